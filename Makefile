@@ -1,0 +1,45 @@
+# Each target makes what it needs: a project-local .venv from the lock, nothing else on the machine.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+N ?= 1000
+SEEDS ?= 20
+
+.PHONY: help check test demo chaos burst lock clean
+help:  ## Say what can be done
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11")'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+check: $(STAMP)  ## Format, lint, types, template
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/cfn-lint infra/template.yaml
+
+test: $(STAMP)  ## All tests
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage report
+
+demo: $(STAMP)  ## The main job, end to end, on this machine
+	$(BIN)/runner-fleet demo
+
+chaos: $(STAMP)  ## Every fault of the chaos suite, SEEDS seeds each
+	$(BIN)/runner-fleet local chaos --seeds $(SEEDS)
+
+burst: $(STAMP)  ## N jobs at once
+	$(BIN)/runner-fleet local burst --jobs $(N)
+
+lock: $(STAMP)  ## Compile the hash-pinned requirement files again (needs uv on PATH)
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/dev.in -o requirements/dev.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -c requirements/dev.txt requirements/local.in -o requirements/local.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -c requirements/dev.txt requirements/runtime.in -o requirements/runtime.txt
+
+clean:  ## Remove what the targets made
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .runner-fleet
