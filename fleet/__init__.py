@@ -1,0 +1,1 @@
+"""The pure core: model, configuration, rules, reasons, errors, events. It acts on nothing."""

@@ -1,0 +1,251 @@
+"""What AWS's error codes for launching machines mean to us, and what a user can do about each.
+
+One table. Sources: the error shapes of Lambda's Invoke in botocore's service model; the list
+"Error codes for the Amazon EC2 API"; the codes in CreateFleet's own `Errors`. A code that is not
+in the table belongs to a family by its name, as AWS builds names: `InvalidAMIID.NotFound`.
+"""
+
+from enum import StrEnum
+
+
+class ErrorKind(StrEnum):
+    """What to do when AWS gives no machine."""
+
+    CAPACITY = "capacity"  # none there now: ask elsewhere, ask here again in minutes
+    THROTTLE = "throttle"  # too fast, or AWS hiccuped: the same again in seconds
+    QUOTA = "quota"  # the account may not have more: wait for machines to end, or ask AWS
+    CONFIGURATION = "configuration"  # will not work until someone changes something
+    UNKNOWN = "unknown"  # a code we never saw: treated as capacity, told as it is
+
+
+_TABLE: tuple[tuple[ErrorKind, str, str], ...] = (
+    # EC2: no machine there
+    (
+        ErrorKind.CAPACITY,
+        "InsufficientInstanceCapacity InsufficientCapacity UnfulfillableCapacity",
+        "AWS has none of this type in this zone now; name more instance types or more subnets",
+    ),
+    (
+        ErrorKind.CAPACITY,
+        "InsufficientHostCapacity InsufficientCapacityOnHost UnavailableHostRequirements"
+        " IncompatibleHostRequirements",
+        "no dedicated host has room; take dedicated tenancy out of the launch template",
+    ),
+    (
+        ErrorKind.CAPACITY,
+        "ReservationCapacityExceeded InsufficientReservedInstanceCapacity"
+        " InsufficientReservedInstancesCapacity",
+        "the capacity reservation is used up; enlarge it or do not target it",
+    ),
+    (
+        ErrorKind.CAPACITY,
+        "SpotMaxPriceTooLow",
+        "the spot price is above the price limit; take the limit out of the launch template",
+    ),
+    (
+        ErrorKind.CAPACITY,
+        "InsufficientFreeAddressesInSubnet InsufficientAddressCapacity"
+        " SubnetIPAddressLimitReachedException",
+        "the subnet has no free address; use a larger subnet or more of them",
+    ),
+    (
+        ErrorKind.CAPACITY,
+        "InsufficientVolumeCapacity",
+        "the zone has no disk of this kind now; add subnets in other zones",
+    ),
+    # The account's limits
+    (
+        ErrorKind.QUOTA,
+        "VcpuLimitExceeded InstanceLimitExceeded",
+        "the account's on-demand vCPU quota is used up; raise it in Service Quotas"
+        " (Running On-Demand Standard instances)",
+    ),
+    (
+        ErrorKind.QUOTA,
+        "MaxSpotInstanceCountExceeded MaxSpotFleetRequestCountExceeded",
+        "the account's spot vCPU quota is used up; raise it in Service Quotas"
+        " (All Standard Spot Instance Requests)",
+    ),
+    (
+        ErrorKind.QUOTA,
+        "VolumeLimitExceeded MaxIOPSLimitExceeded VolumeIOPSLimit",
+        "the account's disk quota is used up; raise it in Service Quotas, or lower disk_gb",
+    ),
+    (
+        ErrorKind.QUOTA,
+        "ENILimitReachedException NetworkInterfaceLimitExceeded",
+        "the network has its largest number of interfaces; raise the quota in Service Quotas",
+    ),
+    (
+        ErrorKind.QUOTA,
+        "ResourceLimitExceeded ResourceCountExceeded RequestResourceCountExceeded"
+        " TargetCapacityLimitExceededException ServiceQuotaExceededException",
+        "an AWS quota is used up; see which in Service Quotas, or lower the ceiling",
+    ),
+    # Slower, or once more
+    (
+        ErrorKind.THROTTLE,
+        "RequestLimitExceeded Throttling ThrottlingException ThrottledException RequestThrottled"
+        " RequestThrottledException EC2ThrottledException ProvisionedThroughputExceededException"
+        " LimitExceededException BandwidthLimitExceeded PriorRequestNotComplete SlowDown"
+        " TransactionInProgressException",
+        "AWS asks for fewer calls; the fleet slows down by itself",
+    ),
+    (
+        ErrorKind.THROTTLE,
+        "TooManyRequestsException",
+        "Lambda runs as many at once as it may; raise the account's concurrency quota or the"
+        " function's reserved concurrency, or lower the ceiling",
+    ),
+    (
+        ErrorKind.THROTTLE,
+        "InternalError InternalFailure InternalServerError ServiceException ServiceUnavailable"
+        " Unavailable RequestTimeout RequestTimeoutException EC2UnexpectedException"
+        " EndpointConnectionError ConnectTimeoutError ReadTimeoutError ConnectionClosedError"
+        " HTTPClientError",
+        "AWS failed for a moment; the fleet asks again",
+    ),
+    (
+        ErrorKind.THROTTLE,
+        "IdempotentParameterMismatch IdempotentInstanceTerminated",
+        "this launch was asked for before and its machine is gone; the fleet asks for a new one",
+    ),
+    (
+        ErrorKind.THROTTLE,
+        "ExpiredToken ExpiredTokenException RequestExpired",
+        "the fleet's short-lived credentials ran out; it asks again with new ones",
+    ),
+    (
+        ErrorKind.THROTTLE,
+        "ENINotReadyException ResourceNotReadyException ResourceConflictException"
+        " SnapStartNotReadyException SnapStartTimeoutException CodeArtifactUserPendingException"
+        " SnapStartRegenerationFailureException",
+        "the function is being made ready or updated; the fleet asks again",
+    ),
+    (
+        ErrorKind.THROTTLE,
+        "EFSMountConnectivityException EFSMountTimeoutException EFSIOException"
+        " S3FilesMountConnectivityException S3FilesMountTimeoutException",
+        "the function's file system did not answer; the fleet asks again",
+    ),
+    # Someone must change something
+    (
+        ErrorKind.CONFIGURATION,
+        "Unsupported UnsupportedOperation InvalidFleetConfiguration VolumeTypeNotAvailableInZone",
+        "this zone or image does not go with this instance type; check instance_types, subnets"
+        " and image: processor, boot mode, zone",
+    ),
+    (
+        ErrorKind.CONFIGURATION,
+        "InvalidLaunchTemplateId InvalidLaunchTemplateName",
+        "the launch template is gone; run `runner-fleet deploy`",
+    ),
+    (
+        ErrorKind.CONFIGURATION,
+        "InvalidAMIID InvalidAMIName InvalidImageId InvalidBlockDeviceMapping",
+        "the image is gone, or not in this region, or larger than disk_gb; check image",
+    ),
+    (
+        ErrorKind.CONFIGURATION,
+        "InvalidSubnetID InvalidSubnet InvalidSubnetIDException InvalidAvailabilityZone InvalidZone"
+        " InvalidVpcID VPCIdNotSpecified InvalidGroup InvalidGroupId InvalidSecurityGroupID"
+        " InvalidSecurityGroupIDException",
+        "the network is not as deployed; check subnets, then run `runner-fleet deploy`",
+    ),
+    (
+        ErrorKind.CONFIGURATION,
+        "InvalidInstanceType InvalidInstanceFamily",
+        "EC2 has no such instance type here; check instance_types",
+    ),
+    (
+        ErrorKind.CONFIGURATION,
+        "InvalidIamInstanceProfileArn InvalidIamInstanceProfile",
+        "the machines' instance profile is gone; run `runner-fleet deploy`",
+    ),
+    (
+        ErrorKind.CONFIGURATION,
+        "UnauthorizedOperation AccessDenied AccessDeniedException EC2AccessDeniedException"
+        " OperationNotPermitted NoCredentialsError InvalidClientTokenId UnrecognizedClientException"
+        " SignatureDoesNotMatch",
+        "the fleet's role may not do this; run `runner-fleet deploy`, and look for a permissions"
+        " boundary or an organisation's policy",
+    ),
+    (
+        ErrorKind.CONFIGURATION,
+        "AuthFailure",
+        "AWS does not let this account launch here; for spot, run"
+        " `aws iam create-service-linked-role --aws-service-name spot.amazonaws.com`",
+    ),
+    (
+        ErrorKind.CONFIGURATION,
+        "OptInRequired PendingVerification Blocked",
+        "AWS has not opened this account or product yet; see the account's messages from AWS",
+    ),
+    (
+        ErrorKind.CONFIGURATION,
+        "KMSAccessDeniedException KMSDisabledException KMSInvalidStateException"
+        " KMSNotFoundException CustomerKeyHasBeenRevoked EncryptedVolumesNotSupported",
+        "the encryption key cannot be used; give the fleet's role access to it, or enable it",
+    ),
+    (
+        ErrorKind.CONFIGURATION,
+        "ResourceNotFoundException NoPublishedVersionException InvalidRuntimeException"
+        " InvalidZipFileException CodeArtifactUserDeletedException CodeArtifactUserFailedException"
+        " ModeNotSupportedException SnapStartException DurableExecutionAlreadyStartedException"
+        " RecursiveInvocationException",
+        "the runner's function is not as deployed; run `runner-fleet deploy`",
+    ),
+    (
+        ErrorKind.CONFIGURATION,
+        "EFSMountFailureException S3FilesMountFailureException",
+        "the function cannot mount its file system; the fleet needs none: `runner-fleet deploy`",
+    ),
+    (
+        ErrorKind.CONFIGURATION,
+        "DryRunOperation RequestTooLargeException SerializedRequestEntityTooLargeException"
+        " UnsupportedMediaTypeException InvalidRequestContentException InvalidParameterValue"
+        " InvalidParameterValueException InvalidParameter InvalidParameterCombination"
+        " MissingParameter UnknownParameter ValidationError ParamValidationError",
+        "AWS does not take the request; its message says which value, most likely of fleet.toml",
+    ),
+)
+_KNOWN = {code: (kind, told) for kind, codes, told in _TABLE for code in codes.split()}
+
+# Families, by how AWS builds names: how it starts, how it ends, a code that means the same.
+_FAMILIES = (
+    ("Insufficient", "", "InsufficientInstanceCapacity"),
+    ("Throttl", "", "Throttling"),
+    ("", "LimitExceeded", "ResourceLimitExceeded"),
+    ("", "LimitExceededException", "ResourceLimitExceeded"),
+    ("Unauthorized", "", "UnauthorizedOperation"),
+    ("Unsupported", "", "Unsupported"),
+    ("Invalid", "", "InvalidParameterValue"),
+    ("Malformed", "", "InvalidParameterValue"),
+    ("Missing", "", "InvalidParameterValue"),
+)
+_UNHEARD_OF = (
+    ErrorKind.UNKNOWN,
+    "AWS gave a code the fleet does not know; its message says more, and the fleet tries again",
+)
+
+
+def classify(code: str) -> ErrorKind:
+    """Give what an AWS error code means for launching."""
+    return _look_up(code)[0]
+
+
+def advice(code: str) -> str:
+    """Give a sentence, without a full stop, that says what a user can do about an AWS code."""
+    return _look_up(code)[1]
+
+
+def _look_up(code: str) -> tuple[ErrorKind, str]:
+    # EC2 writes the same codes as "Server.InsufficientInstanceCapacity" in an instance's state.
+    plain = code.removeprefix("Server.").removeprefix("Client.")
+    for name in (plain, plain.partition(".")[0]):
+        if name in _KNOWN:
+            return _KNOWN[name]
+    for start, end, like in _FAMILIES:
+        if plain.startswith(start) and plain.endswith(end):
+            return _KNOWN[like]
+    return _UNHEARD_OF

@@ -1,0 +1,186 @@
+"""`fleet.toml`: text in, one frozen value out, or everything that is wrong with it, by line."""
+
+import hashlib
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from fleet.config_checks import Finding, check_gitlab, check_pool, check_pools
+from fleet.config_model import (
+    BACKENDS,
+    DockerOptions,
+    GitLabConfig,
+    IdleConfig,
+    PoolConfig,
+    RunnersIn,
+    ScheduleWindow,
+    Watch,
+)
+from fleet.config_problems import (
+    Problem,
+    Source,
+    model_problems,
+    syntax_problem,
+    unknown_key_hint,
+)
+from fleet.toml_lines import Path, toml_lines
+
+__all__ = [
+    "ConfigError",
+    "DockerOptions",
+    "FleetConfig",
+    "GitLabConfig",
+    "IdleConfig",
+    "PoolConfig",
+    "Problem",
+    "RunnersIn",
+    "ScheduleWindow",
+    "TokenScope",
+    "Watch",
+    "read_config",
+]
+
+
+class ConfigError(ValueError):
+    """The configuration file cannot be applied; `problems` says why, in the order of lines."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+# GitLab takes a test delivery from nothing less than `api`.
+HEALS = "switches webhooks on again that GitLab switched off"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenScope:
+    """A scope that the fleet's GitLab token must or may have, and what for."""
+
+    scope: str
+    why: str
+    is_optional: bool = False  # without it something is left to a person
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetConfig:
+    """A configuration that can be applied."""
+
+    gitlab: GitLabConfig
+    pools: tuple[PoolConfig, ...]  # file order: the first that may take a job gets it
+    version: str  # 12 hexadecimal digits of the text's SHA-256: same text, same version
+    warnings: tuple[Problem, ...] = ()
+
+    def pool(self, name: str) -> PoolConfig | None:
+        """Give the pool of that name, None when there is none (any more)."""
+        return next((pool for pool in self.pools if pool.name == name), None)
+
+    def needs_token_scopes(self) -> tuple[TokenScope, ...]:
+        """Give the scopes that the file needs, least first. `api` includes all the others."""
+        retrying = [pool.name for pool in self.pools if pool.infra_retry]
+        if retrying:
+            names = ", ".join(retrying)
+            why = f"retries jobs that a machine failed (infra_retry in {names}), {HEALS}"
+            return (TokenScope(scope="api", why=why),)
+        return (
+            TokenScope(scope="read_api", why="reads the tags and states of jobs"),
+            TokenScope(scope="create_runner", why="makes the runners"),
+            TokenScope(scope="manage_runner", why="deletes the runners of machines that ended"),
+            TokenScope(scope="api", why=HEALS, is_optional=True),
+        )
+
+
+def read_config(
+    text: str, *, name: str = "fleet.toml", backends: Sequence[str] = BACKENDS
+) -> FleetConfig:
+    """Read the text of a configuration file; `name` is what messages call it.
+
+    `backends` are the back ends that pools may name. Raises `ConfigError` with everything
+    found wrong; what is only doubtful is in the result's `warnings`.
+    """
+    text = text.removeprefix("\ufeff")  # editors on Windows put a byte-order mark there
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([syntax_problem(name, text, error)]) from None
+    reading = _Reading(Source(name=name, lines=toml_lines(text)), tuple(backends))
+    gitlab, pools = reading.gitlab(tables), reading.pools(tables)
+    reading.take(check_pools(pools, reading.names))
+    if gitlab is not None:
+        reading.take(check_gitlab(gitlab, pools))
+    problems = sorted(reading.problems, key=lambda one: (one.line, one.column))
+    if gitlab is None or problems:
+        raise ConfigError(problems)
+    return FleetConfig(
+        gitlab=gitlab,
+        pools=pools,
+        version=hashlib.sha256(text.encode()).hexdigest()[:12],
+        warnings=tuple(sorted(reading.warnings, key=lambda one: (one.line, one.column))),
+    )
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class _Reading:
+    """One reading of a file: collects what is wrong while it makes values of the tables."""
+
+    def __init__(self, source: Source, backends: tuple[str, ...]) -> None:
+        self.source = source
+        self.backends = backends
+        self.names: tuple[str, ...] = ()
+        self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
+
+    def gitlab(self, tables: Mapping[str, Any]) -> GitLabConfig | None:
+        for key in tables.keys() - {"gitlab", "pools"}:
+            hint = unknown_key_hint(key, ("gitlab", "pools"))
+            self._problem((key,), "unknown table", hint)
+        if "gitlab" not in tables:
+            self._problem(("gitlab",), "is missing", "add [gitlab] with url and runners_in")
+            return None
+        return self._value(GitLabConfig.model_validate, ("gitlab",), tables["gitlab"])
+
+    def pools(self, tables: Mapping[str, Any]) -> tuple[PoolConfig, ...]:
+        named = tables.get("pools", {})
+        if not isinstance(named, dict) or not named:
+            self._problem(("pools",), "must have a pool", "add a table such as [pools.docker]")
+            return ()
+        self.names = tuple(named)
+        return tuple(self._pools(named))
+
+    def _pools(self, named: Mapping[str, Any]) -> Iterator[PoolConfig]:
+        for name, table in named.items():
+            path: Path = ("pools", name)
+            if not isinstance(table, dict):
+                self._problem(path, "must be a table", f"write [pools.{name}]")
+                continue
+            if "name" in table:
+                hint = f"the table has it already: [pools.{name}]"
+                self._problem((*path, "name"), "unknown key", hint)
+            pool = self._value(self._pool, path, {**table, "name": name})
+            if pool is not None:
+                self.take(check_pool(pool))
+                yield pool
+
+    def _pool(self, table: Mapping[str, Any]) -> PoolConfig:
+        return PoolConfig.model_validate(table, context={"backends": self.backends})
+
+    def _value(self, read: Callable[[Any], M], path: Path, table: object) -> M | None:
+        try:
+            return read(table)
+        except ValidationError as error:
+            self.problems += model_problems(self.source, path, error)
+            return None
+
+    def take(self, findings: Iterator[Finding]) -> None:
+        """Turn what checks found into problems and warnings with their lines."""
+        for found in findings:
+            problem = self.source.problem(found.path, found.message, found.hint)
+            (self.warnings if found.is_warning else self.problems).append(problem)
+
+    def _problem(self, path: Path, message: str, hint: str) -> None:
+        self.problems.append(self.source.problem(path, message, hint))

@@ -1,0 +1,137 @@
+"""What becomes of a live runner that may be lost: nothing busy is ended on one observation."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from fleet.model import Limits, Runner, RunnerState
+from fleet.reasons import Reason
+
+# A machine or a record that the ledger does not know may be one whose row is being written.
+UNKNOWN_AFTER = timedelta(minutes=2)
+# A machine is left this long to end by itself after it said goodbye.
+GOODBYE_GRACE = timedelta(seconds=30)
+
+
+class Fate(StrEnum):
+    """What to do with one runner."""
+
+    KEEP = "keep"
+    ASK = "ask"  # ask GitLab whether it runs a job, then decide again
+    CLOSE = "close"  # end the machine, delete the runner from GitLab, close the row
+    RELAUNCH = "relaunch"  # close, and send the demand again with attempt + 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspect:
+    """One runner with what its cloud and GitLab say of it; None: not asked or not known."""
+
+    runner: Runner
+    machine_alive: bool | None
+    ends_alone: bool = False  # nobody can end it from outside: what said goodbye has ended
+    job_running: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The fate of one runner and why."""
+
+    runner: Runner
+    fate: Fate
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stray:
+    """Something that carries our name and has no row: a machine, or a runner record in GitLab."""
+
+    id: str
+    seen_since: datetime
+    busy: bool
+
+
+def decide_reap(suspect: Suspect, limits: Limits, *, at: datetime) -> Verdict:
+    """Keep it, ask GitLab first, close it, or close it and launch again for its job."""
+    runner = suspect.runner
+    for rule in (_gone, _said_goodbye, _expired, _never_came, _went_silent):
+        verdict = rule(suspect, limits, at)
+        if verdict is not None:
+            return verdict
+    return Verdict(runner=runner, fate=Fate.KEEP, reason=Reason.HEALTHY)
+
+
+def _gone(suspect: Suspect, limits: Limits, at: datetime) -> Verdict | None:
+    """The cloud says that the machine ended; a launched one that no cloud ever shows is late."""
+    runner = suspect.runner
+    if suspect.machine_alive is not False or runner.machine_id is None:
+        return None
+    fate = Fate.RELAUNCH if runner.covers else Fate.CLOSE
+    return Verdict(runner=runner, fate=fate, reason=Reason.MACHINE_GONE)
+
+
+def _said_goodbye(suspect: Suspect, limits: Limits, at: datetime) -> Verdict | None:
+    runner = suspect.runner
+    if runner.state is not RunnerState.DONE:
+        return None
+    since = runner.changed_at or runner.heartbeat_at or runner.launched_at
+    reason = Reason.FINISHED if runner.job else Reason.WENT_UNSERVED
+    is_over = suspect.ends_alone and runner.job is not None
+    if at - since < GOODBYE_GRACE and not is_over:
+        return Verdict(runner=runner, fate=Fate.KEEP, reason=reason)
+    # It was there for a job that may wait still: that costs an attempt, else it goes on for ever.
+    unserved = runner.job is None and runner.for_job is not None
+    return Verdict(runner=runner, fate=Fate.RELAUNCH if unserved else Fate.CLOSE, reason=reason)
+
+
+def _expired(suspect: Suspect, limits: Limits, at: datetime) -> Verdict | None:
+    """Past its lifetime nothing legitimate can run: GitLab's own job time-out is shorter."""
+    if suspect.runner.expires_at > at:
+        return None
+    return Verdict(runner=suspect.runner, fate=Fate.CLOSE, reason=Reason.EXPIRED)
+
+
+def _never_came(suspect: Suspect, limits: Limits, at: datetime) -> Verdict | None:
+    """No heartbeat by the boot deadline; a runner that GitLab sees at work is left alone."""
+    runner = suspect.runner
+    booting = {RunnerState.REQUESTED, RunnerState.IN_FLIGHT, RunnerState.DRAINING}
+    if runner.heartbeat_at is not None or runner.state not in booting:
+        return None
+    if (at - runner.launched_at).total_seconds() < limits.boot_deadline_s:
+        return None
+    fate = Fate.RELAUNCH if runner.covers else Fate.CLOSE  # a drained one was replaced already
+    return _confirmed(suspect, fate=fate, reason=Reason.BOOT_DEADLINE)
+
+
+def _went_silent(suspect: Suspect, limits: Limits, at: datetime) -> Verdict | None:
+    runner = suspect.runner
+    if runner.heartbeat_at is None:
+        return None
+    if (at - runner.heartbeat_at).total_seconds() < limits.stalled_after_s:
+        return None
+    return _confirmed(suspect, fate=Fate.CLOSE, reason=Reason.STALLED)
+
+
+def _confirmed(suspect: Suspect, *, fate: Fate, reason: Reason) -> Verdict:
+    """The second, independent means: GitLab's word that no job runs there."""
+    runner = suspect.runner
+    works = runner.state is RunnerState.BUSY or runner.job is not None
+    if runner.gitlab_runner_id is None and not works:
+        return Verdict(runner=runner, fate=fate, reason=reason)
+    if suspect.job_running is None:
+        return Verdict(runner=runner, fate=Fate.ASK, reason=reason)
+    if suspect.job_running:
+        return Verdict(runner=runner, fate=Fate.KEEP, reason=Reason.STALLED_BUT_BUSY)
+    return Verdict(runner=runner, fate=fate, reason=reason)
+
+
+def decide_strays(strays: Iterable[Stray], known: Mapping[str, object], at: datetime) -> list[str]:
+    """Ids of machines or runner records to remove: ours by name, unknown to the ledger, not new.
+
+    `known` has the ids that the ledger has a live row for.
+    """
+    return [
+        stray.id
+        for stray in strays
+        if stray.id not in known and not stray.busy and at - stray.seen_since >= UNKNOWN_AFTER
+    ]

@@ -1,0 +1,89 @@
+"""What closes the books when a job started, a job ended, or a machine is going."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+from fleet.model import JobKey, Runner, RunnerState
+from fleet.reasons import Reason
+
+# How long a machine may take to end by itself after GitLab reported its job's end. Most need a
+# second, one with a cache or artifacts to upload some more.
+GRACES = (timedelta(seconds=2), timedelta(seconds=15))
+GRACE_ROUNDS = len(GRACES)
+
+
+class Happening(StrEnum):
+    """What settle was started for."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    MACHINE_GONE = "machine_gone"
+    SPOT_NOTICE = "spot_notice"
+    INVOCATION_FAILED = "invocation_failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettleFacts:
+    """The happening with the runner it concerns, if that is known."""
+
+    happening: Happening
+    round: int  # 0 at first, one more after each wait
+    job: JobKey | None = None
+    runner: Runner | None = None
+    machine_alive: bool | None = None
+    job_running: bool | None = None  # GitLab: some job runs on that runner; None: not asked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettlePlan:
+    """What to do. `wait_s` set: look again after so long, nothing is ended yet."""
+
+    reason: Reason
+    close: bool = False  # end the machine, delete the runner from GitLab, close its row
+    relaunch: bool = False  # the job it was there for still needs a runner
+    drain: bool = False
+    wait_s: float | None = None
+    ask: bool = False  # ask GitLab whether a job runs there, then decide again
+
+
+def decide_settle(facts: SettleFacts) -> SettlePlan:
+    """Close the runner once its machine ended, or after a grace; never one at work."""
+    runner = facts.runner
+    if facts.happening is Happening.RUNNING:
+        return SettlePlan(reason=Reason.RUNNING)
+    if runner is None:
+        finished = facts.happening is Happening.FINISHED
+        return SettlePlan(reason=Reason.FINISHED if finished else Reason.NO_RECORD)
+    if facts.happening is Happening.FINISHED:
+        return _finished(facts, runner)
+    if facts.happening is Happening.SPOT_NOTICE:
+        return SettlePlan(reason=Reason.SPOT_NOTICE, drain=runner.covers)
+    if facts.happening is Happening.INVOCATION_FAILED:
+        took = runner.job is not None or runner.state is RunnerState.BUSY
+        reason = Reason.MACHINE_GONE if took else Reason.INVOCATION_FAILED
+        return SettlePlan(reason=reason, close=True, relaunch=_unserved(runner))
+    return SettlePlan(reason=Reason.MACHINE_GONE, close=True, relaunch=_unserved(runner))
+
+
+def _finished(facts: SettleFacts, runner: Runner) -> SettlePlan:
+    """The job's end is one signal; the machine's goodbye, or GitLab asked again, is the other."""
+    if runner.state is RunnerState.DONE or facts.machine_alive is False:
+        return SettlePlan(reason=Reason.FINISHED, close=True)
+    if runner.state is RunnerState.BUSY and runner.job not in {None, facts.job}:
+        return SettlePlan(reason=Reason.STILL_BUSY)
+    if facts.round < GRACE_ROUNDS:
+        return SettlePlan(reason=Reason.GRACE, wait_s=GRACES[facts.round].total_seconds())
+    if facts.job_running is None:
+        return SettlePlan(reason=Reason.GRACE, ask=True)
+    if facts.job_running:
+        return SettlePlan(reason=Reason.STILL_BUSY)
+    return SettlePlan(reason=Reason.FINISHED, close=True)
+
+
+def _unserved(runner: Runner) -> bool:
+    """Whether it went before it took a job, while it counted as there for one.
+
+    A draining one does not count any more: scaling launched another in its place already.
+    """
+    return (runner.covers or runner.state is RunnerState.DONE) and runner.job is None

@@ -1,0 +1,285 @@
+"""The log: one declared event for each thing that happened, one JSON line each.
+
+A class name is the line's `event`, its docstring the event's meaning, its fields carry units.
+`INFO` changed the world or decided, `WARNING` degraded but acted, `ERROR` a person must look.
+"""
+
+import json
+import logging
+import sys
+from contextvars import ContextVar
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+INFO, WARNING, ERROR = logging.INFO, logging.WARNING, logging.ERROR
+
+_request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryAccepted:
+    """A verified delivery of GitLab is on the bus."""
+
+    instance: str
+    project_id: int
+    job_id: int
+    status: str
+    delivery_id: str
+    took_s: float  # from the first byte read to the bus's answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryIgnored:
+    """A verified delivery was of no use to the fleet."""
+
+    reason: str
+    about: str  # the event's or the status's name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryRefused:
+    """A delivery was turned away; nothing of it was believed, so nothing of it is told."""
+
+    status: int  # of the HTTP answer
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryNotPublished:
+    """The bus did not take a verified delivery. Reconcile finds the job within a minute."""
+
+    instance: str
+    project_id: int
+    job_id: int
+    status: str
+    delivery_id: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRouted:
+    """A pending job got its pool, or the reason why none fits."""
+
+    job_id: int
+    project_id: int
+    pool: str | None
+    reason: str
+    waited_s: float  # from pending in GitLab to here
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScaleDecided:
+    """One pool was looked at and something is to be done."""
+
+    pool: str
+    reason: str
+    backlog: int  # jobs
+    runners: int  # alive, in flight included
+    messages: int
+    launch: int
+    drain: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolFailed:
+    """One pool could not be served in this round; the other pools were."""
+
+    pool: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachinesUnguarded:
+    """Machines have no expiry timer outside; their own and the sweep's still end them."""
+
+    launch_id: str
+    machines: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachinesUnplaced:
+    """Machines came whose rows were gone by then; they are ended at once."""
+
+    pool: str
+    machines: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnersLaunched:
+    """Machines came for runners; they are in flight until their first heartbeat."""
+
+    pool: str
+    launch_id: str
+    asked: int
+    came: int
+    capacity: str  # where the first came from
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchShort:
+    """The cloud gave fewer machines than asked for."""
+
+    pool: str
+    code: str
+    kind: str
+    missing: int
+    advice: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerNotEquipped:
+    """A machine waits for its credential; the next round tries again."""
+
+    runner_id: str
+    pool: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerClosed:
+    """Machine, runner record and row of one runner are gone."""
+
+    runner_id: str
+    pool: str
+    reason: str
+    lived_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerNotClosed:
+    """Something of a runner could not be ended; the next sweep tries again."""
+
+    runner_id: str
+    pool: str
+    reason: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportUnreadable:
+    """A machine's report is not as we know it; the machine counts as silent."""
+
+    mailbox: str
+    error: str  # the kind of it, not what the machine wrote
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepSkipped:
+    """One thing could not be looked at or ended; the sweep went on with the others."""
+
+    about: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobGivenUp:
+    """Every launch for a job failed; its demand is in the dead-letter queue."""
+
+    job_id: int
+    pool: str
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRetried:
+    """A job that its machine failed runs once more, on demand."""
+
+    job_id: int
+    new_job_id: int
+    failure_reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconciled:
+    """GitLab's pending jobs were held against the ledger."""
+
+    projects: int  # read
+    routed: int  # pending jobs that no webhook told of
+    looked_up: int  # jobs that ended or were taken unseen
+    gitlab_calls: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swept:
+    """Runners, machines and runner records were held against each other."""
+
+    runners: int
+    closed: int
+    strays: int  # machines and runner records without a row, removed
+    leaked: int  # those that could not be removed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookUnhealthy:
+    """GitLab does not deliver to us; its jobs are read every minute meanwhile."""
+
+    scope: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitLabRefused:
+    """A part of the work was left for later because GitLab did not answer well."""
+
+    doing: str
+    error: str
+
+
+def begin_request(request_id: str | None) -> None:
+    """From here on, lines of this invocation carry its request id."""
+    _request_id.set(request_id)
+
+
+def emit(event: "DataclassInstance", *, level: int = INFO) -> None:
+    """Write one event as one line of JSON to standard output."""
+    _logger().log(level, type(event).__name__, extra={"fleet_event": event})
+
+
+class _Line(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        event = record.__dict__["fleet_event"]
+        line: dict[str, Any] = {
+            "event": record.getMessage(),
+            "level": record.levelname,
+            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(
+                timespec="milliseconds"
+            ),
+        }
+        if request_id := _request_id.get():
+            line["request_id"] = request_id
+        told = {each.name: getattr(event, each.name) for each in fields(event)}
+        return json.dumps(line | told, default=_plain)
+
+
+class _Stdout(logging.StreamHandler[TextIO]):
+    """Writes to whatever standard output is now, not to what it was at import."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stdout
+        super().emit(record)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    return str(value)
+
+
+def _logger() -> logging.Logger:
+    logger = logging.getLogger("runner-fleet")
+    if not logger.handlers:
+        handler = _Stdout()
+        handler.setFormatter(_Line())
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False  # a Lambda's root logger would write every line twice
+    return logger

@@ -1,0 +1,12 @@
+"""Which fields of outside data did not fit: all that an error may tell of them."""
+
+from pydantic import ValidationError
+
+
+def fields_at_fault(exc: ValidationError) -> list[str]:
+    """Their dotted names, in order; `body` for the whole.
+
+    Raise on `from None`: the error itself repeats values, and those may be secrets.
+    """
+    errors = exc.errors(include_input=False, include_url=False, include_context=False)
+    return sorted({".".join(str(step) for step in error["loc"]) or "body" for error in errors})

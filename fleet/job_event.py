@@ -1,0 +1,90 @@
+"""What the bus carries: one moment of one job, as GitLab told it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC
+from functools import cache
+from typing import Annotated, Any, cast
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, AwareDatetime, ConfigDict, TypeAdapter, ValidationError
+
+from fleet.errors import Refused
+from fleet.field_names import fields_at_fault
+
+SOURCE = "runner-fleet.webhook"
+DETAIL_TYPES: Mapping[str, str] = {
+    "created": "job.created",
+    "pending": "job.pending",
+    "running": "job.running",
+    "success": "job.finished",
+    "failed": "job.finished",
+    "canceled": "job.finished",
+    "skipped": "job.finished",
+}  # the statuses that GitLab sends hooks for, and the one of skipped jobs
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+Utc = Annotated[AwareDatetime, AfterValidator(lambda at: at.astimezone(UTC))]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobEvent:
+    """One delivery, read and verified. Orders by rank of status, never by arrival."""
+
+    __pydantic_config__ = ConfigDict(allow_inf_nan=False)
+
+    instance: str  # "gitlab.example.com", with the port where it is not the usual one
+    project_id: int
+    project_path: str
+    job_id: int
+    job_name: str
+    stage: str
+    pipeline_id: int
+    ref: str
+    status: str  # GitLab's own word
+    delivery_id: str
+    received_at: Utc
+    retries_count: int = 0
+    runner_id: int | None = None  # GitLab's; a pending job that has one is taken already
+    runner_description: str | None = None
+    created_at: Utc | None = None
+    started_at: Utc | None = None
+    finished_at: Utc | None = None
+    queued_s: float | None = None
+    failure_reason: str | None = None  # only of a job that failed
+    allow_failure: bool = False
+
+    @property
+    def detail_type(self) -> str:
+        """`job.created`, `job.pending`, `job.running` or `job.finished`."""
+        return DETAIL_TYPES[self.status]
+
+    def to_detail(self) -> dict[str, Any]:
+        """The `detail` of the bus event: JSON types only, times as ISO 8601 in UTC."""
+        return cast("dict[str, Any]", _adapter().dump_python(self, mode="json"))
+
+    @classmethod
+    def from_detail(cls, detail: Mapping[str, Any]) -> "JobEvent":
+        """The event that `to_detail` wrote. `Refused` names the fields that do not fit."""
+        try:
+            return _adapter().validate_python(dict(detail))
+        except ValidationError as exc:
+            raise Refused("not a job event of this bus", fields=fields_at_fault(exc)) from None
+
+
+@cache
+def _adapter() -> TypeAdapter[JobEvent]:
+    return TypeAdapter(JobEvent)
+
+
+def instance_of(url: str) -> str:
+    """`host[:port]` of a GitLab URL: how jobs, hooks and configuration name an instance.
+
+    Lower case, without credentials and without the scheme's usual port. Raises `ValueError`.
+    """
+    parts = urlsplit(url.strip())
+    host = parts.hostname
+    if parts.scheme not in _DEFAULT_PORTS or not host:
+        raise ValueError("not an http or https URL")
+    port = parts.port
+    return host if port in (None, _DEFAULT_PORTS[parts.scheme]) else f"{host}:{port}"

@@ -1,0 +1,266 @@
+"""What a machine and the fleet leave for each other in the ledger: credential, report, order.
+
+Pure: values and the items they are written as. The fleet writes credentials and orders, the
+machine takes its credential once and writes reports. Items hold text, whole numbers, booleans,
+lists and maps only; the adapters turn them into DynamoDB's own form.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+Item = Mapping[str, Any]
+
+CREDENTIAL, REPORT, ORDER = "credential", "report", "order"
+REPORT_KEPT_S = 7 * 86_400  # a report outlives its machine this long, for `explain`
+
+
+def mailbox_key(mailbox_id: str) -> str:
+    """The partition key of a machine's items; an instance role may touch no other."""
+    return f"machine#{mailbox_id}"
+
+
+class MachineState(StrEnum):
+    """What a machine says that it is doing."""
+
+    BOOTED = "booted"  # called home, has no credential yet
+    IDLE = "idle"  # its runner asks GitLab for a job
+    BUSY = "busy"
+    DONE = "done"  # said goodbye
+
+
+class Outcome(StrEnum):
+    """How the only job of a machine ended, or why there was none."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"  # the script's own failure, its timeout included
+    SYSTEM_FAILURE = "system_failure"  # the machine's or the runner's failure
+    CANCELED = "canceled"
+    NO_JOB = "no_job"
+    INTERRUPTED = "interrupted"  # we stopped the job: spot notice, expiry, Lambda's wall
+    FORBIDDEN = "forbidden"  # GitLab refuses the runner token
+
+
+class StepName(StrEnum):
+    """What happened on a machine, for the timeline."""
+
+    CALLED_HOME = "called_home"
+    CREDENTIAL_READ = "credential_read"
+    JOB_TAKEN = "job_taken"
+    FIRST_OUTPUT = "first_output"
+    JOB_FINISHED = "job_finished"
+    RUNNER_EXITED = "runner_exited"
+    SPOT_NOTICE = "spot_notice"
+    REBALANCE_NOTICE = "rebalance_notice"
+    DRAINED = "drained"
+    STOPPED = "stopped"  # the runner was told to stop, `detail` says why
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One thing that happened on a machine."""
+
+    at: datetime
+    name: StepName
+    job_id: int | None = None
+    detail: str | None = None
+
+    def item(self) -> dict[str, Any]:
+        """As written into the report's list."""
+        told = {"job_id": self.job_id, "detail": self.detail}
+        return {"at": _write_time(self.at), "step": self.name.value, **_present(told)}
+
+    @classmethod
+    def of_item(cls, item: Item) -> "Step":
+        """The step that `item` wrote. Raises `KeyError` or `ValueError` on anything else."""
+        return cls(
+            at=_read_time(item["at"]),
+            name=StepName(item["step"]),
+            job_id=_whole(item.get("job_id")),
+            detail=item.get("detail"),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cache:
+    """Where jobs keep their cache: a bucket. Without keys the machine's own role is used."""
+
+    bucket: str
+    region: str
+    prefix: str | None = None  # of every object key
+    server: str | None = None  # host[:port] when it is not AWS
+    insecure: bool = False  # plain HTTP
+    access_key: str | None = None
+    secret_key: str | None = field(default=None, repr=False)
+    session_token: str | None = field(default=None, repr=False)
+
+    def item(self) -> dict[str, Any]:
+        """As written inside the credential."""
+        return _present({name: getattr(self, name) for name in self.__slots__})
+
+    @classmethod
+    def of_item(cls, item: Item) -> "Cache":
+        """The cache that `item` wrote."""
+        return cls(**{name: item[name] for name in cls.__slots__ if name in item})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Docker:
+    """The docker executor's settings, in gitlab-runner's words."""
+
+    image: str  # for jobs that name none
+    pull_policy: tuple[str, ...] = ()  # tried in this order: always, if-not-present, never
+    privileged: bool = False
+    volumes: tuple[str, ...] = ()
+    helper_image: str | None = None
+    registry_mirror: str | None = None  # URL; jobs see it as FLEET_REGISTRY_MIRROR
+
+    def item(self) -> dict[str, Any]:
+        """As written inside the credential."""
+        told = {name: getattr(self, name) for name in self.__slots__}
+        lists = {"pull_policy": list(self.pull_policy), "volumes": list(self.volumes)}
+        return _present(told | lists)
+
+    @classmethod
+    def of_item(cls, item: Item) -> "Docker":
+        """The settings that `item` wrote."""
+        told = {name: item[name] for name in cls.__slots__ if name in item}
+        lists = {name: tuple(told.get(name, ())) for name in ("pull_policy", "volumes")}
+        return cls(**(told | lists))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    """All that one machine needs to serve one job. Read once; the token is never printed."""
+
+    runner_id: str
+    pool: str
+    url: str  # of GitLab
+    token: str = field(repr=False)
+    executor: str  # "shell" or "docker"
+    wait_timeout_s: int  # the runner gives up when no job came within this
+    expires_at: datetime  # the machine ends then, whatever it does
+    name: str  # how the runner calls itself in GitLab's job logs
+    cache: Cache | None = None
+    docker: Docker | None = None
+    env: Mapping[str, str] = field(default_factory=dict)  # of every job, such as HTTP_PROXY
+
+    def item(self, mailbox_id: str) -> dict[str, Any]:
+        """The whole ledger item; DynamoDB forgets it when the machine has expired."""
+        told = {
+            "pk": mailbox_key(mailbox_id),
+            "sk": CREDENTIAL,
+            "runner_id": self.runner_id,
+            "pool": self.pool,
+            "url": self.url,
+            "token": self.token,
+            "executor": self.executor,
+            "wait_timeout_s": self.wait_timeout_s,
+            "expires_at": _write_time(self.expires_at),
+            "name": self.name,
+            "ttl": int(self.expires_at.timestamp()),
+            "cache": self.cache.item() if self.cache else None,
+            "docker": self.docker.item() if self.docker else None,
+            "env": dict(self.env) or None,
+        }
+        return _present(told)
+
+    @classmethod
+    def of_item(cls, item: Item) -> "Credential":
+        """The credential that `item` wrote. Raises `KeyError` when a part is missing."""
+        return cls(
+            runner_id=item["runner_id"],
+            pool=item["pool"],
+            url=item["url"],
+            token=item["token"],
+            executor=item["executor"],
+            wait_timeout_s=int(item["wait_timeout_s"]),
+            expires_at=_read_time(item["expires_at"]),
+            name=item["name"],
+            cache=Cache.of_item(item["cache"]) if item.get("cache") else None,
+            docker=Docker.of_item(item["docker"]) if item.get("docker") else None,
+            env=dict(item.get("env", {})),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a machine says of itself. Written whole, except that steps are added to the list."""
+
+    heartbeat_at: datetime
+    state: MachineState
+    runner_id: str | None = None  # unknown until the credential is read
+    job_id: int | None = None
+    outcome: Outcome | None = None
+    detail: str | None = None
+    steps: tuple[Step, ...] = ()
+
+    def item(self) -> dict[str, Any]:
+        """The attributes without the keys; `steps` holds only the new ones when writing."""
+        told = {
+            "runner_id": self.runner_id,
+            "heartbeat_at": _write_time(self.heartbeat_at),
+            "state": self.state.value,
+            "job_id": self.job_id,
+            "outcome": self.outcome.value if self.outcome else None,
+            "detail": self.detail,
+            "ttl": int(self.heartbeat_at.timestamp()) + REPORT_KEPT_S,
+        }
+        return _present(told) | {"steps": [step.item() for step in self.steps]}
+
+    @classmethod
+    def of_item(cls, item: Item) -> "Report":
+        """The report that `item` wrote. Raises `KeyError` or `ValueError` on anything else."""
+        return cls(
+            heartbeat_at=_read_time(item["heartbeat_at"]),
+            state=MachineState(item["state"]),
+            runner_id=item.get("runner_id"),
+            job_id=_whole(item.get("job_id")),
+            outcome=Outcome(item["outcome"]) if item.get("outcome") else None,
+            detail=item.get("detail"),
+            steps=tuple(Step.of_item(step) for step in item.get("steps", ())),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """The fleet tells a machine to drain: take no job any more, finish the one it has."""
+
+    reason: str
+    at: datetime
+    order: str = "drain"
+
+    def item(self, mailbox_id: str, *, expires_at: datetime) -> dict[str, Any]:
+        """The whole ledger item."""
+        return {
+            "pk": mailbox_key(mailbox_id),
+            "sk": ORDER,
+            "order": self.order,
+            "reason": self.reason,
+            "at": _write_time(self.at),
+            "ttl": int(expires_at.timestamp()),
+        }
+
+    @classmethod
+    def of_item(cls, item: Item) -> "Order":
+        """The order that `item` wrote."""
+        return cls(order=item["order"], reason=item["reason"], at=_read_time(item["at"]))
+
+
+def _present(told: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in told.items() if value is not None}
+
+
+def _whole(number: Any) -> int | None:
+    return None if number is None else int(number)
+
+
+def _write_time(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _read_time(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)

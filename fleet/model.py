@@ -1,0 +1,167 @@
+"""The nouns: job, runner, snapshot, plan. Facts only: no clients, no clock."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum, StrEnum
+
+from fleet.reasons import Reason
+
+
+class Status(IntEnum):
+    """How far a job is. A lower one never overwrites a higher one."""
+
+    CREATED = 0
+    PENDING = 1
+    RUNNING = 2
+    FINISHED = 3
+
+
+_RANKS = {
+    Status.CREATED: "created preparing manual scheduled waiting_for_resource waiting_for_callback",
+    Status.PENDING: "pending",
+    Status.RUNNING: "running canceling",
+    Status.FINISHED: "success failed canceled skipped",
+}
+_STATUSES = {word: status for status, words in _RANKS.items() for word in words.split()}
+
+
+def rank(word: str) -> Status:
+    """The rank of GitLab's status word; a word we do not know ranks lowest."""
+    return _STATUSES.get(word, Status.CREATED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class JobKey:
+    """One job of one GitLab. A retried job has a new id, so it is a new key."""
+
+    instance: str
+    job_id: int
+
+    def __str__(self) -> str:
+        return f"{self.instance}#{self.job_id}"
+
+    @classmethod
+    def parse(cls, text: str) -> "JobKey":
+        """The key that `str` wrote."""
+        instance, _, job_id = text.rpartition("#")
+        return cls(instance=instance, job_id=int(job_id))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One job as the ledger knows it."""
+
+    key: JobKey
+    project_id: int
+    project_path: str
+    name: str
+    tags: tuple[str, ...]
+    status: Status
+    outcome: str | None  # GitLab's word for how it ended: success, failed, canceled, skipped
+    pending_at: datetime  # since when it waits
+    pool: str | None = None
+    reason: Reason | None = None  # why it waits, or why it went where it went
+    attempt: int = 1  # launches made for it, this one included
+    runner_id: str | None = None  # ours, of the runner that took it
+    gitlab_runner_id: int | None = None
+    on_demand: bool = False  # a retry after the loss of a machine: no spot for it
+    given_up: bool = False  # attempts used: nothing is launched for it any more
+    pipeline_id: int | None = None
+
+    @property
+    def job_id(self) -> int:
+        """GitLab's id."""
+        return self.key.job_id
+
+
+class RunnerState(StrEnum):
+    """Where a live runner is. Only `IN_FLIGHT` and `IDLE` are there for the backlog."""
+
+    REQUESTED = "requested"  # intent recorded, the cloud has not answered
+    IN_FLIGHT = "in_flight"  # launched, no heartbeat yet
+    IDLE = "idle"
+    BUSY = "busy"
+    DRAINING = "draining"
+    DONE = "done"  # said goodbye, not yet closed
+
+
+COVERING = frozenset({RunnerState.REQUESTED, RunnerState.IN_FLIGHT, RunnerState.IDLE})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runner:
+    """One live runner: its row in the ledger joined with what its machine last reported."""
+
+    id: str
+    pool: str
+    backend: str
+    state: RunnerState
+    launched_at: datetime
+    expires_at: datetime
+    launch_id: str
+    project_id: int | None = None  # it serves this project only; None: everything of the pool
+    for_job: JobKey | None = None  # the job it was launched for; None: kept warm
+    works_for: int | None = None  # project of the job it runs or was launched for
+    job: JobKey | None = None  # the job it took
+    machine_id: str | None = None
+    mailbox: str | None = None
+    gitlab_runner_id: int | None = None
+    heartbeat_at: datetime | None = None
+    changed_at: datetime | None = None  # since when it is in this state
+    capacity: str | None = None  # "m7i.large/subnet-1/spot"
+    equipped: bool = False  # its credential is in its mailbox
+    left_bare: bool = False  # whoever launched it could not equip it
+
+    @property
+    def covers(self) -> bool:
+        """Whether it is there for a job that still waits."""
+        return self.state in COVERING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a pool's configuration allows, at one time."""
+
+    ceiling: int
+    idle_target: int  # runners to keep warm now
+    idle_time_s: float  # a runner beyond need is kept this long
+    launch_at_most: int  # in one go
+    attempts: int  # launches for one job
+    boot_deadline_s: float
+    stalled_after_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """One pool as observed at `at`."""
+
+    at: datetime
+    pool: str
+    backlog: tuple[Job, ...]  # pending, routed here, taken by nobody; oldest first
+    runners: tuple[Runner, ...]  # alive
+    messages: int = 0  # on the demand queue of the pool's back end, in flight included
+    dry_until: datetime | None = None  # no capacity pool may be asked before
+    refused: str | None = None  # AWS refuses the configuration, in its words
+
+    @property
+    def size(self) -> int:
+        """What we pay for or have asked for."""
+        return len(self.runners)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScalePlan:
+    """What to do about one pool, and why."""
+
+    reason: Reason
+    launch: tuple[Job, ...] = ()  # one runner for each, most deserving first
+    warm: int = 0  # runners for nobody in particular
+    drain: tuple[str, ...] = ()  # runner ids
+    waiting: Mapping[JobKey, Reason] = field(default_factory=dict)  # why each other job waits
+    again: bool = False  # more can be done at once, without waiting for the tick
+
+    @property
+    def launches(self) -> int:
+        """How many runners to launch."""
+        return len(self.launch) + self.warm

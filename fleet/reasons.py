@@ -1,0 +1,100 @@
+"""Why the fleet did what it did: one enum, read by logs, metrics, tests and people.
+
+A value is the field in a log line, the dimension of a metric and the id of a test;
+`SENTENCES` is what `explain` prints for it.
+"""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Every answer a rule can give, doing nothing included."""
+
+    # route
+    ROUTED = "routed"
+    OVERFLOW = "overflow"
+    NO_POOL = "no_pool"
+    UNTAGGED = "untagged"
+    NOT_PENDING = "not_pending"
+    TAKEN = "taken"
+    UNKNOWN_JOB = "unknown_job"
+    # scale
+    BACKLOG = "backlog"
+    IDLE_TARGET = "idle_target"
+    COVERED = "covered"
+    AT_CEILING = "at_ceiling"
+    NO_CAPACITY_UNTIL = "no_capacity_until"
+    PACED = "paced"
+    CONFIGURATION = "configuration"
+    SURPLUS = "surplus"
+    BALANCED = "balanced"
+    ATTEMPTS_USED = "attempts_used"
+    # settle and reap
+    RUNNING = "running"
+    FINISHED = "finished"
+    GRACE = "grace"
+    MACHINE_GONE = "machine_gone"
+    BOOT_DEADLINE = "boot_deadline"
+    WENT_UNSERVED = "went_unserved"
+    LAUNCH_FAILED = "launch_failed"
+    EXPIRED = "expired"
+    STALLED = "stalled"
+    STALLED_BUT_BUSY = "stalled_but_busy"
+    NO_RECORD = "no_record"
+    SPOT_NOTICE = "spot_notice"
+    INVOCATION_FAILED = "invocation_failed"
+    STILL_BUSY = "still_busy"
+    HEALTHY = "healthy"
+    STALE_EVENT = "stale_event"
+    # reconcile and retry
+    WEBHOOK_LOST = "webhook_lost"
+    FINISHED_UNSEEN = "finished_unseen"
+    TAKEN_UNSEEN = "taken_unseen"
+    INFRA_RETRY = "infra_retry"
+    SCRIPT_FAILED = "script_failed"
+    ALREADY_RETRIED = "already_retried"
+    RETRY_OFF = "retry_off"
+
+
+SENTENCES: dict[Reason, str] = {
+    Reason.ROUTED: "its tags fit this pool, the first in the file that may take it",
+    Reason.OVERFLOW: "it cannot fit in the pool its tags name, so it goes to that pool's overflow",
+    Reason.NO_POOL: "no pool of fleet.toml has all of its tags; add them to a pool, then `apply`",
+    Reason.UNTAGGED: "it has no tags and no pool says run_untagged = true",
+    Reason.NOT_PENDING: "GitLab says that it no longer waits",
+    Reason.TAKEN: "a runner took it already",
+    Reason.UNKNOWN_JOB: "GitLab does not know it, or our token may not read it",
+    Reason.BACKLOG: "it waits and no runner that is alive or booting is there for it",
+    Reason.IDLE_TARGET: "the pool keeps this many runners warm at this hour",
+    Reason.COVERED: "a runner for it is booting or idle",
+    Reason.AT_CEILING: "the pool runs as many runners as its ceiling allows",
+    Reason.NO_CAPACITY_UNTIL: "the cloud had no machine of the pool's kinds; asked again soon",
+    Reason.PACED: "more jobs wait than are launched in one go; the next go follows at once",
+    Reason.CONFIGURATION: "AWS refuses the pool's configuration: correct it, then `apply`",
+    Reason.SURPLUS: "more runners than the backlog and the warm target need",
+    Reason.BALANCED: "as many runners as are needed",
+    Reason.ATTEMPTS_USED: "every launch for it failed; its demand is in the dead-letter queue",
+    Reason.RUNNING: "a runner took it",
+    Reason.FINISHED: "the job ended",
+    Reason.GRACE: "the machine is given a moment to end by itself",
+    Reason.MACHINE_GONE: "the machine is gone",
+    Reason.BOOT_DEADLINE: "the machine did not call home before its boot deadline",
+    Reason.WENT_UNSERVED: "the machine ended and GitLab had given it no job; see its last steps",
+    Reason.LAUNCH_FAILED: "no machine could be launched",
+    Reason.EXPIRED: "the machine reached its longest lifetime",
+    Reason.STALLED: "no sign of life, and GitLab or AWS agrees that nothing runs there",
+    Reason.STALLED_BUT_BUSY: "no sign of life, but GitLab and AWS say that it works: left alone",
+    Reason.NO_RECORD: "the ledger does not know it",
+    Reason.SPOT_NOTICE: "AWS takes the spot machine back",
+    Reason.INVOCATION_FAILED: "the Lambda invocation failed before a job was taken",
+    Reason.STILL_BUSY: "another job runs on it",
+    Reason.HEALTHY: "alive and within its limits",
+    Reason.STALE_EVENT: "a later event was seen before",
+    Reason.WEBHOOK_LOST: "GitLab lists it as pending and no webhook told us",
+    Reason.FINISHED_UNSEEN: "GitLab says that it ended and no webhook told us",
+    Reason.TAKEN_UNSEEN: "GitLab says that a runner has it and no webhook told us",
+    Reason.INFRA_RETRY: "the machine failed it, not its script: it runs once more, on demand",
+    Reason.SCRIPT_FAILED: "its own script failed it",
+    Reason.ALREADY_RETRIED: "GitLab or a person runs it again already",
+    Reason.RETRY_OFF: "the pool does not say infra_retry = true",
+}

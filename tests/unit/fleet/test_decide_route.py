@@ -1,0 +1,111 @@
+"""Which pool a job goes to: the rule as a table of sentences."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+
+from fleet.decide_route import Pending, RoutePlan, decide_route, may_take
+from fleet.model import Status
+from fleet.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """A pool as far as routing looks at it."""
+
+    name: str
+    tags: tuple[str, ...]
+    run_untagged: bool = False
+    overflow: str | None = None
+
+
+DOCKER = Pool(name="docker", tags=("ec2", "docker"))
+NODE = Pool(name="node", tags=("lambda", "node"))
+ANY = Pool(name="any", tags=("any",), run_untagged=True)
+POOLS = (DOCKER, NODE, ANY)
+
+SMALL = Pool(name="small", tags=("light",), overflow="middle")
+MIDDLE = Pool(name="middle", tags=("light", "heavy"), overflow="large")
+LARGE = Pool(name="large", tags=("light", "heavy"), overflow="small")
+CHAIN = (SMALL, MIDDLE, LARGE)
+
+
+def pending(*tags: str, outgrew: Sequence[str] = ()) -> Pending:
+    return Pending(tags=tags, status=Status.PENDING, outgrew=frozenset(outgrew))
+
+
+@pytest.mark.parametrize(
+    ("pool", "tags", "taken"),
+    [
+        pytest.param(DOCKER, ["docker"], True, id="one of its tags"),
+        pytest.param(DOCKER, ["docker", "ec2"], True, id="all of its tags, in any order"),
+        pytest.param(DOCKER, ["docker", "gpu"], False, id="one tag too many"),
+        pytest.param(DOCKER, ["Docker"], False, id="tags are exact"),
+        pytest.param(DOCKER, [], False, id="no tags, and the pool wants some"),
+        pytest.param(ANY, [], True, id="no tags, and the pool takes that"),
+        pytest.param(ANY, ["docker"], False, id="run_untagged is no wildcard"),
+    ],
+)
+def test_may_take_is_gitlabs_own_rule(pool: Pool, tags: list[str], taken: bool) -> None:
+    assert may_take(pool, tags) is taken
+
+
+@pytest.mark.parametrize(
+    ("job", "pools", "pool", "reason"),
+    [
+        pytest.param(pending("docker"), POOLS, "docker", "routed", id="by its tag"),
+        pytest.param(pending("node", "lambda"), POOLS, "node", "routed", id="by both its tags"),
+        pytest.param(pending(), POOLS, "any", "routed", id="by having none"),
+        pytest.param(pending("heavy"), CHAIN, "middle", "routed", id="first in the file of two"),
+        pytest.param(pending("gpu"), POOLS, None, "no_pool", id="a tag that no pool has"),
+        pytest.param(pending("ec2", "node"), POOLS, None, "no_pool", id="tags of two pools"),
+        pytest.param(pending("docker"), (), None, "no_pool", id="no pools yet"),
+        pytest.param(pending(), (DOCKER,), None, "untagged", id="no pool takes untagged ones"),
+        pytest.param(None, POOLS, None, "unknown_job", id="GitLab does not know it"),
+        pytest.param(
+            Pending(tags=("docker",), status=Status.RUNNING), POOLS, None, "taken", id="it runs"
+        ),
+        pytest.param(
+            Pending(tags=("docker",), status=Status.PENDING, has_runner=True),
+            POOLS, None, "taken", id="pending, with a runner: taken",
+        ),
+        pytest.param(
+            Pending(tags=("ec2",), status=Status.FINISHED), POOLS, None, "not_pending", id="ended"
+        ),
+        pytest.param(
+            Pending(tags=("docker",), status=Status.CREATED), POOLS, None, "not_pending",
+            id="does not wait yet",
+        ),
+        pytest.param(
+            pending("light", outgrew=["small"]), CHAIN, "middle", "overflow", id="outgrew one"
+        ),
+        pytest.param(
+            pending("light", outgrew=["small", "middle"]), CHAIN, "large", "overflow", id="and two"
+        ),
+        pytest.param(
+            pending("light", outgrew=["small", "middle", "large"]), CHAIN, "large", "overflow",
+            id="outgrew all: the last one of the circle has it",
+        ),
+        pytest.param(
+            pending("light", outgrew=["middle"]), CHAIN, "small", "routed",
+            id="outgrew a pool that it does not go to",
+        ),
+        pytest.param(
+            pending("node", outgrew=["node"]), POOLS, "node", "routed", id="no overflow to go to"
+        ),
+        pytest.param(
+            pending("light", outgrew=["small"]), (SMALL,), "small", "routed",
+            id="its overflow is not in the file",
+        ),
+        pytest.param(
+            pending("light", outgrew=["small"]),
+            (SMALL, Pool(name="middle", tags=("heavy",))), "small", "routed",
+            id="its tags do not allow the overflow",
+        ),
+    ],
+)  # fmt: skip
+def test_decide_route(
+    job: Pending | None, pools: Sequence[Pool], pool: str | None, reason: str
+) -> None:
+    assert decide_route(job, pools) == RoutePlan(pool=pool, reason=Reason(reason))

@@ -1,0 +1,105 @@
+"""The nouns: the order of statuses, keys as text, and what the derived facts say."""
+
+import pytest
+
+from fleet.model import JobKey, RunnerState, ScalePlan, Status, rank
+from fleet.reasons import Reason
+from tests.unit.fleet.facts import idle, job, jobs, runner, snapshot
+
+# Every status word of GitLab, in the order of a job's life. Source: gitlab-facts, section 1.2.
+WORDS = {
+    Status.CREATED: "created preparing manual scheduled waiting_for_resource waiting_for_callback",
+    Status.PENDING: "pending",
+    Status.RUNNING: "running canceling",
+    Status.FINISHED: "success failed canceled skipped",
+}
+
+
+@pytest.mark.parametrize(
+    ("word", "status"),
+    [
+        pytest.param(word, status, id=word)
+        for status, words in WORDS.items()
+        for word in words.split()
+    ],
+)
+def test_ranks_gitlabs_words(word: str, status: Status) -> None:
+    assert rank(word) is status
+
+
+def test_a_word_that_nobody_knows_overwrites_nothing() -> None:
+    assert rank("renamed_in_19_9") is Status.CREATED
+
+
+def test_the_ledger_may_store_a_status_as_its_number() -> None:
+    assert [int(status) for status in Status] == [0, 1, 2, 3]
+
+
+def test_what_nobody_said_is_not_so() -> None:
+    new = job(7)
+    assert (new.attempt, new.on_demand, new.given_up) == (1, False, False)
+    assert not runner("r").equipped
+    assert snapshot().messages == 0
+
+
+def test_a_job_only_goes_forward() -> None:
+    assert Status.CREATED < Status.PENDING < Status.RUNNING < Status.FINISHED
+
+
+@pytest.mark.parametrize(
+    "instance", ["gitlab.example.com", "gitlab.example.com:8443", "odd#host", ""]
+)
+def test_a_key_is_read_back_as_it_was_written(instance: str) -> None:
+    key = JobKey(instance=instance, job_id=90210)
+    assert str(key) == f"{instance}#90210"
+    assert JobKey.parse(str(key)) == key
+
+
+@pytest.mark.parametrize("text", ["", "gitlab.example.com", "gitlab.example.com#", "x#y"])
+def test_a_key_without_a_number_is_none(text: str) -> None:
+    with pytest.raises(ValueError, match="invalid literal"):
+        JobKey.parse(text)
+
+
+def test_keys_have_an_order() -> None:
+    keys = [JobKey(instance="b", job_id=1), JobKey(instance="a", job_id=10)]
+    assert sorted([*keys, JobKey(instance="a", job_id=9)]) == [
+        JobKey(instance="a", job_id=9),
+        JobKey(instance="a", job_id=10),
+        JobKey(instance="b", job_id=1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("state", "covers"),
+    [
+        (RunnerState.REQUESTED, True),
+        (RunnerState.IN_FLIGHT, True),
+        (RunnerState.IDLE, True),
+        (RunnerState.BUSY, False),
+        (RunnerState.DRAINING, False),
+        (RunnerState.DONE, False),
+    ],
+)
+def test_what_counts_as_there_for_a_job(state: RunnerState, covers: bool) -> None:
+    assert runner("r", state).covers is covers
+
+
+def test_a_job_has_gitlabs_id() -> None:
+    assert job(7).job_id == 7
+
+
+def test_everything_that_is_alive_counts_for_the_size() -> None:
+    everyone = [runner(state.value, state) for state in RunnerState]
+    assert snapshot(jobs(9), *everyone).size == len(RunnerState)
+    assert snapshot(jobs(9)).size == 0
+    assert snapshot((), *idle(2)).size == 2
+
+
+def test_a_plan_launches_for_its_jobs_and_its_warm_ones() -> None:
+    assert ScalePlan(reason=Reason.BACKLOG, launch=jobs(3), warm=2).launches == 5
+
+
+def test_a_plan_to_do_nothing_has_a_reason_and_nothing_else() -> None:
+    plan = ScalePlan(reason=Reason.BALANCED)
+    assert (plan.launches, plan.drain, plan.waiting, plan.again) == (0, (), {}, False)
