@@ -1,0 +1,206 @@
+"""AWS clients, and AWS errors as ours."""
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache, cached_property
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError as BotoConnectionError,
+    HTTPClientError,
+    MetadataRetrievalError,
+)
+
+from fleet.errors import FleetError, NoCapacity, Refused, Transient
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudformation import CloudFormationClient
+    from mypy_boto3_cloudwatch import CloudWatchClient
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_ec2 import EC2Client
+    from mypy_boto3_events import EventBridgeClient
+    from mypy_boto3_iam import IAMClient
+    from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_scheduler import EventBridgeSchedulerClient
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_stepfunctions import SFNClient
+    from mypy_boto3_sts import STSClient
+
+_TRANSIENT = """
+    BandwidthLimitExceeded EC2ThrottledException InternalError InternalException InternalFailure
+    InternalServerError InternalServiceError LimitExceededException PriorRequestNotComplete
+    ProvisionedThroughputExceededException RequestLimitExceeded RequestThrottled
+    RequestThrottledException RequestTimeout RequestTimeoutException ServiceException
+    ServiceUnavailable ServiceUnavailableException SlowDown ThrottledException Throttling
+    ThrottlingException TooManyRequestsException TransactionConflictException
+    TransactionInProgressException Unavailable
+"""
+_NO_CAPACITY = """
+    InsufficientInstanceCapacity InsufficientHostCapacity InsufficientCapacity
+    InsufficientFreeAddressesInSubnet InsufficientReservedInstanceCapacity
+    InstanceLimitExceeded MaxSpotInstanceCountExceeded SpotMaxPriceTooLow
+    UnfulfillableCapacity Unsupported VcpuLimitExceeded
+"""
+_REFUSED = """
+    AccessDenied AccessDeniedException AuthFailure ConditionalCheckFailedException
+    ExecutionAlreadyExists ExpiredToken InvalidParameterValue InvalidParameterValueException
+    MissingParameter ResourceNotFoundException UnauthorizedOperation UnrecognizedClientException
+    ValidationError ValidationException
+"""
+
+KINDS: Mapping[str, type[FleetError]] = {
+    code: kind
+    for kind, codes in (
+        (Transient, _TRANSIENT),
+        (NoCapacity, _NO_CAPACITY),
+        (Refused, _REFUSED),
+    )
+    for code in codes.split()
+}
+"""What a caller can do about each AWS error code that we know; see `kind_of` for the others."""
+
+_UNREACHED = (HTTPClientError, BotoConnectionError, MetadataRetrievalError)
+
+
+def kind_of(code: str, http_status: int | None = None) -> type[FleetError]:
+    """Which of our errors an AWS error code is. An unknown one is `Refused` unless it is a 5xx."""
+    if code in KINDS:
+        return KINDS[code]
+    return Transient if http_status is not None and http_status >= 500 else Refused
+
+
+@contextmanager
+def aws_call(name: str, *, passing: Collection[str] = ()) -> Iterator[None]:
+    """Re-raise botocore's errors as ours; `facts` has `call` and `code`, the cause is kept.
+
+    The codes in `passing` are answers to the caller, not failures: they stay `ClientError`.
+    """
+    try:
+        yield
+    except ClientError as exc:
+        code = exc.response["Error"]["Code"]
+        if code in passing:
+            raise
+        status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        raise kind_of(code, status)(call=name, code=code) from exc
+    except BotoCoreError as exc:
+        kind = Transient if isinstance(exc, _UNREACHED) else Refused
+        raise kind(call=name, code=type(exc).__name__) from exc
+
+
+def quick() -> Config:
+    """For calls that somebody waits for: at most 7.5 s in all, three attempts of 1.5 s each."""
+    return _config(connect_s=0.5, read_s=1.0, attempts=3)
+
+
+def patient() -> Config:
+    """For everything else: 10 s per answer, five attempts."""
+    return _config(connect_s=2.0, read_s=10.0, attempts=5)
+
+
+def slow() -> Config:
+    """For CreateFleet, which answers when every machine is made: 60 s per answer, two attempts.
+
+    Giving up on an answer loses machines; the second attempt has the same client token, and so
+    gets the answer of the first.
+    """
+    return _config(connect_s=2.0, read_s=60.0, attempts=2)
+
+
+def _config(*, connect_s: float, read_s: float, attempts: int) -> Config:
+    retries = {"mode": "standard", "total_max_attempts": attempts}
+    return Config(
+        connect_timeout=connect_s,
+        read_timeout=read_s,
+        retries=retries,  # type: ignore[arg-type]  # the stubs want a literal
+        max_pool_connections=25,
+    )
+
+
+def clients(config: Config | None = None) -> "Clients":
+    """Clients with the timing of `config`, else `patient()`. Each is made when first used."""
+    return Clients(_session(), config or patient())
+
+
+class Clients:
+    """One client per service, made on first use: a cold start pays only for what it calls."""
+
+    def __init__(self, session: boto3.Session, config: Config) -> None:
+        self._session = session
+        self._config = config
+
+    @cached_property
+    def cloudformation(self) -> "CloudFormationClient":
+        """Stacks."""
+        return self._session.client("cloudformation", config=self._config)
+
+    @cached_property
+    def cloudwatch(self) -> "CloudWatchClient":
+        """Metrics and alarms."""
+        return self._session.client("cloudwatch", config=self._config)
+
+    @cached_property
+    def dynamodb(self) -> "DynamoDBClient":
+        """The ledger's table."""
+        return self._session.client("dynamodb", config=self._config)
+
+    @cached_property
+    def ec2(self) -> "EC2Client":
+        """Machines."""
+        return self._session.client("ec2", config=self._config)
+
+    @cached_property
+    def events(self) -> "EventBridgeClient":
+        """The bus."""
+        return self._session.client("events", config=self._config)
+
+    @cached_property
+    def iam(self) -> "IAMClient":
+        """Roles."""
+        return self._session.client("iam", config=self._config)
+
+    @cached_property
+    def functions(self) -> "LambdaClient":
+        """Lambda functions."""
+        return self._session.client("lambda", config=self._config)
+
+    @cached_property
+    def s3(self) -> "S3Client":
+        """The job cache and artifacts of a deployment."""
+        return self._session.client("s3", config=self._config)
+
+    @cached_property
+    def scheduler(self) -> "EventBridgeSchedulerClient":
+        """Expiry timers."""
+        return self._session.client("scheduler", config=self._config)
+
+    @cached_property
+    def secrets(self) -> "SecretsManagerClient":
+        """Secrets Manager."""
+        return self._session.client("secretsmanager", config=self._config)
+
+    @cached_property
+    def sqs(self) -> "SQSClient":
+        """Demand queues."""
+        return self._session.client("sqs", config=self._config)
+
+    @cached_property
+    def state_machines(self) -> "SFNClient":
+        """Step Functions."""
+        return self._session.client("stepfunctions", config=self._config)
+
+    @cached_property
+    def sts(self) -> "STSClient":
+        """Who we are."""
+        return self._session.client("sts", config=self._config)
+
+
+@cache
+def _session() -> boto3.Session:
+    return boto3.Session()

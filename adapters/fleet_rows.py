@@ -1,0 +1,281 @@
+"""The ledger's rows about the fleet itself: configuration, pools, and the projects it watches."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from boto3.dynamodb.conditions import Attr, ConditionBase
+
+from adapters.table import Change, Table
+from fleet.capacity import BackOff, note_applied
+from fleet.decide_reconcile import Watched
+
+HEARD_EVERY = timedelta(minutes=1)
+STRAY_KEPT = timedelta(days=1)
+# A pipeline's jobs come to be pending within seconds of each other, one webhook each.
+PIPELINE_EVERY = timedelta(seconds=10)
+LISTING_KEPT = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredConfig:
+    """The fleet.toml that was applied last."""
+
+    text: str
+    version: str
+    applied_at: datetime
+    leaving: tuple[str, ...] = ()  # pools not in it any more whose runners still live
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolRow:
+    """What the ledger knows of a pool besides its runners."""
+
+    name: str
+    in_use: int = 0  # live runners, the same number as there are rows of them
+    version: int = 0  # one more with every reservation
+    back_off: Mapping[str, BackOff] | None = None
+    refused: str | None = None  # AWS's words about the configuration of this version
+    refused_version: str | None = None  # of fleet.toml
+    reason: str | None = None  # of the last decision
+    wants_room: bool = False  # it left jobs waiting because the pool was full
+    verified_at: datetime | None = None  # presence in GitLab
+
+
+class Reading(StrEnum):
+    """Who reads the pending jobs of a pipeline just now."""
+
+    MINE = "mine"
+    UNDER_WAY = "under_way"  # somebody else
+    DONE = "done"  # somebody did
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookRow:
+    """A webhook that we registered, and what we know of its health."""
+
+    instance: str
+    scope: str  # "project:77" or "group:42"
+    hook_id: int
+    url: str
+    verification: str  # signing-token | secret-token
+    healthy: bool = True
+    detail: str | None = None
+
+
+class FleetRows:
+    """Reads and writes of these rows. Every write may be repeated."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._heard: dict[tuple[str, int], datetime] = {}
+
+    def config(self) -> StoredConfig | None:
+        """What `apply` stored; None before the first time."""
+        item = self._table.get("config", "current")
+        if item is None:
+            return None
+        applied_at = datetime.fromisoformat(item["applied_at"])
+        return StoredConfig(
+            text=item["toml"],
+            version=item["version"],
+            applied_at=applied_at,
+            leaving=tuple(item.get("leaving", ())),
+        )
+
+    def store_config(self, config: StoredConfig) -> None:
+        """Make this the configuration in force."""
+        told = {
+            "toml": config.text,
+            "version": config.version,
+            "applied_at": config.applied_at.isoformat(),
+            "leaving": list(config.leaving),
+        }
+        self._table.write(Change(pk="config", sk="current", put=told))
+
+    def pool(self, name: str) -> PoolRow:
+        """A pool's row; an empty one before its first launch."""
+        item = self._table.get(f"pool#{name}", "pool") or {}
+        held = item.get("back_off", {})
+        verified = item.get("verified_at")
+        return PoolRow(
+            name=name,
+            in_use=item.get("in_use", 0),
+            version=item.get("version", 0),
+            back_off={key: BackOff.from_item(one) for key, one in held.items()},
+            refused=item.get("refused"),
+            refused_version=item.get("refused_version"),
+            reason=item.get("reason"),
+            wants_room=bool(item.get("wants_room")),
+            verified_at=datetime.fromisoformat(verified) if verified else None,
+        )
+
+    def note_back_off(self, name: str, back_off: Mapping[str, BackOff]) -> None:
+        """Remember which capacity pools not to ask until when."""
+        told = {key: one.to_item() for key, one in back_off.items()}
+        self._note(name, {"back_off": told})
+
+    def note_refused(self, name: str, words: str, config_version: str) -> None:
+        """Remember that AWS refuses the pool's configuration, until it takes it again."""
+        self._note(name, {"refused": words, "refused_version": config_version})
+
+    def note_accepted(self, name: str) -> None:
+        """AWS takes the pool's configuration again: somebody put right what it refused."""
+        remove = ("refused", "refused_version")
+        self._table.write(Change(pk=f"pool#{name}", sk="pool", remove=remove))
+
+    def forgive(self, name: str) -> None:
+        """Have AWS asked at once although it refused the pool's configuration: it was applied."""
+        row = self.pool(name)
+        held = dict(row.back_off or {})
+        kept = note_applied(held)
+        if row.refused is None and kept == held:
+            return
+        told = {"back_off": {key: one.to_item() for key, one in kept.items()}}
+        remove = ("refused", "refused_version")
+        self._table.write(Change(pk=f"pool#{name}", sk="pool", put=told, remove=remove))
+
+    def note_decision(self, name: str, reason: str, *, wants_room: bool = False) -> None:
+        """Remember the reason of the last decision, and whether a runner's end is waited for."""
+        self._note(name, {"reason": reason, "wants_room": wants_room})
+
+    def note_verified(self, name: str, at: datetime) -> None:
+        """Remember that GitLab heard from the pool's own runner record."""
+        self._note(name, {"verified_at": at.isoformat()})
+
+    def heard_from(self, instance: str, project_id: int, path: str, *, at: datetime) -> None:
+        """A hook of this project came, which makes it one that is watched closely."""
+        # A busy project is written once a minute, not once a hook, and is asked about by few.
+        if at - self._heard.get((instance, project_id), at - HEARD_EVERY) < HEARD_EVERY:
+            return
+        told = {"last_hook_at": at.isoformat(), "path": path}
+        stale = Attr("last_hook_at").lt((at - HEARD_EVERY).isoformat())
+        when = Attr("last_hook_at").not_exists() | stale
+        self._watch(instance, project_id, told, at, when=when)
+        self._heard[instance, project_id] = at
+
+    def watch(self, instance: str, project_id: int, path: str, *, at: datetime) -> None:
+        """Watch a project from now on; an empty path leaves a known one as it is."""
+        self._watch(instance, project_id, {"path": path} if path else {}, at)
+
+    def note_polled(self, instance: str, project_id: int, *, at: datetime) -> None:
+        """Its pending jobs were read."""
+        self._watch(instance, project_id, {"last_polled_at": at.isoformat()}, at)
+
+    def watched(self, instance: str) -> tuple[Watched, ...]:
+        """Every project whose pending jobs are read."""
+        unhealthy = {hook.scope for hook in self.hooks(instance) if not hook.healthy}
+        # Which projects a group has is not kept: a sick group hook makes all of them urgent.
+        in_groups = any(scope.startswith("group:") for scope in unhealthy)
+        items = self._table.query_index("recent", "kind", "project")
+        return tuple(
+            Watched(
+                project_id=item["project_id"],
+                instance=item["instance"],
+                last_hook_at=_time(item.get("last_hook_at")),
+                last_polled_at=_time(item.get("last_polled_at")),
+                hook_healthy=f"project:{item['project_id']}" not in unhealthy and not in_groups,
+                path=item.get("path", ""),
+            )
+            for item in items
+            if item["instance"] == instance
+        )
+
+    def listing_due(self, instance: str, *, at: datetime, every: timedelta) -> bool:
+        """Whether the projects of groups were not listed for so long."""
+        item = self._table.get(f"watch#{instance}", "groups")
+        return item is None or at - datetime.fromisoformat(item["listed_at"]) >= every
+
+    def note_listed(self, instance: str, *, at: datetime) -> None:
+        """The projects of groups were listed."""
+        told = {"listed_at": at.isoformat()}
+        self._table.write(Change(pk=f"watch#{instance}", sk="groups", put=told))
+
+    def claim_pipeline(self, instance: str, pipeline_id: int, *, at: datetime) -> Reading:
+        """Take it upon oneself to read a pipeline's pending jobs, unless somebody just did."""
+        pk = _pipeline(instance, pipeline_id)
+        told = {
+            "listed_at": at.isoformat(),
+            "done": False,
+            "ttl": int((at + LISTING_KEPT).timestamp()),
+        }
+        stale = Attr("listed_at").lt((at - PIPELINE_EVERY).isoformat())
+        when = Attr("listed_at").not_exists() | stale
+        if self._table.write(Change(pk=pk, sk="pipeline", put=told, when=when)):
+            return Reading.MINE
+        item = self._table.get(pk, "pipeline")
+        return Reading.UNDER_WAY if item is not None and not item["done"] else Reading.DONE
+
+    def note_pipeline(self, instance: str, pipeline_id: int, *, read: bool) -> None:
+        """The claimed pipeline was read and its jobs are in the ledger, or may be claimed again."""
+        pk = _pipeline(instance, pipeline_id)
+        gone = Change(pk=pk, sk="pipeline", delete=True)
+        self._table.write(Change(pk=pk, sk="pipeline", put={"done": True}) if read else gone)
+
+    def stray_since(self, name: str, *, at: datetime) -> datetime:
+        """Since when something without a row is seen; now, when it is for the first time."""
+        key = (f"stray#{name}", "stray")
+        item = self._table.get(*key)
+        if item is not None:
+            return datetime.fromisoformat(item["since"])
+        ttl = int((at + STRAY_KEPT).timestamp())
+        told = {"since": at.isoformat(), "ttl": ttl}
+        self._table.write(Change(pk=key[0], sk=key[1], put=told))
+        return at
+
+    def record_hook(self, hook: HookRow) -> None:
+        """What `webhook register` made, or what a look at it showed."""
+        told = {
+            "kind": "hook",
+            "changed_at": hook.scope,
+            "instance": hook.instance,
+            "scope": hook.scope,
+            "hook_id": hook.hook_id,
+            "url": hook.url,
+            "verification": hook.verification,
+            "healthy": hook.healthy,
+        }
+        if hook.detail:
+            told["detail"] = hook.detail
+        remove = () if hook.detail else ("detail",)
+        pk = f"hook#{hook.instance}#{hook.scope}"
+        self._table.write(Change(pk=pk, sk="hook", put=told, remove=remove))
+
+    def hooks(self, instance: str) -> tuple[HookRow, ...]:
+        """Every webhook that we registered."""
+        items = self._table.query_index("recent", "kind", "hook")
+        names = ("instance", "scope", "hook_id", "url", "verification", "healthy", "detail")
+        rows = [HookRow(**{n: item[n] for n in names if n in item}) for item in items]
+        return tuple(row for row in rows if row.instance == instance)
+
+    def _note(self, pool: str, told: Mapping[str, object]) -> None:
+        self._table.write(Change(pk=f"pool#{pool}", sk="pool", put=told))
+
+    def _watch(
+        self,
+        instance: str,
+        project_id: int,
+        told: Mapping[str, object],
+        at: datetime,
+        *,
+        when: ConditionBase | None = None,
+    ) -> None:
+        identity = {"instance": instance, "project_id": project_id, "kind": "project"}
+        self._table.write(
+            Change(
+                pk=f"project#{instance}#{project_id}",
+                sk="project",
+                put=told,
+                once=identity | {"changed_at": at.isoformat()},
+                when=when,
+            )
+        )
+
+
+def _pipeline(instance: str, pipeline_id: int) -> str:
+    return f"pipeline#{instance}#{pipeline_id}"
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

@@ -1,0 +1,228 @@
+"""GitLab as the fleet uses it: jobs, runner records, projects. Source: GitLab REST API, v4."""
+
+from collections.abc import Iterator
+from functools import cache
+from itertools import islice
+from typing import Any, TypeVar, cast
+from urllib.parse import quote
+
+from pydantic import TypeAdapter, ValidationError
+
+from adapters.gitlab_api import Budget, GitLabApi
+from adapters.gitlab_values import (
+    CreatedRunner,
+    GitLabJob,
+    GitLabProject,
+    GitLabRunner,
+    GitLabToken,
+    NewRunner,
+)
+from fleet.errors import Refused
+from fleet.field_names import fields_at_fault
+
+__all__ = [
+    "Budget",
+    "CreatedRunner",
+    "GitLab",
+    "GitLabApi",
+    "GitLabJob",
+    "GitLabProject",
+    "GitLabRunner",
+    "GitLabToken",
+    "NewRunner",
+]
+
+CALLS_PER_MINUTE = 300  # GitLab.com allows 2,000 per user and 600 of the job lists
+SYSTEM_ID = "s_runnerfleet0"  # one for all: each new one would be a runner manager more
+
+_OWNER_KEYS = {"group_type": "group_id", "project_type": "project_id"}
+ValueT = TypeVar("ValueT")
+
+
+class GitLab:
+    """One GitLab, called with one token and within one budget.
+
+    Every method raises `Transient` (later: rate limit, 5xx, no answer) or `Refused` (401, 403,
+    404, not understood) as `GitLabApi` says.
+    """
+
+    def __init__(self, url: str, token: str, *, budget: Budget) -> None:
+        self.api = GitLabApi(url, token, budget=budget)
+
+    def job(self, project_id: int, job_id: int) -> GitLabJob | None:
+        """The job with its tags; None when GitLab does not have it (any more)."""
+        try:
+            body = self.api.get(f"/projects/{project_id}/jobs/{job_id}")
+        except Refused as exc:
+            if exc.facts.get("status") == 404:
+                return None
+            raise
+        return _read(GitLabJob, body | {"project_id": project_id})
+
+    def pending_jobs(self, project_id: int) -> list[GitLabJob]:
+        """What waits in one project, oldest first."""
+        found = self.api.pages(
+            f"/projects/{project_id}/jobs",
+            **{"scope[]": "pending"},
+            pagination="keyset",
+            order_by="id",
+            sort="desc",
+        )
+        jobs = [_read(GitLabJob, {**body, "project_id": project_id}) for body in found]
+        return sorted(jobs, key=lambda job: job.id)
+
+    def retry_job(self, project_id: int, job_id: int) -> GitLabJob:
+        """Run it again: a new job with a new id. `Refused` where GitLab says not retryable."""
+        body = self.api.post(f"/projects/{project_id}/jobs/{job_id}/retry")
+        return _read(GitLabJob, body | {"project_id": project_id})
+
+    def cancel_job(self, project_id: int, job_id: int) -> GitLabJob:
+        """End a job whose machine is gone, which GitLab would show as running for an hour.
+
+        A newer GitLab waits for the runner's word (`canceling`), which will not come: it is
+        forced. The job as it is then; one that had ended before stays as it was.
+        """
+        path = f"/projects/{project_id}/jobs/{job_id}/cancel"
+        body = self.api.post(path)
+        if body.get("status") == "canceling":
+            body = self.api.post(path, {"force": True})
+        return _read(GitLabJob, body | {"project_id": project_id})
+
+    def pipeline_jobs(self, project_id: int, pipeline_id: int) -> list[GitLabJob]:
+        """The newest job of each name in a pipeline: retried ones are left out by GitLab."""
+        found = self.api.pages(f"/projects/{project_id}/pipelines/{pipeline_id}/jobs")
+        return [_read(GitLabJob, {**body, "project_id": project_id}) for body in found]
+
+    def pending_in_pipeline(
+        self, project_id: int, pipeline_id: int, *, at_most: int
+    ) -> list[GitLabJob]:
+        """What waits in one pipeline, oldest first; nothing where GitLab has no such pipeline."""
+        path = f"/projects/{project_id}/pipelines/{pipeline_id}/jobs"
+        try:
+            found = list(islice(self.api.pages(path, **{"scope[]": "pending"}), at_most))
+        except Refused as exc:
+            if exc.facts.get("status") == 404:
+                return []
+            raise
+        jobs = [_read(GitLabJob, {**body, "project_id": project_id}) for body in found]
+        return sorted(jobs, key=lambda job: job.id)
+
+    def create_runner(self, new: NewRunner) -> CreatedRunner:
+        """A runner record; its token is shown this once. The token needs scope create_runner."""
+        body: dict[str, Any] = {"runner_type": new.kind, **new.settings()}
+        if new.kind in _OWNER_KEYS:
+            body[_OWNER_KEYS[new.kind]] = new.owner_id
+        return _read(CreatedRunner, self.api.post("/user/runners", body))
+
+    def runner(self, runner_id: int) -> GitLabRunner | None:
+        """One runner record with its tags; None when GitLab does not have it (any more)."""
+        try:
+            return _read(GitLabRunner, self.api.get(f"/runners/{runner_id}"))
+        except Refused as exc:
+            if exc.facts.get("status") == 404:
+                return None
+            raise
+
+    def update_runner(self, runner_id: int, wanted: NewRunner) -> None:
+        """Give a runner record these settings; where it belongs cannot be changed."""
+        self.api.put(f"/runners/{runner_id}", wanted.settings())
+
+    def delete_runner(self, runner_id: int) -> None:
+        """No such runner record, now or before."""
+        try:
+            self.api.delete(f"/runners/{runner_id}")
+        except Refused as exc:
+            if exc.facts.get("status") != 404:
+                raise
+
+    def runners_described(
+        self, prefix: str, *, kind: str | None = None, owner_id: int | None = None
+    ) -> list[GitLabRunner]:
+        """The runner records whose description starts so: of the instance, a group, a project,
+        or, without a kind, of everything that the token's user may manage."""
+        paths = {
+            "instance_type": "/runners/all",
+            "group_type": f"/groups/{owner_id}/runners",
+            "project_type": f"/projects/{owner_id}/runners",
+        }
+        query = {"type": kind} if kind else {}
+        found = self.api.pages(paths[kind] if kind else "/runners", **query)
+        runners = (_read(GitLabRunner, body) for body in found)
+        return [runner for runner in runners if runner.description.startswith(prefix)]
+
+    def runner_jobs(self, runner_id: int, *, status: str = "running") -> list[GitLabJob]:
+        """The jobs that GitLab assigned to a runner; none when the runner is gone."""
+        try:
+            found = list(self.api.pages(f"/runners/{runner_id}/jobs", status=status))
+        except Refused as exc:
+            if exc.facts.get("status") == 404:
+                return []
+            raise
+        return [_read(GitLabJob, body) for body in found]
+
+    def verify_runner(self, token: str, *, system_id: str = SYSTEM_ID) -> None:
+        """Show that the pool is there: GitLab fails jobs that wait an hour where no fitting runner
+        was seen for two. `Refused` when the runner's token is not valid (any more)."""
+        self.api.post("/runners/verify", {"token": token, "system_id": system_id})
+
+    def group_projects(self, group_id: int | str) -> Iterator[GitLabProject]:
+        """The living projects of a group and of its subgroups, by id."""
+        path = f"/groups/{_reference(group_id)}/projects"
+        query = {"include_subgroups": True, "archived": False, "simple": True}
+        for body in self.api.pages(path, order_by="id", sort="asc", **query):
+            yield _read(GitLabProject, body)
+
+    def project(self, id_or_path: int | str) -> GitLabProject:
+        """One project."""
+        return _read(GitLabProject, self.api.get(f"/projects/{_reference(id_or_path)}"))
+
+    def group(self, id_or_path: int | str) -> int:
+        """The number of a group."""
+        return int(self.api.get(f"/groups/{_reference(id_or_path)}")["id"])
+
+    def own_token(self) -> GitLabToken:
+        """The token that we call with."""
+        return _read(GitLabToken, self.api.get("/personal_access_tokens/self"))
+
+    def is_administrator(self) -> bool:
+        """Whether the token's user is one; GitLab tells nobody else."""
+        return bool(self.api.get("/user").get("is_admin"))
+
+    def has_group(self, group_id: int, *, role: int) -> bool:
+        """Whether the token's user has this role in a group, its own or one from above."""
+        found = self.api.pages("/groups", min_access_level=role)
+        return any(body["id"] == group_id for body in found)
+
+    def role_in_project(self, id_or_path: int | str) -> int:
+        """The token's user's role in a project, from 0 for none to 50 for owner."""
+        body = self.api.get(f"/projects/{_reference(id_or_path)}")
+        granted = (body.get("permissions") or {}).values()
+        return max((int(one["access_level"]) for one in granted if one), default=0)
+
+    def version(self) -> str:
+        """GitLab's version, such as `18.2.1-ee`."""
+        return str(self.api.get("/version").get("version", ""))
+
+
+def _reference(id_or_path: int | str) -> str:
+    return quote(str(id_or_path), safe="")
+
+
+def _read(kind: type[ValueT], body: object) -> ValueT:
+    try:
+        return cast("ValueT", _adapters()[kind].validate_python(body))
+    except ValidationError as exc:
+        fields = fields_at_fault(exc)
+        raise Refused(f"GitLab's {kind.__name__} is not as we know it", fields=fields) from None
+
+
+@cache
+def _adapters() -> dict[type, TypeAdapter[Any]]:
+    kinds: tuple[type, ...] = (
+        CreatedRunner,
+        GitLabJob,
+        GitLabProject,
+        GitLabRunner,
+        GitLabToken,
+    )
+    return {kind: TypeAdapter(kind) for kind in kinds}

@@ -1,0 +1,125 @@
+"""What we read of GitLab's answers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, AliasPath, AwareDatetime, BeforeValidator, Field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitLabJob:
+    """One job, its tags included. `status` is GitLab's own word."""
+
+    id: int
+    project_id: Annotated[
+        int,
+        Field(
+            validation_alias=AliasChoices(
+                "project_id", AliasPath("project", "id"), AliasPath("pipeline", "project_id")
+            )
+        ),
+    ]
+    name: str
+    status: str
+    tags: Annotated[tuple[str, ...], Field(validation_alias="tag_list")] = ()
+    stage: str = ""
+    runner_id: Annotated[int | None, Field(validation_alias=AliasPath("runner", "id"))] = None
+    runner_description: Annotated[
+        str | None, Field(validation_alias=AliasPath("runner", "description"))
+    ] = None
+    pipeline_id: Annotated[int | None, Field(validation_alias=AliasPath("pipeline", "id"))] = None
+    ref: str | None = None
+    created_at: AwareDatetime | None = None
+    started_at: AwareDatetime | None = None
+    finished_at: AwareDatetime | None = None
+    failure_reason: str | None = None
+    queued_duration_s: Annotated[float | None, Field(validation_alias="queued_duration")] = None
+    web_url: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreatedRunner:
+    """A new runner record. GitLab shows its token this once."""
+
+    id: int
+    token: str = field(repr=False)
+
+
+def _ids(owners: object) -> object:
+    if not isinstance(owners, list):
+        return owners
+    return [one.get("id") if isinstance(one, Mapping) else one for one in owners]
+
+
+OwnerIds = Annotated[tuple[int, ...], BeforeValidator(_ids)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitLabRunner:
+    """A runner record. `status` is online, offline, stale or never_contacted, and lags an hour.
+
+    From `tags` on, only a record that was asked for by itself has them; lists leave them out.
+    """
+
+    id: int
+    description: str = ""
+    status: str = ""
+    paused: bool = False
+    runner_type: str = ""
+    tags: Annotated[tuple[str, ...], Field(validation_alias="tag_list")] = ()
+    run_untagged: bool = False
+    access_level: str | None = None
+    maximum_timeout_s: Annotated[int | None, Field(validation_alias="maximum_timeout")] = None
+    group_ids: Annotated[OwnerIds, Field(validation_alias="groups")] = ()
+    project_ids: Annotated[OwnerIds, Field(validation_alias="projects")] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitLabToken:
+    """An access token, by its own account; never its text."""
+
+    scopes: frozenset[str]
+    active: bool = True
+    expires_at: str | None = None  # a day, such as "2027-01-31"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitLabProject:
+    """One project."""
+
+    id: int
+    path: Annotated[
+        str, Field(validation_alias=AliasChoices("path_with_namespace", "full_path", "path"))
+    ]
+    web_url: str = ""
+    default_branch: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRunner:
+    """A runner record to be made."""
+
+    kind: str  # instance_type, group_type or project_type
+    description: str
+    tags: tuple[str, ...]
+    owner_id: int | None = None  # of the group or the project
+    run_untagged: bool = False  # GitLab's own default is true
+    maximum_timeout_s: int | None = None
+    locked: bool = False
+    paused: bool = False
+    protected_only: bool = False  # jobs of protected branches and tags, nothing else
+
+    def settings(self) -> dict[str, Any]:
+        """What GitLab lets one change later, too, in its words."""
+        told: dict[str, Any] = {
+            "description": self.description,
+            "tag_list": list(self.tags),
+            "run_untagged": self.run_untagged,
+            "locked": self.locked,
+            "paused": self.paused,
+            "access_level": "ref_protected" if self.protected_only else "not_protected",
+        }
+        if self.maximum_timeout_s is not None:
+            told["maximum_timeout"] = self.maximum_timeout_s
+        return told

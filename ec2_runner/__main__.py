@@ -1,0 +1,78 @@
+"""`python -m ec2_runner`: the agent with the machine's real surroundings."""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import boto3
+from botocore.config import Config
+
+from adapters.aws import aws_call
+from adapters.cache_keys import keys_of
+from adapters.mailbox import Mailbox
+from ec2_runner.agent import AgentSettings, Machine, work
+from ec2_runner.imds import Imds
+from fleet.errors import Refused, Transient
+
+Answer = TypeVar("Answer")
+BOOT_TRIES = 60  # one a second: the network and the instance role may come a little later
+# botocore asks the metadata once, for one second: too little for a machine that is just booting.
+METADATA = {"AWS_METADATA_SERVICE_TIMEOUT": "3", "AWS_METADATA_SERVICE_NUM_ATTEMPTS": "5"}
+CLIENT = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard"})
+
+
+def main() -> int:
+    """Serve one job. The exit code is 0 whenever the agent came to a regular end."""
+    for name, value in METADATA.items():
+        os.environ.setdefault(name, value)
+    settings = AgentSettings.of(os.environ)
+    imds = Imds.of(os.environ)
+    session = boto3.Session(region_name=_patiently(imds.region))
+    user_id = _patiently(lambda: _user_id(session))
+    ledger = session.client("dynamodb", config=CLIENT)
+    machine = Machine(
+        settings=settings,
+        imds=imds,
+        mailbox=Mailbox(ledger, settings.ledger_table, user_id),
+        environment=os.environ,
+        docker_answers=_docker_answers,
+        cache_keys=lambda: keys_of(session, os.environ),
+        echo=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    print(f"runner-fleet agent: {work(machine)}", file=sys.stderr, flush=True)
+    return 0
+
+
+def _patiently(ask: Callable[[], Answer]) -> Answer:
+    for _ in range(BOOT_TRIES):
+        try:
+            return ask()
+        except (Transient, Refused):  # "no credentials" is what a role that is not there yet says
+            time.sleep(1)
+    return ask()
+
+
+def _user_id(session: boto3.Session) -> str:
+    """`<role id>:<instance id>`; the client is made anew because it keeps what keys it found."""
+    with aws_call("sts.GetCallerIdentity"):
+        return session.client("sts", config=CLIENT).get_caller_identity()["UserId"]
+
+
+def _docker_answers() -> bool:
+    import docker  # noqa: PLC0415 - a third of the agent's start, and shell machines have no Docker
+    from docker.errors import DockerException  # noqa: PLC0415
+
+    try:
+        client = docker.from_env(timeout=5)
+        try:
+            return bool(client.ping())
+        finally:
+            client.close()
+    except DockerException:
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""The agent of one EC2 machine: call home, take the credential, run one job, say goodbye."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+from adapters.cache_keys import CacheKeys, no_keys
+from adapters.one_job import Workplace, run_one_job
+from adapters.plain_settings import Told
+from adapters.reporter import Post, Reporter, Status
+from ec2_runner.spot_watch import Metadata, SpotWatch
+from fleet.errors import Transient
+from fleet.mailbox import Credential, MachineState, Outcome, StepName
+
+DOCKER_WITHIN_S = 120.0
+TIMER_GRACE = timedelta(minutes=2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSettings:
+    """What the machine's user data exports, each as FLEET_ and its name in capitals."""
+
+    ledger_table: str
+    heartbeat_s: float = 30.0
+    boot_deadline_s: float = 300.0  # to wait for the credential
+    spot_every_s: float = 5.0  # as AWS advises
+    work_dir: Path = Path("/var/lib/runner-fleet")
+    dead_man: Path | None = None  # where the boot script's timer reads when to power off
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> "AgentSettings":
+        """The settings. Raises `Refused` naming what is missing or no positive number."""
+        told = Told(environment)
+        return cls(
+            ledger_table=told.text("ledger_table"),
+            **told.seconds("heartbeat_s", "boot_deadline_s", "spot_every_s"),
+            **told.paths("work_dir", "dead_man"),
+        )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Letterbox(Post, Protocol):
+    """The machine's own mailbox in the ledger: `adapters.mailbox.Mailbox`."""
+
+    def take_credential(
+        self,
+        deadline: datetime,
+        *,
+        clock: Callable[[], datetime],
+        pause: Callable[[float], None],
+    ) -> Credential | None:
+        """The credential as soon as it is there; `None` when it is not there in time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """The machine as its agent sees it."""
+
+    settings: AgentSettings
+    imds: Metadata
+    mailbox: Letterbox
+    environment: Mapping[str, str] = field(repr=False)
+    docker_answers: Callable[[], bool]
+    echo: Callable[[str], None]
+    clock: Callable[[], datetime] = _now
+    pause: Callable[[float], None] = time.sleep
+    cache_keys: Callable[[], CacheKeys | None] = no_keys
+
+
+def work(machine: Machine) -> Outcome:
+    """Serve one job and say goodbye; how it ended. The caller powers the machine off."""
+    settings = machine.settings
+    with Reporter(
+        machine.mailbox, heartbeat_s=settings.heartbeat_s, clock=machine.clock
+    ) as reporter:
+        reporter.tell((StepName.CALLED_HOME, None, None), status=Status())
+        with SpotWatch(machine.imds, reporter, every_s=settings.spot_every_s) as spot:
+            _serve(machine, reporter, spot)
+        done = replace(reporter.status, state=MachineState.DONE)
+        reporter.tell((StepName.ENDED, done.job_id, done.detail), status=done)
+    return reporter.status.outcome or Outcome.SYSTEM_FAILURE
+
+
+def _serve(machine: Machine, reporter: Reporter, spot: SpotWatch) -> None:
+    credential = _credential(machine, reporter)
+    if credential is None:
+        return
+    _set_timer(machine.settings.dead_man, credential.expires_at)
+    named = replace(reporter.status, runner_id=credential.runner_id)
+    reporter.tell((StepName.CREDENTIAL_READ, None, None), status=named)
+    if credential.executor == "docker" and not _docker_is_up(machine):
+        detail = f"the Docker engine did not answer within {DOCKER_WITHIN_S:.0f} s"
+        reporter.tell(status=replace(named, outcome=Outcome.SYSTEM_FAILURE, detail=detail))
+        return
+    workplace = Workplace(
+        home=machine.settings.work_dir,
+        ends_at=credential.expires_at,
+        environment=machine.environment,
+        spot_at=spot.spot_at,
+        clock=machine.clock,
+        cache_keys=machine.cache_keys,
+        echo=machine.echo,
+    )
+    run_one_job(credential, workplace, reporter)
+
+
+def _credential(machine: Machine, reporter: Reporter) -> Credential | None:
+    wait_s = machine.settings.boot_deadline_s
+    detail = f"no credential came within {wait_s:.0f} s"
+    try:
+        credential = machine.mailbox.take_credential(
+            machine.clock() + timedelta(seconds=wait_s), clock=machine.clock, pause=machine.pause
+        )
+    except Transient as exc:
+        credential, detail = None, f"{detail}: {exc}"
+    if credential is None:
+        reporter.tell(status=replace(reporter.status, outcome=Outcome.NO_JOB, detail=detail))
+    return credential
+
+
+def _set_timer(dead_man: Path | None, expires_at: datetime) -> None:
+    """Let the boot script's timer end the machine soon after it should have ended by itself."""
+    if dead_man is None:
+        return
+    new = dead_man.with_suffix(".new")
+    new.write_text(f"{int((expires_at + TIMER_GRACE).timestamp())}\n")
+    new.replace(dead_man)
+
+
+def _docker_is_up(machine: Machine) -> bool:
+    give_up = machine.clock() + timedelta(seconds=DOCKER_WITHIN_S)
+    while not machine.docker_answers():
+        if machine.clock() >= give_up:
+            return False
+        machine.pause(0.5)
+    return True

@@ -1,0 +1,72 @@
+"""Looks at the instance metadata every few seconds for AWS taking the machine back."""
+
+import threading
+from contextlib import suppress
+from datetime import datetime
+from types import TracebackType
+from typing import Protocol, Self
+
+from adapters.reporter import Reporter
+from ec2_runner.imds import SpotNotice
+from fleet.errors import Transient
+from fleet.mailbox import StepName
+
+EVERY_S = 5.0  # as AWS advises
+
+
+class Metadata(Protocol):
+    """The part of the instance metadata that warns."""
+
+    def spot_notice(self) -> SpotNotice | None:
+        """The interruption notice, if there is one."""
+
+    def rebalance_at(self) -> datetime | None:
+        """Since when AWS advises to leave, if it does."""
+
+
+class SpotWatch:
+    """A thread, as a context. Each kind of notice is reported once."""
+
+    def __init__(self, imds: Metadata, reporter: Reporter, *, every_s: float = EVERY_S) -> None:
+        """Nothing is asked before the context is entered."""
+        self._imds = imds
+        self._reporter = reporter
+        self._every_s = every_s
+        self._notice: SpotNotice | None = None
+        self._advised = False
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def spot_at(self) -> datetime | None:
+        """When AWS takes the machine back; `None` while it has not said so."""
+        return self._notice.at if self._notice else None
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._closing.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._closing.is_set() and self._notice is None:
+            with suppress(Transient):  # the next look may be answered
+                self._look()
+            self._closing.wait(self._every_s)
+
+    def _look(self) -> None:
+        advised_at = None if self._advised else self._imds.rebalance_at()
+        if advised_at:
+            self._advised = True
+            self._reporter.step(StepName.REBALANCE_NOTICE, detail=advised_at.isoformat())
+        notice = self._imds.spot_notice()
+        if notice:
+            self._notice = notice
+            told = f"{notice.action} at {notice.at.isoformat()}"
+            self._reporter.step(StepName.SPOT_NOTICE, detail=told)

@@ -1,0 +1,1 @@
+"""The Lambda back end: one gitlab-runner, one job, a clean /tmp."""

@@ -1,0 +1,1 @@
+"""One GitLab delivery in, one event out."""

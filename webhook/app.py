@@ -1,0 +1,190 @@
+"""The webhook function: verify, put on the bus, answer. Waits on nothing else."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Annotated, Any, Protocol
+
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from mangum import Mangum
+from pydantic import BaseModel
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from adapters.aws import clients, quick
+from adapters.bus import EventBus
+from adapters.secrets import SecretStore
+from fleet.errors import BadDelivery, FleetError
+from fleet.events import (
+    ERROR,
+    WARNING,
+    DeliveryAccepted,
+    DeliveryIgnored,
+    DeliveryNotPublished,
+    DeliveryRefused,
+    begin_request,
+    emit,
+)
+from fleet.job_event import JobEvent
+from fleet.webhook_secrets import WebhookSecrets
+from webhook.delivery import MAX_BODY, Ignored, read_delivery
+
+
+class SecretsPort(Protocol):
+    """Where the secrets come from."""
+
+    def webhook_secrets(self, name: str, *, doubted: bool = False) -> WebhookSecrets:
+        """See `SecretStore`."""
+
+
+class BusPort(Protocol):
+    """Where events go."""
+
+    def publish(self, event: JobEvent) -> None:
+        """See `EventBus`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookWorld:
+    """What the app works with."""
+
+    secrets: SecretsPort
+    secret_name: str
+    bus: BusPort
+    clock: Callable[[], datetime]
+
+
+class WebhookSettings(BaseSettings):
+    """Environment of the webhook function."""
+
+    model_config = SettingsConfigDict(frozen=True, env_prefix="FLEET_")
+    bus: str
+    webhook_secret: str  # its name in Secrets Manager
+    cache_ttl: float = 300.0  # seconds
+
+
+class Receipt(BaseModel):
+    """What GitLab shows beside the delivery."""
+
+    accepted: bool
+    reason: str
+
+
+def create_app(world: WebhookWorld) -> FastAPI:
+    """The app: `POST /webhook` (202 accepted, 200 of no use, 4xx refused, 503 try later)."""
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+
+    @app.post("/", status_code=202)
+    @app.post("/webhook", status_code=202)
+    def receive(
+        request: Request, response: Response, body: Annotated[bytes, Depends(_body)]
+    ) -> Receipt:
+        at = world.clock()
+        delivery = _read(world, request.headers, body, at)
+        if isinstance(delivery, Ignored):
+            emit(DeliveryIgnored(reason=delivery.reason, about=delivery.about))
+            response.status_code = 200
+            return Receipt(accepted=False, reason=delivery.reason)
+        request.state.event = delivery
+        world.bus.publish(delivery)
+        took_s = (world.clock() - at).total_seconds()
+        emit(DeliveryAccepted(**_identity(delivery), took_s=took_s))
+        return Receipt(accepted=True, reason=delivery.detail_type)
+
+    @app.get("/health")
+    def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    app.add_exception_handler(FleetError, _refuse)
+    return app
+
+
+def _read(
+    world: WebhookWorld, headers: Mapping[str, str], body: bytes, at: datetime
+) -> JobEvent | Ignored:
+    secrets = world.secrets.webhook_secrets(world.secret_name)
+    try:
+        return read_delivery(headers, body, secrets=secrets, at=at)
+    except BadDelivery as exc:
+        if exc.status != 401:
+            raise
+        newer = world.secrets.webhook_secrets(world.secret_name, doubted=True)
+        if newer == secrets:
+            raise
+        return read_delivery(headers, body, secrets=newer, at=at)
+
+
+async def _body(request: Request) -> bytes:
+    """The body, or as much of it as shows that it is too large."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            break
+    return bytes(body)
+
+
+def _refuse(request: Request, exc: Exception) -> JSONResponse:
+    """Every error of ours as an HTTP answer and a log line."""
+    if isinstance(exc, BadDelivery):
+        emit(DeliveryRefused(status=exc.status, reason=str(exc)), level=WARNING)
+        return _answer(exc.status, str(exc))
+    event: JobEvent | None = getattr(request.state, "event", None)
+    if event:
+        emit(DeliveryNotPublished(**_identity(event), error=str(exc)), level=ERROR)
+    else:
+        emit(DeliveryRefused(status=503, reason=str(exc)), level=ERROR)
+    return _answer(503, "the fleet cannot take it now")
+
+
+def _answer(status: int, reason: str) -> JSONResponse:
+    return JSONResponse(Receipt(accepted=False, reason=reason).model_dump(), status)
+
+
+def _identity(event: JobEvent) -> dict[str, Any]:
+    """What names a delivery in the log."""
+    return {
+        "instance": event.instance,
+        "project_id": event.project_id,
+        "job_id": event.job_id,
+        "status": event.status,
+        "delivery_id": event.delivery_id,
+    }
+
+
+@cache
+def wiring() -> WebhookWorld:
+    """The world of the deployed function, made at its first call."""
+    settings = WebhookSettings()
+    aws = clients(quick())
+
+    def clock() -> datetime:
+        return datetime.now(UTC)
+
+    ttl = timedelta(seconds=settings.cache_ttl)
+    return WebhookWorld(
+        secrets=SecretStore(aws.secrets, ttl, clock),
+        secret_name=settings.webhook_secret,
+        bus=EventBus(aws.events, settings.bus),
+        clock=clock,
+    )
+
+
+def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+    """Lambda entry: one request of the HTTP API."""
+    return serve(wiring(), event, context)
+
+
+def serve(world: WebhookWorld, event: dict[str, Any], context: object) -> dict[str, Any]:
+    """The answer to one request, as the HTTP API wants it."""
+    begin_request(getattr(context, "aws_request_id", None))
+    # an HTTP API puts the stage before the path, unless it is the default one
+    stage = event.get("requestContext", {}).get("stage", "$default")
+    base_path = "/" if stage == "$default" else f"/{stage}"
+    return _asgi(world, base_path)(event, context)  # type: ignore[arg-type]
+
+
+@cache
+def _asgi(world: WebhookWorld, base_path: str) -> Mangum:
+    return Mangum(create_app(world), lifespan="off", api_gateway_base_path=base_path)
