@@ -1,0 +1,1 @@
+"""The template, the state machines, and the packaging of both."""

@@ -1,0 +1,173 @@
+"""Pack what is deployed: one zip for the functions, one definition per state machine.
+
+Keys carry the hash of the content, and the zip is the same byte for byte for the same sources, so a
+deployment that changes nothing uploads nothing and updates nothing.
+"""
+
+import hashlib
+import json
+import py_compile
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.util import cache_from_source
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import yaml
+from botocore.exceptions import ClientError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+ROOT = Path(__file__).resolve().parents[1]
+TEMPLATE = ROOT / "infra" / "template.yaml"
+MACHINES = ROOT / "infra" / "machines"
+REQUIREMENTS = ROOT / "requirements" / "runtime.txt"
+PACKAGES = ("adapters", "ec2_runner", "fleet", "lambda_runner", "orchestrator", "webhook")
+RUNTIME = (3, 13)  # of the functions, as the template says
+_PLATFORM = (
+    "--platform",
+    "manylinux2014_x86_64",
+    "--python-version",
+    "{}.{}".format(*RUNTIME),
+    "--only-binary",
+    ":all:",
+)
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time that a zip can hold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uploaded:
+    """Where the code is, and the template: it is too long to be sent with a request."""
+
+    bucket: str
+    template_key: str
+    code_key: str
+    machines_prefix: str
+
+    def parameters(self) -> dict[str, str]:
+        """What the template wants to know of it."""
+        return {
+            "CodeBucket": self.bucket,
+            "CodeKey": self.code_key,
+            "MachinesPrefix": self.machines_prefix,
+        }
+
+
+def functions_zip(
+    root: Path = ROOT, *, dependencies: Path | None = None, runtime: tuple[int, int] = RUNTIME
+) -> bytes:
+    """The functions' zip: our packages under `root`, and installed dependencies if given.
+
+    With these, a cold start need not compile: where this Python is of the functions' `runtime`, the
+    zip has the compiled modules too. Lambda could not keep them: code is read-only there.
+    """
+    files = {str(path.relative_to(root)): path for path in _sources(root)}
+    if dependencies is not None:
+        found = (path for path in dependencies.rglob("*") if path.is_file())
+        files |= {str(path.relative_to(dependencies)): path for path in found if _is_wanted(path)}
+    contents = {name: path.read_bytes() for name, path in files.items()}
+    if dependencies is not None and sys.version_info[:2] == runtime:
+        contents |= dict(_compiled(files))
+    packed = BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in sorted(contents):
+            entry = zipfile.ZipInfo(name, _EPOCH)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = (0o755 if name.endswith(".sh") else 0o644) << 16
+            archive.writestr(entry, contents[name])
+    return packed.getvalue()
+
+
+def parameter_names(template: Path = TEMPLATE) -> frozenset[str]:
+    """The parameters that a template takes: a stack that was made from an older one has others."""
+    told = yaml.load(template.read_text(), Loader=_Template)  # noqa: S506  a safe loader
+    return frozenset(told["Parameters"])
+
+
+def machines(folder: Path = MACHINES) -> dict[str, bytes]:
+    """The state machines by file name, as JSON: written in YAML for its comments and anchors."""
+    return {
+        f"{path.name.removesuffix('.yaml')}.json": json.dumps(
+            yaml.safe_load(path.read_text()), indent=1, sort_keys=True
+        ).encode()
+        for path in sorted(folder.glob("*.asl.yaml"))
+    }
+
+
+def install_dependencies(target: Path, *, requirements: Path = REQUIREMENTS) -> Path:
+    """Install what the functions import, for Lambda's platform. Uses pip; gives `target` back."""
+    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    pinned = ("--require-hashes", "--no-deps", "--no-compile", "--requirement", str(requirements))
+    subprocess.run([*pip, *_PLATFORM, *pinned, "--target", str(target)], check=True)
+    return target
+
+
+def upload(s3: "S3Client", bucket: str, code: bytes, *, template: Path = TEMPLATE) -> Uploaded:
+    """Put what is not there yet: the zip, the state machines beside `template`, the template."""
+    definitions = machines(template.parent / "machines")
+    text = template.read_bytes()
+    uploaded = Uploaded(
+        bucket=bucket,
+        template_key=f"templates/{_digest(text)}.yaml",
+        code_key=f"functions/{_digest(code)}.zip",
+        machines_prefix=f"machines/{_digest(*(d for _, d in sorted(definitions.items())))}",
+    )
+    objects = {f"{uploaded.machines_prefix}/{name}": body for name, body in definitions.items()}
+    for key, body in (objects | {uploaded.code_key: code, uploaded.template_key: text}).items():
+        if not _exists(s3, bucket, key):
+            s3.put_object(Bucket=bucket, Key=key, Body=body)
+    return uploaded
+
+
+class _Template(yaml.SafeLoader):
+    """YAML in which CloudFormation's short forms stand for nothing."""
+
+
+_Template.add_multi_constructor("!", lambda *_: None)
+
+
+def _sources(root: Path) -> Iterator[Path]:
+    for package in PACKAGES:
+        yield from (p for p in (root / package).rglob("*") if p.is_file() and _is_wanted(p))
+
+
+def _compiled(files: Mapping[str, Path]) -> Iterator[tuple[str, bytes]]:
+    """Each module compiled, never to be held against its source: that costs what it shall save."""
+    with TemporaryDirectory() as folder:
+        target = str(Path(folder, "module.pyc"))
+        for name, path in files.items():
+            if path.suffix != ".py":
+                continue
+            mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+            try:
+                py_compile.compile(
+                    str(path), target, f"/var/task/{name}", doraise=True, invalidation_mode=mode
+                )
+            except py_compile.PyCompileError:
+                continue  # a package may ship a template of Python that is none yet
+            compiled = Path(cache_from_source(name, optimization=""))
+            yield str(compiled), Path(target).read_bytes()
+
+
+def _is_wanted(path: Path) -> bool:
+    return "__pycache__" not in path.parts and path.suffix != ".pyc"
+
+
+def _digest(*contents: bytes) -> str:
+    return hashlib.sha256(b"\0".join(contents)).hexdigest()[:20]
+
+
+def _exists(s3: "S3Client", bucket: str, key: str) -> bool:
+    try:
+        s3.head_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        if error.response["Error"]["Code"] in {"404", "NoSuchKey", "NotFound"}:
+            return False
+        raise
+    return True

@@ -1,0 +1,1 @@
+"""One thin handler per state-machine task, and the shared autoscaler."""

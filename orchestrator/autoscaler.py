@@ -1,0 +1,165 @@
+"""The shared SQS poller autoscaler: count, decide, launch in bulk, settle the messages.
+
+Both back ends, and the one that exists only in tests, are served by the same code.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from adapters.demand import DemandQueue, Received
+from adapters.job_rows import Step
+from fleet.config import PoolConfig
+from fleet.decide_scale import decide_scale
+from fleet.errors import FleetError
+from fleet.events import ERROR, PoolFailed, ScaleDecided, emit
+from fleet.model import Job, JobKey, ScalePlan, Status
+from fleet.reasons import Reason
+from orchestrator.equipping import SOON_S, equip, is_nobodys
+from orchestrator.launching import Came, launch
+from orchestrator.observing import Observed, observe
+from orchestrator.world import World
+
+# Messages are cheap to look at, but a Lambda's time is not endless: ten in each receive.
+RECEIVES_AT_MOST = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scaled:
+    """What one round did. `again_in_s`: there is more to do at once."""
+
+    launched: int
+    drained: int
+    again_in_s: int | None
+    reasons: Mapping[str, Reason]  # by pool
+
+
+def scale(world: World) -> Scaled:
+    """One round over every pool of every back end; no pool's trouble keeps another from its turn.
+
+    The first failure is raised at the end, unless others have more to do: then the next round
+    meets it again.
+    """
+    round_ = _Round()
+    for backend, queue in world.queues.items():
+        pools = [pool for pool in world.config.pools if pool.backend == backend]
+        messages = 0
+        with round_.surviving(f"every pool of {backend}"):
+            messages = queue.depth() if pools else 0
+        for pool in pools:
+            with round_.surviving(pool.name):
+                round_.serve(world, pool, messages)
+        if messages:
+            with round_.surviving(f"every pool of {backend}"):
+                settle_messages(world, queue)
+    again_in_s = SOON_S if round_.again else round_.came.equip_in_s
+    if round_.failures and again_in_s is None:
+        raise round_.failures[0]
+    return Scaled(
+        launched=round_.came.machines,
+        drained=round_.drained,
+        again_in_s=again_in_s,
+        reasons=round_.reasons,
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class _Round:
+    """What came of one round so far."""
+
+    came: Came = field(default_factory=Came)
+    drained: int = 0
+    again: bool = False
+    reasons: dict[str, Reason] = field(default_factory=dict)
+    failures: list[Exception] = field(default_factory=list)
+
+    def serve(self, world: World, pool: PoolConfig, messages: int) -> None:
+        """Observe, decide and act for one pool."""
+        observed = observe(world, pool, messages=messages)
+        plan = decide_scale(observed.seen, observed.limits)
+        came = apply(world, observed, plan)
+        self.came += came
+        self.drained += len(plan.drain)
+        # Who ended while we looked did not know yet that somebody waits for it.
+        just_full = _wants_room(plan) and not observed.row.wants_room
+        again = plan.again or came.machines < plan.launches or just_full
+        self.again = self.again or again
+        self.reasons[pool.name] = plan.reason
+
+    @contextmanager
+    def surviving(self, pool: str) -> Iterator[None]:
+        """Keep what fails in here for the end of the round, and tell of it now."""
+        try:
+            yield
+        except (FleetError, ValueError, KeyError) as exc:  # a row that cannot be read is a pool's
+            self.failures.append(exc)
+            emit(PoolFailed(pool=pool, error=f"{type(exc).__name__}: {exc}"), level=ERROR)
+
+
+def apply(world: World, observed: Observed, plan: ScalePlan) -> Came:
+    """Carry out the plan of one pool; what came of it."""
+    pool, seen = observed.pool, observed.seen
+    _hold(world, pool, seen.backlog, plan)
+    by_id = {runner.id: runner for runner in seen.runners}
+    for runner_id in plan.drain:
+        world.runners.drain(by_id[runner_id], plan.reason, at=seen.at)
+    came = launch(world, pool, observed.row, plan) if plan.launches else Came()
+    equip_in_s = equip(world, pool, (one for one in seen.runners if is_nobodys(one, seen.at)))
+    before = (observed.row.reason, observed.row.wants_room)
+    if plan.launches or plan.drain or before != (plan.reason.value, _wants_room(plan)):
+        world.fleet.note_decision(pool.name, plan.reason.value, wants_room=_wants_room(plan))
+        _announce(observed, plan)
+    return came + Came(equip_in_s=equip_in_s)
+
+
+def _wants_room(plan: ScalePlan) -> bool:
+    """Whether the next runner that ends makes room for somebody who waits."""
+    return plan.reason is Reason.AT_CEILING or Reason.AT_CEILING in plan.waiting.values()
+
+
+def settle_messages(world: World, queue: DemandQueue) -> None:
+    """Delete the messages whose jobs are served or over; the others come again later."""
+    for _ in range(RECEIVES_AT_MOST):
+        messages = queue.receive()
+        if not messages:
+            return
+        keys = [one.demand.job for one in messages if one.demand]
+        jobs = world.jobs.jobs(keys)
+        waiting = [one for one in messages if _waits(one, jobs)]
+        queue.delete([one for one in messages if one not in waiting])
+        queue.give_back(waiting)
+        if len(waiting) == len(messages):
+            return
+
+
+def _waits(message: Received, jobs: Mapping[JobKey, Job]) -> bool:
+    """Whether the message's job still needs a launch."""
+    job = jobs.get(message.demand.job) if message.demand else None
+    if job is None or job.given_up or job.status is not Status.PENDING:
+        return False
+    return job.reason is not Reason.COVERED
+
+
+def _hold(world: World, pool: PoolConfig, backlog: Iterable[Job], plan: ScalePlan) -> None:
+    """Write into each row why its job waits, where that changed."""
+    at = world.clock()
+    changed = {
+        job.key: Step(at=at, step="waits", reason=plan.waiting[job.key], detail=pool.name)
+        for job in backlog
+        if job.key in plan.waiting and job.reason is not plan.waiting[job.key]
+    }
+    world.jobs.hold(changed)
+
+
+def _announce(observed: Observed, plan: ScalePlan) -> None:
+    emit(
+        ScaleDecided(
+            pool=observed.pool.name,
+            reason=plan.reason.value,
+            backlog=len(observed.seen.backlog),
+            runners=observed.seen.size,
+            messages=observed.seen.messages,
+            launch=plan.launches,
+            drain=len(plan.drain),
+        )
+    )

@@ -1,0 +1,97 @@
+"""The end of one runner: machine, runner record and ledger row, in any order, repeatably."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from adapters.demand import Demand
+from adapters.job_rows import Step
+from fleet.errors import FleetError
+from fleet.events import WARNING, JobGivenUp, RunnerClosed, RunnerNotClosed, emit
+from fleet.mailbox import Step as MachineStep
+from fleet.model import Job, JobKey, Runner, Status
+from fleet.reasons import Reason
+from orchestrator.looking_up import settle_jobs_of
+from orchestrator.world import World
+
+
+def close_runner(world: World, runner: Runner, reason: Reason) -> bool:
+    """End its machine, delete it from GitLab, close its row; whether all of that is done.
+
+    What fails is tried again by the next sweep, because the row stays until the rest is gone.
+    """
+    at = world.clock()
+    try:
+        steps = _machine_steps(world, runner)
+        backend = world.backends.get(runner.backend)
+        if backend is not None and runner.machine_id is not None:
+            backend.end([runner.machine_id])
+        settle_jobs_of(world, runner)
+        steps.append(Step(at=at, step="machine_gone", reason=reason, detail=runner.machine_id))
+        if runner.gitlab_runner_id is not None:
+            world.gitlab.delete_runner(runner.gitlab_runner_id)
+            steps.append(Step(at=world.clock(), step="runner_record_gone"))
+        first = world.runners.close(runner, reason, at=at)
+    except FleetError as exc:
+        emit(
+            RunnerNotClosed(runner_id=runner.id, pool=runner.pool, reason=reason, error=str(exc)),
+            level=WARNING,
+        )
+        return False
+    if first:
+        _tell_jobs(world, runner, steps, at=at)
+        lived_s = (at - runner.launched_at).total_seconds()
+        emit(RunnerClosed(runner_id=runner.id, pool=runner.pool, reason=reason, lived_s=lived_s))
+    return True
+
+
+def close_and_relaunch(world: World, runner: Runner, reason: Reason) -> None:
+    """Close it, and send the demand of the job that it was launched for again."""
+    if not close_runner(world, runner, reason) or runner.for_job is None:
+        return
+    job = world.jobs.job(runner.for_job)
+    if job is not None and job.status is Status.PENDING and not job.given_up:
+        demand_again(world, job, reason)
+
+
+def demand_again(world: World, job: Job, reason: Reason) -> None:
+    """One more attempt for a job, or the dead-letter queue when they are used up."""
+    pool = world.pool(job.pool or "")
+    if pool is None:
+        return
+    demand = Demand(job=job.key, project_id=job.project_id, pool=pool.name, attempt=job.attempt + 1)
+    used_up = job.attempt >= pool.attempts
+    step = Step(
+        at=world.clock(),
+        step="given_up" if used_up else "demand_sent",
+        reason=Reason.ATTEMPTS_USED if used_up else reason,
+        detail=f"attempt {job.attempt} of {pool.attempts} failed: {reason}",
+    )
+    queue = world.queues[pool.backend]
+    now = world.jobs.job(job.key)
+    if now is None or now.given_up or now.attempt > job.attempt:
+        return  # another finder of the same end was first
+    if used_up:
+        queue.bury(demand)  # before the row says so: a crash in between buries it twice, not never
+    if not world.jobs.demand_again(job.key, demand.attempt, step, given_up=used_up):
+        return
+    if used_up:
+        emit(JobGivenUp(job_id=job.job_id, pool=pool.name, attempts=job.attempt), level=WARNING)
+    else:
+        queue.send([demand])
+
+
+def _machine_steps(world: World, runner: Runner) -> list[Step]:
+    """What the machine itself told, as steps of a job's history."""
+    report = world.runners.reports([runner]).get(runner.id)
+    return [_step(one) for one in report.steps] if report else []
+
+
+def _step(told: MachineStep) -> Step:
+    return Step(at=told.at, step=told.name.value, detail=told.detail)
+
+
+def _tell_jobs(world: World, runner: Runner, steps: Iterable[Step], *, at: datetime) -> None:
+    """Put the machine's history into that of the job it ran, else of the one it was made for."""
+    key: JobKey | None = runner.job or runner.for_job
+    if key is not None:
+        world.jobs.tell(key, steps, torn_down_at=at.isoformat(), machine=runner.machine_id)

@@ -1,0 +1,83 @@
+"""Facts about one pool, gathered into the frozen value that the rules decide on."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from adapters.fleet_rows import PoolRow
+from fleet.capacity import BackOff, decide_capacity
+from fleet.config import PoolConfig
+from fleet.model import Job, JobKey, Limits, Runner, Snapshot
+from fleet.schedule import idle_target
+from orchestrator.world import World
+
+# One CreateFleet call launches hundreds of machines. A runner record of its own per machine costs
+# a GitLab call each: a third of the minute's calls may go there at once.
+AT_MOST = 400
+SHARE_OF_CALLS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """One pool at one time: what is, what is allowed, and the row that guards a launch."""
+
+    pool: PoolConfig
+    row: PoolRow
+    seen: Snapshot
+    limits: Limits
+
+
+def observe(world: World, pool: PoolConfig, *, messages: int) -> Observed:
+    """Read the pool's row first: a launch is refused when somebody reserved after that."""
+    at = world.clock()
+    row = world.fleet.pool(pool.name)
+    runners = world.runners.live(pool.name)
+    backlog = _untaken(world.jobs.waiting_in(pool.name), runners)
+    dry_until = _dry_until(world, pool, row, at)
+    # A permission or a network is put right without a new configuration: what AWS refused is
+    # asked again when its back-off is over.
+    refused = row.refused if dry_until and row.refused_version == world.config.version else None
+    seen = Snapshot(
+        at=at,
+        pool=pool.name,
+        backlog=backlog,
+        runners=runners,
+        messages=messages,
+        dry_until=dry_until,
+        refused=refused,
+    )
+    return Observed(pool=pool, row=row, seen=seen, limits=limits_of(world, pool, at))
+
+
+def limits_of(world: World, pool: PoolConfig, at: datetime) -> Limits:
+    """What the pool's configuration allows now."""
+    gitlab = world.config.gitlab
+    at_most = AT_MOST
+    if gitlab.credentials == "per-machine":
+        at_most = max(1, min(AT_MOST, gitlab.calls_per_minute // SHARE_OF_CALLS))
+    return Limits(
+        ceiling=pool.ceiling,
+        idle_target=idle_target(pool.idle, at),
+        idle_time_s=pool.idle.idle_time.total_seconds(),
+        launch_at_most=at_most,
+        attempts=pool.attempts,
+        boot_deadline_s=pool.boot_deadline.total_seconds(),
+        stalled_after_s=pool.stalled_after.total_seconds(),
+    )
+
+
+def _untaken(backlog: tuple[Job, ...], runners: tuple[Runner, ...]) -> tuple[Job, ...]:
+    """A machine may say that it has a job before GitLab's webhook does."""
+    taken: set[JobKey] = {runner.job for runner in runners if runner.job is not None}
+    return tuple(job for job in backlog if job.key not in taken)
+
+
+def _dry_until(world: World, pool: PoolConfig, row: PoolRow, at: datetime) -> datetime | None:
+    """When a place for machines may be asked again, if none may be asked now."""
+    held: dict[str, BackOff] = dict(row.back_off or {})
+    everywhere = world.backend(pool).capacity_pools(pool)
+    if everywhere:
+        if decide_capacity(everywhere, held, at):
+            return None
+        return min(held[str(one)].until for one in everywhere)
+    whole = held.get("*")
+    return whole.until if whole and whole.until > at else None

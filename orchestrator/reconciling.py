@@ -1,0 +1,163 @@
+"""GitLab's pending jobs against the ledger, once a minute: webhooks are hints, this is truth."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import takewhile
+
+from adapters.gitlab import GitLabJob
+from adapters.job_rows import Step
+from fleet.decide_reconcile import Watched, decide_polls, decide_reconcile
+from fleet.errors import FleetError, Refused
+from fleet.events import WARNING, GitLabRefused, Reconciled, emit
+from fleet.model import Job, JobKey, Status
+from fleet.reasons import Reason
+from orchestrator.looking_up import record_seen
+from orchestrator.retrying import finish_retries
+from orchestrator.routing import Lead, finds_a_pool, route, send_demands
+from orchestrator.settling import runner_of
+from orchestrator.watching import heal_hook, refresh_watched, show_presence
+from orchestrator.world import World
+
+# After so many projects that GitLab did not answer for, the pass ends.
+FAILURES_AT_MOST = 3
+# With less time than this nothing more is begun: one call to GitLab may take ten seconds.
+TO_END_S = 15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What one pass over some projects set right."""
+
+    projects: int
+    routed: int
+    looked_up: int
+    wake: bool  # the autoscaler has, or may have, something to do
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pass:
+    """What one pass carries along."""
+
+    has_time: Callable[[], bool]
+    waiting: defaultdict[int, dict[JobKey, Job]]  # rows by project
+    healed: set[str] = field(default_factory=set)  # scopes of hooks that were looked at
+
+
+def reconcile(world: World, time_left_s: Callable[[], float]) -> Done:
+    """Read the pending jobs of as many watched projects as time and budget allow, and correct.
+
+    `time_left_s` tells how long this invocation may still run: what is short and cannot wait comes
+    first, the list of projects last, and whatever is left out has its turn next minute.
+    """
+
+    def has_time() -> bool:
+        return time_left_s() >= TO_END_S
+
+    show_presence(world, has_time)
+    finish_retries(world, has_time)
+    waiting = _waiting_by_project(world)
+    done = _read_projects(world, _Pass(has_time=has_time, waiting=waiting))
+    refresh_watched(world, has_time)
+    if done.routed or done.looked_up:
+        calls = done.routed + done.looked_up + done.projects
+        emit(
+            Reconciled(
+                projects=done.projects,
+                routed=done.routed,
+                looked_up=done.looked_up,
+                gitlab_calls=calls,
+            )
+        )
+    is_busy = done.routed or done.looked_up or any(waiting.values())
+    return replace(done, wake=bool(is_busy) or _is_alive(world))
+
+
+def _read_projects(world: World, this: _Pass) -> Done:
+    """One project after the other, most urgent first, as long as GitLab answers well."""
+    at = world.clock()
+    # A third of the minute's calls stays for corrections, runner records and routing.
+    at_most = max(1, world.config.gitlab.calls_per_minute // 3)
+    polls = decide_polls(world.fleet.watched(world.instance), at=at, at_most=at_most)
+    read = routed = looked_up = failures = 0
+    for one in polls:
+        if not this.has_time():
+            break
+        try:
+            found, unseen = _project(world, one, this)
+            if found or not one.hook_healthy:
+                heal_hook(world, one.project_id, this.healed)
+        except FleetError as exc:
+            emit(GitLabRefused(doing=f"project {one.project_id}", error=str(exc)), level=WARNING)
+            if "retry_after_s" in exc.facts:
+                break  # GitLab asks for a pause: the rest has its turn next minute
+            # Else it would be the longest unread for ever, and the first of every round.
+            world.fleet.note_polled(one.instance, one.project_id, at=at)
+            failures += not isinstance(exc, Refused)
+            if failures == FAILURES_AT_MOST:
+                break  # GitLab itself is not well, and each try may take its whole time-out
+            continue
+        read, routed, looked_up = read + 1, routed + found, looked_up + unseen
+    return Done(projects=read, routed=routed, looked_up=looked_up, wake=False)
+
+
+def _is_alive(world: World) -> bool:
+    """Whether anything of the fleet is there, or should be: a quiet fleet's tick costs nothing."""
+    return (
+        any(pool.idle.count or pool.idle.schedule for pool in world.config.pools)
+        or any(world.fleet.pool(pool.name).in_use for pool in world.config.pools)
+        or any(queue.depth() for queue in world.queues.values())
+    )
+
+
+def _waiting_by_project(world: World) -> defaultdict[int, dict[JobKey, Job]]:
+    """The rows that wait, by project."""
+    rows: defaultdict[int, dict[JobKey, Job]] = defaultdict(dict)
+    for pool in world.config.pools:
+        for job in world.jobs.waiting_in(pool.name):
+            rows[job.project_id][job.key] = job
+    return rows
+
+
+def _project(world: World, one: Watched, this: _Pass) -> tuple[int, int]:
+    """One project set right: how many jobs were routed, how many were looked up."""
+    at = world.clock()
+    waiting = this.waiting[one.project_id]
+    listed = {
+        JobKey(instance=one.instance, job_id=job.id): job
+        for job in world.gitlab.pending_jobs(one.project_id)
+    }
+    rows = waiting | world.jobs.jobs(key for key in listed if key not in waiting)
+    fix = decide_reconcile(listed, rows, at=at)
+    step = Step(at=at, step="reconcile_found", reason=Reason.WEBHOOK_LOST)
+    lost = Lead(steps=(step,), path=one.path)
+    leads = dict.fromkeys(fix.route, lost) | _homeless(world, listed, rows)
+    outcomes = [route(world, listed[key], key, lead) for key, lead in leads.items()]
+    send_demands(world, (outcome.demand for outcome in outcomes if outcome.demand))
+    looked_up = 0
+    for key in takewhile(lambda _: this.has_time(), fix.look_up):
+        _look_up(world, rows[key])
+        looked_up += 1
+    world.fleet.note_polled(one.instance, one.project_id, at=at)
+    return len(fix.route), looked_up
+
+
+def _homeless(
+    world: World, listed: Mapping[JobKey, GitLabJob], rows: Mapping[JobKey, Job]
+) -> dict[JobKey, Lead]:
+    """Jobs that wait for a pool that `apply` made, or in one that it took away."""
+    pending = {key: rows[key] for key in listed if key in rows}
+    return {
+        key: Lead(path=job.project_path, instead_of=job.pool)
+        for key, job in pending.items()
+        if job.status is Status.PENDING
+        and (job.pool is None or world.pool(job.pool) is None)
+        and finds_a_pool(world, listed[key])
+    }
+
+
+def _look_up(world: World, job: Job) -> None:
+    """A row that waits for a job that GitLab does not list as pending: ask what became of it."""
+    found = world.gitlab.job(job.project_id, job.job_id)
+    runner = runner_of(world, job, found.runner_description if found else None)
+    record_seen(world, job, found, runner)

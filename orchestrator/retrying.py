@@ -1,0 +1,140 @@
+"""One more run for a job that its machine failed, where the pool says so."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from itertools import takewhile
+
+from adapters.gitlab import GitLabJob
+from adapters.job_rows import Step
+from adapters.retry_rows import Intent
+from fleet.decide_retry import RetryFacts, decide_retry
+from fleet.errors import FleetError, Refused
+from fleet.events import WARNING, GitLabRefused, JobRetried, emit
+from fleet.model import Job, JobKey, Status, rank
+from fleet.reasons import Reason
+from orchestrator.world import World
+
+# A retry that is younger is in the hands of whoever intends it.
+IN_HAND = timedelta(seconds=10)
+
+
+def retry_if_infra(
+    world: World, job: Job, failure_reason: str | None, *, machine_lost: bool = False
+) -> None:
+    """Retry a job once on on-demand capacity, when the rule says so; its history tells why not.
+
+    GitLab's own `retry:` is never doubled: a newer job of the same name counts as the retry.
+    The intent is written first, so that a GitLab which does not answer now is asked again later.
+    """
+    pool = world.pool(job.pool or "")
+    if failure_reason == "job_execution_timeout" and pool is not None and pool.overflow:
+        world.jobs.fits.note(job)
+    facts = RetryFacts(
+        allowed=pool is not None and pool.infra_retry,
+        outcome=job.outcome,
+        failure_reason=failure_reason,
+        machine_lost=machine_lost,
+        retried=False,
+    )
+    plan = decide_retry(facts)
+    if not plan.retry:
+        if plan.reason is Reason.RETRY_OFF:
+            _tell(world, job, plan.reason)
+        return
+    intent = Intent(job=job.key, failure_reason=failure_reason)
+    if world.jobs.retries.claim(intent, at=world.clock()):
+        _try(world, job, intent)
+    else:
+        _tell(world, job, Reason.ALREADY_RETRIED)
+
+
+def finish_retries(world: World, has_time: Callable[[], bool]) -> None:
+    """Carry out the retries that were intended and not settled, as long as there is time."""
+    due = world.jobs.retries.due(before=world.clock() - IN_HAND)
+    for intent in takewhile(lambda _: has_time(), due):
+        job = world.jobs.job(intent.job)
+        if job is None:
+            world.jobs.retries.settle(intent.job)
+        else:
+            _try(world, job, intent)
+
+
+def _try(world: World, job: Job, intent: Intent) -> None:
+    """Retry it now; where GitLab does not answer, the intent stays."""
+    try:
+        _retry(world, job, intent)
+    except Refused as exc:
+        emit(GitLabRefused(doing="retry", error=str(exc)), level=WARNING)
+        _tell(world, job, Reason.INFRA_RETRY, detail=f"not possible: {exc}")
+    except FleetError as exc:
+        emit(GitLabRefused(doing="retry", error=str(exc)), level=WARNING)
+        return
+    world.jobs.retries.settle(job.key)
+
+
+def _retry(world: World, job: Job, intent: Intent) -> None:
+    """Decide on what GitLab says now: since the intent, somebody may have done something."""
+    found = world.gitlab.job(job.project_id, job.job_id)
+    if found is None:
+        return
+    plan = decide_retry(_facts(found, intent, retried=_ran_again(world, job)))
+    if not plan.retry:
+        _tell(world, job, plan.reason)
+        return
+    if plan.cancel_first and rank(found.status) is not Status.FINISHED:
+        world.jobs.retries.note_cancelled(job.key)
+        if world.gitlab.cancel_job(job.project_id, job.job_id).status == "success":
+            _tell(world, job, Reason.FINISHED)  # it ended while we looked
+            return
+    new = world.gitlab.retry_job(job.project_id, job.job_id)
+    at = world.clock()
+    step = Step(at=at, step="retry", reason=plan.reason, detail=f"of job {job.job_id}")
+    world.jobs.mark_on_demand(_again(job, new), step, at=at)
+    _tell(world, job, plan.reason, detail=f"as job {new.id}")
+    emit(JobRetried(job_id=job.job_id, new_job_id=new.id, failure_reason=found.failure_reason))
+
+
+def _facts(found: GitLabJob, intent: Intent, *, retried: bool) -> RetryFacts:
+    """A job's end as GitLab tells it; as the webhook told it, when GitLab's answer is older."""
+    outcome: str | None = found.status
+    reason = found.failure_reason
+    is_over = rank(found.status) is Status.FINISHED
+    if not is_over or (intent.cancelled and found.status == "canceled"):
+        outcome = "failed" if intent.failure_reason else None
+        reason = intent.failure_reason
+    return RetryFacts(
+        allowed=True,
+        outcome=outcome,
+        failure_reason=reason,
+        machine_lost=intent.failure_reason is None,
+        retried=retried,
+    )
+
+
+def _ran_again(world: World, job: Job) -> bool:
+    """Whether the pipeline has a newer job of this name."""
+    if job.pipeline_id is None:
+        return False
+    latest = world.gitlab.pipeline_jobs(job.project_id, job.pipeline_id)
+    return any(one.name == job.name and one.id > job.job_id for one in latest)
+
+
+def _again(job: Job, new: GitLabJob) -> Job:
+    key = JobKey(instance=job.key.instance, job_id=new.id)
+    return Job(
+        key=key,
+        project_id=job.project_id,
+        project_path=job.project_path,
+        name=job.name,
+        tags=job.tags,
+        status=Status.CREATED,
+        outcome=None,
+        pending_at=new.created_at or job.pending_at,
+        on_demand=True,
+        pipeline_id=job.pipeline_id,
+    )
+
+
+def _tell(world: World, job: Job, reason: Reason, detail: str | None = None) -> None:
+    step = Step(at=world.clock(), step="retry", reason=reason, detail=detail)
+    world.jobs.tell(job.key, [step])

@@ -1,0 +1,150 @@
+"""Where a pending job goes: looked up, decided, recorded. Used by route and by reconcile."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from adapters.demand import Demand
+from adapters.gitlab import GitLabJob
+from adapters.job_rows import Step
+from fleet.decide_route import Pending, RoutePlan, decide_route
+from fleet.events import JobRouted, emit
+from fleet.model import Job, JobKey, Status, rank
+from fleet.reasons import Reason
+from orchestrator.world import World
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routed:
+    """The decision, and the demand to send when there is one."""
+
+    plan: RoutePlan
+    demand: Demand | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lead:
+    """What led to a job: the steps to tell, and what GitLab's answer does not say."""
+
+    steps: tuple[Step, ...] = ()
+    path: str = ""  # of its project
+    instead_of: str | None = None  # the pool that it was routed to, and that is no more
+
+
+def route(world: World, found: GitLabJob | None, key: JobKey, lead: Lead) -> Routed:
+    """Decide and record where a job goes."""
+    at = world.clock()
+    pending = None if found is None else _pending(found, _outgrew(world, found))
+    plan = decide_route(pending, world.config.pools)
+    if found is None or plan.reason in {Reason.TAKEN, Reason.NOT_PENDING}:
+        return Routed(plan=plan)
+    job = _job(found, key, plan, path=lead.path, at=at)
+    steps = [*lead.steps, *_told(plan, at)]
+    if not world.jobs.route(job, steps, at=at, instead_of=lead.instead_of):
+        return Routed(plan=RoutePlan(pool=None, reason=Reason.STALE_EVENT))
+    _announce(job, at=at)
+    return Routed(plan=plan, demand=_demand(job))
+
+
+def route_together(world: World, found: Sequence[GitLabJob], lead: Lead) -> tuple[Demand, ...]:
+    """Decide and record where many jobs of one project go that the ledger does not know yet.
+
+    The demands of those that nobody else routed meanwhile.
+    """
+    at = world.clock()
+    by_key = {JobKey(instance=world.instance, job_id=one.id): one for one in found}
+    for key in world.jobs.jobs(by_key):
+        del by_key[key]
+    if not by_key:
+        return ()
+    outgrown = world.jobs.fits.outgrown(world.instance, found[0].project_id)
+    jobs, steps = [], {}
+    for key, one in by_key.items():
+        pending = _pending(one, outgrown.get(one.name, frozenset()))
+        plan = decide_route(pending, world.config.pools)
+        if plan.reason not in {Reason.TAKEN, Reason.NOT_PENDING}:
+            jobs.append(_job(one, key, plan, path=lead.path, at=at))
+            steps[key] = [*lead.steps, *_told(plan, at)]
+    routed = world.jobs.route_all(jobs, steps, at=at)
+    for job in routed:
+        _announce(job, at=at)
+    return tuple(demand for job in routed if (demand := _demand(job)) is not None)
+
+
+def send_demands(world: World, demands: Iterable[Demand]) -> None:
+    """Put them on the queues of their pools' back ends."""
+    by_backend: dict[str, list[Demand]] = {}
+    for demand in demands:
+        pool = world.pool(demand.pool)
+        if pool is not None:
+            by_backend.setdefault(pool.backend, []).append(demand)
+    for backend, batch in by_backend.items():
+        world.queues[backend].send(batch)
+
+
+def finds_a_pool(world: World, found: GitLabJob) -> bool:
+    """Whether a pool of the configuration in force may take a job that no pool could."""
+    return (
+        decide_route(_pending(found, _outgrew(world, found)), world.config.pools).pool is not None
+    )
+
+
+def _told(plan: RoutePlan, at: datetime) -> Iterator[Step]:
+    """The decision as steps of the job's history."""
+    yield Step(at=at, step="routed", reason=plan.reason, detail=plan.pool)
+    if plan.pool is not None:
+        yield Step(at=at, step="demand_sent", detail=f"attempt 1, pool {plan.pool}")
+
+
+def _outgrew(world: World, found: GitLabJob) -> frozenset[str]:
+    return world.jobs.fits.outgrew(world.instance, found.project_id, found.name)
+
+
+def _pending(found: GitLabJob, outgrew: frozenset[str]) -> Pending:
+    return Pending(
+        tags=found.tags,
+        status=rank(found.status),
+        has_runner=found.runner_id is not None,
+        outgrew=outgrew,
+    )
+
+
+def _demand(job: Job) -> Demand | None:
+    if job.pool is None:
+        return None
+    return Demand(job=job.key, project_id=job.project_id, pool=job.pool, attempt=1)
+
+
+def _announce(job: Job, *, at: datetime) -> None:
+    emit(
+        JobRouted(
+            job_id=job.job_id,
+            project_id=job.project_id,
+            pool=job.pool,
+            reason=job.reason or Reason.ROUTED,
+            waited_s=(at - job.pending_at).total_seconds(),
+        )
+    )
+
+
+def _job(found: GitLabJob, key: JobKey, plan: RoutePlan, *, path: str, at: datetime) -> Job:
+    return Job(
+        key=key,
+        project_id=found.project_id,
+        project_path=path,
+        name=found.name,
+        tags=found.tags,
+        status=Status.PENDING,
+        outcome=None,
+        pending_at=_pending_since(found, at),
+        pool=plan.pool,
+        reason=plan.reason,
+        pipeline_id=found.pipeline_id,
+    )
+
+
+def _pending_since(found: GitLabJob, at: datetime) -> datetime:
+    """GitLab tells how long a job has waited, and not since when."""
+    if found.queued_duration_s is None:
+        return at
+    return at - timedelta(seconds=found.queued_duration_s)

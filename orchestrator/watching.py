@@ -1,0 +1,120 @@
+"""What keeps the hints coming: watched projects, the health of hooks, presence in GitLab."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from itertools import takewhile
+
+from adapters.fleet_rows import HookRow
+from adapters.gitlab import GitLabProject
+from adapters.hooks import HookScope, hook_health, test_hook
+from fleet.errors import FleetError
+from fleet.events import ERROR, WARNING, GitLabRefused, HookUnhealthy, emit
+from orchestrator.world import World
+
+# GitLab fails jobs that wait over an hour where no fitting runner was seen for two hours, and
+# writes when it saw one at most every 40 to 55 minutes. Source: gitlab-facts, trap 17 and 18.
+PRESENCE_EVERY = timedelta(minutes=30)
+# Projects come and go in a group slowly.
+GROUPS_EVERY = timedelta(minutes=10)
+
+
+def refresh_watched(world: World, has_time: Callable[[], bool]) -> None:
+    """Put the projects of watched groups, and those that fleet.toml names, on the list.
+
+    One that GitLab does not show keeps no other from being listed; what there is no time for, or
+    what failed, has its turn the next time.
+    """
+    at = world.clock()
+    if not has_time() or not world.fleet.listing_due(world.instance, at=at, every=GROUPS_EVERY):
+        return
+    known = {one.project_id: one.path for one in world.fleet.watched(world.instance)}
+    listings = [partial(_project, world, one) for one in _projects(world)]
+    listings += [partial(world.gitlab.group_projects, group) for group in _groups(world)]
+    for listing in listings:
+        try:
+            for project in takewhile(lambda _: has_time(), listing()):
+                if known.get(project.id) != project.path:
+                    world.fleet.watch(world.instance, project.id, project.path, at=at)
+        except FleetError as exc:
+            emit(GitLabRefused(doing="list projects", error=str(exc)), level=WARNING)
+    world.fleet.note_listed(world.instance, at=at)
+
+
+def _project(world: World, id_or_path: int | str) -> Iterator[GitLabProject]:
+    yield world.gitlab.project(id_or_path)
+
+
+def _projects(world: World) -> tuple[int | str, ...]:
+    """The projects that fleet.toml names, the one that our runners are in among them."""
+    where = world.config.gitlab.runners_in
+    own = [where.id] if where.kind == "project" and where.id is not None else []
+    return (*world.config.gitlab.watch.projects, *own)
+
+
+def _groups(world: World) -> tuple[int | str, ...]:
+    """The groups that fleet.toml names, that our runners are in, and that have our hook."""
+    hooked = (hook.scope.partition(":") for hook in world.fleet.hooks(world.instance))
+    where = world.config.gitlab.runners_in
+    return tuple(
+        dict.fromkeys(
+            [
+                *world.config.gitlab.watch.groups,
+                *([where.id] if where.kind == "group" and where.id is not None else []),
+                *(int(number) for kind, _, number in hooked if kind == "group"),
+            ]
+        )
+    )
+
+
+def heal_hook(world: World, project_id: int, healed: set[str]) -> None:
+    """Look at the project's hook; one that GitLab switched off is switched on by a test delivery.
+
+    A group's hook serves all of its projects and is looked at for any of them, but each hook once
+    in a pass: `healed` has the scopes of those before. GitLab allows five tests a minute.
+    """
+    for hook in world.fleet.hooks(world.instance):
+        is_its = hook.scope == f"project:{project_id}" or hook.scope.startswith("group:")
+        if is_its and hook.scope not in healed:
+            healed.add(hook.scope)
+            _heal(world, hook)
+
+
+def _heal(world: World, hook: HookRow) -> None:
+    kind, _, number = hook.scope.partition(":")
+    scope = HookScope(kind="group" if kind == "group" else "project", id=int(number))
+    try:
+        health = hook_health(world.gitlab, scope, hook.hook_id)
+    except FleetError as exc:
+        emit(GitLabRefused(doing=f"hook of {hook.scope}", error=str(exc)), level=WARNING)
+        return
+    if health is not None and health.is_executable:
+        if not hook.healthy:
+            world.fleet.record_hook(replace(hook, healthy=True, detail=None))
+        return
+    detail = "missing: run `runner-fleet webhook register` again"
+    if health is not None:
+        detail = f"GitLab switched it off ({health.alert_status})"
+        try:
+            test_hook(world.gitlab, scope, hook.hook_id)
+        except FleetError as exc:
+            detail += f"; its test delivery failed: {exc}"
+    world.fleet.record_hook(replace(hook, healthy=False, detail=detail))
+    emit(HookUnhealthy(scope=hook.scope, detail=detail), level=ERROR)
+
+
+def show_presence(world: World, has_time: Callable[[], bool]) -> None:
+    """Let GitLab hear from each pool's own runner record, so that no job there counts as stuck."""
+    at = world.clock()
+    for pool in takewhile(lambda _: has_time(), world.config.pools):
+        verified_at = world.fleet.pool(pool.name).verified_at
+        if verified_at is not None and at - verified_at < PRESENCE_EVERY:
+            continue
+        try:
+            world.gitlab.verify_runner(world.pool_token(pool.name).token)
+        except FleetError as exc:
+            doing = f"presence of pool {pool.name}"
+            emit(GitLabRefused(doing=doing, error=str(exc)), level=WARNING)
+            continue
+        world.fleet.note_verified(pool.name, at)

@@ -1,0 +1,162 @@
+"""Builds the world of a function from its environment, once per cold start."""
+
+import secrets
+from datetime import UTC, datetime
+from functools import cache, cached_property
+
+from adapters.aws import Clients, clients, slow
+from adapters.backends import Backend
+from adapters.demand import DemandQueue
+from adapters.ec2_backend import Ec2Backend, Ec2Place
+from adapters.expiry import Expiry, ExpiryTarget
+from adapters.fleet_rows import FleetRows
+from adapters.gitlab import Budget, GitLab
+from adapters.job_rows import JobRows
+from adapters.lambda_backend import LambdaBackend
+from adapters.runner_rows import RunnerRows
+from adapters.secrets import SecretStore
+from adapters.settings import (
+    DemandSettings,
+    ReconcileSettings,
+    RouteSettings,
+    ScaleSettings,
+    SettleSettings,
+    SweepSettings,
+)
+from adapters.table import Table
+from fleet.config import FleetConfig, read_config
+from fleet.errors import Refused
+from fleet.job_event import instance_of
+from fleet.mailbox import Cache
+from orchestrator.world import World
+
+SETTINGS: dict[str, type[RouteSettings]] = {
+    "route": RouteSettings,
+    "scale": ScaleSettings,
+    "settle": SettleSettings,
+    "reconcile": ReconcileSettings,
+    "sweep": SweepSettings,
+}
+
+
+def wiring(function: str) -> World:
+    """The world of one invocation; its configuration is at most the cache's lifetime old."""
+    return _wiring(function).world()
+
+
+def cloud(function: str) -> tuple[Backend, ...]:
+    """The back ends alone: what can end machines when nothing else works."""
+    return tuple(_wiring(function).backends().values())
+
+
+@cache
+def _wiring(function: str) -> "Wiring":
+    return Wiring(SETTINGS[function](), clients())
+
+
+class Wiring:
+    """Clients are made once; configuration and token are read again when they are old."""
+
+    def __init__(self, settings: RouteSettings, aws: Clients) -> None:
+        self._settings = settings
+        self._aws = aws
+        self._secrets = SecretStore(aws.secrets, settings.cache_ttl, _now)
+        self._table = Table(aws.dynamodb, settings.ledger_table)
+        self._world: World | None = None
+        self._read_at = _now()
+
+    def world(self) -> World:
+        """What handlers work with now."""
+        at = _now()
+        if self._world is None or at - self._read_at > self._settings.cache_ttl:
+            self._world = self._make(self._world)
+            self._read_at = at
+        return self._world
+
+    def _make(self, before: World | None) -> World:
+        fleet = FleetRows(self._table)
+        stored = fleet.config()
+        if stored is None:
+            raise Refused("the fleet has no configuration: run `runner-fleet apply`")
+        if before is not None and before.config.version == stored.version:
+            config = before.config
+        else:
+            config = read_config(stored.text)
+        instance = instance_of(config.gitlab.url)
+        prefix = getattr(self._settings, "pool_secret_prefix", "")
+        return World(
+            config=config,
+            stack=self._settings.stack,
+            instance=instance,
+            jobs=JobRows(self._table),
+            runners=RunnerRows(self._table, instance),
+            fleet=fleet,
+            gitlab=self._gitlab(config),
+            queues=self._queues(),
+            backends=self.backends(),
+            pool_token=lambda pool: self._secrets.pool_token(prefix + pool),
+            clock=_now,
+            new_id=lambda: secrets.token_hex(6),
+            cache=self._cache(),
+            leaving=stored.leaving,
+        )
+
+    def _gitlab(self, config: FleetConfig) -> GitLab:
+        token = self._secrets.gitlab_token(self._settings.gitlab_secret)
+        return _gitlab(config.gitlab.url, token, config.gitlab.calls_per_minute)
+
+    def _queues(self) -> dict[str, DemandQueue]:
+        settings, dead = self._settings, isinstance(self._settings, DemandSettings)
+        urls = {"ec2": settings.ec2_queue_url, "lambda": settings.lambda_queue_url}
+        letters = {}
+        if dead and isinstance(settings, DemandSettings):
+            letters = {
+                "ec2": settings.ec2_dead_letter_url,
+                "lambda": settings.lambda_dead_letter_url,
+            }
+        return {
+            name: DemandQueue(self._aws.sqs, url, letters.get(name, ""))
+            for name, url in urls.items()
+        }
+
+    def backends(self) -> dict[str, Backend]:
+        """Only scale launches; settle and sweep look at machines and end them."""
+        if not isinstance(self._settings, DemandSettings):
+            return {}
+        prefix = getattr(self._settings, "runner_function_prefix", "")
+        return {"ec2": self._ec2, "lambda": LambdaBackend(self._aws.functions, prefix)}
+
+    @cached_property
+    def _ec2(self) -> Ec2Backend:
+        """Made once, for it keeps what it learnt of the subnets."""
+        told = self._settings
+        place = Ec2Place(
+            stack=told.stack,
+            launch_template=getattr(told, "launch_template", ""),
+            subnets=getattr(told, "subnets", ()),
+            machine_role_id=getattr(told, "machine_role_id", ""),
+        )
+        target = ExpiryTarget(
+            function_arn=getattr(told, "sweep_arn", ""),
+            role_arn=getattr(told, "expiry_role", ""),
+            dead_letter_arn=getattr(told, "expiry_dead_letter_arn", ""),
+            group=getattr(told, "schedule_group", ""),
+        )
+        aws = clients(slow()) if isinstance(told, ScaleSettings) else self._aws
+        return Ec2Backend(aws.ec2, place, Expiry(self._aws.scheduler, target))
+
+    def _cache(self) -> Cache | None:
+        bucket = getattr(self._settings, "cache_bucket", "")
+        if not bucket:
+            return None
+        return Cache(bucket=bucket, region=self._aws.dynamodb.meta.region_name)
+
+
+@cache
+def _gitlab(url: str, token: str, calls_per_minute: int) -> GitLab:
+    """One client per token, so that its budget outlives the configuration's cache."""
+    return GitLab(url, token, budget=Budget(calls_per_minute=calls_per_minute, clock=_now))
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,59 @@
+"""What every handler works with: the ledger, GitLab, queues and back ends of one fleet."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from adapters.backends import Backend
+from adapters.demand import DemandQueue
+from adapters.fleet_rows import FleetRows
+from adapters.gitlab import GitLab
+from adapters.job_rows import JobRows
+from adapters.runner_rows import RunnerRows
+from adapters.secrets import PoolToken
+from fleet.config import FleetConfig, PoolConfig
+from fleet.errors import Refused
+from fleet.mailbox import Cache
+
+PREFIX = "rf-"  # of every runner's id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """Collaborators of one invocation. `clock` gives aware UTC, `new_id` twelve hex digits."""
+
+    config: FleetConfig
+    stack: str  # this fleet's, among those that one GitLab may serve
+    instance: str  # of GitLab, as job keys name it
+    jobs: JobRows
+    runners: RunnerRows
+    fleet: FleetRows
+    gitlab: GitLab
+    queues: Mapping[str, DemandQueue]  # by back end
+    backends: Mapping[str, Backend]  # by name
+    pool_token: Callable[[str], PoolToken]
+    clock: Callable[[], datetime]
+    new_id: Callable[[], str]
+    cache: Cache | None = None
+    leaving: tuple[str, ...] = ()  # pools that `apply` took away and that may have runners still
+
+    def pool(self, name: str) -> PoolConfig | None:
+        """The configuration of a pool; None when `apply` took it away."""
+        return next((pool for pool in self.config.pools if pool.name == name), None)
+
+    def description(self, runner_id: str) -> str:
+        """What GitLab shows for a runner record: whose it is, and of which fleet."""
+        return f"{runner_id} ({self.stack})"
+
+    def runner_described(self, description: str) -> str | None:
+        """The id of the runner of this fleet whose record is described so; None when not ours."""
+        runner_id = description.removesuffix(f" ({self.stack})")
+        is_ours = runner_id.startswith(PREFIX) and description == self.description(runner_id)
+        return runner_id if is_ours else None
+
+    def backend(self, pool: PoolConfig) -> Backend:
+        """The back end of a pool."""
+        try:
+            return self.backends[pool.backend]
+        except KeyError:
+            raise Refused("this stack has no such back end", backend=pool.backend) from None
