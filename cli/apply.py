@@ -1,0 +1,87 @@
+"""`runner-fleet apply`: put a fleet.toml in force on a deployed stack."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from adapters.runner_rows import RunnerRows
+from cli.applying import Applied, apply_config
+from cli.deployed import DEFAULT_STACK, Deployed, Stack, reach, token_in
+from cli.validate import File, read_text
+from fleet.config import read_config
+from fleet.errors import Refused
+from fleet.job_event import instance_of
+
+TokenEnv = Annotated[
+    str | None,
+    typer.Option(
+        "--gitlab-token-env",
+        help="Environment variable with the fleet's GitLab token, to store it in the stack.",
+    ),
+]
+
+
+def apply(
+    ctx: typer.Context,
+    path: File = Path("fleet.toml"),
+    *,
+    stack: Stack = DEFAULT_STACK,
+    gitlab_token_env: TokenEnv = None,
+) -> None:
+    """Put a fleet.toml in force, without a deployment."""
+    text = read_text(path)
+    config = read_config(text, name=path.name)  # before anything is asked of AWS
+    deployed = reach(ctx, stack)
+    given = token_in(gitlab_token_env) if gitlab_token_env else None
+    applied = apply_config(
+        text,
+        fleet=deployed.fleet,
+        runners=RunnerRows(deployed.table, instance_of(config.gitlab.url)),
+        secrets=deployed.secrets,
+        gitlab=deployed.connect(config.gitlab.url, given or _stored(deployed)),
+        pool_secret_prefix=deployed.pool_secret_prefix,
+        at=deployed.clock(),
+    )
+    if given and given != deployed.stored_token():
+        deployed.secrets.store_gitlab_token(deployed.gitlab_secret, given)
+        typer.echo(f"stored the GitLab token in the secret {deployed.gitlab_secret}")
+    for warning in applied.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    for line in lines(applied):
+        typer.echo(line)
+
+
+def lines(applied: Applied) -> Iterator[str]:
+    """What changed, one line each; that nothing did, where nothing did."""
+    for word, pools in (
+        ("added", applied.added),
+        ("changed", applied.changed),
+        ("removed", applied.removed),
+        ("made the GitLab runner record of", applied.records_made),
+        ("updated the GitLab runner record of", applied.records_updated),
+        ("deleted the GitLab runner record of", applied.records_deleted),
+    ):
+        if pools:
+            yield f"{word} {', '.join(pools)}"
+    if applied.gitlab_changed:
+        yield "changed [gitlab]"
+    if applied.watched:
+        yield f"watching {', '.join(applied.watched)}"
+    for pool in applied.leaving:
+        yield f"{pool} still has runners, which end after their jobs: apply again later"
+    for note in applied.notes:
+        yield f"note: {note}"
+    state = "in force" if applied.is_change else "in force already, nothing changed"
+    yield f"version {applied.version} is {state}"
+
+
+def _stored(deployed: Deployed) -> str:
+    token = deployed.stored_token()
+    if token is None:
+        raise Refused(
+            "the stack has no GitLab token yet: give it one with --gitlab-token-env GITLAB_TOKEN",
+            secret=deployed.gitlab_secret,
+        )
+    return token

@@ -1,0 +1,75 @@
+"""`runner-fleet local burst`: many jobs at once, and what they cost in calls."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from local.burst.result import CEILING, BurstOptions, BurstResult, Progress
+from local.burst.run import burst as run_burst
+
+Jobs = Annotated[int, typer.Option("--jobs", min=1, help="How many jobs.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Projects = Annotated[int, typer.Option("--projects", min=1, help="Spread over so many projects.")]
+Credentials = Annotated[str, typer.Option("--credentials", help="per-machine or shared.")]
+Ceiling = Annotated[int, typer.Option("--ceiling", min=1, help="Most machines at once.")]
+
+
+def burst(
+    jobs: Jobs = 1000,
+    as_json: Json = False,
+    projects: Projects = 1,
+    credentials: Credentials = "per-machine",
+    ceiling: Ceiling = CEILING,
+) -> None:
+    """Push many jobs at once and count every call that they cost."""
+    if credentials not in {"per-machine", "shared"}:
+        raise typer.BadParameter("credentials are per-machine or shared")
+    console = Console(quiet=as_json)
+    options = BurstOptions(jobs=jobs, projects=projects, credentials=credentials, ceiling=ceiling)
+    with (
+        tempfile.TemporaryDirectory(prefix="runner-fleet-burst-") as folder,
+        console.status("starting the embedded AWS and the GitLab simulator") as status,
+    ):
+        result = run_burst(
+            Path(folder), options, tell=lambda progress: status.update(_line(progress))
+        )
+    if as_json:
+        typer.echo(json.dumps(result.to_json(), indent=2))
+    else:
+        _tell(console, result)
+    raise typer.Exit(0 if result.ok else 1)
+
+
+def _line(progress: Progress) -> str:
+    jobs = ", ".join(f"{count} {status}" for status, count in sorted(progress.jobs.items()))
+    return f"{progress.seconds:.0f} s: {jobs or 'no jobs yet'}; {progress.machines} machines"
+
+
+def _tell(console: Console, result: BurstResult) -> None:
+    table = Table(title=f"calls of {result.jobs} jobs")
+    table.add_column("call")
+    table.add_column("number", justify="right")
+    table.add_column("per job", justify="right")
+    for name, number in result.tally.calls.items():
+        table.add_row(name, str(number), f"{number / result.jobs:.2f}")
+    table.add_section()
+    for name, number in result.tally.guest_calls.items():
+        table.add_row(f"machines: {name}", str(number), f"{number / result.jobs:.2f}")
+    console.print(table)
+    for name, per_job in result.tally.per_job.items():
+        console.print(f"{name:20} {per_job:8.2f} per job", highlight=False)
+    console.print(
+        f"{result.finished} of {result.jobs} jobs in {result.seconds:.1f} s "
+        f"(all closed after {result.closed_s:.1f} s), "
+        f"waited {result.waited_s['p50']} s in the middle, {result.waited_s['max']} s at most\n"
+        f"peak memory {result.peak_memory_mb:.0f} MB\n"
+        f"control plane {result.tally.usd_per_1000:.4f} USD per 1,000 jobs"
+    )
+    for problem in result.problems:
+        console.print(f"[red]problem[/red] {problem}", highlight=False)
+    console.print("[green]ok[/green]" if result.ok else "[red]not ok[/red]")

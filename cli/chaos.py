@@ -1,0 +1,134 @@
+"""`runner-fleet local chaos`: faults on purpose, and a count of what they cost."""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from local.chaos.fault import Fault
+from local.chaos.faults import FAULTS, fault_named
+from local.chaos.judge import Row
+from local.chaos.suite import Plan, run_suite
+from local.chaos.table import Line, by_fault
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+FaultName = Annotated[
+    list[str] | None, typer.Option("--fault", help="Run this fault only; may be repeated.")
+]
+Seed = Annotated[
+    list[int] | None, typer.Option(help="Run this seed only, to see a run again; may be repeated.")
+]
+Seeds = Annotated[int, typer.Option(min=1, help="Run every fault with the seeds 1 to this.")]
+AtOnce = Annotated[
+    int,
+    typer.Option(
+        min=1, help="Runs at once, each on a laptop of its own; one per processor by default."
+    ),
+]
+Data = Annotated[Path | None, typer.Option(help="Keep the files of the laptops below this folder.")]
+Explain = Annotated[bool, typer.Option("--explain", help="Tell the history of every job.")]
+Names = Annotated[bool, typer.Option("--list", help="Say which faults there are, and end.")]
+
+
+PROCESSORS = os.cpu_count() or 1
+WIDTH = 120  # of the table where no terminal says its own
+
+
+def chaos(  # noqa: PLR0913  # one parameter for each option
+    fault: FaultName = None,
+    seed: Seed = None,
+    seeds: Seeds = 1,
+    *,
+    as_json: Json = False,
+    data: Data = None,
+    at_once: AtOnce = PROCESSORS,
+    explain: Explain = False,
+    names: Names = False,
+) -> None:
+    """Break the service on purpose, again and again, and prove that no job and no machine is lost.
+
+    Every fault runs on the whole service on this machine, with jobs drawn from the seed.
+    """
+    console = Console(quiet=as_json)
+    if not console.is_terminal:
+        console.width = WIDTH
+    if names:
+        for one in FAULTS:
+            typer.echo(f"{one.name:24} {one.about}")
+        return
+    chosen = _chosen(fault)
+    wanted = seed or list(range(1, seeds + 1))
+    plan = Plan(faults=chosen, seeds=wanted, at_once=at_once, data=data)
+    rows = []
+    with console.status("") as status:
+        for row in run_suite(plan):
+            rows.append(row)
+            _tell(console, row, trail=explain or not row.ok)
+            status.update(f"{len(rows)} of {len(plan.runs())} runs")
+    order = [(one.name, number) for one in chosen for number in wanted]
+    rows.sort(key=lambda row: order.index((row.fault, row.seed)))
+    if as_json:
+        ok = all(row.ok for row in rows)
+        typer.echo(json.dumps({"ok": ok, "faults": [row.to_json() for row in rows]}, indent=2))
+    else:
+        console.print(_table(by_fault(rows)))
+    raise typer.Exit(0 if all(row.ok for row in rows) else 1)
+
+
+def _chosen(names: list[str] | None) -> list[Fault]:
+    """The faults of these names, or all. Exits with 2 for a name that there is not."""
+    found = []
+    for name in names or []:
+        one = fault_named(name)
+        if one is None:
+            known = ", ".join(fault.name for fault in FAULTS)
+            typer.echo(f'no fault is called "{name}"; there are {known}', err=True)
+            raise typer.Exit(2)
+        found.append(one)
+    return found or list(FAULTS)
+
+
+def _tell(console: Console, row: Row, *, trail: bool) -> None:
+    """One line for a run, one for each of its problems, and the history of its jobs if wanted."""
+    word = "[green]ok[/green]    " if row.ok else "[red]not ok[/red]"
+    console.print(
+        f"{word} {row.fault:24} seed {row.seed:<4} {row.finished}/{row.jobs} jobs, longest wait "
+        f"{row.longest_wait_s:5.1f} s, {row.launched:2} machines, {row.seconds:5.1f} s"
+        f"{'' if row.injected else ', the fault found no moment'}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for line in (*row.problems, *(row.trail if trail else ())):
+        console.print(f"       {line}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _table(lines: tuple[Line, ...]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("fault", no_wrap=True)
+    for name in ("struck", "jobs", "finished", "longest\nwait", "launched", "surplus"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("leaked", "stuck", "killed\nbusy", "seed"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for line in lines:
+        table.add_row(
+            line.fault,
+            f"{line.struck}/{line.runs}",
+            str(line.jobs),
+            str(line.finished),
+            f"{line.longest_wait_s:.1f} s",
+            str(line.launched),
+            f"{line.surplus_machine_s:.0f} s",
+            *(_zero(count) for count in (line.leaked, line.stuck, line.killed_busy)),
+            str(line.seed),
+            style=None if line.ok else "red",
+        )
+    return table
+
+
+def _zero(count: int) -> str:
+    return "0" if not count else f"[bold red]{count}[/bold red]"

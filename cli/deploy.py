@@ -1,0 +1,62 @@
+"""`runner-fleet deploy`: the fleet's template on AWS, with the functions' code."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+
+from adapters.aws import clients
+from cli.deployed import DEFAULT_STACK, Stack
+from cli.deploying import Done, Order, deploy as deploy_stack
+from fleet.errors import Refused
+from infra import package
+
+Bucket = Annotated[
+    str | None,
+    typer.Option("--bucket", help="Bucket for the code; else one of its own is made."),
+]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="Of infra/template.yaml."),
+]
+Image = Annotated[
+    str | None,
+    typer.Option("--runner-image", help="Image of the Lambda runners in ECR, with its digest."),
+]
+NEXT = """next:
+  runner-fleet apply --gitlab-token-env GITLAB_TOKEN
+  runner-fleet webhook register --gitlab-url https://gitlab.example.com --group my-group"""
+
+
+def deploy(
+    *,
+    stack: Stack = DEFAULT_STACK,
+    bucket: Bucket = None,
+    runner_image: Image = None,
+    parameter: Parameters = None,
+) -> None:
+    """Deploy the fleet's template to AWS, or bring it up to date."""
+    given = dict(read_parameter(text) for text in parameter or ())
+    if runner_image:
+        given["RunnerImageUri"] = runner_image
+    order = Order(stack=stack, bucket=bucket, parameters=given)
+    with TemporaryDirectory(prefix="runner-fleet-") as folder:
+        typer.echo("installing what the functions import")
+        code = package.functions_zip(dependencies=package.install_dependencies(Path(folder)))
+    typer.echo(f"deploying {stack}, which takes some minutes")
+    _tell(stack, deploy_stack(clients(), order, code))
+
+
+def read_parameter(text: str) -> tuple[str, str]:
+    """`NAME=VALUE` as two. `Refused` without a name or an equals sign."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise Refused("write a parameter as NAME=VALUE", given=text)
+    return name, value
+
+
+def _tell(stack: str, done: Done) -> None:
+    typer.echo(f"{stack} is {done.word}; GitLab shall post to {done.outputs.get('WebhookUrl')}")
+    if done.word == "created":
+        typer.echo(NEXT)

@@ -1,0 +1,154 @@
+"""One deployed fleet as the commands reach it: found by its stack's name, over AWS's own API."""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from botocore.exceptions import ClientError
+
+from adapters.aws import Clients, aws_call, clients
+from adapters.demand import DemandQueue
+from adapters.fleet_rows import FleetRows
+from adapters.gitlab import CALLS_PER_MINUTE, Budget, GitLab
+from adapters.job_rows import JobRows
+from adapters.secrets import NOT_THERE, SecretStore
+from adapters.table import Table
+from fleet.config import FleetConfig, read_config
+from fleet.errors import Refused
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudformation.type_defs import StackTypeDef
+
+Stack = Annotated[
+    str,
+    typer.Option("--stack", envvar="RUNNER_FLEET_STACK", help="Name of the CloudFormation stack."),
+]
+DEFAULT_STACK = "runner-fleet"
+Connect = Callable[[str, str], GitLab]  # a URL and a token
+
+
+def now() -> datetime:
+    """The time, aware and in UTC."""
+    return datetime.now(UTC)
+
+
+def connect(url: str, token: str) -> GitLab:
+    """One GitLab, within a budget of its own."""
+    return GitLab(url, token, budget=Budget(calls_per_minute=CALLS_PER_MINUTE, clock=now))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployed:
+    """What the stack made, in words of ours. Tests put one into the command's context instead."""
+
+    stack: str
+    table: Table
+    secrets: SecretStore
+    queues: Mapping[str, DemandQueue]  # by back end
+    letters: Mapping[str, DemandQueue]  # what nothing reads: failed events, failed expiries
+    gitlab_secret: str
+    pool_secret_prefix: str
+    connect: Connect = connect
+    clock: Callable[[], datetime] = now
+    pause: Callable[[float], None] = time.sleep
+
+    @property
+    def fleet(self) -> FleetRows:
+        """Configuration, pools and hooks."""
+        return FleetRows(self.table)
+
+    @property
+    def jobs(self) -> JobRows:
+        """Jobs and their history."""
+        return JobRows(self.table)
+
+    def config(self) -> FleetConfig:
+        """What was applied last. `Refused` before the first time."""
+        stored = self.fleet.config()
+        if stored is None:
+            raise Refused("the fleet has no configuration: run `runner-fleet apply`")
+        return read_config(stored.text, name="the fleet.toml that was applied")
+
+    def stored_token(self) -> str | None:
+        """The fleet's own GitLab token, if it has been given one."""
+        try:
+            return self.secrets.gitlab_token(self.gitlab_secret)
+        except Refused as error:
+            if error.facts.get("code") != NOT_THERE and "fields" not in error.facts:
+                raise
+            return None
+
+
+def reach(ctx: typer.Context, stack: str) -> Deployed:
+    """The fleet of this stack."""
+    return ctx.obj if isinstance(ctx.obj, Deployed) else find(stack, clients())
+
+
+def find(stack: str, aws: Clients) -> Deployed:
+    """The fleet of this stack. `Refused` says so when there is none, or no access to it."""
+    outputs = _outputs(stack, aws)
+    try:
+        return _deployed(stack, aws, outputs)
+    except KeyError as error:
+        raise Refused(
+            "this stack is not a runner fleet, or an older one: deploy it again",
+            stack=stack,
+            lacks=error.args[0],
+        ) from error
+
+
+def token_in(variable: str) -> str:
+    """A GitLab token from the environment. `Refused` when the variable is empty."""
+    token = os.environ.get(variable, "").strip()
+    if not token:
+        raise Refused("put a GitLab token into the environment", variable=variable)
+    return token
+
+
+def _deployed(stack: str, aws: Clients, outputs: Mapping[str, str]) -> Deployed:
+    def queue(output: str, letters: str = "") -> DemandQueue:
+        return DemandQueue(aws.sqs, outputs[output], outputs[letters] if letters else "")
+
+    return Deployed(
+        stack=stack,
+        table=Table(aws.dynamodb, outputs["LedgerTable"]),
+        secrets=SecretStore(aws.secrets, timedelta(0), now),
+        queues={
+            "ec2": queue("Ec2QueueUrl", "Ec2DeadLetterUrl"),
+            "lambda": queue("LambdaQueueUrl", "LambdaDeadLetterUrl"),
+        },
+        letters={
+            "events": queue("EventDeadLetterUrl"),
+            "expiries": queue("ExpiryDeadLetterUrl"),
+        },
+        gitlab_secret=outputs["GitlabSecret"],
+        pool_secret_prefix=outputs["PoolSecretPrefix"],
+    )
+
+
+def _outputs(stack: str, aws: Clients) -> dict[str, str]:
+    found = _describe(stack, aws)
+    return {
+        one["OutputKey"]: one["OutputValue"]
+        for one in found.get("Outputs", [])
+        if "OutputKey" in one and "OutputValue" in one
+    }
+
+
+def _describe(stack: str, aws: Clients) -> "StackTypeDef":
+    with aws_call("cloudformation.DescribeStacks"):
+        client = aws.cloudformation
+    try:
+        with aws_call("cloudformation.DescribeStacks", passing=("ValidationError",)):
+            (found,) = client.describe_stacks(StackName=stack)["Stacks"]
+    except ClientError as error:
+        raise Refused(
+            "there is no such stack here: deploy it, or name it with --stack",
+            stack=stack,
+            region=client.meta.region_name,
+        ) from error
+    return found

@@ -1,0 +1,102 @@
+"""`runner-fleet explain`: what happened to a job, hop by hop, and what it waits for."""
+
+import json
+import os
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.console import Group, JustifyMethod, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from adapters.gitlab import GitLab
+from cli.deployed import DEFAULT_STACK, Deployed, Stack, reach
+from cli.explaining import Unknown, explain_job, read_asked
+from cli.status import console
+from cli.status_render import COLOURS, cell, duration
+from cli.trail import Trail
+from fleet.errors import Refused
+
+Job = Annotated[
+    str, typer.Argument(help="A job's id, project#id, or the address of the job's page.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+TokenEnv = Annotated[
+    str,
+    typer.Option(
+        "--token-env",
+        help="Environment variable with a GitLab token, for jobs that the fleet does not know.",
+    ),
+]
+
+JUSTIFY: tuple[JustifyMethod, ...] = ("left", "right", "left", "left")
+
+
+def explain(
+    ctx: typer.Context,
+    job: Job,
+    *,
+    as_json: AsJson = False,
+    stack: Stack = DEFAULT_STACK,
+    token_env: TokenEnv = "GITLAB_TOKEN",  # noqa: S107  # a variable's name
+) -> None:
+    """Tell what happened to a job, step by step, and why."""
+    asked = read_asked(job)
+    deployed = reach(ctx, stack)
+    told = explain_job(deployed, asked, lambda: _gitlab(deployed, token_env))
+    if as_json:
+        found = told.to_json() if isinstance(told, Trail) else asdict(told)
+        typer.echo(json.dumps(found, indent=2))
+    elif isinstance(told, Trail):
+        console().print(draw(told))
+    else:
+        typer.echo(
+            "\n".join([f"Error: {told.says}", *(f"  - {one}" for one in told.checks)]), err=True
+        )
+    if isinstance(told, Unknown):
+        raise typer.Exit(1)
+
+
+def draw(trail: Trail) -> RenderableType:
+    """The job, its hops one per line, and the last word."""
+    tags = f" [{' '.join(trail.tags)}]" if trail.tags else " (no tags)"
+    head = Text.assemble(
+        (f"job {trail.job_id} ", "bold"),
+        cell(f"{trail.name} of {trail.project}{tags}: "),
+        cell(trail.status, COLOURS.get(trail.status, "bold")),
+    )
+    where = [f"{hop.at:%F} UTC" for hop in trail.hops[:1]]
+    where += [f"pool {trail.pool}" if trail.pool else "no pool", f"attempt {trail.attempt}"]
+    where += [one for one in (trail.runner_id, trail.machine) if one]
+    where += [f"waited {duration(trail.waited_s)}", f"ran {duration(trail.ran_s)}"]
+    last = [Text.assemble(("→ ", "bold"), cell(trail.verdict))]
+    if trail.do:
+        last.append(Text(f"  {trail.do}"))
+    return Group(head, Text(", ".join(where), style="dim"), _hops(trail), *last)
+
+
+def _hops(trail: Trail) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for place, justify in enumerate(JUSTIFY):
+        table.add_column(justify=justify, overflow="fold", no_wrap=place < 3)
+    for hop in trail.hops:
+        after = "" if hop.after_s is None else f"+{duration(hop.after_s)}"
+        table.add_row(
+            Text(f"{hop.at:%T}.{hop.at.microsecond // 1000:03}", style="dim"),
+            Text(after),
+            Text(hop.label, style="bold"),
+            cell(hop.sentence),
+        )
+    return table
+
+
+def _gitlab(deployed: Deployed, token_env: str) -> GitLab | None:
+    """GitLab with the token of the environment, else with the fleet's own, if we may read it."""
+    token = os.environ.get(token_env, "").strip()
+    if not token:
+        try:
+            token = deployed.stored_token() or ""
+        except Refused:
+            return None
+    return deployed.connect(deployed.config().gitlab.url, token) if token else None

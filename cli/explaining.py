@@ -1,0 +1,144 @@
+"""Finds a job by what people call it, and everything that `explain` tells of it."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from adapters.gitlab import GitLab
+from adapters.job_rows import JobRow
+from adapters.runner_rows import RunnerRows
+from cli.deployed import Deployed
+from cli.trail import Trail, hops_of, sentence_of, word_of
+from cli.verdict import Facts, verdict
+from fleet.config import FleetConfig
+from fleet.decide_route import Pending, decide_route
+from fleet.errors import Refused
+from fleet.job_event import instance_of
+from fleet.model import JobKey, Runner, Status, rank
+
+_URL = re.compile(r"https?://.+?/(?P<project>[^/?#].*?)/-/jobs/(?P<job>\d+)")
+_NAMED = re.compile(r"(?:(?P<project>[\w./-]+)#)?(?P<job>\d+)")
+CHECKS = (
+    "`runner-fleet webhook list`: is the project's or group's webhook there, and executable?",
+    "[gitlab.watch] in fleet.toml: is the project watched? then lost webhooks do no harm",
+    "the ledger keeps a job for 30 days after its last change",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """The job that was asked for. `project` is an id or a path, when it was named."""
+
+    job_id: int
+    project: str | None
+    host: str | None  # of a URL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unknown:
+    """The ledger has no such job: what GitLab says of it, and what to look at."""
+
+    says: str
+    checks: tuple[str, ...]
+
+
+def read_asked(text: str) -> Asked:
+    """A job id, `project#id`, or the address of a job's page. `Refused` for anything else."""
+    by_url = _URL.match(text)
+    found = by_url or _NAMED.fullmatch(text)
+    if found is None:
+        raise Refused("name the job by its id, as project#id, or by the address of its page")
+    host = instance_of(text) if by_url else None
+    return Asked(job_id=int(found["job"]), project=found["project"], host=host)
+
+
+def explain_job(
+    deployed: Deployed, asked: Asked, gitlab: Callable[[], GitLab | None]
+) -> Trail | Unknown:
+    """All that is known of a job. `gitlab` is called only for jobs that the ledger lacks."""
+    config = deployed.config()
+    instance = instance_of(config.gitlab.url)
+    if asked.host not in (None, instance):
+        raise Refused("this fleet serves another GitLab", serves=instance, asked=asked.host)
+    row = deployed.jobs.row(JobKey(instance=instance, job_id=asked.job_id))
+    if row is None:
+        return _unknown(asked, instance, config, gitlab())
+    job = row.job
+    if asked.project not in (None, str(job.project_id), job.project_path):
+        raise Refused(f"job {job.job_id} is of another project", project=job.project_path)
+    return _trail(deployed, config, row)
+
+
+def _trail(deployed: Deployed, config: FleetConfig, row: JobRow) -> Trail:
+    at = deployed.clock()
+    job = row.job
+    runners = RunnerRows(deployed.table, job.key.instance)
+    runner = _runner(runners, row)
+    report = runners.reports([runner]).get(runner.id) if runner else None
+    pool_row = deployed.fleet.pool(job.pool) if job.pool else None
+    pool = config.pool(job.pool) if job.pool else None
+    last = verdict(Facts(at=at, row=row, pool=pool, pool_row=pool_row, runner=runner))
+    ended = row.finished_at or (row.changed_at if job.status is Status.FINISHED else None)
+    return Trail(
+        job_id=job.job_id,
+        name=job.name,
+        project=job.project_path or str(job.project_id),
+        tags=job.tags,
+        status=word_of(row),
+        pool=job.pool,
+        attempt=job.attempt,
+        runner_id=job.runner_id or (runner.id if runner else None),
+        machine=row.machine or (runner.machine_id if runner else None),
+        waited_s=_between(job.pending_at, row.started_at or ended or at),
+        ran_s=_between(row.started_at, ended or at),
+        hops=hops_of(row, report),
+        verdict=last.says,
+        do=last.do,
+    )
+
+
+def _runner(runners: RunnerRows, row: JobRow) -> Runner | None:
+    """The live runner that has the job, else the youngest one that was launched for it."""
+    job = row.job
+    if job.runner_id is not None:
+        return runners.find(job.runner_id)
+    if job.pool is None or job.status is Status.FINISHED:
+        return None
+    living = runners.live(job.pool)
+    mine = [one for one in living if job.key in (one.job, one.for_job)]
+    return max(mine, key=lambda one: (one.job == job.key, one.launched_at), default=None)
+
+
+def _unknown(asked: Asked, instance: str, config: FleetConfig, gitlab: GitLab | None) -> Unknown:
+    says = f"the ledger has no job {asked.job_id} of {instance}"
+    if gitlab is None:
+        hint = "put a GitLab token into GITLAB_TOKEN to have GitLab asked"
+        return Unknown(says=says, checks=(hint, *CHECKS))
+    if asked.project is None:
+        hint = f"name it as project#{asked.job_id} to have GitLab asked"
+        return Unknown(says=says, checks=(hint, *CHECKS))
+    return Unknown(says=f"{says}; {_gitlab_says(asked, config, gitlab)}", checks=CHECKS)
+
+
+def _gitlab_says(asked: Asked, config: FleetConfig, gitlab: GitLab) -> str:
+    assert asked.project is not None
+    try:
+        project = gitlab.project(asked.project)
+    except Refused:
+        return f"GitLab has no project {asked.project}, or hides it from this token"
+    found = gitlab.job(project.id, asked.job_id)
+    if found is None:
+        return f"GitLab has no such job in {project.path} either"
+    plan = decide_route(
+        Pending(tags=found.tags, status=rank(found.status), has_runner=found.runner_id is not None),
+        config.pools,
+    )
+    told = f"GitLab says {found.status}, with the tags {', '.join(found.tags) or '(none)'}"
+    if plan.pool is None:
+        return f"{told}: {sentence_of(plan.reason)}"
+    return f"{told}: it would go to pool {plan.pool}, so its webhook did not come"
+
+
+def _between(since: datetime | None, until: datetime) -> float | None:
+    return None if since is None else max(0.0, (until - since).total_seconds())

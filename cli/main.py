@@ -1,0 +1,74 @@
+"""The `runner-fleet` command: its sub-commands, each imported when it is called, and its errors."""
+
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from cli.failures import told
+
+# Where each command is, and the line that `--help` shows for it: the first of its own help.
+# Reading it here keeps `--help` from importing boto3, pydantic and the local engine.
+COMMANDS = {
+    "deploy": ("cli.deploy:deploy", "Deploy the fleet's template to AWS, or bring it up to date."),
+    "validate": ("cli.validate:validate", "Say everything that is wrong with a fleet.toml."),
+    "apply": ("cli.apply:apply", "Put a fleet.toml in force, without a deployment."),
+    "webhook": ("cli.webhook:app", "The webhook that tells the fleet of jobs."),
+    "status": ("cli.status:status", "Show problems, pools, queues, machines and recent jobs."),
+    "explain": ("cli.explain:explain", "Tell what happened to a job, step by step, and why."),
+    "demo": (
+        "cli.demo:demo",
+        "Run a pipeline on runners made for it, on this machine, and prove that nothing is left.",
+    ),
+    "local": ("cli.local:app", "The whole service on this machine."),
+}
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands are only names until one of them is called."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """In the order in which somebody needs them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command if it was called, else a name with one line of help."""
+        if cmd_name in self.commands or cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        return TyperGroup(name=cmd_name, help=COMMANDS[cmd_name][1])
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Import the command that is called."""
+        if args and args[0] in COMMANDS:
+            self.add_command(load(args[0]), args[0])
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run it; what the fleet foresaw ends in a line that says what to do, no traceback."""
+        with told():
+            return super().invoke(ctx)
+
+
+def load(name: str) -> Any:
+    """The command itself."""
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    found = getattr(import_module(module), attribute)
+    if isinstance(found, typer.Typer):
+        return typer.main.get_group(found)
+    alone = typer.Typer(add_completion=False)
+    alone.command(name)(found)
+    return typer.main.get_command(alone)
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="GitLab CI runners on AWS, made for the jobs that wait and gone after them.",
+)
+
+
+@app.callback()
+def main() -> None:
+    """GitLab CI runners on AWS, made for the jobs that wait and gone after them."""

@@ -1,0 +1,66 @@
+"""`runner-fleet validate`: everything that is wrong with a fleet.toml, before it is applied."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.deployed import Deployed, connect, token_in
+from cli.token_check import Finding, check_token
+from fleet.config import FleetConfig, read_config
+from fleet.errors import Refused
+
+File = Annotated[
+    Path,
+    typer.Argument(exists=True, dir_okay=False, readable=True, help="The configuration file."),
+]
+Live = Annotated[
+    bool, typer.Option("--live", help="Ask GitLab whether the fleet's token may do what it needs.")
+]
+TokenEnv = Annotated[
+    str, typer.Option("--token-env", help="Environment variable that holds that token.")
+]
+MARKS = {True: "yes", False: "NO", None: "?"}
+
+
+def validate(
+    ctx: typer.Context,
+    path: File = Path("fleet.toml"),
+    *,
+    live: Live = False,
+    token_env: TokenEnv = "GITLAB_TOKEN",  # noqa: S107  # a variable's name
+) -> None:
+    """Say everything that is wrong with a fleet.toml."""
+    config = read_config(read_text(path), name=path.name)
+    for warning in config.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    typer.echo(f"{path}: valid, {_count(config)}, version {config.version}")
+    typer.echo("the fleet's GitLab token needs:")
+    for need in config.needs_token_scopes():
+        may = " (if you like)" if need.is_optional else ""
+        typer.echo(f"  {need.scope:14} {need.why}{may}")
+    if live:
+        open_gitlab = ctx.obj.connect if isinstance(ctx.obj, Deployed) else connect
+        findings = check_token(config, open_gitlab(config.gitlab.url, token_in(token_env)))
+        _show(findings)
+
+
+def read_text(path: Path) -> str:
+    """The text of a configuration file. `Refused` when it is not text."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise Refused("the file is not UTF-8 text: save it as UTF-8", file=str(path)) from error
+
+
+def _count(config: FleetConfig) -> str:
+    names = ", ".join(pool.name for pool in config.pools)
+    return f"1 pool ({names})" if len(config.pools) == 1 else f"{len(config.pools)} pools ({names})"
+
+
+def _show(findings: tuple[Finding, ...]) -> None:
+    typer.echo("GitLab says:")
+    for one in findings:
+        typer.echo(f"  {MARKS[one.holds]:4} {one.claim}")
+    if any(one.holds is False for one in findings):
+        raise typer.Exit(1)

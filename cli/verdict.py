@@ -1,0 +1,135 @@
+"""The last line of `explain`: what a job waits for, or how it ended, and what to do. Pure."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from adapters.fleet_rows import PoolRow
+from adapters.job_rows import JobRow
+from cli.status_render import duration
+from cli.trail import sentence_of
+from fleet.config import PoolConfig
+from fleet.config_values import duration_text
+from fleet.model import Runner, RunnerState, Status
+from fleet.reasons import Reason
+
+APPLY = "then `runner-fleet apply`; the job is routed within a minute"
+RETRY = "then retry the job in GitLab: under its new number it has all attempts again"
+# What to do about how a job failed. Source: GitLab docs, "Job failure reasons".
+FAILURES = {
+    "script_failure": "",
+    "job_execution_timeout": (
+        "it ran into its time limit: the pool's max_job_time, or the job's or project's timeout"
+    ),
+    "stuck_or_timeout_failure": (
+        "GitLab gave up waiting for a runner: `runner-fleet status` says whether the pool shows"
+    ),
+    "runner_system_failure": "its machine failed it: retry it, or set infra_retry for the pool",
+    "runner_interrupted": "its machine was taken away: retry it, or set infra_retry for the pool",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """A job's row with what is known of its pool and its runner at `at`."""
+
+    at: datetime
+    row: JobRow
+    pool: PoolConfig | None = None
+    pool_row: PoolRow | None = None
+    runner: Runner | None = None  # live, and it runs the job or was launched for it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """Where the job stands, and what to do; nothing to do is empty."""
+
+    says: str
+    do: str = ""
+
+
+def verdict(facts: Facts) -> Verdict:
+    """Where the job stands now."""
+    job = facts.row.job
+    if job.status is Status.FINISHED:
+        return _finished(facts)
+    if job.status is Status.RUNNING:
+        return _running(facts)
+    if job.status is Status.CREATED:
+        return Verdict(says="it is not pending yet: GitLab runs other jobs first")
+    if job.given_up:
+        return Verdict(says=_because(Reason.ATTEMPTS_USED), do=f"mend what failed above, {RETRY}")
+    if job.pool is None:
+        return Verdict(says=_because(job.reason), do=f"correct its tags, or a pool's, {APPLY}")
+    if facts.pool is None:
+        says = f"its pool {job.pool} is not in fleet.toml any more"
+        return Verdict(says=says, do="reconcile routes it again within a minute")
+    return _waiting(facts, facts.pool)
+
+
+def _waiting(facts: Facts, pool: PoolConfig) -> Verdict:
+    reason, row = facts.row.job.reason, facts.pool_row
+    if facts.runner is not None:
+        return _booting(facts, facts.runner, pool)
+    if reason is Reason.AT_CEILING:
+        says = f"it waits for room: all {pool.ceiling} places of pool {pool.name} are in use"
+        return Verdict(says=says, do=f"nothing, or raise its ceiling, {APPLY.partition(';')[0]}")
+    if reason is Reason.CONFIGURATION:
+        words = row.refused if row and row.refused else _because(reason)
+        return Verdict(says=f"AWS refuses pool {pool.name}: {words}", do=f"correct it, {APPLY}")
+    if reason is Reason.NO_CAPACITY_UNTIL:
+        held = [one.until for one in (row.back_off or {}).values()] if row else []
+        until = min((one for one in held if one > facts.at), default=None)
+        when = f", at {until:%T} UTC" if until else ""
+        return Verdict(
+            says=f"{_because(reason)}{when}",
+            do=f"nothing, or name more instance_types or subnets in pool {pool.name}",
+        )
+    if reason is Reason.ROUTED or reason is Reason.OVERFLOW:
+        return Verdict(says="it waits for the autoscaler's next round, which is at most a minute")
+    return Verdict(says=_because(reason) if reason else "it waits for the autoscaler")
+
+
+def _booting(facts: Facts, runner: Runner, pool: PoolConfig) -> Verdict:
+    since = duration((facts.at - (runner.changed_at or runner.launched_at)).total_seconds())
+    if runner.state is RunnerState.IDLE:
+        says = f"{runner.id} is ready for {since}: GitLab gives it this job, or one like it"
+        return Verdict(says=says)
+    if runner.state in {RunnerState.REQUESTED, RunnerState.IN_FLIGHT}:
+        deadline = duration_text(pool.boot_deadline)
+        says = f"{runner.id} boots for {since}; after {deadline} another is launched in its place"
+        return Verdict(says=says)
+    return Verdict(says=f"{runner.id}, launched for it, is {runner.state.value}")
+
+
+def _running(facts: Facts) -> Verdict:
+    runner = facts.runner
+    name = facts.row.job.runner_id
+    if runner is None:
+        if name is None:
+            return Verdict(says="it runs on a runner that is not the fleet's")
+        return Verdict(says=f"its runner {name} is gone and GitLab still says that it runs")
+    heard = runner.heartbeat_at
+    if heard is None:
+        return Verdict(says=f"it runs on {runner.id}")
+    silent = facts.at - heard
+    says = f"it runs on {runner.id}, last heard {duration(silent.total_seconds())} ago"
+    if facts.pool is None or silent < facts.pool.stalled_after:
+        return Verdict(says=says)
+    return Verdict(says=says, do="if nothing moves in its log: cancel and retry it in GitLab")
+
+
+def _finished(facts: Facts) -> Verdict:
+    row = facts.row
+    says = f"it ended: {row.job.outcome or 'finished'}"
+    if row.failure_reason:
+        says += f" ({row.failure_reason})"
+    if row.torn_down_at is not None and row.finished_at is not None:
+        after = duration((row.torn_down_at - row.finished_at).total_seconds())
+        says += f"; its machine was gone {after} later"
+    elif facts.runner is not None:
+        says += f"; {facts.runner.id} is being ended"
+    return Verdict(says=says, do=FAILURES.get(row.failure_reason or "", ""))
+
+
+def _because(reason: Reason | None) -> str:
+    return sentence_of(reason.value if reason else None)

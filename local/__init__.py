@@ -1,0 +1,1 @@
+"""The embedded engine: MiniStack, the GitLab simulator, guests, the demo."""

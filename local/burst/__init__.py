@@ -1,0 +1,1 @@
+"""Many jobs at once on the whole service, and what they cost in calls."""

@@ -1,0 +1,29 @@
+"""Reads and clears what the engine counted; see `local.engine_calls`."""
+
+import json
+from http.client import HTTPConnection
+from urllib.parse import urlsplit
+
+from local.engine_units import PATH
+
+TIMEOUT_S = 60.0
+
+
+def counted(engine_url: str) -> dict[str, dict[str, float]]:
+    """All numbers since the last `clear`, by kind and name."""
+    told: dict[str, dict[str, float]] = json.loads(_ask("GET", engine_url))
+    return told
+
+
+def clear(engine_url: str) -> None:
+    """Count anew from here on."""
+    _ask("DELETE", engine_url)
+
+
+def _ask(method: str, engine_url: str) -> bytes:
+    connection = HTTPConnection(urlsplit(engine_url).netloc, timeout=TIMEOUT_S)
+    try:
+        connection.request(method, PATH)
+        return connection.getresponse().read()
+    finally:
+        connection.close()

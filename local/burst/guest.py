@@ -1,0 +1,114 @@
+"""One machine of a burst: calls home, takes its credential, runs one job that does nothing, ends.
+
+It is the agent and the runner in a thread: the same reports and the same protocol, no processes.
+"""
+
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from adapters.reporter import Post, Reporter, Status
+from fleet.mailbox import Credential, MachineState, Outcome, StepName
+from local.runner.job import Job
+from local.runner.log import Log
+from local.runner.options import RunnerOptions
+from local.runner.protocol import Coordinator, JobState, UpdateState
+from local.runner.wire import Wire
+
+HEARTBEAT_S = 30.0  # as the agent's
+BOOT_DEADLINE = timedelta(minutes=5)
+ASK_EVERY_S = 3.0  # as gitlab-runner's check_interval
+SLICE_S = 0.25
+OUTPUT = b"one of many jobs\nJob succeeded\n"
+
+
+class Letterbox(Post, Protocol):
+    """The guest's own mailbox in the ledger: `adapters.mailbox.Mailbox`."""
+
+    def take_credential(
+        self, deadline: datetime, *, pause: Callable[[float], None]
+    ) -> Credential | None:
+        """The credential as soon as it is there; `None` when it is not there in time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Life:
+    """What a guest is given. `is_up`: whether its instance still runs."""
+
+    mailbox: Letterbox
+    system_id: str
+    boot_s: float
+    job_s: float
+    is_up: Callable[[], bool]
+    pause: Callable[[float], None] = time.sleep
+
+
+def live(life: Life) -> Outcome:
+    """From boot to goodbye; how its only job ended."""
+    if not _rest(life, life.boot_s):
+        return Outcome.INTERRUPTED
+    with Reporter(life.mailbox, heartbeat_s=HEARTBEAT_S) as reporter:
+        reporter.tell((StepName.CALLED_HOME, None, None), status=Status())
+        credential = life.mailbox.take_credential(_now() + BOOT_DEADLINE, pause=life.pause)
+        if credential is None:
+            outcome = Outcome.NO_JOB
+        else:
+            status = Status(runner_id=credential.runner_id)
+            reporter.tell((StepName.CREDENTIAL_READ, None, None), status=status)
+            outcome = _serve(life, credential, reporter)
+        done = replace(reporter.status, state=MachineState.DONE, outcome=outcome)
+        exited = (StepName.RUNNER_EXITED, done.job_id, str(outcome))
+        reporter.tell(exited, (StepName.ENDED, done.job_id, None), status=done)
+    return outcome
+
+
+def _serve(life: Life, credential: Credential, reporter: Reporter) -> Outcome:
+    """Ask for a job until there is one, as long as the credential says."""
+    wire = Wire(credential.url)
+    runner = RunnerOptions(url=credential.url, token=credential.token)
+    gitlab = Coordinator(runner, system_id=life.system_id, wire=wire, log=Log(level="fatal"))
+    reporter.tell(status=replace(reporter.status, state=MachineState.IDLE))
+    gives_up_at = _now() + timedelta(seconds=credential.wait_timeout_s)
+    try:
+        while life.is_up() and not reporter.ordered and _now() < gives_up_at:
+            job, may_ask = gitlab.request_job()
+            if job is not None:
+                return _run(life, gitlab, job, reporter)
+            if not may_ask:
+                return Outcome.FORBIDDEN
+            _rest(life, ASK_EVERY_S)
+        return Outcome.NO_JOB
+    finally:
+        wire.close()
+
+
+def _run(life: Life, gitlab: Coordinator, job: Job, reporter: Reporter) -> Outcome:
+    """Take as long as the job does, send its log and its end."""
+    busy = replace(reporter.status, state=MachineState.BUSY, job_id=job.id)
+    reporter.tell((StepName.JOB_TAKEN, job.id, None), status=busy)
+    if not _rest(life, life.job_s):
+        return Outcome.INTERRUPTED
+    gitlab.patch_trace(job, OUTPUT, 0)
+    checksum = f"crc32:{zlib.crc32(OUTPUT):08x}"
+    state = JobState(state="success", checksum=checksum, bytesize=len(OUTPUT))
+    accepted, _ = gitlab.update_job(job, state)
+    outcome = Outcome.SUCCEEDED if accepted is UpdateState.SUCCEEDED else Outcome.SYSTEM_FAILURE
+    told = [(name, job.id, None) for name in (StepName.FIRST_OUTPUT, StepName.JOB_FINISHED)]
+    reporter.tell(*told, status=replace(busy, outcome=outcome))
+    return outcome
+
+
+def _rest(life: Life, seconds: float) -> bool:
+    """Let time pass; False as soon as the instance is gone."""
+    left = seconds
+    while left > 0 and life.is_up():
+        life.pause(min(SLICE_S, left))
+        left -= SLICE_S
+    return life.is_up()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,81 @@
+"""The memory of this process and of all below it: engine, its functions, simulator, guests."""
+
+import os
+import threading
+from collections import defaultdict
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+EVERY_S = 1.0
+_PROC = Path("/proc")
+
+
+class PeakMemory:
+    """Looks every second, from a thread; a context. `peak_mb` is the most that was seen."""
+
+    def __init__(self, every_s: float = EVERY_S) -> None:
+        """Nothing is read before the context is entered."""
+        self.peak_mb = 0.0
+        self._every_s = every_s
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._look()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._closing.set()
+        self._thread.join()
+        self._look()
+
+    def _watch(self) -> None:
+        while not self._closing.wait(self._every_s):
+            self._look()
+
+    def _look(self) -> None:
+        self.peak_mb = max(self.peak_mb, tree_mb(os.getpid()))
+
+
+def tree_mb(root: int) -> float:
+    """Megabytes of a process and its descendants; a page that several share counts once.
+
+    That is the sum of PSS; of RSS where the kernel does not tell PSS.
+    """
+    below: defaultdict[int, list[int]] = defaultdict(list)
+    for folder in _PROC.iterdir():
+        if folder.name.isdigit():
+            below[_parent(folder)].append(int(folder.name))
+    total_kb, left = 0, [root]
+    while left:
+        pid = left.pop()
+        total_kb += _size_kb(_PROC / str(pid))
+        left += below[pid]
+    return total_kb / 1024
+
+
+def _parent(process: Path) -> int:
+    """Its parent's id; 0 once it is gone."""
+    try:
+        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
+    except (OSError, IndexError):
+        return 0
+
+
+def _size_kb(process: Path) -> int:
+    for name, label in (("smaps_rollup", "Pss:"), ("status", "VmRSS:")):
+        try:
+            lines = (process / name).read_text().splitlines()
+        except OSError:
+            continue
+        found = next((line for line in lines if line.startswith(label)), None)
+        if found:
+            return int(found.split()[1])
+    return 0

@@ -1,0 +1,88 @@
+"""What a burst is, how far it is, and what it showed."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from local.burst.tally import Tally
+
+CEILING = 400
+TRANSITIONS_PER_JOB = 10
+GITLAB_CALLS_PER_JOB = 2
+LAUNCHES = 4  # CreateFleet calls for as many jobs as may run at once, up to
+LAUNCHED_BY_THEM = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BurstOptions:
+    """What a burst is."""
+
+    jobs: int
+    projects: int = 1
+    credentials: str = "per-machine"  # or "shared"
+    ceiling: int = CEILING
+    job_s: float = 1.0
+    timeout_s: float = 1800.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a burst is."""
+
+    seconds: float
+    jobs: dict[str, int]  # by status
+    machines: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BurstResult:
+    """What a burst showed. `seconds`: from the push to the end of the last job."""
+
+    jobs: int
+    finished: int
+    seconds: float
+    closed_s: float  # from the push until nothing was left
+    waited_s: dict[str, float]
+    peak_memory_mb: float
+    tally: Tally
+    guests: dict[str, int]
+    problems: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Every job ran, nothing is left, the budgets were kept."""
+        return not self.problems
+
+    def to_json(self) -> dict[str, Any]:
+        """As `--json` prints it."""
+        told = self.tally
+        return {
+            "ok": self.ok,
+            "jobs": self.jobs,
+            "finished": self.finished,
+            "seconds": round(self.seconds, 1),
+            "closed_s": round(self.closed_s, 1),
+            "waited_s": self.waited_s,
+            "peak_memory_mb": round(self.peak_memory_mb),
+            "calls": dict(told.calls),
+            "per_job": dict(told.per_job),
+            "units": dict(told.units),
+            "control_plane_usd_per_1000": float(round(told.usd_per_1000, 4)),
+            "guest_calls": dict(told.guest_calls),
+            "guests": self.guests,
+            "problems": list(self.problems),
+        }
+
+
+def over_budget(told: Tally, options: BurstOptions) -> Iterator[str]:
+    """A sentence for each budget that was not kept."""
+    for name, budget in (
+        ("states.transitions", TRANSITIONS_PER_JOB),
+        ("gitlab", GITLAB_CALLS_PER_JOB),
+    ):
+        if told.per_job[name] > budget:
+            yield f"{name}: {told.per_job[name]} per job, at most {budget}"
+    launches = told.calls.get("ec2.CreateFleet", 0)
+    at_once = options.jobs <= min(LAUNCHED_BY_THEM, options.ceiling)
+    if at_once and launches > LAUNCHES:
+        yield f"ec2.CreateFleet: {launches} calls, at most {LAUNCHES}"

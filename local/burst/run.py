@@ -1,0 +1,197 @@
+"""A burst on a laptop of its own: push, wait until every job has run, count."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from local.burst import counters, project
+from local.burst.memory import PeakMemory
+from local.burst.result import BurstOptions, BurstResult, Progress, over_budget
+from local.burst.tally import Tally, tally
+from local.burst.thread_guests import ThreadGuestOptions, ThreadGuests
+from local.demo import register_webhook
+from local.engine import EngineOptions
+from local.gitlab.options import Options as GitLabOptions
+from local.gitlab.seed import create_project, push_files
+from local.gitlab.world import World
+from local.laptop import Laptop, LaptopOptions
+from local.stack import StackOptions
+
+LOOK_EVERY_S = 1.0
+# Invocations of one function that may wait for a process. More are throttled and come again.
+AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """The simulated GitLab at one time."""
+
+    statuses: dict[str, int]
+    waited_s: tuple[float, ...]
+    records: int
+    calls: dict[str, int]
+
+
+def burst(
+    data: Path, options: BurstOptions, *, tell: Callable[[Progress], None] = lambda _: None
+) -> BurstResult:
+    """Bring everything up, run the burst, bring everything down; `tell` hears every second."""
+    laptop_options = LaptopOptions(
+        engine=EngineOptions(concurrency=1000),
+        gitlab=GitLabOptions(hook_lanes=8),
+        stack=StackOptions(at_once=AT_ONCE),
+        boots_guests=False,
+    )
+    with ExitStack() as closing:
+        memory = closing.enter_context(PeakMemory())
+        laptop = closing.enter_context(Laptop(data, laptop_options))
+        run = _Run(laptop, options, memory, tell)
+        guests = closing.enter_context(ThreadGuests(laptop.engine, _guest_options(laptop, options)))
+        return run.through(guests)
+
+
+def _guest_options(laptop: Laptop, options: BurstOptions) -> ThreadGuestOptions:
+    stack = laptop.stack
+    return ThreadGuestOptions(
+        stack=stack.name,
+        machine_role=stack.machine_role,
+        machine_role_id=stack.machine_role_id,
+        ledger_table=stack.ledger_table,
+        at_once=options.ceiling,
+        job_s=options.job_s,
+    )
+
+
+class _Run:
+    """One burst on a laptop that is up."""
+
+    def __init__(
+        self,
+        laptop: Laptop,
+        options: BurstOptions,
+        memory: PeakMemory,
+        tell: Callable[[Progress], None],
+    ) -> None:
+        self._laptop = laptop
+        self._options = options
+        self._memory = memory
+        self._tell = tell
+        self._began_at = 0.0
+        self._last_counts: tuple[float, ...] = ()
+
+    def through(self, guests: ThreadGuests) -> BurstResult:
+        """Push, wait, count."""
+        clones = self._prepare()
+        self._reset()
+        self._began_at = time.monotonic()
+        for clone_url, jobs in clones:
+            push_files(clone_url, {".gitlab-ci.yml": project.pipeline(jobs)}, message="Burst")
+        ended = self._wait(lambda seen: seen.statuses.get("success", 0) >= self._options.jobs)
+        seconds = time.monotonic() - self._began_at
+        closed = ended and self._wait(lambda seen: seen.records == 0 and not self._machines())
+        closed_s = time.monotonic() - self._began_at
+        self._wait(lambda _: self._is_quiet())
+        seen = self._look()
+        told = tally(
+            counters.counted(self._laptop.engine.url),
+            seen.calls,
+            stack=self._laptop.stack.name,
+            jobs=self._options.jobs,
+        )
+        finished = seen.statuses.get("success", 0)
+        return BurstResult(
+            jobs=self._options.jobs,
+            finished=finished,
+            seconds=seconds,
+            closed_s=closed_s,
+            waited_s=_quantiles(seen.waited_s),
+            peak_memory_mb=self._memory.peak_mb,
+            tally=told,
+            guests=dict(guests.outcomes),
+            problems=tuple(self._problems(finished, closed, told, seen)),
+        )
+
+    def _prepare(self) -> list[tuple[str, int]]:
+        """Pools, projects, one webhook for all; each project's clone URL and how many jobs."""
+        laptop, options = self._laptop, self._options
+        laptop.apply(
+            project.config(
+                url=laptop.gitlab_url, credentials=options.credentials, ceiling=options.ceiling
+            )
+        )
+        laptop.warm()
+        readme = {"README.md": "# Burst\n"}
+        clones = []
+        for number, jobs in enumerate(project.shares(options.jobs, options.projects), start=1):
+            path = f"{project.GROUP}/project-{number}"
+            made = create_project(laptop.gitlab_url, laptop.gitlab_token, path, readme)
+            clones.append((made.clone_url, jobs))
+        register_webhook(laptop, group=project.GROUP)
+        return clones
+
+    def _reset(self) -> None:
+        """Count from here on."""
+        self._laptop.simulator.ask(lambda world: world.calls.clear())
+        counters.clear(self._laptop.engine.url)
+
+    def _wait(self, holds: Callable[[_Seen], bool]) -> bool:
+        deadline = self._began_at + self._options.timeout_s
+        while time.monotonic() < deadline:
+            seen = self._look()
+            self._tell(
+                Progress(
+                    seconds=time.monotonic() - self._began_at,
+                    jobs=seen.statuses,
+                    machines=seen.records,
+                )
+            )
+            if holds(seen):
+                return True
+            time.sleep(LOOK_EVERY_S)
+        return False
+
+    def _look(self) -> _Seen:
+        return self._laptop.simulator.ask(_seen)
+
+    def _machines(self) -> int:
+        """Instances that run and rows of runners that live."""
+        return len(self._laptop.runner_rows.live(project.POOL)) + self._laptop.instances()
+
+    def _is_quiet(self) -> bool:
+        """Whether GitLab has nothing to tell any more and no state machine runs."""
+        told = counters.counted(self._laptop.engine.url)
+        now = tuple(sum(told.get(kind, {}).values()) for kind in ("api", "started", "executions"))
+        before, self._last_counts = self._last_counts, now
+        return now == before and now[1] == now[2]
+
+    def _problems(self, finished: int, closed: bool, told: Tally, seen: _Seen) -> Iterator[str]:
+        missing = self._options.jobs - finished
+        if missing:
+            yield f"{missing} jobs did not run: {seen.statuses}"
+        elif not closed:
+            yield f"{seen.records} runner records, {self._machines()} machines are left"
+        yield from over_budget(told, self._options)
+
+
+def _seen(world: World) -> _Seen:
+    jobs = world.ci.jobs.values()
+    waited = (job.queued_s(world.clock.now()) for job in jobs if job.started_at)
+    return _Seen(
+        statuses=dict(Counter(str(job.status) for job in jobs)),
+        waited_s=tuple(one for one in waited if one is not None),
+        records=sum(
+            runner.description.startswith("rf-") for runner in world.runners.by_id.values()
+        ),
+        calls=dict(world.calls),
+    )
+
+
+def _quantiles(waited_s: tuple[float, ...]) -> dict[str, float]:
+    ordered = sorted(waited_s) or [0.0]
+    return {
+        name: round(ordered[min(len(ordered) - 1, int(len(ordered) * share))], 1)
+        for name, share in (("p50", 0.5), ("p95", 0.95), ("max", 1.0))
+    }

@@ -1,0 +1,146 @@
+"""Guests that stand for EC2 machines without a process each: a thread for every instance."""
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import boto3
+from botocore.config import Config
+
+from adapters.aws import aws_call
+from adapters.mailbox import Mailbox
+from fleet.errors import Refused, Transient
+from local.burst.guest import Life, live
+from local.engine import REGION
+from local.guest_boot import Cloud
+
+STACK_TAG = "runner-fleet:stack"
+BATCH = 100
+# As the agent's own client, but patient: hundreds of guests share two cores with the engine.
+CLIENT = Config(connect_timeout=10, read_timeout=60, retries={"mode": "standard"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadGuestOptions:
+    """What differs between one burst and another."""
+
+    stack: str
+    machine_role: str  # ARN
+    machine_role_id: str
+    ledger_table: str
+    at_once: int  # guests, so threads
+    boot_s: float = 2.0
+    job_s: float = 1.0
+    poll_s: float = 1.0
+
+
+class ThreadGuests:
+    """Lives through every instance of a stack; a context. `outcomes` counts how they ended."""
+
+    def __init__(self, cloud: Cloud, options: ThreadGuestOptions) -> None:
+        """Nothing starts before the context is entered."""
+        self._cloud = cloud
+        self._options = options
+        self._session = boto3.Session(region_name=REGION)
+        self._pool = ThreadPoolExecutor(options.at_once, thread_name_prefix="guest")
+        self._living: dict[str, Future[str]] = {}
+        self._up: frozenset[str] = frozenset()
+        self._clients = (
+            threading.Lock()
+        )  # neither boto3's sessions nor `Cloud` may make two at once
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self.outcomes: Counter[str] = Counter()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End every guest; their instances are left as they are."""
+        self._closing.set()
+        self._thread.join()
+        self._up = frozenset()
+        self._pool.shutdown(cancel_futures=True)
+
+    @property
+    def living(self) -> int:
+        """How many guests are at work or have not been seen to end."""
+        return len(self._living)
+
+    def _watch(self) -> None:
+        while not self._closing.wait(self._options.poll_s):
+            with suppress(Transient, Refused):  # the next look may be answered
+                self._look()
+
+    def _look(self) -> None:
+        up = frozenset(self._instances())
+        self._up = up
+        over = [one for one, future in self._living.items() if future.done()]
+        for instance_id in over:
+            self.outcomes[_outcome(self._living[instance_id])] += 1
+        self._terminate([one for one in over if one in up])
+        for instance_id in over:
+            del self._living[instance_id]
+        for instance_id in sorted(up - self._living.keys() - set(over)):
+            self._living[instance_id] = self._pool.submit(self._live, instance_id)
+
+    def _live(self, instance_id: str) -> str:
+        options = self._options
+        with self._clients:
+            keys = self._cloud.role_environment(options.machine_role, instance_id)
+            ledger = self._session.client(
+                "dynamodb",
+                endpoint_url=self._cloud.url,
+                aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
+                aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
+                aws_session_token=keys["AWS_SESSION_TOKEN"],
+                config=CLIENT,
+            )
+        mailbox_id = f"{options.machine_role_id}:{instance_id}"
+        life = Life(
+            mailbox=Mailbox(ledger, options.ledger_table, mailbox_id),
+            system_id=f"s_{instance_id}",
+            boot_s=options.boot_s,
+            job_s=options.job_s,
+            is_up=lambda: instance_id in self._up,
+        )
+        try:
+            return str(live(life))
+        finally:
+            ledger.close()
+
+    def _instances(self) -> Iterator[str]:
+        wanted = [
+            {"Name": f"tag:{STACK_TAG}", "Values": [self._options.stack]},
+            {"Name": "instance-state-name", "Values": ["pending", "running"]},
+        ]
+        with aws_call("ec2.DescribeInstances"):
+            pages: Any = self._cloud.client("ec2").get_paginator("describe_instances")
+            for page in pages.paginate(Filters=wanted):
+                for reservation in page["Reservations"]:
+                    yield from (one["InstanceId"] for one in reservation["Instances"])
+
+    def _terminate(self, instance_ids: list[str]) -> None:
+        """A machine that has powered off is terminated by EC2 itself."""
+        for start in range(0, len(instance_ids), BATCH):
+            with aws_call("ec2.TerminateInstances"):
+                self._cloud.client("ec2").terminate_instances(
+                    InstanceIds=instance_ids[start : start + BATCH]
+                )
+
+
+def _outcome(ended: Future[str]) -> str:
+    """How a guest ended; what it raised counts by its name."""
+    error = ended.exception()
+    return type(error).__name__ if error else ended.result()

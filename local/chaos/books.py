@@ -1,0 +1,72 @@
+"""What is left of a run when its books should be closed."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from fleet.model import JobKey, Status
+from local.chaos.gitlab_eye import JobSeen
+from local.chaos.judge import Lived, is_over
+from local.chaos.observer import Observer
+from local.laptop import Laptop
+
+POOLS = ("docker", "node")
+RECENT = 400
+
+
+def leaked(laptop: Laptop, jobs: Iterable[JobSeen]) -> Mapping[str, int]:
+    """How much of each kind is left, by its name."""
+    left = laptop.left()
+    ended = [job for job in jobs if is_over(job)]
+    keys = [JobKey(instance=laptop.instance, job_id=job.id) for job in ended]
+    rows = laptop.job_rows.jobs(keys).values()
+    return {
+        "instances": left.instances,
+        "runner records": left.runners,
+        "messages": left.messages,
+        "processes": left.processes,
+        "live runner rows": sum(len(laptop.runner_rows.live(pool)) for pool in POOLS),
+        "open job rows": sum(row.status is not Status.FINISHED for row in rows),
+    }
+
+
+def machines_since(laptop: Laptop, at: datetime, observer: Observer) -> tuple[Lived, ...]:
+    """Every machine that was launched since `at`, those that still live included."""
+    ended = laptop.table.query_index("recent", "kind", "runner", newest_first=True, limit=RECENT)
+    found = {item["id"]: item for item in ended if item.get("machine_id")}
+    lived = [
+        Lived(
+            runner_id=name,
+            machine_id=item["machine_id"],
+            launched_at=datetime.fromisoformat(item["launched_at"]),
+            gone_at=observer.last_seen(item["machine_id"], name)
+            or datetime.fromisoformat(item["ended_at"]),
+        )
+        for name, item in found.items()
+    ]
+    for pool in POOLS:
+        for runner in laptop.runner_rows.live(pool):
+            if runner.machine_id:
+                seen = observer.last_seen(runner.machine_id, runner.id) or runner.launched_at
+                lived.append(
+                    Lived(
+                        runner_id=runner.id,
+                        machine_id=runner.machine_id,
+                        launched_at=runner.launched_at,
+                        gone_at=seen,
+                    )
+                )
+    return tuple(one for one in lived if one.launched_at >= at)
+
+
+def trail(laptop: Laptop, jobs: Iterable[JobSeen]) -> tuple[str, ...]:
+    """The history of each job as the ledger tells it, a line for each step."""
+    lines = []
+    for job in jobs:
+        row = laptop.job_rows.row(JobKey(instance=laptop.instance, job_id=job.id))
+        waited = job.waited_s()
+        took = "was never taken" if waited is None else f"waited {waited:.1f} s"
+        lines.append(f"job {job.id} {job.name} [{job.tag}] is {job.status}, {took}, {job.runner}")
+        for step in row.steps if row else ():
+            told = " ".join(word for word in (step.reason, step.detail) if word)
+            lines.append(f"  {step.at:%H:%M:%S.%f} {step.step:18} {told}")
+    return tuple(lines)

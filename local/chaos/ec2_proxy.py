@@ -1,0 +1,199 @@
+"""A proxy in front of the engine's EC2: launches fail as told, and who ended what is on record.
+
+Only the fleet's own functions call through it (`AWS_ENDPOINT_URL_EC2` in the engine's environment),
+so every TerminateInstances that comes this way is the fleet's.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+import boto3
+
+from local.chaos.fleet_call import (
+    FleetCall,
+    LaunchFault,
+    Verdict,
+    refused,
+    shortened,
+    with_errors,
+)
+from local.chaos.query import Fields, read_fields, signed, write_fields
+from local.engine import REGION
+
+_TIMEOUT_S = 60.0
+_HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Termination:
+    """The fleet ended machines."""
+
+    at: float  # seconds since the epoch
+    machine_ids: tuple[str, ...]
+    context: object  # what the proxy's observer saw just before it was let through
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """An HTTP answer."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+@dataclass(slots=True, kw_only=True)
+class _Record:
+    """What went through."""
+
+    terminations: list[Termination] = field(default_factory=list)
+    launches: int = 0  # CreateFleet calls
+    spoiled: int = 0  # of them, those that the fault changed
+
+
+class Ec2Proxy:
+    """A context. `fault` may be set at any time; None lets everything through as it came."""
+
+    def __init__(self, observe: Callable[[], object] = lambda: None) -> None:
+        """Bind a free port of the loopback interface, so that `url` is known at once.
+
+        `observe` is asked just before the fleet's call to end machines is let through.
+        """
+        self.fault: LaunchFault | None = None
+        self.observe = observe
+        self._target: str | None = None
+        self._session: boto3.Session | None = None
+        self._record = _Record()
+        self._lock = threading.Lock()
+        answerer = type("Answerer", (_Answerer,), {"proxy": self})
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), answerer)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    @property
+    def url(self) -> str:
+        """For AWS_ENDPOINT_URL_EC2."""
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def forward_to(self, url: str, session: boto3.Session) -> None:
+        """Where EC2 answers, and the account's root, as whom changed launches are asked for."""
+        self._target, self._session = url, session
+
+    def take_record(self) -> tuple[tuple[Termination, ...], int, int]:
+        """Terminations, launches and spoiled launches since the last time."""
+        with self._lock:
+            record, self._record = self._record, _Record()
+        return tuple(record.terminations), record.launches, record.spoiled
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def serve(self, headers: list[tuple[str, str]], body: bytes) -> Answer:
+        """The engine's answer, or what the fault makes of it."""
+        fields = read_fields(body)
+        action = fields.get("Action", "")
+        if action == "TerminateInstances":
+            self._note_termination(fields)
+        if action == "CreateFleet":
+            return self._launch(headers, body, FleetCall.of(fields))
+        return self._forward(headers, body)
+
+    def _note_termination(self, fields: Fields) -> None:
+        ids = tuple(v for name, v in fields.items() if name.startswith("InstanceId."))
+        told = Termination(at=time.time(), machine_ids=ids, context=self.observe())
+        with self._lock:
+            self._record.terminations.append(told)
+
+    def _launch(self, headers: list[tuple[str, str]], body: bytes, call: FleetCall) -> Answer:
+        fault = self.fault
+        verdict = fault(call) if fault else None
+        with self._lock:
+            self._record.launches += 1
+            self._record.spoiled += verdict is not None
+        if verdict is None:
+            return self._forward(headers, body)
+        if verdict.refuse:
+            status, text = refused(verdict.refuse)
+            return Answer(status=status, headers=_XML, body=text)
+        less = shortened(call, verdict)
+        if less is None:
+            return Answer(status=200, headers=_XML, body=with_errors(None, call, verdict))
+        return self._launch_less(less, call, verdict)
+
+    def _launch_less(self, less: Fields, call: FleetCall, verdict: Verdict) -> Answer:
+        """Ask as the account's root: the fleet's own signature does not fit a changed request."""
+        assert self._session
+        body = write_fields(less)
+        headers = signed(self._session, self._engine, body, region=REGION)
+        answer = self._forward(headers, body)
+        if answer.status != 200:
+            return answer
+        text = with_errors(answer.body, call, verdict)
+        return Answer(status=200, headers=_XML, body=text)
+
+    @property
+    def _engine(self) -> str:
+        if self._target is None:
+            raise RuntimeError("the proxy does not know its engine yet")
+        return self._target
+
+    def _forward(self, headers: list[tuple[str, str]], body: bytes) -> Answer:
+        """As it came, the Host header that was signed included."""
+        there = urlsplit(self._engine)
+        connection = HTTPConnection(there.hostname or "", there.port, timeout=_TIMEOUT_S)
+        try:
+            connection.putrequest("POST", "/", skip_host=True, skip_accept_encoding=True)
+            for name, value in headers:
+                if name.lower() not in _HOP_BY_HOP:
+                    connection.putheader(name, value)
+            connection.putheader("Content-Length", str(len(body)))
+            connection.endheaders(body)
+            answer = connection.getresponse()
+            told = tuple((n, v) for n, v in answer.getheaders() if n.lower() not in _HOP_BY_HOP)
+            return Answer(status=answer.status, headers=told, body=answer.read())
+        except (OSError, HTTPException):  # the engine restarts: say so as AWS would
+            status, text = refused("ServiceUnavailable")
+            return Answer(status=status, headers=_XML, body=text)
+        finally:
+            connection.close()
+
+
+_XML = (("Content-Type", "text/xml;charset=UTF-8"),)
+
+
+class _Answerer(BaseHTTPRequestHandler):
+    """One request."""
+
+    proxy: Ec2Proxy
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        answer = self.proxy.serve(self.headers.items(), body)
+        self.send_response_only(answer.status)
+        for name, value in answer.headers:
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(answer.body)))
+        self.end_headers()
+        self.wfile.write(answer.body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Quiet."""

@@ -1,0 +1,29 @@
+"""What a fault is: a name, the periods it needs, and what it does to a run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from local.chaos.fleet_file import FleetFile, Periods
+from local.chaos.scene import Scene
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One way in which the world goes wrong.
+
+    `act` pushes the jobs itself, at the moment that is worst.
+    """
+
+    name: str
+    about: str
+    act: Callable[[Scene], None]
+    periods: Periods = field(default_factory=Periods)
+    file: FleetFile = field(default_factory=FleetFile)
+    finish_within_s: float = 90.0  # after `act`: every job has ended as it must
+    wait_at_most_s: float | None = None  # no job may wait longer for its runner
+    keeps_state: bool = False  # it restarts the engine
+
+    @property
+    def kind(self) -> tuple[Periods, bool]:
+        """Faults of one kind can share a laptop."""
+        return self.periods, self.keeps_state

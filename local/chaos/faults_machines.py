@@ -1,0 +1,144 @@
+"""Machines that die: at every step between the launch and the goodbye."""
+
+from fleet.mailbox import MachineState
+from local.chaos.fault import Fault
+from local.chaos.fleet_file import FleetFile, Periods
+from local.chaos.gitlab_eye import JobSeen
+from local.chaos.pipeline import Planned, draw_jobs, on_ec2, victim
+from local.chaos.scene import Scene
+from local.gitlab.chaos import ApiChaos, ChaosOrder
+
+SOON_S = 30.0
+BACKENDS = ("ec2", "lambda")
+# GitLab itself gives up a job whose runner is silent: after this long instead of an hour.
+HURRIED = Periods(gitlab_silent_s=15.0)
+_NO_RECORDS = ApiChaos(status=500, paths="^/user/runners$")
+
+
+def _at_boot(scene: Scene) -> None:
+    """One of the machines is gone before it has said a word; nobody is told."""
+    scene.push(draw_jobs(scene.draw))
+    if scene.draw.random() < 0.7:
+        born = scene.wait(scene.machines, within_s=SOON_S, what="a machine boots")
+        if born:
+            scene.kill_machine(born[0], told_after_s=None)
+        return
+    called = scene.wait(scene.sandboxes, within_s=SOON_S, what="a sandbox starts")
+    if called:
+        scene.kill_sandbox(called[0])
+
+
+def _before_credential(scene: Scene) -> None:
+    """GitLab makes no runner records for a while, and a machine that waits for its own dies."""
+    scene.gitlab.order(ChaosOrder(api=_NO_RECORDS))
+    scene.push(draw_jobs(scene.draw))
+    waiting = scene.wait(
+        lambda: _runner_in(scene, MachineState.BOOTED), within_s=SOON_S, what="a machine waits"
+    )
+    if waiting:
+        scene.kill(waiting, told_after_s=None)
+    scene.gitlab.order(ChaosOrder(api=ApiChaos()))
+
+
+def _idle(scene: Scene) -> None:
+    """A warm machine dies, and only then the jobs come that it was there for."""
+    idle = scene.wait(
+        lambda: _runner_in(scene, MachineState.IDLE), within_s=SOON_S, what="a machine is idle"
+    )
+    if idle:
+        scene.kill(idle, told_after_s=None)
+    scene.push(on_ec2(draw_jobs(scene.draw)))
+
+
+def _while_running(scene: Scene) -> None:
+    """EC2 or Lambda says so."""
+    job = victim(scene.draw.choice(BACKENDS), 8.0)
+    taken = _push_with(scene, job)
+    if taken:
+        scene.pause(scene.draw.uniform(0.0, 2.0))
+        scene.kill(taken, told_after_s=scene.draw.uniform(0.0, 3.0))
+
+
+def _silently(scene: Scene) -> None:
+    """For EC2 the machine runs on: GitLab's word that nobody speaks for the job is the end."""
+    taken = _push_with(scene, victim("ec2", 8.0))
+    if taken:
+        scene.pause(scene.draw.uniform(0.0, 2.0))
+        scene.kill(taken, told_after_s=None)
+
+
+def _frozen(scene: Scene) -> None:
+    """The machine hangs for good with its job."""
+    taken = _push_with(scene, victim("ec2", 8.0))
+    machine_id = scene.machine_of(taken) if taken else None
+    if machine_id:
+        scene.freeze(machine_id)
+
+
+def _after_job(scene: Scene) -> None:
+    """GitLab has the result, the machine has not said goodbye."""
+    job = victim(scene.draw.choice(BACKENDS), scene.draw.uniform(0.5, 2.0))
+    scene.push([job, *draw_jobs(scene.draw)[:3]])
+    done = scene.wait(lambda: scene.job(job.name, "success"), within_s=SOON_S, what="it is done")
+    if done and done.runner:
+        told_after_s = scene.draw.choice((None, 0.5))
+        scene.kill(done.runner, told_after_s=told_after_s)
+
+
+def _push_with(scene: Scene, job: Planned) -> str | None:
+    """Push some jobs and this one; the runner that took this one."""
+    scene.push([job, *draw_jobs(scene.draw)[:3]])
+
+    def taken() -> JobSeen | None:
+        return scene.job(job.name, "running")
+
+    found = scene.wait(taken, within_s=SOON_S, what="the victim runs")
+    return found.runner if found else None
+
+
+def _runner_in(scene: Scene, state: MachineState) -> str | None:
+    """A runner whose machine says that it is in this state."""
+    for pool in ("docker", "node"):
+        for runner in scene.laptop.runner_rows.live(pool):
+            report = scene.report_of(runner.id)
+            if report and report.state is state:
+                return runner.id
+    return None
+
+
+MACHINES = (
+    Fault(name="killed-at-boot", about="a machine dies before it calls home", act=_at_boot),
+    Fault(
+        name="killed-before-credential",
+        about="a machine dies while it waits for its runner token",
+        act=_before_credential,
+    ),
+    Fault(
+        name="killed-idle",
+        about="a warm machine dies before its job comes",
+        act=_idle,
+        file=FleetFile(warm=1),
+    ),
+    Fault(
+        name="killed-while-running",
+        about="a machine dies at work; EC2 or Lambda says so",
+        act=_while_running,
+    ),
+    Fault(
+        name="killed-after-job",
+        about="a machine dies after its job, before its goodbye",
+        act=_after_job,
+    ),
+    Fault(
+        name="lost-while-running",
+        about="a machine dies at work; EC2 says that it runs",
+        act=_silently,
+        periods=HURRIED,
+    ),
+    Fault(
+        name="frozen-while-running",
+        about="a machine hangs at work; EC2 says that it runs",
+        act=_frozen,
+        periods=HURRIED,
+    ),
+)

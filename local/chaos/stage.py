@@ -1,0 +1,161 @@
+"""A laptop made ready for many runs, one after the other."""
+
+import random
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Self
+
+from local.chaos.books import POOLS, leaked, machines_since, trail
+from local.chaos.ec2_proxy import Ec2Proxy, Termination
+from local.chaos.fault import Fault
+from local.chaos.fleet_file import PROJECT, FleetFile, Periods
+from local.chaos.gitlab_eye import GitLabEye
+from local.chaos.judge import Ended, Evidence, Row, judge, unfinished
+from local.chaos.observer import Observer
+from local.chaos.scene import Ground, Scene
+from local.chaos.ticker import Ticker
+from local.demo import register_webhook
+from local.engine import EngineOptions, wait_until
+from local.gitlab.chaos import ApiChaos, ChaosOrder, WebhookChaos
+from local.gitlab.options import Options as GitLabOptions, Timeouts
+from local.gitlab.seed import SeededProject, create_project
+from local.laptop import Laptop, LaptopOptions
+from local.stack import StackOptions
+
+LOOK_EVERY_S = 0.4
+WARM_WITHIN_S = 60.0
+BOOKS_WITHIN_S = 60.0
+CALM = ChaosOrder(webhooks=WebhookChaos(), api=ApiChaos(), hook_disabled=False)
+
+
+class Stage:
+    """A context. Faults with the same `periods` and `keeps_state` may share one."""
+
+    def __init__(self, data: Path, periods: Periods, *, keeps_state: bool = False) -> None:
+        self._data = data
+        self._periods = periods
+        self._keeps_state = keeps_state
+        self._closing = ExitStack()
+        self._runs = 0
+        self._proxy = Ec2Proxy()
+        self._laptop = Laptop(data, self._options())
+        self._project: SeededProject | None = None
+
+    def __enter__(self) -> Self:
+        with ExitStack() as undo:
+            undo.callback(self._closing.close)
+            self._start()
+            undo.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.close()
+
+    def _start(self) -> None:
+        engine = self._laptop.engine
+        self._closing.enter_context(self._proxy)
+        self._proxy.forward_to(engine.url, engine.session())
+        self._closing.enter_context(self._laptop)
+        self._proxy.observe = GitLabEye(self._laptop.simulator).at_work
+        url, token = self._laptop.gitlab_url, self._laptop.gitlab_token
+        self._project = create_project(url, token, PROJECT, {"README.md": "# Chaos\n"})
+        self._laptop.apply(FleetFile().text(url, self._periods))
+        register_webhook(self._laptop, project=PROJECT)
+        self._laptop.warm()
+        wait_until(self._is_warm, timeout_s=WARM_WITHIN_S, what="the functions to be warm")
+
+    def _is_warm(self) -> bool:
+        """Whether a reconcile went through: a cold start is no fault of these."""
+        found = self._laptop.engine.client("stepfunctions").list_executions(
+            stateMachineArn=self._laptop.stack.reconcile_machine, statusFilter="SUCCEEDED"
+        )
+        return bool(found["executions"])
+
+    def _options(self) -> LaptopOptions:
+        """The laptop's usual ones, with periods as short as the suite's."""
+        periods = self._periods
+        silent = timedelta(seconds=periods.gitlab_silent_s)
+        return LaptopOptions(
+            engine=EngineOptions(
+                keep_state=self._keeps_state,
+                settings={"AWS_ENDPOINT_URL_EC2": self._proxy.url},
+            ),
+            gitlab=GitLabOptions(timeouts=Timeouts(silent=silent)),
+            stack=StackOptions(cache_ttl_s=1),
+            guest_settings={
+                "FLEET_HEARTBEAT_S": str(periods.heartbeat_s),
+                "FLEET_BOOT_DEADLINE_S": str(periods.boot_deadline_s),
+                "FLEET_SPOT_EVERY_S": "0.5",
+            },
+        )
+
+    def run(self, fault: Fault, seed: int) -> Row:
+        """One fault with one seed, from a calm fleet to closed books."""
+        scene = self._scene(fault, seed)
+        began_at, began = datetime.now(UTC), time.monotonic()
+        with Observer(self._laptop) as observer, Ticker(self._laptop, fault.periods.reconcile_s):
+            scene.apply(fault.file)
+            fault.act(scene)
+            self._until_finished(scene, fault.finish_within_s)
+            if fault.file != FleetFile():
+                scene.apply(FleetFile())  # the warm ones may go now
+            left = self._until_closed(scene)
+            self._calm()
+            ended, _, spoiled = self._proxy.take_record()
+            evidence = Evidence(
+                planned=scene.deeds.planned,
+                jobs=scene.jobs(),
+                lived=machines_since(self._laptop, began_at, observer),
+                ended=[_ended(one) for one in ended],
+                dead=frozenset(scene.deeds.dead),
+                cancelled=frozenset(scene.deeds.cancelled),
+                leaked=left,
+                broken=tuple(scene.deeds.broken),
+                injected=scene.deeds.injected + spoiled,
+                seconds=time.monotonic() - began,
+            )
+            told = trail(self._laptop, evidence.jobs)
+        row = judge(fault.name, seed, evidence, wait_at_most_s=fault.wait_at_most_s)
+        return replace(row, trail=(*scene.deeds.missed, *told))
+
+    def _scene(self, fault: Fault, seed: int) -> Scene:
+        assert self._project
+        self._runs += 1
+        self._calm()
+        self._proxy.take_record()
+        draw = random.Random(f"{fault.name}/{seed}")  # noqa: S311  repeatable on purpose
+        ground = Ground(
+            laptop=self._laptop, proxy=self._proxy, project=self._project, periods=self._periods
+        )
+        scene = Scene(ground, name=f"run-{self._runs}", draw=draw)
+        scene.gitlab.order(ChaosOrder(seed=draw.randrange(2**31)))
+        return scene
+
+    def _calm(self) -> None:
+        """No fault is in force, and the fleet remembers none."""
+        self._proxy.fault = None
+        GitLabEye(self._laptop.simulator).order(CALM)
+        for pool in POOLS:
+            self._laptop.fleet_rows.note_back_off(pool, {})
+
+    def _until_finished(self, scene: Scene, within_s: float) -> None:
+        deadline = time.monotonic() + within_s
+        while unfinished(scene.deeds.planned, scene.jobs()) and time.monotonic() < deadline:
+            time.sleep(LOOK_EVERY_S)
+
+    def _until_closed(self, scene: Scene) -> dict[str, int]:
+        """What is left when nothing is, or when it should not be any more."""
+        deadline = time.monotonic() + BOOKS_WITHIN_S
+        while True:
+            left = dict(leaked(self._laptop, scene.jobs()))
+            if not any(left.values()) or time.monotonic() > deadline:
+                return left
+            time.sleep(LOOK_EVERY_S)
+
+
+def _ended(told: Termination) -> Ended:
+    context: Any = told.context
+    return Ended(machine_ids=told.machine_ids, at_work=context or {})

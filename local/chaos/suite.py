@@ -1,0 +1,115 @@
+"""Hands out runs to workers, each a process with a laptop of its own."""
+
+import json
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from local.chaos.fault import Fault
+from local.chaos.judge import Row, broken_run
+
+STOP_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Which runs, and how many of them at once."""
+
+    faults: Sequence[Fault]
+    seeds: Sequence[int]
+    at_once: int = 1
+    data: Path | None = None  # keeps the files of the laptops; else they are thrown away
+
+    def runs(self) -> tuple[tuple[Fault, int], ...]:
+        """Those that can share a laptop next to each other."""
+        kinds = list(dict.fromkeys(fault.kind for fault in self.faults))
+        alike = sorted(self.faults, key=lambda fault: kinds.index(fault.kind))
+        return tuple((fault, seed) for fault in alike for seed in self.seeds)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Desk:
+    """What is to be run, and what was."""
+
+    ahead: deque[tuple[Fault, int]]
+    rows: queue.SimpleQueue[Row] = field(default_factory=queue.SimpleQueue)
+
+
+def run_suite(plan: Plan) -> Iterator[Row]:
+    """One row for each run, as they come."""
+    runs = plan.runs()
+    desk = _Desk(ahead=deque(runs))
+    with ExitStack() as closing:
+        folder = plan.data
+        if folder is None:
+            made = tempfile.TemporaryDirectory(prefix="runner-fleet-chaos-")
+            folder = Path(closing.enter_context(made))
+        for number in range(min(plan.at_once, len(runs))):
+            closing.enter_context(_Clerk(desk, folder / f"worker-{number}"))
+        for _ in runs:
+            yield desk.rows.get()
+
+
+class _Clerk:
+    """A context: hands runs to one worker until there is none left, or until it is closed."""
+
+    def __init__(self, desk: _Desk, folder: Path) -> None:
+        self._desk = desk
+        self._folder = folder
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.set()
+        self._thread.join()
+
+    def _serve(self) -> None:
+        with ExitStack() as closing:
+            worker: subprocess.Popen[str] | None = None
+            while not self._closing.is_set() and (run := self._next()):
+                if worker is None or worker.poll() is not None:
+                    worker = closing.enter_context(self._worker())
+                self._desk.rows.put(_row(worker, *run))
+            if worker and worker.stdin:
+                worker.stdin.close()
+                worker.wait(STOP_TIMEOUT_S)
+
+    def _next(self) -> tuple[Fault, int] | None:
+        try:
+            return self._desk.ahead.popleft()
+        except IndexError:
+            return None
+
+    def _worker(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "local.chaos.worker", str(self._folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+
+def _row(worker: subprocess.Popen[str], fault: Fault, seed: int) -> Row:
+    """What the worker says of one run; a worker that ends without a word is a broken run."""
+    assert worker.stdin
+    assert worker.stdout
+    try:
+        worker.stdin.write(json.dumps({"fault": fault.name, "seed": seed}) + "\n")
+        worker.stdin.flush()
+        line = worker.stdout.readline()
+    except OSError:
+        line = ""
+    if not line:
+        worker.wait(STOP_TIMEOUT_S)
+        return broken_run(fault.name, seed, f"the worker ended with {worker.returncode}")
+    return Row.of_json(json.loads(line))

@@ -1,0 +1,91 @@
+"""One laptop after the other for whoever hands out runs; `python -m local.chaos.worker folder`.
+
+A line of JSON on standard input, `{"fault", "seed"}`, is a run; its row comes back as a line.
+"""
+
+import json
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Self
+
+import gitlab
+from botocore.exceptions import BotoCoreError, ClientError
+
+from fleet.errors import FleetError
+from local.chaos.fault import Fault
+from local.chaos.faults import fault_named
+from local.chaos.fleet_file import Periods
+from local.chaos.judge import Row, broken_run
+from local.chaos.stage import Stage
+from local.engine import EngineFailed
+from local.gitlab.seed import SeedFailed
+
+BROKEN = (
+    FleetError,
+    EngineFailed,
+    SeedFailed,
+    BotoCoreError,
+    ClientError,
+    gitlab.GitlabError,
+    OSError,  # time-outs among them
+)
+
+
+class Worker:
+    """A context. Runs that can share a laptop share it, until one does not go well."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._closing = ExitStack()
+        self._stage: Stage | None = None
+        self._kind: tuple[Periods, bool] | None = None
+        self._laptops = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._leave()
+
+    def run(self, fault: Fault, seed: int) -> Row:
+        """One run; one that breaks is a row that says how."""
+        try:
+            row = self._stage_for(fault).run(fault, seed)
+        except BROKEN as exc:
+            row = broken_run(fault.name, seed, f"{type(exc).__name__}: {exc}")
+        if not row.ok:
+            self._leave()
+        return row
+
+    def _stage_for(self, fault: Fault) -> Stage:
+        if self._stage is not None and self._kind == fault.kind:
+            return self._stage
+        self._leave()
+        self._laptops += 1
+        folder = self._folder / f"laptop-{self._laptops}"
+        stage = Stage(folder, fault.periods, keeps_state=fault.keeps_state)
+        self._stage = self._closing.enter_context(stage)
+        self._kind = fault.kind
+        return self._stage
+
+    def _leave(self) -> None:
+        self._stage = None
+        self._closing.close()
+
+
+def main(arguments: list[str]) -> int:
+    """Serve standard input until it ends."""
+    with Worker(Path(arguments[0])) as worker:
+        for line in sys.stdin:
+            order = json.loads(line)
+            fault = fault_named(order["fault"])
+            if fault is None:
+                return 2
+            row = worker.run(fault, order["seed"])
+            print(json.dumps(row.to_json() | {"trail": row.trail}), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

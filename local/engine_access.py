@@ -1,0 +1,169 @@
+"""What MiniStack 1.5.33 does not check or keep yet, and the fleet's policies rely on.
+
+Policy variables, `dynamodb:LeadingKeys`, `events:source`, tags on EC2 requests and instances, and
+the resources of CreateFleet, TerminateInstances, secrets and schedules. Without this the template's
+policies would deny what AWS allows or allow what AWS denies, and the local suite would prove
+nothing. The credentials of a role's session also outlive a restart of the engine.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ministack.core import iam_actions, iam_evaluator
+from ministack.services import dynamodb, ec2, secretsmanager, sts, tagging
+
+_VARIABLE = re.compile(r"\$\{([^}]+)\}")
+_FIRST_EQUALS = re.compile(r"^\s*\(?\s*(#?\w+)\s*=\s*(:\w+)")
+_ITEM_ACTIONS = ("ConditionCheck", "Put", "Update", "Delete", "Get")
+
+
+def install() -> None:
+    """Teach the engine of this process; call once, before it serves."""
+    iam_evaluator._conditions_met = _with_variables(iam_evaluator._conditions_met)
+    iam_actions.dynamodb_service_context = _with_leading_keys(iam_actions.dynamodb_service_context)
+    iam_actions.extract_iam_action = _without_batches(iam_actions.extract_iam_action)
+    iam_actions.extract_resource_arn = _with_resources(iam_actions.extract_resource_arn)
+    iam_actions.request_tag_context = _with_event_source(iam_actions.request_tag_context)
+    iam_actions.verified_access_resource_arns = _other_instances
+    iam_actions._TAG_MEMBERS = frozenset({*iam_actions._TAG_MEMBERS, "TagSpecifications"})
+    tagging._RESOURCE_TAG_COLLECTORS["ec2"] = _instance_tags
+    sts.get_state = lambda: {"sessions": dict(sts._sessions)}
+    sts.load_persisted_state = lambda state: sts._sessions.update(state["sessions"])
+
+
+def _with_variables(met: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
+    """Fill `${aws:userid}` and its like in before the conditions are compared."""
+
+    def conditions_met(conditions: Any, context: Any) -> bool:
+        def fill(match: re.Match[str]) -> str:
+            found = iam_evaluator._resolve_condition_key(match[1], context)
+            return match[0] if found is None else str(found)
+
+        text = json.dumps(conditions)
+        return met(json.loads(_VARIABLE.sub(fill, text)) if "${" in text else conditions, context)
+
+    return conditions_met
+
+
+def _without_batches(known: Callable[..., str]) -> Callable[..., str]:
+    """SQS has no actions of its own for batches. Source: IAM, actions of Amazon SQS."""
+
+    def action(*request: Any, **more: Any) -> str:
+        found = known(*request, **more)
+        is_batch = isinstance(found, str) and found.startswith("sqs:")
+        return found.removesuffix("Batch") if is_batch else found
+
+    return action
+
+
+def _with_leading_keys(
+    known: Callable[[bytes], dict[str, Any]],
+) -> Callable[[bytes], dict[str, Any]]:
+    """Add the partition keys that a DynamoDB request names."""
+
+    def context(body: bytes) -> dict[str, Any]:
+        found = known(body)
+        request = _json_object(body)
+        keys = sorted(set(_leading_keys(request)))
+        return {**found, "dynamodb:LeadingKeys": keys} if keys else found
+
+    return context
+
+
+def _leading_keys(request: dict[str, Any]) -> Iterator[str]:
+    for item in request.get("TransactItems") or []:
+        for action in _ITEM_ACTIONS:
+            yield from _key_of(item.get(action) or {})
+    for table, wanted in (request.get("RequestItems") or {}).items():
+        for part in wanted if isinstance(wanted, list) else wanted.get("Keys", []):
+            for request_part in part.values() if isinstance(wanted, list) else [{"Key": part}]:
+                yield from _key_of({"TableName": table, **request_part})
+    yield from _key_of(request)
+
+
+def _key_of(request: dict[str, Any]) -> Iterator[str]:
+    """The partition key of one single-item request or one query."""
+    name = _hash_key(str(request.get("TableName", "")), request.get("IndexName"))
+    for value in ((request.get("Key") or request.get("Item") or {}).get(name) or {}).values():
+        yield str(value)
+    match = _FIRST_EQUALS.match(str(request.get("KeyConditionExpression", "")))
+    if match and (request.get("ExpressionAttributeNames") or {}).get(match[1], match[1]) == name:
+        for value in request["ExpressionAttributeValues"][match[2]].values():
+            yield str(value)
+
+
+def _hash_key(table: str, index: str | None) -> str:
+    found = dynamodb._tables.get(table.rsplit("/", 1)[-1]) or {}
+    for candidate in found.get("GlobalSecondaryIndexes") or []:
+        if candidate.get("IndexName") == index:
+            found = candidate
+    for part in found.get("KeySchema") or []:
+        if part.get("KeyType") == "HASH":
+            return str(part["AttributeName"])
+    return ""
+
+
+def _with_event_source(known: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """Add `events:source` of the events that a request puts; several at once match none."""
+
+    def context(service: str, action: str, body: bytes, params: Any) -> dict[str, Any]:
+        found = known(service, action, body, params)
+        if action != "events:PutEvents":
+            return found
+        entries = _json_object(body).get("Entries") or []
+        sources = sorted({str(entry.get("Source")) for entry in entries})
+        return {**found, "events:source": sources[0] if len(sources) == 1 else sources}
+
+    return context
+
+
+def _with_resources(known: Callable[..., str]) -> Callable[..., str]:
+    """Name what CreateFleet makes, whole secrets, and schedules in their own group."""
+
+    def resource_arn(
+        service: str, method: str, path: str, headers: Any, body: bytes, *rest: Any, **named: Any
+    ) -> str:
+        found = known(service, method, path, headers, body, *rest, **named)
+        params, region, account = (
+            rest if rest else (named[k] for k in ("query_params", "region", "account_id"))
+        )
+        if service == "ec2" and iam_actions._query_param(params, "Action") == "CreateFleet":
+            return f"arn:aws:ec2:{region}:{account}:instance/*"
+        if service == "secretsmanager" and (secret := _secret_arn(body)):
+            return secret
+        if service == "scheduler" and ":schedule/default/" in found:
+            group = _json_object(body).get("GroupName") or iam_actions._query_param(
+                params, "groupName"
+            )
+            return found.replace(":schedule/default/", f":schedule/{group or 'default'}/")
+        return found
+
+    return resource_arn
+
+
+def _secret_arn(body: bytes) -> str:
+    """The whole ARN of the secret that a request names, random end included; "" when unknown."""
+    found = secretsmanager._resolve(str(_json_object(body).get("SecretId", "")))
+    return str(found[1]["ARN"]) if found and found[1] else ""
+
+
+def _other_instances(params: dict[str, Any], region: str, account: str) -> list[str]:
+    """Every instance a request names; the caller has checked the first."""
+    ids = ec2._parse_member_list(params, "InstanceId")
+    return [f"arn:aws:ec2:{region}:{account}:instance/{instance}" for instance in ids]
+
+
+def _instance_tags() -> Iterator[tuple[str, list[dict[str, str]]]]:
+    region, account = ec2.get_region(), ec2.get_account_id()
+    for resource, tags in ec2._tags.items():
+        yield f"arn:aws:ec2:{region}:{account}:instance/{resource}", tags
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(body or b"{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

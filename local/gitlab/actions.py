@@ -1,0 +1,99 @@
+"""What people do to jobs and pipelines: cancel, retry, play."""
+
+from __future__ import annotations
+
+from local.gitlab.engine import Engine
+from local.gitlab.model import Job, Pipeline, User
+from local.gitlab.states import ACTIVE, COMPLETED, FINISHED, Status
+
+_NOT_STARTED = (
+    Status.CREATED,
+    Status.WAITING_FOR_RESOURCE,
+    Status.PREPARING,
+    Status.SCHEDULED,
+    Status.PENDING,
+)
+_PLAYABLE = frozenset({Status.MANUAL, Status.SCHEDULED})
+
+
+class NotPossible(Exception):
+    """The job's state does not allow it; the message is GitLab's."""
+
+
+def cancel(engine: Engine, job: Job, *, force: bool = False) -> None:
+    """End the job from outside. The runner hears of it with its next call.
+
+    Where GitLab cancels gracefully and the runner can do it, a running job is canceling until
+    its runner reports; `force` ends such a job at once. A job that is over stays as it is.
+    """
+    _cancel(engine, job, force=force)
+    engine.settle(job.pipeline)
+
+
+def _cancel(engine: Engine, job: Job, *, force: bool = False) -> None:
+    cancelable = {*_NOT_STARTED, Status.RUNNING} | ({Status.CANCELING} if force else set())
+    if job.status is Status.RUNNING and _ends_gracefully(engine, job):
+        engine.move(job, Status.CANCELING)
+    elif job.status in cancelable:
+        engine.move(job, Status.CANCELED)
+
+
+def _ends_gracefully(engine: Engine, job: Job) -> bool:
+    if not engine.options.cancels_gracefully or job.runner is None or job.system_id is None:
+        return False
+    manager = job.runner.managers.get(job.system_id)
+    return manager is not None and manager.cancels_gracefully
+
+
+def cancel_pipeline(engine: Engine, pipeline: Pipeline) -> None:
+    """Cancel every job that is not over; those not started first, so that none starts."""
+    for status in (*_NOT_STARTED, Status.RUNNING):
+        for job in list(pipeline.latest.values()):
+            if job.status is status:
+                _cancel(engine, job)
+    engine.settle(pipeline)
+
+
+def cancel_redundant(engine: Engine, newest: Pipeline) -> None:
+    """Cancel older pipelines of the same branch, unless a job that may not be interrupted began."""
+    for older in newest.project.pipelines.values():
+        if older is newest or older.ref != newest.ref or older.is_tag:
+            continue
+        if older.status not in COMPLETED and not _has_begun_for_good(older):
+            cancel_pipeline(engine, older)
+
+
+def _has_begun_for_good(pipeline: Pipeline) -> bool:
+    begun = (ACTIVE | FINISHED) - {Status.PENDING, Status.CANCELED}
+    return any(
+        job.status in begun and not job.spec.interruptible for job in pipeline.latest.values()
+    )
+
+
+def retry(engine: Engine, job: Job, *, user: User) -> Job:
+    """A new job (new id) for a finished one. Raises `NotPossible`."""
+    if job.status not in FINISHED or job.is_retried:
+        raise NotPossible("403 Forbidden - Job is not retryable")
+    fresh = engine.replace(job, user=user)
+    engine.settle(job.pipeline)
+    return fresh
+
+
+def retry_pipeline(engine: Engine, pipeline: Pipeline, *, user: User) -> None:
+    """Retry every failed or canceled job; the skipped ones wait for them again.
+
+    A job that an earlier stage's retry holds back waits for its turn like the skipped ones.
+    """
+    for job in list(pipeline.latest.values()):
+        if job.status in (Status.FAILED, Status.CANCELED):
+            engine.replace(job, user=user, at_once=False)
+    engine.settle(pipeline)
+
+
+def play(engine: Engine, job: Job, *, user: User) -> None:
+    """Start a manual or delayed job now. Raises `NotPossible`."""
+    if job.status not in _PLAYABLE:
+        raise NotPossible("400 Bad request - Unplayable Job")
+    job.user = user
+    engine.enqueue(job)
+    engine.settle(job.pipeline)

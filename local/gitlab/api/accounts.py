@@ -1,0 +1,165 @@
+"""Users, their tokens, groups and who belongs to what, over REST."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+from starlette.responses import JSONResponse, Response
+
+from local.gitlab.accounts import PathTaken
+from local.gitlab.api.call import READ, WRITE, ApiError, Call, Endpoint, forbidden, not_found
+from local.gitlab.api.paging import page_of
+from local.gitlab.api.runner_views import group_view, user_view
+from local.gitlab.model import AccessToken, Group, Project, Role
+
+_USER_SCOPES = READ | {"read_user"}
+
+
+class NewGroup(BaseModel):
+    """Body of `POST /groups`."""
+
+    path: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    name: str
+    parent_id: int | None = None
+
+
+class NewUser(BaseModel):
+    """Body of `POST /users`."""
+
+    username: str
+    name: str
+    email: str = ""
+    admin: bool = False
+
+
+class NewToken(BaseModel):
+    """Body of `POST /users/:id/personal_access_tokens`."""
+
+    name: str
+    scopes: list[str]
+
+
+class NewMember(BaseModel):
+    """Body of `POST …/members`."""
+
+    user_id: int
+    access_level: Role
+
+
+async def get_user(call: Call) -> Response:
+    """GET /user."""
+    user = call.user
+    extra: dict[str, Any] = {"email": user.email, "is_admin": user.is_admin}
+    return JSONResponse({**user_view(user, call.world), **extra})
+
+
+async def get_version(call: Call) -> Response:
+    """GET /version."""
+    return JSONResponse({"version": call.world.options.gitlab_version, "revision": "simulator"})
+
+
+async def create_user(call: Call) -> Response:
+    """POST /users: administrators only."""
+    if not call.user.is_admin:
+        raise forbidden()
+    wanted = await call.body(NewUser)
+    user = call.world.accounts.add_user(wanted.username, name=wanted.name, is_admin=wanted.admin)
+    return JSONResponse(user_view(user, call.world), status_code=201)
+
+
+async def create_token(call: Call) -> Response:
+    """POST /users/:id/personal_access_tokens: the only answer that shows the token."""
+    if not call.user.is_admin:
+        raise forbidden()
+    user = call.world.accounts.users.get(call.number("user"))
+    if user is None:
+        raise not_found("User")
+    wanted = await call.body(NewToken)
+    token = call.world.accounts.add_token(user, name=wanted.name, scopes=frozenset(wanted.scopes))
+    return JSONResponse({**_token_view(token), "token": token.token}, status_code=201)
+
+
+async def get_own_token(call: Call) -> Response:
+    """GET /personal_access_tokens/self."""
+    if call.caller is None:
+        raise ApiError(401, "401 Unauthorized")
+    return JSONResponse(_token_view(call.caller))
+
+
+def _token_view(token: AccessToken) -> dict[str, Any]:
+    return {
+        "id": token.id,
+        "name": token.name,
+        "scopes": sorted(token.scopes),
+        "user_id": token.user.id,
+        "active": True,
+        "revoked": False,
+        "expires_at": None,
+    }
+
+
+async def add_member(call: Call) -> Response:
+    """POST /projects/:id/members and /groups/:id/members."""
+    in_project = "project" in call.request.path_params
+    place: Project | Group = (
+        call.project(role=Role.MAINTAINER) if in_project else call.group(role=Role.OWNER)
+    )
+    wanted = await call.body(NewMember)
+    user = call.world.accounts.users.get(wanted.user_id)
+    if user is None:
+        raise not_found("User")
+    place.members[user.id] = wanted.access_level
+    view = {**user_view(user, call.world), "access_level": int(wanted.access_level)}
+    return JSONResponse(view, status_code=201)
+
+
+async def create_group(call: Call) -> Response:
+    """POST /groups."""
+    wanted = await call.body(NewGroup)
+    accounts = call.world.accounts
+    parent = None
+    if wanted.parent_id is not None:
+        parent = accounts.groups.get(wanted.parent_id)
+        if parent is None:
+            raise not_found("Group")
+        if call.role_in(parent) < Role.MAINTAINER:
+            raise forbidden()
+    try:
+        group = accounts.add_group(wanted.path, name=wanted.name, parent=parent, owner=call.user)
+    except PathTaken as exc:
+        message = f'Failed to save group {{:path=>["{exc} has already been taken"]}}'
+        raise ApiError(400, message) from exc
+    return JSONResponse(group_view(group, call.world), status_code=201)
+
+
+async def list_groups(call: Call) -> Response:
+    """GET /groups."""
+    groups = [g for g in call.world.accounts.groups.values() if call.role_in(g) > Role.NONE]
+    return page_of(call.request, groups, lambda group: group_view(group, call.world))
+
+
+async def get_group(call: Call) -> Response:
+    """GET /groups/:id."""
+    return JSONResponse(group_view(call.group(), call.world))
+
+
+_ANY = READ | {"read_user", "create_runner", "manage_runner"}
+
+ENDPOINTS = (
+    Endpoint(method="GET", path="/user", handler=get_user, scopes=_USER_SCOPES),
+    Endpoint(method="GET", path="/version", handler=get_version, scopes=_USER_SCOPES),
+    Endpoint(method="POST", path="/users", handler=create_user, scopes=WRITE),
+    Endpoint(
+        method="POST",
+        path="/users/{user}/personal_access_tokens",
+        handler=create_token,
+        scopes=WRITE,
+    ),
+    Endpoint(method="GET", path="/personal_access_tokens/self", handler=get_own_token, scopes=_ANY),
+    Endpoint(method="POST", path="/projects/{project}/members", handler=add_member, scopes=WRITE),
+    Endpoint(method="POST", path="/groups/{group}/members", handler=add_member, scopes=WRITE),
+    Endpoint(method="POST", path="/groups", handler=create_group, scopes=WRITE),
+    Endpoint(method="GET", path="/groups", handler=list_groups, scopes=READ),
+    Endpoint(method="GET", path="/groups/{group}", handler=get_group, scopes=READ),
+)

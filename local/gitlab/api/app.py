@@ -1,0 +1,142 @@
+"""The ASGI application: API, git and simulation endpoints on one address."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from urllib.parse import unquote
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from local.gitlab.api import (
+    accounts,
+    artifacts,
+    hooks,
+    jobs,
+    pipelines,
+    projects,
+    runner_creation,
+    runner_protocol,
+    runners,
+    simulation,
+)
+from local.gitlab.api.call import ApiError, Call, Endpoint
+from local.gitlab.api.git import git_routes
+from local.gitlab.model import AccessToken
+from local.gitlab.world import World
+
+_PREFIX = "/api/v4"
+_ENDPOINTS: tuple[Endpoint, ...] = (
+    *runner_protocol.ENDPOINTS,
+    *artifacts.ENDPOINTS,
+    *jobs.ENDPOINTS,
+    *runners.ENDPOINTS,
+    *runner_creation.ENDPOINTS,
+    *hooks.ENDPOINTS,
+    *projects.ENDPOINTS,
+    *pipelines.ENDPOINTS,
+    *accounts.ENDPOINTS,
+    *simulation.ENDPOINTS,
+)
+_SLASH = re.compile("%2f", re.IGNORECASE)
+
+
+class KeepEncodedSlashes:
+    """Decode the path except for `%2F`, which GitLab clients put into project paths."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the call on with its path set anew."""
+        if scope["type"] == "http":
+            raw: str = scope["raw_path"].decode("ascii")
+            if _SLASH.search(raw):
+                path = unquote(_SLASH.sub("%252F", raw.split("?", 1)[0]))
+                scope = {**scope, "path": path}
+        await self._app(scope, receive, send)
+
+
+def create_app(world: World) -> ASGIApp:
+    """The application that serves `world`."""
+    routes = [_route(world, endpoint) for endpoint in _ENDPOINTS]
+    anything = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+    routes.append(Route(f"{_PREFIX}/{{path:path}}", _unknown, methods=anything))
+    routes.append(Route("/-/health", _health))
+    routes.extend(git_routes(world))
+    return KeepEncodedSlashes(Starlette(routes=routes))
+
+
+async def _unknown(_request: Request) -> Response:
+    return JSONResponse({"error": "404 Not Found"}, status_code=404)
+
+
+async def _health(_request: Request) -> Response:
+    return PlainTextResponse("GitLab OK")
+
+
+def _route(world: World, endpoint: Endpoint) -> Route:
+    is_api = not endpoint.path.startswith("/_sim")
+    path = _PREFIX + endpoint.path if is_api else endpoint.path
+    serve = _guarded(world, endpoint, counted_as=f"{endpoint.method} {endpoint.path}")
+    return Route(path, serve if is_api else _answering(world, endpoint), methods=[endpoint.method])
+
+
+Serve = Callable[[Request], Awaitable[Response]]
+
+
+def _guarded(world: World, endpoint: Endpoint, *, counted_as: str) -> Serve:
+    """Count the call, let chaos have its way, then answer."""
+    answer = _answering(world, endpoint)
+
+    async def serve(request: Request) -> Response:
+        world.calls[counted_as] += 1
+        path = request.url.path.removeprefix(_PREFIX)
+        fault = world.chaos.fault_of_call(path, at=world.clock.now())
+        if fault is None:
+            return await answer(request)
+        headers = {}
+        if fault.retry_after_s is not None:
+            headers["Retry-After"] = str(fault.retry_after_s)
+        body = {"message": f"{fault.status} by request"}
+        return JSONResponse(body, status_code=fault.status, headers=headers)
+
+    return serve
+
+
+def _answering(world: World, endpoint: Endpoint) -> Serve:
+    async def serve(request: Request) -> Response:
+        call = Call(request, world)
+        try:
+            if endpoint.scopes:
+                call.caller = _authorize(request, world, endpoint.scopes)
+            return await endpoint.handler(call)
+        except ApiError as exc:
+            return JSONResponse(exc.body, status_code=exc.status, headers=exc.headers)
+
+    return serve
+
+
+def _authorize(request: Request, world: World, scopes: frozenset[str]) -> AccessToken:
+    """Whose token the request carries. Raises 401, or 403 when it lacks every scope."""
+    text = request.headers.get("private-token") or request.query_params.get("private_token")
+    if text is None:
+        scheme, _, text = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            raise ApiError(401, "401 Unauthorized")
+    token = world.accounts.tokens.get(text)
+    if token is None:
+        raise ApiError(401, "401 Unauthorized")
+    if not token.scopes & scopes:
+        error = ApiError(403, "403 Forbidden")
+        error.body = {
+            "error": "insufficient_scope",
+            "error_description": "The request requires higher privileges than provided.",
+            "scope": " ".join(sorted(scopes)),
+        }
+        raise error
+    return token

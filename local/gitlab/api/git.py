@@ -1,0 +1,254 @@
+"""Git over smart HTTP, served by `git http-backend`; a push starts pipelines."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import os
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import IO
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from local.gitlab import git_protocol
+from local.gitlab.model import Project, Role, User
+from local.gitlab.repository import git_environment, read_refs
+from local.gitlab.states import Status
+from local.gitlab.trigger import Wish, changed_refs, push_report, start_pipeline
+from local.gitlab.world import World
+
+_CHUNK = 64 * 1024
+_SPOOL_BYTES = 1024 * 1024
+_LOGIN = {"WWW-Authenticate": 'Basic realm="GitLab"'}
+_READ_SCOPES = frozenset({"api", "read_api", "read_repository", "write_repository"})
+_WRITE_SCOPES = frozenset({"api", "write_repository"})
+
+
+class _Refused(Exception):
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Visitor:
+    """Who is at the door: a user, a job, or nobody yet."""
+
+    user: User | None = None
+    job_project: Project | None = None
+    scopes: frozenset[str] = frozenset()
+
+
+def git_routes(world: World) -> list[Route]:
+    """The three addresses of smart HTTP for every project."""
+    door = _Door(world)
+    base = "/{path:path}.git"
+    return [
+        Route(f"{base}/info/refs", door.advertise, methods=["GET"]),
+        Route(f"{base}/git-upload-pack", door.fetch, methods=["POST"]),
+        Route(f"{base}/git-receive-pack", door.push, methods=["POST"]),
+        Route("/{path:path}/info/refs", _add_suffix, methods=["GET"]),
+    ]
+
+
+async def _add_suffix(request: Request) -> Response:
+    """Send a clone of `…/demo` to `…/demo.git`, as GitLab does."""
+    path = f"/{request.path_params['path']}.git/info/refs"
+    return RedirectResponse(f"{path}?{request.url.query}", status_code=301)
+
+
+class _Door:
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._pushing: dict[int, asyncio.Lock] = {}
+
+    async def advertise(self, request: Request) -> Response:
+        """GET info/refs: what is there to fetch or push."""
+        writes = request.query_params.get("service") == "git-receive-pack"
+        try:
+            project, _ = self._admit(request, writes=writes)
+        except _Refused as exc:
+            return _refusal(exc)
+        with tempfile.TemporaryFile() as nothing:
+            return await _backend(request, project, "info/refs", nothing)
+
+    async def fetch(self, request: Request) -> Response:
+        """POST git-upload-pack: send objects."""
+        try:
+            project, _ = self._admit(request, writes=False)
+        except _Refused as exc:
+            return _refusal(exc)
+        with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as body:
+            await _collect(request, body)
+            return await _backend(request, project, "git-upload-pack", body)
+
+    async def push(self, request: Request) -> Response:
+        """POST git-receive-pack: take objects, then start pipelines for what changed."""
+        try:
+            project, visitor = self._admit(request, writes=True)
+        except _Refused as exc:
+            return _refusal(exc)
+        lock = self._pushing.setdefault(project.id, asyncio.Lock())
+        with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as body:
+            await _collect(request, body)
+            command = git_protocol.read_push(body)
+            async with lock:
+                before = dict(project.refs)
+                answer = await _backend(request, project, "git-receive-pack", body)
+                reply = await _whole(answer)
+                project.refs = await asyncio.to_thread(read_refs, project.repository)
+                lines = await self._start_pipelines(project, visitor, before, command.options)
+        text = git_protocol.add_remarks(reply, lines) if command.has_side_band else reply
+        return Response(text, status_code=answer.status_code, headers=_kept(answer.headers))
+
+    async def _start_pipelines(
+        self,
+        project: Project,
+        visitor: _Visitor,
+        before: Mapping[str, str],
+        options: tuple[str, ...],
+    ) -> list[str]:
+        if "ci.skip" in options or visitor.user is None:
+            return []
+        lines: list[str] = []
+        for change in changed_refs(before, project.refs):
+            wish = Wish(project=project, change=change, source="push", user=visitor.user)
+            pipeline = await start_pipeline(self._world, wish)
+            if pipeline is not None:
+                lines += push_report(pipeline, self._world.base_url)
+        return lines
+
+    def _admit(self, request: Request, *, writes: bool) -> tuple[Project, _Visitor]:
+        """The project and who asks. Raises `_Refused`: 401 first, so that git sends its login."""
+        visitor = self._visitor(request)
+        project = self._world.accounts.project(request.path_params["path"])
+        is_open = project is not None and project.is_public and not writes
+        if visitor is None and not is_open and self._world.options.requires_clone_login:
+            raise _Refused(401, "HTTP Basic: Access denied")
+        if visitor is None and writes:
+            raise _Refused(401, "HTTP Basic: Access denied")
+        if project is None:
+            raise _Refused(404, "The project you were looking for could not be found")
+        if visitor is not None:
+            _check(project, visitor, writes=writes)
+        return project, visitor or _Visitor()
+
+    def _visitor(self, request: Request) -> _Visitor | None:
+        login = _basic_login(request)
+        if login is None:
+            return None
+        name, password = login
+        job = self._world.ci.job_by_token(password)
+        if (
+            name == "gitlab-ci-token"
+            and job is not None
+            and job.status
+            in (
+                Status.RUNNING,
+                Status.CANCELING,
+            )
+        ):
+            return _Visitor(job_project=job.project)
+        token = self._world.accounts.tokens.get(password)
+        if token is None:
+            raise _Refused(401, "HTTP Basic: Access denied")
+        return _Visitor(user=token.user, scopes=token.scopes)
+
+
+def _check(project: Project, visitor: _Visitor, *, writes: bool) -> None:
+    if visitor.user is None:
+        if writes or visitor.job_project is not project:
+            raise _Refused(403, "You are not allowed to access this project with a job token")
+        return
+    role = Role.OWNER if visitor.user.is_admin else project.role_of(visitor.user)
+    if role is Role.NONE and not project.is_public:
+        raise _Refused(404, "The project you were looking for could not be found")
+    if not visitor.scopes & (_WRITE_SCOPES if writes else _READ_SCOPES):
+        raise _Refused(403, "The token lacks the scope for this")
+    if writes and role < Role.DEVELOPER:
+        raise _Refused(403, "You are not allowed to push code to this project")
+
+
+def _basic_login(request: Request) -> tuple[str, str] | None:
+    scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        name, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+    return name, password
+
+
+def _refusal(refused: _Refused) -> Response:
+    headers = _LOGIN if refused.status == 401 else {}
+    return PlainTextResponse(str(refused), status_code=refused.status, headers=headers)
+
+
+async def _collect(request: Request, target: IO[bytes]) -> None:
+    async for chunk in request.stream():
+        target.write(chunk)
+
+
+async def _backend(request: Request, project: Project, action: str, body: IO[bytes]) -> Response:
+    """Run `git http-backend` on the body and hand its answer on as it comes."""
+    size = body.seek(0, os.SEEK_END)
+    body.seek(0)
+    process = await asyncio.create_subprocess_exec(
+        "git",
+        "http-backend",
+        stdin=body,
+        stdout=asyncio.subprocess.PIPE,
+        env=_cgi_environment(request, project, action, size),
+    )
+    assert process.stdout is not None
+    status, headers = 200, {}
+    while line := (await process.stdout.readline()).strip():
+        name, _, value = line.decode("latin-1").partition(":")
+        if name.lower() == "status":
+            status = int(value.split()[0])
+        else:
+            headers[name] = value.strip()
+    return StreamingResponse(_rest(process), status_code=status, headers=headers)
+
+
+async def _rest(process: asyncio.subprocess.Process) -> AsyncIterator[bytes]:
+    assert process.stdout is not None
+    while chunk := await process.stdout.read(_CHUNK):
+        yield chunk
+    await process.wait()
+
+
+async def _whole(answer: Response) -> bytes:
+    assert isinstance(answer, StreamingResponse)
+    parts = [bytes(part) async for part in answer.body_iterator if not isinstance(part, str)]
+    return b"".join(parts)
+
+
+def _kept(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if name.lower() != "content-length"}
+
+
+def _cgi_environment(request: Request, project: Project, action: str, size: int) -> dict[str, str]:
+    environment = {
+        **git_environment(),
+        "GIT_PROJECT_ROOT": str(project.repository.parent),
+        "GIT_HTTP_EXPORT_ALL": "1",
+        "PATH_INFO": f"/{project.repository.name}/{action}",
+        "REQUEST_METHOD": request.method,
+        "QUERY_STRING": request.url.query,
+        "CONTENT_TYPE": request.headers.get("content-type", ""),
+        "CONTENT_LENGTH": str(size),
+        "REMOTE_USER": "gitlab",
+        "REMOTE_ADDR": "127.0.0.1",
+    }
+    if encoding := request.headers.get("content-encoding"):
+        environment["HTTP_CONTENT_ENCODING"] = encoding
+    if protocol := request.headers.get("git-protocol"):
+        environment["GIT_PROTOCOL"] = protocol
+    return environment

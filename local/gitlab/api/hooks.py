@@ -1,0 +1,211 @@
+"""Webhooks over REST, for projects and groups."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import JSONResponse, Response
+
+from local.gitlab.api.call import READ, WRITE, ApiError, Call, Endpoint, not_found
+from local.gitlab.api.hook_views import delivery_view, hook_view
+from local.gitlab.api.paging import page_of
+from local.gitlab.delivery import Event
+from local.gitlab.hook_payload import JobMoment
+from local.gitlab.hooks import Hook
+from local.gitlab.model import Group, Job, Pipeline, Project, Role
+from local.gitlab.signing import BadSigningToken, signing_key
+
+_MINUTE = timedelta(minutes=1)
+
+
+class CustomHeader(BaseModel):
+    """One header to be sent along."""
+
+    key: str
+    value: str = ""
+
+
+class HookBody(BaseModel):
+    """Body of `POST` and `PUT …/hooks`; events stand beside these as extra fields."""
+
+    model_config = ConfigDict(extra="allow")
+
+    url: str = Field(pattern=r"^https?://\S+$")
+    name: str | None = None
+    description: str | None = None
+    token: str | None = None
+    signing_token: str | None = None
+    enable_ssl_verification: bool | None = None
+    push_events_branch_filter: str | None = None
+    custom_headers: list[CustomHeader] | None = None
+
+
+_PLAIN = ("url", "name", "description", "push_events_branch_filter", "enable_ssl_verification")
+
+
+def _owner(call: Call) -> Project | Group:
+    if "project" in call.request.path_params:
+        return call.project(role=Role.MAINTAINER)
+    return call.group(role=Role.OWNER)
+
+
+def _hook(call: Call) -> Hook:
+    hook = call.world.hooks.by_id.get(call.number("hook"))
+    if hook is None or hook.owner is not _owner(call):
+        raise not_found("Hook")
+    return hook
+
+
+def _view(call: Call, hook: Hook) -> dict[str, Any]:
+    known = call.world.options.has_signing_token
+    return hook_view(hook, call.world.clock.now(), has_signing_token=known)
+
+
+def _fill(call: Call, hook: Hook, body: HookBody) -> None:
+    given = body.model_fields_set
+    for name in _PLAIN:
+        value = getattr(body, name)
+        if name in given and value is not None:
+            setattr(hook, name, value)
+    if "token" in given:
+        hook.token = body.token or None
+    if "signing_token" in given and call.world.options.has_signing_token:
+        _set_signing_token(hook, body.signing_token)
+    if body.custom_headers is not None:
+        hook.custom_headers = {header.key: header.value for header in body.custom_headers}
+    for name, value in (body.model_extra or {}).items():
+        if name in hook.events:
+            hook.events[name] = _truth(value)
+
+
+def _set_signing_token(hook: Hook, token: str | None) -> None:
+    if token:
+        try:
+            signing_key(token)
+        except BadSigningToken as exc:
+            raise ApiError(422, {"signing_token": [str(exc)]}) from exc
+    hook.signing_token = token or None
+
+
+def _truth(value: object) -> bool:
+    return value is True or str(value).lower() in ("true", "1", "t", "yes", "on")
+
+
+async def list_hooks(call: Call) -> Response:
+    """GET …/hooks."""
+    hooks = call.world.hooks.of(_owner(call))
+    return page_of(call.request, hooks, lambda hook: _view(call, hook))
+
+
+async def create_hook(call: Call) -> Response:
+    """POST …/hooks."""
+    owner = _owner(call)
+    body = await call.body(HookBody)
+    hook = call.world.hooks.add(owner, body.url, at=call.world.clock.now())
+    try:
+        _fill(call, hook, body)
+    except ApiError:
+        del call.world.hooks.by_id[hook.id]
+        raise
+    return JSONResponse(_view(call, hook), status_code=201)
+
+
+async def get_hook(call: Call) -> Response:
+    """GET …/hooks/:hook_id."""
+    return JSONResponse(_view(call, _hook(call)))
+
+
+async def change_hook(call: Call) -> Response:
+    """PUT …/hooks/:hook_id."""
+    hook = _hook(call)
+    _fill(call, hook, await call.body(HookBody))
+    return JSONResponse(_view(call, hook))
+
+
+async def delete_hook(call: Call) -> Response:
+    """DELETE …/hooks/:hook_id."""
+    del call.world.hooks.by_id[_hook(call).id]
+    return Response(status_code=204)
+
+
+def _sample(call: Call, hook: Hook, trigger: str) -> JobMoment | Pipeline:
+    """The newest job or pipeline of the hook's project or group. Raises 422."""
+    accounts = call.world.accounts
+    owner = hook.owner
+    projects = [owner] if isinstance(owner, Project) else accounts.projects_of(owner)
+    if trigger == "job_events":
+        jobs = [next(reversed(p.jobs.values())) for p in projects if p.jobs]
+        if jobs:
+            newest: Job = max(jobs, key=lambda job: job.id)
+            return JobMoment.of(newest, call.world.clock.now())
+    elif trigger == "pipeline_events":
+        found = [next(reversed(p.pipelines.values())) for p in projects if p.pipelines]
+        if found:
+            return max(found, key=lambda pipeline: pipeline.id)
+    raise ApiError(422, "Ensure the project has CI jobs.")
+
+
+def _admit_try(call: Call, hook: Hook) -> None:
+    """Allow five tests or resends a minute. Raises 429."""
+    at = call.world.clock.now()
+    tries = hook.tried_at
+    if len(tries) == tries.maxlen and at - tries[0] < _MINUTE:
+        raise ApiError(429, "This endpoint has been requested too many times. Try again later.")
+    tries.append(at)
+
+
+async def test_hook(call: Call) -> Response:
+    """POST …/hooks/:hook_id/test/:trigger: 201 when the receiver was content, else 422."""
+    hook = _hook(call)
+    _admit_try(call, hook)
+    trigger = call.path("trigger")
+    if trigger not in hook.events:
+        raise ApiError(400, "trigger does not have a valid value")
+    event = Event(hook=hook, subject=_sample(call, hook, trigger))
+    delivery = await call.world.dispatcher.send(event)
+    if delivery.status is None or not 200 <= delivery.status < 300:
+        raise ApiError(422, delivery.answer or "The hook did not answer with success")
+    return JSONResponse({"message": "201 Created"}, status_code=201)
+
+
+async def list_deliveries(call: Call) -> Response:
+    """GET …/hooks/:hook_id/events."""
+    hook = _hook(call)
+    return page_of(call.request, tuple(hook.deliveries), lambda d: delivery_view(d, hook))
+
+
+async def resend_delivery(call: Call) -> Response:
+    """POST …/hooks/:hook_id/events/:event_id/resend: same body, same idempotency key."""
+    hook = _hook(call)
+    wanted = call.number("event")
+    former = next((d for d in hook.deliveries if d.id == wanted), None)
+    if former is None:
+        raise not_found("Hook event")
+    _admit_try(call, hook)
+    delivery = await call.world.dispatcher.resend(hook, former)
+    return JSONResponse({"response_status": delivery.status}, status_code=201)
+
+
+def _endpoints(owner: str) -> tuple[Endpoint, ...]:
+    hooks = f"{owner}/hooks"
+    hook = f"{hooks}/{{hook}}"
+    return (
+        Endpoint(method="GET", path=hooks, handler=list_hooks, scopes=READ),
+        Endpoint(method="POST", path=hooks, handler=create_hook, scopes=WRITE),
+        Endpoint(method="GET", path=hook, handler=get_hook, scopes=READ),
+        Endpoint(method="PUT", path=hook, handler=change_hook, scopes=WRITE),
+        Endpoint(method="DELETE", path=hook, handler=delete_hook, scopes=WRITE),
+        Endpoint(method="POST", path=f"{hook}/test/{{trigger}}", handler=test_hook, scopes=WRITE),
+        Endpoint(method="GET", path=f"{hook}/events", handler=list_deliveries, scopes=READ),
+        Endpoint(
+            method="POST",
+            path=f"{hook}/events/{{event}}/resend",
+            handler=resend_delivery,
+            scopes=WRITE,
+        ),
+    )
+
+
+ENDPOINTS = (*_endpoints("/projects/{project}"), *_endpoints("/groups/{group}"))

@@ -1,0 +1,123 @@
+"""Projects over REST."""
+
+from __future__ import annotations
+
+import asyncio
+
+from pydantic import BaseModel, Field
+from starlette.responses import JSONResponse, Response
+
+from local.gitlab.accounts import PathTaken
+from local.gitlab.api.call import READ, WRITE, ApiError, Call, Endpoint, forbidden, not_found
+from local.gitlab.api.paging import page_of
+from local.gitlab.api.views import project_view
+from local.gitlab.model import Group, Role
+from local.gitlab.repository import create_repository
+
+
+class NewProject(BaseModel):
+    """Body of `POST /projects`."""
+
+    name: str = ""
+    path: str = Field(default="", pattern=r"^[A-Za-z0-9_.-]*$")
+    namespace_id: int | None = None
+    visibility: str = "private"
+    default_branch: str = "main"
+    build_timeout: int | None = None
+    ci_config_path: str | None = None
+
+
+class ProjectChange(BaseModel):
+    """Body of `PUT /projects/:id`: what is left out stays."""
+
+    name: str | None = None
+    build_timeout: int | None = None
+    ci_config_path: str | None = None
+    shared_runners_enabled: bool | None = None
+
+
+async def list_group_projects(call: Call) -> Response:
+    """GET /groups/:id/projects; those of subgroups with `include_subgroups`."""
+    group = call.group()
+    deep = call.request.query_params.get("include_subgroups", "").lower() in ("true", "1")
+    found = call.world.accounts.projects_of(group)
+    projects = [project for project in found if deep or project.group is group]
+    return page_of(call.request, projects, lambda project: project_view(project, call.world))
+
+
+async def create_project(call: Call) -> Response:
+    """POST /projects: with an empty repository."""
+    wanted = await call.body(NewProject)
+    path = wanted.path or wanted.name
+    if not path:
+        raise ApiError(400, "name is missing")
+    group = _namespace(call, wanted.namespace_id)
+    try:
+        project = call.world.accounts.add_project(
+            path, name=wanted.name or path, group=group, at=call.world.clock.now()
+        )
+    except PathTaken as exc:
+        raise ApiError(400, {"path": ["has already been taken"]}) from exc
+    project.is_public = wanted.visibility == "public"
+    project.default_branch = wanted.default_branch
+    project.ci_config_path = wanted.ci_config_path
+    project.build_timeout_s = wanted.build_timeout or project.build_timeout_s
+    await asyncio.to_thread(
+        create_repository, project.repository, default_branch=wanted.default_branch
+    )
+    return JSONResponse(project_view(project, call.world), status_code=201)
+
+
+def _namespace(call: Call, number: int | None) -> Group:
+    accounts = call.world.accounts
+    if number is None:  # a user's own namespace: here a group that bears the user's name
+        own = accounts.group(call.user.username)
+        return own or accounts.add_group(
+            call.user.username, name=call.user.name, parent=None, owner=call.user
+        )
+    group = accounts.groups.get(number)
+    if group is None:
+        raise not_found("Namespace")
+    if call.role_in(group) < Role.DEVELOPER:
+        raise forbidden()
+    return group
+
+
+async def list_projects(call: Call) -> Response:
+    """GET /projects."""
+    found = call.world.accounts.projects.values()
+    projects = [p for p in found if p.is_public or call.role_in(p) > Role.NONE]
+    return page_of(call.request, projects, lambda project: project_view(project, call.world))
+
+
+async def get_project(call: Call) -> Response:
+    """GET /projects/:id."""
+    return JSONResponse(project_view(call.project(role=Role.GUEST), call.world))
+
+
+async def change_project(call: Call) -> Response:
+    """PUT /projects/:id."""
+    project = call.project(role=Role.MAINTAINER)
+    change = await call.body(ProjectChange)
+    given = change.model_fields_set
+    project.name = change.name or project.name
+    project.build_timeout_s = change.build_timeout or project.build_timeout_s
+    if "ci_config_path" in given:
+        project.ci_config_path = change.ci_config_path or None
+    if change.shared_runners_enabled is not None:
+        project.shared_runners_enabled = change.shared_runners_enabled
+        call.world.ci.index.queue.touch()
+    return JSONResponse(project_view(project, call.world))
+
+
+_PROJECT = "/projects/{project}"
+
+ENDPOINTS = (
+    Endpoint(
+        method="GET", path="/groups/{group}/projects", handler=list_group_projects, scopes=READ
+    ),
+    Endpoint(method="POST", path="/projects", handler=create_project, scopes=WRITE),
+    Endpoint(method="GET", path="/projects", handler=list_projects, scopes=READ),
+    Endpoint(method="GET", path=_PROJECT, handler=get_project, scopes=READ),
+    Endpoint(method="PUT", path=_PROJECT, handler=change_project, scopes=WRITE),
+)

@@ -1,0 +1,201 @@
+"""The API that gitlab-runner speaks: verify, ask for jobs, report logs and results.
+
+Source: gitlab-runner, network/gitlab.go; GitLab, lib/api/ci/runner.rb.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from typing import Any
+
+from pydantic import BaseModel, Field
+from starlette.responses import JSONResponse, Response
+
+from local.gitlab.api.call import ApiError, Call, Endpoint, forbidden, not_found
+from local.gitlab.engine import Outcome
+from local.gitlab.failures import TRACE_TOO_LARGE
+from local.gitlab.handout import job_payload
+from local.gitlab.model import Job, Runner
+from local.gitlab.runners import LEGACY_SYSTEM_ID
+from local.gitlab.states import Status
+
+_ALIVE = (Status.RUNNING, Status.CANCELING)
+_LONG_POLL_STEP_S = 0.05
+_RANGE = re.compile(r"(\d+)-(-?\d+)")
+
+
+class RunnerIdentity(BaseModel):
+    """What every call of a runner carries."""
+
+    token: str = ""
+    system_id: str | None = None
+    info: dict[str, Any] = Field(default_factory=dict)
+    last_update: str | None = None
+
+
+class JobUpdate(BaseModel):
+    """Body of `PUT /jobs/:id`."""
+
+    token: str = ""
+    state: str | None = None
+    failure_reason: str | None = None
+    exit_code: int | None = None
+
+
+async def _identify(call: Call) -> tuple[Runner, RunnerIdentity]:
+    identity = await call.body(RunnerIdentity)
+    token = call.request.headers.get("runner-token") or identity.token
+    runner = call.world.runners.by_token(token)
+    if runner is None:
+        raise forbidden()
+    at = call.world.clock.now()
+    manager = call.world.runners.hear(
+        runner, system_id=identity.system_id, info=identity.info, at=at
+    )
+    manager.ip_address = call.request.client.host if call.request.client else None
+    return runner, identity
+
+
+async def verify_runner(call: Call) -> Response:
+    """POST /runners/verify."""
+    runner, _ = await _identify(call)
+    return JSONResponse({"id": runner.id, "token": runner.token, "token_expires_at": None})
+
+
+async def request_job(call: Call) -> Response:
+    """POST /jobs/request: 201 with a job, or 204."""
+    runner, identity = await _identify(call)
+    ci = call.world.ci
+    if identity.last_update is not None:
+        await _wait_for_change(call, identity.last_update)
+    headers = {"X-GitLab-Last-Update": ci.index.queue.version}
+    if runner.paused or identity.last_update == ci.index.queue.version:
+        return Response(status_code=204, headers=headers)
+    depth = ci.index.queue.depth_for(runner)
+    job = ci.take(runner, system_id=identity.system_id or LEGACY_SYSTEM_ID)
+    if job is None:
+        return Response(status_code=204, headers=headers)
+    payload = job_payload(
+        job,
+        base_url=call.world.base_url,
+        queue_depth=depth - 1,
+        queued_s=job.queued_s(call.world.clock.now()) or 0.0,
+    )
+    headers["X-GitLab-Last-Update"] = secrets.token_hex(16)  # there may be more: ask again
+    return JSONResponse(payload, status_code=201, headers=headers)
+
+
+async def _wait_for_change(call: Call, seen: str) -> None:
+    """Long polling: hold the call while the queue is as the runner last saw it."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + call.world.options.long_poll_s
+    while seen == call.world.ci.index.queue.version and loop.time() < deadline:
+        await asyncio.sleep(_LONG_POLL_STEP_S)
+
+
+def _job_of(call: Call, token: str) -> Job:
+    """The job of the path, if the token is its own and it is still alive. Raises 403."""
+    job = call.world.ci.jobs.get(call.number("job"))
+    if job is None or job is not call.world.ci.job_by_token(token):
+        raise forbidden()
+    if job.status not in _ALIVE:
+        raise ApiError(403, "403 Forbidden - Job is not running", headers=_job_headers(call, job))
+    job.heard_at = call.world.clock.now()
+    return job
+
+
+def _job_headers(call: Call, job: Job) -> dict[str, str]:
+    return {
+        "Job-Status": job.status,
+        "X-GitLab-Trace-Update-Interval": str(call.world.options.trace_interval_s),
+    }
+
+
+async def update_job(call: Call) -> Response:
+    """PUT /jobs/:id: a sign of life, or the end."""
+    update = await call.body(JobUpdate)
+    job = _job_of(call, call.request.headers.get("job-token") or update.token)
+    if update.state in ("success", "failed"):
+        reason = update.failure_reason if update.state == "failed" else None
+        outcome = Outcome(
+            status=Status(update.state), failure_reason=reason, exit_code=update.exit_code
+        )
+        call.world.ci.finish(job, outcome)
+    return JSONResponse(200, headers=_job_headers(call, job))
+
+
+async def append_trace(call: Call) -> Response:
+    """PATCH /jobs/:id/trace: 202, or 416 with the size GitLab has."""
+    chunk = await call.request.body()
+    job = _job_of(call, call.request.headers.get("job-token", ""))
+    found = _RANGE.fullmatch(call.request.headers.get("content-range", ""))
+    if found is None:
+        raise ApiError(400, "400 Missing header Content-Range")
+    headers = _job_headers(call, job)
+    if int(found[1]) != len(job.trace):
+        headers["Range"] = f"0-{len(job.trace)}"
+        return Response("416 Range Not Satisfiable", status_code=416, headers=headers)
+    if len(job.trace) + len(chunk) > call.world.options.trace_limit_bytes:
+        call.world.ci.finish(job, Outcome(status=Status.FAILED, failure_reason=TRACE_TOO_LARGE))
+        raise ApiError(403, "403 Forbidden - Trace too large", headers=_job_headers(call, job))
+    job.trace += chunk
+    headers["Range"] = f"0-{len(job.trace)}"
+    return Response("202 Accepted", status_code=202, headers=headers)
+
+
+async def delete_runner(call: Call) -> Response:
+    """DELETE /runners: by token, the whole record."""
+    identity = await call.body(RunnerIdentity)
+    runner = call.world.runners.by_token(identity.token)
+    if runner is None:
+        raise forbidden()
+    call.world.runners.delete(runner)
+    return Response(status_code=204)
+
+
+async def delete_manager(call: Call) -> Response:
+    """DELETE /runners/managers: just one machine."""
+    identity = await call.body(RunnerIdentity)
+    runner = call.world.runners.by_token(identity.token)
+    if runner is None:
+        raise forbidden()
+    if identity.system_id is None:
+        raise ApiError(400, "system_id is missing")
+    if runner.managers.pop(identity.system_id, None) is None:
+        raise not_found("Runner manager")
+    return Response(status_code=204)
+
+
+async def renew_token(call: Call) -> Response:
+    """POST /runners/reset_authentication_token: with the old token."""
+    identity = await call.body(RunnerIdentity)
+    runner = call.world.runners.by_token(identity.token)
+    if runner is None:
+        raise forbidden()
+    token = call.world.runners.renew_token(runner)
+    return JSONResponse({"token": token, "token_expires_at": None}, status_code=201)
+
+
+async def discover_router(_call: Call) -> Response:
+    """GET /runners/router/discovery: this instance has no job router."""
+    raise ApiError(501, "501 Not Implemented")
+
+
+async def register_runner(_call: Call) -> Response:
+    """POST /runners with a registration token: switched off since GitLab 17.0."""
+    raise ApiError(410, "410 Gone - runner registration disallowed")
+
+
+ENDPOINTS = (
+    Endpoint(method="POST", path="/jobs/request", handler=request_job),
+    Endpoint(method="PATCH", path="/jobs/{job}/trace", handler=append_trace),
+    Endpoint(method="PUT", path="/jobs/{job}", handler=update_job),
+    Endpoint(method="POST", path="/runners/verify", handler=verify_runner),
+    Endpoint(method="DELETE", path="/runners", handler=delete_runner),
+    Endpoint(method="DELETE", path="/runners/managers", handler=delete_manager),
+    Endpoint(method="POST", path="/runners/reset_authentication_token", handler=renew_token),
+    Endpoint(method="GET", path="/runners/router/discovery", handler=discover_router),
+    Endpoint(method="POST", path="/runners", handler=register_runner),
+)

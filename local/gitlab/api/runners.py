@@ -1,0 +1,233 @@
+"""Runners over REST: listed, changed, assigned, deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+from pydantic import BaseModel, Field, field_validator
+from starlette.responses import JSONResponse, Response
+
+from local.gitlab.api.call import READ, WRITE, Call, Endpoint, forbidden, not_found
+from local.gitlab.api.jobs import wanted_statuses
+from local.gitlab.api.paging import page_of
+from local.gitlab.api.runner_views import manager_views, runner_detail, runner_view
+from local.gitlab.api.views import runner_job_view
+from local.gitlab.model import Role, Runner
+
+_MANAGE = frozenset({"api", "manage_runner"})
+_SEE = READ | {"manage_runner"}
+
+
+class RunnerChange(BaseModel):
+    """Body of `PUT /runners/:id`: what is left out stays."""
+
+    description: str | None = None
+    paused: bool | None = None
+    active: bool | None = None  # the old word for not paused
+    tag_list: list[str] | None = None
+    run_untagged: bool | None = None
+    locked: bool | None = None
+    access_level: Literal["not_protected", "ref_protected"] | None = None
+    maximum_timeout: int | None = Field(default=None, ge=600)
+    maintenance_note: str | None = Field(default=None, max_length=1024)
+
+    @field_validator("tag_list", mode="before")
+    @classmethod
+    def split_tags(cls, value: object) -> object:
+        """Accept a comma-separated string as well as a list."""
+        if isinstance(value, str):
+            return [tag.strip() for tag in value.split(",") if tag.strip()]
+        return value
+
+
+def _may_manage(call: Call, runner: Runner) -> bool:
+    if call.user.is_admin or runner.creator is call.user:
+        return True
+    if runner.group is not None:
+        return call.role_in(runner.group) >= Role.OWNER
+    return any(call.role_in(p) >= Role.MAINTAINER for p in runner.projects.values())
+
+
+def _runner(call: Call) -> Runner:
+    runner = call.world.runners.by_id.get(call.number("runner"))
+    if runner is None:
+        raise not_found("Runner")
+    if not _may_manage(call, runner):
+        raise forbidden("No access granted")
+    return runner
+
+
+async def get_runner(call: Call) -> Response:
+    """GET /runners/:id."""
+    return JSONResponse(runner_detail(_runner(call), call.world))
+
+
+async def change_runner(call: Call) -> Response:
+    """PUT /runners/:id."""
+    runner = _runner(call)
+    change = await call.body(RunnerChange)
+    given = change.model_fields_set
+    if change.active is not None and change.paused is None:
+        runner.paused = not change.active
+    for name in ("description", "paused", "run_untagged", "locked", "access_level"):
+        value = getattr(change, name)
+        if value is not None:
+            setattr(runner, name, value)
+    if change.tag_list is not None:
+        runner.tags = frozenset(change.tag_list)
+    if "maximum_timeout" in given:
+        runner.maximum_timeout_s = change.maximum_timeout
+    if "maintenance_note" in given:
+        runner.maintenance_note = change.maintenance_note
+    call.world.ci.index.queue.touch()
+    return JSONResponse(runner_detail(runner, call.world))
+
+
+async def delete_runner(call: Call) -> Response:
+    """DELETE /runners/:id."""
+    runner = _runner(call)
+    if len(runner.projects) > 1:
+        raise forbidden("Runner associated with more than one project")
+    call.world.runners.delete(runner)
+    return Response(status_code=204)
+
+
+async def renew_token(call: Call) -> Response:
+    """POST /runners/:id/reset_authentication_token."""
+    token = call.world.runners.renew_token(_runner(call))
+    return JSONResponse({"token": token, "token_expires_at": None}, status_code=201)
+
+
+async def list_runner_jobs(call: Call) -> Response:
+    """GET /runners/:id/jobs: those it took, whatever became of them."""
+    runner = _runner(call)
+    query = call.request.query_params
+    statuses = wanted_statuses(call)
+    jobs = [
+        job
+        for _, job in sorted(runner.jobs.items())
+        if (statuses is None or job.status in statuses)
+        and query.get("status") in (None, job.status)
+        and query.get("system_id") in (None, job.system_id)
+    ]
+    return page_of(call.request, jobs, lambda job: runner_job_view(job, call.world))
+
+
+async def list_managers(call: Call) -> Response:
+    """GET /runners/:id/managers."""
+    return JSONResponse(manager_views(_runner(call), call.world))
+
+
+def _page(call: Call, runners: Iterable[Runner]) -> Response:
+    query = call.request.query_params
+    at = call.world.clock.now()
+    tags = {tag for tag in query.get("tag_list", "").split(",") if tag}
+    paused = query.get("paused")
+    tests: tuple[Callable[[Runner], bool], ...] = (
+        lambda r: tags <= r.tags,
+        lambda r: paused is None or r.paused == (paused.lower() in ("true", "1")),
+        lambda r: query.get("type") in (None, r.runner_type),
+        lambda r: query.get("status") in (None, call.world.runners.status(r, at)),
+    )
+    found = [runner for runner in runners if all(test(runner) for test in tests)]
+    return page_of(call.request, found, lambda runner: runner_view(runner, call.world))
+
+
+async def list_own_runners(call: Call) -> Response:
+    """GET /runners: those the caller may manage."""
+    return _page(call, (r for r in call.world.runners.by_id.values() if _may_manage(call, r)))
+
+
+async def list_all_runners(call: Call) -> Response:
+    """GET /runners/all: administrators only."""
+    if not call.user.is_admin:
+        raise forbidden()
+    return _page(call, call.world.runners.by_id.values())
+
+
+async def list_project_runners(call: Call) -> Response:
+    """GET /projects/:id/runners: its own, its groups' and the instance's."""
+    project = call.project(role=Role.MAINTAINER)
+    lineage = project.group.lineage
+    return _page(
+        call,
+        (
+            runner
+            for runner in call.world.runners.by_id.values()
+            if runner.runner_type == "instance_type"
+            or runner.group in lineage
+            or project.id in runner.projects
+        ),
+    )
+
+
+async def list_group_runners(call: Call) -> Response:
+    """GET /groups/:id/runners: its own, those of the groups above, and the instance's."""
+    lineage = call.group(role=Role.MAINTAINER).lineage
+    return _page(
+        call,
+        (
+            runner
+            for runner in call.world.runners.by_id.values()
+            if runner.runner_type == "instance_type" or runner.group in lineage
+        ),
+    )
+
+
+class Assignment(BaseModel):
+    """Body of `POST /projects/:id/runners`."""
+
+    runner_id: int
+
+
+async def assign_runner(call: Call) -> Response:
+    """POST /projects/:id/runners: let a project runner serve this project too."""
+    project = call.project(role=Role.MAINTAINER)
+    wanted = await call.body(Assignment)
+    runner = call.world.runners.by_id.get(wanted.runner_id)
+    if runner is None:
+        raise not_found("Runner")
+    if runner.runner_type != "project_type" or runner.locked or not _may_manage(call, runner):
+        raise forbidden("Runner is locked or not a project runner")
+    runner.projects[project.id] = project
+    call.world.ci.index.queue.touch()
+    return JSONResponse(runner_view(runner, call.world), status_code=201)
+
+
+async def unassign_runner(call: Call) -> Response:
+    """DELETE /projects/:id/runners/:runner_id; a runner keeps at least one project."""
+    project = call.project(role=Role.MAINTAINER)
+    runner = call.world.runners.by_id.get(call.number("runner"))
+    if runner is None or project.id not in runner.projects:
+        raise not_found("Runner")
+    if len(runner.projects) == 1:
+        raise forbidden("Only one project associated with the runner. Please remove the runner")
+    del runner.projects[project.id]
+    return Response(status_code=204)
+
+
+_OF_PROJECT = "/projects/{project}/runners"
+_RUNNER = "/runners/{runner}"
+
+ENDPOINTS = (
+    Endpoint(method="GET", path="/runners", handler=list_own_runners, scopes=READ),
+    Endpoint(method="GET", path="/runners/all", handler=list_all_runners, scopes=READ),
+    Endpoint(method="GET", path=_RUNNER, handler=get_runner, scopes=_SEE),
+    Endpoint(method="PUT", path=_RUNNER, handler=change_runner, scopes=_MANAGE),
+    Endpoint(method="DELETE", path=_RUNNER, handler=delete_runner, scopes=_MANAGE),
+    Endpoint(method="GET", path=f"{_RUNNER}/jobs", handler=list_runner_jobs, scopes=_SEE),
+    Endpoint(method="GET", path=f"{_RUNNER}/managers", handler=list_managers, scopes=_SEE),
+    Endpoint(
+        method="POST",
+        path=f"{_RUNNER}/reset_authentication_token",
+        handler=renew_token,
+        scopes=_MANAGE,
+    ),
+    Endpoint(method="GET", path=_OF_PROJECT, handler=list_project_runners, scopes=READ),
+    Endpoint(method="POST", path=_OF_PROJECT, handler=assign_runner, scopes=WRITE),
+    Endpoint(
+        method="DELETE", path=f"{_OF_PROJECT}/{{runner}}", handler=unassign_runner, scopes=WRITE
+    ),
+    Endpoint(method="GET", path="/groups/{group}/runners", handler=list_group_runners, scopes=READ),
+)

@@ -1,0 +1,278 @@
+"""The things a simulated GitLab keeps: accounts, projects, pipelines, jobs, runners.
+
+Everything is held in memory and changed in place, by one thread: the server's event loop.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum
+from pathlib import Path
+
+from local.gitlab.ci_types import JobSpec
+from local.gitlab.states import Counted, Status, counts_as
+
+NO_SHA = "0" * 40
+
+
+class Role(IntEnum):
+    """GitLab's access levels."""
+
+    NONE = 0
+    GUEST = 10
+    REPORTER = 20
+    DEVELOPER = 30
+    MAINTAINER = 40
+    OWNER = 50
+
+
+@dataclass(slots=True, kw_only=True)
+class User:
+    """Somebody with an account."""
+
+    id: int
+    username: str
+    name: str
+    email: str
+    is_admin: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class AccessToken:
+    """A personal access token."""
+
+    id: int
+    name: str
+    token: str
+    user: User
+    scopes: frozenset[str]
+
+
+@dataclass(slots=True, kw_only=True)
+class Group:
+    """A group or subgroup of projects."""
+
+    id: int
+    path: str
+    name: str
+    parent: Group | None = None
+    members: dict[int, Role] = field(default_factory=dict)  # by user id
+
+    @property
+    def full_path(self) -> str:
+        """Paths of the whole ancestry, joined by slashes."""
+        return f"{self.parent.full_path}/{self.path}" if self.parent else self.path
+
+    @property
+    def full_name(self) -> str:
+        """Names of the whole ancestry, as people see them."""
+        return f"{self.parent.full_name} / {self.name}" if self.parent else self.name
+
+    @property
+    def lineage(self) -> tuple[Group, ...]:
+        """This group and its ancestors, nearest first."""
+        return (self, *self.parent.lineage) if self.parent else (self,)
+
+    def role_of(self, user: User) -> Role:
+        """The highest role the user has here or in a group above."""
+        own = (group.members.get(user.id, Role.NONE) for group in self.lineage)
+        return max(own, default=Role.NONE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """One commit, as far as pipelines and hooks show it."""
+
+    sha: str
+    message: str
+    author_name: str
+    author_email: str
+    authored_at: datetime
+
+
+@dataclass(slots=True, kw_only=True)
+class Project:
+    """A project and its bare repository on disk."""
+
+    id: int
+    path: str
+    name: str
+    group: Group
+    repository: Path
+    created_at: datetime
+    build_timeout_s: int
+    default_branch: str = "main"
+    ci_config_path: str | None = None
+    shared_runners_enabled: bool = True
+    is_public: bool = False
+    members: dict[int, Role] = field(default_factory=dict)
+    refs: dict[str, str] = field(default_factory=dict)  # full ref name -> sha
+    jobs: dict[int, Job] = field(default_factory=dict)  # in id order
+    by_status: dict[Status, dict[int, Job]] = field(default_factory=dict)
+    pipelines: dict[int, Pipeline] = field(default_factory=dict)
+
+    @property
+    def full_path(self) -> str:
+        """`path_with_namespace`."""
+        return f"{self.group.full_path}/{self.path}"
+
+    @property
+    def full_name(self) -> str:
+        """`name_with_namespace`, which hooks call `project_name`."""
+        return f"{self.group.full_name} / {self.name}"
+
+    def is_protected(self, ref: str) -> bool:
+        """Whether the branch is protected: here, only the default one."""
+        return ref == self.default_branch
+
+    def role_of(self, user: User) -> Role:
+        """The highest role the user has here or in a group above."""
+        return max(self.members.get(user.id, Role.NONE), self.group.role_of(user))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineRequest:
+    """Why a pipeline is made, and for what commit."""
+
+    project: Project
+    ref: str  # short name
+    is_tag: bool
+    commit: Commit
+    before_sha: str
+    source: str  # push | api
+    user: User
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class Pipeline:
+    """One pipeline and, by stage, how many jobs count as what."""
+
+    id: int
+    iid: int
+    project: Project
+    ref: str
+    is_tag: bool
+    commit: Commit
+    before_sha: str
+    source: str
+    user: User
+    created_at: datetime
+    stages: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    name: str | None = None
+    yaml_errors: str | None = None
+    status: Status = Status.CREATED
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    updated_at: datetime | None = None
+    jobs: dict[int, Job] = field(default_factory=dict)
+    latest: dict[str, Job] = field(default_factory=dict)  # by name, retried jobs left out
+    created: dict[str, dict[int, Job]] = field(default_factory=dict)  # by stage, waiting for it
+    woken: dict[str, None] = field(default_factory=dict)  # names whose needs are to be looked at
+    dependents: dict[str, list[str]] = field(default_factory=dict)  # needed name -> job names
+    tallies: dict[str, Counter[Counted]] = field(default_factory=dict)  # by stage
+
+    def count(self, job: Job, by: int) -> None:
+        """Add the job to its stage's tally, or with `by=-1` take it out."""
+        tally = self.tallies.setdefault(job.spec.stage, Counter())
+        tally[job.counted] += by
+        if not tally[job.counted]:
+            del tally[job.counted]
+
+
+@dataclass(slots=True, kw_only=True)
+class Job:
+    """One job, from created to finished. A retry is another job."""
+
+    id: int
+    pipeline: Pipeline
+    spec: JobSpec
+    token: str
+    user: User
+    created_at: datetime
+    retries_count: int = 0
+    status: Status = Status.CREATED
+    allow_failure: bool = False
+    is_retried: bool = False
+    queued_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    scheduled_at: datetime | None = None
+    heard_at: datetime | None = None  # last word from the runner
+    erased_at: datetime | None = None
+    runner: Runner | None = None
+    system_id: str | None = None
+    timeout_s: int | None = None  # known from hand-out on
+    failure_reason: str | None = None
+    exit_code: int | None = None
+    trace: bytearray = field(default_factory=bytearray)
+    artifacts: Path | None = None
+    artifacts_name: str = "artifacts.zip"
+
+    @property
+    def project(self) -> Project:
+        """The project of the job's pipeline."""
+        return self.pipeline.project
+
+    @property
+    def counted(self) -> Counted:
+        """What the job contributes to its stage and pipeline."""
+        return counts_as(self.status, allow_failure=self.allow_failure)
+
+    def duration_s(self, at: datetime) -> float | None:
+        """Seconds from start to end (to `at` while running); None before the start."""
+        if self.started_at is None:
+            return None
+        return ((self.finished_at or at) - self.started_at).total_seconds()
+
+    def queued_s(self, at: datetime) -> float | None:
+        """Seconds from pending to start (to `at` while waiting); None when never pending."""
+        if self.queued_at is None:
+            return None
+        return ((self.started_at or self.finished_at or at) - self.queued_at).total_seconds()
+
+
+@dataclass(slots=True, kw_only=True)
+class RunnerManager:
+    """One machine behind a runner's token, known by its `system_id`."""
+
+    id: int
+    system_id: str
+    created_at: datetime
+    contacted_at: datetime | None = None
+    version: str | None = None
+    revision: str | None = None
+    platform: str | None = None
+    architecture: str | None = None
+    executor: str | None = None
+    ip_address: str | None = None
+    cancels_gracefully: bool = False  # feature `cancel_gracefully`: canceling runs after_script
+
+
+@dataclass(slots=True, kw_only=True)
+class Runner:
+    """A runner record: a token, tags, a scope; any number of machines may use it."""
+
+    id: int
+    token: str
+    runner_type: str  # instance_type | group_type | project_type
+    created_at: datetime
+    creator: User
+    group: Group | None = None
+    projects: dict[int, Project] = field(default_factory=dict)
+    description: str = ""
+    maintenance_note: str | None = None
+    tags: frozenset[str] = frozenset()
+    run_untagged: bool = True
+    paused: bool = False
+    locked: bool = False
+    access_level: str = "not_protected"
+    maximum_timeout_s: int | None = None
+    contacted_at: datetime | None = None  # as GitLab shows it: up to 40 minutes old
+    heard_at: datetime | None = None  # exact, for our own checks
+    managers: dict[str, RunnerManager] = field(default_factory=dict)
+    jobs: dict[int, Job] = field(default_factory=dict)

@@ -1,0 +1,121 @@
+"""Bare git repositories on disk, through the git command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+from local.gitlab.model import Commit
+
+_SEPARATOR = "\x00"
+_SETTINGS = """\
+[http]
+	receivepack = true
+[receive]
+	advertisePushOptions = true
+[uploadpack]
+	allowAnySHA1InWant = true
+[gc]
+	auto = 0
+"""
+
+
+class GitFailed(Exception):
+    """A git command on a project's repository did not work; the message is git's."""
+
+
+def git_environment() -> dict[str, str]:
+    """The environment for git: nobody's personal settings."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return {
+        **kept,
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_TERMINAL_PROMPT": "0",
+        "LC_ALL": "C.UTF-8",
+    }
+
+
+def run_git(repository: Path, *arguments: str) -> str:
+    """What the git command prints. Raises `GitFailed`."""
+    done = subprocess.run(
+        ["git", "--git-dir", str(repository), *arguments],
+        capture_output=True,
+        env=git_environment(),
+        check=False,
+    )
+    if done.returncode:
+        raise GitFailed(done.stderr.decode("utf-8", "replace").strip())
+    return done.stdout.decode("utf-8", "replace")
+
+
+def create_repository(repository: Path, *, default_branch: str) -> None:
+    """A bare repository that can be pushed to over HTTP."""
+    repository.mkdir(parents=True)
+    branch = f"--initial-branch={default_branch}"
+    run_git(repository, "init", "--quiet", "--bare", "--template=", branch)
+    with (repository / "config").open("a") as config:
+        config.write(_SETTINGS)
+
+
+def read_refs(repository: Path) -> dict[str, str]:
+    """Branches, tags and pipeline refs: full name to commit (annotated tags are peeled)."""
+    form = "%(refname) %(objectname) %(*objectname)"
+    printed = run_git(
+        repository, "for-each-ref", f"--format={form}", "refs/heads", "refs/tags", "refs/pipelines"
+    )
+    rows = (line.split(" ") for line in printed.splitlines())
+    return {name: peeled or direct for name, direct, peeled in rows}
+
+
+def read_commit(repository: Path, revision: str) -> Commit:
+    """The commit a revision names. Raises `GitFailed`."""
+    form = "%H%x00%an%x00%ae%x00%at%x00%B"
+    printed = run_git(repository, "log", "-1", f"--format={form}", revision)
+    sha, name, email, seconds, message = printed.split(_SEPARATOR, 4)
+    return Commit(
+        sha=sha,
+        message=message.rstrip("\n") + "\n",
+        author_name=name,
+        author_email=email,
+        authored_at=datetime.fromtimestamp(int(seconds), UTC),
+    )
+
+
+class CommitFiles(Mapping[str, str]):
+    """The text files of a commit by path; each is read from the repository when asked for."""
+
+    def __init__(self, repository: Path, sha: str) -> None:
+        self._repository = repository
+        self._sha = sha
+
+    @cached_property
+    def paths(self) -> frozenset[str]:
+        """The path of every file."""
+        listed = run_git(self._repository, "ls-tree", "-r", "-z", "--name-only", self._sha)
+        return frozenset(listed.split("\x00")) - {""}
+
+    def __getitem__(self, path: str) -> str:
+        """The file's text. Raises `KeyError`."""
+        if path not in self.paths:
+            raise KeyError(path)
+        return run_git(self._repository, "show", f"{self._sha}:{path}")
+
+    def __iter__(self) -> Iterator[str]:
+        """The paths, sorted."""
+        return iter(sorted(self.paths))
+
+    def __len__(self) -> int:
+        """How many files there are."""
+        return len(self.paths)
+
+
+def keep_ref(repository: Path, name: str, sha: str) -> None:
+    """Point a ref at a commit that is in the repository."""
+    path = repository / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{sha}\n")

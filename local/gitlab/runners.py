@@ -1,0 +1,146 @@
+"""Runner records: made, found by token, heard from, counted against limits, deleted."""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from local.gitlab.model import Group, Project, Runner, RunnerManager, User
+from local.gitlab.options import Options
+
+LEGACY_SYSTEM_ID = "<legacy>"
+_INFO = ("version", "revision", "platform", "architecture", "executor")
+
+
+class LimitReached(Exception):
+    """The group or project has as many runners as the plan allows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRunner:
+    """What is asked for when a runner is made."""
+
+    runner_type: str
+    creator: User
+    group: Group | None = None
+    project: Project | None = None
+    description: str = ""
+    maintenance_note: str | None = None
+    tags: frozenset[str] = frozenset()
+    run_untagged: bool = True
+    paused: bool = False
+    locked: bool = False
+    access_level: str = "not_protected"
+    maximum_timeout_s: int | None = None
+
+
+class Runners:
+    """All runners of the instance."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._random = random.Random(options.seed)  # noqa: S311  repeatable on purpose
+        self._made = 0
+        self._managers_made = 0
+        self.by_id: dict[int, Runner] = {}
+        self._by_token: dict[str, Runner] = {}
+
+    def add(self, wanted: NewRunner, *, at: datetime) -> Runner:
+        """A new runner with a fresh token. Raises `LimitReached`."""
+        self._check_limit(wanted, at)
+        self._made += 1
+        runner = Runner(
+            id=self._made,
+            token=f"glrt-{secrets.token_urlsafe(15)}",
+            runner_type=wanted.runner_type,
+            created_at=at,
+            creator=wanted.creator,
+            group=wanted.group,
+            projects={wanted.project.id: wanted.project} if wanted.project else {},
+            description=wanted.description,
+            maintenance_note=wanted.maintenance_note,
+            tags=wanted.tags,
+            run_untagged=wanted.run_untagged,
+            paused=wanted.paused,
+            locked=wanted.locked,
+            access_level=wanted.access_level,
+            maximum_timeout_s=wanted.maximum_timeout_s,
+        )
+        self.by_id[runner.id] = self._by_token[runner.token] = runner
+        return runner
+
+    def _check_limit(self, wanted: NewRunner, at: datetime) -> None:
+        if wanted.group is not None:
+            limit = self._options.group_runner_limit
+            siblings = [r for r in self.by_id.values() if r.group is wanted.group]
+        elif wanted.project is not None:
+            limit = self._options.project_runner_limit
+            siblings = [r for r in self.by_id.values() if wanted.project.id in r.projects]
+        else:
+            return
+        recent = self._options.timeouts.stale
+        counted = [r for r in siblings if at - (r.contacted_at or r.created_at) <= recent]
+        if len(counted) >= limit:
+            raise LimitReached(f"Maximum number of ci registered runners ({limit}) exceeded")
+
+    def by_token(self, token: str) -> Runner | None:
+        """The runner this authentication token belongs to."""
+        return self._by_token.get(token)
+
+    def renew_token(self, runner: Runner) -> str:
+        """A fresh token; the old one is worthless from now on."""
+        del self._by_token[runner.token]
+        runner.token = f"glrt-{secrets.token_urlsafe(15)}"
+        self._by_token[runner.token] = runner
+        return runner.token
+
+    def hear(
+        self, runner: Runner, *, system_id: str | None, info: Mapping[str, object], at: datetime
+    ) -> RunnerManager:
+        """Note a call from one of the runner's machines; what GitLab shows of it may lag."""
+        name = system_id or LEGACY_SYSTEM_ID
+        manager = runner.managers.get(name)
+        if manager is None:
+            self._managers_made += 1
+            manager = RunnerManager(id=self._managers_made, system_id=name, created_at=at)
+            runner.managers[name] = manager
+        for field in _INFO:
+            value = info.get(field)
+            if isinstance(value, str):
+                setattr(manager, field, value)
+        features = info.get("features")
+        if isinstance(features, Mapping):
+            manager.cancels_gracefully = features.get("cancel_gracefully") is True
+        runner.heard_at = at
+        for shown in (runner, manager):
+            if shown.contacted_at is None or at - shown.contacted_at >= self._lag():
+                shown.contacted_at = at
+        return manager
+
+    def _lag(self) -> timedelta:
+        """How old GitLab lets `contacted_at` become: drawn anew each time."""
+        limits = self._options.timeouts
+        least, most = limits.contact_written_every, limits.contact_written_at_latest
+        return least + self._random.random() * (most - least)
+
+    def delete(self, runner: Runner) -> None:
+        """Forget the runner; its token is unknown from now on, its jobs keep naming it."""
+        del self.by_id[runner.id], self._by_token[runner.token]
+
+    def is_online(self, runner: Runner, at: datetime) -> bool:
+        """Whether GitLab takes the runner for alive: heard from within two hours."""
+        seen = runner.contacted_at
+        return seen is not None and at - seen <= self._options.timeouts.online
+
+    def status(self, runner: Runner | RunnerManager, at: datetime) -> str:
+        """online | offline | stale | never_contacted."""
+        seen = runner.contacted_at
+        limits = self._options.timeouts
+        if at - (seen or runner.created_at) > limits.stale:
+            return "stale"
+        if seen is None:
+            return "never_contacted"
+        return "online" if at - seen <= limits.online else "offline"

@@ -1,0 +1,123 @@
+"""From a push or an API call to a pipeline: reads the CI file at the commit and starts it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from local.gitlab.actions import cancel_redundant
+from local.gitlab.ci import read_pipeline
+from local.gitlab.ci_types import CiError, PipelineSpec
+from local.gitlab.model import NO_SHA, Pipeline, PipelineRequest, Project, User
+from local.gitlab.repository import CommitFiles, keep_ref, read_commit
+from local.gitlab.variables import pipeline_variables
+from local.gitlab.world import World
+
+_SKIP = re.compile(r"\[(ci[ _-]skip|skip[ _-]ci)\]", re.IGNORECASE)
+_CI_FILE = ".gitlab-ci.yml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefChange:
+    """A branch or tag before and after a push."""
+
+    name: str  # refs/heads/main
+    old: str
+    new: str
+
+    @property
+    def short_name(self) -> str:
+        """The name people use."""
+        return self.name.split("/", 2)[2]
+
+    @property
+    def is_tag(self) -> bool:
+        """Whether it is a tag."""
+        return self.name.startswith("refs/tags/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """A pipeline somebody wants."""
+
+    project: Project
+    change: RefChange
+    source: str  # push | api
+    user: User
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reading:
+    """What the repository says about a wish: the pipeline, or why there is none."""
+
+    request: PipelineRequest
+    spec: PipelineSpec | None = None  # None with no error: there is no CI file
+    error: str | None = None
+
+
+def changed_refs(before: Mapping[str, str], after: Mapping[str, str]) -> list[RefChange]:
+    """Branches and tags that are new or point elsewhere; deleted ones start nothing."""
+    return [
+        RefChange(name=name, old=before.get(name, NO_SHA), new=sha)
+        for name, sha in after.items()
+        if name.startswith(("refs/heads/", "refs/tags/")) and before.get(name) != sha
+    ]
+
+
+async def start_pipeline(world: World, wish: Wish) -> Pipeline | None:
+    """The pipeline for the wish; None when the commit has no CI file or no job applies.
+
+    A CI file that cannot be read makes a failed pipeline. A pushed commit whose message says
+    so makes a skipped one.
+    """
+    reading = await asyncio.to_thread(_read, wish, world.base_url)
+    request = reading.request
+    if reading.error is not None:
+        return world.ci.add_broken_pipeline(request, reading.error)
+    if reading.spec is None or not reading.spec.jobs:
+        return None
+    if wish.source == "push" and _SKIP.search(request.commit.message):
+        return world.ci.add_skipped_pipeline(request)
+    name = f"refs/pipelines/{world.ci.next_pipeline_id}"
+    keep_ref(wish.project.repository, name, request.commit.sha)
+    wish.project.refs[name] = request.commit.sha
+    pipeline = world.ci.add_pipeline(request, reading.spec)
+    if world.options.cancels_redundant and not pipeline.is_tag:
+        cancel_redundant(world.ci, pipeline)
+    return pipeline
+
+
+def _read(wish: Wish, base_url: str) -> _Reading:
+    """Everything that takes git commands, in a thread of its own."""
+    project, sha = wish.project, wish.change.new
+    request = PipelineRequest(
+        project=project,
+        ref=wish.change.short_name,
+        is_tag=wish.change.is_tag,
+        commit=read_commit(project.repository, sha),
+        before_sha=wish.change.old,
+        source=wish.source,
+        user=wish.user,
+        variables=wish.variables,
+    )
+    files = CommitFiles(project.repository, sha)
+    text = files.get(project.ci_config_path or _CI_FILE)
+    if text is None:
+        return _Reading(request=request)
+    known = {**pipeline_variables(request, base_url), **wish.variables}
+    try:
+        spec = read_pipeline(text, variables=known, files=files, paths=files.paths)
+    except CiError as exc:
+        return _Reading(request=request, error=str(exc))
+    return _Reading(request=request, spec=spec)
+
+
+def push_report(pipeline: Pipeline, base_url: str) -> list[str]:
+    """What the pusher is told about a pipeline, line by line."""
+    url = f"  {base_url}/{pipeline.project.full_path}/-/pipelines/{pipeline.id}"
+    if pipeline.yaml_errors:
+        return ["", f"Pipeline {pipeline.id} cannot run:", f"  {pipeline.yaml_errors}", url]
+    return ["", f"Pipeline {pipeline.id} for {pipeline.ref}: {len(pipeline.jobs)} jobs", url]

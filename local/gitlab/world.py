@@ -1,0 +1,44 @@
+"""One simulated GitLab instance, without its HTTP face."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from local.gitlab.accounts import Accounts
+from local.gitlab.chaos import Chaos
+from local.gitlab.delivery import Dispatcher
+from local.gitlab.engine import Engine
+from local.gitlab.hooks import Hooks
+from local.gitlab.options import Clock, Options
+from local.gitlab.runners import Runners
+
+
+class World:
+    """Everything the instance knows. Touch it from the server's event loop only."""
+
+    def __init__(self, data_dir: Path, *, options: Options, base_url: str) -> None:
+        self.data_dir = data_dir
+        self.options = options
+        self.base_url = base_url
+        self.clock = Clock()
+        self.chaos = Chaos(options.seed)
+        self.calls: Counter[str] = Counter()  # "METHOD /templated/path" -> API calls
+        self.hooks = Hooks()
+        self.runners = Runners(options)
+        self.dispatcher = Dispatcher(
+            self.hooks,
+            options=options,
+            clock=self.clock,
+            chaos=self.chaos,
+            base_url=base_url,
+        )
+        self.ci = Engine(options=options, clock=self.clock, listener=self.dispatcher)
+        repositories = data_dir / "repositories"
+        repositories.mkdir(parents=True, exist_ok=True)
+        (data_dir / "artifacts").mkdir(exist_ok=True)
+        self.accounts = Accounts(repositories, build_timeout_s=options.build_timeout_s)
+        self.root = self.accounts.add_user("root", name="Administrator", is_admin=True)
+        self.root_token = self.accounts.add_token(
+            self.root, name="root", scopes=frozenset({"api"})
+        ).token

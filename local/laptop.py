@@ -1,0 +1,279 @@
+"""The whole service on one machine: engine, GitLab simulator, stack, guests; up and down again."""
+
+import json
+import os
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import gitlab
+
+from adapters.demand import DemandQueue
+from adapters.fleet_rows import FleetRows
+from adapters.gitlab import Budget, GitLab
+from adapters.job_rows import JobRows
+from adapters.runner_rows import RunnerRows
+from adapters.secrets import SecretStore
+from adapters.table import Table
+from cli.applying import Applied, apply_config
+from fleet.config import FleetConfig, read_config
+from fleet.job_event import instance_of
+from local.engine import Engine, EngineOptions
+from local.gitlab.options import Options as GitLabOptions
+from local.gitlab.server import SimulatorServer
+from local.guests import GuestHost, GuestOptions
+from local.lambda_host import LambdaHost, LambdaOptions
+from local.left import Left
+from local.stack import RUNNER_SIZES, Stack, StackOptions, deploy_stack
+
+STANDIN = Path(__file__).parent / "bin" / "gitlab-runner"
+RUNNER_VARIABLE = "RUNNER_FLEET_GITLAB_RUNNER"
+
+# GET /health as an HTTP API hands it to a function.
+_GET_HEALTH = {"method": "GET", "path": "/health", "sourceIp": "127.0.0.1"}
+HEALTH = json.dumps(
+    {
+        "version": "2.0",
+        "rawPath": "/health",
+        "rawQueryString": "",
+        "headers": {"host": "localhost"},
+        "requestContext": {"http": _GET_HEALTH, "stage": "$default"},
+        "isBase64Encoded": False,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaptopOptions:
+    """What can be set on a laptop. `guest_settings`: more variables of every guest.
+
+    Without `boots_guests` EC2 instances stay records, and the caller stands for them.
+    """
+
+    engine: EngineOptions = field(default_factory=EngineOptions)
+    gitlab: GitLabOptions = field(default_factory=GitLabOptions)
+    stack: StackOptions = field(default_factory=StackOptions)
+    gitlab_port: int = 0
+    guest_settings: Mapping[str, str] = field(default_factory=dict)
+    boots_guests: bool = True
+
+
+class Laptop:
+    """Everything of the service below one folder. `start`, then use, then `stop`."""
+
+    def __init__(self, data: Path, options: LaptopOptions | None = None) -> None:
+        self.options = options or LaptopOptions()
+        self.data = data
+        self.engine = Engine(data / "engine", self.options.engine)
+        self._closing = ExitStack()
+        self._simulator: SimulatorServer | None = None
+        self._stack: Stack | None = None
+        self._config: FleetConfig | None = None
+        self.guests: GuestHost | None = None
+        self.lambdas: LambdaHost | None = None
+
+    def __enter__(self) -> "Laptop":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Bring everything up; what was up is brought down again when a part does not come."""
+        with ExitStack() as undo:
+            undo.callback(self.stop)
+            self._start()
+            undo.pop_all()
+
+    def _start(self) -> None:
+        stack_name = self.options.stack.name
+        self._simulator = self._closing.enter_context(
+            SimulatorServer(
+                self.data / "gitlab", self.options.gitlab, port=self.options.gitlab_port
+            )
+        )
+        settings = self._guest_settings()
+        self.lambdas = self._closing.enter_context(
+            LambdaHost(
+                self.engine, LambdaOptions(folder=self.data / "lambda", environment=settings)
+            )
+        )
+        self._closing.enter_context(self.engine)
+        self._stack = deploy_stack(self.engine, self.options.stack)
+        for size in RUNNER_SIZES:
+            self.engine.serve_function(f"{stack_name}-runner-{size}", self.lambdas.url)
+        if self.options.boots_guests:
+            self.guests = self._closing.enter_context(self._guest_host(settings))
+        self._secrets.store_gitlab_token(self.stack.gitlab_secret, self.gitlab_token)
+
+    def _guest_host(self, settings: Mapping[str, str]) -> GuestHost:
+        options = GuestOptions(
+            stack=self.options.stack.name,
+            machine_role=self.stack.machine_role,
+            folder=self.data / "guests",
+            environment=settings,
+        )
+        return GuestHost(self.engine, options)
+
+    def stop(self) -> None:
+        """End every process; may be called twice."""
+        self._closing.close()
+
+    @property
+    def stack(self) -> Stack:
+        """The deployed stack's outputs."""
+        if self._stack is None:
+            raise RuntimeError("the laptop is not up")
+        return self._stack
+
+    @property
+    def simulator(self) -> SimulatorServer:
+        """The simulated GitLab."""
+        if self._simulator is None:
+            raise RuntimeError("the laptop is not up")
+        return self._simulator
+
+    @property
+    def gitlab_url(self) -> str:
+        """Where GitLab answers."""
+        return self.simulator.url
+
+    @property
+    def gitlab_token(self) -> str:
+        """A personal access token of GitLab's root."""
+        return self.simulator.root_token
+
+    @property
+    def instance(self) -> str:
+        """How job keys name this GitLab."""
+        return instance_of(self.gitlab_url)
+
+    def gitlab_client(self) -> Any:
+        """python-gitlab, as a user would use it."""
+        return gitlab.Gitlab(self.gitlab_url, private_token=self.gitlab_token, timeout=20)
+
+    @property
+    def table(self) -> Table:
+        """The ledger's table."""
+        return Table(self.engine.client("dynamodb"), self.stack.ledger_table)
+
+    @property
+    def job_rows(self) -> JobRows:
+        """The ledger's jobs."""
+        return JobRows(self.table)
+
+    @property
+    def runner_rows(self) -> RunnerRows:
+        """The ledger's runners."""
+        return RunnerRows(self.table, self.instance)
+
+    @property
+    def fleet_rows(self) -> FleetRows:
+        """The ledger's pools, hooks and configuration."""
+        return FleetRows(self.table)
+
+    def queues(self) -> dict[str, DemandQueue]:
+        """The demand queues by back end."""
+        sqs, told = self.engine.client("sqs"), self.stack
+        return {
+            "ec2": DemandQueue(sqs, told.ec2_queue_url, told.ec2_dead_letter_url),
+            "lambda": DemandQueue(sqs, told.lambda_queue_url, told.lambda_dead_letter_url),
+        }
+
+    def apply(self, text: str) -> Applied:
+        """What `runner-fleet apply` does."""
+        self._config = read_config(text)
+        return apply_config(
+            text,
+            fleet=self.fleet_rows,
+            runners=self.runner_rows,
+            secrets=self._secrets,
+            gitlab=self._fleet_gitlab(),
+            pool_secret_prefix=self.stack.pool_secret_prefix,
+            at=datetime.now(UTC),
+        )
+
+    def warm(self) -> None:
+        """Start the functions' processes with requests that change nothing, in the background.
+
+        On two cores a cold start costs a second of processor time, and a pipeline needs a dozen.
+        """
+        functions, name = self.engine.client("lambda"), self.stack.name
+        nobody = {"detail-type": "EC2 Instance State-change Notification"}
+        settle = {"event": nobody | {"detail": {"instance-id": "i-0"}}, "round": 0}
+        calls: list[Callable[[], object]] = [
+            lambda: functions.invoke(
+                FunctionName=f"{name}-settle", Payload=json.dumps(settle).encode()
+            ),
+            lambda: functions.invoke(FunctionName=f"{name}-webhook", Payload=HEALTH.encode()),
+            self.reconcile_now,
+        ]
+        for call in calls:
+            threading.Thread(target=call, daemon=True).start()
+
+    def backend_of(self, pool: str | None) -> str | None:
+        """The back end of a pool of the applied configuration."""
+        pools = self._config.pools if self._config else ()
+        return next((one.backend for one in pools if one.name == pool), None)
+
+    def reconcile_now(self) -> None:
+        """Start the reconcile machine at once, as its rule does every minute."""
+        self.engine.client("stepfunctions").start_execution(
+            stateMachineArn=self.stack.reconcile_machine, input="{}"
+        )
+
+    def environment(self) -> dict[str, str]:
+        """Variables with which `runner-fleet` and any AWS SDK speak to this laptop."""
+        return {
+            **os.environ,
+            **self.engine.environment(),
+            "GITLAB_URL": self.gitlab_url,
+            "GITLAB_TOKEN": self.gitlab_token,
+        }
+
+    def left(self) -> Left:
+        """What lives now besides what always does."""
+        queues = self.queues().values()
+        return Left(
+            instances=self.instances(),
+            runners=len(self._fleet_gitlab().runners_described("rf-")),
+            messages=sum(queue.depth() + queue.dead() for queue in queues),
+            processes=(self.guests.processes() if self.guests else 0)
+            + (self.lambdas.processes() if self.lambdas else 0),
+        )
+
+    def instances(self) -> int:
+        """How many EC2 instances of the stack run."""
+        found = self.engine.client("ec2").describe_instances(
+            Filters=[
+                {"Name": "tag:runner-fleet:stack", "Values": [self.stack.name]},
+                {"Name": "instance-state-name", "Values": ["pending", "running", "stopping"]},
+            ]
+        )
+        return sum(len(one["Instances"]) for one in found["Reservations"])
+
+    def _guest_settings(self) -> dict[str, str]:
+        """Variables of every guest: which gitlab-runner to run, and how patient the stand-in is."""
+        return {
+            RUNNER_VARIABLE: os.environ.get(RUNNER_VARIABLE) or str(STANDIN),
+            "RUNNER_FLEET_STANDIN_POLL_S": "0.5",
+            **self.options.guest_settings,
+        }
+
+    @property
+    def _secrets(self) -> SecretStore:
+        client = self.engine.client("secretsmanager")
+        return SecretStore(client, timedelta(0), _now)
+
+    def _fleet_gitlab(self) -> GitLab:
+        budget = Budget(calls_per_minute=100_000, clock=_now)
+        return GitLab(self.gitlab_url, self.gitlab_token, budget=budget)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

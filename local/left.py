@@ -1,0 +1,28 @@
+"""What still lives when all is over: nothing, if the service kept its promise."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """What still lives."""
+
+    instances: int
+    runners: int  # records in GitLab besides the pools' own
+    messages: int
+    processes: int
+
+    @property
+    def nothing(self) -> bool:
+        """Whether nothing is left."""
+        return not any((self.instances, self.runners, self.messages, self.processes))
+
+    def problems(self) -> list[str]:
+        """One sentence for each kind of thing that is left."""
+        told = {
+            "instances still run": self.instances,
+            "runner records are left in GitLab": self.runners,
+            "messages are left in the queues": self.messages,
+            "guest processes are left": self.processes,
+        }
+        return [f"{count} {what}" for what, count in told.items() if count]
