@@ -1,0 +1,233 @@
+"""A clock, a demand queue, a back end and a secret store, in memory."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+from adapters.backends import Launched, LaunchOrder, LaunchResult, Machine, Shortfall
+from adapters.demand import BATCH, LONGEST_DELAY_S, Demand, DemandQueue, Received
+from adapters.secrets import PoolToken, SecretStore
+from fleet.capacity import CapacityPool, ErrorKind
+from fleet.config import PoolConfig
+from fleet.errors import FleetError, Refused
+from fleet.webhook_secrets import WebhookSecrets
+
+AT = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
+VISIBILITY_S = 30
+
+
+class Clock:
+    """A clock that stands still until it is told to go on."""
+
+    def __init__(self, at: datetime = AT) -> None:
+        self.at = at
+
+    def __call__(self) -> datetime:
+        return self.at
+
+    def go(self, seconds: float) -> datetime:
+        """So many seconds later."""
+        self.at += timedelta(seconds=seconds)
+        return self.at
+
+
+@dataclass(slots=True, kw_only=True)
+class _Message:
+    demand: Demand | None
+    visible_at: datetime
+    times: int = 0
+
+
+class FakeQueue(DemandQueue):
+    """`adapters.demand.DemandQueue` in memory: what is received is hidden for a while."""
+
+    def __init__(self, clock: Clock, url: str = "queue") -> None:
+        self._clock = clock
+        self._url = url
+        self.messages: dict[str, _Message] = {}
+        self.buried: list[Demand] = []
+        self.failing: FleetError | None = None
+        self.unread: FleetError | None = None  # raised by `depth` and `receive`
+        self._sent = 0
+
+    @property
+    def demands(self) -> list[Demand]:
+        """What the messages say, oldest first."""
+        return [one.demand for one in self.messages.values() if one.demand]
+
+    def depth(self) -> int:
+        """How many messages there are."""
+        if self.unread:
+            raise self.unread
+        return len(self.messages)
+
+    def dead(self) -> int:
+        """How many demands were given up."""
+        return len(self.buried)
+
+    def send(self, demands: Iterable[Demand]) -> None:
+        """Send many."""
+        if self.failing:
+            raise self.failing
+        for demand in demands:
+            self._add(demand)
+
+    def litter(self) -> None:
+        """Put a message there that is not one of ours."""
+        self._add(None)
+
+    def _add(self, demand: Demand | None) -> None:
+        self._sent += 1
+        self.messages[str(self._sent)] = _Message(demand=demand, visible_at=self._clock())
+
+    def bury(self, demand: Demand) -> None:
+        """Put a demand into the dead-letter queue."""
+        self.buried.append(demand)
+
+    def receive(self) -> tuple[Received, ...]:
+        """Up to ten that are visible now."""
+        if self.unread:
+            raise self.unread
+        at = self._clock()
+        taken = [(key, one) for key, one in self.messages.items() if one.visible_at <= at][:BATCH]
+        for _, one in taken:
+            one.times += 1
+            one.visible_at = at + timedelta(seconds=VISIBILITY_S)
+        return tuple(Received(demand=one.demand, receipt=k, times=one.times) for k, one in taken)
+
+    def delete(self, messages: Sequence[Received]) -> None:
+        """No such messages any more."""
+        for one in messages:
+            self.messages.pop(one.receipt, None)
+
+    def give_back(self, messages: Sequence[Received]) -> None:
+        """Each is visible again later."""
+        for one in messages:
+            wait_s = min(LONGEST_DELAY_S, 5 * 2 ** min(one.times, 10))
+            self.messages[one.receipt].visible_at = self._clock() + timedelta(seconds=wait_s)
+
+
+@dataclass(slots=True, kw_only=True)
+class FakeBackend:
+    """A third back end, for tests only: as many machines as `room`, then `short`."""
+
+    clock: Clock
+    name: str = "tests"
+    room: int = 1_000
+    short: Shortfall = field(
+        default_factory=lambda: Shortfall(
+            kind=ErrorKind.CAPACITY,
+            code="InsufficientInstanceCapacity",
+            capacity=None,
+            message="there is none",
+        )
+    )
+    places: tuple[CapacityPool, ...] = ()
+    orders: list[LaunchOrder] = field(default_factory=list)
+    shown: dict[str, Machine] = field(default_factory=dict)
+    shows_machines: bool = True
+    ended: list[str] = field(default_factory=list)
+    failing: FleetError | None = None  # raised by `launch` and `end`
+    _answers: dict[str, LaunchResult] = field(default_factory=dict)
+
+    def capacity_pools(self, pool: PoolConfig) -> tuple[CapacityPool, ...]:
+        """Where machines may come from."""
+        return self.places
+
+    def launch(self, pool: PoolConfig, order: LaunchOrder) -> LaunchResult:
+        """One machine per runner while there is room; the same order again launches nothing."""
+        if self.failing:
+            raise self.failing
+        if order.launch_id not in self._answers:
+            self._answers[order.launch_id] = self._launch(pool, order)
+            self.orders.append(order)
+        return self._answers[order.launch_id]
+
+    def _launch(self, pool: PoolConfig, order: LaunchOrder) -> LaunchResult:
+        names = order.runner_ids[: self.room]
+        self.room -= len(names)
+        launched = [
+            Launched(
+                runner_id=name,
+                machine_id=f"m-{name}",
+                mailbox=f"box-m-{name}",
+                capacity=order.try_in[0] if order.try_in else None,
+            )
+            for name in names
+        ]
+        for one in launched:
+            self.shown[one.machine_id] = Machine(
+                machine_id=one.machine_id,
+                alive=True,
+                launched_at=self.clock(),
+                launch_id=order.launch_id,
+                pool=pool.name,
+            )
+        short = () if len(names) == len(order.runner_ids) else (self.short,)
+        return LaunchResult(launched=tuple(launched), shortfalls=short)
+
+    def end(self, machine_ids: Sequence[str]) -> None:
+        """End machines."""
+        if self.failing:
+            raise self.failing
+        self.ended += machine_ids
+        for one in machine_ids:
+            self.die(one)
+
+    def die(self, machine_id: str) -> None:
+        """The machine ended, whoever did it."""
+        if machine_id in self.shown:
+            self.shown[machine_id] = replace(self.shown[machine_id], alive=False)
+
+    def mailbox(self, machine_id: str) -> str | None:
+        """The mailbox of a machine."""
+        return f"box-{machine_id}"
+
+    def machines(self) -> tuple[Machine, ...] | None:
+        """Every machine, ended ones included."""
+        return tuple(self.shown.values()) if self.shows_machines else None
+
+
+class FakeSecrets(SecretStore):
+    """`adapters.secrets.SecretStore` in memory."""
+
+    def __init__(self) -> None:
+        self.pools: dict[str, PoolToken] = {}
+        self.gitlab: dict[str, str] = {}
+        self.webhooks: dict[str, WebhookSecrets] = {}
+
+    def webhook_secrets(self, name: str, *, doubted: bool = False) -> WebhookSecrets:
+        """What deliveries are verified with."""
+        return self.webhooks.get(name, WebhookSecrets())
+
+    def gitlab_token(self, name: str) -> str:
+        """The token that the fleet calls GitLab with."""
+        if name not in self.gitlab:
+            raise Refused(call="secretsmanager.GetSecretValue", code="ResourceNotFoundException")
+        return self.gitlab[name]
+
+    def pool_token(self, name: str) -> PoolToken:
+        """A pool's runner record."""
+        if name not in self.pools:
+            raise Refused(call="secretsmanager.GetSecretValue", code="ResourceNotFoundException")
+        return self.pools[name]
+
+    def find_pool_token(self, name: str) -> PoolToken | None:
+        """A pool's runner record, if there is one."""
+        return self.pools.get(name)
+
+    def store_webhook_secrets(self, name: str, secrets: WebhookSecrets) -> None:
+        """Store all of them."""
+        self.webhooks[name] = secrets
+
+    def store_gitlab_token(self, name: str, token: str) -> None:
+        """Store the token."""
+        self.gitlab[name] = token
+
+    def store_pool_token(self, name: str, pool: PoolToken) -> None:
+        """Store a runner record."""
+        self.pools[name] = pool
+
+    def delete_pool_token(self, name: str) -> None:
+        """No such secret any more."""
+        self.pools.pop(name, None)

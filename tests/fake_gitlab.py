@@ -1,0 +1,217 @@
+"""`adapters.gitlab.GitLab` in memory: jobs, runner records, projects, and failures on demand."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+from adapters.gitlab import CreatedRunner, GitLab, GitLabJob, GitLabProject, GitLabRunner, NewRunner
+from adapters.gitlab_api import GitLabApi
+from fleet.errors import FleetError, Refused
+
+NOT_THERE = Refused("GitLab does not have it", status=404)
+OVER = frozenset({"success", "failed", "canceled", "skipped"})
+
+
+class FakeApi(GitLabApi):
+    """Plain calls: `answers` by path, `sent` has what was posted, put or deleted."""
+
+    def __init__(self) -> None:
+        self.url = "https://gitlab.example.com"
+        self.answers: dict[str, Any] = {}
+        self.sent: list[tuple[str, str]] = []
+
+    def _answer(self, verb: str, path: str) -> Any:
+        if verb != "GET":
+            self.sent.append((verb, path))
+        answer = self.answers.get(f"{verb} {path}", self.answers.get(path, NOT_THERE))
+        if isinstance(answer, FleetError):
+            raise answer
+        return answer
+
+    def get(self, path: str, **query: Any) -> Any:
+        """One answer."""
+        return self._answer("GET", path)
+
+    def pages(self, path: str, **query: Any) -> Iterator[Mapping[str, Any]]:
+        """Every item of a list."""
+        yield from self._answer("GET", path)
+
+    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """The answer to a POST."""
+        return self._answer("POST", path)
+
+    def put(self, path: str, body: Mapping[str, Any]) -> Any:
+        """The answer to a PUT."""
+        return self._answer("PUT", path)
+
+    def delete(self, path: str) -> None:
+        """Delete it."""
+        self._answer("DELETE", path)
+
+
+class FakeGitLab(GitLab):
+    """One GitLab. `failing`: what a method raises, by its name, until it is taken out again.
+
+    `pending_jobs 7` fails for project 7 only.
+    """
+
+    def __init__(self) -> None:
+        self.fake_api = FakeApi()
+        self.api = self.fake_api
+        self.jobs: dict[int, GitLabJob] = {}
+        self.records: dict[int, GitLabRunner] = {}
+        self.wanted: dict[int, NewRunner] = {}  # as it was made or updated last
+        self.projects: dict[str, GitLabProject] = {}
+        self.groups: dict[str, list[int]] = {}
+        self.verified: list[str] = []
+        self.calls: list[str] = []
+        self.failing: dict[str, FleetError] = {}
+        self._ids = count(1000)
+
+    def add(self, job: GitLabJob) -> GitLabJob:
+        """GitLab has this job."""
+        self.jobs[job.id] = job
+        return job
+
+    def change(self, job_id: int, **facts: Any) -> GitLabJob:
+        """Something about a job is different now."""
+        return self.add(replace(self.jobs[job_id], **facts))
+
+    def add_project(self, project: GitLabProject) -> None:
+        """GitLab has this project, by id and by path."""
+        self.projects |= {str(project.id): project, project.path: project}
+
+    def _called(self, name: str, about: object = None) -> None:
+        self.calls.append(name)
+        for failing in (name, f"{name} {about}"):
+            if failing in self.failing:
+                raise self.failing[failing]
+
+    def job(self, project_id: int, job_id: int) -> GitLabJob | None:
+        """The job, or None."""
+        self._called("job")
+        found = self.jobs.get(job_id)
+        return found if found and found.project_id == project_id else None
+
+    def pending_jobs(self, project_id: int) -> list[GitLabJob]:
+        """What waits in one project, oldest first."""
+        self._called("pending_jobs", project_id)
+        waiting = [one for one in self.jobs.values() if one.status == "pending"]
+        return sorted(
+            (one for one in waiting if one.project_id == project_id), key=lambda one: one.id
+        )
+
+    def retry_job(self, project_id: int, job_id: int) -> GitLabJob:
+        """A new job with a new id."""
+        self._called("retry_job")
+        old = self.jobs[job_id]
+        if old.status not in OVER:
+            raise Refused("GitLab does not accept this request", status=403)
+        return self.add(
+            replace(
+                old,
+                id=next(self._ids),
+                status="pending",
+                runner_id=None,
+                runner_description=None,
+                started_at=None,
+                finished_at=None,
+                failure_reason=None,
+            )
+        )
+
+    def cancel_job(self, project_id: int, job_id: int) -> GitLabJob:
+        """End a job; one that is over stays as it is."""
+        self._called("cancel_job")
+        if self.jobs[job_id].status not in OVER:
+            self.change(job_id, status="canceled")
+        return self.jobs[job_id]
+
+    def pipeline_jobs(self, project_id: int, pipeline_id: int) -> list[GitLabJob]:
+        """The newest job of each name in a pipeline."""
+        self._called("pipeline_jobs")
+        mine = [one for one in self.jobs.values() if one.pipeline_id == pipeline_id]
+        return list({one.name: one for one in sorted(mine, key=lambda one: one.id)}.values())
+
+    def pending_in_pipeline(
+        self, project_id: int, pipeline_id: int, *, at_most: int
+    ) -> list[GitLabJob]:
+        """What waits in one pipeline, oldest first."""
+        self._called("pending_in_pipeline")
+        mine = [one for one in self.jobs.values() if one.pipeline_id == pipeline_id]
+        waiting = [one for one in mine if one.status == "pending"]
+        return sorted(waiting, key=lambda one: one.id)[:at_most]
+
+    def create_runner(self, new: NewRunner) -> CreatedRunner:
+        """A runner record."""
+        self._called("create_runner")
+        number = next(self._ids)
+        self._keep(number, new)
+        return CreatedRunner(id=number, token=f"glrt-{number}")
+
+    def _keep(self, number: int, wanted: NewRunner) -> None:
+        owners = (wanted.owner_id,) if wanted.owner_id is not None else ()
+        self.wanted[number] = wanted
+        self.records[number] = GitLabRunner(
+            id=number,
+            description=wanted.description,
+            runner_type=wanted.kind,
+            tags=wanted.tags,
+            run_untagged=wanted.run_untagged,
+            access_level="ref_protected" if wanted.protected_only else "not_protected",
+            maximum_timeout_s=wanted.maximum_timeout_s,
+            group_ids=owners if wanted.kind == "group_type" else (),
+            project_ids=owners if wanted.kind == "project_type" else (),
+        )
+
+    def runner(self, runner_id: int) -> GitLabRunner | None:
+        """One runner record."""
+        self._called("runner")
+        return self.records.get(runner_id)
+
+    def update_runner(self, runner_id: int, wanted: NewRunner) -> None:
+        """Change a runner record."""
+        self._called("update_runner")
+        self._keep(runner_id, wanted)
+
+    def delete_runner(self, runner_id: int) -> None:
+        """No such record any more."""
+        self._called("delete_runner")
+        self.records.pop(runner_id, None)
+
+    def runners_described(
+        self, prefix: str, *, kind: str | None = None, owner_id: int | None = None
+    ) -> list[GitLabRunner]:
+        """The runner records whose description starts so."""
+        self._called("runners_described")
+        return [one for one in self.records.values() if one.description.startswith(prefix)]
+
+    def runner_jobs(self, runner_id: int, *, status: str = "running") -> list[GitLabJob]:
+        """The jobs that a runner has."""
+        self._called("runner_jobs")
+        jobs = self.jobs.values()
+        return [one for one in jobs if one.runner_id == runner_id and one.status == status]
+
+    def verify_runner(self, token: str, *, system_id: str = "s_test") -> None:
+        """GitLab hears from a runner."""
+        self._called("verify_runner")
+        self.verified.append(token)
+
+    def group_projects(self, group_id: int | str) -> Iterator[GitLabProject]:
+        """The projects of a group."""
+        self._called("group_projects")
+        for number in self.groups.get(str(group_id), []):
+            yield self.projects[str(number)]
+
+    def project(self, id_or_path: int | str) -> GitLabProject:
+        """One project."""
+        self._called("project")
+        if str(id_or_path) not in self.projects:
+            raise NOT_THERE
+        return self.projects[str(id_or_path)]
+
+    def version(self) -> str:
+        """GitLab's version."""
+        self._called("version")
+        return "19.1.0-ee"

@@ -1,0 +1,213 @@
+"""`adapters.table.Table` in memory, with DynamoDB's rules."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from decimal import Decimal
+from operator import eq, ge, gt, le, lt
+from threading import RLock
+from typing import Any
+
+from boto3.dynamodb.conditions import AttributeBase, ConditionBase
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+
+from adapters.table import TRANSACT, Change, Item, Table
+from fleet.errors import FleetError, Refused
+
+INDEXES = {"open": ("open_pk", "open_sk"), "recent": ("kind", "changed_at")}
+# What the index of waiting jobs holds besides the keys; the other one holds whole items.
+_OF_WAITING = """
+    instance job_id project_id project_path name tags status pending_at pool reason attempt
+    on_demand given_up pipeline_id changed_at
+"""
+PROJECTED = {"open": frozenset(_OF_WAITING.split())}
+ITEM_LIMIT = 400_000  # bytes, of DynamoDB
+KEYS = frozenset({"pk", "sk"})
+
+
+class FakeTable(Table):
+    """One table: conditions, updates, transactions and both indexes, which may lag."""
+
+    def __init__(self, name: str = "ledger") -> None:
+        self.name = name
+        self.items: dict[tuple[str, str], Item] = {}
+        self.writes = 0  # that were carried out, each change of a transaction counted
+        self.failing: FleetError | None = None  # raised by the next call
+        self._stale: dict[tuple[str, str], Item] | None = None
+        self._lock = RLock()
+
+    def lag(self) -> None:
+        """From now on the indexes show what is there now, until `catch_up`."""
+        self._stale = deepcopy(self.items)
+
+    def catch_up(self) -> None:
+        """The indexes show what the table has."""
+        self._stale = None
+
+    def get(self, pk: str, sk: str) -> Item | None:
+        """The item, or None."""
+        self._may_fail()
+        return deepcopy(self.items.get((pk, sk)))
+
+    def get_many(self, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Item]:
+        """The items that exist, by key."""
+        self._may_fail()
+        return {key: deepcopy(self.items[key]) for key in keys if key in self.items}
+
+    def query(self, pk: str, prefix: str = "") -> Iterator[Item]:
+        """The items of one partition whose sort key starts so, in the order of their bytes."""
+        self._may_fail()
+        with self._lock:
+            keys = [key for key in self.items if key[0] == pk and key[1].startswith(prefix)]
+            found = [self.items[key] for key in sorted(keys, key=lambda key: key[1].encode())]
+            yield from deepcopy(found)
+
+    def query_index(
+        self, index: str, key: str, value: str, *, newest_first: bool = False, limit: int = 0
+    ) -> Iterator[Item]:
+        """The items of one partition of an index, ordered by its sort key."""
+        self._may_fail()
+        hash_key, range_key = INDEXES[index]
+        assert key == hash_key, f"the index {index} is by {hash_key}"
+        with self._lock:
+            items = (self.items if self._stale is None else self._stale).values()
+            found = [item for item in items if item.get(key) == value and range_key in item]
+            found.sort(key=lambda item: item[range_key].encode(), reverse=newest_first)
+            shown = deepcopy(found[:limit] if limit else found)
+        held = PROJECTED.get(index)
+        for item in shown:
+            keys = {*KEYS, hash_key, range_key}
+            yield item if held is None else {k: v for k, v in item.items() if k in held | keys}
+
+    def write(self, change: Change) -> bool:
+        """Carry out one change; False when its condition did not hold."""
+        return self._carry_out([change])
+
+    def transact(self, changes: Sequence[Change]) -> bool:
+        """Carry out all changes or none; False when a condition did not hold."""
+        if not 0 < len(changes) <= TRANSACT:
+            raise Refused("a transaction takes 1 to 100 changes", changes=len(changes))
+        if len({(one.pk, one.sk) for one in changes}) < len(changes):
+            raise Refused("a transaction may change an item once")
+        return self._carry_out(changes)
+
+    def _carry_out(self, changes: Sequence[Change]) -> bool:
+        self._may_fail()
+        with self._lock:
+            if not all(holds(one.when, self.items.get((one.pk, one.sk), {})) for one in changes):
+                return False
+            after = {(one.pk, one.sk): _after(one, self.items) for one in changes}
+            for key, item in after.items():
+                self.items.pop(key, None)
+                if item is not None:
+                    self.items[key] = item
+            self.writes += len(changes)
+        return True
+
+    def _may_fail(self) -> None:
+        failing, self.failing = self.failing, None
+        if failing is not None:
+            raise failing
+
+
+def holds(condition: ConditionBase | None, item: Item) -> bool:
+    """Whether a condition of boto3 holds for an item; an absent attribute equals nothing."""
+    if condition is None:
+        return True
+    told = condition.get_expression()
+    operator, values = told["operator"], told["values"]
+    if operator in _JOINS:
+        return bool(_JOINS[operator](holds(one, item) for one in values))
+    if operator == "NOT":
+        return not holds(values[0], item)
+    there = _value(values[0], item)
+    if operator in _PRESENCE:
+        return (there is not None) is _PRESENCE[operator]
+    wanted = [_value(one, item) for one in values[1:]]
+    return bool(_COMPARISONS[operator](there, *wanted))
+
+
+def _ordered(compare: Any) -> Any:
+    """DynamoDB compares values of one type; anything else is false."""
+
+    def comparison(there: Any, wanted: Any) -> bool:
+        numbers = isinstance(there, int | float) and isinstance(wanted, int | float)
+        return (numbers or type(there) is type(wanted)) and bool(compare(there, wanted))
+
+    return comparison
+
+
+_JOINS: dict[str, Any] = {"AND": all, "OR": any}
+_PRESENCE = {"attribute_exists": True, "attribute_not_exists": False}
+_COMPARISONS: dict[str, Any] = {
+    "=": _ordered(eq),
+    "<>": lambda there, wanted: not _ordered(eq)(there, wanted),
+    "<": _ordered(lt),
+    "<=": _ordered(le),
+    ">": _ordered(gt),
+    ">=": _ordered(ge),
+    "begins_with": lambda there, start: isinstance(there, str) and there.startswith(start),
+    "contains": lambda there, part: isinstance(there, str | list) and part in there,
+}
+
+
+def _value(operand: Any, item: Item) -> Any:
+    return item.get(operand.name) if isinstance(operand, AttributeBase) else _stored(operand)
+
+
+def _after(change: Change, items: dict[tuple[str, str], Item]) -> Item | None:
+    """The item after a change, by DynamoDB's rules; None when it is deleted."""
+    key = (change.pk, change.sk)
+    if change.delete:
+        return None
+    if "pk" in change.put:
+        assert (change.put["pk"], change.put["sk"]) == key, "the item's keys are not the change's"
+        rest = [change.once, change.add, change.append, change.remove]
+        assert not any(rest), "a Put puts only"
+        return _checked({name: value for name, value in change.put.items() if value is not None})
+    touched = [*change.put, *change.once, *change.add, *change.append, *change.remove]
+    assert touched, "an update expression may not be empty"
+    assert len(set(touched)) == len(touched), f"paths overlap: {touched}"
+    assert not KEYS & set(touched), "a key cannot be updated"
+    before = items.get(key, {"pk": change.pk, "sk": change.sk})
+    after = {**before, **change.put}
+    after |= {name: value for name, value in change.once.items() if name not in before}
+    for name, more in change.append.items():
+        after[name] = [*before.get(name, []), *more]
+    for name, by in change.add.items():
+        after[name] = before.get(name, 0) + by
+    for name in change.remove:
+        after.pop(name, None)
+    return _checked(after)
+
+
+def _checked(item: Item) -> Item:
+    """The item as DynamoDB gives it back; what it would refuse is refused."""
+    stored: Item = {name: _stored(value) for name, value in item.items()}
+    for name in {"pk", "sk", *(name for keys in INDEXES.values() for name in keys)} & set(stored):
+        assert isinstance(stored[name], str), f"{name} is a key and must be text"
+        assert stored[name], f"{name} is a key and must not be empty"
+    if len(repr(stored)) > ITEM_LIMIT:
+        raise Refused(call="dynamodb", code="ValidationException")
+    return stored
+
+
+def _stored(value: Any) -> Any:
+    return _number(TypeDeserializer().deserialize(TypeSerializer().serialize(_exact(value))))
+
+
+def _exact(value: Any) -> Any:
+    if isinstance(value, float):
+        return Decimal(str(value))
+    if isinstance(value, Mapping):
+        return {key: _exact(inner) for key, inner in value.items() if inner is not None}
+    return [_exact(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, str):
+        return str(value)  # a StrEnum comes back as plain text
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, dict):
+        return {key: _number(inner) for key, inner in value.items()}
+    return [_number(inner) for inner in value] if isinstance(value, list) else value

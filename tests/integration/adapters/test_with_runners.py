@@ -1,0 +1,190 @@
+"""One job with gitlab-runner in earnest: the stand-in always, the real binary if there is one."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from adapters.one_job import NOTICES, Workplace, run_one_job
+from adapters.reporter import Reporter
+from adapters.runner_process import BINARY_VARIABLE
+from fleet.decide_stop import Why
+from fleet.mailbox import Credential, Order
+from fleet.runner_log import Follower
+from local.keeper import ROOT
+from tests.integration.local.coordinator import Answer, Coordinator, make_job
+from tests.integration.runs import PATH, REAL, TOKEN, Letters, eventually, is_alive
+
+STAND_IN = str(ROOT / "local/bin/gitlab-runner")
+FORBIDDEN = Answer(
+    status=403, headers={"Content-Type": "application/json"}, body=b'{"message":"403 Forbidden"}'
+)
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(STAND_IN, id="stand-in"),
+        pytest.param(
+            REAL,
+            id="real",
+            marks=[
+                pytest.mark.real_runner,
+                pytest.mark.skipif(not REAL, reason=f"{BINARY_VARIABLE} names no binary"),
+            ],
+        ),
+    ]
+)
+def binary(request: pytest.FixtureRequest) -> str:
+    chosen: str = request.param
+    return chosen
+
+
+@pytest.fixture
+def gitlab() -> Iterator[Coordinator]:
+    with Coordinator() as running:
+        yield running
+
+
+class Machine:
+    """Somewhere to run one job."""
+
+    def __init__(self, binary: str, gitlab: Coordinator, folder: Path) -> None:
+        self.letters = Letters()
+        self.credential = Credential(
+            runner_id="rf-test-1",
+            pool="test",
+            url=gitlab.url,
+            token=TOKEN,
+            executor="shell",
+            wait_timeout_s=3,
+            expires_at=datetime.now(UTC) + timedelta(hours=1),
+            name="rf-test-1",
+        )
+        self.workplace = Workplace(
+            home=folder / "work",
+            ends_at=datetime.now(UTC) + timedelta(hours=1),
+            environment={
+                "PATH": PATH,
+                BINARY_VARIABLE: binary,
+                "AWS_SECRET_ACCESS_KEY": "aws-secret",
+                "FLEET_LEDGER_TABLE": "ledger",
+            },
+        )
+
+    def run(self) -> Follower:
+        with Reporter(self.letters, heartbeat_s=0.1) as reporter:
+            return run_one_job(self.credential, self.workplace, reporter)
+
+    def ends_in(self, seconds: float) -> None:
+        ends_at = datetime.now(UTC) + timedelta(seconds=seconds)
+        self.workplace = replace(self.workplace, ends_at=ends_at)
+
+
+@pytest.fixture
+def machine(binary: str, gitlab: Coordinator, tmp_path: Path) -> Machine:
+    return Machine(binary, gitlab, tmp_path)
+
+
+def log(gitlab: Coordinator, job_id: int) -> str:
+    return gitlab.traces.get(str(job_id), b"").decode()
+
+
+def final(gitlab: Coordinator) -> dict[str, object]:
+    """The status that GitLab was told at the end."""
+    return gitlab.seen("update")[-1].fields
+
+
+def test_a_job_succeeds(machine: Machine, gitlab: Coordinator) -> None:
+    gitlab.offer(make_job(11, "echo hello from the job"))
+    seen = machine.run()
+    assert (seen.outcome, seen.job_id) == ("succeeded", 11)
+    assert "hello from the job" in log(gitlab, 11)
+    assert "runner-fleet: this machine ends at" in log(gitlab, 11)
+    assert final(gitlab)["state"] == "success"
+    assert sorted(machine.letters.steps[:3]) == ["first_output", "job_finished", "job_taken"]
+    assert machine.letters.steps[3:] == ["runner_exited"]
+
+
+def test_a_script_fails(machine: Machine, gitlab: Coordinator) -> None:
+    gitlab.offer(make_job(12, "exit 3"))
+    seen = machine.run()
+    assert (seen.outcome, seen.detail) == ("failed", "exit status 3")
+    assert final(gitlab)["failure_reason"] == "script_failure"
+
+
+def test_the_job_sees_neither_token_nor_keys(machine: Machine, gitlab: Coordinator) -> None:
+    """Not in its environment, not on any command line, not in a file below its machine's folder."""
+    home = machine.workplace.home
+    look = f"env; cat /proc/[0-9]*/cmdline | tr '\\0' ' '; grep -r glrt- {home} || echo no file"
+    gitlab.offer(make_job(13, look))
+    assert machine.run().outcome == "succeeded"
+    shown = log(gitlab, 13)
+    assert "no file" in shown
+    assert TOKEN not in shown
+    assert "aws-secret" not in shown
+    assert "FLEET_LEDGER_TABLE" not in shown
+
+
+def test_what_a_job_leaves_running_is_ended(
+    machine: Machine, gitlab: Coordinator, tmp_path: Path
+) -> None:
+    told = tmp_path / "pid"
+    daemon = f"(setsid bash -c 'echo $$ >{told}; exec sleep 300' >/dev/null 2>&1 </dev/null &)"
+    gitlab.offer(make_job(14, daemon, f"until test -s {told}; do sleep 0.05; done"))
+    assert machine.run().outcome == "succeeded"
+    assert not is_alive(int(told.read_text()))
+
+
+def test_no_job_comes(machine: Machine) -> None:
+    assert machine.run().outcome == "no_job"
+
+
+def test_a_revoked_token_ends_the_machine_soon(machine: Machine, gitlab: Coordinator) -> None:
+    gitlab.answer_next("request", *[FORBIDDEN] * 5)
+    seen = machine.run()
+    assert seen.outcome == "forbidden"
+    assert "stopped" in machine.letters.steps
+
+
+def test_the_end_of_the_machine_is_told_in_the_jobs_log(
+    machine: Machine, gitlab: Coordinator
+) -> None:
+    gitlab.offer(make_job(15, "echo begun; sleep 300; echo not reached"))
+    machine.ends_in(48)
+    seen = machine.run()
+    assert seen.outcome == "interrupted"
+    assert NOTICES[Why.END_OF_MACHINE] in log(gitlab, 15)
+    assert "\nnot reached" not in log(gitlab, 15)
+    assert final(gitlab)["state"] == "failed"
+
+
+@pytest.mark.real_runner
+@pytest.mark.skipif(not REAL, reason="15 s of a deaf job; the rules have their own tests")
+def test_a_deaf_job_still_gets_its_final_status(gitlab: Coordinator, tmp_path: Path) -> None:
+    machine = Machine(REAL, gitlab, tmp_path)
+    told = tmp_path / "pid"
+    gitlab.offer(make_job(16, f"echo $$ >{told}; trap '' TERM; sleep 300; sleep 300"))
+    machine.ends_in(47)
+    assert machine.run().outcome == "interrupted"
+    assert final(gitlab)["state"] == "failed"
+    assert not is_alive(int(told.read_text()))
+
+
+def test_a_drain_order_lets_the_job_finish(
+    machine: Machine, gitlab: Coordinator, tmp_path: Path
+) -> None:
+    go_on = tmp_path / "go-on"
+    gitlab.offer(make_job(17, f"until test -e {go_on}; do sleep 0.05; done; echo finished"))
+    machine.letters.waiting = Order(reason="surplus", at=datetime.now(UTC))
+
+    def echo(line: str) -> None:
+        if "Requested quit" in line:
+            go_on.touch()
+
+    machine.workplace = replace(machine.workplace, echo=echo)
+    assert machine.run().outcome == "succeeded"
+    assert "drained" in machine.letters.steps
+    assert "finished" in log(gitlab, 17)
+    eventually(lambda: final(gitlab)["state"] == "success")

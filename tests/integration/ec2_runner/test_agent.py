@@ -1,0 +1,192 @@
+"""The agent of one machine, with a runner that plays a script and a mailbox that keeps letters."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.runner_process import BINARY_VARIABLE
+from ec2_runner.agent import AgentSettings, Machine, work
+from ec2_runner.imds import SpotNotice
+from fleet.errors import Transient
+from fleet.mailbox import Credential, Docker, Order
+from tests.integration import runs
+from tests.integration.runs import Letters, credential
+
+LONG = ("wait", 60)
+JOB = [runs.STARTED, runs.RECEIVED, runs.STORED, runs.SUCCEEDED, ("exit", 0)]
+ABORTING = ("on", {"SIGTERM": [runs.TERMINATED, runs.ABORTED, ("exit", 0)], "SIGQUIT": []})
+
+
+@dataclass(slots=True)
+class MachineLetters(Letters):
+    """The machine's mailbox; the credential is there, or never comes."""
+
+    credential: Credential | None = None
+    failing: Transient | None = None
+
+    def take_credential(
+        self,
+        deadline: datetime,
+        *,
+        clock: Callable[[], datetime],
+        pause: Callable[[float], None],
+    ) -> Credential | None:
+        """Give it once."""
+        if self.failing:
+            raise self.failing
+        pause((deadline - clock()).total_seconds() if self.credential is None else 0)
+        given, self.credential = self.credential, None
+        return given
+
+
+@dataclass(slots=True)
+class Metadata:
+    """What the instance metadata says."""
+
+    notice: SpotNotice | None = None
+
+    def spot_notice(self) -> SpotNotice | None:
+        return self.notice
+
+    def rebalance_at(self) -> datetime | None:
+        return None
+
+
+class Clock:
+    """The real time, and what was paused without waiting."""
+
+    def __init__(self) -> None:
+        self.paused = timedelta()
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.paused
+
+    def pause(self, seconds: float) -> None:
+        self.paused += timedelta(seconds=seconds)
+
+
+def machine(letters: MachineLetters, folder: Path, **changes: Any) -> Machine:
+    clock = Clock()
+    settings = AgentSettings(
+        ledger_table="ledger", heartbeat_s=0.05, spot_every_s=0.01, work_dir=folder / "work"
+    )
+    standard = Machine(
+        settings=settings,
+        imds=Metadata(),
+        mailbox=letters,
+        environment={"PATH": runs.PATH, BINARY_VARIABLE: str(runs.FAKE)},
+        docker_answers=lambda: pytest.fail("nobody asked for Docker"),
+        echo=lambda line: None,
+        clock=clock,
+        pause=clock.pause,
+    )
+    return replace(standard, **changes)
+
+
+def test_one_job_and_goodbye(tmp_path: Path) -> None:
+    letters = MachineLetters(credential=credential(JOB, tmp_path))
+    assert work(machine(letters, tmp_path)) == "succeeded"
+    assert letters.steps == [
+        "called_home",
+        "credential_read",
+        "job_taken",
+        "first_output",
+        "job_finished",
+        "runner_exited",
+        "ended",
+    ]
+    last = letters.reports[-1]
+    assert (last.state, last.outcome, last.job_id) == ("done", "succeeded", 101)
+    assert last.runner_id == "rf-test-1"
+
+
+def test_it_calls_home_before_it_has_a_name(tmp_path: Path) -> None:
+    letters = MachineLetters()
+    work(machine(letters, tmp_path))
+    assert letters.reports[0].runner_id is None
+
+
+@pytest.mark.parametrize("failing", [None, Transient("away")], ids=["none came", "ledger away"])
+def test_without_a_credential_it_gives_up(failing: Transient | None, tmp_path: Path) -> None:
+    letters = MachineLetters(failing=failing)
+    assert work(machine(letters, tmp_path)) == "no_job"
+    assert letters.steps == ["called_home", "ended"]
+    assert "no credential came within 300 s" in str(letters.reports[-1].detail)
+    assert letters.states[-1] == "done"
+
+
+def test_the_docker_engine_is_waited_for(tmp_path: Path) -> None:
+    asked: list[bool] = []
+
+    def answers() -> bool:
+        asked.append(len(asked) > 3)
+        return asked[-1]
+
+    docker = credential(JOB, tmp_path, executor="docker", docker=Docker(image="debian:12"))
+    letters = MachineLetters(credential=docker)
+    assert work(machine(letters, tmp_path, docker_answers=answers)) == "succeeded"
+    assert len(asked) == 5
+
+
+def test_a_docker_engine_that_never_comes_is_the_machines_failure(tmp_path: Path) -> None:
+    docker = credential(JOB, tmp_path, executor="docker", docker=Docker(image="debian:12"))
+    letters = MachineLetters(credential=docker)
+    assert work(machine(letters, tmp_path, docker_answers=lambda: False)) == "system_failure"
+    assert letters.reports[-1].detail == "the Docker engine did not answer within 120 s"
+    assert "job_taken" not in letters.steps
+
+
+def test_a_spot_notice_ends_the_job_in_time(tmp_path: Path) -> None:
+    script = [ABORTING, runs.STARTED, runs.RECEIVED, LONG]
+    letters = MachineLetters(credential=credential(script, tmp_path))
+    notice = SpotNotice(action="terminate", at=datetime.now(UTC) + timedelta(seconds=46))
+    assert work(machine(letters, tmp_path, imds=Metadata(notice))) == "interrupted"
+    assert {"spot_notice", "stopped", "job_finished", "ended"} <= set(letters.steps)
+
+
+def test_expiry_ends_it_whatever_it_does(tmp_path: Path) -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=46)
+    script = [ABORTING, runs.STARTED, runs.RECEIVED, LONG]
+    letters = MachineLetters(credential=credential(script, tmp_path, expires_at=soon))
+    assert work(machine(letters, tmp_path)) == "interrupted"
+
+
+def test_a_drain_order_is_obeyed(tmp_path: Path) -> None:
+    script = [runs.OBEDIENT, runs.STARTED, LONG]
+    letters = MachineLetters(credential=credential(script, tmp_path))
+    letters.waiting = Order(reason="surplus", at=datetime.now(UTC))
+    assert work(machine(letters, tmp_path)) == "no_job"
+    assert "drained" in letters.steps
+
+
+def test_the_boot_scripts_timer_is_set_to_the_machines_end(tmp_path: Path) -> None:
+    expires_at = datetime(2099, 1, 1, tzinfo=UTC)
+    given = credential(JOB, tmp_path, expires_at=expires_at)
+    standard = machine(MachineLetters(credential=given), tmp_path)
+    timer = tmp_path / "timer"
+    timer.write_text("0\n")
+    settings = replace(standard.settings, dead_man=timer)
+    assert work(replace(standard, settings=settings)) == "succeeded"
+    assert timer.read_text() == f"{int(expires_at.timestamp()) + 120}\n"
+
+
+def test_the_runners_log_reaches_the_console(tmp_path: Path) -> None:
+    console: list[str] = []
+    letters = MachineLetters(credential=credential(JOB, tmp_path))
+    work(machine(letters, tmp_path, echo=console.append))
+    assert any("Job succeeded" in line for line in console)
+
+
+def test_settings_come_from_the_user_data() -> None:
+    standard = AgentSettings.of({"FLEET_LEDGER_TABLE": "ledger"})
+    assert standard == AgentSettings(ledger_table="ledger")
+    assert (standard.heartbeat_s, standard.boot_deadline_s) == (30, 300)
+    assert standard.work_dir == Path("/var/lib/runner-fleet")
+    changed = {"FLEET_LEDGER_TABLE": "l", "FLEET_HEARTBEAT_S": "0.5", "FLEET_DEAD_MAN": "/run/x"}
+    assert AgentSettings.of(changed) == AgentSettings(
+        ledger_table="l", heartbeat_s=0.5, dead_man=Path("/run/x")
+    )

@@ -1,0 +1,183 @@
+"""One invocation: claimed once, in a clean folder, reported to the end, and answered."""
+
+import json
+import os
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.runner_process import BINARY_VARIABLE
+from fleet.errors import Refused
+from fleet.mailbox import Credential, Report
+from lambda_runner.handler import Invocation, RunnerSettings, Sandbox, serve, wipe
+from tests.integration import runs
+from tests.integration.runs import Letters, credential
+
+LONG = ("wait", 60)
+JOB = [runs.STARTED, runs.RECEIVED, runs.STORED, runs.SUCCEEDED, ("exit", 0)]
+ABORTING = ("on", {"SIGTERM": [runs.TERMINATED, runs.ABORTED, ("exit", 0)], "SIGQUIT": []})
+
+
+@dataclass(slots=True)
+class InvocationLetters(Letters):
+    """The invocation's mailbox."""
+
+    credential: Credential | None = None
+    claimed: bool = False
+
+    def claim(self, report: Report) -> bool:
+        """Yes, once."""
+        if not self.claimed:
+            self.reports.append(report)
+        first, self.claimed = not self.claimed, True
+        return first
+
+    def take_credential(self, deadline: datetime) -> Credential | None:
+        """Give it once; a deadline is never waited for here."""
+        assert deadline > datetime.now(UTC)
+        given, self.credential = self.credential, None
+        return given
+
+
+def sandbox(letters: InvocationLetters, folder: Path, **changes: Any) -> Sandbox:
+    standard = Sandbox(
+        settings=RunnerSettings(ledger_table="ledger", heartbeat_s=0.05, work_dir=folder / "tmp"),
+        mailbox=letters,
+        ends_at=datetime.now(UTC) + timedelta(minutes=15),
+        environment={"PATH": runs.PATH, BINARY_VARIABLE: str(runs.FAKE)},
+    )
+    return replace(standard, **changes)
+
+
+def test_one_job(tmp_path: Path) -> None:
+    letters = InvocationLetters(credential=credential(JOB, tmp_path))
+    answer = serve("rf-test-1", sandbox(letters, tmp_path))
+    assert answer == {"outcome": "succeeded", "job_id": 101}
+    assert letters.steps == [
+        "called_home",
+        "credential_read",
+        "job_taken",
+        "first_output",
+        "job_finished",
+        "runner_exited",
+        "ended",
+    ]
+    assert letters.states[-1] == "done"
+    assert {report.runner_id for report in letters.reports} == {"rf-test-1"}
+
+
+def test_a_failed_job_is_an_answer(tmp_path: Path) -> None:
+    failed = ("say", {"msg": "Job failed: exit status 3", "job": 101})
+    script = [runs.STARTED, runs.RECEIVED, failed, ("exit", 0)]
+    letters = InvocationLetters(credential=credential(script, tmp_path))
+    answer = serve("rf-test-1", sandbox(letters, tmp_path))
+    assert answer == {"outcome": "failed", "job_id": 101}
+    assert letters.reports[-1].detail == "exit status 3"
+
+
+def test_the_second_delivery_of_an_event_does_nothing(tmp_path: Path) -> None:
+    letters = InvocationLetters(credential=credential(JOB, tmp_path), claimed=True)
+    kept = tmp_path / "tmp" / "kept"
+    kept.parent.mkdir()
+    kept.touch()
+    answer = serve("rf-test-1", sandbox(letters, tmp_path))
+    assert answer == {"outcome": "duplicate", "job_id": None}
+    assert letters.reports == []
+    assert letters.credential is not None
+    assert kept.exists()
+
+
+def test_without_a_credential(tmp_path: Path) -> None:
+    letters = InvocationLetters()
+    answer = serve("rf-test-1", sandbox(letters, tmp_path))
+    assert answer == {"outcome": "no_job", "job_id": None}
+    assert letters.steps == ["called_home", "ended"]
+    assert letters.reports[-1].detail == "no credential came within 120 s"
+
+
+def test_the_job_finds_a_clean_folder_and_leaves_one(tmp_path: Path) -> None:
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    (folder / "of an earlier job").touch()
+    seen = tmp_path / "seen"
+    script = [("start", f"ls {folder} >{seen}; echo x >{folder}/mine"), ("wait", 0.3), *JOB]
+    letters = InvocationLetters(credential=credential(script, tmp_path))
+    serve("rf-test-1", sandbox(letters, tmp_path))
+    assert "of an earlier job" not in seen.read_text()
+    assert list(folder.iterdir()) == []
+
+
+def test_it_ends_before_the_wall(tmp_path: Path) -> None:
+    script = [ABORTING, runs.STARTED, runs.RECEIVED, LONG]
+    letters = InvocationLetters(credential=credential(script, tmp_path))
+    wall = datetime.now(UTC) + timedelta(seconds=46)
+    answer = serve("rf-test-1", sandbox(letters, tmp_path, ends_at=wall))
+    assert answer == {"outcome": "interrupted", "job_id": 101}
+    stopped = [s.detail for r in letters.reports for s in r.steps if s.name == "stopped"]
+    assert stopped == ["interrupt: end_of_machine"]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {},
+        {"runner_id": "rf-1"},
+        {"mailbox": "lambda:rf-1"},
+        {"runner_id": "", "mailbox": "m"},
+        {"runner_id": "rf-1", "mailbox": 5},
+        {"runner_id": "rf-1", "mailbox": "m", "table": ""},
+    ],
+)
+def test_an_event_that_is_not_ours(event: dict[str, Any]) -> None:
+    with pytest.raises(Refused, match="who to be"):
+        Invocation.of(event)
+
+
+def test_an_event_that_is_ours() -> None:
+    told = {"runner_id": "rf-1", "mailbox": "lambda:rf-1", "more": 1}
+    assert Invocation.of(told) == Invocation(runner_id="rf-1", mailbox="lambda:rf-1")
+    assert Invocation.of(told | {"table": "t"}).table == "t"
+    assert Invocation.of(told | {"until": "2026-08-01T14:00:00+02:00"}).until == datetime(
+        2026, 8, 1, 12, tzinfo=UTC
+    )
+
+
+def test_an_event_that_does_not_say_until_when_is_not_ours() -> None:
+    with pytest.raises(Refused, match="until when"):
+        Invocation.of({"runner_id": "rf-1", "mailbox": "lambda:rf-1", "until": "soon"})
+
+
+def test_on_lambda_the_folder_is_tmp() -> None:
+    assert RunnerSettings.of({"FLEET_LEDGER_TABLE": "ledger"}).work_dir == Path("/tmp")
+
+
+def test_wipe_empties_whatever_a_job_left(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").touch()
+    folder = tmp_path / "work"
+    deep = folder / "go" / "pkg" / "mod"
+    deep.mkdir(parents=True)
+    (deep / "file").touch(mode=0o400)
+    (folder / ".hidden").touch()
+    (folder / "link").symlink_to(outside)
+    (deep / "link").symlink_to(outside)
+    os.mkfifo(folder / "pipe")
+    deep.chmod(0o500)
+    (folder / "go" / "pkg").chmod(0o000)
+    wipe(folder)
+    assert list(folder.iterdir()) == []
+    assert (outside / "kept").exists()
+
+
+def test_wipe_makes_the_folder(tmp_path: Path) -> None:
+    wipe(tmp_path / "new" / "folder")
+    assert (tmp_path / "new" / "folder").is_dir()
+
+
+def test_the_answer_is_json(tmp_path: Path) -> None:
+    letters = InvocationLetters(credential=credential(JOB, tmp_path))
+    assert json.loads(json.dumps(serve("rf-test-1", sandbox(letters, tmp_path))))

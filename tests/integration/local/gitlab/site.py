@@ -1,0 +1,153 @@
+"""Shortcuts to a running simulator."""
+
+from __future__ import annotations
+
+import subprocess
+import textwrap
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import gitlab
+import httpx
+from gitlab.v4.objects import Project
+
+from local.gitlab.ci import read_pipeline
+from local.gitlab.model import NO_SHA, Commit, PipelineRequest
+from local.gitlab.repository import git_environment
+from local.gitlab.seed import SeededProject, create_project, push_files
+from local.gitlab.server import SimulatorServer
+from local.gitlab.states import Status
+from local.gitlab.variables import pipeline_variables
+from local.gitlab.world import World
+
+_COMMIT = Commit(
+    sha="4be2a6d0c1f34758a9b0c1d2e3f405162738495a",
+    message="Speed up tests\n",
+    author_name="Dana Roe",
+    author_email="dana@example.com",
+    authored_at=datetime(2026, 8, 20, 12, tzinfo=UTC),
+)
+ONE_JOB = """
+    unit:
+      tags: [ec2]
+      script: [make test]
+"""
+
+
+class Site:
+    """One simulator, its python-gitlab client, and what tests do again and again."""
+
+    def __init__(self, server: SimulatorServer, client: gitlab.Gitlab) -> None:
+        self.server = server
+        self.client = client
+
+    def seed(self, ci: str = ONE_JOB, *, path: str = "acme/platform/demo") -> SeededProject:
+        """A project whose CI file is `ci` (indented as the test is); its pipeline has begun."""
+        files = {".gitlab-ci.yml": textwrap.dedent(ci), "README.md": "# Demo\n"}
+        return create_project(self.server.url, self.server.root_token, path, files)
+
+    def start(self, ci: str = ONE_JOB, *, path: str = "acme/platform/demo") -> SeededProject:
+        """As `seed`, but without git: quicker, for jobs whose files do not matter."""
+        *groups, name = path.split("/")
+
+        def begin(world: World) -> int:
+            parent = None
+            for depth, group in enumerate(groups, start=1):
+                found = world.accounts.group("/".join(groups[:depth]))
+                parent = found or world.accounts.add_group(
+                    group, name=group, parent=parent, owner=world.root
+                )
+            assert parent is not None
+            at = world.clock.now()
+            found_project = world.accounts.project(path)
+            project = found_project or world.accounts.add_project(
+                name, name=name, group=parent, at=at
+            )
+            request = PipelineRequest(
+                project=project,
+                ref="main",
+                is_tag=False,
+                commit=_COMMIT,
+                before_sha=NO_SHA,
+                source="push",
+                user=world.root,
+            )
+            known = pipeline_variables(request, world.base_url)
+            world.ci.add_pipeline(request, read_pipeline(textwrap.dedent(ci), variables=known))
+            return project.id
+
+        return SeededProject(id=self.server.ask(begin), clone_url="")
+
+    def push(self, seeded: SeededProject, ci: str, **rest: Any) -> str:
+        """Push another CI file; the sha."""
+        files = {".gitlab-ci.yml": textwrap.dedent(ci)}
+        return push_files(seeded.clone_url, files, **{"message": "Change the CI file", **rest})
+
+    def project(self, seeded: SeededProject) -> Project:
+        """The project as python-gitlab sees it."""
+        return self.client.projects.get(seeded.id)
+
+    def register(self, *tags: str, **rest: Any) -> str:
+        """The token of a new instance runner."""
+        body = {"runner_type": "instance_type", "tag_list": list(tags), **rest}
+        return str(self.created_runner(body)["token"])
+
+    def created_runner(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The answer to POST /user/runners."""
+        answer = self.client.http_post("/user/runners", post_data=body)
+        assert isinstance(answer, dict)
+        return answer
+
+    def person(self, username: str, *scopes: str) -> tuple[int, str]:
+        """A new user's id, and a token with these scopes."""
+        user = self.client.users.create(
+            {"username": username, "name": username.title(), "email": f"{username}@example.com"}
+        )
+        token = self.client.http_post(
+            f"/users/{user.id}/personal_access_tokens",
+            post_data={"name": "test", "scopes": list(scopes)},
+        )
+        assert isinstance(token, dict)
+        return int(user.id), str(token["token"])
+
+    def clone_url(self, name: str, password: str) -> str:
+        """The address of the usual project with this login."""
+        scheme, rest = self.server.url.split("://")
+        return f"{scheme}://{name}:{password}@{rest}/acme/platform/demo.git"
+
+    def call(
+        self, method: str, path: str, *, token: str | None = None, **rest: Any
+    ) -> httpx.Response:
+        """A bare API call, as administrator unless a token is given; `""` for nobody."""
+        headers = {"PRIVATE-TOKEN": self.server.root_token if token is None else token}
+        if token == "":
+            headers = {}
+        url = path if path.startswith("/_sim") else f"/api/v4{path}"
+        return httpx.request(method, f"{self.server.url}{url}", headers=headers, **rest)
+
+    def statuses(self) -> dict[str, str]:
+        """The state of every job that counts, by name."""
+        return self.server.ask(
+            lambda world: {
+                job.spec.name: str(job.status)
+                for job in world.ci.jobs.values()
+                if not job.is_retried
+            }
+        )
+
+    def count(self, status: Status) -> int:
+        """How many jobs are in this state."""
+        return list(self.statuses().values()).count(str(status))
+
+
+def run_git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A git command, with nobody's settings; never asks for a password."""
+    return subprocess.run(
+        ["git", *arguments],
+        cwd=folder,
+        env=git_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )

@@ -1,0 +1,189 @@
+"""Looking inside, causing faults, letting time pass; and the server as a command."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import gitlab
+import httpx
+import pytest
+from gitlab.exceptions import GitlabHttpError
+
+from local.gitlab.seed import SeedFailed, create_project
+from local.gitlab.server import SimulatorServer
+from tests.integration.local.gitlab.machine import Machine
+from tests.integration.local.gitlab.receiver import wait_until
+from tests.integration.local.gitlab.site import Site
+
+
+def test_the_state_in_one_piece(site: Site, machine: Machine) -> None:
+    site.start()
+    machine.finish("failed", failure_reason="script_failure", exit_code=2)
+    state = site.call("GET", "/_sim/state").json()
+    (job,) = state["jobs"]
+    assert (job["name"], job["status"], job["exit_code"]) == ("unit", "failed", 2)
+    assert (job["runner_id"], job["system_id"]) == (1, machine.system_id)
+    assert job["started_at"] <= job["finished_at"]
+    assert state["pipelines"][0]["status"] == "failed"
+    assert state["projects"][0]["path"] == "acme/platform/demo"
+    assert state["runners"][0]["job_ids"] == [1]
+    assert state["runners"][0]["heard_at"] is not None
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/_sim/state"),
+        ("GET", "/_sim/calls"),
+        ("POST", "/_sim/calls/reset"),
+        ("POST", "/_sim/chaos"),
+        ("POST", "/_sim/clock"),
+    ],
+)
+def test_only_the_administrator_may_look_and_meddle(site: Site, method: str, path: str) -> None:
+    assert site.call(method, path, token="").status_code == 401
+    _, token = site.person("eve", "api")
+    assert site.call(method, path, token=token).status_code == 403
+
+
+def test_calls_are_counted_by_template(site: Site, machine: Machine) -> None:
+    seeded = site.start()
+    site.call("POST", "/_sim/calls/reset")
+    site.project(seeded).jobs.get(1)
+    site.client.projects.get("acme/platform/demo").jobs.get(1)
+    machine.ask()
+    site.call("GET", "/_sim/state")
+    assert site.call("GET", "/_sim/calls").json() == {
+        "GET /projects/{project}": 2,
+        "GET /projects/{project}/jobs/{job}": 2,
+        "POST /jobs/request": 1,
+    }
+
+
+def test_a_fault_hits_the_chosen_paths(site: Site, machine: Machine) -> None:
+    site.start()
+    order = {"api": {"status": 429, "paths": "^/projects", "retry_after_s": 7}}
+    assert site.call("POST", "/_sim/chaos", json=order).status_code == 200
+    answer = site.call("GET", "/projects/1")
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "7")
+    assert machine.ask().status_code == 201
+    site.call("POST", "/_sim/chaos", json={"api": {"status": None}})
+    assert site.call("GET", "/projects/1").status_code == 200
+
+
+def test_python_gitlab_sits_out_a_short_fault(site: Site) -> None:
+    site.start()
+    order = {"api": {"status": 429, "rate": 0.5, "retry_after_s": 0}, "seed": 3}
+    site.call("POST", "/_sim/chaos", json=order)
+    assert [site.client.projects.get(1).id for _ in range(5)] == [1] * 5
+
+
+def test_a_fault_ends_with_its_time(site: Site) -> None:
+    order = {"api": {"status": 500, "for_s": 30}}
+    site.call("POST", "/_sim/chaos", json=order)
+    with pytest.raises(GitlabHttpError):
+        site.client.http_get("/version")
+    site.call("POST", "/_sim/clock", json={"advance_s": 31})
+    assert site.client.version()[0] == "19.3.0"
+
+
+def test_all_hooks_can_be_switched_off_and_on(site: Site) -> None:
+    hooks = site.project(site.start()).hooks
+    made = hooks.create({"url": "http://127.0.0.1:9/hook", "job_events": True})
+    site.call("POST", "/_sim/chaos", json={"hook_disabled": True})
+    assert hooks.get(made.id).alert_status == "disabled"
+    site.call("POST", "/_sim/chaos", json={"seed": 1})
+    assert hooks.get(made.id).alert_status == "disabled"
+    site.call("POST", "/_sim/chaos", json={"hook_disabled": False})
+    assert hooks.get(made.id).alert_status == "executable"
+
+
+@pytest.mark.parametrize("order", [{"webhooks": {"drop": 7}}, {"nonsense": 1}])
+def test_an_order_must_make_sense(site: Site, order: dict[str, object]) -> None:
+    assert site.call("POST", "/_sim/chaos", json=order).status_code == 400
+
+
+def test_time_can_be_skipped(site: Site) -> None:
+    seeded = site.start("unit: {tags: [ec2], script: [x]}\n")
+    site.call("POST", "/_sim/clock", json={"advance_s": 3601})
+    job = site.project(seeded).jobs.get(1)
+    assert (job.status, job.failure_reason) == ("failed", "stuck_pending_no_matching_runners")
+
+
+def test_time_passes_by_itself_too(open_site: Callable[..., Site]) -> None:
+    site = open_site(sweep_every_s=0.05)
+    site.start("later: {script: [x], when: delayed, start_in: 1 second}\n")
+    assert site.statuses() == {"later": "scheduled"}
+    wait_until(lambda: site.statuses() == {"later": "pending"})
+
+
+def test_a_verifying_presence_keeps_jobs_waiting(site: Site, machine: Machine) -> None:
+    site.start()
+    machine.verify()
+    site.call("POST", "/_sim/clock", json={"advance_s": 3601})
+    assert site.statuses() == {"unit": "pending"}
+    assert machine.ask().status_code == 201
+
+
+def test_ask_hands_errors_to_the_one_who_asked(site: Site) -> None:
+    with pytest.raises(KeyError):
+        site.server.ask(lambda world: world.ci.jobs[99])
+
+
+def test_ask_needs_a_running_server(tmp_path: Path) -> None:
+    server = SimulatorServer(tmp_path)
+    with pytest.raises(RuntimeError, match="not running"):
+        server.ask(lambda world: world)
+    with server:
+        assert server.ask(lambda world: world.base_url) == server.url
+
+
+def test_two_servers_do_not_meet(tmp_path: Path) -> None:
+    with SimulatorServer(tmp_path / "a") as first, SimulatorServer(tmp_path / "b") as second:
+        assert first.url != second.url
+        assert httpx.get(f"{first.url}/-/health").text == "GitLab OK"
+        answer = httpx.get(f"{second.url}/api/v4/user", headers={"PRIVATE-TOKEN": first.root_token})
+        assert answer.status_code == 401
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_command_says_where_it_is_and_ends_when_told(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    command = [sys.executable, "-m", "local.gitlab", "--data", str(tmp_path / "data")]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[4])}
+    with subprocess.Popen(
+        [*command, "--gitlab-version", "18.5.0", "--faster", "60"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=tmp_path,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        said = json.loads(process.stdout.readline())
+        with gitlab.Gitlab(said["url"], private_token=said["root_token"]) as client:
+            assert client.version()[0] == "18.5.0"
+            process.send_signal(number)
+            assert process.wait(10) == 0
+        assert process.stderr.read() == ""
+
+
+def test_a_seeded_project_can_be_seeded_only_once(site: Site) -> None:
+    site.seed()
+    with pytest.raises(gitlab.exceptions.GitlabCreateError, match="already been taken"):
+        site.seed()
+    with pytest.raises(SeedFailed, match="group/name"):
+        create_project(site.server.url, site.server.root_token, "lonely", {})
+
+
+def test_options_reach_the_server(open_site: Callable[..., Site]) -> None:
+    site = open_site(build_timeout_s=77)
+    assert site.project(site.start()).build_timeout == 77

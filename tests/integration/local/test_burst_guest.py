@@ -1,0 +1,158 @@
+"""A guest of a burst: its reports to the ledger and its words to GitLab, without an engine."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import gitlab
+import pytest
+
+from fleet.mailbox import Credential, MachineState, Order, Outcome, Report, StepName
+from local.burst.guest import OUTPUT, Life, live
+from local.gitlab.server import SimulatorServer
+from local.gitlab.states import Status
+from tests.integration.local.gitlab.site import Site
+
+
+@dataclass
+class FakeMailbox:
+    """Holds at most one credential and one order, and keeps what is reported."""
+
+    credential: Credential | None = None
+    ordered: Order | None = None
+    reports: list[Report] = field(default_factory=list)
+
+    def take_credential(
+        self, deadline: datetime, *, pause: Callable[[float], None]
+    ) -> Credential | None:
+        """The credential, once."""
+        taken, self.credential = self.credential, None
+        return taken
+
+    def report(self, report: Report) -> None:
+        """Keep it."""
+        self.reports.append(report)
+
+    def order(self) -> Order | None:
+        """The order."""
+        return self.ordered
+
+    @property
+    def last(self) -> Report:
+        """What the machine said last."""
+        return self.reports[-1]
+
+    @property
+    def steps(self) -> list[StepName]:
+        """Everything that happened, in order."""
+        return [step.name for report in self.reports for step in report.steps]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with SimulatorServer(tmp_path) as server:
+        yield Site(server, gitlab.Gitlab(server.url, private_token=server.root_token))
+
+
+def credential(site: Site, token: str, *, wait_timeout_s: int = 0) -> Credential:
+    return Credential(
+        runner_id="rf-burst-0123456789ab",
+        pool="burst",
+        url=site.server.url,
+        token=token,
+        executor="shell",
+        wait_timeout_s=wait_timeout_s,
+        expires_at=datetime.now(UTC) + timedelta(hours=1),
+        name="rf-burst-0123456789ab",
+    )
+
+
+def life(mailbox: FakeMailbox, *, is_up: Callable[[], bool] = lambda: True) -> Life:
+    return Life(
+        mailbox=mailbox,
+        system_id="s_1",
+        boot_s=1,
+        job_s=1,
+        is_up=is_up,
+        pause=lambda _: None,
+    )
+
+
+def test_a_job_is_run_and_every_step_is_reported(site: Site) -> None:
+    site.start()
+    mailbox = FakeMailbox(credential(site, site.register("ec2"), wait_timeout_s=60))
+    assert live(life(mailbox)) is Outcome.SUCCEEDED
+    assert site.statuses() == {"unit": "success"}
+    (job,) = site.server.ask(lambda world: list(world.ci.jobs.values()))
+    assert bytes(job.trace) == OUTPUT
+    assert mailbox.steps == [
+        StepName.CALLED_HOME,
+        StepName.CREDENTIAL_READ,
+        StepName.JOB_TAKEN,
+        StepName.FIRST_OUTPUT,
+        StepName.JOB_FINISHED,
+        StepName.RUNNER_EXITED,
+        StepName.ENDED,
+    ]
+    told = mailbox.last
+    assert (told.state, told.job_id, told.outcome) == (
+        MachineState.DONE,
+        job.id,
+        Outcome.SUCCEEDED,
+    )
+    assert told.runner_id == "rf-burst-0123456789ab"
+
+
+def test_it_asks_gitlab_no_more_than_a_runner_does(site: Site) -> None:
+    site.start()
+    token = site.register("ec2")
+    site.server.ask(lambda world: world.calls.clear())
+    live(life(FakeMailbox(credential(site, token, wait_timeout_s=60))))
+    assert site.server.ask(lambda world: dict(world.calls)) == {
+        "POST /jobs/request": 1,
+        "PATCH /jobs/{job}/trace": 1,
+        "PUT /jobs/{job}": 1,
+    }
+
+
+def test_without_a_credential_it_says_goodbye() -> None:
+    mailbox = FakeMailbox()
+    assert live(life(mailbox)) is Outcome.NO_JOB
+    assert (mailbox.last.state, mailbox.last.outcome) == (MachineState.DONE, Outcome.NO_JOB)
+
+
+def test_without_a_job_it_waits_as_long_as_its_credential_says(site: Site) -> None:
+    mailbox = FakeMailbox(credential(site, site.register("ec2")))
+    assert live(life(mailbox)) is Outcome.NO_JOB
+    assert StepName.JOB_TAKEN not in mailbox.steps
+
+
+def test_a_token_that_gitlab_does_not_know_is_told(site: Site) -> None:
+    mailbox = FakeMailbox(credential(site, "glrt-nobody", wait_timeout_s=60))
+    assert live(life(mailbox)) is Outcome.FORBIDDEN
+    assert mailbox.last.outcome is Outcome.FORBIDDEN
+
+
+def test_an_order_to_drain_is_obeyed(site: Site) -> None:
+    asked = FakeMailbox(
+        credential(site, site.register("ec2"), wait_timeout_s=3600),
+        ordered=Order(reason="surplus", at=datetime.now(UTC)),
+    )
+    assert live(life(asked)) is Outcome.NO_JOB
+
+
+def test_a_machine_that_is_gone_takes_nothing_with_it(site: Site) -> None:
+    site.start()
+    mailbox = FakeMailbox(credential(site, site.register("ec2"), wait_timeout_s=60))
+    assert live(life(mailbox, is_up=lambda: False)) is Outcome.INTERRUPTED
+    assert mailbox.reports == []
+    assert site.count(Status.PENDING) == 1
+
+
+def test_a_machine_that_goes_during_its_job_says_nothing_more_to_gitlab(site: Site) -> None:
+    site.start()
+    mailbox = FakeMailbox(credential(site, site.register("ec2"), wait_timeout_s=60))
+    outcome = live(life(mailbox, is_up=lambda: site.count(Status.RUNNING) == 0))
+    assert outcome is Outcome.INTERRUPTED
+    assert site.count(Status.RUNNING) == 1

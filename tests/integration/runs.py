@@ -1,0 +1,102 @@
+"""Scripts for the fake runner, and what is needed to run them."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from adapters.process_tree import DEAD, stats
+from adapters.runner_process import BINARY_VARIABLE, RunSpec, clean_environment
+from fleet.mailbox import Credential, Order, Report
+
+FAKE = Path(__file__).with_name("fake_runner.py")
+REAL = os.environ.get(BINARY_VARIABLE, "")
+TOKEN = "glrt-abcdefghijklmnopqrst"
+# The fake's interpreter is the one of the tests.
+PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+STARTED = ("say", {"msg": "Starting runner for http://h with token abcdefghi ..."})
+RECEIVED = ("say", {"msg": "Checking for jobs... received", "job": 101})
+STORED = ("say", {"msg": "Appending trace to coordinator...ok", "job": 101})
+SUCCEEDED = ("say", {"msg": "Job succeeded", "job": 101, "duration_s": 0.5})
+ABORTED = ("say", {"msg": "Job failed (system failure): aborted: terminated\n", "job": 101})
+FORBIDDEN = ("say", {"msg": "Checking for jobs... forbidden", "level": "error"})
+QUITTING = ("say", {"msg": "Requested quit, waiting for builds to finish"})
+TERMINATED = ("say", {"msg": "Requested exit: terminated", "level": "warning"})
+OBEDIENT = ("on", {"SIGTERM": [TERMINATED, ("exit", 0)], "SIGQUIT": [QUITTING, ("exit", 0)]})
+
+
+def credential(script: Iterable[tuple[str, Any]], folder: Path, **changes: Any) -> Credential:
+    """A credential whose "GitLab" is a script for the fake runner."""
+    told = folder / f"script-{time.monotonic_ns()}.json"
+    told.write_text(json.dumps(list(script)))
+    wanted: dict[str, Any] = {
+        "runner_id": "rf-test-1",
+        "pool": "test",
+        "url": str(told),
+        "token": TOKEN,
+        "executor": "shell",
+        "wait_timeout_s": 60,
+        "expires_at": datetime.now(UTC) + timedelta(hours=1),
+        "name": "rf-test-1",
+    }
+    return Credential(**(wanted | changes))
+
+
+def spec(script: Iterable[tuple[str, Any]], folder: Path, **environment: str) -> RunSpec:
+    """The same script for `RunOnce`, without what a credential adds."""
+    url = credential(script, folder).url
+    home = folder / "home"
+    return RunSpec(
+        binary=str(FAKE),
+        config=f'[[runners]]\nname = "rf-test-1"\nurl = "{url}"\ntoken = "{TOKEN}"\n',
+        name="rf-test-1",
+        wait_timeout_s=60,
+        home=home,
+        environment=clean_environment({"PATH": PATH, **environment}, home=home),
+    )
+
+
+def eventually(holds: Callable[[], bool], *, within_s: float = 10.0) -> None:
+    """Wait until it holds; fails when it does not in time."""
+    give_up = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < give_up, "this did not come true in time"
+        time.sleep(0.01)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs; a zombie does not."""
+    return any(one == pid and state not in DEAD for one, state, _ in stats())
+
+
+@dataclass(slots=True)
+class Letters:
+    """A mailbox that keeps every report; it holds an order when told to."""
+
+    reports: list[Report] = field(default_factory=list)
+    waiting: Order | None = None
+
+    def report(self, report: Report) -> None:
+        """Keep it."""
+        self.reports.append(report)
+
+    def order(self) -> Order | None:
+        """The order that was put here."""
+        return self.waiting
+
+    @property
+    def steps(self) -> list[str]:
+        """The names of all steps, in the order they came."""
+        return [step.name.value for report in self.reports for step in report.steps]
+
+    @property
+    def states(self) -> list[str]:
+        """The states told, each once in a row."""
+        told = [report.state.value for report in self.reports]
+        return [one for one, before in zip(told, [None, *told], strict=False) if one != before]

@@ -1,0 +1,51 @@
+"""What stand-ins share: they note what they were called with, and do what the event says."""
+
+import json
+import os
+import time
+import uuid
+from typing import Any
+
+import boto3
+
+table = boto3.client("dynamodb")
+
+
+class Transient(Exception):
+    """The name is what the state machines know."""
+
+
+class Refused(Exception):
+    """The name is what the state machines know."""
+
+
+def note(who: str, event: Any) -> int:
+    """Write down one call; gives back how many calls `who` has had with this event's job."""
+    job = str(_job(event))
+    key = {"pk": {"S": f"calls#{who}#{job}"}, "sk": {"S": f"{time.time():.6f}-{uuid.uuid4().hex}"}}
+    table.put_item(TableName=_ledger(), Item={**key, "event": {"S": json.dumps(event)}})
+    answer = table.query(
+        TableName=_ledger(),
+        KeyConditionExpression="pk = :pk",
+        ExpressionAttributeValues={":pk": key["pk"]},
+        Select="COUNT",
+        ConsistentRead=True,
+    )
+    return int(answer["Count"])
+
+
+def fail_if_told(event: Any, calls: int) -> None:
+    """Raise what the job's detail asks for: `raise`, as often as `times`."""
+    told = (event.get("event") or event).get("detail") or {}
+    if calls <= told.get("times", 0):
+        raise {"Transient": Transient, "Refused": Refused}[told["raise"]]("as told")
+
+
+def _job(event: Any) -> Any:
+    inner = event.get("event") or event
+    detail = inner.get("detail") or {}
+    return detail.get("job_id") or detail.get("instance-id") or "-"
+
+
+def _ledger() -> str:
+    return os.environ["FLEET_LEDGER_TABLE"]

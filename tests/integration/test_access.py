@@ -1,0 +1,205 @@
+"""What each role may do on the real policies, and what it may not."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.integration.conftest import Role, Standins
+
+INSTANCE = "i-0123456789abcdef0"
+OTHER = "i-0fedcba9876543210"
+
+
+def refused(call: Callable[..., Any], **request: Any) -> bool:
+    """Whether IAM says no; any other error is raised."""
+    try:
+        call(**request)
+    except ClientError as error:
+        if error.response["Error"]["Code"] in {
+            "AccessDenied",
+            "AccessDeniedException",
+            "UnauthorizedOperation",
+        }:
+            return True
+        raise
+    return False
+
+
+def mailbox(standins: Standins, instance: str) -> str:
+    return f"machine#{standins.stack.machine_role_id}:{instance}"
+
+
+def item(pk: str, sk: str = "credential") -> dict[str, dict[str, str]]:
+    return {"pk": {"S": pk}, "sk": {"S": sk}}
+
+
+@pytest.fixture(scope="module")
+def machine(standins: Standins) -> Role:
+    """A machine, as its instance metadata makes it."""
+    return Role(standins.engine, standins.stack.machine_role, INSTANCE)
+
+
+def test_a_machine_is_known_by_its_own_id(standins: Standins, machine: Role) -> None:
+    identity = machine.client("sts").get_caller_identity()
+    assert identity["UserId"] == f"{standins.stack.machine_role_id}:{INSTANCE}"
+
+
+def test_a_machine_has_its_own_mailbox_and_no_other(standins: Standins, machine: Role) -> None:
+    table, mine = standins.stack.ledger_table, machine.client("dynamodb")
+    root = standins.engine.client("dynamodb")
+    own, other = mailbox(standins, INSTANCE), mailbox(standins, OTHER)
+    for box in (own, other):
+        root.put_item(TableName=table, Item=item(box))
+    assert mine.get_item(TableName=table, Key=item(own))["Item"] == item(own)
+    assert not refused(mine.put_item, TableName=table, Item=item(own, "report"))
+    assert not refused(mine.delete_item, TableName=table, Key=item(own))
+    for call, request in (
+        (mine.get_item, {"Key": item(other)}),
+        (mine.put_item, {"Item": item(other)}),
+        (mine.delete_item, {"Key": item(other)}),
+        (mine.get_item, {"Key": item("config", "current")}),
+        (mine.get_item, {"Key": item(own + "0")}),
+    ):
+        assert refused(call, TableName=table, **request), request
+    assert root.get_item(TableName=table, Key=item(other))["Item"] == item(other)
+
+
+def test_a_machine_cannot_go_round_its_policy(standins: Standins, machine: Role) -> None:
+    table, mine = standins.stack.ledger_table, machine.client("dynamodb")
+    own, other = mailbox(standins, INSTANCE), mailbox(standins, OTHER)
+    both = [{"Put": {"TableName": table, "Item": item(box, "x")}} for box in (own, other)]
+    batch = {table: {"Keys": [item(own), item(other)]}}
+    writes = {table: [{"PutRequest": {"Item": item(other)}}]}
+    query = {
+        "TableName": table,
+        "KeyConditionExpression": "#k = :k",
+        "ExpressionAttributeNames": {"#k": "pk"},
+        "ExpressionAttributeValues": {":k": {"S": other}},
+    }
+    by_index = query | {"IndexName": "recent", "ExpressionAttributeNames": {"#k": "kind"}}
+    assert refused(mine.transact_write_items, TransactItems=both)
+    assert refused(mine.batch_get_item, RequestItems=batch)
+    assert refused(mine.batch_write_item, RequestItems=writes)
+    assert refused(mine.query, **query)
+    assert refused(mine.query, **by_index)
+    assert refused(mine.scan, TableName=table)
+
+
+def test_a_machine_reaches_the_cache_and_nothing_else(standins: Standins, machine: Role) -> None:
+    cache, files = standins.stack.cache_bucket, machine.client("s3")
+    files.put_object(Bucket=cache, Key="project/1/key", Body=b"cached")
+    assert files.get_object(Bucket=cache, Key="project/1/key")["Body"].read() == b"cached"
+    with pytest.raises(ClientError, match="NoSuchKey"):
+        files.get_object(Bucket=cache, Key="project/1/none")
+    assert refused(files.get_object, Bucket="fleet-code", Key="any")
+    assert refused(files.delete_object, Bucket=cache, Key="project/1/key")
+    secret = {"SecretId": standins.stack.gitlab_secret}
+    assert refused(machine.client("secretsmanager").get_secret_value, **secret)
+    assert refused(machine.client("ec2").describe_instances)
+    assert refused(machine.client("ec2").terminate_instances, InstanceIds=[OTHER])
+    assert refused(machine.client("sqs").receive_message, QueueUrl=standins.stack.ec2_queue_url)
+
+
+def test_a_lambda_runner_reaches_lambda_mailboxes_only(standins: Standins) -> None:
+    runner = standins.role("Runner4gbRole").client("dynamodb")
+    table = standins.stack.ledger_table
+    assert not refused(runner.put_item, TableName=table, Item=item("machine#lambda:rf-a"))
+    assert refused(runner.get_item, TableName=table, Key=item(mailbox(standins, OTHER)))
+    assert refused(runner.get_item, TableName=table, Key=item("pool#docker", "pool"))
+
+
+def test_the_webhook_puts_events_and_reads_its_secret(standins: Standins) -> None:
+    role = standins.role("WebhookRole")
+    secrets = role.client("secretsmanager")
+    standins.engine.client("secretsmanager").put_secret_value(
+        SecretId=standins.stack.webhook_secret, SecretString='{"signing": []}'
+    )
+    found = secrets.get_secret_value(SecretId=standins.stack.webhook_secret)
+    assert found["SecretString"] == '{"signing": []}'
+    assert refused(secrets.get_secret_value, SecretId=standins.stack.gitlab_secret)
+    read = {"TableName": standins.stack.ledger_table, "Key": item("config", "current")}
+    assert refused(role.client("dynamodb").get_item, **read)
+    put = role.client("events").put_events
+    event = {"DetailType": "job.created", "Detail": "{}", "Source": "runner-fleet.webhook"}
+    ours, other = {**event, "EventBusName": standins.stack.bus}, "runner-fleet.other"
+    assert not refused(put, Entries=[ours])
+    assert refused(put, Entries=[event]), "the default bus"
+    assert refused(put, Entries=[{**ours, "Source": other}]), "in another's name"
+    assert refused(put, Entries=[ours, {**ours, "Source": other}])
+
+
+def fleet(standins: Standins, tags: dict[str, str]) -> dict[str, Any]:
+    """A request for one machine."""
+    specification = {"LaunchTemplateId": standins.stack.launch_template, "Version": "$Latest"}
+    told = [{"Key": key, "Value": value} for key, value in tags.items()]
+    return {
+        "Type": "instant",
+        "LaunchTemplateConfigs": [{"LaunchTemplateSpecification": specification}],
+        "TargetCapacitySpecification": {"TotalTargetCapacity": 1},
+        "TagSpecifications": [{"ResourceType": "instance", "Tags": told}] if told else [],
+    }
+
+
+def test_scale_launches_only_what_it_tags(standins: Standins) -> None:
+    ec2 = standins.role("ScaleRole").client("ec2")
+    right = {"runner-fleet:stack": standins.stack.name, "runner-fleet:pool": "docker"}
+    assert not refused(ec2.create_fleet, **fleet(standins, right))
+    assert refused(ec2.create_fleet, **fleet(standins, {}))
+    assert refused(ec2.create_fleet, **fleet(standins, {"runner-fleet:stack": "another"}))
+
+
+@pytest.mark.parametrize("role", ["ScaleRole", "SettleRole", "SweepRole"])
+def test_only_machines_of_this_fleet_are_ended(standins: Standins, role: str) -> None:
+    root, ec2 = standins.engine.client("ec2"), standins.role(role).client("ec2")
+    tags = {"runner-fleet:stack": standins.stack.name}
+    mine = root.create_fleet(**fleet(standins, tags))["Instances"][0]["InstanceIds"]
+    image = root.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+    theirs = root.run_instances(ImageId=image, MinCount=1, MaxCount=1)["Instances"]
+    their_ids = [one["InstanceId"] for one in theirs]
+    assert refused(ec2.terminate_instances, InstanceIds=their_ids)
+    assert refused(ec2.terminate_instances, InstanceIds=[*mine, *their_ids])
+    assert not refused(ec2.terminate_instances, InstanceIds=mine)
+
+
+def test_scale_invokes_runners_and_makes_timers_of_its_own_group(standins: Standins) -> None:
+    role, stack = standins.role("ScaleRole"), standins.stack
+    functions, timers = role.client("lambda"), role.client("scheduler")
+    assert refused(functions.invoke, FunctionName=f"{stack.name}-settle", InvocationType="Event")
+    timer = {
+        "Name": "later",
+        "ScheduleExpression": "at(2099-01-01T00:00:00)",
+        "FlexibleTimeWindow": {"Mode": "OFF"},
+        "Target": {"Arn": stack.expiry_dead_letter_arn, "RoleArn": stack.expiry_role},
+    }
+    assert not refused(timers.create_schedule, GroupName=stack.schedule_group, **timer)
+    assert refused(timers.create_schedule, **timer)
+
+
+@pytest.mark.parametrize(
+    ("role", "may"),
+    [
+        ("ScaleRole", True),
+        ("ReconcileRole", True),
+        ("SettleRole", False),
+        ("SweepRole", False),
+        ("RouteRole", False),
+    ],
+)
+def test_who_reads_the_pools_credentials(standins: Standins, role: str, may: bool) -> None:
+    name = f"{standins.stack.pool_secret_prefix}docker"
+    secrets = standins.engine.client("secretsmanager")
+    if not secrets.list_secrets(Filters=[{"Key": "name", "Values": [name]}])["SecretList"]:
+        secrets.create_secret(Name=name, SecretString="{}")
+    read = standins.role(role).client("secretsmanager").get_secret_value
+    assert refused(read, SecretId=name) != may
+
+
+@pytest.mark.parametrize("role", ["RouteRole", "ScaleRole", "SettleRole", "SweepRole"])
+def test_no_function_changes_the_fleet_itself(standins: Standins, role: str) -> None:
+    session = standins.role(role)
+    assert refused(session.client("iam").list_roles)
+    assert refused(session.client("cloudformation").list_stacks)
+    assert refused(session.client("dynamodb").delete_table, TableName=standins.stack.ledger_table)
+    assert refused(session.client("s3").list_objects_v2, Bucket=standins.stack.cache_bucket)

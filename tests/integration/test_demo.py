@@ -1,0 +1,91 @@
+"""The main job, end to end: the demo itself, in the process that the tests run in."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from fleet.model import JobKey
+from local.demo import Demo, DemoResult
+from local.demo_project import CANCELLED, EXPECTED, NOBODY
+from local.laptop import Laptop
+
+
+@pytest.fixture(scope="module")
+def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
+    with Laptop(tmp_path_factory.mktemp("laptop")) as up:
+        yield up
+
+
+@pytest.fixture(scope="module")
+def result(laptop: Laptop) -> DemoResult:
+    demo = Demo(laptop, began_at=time.monotonic())
+    demo.prepare()
+    pipeline_id = demo.push()
+    for _ in demo.watch(pipeline_id):
+        pass
+    return demo.finish(pipeline_id)
+
+
+def test_proves_what_it_promises(result: DemoResult) -> None:
+    assert result.problems == ()
+    assert result.ok
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_every_job_ends_as_it_must(result: DemoResult, name: str) -> None:
+    job = next(job for job in result.jobs if job.name == name)
+    assert (job.status, job.pool) == (EXPECTED[name].status, EXPECTED[name].pool)
+    assert job.torn_down
+
+
+def test_each_served_job_had_a_machine_of_its_own(result: DemoResult) -> None:
+    machines = [job.machine for job in result.jobs if job.name != NOBODY]
+    assert None not in machines
+    assert len(set(machines)) == len(machines)
+
+
+def test_nothing_is_left(result: DemoResult) -> None:
+    left = result.left
+    assert (left.instances, left.runners, left.messages, left.processes) == (0, 0, 0, 0)
+
+
+def test_the_json_is_what_is_documented(result: DemoResult) -> None:
+    told = result.to_json()
+    assert {"ok", "seconds", "jobs", "left"} <= set(told)
+    assert set(told["left"]) == {"instances", "runners", "messages", "processes"}
+    assert {
+        "id", "name", "tags", "pool", "backend", "machine",
+        "status", "waited_s", "ran_s", "torn_down", "reason",
+    } == set(told["jobs"][0])  # fmt: skip
+
+
+def test_a_job_that_nobody_serves_says_so(result: DemoResult) -> None:
+    nobody = next(job for job in result.jobs if job.name == NOBODY)
+    assert (nobody.reason, nobody.machine) == ("no_pool", None)
+
+
+def test_the_history_of_a_job_has_every_hop(laptop: Laptop, result: DemoResult) -> None:
+    job = next(job for job in result.jobs if job.name == CANCELLED)
+    row = laptop.job_rows.row(JobKey(instance=laptop.instance, job_id=job.id))
+    assert row is not None
+    told = {step.step for step in row.steps}
+    assert {
+        "webhook_received", "event", "taken", "called_home", "job_taken",
+        "first_output", "job_finished", "machine_gone", "runner_record_gone",
+    } <= told  # fmt: skip
+
+
+def test_no_secret_is_in_the_log_of_any_function(laptop: Laptop, result: DemoResult) -> None:
+    assert result.jobs
+    logs = laptop.engine.client("logs")
+    lines = [
+        event["message"]
+        for group in logs.describe_log_groups()["logGroups"]
+        for event in logs.filter_log_events(logGroupName=group["logGroupName"])["events"]
+    ]
+    assert any("RunnersLaunched" in line for line in lines)
+    text = "\n".join(lines)
+    assert laptop.gitlab_token not in text
+    assert "glrt-" not in text
+    assert "whsec_" not in text

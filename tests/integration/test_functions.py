@@ -1,0 +1,116 @@
+"""How the engine runs functions: in few processes, with real exceptions, again after a crash."""
+
+import json
+import time
+import zipfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from typing import Any
+
+import pytest
+
+from local.engine import ACCOUNT, Engine, EngineOptions
+
+PROBE = """
+import os, random, subprocess, sys, time
+
+IMPORTED = time.time()
+
+
+class Transient(Exception):
+    pass
+
+
+def handler(event, context):
+    if event.get("raise"):
+        raise Transient("as told")
+    if event.get("die"):
+        os._exit(3)
+    time.sleep(event.get("sleep_s", 0))
+    return {
+        "pid": os.getpid(),
+        "imported": IMPORTED,
+        "random": random.random(),
+        "cwd": os.getcwd(),
+        "task_root": os.environ["LAMBDA_TASK_ROOT"],
+        "file": __file__,
+        "name": os.environ["AWS_LAMBDA_FUNCTION_NAME"],
+        "mine": os.environ.get("MINE"),
+        "key": os.environ["AWS_ACCESS_KEY_ID"],
+        "boto3": "boto3" in sys.modules,
+        "out": subprocess.run(["echo", "hello"], capture_output=True, text=True).stdout,
+    }
+"""
+Invoke = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def invoke(engine: Engine) -> Invoke:
+    """Invoke a function made of `PROBE`; the answer's payload, or what it raised."""
+    archive = BytesIO()
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr("probe.py", PROBE)
+    engine.client("iam").create_role(
+        RoleName="probe",
+        AssumeRolePolicyDocument=json.dumps({"Statement": []}),
+    )
+    functions = engine.client("lambda")
+    functions.create_function(
+        FunctionName="probe",
+        Runtime="python3.13",
+        Handler="probe.handler",
+        Role=f"arn:aws:iam::{ACCOUNT}:role/probe",
+        Code={"ZipFile": archive.getvalue()},
+        Timeout=2,
+        Environment={"Variables": {"MINE": "yes"}},
+    )
+
+    def invoked(**event: object) -> dict[str, Any]:
+        answer = functions.invoke(FunctionName="probe", Payload=json.dumps(event).encode())
+        return dict(json.loads(answer["Payload"].read()))
+
+    return invoked
+
+
+def test_a_function_runs_its_own_code_as_itself(invoke: Invoke, engine: Engine) -> None:
+    told = invoke()
+    assert told["file"] == f"{told['task_root']}/probe.py"
+    assert told["cwd"] == told["task_root"]
+    assert (told["name"], told["mine"], told["out"]) == ("probe", "yes", "hello\n")
+    assert told["key"] not in (ACCOUNT, "test"), "its role's key, not the account's"
+    assert told["boto3"], "the libraries were there before it"
+
+
+def test_a_process_is_used_again(invoke: Invoke) -> None:
+    first, second = invoke(), invoke()
+    assert first["pid"] == second["pid"]
+    assert first["imported"] == second["imported"]
+
+
+def test_more_invocations_than_processes_wait_for_one(invoke: Invoke) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        told = list(pool.map(lambda _: invoke(sleep_s=0.1), range(8)))
+    assert len({one["pid"] for one in told}) == EngineOptions().processes
+    assert len({one["random"] for one in told}) == 8, "forks do not throw the same dice"
+
+
+def test_an_exception_has_its_name_and_ends_no_process(invoke: Invoke) -> None:
+    before = invoke()["pid"]
+    told = invoke(**{"raise": True})
+    assert (told["errorType"], told["errorMessage"]) == ("Transient", "as told")
+    assert "probe.py" in "".join(told["stackTrace"])
+    assert invoke()["pid"] == before
+
+
+def test_a_crash_is_an_error_and_the_next_invocation_works(invoke: Invoke) -> None:
+    assert "errorType" in invoke(die=True)
+    assert invoke()["name"] == "probe"
+
+
+def test_an_invocation_that_takes_too_long_is_ended(invoke: Invoke) -> None:
+    began = time.monotonic()
+    told = invoke(sleep_s=30)
+    assert told["errorType"] == "Sandbox.Timedout"
+    assert time.monotonic() - began < 10
+    assert invoke()["name"] == "probe"

@@ -1,0 +1,199 @@
+"""Our GitLab client against the simulated GitLab."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from adapters.gitlab import Budget, GitLab, NewRunner
+from fleet.errors import Refused, Transient
+from local.gitlab.chaos import ApiChaos, ChaosOrder
+from local.gitlab.seed import SeededProject, create_project
+from local.gitlab.server import SimulatorServer
+
+CI = """
+unit: {script: "true", tags: [docker]}
+lint: {script: "true", tags: [lambda, node]}
+docs: {script: "true", when: manual}
+later: {script: "true", stage: deploy, tags: [docker]}
+"""
+
+
+def now() -> datetime:
+    """The real time: the budget's clock."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """A GitLab with one project, whose first pipeline waits; and our client of it."""
+
+    server: SimulatorServer
+    project: SeededProject
+    gitlab: GitLab
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder: Path = tmp_path_factory.mktemp("gitlab")
+    with SimulatorServer(folder) as server:
+        project = create_project(
+            server.url, server.root_token, "acme/platform/demo", {".gitlab-ci.yml": CI}
+        )
+        budget = Budget(calls_per_minute=3000, clock=now)
+        gitlab = GitLab(server.url, server.root_token, budget=budget)
+        yield Site(server=server, project=project, gitlab=gitlab)
+
+
+@pytest.fixture
+def faults(site: Site) -> Iterator[SimulatorServer]:
+    """The server, whose faults end with the test."""
+    yield site.server
+    site.server.ask(
+        lambda world: world.chaos.apply(ChaosOrder(api=ApiChaos()), at=world.clock.now())
+    )
+
+
+def break_api(server: SimulatorServer, fault: ApiChaos) -> None:
+    """From here on API calls fail so."""
+    server.ask(lambda world: world.chaos.apply(ChaosOrder(api=fault), at=world.clock.now()))
+
+
+class TestJobs:
+    """What waits, with its tags."""
+
+    def test_pending_jobs_oldest_first(self, site: Site) -> None:
+        jobs = site.gitlab.pending_jobs(site.project.id)
+        assert [(job.name, job.tags) for job in jobs] == [
+            ("unit", ("docker",)),
+            ("lint", ("lambda", "node")),
+        ]
+        assert [job.id for job in jobs] == sorted(job.id for job in jobs)
+        assert {job.project_id for job in jobs} == {site.project.id}
+        assert all(job.runner_id is None and job.status == "pending" for job in jobs)
+
+    def test_one_job_is_the_same_as_in_the_list(self, site: Site) -> None:
+        listed = site.gitlab.pending_jobs(site.project.id)[0]
+        job = site.gitlab.job(site.project.id, listed.id)
+        assert job is not None
+        assert (job.id, job.name, job.tags, job.status) == (
+            listed.id,
+            listed.name,
+            listed.tags,
+            listed.status,
+        )
+        assert job.pipeline_id == listed.pipeline_id
+        assert job.ref == "main"
+        assert job.created_at is not None
+
+    def test_no_such_job(self, site: Site) -> None:
+        assert site.gitlab.job(site.project.id, 10**9) is None
+
+    def test_a_waiting_job_cannot_be_retried(self, site: Site) -> None:
+        job = site.gitlab.pending_jobs(site.project.id)[0]
+        with pytest.raises(Refused, match="not retryable"):
+            site.gitlab.retry_job(site.project.id, job.id)
+
+    def test_more_than_a_page_of_them(self, site: Site) -> None:
+        many = "".join(f"job-{n}: {{script: 'true', tags: [many]}}\n" for n in range(230))
+        project = create_project(
+            site.server.url, site.server.root_token, "acme/many", {".gitlab-ci.yml": many}
+        )
+        jobs = site.gitlab.pending_jobs(project.id)
+        assert [job.name for job in jobs] == [f"job-{n}" for n in range(230)]
+
+
+class TestProjects:
+    """Where jobs are."""
+
+    def test_by_id_and_by_path(self, site: Site) -> None:
+        project = site.gitlab.project(site.project.id)
+        assert project.path == "acme/platform/demo"
+        assert site.gitlab.project("acme/platform/demo") == project
+
+    def test_a_group_has_those_of_its_subgroups(self, site: Site) -> None:
+        paths = [project.path for project in site.gitlab.group_projects("acme")]
+        assert "acme/platform/demo" in paths
+
+    def test_unknown(self, site: Site) -> None:
+        with pytest.raises(Refused, match="hides it"):
+            site.gitlab.project("acme/none")
+
+    def test_version(self, site: Site) -> None:
+        assert site.gitlab.version() == site.server.world.options.gitlab_version
+
+
+class TestRunners:
+    """A runner record from its making to its end."""
+
+    @pytest.mark.parametrize("kind", ["instance_type", "group_type", "project_type"])
+    def test_life(self, kind: str, site: Site) -> None:
+        gitlab = site.gitlab
+        group_id = gitlab.api.get("/groups/acme")["id"]
+        owner_id = {"group_type": group_id, "project_type": site.project.id}.get(kind)
+        description = f"rf-{kind}-0123456789ab"
+        created = gitlab.create_runner(
+            NewRunner(
+                kind=kind,
+                owner_id=owner_id,
+                description=description,
+                tags=("docker", "ec2"),
+                maximum_timeout_s=3600,
+            )
+        )
+        assert created.token.startswith("glrt-")
+        (found,) = gitlab.runners_described(f"rf-{kind}", kind=kind, owner_id=owner_id)
+        assert (found.id, found.description) == (created.id, description)
+        assert found.status == "never_contacted"
+        record = gitlab.runner(created.id)
+        assert record is not None
+        assert (record.tags, record.run_untagged) == (("docker", "ec2"), False)
+        assert record.maximum_timeout_s == 3600
+
+        gitlab.verify_runner(created.token)
+        gitlab.verify_runner(created.token)
+        assert gitlab.runners_described(f"rf-{kind}")[0].status == "online"
+        managers = gitlab.api.get(f"/runners/{created.id}/managers")
+        assert len(managers) == 1  # one system_id, however often it is verified
+
+        assert gitlab.runner_jobs(created.id) == []
+        gitlab.delete_runner(created.id)
+        gitlab.delete_runner(created.id)
+        assert gitlab.runner(created.id) is None
+        with pytest.raises(Refused):
+            gitlab.verify_runner(created.token)
+
+
+class TestFaults:
+    """A GitLab that does not answer well."""
+
+    @pytest.mark.parametrize("status", [500, 502, 503, 504])
+    def test_server_errors_are_transient(self, status: int, faults: SimulatorServer) -> None:
+        break_api(faults, ApiChaos(status=status))
+        gitlab = GitLab(
+            faults.url, faults.root_token, budget=Budget(calls_per_minute=300, clock=now)
+        )
+        with pytest.raises(Transient) as caught:
+            gitlab.version()
+        assert caught.value.facts["status"] == status
+
+    def test_a_rate_limit_is_asked_for_once(self, faults: SimulatorServer) -> None:
+        break_api(faults, ApiChaos(status=429, retry_after_s=17))
+        gitlab = GitLab(
+            faults.url, faults.root_token, budget=Budget(calls_per_minute=300, clock=now)
+        )
+        with pytest.raises(Transient) as caught:
+            gitlab.version()
+        assert caught.value.facts["retry_after_s"] == 17
+        break_api(faults, ApiChaos())
+        with pytest.raises(Transient, match="pause"):
+            gitlab.version()  # refused here: GitLab is not asked before the time
+
+    def test_a_token_that_gitlab_does_not_know(self, site: Site) -> None:
+        budget = Budget(calls_per_minute=300, clock=now)
+        stranger = GitLab(site.server.url, "glpat-unknown", budget=budget)
+        with pytest.raises(Refused, match="make a new one") as caught:
+            stranger.version()
+        assert "glpat-unknown" not in str(caught.value)

@@ -1,0 +1,425 @@
+"""Registering the webhook against the simulated GitLab, old and new."""
+
+import json
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+
+import pytest
+
+from adapters import hooks
+from adapters.gitlab import Budget, GitLab
+from adapters.hooks import HookScope, HookTarget, Registered, register_webhook, scope_of
+from fleet.errors import BadDelivery, FleetError, Refused, Transient
+from fleet.webhook_secrets import WebhookSecrets
+from local.gitlab.chaos import ApiChaos, ChaosOrder
+from local.gitlab.hooks import Hook
+from local.gitlab.options import Options
+from local.gitlab.seed import create_project
+from local.gitlab.server import SimulatorServer
+from local.gitlab.signing import signature
+from tests.unit.webhook.deliveries import AT, VECTOR_ID, VECTOR_STAMP, encoded, headers
+from webhook.delivery import read_delivery
+
+URL = "https://hooks.example.com/webhook"
+NAME = "fleet/webhook"
+
+
+@dataclass
+class Store:
+    """Secrets Manager in memory. Calls `watch` after each writing."""
+
+    secrets: WebhookSecrets = field(default_factory=WebhookSecrets)
+    writings: int = 0
+    watch: Callable[[], None] = lambda: None
+
+    def webhook_secrets(self, name: str) -> WebhookSecrets:
+        assert name == NAME
+        return self.secrets
+
+    def store_webhook_secrets(self, name: str, secrets: WebhookSecrets) -> None:
+        assert name == NAME
+        self.secrets = secrets
+        self.writings += 1
+        self.watch()
+
+
+@dataclass
+class Site:
+    """A GitLab with a project and a group, our secrets, and what was recorded."""
+
+    server: SimulatorServer
+    gitlab: GitLab
+    scope: HookScope
+    store: Store = field(default_factory=Store)
+    recorded: list[Registered] = field(default_factory=list)
+
+    def register(
+        self, *, rotate: bool = False, url: str = URL, scope: HookScope | None = None
+    ) -> Registered:
+        """Register, and check that deliveries are accepted afterwards."""
+        target = HookTarget(scope=scope or self.scope, url=url, secret_name=NAME)
+        registered = register_webhook(
+            self.gitlab, self.store, target, record=self.recorded.append, rotate=rotate
+        )
+        assert self.recorded[-1] == registered
+        assert self.is_accepted(registered.hook_id)
+        return registered
+
+    def hook(self, hook_id: int) -> Hook:
+        """The hook as GitLab has it, secrets included."""
+        return self.server.world.hooks.by_id[hook_id]
+
+    def is_accepted(self, hook_id: int) -> bool:
+        """Whether a delivery sent now would be let in."""
+        hook = self.hook(hook_id)
+        proof: dict[str, str | None] = {"x_gitlab_token": hook.token}
+        if hook.signing_token:
+            proof["webhook_signature"] = signature(
+                hook.signing_token, delivery_id=VECTOR_ID, timestamp=VECTOR_STAMP, body=encoded()
+            )
+        try:
+            read_delivery(headers(**proof), encoded(), secrets=self.store.secrets, at=AT)
+        except BadDelivery:
+            return False
+        return True
+
+    def watch(self, hook_id: int) -> list[bool]:
+        """From now on: after each writing of secrets, whether a delivery would be let in."""
+        seen: list[bool] = []
+        self.store.watch = lambda: seen.append(self.is_accepted(hook_id))
+        return seen
+
+    def puts(self) -> int:
+        """How often hooks were made or changed."""
+        calls = self.server.ask(lambda world: dict(world.calls))
+        return sum(
+            count for name, count in calls.items() if "hooks" in name and name[:3] in ("POS", "PUT")
+        )
+
+    def breaks(self, status: int | None) -> None:
+        """From here on changing a hook fails so."""
+        fault = ApiChaos(status=status, paths=r"hooks/\d+$")
+        self.server.ask(
+            lambda world: world.chaos.apply(ChaosOrder(api=fault), at=world.clock.now())
+        )
+
+
+def serve(folder: pytest.TempPathFactory, version: str) -> Iterator[SimulatorServer]:
+    with SimulatorServer(folder.mktemp("gitlab"), Options(gitlab_version=version)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def new_gitlab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorServer]:
+    yield from serve(tmp_path_factory, "19.3.0")
+
+
+@pytest.fixture(scope="module")
+def old_gitlab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorServer]:
+    yield from serve(tmp_path_factory, "18.2.1")
+
+
+def site_of(server: SimulatorServer, name: str) -> Site:
+    """A fresh project."""
+    path = f"acme/p{abs(hash(name))}"
+    project = create_project(server.url, server.root_token, path, {})
+    budget = Budget(calls_per_minute=3000, clock=lambda: datetime.now(UTC))
+    gitlab = GitLab(server.url, server.root_token, budget=budget)
+    return Site(server=server, gitlab=gitlab, scope=HookScope(kind="project", id=project.id))
+
+
+@pytest.fixture
+def site(new_gitlab: SimulatorServer, request: pytest.FixtureRequest) -> Iterator[Site]:
+    made = site_of(new_gitlab, request.node.name)
+    yield made
+    made.breaks(None)
+
+
+@pytest.fixture
+def old_site(old_gitlab: SimulatorServer, request: pytest.FixtureRequest) -> Site:
+    return site_of(old_gitlab, request.node.name)
+
+
+class TestFirstTime:
+    """Nothing is there yet."""
+
+    def test_a_signing_token_where_gitlab_can_sign(self, site: Site) -> None:
+        registered = site.register()
+        assert registered == Registered(
+            hook_id=registered.hook_id,
+            url=URL,
+            scope=f"project:{site.scope.id}",
+            verification="signing-token",
+            changed=True,
+        )
+        hook = site.hook(registered.hook_id)
+        assert site.store.secrets == WebhookSecrets(signing=(str(hook.signing_token),))
+        assert hook.token is None
+
+    def test_hears_of_jobs_and_of_nothing_else(self, site: Site) -> None:
+        hook = site.hook(site.register().hook_id)
+        assert [name for name, wanted in hook.events.items() if wanted] == ["job_events"]
+        assert hook.enable_ssl_verification
+
+    def test_no_certificate_is_checked_where_there_is_none(self, site: Site) -> None:
+        registered = site.register(url="http://127.0.0.1:9/webhook")
+        assert not site.hook(registered.hook_id).enable_ssl_verification
+
+    def test_a_secret_token_on_an_older_gitlab(self, old_site: Site) -> None:
+        registered = old_site.register()
+        assert registered.verification == "secret-token"
+        hook = old_site.hook(registered.hook_id)
+        assert old_site.store.secrets == WebhookSecrets(tokens=(str(hook.token),))
+
+    def test_on_a_group(self, site: Site) -> None:
+        scope = scope_of(site.gitlab, group="acme")
+        registered = site.register(scope=scope, url=f"{URL}/{site.scope.id}")
+        hook = site.hook(registered.hook_id)
+        assert registered.scope == str(scope) == f"group:{scope.id}"
+        assert [name for name, wanted in hook.events.items() if wanted] == ["job_events"]
+
+    def test_a_second_project_shares_the_secret(
+        self, site: Site, new_gitlab: SimulatorServer
+    ) -> None:
+        first = site.register()
+        other = site_of(new_gitlab, f"{site.scope.id}-other")
+        other.store = site.store
+        second = other.register()
+        assert site.store.writings == 1
+        assert site.is_accepted(first.hook_id)
+        assert other.is_accepted(second.hook_id)
+
+
+class TestAgain:
+    """Run once more."""
+
+    @pytest.mark.parametrize("which", ["site", "old_site"])
+    def test_changes_nothing(self, which: str, request: pytest.FixtureRequest) -> None:
+        site: Site = request.getfixturevalue(which)
+        first = site.register()
+        secrets, puts = site.store.secrets, site.puts()
+        second = site.register(url=f"{URL}/")
+        assert not second.changed
+        assert (second.hook_id, second.verification) == (first.hook_id, first.verification)
+        assert (site.store.secrets, site.puts()) == (secrets, puts)
+        assert site.recorded == [first, second]
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            pytest.param(lambda hook: hook.events.update(push_events=True), id="other events"),
+            pytest.param(lambda hook: hook.events.update(job_events=False), id="no job events"),
+            pytest.param(lambda hook: setattr(hook, "signing_token", None), id="no secret"),
+            pytest.param(
+                lambda hook: setattr(hook, "enable_ssl_verification", False), id="no TLS check"
+            ),
+        ],
+    )
+    def test_mends_what_somebody_changed(self, damage: Callable[[Hook], None], site: Site) -> None:
+        first = site.register()
+        damage(site.hook(first.hook_id))
+        second = site.register()
+        assert second.changed
+        assert second.hook_id == first.hook_id
+        assert not site.register().changed
+        assert site.store.writings == 1
+
+    @pytest.mark.parametrize("which", ["site", "old_site"])
+    def test_makes_a_deleted_hook_anew(self, which: str, request: pytest.FixtureRequest) -> None:
+        site: Site = request.getfixturevalue(which)
+        first = site.register()
+        site.gitlab.api.delete(f"{site.scope.path}/{first.hook_id}")
+        second = site.register()
+        assert second.changed
+        assert second.verification == first.verification
+        assert site.store.writings == (1 if which == "site" else 2)
+
+    def test_does_not_weaken_a_stack_that_demands_signatures(self, old_site: Site) -> None:
+        old_site.store.secrets = WebhookSecrets(signing=("whsec_of_another_gitlab",))
+        with pytest.raises(Refused, match="--rotate"):
+            old_site.register()
+        assert old_site.store.secrets.signing == ("whsec_of_another_gitlab",)
+        assert hooks.list_hooks(old_site.gitlab, old_site.scope) == []
+
+    def test_leaves_a_hook_that_it_did_not_make(self, old_site: Site) -> None:
+        registered = old_site.register()
+        old_site.store.secrets = WebhookSecrets(signing=("whsec_of_another_gitlab",))
+        with pytest.raises(Refused, match="--rotate"):
+            old_site.register()
+        (left,) = hooks.list_hooks(old_site.gitlab, old_site.scope)
+        assert left.hook_id == registered.hook_id
+
+    def test_goes_back_to_a_secret_token_when_told_to(self, old_site: Site) -> None:
+        old_site.store.secrets = WebhookSecrets(signing=("whsec_of_another_gitlab",))
+        assert old_site.register(rotate=True).verification == "secret-token"
+        assert old_site.store.secrets.signing == ()
+
+
+class TestRotation:
+    """A new secret, without a delivery lost on the way."""
+
+    def test_keeps_the_one_before(self, site: Site) -> None:
+        registered = site.register()
+        (first,) = site.store.secrets.signing
+        accepted = site.watch(registered.hook_id)
+        assert site.register(rotate=True).changed
+        (second, former) = site.store.secrets.signing
+        assert former == first != second == site.hook(registered.hook_id).signing_token
+        site.register(rotate=True)
+        assert site.store.secrets.signing[1] == second
+        assert accepted == [True, True]
+
+    def test_of_secret_tokens(self, old_site: Site) -> None:
+        registered = old_site.register()
+        (first,) = old_site.store.secrets.tokens
+        accepted = old_site.watch(registered.hook_id)
+        assert old_site.register(rotate=True).verification == "secret-token"
+        assert old_site.store.secrets.tokens[1] == first
+        assert accepted == [True]
+
+    def test_moves_to_signatures_once_gitlab_was_upgraded(self, site: Site) -> None:
+        registered = site.register()
+        hook = site.hook(registered.hook_id)
+        hook.signing_token, hook.token = None, "token-of-older-days"
+        site.store.secrets = WebhookSecrets(tokens=("token-of-older-days",))
+        assert site.register().verification == "secret-token"
+        accepted = site.watch(registered.hook_id)
+        assert site.register(rotate=True).verification == "signing-token"
+        assert accepted == [True, True]
+        assert len(site.store.secrets.signing) == 1
+
+    def test_that_gitlab_refuses_leaves_everything_as_it_was(self, site: Site) -> None:
+        registered = site.register()
+        before = site.store.secrets
+        site.breaks(403)
+        for _ in range(2):
+            with pytest.raises(Refused):
+                site.register(rotate=True)
+        site.breaks(None)
+        assert site.store.secrets == before
+        assert site.is_accepted(registered.hook_id)
+
+    def test_that_may_have_worked_keeps_both(self, site: Site) -> None:
+        registered = site.register()
+        (first,) = site.store.secrets.signing
+        site.breaks(502)
+        with pytest.raises(Transient):
+            site.register(rotate=True)
+        site.breaks(None)
+        assert site.store.secrets.signing[1] == first
+        assert not site.register().changed
+        assert site.is_accepted(registered.hook_id)
+
+
+def test_no_secret_in_what_is_told(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    site.register()
+    site.breaks(422)
+    with pytest.raises(FleetError) as caught:
+        site.register(rotate=True)
+    captured = capsys.readouterr()
+    told = "".join(traceback.format_exception(caught.value)) + repr(site.recorded)
+    told += captured.out + captured.err
+    assert "whsec_" not in told
+
+
+class TestScope:
+    """Where hooks are registered."""
+
+    def test_by_path_and_id(self, site: Site) -> None:
+        path = site.gitlab.project(site.scope.id).path
+        assert scope_of(site.gitlab, project=path) == site.scope
+        assert scope_of(site.gitlab, project=site.scope.id) == site.scope
+
+    @pytest.mark.parametrize("given", [{}, {"project": "a/b", "group": "a"}])
+    def test_is_either_a_project_or_a_group(self, given: dict[str, str], site: Site) -> None:
+        with pytest.raises(Refused, match="either"):
+            scope_of(site.gitlab, **given)
+
+    def test_unknown(self, site: Site) -> None:
+        with pytest.raises(Refused, match="hides it"):
+            scope_of(site.gitlab, group="nowhere")
+
+
+@dataclass
+class Receiver:
+    """A receiver of deliveries that answers as it is told."""
+
+    status: int
+    url: str
+    kinds: list[str]
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            told.kinds.append(json.loads(body)["object_kind"])
+            self.send_response(told.status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        told = Receiver(status=202, url=f"http://127.0.0.1:{server.server_port}/webhook", kinds=[])
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield told
+        server.shutdown()
+        thread.join()
+
+
+class TestHealth:
+    """Whether GitLab still calls us."""
+
+    def test_a_new_hook_is_well(self, site: Site) -> None:
+        registered = site.register()
+        (health,) = hooks.list_hooks(site.gitlab, site.scope)
+        assert (health.hook_id, health.url) == (registered.hook_id, URL)
+        assert health.is_executable
+        assert hooks.hook_health(site.gitlab, site.scope, registered.hook_id) == health
+
+    def test_a_deleted_hook_has_none(self, site: Site) -> None:
+        assert hooks.hook_health(site.gitlab, site.scope, 10**9) is None
+
+    def test_an_unreachable_gitlab_does_not_make_it_deleted(self, site: Site) -> None:
+        registered = site.register()
+        for status, kind in ((500, Transient), (403, Refused)):
+            site.breaks(status)
+            with pytest.raises(kind):
+                hooks.hook_health(site.gitlab, site.scope, registered.hook_id)
+
+    def test_a_good_sample_brings_a_disabled_hook_back(
+        self, site: Site, receiver: Receiver
+    ) -> None:
+        ci = {".gitlab-ci.yml": "unit: {script: 'true', tags: [none]}"}
+        path = f"acme/health-{site.scope.id}"
+        project = create_project(site.server.url, site.server.root_token, path, ci)
+        scope = HookScope(kind="project", id=project.id)
+        registered = site.register(url=receiver.url, scope=scope)
+        site.hook(registered.hook_id).is_disabled = True
+        health = hooks.hook_health(site.gitlab, scope, registered.hook_id)
+        assert health is not None
+        assert (health.alert_status, health.is_executable) == ("disabled", False)
+
+        receiver.status = 503
+        with pytest.raises(Refused) as caught:
+            hooks.test_hook(site.gitlab, scope, registered.hook_id)
+        assert caught.value.facts["status"] == 422
+
+        receiver.status = 202
+        hooks.test_hook(site.gitlab, scope, registered.hook_id)
+        health = hooks.hook_health(site.gitlab, scope, registered.hook_id)
+        assert health is not None
+        assert health.is_executable
+        assert receiver.kinds == ["build", "build"]
+
+    def test_without_a_job_there_is_no_sample(self, site: Site) -> None:
+        registered = site.register()
+        with pytest.raises(Refused, match="CI jobs"):
+            hooks.test_hook(site.gitlab, site.scope, registered.hook_id)

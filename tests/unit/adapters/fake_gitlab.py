@@ -1,0 +1,116 @@
+"""A GitLab that answers from a script over real HTTP, and remembers what it was asked."""
+
+import json
+import threading
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """One request."""
+
+    verb: str
+    path: str
+    query: Mapping[str, list[str]]
+    token: str | None
+    body: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """One answer; the last one of a path is given again and again."""
+
+    status: int = 200
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class FakeGitLab:
+    """The script by verb and path, and the requests so far. `url` is where it listens."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.asked: list[Asked] = []
+        self._script: dict[tuple[str, str], deque[Answer]] = defaultdict(deque)
+
+    def answers(
+        self,
+        verb: str,
+        path: str,
+        body: Any = None,
+        *,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """The next answer to `verb` on `path` (below /api/v4)."""
+        answer = Answer(status=status, body=body, headers=headers or {})
+        self._script[verb, path].append(answer)
+
+    def answer(self, asked: Asked) -> Answer:
+        """The answer to a request: 404 as GitLab says it where the script has none."""
+        self.asked.append(asked)
+        left = self._script[asked.verb, asked.path]
+        if not left:
+            return Answer(status=404, body={"message": "404 Not found"})
+        return left.popleft() if len(left) > 1 else left[0]
+
+
+@contextmanager
+def fake_gitlab() -> Iterator[FakeGitLab]:
+    """A running one."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            split = urlsplit(self.path)
+            length = int(self.headers.get("Content-Length") or 0)
+            raw = self.rfile.read(length)
+            answer = fake.answer(
+                Asked(
+                    verb=self.command,
+                    path=split.path.removeprefix("/api/v4"),
+                    query=parse_qs(split.query),
+                    token=self.headers.get("PRIVATE-TOKEN"),
+                    body=json.loads(raw) if raw else None,
+                )
+            )
+            is_json = not isinstance(answer.body, str)
+            text = json.dumps(answer.body) if is_json else answer.body
+            content = text.encode() if answer.status != 204 else b""
+            self.send_response(answer.status)
+            self.send_header("Content-Type", "application/json" if is_json else "text/html")
+            self.send_header("Content-Length", str(len(content)))
+            for name, value in answer.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def do_POST(self) -> None:
+            self.do_GET()
+
+        def do_PUT(self) -> None:
+            self.do_GET()
+
+        def do_DELETE(self) -> None:
+            self.do_GET()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        fake = FakeGitLab(f"http://127.0.0.1:{server.server_port}")
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield fake
+        finally:
+            server.shutdown()
+            thread.join()

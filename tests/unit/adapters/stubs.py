@@ -1,0 +1,36 @@
+"""Real boto3 clients that answer from a script: botocore checks what they are asked."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+from botocore.stub import Stubber
+
+_AWS = boto3.Session(
+    aws_access_key_id="none", aws_secret_access_key="none", region_name="eu-central-1"
+)
+
+
+@contextmanager
+def scripted(service: str) -> Iterator[tuple[Any, Stubber]]:
+    """A client and its script; every scripted answer must have been asked for at the end."""
+    client = _AWS.client(service)  # type: ignore[call-overload]
+    with Stubber(client) as script:
+        yield client, script
+        script.assert_no_pending_responses()
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.at = datetime(2026, 8, 20, 9, 0, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.at
+
+    def pass_(self, seconds: float) -> None:
+        """Let so many seconds go by."""
+        self.at += timedelta(seconds=seconds)

@@ -1,0 +1,233 @@
+import json
+import traceback
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from botocore.stub import Stubber
+
+from adapters.secrets import PoolToken, SecretStore
+from fleet.errors import Refused, Transient
+from fleet.webhook_secrets import WebhookSecrets
+from tests.unit.adapters.stubs import Clock, scripted
+
+NAME = "fleet/webhook"
+FIRST = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+SECOND = "whsec_HR4fAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxw="
+TTL = timedelta(minutes=5)
+
+
+class Kept:
+    """A store, its script and its clock."""
+
+    def __init__(self, client: Any, script: Stubber) -> None:
+        self.script = script
+        self.clock = Clock()
+        self.store = SecretStore(client, TTL, self.clock)
+
+    def holds(self, value: object, name: str = NAME) -> None:
+        """The next reading brings this."""
+        text = value if isinstance(value, str) else json.dumps(value)
+        self.script.add_response("get_secret_value", {"SecretString": text}, {"SecretId": name})
+
+    def fails(self, code: str, call: str = "get_secret_value") -> None:
+        """The next such call fails."""
+        self.script.add_client_error(call, code, http_status_code=400)
+
+
+@pytest.fixture
+def kept() -> Iterator[Kept]:
+    with scripted("secretsmanager") as (client, script):
+        yield Kept(client, script)
+
+
+class TestReading:
+    """What is stored, as values."""
+
+    def test_webhook_secrets_newest_first(self, kept: Kept) -> None:
+        kept.holds({"signing": [SECOND, FIRST], "tokens": ["t"]})
+        assert kept.store.webhook_secrets(NAME) == WebhookSecrets(
+            signing=(SECOND, FIRST), tokens=("t",)
+        )
+
+    def test_gitlab_token(self, kept: Kept) -> None:
+        kept.holds({"token": "glpat-1"}, "fleet/gitlab")
+        assert kept.store.gitlab_token("fleet/gitlab") == "glpat-1"
+
+    def test_pool_token_does_not_print_itself(self, kept: Kept) -> None:
+        kept.holds({"runner_id": 31, "token": "glrt-hidden"}, "fleet/pool/docker")
+        pool = kept.store.pool_token("fleet/pool/docker")
+        assert pool == PoolToken(runner_id=31, token="glrt-hidden")
+        assert "hidden" not in repr(pool)
+
+    def test_no_webhook_secret_yet_is_an_empty_one(self, kept: Kept) -> None:
+        kept.fails("ResourceNotFoundException")
+        assert kept.store.webhook_secrets(NAME).is_empty
+
+    def test_a_secret_that_was_made_and_never_filled_is_empty_too(self, kept: Kept) -> None:
+        kept.script.add_response("get_secret_value", {}, {"SecretId": NAME})
+        assert kept.store.webhook_secrets(NAME).is_empty
+
+    def test_a_gitlab_token_that_was_never_filled_in_is_an_error(self, kept: Kept) -> None:
+        kept.script.add_response("get_secret_value", {}, {"SecretId": "fleet/gitlab"})
+        with pytest.raises(Refused, match="fleet/gitlab"):
+            kept.store.gitlab_token("fleet/gitlab")
+
+    def test_a_pool_that_has_no_record_yet(self, kept: Kept) -> None:
+        kept.fails("ResourceNotFoundException")
+        assert kept.store.find_pool_token("fleet/pool/docker") is None
+
+    def test_a_pool_is_always_looked_up_anew(self, kept: Kept) -> None:
+        for runner_id in (31, 32):
+            kept.holds({"runner_id": runner_id, "token": "glrt-1"}, "p")
+            kept.clock.pass_(1)
+            found = kept.store.find_pool_token("p")
+            assert found is not None
+            assert found.runner_id == runner_id
+
+    def test_a_pool_that_cannot_be_looked_up(self, kept: Kept) -> None:
+        kept.fails("AccessDeniedException")
+        with pytest.raises(Refused, match="AccessDenied"):
+            kept.store.find_pool_token("p")
+
+    def test_no_gitlab_token_is_an_error(self, kept: Kept) -> None:
+        kept.fails("ResourceNotFoundException")
+        with pytest.raises(Refused, match="ResourceNotFoundException"):
+            kept.store.gitlab_token("fleet/gitlab")
+
+    @pytest.mark.parametrize(
+        ("code", "kind"),
+        [("ThrottlingException", Transient), ("AccessDeniedException", Refused)],
+    )
+    def test_a_failed_reading_is_not_an_empty_secret(
+        self, code: str, kind: type[Exception], kept: Kept
+    ) -> None:
+        kept.fails(code)
+        with pytest.raises(kind):
+            kept.store.webhook_secrets(NAME)
+
+    @pytest.mark.parametrize(
+        "stored",
+        [
+            "whsec_hidden",
+            {"signing": "whsec_hidden"},
+            {"signing": [FIRST, ""]},
+            {"signing": ["whsec_hidden"]},
+            {"tokens": ["hidden with spaces"]},
+            {"tokens": ["hidden-a", "hidden-b", "hidden-c"]},
+            ["hidden"],
+        ],
+    )
+    def test_nonsense_is_refused_without_repeating_it(self, stored: object, kept: Kept) -> None:
+        kept.holds(stored)
+        with pytest.raises(Refused, match=NAME) as caught:
+            kept.store.webhook_secrets(NAME)
+        assert "AAECAwQ" not in str(caught.value)
+        assert "hidden" not in "".join(traceback.format_exception(caught.value))
+
+
+class TestCache:
+    """One copy for a while."""
+
+    def test_is_used_until_it_is_too_old(self, kept: Kept) -> None:
+        kept.holds({"tokens": ["old"]})
+        assert kept.store.webhook_secrets(NAME).tokens == ("old",)
+        kept.clock.pass_(TTL.total_seconds())
+        assert kept.store.webhook_secrets(NAME).tokens == ("old",)
+        kept.clock.pass_(1)
+        kept.holds({"tokens": ["new"]})
+        assert kept.store.webhook_secrets(NAME).tokens == ("new",)
+
+    def test_a_doubting_caller_gets_the_newest_however_young_the_copy_is(self, kept: Kept) -> None:
+        kept.holds({"tokens": ["old"]})
+        kept.store.webhook_secrets(NAME)
+        kept.holds({"tokens": ["new"]})
+        assert kept.store.webhook_secrets(NAME, doubted=True).tokens == ("new",)
+        assert kept.store.webhook_secrets(NAME).tokens == ("new",)
+
+    def test_a_forger_costs_one_reading_in_ten_seconds(self, kept: Kept) -> None:
+        kept.holds({"tokens": ["old"]})
+        kept.store.webhook_secrets(NAME)
+        for token in ("at-0-s", "at-10.2-s"):
+            kept.holds({"tokens": [token]})
+            for _ in range(51):
+                assert kept.store.webhook_secrets(NAME, doubted=True).tokens == (token,)
+                kept.clock.pass_(0.2)
+
+    def test_a_doubt_is_not_forgotten_when_the_copy_gets_too_old(self) -> None:
+        with scripted("secretsmanager") as (client, script):
+            kept = Kept(client, script)
+            store = SecretStore(client, timedelta(seconds=1), kept.clock)
+            for token in ("first", "doubted", "too-old"):
+                kept.holds({"tokens": [token]})
+            store.webhook_secrets(NAME)
+            assert store.webhook_secrets(NAME, doubted=True).tokens == ("doubted",)
+            kept.clock.pass_(2)
+            assert store.webhook_secrets(NAME, doubted=True).tokens == ("too-old",)
+            assert store.webhook_secrets(NAME, doubted=True).tokens == ("too-old",)
+
+    def test_a_first_reading_needs_no_second(self, kept: Kept) -> None:
+        kept.holds({"tokens": ["old"]})
+        assert kept.store.webhook_secrets(NAME, doubted=True).tokens == ("old",)
+
+    def test_an_absent_secret_is_remembered_too(self, kept: Kept) -> None:
+        kept.fails("ResourceNotFoundException")
+        assert kept.store.webhook_secrets(NAME).is_empty
+        assert kept.store.webhook_secrets(NAME).is_empty
+
+    def test_each_name_has_its_own(self, kept: Kept) -> None:
+        kept.holds({"token": "a"}, "one")
+        kept.holds({"token": "b"}, "two")
+        assert [kept.store.gitlab_token(name) for name in ("one", "two", "one")] == ["a", "b", "a"]
+
+
+class TestWriting:
+    """A new version of a secret."""
+
+    def test_is_seen_at_once(self, kept: Kept) -> None:
+        kept.holds({"tokens": ["old"]})
+        kept.store.webhook_secrets(NAME)
+        stored = {"signing": [FIRST], "tokens": []}
+        kept.script.add_response(
+            "put_secret_value", {}, {"SecretId": NAME, "SecretString": json.dumps(stored)}
+        )
+        kept.holds(stored)
+        kept.store.store_webhook_secrets(NAME, WebhookSecrets(signing=(FIRST,)))
+        assert kept.store.webhook_secrets(NAME).signing == (FIRST,)
+
+    def test_makes_the_secret_where_there_is_none(self, kept: Kept) -> None:
+        kept.fails("ResourceNotFoundException", "put_secret_value")
+        kept.script.add_response(
+            "create_secret",
+            {},
+            {"Name": "fleet/gitlab", "SecretString": '{"token": "glpat-1"}'},
+        )
+        kept.store.store_gitlab_token("fleet/gitlab", "glpat-1")
+
+    def test_of_a_pool(self, kept: Kept) -> None:
+        kept.script.add_response(
+            "put_secret_value",
+            {},
+            {"SecretId": "p", "SecretString": '{"runner_id": 31, "token": "glrt-1"}'},
+        )
+        kept.store.store_pool_token("p", PoolToken(runner_id=31, token="glrt-1"))
+
+    @pytest.mark.parametrize("code", [None, "ResourceNotFoundException"])
+    def test_deleted_now_or_before(self, code: str | None, kept: Kept) -> None:
+        if code:
+            kept.fails(code, "delete_secret")
+        else:
+            asked = {"SecretId": "p", "ForceDeleteWithoutRecovery": True}
+            kept.script.add_response("delete_secret", {}, asked)
+        kept.store.delete_pool_token("p")
+
+    def test_not_deleted_is_told(self, kept: Kept) -> None:
+        kept.fails("AccessDeniedException", "delete_secret")
+        with pytest.raises(Refused, match="DeleteSecret"):
+            kept.store.delete_pool_token("p")
+
+    def test_that_fails_is_told(self, kept: Kept) -> None:
+        kept.fails("AccessDeniedException", "put_secret_value")
+        with pytest.raises(Refused, match="PutSecretValue"):
+            kept.store.store_gitlab_token("fleet/gitlab", "glpat-1")

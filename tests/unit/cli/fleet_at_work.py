@@ -1,0 +1,192 @@
+"""A deployed fleet on fakes for the commands, with jobs and runners in every state."""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from typer.testing import CliRunner, Result
+
+from adapters.fleet_rows import FleetRows, StoredConfig
+from adapters.gitlab import GitLab
+from adapters.job_rows import JobRows, Step
+from adapters.runner_rows import Place, RunnerRows
+from adapters.table import Change
+from cli.deployed import Deployed
+from cli.main import app
+from fleet.config import read_config
+from fleet.mailbox import MachineState, Report, Step as MachineStep, StepName
+from fleet.model import Job, JobKey, Runner, RunnerState, Status
+from fleet.reasons import Reason
+from tests.fakes import AT, Clock, FakeGitLab, FakeQueue, FakeSecrets, FakeTable
+
+INSTANCE = "gitlab.example.com"
+FLEET = """\
+[gitlab]
+url = "https://gitlab.example.com"
+runners_in = "group:42"
+
+[pools.docker]
+backend = "ec2"
+tags = ["docker"]
+instance_types = ["m7i.large", "m7a.large"]
+ceiling = 5
+idle = { count = 1 }
+"""
+
+
+def ago(seconds: float) -> datetime:
+    """So many seconds before the clock's time."""
+    return AT - timedelta(seconds=seconds)
+
+
+def key(job_id: int) -> JobKey:
+    """The key of a job."""
+    return JobKey(instance=INSTANCE, job_id=job_id)
+
+
+@dataclass
+class AtWork:
+    """One stack. `run` calls the command with it in place of AWS."""
+
+    clock: Clock = field(default_factory=Clock)
+    table: FakeTable = field(default_factory=FakeTable)
+    secrets: FakeSecrets = field(default_factory=FakeSecrets)
+    gitlab: FakeGitLab = field(default_factory=FakeGitLab)
+    connected: list[tuple[str, str]] = field(default_factory=list)
+    pauses: int = 0
+
+    def __post_init__(self) -> None:
+        names = ("ec2", "lambda", "events", "expiries")
+        self.queues = {name: FakeQueue(self.clock, name) for name in names}
+
+    @property
+    def deployed(self) -> Deployed:
+        """The stack as commands get to see it."""
+        return Deployed(
+            stack="fleet-a",
+            table=self.table,
+            secrets=self.secrets,
+            queues={name: self.queues[name] for name in ("ec2", "lambda")},
+            letters={name: self.queues[name] for name in ("events", "expiries")},
+            gitlab_secret="fleet-a/gitlab",
+            pool_secret_prefix="fleet-a/pool/",
+            connect=self._connect,
+            clock=self.clock,
+            pause=self._pause,
+        )
+
+    def _connect(self, url: str, token: str) -> GitLab:
+        self.connected.append((url, token))
+        return self.gitlab
+
+    def _pause(self, seconds: float) -> None:
+        """Somebody presses Ctrl-C in the second pause."""
+        self.pauses += 1
+        self.clock.go(seconds)
+        if self.pauses == 2:
+            raise KeyboardInterrupt
+
+    def run(self, *arguments: str, env: dict[str, str] | None = None) -> Result:
+        """The command with these arguments."""
+        return CliRunner().invoke(app, arguments, obj=self.deployed, env=env)
+
+    @property
+    def jobs(self) -> JobRows:
+        """The rows of jobs."""
+        return JobRows(self.table)
+
+    @property
+    def runners(self) -> RunnerRows:
+        """The rows of runners."""
+        return RunnerRows(self.table, INSTANCE)
+
+    @property
+    def fleet(self) -> FleetRows:
+        """The rows of the fleet itself."""
+        return FleetRows(self.table)
+
+    def configure(self, text: str = FLEET, *, leaving: tuple[str, ...] = ()) -> "AtWork":
+        """This text was applied, and GitLab heard of every pool just now."""
+        config = read_config(text)
+        stored = StoredConfig(text=text, version=config.version, applied_at=AT, leaving=leaving)
+        self.fleet.store_config(stored)
+        for pool in config.pools:
+            self.fleet.note_verified(pool.name, AT)
+        return self
+
+    def job(self, job_id: int, *, waits_s: float = 60, **facts: Any) -> Job:
+        """A job that was routed, or could not be."""
+        told: dict[str, Any] = {
+            "project_id": 7,
+            "project_path": "acme/demo",
+            "name": f"job-{job_id}",
+            "tags": ("docker",),
+            "status": Status.PENDING,
+            "outcome": None,
+            "pending_at": ago(waits_s),
+            "pool": "docker",
+            "reason": Reason.ROUTED,
+        }
+        job = Job(key=key(job_id), **(told | facts))
+        at = job.pending_at + timedelta(seconds=1)
+        steps = [
+            Step(at=job.pending_at, step="webhook_received", detail="d1"),
+            Step(at=job.pending_at, step="event", detail="job.pending"),
+            Step(at=at, step="routed", reason=job.reason, detail=job.pool),
+        ]
+        assert self.jobs.route(job, steps, at=at)
+        return job
+
+    def waits_because(self, job_id: int, reason: Reason) -> None:
+        """The autoscaler told why a job waits."""
+        self.jobs.hold({key(job_id): Step(at=ago(1), step="waits", reason=reason)})
+
+    def advance(self, job: Job, word: str, *, at: datetime, **facts: Any) -> None:
+        """GitLab said that the job runs or ended."""
+        status = Status.RUNNING if word == "running" else Status.FINISHED
+        outcome = None if status is Status.RUNNING else word
+        told = {name: facts.pop(name) for name in ("runner_id",) if name in facts}
+        job = replace(job, status=status, outcome=outcome, **told)
+        step = Step(at=at, step="taken" if status is Status.RUNNING else word)
+        times = {k: v.isoformat() if isinstance(v, datetime) else v for k, v in facts.items()}
+        assert self.jobs.advance(job, [step], at=at, facts=times)
+
+    def runner(
+        self, number: int, *, launched_s: float = 30, pool: str = "docker", **facts: Any
+    ) -> Runner:
+        """A live runner on a machine."""
+        runner = Runner(
+            id=f"rf-{pool}-{number:012x}",
+            pool=pool,
+            backend="ec2",
+            state=RunnerState.REQUESTED,
+            launched_at=ago(launched_s),
+            expires_at=AT + timedelta(hours=1),
+            launch_id="l1",
+            **facts,
+        )
+        version = self.fleet.pool(pool).version
+        assert self.runners.reserve([runner], ceiling=99, version=version)
+        place = Place(
+            runner_id=runner.id,
+            machine_id=f"i-{number}",
+            mailbox=f"box-{number}",
+            capacity="m7i.large/subnet-1/spot",
+        )
+        self.runners.place([place])
+        found = self.runners.find(runner.id)
+        assert found is not None
+        return found
+
+    def reports(
+        self, runner: Runner, state: MachineState, *steps: MachineStep, **facts: Any
+    ) -> None:
+        """A machine wrote its report."""
+        told: dict[str, Any] = {"heartbeat_at": ago(5), "runner_id": runner.id} | facts
+        item = Report(state=state, steps=steps, **told).item()
+        new = item.pop("steps")
+        pk = f"machine#{runner.mailbox}"
+        self.table.write(Change(pk=pk, sk="report", put=item, append={"steps": new}))
+
+
+__all__ = ["AT", "FLEET", "AtWork", "MachineStep", "StepName", "ago", "key"]

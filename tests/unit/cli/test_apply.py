@@ -1,0 +1,104 @@
+"""`apply` at the command line: which token it uses, what it prints, when it stops."""
+
+from pathlib import Path
+
+import pytest
+
+from adapters.gitlab import GitLabProject
+from cli.apply import lines
+from cli.applying import Applied
+from tests.unit.cli.fleet_at_work import FLEET, AtWork
+
+TOKEN = {"MY_TOKEN": "glpat-new"}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    path = tmp_path / "fleet.toml"
+    path.write_text(FLEET)
+    return str(path)
+
+
+def test_a_given_token_is_used_and_stored(file: str) -> None:
+    at_work = AtWork()
+    result = at_work.run("apply", file, "--gitlab-token-env", "MY_TOKEN", env=TOKEN)
+    assert result.exit_code == 0
+    assert at_work.connected == [("https://gitlab.example.com", "glpat-new")]
+    assert at_work.secrets.gitlab == {"fleet-a/gitlab": "glpat-new"}
+    assert "glpat-new" not in result.output
+    assert "stored the GitLab token in the secret fleet-a/gitlab" in result.stdout
+    assert "added docker" in result.stdout
+    assert "is in force" in result.stdout.splitlines()[-1]
+
+
+def test_later_the_stored_token_is_used(file: str) -> None:
+    at_work = AtWork()
+    at_work.run("apply", file, "--gitlab-token-env", "MY_TOKEN", env=TOKEN)
+    result = at_work.run("apply", file)
+    assert at_work.connected[-1][1] == "glpat-new"
+    assert result.stdout.splitlines()[-1].endswith("is in force already, nothing changed")
+
+
+def test_without_any_token_it_says_how_to_give_one(file: str) -> None:
+    at_work = AtWork()
+    result = at_work.run("apply", file)
+    assert result.exit_code == 1
+    assert "--gitlab-token-env GITLAB_TOKEN" in result.stderr
+    assert at_work.table.items == {}
+
+
+def test_an_empty_variable_is_said(file: str) -> None:
+    result = AtWork().run("apply", file, "--gitlab-token-env", "NOTHING", env={"NOTHING": ""})
+    assert result.exit_code == 1
+    assert result.stderr == "Error: put a GitLab token into the environment (variable=NOTHING)\n"
+
+
+def test_a_wrong_file_stops_it_before_anything_is_asked(file: str) -> None:
+    Path(file).write_text(FLEET.replace('"ec2"', '"k8s"'))
+    at_work = AtWork()
+    result = at_work.run("apply", file)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("fleet.toml line 6: pools.docker.backend: must be")
+    assert (at_work.table.items, at_work.connected) == ({}, [])
+
+
+def test_a_missing_file_is_a_usage_error() -> None:
+    assert AtWork().run("apply", "nothing.toml").exit_code == 2
+
+
+def test_watched_projects_and_warnings_are_told(tmp_path: Path) -> None:
+    at_work = AtWork()
+    at_work.gitlab.add_project(GitLabProject(id=77, path="acme/demo"))
+    path = tmp_path / "fleet.toml"
+    text = FLEET.replace('"group:42"\n', '"group:42"\nwatch = { projects = [77] }\n')
+    path.write_text(text.replace(', "m7a.large"', ""))
+    result = at_work.run("apply", str(path), "--gitlab-token-env", "MY_TOKEN", env=TOKEN)
+    assert "watching acme/demo" in result.stdout
+    assert "warning: fleet.toml line 9: pools.docker.instance_types" in result.stderr
+
+
+def test_everything_that_changed_has_its_line() -> None:
+    applied = Applied(
+        version="0123456789ab",
+        added=("a",),
+        changed=("b", "c"),
+        removed=("d",),
+        gitlab_changed=True,
+        records_made=("a",),
+        records_updated=("b",),
+        records_deleted=("d",),
+        leaving=("e",),
+        notes=("no project",),
+    )
+    assert list(lines(applied)) == [
+        "added a",
+        "changed b, c",
+        "removed d",
+        "made the GitLab runner record of a",
+        "updated the GitLab runner record of b",
+        "deleted the GitLab runner record of d",
+        "changed [gitlab]",
+        "e still has runners, which end after their jobs: apply again later",
+        "note: no project",
+        "version 0123456789ab is in force",
+    ]

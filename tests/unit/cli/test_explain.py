@@ -1,0 +1,371 @@
+"""`explain`: every hop in its order, what the job waits for, and jobs that nobody knows."""
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from adapters.gitlab import GitLabJob, GitLabProject
+from adapters.job_rows import Step
+from cli.explaining import read_asked
+from cli.trail import LABELS
+from fleet.capacity import BackOff
+from fleet.errors import Refused
+from fleet.mailbox import MachineState, StepName
+from fleet.model import Runner
+from fleet.reasons import Reason
+from tests.unit.cli.fleet_at_work import AT, AtWork, MachineStep, ago, key
+
+TOKEN = {"GITLAB_TOKEN": "glpat-1"}
+NO_TOKEN = {"GITLAB_TOKEN": ""}
+
+
+def hops(at_work: AtWork, job: str = "1") -> list[str]:
+    told = json.loads(at_work.run("explain", job, "--json").stdout)
+    return [hop["step"] for hop in told["hops"]]
+
+
+def verdict(at_work: AtWork) -> tuple[str, str]:
+    told = json.loads(at_work.run("explain", "1", "--json").stdout)
+    return told["verdict"], told["do"]
+
+
+def machine_steps(*names: StepName, first_s: float = 40) -> list[MachineStep]:
+    """Steps of the machine, two seconds apart, from so many seconds before now."""
+    return [
+        MachineStep(at=ago(first_s - 2 * place), name=name, job_id=1)
+        for place, name in enumerate(names)
+    ]
+
+
+def with_runner(at_work: AtWork, launched_s: float = 50) -> Runner:
+    """The runner that was launched for job 1."""
+    runner = at_work.runner(1, launched_s=launched_s, for_job=key(1))
+    step = Step(at=ago(launched_s), step="launched", reason=Reason.COVERED, detail=runner.id)
+    at_work.jobs.launched({key(1): step})
+    return runner
+
+
+def test_a_finished_jobs_hops_read_in_the_order_of_its_life() -> None:
+    at_work = AtWork().configure()
+    job = at_work.job(1)
+    at_work.jobs.tell(key(1), [Step(at=ago(59), step="demand_sent")])
+    runner = with_runner(at_work)
+    took = ago(36)
+    at_work.jobs.tell(key(1), [Step(at=took, step="webhook_received", detail="d2")])
+    at_work.advance(job, "running", at=took, started_at=took, runner_id=runner.id)
+    at_work.advance(job, "success", at=ago(20), started_at=took, finished_at=ago(20))
+    # What the machine told is written last, at its end.
+    told = [
+        Step(at=ago(40), step="called_home"),
+        Step(at=ago(37), step="job_taken"),
+        Step(at=ago(35), step="first_output"),
+        Step(at=ago(21), step="job_finished"),
+        Step(at=ago(10), step="machine_gone", reason=Reason.FINISHED, detail="i-1"),
+        Step(at=ago(10), step="runner_record_gone"),
+    ]
+    at_work.jobs.tell(key(1), told, torn_down_at=ago(10).isoformat(), machine="i-1")
+    assert hops(at_work) == [
+        "webhook_received",
+        "event",
+        "routed",
+        "demand_sent",
+        "launched",
+        "called_home",
+        "job_taken",
+        "webhook_received",
+        "taken",
+        "first_output",
+        "job_finished",
+        "success",
+        "machine_gone",
+        "runner_record_gone",
+    ]
+    drawn = at_work.run("explain", "1").stdout
+    lines = drawn.splitlines()
+    assert lines[0] == "job 1 job-1 of acme/demo [docker]: success"
+    assert lines[1] == (
+        "2026-11-21 UTC, pool docker, attempt 1, rf-docker-000000000001, i-1, waited 24s, ran 16s"
+    )
+    assert "08:59:20.000   +10s  machine called home" in drawn
+    assert "routed               to pool docker: its tags fit this pool" in drawn
+    assert "machine gone         i-1: the job ended" in drawn
+    assert lines[-1] == "→ it ended: success; its machine was gone 10s later"
+
+
+def test_what_only_the_machine_knows_yet_is_joined_in() -> None:
+    at_work = AtWork().configure()
+    at_work.job(1)
+    runner = with_runner(at_work)
+    steps = machine_steps(StepName.CALLED_HOME, StepName.CREDENTIAL_READ, StepName.JOB_TAKEN)
+    at_work.reports(runner, MachineState.BUSY, *steps, job_id=1)
+    assert hops(at_work)[-4:] == ["launched", "called_home", "credential_read", "job_taken"]
+
+
+def test_steps_of_another_job_on_the_same_machine_are_left_out() -> None:
+    at_work = AtWork().configure()
+    at_work.job(1)
+    runner = with_runner(at_work)
+    other = MachineStep(at=ago(20), name=StepName.JOB_TAKEN, job_id=2)
+    at_work.reports(runner, MachineState.BUSY, other, job_id=2)
+    assert "job_taken" not in hops(at_work)
+
+
+def test_every_step_that_is_written_has_words() -> None:
+    ours = {name.value for name in StepName}
+    outcomes = {"success", "failed", "canceled", "skipped", "gone", "taken"}
+    assert ours | outcomes <= set(LABELS)
+
+
+# What a job waits for
+
+
+@pytest.mark.parametrize(
+    ("reason", "says", "do"),
+    [
+        (Reason.ROUTED, "autoscaler's next round", ""),
+        (Reason.AT_CEILING, "all 5 places of pool docker are in use", "raise its ceiling"),
+        (Reason.PACED, "more jobs wait than are launched in one go", ""),
+        (Reason.NO_CAPACITY_UNTIL, "asked again soon, at 09:01:00 UTC", "more instance_types"),
+        (Reason.CONFIGURATION, "AWS refuses pool docker: no such image", "correct it"),
+    ],
+)
+def test_a_waiting_job_says_for_what(reason: Reason, says: str, do: str) -> None:
+    at_work = AtWork().configure()
+    at_work.job(1)
+    at_work.waits_because(1, reason)
+    at_work.fleet.note_refused("docker", "no such image", "v")
+    held = BackOff(until=AT + timedelta(seconds=60), failures=1, code="NoCapacity")
+    at_work.fleet.note_back_off("docker", {"m7i.large/a/spot": held})
+    told = verdict(at_work)
+    assert says in told[0]
+    assert do in told[1]
+
+
+def test_a_job_whose_machine_boots_says_so() -> None:
+    at_work = AtWork().configure()
+    at_work.job(1)
+    runner = with_runner(at_work, launched_s=50)
+    says = f"{runner.id} boots for 50s; after 5m another is launched in its place"
+    assert verdict(at_work) == (says, "")
+
+
+def test_a_job_with_an_idle_runner_says_that_gitlab_is_next() -> None:
+    at_work = AtWork().configure()
+    at_work.job(1)
+    at_work.reports(with_runner(at_work), MachineState.IDLE)
+    assert "GitLab gives it this job" in verdict(at_work)[0]
+
+
+def test_a_job_without_a_pool_says_what_to_correct() -> None:
+    at_work = AtWork().configure()
+    at_work.job(1, pool=None, reason=Reason.NO_POOL, tags=("gpu",))
+    says, do = verdict(at_work)
+    assert says.startswith("no pool of fleet.toml has all of its tags")
+    assert "runner-fleet apply" in do
+
+
+def test_a_job_that_was_given_up_says_how_to_have_it_again() -> None:
+    at_work = AtWork().configure()
+    at_work.job(1)
+    at_work.jobs.tell(key(1), [], given_up=True)
+    says, do = verdict(at_work)
+    assert says.startswith("every launch for it failed")
+    assert "retry the job in GitLab" in do
+
+
+def test_a_job_of_a_removed_pool_is_routed_again() -> None:
+    at_work = AtWork().configure()
+    at_work.job(1, pool="old")
+    assert verdict(at_work)[0] == "its pool old is not in fleet.toml any more"
+
+
+@pytest.mark.parametrize(
+    ("heard_s", "do"), [(5, ""), (400, "if nothing moves in its log: cancel and retry it")]
+)
+def test_a_running_job_says_where_and_when_it_was_heard(heard_s: float, do: str) -> None:
+    at_work = AtWork().configure()
+    job = at_work.job(1)
+    runner = with_runner(at_work)
+    at_work.reports(runner, MachineState.BUSY, job_id=1, heartbeat_at=ago(heard_s))
+    at_work.advance(job, "running", at=AT, started_at=ago(10), runner_id=runner.id)
+    says, told = verdict(at_work)
+    assert says.startswith(f"it runs on {runner.id}, last heard")
+    assert told.startswith(do)
+    assert bool(told) is bool(do)
+
+
+@pytest.mark.parametrize(
+    ("runner_id", "says"),
+    [
+        (None, "it runs on a runner that is not the fleet's"),
+        ("rf-docker-gone", "its runner rf-docker-gone is gone and GitLab still says that it runs"),
+    ],
+)
+def test_a_job_that_runs_elsewhere_says_so(runner_id: str | None, says: str) -> None:
+    at_work = AtWork().configure()
+    job = at_work.job(1)
+    facts = {"runner_id": runner_id} if runner_id else {}
+    at_work.advance(job, "running", at=AT, started_at=AT, **facts)
+    assert verdict(at_work) == (says, "")
+
+
+def test_a_job_that_was_retried_and_is_not_pending_yet_says_so() -> None:
+    at_work = AtWork().configure()
+    job = replace(at_work.job(2), key=key(1))
+    at_work.jobs.mark_on_demand(job, Step(at=AT, step="retry", detail="of job 2"), at=AT)
+    assert verdict(at_work)[0] == "it is not pending yet: GitLab runs other jobs first"
+
+
+def test_a_job_that_runs_on_a_machine_not_heard_yet_says_where() -> None:
+    at_work = AtWork().configure()
+    job = at_work.job(1)
+    runner = with_runner(at_work)
+    at_work.advance(job, "running", at=AT, started_at=AT, runner_id=runner.id)
+    assert verdict(at_work) == (f"it runs on {runner.id}", "")
+
+
+def test_a_waiting_job_whose_runner_was_told_to_drain_says_so() -> None:
+    at_work = AtWork().configure()
+    at_work.job(1)
+    runner = with_runner(at_work)
+    at_work.runners.drain(runner, Reason.SURPLUS, at=AT)
+    assert verdict(at_work)[0] == f"{runner.id}, launched for it, is draining"
+
+
+def test_a_finished_job_whose_machine_still_ends_says_so() -> None:
+    at_work = AtWork().configure()
+    job = at_work.job(1)
+    runner = with_runner(at_work)
+    at_work.advance(job, "success", at=AT, finished_at=AT, runner_id=runner.id)
+    assert verdict(at_work)[0] == f"it ended: success; {runner.id} is being ended"
+
+
+@pytest.mark.parametrize(
+    ("failure", "do"),
+    [
+        ("script_failure", ""),
+        ("runner_system_failure", "set infra_retry"),
+        ("job_execution_timeout", "max_job_time"),
+    ],
+)
+def test_a_failed_job_says_whose_fault_it_was(failure: str, do: str) -> None:
+    at_work = AtWork().configure()
+    at_work.advance(at_work.job(1), "failed", at=AT, failure_reason=failure)
+    says, told = verdict(at_work)
+    assert says == f"it ended: failed ({failure})"
+    assert do in told
+
+
+# Which job is meant
+
+
+@pytest.mark.parametrize(
+    ("text", "job_id", "project", "host"),
+    [
+        ("90210", 90210, None, None),
+        ("77#90210", 90210, "77", None),
+        ("acme/demo#90210", 90210, "acme/demo", None),
+        ("https://gitlab.example.com/acme/demo/-/jobs/5", 5, "acme/demo", "gitlab.example.com"),
+        (
+            "http://127.0.0.1:8929/a/b/c/-/jobs/5/raw?x=1#L3",
+            5,
+            "a/b/c",
+            "127.0.0.1:8929",
+        ),
+    ],
+)
+def test_a_job_is_named_in_three_ways(
+    text: str, job_id: int, project: str | None, host: str | None
+) -> None:
+    asked = read_asked(text)
+    assert (asked.job_id, asked.project, asked.host) == (job_id, project, host)
+
+
+@pytest.mark.parametrize("text", ["", "unit-tests", "#5", "acme/demo", "https://x/acme/demo"])
+def test_anything_else_is_refused(text: str) -> None:
+    with pytest.raises(Refused, match="name the job"):
+        read_asked(text)
+
+
+@pytest.mark.parametrize(
+    "name", ["7#1", "acme/demo#1", "https://gitlab.example.com/acme/demo/-/jobs/1"]
+)
+def test_each_of_them_finds_the_job(name: str) -> None:
+    at_work = AtWork().configure()
+    at_work.job(1)
+    assert at_work.run("explain", name).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("acme/other#1", "job 1 is of another project (project=acme/demo)"),
+        ("https://gitlab.com/acme/demo/-/jobs/1", "this fleet serves another GitLab"),
+    ],
+)
+def test_another_projects_or_gitlabs_job_is_not_shown(name: str, says: str) -> None:
+    at_work = AtWork().configure()
+    at_work.job(1)
+    result = at_work.run("explain", name)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: {says}")
+
+
+# Jobs that the ledger does not know
+
+
+def test_an_unknown_job_says_what_to_check() -> None:
+    result = AtWork().configure().run("explain", "9", env=NO_TOKEN)
+    assert result.exit_code == 1
+    first, *checks = result.stderr.splitlines()
+    assert first == "Error: the ledger has no job 9 of gitlab.example.com"
+    assert "GITLAB_TOKEN" in checks[0]
+    assert any("webhook list" in check for check in checks)
+
+
+def test_with_a_token_it_asks_for_the_project() -> None:
+    result = AtWork().configure().run("explain", "9", env=TOKEN)
+    assert "name it as project#9 to have GitLab asked" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("acme/demo#9", "GitLab says pending, with the tags docker: it would go to pool docker"),
+        ("acme/demo#10", "GitLab says pending, with the tags gpu: no pool of fleet.toml"),
+        ("acme/demo#11", "GitLab has no such job in acme/demo either"),
+        ("acme/nothing#9", "GitLab has no project acme/nothing"),
+    ],
+)
+def test_gitlab_is_asked_about_an_unknown_job(name: str, says: str) -> None:
+    at_work = AtWork().configure()
+    at_work.gitlab.add_project(GitLabProject(id=7, path="acme/demo"))
+    for number, tag in ((9, "docker"), (10, "gpu")):
+        job = GitLabJob(id=number, project_id=7, name="unit", status="pending", tags=(tag,))
+        at_work.gitlab.add(job)
+    result = at_work.run("explain", name, env=TOKEN)
+    assert result.exit_code == 1
+    assert says in result.stderr
+    assert at_work.connected == [("https://gitlab.example.com", "glpat-1")]
+
+
+def test_without_one_of_ours_the_fleets_own_token_is_used() -> None:
+    at_work = AtWork().configure()
+    at_work.secrets.gitlab["fleet-a/gitlab"] = "glpat-fleet"
+    at_work.run("explain", "7#9", env=NO_TOKEN)
+    assert at_work.connected == [("https://gitlab.example.com", "glpat-fleet")]
+
+
+def test_a_known_job_costs_no_call_to_gitlab_and_no_secret() -> None:
+    at_work = AtWork().configure()
+    at_work.job(1)
+    at_work.run("explain", "1", env=TOKEN)
+    assert at_work.connected == []
+
+
+def test_an_unknown_job_as_json() -> None:
+    result = AtWork().configure().run("explain", "9", "--json", env=NO_TOKEN)
+    assert result.exit_code == 1
+    assert set(json.loads(result.stdout)) == {"says", "checks"}

@@ -1,0 +1,167 @@
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from adapters.hooks import Registered
+from cli.webhook import HookWorld, app
+from fleet.webhook_secrets import WebhookSecrets
+from tests.unit.adapters.fake_gitlab import FakeGitLab, fake_gitlab
+
+URL = "https://abc.execute-api.eu-central-1.amazonaws.com/webhook"
+HOOK: dict[str, Any] = {
+    "id": 5,
+    "url": URL,
+    "job_events": True,
+    "push_events": False,
+    "enable_ssl_verification": True,
+    "signing_token_present": True,
+    "alert_status": "executable",
+}
+
+
+@dataclass
+class Store:
+    """Secrets Manager in memory."""
+
+    secrets: WebhookSecrets = field(default_factory=WebhookSecrets)
+
+    def webhook_secrets(self, name: str) -> WebhookSecrets:
+        assert name == "fleet/webhook"
+        return self.secrets
+
+    def store_webhook_secrets(self, name: str, secrets: WebhookSecrets) -> None:
+        assert name == "fleet/webhook"
+        self.secrets = secrets
+
+
+@dataclass
+class Shell:
+    """Runs the command against a GitLab and a stack that are not there."""
+
+    fake: FakeGitLab
+    store: Store = field(default_factory=Store)
+    recorded: list[tuple[str, Registered]] = field(default_factory=list)
+
+    def run(self, command: str, *options: str, token: str | None = "glpat-hidden") -> Result:
+        world = HookWorld(
+            store=self.store,
+            secret_name="fleet/webhook",
+            url=URL,
+            record=lambda instance, hook: self.recorded.append((instance, hook)),
+        )
+        arguments = [command, "--gitlab-url", self.fake.url, *options]
+        return CliRunner().invoke(app, arguments, obj=world, env={"GITLAB_TOKEN": token})
+
+
+@pytest.fixture
+def shell() -> Iterator[Shell]:
+    with fake_gitlab() as fake:
+        fake.answers("GET", "/projects/acme%2Fdemo", {"id": 77, "path_with_namespace": "acme/demo"})
+        fake.answers("GET", "/groups/acme", {"id": 42})
+        fake.answers("GET", "/projects/77/hooks", [])
+        yield Shell(fake)
+
+
+class TestRegister:
+    """`webhook register`."""
+
+    def test_a_project(self, shell: Shell) -> None:
+        shell.fake.answers("POST", "/projects/77/hooks", HOOK, status=201)
+        done = shell.run("register", "--project", "acme/demo")
+        assert done.exit_code == 0
+        assert done.output == f"registered: hook 5 on project:77, signing token\n  {URL}\n"
+        ((instance, hook),) = shell.recorded
+        assert instance == shell.fake.url.removeprefix("http://")
+        assert (hook.hook_id, hook.scope, hook.changed) == (5, "project:77", True)
+
+    def test_never_prints_the_secret(self, shell: Shell) -> None:
+        shell.fake.answers("POST", "/projects/77/hooks", HOOK, status=201)
+        done = shell.run("register", "--project", "acme/demo")
+        (secret,) = shell.store.secrets.signing
+        assert shell.fake.asked[-1].body["signing_token"] == secret
+        assert secret not in done.output
+        assert "glpat-hidden" not in done.output
+
+    def test_a_group_at_an_address_of_its_own(self, shell: Shell) -> None:
+        made = HOOK | {"url": "https://hooks.example.com/"}
+        shell.fake.answers("GET", "/groups/42/hooks", [])
+        shell.fake.answers("POST", "/groups/42/hooks", made, status=201)
+        done = shell.run("register", "--group", "acme", "--url", "https://hooks.example.com/")
+        assert "hook 5 on group:42" in done.output
+        assert shell.fake.asked[-1].body["url"] == "https://hooks.example.com/"
+
+    def test_again(self, shell: Shell) -> None:
+        shell.store.secrets = WebhookSecrets(signing=("whsec_a",))
+        shell.fake.answers("GET", "/projects/77/hooks", [HOOK])
+        shell.fake.answers("GET", "/projects/77/hooks", [HOOK])
+        shell.run("register", "--project", "acme/demo")  # the fixture's first answer: none
+        done = shell.run("register", "--project", "acme/demo")
+        assert done.output.startswith("already registered, nothing changed: hook 5")
+
+    def test_rotate(self, shell: Shell) -> None:
+        shell.store.secrets = WebhookSecrets(signing=("whsec_a",))
+        shell.fake.answers("POST", "/projects/77/hooks", HOOK, status=201)
+        assert shell.run("register", "--project", "acme/demo", "--rotate").exit_code == 0
+        assert shell.store.secrets.signing[1] == "whsec_a"
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ([], "either a project or a group"),
+            (["--project", "a", "--group", "b"], "either a project or a group"),
+            (["--project", "acme/none"], "hides it"),
+            (["--project", "acme/demo", "--token-env", "UNSET"], "variable=UNSET"),
+        ],
+    )
+    def test_what_goes_wrong_is_one_line(
+        self, options: list[str], words: str, shell: Shell
+    ) -> None:
+        done = shell.run("register", *options)
+        assert done.exit_code == 1
+        assert done.stderr.startswith("Error: ")
+        assert words in done.stderr
+        assert done.stderr.count("\n") == 1
+        assert shell.recorded == []
+
+    def test_without_a_token(self, shell: Shell) -> None:
+        done = shell.run("register", "--project", "acme/demo", token=None)
+        assert (done.exit_code, shell.fake.asked) == (1, [])
+        assert "GITLAB_TOKEN" in done.stderr
+
+
+class TestOthers:
+    """`webhook list` and `webhook test`."""
+
+    @pytest.fixture(autouse=True)
+    def _hooks(self, shell: Shell) -> None:
+        paused = {"alert_status": "temporarily_disabled", "disabled_until": "2026-08-20T09:15:00Z"}
+        other = HOOK | {"id": 6, "url": "https://other.example.com", **paused}
+        for path in ("/projects/77/hooks", "/groups/42/hooks"):
+            shell.fake.answers("GET", path, [HOOK, other])
+
+    def test_list_says_who_is_still_called(self, shell: Shell) -> None:
+        done = shell.run("list", "--group", "acme")
+        assert done.output.splitlines() == [
+            f"5\texecutable\t{URL}",
+            "6\ttemporarily_disabled until 2026-08-20 09:15 UTC\thttps://other.example.com",
+        ]
+
+    def test_sample(self, shell: Shell) -> None:
+        shell.fake.answers("POST", "/groups/42/hooks/5/test/job_events", {}, status=201)
+        done = shell.run("test", "--group", "acme")
+        assert done.output == "accepted: hook 5 on group:42\n"
+
+    def test_sample_that_was_not_accepted(self, shell: Shell) -> None:
+        said = {"message": "Hook executed successfully but returned HTTP 401"}
+        shell.fake.answers("POST", "/groups/42/hooks/5/test/job_events", said, status=422)
+        done = shell.run("test", "--group", "acme")
+        assert done.exit_code == 1
+        assert "returned HTTP 401" in done.stderr
+
+    def test_sample_without_a_hook(self, shell: Shell) -> None:
+        done = shell.run("test", "--group", "acme", "--url", "https://nowhere.example.com")
+        assert done.exit_code == 1
+        assert "`webhook register` makes it" in done.stderr

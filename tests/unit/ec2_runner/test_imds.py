@@ -1,0 +1,69 @@
+"""Whatever the instance metadata answers, or does not: the caller hears `Transient`."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from ec2_runner.imds import Imds
+from fleet.errors import Transient
+
+TOKEN = (200, b"a-token")
+
+
+@contextmanager
+def answering(token: tuple[int, bytes], other: tuple[int, bytes]) -> Iterator[Imds]:
+    """The client of a metadata server that always answers so; no status at all for 0."""
+
+    class Answerer(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            self.answer(*token)
+
+        def do_GET(self) -> None:
+            self.answer(*other)
+
+        def answer(self, status: int, body: bytes) -> None:
+            if status:
+                self.send_response(status)
+                self.send_header("Content-Length", str(max(len(body), 2)))
+                self.end_headers()
+            self.wfile.write(body)
+            self.close_connection = True
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answerer) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield Imds(f"http://127.0.0.1:{server.server_address[1]}")
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "token", [(404, b"{}"), (403, b"{}"), (401, b"{}"), (503, b"{}"), (0, b""), (0, b"junk\r\n")]
+)
+def test_a_token_that_is_not_given_is_trouble_that_passes(token: tuple[int, bytes]) -> None:
+    with answering(token, (404, b"{}")) as imds, pytest.raises(Transient):
+        imds.spot_notice()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"{", b"[]", b"{}", b"null", b"\xff\xff", b"", b'{"action": "stop", "time": "soon"}', b"1"],
+)
+def test_a_notice_that_cannot_be_read_is_trouble_that_passes(body: bytes) -> None:
+    with answering(TOKEN, (200, body)) as imds:
+        with pytest.raises(Transient):
+            imds.spot_notice()
+        with pytest.raises(Transient):
+            imds.rebalance_at()
+
+
+def test_no_notice_is_none() -> None:
+    with answering(TOKEN, (404, b"{}")) as imds:
+        assert imds.spot_notice() is None
+        assert imds.rebalance_at() is None

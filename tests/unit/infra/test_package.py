@@ -1,0 +1,217 @@
+"""Packing: the same sources give the same bytes, and only what is new is uploaded."""
+
+import hashlib
+import json
+import marshal
+import sys
+import zipfile
+from importlib.util import MAGIC_NUMBER
+from io import BytesIO
+from pathlib import Path
+from subprocess import CalledProcessError
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from infra import package
+from tests.unit.infra.documents import resources
+
+
+class Bucket:
+    """As much of S3 as an upload needs."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.puts: list[str] = []
+        self.code = "404"
+
+    def head_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803
+        if Key not in self.objects:
+            raise ClientError({"Error": {"Code": self.code}}, "HeadObject")
+        return {}
+
+    def put_object(self, *, Bucket: str, Key: str, Body: bytes) -> None:  # noqa: N803
+        self.objects[Key] = Body
+        self.puts.append(Key)
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    root = tmp_path / "root"
+    for name, text in {
+        "fleet/model.py": "A = 1\n",
+        "webhook/app.py": "B = 2\n",
+        "webhook/__pycache__/app.cpython-311.pyc": "junk",
+        "ec2_runner/boot.sh": "#!/bin/bash\n",
+        "tests/test_x.py": "not ours to deploy\n",
+        "local/engine.py": "not ours to deploy\n",
+    }.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+def names(packed: bytes) -> list[str]:
+    return zipfile.ZipFile(BytesIO(packed)).namelist()
+
+
+def test_only_what_functions_import_is_packed(sources: Path) -> None:
+    assert names(package.functions_zip(sources)) == [
+        "ec2_runner/boot.sh",
+        "fleet/model.py",
+        "webhook/app.py",
+    ]
+
+
+def test_the_same_sources_give_the_same_bytes(sources: Path) -> None:
+    first = package.functions_zip(sources)
+    (sources / "fleet" / "model.py").touch()
+    (sources / "fleet" / "model.py").chmod(0o600)
+    assert package.functions_zip(sources) == first
+    (sources / "fleet" / "model.py").write_text("A = 2\n")
+    assert package.functions_zip(sources) != first
+
+
+HERE = sys.version_info[:2]
+
+
+def with_modules(tmp_path: Path) -> Path:
+    """A folder of installed dependencies."""
+    folder = tmp_path / "installed" / "dependency"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text("NAME = 'dependency'\n")
+    (folder / "template.py").write_text("class {{ name }}:\n")
+    return folder.parent
+
+
+def test_compiled_modules_come_with_dependencies(sources: Path, tmp_path: Path) -> None:
+    installed = with_modules(tmp_path)
+    packed = package.functions_zip(sources, dependencies=installed, runtime=HERE)
+    assert packed == package.functions_zip(sources, dependencies=installed, runtime=HERE)
+    tag = sys.implementation.cache_tag
+    compiled = [name for name in names(packed) if name.endswith(".pyc")]
+    assert compiled == [
+        f"dependency/__pycache__/__init__.{tag}.pyc",
+        f"fleet/__pycache__/model.{tag}.pyc",
+        f"webhook/__pycache__/app.{tag}.pyc",
+    ]
+    code = zipfile.ZipFile(BytesIO(packed)).read(compiled[1])
+    assert code[:4] == MAGIC_NUMBER
+    assert int.from_bytes(code[4:8], "little") == 0b01, "by hash, and never checked"
+    assert marshal.loads(code[16:]).co_filename == "/var/task/fleet/model.py"
+
+
+def test_modules_of_another_python_are_not_packed(sources: Path, tmp_path: Path) -> None:
+    packed = package.functions_zip(sources, dependencies=with_modules(tmp_path), runtime=(3, 0))
+    assert not [name for name in names(packed) if name.endswith(".pyc")]
+
+
+def test_the_runtime_is_the_template_s() -> None:
+    runtimes = {one["Properties"].get("Runtime") for one in resources("Lambda::Function").values()}
+    assert runtimes == {"python{}.{}".format(*package.RUNTIME), None}
+
+
+def test_what_is_packed_can_be_read_and_run(sources: Path) -> None:
+    archive = zipfile.ZipFile(BytesIO(package.functions_zip(sources)))
+    modes = {one.filename: oct(one.external_attr >> 16) for one in archive.infolist()}
+    assert modes["webhook/app.py"] == "0o644", "Lambda's user is not the one that packs"
+    assert modes["ec2_runner/boot.sh"] == "0o755"
+
+
+def test_dependencies_lie_beside_our_packages(sources: Path, tmp_path: Path) -> None:
+    installed = tmp_path / "installed"
+    (installed / "gitlab" / "__pycache__").mkdir(parents=True)
+    (installed / "gitlab" / "client.py").write_text("")
+    (installed / "gitlab" / "__pycache__" / "client.pyc").write_text("")
+    packed = names(package.functions_zip(sources, dependencies=installed))
+    assert packed == ["ec2_runner/boot.sh", "fleet/model.py", "gitlab/client.py", "webhook/app.py"]
+
+
+def wheel(folder: Path) -> Path:
+    """A library of one module, as pip installs it."""
+    built = folder / "tiny-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(built, "w") as packed:
+        packed.writestr("tiny.py", "A = 1\n")
+        packed.writestr(
+            "tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n"
+        )
+        packed.writestr("tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        packed.writestr("tiny-1.0.dist-info/RECORD", "")
+    return built
+
+
+def test_dependencies_are_installed_only_as_they_are_locked(tmp_path: Path) -> None:
+    built = wheel(tmp_path)
+    lock = tmp_path / "runtime.txt"
+    lock.write_text(f"{built} --hash=sha256:{hashlib.sha256(built.read_bytes()).hexdigest()}\n")
+    target = package.install_dependencies(tmp_path / "installed", requirements=lock)
+    assert (target / "tiny.py").read_text() == "A = 1\n"
+    assert not (target / "__pycache__").exists()
+    lock.write_text(f"{built} --hash=sha256:{'0' * 64}\n")
+    with pytest.raises(CalledProcessError):
+        package.install_dependencies(tmp_path / "again", requirements=lock)
+
+
+def test_our_own_zip_has_every_function() -> None:
+    packed = names(package.functions_zip())
+    assert {"webhook/app.py", "orchestrator/scale.py", "fleet/errors.py"} <= set(packed)
+    assert not [name for name in packed if name.startswith(("tests", "local", "infra", "cli"))]
+
+
+def test_state_machines_are_uploaded_as_plain_json() -> None:
+    found = package.machines()
+    assert sorted(found) == [f"{one}.asl.json" for one in ("reconcile", "route", "scale", "settle")]
+    route = json.loads(found["route.asl.json"])
+    caught = [route["States"][name]["Catch"] for name in ("Route", "SendDemand")]
+    assert caught[0] == caught[1], "an anchor is written out"
+
+
+def test_nothing_new_is_uploaded_twice(sources: Path) -> None:
+    bucket, code = Bucket(), package.functions_zip(sources)
+    first = package.upload(bucket, "code", code)  # type: ignore[arg-type]
+    assert len(bucket.puts) == 6
+    assert package.upload(bucket, "code", code) == first  # type: ignore[arg-type]
+    assert len(bucket.puts) == 6
+    (sources / "fleet" / "model.py").write_text("A = 3\n")
+    again = package.upload(bucket, "code", package.functions_zip(sources))  # type: ignore[arg-type]
+    assert bucket.puts[6:] == [again.code_key]
+    assert again.machines_prefix == first.machines_prefix
+
+
+def test_what_is_uploaded_is_where_the_template_is_told(sources: Path) -> None:
+    bucket, code = Bucket(), package.functions_zip(sources)
+    uploaded = package.upload(bucket, "code", code)  # type: ignore[arg-type]
+    assert uploaded.parameters() == {
+        "CodeBucket": "code",
+        "CodeKey": uploaded.code_key,
+        "MachinesPrefix": uploaded.machines_prefix,
+    }
+    assert bucket.objects[uploaded.code_key] == code
+    assert bucket.objects[uploaded.template_key] == package.TEMPLATE.read_bytes()
+    assert f"{uploaded.machines_prefix}/scale.asl.json" in bucket.objects
+
+
+def test_a_changed_machine_has_a_new_prefix(tmp_path: Path) -> None:
+    (tmp_path / "machines").mkdir()
+    template = tmp_path / "template.yaml"
+    template.write_text("Resources: {}\n")
+    machine = tmp_path / "machines" / "route.asl.yaml"
+    prefixes = set()
+    for text in ("Comment: one\n", "Comment: two\n"):
+        machine.write_text(text)
+        uploaded = package.upload(Bucket(), "code", b"", template=template)  # type: ignore[arg-type]
+        prefixes.add(uploaded.machines_prefix)
+    assert len(prefixes) == 2
+
+
+def test_a_bucket_that_refuses_is_told(sources: Path) -> None:
+    bucket = Bucket()
+    bucket.code = "403"
+    with pytest.raises(ClientError, match="403"):
+        package.upload(bucket, "code", b"")  # type: ignore[arg-type]
+
+
+def test_the_template_is_too_long_to_be_sent_inline() -> None:
+    """CloudFormation takes 51,200 bytes in a request and 1 MB from S3."""
+    assert len(package.TEMPLATE.read_bytes()) < 1_000_000

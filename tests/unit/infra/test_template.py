@@ -1,0 +1,362 @@
+"""What the template promises: one role per function, no more rights than needed, nothing public."""
+
+import importlib
+import json
+import re
+import subprocess
+from collections.abc import Iterable
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic_settings import BaseSettings
+
+from infra.package import TEMPLATE
+from lambda_runner.handler import RunnerSettings
+from orchestrator.wiring import SETTINGS
+from tests.unit.infra.documents import (
+    as_list,
+    machines,
+    properties,
+    resources,
+    statements,
+    template,
+)
+from webhook.app import WebhookSettings
+
+FUNCTIONS = resources("Lambda::Function")
+ZIPPED = {name: body for name, body in FUNCTIONS.items() if "Handler" in body["Properties"]}
+ROLES = resources("IAM::Role")
+STACK_TAG = {"Key": "runner-fleet:stack", "Value": {"Ref": "AWS::StackName"}}
+# AWS gives these no tags, or tags them through the resource they belong to.
+UNTAGGED = """
+    ApiGatewayV2::Integration ApiGatewayV2::Route EC2::Route EC2::SubnetRouteTableAssociation
+    EC2::VPCEndpoint EC2::VPCGatewayAttachment Events::Archive IAM::InstanceProfile
+    IAM::ManagedPolicy Lambda::EventInvokeConfig Lambda::Permission SQS::QueuePolicy
+"""
+SETTINGS_OF: dict[str, type[BaseSettings | RunnerSettings]] = {
+    "WebhookFunction": WebhookSettings,
+    **{f"{name.capitalize()}Function": kind for name, kind in SETTINGS.items()},
+    **{f"Runner{size}Function": RunnerSettings for size in ("2gb", "4gb", "8gb")},
+}
+
+
+def of_type(resource: dict[str, Any]) -> str:
+    return str(resource["Type"]).removeprefix("AWS::")
+
+
+def settings_of(function: str) -> dict[str, bool]:
+    """The variables that a function reads, and whether it cannot do without."""
+    kind = SETTINGS_OF[function]
+    if issubclass(kind, BaseSettings):
+        read = {name: field.is_required() for name, field in kind.model_fields.items()}
+    else:
+        read = {field.name: field.default is MISSING for field in fields(kind)}
+    return {f"FLEET_{name.upper()}": is_needed for name, is_needed in read.items()}
+
+
+def ids(names: Iterable[str]) -> list[str]:
+    return sorted(names)
+
+
+def test_the_contract_of_functions() -> None:
+    names = {body["Properties"]["FunctionName"]["Fn::Sub"] for body in FUNCTIONS.values()}
+    wanted = "webhook route scale settle reconcile sweep runner-2gb runner-4gb runner-8gb"
+    assert names == {f"${{AWS::StackName}}-{name}" for name in wanted.split()}
+
+
+@pytest.mark.parametrize("name", ids(ZIPPED))
+def test_every_handler_is_there(name: str) -> None:
+    module, _, function = properties(name)["Handler"].rpartition(".")
+    assert callable(getattr(importlib.import_module(module), function))
+
+
+@pytest.mark.parametrize("name", ids(FUNCTIONS))
+def test_every_function_has_its_own_role_and_log_group(name: str) -> None:
+    stem = name.removesuffix("Function")
+    assert properties(name)["Role"] == {"Fn::GetAtt": f"{stem}Role.Arn"}
+    assert properties(name)["LoggingConfig"]["LogGroup"] == {"Ref": f"{stem}Logs"}
+    group = properties(f"{stem}Logs")["LogGroupName"]["Fn::Sub"]
+    assert group == f"/aws/lambda/{properties(name)['FunctionName']['Fn::Sub']}"
+    assert properties(f"{stem}Logs")["RetentionInDays"] == {"Ref": "LogDays"}
+    writes = [one for one in statements(f"{stem}Role") if "logs:PutLogEvents" in one["Action"]]
+    assert [one["Resource"]["Fn::Sub"].endswith(f":{group}:*") for one in writes] == [True]
+
+
+@pytest.mark.parametrize("name", ids(FUNCTIONS))
+def test_a_function_is_told_what_it_reads_and_no_more(name: str) -> None:
+    told = set(properties(name)["Environment"]["Variables"])
+    known = settings_of(name)
+    assert {variable for variable, is_needed in known.items() if is_needed} <= told
+    assert told - set(known) <= {"FLEET_STACK", "FLEET_CACHE_BUCKET"}, "said to all, read by some"
+
+
+@pytest.mark.parametrize("name", ids(ROLES))
+def test_no_role_may_do_everything(name: str) -> None:
+    for statement in statements(name):
+        actions = as_list(statement["Action"])
+        assert not [action for action in actions if "*" in action], actions
+        assert set(statement) <= {"Effect", "Action", "Resource", "Condition"}
+        assert statement["Effect"] == "Allow"
+
+
+def test_a_wildcard_resource_says_why() -> None:
+    lines = TEMPLATE.read_text().splitlines()
+    wild = [line.strip() for line in lines if re.search(r'Resource: "?\*"?(\s|$)|- "?\*"?$', line)]
+    assert wild
+    assert all(re.search(r'"\*"  # \w+', line) for line in wild), wild
+
+
+@pytest.mark.parametrize("action", ["ec2:TerminateInstances", "ec2:CreateTags"])
+def test_ec2_rights_end_at_the_stacks_tag(action: str) -> None:
+    bound = {"aws:ResourceTag/runner-fleet:stack", "aws:RequestTag/runner-fleet:stack"}
+    found = [one for role in ROLES for one in statements(role) if action in as_list(one["Action"])]
+    assert found
+    for one in found:
+        assert bound & set(one["Condition"]["StringEquals"]), one
+
+
+def test_an_instance_is_launched_only_with_the_stacks_tag() -> None:
+    for role in ROLES:
+        found = [
+            one
+            for one in statements(role)
+            if {"ec2:CreateFleet", "ec2:RunInstances"} & set(as_list(one["Action"]))
+            and "instance/*" in json.dumps(one)
+        ]
+        assert bool(found) is (role == "ScaleRole")
+        for one in found:
+            tag = one["Condition"]["StringEquals"]["aws:RequestTag/runner-fleet:stack"]
+            assert tag == {"Ref": "AWS::StackName"}
+            if "ec2:RunInstances" in as_list(one["Action"]):
+                source = one["Condition"]["ArnEquals"]["ec2:LaunchTemplate"]["Fn::Sub"]
+                assert source.endswith(":launch-template/${MachineTemplate}")
+
+
+def test_roles_are_passed_to_one_service_each() -> None:
+    passed = {}
+    for role in ROLES:
+        for one in statements(role):
+            if "iam:PassRole" in as_list(one["Action"]):
+                assert role == "ScaleRole"
+                to = one["Condition"]["StringEquals"]["iam:PassedToService"]
+                passed[one["Resource"]["Fn::GetAtt"]] = to
+    assert passed == {
+        "MachineRole.Arn": "ec2.amazonaws.com",
+        "ExpiryRole.Arn": "scheduler.amazonaws.com",
+    }
+
+
+@pytest.mark.parametrize(
+    ("role", "operator", "keys"),
+    [
+        ("MachineRole", "ForAllValues:StringEquals", ["machine#${aws:userid}"]),
+        ("Runner4gbRole", "ForAllValues:StringLike", ["machine#lambda:*"]),
+    ],
+)
+def test_a_runner_reaches_its_mailbox_only(role: str, operator: str, keys: list[str]) -> None:
+    rights = [one for one in statements(role) if "dynamodb" in json.dumps(one["Action"])]
+    assert len(rights) == 1
+    assert rights[0]["Condition"] == {operator: {"dynamodb:LeadingKeys": keys}}
+    # Query, Scan and the batch calls would pass a condition on keys that they do not name.
+    assert sorted(rights[0]["Action"]) == [
+        f"dynamodb:{action}Item" for action in ("Delete", "Get", "Put", "Update")
+    ]
+
+
+def test_who_puts_events_does_so_in_its_own_name() -> None:
+    sources = {}
+    for role in ROLES:
+        for one in statements(role):
+            if "events:PutEvents" in as_list(one["Action"]):
+                sources[role] = one["Condition"]["StringEquals"]["events:source"]
+                assert one["Resource"] == {"Fn::GetAtt": "Bus.Arn"}
+    runners = {f"Runner{size}Role": "lambda" for size in ("2gb", "4gb", "8gb")}
+    assert sources == {"WebhookRole": "runner-fleet.webhook", **runners}
+
+
+def test_the_machine_role_can_do_nothing_else() -> None:
+    actions = {action for one in statements("MachineRole") for action in as_list(one["Action"])}
+    assert {action.partition(":")[0] for action in actions} == {"dynamodb", "s3"}
+    assert not {action for action in actions if action.startswith("s3:Delete")}
+
+
+def test_machines_are_hard_to_misuse() -> None:
+    data = properties("MachineTemplate")["LaunchTemplateData"]
+    assert data["MetadataOptions"] == {
+        "HttpEndpoint": "enabled",
+        "HttpTokens": "required",
+        "HttpPutResponseHopLimit": 1,
+        "InstanceMetadataTags": "enabled",
+    }
+    assert data["InstanceInitiatedShutdownBehavior"] == "terminate"
+    disk = data["BlockDeviceMappings"][0]["Ebs"]
+    assert (disk["Encrypted"], disk["VolumeType"]) == (True, "gp3")
+    assert {one["ResourceType"] for one in data["TagSpecifications"]} == {
+        "instance",
+        "volume",
+        "network-interface",
+    }
+    assert "SecurityGroupIngress" not in properties("MachineSecurityGroup")
+
+
+def test_user_data_tells_no_secret() -> None:
+    script = properties("MachineTemplate")["LaunchTemplateData"]["UserData"]["Fn::Base64"][
+        "Fn::Sub"
+    ]
+    exported = re.findall(r"export (\w+)=", script)
+    assert exported == ["AWS_REGION", "FLEET_STACK", "FLEET_LEDGER_TABLE", "FLEET_CACHE_BUCKET"]
+
+
+@pytest.mark.parametrize(("has_script", "told"), [(True, "booted\n"), (False, "off\n")])
+def test_a_machine_whose_script_is_missing_powers_off(
+    has_script: bool, told: str, tmp_path: Path
+) -> None:
+    """CloudFormation turns ${! into ${ and leaves the rest to bash."""
+    boot, off = tmp_path / "ec2_runner" / "boot.sh", tmp_path / "poweroff"
+    for path, word in ((boot, "booted"), (off, "off")):
+        if path is off or has_script:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(f"#!/bin/sh\necho {word}\n")
+            path.chmod(0o755)
+    body = properties("MachineTemplate")["LaunchTemplateData"]["UserData"]["Fn::Base64"]["Fn::Sub"]
+    script = re.sub(r"\$\{[A-Z]\w+(::\w+)?\}", "x", body).replace("${!", "${")
+    done = subprocess.run(
+        ["/bin/bash", "-c", script],
+        env={"FLEET_HOME": str(tmp_path), "PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.stdout == told
+
+
+@pytest.mark.parametrize("name", ids(template()["Resources"]))
+def test_everything_carries_the_stacks_tag(name: str) -> None:
+    resource = template()["Resources"][name]
+    tags = resource["Properties"].get("Tags")
+    if of_type(resource) == "EC2::LaunchTemplate":
+        tags = resource["Properties"]["TagSpecifications"][0]["Tags"]
+    if of_type(resource) in UNTAGGED.split():
+        assert tags is None
+    elif isinstance(tags, dict):
+        assert tags == {STACK_TAG["Key"]: STACK_TAG["Value"]}
+    else:
+        assert tags == [STACK_TAG]
+
+
+@pytest.mark.parametrize("back_end", ["Ec2", "Lambda"])
+def test_a_demand_that_is_given_up_rings(back_end: str) -> None:
+    demand = properties(f"{back_end}Demand")
+    dead = {"Fn::GetAtt": f"{back_end}DeadLetters.Arn"}
+    assert demand["RedrivePolicy"]["deadLetterTargetArn"] == dead
+    # GitLab keeps a job pending for a day at most; its demand must not be gone before.
+    assert demand["MessageRetentionPeriod"] > 24 * 3600
+    alarm = properties(f"{back_end}DeadLettersAlarm")
+    queue = {"Fn::GetAtt": f"{back_end}DeadLetters.QueueName"}
+    assert alarm["Dimensions"] == [{"Name": "QueueName", "Value": queue}]
+    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 0)
+
+
+def test_every_rule_starts_a_machine_or_keeps_the_event() -> None:
+    for name, rule in resources("Events::Rule").items():
+        for target in rule["Properties"]["Targets"]:
+            assert target["Arn"]["Ref"].endswith("Machine"), name
+            assert target["DeadLetterConfig"] == {"Arn": {"Fn::GetAtt": "EventDeadLetters.Arn"}}
+    started = statements("RulesRole")[0]["Resource"]
+    assert {one["Ref"] for one in started} == {"RouteMachine", "SettleMachine", "ReconcileMachine"}
+
+
+def test_what_a_job_needs_costs_no_standard_transitions_but_scale() -> None:
+    kinds = {
+        name: body["Properties"]["StateMachineType"]
+        for name, body in resources("StepFunctions::StateMachine").items()
+    }
+    assert {name for name, kind in kinds.items() if kind == "STANDARD"} == {"ScaleMachine"}
+    assert len(kinds) == len(machines())
+
+
+@pytest.mark.parametrize("name", ids(machines()))
+def test_a_machine_is_given_every_name_that_it_uses(name: str) -> None:
+    used = set(re.findall(r"\$\{(\w+)\}", json.dumps(machines()[name])))
+    body = properties(f"{name.capitalize()}Machine")
+    assert used == set(body["DefinitionSubstitutions"])
+    key = body["DefinitionS3Location"]["Key"]
+    assert key == {"Fn::Sub": f"${{MachinesPrefix}}/{name}.asl.json"}
+    assert body["LoggingConfiguration"]["IncludeExecutionData"] is False
+
+
+def test_a_lambda_runner_is_invoked_once() -> None:
+    for size in ("2gb", "4gb", "8gb"):
+        told = properties(f"Runner{size}Failure")
+        assert told["MaximumRetryAttempts"] == 0
+        # An invocation that finds no room counts against the ceiling for no longer than this.
+        assert told["MaximumEventAgeInSeconds"] <= 90
+        assert told["DestinationConfig"]["OnFailure"]["Destination"] == {"Fn::GetAtt": "Bus.Arn"}
+        assert properties(f"Runner{size}Function")["Timeout"] == 900
+    assert properties("Runner8gbFunction")["EphemeralStorage"] == {"Size": 10240}
+
+
+@pytest.mark.parametrize("name", ids(resources("StepFunctions::StateMachine")))
+def test_a_machine_that_fails_or_runs_out_of_time_rings(name: str) -> None:
+    alarms = [
+        body["Properties"]
+        for body in resources("CloudWatch::Alarm").values()
+        if body["Properties"]["Dimensions"] == [{"Name": "StateMachineArn", "Value": {"Ref": name}}]
+    ]
+    metrics = {one["MetricName"] for one in alarms}
+    assert metrics == {"ExecutionsFailed", "ExecutionsTimedOut"}
+
+
+def test_only_the_webhook_is_public() -> None:
+    assert [one["Properties"]["RouteKey"] for one in resources("ApiGatewayV2::Route").values()] == [
+        "POST /webhook"
+    ]
+    assert not resources("Lambda::Url")
+    block = properties("CacheBucket")["PublicAccessBlockConfiguration"]
+    assert list(block.values()) == [True] * 4
+
+
+def test_a_fleet_without_lambda_runners_has_none_of_their_parts() -> None:
+    conditions = {
+        name: body.get("Condition")
+        for name, body in template()["Resources"].items()
+        if name.startswith("Runner") and of_type(body) != "Events::Rule"
+    }
+    sizes = {name[6:9] for name in conditions} & {"2gb", "4gb", "8gb"}
+    assert sizes == {"2gb", "4gb", "8gb"}
+    for name, condition in conditions.items():
+        size = name[6:9]
+        larger = f"Make{size}Runners" if size in {"4gb", "8gb"} else "MakeLambdaRunners"
+        assert condition == larger, name
+
+
+@pytest.mark.parametrize(
+    ("largest", "made"), [("2gb", set()), ("4gb", {"4gb"}), ("8gb", {"4gb", "8gb"})]
+)
+def test_an_account_with_small_functions_only_makes_no_larger_runners(
+    largest: str, made: set[str]
+) -> None:
+    def holds(rule: dict[str, Any]) -> bool:
+        ((kind, told),) = rule.items()
+        if kind == "Fn::And":
+            return all(holds(one) for one in told)
+        if kind == "Fn::Not":
+            return not holds(told[0])
+        if kind == "Fn::Equals":
+            given = {"LargestRunner": largest, "RunnerImageUri": "some/image@sha256:1"}
+            return bool(given[told[0]["Ref"]] == told[1])
+        return holds(template()["Conditions"][told])
+
+    conditions = template()["Conditions"]
+    assert {size for size in ("4gb", "8gb") if holds(conditions[f"Make{size}Runners"])} == made
+
+
+def test_what_is_deployed_is_told() -> None:
+    wanted = """
+        WebhookUrl LedgerTable Bus Ec2QueueUrl LambdaQueueUrl GitlabSecret WebhookSecret
+        ScaleMachine MachineRoleId CacheBucket LaunchTemplate Subnets
+    """
+    assert set(wanted.split()) <= set(template()["Outputs"])

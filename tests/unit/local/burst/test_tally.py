@@ -1,0 +1,119 @@
+"""From counts to calls per job and their price."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from fleet.prices import control_plane_usd_per_1000
+from local.burst.tally import Tally, tally
+
+ENGINE: Mapping[str, Mapping[str, float]] = {
+    "api": {"requests": 40},
+    "calls fleet-ScaleRole-1": {
+        "ec2.CreateFleet": 1,
+        "dynamodb.Query": 6,
+        "scheduler.CreateSchedule": 1,
+    },
+    "calls fleet-WebhookRole-1": {"events.PutEvents": 40, "secretsmanager.GetSecretValue": 2},
+    "calls fleet-MachineRole-1": {"dynamodb.GetItem": 30},
+    "calls root": {"ec2.DescribeInstances": 99},
+    "calls states": {"sqs.SendMessage": 1, "states.StartExecution": 5, "lambda.Throttled": 3},
+    "units fleet-ScaleRole-1": {"dynamodb_reads": 20.5, "dynamodb_writes": 40},
+    "units fleet-WebhookRole-1": {"eventbridge_events": 40},
+    "units fleet-MachineRole-1": {"dynamodb_reads": 30, "dynamodb_writes": 1000},
+    "units root": {"dynamodb_reads": 7000},
+    "invocations": {"fleet-scale": 5, "fleet-webhook": 40},
+    "function_seconds": {"fleet-scale": 10.0, "fleet-webhook": 4.0},
+    "function_gb_seconds": {"fleet-scale": 10.0, "fleet-webhook": 2.0},
+    "executions": {"fleet-scale": 4, "fleet-route": 10},
+    "execution_seconds": {"fleet-scale": 900.0, "fleet-route": 32.0},
+    "entered": {"fleet-scale": 19, "fleet-route": 50},
+    "tasks": {"fleet-scale": 5, "fleet-route": 30},
+    "attempts": {"fleet-scale": 6, "fleet-route": 37},
+}
+GITLAB = {
+    "POST /jobs/request": 12,
+    "PATCH /jobs/{job}/trace": 10,
+    "PUT /jobs/{job}": 10,
+    "POST /user/runners": 10,
+    "DELETE /runners/{runner}": 11,
+    "GET /projects/{project}/jobs/{job}": 4,
+    "POST /runners/verify": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def told() -> Tally:
+    return tally(ENGINE, GITLAB, stack="fleet", jobs=10)
+
+
+@pytest.mark.parametrize(
+    ("call", "number"),
+    [
+        pytest.param("ec2.CreateFleet", 1, id="of a function"),
+        pytest.param("sqs.SendMessage", 1, id="of a state machine"),
+        pytest.param("lambda.webhook", 40, id="runs of a function"),
+        pytest.param("states.route", 10, id="executions"),
+        pytest.param("states.transitions", 20, id="19 states entered, one attempt again"),
+        pytest.param("gitlab.POST /user/runners", 10, id="records in GitLab"),
+    ],
+)
+def test_the_fleet_s_calls_have_their_names(told: Tally, call: str, number: int) -> None:
+    assert told.calls[call] == number
+
+
+def test_calls_of_machines_and_of_their_runners_stand_apart(told: Tally) -> None:
+    assert told.guest_calls == {
+        "dynamodb.GetItem": 30,
+        "gitlab.PATCH /jobs/{job}/trace": 10,
+        "gitlab.POST /jobs/request": 12,
+        "gitlab.PUT /jobs/{job}": 10,
+    }
+    assert not set(told.guest_calls) & set(told.calls)
+
+
+def test_what_the_laptop_itself_asks_is_nobody_s(told: Tally) -> None:
+    assert "ec2.DescribeInstances" not in {**told.calls, **told.guest_calls}
+
+
+@pytest.mark.parametrize(
+    ("name", "per_job"),
+    [
+        pytest.param("gitlab", 0.5, id="beyond making and deleting records"),
+        pytest.param("gitlab.records", 2.1, id="making and deleting records"),
+        pytest.param("states.transitions", 2.0, id="of the standard machine only"),
+        pytest.param("states.executions", 1.4, id="of all machines"),
+        pytest.param("lambda", 4.5, id="runs, not throttled ones"),
+        pytest.param("dynamodb", 0.6, id="calls of the fleet"),
+        pytest.param("http_api", 4.0, id="deliveries"),
+    ],
+)
+def test_per_job(told: Tally, name: str, per_job: float) -> None:
+    assert told.per_job[name] == per_job
+
+
+def test_the_price_is_that_of_the_fleet_without_its_machines(told: Tally) -> None:
+    units: dict[str, Any] = {
+        "http_api_requests": 40,
+        "lambda_requests": 45,
+        "lambda_gb_seconds": 12,
+        "eventbridge_events": 40,
+        "schedules": 1,
+        "standard_transitions": 20,
+        "express_requests": 10,
+        "express_gb_seconds": 2,  # 32 s of 64 MB; the standard machine is not billed by time
+        "sqs_requests": 1,
+        "dynamodb_writes": 40,
+        "dynamodb_reads": 20.5,
+        "secrets_calls": 2,
+    }
+    assert told.units == units
+    whole = {name: round(number) for name, number in units.items()}
+    assert told.usd_per_1000 == control_plane_usd_per_1000(whole, 10)
+
+
+def test_nothing_counted_costs_nothing() -> None:
+    told = tally({}, {}, stack="fleet", jobs=0)
+    assert told.usd_per_1000 == 0
+    assert set(told.per_job.values()) == {0.0}

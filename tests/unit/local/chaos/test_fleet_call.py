@@ -1,0 +1,126 @@
+"""CreateFleet on a bad day: what is asked of the engine instead, and what the fleet is told."""
+
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from botocore.loaders import Loader
+from botocore.model import ServiceModel
+from botocore.parsers import EC2QueryParser
+
+from local.chaos.fleet_call import (
+    FleetCall,
+    Spot,
+    Verdict,
+    refused,
+    shortened,
+    with_errors,
+)
+from local.chaos.query import Fields
+
+DRY = "InsufficientInstanceCapacity"
+A = Spot(instance_type="m7i.large", subnet="subnet-a")
+B = Spot(instance_type="m7a.large", subnet="subnet-b")
+ENGINE = b"<CreateFleetResponse><fleetInstanceSet/><errorSet/></CreateFleetResponse>"
+
+
+def fields(count: int = 3, market: str = "spot", places: tuple[Spot, ...] = (A, B)) -> Fields:
+    """A request as botocore writes it."""
+    found = {
+        "Action": "CreateFleet",
+        "Type": "instant",
+        "LaunchTemplateConfigs.1.LaunchTemplateSpecification.LaunchTemplateId": "lt-1",
+        "TargetCapacitySpecification.TotalTargetCapacity": str(count),
+        "TargetCapacitySpecification.DefaultTargetCapacityType": market,
+    }
+    for number, place in enumerate(places, start=1):
+        prefix = f"LaunchTemplateConfigs.1.Overrides.{number}."
+        found |= {
+            f"{prefix}InstanceType": place.instance_type,
+            f"{prefix}SubnetId": place.subnet,
+            f"{prefix}ImageId": f"ami-{number}",
+        }
+    return found
+
+
+def call(**asked: Any) -> FleetCall:
+    """The same, read."""
+    return FleetCall.of(fields(**asked))
+
+
+def parsed(body: bytes) -> dict[str, Any]:
+    """An answer as the fleet's own client reads it."""
+    model = ServiceModel(Loader().load_service_model("ec2", "service-2"), "ec2")
+    shape = model.operation_model("CreateFleet").output_shape
+    assert shape
+    answer: dict[str, Any] = EC2QueryParser().parse(
+        {"body": body, "headers": {}, "status_code": 200}, shape
+    )
+    return answer
+
+
+def test_a_call_is_read_with_its_places_in_order() -> None:
+    read = call(count=7, market="on-demand")
+    assert (read.market, read.count, read.places) == ("on-demand", 7, (A, B))
+
+
+def test_a_call_without_overrides_names_no_place() -> None:
+    assert call(places=()).places == ()
+
+
+def test_dry_places_are_left_out_and_the_others_numbered_anew() -> None:
+    asked = shortened(call(), Verdict(dry={A: DRY}))
+    assert asked is not None
+    assert FleetCall.of(asked).places == (B,)
+    assert asked["LaunchTemplateConfigs.1.Overrides.1.SubnetId"] == "subnet-b"
+    assert asked["LaunchTemplateConfigs.1.LaunchTemplateSpecification.LaunchTemplateId"] == "lt-1"
+    assert FleetCall.of(asked).count == 3
+
+
+@pytest.mark.parametrize(("most", "count"), [(None, 3), (2, 2), (5, 3)])
+def test_there_are_only_so_many(most: int | None, count: int) -> None:
+    asked = shortened(call(), Verdict(most=most))
+    assert asked is not None
+    assert FleetCall.of(asked).count == count
+
+
+@pytest.mark.parametrize("verdict", [Verdict(dry={A: DRY, B: DRY}), Verdict(most=0)])
+def test_where_nothing_is_left_the_engine_is_not_asked(verdict: Verdict) -> None:
+    assert shortened(call(), verdict) is None
+
+
+def test_the_fleets_client_reads_an_error_for_each_dry_place() -> None:
+    told = parsed(with_errors(ENGINE, call(), Verdict(dry={A: DRY})))
+    (error,) = told["Errors"]
+    assert error["ErrorCode"] == DRY
+    assert error["Lifecycle"] == "spot"
+    override = error["LaunchTemplateAndOverrides"]["Overrides"]
+    assert override == {"InstanceType": "m7i.large", "SubnetId": "subnet-a"}
+    assert told["Instances"] == []
+
+
+def test_too_few_machines_blame_every_place() -> None:
+    told = parsed(with_errors(ENGINE, call(count=3), Verdict(most=1)))
+    assert [error["ErrorCode"] for error in told["Errors"]] == [DRY, DRY]
+
+
+def test_enough_machines_blame_nobody() -> None:
+    assert parsed(with_errors(ENGINE, call(count=1), Verdict(most=1))).get("Errors", []) == []
+
+
+def test_an_answer_without_machines_is_a_whole_answer() -> None:
+    told = parsed(with_errors(None, call(), Verdict(dry={A: DRY, B: "Other"})))
+    assert [error["ErrorCode"] for error in told["Errors"]] == [DRY, "Other"]
+    assert told["FleetId"] == "fleet-chaos"
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [("RequestLimitExceeded", 503), ("Unavailable", 503), ("VcpuLimitExceeded", 400)],
+)
+def test_a_refusal_has_the_status_that_ec2_gives_it(code: str, status: int) -> None:
+    got, body = refused(code)
+    assert got == status
+    found = ElementTree.fromstring(body).find(".//Code")
+    assert found is not None
+    assert found.text == code

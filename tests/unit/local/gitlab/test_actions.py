@@ -1,0 +1,159 @@
+"""Cancel and play, on jobs and on pipelines."""
+
+from __future__ import annotations
+
+import pytest
+
+from local.gitlab import actions
+from local.gitlab.engine import Outcome
+from local.gitlab.model import RunnerManager
+from local.gitlab.options import Options
+from local.gitlab.states import Status
+from tests.unit.local.gitlab.small_gitlab import NOON, SmallGitLab, job_spec, user
+
+GRACEFUL = Options(cancels_gracefully=True)
+
+
+def capable(site: SmallGitLab) -> SmallGitLab:
+    """Let the site's runner know how to cancel gracefully."""
+    site.runner.managers["s_1"] = RunnerManager(
+        id=1, system_id="s_1", created_at=NOON, cancels_gracefully=True
+    )
+    return site
+
+
+def test_a_canceled_pending_job_is_gone_from_the_queue() -> None:
+    site = SmallGitLab()
+    pipeline = site.start(job_spec("unit"), job_spec("next", "deploy"))
+    actions.cancel(site.engine, pipeline.latest["unit"])
+    assert site.take() is None
+    assert site.statuses(pipeline) == {"unit": "canceled", "next": "skipped"}
+    assert pipeline.status is Status.CANCELED
+    assert site.ear.heard_of("unit") == ["created", "pending", "canceled"]
+
+
+def test_a_running_job_is_canceled_at_once_on_older_gitlab() -> None:
+    site = capable(SmallGitLab())
+    pipeline = site.start(job_spec("unit"))
+    job = site.run(pipeline, "unit")
+    actions.cancel(site.engine, job)
+    assert job.status is Status.CANCELED
+    assert job.finished_at == NOON
+
+
+def test_a_running_job_is_canceling_until_its_runner_reports() -> None:
+    site = capable(SmallGitLab(GRACEFUL))
+    pipeline = site.start(job_spec("unit"))
+    job = site.run(pipeline, "unit")
+    actions.cancel(site.engine, job)
+    assert (job.status, pipeline.status) == (Status.CANCELING, Status.CANCELING)
+    site.engine.finish(job, Outcome(status=Status.FAILED, failure_reason="script_failure"))
+    assert (job.status, job.failure_reason) == (Status.CANCELED, None)
+    assert site.ear.heard_of("unit") == ["created", "pending", "running", "canceled"]
+
+
+def test_a_runner_that_cannot_do_it_is_canceled_at_once() -> None:
+    site = SmallGitLab(GRACEFUL)
+    job = site.run(site.start(job_spec("unit")), "unit")
+    actions.cancel(site.engine, job)
+    assert job.status is Status.CANCELED
+
+
+def test_force_ends_a_job_that_is_stuck_in_canceling() -> None:
+    site = capable(SmallGitLab(GRACEFUL))
+    job = site.run(site.start(job_spec("unit")), "unit")
+    actions.cancel(site.engine, job)
+    actions.cancel(site.engine, job)
+    assert job.status == "canceling"
+    actions.cancel(site.engine, job, force=True)
+    assert job.status == "canceled"
+
+
+@pytest.mark.parametrize("end", ["success", "failed"])
+def test_cancel_leaves_a_finished_job_alone(end: str) -> None:
+    site = SmallGitLab()
+    job = site.end(site.start(job_spec("unit")), "unit", end)
+    actions.cancel(site.engine, job)
+    assert job.status == end
+
+
+def test_cancel_of_a_pipeline_ends_everything_and_starts_nothing() -> None:
+    site = SmallGitLab()
+    pipeline = site.start(
+        job_spec("build", "build"),
+        job_spec("gate", "build", when="manual", allow_failure=True),
+        job_spec("later", "build", when="delayed", start_in_s=60),
+        job_spec("unit"),
+        job_spec("clean", "after", when="always"),
+    )
+    site.run(pipeline, "build")
+    actions.cancel_pipeline(site.engine, pipeline)
+    assert site.statuses(pipeline) == {
+        "build": "canceled",
+        "gate": "manual",
+        "later": "canceled",
+        "unit": "canceled",
+        "clean": "canceled",
+    }
+    assert pipeline.status is Status.CANCELED
+    assert not site.engine.index.scheduled
+
+
+def test_cancel_of_a_pipeline_is_graceful_where_it_can_be() -> None:
+    site = capable(SmallGitLab(GRACEFUL))
+    pipeline = site.start(job_spec("build", "build"), job_spec("unit"))
+    site.run(pipeline, "build")
+    actions.cancel_pipeline(site.engine, pipeline)
+    assert site.statuses(pipeline) == {"build": "canceling", "unit": "canceled"}
+
+
+def test_play_sends_a_manual_job_to_the_queue_in_the_players_name() -> None:
+    site = SmallGitLab()
+    pipeline = site.start(job_spec("gate", when="manual"))
+    gate = pipeline.latest["gate"]
+    actions.play(site.engine, gate, user=user(9))
+    assert (gate.status, gate.user.id) == (Status.PENDING, 9)
+    assert site.ear.heard_of("gate") == ["created", "pending"]
+
+
+def test_play_does_not_wait_for_a_delay() -> None:
+    site = SmallGitLab()
+    pipeline = site.start(job_spec("later", when="delayed", start_in_s=3600))
+    actions.play(site.engine, pipeline.latest["later"], user=site.user)
+    assert site.statuses(pipeline)["later"] == "pending"
+    assert not site.engine.index.scheduled
+
+
+def test_only_a_waiting_manual_job_can_be_played() -> None:
+    site = SmallGitLab()
+    pipeline = site.start(job_spec("unit"))
+    with pytest.raises(actions.NotPossible, match="Unplayable"):
+        actions.play(site.engine, pipeline.latest["unit"], user=site.user)
+
+
+@pytest.mark.parametrize(
+    ("interruptible", "running", "older"),
+    [
+        pytest.param(False, False, Status.CANCELED, id="nothing began"),
+        pytest.param(False, True, Status.RUNNING, id="a job that may not be interrupted began"),
+        pytest.param(True, True, Status.CANCELED, id="what began may be interrupted"),
+    ],
+)
+def test_a_newer_pipeline_makes_older_ones_redundant(
+    interruptible: bool, running: bool, older: Status
+) -> None:
+    site = SmallGitLab()
+    first = site.start(job_spec("unit", interruptible=interruptible))
+    if running:
+        site.run(first, "unit")
+    second = site.start(job_spec("unit"))
+    actions.cancel_redundant(site.engine, second)
+    assert (first.status, second.status) == (older, Status.PENDING)
+
+
+def test_other_branches_are_not_redundant() -> None:
+    site = SmallGitLab()
+    other = site.start(job_spec("unit"), ref="feature")
+    newest = site.start(job_spec("unit"))
+    actions.cancel_redundant(site.engine, newest)
+    assert other.status is Status.PENDING

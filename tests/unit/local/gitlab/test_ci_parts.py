@@ -1,0 +1,158 @@
+"""The parts of a job with a shape of their own: images, retry, needs, environment."""
+
+from __future__ import annotations
+
+import pytest
+
+from local.gitlab.ci import CiError, ImageSpec, JobSpec, NeedSpec, RetrySpec, read_pipeline
+from local.gitlab.ci_parts import Variables
+
+
+def job(body: str) -> JobSpec:
+    text = f"job: {{script: x, {body}}}\nother: {{script: x}}"
+    return read_pipeline(text, variables={"CI_COMMIT_BRANCH": "main"}).jobs[0]
+
+
+@pytest.mark.parametrize(
+    ("body", "image"),
+    [
+        ("image: alpine", ImageSpec(name="alpine")),
+        ("image: {name: alpine}", ImageSpec(name="alpine")),
+        ("image: {name: a, entrypoint: [sh, '']}", ImageSpec(name="a", entrypoint=("sh", ""))),
+        ("image: {name: a, pull_policy: never}", ImageSpec(name="a", pull_policy=("never",))),
+        (
+            "image: {name: a, pull_policy: [always, if-not-present]}",
+            ImageSpec(name="a", pull_policy=("always", "if-not-present")),
+        ),
+    ],
+)
+def test_image(body: str, image: ImageSpec) -> None:
+    assert job(body).image == image
+
+
+def test_services_have_more_to_say_than_images() -> None:
+    plain, full = job("""services: [redis, {
+        name: "postgres:16", alias: db, command: [postgres, -c, 1],
+        entrypoint: [e], variables: {POSTGRES_DB: x, PORT: 1}}]""").services
+    assert plain == ImageSpec(name="redis")
+    assert full == ImageSpec(
+        name="postgres:16",
+        alias="db",
+        command=("postgres", "-c", "1"),
+        entrypoint=("e",),
+        variables={"POSTGRES_DB": "x", "PORT": "1"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "retry"),
+    [
+        ("tags: []", RetrySpec(max=0, when=("always",))),
+        ("retry: 2", RetrySpec(max=2, when=("always",))),
+        (
+            "retry: {max: 1, when: runner_system_failure}",
+            RetrySpec(max=1, when=("runner_system_failure",)),
+        ),
+        (
+            "retry: {max: 2, when: [script_failure, api_failure]}",
+            RetrySpec(max=2, when=("script_failure", "api_failure")),
+        ),
+        ("retry: {when: always}", RetrySpec(max=0)),
+    ],
+)
+def test_retry(body: str, retry: RetrySpec) -> None:
+    assert job(body).retry == retry
+
+
+@pytest.mark.parametrize(
+    ("body", "needs"),
+    [
+        ("tags: []", None),
+        ("needs: []", ()),
+        ("needs: [other]", (NeedSpec(job="other"),)),
+        ("needs: [{job: other, artifacts: false}]", (NeedSpec(job="other", artifacts=False),)),
+        (
+            "needs: [{job: other, optional: true}]",
+            (NeedSpec(job="other", optional=True),),
+        ),
+        ("needs: [{job: nobody, optional: true}]", ()),
+    ],
+)
+def test_needs(body: str, needs: tuple[NeedSpec, ...] | None) -> None:
+    assert job(body).needs == needs
+
+
+@pytest.mark.parametrize(
+    ("body", "allowed", "codes"),
+    [
+        ("allow_failure: true", True, ()),
+        ("allow_failure: false", False, ()),
+        ("allow_failure: {exit_codes: 137}", False, (137,)),
+        ("allow_failure: {exit_codes: [1, 255]}", False, (1, 255)),
+    ],
+)
+def test_allow_failure(body: str, allowed: bool, codes: tuple[int, ...]) -> None:
+    read = job(body)
+    assert (read.allow_failure, read.allow_failure_exit_codes) == (allowed, codes)
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        ("environment: production", "production"),
+        ("environment: {name: staging, url: 'https://x', action: start}", "staging"),
+        ("environment: review/$CI_COMMIT_BRANCH", "review/main"),
+        ("environment: review/$UNKNOWN", "review/$UNKNOWN"),
+    ],
+)
+def test_environment(body: str, name: str) -> None:
+    assert job(body).environment == name
+
+
+def test_what_the_server_expands_itself() -> None:
+    read = job("variables: {POOL: big}, tags: [$POOL, x], resource_group: $POOL-$CI_COMMIT_BRANCH")
+    assert read.tags == ("big", "x")
+    assert read.resource_group == "big-main"
+
+
+def test_coverage_is_accepted_and_left_out() -> None:
+    assert job("coverage: '/\\d+%/'").name == "job"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("image: {entrypoint: [a]}", "jobs:job:image: name is missing"),
+        ("image: {name: a, docker: {}}", "jobs:job:image: unsupported key 'docker'"),
+        ("image: {name: a, pull_policy: seldom}", "jobs:job:image:pull_policy: must be among"),
+        ("image: [a]", "jobs:job:image: must be a string"),
+        ("services: redis", "jobs:job:services: must be a list"),
+        ("services: [{name: a, ports: [1]}]", "unsupported key 'ports'"),
+        ("retry: 3", "jobs:job:retry: must be a whole number from 0 to 2"),
+        ("retry: true", "must be a whole number"),
+        ("retry: {when: bad_luck}", "jobs:job:retry:when: 'bad_luck' is not among always"),
+        ("needs: other", "jobs:job:needs: must be a list"),
+        ("needs: [{artifacts: true}]", "jobs:job:needs: job is missing"),
+        ("needs: [{pipeline: x}]", "unsupported key 'pipeline'"),
+        ("allow_failure: {}", "jobs:job:allow_failure: exit_codes is missing"),
+        ("allow_failure: {exit_codes: 256}", "whole number from 0 to 255"),
+        ("environment: {url: x}", "jobs:job:environment: name is missing"),
+        ("environment: {name: x, url: 5}", "jobs:job:environment:url: must be a string"),
+        ("environment: {name: x, kubernetes: {}}", "unsupported key 'kubernetes'"),
+        ("resource_group: ''", "jobs:job:resource_group: must be a string"),
+        ("variables: {A: {value: 1, expand: maybe}}", "A:expand: must be true or false"),
+        ("variables: {A: ~}", "jobs:job:variables:A: must be a string or a number"),
+    ],
+)
+def test_wrong_parts_are_named(body: str, said: str) -> None:
+    with pytest.raises(CiError) as caught:
+        job(body)
+    assert said in str(caught.value)
+
+
+def test_a_variable_laid_over_a_raw_one_is_as_raw_as_it_says() -> None:
+    under = Variables(values={"A": "1", "B": "2"}, raw=frozenset({"A", "B"}))
+    over = Variables(values={"B": "3", "C": "4"}, raw=frozenset({"C"}))
+    both = under.under(over)
+    assert both.values == {"A": "1", "B": "3", "C": "4"}
+    assert both.raw == frozenset({"A", "C"})

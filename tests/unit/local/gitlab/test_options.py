@@ -1,0 +1,42 @@
+"""Defaults are GitLab's own; time can be compressed and skipped."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from local.gitlab.options import Clock, Options, Timeouts
+
+
+def test_the_limits_are_gitlabs() -> None:
+    limits = Timeouts()
+    assert limits.pending_without_runner == timedelta(hours=1)
+    assert limits.pending == timedelta(hours=24)
+    assert limits.online == timedelta(hours=2)
+    assert limits.stale == timedelta(days=7)
+    assert limits.contact_written_every == timedelta(minutes=40)
+
+
+def test_compressing_shortens_every_limit_alike() -> None:
+    normal, fast = Timeouts(), Timeouts().compressed(60)
+    assert fast.pending_without_runner == timedelta(minutes=1)
+    assert fast.contact_written_at_latest == timedelta(seconds=55)
+    assert normal.stale / fast.stale == 60
+
+
+@pytest.mark.parametrize(
+    ("version", "known"),
+    [("18.11.2", False), ("19.0.0", True), ("19.3.0-ee", True), ("20.1.0", True)],
+)
+def test_signing_tokens_came_with_19(version: str, known: bool) -> None:
+    assert Options(gitlab_version=version).has_signing_token is known
+
+
+def test_the_clock_runs_with_the_real_one_until_time_is_skipped() -> None:
+    clock = Clock()
+    assert abs(clock.now() - datetime.now(UTC)) < timedelta(seconds=5)
+    clock.advance(timedelta(hours=2))
+    clock.advance(timedelta(minutes=1))
+    ahead = clock.now() - datetime.now(UTC)
+    assert abs(ahead - timedelta(hours=2, minutes=1)) < timedelta(seconds=5)

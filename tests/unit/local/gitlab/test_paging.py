@@ -1,0 +1,129 @@
+"""Pages by offset and by keyset, followed as a client follows them."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+
+from local.gitlab.api.call import ApiError
+from local.gitlab.api.paging import page_of
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something with an id."""
+
+    id: int
+
+
+ITEMS = [Item(number) for number in range(1, 8)]
+PATH = "/api/v4/projects/acme%2Fdemo/jobs"
+
+
+def ask(query: str, items: list[Item] = ITEMS) -> Response:
+    scope: dict[str, Any] = {
+        "type": "http",
+        "method": "GET",
+        "scheme": "http",
+        "server": ("127.0.0.1", 80),
+        "path": PATH,
+        "raw_path": PATH.encode(),
+        "query_string": query.encode(),
+        "headers": [(b"host", b"127.0.0.1")],
+    }
+    return page_of(Request(scope), items, lambda item: {"id": item.id})
+
+
+def ids(response: Response) -> list[int]:
+    return [item["id"] for item in json.loads(bytes(response.body))]
+
+
+def links(response: Response) -> dict[str, str]:
+    found = re.findall(r'<([^>]+)>; rel="(\w+)"', response.headers.get("link", ""))
+    return {name: url for url, name in found}
+
+
+def follow(query: str) -> list[list[int]]:
+    """All pages, by the links to the next one."""
+    pages = []
+    while True:
+        response = ask(query)
+        pages.append(ids(response))
+        following = links(response).get("next")
+        if following is None:
+            return pages
+        query = urlsplit(following).query
+
+
+@pytest.mark.parametrize(
+    ("query", "pages"),
+    [
+        pytest.param("per_page=3", [[7, 6, 5], [4, 3, 2], [1]], id="offset, newest first"),
+        pytest.param("per_page=3&sort=asc", [[1, 2, 3], [4, 5, 6], [7]], id="offset, ascending"),
+        pytest.param("", [[7, 6, 5, 4, 3, 2, 1]], id="twenty by default"),
+        pytest.param(
+            "pagination=keyset&order_by=id&per_page=3",
+            [[7, 6, 5], [4, 3, 2], [1]],
+            id="keyset, newest first",
+        ),
+        pytest.param(
+            "pagination=keyset&order_by=id&sort=asc&per_page=4",
+            [[1, 2, 3, 4], [5, 6, 7]],
+            id="keyset, ascending",
+        ),
+        pytest.param(
+            "pagination=keyset&per_page=7&sort=asc", [[1, 2, 3, 4, 5, 6, 7]], id="one full page"
+        ),
+    ],
+)
+def test_following_the_links_gives_everything_once(query: str, pages: list[list[int]]) -> None:
+    assert follow(query) == pages
+
+
+def test_offset_pages_say_how_many_there_are() -> None:
+    headers = ask("per_page=3&page=2").headers
+    names = ("x-page", "x-per-page", "x-total", "x-total-pages", "x-next-page", "x-prev-page")
+    assert [headers[name] for name in names] == ["2", "3", "7", "3", "3", "1"]
+
+
+def test_the_last_page_has_no_next() -> None:
+    response = ask("per_page=3&page=3")
+    assert response.headers["x-next-page"] == ""
+    assert set(links(response)) == {"first", "last", "prev"}
+
+
+def test_keyset_pages_give_no_totals() -> None:
+    headers = ask("pagination=keyset&per_page=3").headers
+    assert "x-total" not in headers
+    assert set(links(ask("pagination=keyset&per_page=3"))) == {"next"}
+
+
+def test_links_keep_the_encoded_slash_and_the_other_parameters() -> None:
+    following = links(ask("per_page=3&scope[]=pending"))["next"]
+    assert urlsplit(following).path == PATH
+    assert "scope%5B%5D=pending" in following
+
+
+def test_jobs_that_end_between_pages_do_not_shift_keyset_pages() -> None:
+    first = ask("pagination=keyset&per_page=3")
+    query = urlsplit(links(first)["next"]).query
+    assert ids(ask(query, [item for item in ITEMS if item.id != 7])) == [4, 3, 2]
+
+
+def test_per_page_is_at_most_a_hundred() -> None:
+    many = [Item(number) for number in range(150)]
+    assert len(ids(ask("per_page=500", many))) == 100
+
+
+@pytest.mark.parametrize("query", ["per_page=0", "page=x", "pagination=keyset&cursor=%%%"])
+def test_nonsense_is_refused(query: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        ask(query)
+    assert caught.value.status == 400

@@ -1,0 +1,142 @@
+"""Which runner may take which job, and which one it gets."""
+
+from __future__ import annotations
+
+import pytest
+
+from local.gitlab.model import Project, Runner
+from local.gitlab.queue import kind_of, may_run
+from tests.unit.local.gitlab.small_gitlab import SmallGitLab, group, job_spec, project, runner
+
+TOP = group("acme")
+SUB = group("platform", number=2, parent=TOP)
+OTHER = group("other", number=3)
+DEMO = project("demo", number=1, within=SUB)
+ALIEN = project("alien", number=2, within=OTHER)
+
+
+@pytest.mark.parametrize(
+    ("job_tags", "by", "expected"),
+    [
+        pytest.param({"ec2"}, runner("ec2", "docker"), True, id="a subset of the runner's tags"),
+        pytest.param({"ec2", "docker"}, runner("ec2", "docker"), True, id="all of them"),
+        pytest.param({"ec2", "gpu"}, runner("ec2", "docker"), False, id="one tag too many"),
+        pytest.param({"EC2"}, runner("ec2"), False, id="tags are case-sensitive"),
+        pytest.param(set(), runner("ec2", run_untagged=True), True, id="untagged where allowed"),
+        pytest.param(set(), runner("ec2", run_untagged=False), False, id="untagged elsewhere"),
+        pytest.param({"ec2"}, runner(), False, id="a runner without tags"),
+    ],
+)
+def test_tags(job_tags: set[str], by: Runner, expected: bool) -> None:
+    assert may_run(by, DEMO, frozenset(job_tags), protected=False) is expected
+
+
+@pytest.mark.parametrize(
+    ("by", "where", "expected"),
+    [
+        pytest.param(runner(), DEMO, True, id="instance runners serve everybody"),
+        pytest.param(runner(kind="group_type", owner=SUB), DEMO, True, id="the project's group"),
+        pytest.param(runner(kind="group_type", owner=TOP), DEMO, True, id="a group above"),
+        pytest.param(runner(kind="group_type", owner=TOP), ALIEN, False, id="another group"),
+        pytest.param(runner(kind="project_type", owner=DEMO), DEMO, True, id="its own project"),
+        pytest.param(runner(kind="project_type", owner=DEMO), ALIEN, False, id="not another"),
+    ],
+)
+def test_scope(by: Runner, where: Project, expected: bool) -> None:
+    assert may_run(by, where, frozenset(), protected=False) is expected
+
+
+def test_a_project_may_do_without_instance_runners() -> None:
+    alone = project()
+    alone.shared_runners_enabled = False
+    assert not may_run(runner(), alone, frozenset(), protected=False)
+
+
+@pytest.mark.parametrize(
+    ("access_level", "protected", "expected"),
+    [
+        ("not_protected", False, True),
+        ("not_protected", True, True),
+        ("ref_protected", True, True),
+        ("ref_protected", False, False),
+    ],
+)
+def test_protection(access_level: str, protected: bool, expected: bool) -> None:
+    by = runner(access_level=access_level)
+    assert may_run(by, DEMO, frozenset(), protected=protected) is expected
+
+
+@pytest.mark.parametrize(
+    ("ref", "is_tag", "protected"),
+    [("main", False, True), ("feature", False, False), ("main", True, False)],
+)
+def test_only_the_default_branch_is_protected(ref: str, is_tag: bool, protected: bool) -> None:
+    site = SmallGitLab()
+    job = site.start(job_spec("unit", tags=("ec2",)), ref=ref, is_tag=is_tag).latest["unit"]
+    assert kind_of(job) == (1, frozenset({"ec2"}), protected)
+
+
+def test_the_oldest_job_of_all_kinds_comes_first() -> None:
+    site = SmallGitLab()
+    site.start(
+        job_spec("a", tags=("ec2",)),
+        job_spec("b", tags=("lambda",)),
+        job_spec("c"),
+        job_spec("d", tags=("ec2",)),
+    )
+    order = []
+    while (job := site.take()) is not None:
+        order.append(job.spec.name)
+    assert order == ["a", "b", "c", "d"]
+
+
+def test_a_runner_passes_over_older_jobs_that_are_not_for_it() -> None:
+    site = SmallGitLab()
+    site.start(job_spec("big", tags=("ec2",)), job_spec("small", tags=("lambda",)))
+    job = site.take(runner("lambda"))
+    assert job is not None
+    assert job.spec.name == "small"
+    assert site.take(runner("lambda")) is None
+
+
+def test_depth_counts_only_what_the_runner_may_take() -> None:
+    site = SmallGitLab()
+    site.start(*(job_spec(f"big {n}", tags=("ec2",)) for n in range(3)), job_spec("plain"))
+    queue = site.engine.index.queue
+    assert queue.depth_for(runner("ec2")) == 4
+    assert queue.depth_for(runner("ec2", run_untagged=False)) == 3
+    assert queue.depth_for(runner("lambda", run_untagged=False)) == 0
+
+
+def test_a_removed_job_is_not_found_and_can_be_removed_again() -> None:
+    site = SmallGitLab()
+    pipeline = site.start(job_spec("a"), job_spec("b"))
+    queue = site.engine.index.queue
+    first = pipeline.latest["a"]
+    queue.remove(first)
+    queue.remove(first)
+    found = queue.first_for(site.runner)
+    assert found is pipeline.latest["b"]
+    queue.remove(found)
+    assert queue.first_for(site.runner) is None
+    assert queue.kinds() == []
+
+
+def test_the_version_changes_when_there_may_be_something_new() -> None:
+    site = SmallGitLab()
+    queue = site.engine.index.queue
+    seen = [queue.version]
+    site.start(job_spec("a"))
+    seen.append(queue.version)
+    queue.touch()
+    seen.append(queue.version)
+    assert len(set(seen)) == 3
+    assert site.take() is not None
+    assert queue.version == seen[-1]
+
+
+def test_kinds_list_what_waits() -> None:
+    site = SmallGitLab()
+    site.start(job_spec("a", tags=("ec2",)), job_spec("b"), job_spec("c", tags=("ec2",)))
+    names = [[job.spec.name for job in jobs] for jobs in site.engine.index.queue.kinds()]
+    assert names == [["a", "c"], ["b"]]

@@ -1,0 +1,274 @@
+"""One small fleet on fakes: GitLab, the ledger, a queue and the third back end, at one clock."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from adapters.demand import Demand
+from adapters.fleet_rows import FleetRows
+from adapters.gitlab import GitLabJob
+from adapters.job_rows import JobRow, JobRows
+from adapters.runner_rows import RunnerRows
+from adapters.secrets import PoolToken
+from adapters.table import Change
+from fleet.config import FleetConfig, read_config
+from fleet.errors import Refused
+from fleet.job_event import JobEvent
+from fleet.mailbox import MachineState, Report, Step, StepName
+from fleet.model import Job, JobKey, Runner
+from orchestrator.autoscaler import Scaled, scale
+from orchestrator.reconciling import Done, reconcile
+from orchestrator.route import answer, route_event
+from orchestrator.settling import Settled, settle
+from orchestrator.sweeping import Sweep, sweep
+from orchestrator.world import World
+from tests.fakes import AT, Clock, FakeBackend, FakeGitLab, FakeQueue, FakeTable
+
+INSTANCE = "gitlab.example.com"
+STACK = "demo"
+PROJECT = 7
+GITLAB = f'[gitlab]\nurl = "https://{INSTANCE}"\nrunners_in = "group:42"\n'
+POOL = """
+[pools.docker]
+backend = "tests"
+tags = ["docker", "big"]
+ceiling = 5
+attempts = 2
+"""
+FLEET = GITLAB + POOL
+
+
+def configured(text: str = FLEET) -> FleetConfig:
+    """A configuration on the back end that exists only in tests."""
+    return read_config(text, backends=("tests", "lambda"))
+
+
+def key(job_id: int) -> JobKey:
+    """The key of a job."""
+    return JobKey(instance=INSTANCE, job_id=job_id)
+
+
+def described(runner: Runner) -> str:
+    """How GitLab shows a runner of ours."""
+    return f"{runner.id} ({STACK})"
+
+
+@dataclass
+class Scene:
+    """Everything at once; what the state machines do between the tasks is done by methods."""
+
+    text: str = FLEET
+    clock: Clock = field(default_factory=Clock)
+    table: FakeTable = field(default_factory=FakeTable)
+    gitlab: FakeGitLab = field(default_factory=FakeGitLab)
+
+    def __post_init__(self) -> None:
+        self.queue = FakeQueue(self.clock, "tests-queue")
+        self.backend = FakeBackend(clock=self.clock)
+        self.ids = count(1)
+        self.deliveries = count(1)
+        self.pool_tokens: dict[str, PoolToken] = {"docker": PoolToken(runner_id=1, token="glrt-p")}
+        self.world = self.with_config(self.text)
+
+    def with_config(self, text: str, *, leaving: tuple[str, ...] = ()) -> World:
+        """The world of the next invocations, after this text was applied."""
+        self.world = World(
+            config=configured(text),
+            stack=STACK,
+            instance=INSTANCE,
+            jobs=JobRows(self.table),
+            runners=RunnerRows(self.table, INSTANCE),
+            fleet=FleetRows(self.table),
+            gitlab=self.gitlab,
+            queues={"tests": self.queue},
+            backends={"tests": self.backend},
+            pool_token=self._pool_token,
+            clock=self.clock,
+            new_id=lambda: f"{next(self.ids):012x}",
+            leaving=leaving,
+        )
+        return self.world
+
+    def _pool_token(self, pool: str) -> PoolToken:
+        if pool not in self.pool_tokens:
+            raise Refused(call="secretsmanager.GetSecretValue", code="ResourceNotFoundException")
+        return self.pool_tokens[pool]
+
+    # GitLab's side
+
+    def push(self, job_id: int, *, tags: Iterable[str] = ("docker",), **facts: Any) -> GitLabJob:
+        """GitLab has a pending job."""
+        told: dict[str, Any] = {
+            "project_id": PROJECT,
+            "name": f"job-{job_id}",
+            "status": "pending",
+            "pipeline_id": 3,
+            "queued_duration_s": 1.0,
+        }
+        return self.gitlab.add(GitLabJob(id=job_id, tags=tuple(tags), **(told | facts)))
+
+    def event(self, job_id: int, status: str, **facts: Any) -> JobEvent:
+        """What a webhook tells of a job."""
+        known = self.gitlab.jobs.get(job_id)
+        told: dict[str, Any] = {
+            "instance": INSTANCE,
+            "project_id": known.project_id if known else PROJECT,
+            "project_path": "acme/demo",
+            "job_id": job_id,
+            "job_name": known.name if known else f"job-{job_id}",
+            "stage": "test",
+            "pipeline_id": 3,
+            "ref": "main",
+            "status": status,
+            "delivery_id": f"d{next(self.deliveries)}",
+            "received_at": self.clock(),
+        }
+        return JobEvent(**(told | facts))
+
+    def hands_over(self, job_id: int, runner: Runner) -> None:
+        """GitLab gives a job to a runner of ours."""
+        self.gitlab.change(
+            job_id,
+            status="running",
+            runner_id=runner.gitlab_runner_id,
+            runner_description=described(runner),
+            started_at=self.clock(),
+        )
+
+    # The state machines' side
+
+    def route(self, job_id: int, **facts: Any) -> dict[str, Any]:
+        """The route machine after a `job.pending` event: the task, then SQS."""
+        told = answer(self.world, route_event(self.world, self.event(job_id, "pending", **facts)))
+        if told["message"]:
+            body = told["message"]
+            self.queue.send(
+                [
+                    Demand(
+                        job=JobKey(instance=body["instance"], job_id=body["job_id"]),
+                        project_id=body["project_id"],
+                        pool=body["pool"],
+                        attempt=body["attempt"],
+                    )
+                ]
+            )
+        return told
+
+    def scale(self) -> Scaled:
+        """One round of the autoscaler."""
+        return scale(self.world)
+
+    def settle(self, job_id: int, status: str, *, round_: int = 0, **facts: Any) -> Settled:
+        """The settle machine's task for a webhook."""
+        told = self.event(job_id, status, **facts)
+        event = {"detail-type": told.detail_type, "detail": told.to_detail()}
+        return settle(self.world, event, round_=round_)
+
+    def settle_machine(self, kind: str, machine_id: str) -> Settled:
+        """The settle machine's task for an event of a machine."""
+        event = {"detail-type": kind, "detail": {"instance-id": machine_id}}
+        return settle(self.world, event, round_=0)
+
+    def reconcile(self, *time_left_s: float) -> Done:
+        """The minute's reconcile; its time left each time that it looks, else plenty."""
+        told = iter(time_left_s)
+        return reconcile(self.world, lambda: next(told, 50.0 if not time_left_s else 0.0))
+
+    def sweep(self) -> Sweep:
+        """The minute's sweep."""
+        return sweep(self.world)
+
+    # The machines' side
+
+    def reports(
+        self,
+        runner: Runner,
+        state: MachineState,
+        *steps: StepName,
+        job_id: int | None = None,
+        **facts: Any,
+    ) -> None:
+        """A machine writes its report."""
+        told = Report(
+            heartbeat_at=self.clock(),
+            state=state,
+            runner_id=runner.id,
+            job_id=job_id,
+            steps=tuple(Step(at=self.clock(), name=name, job_id=job_id) for name in steps),
+            **facts,
+        ).item()
+        new = told.pop("steps")
+        pk = f"machine#{runner.mailbox}"
+        self.table.write(Change(pk=pk, sk="report", put=told, append={"steps": new}))
+
+    # What one looks at
+
+    @property
+    def runners(self) -> tuple[Runner, ...]:
+        """The live runners of the pool."""
+        return self.world.runners.live("docker")
+
+    @property
+    def only_runner(self) -> Runner:
+        """The one live runner."""
+        (runner,) = self.runners
+        return runner
+
+    def row(self, job_id: int) -> JobRow:
+        """A job's row, which must be there."""
+        row = self.world.jobs.row(key(job_id))
+        assert row is not None
+        return row
+
+    def job(self, job_id: int) -> Job:
+        """A job, which must be in the ledger."""
+        return self.row(job_id).job
+
+    def steps(self, job_id: int) -> list[str]:
+        """The names of a job's steps, as written."""
+        return [step.step for step in self.row(job_id).steps]
+
+    def launched(self, *job_ids: int) -> tuple[Runner, ...]:
+        """Jobs of these ids are pushed, routed and launched for; their runners, oldest first."""
+        for job_id in job_ids:
+            self.push(job_id)
+            self.route(job_id)
+        self.scale()
+        by_job = {runner.for_job: runner for runner in self.runners}
+        return tuple(by_job[key(job_id)] for job_id in job_ids)
+
+    def runs(self, job_id: int) -> Runner:
+        """A job that was launched for and now runs on its runner, which every side knows."""
+        (runner,) = self.launched(job_id)
+        self.hands_over(job_id, runner)
+        self.reports(runner, MachineState.BUSY, StepName.JOB_TAKEN, job_id=job_id)
+        self.settle(
+            job_id,
+            "running",
+            runner_id=runner.gitlab_runner_id,
+            runner_description=described(runner),
+            started_at=self.clock(),
+        )
+        return self.only_runner
+
+    def books_balance(self) -> None:
+        """The counter of the pool says how many live rows there are."""
+        rows = [item for item in self.table.items if item[0] == "pool#docker" and item[1] != "pool"]
+        counter = self.table.items.get(("pool#docker", "pool"), {}).get("in_use", 0)
+        assert counter == len(rows)
+
+
+__all__ = [
+    "AT",
+    "FLEET",
+    "GITLAB",
+    "INSTANCE",
+    "POOL",
+    "PROJECT",
+    "STACK",
+    "Scene",
+    "configured",
+    "described",
+    "key",
+]

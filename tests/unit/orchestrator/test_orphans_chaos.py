@@ -1,0 +1,297 @@
+"""Jobs whose machine died or whose webhook was lost: none stays open, none runs twice."""
+
+from typing import Any
+
+import pytest
+
+from adapters.gitlab import GitLabJob
+from fleet.errors import Refused, Transient
+from fleet.mailbox import MachineState, Outcome, StepName
+from fleet.model import Runner, RunnerState, Status
+from fleet.reasons import Reason
+from orchestrator.settling import Settled, runs_a_job, settle
+from tests.fakes import FakeGitLab
+from tests.unit.orchestrator.scene import FLEET, INSTANCE, Scene, described, key
+
+RETRYING = FLEET + "infra_retry = true\n"
+BLAMED: dict[str, Any] = {"status": "failed", "failure_reason": "runner_system_failure"}
+LATER_S = 31
+
+
+def invocation_fails(scene: Scene, runner: Runner) -> Settled:
+    """Lambda says that a runner's invocation came to no regular end."""
+    event = {
+        "detail-type": "Lambda Function Invocation Result - Failure",
+        "detail": {"requestPayload": {"runner_id": runner.id}},
+    }
+    return settle(scene.world, event, round_=0)
+
+
+def says_goodbye(scene: Scene, runner: Runner, outcome: Outcome) -> None:
+    """A machine comes to its regular end."""
+    scene.reports(runner, MachineState.DONE, StepName.ENDED, job_id=1, outcome=outcome)
+
+
+def retries(scene: Scene) -> int:
+    """How often GitLab was asked to run a job again."""
+    return scene.gitlab.calls.count("retry_job")
+
+
+def test_an_end_that_no_webhook_told_is_recorded_when_the_machine_is_closed() -> None:
+    scene = Scene()
+    runner = scene.runs(1)
+    scene.gitlab.change(1, status="success", finished_at=scene.clock())
+    says_goodbye(scene, runner, Outcome.SUCCEEDED)
+    scene.clock.go(LATER_S)
+    assert scene.sweep().closed == 1
+    row = scene.row(1)
+    assert (row.job.status, row.job.outcome) == (Status.FINISHED, "success")
+    assert Reason.FINISHED_UNSEEN in {step.reason for step in row.steps}
+    assert row.job.runner_id == runner.id
+    assert row.finished_at is not None
+
+
+def test_a_sandbox_is_closed_with_its_goodbye_where_no_webhook_told_the_end() -> None:
+    scene = Scene()
+    scene.backend.shows_machines = False  # as Lambda
+    runner = scene.runs(1)
+    scene.gitlab.change(1, status="success")
+    says_goodbye(scene, runner, Outcome.SUCCEEDED)
+    assert scene.sweep().closed == 1
+    assert scene.job(1).outcome == "success"
+    assert not scene.runners
+
+
+def test_a_failure_that_no_webhook_told_is_retried_like_any_other() -> None:
+    scene = Scene(text=RETRYING)
+    runner = scene.runs(1)
+    scene.gitlab.change(1, **BLAMED)
+    says_goodbye(scene, runner, Outcome.SYSTEM_FAILURE)
+    scene.clock.go(LATER_S)
+    scene.sweep()
+    assert retries(scene) == 1
+    assert scene.row(1).failure_reason == "runner_system_failure"
+    assert scene.job(max(scene.gitlab.jobs)).on_demand
+
+
+def test_a_failure_found_by_reconcile_is_retried_too() -> None:
+    """Neither `running` nor `failed` was told: for the ledger the job still waits."""
+    scene = Scene(text=RETRYING)
+    (runner,) = scene.launched(1)
+    scene.world.fleet.watch(INSTANCE, 7, "acme/demo", at=scene.clock())
+    scene.hands_over(1, runner)
+    scene.gitlab.change(1, **BLAMED)
+    scene.clock.go(10)
+    scene.reconcile()
+    assert scene.job(1).outcome == "failed"
+    assert retries(scene) == 1
+
+
+def test_a_sandbox_that_died_at_work_has_its_job_run_again() -> None:
+    scene = Scene(text=RETRYING)
+    runner = scene.runs(1)
+    assert invocation_fails(scene, runner).reason is Reason.MACHINE_GONE
+    assert scene.gitlab.jobs[1].status == "canceled"
+    assert retries(scene) == 1
+    assert not scene.runners
+
+
+def test_a_job_of_a_lost_machine_is_left_to_gitlab_where_the_pool_says_no_retry() -> None:
+    scene = Scene()
+    runner = scene.runs(1)
+    invocation_fails(scene, runner)
+    assert scene.gitlab.jobs[1].status == "running"
+    assert retries(scene) == 0
+    assert not scene.runners
+    assert scene.row(1).steps[-1].step == "runner_record_gone"
+    assert Reason.RETRY_OFF in {step.reason for step in scene.row(1).steps}
+
+
+def test_a_machine_that_died_before_it_named_its_job_is_asked_after_in_gitlab() -> None:
+    scene = Scene(text=RETRYING)
+    (runner,) = scene.launched(1)
+    scene.hands_over(1, runner)  # neither the webhook nor the machine has told us
+    assert scene.only_runner.job is None
+    invocation_fails(scene, runner)
+    assert scene.gitlab.jobs[1].status == "canceled"
+    assert retries(scene) == 1
+
+
+def test_a_job_that_the_ledger_never_saw_is_run_again_as_well() -> None:
+    scene = Scene(text=RETRYING)
+    (runner,) = scene.launched(1)
+    scene.push(9)
+    scene.hands_over(9, runner)
+    invocation_fails(scene, runner)
+    assert scene.gitlab.jobs[9].status == "canceled"
+    assert scene.job(9).status is Status.RUNNING  # until the webhook of the cancellation
+    assert retries(scene) == 1
+
+
+def test_a_machine_that_served_nobody_is_closed_without_a_question() -> None:
+    scene = Scene()
+    (runner,) = scene.launched(1)
+    scene.reports(runner, MachineState.DONE, StepName.ENDED, outcome=Outcome.NO_JOB)
+    scene.clock.go(LATER_S)
+    scene.gitlab.calls.clear()
+    scene.sweep()
+    assert scene.gitlab.calls == ["delete_runner", "runners_described"]
+
+
+def test_while_gitlab_does_not_answer_the_row_stays_and_nothing_is_lost() -> None:
+    scene = Scene(text=RETRYING)
+    runner = scene.runs(1)
+    scene.gitlab.failing["job"] = Transient(status=500)
+    invocation_fails(scene, runner)
+    assert len(scene.runners) == 1
+    scene.gitlab.failing.clear()
+    invocation_fails(scene, runner)
+    assert not scene.runners
+    assert retries(scene) == 1
+
+
+def test_a_token_that_may_not_read_jobs_keeps_no_machine_open() -> None:
+    scene = Scene(text=RETRYING)
+    runner = scene.runs(1)
+    scene.gitlab.failing["job"] = Refused("this token may not do this", status=403)
+    invocation_fails(scene, runner)
+    assert not scene.runners
+    scene.books_balance()
+
+
+def test_an_answer_older_than_the_goodbye_fails_no_finished_job() -> None:
+    """GitLab took the runner's last word; what it answers to us comes from a lagging replica."""
+    scene = Scene(text=RETRYING)
+    runner = scene.runs(1)
+    scene.backend.die(runner.machine_id or "")
+    says_goodbye(scene, runner, Outcome.SUCCEEDED)
+    scene.sweep()
+    assert scene.only_runner.state is RunnerState.DONE
+    assert scene.gitlab.jobs[1].status == "running"
+    scene.clock.go(5)
+    scene.gitlab.change(1, status="success")
+    scene.sweep()
+    assert not scene.runners
+    assert scene.job(1).outcome == "success"
+    assert retries(scene) == 0
+
+
+def test_a_job_that_gitlab_never_heard_the_end_of_runs_again() -> None:
+    """gitlab-runner gave up telling GitLab: GitLab shows a job at work on a machine long gone."""
+    scene = Scene(text=RETRYING)
+    runner = scene.runs(1)
+    says_goodbye(scene, runner, Outcome.SUCCEEDED)
+    scene.clock.go(LATER_S)
+    scene.sweep()
+    assert not scene.runners
+    assert scene.gitlab.jobs[1].status == "canceled"
+    assert retries(scene) == 1
+
+
+# The retry itself
+
+
+@pytest.mark.parametrize("what", ["job", "pipeline_jobs", "cancel_job", "retry_job"])
+def test_a_retry_that_gitlab_does_not_answer_is_carried_out_later(what: str) -> None:
+    scene = Scene(text=RETRYING)
+    runner = scene.runs(1)
+    scene.gitlab.failing[what] = Transient(status=500)
+    if what == "job":  # the first question is the sweep's own
+        scene.gitlab.change(1, **BLAMED)
+        scene.settle(
+            1,
+            "failed",
+            runner_description=described(runner),
+            failure_reason=BLAMED["failure_reason"],
+        )
+    else:
+        invocation_fails(scene, runner)
+    assert len(scene.gitlab.jobs) == 1
+    scene.gitlab.failing.clear()
+    scene.reconcile()
+    assert len(scene.gitlab.jobs) == 1  # whoever intends it may be at it just now
+    scene.clock.go(LATER_S)
+    for _ in range(2):
+        scene.reconcile()
+    assert len(scene.gitlab.jobs) == 2
+    assert scene.job(max(scene.gitlab.jobs)).on_demand
+
+
+def test_a_lost_job_that_somebody_cancels_meanwhile_is_not_run_again() -> None:
+    scene = Scene(text=RETRYING)
+    runner = scene.runs(1)
+    scene.gitlab.failing["pipeline_jobs"] = Transient(status=500)
+    invocation_fails(scene, runner)
+    scene.gitlab.change(1, status="canceled")
+    scene.gitlab.failing.clear()
+    scene.clock.go(LATER_S)
+    scene.reconcile()
+    assert retries(scene) == 0
+    assert scene.world.jobs.retries.due(before=scene.clock()) == []
+
+
+class EndsJustNow(FakeGitLab):
+    """Its answer to a cancellation shows that the job was over."""
+
+    def cancel_job(self, project_id: int, job_id: int) -> GitLabJob:
+        """Too late."""
+        self.change(job_id, status="success")
+        return super().cancel_job(project_id, job_id)
+
+
+def test_a_lost_job_that_ended_well_in_this_moment_is_not_run_again() -> None:
+    scene = Scene(text=RETRYING, gitlab=EndsJustNow())
+    invocation_fails(scene, scene.runs(1))
+    assert scene.gitlab.jobs[1].status == "success"
+    assert retries(scene) == 0
+
+
+def test_a_retry_of_a_job_that_gitlab_has_no_more_is_forgotten() -> None:
+    scene = Scene(text=RETRYING)
+    runner = scene.runs(1)
+    scene.gitlab.failing["retry_job"] = Transient(status=500)
+    invocation_fails(scene, runner)
+    scene.gitlab.jobs.clear()
+    scene.clock.go(LATER_S)
+    scene.reconcile()
+    assert scene.world.jobs.retries.due(before=scene.clock()) == []
+
+
+def claims(scene: Scene, runner: Runner, job_id: int) -> Runner:
+    """A machine says that it has a job which GitLab gave to somebody else."""
+    scene.reports(runner, MachineState.BUSY, StepName.JOB_TAKEN, job_id=job_id)
+    found = scene.world.runners.find(runner.id)
+    assert found is not None
+    assert found.job == key(job_id)
+    return found
+
+
+def test_a_machine_s_claim_has_no_other_machine_s_job_cancelled() -> None:
+    scene = Scene(text=RETRYING)
+    runner, liar = scene.launched(1, 2)
+    scene.hands_over(1, runner)  # no webhook has told of it yet
+    invocation_fails(scene, claims(scene, liar, 1))
+    assert scene.gitlab.jobs[1].status == "running"
+    assert retries(scene) == 0
+    assert scene.job(1).runner_id is None
+    assert [one.id for one in scene.runners] == [runner.id]
+
+
+def test_a_claim_to_a_job_that_the_ledger_knows_as_another_s_is_left() -> None:
+    shared = RETRYING.replace('"group:42"', '"group:42"\ncredentials = "shared"')
+    scene = Scene(text=shared)
+    runner, liar = scene.launched(1, 2)
+    scene.hands_over(1, runner)
+    scene.settle(1, "running", runner_description=described(runner))
+    assert scene.job(1).runner_id == runner.id
+    invocation_fails(scene, claims(scene, liar, 1))
+    assert scene.gitlab.jobs[1].status == "running"
+    assert retries(scene) == 0
+
+
+def test_a_claim_to_another_s_job_keeps_no_machine_alive() -> None:
+    scene = Scene()
+    runner, liar = scene.launched(1, 2)
+    scene.hands_over(1, runner)
+    assert not runs_a_job(scene.world, claims(scene, liar, 1))
+    assert runs_a_job(scene.world, claims(scene, runner, 1))

@@ -1,0 +1,136 @@
+"""From machines that came to runners: nothing that was launched is lost on the way."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import pytest
+
+from adapters.backends import LaunchOrder, LaunchResult
+from adapters.fleet_rows import FleetRows
+from adapters.runner_rows import Place, RunnerRows
+from fleet.capacity import BackOff, CapacityPool
+from fleet.config import PoolConfig
+from fleet.errors import Refused, Transient
+from fleet.reasons import Reason
+from tests.fakes import FakeBackend, FakeTable
+from tests.unit.orchestrator.scene import INSTANCE, Scene
+
+
+@dataclass(slots=True, kw_only=True)
+class SlowBackend(FakeBackend):
+    """A back end that answers when somebody has closed the first runner already."""
+
+    runners: RunnerRows
+    end_fails: bool = False
+
+    def launch(self, pool: PoolConfig, order: LaunchOrder) -> LaunchResult:
+        """Launch, late."""
+        gone = self.runners.find(order.runner_ids[0])
+        assert gone is not None
+        self.runners.close(gone, Reason.LAUNCH_FAILED, at=self.clock())
+        came = FakeBackend.launch(self, pool, order)
+        if self.end_fails:
+            self.failing = Refused("not yours")
+        return came
+
+
+class DryBackend(FakeBackend):
+    """A back end that has nothing in any place, and says so of each."""
+
+    def launch(self, pool: PoolConfig, order: LaunchOrder) -> LaunchResult:
+        """Give nothing."""
+        none = [replace(self.short, capacity=place) for place in order.try_in]
+        return LaunchResult(launched=(), shortfalls=tuple(none))
+
+
+class ForgetfulRows(FleetRows):
+    """Rows that do not take what a launch taught."""
+
+    def note_back_off(self, name: str, back_off: Mapping[str, BackOff]) -> None:
+        """Fail."""
+        raise Transient(call="dynamodb.UpdateItem")
+
+
+def late(*, end_fails: bool = False) -> Scene:
+    """Three jobs wait, and the machines come late."""
+    scene = Scene()
+    for job_id in (1, 2, 3):
+        scene.push(job_id)
+        scene.route(job_id)
+    scene.backend = SlowBackend(
+        clock=scene.clock, runners=RunnerRows(scene.table, INSTANCE), end_fails=end_fails
+    )
+    scene.world = replace(scene.world, backends={"tests": scene.backend})
+    return scene
+
+
+def test_a_machine_whose_row_is_gone_is_ended_and_the_others_serve(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    scene = late()
+    done = scene.scale()
+    assert (done.launched, done.again_in_s) == (2, 1)
+    assert [runner.equipped for runner in scene.runners] == [True, True]
+    (order,) = scene.backend.orders
+    assert scene.backend.ended == [f"m-{order.runner_ids[0]}"]
+    assert {one.id for one in scene.runners} == set(order.runner_ids[1:])
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    (told,) = [line for line in lines if line["event"] == "MachinesUnplaced"]
+    assert (told["pool"], told["machines"]) == ("docker", 1)
+    scene.books_balance()
+
+
+def test_a_machine_that_cannot_be_ended_holds_up_nobody() -> None:
+    scene = late(end_fails=True)
+    assert scene.scale().launched == 2
+    assert [runner.equipped for runner in scene.runners] == [True, True]
+
+
+def test_machines_are_equipped_before_the_launch_is_remembered() -> None:
+    scene = Scene()
+    scene.backend.room = 1
+    for job_id in (1, 2):
+        scene.push(job_id)
+        scene.route(job_id)
+    scene.world = replace(scene.world, fleet=ForgetfulRows(scene.table))
+    with pytest.raises(Transient):
+        scene.scale()
+    assert [one.equipped for one in scene.runners if one.machine_id] == [True]
+
+
+def test_one_transaction_places_many_and_says_which() -> None:
+    table = FakeTable()
+    scene = Scene(table=table)
+    launched = scene.launched(1, 2)
+    places = [
+        Place(runner_id=one.id, machine_id="m", mailbox=f"box-{one.id}", capacity="c")
+        for one in launched
+    ]
+    gone = Place(runner_id="rf-docker-gone", machine_id="m", mailbox="box-gone", capacity="c")
+    rows = scene.world.runners
+    before = table.writes
+    assert rows.place(places) == {one.id for one in launched}
+    assert table.writes == before + 4
+    assert rows.place([gone, *places]) == {one.id for one in launched}
+    assert rows.owner("box-gone") is None
+    assert rows.place([]) == frozenset()
+
+
+def test_many_places_with_one_trouble_are_one_line_of_the_log(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    scene = Scene()
+    scene.push(1)
+    scene.route(1)
+    places = tuple(
+        CapacityPool(instance_type="m7i.large", subnet=f"subnet-{n}", market="spot")
+        for n in range(3)
+    )
+    scene.backend = DryBackend(clock=scene.clock, places=places)
+    scene.world = replace(scene.world, backends={"tests": scene.backend})
+    scene.scale()
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["event"] for line in lines].count("LaunchShort") == 1
+    held = scene.world.fleet.pool("docker").back_off or {}
+    assert set(held) == {str(place) for place in places}

@@ -1,0 +1,78 @@
+"""One pool's trouble is its own: the others are served, and somebody is told."""
+
+import json
+from typing import Any
+
+import pytest
+
+from adapters.table import Change
+from fleet.errors import Refused, Transient
+from tests.unit.orchestrator.scene import FLEET, POOL, Scene, key
+
+TWO = FLEET + POOL.replace("docker", "second")
+SICK = FLEET.replace("pools.docker", "pools.asick").replace('"docker"', '"sick"') + POOL
+
+
+def told(capsys: pytest.CaptureFixture[str], event: str) -> list[dict[str, Any]]:
+    """The lines of one event, as they are in the log."""
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    return [line for line in lines if line["event"] == event]
+
+
+def with_unreadable_first_pool() -> Scene:
+    """Two pools; the back-off memory of the first cannot be read."""
+    scene = Scene(text=SICK)
+    unreadable = {"m7i.large/subnet-1/spot": {"until": "never", "failures": 1, "code": "x"}}
+    scene.table.write(Change(pk="pool#asick", sk="pool", put={"back_off": unreadable}))
+    return scene
+
+
+def test_a_pool_that_cannot_be_read_keeps_no_other_from_its_machines(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    scene = with_unreadable_first_pool()
+    scene.push(1)
+    scene.route(1)
+    with pytest.raises(ValueError, match="never"):
+        scene.scale()
+    assert scene.only_runner.for_job == key(1)
+    assert scene.queue.depth() == 0
+    (line,) = told(capsys, "PoolFailed")
+    assert (line["level"], line["pool"]) == ("ERROR", "asick")
+    assert "never" in line["error"]
+
+
+def test_a_failure_waits_for_the_round_in_which_the_others_are_done() -> None:
+    scene = with_unreadable_first_pool()
+    scene.backend.room = 1
+    for job_id in (1, 2):
+        scene.push(job_id)
+        scene.route(job_id)
+    first = scene.scale()
+    assert (first.launched, first.again_in_s) == (1, 1)
+    with pytest.raises(ValueError, match="never"):
+        scene.scale()
+
+
+def test_the_first_of_two_failures_is_raised(capsys: pytest.CaptureFixture[str]) -> None:
+    scene = Scene(text=TWO)
+    for job_id, tags in ((1, ("docker",)), (2, ("second",))):
+        scene.push(job_id, tags=tags)
+        scene.route(job_id)
+    scene.backend.failing = Refused("no such thing")
+    with pytest.raises(Refused, match="no such thing"):
+        scene.scale()
+    assert [line["pool"] for line in told(capsys, "PoolFailed")] == ["docker", "second"]
+
+
+def test_machines_are_launched_while_the_queue_does_not_answer(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    scene = Scene()
+    scene.push(1)
+    scene.route(1)
+    scene.queue.unread = Transient(call="sqs.GetQueueAttributes")
+    with pytest.raises(Transient):
+        scene.scale()
+    assert scene.only_runner.for_job == key(1)
+    assert [line["pool"] for line in told(capsys, "PoolFailed")] == ["every pool of tests"]

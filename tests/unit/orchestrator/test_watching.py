@@ -1,0 +1,217 @@
+"""What keeps the hints coming: who is watched, hooks that GitLab switched off, presence."""
+
+from typing import Any
+
+import pytest
+
+from adapters.fleet_rows import HookRow
+from adapters.gitlab import GitLabProject
+from adapters.secrets import PoolToken
+from fleet.errors import Refused, Transient
+from orchestrator.watching import heal_hook, refresh_watched, show_presence
+from tests.unit.orchestrator.scene import AT, FLEET, INSTANCE, PROJECT, Scene
+
+HOOK = "/projects/7/hooks/5"
+WATCH = 'watch = { projects = ["acme/demo"], groups = [43] }\n'
+WATCHING = FLEET.replace('"group:42"\n', f'"group:42"\n{WATCH}')
+
+
+def hook(scope: str = "project:7", *, healthy: bool = True) -> HookRow:
+    return HookRow(
+        instance=INSTANCE,
+        scope=scope,
+        hook_id=5,
+        url="https://hook.example.com/webhook",
+        verification="signing-token",
+        healthy=healthy,
+        detail=None if healthy else "GitLab switched it off",
+    )
+
+
+def as_gitlab_shows_it(status: str) -> dict[str, Any]:
+    return {
+        "id": 5,
+        "url": "https://hook.example.com/webhook",
+        "alert_status": status,
+        "disabled_until": None,
+        "job_events": True,
+        "push_events": False,
+        "enable_ssl_verification": True,
+        "signing_token_present": True,
+    }
+
+
+def at_leisure() -> bool:
+    return True
+
+
+def watched(scene: Scene) -> set[int]:
+    return {one.project_id for one in scene.world.fleet.watched(INSTANCE)}
+
+
+def test_named_projects_and_those_of_groups_are_watched() -> None:
+    scene = Scene(text=WATCHING)
+    for number, path in ((77, "acme/demo"), (78, "acme/api"), (79, "tools/lint")):
+        scene.gitlab.add_project(GitLabProject(id=number, path=path))
+    scene.gitlab.groups = {"42": [78], "43": [79]}
+    refresh_watched(scene.world, at_leisure)
+    assert watched(scene) == {77, 78, 79}
+
+
+def test_a_group_with_our_hook_is_watched() -> None:
+    scene = Scene(text=FLEET.replace('"group:42"', '"instance"'))
+    scene.world.fleet.record_hook(hook("group:50"))
+    scene.gitlab.add_project(GitLabProject(id=80, path="late/one"))
+    scene.gitlab.groups = {"50": [80]}
+    refresh_watched(scene.world, at_leisure)
+    assert watched(scene) == {80}
+
+
+def test_groups_are_listed_every_ten_minutes_even_after_a_failure() -> None:
+    scene = Scene()
+    scene.gitlab.failing["group_projects"] = Transient(status=500)
+    for seconds, times in ((0, 1), (60, 1), (600, 2)):
+        scene.clock.go(seconds)
+        refresh_watched(scene.world, at_leisure)
+        assert scene.gitlab.calls.count("group_projects") == times
+
+
+def test_a_project_that_gitlab_hides_keeps_no_group_from_being_listed() -> None:
+    scene = Scene(text=WATCHING)
+    scene.gitlab.add_project(GitLabProject(id=79, path="tools/lint"))
+    scene.gitlab.groups = {"43": [79]}
+    refresh_watched(scene.world, at_leisure)
+    assert watched(scene) == {79}
+
+
+def test_a_project_that_is_known_is_not_written_again() -> None:
+    scene = Scene()
+    scene.gitlab.add_project(GitLabProject(id=78, path="acme/api"))
+    scene.gitlab.groups = {"42": [78]}
+    refresh_watched(scene.world, at_leisure)
+    written = scene.table.writes
+    scene.clock.go(600)
+    refresh_watched(scene.world, at_leisure)
+    assert scene.table.writes == written + 1  # when it was listed
+    scene.gitlab.add_project(GitLabProject(id=78, path="acme/moved"))
+    scene.clock.go(600)
+    refresh_watched(scene.world, at_leisure)
+    assert [one.path for one in scene.world.fleet.watched(INSTANCE)] == ["acme/moved"]
+
+
+def test_a_listing_ends_when_time_does() -> None:
+    scene = Scene()
+    for number in (78, 79, 80):
+        scene.gitlab.add_project(GitLabProject(id=number, path=f"acme/{number}"))
+    scene.gitlab.groups = {"42": [78, 79, 80]}
+    looks = iter([True, True, True])
+    refresh_watched(scene.world, lambda: next(looks, False))
+    assert watched(scene) == {78, 79}
+
+
+def test_a_hook_that_gitlab_switched_off_is_switched_on_by_a_test() -> None:
+    scene = Scene()
+    scene.world.fleet.record_hook(hook())
+    scene.gitlab.fake_api.answers = {
+        HOOK: as_gitlab_shows_it("temporarily_disabled"),
+        f"POST {HOOK}/test/job_events": {},
+    }
+    heal_hook(scene.world, PROJECT, set())
+    assert scene.gitlab.fake_api.sent == [("POST", f"{HOOK}/test/job_events")]
+    (row,) = scene.world.fleet.hooks(INSTANCE)
+    assert (row.healthy, row.detail) == (False, "GitLab switched it off (temporarily_disabled)")
+    scene.gitlab.fake_api.answers[HOOK] = as_gitlab_shows_it("executable")
+    heal_hook(scene.world, PROJECT, set())
+    (row,) = scene.world.fleet.hooks(INSTANCE)
+    assert (row.healthy, row.detail) == (True, None)
+
+
+@pytest.mark.parametrize(
+    ("answers", "says"),
+    [
+        ({}, "missing: run `runner-fleet webhook register` again"),
+        (
+            {
+                HOOK: as_gitlab_shows_it("disabled"),
+                f"POST {HOOK}/test/job_events": Refused("it answered 500", status=422),
+            },
+            "its test delivery failed: it answered 500",
+        ),
+    ],
+)
+def test_a_hook_that_cannot_be_healed_says_what_to_do(answers: dict[str, Any], says: str) -> None:
+    scene = Scene()
+    scene.world.fleet.record_hook(hook())
+    scene.gitlab.fake_api.answers = answers
+    heal_hook(scene.world, PROJECT, set())
+    (row,) = scene.world.fleet.hooks(INSTANCE)
+    assert not row.healthy
+    assert says in (row.detail or "")
+
+
+def test_a_group_s_hook_is_tested_once_in_a_pass() -> None:
+    scene = Scene()
+    scene.world.fleet.note_listed(INSTANCE, at=AT)
+    for project in (7, 8, 9):
+        scene.world.fleet.watch(INSTANCE, project, f"acme/p{project}", at=AT)
+    scene.world.fleet.record_hook(hook("group:42", healthy=False))
+    scene.gitlab.fake_api.answers = {
+        "/groups/42/hooks/5": as_gitlab_shows_it("disabled"),
+        "POST /groups/42/hooks/5/test/job_events": {},
+    }
+    assert scene.reconcile().projects == 3
+    assert scene.gitlab.fake_api.sent == [("POST", "/groups/42/hooks/5/test/job_events")]
+
+
+@pytest.mark.parametrize("where", ["/groups/42/hooks/5", "POST /groups/42/hooks/5/test/job_events"])
+def test_a_hook_that_gitlab_does_not_answer_for_ends_no_pass(where: str) -> None:
+    scene = Scene()
+    scene.world.fleet.note_listed(INSTANCE, at=AT)
+    for project in (7, 8):
+        scene.world.fleet.watch(INSTANCE, project, f"acme/p{project}", at=AT)
+    scene.world.fleet.record_hook(hook("group:42", healthy=False))
+    scene.gitlab.fake_api.answers = {
+        "/groups/42/hooks/5": as_gitlab_shows_it("disabled"),
+        where: Transient(status=429, retry_after_s=30.0),
+    }
+    assert scene.reconcile().projects == 2
+
+
+def test_a_hook_of_another_project_is_left_alone() -> None:
+    scene = Scene()
+    scene.world.fleet.record_hook(hook("project:8"))
+    heal_hook(scene.world, PROJECT, set())
+    (row,) = scene.world.fleet.hooks(INSTANCE)
+    assert row.healthy
+
+
+def test_a_lost_webhook_has_the_hook_looked_at() -> None:
+    scene = Scene()
+    scene.world.fleet.note_listed(INSTANCE, at=AT)
+    scene.world.fleet.watch(INSTANCE, PROJECT, "acme/demo", at=AT)
+    scene.world.fleet.record_hook(hook())
+    scene.push(1)
+    scene.reconcile()
+    (row,) = scene.world.fleet.hooks(INSTANCE)
+    assert not row.healthy
+
+
+def test_every_pool_shows_itself_each_half_hour() -> None:
+    scene = Scene()
+    for seconds, times in ((0, 1), (60, 1), (1800, 2)):
+        scene.clock.go(seconds)
+        show_presence(scene.world, at_leisure)
+        assert scene.gitlab.verified == ["glrt-p"] * times
+    assert scene.world.fleet.pool("docker").verified_at == scene.clock()
+
+
+def test_a_pool_without_a_record_does_not_keep_the_next_from_showing_itself() -> None:
+    scene = Scene(
+        text='[gitlab]\nurl = "https://gitlab.example.com"\nrunners_in = "group:42"\n'
+        '[pools.bare]\nbackend = "tests"\ntags = ["bare"]\nceiling = 1\n'
+        '[pools.docker]\nbackend = "tests"\ntags = ["docker"]\nceiling = 1\n'
+    )
+    scene.pool_tokens["docker"] = PoolToken(runner_id=1, token="glrt-p")
+    show_presence(scene.world, at_leisure)
+    assert scene.gitlab.verified == ["glrt-p"]
+    assert scene.world.fleet.pool("bare").verified_at is None

@@ -1,0 +1,71 @@
+"""The documents speak of what there is: files, alarms, lines of `explain`, commands."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from cli.main import COMMANDS
+from cli.trail import LABELS
+from tests.unit.infra.documents import resources
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
+
+
+def read(name: str) -> str:
+    """The text of a document."""
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def anchors(text: str) -> set[str]:
+    """The headings of a document as links name them."""
+    headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", one).strip().lower().replace(" ", "-") for one in headings}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    for target, anchor in LINK.findall(text):
+        there = (path.parent / target) if target else path
+        assert there.exists(), f"{path.name} links to {target}"
+        if anchor:
+            assert anchor in anchors(there.read_text(encoding="utf-8"))
+
+
+def test_operations_tells_of_every_alarm() -> None:
+    text = read("docs/operations.md")
+    alarms = resources("CloudWatch::Alarm")
+    assert alarms
+    assert [name for name in alarms if f"`{name}`" not in text] == []
+
+
+def test_operations_tells_of_every_line_of_explain() -> None:
+    section = read("docs/operations.md").partition("What the lines of `explain` mean")[2]
+    table = section.partition("Times are those")[0].replace("GitLab says …", " ".join(OUTCOMES))
+    missing = [label for label in LABELS.values() if label not in table]
+    assert missing == []
+
+
+OUTCOMES = [label for label in LABELS.values() if label.startswith("GitLab says ")]
+
+
+def test_the_readme_runs_commands_that_exist() -> None:
+    called = set(re.findall(r"runner-fleet (\w+)", read("README.md")))
+    assert called <= set(COMMANDS)
+
+
+def test_the_picture_is_small() -> None:
+    picture = read("README.md").partition("```mermaid")[2].partition("```")[0]
+    boxes = set(re.findall(r"(\w+)\[", picture))
+    assert 3 <= len(boxes) <= 10
+
+
+def test_decisions_are_dated_short_and_newest_first() -> None:
+    parts = read("docs/decisions.md").split("\n## ")[1:]
+    dates = [part[:10] for part in parts]
+    assert dates == sorted(dates, reverse=True)
+    assert all(re.match(r"\d{4}-\d\d-\d\d: \S", part) for part in parts)
+    assert all(len(part.strip().splitlines()) - 2 <= 12 for part in parts)

@@ -1,0 +1,398 @@
+import json
+import traceback
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from fleet.errors import BadDelivery
+from fleet.job_event import JobEvent
+from tests.unit.webhook.deliveries import (
+    AT,
+    OTHER_SIGNING,
+    PLAIN,
+    RUNNER,
+    SIGNED,
+    SIGNING,
+    TOKEN,
+    VECTOR_BODY,
+    VECTOR_ID,
+    VECTOR_SIGNATURE,
+    encoded,
+    headers,
+    job_hook,
+    seconds,
+    signed,
+    with_token,
+    without,
+)
+from webhook.delivery import MAX_BODY, Ignored, IgnoreReason, WebhookSecrets, read_delivery
+
+BOTH = WebhookSecrets(signing=(SIGNING,), tokens=(TOKEN,))
+ROTATING = WebhookSecrets(signing=(OTHER_SIGNING, SIGNING))
+
+
+def read(body: bytes, given: dict[str, str] | None = None) -> JobEvent:
+    """The event in a delivery that its token proves."""
+    event = read_delivery(given or with_token(), body, secrets=PLAIN, at=AT)
+    assert isinstance(event, JobEvent)
+    return event
+
+
+def refusal(
+    given: dict[str, str], body: bytes, secrets: WebhookSecrets = PLAIN, at: datetime = AT
+) -> BadDelivery:
+    """Why a delivery is turned away."""
+    with pytest.raises(BadDelivery) as caught:
+        read_delivery(given, body, secrets=secrets, at=at)
+    return caught.value
+
+
+class TestProof:
+    """Who may deliver."""
+
+    def test_published_vector_is_authentic_so_the_reading_begins(self) -> None:
+        given = headers(webhook_signature=VECTOR_SIGNATURE)
+        assert refusal(given, VECTOR_BODY, SIGNED).status == 400  # a name is missing, not a proof
+
+    @pytest.mark.parametrize(
+        ("given", "secrets"),
+        [
+            pytest.param(signed(encoded()), SIGNED, id="signed"),
+            pytest.param(signed(encoded()), BOTH, id="signed, tokens are there too"),
+            pytest.param(signed(encoded()), ROTATING, id="signed with the one being rotated out"),
+            pytest.param(signed(encoded(), secret=OTHER_SIGNING), ROTATING, id="with the newest"),
+            pytest.param(
+                signed(encoded())
+                | {
+                    "webhook-signature": f"v1a,x v1,AAAA {signed(encoded())['webhook-signature']}",
+                },
+                SIGNED,
+                id="one of several signatures",
+            ),
+            pytest.param(with_token(), PLAIN, id="token"),
+            pytest.param(
+                with_token(), WebhookSecrets(tokens=("newer", TOKEN)), id="token rotated out"
+            ),
+            pytest.param(
+                signed(encoded()) | with_token(), PLAIN, id="signs already, token still counts"
+            ),
+        ],
+    )
+    def test_accepted(self, given: dict[str, str], secrets: WebhookSecrets) -> None:
+        event = read_delivery(given, encoded(), secrets=secrets, at=AT)
+        assert isinstance(event, JobEvent)
+
+    @pytest.mark.parametrize(
+        ("given", "secrets"),
+        [
+            pytest.param(headers(), WebhookSecrets(), id="nothing configured fails closed"),
+            pytest.param(with_token(""), WebhookSecrets(), id="empty token, nothing configured"),
+            pytest.param(headers(), PLAIN, id="no token"),
+            pytest.param(with_token("wrong"), PLAIN, id="wrong token"),
+            pytest.param(with_token("tök"), PLAIN, id="token beyond ASCII"),
+            pytest.param(with_token(), BOTH, id="downgrade to a good token"),
+            pytest.param(with_token(), SIGNED, id="signature missing"),
+            pytest.param(
+                signed(encoded(), secret=OTHER_SIGNING), SIGNED, id="signed by another key"
+            ),
+            pytest.param(signed(b"{}"), SIGNED, id="signature of another body"),
+            pytest.param(
+                signed(encoded()) | {"webhook-id": "another"}, SIGNED, id="id not as signed"
+            ),
+            pytest.param(
+                signed(encoded()) | {"webhook-timestamp": "1786000001"},
+                SIGNED,
+                id="time not as signed",
+            ),
+            pytest.param(signed(encoded(), webhook_id=None), SIGNED, id="no id"),
+            pytest.param(signed(encoded()) | {"webhook-timestamp": ""}, SIGNED, id="no time"),
+            pytest.param(
+                signed(encoded()) | {"webhook-timestamp": "١٧٨٦٠٠٠٠٠٠"}, SIGNED, id="odd digits"
+            ),
+            pytest.param(
+                signed(encoded()) | {"webhook-timestamp": "9" * 40}, SIGNED, id="far too late"
+            ),
+            pytest.param(signed(encoded()) | {"webhook-signature": ""}, SIGNED, id="empty"),
+            pytest.param(signed(encoded()) | {"webhook-signature": "v1,"}, SIGNED, id="no value"),
+            pytest.param(signed(encoded()) | {"webhook-signature": "ÿ,ÿ"}, SIGNED, id="no ASCII"),
+        ],
+    )
+    def test_refused_alike_whatever_is_wrong(
+        self, given: dict[str, str], secrets: WebhookSecrets
+    ) -> None:
+        error = refusal(given, encoded(), secrets)
+        assert (error.status, str(error), error.facts) == (401, "not authorized", {})
+
+    @pytest.mark.parametrize("off_s", [-300, 0, 300])
+    def test_clocks_may_differ_by_five_minutes(self, off_s: int) -> None:
+        given = signed(encoded(), at=AT + seconds(off_s))
+        assert read_delivery(given, encoded(), secrets=SIGNED, at=AT)
+
+    @pytest.mark.parametrize("off_s", [-301, 301])
+    def test_older_and_newer_signatures_are_stale(self, off_s: int) -> None:
+        given = signed(encoded(), at=AT + seconds(off_s))
+        assert refusal(given, encoded(), SIGNED).status == 401
+
+    @pytest.mark.parametrize("secret", ["whsec_", "whsec_a", "whsec_\u2026", "=", "whsec_===="])
+    def test_a_stored_secret_that_is_none_lets_nobody_in(self, secret: str) -> None:
+        given = signed(encoded())
+        error = refusal(given, encoded(), WebhookSecrets(signing=(secret,)))
+        assert error.status == 401
+
+    @pytest.mark.parametrize(
+        ("name", "secrets"),
+        [("x-gitlab-token", PLAIN), ("webhook-signature", SIGNED), ("webhook-id", SIGNED)],
+    )
+    def test_half_a_character_is_no_proof(self, name: str, secrets: WebhookSecrets) -> None:
+        given = signed(encoded()) | {name: "\ud800"}
+        assert refusal(given, encoded(), secrets).status == 401
+
+    def test_bytes_that_are_no_text_cannot_be_signed(self) -> None:
+        assert refusal(signed(b"{}"), b'{"a":"\xff"}', SIGNED).status == 401
+
+    @given(st.binary(max_size=64), st.text(max_size=64), st.text(max_size=20))
+    def test_nothing_unproven_gets_in(self, body: bytes, signature: str, stamp: str) -> None:
+        given = headers(webhook_signature=signature, webhook_timestamp=stamp)
+        assert refusal(given, body, SIGNED).status == 401
+
+
+class TestOrderOfChecks:
+    """What is looked at before what: nothing of an unproven body is parsed."""
+
+    def test_size_comes_before_everything(self) -> None:
+        assert refusal({}, b"x" * (MAX_BODY + 1)).status == 413
+
+    def test_a_body_of_exactly_the_limit_is_not_too_large(self) -> None:
+        assert refusal(with_token(), b" " * MAX_BODY).status == 400
+
+    @pytest.mark.parametrize(
+        "media_type", [None, "", "text/plain", "application/x-www-form-urlencoded"]
+    )
+    def test_media_type_comes_before_proof(self, media_type: str | None) -> None:
+        assert refusal(headers(content_type=media_type), b"").status == 415
+
+    @pytest.mark.parametrize(
+        "media_type", ["application/json; charset=utf-8", "Application/JSON", "application/json ;x"]
+    )
+    def test_media_type_may_have_parameters(self, media_type: str) -> None:
+        assert read(encoded(), with_token(content_type=media_type)).job_id == 90210
+
+    def test_proof_comes_before_parsing(self) -> None:
+        assert refusal(headers(), b"no json at all").status == 401
+
+    @pytest.mark.parametrize(
+        ("event", "about"),
+        [("Pipeline Hook", "Pipeline Hook"), ("Push Hook", "Push Hook"), (None, "")],
+    )
+    def test_other_events_are_ignored_unread(self, event: str | None, about: str) -> None:
+        given = with_token(x_gitlab_event=event)
+        ignored = read_delivery(given, b"no json", secrets=PLAIN, at=AT)
+        assert ignored == Ignored(reason=IgnoreReason.OTHER_EVENT, about=about)
+
+    def test_other_events_must_be_proven_too(self) -> None:
+        assert refusal(headers(x_gitlab_event="Push Hook"), b"{}").status == 401
+
+
+class TestReading:
+    """What is made of a body."""
+
+    def test_a_pending_job(self) -> None:
+        assert read(encoded()) == JobEvent(
+            instance="gitlab.example.com",
+            project_id=77,
+            project_path="acme/platform/demo",
+            job_id=90210,
+            job_name="unit-tests",
+            stage="test",
+            pipeline_id=5512,
+            ref="main",
+            status="pending",
+            retries_count=0,
+            created_at=datetime(2026, 8, 20, 9, 15, 1, tzinfo=UTC),
+            queued_s=0.41,
+            delivery_id=VECTOR_ID,
+            received_at=AT,
+        )
+
+    def test_a_failed_job(self) -> None:
+        event = read(
+            encoded(
+                build_status="failed",
+                build_failure_reason="script_failure",
+                build_started_at="2026-08-20T09:15:30.250Z",
+                build_finished_at="2026-08-20 11:16:00 +0200",
+                build_allow_failure=True,
+                retries_count=2,
+                runner=RUNNER,
+            )
+        )
+        assert event.started_at == datetime(2026, 8, 20, 9, 15, 30, 250_000, tzinfo=UTC)
+        assert event.finished_at == datetime(2026, 8, 20, 9, 16, tzinfo=UTC)
+        assert (event.runner_id, event.runner_description) == (31, "rf-small-0123456789ab")
+        assert (event.failure_reason, event.allow_failure) == ("script_failure", True)
+        assert event.retries_count == 2
+
+    def test_a_pending_job_that_has_a_runner_keeps_it(self) -> None:
+        assert read(encoded(runner={"id": 31})).runner_id == 31
+
+    def test_the_default_failure_reason_of_a_healthy_job_is_none(self) -> None:
+        assert read(encoded(build_status="running")).failure_reason is None
+
+    def test_the_newest_created_event_is_mostly_null(self) -> None:
+        event = read(
+            encoded(
+                build_status="created",
+                build_queued_duration=None,
+                build_failure_reason=None,
+                build_allow_failure=None,
+                retries_count=None,
+            )
+        )
+        assert (event.detail_type, event.queued_s) == ("job.created", None)
+        assert (event.retries_count, event.allow_failure) == (0, False)
+
+    def test_an_older_gitlab_sends_less(self) -> None:
+        body = without("retries_count", "project", "runner", "build_failure_reason")
+        event = read(body, with_token(x_gitlab_instance=None, idempotency_key=None))
+        assert (event.instance, event.project_path) == ("gitlab.example.com", "acme/platform/demo")
+        assert (event.retries_count, event.delivery_id) == (0, VECTOR_ID)
+
+    def test_without_any_id_the_body_is_its_own(self) -> None:
+        bare = with_token(idempotency_key=None, webhook_id=None)
+        one, other = read(encoded(), bare), read(encoded(), bare)
+        assert one.delivery_id == other.delivery_id != read(encoded(ref="b"), bare).delivery_id
+        assert len(one.delivery_id) == 64
+
+    def test_the_same_delivery_twice_is_the_same_event(self) -> None:
+        assert read(encoded()) == read(encoded())
+
+    @pytest.mark.parametrize(
+        ("repository", "instance", "path"),
+        [
+            pytest.param(
+                {"homepage": "https://git.example.com/gl/acme/demo"},
+                "https://git.example.com/gl/",
+                "acme/demo",
+                id="GitLab under a path",
+            ),
+            pytest.param(
+                {"homepage": "", "git_http_url": "https://git.example.com/acme/demo.git"},
+                "https://git.example.com",
+                "acme/demo",
+                id="clone address",
+            ),
+            pytest.param(
+                {"homepage": "https://git.example.com/glass/demo"},
+                "https://git.example.com/gl",
+                "glass/demo",
+                id="a group that begins like the path",
+            ),
+        ],
+    )
+    def test_project_path_from_the_repository(
+        self, repository: dict[str, str], instance: str, path: str
+    ) -> None:
+        body = encoded(project=None, repository=repository)
+        assert read(body, with_token(x_gitlab_instance=instance)).project_path == path
+
+    @pytest.mark.parametrize("status", ["manual", "scheduled", "preparing", "canceling", "new?"])
+    def test_statuses_that_gitlab_sends_no_hook_for_are_ignored(self, status: str) -> None:
+        body = encoded(build_status=status)
+        ignored = read_delivery(with_token(), body, secrets=PLAIN, at=AT)
+        assert ignored == Ignored(reason=IgnoreReason.OTHER_STATUS, about=status)
+
+
+UNREADABLE: list[tuple[dict[str, Any], str]] = [
+    ({"object_kind": "pipeline"}, "object_kind"),
+    ({"object_kind": "rebuild"}, "object_kind"),
+    ({"build_id": "90210"}, "build_id"),
+    ({"build_id": 90210.5}, "build_id"),
+    ({"build_id": True}, "build_id"),
+    ({"build_id": 0}, "build_id"),
+    ({"build_id": 2**63}, "build_id"),
+    ({"build_name": None}, "build_name"),
+    ({"build_status": 7}, "build_status"),
+    ({"build_stage": ["test"]}, "build_stage"),
+    ({"build_created_at": "yesterday-secret"}, "build_created_at"),
+    ({"build_created_at": "2026-08-20 09:15:01"}, "build_created_at"),
+    ({"build_created_at": 1786000000}, "build_created_at"),
+    ({"build_queued_duration": "0.4"}, "build_queued_duration"),
+    ({"build_queued_duration": float("nan")}, "build_queued_duration"),
+    ({"build_allow_failure": "no"}, "build_allow_failure"),
+    ({"retries_count": -1}, "retries_count"),
+    ({"runner": []}, "runner"),
+    ({"runner": {"id": None}}, "runner.id"),
+    ({"project": {"path_with_namespace": ""}}, "project.path_with_namespace"),
+    ({"project": None, "repository": None}, "project"),
+    ({"project": None, "repository": {"homepage": "https://g.example"}}, "project"),
+    ({"ref": "x" * 3000}, "ref"),
+]
+
+
+class TestUnreadable:
+    """A proven body that is not what GitLab documents: 400, the field and never its value."""
+
+    @pytest.mark.parametrize(("changes", "field"), UNREADABLE, ids=[str(c) for c, _ in UNREADABLE])
+    def test_names_the_field(self, changes: dict[str, Any], field: str) -> None:
+        error = refusal(with_token(), encoded(**changes))
+        assert (error.status, error.facts) == (400, {"field": field})
+        assert str(error) == f"the job event is not readable (field={field})"
+
+    @pytest.mark.parametrize(
+        "field",
+        ["object_kind", "build_id", "build_name", "build_status", "pipeline_id", "project_id"],
+    )
+    def test_names_the_missing_field(self, field: str) -> None:
+        assert refusal(with_token(), without(field)).facts == {"field": field}
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            pytest.param(b"", id="empty"),
+            pytest.param(b"no json", id="text"),
+            pytest.param(b"[]", id="list"),
+            pytest.param(b"null", id="null"),
+            pytest.param(b'"build"', id="string"),
+            pytest.param(b"[" * 100_000, id="deeply nested, open"),
+            pytest.param(b"[" * 50_000 + b"]" * 50_000, id="deeply nested"),
+            pytest.param(b'{"a":' * 50_000 + b"1" + b"}" * 50_000, id="deeply nested objects"),
+            pytest.param(b'{"build_id": 1', id="cut short"),
+            pytest.param(b'{"ref": "\xff\xfe"}', id="not UTF-8"),
+            pytest.param(rb'{"ref": "\ud800"}', id="half a character"),
+        ],
+    )
+    def test_what_is_no_object_at_all(self, body: bytes) -> None:
+        error = refusal(with_token(), body)
+        assert (error.status, error.facts) == (400, {"field": "body"})
+
+    def test_deep_nesting_in_a_field_that_nobody_reads(self) -> None:
+        body = encoded()[:-1] + b',"x":' + b"[" * 50_000 + b"]" * 50_000 + b"}"
+        assert refusal(with_token(), body).status == 400
+
+    @pytest.mark.parametrize("instance", ["ftp://gitlab.example.com", "https://", "https://h:x"])
+    def test_an_instance_that_is_no_address(self, instance: str) -> None:
+        error = refusal(with_token(x_gitlab_instance=instance), encoded())
+        assert error.facts == {"field": "x-gitlab-instance"}
+
+    def test_neither_an_instance_nor_a_homepage(self) -> None:
+        given = with_token(x_gitlab_instance=None)
+        error = refusal(given, encoded(repository=None))
+        assert error.facts == {"field": "repository.homepage"}
+
+    def test_not_even_a_traceback_tells_the_value(self) -> None:
+        error = refusal(with_token(), encoded(build_created_at="hidden-value"))
+        assert "hidden-value" not in "".join(traceback.format_exception(error))
+
+    @settings(max_examples=50)
+    @given(
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.text(),
+            lambda inner: (
+                st.lists(inner) | st.dictionaries(st.sampled_from(list(job_hook())), inner)
+            ),
+        )
+    )
+    def test_any_json_is_an_event_or_a_400(self, value: object) -> None:
+        assert refusal(with_token(), json.dumps(value).encode()).status == 400
