@@ -205,7 +205,8 @@ class Engine:
         health = HTTPConnection("127.0.0.1", self.port, timeout=2)
         try:
             health.request("GET", "/_ministack/health")
-            return health.getresponse().status == 200
+            with health.getresponse() as answer:
+                return answer.status == 200
         except (OSError, HTTPException):
             return False
         finally:

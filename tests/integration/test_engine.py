@@ -217,4 +217,4 @@ def test_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
         [sys.executable, "-c", starter, str(tmp_path)], capture_output=True, text=True, check=False
     )
     pid = int(done.stdout)
-    wait_until(lambda: not Path(f"/proc/{pid}").exists(), timeout_s=40, what="the engine's end")
+    wait_until(lambda: not group_of(pid), timeout_s=40, what="the engine's end")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 from urllib.error import HTTPError
@@ -54,6 +55,15 @@ def read(endpoint: str, path: str) -> str:
     return ask(f"{endpoint}latest/{path}", **{TOKEN: token})
 
 
+@contextmanager
+def refused(status: int) -> Iterator[None]:
+    """The server answers with this status; the answer is closed."""
+    with pytest.raises(HTTPError) as raised:
+        yield
+    with raised.value as answer:
+        assert answer.code == status
+
+
 @pytest.mark.parametrize(
     ("path", "text"),
     [
@@ -88,7 +98,7 @@ def test_the_identity_document(server: ImdsServer) -> None:
     ],
 )
 def test_what_is_not_there(server: ImdsServer, path: str) -> None:
-    with pytest.raises(HTTPError, match="404"):
+    with refused(404):
         read(server.add(instance()), path)
 
 
@@ -104,19 +114,19 @@ def test_notices_appear_while_it_runs(server: ImdsServer) -> None:
 
 @pytest.mark.parametrize("headers", [{}, {TOKEN: "made-up"}], ids=["version 1", "wrong token"])
 def test_without_a_token_nothing_is_told(server: ImdsServer, headers: dict[str, str]) -> None:
-    with pytest.raises(HTTPError, match="401"):
+    with refused(401):
         ask(f"{server.add(instance())}latest/meta-data/instance-id", **headers)
 
 
 def test_a_token_runs_out(server: ImdsServer) -> None:
     endpoint = server.add(instance())
     token = ask(f"{endpoint}latest/api/token", "PUT", **{TTL: "0"})
-    with pytest.raises(HTTPError, match="401"):
+    with refused(401):
         ask(f"{endpoint}latest/meta-data/instance-id", **{TOKEN: token})
 
 
 def test_a_token_needs_a_lifetime(server: ImdsServer) -> None:
-    with pytest.raises(HTTPError, match="400"):
+    with refused(400):
         ask(f"{server.add(instance())}latest/api/token", "PUT")
 
 
@@ -125,7 +135,7 @@ def test_each_instance_has_its_own_pages(server: ImdsServer) -> None:
     assert read(one, "meta-data/instance-id") == "i-1"
     assert read(other, "meta-data/instance-id") == "i-2"
     server.remove("i-1")
-    with pytest.raises(HTTPError, match="404"):
+    with refused(404):
         read(one, "meta-data/instance-id")
 
 
@@ -141,6 +151,5 @@ def test_while_the_engine_restarts_keys_are_asked_for_again(server: ImdsServer) 
         raise Transient("no engine")
 
     endpoint = server.add(instance(role_keys=no_engine))
-    with pytest.raises(HTTPError) as refused:
+    with refused(503):
         read(endpoint, "meta-data/iam/security-credentials/machine")
-    assert refused.value.code == 503
