@@ -130,7 +130,8 @@ def _ordered(compare: Any) -> Any:
     """DynamoDB compares values of one type; anything else is false."""
 
     def comparison(there: Any, wanted: Any) -> bool:
-        numbers = isinstance(there, int | float) and isinstance(wanted, int | float)
+        # truth is a type of its own to DynamoDB, and no number
+        numbers = all(type(one) in {int, float} for one in (there, wanted))
         return (numbers or type(there) is type(wanted)) and bool(compare(there, wanted))
 
     return comparison

@@ -128,3 +128,64 @@ def test_names_and_values_of_a_condition_do_not_meet_those_of_the_update() -> No
     (request,) = client.requests
     assert set(request["ExpressionAttributeNames"].values()) == {"state"}
     assert len(request["ExpressionAttributeValues"]) == 2
+
+
+def test_a_single_write_that_never_gets_through_is_for_a_later_try() -> None:
+    ledger, client, pauses = table(*[refused("TransactionConflictException")] * 9)
+    with pytest.raises(Transient, match=r"dynamodb\.UpdateItem"):
+        ledger.write(CHANGE)
+    assert len(client.requests) == len(pauses) == len(CONFLICT_PAUSES_S)
+
+
+@pytest.mark.parametrize("write", ["transact", "write"])
+def test_each_pause_is_longer_and_no_two_writers_pause_alike(write: str) -> None:
+    """At least half of each pause: writers that met once must not meet again in step."""
+    errors = [refused("TransactionConflictException")] * 9
+    told = []
+    for _ in range(2):
+        ledger, _, pauses = table(*errors)
+        with pytest.raises(Transient):
+            ledger.write(CHANGE) if write == "write" else ledger.transact([CHANGE])
+        assert all(
+            most / 2 <= pause <= most for most, pause in zip(CONFLICT_PAUSES_S, pauses, strict=True)
+        )
+        assert sum(pauses) < 2
+        told.append(pauses)
+    assert told[0] != told[1]
+
+
+def test_a_transaction_that_is_not_even_begun_is_tried_again() -> None:
+    ledger, client, _ = table(refused("TransactionConflictException"))
+    assert ledger.transact([CHANGE])
+    assert len(client.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("reasons [None, TransactionConflict]", Transient),
+        ("reasons [ThrottlingError]", Transient),
+        ("something else altogether", Refused),
+    ],
+)
+def test_a_message_without_reasons_is_read_for_its_words(
+    message: str, kind: type[Exception]
+) -> None:
+    told = {"Code": "TransactionCanceledException", "Message": message}
+    error = ClientError(cast("Any", {"Error": told}), "TransactWriteItems")
+    ledger, _, _ = table(*[error] * 9)
+    with pytest.raises(kind, match="TransactWriteItems"):
+        ledger.transact([CHANGE])
+
+
+def test_a_transaction_that_meets_another_may_fail_its_condition_the_next_time() -> None:
+    ledger, client, _ = table(cancelled("TransactionConflict"), cancelled("ConditionalCheckFailed"))
+    assert not ledger.transact([CHANGE])
+    assert len(client.requests) == 2
+
+
+def test_a_transaction_that_may_not_be_is_refused() -> None:
+    ledger, client, _ = table(refused("AccessDeniedException"))
+    with pytest.raises(Refused, match="AccessDenied"):
+        ledger.transact([CHANGE])
+    assert len(client.requests) == 1

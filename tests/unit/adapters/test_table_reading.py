@@ -1,0 +1,244 @@
+"""What DynamoDB is asked for, and how its answers in parts become one."""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import pytest
+from boto3.dynamodb.conditions import Attr
+from botocore.stub import Stubber
+
+from adapters.table import Change, Table, absent
+from fleet.errors import Refused, Transient
+from tests.unit.adapters.stubs import scripted
+
+
+def stored(pk: str, sk: str, **numbers: int) -> dict[str, Any]:
+    """An item as DynamoDB has it."""
+    return {"pk": {"S": pk}, "sk": {"S": sk}} | {k: {"N": str(n)} for k, n in numbers.items()}
+
+
+class Ledger:
+    """A table, its script, and how long it paused."""
+
+    def __init__(self, client: Any, script: Stubber) -> None:
+        self.script = script
+        self.pauses: list[float] = []
+        self.table = Table(client, "ledger", pause=self.pauses.append)
+
+    def gets(self, *asked: str, found: tuple[str, ...], left: tuple[str, ...] = ()) -> None:
+        """The next reading of these sort keys of `a` brings some; some are left for later."""
+        keys = [stored("a", sk) for sk in asked]
+        unread = {"ledger": {"Keys": [stored("a", sk) for sk in left], "ConsistentRead": True}}
+        self.script.add_response(
+            "batch_get_item",
+            {
+                "Responses": {"ledger": [stored("a", sk, n=int(sk)) for sk in found]},
+                "UnprocessedKeys": unread if left else {},
+            },
+            {"RequestItems": {"ledger": {"Keys": keys, "ConsistentRead": True}}},
+        )
+
+    def answers(self, *items: dict[str, Any], last: str | None = None, **asked: Any) -> None:
+        """The next page of a query."""
+        told: dict[str, Any] = {"Items": list(items)}
+        if last:
+            told["LastEvaluatedKey"] = stored("a", last)
+        self.script.add_response("query", told, {"TableName": "ledger"} | asked)
+
+
+@pytest.fixture
+def ledger() -> Iterator[Ledger]:
+    with scripted("dynamodb") as (client, script):
+        yield Ledger(client, script)
+
+
+PARTITION = {
+    "KeyConditionExpression": "#n0 = :v0",
+    "ExpressionAttributeNames": {"#n0": "pk"},
+    "ExpressionAttributeValues": {":v0": {"S": "a"}},
+    "ConsistentRead": True,
+}
+INDEX = {
+    "IndexName": "recent",
+    "KeyConditionExpression": "#n0 = :v0",
+    "ExpressionAttributeNames": {"#n0": "kind"},
+    "ExpressionAttributeValues": {":v0": {"S": "job"}},
+}
+
+
+def test_one_item_is_read_as_it_was_written_last(ledger: Ledger) -> None:
+    asked = {"TableName": "ledger", "Key": stored("a", "b"), "ConsistentRead": True}
+    ledger.script.add_response("get_item", {"Item": stored("a", "b", n=7)}, asked)
+    assert ledger.table.get("a", "b") == {"pk": "a", "sk": "b", "n": 7}
+
+
+def test_many_items_are_read_a_hundred_a_call(ledger: Ledger) -> None:
+    names = tuple(str(n) for n in range(201))
+    for part in (names[:100], names[100:200], names[200:]):
+        ledger.gets(*part, found=part)
+    found = ledger.table.get_many(("a", sk) for sk in names)
+    assert [item["n"] for item in found.values()] == list(range(201))
+    assert ledger.pauses == []
+
+
+def test_what_dynamodb_left_unread_is_asked_for_again_after_a_pause(ledger: Ledger) -> None:
+    ledger.gets("1", "2", "3", found=("2",), left=("1", "3"))
+    ledger.gets("1", "3", found=("1",), left=("3",))
+    ledger.gets("3", found=())
+    found = ledger.table.get_many([("a", sk) for sk in "123"])
+    assert set(found) == {("a", "1"), ("a", "2")}
+    assert len(ledger.pauses) == 2
+    assert all(0 < pause_s < 1 for pause_s in ledger.pauses)
+
+
+def test_a_key_is_read_once_however_often_it_is_named(ledger: Ledger) -> None:
+    ledger.gets("1", "2", found=("1",))
+    assert set(ledger.table.get_many([("a", "1"), ("a", "2"), ("a", "1")])) == {("a", "1")}
+
+
+def test_no_keys_are_no_call(ledger: Ledger) -> None:
+    assert ledger.table.get_many([]) == {}
+
+
+def test_a_partition_is_read_page_after_page(ledger: Ledger) -> None:
+    ledger.answers(stored("a", "1"), stored("a", "2"), last="2", **PARTITION)
+    ledger.answers(last="4", ExclusiveStartKey=stored("a", "2"), **PARTITION)  # an empty page
+    ledger.answers(stored("a", "5"), ExclusiveStartKey=stored("a", "4"), **PARTITION)
+    assert [item["sk"] for item in ledger.table.query("a")] == ["1", "2", "5"]
+
+
+def test_a_prefix_is_part_of_the_question(ledger: Ledger) -> None:
+    asked = PARTITION | {
+        "KeyConditionExpression": "(#n0 = :v0 AND begins_with(#n1, :v1))",
+        "ExpressionAttributeNames": {"#n0": "pk", "#n1": "sk"},
+        "ExpressionAttributeValues": {":v0": {"S": "a"}, ":v1": {"S": "runner#"}},
+    }
+    ledger.answers(stored("a", "runner#1"), **asked)
+    assert [item["sk"] for item in ledger.table.query("a", "runner#")] == ["runner#1"]
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_an_index_is_read_from_the_end_that_is_asked_for(
+    newest_first: bool, ledger: Ledger
+) -> None:
+    ledger.answers(stored("a", "1"), ScanIndexForward=not newest_first, **INDEX)
+    found = ledger.table.query_index("recent", "kind", "job", newest_first=newest_first)
+    assert len(list(found)) == 1
+
+
+def test_an_index_is_not_read_beyond_the_limit(ledger: Ledger) -> None:
+    limited = {"ScanIndexForward": True, "Limit": 3}
+    ledger.answers(stored("a", "1"), stored("a", "2"), last="2", **INDEX, **limited)
+    rest = {"ExclusiveStartKey": stored("a", "2")}
+    ledger.answers(stored("a", "3"), stored("a", "4"), last="4", **INDEX, **limited, **rest)
+    found = ledger.table.query_index("recent", "kind", "job", limit=3)
+    assert [item["sk"] for item in found] == ["1", "2", "3"]
+
+
+def test_a_page_is_asked_for_only_when_it_is_wanted(ledger: Ledger) -> None:
+    ledger.answers(stored("a", "1"), stored("a", "2"), last="2", ScanIndexForward=True, **INDEX)
+    found = ledger.table.query_index("recent", "kind", "job")
+    assert [item["sk"] for item in islice(found, 2)] == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [("ThrottlingException", Transient), ("AccessDeniedException", Refused)],
+)
+@pytest.mark.parametrize("call", ["get_item", "batch_get_item", "query"])
+def test_a_reading_that_failed_is_not_an_empty_ledger(
+    call: str, code: str, kind: type[Exception], ledger: Ledger
+) -> None:
+    ledger.script.add_client_error(call, code)
+    name = {"get_item": "GetItem", "batch_get_item": "BatchGetItem", "query": "Query"}[call]
+    with pytest.raises(kind, match=rf"call=dynamodb\.{name}"):
+        {
+            "get_item": lambda: ledger.table.get("a", "b"),
+            "batch_get_item": lambda: ledger.table.get_many([("a", "b")]),
+            "query": lambda: list(ledger.table.query("a")),
+        }[call]()
+
+
+def test_an_update_and_its_condition_go_in_one_request(ledger: Ledger) -> None:
+    asked = {
+        "TableName": "ledger",
+        "Key": stored("a", "b"),
+        "UpdateExpression": (
+            "SET #f0 = :f0, #f1 = if_not_exists(#f1, :f1), "
+            "#f2 = list_append(if_not_exists(#f2, :none), :f2) ADD #f3 :f3 REMOVE #r0, #r1"
+        ),
+        "ConditionExpression": "#n0 < :v0",
+        "ExpressionAttributeNames": {
+            "#f0": "state",
+            "#f1": "since",
+            "#f2": "timeline",
+            "#f3": "in_use",
+            "#r0": "open_pk",
+            "#r1": "open_sk",
+            "#n0": "state",
+        },
+        "ExpressionAttributeValues": {
+            ":f0": {"N": "0.5"},
+            ":f1": {"S": "now"},
+            ":f2": {"L": [{"M": {"step": {"S": "x"}}}]},
+            ":f3": {"N": "-1"},
+            ":v0": {"N": "2"},
+            ":none": {"L": []},
+        },
+    }
+    ledger.script.add_response("update_item", {}, asked)
+    change = Change(
+        pk="a",
+        sk="b",
+        put={"state": 0.5},
+        once={"since": "now"},
+        append={"timeline": [{"step": "x", "detail": None}]},
+        add={"in_use": -1},
+        remove=("open_pk", "open_sk"),
+        when=Attr("state").lt(2),
+    )
+    assert ledger.table.write(change)
+
+
+def test_a_put_is_the_whole_item_and_says_when(ledger: Ledger) -> None:
+    asked = {
+        "TableName": "ledger",
+        "Item": stored("a", "b", n=1),
+        "ConditionExpression": "attribute_not_exists(#n0)",
+        "ExpressionAttributeNames": {"#n0": "pk"},
+    }
+    ledger.script.add_response("put_item", {}, asked)
+    item = {"pk": "a", "sk": "b", "n": 1, "none": None}
+    assert ledger.table.write(Change(pk="a", sk="b", put=item, when=absent()))
+
+
+def test_a_transaction_names_the_table_in_each_of_its_changes(ledger: Ledger) -> None:
+    deletion = {
+        "Delete": {
+            "TableName": "ledger",
+            "Key": stored("a", "b"),
+            "ConditionExpression": "attribute_exists(#n0)",
+            "ExpressionAttributeNames": {"#n0": "pk"},
+        }
+    }
+    update = {
+        "Update": {
+            "TableName": "ledger",
+            "Key": stored("a", "c"),
+            "UpdateExpression": "ADD #f0 :f0",
+            "ExpressionAttributeNames": {"#f0": "n"},
+            "ExpressionAttributeValues": {":f0": {"N": "1"}},
+        }
+    }
+    put = {"Put": {"TableName": "ledger", "Item": stored("a", "d")}}
+    ledger.script.add_response(
+        "transact_write_items", {}, {"TransactItems": [deletion, update, put]}
+    )
+    assert ledger.table.transact(
+        [
+            Change(pk="a", sk="b", delete=True, when=Attr("pk").exists()),
+            Change(pk="a", sk="c", add={"n": 1}),
+            Change(pk="a", sk="d", put={"pk": "a", "sk": "d"}),
+        ]
+    )
