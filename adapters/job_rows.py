@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from boto3.dynamodb.conditions import Attr
 
@@ -166,11 +166,11 @@ class JobRows:
 
     def launched(self, jobs: Mapping[JobKey, Step]) -> None:
         """Record for many jobs that a runner was launched for them."""
-        self._each(jobs, {"reason": Reason.COVERED})
+        self._each(jobs)
 
     def hold(self, reasons: Mapping[JobKey, Step]) -> None:
         """Record why each of many jobs waits; call it with those whose reason changed only."""
-        self._each(reasons, {})
+        self._each(reasons)
 
     def demand_again(self, key: JobKey, attempt: int, step: Step, *, given_up: bool) -> bool:
         """Raise the attempt of a job that still waits; False when somebody did so already."""
@@ -198,14 +198,16 @@ class JobRows:
             )
         )
 
-    def _each(self, told: Mapping[JobKey, Step], facts: dict[str, object]) -> None:
+    def _each(self, told: Mapping[JobKey, Step]) -> None:
         """One write each, many at a time: none of them may keep the others from being told."""
 
         def tell(key: JobKey) -> None:
-            self.tell(key, [told[key]], **(facts | {"reason": str(told[key].reason)}))
+            self.tell(key, [told[key]], reason=told[key].reason)
 
         with ThreadPoolExecutor(max_workers=AT_ONCE) as pacer:
-            list(pacer.map(tell, told))
+            done = [pacer.submit(tell, key) for key in told]  # `map` drops the rest at a failure
+        for one in done:
+            one.result()
 
 
 def _routing(
@@ -233,7 +235,8 @@ def _pk(key: JobKey) -> str:
 
 
 def _open_sk(job: Job) -> str:
-    return f"{job.pending_at.isoformat()}#{job.job_id:020d}"
+    # in one zone: the index orders text
+    return f"{job.pending_at.astimezone(UTC).isoformat()}#{job.job_id:020d}"
 
 
 def _history(at: datetime) -> Item:

@@ -1,11 +1,12 @@
 """What DynamoDB is asked for, and how its answers in parts become one."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
 import pytest
 from boto3.dynamodb.conditions import Attr
+from botocore import xform_name
 from botocore.stub import Stubber
 
 from adapters.table import Change, Table, absent
@@ -53,13 +54,13 @@ def ledger() -> Iterator[Ledger]:
         yield Ledger(client, script)
 
 
-PARTITION = {
+PARTITION: dict[str, Any] = {
     "KeyConditionExpression": "#n0 = :v0",
     "ExpressionAttributeNames": {"#n0": "pk"},
     "ExpressionAttributeValues": {":v0": {"S": "a"}},
     "ConsistentRead": True,
 }
-INDEX = {
+INDEX: dict[str, Any] = {
     "IndexName": "recent",
     "KeyConditionExpression": "#n0 = :v0",
     "ExpressionAttributeNames": {"#n0": "kind"},
@@ -109,7 +110,7 @@ def test_a_partition_is_read_page_after_page(ledger: Ledger) -> None:
 
 
 def test_a_prefix_is_part_of_the_question(ledger: Ledger) -> None:
-    asked = PARTITION | {
+    asked: dict[str, Any] = PARTITION | {
         "KeyConditionExpression": "(#n0 = :v0 AND begins_with(#n1, :v1))",
         "ExpressionAttributeNames": {"#n0": "pk", "#n1": "sk"},
         "ExpressionAttributeValues": {":v0": {"S": "a"}, ":v1": {"S": "runner#"}},
@@ -128,9 +129,9 @@ def test_an_index_is_read_from_the_end_that_is_asked_for(
 
 
 def test_an_index_is_not_read_beyond_the_limit(ledger: Ledger) -> None:
-    limited = {"ScanIndexForward": True, "Limit": 3}
+    limited: dict[str, Any] = {"ScanIndexForward": True, "Limit": 3}
     ledger.answers(stored("a", "1"), stored("a", "2"), last="2", **INDEX, **limited)
-    rest = {"ExclusiveStartKey": stored("a", "2")}
+    rest: dict[str, Any] = {"ExclusiveStartKey": stored("a", "2")}
     ledger.answers(stored("a", "3"), stored("a", "4"), last="4", **INDEX, **limited, **rest)
     found = ledger.table.query_index("recent", "kind", "job", limit=3)
     assert [item["sk"] for item in found] == ["1", "2", "3"]
@@ -143,21 +144,25 @@ def test_a_page_is_asked_for_only_when_it_is_wanted(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "kind"),
-    [("ThrottlingException", Transient), ("AccessDeniedException", Refused)],
+    ("call", "code", "kind"),
+    [
+        ("GetItem", "ThrottlingException", Transient),
+        ("GetItem", "AccessDeniedException", Refused),
+        ("BatchGetItem", "RequestLimitExceeded", Transient),
+        ("Query", "InternalServerError", Transient),
+    ],
 )
-@pytest.mark.parametrize("call", ["get_item", "batch_get_item", "query"])
 def test_a_reading_that_failed_is_not_an_empty_ledger(
     call: str, code: str, kind: type[Exception], ledger: Ledger
 ) -> None:
-    ledger.script.add_client_error(call, code)
-    name = {"get_item": "GetItem", "batch_get_item": "BatchGetItem", "query": "Query"}[call]
-    with pytest.raises(kind, match=rf"call=dynamodb\.{name}"):
-        {
-            "get_item": lambda: ledger.table.get("a", "b"),
-            "batch_get_item": lambda: ledger.table.get_many([("a", "b")]),
-            "query": lambda: list(ledger.table.query("a")),
-        }[call]()
+    read: dict[str, Callable[[Table], object]] = {
+        "GetItem": lambda table: table.get("a", "b"),
+        "BatchGetItem": lambda table: table.get_many([("a", "b")]),
+        "Query": lambda table: list(table.query("a")),
+    }
+    ledger.script.add_client_error(xform_name(call), code)
+    with pytest.raises(kind, match=rf"call=dynamodb\.{call}"):
+        read[call](ledger.table)
 
 
 def test_an_update_and_its_condition_go_in_one_request(ledger: Ledger) -> None:
