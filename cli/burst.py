@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cli.consoles import console as open_console
 from local.burst.result import CEILING, BurstOptions, BurstResult, Progress
 from local.burst.run import burst as run_burst
 
@@ -29,7 +30,7 @@ def burst(
     """Push many jobs at once and count every call that they cost."""
     if credentials not in {"per-machine", "shared"}:
         raise typer.BadParameter("credentials are per-machine or shared")
-    console = Console(quiet=as_json)
+    console = open_console(as_json=as_json)
     options = BurstOptions(jobs=jobs, projects=projects, credentials=credentials, ceiling=ceiling)
     with (
         tempfile.TemporaryDirectory(prefix="runner-fleet-burst-") as folder,
@@ -62,7 +63,7 @@ def _tell(console: Console, result: BurstResult) -> None:
         table.add_row(f"machines: {name}", str(number), f"{number / result.jobs:.2f}")
     console.print(table)
     for name, per_job in result.tally.per_job.items():
-        console.print(f"{name:20} {per_job:8.2f} per job", highlight=False)
+        console.print(f"{name:20} {per_job:8.2f} per job")
     console.print(
         f"{result.finished} of {result.jobs} jobs in {result.seconds:.1f} s "
         f"(all closed after {result.closed_s:.1f} s), "
@@ -71,5 +72,5 @@ def _tell(console: Console, result: BurstResult) -> None:
         f"control plane {result.tally.usd_per_1000:.4f} USD per 1,000 jobs"
     )
     for problem in result.problems:
-        console.print(f"[red]problem[/red] {problem}", highlight=False)
+        console.print(f"[red]problem[/red] {problem}")
     console.print("[green]ok[/green]" if result.ok else "[red]not ok[/red]")

@@ -10,6 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from cli.consoles import console as open_console
 from local.chaos.fault import Fault
 from local.chaos.faults import FAULTS, fault_named
 from local.chaos.judge import Row
@@ -33,10 +34,7 @@ AtOnce = Annotated[
 Data = Annotated[Path | None, typer.Option(help="Keep the files of the laptops below this folder.")]
 Explain = Annotated[bool, typer.Option("--explain", help="Tell the history of every job.")]
 Names = Annotated[bool, typer.Option("--list", help="Say which faults there are, and end.")]
-
-
 PROCESSORS = os.cpu_count() or 1
-WIDTH = 120  # of the table where no terminal says its own
 
 
 def chaos(  # noqa: PLR0913  # one parameter for each option
@@ -54,9 +52,7 @@ def chaos(  # noqa: PLR0913  # one parameter for each option
 
     Every fault runs on the whole service on this machine, with jobs drawn from the seed.
     """
-    console = Console(quiet=as_json)
-    if not console.is_terminal:
-        console.width = WIDTH
+    console = open_console(as_json=as_json)
     if names:
         for one in FAULTS:
             typer.echo(f"{one.name:24} {one.about}")
@@ -100,7 +96,6 @@ def _tell(console: Console, row: Row, *, trail: bool) -> None:
         f"{word} {row.fault:24} seed {row.seed:<4} {row.finished}/{row.jobs} jobs, longest wait "
         f"{row.longest_wait_s:5.1f} s, {row.launched:2} machines, {row.seconds:5.1f} s"
         f"{'' if row.injected else ', the fault found no moment'}",
-        highlight=False,
         soft_wrap=True,
     )
     for line in (*row.problems, *(row.trail if trail else ())):

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from cli.consoles import console as open_console
 from local.demo import Demo, DemoJob, DemoResult
 from local.laptop import Laptop
 
@@ -20,7 +21,7 @@ _COLOURS = {"success": "green", "failed": "red", "canceled": "yellow", "running"
 
 def demo(as_json: Json = False) -> None:
     """Run a pipeline on runners made for it, on this machine, and prove that nothing is left."""
-    console = Console(quiet=as_json)
+    console = open_console(as_json=as_json)
     began_at = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="runner-fleet-demo-") as folder:
         with console.status("starting the embedded AWS and the GitLab simulator"):
@@ -47,6 +48,8 @@ def _run(laptop: Laptop, console: Console, began_at: float) -> DemoResult:
             live.update(_table(jobs))
         result = demo_run.finish(pipeline_id)
         live.update(_table(result.jobs))
+    if not console.is_terminal:
+        console.print()  # rich ends a live table without a line's end there
     return result
 
 
@@ -57,7 +60,7 @@ def _tell(console: Console, result: DemoResult) -> None:
         f"{left.messages} messages, {left.processes} processes"
     )
     for problem in result.problems:
-        console.print(f"[red]problem[/red] {problem}", highlight=False)
+        console.print(f"[red]problem[/red] {problem}")
     word = "[green]ok[/green]" if result.ok else "[red]not ok[/red]"
     console.print(f"{word} in {result.seconds:.1f} s")
 

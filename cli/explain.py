@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from adapters.gitlab import GitLab
+from cli.consoles import console
 from cli.deployed import DEFAULT_STACK, Deployed, Stack, reach
 from cli.explaining import Unknown, explain_job, read_asked
-from cli.status import console
 from cli.status_render import COLOURS, cell, duration
 from cli.trail import Trail
 from fleet.errors import Refused

@@ -1,6 +1,8 @@
 """The `runner-fleet` command: its sub-commands, each imported when it is called, and its errors."""
 
+import sys
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any
 
 import typer
@@ -42,10 +44,19 @@ class LazyGroup(TyperGroup):
         """Import the command that is called."""
         if args and args[0] in COMMANDS:
             self.add_command(load(args[0]), args[0])
+        else:  # only so that the error can name the one that was meant
+            self.commands = {name: TyperGroup(name=name) for name in COMMANDS}
         return super().resolve_command(ctx, args)
+
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        """Read the options before the command; a wrong one is a line as all errors are."""
+        with told():
+            return super().make_context(*args, **extra)
 
     def invoke(self, ctx: Any) -> Any:
         """Run it; what the fleet foresaw ends in a line that says what to do, no traceback."""
+        if isinstance(sys.stdout, TextIOWrapper):  # what it cannot say is no reason to fail
+            sys.stdout.reconfigure(errors="replace")
         with told():
             return super().invoke(ctx)
 

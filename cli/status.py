@@ -1,18 +1,16 @@
 """`runner-fleet status`: the fleet at a glance, once or again and again."""
 
 import json
-import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.live import Live
 
+from cli.consoles import console
 from cli.deployed import DEFAULT_STACK, Deployed, Stack, reach
 from cli.status_gather import gather
 from cli.status_render import render
 
-PIPE_WIDTH = 180  # columns when nobody's terminal says how wide it is
 EVERY_S = 2.0
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object; with --watch, lines.")]
@@ -40,11 +38,6 @@ def status(
     except KeyboardInterrupt:
         if not watch:
             raise
-
-
-def console() -> Console:
-    """Where results are drawn; wide enough for tables when it is not a terminal."""
-    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
 
 
 def _print_json(deployed: Deployed, jobs: int, *, watch: bool) -> None:

@@ -1,0 +1,38 @@
+"""Tables are whole in a pipe, and JSON stays alone on standard output."""
+
+import io
+import sys
+
+import pytest
+
+from cli.consoles import PIPE_WIDTH, console
+
+
+class Terminal(io.StringIO):
+    """A stream that a person looks at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_pipe_gets_whole_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    line = "x" * PIPE_WIDTH
+    console().print(line)
+    assert capsys.readouterr().out == f"{line}\n"
+
+
+def test_nothing_stands_beside_the_json_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    console(as_json=True).print("3 of 440 runs")
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("", "")
+
+
+def test_a_person_sees_progress_beside_the_json(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two hours of silence would look like a hang."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    console(as_json=True).print("3 of 440 runs")
+    assert "3 of 440 runs" in terminal.getvalue()
+    assert capsys.readouterr().out == ""
