@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from adapters.aws import aws_call
 from fleet.errors import Refused, Transient
+from local.beat import Beat
 from local.guest_boot import Cloud, Guest, GuestOptions, GuestState, boot
 from local.imds import ImdsServer
 from local.processes import count_below
@@ -33,13 +34,12 @@ class GuestHost:
         self._imds = ImdsServer()
         self._guests: dict[str, Guest] = {}
         self._lock = threading.RLock()
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._watch = Beat(self._look, options.poll_s)
 
     def __enter__(self) -> Self:
         self._options.folder.mkdir(parents=True, exist_ok=True)
         self._imds.__enter__()
-        self._thread.start()
+        self._watch.__enter__()
         return self
 
     def __exit__(
@@ -49,8 +49,7 @@ class GuestHost:
         trace: TracebackType | None,
     ) -> None:
         """End every guest at once; their instances are left as they are."""
-        self._closing.set()
-        self._thread.join()
+        self._watch.__exit__(kind, error, trace)
         for guest in self.guests:
             self._end(guest)
         self._imds.__exit__(kind, error, trace)
@@ -111,13 +110,12 @@ class GuestHost:
                 raise Refused("no such guest", instance_id=instance_id)
             return self._guests[instance_id]
 
-    def _watch(self) -> None:
-        while not self._closing.wait(self._options.poll_s):
-            # A restarting engine answers again later; an instance may end while it is looked at.
-            with suppress(Transient, Refused):
-                self._look()
-
     def _look(self) -> None:
+        # A restarting engine answers again later; an instance may end while it is looked at.
+        with suppress(Transient, Refused):
+            self._compare()
+
+    def _compare(self) -> None:
         up = {one["InstanceId"]: one for one in self._instances()}
         known = self.guests
         new = up.keys() - {guest.instance_id for guest in known}
@@ -128,7 +126,7 @@ class GuestHost:
                 self._terminate(guest.instance_id)
                 self._end(guest)
         for instance_id in sorted(new):
-            if not self._closing.is_set():
+            if not self._watch.is_closing:
                 self._boot(up[instance_id])
 
     def _boot(self, instance: Mapping[str, Any]) -> None:

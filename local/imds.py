@@ -6,17 +6,13 @@ categories".
 
 import json
 import secrets
-import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Self
 
 from fleet.errors import FleetError
+from local.loopback import Answerer, LoopbackServer
 
 CREDENTIALS_LAST = timedelta(hours=1)
 
@@ -96,24 +92,19 @@ class InstanceMetadata:
         )
 
 
-class ImdsServer:
+class ImdsServer(LoopbackServer):
     """Answers at `endpoint(instance id)`; a context."""
 
     def __init__(self) -> None:
         """Bind a free port of the loopback interface."""
         self._instances: dict[str, InstanceMetadata] = {}
         self._tokens: dict[str, float] = {}
-        answerer = type("Answerer", (_Answerer,), {"imds": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), answerer)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.05,), daemon=True
-        )
+        super().__init__(type("Answerer", (_Answerer,), {"imds": self}))
 
     def add(self, instance: InstanceMetadata) -> str:
         """Serve one more instance; its endpoint, for AWS_EC2_METADATA_SERVICE_ENDPOINT."""
         self._instances[instance.instance_id] = instance
-        return f"http://127.0.0.1:{self._server.server_port}/{instance.instance_id}/"
+        return f"{self.url}/{instance.instance_id}/"
 
     def remove(self, instance_id: str) -> None:
         """Serve one instance no more."""
@@ -137,28 +128,12 @@ class ImdsServer:
         """What is served for one instance."""
         return self._instances.get(instance_id)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
-class _Answerer(BaseHTTPRequestHandler):
-    """One request."""
-
+class _Answerer(Answerer):
     imds: ImdsServer
     protocol_version = "HTTP/1.1"
 
-    def do_PUT(self) -> None:
+    def do_PUT(self) -> None:  # noqa: N802  the name http.server asks for
         ttl = self.headers.get("X-aws-ec2-metadata-token-ttl-seconds", "")
         if not self.path.endswith("/latest/api/token"):
             self._answer(404, "")
@@ -167,7 +142,7 @@ class _Answerer(BaseHTTPRequestHandler):
         else:
             self._answer(200, self.imds.grant(float(ttl)))
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802  the name http.server asks for
         instance_id, _, path = self.path.lstrip("/").partition("/latest/")
         instance = self.imds.instance(instance_id)
         if not self.imds.knows(self.headers.get("X-aws-ec2-metadata-token")):
@@ -181,16 +156,7 @@ class _Answerer(BaseHTTPRequestHandler):
         self._answer(404 if text is None else 200, text or "")
 
     def _answer(self, status: int, text: str) -> None:
-        body = text.encode()
-        with suppress(ConnectionError):  # whoever asked may have given up
-            self.send_response(status)
-            self.send_header("Content-Type", "text/plain")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Quiet."""
+        self.answer(status, text.encode(), "text/plain")
 
 
 def _stamp(at: datetime) -> str:

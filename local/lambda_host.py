@@ -11,14 +11,13 @@ import sys
 import threading
 import uuid
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from local.keeper import ROOT, Keeper, Kept
+from local.loopback import Answerer, LoopbackServer
 from local.processes import count_below
 
 
@@ -49,7 +48,7 @@ class Answered:
     body: str  # JSON
 
 
-class LambdaHost:
+class LambdaHost(LoopbackServer):
     """An HTTP server at `url`; a context."""
 
     def __init__(self, cloud: Cloud, options: LambdaOptions) -> None:
@@ -61,22 +60,11 @@ class LambdaHost:
         self._lock = threading.Lock()
         self._closed = False
         self._room = threading.BoundedSemaphore(options.concurrency)
-        answerer = type("Answerer", (_Answerer,), {"host": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), answerer)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.05,), daemon=True
-        )
-
-    @property
-    def url(self) -> str:
-        """Where invocations are posted to."""
-        return f"http://127.0.0.1:{self._server.server_port}/"
+        super().__init__(type("Answerer", (_Answerer,), {"host": self}))
 
     def __enter__(self) -> Self:
         self._options.folder.mkdir(parents=True, exist_ok=True)
-        self._thread.start()
-        return self
+        return super().__enter__()
 
     def __exit__(
         self,
@@ -85,12 +73,10 @@ class LambdaHost:
         trace: TracebackType | None,
     ) -> None:
         """End every sandbox at once."""
-        self._server.shutdown()
         with self._lock:
             self._closed = True
         self.kill_all()
-        self._server.server_close()
-        self._thread.join()
+        super().__exit__(kind, error, trace)
 
     @property
     def sandboxes(self) -> int:
@@ -187,25 +173,16 @@ class LambdaHost:
         }
 
 
-class _Answerer(BaseHTTPRequestHandler):
+class _Answerer(Answerer):
     """One invocation. The headers are those of the engine's proxy mode."""
 
     host: LambdaHost
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802  the name http.server asks for
         event = self.rfile.read(int(self.headers.get("Content-Length", "0"))).decode()
         function = self.headers.get("X-Amzn-Lambda-Function-Name", "")
         answer = self.host.invoke(function, event)
-        body = answer.body.encode()
-        with suppress(ConnectionError):  # the engine may be gone
-            self.send_response(answer.status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Quiet."""
+        self.answer(answer.status, answer.body.encode(), "application/json")
 
 
 def _failed(kind: str, message: str) -> Answered:

@@ -106,7 +106,7 @@ class Laptop:
         self._closing.enter_context(self.engine)
         self._stack = deploy_stack(self.engine, self.options.stack)
         for size in RUNNER_SIZES:
-            self.engine.serve_function(f"{stack_name}-runner-{size}", self.lambdas.url)
+            self.engine.serve_function(f"{stack_name}-runner-{size}", f"{self.lambdas.url}/")
         if self.options.boots_guests:
             self.guests = self._closing.enter_context(self._guest_host(settings))
         self._secrets.store_gitlab_token(self.stack.gitlab_secret, self.gitlab_token)

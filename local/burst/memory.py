@@ -1,30 +1,28 @@
 """The memory of this process and of all below it: engine, its functions, simulator, guests."""
 
 import os
-import threading
 from collections import defaultdict
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from local.beat import Beat
+
 EVERY_S = 1.0
 _PROC = Path("/proc")
 
 
-class PeakMemory:
+class PeakMemory(Beat):
     """Looks every second, from a thread; a context. `peak_mb` is the most that was seen."""
 
     def __init__(self, every_s: float = EVERY_S) -> None:
         """Nothing is read before the context is entered."""
+        super().__init__(self._look, every_s)
         self.peak_mb = 0.0
-        self._every_s = every_s
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> Self:
         self._look()
-        self._thread.start()
-        return self
+        return super().__enter__()
 
     def __exit__(
         self,
@@ -32,13 +30,8 @@ class PeakMemory:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._closing.set()
-        self._thread.join()
+        super().__exit__(kind, error, trace)
         self._look()
-
-    def _watch(self) -> None:
-        while not self._closing.wait(self._every_s):
-            self._look()
 
     def _look(self) -> None:
         self.peak_mb = max(self.peak_mb, tree_mb(os.getpid()))

@@ -15,6 +15,7 @@ from botocore.config import Config
 from adapters.aws import aws_call
 from adapters.mailbox import Mailbox
 from fleet.errors import Refused, Transient
+from local.beat import Beat
 from local.burst.guest import Life, live
 from local.engine import REGION
 from local.guest_boot import Cloud
@@ -53,12 +54,11 @@ class ThreadGuests:
         self._clients = (
             threading.Lock()
         )  # neither boto3's sessions nor `Cloud` may make two at once
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._watch = Beat(self._look, options.poll_s)
         self.outcomes: Counter[str] = Counter()
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._watch.__enter__()
         return self
 
     def __exit__(
@@ -68,8 +68,7 @@ class ThreadGuests:
         trace: TracebackType | None,
     ) -> None:
         """End every guest; their instances are left as they are."""
-        self._closing.set()
-        self._thread.join()
+        self._watch.__exit__(kind, error, trace)
         self._up = frozenset()
         self._pool.shutdown(cancel_futures=True)
 
@@ -78,12 +77,11 @@ class ThreadGuests:
         """How many guests are at work or have not been seen to end."""
         return len(self._living)
 
-    def _watch(self) -> None:
-        while not self._closing.wait(self._options.poll_s):
-            with suppress(Transient, Refused):  # the next look may be answered
-                self._look()
-
     def _look(self) -> None:
+        with suppress(Transient, Refused):  # the next look may be answered
+            self._compare()
+
+    def _compare(self) -> None:
         up = frozenset(self._instances())
         self._up = up
         over = [one for one, future in self._living.items() if future.done()]

@@ -9,9 +9,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Self
 from urllib.parse import urlsplit
 
 import boto3
@@ -26,6 +23,7 @@ from local.chaos.fleet_call import (
 )
 from local.chaos.query import Fields, read_fields, signed, write_fields
 from local.engine import REGION
+from local.loopback import Answerer, LoopbackServer
 
 _TIMEOUT_S = 60.0
 _HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length"})
@@ -58,7 +56,7 @@ class _Record:
     spoiled: int = 0  # of them, those that the fault changed
 
 
-class Ec2Proxy:
+class Ec2Proxy(LoopbackServer):
     """A context. `fault` may be set at any time; None lets everything through as it came."""
 
     def __init__(self, observe: Callable[[], object] = lambda: None) -> None:
@@ -72,15 +70,7 @@ class Ec2Proxy:
         self._session: boto3.Session | None = None
         self._record = _Record()
         self._lock = threading.Lock()
-        answerer = type("Answerer", (_Answerer,), {"proxy": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), answerer)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-
-    @property
-    def url(self) -> str:
-        """For AWS_ENDPOINT_URL_EC2."""
-        return f"http://127.0.0.1:{self._server.server_port}"
+        super().__init__(type("Answerer", (_Answerer,), {"proxy": self}))
 
     def forward_to(self, url: str, session: boto3.Session) -> None:
         """Where EC2 answers, and the account's root, as whom changed launches are asked for."""
@@ -91,20 +81,6 @@ class Ec2Proxy:
         with self._lock:
             record, self._record = self._record, _Record()
         return tuple(record.terminations), record.launches, record.spoiled
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
     def serve(self, headers: list[tuple[str, str]], body: bytes) -> Answer:
         """The engine's answer, or what the fault makes of it."""
@@ -179,13 +155,11 @@ class Ec2Proxy:
 _XML = (("Content-Type", "text/xml;charset=UTF-8"),)
 
 
-class _Answerer(BaseHTTPRequestHandler):
-    """One request."""
-
+class _Answerer(Answerer):
     proxy: Ec2Proxy
     protocol_version = "HTTP/1.1"
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802  the name http.server asks for
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         answer = self.proxy.serve(self.headers.items(), body)
         self.send_response_only(answer.status)
@@ -194,6 +168,3 @@ class _Answerer(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(answer.body)))
         self.end_headers()
         self.wfile.write(answer.body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Quiet."""

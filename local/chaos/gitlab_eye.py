@@ -92,11 +92,6 @@ class GitLabEye:
             json.load(answer)
 
 
-def _runner_id(job: Job) -> str | None:
-    """A record's description is the runner's id, and the fleet's name in brackets."""
-    return job.runner.description.partition(" ")[0] if job.runner else None
-
-
 def _seen(job: Job) -> JobSeen:
     return JobSeen(
         id=job.id,
@@ -114,4 +109,5 @@ def _seen(job: Job) -> JobSeen:
 
 
 def _runner(job: Job) -> str | None:
+    """A record's description is the runner's id, and the fleet's name in brackets."""
     return job.runner.description.partition(" ")[0] if job.runner else None

@@ -1,12 +1,10 @@
 """Looks at the machines all the time: which lived, from when to when."""
 
 import json
-import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import Self
 
+from local.beat import Beat
 from local.laptop import Laptop
 
 LOOK_EVERY_S = 0.2
@@ -34,35 +32,20 @@ def sandboxes_of(laptop: Laptop) -> tuple[Sandbox, ...]:
     )
 
 
-class Observer:
+class Observer(Beat):
     """A context; it looks from a thread of its own."""
 
     def __init__(self, laptop: Laptop) -> None:
+        super().__init__(self._look, LOOK_EVERY_S)
         self._laptop = laptop
         self._last: dict[str, datetime] = {}
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._closing.set()
-        self._thread.join()
 
     def last_seen(self, machine_id: str, runner_id: str) -> datetime | None:
         """When the machine was last seen alive; None when it never was."""
         return self._last.get(machine_id) or self._last.get(runner_id)
 
-    def _watch(self) -> None:
-        while not self._closing.wait(LOOK_EVERY_S):
-            at = datetime.now(UTC)
-            names = [*machines_of(self._laptop)]
-            names += [one.runner_id for one in sandboxes_of(self._laptop)]
-            self._last |= dict.fromkeys(names, at)
+    def _look(self) -> None:
+        at = datetime.now(UTC)
+        names = [*machines_of(self._laptop)]
+        names += [one.runner_id for one in sandboxes_of(self._laptop)]
+        self._last |= dict.fromkeys(names, at)

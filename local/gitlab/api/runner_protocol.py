@@ -44,12 +44,19 @@ class JobUpdate(BaseModel):
     exit_code: int | None = None
 
 
-async def _identify(call: Call) -> tuple[Runner, RunnerIdentity]:
+async def _known(call: Call) -> tuple[Runner, RunnerIdentity]:
+    """The runner whose token the call carries. Raises 403."""
     identity = await call.body(RunnerIdentity)
     token = call.request.headers.get("runner-token") or identity.token
     runner = call.world.runners.by_token(token)
     if runner is None:
         raise forbidden()
+    return runner, identity
+
+
+async def _identify(call: Call) -> tuple[Runner, RunnerIdentity]:
+    """The same, and that its machine was heard from is noted."""
+    runner, identity = await _known(call)
     at = call.world.clock.now()
     manager = call.world.runners.hear(
         runner, system_id=identity.system_id, info=identity.info, at=at
@@ -147,20 +154,14 @@ async def append_trace(call: Call) -> Response:
 
 async def delete_runner(call: Call) -> Response:
     """DELETE /runners: by token, the whole record."""
-    identity = await call.body(RunnerIdentity)
-    runner = call.world.runners.by_token(identity.token)
-    if runner is None:
-        raise forbidden()
+    runner, _ = await _known(call)
     call.world.runners.delete(runner)
     return Response(status_code=204)
 
 
 async def delete_manager(call: Call) -> Response:
     """DELETE /runners/managers: just one machine."""
-    identity = await call.body(RunnerIdentity)
-    runner = call.world.runners.by_token(identity.token)
-    if runner is None:
-        raise forbidden()
+    runner, identity = await _known(call)
     if identity.system_id is None:
         raise ApiError(400, "system_id is missing")
     if runner.managers.pop(identity.system_id, None) is None:
@@ -170,10 +171,7 @@ async def delete_manager(call: Call) -> Response:
 
 async def renew_token(call: Call) -> Response:
     """POST /runners/reset_authentication_token: with the old token."""
-    identity = await call.body(RunnerIdentity)
-    runner = call.world.runners.by_token(identity.token)
-    if runner is None:
-        raise forbidden()
+    runner, _ = await _known(call)
     token = call.world.runners.renew_token(runner)
     return JSONResponse({"token": token, "token_expires_at": None}, status_code=201)
 

@@ -1,0 +1,54 @@
+"""A small HTTP server on the loopback interface; each request has a thread of its own."""
+
+import threading
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Self
+
+_LOOK_EVERY_S = 0.05  # whether it is to stop
+
+
+class Answerer(BaseHTTPRequestHandler):
+    """One request; nothing of it is written to stderr."""
+
+    def answer(self, status: int, body: bytes, kind: str) -> None:
+        """Answer with a body of the content type `kind`; whoever asked may have given up."""
+        with suppress(ConnectionError):
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Quiet."""
+
+
+class LoopbackServer:
+    """Has its free port from the start, so that `url` is known; answers while it is a context."""
+
+    def __init__(self, answerer: type[Answerer]) -> None:
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), answerer)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(_LOOK_EVERY_S,), daemon=True
+        )
+
+    @property
+    def url(self) -> str:
+        """Where it answers, without a path."""
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
