@@ -187,7 +187,7 @@ def _report(item: Item) -> Report | None:
     another version than we are, or in the hands of a job."""
     try:
         return Report.of_item(item)
-    except (KeyError, TypeError, ValueError) as exc:
+    except (KeyError, TypeError, ValueError, OverflowError) as exc:
         told = ReportUnreadable(mailbox=str(item.get("pk")), error=type(exc).__name__)
         emit(told, level=WARNING)
         return None
