@@ -189,8 +189,14 @@ _TABLE: tuple[tuple[ErrorKind, str, str], ...] = (
     ),
     (
         ErrorKind.CONFIGURATION,
-        "ResourceNotFoundException NoPublishedVersionException InvalidRuntimeException"
-        " InvalidZipFileException CodeArtifactUserDeletedException CodeArtifactUserFailedException"
+        "ResourceNotFoundException",
+        "there is no runner function of this size; run `runner-fleet deploy` with --runner-image,"
+        " or with the parameter LargestRunner that the pool's size needs",
+    ),
+    (
+        ErrorKind.CONFIGURATION,
+        "NoPublishedVersionException InvalidRuntimeException InvalidZipFileException"
+        " CodeArtifactUserDeletedException CodeArtifactUserFailedException"
         " ModeNotSupportedException SnapStartException DurableExecutionAlreadyStartedException"
         " RecursiveInvocationException",
         "the runner's function is not as deployed; run `runner-fleet deploy`",

@@ -109,6 +109,7 @@ def test_advice_says_what_to_do(code: str) -> None:
         ("InvalidAMIID.NotFound", "check image"),
         ("AuthFailure.ServiceLinkedRoleCreationNotPermitted", "create-service-linked-role"),
         ("TooManyRequestsException", "concurrency"),
+        ("ResourceNotFoundException", "LargestRunner"),
         ("WandBroken", "does not know"),
     ],
 )
