@@ -1,0 +1,122 @@
+"""The simulated GitLab's API without a socket: calls go straight into the application."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from local.gitlab.api.app import create_app
+from local.gitlab.ci_types import JobSpec, PipelineSpec
+from local.gitlab.model import NO_SHA, Job, Pipeline, PipelineRequest, Project, Role, Runner, User
+from local.gitlab.options import Options
+from local.gitlab.runners import NewRunner
+from local.gitlab.world import World
+from tests.unit.local.gitlab.small_gitlab import commit, job_spec
+
+BASE = "http://gitlab.example.com"
+
+
+class Desk:
+    """One instance with a project `acme/demo`, and everybody's calls to it; a context."""
+
+    def __init__(self, folder: Path, options: Options | None = None) -> None:
+        self.world = World(folder, options=options or Options(), base_url=BASE)
+        self._loop = asyncio.Runner()
+        self._http = httpx.AsyncClient(
+            transport=httpx.ASGITransport(app=create_app(self.world)), base_url=BASE
+        )
+        accounts = self.world.accounts
+        self.group = accounts.add_group("acme", name="Acme", parent=None, owner=self.world.root)
+        self.project: Project = accounts.add_project(
+            "demo", name="Demo", group=self.group, at=self.world.clock.now()
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._loop.run(self._http.aclose())
+        self._loop.run(self.world.dispatcher.close())
+        self._loop.close()
+
+    def raw(self, method: str, path: str, **rest: Any) -> httpx.Response:
+        """A call as it stands, without a token."""
+        return self._loop.run(self._http.request(method, f"/api/v4{path}", **rest))
+
+    def call(self, method: str, path: str, *, token: str = "", **rest: Any) -> httpx.Response:
+        """A person's call, the administrator's unless told otherwise."""
+        headers = {"PRIVATE-TOKEN": token or self.world.root_token}
+        return self.raw(method, path, headers=headers, **rest)
+
+    def answer(self, method: str, path: str, **rest: Any) -> Any:
+        """What a call that goes well answers."""
+        reply = self.call(method, path, **rest)
+        assert reply.is_success, reply.text
+        return reply.json()
+
+    def person(self, role: Role | None = None, *scopes: str) -> tuple[User, str]:
+        """Somebody with a role in the project, and a token of theirs."""
+        accounts = self.world.accounts
+        user = accounts.add_user(f"user{len(accounts.users)}", name="Dana Roe")
+        if role is not None:
+            self.project.members[user.id] = role
+        scope = frozenset(scopes or ("api",))
+        return user, accounts.add_token(user, name="t", scopes=scope).token
+
+    def register(self, *tags: str, **rest: Any) -> Runner:
+        """A runner of the instance."""
+        wanted = {"runner_type": "instance_type", "creator": self.world.root, **rest}
+        new = NewRunner(tags=frozenset(tags), **wanted)
+        return self.world.runners.add(new, at=self.world.clock.now())
+
+    def start(self, *jobs: JobSpec) -> Pipeline:
+        """A pipeline of these jobs (one named `unit` when none are given)."""
+        specs = jobs or (job_spec("unit"),)
+
+        async def begin() -> Pipeline:
+            request = PipelineRequest(
+                project=self.project,
+                ref="main",
+                is_tag=False,
+                commit=commit(),
+                before_sha=NO_SHA,
+                source="push",
+                user=self.world.root,
+            )
+            stages = tuple(dict.fromkeys(spec.stage for spec in specs))
+            return self.world.ci.add_pipeline(request, PipelineSpec(stages=stages, jobs=specs))
+
+        return self._loop.run(begin())
+
+    def ask(self, runner: Runner, **rest: Any) -> httpx.Response:
+        """POST /jobs/request."""
+        body = {"token": runner.token, "system_id": "s_0123456789ab", "info": {}, **rest}
+        return self.raw("POST", "/jobs/request", json=body)
+
+    def running(self, *jobs: JobSpec) -> Job:
+        """The first job of a new pipeline, at a runner."""
+        pipeline = self.start(*jobs)
+        answer = self.ask(self.register())
+        assert answer.status_code == 201, answer.text
+        return pipeline.jobs[answer.json()["id"]]
+
+    def report(self, job: Job, state: str, **rest: Any) -> httpx.Response:
+        """PUT /jobs/:id with the job's own token."""
+        body = {"token": job.token, "state": state, **rest}
+        return self.raw("PUT", f"/jobs/{job.id}", json=body)
+
+    def append(self, job: Job, text: bytes, span: str | None, token: str = "") -> httpx.Response:
+        """PATCH /jobs/:id/trace; `span` is the `Content-Range`, None to leave it out."""
+        headers = {"JOB-TOKEN": token or job.token, "Content-Type": "text/plain"}
+        if span is not None:
+            headers["Content-Range"] = span
+        return self.raw("PATCH", f"/jobs/{job.id}/trace", content=text, headers=headers)

@@ -1,0 +1,432 @@
+"""What GitLab promises to runners, call by call; each test is one sentence of the protocol.
+
+Source: gitlab-runner, network/gitlab.go and common/spec/spec.go; GitLab, lib/api/ci/runner.rb.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.gitlab import actions
+from local.gitlab.model import Job
+from local.gitlab.options import Options
+from local.gitlab.states import Status
+from tests.unit.local.gitlab.desk import Desk
+from tests.unit.local.gitlab.small_gitlab import job_spec
+
+TOKEN = "glrt-unknown"
+HOUR = timedelta(hours=1)
+
+
+def cancel(desk: Desk, job: Job) -> None:
+    assert desk.call("POST", f"/projects/1/jobs/{job.id}/cancel").status_code == 201
+
+
+# --- verify and request
+
+
+def test_verify_answers_id_token_and_an_expiry_that_go_can_decode(desk: Desk) -> None:
+    runner = desk.register("ec2")
+    answer = desk.raw("POST", "/runners/verify", json={"token": runner.token, "system_id": "s_1"})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json() == {"id": runner.id, "token": runner.token, "token_expires_at": None}
+
+
+@pytest.mark.parametrize("path", ["/runners/verify", "/jobs/request"])
+def test_an_unknown_token_is_403_with_a_message(desk: Desk, path: str) -> None:
+    answer = desk.raw("POST", path, json={"token": TOKEN})
+    assert (answer.status_code, answer.json()) == (403, {"message": "403 Forbidden"})
+
+
+def test_any_authenticated_call_is_a_heartbeat_and_one_system_id_is_one_machine(desk: Desk) -> None:
+    runner = desk.register()
+    body = {"token": runner.token, "system_id": "s_presence"}
+    for _ in range(3):
+        assert desk.raw("POST", "/runners/verify", json=body).status_code == 200
+    assert list(runner.managers) == ["s_presence"]
+    first = runner.contacted_at
+    assert first is not None
+    desk.world.clock.advance(HOUR)
+    assert desk.ask(runner, system_id="s_presence").status_code == 204
+    assert runner.contacted_at is not None
+    assert runner.contacted_at - first >= HOUR
+    desk.ask(runner, system_id="s_other")
+    assert list(runner.managers) == ["s_presence", "s_other"]
+
+
+def test_a_call_without_a_system_id_shares_the_legacy_name(desk: Desk) -> None:
+    runner = desk.register()
+    desk.raw("POST", "/jobs/request", json={"token": runner.token})
+    assert list(runner.managers) == ["<legacy>"]
+
+
+def test_the_job_remembers_the_machine_that_took_it(desk: Desk) -> None:
+    runner = desk.register()
+    desk.start(job_spec("named"), job_spec("unnamed"))
+    assert desk.ask(runner, system_id="s_1").status_code == 201
+    assert desk.raw("POST", "/jobs/request", json={"token": runner.token}).status_code == 201
+    assert [job.system_id for job in desk.world.ci.jobs.values()] == ["s_1", "<legacy>"]
+
+
+def test_a_machines_address_and_build_are_noted(desk: Desk) -> None:
+    runner = desk.register()
+    info = {"version": "19.4.0", "architecture": "arm64", "executor": "docker", "platform": 5}
+    desk.ask(runner, info=info)
+    manager = runner.managers["s_0123456789ab"]
+    assert (manager.version, manager.architecture) == ("19.4.0", "arm64")
+    assert (manager.executor, manager.ip_address) == ("docker", "127.0.0.1")
+    assert manager.platform is None  # no text: left out
+
+
+def test_no_job_and_a_paused_runner_are_204_with_the_queues_value(desk: Desk) -> None:
+    idle, paused = desk.register("ec2"), desk.register("ec2", paused=True)
+    desk.start(job_spec("unit", tags=("lambda",)))
+    empty = desk.ask(idle)
+    assert (empty.status_code, empty.content) == (204, b"")
+    assert empty.headers["x-gitlab-last-update"] == desk.world.ci.index.queue.version
+    desk.start(job_spec("unit", tags=("ec2",)))
+    answer = desk.ask(paused)
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert answer.headers["x-gitlab-last-update"] == desk.world.ci.index.queue.version
+
+
+def test_a_job_is_201_as_json_and_running_at_once(desk: Desk) -> None:
+    pipeline = desk.start()
+    answer = desk.ask(desk.register())
+    assert answer.status_code == 201
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["x-gitlab-last-update"] != desk.world.ci.index.queue.version
+    assert pipeline.latest["unit"].status is Status.RUNNING
+
+
+def test_an_unchanged_last_update_is_a_cheap_204_even_with_a_job_waiting(desk: Desk) -> None:
+    runner = desk.register()
+    desk.start()
+    seen = desk.world.ci.index.queue.version
+    assert desk.ask(runner, last_update=seen).status_code == 204
+    assert desk.ask(runner, last_update="older").status_code == 201
+
+
+def test_the_queue_is_told_in_numbers_without_the_job_itself(desk: Desk) -> None:
+    desk.start(job_spec("a"), job_spec("b"), job_spec("c"))
+    desk.world.clock.advance(timedelta(seconds=90))
+    about = desk.ask(desk.register()).json()["job_info"]
+    assert (about["queue_depth"], about["queue_size"]) == (2, 2)
+    assert about["time_in_queue_seconds"] == 90
+
+
+# --- the log
+
+
+def test_a_piece_of_log_is_202_with_the_size_as_an_exclusive_end(desk: Desk) -> None:
+    job = desk.running()
+    answer = desk.append(job, b"hello\n", "0-5")
+    assert answer.status_code == 202
+    assert answer.headers["range"] == "0-6"
+    assert answer.headers["job-status"] == "running"
+    assert answer.headers["x-gitlab-trace-update-interval"] == "3"
+    more = desk.append(job, b"you\n", "6-9")
+    assert (more.status_code, more.headers["range"]) == (202, "0-10")
+    assert bytes(job.trace) == b"hello\nyou\n"
+
+
+@pytest.mark.parametrize("start", [0, 2, 4, 99])
+def test_another_start_than_the_stored_size_is_416_with_that_size(desk: Desk, start: int) -> None:
+    job = desk.running()
+    desk.append(job, b"abc", "0-2")
+    answer = desk.append(job, b"xyz", f"{start}-{start + 2}")
+    assert (answer.status_code, answer.headers["range"]) == (416, "0-3")
+    assert answer.headers["job-status"] == "running"
+    assert bytes(job.trace) == b"abc"
+
+
+@pytest.mark.parametrize("span", [None, "", "abc", "0", "bytes 0-2", "0-2/3"])
+def test_a_missing_or_foreign_content_range_is_400(desk: Desk, span: str | None) -> None:
+    job = desk.running()
+    assert desk.append(job, b"abc", span).status_code == 400
+    assert not job.trace
+
+
+def test_an_empty_piece_is_taken(desk: Desk) -> None:
+    job = desk.running()
+    answer = desk.append(job, b"", "0--1")
+    assert (answer.status_code, answer.headers["range"]) == (202, "0-0")
+
+
+def test_the_interval_told_to_runners_is_the_one_set(tmp_path: Path) -> None:
+    with Desk(tmp_path, Options(trace_interval_s=60)) as desk:
+        job = desk.running()
+        for answer in (desk.append(job, b"a", "0-0"), desk.report(job, "running")):
+            assert answer.headers["x-gitlab-trace-update-interval"] == "60"
+
+
+@pytest.mark.parametrize(("size", "status"), [(10, 202), (11, 403)])
+def test_a_log_may_be_as_large_as_the_limit_and_no_larger(
+    tmp_path: Path, size: int, status: int
+) -> None:
+    with Desk(tmp_path, Options(trace_limit_bytes=10)) as desk:
+        job = desk.running()
+        answer = desk.append(job, b"x" * size, f"0-{size - 1}")
+        assert answer.status_code == status
+        assert (job.failure_reason == "trace_size_exceeded") is (status == 403)
+        if status == 403:
+            assert answer.headers["job-status"] == "failed"
+
+
+# --- the state
+
+
+def test_a_touch_is_200_and_leaves_the_job_running(desk: Desk) -> None:
+    job = desk.running()
+    desk.world.clock.advance(HOUR)
+    answer = desk.report(job, "running", output={"checksum": "crc32:00000000", "bytesize": 0})
+    assert (answer.status_code, answer.json()) == (200, 200)
+    assert answer.headers["job-status"] == "running"
+    assert job.status is Status.RUNNING
+    assert job.heard_at is not None
+    assert job.started_at is not None
+    assert job.heard_at - job.started_at >= HOUR
+
+
+@pytest.mark.parametrize("call", ["trace", "artifacts"])
+def test_every_word_of_a_runner_is_a_sign_of_life(desk: Desk, call: str) -> None:
+    job = desk.running()
+    desk.world.clock.advance(HOUR)
+    if call == "trace":
+        assert desk.append(job, b"a", "0-0").status_code == 202
+    else:
+        assert upload(desk, job, b"zip").status_code == 201
+    assert job.heard_at is not None
+    assert job.started_at is not None
+    assert job.heard_at - job.started_at >= HOUR
+
+
+def test_a_final_state_is_taken_whatever_checksum_it_carries(desk: Desk) -> None:
+    job = desk.running()
+    desk.append(job, b"hello\n", "0-5")
+    checksum = f"crc32:{zlib.crc32(b'hello' + bytes([10])):08x}"
+    assert checksum == "crc32:363a3020"
+    answer = desk.report(job, "success", checksum=checksum, output={"bytesize": 6})
+    assert (answer.status_code, answer.headers["job-status"]) == (200, "success")
+    assert job.status is Status.SUCCESS
+
+
+def test_a_failure_keeps_reason_and_code_and_a_success_takes_no_reason(desk: Desk) -> None:
+    failed, fine = desk.running(job_spec("a")), desk.running(job_spec("b"))
+    desk.report(failed, "failed", failure_reason="runner_interrupted", exit_code=143)
+    desk.report(fine, "success", failure_reason="script_failure")
+    assert (failed.failure_reason, failed.exit_code) == ("runner_interrupted", 143)
+    assert (fine.status, fine.failure_reason) == (Status.SUCCESS, None)
+
+
+def test_a_state_that_is_no_end_changes_nothing(desk: Desk) -> None:
+    job = desk.running()
+    for state in ("pending", "canceled", ""):
+        assert desk.report(job, state).status_code == 200
+    assert job.status is Status.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("number", "token"),
+    [
+        pytest.param("1", "glcbt-64_wrong", id="another token"),
+        pytest.param("99", "", id="a job that never was"),
+    ],
+)
+def test_a_wrong_job_token_is_403_and_never_404(desk: Desk, number: str, token: str) -> None:
+    job = desk.running()
+    headers = {"JOB-TOKEN": token or job.token, "Content-Range": "0-0"}
+    assert desk.raw("PUT", f"/jobs/{number}", headers=headers, json={}).status_code == 403
+    answer = desk.raw("PATCH", f"/jobs/{number}/trace", headers=headers, content=b"a")
+    assert answer.status_code == 403
+    assert "job-status" not in answer.headers
+
+
+def test_one_jobs_token_is_no_good_for_another(desk: Desk) -> None:
+    first, second = desk.running(job_spec("a")), desk.running(job_spec("b"))
+    assert desk.append(first, b"a", "0-0", token=second.token).status_code == 403
+
+
+@pytest.mark.parametrize("end", ["success", "failed", "canceled"])
+def test_after_its_end_every_call_is_403_with_the_jobs_status(desk: Desk, end: str) -> None:
+    job = desk.running()
+    if end == "canceled":
+        cancel(desk, job)
+    else:
+        desk.report(job, end)
+    for answer in (
+        desk.append(job, b"late", "0-3"),
+        desk.report(job, "success"),
+        upload(desk, job, b"late"),
+    ):
+        assert (answer.status_code, answer.headers["job-status"]) == (403, end)
+    assert (job.status, bytes(job.trace)) == (end, b"")
+    assert job.artifacts is None
+
+
+def test_canceling_is_told_with_every_answer_and_the_log_goes_on(tmp_path: Path) -> None:
+    with Desk(tmp_path, Options(cancels_gracefully=True)) as desk:
+        pipeline = desk.start()
+        desk.ask(desk.register(), info={"features": {"cancel_gracefully": True}})
+        job = pipeline.latest["unit"]
+        cancel(desk, job)
+        trace, touch = desk.append(job, b"a", "0-0"), desk.report(job, "running")
+        assert (trace.status_code, trace.headers["job-status"]) == (202, "canceling")
+        assert (touch.status_code, touch.headers["job-status"]) == (200, "canceling")
+        assert desk.report(job, "failed").headers["job-status"] == "canceled"
+
+
+# --- artifacts
+
+
+def upload(desk: Desk, job: Job, content: bytes, token: str = "", **query: str) -> Any:
+    return desk.raw(
+        "POST",
+        f"/jobs/{job.id}/artifacts",
+        params={"artifact_format": "zip", "artifact_type": "archive", **query},
+        files={"file": ("built.zip", content)},
+        headers={"JOB-TOKEN": token or job.token},
+    )
+
+
+def download(desk: Desk, job: Job, token: str) -> Any:
+    path = f"/jobs/{job.id}/artifacts?direct_download=true"
+    return desk.raw("GET", path, headers={"JOB-TOKEN": token})
+
+
+def test_an_upload_is_201_and_its_own_token_fetches_it_even_after_the_end(desk: Desk) -> None:
+    job = desk.running()
+    assert upload(desk, job, b"zip", expire_in="1 week").status_code == 201
+    desk.report(job, "success")
+    answer = download(desk, job, job.token)
+    assert (answer.status_code, answer.content) == (200, b"zip")
+    assert "built.zip" in answer.headers["content-disposition"]
+
+
+def test_a_report_is_taken_but_is_no_archive(desk: Desk) -> None:
+    job = desk.running()
+    assert upload(desk, job, b"gz", artifact_type="junit").status_code == 201
+    assert download(desk, job, job.token).status_code == 404
+
+
+def test_the_token_of_an_upload_may_stand_in_the_form(desk: Desk) -> None:
+    job = desk.running()
+    answer = desk.raw(
+        "POST",
+        f"/jobs/{job.id}/artifacts",
+        data={"token": job.token},
+        files={"file": ("a.zip", b"zip")},
+    )
+    assert answer.status_code == 201
+
+
+def test_an_upload_needs_a_file_and_its_own_token(desk: Desk) -> None:
+    job, other = desk.running(job_spec("a")), desk.running(job_spec("b"))
+    headers = {"JOB-TOKEN": job.token}
+    nothing = desk.raw("POST", f"/jobs/{job.id}/artifacts", headers=headers, data={"x": "y"})
+    assert nothing.status_code == 400
+    assert upload(desk, job, b"zip", token=other.token).status_code == 403
+    assert job.artifacts is None
+
+
+def test_who_may_download(desk: Desk) -> None:
+    built = desk.running(job_spec("build", "build"), job_spec("use", "test"))
+    upload(desk, built, b"zip")
+    desk.report(built, "success")
+    asker = desk.world.ci.jobs[2]
+    assert download(desk, built, "glcbt-64_wrong").status_code == 401
+    assert download(desk, built, asker.token).status_code == 403  # it does not run yet
+    assert desk.ask(desk.register()).status_code == 201
+    assert download(desk, built, asker.token).content == b"zip"
+    assert download(desk, asker, asker.token).status_code == 404  # it has none
+
+
+def test_jobs_of_another_project_see_nothing(desk: Desk) -> None:
+    built = desk.running()
+    upload(desk, built, b"zip")
+    home = desk.project
+    desk.project = desk.world.accounts.add_project(
+        "other", name="Other", group=desk.group, at=desk.world.clock.now()
+    )
+    stranger = desk.running()
+    assert stranger.project is not home
+    assert download(desk, built, stranger.token).status_code == 404
+
+
+def test_people_fetch_the_archive_or_one_file_of_it(desk: Desk) -> None:
+    job = desk.running()
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("out/result.txt", "42")
+    upload(desk, job, packed.getvalue())
+    path = f"/projects/1/jobs/{job.id}/artifacts"
+    assert desk.call("GET", path).content == packed.getvalue()
+    assert desk.call("GET", f"{path}/out/result.txt").text == "42"
+    assert desk.call("GET", f"{path}/out/none.txt").status_code == 404
+    assert desk.call("DELETE", path).status_code == 204
+    assert desk.call("GET", path).status_code == 404
+    assert desk.call("GET", f"{path}/out/result.txt").status_code == 404
+
+
+# --- a runner's own record
+
+
+def test_a_token_deletes_the_whole_runner_wherever_it_stands(desk: Desk) -> None:
+    body, query, header = desk.register(), desk.register(), desk.register()
+    assert desk.raw("DELETE", f"/runners?token={query.token}").status_code == 204
+    assert desk.raw("DELETE", "/runners", json={"token": body.token}).status_code == 204
+    named = desk.raw("DELETE", "/runners", headers={"RUNNER-TOKEN": header.token})
+    assert named.status_code == 204
+    assert not desk.world.runners.by_id
+    assert desk.raw("DELETE", f"/runners?token={query.token}").status_code == 403
+
+
+def test_a_machine_is_deleted_by_its_system_id_alone(desk: Desk) -> None:
+    runner = desk.register()
+    for name in ("s_1", "s_2"):
+        desk.ask(runner, system_id=name)
+    gone = {"token": runner.token, "system_id": "s_1"}
+    assert desk.raw("DELETE", "/runners/managers", json=gone).status_code == 204
+    assert desk.raw("DELETE", "/runners/managers", json=gone).status_code == 404
+    assert desk.raw("DELETE", "/runners/managers", json={"token": runner.token}).status_code == 400
+    assert desk.raw("DELETE", "/runners/managers", json={"token": TOKEN}).status_code == 403
+    assert list(runner.managers) == ["s_2"]
+    assert desk.world.runners.by_token(runner.token) is runner
+
+
+def test_the_old_token_makes_a_new_one_once(desk: Desk) -> None:
+    old = desk.register().token
+    path = "/runners/reset_authentication_token"
+    answer = desk.raw("POST", path, json={"token": old})
+    assert (answer.status_code, answer.json()["token_expires_at"]) == (201, None)
+    assert answer.json()["token"].startswith("glrt-")
+    assert desk.raw("POST", path, json={"token": old}).status_code == 403
+
+
+def test_what_is_not_offered_says_so(desk: Desk) -> None:
+    assert desk.raw("POST", "/runners", json={"token": "GR1348941x"}).status_code == 410
+    assert desk.raw("GET", "/runners/router/discovery").status_code == 501
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b'"x"'])
+def test_a_body_that_is_no_object_is_400(desk: Desk, body: bytes) -> None:
+    headers = {"Content-Type": "application/json"}
+    answer = desk.raw("POST", "/jobs/request", headers=headers, content=body)
+    assert answer.status_code == 400
+    assert answer.json()["message"].startswith("400 Bad request")
+
+
+def test_a_canceled_pending_job_never_reaches_a_runner(desk: Desk) -> None:
+    job = desk.start().latest["unit"]
+    cancel(desk, job)
+    assert desk.ask(desk.register()).status_code == 204
+    with pytest.raises(actions.NotPossible):
+        actions.play(desk.world.ci, job, user=desk.world.root)
