@@ -154,5 +154,5 @@ def _read(body: str) -> Demand | None:
             pool=told["pool"],
             attempt=int(told["attempt"]),
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         return None
