@@ -2,90 +2,19 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
-from botocore.stub import ANY, Stubber
 
-from adapters.backends import LaunchOrder
-from adapters.ec2_backend import Ec2Backend, Ec2Place
-from adapters.expiry import Expiry, ExpiryTarget
 from fleet.capacity import ErrorKind
-from fleet.config import PoolConfig, read_config
-from tests.fakes import AT
-from tests.unit.adapters.stubs import scripted
-
-POOL = """
-[gitlab]
-url = "https://gitlab.example.com"
-runners_in = "group:42"
-[pools.linux]
-backend = "ec2"
-tags = ["linux"]
-ceiling = 5
-market = "spot-then-on-demand"
-instance_types = ["m7i.large", "m7a.large"]
-"""
-
-
-def pool() -> PoolConfig:
-    """A pool on EC2."""
-    return read_config(POOL).pools[0]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cloud:
-    """A back end, and what AWS will answer it."""
-
-    backend: Ec2Backend
-    ec2: Stubber
-    scheduler: Stubber
-
-    def order(self, *names: str) -> LaunchOrder:
-        """An order for these runners, anywhere."""
-        places = self.backend.capacity_pools(pool())
-        return LaunchOrder(
-            launch_id="l1", runner_ids=names, call_home_by=AT, expires_at=AT, try_in=places
-        )
-
-    def gives(self, *machine_ids: str, errors: Any = (), **asked: Any) -> None:
-        """CreateFleet launches these."""
-        override = {"Overrides": {"SubnetId": "subnet-1"}}
-        group = {
-            "LaunchTemplateAndOverrides": override,
-            "InstanceType": "m7i.large",
-            "InstanceIds": list(machine_ids),
-        }
-        told = {"Instances": [group] if machine_ids else [], "Errors": list(errors)}
-        self.ec2.add_response("create_fleet", told, _expected(asked) if asked else None)
-
-
-def _expected(asked: dict[str, Any]) -> dict[str, Any]:
-    names = """
-        Type ClientToken LaunchTemplateConfigs TargetCapacitySpecification SpotOptions
-        OnDemandOptions TagSpecifications
-    """
-    return dict.fromkeys(names.split(), ANY) | asked
+from fleet.config import PoolConfig
+from fleet.errors import Transient
+from tests.unit.adapters.ec2_cloud import POOL, Cloud, ec2_cloud, pool
 
 
 @pytest.fixture
 def cloud() -> Iterator[Cloud]:
-    place = Ec2Place(
-        stack="fleet",
-        launch_template="lt-1",
-        subnets=("subnet-1",),
-        machine_role_id="AROA",
-    )
-    target = ExpiryTarget(function_arn="f", role_arn="r", dead_letter_arn="d", group="g")
-    with scripted("ec2") as (ec2, answers), scripted("scheduler") as (scheduler, timers):
-        backend = Ec2Backend(ec2, place, Expiry(scheduler, target))
-        yield Cloud(backend=backend, ec2=answers, scheduler=timers)
-
-
-def timer(cloud: Cloud) -> None:
-    """The expiry timer is taken."""
-    cloud.scheduler.add_response("create_schedule", {"ScheduleArn": "arn"})
+    with ec2_cloud() as running:
+        yield running
 
 
 def test_machines_are_kept_when_their_timer_is_refused(
@@ -121,7 +50,7 @@ def test_what_spot_does_not_give_is_asked_on_demand(cloud: Cloud) -> None:
     }
     cloud.gives("i-1", errors=[none], ClientToken="l1-spot")
     cloud.gives("i-2", ClientToken="l1-on-demand")
-    timer(cloud)
+    cloud.takes_timer()
     came = cloud.backend.launch(pool(), cloud.order("rf-linux-1", "rf-linux-2"))
     assert [str(one.capacity) for one in came.launched] == [
         "m7i.large/subnet-1/spot",
@@ -145,7 +74,7 @@ def test_a_market_that_is_refused_is_left_alone_and_the_other_one_is_not(cloud: 
     message = "you have no service-linked role for spot"
     cloud.ec2.add_client_error("create_fleet", "AuthFailure", message)
     cloud.gives("i-1", ClientToken="l1-on-demand")
-    timer(cloud)
+    cloud.takes_timer()
     came = cloud.backend.launch(pool(), cloud.order("rf-linux-1"))
     assert [one.machine_id for one in came.launched] == ["i-1"]
     assert [str(one.capacity) for one in came.shortfalls] == [
@@ -161,7 +90,7 @@ THREE = ("subnet-0000000a", "subnet-0000000b", "subnet-0000000c")
 def in_subnets(*subnets: str) -> PoolConfig:
     """A pool of one type, on demand, in these subnets."""
     text = POOL.replace("spot-then-on-demand", "on-demand").replace(', "m7a.large"', "")
-    return read_config(text + f"subnets = {json.dumps(subnets)}\n").pools[0]
+    return pool(text + f"subnets = {json.dumps(subnets)}\n")
 
 
 def described(cloud: Cloud, **zones: str) -> None:
@@ -196,3 +125,28 @@ def test_where_subnets_may_not_be_described_all_are_taken(cloud: Cloud) -> None:
 def test_one_subnet_needs_no_question(cloud: Cloud) -> None:
     (place,) = cloud.backend.capacity_pools(in_subnets(THREE[0]))
     assert str(place) == "m7i.large/subnet-0000000a/on-demand"
+
+
+def test_where_ec2_does_not_answer_now_it_is_asked_again_the_next_time(cloud: Cloud) -> None:
+    cloud.ec2.add_client_error("describe_subnets", "RequestLimitExceeded")
+    with pytest.raises(Transient, match=r"ec2\.DescribeSubnets"):
+        offered(cloud)
+    described(cloud, a="eu-central-1a", b="eu-central-1a", c="eu-central-1a")
+    assert offered(cloud) == ["subnet-0000000a"]
+
+
+@pytest.mark.parametrize(
+    ("market", "offered_in"),
+    [
+        ("spot", ["spot"]),
+        ("on-demand", ["on-demand"]),
+        ("spot-then-on-demand", ["spot", "on-demand"]),
+    ],
+)
+def test_places_come_market_by_market_and_then_by_type(
+    market: str, offered_in: list[str], cloud: Cloud
+) -> None:
+    places = cloud.backend.capacity_pools(pool(POOL.replace("spot-then-on-demand", market)))
+    types = ("m7i.large", "m7a.large")
+    wanted = [f"{kind}/subnet-1/{one}" for one in offered_in for kind in types]
+    assert [str(place) for place in places] == wanted

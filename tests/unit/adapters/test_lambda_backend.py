@@ -1,6 +1,10 @@
 """Runners in Lambda functions: one event each, which says who to be and until when it counts."""
 
 import json
+from dataclasses import replace
+from typing import Any, cast
+
+from botocore.exceptions import ClientError
 
 from adapters.backends import Launched, LaunchOrder
 from adapters.lambda_backend import LambdaBackend
@@ -58,3 +62,55 @@ def test_a_function_that_takes_no_more_events_is_a_shortfall() -> None:
     (short,) = result.shortfalls
     assert short.code == "TooManyRequestsException"
     assert short.kind is not ErrorKind.CONFIGURATION
+
+
+def test_a_machine_s_mailbox_is_known_by_its_id() -> None:
+    with scripted("lambda") as (client, script):
+        script.add_response("invoke", {"StatusCode": 202})
+        backend = LambdaBackend(client, "demo-runner-")
+        (one,) = backend.launch(pool(), ORDER).launched
+        assert backend.mailbox(one.machine_id) == one.mailbox
+
+
+def test_lambda_shows_no_machines_and_has_no_places() -> None:
+    with scripted("lambda") as (client, _):
+        backend = LambdaBackend(client, "demo-runner-")
+        assert (backend.name, backend.machines(), backend.capacity_pools(pool())) == (
+            "lambda",
+            None,
+            (),
+        )
+
+
+class Functions:
+    """Lambda takes the events of all runners but these."""
+
+    def __init__(self, **refused: str) -> None:
+        self.refused = refused
+        self.invoked: list[str] = []
+
+    def invoke(self, **request: Any) -> dict[str, int]:
+        runner_id = str(json.loads(request["Payload"])["runner_id"])
+        self.invoked.append(runner_id)
+        code = self.refused.get(runner_id.rpartition("-")[2])
+        if code:
+            told = {"Error": {"Code": code, "Message": f"no {runner_id}"}}
+            raise ClientError(cast("Any", told), "Invoke")
+        return {"StatusCode": 202}
+
+
+def test_each_event_that_is_not_taken_is_one_machine_less_and_no_more() -> None:
+    functions = Functions(
+        b="TooManyRequestsException", d="ResourceNotFoundException", e="ServiceException"
+    )
+    names = tuple(f"rf-small-{letter}" for letter in "abcdef")
+    backend = LambdaBackend(cast("Any", functions), "demo-runner-")
+    came = backend.launch(pool(), replace(ORDER, runner_ids=names))
+    assert sorted(functions.invoked) == sorted(names), "each once"
+    assert [one.runner_id[-1] for one in came.launched] == ["a", "c", "f"]
+    assert [(one.code, one.kind) for one in came.shortfalls] == [
+        ("TooManyRequestsException", ErrorKind.THROTTLE),
+        ("ResourceNotFoundException", ErrorKind.CONFIGURATION),
+        ("ServiceException", ErrorKind.THROTTLE),
+    ]
+    assert ["no rf-small-b" in one.message for one in came.shortfalls] == [True, False, False]

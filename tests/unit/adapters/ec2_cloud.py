@@ -1,0 +1,86 @@
+"""An EC2 back end, one pool, and what AWS will answer."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.stub import ANY, Stubber
+
+from adapters.backends import LaunchOrder
+from adapters.ec2_backend import Ec2Backend, Ec2Place
+from adapters.expiry import Expiry, ExpiryTarget
+from fleet.config import PoolConfig, read_config
+from tests.fakes import AT
+from tests.unit.adapters.stubs import scripted
+
+POOL = """
+[gitlab]
+url = "https://gitlab.example.com"
+runners_in = "group:42"
+[pools.linux]
+backend = "ec2"
+tags = ["linux"]
+ceiling = 5
+market = "spot-then-on-demand"
+instance_types = ["m7i.large", "m7a.large"]
+"""
+
+
+def pool(text: str = POOL) -> PoolConfig:
+    """A pool on EC2."""
+    return read_config(text).pools[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cloud:
+    """A back end, and what AWS will answer it."""
+
+    backend: Ec2Backend
+    ec2: Stubber
+    scheduler: Stubber
+
+    def order(self, *names: str) -> LaunchOrder:
+        """An order for these runners, anywhere."""
+        places = self.backend.capacity_pools(pool())
+        return LaunchOrder(
+            launch_id="l1", runner_ids=names, call_home_by=AT, expires_at=AT, try_in=places
+        )
+
+    def gives(self, *machine_ids: str, errors: Any = (), **asked: Any) -> None:
+        """CreateFleet launches these."""
+        override = {"Overrides": {"SubnetId": "subnet-1"}}
+        group = {
+            "LaunchTemplateAndOverrides": override,
+            "InstanceType": "m7i.large",
+            "InstanceIds": list(machine_ids),
+        }
+        told = {"Instances": [group] if machine_ids else [], "Errors": list(errors)}
+        self.ec2.add_response("create_fleet", told, _expected(asked) if asked else None)
+
+    def takes_timer(self) -> None:
+        """The expiry timer is taken."""
+        self.scheduler.add_response("create_schedule", {"ScheduleArn": "arn"})
+
+
+def _expected(asked: dict[str, Any]) -> dict[str, Any]:
+    names = """
+        Type ClientToken LaunchTemplateConfigs TargetCapacitySpecification SpotOptions
+        OnDemandOptions TagSpecifications
+    """
+    return dict.fromkeys(names.split(), ANY) | asked
+
+
+@contextmanager
+def ec2_cloud() -> Iterator[Cloud]:
+    """One with a single subnet."""
+    place = Ec2Place(
+        stack="fleet",
+        launch_template="lt-1",
+        subnets=("subnet-1",),
+        machine_role_id="AROA",
+    )
+    target = ExpiryTarget(function_arn="f", role_arn="r", dead_letter_arn="d", group="g")
+    with scripted("ec2") as (ec2, answers), scripted("scheduler") as (scheduler, timers):
+        backend = Ec2Backend(ec2, place, Expiry(scheduler, target))
+        yield Cloud(backend=backend, ec2=answers, scheduler=timers)
