@@ -59,8 +59,8 @@ class GitLab:
             raise
         return _read(GitLabJob, body | {"project_id": project_id})
 
-    def pending_jobs(self, project_id: int) -> list[GitLabJob]:
-        """What waits in one project, oldest first."""
+    def pending_jobs(self, project_id: int, *, at_most: int | None = None) -> list[GitLabJob]:
+        """What waits in one project, oldest first; the newest where more wait than `at_most`."""
         found = self.api.pages(
             f"/projects/{project_id}/jobs",
             **{"scope[]": "pending"},
@@ -68,7 +68,8 @@ class GitLab:
             order_by="id",
             sort="desc",
         )
-        jobs = [_read(GitLabJob, {**body, "project_id": project_id}) for body in found]
+        newest = islice(found, at_most)
+        jobs = [_read(GitLabJob, {**body, "project_id": project_id}) for body in newest]
         return sorted(jobs, key=lambda job: job.id)
 
     def retry_job(self, project_id: int, job_id: int) -> GitLabJob:

@@ -66,6 +66,8 @@ def _gone(suspect: Suspect, limits: Limits, at: datetime) -> Verdict | None:
     runner = suspect.runner
     if suspect.machine_alive is not False or runner.machine_id is None:
         return None
+    if runner.went_unserved:  # it powered off before a sweep saw its goodbye
+        return Verdict(runner=runner, fate=Fate.RELAUNCH, reason=Reason.WENT_UNSERVED)
     fate = Fate.RELAUNCH if runner.covers else Fate.CLOSE
     return Verdict(runner=runner, fate=fate, reason=Reason.MACHINE_GONE)
 
@@ -76,12 +78,13 @@ def _said_goodbye(suspect: Suspect, limits: Limits, at: datetime) -> Verdict | N
         return None
     since = runner.changed_at or runner.heartbeat_at or runner.launched_at
     reason = Reason.FINISHED if runner.job else Reason.WENT_UNSERVED
-    is_over = suspect.ends_alone and runner.job is not None
+    # Past its expiry no goodbye counts: the machine dates it itself, at any time it likes.
+    is_over = (suspect.ends_alone and runner.job is not None) or runner.expires_at <= at
     if at - since < GOODBYE_GRACE and not is_over:
         return Verdict(runner=runner, fate=Fate.KEEP, reason=reason)
     # It was there for a job that may wait still: that costs an attempt, else it goes on for ever.
-    unserved = runner.job is None and runner.for_job is not None
-    return Verdict(runner=runner, fate=Fate.RELAUNCH if unserved else Fate.CLOSE, reason=reason)
+    fate = Fate.RELAUNCH if runner.went_unserved else Fate.CLOSE
+    return Verdict(runner=runner, fate=fate, reason=reason)
 
 
 def _expired(suspect: Suspect, limits: Limits, at: datetime) -> Verdict | None:

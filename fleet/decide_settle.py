@@ -63,7 +63,8 @@ def decide_settle(facts: SettleFacts) -> SettlePlan:
         took = runner.job is not None or runner.state is RunnerState.BUSY
         reason = Reason.MACHINE_GONE if took else Reason.INVOCATION_FAILED
         return SettlePlan(reason=reason, close=True, relaunch=_unserved(runner))
-    return SettlePlan(reason=Reason.MACHINE_GONE, close=True, relaunch=_unserved(runner))
+    reason = Reason.WENT_UNSERVED if runner.went_unserved else Reason.MACHINE_GONE
+    return SettlePlan(reason=reason, close=True, relaunch=_unserved(runner))
 
 
 def _finished(facts: SettleFacts, runner: Runner) -> SettlePlan:
@@ -86,4 +87,4 @@ def _unserved(runner: Runner) -> bool:
 
     A draining one does not count any more: scaling launched another in its place already.
     """
-    return (runner.covers or runner.state is RunnerState.DONE) and runner.job is None
+    return runner.went_unserved or (runner.covers and runner.job is None)

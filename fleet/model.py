@@ -118,6 +118,20 @@ class Runner:
         """Whether it is there for a job that still waits."""
         return self.state in COVERING
 
+    @property
+    def went_unserved(self) -> bool:
+        """Whether it said goodbye without the job that it was there for, which may wait still.
+
+        One that GitLab's outage, or our own pace, left without a credential never asked for it.
+        """
+        could_ask = self.equipped or not self.left_bare
+        return (
+            self.state is RunnerState.DONE
+            and self.job is None
+            and self.for_job is not None
+            and could_ask
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:

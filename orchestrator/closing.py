@@ -5,10 +5,10 @@ from datetime import datetime
 
 from adapters.demand import Demand
 from adapters.job_rows import Step
-from fleet.errors import FleetError
-from fleet.events import WARNING, JobGivenUp, RunnerClosed, RunnerNotClosed, emit
+from fleet.errors import FleetError, Refused
+from fleet.events import WARNING, GitLabRefused, JobGivenUp, RunnerClosed, RunnerNotClosed, emit
 from fleet.mailbox import Step as MachineStep
-from fleet.model import Job, JobKey, Runner, Status
+from fleet.model import Job, JobKey, Runner, Status, rank
 from fleet.reasons import Reason
 from orchestrator.looking_up import settle_jobs_of
 from orchestrator.world import World
@@ -19,6 +19,11 @@ def close_runner(world: World, runner: Runner, reason: Reason) -> bool:
 
     What fails is tried again by the next sweep, because the row stays until the rest is gone.
     """
+    return _close(world, runner, reason) is not None
+
+
+def _close(world: World, runner: Runner, reason: Reason) -> bool | None:
+    """Close it: whether we were the first to do so, None when not all of it could be done."""
     at = world.clock()
     try:
         steps = _machine_steps(world, runner)
@@ -36,21 +41,44 @@ def close_runner(world: World, runner: Runner, reason: Reason) -> bool:
             RunnerNotClosed(runner_id=runner.id, pool=runner.pool, reason=reason, error=str(exc)),
             level=WARNING,
         )
-        return False
+        return None
     if first:
         _tell_jobs(world, runner, steps, at=at)
         lived_s = (at - runner.launched_at).total_seconds()
         emit(RunnerClosed(runner_id=runner.id, pool=runner.pool, reason=reason, lived_s=lived_s))
-    return True
+    return first
 
 
 def close_and_relaunch(world: World, runner: Runner, reason: Reason) -> None:
-    """Close it, and send the demand of the job that it was launched for again."""
-    if not close_runner(world, runner, reason) or runner.for_job is None:
+    """Close it, and send the demand of the job that it was launched for again.
+
+    Whoever closed it does so, and nobody else: one lost runner costs its job one attempt. Should
+    that be left undone, scaling launches for the job all the same, as for all that wait.
+    """
+    if not _close(world, runner, reason) or runner.for_job is None:
         return
     job = world.jobs.job(runner.for_job)
-    if job is not None and job.status is Status.PENDING and not job.given_up:
-        demand_again(world, job, reason)
+    if job is None or job.status is not Status.PENDING or job.given_up:
+        return
+    if reason is Reason.WENT_UNSERVED and not _is_withheld(world, job):
+        return
+    demand_again(world, job, reason)
+
+
+def _is_withheld(world: World, job: Job) -> bool:
+    """Whether GitLab did not hand over a job that waits; in doubt, while it is out, it could not.
+
+    Else an outage of GitLab would use up the attempts of every job that waits for its end.
+    """
+    try:
+        found = world.gitlab.job(job.project_id, job.job_id)
+    except Refused:
+        return True
+    except FleetError as exc:
+        told = GitLabRefused(doing=f"ask why job {job.job_id} was not served", error=str(exc))
+        emit(told, level=WARNING)
+        return False
+    return found is None or rank(found.status) <= Status.PENDING
 
 
 def demand_again(world: World, job: Job, reason: Reason) -> None:

@@ -54,6 +54,8 @@ def launch(world: World, pool: PoolConfig, row: PoolRow, plan: ScalePlan) -> Cam
     came = Came()
     version = row.version
     for batch in _batches(world, pool, plan):
+        if _is_dry(world, pool, row):
+            break  # the batches before took what there was
         launch_id = world.new_id()
         wanted = [_requested(world, pool, launch_id, job) for job in batch.jobs]
         wanted = [replace(one, project_id=batch.project_id) for one in wanted]
@@ -61,8 +63,16 @@ def launch(world: World, pool: PoolConfig, row: PoolRow, plan: ScalePlan) -> Cam
         version += -(-len(reserved) // 99)
         if not reserved:
             break  # somebody else launched since we looked: look again before launching
-        came += _launch(world, pool, row, reserved, on_demand=batch.on_demand)
+        now, row = _launch(world, pool, row, reserved, on_demand=batch.on_demand)
+        came += now
     return came
+
+
+def _is_dry(world: World, pool: PoolConfig, row: PoolRow) -> bool:
+    """Whether every place for the pool's machines is to be left alone."""
+    everywhere = world.backend(pool).capacity_pools(pool)
+    ready = decide_capacity(everywhere, row.back_off or {}, world.clock())
+    return bool(everywhere) and not ready
 
 
 def _batches(world: World, pool: PoolConfig, plan: ScalePlan) -> list[_Batch]:
@@ -98,8 +108,11 @@ def _requested(world: World, pool: PoolConfig, launch_id: str, job: Job | None) 
 
 def _launch(
     world: World, pool: PoolConfig, row: PoolRow, runners: Sequence[Runner], *, on_demand: bool
-) -> Came:
-    """One order for all of these runners; those without a machine are closed again."""
+) -> tuple[Came, PoolRow]:
+    """One order for all of these runners; those without a machine are closed again.
+
+    What came, and the pool's row with what was learned of its places.
+    """
     at = world.clock()
     backend = world.backend(pool)
     try_in = decide_capacity(backend.capacity_pools(pool), row.back_off or {}, at)
@@ -115,14 +128,14 @@ def _launch(
     result = backend.launch(pool, order)
     living = _place(world, pool, runners, result.launched)
     equip_in_s = equip(world, pool, living)
-    _remember(world, pool, row, result)
+    row = _remember(world, pool, row, result)
     _tell(world, pool, living, at=at)
     came = {one.runner_id for one in result.launched}
     for runner in runners:
         if runner.id not in came:
             close_runner(world, replace(runner, for_job=None), Reason.LAUNCH_FAILED)
     _announce(pool, order, result)
-    return Came(machines=len(living), equip_in_s=equip_in_s)
+    return Came(machines=len(living), equip_in_s=equip_in_s), row
 
 
 def _place(
@@ -153,8 +166,11 @@ def _place(
     ]
 
 
-def _remember(world: World, pool: PoolConfig, row: PoolRow, result: LaunchResult) -> None:
-    """What this launch taught about where there is capacity, and whether AWS takes our wishes."""
+def _remember(world: World, pool: PoolConfig, row: PoolRow, result: LaunchResult) -> PoolRow:
+    """What this launch taught about where there is capacity, and whether AWS takes our wishes.
+
+    The row as it is now: the next launch of the same round adds to it.
+    """
     at = world.clock()
     back_off = dict(row.back_off or {})
     kinds = {short.kind for short in result.shortfalls}
@@ -162,8 +178,10 @@ def _remember(world: World, pool: PoolConfig, row: PoolRow, result: LaunchResult
         short = result.shortfalls[0]
         words = f"{short.code}: {short.message}. {advice(short.code)}"
         world.fleet.note_refused(pool.name, words, world.config.version)
+        row = replace(row, refused=words)
     elif row.refused and (result.launched or kinds & {ErrorKind.CAPACITY, ErrorKind.QUOTA}):
         world.fleet.note_accepted(pool.name)
+        row = replace(row, refused=None)
     for short in result.shortfalls:
         for key in _keys(short, world, pool):
             back_off[key] = note_failure(back_off.get(key), short.kind, short.code, at)
@@ -172,6 +190,7 @@ def _remember(world: World, pool: PoolConfig, row: PoolRow, result: LaunchResult
             back_off = note_success(back_off, one.capacity)
     if back_off != dict(row.back_off or {}):
         world.fleet.note_back_off(pool.name, back_off)
+    return replace(row, back_off=back_off)
 
 
 def _keys(short: Shortfall, world: World, pool: PoolConfig) -> list[str]:

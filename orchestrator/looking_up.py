@@ -68,6 +68,16 @@ def settle_jobs_of(world: World, runner: Runner) -> None:
         emit(GitLabRefused(doing=f"look up the job of {runner.id}", error=str(exc)), level=WARNING)
 
 
+def note_jobs_of(world: World, runner: Runner) -> None:
+    """Record what GitLab shows as running on a runner that cannot say so: it covers nobody then.
+
+    Raises `FleetError` when GitLab does not answer.
+    """
+    if runner.gitlab_runner_id is not None:
+        for found in world.gitlab.runner_jobs(runner.gitlab_runner_id, status="running"):
+            record_seen(world, _job(world, found), found, runner)
+
+
 def _settle(world: World, runner: Runner, job: Job) -> None:
     found = world.gitlab.job(job.project_id, job.job_id)
     if not ran_on(runner, job, found):

@@ -10,6 +10,7 @@ from adapters.job_rows import Step
 from fleet.decide_reconcile import Watched, decide_polls, decide_reconcile
 from fleet.errors import FleetError, Refused
 from fleet.events import WARNING, GitLabRefused, Reconciled, emit
+from fleet.fairness import fair_order
 from fleet.model import Job, JobKey, Status
 from fleet.reasons import Reason
 from orchestrator.looking_up import record_seen
@@ -21,6 +22,9 @@ from orchestrator.world import World
 
 # After so many projects that GitLab did not answer for, the pass ends.
 FAILURES_AT_MOST = 3
+# Of one project's pending jobs, in hundreds: one call each. A backlog of tens of thousands would
+# take more than the minute's calls, and longer than this function may run.
+LISTED_AT_MOST = 2000
 # With less time than this nothing more is begun: one call to GitLab may take ten seconds.
 TO_END_S = 15
 
@@ -42,6 +46,7 @@ class _Pass:
     has_time: Callable[[], bool]
     waiting: defaultdict[int, dict[JobKey, Job]]  # rows by project
     healed: set[str] = field(default_factory=set)  # scopes of hooks that were looked at
+    unseen: list[Job] = field(default_factory=list)  # rows to look up when all projects are read
 
 
 def reconcile(world: World, time_left_s: Callable[[], float]) -> Done:
@@ -79,26 +84,26 @@ def _read_projects(world: World, this: _Pass) -> Done:
     # A third of the minute's calls stays for corrections, runner records and routing.
     at_most = max(1, world.config.gitlab.calls_per_minute // 3)
     polls = decide_polls(world.fleet.watched(world.instance), at=at, at_most=at_most)
-    read = routed = looked_up = failures = 0
+    read = routed = failures = 0
     for one in polls:
         if not this.has_time():
             break
         try:
-            found, unseen = _project(world, one, this)
+            found = _project(world, one, this)
             if found or not one.hook_healthy:
                 heal_hook(world, one.project_id, this.healed)
         except FleetError as exc:
             emit(GitLabRefused(doing=f"project {one.project_id}", error=str(exc)), level=WARNING)
-            if "retry_after_s" in exc.facts:
-                break  # GitLab asks for a pause: the rest has its turn next minute
             # Else it would be the longest unread for ever, and the first of every round.
             world.fleet.note_polled(one.instance, one.project_id, at=at)
+            if "retry_after_s" in exc.facts:
+                break  # GitLab asks for a pause: the rest has its turn next minute
             failures += not isinstance(exc, Refused)
             if failures == FAILURES_AT_MOST:
                 break  # GitLab itself is not well, and each try may take its whole time-out
             continue
-        read, routed, looked_up = read + 1, routed + found, looked_up + unseen
-    return Done(projects=read, routed=routed, looked_up=looked_up, wake=False)
+        read, routed = read + 1, routed + found
+    return Done(projects=read, routed=routed, looked_up=_look_up_unseen(world, this), wake=False)
 
 
 def _is_alive(world: World) -> bool:
@@ -119,14 +124,16 @@ def _waiting_by_project(world: World) -> defaultdict[int, dict[JobKey, Job]]:
     return rows
 
 
-def _project(world: World, one: Watched, this: _Pass) -> tuple[int, int]:
-    """One project set right: how many jobs were routed, how many were looked up."""
+def _project(world: World, one: Watched, this: _Pass) -> int:
+    """One project set right, but for what must be looked up; how many jobs were routed."""
     at = world.clock()
+    found = world.gitlab.pending_jobs(one.project_id, at_most=LISTED_AT_MOST)
+    listed = {JobKey(instance=one.instance, job_id=job.id): job for job in found}
     waiting = this.waiting[one.project_id]
-    listed = {
-        JobKey(instance=one.instance, job_id=job.id): job
-        for job in world.gitlab.pending_jobs(one.project_id)
-    }
+    if len(found) >= LISTED_AT_MOST:
+        # Older ones may wait as well. GitLab gives the oldest away first: their turn comes.
+        oldest = min(listed)
+        waiting = {key: row for key, row in waiting.items() if key >= oldest}
     rows = waiting | world.jobs.jobs(key for key in listed if key not in waiting)
     fix = decide_reconcile(listed, rows, at=at)
     step = Step(at=at, step="reconcile_found", reason=Reason.WEBHOOK_LOST)
@@ -134,12 +141,9 @@ def _project(world: World, one: Watched, this: _Pass) -> tuple[int, int]:
     leads = dict.fromkeys(fix.route, lost) | _homeless(world, listed, rows)
     outcomes = [route(world, listed[key], key, lead) for key, lead in leads.items()]
     send_demands(world, (outcome.demand for outcome in outcomes if outcome.demand))
-    looked_up = 0
-    for key in takewhile(lambda _: this.has_time(), fix.look_up):
-        _look_up(world, rows[key])
-        looked_up += 1
+    this.unseen.extend(rows[key] for key in fix.look_up)
     world.fleet.note_polled(one.instance, one.project_id, at=at)
-    return len(fix.route), looked_up
+    return len(fix.route)
 
 
 def _homeless(
@@ -154,6 +158,26 @@ def _homeless(
         and (job.pool is None or world.pool(job.pool) is None)
         and finds_a_pool(world, listed[key])
     }
+
+
+def _look_up_unseen(world: World, this: _Pass) -> int:
+    """Look up what waits for us alone, with the calls that are left; how many were looked up.
+
+    A cancelled pipeline of thousands whose webhooks were lost takes minutes: no project's jobs
+    may keep another's from being read, nor from being looked up.
+    """
+    looked_up = failures = 0
+    for job in takewhile(lambda _: this.has_time(), fair_order(this.unseen, {})):
+        try:
+            _look_up(world, job)
+        except FleetError as exc:
+            emit(GitLabRefused(doing=f"look up job {job.job_id}", error=str(exc)), level=WARNING)
+            failures += not isinstance(exc, Refused)
+            if "retry_after_s" in exc.facts or failures == FAILURES_AT_MOST:
+                break
+            continue
+        looked_up += 1
+    return looked_up
 
 
 def _look_up(world: World, job: Job) -> None:

@@ -1,6 +1,7 @@
 """One more run for a job that its machine failed, where the pool says so."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from itertools import takewhile
 
@@ -83,7 +84,9 @@ def _retry(world: World, job: Job, intent: Intent) -> None:
         return
     if plan.cancel_first and rank(found.status) is not Status.FINISHED:
         world.jobs.retries.note_cancelled(job.key)
-        if world.gitlab.cancel_job(job.project_id, job.job_id).status == "success":
+        found = world.gitlab.cancel_job(job.project_id, job.job_id)
+        _record_end(world, job, found)
+        if found.status == "success":
             _tell(world, job, Reason.FINISHED)  # it ended while we looked
             return
     new = world.gitlab.retry_job(job.project_id, job.job_id)
@@ -92,6 +95,16 @@ def _retry(world: World, job: Job, intent: Intent) -> None:
     world.jobs.mark_on_demand(_again(job, new), step, at=at)
     _tell(world, job, plan.reason, detail=f"as job {new.id}")
     emit(JobRetried(job_id=job.job_id, new_job_id=new.id, failure_reason=found.failure_reason))
+
+
+def _record_end(world: World, job: Job, found: GitLabJob) -> None:
+    """The webhook of a job's end may be lost; whoever ended it knows."""
+    if rank(found.status) is not Status.FINISHED:
+        return
+    at = world.clock()
+    ended = replace(job, status=Status.FINISHED, outcome=found.status)
+    step = Step(at=at, step=found.status, reason=Reason.FINISHED_UNSEEN)
+    world.jobs.advance(ended, [step], at=at, facts={})
 
 
 def _facts(found: GitLabJob, intent: Intent, *, retried: bool) -> RetryFacts:

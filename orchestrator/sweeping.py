@@ -14,6 +14,7 @@ from fleet.mailbox import MachineState
 from fleet.model import Limits, Runner
 from fleet.reasons import Reason
 from orchestrator.closing import close_and_relaunch, close_runner
+from orchestrator.looking_up import note_jobs_of
 from orchestrator.observing import limits_of
 from orchestrator.settling import runs_a_job
 from orchestrator.world import PREFIX, World
@@ -82,6 +83,9 @@ def _judge(
     if verdict.fate is Fate.ASK:
         told = _ask(world, suspect)
         verdict = decide_reap(told, limits, at=at) if told else verdict
+    if verdict.reason is Reason.STALLED_BUT_BUSY and runner.covers:
+        with _going_on(f"what {runner.id} works at"):
+            note_jobs_of(world, runner)
     closed = False
     if verdict.fate in {Fate.CLOSE, Fate.RELAUNCH}:
         with _going_on(f"runner {runner.id}"):
@@ -211,7 +215,8 @@ def _says_busy(world: World, backend: str, machine_id: str) -> bool:
     report = world.runners.report(mailbox) if mailbox else None
     if report is None or report.state is not MachineState.BUSY:
         return False
-    return (world.clock() - report.heartbeat_at).total_seconds() < SHOWN_AFTER_S
+    # The job may write there what it likes: a sign of life of tomorrow is none.
+    return abs((world.clock() - report.heartbeat_at).total_seconds()) < SHOWN_AFTER_S
 
 
 def _delete_stray_records(world: World, living: Mapping[str, Runner]) -> int:

@@ -94,13 +94,13 @@ class FakeGitLab(GitLab):
         found = self.jobs.get(job_id)
         return found if found and found.project_id == project_id else None
 
-    def pending_jobs(self, project_id: int) -> list[GitLabJob]:
-        """What waits in one project, oldest first."""
+    def pending_jobs(self, project_id: int, *, at_most: int | None = None) -> list[GitLabJob]:
+        """What waits in one project, oldest first; the newest where more wait than `at_most`."""
         self._called("pending_jobs", project_id)
         waiting = [one for one in self.jobs.values() if one.status == "pending"]
-        return sorted(
-            (one for one in waiting if one.project_id == project_id), key=lambda one: one.id
-        )
+        mine = [one for one in waiting if one.project_id == project_id]
+        newest = sorted(mine, key=lambda one: one.id, reverse=True)[:at_most]
+        return newest[::-1]
 
     def retry_job(self, project_id: int, job_id: int) -> GitLabJob:
         """A new job with a new id."""

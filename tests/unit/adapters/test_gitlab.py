@@ -113,6 +113,15 @@ class TestJobs:
         with pytest.raises(Refused):
             gitlab.job(77, 1)
 
+    def test_the_newest_pending_ones_take_no_more_pages_than_they_fill(
+        self, fake: FakeGitLab, gitlab: GitLab
+    ) -> None:
+        following = {"Link": f'<{fake.url}/api/v4/projects/77/jobs?cursor=b>; rel="next"'}
+        newest_first = [JOB | {"id": 9}, JOB | {"id": 8}]
+        fake.answers("GET", "/projects/77/jobs", newest_first, headers=following)
+        assert [job.id for job in gitlab.pending_jobs(77, at_most=2)] == [8, 9]
+        assert len(fake.asked) == 1
+
     def test_one_that_is_not_as_we_know_it(self, fake: FakeGitLab, gitlab: GitLab) -> None:
         fake.answers("GET", "/projects/77/jobs/1", JOB | {"id": "x", "tag_list": 7})
         with pytest.raises(Refused, match="GitLabJob") as caught:

@@ -60,6 +60,26 @@ EXPIRED: Facts = {"expires_at": AT}
             "keep", "went_unserved", id="GitLab gave it nothing, a moment ago",
         ),
         pytest.param(
+            runner("r", DONE, since_s=1, for_job=key(7), **ON_MACHINE), False,
+            "relaunch", "went_unserved", id="GitLab gave it nothing, and it powered off at once",
+        ),
+        pytest.param(
+            runner("r", DONE, since_s=1, job=key(7), for_job=key(7), **ON_MACHINE), False,
+            "close", "machine_gone", id="it powered off after its job",
+        ),
+        pytest.param(
+            runner("r", DONE, since_s=30, for_job=key(7), left_bare=True, **ON_MACHINE), True,
+            "close", "went_unserved", id="it got no credential, as GitLab was out",
+        ),
+        pytest.param(
+            runner("r", DONE, since_s=30, for_job=key(7), left_bare=True, equipped=True), True,
+            "relaunch", "went_unserved", id="it got one later, and no job all the same",
+        ),
+        pytest.param(
+            runner("r", DONE, since_s=-86400, expires_at=AT, for_job=key(7)), True,
+            "relaunch", "went_unserved", id="its goodbye is dated tomorrow: expiry ends the wait",
+        ),
+        pytest.param(
             runner("r", DRAINING, since_s=9999, for_job=key(7), **ON_MACHINE), True,
             "ask", "boot_deadline", id="drained before it ever called home",
         ),
@@ -176,6 +196,7 @@ ALL = tuple(
             heartbeat_at=heartbeat_at,
             expires_at=ago(expired_s),
             job=job,
+            for_job=for_job,
             machine_id=machine_id,
             gitlab_runner_id=gitlab_runner_id,
         ),
@@ -186,7 +207,7 @@ ALL = tuple(
     for since_s in (29, 30, 299, 300)
     for heartbeat_at in (None, ago(299), ago(300))
     for expired_s in (0, -1)
-    for job in (None, key(7))
+    for job, for_job in ((None, None), (None, key(7)), (key(7), key(7)))
     for machine_id in (None, "i-1")
     for gitlab_runner_id in (None, 31)
     for alive in (None, True, False)
@@ -221,16 +242,23 @@ def test_asks_only_what_it_does_not_know() -> None:
         assert verdict.fate is not Fate.ASK or suspect.job_running is None, suspect
 
 
-def test_an_expired_runner_is_kept_only_while_it_says_goodbye() -> None:
+def test_nothing_expired_is_kept_whatever_it_says() -> None:
     for suspect, one, verdict in verdicts():
-        if one.expires_at <= AT and verdict.fate in {Fate.KEEP, Fate.ASK}:
-            assert one.state is DONE, suspect
-            assert verdict.reason in {Reason.FINISHED, Reason.WENT_UNSERVED}, suspect
+        if one.expires_at <= AT:
+            assert verdict.fate in {Fate.CLOSE, Fate.RELAUNCH}, suspect
 
 
 def test_launches_again_only_for_one_that_was_there_for_a_job() -> None:
     for suspect, one, verdict in verdicts():
-        assert verdict.fate is not Fate.RELAUNCH or one.covers, suspect
+        went_in_vain = one.state is DONE and one.job is None and one.for_job is not None
+        assert verdict.fate is not Fate.RELAUNCH or one.covers or went_in_vain, suspect
+
+
+def test_what_went_in_vain_is_never_just_closed_once_its_grace_is_over() -> None:
+    for suspect, one, verdict in verdicts():
+        if one.state is DONE and one.job is None and one.for_job is not None:
+            assert verdict.fate in {Fate.RELAUNCH, Fate.KEEP}, suspect
+            assert verdict.reason is Reason.WENT_UNSERVED
 
 
 @pytest.mark.parametrize(

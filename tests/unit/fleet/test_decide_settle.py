@@ -112,9 +112,18 @@ def facts(happening: Happening, one: Runner | None = None, **more: object) -> Se
             id="died before it said that it works, but a webhook had said so",
         ),
         pytest.param(
-            facts(GONE, runner("r", DONE)),
-            SettlePlan(reason=Reason.MACHINE_GONE, close=True, relaunch=True),
+            facts(GONE, runner("r", DONE, for_job=key(7))),
+            SettlePlan(reason=Reason.WENT_UNSERVED, close=True, relaunch=True),
             id="ended after it found no job",
+        ),
+        pytest.param(
+            facts(GONE, runner("r", DONE)), SettlePlan(reason=Reason.MACHINE_GONE, close=True),
+            id="a warm one ended after it found no job",
+        ),
+        pytest.param(
+            facts(GONE, runner("r", DONE, for_job=key(7), left_bare=True)),
+            SettlePlan(reason=Reason.MACHINE_GONE, close=True),
+            id="ended without a credential, while GitLab gave out none",
         ),
         pytest.param(
             facts(GONE, runner("r", DRAINING)), SettlePlan(reason=Reason.MACHINE_GONE, close=True),

@@ -124,18 +124,18 @@ def test_a_job_that_the_ledger_never_saw_is_run_again_as_well() -> None:
     scene.hands_over(9, runner)
     invocation_fails(scene, runner)
     assert scene.gitlab.jobs[9].status == "canceled"
-    assert scene.job(9).status is Status.RUNNING  # until the webhook of the cancellation
+    assert (scene.job(9).status, scene.job(9).outcome) == (Status.FINISHED, "canceled")
     assert retries(scene) == 1
 
 
-def test_a_machine_that_served_nobody_is_closed_without_a_question() -> None:
+def test_a_machine_that_served_nobody_is_asked_after_once_whether_its_job_still_waits() -> None:
     scene = Scene()
     (runner,) = scene.launched(1)
     scene.reports(runner, MachineState.DONE, StepName.ENDED, outcome=Outcome.NO_JOB)
     scene.clock.go(LATER_S)
     scene.gitlab.calls.clear()
     scene.sweep()
-    assert scene.gitlab.calls == ["delete_runner", "runners_described"]
+    assert scene.gitlab.calls == ["delete_runner", "job", "runners_described"]
 
 
 def test_while_gitlab_does_not_answer_the_row_stays_and_nothing_is_lost() -> None:

@@ -1,0 +1,270 @@
+"""What goes wrong around the fleet costs no job its turn, and no project another's."""
+
+from datetime import timedelta
+
+import pytest
+
+from adapters.backends import Shortfall
+from fleet.capacity import CapacityPool, ErrorKind
+from fleet.errors import FleetError, Refused, Transient
+from fleet.mailbox import MachineState, Outcome, StepName
+from fleet.model import Runner, RunnerState, Status
+from fleet.reasons import Reason
+from orchestrator.closing import close_and_relaunch
+from tests.unit.orchestrator.living_fleet import LivingFleet
+from tests.unit.orchestrator.scene import AT, FLEET, INSTANCE, Scene, described, key
+
+LATER_S = 31
+PAUSE = Transient("our calls to GitLab are used up", retry_after_s=5.0)
+
+
+def goes_unserved(scene: Scene, runner: Runner) -> None:
+    """A machine waits in vain, says goodbye and powers off."""
+    scene.reports(runner, MachineState.DONE, StepName.ENDED, outcome=Outcome.NO_JOB)
+    scene.clock.go(LATER_S)
+
+
+def watching(*projects: int) -> Scene:
+    """A fleet that watches these projects, the first of them unread for longest."""
+    scene = Scene()
+    scene.world.fleet.note_listed(INSTANCE, at=AT)
+    for age, project in enumerate(projects):
+        scene.world.fleet.watch(INSTANCE, project, f"acme/p{project}", at=AT)
+        scene.world.fleet.note_polled(INSTANCE, project, at=AT - timedelta(hours=9 - age))
+    return scene
+
+
+# Attempts
+
+
+def test_an_outage_of_gitlab_uses_up_no_attempt() -> None:
+    """Machines boot, get no credential, and go: that is not the job's fault, nor theirs."""
+    fleet = LivingFleet(FLEET)
+    fleet.scene.gitlab.failing["create_runner"] = Transient(status=500)
+    job = fleet.push()
+    fleet.go(1)
+    fleet.down(True)
+    fleet.push()
+    fleet.go(60)
+    fleet.down(False)
+    fleet.go(10)
+    assert not fleet.unfinished()
+    assert fleet.scene.job(job).attempt == 1
+
+
+@pytest.mark.parametrize(
+    ("failure", "attempt"),
+    [
+        pytest.param(None, 2, id="GitLab says that it waits"),
+        pytest.param(Transient(status=502), 1, id="GitLab does not answer"),
+        pytest.param(Refused("hidden", status=403), 2, id="GitLab never will"),
+    ],
+)
+def test_a_goodbye_without_a_job_counts_while_gitlab_answers(
+    failure: FleetError | None, attempt: int
+) -> None:
+    scene = Scene(text=FLEET.replace('"group:42"', '"group:42"\ncredentials = "shared"'))
+    (runner,) = scene.launched(1)
+    goes_unserved(scene, runner)
+    if failure:
+        scene.gitlab.failing["job"] = failure
+    assert scene.sweep().closed == 1
+    assert scene.job(1).attempt == attempt
+    assert scene.scale().launched == 1
+
+
+def test_nor_does_it_count_when_another_runner_has_the_job_by_now() -> None:
+    scene = Scene()
+    (runner,) = scene.launched(1)
+    goes_unserved(scene, runner)
+    scene.gitlab.change(1, status="running")
+    scene.sweep()
+    assert scene.job(1).attempt == 1
+    assert scene.queue.buried == []
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["AWS tells of it", "the sweep finds it"])
+def test_a_goodbye_without_a_job_counts_although_the_machine_is_gone_already(told: bool) -> None:
+    """A machine powers off within seconds; the sweep comes once a minute."""
+    scene = Scene()
+    (runner,) = scene.launched(1)
+    goes_unserved(scene, runner)
+    scene.backend.die(runner.machine_id or "")
+    if told:
+        scene.world.backends["ec2"] = scene.backend  # type: ignore[index]
+        scene.settle_machine("EC2 Instance State-change Notification", runner.machine_id or "")
+    else:
+        scene.sweep()
+    assert scene.job(1).attempt == 2
+    assert Reason.WENT_UNSERVED in {step.reason for step in scene.row(1).steps}
+
+
+def test_one_lost_machine_costs_one_attempt_however_many_find_it() -> None:
+    """The sweep read its row before settle closed it, and closes it again."""
+    scene = Scene()
+    (runner,) = scene.launched(1)
+    for _ in range(3):
+        close_and_relaunch(scene.world, runner, Reason.MACHINE_GONE)
+    assert (scene.job(1).attempt, scene.job(1).given_up) == (2, False)
+    assert scene.queue.buried == []
+
+
+# Covered by nobody
+
+
+def test_a_silent_machine_at_work_covers_no_other_job() -> None:
+    """It took a job that the ledger never heard of, and its reports do not arrive."""
+    scene = Scene()
+    (runner,) = scene.launched(1)
+    scene.reports(runner, MachineState.IDLE)
+    scene.settle(1, "canceled")
+    scene.push(8)
+    scene.hands_over(8, runner)
+    scene.clock.go(301)
+    assert scene.sweep().closed == 0
+    assert (scene.only_runner.state, scene.only_runner.job) == (RunnerState.BUSY, key(8))
+    assert (scene.job(8).status, scene.job(8).runner_id) == (Status.RUNNING, runner.id)
+    scene.push(2)
+    scene.route(2)
+    assert scene.scale().launched == 1
+
+
+# Places
+
+
+def test_what_one_launch_learned_of_a_place_the_next_one_of_the_round_knows() -> None:
+    scene = Scene(text=FLEET.replace('"group:42"', '"project"'))
+    spot, other = (
+        CapacityPool(instance_type=name, subnet="subnet-1", market="spot")
+        for name in ("m7i.large", "m7a.large")
+    )
+    scene.backend.places = (spot, other)
+    scene.backend.room = 0
+    scene.backend.short = Shortfall(
+        kind=ErrorKind.CAPACITY, code="InsufficientInstanceCapacity", capacity=spot, message=""
+    )
+    for job_id, project in ((1, 7), (2, 8)):
+        scene.push(job_id, project_id=project)
+        scene.route(job_id)
+    scene.scale()
+    assert [order.try_in for order in scene.backend.orders] == [(spot, other), (other,)]
+    held = scene.world.fleet.pool("docker").back_off or {}
+    assert held[str(spot)].failures == 2  # the fake says so of spot whatever it was asked for
+
+
+def test_once_every_place_is_dry_the_round_asks_no_more() -> None:
+    scene = Scene(text=FLEET.replace('"group:42"', '"project"'))
+    spot = CapacityPool(instance_type="m7i.large", subnet="subnet-1", market="spot")
+    scene.backend.places = (spot,)
+    scene.backend.room = 0
+    for job_id in range(1, 6):
+        scene.push(job_id, project_id=6 + job_id)
+        scene.route(job_id)
+    scene.scale()
+    assert len(scene.backend.orders) == 1
+    assert (scene.world.fleet.pool("docker").back_off or {})[str(spot)].failures == 1
+    scene.books_balance()
+
+
+# Reading GitLab
+
+
+def cancelled_unseen(scene: Scene, *job_ids: int, project: int = 7) -> None:
+    """Jobs wait in the ledger that were cancelled in GitLab, and no webhook told of it."""
+    for job_id in job_ids:
+        scene.push(job_id, project_id=project)
+        scene.route(job_id)
+        scene.gitlab.change(job_id, status="canceled")
+    scene.clock.go(60)
+
+
+def test_a_project_with_much_to_look_up_keeps_no_other_from_being_read() -> None:
+    scene = watching(7, 8)
+    cancelled_unseen(scene, 1, 2, 3)
+    scene.push(9, project_id=8)
+    scene.gitlab.failing["job"] = PAUSE
+    assert scene.reconcile().routed == 1
+    assert scene.job(9).pool == "docker"
+    scene.gitlab.failing.clear()
+    scene.clock.go(60)
+    assert scene.reconcile().looked_up == 3
+
+
+def test_projects_take_turns_in_what_is_looked_up() -> None:
+    scene = watching(7, 8)
+    cancelled_unseen(scene, *range(1, 9))
+    cancelled_unseen(scene, 9, project=8)
+    #               presence, two projects, two jobs
+    done = scene.reconcile(50.0, 50.0, 50.0, 50.0, 50.0)
+    assert done.looked_up == 2
+    assert scene.job(9).status is Status.FINISHED
+
+
+def test_a_project_that_uses_up_all_calls_has_no_first_turn_the_next_minute() -> None:
+    scene = watching(7, 8)
+    scene.push(9, project_id=8)
+    scene.gitlab.failing["pending_jobs 7"] = PAUSE
+    scene.reconcile()
+    scene.clock.go(60)
+    assert scene.reconcile().routed == 1
+
+
+def test_a_refused_look_up_keeps_no_other_from_being_done() -> None:
+    scene = watching(7)
+    cancelled_unseen(scene, 1, 2)
+    scene.gitlab.failing["job"] = Refused("hidden", status=403)
+    scene.reconcile()
+    assert scene.gitlab.calls.count("job") >= 2
+
+
+def test_looking_up_ends_when_gitlab_is_not_well() -> None:
+    scene = watching(7)
+    cancelled_unseen(scene, *range(1, 9))
+    scene.gitlab.failing["job"] = Transient(status=502)
+    scene.gitlab.calls.clear()
+    assert scene.reconcile().looked_up == 0
+    assert scene.gitlab.calls.count("job") == 3
+
+
+def test_of_a_huge_backlog_the_newest_are_read_and_the_older_ones_left_as_they_are() -> None:
+    """More than GitLab lists in a minute's calls: what is not listed may wait all the same."""
+    scene = watching(7)
+    for job_id in (1, 2, 3, 2000):
+        scene.push(job_id)
+        scene.route(job_id)
+    scene.gitlab.change(2000, status="canceled")
+    for job_id in range(1001, 3001):
+        if job_id != 2000:
+            scene.push(job_id)
+    scene.push(3001)
+    scene.clock.go(60)
+    done = scene.reconcile()
+    assert (done.routed, done.looked_up) == (2000, 1)
+    assert [scene.job(job_id).status for job_id in (1, 2, 3)] == [Status.PENDING] * 3
+    assert scene.job(2000).outcome == "canceled"
+
+
+# Books
+
+
+def test_a_job_that_we_cancelled_is_over_without_a_webhook() -> None:
+    scene = Scene(text=FLEET + "infra_retry = true\n")
+    runner = scene.runs(1)
+    scene.backend.die(runner.machine_id or "")
+    scene.sweep()
+    assert scene.gitlab.jobs[1].status == "canceled"
+    assert (scene.job(1).status, scene.job(1).outcome) == (Status.FINISHED, "canceled")
+    scene.settle(1, "canceled", runner_description=described(runner))  # its webhook comes late
+    assert scene.gitlab.calls.count("retry_job") == 1
+
+
+def test_a_stray_that_dates_its_report_into_the_future_is_ended() -> None:
+    """A job may write the report of its machine; it shall not keep the machine for ever."""
+    scene = Scene()
+    (runner,) = scene.launched(1)
+    scene.table.items.pop((f"pool#{runner.pool}", f"runner#{runner.id}"))
+    scene.clock.go(86_400)
+    scene.reports(runner, MachineState.BUSY, job_id=1)
+    scene.clock.go(-86_000)
+    scene.sweep()
+    assert scene.backend.ended == [runner.machine_id]
