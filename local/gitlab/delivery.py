@@ -16,7 +16,15 @@ import urllib3
 
 from local.gitlab.chaos import Chaos
 from local.gitlab.hook_payload import JobMoment, Json, job_hook, pipeline_hook
-from local.gitlab.hooks import Delivery, Hook, Hooks, is_executable, note_failure, note_success
+from local.gitlab.hooks import (
+    SECRET_HEADERS,
+    Delivery,
+    Hook,
+    Hooks,
+    is_executable,
+    note_failure,
+    note_success,
+)
 from local.gitlab.model import Job, Pipeline, Project
 from local.gitlab.options import Clock, Options
 from local.gitlab.signing import signature
@@ -138,13 +146,14 @@ class Dispatcher:
 
     async def resend(self, hook: Hook, former: Delivery) -> Delivery:
         """Repeat a recorded delivery: same body, same idempotency key."""
-        headers = dict(former.request_headers)
-        headers.update(self._fresh_headers(hook, former.body, headers["Idempotency-Key"]))
+        former_headers = former.request_headers
+        kept = {name: v for name, v in former_headers.items() if name not in SECRET_HEADERS}
+        fresh = self._fresh_headers(hook, former.body, former_headers["Idempotency-Key"])
+        headers = {**kept, **fresh}
         return await self._record(hook, former.trigger, headers, former.body)
 
     async def _post(self, event: Event, body: bytes) -> Delivery:
-        headers = {
-            **event.hook.custom_headers,
+        own = {
             "Content-Type": "application/json",
             "User-Agent": f"GitLab/{self._options.gitlab_version}",
             "X-Gitlab-Event": event.title,
@@ -153,6 +162,7 @@ class Dispatcher:
             "Idempotency-Key": event.key,
             **self._fresh_headers(event.hook, body, event.key),
         }
+        headers = beside_custom(event.hook.custom_headers, own)
         return await self._record(event.hook, event.trigger, headers, body)
 
     def _fresh_headers(self, hook: Hook, body: bytes, key: str) -> dict[str, str]:
@@ -208,6 +218,12 @@ class Dispatcher:
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._strict.clear()
         self._lax.clear()
+
+
+def beside_custom(custom: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
+    """GitLab's own headers and a hook's; one of the hook's that bears an own name is left out."""
+    taken = {name.lower() for name in own}
+    return {**{n: value for n, value in custom.items() if n.lower() not in taken}, **own}
 
 
 def _call(pool: urllib3.PoolManager, url: str, headers: Mapping[str, str], body: bytes) -> _Answer:

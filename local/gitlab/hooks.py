@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -29,12 +29,16 @@ EVENTS = (
     "resource_deploy_token_events",
 )
 GROUP_EVENTS = ("member_events", "subgroup_events", "project_events")
+SECRET_HEADERS = frozenset({"X-Gitlab-Token", "webhook-signature"})
 ON_BY_DEFAULT = frozenset({"push_events"})
 
 _TEMPORARY_AFTER = 4  # failures in a row
 _PERMANENT_AFTER = 40
 _FIRST_PAUSE = timedelta(minutes=1)
 _LONGEST_PAUSE = timedelta(days=1)
+_HISTORY = timedelta(days=2)
+_TRIES_A_MINUTE = 5
+_MINUTE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +75,10 @@ class Hook:
     disabled_until: datetime | None = None
     is_disabled: bool = False  # for good, until a test succeeds
     deliveries: deque[Delivery] = field(default_factory=lambda: deque(maxlen=500))
-    tried_at: deque[datetime] = field(default_factory=lambda: deque(maxlen=5))  # tests, resends
+
+    def history(self, at: datetime) -> list[Delivery]:
+        """The deliveries GitLab still shows: those of two days."""
+        return [one for one in self.deliveries if at - one.sent_at <= _HISTORY]
 
 
 class Hooks:
@@ -79,6 +86,7 @@ class Hooks:
 
     def __init__(self) -> None:
         self._made = 0
+        self._tried: dict[Hashable, deque[datetime]] = {}
         self.by_id: dict[int, Hook] = {}
 
     def add(self, owner: Project | Group, url: str, *, at: datetime) -> Hook:
@@ -94,6 +102,14 @@ class Hooks:
         )
         self.by_id[hook.id] = hook
         return hook
+
+    def may_try(self, who: Hashable, at: datetime) -> bool:
+        """Whether `who` may test or resend once more in this minute; if so, it counts."""
+        tried = self._tried.setdefault(who, deque(maxlen=_TRIES_A_MINUTE))
+        if len(tried) == _TRIES_A_MINUTE and at - tried[0] < _MINUTE:
+            return False
+        tried.append(at)
+        return True
 
     def of(self, owner: Project | Group) -> list[Hook]:
         """The hooks made on exactly this project or group, by id."""

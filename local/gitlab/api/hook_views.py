@@ -6,7 +6,7 @@ from datetime import datetime
 
 from local.gitlab.api.runner_views import Json
 from local.gitlab.dates import api_date
-from local.gitlab.hooks import Delivery, Hook, alert_status
+from local.gitlab.hooks import SECRET_HEADERS, Delivery, Hook, alert_status
 from local.gitlab.model import Group
 
 
@@ -39,9 +39,8 @@ def hook_view(hook: Hook, at: datetime, *, has_signing_token: bool) -> Json:
 
 def delivery_view(delivery: Delivery, hook: Hook) -> Json:
     """One attempt to call a hook; secrets in its headers are blanked."""
-    secret = {"X-Gitlab-Token", "webhook-signature"}
     headers = {
-        key: "[REDACTED]" if key in secret else value
+        key: "[REDACTED]" if key in SECRET_HEADERS else value
         for key, value in delivery.request_headers.items()
     }
     return {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,7 +16,7 @@ from local.gitlab.hooks import Hook
 from local.gitlab.model import Group, Job, Pipeline, Project, Role
 from local.gitlab.signing import BadSigningToken, signing_key
 
-_MINUTE = timedelta(minutes=1)
+_MOST_CUSTOM_HEADERS = 20
 
 
 class CustomHeader(BaseModel):
@@ -74,7 +73,7 @@ def _fill(call: Call, hook: Hook, body: HookBody) -> None:
     if "signing_token" in given and call.world.options.has_signing_token:
         _set_signing_token(hook, body.signing_token)
     if body.custom_headers is not None:
-        hook.custom_headers = {header.key: header.value for header in body.custom_headers}
+        _set_custom_headers(hook, body.custom_headers)
     for name, value in (body.model_extra or {}).items():
         if name in hook.events:
             hook.events[name] = _truth(value)
@@ -87,6 +86,12 @@ def _set_signing_token(hook: Hook, token: str | None) -> None:
         except BadSigningToken as exc:
             raise ApiError(422, {"signing_token": [str(exc)]}) from exc
     hook.signing_token = token or None
+
+
+def _set_custom_headers(hook: Hook, headers: list[CustomHeader]) -> None:
+    if len(headers) > _MOST_CUSTOM_HEADERS:
+        raise ApiError(422, {"custom_headers": [f"may be {_MOST_CUSTOM_HEADERS} at most"]})
+    hook.custom_headers = {header.key: header.value for header in headers}
 
 
 def _truth(value: object) -> bool:
@@ -147,19 +152,16 @@ def _sample(call: Call, hook: Hook, trigger: str) -> JobMoment | Pipeline:
     raise ApiError(422, "Ensure the project has CI jobs.")
 
 
-def _admit_try(call: Call, hook: Hook) -> None:
-    """Allow five tests or resends a minute. Raises 429."""
-    at = call.world.clock.now()
-    tries = hook.tried_at
-    if len(tries) == tries.maxlen and at - tries[0] < _MINUTE:
+def _admit_try(call: Call, *what: str | int) -> None:
+    """Allow the caller five of these a minute. Raises 429."""
+    if not call.world.hooks.may_try((call.user.id, *what), call.world.clock.now()):
         raise ApiError(429, "This endpoint has been requested too many times. Try again later.")
-    tries.append(at)
 
 
 async def test_hook(call: Call) -> Response:
     """POST …/hooks/:hook_id/test/:trigger: 201 when the receiver was content, else 422."""
     hook = _hook(call)
-    _admit_try(call, hook)
+    _admit_try(call, "test")
     trigger = call.path("trigger")
     if trigger not in hook.events:
         raise ApiError(400, "trigger does not have a valid value")
@@ -173,17 +175,19 @@ async def test_hook(call: Call) -> Response:
 async def list_deliveries(call: Call) -> Response:
     """GET …/hooks/:hook_id/events."""
     hook = _hook(call)
-    return page_of(call.request, tuple(hook.deliveries), lambda d: delivery_view(d, hook))
+    seen = hook.history(call.world.clock.now())
+    return page_of(call.request, seen, lambda d: delivery_view(d, hook))
 
 
 async def resend_delivery(call: Call) -> Response:
     """POST …/hooks/:hook_id/events/:event_id/resend: same body, same idempotency key."""
     hook = _hook(call)
     wanted = call.number("event")
-    former = next((d for d in hook.deliveries if d.id == wanted), None)
+    seen = hook.history(call.world.clock.now())
+    former = next((d for d in seen if d.id == wanted), None)
     if former is None:
         raise not_found("Hook event")
-    _admit_try(call, hook)
+    _admit_try(call, "resend", hook.id)
     delivery = await call.world.dispatcher.resend(hook, former)
     return JSONResponse({"response_status": delivery.status}, status_code=201)
 
