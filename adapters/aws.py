@@ -203,4 +203,5 @@ class Clients:
 
 @cache
 def _session() -> boto3.Session:
-    return boto3.Session()
+    with aws_call("session"):
+        return boto3.Session()

@@ -1,14 +1,17 @@
 """`runner-fleet deploy`: the fleet's template on AWS, with the functions' code."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from subprocess import CalledProcessError
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
-from adapters.aws import clients
+from adapters.aws import Clients, clients
 from cli.deployed import DEFAULT_STACK, Stack
-from cli.deploying import Done, Order, deploy as deploy_stack
+from cli.deploying import Done, Order, check, deploy as deploy_stack
 from fleet.errors import Refused
 from infra import package
 
@@ -29,7 +32,26 @@ NEXT = """next:
   runner-fleet webhook register --gitlab-url https://gitlab.example.com --group my-group"""
 
 
+def packed() -> bytes:
+    """The functions' zip with all that they import. `Refused` when pip does not get it."""
+    with TemporaryDirectory(prefix="runner-fleet-") as folder:
+        try:
+            found = package.install_dependencies(Path(folder))
+        except CalledProcessError as error:
+            raise Refused("pip could not install it: its own lines are above") from error
+        return package.functions_zip(dependencies=found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeployWorld:
+    """What a deployment works with. Tests put one into the command's context instead."""
+
+    aws: Clients
+    pack: Callable[[], bytes] = packed
+
+
 def deploy(
+    ctx: typer.Context,
     *,
     stack: Stack = DEFAULT_STACK,
     bucket: Bucket = None,
@@ -41,11 +63,12 @@ def deploy(
     if runner_image:
         given["RunnerImageUri"] = runner_image
     order = Order(stack=stack, bucket=bucket, parameters=given)
-    with TemporaryDirectory(prefix="runner-fleet-") as folder:
-        typer.echo("installing what the functions import")
-        code = package.functions_zip(dependencies=package.install_dependencies(Path(folder)))
+    world = ctx.obj if isinstance(ctx.obj, DeployWorld) else DeployWorld(aws=clients())
+    check(world.aws, order)
+    typer.echo("installing what the functions import")
+    code = world.pack()
     typer.echo(f"deploying {stack}, which takes some minutes")
-    _tell(stack, deploy_stack(clients(), order, code))
+    _tell(stack, deploy_stack(world.aws, order, code))
 
 
 def read_parameter(text: str) -> tuple[str, str]:

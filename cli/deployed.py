@@ -1,27 +1,26 @@
 """One deployed fleet as the commands reach it: found by its stack's name, over AWS's own API."""
 
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-from botocore.exceptions import ClientError
 
-from adapters.aws import Clients, aws_call, clients
+from adapters.aws import Clients, clients
 from adapters.demand import DemandQueue
 from adapters.fleet_rows import FleetRows
 from adapters.gitlab import CALLS_PER_MINUTE, Budget, GitLab
 from adapters.job_rows import JobRows
 from adapters.secrets import NOT_THERE, SecretStore
 from adapters.table import Table
+from cli.stacks import outputs_of
 from fleet.config import FleetConfig, read_config
 from fleet.errors import Refused
-
-if TYPE_CHECKING:
-    from mypy_boto3_cloudformation.type_defs import StackTypeDef
+from fleet.job_event import instance_of
 
 Stack = Annotated[
     str,
@@ -29,6 +28,8 @@ Stack = Annotated[
 ]
 DEFAULT_STACK = "runner-fleet"
 Connect = Callable[[str, str], GitLab]  # a URL and a token
+_VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_TOKEN = re.compile(r"[!-~]+")  # what an HTTP header can carry
 
 
 def now() -> datetime:
@@ -37,7 +38,12 @@ def now() -> datetime:
 
 
 def connect(url: str, token: str) -> GitLab:
-    """One GitLab, within a budget of its own."""
+    """One GitLab, within a budget of its own. `Refused` when the URL is none."""
+    try:
+        instance_of(url)
+    except ValueError as error:
+        # An empty one would be gitlab.com's, and the token sent there.
+        raise Refused("write GitLab's address as https://gitlab.example.com") from error
     return GitLab(url, token, budget=Budget(calls_per_minute=CALLS_PER_MINUTE, clock=now))
 
 
@@ -90,7 +96,7 @@ def reach(ctx: typer.Context, stack: str) -> Deployed:
 
 def find(stack: str, aws: Clients) -> Deployed:
     """The fleet of this stack. `Refused` says so when there is none, or no access to it."""
-    outputs = _outputs(stack, aws)
+    outputs = outputs_of(aws, stack)
     try:
         return _deployed(stack, aws, outputs)
     except KeyError as error:
@@ -102,10 +108,17 @@ def find(stack: str, aws: Clients) -> Deployed:
 
 
 def token_in(variable: str) -> str:
-    """A GitLab token from the environment. `Refused` when the variable is empty."""
+    """A GitLab token from the environment. `Refused` when there is none; never says it."""
+    if not _VARIABLE.fullmatch(variable):
+        raise Refused("give the name of an environment variable that holds the token")
     token = os.environ.get(variable, "").strip()
     if not token:
         raise Refused("put a GitLab token into the environment", variable=variable)
+    if not _TOKEN.fullmatch(token):
+        raise Refused(
+            "this is no GitLab token: it has a space, a line break or a foreign letter",
+            variable=variable,
+        )
     return token
 
 
@@ -128,27 +141,3 @@ def _deployed(stack: str, aws: Clients, outputs: Mapping[str, str]) -> Deployed:
         gitlab_secret=outputs["GitlabSecret"],
         pool_secret_prefix=outputs["PoolSecretPrefix"],
     )
-
-
-def _outputs(stack: str, aws: Clients) -> dict[str, str]:
-    found = _describe(stack, aws)
-    return {
-        one["OutputKey"]: one["OutputValue"]
-        for one in found.get("Outputs", [])
-        if "OutputKey" in one and "OutputValue" in one
-    }
-
-
-def _describe(stack: str, aws: Clients) -> "StackTypeDef":
-    with aws_call("cloudformation.DescribeStacks"):
-        client = aws.cloudformation
-    try:
-        with aws_call("cloudformation.DescribeStacks", passing=("ValidationError",)):
-            (found,) = client.describe_stacks(StackName=stack)["Stacks"]
-    except ClientError as error:
-        raise Refused(
-            "there is no such stack here: deploy it, or name it with --stack",
-            stack=stack,
-            region=client.meta.region_name,
-        ) from error
-    return found

@@ -1,18 +1,22 @@
 """Deploys the template: code into a bucket, then one stack created or updated, waited for."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError, WaiterError
 
 from adapters.aws import Clients, aws_call
+from cli.stacks import find_stack
 from fleet.errors import Refused
 from infra.package import Uploaded, parameter_names, upload
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation.type_defs import ParameterTypeDef, StackTypeDef
 
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")
 UNCHANGED = "No updates are to be performed"
 EVERY_S, AT_MOST = 5, 360  # a first deployment takes some minutes; half an hour is a failure
 
@@ -42,7 +46,9 @@ def deploy(aws: Clients, order: Order, code: bytes) -> Done:
     reasons when it does not come about; the stack is then as it was before.
     """
     found = describe(aws, order.stack)
-    uploaded = upload(aws.s3, _bucket(aws, order), code)
+    bucket = _bucket(aws, order)
+    with aws_call("s3.PutObject"):
+        uploaded = upload(aws.s3, bucket, code)
     # Path style, at whatever address S3 has here: CloudFormation reads the template from there.
     template = f"{aws.s3.meta.endpoint_url}/{uploaded.bucket}/{uploaded.template_key}"
     word = _start(aws, order, template, _parameters(order, uploaded, found))
@@ -53,18 +59,29 @@ def deploy(aws: Clients, order: Order, code: bytes) -> Done:
     return Done(word=word, outputs={one["OutputKey"]: one["OutputValue"] for one in outputs})
 
 
+def check(aws: Clients, order: Order) -> None:
+    """`Refused` for what can be seen to fail before anything is built or uploaded."""
+    if not _NAME.fullmatch(order.stack):
+        raise Refused(
+            "a stack's name is letters, digits and hyphens, with a letter first", stack=order.stack
+        )
+    known = parameter_names() if order.parameters else frozenset()
+    for name in order.parameters:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "see infra/template.yaml"
+            raise Refused(f"the template has no parameter {name}: {hint}")
+    describe(aws, order.stack)
+
+
 def describe(aws: Clients, stack: str) -> "StackTypeDef | None":
     """The stack as it is; None when there is none. `Refused` when it must be deleted first."""
-    with aws_call("cloudformation.DescribeStacks"):
-        client = aws.cloudformation
-    try:
-        with aws_call("cloudformation.DescribeStacks", passing=("ValidationError",)):
-            (found,) = client.describe_stacks(StackName=stack)["Stacks"]
-    except ClientError:
+    found = find_stack(aws, stack)
+    if found is None or found["StackStatus"] == "DELETE_COMPLETE":
         return None
     if found["StackStatus"] == "ROLLBACK_COMPLETE":
         raise Refused("its first deployment failed: delete this stack first", stack=stack)
-    return found if found["StackStatus"] != "DELETE_COMPLETE" else None
+    return found
 
 
 def _bucket(aws: Clients, order: Order) -> str:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from adapters.gitlab import GitLab
 from cli.consoles import console
-from cli.deployed import DEFAULT_STACK, Deployed, Stack, reach
+from cli.deployed import DEFAULT_STACK, Deployed, Stack, reach, token_in
 from cli.explaining import Unknown, explain_job, read_asked
 from cli.status_render import COLOURS, cell, duration
 from cli.trail import Trail
@@ -93,8 +93,9 @@ def _hops(trail: Trail) -> Table:
 
 def _gitlab(deployed: Deployed, token_env: str) -> GitLab | None:
     """GitLab with the token of the environment, else with the fleet's own, if we may read it."""
-    token = os.environ.get(token_env, "").strip()
-    if not token:
+    if os.environ.get(token_env, "").strip():
+        token = token_in(token_env)
+    else:
         try:
             token = deployed.stored_token() or ""
         except Refused:

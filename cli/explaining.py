@@ -49,7 +49,10 @@ def read_asked(text: str) -> Asked:
     found = by_url or _NAMED.fullmatch(text)
     if found is None:
         raise Refused("name the job by its id, as project#id, or by the address of its page")
-    host = instance_of(text) if by_url else None
+    try:
+        host = instance_of(text) if by_url else None
+    except ValueError as error:
+        raise Refused("this is no address of a job's page") from error
     return Asked(job_id=int(found["job"]), project=found["project"], host=host)
 
 
@@ -125,7 +128,9 @@ def _gitlab_says(asked: Asked, config: FleetConfig, gitlab: GitLab) -> str:
     assert asked.project is not None
     try:
         project = gitlab.project(asked.project)
-    except Refused:
+    except Refused as error:
+        if error.facts.get("status") != 404:
+            raise
         return f"GitLab has no project {asked.project}, or hides it from this token"
     found = gitlab.job(project.id, asked.job_id)
     if found is None:

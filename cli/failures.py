@@ -30,33 +30,34 @@ ADVICE = {
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Say an error of ours in a line and end with exit code 1, one in the call with 2.
+    """Say an error that was foreseen in a line and end with an exit code: 2 for a wrong call.
 
     Others pass: their traceback is for those who mend them.
     """
     try:
         yield
-    except FleetError as error:
-        _say(f"Error: {sentence(error)}")
-        raise typer.Exit(1) from error
-    except typer.TyperException as error:
-        if type(error).__name__ == "NoArgsIsHelpError":
-            raise  # its message is the whole help
-        _say(f"Error: {_usage(error)}")
-        raise typer.Exit(error.exit_code) from error
-    except ValueError as error:
-        problems = getattr(error, "problems", None)  # of a ConfigError, which is slow to import
-        if problems is None:
+    except (FleetError, typer.TyperException, ValueError, OSError) as error:
+        lines = _lines(error)
+        if not lines:
             raise
-        for problem in problems:
-            _say(str(problem))
-        raise typer.Exit(1) from error
-    except OSError as error:
+        for line in lines:
+            typer.echo(_plain(line), err=True)
+        raise typer.Exit(getattr(error, "exit_code", 1)) from error
+
+
+def _lines(error: Exception) -> list[str]:
+    """What to say of it; nothing of what nobody foresaw."""
+    if isinstance(error, FleetError):
+        return [f"Error: {sentence(error)}"]
+    if isinstance(error, typer.TyperException):
+        return [f"Error: {_usage(error)}"] if not _is_help(error) else []
+    if isinstance(error, OSError):
+        # A reader that went away, and the like: typer knows what to do.
         if error.strerror is None or isinstance(error, ConnectionError):
-            raise  # a reader that went away, among others: typer knows what to do
-        where = f": {error.filename}" if error.filename else ""
-        _say(f"Error: {error.strerror}{where}")
-        raise typer.Exit(1) from error
+            return []
+        return [f"Error: {error.strerror}" + (f": {error.filename}" if error.filename else "")]
+    # A ConfigError has them, which is slow to import.
+    return [str(problem) for problem in getattr(error, "problems", ())]
 
 
 def sentence(error: FleetError) -> str:
@@ -87,7 +88,11 @@ def _usage(error: typer.TyperException) -> str:
     return f"{error.format_message().rstrip('.')}; see `{command} --help`"
 
 
-def _say(text: str) -> None:
+def _is_help(error: typer.TyperException) -> bool:
+    """Whether it only is the help of a command that was called without anything."""
+    return type(error).__name__ == "NoArgsIsHelpError"
+
+
+def _plain(text: str) -> str:
     """One line, without codes from outside that a terminal would obey."""
-    plain = "".join(one if one.isprintable() else " " for one in text)
-    typer.echo(" ".join(plain.split()), err=True)
+    return " ".join("".join(one if one.isprintable() else " " for one in text).split())

@@ -1,10 +1,15 @@
 """`runner-fleet local`: the service kept running on this machine, to push pipelines to."""
 
+import errno
+import fcntl
 import json
 import os
+import shlex
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +18,7 @@ import typer
 
 from cli.burst import burst
 from cli.chaos import chaos
+from fleet.errors import Refused
 from local.demo import register_webhook
 from local.demo_project import CONFIG
 from local.gitlab.seed import create_project
@@ -26,9 +32,15 @@ GROUP, PROJECT = "acme", "acme/playground"
 STOP_TIMEOUT_S = 60.0
 
 Folder = Annotated[
-    Path, typer.Option("--data", help="Where it keeps its files; one laptop per folder.")
+    Path,
+    typer.Option(
+        "--data", file_okay=False, help="Where it keeps its files; one laptop per folder."
+    ),
 ]
-Port = Annotated[int, typer.Option("--gitlab-port", help="Port of GitLab; 0 takes a free one.")]
+Port = Annotated[
+    int,
+    typer.Option("--gitlab-port", min=0, max=65535, help="Port of GitLab; 0 takes a free one."),
+]
 HERE = Path(".runner-fleet/local")
 
 
@@ -47,27 +59,25 @@ class Up:
 @app.command()
 def up(data: Folder = HERE, gitlab_port: Port = 8929) -> None:
     """Start everything and stay; Ctrl-C, SIGTERM or `local down` end every process."""
-    running = _read(data)
-    if running is not None:
-        typer.echo(
-            f"it is up already, process {running.pid}: `runner-fleet local status`", err=True
-        )
-        raise typer.Exit(1)
     data.mkdir(parents=True, exist_ok=True)
-    stopped = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopped.set())
-    laptop = Laptop(data.resolve(), LaptopOptions(gitlab_port=gitlab_port))
-    try:
-        with laptop:
-            told = _prepare(laptop)
-            _write(data, told, laptop.environment())
-            _tell(told, data)
-            stopped.wait()
-            typer.echo("stopping")
-    finally:
-        (data / "up.json").unlink(missing_ok=True)
-        (data / "env").unlink(missing_ok=True)
+    with _alone(data):
+        stopped = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stopped.set())
+        try:
+            with Laptop(data.resolve(), LaptopOptions(gitlab_port=gitlab_port)) as laptop:
+                told = _prepare(laptop)
+                _write(data, told, laptop.environment())
+                _tell(told, data)
+                stopped.wait()
+                typer.echo("stopping")
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            raise Refused("its port is taken: give another --gitlab-port, or 0") from error
+        finally:
+            (data / "up.json").unlink(missing_ok=True)
+            (data / "env").unlink(missing_ok=True)
 
 
 @app.command()
@@ -92,7 +102,7 @@ def status(data: Folder = HERE) -> None:
     """The addresses of a laptop that is up."""
     running = _read(data)
     if running is None:
-        typer.echo("nothing is up: `runner-fleet local up`")
+        typer.echo("nothing is up: `runner-fleet local up`", err=True)
         raise typer.Exit(1)
     _tell(running, data)
 
@@ -119,26 +129,52 @@ def _tell(told: Up, data: Path) -> None:
         f"GitLab   {told.gitlab}   (any project of group {GROUP} calls the webhook)\n"
         f"engine   {told.engine}   (AWS endpoint, stack {told.stack})\n"
         f"clone    git clone {told.clone}\n"
-        f"then     . {data / 'env'} && runner-fleet status\n"
+        f"then     . {shlex.quote(str(data / 'env'))} && runner-fleet status\n"
         "Jobs tagged `lambda` or `ec2` get runners. Ctrl-C or `runner-fleet local down` ends it."
     )
 
 
 def _write(data: Path, told: Up, environment: dict[str, str]) -> None:
-    """The addresses, and a file to source, readable by its owner only: it holds local keys."""
+    """The addresses, and a file to source, readable by their owner only: they hold local keys."""
     names = [name for name in environment if name.startswith(("AWS_", "GITLAB_"))]
-    env = data / "env"
-    env.touch(mode=0o600)
-    env.write_text("".join(f"export {name}='{environment[name]}'\n" for name in names))
-    (data / "up.json").write_text(json.dumps(asdict(told)))
+    lines = "".join(f"export {name}='{environment[name]}'\n" for name in names)
+    for name, text in (("env", lines), ("up.json", json.dumps(asdict(told)))):
+        path = data / name
+        path.touch(mode=0o600)
+        path.write_text(text)
 
 
 def _read(data: Path) -> Up | None:
-    try:
-        told = Up(**json.loads((data / "up.json").read_text()))
-    except FileNotFoundError:
+    """The laptop that is up in this folder. A file that a killed one left says nothing."""
+    path = data / "up.json"
+    if not path.exists() or not _is_held(data):
         return None
-    return told if _is_alive(told.pid) else None
+    try:
+        return Up(**json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise Refused(
+            "this file is not as `local up` writes it: end it by hand", file=path
+        ) from error
+
+
+@contextmanager
+def _alone(data: Path) -> Iterator[None]:
+    """Be the only one in this folder; the system ends that with the process, however it ends."""
+    with (data / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Refused("it is up already: `runner-fleet local status`", folder=data) from error
+        yield
+
+
+def _is_held(data: Path) -> bool:
+    """Whether a process is up here: its number alone may be another's by now."""
+    try:
+        with _alone(data):
+            return False
+    except Refused:
+        return True
 
 
 def _is_alive(pid: int) -> bool:

@@ -17,6 +17,7 @@ LABELS = {
     "reconcile_found": "found in GitLab's list",
     "found": "found in its pipeline",
     "event": "event on the bus",
+    "ignored": "event ignored",
     "retry": "retry",
     "routed": "routed",
     "demand_sent": "demand sent",

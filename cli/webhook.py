@@ -1,20 +1,21 @@
 """`runner-fleet webhook`: register the webhook in GitLab, list hooks, have GitLab send a sample."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
 
 from adapters import hooks
-from adapters.aws import Clients, aws_call, clients
+from adapters.aws import Clients, clients
 from adapters.fleet_rows import FleetRows, HookRow
-from adapters.gitlab import CALLS_PER_MINUTE, Budget, GitLab
+from adapters.gitlab import GitLab
 from adapters.secrets import SecretStore
 from adapters.table import Table
+from cli.deployed import connect, now, token_in
 from cli.failures import told
+from cli.stacks import outputs_of
 from fleet.errors import Refused
 from fleet.job_event import instance_of
 
@@ -64,10 +65,11 @@ def register(  # noqa: PLR0913  # a command's parameters are its options
 ) -> None:
     """Make or mend the webhook; safe to repeat. Prints no secret."""
     with told():
-        world = _world(ctx, stack)
         gitlab = _gitlab(gitlab_url, token_env)
+        scope = hooks.scope_of(gitlab, project=project, group=group)
+        world = _world(ctx, stack)
         target = hooks.HookTarget(
-            scope=hooks.scope_of(gitlab, project=project, group=group),
+            scope=scope,
             url=url or world.url,
             secret_name=world.secret_name,
         )
@@ -113,9 +115,9 @@ def send_sample(  # noqa: PLR0913
 ) -> None:
     """Have GitLab send a sample job event; a disabled webhook comes back when it is accepted."""
     with told():
-        address = url or _world(ctx, stack).url
         gitlab = _gitlab(gitlab_url, token_env)
         scope = hooks.scope_of(gitlab, project=project, group=group)
+        address = url or _world(ctx, stack).url
         found = [hook for hook in hooks.list_hooks(gitlab, scope) if hook.url == address]
         if not found:
             raise Refused("no such webhook: `webhook register` makes it", scope=scope, url=address)
@@ -124,57 +126,38 @@ def send_sample(  # noqa: PLR0913
 
 
 def _world(ctx: typer.Context, stack: str) -> HookWorld:
-    return ctx.obj if isinstance(ctx.obj, HookWorld) else wiring(stack)
+    return ctx.obj if isinstance(ctx.obj, HookWorld) else wiring(clients(), stack)
 
 
-def wiring(stack: str) -> HookWorld:
-    """The deployed stack, by its outputs."""
-    aws = clients()
-    outputs = _outputs(aws, stack)
+def wiring(aws: Clients, stack: str) -> HookWorld:
+    """The deployed stack, by its outputs. `Refused` when it is not a fleet's."""
+    outputs = outputs_of(aws, stack)
+    if lacking := {"LedgerTable", "WebhookSecret", "WebhookUrl"} - outputs.keys():
+        raise Refused("this is no fleet's stack", stack=stack, lacking=sorted(lacking))
     rows = FleetRows(Table(aws.dynamodb, outputs["LedgerTable"]))
-
-    def record(instance: str, hook: hooks.Registered) -> None:
-        rows.record_hook(
-            HookRow(
-                instance=instance,
-                scope=hook.scope,
-                hook_id=hook.hook_id,
-                url=hook.url,
-                verification=hook.verification,
-            )
-        )
-        kind, _, number = hook.scope.partition(":")
-        if kind == "project":
-            rows.watch(instance, int(number), "", at=_now())
-
     return HookWorld(
-        store=SecretStore(aws.secrets, timedelta(0), _now),
+        store=SecretStore(aws.secrets, timedelta(0), now),
         secret_name=outputs["WebhookSecret"],
         url=outputs["WebhookUrl"],
-        record=record,
+        record=lambda instance, hook: keep(rows, instance, hook, at=now()),
     )
 
 
-def _outputs(aws: Clients, stack: str) -> dict[str, str]:
-    try:
-        with aws_call("cloudformation.DescribeStacks"):
-            (found,) = aws.cloudformation.describe_stacks(StackName=stack)["Stacks"]
-    except Refused as exc:
-        if exc.facts["code"] != "ValidationError":
-            raise
-        raise Refused("no such stack: give its name with --stack", stack=stack) from exc
-    outputs = {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])}
-    if lacking := {"LedgerTable", "WebhookSecret", "WebhookUrl"} - outputs.keys():
-        raise Refused("this is no fleet's stack", stack=stack, lacking=sorted(lacking))
-    return outputs
+def keep(rows: FleetRows, instance: str, hook: hooks.Registered, *, at: datetime) -> None:
+    """Have reconcile look after the hook, and read the pending jobs of its project."""
+    rows.record_hook(
+        HookRow(
+            instance=instance,
+            scope=hook.scope,
+            hook_id=hook.hook_id,
+            url=hook.url,
+            verification=hook.verification,
+        )
+    )
+    kind, _, number = hook.scope.partition(":")
+    if kind == "project":
+        rows.watch(instance, int(number), "", at=at)
 
 
 def _gitlab(url: str, token_env: str) -> GitLab:
-    token = os.environ.get(token_env)
-    if not token:
-        raise Refused("put a GitLab token into the environment", variable=token_env)
-    return GitLab(url, token, budget=Budget(calls_per_minute=CALLS_PER_MINUTE, clock=_now))
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
+    return connect(url, token_in(token_env))

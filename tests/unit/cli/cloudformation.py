@@ -1,38 +1,125 @@
-"""One stack in memory, for what `deploy` tells of it."""
+"""AWS in memory as `deploy` and the finding of a stack meet it: a stack, its bucket and queues."""
 
 from types import SimpleNamespace
 from typing import Any, cast
 
+from botocore.exceptions import ClientError, WaiterError
+
 from adapters.aws import Clients
+
+REGION = "eu-central-1"
+
+
+def refusal(code: str, words: str = "no") -> ClientError:
+    """An answer of AWS that is an error."""
+    answer: Any = {"Error": {"Code": code, "Message": words}}
+    return ClientError(answer, "Call")
 
 
 class FakeAws:
-    """A stack with these parameters; `updated` has those of the last update."""
+    """One stack with these parameters, or none; `calls` says what was done, in order.
 
-    def __init__(self, parameters: dict[str, str]) -> None:
-        self._parameters = parameters
-        self.updated: list[dict[str, Any]] = []
+    `failing` has what a call raises, by its name.
+    """
+
+    def __init__(self, parameters: dict[str, str] | None = None, *, region: str = REGION) -> None:
+        self.stack: dict[str, Any] | None = None
+        if parameters is not None:
+            self.stack = {"StackStatus": "UPDATE_COMPLETE", "Parameters": _told(parameters)}
+        self.outputs = {"WebhookUrl": "https://hook.example.com/webhook"}
+        self.objects: dict[tuple[str, str], bytes] = {}
+        self.buckets: dict[str, dict[str, Any]] = {}
+        self.events: list[dict[str, str]] = []
+        self.failing: dict[str, Exception] = {}
+        self.calls: list[str] = []
+        self.request: dict[str, Any] = {}
+        self.asked: list[str] = []  # names of stacks
+        self.paces: list[dict[str, Any]] = []
+        self.meta = SimpleNamespace(
+            region_name=region, endpoint_url=f"https://s3.{region}.example.com"
+        )
+
+    @property
+    def updated(self) -> list[dict[str, Any]]:
+        """The parameters of the last request."""
+        return list(self.request["Parameters"])
 
     def clients(self) -> Clients:
-        """What `deploy` works with."""
-        s3 = SimpleNamespace(
-            meta=SimpleNamespace(endpoint_url="https://s3.example.com"),
-            head_object=lambda **_: {},
-        )
-        return cast("Clients", SimpleNamespace(s3=s3, cloudformation=self))
+        """What the commands work with."""
+        sts = SimpleNamespace(get_caller_identity=lambda: {"Account": "123456789012"})
+        ours = dict.fromkeys(("s3", "cloudformation", "sqs", "dynamodb", "secrets"), self)
+        return cast("Clients", SimpleNamespace(sts=sts, **ours))
 
-    def describe_stacks(self, **_: Any) -> dict[str, Any]:
-        """The stack."""
-        told = [
-            {"ParameterKey": name, "ParameterValue": value}
-            for name, value in self._parameters.items()
-        ]
-        return {"Stacks": [{"StackStatus": "UPDATE_COMPLETE", "Parameters": told}]}
+    def _called(self, name: str) -> None:
+        self.calls.append(name)
+        if name in self.failing:
+            raise self.failing[name]
+
+    # CloudFormation
+
+    def describe_stacks(self, **told: str) -> dict[str, Any]:
+        """The stack, by any name."""
+        self.asked.append(told["StackName"])
+        if "describe_stacks" in self.failing:
+            raise self.failing["describe_stacks"]
+        if self.stack is None:
+            raise refusal("ValidationError", "Stack with this id does not exist")
+        outputs = [{"OutputKey": key, "OutputValue": value} for key, value in self.outputs.items()]
+        return {"Stacks": [{**self.stack, "Outputs": outputs}]}
+
+    def create_stack(self, **told: Any) -> None:
+        """A new stack."""
+        self._called("create_stack")
+        self.request = told
+        self.stack = {"StackStatus": "CREATE_COMPLETE", "Parameters": told["Parameters"]}
 
     def update_stack(self, **told: Any) -> None:
-        """Remember what was told."""
-        self.updated = told["Parameters"]
+        """The stack, changed."""
+        self._called("update_stack")
+        self.request = told
 
     def get_waiter(self, name: str) -> Any:
         """A waiter that is through at once."""
-        return SimpleNamespace(wait=lambda **_: None)
+
+        def wait(**told: Any) -> None:
+            self.paces.append(told["WaiterConfig"])
+            self._called(name)
+
+        return SimpleNamespace(wait=wait)
+
+    def describe_stack_events(self, **_: str) -> dict[str, Any]:
+        """What happened, newest first."""
+        return {"StackEvents": self.events}
+
+    # SQS
+
+    def get_queue_attributes(self, **told: Any) -> dict[str, Any]:
+        """How long a queue is: as long as its address."""
+        names = told["AttributeNames"]
+        return {"Attributes": dict.fromkeys(names, "0") | {names[0]: str(len(told["QueueUrl"]))}}
+
+    # S3
+
+    def create_bucket(self, **told: Any) -> None:
+        """A bucket."""
+        self._called("create_bucket")
+        self.buckets[told.pop("Bucket")] = told
+
+    def head_object(self, **told: str) -> None:
+        """Whether it is there."""
+        if (told["Bucket"], told["Key"]) not in self.objects:
+            raise refusal("404")
+
+    def put_object(self, **told: Any) -> None:
+        """Put it there."""
+        self._called("put_object")
+        self.objects[told["Bucket"], told["Key"]] = told["Body"]
+
+
+def waited_in_vain() -> WaiterError:
+    """What a waiter raises when the stack rolled back."""
+    return WaiterError(name="stack", reason="terminal failure", last_response={})
+
+
+def _told(parameters: dict[str, str]) -> list[dict[str, str]]:
+    return [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]

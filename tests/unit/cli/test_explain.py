@@ -290,6 +290,15 @@ def test_anything_else_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "text", ["https://[x/acme/demo/-/jobs/5", "https://u:pw@x:99999/acme/demo/-/jobs/5"]
+)
+def test_an_address_that_is_none_is_refused_and_not_repeated(text: str) -> None:
+    with pytest.raises(Refused) as refused:
+        read_asked(text)
+    assert str(refused.value) == "this is no address of a job's page"
+
+
+@pytest.mark.parametrize(
     "name", ["7#1", "acme/demo#1", "https://gitlab.example.com/acme/demo/-/jobs/1"]
 )
 def test_each_of_them_finds_the_job(name: str) -> None:
@@ -349,6 +358,24 @@ def test_gitlab_is_asked_about_an_unknown_job(name: str, says: str) -> None:
     assert result.exit_code == 1
     assert says in result.stderr
     assert at_work.connected == [("https://gitlab.example.com", "glpat-1")]
+
+
+def test_a_token_that_gitlab_does_not_know_is_not_a_hidden_project() -> None:
+    at_work = AtWork().configure()
+    unknown = Refused("GitLab does not know this token: make a new one", status=401)
+    at_work.gitlab.failing["project"] = unknown
+    result = at_work.run("explain", "acme/demo#9", env=TOKEN)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"Error: {unknown}\n"
+
+
+def test_a_token_that_cannot_be_one_is_refused_unsaid() -> None:
+    at_work = AtWork().configure()
+    result = at_work.run("explain", "acme/demo#9", env={"GITLAB_TOKEN": "glpat-\nsecret"})
+    assert result.exit_code == 1
+    assert "no GitLab token" in result.stderr
+    assert "secret" not in result.output
+    assert at_work.connected == []
 
 
 def test_without_one_of_ours_the_fleets_own_token_is_used() -> None:

@@ -35,10 +35,60 @@ def test_the_line_in_the_list_is_the_first_of_the_commands_own_help(name: str) -
     assert (command.help or "").strip().splitlines()[0] == COMMANDS[name][1]
 
 
-def test_a_command_that_is_not_there_is_a_usage_error() -> None:
-    result = CliRunner().invoke(app, ["exlpain"])
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (
+            ["exlpain"],
+            "No such command 'exlpain'. Did you mean 'explain'?; see `runner-fleet --help`",
+        ),
+        (["xyz"], "No such command 'xyz'; see `runner-fleet --help`"),
+        (["--nope"], "No such option: --nope; see `runner-fleet --help`"),
+        (["explain"], "Missing argument 'job'; see `runner-fleet explain --help`"),
+        (["status", "x"], "Got unexpected extra argument(s) (x); see `runner-fleet status --help`"),
+        (
+            ["webhook", "regster"],
+            "No such command 'regster'. Did you mean 'register'?; "
+            "see `runner-fleet webhook --help`",
+        ),
+        (
+            ["validate", "none.toml"],
+            "Invalid value for 'path': file 'none.toml' does not exist; "
+            "see `runner-fleet validate --help`",
+        ),
+        (
+            ["apply", "."],
+            "Invalid value for 'path': file '.' is a directory; see `runner-fleet apply --help`",
+        ),
+        (
+            ["status", "--jobs", "0"],
+            "Invalid value for '--jobs': Input should be greater than or equal to 1; "
+            "see `runner-fleet status --help`",
+        ),
+    ],
+)
+def test_a_wrong_call_is_one_line_however_narrow_the_terminal(
+    arguments: list[str], says: str
+) -> None:
+    result = CliRunner().invoke(app, arguments, prog_name="runner-fleet", env={"COLUMNS": "20"})
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"Error: {says}\n")
+
+
+@pytest.mark.parametrize("arguments", [[], ["webhook"], ["local"]])
+def test_a_command_without_anything_shows_its_help(arguments: list[str]) -> None:
+    result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
-    assert "No such command" in result.stderr
+    assert "--help" in result.output
+    assert "Error" not in result.output
+
+
+def test_what_the_reader_cannot_show_is_no_reason_to_fail() -> None:
+    at_work = AtWork().configure()
+    at_work.job(1)
+    runner = CliRunner(charset="ascii")
+    result = runner.invoke(app, ["explain", "1"], obj=at_work.deployed)
+    assert result.exit_code == 0
+    assert "? it waits for the autoscaler" in result.stdout
 
 
 def test_a_fleet_that_was_never_configured_says_what_to_do() -> None:

@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from adapters.fleet_rows import FleetRows
 from adapters.hooks import Registered
-from cli.webhook import HookWorld, app
+from cli.webhook import HookWorld, app, keep
 from fleet.webhook_secrets import WebhookSecrets
+from tests.fakes import AT, FakeTable
 from tests.unit.adapters.fake_gitlab import FakeGitLab, fake_gitlab
 
 URL = "https://abc.execute-api.eu-central-1.amazonaws.com/webhook"
@@ -126,10 +128,48 @@ class TestRegister:
         assert done.stderr.count("\n") == 1
         assert shell.recorded == []
 
+    def test_a_wrong_call_asks_neither_gitlab_nor_aws(self, shell: Shell) -> None:
+        for options in ([], ["--project", "a", "--group", "b"]):
+            arguments = ["register", "--gitlab-url", shell.fake.url, *options]
+            env = {"GITLAB_TOKEN": "glpat-hidden", "AWS_PROFILE": "nobody-has-this-profile"}
+            done = CliRunner().invoke(app, arguments, env=env)  # no stack in place of AWS
+            assert done.stderr == "Error: name either a project or a group\n"
+        assert shell.fake.asked == []
+
+    def test_a_token_that_gitlab_does_not_know(self, shell: Shell) -> None:
+        shell.fake.answers("GET", "/groups/secret", {"message": "401 Unauthorized"}, status=401)
+        done = shell.run("register", "--group", "secret")
+        assert done.exit_code == 1
+        assert done.stderr.startswith("Error: GitLab does not know this token")
+        assert "glpat-hidden" not in done.output
+
+    @pytest.mark.parametrize("url", ["", "gitlab.example.com"])
+    def test_an_address_that_is_none(self, url: str, shell: Shell) -> None:
+        done = shell.run("register", "--project", "acme/demo", "--gitlab-url", url)
+        assert done.exit_code == 1
+        assert "write GitLab's address as https://" in done.stderr
+
     def test_without_a_token(self, shell: Shell) -> None:
         done = shell.run("register", "--project", "acme/demo", token=None)
         assert (done.exit_code, shell.fake.asked) == (1, [])
         assert "GITLAB_TOKEN" in done.stderr
+
+
+class TestKeep:
+    """What the ledger knows of a hook: reconcile looks after it from then on."""
+
+    @pytest.mark.parametrize(("scope", "watched"), [("project:77", [77]), ("group:42", [])])
+    def test_reconcile_is_told_of_it(self, scope: str, watched: list[int]) -> None:
+        rows = FleetRows(FakeTable())
+        hook = Registered(
+            hook_id=5, scope=scope, url=URL, verification="signing-token", changed=True
+        )
+        for _ in range(2):
+            keep(rows, "gitlab.example.com", hook, at=AT)
+        (row,) = rows.hooks("gitlab.example.com")
+        assert (row.scope, row.hook_id, row.url) == (scope, 5, URL)
+        assert (row.verification, row.healthy) == ("signing-token", True)
+        assert [one.project_id for one in rows.watched("gitlab.example.com")] == watched
 
 
 class TestOthers:
