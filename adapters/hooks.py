@@ -114,17 +114,18 @@ class _Registration:
         """
         newer = WebhookSecrets(tokens=(_new_token(), *self.stored.tokens[:1]))
         both = WebhookSecrets(signing=(_new_signing_token(),), tokens=newer.tokens)
-        self._put(newer)
-        saved = self._save(self.hook, both)
+        saved = self._store_then_save(self.hook, newer, sends=both)
         if not saved.signing_token_present:
             return saved.registered(self.target, "secret-token")
         self._put(both)
         return saved.registered(self.target, "signing-token")
 
-    def _store_then_save(self, hook: Hook | None, newer: WebhookSecrets) -> Hook:
+    def _store_then_save(
+        self, hook: Hook | None, newer: WebhookSecrets, *, sends: WebhookSecrets | None = None
+    ) -> Hook:
         self._put(newer)
         try:
-            return self._save(hook, newer)
+            return self._save(hook, sends or newer)
         except Refused:
             # GitLab has not taken it: a second try must not push out what the hook still has
             self._put(self.stored)

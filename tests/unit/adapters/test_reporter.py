@@ -129,3 +129,95 @@ def test_a_step_alone_keeps_the_status() -> None:
     sent = [step for report in post.reports for step in report.steps]
     assert [(step.name, step.detail) for step in sent] == [(StepName.SPOT_NOTICE, "terminate")]
     assert post.reports[-1].state is MachineState.IDLE
+
+
+class Deaf(FakePost):
+    """Takes reports; does not answer when it is asked for an order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    def order(self) -> Order | None:
+        self.asked += 1
+        raise Transient()
+
+
+def test_steps_that_got_through_are_not_sent_again_for_an_order_that_did_not() -> None:
+    post = Deaf()
+    with reporter(post, heartbeat_s=0.01) as telling:
+        telling.tell(TAKEN, status=IDLE)
+        post.wait_until(lambda: len(post.reports) > 2)
+        assert not telling.ordered
+    assert [step.name for report in post.reports for step in report.steps] == [StepName.JOB_TAKEN]
+
+
+def test_the_goodbye_asks_for_no_order_and_is_said_once() -> None:
+    post = Deaf()
+    with reporter(post):
+        pass
+    assert (post.asked, len(post.reports)) == (0, 1)
+
+
+def test_a_goodbye_that_does_not_get_through_is_said_five_times() -> None:
+    post = FakePost()
+    post.failing = Refused()
+    with reporter(post):
+        pass
+    assert post.tries == GOODBYE_TRIES == 5
+
+
+def test_an_order_that_was_heard_stands() -> None:
+    post = FakePost()
+    post.waiting = Order(reason="surplus", at=AT)
+    with reporter(post, heartbeat_s=0.01) as telling:
+        post.wait_until(lambda: len(post.reports) > 1)
+        post.waiting = None
+        seen = len(post.reports)
+        post.wait_until(lambda: len(post.reports) > seen + 1)
+        assert telling.ordered
+
+
+def test_a_machine_that_is_known_already_says_so_from_the_first_heartbeat_on() -> None:
+    post = FakePost()
+    told = replace(IDLE, detail="warm")
+    with Reporter(post, heartbeat_s=0.01, clock=lambda: AT, status=told) as telling:
+        post.wait_until(lambda: bool(post.reports))
+        assert telling.status == told
+    first = post.reports[0]
+    assert (first.state, first.runner_id, first.detail) == (MachineState.IDLE, "rf-1", "warm")
+
+
+def test_the_last_word_is_sent_when_the_work_breaks_off() -> None:
+    post = FakePost()
+
+    def work() -> None:
+        with reporter(post) as telling:
+            telling.step(StepName.STOPPED, job_id=7, detail="why")
+            raise KeyError("broken off")
+
+    with pytest.raises(KeyError):
+        work()
+    (step,) = [step for report in post.reports for step in report.steps]
+    assert (step.name, step.job_id, step.detail) == (StepName.STOPPED, 7, "why")
+
+
+def test_a_report_says_all_that_was_told() -> None:
+    post = FakePost()
+    told = Status(
+        state=MachineState.DONE,
+        runner_id="rf-1",
+        job_id=7,
+        outcome=Outcome.FAILED,
+        detail="exit status 3",
+    )
+    with reporter(post) as telling:
+        telling.tell(status=told)
+    assert post.reports[-1] == Report(
+        heartbeat_at=AT,
+        state=MachineState.DONE,
+        runner_id="rf-1",
+        job_id=7,
+        outcome=Outcome.FAILED,
+        detail="exit status 3",
+    )

@@ -1,6 +1,7 @@
 import json
 import traceback
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -83,8 +84,7 @@ class TestReading:
             kept.holds({"runner_id": runner_id, "token": "glrt-1"}, "p")
             kept.clock.pass_(1)
             found = kept.store.find_pool_token("p")
-            assert found is not None
-            assert found.runner_id == runner_id
+            assert found == PoolToken(runner_id=runner_id, token="glrt-1")
 
     def test_a_pool_that_cannot_be_looked_up(self, kept: Kept) -> None:
         kept.fails("AccessDeniedException")
@@ -116,6 +116,8 @@ class TestReading:
             {"signing": ["whsec_hidden"]},
             {"tokens": ["hidden with spaces"]},
             {"tokens": ["hidden-a", "hidden-b", "hidden-c"]},
+            {"signing": [FIRST, SECOND, FIRST]},
+            {"tokens": [""]},
             ["hidden"],
         ],
     )
@@ -176,6 +178,38 @@ class TestCache:
         assert kept.store.webhook_secrets(NAME).is_empty
         assert kept.store.webhook_secrets(NAME).is_empty
 
+    @pytest.mark.parametrize("doubted", [True, False])
+    def test_a_reading_that_failed_is_not_remembered(self, doubted: bool, kept: Kept) -> None:
+        kept.holds({"tokens": ["old"]})
+        kept.store.webhook_secrets(NAME)
+        if not doubted:
+            kept.clock.pass_(TTL.total_seconds() + 1)
+        kept.fails("ThrottlingException")
+        with pytest.raises(Transient):
+            kept.store.webhook_secrets(NAME, doubted=doubted)
+        kept.holds({"tokens": ["new"]})
+        assert kept.store.webhook_secrets(NAME, doubted=doubted).tokens == ("new",)
+
+    def test_a_secret_that_is_not_there_any_more_is_empty_to_a_doubt(self, kept: Kept) -> None:
+        kept.holds({"tokens": ["old"]})
+        kept.store.webhook_secrets(NAME)
+        kept.fails("ResourceNotFoundException")
+        assert kept.store.webhook_secrets(NAME, doubted=True).is_empty
+
+    def test_many_who_ask_at_once_cause_one_reading(self, kept: Kept) -> None:
+        kept.holds({"token": "a"}, "fleet/gitlab")
+        with ThreadPoolExecutor(8) as pool:
+            told = list(pool.map(lambda _: kept.store.gitlab_token("fleet/gitlab"), range(8)))
+        assert told == ["a"] * 8
+
+    def test_is_never_used_beyond_its_age_however_it_was_asked_for(self, kept: Kept) -> None:
+        kept.holds({"runner_id": 31, "token": "glrt-1"}, "p")
+        kept.store.find_pool_token("p")
+        assert kept.store.pool_token("p").runner_id == 31
+        kept.clock.pass_(TTL.total_seconds() + 1)
+        kept.holds({"runner_id": 32, "token": "glrt-2"}, "p")
+        assert kept.store.pool_token("p") == PoolToken(runner_id=32, token="glrt-2")
+
     def test_each_name_has_its_own(self, kept: Kept) -> None:
         kept.holds({"token": "a"}, "one")
         kept.holds({"token": "b"}, "two")
@@ -221,6 +255,30 @@ class TestWriting:
             asked = {"SecretId": "p", "ForceDeleteWithoutRecovery": True}
             kept.script.add_response("delete_secret", {}, asked)
         kept.store.delete_pool_token("p")
+
+    def test_deleted_is_seen_at_once(self, kept: Kept) -> None:
+        kept.holds({"runner_id": 31, "token": "glrt-1"}, "p")
+        kept.store.pool_token("p")
+        kept.script.add_response("delete_secret", {})
+        kept.store.delete_pool_token("p")
+        kept.fails("ResourceNotFoundException")
+        with pytest.raises(Refused, match="ResourceNotFoundException"):
+            kept.store.pool_token("p")
+
+    def test_that_failed_may_have_been_written_so_it_is_read_again(self, kept: Kept) -> None:
+        kept.holds({"token": "old"}, "fleet/gitlab")
+        kept.store.gitlab_token("fleet/gitlab")
+        kept.fails("InternalServiceError", "put_secret_value")
+        with pytest.raises(Transient):
+            kept.store.store_gitlab_token("fleet/gitlab", "new")
+        kept.holds({"token": "new"}, "fleet/gitlab")
+        assert kept.store.gitlab_token("fleet/gitlab") == "new"
+
+    def test_a_secret_that_cannot_be_made_is_told(self, kept: Kept) -> None:
+        kept.fails("ResourceNotFoundException", "put_secret_value")
+        kept.fails("AccessDeniedException", "create_secret")
+        with pytest.raises(Refused, match=r"secretsmanager\.CreateSecret"):
+            kept.store.store_gitlab_token("fleet/gitlab", "glpat-1")
 
     def test_not_deleted_is_told(self, kept: Kept) -> None:
         kept.fails("AccessDeniedException", "delete_secret")

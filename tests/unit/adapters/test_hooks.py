@@ -1,0 +1,300 @@
+"""Registering the webhook: what GitLab and the store are told, in which order, also when it fails.
+
+`tests/integration/test_hooks.py` shows on a GitLab that deliveries are accepted afterwards.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from adapters.gitlab import Budget, GitLab
+from adapters.hooks import (
+    HookScope,
+    HookTarget,
+    Registered,
+    hook_health,
+    list_hooks,
+    register_webhook,
+    scope_of,
+    test_hook as send_sample,
+)
+from fleet.errors import FleetError, Refused, Transient
+from fleet.webhook_secrets import WebhookSecrets
+from tests.unit.adapters.fake_gitlab import FakeGitLab, fake_gitlab
+from tests.unit.adapters.stubs import Clock
+
+URL = "https://hooks.example.com/webhook"
+SCOPE = HookScope(kind="project", id=77)
+HOOKS, OURS = "/projects/77/hooks", "/projects/77/hooks/5"
+OLD = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+OLDER = "whsec_HR4fAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxw="
+SIGNED = {"signing_token_present": True}
+PLAIN = {"token_present": True}
+
+
+def hook(**facts: object) -> dict[str, Any]:
+    """Our hook as GitLab shows it."""
+    told = {"id": 5, "url": URL, "job_events": True, "enable_ssl_verification": True}
+    return told | facts
+
+
+class Store:
+    """Secrets Manager in memory; keeps each version and how far GitLab was asked then."""
+
+    def __init__(self, fake: FakeGitLab) -> None:
+        self.fake = fake
+        self.secrets = WebhookSecrets()
+        self.written: list[tuple[int, WebhookSecrets]] = []
+
+    def webhook_secrets(self, name: str) -> WebhookSecrets:
+        assert name == "fleet/webhook"
+        return self.secrets
+
+    def store_webhook_secrets(self, name: str, secrets: WebhookSecrets) -> None:
+        assert name == "fleet/webhook"
+        self.secrets = secrets
+        self.written.append((len(self.changes), secrets))
+
+    @property
+    def changes(self) -> list[tuple[str, str]]:
+        """What GitLab was asked to change."""
+        return [(one.verb, one.path) for one in self.fake.asked if one.verb != "GET"]
+
+
+class Site:
+    """A scripted GitLab, the store, and what was recorded."""
+
+    def __init__(self, fake: FakeGitLab) -> None:
+        self.fake = fake
+        self.store = Store(fake)
+        self.gitlab = GitLab(
+            fake.url, "glpat-1", budget=Budget(calls_per_minute=300, clock=Clock())
+        )
+        self.recorded: list[Registered] = []
+
+    def has(self, *hooks: dict[str, Any], signing: tuple[str, ...] = (), tokens: Any = ()) -> None:
+        """GitLab has these hooks, and the store these secrets."""
+        self.fake.answers("GET", HOOKS, list(hooks))
+        self.store.secrets = WebhookSecrets(signing=signing, tokens=tokens)
+
+    def saves(self, *answers: dict[str, Any], verb: str = "PUT") -> None:
+        """The next savings of our hook make it this."""
+        for answer in answers:
+            self.fake.answers(verb, OURS if verb == "PUT" else HOOKS, hook(**answer))
+
+    def register(self, *, rotate: bool = False) -> Registered:
+        target = HookTarget(scope=SCOPE, url=URL, secret_name="fleet/webhook")
+        registered = register_webhook(
+            self.gitlab, self.store, target, record=self.recorded.append, rotate=rotate
+        )
+        assert self.recorded == [registered]
+        return registered
+
+    def refused(self, kind: type[FleetError], *, rotate: bool = False) -> None:
+        with pytest.raises(kind):
+            self.register(rotate=rotate)
+        assert self.recorded == []
+
+    def sent(self) -> list[dict[str, Any]]:
+        """The secrets that GitLab was given."""
+        bodies = [one.body for one in self.fake.asked if one.verb != "GET" and one.body]
+        return [{k: v for k, v in body.items() if k.endswith("token")} for body in bodies]
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with fake_gitlab() as fake:
+        yield Site(fake)
+
+
+class TestKeeping:
+    """With the secrets that are stored."""
+
+    @pytest.mark.parametrize(
+        ("shown", "secrets", "verification"),
+        [
+            (SIGNED, {"signing": (OLD,)}, "signing-token"),
+            (PLAIN, {"tokens": ("t",)}, "secret-token"),
+        ],
+    )
+    def test_a_hook_that_is_as_it_should_be_is_left_alone(
+        self, shown: Any, secrets: Any, verification: str, site: Site
+    ) -> None:
+        other = hook(id=4, url="https://elsewhere.example.com/webhook")
+        site.has(other, hook(**shown, url=f"{URL}/"), **secrets)
+        registered = site.register()
+        assert (registered.hook_id, registered.scope) == (5, "project:77")
+        assert (registered.verification, registered.changed) == (verification, False)
+        assert (site.store.changes, site.store.written) == ([], [])
+
+    def test_one_that_somebody_changed_is_mended_with_the_newest_secret(self, site: Site) -> None:
+        site.has(hook(**SIGNED, push_events=True), signing=(OLD, OLDER), tokens=("t",))
+        site.saves(SIGNED)
+        registered = site.register()
+        assert (registered.verification, registered.changed) == ("signing-token", True)
+        assert site.store.changes == [("PUT", OURS)]
+        assert site.sent() == [{"signing_token": OLD}], "the plain one would prove nothing"
+        assert site.store.written == []
+
+    def test_a_missing_one_is_made_with_the_secret_of_the_others(self, site: Site) -> None:
+        site.has(tokens=("new", "old"))
+        site.saves(PLAIN, verb="POST")
+        assert site.register().verification == "secret-token"
+        assert (site.store.changes, site.sent()) == ([("POST", HOOKS)], [{"token": "new"}])
+
+    def test_a_new_one_that_cannot_sign_is_taken_away_again(self, site: Site) -> None:
+        site.has(signing=(OLD,))
+        site.saves({}, verb="POST")
+        site.fake.answers("DELETE", OURS, status=204)
+        site.refused(Refused)
+        assert site.store.changes == [("POST", HOOKS), ("DELETE", OURS)]
+
+    def test_an_old_one_that_cannot_sign_stays(self, site: Site) -> None:
+        site.has(hook(**PLAIN), signing=(OLD,))
+        site.saves(PLAIN)
+        site.refused(Refused)
+        assert site.store.changes == [("PUT", OURS)]
+        assert site.store.written == []
+
+
+class TestRenewing:
+    """With new ones: for the first time, or when told to."""
+
+    def test_is_stored_before_gitlab_has_it(self, site: Site) -> None:
+        site.has()
+        site.saves(SIGNED, verb="POST")
+        assert site.register().verification == "signing-token"
+        ((before, stored),) = site.store.written
+        assert (before, stored.tokens) == (0, ())
+        assert site.sent() == [{"signing_token": stored.signing[0]}]
+
+    def test_keeps_the_one_before_and_none_older(self, site: Site) -> None:
+        site.has(hook(**SIGNED), signing=(OLD, OLDER))
+        site.saves(SIGNED)
+        site.register(rotate=True)
+        newest, before = site.store.secrets.signing
+        assert before == OLD
+        assert newest not in {OLD, OLDER}
+        assert site.sent() == [{"signing_token": newest}]
+
+    def test_falls_back_to_a_secret_token_on_the_hook_that_was_just_made(self, site: Site) -> None:
+        site.has()
+        site.saves({}, verb="POST")
+        site.saves(PLAIN)
+        registered = site.register()
+        assert (registered.verification, registered.changed) == ("secret-token", True)
+        assert site.store.changes == [("POST", HOOKS), ("PUT", OURS)]
+        assert site.store.secrets.signing == ()
+        assert site.sent()[1] == {"token": site.store.secrets.tokens[0]}
+        assert len(site.store.secrets.tokens[0]) >= 32
+
+    def test_that_gitlab_may_have_taken_keeps_both(self, site: Site) -> None:
+        site.has(hook(**SIGNED), signing=(OLD,))
+        site.fake.answers("PUT", OURS, {"message": "no"}, status=502)
+        site.refused(Transient, rotate=True)
+        assert site.store.secrets.signing[1:] == (OLD,)
+
+
+class TestMovingToSignatures:
+    """From secret tokens, without a delivery that is refused on the way."""
+
+    def test_the_hook_sends_both_before_signatures_are_demanded(self, site: Site) -> None:
+        site.has(hook(**PLAIN), tokens=("old", "older"))
+        site.saves(SIGNED | PLAIN)
+        assert site.register(rotate=True).verification == "signing-token"
+        (asked_1, first), (asked_2, second) = site.store.written
+        assert (asked_1, first.signing, first.tokens[1:]) == (0, (), ("old",))
+        assert (asked_2, second.tokens) == (1, first.tokens)
+        assert site.sent() == [{"signing_token": second.signing[0], "token": first.tokens[0]}]
+
+    def test_where_gitlab_cannot_sign_none_is_demanded(self, site: Site) -> None:
+        site.has(hook(**PLAIN), tokens=("old",))
+        site.saves(PLAIN)
+        assert site.register(rotate=True).verification == "secret-token"
+        assert site.store.secrets.signing == ()
+        assert site.store.secrets.tokens[1:] == ("old",)
+
+    def test_a_gitlab_that_does_not_answer_may_have_the_new_one(self, site: Site) -> None:
+        site.has(hook(**PLAIN), tokens=("old", "older"))
+        site.fake.answers("PUT", OURS, {"message": "no"}, status=500)
+        site.refused(Transient, rotate=True)
+        assert site.store.secrets.signing == ()
+        assert site.store.secrets.tokens[1:] == ("old",)
+
+
+@pytest.mark.parametrize("tried", [1, 2])
+@pytest.mark.parametrize("secrets", [{"signing": (OLD, OLDER)}, {"tokens": ("old", "older")}])
+def test_what_gitlab_refuses_does_not_push_out_what_the_hook_has(
+    tried: int, secrets: Any, site: Site
+) -> None:
+    site.has(hook(), **secrets)
+    site.fake.answers("PUT", OURS, {"message": "no"}, status=422)
+    for _ in range(tried):
+        site.refused(Refused, rotate=True)
+    assert site.store.secrets == WebhookSecrets(**secrets)
+
+
+def test_every_secret_is_another(site: Site) -> None:
+    site.has()
+    site.saves(SIGNED, verb="POST")
+    told = set()
+    for _ in range(3):
+        site.store.secrets = WebhookSecrets()
+        site.recorded.clear()
+        site.register()
+        told.add(site.store.secrets.signing[0])
+    assert len(told) == 3
+
+
+class TestLooking:
+    """Hooks as they are."""
+
+    def test_all_of_a_scope_on_all_pages(self, site: Site) -> None:
+        more = {"Link": f'<{site.fake.url}/api/v4{HOOKS}?page=2>; rel="next"'}
+        site.fake.answers("GET", HOOKS, [hook(id=4)], headers=more)
+        site.fake.answers("GET", HOOKS, [hook(alert_status="disabled")])
+        found = list_hooks(site.gitlab, SCOPE)
+        assert [(one.hook_id, one.is_executable) for one in found] == [(4, True), (5, False)]
+
+    def test_one_that_somebody_deleted(self, site: Site) -> None:
+        assert hook_health(site.gitlab, SCOPE, 5) is None
+
+    @pytest.mark.parametrize(("status", "kind"), [(403, Refused), (500, Transient)])
+    def test_one_that_cannot_be_seen_is_not_deleted(
+        self, status: int, kind: type[FleetError], site: Site
+    ) -> None:
+        site.fake.answers("GET", OURS, {"message": "no"}, status=status)
+        with pytest.raises(kind):
+            hook_health(site.gitlab, SCOPE, 5)
+
+    def test_a_sample_is_a_job_event(self, site: Site) -> None:
+        site.fake.answers("POST", f"{OURS}/test/job_events", {"message": "201 Created"}, status=201)
+        send_sample(site.gitlab, SCOPE, 5)
+        assert site.store.changes == [("POST", f"{OURS}/test/job_events")]
+
+    def test_a_sample_that_was_not_taken_is_told(self, site: Site) -> None:
+        said = {"message": "Ensure the project has CI jobs."}
+        site.fake.answers("POST", f"{OURS}/test/job_events", said, status=422)
+        with pytest.raises(Refused, match="has CI jobs"):
+            send_sample(site.gitlab, SCOPE, 5)
+
+    @pytest.mark.parametrize(
+        ("ask", "path", "scope"),
+        [
+            (lambda g: scope_of(g, project="acme/demo"), "/projects/acme%2Fdemo", "project:77"),
+            (lambda g: scope_of(g, project=77), "/projects/77", "project:77"),
+            (lambda g: scope_of(g, group="acme/a"), "/groups/acme%2Fa", "group:77"),
+        ],
+    )
+    def test_a_scope_by_its_path(
+        self, ask: Callable[[GitLab], HookScope], path: str, scope: str, site: Site
+    ) -> None:
+        site.fake.answers("GET", path, {"id": 77, "path_with_namespace": "acme/demo"})
+        assert str(ask(site.gitlab)) == scope
+
+    @pytest.mark.parametrize("given", [{}, {"project": 7, "group": 4}])
+    def test_a_scope_is_either_a_project_or_a_group(self, given: Any, site: Site) -> None:
+        with pytest.raises(Refused, match="either"):
+            scope_of(site.gitlab, **given)
+        assert site.fake.asked == []
