@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -155,7 +156,8 @@ class RunOnce:
         """Write the configuration once somebody reads, after taking the name away.
 
         `run-single -c -r` opens it once, at its start (`commands/single.go`, HandleArgs). Nothing
-        of any job runs then. A runner that never reads is left to say so, or to be stopped.
+        of any job runs then. A runner that never reads, or not to the end, is left to say so, or to
+        be stopped.
         """
         give_up = time.monotonic() + HAND_OVER_S
         while self.exit_code is None and time.monotonic() < give_up:
@@ -166,7 +168,7 @@ class RunOnce:
                 continue
             fifo.unlink()
             os.set_blocking(sink, True)
-            with os.fdopen(sink, "wb") as out:
+            with suppress(BrokenPipeError), os.fdopen(sink, "wb") as out:
                 out.write(self._spec.config.encode())
             return
         fifo.unlink()

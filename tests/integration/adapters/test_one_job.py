@@ -1,5 +1,6 @@
 """One job from credential to goodbye, with a runner that does what the test wrote down."""
 
+import json
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -8,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from adapters.cache_keys import CacheKeys
 from adapters.one_job import NOTICES, Workplace, run_one_job
 from adapters.reporter import Reporter
 from adapters.runner_process import BINARY_VARIABLE
 from fleet.decide_stop import Why
-from fleet.mailbox import MachineState, Order
+from fleet.mailbox import Cache, MachineState, Order
 from fleet.runner_log import Follower
 from tests.integration import runs
 from tests.integration.runs import Letters, credential, eventually, is_alive
@@ -87,6 +89,7 @@ def test_an_order_drains_it(tmp_path: Path) -> None:
     seen = run([runs.OBEDIENT, runs.STARTED, LONG], tmp_path, letters)
     assert seen.outcome == "no_job"
     assert letters.steps == ["drained", "runner_exited"]
+    assert not (tmp_path / "work/notice").exists(), "there is no job to tell"
 
 
 def test_a_second_job_is_the_last(tmp_path: Path) -> None:
@@ -124,6 +127,7 @@ def test_a_spot_notice_drains_first_and_interrupts_in_time(tmp_path: Path) -> No
     assert seen.outcome == "interrupted"
     told = [s.detail for r in letters.reports for s in r.steps if s.name == "stopped"]
     assert told == ["drain: spot_notice", "interrupt: spot_notice"]
+    assert NOTICES[Why.SPOT_NOTICE] in (tmp_path / "work/notice").read_text()
 
 
 def test_a_deaf_job_is_killed_and_then_the_runner(tmp_path: Path) -> None:
@@ -182,3 +186,38 @@ def test_a_missing_binary_is_an_outcome(tmp_path: Path) -> None:
     assert "/no/such/runner cannot be started" in str(seen.detail)
     assert letters.steps == ["runner_exited"]
     assert letters.states[-1] == "done"
+
+
+def test_the_runner_gets_the_keys_of_the_cache_and_no_job_sees_them(tmp_path: Path) -> None:
+    told = tmp_path / "noted.json"
+    cache = Cache(bucket="fleet-cache", region="eu-west-1")
+    keys = CacheKeys(access_key="ASIA1", secret_key="s3cret", session_token="t0ken")
+    given = replace(credential([("note", str(told)), *JOB], tmp_path), cache=cache)
+    place = workplace(tmp_path, cache_keys=lambda: keys)
+    with Reporter(Letters(), heartbeat_s=0.05) as reporter:
+        run_one_job(given, place, reporter)
+    noted = json.loads(told.read_text())
+    (runner,) = noted["config"]["runners"]
+    s3 = runner["cache"]["s3"]
+    assert (s3["AccessKey"], s3["SecretKey"], s3["BucketName"]) == (
+        "ASIA1",
+        "s3cret",
+        "fleet-cache",
+    )
+    assert "s3cret" not in json.dumps([noted["environment"], noted["arguments"]])
+    work = tmp_path / "work"
+    assert (runner["builds_dir"], runner["cache_dir"]) == (
+        str(work / "builds"),
+        str(work / "cache"),
+    )
+    assert noted["folder"] == str(work)
+
+
+def test_each_step_says_of_which_job_and_when(tmp_path: Path) -> None:
+    letters = Letters()
+    began = datetime.now(UTC)
+    run(JOB, tmp_path, letters)
+    steps = [step for report in letters.reports for step in report.steps]
+    assert [step.job_id for step in steps] == [101, 101, 101, 101]
+    assert all(began <= step.at <= datetime.now(UTC) for step in steps)
+    assert steps[-1].detail == "succeeded"

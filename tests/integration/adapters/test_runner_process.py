@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -200,14 +201,7 @@ def test_leaving_early_leaves_nothing_behind(tmp_path: Path) -> None:
 )
 def test_a_binary_that_cannot_be_started(binary: str, why: str, tmp_path: Path) -> None:
     wanted = spec([], tmp_path)
-    broken = type(wanted)(
-        binary=binary,
-        config=wanted.config,
-        name=wanted.name,
-        wait_timeout_s=wanted.wait_timeout_s,
-        home=wanted.home,
-        environment=wanted.environment,
-    )
+    broken = replace(wanted, binary=binary)
     with pytest.raises(Refused, match=f"{binary} cannot be started: {why}"), RunOnce(broken):
         pass
     assert [path.name for path in wanted.home.iterdir()] == ["tmp"]
@@ -215,19 +209,55 @@ def test_a_binary_that_cannot_be_started(binary: str, why: str, tmp_path: Path) 
 
 def test_a_runner_that_ends_before_it_reads(tmp_path: Path) -> None:
     wanted = spec([], tmp_path)
-    broken = type(wanted)(
-        binary="false",
-        config=wanted.config,
-        name=wanted.name,
-        wait_timeout_s=wanted.wait_timeout_s,
-        home=wanted.home,
-        environment=wanted.environment,
-    )
+    broken = replace(wanted, binary="false")
     began = time.monotonic()
     with RunOnce(broken) as runner:
         eventually(lambda: ended(runner))
         assert runner.exit_code == 1
     assert time.monotonic() - began < 5
+
+
+def shell(folder: Path, script: str) -> str:
+    """A runner that is a shell script; `$5` is its configuration."""
+    path = folder / "runner.sh"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o700)
+    return str(path)
+
+
+LENGTHY = f"# {'x' * 300_000}\n"  # more than a pipe holds
+
+
+def test_a_runner_that_stops_reading_is_left_to_say_so(tmp_path: Path) -> None:
+    wanted = spec([], tmp_path)
+    binary = shell(tmp_path, 'exec 3<"$5"; read -r one <&3; exec 3<&-; exit 4')
+    broken = replace(wanted, binary=binary, config=f"one\n{LENGTHY}")
+    with RunOnce(broken) as runner:
+        eventually(lambda: ended(runner))
+        assert runner.exit_code == 4
+    assert [path.name for path in wanted.home.iterdir()] == ["tmp"]
+
+
+def test_a_long_configuration_arrives_whole(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    wanted = spec([], tmp_path)
+    long = replace(wanted, binary=shell(tmp_path, f'cat "$5" > {told}'), config=f"{LENGTHY}end\n")
+    with RunOnce(long) as runner:
+        eventually(lambda: ended(runner))
+    assert told.read_text() == long.config
+
+
+def test_lines_that_are_no_text_or_no_log_do_not_end_the_following(tmp_path: Path) -> None:
+    echoed: list[str] = []
+    started = json.dumps({"level": "info", **runs.STARTED[1]})
+    lines = f"printf '\\377\\n' >&2; echo '{{broken' >&2; echo >&2; echo '{started}' >&2"
+    wanted = spec([], tmp_path)
+    odd = replace(wanted, binary=shell(tmp_path, f': < "$5"; {lines}'))
+    with RunOnce(odd, echo=echoed.append) as runner:
+        eventually(lambda: ended(runner))
+        assert [line.kind for line in runner.last_lines()] == [LineKind.STARTED]
+        assert runner.next_line(within_s=0) is None
+    assert echoed == ["\ufffd", "{broken", "", started]
 
 
 def test_the_environment_names_the_binary() -> None:

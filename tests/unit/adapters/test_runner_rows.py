@@ -117,6 +117,10 @@ class TestReserve:
         assert ledger.reserve(named(2), version=1) == 1
         assert ledger.version == 2
 
+    def test_none_when_the_pool_that_was_seen_is_gone(self, ledger: Ledger) -> None:
+        assert ledger.reserve(named(1), version=1) == 0
+        assert ledger.table.items == {}
+
     def test_a_runner_that_is_there_is_not_reserved_again(self, ledger: Ledger) -> None:
         ledger.reserve(named(1))
         assert ledger.reserve(named(1), named(2), version=1) == 0
@@ -271,6 +275,7 @@ class TestReports:
         assert (line["event"], line["level"]) == ("ReportUnreadable", "WARNING")
         assert line["mailbox"] == "machine#AROA:i-1"
         assert ledger.rows.report("AROA:i-1") is None
+        assert ledger.rows.reports([ledger.find(1)]) == {}
 
 
 class TestTook:
