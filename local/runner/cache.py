@@ -173,7 +173,7 @@ def open_store(runner: RunnerOptions, project_id: int) -> Store | None:
     if options.type != "s3":
         raise UsageError(f"cache type {options.type!r} is not supported by the stand-in")
     prefix = object_prefix(runner, project_id)
-    return S3Store(_client(options), options.s3.bucket_name, prefix)
+    return S3Store(s3_client(options), options.s3.bucket_name, prefix)
 
 
 def object_prefix(runner: RunnerOptions, project_id: int) -> str:
@@ -183,7 +183,8 @@ def object_prefix(runner: RunnerOptions, project_id: int) -> str:
     return "/".join(part for part in (path, own, f"project/{project_id}") if part)
 
 
-def _client(options: CacheOptions) -> Any:
+def s3_client(options: CacheOptions) -> Any:
+    """A client for the bucket, with the keys that are set or those of the machine."""
     import boto3  # noqa: PLC0415 - half a second at start that jobs without S3 need not wait for
     from botocore.config import Config  # noqa: PLC0415
 

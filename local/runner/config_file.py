@@ -33,7 +33,7 @@ def read_runner(path: str, name: str) -> RunnerOptions:
 
 
 def _runner(entry: Mapping[str, Any]) -> RunnerOptions:
-    limit = entry.get("job_status_final_update_retry_limit") or 10
+    limit = _as(int, entry, "job_status_final_update_retry_limit", 0) or 10
     return RunnerOptions(
         **{key: _as(str, entry, key, "") for key in _TEXTS},
         environment=tuple(str(line) for line in _as(list, entry, "environment", [])),

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from local.runner.cache import Caches, S3Store, StoreError, object_prefix, open_store
+from local.runner.cache import Caches, S3Store, StoreError, object_prefix, open_store, s3_client
 from local.runner.job import Cache, Variable
-from local.runner.options import CacheOptions, RunnerOptions, UsageError
+from local.runner.options import CacheOptions, RunnerOptions, S3Options, UsageError
 from local.runner.variables import Places, Variables
 
 
@@ -223,3 +229,81 @@ def test_no_type_is_no_store_and_an_unknown_one_is_named() -> None:
 def test_the_names_are_those_of_the_real_runner(shared: bool, path: str, prefix: str) -> None:
     runner = RunnerOptions(token="glrt-abcdefghijk", cache=CacheOptions(shared=shared, path=path))
     assert object_prefix(runner, 7) == prefix
+
+
+def test_a_local_cache_says_that_it_is_local(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, None)
+    fill(machine)
+    machine.caches.save(cache())
+    machine.caches.restore(cache())
+    assert machine.has_said("cache will not be uploaded to shared cache server")
+    assert machine.has_said("cache will not be downloaded from shared cache server")
+
+
+def test_untracked_files_are_kept_when_they_are_wanted(tmp_path: Path, store: Memory) -> None:
+    machine = Machine(tmp_path, store)
+    subprocess.run(["git", "init", "-q", str(machine.project)], check=True)
+    (machine.project / "left").write_text("x")
+    for wanted in (False, True):
+        machine.caches.save(cache(paths=(), untracked=wanted))
+        with zipfile.ZipFile(io.BytesIO(store.kept["k"])) as archive:
+            assert archive.namelist() == (["left"] if wanted else [])
+
+
+def test_a_key_loses_blanks_and_slashes_at_its_end(tmp_path: Path, store: Memory) -> None:
+    machine = Machine(tmp_path, store)
+    fill(machine)
+    machine.caches.save(cache("a/b \\ /"))
+    assert list(store.kept) == ["a/b"]
+
+
+def test_what_went_wrong_is_said_and_how_much_was_found(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, Memory(is_broken=True))
+    fill(machine)
+    machine.caches.restore(cache())
+    machine.caches.save(cache())
+    plain = [line.replace("\033[0;33m", "").replace("\033[32;1m", "") for line in machine.said]
+    assert plain == [
+        "Checking cache for k...",
+        "WARNING: no connection",
+        "Failed to extract cache",
+        "Creating cache k...",
+        "kept: found 2 matching artifact files and directories",
+        "WARNING: no connection",
+        "Failed to create cache",
+    ]
+
+
+@contextmanager
+def opened(s3: S3Options) -> Iterator[Any]:
+    """A client for the bucket, with keys."""
+    made = s3_client(CacheOptions(type="s3", s3=replace(s3, access_key="AK", secret_key="SK")))
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.mark.parametrize(
+    ("s3", "endpoint", "addressing"),
+    [
+        (S3Options(bucket_location="eu-west-1"), "https://s3.eu-west-1.amazonaws.com", "auto"),
+        (S3Options(server_address="h:9"), "https://h:9", "path"),
+        (S3Options(server_address="h:9", insecure=True), "http://h:9", "path"),
+        (S3Options(server_address="h:9", path_style=False), "https://h:9", "auto"),
+    ],
+)
+def test_where_the_bucket_is_asked_for(s3: S3Options, endpoint: str, addressing: str) -> None:
+    with opened(replace(s3, bucket_location=s3.bucket_location or "us-east-1")) as client:
+        assert client.meta.endpoint_url == endpoint
+        assert client.meta.config.s3 == {"addressing_style": addressing}
+
+
+@pytest.mark.parametrize("session", ["", "ST"])
+def test_keys_that_are_set_sign_the_question(session: str) -> None:
+    with opened(S3Options(bucket_location="eu-west-1", session_token=session)) as client:
+        url = client.generate_presigned_url("get_object", Params={"Bucket": "b", "Key": "k"})
+    query = {name.lower(): value for name, (value,) in parse_qs(urlsplit(url).query).items()}
+    whose = query.get("awsaccesskeyid") or query["x-amz-credential"]
+    assert whose.split("/")[0] == "AK"
+    assert query.get("x-amz-security-token", "") == session

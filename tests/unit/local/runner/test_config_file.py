@@ -10,7 +10,7 @@ import pytest
 
 from local.runner.config_file import read_runner
 from local.runner.flags import read_options
-from local.runner.options import CacheOptions, S3Options, UsageError
+from local.runner.options import CacheOptions, RunnerOptions, S3Options, UsageError
 
 CONFIG = """
 concurrent = 4
@@ -124,3 +124,35 @@ def test_a_file_that_does_not_help(text: str, said: str, tmp_path: Path) -> None
     with pytest.raises(UsageError) as caught:
         read_runner(str(path), "mine")
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(("said", "limit"), [("", 10), ("= 0", 10), ("= 3", 3)])
+def test_how_often_the_end_is_told(tmp_path: Path, said: str, limit: int) -> None:
+    path = tmp_path / "config.toml"
+    line = f"job_status_final_update_retry_limit {said}" if said else ""
+    path.write_text(f'[[runners]]\nname = "mine"\n{line}\n')
+    assert read_runner(str(path), "mine").final_update_retry_limit == limit
+
+
+def test_what_is_not_said_is_as_without_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text('[[runners]]\nname = "mine"\n')
+    assert read_runner(str(path), "mine") == RunnerOptions(name="mine")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "url = 5",
+        'output_limit = "5"',
+        'debug_trace_disabled = "yes"',
+        'environment = "A=1"',
+        'job_status_final_update_retry_limit = "3"',
+        'cache = "s3"',
+    ],
+)
+def test_a_value_of_another_type_is_refused_by_its_name(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(f'[[runners]]\nname = "mine"\n{line}\n')
+    with pytest.raises(UsageError, match=f"{line.split(maxsplit=1)[0]} must be of type"):
+        read_runner(str(path), "mine")

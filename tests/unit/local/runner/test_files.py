@@ -134,3 +134,44 @@ def test_gzip_members_follow_each_other(tree: str) -> None:
     packed = io.BytesIO()
     files.write_gzip(packed, tree, ["a.txt", "sub", "sub/c.txt"])
     assert gzip.decompress(packed.getvalue()) == b"a.txtsub/c.txt"
+
+
+def test_a_sibling_with_a_longer_name_is_not_below(tmp_path: Path) -> None:
+    for path in ("sub/a.txt", "subway/b.txt"):
+        (tmp_path / path).parent.mkdir()
+        (tmp_path / path).write_text("x")
+    assert files.find(str(tmp_path), "sub/*") == ["sub/a.txt"]
+    assert files.find(str(tmp_path), "sub/**/*.txt") == ["sub/a.txt"]
+
+
+def test_everything_is_found_by_a_dot_but_not_the_dot_itself(tree: str) -> None:
+    found = files.find(tree, ".")
+    assert "." not in found
+    assert {"a.txt", "sub", "sub/deep/d.txt"} <= set(found)
+
+
+def test_a_pipe_is_left_out_of_an_archive(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "a").write_text("x")
+    packed = io.BytesIO()
+    files.write_zip(packed, str(tmp_path), ["a", "pipe"])
+    with zipfile.ZipFile(packed) as archive:
+        assert archive.namelist() == ["a"]
+
+
+def test_unpacking_replaces_a_link_and_not_what_it_leads_to(tmp_path: Path) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("a", "new")
+    kept = tmp_path / "kept"
+    kept.write_text("old")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a").symlink_to(kept)
+    assert files.read_zip(packed, str(tmp_path / "in")) == 1
+    assert kept.read_text() == "old"
+    assert not (tmp_path / "in" / "a").is_symlink()
+
+
+@pytest.mark.parametrize("pattern", ["[]", "a[]"])
+def test_an_empty_class_is_no_pattern(tree: str, pattern: str) -> None:
+    assert files.find(tree, pattern) == []

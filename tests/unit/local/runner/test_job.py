@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from local.runner.job import Cache, Dependency, JobError, Step, Variable, read_job
+from local.runner.job import Cache, Dependency, GitInfo, JobError, Step, Variable, read_job
 
 FULL: dict[str, Any] = {
     "id": 101,
@@ -128,3 +128,27 @@ def test_when_things_are_kept(when: str, success: bool, failure: bool) -> None:
     job = read_job(body(artifacts=[artifact], cache=[cache]))
     for kept in (job.artifacts[0], job.cache[0]):
         assert (kept.is_for(True), kept.is_for(False)) == (success, failure)
+
+
+def test_what_a_variable_does_not_say_is_no() -> None:
+    (variable,) = read_job(body(variables=[{"key": "K", "value": "v"}])).variables
+    assert variable == Variable(key="K", value="v", file=False, masked=False, raw=False)
+
+
+@pytest.mark.parametrize(
+    ("url", "clean"),
+    [
+        ("http://user:pass@host:1/a.git", "http://host:1/a.git"),
+        ("http://host/a.git", "http://host/a.git"),
+        ("http://u:p@ss@host/a.git", "http://host/a.git"),
+        ("git@host:a.git", "git@host:a.git"),
+        ("", ""),
+    ],
+)
+def test_the_address_without_credentials(url: str, clean: str) -> None:
+    assert GitInfo(repo_url=url).clean_url == clean
+
+
+def test_numbers_that_are_not_told_are_nought() -> None:
+    read = read_job(body(dependencies=[{"token": "t"}], git_info={}))
+    assert (read.dependencies[0].id, read.git.depth) == (0, 0)

@@ -64,3 +64,26 @@ def test_a_log_that_nobody_reads_stops_nothing() -> None:
     os.close(reading)
     Log(to_fd=writing).info("unheard")
     os.close(writing)
+
+
+def test_a_runner_line_is_message_fields_and_one_line_each() -> None:
+    log = Log().having({"runner": "abc", "job": 5})
+    reading, writing = os.pipe()
+    there = Log(fields=log.fields, to_fd=writing)
+    there.info("one")
+    there.warning("two", {"a": 1})
+    os.close(writing)
+    with os.fdopen(reading) as file:
+        first, second = file.read().splitlines()
+    assert first == f"{'one':<50} job=5 runner=abc"
+    assert second == f"WARNING: {'two':<50} a=1 job=5 runner=abc"
+
+
+@pytest.mark.parametrize("shape", ["json", "text", "runner"])
+def test_every_shape_ends_its_lines(shape: str) -> None:
+    assert written(Log(shape=shape)).endswith(b"\n")
+
+
+def test_json_keys_are_sorted_so_that_lines_compare() -> None:
+    line = written(Log(shape="json").having({"zone": "a", "about": "b"})).decode()
+    assert list(json.loads(line)) == sorted(json.loads(line))

@@ -4,43 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+import re
 
 import pytest
 
 from local.runner.log import Log
 from local.runner.options import RunnerOptions
 from local.runner.protocol import Coordinator, JobState, PatchState, UpdateState
-from local.runner.wire import Reply, Wire
+from local.runner.wire import Reply
 from tests.unit.local.runner.jobs import job
+from tests.unit.local.runner.recorded_wire import Recorded, reply
 
 STATE = JobState(state="success", checksum="crc32:0", bytesize=0)
-
-
-class Recorded(Wire):
-    """Gives prepared answers and keeps what was sent."""
-
-    def __init__(self, *replies: Reply) -> None:
-        super().__init__("http://unused")
-        self.replies = list(replies)
-        self.sent: list[tuple[str, str, Any, Mapping[str, str]]] = []
-
-    def send(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: bytes | Callable[[], Iterable[bytes]] = b"",
-        headers: Mapping[str, str],
-    ) -> Reply:
-        self.sent.append((method, path, body, headers))
-        return self.replies.pop(0)
-
-
-def reply(status: int, body: bytes = b"", **headers: str) -> Reply:
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Reply(status=status, headers=named, body=body)
 
 
 def talking(*replies: Reply, to_fd: int = -1) -> tuple[Coordinator, Recorded]:
@@ -177,3 +152,98 @@ def test_the_log_has_the_words_and_fields_a_follower_looks_for() -> None:
         "warning",
     )
     assert failed["msg"] == "Submitting job to coordinator...failed"
+
+
+def test_a_question_says_what_this_runner_is_and_can() -> None:
+    coordinator, wire = talking(reply(204), reply(204))
+    coordinator.request_job()
+    method, path, body, headers = wire.sent[0]
+    asked = json.loads(body)
+    assert (method, path) == ("POST", "jobs/request")
+    assert (asked["token"], asked["system_id"]) == ("glrt-abcdefghijk", "s_1")
+    about = asked["info"]
+    assert (about["name"], about["platform"], about["executor"]) == (
+        "gitlab-runner",
+        "linux",
+        "shell",
+    )
+    assert about["config"] == {"gpus": ""}
+    assert set(about["features"]) == {
+        *("variables", "artifacts", "cache", "fallback_cache_keys", "shared", "refspecs"),
+        *("masking", "upload_multiple_artifacts", "upload_raw_artifacts", "raw_variables"),
+        *("artifacts_exclude", "multi_build_steps", "trace_reset", "trace_checksum"),
+        *("trace_size", "cancelable", "return_exit_code", "cancel_gracefully"),
+    }
+    assert all(value is True for value in about["features"].values())
+    assert headers["PRIVATE-TOKEN"] == "glrt-abcdefghijk"
+    assert re.fullmatch(r"gitlab-runner \S+ \(stand-in; linux/\w+\)", headers["User-Agent"])
+
+
+def test_every_answer_to_a_question_leaves_its_line_in_the_log() -> None:
+    reading, writing = os.pipe()
+    answers = [
+        reply(201, b'{"id": 5}', content_type="application/json"),
+        reply(201, b"{", content_type="application/json"),
+        reply(403),
+        reply(204),
+        reply(500),
+    ]
+    coordinator, _ = talking(*answers, to_fd=writing)
+    for _ in answers:
+        coordinator.request_job()
+    os.close(writing)
+    with os.fdopen(reading) as file:
+        lines = [json.loads(line) for line in file]
+    told = [(line["level"], line["msg"].removeprefix("Checking for jobs... ")) for line in lines]
+    assert told == [
+        ("info", "received"),
+        ("warning", "failed"),
+        ("error", "forbidden"),
+        ("debug", "no content"),
+        ("warning", "failed"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "nanoseconds"), [("60", 60_000_000_000), ("901", 900_000_000_000), ("", 0), ("x", 0)]
+)
+def test_the_interval_is_logged_in_nanoseconds_as_the_real_runner_does(
+    said: str, nanoseconds: int
+) -> None:
+    reading, writing = os.pipe()
+    answer = reply(202, x_gitlab_trace_update_interval=said, job_status="running")
+    coordinator, _ = talking(answer, to_fd=writing)
+    coordinator.patch_trace(job(), b"x", 0)
+    os.close(writing)
+    with os.fdopen(reading) as file:
+        line = json.loads(file.read())
+    assert line["update-interval"] == nanoseconds
+    assert (line["msg"], line["code"], line["job-status"]) == (
+        "Appending trace to coordinator...ok",
+        202,
+        "running",
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "word"),
+    [
+        (200, "ok"),
+        (202, "accepted, but not yet completed"),
+        (412, "trace validation failed"),
+        (403, "job failed"),
+        (500, "failed"),
+    ],
+)
+def test_the_log_says_what_became_of_a_state_in_the_real_runners_words(
+    status: int, word: str
+) -> None:
+    reading, writing = os.pipe()
+    coordinator, _ = talking(reply(status), to_fd=writing)
+    coordinator.update_job(job(), STATE)
+    os.close(writing)
+    with os.fdopen(reading) as file:
+        updating, submitted = (json.loads(line) for line in file)
+    assert updating["msg"] == "Updating job..."
+    assert submitted["msg"] == f"Submitting job to coordinator...{word}"
+    assert (submitted["checksum"], submitted["job"]) == ("crc32:0", 5)

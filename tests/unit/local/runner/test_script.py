@@ -164,3 +164,35 @@ def test_a_strategy_that_does_not_exist_is_told_and_not_followed() -> None:
     assert read.strategy == "fetch"
     assert read.complaint.endswith("got \"svn\", using default value 'fetch'")
     assert Sources(job(), variables(), places(Path("/b")), clone_url="").complaint == ""
+
+
+def test_locks_that_a_killed_job_left_are_removed() -> None:
+    (line,) = [
+        line for line in sources().splitlines() if line.startswith("rm -f") and ".lock" in line
+    ]
+    assert line.split()[2:] == [
+        f"/b/p/.git/{name}"
+        for name in (
+            "index.lock",
+            "shallow.lock",
+            "HEAD.lock",
+            "config.lock",
+            "hooks/post-checkout",
+        )
+    ]
+
+
+def test_submodules_are_left_alone_unless_they_are_wanted() -> None:
+    for script in (sources(), sources(GIT_SUBMODULE_STRATEGY="none")):
+        assert "Skipping Git submodules setup" in script
+        assert "git submodule" not in script
+    normal = sources(GIT_SUBMODULE_STRATEGY="normal").splitlines()
+    assert normal[-3:] == [
+        "git submodule init",
+        "git submodule sync",
+        "git submodule update --init",
+    ]
+
+
+def test_a_shell_is_not_traced_unless_it_is_wanted() -> None:
+    assert run(shell_script(["true"])).stderr == ""

@@ -222,3 +222,34 @@ def test_the_thread_ends_with_the_job(scene: Scene) -> None:
     scene.trace.write("x")
     assert sender.finish("success")
     assert scene.gitlab.sent == [(0, b"x")]
+
+
+def test_only_a_word_that_arrived_breaks_the_silence(scene: Scene) -> None:
+    scene.touch_after_s = -1  # always silent for too long
+    scene.gitlab.updates = [(UpdateState.FAILED, NOTHING), (UpdateState.SUCCEEDED, NOTHING)]
+    sender = scene.sender()
+    assert sender.step()
+    assert sender.step()
+    assert [state.state for state in scene.gitlab.told] == ["running", "running"]
+
+
+def test_no_pause_follows_the_last_try(scene: Scene) -> None:
+    scene.gitlab.updates = [(UpdateState.FAILED, NOTHING)] * 4
+    assert not scene.sender().finish("success")
+    assert scene.waited == [3.0, 1.0, 3.0, 2.0, 3.0, 4.0, 3.0]
+
+
+def test_a_log_not_found_is_not_sent_again_before_the_state(scene: Scene) -> None:
+    scene.trace.write("one")
+    scene.gitlab.patches = [(PatchState.NOT_FOUND, None, NOTHING)]
+    assert scene.sender().finish("success")
+    assert len(scene.gitlab.sent) == 1
+    assert scene.waited == []
+
+
+def test_a_mismatch_waits_an_interval_before_it_goes_on(scene: Scene) -> None:
+    scene.trace.write("hello")
+    scene.gitlab.patches = [(PatchState.RANGE_MISMATCH, 2, NOTHING)]
+    assert scene.sender().finish("success")
+    assert scene.gitlab.sent == [(0, b"hello"), (2, b"llo")]
+    assert scene.waited == [3.0]

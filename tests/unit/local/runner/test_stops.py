@@ -91,3 +91,23 @@ def test_durations_as_the_real_runner_writes_them(seconds: int, text: str) -> No
 )
 def test_a_failure_is_told_in_a_word_gitlab_knows(reason: str, known: list[str], told: str) -> None:
     assert reason_for(BuildError("x", reason=reason), known=known) == told
+
+
+def test_an_older_gitlab_hears_older_words() -> None:
+    for reason in ("image_pull_failure", "runner_configuration_error", "runner_interrupted"):
+        assert reason_for(BuildError("x", reason=reason), known=[]) == "runner_system_failure"
+        assert reason_for(BuildError("x", reason=reason), known=[reason]) == reason
+
+
+def test_a_failure_is_the_scripts_and_without_a_code_unless_told() -> None:
+    plain, coded = BuildError("x"), BuildError("x", exit_code=7)
+    assert (plain.reason, plain.exit_code, coded.exit_code) == ("script_failure", 0, 7)
+
+
+def test_an_interruption_is_kept_when_gitlab_cancels_afterwards() -> None:
+    stops = Stops(timeout_s=60)
+    stops.interrupt("terminated")
+    assert stops.reason() is StopReason.INTERRUPTED
+    stops.abort()
+    assert stops.reason() is StopReason.INTERRUPTED
+    assert str(stops.error(StopReason.INTERRUPTED)) == "aborted: terminated"

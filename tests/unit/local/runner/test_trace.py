@@ -67,3 +67,25 @@ def test_exactly_the_limit_counts_as_reached() -> None:
     trace = Trace(limit_bytes=4)
     trace.write("1234")
     assert b"exceeded" in content(trace)
+
+
+def test_a_log_is_not_for_the_few_unless_it_was_debugged() -> None:
+    assert Trace().is_debug is False
+
+
+def test_a_full_log_says_so_in_lines_of_its_own() -> None:
+    trace = Trace(limit_bytes=4)
+    trace.write("12345")
+    assert trace.read(0, 1000).decode() == (
+        "1234\n\033[33;1mJob's log exceeded limit of 4 bytes.\n"
+        "Job execution will continue but no more output will be collected.\033[0;m\n"
+    )
+    size = trace.size
+    trace.write("more")
+    assert trace.size == size
+
+
+def test_nothing_written_fills_no_log() -> None:
+    trace = Trace(limit_bytes=0)
+    trace.write("")
+    assert (trace.size, trace.checksum) == (0, "crc32:00000000")
