@@ -1,0 +1,374 @@
+"""What GitLab promises of runner records over REST; each test is one sentence.
+
+Source: GitLab docs, "Users API: create a runner linked to a user", "Runners API".
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.gitlab.model import Role, Runner
+from local.gitlab.options import Options, Timeouts
+from tests.unit.local.gitlab.desk import Desk
+from tests.unit.local.gitlab.small_gitlab import job_spec
+
+CREATE = "/user/runners"
+INSTANCE = {"runner_type": "instance_type"}
+DAY = timedelta(days=1)
+
+
+def make(desk: Desk, token: str = "", **body: Any) -> Any:
+    return desk.call("POST", CREATE, token=token, json={**INSTANCE, **body})
+
+
+def made(desk: Desk, **body: Any) -> Runner:
+    answer = make(desk, **body)
+    assert answer.status_code == 201, answer.text
+    return desk.world.runners.by_id[answer.json()["id"]]
+
+
+# --- create
+
+
+def test_the_answer_is_id_token_and_expiry_and_nothing_else(desk: Desk) -> None:
+    answer = make(desk, tag_list=["ec2"])
+    assert answer.status_code == 201
+    assert set(answer.json()) == {"id", "token", "token_expires_at"}
+    assert answer.json()["token"].startswith("glrt-")
+    assert len(answer.json()["token"]) == len("glrt-") + 20
+    assert answer.json()["token_expires_at"] is None
+
+
+def test_the_token_is_shown_once(desk: Desk) -> None:
+    token = make(desk).json()["token"]
+    for path in ("/runners/1", "/runners", "/runners/all", "/projects/1/runners"):
+        assert token not in desk.call("GET", path).text
+
+
+def test_what_is_not_said_has_gitlabs_defaults(desk: Desk) -> None:
+    make(desk)
+    runner = desk.answer("GET", "/runners/1")
+    assert (runner["run_untagged"], runner["paused"], runner["locked"]) == (True, False, False)
+    assert (runner["tag_list"], runner["access_level"]) == ([], "not_protected")
+    assert runner["maximum_timeout"] is runner["maintenance_note"] is None
+    assert (runner["status"], runner["online"]) == ("never_contacted", False)
+
+
+def test_everything_that_is_said_is_kept(desk: Desk) -> None:
+    said = {
+        "description": "aws-small",
+        "maintenance_note": "ours",
+        "paused": True,
+        "locked": True,
+        "run_untagged": False,
+        "tag_list": "aws, small,",
+        "access_level": "ref_protected",
+        "maximum_timeout": 600,
+    }
+    make(desk, **said)
+    runner = desk.answer("GET", "/runners/1")
+    assert runner["tag_list"] == ["aws", "small"]
+    assert {key: runner[key] for key in said if key != "tag_list"} == {
+        key: value for key, value in said.items() if key != "tag_list"
+    }
+    assert runner["active"] is False
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        pytest.param({"maintenance_note": "x" * 1024}, 201, id="a note of 1024"),
+        pytest.param({"maintenance_note": "x" * 1025}, 400, id="a longer note"),
+        pytest.param({"maximum_timeout": 600}, 201, id="ten minutes"),
+        pytest.param({"maximum_timeout": 599}, 400, id="less than ten minutes"),
+        pytest.param({"access_level": "everybody"}, 400, id="another access level"),
+        pytest.param({"runner_type": "shared"}, 400, id="another type"),
+        pytest.param({"runner_type": "group_type"}, 400, id="a group's without its group"),
+        pytest.param({"runner_type": "group_type", "project_id": 1}, 400, id="a project for it"),
+        pytest.param({"runner_type": "project_type"}, 400, id="a project's without its project"),
+        pytest.param({"runner_type": "project_type", "project_id": 9}, 400, id="no such project"),
+        pytest.param({"runner_type": "group_type", "group_id": 1}, 201, id="a group's"),
+        pytest.param({"runner_type": "project_type", "project_id": 1}, 201, id="a project's"),
+        pytest.param({"run_untagged": False}, 400, id="neither tags nor untagged jobs"),
+        pytest.param({"run_untagged": False, "tag_list": ["a"]}, 201, id="tags alone"),
+    ],
+)
+def test_what_can_be_made(desk: Desk, body: dict[str, Any], status: int) -> None:
+    answer = make(desk, **body)
+    assert answer.status_code == status, answer.text
+    assert len(desk.world.runners.by_id) == (status == 201)
+
+
+@pytest.mark.parametrize(
+    ("scope", "status"),
+    [("create_runner", 201), ("api", 201), ("manage_runner", 403), ("read_api", 403)],
+)
+def test_the_scope_is_create_runner_or_api(desk: Desk, scope: str, status: int) -> None:
+    _, token = desk.person(Role.MAINTAINER, scope)
+    body = {"runner_type": "project_type", "project_id": 1}
+    assert make(desk, token, **body).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("kind", "role", "status"),
+    [
+        ("instance_type", Role.OWNER, 403),
+        ("group_type", Role.MAINTAINER, 403),
+        ("group_type", Role.OWNER, 201),
+        ("project_type", Role.DEVELOPER, 403),
+        ("project_type", Role.MAINTAINER, 201),
+    ],
+)
+def test_the_role_it_takes(desk: Desk, kind: str, role: Role, status: int) -> None:
+    user, token = desk.person()
+    desk.group.members[user.id] = role
+    place = {"group_id": 1} if kind == "group_type" else {"project_id": 1}
+    assert make(desk, token, runner_type=kind, **place).status_code == status
+
+
+def test_a_job_token_makes_no_runner(desk: Desk) -> None:
+    job = desk.running()
+    answer = desk.raw("POST", CREATE, headers={"JOB-TOKEN": job.token}, json=INSTANCE)
+    assert answer.status_code == 401
+
+
+# --- limits and ages
+
+
+def test_the_plan_of_ones_own_instance_allows_a_thousand() -> None:
+    options = Options()
+    assert (options.group_runner_limit, options.project_runner_limit) == (1000, 1000)
+
+
+@pytest.mark.parametrize("kind", ["group_type", "project_type"])
+def test_only_runners_of_the_last_seven_days_count(tmp_path: Path, kind: str) -> None:
+    with Desk(tmp_path, Options(group_runner_limit=2, project_runner_limit=2)) as desk:
+        body = {"runner_type": kind, "group_id": 1, "project_id": 1}
+        first = made(desk, **body)
+        made(desk, **body)
+        full = make(desk, **body)
+        assert full.status_code == 400
+        assert full.json()["message"]["base"][0].startswith("Maximum number of ci registered")
+        assert make(desk).status_code == 201  # the instance has no such limit
+        desk.world.clock.advance(7 * DAY - timedelta(minutes=1))
+        desk.ask(first)
+        assert make(desk, **body).status_code == 400
+        desk.world.clock.advance(timedelta(minutes=2))  # the second is now too old, not the first
+        assert make(desk, **body).status_code == 201
+        assert make(desk, **body).status_code == 400
+
+
+def test_the_ages_are_gitlabs() -> None:
+    limits = Timeouts()
+    assert limits.online == timedelta(hours=2)
+    assert limits.stale == timedelta(days=7)
+    assert limits.contact_written_every == timedelta(minutes=40)
+    assert limits.contact_written_at_latest == timedelta(minutes=55)
+    assert limits.pending_without_runner == timedelta(hours=1)
+    assert limits.pending == timedelta(hours=24)
+    assert limits.silent == timedelta(hours=1)
+    assert limits.grace == timedelta(minutes=15)
+
+
+def test_the_rest_is_as_gitlab_comes() -> None:
+    options = Options()
+    assert options.build_timeout_s == 3600
+    assert options.long_poll_s == 0.0  # off unless an instance turns it on
+    assert options.trace_limit_bytes == 100 * 2**20
+    assert options.hook_timeout_s == 10.0
+    assert options.disables_hooks
+    assert options.hook_calls_per_minute is None
+
+
+@pytest.mark.parametrize(
+    ("version", "knows"), [("18.11.2", False), ("19.0.0", True), ("20.1", True), ("9.5.10", False)]
+)
+def test_signing_tokens_came_with_19(version: str, knows: bool) -> None:
+    assert Options(gitlab_version=version).has_signing_token is knows
+
+
+def test_a_compressed_instance_shortens_every_age_alike() -> None:
+    short = Timeouts().compressed(3600)
+    assert (short.online, short.pending) == (timedelta(seconds=2), timedelta(seconds=24))
+    assert short.stale == timedelta(seconds=168)
+
+
+# --- the other calls
+
+
+def test_a_change_says_what_it_changes_and_the_rest_stays(desk: Desk) -> None:
+    make(desk, description="old", tag_list=["a"], maximum_timeout=700, maintenance_note="n")
+    changed = desk.answer("PUT", "/runners/1", json={"paused": True, "tag_list": ["b"]})
+    assert (changed["paused"], changed["active"], changed["tag_list"]) == (True, False, ["b"])
+    assert (changed["description"], changed["maximum_timeout"]) == ("old", 700)
+    assert changed["maintenance_note"] == "n"
+    cleared = desk.answer("PUT", "/runners/1", json={"maximum_timeout": None, "tag_list": ""})
+    assert (cleared["maximum_timeout"], cleared["tag_list"]) == (None, [])
+    assert cleared["paused"] is True
+
+
+@pytest.mark.parametrize(
+    ("said", "paused"),
+    [
+        ({"active": False}, True),
+        ({"active": True}, False),
+        ({"active": False, "paused": False}, False),
+    ],
+)
+def test_active_is_the_old_word_and_paused_the_one_that_counts(
+    desk: Desk, said: dict[str, bool], paused: bool
+) -> None:
+    make(desk)
+    assert desk.answer("PUT", "/runners/1", json=said)["paused"] is paused
+
+
+def test_a_change_is_news_for_runners_that_wait(desk: Desk) -> None:
+    runner = made(desk, tag_list=["a"], run_untagged=False)
+    desk.start(job_spec("unit", tags=("b",)))
+    seen = desk.ask(runner).headers["x-gitlab-last-update"]
+    assert desk.ask(runner, last_update=seen).status_code == 204
+    desk.answer("PUT", "/runners/1", json={"tag_list": ["a", "b"]})
+    assert desk.ask(runner, last_update=seen).status_code == 201
+
+
+def test_delete_is_204_once(desk: Desk) -> None:
+    runner = made(desk)
+    assert desk.call("DELETE", "/runners/1").status_code == 204
+    assert desk.call("DELETE", "/runners/1").status_code == 404
+    assert desk.ask(runner).status_code == 403
+
+
+def test_a_runner_of_several_projects_is_not_deleted(desk: Desk) -> None:
+    runner = made(desk, runner_type="project_type", project_id=1)
+    desk.world.accounts.add_project(
+        "other", name="Other", group=desk.group, at=desk.world.clock.now()
+    )
+    desk.answer("POST", "/projects/2/runners", json={"runner_id": runner.id})
+    assert desk.call("DELETE", "/runners/1").status_code == 403
+    assert desk.call("DELETE", "/projects/1/runners/1").status_code == 204
+    assert desk.call("DELETE", "/projects/2/runners/1").status_code == 403
+    assert desk.call("DELETE", "/runners/1").status_code == 204
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "scope", "is_allowed"),
+    [
+        ("GET", "/runners/1", "manage_runner", True),
+        ("GET", "/runners/1/managers", "manage_runner", True),
+        ("GET", "/runners/1/jobs", "manage_runner", True),
+        ("PUT", "/runners/1", "manage_runner", True),
+        ("GET", "/runners", "manage_runner", False),
+        ("GET", "/projects/1/runners", "manage_runner", False),
+        ("GET", "/runners/1", "read_api", True),
+        ("PUT", "/runners/1", "read_api", False),
+        ("DELETE", "/runners/1", "create_runner", False),
+        ("DELETE", "/runners/1", "manage_runner", True),
+    ],
+)
+def test_manage_runner_covers_only_the_paths_of_one_runner(
+    desk: Desk, method: str, path: str, scope: str, is_allowed: bool
+) -> None:
+    make(desk, runner_type="project_type", project_id=1)
+    _, token = desk.person(Role.MAINTAINER, scope)
+    assert desk.call(method, path, token=token).is_success is is_allowed
+
+
+def test_a_runners_jobs_are_those_it_took_by_state_and_machine(desk: Desk) -> None:
+    runner = made(desk)
+    desk.start(job_spec("a"), job_spec("b"), job_spec("c"))
+    for name in ("s_1", "s_2"):
+        desk.ask(runner, system_id=name)
+    desk.report(desk.world.ci.jobs[1], "success")
+
+    def listed(query: str = "") -> list[int]:
+        return [job["id"] for job in desk.answer("GET", f"/runners/1/jobs{query}")]
+
+    assert listed() == [2, 1]
+    assert listed("?sort=asc") == [1, 2]
+    assert listed("?status=running") == [2]
+    assert listed("?system_id=s_1") == [1]
+    assert listed("?system_id=s_1&status=running") == []
+
+
+def test_a_runners_machines_each_with_status_and_contact(desk: Desk) -> None:
+    runner = made(desk)
+    desk.ask(runner, system_id="s_1", info={"version": "19.4.0", "platform": "linux"})
+    desk.world.clock.advance(timedelta(hours=3))
+    desk.ask(runner, system_id="s_2", info={"version": "19.5.0"})
+    first, second = desk.answer("GET", "/runners/1/managers")
+    assert (first["system_id"], first["status"], first["version"]) == ("s_1", "offline", "19.4.0")
+    assert (second["system_id"], second["status"]) == ("s_2", "online")
+    assert first["ip_address"] == "127.0.0.1"
+    assert first["platform"] == "linux"
+    newest = desk.answer("GET", "/runners/1")
+    assert (newest["version"], newest["platform"]) == ("19.5.0", None)
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("", [3, 2, 1]),
+        ("tag_list=a", [2, 1]),
+        ("tag_list=a,b", [2]),
+        ("paused=true", [3]),
+        ("paused=false", [2, 1]),
+        ("type=project_type", [2]),
+        ("status=online", [1]),
+        ("status=never_contacted", [3, 2]),
+        ("status=stale", []),
+    ],
+)
+def test_lists_are_filtered(desk: Desk, query: str, found: list[int]) -> None:
+    first = made(desk, tag_list=["a"])
+    made(desk, tag_list=["a", "b"], runner_type="project_type", project_id=1)
+    made(desk, paused=True)
+    desk.ask(first)
+    assert [runner["id"] for runner in desk.answer("GET", f"/runners/all?{query}")] == found
+
+
+def test_all_runners_are_for_administrators_and_ones_own_for_everybody(desk: Desk) -> None:
+    made(desk)
+    made(desk, runner_type="project_type", project_id=1)
+    made(desk, runner_type="group_type", group_id=1)
+    user, token = desk.person(Role.MAINTAINER)
+    assert desk.call("GET", "/runners/all", token=token).status_code == 403
+    assert [r["id"] for r in desk.answer("GET", "/runners", token=token)] == [2]
+    assert desk.call("GET", "/runners/3", token=token).status_code == 403
+    desk.group.members[user.id] = Role.OWNER
+    assert [r["id"] for r in desk.answer("GET", "/runners", token=token)] == [3, 2]
+    assert [r["id"] for r in desk.answer("GET", "/groups/1/runners", token=token)] == [3, 1]
+    assert [r["id"] for r in desk.answer("GET", "/projects/1/runners", token=token)] == [3, 2, 1]
+
+
+def test_only_an_unlocked_project_runner_is_assigned(desk: Desk) -> None:
+    made(desk)
+    made(desk, runner_type="project_type", project_id=1, locked=True)
+    for number in (1, 2):
+        assign = desk.call("POST", "/projects/1/runners", json={"runner_id": number})
+        assert assign.status_code == 403
+    assert desk.call("POST", "/projects/1/runners", json={"runner_id": 9}).status_code == 404
+    assert desk.call("DELETE", "/projects/1/runners/1").status_code == 404
+
+
+def test_a_new_token_by_id_makes_the_old_one_worthless(desk: Desk) -> None:
+    runner = made(desk)
+    old = runner.token
+    answer = desk.call("POST", "/runners/1/reset_authentication_token")
+    assert (answer.status_code, answer.json()["token"]) == (201, runner.token)
+    assert runner.token.startswith("glrt-")
+    assert desk.raw("POST", "/runners/verify", json={"token": old}).status_code == 403
+    assert desk.ask(runner).status_code == 204
+
+
+def test_busy_is_told_while_a_job_is_under_way(desk: Desk) -> None:
+    runner = made(desk)
+    desk.start()
+    assert desk.answer("GET", "/runners/1")["job_execution_status"] == "idle"
+    desk.ask(runner)
+    assert desk.answer("GET", "/runners/1")["job_execution_status"] == "active"
+    desk.report(desk.world.ci.jobs[1], "failed")
+    assert desk.answer("GET", "/runners/1")["job_execution_status"] == "idle"
