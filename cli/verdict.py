@@ -90,9 +90,11 @@ def _waiting(facts: Facts, pool: PoolConfig) -> Verdict:
 
 
 def _booting(facts: Facts, runner: Runner, pool: PoolConfig) -> Verdict:
-    since = duration((facts.at - (runner.changed_at or runner.launched_at)).total_seconds())
+    since = duration((facts.at - runner.launched_at).total_seconds())
     if runner.state is RunnerState.IDLE:
-        says = f"{runner.id} is ready for {since}: GitLab gives it this job, or one like it"
+        says = (
+            f"{runner.id}, launched {since} ago, is ready: GitLab gives it this job, or one like it"
+        )
         return Verdict(says=says)
     if runner.state in {RunnerState.REQUESTED, RunnerState.IN_FLIGHT}:
         deadline = duration_text(pool.boot_deadline)

@@ -184,10 +184,10 @@ def test_a_machine_that_boots_has_its_time(state: RunnerState, reason: Reason) -
     )
 
 
-def test_a_runner_that_is_ready_is_ready_since_it_is() -> None:
-    idle = runner(RunnerState.IDLE, changed_at=ago(12))
-    assert waits(Reason.COVERED, runner=idle) == Verdict(
-        says=f"{NAME} is ready for 12s: GitLab gives it this job, or one like it"
+def test_a_runner_that_is_ready_waits_for_gitlab() -> None:
+    """Since when it is ready nobody knows: a machine reports its state, not its changes."""
+    assert waits(Reason.COVERED, runner=runner(RunnerState.IDLE)) == Verdict(
+        says=f"{NAME}, launched 30s ago, is ready: GitLab gives it this job, or one like it"
     )
 
 

@@ -1,0 +1,256 @@
+"""What `status` calls a problem: each one whole, at its limits, and in which order."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from adapters.demand import Demand
+from adapters.fleet_rows import HookRow
+from cli.status_gather import gather
+from cli.status_view import Problem
+from fleet.mailbox import MachineState
+from fleet.reasons import SENTENCES, Reason
+from tests.unit.cli.fleet_at_work import AT, FLEET, INSTANCE, AtWork, ago, key
+
+NODE = '\n[pools.node]\nbackend = "lambda"\ntags = ["node"]\nceiling = 9\nmax_job_time = "11m"\n'
+DEMAND = Demand(job=key(1), project_id=7, pool="docker", attempt=4)
+EXPLAIN = "`runner-fleet explain <job>` says what went wrong; then docs/operations.md"
+UNSEEN = (
+    "`runner-fleet apply` makes its runner record; then look at reconcile's log",
+    "jobs that wait over an hour fail as stuck",
+)
+
+
+def problems(at_work: AtWork) -> tuple[Problem, ...]:
+    return gather(at_work.deployed, jobs=20).problems
+
+
+def hook(at_work: AtWork, scope: str, **facts: Any) -> None:
+    """A webhook of ours."""
+    row = HookRow(
+        instance=INSTANCE, scope=scope, hook_id=5, url="https://x", verification="signing-token"
+    )
+    at_work.fleet.record_hook(replace(row, **facts))
+
+
+def test_they_are_told_from_the_outside_in() -> None:
+    """First what keeps jobs from coming, then pools, then machines, then single jobs."""
+    at_work = AtWork().configure(FLEET + NODE)
+    at_work.job(9, pool=None, reason=Reason.NO_POOL)
+    runner = at_work.runner(1, launched_s=301)
+    version = gather(at_work.deployed, jobs=1).version
+    at_work.fleet.note_refused("docker", "no such image", version)
+    at_work.fleet.note_refused("node", "no such size", version)
+    at_work.queues["expiries"].send([DEMAND])
+    at_work.queues["events"].send([DEMAND])
+    at_work.queues["lambda"].bury(DEMAND)
+    at_work.queues["ec2"].bury(DEMAND)
+    hook(at_work, "project:7", healthy=False)
+    hook(at_work, "group:42", healthy=False)
+    starts = (
+        "webhook of group:42",
+        "webhook of project:7",
+        "1 jobs got no ec2 machine",
+        "1 jobs got no lambda machine",
+        "1 events",
+        "1 expiry timers",
+        "pool docker: AWS refuses",
+        "pool node: AWS refuses",
+        f"{runner.id} did not call home",
+        "job 9 (job-9)",
+    )
+    found = [one.what for one in problems(at_work)]
+    assert [what[: len(start)] for what, start in zip(found, starts, strict=True)] == list(starts)
+
+
+# Webhooks and queues
+
+
+def test_a_hook_that_gitlab_calls_is_none() -> None:
+    at_work = AtWork().configure()
+    hook(at_work, "group:42", healthy=True, detail="it was off once")
+    assert problems(at_work) == ()
+
+
+@pytest.mark.parametrize(
+    ("detail", "says"), [("GitLab switched it off", "GitLab switched it off"), ("", "unhealthy")]
+)
+def test_a_hook_says_what_it_has(detail: str, says: str) -> None:
+    at_work = AtWork().configure()
+    hook(at_work, "group:42", healthy=False, detail=detail)
+    assert problems(at_work) == (
+        Problem(
+            what=f"webhook of group:42: {says}",
+            do="run `runner-fleet webhook register` for it again",
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("queue", "what", "do"),
+    [
+        ("ec2", "2 jobs got no ec2 machine after their last attempt", EXPLAIN),
+        ("lambda", "2 jobs got no lambda machine after their last attempt", EXPLAIN),
+        (
+            "events",
+            "2 events started no state machine",
+            "see docs/operations.md, EventDeadLetters",
+        ),
+        ("expiries", "2 expiry timers failed", "see docs/operations.md, ExpiryDeadLetters"),
+    ],
+)
+def test_dead_letters_are_counted(queue: str, what: str, do: str) -> None:
+    at_work = AtWork().configure()
+    for _ in range(2):
+        if queue in ("ec2", "lambda"):
+            at_work.queues[queue].bury(DEMAND)
+        else:
+            at_work.queues[queue].send([DEMAND])
+    assert problems(at_work) == (Problem(what=what, do=do),)
+
+
+def test_what_is_under_way_in_a_queue_is_no_problem() -> None:
+    at_work = AtWork().configure()
+    at_work.queues["ec2"].send([DEMAND])
+    assert problems(at_work) == ()
+    queues = {one.name: (one.messages, one.dead) for one in gather(at_work.deployed, jobs=1).queues}
+    assert queues == {"ec2": (1, 0), "lambda": (0, 0), "events": (0, 0), "expiries": (0, 0)}
+
+
+# Pools
+
+
+def test_a_refused_pool_says_what_to_do() -> None:
+    at_work = AtWork().configure()
+    version = gather(at_work.deployed, jobs=1).version
+    at_work.fleet.note_refused("docker", "no such image", version)
+    (problem,) = problems(at_work)
+    assert problem.do == "correct it, then `runner-fleet apply`"
+
+
+@pytest.mark.parametrize(("seconds", "is_problem"), [(5400, False), (5401, True)])
+def test_gitlab_forgets_a_pool_after_an_hour_and_a_half(seconds: int, is_problem: bool) -> None:
+    at_work = AtWork().configure()
+    at_work.clock.go(seconds)
+    do, hint = UNSEEN
+    what = f"pool docker: GitLab has not heard of it since 2026-11-21 09:00 UTC; {hint}"
+    assert problems(at_work) == ((Problem(what=what, do=do),) if is_problem else ())
+
+
+def test_a_pool_that_gitlab_never_saw_has_no_since() -> None:
+    at_work = AtWork().configure()
+    at_work.table.items.pop(("pool#docker", "pool"))
+    at_work.clock.go(301)
+    do, hint = UNSEEN
+    what = f"pool docker: GitLab has not heard of it yet; {hint}"
+    assert problems(at_work) == (Problem(what=what, do=do),)
+
+
+@pytest.mark.parametrize(("seconds", "is_problem"), [(299, False), (300, True)])
+def test_a_pool_is_new_for_five_minutes(seconds: int, is_problem: bool) -> None:
+    at_work = AtWork().configure()
+    at_work.table.items.pop(("pool#docker", "pool"))
+    at_work.clock.go(seconds)
+    assert bool(problems(at_work)) is is_problem
+
+
+def test_a_pool_that_leaves_and_its_runners_have_no_problems() -> None:
+    """Nobody waits for it any more, and its machines may take their time."""
+    at_work = AtWork().configure(FLEET, leaving=("old",))
+    version = gather(at_work.deployed, jobs=1).version
+    at_work.fleet.note_refused("old", "no such image", version)
+    at_work.reports(
+        at_work.runner(1, pool="old", launched_s=9000), MachineState.BUSY, heartbeat_at=ago(9000)
+    )
+    at_work.runner(2, pool="old", launched_s=9000)
+    assert problems(at_work) == ()
+
+
+# Machines
+
+
+@pytest.mark.parametrize(("launched_s", "is_problem"), [(300, False), (301, True)])
+def test_a_machine_has_until_its_boot_deadline(launched_s: float, is_problem: bool) -> None:
+    at_work = AtWork().configure()
+    runner = at_work.runner(1, launched_s=launched_s)
+    late = Problem(
+        what=f"{runner.id} did not call home before its boot deadline",
+        do="the sweep replaces it within a minute; see its console",
+    )
+    assert problems(at_work) == ((late,) if is_problem else ())
+
+
+def test_the_boot_deadline_is_the_pools_own() -> None:
+    at_work = AtWork().configure(FLEET + 'boot_deadline = "10m"\n')
+    at_work.runner(1, launched_s=599)
+    assert problems(at_work) == ()
+
+
+@pytest.mark.parametrize(("heard_s", "is_problem"), [(300, False), (301, True), (449, True)])
+@pytest.mark.parametrize("state", [MachineState.IDLE, MachineState.BUSY])
+def test_a_machine_may_be_silent_as_long_as_its_pool_says(
+    state: MachineState, heard_s: float, is_problem: bool
+) -> None:
+    at_work = AtWork().configure()
+    runner = at_work.runner(1, launched_s=1000)
+    at_work.reports(runner, state, heartbeat_at=ago(heard_s))
+    minutes = {301: 5, 449: 7}.get(int(heard_s))
+    silent = Problem(
+        what=f"{runner.id} is {state.value} and silent for {minutes} minutes",
+        do="the sweep ends it once GitLab and AWS agree that nothing runs there",
+    )
+    assert problems(at_work) == ((silent,) if is_problem else ())
+
+
+def test_each_machine_of_each_pool_is_looked_at() -> None:
+    at_work = AtWork().configure(FLEET + NODE)
+    names = [
+        at_work.runner(number, pool=pool, launched_s=400).id
+        for number, pool in ((1, "docker"), (2, "docker"), (3, "node"))
+    ]
+    assert sorted(one.what.split()[0] for one in problems(at_work)) == sorted(names)
+
+
+# Jobs
+
+
+@pytest.mark.parametrize(
+    ("facts", "given_up", "reason"),
+    [
+        ({"pool": None, "reason": Reason.NO_POOL}, False, Reason.NO_POOL),
+        ({"pool": None, "reason": Reason.UNTAGGED}, False, Reason.UNTAGGED),
+        ({"pool": None, "reason": Reason.NO_POOL}, True, Reason.ATTEMPTS_USED),
+        ({"reason": Reason.AT_CEILING}, True, Reason.ATTEMPTS_USED),
+    ],
+)
+def test_a_job_that_gets_no_runner_says_why(
+    facts: dict[str, Any], given_up: bool, reason: Reason
+) -> None:
+    at_work = AtWork().configure()
+    at_work.job(1, **facts)
+    if given_up:
+        at_work.jobs.tell(key(1), [], given_up=True)
+    assert problems(at_work) == (
+        Problem(
+            what=f"job 1 (job-1) gets no runner: {SENTENCES[reason]}",
+            do="`runner-fleet explain 1`",
+        ),
+    )
+
+
+@pytest.mark.parametrize("word", ["running", "canceled"])
+def test_a_job_that_waits_no_more_is_none(word: str) -> None:
+    """A runner that is not the fleet's took it, or somebody gave it up."""
+    at_work = AtWork().configure()
+    job = at_work.job(1, pool=None, reason=Reason.NO_POOL)
+    at_work.jobs.tell(key(1), [], given_up=True)
+    at_work.advance(job, word, at=AT)
+    assert problems(at_work) == ()
+
+
+def test_a_job_that_waits_for_room_is_none() -> None:
+    at_work = AtWork().configure()
+    at_work.job(1, waits_s=timedelta(hours=2).total_seconds(), reason=Reason.AT_CEILING)
+    assert problems(at_work) == ()
