@@ -119,7 +119,8 @@ def _confirmed(suspect: Suspect, *, fate: Fate, reason: Reason) -> Verdict:
     """The second, independent means: GitLab's word that no job runs there."""
     runner = suspect.runner
     works = runner.state is RunnerState.BUSY or runner.job is not None
-    if runner.gitlab_runner_id is None and not works:
+    # With a credential it may have a job that nobody told of, also where a pool shares its record.
+    if runner.gitlab_runner_id is None and not runner.equipped and not works:
         return Verdict(runner=runner, fate=fate, reason=reason)
     if suspect.job_running is None:
         return Verdict(runner=runner, fate=Fate.ASK, reason=reason)

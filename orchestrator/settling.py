@@ -143,9 +143,17 @@ def runs_a_job(world: World, runner: Runner) -> bool:
             is_running = found is not None and rank(found.status) is Status.RUNNING
             if is_running and ran_on(runner, job, found):
                 return True
-    if runner.gitlab_runner_id is None:
-        return False
-    return bool(world.gitlab.runner_jobs(runner.gitlab_runner_id, status="running"))
+    if runner.gitlab_runner_id is not None:
+        return bool(world.gitlab.runner_jobs(runner.gitlab_runner_id, status="running"))
+    return runner.equipped and _runs_one_of_the_pool(world, runner)
+
+
+def _runs_one_of_the_pool(world: World, runner: Runner) -> bool:
+    """Whether GitLab shows a job on the pool's one record that no other machine is known to have."""
+    shared = world.pool_token(runner.pool).runner_id
+    running = world.gitlab.runner_jobs(shared, status="running")
+    others = {one.job for one in world.runners.live(runner.pool) if one.id != runner.id}
+    return any(JobKey(instance=world.instance, job_id=one.id) not in others for one in running)
 
 
 def _settle_machine(world: World, happening: Happening, runner: Runner | None) -> Settled:

@@ -135,6 +135,10 @@ EXPIRED: Facts = {"expires_at": AT}
             runner("r", **SILENT), True, "close", "stalled", id="silent, no job, no record"
         ),
         pytest.param(
+            runner("r", equipped=True, **SILENT), True, "ask", "stalled",
+            id="silent, and the record that it asks with is the pool's: it may have a job",
+        ),
+        pytest.param(
             runner("r", DRAINING, **ON_MACHINE, **SILENT), True, "ask", "stalled",
             id="silent while it drains",
         ),

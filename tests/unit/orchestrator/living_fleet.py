@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
-from adapters.gitlab import GitLabJob
+from adapters.gitlab import GitLabJob, GitLabRunner, NewRunner
+from adapters.secrets import PoolToken
 from adapters.table import Change
 from fleet.errors import FleetError, Transient
 from fleet.mailbox import MachineState, Outcome, Report, Step, StepName
@@ -60,6 +61,7 @@ class Weather:
     crash: float = 0.0  # an invocation ends at any of its calls to the ledger
     cancelled: float = 0.0
     interrupted: float = 0.0  # a spot machine goes with a notice
+    skewed_s: int = 0  # machines' clocks are wrong by up to so much
 
 
 @dataclass(slots=True, kw_only=True)
@@ -77,6 +79,7 @@ class Guest:
     job_id: int | None = None
     ends_at: datetime | None = None
     mute: bool = False
+    skew: timedelta = timedelta()
     starved: bool = False  # GitLab was down: it never had a credential
 
 
@@ -103,6 +106,10 @@ class LivingFleet:
         self.table = BrittleTable()
         self.scene = Scene(text=self.text, table=self.table)
         self.applies(self.text)
+        for number, pool in enumerate(self.scene.world.config.pools):
+            self.scene.pool_tokens[pool.name] = PoolToken(runner_id=number, token=f"glrt-{number}")
+            record = NewRunner(kind="group_type", description=pool.name, tags=pool.tags)
+            self.scene.gitlab.update_runner(number, record)
         for project in (7, 8, 9):
             self.scene.world.fleet.watch(INSTANCE, project, f"acme/p{project}", at=self.at)
         self.guests: dict[str, Guest] = {}
@@ -140,7 +147,9 @@ class LivingFleet:
         but GitLab."""
         made = [name for name, made_for in self.made_for.items() if made_for == key(job_id)]
         guests = [self.guests.get(f"m-{name}") for name in made]
-        return sum(one is None or (one.job_id is None and not one.starved) for one in guests)
+        return sum(
+            one is None or one.mute or (one.job_id is None and not one.starved) for one in guests
+        )
 
     def push(self, *, tags: tuple[str, ...] = ("docker",), project: int = 7, **facts: Any) -> int:
         """One more job waits; GitLab tells of it."""
@@ -290,6 +299,7 @@ class LivingFleet:
             runner_id=machine_id.removeprefix("m-"),
             boots_at=self.at + timedelta(seconds=BOOTS_S + slow_s),
             expires_at=self.at + timedelta(hours=1),
+            skew=timedelta(seconds=self.chance.randint(-1, 1) * self.weather.skewed_s),
         )
 
     def _pools(self) -> list[str]:
@@ -351,7 +361,7 @@ class LivingFleet:
         if ordered or impatient or record is None:
             self._says_goodbye(guest, Outcome.NO_JOB)
             return
-        fits = [one for one in self.scene.gitlab.jobs.values() if self._may_take(record.tags, one)]
+        fits = [one for one in self.scene.gitlab.jobs.values() if self._may_take(record, one)]
         if not fits or self.gitlab_is_down:
             self._reports(guest, MachineState.IDLE)
             return
@@ -369,9 +379,10 @@ class LivingFleet:
         self._tell(job.id, "running", started_at=self.at)
         self._reports(guest, MachineState.BUSY, StepName.JOB_TAKEN)
 
-    def _may_take(self, tags: tuple[str, ...], job: GitLabJob) -> bool:
+    def _may_take(self, record: GitLabRunner, job: GitLabJob) -> bool:
         waits = job.status == "pending" and job.id not in self.withheld
-        return waits and set(job.tags) <= set(tags)
+        is_its = not record.project_ids or job.project_id in record.project_ids
+        return waits and is_its and set(job.tags) <= set(record.tags)
 
     def _works(self, guest: Guest) -> None:
         assert guest.job_id is not None
@@ -396,13 +407,14 @@ class LivingFleet:
     ) -> None:
         if guest.mute:
             return
+        at = self.at + guest.skew
         told = Report(
-            heartbeat_at=self.at,
+            heartbeat_at=at,
             state=state,
             runner_id=guest.runner_id,
             job_id=guest.job_id,
             outcome=outcome,
-            steps=tuple(Step(at=self.at, name=name, job_id=guest.job_id) for name in steps),
+            steps=tuple(Step(at=at, name=name, job_id=guest.job_id) for name in steps),
         ).item()
         new = told.pop("steps")
         pk = f"machine#box-{guest.id}"

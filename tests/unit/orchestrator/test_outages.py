@@ -129,6 +129,21 @@ def test_a_silent_machine_at_work_covers_no_other_job() -> None:
     assert scene.scale().launched == 1
 
 
+def test_a_silent_machine_that_may_be_at_work_is_left_also_where_a_pool_shares_its_record() -> None:
+    """Neither its reports nor the webhook arrive; GitLab shows a job that no other one has."""
+    scene = Scene(text=FLEET.replace('"group:42"', '"group:42"\ncredentials = "shared"'))
+    silent, other = scene.launched(1, 2)
+    for job_id in (1, 2):
+        scene.gitlab.change(job_id, status="running", runner_id=1)
+    scene.reports(other, MachineState.BUSY, StepName.JOB_TAKEN, job_id=2)
+    scene.clock.go(301)
+    scene.reports(other, MachineState.BUSY, job_id=2)
+    assert scene.sweep().closed == 0
+    scene.gitlab.change(1, status="success")
+    assert scene.sweep().closed == 1
+    assert scene.backend.ended == [silent.machine_id]
+
+
 # Places
 
 
