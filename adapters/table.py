@@ -86,6 +86,7 @@ class Table:
         """The items that exist, by key; any number of keys."""
         wanted = list(dict.fromkeys(keys))
         found: dict[tuple[str, str], Item] = {}
+        in_vain = 0  # calls in a row that read nothing
         while wanted:
             batch, wanted = wanted[:BATCH_GET], wanted[BATCH_GET:]
             request = {self.name: {"Keys": [_key(*k) for k in batch], "ConsistentRead": True}}
@@ -94,13 +95,19 @@ class Table:
             for raw in answer["Responses"].get(self.name, []):
                 item = _plain(raw)
                 found[item["pk"], item["sk"]] = item
-            left = answer.get("UnprocessedKeys", {}).get(self.name)
+            told = answer.get("UnprocessedKeys", {}).get(self.name)
+            left = [_plain(raw) for raw in told["Keys"]] if told else []
+            wanted += [(key["pk"], key["sk"]) for key in left]
             if left:
-                self._pause(CONFLICT_PAUSES_S[0])
-            for raw in left["Keys"] if left else ():
-                again = _plain(raw)
-                wanted.append((again["pk"], again["sk"]))
+                in_vain = in_vain + 1 if len(left) == len(batch) else 0
+                self._wait_to_read(in_vain)
         return found
+
+    def _wait_to_read(self, in_vain: int) -> None:
+        """DynamoDB leaves keys unread when it is asked for too much: more often, longer pauses."""
+        if in_vain > len(CONFLICT_PAUSES_S):
+            raise Transient(call="dynamodb.BatchGetItem", code="UnprocessedKeys")
+        self._pause(CONFLICT_PAUSES_S[max(0, in_vain - 1)])
 
     def query(self, pk: str, prefix: str = "") -> Iterator[Item]:
         """The items of one partition whose sort key starts so, in its order."""

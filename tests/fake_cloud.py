@@ -103,7 +103,7 @@ class FakeQueue(DemandQueue):
     def give_back(self, messages: Sequence[Received]) -> None:
         """Each is visible again later."""
         for one in messages:
-            wait_s = min(LONGEST_DELAY_S, 5 * 2 ** min(one.times, 10))
+            wait_s = min(LONGEST_DELAY_S, 2 ** min(one.times - 1, 10))
             self.messages[one.receipt].visible_at = self._clock() + timedelta(seconds=wait_s)
 
 

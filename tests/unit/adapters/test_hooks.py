@@ -3,6 +3,7 @@
 `tests/integration/test_hooks.py` shows on a GitLab that deliveries are accepted afterwards.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -245,6 +246,14 @@ def test_every_secret_is_another(site: Site) -> None:
         site.register()
         told.add(site.store.secrets.signing[0])
     assert len(told) == 3
+    assert all(re.fullmatch(r"whsec_[A-Za-z0-9+/]{43}=", one) for one in told), "32 bytes each"
+
+
+def test_nothing_is_rotated_unless_asked_for(site: Site) -> None:
+    site.has(hook(**SIGNED), signing=(OLD,))
+    target = HookTarget(scope=SCOPE, url=URL, secret_name="fleet/webhook")
+    register_webhook(site.gitlab, site.store, target, record=site.recorded.append)
+    assert site.store.written == []
 
 
 class TestLooking:

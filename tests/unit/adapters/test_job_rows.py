@@ -227,10 +227,7 @@ class TestRouteAll:
         assert ledger.waiting_ids() == [1, 2, 3, 4, 5]
         assert all(ledger.steps(n) == ["theirs" if n in quicker else "routed"] for n in range(1, 6))
 
-    def test_a_row_that_no_reading_shows_does_not_keep_the_others_back(
-        self, ledger: Ledger
-    ) -> None:
-        """A job without a pool can be routed again, so it is among the known ones and left."""
+    def test_one_that_had_no_pool_may_get_one(self, ledger: Ledger) -> None:
         ledger.route(job(1, pool=None, reason=Reason.NO_POOL))
         assert self.route_all(ledger, job(1), job(2)) == [1, 2]
         assert ledger.waiting_ids() == [1, 2]

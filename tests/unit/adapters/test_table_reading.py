@@ -93,6 +93,25 @@ def test_what_dynamodb_left_unread_is_asked_for_again_after_a_pause(ledger: Ledg
     assert all(0 < pause_s < 1 for pause_s in ledger.pauses)
 
 
+def test_a_reading_that_gets_nowhere_is_for_a_later_try(ledger: Ledger) -> None:
+    ledger.gets("1", "2", found=("1",), left=("2",))
+    for _ in range(6):
+        ledger.gets("2", found=(), left=("2",))
+    with pytest.raises(Transient, match=r"dynamodb\.BatchGetItem, code=UnprocessedKeys"):
+        ledger.table.get_many([("a", "1"), ("a", "2")])
+    assert ledger.pauses == sorted(ledger.pauses)
+    assert ledger.pauses[-1] > ledger.pauses[0]
+
+
+def test_a_reading_that_gets_on_is_not_given_up(ledger: Ledger) -> None:
+    names = [str(n) for n in range(9)]
+    for n in range(9):
+        rest = tuple(names[n + 1 :])
+        ledger.gets(*names[n:], found=(names[n],), left=rest)
+    assert len(ledger.table.get_many([("a", sk) for sk in names])) == 9
+    assert len(set(ledger.pauses)) == 1, "there was no reason to wait for longer"
+
+
 def test_a_key_is_read_once_however_often_it_is_named(ledger: Ledger) -> None:
     ledger.gets("1", "2", found=("1",))
     assert set(ledger.table.get_many([("a", "1"), ("a", "2"), ("a", "1")])) == {("a", "1")}
