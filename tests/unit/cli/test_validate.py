@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import Result
 
-from adapters.gitlab import GitLabToken
+from adapters.gitlab import GitLabProject, GitLabToken
 from cli.token_check import check_token
 from fleet.config import read_config
-from fleet.errors import Refused
+from fleet.errors import Refused, Transient
 from tests.fakes import FakeGitLab
 from tests.unit.cli.fleet_at_work import FLEET, AtWork
 
@@ -148,3 +149,202 @@ def test_watched_places_must_be_there() -> None:
     assert found["project acme/demo is there"] is False
     assert found["group 42 is there"] is True
     assert found["group 43 is there"] is False
+
+
+# All that is said, whole
+
+NEEDS = [
+    "the fleet's GitLab token needs:",
+    "  read_api       reads the tags and states of jobs",
+    "  create_runner  makes the runners",
+    "  manage_runner  deletes the runners of machines that ended",
+    "  api            switches webhooks on again that GitLab switched off (if you like)",
+]
+NODE = '\n[pools.node]\nbackend = "lambda"\ntags = ["node"]\nceiling = 9\nmax_job_time = "11m"\n'
+
+
+def said(result: Result) -> tuple[int, list[str], list[str]]:
+    return result.exit_code, result.stdout.splitlines(), result.stderr.splitlines()
+
+
+def test_a_good_file_needs_no_more_than_this(file: Path) -> None:
+    version = read_config(FLEET).version
+    head = f"{file}: valid, 1 pool (docker), version {version}"
+    assert said(AtWork().run("validate", str(file))) == (0, [head, *NEEDS], [])
+
+
+def test_the_pools_are_counted_and_named_as_in_the_file(file: Path) -> None:
+    file.write_text(FLEET + NODE)
+    (head, *_) = said(AtWork().run("validate", str(file)))[1]
+    assert ": valid, 2 pools (docker, node), version " in head
+
+
+def test_a_pool_that_retries_needs_api_and_nothing_else(file: Path) -> None:
+    file.write_text(FLEET + "infra_retry = true\n")
+    assert said(AtWork().run("validate", str(file)))[1][1:] == [
+        NEEDS[0],
+        "  api            retries jobs that a machine failed (infra_retry in docker), "
+        "switches webhooks on again that GitLab switched off",
+    ]
+
+
+def test_what_is_only_doubtful_is_a_warning_and_no_failure(file: Path) -> None:
+    file.write_text(FLEET.replace(', "m7a.large"', ""))
+    code, out, err = said(AtWork().run("validate", str(file)))
+    assert (code, out[1:]) == (0, NEEDS)
+    (warning,) = err
+    assert warning.startswith("warning: fleet.toml line 8: pools.docker.instance_types: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        (
+            "x = [1\n",
+            ["fleet.toml line 1: not TOML at column 5: Unclosed array; it starts here"],
+        ),
+        (
+            "",
+            [
+                "fleet.toml line 1: gitlab: is missing; add [gitlab]",
+                "fleet.toml line 1: pools: must have a pool; add a table",
+            ],
+        ),
+        (
+            FLEET.replace("ceiling = 5", 'ceilng = 5\nmarket = "free"'),
+            [
+                "fleet.toml line 5: pools.docker.ceiling: is missing",
+                'fleet.toml line 9: pools.docker.ceilng: unknown key; did you mean "ceiling"?',
+                "fleet.toml line 10: pools.docker.market: must be",
+            ],
+        ),
+        (
+            FLEET.replace('"ec2"', "5").replace("https://gitlab", "gitlab") + "\n[pool.x]\n",
+            [
+                "fleet.toml line 2: gitlab.url: ",
+                "fleet.toml line 6: pools.docker.backend: must be text in quotes (is 5)",
+                'fleet.toml line 12: pool: unknown table; did you mean "pools"?',
+            ],
+        ),
+        (
+            FLEET + 'overflow = "dcker"\n',
+            ["fleet.toml line 11: pools.docker.overflow: "],
+        ),
+    ],
+)
+def test_each_problem_is_a_line_of_its_own_in_the_files_order(
+    file: Path, text: str, lines: list[str]
+) -> None:
+    file.write_text(text)
+    code, out, err = said(AtWork().run("validate", str(file)))
+    assert (code, out) == (1, [])
+    assert [one[: len(start)] for one, start in zip(err, lines, strict=True)] == lines
+
+
+def test_the_file_of_this_folder_is_meant_where_none_is_named(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(file.parent)
+    assert said(AtWork().run("validate"))[1][0].startswith("fleet.toml: valid, 1 pool (docker)")
+
+
+# GitLab's own word, whole
+
+
+def live(file: Path, accounts: FakeAccounts, *more: str) -> tuple[int, list[str]]:
+    """The exit code, and what GitLab is told to say."""
+    at_work = AtWork(gitlab=accounts)
+    result = at_work.run("validate", str(file), "--live", *more, env=TOKEN | {"MY": "glpat-2"})
+    assert "glpat" not in result.output
+    lines = result.stdout.splitlines()
+    return result.exit_code, lines[lines.index("GitLab says:") + 1 :]
+
+
+def test_a_token_that_may_do_everything_passes(file: Path) -> None:
+    assert live(file, FakeAccounts(SCOPES | {"api"})) == (
+        0,
+        [
+            "  yes  the token is active, does not expire",
+            "  yes  it has the scope read_api: reads the tags and states of jobs",
+            "  yes  it has the scope create_runner: makes the runners",
+            "  yes  it has the scope manage_runner: deletes the runners of machines that ended",
+            "  yes  it has the scope api: switches webhooks on again that GitLab switched off",
+            "  yes  its user is owner of group 42",
+        ],
+    )
+
+
+def test_what_one_may_do_without_is_no_failure(file: Path) -> None:
+    code, lines = live(file, FakeAccounts())
+    assert code == 0
+    assert lines[4] == (
+        "  ?    it has the scope api: switches webhooks on again that GitLab switched off"
+    )
+
+
+def test_each_scope_that_lacks_is_a_no(file: Path) -> None:
+    code, lines = live(file, FakeAccounts(frozenset({"read_api", "manage_runner"})))
+    assert (code, [line[:6] for line in lines]) == (
+        1,
+        ["  yes ", "  yes ", "  NO  ", "  yes ", "  ?   ", "  yes "],
+    )
+
+
+def test_without_read_api_places_cannot_be_seen(file: Path) -> None:
+    text = FLEET.replace('"group:42"\n', '"group:42"\nwatch = { projects = ["acme/demo"] }\n')
+    file.write_text(text)
+    code, lines = live(file, FakeAccounts(frozenset({"create_runner", "manage_runner"})))
+    assert (code, lines[1][:6]) == (1, "  NO  ")
+    assert lines[5:] == ["  ?    its user has the role that making runners needs"]
+
+
+def test_watched_places_are_told_last_projects_before_groups(file: Path) -> None:
+    watch = 'watch = { projects = ["acme/demo"], groups = [43, 42] }\n'
+    file.write_text(FLEET.replace('"group:42"\n', f'"group:42"\n{watch}'))
+    accounts = FakeAccounts()
+    accounts.add_project(GitLabProject(id=7, path="acme/demo"))
+    code, lines = live(file, accounts)
+    assert (code, lines[6:]) == (
+        1,
+        [
+            "  yes  project acme/demo is there",
+            "  NO   group 43 is there",
+            "  yes  group 42 is there",
+        ],
+    )
+
+
+def test_a_token_that_is_not_active_fails_whatever_it_may_do(file: Path) -> None:
+    code, lines = live(file, FakeAccounts(active=False, expires_at="2026-01-31"))
+    assert code == 1
+    assert lines[0] == "  NO   the token is active, valid until 2026-01-31"
+    assert lines[-1] == "  yes  its user is owner of group 42"
+
+
+def test_the_token_of_another_variable_is_asked_for(file: Path) -> None:
+    at_work = AtWork(gitlab=FakeAccounts())
+    arguments = ("validate", str(file), "--live", "--token-env", "MY")
+    assert at_work.run(*arguments, env=TOKEN | {"MY": "glpat-2"}).exit_code == 0
+    assert at_work.connected == [("https://gitlab.example.com", "glpat-2")]
+
+
+def test_a_gitlab_that_does_not_answer_is_said_after_what_the_file_says(file: Path) -> None:
+    class Silent(FakeAccounts):
+        """A GitLab that nobody reaches."""
+
+        def own_token(self) -> GitLabToken:
+            raise Transient("GitLab did not answer", call="GET /x", error="ConnectTimeout")
+
+    result = AtWork(gitlab=Silent()).run("validate", str(file), "--live", env=TOKEN)
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[1:] == NEEDS
+    assert result.stderr.startswith("Error: GitLab did not answer: check its address")
+
+
+def test_an_instances_administrator_may_make_runners_everywhere() -> None:
+    config = read_config(FLEET.replace("group:42", "instance"))
+    for is_admin in (True, False):
+        accounts = FakeAccounts()
+        accounts.is_admin = is_admin
+        last = check_token(config, accounts)[-1]
+        assert (last.claim, last.holds) == ("its user is an administrator", is_admin)
