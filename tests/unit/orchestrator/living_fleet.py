@@ -100,6 +100,7 @@ class LivingFleet:
     seed: int = 0
     weather: Weather = field(default_factory=Weather)
     tick_s: int = 20
+    in_order: bool = False  # GitLab gives the oldest job away first, else any
 
     def __post_init__(self) -> None:
         self.chance = Random(self.seed)
@@ -277,7 +278,7 @@ class LivingFleet:
 
     def _machines_change(self) -> None:
         """New machines start, those that the fleet ended are gone."""
-        for runner in [one for pool in self._pools() for one in self._rows(pool)]:
+        for runner in [one for pool in self._pools() for one in self.rows(pool)]:
             if runner["id"] not in self.made_for:
                 told = runner.get("for_job")
                 self.made_for[runner["id"]] = JobKey.parse(told) if told else None
@@ -305,7 +306,8 @@ class LivingFleet:
     def _pools(self) -> list[str]:
         return [*(pool.name for pool in self.scene.world.config.pools), *self.scene.world.leaving]
 
-    def _rows(self, pool: str) -> list[dict[str, Any]]:
+    def rows(self, pool: str) -> list[dict[str, Any]]:
+        """The rows of the live runners of a pool."""
         items = self.table.items.items()
         return [one for (pk, sk), one in items if pk == f"pool#{pool}" and sk != "pool"]
 
@@ -365,7 +367,7 @@ class LivingFleet:
         if not fits or self.gitlab_is_down:
             self._reports(guest, MachineState.IDLE)
             return
-        job = self.chance.choice(fits)
+        job = fits[0] if self.in_order else self.chance.choice(fits)
         guest.state, guest.job_id = "works", job.id
         guest.ends_at = self.at + timedelta(seconds=self.chance.choice([10, 60, 300]))
         self.started[job.id] = self.at
