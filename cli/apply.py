@@ -47,7 +47,7 @@ def apply(
     if given and given != deployed.stored_token():
         deployed.secrets.store_gitlab_token(deployed.gitlab_secret, given)
         typer.echo(f"stored the GitLab token in the secret {deployed.gitlab_secret}")
-    for warning in applied.warnings:
+    for warning in config.warnings:
         typer.echo(f"warning: {warning}", err=True)
     for line in lines(applied):
         typer.echo(line)

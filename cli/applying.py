@@ -14,7 +14,7 @@ from adapters.gitlab import GitLab, GitLabProject
 from adapters.runner_rows import RunnerRows
 from adapters.secrets import SecretStore
 from cli.pool_records import PoolRecords, end_pool
-from fleet.config import FleetConfig, Problem, read_config
+from fleet.config import FleetConfig, read_config
 from fleet.job_event import instance_of
 
 
@@ -27,20 +27,20 @@ class Applied:
     changed: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     gitlab_changed: bool = False  # the table [gitlab]
+    is_rewritten: bool = False  # the text is another one, if only by a comment
     records_made: tuple[str, ...] = ()  # pools whose runner record is new in GitLab
     records_updated: tuple[str, ...] = ()
     records_deleted: tuple[str, ...] = ()
     leaving: tuple[str, ...] = ()  # removed pools that still have a runner; apply again later
     watched: tuple[str, ...] = ()  # paths of the projects that fleet.toml names
     notes: tuple[str, ...] = ()
-    warnings: tuple[Problem, ...] = ()
 
     @property
     def is_change(self) -> bool:
         """Whether anything is different from before."""
         pools = (*self.added, *self.changed, *self.removed)
         records = (*self.records_made, *self.records_updated, *self.records_deleted)
-        return bool(pools or records or self.gitlab_changed)
+        return bool(pools or records or self.gitlab_changed or self.is_rewritten)
 
 
 def apply_config(  # noqa: PLR0913  # one collaborator for each place that it writes to
@@ -75,13 +75,13 @@ def apply_config(  # noqa: PLR0913  # one collaborator for each place that it wr
     return replace(
         difference,
         version=config.version,
+        is_rewritten=stored is not None and stored.version != config.version,
         records_made=kept.made,
         records_updated=kept.updated,
         records_deleted=deleted,
         leaving=left.leaving,
         watched=tuple(project.path for project in watched),
         notes=kept.notes,
-        warnings=config.warnings,
     )
 
 

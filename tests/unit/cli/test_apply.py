@@ -7,6 +7,8 @@ import pytest
 from adapters.gitlab import GitLabProject
 from cli.apply import lines
 from cli.applying import Applied
+from fleet.config import read_config
+from fleet.errors import Refused
 from tests.unit.cli.fleet_at_work import FLEET, AtWork
 
 TOKEN = {"MY_TOKEN": "glpat-new"}
@@ -102,3 +104,56 @@ def test_everything_that_changed_has_its_line() -> None:
         "note: no project",
         "version 0123456789ab is in force",
     ]
+
+
+def test_a_warning_names_the_file_as_it_is_called(tmp_path: Path) -> None:
+    path = tmp_path / "prod.toml"
+    path.write_text(FLEET.replace(', "m7a.large"', ""))
+    result = AtWork().run("apply", str(path), "--gitlab-token-env", "MY_TOKEN", env=TOKEN)
+    assert result.exit_code == 0
+    assert result.stderr.startswith("warning: prod.toml line 8: pools.docker.instance_types")
+
+
+@pytest.mark.parametrize("call", ["runner", "create_runner"])
+def test_a_token_that_does_not_do_is_not_stored(file: str, call: str) -> None:
+    at_work = AtWork()
+    at_work.run("apply", file, "--gitlab-token-env", "MY_TOKEN", env=TOKEN)
+    unknown = Refused("GitLab does not know this token", status=401)
+    at_work.gitlab.failing[call] = unknown
+    Path(file).write_text(FLEET.replace("pools.docker", "pools.other"))
+    if call == "runner":
+        Path(file).write_text(FLEET)
+    arguments = ("apply", file, "--gitlab-token-env", "MY_TOKEN")
+    result = at_work.run(*arguments, env={"MY_TOKEN": "glpat-worse"})
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"Error: {unknown}\n"
+    assert at_work.secrets.gitlab == {"fleet-a/gitlab": "glpat-new"}
+
+
+def test_a_token_that_is_stored_already_is_not_told_of(file: str) -> None:
+    at_work = AtWork()
+    for _ in range(2):
+        result = at_work.run("apply", file, "--gitlab-token-env", "MY_TOKEN", env=TOKEN)
+    assert "stored" not in result.stdout
+    later = at_work.run(
+        "apply", file, "--gitlab-token-env", "MY_TOKEN", env={"MY_TOKEN": "glpat-b"}
+    )
+    assert later.stdout.startswith("stored the GitLab token in the secret fleet-a/gitlab\n")
+    assert at_work.secrets.gitlab == {"fleet-a/gitlab": "glpat-b"}
+    assert "glpat" not in later.output
+
+
+def test_nothing_new_is_one_line() -> None:
+    applied = Applied(version="0123456789ab", watched=("acme/demo",))
+    assert list(lines(applied)) == [
+        "watching acme/demo",
+        "version 0123456789ab is in force already, nothing changed",
+    ]
+
+
+def test_another_comment_is_another_version_in_force(file: str) -> None:
+    at_work = AtWork()
+    at_work.run("apply", file, "--gitlab-token-env", "MY_TOKEN", env=TOKEN)
+    Path(file).write_text(f"# ours\n{FLEET}")
+    version = read_config(Path(file).read_text()).version
+    assert at_work.run("apply", file).stdout == f"version {version} is in force\n"

@@ -1,12 +1,13 @@
 """Applying a fleet.toml: what it makes, changes, takes away, and that doing it again does not."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from adapters.fleet_rows import FleetRows
-from adapters.gitlab import GitLabJob, GitLabProject, NewRunner
+from adapters.gitlab import CreatedRunner, GitLabJob, GitLabProject, NewRunner
 from adapters.runner_rows import Place, RunnerRows
 from cli.applying import Applied, apply_config
 from cli.pool_records import NO_PROJECT
@@ -256,3 +257,221 @@ def test_after_a_failure_it_goes_on_where_it_stopped() -> None:
     assert stack.fleet.config() is None
     stack.gitlab.failing.clear()
     assert stack.apply(BOTH).added == ("docker", "node")
+
+
+# Again, by halves, and by others
+
+
+class Halting(FakeGitLab):
+    """A GitLab that makes this many runner records and then refuses."""
+
+    def __init__(self, makes: int) -> None:
+        super().__init__()
+        self.makes = makes
+
+    def create_runner(self, new: NewRunner) -> CreatedRunner:
+        """A runner record, while there may be more."""
+        if self.makes == 0:
+            raise Refused("GitLab does not accept this request", status=400)
+        self.makes -= 1
+        return super().create_runner(new)
+
+
+def test_what_was_made_before_a_failure_is_kept() -> None:
+    halting = Halting(makes=1)
+    stack = Stack(gitlab=halting)
+    with pytest.raises(Refused):
+        stack.apply(BOTH)
+    before = dict(stack.secrets.pools)
+    assert set(before) == {"fleet/pool/docker"}
+    assert stack.fleet.config() is None  # the fleet goes on with what it had
+    halting.makes = 9
+    applied = stack.apply(BOTH)
+    assert applied.records_made == ("node",)
+    assert stack.secrets.pools["fleet/pool/docker"] == before["fleet/pool/docker"]
+    assert len(stack.gitlab.records) == 2
+
+
+def test_a_comment_is_another_version_and_nothing_else() -> None:
+    stack = Stack()
+    first = stack.apply(BOTH)
+    second = stack.apply(f"# ours\n{BOTH}", minutes=1)
+    assert (second.is_rewritten, second.is_change) == (True, True)
+    assert second.version != first.version
+    assert (second.changed, second.records_updated, second.gitlab_changed) == ((), (), False)
+    stored = stack.fleet.config()
+    assert stored is not None
+    assert (stored.version, stored.applied_at) == (second.version, AT + timedelta(minutes=1))
+    third = stack.apply(f"# ours\n{BOTH}", minutes=2)
+    assert (third.is_rewritten, third.is_change) == (False, False)
+
+
+def test_the_first_time_is_no_rewriting() -> None:
+    assert not Stack().apply(BOTH).is_rewritten
+
+
+def test_what_is_in_force_since_stays_so() -> None:
+    stack = Stack()
+    stack.apply(BOTH)
+    stack.apply(BOTH, minutes=5)
+    stored = stack.fleet.config()
+    assert stored is not None
+    assert stored.applied_at == AT
+
+
+def test_a_mark_of_an_editor_is_no_change() -> None:
+    stack = Stack()
+    stack.apply(f"\ufeff{BOTH}")
+    again = stack.apply(BOTH)
+    assert (again.changed, again.gitlab_changed, again.is_rewritten) == ((), False, False)
+
+
+def test_a_table_that_is_only_moved_or_reordered_is_no_change() -> None:
+    stack = Stack()
+    stack.apply(GITLAB + DOCKER + NODE)
+    applied = stack.apply(NODE + DOCKER + GITLAB)
+    assert (applied.added, applied.changed, applied.removed) == ((), (), ())
+    assert not applied.gitlab_changed
+
+
+def test_names_are_told_in_the_files_order() -> None:
+    stack = Stack()
+    assert stack.apply(GITLAB + NODE + DOCKER).added == ("node", "docker")
+    wider = (GITLAB + NODE + DOCKER).replace("ceiling", "boot_deadline = '9m'\nceiling")
+    assert stack.apply(wider).changed == ("node", "docker")
+
+
+@pytest.mark.parametrize(
+    ("place", "kind", "owner", "locked"),
+    [
+        ("instance", "instance_type", None, False),
+        ("group:42", "group_type", 42, False),
+        ("project:9", "project_type", 9, True),
+    ],
+)
+def test_the_record_is_made_where_runners_are(
+    place: str, kind: str, owner: int | None, locked: bool
+) -> None:
+    stack = Stack()
+    text = (GITLAB + NODE).replace("group:42", place)
+    stack.apply(text)
+    (record,) = stack.gitlab.wanted.values()
+    assert (record.kind, record.owner_id, record.locked) == (kind, owner, locked)
+    assert (record.run_untagged, record.protected_only) == (False, False)
+    assert not stack.apply(text).is_change
+
+
+def test_from_a_group_to_the_instance_is_another_record() -> None:
+    stack = Stack()
+    stack.apply(GITLAB + NODE)
+    (old,) = stack.gitlab.records
+    assert stack.apply((GITLAB + NODE).replace("group:42", "instance")).records_made == ("node",)
+    (new,) = stack.gitlab.records
+    assert new != old
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"tags": ("node", "by-hand")},
+        {"tags": ()},
+        {"run_untagged": True},
+        {"maximum_timeout_s": 1},
+        {"protected_only": True},
+    ],
+)
+def test_what_somebody_changed_in_gitlab_is_put_back(settings: dict[str, Any]) -> None:
+    stack = Stack()
+    stack.apply(GITLAB + NODE)
+    (number,) = stack.gitlab.records
+    as_made = stack.gitlab.wanted[number]
+    stack.gitlab.update_runner(number, replace(as_made, **settings))
+    applied = stack.apply(GITLAB + NODE)
+    assert (applied.records_updated, applied.records_made) == (("node",), ())
+    assert applied.is_change
+    assert stack.gitlab.wanted[number] == as_made
+
+
+def test_the_order_of_tags_in_gitlab_is_no_difference() -> None:
+    stack = Stack()
+    stack.apply(GITLAB + DOCKER)
+    (number,) = stack.gitlab.records
+    as_made = stack.gitlab.wanted[number]
+    stack.gitlab.update_runner(number, replace(as_made, tags=as_made.tags[::-1]))
+    assert not stack.apply(GITLAB + DOCKER).is_change
+
+
+def test_a_removed_pool_whose_number_is_another_runners_by_now() -> None:
+    stack = Stack()
+    stack.apply(BOTH)
+    number = stack.secrets.pools["fleet/pool/docker"].runner_id
+    theirs = NewRunner(kind="group_type", description="theirs", tags=("x",))
+    stack.gitlab.update_runner(number, theirs)
+    assert stack.apply(GITLAB + NODE).records_deleted == ("docker",)
+    assert stack.gitlab.records[number].description == "theirs"
+    assert "fleet/pool/docker" not in stack.secrets.pools
+
+
+def test_a_removed_pool_whose_record_is_gone_already() -> None:
+    stack = Stack()
+    stack.apply(BOTH)
+    stack.gitlab.delete_runner(stack.secrets.pools["fleet/pool/docker"].runner_id)
+    assert stack.apply(GITLAB + NODE).records_deleted == ("docker",)
+    assert set(stack.secrets.pools) == {"fleet/pool/node"}
+
+
+def test_a_removed_pool_that_never_had_a_record_has_none_to_delete() -> None:
+    stack = Stack()
+    stack.apply(BOTH)
+    stack.secrets.pools.pop("fleet/pool/docker")
+    applied = stack.apply(GITLAB + NODE)
+    assert (applied.removed, applied.records_deleted) == (("docker",), ())
+
+
+def test_a_runner_that_drains_is_not_told_again() -> None:
+    stack = Stack()
+    stack.apply(BOTH)
+    stack.launch("docker")
+    stack.apply(GITLAB + NODE, minutes=1)
+    order = stack.table.get("machine#box", "order")
+    writes = stack.table.writes
+    stack.apply(GITLAB + NODE, minutes=2)
+    assert stack.table.get("machine#box", "order") == order
+    assert stack.table.writes == writes
+
+
+def test_two_pools_leave_each_at_its_time() -> None:
+    stack = Stack()
+    third = NODE.replace("node", "third")
+    stack.apply(BOTH + third)
+    stack.launch("docker")
+    applied = stack.apply(GITLAB + third)
+    assert applied.removed == ("docker", "node")
+    assert (applied.records_deleted, applied.leaving) == (("node",), ("docker",))
+    stored = stack.fleet.config()
+    assert stored is not None
+    assert stored.leaving == ("docker",)
+    another = stack.apply(GITLAB + NODE)
+    assert (another.removed, another.leaving) == (("third",), ("docker",))
+
+
+def test_watched_projects_are_told_in_the_files_order_and_stay_one_each() -> None:
+    stack = Stack()
+    for number in (77, 78):
+        stack.gitlab.add_project(GitLabProject(id=number, path=f"acme/p{number}"))
+    text = GITLAB + 'watch = { projects = ["acme/p78", 77] }\n' + NODE
+    for _ in range(2):
+        assert stack.apply(text).watched == ("acme/p78", "acme/p77")
+    watched = stack.fleet.watched("gitlab.example.com")
+    assert sorted((one.project_id, one.path) for one in watched) == [
+        (77, "acme/p77"),
+        (78, "acme/p78"),
+    ]
+
+
+def test_a_watched_project_that_is_hidden_stops_it_before_records_are_made() -> None:
+    stack = Stack()
+    with pytest.raises(Refused):
+        stack.apply(GITLAB + 'watch = { projects = ["acme/none"] }\n' + NODE)
+    assert "create_runner" not in stack.gitlab.calls
+    assert stack.fleet.config() is None
