@@ -1,5 +1,6 @@
 """Errors as people get to see them: what went wrong and what to do, on stderr, and an exit code."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,6 +10,8 @@ from fleet.errors import FleetError
 
 DENIED = "these AWS credentials may not do this: see docs/operations.md"
 UNREACHED = "GitLab did not answer: check its address and the network, then run this again"
+# Tokens of GitLab's and webhook secrets, by the letters that they begin with.
+_SECRET = re.compile(r"\b(gl(?:pat|rt|rtr|dt|cbt|soat)-|whsec_)[\w.+/=-]{6,}", re.ASCII)
 # What to do about what AWS says, by its code.
 ADVICE = {
     "AccessDenied": DENIED,
@@ -94,5 +97,6 @@ def _is_help(error: typer.TyperException) -> bool:
 
 
 def _plain(text: str) -> str:
-    """One line, without codes from outside that a terminal would obey."""
-    return " ".join("".join(one if one.isprintable() else " " for one in text).split())
+    """One line, without codes from outside that a terminal would obey, and without secrets."""
+    line = " ".join("".join(one if one.isprintable() else " " for one in text).split())
+    return _SECRET.sub(r"\1...", line)

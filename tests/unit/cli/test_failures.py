@@ -130,6 +130,24 @@ def test_the_words_of_others_cannot_break_the_line_or_steer_the_terminal(
 
 
 @pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("token glpat-AbC_1.x-9z is bad", "token glpat-... is bad"),
+        ("(glrt-t3_abcdef.01.xy)", "(glrt-...)"),
+        ("signing_token=whsec_AAEC+/Aw==, no", "signing_token=whsec_..., no"),
+        ("glpat-aaaaaa and glpat-bbbbbb", "glpat-... and glpat-..."),
+        ("glcbt-64_abcdefgh", "glcbt-..."),
+        ("acme/global-variables, glpat-short", "acme/global-variables, glpat-short"),
+        ("--gitlab-token-env", "--gitlab-token-env"),
+    ],
+)
+def test_a_secret_that_others_repeat_is_not_repeated(
+    said: str, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert line(Refused("refused", said=said), capsys)[1] == f"Error: refused (said={shown})\n"
+
+
+@pytest.mark.parametrize(
     ("error", "says"),
     [
         (

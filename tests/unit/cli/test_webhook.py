@@ -103,6 +103,85 @@ class TestRegister:
         done = shell.run("register", "--project", "acme/demo")
         assert done.output.startswith("already registered, nothing changed: hook 5")
 
+    def test_again_and_again_asks_for_nothing_and_makes_no_secret(self, shell: Shell) -> None:
+        stored = WebhookSecrets(signing=("whsec_a",))
+        shell.store.secrets = stored
+        shell.fake.answers("GET", "/groups/42/hooks", [HOOK])
+        outputs = {shell.run("register", "--group", "acme").output for _ in range(3)}
+        assert outputs == {
+            f"already registered, nothing changed: hook 5 on group:42, signing token\n  {URL}\n"
+        }
+        assert {asked.verb for asked in shell.fake.asked} == {"GET"}
+        assert shell.store.secrets is stored
+        # The ledger hears of it each time: somebody may have emptied it.
+        assert [hook.changed for _, hook in shell.recorded] == [False, False, False]
+
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            {"push_events": True},
+            {"job_events": False},
+            {"signing_token_present": False},
+            {"pipeline_events": True},
+        ],
+    )
+    def test_a_hook_that_somebody_changed_is_mended(
+        self, fault: dict[str, Any], shell: Shell
+    ) -> None:
+        shell.store.secrets = WebhookSecrets(signing=("whsec_a",))
+        shell.fake.answers("GET", "/groups/42/hooks", [HOOK | fault])
+        shell.fake.answers("PUT", "/groups/42/hooks/5", HOOK)
+        done = shell.run("register", "--group", "acme")
+        assert done.output.startswith("registered: hook 5 on group:42, signing token\n")
+        sent = shell.fake.asked[-1]
+        assert (sent.verb, sent.body["job_events"], sent.body["push_events"]) == (
+            "PUT",
+            True,
+            False,
+        )
+        assert sent.body["signing_token"] == "whsec_a"
+        assert "whsec_a" not in done.output
+
+    def test_a_gitlab_that_cannot_sign_gets_a_secret_token_unsaid(self, shell: Shell) -> None:
+        plain = HOOK | {"signing_token_present": False, "token_present": True}
+        shell.fake.answers("POST", "/projects/77/hooks", plain, status=201)
+        shell.fake.answers("PUT", "/projects/77/hooks/5", plain)
+        done = shell.run("register", "--project", "acme/demo")
+        assert done.output == f"registered: hook 5 on project:77, secret token\n  {URL}\n"
+        (token,) = shell.store.secrets.tokens
+        assert shell.fake.asked[-1].body["token"] == token
+        assert token not in done.output
+
+    def test_a_rotation_says_neither_the_old_nor_the_new_secret(self, shell: Shell) -> None:
+        old = f"whsec_{'A' * 43}="
+        shell.store.secrets = WebhookSecrets(signing=(old,))
+        shell.fake.answers("GET", "/groups/42/hooks", [HOOK])
+        shell.fake.answers("PUT", "/groups/42/hooks/5", HOOK)
+        done = shell.run("register", "--group", "acme", "--rotate")
+        assert done.output.startswith("registered: hook 5 on group:42, signing token")
+        new, kept = shell.store.secrets.signing
+        assert (kept, new != old) == (old, True)
+        assert old not in done.output
+        assert new not in done.output
+
+    def test_a_gitlab_that_repeats_the_secret_is_not_repeated(self, shell: Shell) -> None:
+        secret = f"whsec_{'A' * 43}="
+        shell.store.secrets = WebhookSecrets(signing=(secret,))
+        said = {"message": f"signing_token {secret} is not valid"}
+        shell.fake.answers("POST", "/projects/77/hooks", said, status=422)
+        done = shell.run("register", "--project", "acme/demo")
+        assert done.exit_code == 1
+        assert "said=signing_token whsec_... is not valid" in done.stderr
+        assert secret not in done.output
+        assert shell.recorded == []
+
+    def test_a_hook_of_somebody_else_is_left_alone(self, shell: Shell) -> None:
+        shell.store.secrets = WebhookSecrets(signing=("whsec_a",))
+        shell.fake.answers("GET", "/groups/42/hooks", [HOOK | {"id": 6, "url": "https://x/"}])
+        shell.fake.answers("POST", "/groups/42/hooks", HOOK, status=201)
+        shell.run("register", "--group", "acme")
+        assert [one.verb for one in shell.fake.asked if one.verb != "GET"] == ["POST"]
+
     def test_rotate(self, shell: Shell) -> None:
         shell.store.secrets = WebhookSecrets(signing=("whsec_a",))
         shell.fake.answers("POST", "/projects/77/hooks", HOOK, status=201)
@@ -188,6 +267,37 @@ class TestOthers:
             f"5\texecutable\t{URL}",
             "6\ttemporarily_disabled until 2026-08-20 09:15 UTC\thttps://other.example.com",
         ]
+
+    def test_list_of_a_project_without_hooks_is_empty(self, shell: Shell) -> None:
+        shell.fake.answers("GET", "/projects/acme%2Fbare", {"id": 9, "path_with_namespace": "b"})
+        shell.fake.answers("GET", "/projects/9/hooks", [])
+        done = shell.run("list", "--project", "acme/bare")
+        assert (done.exit_code, done.output) == (0, "")
+
+    def test_sample_at_an_address_of_its_own(self, shell: Shell) -> None:
+        shell.fake.answers("POST", "/groups/42/hooks/6/test/job_events", {}, status=201)
+        done = shell.run("test", "--group", "acme", "--url", "https://other.example.com")
+        assert done.output == "accepted: hook 6 on group:42\n"
+
+    @pytest.mark.parametrize("command", ["list", "test", "register"])
+    @pytest.mark.parametrize(
+        ("status", "says"),
+        [
+            (401, "GitLab does not know this token"),
+            (403, "this token may not do this: give it the scope and the role"),
+            (404, "GitLab does not have it, or hides it from this token"),
+            (500, "GitLab did not answer well"),
+        ],
+    )
+    def test_what_gitlab_refuses_is_one_line(
+        self, command: str, status: int, says: str, shell: Shell
+    ) -> None:
+        shell.fake.answers("GET", "/groups/closed", {"message": "no"}, status=status)
+        done = shell.run(command, "--group", "closed")
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert done.stderr.startswith(f"Error: {says}")
+        assert done.stderr.count("\n") == 1
+        assert "glpat-hidden" not in done.output
 
     def test_sample(self, shell: Shell) -> None:
         shell.fake.answers("POST", "/groups/42/hooks/5/test/job_events", {}, status=201)
