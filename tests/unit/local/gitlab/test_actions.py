@@ -157,3 +157,31 @@ def test_other_branches_are_not_redundant() -> None:
     newest = site.start(job_spec("unit"))
     actions.cancel_redundant(site.engine, newest)
     assert other.status is Status.PENDING
+
+
+def test_one_job_that_may_not_be_interrupted_saves_its_pipeline() -> None:
+    site = SmallGitLab()
+    older = site.start(
+        job_spec("kept", tags=("ec2",)),
+        job_spec("waits", tags=("ec2",)),
+        job_spec("gives way", "deploy", interruptible=True),
+    )
+    site.run(older, "kept")
+    actions.cancel_redundant(site.engine, site.start(job_spec("unit")))
+    assert site.statuses(older)["waits"] == "pending"
+
+
+def test_tags_are_never_redundant() -> None:
+    site = SmallGitLab()
+    tag = site.start(job_spec("unit"), ref="v1", is_tag=True)
+    actions.cancel_redundant(site.engine, site.start(job_spec("unit"), ref="v1"))
+    assert tag.status is Status.PENDING
+
+
+def test_what_cannot_be_done_is_said_in_gitlabs_words() -> None:
+    site = SmallGitLab()
+    job = site.start(job_spec("unit")).latest["unit"]
+    with pytest.raises(actions.NotPossible, match=r"^400 Bad request - Unplayable Job$"):
+        actions.play(site.engine, job, user=site.user)
+    with pytest.raises(actions.NotPossible, match=r"^403 Forbidden - Job is not retryable$"):
+        actions.retry(site.engine, job, user=site.user)

@@ -113,3 +113,23 @@ def test_orders_leave_alone_what_they_do_not_name() -> None:
 def test_nonsense_is_refused(order: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         ChaosOrder.model_validate(order)
+
+
+def test_a_probability_of_nought_is_never_and_of_one_always() -> None:
+    never, always = chaos(), chaos(drop=1.0)
+    assert all(never.fate_of_delivery().copies == 1 for _ in range(200))
+    assert all(always.fate_of_delivery().copies == 0 for _ in range(200))
+
+
+@pytest.mark.parametrize(
+    "order", [{"reorder": 1.1}, {"drop": -0.1}, {"duplicate": 2}, {"unknown": 1}]
+)
+def test_a_probability_lies_between_nought_and_one(order: dict[str, float]) -> None:
+    with pytest.raises(ValidationError):
+        WebhookChaos.model_validate(order)
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.1])
+def test_a_rate_lies_between_nought_and_one(rate: float) -> None:
+    with pytest.raises(ValidationError):
+        ApiChaos(status=500, rate=rate)

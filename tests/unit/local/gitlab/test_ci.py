@@ -315,3 +315,42 @@ def test_a_job_that_rules_leave_out_is_checked_all_the_same() -> None:
 
 def test_an_error_is_a_value_error() -> None:
     assert issubclass(CiError, ValueError)
+
+
+def test_files_may_be_included_and_make_cache_keys() -> None:
+    text = "include: /more.yml\nunit:\n  script: x\n  cache: {key: {files: [lock]}, paths: [p]}\n"
+    found = read_pipeline(
+        text, variables=PUSH, files={"more.yml": "lint: {script: y}", "lock": "1"}
+    )
+    assert [job.name for job in found.jobs] == ["lint", "unit"]
+    assert found.jobs[1].cache[0].key != "default"
+
+
+@pytest.mark.parametrize("key", ["types", "spec"])
+def test_a_key_of_the_top_level_that_is_not_read_is_refused(key: str) -> None:
+    assert f"unsupported key '{key}'" in refusal(f"{key}: [a]\nunit: {{script: x}}")
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ("{script: x, coverage: 5}", "jobs:unit:coverage: must be a string"),
+        ("{script: x, rules: [{when: always}], except: [main]}", "cannot stand beside rules"),
+        ("{script: x, rules: [{when: always}], only: [main]}", "cannot stand beside rules"),
+        ("{script: x, rules: [{exists: {paths: [a], compare_to: b}}]}", "'compare_to'"),
+        ("{script: x, when: delayed}", "delayed takes start_in beside it"),
+    ],
+)
+def test_what_a_job_may_not_say(body: str, why: str) -> None:
+    assert why in refusal(f"unit: {body}")
+
+
+def test_what_a_job_does_not_say() -> None:
+    job = only_job("unit: {script: x, start_in: 1 hour}")
+    assert (job.interruptible, job.start_in_s, job.timeout_s) == (False, None, None)
+    assert (job.stage, job.when, job.retry.max) == ("test", "on_success", 0)
+    assert (job.needs, job.dependencies) == (None, None)
+
+
+def test_a_coverage_pattern_is_taken_and_left_out() -> None:
+    assert only_job("unit: {script: x, coverage: /a/}").name == "unit"

@@ -190,3 +190,19 @@ def test_rules_that_gitlab_would_refuse(body: str, said: str) -> None:
 def test_a_rule_behind_the_one_that_applies_is_checked_all_the_same() -> None:
     with pytest.raises(CiError, match="invalid expression"):
         job("rules: [{when: always}, {if: '$A =='}]")
+
+
+@pytest.mark.parametrize("known", ["CI_COMMIT_REF_NAME", "CI_COMMIT_TAG", "CI_COMMIT_BRANCH"])
+def test_a_ref_is_known_by_whichever_name_there_is(known: str) -> None:
+    assert job("only: [v1]", {known: "v1"}) is not None
+    assert job("only: [v2]", {known: "v1"}) is None
+    assert job("only: [/^v/]", {known: "v1"}) is not None
+
+
+def test_without_a_source_it_was_a_push() -> None:
+    assert job("only: [pushes]", {"CI_COMMIT_BRANCH": "main"}) is not None
+    assert job("only: [schedules]", {"CI_COMMIT_BRANCH": "main"}) is None
+
+
+def test_changes_may_name_what_they_are_compared_to() -> None:
+    assert job("rules: [{changes: {paths: [a], compare_to: main}}]") is not None

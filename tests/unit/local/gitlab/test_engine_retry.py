@@ -139,3 +139,23 @@ def test_retry_of_a_pipeline_keeps_the_order_of_stages() -> None:
     assert site.statuses(pipeline) == {"build": "canceled", "unit": "canceled"}
     actions.retry_pipeline(site.engine, pipeline, user=site.user)
     assert site.statuses(pipeline) == {"build": "pending", "unit": "created"}
+
+
+def test_a_retry_by_hand_does_not_wait_for_earlier_stages() -> None:
+    site = SmallGitLab()
+    pipeline = site.start(job_spec("build", "build"), job_spec("unit"))
+    site.end(pipeline, "build")
+    site.end(pipeline, "unit", "failed")
+    actions.retry(site.engine, pipeline.latest["build"], user=site.user)
+    fresh = actions.retry(site.engine, pipeline.latest["unit"], user=site.user)
+    assert fresh.status is Status.PENDING
+    assert site.statuses(pipeline) == {"build": "pending", "unit": "pending"}
+
+
+def test_a_manual_job_that_is_retried_is_not_held_again() -> None:
+    site = SmallGitLab()
+    pipeline = site.start(job_spec("gate", when="manual"))
+    actions.play(site.engine, pipeline.latest["gate"], user=site.user)
+    site.end(pipeline, "gate", "failed")
+    fresh = actions.retry(site.engine, pipeline.latest["gate"], user=site.user)
+    assert (fresh.id, fresh.status, fresh.retries_count) == (2, Status.PENDING, 1)

@@ -11,6 +11,7 @@ import pytest
 from local.gitlab.ci_types import ArtifactSpec, CacheSpec, ImageSpec, NeedSpec
 from local.gitlab.handout import Json, dependencies_of, job_payload
 from local.gitlab.model import Job, Pipeline
+from local.runner.job import read_job
 from tests.unit.local.gitlab.small_gitlab import SHA, SmallGitLab, job_spec
 
 BASE = "http://127.0.0.1:8929"
@@ -266,3 +267,148 @@ def test_artifacts_of_a_retried_job_are_not_handed_on(tmp_path: Path) -> None:
     first.artifacts = tmp_path / "old.zip"
     site.end(pipeline, "a")
     assert dependencies_of(pipeline.latest["unit"]) == []
+
+
+# What each key of the body may hold, as the runner decodes it: a tuple of types, a dict for an
+# object, a list of one shape for a list of those.
+_TEXT, _WHOLE, _FLAG = (str,), (int,), (bool,)
+_IMAGE: dict[str, Any] = {
+    "name": _TEXT,
+    "alias": (str, type(None)),
+    "command": (list, type(None)),
+    "entrypoint": (list, type(None)),
+    "ports": (list,),
+    "variables": [{"key": _TEXT, "value": _TEXT, "public": _FLAG}],
+    "pull_policy": (list,),
+}
+_SHAPE: dict[str, Any] = {
+    "id": _WHOLE,
+    "token": _TEXT,
+    "allow_git_fetch": _FLAG,
+    "job_info": {
+        **dict.fromkeys(("name", "stage", "project_name", "project_full_path"), _TEXT),
+        **dict.fromkeys(("instance_id", "instance_uuid"), _TEXT),
+        **dict.fromkeys(("id", "pipeline_id", "project_id", "namespace_id", "user_id"), _WHOLE),
+        **dict.fromkeys(("root_namespace_id", "organization_id"), _WHOLE),
+        **dict.fromkeys(("queue_size", "queue_depth", "time_in_queue_seconds"), _WHOLE),
+        "project_jobs_running_on_instance_runners_count": _TEXT,
+        "scoped_user_id": (type(None),),
+    },
+    "git_info": {
+        **dict.fromkeys(("repo_url", "repo_object_format", "ref", "sha", "before_sha"), _TEXT),
+        "ref_type": _TEXT,
+        "refspecs": (list,),
+        "depth": _WHOLE,
+        "protected": _FLAG,
+    },
+    "runner_info": {"timeout": _WHOLE, "runner_session_url": (type(None),)},
+    "inputs": (list,),
+    "variables": [
+        {
+            **dict.fromkeys(("key", "value"), _TEXT),
+            **dict.fromkeys(("public", "file", "masked", "raw"), _FLAG),
+        }
+    ],
+    "steps": [
+        {
+            **dict.fromkeys(("name", "when"), _TEXT),
+            "script": (list,),
+            "timeout": _WHOLE,
+            "allow_failure": _FLAG,
+        }
+    ],
+    "image": _IMAGE,
+    "services": [_IMAGE],
+    "artifacts": [
+        {
+            "name": (str, type(None)),
+            "untracked": _FLAG,
+            **dict.fromkeys(("paths", "exclude"), (list,)),
+            **dict.fromkeys(("when", "artifact_type", "artifact_format", "expire_in"), _TEXT),
+        }
+    ],
+    "cache": [
+        {
+            **dict.fromkeys(("key", "policy", "when"), _TEXT),
+            "untracked": _FLAG,
+            **dict.fromkeys(("paths", "fallback_keys"), (list,)),
+        }
+    ],
+    "credentials": (list,),
+    "dependencies": [
+        {
+            "id": _WHOLE,
+            **dict.fromkeys(("token", "name"), _TEXT),
+            "artifacts_file": {"filename": _TEXT, "size": _WHOLE},
+        }
+    ],
+    "hooks": (list,),
+    "features": {
+        "trace_sections": _FLAG,
+        **dict.fromkeys(("token_mask_prefixes", "failure_reasons"), (list,)),
+    },
+}
+
+
+def check(found: Any, shape: Any, at: str) -> None:
+    """`found` has these keys and no others, each of its type, at least one in each list."""
+    if isinstance(shape, dict):
+        assert set(found) == set(shape), at
+        for key, wanted in shape.items():
+            check(found[key], wanted, f"{at}.{key}")
+    elif isinstance(shape, list):
+        assert found, at
+        for one in found:
+            check(one, shape[0], at)
+    else:
+        assert type(found) in shape, at
+
+
+def test_a_job_that_has_everything_has_the_documented_shape(tmp_path: Path) -> None:
+    site = SmallGitLab()
+    image = ImageSpec(name="node", alias="n", command=("run",), variables={"A": "1"})
+    pipeline = site.start(
+        job_spec("build", "build"),
+        job_spec(
+            "unit",
+            after_script=("true",),
+            image=image,
+            services=(image,),
+            artifacts=(ArtifactSpec(paths=("out",), expire_in="1 week"),),
+            cache=(CacheSpec(paths=("node_modules",)),),
+        ),
+    )
+    built = site.end(pipeline, "build")
+    built.artifacts = tmp_path / "a.zip"
+    built.artifacts.write_bytes(b"zip")
+    body = handed(site, site.run(pipeline, "unit"))
+    check(body, _SHAPE, "job")
+    assert body["image"]["command"] == ["run"]
+    assert body["image"]["entrypoint"] is None
+    # the stand-in decodes as strictly as the real runner does
+    assert read_job(json.dumps(body).encode()).dependencies[0].id == built.id
+
+
+def test_a_report_names_its_files_and_never_takes_untracked_ones() -> None:
+    spec = ArtifactSpec(untracked=True, reports={"junit": ("r.xml",)}, expire_in="1 day")
+    archive, report = taken(SmallGitLab(), artifacts=(spec,))["artifacts"]
+    assert (archive["untracked"], archive["paths"]) == (True, [])
+    assert report == {
+        "name": "junit.gz",
+        "untracked": False,
+        "paths": ["r.xml"],
+        "when": "always",
+        "artifact_type": "junit",
+        "artifact_format": "gzip",
+        "expire_in": "1 day",
+    }
+
+
+def test_what_a_runner_cannot_do_without() -> None:
+    body = taken(SmallGitLab())
+    assert body["id"] > 0
+    assert body["token"].startswith("glcbt-64_")
+    assert len(body["token"]) == len("glcbt-64_") + 20  # the real runner panics below 15
+    assert len(body["git_info"]["sha"]) >= 8
+    assert body["features"]["failure_reasons"][:2] == ["unknown_failure", "script_failure"]
+    assert "runner_interrupted" in body["features"]["failure_reasons"]

@@ -140,3 +140,13 @@ def test_kinds_list_what_waits() -> None:
     site.start(job_spec("a", tags=("ec2",)), job_spec("b"), job_spec("c", tags=("ec2",)))
     names = [[job.spec.name for job in jobs] for jobs in site.engine.index.queue.kinds()]
     assert names == [["a", "c"], ["b"]]
+
+
+def test_every_arrival_makes_another_version() -> None:
+    site = SmallGitLab()
+    seen = {site.engine.index.queue.version}
+    for _ in range(3):
+        site.start(job_spec("unit"))
+        seen.add(site.engine.index.queue.version)
+    assert len(seen) == 4
+    assert all(len(version) == 32 for version in seen)

@@ -59,7 +59,7 @@ def test_what_is_not_said_has_gitlabs_defaults(desk: Desk) -> None:
 
 
 def test_everything_that_is_said_is_kept(desk: Desk) -> None:
-    said = {
+    said: dict[str, Any] = {
         "description": "aws-small",
         "maintenance_note": "ours",
         "paused": True,
@@ -109,7 +109,7 @@ def test_what_can_be_made(desk: Desk, body: dict[str, Any], status: int) -> None
 )
 def test_the_scope_is_create_runner_or_api(desk: Desk, scope: str, status: int) -> None:
     _, token = desk.person(Role.MAINTAINER, scope)
-    body = {"runner_type": "project_type", "project_id": 1}
+    body: dict[str, Any] = {"runner_type": "project_type", "project_id": 1}
     assert make(desk, token, **body).status_code == status
 
 
@@ -126,7 +126,7 @@ def test_the_scope_is_create_runner_or_api(desk: Desk, scope: str, status: int) 
 def test_the_role_it_takes(desk: Desk, kind: str, role: Role, status: int) -> None:
     user, token = desk.person()
     desk.group.members[user.id] = role
-    place = {"group_id": 1} if kind == "group_type" else {"project_id": 1}
+    place: dict[str, Any] = {"group_id": 1} if kind == "group_type" else {"project_id": 1}
     assert make(desk, token, runner_type=kind, **place).status_code == status
 
 
@@ -147,7 +147,7 @@ def test_the_plan_of_ones_own_instance_allows_a_thousand() -> None:
 @pytest.mark.parametrize("kind", ["group_type", "project_type"])
 def test_only_runners_of_the_last_seven_days_count(tmp_path: Path, kind: str) -> None:
     with Desk(tmp_path, Options(group_runner_limit=2, project_runner_limit=2)) as desk:
-        body = {"runner_type": kind, "group_id": 1, "project_id": 1}
+        body: dict[str, Any] = {"runner_type": kind, "group_id": 1, "project_id": 1}
         first = made(desk, **body)
         made(desk, **body)
         full = make(desk, **body)

@@ -45,3 +45,11 @@ def test_agrees_with_the_standard_webhooks_library(key: bytes, body: bytes) -> N
     token = "whsec_" + base64.b64encode(key).decode()
     theirs = Webhook(token).sign(DELIVERY, datetime.fromtimestamp(1786000000, UTC), body.decode())
     assert signature(token, delivery_id=DELIVERY, timestamp=1786000000, body=body) == theirs
+
+
+@pytest.mark.parametrize("odd", ["!", "\n", " "])
+def test_a_token_holds_nothing_but_base64(odd: str) -> None:
+    whole = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+    assert len(signing_key(whole)) == 32
+    with pytest.raises(BadSigningToken, match="must be base64"):
+        signing_key(whole[:20] + odd + whole[20:])

@@ -136,3 +136,45 @@ def test_the_pipelines_variables_win_over_the_files_and_both_over_predefined_one
     assert job is not None
     found = job_variables(job, BASE)
     assert (found["MODE"], found["COLOR"], found["CI_JOB_NAME"]) == ("asked", "red", "mine")
+
+
+def test_an_address_without_a_port_is_on_80() -> None:
+    site = SmallGitLab()
+    found = pipeline_variables(site.request(), "http://gitlab.example.com")
+    assert (found["CI_SERVER_PORT"], found["CI_SERVER_PROTOCOL"]) == ("80", "http")
+    assert found["CI_SERVER_HOST"] == found["CI_SERVER_FQDN"] == "gitlab.example.com"
+    other = pipeline_variables(site.request(), BASE)
+    assert (other["CI_SERVER_PORT"], other["CI_SERVER_FQDN"]) == ("8929", "127.0.0.1:8929")
+
+
+@pytest.mark.parametrize(("is_public", "said"), [(True, "public"), (False, "private")])
+def test_who_may_see_the_project(is_public: bool, said: str) -> None:
+    site = SmallGitLab()
+    site.project.is_public = is_public
+    assert pipeline_variables(site.request(), BASE)["CI_PROJECT_VISIBILITY"] == said
+
+
+def test_what_the_pipeline_and_the_hand_out_settle() -> None:
+    site = SmallGitLab()
+    found = of_job(site, name="Unit Tests 1", timeout_s=90)
+    assert found["CI_PIPELINE_CREATED_AT"] == found["CI_JOB_STARTED_AT"] == "2026-08-20T12:00:00Z"
+    assert found["CI_PIPELINE_NAME"] == ""
+    assert found["CI_JOB_NAME_SLUG"] == "unit-tests-1"
+    assert found["CI_JOB_TIMEOUT"] == "90"
+    site.engine.jobs[1].pipeline.name = "nightly"
+    assert job_variables(site.engine.jobs[1], BASE)["CI_PIPELINE_NAME"] == "nightly"
+
+
+def test_a_played_job_knows_that_it_is_manual() -> None:
+    site = SmallGitLab()
+    pipeline = site.start(job_spec("gate", when="manual"), job_spec("unit"))
+    for name, said in (("gate", "true"), ("unit", None)):
+        assert job_variables(pipeline.latest[name], BASE).get("CI_JOB_MANUAL") == said
+
+
+@pytest.mark.parametrize(
+    ("name", "shared"),
+    [("unit 1/3", "unit"), ("unit: 1/3", "unit"), ("unit", "unit"), ("unit 3", "unit 3")],
+)
+def test_parallel_jobs_share_a_group_name(name: str, shared: str) -> None:
+    assert of_job(SmallGitLab(), name=name)["CI_JOB_GROUP_NAME"] == shared

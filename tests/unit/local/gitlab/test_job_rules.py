@@ -1,0 +1,315 @@
+"""What GitLab promises of jobs and pipelines over REST; each test is one sentence.
+
+Source: GitLab docs, "Jobs API", "Pipelines API", "REST API: pagination".
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.gitlab.ci_types import RetrySpec
+from local.gitlab.model import Role
+from local.gitlab.options import Options
+from local.gitlab.states import Status
+from tests.unit.local.gitlab.desk import Desk
+from tests.unit.local.gitlab.small_gitlab import job_spec
+
+JOBS = "/projects/1/jobs"
+JOB_KEYS = {
+    *("id", "name", "stage", "status", "ref", "tag", "allow_failure", "created_at", "started_at"),
+    *("finished_at", "erased_at", "duration", "queued_duration", "failure_reason", "tag_list"),
+    *("runner", "runner_manager", "user", "commit", "pipeline", "project", "web_url"),
+    *("artifacts", "archived"),
+}
+
+
+def ids(found: Any) -> list[int]:
+    return [one["id"] for one in found]
+
+
+def many(desk: Desk, count: int) -> None:
+    desk.start(*(job_spec(f"unit {n}") for n in range(count)))
+
+
+# --- lists
+
+
+def test_jobs_come_by_descending_id(desk: Desk) -> None:
+    many(desk, 3)
+    assert ids(desk.answer("GET", JOBS)) == [3, 2, 1]
+    assert ids(desk.answer("GET", f"{JOBS}?sort=asc")) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("scope", "found"),
+    [
+        ("scope[]=pending", [3]),
+        ("scope=running", [2]),
+        ("scope[]=success&scope[]=pending", [3, 1]),
+        ("scope[]=canceled", []),
+        ("", [3, 2, 1]),
+    ],
+)
+def test_a_scope_picks_states_and_several_add_up(desk: Desk, scope: str, found: list[int]) -> None:
+    many(desk, 3)
+    runner = desk.register()
+    for _ in range(2):
+        desk.ask(runner)
+    desk.report(desk.world.ci.jobs[1], "success")
+    assert ids(desk.answer("GET", f"{JOBS}?{scope}")) == found
+
+
+@pytest.mark.parametrize("scope", ["scope[]=waiting", "scope=Pending", "scope[]=pending&scope[]=x"])
+def test_a_scope_that_is_no_state_is_400(desk: Desk, scope: str) -> None:
+    assert desk.call("GET", f"{JOBS}?{scope}").status_code == 400
+
+
+def test_keyset_pages_follow_the_next_link_and_have_no_totals(desk: Desk) -> None:
+    many(desk, 5)
+    url = f"{JOBS}?pagination=keyset&order_by=id&sort=desc&per_page=2&scope[]=pending"
+    pages: list[list[int]] = []
+    while url:
+        answer = desk.call("GET", url)
+        pages.append(ids(answer.json()))
+        assert "x-total" not in answer.headers
+        link = re.fullmatch(r'<[^>]*/api/v4(/[^>]+)>; rel="next"', answer.headers.get("link", ""))
+        url = link[1] if link else ""
+    assert pages == [[5, 4], [3, 2], [1]]
+
+
+def test_a_page_stays_where_it_was_though_jobs_arrive_and_leave(desk: Desk) -> None:
+    many(desk, 4)
+    url = f"{JOBS}?pagination=keyset&per_page=2&scope[]=pending"
+    first = desk.call("GET", url)
+    many(desk, 1)
+    desk.call("POST", f"{JOBS}/3/cancel")
+    link = re.search(r"/api/v4(/[^>]+)", first.headers["link"])
+    assert link
+    assert ids(desk.answer("GET", link[1])) == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"), [("", 20), ("per_page=100", 100), ("per_page=101", 100)]
+)
+def test_a_page_has_twenty_and_a_hundred_at_most(desk: Desk, asked: str, given: int) -> None:
+    many(desk, 105)
+    answer = desk.call("GET", f"{JOBS}?{asked}")
+    assert len(answer.json()) == given
+    assert answer.headers["x-total"] == "105"
+    assert answer.headers["x-per-page"] == str(given)
+
+
+@pytest.mark.parametrize(
+    "asked", ["per_page=0", "per_page=x", "page=0", "pagination=keyset&cursor=x"]
+)
+def test_a_page_that_cannot_be_is_400(desk: Desk, asked: str) -> None:
+    assert desk.call("GET", f"{JOBS}?{asked}").status_code == 400
+
+
+# --- one job
+
+
+def test_one_job_has_the_documented_keys_with_tags_and_without_a_timeout(desk: Desk) -> None:
+    desk.start(job_spec("unit", tags=("ec2", "docker"), timeout_s=90))
+    found = desk.answer("GET", f"{JOBS}/1")
+    assert set(found) >= JOB_KEYS
+    assert found["tag_list"] == ["ec2", "docker"]
+    assert not any("timeout" in key for key in found)
+    assert found["runner"] is found["runner_manager"] is found["started_at"] is None
+
+
+def test_a_job_under_way_names_its_runner_and_machine(desk: Desk) -> None:
+    job = desk.running()
+    desk.world.clock.advance(timedelta(seconds=5))
+    found = desk.answer("GET", f"{JOBS}/{job.id}")
+    assert (found["runner"]["id"], found["runner_manager"]["system_id"]) == (1, "s_0123456789ab")
+    assert found["duration"] >= 5
+    assert found["queued_duration"] < 5
+    assert found["pipeline"]["status"] == "running"
+
+
+def test_a_job_of_another_project_is_not_found(desk: Desk) -> None:
+    desk.start()
+    desk.world.accounts.add_project(
+        "other", name="Other", group=desk.group, at=desk.world.clock.now()
+    )
+    assert desk.call("GET", "/projects/2/jobs/1").status_code == 404
+    assert desk.call("GET", "/projects/acme%2Fdemo/jobs/1").status_code == 200
+    assert desk.call("GET", "/projects/acme%2Fnone/jobs/1").status_code == 404
+    assert desk.call("GET", f"{JOBS}/x").status_code == 400
+
+
+# --- what people do
+
+
+@pytest.mark.parametrize(
+    ("verb", "status"), [("retry", 403), ("cancel", 403), ("play", 403), ("erase", 403)]
+)
+def test_what_is_done_to_jobs_needs_a_developer_and_the_scope_api(
+    desk: Desk, verb: str, status: int
+) -> None:
+    job = desk.running()
+    desk.report(job, "failed")
+    _, reporter = desk.person(Role.REPORTER)
+    _, reader = desk.person(Role.MAINTAINER, "read_api")
+    _, stranger = desk.person()
+    path = f"{JOBS}/{job.id}/{verb}"
+    assert desk.call("POST", path, token=reporter).status_code == status
+    assert desk.call("POST", path, token=reader).status_code == status
+    assert desk.call("POST", path, token=stranger).status_code == 404
+    assert desk.call("POST", path, token="glpat-none").status_code == 401
+
+
+@pytest.mark.parametrize("end", ["success", "failed", "canceled"])
+def test_a_retry_is_201_with_a_new_job_and_the_old_one_never_runs_again(
+    desk: Desk, end: str
+) -> None:
+    job = desk.running(job_spec("unit", tags=()))
+    if end == "canceled":
+        desk.call("POST", f"{JOBS}/{job.id}/cancel")
+    else:
+        desk.report(job, end)
+    _, token = desk.person(Role.DEVELOPER)
+    answer = desk.call("POST", f"{JOBS}/{job.id}/retry", token=token)
+    assert (answer.status_code, answer.json()["id"]) == (201, job.id + 1)
+    assert (answer.json()["status"], answer.json()["name"]) == ("pending", "unit")
+    assert answer.json()["user"]["username"] == "user1"
+    again = desk.call("POST", f"{JOBS}/{job.id}/retry")
+    assert (again.status_code, again.json()["message"]) == (
+        403,
+        "403 Forbidden - Job is not retryable",
+    )
+    assert desk.ask(desk.register()).json()["id"] == job.id + 1
+    assert desk.world.ci.jobs[job.id].status == end
+
+
+def test_a_job_that_is_not_over_is_not_retryable(desk: Desk) -> None:
+    desk.start(job_spec("unit"), job_spec("gate", when="manual"))
+    for number in (1, 2):
+        assert desk.call("POST", f"{JOBS}/{number}/retry").status_code == 403
+
+
+def test_force_ends_a_job_that_is_stuck_in_canceling(tmp_path: Path) -> None:
+    with Desk(tmp_path, Options(cancels_gracefully=True)) as desk:
+        desk.start()
+        desk.ask(desk.register(), info={"features": {"cancel_gracefully": True}})
+        path = f"{JOBS}/1/cancel"
+        states = [desk.answer("POST", path)["status"] for _ in range(2)]
+        assert states == ["canceling", "canceling"]
+        assert desk.answer("POST", path, json={"force": True})["status"] == "canceled"
+
+
+def test_play_starts_what_waits_for_it_and_refuses_the_rest(desk: Desk) -> None:
+    desk.start(job_spec("gate", when="manual"), job_spec("unit"))
+    played = desk.call("POST", f"{JOBS}/1/play")
+    assert (played.status_code, played.json()["status"]) == (200, "pending")
+    refused = desk.call("POST", f"{JOBS}/2/play")
+    assert (refused.status_code, refused.json()["message"]) == (
+        400,
+        "400 Bad request - Unplayable Job",
+    )
+
+
+def test_erase_takes_log_and_artifacts_of_a_job_that_is_over(desk: Desk) -> None:
+    job = desk.running()
+    desk.append(job, b"hello\n", "0-5")
+    job.artifacts = desk.world.data_dir / "artifacts" / "1.zip"
+    job.artifacts.write_bytes(b"zip")
+    assert desk.call("POST", f"{JOBS}/1/erase").status_code == 403
+    desk.report(job, "success")
+    assert desk.call("GET", f"{JOBS}/1/trace").text == "hello\n"
+    assert len(desk.answer("GET", f"{JOBS}/1")["artifacts"]) == 2
+    erased = desk.call("POST", f"{JOBS}/1/erase")
+    assert erased.status_code == 201
+    assert erased.json()["erased_at"] is not None
+    assert erased.json()["artifacts"] == []
+    assert desk.call("GET", f"{JOBS}/1/trace").text == ""
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_retried"),
+    [
+        ("runner_system_failure", True),
+        ("job_execution_timeout", False),
+        ("script_failure", False),
+        (None, False),
+    ],
+)
+def test_gitlab_itself_retries_what_the_file_names(
+    desk: Desk, reason: str | None, is_retried: bool
+) -> None:
+    wanted = RetrySpec(max=2, when=("runner_system_failure", "stuck_or_timeout_failure"))
+    job = desk.running(job_spec("unit", retry=wanted))
+    desk.report(job, "failed", failure_reason=reason)
+    assert job.failure_reason == (reason or "unknown_failure")
+    assert (len(desk.world.ci.jobs) == 2) is is_retried
+    if is_retried:
+        assert desk.world.ci.jobs[2].retries_count == 1
+        assert desk.world.ci.jobs[2].status is Status.PENDING
+
+
+@pytest.mark.parametrize(("attempts", "jobs"), [(0, 1), (1, 2), (2, 3)])
+def test_retries_end_with_their_number(desk: Desk, attempts: int, jobs: int) -> None:
+    desk.start(job_spec("unit", retry=attempts))
+    runner = desk.register()
+    while (answer := desk.ask(runner)).status_code == 201:
+        desk.report(desk.world.ci.jobs[answer.json()["id"]], "failed")
+    assert len(desk.world.ci.jobs) == jobs
+    counts = [job.retries_count for job in desk.world.ci.jobs.values()]
+    assert counts == list(range(jobs))
+
+
+# --- pipelines
+
+
+def test_a_pipelines_jobs_leave_retried_ones_out_unless_asked(desk: Desk) -> None:
+    job = desk.running(job_spec("unit"), job_spec("lint"))
+    desk.report(job, "failed")
+    desk.call("POST", f"{JOBS}/1/retry")
+    path = "/projects/1/pipelines/1/jobs"
+    assert ids(desk.answer("GET", path)) == [3, 2]
+    assert ids(desk.answer("GET", f"{path}?include_retried=true")) == [3, 2, 1]
+    assert ids(desk.answer("GET", f"{path}?include_retried=1&scope[]=failed")) == [1]
+    assert desk.call("GET", "/projects/1/pipelines/9/jobs").status_code == 404
+
+
+def test_pipelines_are_listed_by_ref_sha_and_status(desk: Desk) -> None:
+    first = desk.start()
+    desk.start()
+    desk.call("POST", "/projects/1/pipelines/1/cancel")
+    path = "/projects/1/pipelines"
+    assert ids(desk.answer("GET", path)) == [2, 1]
+    assert ids(desk.answer("GET", f"{path}?status=canceled")) == [1]
+    assert ids(desk.answer("GET", f"{path}?ref=other")) == []
+    assert ids(desk.answer("GET", f"{path}?sha={first.commit.sha}&ref=main")) == [2, 1]
+    assert desk.answer("GET", f"{path}/latest")["id"] == 2
+    assert desk.call("GET", f"{path}/9").status_code == 404
+
+
+def test_a_pipeline_is_canceled_and_retried_as_a_whole(desk: Desk) -> None:
+    job = desk.running(job_spec("a"), job_spec("b", "deploy"))
+    canceled = desk.call("POST", "/projects/1/pipelines/1/cancel")
+    assert (canceled.status_code, canceled.json()["status"]) == (200, "canceled")
+    assert job.status is Status.CANCELED
+    retried = desk.call("POST", "/projects/1/pipelines/1/retry")
+    assert (retried.status_code, retried.json()["status"]) == (201, "pending")
+    assert [one.status for one in desk.world.ci.jobs.values()][2:] == ["pending", "created"]
+
+
+def test_latest_of_a_project_without_pipelines_is_not_found(desk: Desk) -> None:
+    assert desk.call("GET", "/projects/1/pipelines/latest").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [({"ref": "none"}, "Reference not found"), ({}, "ref is missing")],
+)
+def test_a_pipeline_needs_a_ref_that_exists(desk: Desk, body: dict[str, str], why: str) -> None:
+    answer = desk.call("POST", "/projects/1/pipeline", json=body)
+    assert answer.status_code == 400
+    assert why in answer.text
