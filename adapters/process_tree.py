@@ -102,6 +102,8 @@ def send(pid: int, number: signal.Signals) -> bool:
         os.kill(pid, number)
     except ProcessLookupError:
         return False
+    except PermissionError:  # another user's, such as one that a job started by sudo
+        return True
     return True
 
 

@@ -1,6 +1,7 @@
 """Nothing leaves the family: sessions, groups, orphans and ignored signals make no difference."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -118,3 +119,21 @@ def test_send_tells_whether_somebody_was_there() -> None:
     assert send(child.pid, signal.SIGKILL)
     child.wait()
     assert not send(child.pid, signal.SIGTERM)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can start another user's process")
+def test_another_user_s_process_is_told_and_breaks_nothing_off(tmp_path: Path) -> None:
+    script = """
+family = Family()
+theirs = start("exec sleep 300 >/dev/null 2>&1")
+os.setuid(65534)
+start("sleep 300")
+until(lambda: len(family.alive()) == 2)
+worked = family.kill(within_s=0.2)
+print(json.dumps({"worked": worked, "theirs": theirs.pid, "left": list(family.alive())}))
+"""
+    told = outcome(script, tmp_path)
+    theirs = told["theirs"]
+    assert isinstance(theirs, int)
+    assert send(theirs, signal.SIGKILL)
+    assert (told["worked"], told["left"]) == (False, [theirs])

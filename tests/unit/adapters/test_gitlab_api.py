@@ -123,7 +123,7 @@ class TestErrors:
         caller.fake.answers("GET", "/version", {"message": "what GitLab says"}, status=status)
         error = caller.refusal()
         assert type(error) is Refused
-        assert error.facts["status"] == status
+        assert (error.facts["call"], error.facts["status"]) == ("GET /version", status)
         assert advice in str(error)
         assert ("what GitLab says" in str(error)) == (status in (400, 403, 422))
 
