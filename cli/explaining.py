@@ -13,9 +13,9 @@ from cli.trail import Trail, hops_of, sentence_of, word_of
 from cli.verdict import Facts, verdict
 from fleet.config import FleetConfig
 from fleet.decide_route import Pending, decide_route
-from fleet.errors import Refused
+from fleet.errors import FleetError, Refused
 from fleet.job_event import instance_of
-from fleet.model import JobKey, Runner, Status, rank
+from fleet.model import Job, JobKey, Runner, Status, rank
 
 _URL = re.compile(r"https?://.+?/(?P<project>[^/?#].*?)/-/jobs/(?P<job>\d+)")
 _NAMED = re.compile(r"(?:(?P<project>[\w./-]+)#)?(?P<job>\d+)")
@@ -68,9 +68,16 @@ def explain_job(
     if row is None:
         return _unknown(asked, instance, config, gitlab())
     job = row.job
-    if asked.project not in (None, str(job.project_id), job.project_path):
+    if not _is_meant(asked, job):
         raise Refused(f"job {job.job_id} is of another project", project=job.project_path)
     return _trail(deployed, config, row)
+
+
+def _is_meant(asked: Asked, job: Job) -> bool:
+    """Whether it is of the project that was named; GitLab's paths know no case."""
+    if asked.project in (None, str(job.project_id)) or not job.project_path:
+        return True  # where its path is not known, a path says nothing against it
+    return str(asked.project).lower() == job.project_path.lower()
 
 
 def _trail(deployed: Deployed, config: FleetConfig, row: JobRow) -> Trail:
@@ -128,11 +135,11 @@ def _gitlab_says(asked: Asked, config: FleetConfig, gitlab: GitLab) -> str:
     assert asked.project is not None
     try:
         project = gitlab.project(asked.project)
-    except Refused as error:
+        found = gitlab.job(project.id, asked.job_id)
+    except FleetError as error:
         if error.facts.get("status") != 404:
-            raise
+            return str(error)
         return f"GitLab has no project {asked.project}, or hides it from this token"
-    found = gitlab.job(project.id, asked.job_id)
     if found is None:
         return f"GitLab has no such job in {project.path} either"
     plan = decide_route(

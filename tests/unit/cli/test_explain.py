@@ -2,7 +2,8 @@
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from adapters.job_rows import Step
 from cli.explaining import read_asked
 from cli.trail import LABELS
 from fleet.capacity import BackOff
-from fleet.errors import Refused
+from fleet.errors import FleetError, Refused, Transient
 from fleet.mailbox import MachineState, StepName
 from fleet.model import Runner
 from fleet.reasons import Reason
@@ -322,6 +323,101 @@ def test_another_projects_or_gitlabs_job_is_not_shown(name: str, says: str) -> N
     assert result.stderr.startswith(f"Error: {says}")
 
 
+@pytest.mark.parametrize(
+    "name", ["Acme/DEMO#1", "https://GitLab.example.com:443/acme/Demo/-/jobs/1"]
+)
+def test_neither_paths_nor_hosts_know_case(name: str) -> None:
+    at_work = AtWork().configure()
+    at_work.job(1)
+    assert at_work.run("explain", name).exit_code == 0
+
+
+def test_a_path_says_nothing_against_a_job_whose_path_is_not_known() -> None:
+    at_work = AtWork().configure()
+    at_work.job(1, project_path="", project_id=77)
+    told = at_work.run("explain", "acme/demo#1")
+    assert told.exit_code == 0
+    assert told.stdout.startswith("job 1 job-1 of 77 [docker]: pending")
+
+
+# Which runner is its
+
+
+def runner_told(at_work: AtWork) -> tuple[str | None, str | None]:
+    told = json.loads(at_work.run("explain", "1", "--json").stdout)
+    return told["runner_id"], told["machine"]
+
+
+def test_of_the_runners_launched_for_it_the_youngest_is_told() -> None:
+    at_work = AtWork().configure()
+    at_work.job(1)
+    at_work.runner(1, launched_s=50, for_job=key(1))
+    youngest = at_work.runner(2, launched_s=10, for_job=key(1))
+    at_work.runner(3, launched_s=30, for_job=key(1))
+    at_work.runner(4, launched_s=5, for_job=key(2))
+    at_work.runner(5, launched_s=1)
+    assert runner_told(at_work) == (youngest.id, "i-2")
+
+
+def test_one_that_has_the_job_goes_before_any_that_was_launched_for_it() -> None:
+    at_work = AtWork().configure()
+    at_work.job(1)
+    has = at_work.runner(1, launched_s=50)
+    at_work.reports(has, MachineState.BUSY, job_id=1)
+    at_work.runner(2, launched_s=10, for_job=key(1))
+    assert runner_told(at_work) == (has.id, "i-1")
+
+
+def test_without_one_there_is_none() -> None:
+    at_work = AtWork().configure()
+    at_work.job(1)
+    at_work.runner(1, for_job=key(2))
+    assert runner_told(at_work) == (None, None)
+
+
+def test_what_was_launched_for_a_job_that_is_over_is_not_its_runner() -> None:
+    at_work = AtWork().configure()
+    job = at_work.job(1)
+    at_work.runner(1, for_job=key(1))
+    at_work.advance(job, "canceled", at=AT)
+    assert runner_told(at_work) == (None, None)
+
+
+def test_the_runner_that_took_it_is_told_although_another_was_launched_for_it() -> None:
+    at_work = AtWork().configure()
+    job = at_work.job(1)
+    at_work.runner(1, for_job=key(1))
+    other = at_work.runner(2)
+    at_work.advance(job, "running", at=AT, started_at=AT, runner_id=other.id)
+    assert runner_told(at_work) == (other.id, "i-2")
+
+
+@pytest.mark.parametrize(
+    ("facts", "waited_s", "ran_s"),
+    [
+        ({"started_at": ago(40), "finished_at": ago(10)}, 20.0, 30.0),
+        ({"started_at": ago(40)}, 20.0, 35.0),  # until GitLab said so
+        ({}, 55.0, None),
+        ({"started_at": ago(61), "finished_at": ago(62)}, 0.0, 0.0),  # clocks differ
+    ],
+)
+def test_how_long_it_waited_and_ran(
+    facts: dict[str, datetime], waited_s: float, ran_s: float | None
+) -> None:
+    at_work = AtWork().configure()
+    at_work.advance(at_work.job(1, waits_s=60), "success", at=ago(5), **facts)
+    told = json.loads(at_work.run("explain", "1", "--json").stdout)
+    assert (told["waited_s"], told["ran_s"]) == (waited_s, ran_s)
+
+
+def test_a_job_without_a_pool_has_no_pools_words() -> None:
+    at_work = AtWork().configure()
+    at_work.job(1, pool=None, reason=Reason.NO_POOL, tags=())
+    lines = at_work.run("explain", "1").stdout.splitlines()
+    assert lines[0] == "job 1 job-1 of acme/demo (no tags): pending"
+    assert lines[1] == "2026-11-21 UTC, no pool, attempt 1, waited 1m 00s, ran -"
+
+
 # Jobs that the ledger does not know
 
 
@@ -360,13 +456,24 @@ def test_gitlab_is_asked_about_an_unknown_job(name: str, says: str) -> None:
     assert at_work.connected == [("https://gitlab.example.com", "glpat-1")]
 
 
-def test_a_token_that_gitlab_does_not_know_is_not_a_hidden_project() -> None:
+@pytest.mark.parametrize("call", ["project", "job"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        Refused("GitLab does not know this token: make a new one", status=401),
+        Transient("GitLab did not answer", call="GET /projects/7", error="ConnectTimeout"),
+    ],
+)
+def test_a_gitlab_that_cannot_be_asked_is_not_a_hidden_project(
+    call: str, error: FleetError
+) -> None:
     at_work = AtWork().configure()
-    unknown = Refused("GitLab does not know this token: make a new one", status=401)
-    at_work.gitlab.failing["project"] = unknown
+    at_work.gitlab.add_project(GitLabProject(id=7, path="acme/demo"))
+    at_work.gitlab.failing[call] = error
     result = at_work.run("explain", "acme/demo#9", env=TOKEN)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == f"Error: {unknown}\n"
+    first = result.stderr.splitlines()[0]
+    assert first == f"Error: the ledger has no job 9 of gitlab.example.com; {error}"
 
 
 def test_a_token_that_cannot_be_one_is_refused_unsaid() -> None:
@@ -383,6 +490,59 @@ def test_without_one_of_ours_the_fleets_own_token_is_used() -> None:
     at_work.secrets.gitlab["fleet-a/gitlab"] = "glpat-fleet"
     at_work.run("explain", "7#9", env=NO_TOKEN)
     assert at_work.connected == [("https://gitlab.example.com", "glpat-fleet")]
+
+
+def test_all_that_is_said_of_a_job_that_nobody_knows() -> None:
+    result = AtWork().configure().run("explain", "9", env=NO_TOKEN)
+    assert result.stderr.splitlines() == [
+        "Error: the ledger has no job 9 of gitlab.example.com",
+        "  - put a GitLab token into GITLAB_TOKEN to have GitLab asked",
+        "  - `runner-fleet webhook list`: is the project's or group's webhook there, "
+        "and executable?",
+        "  - [gitlab.watch] in fleet.toml: is the project watched? then lost webhooks do no harm",
+        "  - the ledger keeps a job for 30 days after its last change",
+    ]
+
+
+def test_what_gitlab_says_takes_the_place_of_the_hint() -> None:
+    at_work = AtWork().configure()
+    at_work.gitlab.add_project(GitLabProject(id=7, path="acme/demo"))
+    result = at_work.run("explain", "acme/demo#9", env=TOKEN)
+    first, *checks = result.stderr.splitlines()
+    assert first.endswith("; GitLab has no such job in acme/demo either")
+    assert len(checks) == 3
+    assert "GITLAB_TOKEN" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("facts", "says"),
+    [
+        ({"tags": ()}, "GitLab says pending, with the tags (none): it has no tags and no pool"),
+        (
+            {"status": "running"},
+            "GitLab says running, with the tags docker: a runner took it already",
+        ),
+        ({"status": "success"}, "GitLab says success, with the tags docker: GitLab says that"),
+        ({"runner_id": 3}, "GitLab says pending, with the tags docker: a runner took it already"),
+        (
+            {"tags": ("docker", "gpu")},
+            "GitLab says pending, with the tags docker, gpu: no pool of fleet.toml",
+        ),
+    ],
+)
+def test_why_an_unknown_job_is_none_of_the_fleets(facts: dict[str, Any], says: str) -> None:
+    at_work = AtWork().configure()
+    at_work.gitlab.add_project(GitLabProject(id=7, path="acme/demo"))
+    told: dict[str, Any] = {"tags": ("docker",), "status": "pending"}
+    at_work.gitlab.add(GitLabJob(id=9, project_id=7, name="unit", **(told | facts)))
+    result = at_work.run("explain", "acme/demo#9", env=TOKEN)
+    assert f"; {says}" in result.stderr
+
+
+def test_the_token_of_another_variable_is_used() -> None:
+    at_work = AtWork().configure()
+    at_work.run("explain", "7#9", "--token-env", "MY", env=TOKEN | {"MY": "glpat-2"})
+    assert at_work.connected == [("https://gitlab.example.com", "glpat-2")]
 
 
 def test_a_known_job_costs_no_call_to_gitlab_and_no_secret() -> None:

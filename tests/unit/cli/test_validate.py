@@ -37,7 +37,7 @@ class FakeAccounts(FakeGitLab):
 
     def has_group(self, group_id: int, *, role: int) -> bool:
         """Whether the user owns a group."""
-        return group_id in self.owned
+        return role == 50 and group_id in self.owned  # GitLab's number for an owner
 
     def role_in_project(self, id_or_path: int | str) -> int:
         """The user's role in a project; one that is hidden is refused."""
