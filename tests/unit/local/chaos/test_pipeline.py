@@ -67,3 +67,15 @@ def test_the_same_jobs_otherwise() -> None:
     assert {job.tag for job in on_ec2(drawn(1))} == {"ec2"}
     assert {job.ends for job in any_end(drawn(1))} == {ANY_END}
     assert [job.name for job in on_ec2(drawn(1))] == [job.name for job in drawn(1)]
+
+
+def test_a_job_may_need_several() -> None:
+    told = yaml.safe_load(Planned(name="a", tag="ec2", seconds=1.5, after=("b", "c")).to_yaml())
+    assert told["a"]["needs"] == ["b", "c"]
+    assert told["a"]["allow_failure"] is False
+    assert told["a"]["script"][0] == "sleep 0.5"
+
+
+def test_which_ends_there_are() -> None:
+    assert frozenset({"failed"}) == FAILED
+    assert frozenset({"success", "failed", "canceled", "skipped"}) == ANY_END

@@ -49,3 +49,8 @@ def test_faults_keep_the_order_in_which_they_came() -> None:
 
 def test_nothing_is_no_line() -> None:
     assert by_fault([]) == ()
+
+
+def test_surplus_is_told_to_a_tenth_of_a_second() -> None:
+    (line,) = by_fault([replace(GOOD, surplus_machine_s=one) for one in (0.12, 0.12, 0.04)])
+    assert line.surplus_machine_s == 0.3

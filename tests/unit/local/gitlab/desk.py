@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx
 
@@ -18,6 +19,7 @@ from local.gitlab.world import World
 from tests.unit.local.gitlab.small_gitlab import commit, job_spec
 
 BASE = "http://gitlab.example.com"
+_T = TypeVar("_T")
 
 
 class Desk:
@@ -47,6 +49,10 @@ class Desk:
         self._loop.run(self._http.aclose())
         self._loop.run(self.world.dispatcher.close())
         self._loop.close()
+
+    def run(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """Do something on the instance's own loop."""
+        return self._loop.run(work)
 
     def raw(self, method: str, path: str, **rest: Any) -> httpx.Response:
         """A call as it stands, without a token."""

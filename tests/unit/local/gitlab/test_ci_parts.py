@@ -156,3 +156,56 @@ def test_a_variable_laid_over_a_raw_one_is_as_raw_as_it_says() -> None:
     both = under.under(over)
     assert both.values == {"A": "1", "B": "3", "C": "4"}
     assert both.raw == frozenset({"A", "C"})
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        *("always", "unknown_failure", "script_failure", "api_failure"),
+        *("stuck_or_timeout_failure", "runner_system_failure", "runner_unsupported"),
+        *("stale_schedule", "job_execution_timeout", "archived_failure"),
+        *("unmet_prerequisites", "scheduler_failure", "data_integrity_failure"),
+        "runner_interrupted",
+    ],
+)
+def test_a_retry_may_be_for_each_of_gitlabs_reasons(reason: str) -> None:
+    text = f"unit: {{script: x, retry: {{max: 1, when: {reason}}}}}"
+    (job,) = read_pipeline(text, variables={}).jobs
+    assert job.retry.when == (reason,)
+
+
+def test_a_variable_may_have_a_description_and_no_value() -> None:
+    text = "variables: {A: {description: x}, B: {value: true}}\nunit: {script: x}"
+    (job,) = read_pipeline(text, variables={}).jobs
+    assert dict(job.variables) == {"A": "", "B": "true"}
+
+
+def test_untracked_may_be_said_to_be_unwanted() -> None:
+    text = (
+        "unit: {script: x, artifacts: {paths: [a], untracked: false},"
+        " cache: {paths: [a], untracked: false}}"
+    )
+    (job,) = read_pipeline(text, variables={}).jobs
+    assert not job.artifacts[0].untracked
+    assert not job.cache[0].untracked
+
+
+@pytest.mark.parametrize(("count", "is_taken"), [(4, True), (5, False)])
+def test_four_caches_and_no_more(count: int, is_taken: bool) -> None:
+    caches = ", ".join(f"{{key: k{n}, paths: [p]}}" for n in range(count))
+    text = f"unit: {{script: x, cache: [{caches}]}}"
+    if is_taken:
+        assert len(read_pipeline(text, variables={}).jobs[0].cache) == 4
+    else:
+        with pytest.raises(CiError, match="may have 4 caches at most"):
+            read_pipeline(text, variables={})
+
+
+@pytest.mark.parametrize(("count", "is_taken"), [(200, True), (201, False)])
+def test_two_hundred_jobs_of_a_matrix_and_no_more(count: int, is_taken: bool) -> None:
+    text = f"unit: {{script: x, parallel: {{matrix: [{{N: {list(range(count))}}}]}}}}"
+    if is_taken:
+        assert len(read_pipeline(text, variables={}).jobs) == 200
+    else:
+        with pytest.raises(CiError, match="from 1 to 200 jobs, not 201"):
+            read_pipeline(text, variables={})

@@ -39,3 +39,32 @@ def test_what_is_no_duration(text: str) -> None:
 def test_known_variables_are_put_in_and_others_stay() -> None:
     known = {"A": "1", "B_2": "two"}
     assert expand("$A-${B_2}-$C-${C}-$", known) == "1-two-$C-${C}-$"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1 sec", 1),
+        ("2 secs", 2),
+        ("3 min", 180),
+        ("1 hr", 3600),
+        ("2 hrs", 7200),
+        ("1d", 86400),
+        ("2w", 1209600),
+        ("1 mo", 2592000),
+        ("1 month", 2592000),
+        ("1y", 31536000),
+        ("2 yrs", 63072000),
+        ("1.5h", 5400),
+        ("1 hour and 30 minutes", 5400),
+        ("1h, 30m", 5400),
+        ("1h 1h", 7200),
+    ],
+)
+def test_every_unit_of_time(text: str, seconds: int) -> None:
+    assert read_duration_s(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "1 fortnight", "h", "1h soon", "-5"])
+def test_what_is_no_time(text: str) -> None:
+    assert read_duration_s(text) is None
