@@ -9,6 +9,7 @@ import typer
 from fleet.errors import FleetError
 
 DENIED = "these AWS credentials may not do this: see docs/operations.md"
+NOTHING_THERE = "nothing answers there: check the network and AWS_ENDPOINT_URL"
 UNREACHED = "GitLab did not answer: check its address and the network, then run this again"
 # Tokens of GitLab's and webhook secrets, by the letters that they begin with.
 _SECRET = re.compile(r"\b(gl(?:pat|rt|rtr|dt|cbt|soat)-|whsec_)[\w.+/=-]{6,}", re.ASCII)
@@ -16,7 +17,8 @@ _SECRET = re.compile(r"\b(gl(?:pat|rt|rtr|dt|cbt|soat)-|whsec_)[\w.+/=-]{6,}", r
 ADVICE = {
     "AccessDenied": DENIED,
     "AccessDeniedException": DENIED,
-    "EndpointConnectionError": "nothing answers there: check the network and AWS_ENDPOINT_URL",
+    "ConnectTimeoutError": NOTHING_THERE,
+    "EndpointConnectionError": NOTHING_THERE,
     "ExpiredToken": "the AWS credentials are too old: log in again",
     "ExpiredTokenException": "the AWS credentials are too old: log in again",
     "InvalidClientTokenId": "AWS does not know these credentials: check AWS_PROFILE",
@@ -72,17 +74,16 @@ def sentence(error: FleetError) -> str:
     advice, words = ADVICE.get(str(code)), _words(error.__cause__)
     if advice is None and not words:
         return str(error)
-    if advice is None:
-        advice = f"AWS says: {words}"
-    elif advice is DENIED and words:
-        advice = f"{advice}; AWS says: {words}"
-    return f"{advice} ({call}: {code})"
+    if advice is DENIED and words:
+        advice = f"{advice}; {words}"
+    return f"{advice or words} ({call}: {code})"
 
 
 def _words(cause: BaseException | None) -> str:
-    """AWS's own words, without the full stop."""
-    said = getattr(cause, "response", {}).get("Error", {}).get("Message") or str(cause or "")
-    return str(said).strip().removesuffix(".")
+    """AWS's own words, or botocore's where the call did not get there; without the full stop."""
+    said = getattr(cause, "response", {}).get("Error", {}).get("Message")
+    words = f"AWS says: {said}" if said else str(cause or "")
+    return words.strip().removesuffix(".")
 
 
 def _usage(error: typer.TyperException) -> str:

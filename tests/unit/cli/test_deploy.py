@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from typer.testing import CliRunner, Result
 
-from cli.deploy import DeployWorld, read_parameter
+from cli.deploy import DeployWorld, packed, read_parameter
 from cli.main import app
 from fleet.errors import Refused
 from tests.unit.cli.cloudformation import FakeAws, refusal
@@ -119,3 +119,12 @@ def test_a_stack_that_is_not_taken_is_told_in_cloudformations_words() -> None:
     assert result.stderr == (
         f"Error: AWS says: {words} (cloudformation.CreateStack: ValidationError)\n"
     )
+
+
+def test_a_pip_that_fails_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PIP_USER", "1")  # which pip refuses together with a target
+    with pytest.raises(Refused, match="its own lines are above"):
+        packed()
+    assert "ERROR" in capfd.readouterr().err

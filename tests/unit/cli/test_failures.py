@@ -9,6 +9,7 @@ import typer
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConnectTimeoutError,
     EndpointConnectionError,
     NoCredentialsError,
     NoRegionError,
@@ -83,6 +84,7 @@ def test_where_we_know_what_to_do_awss_words_are_left_out() -> None:
         (PartialCredentialsError(provider="env", cred_var="secret"), "check the environment"),
         (ProfileNotFound(profile="nope"), "check AWS_PROFILE"),
         (EndpointConnectionError(endpoint_url="http://x"), "check the network and AWS_ENDPOINT"),
+        (ConnectTimeoutError(endpoint_url="http://x"), "check the network and AWS_ENDPOINT"),
         (SSOTokenLoadError(error_msg="none"), "aws sso login"),
         (UnauthorizedSSOTokenError(), "aws sso login"),
         (TokenRetrievalError(provider="sso", error_msg="old"), "aws sso login"),
@@ -99,8 +101,15 @@ def test_a_call_that_is_wrong_in_itself_is_told_in_botocores_words() -> None:
     class ParamValidationError(BotoCoreError):
         fmt = "Invalid bucket name"
 
-    says = "AWS says: Invalid bucket name (sqs.SendMessage: ParamValidationError)"
+    says = "Invalid bucket name (sqs.SendMessage: ParamValidationError)"
     assert sentence(refused_here(ParamValidationError())) == says
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "SomethingNew"])
+def test_an_answer_without_words_is_told_as_far_as_it_goes(code: str) -> None:
+    told_of = sentence(said_by_aws(code, ""))
+    assert f"sqs.SendMessage: {code})" in told_of
+    assert "AWS says" not in told_of
 
 
 # GitLab
