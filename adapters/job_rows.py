@@ -235,8 +235,7 @@ def _pk(key: JobKey) -> str:
 
 
 def _open_sk(job: Job) -> str:
-    # in one zone: the index orders text
-    return f"{job.pending_at.astimezone(UTC).isoformat()}#{job.job_id:020d}"
+    return f"{job.pending_at.astimezone(UTC).isoformat()}#{job.job_id:020d}"  # ordered as text
 
 
 def _history(at: datetime) -> Item:

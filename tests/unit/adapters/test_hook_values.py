@@ -57,6 +57,17 @@ def test_a_secret_token_is_no_signing_token() -> None:
     assert Hook.read(BODY | {"signing_token_present": True}).fits(TARGET, "signing-token")
 
 
+@pytest.mark.parametrize("left_out", ["job_events", "token_present"])
+def test_what_gitlab_does_not_tell_is_not_so(left_out: str) -> None:
+    told = {name: value for name, value in BODY.items() if name != left_out}
+    assert not Hook.read(told).fits(TARGET, "secret-token")
+
+
+def test_a_gitlab_that_cannot_sign_does_not_tell_of_it() -> None:
+    older = {name: value for name, value in BODY.items() if name != "signing_token_present"}
+    assert not Hook.read(older).fits(TARGET, "signing-token")
+
+
 def test_health_says_until_when() -> None:
     health = Hook.read(BODY).health
     assert (health.alert_status, health.is_executable) == ("temporarily_disabled", False)

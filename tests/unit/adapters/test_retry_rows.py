@@ -75,15 +75,17 @@ class TestRetries:
 
     def test_that_it_was_cancelled_is_remembered(self, jobs: JobRows) -> None:
         jobs.retries.claim(INTENT, at=AT)
+        assert jobs.retries.due(before=EVER) == [replace(INTENT, cancelled=False)]
         jobs.retries.note_cancelled(INTENT.job)
         assert jobs.retries.due(before=EVER) == [replace(INTENT, cancelled=True)]
 
-    def test_a_settled_one_does_not_come_back(self, jobs: JobRows) -> None:
+    def test_a_settled_one_does_not_come_back(self, jobs: JobRows, table: FakeTable) -> None:
         jobs.retries.claim(INTENT, at=AT)
         for _ in range(2):
             jobs.retries.settle(INTENT.job)
         jobs.retries.note_cancelled(INTENT.job)
         assert jobs.retries.due(before=EVER) == []
+        assert not any(sk == "retry" for _, sk in table.items)
 
     def test_one_that_nobody_could_carry_out_is_forgotten_after_a_day(
         self, jobs: JobRows, table: FakeTable

@@ -74,6 +74,17 @@ def test_one_item_is_read_as_it_was_written_last(ledger: Ledger) -> None:
     assert ledger.table.get("a", "b") == {"pk": "a", "sk": "b", "n": 7}
 
 
+def test_numbers_are_python_s_own_however_deep_they_lie(ledger: Ledger) -> None:
+    inner = {"L": [{"N": "1"}, {"M": {"x": {"N": "0.5"}}}, {"S": "7"}]}
+    item = stored("a", "b", n=7) | {"half": {"N": "7.5"}, "deep": inner, "yes": {"BOOL": True}}
+    ledger.script.add_response("get_item", {"Item": item})
+    found = ledger.table.get("a", "b")
+    assert found is not None
+    assert repr({name: found[name] for name in ("n", "half", "deep", "yes")}) == repr(
+        {"n": 7, "half": 7.5, "deep": [1, {"x": 0.5}, "7"], "yes": True}
+    )
+
+
 def test_many_items_are_read_a_hundred_a_call(ledger: Ledger) -> None:
     names = tuple(str(n) for n in range(201))
     for part in (names[:100], names[100:200], names[200:]):
