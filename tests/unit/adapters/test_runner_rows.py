@@ -1,88 +1,18 @@
 """Runner rows: the pool's counter, the rows and the mail change together, and only once."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
-from typing import Any
 
 import pytest
 
-from adapters.runner_rows import KEPT, Place, RunnerRows, pool_of
+from adapters.runner_rows import RunnerRows, pool_of
 from adapters.table import Change
-from fleet.mailbox import Credential, MachineState, Report
-from fleet.model import Runner, RunnerState
+from fleet.mailbox import Credential
+from fleet.model import RunnerState
 from fleet.reasons import Reason
 from tests.fakes import AT, FakeTable
-from tests.unit.fleet.facts import key, runner
-
-INSTANCE = "gitlab.example.com"
-LATER = AT + timedelta(seconds=5)
-
-
-def named(n: int, **facts: Any) -> Runner:
-    """A runner of the pool `docker` that was only requested so far."""
-    told = {"launched_at": AT, "changed_at": None, "mailbox": None, "expires_at": AT} | facts
-    return runner(f"rf-docker-{n:012x}", RunnerState.REQUESTED, **told)
-
-
-def place(n: int, **facts: Any) -> Place:
-    """The machine that came for the runner of this number."""
-    told = {"machine_id": f"i-{n}", "mailbox": f"AROA:i-{n}", "capacity": "m7i.large/a/spot"}
-    return Place(runner_id=named(n).id, **(told | facts))
-
-
-def credential(one: Runner) -> Credential:
-    return Credential(
-        runner_id=one.id,
-        pool=one.pool,
-        url="https://gitlab.example.com",
-        token="glrt-1",
-        executor="shell",
-        wait_timeout_s=60,
-        expires_at=AT,
-        name=one.id,
-    )
-
-
-class Ledger:
-    """The rows, and the table below."""
-
-    def __init__(self, table: FakeTable | None = None) -> None:
-        self.table = table or FakeTable()
-        self.rows = RunnerRows(self.table, INSTANCE)
-
-    def reserve(self, *runners: Runner, ceiling: int = 5, version: int = 0) -> int:
-        return len(self.rows.reserve(runners, ceiling=ceiling, version=version))
-
-    @property
-    def in_use(self) -> int:
-        return int(self.table.items.get(("pool#docker", "pool"), {}).get("in_use", 0))
-
-    @property
-    def version(self) -> int:
-        return int(self.table.items.get(("pool#docker", "pool"), {}).get("version", 0))
-
-    def lives(self, n: int) -> Runner:
-        """A runner with its machine, as the ledger has it."""
-        self.reserve(named(n), version=self.version)
-        assert self.rows.place([place(n)])
-        return self.find(n)
-
-    def find(self, n: int) -> Runner:
-        found = self.rows.find(named(n).id)
-        assert found is not None
-        return found
-
-    def mail(self, n: int) -> set[str]:
-        """What lies in the mailbox of a machine."""
-        return {sk for pk, sk in self.table.items if pk == f"machine#AROA:i-{n}"}
-
-    def writes(self, n: int, report: Report, **more: Any) -> None:
-        """The machine of this number writes its report."""
-        pk = f"machine#AROA:i-{n}"
-        item = {"pk": pk, "sk": "report"} | report.item() | more
-        self.table.write(Change(pk=pk, sk="report", put=item))
+from tests.unit.adapters.runner_ledger import INSTANCE, LATER, Ledger, credential, named, place
+from tests.unit.fleet.facts import key
 
 
 @pytest.fixture
@@ -224,144 +154,6 @@ class TestEquip:
     def test_one_that_is_gone_is_not_marked(self, ledger: Ledger) -> None:
         ledger.rows.leave_bare(named(1))
         assert ledger.table.items == {}
-
-
-class TestReports:
-    """What machines say of themselves; they write it alone."""
-
-    BUSY = Report(heartbeat_at=LATER, state=MachineState.BUSY, runner_id="rf-1", job_id=7)
-
-    def test_a_runner_is_joined_with_its_last_report(self, ledger: Ledger) -> None:
-        ledger.lives(1)
-        ledger.lives(2)
-        ledger.writes(1, self.BUSY)
-        busy, booting = ledger.rows.live("docker")
-        assert (busy.state, busy.job, busy.heartbeat_at) == (RunnerState.BUSY, key(7), LATER)
-        assert (booting.state, booting.heartbeat_at) == (RunnerState.IN_FLIGHT, None)
-        assert ledger.find(1) == busy
-        assert ledger.rows.reports([busy, booting]) == {busy.id: self.BUSY}
-        assert ledger.rows.report("AROA:i-1") == self.BUSY
-        assert ledger.rows.report("AROA:i-2") is None
-
-    def test_a_runner_without_a_mailbox_has_none(self, ledger: Ledger) -> None:
-        assert ledger.rows.reports([named(1)]) == {}
-
-    @pytest.mark.parametrize(
-        "nonsense",
-        [
-            {"heartbeat_at": "yesterday"},
-            {"heartbeat_at": 5},
-            {"heartbeat_at": "0001-01-01T00:00:00+14:00"},  # before the first year in UTC
-            {"heartbeat_at": None},
-            {"state": "asleep"},
-            {"state": ["busy"]},
-            {"job_id": "seven"},
-            {"outcome": "glorious"},
-            {"steps": 5},
-            {"steps": ["called_home"]},
-            {"steps": [{"step": "called_home"}]},
-        ],
-    )
-    def test_one_that_cannot_be_read_is_told_and_hides_no_other_runner(
-        self, nonsense: dict[str, Any], ledger: Ledger, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        ledger.lives(1)
-        ledger.lives(2)
-        ledger.writes(1, self.BUSY, **nonsense)
-        ledger.writes(2, self.BUSY)
-        states = [one.state for one in ledger.rows.live("docker")]
-        assert states == [RunnerState.IN_FLIGHT, RunnerState.BUSY]
-        line = json.loads(capsys.readouterr().out)
-        assert (line["event"], line["level"]) == ("ReportUnreadable", "WARNING")
-        assert line["mailbox"] == "machine#AROA:i-1"
-        assert ledger.rows.report("AROA:i-1") is None
-        assert ledger.rows.reports([ledger.find(1)]) == {}
-
-
-class TestTook:
-    """GitLab says which job a runner took, before its machine does."""
-
-    def test_is_busy_from_then_on(self, ledger: Ledger) -> None:
-        one = ledger.lives(1)
-        ledger.rows.took(one, key(7), 3, at=LATER)
-        found = ledger.find(1)
-        assert (found.state, found.job, found.works_for) == (RunnerState.BUSY, key(7), 3)
-        assert found.changed_at == LATER
-
-    def test_a_runner_that_is_gone_does_not_come_back(self, ledger: Ledger) -> None:
-        ledger.rows.took(named(1), key(7), 3, at=LATER)
-        assert ledger.rows.live("docker") == ()
-
-
-class TestDrain:
-    """The order to take no new job."""
-
-    def test_is_left_in_the_mailbox_and_seen_on_the_runner(self, ledger: Ledger) -> None:
-        one = ledger.lives(1)
-        ledger.rows.drain(one, Reason.SURPLUS, at=LATER)
-        assert ledger.find(1).state is RunnerState.DRAINING
-        assert ledger.find(1).changed_at == LATER
-        order = ledger.table.items["machine#AROA:i-1", "order"]
-        assert (order["order"], order["reason"]) == ("drain", "surplus")
-        assert order["ttl"] == int(one.expires_at.timestamp())
-
-    def test_of_a_runner_that_is_gone_leaves_no_letter(self, ledger: Ledger) -> None:
-        one = ledger.lives(1)
-        ledger.rows.close(one, Reason.EXPIRED, at=AT)
-        ledger.rows.drain(one, Reason.SURPLUS, at=LATER)
-        assert ledger.mail(1) == set()
-        assert ledger.rows.live("docker") == ()
-
-    def test_of_a_runner_without_a_machine_is_nothing(self, ledger: Ledger) -> None:
-        ledger.reserve(named(1))
-        ledger.rows.drain(named(1), Reason.SURPLUS, at=LATER)
-        assert ledger.find(1).state is RunnerState.REQUESTED
-
-
-class TestClose:
-    """The end of a runner gives its place back, once."""
-
-    def test_gives_the_place_back_and_clears_the_mailbox(self, ledger: Ledger) -> None:
-        one = ledger.lives(1)
-        ledger.lives(2)
-        ledger.rows.equip(one, credential(one))
-        ledger.rows.drain(one, Reason.SURPLUS, at=AT)
-        ledger.writes(1, TestReports.BUSY)
-        assert ledger.mail(1) == {"credential", "order", "owner", "report"}
-        assert ledger.rows.close(one, Reason.SURPLUS, at=LATER)
-        assert ledger.mail(1) == set()
-        assert ledger.in_use == 1
-        assert [each.id for each in ledger.rows.live("docker")] == [named(2).id]
-        assert ledger.rows.find(one.id) is None
-        assert ledger.mail(2) == {"owner"}
-
-    def test_of_many_that_close_it_one_does(self, ledger: Ledger) -> None:
-        one = ledger.lives(1)
-        told = [ledger.rows.close(one, Reason.EXPIRED, at=AT) for _ in range(3)]
-        assert told == [True, False, False]
-        assert ledger.in_use == 0
-
-    def test_a_runner_that_never_was_takes_no_place_away(self, ledger: Ledger) -> None:
-        ledger.lives(1)
-        assert not ledger.rows.close(named(2), Reason.EXPIRED, at=AT)
-        assert ledger.in_use == 1
-
-    def test_what_it_was_is_kept_for_a_month(self, ledger: Ledger) -> None:
-        one = replace(ledger.lives(1), job=key(7))
-        ledger.rows.close(one, Reason.STALLED, at=LATER)
-        kept = ledger.table.items[f"runner#{one.id}", "runner"]
-        assert (kept["reason"], kept["machine_id"], kept["job"]) == ("stalled", "i-1", str(key(7)))
-        assert kept["ended_at"] == kept["changed_at"] == LATER.isoformat()
-        assert kept["ttl"] == int((LATER + timedelta(days=30)).timestamp())
-        (shown,) = ledger.table.query_index("recent", "kind", "runner")
-        assert shown["id"] == one.id
-        assert timedelta(days=30) == KEPT
-
-    def test_makes_room_for_another_under_the_same_version(self, ledger: Ledger) -> None:
-        """Only a reservation says that somebody launched: a close must not stop the next one."""
-        ledger.reserve(named(1), ceiling=1)
-        ledger.rows.close(named(1), Reason.LAUNCH_FAILED, at=AT)
-        assert ledger.reserve(named(2), ceiling=1, version=1) == 1
 
 
 class Watched(FakeTable):

@@ -1,0 +1,79 @@
+"""Runner rows on a table in memory, and a few words for what tests say of them."""
+
+from datetime import timedelta
+from typing import Any
+
+from adapters.runner_rows import Place, RunnerRows
+from adapters.table import Change
+from fleet.mailbox import Credential, Report
+from fleet.model import Runner, RunnerState
+from tests.fakes import AT, FakeTable
+from tests.unit.fleet.facts import runner
+
+INSTANCE = "gitlab.example.com"
+LATER = AT + timedelta(seconds=5)
+
+
+def named(n: int, **facts: Any) -> Runner:
+    """A runner of the pool `docker` that was only requested so far."""
+    told = {"launched_at": AT, "changed_at": None, "mailbox": None, "expires_at": AT} | facts
+    return runner(f"rf-docker-{n:012x}", RunnerState.REQUESTED, **told)
+
+
+def place(n: int, **facts: Any) -> Place:
+    """The machine that came for the runner of this number."""
+    told = {"machine_id": f"i-{n}", "mailbox": f"AROA:i-{n}", "capacity": "m7i.large/a/spot"}
+    return Place(runner_id=named(n).id, **(told | facts))
+
+
+def credential(one: Runner) -> Credential:
+    return Credential(
+        runner_id=one.id,
+        pool=one.pool,
+        url="https://gitlab.example.com",
+        token="glrt-1",
+        executor="shell",
+        wait_timeout_s=60,
+        expires_at=AT,
+        name=one.id,
+    )
+
+
+class Ledger:
+    """The rows, and the table below."""
+
+    def __init__(self, table: FakeTable | None = None) -> None:
+        self.table = table or FakeTable()
+        self.rows = RunnerRows(self.table, INSTANCE)
+
+    def reserve(self, *runners: Runner, ceiling: int = 5, version: int = 0) -> int:
+        return len(self.rows.reserve(runners, ceiling=ceiling, version=version))
+
+    @property
+    def in_use(self) -> int:
+        return int(self.table.items.get(("pool#docker", "pool"), {}).get("in_use", 0))
+
+    @property
+    def version(self) -> int:
+        return int(self.table.items.get(("pool#docker", "pool"), {}).get("version", 0))
+
+    def lives(self, n: int) -> Runner:
+        """A runner with its machine, as the ledger has it."""
+        self.reserve(named(n), version=self.version)
+        assert self.rows.place([place(n)])
+        return self.find(n)
+
+    def find(self, n: int) -> Runner:
+        found = self.rows.find(named(n).id)
+        assert found is not None
+        return found
+
+    def mail(self, n: int) -> set[str]:
+        """What lies in the mailbox of a machine."""
+        return {sk for pk, sk in self.table.items if pk == f"machine#AROA:i-{n}"}
+
+    def writes(self, n: int, report: Report, **more: Any) -> None:
+        """The machine of this number writes its report."""
+        pk = f"machine#AROA:i-{n}"
+        item = {"pk": pk, "sk": "report"} | report.item() | more
+        self.table.write(Change(pk=pk, sk="report", put=item))
