@@ -77,12 +77,6 @@ class GuestHost:
             {"instance-id": instance_id, "instance-action": "terminate"},
         )
 
-    def inject_rebalance(self, instance_id: str) -> None:
-        """AWS advises to leave the machine."""
-        guest = self._guest(instance_id)
-        guest.metadata.rebalance_at = datetime.now(UTC)
-        self._cloud.emit("EC2 Instance Rebalance Recommendation", {"instance-id": instance_id})
-
     def kill(self, instance_id: str) -> None:
         """The host dies without a goodbye: no process is left and EC2 still says running."""
         with self._lock:

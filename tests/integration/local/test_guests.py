@@ -224,7 +224,7 @@ def test_instances_of_others_are_left_alone(park: Park) -> None:
 
 
 def test_what_is_done_to_an_unknown_guest_is_refused(park: Park) -> None:
-    for act in (park.host.kill, park.host.freeze, park.host.inject_rebalance):
+    for act in (park.host.kill, park.host.freeze, park.host.thaw):
         with pytest.raises(Refused, match="no such guest"):
             act("i-0")
 
