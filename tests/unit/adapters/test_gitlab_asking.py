@@ -1,10 +1,10 @@
 """What the fleet asks of GitLab beyond the daily round: cancelling, pipelines, rights, paging."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from adapters.gitlab import Budget, GitLab, GitLabToken
+from adapters.gitlab import Budget, GitLab, GitLabJob, GitLabToken
 from fleet.errors import Refused, Transient
 from tests.unit.adapters.fake_gitlab import FakeGitLab, fake_gitlab
 from tests.unit.adapters.stubs import Clock
@@ -121,6 +121,20 @@ class TestJobsAsGitLabTellsThem:
         (job,) = gitlab.runner_jobs(31, status="success")
         assert job.project_id == project_id
         assert fake.asked[0].query["status"] == ["success"]
+
+    @pytest.mark.parametrize(
+        ("asked", "ask"),
+        [
+            ("GET /projects/77/jobs/1", lambda g: g.job(77, 1)),
+            ("POST /projects/77/jobs/1/retry", lambda g: g.retry_job(77, 1)),
+            ("POST /projects/77/jobs/1/cancel", lambda g: g.cancel_job(77, 1)),
+        ],
+    )
+    def test_project_where_gitlab_does_not_repeat_it(
+        self, asked: str, ask: Callable[[GitLab], GitLabJob], fake: FakeGitLab, gitlab: GitLab
+    ) -> None:
+        fake.answers(*asked.split(), {"id": 1, "name": "a", "status": "canceled"})
+        assert ask(gitlab).project_id == 77
 
     def test_one_that_was_never_queued(self, fake: FakeGitLab, gitlab: GitLab) -> None:
         fake.answers("GET", "/projects/77/jobs/1", {"id": 1, "name": "a", "status": "created"})
