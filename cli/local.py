@@ -89,7 +89,7 @@ def down(data: Folder = HERE) -> None:
         return
     os.kill(running.pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_TIMEOUT_S
-    while _is_alive(running.pid):
+    while _is_held(data):
         if time.monotonic() > deadline:
             typer.echo(f"process {running.pid} did not end within {STOP_TIMEOUT_S:.0f} s", err=True)
             raise typer.Exit(1)
@@ -175,11 +175,3 @@ def _is_held(data: Path) -> bool:
             return False
     except Refused:
         return True
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

@@ -2,9 +2,9 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,13 +85,10 @@ def test_a_folder_with_a_space_can_be_sourced(tmp_path: Path) -> None:
 def test_down_ends_the_laptop(tmp_path: Path) -> None:
     with somebody(tmp_path, holds=True) as process:
         written(tmp_path, process.pid)
-        # Somebody takes note of its end, as the shell does that started it.
-        thread = threading.Thread(target=process.wait)
-        thread.start()
+        # Nobody has taken note of its end by then: it is over all the same.
         result = run("down", "--data", str(tmp_path))
-        thread.join()
-    assert (result.exit_code, result.stdout) == (0, "down\n")
-    assert process.returncode == 0
+        assert (result.exit_code, result.stdout) == (0, "down\n")
+        assert process.wait() == 0
 
 
 def test_a_number_that_is_another_processs_by_now_is_left_alone(tmp_path: Path) -> None:
@@ -154,3 +151,18 @@ def test_a_wrong_call_is_one_line(arguments: tuple[str, ...], code: int, says: s
     assert result.stderr.startswith("Error: ")
     assert says in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_a_port_that_is_taken_is_said_and_nothing_is_left(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "cli", "local", "up", "--gitlab-port", port]
+        done = subprocess.run(
+            [*command, "--data", str(tmp_path)], capture_output=True, text=True, check=False
+        )
+    says = "Error: its port is taken: give another --gitlab-port, or 0\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", says)
+    assert not (tmp_path / "up.json").exists()
+    assert run("status", "--data", str(tmp_path)).exit_code == 1

@@ -1,0 +1,108 @@
+"""`local up`, `status` and `down` as people use them: one laptop from its start to its end."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shell:
+    """The folder of a laptop, and the process that keeps it up."""
+
+    folder: Path
+    process: "subprocess.Popen[str]"
+    told: list[str]  # by `up`
+
+    def run(self, *arguments: str, prelude: str = "true") -> "subprocess.CompletedProcess[str]":
+        """The command after `prelude`, in a shell of its own."""
+        words = shlex.join([sys.executable, "-m", "cli", *arguments])
+        return subprocess.run(
+            ["bash", "-c", f"{prelude} && {words}"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+    def local(self, command: str) -> "subprocess.CompletedProcess[str]":
+        """`local <command>` on this folder."""
+        return self.run("local", command, "--data", str(self.folder))
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    folder = tmp_path_factory.mktemp("a laptop")
+    command = ["local", "up", "--data", str(folder), "--gitlab-port", "0"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "cli", *command],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        told = [process.stdout.readline().rstrip() for _ in range(6)]
+        try:
+            yield Shell(folder=folder, process=process, told=told)
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+
+
+def test_up_tells_the_addresses_and_status_tells_them_again(shell: Shell) -> None:
+    assert [line.split()[0] for line in shell.told] == [
+        "webhook",
+        "GitLab",
+        "engine",
+        "clone",
+        "then",
+        "Jobs",
+    ]
+    again = shell.local("status")
+    assert (again.returncode, again.stdout.splitlines()) == (0, shell.told)
+
+
+def test_what_up_says_to_type_shows_the_fleet(shell: Shell) -> None:
+    source = shell.told[4].removeprefix("then").strip().removesuffix("&& runner-fleet status")
+    done = shell.run("status", "--json", prelude=source.strip())
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["problems"] == []
+    assert {pool["backend"] for pool in told["pools"]} == {"ec2", "lambda"}
+
+
+def test_keys_are_for_their_owner_only(shell: Shell) -> None:
+    for name in ("env", "up.json"):
+        assert (shell.folder / name).stat().st_mode & 0o077 == 0
+
+
+def test_a_second_one_is_refused_and_does_no_harm(shell: Shell) -> None:
+    second = shell.local("up")
+    assert second.returncode == 1
+    assert second.stderr.startswith("Error: it is up already: `runner-fleet local status`")
+    assert shell.local("status").returncode == 0
+
+
+def test_down_leaves_nothing(shell: Shell) -> None:
+    """The last test here: it ends the laptop."""
+    engine = shell.told[2].split()[1]
+    done = shell.local("down")
+    assert (done.returncode, done.stdout) == (0, "down\n"), done.stderr
+    assert shell.process.wait(timeout=60) == 0
+    with pytest.raises(ProcessLookupError):
+        os.killpg(shell.process.pid, 0)
+    with pytest.raises(URLError):
+        urllib.request.urlopen(engine, timeout=5)
+    assert not (shell.folder / "up.json").exists()
+    assert not (shell.folder / "env").exists()
+    assert shell.local("status").returncode == 1
+    assert shell.local("down").stdout == "nothing is up\n"
