@@ -10,7 +10,6 @@ import pytest
 from adapters.gitlab import GitLabJob, GitLabProject
 from adapters.job_rows import Step
 from cli.explaining import read_asked
-from cli.trail import LABELS
 from fleet.capacity import BackOff
 from fleet.errors import FleetError, Refused, Transient
 from fleet.mailbox import MachineState, StepName
@@ -113,12 +112,6 @@ def test_steps_of_another_job_on_the_same_machine_are_left_out() -> None:
     assert "job_taken" not in hops(at_work)
 
 
-def test_every_step_that_is_written_has_words() -> None:
-    ours = {name.value for name in StepName}
-    outcomes = {"success", "failed", "canceled", "skipped", "gone", "taken"}
-    assert ours | outcomes <= set(LABELS)
-
-
 # What a job waits for
 
 
@@ -167,21 +160,6 @@ def test_a_job_without_a_pool_says_what_to_correct() -> None:
     assert "runner-fleet apply" in do
 
 
-def test_a_job_that_was_given_up_says_how_to_have_it_again() -> None:
-    at_work = AtWork().configure()
-    at_work.job(1)
-    at_work.jobs.tell(key(1), [], given_up=True)
-    says, do = verdict(at_work)
-    assert says.startswith("every launch for it failed")
-    assert "retry the job in GitLab" in do
-
-
-def test_a_job_of_a_removed_pool_is_routed_again() -> None:
-    at_work = AtWork().configure()
-    at_work.job(1, pool="old")
-    assert verdict(at_work)[0] == "its pool old is not in fleet.toml any more"
-
-
 @pytest.mark.parametrize(
     ("heard_s", "do"), [(5, ""), (400, "if nothing moves in its log: cancel and retry it")]
 )
@@ -195,21 +173,6 @@ def test_a_running_job_says_where_and_when_it_was_heard(heard_s: float, do: str)
     assert says.startswith(f"it runs on {runner.id}, last heard")
     assert told.startswith(do)
     assert bool(told) is bool(do)
-
-
-@pytest.mark.parametrize(
-    ("runner_id", "says"),
-    [
-        (None, "it runs on a runner that is not the fleet's"),
-        ("rf-docker-gone", "its runner rf-docker-gone is gone and GitLab still says that it runs"),
-    ],
-)
-def test_a_job_that_runs_elsewhere_says_so(runner_id: str | None, says: str) -> None:
-    at_work = AtWork().configure()
-    job = at_work.job(1)
-    facts = {"runner_id": runner_id} if runner_id else {}
-    at_work.advance(job, "running", at=AT, started_at=AT, **facts)
-    assert verdict(at_work) == (says, "")
 
 
 def test_a_job_that_was_retried_and_is_not_pending_yet_says_so() -> None:
@@ -227,36 +190,12 @@ def test_a_job_that_runs_on_a_machine_not_heard_yet_says_where() -> None:
     assert verdict(at_work) == (f"it runs on {runner.id}", "")
 
 
-def test_a_waiting_job_whose_runner_was_told_to_drain_says_so() -> None:
-    at_work = AtWork().configure()
-    at_work.job(1)
-    runner = with_runner(at_work)
-    at_work.runners.drain(runner, Reason.SURPLUS, at=AT)
-    assert verdict(at_work)[0] == f"{runner.id}, launched for it, is draining"
-
-
 def test_a_finished_job_whose_machine_still_ends_says_so() -> None:
     at_work = AtWork().configure()
     job = at_work.job(1)
     runner = with_runner(at_work)
     at_work.advance(job, "success", at=AT, finished_at=AT, runner_id=runner.id)
     assert verdict(at_work)[0] == f"it ended: success; {runner.id} is being ended"
-
-
-@pytest.mark.parametrize(
-    ("failure", "do"),
-    [
-        ("script_failure", ""),
-        ("runner_system_failure", "set infra_retry"),
-        ("job_execution_timeout", "max_job_time"),
-    ],
-)
-def test_a_failed_job_says_whose_fault_it_was(failure: str, do: str) -> None:
-    at_work = AtWork().configure()
-    at_work.advance(at_work.job(1), "failed", at=AT, failure_reason=failure)
-    says, told = verdict(at_work)
-    assert says == f"it ended: failed ({failure})"
-    assert do in told
 
 
 # Which job is meant
@@ -419,15 +358,6 @@ def test_a_job_without_a_pool_has_no_pools_words() -> None:
 
 
 # Jobs that the ledger does not know
-
-
-def test_an_unknown_job_says_what_to_check() -> None:
-    result = AtWork().configure().run("explain", "9", env=NO_TOKEN)
-    assert result.exit_code == 1
-    first, *checks = result.stderr.splitlines()
-    assert first == "Error: the ledger has no job 9 of gitlab.example.com"
-    assert "GITLAB_TOKEN" in checks[0]
-    assert any("webhook list" in check for check in checks)
 
 
 def test_with_a_token_it_asks_for_the_project() -> None:

@@ -1,21 +1,16 @@
 """`status`: what is read, what counts as a problem, and how it is drawn."""
 
 import json
-from datetime import timedelta
-from typing import Any
 
 import pytest
 
-from adapters.demand import Demand
-from adapters.fleet_rows import HookRow
 from cli.status_gather import gather
 from cli.status_render import duration
 from cli.status_view import FleetView
-from fleet.capacity import BackOff
 from fleet.mailbox import MachineState
 from fleet.model import RunnerState
 from fleet.reasons import Reason
-from tests.unit.cli.fleet_at_work import AT, FLEET, INSTANCE, AtWork, ago, key
+from tests.unit.cli.fleet_at_work import AT, FLEET, AtWork, ago
 
 
 def seen(at_work: AtWork) -> FleetView:
@@ -60,18 +55,6 @@ def test_a_pool_shows_its_runners_by_state_and_what_waits() -> None:
     assert (pool.reason, "ceiling" in pool.sentence) == ("at_ceiling", True)
 
 
-def test_a_back_off_is_shown_while_it_lasts() -> None:
-    at_work = AtWork().configure()
-    held = {
-        place: BackOff(until=AT + timedelta(seconds=after), failures=1, code="NoCapacity")
-        for place, after in (("m7i.large/a/spot", 60), ("m7i.large/b/spot", -1))
-    }
-    at_work.fleet.note_back_off("docker", held)
-    (pool,) = seen(at_work).pools
-    assert [(one.place, one.for_s) for one in pool.back_off] == [("m7i.large/a/spot", 60)]
-    assert "m7i.large/a/spot: NoCapacity, 1m 00s more" in at_work.run("status").stdout
-
-
 def test_a_machine_is_shown_with_its_job_and_its_last_sign() -> None:
     at_work = AtWork().configure()
     runner = at_work.runner(1)
@@ -114,34 +97,6 @@ def test_the_reason_why_a_job_waited_is_not_shown_once_it_runs() -> None:
 # Problems
 
 
-def test_an_unhealthy_hook_is_a_problem() -> None:
-    at_work = AtWork().configure()
-    hook = {"hook_id": 5, "url": "https://x/webhook", "verification": "signing-token"}
-    facts: dict[str, Any] = {"instance": INSTANCE, "scope": "project:7", **hook}
-    at_work.fleet.record_hook(HookRow(**facts, healthy=False, detail="GitLab switched it off"))
-    (problem,) = seen(at_work).problems
-    assert problem.what == "webhook of project:7: GitLab switched it off"
-    assert "webhook register" in problem.do
-
-
-@pytest.mark.parametrize(
-    ("queue", "says"),
-    [
-        ("ec2", "1 jobs got no ec2 machine after their last attempt"),
-        ("events", "1 events started no state machine"),
-        ("expiries", "1 expiry timers failed"),
-    ],
-)
-def test_dead_letters_are_problems(queue: str, says: str) -> None:
-    at_work = AtWork().configure()
-    demand = Demand(job=key(1), project_id=7, pool="docker", attempt=4)
-    if queue == "ec2":
-        at_work.queues[queue].bury(demand)
-    else:
-        at_work.queues[queue].send([demand])
-    assert problems(at_work) == [says]
-
-
 def test_a_refused_configuration_is_a_problem_until_the_next_one() -> None:
     at_work = AtWork().configure()
     version = seen(at_work).version
@@ -151,21 +106,6 @@ def test_a_refused_configuration_is_a_problem_until_the_next_one() -> None:
     ]
     at_work.configure(FLEET.replace("ceiling = 5", "ceiling = 6"))
     assert problems(at_work) == []
-
-
-def test_a_pool_that_gitlab_does_not_see_is_a_problem() -> None:
-    at_work = AtWork().configure()
-    at_work.clock.go(91 * 60)
-    (problem,) = problems(at_work)
-    assert problem.startswith("pool docker: GitLab has not heard of it since 2026-11-21 09:00 UTC")
-
-
-@pytest.mark.parametrize(("minutes", "is_problem"), [(4, False), (6, True)])
-def test_a_new_pool_is_given_some_minutes_to_show_itself(minutes: int, is_problem: bool) -> None:
-    at_work = AtWork().configure()
-    at_work.table.items.pop(("pool#docker", "pool"))
-    at_work.clock.go(minutes * 60)
-    assert bool(problems(at_work)) is is_problem
 
 
 @pytest.mark.parametrize(
@@ -180,44 +120,6 @@ def test_a_pools_reason_reads_as_one_of_a_pool(reason: str, says: str) -> None:
     at_work = AtWork().configure()
     at_work.fleet.note_decision("docker", reason)
     assert seen(at_work).pools[0].sentence == says
-
-
-@pytest.mark.parametrize(
-    ("state", "heard_s", "says"),
-    [
-        (None, None, "did not call home before its boot deadline"),
-        (MachineState.BUSY, 301, "is busy and silent for 5 minutes"),
-        (MachineState.BUSY, 60, None),
-        (MachineState.IDLE, 60, None),
-    ],
-)
-def test_machines_that_are_late_or_silent_are_problems(
-    state: MachineState | None, heard_s: float | None, says: str | None
-) -> None:
-    at_work = AtWork().configure()
-    runner = at_work.runner(1, launched_s=400)
-    if state is not None and heard_s is not None:
-        at_work.reports(runner, state, heartbeat_at=ago(heard_s))
-    assert problems(at_work) == ([f"{runner.id} {says}"] if says else [])
-
-
-@pytest.mark.parametrize(
-    ("pool", "reason", "given_up", "says"),
-    [
-        (None, Reason.NO_POOL, False, "job 1 (job-1) gets no runner: no pool of fleet.toml"),
-        ("docker", Reason.ROUTED, True, "job 1 (job-1) gets no runner: every launch for it failed"),
-        ("docker", Reason.ROUTED, False, None),
-    ],
-)
-def test_jobs_that_get_no_runner_are_problems(
-    pool: str | None, reason: Reason, given_up: bool, says: str | None
-) -> None:
-    at_work = AtWork().configure()
-    at_work.job(1, pool=pool, reason=reason)
-    if given_up:
-        at_work.jobs.tell(key(1), [], given_up=True)
-    found = problems(at_work)
-    assert [one[: len(says or "")] for one in found] == ([says] if says else [])
 
 
 def test_a_removed_pool_is_shown_until_its_runners_are_gone() -> None:
@@ -262,22 +164,6 @@ def test_watching_draws_until_somebody_ends_it() -> None:
     result = at_work.run("status", "--watch")
     assert (result.exit_code, at_work.pauses) == (0, 2)
     assert "fleet-a" in result.stdout
-
-
-def test_names_from_outside_are_drawn_as_they_are() -> None:
-    at_work = AtWork().configure()
-    at_work.job(1, name="[red]deploy[/red] \x1b[31mnow")
-    drawn = at_work.run("status").stdout
-    assert "[red]deploy[/red]" in drawn
-    assert "\x1b[31m" not in drawn
-
-
-def test_problems_are_drawn_first_with_what_to_do() -> None:
-    at_work = AtWork().configure()
-    at_work.job(1, pool=None, reason=Reason.NO_POOL)
-    drawn = at_work.run("status").stdout
-    assert drawn.index("! job 1") < drawn.index("Pools")
-    assert "`runner-fleet explain 1`" in drawn
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The hops of a job: in which order, in which words, and what a machine's report adds to them."""
 
+import ast
 import json
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +17,8 @@ from fleet.model import Job, Status
 from fleet.reasons import SENTENCES, Reason
 from tests.unit.cli.fleet_at_work import AT, MachineStep, ago, key
 
-DOCS = Path(__file__).parents[3] / "docs" / "operations.md"
+ROOT = Path(__file__).parents[3]
+DOCS = ROOT / "docs" / "operations.md"
 
 
 def row(*steps: Step, status: Status = Status.PENDING, outcome: str | None = None) -> JobRow:
@@ -278,3 +280,20 @@ def test_json_has_all_of_it_with_units() -> None:
 )
 def test_a_duration_reads_well_at_its_limits(after: timedelta, text: str) -> None:
     assert duration(after.total_seconds()) == text
+
+
+def test_every_step_that_anything_writes_has_words() -> None:
+    folders = ("adapters", "fleet", "orchestrator", "webhook")
+    calls = (
+        node
+        for folder in folders
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Step"
+    )
+    names = (word for call in calls for word in call.keywords if word.arg == "step")
+    written = {name.value.value for name in names if isinstance(name.value, ast.Constant)}
+    assert {"ignored", "waits", "given_up"} <= written  # it finds them
+    machines = {name.value for name in StepName}
+    outcomes = {"success", "failed", "canceled", "skipped", "gone", "taken"}
+    assert written | machines | outcomes <= set(LABELS)

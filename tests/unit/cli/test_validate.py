@@ -59,22 +59,6 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_good_file_is_told_with_what_it_needs(file: Path) -> None:
-    result = AtWork().run("validate", str(file))
-    assert result.exit_code == 0
-    assert "valid, 1 pool (docker), version " in result.stdout
-    for scope in SCOPES:
-        assert f"  {scope} " in result.stdout
-    assert "GitLab says" not in result.stdout
-
-
-def test_infra_retry_needs_the_whole_api(file: Path) -> None:
-    file.write_text(FLEET + "infra_retry = true\n")
-    result = AtWork().run("validate", str(file))
-    assert "  api            retries jobs that a machine failed" in result.stdout
-    assert "read_api" not in result.stdout
-
-
 def test_every_problem_has_its_line(file: Path) -> None:
     file.write_text(FLEET.replace("ceiling = 5", 'ceiling = 0\nsize = "2GB"'))
     result = AtWork().run("validate", str(file))
@@ -140,15 +124,6 @@ def test_making_project_runners_needs_a_maintainer(role: int, holds: bool) -> No
     config = read_config(FLEET.replace("group:42", "project:9"))
     (found,) = [one for one in check_token(config, accounts) if "project 9" in one.claim]
     assert found.holds is holds
-
-
-def test_watched_places_must_be_there() -> None:
-    watch = 'watch = { projects = ["acme/demo"], groups = [42, 43] }\n'
-    config = read_config(FLEET.replace('"group:42"\n', f'"group:42"\n{watch}'))
-    found = {one.claim: one.holds for one in check_token(config, FakeAccounts())}
-    assert found["project acme/demo is there"] is False
-    assert found["group 42 is there"] is True
-    assert found["group 43 is there"] is False
 
 
 # All that is said, whole
