@@ -61,3 +61,18 @@ def test_a_process_that_is_gone_takes_nothing() -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     assert tree_mb(gone.pid) == 0
+
+
+def test_even_a_short_look_sees_the_beginning_and_the_end() -> None:
+    looks: list[float] = []
+
+    class Counting(PeakMemory):
+        def _look(self) -> None:
+            super()._look()
+            looks.append(self.peak_mb)
+
+    with Counting(every_s=3600) as memory:
+        assert len(looks) == 1
+    assert len(looks) == 2
+    assert 0 < looks[0] <= looks[1] == memory.peak_mb
+    assert PeakMemory().peak_mb == 0.0

@@ -117,3 +117,43 @@ def test_nothing_counted_costs_nothing() -> None:
     told = tally({}, {}, stack="fleet", jobs=0)
     assert told.usd_per_1000 == 0
     assert set(told.per_job.values()) == {0.0}
+
+
+def test_every_call_of_the_fleet_is_told_by_name_and_nothing_else(told: Tally) -> None:
+    assert told.calls == {
+        "dynamodb.Query": 6,
+        "ec2.CreateFleet": 1,
+        "events.PutEvents": 40,
+        "gitlab.DELETE /runners/{runner}": 11,
+        "gitlab.GET /projects/{project}/jobs/{job}": 4,
+        "gitlab.POST /runners/verify": 1,
+        "gitlab.POST /user/runners": 10,
+        "lambda.Throttled": 3,
+        "lambda.scale": 5,
+        "lambda.webhook": 40,
+        "scheduler.CreateSchedule": 1,
+        "secretsmanager.GetSecretValue": 2,
+        "sqs.SendMessage": 1,
+        "states.StartExecution": 5,
+        "states.route": 10,
+        "states.scale": 4,
+        "states.transitions": 20,
+    }
+    assert list(told.calls) == sorted(told.calls)
+
+
+def test_every_service_has_its_calls_per_job(told: Tally) -> None:
+    assert told.per_job == {
+        "ec2": 0.1,
+        "sqs": 0.1,
+        "dynamodb": 0.6,
+        "lambda": 4.5,
+        "events": 4.0,
+        "secretsmanager": 0.2,
+        "scheduler": 0.1,
+        "states.executions": 1.4,
+        "states.transitions": 2.0,
+        "gitlab": 0.5,
+        "gitlab.records": 2.1,
+        "http_api": 4.0,
+    }

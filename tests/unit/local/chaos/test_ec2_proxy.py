@@ -1,0 +1,157 @@
+"""The proxy's decisions, with an engine that writes down what reaches it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from xml.etree import ElementTree as ET
+
+import boto3
+import pytest
+
+from local.chaos.ec2_proxy import Answer, Ec2Proxy
+from local.chaos.fleet_call import FleetCall, Spot, Verdict
+from local.chaos.query import Fields, read_fields, write_fields
+from local.loopback import Answerer, LoopbackServer
+
+HEADERS = [("Host", "ec2.signed"), ("Authorization", "signed"), ("Connection", "keep-alive")]
+LAUNCH: Fields = {
+    "Action": "CreateFleet",
+    "TargetCapacitySpecification.TotalTargetCapacity": "3",
+    "LaunchTemplateConfigs.1.Overrides.1.InstanceType": "m6i.large",
+    "LaunchTemplateConfigs.1.Overrides.1.SubnetId": "subnet-a",
+    "LaunchTemplateConfigs.1.Overrides.2.InstanceType": "m6i.large",
+    "LaunchTemplateConfigs.1.Overrides.2.SubnetId": "subnet-b",
+}
+PLACE_A = Spot(instance_type="m6i.large", subnet="subnet-a")
+PLACE_B = Spot(instance_type="m6i.large", subnet="subnet-b")
+
+
+@dataclass
+class Engine:
+    """What reached it, and what it answers."""
+
+    status: int = 200
+    body: bytes = b"<R><fleetInstanceSet>i-1</fleetInstanceSet><errorSet/></R>"
+    asked: list[tuple[dict[str, str], Fields]] = field(default_factory=list)
+
+
+class _Engine(Answerer):
+    engine: Engine
+
+    def do_POST(self) -> None:  # noqa: N802  the name http.server asks for
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.engine.asked.append((headers, read_fields(body)))
+        self.answer(self.engine.status, self.engine.body, "text/xml")
+
+
+@dataclass
+class Scene:
+    """A proxy and the engine behind it."""
+
+    proxy: Ec2Proxy
+    engine: Engine
+
+    def ask(self, fields: Fields) -> Answer:
+        return self.proxy.serve(HEADERS, write_fields(fields))
+
+
+@pytest.fixture
+def scene() -> Iterator[Scene]:
+    engine = Engine()
+    with LoopbackServer(type("Told", (_Engine,), {"engine": engine})) as server:
+        proxy = Ec2Proxy(lambda: "seen just before")
+        keys = boto3.Session(aws_access_key_id="AK", aws_secret_access_key="SK")
+        proxy.forward_to(server.url, keys)
+        with proxy:
+            yield Scene(proxy, engine)
+
+
+def codes(answer: Answer) -> list[str | None]:
+    """The error codes in an answer of EC2, in order."""
+    tags = ((one.tag.rpartition("}")[2], one.text) for one in ET.fromstring(answer.body).iter())
+    return [text for tag, text in tags if tag in ("errorCode", "Code")]
+
+
+def test_without_a_fault_a_call_goes_through_as_it_came(scene: Scene) -> None:
+    answer = scene.ask(LAUNCH)
+    assert (answer.status, answer.body) == (200, scene.engine.body)
+    ((headers, fields),) = scene.engine.asked
+    assert fields == LAUNCH
+    assert (headers["host"], headers["authorization"]) == ("ec2.signed", "signed")
+    assert "connection" not in headers
+    assert ("Content-Type", "text/xml") in answer.headers
+    assert not any(name.lower() == "content-length" for name, _ in answer.headers)
+
+
+def test_launches_are_counted_and_those_that_were_changed(scene: Scene) -> None:
+    verdicts = iter([None, Verdict(refuse="RequestLimitExceeded"), None])
+    scene.proxy.fault = lambda _call: next(verdicts)
+    for _ in range(3):
+        scene.ask(LAUNCH)
+    scene.ask({"Action": "DescribeInstances"})
+    assert scene.proxy.take_record() == ((), 3, 1)
+    assert scene.proxy.take_record() == ((), 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [("RequestLimitExceeded", 503), ("VcpuLimitExceeded", 400)]
+)
+def test_a_refusal_never_reaches_the_engine(scene: Scene, code: str, status: int) -> None:
+    scene.proxy.fault = lambda _call: Verdict(refuse=code)
+    answer = scene.ask(LAUNCH)
+    assert (answer.status, codes(answer)) == (status, [code])
+    assert scene.engine.asked == []
+
+
+def test_where_nothing_is_left_an_empty_answer_says_why(scene: Scene) -> None:
+    dry = dict.fromkeys((PLACE_A, PLACE_B), "InsufficientInstanceCapacity")
+    scene.proxy.fault = lambda _call: Verdict(dry=dry)
+    answer = scene.ask(LAUNCH)
+    assert (answer.status, codes(answer)) == (200, ["InsufficientInstanceCapacity"] * 2)
+    assert scene.engine.asked == []
+
+
+def test_what_is_left_is_asked_for_as_the_account_itself(scene: Scene) -> None:
+    seen: list[FleetCall] = []
+
+    def fault(call: FleetCall) -> Verdict:
+        seen.append(call)
+        return Verdict(dry={PLACE_A: "UnfulfillableCapacity"}, most=2)
+
+    scene.proxy.fault = fault
+    answer = scene.ask(LAUNCH)
+    assert (seen[0].count, seen[0].places) == (3, (PLACE_A, PLACE_B))
+    ((headers, fields),) = scene.engine.asked
+    assert fields["TargetCapacitySpecification.TotalTargetCapacity"] == "2"
+    assert fields["LaunchTemplateConfigs.1.Overrides.1.SubnetId"] == "subnet-b"
+    assert "LaunchTemplateConfigs.1.Overrides.2.SubnetId" not in fields
+    assert "Credential=AK/" in headers["authorization"]
+    assert b"i-1" in answer.body
+    assert codes(answer) == ["UnfulfillableCapacity", "InsufficientInstanceCapacity"]
+
+
+def test_an_error_of_the_engine_is_passed_on_unchanged(scene: Scene) -> None:
+    scene.engine.status, scene.engine.body = 400, b"<errorSet/>"
+    scene.proxy.fault = lambda _call: Verdict(most=1)
+    answer = scene.ask(LAUNCH)
+    assert (answer.status, answer.body) == (400, b"<errorSet/>")
+
+
+def test_terminations_are_on_record_with_what_was_seen_just_before(scene: Scene) -> None:
+    fields = {"Action": "TerminateInstances", "InstanceId.1": "i-1", "InstanceId.2": "i-2"}
+    assert scene.ask({**fields, "DryRun": "false"}).status == 200
+    (one,), launches, _ = scene.proxy.take_record()
+    assert (one.machine_ids, one.context, launches) == (("i-1", "i-2"), "seen just before", 0)
+    assert len(scene.engine.asked) == 1
+
+
+def test_an_engine_that_is_away_is_an_unavailable_service() -> None:
+    with Ec2Proxy() as proxy:
+        proxy.forward_to("http://127.0.0.1:9", boto3.Session())
+        answer = proxy.serve(HEADERS, write_fields({"Action": "DescribeInstances"}))
+    assert (answer.status, codes(answer)) == (503, ["ServiceUnavailable"])
+
+
+def test_a_proxy_that_does_not_know_its_engine_says_so() -> None:
+    with Ec2Proxy() as proxy, pytest.raises(RuntimeError, match="does not know its engine"):
+        proxy.serve(HEADERS, write_fields({"Action": "DescribeInstances"}))
