@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import boto3
@@ -16,10 +17,16 @@ _AWS = boto3.Session(
 @contextmanager
 def scripted(service: str) -> Iterator[tuple[Any, Stubber]]:
     """A client and its script; every scripted answer must have been asked for at the end."""
-    client = _AWS.client(service)  # type: ignore[call-overload]
+    client = _client(service)
     with Stubber(client) as script:
         yield client, script
         script.assert_no_pending_responses()
+
+
+@cache
+def _client(service: str) -> Any:
+    """One for all tests: reading a service's model takes longer than most of them."""
+    return _AWS.client(service)  # type: ignore[call-overload]
 
 
 class Clock:

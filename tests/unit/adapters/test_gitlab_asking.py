@@ -133,7 +133,8 @@ class TestJobsAsGitLabTellsThem:
     def test_project_where_gitlab_does_not_repeat_it(
         self, asked: str, ask: Callable[[GitLab], GitLabJob], fake: FakeGitLab, gitlab: GitLab
     ) -> None:
-        fake.answers(*asked.split(), {"id": 1, "name": "a", "status": "canceled"})
+        verb, path = asked.split()
+        fake.answers(verb, path, {"id": 1, "name": "a", "status": "canceled"})
         assert ask(gitlab).project_id == 77
 
     def test_one_that_was_never_queued(self, fake: FakeGitLab, gitlab: GitLab) -> None:
