@@ -1,8 +1,8 @@
 """What MiniStack 1.5.33 does not say or send yet, and the fleet waits for.
 
-State changes of EC2 instances and their user data, what a function's handler raised, failed
-asynchronous invocations on an event bus, AWS's names for a throttled invocation and for an
-execution that exists already, and retries that do not all come at once.
+State changes of EC2 instances, their user data and where a fleet launched them, what a function's
+handler raised, failed asynchronous invocations on an event bus, AWS's names for a throttled
+invocation and for an execution that exists already, and retries that do not all come at once.
 The account's root, which stands for the cloud itself here, may also put events whose source is
 `aws.*`: so a spot notice is injected.
 """
@@ -41,6 +41,7 @@ def install() -> None:
     stepfunctions._find_matching_retrier = _with_jitter(stepfunctions._find_matching_retrier)
     describe = ec2._ACTION_MAP["DescribeInstanceAttribute"]
     ec2._ACTION_MAP["DescribeInstanceAttribute"] = _with_user_data(describe)
+    ec2._fleet_instances_xml = _with_places(ec2._fleet_instances_xml)
     stepfunctions._invoke_nested_start_execution = _with_aws_error_name(
         stepfunctions._invoke_nested_start_execution
     )
@@ -179,6 +180,32 @@ def _with_user_data(
         return status, headers, body.replace(b"<userData/>", value)
 
     return described
+
+
+def _with_places(
+    tell: Callable[[list[dict[str, Any]]], str],
+) -> Callable[[list[dict[str, Any]]], str]:
+    """Say which override of CreateFleet each group of instances came of.
+
+    Source: Amazon EC2 API Reference, CreateFleetInstance.
+    """
+    end = "</launchTemplateSpecification>"
+
+    def told(groups: list[dict[str, Any]]) -> str:
+        return "".join(
+            tell([one]).replace(end, f"{end}<overrides>{_place(one)}</overrides>") for one in groups
+        )
+
+    return told
+
+
+def _place(group: dict[str, Any]) -> str:
+    """One launch gives all machines of a group, so they lie in one subnet."""
+    instance = ec2._instances.get(group["InstanceIds"][0]) or {}
+    return (
+        f"<instanceType>{group['InstanceType']}</instanceType>"
+        f"<subnetId>{instance.get('SubnetId', '')}</subnetId>"
+    )
 
 
 def _emit(source: str, kind: str, detail: dict[str, Any], *, bus: str, about: str) -> None:

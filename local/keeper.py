@@ -109,6 +109,7 @@ def main(arguments: Sequence[str]) -> int:
             break
         family.signal(_ORDERS[order])
     code = process.poll() or 0
+    family.signal(signal.SIGSTOP)  # nobody lives to tell of another's end: a host dies as one
     family.kill(within_s=END_WITHIN_S)
     return code
 

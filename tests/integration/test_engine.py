@@ -206,6 +206,23 @@ def test_a_machine_finds_its_user_data(engine: Engine, stack: Stack) -> None:
         ec2.describe_instance_attribute(InstanceId="i-0", Attribute="userData")
 
 
+def test_a_launch_says_where_each_machine_is(engine: Engine, stack: Stack) -> None:
+    """Else a place that gives one machine at a time would be left alone like an empty one."""
+    wanted = [
+        {"InstanceType": kind, "SubnetId": subnet}
+        for kind in ("m7i.large", "m7a.large")
+        for subnet in stack.subnets.split(",")
+    ]
+    template = {"LaunchTemplateId": stack.launch_template, "Version": "$Latest"}
+    launched = engine.client("ec2").create_fleet(
+        Type="instant",
+        LaunchTemplateConfigs=[{"LaunchTemplateSpecification": template, "Overrides": wanted}],
+        TargetCapacitySpecification={"TotalTargetCapacity": 4},
+    )
+    told = [one["LaunchTemplateAndOverrides"]["Overrides"] for one in launched["Instances"]]
+    assert sorted(told, key=wanted.index) == wanted
+
+
 def test_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     """Whatever ends it: a laptop that was killed leaves no engine behind."""
     starter = (

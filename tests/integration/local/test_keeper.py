@@ -52,6 +52,15 @@ def yard(tmp_path: Path) -> Iterator[Yard]:
         keeper.close()
 
 
+def test_nothing_lives_to_tell_of_anothers_end(yard: Yard) -> None:
+    """A host dies as one: no runner reports that its job failed when the power is cut."""
+    children = "for one in $(seq 200); do sleep 60 & done; echo $$ > pid"
+    keeper = yard.keep(f"{children}; wait -n; touch told")
+    yard.pid()
+    keeper.close()
+    assert not (yard.folder / "told").exists()
+
+
 def test_the_commands_code_and_words(yard: Yard) -> None:
     keeper = yard.keep("echo hello; echo there >&2; exit 3")
     assert keeper.wait(10)
