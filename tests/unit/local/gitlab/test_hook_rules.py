@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from local.gitlab.engine import Outcome
 from local.gitlab.hook_payload import JobMoment, Json, job_hook
 from local.gitlab.hooks import Delivery, Hooks, alert_status, note_failure
 from local.gitlab.model import Job, Role
+from local.gitlab.options import Options
 from local.gitlab.runners import Runners
 from local.gitlab.states import ANNOUNCED, Status
 from local.gitlab.sweep import sweep
@@ -455,3 +457,23 @@ def test_no_more_than_five_hundred_deliveries_are_kept() -> None:
             )
         )
     assert [one.id for one in hook.history(NOON)] == list(range(1, 501))
+
+
+def test_older_gitlab_ignores_a_signing_token_and_does_not_speak_of_it(tmp_path: Path) -> None:
+    with Desk(tmp_path, Options(gitlab_version="18.11.0")) as desk:
+        made = make(desk, signing_token="nonsense")
+        assert made.status_code == 201
+        assert "signing_token_present" not in made.json()
+        desk.start()
+        desk.call("POST", f"{HOOKS}/1/test/job_events")
+        (sent,) = desk.world.hooks.by_id[1].deliveries
+        names = {name.lower() for name in sent.request_headers}
+        assert not {"webhook-id", "webhook-timestamp", "webhook-signature"} & names
+        assert "idempotency-key" in names
+
+
+def test_an_attribute_that_is_null_is_left_as_it_was(desk: Desk) -> None:
+    make(desk, name="fleet", enable_ssl_verification=False)
+    told = {"url": NOBODY, "name": None, "enable_ssl_verification": None}
+    changed = desk.answer("PUT", f"{HOOKS}/1", json=told)
+    assert (changed["name"], changed["enable_ssl_verification"]) == ("fleet", False)

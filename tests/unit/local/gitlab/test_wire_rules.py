@@ -430,3 +430,13 @@ def test_a_canceled_pending_job_never_reaches_a_runner(desk: Desk) -> None:
     assert desk.ask(desk.register()).status_code == 204
     with pytest.raises(actions.NotPossible):
         actions.play(desk.world.ci, job, user=desk.world.root)
+
+
+def test_the_job_token_counts_in_the_header_before_the_body(desk: Desk) -> None:
+    job = desk.running()
+    body = {"token": "glcbt-64_wrong", "state": "running"}
+    named = desk.raw("PUT", f"/jobs/{job.id}", headers={"JOB-TOKEN": job.token}, json=body)
+    assert named.status_code == 200
+    wrong = {"JOB-TOKEN": "glcbt-64_wrong"}
+    answer = desk.raw("PUT", f"/jobs/{job.id}", headers=wrong, json={"token": job.token})
+    assert answer.status_code == 403
