@@ -149,7 +149,7 @@ def runs_a_job(world: World, runner: Runner) -> bool:
 
 
 def _runs_one_of_the_pool(world: World, runner: Runner) -> bool:
-    """Whether GitLab shows a job on the pool's one record that no other machine is known to have."""
+    """Whether GitLab shows a job on the pool's record that no other machine is known to have."""
     shared = world.pool_token(runner.pool).runner_id
     running = world.gitlab.runner_jobs(shared, status="running")
     others = {one.job for one in world.runners.live(runner.pool) if one.id != runner.id}

@@ -78,6 +78,7 @@ class Guest:
     record: int | None = None
     job_id: int | None = None
     ends_at: datetime | None = None
+    gone_at: datetime | None = None
     mute: bool = False
     skew: timedelta = timedelta()
     starved: bool = False  # GitLab was down: it never had a credential
@@ -290,7 +291,7 @@ class LivingFleet:
                 running = guest.state == "works" and self._status(guest) == "running"
                 if running and guest.expires_at > self.at:
                     self.killed.append(guest.id)
-                guest.state = "gone"
+                guest.state, guest.gone_at = "gone", self.at
 
     def _starts(self, machine_id: str, pool: str) -> None:
         slow_s = 600 if self.hits(self.weather.slow_boot) else 0
@@ -330,7 +331,7 @@ class LivingFleet:
         step(guest)
 
     def _dies(self, guest: Guest, *, shown: bool) -> None:
-        guest.state = "gone"
+        guest.state, guest.gone_at = "gone", self.at
         if shown:
             self.scene.backend.die(guest.id)
             self._machine_event("EC2 Instance State-change Notification", guest)
@@ -400,7 +401,7 @@ class LivingFleet:
     def _says_goodbye(self, guest: Guest, outcome: Outcome) -> None:
         """It ends itself: a machine that powers off is gone for its cloud as well."""
         self._reports(guest, MachineState.DONE, StepName.ENDED, outcome=outcome)
-        guest.state = "gone"
+        guest.state, guest.gone_at = "gone", self.at
         self.scene.backend.die(guest.id)
         self._machine_event("EC2 Instance State-change Notification", guest)
 
