@@ -111,6 +111,14 @@ def test_of_two_subnets_in_a_zone_the_first_is_taken_and_ec2_asked_once(cloud: C
     assert offered(cloud) == ["subnet-0000000a", "subnet-0000000c"]
 
 
+def test_two_subnets_are_enough_to_ask(cloud: Cloud) -> None:
+    zones = [{"SubnetId": one, "AvailabilityZone": "eu-central-1a"} for one in THREE[:2]]
+    asked = {"Filters": [{"Name": "subnet-id", "Values": list(THREE[:2])}]}
+    cloud.ec2.add_response("describe_subnets", {"Subnets": zones}, asked)
+    (place,) = cloud.backend.capacity_pools(in_subnets(*THREE[:2]))
+    assert place.subnet == THREE[0]
+
+
 def test_a_subnet_that_ec2_does_not_know_stays_for_ec2_to_refuse(cloud: Cloud) -> None:
     described(cloud, a="eu-central-1a", c="eu-central-1a")
     assert offered(cloud) == ["subnet-0000000a", "subnet-0000000b"]

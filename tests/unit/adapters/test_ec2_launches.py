@@ -149,11 +149,14 @@ class TestPartly:
         came = cloud.backend.launch(pool(), cloud.order(*names(1)))
         assert [(one.capacity, one.message) for one in came.shortfalls] == [(None, "")]
 
-    def test_nothing_anywhere_needs_no_timer(self, cloud: Cloud) -> None:
+    def test_nothing_anywhere_needs_no_timer(
+        self, cloud: Cloud, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         cloud.gives(errors=[short("InsufficientInstanceCapacity")])
         cloud.gives(errors=[short("InsufficientInstanceCapacity", "m7a.large")])
         came = cloud.backend.launch(pool(), cloud.order(*names(2)))
         assert came.launched == ()
+        assert capsys.readouterr().out == "", "no timer was missed"
         assert [str(one.capacity) for one in came.shortfalls] == [
             "m7i.large/subnet-1/spot",
             "m7a.large/subnet-1/on-demand",
