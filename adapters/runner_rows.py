@@ -88,7 +88,13 @@ class RunnerRows:
         row = Change(
             pk=f"pool#{runner.pool}",
             sk=f"runner#{runner.id}",
-            put=_present({"equipped": True, "gitlab_runner_id": runner.gitlab_runner_id}),
+            put=_present(
+                {
+                    "equipped": True,
+                    "gitlab_runner_id": runner.gitlab_runner_id,
+                    "pool_record_id": runner.pool_record_id,
+                }
+            ),
             when=exists() & Attr("equipped").not_exists(),
         )
         return self._table.transact([row, Change(pk=mail["pk"], sk=mail["sk"], put=mail)])
@@ -239,6 +245,7 @@ def _facts(runner: Runner) -> Item:
             "machine_id": runner.machine_id,
             "mailbox": runner.mailbox,
             "gitlab_runner_id": runner.gitlab_runner_id,
+            "pool_record_id": runner.pool_record_id,
             "capacity": runner.capacity,
             "changed_at": runner.changed_at.isoformat() if runner.changed_at else None,
             "equipped": runner.equipped or None,
@@ -263,6 +270,7 @@ def _runner(item: Item) -> Runner:
         machine_id=item.get("machine_id"),
         mailbox=item.get("mailbox"),
         gitlab_runner_id=item.get("gitlab_runner_id"),
+        pool_record_id=item.get("pool_record_id"),
         capacity=item.get("capacity"),
         changed_at=datetime.fromisoformat(item["changed_at"]) if item.get("changed_at") else None,
         equipped=bool(item.get("equipped")),

@@ -107,6 +107,7 @@ class Runner:
     machine_id: str | None = None
     mailbox: str | None = None
     gitlab_runner_id: int | None = None
+    pool_record_id: int | None = None  # of the pool's record in GitLab, where machines share it
     heartbeat_at: datetime | None = None
     changed_at: datetime | None = None  # since when it is in this state
     capacity: str | None = None  # "m7i.large/subnet-1/spot"

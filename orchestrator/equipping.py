@@ -46,13 +46,15 @@ def _equip(world: World, pool: PoolConfig, runner: Runner) -> int | None:
     In how many seconds GitLab may take it; what it refuses waits for the minute's tick.
     """
     created: int | None = None
+    shared: int | None = None
     try:
         if world.config.gitlab.credentials == "shared":
-            token = world.pool_token(pool.name).token
+            record_of_pool = world.pool_token(pool.name)
+            shared, token = record_of_pool.runner_id, record_of_pool.token
         else:
             record = world.gitlab.create_runner(_record(world, pool, runner))
             created, token = record.id, record.token
-        equipped = replace(runner, gitlab_runner_id=created)
+        equipped = replace(runner, gitlab_runner_id=created, pool_record_id=shared)
         credential = _credential(world, pool, equipped, token)
         if not world.runners.equip(equipped, credential) and created is not None:
             world.gitlab.delete_runner(created)

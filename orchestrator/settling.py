@@ -145,12 +145,13 @@ def runs_a_job(world: World, runner: Runner) -> bool:
                 return True
     if runner.gitlab_runner_id is not None:
         return bool(world.gitlab.runner_jobs(runner.gitlab_runner_id, status="running"))
-    return runner.equipped and _runs_one_of_the_pool(world, runner)
+    if runner.pool_record_id is None:
+        return False
+    return _runs_one_of_the_pool(world, runner, runner.pool_record_id)
 
 
-def _runs_one_of_the_pool(world: World, runner: Runner) -> bool:
+def _runs_one_of_the_pool(world: World, runner: Runner, shared: int) -> bool:
     """Whether GitLab shows a job on the pool's record that no other machine is known to have."""
-    shared = world.pool_token(runner.pool).runner_id
     running = world.gitlab.runner_jobs(shared, status="running")
     others = {one.job for one in world.runners.live(runner.pool) if one.id != runner.id}
     return any(JobKey(instance=world.instance, job_id=one.id) not in others for one in running)
