@@ -1,7 +1,7 @@
 """Tables are whole in a pipe, and JSON stays alone on standard output."""
 
+import contextlib
 import io
-import sys
 
 import pytest
 
@@ -27,12 +27,10 @@ def test_nothing_stands_beside_the_json_in_a_pipe(capsys: pytest.CaptureFixture[
     assert (told.out, told.err) == ("", "")
 
 
-def test_a_person_sees_progress_beside_the_json(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_person_sees_progress_beside_the_json(capsys: pytest.CaptureFixture[str]) -> None:
     """Two hours of silence would look like a hang."""
     terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    console(as_json=True).print("3 of 440 runs")
+    with contextlib.redirect_stderr(terminal):
+        console(as_json=True).print("3 of 440 runs")
     assert "3 of 440 runs" in terminal.getvalue()
     assert capsys.readouterr().out == ""
