@@ -186,7 +186,7 @@ class JobRows:
 
     def mark_on_demand(self, job: Job, step: Step, *, at: datetime) -> None:
         """Say of a job that is about to be pending that no spot machine shall run it."""
-        facts = {"on_demand": True, "retry_of": True, "changed_at": at.isoformat()}
+        facts = {"on_demand": True, "retry_of": True, "changed_at": at.isoformat(), **_history(at)}
         known = {k: v for k, v in _facts(job).items() if k not in {"on_demand", "reason", "pool"}}
         self._table.write(
             Change(

@@ -177,6 +177,13 @@ class TestOnDemand:
         assert found.on_demand
         assert ledger.steps(2) == ["retry", "routed"]
 
+    def test_is_shown_and_forgotten_like_any_other(self, ledger: Ledger) -> None:
+        """Also when no webhook ever tells of it."""
+        ledger.rows.mark_on_demand(job(2, status=Status.CREATED, pool=None), self.STEP, at=AT)
+        assert [row.job.key for row in ledger.rows.recent(9)] == [key(2)]
+        (item,) = ledger.table.items.values()
+        assert item["ttl"] > AT.timestamp()
+
     def test_is_marked_when_the_webhook_was_first(self, ledger: Ledger) -> None:
         ledger.route(job(2, tags=("a",)))
         retry = job(2, status=Status.CREATED, tags=(), pool=None, reason=None)

@@ -120,8 +120,8 @@ EXPIRED: Facts = {"expires_at": AT}
             id="did not come, and GitLab has no record of it",
         ),
         pytest.param(
-            runner("r", REQUESTED, since_s=300), None, "relaunch", "boot_deadline",
-            id="the cloud never answered",
+            runner("r", REQUESTED, since_s=300), None, "close", "boot_deadline",
+            id="the cloud never answered: no attempt is lost",
         ),
         pytest.param(
             runner("r", IN_FLIGHT, since_s=300, job=key(7)), True, "ask", "boot_deadline",
