@@ -102,8 +102,8 @@ def _never_came(suspect: Suspect, limits: Limits, at: datetime) -> Verdict | Non
         return None
     if (at - runner.launched_at).total_seconds() < limits.boot_deadline_s:
         return None
-    # A drained one was replaced already. A requested one the cloud never answered for: its job waits
-    # and is launched for again, and an outage of the cloud costs no attempt.
+    # A drained one was replaced already. A requested one was never answered for: its job waits and
+    # is launched for again, and an outage of the cloud costs no attempt.
     fate = Fate.RELAUNCH if runner.state is RunnerState.IN_FLIGHT else Fate.CLOSE
     return _confirmed(suspect, fate=fate, reason=Reason.BOOT_DEADLINE)
 
