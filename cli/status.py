@@ -1,15 +1,21 @@
 """`runner-fleet status`: the fleet at a glance, once or again and again."""
 
 import json
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
+from rich.console import Group
 from rich.live import Live
+from rich.text import Text
 
 from cli.consoles import console
 from cli.deployed import DEFAULT_STACK, Deployed, Stack, reach
+from cli.failures import sentence
 from cli.status_gather import gather
 from cli.status_render import render
+from cli.status_view import FleetView
+from fleet.errors import Transient
 
 EVERY_S = 2.0
 
@@ -43,13 +49,30 @@ def status(
 def _print_json(deployed: Deployed, jobs: int, *, watch: bool) -> None:
     indent = None if watch else 2
     typer.echo(json.dumps(gather(deployed, jobs=jobs).to_json(), indent=indent))
-    while watch:
-        deployed.pause(EVERY_S)
-        typer.echo(json.dumps(gather(deployed, jobs=jobs).to_json()))
+    for found in _again(deployed, jobs) if watch else ():
+        if isinstance(found, Transient):
+            typer.echo(f"not read: {sentence(found)}", err=True)
+        else:
+            typer.echo(json.dumps(found.to_json()))
 
 
 def _draw_again(deployed: Deployed, jobs: int) -> None:
-    with Live(render(gather(deployed, jobs=jobs)), console=console(), auto_refresh=False) as live:
-        while True:
-            deployed.pause(EVERY_S)
-            live.update(render(gather(deployed, jobs=jobs)), refresh=True)
+    last = render(gather(deployed, jobs=jobs))
+    with Live(last, console=console(), auto_refresh=False) as live:
+        for found in _again(deployed, jobs):
+            if isinstance(found, Transient):
+                failed = Text(f"not read since: {sentence(found)}", style="red")
+                live.update(Group(last, failed), refresh=True)
+            else:
+                last = render(found)
+                live.update(last, refresh=True)
+
+
+def _again(deployed: Deployed, jobs: int) -> Iterator[FleetView | Transient]:
+    """The fleet every two seconds; where AWS did not answer, why: whoever watches goes on."""
+    while True:
+        deployed.pause(EVERY_S)
+        try:
+            yield gather(deployed, jobs=jobs)
+        except Transient as error:
+            yield error

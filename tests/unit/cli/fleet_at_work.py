@@ -14,6 +14,7 @@ from adapters.table import Change
 from cli.deployed import Deployed
 from cli.main import app
 from fleet.config import read_config
+from fleet.errors import FleetError
 from fleet.mailbox import MachineState, Report, Step as MachineStep, StepName
 from fleet.model import Job, JobKey, Runner, RunnerState, Status
 from fleet.reasons import Reason
@@ -54,6 +55,7 @@ class AtWork:
     gitlab: FakeGitLab = field(default_factory=FakeGitLab)
     connected: list[tuple[str, str]] = field(default_factory=list)
     pauses: int = 0
+    failing_later: FleetError | None = None  # of the ledger, after the first pause
 
     def __post_init__(self) -> None:
         names = ("ec2", "lambda", "events", "expiries")
@@ -83,6 +85,7 @@ class AtWork:
         """Somebody presses Ctrl-C in the second pause."""
         self.pauses += 1
         self.clock.go(seconds)
+        self.table.failing, self.failing_later = self.failing_later, None
         if self.pauses == 2:
             raise KeyboardInterrupt
 

@@ -7,6 +7,7 @@ import pytest
 from cli.status_gather import gather
 from cli.status_render import duration
 from cli.status_view import FleetView
+from fleet.errors import Transient
 from fleet.mailbox import MachineState
 from fleet.model import RunnerState
 from fleet.reasons import Reason
@@ -164,6 +165,25 @@ def test_watching_draws_until_somebody_ends_it() -> None:
     result = at_work.run("status", "--watch")
     assert (result.exit_code, at_work.pauses) == (0, 2)
     assert "fleet-a" in result.stdout
+
+
+def test_watching_outlives_an_answer_that_does_not_come() -> None:
+    lost = Transient("the call to AWS failed", call="dynamodb.Query", error="ReadTimeoutError")
+    at_work = AtWork(failing_later=lost).configure()
+    result = at_work.run("status", "--watch")
+    assert (result.exit_code, at_work.pauses) == (0, 2)
+    assert "not read since" in result.stdout
+    assert "dynamodb.Query: ReadTimeoutError" in result.stdout
+    assert "fleet.toml" in result.stdout  # what was read before still stands there
+
+
+def test_a_line_that_cannot_be_read_is_told_beside_the_json() -> None:
+    lost = Transient("the call to AWS failed", call="dynamodb.Query", error="ReadTimeoutError")
+    at_work = AtWork(failing_later=lost).configure()
+    result = at_work.run("status", "--json", "--watch")
+    assert (result.exit_code, at_work.pauses) == (0, 2)
+    assert [json.loads(line)["stack"] for line in result.stdout.splitlines()] == ["fleet-a"]
+    assert "not read: " in result.stderr
 
 
 @pytest.mark.parametrize(
