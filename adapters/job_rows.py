@@ -3,14 +3,15 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from boto3.dynamodb.conditions import Attr
 
 from adapters.fit_rows import FitRows
+from adapters.open_rows import LookRows, job_pk, look_later, pool_pk, wait_in_pool
 from adapters.retry_rows import RetryRows
 from adapters.table import TRANSACT, Change, Item, Table, exists
-from fleet.model import Job, JobKey, Status
+from fleet.model import GONE, Job, JobKey, Status
 from fleet.reasons import Reason
 
 # How long the history of a job is kept after its last change.
@@ -68,10 +69,11 @@ class JobRows:
         self._table = table
         self.retries = RetryRows(table)
         self.fits = FitRows(table)
+        self.looks = LookRows(table)
 
     def row(self, key: JobKey) -> JobRow | None:
         """One job with its history."""
-        item = self._table.get(_pk(key), "job")
+        item = self._table.get(job_pk(key), "job")
         return _row(item) if item and "instance" in item else None
 
     def job(self, key: JobKey) -> Job | None:
@@ -81,13 +83,13 @@ class JobRows:
 
     def jobs(self, keys: Iterable[JobKey]) -> dict[JobKey, Job]:
         """The jobs that have a row."""
-        found = self._table.get_many((_pk(key), "job") for key in keys)
+        found = self._table.get_many((job_pk(key), "job") for key in keys)
         rows = (_row(item) for item in found.values() if "instance" in item)
         return {row.job.key: row.job for row in rows}
 
     def waiting_in(self, pool: str) -> tuple[Job, ...]:
         """The jobs routed to a pool that nobody took, oldest first."""
-        items = self._table.query_index("open", "open_pk", f"pool#{pool}")
+        items = self._table.query_index("open", "open_pk", pool_pk(pool))
         return tuple(_row(item).job for item in items)
 
     def recent(self, limit: int) -> list[JobRow]:
@@ -134,17 +136,19 @@ class JobRows:
         """
         told = {"status": int(job.status), "changed_at": at.isoformat(), "outcome": job.outcome}
         told |= {"runner_id": job.runner_id, "gitlab_runner_id": job.gitlab_runner_id}
+        runs = job.status is Status.RUNNING
+        told |= look_later(job.key, at) if runs else {}
         known = _facts(job)
         for name in (*told, "reason", "pool"):
             known.pop(name, None)
         return self._table.write(
             Change(
-                pk=_pk(job.key),
+                pk=job_pk(job.key),
                 sk="job",
                 put=_present(told | dict(facts)) | _history(at),
                 once=known,
                 append={"timeline": [step.to_item() for step in steps]},
-                remove=("open_pk", "open_sk"),
+                remove=() if runs else ("open_pk", "open_sk"),
                 when=Attr("status").lt(job.status) | Attr("status").not_exists(),
             )
         )
@@ -156,7 +160,7 @@ class JobRows:
             return
         self._table.write(
             Change(
-                pk=_pk(key),
+                pk=job_pk(key),
                 sk="job",
                 put=_present(facts),
                 append={"timeline": told} if told else {},
@@ -176,7 +180,7 @@ class JobRows:
         """Raise the attempt of a job that still waits; False when somebody did so already."""
         return self._table.write(
             Change(
-                pk=_pk(key),
+                pk=job_pk(key),
                 sk="job",
                 put=_present({"attempt": attempt, "given_up": given_up or None}),
                 append={"timeline": [step.to_item()]},
@@ -190,7 +194,7 @@ class JobRows:
         known = {k: v for k, v in _facts(job).items() if k not in {"on_demand", "reason", "pool"}}
         self._table.write(
             Change(
-                pk=_pk(job.key),
+                pk=job_pk(job.key),
                 sk="job",
                 put=facts,
                 once=known | {"status": int(Status.CREATED)},
@@ -217,25 +221,17 @@ def _routing(
     unrouted = Attr("status").lt(Status.PENDING) | Attr("status").not_exists()
     known = Attr("pool").eq(instead_of) if instead_of else Attr("pool").not_exists()
     held = Attr("status").eq(Status.PENDING) & known
+    hidden = Attr("outcome").eq(GONE)
     item = _facts(job) | {"status": int(job.status), "changed_at": at.isoformat()}
-    if job.pool:
-        item |= {"open_pk": f"pool#{job.pool}", "open_sk": _open_sk(job)}
+    item |= wait_in_pool(job.pool, job) if job.pool else look_later(job.key, at)
     return Change(
-        pk=_pk(job.key),
+        pk=job_pk(job.key),
         sk="job",
         put=item | _history(at),
         append={"timeline": [step.to_item() for step in steps]},
-        remove=("given_up",),
-        when=unrouted | held,
+        remove=("given_up", "outcome"),
+        when=unrouted | held | hidden,
     )
-
-
-def _pk(key: JobKey) -> str:
-    return f"job#{key}"
-
-
-def _open_sk(job: Job) -> str:
-    return f"{job.pending_at.astimezone(UTC).isoformat()}#{job.job_id:020d}"  # ordered as text
 
 
 def _history(at: datetime) -> Item:

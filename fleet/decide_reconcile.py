@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from fleet.model import Job, JobKey, Status
+from fleet.model import GONE, Job, JobKey, Status
 from fleet.reasons import Reason
 
 # A row younger than this may be ahead of the list that GitLab answered with.
@@ -27,10 +27,11 @@ def decide_reconcile(
 
     `rows` has the project's rows that wait, and the row of every pending job that has one.
     A job that GitLab lists as pending while its row is running or finished is left to GitLab:
-    a status never goes back, the list was read before the row changed.
+    a status never goes back, the list was read before the row changed. But what was gone for a time
+    and is there again was only hidden from us: it waits as before.
     """
     listed = tuple(pending)
-    route = tuple(key for key in listed if key not in rows or rows[key].status is Status.CREATED)
+    route = tuple(key for key in listed if key not in rows or _is_unrouted(rows[key]))
     gone = set(listed)
     look_up = tuple(
         key
@@ -43,6 +44,10 @@ def decide_reconcile(
     if route:
         reason = Reason.WEBHOOK_LOST
     return Corrections(route=route, look_up=look_up, reason=reason)
+
+
+def _is_unrouted(row: Job) -> bool:
+    return row.status is Status.CREATED or row.outcome == GONE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

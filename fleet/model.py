@@ -48,6 +48,10 @@ class JobKey:
         return cls(instance=instance, job_id=int(job_id))
 
 
+# The outcome of a job that GitLab showed no longer: deleted, or hidden from the fleet for a time.
+GONE = "gone"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One job as the ledger knows it."""
@@ -58,7 +62,7 @@ class Job:
     name: str
     tags: tuple[str, ...]
     status: Status
-    outcome: str | None  # GitLab's word for how it ended: success, failed, canceled, skipped
+    outcome: str | None  # GitLab's word for how it ended: success, failed, canceled, skipped; GONE
     pending_at: datetime  # since when it waits
     pool: str | None = None
     reason: Reason | None = None  # why it waits, or why it went where it went

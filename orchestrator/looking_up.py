@@ -8,7 +8,7 @@ from fleet.decide_reap import GOODBYE_GRACE
 from fleet.errors import Refused, Transient
 from fleet.events import WARNING, GitLabRefused, emit
 from fleet.mailbox import Outcome
-from fleet.model import Job, JobKey, Runner, RunnerState, Status, rank
+from fleet.model import GONE, Job, JobKey, Runner, RunnerState, Status, rank
 from fleet.reasons import Reason
 from orchestrator.retrying import retry_if_infra
 from orchestrator.world import World
@@ -26,7 +26,7 @@ def record_seen(world: World, job: Job, found: GitLabJob | None, runner: Runner 
     if status < Status.RUNNING:
         return status
     ended = status is Status.FINISHED
-    outcome = (found.status if found else "gone") if ended else None
+    outcome = (found.status if found else GONE) if ended else None
     told = replace(
         job,
         status=status,

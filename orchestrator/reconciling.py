@@ -25,6 +25,9 @@ FAILURES_AT_MOST = 3
 # Of one project's pending jobs, in hundreds: one call each. A backlog of tens of thousands would
 # take more than the minute's calls, and longer than this function may run.
 LISTED_AT_MOST = 2000
+GONE = 404  # a project that was deleted, with its jobs, or that is hidden from us now
+# Of the jobs whose end nobody told for long: one call each.
+DUE_AT_MOST = 50
 # With less time than this nothing more is begun: one call to GitLab may take ten seconds.
 TO_END_S = 15
 
@@ -96,6 +99,8 @@ def _read_projects(world: World, this: _Pass) -> Done:
             emit(GitLabRefused(doing=f"project {one.project_id}", error=str(exc)), level=WARNING)
             # Else it would be the longest unread for ever, and the first of every round.
             world.fleet.note_polled(one.instance, one.project_id, at=at)
+            if exc.facts.get("status") == GONE:
+                this.unseen.extend(this.waiting[one.project_id].values())
             if "retry_after_s" in exc.facts:
                 break  # GitLab asks for a pause: the rest has its turn next minute
             failures += not isinstance(exc, Refused)
@@ -103,6 +108,7 @@ def _read_projects(world: World, this: _Pass) -> Done:
                 break  # GitLab itself is not well, and each try may take its whole time-out
             continue
         read, routed = read + 1, routed + found
+    this.unseen.extend(_due(world))
     return Done(projects=read, routed=routed, looked_up=_look_up_unseen(world, this), wake=False)
 
 
@@ -172,7 +178,10 @@ def _look_up_unseen(world: World, this: _Pass) -> int:
             _look_up(world, job)
         except FleetError as exc:
             emit(GitLabRefused(doing=f"look up job {job.job_id}", error=str(exc)), level=WARNING)
-            failures += not isinstance(exc, Refused)
+            if isinstance(exc, Refused):
+                world.jobs.looks.put_off(job.key, at=world.clock())  # else always the first
+                continue
+            failures += 1
             if "retry_after_s" in exc.facts or failures == FAILURES_AT_MOST:
                 break
             continue
@@ -180,8 +189,16 @@ def _look_up_unseen(world: World, this: _Pass) -> int:
     return looked_up
 
 
+def _due(world: World) -> list[Job]:
+    """Jobs whose end nobody told for long: of other runners, of dead machines, of no pool."""
+    at = world.clock()
+    keys = world.jobs.looks.due(world.instance, at=at, at_most=DUE_AT_MOST)
+    return [job for job in world.jobs.jobs(keys).values() if job.status < Status.FINISHED]
+
+
 def _look_up(world: World, job: Job) -> None:
-    """A row that waits for a job that GitLab does not list as pending: ask what became of it."""
+    """A row whose job GitLab does not list as pending, or that is due: ask what became of it."""
     found = world.gitlab.job(job.project_id, job.job_id)
     runner = runner_of(world, job, found.runner_description if found else None)
-    record_seen(world, job, found, runner)
+    if record_seen(world, job, found, runner) <= job.status:
+        world.jobs.looks.put_off(job.key, at=world.clock())

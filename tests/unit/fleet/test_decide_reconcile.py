@@ -15,7 +15,7 @@ from fleet.decide_reconcile import (
     decide_polls,
     decide_reconcile,
 )
-from fleet.model import Job, JobKey, Status
+from fleet.model import GONE, Job, JobKey, Status
 from fleet.reasons import Reason
 from tests.unit.fleet.facts import AT, ago, job, key
 
@@ -38,6 +38,10 @@ NEW, OLD = job(1, waits_s=4.9), job(1, waits_s=5)
         ),
         pytest.param(
             True, replace(OLD, status=Status.FINISHED), False, False, "balanced", id="or ended"
+        ),
+        pytest.param(
+            True, replace(OLD, status=Status.FINISHED, outcome=GONE), True, False, "webhook_lost",
+            id="it was hidden from us, and is there again",
         ),
         pytest.param(
             False, OLD, False, True, "finished_unseen", id="pending for us alone: look it up"

@@ -1,0 +1,154 @@
+"""An end that nobody told is found in time: GitLab is asked about each job that never ends."""
+
+from typing import Any
+
+import pytest
+
+from fleet.errors import Refused, Transient
+from fleet.model import GONE, Status
+from fleet.reasons import Reason
+from orchestrator.reconciling import DUE_AT_MOST
+from tests.unit.orchestrator.scene import PROJECT, Scene, key
+from tests.unit.orchestrator.test_reconciling import watching
+
+HOUR = 3600
+ELSEWHERE: dict[str, Any] = {"runner_id": 77, "runner_description": "a runner of somebody else"}
+
+
+def running_elsewhere(*job_ids: int) -> Scene:
+    """Jobs of a watched project that other runners took, as their webhooks told."""
+    scene = watching()
+    for job_id in job_ids:
+        scene.push(job_id)
+        scene.route(job_id)
+        scene.gitlab.change(job_id, status="running", **ELSEWHERE)
+        scene.settle(job_id, "running", **ELSEWHERE)
+    return scene
+
+
+def asked(scene: Scene) -> int:
+    return scene.gitlab.calls.count("job")
+
+
+def test_a_job_on_another_runner_ends_unseen() -> None:
+    scene = running_elsewhere(1)
+    scene.gitlab.change(1, status="failed")
+    scene.clock.go(HOUR)
+    assert scene.reconcile().looked_up == 1
+    assert (scene.job(1).status, scene.job(1).outcome) == (Status.FINISHED, "failed")
+    assert scene.row(1).steps[-1].reason == Reason.FINISHED_UNSEEN
+
+
+def test_a_job_that_no_pool_may_take_is_cancelled_unseen() -> None:
+    scene = watching()
+    scene.push(1, tags=("gpu",))
+    scene.route(1)
+    scene.gitlab.change(1, status="canceled")
+    scene.clock.go(HOUR)
+    scene.reconcile()
+    assert scene.job(1).outcome == "canceled"
+
+
+def test_a_job_of_a_lost_machine_that_gitlab_gives_up_unseen() -> None:
+    scene = watching()
+    runner = scene.runs(1)
+    scene.clock.go(HOUR)
+    assert runner.machine_id is not None
+    scene.settle_machine("EC2 Instance State-change Notification", runner.machine_id)
+    assert scene.job(1).status is Status.RUNNING  # GitLab believes in it
+    scene.gitlab.change(1, status="failed")
+    scene.clock.go(HOUR)
+    scene.reconcile()
+    assert scene.job(1).outcome == "failed"
+
+
+def test_nothing_is_asked_while_webhooks_may_still_tell() -> None:
+    scene = running_elsewhere(1)
+    before = asked(scene)
+    scene.clock.go(HOUR - 1)
+    assert scene.reconcile().looked_up == 0
+    assert asked(scene) == before
+
+
+def test_an_end_that_was_told_is_not_asked_for() -> None:
+    scene = running_elsewhere(1)
+    scene.settle(1, "success", **ELSEWHERE)
+    before = asked(scene)
+    scene.clock.go(HOUR)
+    scene.reconcile()
+    assert asked(scene) == before
+
+
+def test_a_long_job_costs_one_call_an_hour() -> None:
+    scene = running_elsewhere(1)
+    before = asked(scene)
+    for _ in range(3 * 60):
+        scene.clock.go(60)
+        scene.reconcile()
+    assert asked(scene) - before == 3
+    assert scene.job(1).status is Status.RUNNING
+    assert scene.steps(1).count("taken") == 1
+
+
+def test_what_gitlab_refuses_to_tell_keeps_no_other_waiting() -> None:
+    scene = running_elsewhere(*range(1, DUE_AT_MOST + 2))
+    last = DUE_AT_MOST + 1
+    scene.gitlab.change(last, status="success")
+    scene.gitlab.failing["job"] = Refused("hidden", status=403)
+    scene.clock.go(HOUR)
+    scene.reconcile()
+    scene.gitlab.failing.clear()
+    scene.clock.go(60)
+    scene.reconcile()
+    assert scene.job(last).outcome == "success"
+
+
+def test_an_outage_of_gitlab_puts_nothing_off() -> None:
+    scene = running_elsewhere(1)
+    scene.gitlab.change(1, status="success")
+    scene.gitlab.failing["job"] = Transient("GitLab is out", status=500)
+    scene.clock.go(HOUR)
+    assert scene.reconcile().looked_up == 0
+    scene.gitlab.failing.clear()
+    scene.clock.go(60)
+    scene.reconcile()
+    assert scene.job(1).outcome == "success"
+
+
+def test_a_job_found_late_by_its_runner_leaves_the_list_of_its_pool() -> None:
+    scene = running_elsewhere(1)
+    assert scene.world.jobs.waiting_in("docker") == ()
+    assert scene.scale().launched == 0
+
+
+@pytest.mark.parametrize(("status", "looked_up"), [(404, 2), (403, 0)])
+def test_the_jobs_of_a_project_that_is_gone_end(status: int, looked_up: int) -> None:
+    """A project that only answers no for now keeps its jobs."""
+    scene = watching()
+    for job_id in (1, 2):
+        scene.push(job_id)
+        scene.route(job_id)
+    scene.gitlab.jobs.clear()
+    scene.gitlab.failing[f"pending_jobs {PROJECT}"] = Refused("no", status=status)
+    assert scene.reconcile().looked_up == looked_up
+    waiting = {job.key for job in scene.world.jobs.waiting_in("docker")}
+    assert waiting == (set() if looked_up else {key(1), key(2)})
+
+
+def test_a_project_that_was_only_hidden_is_served_when_it_is_back() -> None:
+    """A token that lost its access for an hour must not cost the jobs that waited meanwhile."""
+    scene = watching()
+    scene.push(1)
+    scene.route(1)
+    hidden = dict(scene.gitlab.jobs)
+    scene.gitlab.jobs.clear()
+    scene.gitlab.failing[f"pending_jobs {PROJECT}"] = Refused("no", status=404)
+    scene.reconcile()
+    assert scene.job(1).outcome == GONE
+    scene.gitlab.jobs |= hidden
+    scene.gitlab.failing.clear()
+    scene.clock.go(60)
+    assert scene.reconcile().routed == 1
+    assert (scene.job(1).status, scene.job(1).outcome) == (Status.PENDING, None)
+    assert [job.key for job in scene.world.jobs.waiting_in("docker")] == [key(1)]
+    assert scene.scale().launched == 1
