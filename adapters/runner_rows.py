@@ -101,8 +101,15 @@ class RunnerRows:
 
     def leave_bare(self, runner: Runner) -> None:
         """Record that its launcher could not equip it, so that anybody may."""
+        self._mark(runner, "left_bare")
+
+    def lose_machine(self, runner: Runner) -> None:
+        """Record that its machine ended, where the cloud can be asked no more."""
+        self._mark(runner, "machine_lost")
+
+    def _mark(self, runner: Runner, what: str) -> None:
         pk, sk = f"pool#{runner.pool}", f"runner#{runner.id}"
-        self._table.write(Change(pk=pk, sk=sk, put={"left_bare": True}, when=exists()))
+        self._table.write(Change(pk=pk, sk=sk, put={what: True}, when=exists()))
 
     def live(self, pool: str) -> tuple[Runner, ...]:
         """The live runners of a pool, each joined with what its machine last reported."""
@@ -250,6 +257,7 @@ def _facts(runner: Runner) -> Item:
             "changed_at": runner.changed_at.isoformat() if runner.changed_at else None,
             "equipped": runner.equipped or None,
             "left_bare": runner.left_bare or None,
+            "machine_lost": runner.machine_lost or None,
         }
     )
 
@@ -275,4 +283,5 @@ def _runner(item: Item) -> Runner:
         changed_at=datetime.fromisoformat(item["changed_at"]) if item.get("changed_at") else None,
         equipped=bool(item.get("equipped")),
         left_bare=bool(item.get("left_bare")),
+        machine_lost=bool(item.get("machine_lost")),
     )

@@ -117,6 +117,7 @@ class Runner:
     capacity: str | None = None  # "m7i.large/subnet-1/spot"
     equipped: bool = False  # its credential is in its mailbox
     left_bare: bool = False  # whoever launched it could not equip it
+    machine_lost: bool = False  # its cloud said so, and cannot be asked again
 
     @property
     def covers(self) -> bool:

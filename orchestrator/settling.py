@@ -162,6 +162,8 @@ def _settle_machine(world: World, happening: Happening, runner: Runner | None) -
     plan = decide_settle(SettleFacts(happening=happening, round=0, runner=runner))
     if runner is None:
         return Settled(reason=plan.reason)
+    if happening is Happening.INVOCATION_FAILED:
+        world.runners.lose_machine(runner)  # should GitLab be out, the sweep closes it
     if happening is Happening.SPOT_NOTICE and runner.job is not None:
         step = Step(at=world.clock(), step="spot_notice", reason=Reason.SPOT_NOTICE)
         world.jobs.tell(runner.job, [step])

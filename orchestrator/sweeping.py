@@ -152,7 +152,9 @@ def _machines(world: World) -> Shown:
 
 
 def _alive(world: World, runner: Runner, machines: Shown) -> bool | None:
-    """What the runner's cloud says; None when it cannot say, or not yet."""
+    """What the runner's cloud says, or said; None when it cannot say, or not yet."""
+    if runner.machine_lost:
+        return False
     shown = machines.get(runner.backend)
     if shown is None or runner.machine_id is None:
         return None

@@ -192,6 +192,7 @@ def test_a_row_has_all_that_there_is_to_say_of_a_runner(ledger: Ledger) -> None:
         capacity="m7i.large/a/spot",
         equipped=True,
         left_bare=True,
+        machine_lost=True,
     )
     ledger.reserve(whole)
     assert ledger.find(1) == whole

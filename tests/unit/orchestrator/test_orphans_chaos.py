@@ -37,6 +37,23 @@ def retries(scene: Scene) -> int:
     return scene.gitlab.calls.count("retry_job")
 
 
+def test_a_lost_invocation_is_not_forgotten_while_gitlab_is_out() -> None:
+    """Lambda tells of it once; what GitLab could not be asked then is done when it is back."""
+    scene = Scene(text=RETRYING)
+    scene.backend.shows_machines = False
+    runner = scene.runs(1)
+    scene.gitlab.failing["job"] = scene.gitlab.failing["runner_jobs"] = Transient(status=500)
+    invocation_fails(scene, runner)
+    assert scene.only_runner.machine_lost
+    scene.clock.go(LATER_S)
+    scene.sweep()
+    assert scene.only_runner.machine_lost  # GitLab is out still
+    scene.gitlab.failing.clear()
+    scene.sweep()
+    assert scene.runners == ()
+    assert (scene.gitlab.records, retries(scene)) == ({}, 1)
+
+
 def test_an_end_that_no_webhook_told_is_recorded_when_the_machine_is_closed() -> None:
     scene = Scene()
     runner = scene.runs(1)
