@@ -99,11 +99,11 @@ class _Round:
 def apply(world: World, observed: Observed, plan: ScalePlan) -> Came:
     """Carry out the plan of one pool; what came of it."""
     pool, seen = observed.pool, observed.seen
-    _hold(world, pool, seen.backlog, plan)
     by_id = {runner.id: runner for runner in seen.runners}
     for runner_id in plan.drain:
         world.runners.drain(by_id[runner_id], plan.reason, at=seen.at)
     came = launch(world, pool, observed.row, plan) if plan.launches else Came()
+    _hold(world, pool, seen.backlog, plan)  # after it: tens of thousands of rows take their time
     equip_in_s = equip(world, pool, (one for one in seen.runners if is_nobodys(one, seen.at)))
     before = (observed.row.reason, observed.row.wants_room)
     if plan.launches or plan.drain or before != (plan.reason.value, _wants_room(plan)):
