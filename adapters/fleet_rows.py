@@ -12,6 +12,7 @@ from fleet.capacity import BackOff, note_applied
 from fleet.decide_reconcile import Watched
 
 HEARD_EVERY = timedelta(minutes=1)
+STRAY_KEPT = timedelta(days=1)
 # A pipeline's jobs come to be pending within seconds of each other, one webhook each.
 PIPELINE_EVERY = timedelta(seconds=10)
 LISTING_KEPT = timedelta(hours=1)
@@ -211,6 +212,17 @@ class FleetRows:
         pk = _pipeline(instance, pipeline_id)
         gone = Change(pk=pk, sk="pipeline", delete=True)
         self._table.write(Change(pk=pk, sk="pipeline", put={"done": True}) if read else gone)
+
+    def stray_since(self, name: str, *, at: datetime) -> datetime:
+        """Since when something without a row is seen; now, when it is for the first time."""
+        key = (f"stray#{name}", "stray")
+        item = self._table.get(*key)
+        if item is not None:
+            return datetime.fromisoformat(item["since"])
+        ttl = int((at + STRAY_KEPT).timestamp())
+        told = {"since": at.isoformat(), "ttl": ttl}
+        self._table.write(Change(pk=key[0], sk=key[1], put=told))
+        return at
 
     def record_hook(self, hook: HookRow) -> None:
         """What `webhook register` made, or what a look at it showed."""

@@ -44,7 +44,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stray:
-    """A machine that carries our tag and has no row."""
+    """Something that carries our name and has no row: a machine, or a runner record in GitLab."""
 
     id: str
     seen_since: datetime
@@ -132,7 +132,7 @@ def _confirmed(suspect: Suspect, *, fate: Fate, reason: Reason) -> Verdict:
 
 
 def decide_strays(strays: Iterable[Stray], known: Mapping[str, object], at: datetime) -> list[str]:
-    """Ids of machines to end: ours by tag, unknown to the ledger, not new.
+    """Ids of machines or runner records to remove: ours by name, unknown to the ledger, not new.
 
     `known` has the ids that the ledger has a live row for.
     """

@@ -222,23 +222,29 @@ def _says_busy(world: World, backend: str, machine_id: str) -> bool:
 
 
 def _delete_stray_records(world: World, living: Mapping[str, Runner]) -> int:
-    """Runner records in GitLab that carry our stack's name and have no live row.
-
-    A runner has its row before its record, so one that has none now will never have one.
-    """
+    """Runner records in GitLab that carry our stack's name and have no live row."""
     if world.config.gitlab.credentials == "shared":
         return 0
+    at = world.clock()
     deleted = 0
     try:
         where = world.config.gitlab.runners_in
         kind = None if where.kind == "project" else f"{where.kind}_type"
-        for record in world.gitlab.runners_described(PREFIX, kind=kind, owner_id=where.id):
-            name = world.runner_described(record.description)
-            if name is None or name in living or world.runners.find(name) is not None:
-                continue
-            with _going_on(f"runner record {record.id}"):
-                if not world.gitlab.runner_jobs(record.id, status="running"):
-                    world.gitlab.delete_runner(record.id)
+        records = world.gitlab.runners_described(PREFIX, kind=kind, owner_id=where.id)
+        ours = {one.id: world.runner_described(one.description) for one in records}
+        unknown = [str(number) for number, name in ours.items() if name and name not in living]
+        strays = [
+            Stray(
+                id=number,
+                seen_since=world.fleet.stray_since(f"gitlab:{number}", at=at),
+                busy=False,
+            )
+            for number in unknown
+        ]
+        for number in decide_strays(strays, {}, at):
+            with _going_on(f"runner record {number}"):
+                if not world.gitlab.runner_jobs(int(number), status="running"):
+                    world.gitlab.delete_runner(int(number))
                     deleted += 1
     except FleetError as exc:
         emit(GitLabRefused(doing="sweep runner records", error=str(exc)), level=WARNING)

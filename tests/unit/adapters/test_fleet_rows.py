@@ -217,6 +217,20 @@ class TestPipelines:
         assert item["ttl"] == int(later(3600).timestamp())
 
 
+class TestStrays:
+    """Since when something is there that has no row."""
+
+    def test_counts_from_the_first_time(self, fleet: FleetRows) -> None:
+        told = [fleet.stray_since("i-1", at=later(s)) for s in (0, 60, 120)]
+        assert told == [AT, AT, AT]
+        assert fleet.stray_since("i-2", at=later(60)) == later(60)
+
+    def test_is_forgotten_after_a_day(self, fleet: FleetRows, table: FakeTable) -> None:
+        fleet.stray_since("i-1", at=AT)
+        (item,) = table.items.values()
+        assert item["ttl"] == int(later(86_400).timestamp())
+
+
 HOOK = HookRow(
     instance=HERE,
     scope="project:7",
