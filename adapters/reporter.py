@@ -5,8 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
+from adapters.background import Background
 from fleet.errors import Refused, Transient
 from fleet.mailbox import MachineState, Order, Outcome, Report, Step, StepName
 
@@ -47,7 +48,7 @@ class _Outbox:
     unsent: list[Step] = field(default_factory=list)
 
 
-class Reporter:
+class Reporter(Background):
     """Tells from any thread, sends from its own. Steps that do not get through are sent again."""
 
     def __init__(
@@ -59,6 +60,7 @@ class Reporter:
         status: Status | None = None,
     ) -> None:
         """Nothing is sent before the first `tell` or the first heartbeat."""
+        super().__init__(self._send_until_closed)
         self._post = post
         self._heartbeat_s = heartbeat_s
         self._clock = clock
@@ -66,8 +68,6 @@ class Reporter:
         self._lock = threading.Lock()
         self._news = threading.Event()
         self._ordered = threading.Event()
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._send_until_closed, daemon=True)
 
     @property
     def ordered(self) -> bool:
@@ -94,10 +94,6 @@ class Reporter:
         """Say that something happened and nothing else changed."""
         self.tell((name, job_id, detail), status=self._outbox.status)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -107,14 +103,14 @@ class Reporter:
         """Send what is left, trying a few times, and stop."""
         self._closing.set()
         self._news.set()
-        self._thread.join()
+        super().__exit__(kind, error, trace)
 
     def _send_until_closed(self) -> None:
         wait_s = self._heartbeat_s
-        while not self._closing.is_set():
+        while not self.is_closing:
             self._news.wait(wait_s)
             self._news.clear()
-            if self._closing.is_set():
+            if self.is_closing:
                 break
             wait_s = self._heartbeat_s if self._send() else min(RETRY_S, self._heartbeat_s)
         for _ in range(GOODBYE_TRIES):
@@ -128,7 +124,7 @@ class Reporter:
             self._post.report(_report(status, steps, self._clock()))
             with self._lock:
                 del self._outbox.unsent[: len(steps)]
-            if not self._closing.is_set() and self._post.order():
+            if not self.is_closing and self._post.order():
                 self._ordered.set()
         except (Transient, Refused):
             return False

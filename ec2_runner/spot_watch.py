@@ -1,11 +1,10 @@
 """Looks at the instance metadata every few seconds for AWS taking the machine back."""
 
-import threading
 from contextlib import suppress
 from datetime import datetime
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
+from adapters.background import Background
 from adapters.reporter import Reporter
 from ec2_runner.imds import SpotNotice
 from fleet.errors import Transient
@@ -24,38 +23,24 @@ class Metadata(Protocol):
         """Since when AWS advises to leave, if it does."""
 
 
-class SpotWatch:
+class SpotWatch(Background):
     """A thread, as a context. Each kind of notice is reported once."""
 
     def __init__(self, imds: Metadata, reporter: Reporter, *, every_s: float = EVERY_S) -> None:
         """Nothing is asked before the context is entered."""
+        super().__init__(self._watch)
         self._imds = imds
         self._reporter = reporter
         self._every_s = every_s
         self._notice: SpotNotice | None = None
         self._advised = False
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def spot_at(self) -> datetime | None:
         """When AWS takes the machine back; `None` while it has not said so."""
         return self._notice.at if self._notice else None
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._closing.set()
-        self._thread.join()
-
     def _watch(self) -> None:
-        while not self._closing.is_set() and self._notice is None:
+        while not self.is_closing and self._notice is None:
             with suppress(Transient):  # the next look may be answered
                 self._look()
             self._closing.wait(self._every_s)

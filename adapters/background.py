@@ -1,0 +1,34 @@
+"""Something that runs beside the rest, in a thread of its own, until it is told to end."""
+
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+
+class Background:
+    """A context: inside it `run` goes on; leaving it tells `run` to end and waits."""
+
+    def __init__(self, run: Callable[[], None]) -> None:
+        """Nothing runs before the context is entered."""
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=run, daemon=True)
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the context is being left."""
+        return self._closing.is_set()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Tell it to end, and wait for that."""
+        self._closing.set()
+        self._thread.join()
