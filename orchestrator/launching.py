@@ -9,7 +9,14 @@ from adapters.backends import Launched, LaunchOrder, LaunchResult, Shortfall
 from adapters.fleet_rows import PoolRow
 from adapters.job_rows import Step
 from adapters.runner_rows import Place
-from fleet.capacity import ErrorKind, advice, decide_capacity, note_failure, note_success
+from fleet.capacity import (
+    CapacityPool,
+    ErrorKind,
+    advice,
+    decide_capacity,
+    note_failure,
+    note_success,
+)
 from fleet.config import PoolConfig
 from fleet.errors import FleetError
 from fleet.events import (
@@ -53,8 +60,10 @@ def launch(world: World, pool: PoolConfig, row: PoolRow, plan: ScalePlan) -> Cam
     """Carry out the launches of a plan; what came of it."""
     came = Came()
     version = row.version
+    places = world.backend(pool).capacity_pools(pool)
     for batch in _batches(world, pool, plan):
-        if _is_dry(world, pool, row):
+        try_in = decide_capacity(places, row.back_off or {}, world.clock())
+        if places and not try_in:
             break  # the batches before took what there was
         launch_id = world.new_id()
         wanted = [_requested(world, pool, launch_id, job) for job in batch.jobs]
@@ -63,16 +72,11 @@ def launch(world: World, pool: PoolConfig, row: PoolRow, plan: ScalePlan) -> Cam
         version += -(-len(reserved) // 99)
         if not reserved:
             break  # somebody else launched since we looked: look again before launching
-        now, row = _launch(world, pool, row, reserved, on_demand=batch.on_demand)
+        if batch.on_demand:
+            try_in = tuple(one for one in try_in if one.market == "on-demand") or try_in
+        now, row = _launch(world, pool, row, reserved, try_in)
         came += now
     return came
-
-
-def _is_dry(world: World, pool: PoolConfig, row: PoolRow) -> bool:
-    """Whether every place for the pool's machines is to be left alone."""
-    everywhere = world.backend(pool).capacity_pools(pool)
-    ready = decide_capacity(everywhere, row.back_off or {}, world.clock())
-    return bool(everywhere) and not ready
 
 
 def _batches(world: World, pool: PoolConfig, plan: ScalePlan) -> list[_Batch]:
@@ -107,17 +111,17 @@ def _requested(world: World, pool: PoolConfig, launch_id: str, job: Job | None) 
 
 
 def _launch(
-    world: World, pool: PoolConfig, row: PoolRow, runners: Sequence[Runner], *, on_demand: bool
+    world: World,
+    pool: PoolConfig,
+    row: PoolRow,
+    runners: Sequence[Runner],
+    try_in: tuple[CapacityPool, ...],
 ) -> tuple[Came, PoolRow]:
     """One order for all of these runners; those without a machine are closed again.
 
     What came, and the pool's row with what was learned of its places.
     """
     at = world.clock()
-    backend = world.backend(pool)
-    try_in = decide_capacity(backend.capacity_pools(pool), row.back_off or {}, at)
-    if on_demand:
-        try_in = tuple(one for one in try_in if one.market == "on-demand") or try_in
     order = LaunchOrder(
         launch_id=runners[0].launch_id,
         runner_ids=tuple(runner.id for runner in runners),
@@ -125,7 +129,7 @@ def _launch(
         expires_at=runners[0].expires_at,
         try_in=try_in,
     )
-    result = backend.launch(pool, order)
+    result = world.backend(pool).launch(pool, order)
     living = _place(world, pool, runners, result.launched)
     equip_in_s = equip(world, pool, living)
     row = _remember(world, pool, row, result)

@@ -65,8 +65,7 @@ class Artifact:
 
     def is_for(self, succeeded: bool) -> bool:
         """Whether it is wanted after such an end."""
-        wanted = ("", "on_success", "always") if succeeded else ("on_failure", "always")
-        return self.when in wanted
+        return _is_wanted(self.when, succeeded)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +81,7 @@ class Cache:
 
     def is_for(self, succeeded: bool) -> bool:
         """Whether it is to be saved after such an end."""
-        wanted = ("", "on_success", "always") if succeeded else ("on_failure", "always")
-        return self.when in wanted
+        return _is_wanted(self.when, succeeded)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,3 +234,8 @@ def _dependency(part: _Part) -> Dependency:
         name=part.text("name"),
         filename=part.part("artifacts_file").text("filename"),
     )
+
+
+def _is_wanted(when: str, succeeded: bool) -> bool:
+    """Whether an artifact or a cache with this `when` is to be saved after such an end."""
+    return when in (("", "on_success", "always") if succeeded else ("on_failure", "always"))
