@@ -172,7 +172,7 @@ def register_webhook(
     """Run `runner-fleet webhook register` as a user would."""
     command = [sys.executable, "-m", "cli", "webhook", "register"]
     command += ["--project", project] if project else ["--group", group or ""]
-    command += ["--gitlab-url", laptop.gitlab_url, "--url", laptop.stack.webhook_url]
+    command += ["--gitlab-url", laptop.gitlab_url]
     done = subprocess.run(
         [*command, "--stack", laptop.stack.name],
         env=laptop.environment(),

@@ -2,7 +2,8 @@
 
 State changes of EC2 instances, their user data and where a fleet launched them, what a function's
 handler raised, failed asynchronous invocations on an event bus, AWS's names for a throttled
-invocation and for an execution that exists already, and retries that do not all come at once.
+invocation and for an execution that exists already, retries that do not all come at once, and an
+address of an HTTP API that can be posted to.
 The account's root, which stands for the cloud itself here, may also put events whose source is
 `aws.*`: so a spot notice is injected.
 """
@@ -14,7 +15,15 @@ from collections.abc import Callable
 from typing import Any
 
 from ministack.core import iam_evaluator, lambda_runtime
-from ministack.services import ec2, eventbridge, lambda_svc, scheduler, stepfunctions
+from ministack.services import (
+    apigateway,
+    ec2,
+    eventbridge,
+    lambda_svc,
+    scheduler,
+    stepfunctions,
+)
+from ministack.services.cloudformation import provisioners
 
 _RAISED = "fleet:raised"
 _HIDES = '{"status": "error", "error": str(e), "trace": traceback.format_exc()}'
@@ -45,6 +54,8 @@ def install() -> None:
     stepfunctions._invoke_nested_start_execution = _with_aws_error_name(
         stepfunctions._invoke_nested_start_execution
     )
+    apis = provisioners._RESOURCE_HANDLERS["AWS::ApiGatewayV2::Api"]
+    apis["create"] = _with_an_address(apis["create"])
     tick_s = float(os.environ.get("FLEET_ENGINE_TICK_S", "1"))
     eventbridge._SCHEDULER_TICK_INTERVAL = scheduler._SCHEDULE_TICK_INTERVAL = tick_s
 
@@ -58,6 +69,19 @@ def _with_aws_error_name(start: Callable[..., Any]) -> Callable[..., Any]:
             raise stepfunctions._ExecutionError(name, refused.cause) from refused
 
     return start_execution
+
+
+def _with_an_address(create: Callable[..., Any]) -> Callable[..., Any]:
+    """The API's own name resolves nowhere; the engine serves it at a path as well."""
+
+    def create_api(*wanted: Any) -> tuple[str, dict[str, Any]]:
+        api_id, outputs = create(*wanted)
+        port = os.environ["GATEWAY_PORT"]
+        address = f"http://127.0.0.1:{port}/_aws/execute-api/{api_id}/$default"
+        apigateway._apis[api_id]["apiEndpoint"] = address
+        return api_id, {**outputs, "ApiEndpoint": address}
+
+    return create_api
 
 
 def _for_the_cloud(put: Callable[..., Any]) -> Callable[..., Any]:

@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from local.keeper import ROOT, Keeper, Kept
 from local.loopback import Answerer, LoopbackServer
 from local.processes import count_below
@@ -115,6 +117,8 @@ class LambdaHost(LoopbackServer):
             (folder / "work").mkdir(parents=True)
             try:
                 return self._run(function, event, request, folder)
+            except (BotoCoreError, ClientError) as error:  # the engine ended meanwhile
+                return _failed("ServiceException", str(error))
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
 

@@ -18,7 +18,7 @@ class Stack:
     """What the template says it made; the words are those of its outputs."""
 
     name: str
-    webhook_url: str  # in a form that can be posted to from this machine
+    webhook_url: str
     ledger_table: str
     bus: str
     ec2_queue_url: str
@@ -77,7 +77,7 @@ def deploy_stack(engine: Engine, options: StackOptions | None = None) -> Stack:
     )
     outputs = _outputs(cloudformation, chosen.name)
     _complete(engine, chosen, outputs)
-    return _stack(engine, chosen.name, outputs)
+    return Stack(name=chosen.name, **{_snake(key): value for key, value in outputs.items()})
 
 
 def _outputs(cloudformation: Any, name: str) -> dict[str, str]:
@@ -115,12 +115,6 @@ def _complete(engine: Engine, options: StackOptions, outputs: dict[str, str]) ->
         TableName=outputs["LedgerTable"],
         TimeToLiveSpecification={"Enabled": True, "AttributeName": "ttl"},
     )
-
-
-def _stack(engine: Engine, name: str, outputs: dict[str, str]) -> Stack:
-    api = outputs.pop("WebhookApi")
-    outputs["WebhookUrl"] = f"{engine.url}/_aws/execute-api/{api}/$default/webhook"
-    return Stack(name=name, **{_snake(key): value for key, value in outputs.items()})
 
 
 def _snake(key: str) -> str:

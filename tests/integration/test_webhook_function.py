@@ -97,8 +97,7 @@ def site(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 def test_a_job_of_a_registered_project_is_on_the_bus(site: Site) -> None:
     project = create_project(site.server.url, site.server.root_token, "acme/demo", {})
-    url = site.stack.webhook_url
-    told = site.command("register", "--project", "acme/demo", "--url", url)
+    told = site.command("register", "--project", "acme/demo")
     assert told.startswith("registered: hook 1 on project:1, signing token")
     (signing,) = site.secret()["signing"]
     assert signing not in told
@@ -116,14 +115,14 @@ def test_a_job_of_a_registered_project_is_on_the_bus(site: Site) -> None:
     )["Item"]
     assert row["hook_id"]["N"] == "1"
     assert row["verification"]["S"] == "signing-token"
-    told = site.command("register", "--project", "acme/demo", "--url", url)
+    told = site.command("register", "--project", "acme/demo")
     assert told.startswith("already registered, nothing changed")
     assert site.secret()["signing"] == [signing]
 
     # after a rotation the very next delivery is accepted, whatever the function has cached
-    site.command("register", "--project", "acme/demo", "--url", url, "--rotate")
+    site.command("register", "--project", "acme/demo", "--rotate")
     assert site.secret()["signing"][1] == signing
-    assert site.command("test", "--project", "acme/demo", "--url", url).startswith("accepted")
+    assert site.command("test", "--project", "acme/demo").startswith("accepted")
     (sample,) = site.events(project.id, 1)
     assert sample.job_id == pending.job_id
     assert site.command("list", "--project", "acme/demo").split("\t")[1] == "executable"
@@ -131,7 +130,7 @@ def test_a_job_of_a_registered_project_is_on_the_bus(site: Site) -> None:
 
 def test_what_does_not_come_from_gitlab_is_turned_away(site: Site) -> None:
     create_project(site.server.url, site.server.root_token, "acme/forged", {})
-    site.command("register", "--project", "acme/forged", "--url", site.stack.webhook_url)
+    site.command("register", "--project", "acme/forged")
     hook = max(site.server.world.hooks.by_id.values(), key=lambda hook: hook.id)
     hook.signing_token = "whsec_HR4fAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxw="
     push_files(

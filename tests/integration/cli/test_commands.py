@@ -138,7 +138,7 @@ def test_applying_again_changes_nothing_and_a_change_is_carried_to_gitlab(applie
 
 
 def test_a_job_that_no_pool_takes_is_told_of_from_its_webhook_on(applied: Site) -> None:
-    hook = ("webhook", "register", "--project", "acme/demo", "--url", applied.stack.webhook_url)
+    hook = ("webhook", "register", "--project", "acme/demo")
     registered = applied.run(*hook, "--stack", STACK)
     assert registered.returncode == 0, registered.stderr
     push_files(applied.project.clone_url, {".gitlab-ci.yml": CI}, message="Add a job")

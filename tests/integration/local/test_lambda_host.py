@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
@@ -146,6 +148,19 @@ def test_no_folder_is_left(shop: Shop) -> None:
     shop.equip("rf-l-10", JOB)
     shop.invoke(event("rf-l-10"))
     assert [path.suffix for path in (shop.folder / "lambda").iterdir()] == [".log"]
+
+
+def test_an_invocation_that_the_cloud_knows_nothing_of_is_answered(shop: Shop) -> None:
+    asked = Request(
+        shop.host.url, data=b"{}", headers={"X-Amzn-Lambda-Function-Name": "is-not-there"}
+    )
+    with pytest.raises(HTTPError) as refused:
+        urlopen(asked, timeout=10)
+    with refused.value as answer:
+        told = json.load(answer)
+    assert (answer.code, told["errorType"]) == (500, "ServiceException")
+    assert "is-not-there" in told["errorMessage"]
+    assert [path.suffix for path in (shop.folder / "lambda").iterdir()] == []
 
 
 def test_closing_the_host_ends_what_runs(shop: Shop) -> None:
