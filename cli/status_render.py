@@ -17,6 +17,8 @@ COLOURS = {
     "idle": "green",
     "draining": "yellow",
 }
+# Short ones, whose words stay whole as long as the others can give way.
+WHOLE = frozenset({"job", "status", "waited", "ran", "state", "for", "heard", "in use", "warm"})
 STATES = ("requested", "in_flight", "idle", "busy", "draining", "done")
 
 
@@ -48,7 +50,8 @@ def duration(seconds: float | None) -> str:
 
 def cell(value: object, style: str = "") -> Text:
     """Text from outside as it is: no markup, and no codes that a terminal would obey."""
-    return Text("".join(one for one in str(value) if one.isprintable() or one == "\n"), style=style)
+    shown = "".join(one for one in str(value) if one.isprintable() or one == "\n")
+    return Text(shown, style=style, no_wrap=False, overflow="fold")
 
 
 def _problems(problems: Iterable[Problem]) -> RenderableType:
@@ -62,7 +65,7 @@ def _problems(problems: Iterable[Problem]) -> RenderableType:
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", pad_edge=False, box=None)
     for name in columns:
-        table.add_column(name, header_style="dim", overflow="fold")
+        table.add_column(name, header_style="dim", overflow="fold", no_wrap=name in WHOLE)
     return table
 
 
@@ -122,7 +125,7 @@ def _machines(machines: Iterable[MachineView]) -> Table:
 
 
 def _jobs(jobs: Iterable[JobView]) -> Table:
-    names = ("job", "name", "project", "tags", "pool", "status", "waited", "ran", "runner", "why")
+    names = ("job", "name", "project", "tags", "pool", "status", "waited", "ran", "runner or why")
     table = _table("Jobs", *names)
     for one in jobs:
         _row(
@@ -135,7 +138,6 @@ def _jobs(jobs: Iterable[JobView]) -> Table:
             _word(one.status),
             duration(one.waited_s),
             duration(one.ran_s),
-            one.runner_id or "-",
-            one.sentence,
+            "\n".join(filter(None, (one.runner_id, one.sentence))) or "-",
         )
     return table

@@ -163,7 +163,7 @@ def test_queues_machines_and_jobs_have_a_line_each() -> None:
         ["rf-docker-1", "i-1", "busy", "30s", "4.0s ago", "8", "m7i.large/a/spot"],
     ]
     assert cells(lines, "Jobs") == [
-        ["job", "name", "project", "tags", "pool", "status", "waited", "ran", "runner", "why"],
+        ["job", "name", "project", "tags", "pool", "status", "waited", "ran", "runner or why"],
         [
             "8",
             "unit",
@@ -184,7 +184,35 @@ def test_what_is_not_known_is_a_dash() -> None:
     job = replace(JOB, pool=None, runner_id=None, waited_s=None, ran_s=None, sentence="why not")
     lines = drawn(replace(VIEW, machines=(machine,), jobs=(job,)))
     assert cells(lines, "Machines")[1] == ["rf-docker-1", "-", "busy", "30s", "-", "-", "-"]
-    assert cells(lines, "Jobs")[1][4:] == ["-", "running", "-", "-", "-", "why not"]
+    assert cells(lines, "Jobs")[1][4:] == ["-", "running", "-", "-", "why not"]
+    neither = replace(job, sentence="")
+    assert cells(drawn(replace(VIEW, jobs=(neither,))), "Jobs")[1][4:] == ["-", "running", *"---"]
+
+
+def test_a_job_that_failed_has_its_runner_and_why_below_it() -> None:
+    job = replace(JOB, status="failed", sentence="why not")
+    lines = drawn(replace(VIEW, jobs=(job,)))
+    column = lines[-3].index("runner or why")
+    assert [line[column:] for line in lines[-2:]] == ["rf-docker-1", "why not"]
+
+
+def test_ids_states_and_times_stay_whole_on_eighty_columns() -> None:
+    many = replace(
+        JOB,
+        job_id=9876543210,
+        name="build-image: [linux, arm64]",
+        project="acme/platform/payments-api",
+        runner_id="rf-docker-0f3a9c1d2b4e",
+    )
+    machine = replace(MACHINE, runner_id="rf-docker-0f3a9c1d2b4e", machine_id="i-0123456789abcdef0")
+    text = "\n".join(drawn(replace(VIEW, jobs=(many,), machines=(machine,)), width=80))
+    for whole in ("9876543210", "running  24s     5m 00s", "busy   30s  4.0s ago"):
+        assert whole in text
+    smaller = drawn(replace(VIEW, jobs=(many,)), width=60)
+    column = smaller[smaller.index("Jobs") + 1 :]
+    start = max(line.find("status") for line in column)
+    assert "".join(line[12:17].strip() for line in column).endswith("build-image:[linux,arm64]")
+    assert any(line[start:].startswith("running") for line in column)
 
 
 def test_nothing_is_said_to_be_nothing() -> None:
