@@ -1,7 +1,7 @@
 """Finds a job by what people call it, and everything that `explain` tells of it."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from adapters.job_rows import JobRow
 from adapters.runner_rows import RunnerRows
 from cli.deployed import Deployed
 from cli.trail import Trail, hops_of, sentence_of, word_of
-from cli.verdict import Facts, verdict
+from cli.verdict import Facts, ignored, verdict
 from fleet.config import FleetConfig
 from fleet.decide_route import Pending, decide_route
 from fleet.errors import FleetError, Refused
@@ -84,12 +84,15 @@ def _trail(deployed: Deployed, config: FleetConfig, row: JobRow) -> Trail:
     at = deployed.clock()
     job = row.job
     runners = RunnerRows(deployed.table, job.key.instance)
-    runner = _runner(runners, row)
+    is_over = job.status is Status.FINISHED
+    living = runners.live(job.pool) if job.pool and not is_over else ()
+    runner = _runner(runners, row, living)
     report = runners.reports([runner]).get(runner.id) if runner else None
     pool_row = deployed.fleet.pool(job.pool) if job.pool else None
     pool = config.pool(job.pool) if job.pool else None
-    last = verdict(Facts(at=at, row=row, pool=pool, pool_row=pool_row, runner=runner))
-    ended = row.finished_at or (row.changed_at if job.status is Status.FINISHED else None)
+    idle = ignored(job, living, at)
+    last = verdict(Facts(at=at, row=row, pool=pool, pool_row=pool_row, runner=runner, idle=idle))
+    ended = row.finished_at or (row.changed_at if is_over else None)
     return Trail(
         job_id=job.job_id,
         name=job.name,
@@ -108,14 +111,11 @@ def _trail(deployed: Deployed, config: FleetConfig, row: JobRow) -> Trail:
     )
 
 
-def _runner(runners: RunnerRows, row: JobRow) -> Runner | None:
+def _runner(runners: RunnerRows, row: JobRow, living: Iterable[Runner]) -> Runner | None:
     """The live runner that has the job, else the youngest one that was launched for it."""
     job = row.job
     if job.runner_id is not None:
         return runners.find(job.runner_id)
-    if job.pool is None or job.status is Status.FINISHED:
-        return None
-    living = runners.live(job.pool)
     mine = [one for one in living if job.key in (one.job, one.for_job)]
     return max(mine, key=lambda one: (one.job == job.key, one.launched_at), default=None)
 

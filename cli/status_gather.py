@@ -19,6 +19,7 @@ from cli.status_view import (
     QueueView,
 )
 from cli.trail import sentence_of
+from cli.verdict import ignored
 from fleet.config import FleetConfig, PoolConfig
 from fleet.job_event import instance_of
 from fleet.model import Job, Runner, RunnerState, Status
@@ -63,6 +64,7 @@ def gather(deployed: Deployed, *, jobs: int) -> FleetView:
         *_queue_problems(queues),
         *(problem for pool in pools for problem in _pool_problems(pool, config, at)),
         *(problem for pool in pools for problem in _runner_problems(pool, at)),
+        *(problem for pool in pools for problem in _withheld_problems(pool, at)),
         *_job_problems(recent),
     )
     return FleetView(
@@ -218,6 +220,16 @@ def _runner_problems(pool: _Pool, at: datetime) -> Iterator[Problem]:
             what = f"{runner.id} is {runner.state.value} and silent for {minutes:.0f} minutes"
             do = "the sweep ends it once GitLab and AWS agree that nothing runs there"
             yield Problem(what=what, do=do)
+
+
+def _withheld_problems(pool: _Pool, at: datetime) -> Iterator[Problem]:
+    """Jobs that GitLab does not give to a runner that is ready for them: one line for all."""
+    held = [(job, idle) for job in pool.backlog if (idle := ignored(job, pool.runners, at))]
+    if held:
+        job, idle = held[0]
+        waits = f"and {len(held) - 1} more wait" if held[1:] else "waits"
+        what = f"job {job.job_id} ({job.name}) {waits} while {idle.id} is idle"
+        yield Problem(what=what, do=f"`runner-fleet explain {job.job_id}` says what to look at")
 
 
 def _job_problems(rows: Sequence[JobRow]) -> Iterator[Problem]:

@@ -1,7 +1,8 @@
 """The last line of `explain`: what a job waits for, or how it ended, and what to do. Pure."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from adapters.fleet_rows import PoolRow
 from adapters.job_rows import JobRow
@@ -9,11 +10,17 @@ from cli.status_render import duration
 from cli.trail import sentence_of
 from fleet.config import PoolConfig
 from fleet.config_values import duration_text
-from fleet.model import Runner, RunnerState, Status
+from fleet.model import Job, Runner, RunnerState, Status
 from fleet.reasons import Reason
 
 APPLY = "then `runner-fleet apply`; the job is routed within a minute"
 RETRY = "then retry the job in GitLab: under its new number it has all attempts again"
+# A runner that is ready asks GitLab every few seconds, or is answered within a long poll of 50 s.
+WITHHELD_AFTER = timedelta(minutes=2)
+ASK_GITLAB = (
+    "look in GitLab whether the project may use the runner (Settings > CI/CD > Runners), whether it"
+    " has compute minutes left, and whether its branch is protected where the pool wants that"
+)
 # What to do about how a job failed. Source: GitLab docs, "Job failure reasons".
 FAILURES = {
     "script_failure": "",
@@ -37,6 +44,7 @@ class Facts:
     pool: PoolConfig | None = None
     pool_row: PoolRow | None = None
     runner: Runner | None = None  # live, and it runs the job or was launched for it
+    idle: Runner | None = None  # one that GitLab had long enough to give the job to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +53,25 @@ class Verdict:
 
     says: str
     do: str = ""
+
+
+def ignored(job: Job, runners: Iterable[Runner], at: datetime) -> Runner | None:
+    """The runner that was idle longest while this job, which it may take, waited as long.
+
+    None when there is none, or when GitLab may give it the job any moment.
+    """
+    if job.status is not Status.PENDING or job.given_up or at - job.pending_at < WITHHELD_AFTER:
+        return None
+    idle = [
+        (one.changed_at, one.id, one)
+        for one in runners
+        if one.state is RunnerState.IDLE
+        and one.project_id in {None, job.project_id}
+        and one.changed_at is not None
+        and at - one.changed_at >= WITHHELD_AFTER
+        and at - (one.heartbeat_at or one.launched_at) < WITHHELD_AFTER
+    ]
+    return min(idle)[2] if idle else None
 
 
 def verdict(facts: Facts) -> Verdict:
@@ -57,7 +84,7 @@ def verdict(facts: Facts) -> Verdict:
     if job.status is Status.CREATED:
         return Verdict(says="it is not pending yet: GitLab runs other jobs first")
     if job.given_up:
-        return Verdict(says=_because(Reason.ATTEMPTS_USED), do=f"mend what failed above, {RETRY}")
+        return Verdict(says=_because(Reason.ATTEMPTS_USED), do=f"{_mend(facts.row)}, {RETRY}")
     if job.pool is None:
         return Verdict(says=_because(job.reason), do=f"correct its tags, or a pool's, {APPLY}")
     if facts.pool is None:
@@ -66,8 +93,17 @@ def verdict(facts: Facts) -> Verdict:
     return _waiting(facts, facts.pool)
 
 
+def _mend(row: JobRow) -> str:
+    """What to do before a job that was given up is tried again."""
+    last = [step.detail or "" for step in row.steps if step.step == "given_up"]
+    is_withheld = any(detail.endswith(Reason.WENT_UNSERVED) for detail in last)
+    return ASK_GITLAB if is_withheld else "mend what failed above"
+
+
 def _waiting(facts: Facts, pool: PoolConfig) -> Verdict:
     reason, row = facts.row.job.reason, facts.pool_row
+    if facts.idle is not None:
+        return _withheld(facts, facts.idle)
     if facts.runner is not None:
         return _booting(facts, facts.runner, pool)
     if reason is Reason.AT_CEILING:
@@ -87,6 +123,12 @@ def _waiting(facts: Facts, pool: PoolConfig) -> Verdict:
     if reason is Reason.ROUTED or reason is Reason.OVERFLOW:
         return Verdict(says="it waits for the autoscaler's next round, which is at most a minute")
     return Verdict(says=_because(reason) if reason else "it waits for the autoscaler")
+
+
+def _withheld(facts: Facts, idle: Runner) -> Verdict:
+    since = duration((facts.at - (idle.changed_at or idle.launched_at)).total_seconds())
+    says = f"{idle.id} has been ready for {since}, and GitLab does not give it this job"
+    return Verdict(says=says, do=ASK_GITLAB)
 
 
 def _booting(facts: Facts, runner: Runner, pool: PoolConfig) -> Verdict:

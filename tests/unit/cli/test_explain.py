@@ -152,6 +152,19 @@ def test_a_job_with_an_idle_runner_says_that_gitlab_is_next() -> None:
     assert "GitLab gives it this job" in verdict(at_work)[0]
 
 
+def test_a_job_that_a_warm_runner_does_not_get_says_what_to_look_at_in_gitlab() -> None:
+    at_work = AtWork().configure()
+    at_work.job(1, waits_s=200)
+    at_work.waits_because(1, Reason.COVERED)
+    warm = at_work.runner(1, launched_s=4000)
+    at_work.reports(warm, MachineState.IDLE, *machine_steps(StepName.CALLED_HOME, first_s=180))
+    says, do = verdict(at_work)
+    assert says == f"{warm.id} has been ready for 3m 00s, and GitLab does not give it this job"
+    assert "Settings > CI/CD > Runners" in do
+    told = json.loads(at_work.run("explain", "1", "--json").stdout)
+    assert (told["runner_id"], told["machine"]) == (None, None)  # it is not the job's
+
+
 def test_a_job_without_a_pool_says_what_to_correct() -> None:
     at_work = AtWork().configure()
     at_work.job(1, pool=None, reason=Reason.NO_POOL, tags=("gpu",))

@@ -12,7 +12,16 @@ from cli.status_gather import gather
 from cli.status_view import Problem
 from fleet.mailbox import MachineState
 from fleet.reasons import SENTENCES, Reason
-from tests.unit.cli.fleet_at_work import AT, FLEET, INSTANCE, AtWork, ago, key
+from tests.unit.cli.fleet_at_work import (
+    AT,
+    FLEET,
+    INSTANCE,
+    AtWork,
+    MachineStep,
+    StepName,
+    ago,
+    key,
+)
 
 NODE = '\n[pools.node]\nbackend = "lambda"\ntags = ["node"]\nceiling = 9\nmax_job_time = "11m"\n'
 DEMAND = Demand(job=key(1), project_id=7, pool="docker", attempt=4)
@@ -211,6 +220,21 @@ def test_each_machine_of_each_pool_is_looked_at() -> None:
         for number, pool in ((1, "docker"), (2, "docker"), (3, "node"))
     ]
     assert sorted(one.what.split()[0] for one in problems(at_work)) == sorted(names)
+
+
+def test_jobs_that_wait_beside_an_idle_machine_are_told_in_one_line() -> None:
+    at_work = AtWork().configure()
+    runner = at_work.runner(1, launched_s=400)
+    at_work.reports(runner, MachineState.IDLE, MachineStep(at=ago(130), name=StepName.CALLED_HOME))
+    assert problems(at_work) == ()
+    at_work.job(2, waits_s=100)
+    at_work.job(1, waits_s=130)
+    do = "`runner-fleet explain 1` says what to look at"
+    first = f"job 1 (job-1) waits while {runner.id} is idle"
+    assert problems(at_work) == (Problem(what=first, do=do),)
+    at_work.job(3, waits_s=125)
+    both = f"job 1 (job-1) and 1 more wait while {runner.id} is idle"
+    assert problems(at_work) == (Problem(what=both, do=do),)
 
 
 # Jobs

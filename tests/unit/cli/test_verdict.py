@@ -1,13 +1,14 @@
 """The last line of `explain`, whole: where a job stands and what to do, for every way to stand."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from adapters.fleet_rows import PoolRow
-from adapters.job_rows import JobRow
-from cli.verdict import FAILURES, Facts, Verdict, verdict
+from adapters.job_rows import JobRow, Step
+from cli.verdict import ASK_GITLAB, FAILURES, Facts, Verdict, ignored, verdict
 from fleet.capacity import BackOff
 from fleet.config import PoolConfig, read_config
 from fleet.model import Job, Runner, RunnerState, Status
@@ -165,6 +166,22 @@ def test_a_job_that_was_given_up_is_to_be_retried(name: str | None) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("detail", "mend"),
+    [
+        ("attempt 3 of 3 failed: went_unserved", ASK_GITLAB),
+        ("attempt 3 of 3 failed: boot_deadline", "mend what failed above"),
+        (None, "mend what failed above"),
+    ],
+)
+def test_what_gitlab_withheld_to_the_end_is_to_be_mended_there(
+    detail: str | None, mend: str
+) -> None:
+    told = row(given_up=True)
+    told = replace(told, steps=(Step(at=AT, step="given_up", detail=detail),))
+    assert verdict(Facts(at=AT, row=told, pool=pool())).do.startswith(f"{mend}, then retry")
+
+
 def test_a_job_that_is_only_created_waits_for_others() -> None:
     created = row(status=Status.CREATED, given_up=True)
     assert verdict(Facts(at=AT, row=created)) == Verdict(
@@ -195,6 +212,55 @@ def test_a_runner_that_is_ready_waits_for_gitlab() -> None:
 def test_a_runner_that_does_something_else_says_what(state: RunnerState) -> None:
     says = f"{NAME}, launched for it, is {state.value}"
     assert waits(Reason.COVERED, runner=runner(state)) == Verdict(says=says)
+
+
+# Jobs that GitLab withholds
+
+
+def idle(changed_s: float = 120, heard_s: float = 10, **facts: Any) -> Runner:
+    """A runner that is idle for so long."""
+    times = {"changed_at": ago(changed_s), "heartbeat_at": ago(heard_s)}
+    return runner(RunnerState.IDLE, **(times | facts))
+
+
+WAITS = row(pending_at=ago(120)).job
+
+
+def test_a_job_that_a_ready_runner_does_not_get_is_withheld() -> None:
+    older = idle(300, id="rf-docker-b")
+    assert ignored(WAITS, [idle(), older, idle(300, id="rf-docker-c")], AT) == older
+    assert ignored(WAITS, [idle(project_id=7)], AT) is not None
+    assert waits(Reason.COVERED, runner=runner(RunnerState.IN_FLIGHT), idle=older) == Verdict(
+        says="rf-docker-b has been ready for 5m 00s, and GitLab does not give it this job",
+        do=ASK_GITLAB,
+    )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        idle(119),  # it may be asking for the first time
+        idle(heard_s=120),  # it may be gone
+        idle(project_id=8),
+        idle(changed_at=None),
+        replace(idle(), state=RunnerState.BUSY),
+        replace(idle(), state=RunnerState.DRAINING),
+    ],
+)
+def test_who_cannot_take_a_job_does_not_say_that_it_is_withheld(other: Runner) -> None:
+    assert ignored(WAITS, [other], AT) is None
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        replace(WAITS, pending_at=ago(119)),
+        replace(WAITS, given_up=True),
+        replace(WAITS, status=Status.RUNNING),
+    ],
+)
+def test_a_job_that_waits_for_nobody_is_not_withheld(job: Job) -> None:
+    assert ignored(job, [idle()], AT) is None
 
 
 # Jobs that run
