@@ -12,6 +12,8 @@ from fleet.reasons import Reason
 UNKNOWN_AFTER = timedelta(minutes=2)
 # A machine is left this long to end by itself after it said goodbye.
 GOODBYE_GRACE = timedelta(seconds=30)
+# States of a machine that owes its first heartbeat; a drained one may have been told so before it.
+BOOTING = frozenset({RunnerState.REQUESTED, RunnerState.IN_FLIGHT, RunnerState.DRAINING})
 
 
 class Fate(StrEnum):
@@ -97,8 +99,7 @@ def _expired(suspect: Suspect, limits: Limits, at: datetime) -> Verdict | None:
 def _never_came(suspect: Suspect, limits: Limits, at: datetime) -> Verdict | None:
     """No heartbeat by the boot deadline; a runner that GitLab sees at work is left alone."""
     runner = suspect.runner
-    booting = {RunnerState.REQUESTED, RunnerState.IN_FLIGHT, RunnerState.DRAINING}
-    if runner.heartbeat_at is not None or runner.state not in booting:
+    if runner.heartbeat_at is not None or runner.state not in BOOTING:
         return None
     if (at - runner.launched_at).total_seconds() < limits.boot_deadline_s:
         return None
@@ -109,10 +110,12 @@ def _never_came(suspect: Suspect, limits: Limits, at: datetime) -> Verdict | Non
 
 
 def _went_silent(suspect: Suspect, limits: Limits, at: datetime) -> Verdict | None:
+    """No heartbeat for too long; of one that never sent any, GitLab may have told that it works."""
     runner = suspect.runner
-    if runner.heartbeat_at is None:
+    if runner.heartbeat_at is None and runner.state in BOOTING:
         return None
-    if (at - runner.heartbeat_at).total_seconds() < limits.stalled_after_s:
+    heard_at = runner.heartbeat_at or runner.changed_at or runner.launched_at
+    if (at - heard_at).total_seconds() < limits.stalled_after_s:
         return None
     return _confirmed(suspect, fate=Fate.CLOSE, reason=Reason.STALLED)
 

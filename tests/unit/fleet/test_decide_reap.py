@@ -26,6 +26,7 @@ SILENT: Facts = {"heartbeat_at": ago(300)}
 HEARD: Facts = {"heartbeat_at": ago(299)}
 WORKS = runner("r", BUSY, **ON_MACHINE, **JOB, **HEARD)
 SILENT_AT_WORK = runner("r", BUSY, **ON_MACHINE, **JOB, **SILENT)
+NEVER_HEARD = runner("r", BUSY, since_s=300, **ON_MACHINE, **JOB)
 LATE = runner("r", IN_FLIGHT, since_s=300, **ON_MACHINE)
 EXPIRED: Facts = {"expires_at": AT}
 
@@ -143,8 +144,16 @@ EXPIRED: Facts = {"expires_at": AT}
             id="silent while it drains",
         ),
         pytest.param(
-            runner("r", BUSY, since_s=9000, **ON_MACHINE, **JOB), True, "keep", "healthy",
-            id="never heard of, yet at work: left to its expiry",
+            runner("r", BUSY, since_s=299, **ON_MACHINE, **JOB), True, "keep", "healthy",
+            id="GitLab gave it a job, and it has not been heard of yet",
+        ),
+        pytest.param(
+            runner("r", BUSY, since_s=300, **ON_MACHINE, **JOB), True, "ask", "stalled",
+            id="GitLab gave it a job, and it was never heard of: its end may be unseen, too",
+        ),
+        pytest.param(
+            runner("r", BUSY, since_s=300, changed_at=None, **ON_MACHINE, **JOB), None, "ask",
+            "stalled", id="never heard of, and since when it works is not known",
         ),
     ],
 )  # fmt: skip
@@ -158,6 +167,8 @@ def test_before_gitlab_is_asked(one: Runner, alive: bool | None, fate: str, reas
     [
         pytest.param(SILENT_AT_WORK, True, "keep", "stalled_but_busy", id="it works"),
         pytest.param(SILENT_AT_WORK, False, "close", "stalled", id="it does not"),
+        pytest.param(NEVER_HEARD, True, "keep", "stalled_but_busy", id="its reports do not come"),
+        pytest.param(NEVER_HEARD, False, "close", "stalled", id="it is dead or its job is over"),
         pytest.param(LATE, True, "keep", "stalled_but_busy", id="it came without a word"),
         pytest.param(LATE, False, "relaunch", "boot_deadline", id="it never came"),
     ],
@@ -229,7 +240,8 @@ def test_nothing_busy_is_ended_on_one_observation() -> None:
     for suspect, one, verdict in verdicts():
         ended = verdict.fate in {Fate.CLOSE, Fate.RELAUNCH}
         if ended and one.state is BUSY and suspect.machine_alive is not False:
-            silent = one.heartbeat_at is not None and one.heartbeat_at <= ago(300)
+            heard_at = one.heartbeat_at or one.changed_at or one.launched_at
+            silent = heard_at <= ago(300)
             assert verdict.fate is Fate.CLOSE
             assert one.expires_at <= AT or (silent and suspect.job_running is False), suspect
 

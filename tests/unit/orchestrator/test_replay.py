@@ -189,8 +189,9 @@ def test_nothing_is_stuck_leaked_or_killed_in_any_history(seed: int) -> None:
     replayed(History(seed))
 
 
-def test_nor_on_a_back_end_that_shows_no_machines() -> None:
-    replayed(History(11, blind=True))
+@pytest.mark.parametrize("seed", [11, 50007])  # the second: one at work that was never heard of
+def test_nor_on_a_back_end_that_shows_no_machines(seed: int) -> None:
+    replayed(History(seed, blind=True))
 
 
 def test_nor_where_a_pool_has_one_record_for_all_its_machines() -> None:
