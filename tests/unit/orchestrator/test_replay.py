@@ -12,6 +12,7 @@ from random import Random
 
 import pytest
 
+from adapters.backends import Machine
 from fleet.model import Status, rank
 from fleet.reasons import Reason
 from tests.unit.orchestrator.living_fleet import LivingFleet, Weather
@@ -145,7 +146,7 @@ class History:
         waiting = [one.id for one in fleet.unfinished() if not self._given_up(one.id)]
         return [
             *(f"job {number}" for number in waiting),
-            *(one.machine_id for one in fleet.scene.backend.shown.values() if one.alive),
+            *(one.machine_id for one in fleet.scene.backend.shown.values() if self._runs(one)),
             *(row["id"] for pool in ("small", "big") for row in fleet.rows(pool)),
             *(
                 one.description
@@ -153,6 +154,11 @@ class History:
                 if one.description.startswith("rf-")
             ),
         ]
+
+    def _runs(self, machine: Machine) -> bool:
+        """Whether the machine is still there; of a blind back end only the machine itself knows."""
+        guest = self.fleet.guests.get(machine.machine_id)
+        return machine.alive and not (self.blind and guest is not None and guest.state == "gone")
 
     def _given_up(self, job_id: int) -> bool:
         row = self.fleet.scene.world.jobs.row(key(job_id))
