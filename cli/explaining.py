@@ -85,7 +85,8 @@ def _trail(deployed: Deployed, config: FleetConfig, row: JobRow) -> Trail:
     job = row.job
     runners = RunnerRows(deployed.table, job.key.instance)
     is_over = job.status is Status.FINISHED
-    living = runners.live(job.pool) if job.pool and not is_over else ()
+    is_sought = job.runner_id is None and not is_over
+    living = runners.live(job.pool) if job.pool and is_sought else ()
     runner = _runner(runners, row, living)
     report = runners.reports([runner]).get(runner.id) if runner else None
     pool_row = deployed.fleet.pool(job.pool) if job.pool else None
