@@ -22,6 +22,7 @@ from cli.trail import sentence_of
 from cli.verdict import ignored
 from fleet.config import FleetConfig, PoolConfig
 from fleet.job_event import instance_of
+from fleet.mailbox import MachineState
 from fleet.model import Job, Runner, RunnerState, Status
 from fleet.reasons import Reason
 from fleet.schedule import idle_target
@@ -128,7 +129,7 @@ def _pool_view(pool: _Pool, at: datetime) -> PoolView:
         backend=config.backend if config else "",
         ceiling=config.ceiling if config else 0,
         in_use=pool.row.in_use,
-        states=dict(Counter(runner.state.value for runner in pool.runners)),
+        states=dict(Counter(_word(runner) for runner in pool.runners)),
         warm=idle_target(config.idle, at) if config else 0,
         backlog=len(pool.backlog),
         oldest_wait_s=_seconds(oldest, at),
@@ -155,13 +156,19 @@ def _queues(deployed: Deployed) -> tuple[QueueView, ...]:
     return (*jobs, *letters)
 
 
+def _word(runner: Runner) -> str:
+    """Its state; one that called home and does not ask GitLab yet has only booted."""
+    is_ready = runner.state is not RunnerState.IDLE or runner.asks
+    return runner.state.value if is_ready else MachineState.BOOTED.value
+
+
 def _machine_view(runner: Runner, at: datetime) -> MachineView:
     since = runner.changed_at or runner.launched_at
     return MachineView(
         runner_id=runner.id,
         machine_id=runner.machine_id,
         pool=runner.pool,
-        state=runner.state.value,
+        state=_word(runner),
         since=since,
         for_s=(at - since).total_seconds(),
         job_id=runner.job.job_id if runner.job else None,
@@ -217,7 +224,7 @@ def _runner_problems(pool: _Pool, at: datetime) -> Iterator[Problem]:
             yield Problem(what=what, do="the sweep replaces it within a minute; see its console")
         elif heard is not None and at - heard > pool.config.stalled_after:
             minutes = (at - heard).total_seconds() / 60
-            what = f"{runner.id} is {runner.state.value} and silent for {minutes:.0f} minutes"
+            what = f"{runner.id} is {_word(runner)} and silent for {minutes:.0f} minutes"
             do = "the sweep ends it once GitLab and AWS agree that nothing runs there"
             yield Problem(what=what, do=do)
 

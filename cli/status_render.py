@@ -19,7 +19,7 @@ COLOURS = {
 }
 # Short ones, whose words stay whole as long as the others can give way.
 WHOLE = frozenset({"job", "status", "waited", "ran", "state", "for", "heard", "in use", "warm"})
-STATES = ("requested", "in_flight", "idle", "busy", "draining", "done")
+STATES = ("requested", "in_flight", "booted", "idle", "busy", "draining", "done")
 
 
 def render(view: FleetView) -> RenderableType:

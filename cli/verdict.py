@@ -10,6 +10,7 @@ from cli.status_render import duration
 from cli.trail import sentence_of
 from fleet.config import PoolConfig
 from fleet.config_values import duration_text
+from fleet.mailbox import Outcome
 from fleet.model import Job, Runner, RunnerState, Status
 from fleet.reasons import Reason
 
@@ -65,7 +66,8 @@ def ignored(job: Job, runners: Iterable[Runner], at: datetime) -> Runner | None:
     idle = [
         (one.changed_at, one.id, one)
         for one in runners
-        if one.state is RunnerState.IDLE
+        if one.asks
+        and one.state is RunnerState.IDLE
         and one.project_id in {None, job.project_id}
         and one.changed_at is not None
         and at - one.changed_at >= WITHHELD_AFTER
@@ -95,9 +97,10 @@ def verdict(facts: Facts) -> Verdict:
 
 def _mend(row: JobRow) -> str:
     """What to do before a job that was given up is tried again."""
-    last = [step.detail or "" for step in row.steps if step.step == "given_up"]
-    is_withheld = any(detail.endswith(Reason.WENT_UNSERVED) for detail in last)
-    return ASK_GITLAB if is_withheld else "mend what failed above"
+    told = {step.step: step.detail or "" for step in row.steps}  # the last of each
+    is_unserved = told.get("given_up", "").endswith(Reason.WENT_UNSERVED)
+    has_asked = told.get("runner_exited", "").startswith(Outcome.NO_JOB)
+    return ASK_GITLAB if is_unserved and has_asked else "mend what failed above"
 
 
 def _waiting(facts: Facts, pool: PoolConfig) -> Verdict:
@@ -133,6 +136,9 @@ def _withheld(facts: Facts, idle: Runner) -> Verdict:
 
 def _booting(facts: Facts, runner: Runner, pool: PoolConfig) -> Verdict:
     since = duration((facts.at - runner.launched_at).total_seconds())
+    if runner.state is RunnerState.IDLE and not runner.asks:
+        says = f"{runner.id}, launched {since} ago, has called home and gets ready"
+        return Verdict(says=says)
     if runner.state is RunnerState.IDLE:
         says = (
             f"{runner.id}, launched {since} ago, is ready: GitLab gives it this job, or one like it"

@@ -23,7 +23,12 @@ def heard(runner: Runner, report: Report | None, instance: str) -> Runner:
     if state is not runner.state:
         changed = report.steps[-1].at if report.steps else report.heartbeat_at
     return replace(
-        runner, state=state, job=job, heartbeat_at=report.heartbeat_at, changed_at=changed
+        runner,
+        state=state,
+        job=job,
+        heartbeat_at=report.heartbeat_at,
+        changed_at=changed,
+        asks=report.state is MachineState.IDLE,
     )
 
 

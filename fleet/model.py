@@ -118,6 +118,7 @@ class Runner:
     equipped: bool = False  # its credential is in its mailbox
     left_bare: bool = False  # whoever launched it could not equip it
     machine_lost: bool = False  # its cloud said so, and cannot be asked again
+    asks: bool = False  # its machine says that it asks GitLab for a job
 
     @property
     def covers(self) -> bool:

@@ -47,11 +47,13 @@ def test_a_pool_shows_its_runners_by_state_and_what_waits() -> None:
     at_work.runner(1)
     at_work.reports(at_work.runner(2), MachineState.BUSY, job_id=8)
     at_work.reports(at_work.runner(3), MachineState.IDLE)
+    at_work.reports(at_work.runner(4), MachineState.BOOTED)
     at_work.job(1, waits_s=90)
     at_work.job(2, waits_s=30)
     at_work.fleet.note_decision("docker", "at_ceiling")
     (pool,) = seen(at_work).pools
-    assert (pool.in_use, dict(pool.states)) == (3, {"in_flight": 1, "busy": 1, "idle": 1})
+    assert pool.in_use == 4
+    assert pool.states == {"in_flight": 1, "busy": 1, "idle": 1, "booted": 1}
     assert (pool.backlog, pool.oldest_wait_s) == (2, 90)
     assert (pool.reason, "ceiling" in pool.sentence) == ("at_ceiling", True)
 

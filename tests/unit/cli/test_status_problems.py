@@ -233,6 +233,9 @@ def test_jobs_that_wait_beside_an_idle_machine_are_told_in_one_line() -> None:
     first = f"job 1 (job-1) waits while {runner.id} is idle"
     assert problems(at_work) == (Problem(what=first, do=do),)
     at_work.job(3, waits_s=125)
+    at_work.reports(runner, MachineState.BOOTED)  # it asks no more
+    assert problems(at_work) == ()
+    at_work.reports(runner, MachineState.IDLE)
     both = f"job 1 (job-1) and 1 more wait while {runner.id} is idle"
     assert problems(at_work) == (Problem(what=both, do=do),)
 

@@ -148,10 +148,10 @@ def test_a_pool_that_leaves_says_only_that() -> None:
 
 
 def test_the_states_of_runners_are_told_in_the_order_of_their_lives() -> None:
-    names = ("done", "draining", "busy", "idle", "in_flight", "requested")
-    many = replace(POOL, states=dict(zip(names, range(1, 7), strict=True)))
+    names = ("done", "draining", "busy", "idle", "booted", "in_flight", "requested")
+    many = replace(POOL, states=dict(zip(names, range(1, 8), strict=True)))
     _, row = cells(drawn(replace(VIEW, pools=(many,))), "Pools")
-    told = "6 requested, 5 in_flight, 4 idle, 3 busy, 2 draining, 1 done"
+    told = "7 requested, 6 in_flight, 5 booted, 4 idle, 3 busy, 2 draining, 1 done"
     assert row[3] == told
 
 

@@ -16,6 +16,7 @@ from fleet.reasons import SENTENCES, Reason
 from tests.unit.cli.fleet_at_work import AT, FLEET, ago, key
 
 NAME = "rf-docker-000000000001"
+MEND = "mend what failed above"
 APPLY = "then `runner-fleet apply`; the job is routed within a minute"
 
 
@@ -167,18 +168,26 @@ def test_a_job_that_was_given_up_is_to_be_retried(name: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("detail", "mend"),
+    ("exited", "detail", "mend"),
     [
-        ("attempt 3 of 3 failed: went_unserved", ASK_GITLAB),
-        ("attempt 3 of 3 failed: boot_deadline", "mend what failed above"),
-        (None, "mend what failed above"),
+        ("no_job", "attempt 3 of 3 failed: went_unserved", ASK_GITLAB),
+        ("no_job: none came", "attempt 3 of 3 failed: went_unserved", ASK_GITLAB),
+        ("system_failure: no engine", "attempt 3 of 3 failed: went_unserved", MEND),
+        (None, "attempt 3 of 3 failed: went_unserved", MEND),
+        ("no_job", "attempt 3 of 3 failed: boot_deadline", MEND),
+        ("no_job", None, MEND),
     ],
 )
 def test_what_gitlab_withheld_to_the_end_is_to_be_mended_there(
-    detail: str | None, mend: str
+    exited: str | None, detail: str | None, mend: str
 ) -> None:
-    told = row(given_up=True)
-    told = replace(told, steps=(Step(at=AT, step="given_up", detail=detail),))
+    """A machine that never asked GitLab has other troubles."""
+    steps = (
+        Step(at=AT, step="runner_exited", detail="no_job"),  # of the attempt before
+        Step(at=AT, step="runner_exited", detail=exited),
+        Step(at=AT, step="given_up", detail=detail),
+    )
+    told = replace(row(given_up=True), steps=steps)
     assert verdict(Facts(at=AT, row=told, pool=pool())).do.startswith(f"{mend}, then retry")
 
 
@@ -203,8 +212,14 @@ def test_a_machine_that_boots_has_its_time(state: RunnerState, reason: Reason) -
 
 def test_a_runner_that_is_ready_waits_for_gitlab() -> None:
     """Since when it is ready nobody knows: a machine reports its state, not its changes."""
-    assert waits(Reason.COVERED, runner=runner(RunnerState.IDLE)) == Verdict(
+    assert waits(Reason.COVERED, runner=runner(RunnerState.IDLE, asks=True)) == Verdict(
         says=f"{NAME}, launched 30s ago, is ready: GitLab gives it this job, or one like it"
+    )
+
+
+def test_a_runner_that_called_home_and_does_not_ask_yet_gets_ready() -> None:
+    assert waits(Reason.COVERED, runner=runner(RunnerState.IDLE)) == Verdict(
+        says=f"{NAME}, launched 30s ago, has called home and gets ready"
     )
 
 
@@ -219,7 +234,7 @@ def test_a_runner_that_does_something_else_says_what(state: RunnerState) -> None
 
 def idle(changed_s: float = 120, heard_s: float = 10, **facts: Any) -> Runner:
     """A runner that is idle for so long."""
-    times = {"changed_at": ago(changed_s), "heartbeat_at": ago(heard_s)}
+    times = {"changed_at": ago(changed_s), "heartbeat_at": ago(heard_s), "asks": True}
     return runner(RunnerState.IDLE, **(times | facts))
 
 
@@ -243,6 +258,7 @@ def test_a_job_that_a_ready_runner_does_not_get_is_withheld() -> None:
         idle(heard_s=120),  # it may be gone
         idle(project_id=8),
         idle(changed_at=None),
+        idle(asks=False),  # it waits for its credential, or for its Docker engine
         replace(idle(), state=RunnerState.BUSY),
         replace(idle(), state=RunnerState.DRAINING),
     ],
