@@ -19,8 +19,8 @@ RETRY = "then retry the job in GitLab: under its new number it has all attempts 
 # A runner that is ready asks GitLab every few seconds, or is answered within a long poll of 50 s.
 WITHHELD_AFTER = timedelta(minutes=2)
 ASK_GITLAB = (
-    "look in GitLab whether the project may use the runner (Settings > CI/CD > Runners), whether it"
-    " has compute minutes left, and whether its branch is protected where the pool wants that"
+    "look in GitLab whether the project may use the runner (Settings > CI/CD > Runners)"
+    " and has compute minutes left"
 )
 # What to do about how a job failed. Source: GitLab docs, "Job failure reasons".
 FAILURES = {
@@ -86,7 +86,7 @@ def verdict(facts: Facts) -> Verdict:
     if job.status is Status.CREATED:
         return Verdict(says="it is not pending yet: GitLab runs other jobs first")
     if job.given_up:
-        return Verdict(says=_because(Reason.ATTEMPTS_USED), do=f"{_mend(facts.row)}, {RETRY}")
+        return Verdict(says=_because(Reason.ATTEMPTS_USED), do=f"{_mend(facts)}, {RETRY}")
     if job.pool is None:
         return Verdict(says=_because(job.reason), do=f"correct its tags, or a pool's, {APPLY}")
     if facts.pool is None:
@@ -95,18 +95,25 @@ def verdict(facts: Facts) -> Verdict:
     return _waiting(facts, facts.pool)
 
 
-def _mend(row: JobRow) -> str:
+def _mend(facts: Facts) -> str:
     """What to do before a job that was given up is tried again."""
-    told = {step.step: step.detail or "" for step in row.steps}  # the last of each
+    told = {step.step: step.detail or "" for step in facts.row.steps}  # the last of each
     is_unserved = told.get("given_up", "").endswith(Reason.WENT_UNSERVED)
     has_asked = told.get("runner_exited", "").startswith(Outcome.NO_JOB)
-    return ASK_GITLAB if is_unserved and has_asked else "mend what failed above"
+    return _unlock(facts.pool) if is_unserved and has_asked else "mend what failed above"
+
+
+def _unlock(pool: PoolConfig | None) -> str:
+    """What may keep GitLab from giving a job to a fit runner."""
+    if pool is None or not pool.protected_only:
+        return ASK_GITLAB
+    return f"pool {pool.name} is protected_only: protect the job's branch; else {ASK_GITLAB}"
 
 
 def _waiting(facts: Facts, pool: PoolConfig) -> Verdict:
     reason, row = facts.row.job.reason, facts.pool_row
     if facts.idle is not None:
-        return _withheld(facts, facts.idle)
+        return _withheld(facts, facts.idle, pool)
     if facts.runner is not None:
         return _booting(facts, facts.runner, pool)
     if reason is Reason.AT_CEILING:
@@ -128,10 +135,10 @@ def _waiting(facts: Facts, pool: PoolConfig) -> Verdict:
     return Verdict(says=_because(reason) if reason else "it waits for the autoscaler")
 
 
-def _withheld(facts: Facts, idle: Runner) -> Verdict:
+def _withheld(facts: Facts, idle: Runner, pool: PoolConfig) -> Verdict:
     since = duration((facts.at - (idle.changed_at or idle.launched_at)).total_seconds())
     says = f"{idle.id} has been ready for {since}, and GitLab does not give it this job"
-    return Verdict(says=says, do=ASK_GITLAB)
+    return Verdict(says=says, do=_unlock(pool))
 
 
 def _booting(facts: Facts, runner: Runner, pool: PoolConfig) -> Verdict:

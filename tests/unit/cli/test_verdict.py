@@ -251,6 +251,15 @@ def test_a_job_that_a_ready_runner_does_not_get_is_withheld() -> None:
     )
 
 
+def test_a_protected_pool_is_the_first_suspect() -> None:
+    protected = pool().model_copy(update={"protected_only": True})
+    found = verdict(Facts(at=AT, row=row(), pool=protected, idle=idle()))
+    assert found.do == (
+        "pool docker is protected_only: protect the job's branch; else look in GitLab whether the"
+        " project may use the runner (Settings > CI/CD > Runners) and has compute minutes left"
+    )
+
+
 @pytest.mark.parametrize(
     "other",
     [
