@@ -151,10 +151,12 @@ class GitLab:
         runners = (_read(GitLabRunner, body) for body in found)
         return [runner for runner in runners if runner.description.startswith(prefix)]
 
-    def runner_jobs(self, runner_id: int, *, status: str = "running") -> list[GitLabJob]:
-        """The jobs that GitLab assigned to a runner; none when the runner is gone."""
+    def runner_jobs(self, runner_id: int, *, status: str | None = None) -> list[GitLabJob]:
+        """The jobs that GitLab ever assigned to a runner, or those of a status; none when the
+        runner is gone."""
+        query = {"status": status} if status else {}
         try:
-            found = list(self.api.pages(f"/runners/{runner_id}/jobs", status=status))
+            found = list(self.api.pages(f"/runners/{runner_id}/jobs", **query))
         except Refused as exc:
             if exc.facts.get("status") == 404:
                 return []

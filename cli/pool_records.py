@@ -71,7 +71,7 @@ class PoolRecords:
         token = PoolToken(runner_id=created.id, token=created.token)
         self.secrets.store_pool_token(self.prefix + pool, token)
         ours = before is not None and before.description == _description(pool)
-        if before is not None and ours and not self.gitlab.runner_jobs(before.id):
+        if before is not None and ours and not self.gitlab.runner_jobs(before.id, status="running"):
             self.gitlab.delete_runner(before.id)
 
 

@@ -115,14 +115,19 @@ def _told_gitlab_just_now(world: World, runner: Runner) -> bool:
 
 
 def _jobs_of(world: World, runner: Runner) -> list[Job]:
-    """The unfinished job that it took; asked of GitLab when it died too soon to say so."""
-    if runner.job is not None:
-        job = world.jobs.job(runner.job)
-        return [job] if job is not None and job.status is not Status.FINISHED else []
-    if runner.gitlab_runner_id is None or runner.state is RunnerState.DONE:
+    """The unfinished job that it took.
+
+    GitLab is asked for it when the machine died too soon to say so, or when no webhook told of
+    the job: its late ones would find nobody left who sees it end.
+    """
+    known = world.jobs.job(runner.job) if runner.job is not None else None
+    if known is not None:
+        return [known] if known.status is not Status.FINISHED else []
+    went_unserved = runner.job is None and runner.state is RunnerState.DONE
+    if runner.gitlab_runner_id is None or went_unserved:
         return []
-    found = world.gitlab.runner_jobs(runner.gitlab_runner_id, status="running")
-    return [_job(world, one) for one in found]
+    found = (_job(world, one) for one in world.gitlab.runner_jobs(runner.gitlab_runner_id))
+    return [job for job in found if job.status is not Status.FINISHED]
 
 
 def _job(world: World, found: GitLabJob) -> Job:

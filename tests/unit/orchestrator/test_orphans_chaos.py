@@ -68,6 +68,41 @@ def test_an_end_that_no_webhook_told_is_recorded_when_the_machine_is_closed() ->
     assert row.finished_at is not None
 
 
+@pytest.mark.parametrize("told", [2, None], ids=["its machine told", "its machine was mute"])
+def test_a_job_of_which_nobody_told_but_its_machine_is_recorded_when_that_is_closed(
+    told: int | None,
+) -> None:
+    """The webhook of its start comes when its runner is gone: nobody would tell its end."""
+    scene = Scene()
+    (runner,) = scene.launched(1)
+    scene.push(2)
+    scene.hands_over(2, runner)
+    scene.gitlab.change(2, status="success", finished_at=scene.clock())
+    state = MachineState.DONE if told else MachineState.IDLE
+    scene.reports(runner, state, StepName.CREDENTIAL_READ, job_id=told)
+    scene.backend.die(runner.machine_id or "")
+    scene.sweep()
+    scene.clock.go(200)  # the cloud may show a machine late
+    scene.sweep()
+    assert scene.runners == ()
+    scene.settle(2, "running", runner_description=described(runner))
+    row = scene.row(2)
+    assert (row.job.status, row.job.outcome) == (Status.FINISHED, "success")
+    assert row.job.runner_id == runner.id
+
+
+def test_a_job_of_which_nobody_told_runs_again_when_its_machine_died() -> None:
+    scene = Scene(text=RETRYING)
+    (runner,) = scene.launched(1)
+    scene.push(2)
+    scene.hands_over(2, runner)
+    scene.reports(runner, MachineState.BUSY, StepName.JOB_TAKEN, job_id=2)
+    scene.backend.die(runner.machine_id or "")
+    scene.clock.go(200)
+    scene.sweep()
+    assert (scene.runners, retries(scene)) == ((), 1)
+
+
 def test_a_sandbox_is_closed_with_its_goodbye_where_no_webhook_told_the_end() -> None:
     scene = Scene()
     scene.backend.shows_machines = False  # as Lambda
