@@ -19,6 +19,10 @@ class Background:
         """Whether the context is being left."""
         return self._closing.is_set()
 
+    def end(self) -> None:
+        """Tell `run` to end. Whoever waits for something else wakes itself here as well."""
+        self._closing.set()
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self
@@ -30,5 +34,5 @@ class Background:
         trace: TracebackType | None,
     ) -> None:
         """Tell it to end, and wait for that."""
-        self._closing.set()
+        self.end()
         self._thread.join()

@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import Protocol
 
 from adapters.background import Background
@@ -94,16 +93,10 @@ class Reporter(Background):
         """Say that something happened and nothing else changed."""
         self.tell((name, job_id, detail), status=self._outbox.status)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def end(self) -> None:
         """Send what is left, trying a few times, and stop."""
-        self._closing.set()
+        super().end()
         self._news.set()
-        super().__exit__(kind, error, trace)
 
     def _send_until_closed(self) -> None:
         wait_s = self._heartbeat_s

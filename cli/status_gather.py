@@ -163,14 +163,13 @@ def _word(runner: Runner) -> str:
 
 
 def _machine_view(runner: Runner, at: datetime) -> MachineView:
-    since = runner.changed_at or runner.launched_at
     return MachineView(
         runner_id=runner.id,
         machine_id=runner.machine_id,
         pool=runner.pool,
         state=_word(runner),
-        since=since,
-        for_s=(at - since).total_seconds(),
+        since=runner.since,
+        for_s=(at - runner.since).total_seconds(),
         job_id=runner.job.job_id if runner.job else None,
         capacity=runner.capacity,
         heard_s=_seconds(runner.heartbeat_at, at),

@@ -63,8 +63,8 @@ def ignored(job: Job, runners: Iterable[Runner], at: datetime) -> Runner | None:
     """
     if job.status is not Status.PENDING or job.given_up or at - job.pending_at < WITHHELD_AFTER:
         return None
-    idle = [
-        (one.changed_at, one.id, one)
+    idle = (
+        one
         for one in runners
         if one.asks
         and one.state is RunnerState.IDLE
@@ -72,8 +72,8 @@ def ignored(job: Job, runners: Iterable[Runner], at: datetime) -> Runner | None:
         and one.changed_at is not None
         and at - one.changed_at >= WITHHELD_AFTER
         and at - (one.heartbeat_at or one.launched_at) < WITHHELD_AFTER
-    ]
-    return min(idle)[2] if idle else None
+    )
+    return min(idle, key=lambda one: (one.since, one.id), default=None)
 
 
 def verdict(facts: Facts) -> Verdict:
@@ -136,7 +136,7 @@ def _waiting(facts: Facts, pool: PoolConfig) -> Verdict:
 
 
 def _withheld(facts: Facts, idle: Runner, pool: PoolConfig) -> Verdict:
-    since = duration((facts.at - (idle.changed_at or idle.launched_at)).total_seconds())
+    since = duration((facts.at - idle.since).total_seconds())
     says = f"{idle.id} has been ready for {since}, and GitLab does not give it this job"
     return Verdict(says=says, do=_unlock(pool))
 

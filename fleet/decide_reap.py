@@ -114,7 +114,7 @@ def _went_silent(suspect: Suspect, limits: Limits, at: datetime) -> Verdict | No
     runner = suspect.runner
     if runner.heartbeat_at is None and runner.state in BOOTING:
         return None
-    heard_at = runner.heartbeat_at or runner.changed_at or runner.launched_at
+    heard_at = runner.heartbeat_at or runner.since
     if (at - heard_at).total_seconds() < limits.stalled_after_s:
         return None
     return _confirmed(suspect, fate=Fate.CLOSE, reason=Reason.STALLED)

@@ -105,7 +105,7 @@ def _drain(seen: Snapshot, limits: Limits, *, spare: Counter[int | None]) -> tup
     left = spare.copy()
     left[None] = max(0, left[None] - limits.idle_target)
     since = {
-        runner.id: runner.changed_at or runner.launched_at
+        runner.id: runner.since
         for runner in seen.runners
         if runner.state in {RunnerState.IDLE, RunnerState.IN_FLIGHT} and runner.mailbox
     }

@@ -121,6 +121,11 @@ class Runner:
     asks: bool = False  # its machine says that it asks GitLab for a job
 
     @property
+    def since(self) -> datetime:
+        """Since when it is in its state, as far as that is known: else since its launch."""
+        return self.changed_at or self.launched_at
+
+    @property
     def covers(self) -> bool:
         """Whether it is there for a job that still waits."""
         return self.state in COVERING

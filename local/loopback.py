@@ -1,10 +1,10 @@
 """A small HTTP server on the loopback interface; each request has a thread of its own."""
 
-import threading
 from contextlib import suppress
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Self
+
+from adapters.background import Background
 
 _LOOK_EVERY_S = 0.05  # whether it is to stop
 
@@ -25,30 +25,20 @@ class Answerer(BaseHTTPRequestHandler):
         """Quiet."""
 
 
-class LoopbackServer:
+class LoopbackServer(Background):
     """Has its free port from the start, so that `url` is known; answers while it is a context."""
 
     def __init__(self, answerer: type[Answerer]) -> None:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), answerer)
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(_LOOK_EVERY_S,), daemon=True
-        )
+        super().__init__(partial(self._server.serve_forever, _LOOK_EVERY_S))
 
     @property
     def url(self) -> str:
         """Where it answers, without a path."""
         return f"http://127.0.0.1:{self._server.server_port}"
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def end(self) -> None:
+        """Answer what came, and nothing more."""
+        super().end()
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join()
