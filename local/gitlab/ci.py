@@ -18,6 +18,7 @@ from local.gitlab.ci_types import (
     ArtifactSpec,
     CacheSpec,
     CiError,
+    EnvironmentSpec,
     ImageSpec,
     JobSpec,
     NeedSpec,
@@ -30,6 +31,7 @@ __all__ = [
     "ArtifactSpec",
     "CacheSpec",
     "CiError",
+    "EnvironmentSpec",
     "ImageSpec",
     "JobSpec",
     "NeedSpec",
@@ -43,6 +45,9 @@ _EDGES = (".pre", ".post")
 # Keys that set a default from the top level, the way it was done before `default:`.
 _OLD_DEFAULTS = ("image", "services", "cache", "before_script", "after_script")
 _TOP_LEVEL = (*_OLD_DEFAULTS, "default", "stages", "variables", "workflow")
+_WORKFLOW = ("auto_cancel", "name", "rules")
+_ON_NEW_COMMIT = ("conservative", "interruptible", "none")  # the default first
+_ON_JOB_FAILURE = ("none", "all")
 _UNSUPPORTED = ("spec", "types")
 
 
@@ -76,7 +81,15 @@ def read_pipeline(
     jobs = link(drafts, stages)
     if not wanted or all(job.stage in _EDGES for job in jobs):
         jobs = ()
-    return PipelineSpec(stages=stages, jobs=jobs, variables=given.values, name=name)
+    on_new_commit, on_job_failure = document.auto_cancel()
+    return PipelineSpec(
+        stages=stages,
+        jobs=jobs,
+        variables=given.values,
+        name=name,
+        cancels_on_new_commit=on_new_commit,
+        cancels_on_job_failure=on_job_failure,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +113,7 @@ class _Document:
 
     def workflow(self, facts: Facts, given: Variables) -> tuple[bool, Variables, str | None]:
         """Whether a pipeline is wanted, the variables it starts with, and its name."""
-        said = self.tree["workflow"].entries(("name", "rules")) if "workflow" in self.tree else {}
+        said = self.tree["workflow"].entries(_WORKFLOW) if "workflow" in self.tree else {}
         seen = Facts(variables={**given.values, **facts.variables}, paths=facts.paths)
         rule = matching_rule(said["rules"], seen, WORKFLOW_RULE_SAYS) if "rules" in said else {}
         wanted = rule is not None
@@ -114,6 +127,21 @@ class _Document:
         known = {**given.values, **facts.variables}
         name = expand(said["name"].text(), known) if "name" in said else None
         return wanted, given, name
+
+    def auto_cancel(self) -> tuple[str, str]:
+        """What a newer commit, and what a failed job, cancels."""
+        workflow = self.tree["workflow"].entries(_WORKFLOW) if "workflow" in self.tree else {}
+        if "auto_cancel" not in workflow:
+            return _ON_NEW_COMMIT[0], _ON_JOB_FAILURE[0]
+        said = workflow["auto_cancel"].entries(("on_new_commit", "on_job_failure"))
+        return (
+            said["on_new_commit"].one_of(_ON_NEW_COMMIT)
+            if "on_new_commit" in said
+            else _ON_NEW_COMMIT[0],
+            said["on_job_failure"].one_of(_ON_JOB_FAILURE)
+            if "on_job_failure" in said
+            else _ON_JOB_FAILURE[0],
+        )
 
     def jobs(self) -> list[tuple[str, Spot]]:
         """The visible jobs in file order. Raises `CiError` when there are none."""

@@ -165,7 +165,9 @@ def _spec(instance: Instance, placed: _Placed, around: Surroundings) -> JobSpec:
         timeout_s=body.read("timeout", Spot.duration_s, None),
         resource_group=_expanded(body.read("resource_group", Spot.text, None), known),
         interruptible=body.read("interruptible", Spot.flag, False),
-        environment=_expanded(body.read("environment", parts.read_environment, None), known),
+        environment=body.read(
+            "environment", lambda spot: parts.read_environment(spot, known), None
+        ),
         id_in_parallel=instance.place,
     )
 

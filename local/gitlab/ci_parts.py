@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from local.gitlab.ci_parallel import instances_of
-from local.gitlab.ci_types import ImageSpec, NeedSpec, RetrySpec
-from local.gitlab.ci_values import Spot
+from local.gitlab.ci_types import EnvironmentSpec, ImageSpec, NeedSpec, RetrySpec
+from local.gitlab.ci_values import Spot, expand
 
 _PULL_POLICIES = ("always", "if-not-present", "never")
 _IMAGE_KEYS = ("name", "entrypoint", "pull_policy")
 _SERVICE_KEYS = (*_IMAGE_KEYS, "alias", "command", "variables")
 _ENVIRONMENT_KEYS = ("name", "url", "action", "on_stop", "auto_stop_in", "deployment_tier")
+_ACTIONS = ("start", "stop", "prepare", "verify", "access")
 _RETRY_WHEN = (  # GitLab docs, "retry:when"
     "always",
     "unknown_failure",
@@ -137,14 +138,18 @@ def read_allow_failure(spot: Spot) -> tuple[bool, tuple[int, ...]]:
     )
 
 
-def read_environment(spot: Spot) -> str:
-    """The name of the environment; the rest is checked and left out."""
+def read_environment(spot: Spot, known: Mapping[str, str]) -> EnvironmentSpec:
+    """`environment:` as a name or a map; `known` variables are put into the name."""
     if not spot.is_map:
-        return spot.text()
+        return EnvironmentSpec(name=expand(spot.text(), known))
     said = spot.entries(_ENVIRONMENT_KEYS)
     if "name" not in said:
         raise spot.error("name is missing")
-    for key in _ENVIRONMENT_KEYS:
-        if key in said:
-            said[key].text()
-    return said["name"].text()
+    return EnvironmentSpec(
+        name=expand(said["name"].text(), known),
+        url=said["url"].text() if "url" in said else None,
+        action=said["action"].one_of(_ACTIONS) if "action" in said else "start",
+        tier=said["deployment_tier"].text() if "deployment_tier" in said else None,
+        on_stop=said["on_stop"].text() if "on_stop" in said else None,
+        auto_stop_in=said["auto_stop_in"].plain() if "auto_stop_in" in said else None,
+    )

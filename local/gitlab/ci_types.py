@@ -53,6 +53,19 @@ class RetrySpec:
 
     max: int = 0
     when: tuple[str, ...] = ("always",)
+    exit_codes: tuple[int, ...] = ()  # a script's failure with one of these is caught, too
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentSpec:
+    """Where a job deploys to."""
+
+    name: str  # variables put in
+    url: str | None = None  # as written: the job's own variables are not known yet
+    action: str = "start"  # start | prepare | stop | verify | access
+    tier: str | None = None  # production | staging | testing | development | other
+    on_stop: str | None = None
+    auto_stop_in: str | None = None  # GitLab's own words, such as "1 week"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +102,7 @@ class JobSpec:
     timeout_s: int | None = None
     resource_group: str | None = None
     interruptible: bool = False
-    environment: str | None = None
+    environment: EnvironmentSpec | None = None
     id_in_parallel: tuple[int, int] | None = None  # index from 1, total
 
 
@@ -105,3 +118,6 @@ class PipelineSpec:
     jobs: tuple[JobSpec, ...]
     variables: Mapping[str, str] = field(default_factory=dict)
     name: str | None = None
+    cancels_on_new_commit: str = "conservative"  # conservative | interruptible | none
+    cancels_on_job_failure: str = "none"  # none | all
+    warnings: tuple[str, ...] = ()  # what the file says and nothing here does, with file and line

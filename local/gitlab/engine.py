@@ -105,6 +105,9 @@ class Engine:
             stages=spec.stages,
             variables=dict(request.variables),
             name=spec.name,
+            warnings=spec.warnings,
+            cancels_on_new_commit=spec.cancels_on_new_commit,
+            cancels_on_job_failure=spec.cancels_on_job_failure,
         )
         self.pipelines[pipeline.id] = project.pipelines[pipeline.id] = pipeline
         return pipeline

@@ -185,7 +185,10 @@ def _urls(project: Project, base_url: str) -> dict[str, str]:
 
 
 def _environment(job: Job) -> Json | None:
-    return {"name": job.spec.environment, "action": "start"} if job.spec.environment else None
+    environment = job.spec.environment
+    if environment is None:
+        return None
+    return {"name": environment.name, "action": environment.action}
 
 
 def _git_commit(commit: Commit) -> Json:

@@ -165,6 +165,9 @@ class Pipeline:
     variables: Mapping[str, str] = field(default_factory=dict)
     name: str | None = None
     yaml_errors: str | None = None
+    warnings: tuple[str, ...] = ()  # what the CI file says and nothing here does
+    cancels_on_new_commit: str = "conservative"  # conservative | interruptible | none
+    cancels_on_job_failure: str = "none"  # none | all
     status: Status = Status.CREATED
     started_at: datetime | None = None
     finished_at: datetime | None = None

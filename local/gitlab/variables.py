@@ -136,6 +136,6 @@ def _optional_variables(job: Job) -> dict[str, str]:
     if spec.when == "manual":
         found["CI_JOB_MANUAL"] = "true"
     if spec.environment:
-        found["CI_ENVIRONMENT_NAME"] = spec.environment
-        found["CI_ENVIRONMENT_SLUG"] = slug(spec.environment)
+        found["CI_ENVIRONMENT_NAME"] = spec.environment.name
+        found["CI_ENVIRONMENT_SLUG"] = slug(spec.environment.name)
     return found

@@ -248,8 +248,8 @@ def test_hidden_jobs_are_not_jobs() -> None:
             id="no default of that name",
         ),
         pytest.param(
-            "workflow: {auto_cancel: {}}\njob: {script: a}",
-            "workflow: unsupported key 'auto_cancel'",
+            "workflow: {cancel: {}}\njob: {script: a}",
+            "workflow: unsupported key 'cancel'",
             id="workflow key",
         ),
         pytest.param("job: {stage: build}", "line 1: jobs:job: script is missing", id="no script"),

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from local.gitlab.ci import CiError, ImageSpec, JobSpec, NeedSpec, RetrySpec, read_pipeline
+from local.gitlab.ci import (
+    CiError,
+    EnvironmentSpec,
+    ImageSpec,
+    JobSpec,
+    NeedSpec,
+    RetrySpec,
+    read_pipeline,
+)
 from local.gitlab.ci_parts import Variables
 
 
@@ -97,16 +105,38 @@ def test_allow_failure(body: str, allowed: bool, codes: tuple[int, ...]) -> None
 
 
 @pytest.mark.parametrize(
-    ("body", "name"),
+    ("body", "expected"),
     [
-        ("environment: production", "production"),
-        ("environment: {name: staging, url: 'https://x', action: start}", "staging"),
-        ("environment: review/$CI_COMMIT_BRANCH", "review/main"),
-        ("environment: review/$UNKNOWN", "review/$UNKNOWN"),
+        ("environment: production", EnvironmentSpec(name="production")),
+        (
+            "environment: {name: a, url: 'https://$X', action: verify, deployment_tier: testing, "
+            "auto_stop_in: 1 day}",
+            EnvironmentSpec(
+                name="a", url="https://$X", action="verify", tier="testing", auto_stop_in="1 day"
+            ),
+        ),
+        ("environment: review/$CI_COMMIT_BRANCH", EnvironmentSpec(name="review/main")),
+        ("environment: review/$UNKNOWN", EnvironmentSpec(name="review/$UNKNOWN")),
     ],
 )
-def test_environment(body: str, name: str) -> None:
-    assert job(body).environment == name
+def test_environment(body: str, expected: EnvironmentSpec) -> None:
+    assert job(body).environment == expected
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("", ("conservative", "none")),
+        ("workflow: {auto_cancel: {on_new_commit: none}}", ("none", "none")),
+        (
+            "workflow: {auto_cancel: {on_new_commit: interruptible, on_job_failure: all}}",
+            ("interruptible", "all"),
+        ),
+    ],
+)
+def test_what_cancels_a_pipeline(said: str, expected: tuple[str, str]) -> None:
+    read = read_pipeline(f"{said}\njob: {{script: [x]}}", variables={})
+    assert (read.cancels_on_new_commit, read.cancels_on_job_failure) == expected
 
 
 def test_what_the_server_expands_itself() -> None:

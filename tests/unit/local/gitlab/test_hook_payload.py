@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from local.gitlab.ci_types import EnvironmentSpec
 from local.gitlab.engine import Outcome
 from local.gitlab.hook_payload import JobMoment, Json, job_hook, pipeline_hook
 from local.gitlab.model import Job
@@ -144,7 +145,9 @@ def test_addresses_are_those_of_the_instance() -> None:
 
 def test_an_environment_has_a_name_and_an_action() -> None:
     site = SmallGitLab()
-    job = site.start(job_spec("ship", environment="production")).latest["ship"]
+    job = site.start(job_spec("ship", environment=EnvironmentSpec(name="production"))).latest[
+        "ship"
+    ]
     assert body_of(site, job)["environment"] == {"name": "production", "action": "start"}
 
 

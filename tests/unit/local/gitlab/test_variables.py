@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from local.gitlab.ci_types import ImageSpec
+from local.gitlab.ci_types import EnvironmentSpec, ImageSpec
 from local.gitlab.model import Job
 from local.gitlab.variables import (
     authorized_clone_url,
@@ -115,7 +115,7 @@ def test_some_are_there_only_when_they_mean_something() -> None:
         name="unit 2/5",
         id_in_parallel=(2, 5),
         image=ImageSpec(name="python:3.11"),
-        environment="Production",
+        environment=EnvironmentSpec(name="Production"),
     )
     expected = {
         "CI_NODE_INDEX": "2",
