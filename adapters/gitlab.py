@@ -59,6 +59,10 @@ class GitLab:
             raise
         return _read(GitLabJob, body | {"project_id": project_id})
 
+    def log(self, project_id: int, job_id: int) -> str:
+        """What the job has written until now, as the runner sent it; nothing before its start."""
+        return self.api.text(f"/projects/{project_id}/jobs/{job_id}/trace")
+
     def pending_jobs(self, project_id: int, *, at_most: int | None = None) -> list[GitLabJob]:
         """What waits in one project, oldest first; the newest where more wait than `at_most`."""
         found = self.api.pages(

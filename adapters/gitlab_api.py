@@ -5,12 +5,13 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import cached_property
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from fleet.errors import Refused, Transient
 
 if TYPE_CHECKING:
     import gitlab
+    import requests
     from gitlab.exceptions import GitlabError
 
 TIMEOUT_S = 10.0
@@ -76,6 +77,15 @@ class GitLabApi:
         """One answer."""
         with _translated("GET", path):
             return self._json(self._client.http_get(path, query_data=query), path)
+
+    def text(self, path: str) -> str:
+        """An answer that is plain text, such as a job's log; bytes that are no UTF-8 are marked."""
+        with _translated("GET", path):
+            answer = cast("requests.Response", self._client.http_get(path, raw=True))
+            kind = answer.headers.get("Content-Type", "text/plain")
+            if not kind.startswith(("text/plain", "application/octet-stream")):
+                raise Refused("this is not GitLab's API: check the URL", url=self.url, call=path)
+            return bytes(answer.content).decode("utf-8", "replace")
 
     def pages(self, path: str, **query: Any) -> Iterator[Mapping[str, Any]]:
         """Every item of a list, page after page as they are asked for; in GitLab's order."""

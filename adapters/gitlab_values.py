@@ -33,6 +33,7 @@ class GitLabJob:
     created_at: AwareDatetime | None = None
     started_at: AwareDatetime | None = None
     finished_at: AwareDatetime | None = None
+    erased_at: AwareDatetime | None = None  # its log and its artifacts
     failure_reason: str | None = None
     queued_duration_s: Annotated[float | None, Field(validation_alias="queued_duration")] = None
     web_url: str = ""

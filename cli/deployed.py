@@ -122,6 +122,18 @@ def token_in(variable: str) -> str:
     return token
 
 
+def gitlab_of(deployed: Deployed, token_env: str) -> GitLab | None:
+    """GitLab with the token of the environment, else with the fleet's own, if we may read it."""
+    if os.environ.get(token_env, "").strip():
+        token = token_in(token_env)
+    else:
+        try:
+            token = deployed.stored_token() or ""
+        except Refused:
+            return None
+    return deployed.connect(deployed.config().gitlab.url, token) if token else None
+
+
 def _deployed(stack: str, aws: Clients, outputs: Mapping[str, str]) -> Deployed:
     def queue(output: str, letters: str = "") -> DemandQueue:
         return DemandQueue(aws.sqs, outputs[output], outputs[letters] if letters else "")

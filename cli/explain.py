@@ -1,7 +1,6 @@
 """`runner-fleet explain`: what happened to a job, hop by hop, and what it waits for."""
 
 import json
-import os
 from dataclasses import asdict
 from typing import Annotated
 
@@ -10,13 +9,11 @@ from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from adapters.gitlab import GitLab
 from cli.consoles import console
-from cli.deployed import DEFAULT_STACK, Deployed, Stack, reach, token_in
+from cli.deployed import DEFAULT_STACK, Stack, gitlab_of, reach
 from cli.explaining import Unknown, explain_job, read_asked
 from cli.status_render import COLOURS, cell, duration
 from cli.trail import Trail
-from fleet.errors import Refused
 
 Job = Annotated[
     str, typer.Argument(help="A job's id, project#id, or the address of the job's page.")
@@ -44,7 +41,7 @@ def explain(
     """Tell what happened to a job, step by step, and why."""
     asked = read_asked(job)
     deployed = reach(ctx, stack)
-    told = explain_job(deployed, asked, lambda: _gitlab(deployed, token_env))
+    told = explain_job(deployed, asked, lambda: gitlab_of(deployed, token_env))
     if as_json:
         found = told.to_json() if isinstance(told, Trail) else asdict(told)
         typer.echo(json.dumps(found, indent=2))
@@ -89,15 +86,3 @@ def _hops(trail: Trail) -> Table:
             cell(hop.sentence),
         )
     return table
-
-
-def _gitlab(deployed: Deployed, token_env: str) -> GitLab | None:
-    """GitLab with the token of the environment, else with the fleet's own, if we may read it."""
-    if os.environ.get(token_env, "").strip():
-        token = token_in(token_env)
-    else:
-        try:
-            token = deployed.stored_token() or ""
-        except Refused:
-            return None
-    return deployed.connect(deployed.config().gitlab.url, token) if token else None

@@ -19,6 +19,7 @@ COMMANDS = {
     "webhook": ("cli.webhook:app", "The webhook that tells the fleet of jobs."),
     "status": ("cli.status:status", "Show problems, pools, queues, machines and recent jobs."),
     "explain": ("cli.explain:explain", "Tell what happened to a job, step by step, and why."),
+    "logs": ("cli.logs:logs", "Print a job's log, once or until the job ends."),
     "demo": (
         "cli.demo:demo",
         "Run a pipeline on runners made for it, on this machine, and prove that nothing is left.",

@@ -33,6 +33,10 @@ class FakeApi(GitLabApi):
         """One answer."""
         return self._answer("GET", path)
 
+    def text(self, path: str) -> str:
+        """An answer that is plain text."""
+        return str(self._answer("GET", path))
+
     def pages(self, path: str, **query: Any) -> Iterator[Mapping[str, Any]]:
         """Every item of a list."""
         yield from self._answer("GET", path)
@@ -64,6 +68,7 @@ class FakeGitLab(GitLab):
         self.wanted: dict[int, NewRunner] = {}  # as it was made or updated last
         self.projects: dict[str, GitLabProject] = {}
         self.groups: dict[str, list[int]] = {}
+        self.logs: dict[int, list[str]] = {}  # by job, what each question finds
         self.verified: list[str] = []
         self.calls: list[str] = []
         self.failing: dict[str, FleetError] = {}
@@ -93,6 +98,12 @@ class FakeGitLab(GitLab):
         self._called("job")
         found = self.jobs.get(job_id)
         return found if found and found.project_id == project_id else None
+
+    def log(self, project_id: int, job_id: int) -> str:
+        """The next of the job's logs; the last one stays."""
+        self._called("log", job_id)
+        logs = self.logs.get(job_id, [])
+        return logs.pop(0) if len(logs) > 1 else "".join(logs)
 
     def pending_jobs(self, project_id: int, *, at_most: int | None = None) -> list[GitLabJob]:
         """What waits in one project, oldest first; the newest where more wait than `at_most`."""

@@ -85,7 +85,8 @@ def fake_gitlab() -> Iterator[FakeGitLab]:
             text = json.dumps(answer.body) if is_json else answer.body
             content = text.encode() if answer.status != 204 else b""
             self.send_response(answer.status)
-            self.send_header("Content-Type", "application/json" if is_json else "text/html")
+            if "Content-Type" not in answer.headers:
+                self.send_header("Content-Type", "application/json" if is_json else "text/html")
             self.send_header("Content-Length", str(len(content)))
             for name, value in answer.headers.items():
                 self.send_header(name, value)

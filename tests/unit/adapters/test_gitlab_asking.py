@@ -222,6 +222,25 @@ class TestGroups:
         assert (query["order_by"], query["sort"], query["simple"]) == (["id"], ["asc"], ["True"])
 
 
+LOG = "/projects/77/jobs/90210/trace"
+
+
+class TestLog:
+    """What a job has written."""
+
+    @pytest.mark.parametrize("text", ["", "one\ntw\u00f6\n", '{"a": 1}\n'])
+    def test_is_text_whatever_it_looks_like(
+        self, text: str, fake: FakeGitLab, gitlab: GitLab
+    ) -> None:
+        fake.answers("GET", LOG, text, headers={"Content-Type": "text/plain"})
+        assert gitlab.log(77, 90210) == text
+
+    def test_a_page_of_something_else_is_none(self, fake: FakeGitLab, gitlab: GitLab) -> None:
+        fake.answers("GET", LOG, "<html>Welcome</html>")
+        with pytest.raises(Refused, match="check the URL"):
+            gitlab.log(77, 90210)
+
+
 class TestRateLimit:
     """GitLab's 429 stops every kind of call at once."""
 

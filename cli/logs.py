@@ -1,0 +1,163 @@
+"""`runner-fleet logs`: what a job has written, asked of GitLab."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from adapters.gitlab import GitLab, GitLabJob
+from cli.deployed import DEFAULT_STACK, Deployed, Stack, gitlab_of, reach
+from cli.explain import Job
+from cli.explaining import Asked, read_asked
+from cli.failures import sentence
+from cli.job_log import plain
+from fleet.errors import FleetError, Refused, Transient
+from fleet.job_event import instance_of
+from fleet.model import JobKey
+
+EVERY_S = 3.0
+OVER = frozenset({"success", "failed", "canceled", "skipped"})
+WAITING = frozenset({"created", "waiting_for_resource", "preparing", "pending", "scheduled"})
+
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")]
+Raw = Annotated[bool, typer.Option("--raw", help="As the runner sent it, with colours.")]
+TokenEnv = Annotated[
+    str,
+    typer.Option(
+        "--gitlab-token-env",
+        help="Environment variable with a GitLab token; without it the fleet's own is used.",
+    ),
+]
+
+
+def logs(  # noqa: PLR0913  # each is an option of the command
+    ctx: typer.Context,
+    job: Job,
+    *,
+    follow: Follow = False,
+    raw: Raw = False,
+    stack: Stack = DEFAULT_STACK,
+    gitlab_token_env: TokenEnv = "GITLAB_TOKEN",  # noqa: S107  # a variable's name
+) -> None:
+    """Print a job's log, once or until the job ends."""
+    asked = read_asked(job)
+    deployed = reach(ctx, stack)
+    gitlab = gitlab_of(deployed, gitlab_token_env)
+    if gitlab is None:
+        raise Refused("put a GitLab token into GITLAB_TOKEN, or name its variable")
+    found = _Log(gitlab, _project_of(deployed, gitlab, asked), asked.job_id)
+    try:
+        for piece in found.until_its_end(deployed, raw=raw) if follow else found.now(raw=raw):
+            typer.echo(piece, nl=False, color=True)  # as it is, in a pipe as well
+    except KeyboardInterrupt:
+        if not follow:
+            raise
+
+
+def _project_of(deployed: Deployed, gitlab: GitLab, asked: Asked) -> int:
+    """The number of the job's project: by the ledger, else by the name that was given."""
+    instance = instance_of(deployed.config().gitlab.url)
+    if asked.host not in (None, instance):
+        raise Refused("this fleet serves another GitLab", serves=instance, asked=asked.host)
+    if asked.project is not None:
+        return int(asked.project) if asked.project.isdecimal() else gitlab.project(asked.project).id
+    row = deployed.jobs.row(JobKey(instance=instance, job_id=asked.job_id))
+    if row is None:
+        raise Refused(
+            f"the ledger has no job {asked.job_id} of {instance}: "
+            f"name it as project#{asked.job_id}, or by the address of its page"
+        )
+    return row.job.project_id
+
+
+class _Log:
+    """The log of one job."""
+
+    def __init__(self, gitlab: GitLab, project_id: int, job_id: int) -> None:
+        self._gitlab = gitlab
+        self._project_id = project_id
+        self._job_id = job_id
+
+    def now(self, *, raw: bool) -> Iterator[str]:
+        """All of it. Raises `Refused` where there is none, and says why."""
+        job, text = self._look()
+        if not text:
+            raise Refused(_why_empty(job))
+        yield _ended(text if raw else plain(text))
+
+    def until_its_end(self, deployed: Deployed, *, raw: bool) -> Iterator[str]:
+        """All of it, piece by piece, until GitLab says that the job is over."""
+        job, text = self._look()
+        _say(_why_empty(job) if job.status in WAITING else "")
+        shown = ""
+        while True:
+            new = text if raw else plain(text)
+            if job.status not in OVER:
+                new = new[: new.rfind("\n") + 1]  # the last line may still change
+            elif new:
+                new = _ended(new)
+            if new != shown:
+                yield new.removeprefix(shown)
+                shown = new
+            if job.status in OVER:
+                break
+            deployed.pause(EVERY_S)
+            job, text = self._look_again(deployed)
+        if not shown:
+            raise Refused(_why_empty(job))
+        _say(f"job {self._job_id} ended: {job.status}")
+
+    def _look(self) -> tuple[GitLabJob, str]:
+        """The job, and then its log: of a job that is over the log is whole."""
+        return self._job(), self._text()
+
+    def _look_again(self, deployed: Deployed) -> tuple[GitLabJob, str]:
+        """The same; where GitLab does not answer, as soon as it does."""
+        while True:
+            try:
+                return self._look()
+            except Transient as error:
+                _say(f"not read: {sentence(error)}")
+                wait_s = error.facts.get("retry_after_s")
+                deployed.pause(wait_s if isinstance(wait_s, float) else EVERY_S)
+
+    def _job(self) -> GitLabJob:
+        job = self._gitlab.job(self._project_id, self._job_id)
+        if job is None:
+            raise self._unknown()
+        return job
+
+    def _text(self) -> str:
+        try:
+            return self._gitlab.log(self._project_id, self._job_id)
+        except FleetError as error:
+            if error.facts.get("status") == 404:
+                raise self._unknown() from error
+            raise
+
+    def _unknown(self) -> Refused:
+        return Refused(
+            f"GitLab has no job {self._job_id} in project {self._project_id}, "
+            "or hides it from this token"
+        )
+
+
+def _ended(text: str) -> str:
+    return text if text.endswith("\n") else f"{text}\n"
+
+
+def _say(text: str) -> None:
+    """Beside the log, for the person who waits."""
+    if text:
+        typer.echo(text, err=True)
+
+
+def _why_empty(job: GitLabJob) -> str:
+    if job.erased_at is not None:
+        return f"the log of job {job.id} was erased at {job.erased_at:%F %T} UTC"
+    if job.status in WAITING:
+        return (
+            f"job {job.id} has no log yet: it is {job.status}; "
+            f"`runner-fleet explain {job.id}` says what it waits for"
+        )
+    return f"job {job.id} wrote nothing: it is {job.status}"

@@ -1,0 +1,154 @@
+"""`logs`: whose log it is, what is left of it on a terminal, and what to do where there is none."""
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from adapters.gitlab import GitLabJob, GitLabProject
+from cli.job_log import plain
+from fleet.errors import FleetError, Refused, Transient
+from tests.unit.cli.fleet_at_work import AT, AtWork
+
+TOKEN = {"GITLAB_TOKEN": "glpat-1"}
+NO_TOKEN = {"GITLAB_TOKEN": ""}
+
+
+def with_job(*logs: str, status: str = "success", **facts: Any) -> AtWork:
+    """Job 1 of project 7, of which GitLab shows these logs one after the other."""
+    at_work = AtWork().configure()
+    at_work.job(1)
+    at_work.gitlab.add_project(GitLabProject(id=7, path="acme/demo"))
+    at_work.gitlab.add(GitLabJob(id=1, project_id=7, name="unit", status=status, **facts))
+    at_work.gitlab.logs[1] = list(logs)
+    return at_work
+
+
+@pytest.mark.parametrize(
+    "name", ["1", "7#1", "acme/demo#1", "https://gitlab.example.com/acme/demo/-/jobs/1"]
+)
+def test_a_job_is_named_as_for_explain(name: str) -> None:
+    result = with_job("all good").run("logs", name, env=TOKEN)
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "all good\n", "")
+
+
+def test_a_job_that_the_ledger_lost_is_found_by_its_project() -> None:
+    at_work = with_job()
+    at_work.gitlab.add(GitLabJob(id=9, project_id=7, name="old", status="failed"))
+    at_work.gitlab.logs[9] = ["long ago\n"]
+    assert at_work.run("logs", "acme/demo#9", env=TOKEN).stdout == "long ago\n"
+    refused = at_work.run("logs", "9", env=TOKEN)
+    assert refused.exit_code == 1
+    assert "the ledger has no job 9 of gitlab.example.com: name it as project#9" in refused.stderr
+
+
+def test_the_fleets_own_token_serves_and_one_of_the_environment_goes_before_it() -> None:
+    at_work = with_job("x\n")
+    assert "put a GitLab token into" in at_work.run("logs", "1", env=NO_TOKEN).stderr
+    at_work.secrets.store_gitlab_token("fleet-a/gitlab", "glpat-stored")
+    assert at_work.run("logs", "1", env=NO_TOKEN).exit_code == 0
+    mine = ("logs", "1", "--gitlab-token-env", "MINE")
+    assert at_work.run(*mine, env={"MINE": "glpat-2"}).exit_code == 0
+    assert [token for _, token in at_work.connected] == ["glpat-stored", "glpat-2"]
+
+
+@pytest.mark.parametrize(
+    ("status", "erased_at", "says"),
+    [
+        ("pending", None, "job 1 has no log yet: it is pending; `runner-fleet explain 1` says"),
+        ("created", None, "job 1 has no log yet: it is created"),
+        ("canceled", None, "job 1 wrote nothing: it is canceled"),
+        ("success", AT, "the log of job 1 was erased at 2026-11-21 09:00:00 UTC"),
+    ],
+)
+def test_without_a_log_it_says_why(status: str, erased_at: datetime | None, says: str) -> None:
+    result = with_job("", status=status, erased_at=erased_at).run("logs", "1", env=TOKEN)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert says in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("7#5", "GitLab has no job 5 in project 7, or hides it from this token"),
+        ("https://gitlab.com/acme/demo/-/jobs/1", "this fleet serves another GitLab"),
+        ("unit", "name the job by its id"),
+    ],
+)
+def test_a_job_that_is_not_there_is_said_in_a_line(name: str, says: str) -> None:
+    result = with_job("x").run("logs", name, env=TOKEN)
+    assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (1, "", 1)
+    assert says in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (Refused("GitLab does not have it", status=404), "GitLab has no job 1 in project 7"),
+        (Refused("this token may not do this", status=403), "this token may not do this"),
+        (Transient("GitLab did not answer", error="ConnectTimeout"), "GitLab did not answer"),
+    ],
+)
+def test_what_gitlab_refuses_is_no_empty_log(error: FleetError, says: str) -> None:
+    at_work = with_job("x")
+    at_work.gitlab.failing["log"] = error
+    result = at_work.run("logs", "1", env=TOKEN)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert says in result.stderr
+
+
+def test_following_prints_what_is_new_until_the_person_stops() -> None:
+    at_work = with_job("one\ntw", "one\ntwo\n", "one\ntwo\nthree", status="running")
+    result = at_work.run("logs", "1", "--follow", env=TOKEN)
+    assert (result.exit_code, result.stdout) == (0, "one\ntwo\n")
+
+
+def test_following_ends_with_the_job_and_its_last_line() -> None:
+    at_work = with_job("one\ntwo", status="failed")
+    result = at_work.run("logs", "1", "-f", env=TOKEN)
+    assert (result.exit_code, result.stdout) == (0, "one\ntwo\n")
+    assert result.stderr == "job 1 ended: failed\n"
+
+
+def test_following_a_job_that_waits_says_so_first() -> None:
+    result = with_job("", status="pending").run("logs", "1", "-f", env=TOKEN)
+    assert result.exit_code == 0
+    assert result.stderr.startswith("job 1 has no log yet: it is pending")
+
+
+ESC = "\033"
+LOG = (
+    f"section_start:1764000000:step_script[collapsed=true]\r{ESC}[0K{ESC}[36;1mExecuting{ESC}[0;m\n"
+    f"{ESC}[32;1m$ make{ESC}[0;m\r\n"
+    "10%\r50%\r100%\r\n"
+    f"{ESC}]8;;https://x{ESC}\\link{ESC}]8;;{ESC}\\ and\ttab\a\n"
+    f"section_end:1764000009:step_script\r{ESC}[0K\n"
+    "\n"
+    "section_end is a word\n"
+)
+
+
+def test_what_a_terminal_would_obey_is_taken_out() -> None:
+    assert plain(LOG).split("\n") == [
+        "Executing",
+        "$ make",
+        "100%",
+        "link and\ttab",
+        "",
+        "section_end is a word",
+        "",
+    ]
+    at_work = with_job(LOG)
+    assert at_work.run("logs", "1", env=TOKEN).stdout == plain(LOG)
+    assert at_work.run("logs", "1", "--raw", env=TOKEN).stdout == LOG.replace("\r\n", "\n")
+
+
+def test_the_times_of_newer_runners_are_taken_out_and_cut_lines_are_joined() -> None:
+    log = (
+        "2026-11-26T08:00:00.123456Z 00O Running\n"
+        "2026-11-26T08:00:01.123456Z 01O 10%\r\n"
+        "2026-11-26T08:00:02.123456Z 01O+100%\n"
+        "2026-11-26T08:00:03Z 01E warning\n"
+        "2026-11-26 is a day\n"
+    )
+    assert plain(log) == "Running\n100%\nwarning\n2026-11-26 is a day\n"
