@@ -113,6 +113,7 @@ class Job:
     hooks: Mapping[str, tuple[str, ...]]
     trace_sections: bool
     failure_reasons: tuple[str, ...]
+    token_prefixes: tuple[str, ...]  # of tokens that the log must not show
 
 
 def read_job(body: bytes) -> Job:
@@ -180,6 +181,7 @@ def _job(root: _Part) -> Job:
         hooks=dict(root.each("hooks", lambda p: (p.text("name"), p.texts("script")))),
         trace_sections=features.get("trace_sections", bool, False),
         failure_reasons=features.texts("failure_reasons"),
+        token_prefixes=features.texts("token_mask_prefixes"),
     )
 
 

@@ -17,7 +17,7 @@ from local.runner.stops import BuildError, Stops
 
 _GRACE_S = 300.0  # SIGTERM to SIGKILL; the real runner goes on without the script after as long
 _REST_GRACE_S = 5.0  # the same for what the script left behind, once the shell itself is gone
-_SILENCE_S = 1.0  # output of background processes is waited for this long after the shell's end
+_SILENCE_S = 1.0  # output of what was ended is waited for this long after the shell's end
 _PIECE = 64 * 1024
 
 
@@ -68,7 +68,6 @@ class _Watch:
         if scope.timeout_s is not None:
             self._deadline = min(self._deadline, time.monotonic() + scope.timeout_s)
         self._ended_at: float | None = None  # when the shell itself was seen to be gone
-        self._heard_at = time.monotonic()
         self._kill_at: float | None = None  # set once the group was asked to end
         self._error: BuildError | None = None
 
@@ -106,18 +105,17 @@ class _Watch:
             if key.fd == self._woken:
                 continue
             if data:
-                self._heard_at = time.monotonic()
                 self._write(data)
             else:
                 selector.unregister(self._output)
-        if self._kill_at is None and self._ended_at is None:
+        if self._kill_at is None:
             self._end_if_wished()
-        elif self._kill_at is not None and time.monotonic() >= self._kill_at:
+        elif time.monotonic() >= self._kill_at:
             self._signal(signal.SIGKILL)
 
     def _patience_s(self) -> float | None:
         """How long nothing needs to be looked at."""
-        if self._kill_at is not None or self._ended_at is not None:
+        if self._kill_at is not None:
             return 0.05
         return max(0.0, self._deadline - time.monotonic())
 
@@ -134,16 +132,17 @@ class _Watch:
     def _is_finished(self, selector: selectors.BaseSelector) -> bool:
         if self._ended_at is None:
             return False
-        is_silent = time.monotonic() - max(self._ended_at, self._heard_at) > _SILENCE_S
+        # As the real runner, wait for whatever holds the output, also in the background.
         if self._kill_at is None:
-            return is_silent or self._output not in _files(selector)
+            return self._output not in _files(selector)
         is_closed = self._output not in _files(selector)
         # Without output any more, what is left may well be dead and waiting to be looked at.
         patience_s = _SILENCE_S if is_closed else _REST_GRACE_S
-        if time.monotonic() <= self._ended_at + patience_s:
+        since = max(self._ended_at, self._kill_at - _GRACE_S)
+        if time.monotonic() <= since + patience_s:
             return not self._signal(0)
         self._signal(signal.SIGKILL)
-        return is_closed or time.monotonic() > self._ended_at + patience_s + _SILENCE_S
+        return is_closed or time.monotonic() > since + patience_s + _SILENCE_S
 
     def _signal(self, number: int) -> bool:
         """Whether the group still had somebody to take the signal."""

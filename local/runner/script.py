@@ -27,7 +27,8 @@ def shell_script(
     unless the whole is run in a subshell: that is what FF_USE_NEW_BASH_EVAL_STRATEGY is for.
     """
     body = "\n".join(lines) + "\n"
-    head = "trap 'exit 1' TERM\n" + ("set -o xtrace\n" if is_traced else "")
+    # Of its three words two are signals, 1 and TERM: `exit` keeps the script's own code.
+    head = "trap exit 1 TERM\n" + ("set -o xtrace\n" if is_traced else "")
     pipefail = "if set -o | grep pipefail > /dev/null; then set -o pipefail; fi; set -o errexit\n"
     run = f"(eval {quote(body)})" if in_subshell else f"eval {quote(body)}"
     return f"{head}{pipefail}set +o noclobber\n: | {run}\nexit 0\n"
@@ -155,11 +156,33 @@ class Sources:
         if strategy == "none":
             return [notice("Skipping Git submodules setup")]
         recursive = " --recursive" if strategy == "recursive" else ""
+        depth = self._variables.whole("GIT_SUBMODULE_DEPTH", self._depth())
+        paths = split(self._variables.value("GIT_SUBMODULE_PATHS"))
+        only = " ".join(["", "--", *(quote(path) for path in paths)]) if paths else ""
+        how = f"{' recursively' if recursive else ''}"
+        said = f"Updating/initializing submodules{how}" + (
+            f" with git depth set to {depth}..." if depth else "..."
+        )
+        sync = f"git submodule sync{recursive}{only}"
+        extra = split(self._variables.value("GIT_SUBMODULE_UPDATE_FLAGS"))
+        words = [*(["--depth", str(depth)] if depth else []), *extra]
+        git = f"git -c include.path={self._credentials}" if self._secret_base else "git"
+        update = " ".join(
+            [f"{git} submodule update --init{recursive}", *(quote(word) for word in words)]
+        )
+        clean = self._variables.value("GIT_CLEAN_FLAGS") or "-ffdx"
+        each = f"git submodule foreach{recursive}"
+        tidy = [f"{each} {quote(f'git clean {clean}')}"] if clean != "none" else []
         return [
-            notice("Updating/initializing submodules..."),
+            notice(said),
             "git submodule init",
-            f"git submodule sync{recursive}",
-            f"git submodule update --init{recursive}",
+            sync,
+            *tidy,
+            f"{each} 'git reset --hard'",
+            f"if {update}{only}; then",
+            notice("Updated submodules"),
+            f"{sync}; else {sync}; {update}{only}; {each} 'git reset --hard'; fi",
+            *tidy,
         ]
 
 

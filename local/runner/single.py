@@ -89,7 +89,7 @@ class RunSingle:
         started = time.monotonic()
         places = find_places(job, runner, working_dir=os.getcwd())
         variables = job_variables(job, runner, places)
-        trace = _trace(variables, runner)
+        trace = _trace(job, variables, runner)
         self._stops = stops = Stops(timeout_s=job.timeout_s)
         if self._is_ending:  # the signal came between the job and this line
             stops.interrupt("terminated")
@@ -160,9 +160,10 @@ class RunSingle:
         self._log.fatal("shutdown timed out")
 
 
-def _trace(variables: Variables, runner: RunnerOptions) -> Trace:
+def _trace(job: Job, variables: Variables, runner: RunnerOptions) -> Trace:
     trace = Trace(
         secrets=[variable.value for variable in variables if variable.masked],
+        token_prefixes=job.token_prefixes,
         limit_bytes=(runner.output_limit_kib or 4096) * 1024,
     )
     is_debug = variables.flag("CI_DEBUG_TRACE", absent=False)

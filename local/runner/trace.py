@@ -7,7 +7,7 @@ import threading
 import zlib
 from collections.abc import Iterable
 
-from local.runner.masking import Masker
+from local.runner.masking import Filters
 
 _YELLOW, _RESET = "\033[33;1m", "\033[0;m"
 
@@ -15,8 +15,14 @@ _YELLOW, _RESET = "\033[33;1m", "\033[0;m"
 class Trace:
     """All output of one job. Writing and reading may happen in different threads."""
 
-    def __init__(self, *, secrets: Iterable[str] = (), limit_bytes: int = 4 * 1024 * 1024) -> None:
-        self._masker = Masker(secrets)
+    def __init__(
+        self,
+        *,
+        secrets: Iterable[str] = (),
+        token_prefixes: Iterable[str] = (),
+        limit_bytes: int = 4 * 1024 * 1024,
+    ) -> None:
+        self._masker = Filters(secrets, token_prefixes)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._limit = limit_bytes
         self._is_full = False

@@ -6,6 +6,7 @@ is claimed here about the stand-in is then shown to be true of gitlab-runner its
 
 from __future__ import annotations
 
+import base64
 import gzip
 import io
 import signal
@@ -224,6 +225,70 @@ def test_after_script_counts_when_its_errors_are_not_to_be_ignored(
     coordinator.offer(make_job(1, "true", after_script=("exit 4",), variables=variables))
     finish(start)
     assert (final(coordinator)["state"], final(coordinator)["exit_code"]) == ("failed", 4)
+
+
+def test_what_holds_the_output_keeps_the_job_open(coordinator: Coordinator, start: Start) -> None:
+    coordinator.offer(make_job(1, "(sleep 3; echo late) & echo begun"))
+    finish(start)
+    assert final(coordinator)["state"] == "success"
+    assert "begun\nlate\n" in log_of(coordinator)
+
+
+def test_the_jobs_time_ends_what_holds_the_output(coordinator: Coordinator, start: Start) -> None:
+    job = make_job(1, "sleep 60 & echo begun", runner_info={"timeout": 3})
+    coordinator.offer(job)
+    finish(start)
+    assert final(coordinator)["failure_reason"] == "job_execution_timeout"
+
+
+@pytest.mark.parametrize(
+    ("ending", "code"),
+    [
+        (("kill -TERM $$", "echo goes on"), None),
+        (("kill -TERM $$", "echo goes on; exit 3"), 3),
+        (("kill -HUP $$", "echo goes on; false"), 1),
+        (("echo goes on", "kill -TERM $BASHPID", "echo never"), 143),
+    ],
+)
+def test_a_script_that_signals_its_shell_ends_with_its_own_code(
+    ending: tuple[str, ...], code: int | None, coordinator: Coordinator, start: Start
+) -> None:
+    """The shell's trap is `exit` for TERM and HUP: it keeps the code of the script."""
+    coordinator.offer(make_job(1, *ending))
+    finish(start)
+    assert final(coordinator).get("exit_code") == code
+    assert "goes on\n" in log_of(coordinator)
+    assert "never\n" not in log_of(coordinator)
+
+
+@pytest.mark.parametrize(
+    ("printed", "shown"),
+    [
+        ("glpat-abc.123_x=y z", "glpat-[MASKED] z"),
+        ("a=glcbt-64_abcdef,", "a=glcbt-[MASKED],"),
+        ("glrt-x glrt-", "glrt-[MASKED] glrt-"),
+        ("_gitlab_session=0123;", "_gitlab_session=[MASKED];"),
+        ("own-a1", "own-[MASKED]"),
+        ("http://h/?x=1&private_token=abc&y=2", "http://h/?x=1&private_token=[MASKED]&y=2"),
+        ("glpatx-1 xglpa glpa-t", "glpatx-1 xglpa glpa-t"),
+    ],
+)
+def test_what_looks_like_a_token_is_not_shown(
+    printed: str, shown: str, coordinator: Coordinator, start: Start
+) -> None:
+    """Also where it comes in pieces."""
+    half = len(printed) // 2
+    pieces = f"printf %s '{printed[:half]}'; sleep 0.3; printf '%s\\n' '{printed[half:]}'"
+    features = {"trace_sections": True, "token_mask_prefixes": ["own-"]}
+    coordinator.offer(
+        make_job(1, f'eval "$(echo {_encoded(pieces)} | base64 -d)"', features=features)
+    )
+    finish(start)
+    assert f"\n{shown}\n" in log_of(coordinator)
+
+
+def _encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
 
 
 @pytest.mark.parametrize("variable", ["RUNNER_SCRIPT_TIMEOUT", "RUNNER_AFTER_SCRIPT_TIMEOUT"])
@@ -544,6 +609,42 @@ def sources(tmp_path: Path, coordinator: Coordinator) -> dict[str, Any]:
         "refspecs": ["+refs/heads/main:refs/remotes/origin/main"],
         "depth": 2,
     }
+
+
+@pytest.fixture
+def with_submodule(
+    coordinator: Coordinator, sources: dict[str, Any], tmp_path: Path
+) -> dict[str, Any]:
+    """The same with a submodule of three commits, for which git asks for credentials as well."""
+    work = tmp_path / "work"
+    base = coordinator.url.removesuffix("/")
+    bare = tmp_path / "repositories" / "acme" / "library.git"
+    git("clone", "-q", "--bare", str(work), str(bare), cwd=tmp_path)
+    git("-c", "protocol.file.allow=always", "submodule", "add", "-q", str(bare), "lib", cwd=work)
+    git("config", "-f", ".gitmodules", "submodule.lib.url", f"{base}/acme/library.git", cwd=work)
+    git("commit", "-q", "-a", "-m", "with a library", cwd=work)
+    git("push", "-q", str(tmp_path / "repositories" / "acme" / "demo.git"), "main", cwd=work)
+    return sources | {"sha": git("rev-parse", "HEAD", cwd=work)}
+
+
+@pytest.mark.parametrize(("wanted", "depth"), [({}, 2), ({"GIT_SUBMODULE_DEPTH": "1"}, 1)])
+def test_submodules_are_fetched_with_the_jobs_token(
+    wanted: dict[str, str],
+    depth: int,
+    coordinator: Coordinator,
+    with_submodule: dict[str, Any],
+    start: Start,
+) -> None:
+    wanted = {"GIT_SUBMODULE_STRATEGY": "normal", **wanted}
+    variables = [{"key": key, "value": value} for key, value in wanted.items()]
+    script = "cat lib/number.txt; git -C lib rev-list --count HEAD; cat .git/modules/lib/config"
+    coordinator.offer(make_job(1, script, git_info=with_submodule, variables=variables))
+    finish(start)
+    log = log_of(coordinator)
+    assert final(coordinator)["state"] == "success"
+    assert f"Updating/initializing submodules with git depth set to {depth}..." in log
+    assert f"\n3\n{depth}\n" in log
+    assert "secret-token" not in log
 
 
 def test_sources_are_fetched_with_the_depth_asked_for(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
-import time
 
 import pytest
 
@@ -82,12 +81,14 @@ def test_the_shell_leads_a_process_group_of_its_own() -> None:
     assert int(group) != os.getpgrp()
 
 
-def test_background_processes_do_not_keep_the_job_waiting() -> None:
-    started = time.monotonic()
-    code, output = run("sleep 20 & echo $!")
-    os.kill(int(output), 9)
-    assert code == 0
-    assert time.monotonic() - started < 10
+def test_what_holds_the_output_is_waited_for() -> None:
+    code, output = run("(read line < <(sleep 1.5); echo late) & exec 3>&-; echo begun")
+    assert (code, output) == (0, b"begun\nlate\n")
+
+
+def test_a_wish_ends_what_outlived_the_shell() -> None:
+    error = stopped("sleep 60 & echo begun", Scope(stops=Stops(timeout_s=60)), by="abort")
+    assert isinstance(error, Over)
 
 
 def test_an_abort_ends_the_whole_group() -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from hypothesis import given, strategies as st
 
-from local.runner.masking import Masker
+from local.runner.masking import Filters, Masker
 
 pieces = st.lists(st.text(alphabet="abc", max_size=6), max_size=12)
 secrets = st.lists(st.text(alphabet="abc", min_size=2, max_size=5), min_size=1, max_size=3)
 
 
-def through(masker: Masker, parts: list[str]) -> str:
+def through(masker: Masker | Filters, parts: list[str]) -> str:
     return (b"".join(masker.feed(part.encode()) for part in parts) + masker.flush()).decode()
 
 
@@ -52,3 +52,17 @@ def test_no_secret_is_left_in_what_comes_out(hidden: list[str], parts: list[str]
 @given(hidden=secrets, parts=pieces)
 def test_the_cutting_makes_no_difference(hidden: list[str], parts: list[str]) -> None:
     assert through(Masker(hidden), parts) == through(Masker(hidden), ["".join(parts)])
+
+
+TOKENS = st.text("glpat-crbxo.=_ ?&private_token1", max_size=40)
+
+
+@given(texts=st.lists(TOKENS, max_size=4), tokens=st.lists(st.text("ab1", min_size=1)))
+def test_tokens_are_hidden_however_they_are_cut(texts: list[str], tokens: list[str]) -> None:
+    heads = ("glpat-", "glcbt-64_", "own-", "?private_token=")
+    parts = [*texts, *(f" {heads[at % 4]}{token}" for at, token in enumerate(tokens)), *texts]
+    shown = through(Filters([], ["own-"]), parts)
+    assert shown == through(Filters([], ["own-"]), ["".join(parts)])
+    assert shown == through(Filters([], ["own-"]), list("".join(parts)))
+    for at, token in enumerate(tokens):
+        assert f" {heads[at % 4]}{token}" not in shown

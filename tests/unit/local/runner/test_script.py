@@ -186,12 +186,6 @@ def test_submodules_are_left_alone_unless_they_are_wanted() -> None:
     for script in (sources(), sources(GIT_SUBMODULE_STRATEGY="none")):
         assert "Skipping Git submodules setup" in script
         assert "git submodule" not in script
-    normal = sources(GIT_SUBMODULE_STRATEGY="normal").splitlines()
-    assert normal[-3:] == [
-        "git submodule init",
-        "git submodule sync",
-        "git submodule update --init",
-    ]
 
 
 def test_a_shell_is_not_traced_unless_it_is_wanted() -> None:
