@@ -24,7 +24,7 @@ class StoredConfig:
 
     text: str
     version: str
-    applied_at: datetime
+    applied_at: datetime  # when `apply` ran last, also with the same text
     leaving: tuple[str, ...] = ()  # pools not in it any more whose runners still live
 
 

@@ -1,6 +1,6 @@
 """The ledger's job rows: how far each job is, where it went and why, step by step."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -8,7 +8,14 @@ from datetime import datetime, timedelta
 from boto3.dynamodb.conditions import Attr
 
 from adapters.fit_rows import FitRows
-from adapters.open_rows import LookRows, job_pk, look_later, pool_pk, wait_in_pool
+from adapters.open_rows import (
+    LookRows,
+    job_pk,
+    list_pk,
+    look_later,
+    pool_pk,
+    wait_in_pool,
+)
 from adapters.retry_rows import RetryRows
 from adapters.table import TRANSACT, Change, Item, Table, exists
 from fleet.model import GONE, Job, JobKey, Status
@@ -90,7 +97,13 @@ class JobRows:
     def waiting_in(self, pool: str) -> tuple[Job, ...]:
         """The jobs routed to a pool that nobody took, oldest first."""
         items = self._table.query_index("open", "open_pk", pool_pk(pool))
-        return tuple(_row(item).job for item in items)
+        return tuple(_job(item) for item in items)
+
+    def unpooled(self, instance: str) -> Iterator[Job]:
+        """The open jobs that wait in no pool: those that run, and those that no pool may take."""
+        for item in self._table.query_index("open", "open_pk", list_pk(instance)):
+            if "instance" in item:
+                yield _job(item)
 
     def recent(self, limit: int) -> list[JobRow]:
         """The jobs that changed last, newest first."""
@@ -293,4 +306,5 @@ def _job(item: Item) -> Job:
         on_demand=bool(item.get("on_demand")),
         given_up=bool(item.get("given_up")),
         pipeline_id=item.get("pipeline_id"),
+        changed_at=datetime.fromisoformat(item["changed_at"]),
     )

@@ -25,13 +25,13 @@ class LookRows:
 
     def due(self, instance: str, *, at: datetime, at_most: int) -> list[JobKey]:
         """The jobs to ask about by now, the one that waited longest first."""
-        found = self._table.query_index("open", "open_pk", _list(instance), limit=at_most)
+        found = self._table.query_index("open", "open_pk", list_pk(instance), limit=at_most)
         items = takewhile(lambda item: item["open_sk"] <= _ordered(at), found)
         return [JobKey(instance=instance, job_id=int(item["job_id"])) for item in items]
 
     def put_off(self, key: JobKey, *, at: datetime) -> None:
         """Ask again later about a job that has not ended at `at`."""
-        listed = Attr("open_pk").eq(_list(key.instance))
+        listed = Attr("open_pk").eq(list_pk(key.instance))
         put = look_later(key, at)
         self._table.write(Change(pk=job_pk(key), sk="job", put=put, when=listed))
 
@@ -43,7 +43,7 @@ def wait_in_pool(pool: str, job: Job) -> Item:
 
 def look_later(key: JobKey, at: datetime) -> Item:
     """The attributes that have GitLab asked about a job `LOOK_AFTER` from `at`."""
-    return {"open_pk": _list(key.instance), "open_sk": _ordered(at + LOOK_AFTER)}
+    return {"open_pk": list_pk(key.instance), "open_sk": _ordered(at + LOOK_AFTER)}
 
 
 def pool_pk(pool: str) -> str:
@@ -56,7 +56,8 @@ def job_pk(key: JobKey) -> str:
     return f"job#{key}"
 
 
-def _list(instance: str) -> str:
+def list_pk(instance: str) -> str:
+    """Where in the index the jobs are that GitLab is asked about in time."""
     return f"look#{instance}"
 
 

@@ -66,11 +66,12 @@ def apply_config(  # noqa: PLR0913  # one collaborator for each place that it wr
     kept = records.keep(config, project_id=watched[0].id if watched else None)
     gone = _gone(difference, stored, config)
     wanted = StoredConfig(text=text, version=config.version, applied_at=at, leaving=gone)
-    _store(fleet, wanted, stored)
+    fleet.store_config(wanted)
     ended = tuple(pool for pool in gone if end_pool(runners, pool, at=at))
     deleted = tuple(pool for pool in ended if records.delete(pool))
     left = replace(wanted, leaving=tuple(pool for pool in gone if pool not in ended))
-    _store(fleet, left, wanted)
+    if left != wanted:
+        fleet.store_config(left)
     _forgive(fleet, config)
     return replace(
         difference,
@@ -127,9 +128,3 @@ def _forgive(fleet: FleetRows, config: FleetConfig) -> None:
     """AWS is asked at once, whatever it refused before."""
     for pool in config.pools:
         fleet.forgive(pool.name)
-
-
-def _store(fleet: FleetRows, wanted: StoredConfig, before: StoredConfig | None) -> None:
-    """Store it unless it is in force already."""
-    if before is None or replace(before, applied_at=wanted.applied_at) != wanted:
-        fleet.store_config(wanted)

@@ -12,7 +12,7 @@ import typer
 
 from adapters.aws import Clients, clients
 from adapters.demand import DemandQueue
-from adapters.fleet_rows import FleetRows
+from adapters.fleet_rows import FleetRows, StoredConfig
 from adapters.gitlab import CALLS_PER_MINUTE, Budget, GitLab
 from adapters.job_rows import JobRows
 from adapters.secrets import NOT_THERE, SecretStore
@@ -72,12 +72,16 @@ class Deployed:
         """Jobs and their history."""
         return JobRows(self.table)
 
-    def config(self) -> FleetConfig:
-        """What was applied last. `Refused` before the first time."""
+    def stored(self) -> StoredConfig:
+        """What was applied last, and when. `Refused` before the first time."""
         stored = self.fleet.config()
         if stored is None:
             raise Refused("the fleet has no configuration: run `runner-fleet apply`")
-        return read_config(stored.text, name="the fleet.toml that was applied")
+        return stored
+
+    def config(self) -> FleetConfig:
+        """The configuration in force. `Refused` before the first `apply`."""
+        return read_applied(self.stored())
 
     def stored_token(self) -> str | None:
         """The fleet's own GitLab token, if it has been given one."""
@@ -105,6 +109,11 @@ def find(stack: str, aws: Clients) -> Deployed:
             stack=stack,
             lacks=error.args[0],
         ) from error
+
+
+def read_applied(stored: StoredConfig) -> FleetConfig:
+    """The configuration that `apply` stored."""
+    return read_config(stored.text, name="the fleet.toml that was applied")
 
 
 def token_in(variable: str) -> str:

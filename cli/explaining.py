@@ -10,8 +10,9 @@ from adapters.job_rows import JobRow
 from adapters.runner_rows import RunnerRows
 from cli.deployed import Deployed
 from cli.trail import Trail, hops_of, sentence_of, word_of
-from cli.verdict import Facts, ignored, verdict
+from cli.verdict import Facts, verdict
 from fleet.config import FleetConfig
+from fleet.decide_problems import ignored
 from fleet.decide_route import Pending, decide_route
 from fleet.errors import FleetError, Refused
 from fleet.job_event import instance_of

@@ -17,7 +17,10 @@ COMMANDS = {
     "validate": ("cli.validate:validate", "Say everything that is wrong with a fleet.toml."),
     "apply": ("cli.apply:apply", "Put a fleet.toml in force, without a deployment."),
     "webhook": ("cli.webhook:app", "The webhook that tells the fleet of jobs."),
-    "status": ("cli.status:status", "Show problems, pools, queues, machines and recent jobs."),
+    "status": (
+        "cli.status:status",
+        "Show problems (then it ends with 1), pools, queues, machines and recent jobs.",
+    ),
     "explain": ("cli.explain:explain", "Tell what happened to a job, step by step, and why."),
     "logs": ("cli.logs:logs", "Print a job's log, once or until the job ends."),
     "demo": (

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -32,24 +33,24 @@ def status(
     jobs: Jobs = 20,
     stack: Stack = DEFAULT_STACK,
 ) -> None:
-    """Show problems, pools, queues, machines and recent jobs."""
+    """Show problems (then it ends with 1), pools, queues, machines and recent jobs."""
     deployed = reach(ctx, stack)
-    try:
-        if as_json:
-            _print_json(deployed, jobs, watch=watch)
-        elif watch:
-            _draw_again(deployed, jobs)
-        else:
-            console().print(render(gather(deployed, jobs=jobs)))
-    except KeyboardInterrupt:
-        if not watch:
-            raise
+    if watch:
+        with suppress(KeyboardInterrupt):
+            (_print_again if as_json else _draw_again)(deployed, jobs)
+        return
+    view = gather(deployed, jobs=jobs)
+    if as_json:
+        typer.echo(json.dumps(view.to_json(), indent=2))
+    else:
+        console().print(render(view))
+    if view.problems:
+        raise typer.Exit(1)
 
 
-def _print_json(deployed: Deployed, jobs: int, *, watch: bool) -> None:
-    indent = None if watch else 2
-    typer.echo(json.dumps(gather(deployed, jobs=jobs).to_json(), indent=indent))
-    for found in _again(deployed, jobs) if watch else ():
+def _print_again(deployed: Deployed, jobs: int) -> None:
+    typer.echo(json.dumps(gather(deployed, jobs=jobs).to_json()))
+    for found in _again(deployed, jobs):
         if isinstance(found, Transient):
             typer.echo(f"not read: {sentence(found)}", err=True)
         else:

@@ -1,43 +1,40 @@
 """Reads what `status` shows from the ledger and the queues; changes nothing."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from adapters.fleet_rows import HookRow, PoolRow
+from adapters.fleet_rows import PoolRow, StoredConfig
 from adapters.job_rows import JobRow
 from adapters.runner_rows import RunnerRows
-from cli.deployed import Deployed
+from cli.deployed import Deployed, read_applied
 from cli.status_view import (
     BackOffView,
     FleetView,
     JobView,
     MachineView,
     PoolView,
-    Problem,
     QueueView,
 )
 from cli.trail import sentence_of
-from cli.verdict import ignored
 from fleet.config import FleetConfig, PoolConfig
+from fleet.decide_problems import (
+    FleetFacts,
+    HookFacts,
+    PoolFacts,
+    decide_problems,
+    state_word,
+)
 from fleet.job_event import instance_of
-from fleet.mailbox import MachineState
-from fleet.model import Job, Runner, RunnerState, Status
+from fleet.model import Job, Runner, Status
 from fleet.reasons import Reason
 from fleet.schedule import idle_target
 
-# GitLab stops seeing a pool as online after two hours; the fleet shows itself every half hour, a
-# new pool within the next minutes.
-UNSEEN_AFTER = timedelta(minutes=90)
-NEW_FOR = timedelta(minutes=5)
 # Where the sentence of a reason is about a job, and not about its pool.
 OF_POOLS = {
     Reason.BACKLOG.value: "runners were launched for jobs that waited",
     Reason.COVERED.value: "for every job that waits a runner is booting or idle",
 }
-DO_REGISTER = "run `runner-fleet webhook register` for it again"
-DO_EXPLAIN = "`runner-fleet explain <job>` says what went wrong; then docs/operations.md"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,33 +44,38 @@ class _Pool:
     name: str
     config: PoolConfig | None  # None: it is leaving
     row: PoolRow
-    is_new: bool
     runners: tuple[Runner, ...]
     backlog: tuple[Job, ...]
 
 
 def gather(deployed: Deployed, *, jobs: int) -> FleetView:
-    """The fleet now, with the `jobs` that changed last. `Refused` before the first `apply`."""
+    """The fleet now, with the `jobs` that changed last. `Refused` before the first `apply`.
+
+    Problems are those of every open job, however few `jobs` are shown.
+    """
     at = deployed.clock()
-    config = deployed.config()
-    pools = _pools(deployed, config)
+    stored = deployed.stored()
+    config = read_applied(stored)
+    instance = instance_of(config.gitlab.url)
+    pools = _pools(deployed, config, stored)
     recent = deployed.jobs.recent(jobs)
     queues = _queues(deployed)
-    hooks = deployed.fleet.hooks(instance_of(config.gitlab.url))
-    problems = (
-        *(_hook_problem(hook) for hook in hooks if not hook.healthy),
-        *_queue_problems(queues),
-        *(problem for pool in pools for problem in _pool_problems(pool, config, at)),
-        *(problem for pool in pools for problem in _runner_problems(pool, at)),
-        *(problem for pool in pools for problem in _withheld_problems(pool, at)),
-        *_job_problems(recent),
+    sick = (hook for hook in deployed.fleet.hooks(instance) if not hook.healthy)
+    facts = FleetFacts(
+        at=at,
+        config=config,
+        applied_at=stored.applied_at,
+        hooks=tuple(HookFacts(scope=hook.scope, detail=hook.detail) for hook in sick),
+        dead={queue.name: queue.dead for queue in queues},
+        pools=tuple(_facts(pool, config) for pool in pools),
+        unpooled=tuple(deployed.jobs.unpooled(instance)),
     )
     return FleetView(
         at=at,
         stack=deployed.stack,
         gitlab=config.gitlab.url,
         version=config.version,
-        problems=problems,
+        problems=decide_problems(facts),
         pools=tuple(_pool_view(pool, at) for pool in pools),
         queues=queues,
         machines=tuple(_machine_view(runner, at) for pool in pools for runner in pool.runners),
@@ -103,21 +105,30 @@ def job_view(row: JobRow, at: datetime) -> JobView:
     )
 
 
-def _pools(deployed: Deployed, config: FleetConfig) -> tuple[_Pool, ...]:
+def _pools(deployed: Deployed, config: FleetConfig, stored: StoredConfig) -> tuple[_Pool, ...]:
     runners = RunnerRows(deployed.table, instance_of(config.gitlab.url))
-    stored = deployed.fleet.config()
-    is_new = stored is not None and deployed.clock() - stored.applied_at < NEW_FOR
-    names = [pool.name for pool in config.pools] + list(stored.leaving if stored else ())
+    names = [*(pool.name for pool in config.pools), *stored.leaving]
     return tuple(
         _Pool(
             name=name,
             config=config.pool(name),
             row=deployed.fleet.pool(name),
-            is_new=is_new,
             runners=runners.live(name),
             backlog=deployed.jobs.waiting_in(name),
         )
         for name in names
+    )
+
+
+def _facts(pool: _Pool, config: FleetConfig) -> PoolFacts:
+    row = pool.row
+    return PoolFacts(
+        name=pool.name,
+        config=pool.config,
+        refused=row.refused if row.refused_version == config.version else None,
+        verified_at=row.verified_at,
+        runners=pool.runners,
+        backlog=pool.backlog,
     )
 
 
@@ -129,7 +140,7 @@ def _pool_view(pool: _Pool, at: datetime) -> PoolView:
         backend=config.backend if config else "",
         ceiling=config.ceiling if config else 0,
         in_use=pool.row.in_use,
-        states=dict(Counter(_word(runner) for runner in pool.runners)),
+        states=dict(Counter(state_word(runner) for runner in pool.runners)),
         warm=idle_target(config.idle, at) if config else 0,
         backlog=len(pool.backlog),
         oldest_wait_s=_seconds(oldest, at),
@@ -156,18 +167,12 @@ def _queues(deployed: Deployed) -> tuple[QueueView, ...]:
     return (*jobs, *letters)
 
 
-def _word(runner: Runner) -> str:
-    """Its state; one that called home and does not ask GitLab yet has only booted."""
-    is_ready = runner.state is not RunnerState.IDLE or runner.asks
-    return runner.state.value if is_ready else MachineState.BOOTED.value
-
-
 def _machine_view(runner: Runner, at: datetime) -> MachineView:
     return MachineView(
         runner_id=runner.id,
         machine_id=runner.machine_id,
         pool=runner.pool,
-        state=_word(runner),
+        state=state_word(runner),
         since=runner.since,
         for_s=(at - runner.since).total_seconds(),
         job_id=runner.job.job_id if runner.job else None,
@@ -178,71 +183,3 @@ def _machine_view(runner: Runner, at: datetime) -> MachineView:
 
 def _seconds(since: datetime | None, until: datetime) -> float | None:
     return None if since is None else max(0.0, (until - since).total_seconds())
-
-
-def _hook_problem(hook: HookRow) -> Problem:
-    return Problem(what=f"webhook of {hook.scope}: {hook.detail or 'unhealthy'}", do=DO_REGISTER)
-
-
-def _queue_problems(queues: Iterable[QueueView]) -> Iterator[Problem]:
-    for queue in queues:
-        if not queue.dead:
-            continue
-        if queue.name == "events":
-            what, do = "events started no state machine", "see docs/operations.md, EventDeadLetters"
-        elif queue.name == "expiries":
-            what, do = "expiry timers failed", "see docs/operations.md, ExpiryDeadLetters"
-        else:
-            what, do = f"jobs got no {queue.name} machine after their last attempt", DO_EXPLAIN
-        yield Problem(what=f"{queue.dead} {what}", do=do)
-
-
-def _pool_problems(pool: _Pool, config: FleetConfig, at: datetime) -> Iterator[Problem]:
-    if pool.config is None:
-        return
-    row = pool.row
-    if row.refused and row.refused_version == config.version:
-        what = f"pool {pool.name}: AWS refuses its configuration: {row.refused}"
-        yield Problem(what=what, do="correct it, then `runner-fleet apply`")
-    unseen = row.verified_at is None or at - row.verified_at > UNSEEN_AFTER
-    if unseen and not pool.is_new:
-        since = f"since {row.verified_at:%F %R} UTC" if row.verified_at else "yet"
-        what = f"pool {pool.name}: GitLab has not heard of it {since}"
-        do = "`runner-fleet apply` makes its runner record; then look at reconcile's log"
-        yield Problem(what=f"{what}; jobs that wait over an hour fail as stuck", do=do)
-
-
-def _runner_problems(pool: _Pool, at: datetime) -> Iterator[Problem]:
-    if pool.config is None:
-        return
-    for runner in pool.runners:
-        booting = runner.state in {RunnerState.REQUESTED, RunnerState.IN_FLIGHT}
-        heard = runner.heartbeat_at
-        if booting and at - runner.launched_at > pool.config.boot_deadline:
-            what = f"{runner.id} did not call home before its boot deadline"
-            yield Problem(what=what, do="the sweep replaces it within a minute; see its console")
-        elif heard is not None and at - heard > pool.config.stalled_after:
-            minutes = (at - heard).total_seconds() / 60
-            what = f"{runner.id} is {_word(runner)} and silent for {minutes:.0f} minutes"
-            do = "the sweep ends it once GitLab and AWS agree that nothing runs there"
-            yield Problem(what=what, do=do)
-
-
-def _withheld_problems(pool: _Pool, at: datetime) -> Iterator[Problem]:
-    """Jobs that GitLab does not give to a runner that is ready for them: one line for all."""
-    held = [(job, idle) for job in pool.backlog if (idle := ignored(job, pool.runners, at))]
-    if held:
-        job, idle = held[0]
-        waits = f"and {len(held) - 1} more wait" if held[1:] else "waits"
-        what = f"job {job.job_id} ({job.name}) {waits} while {idle.id} is idle"
-        yield Problem(what=what, do=f"`runner-fleet explain {job.job_id}` says what to look at")
-
-
-def _job_problems(rows: Sequence[JobRow]) -> Iterator[Problem]:
-    for row in rows:
-        job = row.job
-        if job.status is not Status.PENDING or (job.pool and not job.given_up):
-            continue
-        reason = Reason.ATTEMPTS_USED if job.given_up else job.reason
-        what = f"job {job.job_id} ({job.name}) gets no runner: {sentence_of(reason)}"
-        yield Problem(what=what, do=f"`runner-fleet explain {job.job_id}`")

@@ -6,7 +6,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cli.status_view import FleetView, JobView, MachineView, PoolView, Problem, QueueView
+from cli.status_view import FleetView, JobView, MachineView, PoolView, QueueView
+from fleet.decide_problems import Problem
 
 COLOURS = {
     "success": "green",

@@ -5,13 +5,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
-    """Something that does not heal by itself, and what to do about it."""
-
-    what: str
-    do: str
+from fleet.decide_problems import Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

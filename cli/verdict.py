@@ -1,8 +1,7 @@
 """The last line of `explain`: what a job waits for, or how it ended, and what to do. Pure."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from adapters.fleet_rows import PoolRow
 from adapters.job_rows import JobRow
@@ -11,13 +10,11 @@ from cli.trail import sentence_of
 from fleet.config import PoolConfig
 from fleet.config_values import duration_text
 from fleet.mailbox import Outcome
-from fleet.model import Job, Runner, RunnerState, Status
+from fleet.model import Runner, RunnerState, Status
 from fleet.reasons import Reason
 
 APPLY = "then `runner-fleet apply`; the job is routed within a minute"
 RETRY = "then retry the job in GitLab: under its new number it has all attempts again"
-# A runner that is ready asks GitLab every few seconds, or is answered within a long poll of 50 s.
-WITHHELD_AFTER = timedelta(minutes=2)
 ASK_GITLAB = (
     "look in GitLab whether the project may use the runner (Settings > CI/CD > Runners)"
     " and has compute minutes left"
@@ -54,26 +51,6 @@ class Verdict:
 
     says: str
     do: str = ""
-
-
-def ignored(job: Job, runners: Iterable[Runner], at: datetime) -> Runner | None:
-    """The runner that was idle longest while this job, which it may take, waited as long.
-
-    None when there is none, or when GitLab may give it the job any moment.
-    """
-    if job.status is not Status.PENDING or job.given_up or at - job.pending_at < WITHHELD_AFTER:
-        return None
-    idle = (
-        one
-        for one in runners
-        if one.asks
-        and one.state is RunnerState.IDLE
-        and one.project_id in {None, job.project_id}
-        and one.changed_at is not None
-        and at - one.changed_at >= WITHHELD_AFTER
-        and at - (one.heartbeat_at or one.launched_at) < WITHHELD_AFTER
-    )
-    return min(idle, key=lambda one: (one.since, one.id), default=None)
 
 
 def verdict(facts: Facts) -> Verdict:

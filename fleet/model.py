@@ -72,6 +72,8 @@ class Job:
     on_demand: bool = False  # a retry after the loss of a machine: no spot for it
     given_up: bool = False  # attempts used: nothing is launched for it any more
     pipeline_id: int | None = None
+    # When its row was routed or GitLab's word about it came last; None: it was not read from one.
+    changed_at: datetime | None = field(default=None, compare=False)
 
     @property
     def job_id(self) -> int:

@@ -1,15 +1,13 @@
 """What `status` calls a problem: each one whole, at its limits, and in which order."""
 
 from dataclasses import replace
-from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from adapters.demand import Demand
 from adapters.fleet_rows import HookRow
 from cli.status_gather import gather
-from cli.status_view import Problem
 from fleet.mailbox import MachineState
 from fleet.reasons import SENTENCES, Reason
 from tests.unit.cli.fleet_at_work import (
@@ -32,8 +30,15 @@ UNSEEN = (
 )
 
 
-def problems(at_work: AtWork) -> tuple[Problem, ...]:
-    return gather(at_work.deployed, jobs=20).problems
+class Said(NamedTuple):
+    """What a problem says."""
+
+    what: str
+    do: str
+
+
+def problems(at_work: AtWork) -> tuple[Said, ...]:
+    return tuple(Said(one.what, one.do) for one in gather(at_work.deployed, jobs=20).problems)
 
 
 def hook(at_work: AtWork, scope: str, **facts: Any) -> None:
@@ -47,7 +52,7 @@ def hook(at_work: AtWork, scope: str, **facts: Any) -> None:
 def test_they_are_told_from_the_outside_in() -> None:
     """First what keeps jobs from coming, then pools, then machines, then single jobs."""
     at_work = AtWork().configure(FLEET + NODE)
-    at_work.job(9, pool=None, reason=Reason.NO_POOL)
+    at_work.job(9, pool=None, reason=Reason.NO_POOL, tags=("rust",), waits_s=300)
     runner = at_work.runner(1, launched_s=301)
     version = gather(at_work.deployed, jobs=1).version
     at_work.fleet.note_refused("docker", "no such image", version)
@@ -90,7 +95,7 @@ def test_a_hook_says_what_it_has(detail: str, says: str) -> None:
     at_work = AtWork().configure()
     hook(at_work, "group:42", healthy=False, detail=detail)
     assert problems(at_work) == (
-        Problem(
+        Said(
             what=f"webhook of group:42: {says}",
             do="run `runner-fleet webhook register` for it again",
         ),
@@ -117,7 +122,7 @@ def test_dead_letters_are_counted(queue: str, what: str, do: str) -> None:
             at_work.queues[queue].bury(DEMAND)
         else:
             at_work.queues[queue].send([DEMAND])
-    assert problems(at_work) == (Problem(what=what, do=do),)
+    assert problems(at_work) == (Said(what=what, do=do),)
 
 
 def test_what_is_under_way_in_a_queue_is_no_problem() -> None:
@@ -145,7 +150,7 @@ def test_gitlab_forgets_a_pool_after_an_hour_and_a_half(seconds: int, is_problem
     at_work.clock.go(seconds)
     do, hint = UNSEEN
     what = f"pool docker: GitLab has not heard of it since 2026-11-21 09:00 UTC; {hint}"
-    assert problems(at_work) == ((Problem(what=what, do=do),) if is_problem else ())
+    assert problems(at_work) == ((Said(what=what, do=do),) if is_problem else ())
 
 
 def test_a_pool_that_gitlab_never_saw_has_no_since() -> None:
@@ -154,7 +159,7 @@ def test_a_pool_that_gitlab_never_saw_has_no_since() -> None:
     at_work.clock.go(301)
     do, hint = UNSEEN
     what = f"pool docker: GitLab has not heard of it yet; {hint}"
-    assert problems(at_work) == (Problem(what=what, do=do),)
+    assert problems(at_work) == (Said(what=what, do=do),)
 
 
 @pytest.mark.parametrize(("seconds", "is_problem"), [(299, False), (300, True)])
@@ -184,7 +189,7 @@ def test_a_pool_that_leaves_and_its_runners_have_no_problems() -> None:
 def test_a_machine_has_until_its_boot_deadline(launched_s: float, is_problem: bool) -> None:
     at_work = AtWork().configure()
     runner = at_work.runner(1, launched_s=launched_s)
-    late = Problem(
+    late = Said(
         what=f"{runner.id} did not call home before its boot deadline",
         do="the sweep replaces it within a minute; see its console",
     )
@@ -206,20 +211,25 @@ def test_a_machine_may_be_silent_as_long_as_its_pool_says(
     runner = at_work.runner(1, launched_s=4000)
     at_work.reports(runner, state, heartbeat_at=ago(heard_s))
     minutes = {301: 5, 3600: 60}.get(int(heard_s))
-    silent = Problem(
+    silent = Said(
         what=f"{runner.id} is {state.value} and silent for {minutes} minutes",
         do="the sweep ends it once GitLab and AWS agree that nothing runs there",
     )
     assert problems(at_work) == ((silent,) if is_problem else ())
 
 
-def test_each_machine_of_each_pool_is_looked_at() -> None:
+def test_machines_of_a_pool_that_have_the_same_are_told_in_one_line() -> None:
     at_work = AtWork().configure(FLEET + NODE)
-    names = [
-        at_work.runner(number, pool=pool, launched_s=400).id
-        for number, pool in ((1, "docker"), (2, "docker"), (3, "node"))
+    for number, pool, launched_s in ((1, "docker", 400), (2, "docker", 500), (3, "node", 400)):
+        at_work.runner(number, pool=pool, launched_s=launched_s)
+    for number, heard_s in ((4, 400), (5, 660)):
+        runner = at_work.runner(number, launched_s=900)
+        at_work.reports(runner, MachineState.BUSY, heartbeat_at=ago(heard_s))
+    assert [one.what for one in problems(at_work)] == [
+        "rf-docker-000000000002 and 1 more did not call home before their boot deadline",
+        "rf-docker-000000000005 and 1 more are silent for up to 11 minutes",
+        "rf-node-000000000003 did not call home before its boot deadline",
     ]
-    assert sorted(one.what.split()[0] for one in problems(at_work)) == sorted(names)
 
 
 def test_jobs_that_wait_beside_an_idle_machine_are_told_in_one_line() -> None:
@@ -231,53 +241,129 @@ def test_jobs_that_wait_beside_an_idle_machine_are_told_in_one_line() -> None:
     at_work.job(1, waits_s=130)
     do = "`runner-fleet explain 1` says what to look at"
     first = f"job 1 (job-1) waits while {runner.id} is idle"
-    assert problems(at_work) == (Problem(what=first, do=do),)
+    assert problems(at_work) == (Said(what=first, do=do),)
     at_work.job(3, waits_s=125)
     at_work.reports(runner, MachineState.BOOTED)  # it asks no more
     assert problems(at_work) == ()
     at_work.reports(runner, MachineState.IDLE)
     both = f"job 1 (job-1) and 1 more wait while {runner.id} is idle"
-    assert problems(at_work) == (Problem(what=both, do=do),)
+    assert problems(at_work) == (Said(what=both, do=do),)
 
 
 # Jobs
 
 
+def test_every_open_job_counts_however_few_are_shown() -> None:
+    """One line for each kind, with the number and the oldest of them; `--jobs` is for the table."""
+    at_work = AtWork().configure()
+    for number in range(100, 156):
+        at_work.job(number, waits_s=60)
+    for number, waits_s in ((1, 400), (2, 900), (3, 500)):
+        at_work.job(number, pool=None, reason=Reason.NO_POOL, tags=("rust",), waits_s=waits_s)
+    at_work.job(4, waits_s=800)
+    at_work.jobs.tell(key(4), [], given_up=True)
+    view = gather(at_work.deployed, jobs=20)
+    assert [(one.kind, one.count, one.example) for one in view.problems] == [
+        ("given_up", 1, "4"),
+        ("no_pool", 3, "2"),
+    ]
+    assert view.problems[1].what.startswith("job 2 (job-2) and 2 more get no runner: no pool")
+    assert len(view.jobs) == 20
+    assert gather(at_work.deployed, jobs=1).problems == view.problems
+
+
 @pytest.mark.parametrize(
-    ("facts", "given_up", "reason"),
+    ("tags", "waits_s", "reason"),
     [
-        ({"pool": None, "reason": Reason.NO_POOL}, False, Reason.NO_POOL),
-        ({"pool": None, "reason": Reason.UNTAGGED}, False, Reason.UNTAGGED),
-        ({"pool": None, "reason": Reason.NO_POOL}, True, Reason.ATTEMPTS_USED),
-        ({"reason": Reason.AT_CEILING}, True, Reason.ATTEMPTS_USED),
+        (("rust",), 299, None),  # most are jobs of other runners, which take them soon
+        (("rust",), 300, Reason.NO_POOL),
+        ((), 299, None),
+        ((), 300, Reason.UNTAGGED),
     ],
 )
-def test_a_job_that_gets_no_runner_says_why(
-    facts: dict[str, Any], given_up: bool, reason: Reason
+def test_a_job_without_a_pool_has_its_time(
+    tags: tuple[str, ...], waits_s: float, reason: Reason | None
 ) -> None:
     at_work = AtWork().configure()
-    at_work.job(1, **facts)
-    if given_up:
-        at_work.jobs.tell(key(1), [], given_up=True)
-    assert problems(at_work) == (
-        Problem(
-            what=f"job 1 (job-1) gets no runner: {SENTENCES[reason]}",
-            do="`runner-fleet explain 1`",
-        ),
+    at_work.job(1, pool=None, reason=Reason.NO_POOL, tags=tags, waits_s=waits_s)
+    told = reason and Said(
+        what=f"job 1 (job-1) gets no runner: {SENTENCES[reason]}", do="`runner-fleet explain 1`"
     )
+    assert problems(at_work) == ((told,) if told else ())
+
+
+@pytest.mark.parametrize("pool", ["docker", None])
+def test_a_job_that_was_given_up_is_one_at_once(pool: str | None) -> None:
+    at_work = AtWork().configure()
+    at_work.job(1, waits_s=1, pool=pool)
+    at_work.jobs.tell(key(1), [], given_up=True)
+    because = SENTENCES[Reason.ATTEMPTS_USED]
+    what = f"job 1 (job-1) gets no runner: {because}"
+    assert problems(at_work) == (Said(what=what, do="`runner-fleet explain 1`"),)
+
+
+@pytest.mark.parametrize(
+    ("facts", "after_s", "is_problem"),
+    [
+        ({"reason": Reason.ROUTED}, 599, False),
+        ({"reason": Reason.ROUTED}, 600, True),
+        ({"reason": Reason.AT_CEILING}, 7200, False),
+        # `apply` made its pool, and reconcile has not been there yet
+        ({"pool": None, "reason": Reason.NO_POOL}, 599, False),
+        ({"pool": None, "reason": Reason.NO_POOL}, 600, True),
+    ],
+)
+def test_a_job_that_nothing_looked_at_for_long_is_one(
+    facts: dict[str, Any], after_s: float, is_problem: bool
+) -> None:
+    at_work = AtWork()
+    at_work.configure().job(1, waits_s=4000, **facts)
+    at_work.table.items["job#gitlab.example.com#1", "job"]["changed_at"] = AT.isoformat()
+    at_work.clock.go(after_s)
+    at_work.fleet.note_verified("docker", at_work.clock())
+    what = (
+        "job 1 (job-1) gets no runner: nothing looked at it for long; "
+        "see the logs of scale and reconcile"
+    )
+    told = Said(what=what, do="`runner-fleet explain 1`")
+    assert problems(at_work) == ((told,) if is_problem else ())
+
+
+@pytest.mark.parametrize(("leaves_s", "is_problem"), [(179, False), (180, True)])
+def test_a_job_in_a_pool_that_leaves_is_soon_routed_again(
+    leaves_s: float, is_problem: bool
+) -> None:
+    at_work = AtWork().configure(FLEET, leaving=("old",))
+    at_work.job(1, pool="old", waits_s=4000)
+    at_work.clock.go(leaves_s)
+    assert [one.what for one in problems(at_work)] == [
+        "job 1 (job-1) gets no runner: its pool is not in fleet.toml any more; "
+        "see the log of reconcile"
+    ] * is_problem
 
 
 @pytest.mark.parametrize("word", ["running", "canceled"])
 def test_a_job_that_waits_no_more_is_none(word: str) -> None:
     """A runner that is not the fleet's took it, or somebody gave it up."""
     at_work = AtWork().configure()
-    job = at_work.job(1, pool=None, reason=Reason.NO_POOL)
+    job = at_work.job(1, pool=None, reason=Reason.NO_POOL, tags=("rust",), waits_s=400)
     at_work.jobs.tell(key(1), [], given_up=True)
     at_work.advance(job, word, at=AT)
     assert problems(at_work) == ()
 
 
-def test_a_job_that_waits_for_room_is_none() -> None:
+# How the command ends
+
+
+@pytest.mark.parametrize("options", [(), ("--json",), ("--jobs", "1")])
+def test_it_ends_with_1_while_there_is_a_problem(options: tuple[str, ...]) -> None:
     at_work = AtWork().configure()
-    at_work.job(1, waits_s=timedelta(hours=2).total_seconds(), reason=Reason.AT_CEILING)
-    assert problems(at_work) == ()
+    assert at_work.run("status", *options).exit_code == 0
+    at_work.job(1)
+    at_work.jobs.tell(key(1), [], given_up=True)
+    result = at_work.run("status", *options)
+    assert result.exit_code == 1
+    assert "job 1 (job-1)" in result.stdout
+    assert result.stderr == ""
+    assert at_work.run("status", "--watch", *options).exit_code == 0
+    assert at_work.run("status", "--nothing").exit_code == 2

@@ -17,10 +17,10 @@ from cli.status_view import (
     JobView,
     MachineView,
     PoolView,
-    Problem,
     QueueView,
 )
 from fleet.capacity import BackOff
+from fleet.decide_problems import Problem, ProblemKind
 from fleet.mailbox import MachineState
 from fleet.reasons import Reason
 from tests.unit.cli.fleet_at_work import AT, FLEET, AtWork, ago, key
@@ -67,7 +67,10 @@ VIEW = FleetView(
     stack="fleet-a",
     gitlab="https://gitlab.example.com",
     version="0123456789ab",
-    problems=(Problem(what="it is late", do="wait"), Problem(what="it is dark", do="sleep")),
+    problems=(
+        Problem(kind=ProblemKind.SILENT, what="it is late", do="wait", example="rf-docker-1"),
+        Problem(kind=ProblemKind.NO_POOL, what="it is dark", do="sleep", count=2, example="8"),
+    ),
     pools=(POOL,),
     queues=(QueueView(name="ec2", messages=3, dead=1),),
     machines=(MACHINE,),
@@ -243,7 +246,7 @@ def test_words_from_outside_are_neither_markup_nor_orders() -> None:
     bad = "x\x1b[31m[red]y[/red]"
     view = replace(
         VIEW,
-        problems=(Problem(what=bad, do="wait"),),
+        problems=(Problem(kind=ProblemKind.SILENT, what=bad, do="wait"),),
         pools=(replace(POOL, name=bad, sentence=bad),),
         machines=(replace(MACHINE, machine_id=bad, capacity=bad),),
         jobs=(replace(JOB, name=bad, project=bad, tags=(bad,), sentence=bad),),
@@ -359,8 +362,14 @@ def test_json_has_every_field_of_every_part() -> None:
         "gitlab": "https://gitlab.example.com",
         "version": "0123456789ab",
         "problems": [
-            {"what": "it is late", "do": "wait"},
-            {"what": "it is dark", "do": "sleep"},
+            {
+                "kind": "silent",
+                "what": "it is late",
+                "do": "wait",
+                "count": 1,
+                "example": "rf-docker-1",
+            },
+            {"kind": "no_pool", "what": "it is dark", "do": "sleep", "count": 2, "example": "8"},
         ],
         "pools": [
             {

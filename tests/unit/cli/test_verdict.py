@@ -8,9 +8,10 @@ import pytest
 
 from adapters.fleet_rows import PoolRow
 from adapters.job_rows import JobRow, Step
-from cli.verdict import ASK_GITLAB, FAILURES, Facts, Verdict, ignored, verdict
+from cli.verdict import ASK_GITLAB, FAILURES, Facts, Verdict, verdict
 from fleet.capacity import BackOff
 from fleet.config import PoolConfig, read_config
+from fleet.decide_problems import ignored
 from fleet.model import Job, Runner, RunnerState, Status
 from fleet.reasons import SENTENCES, Reason
 from tests.unit.cli.fleet_at_work import AT, FLEET, ago, key
