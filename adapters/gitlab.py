@@ -1,9 +1,9 @@
 """GitLab as the fleet uses it: jobs, runner records, projects. Source: GitLab REST API, v4."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from itertools import islice
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 from urllib.parse import quote
 
 from pydantic import TypeAdapter, ValidationError
@@ -13,11 +13,15 @@ from adapters.gitlab_values import (
     CreatedRunner,
     GitLabJob,
     GitLabProject,
+    GitLabRights,
     GitLabRunner,
     GitLabToken,
+    GitLabUser,
+    GitLabVersion,
     NewRunner,
+    Numbered,
 )
-from fleet.errors import Refused
+from fleet.errors import Refused, Transient
 from fleet.field_names import fields_at_fault
 
 __all__ = [
@@ -30,6 +34,7 @@ __all__ = [
     "GitLabRunner",
     "GitLabToken",
     "NewRunner",
+    "same",
 ]
 
 CALLS_PER_MINUTE = 300  # GitLab.com allows 2,000 per user and 600 of the job lists
@@ -39,11 +44,20 @@ _OWNER_KEYS = {"group_type": "group_id", "project_type": "project_id"}
 ValueT = TypeVar("ValueT")
 
 
+class _HasId(Protocol):
+    @property
+    def id(self) -> int: ...
+
+
+OneT = TypeVar("OneT", bound=_HasId)
+
+
 class GitLab:
     """One GitLab, called with one token and within one budget.
 
-    Every method raises `Transient` (later: rate limit, 5xx, no answer) or `Refused` (401, 403,
-    404, not understood) as `GitLabApi` says.
+    Every method raises `Transient` (later: rate limit, 5xx, no answer, or one that GitLab did not
+    write or that is not as we know it) or `Refused` (GitLab's own 401, 403, 404) as `GitLabApi`
+    says. What is "not there" is so by GitLab's own word.
     """
 
     def __init__(self, url: str, token: str, *, budget: Budget) -> None:
@@ -57,7 +71,7 @@ class GitLab:
             if exc.facts.get("status") == 404:
                 return None
             raise
-        return _read(GitLabJob, body | {"project_id": project_id})
+        return _job(body, project_id, job_id)
 
     def log(self, project_id: int, job_id: int) -> str:
         """What the job has written until now, as the runner sent it; nothing before its start."""
@@ -72,14 +86,12 @@ class GitLab:
             order_by="id",
             sort="desc",
         )
-        newest = islice(found, at_most)
-        jobs = [_read(GitLabJob, {**body, "project_id": project_id}) for body in newest]
+        jobs = [_job(body, project_id) for body in islice(found, at_most)]
         return sorted(jobs, key=lambda job: job.id)
 
     def retry_job(self, project_id: int, job_id: int) -> GitLabJob:
         """Run it again: a new job with a new id. `Refused` where GitLab says not retryable."""
-        body = self.api.post(f"/projects/{project_id}/jobs/{job_id}/retry")
-        return _read(GitLabJob, body | {"project_id": project_id})
+        return _job(self.api.post(f"/projects/{project_id}/jobs/{job_id}/retry"), project_id)
 
     def cancel_job(self, project_id: int, job_id: int) -> GitLabJob:
         """End a job whose machine is gone, which GitLab would show as running for an hour.
@@ -91,12 +103,12 @@ class GitLab:
         body = self.api.post(path)
         if body.get("status") == "canceling":
             body = self.api.post(path, {"force": True})
-        return _read(GitLabJob, body | {"project_id": project_id})
+        return _job(body, project_id, job_id)
 
     def pipeline_jobs(self, project_id: int, pipeline_id: int) -> list[GitLabJob]:
         """The newest job of each name in a pipeline: retried ones are left out by GitLab."""
         found = self.api.pages(f"/projects/{project_id}/pipelines/{pipeline_id}/jobs")
-        return [_read(GitLabJob, {**body, "project_id": project_id}) for body in found]
+        return [_job(body, project_id) for body in found]
 
     def pending_in_pipeline(
         self, project_id: int, pipeline_id: int, *, at_most: int
@@ -109,8 +121,7 @@ class GitLab:
             if exc.facts.get("status") == 404:
                 return []
             raise
-        jobs = [_read(GitLabJob, {**body, "project_id": project_id}) for body in found]
-        return sorted(jobs, key=lambda job: job.id)
+        return sorted((_job(body, project_id) for body in found), key=lambda job: job.id)
 
     def create_runner(self, new: NewRunner) -> CreatedRunner:
         """A runner record; its token is shown this once. The token needs scope create_runner."""
@@ -122,15 +133,17 @@ class GitLab:
     def runner(self, runner_id: int) -> GitLabRunner | None:
         """One runner record with its tags; None when GitLab does not have it (any more)."""
         try:
-            return _read(GitLabRunner, self.api.get(f"/runners/{runner_id}"))
+            body = self.api.get(f"/runners/{runner_id}")
         except Refused as exc:
             if exc.facts.get("status") == 404:
                 return None
             raise
+        return same(_read(GitLabRunner, body), runner_id)
 
     def update_runner(self, runner_id: int, wanted: NewRunner) -> None:
         """Give a runner record these settings; where it belongs cannot be changed."""
-        self.api.put(f"/runners/{runner_id}", wanted.settings())
+        body = self.api.put(f"/runners/{runner_id}", wanted.settings())
+        same(_read(GitLabRunner, body), runner_id)
 
     def delete_runner(self, runner_id: int) -> None:
         """No such runner record, now or before."""
@@ -170,7 +183,8 @@ class GitLab:
     def verify_runner(self, token: str, *, system_id: str = SYSTEM_ID) -> None:
         """Show that the pool is there: GitLab fails jobs that wait an hour where no fitting runner
         was seen for two. `Refused` when the runner's token is not valid (any more)."""
-        self.api.post("/runners/verify", {"token": token, "system_id": system_id})
+        body = self.api.post("/runners/verify", {"token": token, "system_id": system_id})
+        _read(Numbered, body)
 
     def group_projects(self, group_id: int | str) -> Iterator[GitLabProject]:
         """The living projects of a group and of its subgroups, by id."""
@@ -185,7 +199,7 @@ class GitLab:
 
     def group(self, id_or_path: int | str) -> int:
         """The number of a group."""
-        return int(self.api.get(f"/groups/{_reference(id_or_path)}")["id"])
+        return _read(Numbered, self.api.get(f"/groups/{_reference(id_or_path)}")).id
 
     def own_token(self) -> GitLabToken:
         """The token that we call with."""
@@ -193,26 +207,37 @@ class GitLab:
 
     def is_administrator(self) -> bool:
         """Whether the token's user is one; GitLab tells nobody else."""
-        return bool(self.api.get("/user").get("is_admin"))
+        return _read(GitLabUser, self.api.get("/user")).is_admin
 
     def has_group(self, group_id: int, *, role: int) -> bool:
         """Whether the token's user has this role in a group, its own or one from above."""
         found = self.api.pages("/groups", min_access_level=role)
-        return any(body["id"] == group_id for body in found)
+        return any(_read(Numbered, body).id == group_id for body in found)
 
     def role_in_project(self, id_or_path: int | str) -> int:
         """The token's user's role in a project, from 0 for none to 50 for owner."""
-        body = self.api.get(f"/projects/{_reference(id_or_path)}")
-        granted = (body.get("permissions") or {}).values()
-        return max((int(one["access_level"]) for one in granted if one), default=0)
+        return _read(GitLabRights, self.api.get(f"/projects/{_reference(id_or_path)}")).role
 
     def version(self) -> str:
         """GitLab's version, such as `18.2.1-ee`."""
-        return str(self.api.get("/version").get("version", ""))
+        return _read(GitLabVersion, self.api.get("/version")).version
 
 
 def _reference(id_or_path: int | str) -> str:
     return quote(str(id_or_path), safe="")
+
+
+def _job(body: Mapping[str, Any], project_id: int, job_id: int | None = None) -> GitLabJob:
+    """A job of this project; of this number, where it was asked for by it."""
+    job = _read(GitLabJob, {**body, "project_id": project_id})
+    return job if job_id is None else same(job, job_id)
+
+
+def same(found: OneT, wanted: int) -> OneT:
+    """What was asked for; a cache between us and GitLab may answer with something else."""
+    if found.id != wanted:
+        raise Transient("GitLab was asked for one thing and told of another", wanted=wanted)
+    return found
 
 
 def _read(kind: type[ValueT], body: object) -> ValueT:
@@ -220,7 +245,7 @@ def _read(kind: type[ValueT], body: object) -> ValueT:
         return cast("ValueT", _adapters()[kind].validate_python(body))
     except ValidationError as exc:
         fields = fields_at_fault(exc)
-        raise Refused(f"GitLab's {kind.__name__} is not as we know it", fields=fields) from None
+        raise Transient(f"GitLab's {kind.__name__} is not as we know it", fields=fields) from None
 
 
 @cache
@@ -229,7 +254,11 @@ def _adapters() -> dict[type, TypeAdapter[Any]]:
         CreatedRunner,
         GitLabJob,
         GitLabProject,
+        GitLabRights,
         GitLabRunner,
         GitLabToken,
+        GitLabUser,
+        GitLabVersion,
+        Numbered,
     )
     return {kind: TypeAdapter(kind) for kind in kinds}

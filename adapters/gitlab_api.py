@@ -5,16 +5,24 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import cached_property
 from threading import Lock
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
 
+from adapters.gitlab_answer import NotGitLabs, read_body, read_deletion, read_refusal
 from fleet.errors import Refused, Transient
 
 if TYPE_CHECKING:
     import gitlab
     import requests
-    from gitlab.exceptions import GitlabError
 
 TIMEOUT_S = 10.0
+TEXTS = ("text/plain", "application/octet-stream")
+NOT_GITLABS = (
+    "this answer is not from GitLab's API: something before it answered (a proxy, a login or a "
+    "maintenance page), or the address of [gitlab] is another"
+)
+MOVED = "GitLab's address redirects: give [gitlab] the address that it redirects to"
+NO_SUCH_CALL = "this GitLab has no such call: it is too old, or the path of its address is another"
 
 _TRY_AGAIN = frozenset({408, 409, 429})  # 409: GitLab's "resource lock"
 _WHAT_TO_DO: Mapping[int, str] = {
@@ -64,8 +72,10 @@ class Budget:
 class GitLabApi:
     """The verbs of GitLab's REST API. Answers are JSON as GitLab sent it.
 
-    Raises `Transient` (no answer, 408, 409, 429, 5xx, budget used up; `retry_after_s` where
-    it is known) and `Refused` (everything else; facts have `call` and `status`).
+    Raises `Refused` for what GitLab itself refuses (facts have `call` and `status`, save where
+    GitLab has no such call), and `Transient` for everything else: no answer, 408, 409, 429, 5xx,
+    the budget used up (`retry_after_s` where it is known), and whatever GitLab did not write
+    itself, such as an ingress's 404, a login page, or JSON that is cut off.
     """
 
     def __init__(self, url: str, token: str, *, budget: Budget) -> None:
@@ -75,40 +85,79 @@ class GitLabApi:
 
     def get(self, path: str, **query: Any) -> Any:
         """One answer."""
-        with _translated("GET", path):
-            return self._json(self._client.http_get(path, query_data=query), path)
+        return self._json("GET", path, query=query)
 
     def text(self, path: str) -> str:
         """An answer that is plain text, such as a job's log; bytes that are no UTF-8 are marked."""
-        with _translated("GET", path):
-            answer = cast("requests.Response", self._client.http_get(path, raw=True))
-            kind = answer.headers.get("Content-Type", "text/plain")
-            if not kind.startswith(("text/plain", "application/octet-stream")):
-                raise Refused("this is not GitLab's API: check the URL", url=self.url, call=path)
-            return bytes(answer.content).decode("utf-8", "replace")
+        response = self._send("GET", path)
+        kind = response.headers.get("Content-Type", "text/plain")
+        if response.status_code != 200 or not kind.startswith(TEXTS):
+            raise _not_gitlabs(f"GET {path}", status=response.status_code, type=kind[:40])
+        return response.content.decode("utf-8", "replace")
 
     def pages(self, path: str, **query: Any) -> Iterator[Mapping[str, Any]]:
         """Every item of a list, page after page as they are asked for; in GitLab's order."""
-        with _translated("GET", path):
-            yield from self._client.http_list(
-                path, query_data={"per_page": 100} | query, iterator=True
-            )
+        call, asked = f"GET {path}", {"per_page": 100} | query
+        while True:
+            response = self._send("GET", path, query=asked)
+            items = _read(call, response)
+            if not isinstance(items, list) or not all(isinstance(one, dict) for one in items):
+                raise _not_gitlabs(call, status=response.status_code, type="not a list")
+            yield from items
+            # GitLab writes the address that it believes to have; the token must not go there.
+            following = response.links.get("next", {}).get("url")
+            if not following:
+                return
+            asked = parse_qs(urlsplit(following).query)
 
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """The answer to a POST; an empty one where GitLab sends no JSON."""
-        with _translated("POST", path):
-            answer = self._client.http_post(path, post_data=dict(body or {}))
-            return answer if isinstance(answer, dict) else {}
+        """The answer to a POST."""
+        return self._json("POST", path, body=body or {})
 
     def put(self, path: str, body: Mapping[str, Any]) -> Any:
         """The answer to a PUT."""
-        with _translated("PUT", path):
-            return self._json(self._client.http_put(path, post_data=dict(body)), path)
+        return self._json("PUT", path, body=body)
 
     def delete(self, path: str) -> None:
         """Delete it."""
-        with _translated("DELETE", path):
-            self._client.http_delete(path)
+        response = self._send("DELETE", path)
+        with _own(f"DELETE {path}"):
+            read_deletion(response.status_code, response.headers, response.content)
+
+    def _json(self, verb: str, path: str, **sent: Any) -> Any:
+        """The object that answers."""
+        call, response = f"{verb} {path}", self._send(verb, path, **sent)
+        body = _read(call, response)
+        if not isinstance(body, dict):
+            raise _not_gitlabs(call, status=response.status_code, type="not an object")
+        return body
+
+    def _send(
+        self,
+        verb: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> "requests.Response":
+        """A success, which may be anybody's still."""
+        from requests import RequestException  # noqa: PLC0415
+
+        from adapters.gitlab_session import Unread  # noqa: PLC0415
+
+        call = f"{verb} {path}"
+        try:
+            return self._client.http_request(
+                verb.lower(),
+                path,
+                query_data=dict(query or {}),
+                post_data=None if body is None else dict(body),
+            )
+        except Unread as exc:
+            raise _ours(exc.response, call) from None
+        except (RequestException, ValueError) as exc:
+            # its text may hold a URL with a query; its class says enough
+            raise Transient("GitLab did not answer", call=call, error=type(exc).__name__) from exc
 
     @cached_property
     def _client(self) -> "gitlab.Gitlab":
@@ -125,32 +174,38 @@ class GitLabApi:
             session=BudgetedSession(self._budget),
         )
 
-    def _json(self, answer: Any, path: str) -> Any:
-        if isinstance(answer, dict | list):
-            return answer
-        raise Refused("this is not GitLab's API: check the URL", url=self.url, call=path)
-
 
 @contextmanager
-def _translated(verb: str, path: str) -> Iterator[None]:
-    from gitlab.exceptions import GitlabError  # noqa: PLC0415
-    from requests import RequestException  # noqa: PLC0415
-
+def _own(call: str) -> Iterator[None]:
+    """What GitLab did not write itself is no fact."""
     try:
         yield
-    except GitlabError as exc:
-        raise _ours(exc, f"{verb} {path}") from exc
-    except RequestException as exc:
-        # its text may hold a URL with a query; its class says enough
-        raise Transient(
-            "GitLab did not answer", call=f"{verb} {path}", error=type(exc).__name__
-        ) from exc
+    except NotGitLabs as exc:
+        raise _not_gitlabs(call, **exc.facts) from None
 
 
-def _ours(exc: "GitlabError", call: str) -> Refused | Transient:
-    status = exc.response_code or 0
+def _not_gitlabs(call: str, **facts: object) -> Transient:
+    return Transient(NOT_GITLABS, call=call, **facts)
+
+
+def _read(call: str, response: "requests.Response") -> Any:
+    with _own(call):
+        return read_body(response.status_code, response.headers, response.content)
+
+
+def _ours(response: "requests.Response", call: str) -> Refused | Transient:
+    from adapters.gitlab_session import redirects_to  # noqa: PLC0415
+
+    status = response.status_code
     if status >= 500 or status in _TRY_AGAIN:
         return Transient("GitLab did not answer well", call=call, status=status)
-    said = str(exc.error_message)[:200] if status in (400, 403, 422) else ""
-    facts = {"call": call, "status": status} | ({"said": said} if said else {})
+    if there := redirects_to(response):
+        return Transient(MOVED, call=call, status=status, to=there)
+    try:
+        said = read_refusal(status, response.headers, response.content)
+    except NotGitLabs as exc:
+        return _not_gitlabs(call, **exc.facts)
+    if not said.knows_call:
+        return Refused(NO_SUCH_CALL, call=call)
+    facts = {"call": call, "status": status} | ({"said": said.words} if said.is_telling else {})
     return Refused(_WHAT_TO_DO.get(status, "GitLab does not accept this request"), **facts)

@@ -1,6 +1,7 @@
 """The HTTP session under python-gitlab: every request is counted, a 429 is heeded."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 
@@ -11,6 +12,14 @@ LONGEST_PAUSE_S = 600.0
 USUAL_PAUSE_S = 60.0  # GitLab counts by the minute
 
 
+class Unread(Exception):
+    """An answer that is no success, before python-gitlab guesses at what it means."""
+
+    def __init__(self, response: requests.Response) -> None:
+        super().__init__()
+        self.response = response
+
+
 class BudgetedSession(requests.Session):
     """Takes from the budget before each request, redirects and further pages included."""
 
@@ -19,14 +28,25 @@ class BudgetedSession(requests.Session):
         self._budget = budget
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
-        """Send it. Raises `Transient` when the budget is used up or GitLab answers 429."""
+        """Send it. Raises `Transient` when the budget is used up or GitLab answers 429, and
+        `Unread` for every other answer that is neither a success nor a redirect to follow."""
         self._budget.take()
         response = super().send(request, **kwargs)
         if response.status_code == 429:
             wait_s = pause_s(response.headers.get("Retry-After"))
             self._budget.hold(wait_s)
             raise Transient("GitLab's rate limit", status=429, retry_after_s=wait_s)
+        if not response.ok or (300 <= response.status_code < 400 and not response.is_redirect):
+            raise Unread(response)
         return response
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Where a GET goes on. Nothing else follows: a write would become a read, or its body
+        would go to a login page."""
+        if resp.is_redirect and resp.request.method != "GET":
+            resp.close()
+            raise Unread(resp)
+        return super().get_redirect_target(resp)
 
     def rebuild_auth(
         self, prepared_request: requests.PreparedRequest, response: requests.Response
@@ -36,6 +56,17 @@ class BudgetedSession(requests.Session):
         if self.should_strip_auth(old, new):  # type: ignore[no-untyped-call]
             prepared_request.headers.pop("PRIVATE-TOKEN", None)
         super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
+
+
+def redirects_to(response: requests.Response) -> str | None:
+    """Scheme and host that a redirect names; its path and query may hold what is secret."""
+    if not response.is_redirect:
+        return None
+    try:
+        parts = urlsplit(response.headers["Location"])
+    except ValueError:
+        return "no address"
+    return f"{parts.scheme}://{parts.hostname}" if parts.scheme and parts.hostname else "itself"
 
 
 def pause_s(retry_after: str | None) -> float:

@@ -4,16 +4,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, AliasPath, AwareDatetime, BeforeValidator, Field
+from pydantic import AliasChoices, AliasPath, AwareDatetime, BeforeValidator, Field, StrictBool
+from pydantic.types import Strict
+
+Id = Annotated[int, Strict(), Field(gt=0)]  # no "7", no 7.0, no true: GitLab's ids are numbers
+Word = Annotated[str, Field(min_length=1)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GitLabJob:
     """One job, its tags included. `status` is GitLab's own word."""
 
-    id: int
+    id: Id
     project_id: Annotated[
-        int,
+        Id,
         Field(
             validation_alias=AliasChoices(
                 "project_id", AliasPath("project", "id"), AliasPath("pipeline", "project_id")
@@ -21,14 +25,14 @@ class GitLabJob:
         ),
     ]
     name: str
-    status: str
+    status: Word
     tags: Annotated[tuple[str, ...], Field(validation_alias="tag_list")] = ()
     stage: str = ""
-    runner_id: Annotated[int | None, Field(validation_alias=AliasPath("runner", "id"))] = None
+    runner_id: Annotated[Id | None, Field(validation_alias=AliasPath("runner", "id"))] = None
     runner_description: Annotated[
         str | None, Field(validation_alias=AliasPath("runner", "description"))
     ] = None
-    pipeline_id: Annotated[int | None, Field(validation_alias=AliasPath("pipeline", "id"))] = None
+    pipeline_id: Annotated[Id | None, Field(validation_alias=AliasPath("pipeline", "id"))] = None
     ref: str | None = None
     created_at: AwareDatetime | None = None
     started_at: AwareDatetime | None = None
@@ -43,8 +47,8 @@ class GitLabJob:
 class CreatedRunner:
     """A new runner record. GitLab shows its token this once."""
 
-    id: int
-    token: str = field(repr=False)
+    id: Id
+    token: Word = field(repr=False)
 
 
 def _ids(owners: object) -> object:
@@ -53,7 +57,7 @@ def _ids(owners: object) -> object:
     return [one.get("id") if isinstance(one, Mapping) else one for one in owners]
 
 
-OwnerIds = Annotated[tuple[int, ...], BeforeValidator(_ids)]
+OwnerIds = Annotated[tuple[Id, ...], BeforeValidator(_ids)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,13 +67,13 @@ class GitLabRunner:
     From `tags` on, only a record that was asked for by itself has them; lists leave them out.
     """
 
-    id: int
+    id: Id
     description: str = ""
     status: str = ""
-    paused: bool = False
+    paused: StrictBool = False
     runner_type: str = ""
     tags: Annotated[tuple[str, ...], Field(validation_alias="tag_list")] = ()
-    run_untagged: bool = False
+    run_untagged: StrictBool = False
     access_level: str | None = None
     maximum_timeout_s: Annotated[int | None, Field(validation_alias="maximum_timeout")] = None
     group_ids: Annotated[OwnerIds, Field(validation_alias="groups")] = ()
@@ -81,15 +85,61 @@ class GitLabToken:
     """An access token, by its own account; never its text."""
 
     scopes: frozenset[str]
-    active: bool = True
+    active: StrictBool = True
     expires_at: str | None = None  # a day, such as "2027-01-31"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numbered:
+    """Something of which only its number matters."""
+
+    id: Id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitLabUser:
+    """The token's user."""
+
+    id: Id
+    is_admin: StrictBool = False  # GitLab tells administrators only
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitLabVersion:
+    """GitLab's own version."""
+
+    version: Word
+
+
+def _levels(permissions: object) -> object:
+    if not isinstance(permissions, Mapping):
+        return permissions
+    granted = [one for one in permissions.values() if one is not None]
+    return [one.get("access_level") if isinstance(one, Mapping) else one for one in granted]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitLabRights:
+    """The token's user's rights in a project: by the project, and by its group."""
+
+    id: Id
+    levels: Annotated[
+        tuple[Annotated[int, Strict()], ...] | None,
+        BeforeValidator(_levels),
+        Field(validation_alias="permissions"),
+    ] = None
+
+    @property
+    def role(self) -> int:
+        """The highest of them; 0 for none."""
+        return max(self.levels or (), default=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GitLabProject:
     """One project."""
 
-    id: int
+    id: Id
     path: Annotated[
         str, Field(validation_alias=AliasChoices("path_with_namespace", "full_path", "path"))
     ]

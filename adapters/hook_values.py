@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from fleet.errors import Refused
+from adapters.gitlab_values import Id
+from fleet.errors import Transient
 from fleet.field_names import fields_at_fault
 
 _EVENTS = (
@@ -91,7 +92,7 @@ class Hook(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    id: int
+    id: Id
     url: str
     job_events: bool = False
     enable_ssl_verification: bool = True
@@ -116,7 +117,7 @@ class Hook(BaseModel):
             return cls.model_validate(body)
         except ValidationError as exc:
             fields = fields_at_fault(exc)
-            raise Refused("GitLab's hook is not as we know it", fields=fields) from None
+            raise Transient("GitLab's hook is not as we know it", fields=fields) from None
 
     @property
     def health(self) -> HookHealth:

@@ -5,9 +5,8 @@ import secrets as randomness
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
-from urllib.parse import quote
 
-from adapters.gitlab import GitLab
+from adapters.gitlab import GitLab, same
 from adapters.hook_values import (
     Hook,
     HookHealth,
@@ -153,8 +152,8 @@ def scope_of(
         raise Refused("name either a project or a group")
     if project is not None:
         return HookScope(kind="project", id=gitlab.project(project).id)
-    body = gitlab.api.get(f"/groups/{quote(str(group), safe='')}")
-    return HookScope(kind="group", id=int(body["id"]))
+    assert group is not None
+    return HookScope(kind="group", id=gitlab.group(group))
 
 
 def list_hooks(gitlab: GitLab, scope: HookScope) -> list[HookHealth]:
@@ -165,11 +164,12 @@ def list_hooks(gitlab: GitLab, scope: HookScope) -> list[HookHealth]:
 def hook_health(gitlab: GitLab, scope: HookScope, hook_id: int) -> HookHealth | None:
     """Whether GitLab still calls the hook; None when somebody deleted it."""
     try:
-        return Hook.read(gitlab.api.get(f"{scope.path}/{hook_id}")).health
+        hook = Hook.read(gitlab.api.get(f"{scope.path}/{hook_id}"))
     except Refused as exc:
         if exc.facts.get("status") == 404:
             return None
         raise
+    return same(hook, hook_id).health
 
 
 def test_hook(gitlab: GitLab, scope: HookScope, hook_id: int) -> None:

@@ -31,12 +31,22 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+# What GitLab's API itself says with these statuses.
+SAID = {
+    400: "400 Bad request",
+    401: "401 Unauthorized",
+    403: "403 Forbidden",
+    404: "404 Not found",
+}
+
+
 class FakeGitLab:
     """The script by verb and path, and the requests so far. `url` is where it listens."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.asked: list[Asked] = []
+        self.always: Answer | None = None  # to whatever the script has no answer to
         self._script: dict[tuple[str, str], deque[Answer]] = defaultdict(deque)
 
     def answers(
@@ -52,12 +62,19 @@ class FakeGitLab:
         answer = Answer(status=status, body=body, headers=headers or {})
         self._script[verb, path].append(answer)
 
+    def refuses(self, verb: str, path: str, status: int) -> None:
+        """The next answer to `verb` on `path` is no, in GitLab's own words."""
+        words = SAID.get(status, "GitLab's words")
+        self.answers(verb, path, {"message": words}, status=status)
+
     def answer(self, asked: Asked) -> Answer:
         """The answer to a request: 404 as GitLab says it where the script has none."""
         self.asked.append(asked)
         left = self._script[asked.verb, asked.path]
+        if not left and self.always:
+            return self.always
         if not left:
-            return Answer(status=404, body={"message": "404 Not found"})
+            return Answer(status=404, body={"message": SAID[404]})
         return left.popleft() if len(left) > 1 else left[0]
 
 
@@ -67,6 +84,7 @@ def fake_gitlab() -> Iterator[FakeGitLab]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # head and body in one packet: else each answer waits for an ACK
 
         def do_GET(self) -> None:
             split = urlsplit(self.path)

@@ -84,7 +84,7 @@ class TestPipelines:
     def test_that_could_not_be_read_are_not_none(
         self, status: int, kind: type[Exception], fake: FakeGitLab, gitlab: GitLab
     ) -> None:
-        fake.answers("GET", IN_PIPELINE, {"message": "no"}, status=status)
+        fake.refuses("GET", IN_PIPELINE, status)
         with pytest.raises(kind):
             gitlab.pending_in_pipeline(77, 5512, at_most=10)
 
@@ -146,7 +146,7 @@ class TestJobsAsGitLabTellsThem:
 
     def test_a_time_without_a_zone_is_no_time(self, fake: FakeGitLab, gitlab: GitLab) -> None:
         fake.answers("GET", "/projects/77/jobs/1", JOB | {"created_at": "2026-08-20T09:15:01"})
-        with pytest.raises(Refused, match="created_at"):
+        with pytest.raises(Transient, match="created_at"):
             gitlab.job(77, 1)
 
 
@@ -161,12 +161,13 @@ class TestRights:
         )
 
     @pytest.mark.parametrize(
-        ("user", "is_one"), [({"is_admin": True}, True), ({"is_admin": False}, False), ({}, False)]
+        ("user", "is_one"),
+        [({"is_admin": True}, True), ({"is_admin": False}, False), ({}, False)],
     )
     def test_of_an_administrator(
-        self, user: object, is_one: bool, fake: FakeGitLab, gitlab: GitLab
+        self, user: dict[str, bool], is_one: bool, fake: FakeGitLab, gitlab: GitLab
     ) -> None:
-        fake.answers("GET", "/user", user)
+        fake.answers("GET", "/user", {"id": 1} | user)
         assert gitlab.is_administrator() is is_one
 
     @pytest.mark.parametrize(("group_id", "has"), [(42, True), (43, True), (44, False)])
@@ -237,7 +238,7 @@ class TestLog:
 
     def test_a_page_of_something_else_is_none(self, fake: FakeGitLab, gitlab: GitLab) -> None:
         fake.answers("GET", LOG, "<html>Welcome</html>")
-        with pytest.raises(Refused, match="check the URL"):
+        with pytest.raises(Transient, match="login"):
             gitlab.log(77, 90210)
 
 

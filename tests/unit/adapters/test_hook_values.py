@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from adapters.hook_values import Hook, HookScope, HookTarget
-from fleet.errors import Refused
+from fleet.errors import Transient
 
 PROJECT = HookScope(kind="project", id=77)
 TARGET = HookTarget(scope=PROJECT, url="https://hooks.example.com/webhook", secret_name="s")
@@ -81,7 +81,7 @@ def test_a_gitlab_without_health_is_taken_to_be_well() -> None:
 
 def test_nonsense_is_refused_by_field_and_not_by_value() -> None:
     body = BODY | {"id": "hidden"}
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(Transient) as caught:
         Hook.read(body)
     assert caught.value.facts == {"fields": ["id"]}
     assert "hidden" not in "".join(traceback.format_exception(caught.value))

@@ -273,7 +273,7 @@ class TestLooking:
     def test_one_that_cannot_be_seen_is_not_deleted(
         self, status: int, kind: type[FleetError], site: Site
     ) -> None:
-        site.fake.answers("GET", OURS, {"message": "no"}, status=status)
+        site.fake.refuses("GET", OURS, status)
         with pytest.raises(kind):
             hook_health(site.gitlab, SCOPE, 5)
 

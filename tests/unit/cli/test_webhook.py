@@ -292,7 +292,7 @@ class TestOthers:
     def test_what_gitlab_refuses_is_one_line(
         self, command: str, status: int, says: str, shell: Shell
     ) -> None:
-        shell.fake.answers("GET", "/groups/closed", {"message": "no"}, status=status)
+        shell.fake.refuses("GET", "/groups/closed", status)
         done = shell.run(command, "--group", "closed")
         assert (done.exit_code, done.stdout) == (1, "")
         assert done.stderr.startswith(f"Error: {says}")

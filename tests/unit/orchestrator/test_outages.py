@@ -1,16 +1,19 @@
 """What goes wrong around the fleet costs no job its turn, and no project another's."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from adapters.backends import Shortfall
+from adapters.gitlab import Budget, GitLab
 from fleet.capacity import CapacityPool, ErrorKind
 from fleet.errors import FleetError, Refused, Transient
 from fleet.mailbox import MachineState, Outcome, StepName
 from fleet.model import Runner, RunnerState, Status
 from fleet.reasons import Reason
 from orchestrator.closing import close_and_relaunch
+from tests.unit.adapters.fake_gitlab import Answer, fake_gitlab
 from tests.unit.orchestrator.living_fleet import LivingFleet
 from tests.unit.orchestrator.scene import AT, FLEET, INSTANCE, Scene, described, key
 
@@ -283,3 +286,28 @@ def test_a_stray_that_dates_its_report_into_the_future_is_ended() -> None:
     scene.clock.go(-86_000)
     scene.sweep()
     assert scene.backend.ended == [runner.machine_id]
+
+
+@pytest.mark.parametrize("status", [200, 302, 401, 403, 404, 410])
+@pytest.mark.parametrize("credentials", ["per-machine", "shared"])
+def test_what_stands_before_gitlab_ends_no_working_machine(status: int, credentials: str) -> None:
+    """Five silent minutes and an ingress whose page has GitLab's status: GitLab says nothing."""
+    scene = Scene(FLEET.replace('"group:42"', f'"group:42"\ncredentials = "{credentials}"'))
+    runner = scene.runs(1)
+    page = "<html>default backend - 404</html>"
+    with fake_gitlab() as ingress:
+        ingress.always = Answer(status=status, body=page)
+        budget = Budget(calls_per_minute=1000, clock=scene.clock)
+        before = GitLab(ingress.url, "glpat-1", budget=budget)
+        scene.world = replace(scene.world, gitlab=before)
+        scene.clock.go(301)
+        assert scene.sweep().closed == 0
+        assert scene.reconcile().looked_up == 0
+        assert ingress.asked
+    assert scene.backend.ended == []
+    assert scene.only_runner.id == runner.id
+    assert scene.job(1).status is Status.RUNNING
+
+    scene.world = replace(scene.world, gitlab=scene.gitlab)
+    scene.gitlab.change(1, status="success")
+    assert scene.sweep().closed == 1  # GitLab's own word, and the machine's silence

@@ -1,0 +1,217 @@
+"""What stands between us and GitLab answers with GitLab's statuses: none of that is a fact."""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from typing import Any
+
+import pytest
+
+from adapters import hooks
+from adapters.gitlab import Budget, GitLab, NewRunner
+from adapters.gitlab_answer import NotGitLabs, read_refusal
+from fleet.errors import FleetError, Refused, Transient
+from tests.unit.adapters.fake_gitlab import Answer, FakeGitLab, fake_gitlab
+from tests.unit.adapters.stubs import Clock
+
+NEW = NewRunner(kind="instance_type", description="rf-a", tags=("a",))
+SCOPE = hooks.HookScope(kind="project", id=7)
+
+# Every public method, and the functions about hooks.
+CALLS: Mapping[str, Callable[[GitLab], Any]] = {
+    "job": lambda gitlab: gitlab.job(7, 9),
+    "log": lambda gitlab: gitlab.log(7, 9),
+    "pending_jobs": lambda gitlab: gitlab.pending_jobs(7),
+    "retry_job": lambda gitlab: gitlab.retry_job(7, 9),
+    "cancel_job": lambda gitlab: gitlab.cancel_job(7, 9),
+    "pipeline_jobs": lambda gitlab: gitlab.pipeline_jobs(7, 3),
+    "pending_in_pipeline": lambda gitlab: gitlab.pending_in_pipeline(7, 3, at_most=5),
+    "create_runner": lambda gitlab: gitlab.create_runner(NEW),
+    "runner": lambda gitlab: gitlab.runner(31),
+    "update_runner": lambda gitlab: gitlab.update_runner(31, NEW),
+    "delete_runner": lambda gitlab: gitlab.delete_runner(31),
+    "runners_described": lambda gitlab: gitlab.runners_described("rf-"),
+    "runner_jobs": lambda gitlab: gitlab.runner_jobs(31, status="running"),
+    "verify_runner": lambda gitlab: gitlab.verify_runner("glrt-1"),
+    "group_projects": lambda gitlab: list(gitlab.group_projects(42)),
+    "project": lambda gitlab: gitlab.project(7),
+    "group": lambda gitlab: gitlab.group("acme"),
+    "own_token": lambda gitlab: gitlab.own_token(),
+    "is_administrator": lambda gitlab: gitlab.is_administrator(),
+    "has_group": lambda gitlab: gitlab.has_group(42, role=50),
+    "role_in_project": lambda gitlab: gitlab.role_in_project(7),
+    "version": lambda gitlab: gitlab.version(),
+    "hook_health": lambda gitlab: hooks.hook_health(gitlab, SCOPE, 5),
+    "list_hooks": lambda gitlab: hooks.list_hooks(gitlab, SCOPE),
+    "test_hook": lambda gitlab: hooks.test_hook(gitlab, SCOPE, 5),
+}
+LISTS = {
+    "pending_jobs",
+    "pipeline_jobs",
+    "pending_in_pipeline",
+    "runners_described",
+    "runner_jobs",
+    "group_projects",
+    "has_group",
+    "list_hooks",
+}
+HTML = {"Content-Type": "text/html; charset=utf-8"}
+JSON = {"Content-Type": "application/json"}
+PAGE = "<html><head><title>Sign in</title></head></html>"
+
+
+def somebodys(status: int, body: Any = PAGE, headers: Mapping[str, str] = HTML) -> Answer:
+    """An answer of something that is not GitLab."""
+    return Answer(status=status, body=body, headers=headers)
+
+
+# By what gives it.
+FOREIGN: Mapping[str, Answer] = {
+    "login page": somebodys(200),
+    "maintenance page": somebodys(503),
+    "made, says a page": somebodys(201),
+    "login, moved for good": somebodys(301, "", {"Location": "https://[sso"}),
+    "login, by a link": somebodys(302, "", {"Location": "/sso"}),
+    "login, the same verb": somebodys(307, "", {"Location": "/sso"}),
+    "no location": somebodys(302),
+    "not modified": somebodys(304, ""),
+    "partial": somebodys(206, "{}", JSON),
+    "empty 200": somebodys(200, "", {"Content-Type": "text/css"}),
+    "empty 200 that says JSON": somebodys(200, "", JSON),
+    "cut off": somebodys(200, '[{"id": 9, "name": "bui', JSON),
+    "JSON that says HTML": somebodys(200, "[]", HTML),
+    "a bare word": somebodys(200, '"ok"', JSON),
+    "null": somebodys(200, "null", JSON),
+    "a deep list": somebodys(200, "[" * 100_000, JSON),
+    "a firewall": somebodys(401),
+    "a gateway without a key": somebodys(401, '{"message": "No API key found"}', JSON),
+    "AWS's gateway": somebodys(403, '{"message": "Missing Authentication Token"}', JSON),
+    "a firewall's 403": somebodys(403),
+    "nginx's default backend": somebodys(404, "default backend - 404", {}),
+    "Traefik": somebodys(404, "404 page not found", {"Content-Type": "text/plain"}),
+    "Kong": somebodys(404, '{"message": "no Route matched with those values"}', JSON),
+    "a gateway": somebodys(404, '{"error": "no route"}', JSON),
+    "Spring": somebodys(404, '{"status": 404, "error": "Not Found", "path": "/api"}', JSON),
+    "FastAPI": somebodys(404, '{"detail": "Not Found"}', JSON),
+    "an empty object": somebodys(404, "{}", JSON),
+    "an empty 404": somebodys(404, "", JSON),
+    "a list": somebodys(404, '["404 Not found"]', JSON),
+    "405": somebodys(405),
+    "410": somebodys(410),
+    "422": somebodys(422),
+    "422 of FastAPI": somebodys(422, '{"detail": [{"msg": "x", "message": "y"}]}', JSON),
+}
+# JSON that no call of its kind is answered with.
+MISFITS: Mapping[str, Answer] = {
+    "another's object": somebodys(200, '{"status": "UP", "id": "x"}', JSON),
+    "wrong types": somebodys(200, '{"id": true, "name": 7, "scopes": 1, "version": null}', JSON),
+    "no answer to it": somebodys(204, None, JSON),
+}
+
+
+@pytest.fixture(scope="module")
+def fake() -> Iterator[FakeGitLab]:
+    with fake_gitlab() as running:
+        running.answers("GET", "/sso", PAGE)
+        yield running
+
+
+def outcome(fake: FakeGitLab, name: str) -> object:
+    """What a call ends with."""
+    try:
+        return CALLS[name](client(fake.url))
+    except FleetError as error:
+        return error
+
+
+@cache
+def client(url: str) -> GitLab:
+    """One for all calls."""
+    return GitLab(url, "glpat-1", budget=Budget(calls_per_minute=100_000, clock=Clock()))
+
+
+def test_the_table_has_every_method() -> None:
+    methods = {name for name in vars(GitLab) if not name.startswith("_")}
+    assert methods <= CALLS.keys()
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_only_gitlabs_own_word_counts(name: str, fake: FakeGitLab) -> None:
+    found = {}
+    for giver, fake.always in FOREIGN.items():
+        found[giver] = outcome(fake, name)
+    assert {giver: one for giver, one in found.items() if type(one) is not Transient} == {}
+
+
+@pytest.mark.parametrize("name", sorted(CALLS.keys() - {"delete_runner", "test_hook"}))
+def test_json_of_another_kind_is_no_answer(name: str, fake: FakeGitLab) -> None:
+    found = {}
+    objects_of_lists = {"an object": somebodys(200, "{}", JSON)} if name in LISTS else {}
+    items = {"not of objects": somebodys(200, '[1, "a"]', JSON)} if name in LISTS else {}
+    for giver, fake.always in {**MISFITS, **objects_of_lists, **items}.items():
+        found[giver] = outcome(fake, name)
+    assert {giver: one for giver, one in found.items() if type(one) is not Transient} == {}
+
+
+@pytest.mark.parametrize("answer", [*FOREIGN.values(), somebodys(200, "{}", JSON)])
+def test_a_deletion_is_a_204(answer: Answer, fake: FakeGitLab) -> None:
+    fake.always = answer
+    assert type(outcome(fake, "delete_runner")) is Transient
+
+
+@pytest.mark.parametrize("name", ["job", "runner", "cancel_job", "update_runner", "hook_health"])
+def test_an_answer_about_another_thing_is_none(name: str, fake: FakeGitLab) -> None:
+    body = '{"id": 1000, "name": "a", "status": "success", "url": "https://a"}'
+    fake.always = somebodys(200, body, JSON)
+    assert type(outcome(fake, name)) is Transient
+
+
+@pytest.mark.parametrize("verb", ["retry_job", "update_runner", "delete_runner"])
+def test_a_write_does_not_follow_a_redirect(verb: str, fake: FakeGitLab) -> None:
+    """It would arrive as a read, or bring its body to a login page."""
+    fake.always = somebodys(308, "", {"Location": f"{fake.url}/sso?secret=1"})
+    fake.asked.clear()
+    told = outcome(fake, verb)
+    assert type(told) is Transient
+    assert len(fake.asked) == 1
+    assert "to=http://127.0.0.1" in str(told)
+    assert "secret" not in str(told)
+
+
+class TestWhatIsGitLabs:
+    """GitLab's own refusals, which are facts."""
+
+    @pytest.mark.parametrize(
+        ("status", "body", "words"),
+        [
+            (404, {"message": "404 Project Not Found"}, "404 Project Not Found"),
+            (403, {"message": "403 Forbidden - Job is not retryable"}, None),
+            (401, {"error": "invalid_token", "error_description": "Token was revoked."}, None),
+            (403, {"error": "insufficient_scope", "scope": "api"}, "insufficient_scope"),
+            (400, {"message": {"tags_list": ["is bad"]}}, '{"tags_list": ["is bad"]}'),
+            (400, {"error": "name is missing"}, "name is missing"),
+            (422, {"message": "Hook execution failed"}, None),
+            (405, {"error": "405 Not Allowed"}, None),
+        ],
+    )
+    def test_by_its_words(self, status: int, body: dict[str, Any], words: str | None) -> None:
+        with fake_gitlab() as fake:
+            fake.answers("GET", "/version", body, status=status)
+            told = outcome(fake, "version")
+        assert type(told) is Refused
+        assert told.facts["status"] == status
+        assert words is None or status in (401, 404) or told.facts["said"] == words
+
+    def test_by_the_header_of_rails(self) -> None:
+        body = b'{"message": "Terms of service"}'
+        with pytest.raises(NotGitLabs):
+            read_refusal(403, JSON, body)
+        said = read_refusal(403, {**JSON, "X-Gitlab-Meta": '{"version":"1"}'}, body)
+        assert said.words == "Terms of service"
+
+    def test_a_call_that_it_does_not_know_says_nothing_of_the_thing(self) -> None:
+        """An older GitLab, or one below another path: the runner may be there for all that."""
+        with fake_gitlab() as fake:
+            fake.answers("GET", "/runners/31", {"error": "404 Not Found"}, status=404)
+            told = outcome(fake, "runner")
+        assert type(told) is Refused
+        assert "too old" in str(told)
