@@ -16,6 +16,8 @@ STRAY_KEPT = timedelta(days=1)
 # A pipeline's jobs come to be pending within seconds of each other, one webhook each.
 PIPELINE_EVERY = timedelta(seconds=10)
 LISTING_KEPT = timedelta(hours=1)
+# The longest that an execution of the route machine takes, which may still owe a wake.
+WAKE_OWED = timedelta(minutes=4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,11 +209,28 @@ class FleetRows:
         item = self._table.get(pk, "pipeline")
         return Reading.UNDER_WAY if item is not None and not item["done"] else Reading.DONE
 
-    def note_pipeline(self, instance: str, pipeline_id: int, *, read: bool) -> None:
-        """The claimed pipeline was read and its jobs are in the ledger, or may be claimed again."""
+    def note_pipeline(
+        self, instance: str, pipeline_id: int, *, read: bool, waits: bool = False
+    ) -> None:
+        """The claimed pipeline was read and its jobs are in the ledger, or may be claimed again.
+
+        `waits`: one of them waits in a pool and wants a runner.
+        """
         pk = _pipeline(instance, pipeline_id)
         gone = Change(pk=pk, sk="pipeline", delete=True)
-        self._table.write(Change(pk=pk, sk="pipeline", put={"done": True}) if read else gone)
+        told = {"done": True, "waits": waits}
+        self._table.write(Change(pk=pk, sk="pipeline", put=told) if read else gone)
+
+    def owes_wake(self, instance: str, pipeline_id: int, *, at: datetime) -> bool:
+        """Whether jobs of a pipeline were routed lately whose reader may not have woken scaling.
+
+        It does so last. Its death in between shows nowhere, so whoever comes by wakes again.
+        """
+        item = self._table.get(_pipeline(instance, pipeline_id), "pipeline")
+        if item is None or "listed_at" not in item:
+            return False
+        is_late = at - datetime.fromisoformat(item["listed_at"]) > WAKE_OWED
+        return not is_late and bool(not item["done"] or item.get("waits"))
 
     def stray_since(self, name: str, *, at: datetime) -> datetime:
         """Since when something without a row is seen; now, when it is for the first time."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from fleet.model import JobKey, Runner, RunnerState
+from fleet.model import Job, JobKey, Runner, RunnerState
 from fleet.reasons import Reason
 
 # How long a machine may take to end by itself after GitLab reported its job's end. Most need a
@@ -65,6 +65,16 @@ def decide_settle(facts: SettleFacts) -> SettlePlan:
         return SettlePlan(reason=reason, close=True, relaunch=_unserved(runner))
     reason = Reason.WENT_UNSERVED if runner.went_unserved else Reason.MACHINE_GONE
     return SettlePlan(reason=reason, close=True, relaunch=_unserved(runner))
+
+
+def took_uncounted(job: Job, runner: Runner) -> bool:
+    """Whether a runner took a job that was no part of its pool's backlog.
+
+    `job` is its row before. Then the job that the runner was there for has nobody, and no other
+    event tells so: its own came before, and the job that was taken needs nothing any more.
+    """
+    was_routed = job.reason not in {None, Reason.NO_POOL, Reason.UNTAGGED}
+    return not was_routed or job.pool != runner.pool
 
 
 def _finished(facts: SettleFacts, runner: Runner) -> SettlePlan:

@@ -161,6 +161,15 @@ class RunnerNotClosed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NotRelaunched:
+    """A runner was closed, and the attempt of its job could not be written down."""
+
+    runner_id: str
+    pool: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReportUnreadable:
     """A machine's report is not as we know it; the machine counts as silent."""
 

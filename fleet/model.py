@@ -80,6 +80,12 @@ class Job:
         """GitLab's id."""
         return self.key.job_id
 
+    @property
+    def wants_runner(self) -> bool:
+        """Whether it waits in a pool and, as far as its row says, no runner is there for it."""
+        is_waiting = self.status is Status.PENDING and self.pool is not None
+        return is_waiting and not self.given_up and self.reason is not Reason.COVERED
+
 
 class RunnerState(StrEnum):
     """Where a live runner is. Only `IN_FLIGHT` and `IDLE` are there for the backlog."""

@@ -18,6 +18,7 @@ class Reason(StrEnum):
     NOT_PENDING = "not_pending"
     TAKEN = "taken"
     UNKNOWN_JOB = "unknown_job"
+    UNDER_WAY = "under_way"
     # scale
     BACKLOG = "backlog"
     IDLE_TARGET = "idle_target"
@@ -64,6 +65,7 @@ SENTENCES: dict[Reason, str] = {
     Reason.NOT_PENDING: "GitLab says that it no longer waits",
     Reason.TAKEN: "a runner took it already",
     Reason.UNKNOWN_JOB: "GitLab does not know it, or our token may not read it",
+    Reason.UNDER_WAY: "another event of its pipeline has all of its jobs routed just now",
     Reason.BACKLOG: "it waits and no runner that is alive or booting is there for it",
     Reason.IDLE_TARGET: "the pool keeps this many runners warm at this hour",
     Reason.COVERED: "a runner for it is booting or idle",

@@ -13,7 +13,7 @@ from fleet.config import PoolConfig
 from fleet.decide_scale import decide_scale
 from fleet.errors import FleetError
 from fleet.events import ERROR, PoolFailed, ScaleDecided, emit
-from fleet.model import Job, JobKey, ScalePlan, Status
+from fleet.model import Job, JobKey, ScalePlan
 from fleet.reasons import Reason
 from orchestrator.equipping import SOON_S, equip, is_nobodys
 from orchestrator.launching import Came, launch
@@ -43,15 +43,15 @@ def scale(world: World) -> Scaled:
     round_ = _Round()
     for backend, queue in world.queues.items():
         pools = [pool for pool in world.config.pools if pool.backend == backend]
-        messages = 0
+        messages = None
         with round_.surviving(f"every pool of {backend}"):
-            messages = queue.depth() if pools else 0
+            messages = queue.depth() if pools else None
         for pool in pools:
             with round_.surviving(pool.name):
-                round_.serve(world, pool, messages)
-        if messages:
+                round_.serve(world, pool, messages or 0)
+        if messages is not None:  # none may be more than none: SQS counts about
             with round_.surviving(f"every pool of {backend}"):
-                settle_messages(world, queue)
+                round_.again |= settle_messages(world, queue, round_.listed)
     again_in_s = SOON_S if round_.again else round_.came.equip_in_s
     if round_.failures and again_in_s is None:
         raise round_.failures[0]
@@ -72,10 +72,12 @@ class _Round:
     again: bool = False
     reasons: dict[str, Reason] = field(default_factory=dict)
     failures: list[Exception] = field(default_factory=list)
+    listed: dict[str, frozenset[JobKey]] = field(default_factory=dict)  # who waits, by pool
 
     def serve(self, world: World, pool: PoolConfig, messages: int) -> None:
         """Observe, decide and act for one pool."""
         observed = observe(world, pool, messages=messages)
+        self.listed[pool.name] = observed.listed
         plan = decide_scale(observed.seen, observed.limits)
         came = apply(world, observed, plan)
         self.came += came
@@ -117,27 +119,37 @@ def _wants_room(plan: ScalePlan) -> bool:
     return plan.reason is Reason.AT_CEILING or Reason.AT_CEILING in plan.waiting.values()
 
 
-def settle_messages(world: World, queue: DemandQueue) -> None:
-    """Delete the messages whose jobs are served or over; the others come again later."""
+def settle_messages(
+    world: World, queue: DemandQueue, listed: Mapping[str, frozenset[JobKey]]
+) -> bool:
+    """Delete the messages whose jobs are served or over; the others come again later.
+
+    Whether one waits that the index of waiting jobs, `listed` by pool, did not show yet. It lags
+    behind the rows, and a wake comes within a second of them: then look again soon.
+    """
+    is_behind = False
     for _ in range(RECEIVES_AT_MOST):
         messages = queue.receive()
         if not messages:
-            return
+            break
         keys = [one.demand.job for one in messages if one.demand]
         jobs = world.jobs.jobs(keys)
         waiting = [one for one in messages if _waits(one, jobs)]
         queue.delete([one for one in messages if one not in waiting])
         queue.give_back(waiting)
+        is_behind = is_behind or any(
+            job.wants_runner and key not in listed.get(job.pool or "", {key})
+            for key, job in jobs.items()
+        )
         if len(waiting) == len(messages):
-            return
+            break
+    return is_behind
 
 
 def _waits(message: Received, jobs: Mapping[JobKey, Job]) -> bool:
     """Whether the message's job still needs a launch."""
     job = jobs.get(message.demand.job) if message.demand else None
-    if job is None or job.given_up or job.status is not Status.PENDING:
-        return False
-    return job.reason is not Reason.COVERED
+    return job is not None and job.wants_runner
 
 
 def _hold(world: World, pool: PoolConfig, backlog: Iterable[Job], plan: ScalePlan) -> None:

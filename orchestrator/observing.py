@@ -24,6 +24,7 @@ class Observed:
     row: PoolRow
     seen: Snapshot
     limits: Limits
+    listed: frozenset[JobKey]  # who waits, as the index shows it
 
 
 def observe(world: World, pool: PoolConfig, *, messages: int) -> Observed:
@@ -31,7 +32,8 @@ def observe(world: World, pool: PoolConfig, *, messages: int) -> Observed:
     at = world.clock()
     row = world.fleet.pool(pool.name)
     runners = world.runners.live(pool.name)
-    backlog = _untaken(world.jobs.waiting_in(pool.name), runners)
+    waiting = world.jobs.waiting_in(pool.name)
+    backlog = _untaken(waiting, runners)
     dry_until = _dry_until(world, pool, row, at)
     # A permission or a network is put right without a new configuration: what AWS refused is
     # asked again when its back-off is over.
@@ -45,7 +47,13 @@ def observe(world: World, pool: PoolConfig, *, messages: int) -> Observed:
         dry_until=dry_until,
         refused=refused,
     )
-    return Observed(pool=pool, row=row, seen=seen, limits=limits_of(world, pool, at))
+    return Observed(
+        pool=pool,
+        row=row,
+        seen=seen,
+        limits=limits_of(world, pool, at),
+        listed=frozenset(job.key for job in waiting),
+    )
 
 
 def limits_of(world: World, pool: PoolConfig, at: datetime) -> Limits:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 
+from adapters.demand import Demand
 from adapters.gitlab import GitLabJob
 from adapters.job_rows import Step
 from fleet.decide_reconcile import Watched, decide_polls, decide_reconcile
@@ -50,6 +51,7 @@ class _Pass:
     waiting: defaultdict[int, dict[JobKey, Job]]  # rows by project
     healed: set[str] = field(default_factory=set)  # scopes of hooks that were looked at
     unseen: list[Job] = field(default_factory=list)  # rows to look up when all projects are read
+    demands: list[Demand] = field(default_factory=list)  # of jobs routed, whatever failed later
 
 
 def reconcile(world: World, time_left_s: Callable[[], float]) -> Done:
@@ -65,7 +67,8 @@ def reconcile(world: World, time_left_s: Callable[[], float]) -> Done:
     show_presence(world, has_time)
     finish_retries(world, has_time)
     waiting = _waiting_by_project(world)
-    done = _read_projects(world, _Pass(has_time=has_time, waiting=waiting))
+    this = _Pass(has_time=has_time, waiting=waiting)
+    done = _read_projects(world, this)
     refresh_watched(world, has_time)
     if done.routed or done.looked_up:
         calls = done.routed + done.looked_up + done.projects
@@ -77,7 +80,7 @@ def reconcile(world: World, time_left_s: Callable[[], float]) -> Done:
                 gitlab_calls=calls,
             )
         )
-    is_busy = done.routed or done.looked_up or any(waiting.values())
+    is_busy = done.routed or done.looked_up or this.demands or any(waiting.values())
     return replace(done, wake=bool(is_busy) or _is_alive(world))
 
 
@@ -145,8 +148,10 @@ def _project(world: World, one: Watched, this: _Pass) -> int:
     step = Step(at=at, step="reconcile_found", reason=Reason.WEBHOOK_LOST)
     lost = Lead(steps=(step,), path=one.path)
     leads = dict.fromkeys(fix.route, lost) | _homeless(world, listed, rows)
-    outcomes = [route(world, listed[key], key, lead) for key, lead in leads.items()]
-    send_demands(world, (outcome.demand for outcome in outcomes if outcome.demand))
+    routed = (route(world, listed[key], key, lead).demand for key, lead in leads.items())
+    demands = [demand for demand in routed if demand is not None]
+    this.demands.extend(demands)
+    send_demands(world, demands)
     this.unseen.extend(rows[key] for key in fix.look_up)
     world.fleet.note_polled(one.instance, one.project_id, at=at)
     return len(fix.route)

@@ -23,6 +23,14 @@ class Routed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RoutedTogether:
+    """The demands to send, and whether any of the jobs wants a runner, whoever routed it."""
+
+    demands: tuple[Demand, ...] = ()
+    waits: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lead:
     """What led to a job: the steps to tell, and what GitLab's answer does not say."""
 
@@ -46,20 +54,21 @@ def route(world: World, found: GitLabJob | None, key: JobKey, lead: Lead) -> Rou
     return Routed(plan=plan, demand=_demand(job))
 
 
-def route_together(world: World, found: Sequence[GitLabJob], lead: Lead) -> tuple[Demand, ...]:
+def route_together(world: World, found: Sequence[GitLabJob], lead: Lead) -> RoutedTogether:
     """Decide and record where many jobs of one project go that the ledger does not know yet.
 
-    The demands of those that nobody else routed meanwhile.
+    The demands are of those that nobody else routed meanwhile.
     """
     at = world.clock()
     by_key = {JobKey(instance=world.instance, job_id=one.id): one for one in found}
-    for key in world.jobs.jobs(by_key):
-        del by_key[key]
-    if not by_key:
-        return ()
+    known = world.jobs.jobs(by_key)
+    unknown = {key: one for key, one in by_key.items() if key not in known}
+    waits = any(job.wants_runner for job in known.values())
+    if not unknown:
+        return RoutedTogether(waits=waits)
     outgrown = world.jobs.fits.outgrown(world.instance, found[0].project_id)
     jobs, steps = [], {}
-    for key, one in by_key.items():
+    for key, one in unknown.items():
         pending = _pending(one, outgrown.get(one.name, frozenset()))
         plan = decide_route(pending, world.config.pools)
         if plan.reason not in {Reason.TAKEN, Reason.NOT_PENDING}:
@@ -68,7 +77,8 @@ def route_together(world: World, found: Sequence[GitLabJob], lead: Lead) -> tupl
     routed = world.jobs.route_all(jobs, steps, at=at)
     for job in routed:
         _announce(job, at=at)
-    return tuple(demand for job in routed if (demand := _demand(job)) is not None)
+    demands = tuple(demand for job in routed if (demand := _demand(job)) is not None)
+    return RoutedTogether(demands=demands, waits=waits or any(job.pool for job in jobs))
 
 
 def send_demands(world: World, demands: Iterable[Demand]) -> None:

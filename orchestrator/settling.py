@@ -6,8 +6,15 @@ from datetime import datetime
 from typing import Any
 
 from adapters.job_rows import Step
-from fleet.decide_settle import Happening, SettleFacts, SettlePlan, decide_settle
-from fleet.errors import Refused
+from fleet.decide_settle import (
+    Happening,
+    SettleFacts,
+    SettlePlan,
+    decide_settle,
+    took_uncounted,
+)
+from fleet.errors import FleetError, Refused
+from fleet.events import WARNING, NotRelaunched, emit
 from fleet.job_event import JobEvent
 from fleet.model import Job, JobKey, Runner, Status, rank
 from fleet.reasons import Reason
@@ -54,13 +61,14 @@ def _settle_job(world: World, told: JobEvent, *, round_: int) -> Settled:
     status = rank(told.status)
     job = job_told(world, told, status)
     runner = runner_of(world, job, told.runner_description)
+    uncounted = runner is not None and took_uncounted(job, runner)
     if runner is not None:
         # A runner made for another job may have taken it before it was routed at all.
         job = replace(job, runner_id=runner.id, pool=job.pool or runner.pool)
     if round_ == 0:
         record(world, job, told, runner)
     if status is Status.RUNNING:
-        return Settled(reason=Reason.RUNNING)
+        return Settled(reason=Reason.RUNNING, wake=uncounted)
     if round_ == 0:
         retry_if_infra(world, job, told.failure_reason)
     facts = SettleFacts(
@@ -176,11 +184,24 @@ def _act(world: World, plan: SettlePlan, runner: Runner | None) -> Settled:
         if plan.drain:
             world.runners.drain(runner, plan.reason, at=world.clock())
         if plan.relaunch:
-            close_and_relaunch(world, runner, plan.reason)
+            _relaunch(world, runner, plan.reason)
         elif plan.close:
             close_runner(world, runner, plan.reason)
     wake = plan.relaunch or plan.drain or (plan.close and _is_room_wanted(world, runner))
     return Settled(reason=plan.reason, wait_s=plan.wait_s, wake=wake)
+
+
+def _relaunch(world: World, runner: Runner, reason: Reason) -> None:
+    """Close it and send its job's demand again.
+
+    Once it is closed, another try would not find it and wake nobody. What could not be written
+    down is no reason for its job to wait: scaling launches for it all the same.
+    """
+    try:
+        close_and_relaunch(world, runner, reason)
+    except FleetError as exc:
+        told = NotRelaunched(runner_id=runner.id, pool=runner.pool, error=str(exc))
+        emit(told, level=WARNING)
 
 
 def _is_room_wanted(world: World, runner: Runner | None) -> bool:

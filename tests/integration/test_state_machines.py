@@ -74,6 +74,23 @@ def test_a_job_without_a_pool_is_ignored_with_the_reason(standins: Standins) -> 
     assert json.loads(ended["output"])["reason"] == "no_pool"
 
 
+def test_a_job_without_a_pool_wakes_scaling_for_the_others_of_its_pipeline(
+    standins: Standins,
+) -> None:
+    before = {one["name"] for one in executions(standins, standins.stack.scale_machine)}
+    event = {"detail": {"job_id": 6, "project_id": 7, "wake": True}}
+    assert run(standins, standins.stack.route_machine, event)["status"] == "SUCCEEDED"
+    after = {one["name"] for one in executions(standins, standins.stack.scale_machine)}
+    assert len(after - before) == 1
+
+
+def test_an_event_waits_for_another_that_reads_its_pipeline(standins: Standins) -> None:
+    event = {"detail": {"job_id": 8, "project_id": 7, "queue": "ec2", "again": 2}}
+    assert run(standins, standins.stack.route_machine, event)["status"] == "SUCCEEDED"
+    assert standins.calls("route", 8) == [event] * 3
+    standins.wait_for("scale", 8)
+
+
 def test_a_transient_error_is_tried_again(standins: Standins) -> None:
     detail = {"job_id": 4, "project_id": 7, "queue": "ec2", "raise": "Transient", "times": 1}
     ended = run(standins, standins.stack.route_machine, {"detail": detail})

@@ -211,6 +211,32 @@ class TestPipelines:
         assert self.claim(fleet, pipeline_id=6) is Reading.MINE
         assert fleet.claim_pipeline(ELSEWHERE, 5, at=AT) is Reading.MINE
 
+    @pytest.mark.parametrize(
+        ("done", "waits", "after_s", "owes"),
+        [
+            (False, False, 0, True),  # its reader may have died with jobs routed
+            (False, False, 240, True),
+            (False, False, 241, False),  # no execution is that old
+            (True, True, 0, True),
+            (True, True, 241, False),
+            (True, False, 0, False),
+        ],
+    )
+    def test_a_wake_is_owed_until_its_reader_has_surely_ended(
+        self, done: bool, waits: bool, after_s: float, owes: bool, fleet: FleetRows
+    ) -> None:
+        assert not fleet.owes_wake(HERE, 5, at=AT)
+        self.claim(fleet)
+        if done:
+            fleet.note_pipeline(HERE, 5, read=True, waits=waits)
+        assert fleet.owes_wake(HERE, 5, at=later(after_s)) == owes
+
+    def test_a_reader_that_is_late_leaves_no_wake_owed_for_what_is_forgotten(
+        self, fleet: FleetRows
+    ) -> None:
+        fleet.note_pipeline(HERE, 5, read=True, waits=True)
+        assert not fleet.owes_wake(HERE, 5, at=AT)
+
     def test_is_forgotten_after_an_hour(self, fleet: FleetRows, table: FakeTable) -> None:
         self.claim(fleet)
         (item,) = table.items.values()

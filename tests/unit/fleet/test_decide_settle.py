@@ -12,10 +12,11 @@ from fleet.decide_settle import (
     SettleFacts,
     SettlePlan,
     decide_settle,
+    took_uncounted,
 )
 from fleet.model import Runner, RunnerState
 from fleet.reasons import Reason
-from tests.unit.fleet.facts import key, runner
+from tests.unit.fleet.facts import job, key, runner
 
 REQUESTED, IN_FLIGHT, IDLE, BUSY, DRAINING, DONE = RunnerState
 FINISHED, GONE = Happening.FINISHED, Happening.MACHINE_GONE
@@ -213,3 +214,25 @@ def test_comes_to_an_end_after_its_rounds() -> None:
 
 def test_the_grace_is_short() -> None:
     assert sum(grace.total_seconds() for grace in GRACES) <= 20
+
+
+@pytest.mark.parametrize(
+    ("pool", "reason", "uncounted"),
+    [
+        ("docker", Reason.ROUTED, False),
+        ("docker", Reason.OVERFLOW, False),
+        ("docker", Reason.COVERED, False),
+        ("docker", Reason.AT_CEILING, False),
+        ("big", Reason.ROUTED, True),
+        (None, Reason.NO_POOL, True),
+        (None, Reason.UNTAGGED, True),
+        (None, None, True),
+        ("docker", None, True),  # the pool was noted when it was taken
+        ("docker", Reason.NO_POOL, True),
+    ],
+)
+def test_a_job_was_counted_where_it_had_been_routed_to_the_pool_of_who_took_it(
+    pool: str | None, reason: Reason | None, uncounted: bool
+) -> None:
+    taken = job(7, pool=pool, reason=reason)
+    assert took_uncounted(taken, runner("r", pool="docker")) == uncounted

@@ -162,9 +162,9 @@ def test_our_own_zip_has_every_function() -> None:
 def test_state_machines_are_uploaded_as_plain_json() -> None:
     found = package.machines()
     assert sorted(found) == [f"{one}.asl.json" for one in ("reconcile", "route", "scale", "settle")]
-    route = json.loads(found["route.asl.json"])
-    caught = [route["States"][name]["Catch"] for name in ("Route", "SendDemand")]
-    assert caught[0] == caught[1], "an anchor is written out"
+    states = json.loads(found["reconcile.asl.json"])["States"]["Both"]["Branches"]
+    retried = [branch["States"][branch["StartAt"]]["Retry"] for branch in states]
+    assert retried[0] == retried[1], "an anchor is written out"
 
 
 def test_nothing_new_is_uploaded_twice(sources: Path) -> None:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from adapters.demand import Demand
 from adapters.fleet_rows import FleetRows
 from adapters.gitlab import GitLabJob
 from adapters.job_rows import JobRow, JobRows
@@ -19,7 +18,7 @@ from fleet.mailbox import MachineState, Report, Step, StepName
 from fleet.model import Job, JobKey, Runner
 from orchestrator.autoscaler import Scaled, scale
 from orchestrator.reconciling import Done, reconcile
-from orchestrator.route import answer, route_event
+from orchestrator.route import Answer, route_event
 from orchestrator.settling import Settled, settle
 from orchestrator.sweeping import Sweep, sweep
 from orchestrator.world import World
@@ -138,22 +137,9 @@ class Scene:
 
     # The state machines' side
 
-    def route(self, job_id: int, **facts: Any) -> dict[str, Any]:
-        """The route machine after a `job.pending` event: the task, then SQS."""
-        told = answer(self.world, route_event(self.world, self.event(job_id, "pending", **facts)))
-        if told["message"]:
-            body = told["message"]
-            self.queue.send(
-                [
-                    Demand(
-                        job=JobKey(instance=body["instance"], job_id=body["job_id"]),
-                        project_id=body["project_id"],
-                        pool=body["pool"],
-                        attempt=body["attempt"],
-                    )
-                ]
-            )
-        return told
+    def route(self, job_id: int, **facts: Any) -> Answer:
+        """The route machine's task after a `job.pending` event."""
+        return route_event(self.world, self.event(job_id, "pending", **facts))
 
     def scale(self) -> Scaled:
         """One round of the autoscaler."""

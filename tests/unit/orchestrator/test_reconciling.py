@@ -43,7 +43,7 @@ def test_a_late_webhook_after_it_changes_nothing() -> None:
     scene = watching()
     scene.push(1)
     scene.reconcile()
-    assert scene.route(1)["message"] is None
+    assert scene.route(1).reason is Reason.STALE_EVENT
     assert scene.queue.depth() == 1
 
 

@@ -5,12 +5,14 @@ from dataclasses import replace
 
 import pytest
 
+from adapters.demand import Demand
 from adapters.fleet_rows import Reading
 from adapters.job_rows import JobRows
 from adapters.table import Table
 from fleet.errors import FleetError, Refused, Transient
 from fleet.model import Job, JobKey, Status
 from fleet.reasons import Reason
+from orchestrator.route import Answer
 from orchestrator.routing import Lead, route, route_together
 from tests.unit.orchestrator.scene import AT, FLEET, INSTANCE, PROJECT, Scene, key
 
@@ -18,23 +20,13 @@ SMALL = '\n[pools.small]\nbackend = "tests"\ntags = ["docker"]\nceiling = 1\nove
 GITLAB, DOCKER = FLEET.split("\n[pools.docker]")
 
 
-def test_a_pending_job_gets_its_pool_and_its_demand_is_handed_over() -> None:
+def test_a_pending_job_gets_its_pool_and_its_demand_is_sent() -> None:
     scene = Scene()
     scene.push(1, queued_duration_s=2.5)
     told = scene.route(1)
-    message = {
-        "instance": INSTANCE,
-        "job_id": 1,
-        "project_id": PROJECT,
-        "pool": "docker",
-        "attempt": 1,
-    }
-    assert told == {
-        "queue_url": "tests-queue",
-        "message": message,
-        "group": f"{INSTANCE}:{PROJECT}",
-        "reason": Reason.ROUTED,
-    }
+    assert told == Answer(reason=Reason.ROUTED, wake=True)
+    (demand,) = scene.queue.demands
+    assert demand == Demand(job=key(1), project_id=PROJECT, pool="docker", attempt=1)
     job = scene.job(1)
     assert (job.pool, job.status, job.reason) == ("docker", Status.PENDING, Reason.ROUTED)
     assert (AT - job.pending_at).total_seconds() == 2.5
@@ -48,7 +40,7 @@ def test_the_same_delivery_twice_sends_one_demand() -> None:
     scene.push(1)
     scene.route(1)
     again = scene.route(1)
-    assert (again["message"], again["reason"]) == (None, Reason.STALE_EVENT)
+    assert again == Answer(reason=Reason.STALE_EVENT, wake=True)
     assert scene.queue.depth() == 1
     assert scene.steps(1).count("routed") == 1
     assert scene.gitlab.calls == ["pending_in_pipeline"]  # the second delivery costs no call
@@ -67,7 +59,7 @@ def test_running_came_before_pending() -> None:
     scene = Scene()
     scene.push(1)
     scene.settle(1, "running", runner_id=31, runner_description="somebody-elses")
-    assert scene.route(1)["reason"] == Reason.TAKEN
+    assert scene.route(1) == Answer(reason=Reason.TAKEN)
     assert scene.job(1).status is Status.RUNNING
     assert scene.queue.depth() == 0
     assert scene.gitlab.calls == []
@@ -77,14 +69,14 @@ def test_pending_with_a_runner_already_set_is_taken() -> None:
     scene = Scene()
     scene.push(1, runner_id=31)
     told = scene.route(1, runner_id=31)
-    assert (told["message"], told["reason"]) == (None, Reason.TAKEN)
+    assert told == Answer(reason=Reason.TAKEN)
     assert scene.world.jobs.row(key(1)) is None
 
 
 def test_a_job_canceled_before_it_was_routed_needs_nothing() -> None:
     scene = Scene()
     scene.push(1, status="canceled")
-    assert scene.route(1)["reason"] == Reason.NOT_PENDING
+    assert scene.route(1) == Answer(reason=Reason.NOT_PENDING)
     assert scene.world.jobs.row(key(1)) is None
 
 
@@ -95,7 +87,7 @@ def test_a_retried_job_is_a_new_job() -> None:
     scene.settle(1, "canceled")
     retried = scene.gitlab.change(1, status="canceled")
     again = scene.gitlab.retry_job(PROJECT, retried.id)
-    assert scene.route(again.id)["message"]["job_id"] == again.id
+    assert scene.route(again.id) == Answer(reason=Reason.ROUTED, wake=True)
     assert scene.job(1).status is Status.FINISHED
 
 
@@ -109,14 +101,14 @@ def test_a_job_that_no_pool_may_take_is_kept_with_the_reason(
     scene = Scene()
     scene.push(1, tags=tags)
     told = scene.route(1)
-    assert (told["queue_url"], told["message"], told["reason"]) == (None, None, reason)
+    assert told == Answer(reason=reason)
     assert (scene.job(1).pool, scene.job(1).reason, scene.job(1).tags) == (None, reason, tags)
     assert scene.steps(1) == ["webhook_received", "event", "routed"]
 
 
 def test_a_job_that_gitlab_does_not_have_is_nothing() -> None:
     scene = Scene()
-    assert scene.route(1)["reason"] == Reason.UNKNOWN_JOB
+    assert scene.route(1) == Answer(reason=Reason.UNKNOWN_JOB)
     assert scene.world.jobs.row(key(1)) is None
 
 
@@ -142,7 +134,7 @@ def test_when_gitlab_fails_the_state_machine_gets_its_error_and_nothing_is_writt
         scene.route(1)
     assert scene.world.jobs.row(key(1)) is None
     scene.gitlab.failing.clear()
-    assert scene.route(1)["message"] is not None
+    assert scene.route(1).wake
 
 
 def test_its_project_is_watched_from_then_on() -> None:
@@ -156,13 +148,15 @@ def test_its_project_is_watched_from_then_on() -> None:
 def test_a_job_that_outgrew_its_pool_goes_to_the_overflow() -> None:
     scene = Scene(text=f"{GITLAB}{SMALL}\n[pools.docker]{DOCKER}")
     scene.push(1, name="build")
-    assert scene.route(1)["message"]["pool"] == "small"
+    scene.route(1)
+    assert scene.job(1).pool == "small"
     scene.settle(1, "failed", failure_reason="job_execution_timeout")
     scene.push(2, name="build")
     told = scene.route(2)
-    assert (told["message"]["pool"], told["reason"]) == ("docker", Reason.OVERFLOW)
+    assert (scene.job(2).pool, told.reason) == ("docker", Reason.OVERFLOW)
     scene.push(3, name="lint")
-    assert scene.route(3)["message"]["pool"] == "small"
+    scene.route(3)
+    assert scene.job(3).pool == "small"
 
 
 class TestPipeline:
@@ -172,8 +166,7 @@ class TestPipeline:
         scene = Scene()
         for job_id in (1, 2, 3):
             scene.push(job_id)
-        told = scene.route(2)
-        assert told["message"]["job_id"] == 2
+        assert scene.route(2).wake
         assert [job.job_id for job in scene.world.jobs.waiting_in("docker")] == [1, 2, 3]
         assert scene.gitlab.calls == ["pending_in_pipeline"]
         assert scene.queue.depth() == 3
@@ -186,7 +179,7 @@ class TestPipeline:
         scene.push(2)
         scene.route(1)
         told = scene.route(2)
-        assert (told["message"], told["reason"]) == (None, Reason.STALE_EVENT)
+        assert told == Answer(reason=Reason.STALE_EVENT, wake=True)
         assert scene.gitlab.calls == ["pending_in_pipeline"]
         assert scene.queue.depth() == 2
         assert scene.steps(2)[-2:] == ["event", "ignored"]
@@ -196,7 +189,7 @@ class TestPipeline:
         scene.push(1)
         scene.route(1)
         scene.push(2)
-        assert scene.route(2)["message"]["job_id"] == 2
+        assert scene.route(2).reason is Reason.ROUTED
         assert scene.gitlab.calls == ["pending_in_pipeline", "job"]
 
     def test_a_later_stage_is_read_again(self) -> None:
@@ -246,8 +239,9 @@ class TestPipeline:
             scene.table, lambda: route(scene.world, found[0], key(1), Lead())
         )
         world = replace(scene.world, jobs=jobs)
-        demands = route_together(world, found, Lead())
-        assert [demand.job for demand in demands] == [key(n) for n in job_ids[1:]]
+        together = route_together(world, found, Lead())
+        assert together.waits
+        assert [demand.job for demand in together.demands] == [key(n) for n in job_ids[1:]]
         assert scene.steps(1).count("routed") == 1
         waiting = scene.world.jobs.waiting_in("docker")
         assert [job.job_id for job in waiting] == list(job_ids)
@@ -256,18 +250,17 @@ class TestPipeline:
         scene = Scene()
         scene.push(1)
         assert scene.world.fleet.claim_pipeline(INSTANCE, 3, at=AT) is Reading.MINE
-        with pytest.raises(Transient):
-            scene.route(1)
+        assert scene.route(1) == Answer(reason=Reason.UNDER_WAY, again_in_s=1)
         assert scene.gitlab.calls == []
         scene.world.fleet.note_pipeline(INSTANCE, 3, read=True)
-        assert scene.route(1)["message"]["job_id"] == 1
+        assert scene.route(1) == Answer(reason=Reason.ROUTED, wake=True)
 
     def test_a_reader_that_died_holds_nobody_up_for_long(self) -> None:
         scene = Scene()
         scene.push(1)
         scene.world.fleet.claim_pipeline(INSTANCE, 3, at=AT)
         scene.clock.go(11)
-        assert scene.route(1)["message"]["job_id"] == 1
+        assert scene.route(1) == Answer(reason=Reason.ROUTED, wake=True)
 
     def test_one_that_failed_leaves_it_to_the_next(self) -> None:
         scene = Scene()
@@ -284,7 +277,7 @@ class TestPipeline:
     def test_a_pipeline_that_gitlab_does_not_have_is_no_obstacle(self) -> None:
         scene = Scene()
         scene.push(1, pipeline_id=99)
-        assert scene.route(1)["message"]["job_id"] == 1
+        assert scene.route(1) == Answer(reason=Reason.ROUTED, wake=True)
 
 
 class JobsRoutedMeanwhile(JobRows):
@@ -303,8 +296,8 @@ class JobsRoutedMeanwhile(JobRows):
 def test_a_gitlab_that_calls_itself_by_another_name_is_the_one_of_fleet_toml() -> None:
     scene = Scene()
     scene.push(1)
-    told = scene.route(1, instance="gitlab.internal:8443")
-    assert told["message"]["instance"] == INSTANCE
+    assert scene.route(1, instance="gitlab.internal:8443").wake
+    assert [demand.job for demand in scene.queue.demands] == [key(1)]
     assert [one.instance for one in scene.world.fleet.watched(INSTANCE)] == [INSTANCE]
     scene.settle(1, "success", instance="gitlab.internal:8443")
     assert scene.job(1).status is Status.FINISHED

@@ -176,7 +176,7 @@ def test_what_the_machine_failed_runs_once_more() -> None:
     assert scene.gitlab.calls.count("retry_job") == 1
     again = max(scene.gitlab.jobs)
     assert scene.job(again).on_demand
-    assert scene.route(again)["message"] is not None
+    assert scene.route(again).wake
     assert scene.job(again).on_demand
 
 
