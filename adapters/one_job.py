@@ -54,6 +54,8 @@ def run_one_job(credential: Credential, workplace: Workplace, reporter: Reporter
             reporter.tell(status=_status(credential, Follower()))
             shift = _Shift(credential, workplace, reporter, notice)
             seen = shift.work(runner)
+        if seen.outcome is Outcome.SYSTEM_FAILURE and not seen.started:
+            seen = replace(seen, detail=f"{spec.binary}: {seen.detail}")
     except Refused as exc:
         seen = Follower(state=MachineState.DONE, outcome=Outcome.SYSTEM_FAILURE, detail=str(exc))
     said = f"{seen.outcome}: {seen.detail}" if seen.detail else str(seen.outcome)

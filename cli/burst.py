@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.consoles import console as open_console
+from cli.signals import cleaning_up
 from local.burst.result import CEILING, BurstOptions, BurstResult, Progress
 from local.burst.run import burst as run_burst
 
@@ -33,6 +34,7 @@ def burst(
     console = open_console(as_json=as_json)
     options = BurstOptions(jobs=jobs, projects=projects, credentials=credentials, ceiling=ceiling)
     with (
+        cleaning_up(),
         tempfile.TemporaryDirectory(prefix="runner-fleet-burst-") as folder,
         console.status("starting the embedded AWS and the GitLab simulator") as status,
     ):

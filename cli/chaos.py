@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.consoles import console as open_console
+from cli.signals import cleaning_up
 from local.chaos.fault import Fault
 from local.chaos.faults import FAULTS, fault_named
 from local.chaos.judge import Row
@@ -61,7 +62,7 @@ def chaos(  # noqa: PLR0913  # one parameter for each option
     wanted = seed or list(range(1, seeds + 1))
     plan = Plan(faults=chosen, seeds=wanted, at_once=at_once, data=data)
     rows = []
-    with console.status("") as status:
+    with cleaning_up(), console.status("") as status:
         for row in run_suite(plan):
             rows.append(row)
             _tell(console, row, trail=explain or not row.ok)

@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 
 from cli.consoles import console as open_console
+from cli.signals import cleaning_up
 from local.demo import Demo, DemoJob, DemoResult
 from local.laptop import Laptop
 
@@ -23,7 +24,7 @@ def demo(as_json: Json = False) -> None:
     """Run a pipeline on runners made for it, on this machine, and prove that nothing is left."""
     console = open_console(as_json=as_json)
     began_at = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="runner-fleet-demo-") as folder:
+    with cleaning_up(), tempfile.TemporaryDirectory(prefix="runner-fleet-demo-") as folder:
         with console.status("starting the embedded AWS and the GitLab simulator"):
             laptop = Laptop(Path(folder))
             laptop.start()

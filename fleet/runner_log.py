@@ -218,6 +218,9 @@ def conclude(seen: Follower, *, exit_code: int) -> Follower:
     elif exit_code != 0 and not seen.interrupted:
         outcome = Outcome.SYSTEM_FAILURE
         detail = seen.fatal or f"gitlab-runner ended with code {exit_code}"
+    elif not seen.started and not seen.interrupted:
+        outcome = Outcome.SYSTEM_FAILURE
+        detail = "it ended with code 0 before it asked GitLab for a job: is it gitlab-runner?"
     return replace(seen, state=MachineState.DONE, outcome=outcome, detail=detail)
 
 

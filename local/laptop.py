@@ -16,12 +16,14 @@ from adapters.demand import DemandQueue
 from adapters.fleet_rows import FleetRows
 from adapters.gitlab import Budget, GitLab
 from adapters.job_rows import JobRows
+from adapters.runner_process import BINARY_VARIABLE
 from adapters.runner_rows import RunnerRows
 from adapters.secrets import SecretStore
 from adapters.table import Table
 from cli.applying import Applied, apply_config
 from fleet.config import FleetConfig, read_config
 from fleet.job_event import instance_of
+from local.binaries import checked_binary
 from local.engine import Engine, EngineOptions
 from local.gitlab.options import Options as GitLabOptions
 from local.gitlab.server import SimulatorServer
@@ -29,9 +31,6 @@ from local.guests import GuestHost, GuestOptions
 from local.lambda_host import LambdaHost, LambdaOptions
 from local.left import Left
 from local.stack import RUNNER_SIZES, Stack, StackOptions, deploy_stack
-
-STANDIN = Path(__file__).parent / "bin" / "gitlab-runner"
-RUNNER_VARIABLE = "RUNNER_FLEET_GITLAB_RUNNER"
 
 # GET /health as an HTTP API hands it to a function.
 _GET_HEALTH = {"method": "GET", "path": "/health", "sourceIp": "127.0.0.1"}
@@ -92,12 +91,12 @@ class Laptop:
 
     def _start(self) -> None:
         stack_name = self.options.stack.name
+        settings = self._guest_settings()
         self._simulator = self._closing.enter_context(
             SimulatorServer(
                 self.data / "gitlab", self.options.gitlab, port=self.options.gitlab_port
             )
         )
-        settings = self._guest_settings()
         self.lambdas = self._closing.enter_context(
             LambdaHost(
                 self.engine, LambdaOptions(folder=self.data / "lambda", environment=settings)
@@ -260,7 +259,7 @@ class Laptop:
     def _guest_settings(self) -> dict[str, str]:
         """Variables of every guest: which gitlab-runner to run, and how patient the stand-in is."""
         return {
-            RUNNER_VARIABLE: os.environ.get(RUNNER_VARIABLE) or str(STANDIN),
+            BINARY_VARIABLE: checked_binary(os.environ),
             "RUNNER_FLEET_STANDIN_POLL_S": "0.5",
             **self.options.guest_settings,
         }

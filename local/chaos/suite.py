@@ -2,6 +2,7 @@
 
 import json
 import queue
+import signal
 import subprocess
 import sys
 import tempfile
@@ -65,12 +66,16 @@ class _Clerk:
         self._folder = folder
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._current: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> None:
         self._thread.start()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         self._closing.set()
+        worker = self._current
+        if kind is not None and worker is not None:
+            worker.send_signal(signal.SIGINT)  # its run is wanted no more; it cleans up
         self._thread.join()
 
     def _serve(self) -> None:
@@ -78,7 +83,7 @@ class _Clerk:
             worker: subprocess.Popen[str] | None = None
             while not self._closing.is_set() and (run := self._next()):
                 if worker is None or worker.poll() is not None:
-                    worker = closing.enter_context(self._worker())
+                    worker = self._current = closing.enter_context(self._worker())
                 self._desk.rows.put(_row(worker, *run))
             if worker and worker.stdin:
                 worker.stdin.close()

@@ -4,8 +4,9 @@ A line of JSON on standard input, `{"fault", "seed"}`, is a run; its row comes b
 """
 
 import json
+import signal
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Self
 
@@ -75,8 +76,8 @@ class Worker:
 
 
 def main(arguments: list[str]) -> int:
-    """Serve standard input until it ends."""
-    with Worker(Path(arguments[0])) as worker:
+    """Serve standard input until it ends, or SIGINT comes: then the run under way is given up."""
+    with suppress(KeyboardInterrupt), Worker(Path(arguments[0])) as worker:
         for line in sys.stdin:
             order = json.loads(line)
             fault = fault_named(order["fault"])
@@ -84,7 +85,8 @@ def main(arguments: list[str]) -> int:
                 return 2
             row = worker.run(fault, order["seed"])
             print(json.dumps(row.to_json() | {"trail": row.trail}), flush=True)
-    return 0
+        return 0
+    return 128 + signal.SIGINT
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from fleet.decide_stop import Why
 from fleet.mailbox import Cache, MachineState, Order
 from fleet.runner_log import Follower
 from tests.integration import runs
-from tests.integration.runs import Letters, credential, eventually, is_alive
+from tests.integration.runs import FAKE, Letters, credential, eventually, is_alive
 
 LONG = ("wait", 60)
 JOB = [runs.STARTED, runs.RECEIVED, runs.STORED, runs.SUCCEEDED, ("exit", 0)]
@@ -169,13 +169,14 @@ def test_a_deaf_job_is_killed_and_then_the_runner(tmp_path: Path) -> None:
     [
         ([("say", {"msg": "Missing Token", "level": "fatal"}), ("exit", 1)], "Missing Token"),
         ([("exit", 2)], "gitlab-runner ended with code 2"),
+        ([], "it ended with code 0 before it asked GitLab for a job: is it gitlab-runner?"),
     ],
 )
 def test_a_runner_that_fails_is_the_machines_failure(
     script: list[Any], detail: str, tmp_path: Path
 ) -> None:
     seen = run(script, tmp_path, Letters())
-    assert (seen.outcome, seen.detail) == ("system_failure", detail)
+    assert (seen.outcome, seen.detail) == ("system_failure", f"{FAKE}: {detail}")
 
 
 def test_a_missing_binary_is_an_outcome(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ SUCCEEDED = line("Job succeeded", job=101, duration_s=0.5, project=7)
 FAILED = line("Job failed: exit status 3\n", "warning", job=101, duration_s=0.047979526)
 ABORTED = line("Job failed (system failure): aborted: terminated\n", "warning", job=101)
 LIMIT = line("This runner has processed its build limit, so now exiting")
+STARTED = line("Starting runner for http://h with token abcdefghi ...")
 NO_JOB = line("This runner has not received a job in 4 seconds, so now exiting")
 FORBIDDEN = line("Checking for jobs... forbidden", "error", status="403 Forbidden")
 TERMINATED = line("Requested exit: terminated", "warning")
@@ -159,6 +160,9 @@ def test_a_long_error_is_cut() -> None:
     assert read.detail == "x" * 500
 
 
+IS_IT = "it ended with code 0 before it asked GitLab for a job: is it gitlab-runner?"
+
+
 def told(*lines: str, exit_code: int | None = None) -> Follower:
     seen = Follower()
     for text in lines:
@@ -207,7 +211,8 @@ def test_steps_in_the_order_of_the_log() -> None:
         pytest.param(
             [RECEIVED, TERMINATED, FAILED], 0, "failed", "exit status 3", id="failed just before"
         ),
-        pytest.param([NO_JOB], 0, "no_job", None, id="nothing came"),
+        pytest.param([STARTED, NO_JOB], 0, "no_job", None, id="nothing came"),
+        pytest.param([], 0, "system_failure", IS_IT, id="another program"),
         pytest.param([TERMINATED], 0, "no_job", None, id="stopped while idle"),
         pytest.param([TERMINATED, TIMED_OUT], 1, "no_job", None, id="stopped in a long poll"),
         pytest.param(

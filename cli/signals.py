@@ -1,0 +1,28 @@
+"""Commands that start a whole service end it as well when they are asked to end."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def cleaning_up() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP unwind the command as Ctrl-C does; it exits with 128 + the number.
+
+    A second signal changes nothing: the clean-up that the first one began goes on.
+    """
+    before = {number: signal.signal(number, _unwind) for number in ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _unwind(number: int, _frame: FrameType | None) -> None:
+    for each in ENDING:
+        signal.signal(each, signal.SIG_IGN)
+    raise SystemExit(128 + number)

@@ -1,0 +1,50 @@
+"""A command that starts a whole service leaves nothing when it is asked to end."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from adapters.process_tree import stats
+from tests.integration.runs import eventually
+
+
+def processes_in(folder: Path) -> list[int]:
+    """Those whose arguments name the folder."""
+    found = []
+    for number, _, _ in stats():
+        try:
+            arguments = Path(f"/proc/{number}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if str(folder).encode() in arguments:
+            found.append(number)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("command", "number"),
+    [
+        (["demo"], signal.SIGTERM),
+        (["local", "chaos", "--fault", "duplicate-webhooks"], signal.SIGHUP),
+    ],
+)
+def test_leaves_no_folder_and_no_process(
+    command: list[str], number: signal.Signals, tmp_path: Path
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cli", *command],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    with process:
+        eventually(lambda: bool(processes_in(tmp_path)), within_s=60)
+        process.send_signal(number)
+        assert process.wait(60) == 128 + number
+    assert list(tmp_path.iterdir()) == []
+    eventually(lambda: processes_in(tmp_path) == [])
