@@ -46,28 +46,48 @@ def _ends_gracefully(engine: Engine, job: Job) -> bool:
 
 
 def cancel_pipeline(engine: Engine, pipeline: Pipeline) -> None:
-    """Cancel every job that is not over; those not started first, so that none starts."""
+    """Cancel every job that is not over."""
+    _cancel_all(engine, pipeline, list(pipeline.latest.values()))
+
+
+def _cancel_all(engine: Engine, pipeline: Pipeline, jobs: list[Job]) -> None:
+    """Cancel these jobs of a pipeline; those not started first, so that none starts."""
     for status in (*_NOT_STARTED, Status.RUNNING):
-        for job in list(pipeline.latest.values()):
+        for job in jobs:
             if job.status is status:
                 _cancel(engine, job)
     engine.settle(pipeline)
 
 
 def cancel_redundant(engine: Engine, newest: Pipeline) -> None:
-    """Cancel older pipelines of the same branch, unless a job that may not be interrupted began."""
-    for older in newest.project.pipelines.values():
-        if older is newest or older.ref != newest.ref or older.is_tag:
+    """Cancel what older commits' pipelines of the same ref have left, as each of them says.
+
+    Source: GitLab, `Ci::PipelineCreation::CancelRedundantPipelinesService`.
+    """
+    if not newest.project.cancels_redundant:
+        return
+    for older in list(newest.project.pipelines.values()):
+        is_older = older.id < newest.id and older.ref == newest.ref
+        if not is_older or older.commit.sha == newest.commit.sha or older.status in COMPLETED:
             continue
-        if older.status not in COMPLETED and not _has_begun_for_good(older):
-            cancel_pipeline(engine, older)
+        jobs = list(older.latest.values())
+        if older.cancels_on_new_commit == "interruptible":
+            _cancel_all(engine, older, [job for job in jobs if job.spec.interruptible])
+        elif older.cancels_on_new_commit == "conservative" and not _has_begun_for_good(older):
+            _cancel_all(engine, older, jobs)
 
 
 def _has_begun_for_good(pipeline: Pipeline) -> bool:
     begun = (ACTIVE | FINISHED) - {Status.PENDING, Status.CANCELED}
-    return any(
-        job.status in begun and not job.spec.interruptible for job in pipeline.latest.values()
-    )
+    return any(job.status in begun and not job.spec.interruptible for job in pipeline.jobs.values())
+
+
+def cancel_after_failure(engine: Engine, job: Job) -> None:
+    """Cancel the rest of the pipeline where it says so and a job failed that may not."""
+    pipeline = job.pipeline
+    is_final = job.status is Status.FAILED and not job.allow_failure and not job.is_retried
+    if is_final and pipeline.cancels_on_job_failure == "all":
+        cancel_pipeline(engine, pipeline)
 
 
 def retry(engine: Engine, job: Job, *, user: User) -> Job:

@@ -103,7 +103,7 @@ class Engine:
             created_at=at,
             updated_at=at,
             stages=spec.stages,
-            variables=dict(request.variables),
+            request=request,
             name=spec.name,
             warnings=spec.warnings,
             cancels_on_new_commit=spec.cancels_on_new_commit,

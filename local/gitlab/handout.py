@@ -11,38 +11,53 @@ from typing import Any
 from local.gitlab.ci_types import ArtifactSpec, CacheSpec, ImageSpec
 from local.gitlab.failures import FROM_RUNNER
 from local.gitlab.model import Job
+from local.gitlab.reports import REPORTS
 from local.gitlab.states import Status
-from local.gitlab.variables import authorized_clone_url, job_variables
+from local.gitlab.variables import (
+    Instance,
+    Values,
+    authorized_clone_url,
+    expand_all,
+    is_protected,
+    job_variables,
+)
 
 Json = dict[str, Any]
 
 _DEFAULT_DEPTH = 20
-_MASKED = frozenset({"CI_JOB_TOKEN", "CI_REPOSITORY_URL"})
 
 
-def job_payload(job: Job, *, base_url: str, queue_depth: int, queued_s: float) -> Json:
+def sent_variables(job: Job, instance: Instance) -> Values:
+    """The job's variables as its runner gets them: those of earlier jobs in, all expanded."""
+    inherited: dict[str, str] = {}
+    for other in _earlier(job):
+        inherited |= other.dotenv
+    return expand_all(job_variables(job, instance, inherited=inherited))
+
+
+def job_payload(job: Job, *, instance: Instance, queue_depth: int, queued_s: float) -> Json:
     """The job as the runner wants it."""
-    variables = job_variables(job, base_url)
-    raw = job.spec.raw_variables - job.pipeline.variables.keys()
+    variables = sent_variables(job, instance)
+    depth = variables.get("GIT_DEPTH")
     timeout = job.timeout_s or job.project.build_timeout_s
     return {
         "id": job.id,
         "token": job.token,
         "allow_git_fetch": True,
         "job_info": _job_info(job, queue_depth, queued_s),
-        "git_info": _git_info(job, base_url, variables.get("GIT_DEPTH")),
+        "git_info": _git_info(job, instance.base_url, _depth(depth.value if depth else "")),
         "runner_info": {"timeout": timeout, "runner_session_url": None},
         "inputs": [],
         "variables": [
             {
                 "key": key,
-                "value": value,
-                "public": key not in _MASKED,
-                "file": False,
-                "masked": key in _MASKED,
-                "raw": key in raw,
+                "value": one.value,
+                "public": one.is_public,
+                "file": one.is_file,
+                "masked": one.is_masked,
+                "raw": one.is_raw,
             }
-            for key, value in variables.items()
+            for key, one in variables.items()
         ],
         "steps": _steps(job, timeout),
         "image": _image(job.spec.image),
@@ -62,6 +77,11 @@ def job_payload(job: Job, *, base_url: str, queue_depth: int, queued_s: float) -
 
 def dependencies_of(job: Job) -> list[Job]:
     """The finished jobs whose artifacts this one gets, in order of id."""
+    return [other for other in _earlier(job) if other.artifacts is not None]
+
+
+def _earlier(job: Job) -> list[Job]:
+    """The jobs whose files and variables this one gets, where they have any, in order of id."""
     spec, pipeline = job.spec, job.pipeline
     before = set(pipeline.stages[: pipeline.stages.index(spec.stage)])
     needed = {need.job for need in spec.needs or () if need.artifacts}
@@ -72,8 +92,7 @@ def dependencies_of(job: Job) -> list[Job]:
             return False
         return other.spec.stage in before if spec.needs is None else name in needed
 
-    found = [o for o in pipeline.latest.values() if o.artifacts is not None and is_wanted(o)]
-    return sorted(found, key=lambda other: other.id)
+    return sorted(filter(is_wanted, pipeline.latest.values()), key=lambda other: other.id)
 
 
 def _job_info(job: Job, queue_depth: int, queued_s: float) -> Json:
@@ -102,7 +121,7 @@ def _job_info(job: Job, queue_depth: int, queued_s: float) -> Json:
     }
 
 
-def _git_info(job: Job, base_url: str, depth: str | None) -> Json:
+def _git_info(job: Job, base_url: str, depth: int) -> Json:
     pipeline = job.pipeline
     return {
         "repo_url": authorized_clone_url(base_url, job.project, job.token),
@@ -111,17 +130,25 @@ def _git_info(job: Job, base_url: str, depth: str | None) -> Json:
         "sha": pipeline.commit.sha,
         "before_sha": pipeline.before_sha,
         "ref_type": "tag" if pipeline.is_tag else "branch",
-        "refspecs": _refspecs(job),
-        "depth": int(depth) if depth and depth.isdecimal() else _DEFAULT_DEPTH,
-        "protected": not pipeline.is_tag and job.project.is_protected(pipeline.ref),
+        "refspecs": _refspecs(job, is_deep=depth == 0),
+        "depth": depth,
+        "protected": is_protected(pipeline.request),
     }
 
 
-def _refspecs(job: Job) -> list[str]:
-    """The pipeline's own ref always; the branch or tag only while it exists."""
+def _depth(said: str) -> int:
+    """How many commits the runner fetches; 0 for all of them."""
+    return int(said) if said.isdecimal() else _DEFAULT_DEPTH
+
+
+def _refspecs(job: Job, *, is_deep: bool) -> list[str]:
+    """The pipeline's own ref always; the branch or tag only while it exists; or everything."""
     pipeline = job.pipeline
     kept = f"refs/pipelines/{pipeline.id}"
     refspecs = [f"+{kept}:{kept}"] if kept in job.project.refs else []
+    if is_deep:
+        everything = ["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"]
+        return [*refspecs, *everything]
     kind = "tags" if pipeline.is_tag else "heads"
     ref = f"refs/{kind}/{pipeline.ref}"
     if ref in job.project.refs:
@@ -177,14 +204,16 @@ def _artifacts(spec: ArtifactSpec) -> list[Json]:
             }
         )
     for kind, paths in spec.reports.items():
+        sort = "cobertura" if kind == "coverage_report" else kind
+        form, name = REPORTS[sort]
         entries.append(
             {
-                "name": f"{kind}.gz",
+                "name": name,
                 "untracked": False,
                 "paths": list(paths),
                 "when": "always",
-                "artifact_type": kind,
-                "artifact_format": "gzip",
+                "artifact_type": sort,
+                "artifact_format": form,
                 "expire_in": spec.expire_in,
             }
         )
@@ -192,9 +221,7 @@ def _artifacts(spec: ArtifactSpec) -> list[Json]:
 
 
 def _cache(job: Job, spec: CacheSpec) -> Json:
-    pipeline = job.pipeline
-    protected = not pipeline.is_tag and job.project.is_protected(pipeline.ref)
-    suffix = "protected" if protected else "non_protected"
+    suffix = "protected" if is_protected(job.pipeline.request) else "non_protected"
     return {
         "key": f"{spec.key}-{suffix}",
         "untracked": spec.untracked,

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from local.gitlab.dates import hook_date, iso_date
+from local.gitlab.environments import tier_of
 from local.gitlab.model import Commit, Job, Pipeline, Project, Runner, User
 from local.gitlab.states import Status
 
@@ -94,10 +95,30 @@ def pipeline_hook(pipeline: Pipeline, *, base_url: str, at: datetime) -> Json:
             "duration": _seconds(pipeline),
             "url": f"{base_url}/{pipeline.project.full_path}/-/pipelines/{pipeline.id}",
         },
+        "merge_request": _merge_request(pipeline, base_url),
         "user": _user(pipeline.user, base_url),
         "project": _project(pipeline.project, base_url),
         "commit": _git_commit(pipeline.commit),
         "builds": [_build(job, base_url, at) for job in pipeline.latest.values()],
+    }
+
+
+def _merge_request(pipeline: Pipeline, base_url: str) -> Json | None:
+    one = pipeline.merge_request
+    if one is None:
+        return None
+    return {
+        "id": one.id,
+        "iid": one.iid,
+        "title": one.title,
+        "source_branch": one.source_branch,
+        "source_project_id": one.project.id,
+        "target_branch": one.target_branch,
+        "target_project_id": one.project.id,
+        "state": one.state,
+        "merge_status": "can_be_merged",
+        "detailed_merge_status": "mergeable",
+        "url": f"{base_url}/{one.project.full_path}/-/merge_requests/{one.iid}",
     }
 
 
@@ -188,7 +209,11 @@ def _environment(job: Job) -> Json | None:
     environment = job.spec.environment
     if environment is None:
         return None
-    return {"name": environment.name, "action": environment.action}
+    return {
+        "name": environment.name,
+        "action": environment.action,
+        "deployment_tier": tier_of(environment),
+    }
 
 
 def _git_commit(commit: Commit) -> Json:

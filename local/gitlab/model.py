@@ -51,6 +51,63 @@ class AccessToken:
     scopes: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretVariable:
+    """A CI/CD variable of a project or a group, as its settings page has it."""
+
+    key: str
+    value: str
+    is_file: bool = False
+    is_protected: bool = False
+    is_masked: bool = False
+    is_hidden: bool = False
+    is_raw: bool = False
+    environment_scope: str = "*"
+    description: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Environment:
+    """A place that jobs deploy to."""
+
+    id: int
+    name: str
+    slug: str
+    tier: str
+    created_at: datetime
+    external_url: str | None = None  # of the last job that deployed to it
+    is_stopped: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class MergeRequest:
+    """A request to merge one branch of a project into another one of it."""
+
+    id: int  # on the instance
+    iid: int  # in the project
+    project: Project
+    author: User
+    title: str
+    description: str
+    source_branch: str
+    target_branch: str
+    created_at: datetime
+    labels: tuple[str, ...] = ()
+    is_squashed: bool = False
+    state: str = "opened"  # opened | closed
+    diffs: int = 1  # versions: one for each push to the source branch
+
+    @property
+    def ref(self) -> str:
+        """Where its newest commit is to be had."""
+        return f"refs/merge-requests/{self.iid}/head"
+
+    @property
+    def is_draft(self) -> bool:
+        """Whether its title says so."""
+        return self.title.lower().startswith(("draft:", "[draft]", "(draft)"))
+
+
 @dataclass(slots=True, kw_only=True)
 class Group:
     """A group or subgroup of projects."""
@@ -60,6 +117,7 @@ class Group:
     name: str
     parent: Group | None = None
     members: dict[int, Role] = field(default_factory=dict)  # by user id
+    variables: list[SecretVariable] = field(default_factory=list)
 
     @property
     def full_path(self) -> str:
@@ -113,6 +171,13 @@ class Project:
     jobs: dict[int, Job] = field(default_factory=dict)  # in id order
     by_status: dict[Status, dict[int, Job]] = field(default_factory=dict)
     pipelines: dict[int, Pipeline] = field(default_factory=dict)
+    variables: list[SecretVariable] = field(default_factory=list)
+    environments: dict[str, Environment] = field(default_factory=dict)  # by name
+    merge_requests: dict[int, MergeRequest] = field(default_factory=dict)  # by iid
+    cancels_redundant: bool = True  # a newer commit's pipeline cancels the older ones
+    limits_job_tokens: bool = True  # to its own jobs and those of the two lists
+    job_token_projects: dict[int, Project] = field(default_factory=dict)
+    job_token_groups: dict[int, Group] = field(default_factory=dict)
 
     @property
     def full_path(self) -> str:
@@ -142,9 +207,13 @@ class PipelineRequest:
     is_tag: bool
     commit: Commit
     before_sha: str
-    source: str  # push | api
+    source: str  # push | api | merge_request_event
     user: User
     variables: Mapping[str, str] = field(default_factory=dict)
+    file_variables: frozenset[str] = frozenset()  # of `variables`, those that become files
+    tag_message: str = ""
+    merge_request: MergeRequest | None = None
+    diff_base_sha: str = ""  # of the merge request: where its branches parted
 
 
 @dataclass(slots=True, kw_only=True)
@@ -161,8 +230,8 @@ class Pipeline:
     source: str
     user: User
     created_at: datetime
+    request: PipelineRequest
     stages: tuple[str, ...] = ()
-    variables: Mapping[str, str] = field(default_factory=dict)
     name: str | None = None
     yaml_errors: str | None = None
     warnings: tuple[str, ...] = ()  # what the CI file says and nothing here does
@@ -179,12 +248,31 @@ class Pipeline:
     dependents: dict[str, list[str]] = field(default_factory=dict)  # needed name -> job names
     tallies: dict[str, Counter[Counted]] = field(default_factory=dict)  # by stage
 
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """Those that were given to this pipeline alone."""
+        return self.request.variables
+
+    @property
+    def merge_request(self) -> MergeRequest | None:
+        """The one it is for."""
+        return self.request.merge_request
+
     def count(self, job: Job, by: int) -> None:
         """Add the job to its stage's tally, or with `by=-1` take it out."""
         tally = self.tallies.setdefault(job.spec.stage, Counter())
         tally[job.counted] += by
         if not tally[job.counted]:
             del tally[job.counted]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A report that a job handed in, as it was sent."""
+
+    path: Path
+    name: str
+    form: str  # gzip | raw | zip
 
 
 @dataclass(slots=True, kw_only=True)
@@ -215,6 +303,9 @@ class Job:
     trace: bytearray = field(default_factory=bytearray)
     artifacts: Path | None = None
     artifacts_name: str = "artifacts.zip"
+    artifacts_expire_at: datetime | None = None
+    reports: dict[str, Report] = field(default_factory=dict)  # by type
+    dotenv: Mapping[str, str] = field(default_factory=dict)  # for the jobs after it
 
     @property
     def project(self) -> Project:

@@ -37,7 +37,7 @@ class Options:
     trace_interval_s: int = 3  # told to runners; GitLab says 60 when nobody watches
     trace_limit_bytes: int = 100 * 1024 * 1024
     cancels_gracefully: bool = False  # newer GitLab: canceling first, so that after_script runs
-    cancels_redundant: bool = False  # GitLab's default is on: a push cancels older pipelines
+    dotenv_variables: int = 20  # in one report; GitLab.com: 50 and more
     requires_clone_login: bool = True
     hook_timeout_s: float = 10.0
     hook_lanes: int = 4  # deliveries under way at once per hook; one job's stay in order

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 
 from local.gitlab.model import Job, Project, Runner
+from local.gitlab.variables import is_protected
 
 Kind = tuple[int, frozenset[str], bool]  # project id, tags, on a protected ref
 
@@ -28,9 +29,7 @@ def _reaches(runner: Runner, project: Project) -> bool:
 
 def kind_of(job: Job) -> Kind:
     """What decides who may run the job; jobs of one kind are interchangeable to a runner."""
-    pipeline = job.pipeline
-    protected = not pipeline.is_tag and pipeline.project.is_protected(pipeline.ref)
-    return pipeline.project.id, frozenset(job.spec.tags), protected
+    return job.project.id, frozenset(job.spec.tags), is_protected(job.pipeline.request)
 
 
 class PendingQueue:

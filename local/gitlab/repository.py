@@ -63,10 +63,13 @@ def create_repository(repository: Path, *, default_branch: str) -> None:
 
 
 def read_refs(repository: Path) -> dict[str, str]:
-    """Branches, tags and pipeline refs: full name to commit (annotated tags are peeled)."""
+    """All refs that are shown, by full name, with their commits; annotated tags are peeled."""
     form = "%(refname) %(objectname) %(*objectname)"
     printed = run_git(
-        repository, "for-each-ref", f"--format={form}", "refs/heads", "refs/tags", "refs/pipelines"
+        repository,
+        "for-each-ref",
+        f"--format={form}",
+        *("refs/heads", "refs/tags", "refs/pipelines", "refs/merge-requests"),
     )
     rows = (line.split(" ") for line in printed.splitlines())
     return {name: peeled or direct for name, direct, peeled in rows}
@@ -84,6 +87,20 @@ def read_commit(repository: Path, revision: str) -> Commit:
         author_email=email,
         authored_at=datetime.fromtimestamp(int(seconds), UTC),
     )
+
+
+def read_tag(repository: Path, name: str) -> str:
+    """The message of an annotated tag; nothing for another one."""
+    form = "%(if:equals=tag)%(objecttype)%(then)%(contents)%(end)"
+    return run_git(repository, "for-each-ref", f"--format={form}", name).strip()
+
+
+def read_merge_base(repository: Path, one: str, other: str) -> str:
+    """Where two branches parted; nothing where they have no commit in common."""
+    try:
+        return run_git(repository, "merge-base", one, other).strip()
+    except GitFailed:
+        return ""
 
 
 class CommitFiles(Mapping[str, str]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from local.gitlab import failures
+from local.gitlab.actions import cancel_after_failure
 from local.gitlab.engine import Engine, Outcome
 from local.gitlab.model import Job
 from local.gitlab.options import Timeouts
@@ -22,6 +23,7 @@ def sweep(engine: Engine, runners: Runners) -> None:
             engine.settle(job.pipeline)
     for job, reason in [*_stuck(engine, runners, at), *_silent(engine, at)]:
         engine.finish(job, Outcome(status=Status.FAILED, failure_reason=reason))
+        cancel_after_failure(engine, job)
 
 
 def _stuck(engine: Engine, runners: Runners, at: datetime) -> list[tuple[Job, str]]:

@@ -5,18 +5,34 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from local.gitlab import environments
 from local.gitlab.actions import cancel_redundant
 from local.gitlab.ci import read_pipeline
-from local.gitlab.ci_types import CiError, PipelineSpec
-from local.gitlab.model import NO_SHA, Pipeline, PipelineRequest, Project, User
-from local.gitlab.repository import CommitFiles, keep_ref, read_commit
-from local.gitlab.variables import pipeline_variables
+from local.gitlab.ci_types import CiError, JobSpec, PipelineSpec
+from local.gitlab.model import NO_SHA, MergeRequest, Pipeline, PipelineRequest, Project, User
+from local.gitlab.repository import (
+    CommitFiles,
+    keep_ref,
+    read_commit,
+    read_merge_base,
+    read_tag,
+)
+from local.gitlab.variables import (
+    CiVariable,
+    Instance,
+    expand_in,
+    given_variables,
+    pipeline_variables,
+)
 from local.gitlab.world import World
 
 _SKIP = re.compile(r"\[(ci[ _-]skip|skip[ _-]ci)\]", re.IGNORECASE)
 _CI_FILE = ".gitlab-ci.yml"
+_SKIPPABLE = ("push", "merge_request_event")
+# GitLab's `environment_name_regex`; dollars and braces are of variables that nobody set.
+_ENVIRONMENT = re.compile(r"(?!/)[\w/${}. -]{1,255}(?<!/)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +60,11 @@ class Wish:
 
     project: Project
     change: RefChange
-    source: str  # push | api
+    source: str  # push | api | merge_request_event
     user: User
     variables: Mapping[str, str] = field(default_factory=dict)
+    file_variables: frozenset[str] = frozenset()
+    merge_request: MergeRequest | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,46 +91,74 @@ async def start_pipeline(world: World, wish: Wish) -> Pipeline | None:
     A CI file that cannot be read makes a failed pipeline. A pushed commit whose message says
     so makes a skipped one.
     """
-    reading = await asyncio.to_thread(_read, wish, world.base_url)
+    reading = await asyncio.to_thread(_read, wish, world.instance)
     request = reading.request
     if reading.error is not None:
         return world.ci.add_broken_pipeline(request, reading.error)
     if reading.spec is None or not reading.spec.jobs:
         return None
-    if wish.source == "push" and _SKIP.search(request.commit.message):
+    if wish.source in _SKIPPABLE and _SKIP.search(request.commit.message):
         return world.ci.add_skipped_pipeline(request)
     name = f"refs/pipelines/{world.ci.next_pipeline_id}"
     keep_ref(wish.project.repository, name, request.commit.sha)
     wish.project.refs[name] = request.commit.sha
     pipeline = world.ci.add_pipeline(request, reading.spec)
-    if world.options.cancels_redundant and not pipeline.is_tag:
-        cancel_redundant(world.ci, pipeline)
+    for job in pipeline.jobs.values():
+        environments.enter(job)
+    cancel_redundant(world.ci, pipeline)
     return pipeline
 
 
-def _read(wish: Wish, base_url: str) -> _Reading:
+def _read(wish: Wish, instance: Instance) -> _Reading:
     """Everything that takes git commands, in a thread of its own."""
     project, sha = wish.project, wish.change.new
+    merge_request = wish.merge_request
     request = PipelineRequest(
         project=project,
-        ref=wish.change.short_name,
+        ref=merge_request.ref if merge_request else wish.change.short_name,
         is_tag=wish.change.is_tag,
         commit=read_commit(project.repository, sha),
-        before_sha=wish.change.old,
+        before_sha=NO_SHA if merge_request else wish.change.old,
         source=wish.source,
         user=wish.user,
         variables=wish.variables,
+        file_variables=wish.file_variables,
+        tag_message=read_tag(project.repository, wish.change.name) if wish.change.is_tag else "",
+        merge_request=merge_request,
+        diff_base_sha=_diff_base(wish) if merge_request else "",
     )
     files = CommitFiles(project.repository, sha)
     text = files.get(project.ci_config_path or _CI_FILE)
     if text is None:
         return _Reading(request=request)
-    known = {**pipeline_variables(request, base_url), **wish.variables}
+    known = {**pipeline_variables(request, instance), **given_variables(request)}
     try:
         spec = read_pipeline(text, variables=known, files=files, paths=files.paths)
+        spec = replace(spec, jobs=tuple(_with_environment(job, known) for job in spec.jobs))
     except CiError as exc:
         return _Reading(request=request, error=str(exc))
     return _Reading(request=request, spec=spec)
+
+
+def _diff_base(wish: Wish) -> str:
+    assert wish.merge_request is not None
+    target = f"refs/heads/{wish.merge_request.target_branch}"
+    return read_merge_base(wish.project.repository, wish.change.new, target)
+
+
+def _with_environment(job: JobSpec, known: Mapping[str, str]) -> JobSpec:
+    """The job with its environment's name expanded to the end. Raises `CiError`."""
+    if job.environment is None:
+        return job
+    texts = {"CI_JOB_NAME": job.name, "CI_JOB_STAGE": job.stage, **job.variables, **known}
+    variables = {key: CiVariable(value=value) for key, value in texts.items()}
+    name = expand_in(job.environment.name, variables)
+    if not _ENVIRONMENT.fullmatch(name):
+        raise CiError(
+            f"jobs:{job.name}:environment: the name {name!r} can contain only letters, digits, "
+            "spaces, '-', '_', '/', '$', '{', '}' and '.', 255 at most, and no '/' at an end"
+        )
+    return replace(job, environment=replace(job.environment, name=name))
 
 
 def push_report(pipeline: Pipeline, base_url: str) -> list[str]:

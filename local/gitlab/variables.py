@@ -1,17 +1,52 @@
-"""Predefined CI/CD variables. Pure.
+"""The CI/CD variables of pipelines and jobs, predefined and others. Pure.
 
-Source: GitLab docs, "Predefined CI/CD variables".
+Source: GitLab docs, "Predefined CI/CD variables" and "CI/CD variable precedence"; GitLab,
+`Ci::Build#variables` and `Gitlab::Ci::Variables::Builder` for their order.
 """
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from local.gitlab.dates import iso_date
-from local.gitlab.model import Job, PipelineRequest, Project
+from local.gitlab.environments import environment_slug, tier_of
+from local.gitlab.model import Job, MergeRequest, Pipeline, PipelineRequest, Project, Runner, User
+from local.gitlab.secret_variables import variables_for
 
 _SLUG_LENGTH = 63
+_LONGEST_DESCRIPTION = 2700
+_MOST_OPEN = 4
+# Of a name such as `unit: [a, b] 1/3`, what its siblings do not share.
+_OWN_PART = re.compile(r"([\x08\s:]+((\[.*\])|(\d+[\s:/\\]+\d+))){1,3}\s*\Z")
+_REFERENCE = re.compile(
+    r"\$\$|%%|\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})|%([A-Za-z_]\w*)%", re.ASCII
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """What variables tell of the GitLab itself."""
+
+    base_url: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CiVariable:
+    """A value and how the runner treats it."""
+
+    value: str
+    is_public: bool = True
+    is_masked: bool = False
+    is_file: bool = False
+    is_raw: bool = False  # not expanded
+
+
+Values = dict[str, CiVariable]
 
 
 def slug(text: str) -> str:
@@ -25,50 +60,55 @@ def authorized_clone_url(base_url: str, project: Project, token: str) -> str:
     return f"{scheme}://gitlab-ci-token:{token}@{rest}/{project.full_path}.git"
 
 
-def pipeline_variables(request: PipelineRequest, base_url: str) -> dict[str, str]:
-    """What is known before there are jobs: for `rules`, and for every job later."""
-    commit = request.commit
-    title, _, description = commit.message.partition("\n")
-    ref_kind = (
-        {"CI_COMMIT_TAG": request.ref} if request.is_tag else {"CI_COMMIT_BRANCH": request.ref}
-    )
-    is_protected = not request.is_tag and request.project.is_protected(request.ref)
+def is_protected(request: PipelineRequest) -> bool:
+    """Whether the pipeline is of a protected ref; those of merge requests are not."""
+    if request.is_tag or request.merge_request is not None:
+        return False
+    return request.project.is_protected(request.ref)
+
+
+def pipeline_variables(request: PipelineRequest, instance: Instance) -> dict[str, str]:
+    """What is predefined before there are jobs: for `rules`, and for every job later."""
     return {
         "CI": "true",
         "GITLAB_CI": "true",
-        **_server_variables(base_url),
-        **_project_variables(request.project, base_url),
-        **ref_kind,
+        **_server_variables(instance),
+        **_project_variables(request.project, instance.base_url),
+        **_commit_variables(request),
+        **_merge_request_variables(request, instance.base_url),
         "CI_PIPELINE_SOURCE": request.source,
-        "CI_COMMIT_SHA": commit.sha,
-        "CI_COMMIT_SHORT_SHA": commit.sha[:8],
-        "CI_COMMIT_BEFORE_SHA": request.before_sha,
-        "CI_COMMIT_REF_NAME": request.ref,
-        "CI_COMMIT_REF_SLUG": slug(request.ref),
-        "CI_COMMIT_REF_PROTECTED": str(is_protected).lower(),
-        "CI_COMMIT_MESSAGE": commit.message,
-        "CI_COMMIT_TITLE": title,
-        "CI_COMMIT_DESCRIPTION": description.strip(),
-        "CI_COMMIT_AUTHOR": f"{commit.author_name} <{commit.author_email}>",
-        "CI_COMMIT_TIMESTAMP": iso_date(commit.authored_at) or "",
-        "GITLAB_USER_ID": str(request.user.id),
-        "GITLAB_USER_LOGIN": request.user.username,
-        "GITLAB_USER_NAME": request.user.name,
-        "GITLAB_USER_EMAIL": request.user.email,
+        **_user_variables(request.user),
     }
 
 
-def _server_variables(base_url: str) -> dict[str, str]:
-    parts = urlsplit(base_url)
+def given_variables(request: PipelineRequest) -> dict[str, str]:
+    """What `rules` see beyond it: variables of groups, the project and this pipeline."""
+    secret = variables_for(request.project, environment=None, is_protected=is_protected(request))
+    return {**{key: one.value for key, one in secret.items()}, **request.variables}
+
+
+def _server_variables(instance: Instance) -> dict[str, str]:
+    parts = urlsplit(instance.base_url)
+    numbers = [*re.findall(r"\d+", instance.version), "0", "0", "0"]
+    default_port = 443 if parts.scheme == "https" else 80
     return {
-        "CI_SERVER_URL": base_url,
+        "CI_SERVER_URL": instance.base_url,
         "CI_SERVER_HOST": parts.hostname or "",
-        "CI_SERVER_PORT": str(parts.port or 80),
+        "CI_SERVER_PORT": str(parts.port or default_port),
         "CI_SERVER_PROTOCOL": parts.scheme,
         "CI_SERVER_FQDN": parts.netloc,
+        "CI_SERVER_SHELL_SSH_HOST": parts.hostname or "",
+        "CI_SERVER_SHELL_SSH_PORT": "22",
         "CI_SERVER_NAME": "GitLab",
-        "CI_API_V4_URL": f"{base_url}/api/v4",
-        "CI_API_GRAPHQL_URL": f"{base_url}/api/graphql",
+        "CI_SERVER_VERSION": instance.version,
+        "CI_SERVER_VERSION_MAJOR": numbers[0],
+        "CI_SERVER_VERSION_MINOR": numbers[1],
+        "CI_SERVER_VERSION_PATCH": numbers[2],
+        "CI_SERVER_REVISION": "simulator",
+        "CI_API_V4_URL": f"{instance.base_url}/api/v4",
+        "CI_API_GRAPHQL_URL": f"{instance.base_url}/api/graphql",
+        "CI_TEMPLATE_REGISTRY_HOST": "registry.gitlab.com",
+        "GITLAB_FEATURES": "",
     }
 
 
@@ -77,65 +117,245 @@ def _project_variables(project: Project, base_url: str) -> dict[str, str]:
         "CI_PROJECT_ID": str(project.id),
         "CI_PROJECT_NAME": project.path,
         "CI_PROJECT_TITLE": project.name,
+        "CI_PROJECT_DESCRIPTION": "",
         "CI_PROJECT_PATH": project.full_path,
         "CI_PROJECT_PATH_SLUG": slug(project.full_path),
         "CI_PROJECT_NAMESPACE": project.group.full_path,
         "CI_PROJECT_NAMESPACE_ID": str(project.group.id),
+        "CI_PROJECT_NAMESPACE_SLUG": slug(project.group.full_path),
         "CI_PROJECT_ROOT_NAMESPACE": project.group.lineage[-1].path,
         "CI_PROJECT_URL": f"{base_url}/{project.full_path}",
         "CI_PROJECT_VISIBILITY": "public" if project.is_public else "private",
+        "CI_PROJECT_REPOSITORY_LANGUAGES": "",
+        "CI_PROJECT_CLASSIFICATION_LABEL": "",
         "CI_DEFAULT_BRANCH": project.default_branch,
         "CI_CONFIG_PATH": project.ci_config_path or ".gitlab-ci.yml",
     }
 
 
-def job_variables(job: Job, base_url: str) -> dict[str, str]:
-    """What one job sees: predefined, then the CI file's, then the pipeline's own."""
-    pipeline, spec = job.pipeline, job.spec
-    request = PipelineRequest(
-        project=job.project,
-        ref=pipeline.ref,
-        is_tag=pipeline.is_tag,
-        commit=pipeline.commit,
-        before_sha=pipeline.before_sha,
-        source=pipeline.source,
-        user=job.user,
-    )
-    project_url = f"{base_url}/{job.project.full_path}"
+def _commit_variables(request: PipelineRequest) -> dict[str, str]:
+    commit, merge_request = request.commit, request.merge_request
+    title, _, description = commit.message.partition("\n")
+    source_ref = merge_request.source_branch if merge_request else request.ref
+    kind = {} if merge_request else {"CI_COMMIT_BRANCH": request.ref}
+    if request.is_tag:
+        kind = {"CI_COMMIT_TAG": request.ref, "CI_COMMIT_TAG_MESSAGE": request.tag_message}
     return {
-        **pipeline_variables(request, base_url),
-        "CI_PIPELINE_ID": str(pipeline.id),
-        "CI_PIPELINE_IID": str(pipeline.iid),
-        "CI_PIPELINE_URL": f"{project_url}/-/pipelines/{pipeline.id}",
-        "CI_PIPELINE_CREATED_AT": iso_date(pipeline.created_at) or "",
-        "CI_PIPELINE_NAME": pipeline.name or "",
-        "CI_JOB_ID": str(job.id),
-        "CI_JOB_NAME": spec.name,
-        "CI_JOB_NAME_SLUG": slug(spec.name),
-        "CI_JOB_STAGE": spec.stage,
-        "CI_JOB_URL": f"{project_url}/-/jobs/{job.id}",
-        "CI_JOB_STARTED_AT": iso_date(job.started_at) or "",
-        "CI_JOB_TIMEOUT": str(job.timeout_s or job.project.build_timeout_s),
-        "CI_JOB_TOKEN": job.token,
-        "CI_JOB_GROUP_NAME": re.sub(r"[\s:/\\]+\d+[\s:/\\]+\d+$", "", spec.name),
-        "CI_REPOSITORY_URL": authorized_clone_url(base_url, job.project, job.token),
-        "CI_NODE_TOTAL": str(spec.id_in_parallel[1] if spec.id_in_parallel else 1),
-        **_optional_variables(job),
-        **spec.variables,
-        **pipeline.variables,
+        **kind,
+        "CI_COMMIT_SHA": commit.sha,
+        "CI_COMMIT_SHORT_SHA": commit.sha[:8],
+        "CI_COMMIT_BEFORE_SHA": request.before_sha,
+        "CI_COMMIT_REF_NAME": source_ref,
+        "CI_COMMIT_REF_SLUG": slug(source_ref),
+        "CI_COMMIT_REF_PROTECTED": str(is_protected(request)).lower(),
+        "CI_COMMIT_MESSAGE": commit.message,
+        "CI_COMMIT_MESSAGE_IS_TRUNCATED": "false",
+        "CI_COMMIT_TITLE": title,
+        "CI_COMMIT_DESCRIPTION": description.strip(),
+        "CI_COMMIT_AUTHOR": f"{commit.author_name} <{commit.author_email}>",
+        "CI_COMMIT_TIMESTAMP": iso_date(commit.authored_at) or "",
     }
 
 
-def _optional_variables(job: Job) -> dict[str, str]:
+def _merge_request_variables(request: PipelineRequest, base_url: str) -> dict[str, str]:
+    """Those of the pipeline's merge request, and the open ones of its branch."""
+    project, own = request.project, request.merge_request
+    branch = own.source_branch if own else request.ref
+    opened = [
+        f"{project.full_path}!{one.iid}"
+        for one in project.merge_requests.values()
+        if one.source_branch == branch and one.state == "opened" and not request.is_tag
+    ]
+    listed = {"CI_OPEN_MERGE_REQUESTS": ",".join(opened[:_MOST_OPEN])} if opened else {}
+    return listed if own is None else {**listed, **_of_merge_request(own, request, base_url)}
+
+
+def _of_merge_request(own: MergeRequest, request: PipelineRequest, base_url: str) -> dict[str, str]:
+    project = own.project
+    url = f"{base_url}/{project.full_path}"
+    labels = {"CI_MERGE_REQUEST_LABELS": ",".join(own.labels)} if own.labels else {}
+    return {
+        "CI_MERGE_REQUEST_EVENT_TYPE": "detached",
+        "CI_MERGE_REQUEST_SOURCE_BRANCH_SHA": "",  # of merged results pipelines only
+        "CI_MERGE_REQUEST_TARGET_BRANCH_SHA": "",
+        "CI_MERGE_REQUEST_DIFF_ID": str(own.diffs),
+        "CI_MERGE_REQUEST_DIFF_BASE_SHA": request.diff_base_sha,
+        "CI_MERGE_REQUEST_ID": str(own.id),
+        "CI_MERGE_REQUEST_IID": str(own.iid),
+        "CI_MERGE_REQUEST_REF_PATH": own.ref,
+        "CI_MERGE_REQUEST_PROJECT_ID": str(project.id),
+        "CI_MERGE_REQUEST_PROJECT_PATH": project.full_path,
+        "CI_MERGE_REQUEST_PROJECT_URL": url,
+        "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": own.target_branch,
+        "CI_MERGE_REQUEST_TARGET_BRANCH_PROTECTED": _word(project.is_protected(own.target_branch)),
+        "CI_MERGE_REQUEST_TITLE": own.title,
+        "CI_MERGE_REQUEST_DRAFT": _word(own.is_draft),
+        "CI_MERGE_REQUEST_DESCRIPTION": own.description[:_LONGEST_DESCRIPTION],
+        "CI_MERGE_REQUEST_DESCRIPTION_IS_TRUNCATED": _word(
+            len(own.description) > _LONGEST_DESCRIPTION
+        ),
+        **labels,
+        "CI_MERGE_REQUEST_SQUASH_ON_MERGE": _word(own.is_squashed),
+        "CI_MERGE_REQUEST_SOURCE_PROJECT_ID": str(project.id),
+        "CI_MERGE_REQUEST_SOURCE_PROJECT_PATH": project.full_path,
+        "CI_MERGE_REQUEST_SOURCE_PROJECT_URL": url,
+        "CI_MERGE_REQUEST_SOURCE_BRANCH_NAME": own.source_branch,
+        "CI_MERGE_REQUEST_SOURCE_BRANCH_PROTECTED": _word(project.is_protected(own.source_branch)),
+    }
+
+
+def _word(holds: bool) -> str:  # the value is all there is to it
+    return str(holds).lower()
+
+
+def _user_variables(user: User) -> dict[str, str]:
+    return {
+        "GITLAB_USER_ID": str(user.id),
+        "GITLAB_USER_LOGIN": user.username,
+        "GITLAB_USER_NAME": user.name,
+        "GITLAB_USER_EMAIL": user.email,
+    }
+
+
+def job_variables(
+    job: Job, instance: Instance, *, inherited: Mapping[str, str] | None = None
+) -> Values:
+    """What one job gets, of two with one name the one that counts. Nothing is expanded.
+
+    `inherited` are those that earlier jobs handed in, in dotenv reports.
+    """
+    pipeline, spec, request = job.pipeline, job.spec, job.pipeline.request
+    environment = spec.environment.name if spec.environment else None
+    secret = variables_for(job.project, environment=environment, is_protected=is_protected(request))
+    from_file = {
+        key: CiVariable(value=value, is_raw=key in spec.raw_variables)
+        for key, value in spec.variables.items()
+    }
+    given = {
+        key: CiVariable(value=value, is_public=False, is_file=key in request.file_variables)
+        for key, value in pipeline.variables.items()
+    }
+    return {
+        **_persisted(job, instance.base_url),
+        **_plain(pipeline_variables(request, instance)),
+        **_plain(_of_pipeline(pipeline)),
+        **_plain(_of_job(job)),
+        **from_file,
+        **_plain(_user_variables(job.user)),
+        **{k: CiVariable(value=v, is_public=False) for k, v in (inherited or {}).items()},
+        **{
+            key: CiVariable(
+                value=one.value,
+                is_public=False,
+                is_masked=one.is_masked,
+                is_file=one.is_file,
+                is_raw=one.is_raw,
+            )
+            for key, one in secret.items()
+        },
+        **given,
+        **_plain(_of_environment(job)),
+    }
+
+
+def _plain(texts: Mapping[str, str]) -> Values:
+    return {key: CiVariable(value=value) for key, value in texts.items()}
+
+
+def _persisted(job: Job, base_url: str) -> Values:
+    """Those that come first, so that anything may overrule them."""
+    url = f"{base_url}/{job.project.full_path}"
+    hidden = {
+        "CI_JOB_TOKEN": job.token,
+        "CI_REPOSITORY_URL": authorized_clone_url(base_url, job.project, job.token),
+    }
+    shown = {
+        "CI_PIPELINE_ID": str(job.pipeline.id),
+        "CI_PIPELINE_URL": f"{url}/-/pipelines/{job.pipeline.id}",
+        "CI_JOB_ID": str(job.id),
+        "CI_JOB_URL": f"{url}/-/jobs/{job.id}",
+        "CI_JOB_STARTED_AT": iso_date(job.started_at) or "",
+        "CI_JOB_TIMEOUT": str(job.timeout_s or job.project.build_timeout_s),
+    }
+    masked = {
+        key: CiVariable(value=value, is_public=False, is_masked=True)
+        for key, value in hidden.items()
+    }
+    return {**_plain(shown), **masked}
+
+
+def _of_pipeline(pipeline: Pipeline) -> dict[str, str]:
+    return {
+        "CI_PIPELINE_IID": str(pipeline.iid),
+        "CI_PIPELINE_CREATED_AT": iso_date(pipeline.created_at) or "",
+        "CI_PIPELINE_NAME": pipeline.name or "",
+    }
+
+
+def _of_job(job: Job) -> dict[str, str]:
     spec = job.spec
-    found = {}
+    found = {
+        "CI_JOB_NAME": spec.name,
+        "CI_JOB_NAME_SLUG": slug(spec.name),
+        "CI_JOB_GROUP_NAME": _OWN_PART.sub("", spec.name).strip(),
+        "CI_JOB_STAGE": spec.stage,
+        "CI_JOB_TAGS": json.dumps(list(spec.tags)),
+        "CI_JOB_RETRY_COUNT": str(job.retries_count),
+        "CI_NODE_TOTAL": str(spec.id_in_parallel[1] if spec.id_in_parallel else 1),
+        **(_of_runner(job.runner) if job.runner else {}),
+    }
     if spec.id_in_parallel:
         found["CI_NODE_INDEX"] = str(spec.id_in_parallel[0])
     if spec.image:
         found["CI_JOB_IMAGE"] = spec.image.name
-    if spec.when == "manual":
+    if spec.when in ("manual", "delayed"):
         found["CI_JOB_MANUAL"] = "true"
-    if spec.environment:
-        found["CI_ENVIRONMENT_NAME"] = spec.environment.name
-        found["CI_ENVIRONMENT_SLUG"] = slug(spec.environment.name)
     return found
+
+
+def _of_runner(runner: Runner) -> dict[str, str]:
+    return {
+        "CI_RUNNER_ID": str(runner.id),
+        "CI_RUNNER_DESCRIPTION": runner.description,
+        "CI_RUNNER_TAGS": json.dumps(sorted(runner.tags)),
+    }
+
+
+def _of_environment(job: Job) -> dict[str, str]:
+    """Those that come last; its URL still has variables in it."""
+    spec = job.spec.environment
+    if spec is None:
+        return {}
+    known = job.project.environments.get(spec.name)
+    url = spec.url or (known.external_url if known else None)
+    return {
+        "CI_ENVIRONMENT_NAME": spec.name,
+        "CI_ENVIRONMENT_SLUG": environment_slug(spec.name),
+        "CI_ENVIRONMENT_ACTION": spec.action,
+        "CI_ENVIRONMENT_TIER": spec.tier or (known.tier if known else tier_of(spec)),
+        **({"CI_ENVIRONMENT_URL": url} if url else {}),
+    }
+
+
+def expand_all(variables: Values) -> Values:
+    """Each with what it refers to put in, and what that refers to, as GitLab sends them.
+
+    What is unknown, raw, a file or a circle stays as written: that is the runner's to do.
+    """
+    return {
+        key: one if one.is_raw else replace(one, value=expand_in(one.value, variables, (key,)))
+        for key, one in variables.items()
+    }
+
+
+def expand_in(text: str, variables: Values, trail: tuple[str, ...] = ()) -> str:
+    """`text` with the variables in it, and those in their values. `trail`: where we are."""
+
+    def referred(found: re.Match[str]) -> str:
+        name = found[1] or found[2] or found[3]
+        one = variables.get(name) if name else None
+        if one is None or one.is_raw or one.is_file or name in trail:
+            return found[0]
+        return expand_in(one.value, variables, (*trail, name))
+
+    return _REFERENCE.sub(referred, text)

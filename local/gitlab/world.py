@@ -12,6 +12,7 @@ from local.gitlab.engine import Engine
 from local.gitlab.hooks import Hooks
 from local.gitlab.options import Clock, Options
 from local.gitlab.runners import Runners
+from local.gitlab.variables import Instance
 
 
 class World:
@@ -21,6 +22,7 @@ class World:
         self.data_dir = data_dir
         self.options = options
         self.base_url = base_url
+        self.instance = Instance(base_url=base_url, version=options.gitlab_version)
         self.clock = Clock()
         self.chaos = Chaos(options.seed)
         self.calls: Counter[str] = Counter()  # "METHOD /templated/path" -> API calls

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import shutil
 import zipfile
+from datetime import datetime, timedelta
 from pathlib import Path
 
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from local.gitlab.api.call import READ, WRITE, ApiError, Call, Endpoint, forbidden, not_found
-from local.gitlab.model import Job, Role
+from local.gitlab.ci_values import read_duration_s
+from local.gitlab.dotenv import DotenvError, read_dotenv
+from local.gitlab.model import Job, Report, Role
+from local.gitlab.reports import FROM_RUNNER, REPORTS
 from local.gitlab.states import FINISHED, Status
+
+_USUAL_LIFE = "30 days"  # of artifacts whose job says nothing
 
 
 async def upload(call: Call) -> Response:
-    """POST /jobs/:id/artifacts: the archive is kept, reports are taken and dropped."""
+    """POST /jobs/:id/artifacts: archive and reports are kept, a dotenv report is read as well."""
     job = call.world.ci.jobs.get(call.number("job"))
     token = call.request.headers.get("job-token", "")
     async with call.request.form() as form:
@@ -29,9 +35,29 @@ async def upload(call: Call) -> Response:
         file = form.get("file")
         if not isinstance(file, UploadFile):
             raise ApiError(400, "400 Bad request - Missing artifacts file!")
-        if call.request.query_params.get("artifact_type", "archive") == "archive":
+        sort = _given(call, form, "artifact_type", "archive")
+        expire_in = _given(call, form, "expire_in", _USUAL_LIFE)
+        if sort == "archive":
+            job.artifacts_expire_at = _expiry(call, expire_in)
             _keep(call, job, file)
+        else:
+            _keep_report(call, job, file, sort, _given(call, form, "artifact_format", ""))
+    job.heard_at = call.world.clock.now()
     return JSONResponse({"message": "201 Created"}, status_code=201)
+
+
+def _given(call: Call, form: FormData, name: str, absent: str) -> str:
+    return call.request.query_params.get(name) or str(form.get(name) or absent)
+
+
+def _expiry(call: Call, expire_in: str) -> datetime | None:
+    """When the archive may be gone; None for never. Raises 400."""
+    if expire_in.lower() in ("never", "0"):
+        return None
+    seconds = read_duration_s(expire_in)
+    if seconds is None:
+        raise ApiError(400, "400 Bad request - expire_in is invalid")
+    return call.world.clock.now() + timedelta(seconds=seconds)
 
 
 def _keep(call: Call, job: Job, file: UploadFile) -> None:
@@ -40,7 +66,24 @@ def _keep(call: Call, job: Job, file: UploadFile) -> None:
         shutil.copyfileobj(file.file, target)
     job.artifacts = path
     job.artifacts_name = file.filename or "artifacts.zip"
-    job.heard_at = call.world.clock.now()
+
+
+def _keep_report(call: Call, job: Job, file: UploadFile, sort: str, form: str) -> None:
+    """Raises 400 for a type or a form that GitLab does not know, or variables it cannot read."""
+    known = {kind: how for kind, (how, _) in REPORTS.items()} | FROM_RUNNER
+    if sort not in known:
+        raise ApiError(400, "artifact_type does not have a valid value")
+    if form != known[sort]:
+        raise ApiError(400, "400 Bad request - Invalid artifact format")
+    content = file.file.read()
+    if sort == "dotenv":
+        try:
+            job.dotenv = read_dotenv(content, most_variables=call.world.options.dotenv_variables)
+        except DotenvError as exc:
+            raise ApiError(400, str(exc)) from exc
+    path: Path = call.world.data_dir / "artifacts" / f"{job.id}-{sort}"
+    path.write_bytes(content)
+    job.reports[sort] = Report(path=path, name=file.filename or sort, form=form)
 
 
 async def download_as_job(call: Call) -> Response:
@@ -77,8 +120,14 @@ async def download_member(call: Call) -> Response:
 async def delete(call: Call) -> Response:
     """DELETE /projects/:id/jobs/:job_id/artifacts."""
     job = call.job(role=Role.MAINTAINER)
-    job.artifacts = None
+    forget(job)
     return Response(status_code=204)
+
+
+def forget(job: Job) -> None:
+    """The archive and the reports are gone; what later jobs read of them stays."""
+    job.artifacts = job.artifacts_expire_at = None
+    job.reports.clear()
 
 
 def _file(job: Job) -> Response:

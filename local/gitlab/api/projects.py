@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Literal
 
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
@@ -25,6 +26,7 @@ class NewProject(BaseModel):
     default_branch: str = "main"
     build_timeout: int | None = None
     ci_config_path: str | None = None
+    auto_cancel_pending_pipelines: Literal["enabled", "disabled"] = "enabled"
 
 
 class ProjectChange(BaseModel):
@@ -34,6 +36,7 @@ class ProjectChange(BaseModel):
     build_timeout: int | None = None
     ci_config_path: str | None = None
     shared_runners_enabled: bool | None = None
+    auto_cancel_pending_pipelines: Literal["enabled", "disabled"] | None = None
 
 
 async def list_group_projects(call: Call) -> Response:
@@ -61,6 +64,7 @@ async def create_project(call: Call) -> Response:
     project.is_public = wanted.visibility == "public"
     project.default_branch = wanted.default_branch
     project.ci_config_path = wanted.ci_config_path
+    project.cancels_redundant = wanted.auto_cancel_pending_pipelines == "enabled"
     project.build_timeout_s = wanted.build_timeout or project.build_timeout_s
     await asyncio.to_thread(
         create_repository, project.repository, default_branch=wanted.default_branch
@@ -107,6 +111,8 @@ async def change_project(call: Call) -> Response:
     if change.shared_runners_enabled is not None:
         project.shared_runners_enabled = change.shared_runners_enabled
         call.world.ci.index.queue.touch()
+    if change.auto_cancel_pending_pipelines is not None:
+        project.cancels_redundant = change.auto_cancel_pending_pipelines == "enabled"
     return JSONResponse(project_view(project, call.world))
 
 

@@ -13,13 +13,16 @@ from typing import Any
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
+from local.gitlab.actions import cancel_after_failure
 from local.gitlab.api.call import ApiError, Call, Endpoint, forbidden, not_found
 from local.gitlab.engine import Outcome
+from local.gitlab.environments import note_deployed
 from local.gitlab.failures import TRACE_TOO_LARGE
-from local.gitlab.handout import job_payload
+from local.gitlab.handout import job_payload, sent_variables
 from local.gitlab.model import Job, Runner
 from local.gitlab.runners import LEGACY_SYSTEM_ID
 from local.gitlab.states import Status
+from local.gitlab.variables import CiVariable, expand_in
 
 _ALIVE = (Status.RUNNING, Status.CANCELING)
 _LONG_POLL_STEP_S = 0.05
@@ -86,7 +89,7 @@ async def request_job(call: Call) -> Response:
         return Response(status_code=204, headers=headers)
     payload = job_payload(
         job,
-        base_url=call.world.base_url,
+        instance=call.world.instance,
         queue_depth=depth - 1,
         queued_s=job.queued_s(call.world.clock.now()) or 0.0,
     )
@@ -130,7 +133,20 @@ async def update_job(call: Call) -> Response:
             status=Status(update.state), failure_reason=reason, exit_code=update.exit_code
         )
         call.world.ci.finish(job, outcome)
+        if job.status is Status.SUCCESS:
+            _note_deployed(call, job)
+        cancel_after_failure(call.world.ci, job)
     return JSONResponse(200, headers=_job_headers(call, job))
+
+
+def _note_deployed(call: Call, job: Job) -> None:
+    """Tell the job's environment of it; its URL may hold variables that the job handed in."""
+    if job.spec.environment is None:
+        return
+    variables = sent_variables(job, call.world.instance)
+    own = {key: CiVariable(value=value) for key, value in job.dotenv.items()}
+    url = job.spec.environment.url
+    note_deployed(job, expand_in(url, {**variables, **own}) if url else None)
 
 
 async def append_trace(call: Call) -> Response:

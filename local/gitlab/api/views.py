@@ -37,6 +37,8 @@ def project_view(project: Project, world: World) -> Json:
         "build_timeout": project.build_timeout_s,
         "ci_config_path": project.ci_config_path,
         "shared_runners_enabled": project.shared_runners_enabled,
+        "auto_cancel_pending_pipelines": "enabled" if project.cancels_redundant else "disabled",
+        "ci_job_token_scope_enabled": False,
         "archived": False,
         "empty_repo": not project.refs,
     }
@@ -58,6 +60,7 @@ def pipeline_view(pipeline: Pipeline, world: World) -> Json:
         "status": pipeline.status,
         "source": pipeline.source,
         "yaml_errors": pipeline.yaml_errors,
+        "warnings": list(pipeline.warnings),
         "user": user_view(pipeline.user, world),
         "created_at": api_date(pipeline.created_at),
         "updated_at": api_date(pipeline.updated_at),
@@ -118,6 +121,7 @@ def job_view(job: Job, world: World) -> Json:
         "web_url": f"{world.base_url}/{job.project.full_path}/-/jobs/{job.id}",
         "artifacts": _artifact_views(job),
         "artifacts_file": _artifacts_file(job),
+        "artifacts_expire_at": api_date(job.artifacts_expire_at),
         "archived": False,
         "runner": runner_view(job.runner, world) if job.runner else None,
         "runner_manager": _manager_of(job, world),
@@ -152,6 +156,15 @@ def _artifact_views(job: Job) -> list[Json]:
                 "file_format": "zip",
             }
         )
+    views.extend(
+        {
+            "file_type": sort,
+            "size": report.path.stat().st_size,
+            "filename": report.name,
+            "file_format": report.form,
+        }
+        for sort, report in job.reports.items()
+    )
     if job.trace and job.status in FINISHED:
         views.append(
             {

@@ -73,7 +73,7 @@ class Site:
                 source="push",
                 user=world.root,
             )
-            known = pipeline_variables(request, world.base_url)
+            known = pipeline_variables(request, world.instance)
             world.ci.add_pipeline(request, read_pipeline(textwrap.dedent(ci), variables=known))
             return project.id
 

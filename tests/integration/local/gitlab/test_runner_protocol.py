@@ -220,7 +220,10 @@ def test_artifacts_travel_from_one_job_to_the_next(site: Site, machine: Machine)
 def test_reports_are_taken_but_are_no_archive(site: Site, machine: Machine) -> None:
     site.start(TWO_STAGES)
     built = machine.take()
-    assert machine.upload(built, b"gzip", artifact_type="junit").status_code == 201
+    assert (
+        machine.upload(built, b"gzip", artifact_type="junit", artifact_format="gzip").status_code
+        == 201
+    )
     machine.report(built, "success")
     assert machine.take()["dependencies"] == []
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from local.gitlab import actions
@@ -9,8 +12,9 @@ from local.gitlab.engine import Outcome
 from local.gitlab.model import RunnerManager
 from local.gitlab.options import Options
 from local.gitlab.states import Status
-from tests.unit.local.gitlab.small_gitlab import NOON, SmallGitLab, job_spec, user
+from tests.unit.local.gitlab.small_gitlab import NOON, SmallGitLab, commit, job_spec, user
 
+NEWER = replace(commit(), sha="5" * 40)
 GRACEFUL = Options(cancels_gracefully=True)
 
 
@@ -146,36 +150,76 @@ def test_a_newer_pipeline_makes_older_ones_redundant(
     first = site.start(job_spec("unit", interruptible=interruptible))
     if running:
         site.run(first, "unit")
-    second = site.start(job_spec("unit"))
+    second = site.start(job_spec("unit"), commit=NEWER)
     actions.cancel_redundant(site.engine, second)
     assert (first.status, second.status) == (older, Status.PENDING)
 
 
-def test_other_branches_are_not_redundant() -> None:
+@pytest.mark.parametrize(
+    ("of_newest", "setting"),
+    [
+        ({"ref": "feature", "commit": NEWER}, True),  # of another branch
+        ({}, True),  # of the same commit
+        ({"commit": NEWER}, False),
+    ],
+)
+def test_what_is_not_redundant_stays(of_newest: dict[str, Any], setting: bool) -> None:
     site = SmallGitLab()
-    other = site.start(job_spec("unit"), ref="feature")
-    newest = site.start(job_spec("unit"))
-    actions.cancel_redundant(site.engine, newest)
-    assert other.status is Status.PENDING
+    site.project.cancels_redundant = setting
+    older = site.start(job_spec("unit"))
+    actions.cancel_redundant(site.engine, site.start(job_spec("unit"), **of_newest))
+    assert older.status is Status.PENDING
 
 
-def test_one_job_that_may_not_be_interrupted_saves_its_pipeline() -> None:
+def test_an_older_pipelines_newer_sibling_is_not_redundant() -> None:
+    site = SmallGitLab()
+    older, newer = site.start(job_spec("unit")), site.start(job_spec("unit"), commit=NEWER)
+    actions.cancel_redundant(site.engine, older)
+    assert newer.status is Status.PENDING
+
+
+@pytest.mark.parametrize(
+    ("word", "left"),
+    [
+        ("conservative", ["running", "pending", "pending", "created"]),
+        ("interruptible", ["running", "canceled", "pending", "canceled"]),
+        ("none", ["running", "pending", "pending", "created"]),
+    ],
+)
+def test_where_a_job_began_for_good_the_pipeline_says_what_is_canceled(
+    word: str, left: list[str]
+) -> None:
     site = SmallGitLab()
     older = site.start(
         job_spec("kept", tags=("ec2",)),
+        job_spec("gives way", tags=("ec2",), interruptible=True),
         job_spec("waits", tags=("ec2",)),
-        job_spec("gives way", "deploy", interruptible=True),
+        job_spec("later", "deploy", interruptible=True),
     )
+    older.cancels_on_new_commit = word
     site.run(older, "kept")
-    actions.cancel_redundant(site.engine, site.start(job_spec("unit")))
-    assert site.statuses(older)["waits"] == "pending"
+    actions.cancel_redundant(site.engine, site.start(job_spec("unit"), commit=NEWER))
+    assert list(site.statuses(older).values()) == left
 
 
-def test_tags_are_never_redundant() -> None:
+@pytest.mark.parametrize(
+    ("word", "rest", "other"),
+    [
+        ("all", {}, "canceled"),
+        ("none", {}, "pending"),
+        ("all", {"allow_failure": True}, "pending"),
+        ("all", {"retry": 1}, "pending"),
+    ],
+)
+def test_a_failed_job_cancels_the_rest_where_the_pipeline_says_so(
+    word: str, rest: dict[str, Any], other: str
+) -> None:
     site = SmallGitLab()
-    tag = site.start(job_spec("unit"), ref="v1", is_tag=True)
-    actions.cancel_redundant(site.engine, site.start(job_spec("unit"), ref="v1"))
-    assert tag.status is Status.PENDING
+    pipeline = site.start(job_spec("unit", tags=("ec2",), **rest), job_spec("other", tags=("ec2",)))
+    pipeline.cancels_on_job_failure = word
+    job = site.end(pipeline, "unit", "failed")
+    actions.cancel_after_failure(site.engine, job)
+    assert site.statuses(pipeline)["other"] == other
 
 
 def test_what_cannot_be_done_is_said_in_gitlabs_words() -> None:

@@ -11,16 +11,18 @@ import pytest
 from local.gitlab.ci_types import ArtifactSpec, CacheSpec, ImageSpec, NeedSpec
 from local.gitlab.handout import Json, dependencies_of, job_payload
 from local.gitlab.model import Job, Pipeline
+from local.gitlab.variables import Instance
 from local.runner.job import read_job
 from tests.unit.local.gitlab.small_gitlab import SHA, SmallGitLab, job_spec
 
 BASE = "http://127.0.0.1:8929"
+GITLAB = Instance(base_url=BASE, version="19.3.1-ee")
 _JSON_WORDS = {"str": str, "int": int, "bool": bool, "list": list, "dict": dict}
 
 
 def handed(site: SmallGitLab, job: Job) -> Json:
     """The payload as the runner gets it: through JSON."""
-    payload = job_payload(job, base_url=BASE, queue_depth=2, queued_s=1.9)
+    payload = job_payload(job, instance=GITLAB, queue_depth=2, queued_s=1.9)
     return dict(json.loads(json.dumps(payload)))
 
 
@@ -394,7 +396,7 @@ def test_a_report_names_its_files_and_never_takes_untracked_ones() -> None:
     archive, report = taken(SmallGitLab(), artifacts=(spec,))["artifacts"]
     assert (archive["untracked"], archive["paths"]) == (True, [])
     assert report == {
-        "name": "junit.gz",
+        "name": "junit.xml",
         "untracked": False,
         "paths": ["r.xml"],
         "when": "always",
@@ -402,6 +404,84 @@ def test_a_report_names_its_files_and_never_takes_untracked_ones() -> None:
         "artifact_format": "gzip",
         "expire_in": "1 day",
     }
+
+
+@pytest.mark.parametrize(
+    ("kind", "sort", "form", "name"),
+    [
+        ("dotenv", "dotenv", "gzip", ".env"),
+        ("sast", "sast", "raw", "gl-sast-report.json"),
+        ("coverage_report", "cobertura", "gzip", "cobertura-coverage.xml"),
+        ("lsif", "lsif", "zip", "lsif.json"),
+    ],
+)
+def test_each_report_is_sent_as_gitlab_wants_it(kind: str, sort: str, form: str, name: str) -> None:
+    spec = ArtifactSpec(reports={kind: ("r",)})
+    (report,) = taken(SmallGitLab(), artifacts=(spec,))["artifacts"]
+    shown = (report["artifact_type"], report["artifact_format"], report["name"])
+    assert shown == (sort, form, name)
+
+
+@pytest.mark.parametrize(
+    ("rest", "expected"),
+    [
+        ({}, {"A": "2", "B": "1"}),  # by stage: all, the later job's over the earlier's
+        ({"dependencies": ("first",)}, {"A": "1", "B": "1"}),
+        ({"dependencies": ()}, {}),
+        ({"needs": ["first"]}, {"A": "1", "B": "1"}),
+        ({"needs": [NeedSpec(job="first", artifacts=False), "second"]}, {"A": "2"}),
+        ({"needs": []}, {}),
+        ({"variables": {"A": "file", "C": "$A-$B"}}, {"A": "2", "B": "1", "C": "2-1"}),
+    ],
+)
+def test_variables_that_earlier_jobs_hand_in(
+    rest: dict[str, Any], expected: dict[str, str]
+) -> None:
+    site = SmallGitLab()
+    jobs = (job_spec("first", "build"), job_spec("second", "build"), job_spec("beside"))
+    pipeline = site.start(*jobs, job_spec("unit", **rest), stages=["build", "test"])
+    pipeline.latest["first"].dotenv = {"A": "1", "B": "1"}
+    pipeline.latest["second"].dotenv = {"A": "2"}
+    pipeline.latest["beside"].dotenv = {"A": "never"}
+    told = handed(site, pipeline.latest["unit"])["variables"]
+    assert {v["key"]: v["value"] for v in told if v["key"] in "ABC"} == expected
+
+
+def test_nested_variables_are_expanded_before_the_runner_gets_them() -> None:
+    variables = {
+        "A": "$B/${B} %B%",
+        "B": "$C",
+        "C": "deep",
+        "KEPT": "$$C $NOBODY $RAW",
+        "RAW": "$C",
+        "ROUND": "a$ROUND2",
+        "ROUND2": "b$ROUND",
+    }
+    told = taken(SmallGitLab(), variables=variables, raw_variables=frozenset({"RAW"}))["variables"]
+    found = {v["key"]: v["value"] for v in told if v["key"] in variables}
+    assert found == {
+        "A": "deep/deep deep",
+        "B": "deep",
+        "C": "deep",
+        "KEPT": "$$C $NOBODY $RAW",
+        "RAW": "$C",
+        "ROUND": "ab$ROUND",
+        "ROUND2": "ba$ROUND2",
+    }
+
+
+@pytest.mark.parametrize(
+    ("depth", "sent"), [("0", 0), ("7", 7), ("$HOW_DEEP", 3), ("many", 20), ("", 20)]
+)
+def test_the_depth_of_a_clone_and_what_no_depth_fetches(depth: str, sent: int) -> None:
+    site = SmallGitLab()
+    site.project.refs = {"refs/heads/main": SHA, "refs/pipelines/1": SHA}
+    info = taken(site, variables={"GIT_DEPTH": depth, "HOW_DEEP": "3"})["git_info"]
+    everything = ["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"]
+    branch = ["+refs/heads/main:refs/remotes/origin/main"]
+    kept = "+refs/pipelines/1:refs/pipelines/1"
+    assert info["depth"] == sent
+    assert info["refspecs"] == [kept, *(branch if sent else everything)]
 
 
 def test_what_a_runner_cannot_do_without() -> None:

@@ -148,7 +148,11 @@ def test_an_environment_has_a_name_and_an_action() -> None:
     job = site.start(job_spec("ship", environment=EnvironmentSpec(name="production"))).latest[
         "ship"
     ]
-    assert body_of(site, job)["environment"] == {"name": "production", "action": "start"}
+    assert body_of(site, job)["environment"] == {
+        "name": "production",
+        "action": "start",
+        "deployment_tier": "production",
+    }
 
 
 @pytest.mark.parametrize(("is_tag", "ref"), [(True, "v1.0"), (False, "feature/x")])

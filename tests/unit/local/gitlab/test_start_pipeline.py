@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from local.gitlab.model import NO_SHA, Pipeline, Role
-from local.gitlab.options import Options
 from local.gitlab.repository import create_repository, git_environment, read_refs
 from local.gitlab.states import Status
 from local.gitlab.trigger import RefChange, Wish, start_pipeline
@@ -141,22 +139,25 @@ def test_a_tag_is_a_ref_of_its_own_kind(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("is_on", "ref", "older"),
+    ("setting", "ref", "older"),
     [
-        (True, "heads/main", Status.CANCELED),
-        (False, "heads/main", Status.PENDING),
-        (True, "tags/v1", Status.PENDING),
+        ("enabled", "heads/main", Status.CANCELED),
+        ("disabled", "heads/main", Status.PENDING),
+        ("enabled", "tags/v1", Status.CANCELED),
     ],
 )
-def test_a_newer_pipeline_of_a_branch_cancels_the_older_where_that_is_on(
-    tmp_path: Path, is_on: bool, ref: str, older: Status
+def test_a_newer_commit_of_a_ref_cancels_the_older_ones_pipeline_unless_that_is_off(
+    desk: Desk, setting: str, ref: str, older: Status
 ) -> None:
-    with Desk(tmp_path, Options(cancels_redundant=is_on)) as desk:
-        commit(desk, ci=CI, ref=ref)
-        first, second = push(desk, ref), push(desk, ref)
-        assert first is not None
-        assert second is not None
-        assert (first.status, second.status) == (older, Status.PENDING)
+    body = {"auto_cancel_pending_pipelines": setting}
+    assert desk.answer("PUT", "/projects/1", json=body)["auto_cancel_pending_pipelines"] == setting
+    commit(desk, ci=CI, ref=ref)
+    first, again = push(desk, ref), push(desk, ref)
+    commit(desk, ci=CI, other="a: b", ref=ref)
+    newest = push(desk, ref)
+    for pipeline, status in ((first, older), (again, older), (newest, Status.PENDING)):
+        assert pipeline is not None
+        assert pipeline.status is status
 
 
 def test_a_reporter_asks_for_no_pipeline(desk: Desk) -> None:

@@ -5,6 +5,7 @@ Source: gitlab-runner, network/gitlab.go and common/spec/spec.go; GitLab, lib/ap
 
 from __future__ import annotations
 
+import gzip
 import io
 import zipfile
 import zlib
@@ -313,8 +314,87 @@ def test_an_upload_is_201_and_its_own_token_fetches_it_even_after_the_end(desk: 
 
 def test_a_report_is_taken_but_is_no_archive(desk: Desk) -> None:
     job = desk.running()
-    assert upload(desk, job, b"gz", artifact_type="junit").status_code == 201
+    sent = upload(desk, job, b"gz", artifact_type="junit", artifact_format="gzip")
+    assert sent.status_code == 201
     assert download(desk, job, job.token).status_code == 404
+    (shown,) = desk.answer("GET", f"/projects/1/jobs/{job.id}")["artifacts"]
+    assert shown == {
+        "file_type": "junit",
+        "size": 2,
+        "filename": "built.zip",
+        "file_format": "gzip",
+    }
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"artifact_type": "sbom", "artifact_format": "gzip"},
+        {"artifact_type": "junit", "artifact_format": "zip"},
+        {"expire_in": "soon"},
+    ],
+)
+def test_an_upload_that_gitlab_would_not_know_is_400(desk: Desk, query: dict[str, str]) -> None:
+    job = desk.running()
+    assert upload(desk, job, b"x", **query).status_code == 400
+    assert desk.answer("GET", f"/projects/1/jobs/{job.id}")["artifacts"] == []
+
+
+@pytest.mark.parametrize(
+    ("expire_in", "days"), [("1 week", 7), ("", 30), ("never", None), ("0", None)]
+)
+def test_artifacts_say_when_they_may_be_gone(desk: Desk, expire_in: str, days: int | None) -> None:
+    job = desk.running()
+    assert upload(desk, job, b"x", expire_in=expire_in).status_code == 201
+    at = job.artifacts_expire_at
+    assert (at and (at - desk.world.clock.now()).days + 1) == days
+
+
+def dotenv(desk: Desk, job: Job, text: str | bytes) -> Any:
+    content = gzip.compress(text if isinstance(text, bytes) else text.encode())
+    return upload(desk, job, content, artifact_type="dotenv", artifact_format="gzip")
+
+
+@pytest.mark.parametrize(
+    ("text", "variables"),
+    [
+        ("A=1\nB=two words\r\n", {"A": "1", "B": "two words"}),
+        ("A=x=y\n A = 2 \n", {"A": "2"}),
+        ("A=\n", {"A": ""}),
+        ('A="quoted" # no comment', {"A": '"quoted" # no comment'}),
+        (b"\xef\xbb\xbfA=1\n", {"A": "1"}),
+        ("".join(f"V{n}={n}\n" for n in range(20)), {f"V{n}": str(n) for n in range(20)}),
+        ("", {}),
+    ],
+)
+def test_a_dotenv_report_becomes_variables(
+    desk: Desk, text: str, variables: dict[str, str]
+) -> None:
+    job = desk.running()
+    assert dotenv(desk, job, text).status_code == 201
+    assert job.dotenv == variables
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("A=1\n\nB=2\n", "Invalid Format"),
+        ("# comment\n", "Invalid Format"),
+        ("export A", "Invalid Format"),
+        ("A B=1", "Validation failed: Key can contain only letters, digits and '_'."),
+        ("=1", "Validation failed: Key can contain only letters, digits and '_'."),
+        ("A=" + "x" * 5118, "Dotenv Artifact Too Big. Maximum Allowable Size: 5120"),
+        (
+            "".join(f"V{n}={n}\n" for n in range(21)),
+            "Dotenv files cannot have more than 20 variables",
+        ),
+    ],
+)
+def test_a_dotenv_report_that_breaks_a_rule_is_400(desk: Desk, text: str, says: str) -> None:
+    job = desk.running()
+    refused = dotenv(desk, job, text)
+    assert (refused.status_code, refused.json()) == (400, {"message": says})
+    assert (job.dotenv, job.reports) == ({}, {})
 
 
 def test_the_token_of_an_upload_may_stand_in_the_form(desk: Desk) -> None:

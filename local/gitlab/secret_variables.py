@@ -1,0 +1,43 @@
+"""CI/CD variables of projects and groups: which of them a job gets. Pure.
+
+Source: GitLab docs, "CI/CD variables" (scope, protection, precedence).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from local.gitlab.model import Group, Project, SecretVariable
+
+
+def variables_for(
+    project: Project, *, environment: str | None, is_protected: bool
+) -> dict[str, SecretVariable]:
+    """By key: the project's own over its groups', the nearest group over those above."""
+    places: list[Group | Project] = [*reversed(project.group.lineage), project]
+    found: dict[str, SecretVariable] = {}
+    for place in places:
+        usable = (one for one in place.variables if is_protected or not one.is_protected)
+        found |= _best(usable, environment)
+    return found
+
+
+def _best(
+    variables: Iterable[SecretVariable], environment: str | None
+) -> Mapping[str, SecretVariable]:
+    """Of two with one key the one whose scope says most about the environment."""
+    fitting = [one for one in variables if _fits(one.environment_scope, environment)]
+    return {one.key: one for one in sorted(fitting, key=lambda one: _says(one.environment_scope))}
+
+
+def _fits(scope: str, environment: str | None) -> bool:
+    if environment is None:
+        return scope == "*"
+    pattern = ".*".join(re.escape(part) for part in scope.split("*"))
+    return re.fullmatch(pattern, environment, re.DOTALL) is not None
+
+
+def _says(scope: str) -> tuple[bool, int]:
+    """How much a scope that fits says: an exact name most, then the longest pattern."""
+    return "*" not in scope, len(scope)
