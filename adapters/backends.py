@@ -7,10 +7,11 @@ from typing import Protocol
 
 from fleet.capacity import CapacityPool, ErrorKind
 from fleet.config import PoolConfig
+from fleet.times import HasUtcTimes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LaunchOrder:
+class LaunchOrder(HasUtcTimes):
     """Machines of one pool to launch in one go."""
 
     launch_id: str  # names the order: asked twice, it is carried out once
@@ -49,7 +50,7 @@ class LaunchResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
+class Machine(HasUtcTimes):
     """One machine as its cloud shows it."""
 
     machine_id: str

@@ -10,6 +10,7 @@ from boto3.dynamodb.conditions import Attr, ConditionBase
 from adapters.table import Change, Table
 from fleet.capacity import BackOff, note_applied
 from fleet.decide_reconcile import Watched
+from fleet.times import HasUtcTimes
 
 HEARD_EVERY = timedelta(minutes=1)
 STRAY_KEPT = timedelta(days=1)
@@ -21,7 +22,7 @@ WAKE_OWED = timedelta(minutes=4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoredConfig:
+class StoredConfig(HasUtcTimes):
     """The fleet.toml that was applied last."""
 
     text: str
@@ -31,7 +32,7 @@ class StoredConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PoolRow:
+class PoolRow(HasUtcTimes):
     """What the ledger knows of a pool besides its runners."""
 
     name: str

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, AliasPath, AwareDatetime, BeforeValidator, Field, StrictBool
+from pydantic import AliasChoices, AliasPath, BeforeValidator, Field, StrictBool
 from pydantic.types import Strict
+
+from fleet.job_event import Utc
 
 Id = Annotated[int, Strict(), Field(gt=0)]  # no "7", no 7.0, no true: GitLab's ids are numbers
 Word = Annotated[str, Field(min_length=1)]
@@ -34,10 +36,10 @@ class GitLabJob:
     ] = None
     pipeline_id: Annotated[Id | None, Field(validation_alias=AliasPath("pipeline", "id"))] = None
     ref: str | None = None
-    created_at: AwareDatetime | None = None
-    started_at: AwareDatetime | None = None
-    finished_at: AwareDatetime | None = None
-    erased_at: AwareDatetime | None = None  # its log and its artifacts
+    created_at: Utc | None = None
+    started_at: Utc | None = None
+    finished_at: Utc | None = None
+    erased_at: Utc | None = None  # its log and its artifacts
     failure_reason: str | None = None
     queued_duration_s: Annotated[float | None, Field(validation_alias="queued_duration")] = None
     web_url: str = ""

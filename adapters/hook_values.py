@@ -9,6 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 from adapters.gitlab_values import Id
 from fleet.errors import Transient
 from fleet.field_names import fields_at_fault
+from fleet.times import HasUtcTimes
 
 _EVENTS = (
     "push_events tag_push_events issues_events confidential_issues_events merge_requests_events "
@@ -49,7 +50,7 @@ class Registered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HookHealth:
+class HookHealth(HasUtcTimes):
     """Whether GitLab still calls a hook."""
 
     hook_id: int

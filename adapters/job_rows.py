@@ -20,6 +20,7 @@ from adapters.retry_rows import RetryRows
 from adapters.table import TRANSACT, Change, Item, Table, exists
 from fleet.model import GONE, Job, JobKey, Status
 from fleet.reasons import Reason
+from fleet.times import HasUtcTimes
 
 # How long the history of a job is kept after its last change.
 KEPT = timedelta(days=30)
@@ -27,7 +28,7 @@ AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(HasUtcTimes):
     """One hop of a job: what happened when, and why."""
 
     at: datetime
@@ -56,7 +57,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobRow:
+class JobRow(HasUtcTimes):
     """A job with its history: what `status` and `explain` show."""
 
     job: Job

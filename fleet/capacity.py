@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from fleet.aws_errors import ErrorKind, advice, classify
+from fleet.times import HasUtcTimes
 
 __all__ = [
     "BackOff",
@@ -47,7 +48,7 @@ class CapacityPool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BackOff:
+class BackOff(HasUtcTimes):
     """A place that had nothing, and until when it is not asked again."""
 
     until: datetime

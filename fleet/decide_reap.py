@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from fleet.model import Limits, Runner, RunnerState
 from fleet.reasons import Reason
+from fleet.times import HasUtcTimes
 
 # A machine or a record that the ledger does not know may be one whose row is being written.
 UNKNOWN_AFTER = timedelta(minutes=2)
@@ -45,7 +46,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stray:
+class Stray(HasUtcTimes):
     """Something that carries our name and has no row: a machine, or a runner record in GitLab."""
 
     id: str

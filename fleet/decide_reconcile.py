@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from fleet.model import GONE, Job, JobKey, Status
 from fleet.reasons import Reason
+from fleet.times import HasUtcTimes
 
 # A row younger than this may be ahead of the list that GitLab answered with.
 SETTLING = timedelta(seconds=5)
@@ -51,7 +52,7 @@ def _is_unrouted(row: Job) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Watched:
+class Watched(HasUtcTimes):
     """One project whose pending jobs we read."""
 
     project_id: int

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from fleet.mailbox import MachineState
 from fleet.runner_log import Follower
+from fleet.times import HasUtcTimes
 
 
 class Force(StrEnum):
@@ -42,7 +43,7 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class Run(HasUtcTimes):
     """One run of gitlab-runner as seen at `at`, with what was already done to it."""
 
     at: datetime

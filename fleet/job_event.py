@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC
 from functools import cache
 from typing import Annotated, Any, cast
 from urllib.parse import urlsplit
@@ -11,6 +10,7 @@ from pydantic import AfterValidator, AwareDatetime, ConfigDict, TypeAdapter, Val
 
 from fleet.errors import Refused
 from fleet.field_names import fields_at_fault
+from fleet.times import HasUtcTimes, in_utc
 
 SOURCE = "runner-fleet.webhook"
 DETAIL_TYPES: Mapping[str, str] = {
@@ -24,11 +24,11 @@ DETAIL_TYPES: Mapping[str, str] = {
 }  # the statuses that GitLab sends hooks for, and the one of skipped jobs
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
-Utc = Annotated[AwareDatetime, AfterValidator(lambda at: at.astimezone(UTC))]
+Utc = Annotated[AwareDatetime, AfterValidator(in_utc)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobEvent:
+class JobEvent(HasUtcTimes):
     """One delivery, read and verified. Orders by rank of status, never by arrival."""
 
     __pydantic_config__ = ConfigDict(allow_inf_nan=False)

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from fleet.times import HasUtcTimes, in_utc
+
 Item = Mapping[str, Any]
 
 CREDENTIAL, REPORT, ORDER = "credential", "report", "order"
@@ -60,7 +62,7 @@ class StepName(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(HasUtcTimes):
     """One thing that happened on a machine."""
 
     at: datetime
@@ -133,7 +135,7 @@ class Docker:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Credential:
+class Credential(HasUtcTimes):
     """All that one machine needs to serve one job. Read once; the token is never printed."""
 
     runner_id: str
@@ -187,7 +189,7 @@ class Credential:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(HasUtcTimes):
     """What a machine says of itself. Written whole, except that steps are added to the list."""
 
     heartbeat_at: datetime
@@ -226,7 +228,7 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class Order(HasUtcTimes):
     """The fleet tells a machine to drain: take no job any more, finish the one it has."""
 
     reason: str
@@ -263,4 +265,4 @@ def _write_time(at: datetime) -> str:
 
 
 def _read_time(text: str) -> datetime:
-    return datetime.fromisoformat(text).astimezone(UTC)
+    return in_utc(datetime.fromisoformat(text))

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import IntEnum, StrEnum
 
 from fleet.reasons import Reason
+from fleet.times import HasUtcTimes
 
 
 class Status(IntEnum):
@@ -53,7 +54,7 @@ GONE = "gone"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class Job(HasUtcTimes):
     """One job as the ledger knows it."""
 
     key: JobKey
@@ -102,7 +103,7 @@ COVERING = frozenset({RunnerState.REQUESTED, RunnerState.IN_FLIGHT, RunnerState.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Runner:
+class Runner(HasUtcTimes):
     """One live runner: its row in the ledger joined with what its machine last reported."""
 
     id: str
@@ -167,7 +168,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
+class Snapshot(HasUtcTimes):
     """One pool as observed at `at`."""
 
     at: datetime

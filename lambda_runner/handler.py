@@ -20,6 +20,7 @@ from adapters.process_tree import hide_memory
 from adapters.reporter import Post, Reporter, Status
 from fleet.errors import Refused
 from fleet.mailbox import Credential, MachineState, Outcome, Report, Step, StepName
+from fleet.times import in_utc
 
 CLIENT = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard"})
 # Kept free before Lambda ends the sandbox, on top of what stopping a job takes.
@@ -186,7 +187,7 @@ def _time(text: object) -> datetime | None:
     if text is None:
         return None
     try:
-        return datetime.fromisoformat(str(text)).astimezone(UTC)
+        return in_utc(datetime.fromisoformat(str(text)))
     except ValueError:
         raise Refused("this event does not say until when it counts", until=text) from None
 

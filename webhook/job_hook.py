@@ -4,10 +4,11 @@ import re
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from fleet.errors import BadDelivery
 from fleet.field_names import fields_at_fault
+from fleet.job_event import Utc
 
 
 def _as_time(value: object) -> object:
@@ -16,7 +17,7 @@ def _as_time(value: object) -> object:
         return value
     try:
         return datetime.fromisoformat(
-            re.sub(r" (?=[+-]\d\d:?\d\d$)", "", value.replace(" UTC", "Z"))
+            re.sub(r" (?=[+-]\d\d(:?\d\d)?$)", "", value.replace(" UTC", "Z"))
         )
     except ValueError:
         raise ValueError("not a time that GitLab writes") from None
@@ -24,7 +25,7 @@ def _as_time(value: object) -> object:
 
 Text = Annotated[str, Field(max_length=2048)]
 Id = Annotated[int, Field(gt=0, lt=2**63)]
-Time = Annotated[AwareDatetime | None, BeforeValidator(_as_time)]
+Time = Annotated[Utc | None, BeforeValidator(_as_time)]
 
 
 class _Part(BaseModel):

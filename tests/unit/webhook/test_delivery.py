@@ -234,6 +234,29 @@ class TestReading:
         assert (event.failure_reason, event.allow_failure) == ("script_failure", True)
         assert event.retries_count == 2
 
+    @pytest.mark.parametrize(
+        "written",
+        [
+            "2026-03-29 00:30:00 UTC",
+            "2026-03-29T00:30:00Z",
+            "2026-03-29T00:30:00.000+00:00",
+            "2026-03-29T02:30:00.000+02:00",
+            "2026-03-29 02:30:00 +0200",
+            "2026-03-28 17:30:00 -0700",
+            "2026-03-29 06:15:00.000000 +05:45",
+            "2026-03-29T02:30:00+02",
+        ],
+    )
+    def test_every_way_of_writing_a_time_is_utc_on_the_bus(self, written: str) -> None:
+        event = read(encoded(build_status="running", build_started_at=written))
+        assert event.to_detail()["started_at"] == "2026-03-29T00:30:00Z"
+
+    @pytest.mark.parametrize("written", ["2026-03-29 00:30:00", "0001-01-01 00:00:00 +0200"])
+    def test_a_time_that_is_no_moment_is_not_readable(self, written: str) -> None:
+        with pytest.raises(BadDelivery) as caught:
+            read(encoded(build_started_at=written))
+        assert caught.value.facts["field"] == "build_started_at"
+
     def test_a_pending_job_that_has_a_runner_keeps_it(self) -> None:
         assert read(encoded(runner={"id": 31})).runner_id == 31
 

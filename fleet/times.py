@@ -1,0 +1,41 @@
+"""Times as the fleet keeps them: aware, and in UTC. The ledger orders them as text."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from fleet.errors import Refused
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+def in_utc(at: datetime) -> datetime:
+    """The same moment in UTC. Raises `ValueError` for a time without a zone, or out of range."""
+    if at.utcoffset() is None:
+        raise ValueError("a time without a zone")
+    if at.tzinfo is UTC:
+        return at
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("a time out of range") from None
+
+
+class HasUtcTimes:
+    """A frozen dataclass whose times are in UTC, whatever it is made of.
+
+    Raises `Refused`, with the field, for a time without a zone: it could be any moment.
+    """
+
+    __slots__ = ()
+
+    def __post_init__(self: "DataclassInstance") -> None:
+        """Convert every time."""
+        for name in self.__dataclass_fields__:
+            value = getattr(self, name)
+            if isinstance(value, datetime) and value.tzinfo is not UTC:
+                try:
+                    object.__setattr__(self, name, in_utc(value))
+                except ValueError as error:
+                    of = f"{type(self).__name__}.{name}"
+                    raise Refused(f"{error} is no time", field=of) from None
