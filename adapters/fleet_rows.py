@@ -7,9 +7,10 @@ from enum import StrEnum
 
 from boto3.dynamodb.conditions import Attr, ConditionBase
 
-from adapters.table import Change, Table
+from adapters.table import Change, Item, Table
 from fleet.capacity import BackOff, note_applied
 from fleet.decide_reconcile import Watched
+from fleet.holds import Hold, HoldKind
 from fleet.times import HasUtcTimes
 
 HEARD_EVERY = timedelta(minutes=1)
@@ -19,6 +20,7 @@ PIPELINE_EVERY = timedelta(seconds=10)
 LISTING_KEPT = timedelta(hours=1)
 # The longest that an execution of the route machine takes, which may still owe a wake.
 WAKE_OWED = timedelta(minutes=4)
+HOLD_KEPT = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +148,34 @@ class FleetRows:
     def note_verified(self, name: str, at: datetime) -> None:
         """Remember that GitLab heard from the pool's own runner record."""
         self._note(name, {"verified_at": at.isoformat()})
+
+    def holds(self) -> tuple[Hold, ...]:
+        """Where GitLab gives, or gave lately, no credential for machines."""
+        return tuple(_hold(item) for item in self._table.query("hold"))
+
+    def note_hold(self, hold: Hold) -> None:
+        """Remember a hold, or that it is lifted; one for each scope."""
+        told = {
+            "pool": hold.pool,
+            "project_id": hold.project_id,
+            "kind_of_hold": hold.kind.value,
+            "since": hold.since.isoformat(),
+            "ask_at": hold.ask_at.isoformat(),
+            "failures": hold.failures,
+            "words": hold.words,
+            "status": hold.status,
+            "shared": hold.shared,
+            "lifted_at": hold.lifted_at.isoformat() if hold.lifted_at else None,
+            "ttl": int((hold.ask_at + HOLD_KEPT).timestamp()),
+        }
+        put = {name: value for name, value in told.items() if value is not None}
+        remove = tuple(name for name, value in told.items() if value is None)
+        self._table.write(Change(pk="hold", sk=_scope(hold), put=put, remove=remove))
+
+    def drop_holds(self) -> None:
+        """Have GitLab asked at once, wherever it gave no credential: something was applied."""
+        for hold in self.holds():
+            self._table.write(Change(pk="hold", sk=_scope(hold), delete=True))
 
     def heard_from(self, instance: str, project_id: int, path: str, *, at: datetime) -> None:
         """A hook of this project came, which makes it one that is watched closely."""
@@ -291,6 +321,25 @@ class FleetRows:
                 when=when,
             )
         )
+
+
+def _scope(hold: Hold) -> str:
+    return f"{hold.pool or '*'}#{hold.project_id or '*'}"
+
+
+def _hold(item: Item) -> Hold:
+    return Hold(
+        pool=item.get("pool"),
+        project_id=item.get("project_id"),
+        kind=HoldKind(item["kind_of_hold"]),
+        since=datetime.fromisoformat(item["since"]),
+        ask_at=datetime.fromisoformat(item["ask_at"]),
+        failures=item["failures"],
+        words=item["words"],
+        status=item.get("status"),
+        shared=item["shared"],
+        lifted_at=_time(item.get("lifted_at")),
+    )
 
 
 def _pipeline(instance: str, pipeline_id: int) -> str:

@@ -125,6 +125,7 @@ def _gone(difference: Applied, stored: StoredConfig | None, config: FleetConfig)
 
 
 def _forgive(fleet: FleetRows, config: FleetConfig) -> None:
-    """AWS is asked at once, whatever it refused before."""
+    """AWS and GitLab are asked at once, whatever they refused before."""
+    fleet.drop_holds()
     for pool in config.pools:
         fleet.forgive(pool.name)

@@ -15,6 +15,7 @@ from fleet.config import FleetConfig
 from fleet.decide_problems import ignored
 from fleet.decide_route import Pending, decide_route
 from fleet.errors import FleetError, Refused
+from fleet.holds import Hold
 from fleet.job_event import instance_of
 from fleet.model import Job, JobKey, Runner, Status, rank
 
@@ -93,7 +94,10 @@ def _trail(deployed: Deployed, config: FleetConfig, row: JobRow) -> Trail:
     pool_row = deployed.fleet.pool(job.pool) if job.pool else None
     pool = config.pool(job.pool) if job.pool else None
     idle = ignored(job, living, at)
-    last = verdict(Facts(at=at, row=row, pool=pool, pool_row=pool_row, runner=runner, idle=idle))
+    hold = _hold(deployed, job) if is_sought and job.pool else None
+    last = verdict(
+        Facts(at=at, row=row, pool=pool, pool_row=pool_row, runner=runner, hold=hold, idle=idle)
+    )
     ended = row.finished_at or (row.changed_at if is_over else None)
     return Trail(
         job_id=job.job_id,
@@ -111,6 +115,13 @@ def _trail(deployed: Deployed, config: FleetConfig, row: JobRow) -> Trail:
         verdict=last.says,
         do=last.do,
     )
+
+
+def _hold(deployed: Deployed, job: Job) -> Hold | None:
+    """What keeps machines for a job from getting a credential; the widest of these."""
+    holds = (one for one in deployed.fleet.holds() if one.lifted_at is None)
+    mine = [one for one in holds if one.concerns(job.pool or "", job.project_id)]
+    return min(mine, key=lambda one: (one.scope.count(None) * -1, one.since), default=None)
 
 
 def _runner(runners: RunnerRows, row: JobRow, living: Iterable[Runner]) -> Runner | None:

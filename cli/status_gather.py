@@ -66,6 +66,7 @@ def gather(deployed: Deployed, *, jobs: int) -> FleetView:
         config=config,
         applied_at=stored.applied_at,
         hooks=tuple(HookFacts(scope=hook.scope, detail=hook.detail) for hook in sick),
+        holds=deployed.fleet.holds(),
         dead={queue.name: queue.dead for queue in queues},
         pools=tuple(_facts(pool, config) for pool in pools),
         unpooled=tuple(deployed.jobs.unpooled(instance)),

@@ -9,6 +9,7 @@ from cli.status_render import duration
 from cli.trail import sentence_of
 from fleet.config import PoolConfig
 from fleet.config_values import duration_text
+from fleet.holds import Hold, advice, sentence
 from fleet.mailbox import Outcome
 from fleet.model import Runner, RunnerState, Status
 from fleet.reasons import Reason
@@ -42,6 +43,7 @@ class Facts:
     pool: PoolConfig | None = None
     pool_row: PoolRow | None = None
     runner: Runner | None = None  # live, and it runs the job or was launched for it
+    hold: Hold | None = None  # GitLab gives no credential to machines for it
     idle: Runner | None = None  # one that GitLab had long enough to give the job to
 
 
@@ -91,6 +93,8 @@ def _waiting(facts: Facts, pool: PoolConfig) -> Verdict:
     reason, row = facts.row.job.reason, facts.pool_row
     if facts.idle is not None:
         return _withheld(facts, facts.idle, pool)
+    if facts.hold is not None and _is_held(facts):
+        return Verdict(says=sentence(facts.hold), do=advice(facts.hold))
     if facts.runner is not None:
         return _booting(facts, facts.runner, pool)
     if reason is Reason.AT_CEILING:
@@ -110,6 +114,13 @@ def _waiting(facts: Facts, pool: PoolConfig) -> Verdict:
     if reason is Reason.ROUTED or reason is Reason.OVERFLOW:
         return Verdict(says="it waits for the autoscaler's next round, which is at most a minute")
     return Verdict(says=_because(reason) if reason else "it waits for the autoscaler")
+
+
+def _is_held(facts: Facts) -> bool:
+    """Whether the job, or the machine that was launched for it, waits for a credential."""
+    if facts.runner is None:
+        return facts.row.job.reason in {Reason.GITLAB_REFUSES, Reason.GITLAB_OUT}
+    return facts.runner.covers and not facts.runner.equipped
 
 
 def _withheld(facts: Facts, idle: Runner, pool: PoolConfig) -> Verdict:

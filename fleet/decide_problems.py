@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from fleet.config import FleetConfig, PoolConfig
 from fleet.decide_route import may_take
+from fleet.holds import Hold, advice, is_problem, sentence
 from fleet.mailbox import MachineState
 from fleet.model import Job, Runner, RunnerState, Status
 from fleet.reasons import SENTENCES, Reason
@@ -37,6 +38,7 @@ class ProblemKind(StrEnum):
     """Every kind of problem, in the order in which they are listed: from the outside in."""
 
     WEBHOOK_UNHEALTHY = "webhook_unhealthy"
+    NO_CREDENTIAL = "no_credential"
     DEAD_DEMANDS = "dead_demands"
     DEAD_EVENTS = "dead_events"
     DEAD_EXPIRIES = "dead_expiries"
@@ -92,6 +94,7 @@ class FleetFacts:
     config: FleetConfig
     applied_at: datetime
     hooks: tuple[HookFacts, ...] = ()  # those that do not work
+    holds: tuple[Hold, ...] = ()  # where GitLab gives no credential for machines
     dead: Mapping[str, int] = field(default_factory=dict)  # letters, by queue
     pools: tuple[PoolFacts, ...] = ()
     unpooled: tuple[Job, ...] = ()  # jobs that run, and jobs that wait without a pool
@@ -141,6 +144,26 @@ def _hooks(facts: FleetFacts) -> Iterator[Problem]:
             do="run `runner-fleet webhook register` for it again",
             example=hook.scope,
         )
+
+
+def _holds(facts: FleetFacts) -> Iterator[Problem]:
+    """Where machines would get no credential: the projects that GitLab refuses are one problem."""
+    holds = sorted((one for one in facts.holds if is_problem(one, facts.at)), key=_hold_order)
+    of_projects = [one for one in holds if one.project_id is not None]
+    for hold in [one for one in holds if one.project_id is None] + of_projects[:1]:
+        others = of_projects[1:] if hold.project_id is not None else []
+        more = f"; and {len(others)} more are refused" if others else ""
+        yield Problem(
+            kind=ProblemKind.NO_CREDENTIAL,
+            what=f"{sentence(hold)}; jobs wait{more}",
+            do=advice(hold),
+            count=1 + len(others),
+            example=hold.pool or str(hold.project_id or ""),
+        )
+
+
+def _hold_order(hold: Hold) -> tuple[datetime, str]:
+    return hold.since, str(hold.scope)
 
 
 def _dead_letters(facts: FleetFacts) -> Iterator[Problem]:
@@ -293,6 +316,7 @@ def _and_more(first: str, all_of_them: Sequence[object]) -> str:
 
 _RULES: tuple[Callable[[FleetFacts], Iterator[Problem]], ...] = (
     _hooks,
+    _holds,
     _dead_letters,
     _pools,
     _machines,

@@ -1,16 +1,19 @@
 """How many runners a pool launches or drains now: backlog against what is booting or idle."""
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from fleet.fairness import fair_order
+from fleet.holds import Hold
 from fleet.model import Job, JobKey, Limits, Runner, RunnerState, ScalePlan, Snapshot
 from fleet.reasons import Reason
 
 # A runner whose job waits no longer is kept this long: the ledger may lag, other jobs may come.
 # While others wait it is kept as any: in a burst each runner takes another's job, and is not spare.
 SURPLUS_KEPT_S = 20.0
+# Of the projects that GitLab refuses records for, so many are asked about in one round.
+PROBES_AT_MOST = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,15 +49,18 @@ def _launch(
 ) -> ScalePlan:
     """As many as ceiling and pace allow, jobs before warm ones; everyone left is told why."""
     held = _held(seen)
+    may = _Asked(go=need.uncovered, warm=warm) if held else _let_through(seen, need.uncovered, warm)
     room = 0 if held else max(0, limits.ceiling - seen.size)
     batch = min(room, limits.launch_at_most)
-    launch = need.uncovered[:batch]
-    warm_now = min(warm, batch - len(launch))
-    left = need.uncovered[len(launch) :]
+    launch = may.go[:batch]
+    warm_now = min(may.warm, batch - len(launch))
+    left = may.go[len(launch) :]
     why_left = held or (Reason.PACED if room > batch else Reason.AT_CEILING)
-    told |= {job.key: why_left for job in left}
+    told |= {**may.held, **{job.key: why_left for job in left}}
     why_none = Reason.IDLE_TARGET if warm_now else why_left
-    more = bool(left) or warm > warm_now
+    if may.why and not left and not warm_now:
+        why_none = may.why
+    more = bool(left) or may.warm > warm_now
     return ScalePlan(
         reason=Reason.BACKLOG if launch else why_none,
         launch=launch,
@@ -64,6 +70,48 @@ def _launch(
         waiting=told,
         again=room > batch and more,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What may be launched as far as GitLab's credentials go, and why the rest is held."""
+
+    go: tuple[Job, ...]
+    warm: int
+    held: Mapping[JobKey, Reason] = field(default_factory=dict)
+    why: Reason | None = None  # the pool as a whole is held
+
+
+def _let_through(seen: Snapshot, uncovered: tuple[Job, ...], warm: int) -> _Asked:
+    """Every launch that no hold concerns, and one of each hold whose time to ask has come.
+
+    That one asks GitLab before its machine is launched, so a probe costs a call and no machine.
+    """
+    active = [hold for hold in seen.holds if hold.lifted_at is None]
+    due = sorted((hold for hold in active if hold.ask_at <= seen.at), key=lambda one: one.ask_at)
+    to_ask = {hold.scope for hold in due[:PROBES_AT_MOST]}
+
+    def blocking(project_id: int | None) -> Hold | None:
+        mine = [hold for hold in active if hold.concerns(seen.pool, project_id)]
+        found = next((hold for hold in mine if hold.scope not in to_ask), None)
+        if found is None:
+            to_ask.difference_update(hold.scope for hold in mine)
+        return found
+
+    go: list[Job] = []
+    held: dict[JobKey, Reason] = {}
+    for job in uncovered:
+        hold = blocking(job.project_id)
+        if hold is None:
+            go.append(job)
+        else:
+            held[job.key] = hold.reason
+    is_general = any(hold.concerns(seen.pool, None) for hold in active)
+    blocked = blocking(None) if warm else None
+    if is_general:
+        warm = 0 if blocked else min(warm, 1)
+    why = next(iter(held.values()), blocked.reason if blocked else None)
+    return _Asked(go=tuple(go), warm=warm, held=held, why=why)
 
 
 def _held(seen: Snapshot) -> Reason | None:

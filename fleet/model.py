@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
 
+from fleet.holds import Hold
 from fleet.reasons import Reason
 from fleet.times import HasUtcTimes
 
@@ -178,6 +179,7 @@ class Snapshot(HasUtcTimes):
     messages: int = 0  # on the demand queue of the pool's back end, in flight included
     dry_until: datetime | None = None  # no capacity pool may be asked before
     refused: str | None = None  # AWS refuses the configuration, in its words
+    holds: tuple[Hold, ...] = ()  # where GitLab gives, or gave lately, no credential
 
     @property
     def size(self) -> int:

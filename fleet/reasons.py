@@ -27,6 +27,8 @@ class Reason(StrEnum):
     NO_CAPACITY_UNTIL = "no_capacity_until"
     PACED = "paced"
     CONFIGURATION = "configuration"
+    GITLAB_REFUSES = "gitlab_refuses"
+    GITLAB_OUT = "gitlab_out"
     SURPLUS = "surplus"
     BALANCED = "balanced"
     ATTEMPTS_USED = "attempts_used"
@@ -73,6 +75,8 @@ SENTENCES: dict[Reason, str] = {
     Reason.NO_CAPACITY_UNTIL: "the cloud had no machine of the pool's kinds; asked again soon",
     Reason.PACED: "more jobs wait than are launched in one go; the next go follows at once",
     Reason.CONFIGURATION: "AWS refuses the pool's configuration: correct it, then `apply`",
+    Reason.GITLAB_REFUSES: "GitLab refuses its machine a credential; launched when it gives one",
+    Reason.GITLAB_OUT: "GitLab does not answer: no machine is launched until it does",
     Reason.SURPLUS: "more runners than the backlog and the warm target need",
     Reason.BALANCED: "as many runners as are needed",
     Reason.ATTEMPTS_USED: "every launch for it failed; its demand is in the dead-letter queue",

@@ -84,9 +84,14 @@ class _Round:
         self.drained += len(plan.drain)
         # Who ended while we looked did not know yet that somebody waits for it.
         just_full = _wants_room(plan) and not observed.row.wants_room
-        again = plan.again or came.machines < plan.launches or just_full
+        missing = came.machines + came.held < plan.launches
+        # GitLab gives credentials again: what else was held goes at once.
+        is_lifted = observed.is_held and came.machines > 0 and not came.held
+        # What was refused leaves the room that others were said to lack.
+        is_room_left = came.held > 0 and Reason.AT_CEILING in plan.waiting.values()
+        again = plan.again or missing or just_full or is_lifted or is_room_left
         self.again = self.again or again
-        self.reasons[pool.name] = plan.reason
+        self.reasons[pool.name] = _reason(plan, came)
 
     @contextmanager
     def surviving(self, pool: str) -> Iterator[None]:
@@ -104,19 +109,34 @@ def apply(world: World, observed: Observed, plan: ScalePlan) -> Came:
     by_id = {runner.id: runner for runner in seen.runners}
     for runner_id in plan.drain:
         world.runners.drain(by_id[runner_id], plan.reason, at=seen.at)
-    came = launch(world, pool, observed.row, plan) if plan.launches else Came()
-    _hold(world, pool, seen.backlog, plan)  # after it: tens of thousands of rows take their time
-    equip_in_s = equip(world, pool, (one for one in seen.runners if is_nobodys(one, seen.at)))
+    holds = seen.holds
+    came = launch(world, pool, observed.row, plan, holds) if plan.launches else Came()
+    waiting = {**plan.waiting, **came.held_jobs}
+    _hold(world, pool, seen.backlog, waiting)  # after it: tens of thousands of rows take their time
+    bare = (one for one in seen.runners if is_nobodys(one, seen.at))
+    came += Came(equip_in_s=equip(world, pool, bare, holds=holds))
+    reason = _reason(plan, came)
     before = (observed.row.reason, observed.row.wants_room)
-    if plan.launches or plan.drain or before != (plan.reason.value, _wants_room(plan)):
-        world.fleet.note_decision(pool.name, plan.reason.value, wants_room=_wants_room(plan))
-        _announce(observed, plan)
-    return came + Came(equip_in_s=equip_in_s)
+    if came.machines or plan.drain or before != (reason.value, _wants_room(plan)):
+        world.fleet.note_decision(pool.name, reason.value, wants_room=_wants_room(plan))
+        _announce(observed, plan, reason)
+    return came
+
+
+def _reason(plan: ScalePlan, came: Came) -> Reason:
+    """The plan's reason, or why nothing came of it."""
+    if came.held and not came.machines:
+        return next(iter(came.held_jobs.values()), Reason.GITLAB_REFUSES)
+    return plan.reason
 
 
 def _wants_room(plan: ScalePlan) -> bool:
-    """Whether the next runner that ends makes room for somebody who waits."""
-    return plan.reason is Reason.AT_CEILING or Reason.AT_CEILING in plan.waiting.values()
+    """Whether the next runner that ends makes room for somebody who waits.
+
+    GitLab's limit of runner records is room as well.
+    """
+    room = {Reason.AT_CEILING, Reason.GITLAB_REFUSES}
+    return plan.reason in room or not room.isdisjoint(plan.waiting.values())
 
 
 def settle_messages(
@@ -152,22 +172,24 @@ def _waits(message: Received, jobs: Mapping[JobKey, Job]) -> bool:
     return job is not None and job.wants_runner
 
 
-def _hold(world: World, pool: PoolConfig, backlog: Iterable[Job], plan: ScalePlan) -> None:
+def _hold(
+    world: World, pool: PoolConfig, backlog: Iterable[Job], waiting: Mapping[JobKey, Reason]
+) -> None:
     """Write into each row why its job waits, where that changed."""
     at = world.clock()
     changed = {
-        job.key: Step(at=at, step="waits", reason=plan.waiting[job.key], detail=pool.name)
+        job.key: Step(at=at, step="waits", reason=waiting[job.key], detail=pool.name)
         for job in backlog
-        if job.key in plan.waiting and job.reason is not plan.waiting[job.key]
+        if job.key in waiting and job.reason is not waiting[job.key]
     }
     world.jobs.hold(changed)
 
 
-def _announce(observed: Observed, plan: ScalePlan) -> None:
+def _announce(observed: Observed, plan: ScalePlan, reason: Reason) -> None:
     emit(
         ScaleDecided(
             pool=observed.pool.name,
-            reason=plan.reason.value,
+            reason=reason.value,
             backlog=len(observed.seen.backlog),
             runners=observed.seen.size,
             messages=observed.seen.messages,

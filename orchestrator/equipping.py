@@ -1,14 +1,17 @@
 """A machine's runner record and credential. Every part may be repeated."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from adapters.fleet_rows import PoolRow
 from adapters.gitlab import NewRunner
 from fleet.config import PoolConfig
 from fleet.errors import FleetError, Transient
 from fleet.events import WARNING, RunnerNotEquipped, emit
+from fleet.holds import Asked, Hold, asks_again_in_s, hold_for, lifted
 from fleet.mailbox import Credential, Docker
 from fleet.model import Runner
 from orchestrator.world import World
@@ -17,22 +20,180 @@ from orchestrator.world import World
 EQUIP_AT_ONCE = 8
 # Whoever launched a machine equips it within this; until then nobody else makes it a record too.
 LAUNCHER_TAKES = timedelta(minutes=1)
-# When to look again: there is more to do at once, or the budget of GitLab calls is used up.
+# When to look again where there is more to do at once.
 SOON_S = 1
-PAUSE_S = 10
+# So long GitLab's word counts that a shared token is valid.
+TRUSTED_FOR = timedelta(minutes=1)
 # GitLab takes no `maximum_timeout` below ten minutes. Source: runners API.
 SHORTEST_MAXIMUM_TIMEOUT = timedelta(minutes=10)
 
 
-def equip(world: World, pool: PoolConfig, runners: Iterable[Runner]) -> int | None:
-    """Give each runner its credential, of its own or the pool's.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """Runners whose machines may be launched; `tokens` by runner id, of those that have a record.
+
+    `hold`: why the others may not.
+    """
+
+    runners: tuple[Runner, ...] = ()
+    tokens: Mapping[str, str] = field(default_factory=dict)
+    hold: Hold | None = None
+
+
+def prepare(
+    world: World, pool: PoolConfig, row: PoolRow, wanted: Sequence[Runner], holds: Sequence[Hold]
+) -> Ready:
+    """Ask GitLab before the cloud: a machine that gets no credential is paid for in vain.
+
+    The first runner gets its record here, the others theirs while their machines boot; all of
+    them here while `holds` remember that GitLab gave none. Where machines share the pool's token,
+    GitLab says whether it is valid.
+    """
+    at = world.clock()
+    first = wanted[0]
+    try:
+        if _is_shared(world):
+            _check_token(world, pool, row, in_doubt=bool(holds))
+            ready = Ready(runners=tuple(wanted))
+        else:
+            made, token = _make(world, pool, first)
+            ready = Ready(runners=(made, *wanted[1:]), tokens={made.id: token})
+    except FleetError as exc:
+        return Ready(hold=_remember(world, pool, first, exc, holds))
+    for hold in lifted(holds, pool.name, first.project_id, at):
+        world.fleet.note_hold(hold)
+    if holds and not _is_shared(world):
+        return _each(world, pool, ready, wanted[1:])
+    return ready
+
+
+def _is_shared(world: World) -> bool:
+    return world.config.gitlab.credentials == "shared"
+
+
+def _check_token(world: World, pool: PoolConfig, row: PoolRow, *, in_doubt: bool) -> None:
+    """GitLab's word that the pool's own token is valid, which also shows it the pool."""
+    at = world.clock()
+    token = world.pool_token(pool.name).token
+    if in_doubt or row.verified_at is None or at - row.verified_at >= TRUSTED_FOR:
+        world.gitlab.verify_runner(token)
+        world.fleet.note_verified(pool.name, at)
+
+
+def _each(world: World, pool: PoolConfig, ready: Ready, others: Sequence[Runner]) -> Ready:
+    """A record for each of the others, until GitLab gives none."""
+    failures: list[FleetError] = []
+
+    def make(runner: Runner) -> tuple[Runner, str] | None:
+        if failures:
+            return None
+        try:
+            return _make(world, pool, runner)
+        except FleetError as exc:
+            failures.append(exc)
+            return None
+
+    with ThreadPoolExecutor(max_workers=EQUIP_AT_ONCE) as pacer:
+        made = [one for one in pacer.map(make, others) if one is not None]
+    return Ready(
+        runners=(ready.runners[0], *(runner for runner, _ in made)),
+        tokens={**ready.tokens, **{runner.id: token for runner, token in made}},
+        hold=_remember(world, pool, ready.runners[0], failures[0], ()) if failures else None,
+    )
+
+
+def discard(world: World, runners: Iterable[Runner]) -> None:
+    """Delete the records of runners that are not launched; the sweep finds what stays."""
+    for runner in runners:
+        if runner.gitlab_runner_id is not None:
+            with suppress(FleetError):
+                world.gitlab.delete_runner(runner.gitlab_runner_id)
+
+
+def equip(
+    world: World,
+    pool: PoolConfig,
+    runners: Iterable[Runner],
+    *,
+    tokens: Mapping[str, str] | None = None,
+    holds: Sequence[Hold] = (),
+) -> int | None:
+    """Give each runner its credential, of its own or the pool's; `tokens` of records made already.
 
     In how many seconds to try again for those that got none; None: not before the minute's tick.
+    After the first that GitLab gives nothing, the others of the same scope are left for later.
     """
     bare = [one for one in runners if one.mailbox and not one.equipped]
+    round_ = _Equipping(world=world, pool=pool, tokens=tokens or {}, holds=holds)
     with ThreadPoolExecutor(max_workers=EQUIP_AT_ONCE) as pacer:
-        waits = list(pacer.map(lambda runner: _equip(world, pool, runner), bare))
-    return max((wait_s for wait_s in waits if wait_s is not None), default=None)
+        done = [pacer.submit(round_.give, one) for one in bare]
+    for one in done:
+        one.result()
+    for hold in round_.changed.values():
+        world.fleet.note_hold(hold)
+    return max(round_.waits, default=None)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Equipping:
+    """Credentials for some runners of one pool, and what GitLab's answers teach about holds."""
+
+    world: World
+    pool: PoolConfig
+    tokens: Mapping[str, str]
+    holds: Sequence[Hold]
+    changed: dict[object, Hold] = field(default_factory=dict)  # by scope
+    waits: list[int] = field(default_factory=list)
+
+    def give(self, runner: Runner) -> None:
+        """One credential; without one the runner is left for anybody to equip."""
+        if runner.id not in self.tokens and self._is_held(runner):
+            _leave_bare(self.world, runner)
+            return
+        try:
+            named, token = self._token(runner)
+        except FleetError as exc:
+            self._fails(runner, exc)
+            hold = _hold_of(self.world, self.pool, runner, exc, self.holds)
+            self.changed[hold.scope] = hold
+            self._wait(asks_again_in_s(hold, self.world.clock()))
+            return
+        credential = _credential(self.world, self.pool, named, token)
+        try:
+            if not self.world.runners.equip(named, credential):
+                discard(self.world, [named])
+        except FleetError as exc:
+            self._fails(runner, exc)
+            self._wait(SOON_S if isinstance(exc, Transient) else None)
+
+    def _is_held(self, runner: Runner) -> bool:
+        at = self.world.clock()
+        return any(
+            one.lifted_at is None
+            and one.ask_at > at
+            and one.concerns(self.pool.name, runner.project_id)
+            for one in (*self.holds, *self.changed.copy().values())
+        )
+
+    def _token(self, runner: Runner) -> tuple[Runner, str]:
+        """The token for a runner, with the record that it is of."""
+        if runner.id in self.tokens:
+            return runner, self.tokens[runner.id]
+        if _is_shared(self.world):
+            record = self.world.pool_token(self.pool.name)
+            return replace(runner, pool_record_id=record.runner_id), record.token
+        made = _make(self.world, self.pool, runner)
+        for hold in lifted(self.holds, self.pool.name, runner.project_id, self.world.clock()):
+            self.changed.setdefault(hold.scope, hold)
+        return made
+
+    def _fails(self, runner: Runner, failure: FleetError) -> None:
+        _tell(runner, failure)
+        _leave_bare(self.world, runner)
+
+    def _wait(self, wait_s: int | None) -> None:
+        if wait_s is not None:
+            self.waits.append(wait_s)
 
 
 def is_nobodys(runner: Runner, at: datetime) -> bool:
@@ -40,33 +201,38 @@ def is_nobodys(runner: Runner, at: datetime) -> bool:
     return runner.covers and (runner.left_bare or at - runner.launched_at > LAUNCHER_TAKES)
 
 
-def _equip(world: World, pool: PoolConfig, runner: Runner) -> int | None:
-    """One runner record and one credential; a record that came too late is deleted again.
+def _leave_bare(world: World, runner: Runner) -> None:
+    if not runner.left_bare:
+        world.runners.leave_bare(runner)
 
-    In how many seconds GitLab may take it; what it refuses waits for the minute's tick.
-    """
-    created: int | None = None
-    shared: int | None = None
-    try:
-        if world.config.gitlab.credentials == "shared":
-            record_of_pool = world.pool_token(pool.name)
-            shared, token = record_of_pool.runner_id, record_of_pool.token
-        else:
-            record = world.gitlab.create_runner(_record(world, pool, runner))
-            created, token = record.id, record.token
-        equipped = replace(runner, gitlab_runner_id=created, pool_record_id=shared)
-        credential = _credential(world, pool, equipped, token)
-        if not world.runners.equip(equipped, credential) and created is not None:
-            world.gitlab.delete_runner(created)
-    except FleetError as exc:
-        told = RunnerNotEquipped(runner_id=runner.id, pool=pool.name, error=str(exc))
-        emit(told, level=WARNING)
-        if not isinstance(exc, Transient):
-            return None
-        if not runner.left_bare:
-            world.runners.leave_bare(runner)
-        return PAUSE_S if "retry_after_s" in exc.facts else SOON_S
-    return None
+
+def _remember(
+    world: World, pool: PoolConfig, runner: Runner, failure: FleetError, holds: Iterable[Hold]
+) -> Hold:
+    """Hold what would fail as this did."""
+    _tell(runner, failure)
+    hold = _hold_of(world, pool, runner, failure, holds)
+    world.fleet.note_hold(hold)
+    return hold
+
+
+def _tell(runner: Runner, failure: FleetError) -> None:
+    told = RunnerNotEquipped(runner_id=runner.id, pool=runner.pool, error=str(failure))
+    emit(told, level=WARNING)
+
+
+def _hold_of(
+    world: World, pool: PoolConfig, runner: Runner, failure: FleetError, known: Iterable[Hold]
+) -> Hold:
+    """The hold that follows from a failure to get a runner's credential."""
+    asked = Asked(pool=pool.name, project_id=runner.project_id, shared=_is_shared(world))
+    return hold_for(asked, failure, known, world.clock())
+
+
+def _make(world: World, pool: PoolConfig, runner: Runner) -> tuple[Runner, str]:
+    """A runner with a record of its own in GitLab, and the record's token."""
+    record = world.gitlab.create_runner(_record(world, pool, runner))
+    return replace(runner, gitlab_runner_id=record.id), record.token
 
 
 def _record(world: World, pool: PoolConfig, runner: Runner) -> NewRunner:

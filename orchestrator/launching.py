@@ -1,8 +1,8 @@
 """From a plan to machines: reserve, launch in bulk, place, equip. Every part may be repeated."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from adapters.backends import Launched, LaunchOrder, LaunchResult, Shortfall
@@ -27,10 +27,11 @@ from fleet.events import (
     RunnersLaunched,
     emit,
 )
+from fleet.holds import Hold, asks_again_in_s
 from fleet.model import Job, JobKey, Runner, RunnerState, ScalePlan
 from fleet.reasons import Reason
 from orchestrator.closing import close_runner
-from orchestrator.equipping import equip
+from orchestrator.equipping import Ready, discard, equip, prepare
 from orchestrator.world import World
 
 
@@ -49,34 +50,61 @@ class Came:
 
     machines: int = 0
     equip_in_s: int | None = None  # when to try again for those without a credential
+    held: int = 0  # launches that GitLab gave no credential for
+    held_jobs: Mapping[JobKey, Reason] = field(default_factory=dict)
 
     def __add__(self, other: "Came") -> "Came":
         """What came of both."""
         waits = [one.equip_in_s for one in (self, other) if one.equip_in_s is not None]
-        return Came(machines=self.machines + other.machines, equip_in_s=max(waits, default=None))
+        return Came(
+            machines=self.machines + other.machines,
+            equip_in_s=max(waits, default=None),
+            held=self.held + other.held,
+            held_jobs={**self.held_jobs, **other.held_jobs},
+        )
 
 
-def launch(world: World, pool: PoolConfig, row: PoolRow, plan: ScalePlan) -> Came:
+def launch(
+    world: World, pool: PoolConfig, row: PoolRow, plan: ScalePlan, holds: Sequence[Hold] = ()
+) -> Came:
     """Carry out the launches of a plan; what came of it."""
     came = Came()
     version = row.version
     places = world.backend(pool).capacity_pools(pool)
+    general: Hold | None = None
     for batch in _batches(world, pool, plan):
         try_in = decide_capacity(places, row.back_off or {}, world.clock())
         if places and not try_in:
             break  # the batches before took what there was
-        launch_id = world.new_id()
-        wanted = [_requested(world, pool, launch_id, job) for job in batch.jobs]
-        wanted = [replace(one, project_id=batch.project_id) for one in wanted]
-        reserved = world.runners.reserve(wanted, ceiling=pool.ceiling, version=version)
+        wanted = _requested(world, pool, batch)
+        ready = Ready(hold=general) if general else prepare(world, pool, row, wanted, holds)
+        came += _held(wanted, ready, world.clock())
+        general = ready.hold if ready.hold and ready.hold.project_id is None else None
+        if not ready.runners:
+            continue
+        reserved = world.runners.reserve(ready.runners, ceiling=pool.ceiling, version=version)
+        discard(world, ready.runners[len(reserved) :])
         version += -(-len(reserved) // 99)
         if not reserved:
             break  # somebody else launched since we looked: look again before launching
         if batch.on_demand:
             try_in = tuple(one for one in try_in if one.market == "on-demand") or try_in
-        now, row = _launch(world, pool, row, reserved, try_in)
+        now, row = _launch(world, pool, row, replace(ready, runners=reserved), try_in)
         came += now
     return came
+
+
+def _held(wanted: Iterable[Runner], ready: Ready, at: datetime) -> Came:
+    """What comes of launches that GitLab gives no credential for."""
+    if ready.hold is None:
+        return Came()
+    may = {one.id for one in ready.runners}
+    held = [one for one in wanted if one.id not in may]
+    return Came(
+        held=len(held),
+        held_jobs={one.for_job: ready.hold.reason for one in held if one.for_job is not None},
+        equip_in_s=asks_again_in_s(ready.hold, at),
+    )
 
 
 def _batches(world: World, pool: PoolConfig, plan: ScalePlan) -> list[_Batch]:
@@ -94,34 +122,38 @@ def _batches(world: World, pool: PoolConfig, plan: ScalePlan) -> list[_Batch]:
     ]
 
 
-def _requested(world: World, pool: PoolConfig, launch_id: str, job: Job | None) -> Runner:
-    """The intent to launch one runner, as it is written before the cloud is asked."""
-    at = world.clock()
-    return Runner(
-        id=f"rf-{pool.name}-{world.new_id()}",
-        pool=pool.name,
-        backend=pool.backend,
-        state=RunnerState.REQUESTED,
-        launched_at=at,
-        expires_at=at + pool.max_lifetime,
-        launch_id=launch_id,
-        for_job=job.key if job else None,
-        works_for=job.project_id if job else None,
-    )
+def _requested(world: World, pool: PoolConfig, batch: _Batch) -> list[Runner]:
+    """The intent to launch these runners, as it is written before the cloud is asked."""
+    at, launch_id = world.clock(), world.new_id()
+    return [
+        Runner(
+            id=f"rf-{pool.name}-{world.new_id()}",
+            pool=pool.name,
+            backend=pool.backend,
+            state=RunnerState.REQUESTED,
+            launched_at=at,
+            expires_at=at + pool.max_lifetime,
+            launch_id=launch_id,
+            project_id=batch.project_id,
+            for_job=job.key if job else None,
+            works_for=job.project_id if job else None,
+        )
+        for job in batch.jobs
+    ]
 
 
 def _launch(
     world: World,
     pool: PoolConfig,
     row: PoolRow,
-    runners: Sequence[Runner],
+    ready: Ready,
     try_in: tuple[CapacityPool, ...],
 ) -> tuple[Came, PoolRow]:
     """One order for all of these runners; those without a machine are closed again.
 
     What came, and the pool's row with what was learned of its places.
     """
-    at = world.clock()
+    at, runners = world.clock(), ready.runners
     order = LaunchOrder(
         launch_id=runners[0].launch_id,
         runner_ids=tuple(runner.id for runner in runners),
@@ -131,7 +163,7 @@ def _launch(
     )
     result = world.backend(pool).launch(pool, order)
     living = _place(world, pool, runners, result.launched)
-    equip_in_s = equip(world, pool, living)
+    equip_in_s = equip(world, pool, living, tokens=ready.tokens)
     row = _remember(world, pool, row, result)
     _tell(world, pool, living, at=at)
     came = {one.runner_id for one in result.launched}

@@ -123,7 +123,7 @@ def _jobs_of(world: World, runner: Runner) -> list[Job]:
     known = world.jobs.job(runner.job) if runner.job is not None else None
     if known is not None:
         return [known] if known.status is not Status.FINISHED else []
-    took_none = runner.job is None and runner.state is RunnerState.DONE
+    took_none = runner.job is None and (runner.state is RunnerState.DONE or not runner.equipped)
     if runner.gitlab_runner_id is None or took_none:
         return []
     found = (_job(world, one) for one in world.gitlab.runner_jobs(runner.gitlab_runner_id))

@@ -6,6 +6,7 @@ from datetime import datetime
 from adapters.fleet_rows import PoolRow
 from fleet.capacity import BackOff, decide_capacity
 from fleet.config import PoolConfig
+from fleet.holds import Hold
 from fleet.model import Job, JobKey, Limits, Runner, Snapshot
 from fleet.schedule import idle_target
 from orchestrator.world import World
@@ -25,6 +26,11 @@ class Observed:
     seen: Snapshot
     limits: Limits
     listed: frozenset[JobKey]  # who waits, as the index shows it
+
+    @property
+    def is_held(self) -> bool:
+        """Whether GitLab gave no credential to some of the pool's machines."""
+        return any(hold.lifted_at is None for hold in self.seen.holds)
 
 
 def observe(world: World, pool: PoolConfig, *, messages: int) -> Observed:
@@ -46,6 +52,7 @@ def observe(world: World, pool: PoolConfig, *, messages: int) -> Observed:
         messages=messages,
         dry_until=dry_until,
         refused=refused,
+        holds=_holds(world, pool, at),
     )
     return Observed(
         pool=pool,
@@ -53,6 +60,15 @@ def observe(world: World, pool: PoolConfig, *, messages: int) -> Observed:
         seen=seen,
         limits=limits_of(world, pool, at),
         listed=frozenset(job.key for job in waiting),
+    )
+
+
+def _holds(world: World, pool: PoolConfig, at: datetime) -> tuple[Hold, ...]:
+    """What is held of the pool's launches, or was lately."""
+    return tuple(
+        hold
+        for hold in world.fleet.holds()
+        if hold.pool in {None, pool.name} and hold.is_remembered(at)
     )
 
 

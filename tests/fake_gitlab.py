@@ -156,7 +156,7 @@ class FakeGitLab(GitLab):
 
     def create_runner(self, new: NewRunner) -> CreatedRunner:
         """A runner record."""
-        self._called("create_runner")
+        self._called("create_runner", new.owner_id)
         number = next(self._ids)
         self._keep(number, new)
         return CreatedRunner(id=number, token=f"glrt-{number}")

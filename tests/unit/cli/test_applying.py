@@ -14,6 +14,7 @@ from cli.pool_records import NO_PROJECT
 from fleet.capacity import BackOff
 from fleet.config import ConfigError
 from fleet.errors import Refused
+from fleet.holds import Hold, HoldKind
 from fleet.model import Runner, RunnerState
 from tests.fakes import AT, FakeGitLab, FakeSecrets, FakeTable
 
@@ -217,6 +218,15 @@ def test_what_aws_refused_is_asked_for_again() -> None:
     row = stack.fleet.pool("docker")
     assert row.refused is None
     assert set(row.back_off or {}) == {"b"}
+
+
+def test_what_gitlab_refused_is_asked_for_again() -> None:
+    stack = Stack()
+    stack.apply(BOTH)
+    hold = Hold(kind=HoldKind.REFUSAL, since=AT, ask_at=AT, words="401 no", status=401)
+    stack.fleet.note_hold(hold)
+    stack.apply(BOTH)
+    assert stack.fleet.holds() == ()
 
 
 def test_watched_projects_are_put_on_the_list() -> None:

@@ -8,6 +8,7 @@ import pytest
 from adapters.demand import Demand
 from adapters.fleet_rows import HookRow
 from cli.status_gather import gather
+from fleet.holds import Hold, HoldKind, advice, sentence
 from fleet.mailbox import MachineState
 from fleet.reasons import SENTENCES, Reason
 from tests.unit.cli.fleet_at_work import (
@@ -134,6 +135,25 @@ def test_what_is_under_way_in_a_queue_is_no_problem() -> None:
 
 
 # Pools
+
+
+def test_a_refused_credential_is_told_until_gitlab_gives_one_or_a_file_is_applied() -> None:
+    at_work = AtWork().configure()
+    refused = Hold(kind=HoldKind.REFUSAL, since=ago(60), ask_at=AT, words="401 no", status=401)
+    at_work.fleet.note_hold(refused)
+    (problem,) = problems(at_work)
+    assert problem.what == f"{sentence(refused)}; jobs wait"
+    assert problem.do == advice(refused)
+    at_work.fleet.note_hold(replace(refused, lifted_at=AT))
+    assert problems(at_work) == ()
+    at_work.fleet.note_hold(refused)
+    for project in (7, 8, 9):
+        at_work.fleet.note_hold(replace(refused, pool="docker", project_id=project))
+    whole, of_projects = gather(at_work.deployed, jobs=20).problems
+    assert (whole.count, of_projects.count) == (1, 3)
+    assert of_projects.what.endswith("; jobs wait; and 2 more are refused")
+    at_work.fleet.drop_holds()
+    assert problems(at_work) == ()
 
 
 def test_a_refused_pool_says_what_to_do() -> None:

@@ -12,6 +12,7 @@ from cli.verdict import ASK_GITLAB, FAILURES, Facts, Verdict, verdict
 from fleet.capacity import BackOff
 from fleet.config import PoolConfig, read_config
 from fleet.decide_problems import ignored
+from fleet.holds import Hold, HoldKind, advice
 from fleet.model import Job, Runner, RunnerState, Status
 from fleet.reasons import SENTENCES, Reason
 from tests.unit.cli.fleet_at_work import AT, FLEET, ago, key
@@ -128,6 +129,28 @@ def test_what_was_just_routed_waits_for_the_next_round(reason: Reason) -> None:
 
 def test_a_job_of_which_nothing_is_known_yet_waits_for_the_autoscaler() -> None:
     assert waits(None) == Verdict(says="it waits for the autoscaler")
+
+
+HOLD = Hold(kind=HoldKind.REFUSAL, since=ago(900), ask_at=AT, words="401 Unauthorized", status=401)
+
+
+@pytest.mark.parametrize(
+    ("reason", "facts", "is_told"),
+    [
+        (Reason.GITLAB_REFUSES, {}, True),
+        (Reason.GITLAB_OUT, {}, True),
+        (Reason.COVERED, {}, False),  # by a machine that was launched for another job
+        (Reason.COVERED, {"state": RunnerState.IDLE, "equipped": False}, True),
+        (Reason.COVERED, {"state": RunnerState.IDLE, "equipped": True}, False),
+        (Reason.COVERED, {"state": RunnerState.DRAINING, "equipped": False}, False),
+    ],
+)
+def test_a_job_whose_machine_gets_no_credential_says_why(
+    reason: Reason, facts: dict[str, Any], is_told: bool
+) -> None:
+    found = waits(reason, hold=HOLD, runner=runner(**facts) if facts else None)
+    assert found.says.startswith("GitLab refuses runner records since 2026") is is_told
+    assert (found.do == advice(HOLD)) is is_told
 
 
 OWN_WORDS = {

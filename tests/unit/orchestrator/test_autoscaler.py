@@ -9,7 +9,7 @@ from adapters.demand import Demand
 from adapters.table import Change
 from fleet.capacity import BackOff, CapacityPool, ErrorKind
 from fleet.decide_scale import decide_scale
-from fleet.errors import FleetError, Refused, Transient
+from fleet.errors import Transient
 from fleet.mailbox import MachineState, Outcome, StepName
 from fleet.model import JobKey, RunnerState
 from fleet.reasons import Reason
@@ -310,32 +310,6 @@ def test_a_runner_that_stayed_idle_too_long_is_ordered_to_drain() -> None:
     assert scene.scale().drained == 0
 
 
-@pytest.mark.parametrize(
-    ("failure", "again_in_s", "later_s"),
-    [
-        pytest.param(Transient(status=503), 1, 1, id="in the next round"),
-        pytest.param(Transient(retry_after_s=57.5), 10, 10, id="when the budget has calls again"),
-        pytest.param(Refused(status=403), None, 61, id="with the minute's tick"),
-    ],
-)
-def test_a_machine_that_gitlab_gave_no_record_is_equipped_later(
-    failure: FleetError, again_in_s: int | None, later_s: float
-) -> None:
-    scene = Scene()
-    scene.gitlab.failing["create_runner"] = failure
-    scene.push(1)
-    scene.route(1)
-    first = scene.scale()
-    assert (first.launched, first.again_in_s) == (1, again_in_s)
-    assert not scene.only_runner.equipped
-    scene.gitlab.failing.clear()
-    scene.clock.go(later_s)
-    second = scene.scale()
-    assert (second.launched, second.again_in_s) == (0, None)
-    assert scene.only_runner.equipped
-    assert len(scene.gitlab.records) == 1
-
-
 def test_a_machine_that_another_round_is_equipping_just_now_is_left_to_it() -> None:
     scene = Scene()
     (runner,) = scene.launched(1)
@@ -347,19 +321,6 @@ def test_a_machine_that_another_round_is_equipping_just_now_is_left_to_it() -> N
     scene.clock.go(31)
     scene.scale()
     assert scene.gitlab.calls.count("create_runner") == 2
-
-
-def test_what_is_still_to_be_launched_waits_for_no_budget() -> None:
-    scene = Scene()
-    scene.gitlab.failing["create_runner"] = Transient(retry_after_s=57.5)
-    scene.backend.room = 1
-    for job_id in (1, 2):
-        scene.push(job_id)
-        scene.route(job_id)
-    first = scene.scale()
-    assert (first.launched, first.again_in_s) == (1, 1)
-    second = scene.scale()  # nothing to launch for now, and the budget is still used up
-    assert (second.launched, second.again_in_s) == (0, 10)
 
 
 def test_a_machine_is_equipped_once_and_the_record_that_came_too_late_goes() -> None:

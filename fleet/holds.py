@@ -1,0 +1,178 @@
+"""While GitLab gives out no credential for machines: what is remembered, and when to ask again."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from fleet.errors import FleetError, Transient
+from fleet.reasons import Reason
+from fleet.times import HasUtcTimes
+
+# What GitLab refuses stays refused until a person does something; an outage may be over at once.
+ASK_EVERY = timedelta(seconds=20)  # less than the minute's tick, so that each tick asks
+ASK_AGAIN = timedelta(seconds=1)  # after the first failure of an outage; twice as long each time
+PAUSE = timedelta(seconds=10)  # the calls of this minute are used up
+# After the last failure GitLab may fail again: so long records are made before machines.
+CAREFUL_FOR = timedelta(hours=1)
+WORDS_AT_MOST = 300
+# An outage of this length is worth telling.
+OUTAGE_AFTER = timedelta(minutes=2)
+ASKED_WITHIN = timedelta(minutes=15)
+
+_TOKEN = 401  # GitLab does not know the fleet's token, wherever a record is to be made
+_PLACE = frozenset({403, 404})  # the token may not make records in this place
+
+
+class HoldKind(StrEnum):
+    """Whether GitLab could not answer, or said no."""
+
+    OUTAGE = "outage"
+    REFUSAL = "refusal"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold(HasUtcTimes):
+    """Launches that are held, because their machines would get no credential.
+
+    `status` is GitLab's HTTP status, None where it gave none.
+    """
+
+    pool: str | None = None  # None: every pool
+    project_id: int | None = None  # None: every project
+    kind: HoldKind
+    since: datetime
+    ask_at: datetime  # when one launch may ask GitLab again
+    failures: int = 1  # in a row
+    words: str
+    status: int | None = None
+    shared: bool = False  # what is refused is the pool's own token, which its machines share
+    lifted_at: datetime | None = None  # GitLab gives them again
+
+    @property
+    def scope(self) -> tuple[str | None, int | None]:
+        """What it is about: a pool, a project, both, or everything."""
+        return self.pool, self.project_id
+
+    @property
+    def reason(self) -> Reason:
+        """Why the jobs wait that it holds."""
+        is_refusal = self.kind is HoldKind.REFUSAL
+        return Reason.GITLAB_REFUSES if is_refusal else Reason.GITLAB_OUT
+
+    def concerns(self, pool: str, project_id: int | None) -> bool:
+        """Whether it is about records of a pool in a project (None: in the place for all)."""
+        return self.pool in {None, pool} and self.project_id in {None, project_id}
+
+    def is_remembered(self, at: datetime) -> bool:
+        """Whether GitLab failed so lately that records are made before machines."""
+        return self.lifted_at is None or at - self.lifted_at < CAREFUL_FOR
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What GitLab was asked for: a record of a pool in a project, or the pool's shared token."""
+
+    pool: str
+    project_id: int | None  # None: in the place that is for all projects
+    shared: bool = False
+
+
+def hold_for(asked: Asked, failure: FleetError, known: Iterable[Hold], at: datetime) -> Hold:
+    """The hold that follows from a failure to get a credential, as narrow as the failure is.
+
+    An outage and an unknown token concern everything; a token without rights one place; anything
+    else, such as a limit or the tags, one pool in one place. `known` are the holds so far.
+    """
+    status = failure.facts.get("status")
+    code = status if isinstance(status, int) else None
+    kind = HoldKind.OUTAGE if isinstance(failure, Transient) else HoldKind.REFUSAL
+    is_general = kind is HoldKind.OUTAGE or (code == _TOKEN and not asked.shared)
+    is_of_place = code in _PLACE and not asked.shared
+    pool = None if is_general or is_of_place else asked.pool
+    project_id = None if is_general else asked.project_id
+    scope = (pool, project_id)
+    before = next((one for one in known if one.scope == scope and one.lifted_at is None), None)
+    failures = before.failures + 1 if before else 1
+    return Hold(
+        pool=pool,
+        project_id=project_id,
+        kind=kind,
+        since=before.since if before else at,
+        ask_at=at + _wait(kind, failures, is_paced="retry_after_s" in failure.facts),
+        failures=failures,
+        words=_words(failure, code),
+        status=code,
+        shared=asked.shared,
+    )
+
+
+def _wait(kind: HoldKind, failures: int, *, is_paced: bool) -> timedelta:
+    """How long GitLab is not asked."""
+    if is_paced:
+        return PAUSE
+    if kind is HoldKind.REFUSAL:
+        return ASK_EVERY
+    doubled: int = 2 ** min(failures - 1, 8)
+    return min(ASK_EVERY, ASK_AGAIN * doubled)
+
+
+def lifted(holds: Iterable[Hold], pool: str, project_id: int | None, at: datetime) -> list[Hold]:
+    """The holds that a credential for this pool and project ends, as they are then."""
+    return [
+        replace(one, lifted_at=at)
+        for one in holds
+        if one.lifted_at is None and one.concerns(pool, project_id)
+    ]
+
+
+def asks_again_in_s(hold: Hold, at: datetime) -> int | None:
+    """In how many seconds to try again; None: the minute's tick is soon enough."""
+    wait = hold.ask_at - at
+    if hold.kind is HoldKind.REFUSAL or wait >= ASK_EVERY:
+        return None
+    return max(1, -(-wait // timedelta(seconds=1)))
+
+
+def is_problem(hold: Hold, at: datetime) -> bool:
+    """Whether a person should know: a refusal at once, an outage when it does not pass.
+
+    What nothing waits for is not asked about any more, so nobody knows whether it still holds.
+    """
+    if hold.lifted_at is not None or at - hold.ask_at > ASKED_WITHIN:
+        return False
+    return hold.kind is HoldKind.REFUSAL or at - hold.since >= OUTAGE_AFTER
+
+
+def sentence(hold: Hold) -> str:
+    """Since when GitLab gives no credential, to what, and its words."""
+    since = f"since {hold.since:%F %R} UTC: {hold.words}"
+    if hold.kind is HoldKind.OUTAGE:
+        return f"GitLab does not answer {since}"
+    of = "".join(
+        (
+            f" of pool {hold.pool}" if hold.pool else "",
+            f" in project {hold.project_id}" if hold.project_id is not None else "",
+        )
+    )
+    what = "the runner token" if hold.shared else "runner records"
+    return f"GitLab refuses {what}{of} {since}"
+
+
+def advice(hold: Hold) -> str:
+    """What to do about it. Launches go on by themselves once GitLab gives credentials."""
+    if hold.kind is HoldKind.OUTAGE:
+        return "nothing if GitLab comes back by itself; else look at its address and the way there"
+    if hold.shared:
+        return "`runner-fleet apply` makes the pool's runner record anew where its token is dead"
+    if hold.status == _TOKEN:
+        return "make a new token, then `runner-fleet apply --gitlab-token-env GITLAB_TOKEN`"
+    if hold.status in _PLACE:
+        return "give the fleet's token the scopes and the role that `runner-fleet validate` names"
+    return "if it is a limit, delete unused runners or raise it; else correct the pool and `apply`"
+
+
+def _words(failure: FleetError, code: int | None) -> str:
+    """GitLab's own words where it gave any."""
+    said = failure.facts.get("said")
+    return (f"{code} {said}" if said else str(failure))[:WORDS_AT_MOST]

@@ -1,0 +1,289 @@
+"""While GitLab gives no credential no machine is launched for one, and no attempt is used."""
+
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from fleet.errors import FleetError, Refused, Transient
+from fleet.holds import Hold
+from fleet.model import Status
+from fleet.reasons import Reason
+from tests.unit.orchestrator.living_fleet import LivingFleet
+from tests.unit.orchestrator.scene import FLEET, GITLAB, Scene
+
+POOLS = """
+[pools.docker]
+backend = "tests"
+tags = ["docker"]
+ceiling = 12
+attempts = 2
+
+[pools.arm]
+backend = "tests"
+tags = ["arm"]
+ceiling = 12
+attempts = 2
+"""
+SHARED = GITLAB + 'credentials = "shared"\n' + POOLS
+PER_MACHINE = GITLAB + POOLS
+PER_PROJECT = GITLAB.replace("group:42", "project") + POOLS
+LIMIT = {"base": ["Maximum number of ci registered group runners (50) exceeded"]}
+A_HANDFUL = 5
+JOBS = 20
+
+
+def refused(status: int, said: object = "") -> Refused:
+    return Refused(call="POST /user/runners", status=status, said=str(said))
+
+
+def burst(fleet: LivingFleet, *, projects: Iterable[int] = (7, 8, 9)) -> list[int]:
+    """Twenty jobs in two pools, of several projects; their webhooks come within a minute."""
+    places = list(projects)
+    jobs = [
+        fleet.push(tags=(("docker", "arm")[n % 2],), project=places[n % len(places)])
+        for n in range(JOBS)
+    ]
+    fleet.go(1)
+    return jobs
+
+
+def serves_all_within_two_ticks(fleet: LivingFleet, jobs: Iterable[int]) -> None:
+    """Each job has a machine that was launched for it, or runs, and no attempt was used."""
+    fleet.go(2)
+    told = [fleet.scene.job(job) for job in jobs]
+    assert {job.attempt for job in told} == {1}
+    waits = [one for one in told if one.status is Status.PENDING]
+    assert {one.reason for one in waits} <= {Reason.COVERED}
+    fleet.go(12)
+    assert not fleet.unfinished()
+    assert not fleet.scene.queue.buried
+    assert {fleet.scene.job(job).attempt for job in jobs} == {1}
+
+
+@pytest.mark.parametrize("text", [PER_MACHINE, SHARED, PER_PROJECT])
+@pytest.mark.parametrize(
+    ("failure", "minutes", "reason"),
+    [
+        pytest.param(refused(401), 25, Reason.GITLAB_REFUSES, id="401"),
+        pytest.param(refused(400, LIMIT), 25, Reason.GITLAB_REFUSES, id="400"),
+        pytest.param(refused(422, LIMIT), 25, Reason.GITLAB_REFUSES, id="422"),
+        pytest.param(refused(403), 25, Reason.GITLAB_REFUSES, id="403"),
+        pytest.param(refused(404), 25, Reason.GITLAB_REFUSES, id="404"),
+        pytest.param(Transient(status=503), 120, Reason.GITLAB_OUT, id="503"),
+        pytest.param(Transient(retry_after_s=5.0), 25, Reason.GITLAB_OUT, id="no calls left"),
+    ],
+)
+def test_what_gitlab_gives_no_credential_for_is_not_launched(
+    text: str, failure: FleetError, minutes: int, reason: Reason
+) -> None:
+    fleet = LivingFleet(text)
+    for call in ("create_runner", "verify_runner"):
+        fleet.scene.gitlab.failing[call] = failure
+    jobs = burst(fleet)
+    fleet.go(minutes)
+    assert len(fleet.guests) <= A_HANDFUL
+    assert {fleet.scene.job(job).reason for job in jobs} == {reason}
+    assert {fleet.scene.job(job).attempt for job in jobs} == {1}
+    held = [one for one in fleet.scene.world.fleet.holds() if one.lifted_at is None]
+    assert held
+    assert {(one.reason, one.status) for one in held} == {(reason, failure.facts.get("status"))}
+    fleet.scene.gitlab.failing.clear()
+    serves_all_within_two_ticks(fleet, jobs)
+    assert all(one.lifted_at for one in fleet.scene.world.fleet.holds())
+
+
+@pytest.mark.parametrize("text", [PER_MACHINE, SHARED, PER_PROJECT])
+def test_two_hours_without_gitlab_launch_next_to_nothing(text: str) -> None:
+    """The webhooks came, then GitLab went: neither routing nor looking up helps meanwhile."""
+    fleet = LivingFleet(text)
+    fleet.down(True)
+    fleet.scene.gitlab.failing.pop("pending_in_pipeline")
+    fleet.scene.gitlab.failing.pop("job")
+    jobs = burst(fleet)
+    fleet.down(True)
+    fleet.go(120)
+    assert len(fleet.guests) <= A_HANDFUL
+    fleet.down(False)
+    serves_all_within_two_ticks(fleet, jobs)
+
+
+@pytest.mark.parametrize("text", [PER_MACHINE, SHARED])
+@pytest.mark.parametrize("period", [1, 3, 7])
+def test_a_flapping_gitlab_costs_no_attempt_and_few_machines(text: str, period: int) -> None:
+    """It answers for a tick of twenty seconds and fails for some; jobs are served all the same."""
+    fleet = LivingFleet(text, in_order=True)
+    jobs = burst(fleet, projects=(7,))
+    ticks = 0
+
+    def flaps() -> None:
+        nonlocal ticks
+        ticks += 1
+        is_out = ticks % (period + 1) != 0
+        failing = {name: Transient(status=502) for name in ("create_runner", "verify_runner")}
+        fleet.scene.gitlab.failing = failing if is_out else {}  # type: ignore[assignment]
+
+    fleet.go(60, each_tick=flaps)
+    assert not fleet.unfinished()
+    assert {fleet.scene.job(job).attempt for job in jobs} == {1}
+    assert len(fleet.guests) <= JOBS + A_HANDFUL
+
+
+def test_of_project_runners_only_the_refused_project_is_held() -> None:
+    fleet = LivingFleet(PER_PROJECT)
+    fleet.scene.gitlab.failing["create_runner 8"] = refused(403, "Forbidden")
+    jobs = burst(fleet)
+    fleet.go(15)
+    waiting = [one for one in fleet.unfinished() if one.status == "pending"]
+    assert {one.project_id for one in waiting} == {8}
+    assert {fleet.scene.job(one.id).reason for one in waiting} == {Reason.GITLAB_REFUSES}
+    assert len(fleet.guests) == JOBS - len(waiting)
+    fleet.scene.gitlab.failing.clear()
+    serves_all_within_two_ticks(fleet, jobs)
+
+
+def test_a_limit_of_records_is_used_to_the_last_and_launches_nothing_beyond() -> None:
+    """GitLab takes so many records at once; what ends makes room for what waits."""
+    fleet = LivingFleet(PER_MACHINE, in_order=True)
+    gitlab = fleet.scene.gitlab
+
+    def limits() -> None:
+        is_full = sum(one.description.startswith("rf-") for one in gitlab.records.values()) >= 3
+        gitlab.failing = {"create_runner": refused(400, LIMIT)} if is_full else {}
+
+    make = gitlab.create_runner
+
+    def create(new: object) -> object:
+        limits()
+        return make(new)  # type: ignore[arg-type]
+
+    gitlab.create_runner = create  # type: ignore[method-assign, assignment]
+    jobs = burst(fleet)
+    fleet.go(90)
+    assert not fleet.unfinished()
+    assert {fleet.scene.job(job).attempt for job in jobs} == {1}
+    assert len(fleet.guests) <= 2 * JOBS
+
+
+@pytest.mark.parametrize(
+    ("failure", "again_in_s"),
+    [(Transient(status=503), 1), (Transient(retry_after_s=57.5), 10), (refused(403), None)],
+)
+def test_the_probe_is_a_call_and_no_machine(failure: FleetError, again_in_s: int | None) -> None:
+    scene = Scene()
+    scene.gitlab.failing["create_runner"] = failure
+    for job_id in (1, 2, 3):
+        scene.push(job_id)
+        scene.route(job_id)
+    first = scene.scale()
+    assert (first.launched, first.again_in_s) == (0, again_in_s)
+    assert scene.scale().launched == 0  # too early to ask again
+    assert scene.gitlab.calls.count("create_runner") == 1
+    scene.clock.go(20)
+    assert scene.scale().launched == 0
+    assert scene.gitlab.calls.count("create_runner") == 2
+    scene.gitlab.failing.clear()
+    scene.clock.go(20)
+    assert [scene.scale().again_in_s, scene.scale().again_in_s] == [1, None]
+    assert len(scene.runners) == len(scene.gitlab.records) == 3
+
+
+def waits_bare(failure: FleetError) -> Scene:
+    """GitLab stops giving records when the first machine of three has its own."""
+    scene = Scene()
+    make = scene.gitlab.create_runner
+
+    def once(new: object) -> object:
+        made = make(new)  # type: ignore[arg-type]
+        scene.gitlab.failing["create_runner"] = failure
+        return made
+
+    scene.gitlab.create_runner = once  # type: ignore[method-assign, assignment]
+    for job_id in (1, 2, 3):
+        scene.push(job_id)
+        scene.route(job_id)
+    scene.scale()
+    scene.gitlab.create_runner = make  # type: ignore[method-assign]
+    return scene
+
+
+@pytest.mark.parametrize("failure", [Transient(status=503), refused(401), refused(400, LIMIT)])
+def test_a_machine_that_waits_for_its_credential_gets_it_when_gitlab_gives_one(
+    failure: FleetError,
+) -> None:
+    scene = waits_bare(failure)
+    assert sum(one.equipped for one in scene.runners) == 1
+    scene.clock.go(60)
+    scene.scale()
+    assert scene.gitlab.calls.count("create_runner") < 2 + 9  # not one call for each of many
+    scene.gitlab.failing.clear()
+    scene.clock.go(60)
+    scene.scale()
+    assert all(one.equipped for one in scene.runners)
+    assert (len(scene.runners), len(scene.gitlab.records)) == (3, 3)
+
+
+def active(scene: Scene) -> list[Hold]:
+    return [one for one in scene.world.fleet.holds() if one.lifted_at is None]
+
+
+@pytest.mark.parametrize(
+    ("text", "failure", "scope"),
+    [
+        (PER_MACHINE, refused(401), (None, None)),
+        (PER_MACHINE, refused(403), (None, None)),
+        (PER_MACHINE, refused(400), ("docker", None)),
+        (PER_PROJECT, refused(401), (None, None)),
+        (PER_PROJECT, refused(404), (None, 7)),
+        (PER_PROJECT, refused(422), ("docker", 7)),
+        (PER_PROJECT, Transient(status=500), (None, None)),
+        (SHARED, refused(403), ("docker", None)),
+        (SHARED, Transient(status=500), (None, None)),
+    ],
+)
+def test_a_hold_is_as_wide_as_the_failure(
+    text: str, failure: FleetError, scope: tuple[str | None, int | None]
+) -> None:
+    scene = Scene(text=text)
+    scene.gitlab.failing = {"create_runner": failure, "verify_runner": failure}
+    scene.push(1)
+    scene.route(1)
+    scene.scale()
+    assert [one.scope for one in active(scene)] == [scope]
+    began = active(scene)[0].since
+    scene.clock.go(60)
+    scene.scale()
+    assert [one.since for one in active(scene)] == [began]
+
+
+def idle_pool(act: Callable[[Scene], None]) -> Scene:
+    scene = Scene(text=FLEET + "idle = { count = 3 }\n")
+    act(scene)
+    return scene
+
+
+def test_idle_runners_are_held_as_jobs_are() -> None:
+    def refuses(scene: Scene) -> None:
+        scene.gitlab.failing["create_runner"] = refused(401)
+
+    scene = idle_pool(refuses)
+    assert (scene.scale().launched, scene.scale().launched) == (0, 0)
+    assert scene.gitlab.calls.count("create_runner") == 1
+    scene.gitlab.failing.clear()
+    scene.clock.go(60)
+    assert (scene.scale().launched, scene.scale().launched) == (1, 2)
+
+
+def test_what_is_asked_about_many_refused_projects_takes_turns() -> None:
+    scene = Scene(text=PER_PROJECT)
+    for job_id in range(1, 31):
+        scene.push(job_id, project_id=100 + job_id)
+        scene.route(job_id)
+        scene.gitlab.failing[f"create_runner {100 + job_id}"] = refused(403)
+    for _ in range(9):
+        while scene.scale().again_in_s:
+            pass
+        scene.clock.go(60)
+    asked = {hold.project_id: hold.failures for hold in active(scene)}
+    assert len(asked) == 30
+    assert min(asked.values()) >= 2
+    assert scene.gitlab.calls.count("create_runner") <= 9 * 10 + 30
