@@ -64,6 +64,11 @@ class DemandQueue:
         """Where route sends to."""
         return self._url
 
+    @property
+    def letters(self) -> "DemandQueue":
+        """Its dead-letter queue."""
+        return DemandQueue(self._client, self._dead_letter_url, "")
+
     def depth(self) -> int:
         """About how many messages there are, those in somebody's hands included."""
         return self._depth(self._url)

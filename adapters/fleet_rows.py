@@ -1,7 +1,7 @@
 """The ledger's rows about the fleet itself: configuration, pools, and the projects it watches."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -31,6 +31,7 @@ class StoredConfig(HasUtcTimes):
     version: str
     applied_at: datetime  # when `apply` ran last, also with the same text
     leaving: tuple[str, ...] = ()  # pools not in it any more whose runners still live
+    removed: Mapping[str, datetime] = field(default_factory=dict)  # pools taken away lately: when
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +88,9 @@ class FleetRows:
             version=item["version"],
             applied_at=applied_at,
             leaving=tuple(item.get("leaving", ())),
+            removed={
+                pool: datetime.fromisoformat(at) for pool, at in item.get("removed", {}).items()
+            },
         )
 
     def store_config(self, config: StoredConfig) -> None:
@@ -96,6 +100,7 @@ class FleetRows:
             "version": config.version,
             "applied_at": config.applied_at.isoformat(),
             "leaving": list(config.leaving),
+            "removed": {pool: at.isoformat() for pool, at in config.removed.items()},
         }
         self._table.write(Change(pk="config", sk="current", put=told))
 

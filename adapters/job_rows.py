@@ -116,7 +116,7 @@ class JobRows:
     ) -> bool:
         """Record where a pending job goes; False when it was routed or is further already.
 
-        `instead_of`: it was routed to this pool, which is no more.
+        `instead_of`: it was routed to this pool, which it leaves.
         """
         return self._table.write(_routing(job, steps, at, instead_of))
 
@@ -243,7 +243,7 @@ def _routing(
         sk="job",
         put=item | _history(at),
         append={"timeline": [step.to_item() for step in steps]},
-        remove=("given_up", "outcome"),
+        remove=("given_up", "outcome", *(() if job.pool else ("pool",))),
         when=unrouted | held | hidden,
     )
 

@@ -6,7 +6,7 @@ Every part may be repeated: what is as it should be is left alone.
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from adapters.fleet_rows import FleetRows, StoredConfig
@@ -16,6 +16,9 @@ from adapters.secrets import SecretStore
 from cli.pool_records import PoolRecords, end_pool
 from fleet.config import FleetConfig, read_config
 from fleet.job_event import instance_of
+
+# Reconcile routes the jobs of a removed pool again within minutes, as soon as GitLab answers.
+REMEMBERED = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +68,13 @@ def apply_config(  # noqa: PLR0913  # one collaborator for each place that it wr
     records = PoolRecords(secrets=secrets, gitlab=gitlab, prefix=pool_secret_prefix)
     kept = records.keep(config, project_id=watched[0].id if watched else None)
     gone = _gone(difference, stored, config)
-    wanted = StoredConfig(text=text, version=config.version, applied_at=at, leaving=gone)
+    wanted = StoredConfig(
+        text=text,
+        version=config.version,
+        applied_at=at,
+        leaving=gone,
+        removed=_removed(difference, stored, config, at),
+    )
     fleet.store_config(wanted)
     ended = tuple(pool for pool in gone if end_pool(runners, pool, at=at))
     deleted = tuple(pool for pool in ended if records.delete(pool))
@@ -122,6 +131,19 @@ def _gone(difference: Applied, stored: StoredConfig | None, config: FleetConfig)
     before = stored.leaving if stored else ()
     leaving = [name for name in before if config.pool(name) is None]
     return tuple(dict.fromkeys([*difference.removed, *leaving]))
+
+
+def _removed(
+    difference: Applied, stored: StoredConfig | None, config: FleetConfig, at: datetime
+) -> Mapping[str, datetime]:
+    """The pools that were taken away lately, with when: jobs may wait there that nothing reads."""
+    before = stored.removed if stored else {}
+    known = {
+        name: since
+        for name, since in before.items()
+        if at - since < REMEMBERED and config.pool(name) is None
+    }
+    return dict.fromkeys(difference.removed, at) | known
 
 
 def _forgive(fleet: FleetRows, config: FleetConfig) -> None:

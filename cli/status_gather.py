@@ -68,7 +68,7 @@ def gather(deployed: Deployed, *, jobs: int) -> FleetView:
         hooks=tuple(HookFacts(scope=hook.scope, detail=hook.detail) for hook in sick),
         holds=deployed.fleet.holds(),
         dead={queue.name: queue.dead for queue in queues},
-        pools=tuple(_facts(pool, config) for pool in pools),
+        pools=tuple(_facts(pool, config, stored) for pool in pools),
         unpooled=tuple(deployed.jobs.unpooled(instance)),
     )
     return FleetView(
@@ -77,7 +77,7 @@ def gather(deployed: Deployed, *, jobs: int) -> FleetView:
         gitlab=config.gitlab.url,
         version=config.version,
         problems=decide_problems(facts),
-        pools=tuple(_pool_view(pool, at) for pool in pools),
+        pools=tuple(_pool_view(pool, at) for pool in pools if _is_shown(pool)),
         queues=queues,
         machines=tuple(_machine_view(runner, at) for pool in pools for runner in pool.runners),
         jobs=tuple(job_view(row, at) for row in recent),
@@ -108,7 +108,7 @@ def job_view(row: JobRow, at: datetime) -> JobView:
 
 def _pools(deployed: Deployed, config: FleetConfig, stored: StoredConfig) -> tuple[_Pool, ...]:
     runners = RunnerRows(deployed.table, instance_of(config.gitlab.url))
-    names = [*(pool.name for pool in config.pools), *stored.leaving]
+    names = [*(pool.name for pool in config.pools), *_gone(stored)]
     return tuple(
         _Pool(
             name=name,
@@ -121,16 +121,27 @@ def _pools(deployed: Deployed, config: FleetConfig, stored: StoredConfig) -> tup
     )
 
 
-def _facts(pool: _Pool, config: FleetConfig) -> PoolFacts:
+def _gone(stored: StoredConfig) -> tuple[str, ...]:
+    """Pools that were taken away, and where runners may live, or jobs wait, still."""
+    return tuple(dict.fromkeys([*stored.leaving, *stored.removed]))
+
+
+def _facts(pool: _Pool, config: FleetConfig, stored: StoredConfig) -> PoolFacts:
     row = pool.row
     return PoolFacts(
         name=pool.name,
         config=pool.config,
         refused=row.refused if row.refused_version == config.version else None,
         verified_at=row.verified_at,
+        removed_at=stored.removed.get(pool.name),
         runners=pool.runners,
         backlog=pool.backlog,
     )
+
+
+def _is_shown(pool: _Pool) -> bool:
+    """Whether there is anything of it: a removed pool that left is remembered, and not shown."""
+    return pool.config is not None or bool(pool.runners or pool.backlog)
 
 
 def _pool_view(pool: _Pool, at: datetime) -> PoolView:

@@ -19,6 +19,7 @@ LABELS = {
     "event": "event on the bus",
     "ignored": "event ignored",
     "retry": "retry",
+    "left_pool": "left its pool",
     "routed": "routed",
     "demand_sent": "demand sent",
     "waits": "waits",

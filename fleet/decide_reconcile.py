@@ -61,6 +61,7 @@ class Watched(HasUtcTimes):
     last_polled_at: datetime | None
     hook_healthy: bool = True
     path: str = ""
+    is_moving: bool = False  # jobs there wait where the configuration does not want them
 
 
 # Every watched project is read at least this often; busy or unheard ones every minute, which is
@@ -77,6 +78,8 @@ FEW = 10
 def decide_polls(watched: Iterable[Watched], *, at: datetime, at_most: int) -> tuple[Watched, ...]:
     """The projects to read now, most urgent first: unhealthy hook, longest unread, recent hook.
 
+    One whose jobs are to be routed again is as urgent as one whose webhooks do not come.
+
     A few quiet projects are all read every minute where the reads suffice: a small fleet whose
     every webhook is lost starts its jobs within that. Nobody starves, however small `at_most` is:
     the longest unread come before those with recent hooks, and projects with unhealthy hooks leave
@@ -84,8 +87,8 @@ def decide_polls(watched: Iterable[Watched], *, at: datetime, at_most: int) -> t
     """
     never = datetime.min.replace(tzinfo=at.tzinfo)
     projects = sorted(watched, key=lambda one: one.last_polled_at or never)
-    unheard = [one for one in projects if not one.hook_healthy]
-    healthy = [one for one in projects if one.hook_healthy]
+    unheard = [one for one in projects if one.is_moving or not one.hook_healthy]
+    healthy = [one for one in projects if one.hook_healthy and not one.is_moving]
     share = _rounded_up(len(healthy), ROUND_ROBIN // EVERY)
     recent = [one for one in healthy[share:] if _is_recent(one, at)]
     few = [one for one in healthy[share:FEW] if not _is_recent(one, at)]

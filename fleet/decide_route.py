@@ -62,6 +62,20 @@ def decide_route(job: Pending | None, pools: Sequence[PoolRule]) -> RoutePlan:
     return _overflowed(fitting, job, pools)
 
 
+def decide_reroute(job: Pending, pool: str | None, pools: Sequence[PoolRule]) -> Reason | None:
+    """Why a job that waits in `pool`, or in none, is routed again; None: it stays where it is.
+
+    A pool that still fits keeps its jobs, also where another comes before it in the file by now.
+    """
+    if pool is None:
+        plan = decide_route(job, pools)
+        return plan.reason if plan.pool is not None else None
+    known = next((one for one in pools if one.name == pool), None)
+    if known is None:
+        return Reason.POOL_GONE
+    return None if may_take(known, job.tags) else Reason.POOL_UNFIT
+
+
 def _overflowed(fitting: PoolRule, job: Pending, pools: Sequence[PoolRule]) -> RoutePlan:
     """The pool itself, or where its overflow chain ends for a job that outgrew it."""
     by_name = {pool.name: pool for pool in pools}

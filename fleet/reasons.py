@@ -19,6 +19,8 @@ class Reason(StrEnum):
     TAKEN = "taken"
     UNKNOWN_JOB = "unknown_job"
     UNDER_WAY = "under_way"
+    POOL_GONE = "pool_gone"
+    POOL_UNFIT = "pool_unfit"
     # scale
     BACKLOG = "backlog"
     IDLE_TARGET = "idle_target"
@@ -68,6 +70,8 @@ SENTENCES: dict[Reason, str] = {
     Reason.TAKEN: "a runner took it already",
     Reason.UNKNOWN_JOB: "GitLab does not know it, or our token may not read it",
     Reason.UNDER_WAY: "another event of its pipeline has all of its jobs routed just now",
+    Reason.POOL_GONE: "its pool is not in fleet.toml any more",
+    Reason.POOL_UNFIT: "its pool was changed, and GitLab gives its runners this job no more",
     Reason.BACKLOG: "it waits and no runner that is alive or booting is there for it",
     Reason.IDLE_TARGET: "the pool keeps this many runners warm at this hour",
     Reason.COVERED: "a runner for it is booting or idle",

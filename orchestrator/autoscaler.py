@@ -13,7 +13,7 @@ from fleet.config import PoolConfig
 from fleet.decide_scale import decide_scale
 from fleet.errors import FleetError
 from fleet.events import ERROR, PoolFailed, ScaleDecided, emit
-from fleet.model import Job, JobKey, ScalePlan
+from fleet.model import Job, JobKey, ScalePlan, Status
 from fleet.reasons import Reason
 from orchestrator.equipping import SOON_S, equip, is_nobodys
 from orchestrator.launching import Came, launch
@@ -22,6 +22,8 @@ from orchestrator.world import World
 
 # Messages are cheap to look at, but a Lambda's time is not endless: ten in each receive.
 RECEIVES_AT_MOST = 60
+# Letters wait for a person, who has weeks: a hundred in a round are looked at.
+LETTERS_AT_MOST = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,13 +47,15 @@ def scale(world: World) -> Scaled:
         pools = [pool for pool in world.config.pools if pool.backend == backend]
         messages = None
         with round_.surviving(f"every pool of {backend}"):
-            messages = queue.depth() if pools else None
+            messages = queue.depth()
         for pool in pools:
             with round_.surviving(pool.name):
                 round_.serve(world, pool, messages or 0)
         if messages is not None:  # none may be more than none: SQS counts about
             with round_.surviving(f"every pool of {backend}"):
                 round_.again |= settle_messages(world, queue, round_.listed)
+        with round_.surviving(f"every pool of {backend}"):
+            settle_letters(world, queue)
     again_in_s = SOON_S if round_.again else round_.came.equip_in_s
     if round_.failures and again_in_s is None:
         raise round_.failures[0]
@@ -152,9 +156,9 @@ def settle_messages(
         messages = queue.receive()
         if not messages:
             break
-        keys = [one.demand.job for one in messages if one.demand]
-        jobs = world.jobs.jobs(keys)
-        waiting = [one for one in messages if _waits(one, jobs)]
+        ours = [one for one in messages if one.demand and _is_served(world, queue, one.demand.pool)]
+        jobs = world.jobs.jobs(one.demand.job for one in ours if one.demand)
+        waiting = [one for one in ours if _waits(one, jobs)]
         queue.delete([one for one in messages if one not in waiting])
         queue.give_back(waiting)
         is_behind = is_behind or any(
@@ -166,10 +170,39 @@ def settle_messages(
     return is_behind
 
 
+def settle_letters(world: World, queue: DemandQueue) -> None:
+    """Delete the dead letters of jobs that are over, or not given up any more.
+
+    Each is looked at twice: it is buried a moment before its job's row says that it was given up.
+    """
+    for _ in range(LETTERS_AT_MOST if queue.dead() else 0):
+        letters = queue.letters.receive()
+        if not letters:
+            return
+        jobs = world.jobs.jobs(one.demand.job for one in letters if one.demand)
+        queue.letters.delete([one for one in letters if one.times > 1 and _is_over(one, jobs)])
+
+
+def _is_over(letter: Received, jobs: Mapping[JobKey, Job]) -> bool:
+    """Whether nobody need look at a letter any more; what is not ours stays."""
+    if letter.demand is None:
+        return False
+    job = jobs.get(letter.demand.job)
+    return job is None or job.status is not Status.PENDING or not job.given_up
+
+
+def _is_served(world: World, queue: DemandQueue, name: str) -> bool:
+    """Whether a pool is there, and served from this queue: `apply` may have changed that."""
+    pool = world.pool(name)
+    return pool is not None and world.queues.get(pool.backend) is queue
+
+
 def _waits(message: Received, jobs: Mapping[JobKey, Job]) -> bool:
-    """Whether the message's job still needs a launch."""
-    job = jobs.get(message.demand.job) if message.demand else None
-    return job is not None and job.wants_runner
+    """Whether the message's job still needs a launch, in the pool that the message is for."""
+    if message.demand is None:
+        return False
+    job = jobs.get(message.demand.job)
+    return job is not None and job.wants_runner and job.pool == message.demand.pool
 
 
 def _hold(

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from itertools import takewhile
 
 from adapters.demand import Demand
@@ -16,7 +17,7 @@ from fleet.model import Job, JobKey, Status
 from fleet.reasons import Reason
 from orchestrator.looking_up import record_seen
 from orchestrator.retrying import finish_retries
-from orchestrator.routing import Lead, finds_a_pool, route, send_demands
+from orchestrator.routing import Lead, again, fits_a_pool, route, send_demands
 from orchestrator.settling import runner_of
 from orchestrator.watching import heal_hook, refresh_watched, show_presence
 from orchestrator.world import World
@@ -29,6 +30,8 @@ LISTED_AT_MOST = 2000
 GONE = 404  # a project that was deleted, with its jobs, or that is hidden from us now
 # Of the jobs whose end nobody told for long: one call each.
 DUE_AT_MOST = 50
+# Jobs that a pool of the last `apply` fits by now are looked for so long after it.
+APPLIED_LATELY = timedelta(minutes=5)
 # With less time than this nothing more is begun: one call to GitLab may take ten seconds.
 TO_END_S = 15
 
@@ -87,11 +90,8 @@ def reconcile(world: World, time_left_s: Callable[[], float]) -> Done:
 def _read_projects(world: World, this: _Pass) -> Done:
     """One project after the other, most urgent first, as long as GitLab answers well."""
     at = world.clock()
-    # A third of the minute's calls stays for corrections, runner records and routing.
-    at_most = max(1, world.config.gitlab.calls_per_minute // 3)
-    polls = decide_polls(world.fleet.watched(world.instance), at=at, at_most=at_most)
     read = routed = failures = 0
-    for one in polls:
+    for one in _polls(world, this):
         if not this.has_time():
             break
         try:
@@ -115,20 +115,47 @@ def _read_projects(world: World, this: _Pass) -> Done:
     return Done(projects=read, routed=routed, looked_up=_look_up_unseen(world, this), wake=False)
 
 
+def _polls(world: World, this: _Pass) -> tuple[Watched, ...]:
+    """The projects whose turn it is."""
+    moving = _moving(world, this.waiting)
+    known = world.fleet.watched(world.instance)
+    watched = (replace(one, is_moving=one.project_id in moving) for one in known)
+    # A third of the minute's calls stays for corrections, runner records and routing.
+    at_most = max(1, world.config.gitlab.calls_per_minute // 3)
+    return decide_polls(watched, at=world.clock(), at_most=at_most)
+
+
 def _is_alive(world: World) -> bool:
     """Whether anything of the fleet is there, or should be: a quiet fleet's tick costs nothing."""
     return (
         any(pool.idle.count or pool.idle.schedule for pool in world.config.pools)
         or any(world.fleet.pool(pool.name).in_use for pool in world.config.pools)
-        or any(queue.depth() for queue in world.queues.values())
+        or any(queue.depth() or queue.dead() for queue in world.queues.values())
     )
 
 
+def _moving(world: World, waiting: Mapping[int, Mapping[JobKey, Job]]) -> frozenset[int]:
+    """The projects with jobs that `apply` has wait elsewhere: they are read before others."""
+    names = {pool.name for pool in world.config.pools}
+    moving = {
+        project_id
+        for project_id, rows in waiting.items()
+        if any(job.pool not in names for job in rows.values())
+    }
+    if world.applied_at is not None and world.clock() - world.applied_at < APPLIED_LATELY:
+        moving |= {
+            job.project_id
+            for job in world.jobs.unpooled(world.instance)
+            if job.status is Status.PENDING and fits_a_pool(world, job)
+        }
+    return frozenset(moving)
+
+
 def _waiting_by_project(world: World) -> defaultdict[int, dict[JobKey, Job]]:
-    """The rows that wait, by project."""
+    """The rows that wait, by project; those in pools that `apply` took away among them."""
     rows: defaultdict[int, dict[JobKey, Job]] = defaultdict(dict)
-    for pool in world.config.pools:
-        for job in world.jobs.waiting_in(pool.name):
+    for pool in (*(one.name for one in world.config.pools), *world.removed):
+        for job in world.jobs.waiting_in(pool):
             rows[job.project_id][job.key] = job
     return rows
 
@@ -147,7 +174,7 @@ def _project(world: World, one: Watched, this: _Pass) -> int:
     fix = decide_reconcile(listed, rows, at=at)
     step = Step(at=at, step="reconcile_found", reason=Reason.WEBHOOK_LOST)
     lost = Lead(steps=(step,), path=one.path)
-    leads = dict.fromkeys(fix.route, lost) | _homeless(world, listed, rows)
+    leads = dict.fromkeys(fix.route, lost) | _misplaced(world, listed, rows)
     routed = (route(world, listed[key], key, lead).demand for key, lead in leads.items())
     demands = [demand for demand in routed if demand is not None]
     this.demands.extend(demands)
@@ -157,18 +184,17 @@ def _project(world: World, one: Watched, this: _Pass) -> int:
     return len(fix.route)
 
 
-def _homeless(
+def _misplaced(
     world: World, listed: Mapping[JobKey, GitLabJob], rows: Mapping[JobKey, Job]
 ) -> dict[JobKey, Lead]:
-    """Jobs that wait for a pool that `apply` made, or in one that it took away."""
-    pending = {key: rows[key] for key in listed if key in rows}
-    return {
-        key: Lead(path=job.project_path, instead_of=job.pool)
-        for key, job in pending.items()
+    """Jobs that wait where the configuration in force does not want them."""
+    waiting = {key: rows[key] for key in listed if key in rows}
+    leads = {
+        key: again(world, listed[key], job)
+        for key, job in waiting.items()
         if job.status is Status.PENDING
-        and (job.pool is None or world.pool(job.pool) is None)
-        and finds_a_pool(world, listed[key])
     }
+    return {key: lead for key, lead in leads.items() if lead is not None}
 
 
 def _look_up_unseen(world: World, this: _Pass) -> int:

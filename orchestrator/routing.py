@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from adapters.demand import Demand
 from adapters.gitlab import GitLabJob
 from adapters.job_rows import Step
-from fleet.decide_route import Pending, RoutePlan, decide_route
+from fleet.decide_route import Pending, RoutePlan, decide_reroute, decide_route
 from fleet.events import JobRouted, emit
 from fleet.model import Job, JobKey, Status, rank
 from fleet.reasons import Reason
@@ -36,7 +36,7 @@ class Lead:
 
     steps: tuple[Step, ...] = ()
     path: str = ""  # of its project
-    instead_of: str | None = None  # the pool that it was routed to, and that is no more
+    instead_of: str | None = None  # the pool that it was routed to, and that it leaves
 
 
 def route(world: World, found: GitLabJob | None, key: JobKey, lead: Lead) -> Routed:
@@ -92,11 +92,24 @@ def send_demands(world: World, demands: Iterable[Demand]) -> None:
         world.queues[backend].send(batch)
 
 
-def finds_a_pool(world: World, found: GitLabJob) -> bool:
-    """Whether a pool of the configuration in force may take a job that no pool could."""
-    return (
-        decide_route(_pending(found, _outgrew(world, found)), world.config.pools).pool is not None
-    )
+def again(world: World, found: GitLabJob, row: Job) -> Lead | None:
+    """What leads to a job that was routed, where the configuration in force wants it elsewhere.
+
+    A job that no pool may take any more leaves its pool, too: else it waits there for ever, and
+    a pool that fits it later would not be found.
+    """
+    reason = decide_reroute(_pending(found, frozenset()), row.pool, world.config.pools)
+    if reason is None:
+        return None
+    left = Step(at=world.clock(), step="left_pool", reason=reason, detail=row.pool)
+    steps = (left,) if row.pool is not None else ()
+    return Lead(steps=steps, path=row.project_path, instead_of=row.pool)
+
+
+def fits_a_pool(world: World, job: Job) -> bool:
+    """Whether a pool of the configuration in force fits a row that waits in none."""
+    pending = Pending(tags=job.tags, status=job.status)
+    return decide_reroute(pending, job.pool, world.config.pools) is not None
 
 
 def _told(plan: RoutePlan, at: datetime) -> Iterator[Step]:

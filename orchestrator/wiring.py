@@ -98,6 +98,8 @@ class Wiring:
             clock=_now,
             new_id=lambda: secrets.token_hex(6),
             cache=self._cache(),
+            applied_at=stored.applied_at,
+            removed=tuple(stored.removed),
             leaving=stored.leaving,
         )
 

@@ -35,6 +35,8 @@ class World:
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
     cache: Cache | None = None
+    applied_at: datetime | None = None  # when `apply` ran last; None: it is not known
+    removed: tuple[str, ...] = ()  # pools that `apply` took away in the last days
     leaving: tuple[str, ...] = ()  # pools that `apply` took away and that may have runners still
 
     def pool(self, name: str) -> PoolConfig | None:

@@ -45,10 +45,21 @@ class FakeQueue(DemandQueue):
         self._clock = clock
         self._url = url
         self.messages: dict[str, _Message] = {}
-        self.buried: list[Demand] = []
         self.failing: FleetError | None = None
         self.unread: FleetError | None = None  # raised by `depth` and `receive`
         self._sent = 0
+        self._letters: FakeQueue | None = None
+
+    @property
+    def letters(self) -> "FakeQueue":
+        """Its dead-letter queue."""
+        self._letters = self._letters or FakeQueue(self._clock, f"{self._url}-dead")
+        return self._letters
+
+    @property
+    def buried(self) -> list[Demand]:
+        """What was given up, oldest first."""
+        return self.letters.demands
 
     @property
     def demands(self) -> list[Demand]:
@@ -63,7 +74,7 @@ class FakeQueue(DemandQueue):
 
     def dead(self) -> int:
         """How many demands were given up."""
-        return len(self.buried)
+        return self.letters.depth()
 
     def send(self, demands: Iterable[Demand]) -> None:
         """Send many."""
@@ -82,7 +93,7 @@ class FakeQueue(DemandQueue):
 
     def bury(self, demand: Demand) -> None:
         """Put a demand into the dead-letter queue."""
-        self.buried.append(demand)
+        self.letters.send([demand])
 
     def receive(self) -> tuple[Received, ...]:
         """Up to ten that are visible now."""

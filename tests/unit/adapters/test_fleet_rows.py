@@ -11,7 +11,13 @@ from fleet.capacity import BackOff
 from tests.fakes import AT, FakeTable
 
 HERE, ELSEWHERE = "gitlab.example.com", "gitlab.example.org"
-CONFIG = StoredConfig(text="[gitlab]", version="v1", applied_at=AT, leaving=("old", "older"))
+CONFIG = StoredConfig(
+    text="[gitlab]",
+    version="v1",
+    applied_at=AT,
+    leaving=("old", "older"),
+    removed={"old": AT},
+)
 DRY = BackOff(until=AT, failures=2, code="InsufficientInstanceCapacity")
 WRONG = BackOff(until=AT, failures=1, code="InvalidParameterValue")
 

@@ -1,7 +1,7 @@
 """Applying a fleet.toml: what it makes, changes, takes away, and that doing it again does not."""
 
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -191,6 +191,26 @@ def test_a_removed_pool_with_runners_keeps_its_record_until_they_are_gone() -> N
     last = stack.apply(GITLAB + NODE, minutes=3)
     assert (last.leaving, last.records_deleted) == ((), ("docker",))
     assert not stack.apply(GITLAB + NODE, minutes=4).is_change
+
+
+def test_a_removed_pool_is_remembered_for_the_jobs_that_wait_there() -> None:
+    stack = Stack()
+    stack.apply(BOTH)
+
+    def removed() -> dict[str, datetime]:
+        stored = stack.fleet.config()
+        assert stored is not None
+        return dict(stored.removed)
+
+    assert removed() == {}
+    stack.apply(GITLAB + NODE, minutes=1)
+    stack.apply(GITLAB + NODE, minutes=2)
+    assert removed() == {"docker": AT + timedelta(minutes=1)}
+    stack.apply(BOTH, minutes=3)
+    assert removed() == {}
+    stack.apply(GITLAB + NODE, minutes=4)
+    stack.apply(GITLAB + NODE, minutes=5 + 7 * 24 * 60)
+    assert removed() == {}
 
 
 def test_a_pool_that_comes_back_while_it_leaves_stays() -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from fleet.decide_route import Pending, RoutePlan, decide_route, may_take
+from fleet.decide_route import Pending, RoutePlan, decide_reroute, decide_route, may_take
 from fleet.model import Status
 from fleet.reasons import Reason
 
@@ -109,3 +109,24 @@ def test_decide_route(
     job: Pending | None, pools: Sequence[Pool], pool: str | None, reason: str
 ) -> None:
     assert decide_route(job, pools) == RoutePlan(pool=pool, reason=Reason(reason))
+
+
+@pytest.mark.parametrize(
+    ("job", "pool", "pools", "reason"),
+    [
+        pytest.param(pending("light"), "middle", CHAIN, None, id="it fits, though not as first"),
+        pytest.param(pending("light"), "small", (SMALL,), None, id="the only one"),
+        pytest.param(pending("light"), "old", CHAIN, "pool_gone", id="gone, and others fit"),
+        pytest.param(pending("light"), "old", (), "pool_gone", id="gone, and nothing fits"),
+        pytest.param(
+            pending("heavy"), "small", (SMALL,), "pool_unfit", id="its tags are not the pool's"
+        ),
+        pytest.param(pending(), "small", (SMALL,), "pool_unfit", id="run_untagged was taken away"),
+        pytest.param(pending("light"), None, CHAIN, "routed", id="a pool was made for it"),
+        pytest.param(pending("heavy"), None, (SMALL,), None, id="still none"),
+    ],
+)
+def test_decide_reroute(
+    job: Pending, pool: str | None, pools: Sequence[Pool], reason: str | None
+) -> None:
+    assert decide_reroute(job, pool, pools) == (reason and Reason(reason))

@@ -70,7 +70,9 @@ class Scene:
         self.pool_tokens: dict[str, PoolToken] = {"docker": PoolToken(runner_id=1, token="glrt-p")}
         self.world = self.with_config(self.text)
 
-    def with_config(self, text: str, *, leaving: tuple[str, ...] = ()) -> World:
+    def with_config(
+        self, text: str, *, leaving: tuple[str, ...] = (), removed: tuple[str, ...] = ()
+    ) -> World:
         """The world of the next invocations, after this text was applied."""
         self.world = World(
             config=configured(text),
@@ -85,6 +87,8 @@ class Scene:
             pool_token=self._pool_token,
             clock=self.clock,
             new_id=lambda: f"{next(self.ids):012x}",
+            applied_at=self.clock(),
+            removed=removed,
             leaving=leaving,
         )
         return self.world

@@ -1,5 +1,6 @@
 """The autoscaler on a back end that exists only here: how many machines, for whom, and why."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -14,6 +15,7 @@ from fleet.mailbox import MachineState, Outcome, StepName
 from fleet.model import JobKey, RunnerState
 from fleet.reasons import Reason
 from orchestrator.autoscaler import apply
+from orchestrator.closing import demand_again
 from orchestrator.observing import observe
 from tests.unit.orchestrator.scene import AT, FLEET, INSTANCE, PROJECT, Scene, described, key
 
@@ -397,3 +399,65 @@ def test_a_runner_that_got_no_job_is_replaced_while_its_job_waits() -> None:
     assert scene.scale().launched == 1
     assert scene.clock() == AT + timedelta(seconds=30)
     scene.books_balance()
+
+
+def given_up() -> Scene:
+    """A job whose letter lies in the dead-letter queue."""
+    scene = Scene()
+    scene.push(1)
+    scene.route(1)
+    demand_again(scene.world, replace(scene.job(1), attempt=2), Reason.BOOT_DEADLINE)
+    return scene
+
+
+def test_a_dead_letter_stays_as_long_as_its_job_is_given_up() -> None:
+    scene = given_up()
+    for _ in range(3):
+        scene.scale()
+        scene.clock.go(60)
+    assert scene.queue.dead() == 1
+
+
+@pytest.mark.parametrize("end", ["canceled", "renewed", "forgotten"])
+def test_a_dead_letter_goes_with_what_it_tells_of(end: str) -> None:
+    """Its alarm ends without a person, and not before the row can say what the letter does."""
+    scene = given_up()
+    if end == "canceled":
+        scene.settle(1, "canceled")
+    if end == "renewed":
+        scene.table.items["job#gitlab.example.com#1", "job"].pop("given_up")
+    if end == "forgotten":
+        scene.table.items.pop(("job#gitlab.example.com#1", "job"))
+    scene.scale()
+    assert scene.queue.dead() == 1
+    scene.clock.go(60)
+    scene.scale()
+    assert scene.queue.dead() == 0
+
+
+def test_a_letter_of_others_is_left_to_a_person() -> None:
+    scene = Scene()
+    scene.queue.letters.litter()
+    for _ in range(3):
+        scene.scale()
+        scene.clock.go(60)
+    assert scene.queue.dead() == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        (FLEET.replace("pools.docker", "pools.other"), 0),
+        (FLEET.replace('backend = "tests"', 'backend = "lambda"\nmax_job_time = "11m"'), 0),
+        (FLEET, 1),
+    ],
+)
+def test_messages_for_a_pool_that_is_not_there_any_more_go(text: str, left: int) -> None:
+    """Nothing is served from this back end's queue for it, whether it has other pools or none."""
+    scene = Scene()
+    scene.push(1)
+    scene.route(1)
+    scene.backend.room = 0
+    scene.with_config(text)
+    scene.scale()
+    assert scene.queue.depth() == left

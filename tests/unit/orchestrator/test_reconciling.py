@@ -1,11 +1,14 @@
 """GitLab's list is the truth: what no webhook told, and what `apply` changed, is set right."""
 
+from dataclasses import replace
+
 import pytest
 
 from fleet.errors import Refused, Transient
 from fleet.model import RunnerState, Status
 from fleet.reasons import Reason
-from tests.unit.orchestrator.scene import AT, FLEET, INSTANCE, PROJECT, Scene, key
+from orchestrator.closing import demand_again
+from tests.unit.orchestrator.scene import AT, FLEET, GITLAB, INSTANCE, PROJECT, Scene, key
 
 GPU = '\n[pools.gpu]\nbackend = "tests"\ntags = ["gpu"]\nceiling = 1\n'
 
@@ -106,17 +109,95 @@ def test_a_job_that_no_pool_could_take_is_routed_once_one_can() -> None:
     assert scene.scale().launched == 1
 
 
-def test_a_job_that_waits_in_a_removed_pool_is_routed_again() -> None:
+OTHER = FLEET.replace("pools.docker", "pools.other")
+UNFIT = FLEET.replace('["docker", "big"]', '["big"]')
+MORE = OTHER.removeprefix(GITLAB).replace("pools.other", "pools.more")
+LESS = FLEET.replace("pools.docker", "pools.gpu").replace('["docker", "big"]', '["gpu"]')
+
+
+@pytest.mark.parametrize(
+    ("text", "removed", "why", "to"),
+    [
+        (OTHER, ("docker",), Reason.POOL_GONE, "other"),
+        (UNFIT + OTHER.removeprefix(GITLAB), (), Reason.POOL_UNFIT, "other"),
+        (LESS, ("docker",), Reason.POOL_GONE, None),
+        (UNFIT, (), Reason.POOL_UNFIT, None),
+    ],
+)
+@pytest.mark.parametrize("given_up", [False, True])
+def test_a_job_leaves_a_pool_that_is_gone_or_does_not_fit_it_any_more(
+    text: str, removed: tuple[str, ...], why: Reason, to: str | None, given_up: bool
+) -> None:
+    """Where no pool fits it waits among those without one, and goes to the first that does."""
     scene = watching()
     scene.push(1)
     scene.route(1)
-    scene.with_config(FLEET.replace("pools.docker", "pools.other"), leaving=("docker",))
+    if given_up:
+        demand_again(scene.world, replace(scene.job(1), attempt=2), Reason.BOOT_DEADLINE)
+        assert scene.job(1).given_up
+    scene.with_config(text, removed=removed)
+    for _ in range(3):
+        scene.clock.go(60)
+        scene.reconcile()
+        scene.scale()
+    steps = scene.row(1).steps
+    left, routed, *_ = steps[[step.step for step in steps].index("left_pool") :]
+    assert (left.reason, left.detail) == (why, "docker")
+    assert (routed.step, routed.detail) == ("routed", to)
+    assert scene.steps(1).count("left_pool") == 1  # and nothing new is told while nothing is new
+    job = scene.job(1)
+    assert (job.pool, job.attempt, job.given_up) == (to, 1, False)
+    assert scene.world.jobs.waiting_in("docker") == ()
+    assert {demand.pool for demand in scene.queue.demands} <= {to}
+    assert scene.queue.buried == []
+    assert len(scene.backend.machines() or ()) == (1 if to else 0)
+    if to is None:
+        assert job.reason is Reason.NO_POOL
+        scene.with_config(text + MORE, removed=removed)
+        scene.clock.go(60)
+        scene.reconcile()
+        assert scene.job(1).pool == "more"
+        assert scene.scale().launched == 1
+
+
+def test_a_job_stays_in_a_pool_that_still_fits() -> None:
+    """Also where another comes before it in the file now."""
+    scene = watching()
+    scene.push(1)
+    scene.route(1)
+    scene.with_config(OTHER + FLEET.removeprefix(GITLAB))
     scene.clock.go(60)
     scene.reconcile()
-    assert scene.job(1).pool == "other"
-    assert [job.key for job in scene.world.jobs.waiting_in("other")] == [key(1)]
-    assert scene.world.jobs.waiting_in("docker") == ()
-    assert scene.scale().launched == 1
+    assert scene.job(1).pool == "docker"
+    assert scene.steps(1) == ["webhook_received", "event", "routed", "demand_sent"]
+
+
+def test_a_job_that_ended_unseen_in_a_removed_pool_is_looked_up() -> None:
+    scene = watching()
+    scene.push(1)
+    scene.route(1)
+    scene.with_config(LESS, removed=("docker",))
+    scene.gitlab.change(1, status="canceled")
+    scene.clock.go(60)
+    assert scene.reconcile().looked_up == 1
+    assert scene.job(1).outcome == "canceled"
+
+
+@pytest.mark.parametrize("before", [FLEET, LESS])
+def test_jobs_that_an_apply_moves_do_not_wait_for_their_projects_turn(before: str) -> None:
+    """Neither from a pool that is gone, nor to one that is new."""
+    scene = watching(*range(100, 140), text=before)
+    scene.push(1, project_id=139)
+    scene.route(1)
+    for project in range(100, 140):
+        scene.world.fleet.note_polled(INSTANCE, project, at=scene.clock.go(1))
+    scene.clock.go(1200)
+    after = LESS if before == FLEET else FLEET
+    scene.with_config(
+        after.replace("[pools", "calls_per_minute = 10\n[pools", 1), removed=("docker", "gpu")
+    )
+    scene.reconcile()
+    assert scene.job(1).pool == ("docker" if after == FLEET else None)
 
 
 def test_a_project_that_gitlab_hides_keeps_no_other_from_its_turn() -> None:
