@@ -117,10 +117,14 @@ class _Parser:
 
 
 def _found(left: Value, pattern: Value) -> bool:
-    """Nothing matches a pattern that is not set; an unset text is the empty one."""
+    """Nothing matches a pattern that is not set; an unset text is the empty one.
+
+    Where a variable holds no /pattern/, GitLab looks for the text in it.
+    """
     if not isinstance(pattern, str):
         return False
-    return matches(pattern, left if isinstance(left, str) else "")
+    text = left if isinstance(left, str) else ""
+    return matches(pattern, text) if _PATTERN.fullmatch(pattern.strip()) else text in pattern
 
 
 def _split(text: str) -> list[tuple[str, str]]:

@@ -1,76 +1,179 @@
-"""What jobs say about each other: `needs` and `dependencies` are put in place and checked."""
+"""What jobs say about each other: `needs`, `dependencies` and `on_stop` are put in place.
+
+Source: GitLab's `Ci::YamlProcessor` (every job of the file) and `Seed::Build` (those that run).
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 
 from local.gitlab.ci_job import Draft
-from local.gitlab.ci_types import CiError, JobSpec, NeedSpec
+from local.gitlab.ci_parts import Needs
+from local.gitlab.ci_tree import left_out
+from local.gitlab.ci_types import CiMissingError, JobSpec, NeedSpec
+from local.gitlab.ci_values import Spot
+
+_MOST_NEEDS = 50  # GitLab's plan limit `ci_needs_size_limit`
+_LONGEST_NAME = 255
+_MATRIX = "$[[ matrix."
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """Names a job may be called by: its own, or its entry's for all that `parallel` makes."""
+    """Jobs by what they may be called: their own name, or their entry's for all of `parallel`."""
 
-    in_file: frozenset[str]
-    in_pipeline: Mapping[str, tuple[str, ...]]
+    in_file: Mapping[str, tuple[Draft, ...]]
+    stages: Sequence[str]
+
+    def in_pipeline(self, name: str) -> tuple[Draft, ...]:
+        return tuple(draft for draft in self.in_file.get(name, ()) if draft.is_wanted)
 
 
-def link(drafts: Sequence[Draft], stages: Sequence[str]) -> tuple[JobSpec, ...]:
-    """The wanted jobs with links as job names. Raises `CiError` for a link that leads nowhere."""
-    known = _known(drafts)
+def link(
+    drafts: Sequence[Draft], stages: Sequence[str], *, may_be_elsewhere: bool = False
+) -> tuple[tuple[JobSpec, ...], list[str]]:
+    """The wanted jobs with links as job names, and warnings.
+
+    Triggers are checked like jobs, and left out. Raises `CiError` for a link that leads nowhere;
+    where the job `may_be_elsewhere` (in an include that was not fetched) it is a warning.
+    """
+    in_file: dict[str, tuple[Draft, ...]] = {}
     for draft in drafts:
-        if draft.spec.stage not in stages:
-            said = f"stage {draft.spec.stage!r} does not exist; there are {', '.join(stages)}"
-            raise _error(draft, "stage", said)
-    linked = [(draft, _linked(draft, known)) for draft in drafts if draft.spec.when != "never"]
-    _refuse_circles({spec.name: (draft, spec) for draft, spec in linked})
-    return tuple(spec for _, spec in linked)
-
-
-def _known(drafts: Sequence[Draft]) -> _Known:
-    in_pipeline: dict[str, tuple[str, ...]] = {}
-    for draft in drafts:
-        if draft.spec.when == "never":
-            continue
         for name in {draft.entry, draft.spec.name}:
-            in_pipeline[name] = (*in_pipeline.get(name, ()), draft.spec.name)
-    names = {name for draft in drafts for name in (draft.entry, draft.spec.name)}
-    return _Known(frozenset(names), in_pipeline)
+            in_file[name] = (*in_file.get(name, ()), draft)
+    known = _Known(in_file, stages)
+    warnings: list[str] = []
+    for draft in drafts:
+        for error in _check(draft, known):
+            if not may_be_elsewhere:
+                raise error
+            warnings.append(left_out(error))
+    _refuse_circles(drafts, known)
+    linked = {d.spec.name: _linked(d, known) for d in drafts if d.is_wanted}
+    jobs = tuple(linked[d.spec.name] for d in drafts if d.is_wanted and not d.is_trigger)
+    return jobs, list(dict.fromkeys(warnings))
+
+
+def _check(draft: Draft, known: _Known) -> Iterator[CiMissingError]:
+    """What GitLab asks of every job, whether rules leave it out or not; links to nowhere."""
+    for needs in (draft.needs, *draft.rule_needs):
+        if needs is not None:
+            yield from _check_needs(draft, needs, known)
+    if "dependencies" in draft.entries:
+        yield from _check_dependencies(draft, known)
+    if draft.spec.environment and draft.spec.environment.on_stop:
+        yield from _check_on_stop(draft, draft.spec.environment.on_stop, known)
+
+
+def _check_needs(draft: Draft, needs: Needs, known: _Known) -> Iterator[CiMissingError]:
+    seen: Counter[str] = Counter()
+    for need, spot in needs.jobs:
+        name = _with_matrix(draft, need.job, spot)
+        found = known.in_file.get(name, ())
+        if not found and not need.optional:
+            yield spot.missing(f"needs {name!r}, but there is no such job")
+        for other in found:
+            _check_stage(draft, other, spot, known)
+            if len(other.spec.name) > _LONGEST_NAME:
+                raise spot.error(f"the name of a needed job has {_LONGEST_NAME} letters at most")
+        seen.update({other.spec.name for other in found})
+        if max(seen.values(), default=0) > 1:
+            raise spot.error(f"needs {name!r} twice")
+
+
+def _check_dependencies(draft: Draft, known: _Known) -> Iterator[CiMissingError]:
+    needed = {other.spec.name for other in _needed(draft, known)}
+    for spot in draft.entries["dependencies"].items():
+        name = spot.text()
+        if name not in known.in_file:
+            yield spot.missing(f"there is no job {name!r}")
+        for other in known.in_file.get(name, ()):
+            _check_stage(draft, other, spot, known)
+            if draft.needs and draft.needs.jobs and other.spec.name not in needed:
+                raise spot.error(f"{name!r} should be part of needs")
+        if draft.needs and draft.needs.elsewhere and not draft.needs.jobs:
+            raise spot.error("needs corresponding to dependencies must be of the same pipeline")
+
+
+def _check_stage(draft: Draft, other: Draft, spot: Spot, known: _Known) -> None:
+    """A job may wait for its own stage and for those before it."""
+    if known.stages.index(other.spec.stage) > known.stages.index(draft.spec.stage):
+        raise spot.error(
+            f"job {other.spec.name!r} is in stage {other.spec.stage!r}, which is later than "
+            f"{draft.spec.stage!r}, the stage of {draft.spec.name!r}"
+        )
+
+
+def _check_on_stop(draft: Draft, name: str, known: _Known) -> Iterator[CiMissingError]:
+    entry = draft.entries["environment"].entries()["on_stop"]
+    found = known.in_file.get(name)
+    if not found:
+        yield entry.missing(f"there is no job {name!r}")
+        return
+    stops = found[0].entries.get("environment")
+    said = stops.entries() if stops is not None and stops.is_map else {}
+    own = draft.entries["environment"].entries()["name"].node.value
+    if stops is None:
+        raise entry.error(f"job {name!r} has no environment")
+    if (said["name"].node.value if said else stops.node.value) != own:
+        raise entry.error(f"job {name!r} has another environment")
+    if "action" not in said or said["action"].node.value != "stop":
+        raise entry.error(f"job {name!r} must say `action: stop`")
+
+
+def _with_matrix(draft: Draft, name: str, spot: Spot) -> str:
+    """The name with the job's own `$[[ matrix.NAME ]]` put in."""
+    if _MATRIX not in name:
+        return name
+    for key, value in draft.spec.variables.items():
+        name = name.replace(f"{_MATRIX}{key} ]]", value)
+    if _MATRIX in name:
+        raise spot.error(f"{name!r}: the job has no such matrix variable")
+    return name
+
+
+def _needed(draft: Draft, known: _Known) -> Iterator[Draft]:
+    """The jobs of the file that it waits for, also those that rules leave out."""
+    for need, spot in draft.needs.jobs if draft.needs else ():
+        yield from known.in_file.get(_with_matrix(draft, need.job, spot), ())
 
 
 def _linked(draft: Draft, known: _Known) -> JobSpec:
     spec = draft.spec
-    if spec.needs is not None:
-        needs = tuple(one for need in spec.needs for one in _needs(draft, need, known))
-        spec = replace(spec, needs=needs)
+    if draft.needs is not None:
+        needs = tuple(_needs(draft, draft.needs, known))
+        if len(needs) > _MOST_NEEDS:
+            said = f"may need {_MOST_NEEDS} jobs at most, not {len(needs)}"
+            raise _place(draft, "needs").error(said)
+        triggers = {d.spec.name for d in _needed(draft, known) if d.is_trigger}
+        spec = replace(spec, needs=tuple(n for n in needs if n.job not in triggers))
     if spec.dependencies is not None:
-        for name in spec.dependencies:
-            if name not in known.in_file:
-                raise _error(draft, "dependencies", f"there is no job {name!r}")
-        names = (one for name in spec.dependencies for one in known.in_pipeline.get(name, ()))
+        names = (d.spec.name for name in spec.dependencies for d in known.in_pipeline(name))
         spec = replace(spec, dependencies=tuple(names))
     return spec
 
 
-def _needs(draft: Draft, need: NeedSpec, known: _Known) -> Iterator[NeedSpec]:
-    if need.job not in known.in_pipeline and not need.optional:
-        why = "rules left it out" if need.job in known.in_file else "there is no such job"
-        raise _error(draft, "needs", f"needs {need.job!r}, but {why}")
-    for name in known.in_pipeline.get(need.job, ()):
-        yield replace(need, job=name)
+def _needs(draft: Draft, needs: Needs, known: _Known) -> Iterator[NeedSpec]:
+    for need, spot in needs.jobs:
+        name = _with_matrix(draft, need.job, spot)
+        found = known.in_file.get(name, ())
+        for other in found:
+            if not other.is_wanted and not need.optional:
+                raise spot.error(f"needs {name!r}, but rules left it out")
+        yield from (replace(need, job=d.spec.name) for d in found if d.is_wanted)
 
 
-def _error(draft: Draft, key: str, why: str) -> CiError:
-    entries = draft.spot.entries()
-    return entries[key].error(why) if key in entries else draft.spot.error(why)
+def _place(draft: Draft, key: str) -> Spot:
+    return draft.entries.get(key, draft.spot)
 
 
-def _refuse_circles(jobs: Mapping[str, tuple[Draft, JobSpec]]) -> None:
+def _refuse_circles(drafts: Sequence[Draft], known: _Known) -> None:
     """A job that waits for itself, however far round, would never start."""
-    graph = {name: [need.job for need in spec.needs or ()] for name, (_, spec) in jobs.items()}
+    jobs = {draft.spec.name: draft for draft in drafts}
+    graph = {name: [d.spec.name for d in _needed(jobs[name], known)] for name in jobs}
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as exc:
@@ -78,4 +181,5 @@ def _refuse_circles(jobs: Mapping[str, tuple[Draft, JobSpec]]) -> None:
         order = list(jobs)
         first = min(range(len(circle)), key=lambda at: order.index(circle[at]))
         said = " -> ".join([*circle[first:], *circle[: first + 1]])
-        raise _error(jobs[circle[first]][0], "needs", f"go in a circle: {said}") from exc
+        place = _place(jobs[circle[first]], "needs")
+        raise place.error(f"go in a circle: {said}") from exc

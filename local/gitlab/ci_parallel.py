@@ -47,7 +47,15 @@ def instances_of(name: str, parallel: Spot | None) -> tuple[Instance, ...]:
 def _rows(entry: Spot) -> list[dict[str, str]]:
     columns = entry.entries()
     choices = [
-        tuple(item.plain() for item in spot.items()) if spot.is_list else (spot.plain(),)
+        tuple(_choice(item) for item in (spot.items() if spot.is_list else (spot,)))
         for spot in columns.values()
     ]
     return [dict(zip(columns, row, strict=True)) for row in product(*choices)] if columns else []
+
+
+def _choice(spot: Spot) -> str:
+    """Text or a whole number: GitLab takes no `3.8` and no `true` without quotes here."""
+    value = spot.node.value
+    if isinstance(value, bool | float):
+        raise spot.error(f"must be a string or a whole number; put {spot.plain()} in quotes")
+    return spot.plain()

@@ -10,6 +10,10 @@ class CiError(ValueError):
     """The CI file cannot be used; the message names the line, the place and the reason."""
 
 
+class CiMissingError(CiError):
+    """The CI file names something that is nowhere; an include that was not fetched may have it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageSpec:
     """A container image of a job, or of one of its services."""
@@ -20,6 +24,8 @@ class ImageSpec:
     command: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
     pull_policy: tuple[str, ...] = ()
+    # What an executor alone understands: {"docker": {"user": "1000"}}
+    executor_options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +51,7 @@ class CacheSpec:
     policy: str = "pull-push"  # pull-push | pull | push
     when: str = "on_success"  # on_success | on_failure | always
     fallback_keys: tuple[str, ...] = ()
+    unprotect: bool = False  # one cache for protected and other refs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +92,7 @@ class JobSpec:
     stage: str
     script: tuple[str, ...]  # before_script and script joined, as GitLab sends them
     after_script: tuple[str, ...] = ()
+    before_sources: tuple[str, ...] = ()  # hooks:pre_get_sources_script
     tags: tuple[str, ...] = ()
     image: ImageSpec | None = None
     services: tuple[ImageSpec, ...] = ()
@@ -121,3 +129,4 @@ class PipelineSpec:
     cancels_on_new_commit: str = "conservative"  # conservative | interruptible | none
     cancels_on_job_failure: str = "none"  # none | all
     warnings: tuple[str, ...] = ()  # what the file says and nothing here does, with file and line
+    is_left_out: bool = False  # there would be jobs, yet all of them trigger other pipelines

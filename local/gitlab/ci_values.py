@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from local.gitlab.ci_types import CiError
+from local.gitlab.ci_types import CiError, CiMissingError
 from local.gitlab.ci_yaml import Node
 
 _UNIT_S = {
@@ -30,6 +30,7 @@ _UNIT_S = {
     "year": 31536000,
 }
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)")
+_DEEPEST = 10  # GitLab's MAX_NESTING_LEVEL of lists
 _VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))")
 
 
@@ -43,6 +44,10 @@ class Spot:
     def error(self, why: str) -> CiError:
         """The error that says what is wrong at this place."""
         return self.node.error(f"{self.path}: {why}")
+
+    def missing(self, why: str) -> CiMissingError:
+        """The error that says what is nowhere, though this place names it."""
+        return self.node.missing(f"{self.path}: {why}")
 
     @property
     def is_map(self) -> bool:
@@ -65,34 +70,51 @@ class Spot:
 
     def items(self) -> tuple[Spot, ...]:
         """The list's items, lists inside it laid flat (that is how `!reference` arrives)."""
-        return tuple(Spot(node, self.path) for node in self._flat(self.node))
+        return tuple(Spot(node, self.path) for node in self._flat(self.node, 1))
 
-    def _flat(self, node: Node) -> Iterator[Node]:
+    def _flat(self, node: Node, depth: int) -> Iterator[Node]:
         if not isinstance(node.value, tuple):
             raise self.error("must be a list")
+        if depth > _DEEPEST + 1:
+            raise Spot(node, self.path).error(f"lists inside lists go {_DEEPEST} deep at most")
         for item in node.value:
             if isinstance(item.value, tuple):
-                yield from self._flat(item)
+                yield from self._flat(item, depth + 1)
             else:
                 yield item
 
     def text(self) -> str:
         """Text, and not empty."""
+        if isinstance(self.node.value, int | float):
+            raise self.error(f"must be a string; put {self.plain()} in quotes")
         if not isinstance(self.node.value, str) or not self.node.value:
             raise self.error("must be a string")
         return self.node.value
 
     def lines(self) -> tuple[str, ...]:
         """A script: one text, or a list of them; an empty line is a line."""
-        lines = [item.node.value for item in (self.items() if self.is_list else (self,))]
-        texts = tuple(line for line in lines if isinstance(line, str))
-        if len(texts) < len(lines):
-            raise self.error("must be a string or a list of strings")
-        return texts
+        return tuple(item.line() for item in (self.items() if self.is_list else (self,)))
+
+    def line(self) -> str:
+        """Text that may be empty, such as a line of a script."""
+        value = self.node.value
+        if isinstance(value, str):
+            return value
+        why = "must be a string"
+        if isinstance(value, Mapping):
+            why += "; put the whole line in quotes, since ': ' makes it a map"
+        elif isinstance(value, int | float):
+            why += f"; put {self.plain()} in quotes"
+        raise self.error(why)
+
+    def list_of(self, words: Collection[str]) -> tuple[str, ...]:
+        """One text or a list of them, each from a closed list."""
+        items = self.items() if self.is_list else (self,)
+        return tuple(item.one_of(words) for item in items)
 
     def one_of(self, words: Collection[str]) -> str:
         """Text from a closed list."""
-        if self.node.value not in words:
+        if not isinstance(self.node.value, str) or self.node.value not in words:
             raise self.error(f"must be one of {', '.join(words)}")
         return self.text()
 
@@ -110,8 +132,8 @@ class Spot:
         return value
 
     def texts(self) -> tuple[str, ...]:
-        """A list of texts."""
-        return tuple(item.text() for item in self.items())
+        """A list of texts; GitLab takes empty ones, too."""
+        return tuple(item.line() for item in self.items())
 
     def text_or_texts(self) -> tuple[str, ...]:
         """One text, or a list of them."""
@@ -127,10 +149,17 @@ class Spot:
         return str(value)
 
     def duration_s(self) -> int:
-        """Seconds, read as GitLab reads them: `1h 30m`, `90 seconds`, `3600`."""
-        seconds = read_duration_s(self.plain())
+        """Seconds, read as GitLab reads them: `1h 30m`, `90 seconds`, `'3600'` as text."""
+        seconds = read_duration_s(self.text())
         if seconds is None:
             raise self.error("must be a duration such as '1h 30m'")
+        return seconds
+
+    def duration_up_to_s(self, most: str) -> int:
+        """Seconds of a duration that is no longer than `most`, such as `1 week`."""
+        seconds = self.duration_s()
+        if seconds > (read_duration_s(most) or 0):
+            raise self.error(f"must be {most} at most")
         return seconds
 
 

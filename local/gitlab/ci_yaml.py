@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import yaml
 
-from local.gitlab.ci_types import CiError
+from local.gitlab.ci_types import CiError, CiMissingError
 
 Scalar = str | int | float | bool | None
 Value: TypeAlias = "Scalar | Reference | tuple[Node, ...] | Mapping[str, Node]"
@@ -35,11 +35,15 @@ class Node:
         """The error that says what is wrong here."""
         return CiError(f"{self.file} line {self.line}: {why}")
 
+    def missing(self, why: str) -> CiMissingError:
+        """The error that says what is nowhere."""
+        return CiMissingError(f"{self.file} line {self.line}: {why}")
 
-def read_yaml(text: str, *, file: str) -> Node:
-    """The one document in `text`. Raises `CiError` when it is not YAML or holds foreign tags."""
+
+def read_yaml(text: str, *, file: str) -> tuple[Node, ...]:
+    """The documents in `text`. Raises `CiError` when it is not YAML or holds foreign tags."""
     try:
-        return _Reading(text, file).document()
+        return _Reading(text, file).documents()
     except yaml.MarkedYAMLError as exc:
         line = exc.problem_mark.line + 1 if exc.problem_mark else 1
         raise CiError(f"{file} line {line}: not valid YAML: {exc.problem}") from exc
@@ -48,7 +52,7 @@ def read_yaml(text: str, *, file: str) -> Node:
 
 
 class _Reading:
-    """One pass over one document."""
+    """One pass over the documents of one file."""
 
     def __init__(self, text: str, file: str) -> None:
         self._loader = yaml.SafeLoader(text)
@@ -56,11 +60,15 @@ class _Reading:
         self._open: set[int] = set()
         self._done: dict[int, Node] = {}
 
-    def document(self) -> Node:
-        root = self._loader.get_single_node()
-        if root is None:
-            return Node(value={}, file=self._file, line=1)
-        return self._node(root)
+    def documents(self) -> tuple[Node, ...]:
+        found: list[Node] = []
+        roots: list[yaml.Node] = []  # kept, since nodes are known by their address
+        while self._loader.check_node():
+            root = self._loader.get_node()
+            if root is not None:
+                roots.append(root)
+                found.append(self._node(root))
+        return tuple(found) or (Node(value={}, file=self._file, line=1),)
 
     def _node(self, found: yaml.Node) -> Node:
         """The node, made once however many aliases point at it."""
@@ -102,7 +110,9 @@ class _Reading:
         kind = found.tag.removeprefix(_PREFIX)
         if kind not in _PLAIN:
             raise self._at(found, None).error(f"unsupported YAML tag {found.tag!r}")
-        if kind in {"timestamp", "value"}:
+        if kind == "timestamp":
+            raise self._at(found, None).error(f"put the date {found.value} in quotes")
+        if kind == "value":
             return str(found.value)
         try:
             value = self._loader.construct_object(found)

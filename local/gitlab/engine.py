@@ -174,7 +174,8 @@ class Engine:
         if job.status is not Status.FAILED or job.failure_reason is None:
             return False
         retry = job.spec.retry
-        return job.retries_count < retry.max and is_caught(job.failure_reason, retry.when)
+        caught = is_caught(job.failure_reason, retry.when) or job.exit_code in retry.exit_codes
+        return job.retries_count < retry.max and caught
 
     def replace(self, job: Job, *, user: User, at_once: bool = True) -> Job:
         """A new attempt at a finished job; later jobs that were skipped wait again.

@@ -66,7 +66,7 @@ def job_payload(job: Job, *, instance: Instance, queue_depth: int, queued_s: flo
         "cache": [_cache(job, spec) for spec in job.spec.cache],
         "credentials": [],
         "dependencies": [_dependency(other) for other in dependencies_of(job)],
-        "hooks": [],
+        "hooks": _hooks(job),
         "features": {
             "trace_sections": True,
             "token_mask_prefixes": ["glpat-"],
@@ -174,9 +174,15 @@ def _step(name: str, script: tuple[str, ...], timeout: int, *, when: str) -> Jso
     }
 
 
+def _hooks(job: Job) -> list[Json]:
+    script = list(job.spec.before_sources)
+    return [{"name": "pre_get_sources_script", "script": script}] if script else []
+
+
 def _image(image: ImageSpec | None) -> Json | None:
     if image is None:
         return None
+    options = {name: dict(said) for name, said in image.executor_options.items()}
     return {
         "name": image.name,
         "alias": image.alias,
@@ -185,6 +191,7 @@ def _image(image: ImageSpec | None) -> Json | None:
         "ports": [],
         "variables": [{"key": k, "value": v, "public": True} for k, v in image.variables.items()],
         "pull_policy": list(image.pull_policy),
+        **({"executor_opts": options} if options else {}),
     }
 
 
@@ -221,7 +228,8 @@ def _artifacts(spec: ArtifactSpec) -> list[Json]:
 
 
 def _cache(job: Job, spec: CacheSpec) -> Json:
-    suffix = "protected" if is_protected(job.pipeline.request) else "non_protected"
+    protected = is_protected(job.pipeline.request) and not spec.unprotect
+    suffix = "protected" if protected else "non_protected"
     return {
         "key": f"{spec.key}-{suffix}",
         "untracked": spec.untracked,

@@ -131,6 +131,50 @@ class CommitFiles(Mapping[str, str]):
         return len(self.paths)
 
 
+class CommitChanges:
+    """Which files a commit changed; each question is one git command, asked when it matters."""
+
+    def __init__(self, repository: Path, sha: str, *, before: str | None) -> None:
+        """`before` is the commit to compare with: of the branch before a push, or where a merge
+        request's branch left its target. None when there is none, as for a new branch or a tag.
+        """
+        self._repository = repository
+        self._sha = sha
+        self._before = before
+        self._known: dict[str, frozenset[str]] = {}
+
+    def pushed(self) -> frozenset[str] | None:
+        """Paths that differ from before, both names of a renamed file; None: not known."""
+        if self._before is None:
+            return None
+        try:
+            return self._between(self._before, "--no-renames")
+        except GitFailed:  # the commit before is not there any more
+            return None
+
+    def since(self, ref: str) -> frozenset[str] | None:
+        """Paths that differ from where the commit left a branch, tag or commit; None: no such."""
+        for name in (f"refs/heads/{ref}", f"refs/tags/{ref}", ref):
+            try:
+                # `--end-of-options`, so that no ref can be an option
+                found = run_git(
+                    self._repository,
+                    *("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"),
+                ).strip()
+                base = read_merge_base(self._repository, found, self._sha)
+                return self._between(base, "-M") if base else None
+            except GitFailed:
+                continue
+        return None
+
+    def _between(self, old: str, renames: str) -> frozenset[str]:
+        if old not in self._known:
+            arguments = ("diff-tree", "-r", "-z", "--name-only", renames, old, self._sha)
+            listed = run_git(self._repository, *arguments)
+            self._known[old] = frozenset(listed.split("\x00")) - {""}
+        return self._known[old]
+
+
 def keep_ref(repository: Path, name: str, sha: str) -> None:
     """Point a ref at a commit that is in the repository."""
     path = repository / name

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 
 from local.gitlab import environments
 from local.gitlab.actions import cancel_redundant
-from local.gitlab.ci import read_pipeline
+from local.gitlab.ci import MAIN_FILE, read_pipeline
 from local.gitlab.ci_types import CiError, JobSpec, PipelineSpec
 from local.gitlab.model import NO_SHA, MergeRequest, Pipeline, PipelineRequest, Project, User
 from local.gitlab.repository import (
+    CommitChanges,
     CommitFiles,
     keep_ref,
     read_commit,
@@ -29,7 +30,6 @@ from local.gitlab.variables import (
 from local.gitlab.world import World
 
 _SKIP = re.compile(r"\[(ci[ _-]skip|skip[ _-]ci)\]", re.IGNORECASE)
-_CI_FILE = ".gitlab-ci.yml"
 _SKIPPABLE = ("push", "merge_request_event")
 # GitLab's `environment_name_regex`; dollars and braces are of variables that nobody set.
 _ENVIRONMENT = re.compile(r"(?!/)[\w/${}. -]{1,255}(?<!/)", re.ASCII)
@@ -128,15 +128,26 @@ def _read(wish: Wish, instance: Instance) -> _Reading:
         diff_base_sha=_diff_base(wish) if merge_request else "",
     )
     files = CommitFiles(project.repository, sha)
-    text = files.get(project.ci_config_path or _CI_FILE)
+    path = project.ci_config_path or MAIN_FILE
+    text = files.get(path)
     if text is None:
         return _Reading(request=request)
     known = {**pipeline_variables(request, instance), **given_variables(request)}
     try:
-        spec = read_pipeline(text, variables=known, files=files, paths=files.paths)
+        spec = read_pipeline(
+            text,
+            file=path,
+            variables=known,
+            files=files,
+            paths=files.paths,
+            changes=_changes(request, sha),
+        )
         spec = replace(spec, jobs=tuple(_with_environment(job, known) for job in spec.jobs))
     except CiError as exc:
         return _Reading(request=request, error=str(exc))
+    if spec.is_left_out:
+        said = "\n".join(("every job of it triggers another pipeline:", *spec.warnings))
+        return _Reading(request=request, error=said)
     return _Reading(request=request, spec=spec)
 
 
@@ -161,9 +172,23 @@ def _with_environment(job: JobSpec, known: Mapping[str, str]) -> JobSpec:
     return replace(job, environment=replace(job.environment, name=name))
 
 
+def _changes(request: PipelineRequest, sha: str) -> CommitChanges:
+    """What `rules:changes` compares with: a merge request's target, or the branch before the push.
+
+    A new branch, a tag and a wish over the API are compared with nothing: every such rule holds.
+    Source: GitLab's `Ci::Pipeline#changed_paths`.
+    """
+    before: str | None = request.diff_base_sha or request.before_sha
+    if before == NO_SHA or request.is_tag:
+        before = None
+    return CommitChanges(request.project.repository, sha, before=before)
+
+
 def push_report(pipeline: Pipeline, base_url: str) -> list[str]:
     """What the pusher is told about a pipeline, line by line."""
     url = f"  {base_url}/{pipeline.project.full_path}/-/pipelines/{pipeline.id}"
     if pipeline.yaml_errors:
         return ["", f"Pipeline {pipeline.id} cannot run:", f"  {pipeline.yaml_errors}", url]
-    return ["", f"Pipeline {pipeline.id} for {pipeline.ref}: {len(pipeline.jobs)} jobs", url]
+    warnings = [f"  warning: {warning}" for warning in pipeline.warnings]
+    said = f"Pipeline {pipeline.id} for {pipeline.ref}: {len(pipeline.jobs)} jobs"
+    return ["", said, *warnings, url]

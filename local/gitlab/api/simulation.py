@@ -87,6 +87,7 @@ async def get_state(call: Call) -> Response:
                 "sha": p.commit.sha,
                 "status": p.status,
                 "yaml_errors": p.yaml_errors,
+                "warnings": list(p.warnings),
             }
             for p in world.ci.pipelines.values()
         ],

@@ -49,11 +49,11 @@ def test_an_optional_need_that_rules_left_out_is_dropped() -> None:
     assert read["test"].dependencies == ()
 
 
-def test_needs_may_point_anywhere_that_is_no_circle() -> None:
+def test_needs_may_point_to_the_same_stage_and_earlier_ones() -> None:
     read = jobs("""
         stages: [build, test]
-        a: {stage: build, script: x, needs: [c]}
-        b: {stage: test, script: x, needs: [a, c]}
+        a: {stage: build, script: x}
+        b: {stage: test, script: x, needs: [a, c], dependencies: [c]}
         c: {stage: test, script: x, needs: []}
     """)
     assert needed(read["b"]) == ["a", "c"]
@@ -103,7 +103,7 @@ def test_links_that_lead_nowhere(text: str, said: str) -> None:
 
 
 def test_a_rule_cannot_smuggle_in_a_need_that_does_not_exist() -> None:
-    with pytest.raises(CiError, match="line 1: jobs:a: needs 'ghost'"):
+    with pytest.raises(CiError, match="line 1: jobs:a:rules:needs: needs 'ghost'"):
         jobs("a: {script: x, rules: [{when: always, needs: [ghost]}]}")
 
 

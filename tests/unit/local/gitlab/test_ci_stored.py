@@ -106,13 +106,15 @@ def test_a_key_of_files_that_do_not_exist_is_the_default_one() -> None:
     [
         ("artifacts: [a]", "jobs:job:artifacts: must be a map"),
         ("artifacts: {paths: a}", "jobs:job:artifacts:paths: must be a list"),
-        ("artifacts: {public: false}", "unsupported key 'public'"),
         ("artifacts: {paths: [a], when: never}", "must be one of on_success, on_failure, always"),
         ("artifacts: {paths: [a], expire_in: soon}", "artifacts:expire_in: must be a duration"),
-        ("artifacts: {reports: {coverage_report: {}}}", "coverage_report: path is missing"),
+        (
+            "artifacts: {reports: {coverage_report: {}}}",
+            "coverage_report: coverage_format is missing",
+        ),
         ("cache: {policy: push-pull}", "jobs:job:cache:policy: must be one of"),
         ("cache: {keys: a}", "unsupported key 'keys'"),
-        ("cache: {key: {prefix: a}}", "jobs:job:cache:key: files is missing"),
+        ("cache: {key: {prefix: a}}", "jobs:job:cache:key: takes exactly one of files"),
         ("cache: {key: [a]}", "jobs:job:cache:key: must be a string"),
         ("cache: [{}, {}, {}, {}, {}]", "may have 4 caches at most"),
     ],

@@ -153,7 +153,7 @@ def test_a_local_file_is_included_and_the_main_file_wins(include: str) -> None:
 
 
 def test_included_files_include_others_and_errors_name_their_file() -> None:
-    files = {"a.yml": "include: b.yml", "b.yml": "\njob:\n  script: x\n  trigger: y\n"}
+    files = {"a.yml": "include: b.yml", "b.yml": "\njob:\n  script: x\n  triggre: y\n"}
     assert refusal("include: a.yml", files).startswith("b.yml line 4: jobs:job: unsupported key")
 
 
@@ -161,11 +161,10 @@ def test_included_files_include_others_and_errors_name_their_file() -> None:
     ("text", "files", "said"),
     [
         ("include: no.yml", {}, "line 1: include: there is no file 'no.yml'"),
-        ("include: {template: X}", {}, "include: unsupported key 'template', only local files"),
-        ("include: [{project: a/b, file: x}]", {}, "unsupported key 'project'"),
-        ("include: 'https://x/y.yml'", {}, "only the path of a local file"),
-        ("include: [5]", {}, "only the path of a local file"),
-        ("include: {}", {}, "only the path of a local file"),
+        ("include: [5]", {}, "include: must be a string; put 5 in quotes"),
+        ("include: {}", {}, "include: takes exactly one of local, remote"),
+        ("include: a.txt", {"a.txt": "job: {script: x}"}, "'a.txt' must end in .yml or .yaml"),
+        ("include: a.yml", {"a.yml": " "}, "'a.yml' is empty"),
         ("include: a.yml", {"a.yml": "include: a.yml"}, "'a.yml' includes itself"),
         ("include: a.yml", {"a.yml": "[]"}, "a.yml line 1: the file must be a map"),
     ],

@@ -10,20 +10,27 @@ import pytest
 from local.gitlab.model import NO_SHA, Pipeline, Role
 from local.gitlab.repository import create_repository, git_environment, read_refs
 from local.gitlab.states import Status
-from local.gitlab.trigger import RefChange, Wish, start_pipeline
+from local.gitlab.trigger import RefChange, Wish, push_report, start_pipeline
 from tests.unit.local.gitlab.desk import Desk
 
 CI = "unit: {script: make test}\n"
 CREATE = "/projects/1/pipeline"
 
 
-def commit(desk: Desk, *, message: str = "Change it", ref: str = "heads/main", **files: str) -> str:
+def commit(
+    desk: Desk,
+    *,
+    message: str = "Change it",
+    ref: str = "heads/main",
+    parent: str | None = None,
+    **files: str,
+) -> str:
     """Put a commit with these files on a ref, through one git command; its sha."""
     repository = desk.project.repository
     if not repository.exists():
         create_repository(repository, default_branch="main")
     lines = [f"commit refs/{ref}", "committer Dana Roe <dana@example.com> 1786000000 +0000"]
-    lines += [f"data {len(message)}", message]
+    lines += [f"data {len(message)}", message, *([f"from {parent}"] if parent else [])]
     for name, text in files.items():
         path = {"ci": ".gitlab-ci.yml"}.get(name, f"{name}.yml")
         lines += [f"M 100644 inline {path}", f"data {len(text)}", text]
@@ -92,7 +99,7 @@ def test_when_no_job_applies_there_is_none(desk: Desk) -> None:
 
 
 def test_a_ci_file_that_cannot_be_read_makes_a_failed_one(desk: Desk) -> None:
-    commit(desk, ci="unit: {scirpt: x}\n")
+    commit(desk, ci="unit: {script: x, scirpt: x}\n")
     pipeline = push(desk)
     assert pipeline is not None
     assert (pipeline.status, pipeline.jobs) == (Status.FAILED, {})
@@ -166,3 +173,55 @@ def test_a_reporter_asks_for_no_pipeline(desk: Desk) -> None:
         _, token = desk.person(Role[name])
         answer = desk.call("POST", CREATE, token=token, json={"ref": "main"})
         assert answer.status_code == status
+
+
+RULES = "variables: {TRUNK: trunk}\njob: {script: x}\n" + "".join(
+    f"{name}: {{script: x, {how}}}\n"
+    for name, how in {
+        "changed": "rules: [{changes: [a.yml]}]",
+        "other": "rules: [{changes: [b.yml]}]",
+        "only": "only: {changes: [b.yml]}",
+        "except": "except: {changes: [b.yml]}",
+        "since": "rules: [{changes: {paths: [b.yml], compare_to: $TRUNK}}]",
+        "theirs": "rules: [{changes: {paths: [c.yml], compare_to: trunk}}]",
+    }.items()
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "ref", "expected"),
+    [
+        pytest.param(None, "heads/main", "job changed except since", id="a branch moved"),
+        pytest.param(NO_SHA, "heads/main", "job changed other only since", id="a new branch"),
+        pytest.param(NO_SHA, "tags/v1", "job changed other only since", id="a tag"),
+        pytest.param("1" * 40, "heads/main", "job changed other only since", id="gone before"),
+    ],
+)
+def test_rules_see_what_the_push_changed(
+    desk: Desk, old: str | None, ref: str, expected: str
+) -> None:
+    base = commit(desk, ref="heads/trunk", ci=RULES, a="1", b="1")
+    commit(desk, ref="heads/trunk", parent=base, c="1")
+    before = commit(desk, parent=base, b="2")
+    after = commit(desk, ref=ref, parent=before, a="2")
+    change = RefChange(name=f"refs/{ref}", old=old or before, new=after)
+    wish = Wish(project=desk.project, change=change, source="push", user=desk.world.root)
+    pipeline = desk.run(start_pipeline(desk.world, wish))
+    assert pipeline is not None
+    assert " ".join(pipeline.latest) == expected
+
+
+def test_a_file_of_triggers_alone_says_so(desk: Desk) -> None:
+    commit(desk, ci="child: {trigger: acme/other}\n")
+    pipeline = push(desk)
+    assert pipeline is not None
+    assert pipeline.status is Status.FAILED
+    assert "line 1: jobs:child:trigger: no other pipeline" in str(pipeline.yaml_errors)
+
+
+def test_warnings_are_told_to_who_pushes(desk: Desk) -> None:
+    commit(desk, ci="unit: {script: x, coverage: /x/}\n")
+    pipeline = push(desk)
+    assert pipeline is not None
+    (line,) = (line for line in push_report(pipeline, "http://x") if "warning" in line)
+    assert line.startswith("  warning: .gitlab-ci.yml line 1: jobs:unit:coverage: ")

@@ -1,0 +1,81 @@
+"""Path globs as GitLab matches them: Ruby's `File.fnmatch` with PATHNAME, DOTMATCH and EXTGLOB.
+
+Source: GitLab's `Rules::Rule::Clause::Changes`, `Clause::Exists`, and
+`Repository#search_files_by_wildcard_path` for `include:local`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from itertools import pairwise
+
+_SPECIAL = frozenset("*?[{")
+
+
+def matching(globs: Collection[str], paths: Collection[str]) -> list[str]:
+    """The paths that fit any glob, sorted: `**/` crosses folders, `*`, `**` and `?` do not."""
+    patterns = [re.compile(_pattern(one)) for glob in globs for one in _alternatives(glob)]
+    return sorted(p for p in paths if any(pattern.fullmatch(p) for pattern in patterns))
+
+
+def any_matches(globs: Collection[str], paths: Collection[str]) -> bool:
+    """Whether any path fits any glob."""
+    return bool(matching(globs, paths))
+
+
+def any_exists(globs: Collection[str], paths: Collection[str]) -> bool:
+    """Whether a file is there; a glob without wildcards that ends in a slash names a folder."""
+    folders = tuple(g for g in globs if g.endswith("/") and not _SPECIAL & {*g})
+    return any(path.startswith(folders) for path in paths) or any_matches(globs, paths)
+
+
+def included_paths(glob: str, paths: Collection[str]) -> list[str]:
+    """The paths that `include:local` means, sorted: here `**` crosses folders, wherever it is."""
+    pattern = re.escape(glob).replace(r"\*\*", ".*").replace(r"\*", "[^/]*")
+    return sorted(path for path in paths if re.fullmatch(pattern, path))
+
+
+def _alternatives(glob: str) -> Iterator[str]:
+    """The globs that `{a,b}` stands for, braces inside braces included."""
+    start, depth = -1, 0
+    commas: list[int] = []
+    for at, letter in enumerate(glob):
+        if letter == "{":
+            if depth == 0:
+                start, commas = at, []
+            depth += 1
+        elif letter == "," and depth == 1:
+            commas.append(at)
+        elif letter == "}" and depth:
+            depth -= 1
+            if depth == 0:
+                edges = [start, *commas, at]
+                for left, right in pairwise(edges):
+                    yield from _alternatives(glob[:start] + glob[left + 1 : right] + glob[at + 1 :])
+                return
+    yield glob
+
+
+_TOKEN = re.compile(
+    r"""(?P<folders>(?:(?<=/)|^)\*\*/) | (?P<stars>\*+) | (?P<one>\?)
+      | \[(?P<set>\]?[^\]]*)\] | \\(?P<plain>.) | (?P<other>.)""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def _pattern(glob: str) -> str:
+    return _TOKEN.sub(_translated, glob)
+
+
+def _translated(token: re.Match[str]) -> str:
+    if token["folders"]:
+        return "(?:[^/]+/)*"
+    if token["stars"]:
+        return "[^/]*"
+    if token["one"]:
+        return "[^/]"
+    if token["set"]:
+        inside = re.sub(r"([\\\[\]&~|])", r"\\\1", token["set"])
+        return f"(?!/)[{'^' + inside[1:] if inside[0] in '!^' else inside}]"
+    return re.escape(token["plain"] or token["other"] or "[]")
