@@ -6,11 +6,11 @@ from typing import Annotated
 import typer
 
 from adapters.gitlab import GitLab, GitLabJob
+from adapters.job_log import plain
 from cli.deployed import DEFAULT_STACK, Deployed, Stack, gitlab_of, reach
 from cli.explain import Job
 from cli.explaining import Asked, read_asked
 from cli.failures import sentence
-from cli.job_log import plain
 from fleet.errors import FleetError, Refused, Transient
 from fleet.job_event import instance_of
 from fleet.model import JobKey

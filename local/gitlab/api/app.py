@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Awaitable, Callable
 from urllib.parse import unquote
@@ -15,17 +16,22 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from local.gitlab.api import (
     accounts,
     artifacts,
+    environments,
     hooks,
+    job_token,
     jobs,
+    merge_requests,
     pipelines,
     projects,
     runner_creation,
     runner_protocol,
     runners,
     simulation,
+    variables,
 )
 from local.gitlab.api.call import ApiError, Call, Endpoint
 from local.gitlab.api.git import git_routes
+from local.gitlab.api.pages import page_routes, project_route
 from local.gitlab.model import AccessToken
 from local.gitlab.world import World
 
@@ -40,8 +46,13 @@ _ENDPOINTS: tuple[Endpoint, ...] = (
     *projects.ENDPOINTS,
     *pipelines.ENDPOINTS,
     *accounts.ENDPOINTS,
+    *variables.ENDPOINTS,
+    *job_token.ENDPOINTS,
+    *merge_requests.ENDPOINTS,
+    *environments.ENDPOINTS,
     *simulation.ENDPOINTS,
 )
+_LOG = logging.getLogger("local.gitlab")
 _SLASH = re.compile("%2f", re.IGNORECASE)
 
 
@@ -67,11 +78,14 @@ def create_app(world: World) -> ASGIApp:
     anything = ["GET", "POST", "PUT", "PATCH", "DELETE"]
     routes.append(Route(f"{_PREFIX}/{{path:path}}", _unknown, methods=anything))
     routes.append(Route("/-/health", _health))
+    routes.extend(page_routes(world))
     routes.extend(git_routes(world))
+    routes.append(project_route(world))
     return KeepEncodedSlashes(Starlette(routes=routes))
 
 
-async def _unknown(_request: Request) -> Response:
+async def _unknown(request: Request) -> Response:
+    _LOG.warning("%s %s is not simulated", request.method, request.url.path)
     return JSONResponse({"error": "404 Not Found"}, status_code=404)
 
 

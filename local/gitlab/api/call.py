@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -15,6 +16,8 @@ from starlette.responses import Response
 from local.gitlab.model import AccessToken, Group, Job, Project, Role, User
 from local.gitlab.world import World
 
+_LOG = logging.getLogger("local.gitlab")
+_NO_PARAMETERS = frozenset({"private_token", "filter[environment_scope]"})
 BodyT = TypeVar("BodyT", bound=BaseModel)
 
 
@@ -74,10 +77,18 @@ class Call:
             given |= self._json(await self.request.body())
         elif kind.startswith(("application/x-www-form-urlencoded", "multipart/form-data")):
             given |= dict(await self.request.form())
+        self._note_unread(given, model)
         try:
             return model.model_validate(given)
         except ValidationError as exc:
             raise ApiError(400, _explain(exc)) from exc
+
+    def _note_unread(self, given: Mapping[str, object], model: type[BaseModel]) -> None:
+        """Say what is ignored, as GitLab ignores it; runners send much that nothing here needs."""
+        unread = sorted(given.keys() - model.model_fields.keys() - _NO_PARAMETERS)
+        if unread and self.caller is not None:
+            names = ", ".join(unread)
+            _LOG.warning("%s %s ignores %s", self.request.method, self.request.url.path, names)
 
     @staticmethod
     def _json(raw: bytes) -> dict[str, Any]:

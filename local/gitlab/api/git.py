@@ -16,7 +16,9 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response, S
 from starlette.routing import Route
 
 from local.gitlab import git_protocol
-from local.gitlab.model import Project, Role, User
+from local.gitlab.job_tokens import reading_is_allowed, user_may_read
+from local.gitlab.merge_requests import note_push
+from local.gitlab.model import Job, Project, Role, User
 from local.gitlab.repository import git_environment, read_refs
 from local.gitlab.states import Status
 from local.gitlab.trigger import Wish, changed_refs, push_report, start_pipeline
@@ -40,7 +42,7 @@ class _Visitor:
     """Who is at the door: a user, a job, or nobody yet."""
 
     user: User | None = None
-    job_project: Project | None = None
+    job: Job | None = None
     scopes: frozenset[str] = frozenset()
 
 
@@ -119,8 +121,13 @@ class _Door:
         for change in changed_refs(before, project.refs):
             wish = Wish(project=project, change=change, source="push", user=visitor.user)
             pipeline = await start_pipeline(self._world, wish)
-            if pipeline is not None:
-                lines += push_report(pipeline, self._world.base_url)
+            started = [] if pipeline is None else [pipeline]
+            if not change.is_tag:
+                started += await note_push(
+                    self._world, project, change.short_name, user=visitor.user
+                )
+            for one in started:
+                lines += push_report(one, self._world.base_url)
         return lines
 
     def _admit(self, request: Request, *, writes: bool) -> tuple[Project, _Visitor]:
@@ -153,7 +160,7 @@ class _Door:
                 Status.CANCELING,
             )
         ):
-            return _Visitor(job_project=job.project)
+            return _Visitor(job=job)
         token = self._world.accounts.tokens.get(password)
         if token is None:
             raise _Refused(401, "HTTP Basic: Access denied")
@@ -162,8 +169,8 @@ class _Door:
 
 def _check(project: Project, visitor: _Visitor, *, writes: bool) -> None:
     if visitor.user is None:
-        if writes or visitor.job_project is not project:
-            raise _Refused(403, "You are not allowed to access this project with a job token")
+        assert visitor.job is not None
+        _check_job(project, visitor.job, writes=writes)
         return
     role = Role.OWNER if visitor.user.is_admin else project.role_of(visitor.user)
     if role is Role.NONE and not project.is_public:
@@ -172,6 +179,19 @@ def _check(project: Project, visitor: _Visitor, *, writes: bool) -> None:
         raise _Refused(403, "The token lacks the scope for this")
     if writes and role < Role.DEVELOPER:
         raise _Refused(403, "You are not allowed to push code to this project")
+
+
+def _check_job(project: Project, job: Job, *, writes: bool) -> None:
+    """What GitLab says to a job token. Raises `_Refused`."""
+    if writes:
+        raise _Refused(403, "You are not allowed to push code to this project with a job token")
+    if not reading_is_allowed(job, project):
+        source, target = job.project.path, project.path
+        raise _Refused(
+            403, f"Authentication by CI/CD job token not allowed from {source} to {target}."
+        )
+    if not user_may_read(job, project):
+        raise _Refused(404, "The project you were looking for could not be found")
 
 
 def _basic_login(request: Request) -> tuple[str, str] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 
@@ -18,7 +20,7 @@ class Variable(BaseModel):
 
     key: str
     value: str
-    variable_type: str = "env_var"
+    variable_type: Literal["env_var", "file"] = "env_var"
 
 
 class NewPipeline(BaseModel):
@@ -71,6 +73,9 @@ async def create_pipeline(call: Call) -> Response:
         source="api",
         user=call.user,
         variables={variable.key: variable.value for variable in wanted.variables},
+        file_variables=frozenset(
+            one.key for one in wanted.variables if one.variable_type == "file"
+        ),
     )
     pipeline = await start_pipeline(call.world, wish)
     if pipeline is None:

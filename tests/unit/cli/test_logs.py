@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from adapters.gitlab import GitLabJob, GitLabProject
-from cli.job_log import plain
+from adapters.job_log import plain
 from fleet.errors import FleetError, Refused, Transient
 from tests.unit.cli.fleet_at_work import AT, AtWork
 

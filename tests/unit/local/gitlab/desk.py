@@ -58,6 +58,10 @@ class Desk:
         """A call as it stands, without a token."""
         return self._loop.run(self._http.request(method, f"/api/v4{path}", **rest))
 
+    def page(self, path: str, **rest: Any) -> httpx.Response:
+        """A page of the instance, as a browser asks for it."""
+        return self._loop.run(self._http.get(path, **rest))
+
     def call(self, method: str, path: str, *, token: str = "", **rest: Any) -> httpx.Response:
         """A person's call, the administrator's unless told otherwise."""
         headers = {"PRIVATE-TOKEN": token or self.world.root_token}

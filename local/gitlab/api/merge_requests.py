@@ -1,0 +1,187 @@
+"""Merge requests over REST, as far as pipelines need them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel
+from starlette.responses import JSONResponse, Response
+
+from local.gitlab import merge_requests
+from local.gitlab.api.call import READ, WRITE, ApiError, Call, Endpoint, not_found
+from local.gitlab.api.paging import page_of
+from local.gitlab.api.runner_views import Json, user_view
+from local.gitlab.api.views import pipeline_view
+from local.gitlab.dates import api_date
+from local.gitlab.model import MergeRequest, Project, Role
+from local.gitlab.world import World
+
+_OTHER_PROJECT = "target_project_id: merge requests between two projects are not simulated"
+
+
+class NewMergeRequest(BaseModel):
+    """Body of `POST /projects/:id/merge_requests`."""
+
+    source_branch: str
+    target_branch: str
+    title: str
+    description: str | None = None
+    labels: str | list[str] = ""
+    squash: bool = False
+    target_project_id: int | None = None
+
+
+class MergeRequestChange(BaseModel):
+    """Body of `PUT …/merge_requests/:iid`: what is left out stays."""
+
+    title: str | None = None
+    description: str | None = None
+    target_branch: str | None = None
+    labels: str | list[str] | None = None
+    squash: bool | None = None
+    state_event: Literal["close", "reopen"] | None = None
+
+
+def _labels(said: str | list[str]) -> tuple[str, ...]:
+    names = said.split(",") if isinstance(said, str) else said
+    return tuple(name.strip() for name in names if name.strip())
+
+
+def _view(one: MergeRequest, world: World) -> Json:
+    project = one.project
+    return {
+        "id": one.id,
+        "iid": one.iid,
+        "project_id": project.id,
+        "title": one.title,
+        "description": one.description,
+        "state": one.state,
+        "draft": one.is_draft,
+        "created_at": api_date(one.created_at),
+        "author": user_view(one.author, world),
+        "source_branch": one.source_branch,
+        "target_branch": one.target_branch,
+        "source_project_id": project.id,
+        "target_project_id": project.id,
+        "labels": list(one.labels),
+        "squash": one.is_squashed,
+        "sha": merge_requests.source_sha(one),
+        "reference": f"!{one.iid}",
+        "web_url": f"{world.base_url}/{project.full_path}/-/merge_requests/{one.iid}",
+    }
+
+
+def _find(call: Call, project: Project) -> MergeRequest:
+    found = project.merge_requests.get(call.number("iid"))
+    if found is None:
+        raise not_found("Merge request")
+    return found
+
+
+def _check(project: Project, wanted: NewMergeRequest) -> None:
+    """Raises what GitLab answers to branches that cannot be merged."""
+    if wanted.target_project_id not in (None, project.id):
+        raise ApiError(400, _OTHER_PROJECT)
+    if wanted.source_branch == wanted.target_branch:
+        raise ApiError(409, ["You can't use same project/branch for source and target"])
+    for kind, branch in (("Source", wanted.source_branch), ("Target", wanted.target_branch)):
+        if f"refs/heads/{branch}" not in project.refs:
+            raise ApiError(400, [f'{kind} branch "{branch}" does not exist'])
+    for other in merge_requests.open_from(project, wanted.source_branch):
+        if other.target_branch == wanted.target_branch:
+            said = "Another open merge request already exists for this source branch"
+            raise ApiError(409, [f"{said}: !{other.iid}"])
+
+
+async def create(call: Call) -> Response:
+    """POST /projects/:id/merge_requests: its first pipeline starts with it."""
+    project = call.project(role=Role.DEVELOPER)
+    wanted = await call.body(NewMergeRequest)
+    _check(project, wanted)
+    everywhere = call.world.accounts.projects.values()
+    one = MergeRequest(
+        id=1 + sum(len(other.merge_requests) for other in everywhere),
+        iid=len(project.merge_requests) + 1,
+        project=project,
+        author=call.user,
+        title=wanted.title,
+        description=wanted.description or "",
+        source_branch=wanted.source_branch,
+        target_branch=wanted.target_branch,
+        created_at=call.world.clock.now(),
+        labels=_labels(wanted.labels),
+        is_squashed=wanted.squash,
+    )
+    project.merge_requests[one.iid] = one
+    merge_requests.keep_head(one)
+    await merge_requests.start_for(call.world, one, user=call.user)
+    return JSONResponse(_view(one, call.world), status_code=201)
+
+
+async def list_all(call: Call) -> Response:
+    """GET /projects/:id/merge_requests."""
+    query = call.request.query_params
+    found = [
+        one
+        for one in call.project().merge_requests.values()
+        if query.get("state", "all") in ("all", one.state)
+        and query.get("source_branch") in (None, one.source_branch)
+        and query.get("target_branch") in (None, one.target_branch)
+    ]
+    return page_of(call.request, found, lambda one: _view(one, call.world))
+
+
+async def get(call: Call) -> Response:
+    """GET …/merge_requests/:iid."""
+    return JSONResponse(_view(_find(call, call.project()), call.world))
+
+
+async def change(call: Call) -> Response:
+    """PUT …/merge_requests/:iid."""
+    one = _find(call, call.project(role=Role.DEVELOPER))
+    said = await call.body(MergeRequestChange)
+    one.title = said.title or one.title
+    one.target_branch = said.target_branch or one.target_branch
+    if said.description is not None:
+        one.description = said.description
+    if said.labels is not None:
+        one.labels = _labels(said.labels)
+    if said.squash is not None:
+        one.is_squashed = said.squash
+    if said.state_event is not None:
+        one.state = "closed" if said.state_event == "close" else "opened"
+    return JSONResponse(_view(one, call.world))
+
+
+async def list_pipelines(call: Call) -> Response:
+    """GET …/merge_requests/:iid/pipelines."""
+    project = call.project()
+    one = _find(call, project)
+    mine = [found for found in project.pipelines.values() if found.merge_request is one]
+    return page_of(call.request, mine, lambda found: pipeline_view(found, call.world))
+
+
+async def create_pipeline(call: Call) -> Response:
+    """POST …/merge_requests/:iid/pipelines."""
+    one = _find(call, call.project(role=Role.DEVELOPER))
+    if one.state != "opened" or merge_requests.source_sha(one) is None:
+        raise ApiError(400, {"base": ["The merge request is not open, or its branch is gone"]})
+    pipeline = await merge_requests.start_for(call.world, one, user=call.user)
+    if pipeline is None:
+        raise ApiError(400, {"base": ["Pipeline will not run for the selected trigger."]})
+    if pipeline.yaml_errors:
+        raise ApiError(400, {"base": [pipeline.yaml_errors]})
+    return JSONResponse(pipeline_view(pipeline, call.world), status_code=201)
+
+
+_ALL = "/projects/{project}/merge_requests"
+_ONE = f"{_ALL}/{{iid}}"
+
+ENDPOINTS = (
+    Endpoint(method="POST", path=_ALL, handler=create, scopes=WRITE),
+    Endpoint(method="GET", path=_ALL, handler=list_all, scopes=READ),
+    Endpoint(method="GET", path=_ONE, handler=get, scopes=READ),
+    Endpoint(method="PUT", path=_ONE, handler=change, scopes=WRITE),
+    Endpoint(method="GET", path=f"{_ONE}/pipelines", handler=list_pipelines, scopes=READ),
+    Endpoint(method="POST", path=f"{_ONE}/pipelines", handler=create_pipeline, scopes=WRITE),
+)

@@ -1,0 +1,255 @@
+"""Plain pages for the addresses that pushes, hooks and the API name: pipelines, jobs, logs.
+
+A private project's pages want a login as git does: any name, and a token as password.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from html import escape
+from typing import TypeVar
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from adapters.job_log import plain
+from local.gitlab.api.call import READ
+from local.gitlab.dates import api_date
+from local.gitlab.model import Job, Pipeline, Project, Role
+from local.gitlab.world import World
+
+_SAFE = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
+_LOGIN = {"WWW-Authenticate": 'Basic realm="GitLab"'}
+_STYLE = (
+    "body{font-family:sans-serif;margin:2em}"
+    "pre{background:#f4f4f4;padding:1em}"
+    "td{padding:.2em 1em .2em 0}"
+)
+_T = TypeVar("_T")
+
+
+class _Refused(Exception):
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+Page = Callable[[Request, Project], Response]
+
+
+def page_routes(world: World) -> list[Route]:
+    """The addresses of every project's pages."""
+    pages = _Pages(world)
+    base = "/{path:path}/-"
+    job = f"{base}/jobs/{{number:int}}"
+    shown: dict[str, Page] = {
+        f"{base}/pipelines": pages.project,
+        f"{base}/pipelines/{{number:int}}": pages.pipeline,
+        f"{base}/merge_requests/{{number:int}}": pages.merge_request,
+        job: pages.job,
+        f"{job}/raw": pages.raw,
+        f"{job}/artifacts/download": pages.artifacts,
+    }
+    return [Route(path, pages.guarded(page), methods=["GET"]) for path, page in shown.items()]
+
+
+def project_route(world: World) -> Route:
+    """The address of a project itself; it fits everything, so it comes last."""
+    pages = _Pages(world)
+    return Route("/{path:path}", pages.guarded(pages.project), methods=["GET"])
+
+
+class _Pages:
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def guarded(self, page: Page) -> Callable[[Request], Awaitable[Response]]:
+        """The page for whoever may see its project."""
+
+        async def serve(request: Request) -> Response:
+            try:
+                answer = page(request, self._admit(request))
+            except _Refused as exc:
+                headers = {**_SAFE, **(_LOGIN if exc.status == 401 else {})}
+                answer = PlainTextResponse(f"{exc}\n", status_code=exc.status, headers=headers)
+            return answer
+
+        return serve
+
+    def _admit(self, request: Request) -> Project:
+        """The project. Raises `_Refused`: 401 first, which tells a stranger nothing."""
+        project = self._world.accounts.project(request.path_params["path"])
+        if project is not None and project.is_public:
+            return project
+        token = self._world.accounts.tokens.get(_secret(request) or "")
+        if token is None:
+            raise _Refused(
+                401,
+                "401 Unauthorized: log in with any name and an access token as password, "
+                "or send the token as PRIVATE-TOKEN",
+            )
+        if not token.scopes & READ:
+            raise _Refused(403, "403 Forbidden: the token has neither api nor read_api")
+        role = Role.NONE if project is None else project.role_of(token.user)
+        if project is None or (role < Role.REPORTER and not token.user.is_admin):
+            raise _Refused(404, "404 Not Found")
+        return project
+
+    def project(self, _request: Request, project: Project) -> Response:
+        """Its pipelines, newest first."""
+        newest = sorted(project.pipelines.values(), key=lambda one: -one.id)
+        rows = [
+            (
+                _link(_path(one), f"#{one.id}"),
+                escape(one.status),
+                escape(one.ref),
+                escape(one.source),
+                escape(api_date(one.created_at) or ""),
+            )
+            for one in newest
+        ]
+        return _page(project, "Pipelines", _table(rows))
+
+    def pipeline(self, request: Request, project: Project) -> Response:
+        """Its jobs by stage, what its file said wrong, and what nothing here does."""
+        one = _found(project.pipelines, request)
+        facts = [
+            ("status", one.status),
+            ("ref", one.ref),
+            ("commit", f"{one.commit.sha} {one.commit.message.splitlines()[0]}"),
+            ("source", one.source),
+            ("started by", one.user.username),
+            ("created", api_date(one.created_at) or ""),
+        ]
+        parts = [_facts(facts), _said("Errors", one.yaml_errors), _said("Warnings", one.warnings)]
+        jobs = sorted(one.jobs.values(), key=lambda job: (one.stages.index(job.spec.stage), job.id))
+        rows = [
+            (
+                _link(_path(job), f"#{job.id}"),
+                escape(job.spec.stage),
+                escape(job.spec.name),
+                escape(job.status + (" (retried)" if job.is_retried else "")),
+                escape(" ".join(job.spec.tags)),
+                escape(job.failure_reason or ""),
+            )
+            for job in jobs
+        ]
+        name = f" {one.name}" if one.name else ""
+        return _page(project, f"Pipeline #{one.id}{name}", *parts, _table(rows))
+
+    def job(self, request: Request, project: Project) -> Response:
+        """Its state and its log."""
+        one = _found(project.jobs, request)
+        runner = f"#{one.runner.id} {one.runner.description}" if one.runner else ""
+        facts = [
+            ("status", one.status),
+            ("failure", one.failure_reason or ""),
+            ("stage", one.spec.stage),
+            ("tags", " ".join(one.spec.tags)),
+            ("runner", runner),
+            ("created", api_date(one.created_at) or ""),
+            ("started", api_date(one.started_at) or ""),
+            ("finished", api_date(one.finished_at) or ""),
+            ("erased", api_date(one.erased_at) or ""),
+        ]
+        kept = [*(["archive"] if one.artifacts else []), *one.reports]
+        links = [_link(f"{_path(one)}/artifacts/download?file_type={k}", k) for k in kept]
+        log = plain(bytes(one.trace).decode("utf-8", "replace"))
+        return _page(
+            project,
+            f"Job #{one.id} {one.spec.name}",
+            f"<p>of {_link(_path(one.pipeline), f'pipeline #{one.pipeline.id}')}, "
+            f"{_link(f'{_path(one)}/raw', 'raw log')}</p>",
+            _facts(facts),
+            f"<p>Artifacts: {', '.join(links)}</p>" if links else "",
+            f"<pre>{escape(log) or 'There is no log.'}</pre>",
+        )
+
+    def raw(self, request: Request, project: Project) -> Response:
+        """The log as the runner sent it."""
+        trace = bytes(_found(project.jobs, request).trace)
+        return Response(trace, media_type="text/plain; charset=utf-8", headers=_SAFE)
+
+    def artifacts(self, request: Request, project: Project) -> Response:
+        """The archive, or the report of `file_type`."""
+        one = _found(project.jobs, request)
+        sort = request.query_params.get("file_type", "archive")
+        report = one.reports.get(sort)
+        path = one.artifacts if sort == "archive" else report.path if report else None
+        name = one.artifacts_name if sort == "archive" else report.name if report else ""
+        if path is None:
+            raise _Refused(404, "404 Not Found")
+        kind = "application/octet-stream"
+        return FileResponse(path, media_type=kind, filename=name, headers=_SAFE)
+
+    def merge_request(self, request: Request, project: Project) -> Response:
+        """Its branches and its pipelines."""
+        one = _found(project.merge_requests, request)
+        facts = [
+            ("state", one.state),
+            ("from", one.source_branch),
+            ("into", one.target_branch),
+            ("by", one.author.username),
+            ("description", one.description),
+        ]
+        mine = [p for p in project.pipelines.values() if p.merge_request is one]
+        rows = [(_link(_path(p), f"#{p.id}"), escape(p.status)) for p in mine]
+        return _page(project, f"!{one.iid} {one.title}", _facts(facts), _table(rows))
+
+
+def _secret(request: Request) -> str | None:
+    given = request.headers.get("private-token") or request.query_params.get("private_token")
+    scheme, _, text = request.headers.get("authorization", "").partition(" ")
+    if given or scheme.lower() == "bearer":
+        return given or text
+    try:
+        return base64.b64decode(text, validate=True).decode().partition(":")[2]
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+
+
+def _found(things: Mapping[int, _T], request: Request) -> _T:
+    number = request.path_params["number"]
+    if number not in things:
+        raise _Refused(404, "404 Not Found")
+    return things[number]
+
+
+def _path(thing: Pipeline | Job) -> str:
+    kind = "jobs" if isinstance(thing, Job) else "pipelines"
+    return f"/{thing.project.full_path}/-/{kind}/{thing.id}"
+
+
+def _link(path: str, text: str) -> str:
+    return f'<a href="{escape(path)}">{escape(text)}</a>'
+
+
+def _facts(facts: Iterable[tuple[str, str]]) -> str:
+    return _table((escape(name), escape(text)) for name, text in facts if text)
+
+
+def _table(rows: Iterable[tuple[str, ...]]) -> str:
+    """A table of cells that are HTML already."""
+    lines = ("".join(f"<td>{cell}</td>" for cell in row) for row in rows)
+    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+
+
+def _said(title: str, said: str | Iterable[str] | None) -> str:
+    lines = [said] if isinstance(said, str) else list(said or ())
+    if not lines:
+        return ""
+    return f"<h2>{title}</h2><pre>{escape(chr(10).join(lines))}</pre>"
+
+
+def _page(project: Project, title: str, *parts: str) -> Response:
+    home = _link(f"/{project.full_path}", project.full_path)
+    body = f"<p>{home}</p><h1>{escape(title)}</h1>{''.join(parts)}"
+    head = f"<meta charset=utf-8><title>{escape(title)}</title><style>{_STYLE}</style>"
+    return HTMLResponse(f"<!doctype html>{head}{body}\n", headers=_SAFE)

@@ -1,0 +1,92 @@
+"""Which projects a job's token opens: the target's list, and what its user may do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from local.gitlab.job_tokens import reading_is_allowed, user_may_read
+from local.gitlab.model import Job, Project, Role
+from tests.unit.local.gitlab.desk import Desk
+
+SCOPE = "/projects/2/job_token_scope"
+
+
+def sibling(desk: Desk) -> tuple[Job, Project]:
+    """A running job of project 1, and the private project 2 beside it."""
+    job = desk.running()
+    project = desk.world.accounts.add_project(
+        "lib", name="Lib", group=desk.group, at=desk.world.clock.now()
+    )
+    return job, project
+
+
+@pytest.mark.parametrize(
+    ("calls", "allowed"),
+    [
+        ((), False),
+        ((("POST", "/allowlist", {"target_project_id": 1}),), True),
+        ((("POST", "/groups_allowlist", {"target_group_id": 1}),), True),
+        ((("PATCH", "", {"enabled": False}),), True),
+        (
+            (
+                ("POST", "/allowlist", {"target_project_id": 1}),
+                ("DELETE", "/allowlist/1", None),
+            ),
+            False,
+        ),
+        (
+            (
+                ("POST", "/groups_allowlist", {"target_group_id": 1}),
+                ("DELETE", "/groups_allowlist/1", None),
+            ),
+            False,
+        ),
+    ],
+)
+def test_a_sibling_lets_in_whom_it_lists(
+    desk: Desk, calls: tuple[tuple[str, str, Any], ...], allowed: bool
+) -> None:
+    job, project = sibling(desk)
+    for method, path, body in calls:
+        reply = desk.call(method, f"{SCOPE}{path}", json=body)
+        assert reply.status_code == (201 if method == "POST" else 204), reply.text
+    assert reading_is_allowed(job, project) is allowed
+    assert reading_is_allowed(job, desk.project)
+
+
+def test_a_public_project_is_open_to_all(desk: Desk) -> None:
+    job, project = sibling(desk)
+    project.is_public = True
+    assert reading_is_allowed(job, project)
+    assert user_may_read(job, project)
+
+
+def test_a_token_does_no_more_than_its_user(desk: Desk) -> None:
+    job, project = sibling(desk)
+    job.user, _ = desk.person(Role.DEVELOPER)
+    assert user_may_read(job, desk.project)
+    assert not user_may_read(job, project)
+    project.members[job.user.id] = Role.REPORTER
+    assert user_may_read(job, project)
+
+
+def test_the_lists_are_shown_and_know_what_is_in_them(desk: Desk) -> None:
+    sibling(desk)
+    assert desk.answer("GET", SCOPE) == {"inbound_enabled": True, "outbound_enabled": False}
+    desk.answer("POST", f"{SCOPE}/allowlist", json={"target_project_id": 1})
+    desk.answer("POST", f"{SCOPE}/groups_allowlist", json={"target_group_id": 1})
+    assert {one["id"] for one in desk.answer("GET", f"{SCOPE}/allowlist")} == {1, 2}
+    assert [one["id"] for one in desk.answer("GET", f"{SCOPE}/groups_allowlist")] == [1]
+    for path, body, status in (
+        ("allowlist", {"target_project_id": 1}, 422),
+        ("allowlist", {"target_project_id": 9}, 404),
+        ("groups_allowlist", {"target_group_id": 1}, 422),
+        ("groups_allowlist", {"target_group_id": 9}, 404),
+    ):
+        assert desk.call("POST", f"{SCOPE}/{path}", json=body).status_code == status
+    for path in ("allowlist/9", "groups_allowlist/9"):
+        assert desk.call("DELETE", f"{SCOPE}/{path}").status_code == 404
+    _, token = desk.person(Role.MAINTAINER)
+    assert desk.call("GET", SCOPE, token=token).status_code == 404
