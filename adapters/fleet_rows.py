@@ -7,11 +7,12 @@ from enum import StrEnum
 
 from boto3.dynamodb.conditions import Attr, ConditionBase
 
-from adapters.table import Change, Item, Table
+from adapters.table import Change, Item, Table, absent
 from fleet.capacity import BackOff, note_applied
 from fleet.decide_reconcile import Watched
 from fleet.holds import Hold, HoldKind
 from fleet.times import HasUtcTimes
+from fleet.trouble import Trouble
 
 HEARD_EVERY = timedelta(minutes=1)
 STRAY_KEPT = timedelta(days=1)
@@ -21,6 +22,7 @@ LISTING_KEPT = timedelta(hours=1)
 # The longest that an execution of the route machine takes, which may still owe a wake.
 WAKE_OWED = timedelta(minutes=4)
 HOLD_KEPT = timedelta(days=1)
+TROUBLE = "gitlab-trouble"  # the partition of these rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +183,27 @@ class FleetRows:
         """Have GitLab asked at once, wherever it gave no credential: something was applied."""
         for hold in self.holds():
             self._table.write(Change(pk="hold", sk=_scope(hold), delete=True))
+
+    def troubles(self) -> tuple[Trouble, ...]:
+        """For what GitLab cannot be used with the fleet's token; nothing while all is well."""
+        return tuple(
+            Trouble(
+                kind=item["sk"],
+                since=datetime.fromisoformat(item["since"]),
+                call=item["call"],
+                words=item["words"],
+            )
+            for item in self._table.query(TROUBLE)
+        )
+
+    def note_trouble(self, trouble: Trouble) -> bool:
+        """Remember it; False where it was known, since earlier."""
+        told = {"since": trouble.since.isoformat(), "call": trouble.call, "words": trouble.words}
+        return self._table.write(Change(pk=TROUBLE, sk=trouble.kind, put=told, when=absent()))
+
+    def drop_trouble(self, kind: str) -> None:
+        """GitLab can be used again in this respect."""
+        self._table.write(Change(pk=TROUBLE, sk=kind, delete=True))
 
     def heard_from(self, instance: str, project_id: int, path: str, *, at: datetime) -> None:
         """A hook of this project came, which makes it one that is watched closely."""

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from pydantic import TypeAdapter, ValidationError
 
-from adapters.gitlab_api import Budget, GitLabApi
+from adapters.gitlab_api import Budget, GitLabApi, Witness
 from adapters.gitlab_values import (
     CreatedRunner,
     GitLabJob,
@@ -60,8 +60,10 @@ class GitLab:
     says. What is "not there" is so by GitLab's own word.
     """
 
-    def __init__(self, url: str, token: str, *, budget: Budget) -> None:
-        self.api = GitLabApi(url, token, budget=budget)
+    def __init__(
+        self, url: str, token: str, *, budget: Budget, witness: Witness | None = None
+    ) -> None:
+        self.api = GitLabApi(url, token, budget=budget, witness=witness)
 
     def job(self, project_id: int, job_id: int) -> GitLabJob | None:
         """The job with its tags; None when GitLab does not have it (any more)."""

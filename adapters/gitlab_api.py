@@ -5,11 +5,12 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import cached_property
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
-from adapters.gitlab_answer import NotGitLabs, read_body, read_deletion, read_refusal
+from adapters.gitlab_answer import NotGitLabs, Refusal, read_body, read_deletion, read_refusal
 from fleet.errors import Refused, Transient
+from fleet.trouble import TOKEN, kind_of
 
 if TYPE_CHECKING:
     import gitlab
@@ -24,6 +25,8 @@ NOT_GITLABS = (
 MOVED = "GitLab's address redirects: give [gitlab] the address that it redirects to"
 NO_SUCH_CALL = "this GitLab has no such call: it is too old, or the path of its address is another"
 
+# GitLab reads the runner's own token there: success says nothing of ours.
+_BY_RUNNER_TOKEN = frozenset({"POST /runners/verify"})
 _TRY_AGAIN = frozenset({408, 409, 429})  # 409: GitLab's "resource lock"
 _WHAT_TO_DO: Mapping[int, str] = {
     401: "GitLab does not know this token: make a new one and store it",
@@ -69,6 +72,16 @@ class Budget:
             self._held_until = max(self._held_until, until)
 
 
+class Witness(Protocol):
+    """Hears whether GitLab can be used; see `fleet.trouble` for the kinds."""
+
+    def failed(self, call: str, words: str, *, kind: str) -> None:
+        """It cannot, as such or for this call, until a person mends it."""
+
+    def accepted(self, call: str) -> None:
+        """It answered a call that was made with the token."""
+
+
 class GitLabApi:
     """The verbs of GitLab's REST API. Answers are JSON as GitLab sent it.
 
@@ -78,10 +91,13 @@ class GitLabApi:
     itself, such as an ingress's 404, a login page, or JSON that is cut off.
     """
 
-    def __init__(self, url: str, token: str, *, budget: Budget) -> None:
+    def __init__(
+        self, url: str, token: str, *, budget: Budget, witness: Witness | None = None
+    ) -> None:
         self.url = url
         self._token = token
         self._budget = budget
+        self._witness = witness
 
     def get(self, path: str, **query: Any) -> Any:
         """One answer."""
@@ -100,7 +116,7 @@ class GitLabApi:
         call, asked = f"GET {path}", {"per_page": 100} | query
         while True:
             response = self._send("GET", path, query=asked)
-            items = _read(call, response)
+            items = self._read(call, response)
             if not isinstance(items, list) or not all(isinstance(one, dict) for one in items):
                 raise _not_gitlabs(call, status=response.status_code, type="not a list")
             yield from items
@@ -123,11 +139,12 @@ class GitLabApi:
         response = self._send("DELETE", path)
         with _own(f"DELETE {path}"):
             read_deletion(response.status_code, response.headers, response.content)
+        self._accepted(f"DELETE {path}")
 
     def _json(self, verb: str, path: str, **sent: Any) -> Any:
         """The object that answers."""
         call, response = f"{verb} {path}", self._send(verb, path, **sent)
-        body = _read(call, response)
+        body = self._read(call, response)
         if not isinstance(body, dict):
             raise _not_gitlabs(call, status=response.status_code, type="not an object")
         return body
@@ -154,10 +171,30 @@ class GitLabApi:
                 post_data=None if body is None else dict(body),
             )
         except Unread as exc:
-            raise _ours(exc.response, call) from None
+            raise self._refusal(exc.response, call) from None
         except (RequestException, ValueError) as exc:
             # its text may hold a URL with a query; its class says enough
             raise Transient("GitLab did not answer", call=call, error=type(exc).__name__) from exc
+
+    def _read(self, call: str, response: "requests.Response") -> Any:
+        with _own(call):
+            body = read_body(response.status_code, response.headers, response.content)
+        self._accepted(call)
+        return body
+
+    def _accepted(self, call: str) -> None:
+        if self._witness is not None and call not in _BY_RUNNER_TOKEN:
+            self._witness.accepted(call)
+
+    def _refusal(self, response: "requests.Response", call: str) -> Refused | Transient:
+        error, said = _ours(response, call)
+        if said is not None and (said.of_token or said.of_scope):
+            self._failed(call, said.words, TOKEN if said.of_token else kind_of(call))
+        return error
+
+    def _failed(self, call: str, words: str, kind: str) -> None:
+        if self._witness is not None and call not in _BY_RUNNER_TOKEN:
+            self._witness.failed(call, words, kind=kind)
 
     @cached_property
     def _client(self) -> "gitlab.Gitlab":
@@ -188,24 +225,20 @@ def _not_gitlabs(call: str, **facts: object) -> Transient:
     return Transient(NOT_GITLABS, call=call, **facts)
 
 
-def _read(call: str, response: "requests.Response") -> Any:
-    with _own(call):
-        return read_body(response.status_code, response.headers, response.content)
-
-
-def _ours(response: "requests.Response", call: str) -> Refused | Transient:
+def _ours(response: "requests.Response", call: str) -> tuple[Refused | Transient, Refusal | None]:
+    """The error that an answer stands for, and what GitLab itself says."""
     from adapters.gitlab_session import redirects_to  # noqa: PLC0415
 
     status = response.status_code
     if status >= 500 or status in _TRY_AGAIN:
-        return Transient("GitLab did not answer well", call=call, status=status)
+        return Transient("GitLab did not answer well", call=call, status=status), None
     if there := redirects_to(response):
-        return Transient(MOVED, call=call, status=status, to=there)
+        return Transient(MOVED, call=call, status=status, to=there), None
     try:
         said = read_refusal(status, response.headers, response.content)
     except NotGitLabs as exc:
-        return _not_gitlabs(call, **exc.facts)
+        return _not_gitlabs(call, **exc.facts), None
     if not said.knows_call:
-        return Refused(NO_SUCH_CALL, call=call)
+        return Refused(NO_SUCH_CALL, call=call), said
     facts = {"call": call, "status": status} | ({"said": said.words} if said.is_telling else {})
-    return Refused(_WHAT_TO_DO.get(status, "GitLab does not accept this request"), **facts)
+    return Refused(_WHAT_TO_DO.get(status, "GitLab does not accept this request"), **facts), said

@@ -18,6 +18,7 @@ from fleet.errors import FleetError, Refused
 from fleet.holds import Hold
 from fleet.job_event import instance_of
 from fleet.model import Job, JobKey, Runner, Status, rank
+from fleet.trouble import Trouble
 
 _URL = re.compile(r"https?://.+?/(?P<project>[^/?#].*?)/-/jobs/(?P<job>\d+)")
 _NAMED = re.compile(r"(?:(?P<project>[\w./-]+)#)?(?P<job>\d+)")
@@ -68,7 +69,7 @@ def explain_job(
         raise Refused("this fleet serves another GitLab", serves=instance, asked=asked.host)
     row = deployed.jobs.row(JobKey(instance=instance, job_id=asked.job_id))
     if row is None:
-        return _unknown(asked, instance, config, gitlab())
+        return _unknown(asked, instance, config, gitlab(), _trouble(deployed))
     job = row.job
     if not _is_meant(asked, job):
         raise Refused(f"job {job.job_id} is of another project", project=job.project_path)
@@ -96,7 +97,16 @@ def _trail(deployed: Deployed, config: FleetConfig, row: JobRow) -> Trail:
     idle = ignored(job, living, at)
     hold = _hold(deployed, job) if is_sought and job.pool else None
     last = verdict(
-        Facts(at=at, row=row, pool=pool, pool_row=pool_row, runner=runner, hold=hold, idle=idle)
+        Facts(
+            at=at,
+            row=row,
+            trouble=_trouble(deployed),
+            pool=pool,
+            pool_row=pool_row,
+            runner=runner,
+            hold=hold,
+            idle=idle,
+        )
     )
     ended = row.finished_at or (row.changed_at if is_over else None)
     return Trail(
@@ -133,8 +143,21 @@ def _runner(runners: RunnerRows, row: JobRow, living: Iterable[Runner]) -> Runne
     return max(mine, key=lambda one: (one.job == job.key, one.launched_at), default=None)
 
 
-def _unknown(asked: Asked, instance: str, config: FleetConfig, gitlab: GitLab | None) -> Unknown:
+def _trouble(deployed: Deployed) -> Trouble | None:
+    """Why the fleet can ask GitLab nothing at all, if so."""
+    return next((one for one in deployed.fleet.troubles() if one.is_general), None)
+
+
+def _unknown(
+    asked: Asked,
+    instance: str,
+    config: FleetConfig,
+    gitlab: GitLab | None,
+    trouble: Trouble | None,
+) -> Unknown:
     says = f"the ledger has no job {asked.job_id} of {instance}"
+    if trouble is not None:
+        return Unknown(says=f"{says}; {trouble.says}", checks=(trouble.do, *CHECKS[2:]))
     if gitlab is None:
         hint = "put a GitLab token into GITLAB_TOKEN to have GitLab asked"
         return Unknown(says=says, checks=(hint, *CHECKS))

@@ -65,6 +65,7 @@ def gather(deployed: Deployed, *, jobs: int) -> FleetView:
         at=at,
         config=config,
         applied_at=stored.applied_at,
+        troubles=deployed.fleet.troubles(),
         hooks=tuple(HookFacts(scope=hook.scope, detail=hook.detail) for hook in sick),
         holds=deployed.fleet.holds(),
         dead={queue.name: queue.dead for queue in queues},

@@ -13,6 +13,7 @@ from fleet.holds import Hold, advice, sentence
 from fleet.mailbox import Outcome
 from fleet.model import Runner, RunnerState, Status
 from fleet.reasons import Reason
+from fleet.trouble import Trouble
 
 APPLY = "then `runner-fleet apply`; the job is routed within a minute"
 RETRY = "then retry the job in GitLab: under its new number it has all attempts again"
@@ -42,6 +43,7 @@ class Facts:
     row: JobRow
     pool: PoolConfig | None = None
     pool_row: PoolRow | None = None
+    trouble: Trouble | None = None  # the fleet can ask GitLab nothing at all
     runner: Runner | None = None  # live, and it runs the job or was launched for it
     hold: Hold | None = None  # GitLab gives no credential to machines for it
     idle: Runner | None = None  # one that GitLab had long enough to give the job to
@@ -97,6 +99,8 @@ def _waiting(facts: Facts, pool: PoolConfig) -> Verdict:
         return Verdict(says=sentence(facts.hold), do=advice(facts.hold))
     if facts.runner is not None:
         return _booting(facts, facts.runner, pool)
+    if facts.trouble is not None:
+        return Verdict(says=facts.trouble.says, do=facts.trouble.do)
     if reason is Reason.AT_CEILING:
         says = f"it waits for room: all {pool.ceiling} places of pool {pool.name} are in use"
         return Verdict(says=says, do=f"nothing, or raise its ceiling, {APPLY.partition(';')[0]}")

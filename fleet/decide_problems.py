@@ -15,6 +15,7 @@ from fleet.holds import Hold, advice, is_problem, sentence
 from fleet.mailbox import MachineState
 from fleet.model import Job, Runner, RunnerState, Status
 from fleet.reasons import SENTENCES, Reason
+from fleet.trouble import Trouble
 
 # GitLab stops seeing a pool as online after two hours; the fleet shows itself every half hour, a
 # new pool within the next minutes.
@@ -37,6 +38,7 @@ DO_EXPLAIN_ANY = "`runner-fleet explain <job>` says what went wrong; then docs/o
 class ProblemKind(StrEnum):
     """Every kind of problem, in the order in which they are listed: from the outside in."""
 
+    GITLAB_UNUSABLE = "gitlab_unusable"
     WEBHOOK_UNHEALTHY = "webhook_unhealthy"
     NO_CREDENTIAL = "no_credential"
     DEAD_DEMANDS = "dead_demands"
@@ -93,6 +95,7 @@ class FleetFacts:
     at: datetime
     config: FleetConfig
     applied_at: datetime
+    troubles: tuple[Trouble, ...] = ()  # with GitLab, for all of the fleet
     hooks: tuple[HookFacts, ...] = ()  # those that do not work
     holds: tuple[Hold, ...] = ()  # where GitLab gives no credential for machines
     dead: Mapping[str, int] = field(default_factory=dict)  # letters, by queue
@@ -134,6 +137,12 @@ def ignored(job: Job, runners: Iterable[Runner], at: datetime) -> Runner | None:
         and at - (one.heartbeat_at or one.launched_at) < WITHHELD_AFTER
     )
     return min(idle, key=lambda one: (one.since, one.id), default=None)
+
+
+def _troubles(facts: FleetFacts) -> Iterator[Problem]:
+    for one in facts.troubles:
+        kind = ProblemKind.GITLAB_UNUSABLE
+        yield Problem(kind=kind, what=one.says, do=one.do, example=one.call)
 
 
 def _hooks(facts: FleetFacts) -> Iterator[Problem]:
@@ -315,6 +324,7 @@ def _and_more(first: str, all_of_them: Sequence[object]) -> str:
 
 
 _RULES: tuple[Callable[[FleetFacts], Iterator[Problem]], ...] = (
+    _troubles,
     _hooks,
     _holds,
     _dead_letters,

@@ -232,6 +232,23 @@ class HookUnhealthy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GitLabUnusable:
+    """GitLab refuses the fleet's token, or is not proven to be GitLab; told when it begins."""
+
+    kind: str  # token, tls, or the call whose scope the token lacks
+    call: str
+    words: str  # GitLab's, or the library's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitLabUsable:
+    """What GitLab could not be used for it can be used for again."""
+
+    kind: str
+    call: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GitLabRefused:
     """A part of the work was left for later because GitLab did not answer well."""
 

@@ -24,6 +24,7 @@ from adapters.settings import (
     SweepSettings,
 )
 from adapters.table import Table
+from adapters.trouble_watch import TroubleWatch
 from fleet.config import FleetConfig, read_config
 from fleet.errors import Refused
 from fleet.job_event import instance_of
@@ -105,7 +106,12 @@ class Wiring:
 
     def _gitlab(self, config: FleetConfig) -> GitLab:
         token = self._secrets.gitlab_token(self._settings.gitlab_secret)
-        return _gitlab(config.gitlab.url, token, config.gitlab.calls_per_minute)
+        return _gitlab(config.gitlab.url, token, config.gitlab.calls_per_minute, self._watch)
+
+    @cached_property
+    def _watch(self) -> TroubleWatch:
+        """Made once, for it keeps what it knows of the ledger."""
+        return TroubleWatch(FleetRows(self._table), _now)
 
     def _queues(self) -> dict[str, DemandQueue]:
         settings, dead = self._settings, isinstance(self._settings, DemandSettings)
@@ -155,9 +161,10 @@ class Wiring:
 
 
 @cache
-def _gitlab(url: str, token: str, calls_per_minute: int) -> GitLab:
+def _gitlab(url: str, token: str, calls_per_minute: int, watch: TroubleWatch) -> GitLab:
     """One client per token, so that its budget outlives the configuration's cache."""
-    return GitLab(url, token, budget=Budget(calls_per_minute=calls_per_minute, clock=_now))
+    budget = Budget(calls_per_minute=calls_per_minute, clock=_now)
+    return GitLab(url, token, budget=budget, witness=watch)
 
 
 def _now() -> datetime:
