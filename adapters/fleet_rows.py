@@ -32,6 +32,7 @@ class StoredConfig(HasUtcTimes):
     text: str
     version: str
     applied_at: datetime  # when `apply` ran last, also with the same text
+    tls_ca: str | None = None  # PEM of the file that it names
     leaving: tuple[str, ...] = ()  # pools not in it any more whose runners still live
     removed: Mapping[str, datetime] = field(default_factory=dict)  # pools taken away lately: when
 
@@ -89,6 +90,7 @@ class FleetRows:
             text=item["toml"],
             version=item["version"],
             applied_at=applied_at,
+            tls_ca=item.get("tls_ca"),
             leaving=tuple(item.get("leaving", ())),
             removed={
                 pool: datetime.fromisoformat(at) for pool, at in item.get("removed", {}).items()
@@ -104,7 +106,10 @@ class FleetRows:
             "leaving": list(config.leaving),
             "removed": {pool: at.isoformat() for pool, at in config.removed.items()},
         }
-        self._table.write(Change(pk="config", sk="current", put=told))
+        if config.tls_ca:
+            told["tls_ca"] = config.tls_ca
+        remove = () if config.tls_ca else ("tls_ca",)
+        self._table.write(Change(pk="config", sk="current", put=told, remove=remove))
 
     def pool(self, name: str) -> PoolRow:
         """A pool's row; an empty one before its first launch."""

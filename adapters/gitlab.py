@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from pydantic import TypeAdapter, ValidationError
 
-from adapters.gitlab_api import Budget, GitLabApi, Witness
+from adapters.gitlab_api import DIRECT, Budget, GitLabApi, Way, Witness
 from adapters.gitlab_values import (
     CreatedRunner,
     GitLabJob,
@@ -25,6 +25,7 @@ from fleet.errors import Refused, Transient
 from fleet.field_names import fields_at_fault
 
 __all__ = [
+    "DIRECT",
     "Budget",
     "CreatedRunner",
     "GitLab",
@@ -34,6 +35,7 @@ __all__ = [
     "GitLabRunner",
     "GitLabToken",
     "NewRunner",
+    "Way",
     "same",
 ]
 
@@ -61,9 +63,15 @@ class GitLab:
     """
 
     def __init__(
-        self, url: str, token: str, *, budget: Budget, witness: Witness | None = None
+        self,
+        url: str,
+        token: str,
+        *,
+        budget: Budget,
+        witness: Witness | None = None,
+        way: Way = DIRECT,
     ) -> None:
-        self.api = GitLabApi(url, token, budget=budget, witness=witness)
+        self.api = GitLabApi(url, token, budget=budget, witness=witness, way=way)
 
     def job(self, project_id: int, job_id: int) -> GitLabJob | None:
         """The job with its tags; None when GitLab does not have it (any more)."""

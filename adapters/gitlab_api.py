@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from threading import Lock
@@ -10,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from adapters.gitlab_answer import NotGitLabs, Refusal, read_body, read_deletion, read_refusal
 from fleet.errors import Refused, Transient
-from fleet.trouble import TOKEN, kind_of
+from fleet.trouble import TLS, TOKEN, kind_of
 
 if TYPE_CHECKING:
     import gitlab
@@ -22,6 +23,11 @@ NOT_GITLABS = (
     "this answer is not from GitLab's API: something before it answered (a proxy, a login or a "
     "maintenance page), or the address of [gitlab] is another"
 )
+UNTRUSTED = (
+    "GitLab's certificate is not trusted: set tls_ca_file of [gitlab] to the certificate of its "
+    "authority (`webhook` has --tls-ca-file)"
+)
+NO_PROXY = "the proxy to GitLab does not answer: check proxy of [gitlab], or HTTPS_PROXY"
 MOVED = "GitLab's address redirects: give [gitlab] the address that it redirects to"
 NO_SUCH_CALL = "this GitLab has no such call: it is too old, or the path of its address is another"
 
@@ -72,6 +78,17 @@ class Budget:
             self._held_until = max(self._held_until, until)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """How GitLab is reached."""
+
+    tls_ca: str = ""  # PEM of an authority to trust besides the public ones
+    proxy: str = ""  # address; else what the environment says
+
+
+DIRECT = Way()
+
+
 class Witness(Protocol):
     """Hears whether GitLab can be used; see `fleet.trouble` for the kinds."""
 
@@ -92,9 +109,16 @@ class GitLabApi:
     """
 
     def __init__(
-        self, url: str, token: str, *, budget: Budget, witness: Witness | None = None
+        self,
+        url: str,
+        token: str,
+        *,
+        budget: Budget,
+        witness: Witness | None = None,
+        way: Way = DIRECT,
     ) -> None:
         self.url = url
+        self._way = way
         self._token = token
         self._budget = budget
         self._witness = witness
@@ -159,8 +183,9 @@ class GitLabApi:
     ) -> "requests.Response":
         """A success, which may be anybody's still."""
         from requests import RequestException  # noqa: PLC0415
+        from requests.exceptions import ProxyError, SSLError  # noqa: PLC0415
 
-        from adapters.gitlab_session import Unread  # noqa: PLC0415
+        from adapters.gitlab_session import Unread, untrusted  # noqa: PLC0415
 
         call = f"{verb} {path}"
         try:
@@ -172,6 +197,14 @@ class GitLabApi:
             )
         except Unread as exc:
             raise self._refusal(exc.response, call) from None
+        except SSLError as exc:
+            words = untrusted(exc)
+            if words is None:
+                raise Transient("GitLab did not answer", call=call, error="SSLError") from exc
+            self._failed(call, words, TLS)
+            raise Transient(UNTRUSTED, call=call, said=words) from None
+        except ProxyError as exc:
+            raise Transient(NO_PROXY, call=call, error="ProxyError") from exc
         except (RequestException, ValueError) as exc:
             # its text may hold a URL with a query; its class says enough
             raise Transient("GitLab did not answer", call=call, error=type(exc).__name__) from exc
@@ -208,7 +241,7 @@ class GitLabApi:
             timeout=TIMEOUT_S,
             retry_transient_errors=False,
             keep_base_url=True,
-            session=BudgetedSession(self._budget),
+            session=BudgetedSession(self._budget, self._way),
         )
 
 

@@ -1,11 +1,14 @@
 """The HTTP session under python-gitlab: every request is counted, a 429 is heeded."""
 
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util.ssl_ import create_urllib3_context
 
-from adapters.gitlab_api import Budget
+from adapters.gitlab_api import DIRECT, Budget, Way
 from fleet.errors import Transient
 
 LONGEST_PAUSE_S = 600.0
@@ -20,17 +23,37 @@ class Unread(Exception):
         self.response = response
 
 
+class _Trusting(HTTPAdapter):
+    """Trusts one more authority; requests adds the public ones itself."""
+
+    def __init__(self, pem: str) -> None:
+        self._context = create_urllib3_context()
+        self._context.load_verify_locations(cadata=pem)
+        super().__init__()
+
+    def build_connection_pool_key_attributes(self, *args: Any, **kwargs: Any) -> Any:
+        """For connections straight to GitLab and over a proxy alike."""
+        there, how = super().build_connection_pool_key_attributes(*args, **kwargs)
+        how["ssl_context"] = self._context
+        return there, how
+
+
 class BudgetedSession(requests.Session):
     """Takes from the budget before each request, redirects and further pages included."""
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: Budget, way: Way = DIRECT) -> None:
         super().__init__()
         self._budget = budget
+        self._proxy = way.proxy
+        if way.tls_ca:
+            self.mount("https://", _Trusting(way.tls_ca))
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         """Send it. Raises `Transient` when the budget is used up or GitLab answers 429, and
         `Unread` for every other answer that is neither a success nor a redirect to follow."""
         self._budget.take()
+        if self._proxy:  # goes before that of the environment, which requests put here
+            kwargs["proxies"] = {"http": self._proxy, "https": self._proxy}
         response = super().send(request, **kwargs)
         if response.status_code == 429:
             wait_s = pause_s(response.headers.get("Retry-After"))
@@ -56,6 +79,15 @@ class BudgetedSession(requests.Session):
         if self.should_strip_auth(old, new):  # type: ignore[no-untyped-call]
             prepared_request.headers.pop("PRIVATE-TOKEN", None)
         super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
+
+
+def untrusted(error: requests.exceptions.SSLError) -> str | None:
+    """What is wrong with the other side's certificate; None where something else went wrong.
+
+    No more of the error's text, which may hold a URL with a query.
+    """
+    found = re.search(r"certificate verify failed: ([^(]{1,200})", str(error))
+    return found[1].strip() if found else None
 
 
 def redirects_to(response: requests.Response) -> str | None:

@@ -11,10 +11,12 @@ from adapters.runner_process import RunOnce, RunSpec, clean_environment, runner_
 from fleet.decide_stop import Force, Run, Stop, Why, decide_stop
 from fleet.errors import Refused
 from fleet.mailbox import Credential, MachineState, Outcome, StepName
+from fleet.proxy import proxy_environment
 from fleet.runner_log import Follower, conclude, follow
 from fleet.runner_toml import Place, runner_toml
 
 TICK_S = 0.25
+TLS_CA = "gitlab-ca.pem"  # below the home
 NOTICES = {
     Why.SPOT_NOTICE: "AWS takes this spot machine back, so the job was stopped",
     Why.END_OF_MACHINE: "this machine has reached its longest lifetime, so the job was stopped",
@@ -67,8 +69,14 @@ def run_one_job(credential: Credential, workplace: Workplace, reporter: Reporter
 def _spec(credential: Credential, workplace: Workplace, notice: Path) -> RunSpec:
     home = workplace.home
     place = Place(
-        builds_dir=str(home / "builds"), cache_dir=str(home / "cache"), notice=str(notice)
+        builds_dir=str(home / "builds"),
+        cache_dir=str(home / "cache"),
+        tls_ca=str(home / TLS_CA),
+        notice=str(notice),
     )
+    if credential.tls_ca:
+        home.mkdir(parents=True, exist_ok=True)
+        (home / TLS_CA).write_text(credential.tls_ca)
     reaching = replace(credential, cache=with_keys(credential.cache, workplace.cache_keys()))
     return RunSpec(
         binary=runner_binary(workplace.environment),
@@ -76,7 +84,8 @@ def _spec(credential: Credential, workplace: Workplace, notice: Path) -> RunSpec
         name=credential.name,
         wait_timeout_s=credential.wait_timeout_s,
         home=home,
-        environment=clean_environment(workplace.environment, home=home),
+        environment=clean_environment(workplace.environment, home=home)
+        | proxy_environment(credential.proxy),
     )
 
 

@@ -8,7 +8,7 @@ import typer
 
 from adapters.runner_rows import RunnerRows
 from cli.applying import Applied, apply_config
-from cli.deployed import DEFAULT_STACK, Deployed, Stack, reach, token_in
+from cli.deployed import DEFAULT_STACK, Deployed, Stack, reach, token_in, way_to
 from cli.validate import File, read_text
 from fleet.config import read_config
 from fleet.errors import Refused
@@ -35,12 +35,14 @@ def apply(
     config = read_config(text, name=path.name)  # before anything is asked of AWS
     deployed = reach(ctx, stack)
     given = token_in(gitlab_token_env) if gitlab_token_env else None
+    way = way_to(config.gitlab, path)
     applied = apply_config(
         text,
         fleet=deployed.fleet,
         runners=RunnerRows(deployed.table, instance_of(config.gitlab.url)),
         secrets=deployed.secrets,
-        gitlab=deployed.connect(config.gitlab.url, given or _stored(deployed)),
+        gitlab=deployed.connect(config.gitlab.url, given or _stored(deployed), way),
+        tls_ca=way.tls_ca or None,
         pool_secret_prefix=deployed.pool_secret_prefix,
         at=deployed.clock(),
     )

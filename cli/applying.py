@@ -55,8 +55,9 @@ def apply_config(  # noqa: PLR0913  # one collaborator for each place that it wr
     gitlab: GitLab,
     pool_secret_prefix: str,
     at: datetime,
+    tls_ca: str | None = None,
 ) -> Applied:
-    """Put the text of a fleet.toml in force; what that changed.
+    """Put the text of a fleet.toml in force; what that changed. `tls_ca` is its file's PEM.
 
     Raises `ConfigError` before anything is touched when the text cannot be applied, and
     `Refused` or `Transient` of GitLab and AWS: run it again then, it goes on where it stopped.
@@ -74,6 +75,7 @@ def apply_config(  # noqa: PLR0913  # one collaborator for each place that it wr
         applied_at=at,
         leaving=gone,
         removed=_removed(difference, stored, config, at),
+        tls_ca=tls_ca,
     )
     fleet.store_config(wanted)
     ended = tuple(pool for pool in gone if end_pool(runners, pool, at=at))
@@ -87,6 +89,8 @@ def apply_config(  # noqa: PLR0913  # one collaborator for each place that it wr
     return replace(
         difference,
         version=config.version,
+        gitlab_changed=difference.gitlab_changed
+        or (stored is not None and stored.tls_ca != tls_ca),
         is_rewritten=stored is not None and stored.version != config.version,
         records_made=kept.made,
         records_updated=kept.updated,

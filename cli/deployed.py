@@ -6,19 +6,21 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Protocol
 
 import typer
 
 from adapters.aws import Clients, clients
 from adapters.demand import DemandQueue
 from adapters.fleet_rows import FleetRows, StoredConfig
-from adapters.gitlab import CALLS_PER_MINUTE, Budget, GitLab
+from adapters.gitlab import CALLS_PER_MINUTE, DIRECT, Budget, GitLab, Way
 from adapters.job_rows import JobRows
 from adapters.secrets import NOT_THERE, SecretStore
 from adapters.table import Table
+from adapters.tls_ca import read_tls_ca
 from cli.stacks import outputs_of
-from fleet.config import FleetConfig, read_config
+from fleet.config import FleetConfig, GitLabConfig, read_config
 from fleet.errors import Refused
 from fleet.job_event import instance_of
 
@@ -27,7 +29,15 @@ Stack = Annotated[
     typer.Option("--stack", envvar="RUNNER_FLEET_STACK", help="Name of the CloudFormation stack."),
 ]
 DEFAULT_STACK = "runner-fleet"
-Connect = Callable[[str, str], GitLab]  # a URL and a token
+
+
+class Connect(Protocol):
+    """Makes a client of GitLab."""
+
+    def __call__(self, url: str, token: str, way: Way = DIRECT) -> GitLab:
+        """One for a URL and a token."""
+
+
 _VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _TOKEN = re.compile(r"[!-~]+")  # what an HTTP header can carry
 
@@ -37,14 +47,14 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def connect(url: str, token: str) -> GitLab:
+def connect(url: str, token: str, way: Way = DIRECT) -> GitLab:
     """One GitLab, within a budget of its own. `Refused` when the URL is none."""
     try:
         instance_of(url)
     except ValueError as error:
         # An empty one would be gitlab.com's, and the token sent there.
         raise Refused("write GitLab's address as https://gitlab.example.com") from error
-    return GitLab(url, token, budget=Budget(calls_per_minute=CALLS_PER_MINUTE, clock=now))
+    return GitLab(url, token, budget=Budget(calls_per_minute=CALLS_PER_MINUTE, clock=now), way=way)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +150,21 @@ def gitlab_of(deployed: Deployed, token_env: str) -> GitLab | None:
             token = deployed.stored_token() or ""
         except Refused:
             return None
-    return deployed.connect(deployed.config().gitlab.url, token) if token else None
+    if not token:
+        return None
+    stored = deployed.stored()
+    told = read_applied(stored).gitlab
+    return deployed.connect(
+        told.url, token, Way(tls_ca=stored.tls_ca or "", proxy=told.proxy or "")
+    )
+
+
+def way_to(told: GitLabConfig, path: Path) -> Way:
+    """How the fleet.toml at this path says that GitLab is reached. Raises `Refused`."""
+    tls_ca = ""
+    if told.tls_ca_file is not None:
+        tls_ca = read_tls_ca(path.parent / Path(told.tls_ca_file).expanduser(), at=now())
+    return Way(tls_ca=tls_ca, proxy=told.proxy or "")
 
 
 def _deployed(stack: str, aws: Clients, outputs: Mapping[str, str]) -> Deployed:

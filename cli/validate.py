@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli.deployed import Deployed, connect, token_in
+from cli.deployed import Deployed, connect, token_in, way_to
 from cli.token_check import Finding, check_token
 from fleet.config import FleetConfig, read_config
 from fleet.errors import Refused
@@ -41,7 +41,9 @@ def validate(
         typer.echo(f"  {need.scope:14} {need.why}{may}")
     if live:
         open_gitlab = ctx.obj.connect if isinstance(ctx.obj, Deployed) else connect
-        findings = check_token(config, open_gitlab(config.gitlab.url, token_in(token_env)))
+        findings = check_token(
+            config, open_gitlab(config.gitlab.url, token_in(token_env), way_to(config.gitlab, path))
+        )
         _show(findings)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,9 +11,10 @@ import typer
 from adapters import hooks
 from adapters.aws import Clients, clients
 from adapters.fleet_rows import FleetRows, HookRow
-from adapters.gitlab import GitLab
+from adapters.gitlab import GitLab, Way
 from adapters.secrets import SecretStore
 from adapters.table import Table
+from adapters.tls_ca import read_tls_ca
 from cli.deployed import connect, now, token_in
 from cli.failures import told
 from cli.stacks import outputs_of
@@ -38,6 +40,14 @@ Stack = Annotated[
     str,
     typer.Option("--stack", envvar="RUNNER_FLEET_STACK", help="Name of the CloudFormation stack."),
 ]
+TlsCaFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--tls-ca-file",
+        envvar="GITLAB_TLS_CA_FILE",
+        help="PEM file with GitLab's certificate authority, where that is no public one.",
+    ),
+]
 Rotate = Annotated[bool, typer.Option("--rotate", help="Make a new secret; the last stays valid.")]
 
 
@@ -60,12 +70,13 @@ def register(  # noqa: PLR0913  # a command's parameters are its options
     group: Group = None,
     url: Url = None,
     token_env: TokenEnv = "GITLAB_TOKEN",  # noqa: S107  # a variable's name
+    tls_ca_file: TlsCaFile = None,
     stack: Stack = "runner-fleet",
     rotate: Rotate = False,
 ) -> None:
     """Make or mend the webhook; safe to repeat. Prints no secret."""
     with told():
-        gitlab = _gitlab(gitlab_url, token_env)
+        gitlab = _gitlab(gitlab_url, token_env, tls_ca_file)
         scope = hooks.scope_of(gitlab, project=project, group=group)
         world = _world(ctx, stack)
         target = hooks.HookTarget(
@@ -93,10 +104,11 @@ def list_(
     project: Project = None,
     group: Group = None,
     token_env: TokenEnv = "GITLAB_TOKEN",  # noqa: S107
+    tls_ca_file: TlsCaFile = None,
 ) -> None:
     """Every webhook of the project or group, and whether GitLab still calls it."""
     with told():
-        gitlab = _gitlab(gitlab_url, token_env)
+        gitlab = _gitlab(gitlab_url, token_env, tls_ca_file)
         for hook in hooks.list_hooks(gitlab, hooks.scope_of(gitlab, project=project, group=group)):
             until = f" until {hook.disabled_until:%F %R %Z}" if hook.disabled_until else ""
             typer.echo(f"{hook.hook_id}\t{hook.alert_status}{until}\t{hook.url}")
@@ -111,11 +123,12 @@ def send_sample(  # noqa: PLR0913
     group: Group = None,
     url: Url = None,
     token_env: TokenEnv = "GITLAB_TOKEN",  # noqa: S107
+    tls_ca_file: TlsCaFile = None,
     stack: Stack = "runner-fleet",
 ) -> None:
     """Have GitLab send a sample job event; a disabled webhook comes back when it is accepted."""
     with told():
-        gitlab = _gitlab(gitlab_url, token_env)
+        gitlab = _gitlab(gitlab_url, token_env, tls_ca_file)
         scope = hooks.scope_of(gitlab, project=project, group=group)
         address = url or _world(ctx, stack).url
         found = [hook for hook in hooks.list_hooks(gitlab, scope) if hook.url == address]
@@ -159,5 +172,6 @@ def keep(rows: FleetRows, instance: str, hook: hooks.Registered, *, at: datetime
         rows.watch(instance, int(number), "", at=at)
 
 
-def _gitlab(url: str, token_env: str) -> GitLab:
-    return connect(url, token_in(token_env))
+def _gitlab(url: str, token_env: str, tls_ca_file: Path | None) -> GitLab:
+    tls_ca = read_tls_ca(tls_ca_file, at=now()) if tls_ca_file else ""
+    return connect(url, token_in(token_env), Way(tls_ca=tls_ca))

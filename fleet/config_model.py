@@ -4,6 +4,7 @@ Every default is written here, once; `docs/configuration.md` repeats them for re
 need more than one key are in `fleet/config_checks.py`.
 """
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Annotated, Any, Literal
@@ -80,6 +81,8 @@ class GitLabConfig(_Table):
     runners_in: Annotated[RunnersIn, BeforeValidator(_runners_in)]
     credentials: Literal["per-machine", "shared"] = "per-machine"
     calls_per_minute: int = Field(default=300, ge=10, le=2000)
+    tls_ca_file: Text | None = None  # on the machine where `apply` runs
+    proxy: str | None = None
     watch: Watch = Watch()
 
     @field_validator("url")
@@ -97,6 +100,25 @@ class GitLabConfig(_Table):
         if parts.query or parts.fragment:
             raise ValueError(f"must end with the host or its path (is {shown(url)})")
         return url.rstrip("/")
+
+    @field_validator("proxy")
+    @classmethod
+    def _is_a_proxy(cls, proxy: str | None) -> str | None:
+        """Give the address without a slash at its end. A user or password in it is not shown."""
+        if proxy is None:
+            return None
+        try:
+            parts = urlsplit(proxy)
+            is_one = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # brackets or a port that are none
+            parts, is_one = urlsplit(""), False
+        if "@" in parts.netloc:
+            raise ValueError("must not hold a user or a password")
+        if not is_one or parts.path not in ("", "/") or parts.query or parts.fragment:
+            raise ValueError(f'must be such as "http://proxy:3128" (is {shown(proxy)})')
+        if re.search(r"[\s,;]", proxy):
+            raise ValueError(f"must be one address (is {shown(proxy)})")
+        return proxy.rstrip("/")
 
 
 class ScheduleWindow(_Table):

@@ -38,6 +38,8 @@ _OTHER_WORDS = {
     "size": "memory memory_mb memory_size",
     "image": "ami ami_id image_id",
     "tags": "labels tag_list",
+    "tls_ca_file": "tls-ca-file ca_file ca_cert ca_bundle cacert tls_ca ssl_ca_file cafile",
+    "proxy": "http_proxy https_proxy proxy_url",
     "from": "start begin",
     "to": "end until",
 }

@@ -148,7 +148,9 @@ class Credential(HasUtcTimes):
     name: str  # how the runner calls itself in GitLab's job logs
     cache: Cache | None = None
     docker: Docker | None = None
-    env: Mapping[str, str] = field(default_factory=dict)  # of every job, such as HTTP_PROXY
+    env: Mapping[str, str] = field(default_factory=dict)  # of every job
+    tls_ca: str | None = None  # PEM of the authority that GitLab's certificate is from
+    proxy: str | None = None  # address of the proxy to GitLab
 
     def item(self, mailbox_id: str) -> dict[str, Any]:
         """The whole ledger item; DynamoDB forgets it when the machine has expired."""
@@ -167,6 +169,8 @@ class Credential(HasUtcTimes):
             "cache": self.cache.item() if self.cache else None,
             "docker": self.docker.item() if self.docker else None,
             "env": dict(self.env) or None,
+            "tls_ca": self.tls_ca,
+            "proxy": self.proxy,
         }
         return _present(told)
 
@@ -185,6 +189,8 @@ class Credential(HasUtcTimes):
             cache=Cache.of_item(item["cache"]) if item.get("cache") else None,
             docker=Docker.of_item(item["docker"]) if item.get("docker") else None,
             env=dict(item.get("env", {})),
+            tls_ca=item.get("tls_ca"),
+            proxy=item.get("proxy"),
         )
 
 

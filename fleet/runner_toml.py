@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from fleet.mailbox import Cache, Credential, Docker
+from fleet.proxy import proxy_environment
 
 Value = str | bool | Sequence[str]
 
@@ -19,6 +20,7 @@ class Place:
 
     builds_dir: str
     cache_dir: str
+    tls_ca: str  # file with the authority of GitLab's certificate, where the credential has one
     notice: str  # file; when it is there, an interrupted shell job prints it
 
 
@@ -32,9 +34,11 @@ def runner_toml(credential: Credential, place: Place, *, ends_at: datetime) -> s
         "builds_dir": place.builds_dir,
         "cache_dir": place.cache_dir,
     }
+    if credential.tls_ca:
+        runner["tls-ca-file"] = place.tls_ca  # gitlab-runner has git trust it, too
     if credential.executor == "shell":
         runner |= {"shell": "bash", "pre_build_script": _shell_notice(place.notice, ends_at)}
-    environment = dict(credential.env)
+    environment = proxy_environment(credential.proxy) | dict(credential.env)
     if credential.docker and credential.docker.registry_mirror:
         environment["FLEET_REGISTRY_MIRROR"] = credential.docker.registry_mirror
     if environment:

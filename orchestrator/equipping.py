@@ -277,6 +277,8 @@ def _credential(world: World, pool: PoolConfig, runner: Runner, token: str) -> C
         expires_at=runner.expires_at,
         name=runner.id,
         cache=world.cache,
+        tls_ca=world.tls_ca,
+        proxy=world.config.gitlab.proxy,
         docker=docker,
         env=pool.env,
     )

@@ -10,7 +10,7 @@ from adapters.demand import DemandQueue
 from adapters.ec2_backend import Ec2Backend, Ec2Place
 from adapters.expiry import Expiry, ExpiryTarget
 from adapters.fleet_rows import FleetRows
-from adapters.gitlab import Budget, GitLab
+from adapters.gitlab import Budget, GitLab, Way
 from adapters.job_rows import JobRows
 from adapters.lambda_backend import LambdaBackend
 from adapters.runner_rows import RunnerRows
@@ -92,7 +92,7 @@ class Wiring:
             jobs=JobRows(self._table),
             runners=RunnerRows(self._table, instance),
             fleet=fleet,
-            gitlab=self._gitlab(config),
+            gitlab=self._gitlab(config, stored.tls_ca),
             queues=self._queues(),
             backends=self.backends(),
             pool_token=lambda pool: self._secrets.pool_token(prefix + pool),
@@ -101,12 +101,15 @@ class Wiring:
             cache=self._cache(),
             applied_at=stored.applied_at,
             removed=tuple(stored.removed),
+            tls_ca=stored.tls_ca,
             leaving=stored.leaving,
         )
 
-    def _gitlab(self, config: FleetConfig) -> GitLab:
+    def _gitlab(self, config: FleetConfig, tls_ca: str | None) -> GitLab:
         token = self._secrets.gitlab_token(self._settings.gitlab_secret)
-        return _gitlab(config.gitlab.url, token, config.gitlab.calls_per_minute, self._watch)
+        told = config.gitlab
+        way = Way(tls_ca=tls_ca or "", proxy=told.proxy or "")
+        return _gitlab(told.url, token, told.calls_per_minute, way, self._watch)
 
     @cached_property
     def _watch(self) -> TroubleWatch:
@@ -161,10 +164,10 @@ class Wiring:
 
 
 @cache
-def _gitlab(url: str, token: str, calls_per_minute: int, watch: TroubleWatch) -> GitLab:
+def _gitlab(url: str, token: str, calls_per_minute: int, way: Way, watch: TroubleWatch) -> GitLab:
     """One client per token, so that its budget outlives the configuration's cache."""
     budget = Budget(calls_per_minute=calls_per_minute, clock=_now)
-    return GitLab(url, token, budget=budget, witness=watch)
+    return GitLab(url, token, budget=budget, witness=watch, way=way)
 
 
 def _now() -> datetime:

@@ -37,6 +37,7 @@ class World:
     cache: Cache | None = None
     applied_at: datetime | None = None  # when `apply` ran last; None: it is not known
     removed: tuple[str, ...] = ()  # pools that `apply` took away in the last days
+    tls_ca: str | None = None  # PEM of the authority that GitLab's certificate is from
     leaving: tuple[str, ...] = ()  # pools that `apply` took away and that may have runners still
 
     def pool(self, name: str) -> PoolConfig | None:

@@ -16,6 +16,7 @@ from fleet.runner_log import Follower
 from local.keeper import ROOT
 from tests.integration.local.coordinator import Answer, Coordinator, make_job
 from tests.integration.runs import PATH, REAL, TOKEN, Letters, eventually, is_alive
+from tests.private_ca import make_ca, small_proxy, tls_door
 
 STAND_IN = str(ROOT / "local/bin/gitlab-runner")
 FORBIDDEN = Answer(
@@ -105,6 +106,30 @@ def test_a_job_succeeds(machine: Machine, gitlab: Coordinator) -> None:
     assert final(gitlab)["state"] == "success"
     assert sorted(machine.letters.steps[:3]) == ["first_output", "job_finished", "job_taken"]
     assert machine.letters.steps[3:] == ["runner_exited"]
+
+
+@pytest.mark.real_runner
+@pytest.mark.skipif(not REAL, reason=f"{BINARY_VARIABLE} names no binary")
+def test_a_job_over_a_proxy_from_a_gitlab_with_a_private_authority(
+    gitlab: Coordinator, tmp_path: Path
+) -> None:
+    """The job sees both: its git and its tools reach GitLab as gitlab-runner does."""
+    ca = make_ca(tmp_path)
+    machine = Machine(REAL, gitlab, tmp_path)
+    look = 'cat "$CI_SERVER_TLS_CA_FILE"; echo "$https_proxy $HTTPS_PROXY"'
+    gitlab.offer(make_job(11, look))
+    with tls_door(gitlab.url, ca) as door, small_proxy(leads_to=door) as proxy:
+        machine.credential = replace(
+            machine.credential,
+            url="https://gitlab.example.com",
+            tls_ca=ca.pem,
+            proxy=proxy.url,
+        )
+        seen = machine.run()
+    assert (seen.outcome, seen.job_id) == ("succeeded", 11)
+    assert "BEGIN CERTIFICATE" in log(gitlab, 11)
+    assert f"{proxy.url} {proxy.url}" in log(gitlab, 11)
+    assert set(proxy.connects) == {"CONNECT gitlab.example.com:443"}
 
 
 def test_a_script_fails(machine: Machine, gitlab: Coordinator) -> None:

@@ -17,6 +17,7 @@ CONFIG = StoredConfig(
     applied_at=AT,
     leaving=("old", "older"),
     removed={"old": AT},
+    tls_ca="PEM",
 )
 DRY = BackOff(until=AT, failures=2, code="InsufficientInstanceCapacity")
 WRONG = BackOff(until=AT, failures=1, code="InvalidParameterValue")

@@ -7,7 +7,7 @@ from typing import Any
 from typer.testing import CliRunner, Result
 
 from adapters.fleet_rows import FleetRows, StoredConfig
-from adapters.gitlab import GitLab
+from adapters.gitlab import DIRECT, GitLab, Way
 from adapters.job_rows import JobRows, Step
 from adapters.runner_rows import Place, RunnerRows
 from adapters.table import Change
@@ -54,6 +54,7 @@ class AtWork:
     secrets: FakeSecrets = field(default_factory=FakeSecrets)
     gitlab: FakeGitLab = field(default_factory=FakeGitLab)
     connected: list[tuple[str, str]] = field(default_factory=list)
+    ways: list[Way] = field(default_factory=list)
     pauses: int = 0
     failing_later: FleetError | None = None  # of the ledger, after the first pause
 
@@ -77,8 +78,9 @@ class AtWork:
             pause=self._pause,
         )
 
-    def _connect(self, url: str, token: str) -> GitLab:
+    def _connect(self, url: str, token: str, way: Way = DIRECT) -> GitLab:
         self.connected.append((url, token))
+        self.ways.append(way)
         return self.gitlab
 
     def _pause(self, seconds: float) -> None:

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from adapters.gitlab import GitLabProject
+from adapters.gitlab import GitLabProject, Way
 from cli.apply import lines
 from cli.applying import Applied
 from fleet.config import read_config
 from fleet.errors import Refused
+from tests.private_ca import make_ca
 from tests.unit.cli.fleet_at_work import FLEET, AtWork
 
 TOKEN = {"MY_TOKEN": "glpat-new"}
@@ -157,3 +158,56 @@ def test_another_comment_is_another_version_in_force(file: str) -> None:
     Path(file).write_text(f"# ours\n{FLEET}")
     version = read_config(Path(file).read_text()).version
     assert at_work.run("apply", file).stdout == f"version {version} is in force\n"
+
+
+class TestPrivateAuthority:
+    """A GitLab that no public authority vouches for, and one behind a proxy."""
+
+    @pytest.fixture
+    def told(self, tmp_path: Path) -> Path:
+        make_ca(tmp_path)
+        path = tmp_path / "fleet.toml"
+        keys = 'tls_ca_file = "ca.pem"\nproxy = "http://proxy:3128/"\n'
+        path.write_text(FLEET.replace("\n[pools", f"{keys}\n[pools"))
+        return path
+
+    def test_it_is_used_and_kept_for_the_functions(self, told: Path) -> None:
+        at_work = AtWork()
+        result = at_work.run("apply", str(told), "--gitlab-token-env", "MY_TOKEN", env=TOKEN)
+        assert result.exit_code == 0
+        (way,) = at_work.ways
+        stored = at_work.fleet.config()
+        assert stored is not None
+        assert way == Way(tls_ca=stored.tls_ca or "", proxy="http://proxy:3128")
+        assert way.tls_ca.startswith("-----BEGIN CERTIFICATE-----")
+        at_work.run("explain", "7#9", env={"GITLAB_TOKEN": "glpat-1"})
+        assert at_work.ways[-1] == way
+
+    def test_another_certificate_is_a_change_and_none_takes_it_away(self, told: Path) -> None:
+        at_work = AtWork()
+        at_work.run("apply", str(told), "--gitlab-token-env", "MY_TOKEN", env=TOKEN)
+        again = at_work.run("apply", str(told))
+        assert again.stdout.splitlines()[-1].endswith("nothing changed")
+        (told.parent / "other").mkdir()
+        make_ca(told.parent / "other").authority.replace(told.parent / "ca.pem")
+        assert "changed [gitlab]" in at_work.run("apply", str(told)).stdout
+        told.write_text(FLEET)
+        at_work.run("apply", str(told))
+        stored = at_work.fleet.config()
+        assert stored is not None
+        assert stored.tls_ca is None
+
+    @pytest.mark.parametrize("command", [("apply",), ("validate", "--live")])
+    def test_a_file_that_will_not_do_stops_it(self, command: tuple[str, ...], told: Path) -> None:
+        (told.parent / "ca.pem").write_text("nothing")
+        at_work = AtWork()
+        env = {**TOKEN, "GITLAB_TOKEN": "glpat-1"}
+        more = ("--gitlab-token-env", "MY_TOKEN") if command == ("apply",) else ()
+        result = at_work.run(*command, str(told), *more, env=env)
+        assert result.exit_code == 1
+        assert "tls_ca_file holds no certificate" in result.stderr
+        assert (at_work.connected, at_work.table.items) == ([], {})
+
+    def test_without_asking_gitlab_the_file_may_be_elsewhere(self, told: Path) -> None:
+        (told.parent / "ca.pem").unlink()
+        assert AtWork().run("validate", str(told)).exit_code == 0

@@ -33,6 +33,8 @@ PLAIN = Credential(
 )
 FULL = replace(
     PLAIN,
+    tls_ca="-----BEGIN CERTIFICATE-----\n",
+    proxy="http://proxy:3128",
     executor="docker",
     cache=Cache(
         bucket="cache",

@@ -13,7 +13,9 @@ from fleet.mailbox import Cache, Credential, Docker
 from fleet.runner_toml import Place, runner_toml
 
 AT = datetime(2026, 8, 20, 9, 15, tzinfo=UTC)
-PLACE = Place(builds_dir="/w/builds", cache_dir="/w/cache", notice="/w/it's here")
+PLACE = Place(
+    builds_dir="/w/builds", cache_dir="/w/cache", tls_ca="/w/ca.pem", notice="/w/it's here"
+)
 SHELL = Credential(
     runner_id="rf-1",
     pool="node",
@@ -39,6 +41,25 @@ DOCKER = replace(
 
 def read(credential: Credential) -> dict[str, Any]:
     return tomllib.loads(runner_toml(credential, PLACE, ends_at=AT))
+
+
+def test_a_private_authority_is_a_file() -> None:
+    (runner,) = read(replace(SHELL, tls_ca="-----BEGIN CERTIFICATE-----"))["runners"]
+    assert runner["tls-ca-file"] == "/w/ca.pem"
+
+
+@pytest.mark.parametrize("credential", [SHELL, DOCKER])
+def test_a_proxy_is_in_every_jobs_environment_and_the_pool_may_say_more(
+    credential: Credential,
+) -> None:
+    """gitlab-runner gives jobs in containers nothing of its own environment."""
+    told = replace(credential, proxy="http://proxy:3128", env={"NO_PROXY": "mine"})
+    (runner,) = read(told)["runners"]
+    environment = dict(one.split("=", 1) for one in runner["environment"])
+    assert environment["HTTPS_PROXY"] == environment["https_proxy"] == "http://proxy:3128"
+    assert environment["NO_PROXY"] == "mine"
+    assert "169.254.169.254" in environment["no_proxy"].split(",")
+    assert ".amazonaws.com" in environment["no_proxy"].split(",")
 
 
 def test_one_runner_with_all_it_needs() -> None:

@@ -1,5 +1,6 @@
 """What a launch asks of GitLab and leaves for the machine, for each way to write a pool."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -55,6 +56,16 @@ def test_records_are_made_where_the_configuration_says(
 ) -> None:
     record = wanted(launched(FLEET.replace("group:42", place)))
     assert (record.kind, record.owner_id, record.locked) == (kind, owner, locked)
+
+
+def test_the_credential_says_how_gitlab_is_reached() -> None:
+    scene = Scene(FLEET.replace('"group:42"', '"group:42"\nproxy = "http://proxy:3128"'))
+    scene.world = replace(scene.world, tls_ca="-----BEGIN CERTIFICATE-----")
+    scene.launched(1)
+    told = credential(scene)
+    assert (told.proxy, told.tls_ca) == ("http://proxy:3128", "-----BEGIN CERTIFICATE-----")
+    bare = credential(launched(FLEET))
+    assert (bare.proxy, bare.tls_ca) == (None, None)
 
 
 def test_the_credential_says_how_to_run_the_one_job() -> None:

@@ -1,0 +1,47 @@
+"""The certificate authority of a GitLab that no public one vouches for, read from a file."""
+
+import re
+import ssl
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fleet.errors import Refused
+
+AT_MOST = 64 * 1024  # it is kept in the ledger, and goes with every machine's credential
+_BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+
+
+def read_tls_ca(path: Path, *, at: datetime) -> str:
+    """The certificates of a PEM file, and nothing else of it.
+
+    Raises `Refused` when it cannot be read, has none or has a key, when all of them have expired,
+    or when there are too many to be kept.
+    """
+    try:
+        text = path.expanduser().read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise _wrong(path, "is not PEM text: convert it with `openssl x509 -inform der`") from None
+    except OSError as exc:
+        raise _wrong(path, f"cannot be read: {exc.strerror}") from exc
+    if "PRIVATE KEY-----" in text:
+        raise _wrong(path, "holds a private key: name a file with the certificate alone")
+    blocks = _BLOCK.findall(text)
+    if not blocks:
+        raise _wrong(path, "holds no certificate: it must have a line BEGIN CERTIFICATE")
+    pem = "\n".join(blocks) + "\n"
+    if len(pem) > AT_MOST:
+        raise _wrong(path, f"is over {AT_MOST // 1024} KB: name the one authority, not all of them")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(cadata=pem)
+    except (ssl.SSLError, ValueError) as exc:
+        raise _wrong(path, "holds a certificate that cannot be read") from exc
+    ends = [ssl.cert_time_to_seconds(str(one["notAfter"])) for one in context.get_ca_certs()]
+    if ends and max(ends) <= at.timestamp():
+        until = datetime.fromtimestamp(max(ends), UTC)
+        raise _wrong(path, f"has expired on {until:%F}: name the present certificate")
+    return pem
+
+
+def _wrong(path: Path, what: str) -> Refused:
+    return Refused(f"tls_ca_file {what}", file=str(path))
