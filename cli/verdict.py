@@ -95,12 +95,10 @@ def _waiting(facts: Facts, pool: PoolConfig) -> Verdict:
     reason, row = facts.row.job.reason, facts.pool_row
     if facts.idle is not None:
         return _withheld(facts, facts.idle, pool)
-    if facts.hold is not None and _is_held(facts):
-        return Verdict(says=sentence(facts.hold), do=advice(facts.hold))
+    if (no_credential := _no_credential(facts)) is not None:
+        return no_credential
     if facts.runner is not None:
         return _booting(facts, facts.runner, pool)
-    if facts.trouble is not None:
-        return Verdict(says=facts.trouble.says, do=facts.trouble.do)
     if reason is Reason.AT_CEILING:
         says = f"it waits for room: all {pool.ceiling} places of pool {pool.name} are in use"
         return Verdict(says=says, do=f"nothing, or raise its ceiling, {APPLY.partition(';')[0]}")
@@ -118,6 +116,16 @@ def _waiting(facts: Facts, pool: PoolConfig) -> Verdict:
     if reason is Reason.ROUTED or reason is Reason.OVERFLOW:
         return Verdict(says="it waits for the autoscaler's next round, which is at most a minute")
     return Verdict(says=_because(reason) if reason else "it waits for the autoscaler")
+
+
+def _no_credential(facts: Facts) -> Verdict | None:
+    """Why the job, or the machine that was launched for it, gets none from GitLab, if so."""
+    waits = facts.runner is None or (facts.runner.covers and not facts.runner.equipped)
+    if facts.trouble is not None and waits:
+        return Verdict(says=facts.trouble.says, do=facts.trouble.do)
+    if facts.hold is not None and _is_held(facts):
+        return Verdict(says=sentence(facts.hold), do=advice(facts.hold))
+    return None
 
 
 def _is_held(facts: Facts) -> bool:

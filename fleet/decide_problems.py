@@ -11,11 +11,11 @@ from enum import StrEnum
 
 from fleet.config import FleetConfig, PoolConfig
 from fleet.decide_route import may_take
-from fleet.holds import Hold, advice, is_problem, sentence
+from fleet.holds import Hold, HoldKind, advice, is_problem, sentence
 from fleet.mailbox import MachineState
 from fleet.model import Job, Runner, RunnerState, Status
 from fleet.reasons import SENTENCES, Reason
-from fleet.trouble import Trouble
+from fleet.trouble import TLS, TOKEN, Trouble
 
 # GitLab stops seeing a pool as online after two hours; the fleet shows itself every half hour, a
 # new pool within the next minutes.
@@ -157,7 +157,9 @@ def _hooks(facts: FleetFacts) -> Iterator[Problem]:
 
 def _holds(facts: FleetFacts) -> Iterator[Problem]:
     """Where machines would get no credential: the projects that GitLab refuses are one problem."""
-    holds = sorted((one for one in facts.holds if is_problem(one, facts.at)), key=_hold_order)
+    known = {one.kind for one in facts.troubles}  # their problem says it already
+    told = (one for one in facts.holds if is_problem(one, facts.at) and _cause(one) not in known)
+    holds = sorted(told, key=_hold_order)
     of_projects = [one for one in holds if one.project_id is not None]
     for hold in [one for one in holds if one.project_id is None] + of_projects[:1]:
         others = of_projects[1:] if hold.project_id is not None else []
@@ -169,6 +171,13 @@ def _holds(facts: FleetFacts) -> Iterator[Problem]:
             count=1 + len(others),
             example=hold.pool or str(hold.project_id or ""),
         )
+
+
+def _cause(hold: Hold) -> str | None:
+    """The kind of trouble that a hold follows from, where that is known."""
+    if hold.kind is HoldKind.REFUSAL:
+        return TOKEN if hold.status == 401 and not hold.shared else None
+    return TLS if hold.status is None else None
 
 
 def _hold_order(hold: Hold) -> tuple[datetime, str]:

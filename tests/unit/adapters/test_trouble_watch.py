@@ -189,3 +189,28 @@ def test_one_tick_tells_status_and_explain(watched: Watched) -> None:
     watched.clock.go(61)
     scene.reconcile()
     assert gather(at_work.deployed, jobs=5).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "problems"),
+    [
+        (REVOKED, 401, [ProblemKind.GITLAB_UNUSABLE]),
+        (NARROW, 403, [ProblemKind.GITLAB_UNUSABLE, ProblemKind.NO_CREDENTIAL]),
+    ],
+)
+def test_one_cause_is_one_problem_where_it_is_known(
+    answer: object, status: int, problems: list[ProblemKind], watched: Watched
+) -> None:
+    """Launches are held for it, too: what holds them is said once."""
+    scene = Scene(table=watched.table, clock=watched.clock)
+    at_work = AtWork(table=watched.table, clock=watched.clock).configure(FLEET)
+    scene.push(1)
+    scene.route(1)
+    watched.fake.answers("POST", "/user/runners", answer, status=status)
+    scene.world = replace(scene.world, gitlab=watched.gitlab)
+    assert scene.scale().launched == 0
+    found = gather(at_work.deployed, jobs=5).problems
+    assert [one.kind for one in found] == problems
+    told = explain_job(at_work.deployed, read_asked("1"), lambda: None)
+    assert not isinstance(told, Unknown)
+    assert told.verdict.startswith("GitLab refuses")
