@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 N ?= 1000
 SEEDS ?= 20
+WORKERS ?= 4
 
-.PHONY: help check test demo chaos burst lock clean
+.PHONY: help check test unit demo chaos burst lock clean
 help:  ## Say what can be done
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -23,9 +24,11 @@ check: $(STAMP)  ## Format, lint, types, template
 	$(BIN)/mypy
 	$(BIN)/cfn-lint infra/template.yaml
 
-test: $(STAMP)  ## All tests
-	$(BIN)/coverage run -m pytest
-	$(BIN)/coverage report
+test: $(STAMP)  ## All tests, WORKERS at once: most of their time is waiting
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term:skip-covered
+
+unit: $(STAMP)  ## The tests that need no process besides their own
+	$(BIN)/pytest -n auto --dist loadfile tests/unit
 
 demo: $(STAMP)  ## The main job, end to end, on this machine
 	$(BIN)/runner-fleet demo
