@@ -62,7 +62,7 @@ def spec(script: Iterable[tuple[str, Any]], folder: Path, **environment: str) ->
     )
 
 
-def eventually(holds: Callable[[], bool], *, within_s: float = 10.0) -> None:
+def eventually(holds: Callable[[], bool], *, within_s: float = 60.0) -> None:
     """Wait until it holds; fails when it does not in time."""
     give_up = time.monotonic() + within_s
     while not holds():

@@ -83,7 +83,7 @@ class Coordinator:
         """The requests of one kind, oldest first."""
         return [request for request in self.requests if request.kind == kind]
 
-    def wait_until(self, claim: Callable[[], bool], *, within_s: float = 20) -> None:
+    def wait_until(self, claim: Callable[[], bool], *, within_s: float = 60) -> None:
         """Return once the claim holds. Raises `AssertionError` when it does not in time."""
         with self._changed:
             if not self._changed.wait_for(claim, timeout=within_s):

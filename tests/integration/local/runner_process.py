@@ -81,13 +81,13 @@ class RunnerProcess:
                 return self.wait(within_s=0.2)
         raise AssertionError("the process outlived fifty signals")
 
-    def wait(self, *, within_s: float = 30) -> int:
+    def wait(self, *, within_s: float = 90) -> int:
         """The exit code, once it has ended and all its log is read."""
         code = self._process.wait(timeout=within_s)
         self._reader.join(timeout=5)
         return code
 
-    def wait_until(self, claim: Callable[[], bool], *, within_s: float = 20) -> None:
+    def wait_until(self, claim: Callable[[], bool], *, within_s: float = 60) -> None:
         """Return once the claim about the log holds."""
         with self._changed:
             if not self._changed.wait_for(claim, timeout=within_s):

@@ -155,7 +155,7 @@ def test_an_invocation_that_the_cloud_knows_nothing_of_is_answered(shop: Shop) -
         shop.host.url, data=b"{}", headers={"X-Amzn-Lambda-Function-Name": "is-not-there"}
     )
     with pytest.raises(HTTPError) as refused:
-        urlopen(asked, timeout=10)
+        urlopen(asked, timeout=60)
     with refused.value as answer:
         told = json.load(answer)
     assert (answer.code, told["errorType"]) == (500, "ServiceException")

@@ -24,7 +24,7 @@ class Machine:
     def __init__(self, url: str, token: str, *, system_id: str = "s_0123456789ab") -> None:
         self.token = token
         self.system_id = system_id
-        self._http = httpx.Client(base_url=f"{url}/api/v4", timeout=10)
+        self._http = httpx.Client(base_url=f"{url}/api/v4", timeout=60)
 
     def __enter__(self) -> Self:
         return self

@@ -28,7 +28,7 @@ class Output:
 
     def wait_for(self, text: bytes) -> None:
         with self._changed:
-            assert self._changed.wait_for(lambda: text in self.content, timeout=10)
+            assert self._changed.wait_for(lambda: text in self.content, timeout=60)
 
 
 def run(script: str, scope: Scope | None = None) -> tuple[int, bytes]:
@@ -51,7 +51,7 @@ def stopped(script: str, scope: Scope, *, by: str, when: bytes = b"begun\n") -> 
     thread.start()
     with pytest.raises(BuildError) as caught:
         run_shell(BASH, script, write=output.write, scope=scope)
-    thread.join(timeout=10)
+    thread.join(timeout=60)
     return caught.value
 
 
