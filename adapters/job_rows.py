@@ -190,15 +190,47 @@ class JobRows:
         """Record why each of many jobs waits; call it with those whose reason changed only."""
         self._each(reasons)
 
-    def demand_again(self, key: JobKey, attempt: int, step: Step, *, given_up: bool) -> bool:
-        """Raise the attempt of a job that still waits; False when somebody did so already."""
+    def demand_again(
+        self,
+        key: JobKey,
+        attempt: int,
+        step: Step,
+        *,
+        given_up: bool,
+        applied: str | None = None,
+    ) -> bool:
+        """Raise the attempt of a job that still waits; False when somebody did so already.
+
+        `applied`: the `apply` in force, for a job that is given up.
+        """
+        put = {"attempt": attempt}
+        if given_up:
+            put |= _present({"given_up": True, "given_up_in": applied})
         return self._table.write(
             Change(
                 pk=job_pk(key),
                 sk="job",
-                put=_present({"attempt": attempt, "given_up": given_up or None}),
+                put=put,
                 append={"timeline": [step.to_item()]},
                 when=Attr("status").eq(Status.PENDING) & Attr("attempt").lt(attempt),
+            )
+        )
+
+    def renew(self, job: Job, step: Step) -> bool:
+        """Give a job that was given up all attempts again; False when somebody did so already.
+
+        Their numbers go on, so that nothing late can be taken for one of the new ones.
+        """
+        return self._table.write(
+            Change(
+                pk=job_pk(job.key),
+                sk="job",
+                put={"forgiven": job.attempt - 1, "reason": str(step.reason)},
+                append={"timeline": [step.to_item()]},
+                remove=("given_up", "given_up_in"),
+                when=Attr("status").eq(Status.PENDING)
+                & Attr("attempt").eq(job.attempt)
+                & Attr("given_up").exists(),
             )
         )
 
@@ -243,7 +275,13 @@ def _routing(
         sk="job",
         put=item | _history(at),
         append={"timeline": [step.to_item() for step in steps]},
-        remove=("given_up", "outcome", *(() if job.pool else ("pool",))),
+        remove=(
+            "given_up",
+            "given_up_in",
+            "forgiven",
+            "outcome",
+            *(() if job.pool else ("pool",)),
+        ),
         when=unrouted | held | hidden,
     )
 
@@ -306,6 +344,8 @@ def _job(item: Item) -> Job:
         gitlab_runner_id=item.get("gitlab_runner_id"),
         on_demand=bool(item.get("on_demand")),
         given_up=bool(item.get("given_up")),
+        given_up_in=item.get("given_up_in"),
+        forgiven=item.get("forgiven", 0),
         pipeline_id=item.get("pipeline_id"),
         changed_at=datetime.fromisoformat(item["changed_at"]),
     )

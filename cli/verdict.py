@@ -16,7 +16,8 @@ from fleet.reasons import Reason
 from fleet.trouble import Trouble
 
 APPLY = "then `runner-fleet apply`; the job is routed within a minute"
-RETRY = "then retry the job in GitLab: under its new number it has all attempts again"
+# GitLab refuses to retry a job that is pending: it would have to be cancelled first.
+RETRY = "then `runner-fleet apply`, also of the same file: in two minutes it has all attempts again"
 ASK_GITLAB = (
     "look in GitLab whether the project may use the runner (Settings > CI/CD > Runners)"
     " and has compute minutes left"

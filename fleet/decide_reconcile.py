@@ -19,17 +19,24 @@ class Corrections:
     route: tuple[JobKey, ...]  # pending in GitLab, no pending row: webhook lost
     look_up: tuple[JobKey, ...]  # pending in the ledger, not in GitLab: taken or ended unseen
     reason: Reason
+    renew: tuple[JobKey, ...] = ()  # given up before the last `apply`, and pending still
 
 
 def decide_reconcile(
-    pending: Iterable[JobKey], rows: Mapping[JobKey, Job], *, at: datetime
+    pending: Iterable[JobKey],
+    rows: Mapping[JobKey, Job],
+    *,
+    at: datetime,
+    applied: str | None = None,
 ) -> Corrections:
     """Hold one project's pending jobs in GitLab against its rows in the ledger.
 
     `rows` has the project's rows that wait, and the row of every pending job that has one.
     A job that GitLab lists as pending while its row is running or finished is left to GitLab:
     a status never goes back, the list was read before the row changed. But what was gone for a time
-    and is there again was only hidden from us: it waits as before.
+    and is there again was only hidden from us: it waits as before. `applied` names the last
+    `apply`: what was given up under an earlier one has all attempts again. No clocks are compared,
+    as the one of whoever applies may be wrong.
     """
     listed = tuple(pending)
     route = tuple(key for key in listed if key not in rows or _is_unrouted(rows[key]))
@@ -44,7 +51,13 @@ def decide_reconcile(
         reason = Reason.FINISHED_UNSEEN
     if route:
         reason = Reason.WEBHOOK_LOST
-    return Corrections(route=route, look_up=look_up, reason=reason)
+    renew = tuple(key for key in listed if key in rows and _is_renewed(rows[key], applied))
+    return Corrections(route=route, look_up=look_up, reason=reason, renew=renew)
+
+
+def _is_renewed(row: Job, applied: str | None) -> bool:
+    is_given_up = row.status is Status.PENDING and row.given_up
+    return is_given_up and applied is not None and row.given_up_in != applied
 
 
 def _is_unrouted(row: Job) -> bool:

@@ -73,6 +73,8 @@ class Job(HasUtcTimes):
     gitlab_runner_id: int | None = None
     on_demand: bool = False  # a retry after the loss of a machine: no spot for it
     given_up: bool = False  # attempts used: nothing is launched for it any more
+    given_up_in: str | None = None  # which `apply` was in force then; a later one renews them
+    forgiven: int = 0  # of its attempts, those before they were renewed
     pipeline_id: int | None = None
     # When its row was routed or GitLab's word about it came last; None: it was not read from one.
     changed_at: datetime | None = field(default=None, compare=False)
@@ -81,6 +83,11 @@ class Job(HasUtcTimes):
     def job_id(self) -> int:
         """GitLab's id."""
         return self.key.job_id
+
+    @property
+    def attempts_used(self) -> int:
+        """How many of the pool's attempts are used, the present one included."""
+        return self.attempt - self.forgiven
 
     @property
     def wants_runner(self) -> bool:

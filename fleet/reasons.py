@@ -55,6 +55,7 @@ class Reason(StrEnum):
     WEBHOOK_LOST = "webhook_lost"
     FINISHED_UNSEEN = "finished_unseen"
     TAKEN_UNSEEN = "taken_unseen"
+    RENEWED = "renewed"
     INFRA_RETRY = "infra_retry"
     SCRIPT_FAILED = "script_failed"
     ALREADY_RETRIED = "already_retried"
@@ -103,6 +104,7 @@ SENTENCES: dict[Reason, str] = {
     Reason.WEBHOOK_LOST: "GitLab lists it as pending and no webhook told us",
     Reason.FINISHED_UNSEEN: "GitLab says that it ended and no webhook told us",
     Reason.TAKEN_UNSEEN: "GitLab says that a runner has it and no webhook told us",
+    Reason.RENEWED: "its attempts were used before the last `apply`: it has all of them again",
     Reason.INFRA_RETRY: "the machine failed it, not its script: it runs once more, on demand",
     Reason.SCRIPT_FAILED: "its own script failed it",
     Reason.ALREADY_RETRIED: "GitLab or a person runs it again already",

@@ -87,12 +87,12 @@ def demand_again(world: World, job: Job, reason: Reason) -> None:
     if pool is None:
         return
     demand = Demand(job=job.key, project_id=job.project_id, pool=pool.name, attempt=job.attempt + 1)
-    used_up = job.attempt >= pool.attempts
+    used_up = job.attempts_used >= pool.attempts
     step = Step(
         at=world.clock(),
         step="given_up" if used_up else "demand_sent",
         reason=Reason.ATTEMPTS_USED if used_up else reason,
-        detail=f"attempt {job.attempt} of {pool.attempts} failed: {reason}",
+        detail=f"attempt {job.attempts_used} of {pool.attempts} failed: {reason}",
     )
     queue = world.queues[pool.backend]
     now = world.jobs.job(job.key)
@@ -100,10 +100,15 @@ def demand_again(world: World, job: Job, reason: Reason) -> None:
         return  # another finder of the same end was first
     if used_up:
         queue.bury(demand)  # before the row says so: a crash in between buries it twice, not never
-    if not world.jobs.demand_again(job.key, demand.attempt, step, given_up=used_up):
+    raised = world.jobs.demand_again(
+        job.key, demand.attempt, step, given_up=used_up, applied=world.applied
+    )
+    if not raised:
         return
     if used_up:
-        emit(JobGivenUp(job_id=job.job_id, pool=pool.name, attempts=job.attempt), level=WARNING)
+        emit(
+            JobGivenUp(job_id=job.job_id, pool=pool.name, attempts=job.attempts_used), level=WARNING
+        )
     else:
         queue.send([demand])
 

@@ -16,6 +16,7 @@ from fleet.fairness import fair_order
 from fleet.model import Job, JobKey, Status
 from fleet.reasons import Reason
 from orchestrator.looking_up import record_seen
+from orchestrator.renewing import renew
 from orchestrator.retrying import finish_retries
 from orchestrator.routing import Lead, again, fits_a_pool, route, send_demands
 from orchestrator.settling import runner_of
@@ -171,17 +172,20 @@ def _project(world: World, one: Watched, this: _Pass) -> int:
         oldest = min(listed)
         waiting = {key: row for key, row in waiting.items() if key >= oldest}
     rows = waiting | world.jobs.jobs(key for key in listed if key not in waiting)
-    fix = decide_reconcile(listed, rows, at=at)
+    # The index of open jobs does not have under which `apply` they were given up.
+    rows |= world.jobs.jobs(key for key, row in rows.items() if row.given_up and key in listed)
+    fix = decide_reconcile(listed, rows, at=at, applied=world.applied)
     step = Step(at=at, step="reconcile_found", reason=Reason.WEBHOOK_LOST)
     lost = Lead(steps=(step,), path=one.path)
     leads = dict.fromkeys(fix.route, lost) | _misplaced(world, listed, rows)
     routed = (route(world, listed[key], key, lead).demand for key, lead in leads.items())
-    demands = [demand for demand in routed if demand is not None]
+    renewed = renew(world, [rows[key] for key in fix.renew])
+    demands = renewed + [demand for demand in routed if demand is not None]
     this.demands.extend(demands)
     send_demands(world, demands)
     this.unseen.extend(rows[key] for key in fix.look_up)
     world.fleet.note_polled(one.instance, one.project_id, at=at)
-    return len(fix.route)
+    return len(fix.route) + len(renewed)
 
 
 def _misplaced(

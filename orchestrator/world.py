@@ -40,6 +40,11 @@ class World:
     tls_ca: str | None = None  # PEM of the authority that GitLab's certificate is from
     leaving: tuple[str, ...] = ()  # pools that `apply` took away and that may have runners still
 
+    @property
+    def applied(self) -> str | None:
+        """What tells the last `apply` from every other, also of the same file."""
+        return self.applied_at.isoformat() if self.applied_at else None
+
     def pool(self, name: str) -> PoolConfig | None:
         """The configuration of a pool; None when `apply` took it away."""
         return next((pool for pool in self.config.pools if pool.name == name), None)

@@ -182,12 +182,12 @@ def test_a_pool_that_is_gone_is_not_waited_for() -> None:
 
 
 @pytest.mark.parametrize("name", ["docker", None])
-def test_a_job_that_was_given_up_is_to_be_retried(name: str | None) -> None:
+def test_a_job_that_was_given_up_has_attempts_again_after_an_apply(name: str | None) -> None:
     given_up = row(given_up=True, pool=name, reason=Reason.AT_CEILING)
     assert verdict(Facts(at=AT, row=given_up, pool=pool())) == Verdict(
         says="every launch for it failed; its demand is in the dead-letter queue",
-        do="mend what failed above, then retry the job in GitLab: "
-        "under its new number it has all attempts again",
+        do="mend what failed above, then `runner-fleet apply`, also of the same file: "
+        "in two minutes it has all attempts again",
     )
 
 
@@ -212,7 +212,9 @@ def test_what_gitlab_withheld_to_the_end_is_to_be_mended_there(
         Step(at=AT, step="given_up", detail=detail),
     )
     told = replace(row(given_up=True), steps=steps)
-    assert verdict(Facts(at=AT, row=told, pool=pool())).do.startswith(f"{mend}, then retry")
+    assert verdict(Facts(at=AT, row=told, pool=pool())).do.startswith(
+        f"{mend}, then `runner-fleet apply`"
+    )
 
 
 def test_a_job_that_is_only_created_waits_for_others() -> None:

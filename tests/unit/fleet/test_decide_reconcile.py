@@ -256,3 +256,22 @@ def test_nobody_starves_when_the_reads_do_not_suffice(
 def test_recent_means_longer_than_the_round_robin() -> None:
     """A project that was just busy is read often until the round robin has it again."""
     assert RECENT > ROUND_ROBIN
+
+
+@pytest.mark.parametrize(
+    ("row", "applied", "renewed"),
+    [
+        (replace(OLD, given_up=True, given_up_in="monday"), "tuesday", True),
+        (replace(OLD, given_up=True), "tuesday", True),
+        (replace(OLD, given_up=True, given_up_in="tuesday"), "tuesday", False),
+        (replace(OLD, given_up=True, given_up_in="monday"), None, False),
+        (replace(OLD, given_up_in="monday"), "tuesday", False),
+        (replace(OLD, given_up=True, status=Status.RUNNING), "tuesday", False),
+    ],
+)
+def test_what_was_given_up_under_another_apply_is_renewed(
+    row: Job, applied: str | None, renewed: bool
+) -> None:
+    found = decide_reconcile([key(1)], {key(1): row}, at=AT, applied=applied)
+    assert found.renew == ((key(1),) if renewed else ())
+    assert decide_reconcile([], {key(1): row}, at=AT, applied=applied).renew == ()
