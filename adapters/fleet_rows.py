@@ -23,6 +23,9 @@ LISTING_KEPT = timedelta(hours=1)
 WAKE_OWED = timedelta(minutes=4)
 HOLD_KEPT = timedelta(days=1)
 TROUBLE = "gitlab-trouble"  # the partition of these rows
+# Longer than the function lives that renews a token.
+RENEWAL_TAKES = timedelta(minutes=2)
+FORMER = "record_"  # and its number: the attribute of a record that the pool had
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +53,11 @@ class PoolRow(HasUtcTimes):
     reason: str | None = None  # of the last decision
     wants_room: bool = False  # it left jobs waiting because the pool was full
     verified_at: datetime | None = None  # presence in GitLab
+    token_made_at: datetime | None = None  # of the pool's own runner record
+    token_expires_at: datetime | None = None  # None: never
+    renewal_failed_at: datetime | None = None  # since when its token cannot be renewed
+    renewal_failed: str | None = None  # and why
+    former: Mapping[int, datetime] = field(default_factory=dict)  # records replaced, and when
 
 
 class Reading(StrEnum):
@@ -126,6 +134,15 @@ class FleetRows:
             reason=item.get("reason"),
             wants_room=bool(item.get("wants_room")),
             verified_at=datetime.fromisoformat(verified) if verified else None,
+            token_made_at=_time(item.get("token_made_at")),
+            token_expires_at=_time(item.get("token_expires_at")),
+            renewal_failed_at=_time(item.get("renewal_failed_at")),
+            renewal_failed=item.get("renewal_failed"),
+            former={
+                int(name.removeprefix(FORMER)): datetime.fromisoformat(at)
+                for name, at in item.items()
+                if name.startswith(FORMER)
+            },
         )
 
     def note_back_off(self, name: str, back_off: Mapping[str, BackOff]) -> None:
@@ -157,9 +174,42 @@ class FleetRows:
         """Remember the reason of the last decision, and whether a runner's end is waited for."""
         self._note(name, {"reason": reason, "wants_room": wants_room})
 
-    def note_verified(self, name: str, at: datetime) -> None:
-        """Remember that GitLab heard from the pool's own runner record."""
-        self._note(name, {"verified_at": at.isoformat()})
+    def note_verified(self, name: str, at: datetime, *, expires_at: datetime | None = None) -> None:
+        """Remember that GitLab heard from the pool's own runner record, and its token's end."""
+        put = {"verified_at": at.isoformat()}
+        put |= {"token_expires_at": expires_at.isoformat()} if expires_at else {}
+        once = {"token_made_at": at.isoformat()} if expires_at else {}
+        remove = () if expires_at else ("token_expires_at", "token_made_at")
+        self._table.write(Change(pk=f"pool#{name}", sk="pool", put=put, once=once, remove=remove))
+
+    def claim_renewal(self, name: str, *, at: datetime) -> bool:
+        """Take it upon oneself to make the pool's record anew, unless somebody just does."""
+        stale = Attr("renewing_at").lt((at - RENEWAL_TAKES).isoformat())
+        when = Attr("renewing_at").not_exists() | stale
+        put = {"renewing_at": at.isoformat()}
+        return self._table.write(Change(pk=f"pool#{name}", sk="pool", put=put, when=when))
+
+    def note_made(self, name: str, record_id: int, at: datetime) -> None:
+        """Remember a record of the pool: it goes once another one is in force and it is unused."""
+        self._note(name, {f"{FORMER}{record_id}": at.isoformat()})
+
+    def note_renewed(self, name: str) -> None:
+        """The pool has another token, of which GitLab has yet to say when it expires."""
+        facts = ("verified_at", "token_made_at", "token_expires_at")
+        remove = (*facts, "renewal_failed", "renewal_failed_at", "renewing_at")
+        self._table.write(Change(pk=f"pool#{name}", sk="pool", remove=remove))
+
+    def note_renewal_failed(self, name: str, words: str, *, at: datetime) -> None:
+        """Remember that the pool's token could not be renewed, and since when."""
+        put = {"renewal_failed": words}
+        once = {"renewal_failed_at": at.isoformat()}
+        change = Change(pk=f"pool#{name}", sk="pool", put=put, once=once, remove=("renewing_at",))
+        self._table.write(change)
+
+    def forget_record(self, name: str, record_id: int) -> None:
+        """No such record of the pool any more."""
+        change = Change(pk=f"pool#{name}", sk="pool", remove=(f"{FORMER}{record_id}",))
+        self._table.write(change)
 
     def holds(self) -> tuple[Hold, ...]:
         """Where GitLab gives, or gave lately, no credential for machines."""

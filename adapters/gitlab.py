@@ -1,6 +1,7 @@
 """GitLab as the fleet uses it: jobs, runner records, projects. Source: GitLab REST API, v4."""
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from functools import cache
 from itertools import islice
 from typing import Any, Protocol, TypeVar, cast
@@ -20,6 +21,7 @@ from adapters.gitlab_values import (
     GitLabVersion,
     NewRunner,
     Numbered,
+    VerifiedRunner,
 )
 from fleet.errors import Refused, Transient
 from fleet.field_names import fields_at_fault
@@ -190,11 +192,12 @@ class GitLab:
             raise
         return [_read(GitLabJob, body) for body in found]
 
-    def verify_runner(self, token: str, *, system_id: str = SYSTEM_ID) -> None:
+    def verify_runner(self, token: str, *, system_id: str = SYSTEM_ID) -> datetime | None:
         """Show that the pool is there: GitLab fails jobs that wait an hour where no fitting runner
-        was seen for two. `Refused` when the runner's token is not valid (any more)."""
+        was seen for two. When the token expires, if it does; `Refused` when it is not valid (any
+        more)."""
         body = self.api.post("/runners/verify", {"token": token, "system_id": system_id})
-        _read(Numbered, body)
+        return _read(VerifiedRunner, body).token_expires_at
 
     def group_projects(self, group_id: int | str) -> Iterator[GitLabProject]:
         """The living projects of a group and of its subgroups, by id."""
@@ -270,5 +273,6 @@ def _adapters() -> dict[type, TypeAdapter[Any]]:
         GitLabUser,
         GitLabVersion,
         Numbered,
+        VerifiedRunner,
     )
     return {kind: TypeAdapter(kind) for kind in kinds}

@@ -51,6 +51,15 @@ class CreatedRunner:
 
     id: Id
     token: Word = field(repr=False)
+    token_expires_at: Utc | None = None  # where the administrator has tokens expire
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifiedRunner:
+    """What GitLab says of a runner that shows its token."""
+
+    id: Id
+    token_expires_at: Utc | None = None
 
 
 def _ids(owners: object) -> object:

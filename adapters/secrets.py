@@ -57,6 +57,22 @@ class PoolToken:
         return f"PoolToken(runner_id={self.runner_id})"
 
 
+class PoolSecrets:
+    """The tokens of one fleet's pools, by pool, for the function that may renew them."""
+
+    def __init__(self, secrets: "SecretStore", prefix: str) -> None:
+        self._secrets = secrets
+        self._prefix = prefix
+
+    def find(self, pool: str) -> PoolToken | None:
+        """A pool's token as it is now; None where none was stored yet."""
+        return self._secrets.find_pool_token(self._prefix + pool)
+
+    def store(self, pool: str, token: PoolToken) -> None:
+        """Put a token in force."""
+        self._secrets.store_pool_token(self._prefix + pool, token)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Copy:
     text: str

@@ -68,6 +68,10 @@ def apply_config(  # noqa: PLR0913  # one collaborator for each place that it wr
     watched = _watch(config, fleet, gitlab, at)
     records = PoolRecords(secrets=secrets, gitlab=gitlab, prefix=pool_secret_prefix)
     kept = records.keep(config, project_id=watched[0].id if watched else None)
+    for pool, record_id in kept.former.items():
+        fleet.note_made(pool, record_id, at)
+    for pool in kept.made:
+        fleet.note_renewed(pool)
     gone = _gone(difference, stored, config)
     wanted = StoredConfig(
         text=text,

@@ -1,15 +1,19 @@
 """Each pool's own runner record in GitLab: what shows GitLab that the pool is there."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from adapters.gitlab import GitLab, GitLabRunner, NewRunner
+from adapters.pool_records import record_name, wanted_record
 from adapters.runner_rows import RunnerRows
 from adapters.secrets import PoolToken, SecretStore
-from fleet.config import FleetConfig, PoolConfig, RunnersIn
+from fleet.config import FleetConfig, RunnersIn
+from fleet.errors import Refused
 from fleet.model import RunnerState
 from fleet.reasons import Reason
 
+FORBIDDEN = 403  # GitLab's word for a runner token that is not valid
 NO_PROJECT = (
     "no pool shows in GitLab while it has no machine: a job that waits there for over an hour "
     'fails as stuck; name a project in [gitlab.watch], or use runners_in = "group:<number>"'
@@ -21,6 +25,7 @@ class Kept:
     """Which pools got a new record, and whose record was changed."""
 
     made: tuple[str, ...] = ()
+    former: Mapping[str, int] = field(default_factory=dict)  # by pool: records that jobs run on
     updated: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -42,17 +47,19 @@ class PoolRecords:
                 return Kept(notes=(NO_PROJECT,))
             place = RunnersIn(kind="project", id=project_id)
         made, updated = [], []
+        former: dict[str, int] = {}
         for pool in config.pools:
-            wanted = _wanted(pool, place)
+            wanted = wanted_record(pool, place)
             known = self.secrets.find_pool_token(self.prefix + pool.name)
             record = self.gitlab.runner(known.runner_id) if known else None
-            if record is None or not _is_in_place(record, wanted):
-                self._make(pool.name, wanted, record)
+            if record is None or not _is_in_place(record, wanted) or not self._is_valid(known):
+                if self._make(pool.name, wanted, record) and record is not None:
+                    former[pool.name] = record.id
                 made.append(pool.name)
             elif not _is_as_wanted(record, wanted):
                 self.gitlab.update_runner(record.id, wanted)
                 updated.append(pool.name)
-        return Kept(made=tuple(made), updated=tuple(updated))
+        return Kept(made=tuple(made), former=former, updated=tuple(updated))
 
     def delete(self, pool: str) -> bool:
         """No record and no token of this pool any more; whether there was one."""
@@ -60,19 +67,37 @@ class PoolRecords:
         if known is None:
             return False
         record = self.gitlab.runner(known.runner_id)
-        if record is not None and record.description == _description(pool):
+        if record is not None and record.description == record_name(pool):
             self.gitlab.delete_runner(record.id)
         self.secrets.delete_pool_token(self.prefix + pool)
         return True
 
-    def _make(self, pool: str, wanted: NewRunner, before: GitLabRunner | None) -> None:
-        """A new record in place of the one before it, which goes unless a job runs on it."""
+    def _is_valid(self, known: PoolToken | None) -> bool:
+        """Whether GitLab knows the token; it may be expired or reset while its record is there."""
+        try:
+            if known is not None:
+                self.gitlab.verify_runner(known.token)
+        except Refused as exc:
+            if exc.facts.get("status") != FORBIDDEN:
+                raise
+            return False
+        return known is not None
+
+    def _make(self, pool: str, wanted: NewRunner, before: GitLabRunner | None) -> bool:
+        """A new record in place of the one before it, which goes unless a job runs on it.
+
+        Whether it stays.
+        """
         created = self.gitlab.create_runner(wanted)
         token = PoolToken(runner_id=created.id, token=created.token)
         self.secrets.store_pool_token(self.prefix + pool, token)
-        ours = before is not None and before.description == _description(pool)
-        if before is not None and ours and not self.gitlab.runner_jobs(before.id, status="running"):
-            self.gitlab.delete_runner(before.id)
+        ours = before is not None and before.description == record_name(pool)
+        if before is None or not ours:
+            return False
+        if self.gitlab.runner_jobs(before.id, status="running"):
+            return True
+        self.gitlab.delete_runner(before.id)
+        return False
 
 
 def end_pool(runners: RunnerRows, pool: str, *, at: datetime) -> bool:
@@ -82,23 +107,6 @@ def end_pool(runners: RunnerRows, pool: str, *, at: datetime) -> bool:
         if runner.state is not RunnerState.DRAINING:
             runners.drain(runner, Reason.SURPLUS, at=at)
     return not living
-
-
-def _description(pool: str) -> str:
-    return f"fleet pool {pool}"
-
-
-def _wanted(pool: PoolConfig, place: RunnersIn) -> NewRunner:
-    return NewRunner(
-        kind=f"{place.kind}_type",
-        owner_id=place.id,
-        description=_description(pool.name),
-        tags=pool.tags,
-        run_untagged=pool.run_untagged,
-        maximum_timeout_s=int(pool.max_job_time.total_seconds()),
-        locked=place.kind == "project",
-        protected_only=pool.protected_only,
-    )
 
 
 def _is_in_place(record: GitLabRunner, wanted: NewRunner) -> bool:

@@ -46,6 +46,7 @@ class ProblemKind(StrEnum):
     DEAD_EXPIRIES = "dead_expiries"
     POOL_REFUSED = "pool_refused"
     POOL_UNSEEN = "pool_unseen"
+    RENEWAL_FAILED = "renewal_failed"
     BOOT_LATE = "boot_late"
     SILENT = "silent"
     WITHHELD = "withheld"
@@ -83,6 +84,9 @@ class PoolFacts:
     config: PoolConfig | None  # None: it is not in fleet.toml any more
     refused: str | None = None  # AWS's words about the configuration in force
     verified_at: datetime | None = None  # when GitLab heard of it last
+    token_expires_at: datetime | None = None  # of its runner record
+    renewal_failed_at: datetime | None = None  # since when that cannot be renewed
+    renewal_failed: str = ""  # and why
     removed_at: datetime | None = None  # when `apply` took it out of fleet.toml
     runners: tuple[Runner, ...] = ()
     backlog: tuple[Job, ...] = ()  # jobs that wait in it, oldest first
@@ -218,6 +222,22 @@ def _pools(facts: FleetFacts) -> Iterator[Problem]:
             )
 
 
+def _tokens(facts: FleetFacts) -> Iterator[Problem]:
+    """Tokens that expire and cannot be made anew."""
+    for pool in facts.pools:
+        if pool.config is None or pool.renewal_failed_at is None:
+            continue
+        ends = pool.token_expires_at
+        when = f" which expires at {ends:%F %R} UTC," if ends else ""
+        since = f"cannot be renewed since {pool.renewal_failed_at:%F %R} UTC: {pool.renewal_failed}"
+        yield Problem(
+            kind=ProblemKind.RENEWAL_FAILED,
+            what=f"pool {pool.name}: its runner token{when} {since}",
+            do="mend what GitLab or AWS refuses, then `runner-fleet apply`; see reconcile's log",
+            example=pool.name,
+        )
+
+
 def _machines(facts: FleetFacts) -> Iterator[Problem]:
     for pool in facts.pools:
         if pool.config is None:
@@ -338,6 +358,7 @@ _RULES: tuple[Callable[[FleetFacts], Iterator[Problem]], ...] = (
     _holds,
     _dead_letters,
     _pools,
+    _tokens,
     _machines,
     _withheld,
     _jobs,

@@ -14,6 +14,7 @@ from fleet.events import WARNING, RunnerNotEquipped, emit
 from fleet.holds import Asked, Hold, asks_again_in_s, hold_for, lifted
 from fleet.mailbox import Credential, Docker
 from fleet.model import Runner
+from fleet.times import HasUtcTimes
 from orchestrator.world import World
 
 # Runner records made at once in GitLab; the client's budget paces them over the minute.
@@ -24,8 +25,18 @@ LAUNCHER_TAKES = timedelta(minutes=1)
 SOON_S = 1
 # So long GitLab's word counts that a shared token is valid.
 TRUSTED_FOR = timedelta(minutes=1)
+# A machine waits for its job at least so long, however soon its token expires.
+SHORTEST_PATIENCE = timedelta(minutes=1)
 # GitLab takes no `maximum_timeout` below ten minutes. Source: runners API.
 SHORTEST_MAXIMUM_TIMEOUT = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token(HasUtcTimes):
+    """A runner token, and when GitLab lets it expire."""
+
+    text: str = field(repr=False)
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +47,7 @@ class Ready:
     """
 
     runners: tuple[Runner, ...] = ()
-    tokens: Mapping[str, str] = field(default_factory=dict)
+    tokens: Mapping[str, Token] = field(default_factory=dict)
     hold: Hold | None = None
 
 
@@ -76,15 +87,15 @@ def _check_token(world: World, pool: PoolConfig, row: PoolRow, *, in_doubt: bool
     at = world.clock()
     token = world.pool_token(pool.name).token
     if in_doubt or row.verified_at is None or at - row.verified_at >= TRUSTED_FOR:
-        world.gitlab.verify_runner(token)
-        world.fleet.note_verified(pool.name, at)
+        expires_at = world.gitlab.verify_runner(token)
+        world.fleet.note_verified(pool.name, at, expires_at=expires_at)
 
 
 def _each(world: World, pool: PoolConfig, ready: Ready, others: Sequence[Runner]) -> Ready:
     """A record for each of the others, until GitLab gives none."""
     failures: list[FleetError] = []
 
-    def make(runner: Runner) -> tuple[Runner, str] | None:
+    def make(runner: Runner) -> tuple[Runner, Token] | None:
         if failures:
             return None
         try:
@@ -115,7 +126,7 @@ def equip(
     pool: PoolConfig,
     runners: Iterable[Runner],
     *,
-    tokens: Mapping[str, str] | None = None,
+    tokens: Mapping[str, Token] | None = None,
     holds: Sequence[Hold] = (),
 ) -> int | None:
     """Give each runner its credential, of its own or the pool's; `tokens` of records made already.
@@ -140,7 +151,7 @@ class _Equipping:
 
     world: World
     pool: PoolConfig
-    tokens: Mapping[str, str]
+    tokens: Mapping[str, Token]
     holds: Sequence[Hold]
     changed: dict[object, Hold] = field(default_factory=dict)  # by scope
     waits: list[int] = field(default_factory=list)
@@ -175,13 +186,15 @@ class _Equipping:
             for one in (*self.holds, *self.changed.copy().values())
         )
 
-    def _token(self, runner: Runner) -> tuple[Runner, str]:
+    def _token(self, runner: Runner) -> tuple[Runner, Token]:
         """The token for a runner, with the record that it is of."""
         if runner.id in self.tokens:
             return runner, self.tokens[runner.id]
         if _is_shared(self.world):
             record = self.world.pool_token(self.pool.name)
-            return replace(runner, pool_record_id=record.runner_id), record.token
+            ends = self.world.fleet.pool(self.pool.name).token_expires_at
+            token = Token(text=record.token, expires_at=ends)
+            return replace(runner, pool_record_id=record.runner_id), token
         made = _make(self.world, self.pool, runner)
         for hold in lifted(self.holds, self.pool.name, runner.project_id, self.world.clock()):
             self.changed.setdefault(hold.scope, hold)
@@ -229,10 +242,11 @@ def _hold_of(
     return hold_for(asked, failure, known, world.clock())
 
 
-def _make(world: World, pool: PoolConfig, runner: Runner) -> tuple[Runner, str]:
+def _make(world: World, pool: PoolConfig, runner: Runner) -> tuple[Runner, Token]:
     """A runner with a record of its own in GitLab, and the record's token."""
     record = world.gitlab.create_runner(_record(world, pool, runner))
-    return replace(runner, gitlab_runner_id=record.id), record.token
+    token = Token(text=record.token, expires_at=record.token_expires_at)
+    return replace(runner, gitlab_runner_id=record.id), token
 
 
 def _record(world: World, pool: PoolConfig, runner: Runner) -> NewRunner:
@@ -251,12 +265,16 @@ def _record(world: World, pool: PoolConfig, runner: Runner) -> NewRunner:
     )
 
 
-def _credential(world: World, pool: PoolConfig, runner: Runner, token: str) -> Credential:
+def _credential(world: World, pool: PoolConfig, runner: Runner, token: Token) -> Credential:
     lifetime = runner.expires_at - world.clock()
     # A warm runner stops waiting while a job that it takes last can still run to its end.
     patience = pool.wait_timeout
     if runner.for_job is None:
         patience = max(patience, lifetime - pool.max_job_time)
+    if token.expires_at is not None:
+        # With a dead token it would ask in vain. A job that runs needs it no more.
+        valid = token.expires_at - world.clock() - pool.boot_deadline
+        patience = min(patience, max(valid, SHORTEST_PATIENCE))
     docker = None
     if pool.executor == "docker":
         docker = Docker(
@@ -271,7 +289,7 @@ def _credential(world: World, pool: PoolConfig, runner: Runner, token: str) -> C
         runner_id=runner.id,
         pool=pool.name,
         url=world.config.gitlab.url,
-        token=token,
+        token=token.text,
         executor=pool.executor,
         wait_timeout_s=int(patience.total_seconds()),
         expires_at=runner.expires_at,

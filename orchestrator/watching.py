@@ -11,6 +11,7 @@ from adapters.gitlab import GitLabProject
 from adapters.hooks import HookScope, hook_health, test_hook
 from fleet.errors import FleetError
 from fleet.events import ERROR, WARNING, GitLabRefused, HookUnhealthy, emit
+from orchestrator.pool_tokens import keep_token
 from orchestrator.world import World
 
 # GitLab fails jobs that wait over an hour where no fitting runner was seen for two hours, and
@@ -106,15 +107,9 @@ def _heal(world: World, hook: HookRow) -> None:
 
 def show_presence(world: World, has_time: Callable[[], bool]) -> None:
     """Let GitLab hear from each pool's own runner record, so that no job there counts as stuck."""
-    at = world.clock()
     for pool in takewhile(lambda _: has_time(), world.config.pools):
-        verified_at = world.fleet.pool(pool.name).verified_at
-        if verified_at is not None and at - verified_at < PRESENCE_EVERY:
-            continue
         try:
-            world.gitlab.verify_runner(world.pool_token(pool.name).token)
+            keep_token(world, pool, shown_every=PRESENCE_EVERY)
         except FleetError as exc:
             doing = f"presence of pool {pool.name}"
             emit(GitLabRefused(doing=doing, error=str(exc)), level=WARNING)
-            continue
-        world.fleet.note_verified(pool.name, at)

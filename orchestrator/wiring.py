@@ -14,7 +14,7 @@ from adapters.gitlab import Budget, GitLab, Way
 from adapters.job_rows import JobRows
 from adapters.lambda_backend import LambdaBackend
 from adapters.runner_rows import RunnerRows
-from adapters.secrets import SecretStore
+from adapters.secrets import PoolSecrets, SecretStore
 from adapters.settings import (
     DemandSettings,
     ReconcileSettings,
@@ -96,6 +96,7 @@ class Wiring:
             queues=self._queues(),
             backends=self.backends(),
             pool_token=lambda pool: self._secrets.pool_token(prefix + pool),
+            pool_secrets=self._pool_secrets(prefix),
             clock=_now,
             new_id=lambda: secrets.token_hex(6),
             cache=self._cache(),
@@ -104,6 +105,11 @@ class Wiring:
             tls_ca=stored.tls_ca,
             leaving=stored.leaving,
         )
+
+    def _pool_secrets(self, prefix: str) -> PoolSecrets | None:
+        """Only reconcile renews the tokens of pools."""
+        may = isinstance(self._settings, ReconcileSettings)
+        return PoolSecrets(self._secrets, prefix) if may else None
 
     def _gitlab(self, config: FleetConfig, tls_ca: str | None) -> GitLab:
         token = self._secrets.gitlab_token(self._settings.gitlab_secret)

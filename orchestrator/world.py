@@ -10,7 +10,7 @@ from adapters.fleet_rows import FleetRows
 from adapters.gitlab import GitLab
 from adapters.job_rows import JobRows
 from adapters.runner_rows import RunnerRows
-from adapters.secrets import PoolToken
+from adapters.secrets import PoolSecrets, PoolToken
 from fleet.config import FleetConfig, PoolConfig
 from fleet.errors import Refused
 from fleet.mailbox import Cache
@@ -32,6 +32,7 @@ class World:
     queues: Mapping[str, DemandQueue]  # by back end
     backends: Mapping[str, Backend]  # by name
     pool_token: Callable[[str], PoolToken]
+    pool_secrets: PoolSecrets | None = None  # where they may be renewed
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
     cache: Cache | None = None

@@ -1,7 +1,8 @@
 """`adapters.gitlab.GitLab` in memory: jobs, runner records, projects, and failures on demand."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 
@@ -72,6 +73,10 @@ class FakeGitLab(GitLab):
         self.verified: list[str] = []
         self.calls: list[str] = []
         self.failing: dict[str, FleetError] = {}
+        self.clock: Callable[[], datetime] | None = None  # with it, tokens can expire
+        self.token_lifetime: timedelta | None = None
+        self.token_ends: dict[str, datetime] = {}
+        self.invalid: set[str] = set()  # tokens that GitLab does not know
         self._ids = count(1000)
 
     def add(self, job: GitLabJob) -> GitLabJob:
@@ -159,7 +164,11 @@ class FakeGitLab(GitLab):
         self._called("create_runner", new.owner_id)
         number = next(self._ids)
         self._keep(number, new)
-        return CreatedRunner(id=number, token=f"glrt-{number}")
+        token = f"glrt-{number}"
+        if self.token_lifetime is not None and self.clock is not None:
+            self.token_ends[token] = self.clock() + self.token_lifetime
+        ends = self.token_ends.get(token)
+        return CreatedRunner(id=number, token=token, token_expires_at=ends)
 
     def _keep(self, number: int, wanted: NewRunner) -> None:
         owners = (wanted.owner_id,) if wanted.owner_id is not None else ()
@@ -204,10 +213,19 @@ class FakeGitLab(GitLab):
         its = [one for one in self.jobs.values() if one.runner_id == runner_id]
         return [one for one in its if status in {None, one.status}]
 
-    def verify_runner(self, token: str, *, system_id: str = "s_test") -> None:
+    def is_valid(self, token: str) -> bool:
+        """Whether GitLab takes a runner's token: it is not reset, deleted or expired."""
+        ends = self.token_ends.get(token)
+        is_over = ends is not None and self.clock is not None and self.clock() >= ends
+        return token not in self.invalid and not is_over
+
+    def verify_runner(self, token: str, *, system_id: str = "s_test") -> datetime | None:
         """GitLab hears from a runner."""
         self._called("verify_runner")
+        if not self.is_valid(token):
+            raise Refused("403 Forbidden", call="POST /runners/verify", status=403)
         self.verified.append(token)
+        return self.token_ends.get(token)
 
     def group_projects(self, group_id: int | str) -> Iterator[GitLabProject]:
         """The projects of a group."""

@@ -366,6 +366,7 @@ class Runner:
     locked: bool = False
     access_level: str = "not_protected"
     maximum_timeout_s: int | None = None
+    token_expires_at: datetime | None = None
     contacted_at: datetime | None = None  # as GitLab shows it: up to 40 minutes old
     heard_at: datetime | None = None  # exact, for our own checks
     managers: dict[str, RunnerManager] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 
@@ -32,6 +33,8 @@ class Options:
     timeouts: Timeouts = field(default_factory=Timeouts)
     group_runner_limit: int = 1000  # GitLab.com's free plan: 50
     project_runner_limit: int = 1000
+    # By runner type, as the administrator sets `…runner_token_expiration_interval`; none: never.
+    runner_token_lifetimes: Mapping[str, timedelta] = field(default_factory=dict)
     build_timeout_s: int = 3600
     long_poll_s: float = 0.0  # how long jobs/request waits for a job; GitLab.com: 50
     trace_interval_s: int = 3  # told to runners; GitLab says 60 when nobody watches

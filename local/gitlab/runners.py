@@ -43,6 +43,7 @@ class Runners:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._random = random.Random(options.seed)  # noqa: S311  repeatable on purpose
+        self.token_lifetimes = dict(options.runner_token_lifetimes)  # by runner type
         self._made = 0
         self._managers_made = 0
         self.by_id: dict[int, Runner] = {}
@@ -68,6 +69,7 @@ class Runners:
             locked=wanted.locked,
             access_level=wanted.access_level,
             maximum_timeout_s=wanted.maximum_timeout_s,
+            token_expires_at=self._expiry(wanted.runner_type, at),
         )
         self.by_id[runner.id] = self._by_token[runner.token] = runner
         return runner
@@ -90,9 +92,15 @@ class Runners:
         """The runner this authentication token belongs to."""
         return self._by_token.get(token)
 
-    def renew_token(self, runner: Runner) -> str:
+    def _expiry(self, runner_type: str, at: datetime) -> datetime | None:
+        """When a token made at `at` ends; a change of the setting moves no token's end."""
+        lifetime = self.token_lifetimes.get(runner_type)
+        return at + lifetime if lifetime else None
+
+    def renew_token(self, runner: Runner, *, at: datetime) -> str:
         """A fresh token; the old one is worthless from now on."""
         del self._by_token[runner.token]
+        runner.token_expires_at = self._expiry(runner.runner_type, at)
         runner.token = f"glrt-{secrets.token_urlsafe(15)}"
         self._by_token[runner.token] = runner
         return runner.token

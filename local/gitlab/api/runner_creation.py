@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Literal
 
+from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
 from local.gitlab.api.call import ApiError, Call, Endpoint, forbidden
 from local.gitlab.api.runners import RunnerChange
+from local.gitlab.dates import api_date
 from local.gitlab.model import Group, Project, Role
 from local.gitlab.runners import LimitReached, NewRunner
 
@@ -31,7 +34,8 @@ async def create_runner(call: Call) -> Response:
         runner = call.world.runners.add(wanted, at=call.world.clock.now())
     except LimitReached as exc:
         raise ApiError(400, {"base": [str(exc)]}) from exc
-    shown = {"id": runner.id, "token": runner.token, "token_expires_at": None}
+    ends = api_date(runner.token_expires_at)
+    shown = {"id": runner.id, "token": runner.token, "token_expires_at": ends}
     return JSONResponse(shown, status_code=201)
 
 
@@ -77,7 +81,43 @@ def _may_create(call: Call, place: Group | Project) -> bool:
     return call.role_in(place) >= needed
 
 
+class Intervals(BaseModel):
+    """Body of `PUT /application/settings`, as far as runner tokens go: seconds, or null."""
+
+    runner_token_expiration_interval: int | None = Field(default=None, gt=0)
+    group_runner_token_expiration_interval: int | None = Field(default=None, gt=0)
+    project_runner_token_expiration_interval: int | None = Field(default=None, gt=0)
+
+
+_INTERVALS = {
+    "runner_token_expiration_interval": "instance_type",
+    "group_runner_token_expiration_interval": "group_type",
+    "project_runner_token_expiration_interval": "project_type",
+}
+
+
+async def change_settings(call: Call) -> Response:
+    """PUT /application/settings: how long tokens of new runners are valid."""
+    if not call.user.is_admin:
+        raise forbidden()
+    wanted = await call.body(Intervals)
+    lifetimes = call.world.runners.token_lifetimes
+    for name in wanted.model_fields_set:
+        seconds = getattr(wanted, name)
+        lifetimes.pop(_INTERVALS[name], None)
+        if seconds is not None:
+            lifetimes[_INTERVALS[name]] = timedelta(seconds=seconds)
+    told = {name: lifetimes.get(kind) for name, kind in _INTERVALS.items()}
+    return JSONResponse({name: one and int(one.total_seconds()) for name, one in told.items()})
+
+
 ENDPOINTS = (
+    Endpoint(
+        method="PUT",
+        path="/application/settings",
+        handler=change_settings,
+        scopes=frozenset({"api"}),
+    ),
     Endpoint(
         method="POST",
         path="/user/runners",

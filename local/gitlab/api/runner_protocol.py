@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 from local.gitlab.actions import cancel_after_failure
 from local.gitlab.api.call import ApiError, Call, Endpoint, forbidden, not_found
+from local.gitlab.dates import api_date
 from local.gitlab.engine import Outcome
 from local.gitlab.environments import note_deployed
 from local.gitlab.failures import TRACE_TOO_LARGE
@@ -54,6 +55,9 @@ async def _known(call: Call) -> tuple[Runner, RunnerIdentity]:
     runner = call.world.runners.by_token(token)
     if runner is None:
         raise forbidden()
+    ends = runner.token_expires_at
+    if ends is not None and ends <= call.world.clock.now():
+        raise forbidden()
     return runner, identity
 
 
@@ -71,7 +75,8 @@ async def _identify(call: Call) -> tuple[Runner, RunnerIdentity]:
 async def verify_runner(call: Call) -> Response:
     """POST /runners/verify."""
     runner, _ = await _identify(call)
-    return JSONResponse({"id": runner.id, "token": runner.token, "token_expires_at": None})
+    ends = api_date(runner.token_expires_at)
+    return JSONResponse({"id": runner.id, "token": runner.token, "token_expires_at": ends})
 
 
 async def request_job(call: Call) -> Response:
@@ -188,8 +193,9 @@ async def delete_manager(call: Call) -> Response:
 async def renew_token(call: Call) -> Response:
     """POST /runners/reset_authentication_token: with the old token."""
     runner, _ = await _known(call)
-    token = call.world.runners.renew_token(runner)
-    return JSONResponse({"token": token, "token_expires_at": None}, status_code=201)
+    token = call.world.runners.renew_token(runner, at=call.world.clock.now())
+    ends = api_date(runner.token_expires_at)
+    return JSONResponse({"token": token, "token_expires_at": ends}, status_code=201)
 
 
 async def discover_router(_call: Call) -> Response:

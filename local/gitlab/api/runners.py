@@ -13,6 +13,7 @@ from local.gitlab.api.jobs import wanted_statuses
 from local.gitlab.api.paging import page_of
 from local.gitlab.api.runner_views import manager_views, runner_detail, runner_view
 from local.gitlab.api.views import runner_job_view
+from local.gitlab.dates import api_date
 from local.gitlab.model import Role, Runner
 
 _MANAGE = frozenset({"api", "manage_runner"})
@@ -95,8 +96,10 @@ async def delete_runner(call: Call) -> Response:
 
 async def renew_token(call: Call) -> Response:
     """POST /runners/:id/reset_authentication_token."""
-    token = call.world.runners.renew_token(_runner(call))
-    return JSONResponse({"token": token, "token_expires_at": None}, status_code=201)
+    runner = _runner(call)
+    token = call.world.runners.renew_token(runner, at=call.world.clock.now())
+    ends = api_date(runner.token_expires_at)
+    return JSONResponse({"token": token, "token_expires_at": ends}, status_code=201)
 
 
 async def list_runner_jobs(call: Call) -> Response:

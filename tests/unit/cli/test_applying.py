@@ -506,3 +506,30 @@ def test_a_watched_project_that_is_hidden_stops_it_before_records_are_made() -> 
         stack.apply(GITLAB + 'watch = { projects = ["acme/none"] }\n' + NODE)
     assert "create_runner" not in stack.gitlab.calls
     assert stack.fleet.config() is None
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_token_that_gitlab_does_not_know_any_more_is_made_anew(busy: bool) -> None:
+    """The record is there and as it should be; its token expired, or a person reset it."""
+    stack = Stack()
+    stack.apply(GITLAB + DOCKER)
+    old = stack.secrets.pools["fleet/pool/docker"]
+    stack.fleet.note_verified("docker", AT, expires_at=AT + timedelta(hours=1))
+    stack.gitlab.invalid.add(old.token)
+    if busy:
+        job = GitLabJob(
+            id=1, project_id=7, name="j", status="running", runner_id=old.runner_id, tags=()
+        )
+        stack.gitlab.add(job)
+    assert stack.apply(GITLAB + DOCKER).records_made == ("docker",)
+    assert stack.secrets.pools["fleet/pool/docker"] != old
+    row = stack.fleet.pool("docker")
+    assert (row.verified_at, row.token_expires_at) == (None, None)
+    assert (old.runner_id in stack.gitlab.records, tuple(row.former)) == (
+        busy,
+        (old.runner_id,) if busy else (),
+    )
+    assert stack.apply(GITLAB + DOCKER).records_made == ()
+    stack.gitlab.failing["verify_runner"] = Refused("no", status=400)
+    with pytest.raises(Refused):
+        stack.apply(GITLAB + DOCKER)

@@ -1,6 +1,7 @@
 """What `status` calls a problem: each one whole, at its limits, and in which order."""
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import pytest
@@ -153,6 +154,22 @@ def test_a_refused_credential_is_told_until_gitlab_gives_one_or_a_file_is_applie
     assert (whole.count, of_projects.count) == (1, 3)
     assert of_projects.what.endswith("; jobs wait; and 2 more are refused")
     at_work.fleet.drop_holds()
+    assert problems(at_work) == ()
+
+
+@pytest.mark.parametrize(
+    ("expires_at", "when"), [(AT, " which expires at 2026-11-21 09:00 UTC,"), (None, "")]
+)
+def test_a_token_that_cannot_be_renewed_is_told(expires_at: datetime | None, when: str) -> None:
+    at_work = AtWork().configure()
+    at_work.fleet.note_verified("docker", AT, expires_at=expires_at)
+    at_work.fleet.note_renewal_failed("docker", "401 no", at=AT)
+    (problem,) = problems(at_work)
+    assert problem.what == (
+        f"pool docker: its runner token{when} cannot be renewed since 2026-11-21 09:00 UTC: 401 no"
+    )
+    at_work.fleet.note_renewed("docker")
+    at_work.fleet.note_verified("docker", AT)
     assert problems(at_work) == ()
 
 

@@ -76,6 +76,7 @@ class Guest:
     state: str = "boots"  # waits (for its credential), asks, works, gone
     patience: datetime | None = None
     record: int | None = None
+    token: str = ""
     job_id: int | None = None
     ends_at: datetime | None = None
     gone_at: datetime | None = None
@@ -348,7 +349,8 @@ class LivingFleet:
     def _waits(self, guest: Guest) -> None:
         credential = self.table.items.pop((f"machine#box-{guest.id}", "credential"), None)
         if credential is not None:
-            guest.state, guest.record = "asks", int(credential["token"].removeprefix("glrt-"))
+            guest.token = credential["token"]
+            guest.state, guest.record = "asks", int(guest.token.removeprefix("glrt-"))
             guest.patience = self.at + timedelta(seconds=credential["wait_timeout_s"])
             self._reports(guest, MachineState.IDLE, StepName.CREDENTIAL_READ)
         elif guest.patience is not None and guest.patience <= self.at:
@@ -361,7 +363,8 @@ class LivingFleet:
         ordered = (f"machine#box-{guest.id}", "order") in self.table.items
         impatient = guest.patience is not None and guest.patience <= self.at
         record = self.scene.gitlab.records.get(guest.record or 0)
-        if ordered or impatient or record is None:
+        is_refused = record is None or not self.scene.gitlab.is_valid(guest.token)
+        if ordered or impatient or record is None or is_refused:
             self._says_goodbye(guest, Outcome.NO_JOB)
             return
         fits = [one for one in self.scene.gitlab.jobs.values() if self._may_take(record, one)]

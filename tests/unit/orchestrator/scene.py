@@ -9,10 +9,10 @@ from adapters.fleet_rows import FleetRows
 from adapters.gitlab import GitLabJob
 from adapters.job_rows import JobRow, JobRows
 from adapters.runner_rows import RunnerRows
-from adapters.secrets import PoolToken
+from adapters.secrets import PoolSecrets, PoolToken
 from adapters.table import Change
 from fleet.config import FleetConfig, read_config
-from fleet.errors import Refused
+from fleet.errors import FleetError, Refused
 from fleet.job_event import JobEvent
 from fleet.mailbox import MachineState, Report, Step, StepName
 from fleet.model import Job, JobKey, Runner
@@ -53,6 +53,24 @@ def described(runner: Runner) -> str:
     return f"{runner.id} ({STACK})"
 
 
+class ScenePoolSecrets(PoolSecrets):
+    """The pools' tokens of a scene."""
+
+    def __init__(self, scene: "Scene") -> None:
+        self.scene = scene
+
+    def find(self, pool: str) -> PoolToken | None:
+        """A pool's token."""
+        return self.scene.pool_tokens.get(pool)
+
+    def store(self, pool: str, token: PoolToken) -> None:
+        """Another token; a failure may come after it was written."""
+        if self.scene.fails_to_store is None or self.scene.stores_all_the_same:
+            self.scene.pool_tokens[pool] = token
+        if self.scene.fails_to_store is not None:
+            raise self.scene.fails_to_store
+
+
 @dataclass
 class Scene:
     """Everything at once; what the state machines do between the tasks is done by methods."""
@@ -68,6 +86,9 @@ class Scene:
         self.ids = count(1)
         self.deliveries = count(1)
         self.pool_tokens: dict[str, PoolToken] = {"docker": PoolToken(runner_id=1, token="glrt-p")}
+        self.gitlab.clock = self.clock
+        self.fails_to_store: FleetError | None = None  # a pool's token
+        self.stores_all_the_same = False
         self.world = self.with_config(self.text)
 
     def with_config(
@@ -85,6 +106,7 @@ class Scene:
             queues={"tests": self.queue},
             backends={"tests": self.backend},
             pool_token=self._pool_token,
+            pool_secrets=ScenePoolSecrets(self),
             clock=self.clock,
             new_id=lambda: f"{next(self.ids):012x}",
             applied_at=self.clock(),

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from local.gitlab.dates import api_date
 from local.gitlab.model import Role, Runner
 from local.gitlab.options import Options, Timeouts
 from tests.unit.local.gitlab.desk import Desk
@@ -372,3 +373,40 @@ def test_busy_is_told_while_a_job_is_under_way(desk: Desk) -> None:
     assert desk.answer("GET", "/runners/1")["job_execution_status"] == "active"
     desk.report(desk.world.ci.jobs[1], "failed")
     assert desk.answer("GET", "/runners/1")["job_execution_status"] == "idle"
+
+
+# --- tokens that expire
+
+
+INTERVALS = {
+    "instance_type": "runner_token_expiration_interval",
+    "group_type": "group_runner_token_expiration_interval",
+    "project_type": "project_runner_token_expiration_interval",
+}
+
+
+@pytest.mark.parametrize("kind", INTERVALS)
+def test_a_token_expires_when_the_administrator_says_so(desk: Desk, kind: str) -> None:
+    settings = desk.answer("PUT", "/application/settings", json={INTERVALS[kind]: 7200})
+    assert settings == dict.fromkeys(INTERVALS.values()) | {INTERVALS[kind]: 7200}
+    place = {"group_type": {"group_id": 1}, "project_type": {"project_id": 1}}.get(kind, {})
+    body = {"runner_type": kind, **place}
+    new = desk.call("POST", CREATE, json=body).json()
+    ends = desk.world.runners.by_id[new["id"]].token_expires_at
+    assert ends is not None
+    assert new["token_expires_at"] == api_date(ends)
+    shown = desk.raw("POST", "/runners/verify", json={"token": new["token"]}).json()
+    assert shown["token_expires_at"] == new["token_expires_at"]
+    desk.world.clock.advance(timedelta(hours=2))
+    for path in ("/runners/verify", "/jobs/request", "/runners/reset_authentication_token"):
+        assert desk.raw("POST", path, json={"token": new["token"]}).status_code == 403
+    reset = desk.answer("POST", f"/runners/{new['id']}/reset_authentication_token")
+    assert reset["token_expires_at"] > new["token_expires_at"]
+    assert desk.raw("POST", "/runners/verify", json={"token": reset["token"]}).status_code == 200
+    desk.answer("PUT", "/application/settings", json={INTERVALS[kind]: None})
+    assert desk.call("POST", CREATE, json=body).json()["token_expires_at"] is None
+
+
+def test_only_an_administrator_says_when_tokens_expire(desk: Desk) -> None:
+    body = {"runner_token_expiration_interval": 0}
+    assert desk.call("PUT", "/application/settings", json=body).status_code == 400

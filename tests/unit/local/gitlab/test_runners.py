@@ -68,7 +68,7 @@ def test_a_renewed_token_replaces_the_old_one() -> None:
     runners = Runners(Options())
     made = runners.add(wanted(), at=NOON)
     old = made.token
-    new = runners.renew_token(made)
+    new = runners.renew_token(made, at=NOON)
     assert new != old
     assert runners.by_token(old) is None
     assert runners.by_token(new) is made

@@ -1,0 +1,115 @@
+"""Pools' own runner tokens: shown to GitLab, and made anew before they expire.
+
+Anew, not reset: a reset kills the old token at once, which machines may share. The record before
+stays until nothing uses it any more.
+"""
+
+from datetime import timedelta
+
+from adapters.fleet_rows import PoolRow
+from adapters.gitlab import NewRunner
+from adapters.pool_records import record_name, wanted_record
+from adapters.secrets import PoolSecrets, PoolToken
+from fleet.config import PoolConfig, RunnersIn
+from fleet.decide_renewal import is_renewal_due
+from fleet.errors import FleetError, Refused
+from fleet.events import ERROR, GitLabRefused, emit
+from orchestrator.world import World
+
+# Functions keep a copy of a secret for minutes: so long a machine may still get the token before.
+FORMER_KEPT = timedelta(minutes=30)
+FORBIDDEN = 403  # GitLab's word for a runner token that is not valid
+
+
+def keep_token(world: World, pool: PoolConfig, *, shown_every: timedelta) -> None:
+    """Show the pool's token to GitLab; replace one that is about to expire, or not valid."""
+    at = world.clock()
+    row = world.fleet.pool(pool.name)
+    made_at, expires_at = row.token_made_at, row.token_expires_at
+    if is_renewal_due(pool, made_at=made_at, expires_at=expires_at, at=at):
+        row = _renew_in_time(world, pool, row)
+    if row.verified_at is not None and at - row.verified_at < shown_every:
+        return
+    token = _token(world, pool)
+    try:
+        expires_at = world.gitlab.verify_runner(token.token)
+    except Refused as exc:
+        if exc.facts.get("status") != FORBIDDEN:
+            raise
+        _renew(world, pool)
+        token = _token(world, pool)
+        expires_at = world.gitlab.verify_runner(token.token)
+    world.fleet.note_verified(pool.name, at, expires_at=expires_at)
+    _drop_former(world, pool, row, token.runner_id)
+
+
+def _renew_in_time(world: World, pool: PoolConfig, row: PoolRow) -> PoolRow:
+    """Renew it; while that fails, what is there is shown as long as it lasts."""
+    try:
+        _renew(world, pool)
+    except FleetError as exc:
+        emit(GitLabRefused(doing=f"renew pool {pool.name}", error=str(exc)), level=ERROR)
+        return row
+    return world.fleet.pool(pool.name)
+
+
+def _renew(world: World, pool: PoolConfig) -> None:
+    """A new record, whose token is in force from now on.
+
+    Every record is noted before its token is: whatever ends in between is deleted later.
+    """
+    at = world.clock()
+    if not world.fleet.claim_renewal(pool.name, at=at):
+        return  # another pass is at it
+    try:
+        before = _token(world, pool)
+        created = world.gitlab.create_runner(_wanted(world, pool, before))
+        for record_id in (created.id, before.runner_id):
+            world.fleet.note_made(pool.name, record_id, at)
+        token = PoolToken(runner_id=created.id, token=created.token)
+        _secrets(world).store(pool.name, token)
+    except FleetError as exc:
+        world.fleet.note_renewal_failed(pool.name, str(exc), at=at)
+        raise
+    world.fleet.note_renewed(pool.name)
+
+
+def _wanted(world: World, pool: PoolConfig, before: PoolToken) -> NewRunner:
+    """The record to make: where the configuration says, or where the one before is."""
+    place = world.config.gitlab.runners_in
+    if place.kind == "project" and place.id is None:
+        record = world.gitlab.runner(before.runner_id)
+        owners = record.project_ids if record else ()
+        if not owners:
+            raise Refused("no project is known for the pool's record: run `runner-fleet apply`")
+        place = RunnersIn(kind="project", id=owners[0])
+    return wanted_record(pool, place)
+
+
+def _drop_former(world: World, pool: PoolConfig, row: PoolRow, current: int) -> None:
+    """Delete the pool's records that are in force no more and that no machine uses."""
+    at = world.clock()
+    old = [one for one, since in row.former.items() if at - since >= FORMER_KEPT]
+    unused = set(old) - {current}
+    if unused:
+        unused -= {runner.pool_record_id for runner in world.runners.live(pool.name)}
+    for record_id in unused:
+        record = world.gitlab.runner(record_id)
+        if record is not None and record.description == record_name(pool.name):
+            if world.gitlab.runner_jobs(record_id, status="running"):
+                continue
+            world.gitlab.delete_runner(record_id)
+        world.fleet.forget_record(pool.name, record_id)
+
+
+def _token(world: World, pool: PoolConfig) -> PoolToken:
+    found = _secrets(world).find(pool.name)
+    if found is None:
+        raise Refused("the pool has no runner record: run `runner-fleet apply`", pool=pool.name)
+    return found
+
+
+def _secrets(world: World) -> PoolSecrets:
+    if world.pool_secrets is None:
+        raise Refused("this function may not read the tokens of pools")
+    return world.pool_secrets
