@@ -129,6 +129,7 @@ def _tell(told: Up, data: Path) -> None:
         f"GitLab   {told.gitlab}   (any project of group {GROUP} calls the webhook)\n"
         f"engine   {told.engine}   (AWS endpoint, stack {told.stack})\n"
         f"clone    git clone {told.clone}\n"
+        "         (pages of pipelines and jobs ask for the same name and password)\n"
         f"then     . {shlex.quote(str(data / 'env'))} && runner-fleet status\n"
         "Jobs tagged `lambda` or `ec2` get runners. Ctrl-C or `runner-fleet local down` ends it."
     )

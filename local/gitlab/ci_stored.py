@@ -52,7 +52,7 @@ def read_artifacts(spot: Spot) -> tuple[ArtifactSpec, ...]:
             untracked="untracked" in said and said["untracked"].flag(),
             when=said["when"].one_of(_OUTCOMES) if "when" in said else "on_success",
             expire_in=expire_in,
-            reports={kind: _report(kind, report) for kind, report in reports.items()},
+            reports=dict(_report(kind, report) for kind, report in reports.items()),
         ),
     )
 
@@ -81,15 +81,15 @@ def _check_exposed(said: Mapping[str, Spot]) -> None:
             raise path.error("can't contain '*' when used with 'expose_as'")
 
 
-def _report(kind: str, spot: Spot) -> tuple[str, ...]:
+def _report(kind: str, spot: Spot) -> tuple[str, tuple[str, ...]]:
+    """The type that the report is sent as, and its files."""
     if kind != "coverage_report":
-        return spot.text_or_texts()
+        return kind, spot.text_or_texts()
     said = spot.entries(("coverage_format", "path"))
     for key in ("coverage_format", "path"):
         if key not in said:
             raise spot.error(f"{key} is missing")
-    said["coverage_format"].one_of(_COVERAGE_FORMATS)
-    return (said["path"].text(),)
+    return said["coverage_format"].one_of(_COVERAGE_FORMATS), (said["path"].text(),)
 
 
 def read_caches(

@@ -82,6 +82,7 @@ def note_deployed(job: Job, url: str | None) -> None:
     """A job went well: its environment is at `url` from now on, or is stopped."""
     if job.spec.environment is None:
         return
+    enter(job)  # it may be of a pipeline that was made without
     found = job.project.environments[job.spec.environment.name]
     if job.spec.environment.action == "stop":
         found.is_stopped = True

@@ -211,15 +211,14 @@ def _artifacts(spec: ArtifactSpec) -> list[Json]:
             }
         )
     for kind, paths in spec.reports.items():
-        sort = "cobertura" if kind == "coverage_report" else kind
-        form, name = REPORTS[sort]
+        form, name = REPORTS[kind]
         entries.append(
             {
                 "name": name,
                 "untracked": False,
                 "paths": list(paths),
                 "when": "always",
-                "artifact_type": sort,
+                "artifact_type": kind,
                 "artifact_format": form,
                 "expire_in": spec.expire_in,
             }

@@ -86,7 +86,8 @@ class Call:
     def _note_unread(self, given: Mapping[str, object], model: type[BaseModel]) -> None:
         """Say what is ignored, as GitLab ignores it; runners send much that nothing here needs."""
         unread = sorted(given.keys() - model.model_fields.keys() - _NO_PARAMETERS)
-        if unread and self.caller is not None:
+        takes_all = model.model_config.get("extra") == "allow"
+        if unread and self.caller is not None and not takes_all:
             names = ", ".join(unread)
             _LOG.warning("%s %s ignores %s", self.request.method, self.request.url.path, names)
 

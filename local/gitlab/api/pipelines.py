@@ -28,6 +28,7 @@ class NewPipeline(BaseModel):
 
     ref: str
     variables: list[Variable] = []
+    inputs: dict[str, object] = {}
 
 
 async def list_pipelines(call: Call) -> Response:
@@ -63,6 +64,9 @@ async def create_pipeline(call: Call) -> Response:
     """POST /projects/:id/pipeline."""
     project = call.project(role=Role.DEVELOPER)
     wanted = await call.body(NewPipeline)
+    if wanted.inputs:
+        given = ", ".join(wanted.inputs)
+        raise ApiError(400, {"base": [f"inputs: {given}: inputs over the API are not simulated"]})
     names = [f"refs/heads/{wanted.ref}", f"refs/tags/{wanted.ref}"]
     name = next((name for name in names if name in project.refs), None)
     if name is None:

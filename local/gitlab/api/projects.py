@@ -15,6 +15,8 @@ from local.gitlab.api.views import project_view
 from local.gitlab.model import Group, Role
 from local.gitlab.repository import create_repository
 
+Visibility = Literal["private", "public"]  # internal is for those with an account: not done
+
 
 class NewProject(BaseModel):
     """Body of `POST /projects`."""
@@ -22,7 +24,7 @@ class NewProject(BaseModel):
     name: str = ""
     path: str = Field(default="", pattern=r"^[A-Za-z0-9_.-]*$")
     namespace_id: int | None = None
-    visibility: str = "private"
+    visibility: Visibility = "private"
     default_branch: str = "main"
     build_timeout: int | None = None
     ci_config_path: str | None = None
@@ -37,6 +39,8 @@ class ProjectChange(BaseModel):
     ci_config_path: str | None = None
     shared_runners_enabled: bool | None = None
     auto_cancel_pending_pipelines: Literal["enabled", "disabled"] | None = None
+    visibility: Visibility | None = None
+    default_branch: str | None = None
 
 
 async def list_group_projects(call: Call) -> Response:
@@ -106,6 +110,9 @@ async def change_project(call: Call) -> Response:
     given = change.model_fields_set
     project.name = change.name or project.name
     project.build_timeout_s = change.build_timeout or project.build_timeout_s
+    project.default_branch = change.default_branch or project.default_branch
+    if change.visibility is not None:
+        project.is_public = change.visibility == "public"
     if "ci_config_path" in given:
         project.ci_config_path = change.ci_config_path or None
     if change.shared_runners_enabled is not None:

@@ -167,6 +167,7 @@ async def append_trace(call: Call) -> Response:
         return Response("416 Range Not Satisfiable", status_code=416, headers=headers)
     if len(job.trace) + len(chunk) > call.world.options.trace_limit_bytes:
         call.world.ci.finish(job, Outcome(status=Status.FAILED, failure_reason=TRACE_TOO_LARGE))
+        cancel_after_failure(call.world.ci, job)
         raise ApiError(403, "403 Forbidden - Trace too large", headers=_job_headers(call, job))
     job.trace += chunk
     headers["Range"] = f"0-{len(job.trace)}"

@@ -119,3 +119,81 @@ def test_a_whole_pipeline(binary: str, site: Site, tmp_path: Path) -> None:
 
 def _jobs(project: gitlab.v4.objects.Project) -> list[gitlab.v4.objects.ProjectJob]:
     return list(project.jobs.list(get_all=True))
+
+
+SHARED = """
+stages: [build, test]
+
+default: {tags: [shell]}
+
+make:
+  stage: build
+  script:
+    - printf 'VERSION=1.2\\nHOST=x.example.com\\n' > build.env
+    - echo '<testsuites/>' > junit.xml
+  artifacts: {reports: {dotenv: build.env, junit: junit.xml}}
+
+uses:
+  variables: {NESTED: "v$VERSION", DEEP: "$NESTED-$CI_COMMIT_REF_NAME"}
+  script: [test "$VERSION" = 1.2, test "$DEEP" = v1.2-main]
+
+unrelated:
+  dependencies: []
+  script: [test -z "$VERSION"]
+
+deploy:
+  environment: {name: Review/$NAME, url: "https://$HOST/$CI_ENVIRONMENT_SLUG"}
+  variables: {NAME: "of-$CI_COMMIT_REF_NAME-and-a-long-end"}
+  script:
+    - test ${#CI_ENVIRONMENT_SLUG} -le 24 -a "$CI_ENVIRONMENT_TIER" = development
+    - test "$CI_ENVIRONMENT_NAME" = Review/of-main-and-a-long-end
+    - test "$CI_ENVIRONMENT_URL" = "https://x.example.com/$CI_ENVIRONMENT_SLUG"
+    - test -n "$CI_RUNNER_ID" -a "$CI_RUNNER_TAGS" = '["shell"]' -a -n "$CI_SERVER_VERSION_MAJOR"
+
+secret:
+  script: [echo "it is $PASSWORD", 'test "$(cat "$CONFIG")" = "a: b"', test -n "$PROTECTED"]
+
+sibling:
+  script:
+    - git clone -q "$CI_SERVER_PROTOCOL://gitlab-ci-token:$CI_JOB_TOKEN@$CI_SERVER_FQDN/acme/open" o
+    - test -e o/README.md
+    - git clone "$CI_SERVER_PROTOCOL://gitlab-ci-token:$CI_JOB_TOKEN@$CI_SERVER_FQDN/acme/shut" s
+"""
+
+
+@pytest.mark.parametrize("binary", BINARIES)
+def test_what_jobs_get_from_each_other_and_from_the_project(
+    binary: str, site: Site, tmp_path: Path
+) -> None:
+    url, token = site.server.url, site.server.root_token
+    for name in ("open", "shut"):
+        create_project(url, token, f"acme/{name}", {"README.md": "beside\n"})
+    seeded = create_project(url, token, "acme/demo", {"README.md": "readme\n"})
+    project = site.project(seeded)
+    site.client.http_post(
+        "/projects/1/job_token_scope/allowlist", post_data={"target_project_id": seeded.id}
+    )
+    for variable in (
+        {"key": "PASSWORD", "value": "hidden-1234", "masked": True},
+        {"key": "CONFIG", "value": "a: b", "variable_type": "file"},
+        {"key": "PROTECTED", "value": "x", "protected": True},
+    ):
+        project.variables.create(variable)
+    site.push(seeded, SHARED)
+    flags = ["--url", url, "--token", site.register("shell"), "--executor", "shell"]
+    limits = ["--max-builds", "6", "--wait-timeout", "20"]
+    with RunnerProcess(binary, tmp_path, ["run-single", *flags, *limits]) as process:
+        assert process.wait(within_s=90) == 0
+    logs = {job.name: project.jobs.get(job.id).trace().decode() for job in _jobs(project)}
+    good = dict.fromkeys(("make", "uses", "unrelated", "deploy", "secret"), "success")
+    assert site.statuses() == {**good, "sibling": "failed"}, logs
+    assert "it is [MASKED]\n" in logs["secret"]
+    assert "CI/CD job token not allowed from demo to shut" in logs["sibling"]
+    (make,) = (job for job in _jobs(project) if job.name == "make")
+    assert {one["file_type"] for one in make.attributes["artifacts"]} == {
+        "dotenv",
+        "junit",
+        "trace",
+    }
+    (environment,) = project.environments.list(get_all=True)
+    assert environment.external_url == f"https://x.example.com/{environment.slug}"

@@ -70,7 +70,7 @@ def test_the_addresses_of_a_laptop_that_is_up_are_told(tmp_path: Path) -> None:
     assert lines[1].startswith("GitLab   http://127.0.0.1:2 ")
     assert lines[2] == "engine   http://127.0.0.1:1   (AWS endpoint, stack runner-fleet)"
     assert lines[3] == "clone    git clone http://127.0.0.1:2/acme/playground.git"
-    assert lines[4] == f"then     . {tmp_path}/env && runner-fleet status"
+    assert lines[5] == f"then     . {tmp_path}/env && runner-fleet status"
 
 
 def test_a_folder_with_a_space_can_be_sourced(tmp_path: Path) -> None:

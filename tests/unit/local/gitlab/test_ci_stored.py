@@ -47,7 +47,7 @@ def job(body: str, files: dict[str, str] | None = None) -> JobSpec:
                     reports={
                         "junit": ("a.xml", "b.xml"),
                         "dotenv": ("build.env",),
-                        "coverage_report": ("c.xml",),
+                        "cobertura": ("c.xml",),
                     }
                 ),
             ),

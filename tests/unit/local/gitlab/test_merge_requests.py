@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from local.gitlab.merge_requests import note_push
 from local.gitlab.model import Role
 from local.gitlab.repository import read_refs
 from tests.unit.local.gitlab.desk import Desk
@@ -75,8 +76,6 @@ def test_its_jobs_know_it_and_fetch_its_commit(with_branches: Desk) -> None:
 
 
 def test_a_push_to_its_branch_moves_it_on_and_starts_another(with_branches: Desk) -> None:
-    from local.gitlab.merge_requests import note_push  # noqa: PLC0415
-
     desk = with_branches
     desk.answer("POST", ALL, json=WANTED)
     sha = commit(desk, ci=CI, other="c: d", ref="heads/work")

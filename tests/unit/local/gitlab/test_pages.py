@@ -94,11 +94,8 @@ def test_a_report_can_be_fetched_from_the_jobs_page(desk: Desk) -> None:
 
 
 def test_an_environment_is_where_its_last_job_deployed_to(desk: Desk) -> None:
-    from local.gitlab import environments  # noqa: PLC0415
-
     spec = EnvironmentSpec(name="review/1", url="https://$HOST/$CI_ENVIRONMENT_SLUG")
     job = desk.running(job_spec("ship", environment=spec))
-    environments.enter(job)
     job.dotenv = {"HOST": "x.example.com"}
     desk.report(job, "success")
     (found,) = desk.answer("GET", "/projects/1/environments")

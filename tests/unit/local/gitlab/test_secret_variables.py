@@ -176,3 +176,14 @@ def test_parameters_that_nothing_reads_are_logged(
         "POST /api/v4/projects/1/variables ignores colour",
         "GET /api/v4/projects/1/wikis is not simulated",
     ]
+
+
+def test_a_projects_settings_change_and_inputs_are_refused_by_name(desk: Desk) -> None:
+    body = {"visibility": "public", "default_branch": "trunk"}
+    changed = desk.answer("PUT", "/projects/1", json=body)
+    assert {key: changed[key] for key in body} == body
+    assert desk.call("PUT", "/projects/1", json={"visibility": "internal"}).status_code == 400
+    commit(desk, ci="unit: {script: x}\n")
+    wanted = {"ref": "main", "inputs": {"colour": "red"}}
+    refused = desk.call("POST", "/projects/1/pipeline", json=wanted)
+    assert (refused.status_code, "inputs: colour: " in refused.text) == (400, True)
