@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import tempfile
 import time
@@ -25,6 +26,7 @@ _TRIES_WHEN_UNAVAILABLE = 6
 _PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 5.0
 _PIECE = 64 * 1024
+_JSON = "application/json"
 
 
 class Artifacts:
@@ -73,7 +75,8 @@ class Artifacts:
         with tempfile.TemporaryFile() as packed:
             _pack(packed, artifact.format, root, paths)
             reply = self._sent(artifact, packed, variables.expand(artifact.name))
-        said = f'Uploading artifacts as "{artifact.type}" to coordinator... {reply.text}'
+        answer = f"{reply.text}{_reason(reply)}"
+        said = f'Uploading artifacts as "{artifact.type}" to coordinator... {answer}'
         about = _about(self._job.id, reply, self._job.token)
         if reply.status == 201:
             self._say(f"{said}  {about}")
@@ -121,10 +124,21 @@ class Artifacts:
             most = _TRIES_WHEN_UNAVAILABLE if reply.status == 503 else _TRIES
             if is_final or attempt >= most:
                 return reply
-            self._say(f"\033[0;33mWARNING: Retrying...  error={reply.text}")
+            self._say(f"\033[0;33mWARNING: Retrying...  error={reply.text}{_reason(reply)}")
             self._pause(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
         return reply
+
+
+def _reason(reply: Reply) -> str:
+    """What GitLab says of a refusal, as the real runner shows it: ` (Invalid Format)`."""
+    if reply.status < 400 or not reply.headers.get("content-type", "").startswith(_JSON):
+        return ""
+    try:
+        message = json.loads(reply.body)["message"]
+    except (ValueError, LookupError, TypeError):
+        return ""
+    return f" ({message})"
 
 
 def _about(job_id: int, reply: Reply, token: str) -> str:

@@ -262,6 +262,21 @@ def test_a_try_that_goes_well_ends_the_tries(scene: Scene) -> None:
     assert scene.says("WARNING: Retrying...  error=500 ")
 
 
+def test_what_gitlab_says_of_a_refusal_is_in_the_log(scene: Scene) -> None:
+    scene.has("a")
+    headers = {"content-type": "application/json"}
+    for body, said in (
+        (b'{"message":"Invalid Format"}', "400 Bad Request (Invalid Format)  id="),
+        (b'{"error":"x"}', "400 Bad Request  id="),
+        (b"[", "400 Bad Request  id="),
+    ):
+        refused = Reply(status=400, reason="Bad Request", headers=headers, body=body)
+        scene.wire.replies = [refused] * 3
+        with pytest.raises(BuildError):
+            scene.upload(artifact("a"))
+        assert said in scene.said[-2]
+
+
 def test_pauses_double_up_to_five_seconds(scene: Scene) -> None:
     scene.has("a")
     scene.answers(*[503] * 6)
