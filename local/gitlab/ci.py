@@ -80,7 +80,11 @@ def read_pipeline(  # noqa: PLR0913 - a file, and four kinds of things that rule
 
 
 def _pipeline(tree: Tree, facts: Facts, files: Mapping[str, str]) -> PipelineSpec:
-    entries = {name: Spot(node, name) for name, node in tree.entries.items()}
+    entries = {
+        name: Spot(node, name)
+        for name, node in tree.entries.items()
+        if node.value is not None or name not in _TOP_LEVEL
+    }
     document = _Document(file=tree.file, tree=entries)
     stages = document.stages()
     given = document.variables()
@@ -141,10 +145,9 @@ class _Document:
         return (".pre", *inner, ".post")
 
     def variables(self) -> Variables:
-        spot = self.tree.get("variables")
-        if spot is None or spot.node.value is None:
+        if "variables" not in self.tree:
             return Variables()
-        return read_variables(spot, GLOBAL_VARIABLE)
+        return read_variables(self.tree["variables"], GLOBAL_VARIABLE)
 
     def defaults(self) -> dict[str, Spot]:
         old = {key: self.tree[key] for key in _OLD_DEFAULTS if key in self.tree}

@@ -148,8 +148,7 @@ def _linked(draft: Draft, known: _Known) -> JobSpec:
         if len(needs) > _MOST_NEEDS:
             said = f"may need {_MOST_NEEDS} jobs at most, not {len(needs)}"
             raise _place(draft, "needs").error(said)
-        triggers = {d.spec.name for d in _needed(draft, known) if d.is_trigger}
-        spec = replace(spec, needs=tuple(n for n in needs if n.job not in triggers))
+        spec = replace(spec, needs=tuple(_without_triggers(needs, known)))
     if spec.dependencies is not None:
         names = (d.spec.name for name in spec.dependencies for d in known.in_pipeline(name))
         spec = replace(spec, dependencies=tuple(names))
@@ -164,6 +163,33 @@ def _needs(draft: Draft, needs: Needs, known: _Known) -> Iterator[NeedSpec]:
             if not other.is_wanted and not need.optional:
                 raise spot.error(f"needs {name!r}, but rules left it out")
         yield from (replace(need, job=d.spec.name) for d in found if d.is_wanted)
+
+
+def _without_triggers(needs: Sequence[NeedSpec], known: _Known) -> list[NeedSpec]:
+    """The needs with what a trigger waits for in its place: a trigger is left out."""
+    found: dict[str, NeedSpec] = {}
+    for need in needs:
+        (draft,) = (d for d in known.in_pipeline(need.job) if d.spec.name == need.job)
+        if not draft.is_trigger:
+            found[need.job] = need
+            continue
+        for name in _waits_for(draft, known):
+            found.setdefault(name, NeedSpec(job=name, artifacts=False))
+    return list(found.values())
+
+
+def _waits_for(trigger: Draft, known: _Known) -> Iterator[str]:
+    """The jobs that end before a trigger starts: those it needs, or those of earlier stages."""
+    if trigger.needs is not None:
+        needs = tuple(_needs(trigger, trigger.needs, known))
+        yield from (need.job for need in _without_triggers(needs, known))
+        return
+    at = known.stages.index(trigger.spec.stage)
+    for drafts in known.in_file.values():
+        for draft in drafts:
+            is_before = known.stages.index(draft.spec.stage) < at
+            if is_before and draft.is_wanted and not draft.is_trigger:
+                yield draft.spec.name
 
 
 def _place(draft: Draft, key: str) -> Spot:

@@ -106,9 +106,9 @@ class _Includes:
         self, text: str, file: str, trail: tuple[str, ...], inputs: Mapping[str, Node]
     ) -> dict[str, Node]:
         """The top level of a file, its own includes merged below it."""
-        documents = read_yaml(text, file=file)
+        documents, repeated = read_yaml(text, file=file)
         document, warnings = with_inputs(documents, inputs, self.facts.variables)
-        self.warnings += warnings
+        self.warnings += [*repeated, *warnings]
         own = dict(entries_of(document, "the file"))
         include = own.pop("include", None)
         merged: dict[str, Node] = {}

@@ -40,10 +40,14 @@ class Node:
         return CiMissingError(f"{self.file} line {self.line}: {why}")
 
 
-def read_yaml(text: str, *, file: str) -> tuple[Node, ...]:
-    """The documents in `text`. Raises `CiError` when it is not YAML or holds foreign tags."""
+def read_yaml(text: str, *, file: str) -> tuple[tuple[Node, ...], list[str]]:
+    """The documents in `text`, and warnings about keys that are given twice in one map.
+
+    Raises `CiError` when it is not YAML or holds foreign tags.
+    """
     try:
-        return _Reading(text, file).documents()
+        reading = _Reading(text, file)
+        return reading.documents(), reading.warnings
     except yaml.MarkedYAMLError as exc:
         line = exc.problem_mark.line + 1 if exc.problem_mark else 1
         raise CiError(f"{file} line {line}: not valid YAML: {exc.problem}") from exc
@@ -57,6 +61,7 @@ class _Reading:
     def __init__(self, text: str, file: str) -> None:
         self._loader = yaml.SafeLoader(text)
         self._file = file
+        self.warnings: list[str] = []
         self._open: set[int] = set()
         self._done: dict[int, Node] = {}
 
@@ -98,6 +103,12 @@ class _Reading:
         return tuple(str(item.value) for item in items)
 
     def _map(self, found: yaml.MappingNode) -> dict[str, Node]:
+        own: set[object] = set()
+        for key, _ in found.value:
+            if key.value != "<<" and str(key.value) in own:
+                said = f"{key.value!r} is given twice; what is said here replaces the first"
+                self.warnings.append(str(self._at(key, None).error(said)))
+            own.add(str(key.value))
         self._loader.flatten_mapping(found)  # puts `<<: *anchor` in place
         entries: dict[str, Node] = {}
         for key, value in found.value:

@@ -75,9 +75,11 @@ class Engine:
         pipeline.finished_at = pipeline.created_at
         return pipeline
 
-    def add_skipped_pipeline(self, request: PipelineRequest) -> Pipeline:
+    def add_skipped_pipeline(
+        self, request: PipelineRequest, *, warnings: tuple[str, ...] = ()
+    ) -> Pipeline:
         """A pipeline without jobs: what `[skip ci]` in a commit message leaves."""
-        pipeline = self._record(request, PipelineSpec(stages=(), jobs=()))
+        pipeline = self._record(request, PipelineSpec(stages=(), jobs=(), warnings=warnings))
         pipeline.status = Status.SKIPPED
         pipeline.finished_at = pipeline.created_at
         return pipeline

@@ -89,12 +89,14 @@ async def start_pipeline(world: World, wish: Wish) -> Pipeline | None:
     """The pipeline for the wish; None when the commit has no CI file or no job applies.
 
     A CI file that cannot be read makes a failed pipeline. A pushed commit whose message says
-    so makes a skipped one.
+    so makes a skipped one, and so does a file whose jobs all trigger other pipelines.
     """
     reading = await asyncio.to_thread(_read, wish, world.instance)
     request = reading.request
     if reading.error is not None:
         return world.ci.add_broken_pipeline(request, reading.error)
+    if reading.spec is not None and reading.spec.is_left_out:
+        return world.ci.add_skipped_pipeline(request, warnings=reading.spec.warnings)
     if reading.spec is None or not reading.spec.jobs:
         return None
     if wish.source in _SKIPPABLE and _SKIP.search(request.commit.message):
@@ -145,9 +147,6 @@ def _read(wish: Wish, instance: Instance) -> _Reading:
         spec = replace(spec, jobs=tuple(_with_environment(job, known) for job in spec.jobs))
     except CiError as exc:
         return _Reading(request=request, error=str(exc))
-    if spec.is_left_out:
-        said = "\n".join(("every job of it triggers another pipeline:", *spec.warnings))
-        return _Reading(request=request, error=said)
     return _Reading(request=request, spec=spec)
 
 

@@ -214,6 +214,8 @@ def test_what_gitlab_refuses(text: str, line: int, said: str) -> None:
         (job("rules: [{if: null, when: on_success}]"), 2),
         (job("inherit: {default: [image, tags], variables: [A]}"), 2),
         ("include: []\njob: {script: x}", 1),
+        ("stages:\nworkflow:\nvariables:\nimage:\njob: {script: x}", 1),
+        (".a: &a {tags: [x]}\njob:\n  <<: *a\n  tags: [y]\n  script: x", 1),
         ("workflow: {rules: [{auto_cancel: {on_job_failure: all}}]}\njob: {script: x}", 1),
         (
             "spec: {inputs: {n: {default: 2, type: number}}}\n---\n"
@@ -256,6 +258,8 @@ def test_what_gitlab_takes_without_a_word(text: str, jobs: int) -> None:
         ("include: https://x/y.yml\njob: {script: x}", 1, "include:remote 'https://x/y.yml'"),
         ("include: {project: a/b, file: y.yml}\njob: {script: x}", 1, "include:project 'a/b'"),
         ("include: {component: h/a/b@1}\njob: {script: x}", 1, "include:component 'h/a/b@1'"),
+        ("job: {script: y}\njob: {script: x}", 2, "'job' is given twice"),
+        ("job:\n  tags: [a]\n  script: x\n  tags: [b]", 4, "'tags' is given twice"),
         ("job: {script: x}\n---\nmore: {script: y}", 3, "this document is left out"),
     ],
 )
@@ -484,3 +488,13 @@ def test_values_that_are_kept() -> None:
     assert job.allow_failure_exit_codes == (300,)
     assert pages.artifacts[0].paths == ("site", "public")
     assert site.artifacts[0].paths == ("dist",)
+
+
+def test_a_job_that_needs_a_trigger_waits_for_what_the_trigger_waits_for() -> None:
+    found = read(
+        "first: {script: x, stage: build}\n"
+        "child: {trigger: a/b}\n"
+        "chosen: {trigger: a/b, needs: [child, first]}\n"
+        "after: {script: x, stage: deploy, needs: [chosen]}\n"
+    )
+    assert [need.job for need in found.jobs[1].needs or ()] == ["first"]

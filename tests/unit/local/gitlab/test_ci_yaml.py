@@ -9,7 +9,7 @@ from local.gitlab.ci_yaml import Node, Reference, Value, read_yaml
 
 
 def entries(text: str) -> dict[str, Node]:
-    (node,) = read_yaml(text, file="ci.yml")
+    (node,), _ = read_yaml(text, file="ci.yml")
     assert isinstance(node.value, dict)
     return node.value
 
@@ -77,7 +77,7 @@ def test_a_reference_is_kept_for_later() -> None:
 
 
 def test_an_empty_file_is_an_empty_map() -> None:
-    assert read_yaml("# nothing\n", file="ci.yml")[0].value == {}
+    assert read_yaml("# nothing\n", file="ci.yml")[0][0].value == {}
 
 
 @pytest.mark.parametrize(
