@@ -13,7 +13,10 @@ from adapters.gitlab_api import DIRECT, Budget, GitLabApi, Way, Witness
 from adapters.gitlab_values import (
     CreatedRunner,
     GitLabJob,
+    GitLabMergeRequest,
+    GitLabMergeRules,
     GitLabProject,
+    GitLabRef,
     GitLabRights,
     GitLabRunner,
     GitLabToken,
@@ -23,6 +26,7 @@ from adapters.gitlab_values import (
     Numbered,
     VerifiedRunner,
 )
+from adapters.ref_protection import RefProtection
 from fleet.errors import Refused, Transient
 from fleet.field_names import fields_at_fault
 
@@ -74,6 +78,7 @@ class GitLab:
         way: Way = DIRECT,
     ) -> None:
         self.api = GitLabApi(url, token, budget=budget, witness=witness, way=way)
+        self._protection = RefProtection(self._seen, budget.clock)
 
     def job(self, project_id: int, job_id: int) -> GitLabJob | None:
         """The job with its tags; None when GitLab does not have it (any more)."""
@@ -100,6 +105,19 @@ class GitLab:
         )
         jobs = [_job(body, project_id) for body in islice(found, at_most)]
         return sorted(jobs, key=lambda job: job.id)
+
+    def is_protected(self, project_id: int, ref: str, *, is_tag: bool) -> bool | None:
+        """Whether runners for protected refs get the jobs of this one; None: it does not say."""
+        return self._protection.of(project_id, ref, is_tag=is_tag)
+
+    def _seen(self, kind: type[ValueT], path: str) -> ValueT | None:
+        """What is there; None where GitLab has it no longer or does not show it to this token."""
+        try:
+            return _read(kind, self.api.get(path))
+        except Refused as exc:
+            if exc.facts.get("status") in (403, 404):
+                return None
+            raise
 
     def retry_job(self, project_id: int, job_id: int) -> GitLabJob:
         """Run it again: a new job with a new id. `Refused` where GitLab says not retryable."""
@@ -266,7 +284,10 @@ def _adapters() -> dict[type, TypeAdapter[Any]]:
     kinds: tuple[type, ...] = (
         CreatedRunner,
         GitLabJob,
+        GitLabMergeRequest,
+        GitLabMergeRules,
         GitLabProject,
+        GitLabRef,
         GitLabRights,
         GitLabRunner,
         GitLabToken,

@@ -50,7 +50,7 @@ class Budget:
     def __init__(self, *, calls_per_minute: int, clock: Callable[[], datetime]) -> None:
         self._capacity = float(calls_per_minute)
         self._per_second = calls_per_minute / 60
-        self._clock = clock
+        self.clock = clock
         self._left = self._capacity
         self._counted_at = clock()
         self._held_until = self._counted_at
@@ -59,7 +59,7 @@ class Budget:
     def take(self) -> None:
         """Count one call. Raises `Transient` with `retry_after_s` when there is none left."""
         with self._lock:
-            at = self._clock()
+            at = self.clock()
             passed_s = max(0.0, (at - self._counted_at).total_seconds())
             self._left = min(self._capacity, self._left + passed_s * self._per_second)
             self._counted_at = at
@@ -74,7 +74,7 @@ class Budget:
     def hold(self, wait_s: float) -> None:
         """Refuse every call for so long: GitLab asked for it."""
         with self._lock:
-            until = self._clock() + timedelta(seconds=wait_s)
+            until = self.clock() + timedelta(seconds=wait_s)
             self._held_until = max(self._held_until, until)
 
 

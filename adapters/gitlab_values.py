@@ -36,6 +36,7 @@ class GitLabJob:
     ] = None
     pipeline_id: Annotated[Id | None, Field(validation_alias=AliasPath("pipeline", "id"))] = None
     ref: str | None = None
+    is_tag: Annotated[bool, Field(validation_alias="tag")] = False  # of Git
     created_at: Utc | None = None
     started_at: Utc | None = None
     finished_at: Utc | None = None
@@ -156,6 +157,35 @@ class GitLabProject:
     ]
     web_url: str = ""
     default_branch: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitLabRef:
+    """A branch or a tag. Old versions of GitLab do not say of a tag whether it is protected."""
+
+    name: str
+    protected: StrictBool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitLabMergeRequest:
+    """A merge request. Its source project may be deleted."""
+
+    iid: Id  # in its target project
+    source_branch: str
+    target_branch: str
+    source_project_id: Id | None
+    target_project_id: Id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitLabMergeRules:
+    """A project's setting for merge requests: whether their pipelines may count as protected."""
+
+    id: Id
+    protects: Annotated[
+        StrictBool | None, Field(validation_alias="protect_merge_request_pipelines")
+    ] = None  # not said before GitLab 18.10, nor to those who may not change it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,11 +70,22 @@ def verdict(facts: Facts) -> Verdict:
     if job.given_up:
         return Verdict(says=_because(Reason.ATTEMPTS_USED), do=f"{_mend(facts)}, {RETRY}")
     if job.pool is None:
-        return Verdict(says=_because(job.reason), do=f"correct its tags, or a pool's, {APPLY}")
+        return Verdict(says=_because(job.reason), do=_to_get_a_pool(job.reason))
     if facts.pool is None:
         says = f"its pool {job.pool} is not in fleet.toml any more"
         return Verdict(says=says, do="reconcile routes it again within a minute")
     return _waiting(facts, facts.pool)
+
+
+def _to_get_a_pool(reason: Reason | None) -> str:
+    """What to do about a job that no pool gets."""
+    if reason is Reason.UNPROTECTED:
+        # GitLab decides it when it makes a pipeline: what waits stays as it is.
+        return f"protect its branch or tag and run a new pipeline, or drop protected_only, {APPLY}"
+    if reason is Reason.PROTECTION_UNKNOWN:
+        role = "make the user of the fleet's GitLab token a Maintainer of the project"
+        return f"{role}, or drop protected_only from a pool, {APPLY}"
+    return f"correct its tags, or a pool's, {APPLY}"
 
 
 def _mend(facts: Facts) -> str:

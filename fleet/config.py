@@ -80,13 +80,16 @@ class FleetConfig:
 
     def needs_token_scopes(self) -> tuple[TokenScope, ...]:
         """Give the scopes that the file needs, least first. `api` includes all the others."""
+        reads = "reads the tags and states of jobs"
+        if any(pool.protected_only for pool in self.pools):
+            reads += ", and whether their branches and tags are protected (protected_only)"
         retrying = [pool.name for pool in self.pools if pool.infra_retry]
         if retrying:
             names = ", ".join(retrying)
             why = f"retries jobs that a machine failed (infra_retry in {names}), {HEALS}"
             return (TokenScope(scope="api", why=why),)
         return (
-            TokenScope(scope="read_api", why="reads the tags and states of jobs"),
+            TokenScope(scope="read_api", why=reads),
             TokenScope(scope="create_runner", why="makes the runners"),
             TokenScope(scope="manage_runner", why="deletes the runners of machines that ended"),
             TokenScope(scope="api", why=HEALS, is_optional=True),

@@ -53,6 +53,8 @@ class ProblemKind(StrEnum):
     GIVEN_UP = "given_up"
     NO_POOL = "no_pool"
     UNTAGGED = "untagged"
+    UNPROTECTED = "unprotected"
+    PROTECTION_UNKNOWN = "protection_unknown"
     POOL_GONE = "pool_gone"
     UNATTENDED = "unattended"
 
@@ -310,8 +312,16 @@ def _jobs(facts: FleetFacts) -> Iterator[Problem]:
 _BECAUSE = {
     ProblemKind.NO_POOL: SENTENCES[Reason.NO_POOL],
     ProblemKind.UNTAGGED: SENTENCES[Reason.UNTAGGED],
+    ProblemKind.UNPROTECTED: SENTENCES[Reason.UNPROTECTED],
+    ProblemKind.PROTECTION_UNKNOWN: SENTENCES[Reason.PROTECTION_UNKNOWN],
     ProblemKind.POOL_GONE: "its pool is not in fleet.toml any more; see the log of reconcile",
     ProblemKind.UNATTENDED: "nothing looked at it for long; see the logs of scale and reconcile",
+}
+
+
+_OF_REF: Mapping[Reason | None, ProblemKind] = {
+    Reason.UNPROTECTED: ProblemKind.UNPROTECTED,
+    Reason.PROTECTION_UNKNOWN: ProblemKind.PROTECTION_UNKNOWN,
 }
 
 
@@ -320,9 +330,9 @@ def _why_stuck(job: Job, facts: FleetFacts) -> ProblemKind | None:
     routed_at = job.changed_at or job.pending_at
     is_late = facts.at - max(routed_at, facts.applied_at) >= UNATTENDED_AFTER
     if job.pool is None:
-        if any(may_take(pool, job.tags) for pool in facts.config.pools):
+        kind = _without_pool(job, facts)
+        if kind is None:
             return ProblemKind.UNATTENDED if is_late else None
-        kind = ProblemKind.NO_POOL if job.tags else ProblemKind.UNTAGGED
         return kind if facts.at - job.pending_at >= NO_POOL_AFTER else None
     if facts.config.pool(job.pool) is None:
         removed_at = next(one.removed_at for one in facts.pools if one.name == job.pool)
@@ -330,6 +340,15 @@ def _why_stuck(job: Job, facts: FleetFacts) -> ProblemKind | None:
         return ProblemKind.POOL_GONE if since_removed >= POOL_GONE_AFTER else None
     was_looked_at = job.reason not in {None, Reason.ROUTED, Reason.OVERFLOW}
     return ProblemKind.UNATTENDED if is_late and not was_looked_at else None
+
+
+def _without_pool(job: Job, facts: FleetFacts) -> ProblemKind | None:
+    """Why no pool of the configuration in force may serve a job; None: one may, or might."""
+    fitting = [pool for pool in facts.config.pools if may_take(pool, job.tags)]
+    if fitting:
+        are_closed = all(pool.protected_only for pool in fitting)
+        return _OF_REF.get(job.reason) if are_closed else None
+    return ProblemKind.NO_POOL if job.tags else ProblemKind.UNTAGGED
 
 
 def _no_runner(kind: ProblemKind, jobs: Sequence[Job], because: str) -> Iterator[Problem]:

@@ -1,7 +1,7 @@
 """Which pool a pending job goes to: GitLab's own matching rule, first pool in the file wins."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from fleet.model import Status
@@ -19,6 +19,8 @@ class PoolRule(Protocol):
     def run_untagged(self) -> bool: ...
     @property
     def overflow(self) -> str | None: ...
+    @property
+    def protected_only(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +31,7 @@ class Pending:
     status: Status
     has_runner: bool = False
     outgrew: frozenset[str] = frozenset()  # pools in which a job of this name ran out of time
+    is_protected: bool | None = None  # its branch or tag; None: not asked, or GitLab does not say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,24 +51,41 @@ def may_take(pool: PoolRule, tags: Sequence[str]) -> bool:
     return set(tags) <= set(pool.tags) if tags else pool.run_untagged
 
 
+def may_serve(pool: PoolRule, job: Pending) -> bool:
+    """Whether GitLab would hand this job to a runner of the pool, as far as it is known.
+
+    Source: GitLab docs, "Protected runners": they get jobs of protected branches and tags only.
+    """
+    return may_take(pool, job.tags) and (not pool.protected_only or job.is_protected is True)
+
+
+def hangs_on_protection(job: Pending, decide: Callable[[Pending], object]) -> bool:
+    """Whether a decision is another one when the job's ref is protected: then GitLab is asked."""
+    return decide(replace(job, is_protected=True)) != decide(replace(job, is_protected=False))
+
+
 def decide_route(job: Pending | None, pools: Sequence[PoolRule]) -> RoutePlan:
-    """The first pool in file order that may take the job, or its overflow when it outgrew it."""
+    """The first pool in file order that may serve the job, or its overflow when it outgrew it.
+
+    A job whose protection is not known goes where any job may go: an open pool serves it for sure.
+    """
     if job is None:
         return RoutePlan(pool=None, reason=Reason.UNKNOWN_JOB)
     if job.status is Status.RUNNING or job.has_runner:
         return RoutePlan(pool=None, reason=Reason.TAKEN)
     if job.status is not Status.PENDING:
         return RoutePlan(pool=None, reason=Reason.NOT_PENDING)
-    fitting = next((pool for pool in pools if may_take(pool, job.tags)), None)
+    fitting = next((pool for pool in pools if may_serve(pool, job)), None)
     if fitting is None:
-        return RoutePlan(pool=None, reason=Reason.NO_POOL if job.tags else Reason.UNTAGGED)
+        return RoutePlan(pool=None, reason=_why_none(job, pools))
     return _overflowed(fitting, job, pools)
 
 
 def decide_reroute(job: Pending, pool: str | None, pools: Sequence[PoolRule]) -> Reason | None:
     """Why a job that waits in `pool`, or in none, is routed again; None: it stays where it is.
 
-    A pool that still fits keeps its jobs, also where another comes before it in the file by now.
+    A pool that still fits keeps its jobs, also where another comes before it in the file by now,
+    and also while GitLab does not say whether a job's ref is protected.
     """
     if pool is None:
         plan = decide_route(job, pools)
@@ -73,7 +93,16 @@ def decide_reroute(job: Pending, pool: str | None, pools: Sequence[PoolRule]) ->
     known = next((one for one in pools if one.name == pool), None)
     if known is None:
         return Reason.POOL_GONE
-    return None if may_take(known, job.tags) else Reason.POOL_UNFIT
+    is_withheld = known.protected_only and job.is_protected is False
+    return Reason.POOL_UNFIT if is_withheld or not may_take(known, job.tags) else None
+
+
+def _why_none(job: Pending, pools: Sequence[PoolRule]) -> Reason:
+    """Why no pool may serve it."""
+    if any(may_take(pool, job.tags) for pool in pools):
+        is_known = job.is_protected is not None
+        return Reason.UNPROTECTED if is_known else Reason.PROTECTION_UNKNOWN
+    return Reason.NO_POOL if job.tags else Reason.UNTAGGED
 
 
 def _overflowed(fitting: PoolRule, job: Pending, pools: Sequence[PoolRule]) -> RoutePlan:
@@ -83,7 +112,7 @@ def _overflowed(fitting: PoolRule, job: Pending, pools: Sequence[PoolRule]) -> R
     passed = {fitting.name}
     while chosen.name in job.outgrew and chosen.overflow and chosen.overflow not in passed:
         roomier = by_name.get(chosen.overflow)
-        if roomier is None or not may_take(roomier, job.tags):
+        if roomier is None or not may_serve(roomier, job):
             break
         passed.add(roomier.name)
         chosen, reason = roomier, Reason.OVERFLOW

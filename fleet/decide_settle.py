@@ -5,7 +5,7 @@ from datetime import timedelta
 from enum import StrEnum
 
 from fleet.model import Job, JobKey, Runner, RunnerState
-from fleet.reasons import Reason
+from fleet.reasons import WITHOUT_POOL, Reason
 
 # How long a machine may take to end by itself after GitLab reported its job's end. Most need a
 # second, one with a cache or artifacts to upload some more.
@@ -73,7 +73,7 @@ def took_uncounted(job: Job, runner: Runner) -> bool:
     `job` is its row before. Then the job that the runner was there for has nobody, and no other
     event tells so: its own came before, and the job that was taken needs nothing any more.
     """
-    was_routed = job.reason not in {None, Reason.NO_POOL, Reason.UNTAGGED}
+    was_routed = job.reason is not None and job.reason not in WITHOUT_POOL
     return not was_routed or job.pool != runner.pool
 
 

@@ -15,6 +15,8 @@ class Reason(StrEnum):
     OVERFLOW = "overflow"
     NO_POOL = "no_pool"
     UNTAGGED = "untagged"
+    UNPROTECTED = "unprotected"
+    PROTECTION_UNKNOWN = "protection_unknown"
     NOT_PENDING = "not_pending"
     TAKEN = "taken"
     UNKNOWN_JOB = "unknown_job"
@@ -62,11 +64,19 @@ class Reason(StrEnum):
     RETRY_OFF = "retry_off"
 
 
+# Why no pool gets a job.
+WITHOUT_POOL = frozenset(
+    {Reason.NO_POOL, Reason.UNTAGGED, Reason.UNPROTECTED, Reason.PROTECTION_UNKNOWN}
+)
+
 SENTENCES: dict[Reason, str] = {
     Reason.ROUTED: "its tags fit this pool, the first in the file that may take it",
     Reason.OVERFLOW: "it cannot fit in the pool its tags name, so it goes to that pool's overflow",
     Reason.NO_POOL: "no pool of fleet.toml has all of its tags; add them to a pool, then `apply`",
     Reason.UNTAGGED: "it has no tags and no pool says run_untagged = true",
+    Reason.UNPROTECTED: "every pool with its tags is protected_only, and its ref is unprotected",
+    Reason.PROTECTION_UNKNOWN: "every pool with its tags is protected_only, and GitLab does not "
+    "say whether its ref is protected",
     Reason.NOT_PENDING: "GitLab says that it no longer waits",
     Reason.TAKEN: "a runner took it already",
     Reason.UNKNOWN_JOB: "GitLab does not know it, or our token may not read it",

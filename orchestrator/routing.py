@@ -1,13 +1,21 @@
 """Where a pending job goes: looked up, decided, recorded. Used by route and by reconcile."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from adapters.demand import Demand
 from adapters.gitlab import GitLabJob
 from adapters.job_rows import Step
-from fleet.decide_route import Pending, RoutePlan, decide_reroute, decide_route
+from fleet.decide_route import (
+    Pending,
+    RoutePlan,
+    decide_reroute,
+    decide_route,
+    hangs_on_protection,
+)
+from fleet.errors import Transient
 from fleet.events import JobRouted, emit
 from fleet.model import Job, JobKey, Status, rank
 from fleet.reasons import Reason
@@ -42,8 +50,9 @@ class Lead:
 def route(world: World, found: GitLabJob | None, key: JobKey, lead: Lead) -> Routed:
     """Decide and record where a job goes."""
     at = world.clock()
-    pending = None if found is None else _pending(found, _outgrew(world, found))
-    plan = decide_route(pending, world.config.pools)
+    decide = partial(decide_route, pools=world.config.pools)
+    pending = _pending(world, found, _outgrew(world, found), decide) if found else None
+    plan = decide(pending)
     if found is None or plan.reason in {Reason.TAKEN, Reason.NOT_PENDING}:
         return Routed(plan=plan)
     job = _job(found, key, plan, path=lead.path, at=at)
@@ -67,10 +76,14 @@ def route_together(world: World, found: Sequence[GitLabJob], lead: Lead) -> Rout
     if not unknown:
         return RoutedTogether(waits=waits)
     outgrown = world.jobs.fits.outgrown(world.instance, found[0].project_id)
+    decide = partial(decide_route, pools=world.config.pools)
     jobs, steps = [], {}
     for key, one in unknown.items():
-        pending = _pending(one, outgrown.get(one.name, frozenset()))
-        plan = decide_route(pending, world.config.pools)
+        try:
+            pending = _pending(world, one, outgrown.get(one.name, frozenset()), decide)
+        except Transient:
+            continue  # its own event asks again, and must not keep the others waiting
+        plan = decide(pending)
         if plan.reason not in {Reason.TAKEN, Reason.NOT_PENDING}:
             jobs.append(_job(one, key, plan, path=lead.path, at=at))
             steps[key] = [*lead.steps, *_told(plan, at)]
@@ -98,7 +111,11 @@ def again(world: World, found: GitLabJob, row: Job) -> Lead | None:
     A job that no pool may take any more leaves its pool, too: else it waits there for ever, and
     a pool that fits it later would not be found.
     """
-    reason = decide_reroute(_pending(found, frozenset()), row.pool, world.config.pools)
+    decide = partial(decide_reroute, pool=row.pool, pools=world.config.pools)
+    try:
+        reason = decide(_pending(world, found, frozenset(), decide))
+    except Transient:
+        return None  # asked again in a minute; meanwhile nothing keeps the others from their turn
     if reason is None:
         return None
     left = Step(at=world.clock(), step="left_pool", reason=reason, detail=row.pool)
@@ -123,13 +140,23 @@ def _outgrew(world: World, found: GitLabJob) -> frozenset[str]:
     return world.jobs.fits.outgrew(world.instance, found.project_id, found.name)
 
 
-def _pending(found: GitLabJob, outgrew: frozenset[str]) -> Pending:
-    return Pending(
+def _pending(
+    world: World,
+    found: GitLabJob,
+    outgrew: frozenset[str],
+    decide: Callable[[Pending], object],
+) -> Pending:
+    """The job with what a decision hangs on; GitLab is asked for no more than that."""
+    told = Pending(
         tags=found.tags,
         status=rank(found.status),
         has_runner=found.runner_id is not None,
         outgrew=outgrew,
     )
+    if found.ref is None or not hangs_on_protection(told, decide):
+        return told
+    is_protected = world.gitlab.is_protected(found.project_id, found.ref, is_tag=found.is_tag)
+    return replace(told, is_protected=is_protected)
 
 
 def _demand(job: Job) -> Demand | None:

@@ -77,6 +77,8 @@ class FakeGitLab(GitLab):
         self.token_lifetime: timedelta | None = None
         self.token_ends: dict[str, datetime] = {}
         self.invalid: set[str] = set()  # tokens that GitLab does not know
+        # By branch, or "tag v1"; others are not protected.
+        self.protected: dict[str, bool | None] = {"main": True}
         self._ids = count(1000)
 
     def add(self, job: GitLabJob) -> GitLabJob:
@@ -117,6 +119,11 @@ class FakeGitLab(GitLab):
         mine = [one for one in waiting if one.project_id == project_id]
         newest = sorted(mine, key=lambda one: one.id, reverse=True)[:at_most]
         return newest[::-1]
+
+    def is_protected(self, project_id: int, ref: str, *, is_tag: bool) -> bool | None:
+        """Whether runners for protected refs get its jobs."""
+        self._called("is_protected", ref)
+        return self.protected.get(f"tag {ref}" if is_tag else ref, False)
 
     def retry_job(self, project_id: int, job_id: int) -> GitLabJob:
         """A new job with a new id."""

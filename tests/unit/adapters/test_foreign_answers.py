@@ -21,6 +21,7 @@ CALLS: Mapping[str, Callable[[GitLab], Any]] = {
     "job": lambda gitlab: gitlab.job(7, 9),
     "log": lambda gitlab: gitlab.log(7, 9),
     "pending_jobs": lambda gitlab: gitlab.pending_jobs(7),
+    "is_protected": lambda gitlab: gitlab.is_protected(7, "main", is_tag=False),
     "retry_job": lambda gitlab: gitlab.retry_job(7, 9),
     "cancel_job": lambda gitlab: gitlab.cancel_job(7, 9),
     "pipeline_jobs": lambda gitlab: gitlab.pipeline_jobs(7, 3),

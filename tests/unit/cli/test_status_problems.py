@@ -329,6 +329,25 @@ def test_a_job_without_a_pool_has_its_time(
     assert problems(at_work) == ((told,) if told else ())
 
 
+@pytest.mark.parametrize("reason", [Reason.UNPROTECTED, Reason.PROTECTION_UNKNOWN])
+@pytest.mark.parametrize(
+    ("waits_s", "is_open", "is_problem"),
+    [
+        (299, False, False),
+        (300, False, True),
+        (4000, True, False),  # an open pool was just applied
+    ],
+)
+def test_a_job_that_its_ref_keeps_from_every_pool_is_one(
+    *, reason: Reason, waits_s: float, is_open: bool, is_problem: bool
+) -> None:
+    at_work = AtWork().configure(FLEET if is_open else f"{FLEET}protected_only = true\n")
+    at_work.job(1, pool=None, reason=reason, waits_s=waits_s)
+    what = f"job 1 (job-1) gets no runner: {SENTENCES[reason]}"
+    told = Said(what=what, do="`runner-fleet explain 1`")
+    assert problems(at_work) == ((told,) if is_problem else ())
+
+
 @pytest.mark.parametrize("pool", ["docker", None])
 def test_a_job_that_was_given_up_is_one_at_once(pool: str | None) -> None:
     at_work = AtWork().configure()

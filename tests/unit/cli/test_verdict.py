@@ -174,6 +174,22 @@ def test_without_a_pool_tags_are_to_be_corrected(reason: Reason) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("reason", "do"),
+    [
+        (Reason.UNPROTECTED, "protect its branch or tag and run a new pipeline, or drop protec"),
+        (Reason.PROTECTION_UNKNOWN, "make the user of the fleet's GitLab token a Maintainer of"),
+    ],
+)
+def test_where_all_its_pools_are_for_protected_refs_the_ref_is_what_to_mend(
+    reason: Reason, do: str
+) -> None:
+    told = verdict(Facts(at=AT, row=row(pool=None, reason=reason)))
+    assert told.says == SENTENCES[reason]
+    assert told.do.startswith(do)
+    assert APPLY in told.do
+
+
 def test_a_pool_that_is_gone_is_not_waited_for() -> None:
     assert verdict(Facts(at=AT, row=row())) == Verdict(
         says="its pool docker is not in fleet.toml any more",

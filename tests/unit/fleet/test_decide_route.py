@@ -5,7 +5,14 @@ from dataclasses import dataclass
 
 import pytest
 
-from fleet.decide_route import Pending, RoutePlan, decide_reroute, decide_route, may_take
+from fleet.decide_route import (
+    Pending,
+    RoutePlan,
+    decide_reroute,
+    decide_route,
+    hangs_on_protection,
+    may_take,
+)
 from fleet.model import Status
 from fleet.reasons import Reason
 
@@ -18,6 +25,7 @@ class Pool:
     tags: tuple[str, ...]
     run_untagged: bool = False
     overflow: str | None = None
+    protected_only: bool = False
 
 
 DOCKER = Pool(name="docker", tags=("ec2", "docker"))
@@ -31,8 +39,9 @@ LARGE = Pool(name="large", tags=("light", "heavy"), overflow="small")
 CHAIN = (SMALL, MIDDLE, LARGE)
 
 
-def pending(*tags: str, outgrew: Sequence[str] = ()) -> Pending:
-    return Pending(tags=tags, status=Status.PENDING, outgrew=frozenset(outgrew))
+def pending(*tags: str, outgrew: Sequence[str] = (), ref: bool | None = None) -> Pending:
+    """`ref`: whether it is protected."""
+    return Pending(tags=tags, status=Status.PENDING, outgrew=frozenset(outgrew), is_protected=ref)
 
 
 @pytest.mark.parametrize(
@@ -130,3 +139,83 @@ def test_decide_reroute(
     job: Pending, pool: str | None, pools: Sequence[Pool], reason: str | None
 ) -> None:
     assert decide_reroute(job, pool, pools) == (reason and Reason(reason))
+
+
+SAFE = Pool(name="safe", tags=("ec2", "deploy"), protected_only=True)
+OPEN = Pool(name="open", tags=("ec2",))
+WIDE = Pool(name="wide", tags=("ec2",), run_untagged=True, protected_only=True)
+TIGHT = Pool(name="tight", tags=("ec2",), overflow="safe")
+NARROW = Pool(name="narrow", tags=("ec2",), overflow="open", protected_only=True)
+
+
+@pytest.mark.parametrize(
+    ("tags", "pools", "outgrew", "protected", "unprotected", "unknown"),
+    [
+        pytest.param(["ec2"], (SAFE, OPEN), [], "safe", "open", "open", id="the open one behind"),
+        pytest.param(["ec2"], (OPEN, SAFE), [], "open", "open", "open", id="the open one before"),
+        pytest.param(["ec2"], (SAFE, NARROW, OPEN), [], "safe", "open", "open", id="two before"),
+        pytest.param(
+            ["deploy"], (SAFE, OPEN), [], "safe", "unprotected", "protection_unknown",
+            id="only a protected one fits",
+        ),
+        pytest.param(
+            [], (SAFE, WIDE), [], "wide", "unprotected", "protection_unknown", id="no tags"
+        ),
+        pytest.param(["gpu"], (SAFE, WIDE), [], "no_pool", "no_pool", "no_pool", id="none fits"),
+        pytest.param([], (SAFE, OPEN), [], "untagged", "untagged", "untagged", id="none untagged"),
+        pytest.param(
+            ["ec2"], (TIGHT, SAFE), ["tight"], "safe", "tight", "tight",
+            id="its overflow is for protected ones",
+        ),
+        pytest.param(
+            ["ec2"], (NARROW, SAFE, OPEN), ["narrow"], "open", "open", "open",
+            id="the overflow of a protected one is open",
+        ),
+        pytest.param(
+            ["ec2"], (NARROW, SAFE), ["narrow"], "narrow", "unprotected", "protection_unknown",
+            id="an overflow that is not in the file",
+        ),
+    ],
+)  # fmt: skip
+def test_a_job_goes_to_the_first_pool_that_gitlab_lets_it_use(
+    *,
+    tags: list[str],
+    pools: Sequence[Pool],
+    outgrew: list[str],
+    protected: str,
+    unprotected: str,
+    unknown: str,
+) -> None:
+    plans = [decide_route(pending(*tags, outgrew=outgrew, ref=ref), pools)
+             for ref in (True, False, None)]  # fmt: skip
+    assert [plan.pool or plan.reason for plan in plans] == [protected, unprotected, unknown]
+    # An overflow has another reason than a first pool of the same name.
+    asks = hangs_on_protection(
+        pending(*tags, outgrew=outgrew), lambda job: decide_route(job, pools)
+    )
+    assert asks == (plans[0] != plans[1])
+
+
+def test_where_no_pool_is_for_protected_refs_nothing_is_asked() -> None:
+    assert not hangs_on_protection(pending("docker"), lambda job: decide_route(job, POOLS))
+    taken = Pending(tags=("deploy",), status=Status.PENDING, has_runner=True)
+    assert not hangs_on_protection(taken, lambda job: decide_route(job, (SAFE,)))
+
+
+@pytest.mark.parametrize(
+    ("ref", "pool", "reason"),
+    [
+        (True, "safe", None),
+        (None, "safe", None),
+        (False, "safe", Reason.POOL_UNFIT),
+        (False, "open", None),
+        (True, None, Reason.ROUTED),
+        (None, None, None),
+        (False, None, None),
+    ],
+)
+def test_a_job_leaves_a_pool_that_is_not_for_its_ref(
+    ref: bool | None, pool: str | None, reason: Reason | None
+) -> None:
+    tags = ("deploy",) if pool is None else ("ec2",)
+    assert decide_reroute(pending(*tags, ref=ref), pool, (SAFE, OPEN)) == reason

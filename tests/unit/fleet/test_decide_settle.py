@@ -226,6 +226,8 @@ def test_the_grace_is_short() -> None:
         ("big", Reason.ROUTED, True),
         (None, Reason.NO_POOL, True),
         (None, Reason.UNTAGGED, True),
+        (None, Reason.UNPROTECTED, True),
+        (None, Reason.PROTECTION_UNKNOWN, True),
         (None, None, True),
         ("docker", None, True),  # the pool was noted when it was taken
         ("docker", Reason.NO_POOL, True),

@@ -129,6 +129,7 @@ class Scene:
             "name": f"job-{job_id}",
             "status": "pending",
             "pipeline_id": 3,
+            "ref": "main",
             "queued_duration_s": 1.0,
         }
         return self.gitlab.add(GitLabJob(id=job_id, tags=tuple(tags), **(told | facts)))

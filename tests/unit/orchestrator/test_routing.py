@@ -302,3 +302,110 @@ def test_a_gitlab_that_calls_itself_by_another_name_is_the_one_of_fleet_toml() -
     scene.settle(1, "success", instance="gitlab.internal:8443")
     assert scene.job(1).status is Status.FINISHED
     assert scene.world.jobs.waiting_in("docker") == ()
+
+
+SAFE = '[pools.safe]\nbackend = "tests"\ntags = ["docker", "deploy"]\nprotected_only = true\n'
+
+
+class TestProtection:
+    """A pool for protected refs and an open one share a tag."""
+
+    def scene(self, **protected: bool | None) -> Scene:
+        scene = Scene(text=f"{GITLAB}\n{SAFE}ceiling = 5\n\n[pools.docker]{DOCKER}")
+        scene.gitlab.protected |= protected
+        return scene
+
+    @pytest.mark.parametrize(
+        ("tags", "protected", "pool", "reason"),
+        [
+            (("docker",), True, "safe", Reason.ROUTED),
+            (("docker",), False, "docker", Reason.ROUTED),
+            (("docker",), None, "docker", Reason.ROUTED),
+            (("deploy",), True, "safe", Reason.ROUTED),
+            (("deploy",), False, None, Reason.UNPROTECTED),
+            (("deploy",), None, None, Reason.PROTECTION_UNKNOWN),
+        ],
+    )
+    @pytest.mark.parametrize("how", ["its event", "the event of another", "reconcile"])
+    def test_a_job_goes_where_gitlab_lets_it(
+        self,
+        *,
+        how: str,
+        tags: tuple[str, ...],
+        protected: bool | None,
+        pool: str | None,
+        reason: Reason,
+    ) -> None:
+        scene = self.scene(work=protected)
+        scene.push(1, tags=tags, ref="work")
+        scene.push(2, tags=("big",), ref="main")
+        if how == "reconcile":
+            scene.world.fleet.watch(INSTANCE, PROJECT, "acme/demo", at=AT)
+            scene.reconcile()
+        else:
+            scene.route(1 if how == "its event" else 2)
+        assert (scene.job(1).pool, scene.job(1).reason) == (pool, reason)
+        assert scene.job(2).pool == "docker"
+        sent = {demand.job: demand.pool for demand in scene.queue.demands}
+        assert sent.get(key(1)) == pool
+        assert scene.gitlab.calls.count("is_protected") == 1  # job 2 hangs on nothing
+
+    def test_a_tag_is_asked_about_as_a_tag(self) -> None:
+        scene = self.scene()
+        scene.gitlab.protected["tag v1"] = True
+        scene.push(1, ref="v1", is_tag=True)
+        scene.push(2, ref="v1")  # a branch of that name
+        scene.route(1)
+        assert [scene.job(n).pool for n in (1, 2)] == ["safe", "docker"]
+
+    def test_the_others_of_a_pipeline_need_not_wait_for_one_that_cannot_be_asked_about(
+        self,
+    ) -> None:
+        scene = self.scene()
+        scene.push(1, ref="work")
+        scene.push(2, tags=("big",), ref="work")
+        scene.push(3, tags=("big",), ref="work")
+        scene.gitlab.failing["is_protected"] = Transient(status=502)
+        assert scene.route(3).wake
+        assert [job.job_id for job in scene.world.jobs.waiting_in("docker")] == [2, 3]
+        with pytest.raises(Transient):
+            scene.route(1)
+        scene.gitlab.failing.clear()
+        assert scene.route(1) == Answer(reason=Reason.ROUTED, wake=True)
+
+    def test_a_job_that_no_pool_may_serve_is_routed_once_one_may(self) -> None:
+        scene = self.scene(work=None)
+        scene.push(1, tags=("deploy",), ref="work")
+        assert not scene.route(1).wake
+        for told, pool in ((None, None), (False, None), (True, "safe")):
+            scene.gitlab.protected["work"] = told
+            scene.clock.go(60)
+            scene.reconcile()
+            assert scene.job(1).pool == pool
+
+    @pytest.mark.parametrize(
+        ("tags", "protected", "pool", "reason"),
+        [
+            (("docker",), False, "docker", Reason.ROUTED),
+            (("deploy",), False, None, Reason.UNPROTECTED),
+            (("deploy",), None, "safe", Reason.ROUTED),
+            (("deploy",), True, "safe", Reason.ROUTED),
+        ],
+    )
+    def test_a_job_leaves_a_pool_that_apply_made_one_for_protected_refs(
+        self,
+        *,
+        tags: tuple[str, ...],
+        protected: bool | None,
+        pool: str | None,
+        reason: Reason,
+    ) -> None:
+        scene = self.scene(work=protected)
+        text = scene.text
+        scene.with_config(text.replace("protected_only = true\n", ""))
+        scene.push(1, tags=tags, ref="work")
+        scene.route(1)
+        assert scene.job(1).pool == "safe"
+        scene.with_config(text)
+        assert scene.reconcile().wake
+        assert (scene.job(1).pool, scene.job(1).reason) == (pool, reason)
