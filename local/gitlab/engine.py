@@ -25,6 +25,7 @@ from local.gitlab.states import (
     status_of,
     status_of_needs,
 )
+from local.gitlab.variables import is_protected
 
 
 class Listener(Protocol):
@@ -106,6 +107,7 @@ class Engine:
             updated_at=at,
             stages=spec.stages,
             request=request,
+            is_protected=is_protected(request),
             name=spec.name,
             warnings=spec.warnings,
             cancels_on_new_commit=spec.cancels_on_new_commit,

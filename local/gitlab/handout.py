@@ -18,7 +18,6 @@ from local.gitlab.variables import (
     Values,
     authorized_clone_url,
     expand_all,
-    is_protected,
     job_variables,
 )
 
@@ -132,7 +131,7 @@ def _git_info(job: Job, base_url: str, depth: int) -> Json:
         "ref_type": "tag" if pipeline.is_tag else "branch",
         "refspecs": _refspecs(job, is_deep=depth == 0),
         "depth": depth,
-        "protected": is_protected(pipeline.request),
+        "protected": pipeline.is_protected,
     }
 
 
@@ -227,7 +226,7 @@ def _artifacts(spec: ArtifactSpec) -> list[Json]:
 
 
 def _cache(job: Job, spec: CacheSpec) -> Json:
-    protected = is_protected(job.pipeline.request) and not spec.unprotect
+    protected = job.pipeline.is_protected and not spec.unprotect
     suffix = "protected" if protected else "non_protected"
     return {
         "key": f"{spec.key}-{suffix}",

@@ -5,6 +5,7 @@ Everything is held in memory and changed in place, by one thread: the server's e
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,12 @@ from local.gitlab.ci_types import JobSpec
 from local.gitlab.states import Counted, Status, counts_as
 
 NO_SHA = "0" * 40
+
+
+def _matches(rule: str, name: str) -> bool:
+    """Whether a name, or a wildcard, is for a ref. Source: GitLab's `RefMatcher`."""
+    pattern = ".*?".join(re.escape(part) for part in rule.split("*"))
+    return re.fullmatch(pattern, name) is not None
 
 
 class Role(IntEnum):
@@ -117,6 +124,7 @@ class Group:
     name: str
     parent: Group | None = None
     members: dict[int, Role] = field(default_factory=dict)  # by user id
+    protected_branches: list[str] = field(default_factory=list)  # of every project below
     variables: list[SecretVariable] = field(default_factory=list)
 
     @property
@@ -174,6 +182,10 @@ class Project:
     variables: list[SecretVariable] = field(default_factory=list)
     environments: dict[str, Environment] = field(default_factory=dict)  # by name
     merge_requests: dict[int, MergeRequest] = field(default_factory=dict)  # by iid
+    protects_default_branch: bool = True
+    protected_branches: list[str] = field(default_factory=list)  # names and wildcards
+    protected_tags: list[str] = field(default_factory=list)
+    protects_merge_requests: bool = True  # those between two protected branches
     cancels_redundant: bool = True  # a newer commit's pipeline cancels the older ones
     limits_job_tokens: bool = True  # to its own jobs and those of the two lists
     job_token_projects: dict[int, Project] = field(default_factory=dict)
@@ -189,9 +201,20 @@ class Project:
         """`name_with_namespace`, which hooks call `project_name`."""
         return f"{self.group.full_name} / {self.name}"
 
-    def is_protected(self, ref: str) -> bool:
-        """Whether the branch is protected: here, only the default one."""
-        return ref == self.default_branch
+    @property
+    def own_protected_branches(self) -> tuple[str, ...]:
+        """The names and wildcards of branches that the project itself protects."""
+        default = (self.default_branch,) if self.protects_default_branch else ()
+        return (*default, *self.protected_branches)
+
+    def is_protected(self, branch: str) -> bool:
+        """Whether the branch is protected, by the project or by a group above it."""
+        above = (one for group in self.group.lineage for one in group.protected_branches)
+        return any(_matches(rule, branch) for rule in (*self.own_protected_branches, *above))
+
+    def is_protected_tag(self, tag: str) -> bool:
+        """Whether the tag is protected."""
+        return any(_matches(rule, tag) for rule in self.protected_tags)
 
     def role_of(self, user: User) -> Role:
         """The highest role the user has here or in a group above."""
@@ -231,6 +254,7 @@ class Pipeline:
     user: User
     created_at: datetime
     request: PipelineRequest
+    is_protected: bool = False  # its ref, as it was when the pipeline was made
     stages: tuple[str, ...] = ()
     name: str | None = None
     yaml_errors: str | None = None

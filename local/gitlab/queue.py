@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 
 from local.gitlab.model import Job, Project, Runner
-from local.gitlab.variables import is_protected
 
 Kind = tuple[int, frozenset[str], bool]  # project id, tags, on a protected ref
 
@@ -29,7 +28,7 @@ def _reaches(runner: Runner, project: Project) -> bool:
 
 def kind_of(job: Job) -> Kind:
     """What decides who may run the job; jobs of one kind are interchangeable to a runner."""
-    return job.project.id, frozenset(job.spec.tags), is_protected(job.pipeline.request)
+    return job.project.id, frozenset(job.spec.tags), job.pipeline.is_protected
 
 
 class PendingQueue:

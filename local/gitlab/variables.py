@@ -61,10 +61,17 @@ def authorized_clone_url(base_url: str, project: Project, token: str) -> str:
 
 
 def is_protected(request: PipelineRequest) -> bool:
-    """Whether the pipeline is of a protected ref; those of merge requests are not."""
-    if request.is_tag or request.merge_request is not None:
-        return False
-    return request.project.is_protected(request.ref)
+    """Whether a pipeline for this counts as protected. Source: GitLab's `Pipeline#protected_ref?`.
+
+    GitLab also looks at whether whoever starts a merge request's pipeline may push to its branches.
+    """
+    project, merge_request = request.project, request.merge_request
+    if request.is_tag:
+        return project.is_protected_tag(request.ref)
+    if merge_request is None:
+        return project.is_protected(request.ref)
+    branches = (merge_request.source_branch, merge_request.target_branch)
+    return project.protects_merge_requests and all(map(project.is_protected, branches))
 
 
 def pipeline_variables(request: PipelineRequest, instance: Instance) -> dict[str, str]:

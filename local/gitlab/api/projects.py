@@ -34,6 +34,7 @@ class NewProject(BaseModel):
 class ProjectChange(BaseModel):
     """Body of `PUT /projects/:id`: what is left out stays."""
 
+    protect_merge_request_pipelines: bool | None = None
     name: str | None = None
     build_timeout: int | None = None
     ci_config_path: str | None = None
@@ -120,6 +121,8 @@ async def change_project(call: Call) -> Response:
         call.world.ci.index.queue.touch()
     if change.auto_cancel_pending_pipelines is not None:
         project.cancels_redundant = change.auto_cancel_pending_pipelines == "enabled"
+    if change.protect_merge_request_pipelines is not None:
+        project.protects_merge_requests = change.protect_merge_request_pipelines
     return JSONResponse(project_view(project, call.world))
 
 

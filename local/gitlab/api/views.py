@@ -39,6 +39,7 @@ def project_view(project: Project, world: World) -> Json:
         "shared_runners_enabled": project.shared_runners_enabled,
         "auto_cancel_pending_pipelines": "enabled" if project.cancels_redundant else "disabled",
         "ci_job_token_scope_enabled": False,
+        "protect_merge_request_pipelines": project.protects_merge_requests,
         "archived": False,
         "empty_repo": not project.refs,
     }

@@ -70,10 +70,36 @@ def test_protection(access_level: str, protected: bool, expected: bool) -> None:
     ("ref", "is_tag", "protected"),
     [("main", False, True), ("feature", False, False), ("main", True, False)],
 )
-def test_only_the_default_branch_is_protected(ref: str, is_tag: bool, protected: bool) -> None:
+def test_at_first_only_the_default_branch_is_protected(
+    ref: str, is_tag: bool, protected: bool
+) -> None:
     site = SmallGitLab()
     job = site.start(job_spec("unit", tags=("ec2",)), ref=ref, is_tag=is_tag).latest["unit"]
     assert kind_of(job) == (1, frozenset({"ec2"}), protected)
+
+
+@pytest.mark.parametrize(
+    ("rule", "name", "holds"),
+    [
+        ("release/*", "release/2", True),
+        ("release/*", "release/", True),
+        ("release/*", "a/release/2", False),
+        ("*-stable", "2-stable", True),
+        ("*-stable", "2-stable-x", False),
+        ("v*.*", "v1.2", True),
+        ("v*.*", "v12", False),
+        ("v1.2", "v1x2", False),
+        ("*", "anything/at.all", True),
+        ("Main", "main", False),
+    ],
+)
+def test_a_wildcard_is_a_star_and_nothing_else(rule: str, name: str, holds: bool) -> None:
+    where = project("demo", number=1, within=SUB)
+    where.protected_branches.append(rule)
+    where.protected_tags.append(rule)
+    where.default_branch = "trunk"
+    assert where.is_protected(name) is holds
+    assert where.is_protected_tag(name) is holds
 
 
 def test_the_oldest_job_of_all_kinds_comes_first() -> None:
