@@ -347,5 +347,6 @@ def _job(item: Item) -> Job:
         given_up_in=item.get("given_up_in"),
         forgiven=item.get("forgiven", 0),
         pipeline_id=item.get("pipeline_id"),
+        deploys=bool(item.get("deploys")),
         changed_at=datetime.fromisoformat(item["changed_at"]),
     )

@@ -31,8 +31,8 @@ FAILURES = {
     "stuck_or_timeout_failure": (
         "GitLab gave up waiting for a runner: `runner-fleet status` says whether the pool shows"
     ),
-    "runner_system_failure": "its machine failed it: retry it, or set infra_retry for the pool",
-    "runner_interrupted": "its machine was taken away: retry it, or set infra_retry for the pool",
+    "runner_system_failure": "its machine failed it; its steps say why it did not run again",
+    "runner_interrupted": "its machine was taken away; its steps say why it did not run again",
 }
 
 
@@ -170,7 +170,15 @@ def _booting(facts: Facts, runner: Runner, pool: PoolConfig) -> Verdict:
     return Verdict(says=f"{runner.id}, launched for it, is {runner.state.value}")
 
 
+LOST = (
+    "cancel and retry it in GitLab, where it may run a second time; left alone, GitLab fails it an"
+    " hour after its last word, and `retry:` of the CI file counts"
+)
+
+
 def _running(facts: Facts) -> Verdict:
+    if facts.row.job.reason is Reason.MACHINE_LOST:
+        return Verdict(says=f"{_because(Reason.MACHINE_LOST)}; {_not_retried(facts)}", do=LOST)
     runner = facts.runner
     name = facts.row.job.runner_id
     if runner is None:
@@ -185,6 +193,12 @@ def _running(facts: Facts) -> Verdict:
     if facts.pool is None or silent < facts.pool.stalled_after:
         return Verdict(says=says)
     return Verdict(says=says, do="if nothing moves in its log: cancel and retry it in GitLab")
+
+
+def _not_retried(facts: Facts) -> str:
+    """Why the fleet does not run it again: the last of the steps that say so."""
+    steps = [step for step in facts.row.steps if step.step == "retry"]
+    return (steps[-1].detail or sentence_of(steps[-1].reason)) if steps else "it is not retried"
 
 
 def _finished(facts: Facts) -> Verdict:

@@ -53,6 +53,7 @@ class ConfigError(ValueError):
 
 
 # GitLab takes a test delivery from nothing less than `api`.
+RETRIES = "retries jobs that a machine failed"
 HEALS = "switches webhooks on again that GitLab switched off"
 
 
@@ -84,15 +85,18 @@ class FleetConfig:
         if any(pool.protected_only for pool in self.pools):
             reads += ", and whether their branches and tags are protected (protected_only)"
         retrying = [pool.name for pool in self.pools if pool.infra_retry]
-        if retrying:
-            names = ", ".join(retrying)
-            why = f"retries jobs that a machine failed (infra_retry in {names}), {HEALS}"
+        named = [pool.name for pool in self.pools if "infra_retry" in pool.model_fields_set]
+        asked = [name for name in retrying if name in named]
+        if asked:  # by default it does what the token allows; who asks for it must have that
+            names = ", ".join(asked)
+            why = f"{RETRIES} (infra_retry in {names}), {HEALS}"
             return (TokenScope(scope="api", why=why),)
+        why = f"{RETRIES}, {HEALS}" if retrying else HEALS
         return (
             TokenScope(scope="read_api", why=reads),
             TokenScope(scope="create_runner", why="makes the runners"),
             TokenScope(scope="manage_runner", why="deletes the runners of machines that ended"),
-            TokenScope(scope="api", why=HEALS, is_optional=True),
+            TokenScope(scope="api", why=why, is_optional=True),
         )
 
 

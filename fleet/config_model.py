@@ -182,7 +182,7 @@ class PoolConfig(_Table):
     idle: IdleConfig = IdleConfig()
     overflow: str | None = None
     attempts: int = Field(default=3, ge=1, le=10)
-    infra_retry: bool = False
+    infra_retry: bool = True
     # EC2
     instance_types: InstanceTypes = ()
     market: Market = "spot-then-on-demand"

@@ -49,6 +49,7 @@ class ProblemKind(StrEnum):
     RENEWAL_FAILED = "renewal_failed"
     BOOT_LATE = "boot_late"
     SILENT = "silent"
+    MACHINE_LOST = "machine_lost"
     WITHHELD = "withheld"
     GIVEN_UP = "given_up"
     NO_POOL = "no_pool"
@@ -276,6 +277,26 @@ def _machines(facts: FleetFacts) -> Iterator[Problem]:
             )
 
 
+def _lost(facts: FleetFacts) -> Iterator[Problem]:
+    """Jobs that GitLab shows as running, on machines that are gone."""
+    lost = [
+        job
+        for job in facts.unpooled
+        if job.status is Status.RUNNING and job.reason is Reason.MACHINE_LOST
+    ]
+    if lost:
+        oldest = min(lost, key=lambda job: (job.pending_at, job.key))
+        run = "run" if lost[1:] else "runs"
+        first = f"job {oldest.job_id} ({oldest.name})"
+        yield Problem(
+            kind=ProblemKind.MACHINE_LOST,
+            what=f"{_and_more(first, lost)} {run} no more: the machine is gone",
+            do=f"cancel and retry it in GitLab; `runner-fleet explain {oldest.job_id}` says more",
+            count=len(lost),
+            example=str(oldest.job_id),
+        )
+
+
 def _withheld(facts: FleetFacts) -> Iterator[Problem]:
     """Jobs that GitLab does not give to a runner that is ready for them."""
     for pool in facts.pools:
@@ -379,6 +400,7 @@ _RULES: tuple[Callable[[FleetFacts], Iterator[Problem]], ...] = (
     _pools,
     _tokens,
     _machines,
+    _lost,
     _withheld,
     _jobs,
 )

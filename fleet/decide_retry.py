@@ -22,11 +22,13 @@ INFRA_FAILURES = frozenset(
 class RetryFacts:
     """One job at its end, or one whose machine vanished while GitLab still shows it running."""
 
-    allowed: bool  # the pool says infra_retry = true
+    allowed: bool  # the pool does not say infra_retry = false
     outcome: str | None  # GitLab's word; None: still shown as running
     failure_reason: str | None
     machine_lost: bool  # spot loss, host death or boot failure was seen for its runner
     retried: bool  # a newer job of this name is in the pipeline, or the ledger says we did it
+    is_retry: bool = False  # it is itself what we retried another as
+    deploys: bool = False  # it starts or stops an environment of GitLab's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,10 @@ def decide_retry(facts: RetryFacts) -> RetryPlan:
         return RetryPlan(retry=False, reason=Reason.SCRIPT_FAILED if failed else Reason.FINISHED)
     if not facts.allowed:
         return RetryPlan(retry=False, reason=Reason.RETRY_OFF)
+    if facts.deploys:
+        return RetryPlan(retry=False, reason=Reason.DEPLOYS)
+    if facts.is_retry:
+        return RetryPlan(retry=False, reason=Reason.RETRIED_BEFORE)
     if facts.retried:
         return RetryPlan(retry=False, reason=Reason.ALREADY_RETRIED)
     return RetryPlan(retry=True, reason=Reason.INFRA_RETRY, cancel_first=vanished)

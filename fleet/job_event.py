@@ -53,6 +53,7 @@ class JobEvent(HasUtcTimes):
     queued_s: float | None = None
     failure_reason: str | None = None  # only of a job that failed
     allow_failure: bool = False
+    deploys: bool = False  # it starts or stops an environment
 
     @property
     def detail_type(self) -> str:

@@ -76,6 +76,7 @@ class Job(HasUtcTimes):
     given_up_in: str | None = None  # which `apply` was in force then; a later one renews them
     forgiven: int = 0  # of its attempts, those before they were renewed
     pipeline_id: int | None = None
+    deploys: bool = False  # it starts or stops an environment of GitLab's, as a webhook told
     # When its row was routed or GitLab's word about it came last; None: it was not read from one.
     changed_at: datetime | None = field(default=None, compare=False)
 

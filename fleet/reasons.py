@@ -62,6 +62,9 @@ class Reason(StrEnum):
     SCRIPT_FAILED = "script_failed"
     ALREADY_RETRIED = "already_retried"
     RETRY_OFF = "retry_off"
+    RETRIED_BEFORE = "retried_before"
+    DEPLOYS = "deploys"
+    MACHINE_LOST = "machine_lost"
 
 
 # Why no pool gets a job.
@@ -118,5 +121,8 @@ SENTENCES: dict[Reason, str] = {
     Reason.INFRA_RETRY: "the machine failed it, not its script: it runs once more, on demand",
     Reason.SCRIPT_FAILED: "its own script failed it",
     Reason.ALREADY_RETRIED: "GitLab or a person runs it again already",
-    Reason.RETRY_OFF: "the pool does not say infra_retry = true",
+    Reason.RETRY_OFF: "the pool says infra_retry = false",
+    Reason.RETRIED_BEFORE: "it was the retry: what two machines failed is not run a third time",
+    Reason.DEPLOYS: "it deploys to an environment: whether that runs again is for people",
+    Reason.MACHINE_LOST: "its machine is gone, and GitLab goes on to say that it runs",
 }

@@ -15,6 +15,8 @@ from fleet.model import Job, JobKey, Status, rank
 from fleet.reasons import Reason
 from orchestrator.world import World
 
+# Why a job is not retried that a machine failed, and that GitLab may not retry either.
+LEFT_TO_PEOPLE = frozenset({Reason.RETRY_OFF, Reason.RETRIED_BEFORE, Reason.DEPLOYS})
 # A retry that is younger is in the hands of whoever intends it.
 IN_HAND = timedelta(seconds=10)
 
@@ -31,16 +33,19 @@ def retry_if_infra(
     if failure_reason == "job_execution_timeout" and pool is not None and pool.overflow:
         world.jobs.fits.note(job)
     facts = RetryFacts(
-        allowed=pool is not None and pool.infra_retry,
+        # A pool that `apply` took away says nothing any more: its last jobs are as good as others.
+        allowed=job.pool is not None and (pool is None or pool.infra_retry),
         outcome=job.outcome,
         failure_reason=failure_reason,
         machine_lost=machine_lost,
         retried=False,
+        is_retry=job.on_demand,
+        deploys=job.deploys,
     )
     plan = decide_retry(facts)
     if not plan.retry:
-        if plan.reason is Reason.RETRY_OFF:
-            _tell(world, job, plan.reason)
+        if plan.reason in LEFT_TO_PEOPLE:
+            _leave(world, job, plan.reason, machine_lost=machine_lost)
         return
     intent = Intent(job=job.key, failure_reason=failure_reason)
     if world.jobs.retries.claim(intent, at=world.clock()):
@@ -66,7 +71,9 @@ def _try(world: World, job: Job, intent: Intent) -> None:
         _retry(world, job, intent)
     except Refused as exc:
         emit(GitLabRefused(doing="retry", error=str(exc)), level=WARNING)
-        _tell(world, job, Reason.INFRA_RETRY, detail=f"not possible: {exc}")
+        is_lost = intent.failure_reason is None
+        why = f"not possible: {exc}"
+        _leave(world, job, Reason.INFRA_RETRY, machine_lost=is_lost, detail=why)
     except FleetError as exc:
         emit(GitLabRefused(doing="retry", error=str(exc)), level=WARNING)
         return
@@ -146,6 +153,19 @@ def _again(job: Job, new: GitLabJob) -> Job:
         on_demand=True,
         pipeline_id=job.pipeline_id,
     )
+
+
+def _leave(
+    world: World, job: Job, reason: Reason, *, machine_lost: bool, detail: str | None = None
+) -> None:
+    """Say why a job is not retried; of one that GitLab goes on to show as running, in its row, too.
+
+    It is not cancelled: GitLab fails it after an hour without a word of its runner, and only then
+    does `retry:` of the CI file count.
+    """
+    step = Step(at=world.clock(), step="retry", reason=reason, detail=detail)
+    lost = {"reason": Reason.MACHINE_LOST.value} if machine_lost else {}
+    world.jobs.tell(job.key, [step], **lost)
 
 
 def _tell(world: World, job: Job, reason: Reason, detail: str | None = None) -> None:

@@ -53,10 +53,11 @@ def route_event(world: World, told: JobEvent) -> Answer:
         Step(at=told.received_at, step="webhook_received", detail=told.delivery_id),
         Step(at=at, step="event", detail=told.detail_type),
     )
+    facts = {"deploys": True} if told.deploys else {}
     known = world.jobs.job(key)
     if known is not None and (known.status > Status.PENDING or known.pool):
         reason = _told_before(known)
-        world.jobs.tell(key, [*steps, Step(at=at, step="ignored", reason=reason)])
+        world.jobs.tell(key, [*steps, Step(at=at, step="ignored", reason=reason)], **facts)
         return Answer(reason=reason, wake=known.wants_runner or _owes_wake(world, told))
     reading = world.fleet.claim_pipeline(told.instance, told.pipeline_id, at=at)
     if reading is Reading.UNDER_WAY:
@@ -65,6 +66,8 @@ def route_event(world: World, told: JobEvent) -> Answer:
     listed = _route_its_pipeline(world, told) if reading is Reading.MINE else None
     found = listed or world.gitlab.job(told.project_id, told.job_id)
     routed = route(world, found, key, Lead(steps=steps, path=told.project_path))
+    if facts:
+        world.jobs.tell(key, [], **facts)
     if routed.demand is not None:
         send_demands(world, [routed.demand])
     # A stale one was routed by somebody else while we looked.

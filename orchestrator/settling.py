@@ -69,7 +69,7 @@ def _settle_job(world: World, told: JobEvent, *, round_: int) -> Settled:
         record(world, job, told, runner)
     if status is Status.RUNNING:
         return Settled(reason=Reason.RUNNING, wake=uncounted)
-    if round_ == 0:
+    if round_ == 0 and _ran_here(world, job, told):
         retry_if_infra(world, job, told.failure_reason)
     facts = SettleFacts(
         happening=Happening.FINISHED,
@@ -104,7 +104,19 @@ def job_told(world: World, told: JobEvent, status: Status) -> Job:
         status=status,
         outcome=told.status if status is Status.FINISHED else None,
         gitlab_runner_id=told.runner_id,
+        deploys=base.deploys or told.deploys,
     )
+
+
+def _ran_here(world: World, job: Job, told: JobEvent) -> bool:
+    """Whether a runner of this fleet had the job; what others' machines fail is theirs to retry.
+
+    Where machines share the pool's record, its description does not say which fleet's it is.
+    """
+    name = told.runner_description
+    if job.runner_id is not None or name is None or world.config.gitlab.credentials == "shared":
+        return True
+    return world.runner_described(name) is not None
 
 
 def runner_of(world: World, job: Job, description: str | None) -> Runner | None:
@@ -136,6 +148,8 @@ def record(world: World, job: Job, told: JobEvent, runner: Runner | None) -> Non
         "pool": job.pool,
     }
     advanced = world.jobs.advance(job, steps, at=at, facts=facts)
+    if told.deploys:  # also where GitLab was asked before this event came
+        world.jobs.tell(job.key, [], deploys=True)
     if advanced and runner is not None and job.status is Status.RUNNING:
         world.runners.took(runner, job.key, job.project_id, at=at)
 

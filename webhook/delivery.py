@@ -128,6 +128,7 @@ def _event(hook: JobHook, headers: Mapping[str, str], body: bytes, at: datetime)
         # GitLab's default is "unknown_failure", on healthy jobs too
         failure_reason=hook.failure_reason if hook.status == "failed" else None,
         allow_failure=bool(hook.allow_failure),
+        deploys=hook.deploys,
     )
 
 

@@ -52,6 +52,16 @@ class Repository(_Part):
     git_http_url: Text = ""
 
 
+class Environment(_Part):
+    """The environment that the job names, and what it does there; None: it starts it."""
+
+    action: Text | None = None
+
+
+# The actions that change what runs there. Source: GitLab docs, `environment:action`.
+DEPLOYS = frozenset({None, "start", "stop"})
+
+
 class JobHook(_Part):
     """The part of a `Job Hook` body that we rely on. GitLab calls a job a build here.
 
@@ -76,6 +86,12 @@ class JobHook(_Part):
     runner: Runner | None = None
     project: Project | None = None  # 17.x and newer
     repository: Repository | None = None
+    environment: Environment | None = None
+
+    @property
+    def deploys(self) -> bool:
+        """Whether the job starts or stops an environment."""
+        return self.environment is not None and self.environment.action in DEPLOYS
 
     @classmethod
     def read(cls, body: bytes) -> "JobHook":

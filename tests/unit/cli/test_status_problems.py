@@ -408,6 +408,20 @@ def test_a_job_that_waits_no_more_is_none(word: str) -> None:
     assert problems(at_work) == ()
 
 
+def test_a_job_whose_machine_is_gone_is_one_at_once() -> None:
+    at_work = AtWork().configure()
+    for number, waits_s in ((1, 60), (2, 90)):
+        at_work.advance(at_work.job(number, waits_s=waits_s), "running", at=AT)
+    assert problems(at_work) == ()
+    at_work.jobs.tell(key(1), [], reason=Reason.MACHINE_LOST.value)
+    what = "job 1 (job-1) runs no more: the machine is gone"
+    do = "cancel and retry it in GitLab; `runner-fleet explain 1` says more"
+    assert problems(at_work) == (Said(what=what, do=do),)
+    at_work.jobs.tell(key(2), [], reason=Reason.MACHINE_LOST.value)
+    (both,) = problems(at_work)
+    assert both.what == "job 2 (job-2) and 1 more run no more: the machine is gone"
+
+
 # How the command ends
 
 

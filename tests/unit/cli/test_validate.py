@@ -13,6 +13,9 @@ from fleet.errors import Refused, Transient
 from tests.fakes import FakeGitLab
 from tests.unit.cli.fleet_at_work import FLEET, AtWork
 
+RETRIES = "retries jobs that a machine failed, "
+HEALS = f"{RETRIES}switches webhooks on again that GitLab switched off"
+
 SCOPES = frozenset({"read_api", "create_runner", "manage_runner"})
 TOKEN = {"GITLAB_TOKEN": "glpat-1"}
 
@@ -133,7 +136,7 @@ NEEDS = [
     "  read_api       reads the tags and states of jobs",
     "  create_runner  makes the runners",
     "  manage_runner  deletes the runners of machines that ended",
-    "  api            switches webhooks on again that GitLab switched off (if you like)",
+    f"  api            {RETRIES}switches webhooks on again that GitLab switched off (if you like)",
 ]
 NODE = '\n[pools.node]\nbackend = "lambda"\ntags = ["node"]\nceiling = 9\nmax_job_time = "11m"\n'
 
@@ -243,7 +246,7 @@ def test_a_token_that_may_do_everything_passes(file: Path) -> None:
             "  yes  it has the scope read_api: reads the tags and states of jobs",
             "  yes  it has the scope create_runner: makes the runners",
             "  yes  it has the scope manage_runner: deletes the runners of machines that ended",
-            "  yes  it has the scope api: switches webhooks on again that GitLab switched off",
+            f"  yes  it has the scope api: {HEALS}",
             "  yes  its user is owner of group 42",
         ],
     )
@@ -253,7 +256,7 @@ def test_what_one_may_do_without_is_no_failure(file: Path) -> None:
     code, lines = live(file, FakeAccounts())
     assert code == 0
     assert lines[4] == (
-        "  ?    it has the scope api: switches webhooks on again that GitLab switched off"
+        f"  ?    it has the scope api: {RETRIES}switches webhooks on again that GitLab switched off"
     )
 
 

@@ -354,6 +354,25 @@ def test_a_silence_as_long_as_the_pool_bears_is_one_to_do_something_about() -> N
     )
 
 
+@pytest.mark.parametrize(
+    ("steps", "why"),
+    [
+        ([], "it is not retried"),
+        ([Reason.RETRY_OFF, Reason.DEPLOYS], SENTENCES[Reason.DEPLOYS]),
+    ],
+)
+def test_a_job_whose_machine_is_gone_says_why_it_is_not_retried(
+    steps: list[Reason], why: str
+) -> None:
+    told = replace(
+        row(status=Status.RUNNING, runner_id=NAME, reason=Reason.MACHINE_LOST),
+        steps=tuple(Step(at=AT, step="retry", reason=one) for one in steps),
+    )
+    found = verdict(Facts(at=AT, row=told, pool=pool()))
+    assert found.says == f"its machine is gone, and GitLab goes on to say that it runs; {why}"
+    assert found.do.startswith("cancel and retry it in GitLab")
+
+
 def test_a_pool_that_is_gone_bears_any_silence() -> None:
     busy = runner(RunnerState.BUSY, heartbeat_at=ago(4000))
     says = f"it runs on {NAME}, last heard 1h 06m ago"
@@ -411,11 +430,11 @@ def test_how_it_ended_is_gitlabs_word(outcome: str | None, says: str) -> None:
         ),
         (
             "runner_system_failure",
-            "its machine failed it: retry it, or set infra_retry for the pool",
+            "its machine failed it; its steps say why it did not run again",
         ),
         (
             "runner_interrupted",
-            "its machine was taken away: retry it, or set infra_retry for the pool",
+            "its machine was taken away; its steps say why it did not run again",
         ),
         ("a_word_of_a_newer_gitlab", ""),
     ],

@@ -49,7 +49,7 @@ def test_the_sample_file_is_good() -> None:
         ("attempts", 3, 3),
         ("run_untagged", False, False),
         ("protected_only", False, False),
-        ("infra_retry", False, False),
+        ("infra_retry", True, True),
         ("overflow", None, None),
     ],
 )
@@ -180,8 +180,9 @@ def test_the_file_is_called_what_the_caller_calls_it() -> None:
 
 
 def test_scopes() -> None:
-    plain = config(f'p]\n{EC2}tags = ["a"]')
+    plain = config(f'p]\n{EC2}tags = ["a"]\ninfra_retry = false')
     retrying = config(f'p]\n{EC2}tags = ["a"]\ninfra_retry = true')
+    default = config(f'p]\n{EC2}tags = ["a"]')
     scopes = [need.scope for need in plain.needs_token_scopes()]
     assert scopes == ["read_api", "create_runner", "manage_runner", "api"]
     assert [need.scope for need in plain.needs_token_scopes() if need.is_optional] == ["api"]
@@ -189,6 +190,10 @@ def test_scopes() -> None:
     assert (api.scope, api.is_optional) == ("api", False)
     heals = "switches webhooks on again that GitLab switched off"
     assert api.why == f"retries jobs that a machine failed (infra_retry in p), {heals}"
+    assert plain.needs_token_scopes()[-1].why == heals
+    last = default.needs_token_scopes()[-1]
+    assert (last.scope, last.is_optional) == ("api", True)
+    assert last.why == f"retries jobs that a machine failed, {heals}"
 
 
 DOCKER = f'docker]\n{EC2}tags = ["ec2", "docker"]\n'

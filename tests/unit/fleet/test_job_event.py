@@ -44,6 +44,7 @@ DETAIL = {
     "queued_s": 0.41,
     "failure_reason": None,
     "allow_failure": False,
+    "deploys": False,
     "delivery_id": "f5e5f430",
     "received_at": "2026-08-20T09:15:02Z",
 }

@@ -55,7 +55,7 @@ def test_a_sentence_says_something_to_the_user(reason: Reason) -> None:
         (Reason.CONFIGURATION, "`apply`"),
         (Reason.AT_CEILING, "ceiling"),
         (Reason.ATTEMPTS_USED, "dead-letter queue"),
-        (Reason.RETRY_OFF, "infra_retry = true"),
+        (Reason.RETRY_OFF, "infra_retry = false"),
         (Reason.UNKNOWN_JOB, "token"),
     ],
 )

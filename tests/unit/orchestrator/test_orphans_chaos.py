@@ -148,15 +148,53 @@ def test_a_sandbox_that_died_at_work_has_its_job_run_again() -> None:
     assert not scene.runners
 
 
-def test_a_job_of_a_lost_machine_is_left_to_gitlab_where_the_pool_says_no_retry() -> None:
-    scene = Scene()
+@pytest.mark.parametrize(
+    "why", [Reason.RETRY_OFF, Reason.DEPLOYS, Reason.RETRIED_BEFORE, Reason.INFRA_RETRY]
+)
+def test_a_lost_job_that_is_left_to_people_says_so_at_once(why: Reason) -> None:
+    """It is not cancelled, or `retry:` of its CI file could not count when GitLab fails it."""
+    scene = Scene(text=FLEET + "infra_retry = false\n" if why is Reason.RETRY_OFF else FLEET)
     runner = scene.runs(1)
+    if why is Reason.DEPLOYS:
+        scene.settle(1, "running", runner_description=described(runner), deploys=True)
+    if why is Reason.RETRIED_BEFORE:
+        scene.table.items["job#gitlab.example.com#1", "job"]["on_demand"] = True
+    if why is Reason.INFRA_RETRY:
+        scene.gitlab.failing["cancel_job"] = Refused("insufficient_scope", status=403)
     invocation_fails(scene, runner)
     assert scene.gitlab.jobs[1].status == "running"
     assert retries(scene) == 0
     assert not scene.runners
     assert scene.row(1).steps[-1].step == "runner_record_gone"
-    assert Reason.RETRY_OFF in {step.reason for step in scene.row(1).steps}
+    assert why in {step.reason for step in scene.row(1).steps if step.step == "retry"}
+    (open_job,) = scene.world.jobs.unpooled(INSTANCE)
+    assert (open_job.status, open_job.reason) == (Status.RUNNING, Reason.MACHINE_LOST)
+    scene.settle(1, "failed", failure_reason="stuck_or_timeout_failure")
+    assert list(scene.world.jobs.unpooled(INSTANCE)) == []
+
+
+@pytest.mark.parametrize("text", [FLEET, FLEET.replace("pools.docker", "pools.other")])
+def test_a_lost_job_runs_once_more_also_where_its_pool_was_taken_away(text: str) -> None:
+    scene = Scene()
+    runner = scene.runs(1)
+    scene.with_config(text, leaving=("docker",), removed=("docker",))
+    invocation_fails(scene, runner)
+    assert scene.gitlab.jobs[1].status == "canceled"
+    assert retries(scene) == 1
+
+
+@pytest.mark.parametrize(
+    ("runner", "is_ours"),
+    [("rf-docker-0123456789ab (demo)", True), ("rf-docker-0123456789ab (other)", False)],
+)
+def test_what_others_machines_fail_is_theirs_to_retry(runner: str, is_ours: bool) -> None:
+    """They have the same tags: no webhook told who took it, and GitLab shows who failed it."""
+    scene = Scene()
+    scene.push(1)
+    scene.route(1)
+    scene.gitlab.change(1, **BLAMED)
+    scene.settle(1, "failed", runner_description=runner, failure_reason=BLAMED["failure_reason"])
+    assert retries(scene) == int(is_ours)
 
 
 def test_a_machine_that_died_before_it_named_its_job_is_asked_after_in_gitlab() -> None:

@@ -199,7 +199,7 @@ def test_what_the_script_failed_is_left_alone() -> None:
 
 
 def test_without_the_pools_leave_nothing_is_retried_and_the_trail_says_so() -> None:
-    scene = Scene()
+    scene = Scene(text=FLEET + "infra_retry = false\n")
     runner = scene.runs(1)
     scene.settle(1, "failed", runner_description=described(runner), **BLAMED)
     assert "retry_job" not in scene.gitlab.calls

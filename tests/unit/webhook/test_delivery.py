@@ -260,6 +260,22 @@ class TestReading:
     def test_a_pending_job_that_has_a_runner_keeps_it(self) -> None:
         assert read(encoded(runner={"id": 31})).runner_id == 31
 
+    @pytest.mark.parametrize(
+        ("environment", "deploys"),
+        [
+            (None, False),
+            ({"name": "prod", "action": "start", "deployment_tier": "production"}, True),
+            ({"name": "review/7", "action": "stop"}, True),
+            ({"name": "prod", "action": None}, True),
+            ({"name": "prod"}, True),
+            ({"name": "prod", "action": "verify"}, False),
+        ],
+    )
+    def test_a_job_that_changes_an_environment_deploys(
+        self, environment: dict[str, Any] | None, deploys: bool
+    ) -> None:
+        assert read(encoded(environment=environment)).deploys is deploys
+
     def test_the_default_failure_reason_of_a_healthy_job_is_none(self) -> None:
         assert read(encoded(build_status="running")).failure_reason is None
 
