@@ -35,6 +35,7 @@ class Step(HasUtcTimes):
     step: str
     reason: str | None = None
     detail: str | None = None
+    runner: str | None = None  # whose machine told it
 
     def to_item(self) -> Item:
         """As it lies in the row."""
@@ -43,6 +44,8 @@ class Step(HasUtcTimes):
             told["reason"] = str(self.reason)
         if self.detail:
             told["detail"] = self.detail
+        if self.runner:
+            told["runner"] = self.runner
         return told
 
     @classmethod
@@ -53,6 +56,7 @@ class Step(HasUtcTimes):
             step=item["step"],
             reason=item.get("reason"),
             detail=item.get("detail"),
+            runner=item.get("runner"),
         )
 
 

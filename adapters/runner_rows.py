@@ -125,6 +125,14 @@ class RunnerRows:
         row = _runner(item)
         return heard(row, self.reports([row]).get(row.id), self._instance)
 
+    def job_of(self, runner_id: str) -> JobKey | None:
+        """The job that a runner took, also of one that ended in the last weeks."""
+        living = self.find(runner_id)
+        if living is not None:
+            return living.job
+        item = self._table.get(f"runner#{runner_id}", "runner") or {}
+        return JobKey.parse(item["job"]) if item.get("job") else None
+
     def owner(self, mailbox: str) -> str | None:
         """The id of the runner that lives on the machine with this mailbox."""
         item = self._table.get(f"machine#{mailbox}", "owner")

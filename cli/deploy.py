@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from adapters.aws import Clients, clients
+from cli.commands import addressed, ask_of
 from cli.deployed import DEFAULT_STACK, Stack
 from cli.deploying import Done, Order, check, deploy as deploy_stack
 from fleet.errors import Refused
@@ -59,6 +60,7 @@ def deploy(
     parameter: Parameters = None,
 ) -> None:
     """Deploy the fleet's template to AWS, or bring it up to date."""
+    ask_of(stack)
     given = dict(read_parameter(text) for text in parameter or ())
     if runner_image:
         given["RunnerImageUri"] = runner_image
@@ -82,4 +84,4 @@ def read_parameter(text: str) -> tuple[str, str]:
 def _tell(stack: str, done: Done) -> None:
     typer.echo(f"{stack} is {done.word}; GitLab shall post to {done.outputs.get('WebhookUrl')}")
     if done.word == "created":
-        typer.echo(NEXT)
+        typer.echo(addressed(NEXT))

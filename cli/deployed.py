@@ -19,6 +19,7 @@ from adapters.job_rows import JobRows
 from adapters.secrets import NOT_THERE, SecretStore
 from adapters.table import Table
 from adapters.tls_ca import read_tls_ca
+from cli.commands import DEFAULT_STACK, STACK_VARIABLE, ask_of
 from cli.stacks import outputs_of
 from fleet.config import FleetConfig, GitLabConfig, read_config
 from fleet.errors import Refused
@@ -26,9 +27,8 @@ from fleet.job_event import instance_of
 
 Stack = Annotated[
     str,
-    typer.Option("--stack", envvar="RUNNER_FLEET_STACK", help="Name of the CloudFormation stack."),
+    typer.Option("--stack", envvar=STACK_VARIABLE, help="Name of the CloudFormation stack."),
 ]
-DEFAULT_STACK = "runner-fleet"
 
 
 class Connect(Protocol):
@@ -38,6 +38,18 @@ class Connect(Protocol):
         """One for a URL and a token."""
 
 
+__all__ = [
+    "DEFAULT_STACK",
+    "Connect",
+    "Deployed",
+    "Stack",
+    "connect",
+    "find",
+    "now",
+    "reach",
+    "read_applied",
+    "token_in",
+]
 _VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _TOKEN = re.compile(r"[!-~]+")  # what an HTTP header can carry
 
@@ -104,7 +116,8 @@ class Deployed:
 
 
 def reach(ctx: typer.Context, stack: str) -> Deployed:
-    """The fleet of this stack."""
+    """The fleet of this stack; what is told from now on is told for it."""
+    ask_of(stack)
     return ctx.obj if isinstance(ctx.obj, Deployed) else find(stack, clients())
 
 

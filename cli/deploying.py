@@ -11,12 +11,19 @@ from botocore.exceptions import ClientError, WaiterError
 from adapters.aws import Clients, aws_call
 from cli.stacks import find_stack
 from fleet.errors import Refused
-from infra.package import Uploaded, parameter_names, upload
+from infra.package import TEMPLATE, Uploaded, parameter_names, upload
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation.type_defs import ParameterTypeDef, StackTypeDef
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")
+# The longest names that AWS takes, by the property of the template that holds one; 64 for others,
+# which is a function's, a schedule group's and a role's. Source: each service's quotas.
+_LONGEST = {"StateMachineName": 80, "LaunchTemplateName": 128, "LogGroupName": 512}
+_LONGEST_BUCKET = 63
+_DERIVED = re.compile(r'(\w*Name): !Sub "([^"]*\$\{AWS::StackName\}[^"]*)"')
+# Names that AWS keeps: its own event bus, and beginnings of buckets and of its own things.
+_KEPT = re.compile(r"default|(aws|amazon|xn-|sthree-|amzn-s3-demo-).*", re.IGNORECASE)
 UNCHANGED = "No updates are to be performed"
 EVERY_S, AT_MOST = 5, 360  # a first deployment takes some minutes; half an hour is a failure
 
@@ -65,6 +72,17 @@ def check(aws: Clients, order: Order) -> None:
         raise Refused(
             "a stack's name is letters, digits and hyphens, with a letter first", stack=order.stack
         )
+    if _KEPT.fullmatch(order.stack):
+        raise Refused("AWS keeps this name, or what begins so, for itself", stack=order.stack)
+    longest = longest_name(order, aws.cloudformation.meta.region_name)
+    if len(order.stack) > longest:
+        hint = "" if order.bucket else "; with a --bucket of yours it may be longer"
+        raise Refused(
+            f"this stack's name is too long for what is named after it: at most {longest}"
+            f" letters{hint if longest < longest_name(order, None) else ''}",
+            stack=order.stack,
+            letters=len(order.stack),
+        )
     known = parameter_names() if order.parameters else frozenset()
     for name in order.parameters:
         if name not in known:
@@ -72,6 +90,25 @@ def check(aws: Clients, order: Order) -> None:
             hint = f"did you mean {near[0]}?" if near else "see infra/template.yaml"
             raise Refused(f"the template has no parameter {name}: {hint}")
     describe(aws, order.stack)
+
+
+def longest_name(order: Order, region: str | None) -> int:
+    """How long a stack's name may be: the template, and our bucket, name things after it.
+
+    Without a region our own bucket is left out of account.
+    """
+    rooms = [
+        _LONGEST.get(kind, 64) - len(name.replace("${AWS::StackName}", ""))
+        for kind, name in _DERIVED.findall(TEMPLATE.read_text())
+    ]
+    if region is not None and not order.bucket:
+        rooms.append(_LONGEST_BUCKET - len(bucket_name("", "0" * 12, region)))
+    return min(rooms)
+
+
+def bucket_name(stack: str, account: str, region: str) -> str:
+    """Our own bucket for code."""
+    return f"{stack}-code-{account}-{region}".lower()
 
 
 def describe(aws: Clients, stack: str) -> "StackTypeDef | None":
@@ -91,7 +128,7 @@ def _bucket(aws: Clients, order: Order) -> str:
     with aws_call("sts.GetCallerIdentity"):
         account = aws.sts.get_caller_identity()["Account"]
     region = aws.s3.meta.region_name
-    name = f"{order.stack}-code-{account}-{region}".lower()
+    name = bucket_name(order.stack, account, region)
     place = {} if region == "us-east-1" else {"LocationConstraint": region}
     options = {"CreateBucketConfiguration": place} if place else {}
     try:

@@ -1,7 +1,7 @@
 """`runner-fleet explain`: what happened to a job, hop by hop, and what it waits for."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated
 
 import typer
@@ -9,6 +9,7 @@ from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cli.commands import addressed
 from cli.consoles import console
 from cli.deployed import DEFAULT_STACK, Stack, gitlab_of, reach
 from cli.explaining import Unknown, explain_job, read_asked
@@ -41,7 +42,7 @@ def explain(
     """Tell what happened to a job, step by step, and why."""
     asked = read_asked(job)
     deployed = reach(ctx, stack)
-    told = explain_job(deployed, asked, lambda: gitlab_of(deployed, token_env))
+    told = _addressed(explain_job(deployed, asked, lambda: gitlab_of(deployed, token_env)))
     if as_json:
         found = told.to_json() if isinstance(told, Trail) else asdict(told)
         typer.echo(json.dumps(found, indent=2))
@@ -53,6 +54,13 @@ def explain(
         )
     if isinstance(told, Unknown):
         raise typer.Exit(1)
+
+
+def _addressed(told: Trail | Unknown) -> Trail | Unknown:
+    """What to do, as it is to be typed here."""
+    if isinstance(told, Trail):
+        return replace(told, verdict=addressed(told.verdict), do=addressed(told.do))
+    return replace(told, checks=tuple(addressed(one) for one in told.checks))
 
 
 def draw(trail: Trail) -> RenderableType:

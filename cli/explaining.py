@@ -9,7 +9,7 @@ from adapters.gitlab import GitLab
 from adapters.job_rows import JobRow
 from adapters.runner_rows import RunnerRows
 from cli.deployed import Deployed
-from cli.trail import Trail, hops_of, sentence_of, word_of
+from cli.trail import Trail, hops_of, launched_for, sentence_of, word_of
 from cli.verdict import Facts, verdict
 from fleet.config import FleetConfig
 from fleet.decide_problems import ignored
@@ -91,7 +91,8 @@ def _trail(deployed: Deployed, config: FleetConfig, row: JobRow) -> Trail:
     is_sought = job.runner_id is None and not is_over
     living = runners.live(job.pool) if job.pool and is_sought else ()
     runner = _runner(runners, row, living)
-    report = runners.reports([runner]).get(runner.id) if runner else None
+    is_its = runner is not None and runner.job in (None, job.key)
+    report = runners.reports([runner]).get(runner.id) if runner and is_its else None
     pool_row = deployed.fleet.pool(job.pool) if job.pool else None
     pool = config.pool(job.pool) if job.pool else None
     idle = ignored(job, living, at)
@@ -121,7 +122,7 @@ def _trail(deployed: Deployed, config: FleetConfig, row: JobRow) -> Trail:
         machine=row.machine or (runner.machine_id if runner else None),
         waited_s=_between(job.pending_at, row.started_at or ended or at),
         ran_s=_between(row.started_at, ended or at),
-        hops=hops_of(row, report),
+        hops=hops_of(row, report, _served_others(runners, row)),
         verdict=last.says,
         do=last.do,
     )
@@ -132,6 +133,12 @@ def _hold(deployed: Deployed, job: Job) -> Hold | None:
     holds = (one for one in deployed.fleet.holds() if one.lifted_at is None)
     mine = [one for one in holds if one.concerns(job.pool or "", job.project_id)]
     return min(mine, key=lambda one: (one.scope.count(None) * -1, one.since), default=None)
+
+
+def _served_others(runners: RunnerRows, row: JobRow) -> dict[str, int]:
+    """The jobs that the runners took which were launched for this one, by runner."""
+    jobs = {name: runners.job_of(name) for name in launched_for(row)}
+    return {name: job.job_id for name, job in jobs.items() if job and job != row.job.key}
 
 
 def _runner(runners: RunnerRows, row: JobRow, living: Iterable[Runner]) -> Runner | None:
@@ -164,28 +171,46 @@ def _unknown(
     if asked.project is None:
         hint = f"name it as project#{asked.job_id} to have GitLab asked"
         return Unknown(says=says, checks=(hint, *CHECKS))
-    return Unknown(says=f"{says}; {_gitlab_says(asked, config, gitlab)}", checks=CHECKS)
+    told, is_lost = _gitlab_says(asked, config, gitlab)
+    return Unknown(says=f"{says}; {told}", checks=CHECKS if is_lost else ())
 
 
-def _gitlab_says(asked: Asked, config: FleetConfig, gitlab: GitLab) -> str:
+# Jobs that no webhook is owed for yet, or ever: GitLab's word, and what it means.
+NEVER_PENDING = {
+    "created": "it waits for jobs before it, and the fleet hears of it when it is pending",
+    "manual": "it waits for a person to start it in GitLab",
+    "scheduled": "it is delayed: GitLab starts it at its time",
+    "preparing": "GitLab prepares it, and the fleet hears of it when it is pending",
+    "waiting_for_resource": "another job holds its resource_group",
+    "waiting_for_callback": "it waits for an answer from outside GitLab",
+    "skipped": "it was skipped, as a job before it failed or its rules say so: nothing runs it",
+}
+
+
+def _gitlab_says(asked: Asked, config: FleetConfig, gitlab: GitLab) -> tuple[str, bool]:
+    """What GitLab knows of a job that the ledger lacks, and whether a webhook may be lost."""
     assert asked.project is not None
     try:
         project = gitlab.project(asked.project)
         found = gitlab.job(project.id, asked.job_id)
     except FleetError as error:
         if error.facts.get("status") != 404:
-            return str(error)
-        return f"GitLab has no project {asked.project}, or hides it from this token"
+            return str(error), True
+        return f"GitLab has no project {asked.project}, or hides it from this token", True
     if found is None:
-        return f"GitLab has no such job in {project.path} either"
+        return f"GitLab has no such job in {project.path} either", True
+    told = f"GitLab says {found.status}, with the tags {', '.join(found.tags) or '(none)'}"
+    if found.status in NEVER_PENDING:
+        return f"{told}: {NEVER_PENDING[found.status]}", False
+    if found.status == "canceled" and found.started_at is None:
+        return f"{told}: it was cancelled before a runner took it", False
     plan = decide_route(
         Pending(tags=found.tags, status=rank(found.status), has_runner=found.runner_id is not None),
         config.pools,
     )
-    told = f"GitLab says {found.status}, with the tags {', '.join(found.tags) or '(none)'}"
     if plan.pool is None:
-        return f"{told}: {sentence_of(plan.reason)}"
-    return f"{told}: it would go to pool {plan.pool}, so its webhook did not come"
+        return f"{told}: {sentence_of(plan.reason)}", True
+    return f"{told}: it would go to pool {plan.pool}, so its webhook did not come", True
 
 
 def _between(since: datetime | None, until: datetime) -> float | None:

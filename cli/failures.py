@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import typer
 
+from cli.commands import addressed
 from fleet.errors import FleetError
 
 DENIED = "these AWS credentials may not do this: see docs/operations.md"
@@ -46,7 +47,7 @@ def told() -> Iterator[None]:
         if not lines:
             raise
         for line in lines:
-            typer.echo(_plain(line), err=True)
+            typer.echo(_plain(addressed(line)), err=True)
         raise typer.Exit(getattr(error, "exit_code", 1)) from error
 
 

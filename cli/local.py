@@ -61,6 +61,7 @@ def up(data: Folder = HERE, gitlab_port: Port = 8929) -> None:
     """Start everything and stay; Ctrl-C, SIGTERM or `local down` end every process."""
     data.mkdir(parents=True, exist_ok=True)
     with _alone(data):
+        _must_be_fresh(data)
         stopped = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stopped.set())
@@ -158,6 +159,23 @@ def _read(data: Path) -> Up | None:
         ) from error
 
 
+# What an earlier one leaves: its engine's state, its repositories, its guests' files.
+REMAINS = ("engine", "gitlab", "lambda", "guests")
+
+
+def _must_be_fresh(data: Path) -> None:
+    """Refuse a folder that an earlier `local up` used: its jobs and repositories are not taken up.
+
+    They are not deleted either: somebody may have pushed there.
+    """
+    if any((data / name).exists() for name in REMAINS):
+        raise Refused(
+            "an earlier `local up` left its files here: "
+            f"remove them (rm -r {shlex.quote(str(data))}), or give another folder with --data",
+            folder=data,
+        )
+
+
 @contextmanager
 def _alone(data: Path) -> Iterator[None]:
     """Be the only one in this folder; the system ends that with the process, however it ends."""
@@ -165,7 +183,12 @@ def _alone(data: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise Refused("it is up already: `runner-fleet local status`", folder=data) from error
+            option = "" if data == HERE else f" --data {shlex.quote(str(data))}"
+            raise Refused(
+                f"it is up already: `runner-fleet local status{option}` tells its addresses, "
+                f"`runner-fleet local down{option}` ends it",
+                folder=data,
+            ) from error
         yield
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -10,6 +11,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
+from cli.commands import addressed
 from cli.consoles import console
 from cli.deployed import DEFAULT_STACK, Deployed, Stack, reach
 from cli.failures import sentence
@@ -39,7 +41,7 @@ def status(
         with suppress(KeyboardInterrupt):
             (_print_again if as_json else _draw_again)(deployed, jobs)
         return
-    view = gather(deployed, jobs=jobs)
+    view = _gathered(deployed, jobs)
     if as_json:
         typer.echo(json.dumps(view.to_json(), indent=2))
     else:
@@ -48,8 +50,17 @@ def status(
         raise typer.Exit(1)
 
 
+def _gathered(deployed: Deployed, jobs: int) -> FleetView:
+    """The fleet, with what to do about each problem as it is to be typed here."""
+    view = gather(deployed, jobs=jobs)
+    problems = (
+        replace(one, what=addressed(one.what), do=addressed(one.do)) for one in view.problems
+    )
+    return replace(view, problems=tuple(problems))
+
+
 def _print_again(deployed: Deployed, jobs: int) -> None:
-    typer.echo(json.dumps(gather(deployed, jobs=jobs).to_json()))
+    typer.echo(json.dumps(_gathered(deployed, jobs).to_json()))
     for found in _again(deployed, jobs):
         if isinstance(found, Transient):
             typer.echo(f"not read: {sentence(found)}", err=True)
@@ -58,7 +69,7 @@ def _print_again(deployed: Deployed, jobs: int) -> None:
 
 
 def _draw_again(deployed: Deployed, jobs: int) -> None:
-    last = render(gather(deployed, jobs=jobs))
+    last = render(_gathered(deployed, jobs))
     with Live(last, console=console(), auto_refresh=False) as live:
         for found in _again(deployed, jobs):
             if isinstance(found, Transient):
@@ -74,6 +85,6 @@ def _again(deployed: Deployed, jobs: int) -> Iterator[FleetView | Transient]:
     while True:
         deployed.pause(EVERY_S)
         try:
-            yield gather(deployed, jobs=jobs)
+            yield _gathered(deployed, jobs)
         except Transient as error:
             yield error

@@ -1,7 +1,7 @@
 """What happened to one job, in the order in which it happened. Pure: rows in, a value out."""
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -24,6 +24,7 @@ LABELS = {
     "demand_sent": "demand sent",
     "waits": "waits",
     "launched": "launched",
+    "served_another": "its machine served another",
     "called_home": "machine called home",
     "credential_read": "credential read",
     "job_taken": "job taken",
@@ -86,14 +87,47 @@ class Trail:
         return told
 
 
-def hops_of(row: JobRow, report: Report | None) -> tuple[Hop, ...]:
-    """The job's hops in order: those in its row, and those that only its machine's report has."""
-    steps = [*row.steps, *_reported(report, row.job.job_id)]
+def hops_of(
+    row: JobRow, report: Report | None, took: Mapping[str, int] | None = None
+) -> tuple[Hop, ...]:
+    """The job's hops in order: those in its row, and those that only its machine's report has.
+
+    `took` has the jobs that runners took which were launched for this one. Where the hops are of
+    more than one runner each says of which: they happen side by side.
+    """
+    took = took or {}
+    steps = [*row.steps, *_reported(report, row.job.job_id), *_elsewhere(row, took)]
+    runners = {step.runner for step in steps if step.runner} | set(launched_for(row))
+    if len(runners) > 1:
+        steps = [_named(step) for step in steps]
     unique = {(step.at, step.step, step.detail): step for step in steps}
     ordered = sorted(unique.values(), key=lambda one: (one.at, _ORDER.get(one.step, len(_ORDER))))
     return tuple(
         _hop(step, before) for step, before in zip(ordered, [None, *ordered], strict=False)
     )
+
+
+def launched_for(row: JobRow) -> tuple[str, ...]:
+    """The runners that were launched for a job, in order."""
+    details = (step.detail for step in row.steps if step.step == "launched" and step.detail)
+    return tuple(dict.fromkeys(detail.partition(" ")[0] for detail in details))
+
+
+def _elsewhere(row: JobRow, took: Mapping[str, int]) -> Iterable[Step]:
+    """That a machine which was launched for the job served another one, behind its launch."""
+    for step in row.steps:
+        runner = (step.detail or "").partition(" ")[0]
+        if step.step == "launched" and runner in took:
+            detail = f"{runner} took job {took[runner]}; any runner of the pool may take this one"
+            yield Step(at=step.at, step="served_another", detail=detail)
+
+
+def _named(step: Step) -> Step:
+    """A step that says of which runner it is."""
+    detail = step.detail or ""
+    if step.runner is None or step.runner in detail:
+        return step
+    return replace(step, detail=f"{step.runner}: {detail}" if detail else step.runner)
 
 
 def word_of(row: JobRow) -> str:
@@ -113,7 +147,8 @@ def _reported(report: Report | None, job_id: int) -> Iterable[Step]:
     """What the machine told and nobody has written into the row yet: that is done at its end."""
     for told in report.steps if report else ():
         if told.job_id in (None, job_id):
-            yield Step(at=told.at, step=told.name.value, detail=told.detail)
+            runner = report.runner_id if report else None
+            yield Step(at=told.at, step=told.name.value, detail=told.detail, runner=runner)
 
 
 def _hop(step: Step, before: Step | None) -> Hop:

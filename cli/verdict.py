@@ -1,6 +1,6 @@
 """The last line of `explain`: what a job waits for, or how it ended, and what to do. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from adapters.fleet_rows import PoolRow
@@ -104,13 +104,25 @@ def _unlock(pool: PoolConfig | None) -> str:
 
 
 def _waiting(facts: Facts, pool: PoolConfig) -> Verdict:
-    reason, row = facts.row.job.reason, facts.pool_row
     if facts.idle is not None:
         return _withheld(facts, facts.idle, pool)
     if (no_credential := _no_credential(facts)) is not None:
         return no_credential
-    if facts.runner is not None:
-        return _booting(facts, facts.runner, pool)
+    runner = facts.runner
+    if runner is not None and runner.covers:
+        return _booting(facts, runner, pool)
+    if runner is not None and runner.job == facts.row.job.key:
+        return Verdict(says=f"{runner.id} has taken it, and GitLab's word of that is on its way")
+    why = _why_waiting(facts, pool)
+    if runner is None:
+        return why
+    instead = f"took job {runner.job.job_id}" if runner.job else f"is {runner.state.value}"
+    return replace(why, says=f"{why.says}; {runner.id}, launched for it, {instead}")
+
+
+def _why_waiting(facts: Facts, pool: PoolConfig) -> Verdict:
+    """What keeps a machine from being launched for it now."""
+    reason, row = facts.row.job.reason, facts.pool_row
     if reason is Reason.AT_CEILING:
         says = f"it waits for room: all {pool.ceiling} places of pool {pool.name} are in use"
         return Verdict(says=says, do=f"nothing, or raise its ceiling, {APPLY.partition(';')[0]}")
@@ -132,7 +144,7 @@ def _waiting(facts: Facts, pool: PoolConfig) -> Verdict:
 
 def _no_credential(facts: Facts) -> Verdict | None:
     """Why the job, or the machine that was launched for it, gets none from GitLab, if so."""
-    waits = facts.runner is None or (facts.runner.covers and not facts.runner.equipped)
+    waits = facts.runner is None or not (facts.runner.covers and facts.runner.equipped)
     if facts.trouble is not None and waits:
         return Verdict(says=facts.trouble.says, do=facts.trouble.do)
     if facts.hold is not None and _is_held(facts):
@@ -142,9 +154,9 @@ def _no_credential(facts: Facts) -> Verdict | None:
 
 def _is_held(facts: Facts) -> bool:
     """Whether the job, or the machine that was launched for it, waits for a credential."""
-    if facts.runner is None:
+    if facts.runner is None or not facts.runner.covers:
         return facts.row.job.reason in {Reason.GITLAB_REFUSES, Reason.GITLAB_OUT}
-    return facts.runner.covers and not facts.runner.equipped
+    return not facts.runner.equipped
 
 
 def _withheld(facts: Facts, idle: Runner, pool: PoolConfig) -> Verdict:
@@ -163,11 +175,9 @@ def _booting(facts: Facts, runner: Runner, pool: PoolConfig) -> Verdict:
             f"{runner.id}, launched {since} ago, is ready: GitLab gives it this job, or one like it"
         )
         return Verdict(says=says)
-    if runner.state in {RunnerState.REQUESTED, RunnerState.IN_FLIGHT}:
-        deadline = duration_text(pool.boot_deadline)
-        says = f"{runner.id} boots for {since}; after {deadline} another is launched in its place"
-        return Verdict(says=says)
-    return Verdict(says=f"{runner.id}, launched for it, is {runner.state.value}")
+    deadline = duration_text(pool.boot_deadline)
+    says = f"{runner.id} boots for {since}; after {deadline} another is launched in its place"
+    return Verdict(says=says)
 
 
 LOST = (

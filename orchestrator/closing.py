@@ -1,6 +1,7 @@
 """The end of one runner: machine, runner record and ledger row, in any order, repeatably."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 
 from adapters.demand import Demand
@@ -127,4 +128,5 @@ def _tell_jobs(world: World, runner: Runner, steps: Iterable[Step], *, at: datet
     """Put the machine's history into that of the job it ran, else of the one it was made for."""
     key: JobKey | None = runner.job or runner.for_job
     if key is not None:
+        steps = [replace(step, runner=runner.id) for step in steps]
         world.jobs.tell(key, steps, torn_down_at=at.isoformat(), machine=runner.machine_id)

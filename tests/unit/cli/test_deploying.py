@@ -210,9 +210,32 @@ def test_a_name_that_no_stack_can_have_is_refused(name: str) -> None:
     assert aws.asked == []
 
 
-@pytest.mark.parametrize("name", ["d", "Demo-1", "d" * 128])
+@pytest.mark.parametrize("name", ["d", "Demo-1", "d" * 32, "my-default", "paws"])
 def test_a_name_that_a_stack_can_have_is_not(name: str) -> None:
     check(FakeAws().clients(), Order(stack=name, parameters={"LogDays": "7"}))
+    check(FakeAws().clients(), Order(stack="d" * 53, bucket="ours"))
+
+
+@pytest.mark.parametrize("name", ["default", "aws-fleet", "Amazon", "xn--a", "sthree-x"])
+def test_a_name_that_aws_keeps_is_refused(name: str) -> None:
+    with pytest.raises(Refused, match="AWS keeps this name"):
+        check(FakeAws().clients(), Order(stack=name))
+
+
+@pytest.mark.parametrize(
+    ("letters", "bucket", "says"),
+    [
+        # our own bucket is <stack>-code-<account>-<region>, of 63 letters at most
+        (33, None, "at most 32 letters; with a --bucket of yours it may be longer"),
+        # a function is <stack>-runner-2gb, of 64 letters at most
+        (54, "ours", "at most 53 letters"),
+    ],
+)
+def test_a_name_too_long_for_what_is_named_after_it_is_refused(
+    letters: int, bucket: str | None, says: str
+) -> None:
+    with pytest.raises(Refused, match=says):
+        check(FakeAws().clients(), Order(stack="d" * letters, bucket=bucket))
 
 
 @pytest.mark.parametrize(

@@ -499,3 +499,26 @@ def test_an_unknown_job_as_json() -> None:
     result = AtWork().configure().run("explain", "9", "--json", env=NO_TOKEN)
     assert result.exit_code == 1
     assert set(json.loads(result.stdout)) == {"says", "checks"}
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        ("skipped", "it was skipped"),
+        ("manual", "it waits for a person to start it"),
+        ("created", "it waits for jobs before it"),
+        ("scheduled", "it is delayed"),
+        ("preparing", "GitLab prepares it"),
+        ("waiting_for_resource", "another job holds its resource_group"),
+        ("canceled", "it was cancelled before a runner took it"),
+    ],
+)
+def test_a_job_that_no_webhook_is_owed_for_has_no_lost_one(status: str, says: str) -> None:
+    at_work = AtWork().configure()
+    at_work.gitlab.add_project(GitLabProject(id=7, path="acme/demo"))
+    at_work.gitlab.add(GitLabJob(id=9, project_id=7, name="unit", status=status, tags=("docker",)))
+    result = at_work.run("explain", "acme/demo#9", env=TOKEN)
+    assert result.exit_code == 1
+    assert f"GitLab says {status}, with the tags docker: {says}" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert "webhook" not in result.stderr

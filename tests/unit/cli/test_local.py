@@ -118,8 +118,18 @@ def test_a_second_laptop_in_a_folder_is_refused(tmp_path: Path) -> None:
         assert path.exists()
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == (
-        f"Error: it is up already: `runner-fleet local status` (folder={tmp_path})\n"
+        f"Error: it is up already: `runner-fleet local status --data {tmp_path}` tells its "
+        f"addresses, `runner-fleet local down --data {tmp_path}` ends it (folder={tmp_path})\n"
     )
+
+
+@pytest.mark.parametrize("name", ["engine", "gitlab", "guests"])
+def test_what_an_earlier_laptop_left_is_said_and_kept(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    result = run("up", "--data", str(tmp_path))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"remove them (rm -r {tmp_path}), or give another folder with --data" in result.stderr
+    assert (tmp_path / name).exists()
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "5", '{"pid": 1}', ""])

@@ -437,3 +437,22 @@ def test_it_ends_with_1_while_there_is_a_problem(options: tuple[str, ...]) -> No
     assert result.stderr == ""
     assert at_work.run("status", "--watch", *options).exit_code == 0
     assert at_work.run("status", "--nothing").exit_code == 2
+
+
+def test_what_to_type_names_the_stack_that_was_asked_for() -> None:
+    at_work = AtWork().configure()
+    at_work.job(1)
+    at_work.jobs.tell(key(1), [], given_up=True)
+    plain, named, in_environment = (
+        at_work.run("status", "--json", *options, env=env).stdout
+        for options, env in (
+            ((), {}),
+            (("--stack", "blue"), {}),
+            ((), {"RUNNER_FLEET_STACK": "blue"}),
+        )
+    )
+    assert "`runner-fleet explain 1`" in plain
+    assert "`runner-fleet explain --stack blue 1`" in named
+    assert "`runner-fleet explain 1`" in in_environment
+    unknown = AtWork().run("status", "--stack", "blue")
+    assert "run `runner-fleet apply --stack blue`" in unknown.stderr

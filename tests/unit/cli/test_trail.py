@@ -298,3 +298,25 @@ def test_every_step_that_anything_writes_has_words() -> None:
     machines = {name.value for name in StepName}
     outcomes = {"success", "failed", "canceled", "skipped", "gone", "taken"}
     assert written | machines | outcomes <= set(LABELS)
+
+
+def test_the_steps_of_two_machines_say_of_which_they_are() -> None:
+    """One was launched for it and served another job, another one took it."""
+    mine, other = "rf-docker-00000000000a", "rf-docker-00000000000b"
+    launched = Step(at=ago(50), step="launched", detail=f"{other} on i-2 in pool docker")
+    told = row(
+        launched,
+        Step(at=ago(45), step="called_home", runner=mine),
+        Step(at=ago(40), step="runner_exited", detail="success", runner=mine),
+        Step(at=ago(35), step="taken", detail=mine),
+    )
+    hops = hops_of(told, None, {other: 7})
+    assert [(hop.step, hop.sentence) for hop in hops] == [
+        ("launched", launched.detail),
+        ("served_another", f"{other} took job 7; any runner of the pool may take this one"),
+        ("called_home", mine),
+        ("runner_exited", f"{mine}: success"),
+        ("taken", mine),
+    ]
+    alone = hops_of(row(Step(at=ago(45), step="called_home", runner=mine)), None)
+    assert [hop.sentence for hop in alone] == [""]

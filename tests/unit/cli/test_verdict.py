@@ -265,10 +265,28 @@ def test_a_runner_that_called_home_and_does_not_ask_yet_gets_ready() -> None:
     )
 
 
-@pytest.mark.parametrize("state", [RunnerState.BUSY, RunnerState.DRAINING, RunnerState.DONE])
-def test_a_runner_that_does_something_else_says_what(state: RunnerState) -> None:
-    says = f"{NAME}, launched for it, is {state.value}"
-    assert waits(Reason.COVERED, runner=runner(state)) == Verdict(says=says)
+@pytest.mark.parametrize(
+    ("state", "job", "instead"),
+    [
+        (RunnerState.BUSY, 9, "took job 9"),
+        (RunnerState.DONE, 9, "took job 9"),
+        (RunnerState.DRAINING, None, "is draining"),
+    ],
+)
+def test_a_job_whose_machine_does_something_else_waits_as_any(
+    state: RunnerState, job: int | None, instead: str
+) -> None:
+    """Why nothing is launched for it is said first: the ceiling, above all."""
+    other = runner(state, job=key(job) if job else None)
+    found = waits(Reason.AT_CEILING, runner=other)
+    alone = waits(Reason.AT_CEILING)
+    assert found.says == f"{alone.says}; {NAME}, launched for it, {instead}"
+    assert found.do == alone.do
+
+
+def test_a_job_that_its_machine_has_taken_waits_for_gitlabs_word() -> None:
+    says = f"{NAME} has taken it, and GitLab's word of that is on its way"
+    assert waits(Reason.COVERED, runner=runner(RunnerState.BUSY, job=key(1))) == Verdict(says=says)
 
 
 # Jobs that GitLab withholds
