@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from boto3.dynamodb.conditions import Attr, ConditionBase
@@ -26,6 +26,7 @@ TROUBLE = "gitlab-trouble"  # the partition of these rows
 # Longer than the function lives that renews a token.
 RENEWAL_TAKES = timedelta(minutes=2)
 FORMER = "record_"  # and its number: the attribute of a record that the pool had
+TOKEN_LIFE = "gitlab-token"  # noqa: S105
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,6 +239,23 @@ class FleetRows:
         """Have GitLab asked at once, wherever it gave no credential: something was applied."""
         for hold in self.holds():
             self._table.write(Change(pk="hold", sk=_scope(hold), delete=True))
+
+    def token_looked_at(self) -> tuple[datetime | None, date | None]:
+        """When GitLab was asked until when the fleet's token is valid, and what it said."""
+        item = self._table.get(TOKEN_LIFE, TOKEN_LIFE) or {}
+        expires_on = item.get("expires_on")
+        return _time(item.get("at")), date.fromisoformat(expires_on) if expires_on else None
+
+    def note_token_life(self, expires_on: date | None, *, at: datetime) -> None:
+        """Remember it; None for a token that does not expire."""
+        put = {"at": at.isoformat()} | ({"expires_on": f"{expires_on}"} if expires_on else {})
+        remove = () if expires_on else ("expires_on",)
+        self._table.write(Change(pk=TOKEN_LIFE, sk=TOKEN_LIFE, put=put, remove=remove))
+
+    def forget_token_life(self) -> None:
+        """Have GitLab asked again: the token may be another."""
+        if self.token_looked_at() != (None, None):
+            self._table.write(Change(pk=TOKEN_LIFE, sk=TOKEN_LIFE, delete=True))
 
     def troubles(self) -> tuple[Trouble, ...]:
         """For what GitLab cannot be used with the fleet's token; nothing while all is well."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Annotated, Any
 
 from pydantic import AliasChoices, AliasPath, BeforeValidator, Field, StrictBool
@@ -98,7 +99,7 @@ class GitLabToken:
 
     scopes: frozenset[str]
     active: StrictBool = True
-    expires_at: str | None = None  # a day, such as "2027-01-31"
+    expires_at: date | None = None  # its last day is the one before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

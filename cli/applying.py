@@ -88,6 +88,7 @@ def apply_config(  # noqa: PLR0913  # one collaborator for each place that it wr
     if left != wanted:
         fleet.store_config(left)
     _forgive(fleet, config)
+    fleet.forget_token_life()
     for trouble in fleet.troubles():
         fleet.drop_trouble(trouble.kind)  # what was applied is tried at once
     return replace(

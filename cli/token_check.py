@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from adapters.gitlab import GitLab, GitLabToken
 from fleet.config import FleetConfig, RunnersIn
 from fleet.errors import Refused
+from fleet.trouble import DO_RENEW, ends_soon
 
 # GitLab's roles. Source: GitLab docs, "Members API", valid access levels.
 MAINTAINER, OWNER = 40, 50
@@ -20,18 +22,21 @@ class Finding:
     holds: bool | None
 
 
-def check_token(config: FleetConfig, gitlab: GitLab) -> tuple[Finding, ...]:
+def check_token(config: FleetConfig, gitlab: GitLab, at: datetime) -> tuple[Finding, ...]:
     """Every claim about the token, its user and the places that the configuration names.
 
     Raises `Transient` when GitLab does not answer, and `Refused` when it does not know the token.
     """
-    return tuple(_claims(config, gitlab))
+    return tuple(_claims(config, gitlab, at))
 
 
-def _claims(config: FleetConfig, gitlab: GitLab) -> Iterator[Finding]:
+def _claims(config: FleetConfig, gitlab: GitLab, at: datetime) -> Iterator[Finding]:
     token = gitlab.own_token()
     until = f", valid until {token.expires_at}" if token.expires_at else ", does not expire"
     yield Finding(claim=f"the token is active{until}", holds=token.active)
+    if ends_soon(token.expires_at, at):
+        claim = f"it is valid for two weeks more: {DO_RENEW}"
+        yield Finding(claim=claim, holds=None)  # it works still
     for need in config.needs_token_scopes():
         claim = f"it has the scope {need.scope}: {need.why}"
         lacking = None if need.is_optional else False

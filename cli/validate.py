@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli.deployed import Deployed, connect, token_in, way_to
+from cli.deployed import Deployed, connect, now, token_in, way_to
 from cli.token_check import Finding, check_token
 from fleet.config import FleetConfig, read_config
 from fleet.errors import Refused
@@ -40,10 +40,11 @@ def validate(
         may = " (if you like)" if need.is_optional else ""
         typer.echo(f"  {need.scope:14} {need.why}{may}")
     if live:
-        open_gitlab = ctx.obj.connect if isinstance(ctx.obj, Deployed) else connect
-        findings = check_token(
-            config, open_gitlab(config.gitlab.url, token_in(token_env), way_to(config.gitlab, path))
-        )
+        known = ctx.obj if isinstance(ctx.obj, Deployed) else None
+        open_gitlab = known.connect if known else connect
+        way = way_to(config.gitlab, path)
+        gitlab = open_gitlab(config.gitlab.url, token_in(token_env), way)
+        findings = check_token(config, gitlab, known.clock() if known else now())
         _show(findings)
 
 

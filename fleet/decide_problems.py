@@ -6,7 +6,7 @@ many things of one kind are one problem, with their number and an example.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from fleet.config import FleetConfig, PoolConfig
@@ -15,7 +15,7 @@ from fleet.holds import Hold, HoldKind, advice, is_problem, sentence
 from fleet.mailbox import MachineState
 from fleet.model import Job, Runner, RunnerState, Status
 from fleet.reasons import SENTENCES, Reason
-from fleet.trouble import TLS, TOKEN, Trouble
+from fleet.trouble import DO_RENEW, TLS, TOKEN, Trouble, ends_soon
 
 # GitLab stops seeing a pool as online after two hours; the fleet shows itself every half hour, a
 # new pool within the next minutes.
@@ -39,6 +39,7 @@ class ProblemKind(StrEnum):
     """Every kind of problem, in the order in which they are listed: from the outside in."""
 
     GITLAB_UNUSABLE = "gitlab_unusable"
+    TOKEN_ENDS = "token_ends"  # noqa: S105
     WEBHOOK_UNHEALTHY = "webhook_unhealthy"
     NO_CREDENTIAL = "no_credential"
     DEAD_DEMANDS = "dead_demands"
@@ -102,6 +103,7 @@ class FleetFacts:
     at: datetime
     config: FleetConfig
     applied_at: datetime
+    token_ends_on: date | None = None  # as GitLab said within the last days
     troubles: tuple[Trouble, ...] = ()  # with GitLab, for all of the fleet
     hooks: tuple[HookFacts, ...] = ()  # those that do not work
     holds: tuple[Hold, ...] = ()  # where GitLab gives no credential for machines
@@ -150,6 +152,9 @@ def _troubles(facts: FleetFacts) -> Iterator[Problem]:
     for one in facts.troubles:
         kind = ProblemKind.GITLAB_UNUSABLE
         yield Problem(kind=kind, what=one.says, do=one.do, example=one.call)
+    if ends_soon(facts.token_ends_on, facts.at):
+        what = f"the fleet's GitLab token expires on {facts.token_ends_on}"
+        yield Problem(kind=ProblemKind.TOKEN_ENDS, what=what, do=DO_RENEW)
 
 
 def _hooks(facts: FleetFacts) -> Iterator[Problem]:

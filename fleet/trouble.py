@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
 
 from fleet.times import HasUtcTimes
 
@@ -10,6 +10,7 @@ from fleet.times import HasUtcTimes
 TOKEN = "token"  # noqa: S105  # GitLab refuses the fleet's token whatever it is asked
 TLS = "tls"  # whoever answers at GitLab's address is not proven to be GitLab
 _NUMBER = re.compile(r"/\d+(?=/|$)")
+DO_RENEW = "make a new token, then `runner-fleet apply --gitlab-token-env GITLAB_TOKEN`"
 _APPLY = "`runner-fleet apply --gitlab-token-env GITLAB_TOKEN`"
 
 
@@ -42,8 +43,17 @@ class Trouble(HasUtcTimes):
         if self.kind == TLS:
             return "set tls_ca_file of [gitlab] in fleet.toml, then `runner-fleet apply`"
         if self.kind == TOKEN:
-            return f"make a new token, then {_APPLY}"
+            return DO_RENEW
         return f"give it a token with the scopes that `runner-fleet validate` names: {_APPLY}"
+
+
+# So long before its last day a token should be renewed: GitLab's own mail comes a week before.
+RENEW_WITHIN = timedelta(days=14)
+
+
+def ends_soon(expires_on: date | None, at: datetime) -> bool:
+    """Whether a token should be renewed now. GitLab refuses it from the start of that day, UTC."""
+    return expires_on is not None and expires_on - at.date() < RENEW_WITHIN
 
 
 def kind_of(call: str) -> str:

@@ -14,6 +14,8 @@ from fleet.reasons import Reason
 from orchestrator.looking_up import settle_jobs_of
 from orchestrator.world import World
 
+UNAUTHORIZED = 401
+
 
 def close_runner(world: World, runner: Runner, reason: Reason) -> bool:
     """End its machine, delete it from GitLab, close its row; whether all of that is done.
@@ -73,8 +75,8 @@ def _is_withheld(world: World, job: Job) -> bool:
     """
     try:
         found = world.gitlab.job(job.project_id, job.job_id)
-    except Refused:
-        return True
+    except Refused as exc:
+        return exc.facts.get("status") != UNAUTHORIZED  # a dead token says nothing of the job
     except FleetError as exc:
         told = GitLabRefused(doing=f"ask why job {job.job_id} was not served", error=str(exc))
         emit(told, level=WARNING)

@@ -20,7 +20,7 @@ from orchestrator.renewing import renew
 from orchestrator.retrying import finish_retries
 from orchestrator.routing import Lead, again, fits_a_pool, route, send_demands
 from orchestrator.settling import runner_of
-from orchestrator.watching import heal_hook, refresh_watched, show_presence
+from orchestrator.watching import heal_hook, look_at_token, refresh_watched, show_presence
 from orchestrator.world import World
 
 # After so many projects that GitLab did not answer for, the pass ends.
@@ -74,6 +74,8 @@ def reconcile(world: World, time_left_s: Callable[[], float]) -> Done:
     this = _Pass(has_time=has_time, waiting=waiting)
     done = _read_projects(world, this)
     refresh_watched(world, has_time)
+    if has_time():
+        look_at_token(world)
     if done.routed or done.looked_up:
         calls = done.routed + done.looked_up + done.projects
         emit(

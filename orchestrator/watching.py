@@ -9,7 +9,7 @@ from itertools import takewhile
 from adapters.fleet_rows import HookRow
 from adapters.gitlab import GitLabProject
 from adapters.hooks import HookScope, hook_health, test_hook
-from fleet.errors import FleetError
+from fleet.errors import FleetError, Transient
 from fleet.events import ERROR, WARNING, GitLabRefused, HookUnhealthy, emit
 from orchestrator.pool_tokens import keep_token
 from orchestrator.world import World
@@ -17,6 +17,7 @@ from orchestrator.world import World
 # GitLab fails jobs that wait over an hour where no fitting runner was seen for two hours, and
 # writes when it saw one at most every 40 to 55 minutes. Source: gitlab-facts, trap 17 and 18.
 PRESENCE_EVERY = timedelta(minutes=30)
+TOKEN_EVERY = timedelta(days=1)
 # Projects come and go in a group slowly.
 GROUPS_EVERY = timedelta(minutes=10)
 
@@ -103,6 +104,22 @@ def _heal(world: World, hook: HookRow) -> None:
             detail += f"; its test delivery failed: {exc}"
     world.fleet.record_hook(replace(hook, healthy=False, detail=detail))
     emit(HookUnhealthy(scope=hook.scope, detail=detail), level=ERROR)
+
+
+def look_at_token(world: World) -> None:
+    """Once a day, ask GitLab until when the fleet's token is valid: `status` warns in time."""
+    at = world.clock()
+    looked_at, _ = world.fleet.token_looked_at()
+    if looked_at is not None and at - looked_at < TOKEN_EVERY:
+        return
+    try:
+        expires_on = world.gitlab.own_token().expires_at
+    except FleetError as exc:
+        emit(GitLabRefused(doing="look at the token", error=str(exc)), level=WARNING)
+        if isinstance(exc, Transient):
+            return
+        expires_on = None  # such as one of OAuth, which has no such day
+    world.fleet.note_token_life(expires_on, at=at)
 
 
 def show_presence(world: World, has_time: Callable[[], bool]) -> None:

@@ -6,7 +6,15 @@ from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 
-from adapters.gitlab import CreatedRunner, GitLab, GitLabJob, GitLabProject, GitLabRunner, NewRunner
+from adapters.gitlab import (
+    CreatedRunner,
+    GitLab,
+    GitLabJob,
+    GitLabProject,
+    GitLabRunner,
+    GitLabToken,
+    NewRunner,
+)
 from adapters.gitlab_api import GitLabApi
 from fleet.errors import FleetError, Refused
 
@@ -71,6 +79,7 @@ class FakeGitLab(GitLab):
         self.groups: dict[str, list[int]] = {}
         self.logs: dict[int, list[str]] = {}  # by job, what each question finds
         self.verified: list[str] = []
+        self.token = GitLabToken(scopes=frozenset({"api"}))
         self.calls: list[str] = []
         self.failing: dict[str, FleetError] = {}
         self.clock: Callable[[], datetime] | None = None  # with it, tokens can expire
@@ -246,6 +255,11 @@ class FakeGitLab(GitLab):
         if str(id_or_path) not in self.projects:
             raise NOT_THERE
         return self.projects[str(id_or_path)]
+
+    def own_token(self) -> GitLabToken:
+        """The token that is called with."""
+        self._called("own_token")
+        return self.token
 
     def version(self) -> str:
         """GitLab's version."""

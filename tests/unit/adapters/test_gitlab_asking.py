@@ -1,6 +1,7 @@
 """What the fleet asks of GitLab beyond the daily round: cancelling, pipelines, rights, paging."""
 
 from collections.abc import Callable, Iterator
+from datetime import date
 
 import pytest
 
@@ -157,7 +158,7 @@ class TestRights:
         told = {"scopes": ["api", "create_runner"], "active": False, "expires_at": "2027-01-31"}
         fake.answers("GET", "/personal_access_tokens/self", told)
         assert gitlab.own_token() == GitLabToken(
-            scopes=frozenset({"api", "create_runner"}), active=False, expires_at="2027-01-31"
+            scopes=frozenset({"api", "create_runner"}), active=False, expires_at=date(2027, 1, 31)
         )
 
     @pytest.mark.parametrize(

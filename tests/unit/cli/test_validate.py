@@ -1,5 +1,6 @@
 """`validate`: every problem by its line, the scopes that are needed, and GitLab's own word."""
 
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from cli.token_check import check_token
 from fleet.config import read_config
 from fleet.errors import Refused, Transient
 from tests.fakes import FakeGitLab
-from tests.unit.cli.fleet_at_work import FLEET, AtWork
+from tests.unit.cli.fleet_at_work import AT, FLEET, AtWork
 
 RETRIES = "retries jobs that a machine failed, "
 HEALS = f"{RETRIES}switches webhooks on again that GitLab switched off"
@@ -25,7 +26,9 @@ class FakeAccounts(FakeGitLab):
 
     def __init__(self, scopes: frozenset[str] = SCOPES, **facts: Any) -> None:
         super().__init__()
-        self.token = GitLabToken(scopes=scopes, **facts)
+        day = facts.pop("expires_at", None)
+        expires_at = date.fromisoformat(day) if day else None
+        self.token = GitLabToken(scopes=scopes, expires_at=expires_at, **facts)
         self.is_admin = False
         self.owned: set[int] = {42}
         self.roles: dict[int, int] = {}
@@ -116,7 +119,7 @@ def test_each_claim_holds_or_does_not_or_cannot_be_seen(
     where: str, accounts: FakeAccounts, claim: str, holds: bool | None
 ) -> None:
     config = read_config(FLEET.replace("group:42", where).replace("idle", "# idle"))
-    found = [one.holds for one in check_token(config, accounts) if claim in one.claim]
+    found = [one.holds for one in check_token(config, accounts, AT) if claim in one.claim]
     assert found == [holds]
 
 
@@ -125,7 +128,7 @@ def test_making_project_runners_needs_a_maintainer(role: int, holds: bool) -> No
     accounts = FakeAccounts()
     accounts.roles = {9: role}
     config = read_config(FLEET.replace("group:42", "project:9"))
-    (found,) = [one for one in check_token(config, accounts) if "project 9" in one.claim]
+    (found,) = [one for one in check_token(config, accounts, AT) if "project 9" in one.claim]
     assert found.holds is holds
 
 
@@ -292,6 +295,14 @@ def test_watched_places_are_told_last_projects_before_groups(file: Path) -> None
     )
 
 
+@pytest.mark.parametrize(("days", "warned"), [(13, True), (14, False)])
+def test_a_token_that_ends_soon_is_doubtful(file: Path, days: int, warned: bool) -> None:
+    ends_on = AT.date() + timedelta(days=days)
+    code, lines = live(file, FakeAccounts(expires_at=str(ends_on)))
+    assert code == 0
+    assert any(line.startswith("  ?    it is valid for two weeks more") for line in lines) is warned
+
+
 def test_a_token_that_is_not_active_fails_whatever_it_may_do(file: Path) -> None:
     code, lines = live(file, FakeAccounts(active=False, expires_at="2026-01-31"))
     assert code == 1
@@ -324,5 +335,5 @@ def test_an_instances_administrator_may_make_runners_everywhere() -> None:
     for is_admin in (True, False):
         accounts = FakeAccounts()
         accounts.is_admin = is_admin
-        last = check_token(config, accounts)[-1]
+        last = check_token(config, accounts, AT)[-1]
         assert (last.claim, last.holds) == ("its user is an administrator", is_admin)

@@ -61,6 +61,7 @@ def test_an_outage_of_gitlab_uses_up_no_attempt() -> None:
         pytest.param(None, 2, id="GitLab says that it waits"),
         pytest.param(Transient(status=502), 1, id="GitLab does not answer"),
         pytest.param(Refused("hidden", status=403), 2, id="GitLab never will"),
+        pytest.param(Refused("revoked", status=401), 1, id="our token is dead"),
     ],
 )
 def test_a_goodbye_without_a_job_counts_while_gitlab_answers(

@@ -1,14 +1,17 @@
 """What keeps the hints coming: who is watched, hooks that GitLab switched off, presence."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from adapters.fleet_rows import HookRow
-from adapters.gitlab import GitLabProject
+from adapters.gitlab import GitLabProject, GitLabToken
 from adapters.secrets import PoolToken
-from fleet.errors import Refused, Transient
+from cli.status_gather import gather
+from fleet.errors import FleetError, Refused, Transient
 from orchestrator.watching import heal_hook, refresh_watched, show_presence
+from tests.unit.cli.fleet_at_work import FLEET as FLEET_AT_WORK, AtWork
 from tests.unit.orchestrator.scene import AT, FLEET, INSTANCE, PROJECT, Scene
 
 HOOK = "/projects/7/hooks/5"
@@ -215,3 +218,41 @@ def test_a_pool_without_a_record_does_not_keep_the_next_from_showing_itself() ->
     show_presence(scene.world, at_leisure)
     assert scene.gitlab.verified == ["glrt-p"]
     assert scene.world.fleet.pool("bare").verified_at is None
+
+
+class TestTokenLife:
+    """Until when the fleet's token is valid: asked once a day, told two weeks before."""
+
+    @pytest.mark.parametrize(("days", "warned"), [(13, True), (14, False), (0, True), (-1, True)])
+    def test_status_warns_in_time(self, days: int, warned: bool) -> None:
+        scene = Scene()
+        ends_on = scene.clock().date() + timedelta(days=days)
+        scene.gitlab.token = GitLabToken(scopes=frozenset({"api"}), expires_at=ends_on)
+        scene.reconcile()
+        at_work = AtWork(table=scene.table, clock=scene.clock).configure(FLEET_AT_WORK)
+        found = [one for one in gather(at_work.deployed, jobs=1).problems if "expires" in one.what]
+        assert [one.what for one in found] == (
+            [f"the fleet's GitLab token expires on {ends_on}"] if warned else []
+        )
+
+    def test_is_asked_once_a_day_and_after_apply(self) -> None:
+        scene = Scene()
+        for _ in range(3):
+            scene.clock.go(60)
+            scene.reconcile()
+        assert scene.gitlab.calls.count("own_token") == 1
+        scene.world.fleet.forget_token_life()
+        scene.reconcile()
+        scene.clock.go(86_400)
+        scene.reconcile()
+        assert scene.gitlab.calls.count("own_token") == 3
+
+    @pytest.mark.parametrize(
+        ("failure", "calls"), [(Refused("no", status=404), 1), (Transient("no"), 2)]
+    )
+    def test_a_token_that_has_no_such_day(self, failure: FleetError, calls: int) -> None:
+        scene = Scene()
+        scene.gitlab.failing["own_token"] = failure
+        scene.reconcile()
+        scene.reconcile()
+        assert scene.gitlab.calls.count("own_token") == calls
