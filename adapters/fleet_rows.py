@@ -1,9 +1,10 @@
 """The ledger's rows about the fleet itself: configuration, pools, and the projects it watches."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from boto3.dynamodb.conditions import Attr, ConditionBase
 
@@ -13,6 +14,7 @@ from fleet.decide_reconcile import Watched
 from fleet.holds import Hold, HoldKind
 from fleet.times import HasUtcTimes
 from fleet.trouble import Trouble
+from fleet.webhook_secrets import scope_of_name
 
 HEARD_EVERY = timedelta(minutes=1)
 STRAY_KEPT = timedelta(days=1)
@@ -27,6 +29,7 @@ TROUBLE = "gitlab-trouble"  # the partition of these rows
 RENEWAL_TAKES = timedelta(minutes=2)
 FORMER = "record_"  # and its number: the attribute of a record that the pool had
 TOKEN_LIFE = "gitlab-token"  # noqa: S105
+LEASE_KEPT = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +73,7 @@ class Reading(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HookRow:
+class HookRow(HasUtcTimes):
     """A webhook that we registered, and what we know of its health."""
 
     instance: str
@@ -78,8 +81,18 @@ class HookRow:
     hook_id: int
     url: str
     verification: str  # signing-token | secret-token
+    name: str = ""  # of its secrets, as `webhook_name` gives it
+    secret_ids: tuple[str, ...] = ()  # of the secrets that are valid, newest first
+    used_id: str | None = None  # of the secret that GitLab was seen to use last
+    registered_at: datetime | None = None  # by `webhook register`, for the last time
     healthy: bool = True
     detail: str | None = None
+
+    @property
+    def outdated_below(self) -> str | None:
+        """The secret in use where older ones are valid still; None where there are none."""
+        used = self.used_id
+        return used if used in self.secret_ids[:-1] else None
 
 
 class FleetRows:
@@ -88,6 +101,7 @@ class FleetRows:
     def __init__(self, table: Table) -> None:
         self._table = table
         self._heard: dict[tuple[str, int], datetime] = {}
+        self._used: dict[str, str] = {}  # by webhook, the secret that was noted last
 
     def config(self) -> StoredConfig | None:
         """What `apply` stored; None before the first time."""
@@ -376,8 +390,8 @@ class FleetRows:
         return at
 
     def record_hook(self, hook: HookRow) -> None:
-        """What `webhook register` made, or what a look at it showed."""
-        told = {
+        """What `webhook register` made. Which secret GitLab uses is kept: events tell it."""
+        told: dict[str, object] = {
             "kind": "hook",
             "changed_at": hook.scope,
             "instance": hook.instance,
@@ -385,20 +399,74 @@ class FleetRows:
             "hook_id": hook.hook_id,
             "url": hook.url,
             "verification": hook.verification,
+            "name": hook.name,
+            "secret_ids": list(hook.secret_ids),
             "healthy": hook.healthy,
         }
-        if hook.detail:
-            told["detail"] = hook.detail
-        remove = () if hook.detail else ("detail",)
-        pk = f"hook#{hook.instance}#{hook.scope}"
-        self._table.write(Change(pk=pk, sk="hook", put=told, remove=remove))
+        optional = {
+            "detail": hook.detail,
+            "registered_at": hook.registered_at.isoformat() if hook.registered_at else None,
+        }
+        told |= {name: value for name, value in optional.items() if value}
+        remove = tuple(name for name, value in optional.items() if not value)
+        self._table.write(
+            Change(pk=_hook(hook.instance, hook.scope), sk="hook", put=told, remove=remove)
+        )
+
+    def note_hook_health(self, hook: HookRow, *, detail: str | None) -> None:
+        """What a look at the hook showed; nothing where it was registered again meanwhile."""
+        told: dict[str, object] = {"healthy": detail is None} | (
+            {"detail": detail} if detail else {}
+        )
+        self._note_hook(hook, told, remove=() if detail else ("detail",))
+
+    def note_secrets(self, hook: HookRow, secret_ids: Iterable[str]) -> None:
+        """Which secrets are left; nothing where the hook was registered again meanwhile."""
+        self._note_hook(hook, {"secret_ids": list(secret_ids)})
+
+    def note_used(self, instance: str, hook: str, secret_id: str) -> None:
+        """A delivery of the hook was proven by this secret: GitLab has it."""
+        if self._used.get(hook) == secret_id:
+            return  # a hook delivers several times for each job
+        other = Attr("used_id").not_exists() | Attr("used_id").ne(secret_id)
+        when = Attr("name").eq(hook) & other
+        pk = _hook(instance, scope_of_name(hook))
+        self._table.write(Change(pk=pk, sk="hook", put={"used_id": secret_id}, when=when))
+        self._used[hook] = secret_id
 
     def hooks(self, instance: str) -> tuple[HookRow, ...]:
         """Every webhook that we registered."""
-        items = self._table.query_index("recent", "kind", "hook")
-        names = ("instance", "scope", "hook_id", "url", "verification", "healthy", "detail")
-        rows = [HookRow(**{n: item[n] for n in names if n in item}) for item in items]
+        rows = [_hook_row(item) for item in self._table.query_index("recent", "kind", "hook")]
         return tuple(row for row in rows if row.instance == instance)
+
+    def hook(self, instance: str, scope: str) -> HookRow | None:
+        """The webhook of a scope, as it was registered last."""
+        item = self._table.get(_hook(instance, scope), "hook")
+        return _hook_row(item) if item else None
+
+    def take_lease(self, name: str, holder: str, *, at: datetime) -> bool:
+        """Whether the holder may do alone what the name stands for, until it is released.
+
+        A lease that its holder did not give back, because it died, is free after a minute.
+        """
+        free = Attr("until").not_exists() | Attr("until").lt(at.isoformat())
+        told = {"holder": holder, "until": (at + LEASE_KEPT).isoformat()}
+        return self._table.write(Change(pk=f"lease#{name}", sk="lease", put=told, when=free))
+
+    def release_lease(self, name: str, holder: str) -> None:
+        """Give it back, unless another has it by now."""
+        mine = Attr("holder").eq(holder)
+        self._table.write(Change(pk=f"lease#{name}", sk="lease", delete=True, when=mine))
+
+    def _note_hook(
+        self, hook: HookRow, told: Mapping[str, object], *, remove: tuple[str, ...] = ()
+    ) -> None:
+        at = hook.registered_at
+        same = Attr("registered_at")
+        as_seen = same.eq(at.isoformat()) if at else same.not_exists()
+        when = Attr("hook_id").eq(hook.hook_id) & as_seen
+        pk = _hook(hook.instance, hook.scope)
+        self._table.write(Change(pk=pk, sk="hook", put=told, remove=remove, when=when))
 
     def _note(self, pool: str, told: Mapping[str, object]) -> None:
         self._table.write(Change(pk=f"pool#{pool}", sk="pool", put=told))
@@ -440,6 +508,26 @@ def _hold(item: Item) -> Hold:
         status=item.get("status"),
         shared=item["shared"],
         lifted_at=_time(item.get("lifted_at")),
+    )
+
+
+def _hook(instance: str, scope: str) -> str:
+    return f"hook#{instance}#{scope}"
+
+
+def _hook_row(item: Mapping[str, Any]) -> HookRow:
+    return HookRow(
+        instance=item["instance"],
+        scope=item["scope"],
+        hook_id=item["hook_id"],
+        url=item["url"],
+        verification=item["verification"],
+        name=item.get("name", ""),
+        secret_ids=tuple(item.get("secret_ids", ())),
+        used_id=item.get("used_id"),
+        registered_at=_time(item.get("registered_at")),
+        healthy=item["healthy"],
+        detail=item.get("detail"),
     )
 
 

@@ -1,5 +1,7 @@
 """A webhook as we ask for it, and as GitLab tells it."""
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -9,7 +11,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 from adapters.gitlab_values import Id
 from fleet.errors import Transient
 from fleet.field_names import fields_at_fault
+from fleet.hook_health import Delivered
 from fleet.times import HasUtcTimes
+from fleet.webhook_secrets import webhook_name
 
 _EVENTS = (
     "push_events tag_push_events issues_events confidential_issues_events merge_requests_events "
@@ -18,6 +22,8 @@ _EVENTS = (
     "resource_access_token_events resource_deploy_token_events"
 )  # what else a hook may hear of; GitLab's own default for push_events is true
 _GROUP_EVENTS = "member_events subgroup_events project_events"
+
+_STATUS = re.compile(r"[1-5][0-9]{2}")
 
 Verification = Literal["signing-token", "secret-token"]
 
@@ -43,9 +49,11 @@ class Registered:
     """Our hook as it is now."""
 
     hook_id: int
+    name: str  # of its secrets, as `webhook_name` gives it
     url: str
     scope: str  # "project:77" or "group:42"
     verification: Verification
+    secret_ids: tuple[str, ...]  # of the secrets that are valid, newest first
     changed: bool  # whether this registration changed anything in GitLab
 
 
@@ -66,11 +74,15 @@ class HookHealth(HasUtcTimes):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HookTarget:
-    """What to register: deliveries of `scope` to `url`, proven by the secret of this name."""
+    """What to register: deliveries of `scope` to `url`."""
 
     scope: HookScope
     url: str
-    secret_name: str
+
+    @property
+    def name(self) -> str:
+        """Of the webhook, where its secrets are kept."""
+        return webhook_name(str(self.scope), self.url)
 
     @property
     def is_https(self) -> bool:
@@ -146,14 +158,24 @@ class Hook(BaseModel):
             and self.enable_ssl_verification == target.is_https
         )
 
-    def registered(
-        self, target: HookTarget, verification: Verification, *, changed: bool = True
-    ) -> Registered:
-        """It, as the outcome of a registration."""
-        return Registered(
-            hook_id=self.id,
-            url=self.url,
-            scope=str(target.scope),
-            verification=verification,
-            changed=changed,
+
+class _Event(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    response_status: str | int | None = None  # "202", or "internal error" where none came
+    created_at: AwareDatetime
+
+
+def deliveries_in(listed: Iterable[object]) -> tuple[Delivered, ...]:
+    """GitLab's list of a hook's deliveries as values; what is not readable says nothing."""
+    read = []
+    for one in listed:
+        try:
+            event = _Event.model_validate(one)
+        except ValidationError:
+            continue
+        said = str(event.response_status)
+        read.append(
+            Delivered(status=int(said) if _STATUS.fullmatch(said) else None, at=event.created_at)
         )
+    return tuple(read)

@@ -12,12 +12,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from adapters.aws import aws_call
 from fleet.errors import Refused
 from fleet.field_names import fields_at_fault
-from fleet.webhook_secrets import KEPT, WebhookSecrets
+from fleet.webhook_secrets import KEPT, AllWebhookSecrets, WebhookSecrets
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
-DOUBT_EVERY = timedelta(seconds=10)
+# How long a secret that was just stored may be unknown to a function: a delivery that proves
+# nothing causes a new reading, but no more often than this.
+DOUBT_EVERY = timedelta(seconds=2)
+# Secrets Manager's limit of one secret: about 450 webhooks in the midst of a rotation, 750 at rest.
+LARGEST = 65_536  # bytes
+KINDS = ("signing", "tokens")
 NOT_THERE = "ResourceNotFoundException"  # also: a secret that has no value yet
 
 # what GitLab takes: the base64 of exactly 32 bytes
@@ -38,9 +43,15 @@ class _PoolSecret(_Stored):
     token: Secret
 
 
-class _WebhookSecret(_Stored):
+class _HookSecret(_Stored):
     signing: tuple[SigningToken, ...] = Field(default=(), max_length=KEPT)
     tokens: tuple[Secret, ...] = Field(default=(), max_length=KEPT)
+
+
+class _WebhookSecret(_Stored):
+    # What an older fleet stored for all webhooks together is not among these and proves nothing:
+    # `status` then shows each webhook as refused, and `webhook register` gives it its own.
+    hooks: dict[str, _HookSecret] = Field(default_factory=dict)
 
 
 StoredT = TypeVar("StoredT", bound=_Stored)
@@ -92,18 +103,27 @@ class SecretStore:
         self._copies: dict[str, _Copy] = {}
         self._lock = Lock()
 
-    def webhook_secrets(self, name: str, *, doubted: bool = False) -> WebhookSecrets:
-        """What deliveries are verified with; empty where nothing is stored yet.
+    def webhook_secrets(self, name: str, *, doubted: bool = False) -> AllWebhookSecrets:
+        """What deliveries are verified with, by webhook; empty where nothing is stored yet.
 
         `doubted`: a verification failed, so our copy may be a rotation behind. It is read again,
-        but for doubt only once in ten seconds: a forger must not make us read all day.
+        but for doubt only once in `DOUBT_EVERY`: a forger must not make us read all day.
         """
         with self._lock:
             copy = self._copies.get(name)
             if doubted and copy and not self._is_newer(copy.doubted_at, DOUBT_EVERY):
                 self._copies[name] = self._fetch(name, "{}", doubted_at=self._clock())
         stored = self._read(name, _WebhookSecret, absent="{}")
-        return WebhookSecrets(signing=stored.signing, tokens=stored.tokens)
+        return {
+            hook: WebhookSecrets(signing=own.signing, tokens=own.tokens)
+            for hook, own in stored.hooks.items()
+        }
+
+    def newest_webhook_secrets(self, name: str) -> AllWebhookSecrets:
+        """The same, never from the cache: for those who change them."""
+        with self._lock:
+            self._copies.pop(name, None)
+        return self.webhook_secrets(name)
 
     def gitlab_token(self, name: str) -> str:
         """The token that the fleet calls GitLab with."""
@@ -124,9 +144,23 @@ class SecretStore:
             return None
         return PoolToken(runner_id=stored.runner_id, token=stored.token)
 
-    def store_webhook_secrets(self, name: str, secrets: WebhookSecrets) -> None:
-        """Write all of them as the secret's next version; made if it is not there."""
-        self._write(name, {"signing": list(secrets.signing), "tokens": list(secrets.tokens)})
+    def store_webhook_secrets(self, name: str, secrets: AllWebhookSecrets) -> None:
+        """Write those of all webhooks as the secret's next version; made if it is not there.
+
+        Whoever changes some of them does so through `HookSecretStore`, one at a time. Raises
+        `Refused` when they are too many for one secret.
+        """
+        hooks = {
+            hook: {kind: list(kept) for kind in KINDS if (kept := getattr(own, kind))}
+            for hook, own in secrets.items()
+        }
+        if len(json.dumps({"hooks": hooks})) > LARGEST:
+            raise Refused(
+                "one stack holds the secrets of no more webhooks: "
+                "use one webhook for a group instead of one for each project",
+                webhooks=len(secrets),
+            )
+        self._write(name, {"hooks": hooks})
 
     def store_gitlab_token(self, name: str, token: str) -> None:
         """Write the token that the fleet calls GitLab with."""

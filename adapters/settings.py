@@ -76,6 +76,7 @@ class ReconcileSettings(DemandSettings):
     """Environment of `reconcile`."""
 
     pool_secret_prefix: Name
+    webhook_secret: Name
 
 
 class SweepSettings(DemandSettings):

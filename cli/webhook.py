@@ -1,5 +1,6 @@
 """`runner-fleet webhook`: register the webhook in GitLab, list hooks, have GitLab send a sample."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,6 +13,7 @@ from adapters import hooks
 from adapters.aws import Clients, clients
 from adapters.fleet_rows import FleetRows, HookRow
 from adapters.gitlab import GitLab, Way
+from adapters.hook_secrets import HookSecretStore
 from adapters.secrets import SecretStore
 from adapters.table import Table
 from adapters.tls_ca import read_tls_ca
@@ -48,7 +50,12 @@ TlsCaFile = Annotated[
         help="PEM file with GitLab's certificate authority, where that is no public one.",
     ),
 ]
-Rotate = Annotated[bool, typer.Option("--rotate", help="Make a new secret; the last stays valid.")]
+Rotate = Annotated[
+    bool,
+    typer.Option(
+        "--rotate", help="Make a new secret; those before it stay valid until GitLab uses it."
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,9 +63,10 @@ class HookWorld:
     """What the commands need of the deployed stack."""
 
     store: hooks.WebhookSecretStore
-    secret_name: str
     url: str  # the stack's own webhook address
     record: Callable[[str, hooks.Registered], None]  # the instance, and the hook on it
+    since: Callable[[str, str, str], datetime | None]  # instance, scope, name: last registered at
+    pause: Callable[[float], None] = time.sleep
 
 
 @app.command()
@@ -79,17 +87,16 @@ def register(  # noqa: PLR0913  # a command's parameters are its options
         gitlab = _gitlab(gitlab_url, token_env, tls_ca_file)
         scope = hooks.scope_of(gitlab, project=project, group=group)
         world = _world(ctx, stack)
-        target = hooks.HookTarget(
-            scope=scope,
-            url=url or world.url,
-            secret_name=world.secret_name,
-        )
+        target = hooks.HookTarget(scope=scope, url=url or world.url)
+        instance = instance_of(gitlab_url)
         registered = hooks.register_webhook(
             gitlab,
             world.store,
             target,
-            record=lambda hook: world.record(instance_of(gitlab_url), hook),
+            record=lambda hook: world.record(instance, hook),
             rotate=rotate,
+            since=world.since(instance, str(scope), target.name),
+            pause=world.pause,
         )
         state = "registered" if registered.changed else "already registered, nothing changed"
         proof = registered.verification.replace("-", " ")
@@ -148,12 +155,19 @@ def wiring(aws: Clients, stack: str) -> HookWorld:
     if lacking := {"LedgerTable", "WebhookSecret", "WebhookUrl"} - outputs.keys():
         raise Refused("this is no fleet's stack", stack=stack, lacking=sorted(lacking))
     rows = FleetRows(Table(aws.dynamodb, outputs["LedgerTable"]))
+    secrets = SecretStore(aws.secrets, timedelta(0), now)
     return HookWorld(
-        store=SecretStore(aws.secrets, timedelta(0), now),
-        secret_name=outputs["WebhookSecret"],
+        store=HookSecretStore(secrets, outputs["WebhookSecret"], rows, now),
         url=outputs["WebhookUrl"],
+        since=lambda *hook: registered_at(rows, *hook),
         record=lambda instance, hook: keep(rows, instance, hook, at=now()),
     )
+
+
+def registered_at(rows: FleetRows, instance: str, scope: str, name: str) -> datetime | None:
+    """When this webhook was registered for the last time, as far as the ledger knows."""
+    row = rows.hook(instance, scope)
+    return row.registered_at if row is not None and row.name == name else None
 
 
 def keep(rows: FleetRows, instance: str, hook: hooks.Registered, *, at: datetime) -> None:
@@ -165,6 +179,9 @@ def keep(rows: FleetRows, instance: str, hook: hooks.Registered, *, at: datetime
             hook_id=hook.hook_id,
             url=hook.url,
             verification=hook.verification,
+            name=hook.name,
+            secret_ids=hook.secret_ids,
+            registered_at=at,
         )
     )
     kind, _, number = hook.scope.partition(":")

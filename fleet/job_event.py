@@ -54,6 +54,8 @@ class JobEvent(HasUtcTimes):
     failure_reason: str | None = None  # only of a job that failed
     allow_failure: bool = False
     deploys: bool = False  # it starts or stops an environment
+    hook: str | None = None  # the webhook that it was proven to be from
+    hook_secret_id: str | None = None  # names the secret that proved it, and does not tell it
 
     @property
     def detail_type(self) -> str:

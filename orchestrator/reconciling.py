@@ -20,7 +20,13 @@ from orchestrator.renewing import renew
 from orchestrator.retrying import finish_retries
 from orchestrator.routing import Lead, again, fits_a_pool, route, send_demands
 from orchestrator.settling import runner_of
-from orchestrator.watching import heal_hook, look_at_token, refresh_watched, show_presence
+from orchestrator.watching import (
+    heal_hook,
+    look_at_hooks,
+    look_at_token,
+    refresh_watched,
+    show_presence,
+)
 from orchestrator.world import World
 
 # After so many projects that GitLab did not answer for, the pass ends.
@@ -73,6 +79,7 @@ def reconcile(world: World, time_left_s: Callable[[], float]) -> Done:
     waiting = _waiting_by_project(world)
     this = _Pass(has_time=has_time, waiting=waiting)
     done = _read_projects(world, this)
+    look_at_hooks(world, has_time, this.healed)
     refresh_watched(world, has_time)
     if has_time():
         look_at_token(world)

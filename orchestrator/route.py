@@ -10,6 +10,7 @@ from fleet.job_event import JobEvent
 from fleet.model import Job, JobKey, Status
 from fleet.reasons import Reason
 from orchestrator.routing import Lead, route, route_together, send_demands
+from orchestrator.watching import note_proof
 from orchestrator.wiring import wiring
 from orchestrator.world import World
 
@@ -48,6 +49,7 @@ def route_event(world: World, told: JobEvent) -> Answer:
     """
     at = world.clock()
     world.fleet.heard_from(world.instance, told.project_id, told.project_path, at=at)
+    note_proof(world, told)
     key = JobKey(instance=world.instance, job_id=told.job_id)
     steps = (
         Step(at=told.received_at, step="webhook_received", detail=told.delivery_id),

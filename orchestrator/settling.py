@@ -22,6 +22,7 @@ from fleet.schedule import idle_target
 from orchestrator.closing import close_and_relaunch, close_runner
 from orchestrator.looking_up import ran_on
 from orchestrator.retrying import retry_if_infra
+from orchestrator.watching import note_proof
 from orchestrator.world import World
 
 _MACHINE_EVENTS = {
@@ -59,6 +60,8 @@ def settle(world: World, event: Mapping[str, Any], *, round_: int) -> Settled:
 def _settle_job(world: World, told: JobEvent, *, round_: int) -> Settled:
     """A job was taken or ended."""
     status = rank(told.status)
+    if round_ == 0:
+        note_proof(world, told)
     job = job_told(world, told, status)
     runner = runner_of(world, job, told.runner_description)
     uncounted = runner is not None and took_uncounted(job, runner)

@@ -1,16 +1,17 @@
 """What keeps the hints coming: watched projects, the health of hooks, presence in GitLab."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from itertools import takewhile
 
 from adapters.fleet_rows import HookRow
 from adapters.gitlab import GitLabProject
-from adapters.hooks import HookScope, hook_health, test_hook
+from adapters.hooks import HookScope, hook_fault, hook_health, test_hook
 from fleet.errors import FleetError, Transient
 from fleet.events import ERROR, WARNING, GitLabRefused, HookUnhealthy, emit
+from fleet.job_event import JobEvent
+from fleet.webhook_secrets import secret_id
 from orchestrator.pool_tokens import keep_token
 from orchestrator.world import World
 
@@ -20,6 +21,8 @@ PRESENCE_EVERY = timedelta(minutes=30)
 TOKEN_EVERY = timedelta(days=1)
 # Projects come and go in a group slowly.
 GROUPS_EVERY = timedelta(minutes=10)
+# In one pass, at two calls to GitLab each.
+HOOKS_AT_MOST = 10
 
 
 def refresh_watched(world: World, has_time: Callable[[], bool]) -> None:
@@ -70,6 +73,43 @@ def _groups(world: World) -> tuple[int | str, ...]:
     )
 
 
+def note_proof(world: World, told: JobEvent) -> None:
+    """Remember which of its webhook's secrets GitLab uses."""
+    if told.hook and told.hook_secret_id:
+        world.fleet.note_used(world.instance, told.hook, told.hook_secret_id)
+
+
+def look_at_hooks(world: World, has_time: Callable[[], bool], healed: set[str]) -> None:
+    """Look whether GitLab calls our webhooks and is let in, and forget secrets rotated out.
+
+    GitLab's own list says whether deliveries are refused: a forged request that the webhook
+    function refuses is no word about any webhook. Where there are many, they take turns: a
+    stranger's webhook must not take the calls of the jobs.
+    """
+    hooks = sorted(world.fleet.hooks(world.instance), key=lambda hook: hook.scope)
+    at_most = min(HOOKS_AT_MOST, max(1, world.config.gitlab.calls_per_minute // 30))
+    turn = int(world.clock().timestamp() // 60) * at_most
+    in_turn = [hooks[(turn + place) % len(hooks)] for place in range(min(at_most, len(hooks)))]
+    for hook in takewhile(lambda _: has_time(), in_turn):
+        _drop_outdated(world, hook)
+        if hook.scope not in healed:
+            healed.add(hook.scope)
+            _heal(world, hook)
+
+
+def _drop_outdated(world: World, hook: HookRow) -> None:
+    if hook.outdated_below is None or world.drop_older is None:
+        return
+    try:
+        kept = world.drop_older(hook.name, hook.outdated_below)
+    except FleetError as exc:
+        # They stay valid a while longer.
+        doing = f"forget old secrets of {hook.scope}"
+        emit(GitLabRefused(doing=doing, error=str(exc)), level=WARNING)
+        return
+    world.fleet.note_secrets(hook, map(secret_id, kept.demanded))
+
+
 def heal_hook(world: World, project_id: int, healed: set[str]) -> None:
     """Look at the project's hook; one that GitLab switched off is switched on by a test delivery.
 
@@ -84,26 +124,33 @@ def heal_hook(world: World, project_id: int, healed: set[str]) -> None:
 
 
 def _heal(world: World, hook: HookRow) -> None:
-    kind, _, number = hook.scope.partition(":")
-    scope = HookScope(kind="group" if kind == "group" else "project", id=int(number))
     try:
-        health = hook_health(world.gitlab, scope, hook.hook_id)
+        detail = _what_ails(world, hook)
     except FleetError as exc:
         emit(GitLabRefused(doing=f"hook of {hook.scope}", error=str(exc)), level=WARNING)
         return
-    if health is not None and health.is_executable:
-        if not hook.healthy:
-            world.fleet.record_hook(replace(hook, healthy=True, detail=None))
-        return
-    detail = "missing: run `runner-fleet webhook register` again"
-    if health is not None:
-        detail = f"GitLab switched it off ({health.alert_status})"
-        try:
-            test_hook(world.gitlab, scope, hook.hook_id)
-        except FleetError as exc:
-            detail += f"; its test delivery failed: {exc}"
-    world.fleet.record_hook(replace(hook, healthy=False, detail=detail))
-    emit(HookUnhealthy(scope=hook.scope, detail=detail), level=ERROR)
+    if detail != hook.detail or hook.healthy is not (detail is None):
+        world.fleet.note_hook_health(hook, detail=detail)
+    if detail is not None:
+        emit(HookUnhealthy(scope=hook.scope, detail=detail), level=ERROR)
+
+
+def _what_ails(world: World, hook: HookRow) -> str | None:
+    """What is wrong with the hook, in GitLab's eyes; None when it is well."""
+    kind, _, number = hook.scope.partition(":")
+    scope = HookScope(kind="group" if kind == "group" else "project", id=int(number))
+    health = hook_health(world.gitlab, scope, hook.hook_id)
+    if health is None:
+        return "missing: run `runner-fleet webhook register` again"
+    fault = hook_fault(world.gitlab, scope, hook.hook_id, since=hook.registered_at)
+    if health.is_executable or (fault is not None and fault.needs_secret):
+        return fault.detail if fault else None
+    detail = f"GitLab switched it off ({health.alert_status})"
+    try:
+        test_hook(world.gitlab, scope, hook.hook_id)
+    except FleetError as exc:
+        detail += f"; its test delivery failed: {exc}"
+    return detail
 
 
 def look_at_token(world: World) -> None:

@@ -1,6 +1,7 @@
 """Builds the world of a function from its environment, once per cold start."""
 
 import secrets
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache, cached_property
 
@@ -11,6 +12,7 @@ from adapters.ec2_backend import Ec2Backend, Ec2Place
 from adapters.expiry import Expiry, ExpiryTarget
 from adapters.fleet_rows import FleetRows
 from adapters.gitlab import Budget, GitLab, Way
+from adapters.hook_secrets import HookSecretStore
 from adapters.job_rows import JobRows
 from adapters.lambda_backend import LambdaBackend
 from adapters.runner_rows import RunnerRows
@@ -29,6 +31,7 @@ from fleet.config import FleetConfig, read_config
 from fleet.errors import Refused
 from fleet.job_event import instance_of
 from fleet.mailbox import Cache
+from fleet.webhook_secrets import WebhookSecrets
 from orchestrator.world import World
 
 SETTINGS: dict[str, type[RouteSettings]] = {
@@ -99,6 +102,7 @@ class Wiring:
             pool_secrets=self._pool_secrets(prefix),
             clock=_now,
             new_id=lambda: secrets.token_hex(6),
+            drop_older=self._drop_older(fleet),
             cache=self._cache(),
             applied_at=stored.applied_at,
             removed=tuple(stored.removed),
@@ -110,6 +114,13 @@ class Wiring:
         """Only reconcile renews the tokens of pools."""
         may = isinstance(self._settings, ReconcileSettings)
         return PoolSecrets(self._secrets, prefix) if may else None
+
+    def _drop_older(self, fleet: FleetRows) -> Callable[[str, str], WebhookSecrets] | None:
+        """Only reconcile forgets webhook secrets that GitLab does not use any more."""
+        if not isinstance(self._settings, ReconcileSettings):
+            return None
+        name = self._settings.webhook_secret
+        return HookSecretStore(self._secrets, name, fleet, _now).drop_older
 
     def _gitlab(self, config: FleetConfig, tls_ca: str | None) -> GitLab:
         token = self._secrets.gitlab_token(self._settings.gitlab_secret)

@@ -14,6 +14,7 @@ from adapters.secrets import PoolSecrets, PoolToken
 from fleet.config import FleetConfig, PoolConfig
 from fleet.errors import Refused
 from fleet.mailbox import Cache
+from fleet.webhook_secrets import WebhookSecrets
 
 PREFIX = "rf-"  # of every runner's id
 
@@ -35,6 +36,7 @@ class World:
     pool_secrets: PoolSecrets | None = None  # where they may be renewed
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
+    drop_older: Callable[[str, str], WebhookSecrets] | None = None  # see `HookSecretStore`
     cache: Cache | None = None
     applied_at: datetime | None = None  # when `apply` ran last; None: it is not known
     removed: tuple[str, ...] = ()  # pools that `apply` took away in the last days

@@ -10,7 +10,7 @@ from adapters.secrets import PoolToken, SecretStore
 from fleet.capacity import CapacityPool, ErrorKind
 from fleet.config import PoolConfig
 from fleet.errors import FleetError, Refused
-from fleet.webhook_secrets import WebhookSecrets
+from fleet.webhook_secrets import AllWebhookSecrets
 
 AT = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 VISIBILITY_S = 30
@@ -205,11 +205,15 @@ class FakeSecrets(SecretStore):
     def __init__(self) -> None:
         self.pools: dict[str, PoolToken] = {}
         self.gitlab: dict[str, str] = {}
-        self.webhooks: dict[str, WebhookSecrets] = {}
+        self.webhooks: dict[str, AllWebhookSecrets] = {}
 
-    def webhook_secrets(self, name: str, *, doubted: bool = False) -> WebhookSecrets:
+    def webhook_secrets(self, name: str, *, doubted: bool = False) -> AllWebhookSecrets:
         """What deliveries are verified with."""
-        return self.webhooks.get(name, WebhookSecrets())
+        return self.webhooks.get(name, {})
+
+    def newest_webhook_secrets(self, name: str) -> AllWebhookSecrets:
+        """The same."""
+        return self.webhook_secrets(name)
 
     def gitlab_token(self, name: str) -> str:
         """The token that the fleet calls GitLab with."""
@@ -227,7 +231,7 @@ class FakeSecrets(SecretStore):
         """A pool's runner record, if there is one."""
         return self.pools.get(name)
 
-    def store_webhook_secrets(self, name: str, secrets: WebhookSecrets) -> None:
+    def store_webhook_secrets(self, name: str, secrets: AllWebhookSecrets) -> None:
         """Store all of them."""
         self.webhooks[name] = secrets
 

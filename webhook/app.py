@@ -27,14 +27,14 @@ from fleet.events import (
     emit,
 )
 from fleet.job_event import JobEvent
-from fleet.webhook_secrets import WebhookSecrets
+from fleet.webhook_secrets import AllWebhookSecrets
 from webhook.delivery import MAX_BODY, Ignored, read_delivery
 
 
 class SecretsPort(Protocol):
     """Where the secrets come from."""
 
-    def webhook_secrets(self, name: str, *, doubted: bool = False) -> WebhookSecrets:
+    def webhook_secrets(self, name: str, *, doubted: bool = False) -> AllWebhookSecrets:
         """See `SecretStore`."""
 
 

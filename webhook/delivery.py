@@ -16,10 +16,10 @@ from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
 from fleet.errors import BadDelivery
 from fleet.job_event import DETAIL_TYPES, JobEvent, instance_of
-from fleet.webhook_secrets import WebhookSecrets
+from fleet.webhook_secrets import AllWebhookSecrets, secret_id
 from webhook.job_hook import JobHook
 
-__all__ = ["MAX_BODY", "IgnoreReason", "Ignored", "WebhookSecrets", "read_delivery"]
+__all__ = ["MAX_BODY", "IgnoreReason", "Ignored", "read_delivery"]
 
 MAX_BODY = 1024 * 1024  # bytes; a job event has about 3 KiB, whatever its pipeline
 TOLERANCE = timedelta(minutes=5)  # the custom of Standard Webhooks; GitLab names no number
@@ -41,8 +41,16 @@ class Ignored:
     about: str  # the name of the event or status
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Proof:
+    """Which webhook a delivery was proven to be from, and by which of its secrets."""
+
+    hook: str
+    secret_id: str
+
+
 def read_delivery(
-    headers: Mapping[str, str], body: bytes, *, secrets: WebhookSecrets, at: datetime
+    headers: Mapping[str, str], body: bytes, *, secrets: AllWebhookSecrets, at: datetime
 ) -> JobEvent | Ignored:
     """Turn one delivery into a value; `at` is when it came in. Header names are lower-case.
 
@@ -55,7 +63,8 @@ def read_delivery(
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise BadDelivery("only application/json is read", status=415)
-    if not _is_proven(headers, body, secrets, at):
+    proof = _proof(headers, body, secrets, at)
+    if proof is None:
         raise BadDelivery("not authorized", status=401)
     event = headers.get("x-gitlab-event", "")
     if event != JOB_HOOK:
@@ -63,32 +72,63 @@ def read_delivery(
     hook = JobHook.read(body)
     if hook.status not in DETAIL_TYPES:
         return Ignored(reason=IgnoreReason.OTHER_STATUS, about=hook.status[:64])
-    return _event(hook, headers, body, at)
+    return _event(hook, headers, body, at, proof)
 
 
-def _is_proven(
-    headers: Mapping[str, str], body: bytes, secrets: WebhookSecrets, at: datetime
-) -> bool:
-    """Whether GitLab sent it. A signing token, once there, is the only proof that counts."""
-    if secrets.signing:
-        return any(_is_signed(headers, body, secret, at) for secret in secrets.signing)
-    return _is_among(headers.get("x-gitlab-token", ""), secrets.tokens)
+def _proof(
+    headers: Mapping[str, str], body: bytes, secrets: AllWebhookSecrets, at: datetime
+) -> _Proof | None:
+    """What proves that GitLab sent it; None where nothing does.
+
+    No header names the webhook (`X-Gitlab-Webhook-UUID` is another one for each request), so every
+    webhook's secrets are tried, all of them, in a time that does not tell which one it was. For a
+    webhook with a signing token nothing else counts.
+    """
+    signed = _Signed.read(headers, body, at)
+    token = headers.get("x-gitlab-token", "")
+    proven = [
+        _Proof(hook=name, secret_id=secret_id(secret))
+        for name, own in secrets.items()
+        for secret in own.demanded
+        if (_is_signed(signed, secret) if own.signing else _is_among(token, (secret,)))
+    ]
+    return proven[0] if proven else None
 
 
-def _is_signed(headers: Mapping[str, str], body: bytes, secret: str, at: datetime) -> bool:
-    message_id, stamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
-    given = headers.get("webhook-signature", "").split()
-    if not message_id or not re.fullmatch(r"[0-9]{1,12}", stamp):
-        return False
-    sent_at = datetime.fromtimestamp(int(stamp), UTC)
-    if abs(at - sent_at) > TOLERANCE:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Signed:
+    """What GitLab signed, and the signatures that came with it."""
+
+    message_id: str
+    at: datetime
+    text: str
+    signatures: tuple[str, ...]
+
+    @classmethod
+    def read(cls, headers: Mapping[str, str], body: bytes, at: datetime) -> "_Signed | None":
+        """None where nothing fresh is signed. Read once, whatever the number of secrets."""
+        message_id, stamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
+        given = tuple(headers.get("webhook-signature", "").split())
+        if not message_id or not given or not re.fullmatch(r"[0-9]{1,12}", stamp):
+            return None
+        sent_at = datetime.fromtimestamp(int(stamp), UTC)
+        if abs(at - sent_at) > TOLERANCE:
+            return None
+        try:
+            return cls(message_id=message_id, at=sent_at, text=body.decode(), signatures=given)
+        except UnicodeDecodeError:
+            return None
+
+
+def _is_signed(signed: _Signed | None, secret: str) -> bool:
+    if signed is None:
         return False
     try:
         # the library's own `verify` reads the clock; here the time is an argument
-        expected = Webhook(secret).sign(message_id, sent_at, body.decode())
+        expected = Webhook(secret).sign(signed.message_id, signed.at, signed.text)
     except (ValueError, EmptyWebhookSecretError):
-        return False  # bytes that are no text, or a stored secret that is none
-    return _is_among(expected, given)
+        return False  # an id that is no text, or a stored secret that is none
+    return _is_among(expected, signed.signatures)
 
 
 def _is_among(wanted: str, candidates: Iterable[str]) -> bool:
@@ -102,7 +142,9 @@ def _bytes(text: str) -> bytes:
     return text.encode(errors="surrogatepass")
 
 
-def _event(hook: JobHook, headers: Mapping[str, str], body: bytes, at: datetime) -> JobEvent:
+def _event(
+    hook: JobHook, headers: Mapping[str, str], body: bytes, at: datetime, proof: _Proof
+) -> JobEvent:
     base = headers.get("x-gitlab-instance", "")
     homepage = hook.repository.homepage if hook.repository else ""
     origin = "x-gitlab-instance" if base else "repository.homepage"
@@ -129,6 +171,8 @@ def _event(hook: JobHook, headers: Mapping[str, str], body: bytes, at: datetime)
         failure_reason=hook.failure_reason if hook.status == "failed" else None,
         allow_failure=bool(hook.allow_failure),
         deploys=hook.deploys,
+        hook=proof.hook,
+        hook_secret_id=proof.secret_id,
     )
 
 

@@ -119,6 +119,12 @@ def test_the_webhook_puts_events_and_reads_its_secret(standins: Standins) -> Non
     found = secrets.get_secret_value(SecretId=standins.stack.webhook_secret)
     assert found["SecretString"] == '{"signing": []}'
     assert refused(secrets.get_secret_value, SecretId=standins.stack.gitlab_secret)
+    write = {"SecretId": standins.stack.webhook_secret, "SecretString": "{}"}
+    assert refused(secrets.put_secret_value, **write)
+    forgets = standins.role("ReconcileRole").client("secretsmanager")
+    assert not refused(forgets.put_secret_value, **write)
+    write["SecretId"] = standins.stack.gitlab_secret
+    assert refused(forgets.put_secret_value, **write)
     read = {"TableName": standins.stack.ledger_table, "Key": item("config", "current")}
     assert refused(role.client("dynamodb").get_item, **read)
     put = role.client("events").put_events

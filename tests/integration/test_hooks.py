@@ -14,7 +14,7 @@ from adapters import hooks
 from adapters.gitlab import Budget, GitLab
 from adapters.hooks import HookScope, HookTarget, Registered, register_webhook, scope_of
 from fleet.errors import BadDelivery, FleetError, Refused, Transient
-from fleet.webhook_secrets import WebhookSecrets
+from fleet.webhook_secrets import AllWebhookSecrets, WebhookSecrets, secret_id, webhook_name
 from local.gitlab.chaos import ApiChaos, ChaosOrder
 from local.gitlab.hooks import Hook
 from local.gitlab.options import Options
@@ -25,24 +25,21 @@ from tests.unit.webhook.deliveries import AT, VECTOR_ID, VECTOR_STAMP, encoded, 
 from webhook.delivery import read_delivery
 
 URL = "https://hooks.example.com/webhook"
-NAME = "fleet/webhook"
 
 
 @dataclass
 class Store:
     """Secrets Manager in memory. Calls `watch` after each writing."""
 
-    secrets: WebhookSecrets = field(default_factory=WebhookSecrets)
+    by_hook: dict[str, WebhookSecrets] = field(default_factory=dict)
     writings: int = 0
     watch: Callable[[], None] = lambda: None
 
-    def webhook_secrets(self, name: str) -> WebhookSecrets:
-        assert name == NAME
-        return self.secrets
+    def read(self) -> AllWebhookSecrets:
+        return dict(self.by_hook)
 
-    def store_webhook_secrets(self, name: str, secrets: WebhookSecrets) -> None:
-        assert name == NAME
-        self.secrets = secrets
+    def change(self, hook: str, secrets: WebhookSecrets) -> None:
+        self.by_hook[hook] = secrets
         self.writings += 1
         self.watch()
 
@@ -61,13 +58,30 @@ class Site:
         self, *, rotate: bool = False, url: str = URL, scope: HookScope | None = None
     ) -> Registered:
         """Register, and check that deliveries are accepted afterwards."""
-        target = HookTarget(scope=scope or self.scope, url=url, secret_name=NAME)
         registered = register_webhook(
-            self.gitlab, self.store, target, record=self.recorded.append, rotate=rotate
+            self.gitlab,
+            self.store,
+            HookTarget(scope=scope or self.scope, url=url),
+            record=self.recorded.append,
+            rotate=rotate,
+            pause=lambda _: None,
         )
         assert self.recorded[-1] == registered
         assert self.is_accepted(registered.hook_id)
         return registered
+
+    @property
+    def own(self) -> WebhookSecrets:
+        """The secrets of the project's hook."""
+        return self.store.by_hook.get(self.name, WebhookSecrets())
+
+    @own.setter
+    def own(self, secrets: WebhookSecrets) -> None:
+        self.store.by_hook[self.name] = secrets
+
+    @property
+    def name(self) -> str:
+        return webhook_name(str(self.scope), URL)
 
     def hook(self, hook_id: int) -> Hook:
         """The hook as GitLab has it, secrets included."""
@@ -82,7 +96,7 @@ class Site:
                 hook.signing_token, delivery_id=VECTOR_ID, timestamp=VECTOR_STAMP, body=encoded()
             )
         try:
-            read_delivery(headers(**proof), encoded(), secrets=self.store.secrets, at=AT)
+            read_delivery(headers(**proof), encoded(), secrets=self.store.by_hook, at=AT)
         except BadDelivery:
             return False
         return True
@@ -151,13 +165,15 @@ class TestFirstTime:
         registered = site.register()
         assert registered == Registered(
             hook_id=registered.hook_id,
+            name=site.name,
             url=URL,
             scope=f"project:{site.scope.id}",
             verification="signing-token",
+            secret_ids=tuple(map(secret_id, site.own.signing)),
             changed=True,
         )
         hook = site.hook(registered.hook_id)
-        assert site.store.secrets == WebhookSecrets(signing=(str(hook.signing_token),))
+        assert site.own == WebhookSecrets(signing=(str(hook.signing_token),))
         assert hook.token is None
 
     def test_hears_of_jobs_and_of_nothing_else(self, site: Site) -> None:
@@ -173,7 +189,7 @@ class TestFirstTime:
         registered = old_site.register()
         assert registered.verification == "secret-token"
         hook = old_site.hook(registered.hook_id)
-        assert old_site.store.secrets == WebhookSecrets(tokens=(str(hook.token),))
+        assert old_site.own == WebhookSecrets(tokens=(str(hook.token),))
 
     def test_on_a_group(self, site: Site) -> None:
         scope = scope_of(site.gitlab, group="acme")
@@ -182,14 +198,14 @@ class TestFirstTime:
         assert registered.scope == str(scope) == f"group:{scope.id}"
         assert [name for name, wanted in hook.events.items() if wanted] == ["job_events"]
 
-    def test_a_second_project_shares_the_secret(
+    def test_a_second_project_has_a_secret_of_its_own(
         self, site: Site, new_gitlab: SimulatorServer
     ) -> None:
         first = site.register()
         other = site_of(new_gitlab, f"{site.scope.id}-other")
         other.store = site.store
         second = other.register()
-        assert site.store.writings == 1
+        assert site.own != other.own
         assert site.is_accepted(first.hook_id)
         assert other.is_accepted(second.hook_id)
 
@@ -201,11 +217,11 @@ class TestAgain:
     def test_changes_nothing(self, which: str, request: pytest.FixtureRequest) -> None:
         site: Site = request.getfixturevalue(which)
         first = site.register()
-        secrets, puts = site.store.secrets, site.puts()
+        secrets, puts = site.own, site.puts()
         second = site.register(url=f"{URL}/")
         assert not second.changed
         assert (second.hook_id, second.verification) == (first.hook_id, first.verification)
-        assert (site.store.secrets, site.puts()) == (secrets, puts)
+        assert (site.own, site.puts()) == (secrets, puts)
         assert site.recorded == [first, second]
 
     @pytest.mark.parametrize(
@@ -238,25 +254,13 @@ class TestAgain:
         assert second.verification == first.verification
         assert site.store.writings == (1 if which == "site" else 2)
 
-    def test_does_not_weaken_a_stack_that_demands_signatures(self, old_site: Site) -> None:
-        old_site.store.secrets = WebhookSecrets(signing=("whsec_of_another_gitlab",))
-        with pytest.raises(Refused, match="--rotate"):
-            old_site.register()
-        assert old_site.store.secrets.signing == ("whsec_of_another_gitlab",)
-        assert hooks.list_hooks(old_site.gitlab, old_site.scope) == []
-
-    def test_leaves_a_hook_that_it_did_not_make(self, old_site: Site) -> None:
-        registered = old_site.register()
-        old_site.store.secrets = WebhookSecrets(signing=("whsec_of_another_gitlab",))
-        with pytest.raises(Refused, match="--rotate"):
-            old_site.register()
-        (left,) = hooks.list_hooks(old_site.gitlab, old_site.scope)
-        assert left.hook_id == registered.hook_id
-
-    def test_goes_back_to_a_secret_token_when_told_to(self, old_site: Site) -> None:
-        old_site.store.secrets = WebhookSecrets(signing=("whsec_of_another_gitlab",))
-        assert old_site.register(rotate=True).verification == "secret-token"
-        assert old_site.store.secrets.signing == ()
+    @pytest.mark.parametrize("rotate", [False, True])
+    def test_goes_back_to_a_secret_token_where_gitlab_cannot_sign(
+        self, rotate: bool, old_site: Site
+    ) -> None:
+        old_site.own = WebhookSecrets(signing=("whsec_of_another_gitlab",))
+        assert old_site.register(rotate=rotate).verification == "secret-token"
+        assert old_site.own.signing == ()
 
 
 class TestRotation:
@@ -264,53 +268,78 @@ class TestRotation:
 
     def test_keeps_the_one_before(self, site: Site) -> None:
         registered = site.register()
-        (first,) = site.store.secrets.signing
+        (first,) = site.own.signing
         accepted = site.watch(registered.hook_id)
         assert site.register(rotate=True).changed
-        (second, former) = site.store.secrets.signing
+        (second, former) = site.own.signing
         assert former == first != second == site.hook(registered.hook_id).signing_token
         site.register(rotate=True)
-        assert site.store.secrets.signing[1] == second
+        assert site.own.signing[1:] == (second, first)
         assert accepted == [True, True]
+
+    @pytest.mark.parametrize("which", ["site", "old_site"])
+    def test_of_one_hook_locks_out_no_other(
+        self, which: str, request: pytest.FixtureRequest
+    ) -> None:
+        site: Site = request.getfixturevalue(which)
+        group = scope_of(site.gitlab, group="acme")
+        others = [site_of(site.server, f"{site.scope.id}-{which}-{n}") for n in range(4)]
+        for other in others:
+            other.store = site.store
+        hooked = [one.register().hook_id for one in (site, *others)]
+        hooked.append(site.register(scope=group, url=f"{URL}/{site.scope.id}").hook_id)
+        for one in (*others, *others, others[0], others[0]):
+            one.register(rotate=True)
+            assert [site.is_accepted(hook) for hook in hooked] == [True] * len(hooked)
+
+    def test_that_gitlab_does_not_answer_twice_leaves_the_old_one_valid(self, site: Site) -> None:
+        registered = site.register()
+        site.breaks(502)
+        for _ in range(7):
+            with pytest.raises(Transient):
+                site.register(rotate=True)
+        site.breaks(None)
+        assert site.is_accepted(registered.hook_id)
+        assert site.register(rotate=True).changed
 
     def test_of_secret_tokens(self, old_site: Site) -> None:
         registered = old_site.register()
-        (first,) = old_site.store.secrets.tokens
+        (first,) = old_site.own.tokens
         accepted = old_site.watch(registered.hook_id)
         assert old_site.register(rotate=True).verification == "secret-token"
-        assert old_site.store.secrets.tokens[1] == first
+        assert old_site.own.tokens[1] == first
         assert accepted == [True]
 
     def test_moves_to_signatures_once_gitlab_was_upgraded(self, site: Site) -> None:
         registered = site.register()
         hook = site.hook(registered.hook_id)
         hook.signing_token, hook.token = None, "token-of-older-days"
-        site.store.secrets = WebhookSecrets(tokens=("token-of-older-days",))
+        site.own = WebhookSecrets(tokens=("token-of-older-days",))
         assert site.register().verification == "secret-token"
         accepted = site.watch(registered.hook_id)
         assert site.register(rotate=True).verification == "signing-token"
         assert accepted == [True, True]
-        assert len(site.store.secrets.signing) == 1
+        assert len(site.own.signing) == 1
 
     def test_that_gitlab_refuses_leaves_everything_as_it_was(self, site: Site) -> None:
         registered = site.register()
-        before = site.store.secrets
+        before = site.own
         site.breaks(403)
         for _ in range(2):
             with pytest.raises(Refused):
                 site.register(rotate=True)
         site.breaks(None)
-        assert site.store.secrets == before
+        assert site.own == before
         assert site.is_accepted(registered.hook_id)
 
     def test_that_may_have_worked_keeps_both(self, site: Site) -> None:
         registered = site.register()
-        (first,) = site.store.secrets.signing
+        (first,) = site.own.signing
         site.breaks(502)
         with pytest.raises(Transient):
             site.register(rotate=True)
         site.breaks(None)
-        assert site.store.secrets.signing[1] == first
+        assert site.own.signing[1] == first
         assert not site.register().changed
         assert site.is_accepted(registered.hook_id)
 

@@ -287,3 +287,43 @@ class TestHooks:
         fleet.record_hook(replace(HOOK, healthy=False, detail="disabled"))
         fleet.record_hook(replace(HOOK, hook_id=6))
         assert fleet.hooks(HERE) == (replace(HOOK, hook_id=6),)
+
+    def test_which_secret_gitlab_uses_is_noted_for_the_hook_it_is_of(
+        self, fleet: FleetRows
+    ) -> None:
+        row = replace(HOOK, name=f"{HOOK.scope}@0", secret_ids=("new", "old", "older"))
+        fleet.record_hook(row)
+        assert row.outdated_below is None
+        for hook, used in ((row.name, "old"), (f"{HOOK.scope}@1", "x"), ("project:9@0", "y")):
+            fleet.note_used(HERE, hook, used)
+        assert fleet.hooks(HERE) == (replace(row, used_id="old"),)
+        assert fleet.hooks(HERE)[0].outdated_below == "old"
+        fleet.record_hook(row)  # a registration does not know it
+        assert fleet.hook(HERE, HOOK.scope) == replace(row, used_id="old")
+        fleet.note_used(HERE, row.name, "older")
+        assert fleet.hooks(HERE)[0].outdated_below is None
+        assert fleet.hook(ELSEWHERE, HOOK.scope) is None
+
+    def test_deliveries_of_one_secret_are_written_once(self, fleet: FleetRows) -> None:
+        row = replace(HOOK, name=f"{HOOK.scope}@0")
+        fleet.record_hook(row)
+        for _ in range(20):
+            fleet.note_used(HERE, row.name, "new")
+        assert fleet.hooks(HERE)[0].used_id == "new"
+
+    @pytest.mark.parametrize("before", [None, AT])
+    def test_a_look_at_what_was_registered_again_meanwhile_tells_nothing(
+        self, before: datetime | None, fleet: FleetRows
+    ) -> None:
+        seen = replace(HOOK, registered_at=before, secret_ids=("b", "a"))
+        fleet.record_hook(seen)
+        fleet.note_hook_health(seen, detail="refused")
+        assert fleet.hooks(HERE) == (replace(seen, healthy=False, detail="refused"),)
+        anew = replace(seen, registered_at=later(1))
+        fleet.record_hook(anew)
+        fleet.note_hook_health(seen, detail="refused")
+        fleet.note_secrets(seen, ["b"])
+        assert fleet.hooks(HERE) == (anew,)
+        fleet.note_hook_health(anew, detail=None)
+        fleet.note_secrets(anew, ["b"])
+        assert fleet.hooks(HERE) == (replace(anew, secret_ids=("b",)),)

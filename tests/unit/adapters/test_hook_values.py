@@ -7,7 +7,7 @@ from adapters.hook_values import Hook, HookScope, HookTarget
 from fleet.errors import Transient
 
 PROJECT = HookScope(kind="project", id=77)
-TARGET = HookTarget(scope=PROJECT, url="https://hooks.example.com/webhook", secret_name="s")
+TARGET = HookTarget(scope=PROJECT, url="https://hooks.example.com/webhook")
 BODY: dict[str, Any] = {
     "id": 5,
     "url": "https://hooks.example.com/webhook",
@@ -31,7 +31,7 @@ def test_asks_for_job_events_and_turns_every_other_event_off() -> None:
 
 
 def test_of_a_group_has_more_events_to_turn_off() -> None:
-    target = HookTarget(scope=HookScope(kind="group", id=42), url="https://h", secret_name="s")
+    target = HookTarget(scope=HookScope(kind="group", id=42), url="https://h")
     assert {"member_events", "subgroup_events", "project_events"} <= set(target.body())
     assert target.scope.path == "/groups/42/hooks"
 

@@ -5,6 +5,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -21,12 +22,20 @@ from adapters.hooks import (
     test_hook as send_sample,
 )
 from fleet.errors import FleetError, Refused, Transient
-from fleet.webhook_secrets import WebhookSecrets
+from fleet.webhook_secrets import (
+    KEPT,
+    AllWebhookSecrets,
+    WebhookSecrets,
+    secret_id,
+    webhook_name,
+)
 from tests.unit.adapters.fake_gitlab import FakeGitLab, fake_gitlab
 from tests.unit.adapters.stubs import Clock
 
 URL = "https://hooks.example.com/webhook"
 SCOPE = HookScope(kind="project", id=77)
+NAME = webhook_name("project:77", URL)
+SINCE = datetime(2026, 11, 26, 7, tzinfo=UTC)
 HOOKS, OURS = "/projects/77/hooks", "/projects/77/hooks/5"
 OLD = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 OLDER = "whsec_HR4fAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxw="
@@ -45,15 +54,15 @@ class Store:
 
     def __init__(self, fake: FakeGitLab) -> None:
         self.fake = fake
-        self.secrets = WebhookSecrets()
+        self.secrets = WebhookSecrets()  # of our hook
         self.written: list[tuple[int, WebhookSecrets]] = []
 
-    def webhook_secrets(self, name: str) -> WebhookSecrets:
-        assert name == "fleet/webhook"
-        return self.secrets
+    def read(self) -> AllWebhookSecrets:
+        others = {"project:7@0": WebhookSecrets(tokens=("of another hook",))}
+        return others | ({} if self.secrets.is_empty else {NAME: self.secrets})
 
-    def store_webhook_secrets(self, name: str, secrets: WebhookSecrets) -> None:
-        assert name == "fleet/webhook"
+    def change(self, hook: str, secrets: WebhookSecrets) -> None:
+        assert hook == NAME
         self.secrets = secrets
         self.written.append((len(self.changes), secrets))
 
@@ -73,6 +82,7 @@ class Site:
             fake.url, "glpat-1", budget=Budget(calls_per_minute=300, clock=Clock())
         )
         self.recorded: list[Registered] = []
+        self.pauses: list[int] = []  # how far GitLab was asked then
 
     def has(self, *hooks: dict[str, Any], signing: tuple[str, ...] = (), tokens: Any = ()) -> None:
         """GitLab has these hooks, and the store these secrets."""
@@ -85,12 +95,23 @@ class Site:
             self.fake.answers(verb, OURS if verb == "PUT" else HOOKS, hook(**answer))
 
     def register(self, *, rotate: bool = False) -> Registered:
-        target = HookTarget(scope=SCOPE, url=URL, secret_name="fleet/webhook")
         registered = register_webhook(
-            self.gitlab, self.store, target, record=self.recorded.append, rotate=rotate
+            self.gitlab,
+            self.store,
+            HookTarget(scope=SCOPE, url=URL),
+            record=self.recorded.append,
+            rotate=rotate,
+            since=SINCE,
+            pause=lambda _: self.pauses.append(len(self.store.changes)),
         )
         assert self.recorded == [registered]
+        assert registered.secret_ids == tuple(map(secret_id, self.store.secrets.demanded))
         return registered
+
+    def delivered(self, *statuses: str, at: str = "2026-11-26T08:00:00Z") -> None:
+        """GitLab lists these deliveries."""
+        listed = [{"response_status": status, "created_at": at} for status in statuses]
+        self.fake.answers("GET", f"{OURS}/events", listed)
 
     def refused(self, kind: type[FleetError], *, rotate: bool = False) -> None:
         with pytest.raises(kind):
@@ -138,25 +159,55 @@ class TestKeeping:
         assert site.sent() == [{"signing_token": OLD}], "the plain one would prove nothing"
         assert site.store.written == []
 
-    def test_a_missing_one_is_made_with_the_secret_of_the_others(self, site: Site) -> None:
+    def test_a_missing_one_is_made_with_the_secret_that_is_its_own(self, site: Site) -> None:
         site.has(tokens=("new", "old"))
         site.saves(PLAIN, verb="POST")
         assert site.register().verification == "secret-token"
         assert (site.store.changes, site.sent()) == ([("POST", HOOKS)], [{"token": "new"}])
 
-    def test_a_new_one_that_cannot_sign_is_taken_away_again(self, site: Site) -> None:
-        site.has(signing=(OLD,))
-        site.saves({}, verb="POST")
-        site.fake.answers("DELETE", OURS, status=204)
-        site.refused(Refused)
-        assert site.store.changes == [("POST", HOOKS), ("DELETE", OURS)]
+    @pytest.mark.parametrize("there", [True, False])
+    def test_one_that_cannot_sign_any_more_gets_a_secret_token(
+        self, there: bool, site: Site
+    ) -> None:
+        site.has(*([hook(**PLAIN)] if there else []), signing=(OLD,))
+        site.saves({}, verb="PUT" if there else "POST")
+        site.saves({}, PLAIN)
+        assert site.register().verification == "secret-token"
+        assert site.store.secrets.signing == ()
+        assert site.sent()[-1] == {"token": site.store.secrets.tokens[0]}
 
-    def test_an_old_one_that_cannot_sign_stays(self, site: Site) -> None:
-        site.has(hook(**PLAIN), signing=(OLD,))
-        site.saves(PLAIN)
-        site.refused(Refused)
-        assert site.store.changes == [("PUT", OURS)]
-        assert site.store.written == []
+    @pytest.mark.parametrize("secrets", [{"signing": (OLD,)}, {"tokens": ("old",)}])
+    def test_one_whose_deliveries_are_refused_gets_a_new_secret(
+        self, secrets: Any, site: Site
+    ) -> None:
+        site.has(hook(**SIGNED, **PLAIN), **secrets)
+        site.delivered("401", "202")
+        site.saves(SIGNED | PLAIN)
+        assert site.register().changed
+        ((verb, path),) = site.store.changes
+        assert (verb, path) == ("PUT", OURS)
+        assert site.sent()[0]["signing_token"] == site.store.secrets.signing[0] != OLD
+        assert {*secrets.get("signing", ()), *secrets.get("tokens", ())} <= {
+            *site.store.secrets.signing,
+            *site.store.secrets.tokens,
+        }
+
+    @pytest.mark.parametrize(
+        ("statuses", "at"),
+        [
+            (("202", "503"), "2026-11-26T08:00:00Z"),
+            (("401", "401"), "2026-11-26T06:59:59Z"),  # before it was registered last
+            (("500", "internal error", "500"), "2026-11-26T08:00:00Z"),
+            (("404",), "2026-11-26T08:00:00Z"),
+            ((), ""),
+        ],
+    )
+    def test_what_a_new_secret_does_not_mend_changes_nothing(
+        self, statuses: tuple[str, ...], at: str, site: Site
+    ) -> None:
+        site.has(hook(**SIGNED), signing=(OLD,))
+        site.delivered(*statuses, at=at)
+        assert not site.register().changed
 
 
 class TestRenewing:
@@ -170,14 +221,30 @@ class TestRenewing:
         assert (before, stored.tokens) == (0, ())
         assert site.sent() == [{"signing_token": stored.signing[0]}]
 
-    def test_keeps_the_one_before_and_none_older(self, site: Site) -> None:
+    def test_keeps_those_before_until_gitlab_is_seen_to_use_it(self, site: Site) -> None:
         site.has(hook(**SIGNED), signing=(OLD, OLDER))
         site.saves(SIGNED)
         site.register(rotate=True)
-        newest, before = site.store.secrets.signing
-        assert before == OLD
+        newest, *before = site.store.secrets.signing
+        assert before == [OLD, OLDER]
         assert newest not in {OLD, OLDER}
         assert site.sent() == [{"signing_token": newest}]
+
+    def test_gitlab_gets_it_when_every_function_can_know_it(self, site: Site) -> None:
+        site.has(hook(**SIGNED), signing=(OLD,))
+        site.saves(SIGNED)
+        site.register(rotate=True)
+        ((asked, _),) = site.store.written
+        assert (asked, site.pauses, site.store.changes) == (0, [0], [("PUT", OURS)])
+
+    def test_many_rotations_that_gitlab_does_not_answer_push_nothing_out(self, site: Site) -> None:
+        site.has(hook(**SIGNED), signing=(OLD,))
+        site.fake.answers("PUT", OURS, {"message": "no"}, status=502)
+        for _ in range(3 * KEPT):
+            site.refused(Transient, rotate=True)
+            assert site.store.secrets.signing[-1] == OLD
+        # whichever of them GitLab took is among those that are valid
+        assert {sent["signing_token"] for sent in site.sent()} <= set(site.store.secrets.signing)
 
     def test_falls_back_to_a_secret_token_on_the_hook_that_was_just_made(self, site: Site) -> None:
         site.has()
@@ -205,7 +272,7 @@ class TestMovingToSignatures:
         site.saves(SIGNED | PLAIN)
         assert site.register(rotate=True).verification == "signing-token"
         (asked_1, first), (asked_2, second) = site.store.written
-        assert (asked_1, first.signing, first.tokens[1:]) == (0, (), ("old",))
+        assert (asked_1, first.signing, first.tokens[1:]) == (0, (), ("old", "older"))
         assert (asked_2, second.tokens) == (1, first.tokens)
         assert site.sent() == [{"signing_token": second.signing[0], "token": first.tokens[0]}]
 
@@ -221,7 +288,7 @@ class TestMovingToSignatures:
         site.fake.answers("PUT", OURS, {"message": "no"}, status=500)
         site.refused(Transient, rotate=True)
         assert site.store.secrets.signing == ()
-        assert site.store.secrets.tokens[1:] == ("old",)
+        assert site.store.secrets.tokens[1:] == ("old", "older")
 
 
 @pytest.mark.parametrize("tried", [1, 2])
@@ -251,7 +318,7 @@ def test_every_secret_is_another(site: Site) -> None:
 
 def test_nothing_is_rotated_unless_asked_for(site: Site) -> None:
     site.has(hook(**SIGNED), signing=(OLD,))
-    target = HookTarget(scope=SCOPE, url=URL, secret_name="fleet/webhook")
+    target = HookTarget(scope=SCOPE, url=URL)
     register_webhook(site.gitlab, site.store, target, record=site.recorded.append)
     assert site.store.written == []
 

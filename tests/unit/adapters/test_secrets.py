@@ -10,13 +10,24 @@ from botocore.stub import Stubber
 
 from adapters.secrets import PoolToken, SecretStore
 from fleet.errors import Refused, Transient
-from fleet.webhook_secrets import WebhookSecrets
+from fleet.webhook_secrets import AllWebhookSecrets, WebhookSecrets
 from tests.unit.adapters.stubs import Clock, scripted
 
 NAME = "fleet/webhook"
 FIRST = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 SECOND = "whsec_HR4fAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxw="
 TTL = timedelta(minutes=5)
+HOOK = "project:7@1f3a9c2b"
+
+
+def only(**secrets: list[str]) -> dict[str, object]:
+    """One webhook and its secrets, as they are stored."""
+    return {"hooks": {HOOK: secrets}}
+
+
+def tokens(secrets: AllWebhookSecrets) -> tuple[str, ...]:
+    """The secret tokens of the one webhook."""
+    return secrets[HOOK].tokens
 
 
 class Kept:
@@ -47,10 +58,17 @@ class TestReading:
     """What is stored, as values."""
 
     def test_webhook_secrets_newest_first(self, kept: Kept) -> None:
-        kept.holds({"signing": [SECOND, FIRST], "tokens": ["t"]})
-        assert kept.store.webhook_secrets(NAME) == WebhookSecrets(
-            signing=(SECOND, FIRST), tokens=("t",)
+        kept.holds(
+            {"hooks": {HOOK: {"signing": [SECOND, FIRST], "tokens": ["t"]}, "group:4@0": {}}}
         )
+        assert kept.store.webhook_secrets(NAME) == {
+            HOOK: WebhookSecrets(signing=(SECOND, FIRST), tokens=("t",)),
+            "group:4@0": WebhookSecrets(),
+        }
+
+    def test_what_an_older_fleet_stored_for_all_webhooks_proves_nothing(self, kept: Kept) -> None:
+        kept.holds({"signing": [FIRST], "tokens": ["t"]})
+        assert kept.store.webhook_secrets(NAME) == {}
 
     def test_gitlab_token(self, kept: Kept) -> None:
         kept.holds({"token": "glpat-1"}, "fleet/gitlab")
@@ -64,11 +82,11 @@ class TestReading:
 
     def test_no_webhook_secret_yet_is_an_empty_one(self, kept: Kept) -> None:
         kept.fails("ResourceNotFoundException")
-        assert kept.store.webhook_secrets(NAME).is_empty
+        assert kept.store.webhook_secrets(NAME) == {}
 
     def test_a_secret_that_was_made_and_never_filled_is_empty_too(self, kept: Kept) -> None:
         kept.script.add_response("get_secret_value", {}, {"SecretId": NAME})
-        assert kept.store.webhook_secrets(NAME).is_empty
+        assert kept.store.webhook_secrets(NAME) == {}
 
     def test_a_gitlab_token_that_was_never_filled_in_is_an_error(self, kept: Kept) -> None:
         kept.script.add_response("get_secret_value", {}, {"SecretId": "fleet/gitlab"})
@@ -111,13 +129,14 @@ class TestReading:
         "stored",
         [
             "whsec_hidden",
-            {"signing": "whsec_hidden"},
-            {"signing": [FIRST, ""]},
-            {"signing": ["whsec_hidden"]},
-            {"tokens": ["hidden with spaces"]},
-            {"tokens": ["hidden-a", "hidden-b", "hidden-c"]},
-            {"signing": [FIRST, SECOND, FIRST]},
-            {"tokens": [""]},
+            {"hooks": "hidden"},
+            {"hooks": {HOOK: {"signing": "whsec_hidden"}}},
+            only(signing=[FIRST, ""]),
+            only(signing=["whsec_hidden"]),
+            only(tokens=["hidden with spaces"]),
+            only(tokens=[f"hidden-{n}" for n in range(5)]),
+            only(signing=[FIRST, SECOND] * 3),
+            only(tokens=[""]),
             ["hidden"],
         ],
     )
@@ -133,28 +152,28 @@ class TestCache:
     """One copy for a while."""
 
     def test_is_used_until_it_is_too_old(self, kept: Kept) -> None:
-        kept.holds({"tokens": ["old"]})
-        assert kept.store.webhook_secrets(NAME).tokens == ("old",)
+        kept.holds(only(tokens=["old"]))
+        assert tokens(kept.store.webhook_secrets(NAME)) == ("old",)
         kept.clock.pass_(TTL.total_seconds())
-        assert kept.store.webhook_secrets(NAME).tokens == ("old",)
+        assert tokens(kept.store.webhook_secrets(NAME)) == ("old",)
         kept.clock.pass_(1)
-        kept.holds({"tokens": ["new"]})
-        assert kept.store.webhook_secrets(NAME).tokens == ("new",)
+        kept.holds(only(tokens=["new"]))
+        assert tokens(kept.store.webhook_secrets(NAME)) == ("new",)
 
     def test_a_doubting_caller_gets_the_newest_however_young_the_copy_is(self, kept: Kept) -> None:
-        kept.holds({"tokens": ["old"]})
+        kept.holds(only(tokens=["old"]))
         kept.store.webhook_secrets(NAME)
-        kept.holds({"tokens": ["new"]})
-        assert kept.store.webhook_secrets(NAME, doubted=True).tokens == ("new",)
-        assert kept.store.webhook_secrets(NAME).tokens == ("new",)
+        kept.holds(only(tokens=["new"]))
+        assert tokens(kept.store.webhook_secrets(NAME, doubted=True)) == ("new",)
+        assert tokens(kept.store.webhook_secrets(NAME)) == ("new",)
 
-    def test_a_forger_costs_one_reading_in_ten_seconds(self, kept: Kept) -> None:
-        kept.holds({"tokens": ["old"]})
+    def test_a_forger_costs_one_reading_in_two_seconds(self, kept: Kept) -> None:
+        kept.holds(only(tokens=["old"]))
         kept.store.webhook_secrets(NAME)
-        for token in ("at-0-s", "at-10.2-s"):
-            kept.holds({"tokens": [token]})
-            for _ in range(51):
-                assert kept.store.webhook_secrets(NAME, doubted=True).tokens == (token,)
+        for token in ("at-0-s", "at-2.2-s"):
+            kept.holds(only(tokens=[token]))
+            for _ in range(11):
+                assert tokens(kept.store.webhook_secrets(NAME, doubted=True)) == (token,)
                 kept.clock.pass_(0.2)
 
     def test_a_doubt_is_not_forgotten_when_the_copy_gets_too_old(self) -> None:
@@ -162,39 +181,39 @@ class TestCache:
             kept = Kept(client, script)
             store = SecretStore(client, timedelta(seconds=1), kept.clock)
             for token in ("first", "doubted", "too-old"):
-                kept.holds({"tokens": [token]})
+                kept.holds(only(tokens=[token]))
             store.webhook_secrets(NAME)
-            assert store.webhook_secrets(NAME, doubted=True).tokens == ("doubted",)
+            assert tokens(store.webhook_secrets(NAME, doubted=True)) == ("doubted",)
             kept.clock.pass_(2)
-            assert store.webhook_secrets(NAME, doubted=True).tokens == ("too-old",)
-            assert store.webhook_secrets(NAME, doubted=True).tokens == ("too-old",)
+            assert tokens(store.webhook_secrets(NAME, doubted=True)) == ("too-old",)
+            assert tokens(store.webhook_secrets(NAME, doubted=True)) == ("too-old",)
 
     def test_a_first_reading_needs_no_second(self, kept: Kept) -> None:
-        kept.holds({"tokens": ["old"]})
-        assert kept.store.webhook_secrets(NAME, doubted=True).tokens == ("old",)
+        kept.holds(only(tokens=["old"]))
+        assert tokens(kept.store.webhook_secrets(NAME, doubted=True)) == ("old",)
 
     def test_an_absent_secret_is_remembered_too(self, kept: Kept) -> None:
         kept.fails("ResourceNotFoundException")
-        assert kept.store.webhook_secrets(NAME).is_empty
-        assert kept.store.webhook_secrets(NAME).is_empty
+        assert kept.store.webhook_secrets(NAME) == {}
+        assert kept.store.webhook_secrets(NAME) == {}
 
     @pytest.mark.parametrize("doubted", [True, False])
     def test_a_reading_that_failed_is_not_remembered(self, doubted: bool, kept: Kept) -> None:
-        kept.holds({"tokens": ["old"]})
+        kept.holds(only(tokens=["old"]))
         kept.store.webhook_secrets(NAME)
         if not doubted:
             kept.clock.pass_(TTL.total_seconds() + 1)
         kept.fails("ThrottlingException")
         with pytest.raises(Transient):
             kept.store.webhook_secrets(NAME, doubted=doubted)
-        kept.holds({"tokens": ["new"]})
-        assert kept.store.webhook_secrets(NAME, doubted=doubted).tokens == ("new",)
+        kept.holds(only(tokens=["new"]))
+        assert tokens(kept.store.webhook_secrets(NAME, doubted=doubted)) == ("new",)
 
     def test_a_secret_that_is_not_there_any_more_is_empty_to_a_doubt(self, kept: Kept) -> None:
-        kept.holds({"tokens": ["old"]})
+        kept.holds(only(tokens=["old"]))
         kept.store.webhook_secrets(NAME)
         kept.fails("ResourceNotFoundException")
-        assert kept.store.webhook_secrets(NAME, doubted=True).is_empty
+        assert kept.store.webhook_secrets(NAME, doubted=True) == {}
 
     def test_many_who_ask_at_once_cause_one_reading(self, kept: Kept) -> None:
         kept.holds({"token": "a"}, "fleet/gitlab")
@@ -220,15 +239,28 @@ class TestWriting:
     """A new version of a secret."""
 
     def test_is_seen_at_once(self, kept: Kept) -> None:
-        kept.holds({"tokens": ["old"]})
+        kept.holds(only(tokens=["old"]))
         kept.store.webhook_secrets(NAME)
-        stored = {"signing": [FIRST], "tokens": []}
+        stored = only(signing=[FIRST])
         kept.script.add_response(
             "put_secret_value", {}, {"SecretId": NAME, "SecretString": json.dumps(stored)}
         )
         kept.holds(stored)
-        kept.store.store_webhook_secrets(NAME, WebhookSecrets(signing=(FIRST,)))
-        assert kept.store.webhook_secrets(NAME).signing == (FIRST,)
+        kept.store.store_webhook_secrets(NAME, {HOOK: WebhookSecrets(signing=(FIRST,))})
+        assert kept.store.webhook_secrets(NAME)[HOOK].signing == (FIRST,)
+
+    @pytest.mark.parametrize(("webhooks", "fit"), [(400, True), (800, False)])
+    def test_more_webhooks_than_one_secret_holds(
+        self, webhooks: int, fit: bool, kept: Kept
+    ) -> None:
+        own = WebhookSecrets(signing=(FIRST, SECOND))
+        many = {f"project:{n}@1f3a9c2b": own for n in range(10**8, 10**8 + webhooks)}
+        if fit:
+            kept.script.add_response("put_secret_value", {})
+            kept.store.store_webhook_secrets(NAME, many)
+        else:
+            with pytest.raises(Refused, match="one webhook for a group"):
+                kept.store.store_webhook_secrets(NAME, many)
 
     def test_makes_the_secret_where_there_is_none(self, kept: Kept) -> None:
         kept.fails("ResourceNotFoundException", "put_secret_value")

@@ -69,7 +69,7 @@ def test_a_stack_without_one_of_them_is_no_fleet(output: str) -> None:
 
 def test_the_webhook_needs_a_table_a_secret_and_an_address() -> None:
     world = wiring(aws_with().clients(), "fleet-a")
-    assert (world.secret_name, world.url) == ("fleet-a/webhook", OUTPUTS["WebhookUrl"])
+    assert world.url == OUTPUTS["WebhookUrl"]
     with pytest.raises(Refused, match="no fleet's stack") as refused:
         wiring(aws_with(WebhookUrl=None, WebhookSecret=None).clients(), "fleet-a")
     assert refused.value.facts["lacking"] == ["WebhookSecret", "WebhookUrl"]

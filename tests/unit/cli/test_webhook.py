@@ -7,8 +7,8 @@ from typer.testing import CliRunner, Result
 
 from adapters.fleet_rows import FleetRows
 from adapters.hooks import Registered
-from cli.webhook import HookWorld, app, keep
-from fleet.webhook_secrets import WebhookSecrets
+from cli.webhook import HookWorld, app, keep, registered_at
+from fleet.webhook_secrets import AllWebhookSecrets, WebhookSecrets, webhook_name
 from tests.fakes import AT, FakeTable
 from tests.unit.adapters.fake_gitlab import FakeGitLab, fake_gitlab
 
@@ -28,15 +28,16 @@ HOOK: dict[str, Any] = {
 class Store:
     """Secrets Manager in memory."""
 
-    secrets: WebhookSecrets = field(default_factory=WebhookSecrets)
+    by_hook: dict[str, WebhookSecrets] = field(default_factory=dict)
 
-    def webhook_secrets(self, name: str) -> WebhookSecrets:
-        assert name == "fleet/webhook"
-        return self.secrets
+    def read(self) -> AllWebhookSecrets:
+        return dict(self.by_hook)
 
-    def store_webhook_secrets(self, name: str, secrets: WebhookSecrets) -> None:
-        assert name == "fleet/webhook"
-        self.secrets = secrets
+    def change(self, hook: str, secrets: WebhookSecrets) -> None:
+        self.by_hook[hook] = secrets
+
+    def of(self, scope: str) -> WebhookSecrets:
+        return self.by_hook[webhook_name(scope, URL)]
 
 
 @dataclass
@@ -50,9 +51,10 @@ class Shell:
     def run(self, command: str, *options: str, token: str | None = "glpat-hidden") -> Result:
         world = HookWorld(
             store=self.store,
-            secret_name="fleet/webhook",
             url=URL,
             record=lambda instance, hook: self.recorded.append((instance, hook)),
+            since=lambda *_: AT,
+            pause=lambda _: None,
         )
         arguments = [command, "--gitlab-url", self.fake.url, *options]
         return CliRunner().invoke(app, arguments, obj=world, env={"GITLAB_TOKEN": token})
@@ -82,7 +84,7 @@ class TestRegister:
     def test_never_prints_the_secret(self, shell: Shell) -> None:
         shell.fake.answers("POST", "/projects/77/hooks", HOOK, status=201)
         done = shell.run("register", "--project", "acme/demo")
-        (secret,) = shell.store.secrets.signing
+        (secret,) = shell.store.of("project:77").signing
         assert shell.fake.asked[-1].body["signing_token"] == secret
         assert secret not in done.output
         assert "glpat-hidden" not in done.output
@@ -96,7 +98,7 @@ class TestRegister:
         assert shell.fake.asked[-1].body["url"] == "https://hooks.example.com/"
 
     def test_again(self, shell: Shell) -> None:
-        shell.store.secrets = WebhookSecrets(signing=("whsec_a",))
+        shell.store.by_hook[webhook_name("project:77", URL)] = WebhookSecrets(signing=("whsec_a",))
         shell.fake.answers("GET", "/projects/77/hooks", [HOOK])
         shell.fake.answers("GET", "/projects/77/hooks", [HOOK])
         shell.run("register", "--project", "acme/demo")  # the fixture's first answer: none
@@ -105,14 +107,14 @@ class TestRegister:
 
     def test_again_and_again_asks_for_nothing_and_makes_no_secret(self, shell: Shell) -> None:
         stored = WebhookSecrets(signing=("whsec_a",))
-        shell.store.secrets = stored
+        shell.store.by_hook[webhook_name("group:42", URL)] = stored
         shell.fake.answers("GET", "/groups/42/hooks", [HOOK])
         outputs = {shell.run("register", "--group", "acme").output for _ in range(3)}
         assert outputs == {
             f"already registered, nothing changed: hook 5 on group:42, signing token\n  {URL}\n"
         }
         assert {asked.verb for asked in shell.fake.asked} == {"GET"}
-        assert shell.store.secrets is stored
+        assert shell.store.of("group:42") is stored
         # The ledger hears of it each time: somebody may have emptied it.
         assert [hook.changed for _, hook in shell.recorded] == [False, False, False]
 
@@ -128,7 +130,7 @@ class TestRegister:
     def test_a_hook_that_somebody_changed_is_mended(
         self, fault: dict[str, Any], shell: Shell
     ) -> None:
-        shell.store.secrets = WebhookSecrets(signing=("whsec_a",))
+        shell.store.by_hook[webhook_name("group:42", URL)] = WebhookSecrets(signing=("whsec_a",))
         shell.fake.answers("GET", "/groups/42/hooks", [HOOK | fault])
         shell.fake.answers("PUT", "/groups/42/hooks/5", HOOK)
         done = shell.run("register", "--group", "acme")
@@ -148,25 +150,25 @@ class TestRegister:
         shell.fake.answers("PUT", "/projects/77/hooks/5", plain)
         done = shell.run("register", "--project", "acme/demo")
         assert done.output == f"registered: hook 5 on project:77, secret token\n  {URL}\n"
-        (token,) = shell.store.secrets.tokens
+        (token,) = shell.store.of("project:77").tokens
         assert shell.fake.asked[-1].body["token"] == token
         assert token not in done.output
 
     def test_a_rotation_says_neither_the_old_nor_the_new_secret(self, shell: Shell) -> None:
         old = f"whsec_{'A' * 43}="
-        shell.store.secrets = WebhookSecrets(signing=(old,))
+        shell.store.by_hook[webhook_name("group:42", URL)] = WebhookSecrets(signing=(old,))
         shell.fake.answers("GET", "/groups/42/hooks", [HOOK])
         shell.fake.answers("PUT", "/groups/42/hooks/5", HOOK)
         done = shell.run("register", "--group", "acme", "--rotate")
         assert done.output.startswith("registered: hook 5 on group:42, signing token")
-        new, kept = shell.store.secrets.signing
+        new, kept = shell.store.of("group:42").signing
         assert (kept, new != old) == (old, True)
         assert old not in done.output
         assert new not in done.output
 
     def test_a_gitlab_that_repeats_the_secret_is_not_repeated(self, shell: Shell) -> None:
         secret = f"whsec_{'A' * 43}="
-        shell.store.secrets = WebhookSecrets(signing=(secret,))
+        shell.store.by_hook[webhook_name("project:77", URL)] = WebhookSecrets(signing=(secret,))
         said = {"message": f"signing_token {secret} is not valid"}
         shell.fake.answers("POST", "/projects/77/hooks", said, status=422)
         done = shell.run("register", "--project", "acme/demo")
@@ -176,17 +178,17 @@ class TestRegister:
         assert shell.recorded == []
 
     def test_a_hook_of_somebody_else_is_left_alone(self, shell: Shell) -> None:
-        shell.store.secrets = WebhookSecrets(signing=("whsec_a",))
+        shell.store.by_hook[webhook_name("group:42", URL)] = WebhookSecrets(signing=("whsec_a",))
         shell.fake.answers("GET", "/groups/42/hooks", [HOOK | {"id": 6, "url": "https://x/"}])
         shell.fake.answers("POST", "/groups/42/hooks", HOOK, status=201)
         shell.run("register", "--group", "acme")
         assert [one.verb for one in shell.fake.asked if one.verb != "GET"] == ["POST"]
 
     def test_rotate(self, shell: Shell) -> None:
-        shell.store.secrets = WebhookSecrets(signing=("whsec_a",))
+        shell.store.by_hook[webhook_name("project:77", URL)] = WebhookSecrets(signing=("whsec_a",))
         shell.fake.answers("POST", "/projects/77/hooks", HOOK, status=201)
         assert shell.run("register", "--project", "acme/demo", "--rotate").exit_code == 0
-        assert shell.store.secrets.signing[1] == "whsec_a"
+        assert shell.store.of("project:77").signing[1] == "whsec_a"
 
     @pytest.mark.parametrize(
         ("options", "words"),
@@ -241,13 +243,23 @@ class TestKeep:
     def test_reconcile_is_told_of_it(self, scope: str, watched: list[int]) -> None:
         rows = FleetRows(FakeTable())
         hook = Registered(
-            hook_id=5, scope=scope, url=URL, verification="signing-token", changed=True
+            hook_id=5,
+            name=webhook_name(scope, URL),
+            scope=scope,
+            url=URL,
+            verification="signing-token",
+            secret_ids=("a", "b"),
+            changed=True,
         )
         for _ in range(2):
             keep(rows, "gitlab.example.com", hook, at=AT)
         (row,) = rows.hooks("gitlab.example.com")
         assert (row.scope, row.hook_id, row.url) == (scope, 5, URL)
         assert (row.verification, row.healthy) == ("signing-token", True)
+        assert (row.name, row.secret_ids, row.registered_at) == (hook.name, hook.secret_ids, AT)
+        assert registered_at(rows, "gitlab.example.com", scope, hook.name) == AT
+        assert registered_at(rows, "gitlab.example.com", scope, "another address") is None
+        assert registered_at(rows, "elsewhere.example.com", scope, hook.name) is None
         assert [one.project_id for one in rows.watched("gitlab.example.com")] == watched
 
 

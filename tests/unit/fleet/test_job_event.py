@@ -24,6 +24,8 @@ EVENT = JobEvent(
     received_at=datetime(2026, 8, 20, 9, 15, 2, tzinfo=UTC),
     created_at=datetime(2026, 8, 20, 9, 15, 1, tzinfo=UTC),
     queued_s=0.41,
+    hook="project:77@1f3a9c2b",
+    hook_secret_id="0a1b2c3d4e5f",
 )
 DETAIL = {
     "instance": "gitlab.example.com",
@@ -47,6 +49,8 @@ DETAIL = {
     "deploys": False,
     "delivery_id": "f5e5f430",
     "received_at": "2026-08-20T09:15:02Z",
+    "hook": "project:77@1f3a9c2b",
+    "hook_secret_id": "0a1b2c3d4e5f",
 }
 
 

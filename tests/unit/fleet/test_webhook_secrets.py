@@ -1,6 +1,15 @@
 import pytest
+from hypothesis import given, strategies as st
 
-from fleet.webhook_secrets import WebhookSecrets
+from fleet.webhook_secrets import (
+    KEPT,
+    WebhookSecrets,
+    scope_of_name,
+    secret_id,
+    webhook_name,
+)
+
+SECRETS = st.lists(st.text("abc", min_size=1, max_size=4), max_size=KEPT, unique=True).map(tuple)
 
 
 @pytest.mark.parametrize(
@@ -8,12 +17,12 @@ from fleet.webhook_secrets import WebhookSecrets
     [
         {"signing": ("",)},
         {"tokens": ("good", "  ")},
-        {"signing": ("a", "b", "c")},
-        {"tokens": ("a", "b", "c")},
+        {"signing": tuple("abcde")},
+        {"tokens": tuple("abcde")},
     ],
 )
 def test_what_could_let_anyone_in_cannot_be_made(kinds: dict[str, tuple[str, ...]]) -> None:
-    with pytest.raises(ValueError, match="at most two"):
+    with pytest.raises(ValueError, match="at most four"):
         WebhookSecrets(**kinds)
 
 
@@ -25,3 +34,24 @@ def test_is_empty_only_without_any() -> None:
 
 def test_is_not_told_by_printing_it() -> None:
     assert "hidden" not in repr(WebhookSecrets(signing=("hidden",), tokens=("hidden",)))
+
+
+@given(SECRETS, SECRETS, st.text("abc", min_size=1, max_size=4))
+def test_what_gitlab_was_seen_to_use_stays_with_all_newer(
+    signing: tuple[str, ...], tokens: tuple[str, ...], used: str
+) -> None:
+    own = WebhookSecrets(signing=signing, tokens=tokens)
+    kept = own.without_older_than(secret_id(used))
+    for before, after in ((signing, kept.signing), (tokens, kept.tokens)):
+        newer = before.index(used) + 1 if used in before else len(before)
+        assert after == before[:newer]
+    assert own.without_older_than(None) == own
+
+
+def test_one_scope_has_a_webhook_for_each_address() -> None:
+    names = {webhook_name(scope, url) for scope in ("group:4", "group:42") for url in ("a", "b")}
+    assert len(names) == 4
+    assert {scope_of_name(name) for name in names} == {"group:4", "group:42"}
+    assert webhook_name("group:4", "https://a/webhook/") == webhook_name(
+        "group:4", "https://a/webhook"
+    )

@@ -1,5 +1,6 @@
 """What keeps the hints coming: who is watched, hooks that GitLab switched off, presence."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -7,10 +8,14 @@ import pytest
 
 from adapters.fleet_rows import HookRow
 from adapters.gitlab import GitLabProject, GitLabToken
+from adapters.hook_secrets import HookSecretStore
 from adapters.secrets import PoolToken
 from cli.status_gather import gather
 from fleet.errors import FleetError, Refused, Transient
-from orchestrator.watching import heal_hook, refresh_watched, show_presence
+from fleet.webhook_secrets import WebhookSecrets, secret_id
+from orchestrator.settling import settle
+from orchestrator.watching import heal_hook, look_at_hooks, refresh_watched, show_presence
+from tests.fakes import FakeSecrets
 from tests.unit.cli.fleet_at_work import FLEET as FLEET_AT_WORK, AtWork
 from tests.unit.orchestrator.scene import AT, FLEET, INSTANCE, PROJECT, Scene
 
@@ -197,6 +202,135 @@ def test_a_lost_webhook_has_the_hook_looked_at() -> None:
     scene.reconcile()
     (row,) = scene.world.fleet.hooks(INSTANCE)
     assert not row.healthy
+
+
+REFUSED = "GitLab's deliveries are refused (401)"
+EVENTS = f"{HOOK}/events"
+
+
+def listed(*statuses: str) -> list[dict[str, Any]]:
+    """GitLab's list of deliveries, newest first."""
+    return [
+        {"response_status": status, "created_at": (AT - timedelta(minutes=n)).isoformat()}
+        for n, status in enumerate(statuses)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "deliveries", "detail", "tested"),
+    [
+        ("executable", listed("202", "401"), None, False),
+        ("executable", listed("401", "202"), REFUSED, False),
+        ("executable", [*listed("500"), {"response_status": "401"}, "nonsense"], None, False),
+        ("executable", Refused("404", status=404), None, False),
+        ("executable", Refused("403", status=403), None, False),
+        ("temporarily_disabled", listed("401"), REFUSED, False),
+        ("disabled", listed("503"), "GitLab switched it off (disabled)", True),
+    ],
+)
+def test_gitlab_s_own_list_says_that_deliveries_are_refused(
+    status: str, deliveries: object, detail: str | None, tested: bool
+) -> None:
+    scene = Scene()
+    scene.world.fleet.record_hook(hook())
+    scene.gitlab.fake_api.answers = {
+        HOOK: as_gitlab_shows_it(status),
+        EVENTS: deliveries,
+        f"POST {HOOK}/test/job_events": {},
+    }
+    scene.reconcile()
+    (row,) = scene.world.fleet.hooks(INSTANCE)
+    assert (row.healthy, row.detail) == (detail is None, detail)
+    assert bool(scene.gitlab.fake_api.sent) is tested
+
+
+def test_a_quiet_project_s_hook_that_was_registered_again_is_no_problem_any_more() -> None:
+    scene = Scene()
+    scene.world.fleet.record_hook(hook())
+    scene.gitlab.fake_api.answers = {HOOK: as_gitlab_shows_it("executable"), EVENTS: listed("401")}
+    scene.reconcile()
+    assert not scene.world.fleet.hooks(INSTANCE)[0].healthy
+    scene.world.fleet.record_hook(replace(hook(), registered_at=AT))
+    scene.clock.go(60)
+    scene.reconcile()
+    assert scene.world.fleet.hooks(INSTANCE)[0].healthy
+
+
+def test_many_hooks_take_turns() -> None:
+    scene = Scene()
+    for number in range(25):
+        scene.world.fleet.record_hook(hook(f"project:{number}"))
+    sick = []
+    for _ in range(3):
+        look_at_hooks(scene.world, at_leisure, set())
+        sick.append(sum(not row.healthy for row in scene.world.fleet.hooks(INSTANCE)))
+        scene.clock.go(60)
+    assert sick == [10, 20, 25]
+
+
+def test_a_look_at_hooks_ends_when_time_does() -> None:
+    scene = Scene()
+    scene.world.fleet.record_hook(hook())
+    look_at_hooks(scene.world, lambda: False, set())
+    assert scene.world.fleet.hooks(INSTANCE)[0].healthy
+
+
+class TestRotation:
+    """Secrets that GitLab does not use any more are forgotten, and no sooner."""
+
+    NAME = "project:7@1f3a9c2b"
+    OLD, NEW = (secret_id(secret) for secret in ("old", "new"))
+
+    def scene(self) -> tuple[Scene, FakeSecrets]:
+        """Our hook was rotated: two secrets are valid."""
+        scene, secrets = Scene(), FakeSecrets()
+        store = HookSecretStore(secrets, "fleet/webhook", scene.world.fleet, scene.clock)
+        store.change(self.NAME, WebhookSecrets(tokens=("new", "old")))
+        scene.world = replace(scene.world, drop_older=store.drop_older)
+        row = replace(hook(), name=self.NAME, secret_ids=(self.NEW, self.OLD))
+        scene.world.fleet.record_hook(row)
+        scene.gitlab.fake_api.answers = {HOOK: as_gitlab_shows_it("executable")}
+        return scene, secrets
+
+    @pytest.mark.parametrize("status", ["pending", "running", "success"])
+    def test_when_gitlab_was_seen_to_use_the_new_one(self, status: str) -> None:
+        scene, secrets = self.scene()
+        scene.push(1)
+        for used, left in ((self.OLD, ("new", "old")), (self.NEW, ("new",))):
+            proof = {"hook": self.NAME, "hook_secret_id": used}
+            if status == "pending":
+                scene.route(1, **proof)
+            else:
+                event = scene.event(1, status, **proof)
+                detail = {"detail-type": event.detail_type, "detail": event.to_detail()}
+                settle(scene.world, detail, round_=0)
+            for _ in range(2):
+                scene.reconcile()
+            assert secrets.webhooks["fleet/webhook"][self.NAME].tokens == left
+            (row,) = scene.world.fleet.hooks(INSTANCE)
+            assert row.secret_ids == tuple(map(secret_id, left))
+
+    @pytest.mark.parametrize("hook_name", ["project:7@00000000", "group:7@1f3a9c2b", "nonsense"])
+    def test_another_hook_s_delivery_says_nothing(self, hook_name: str) -> None:
+        scene, secrets = self.scene()
+        scene.push(1)
+        scene.route(1, hook=hook_name, hook_secret_id=self.NEW)
+        scene.reconcile()
+        assert secrets.webhooks["fleet/webhook"][self.NAME].tokens == ("new", "old")
+
+    def test_a_secret_that_cannot_be_written_ends_no_pass(self) -> None:
+        scene, _ = self.scene()
+
+        def fails(*_: object) -> WebhookSecrets:
+            raise Refused(code="AccessDeniedException")
+
+        scene.world.fleet.note_used(INSTANCE, self.NAME, self.NEW)
+        scene.world = replace(scene.world, drop_older=fails)
+        scene.reconcile()
+        assert scene.world.fleet.hooks(INSTANCE)[0].secret_ids == (self.NEW, self.OLD)
+        scene.world = replace(scene.world, drop_older=None)
+        scene.reconcile()
+        assert scene.world.fleet.hooks(INSTANCE)[0].healthy
 
 
 def test_every_pool_shows_itself_each_half_hour() -> None:

@@ -6,7 +6,15 @@ from typing import Any
 
 from standardwebhooks.webhooks import Webhook
 
-from fleet.webhook_secrets import WebhookSecrets
+from fleet.webhook_secrets import AllWebhookSecrets, WebhookSecrets
+
+HOOK = "project:77@1f3a9c2b"
+
+
+def only(**secrets: tuple[str, ...]) -> AllWebhookSecrets:
+    """One webhook and its secrets."""
+    return {HOOK: WebhookSecrets(**secrets)}
+
 
 # key bytes 0x00…0x1f, and the signature of VECTOR_BODY under it
 SIGNING = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
@@ -19,8 +27,8 @@ OTHER_SIGNING = "whsec_HR4fAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxw="
 TOKEN = "tok-3f9c1d7e"
 AT = datetime.fromtimestamp(VECTOR_STAMP, UTC)
 
-SIGNED = WebhookSecrets(signing=(SIGNING,))
-PLAIN = WebhookSecrets(tokens=(TOKEN,))
+SIGNED = only(signing=(SIGNING,))
+PLAIN = only(tokens=(TOKEN,))
 
 RUNNER = {
     "id": 31,

@@ -16,7 +16,7 @@ from adapters.bus import EventBus
 from adapters.secrets import SecretStore
 from fleet.errors import FleetError, Refused, Transient
 from fleet.job_event import JobEvent
-from fleet.webhook_secrets import WebhookSecrets
+from fleet.webhook_secrets import AllWebhookSecrets
 from tests.unit.webhook.deliveries import (
     AT,
     OTHER_SIGNING,
@@ -27,6 +27,7 @@ from tests.unit.webhook.deliveries import (
     VECTOR_ID,
     encoded,
     headers,
+    only,
     signed,
     with_token,
 )
@@ -38,12 +39,12 @@ from webhook.delivery import MAX_BODY
 class Secrets:
     """The copy in the cache, and what a new reading would bring."""
 
-    cached: WebhookSecrets
-    newest: WebhookSecrets | None = None
+    cached: AllWebhookSecrets
+    newest: AllWebhookSecrets | None = None
     error: FleetError | None = None
     doubts: list[bool] = field(default_factory=list)
 
-    def webhook_secrets(self, name: str, *, doubted: bool = False) -> WebhookSecrets:
+    def webhook_secrets(self, name: str, *, doubted: bool = False) -> AllWebhookSecrets:
         assert name == "fleet/webhook"
         self.doubts.append(doubted)
         if self.error:
@@ -65,7 +66,7 @@ class Bus:
 
 
 def world(
-    secrets: WebhookSecrets | Secrets = PLAIN,
+    secrets: AllWebhookSecrets | Secrets = PLAIN,
     bus: Bus | None = None,
     clock: Callable[[], datetime] = lambda: AT,
 ) -> WebhookWorld:
@@ -226,7 +227,7 @@ class TestAnswers:
 class TestRotation:
     """A secret that changed while our copy of it is still used."""
 
-    ROTATED = WebhookSecrets(signing=(OTHER_SIGNING, SIGNING))
+    ROTATED = only(signing=(OTHER_SIGNING, SIGNING))
     GIVEN = signed(encoded(), secret=OTHER_SIGNING)
 
     def test_a_failed_proof_is_tried_once_with_the_newest(self) -> None:
@@ -269,7 +270,7 @@ class TestRotation:
 def test_no_secret_and_no_value_in_any_answer_or_line(
     given: dict[str, str],
     body: bytes,
-    secrets: WebhookSecrets,
+    secrets: AllWebhookSecrets,
     error: FleetError | None,
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -1,3 +1,4 @@
+import base64
 import json
 import traceback
 from datetime import UTC, datetime
@@ -8,8 +9,10 @@ from hypothesis import given, settings, strategies as st
 
 from fleet.errors import BadDelivery
 from fleet.job_event import JobEvent
+from fleet.webhook_secrets import AllWebhookSecrets, WebhookSecrets, secret_id
 from tests.unit.webhook.deliveries import (
     AT,
+    HOOK,
     OTHER_SIGNING,
     PLAIN,
     RUNNER,
@@ -22,15 +25,16 @@ from tests.unit.webhook.deliveries import (
     encoded,
     headers,
     job_hook,
+    only,
     seconds,
     signed,
     with_token,
     without,
 )
-from webhook.delivery import MAX_BODY, Ignored, IgnoreReason, WebhookSecrets, read_delivery
+from webhook.delivery import MAX_BODY, Ignored, IgnoreReason, read_delivery
 
-BOTH = WebhookSecrets(signing=(SIGNING,), tokens=(TOKEN,))
-ROTATING = WebhookSecrets(signing=(OTHER_SIGNING, SIGNING))
+BOTH = only(signing=(SIGNING,), tokens=(TOKEN,))
+ROTATING = only(signing=(OTHER_SIGNING, SIGNING))
 
 
 def read(body: bytes, given: dict[str, str] | None = None) -> JobEvent:
@@ -41,7 +45,7 @@ def read(body: bytes, given: dict[str, str] | None = None) -> JobEvent:
 
 
 def refusal(
-    given: dict[str, str], body: bytes, secrets: WebhookSecrets = PLAIN, at: datetime = AT
+    given: dict[str, str], body: bytes, secrets: AllWebhookSecrets = PLAIN, at: datetime = AT
 ) -> BadDelivery:
     """Why a delivery is turned away."""
     with pytest.raises(BadDelivery) as caught:
@@ -72,23 +76,21 @@ class TestProof:
                 id="one of several signatures",
             ),
             pytest.param(with_token(), PLAIN, id="token"),
-            pytest.param(
-                with_token(), WebhookSecrets(tokens=("newer", TOKEN)), id="token rotated out"
-            ),
+            pytest.param(with_token(), only(tokens=("newer", TOKEN)), id="token rotated out"),
             pytest.param(
                 signed(encoded()) | with_token(), PLAIN, id="signs already, token still counts"
             ),
         ],
     )
-    def test_accepted(self, given: dict[str, str], secrets: WebhookSecrets) -> None:
+    def test_accepted(self, given: dict[str, str], secrets: AllWebhookSecrets) -> None:
         event = read_delivery(given, encoded(), secrets=secrets, at=AT)
         assert isinstance(event, JobEvent)
 
     @pytest.mark.parametrize(
         ("given", "secrets"),
         [
-            pytest.param(headers(), WebhookSecrets(), id="nothing configured fails closed"),
-            pytest.param(with_token(""), WebhookSecrets(), id="empty token, nothing configured"),
+            pytest.param(headers(), {}, id="nothing configured fails closed"),
+            pytest.param(with_token(""), only(), id="empty token, nothing configured"),
             pytest.param(headers(), PLAIN, id="no token"),
             pytest.param(with_token("wrong"), PLAIN, id="wrong token"),
             pytest.param(with_token("tök"), PLAIN, id="token beyond ASCII"),
@@ -120,7 +122,7 @@ class TestProof:
         ],
     )
     def test_refused_alike_whatever_is_wrong(
-        self, given: dict[str, str], secrets: WebhookSecrets
+        self, given: dict[str, str], secrets: AllWebhookSecrets
     ) -> None:
         error = refusal(given, encoded(), secrets)
         assert (error.status, str(error), error.facts) == (401, "not authorized", {})
@@ -138,19 +140,48 @@ class TestProof:
     @pytest.mark.parametrize("secret", ["whsec_", "whsec_a", "whsec_\u2026", "=", "whsec_===="])
     def test_a_stored_secret_that_is_none_lets_nobody_in(self, secret: str) -> None:
         given = signed(encoded())
-        error = refusal(given, encoded(), WebhookSecrets(signing=(secret,)))
+        error = refusal(given, encoded(), only(signing=(secret,)))
         assert error.status == 401
 
     @pytest.mark.parametrize(
         ("name", "secrets"),
         [("x-gitlab-token", PLAIN), ("webhook-signature", SIGNED), ("webhook-id", SIGNED)],
     )
-    def test_half_a_character_is_no_proof(self, name: str, secrets: WebhookSecrets) -> None:
+    def test_half_a_character_is_no_proof(self, name: str, secrets: AllWebhookSecrets) -> None:
         given = signed(encoded()) | {name: "\ud800"}
         assert refusal(given, encoded(), secrets).status == 401
 
     def test_bytes_that_are_no_text_cannot_be_signed(self) -> None:
         assert refusal(signed(b"{}"), b'{"a":"\xff"}', SIGNED).status == 401
+
+    def test_each_webhook_is_proven_by_its_own_secrets(self) -> None:
+        signing = [f"whsec_{base64.b64encode(bytes([n]) * 32).decode()}" for n in range(8)]
+        secrets = {
+            f"project:{n}@0": WebhookSecrets(signing=(signing[n], signing[n + 1]))
+            for n in range(0, 8, 2)
+        } | {"group:42@0": WebhookSecrets(tokens=(TOKEN,))}
+        for number, secret in enumerate(signing):
+            event = read_delivery(
+                signed(encoded(), secret=secret), encoded(), secrets=secrets, at=AT
+            )
+            assert isinstance(event, JobEvent)
+            assert (event.hook, event.hook_secret_id) == (
+                f"project:{number // 2 * 2}@0",
+                secret_id(secret),
+            )
+        event = read_delivery(with_token(), encoded(), secrets=secrets, at=AT)
+        assert isinstance(event, JobEvent)
+        assert (event.hook, event.hook_secret_id) == ("group:42@0", secret_id(TOKEN))
+
+    def test_a_token_beside_a_signing_token_of_the_same_webhook_proves_nothing(self) -> None:
+        other = {"group:42@0": WebhookSecrets(tokens=("another",))}
+        assert refusal(with_token(), encoded(), {**BOTH, **other}).status == 401
+
+    def test_what_proved_it_is_named_and_not_told(self) -> None:
+        event = read_delivery(signed(encoded()), encoded(), secrets=ROTATING, at=AT)
+        assert isinstance(event, JobEvent)
+        assert (event.hook, event.hook_secret_id) == (HOOK, secret_id(SIGNING))
+        assert SIGNING.removeprefix("whsec_")[:8] not in json.dumps(event.to_detail())
 
     @given(st.binary(max_size=64), st.text(max_size=64), st.text(max_size=20))
     def test_nothing_unproven_gets_in(self, body: bytes, signature: str, stamp: str) -> None:
@@ -214,6 +245,8 @@ class TestReading:
             queued_s=0.41,
             delivery_id=VECTOR_ID,
             received_at=AT,
+            hook=HOOK,
+            hook_secret_id=secret_id(TOKEN),
         )
 
     def test_a_failed_job(self) -> None:
