@@ -9,8 +9,7 @@ import typer
 from adapters.runner_rows import RunnerRows
 from cli.applying import Applied, apply_config
 from cli.deployed import DEFAULT_STACK, Deployed, Stack, reach, token_in, way_to
-from cli.validate import File, read_text
-from fleet.config import read_config
+from cli.validate import File, read_file
 from fleet.errors import Refused
 from fleet.job_event import instance_of
 
@@ -31,8 +30,7 @@ def apply(
     gitlab_token_env: TokenEnv = None,
 ) -> None:
     """Put a fleet.toml in force, without a deployment."""
-    text = read_text(path)
-    config = read_config(text, name=path.name)  # before anything is asked of AWS
+    text, config = read_file(path)  # before anything is asked of AWS
     deployed = reach(ctx, stack)
     given = token_in(gitlab_token_env) if gitlab_token_env else None
     way = way_to(config.gitlab, path)

@@ -1,5 +1,7 @@
 """`runner-fleet validate`: everything that is wrong with a fleet.toml, before it is applied."""
 
+import codecs
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +10,7 @@ import typer
 from cli.deployed import Deployed, connect, now, token_in, way_to
 from cli.token_check import Finding, check_token
 from fleet.config import FleetConfig, read_config
+from fleet.config_limits import LARGEST
 from fleet.errors import Refused
 
 File = Annotated[
@@ -31,7 +34,7 @@ def validate(
     token_env: TokenEnv = "GITLAB_TOKEN",  # noqa: S107  # a variable's name
 ) -> None:
     """Say everything that is wrong with a fleet.toml."""
-    config = read_config(read_text(path), name=path.name)
+    _, config = read_file(path)
     for warning in config.warnings:
         typer.echo(f"warning: {warning}", err=True)
     typer.echo(f"{path}: valid, {_count(config)}, version {config.version}")
@@ -49,11 +52,36 @@ def validate(
 
 
 def read_text(path: Path) -> str:
-    """The text of a configuration file. `Refused` when it is not text."""
+    """The text of a configuration file. `Refused` when it is not text, or far too long."""
+    with path.open("rb") as file:
+        raw = file.read(4 * LARGEST)  # more than what is refused as too long; of no device all
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise Refused("the file is UTF-16: save it as UTF-8", file=str(path))
     try:
-        return path.read_text(encoding="utf-8")
+        return raw.decode()
     except UnicodeDecodeError as error:
-        raise Refused("the file is not UTF-8 text: save it as UTF-8", file=str(path)) from error
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise Refused(
+            "the file is not UTF-8 text: save it as UTF-8", file=str(path), line=line
+        ) from error
+
+
+def read_file(path: Path) -> tuple[str, FleetConfig]:
+    """The text of a configuration file, and what it says. Asks neither AWS nor GitLab."""
+    text = read_text(path)
+    return text, read_config(text, name=path.name, instance_types=instance_types())
+
+
+def instance_types() -> Collection[str]:
+    """The instance types of EC2, as botocore's copy of its API lists them; none where it fails."""
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415  # 0.2 s
+    from botocore.loaders import Loader  # noqa: PLC0415
+
+    try:
+        model = Loader().load_service_model("ec2", "service-2")
+    except BotoCoreError:
+        return ()
+    return frozenset(model["shapes"].get("InstanceType", {}).get("enum", ()))
 
 
 def _count(config: FleetConfig) -> str:

@@ -2,13 +2,21 @@
 
 import hashlib
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from fleet.config_checks import Finding, check_gitlab, check_pool, check_pools
+from fleet.config_checks import (
+    Finding,
+    check_gitlab,
+    check_instance_types,
+    check_pool,
+    check_pools,
+)
+from fleet.config_foreign import foreign_tables, foreign_text
+from fleet.config_limits import beyond_limits
 from fleet.config_model import (
     BACKENDS,
     DockerOptions,
@@ -42,6 +50,10 @@ __all__ = [
     "Watch",
     "read_config",
 ]
+
+
+# GitLab allows a group or project 1,000 runners by default, and each pool is one.
+POOLS_AT_MOST = 1000
 
 
 class ConfigError(ValueError):
@@ -101,21 +113,24 @@ class FleetConfig:
 
 
 def read_config(
-    text: str, *, name: str = "fleet.toml", backends: Sequence[str] = BACKENDS
+    text: str,
+    *,
+    name: str = "fleet.toml",
+    backends: Sequence[str] = BACKENDS,
+    instance_types: Collection[str] = (),
 ) -> FleetConfig:
     """Read the text of a configuration file; `name` is what messages call it.
 
-    `backends` are the back ends that pools may name. Raises `ConfigError` with everything
-    found wrong; what is only doubtful is in the result's `warnings`.
+    `backends` are the back ends that pools may name; `instance_types` are those that AWS is known
+    to have, none where that is not to be checked. Raises `ConfigError` with everything found
+    wrong, and nothing else, whatever the text; what is only doubtful is in `warnings`.
     """
     text = text.removeprefix("\ufeff")  # editors on Windows put a byte-order mark there
-    try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError([syntax_problem(name, text, error)]) from None
+    tables = _tables(name, text)
     reading = _Reading(Source(name=name, lines=toml_lines(text)), tuple(backends))
     gitlab, pools = reading.gitlab(tables), reading.pools(tables)
     reading.take(check_pools(pools, reading.names))
+    reading.take(check_instance_types(pools, instance_types))
     if gitlab is not None:
         reading.take(check_gitlab(gitlab, pools))
     problems = sorted(reading.problems, key=lambda one: (one.line, one.column))
@@ -124,9 +139,29 @@ def read_config(
     return FleetConfig(
         gitlab=gitlab,
         pools=pools,
-        version=hashlib.sha256(text.encode()).hexdigest()[:12],
+        version=hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:12],
         warnings=tuple(sorted(reading.warnings, key=lambda one: (one.line, one.column))),
     )
+
+
+def _tables(name: str, text: str) -> Mapping[str, Any]:
+    """The file's tables. Raises `ConfigError` with one problem when there are none of ours."""
+    if beyond := beyond_limits(name, text):
+        raise ConfigError([beyond])
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        told = foreign_text(name, text)
+        raise ConfigError(
+            [_first_line(name, told) if told else syntax_problem(name, text, error)]
+        ) from None
+    if told := foreign_tables(name, tables):
+        raise ConfigError([_first_line(name, told)])
+    return tables
+
+
+def _first_line(name: str, message: str) -> Problem:
+    return Problem(name=name, line=1, column=1, path="", message=message)
 
 
 M = TypeVar("M", bound=BaseModel)
@@ -155,6 +190,10 @@ class _Reading:
         named = tables.get("pools", {})
         if not isinstance(named, dict) or not named:
             self._problem(("pools",), "must have a pool", "add a table such as [pools.docker]")
+            return ()
+        if len(named) > POOLS_AT_MOST:
+            message = f"are {len(named)} pools, and at most {POOLS_AT_MOST} work"
+            self._problem(("pools",), message, "each has a runner record in GitLab")
             return ()
         self.names = tuple(named)
         return tuple(self._pools(named))

@@ -1,7 +1,8 @@
 """Checks that need more than one key: within a pool, between pools, with GitLab's table."""
 
 import re
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -12,9 +13,13 @@ from fleet.config_model import (
     PoolConfig,
 )
 from fleet.config_values import did_you_mean, duration_text
+from fleet.gitlab_address import SAAS, host_of
+from fleet.secret_words import is_named_secret, looks_secret
 from fleet.toml_lines import Path
 
 _EC2_ONLY = ("instance_types", "market", "subnets", "image", "disk_gb", "docker")
+# Alphabets with letters that look like those of a to z.
+_LOOK_ALIKE = ("CYRILLIC", "GREEK", "ARMENIAN", "FULLWIDTH", "MATHEMATICAL")
 _LAMBDA_ONLY = ("size",)
 _LAMBDA_LAST_ORDERS = timedelta(seconds=15)  # wiping /tmp and saying goodbye
 
@@ -38,6 +43,8 @@ def check_pool(pool: PoolConfig) -> Iterator[Finding]:
     """Find what does not fit together within one pool."""
     if not pool.tags and not pool.run_untagged:
         yield _of(pool, "tags", "needs a tag or run_untagged = true: no job would come here")
+    yield from _secrets(pool)
+    yield from _mixed_letters(pool)
     yield from _lifetime(pool)
     yield from _idle(pool)
     if pool.backend == "ec2":
@@ -46,6 +53,39 @@ def check_pool(pool: PoolConfig) -> Iterator[Finding]:
         yield from _lambda(pool)
     if pool.executor == "shell" and "docker" in pool.model_fields_set and pool.backend != "lambda":
         yield _of(pool, "docker", 'has no effect with executor = "shell"', is_warning=True)
+
+
+def _secrets(pool: PoolConfig) -> Iterator[Finding]:
+    """Refuse what only a secret looks like: the file is in Git, and every job reads `env`."""
+    hint = "take it out and revoke it; jobs get secrets from GitLab's CI/CD variables"
+    docker = pool.docker
+    texts: list[tuple[Path, str | None]] = [
+        *((("env", name), value) for name, value in pool.env.items()),
+        *((("tags", place), tag) for place, tag in enumerate(pool.tags)),
+        *((("docker", "volumes", place), each) for place, each in enumerate(docker.volumes)),
+        (("docker", "image"), docker.image),
+        (("docker", "helper_image"), docker.helper_image),
+        (("docker", "registry_mirror"), docker.registry_mirror),
+    ]
+    for path, text in texts:
+        where: Path = ("pools", pool.name, *path)
+        if text is not None and looks_secret(text):
+            message = "holds what looks like a secret (not shown here)"
+            yield Finding(path=where, message=message, hint=hint)
+        elif path[0] == "env" and text is not None and is_named_secret(str(path[1]), text):
+            message = "is called like a secret, and every job of the pool reads it"
+            yield Finding(path=where, message=message, hint=hint, is_warning=True)
+
+
+def _mixed_letters(pool: PoolConfig) -> Iterator[Finding]:
+    """Warn of a tag such as "docker" with a Cyrillic letter in it: no job will ever ask for it."""
+    for place, tag in enumerate(pool.tags):
+        foreign = [one for one in tag if unicodedata.name(one, "").startswith(_LOOK_ALIKE)]
+        if foreign and re.search(r"[A-Za-z]", tag):
+            told = f"U+{ord(foreign[0]):04X} {unicodedata.name(foreign[0])}"
+            message = f"mixes letters that look alike: it has {told}"
+            path = ("pools", pool.name, "tags", place)
+            yield Finding(path=path, message=message, is_warning=True)
 
 
 def _lifetime(pool: PoolConfig) -> Iterator[Finding]:
@@ -125,9 +165,12 @@ def _given(pool: PoolConfig, keys: Sequence[str]) -> Iterator[str]:
 def check_pools(pools: Sequence[PoolConfig], names: Sequence[str]) -> Iterator[Finding]:
     """Find what does not fit between pools, in file order. `names` has those not valid, too."""
     by_name = {pool.name: pool for pool in pools}
+    overflows = {pool.overflow for pool in pools}
     for place, pool in enumerate(pools):
         yield from _overflow(pool, by_name, names)
-        yield from _shadow(pool, pools[:place], pools)
+        if pool.name not in overflows:
+            yield from _shadow(pool, pools[:place])
+        yield from _shared_tags(pool, pools[:place])
 
 
 def _overflow(
@@ -141,7 +184,8 @@ def _overflow(
         return
     chain = _chain(pool, by_name)
     if chain[-1] == pool.name:
-        message = "leads back to this pool: " + " → ".join(chain)
+        told = chain if len(chain) <= 8 else [*chain[:6], "…", chain[-1]]
+        message = "leads back to this pool: " + " → ".join(told)
         yield _of(pool, "overflow", message)
     elif pool.overflow in by_name:
         yield from _who_stays(pool, by_name[pool.overflow])
@@ -149,10 +193,11 @@ def _overflow(
 
 def _chain(pool: PoolConfig, by_name: dict[str, PoolConfig]) -> list[str]:
     """Follow the overflow from pool to pool until it ends or meets a pool again."""
-    chain = [pool.name]
+    chain, met = [pool.name], {pool.name}
     following: PoolConfig | None = pool
     while following is not None and following.overflow is not None:
-        seen = following.overflow in chain
+        seen = following.overflow in met
+        met.add(following.overflow)
         chain.append(following.overflow)
         following = None if seen else by_name.get(following.overflow)
     return chain
@@ -174,12 +219,8 @@ def _who_stays(pool: PoolConfig, roomier: PoolConfig) -> Iterator[Finding]:
         yield _of(pool, "overflow", message, is_warning=True)
 
 
-def _shadow(
-    pool: PoolConfig, earlier: Sequence[PoolConfig], pools: Sequence[PoolConfig]
-) -> Iterator[Finding]:
+def _shadow(pool: PoolConfig, earlier: Sequence[PoolConfig]) -> Iterator[Finding]:
     """Warn when an earlier pool takes every job that this one may take."""
-    if any(other.overflow == pool.name for other in pools):
-        return
     for other in earlier:
         takes_tagged = set(pool.tags) <= set(other.tags)
         takes_untagged = other.run_untagged or not pool.run_untagged
@@ -189,6 +230,46 @@ def _shadow(
             hint = "put the pool with fewer tags first, or give this one a tag of its own"
             yield _of(pool, "tags", message, hint, is_warning=True)
             return
+
+
+def _shared_tags(pool: PoolConfig, earlier: Sequence[PoolConfig]) -> Iterator[Finding]:
+    """Warn of jobs that either of two pools may take, where each also has jobs of its own.
+
+    GitLab gives a job to whichever of its fitting runners asks first; the fleet makes a machine in
+    the first pool. Where one pool has all tags of the other, that is how overflow is made.
+    """
+    tags = set(pool.tags)
+    for other in earlier:
+        shared = tags.intersection(other.tags)
+        if shared and shared != tags and len(shared) < len(other.tags):
+            told = " and ".join(f'"{tag}"' for tag in sorted(shared)[:3])
+            message = (
+                f'shares {told} with pool "{other.name}": a job with no other tag runs in either'
+            )
+            hint = f'the fleet counts on "{other.name}"; ask for a tag that only one pool has'
+            yield _of(pool, "tags", message, hint, is_warning=True)
+            return
+
+
+def check_instance_types(pools: Sequence[PoolConfig], known: Collection[str]) -> Iterator[Finding]:
+    """Find instance types that AWS does not have, as far as `known` says; empty: nothing is known.
+
+    A family that the list lacks may be newer than the list, so that is only a doubt.
+    """
+    families = {kind.partition(".")[0] for kind in known}
+    for pool in pools if known else ():
+        for place, kind in enumerate(pool.instance_types):
+            if kind in known:
+                continue
+            path = ("pools", pool.name, "instance_types", place)
+            family = kind.partition(".")[0]
+            hint = did_you_mean(kind, [one for one in known if one.startswith(family[:1])])
+            if family in families:
+                message = f'AWS has no "{kind}"'
+                yield Finding(path=path, message=message, hint=hint)
+            else:
+                message = f'is not in AWS\'s list of this version: "{kind}"'
+                yield Finding(path=path, message=message, hint=hint, is_warning=True)
 
 
 def check_gitlab(gitlab: GitLabConfig, pools: Sequence[PoolConfig]) -> Iterator[Finding]:
@@ -202,10 +283,17 @@ def check_gitlab(gitlab: GitLabConfig, pools: Sequence[PoolConfig]) -> Iterator[
         if pool.idle.count or any(window.count for window in pool.idle.schedule):
             message = 'needs a project to wait for, and runners_in = "project" names none'
             yield _of(pool, "idle", message)
-    yield from _doubts(gitlab, any_project, sum(pool.ceiling for pool in pools))
+    is_saas = host_of(gitlab.url) == SAAS
+    if is_saas and gitlab.runners_in.kind == "instance":
+        message = f"{SAAS} lets nobody make runners for all of it"
+        hint = 'write "group:<number>" or "project:<number>"'
+        yield Finding(path=("gitlab", "runners_in"), message=message, hint=hint)
+    yield from _doubts(gitlab, any_project)
+    if gitlab.credentials == "per-machine":
+        yield from _too_many_runners(pools, is_saas=is_saas)
 
 
-def _doubts(gitlab: GitLabConfig, any_project: bool, machines: int) -> Iterator[Finding]:
+def _doubts(gitlab: GitLabConfig, any_project: bool) -> Iterator[Finding]:
     on_loopback = re.match(r"http://(localhost|127\.|\[::1\])", gitlab.url)
     if gitlab.url.startswith("http:") and not on_loopback:
         message = "is not encrypted: tokens and sources travel in the open"
@@ -214,11 +302,18 @@ def _doubts(gitlab: GitLabConfig, any_project: bool, machines: int) -> Iterator[
     if not watched and (any_project or gitlab.runners_in.kind == "instance"):
         message = "names nothing: a job whose webhook is lost is only found in projects seen before"
         yield Finding(path=("gitlab", "watch"), message=message, is_warning=True)
-    is_saas = re.match(r"https://gitlab\.com(/|$)", gitlab.url)
+
+
+def _too_many_runners(pools: Sequence[PoolConfig], *, is_saas: bool) -> Iterator[Finding]:
+    """Warn when GitLab would refuse the last machines a runner record."""
+    machines = sum(pool.ceiling for pool in pools)
     limit = _RUNNERS_ON_FREE if is_saas else _RUNNERS_BY_DEFAULT
-    if gitlab.credentials == "per-machine" and machines > limit:
+    if machines + len(pools) > limit:
         plan = " on its Free plan" if is_saas else " by default"
-        message = f"all ceilings together are {machines}; GitLab allows {limit} runners{plan}"
+        message = (
+            f"all ceilings together are {machines}, with a runner for each pool "
+            f"{machines + len(pools)}; GitLab allows {limit} runners{plan}"
+        )
         hint = 'credentials = "shared" needs one runner per pool'
         yield Finding(path=("gitlab", "credentials"), message=message, hint=hint, is_warning=True)
 

@@ -36,10 +36,12 @@ from fleet.config_values import (
     UpToAnHour,
     UpToAWeek,
     Variable,
+    VariableValue,
     Weekdays,
     read_runners_in,
     shown,
 )
+from fleet.gitlab_address import read_address
 
 BACKENDS = ("ec2", "lambda")
 LAMBDA_WALL = timedelta(minutes=15)  # a Lambda invocation ends here; source: AWS Lambda quotas
@@ -88,18 +90,8 @@ class GitLabConfig(_Table):
     @field_validator("url")
     @classmethod
     def _is_an_address(cls, url: str) -> str:
-        """Give the address without a slash at its end. A user or password in it is not shown."""
-        try:
-            parts = urlsplit(url)
-        except ValueError:  # an address in brackets that is none
-            parts = urlsplit("")
-        if "@" in parts.netloc:
-            raise ValueError("must not hold a user or a password")
-        if parts.scheme not in ("https", "http") or not parts.hostname:
-            raise ValueError(f'must be such as "https://gitlab.example.com" (is {shown(url)})')
-        if parts.query or parts.fragment:
-            raise ValueError(f"must end with the host or its path (is {shown(url)})")
-        return url.rstrip("/")
+        """Give the address as the client needs it."""
+        return read_address(url)
 
     @field_validator("proxy")
     @classmethod
@@ -204,7 +196,7 @@ class PoolConfig(_Table):
     # How jobs run
     executor: Literal["docker", "shell"] = Field(default_factory=_by_backend("shell", "docker"))
     docker: DockerOptions = DockerOptions()
-    env: dict[Variable, str] = Field(default_factory=dict)
+    env: dict[Variable, VariableValue] = Field(default_factory=dict)
 
     @field_validator("backend")
     @classmethod

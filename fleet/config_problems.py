@@ -124,7 +124,9 @@ def _sentence(found: Any) -> str:
     facts = dict(found.get("ctx", {}))
     if "expected" in facts:
         facts["expected"] = str(facts["expected"]).replace("'", '"')
-    return _MUST[found["type"]].format(shown=shown(found["input"]), **facts)
+    return _MUST.get(found["type"], "is not valid (is {shown})").format(
+        shown=shown(found["input"]), **facts
+    )
 
 
 def _hint(where: Path, found: Any) -> str:
@@ -186,8 +188,8 @@ def _quotes_hint(line: str) -> str:
     for bare in re.findall(r"=\s*([A-Za-z0-9_][\w:./-]*)(?=\s*(?:[,}\]#]|$))", line):
         try:
             tomllib.loads(f"value = {bare}")
-        except tomllib.TOMLDecodeError:
-            return f'text goes in quotes: "{bare}"'
+        except ValueError:
+            return f"text goes in quotes: {shown(bare)}"
     return ""
 
 

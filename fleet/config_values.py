@@ -13,6 +13,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Strict
 
+from fleet.secret_words import looks_secret
+
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")  # Monday is 0, as in `date.weekday`
 
 SECOND = timedelta(seconds=1)
@@ -21,8 +23,9 @@ DAY = timedelta(days=1)
 SHORTEST_JOB_LIMIT = timedelta(minutes=10)
 TAGS_AT_MOST = 50  # source: GitLab, a runner's tag list
 
-_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
-_TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)|24:00")
+_SHOWN_BELOW = 10**18
+_DURATION = re.compile(r"(?:([0-9]{1,6})d)?(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,8})s)?")
+_TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)|24:00", re.ASCII)
 
 
 def shown(value: object) -> str:
@@ -30,7 +33,11 @@ def shown(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
+        if looks_secret(value):
+            return "what looks like a secret"
         return f'"{value}"' if len(value) <= 40 else f'"{value[:37]}..."'
+    if isinstance(value, int) and abs(value) >= _SHOWN_BELOW:
+        return "a number beyond all measure"  # Python writes none of more than 4,300 digits
     if isinstance(value, int | float):
         return str(value)
     if isinstance(value, dict):
@@ -107,9 +114,9 @@ def read_timezone(value: object) -> str:
 
 def read_watched(value: object) -> str:
     """Read a project or group: its number, or its full path."""
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63:
         return str(value)
-    if isinstance(value, str) and re.fullmatch(r"\d+|[\w.-]+(/[\w.-]+)*", value):
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}|[\w.-]+(/[\w.-]+)*", value):
         return value
     raise ValueError(f'must be a number or a full path such as "acme/demo" (is {shown(value)})')
 
@@ -117,7 +124,8 @@ def read_watched(value: object) -> str:
 def read_runners_in(value: object) -> dict[str, Any]:
     """Read "instance", "project", "project:7" or "group:42" as a kind and an id."""
     found = re.fullmatch(
-        r"(instance|project)|(group|project):([1-9]\d*)", value if isinstance(value, str) else ""
+        r"(instance|project)|(group|project):([1-9][0-9]{0,17})",
+        value if isinstance(value, str) else "",
     )
     if not found:
         forms = '"instance", "project", "project:<number>" or "group:<number>"'
@@ -145,6 +153,21 @@ def _between(least: timedelta, most: timedelta) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _visible(text: str) -> str:
+    """Refuse what cannot be seen: it makes two words of two that look the same."""
+    for letter in text:
+        if letter != " " and not letter.isprintable():
+            told = f"U+{ord(letter):04X}"
+            raise ValueError(f"must not hold what cannot be seen (has {told})")
+    return text
+
+
+def _no_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("must not hold a NUL: no environment variable can")
+    return text
+
+
 def _each_once(values: tuple[str, ...]) -> tuple[str, ...]:
     for value in values:
         if values.count(value) > 1:
@@ -168,7 +191,11 @@ Weekdays = Annotated[tuple[int, ...], BeforeValidator(read_days)]
 TimeZone = Annotated[str, BeforeValidator(read_timezone)]
 Watched = Annotated[str, BeforeValidator(read_watched)]
 AllWatched = Annotated[tuple[Watched, ...], Strict(False)]
-Tag = Annotated[str, _of_form(r"[^\s,]([^,]{0,253}[^\s,])?", "a tag without commas around it")]
+Tag = Annotated[
+    str,
+    _of_form(r"[^\s,]([^,]{0,253}[^\s,])?", "a tag without commas around it"),
+    AfterValidator(_visible),
+]
 Tags = Annotated[
     tuple[Tag, ...], Strict(False), AfterValidator(_each_once), AfterValidator(_few_tags)
 ]
@@ -184,7 +211,10 @@ Image = Annotated[
     ),
 ]
 Text = Annotated[str, _of_form(r"\S|\S[^\n]*\S", "one line of text without blanks around it")]
-Variable = Annotated[str, _of_form(r"[A-Za-z_]\w*", 'a variable\'s name such as "HTTP_PROXY"')]
+Variable = Annotated[
+    str, _of_form(r"[A-Za-z_][A-Za-z0-9_]*", 'a variable\'s name such as "HTTP_PROXY"')
+]
+VariableValue = Annotated[str, AfterValidator(_no_nul)]
 PoolName = Annotated[
     str,
     _of_form(

@@ -7,6 +7,7 @@ read, which is enough to name a key that is set twice or a bracket or quote that
 
 import re
 import tomllib
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -211,22 +212,23 @@ def toml_lines(text: str) -> TomlLines:
     whole = True
     try:
         reader.document()
-    except _Unreadable:
+    except (_Unreadable, RecursionError):
         whole = False
     opened = reader.opened[-1:] if not whole else []
+    line_starts = [0, *(found.end() for found in re.finditer("\n", text))]
+
+    def place(start: int) -> Place:
+        line = bisect_right(line_starts, start)
+        return Place(line=line, column=start - line_starts[line - 1] + 1)
+
     return TomlLines(
-        places={path: _place(text, start) for path, start in reader.starts.items()},
+        places={path: place(start) for path, start in reader.starts.items()},
         repeats=tuple(
-            Repeat(path=path, first=_place(text, reader.starts[path]), again=_place(text, start))
+            Repeat(path=path, first=place(reader.starts[path]), again=place(start))
             for path, start in reader.repeats
         ),
-        unclosed=_place(text, opened[0]) if opened else None,
+        unclosed=place(opened[0]) if opened else None,
     )
-
-
-def _place(text: str, start: int) -> Place:
-    line_start = text.rfind("\n", 0, start) + 1
-    return Place(line=text.count("\n", 0, start) + 1, column=start - line_start + 1)
 
 
 def _decoded(quoted: str) -> str:

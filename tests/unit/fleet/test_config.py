@@ -173,10 +173,10 @@ def test_a_third_back_end_only_by_argument() -> None:
 
 def test_the_file_is_called_what_the_caller_calls_it() -> None:
     with pytest.raises(ConfigError) as caught:
-        read_config("a = 1\n", name="prod.toml")
-    first = caught.value.problems[0]
-    assert (first.name, first.line, first.column, first.path) == ("prod.toml", 1, 1, "a")
-    assert str(first) == "prod.toml line 1: a: unknown table"
+        read_config(GITLAB + "[a]\n", name="prod.toml")
+    first = caught.value.problems[-1]
+    assert (first.name, first.line, first.column, first.path) == ("prod.toml", 4, 1, "a")
+    assert str(first) == "prod.toml line 4: a: unknown table"
 
 
 def test_scopes() -> None:
@@ -295,7 +295,8 @@ UNTAGGED = "run_untagged = true\n"
         pytest.param(
             (DOCKER.replace("= 5", "= 900"), NODE.replace("= 5", "= 101")),
             [
-                "fleet.toml line 1: gitlab.credentials: all ceilings together are 1001; GitLab"
+                "fleet.toml line 1: gitlab.credentials: all ceilings together are 1001, with a"
+                " runner for each pool 1003; GitLab"
                 ' allows 1000 runners by default; credentials = "shared" needs one runner per pool'
             ],
             id="more machines than runners",
@@ -337,10 +338,12 @@ def test_warnings_about_gitlab(old: str, new: str, told: list[str]) -> None:
 
 def test_the_free_plan_of_gitlab_com() -> None:
     gitlab = GITLAB.replace("gitlab.example.com", "gitlab.com")
-    (told,) = warnings(DOCKER.replace("= 5", "= 51"), gitlab=gitlab)
-    assert "are 51; GitLab allows 50 runners on its Free plan" in told
+    assert warnings(DOCKER.replace("= 5", "= 49"), gitlab=gitlab) == []
+    # 50 records: of 49 machines and one pool; the next machine would get none
+    (told,) = warnings(DOCKER.replace("= 5", "= 50"), gitlab=gitlab)
+    assert "are 50, with a runner for each pool 51; GitLab allows 50 runners on its Free" in told
     shared = gitlab + 'credentials = "shared"\n'
-    assert warnings(DOCKER.replace("= 5", "= 51"), gitlab=shared) == []
+    assert warnings(DOCKER.replace("= 5", "= 50"), gitlab=shared) == []
 
 
 @pytest.mark.parametrize(
