@@ -2,7 +2,7 @@
 
 import re
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -65,8 +65,9 @@ class BudgetedSession(requests.Session):
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """Where a GET goes on. Nothing else follows: a write would become a read, or its body
-        would go to a login page."""
-        if resp.is_redirect and resp.request.method != "GET":
+        would go to a login page. Nor does a GET that is sent to the same page of another address,
+        such as from http to https: writes would fail there, so reads must not hide it."""
+        if resp.is_redirect and (resp.request.method != "GET" or _to_the_same_page(resp)):
             resp.close()
             raise Unread(resp)
         return super().get_redirect_target(resp)
@@ -90,15 +91,28 @@ def untrusted(error: requests.exceptions.SSLError) -> str | None:
     return found[1].strip() if found else None
 
 
+def _to_the_same_page(response: requests.Response) -> bool:
+    """Whether only the scheme, the host or the port of a redirect are others."""
+    try:
+        there = urlsplit(urljoin(response.url, response.headers["Location"]))
+        here = urlsplit(response.url)
+    except ValueError:
+        return False
+    return there[:2] != here[:2] and there.path == here.path
+
+
 def redirects_to(response: requests.Response) -> str | None:
-    """Scheme and host that a redirect names; its path and query may hold what is secret."""
+    """Scheme, host and port that a redirect names; its path and query may hold what is secret."""
     if not response.is_redirect:
         return None
     try:
         parts = urlsplit(response.headers["Location"])
+        port = "" if parts.port is None else f":{parts.port}"
     except ValueError:
         return "no address"
-    return f"{parts.scheme}://{parts.hostname}" if parts.scheme and parts.hostname else "itself"
+    return (
+        f"{parts.scheme}://{parts.hostname}{port}" if parts.scheme and parts.hostname else "itself"
+    )
 
 
 def pause_s(retry_after: str | None) -> float:

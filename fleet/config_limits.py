@@ -37,9 +37,8 @@ def beyond_limits(name: str, text: str) -> Problem | None:
 
 def _beyond(text: str) -> tuple[int, str] | None:
     """Where it is, and what."""
-    size = len(text.encode(errors="surrogatepass"))
-    if size > LARGEST:
-        return 0, f"the file has {size} bytes, and a fleet.toml at most {LARGEST}"
+    if len(text.encode(errors="surrogatepass")) > LARGEST:
+        return 0, f"the file has more than the {LARGEST} bytes that a fleet.toml may have"
     if "\0" in text:
         told = "the file holds a NUL, which no text does: save it as UTF-8 (it may be UTF-16)"
         return text.index("\0"), told

@@ -178,6 +178,28 @@ def test_a_write_does_not_follow_a_redirect(verb: str, fake: FakeGitLab) -> None
     assert "secret" not in str(told)
 
 
+@pytest.mark.parametrize("to", ["https://gitlab.example.com", "http://127.0.0.2:1"])
+def test_a_read_that_is_sent_to_another_address_says_so(to: str, fake: FakeGitLab) -> None:
+    """Reads that work would hide that writes do not."""
+    with fake_gitlab() as there:
+        there.answers("GET", "/version", {"version": "19.0.0"})
+        fake.always = somebodys(301, "", {"Location": f"{to}/api/v4/version"})
+        fake.asked.clear()
+        told = outcome(fake, "version")
+    assert type(told) is Transient
+    assert len(fake.asked) == 1
+    assert "the address that it redirects to (" in str(told)
+    assert f"to={to}" in str(told)
+
+
+def test_a_read_may_go_on_to_another_page(fake: FakeGitLab) -> None:
+    """A project that moved, a file in an object storage."""
+    with fake_gitlab() as there:
+        there.answers("GET", "/moved", {"version": "19.0.0"})
+        fake.always = somebodys(302, "", {"Location": f"{there.url}/api/v4/moved"})
+        assert not isinstance(outcome(fake, "version"), Exception)
+
+
 class TestWhatIsGitLabs:
     """GitLab's own refusals, which are facts."""
 

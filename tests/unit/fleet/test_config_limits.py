@@ -41,8 +41,8 @@ def pool(name: str, keys: str = "") -> str:
         (f"{HEAD}x = {{ {'a.' * 5000}a = 1 }}\n", 4, f"more than {PARTS} parts"),
         (f"{HEAD}x = 1\x00\n", 4, "save it as UTF-8"),
         (HEAD.encode("utf-16-le").decode(), 1, "save it as UTF-8"),
-        (HEAD + pool("a") + "#" * LARGEST, 1, f"at most {LARGEST}"),
-        (HEAD + "".join(pool(f"p{n}") for n in range(20_000)), 1, f"at most {LARGEST}"),
+        (HEAD + pool("a") + "#" * LARGEST, 1, f"more than the {LARGEST} bytes"),
+        (HEAD + "".join(pool(f"p{n}") for n in range(20_000)), 1, f"more than the {LARGEST} bytes"),
     ],
 )
 def test_beyond_the_limits(text: str, line: int, says: str) -> None:
