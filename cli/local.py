@@ -183,10 +183,10 @@ def _alone(data: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            option = "" if data == HERE else f" --data {shlex.quote(str(data))}"
+            option = "" if data == HERE else f"; both with --data {shlex.quote(str(data))}"
             raise Refused(
-                f"it is up already: `runner-fleet local status{option}` tells its addresses, "
-                f"`runner-fleet local down{option}` ends it",
+                "it is up already: `runner-fleet local status` tells its addresses, "
+                f"`runner-fleet local down` ends it{option}",
                 folder=data,
             ) from error
         yield

@@ -50,7 +50,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
         start_new_session=True,
     ) as process:
         assert process.stdout is not None
-        told = [process.stdout.readline().rstrip() for _ in range(6)]
+        told = [process.stdout.readline().rstrip() for _ in range(7)]
         try:
             yield Shell(folder=folder, process=process, told=told)
         finally:
@@ -64,6 +64,7 @@ def test_up_tells_the_addresses_and_status_tells_them_again(shell: Shell) -> Non
         "GitLab",
         "engine",
         "clone",
+        "(pages",
         "then",
         "Jobs",
     ]
@@ -72,7 +73,7 @@ def test_up_tells_the_addresses_and_status_tells_them_again(shell: Shell) -> Non
 
 
 def test_what_up_says_to_type_shows_the_fleet(shell: Shell) -> None:
-    source = shell.told[4].removeprefix("then").strip().removesuffix("&& runner-fleet status")
+    source = shell.told[5].removeprefix("then").strip().removesuffix("&& runner-fleet status")
     done = shell.run("status", "--json", prelude=source.strip())
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)

@@ -118,8 +118,8 @@ def test_a_second_laptop_in_a_folder_is_refused(tmp_path: Path) -> None:
         assert path.exists()
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == (
-        f"Error: it is up already: `runner-fleet local status --data {tmp_path}` tells its "
-        f"addresses, `runner-fleet local down --data {tmp_path}` ends it (folder={tmp_path})\n"
+        "Error: it is up already: `runner-fleet local status` tells its addresses, "
+        f"`runner-fleet local down` ends it; both with --data {tmp_path} (folder={tmp_path})\n"
     )
 
 
