@@ -68,6 +68,11 @@ class Backend(Protocol):
         """As `backend` in fleet.toml."""
         ...
 
+    @property
+    def ends_alone(self) -> bool:
+        """Whether nobody can end its machines from outside: what said goodbye has ended."""
+        ...
+
     def capacity_pools(self, pool: PoolConfig) -> tuple[CapacityPool, ...]:
         """Where the pool's machines may come from, most wanted first; empty: one place only."""
         ...

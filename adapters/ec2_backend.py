@@ -36,6 +36,7 @@ class Ec2Backend:
     """Machines from one launch template; pools differ by CreateFleet overrides."""
 
     name = "ec2"
+    ends_alone = False
 
     def __init__(self, client: "EC2Client", place: Ec2Place, expiry: Expiry) -> None:
         self._client = client

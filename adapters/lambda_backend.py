@@ -22,6 +22,7 @@ class LambdaBackend:
     """Runners in Lambda functions; each function is one size."""
 
     name = "lambda"
+    ends_alone = True
 
     def __init__(self, client: "LambdaClient", function_prefix: str) -> None:
         self._client = client

@@ -11,7 +11,16 @@ from botocore.exceptions import ClientError
 
 from adapters.aws import aws_call
 from fleet.errors import Refused, Transient
-from fleet.mailbox import CREDENTIAL, ORDER, REPORT, Credential, Order, Report, mailbox_key
+from fleet.mailbox import (
+    BEATS,
+    CREDENTIAL,
+    ORDER,
+    REPORT,
+    Credential,
+    Order,
+    Report,
+    mailbox_key,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -103,9 +112,10 @@ class Mailbox:
             self._client.update_item(
                 TableName=self._table,
                 Key=self._key(REPORT),
-                UpdateExpression="SET " + ", ".join(sets),
-                ExpressionAttributeNames=names,
-                ExpressionAttributeValues=values | {":none": _write([]), ":steps": _write(steps)},
+                UpdateExpression="SET " + ", ".join(sets) + " ADD #beats :one",
+                ExpressionAttributeNames=names | {"#beats": BEATS},
+                ExpressionAttributeValues=values
+                | {":none": _write([]), ":steps": _write(steps), ":one": _write(1)},
             )
 
     def order(self) -> Order | None:

@@ -10,7 +10,7 @@ from adapters.table import TRANSACT, Change, Item, Table, absent, exists
 from fleet.events import WARNING, ReportUnreadable, emit
 from fleet.liveness import heard
 from fleet.mailbox import Credential, Order, Report
-from fleet.model import JobKey, Runner, RunnerState
+from fleet.model import JobKey, Note, Runner, RunnerState
 from fleet.reasons import Reason
 
 # How long the row of an ended runner is kept.
@@ -107,15 +107,30 @@ class RunnerRows:
         """Record that its machine ended, where the cloud can be asked no more."""
         self._mark(runner, "machine_lost")
 
+    def note(self, runner: Runner, note: Note) -> None:
+        """Record when a report of its machine was seen for the first time."""
+        told = {
+            "noted_mark": note.mark,
+            "noted_at": note.at.isoformat(),
+            "noted_state": note.state.value,
+            "noted_since": note.since.isoformat(),
+        }
+        pk, sk = f"pool#{runner.pool}", f"runner#{runner.id}"
+        self._table.write(Change(pk=pk, sk=sk, put=told, when=exists()))
+
     def _mark(self, runner: Runner, what: str) -> None:
         pk, sk = f"pool#{runner.pool}", f"runner#{runner.id}"
         self._table.write(Change(pk=pk, sk=sk, put={what: True}, when=exists()))
 
     def live(self, pool: str) -> tuple[Runner, ...]:
         """The live runners of a pool, each joined with what its machine last reported."""
-        rows = [_runner(item) for item in self._table.query(f"pool#{pool}", "runner#")]
+        items = list(self._table.query(f"pool#{pool}", "runner#"))
+        rows = [_runner(item) for item in items]
         reports = self.reports(row for row in rows)
-        return tuple(heard(row, reports.get(row.id), self._instance) for row in rows)
+        return tuple(
+            heard(row, reports.get(row.id), self._instance, note=_note(item))
+            for row, item in zip(rows, items, strict=True)
+        )
 
     def find(self, runner_id: str) -> Runner | None:
         """One live runner, joined with its last report; None when it is closed or unknown."""
@@ -123,7 +138,7 @@ class RunnerRows:
         if item is None:
             return None
         row = _runner(item)
-        return heard(row, self.reports([row]).get(row.id), self._instance)
+        return heard(row, self.reports([row]).get(row.id), self._instance, note=_note(item))
 
     def job_of(self, runner_id: str) -> JobKey | None:
         """The job that a runner took, also of one that ended in the last weeks."""
@@ -267,6 +282,18 @@ def _facts(runner: Runner) -> Item:
             "left_bare": runner.left_bare or None,
             "machine_lost": runner.machine_lost or None,
         }
+    )
+
+
+def _note(item: Item) -> Note | None:
+    """The last note of a report of its machine."""
+    if "noted_mark" not in item:
+        return None
+    return Note(
+        mark=item["noted_mark"],
+        at=datetime.fromisoformat(item["noted_at"]),
+        state=RunnerState(item["noted_state"]),
+        since=datetime.fromisoformat(item["noted_since"]),
     )
 
 

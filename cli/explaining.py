@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from adapters.gitlab import GitLab
@@ -17,6 +17,8 @@ from fleet.decide_route import Pending, decide_route
 from fleet.errors import FleetError, Refused
 from fleet.holds import Hold
 from fleet.job_event import instance_of
+from fleet.liveness import by_our_clock, steps_between
+from fleet.mailbox import Report
 from fleet.model import Job, JobKey, Runner, Status, rank
 from fleet.trouble import Trouble
 
@@ -89,10 +91,11 @@ def _trail(deployed: Deployed, config: FleetConfig, row: JobRow) -> Trail:
     runners = RunnerRows(deployed.table, job.key.instance)
     is_over = job.status is Status.FINISHED
     is_sought = job.runner_id is None and not is_over
-    living = runners.live(job.pool) if job.pool and is_sought else ()
-    runner = _runner(runners, row, living)
+    shown = runners.live(job.pool) if job.pool and is_sought else ()
+    living = tuple(by_our_clock(one, at) for one in shown)
+    runner = _runner(runners, row, living, at)
     is_its = runner is not None and runner.job in (None, job.key)
-    report = runners.reports([runner]).get(runner.id) if runner and is_its else None
+    report = _report(runners, runner, at) if runner and is_its else None
     pool_row = deployed.fleet.pool(job.pool) if job.pool else None
     pool = config.pool(job.pool) if job.pool else None
     idle = ignored(job, living, at)
@@ -141,13 +144,24 @@ def _served_others(runners: RunnerRows, row: JobRow) -> dict[str, int]:
     return {name: job.job_id for name, job in jobs.items() if job and job != row.job.key}
 
 
-def _runner(runners: RunnerRows, row: JobRow, living: Iterable[Runner]) -> Runner | None:
+def _runner(
+    runners: RunnerRows, row: JobRow, living: Iterable[Runner], at: datetime
+) -> Runner | None:
     """The live runner that has the job, else the youngest one that was launched for it."""
     job = row.job
     if job.runner_id is not None:
-        return runners.find(job.runner_id)
+        found = runners.find(job.runner_id)
+        return by_our_clock(found, at) if found else None
     mine = [one for one in living if job.key in (one.job, one.for_job)]
     return max(mine, key=lambda one: (one.job == job.key, one.launched_at), default=None)
+
+
+def _report(runners: RunnerRows, runner: Runner, at: datetime) -> Report | None:
+    """What its machine told, its steps by our clock."""
+    report = runners.reports([runner]).get(runner.id)
+    if report is None:
+        return None
+    return replace(report, steps=steps_between(report.steps, start=runner.launched_at, end=at))
 
 
 def _trouble(deployed: Deployed) -> Trouble | None:

@@ -26,6 +26,7 @@ from fleet.decide_problems import (
     state_word,
 )
 from fleet.job_event import instance_of
+from fleet.liveness import by_our_clock
 from fleet.model import Job, Runner, Status
 from fleet.reasons import Reason
 from fleet.schedule import idle_target
@@ -116,7 +117,7 @@ def _pools(deployed: Deployed, config: FleetConfig, stored: StoredConfig) -> tup
             name=name,
             config=config.pool(name),
             row=deployed.fleet.pool(name),
-            runners=runners.live(name),
+            runners=tuple(by_our_clock(one, deployed.clock()) for one in runners.live(name)),
             backlog=deployed.jobs.waiting_in(name),
         )
         for name in names

@@ -55,7 +55,10 @@ class Stray(HasUtcTimes):
 
 
 def decide_reap(suspect: Suspect, limits: Limits, *, at: datetime) -> Verdict:
-    """Keep it, ask GitLab first, close it, or close it and launch again for its job."""
+    """Keep it, ask GitLab first, close it, or close it and launch again for its job.
+
+    All times of the runner must be of our own clock: see `fleet.liveness.by_our_clock`.
+    """
     runner = suspect.runner
     for rule in (_gone, _said_goodbye, _expired, _never_came, _went_silent):
         verdict = rule(suspect, limits, at)
@@ -71,8 +74,17 @@ def _gone(suspect: Suspect, limits: Limits, at: datetime) -> Verdict | None:
         return None
     if runner.went_unserved:  # it powered off before a sweep saw its goodbye
         return Verdict(runner=runner, fate=Fate.RELAUNCH, reason=Reason.WENT_UNSERVED)
-    fate = Fate.RELAUNCH if runner.covers else Fate.CLOSE
-    return Verdict(runner=runner, fate=fate, reason=Reason.MACHINE_GONE)
+    is_owed = runner.owes_a_job or (runner.covers and not runner.is_called_off)
+    return _ended(runner, is_owed=is_owed, reason=Reason.MACHINE_GONE)
+
+
+def _ended(runner: Runner, *, is_owed: bool, reason: Reason) -> Verdict:
+    """Its end costs the job that it was there for an attempt, should that job wait still.
+
+    Else whatever ends machines before their job would have them launched for ever.
+    """
+    fate = Fate.RELAUNCH if is_owed else Fate.CLOSE
+    return Verdict(runner=runner, fate=fate, reason=reason)
 
 
 def _said_goodbye(suspect: Suspect, limits: Limits, at: datetime) -> Verdict | None:
@@ -81,20 +93,19 @@ def _said_goodbye(suspect: Suspect, limits: Limits, at: datetime) -> Verdict | N
         return None
     since = runner.changed_at or runner.heartbeat_at or runner.launched_at
     reason = Reason.FINISHED if runner.job else Reason.WENT_UNSERVED
-    # Past its expiry no goodbye counts: the machine dates it itself, at any time it likes.
     is_over = (suspect.ends_alone and runner.job is not None) or runner.expires_at <= at
     if at - since < GOODBYE_GRACE and not is_over:
         return Verdict(runner=runner, fate=Fate.KEEP, reason=reason)
-    # It was there for a job that may wait still: that costs an attempt, else it goes on for ever.
-    fate = Fate.RELAUNCH if runner.went_unserved else Fate.CLOSE
-    return Verdict(runner=runner, fate=fate, reason=reason)
+    return _ended(runner, is_owed=runner.went_unserved, reason=reason)
 
 
 def _expired(suspect: Suspect, limits: Limits, at: datetime) -> Verdict | None:
     """Past its lifetime nothing legitimate can run: GitLab's own job time-out is shorter."""
-    if suspect.runner.expires_at > at:
+    runner = suspect.runner
+    if runner.expires_at > at:
         return None
-    return Verdict(runner=suspect.runner, fate=Fate.CLOSE, reason=Reason.EXPIRED)
+    is_owed = runner.owes_a_job and runner.state is not RunnerState.REQUESTED
+    return _ended(runner, is_owed=is_owed, reason=Reason.EXPIRED)
 
 
 def _never_came(suspect: Suspect, limits: Limits, at: datetime) -> Verdict | None:
@@ -106,7 +117,8 @@ def _never_came(suspect: Suspect, limits: Limits, at: datetime) -> Verdict | Non
         return None
     # A drained one was replaced already. A requested one was never answered for: its job waits and
     # is launched for again, and an outage of the cloud costs no attempt.
-    fate = Fate.RELAUNCH if runner.state is RunnerState.IN_FLIGHT else Fate.CLOSE
+    is_owed = runner.state is RunnerState.IN_FLIGHT and not runner.is_called_off
+    fate = Fate.RELAUNCH if is_owed else Fate.CLOSE
     return _confirmed(suspect, fate=fate, reason=Reason.BOOT_DEADLINE)
 
 
@@ -118,7 +130,8 @@ def _went_silent(suspect: Suspect, limits: Limits, at: datetime) -> Verdict | No
     heard_at = runner.heartbeat_at or runner.since
     if (at - heard_at).total_seconds() < limits.stalled_after_s:
         return None
-    return _confirmed(suspect, fate=Fate.CLOSE, reason=Reason.STALLED)
+    fate = Fate.RELAUNCH if runner.owes_a_job else Fate.CLOSE
+    return _confirmed(suspect, fate=fate, reason=Reason.STALLED)
 
 
 def _confirmed(suspect: Suspect, *, fate: Fate, reason: Reason) -> Verdict:

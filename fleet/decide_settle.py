@@ -97,4 +97,5 @@ def _unserved(runner: Runner) -> bool:
 
     A draining one does not count any more: scaling launched another in its place already.
     """
-    return runner.went_unserved or (runner.covers and runner.job is None)
+    stands_by = runner.covers and runner.job is None and not runner.is_called_off
+    return runner.went_unserved or stands_by

@@ -16,6 +16,7 @@ from fleet.times import HasUtcTimes, in_utc
 Item = Mapping[str, Any]
 
 CREDENTIAL, REPORT, ORDER = "credential", "report", "order"
+BEATS = "beats"  # of a report: the mailbox adds one with each
 REPORT_KEPT_S = 7 * 86_400  # a report outlives its machine this long, for `explain`
 
 
@@ -205,6 +206,12 @@ class Report(HasUtcTimes):
     outcome: Outcome | None = None
     detail: str | None = None
     steps: tuple[Step, ...] = ()
+    beats: int = 0  # reports written into this mailbox; counted by it, not by the machine
+
+    @property
+    def mark(self) -> str:
+        """What differs from report to report, also where the machine's clock stands still."""
+        return f"{self.beats} {_write_time(self.heartbeat_at)}"
 
     def item(self) -> dict[str, Any]:
         """The attributes without the keys; `steps` holds only the new ones when writing."""
@@ -230,6 +237,7 @@ class Report(HasUtcTimes):
             outcome=Outcome(item["outcome"]) if item.get("outcome") else None,
             detail=item.get("detail"),
             steps=tuple(Step.of_item(step) for step in item.get("steps", ())),
+            beats=int(item.get(BEATS, 0)),
         )
 
 

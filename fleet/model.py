@@ -108,6 +108,35 @@ class RunnerState(StrEnum):
     DONE = "done"  # said goodbye, not yet closed
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """What the fleet wrote down of a machine's report when it saw it, by the fleet's clock."""
+
+    mark: str  # of the report
+    at: datetime  # when it was seen first
+    state: RunnerState
+    since: datetime  # the machine is noted in this state since then
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sign:
+    """A machine's last report as a sign of life, and the last note of one.
+
+    A machine dates its report by its own clock, which may show anything.
+    """
+
+    mark: str  # differs from that of every other report of this machine
+    dated: datetime  # by the machine's clock
+    changed: datetime | None = None  # by the machine's clock: since when it is in a new state
+    began: datetime | None = None  # by the machine's clock: its first step
+    note: Note | None = None  # the last; of this report or of one before it
+
+    @property
+    def is_noted(self) -> bool:
+        """Whether the note is of this very report: the machine is silent since then."""
+        return self.note is not None and self.note.mark == self.mark
+
+
 COVERING = frozenset({RunnerState.REQUESTED, RunnerState.IN_FLIGHT, RunnerState.IDLE})
 
 
@@ -137,6 +166,8 @@ class Runner(HasUtcTimes):
     left_bare: bool = False  # whoever launched it could not equip it
     machine_lost: bool = False  # its cloud said so, and cannot be asked again
     asks: bool = False  # its machine says that it asks GitLab for a job
+    is_called_off: bool = False  # told to drain, or taken back by AWS, before it was done
+    sign: Sign | None = None  # what `fleet.liveness.by_our_clock` dates it with
 
     @property
     def since(self) -> datetime:
@@ -147,6 +178,17 @@ class Runner(HasUtcTimes):
     def covers(self) -> bool:
         """Whether it is there for a job that still waits."""
         return self.state in COVERING
+
+    @property
+    def owes_a_job(self) -> bool:
+        """Whether its end leaves the job that it was launched for without a runner.
+
+        Not one that was called off: it was replaced at once, or nothing waited for it any more.
+        The job that it says it has may be no more than a claim; GitLab is asked before it counts.
+        """
+        if self.is_called_off or self.for_job is None or self.job not in {None, self.for_job}:
+            return False
+        return self.covers or self.state is RunnerState.BUSY or self.went_unserved
 
     @property
     def went_unserved(self) -> bool:
@@ -160,6 +202,7 @@ class Runner(HasUtcTimes):
             and self.job is None
             and self.for_job is not None
             and could_ask
+            and not self.is_called_off
         )
 
 

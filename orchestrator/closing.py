@@ -8,6 +8,7 @@ from adapters.demand import Demand
 from adapters.job_rows import Step
 from fleet.errors import FleetError, Refused
 from fleet.events import WARNING, GitLabRefused, JobGivenUp, RunnerClosed, RunnerNotClosed, emit
+from fleet.liveness import steps_between
 from fleet.mailbox import Step as MachineStep
 from fleet.model import Job, JobKey, Runner, Status, rank
 from fleet.reasons import Reason
@@ -15,6 +16,8 @@ from orchestrator.looking_up import settle_jobs_of
 from orchestrator.world import World
 
 UNAUTHORIZED = 401
+# Ends of a machine that say by themselves that it served no job.
+LOST_BEFORE_A_JOB = frozenset({Reason.BOOT_DEADLINE, Reason.MACHINE_GONE, Reason.INVOCATION_FAILED})
 
 
 def close_runner(world: World, runner: Runner, reason: Reason) -> bool:
@@ -52,20 +55,26 @@ def _close(world: World, runner: Runner, reason: Reason) -> bool | None:
     return first
 
 
-def close_and_relaunch(world: World, runner: Runner, reason: Reason) -> None:
-    """Close it, and send the demand of the job that it was launched for again.
+def close_and_relaunch(world: World, runner: Runner, reason: Reason) -> bool:
+    """Close it, and send the demand of the job that it was launched for again; whether it closed.
 
     Whoever closed it does so, and nobody else: one lost runner costs its job one attempt. Should
     that be left undone, scaling launches for the job all the same, as for all that wait.
     """
-    if not _close(world, runner, reason) or runner.for_job is None:
-        return
-    job = world.jobs.job(runner.for_job)
-    if job is None or job.status is not Status.PENDING or job.given_up:
-        return
-    if reason is Reason.WENT_UNSERVED and not _is_withheld(world, job):
-        return
-    demand_again(world, job, reason)
+    first = _close(world, runner, reason)
+    if first and runner.for_job is not None:
+        job = world.jobs.job(runner.for_job)
+        if job is not None and _waits_in_vain(world, runner, job, reason):
+            demand_again(world, job, reason)
+    return first is not None
+
+
+def _waits_in_vain(world: World, runner: Runner, job: Job, reason: Reason) -> bool:
+    """Whether the job that a runner was launched for still waits, and its end is why."""
+    if job.status is not Status.PENDING or job.given_up:
+        return False
+    is_known_lost = reason in LOST_BEFORE_A_JOB and runner.job is None
+    return is_known_lost or _is_withheld(world, job)
 
 
 def _is_withheld(world: World, job: Job) -> bool:
@@ -119,7 +128,9 @@ def demand_again(world: World, job: Job, reason: Reason) -> None:
 def _machine_steps(world: World, runner: Runner) -> list[Step]:
     """What the machine itself told, as steps of a job's history."""
     report = world.runners.reports([runner]).get(runner.id)
-    return [_step(one) for one in report.steps] if report else []
+    told = report.steps if report else ()
+    ours = steps_between(told, start=runner.launched_at, end=world.clock())
+    return [_step(one) for one in ours]
 
 
 def _step(told: MachineStep) -> Step:

@@ -7,6 +7,7 @@ from adapters.job_rows import Step
 from fleet.decide_reap import GOODBYE_GRACE
 from fleet.errors import Refused, Transient
 from fleet.events import WARNING, GitLabRefused, emit
+from fleet.liveness import by_our_clock, due_note
 from fleet.mailbox import Outcome
 from fleet.model import GONE, Job, JobKey, Runner, RunnerState, Status, rank
 from fleet.reasons import Reason
@@ -111,7 +112,11 @@ def _told_gitlab_just_now(world: World, runner: Runner) -> bool:
     report = world.runners.reports([runner]).get(runner.id)
     if report is None or report.outcome not in TOLD:
         return False
-    return world.clock() - report.heartbeat_at < GOODBYE_GRACE
+    at = world.clock()
+    ours = by_our_clock(runner, at)
+    if ours.heartbeat_at is None or due_note(runner, at):
+        return True  # it said so after the fleet last looked; when is not known
+    return at - ours.heartbeat_at < GOODBYE_GRACE
 
 
 def _jobs_of(world: World, runner: Runner) -> list[Job]:

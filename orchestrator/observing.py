@@ -7,6 +7,7 @@ from adapters.fleet_rows import PoolRow
 from fleet.capacity import BackOff, decide_capacity
 from fleet.config import PoolConfig
 from fleet.holds import Hold
+from fleet.liveness import by_our_clock
 from fleet.model import Job, JobKey, Limits, Runner, Snapshot
 from fleet.schedule import idle_target
 from orchestrator.world import World
@@ -37,7 +38,7 @@ def observe(world: World, pool: PoolConfig, *, messages: int) -> Observed:
     """Read the pool's row first: a launch is refused when somebody reserved after that."""
     at = world.clock()
     row = world.fleet.pool(pool.name)
-    runners = world.runners.live(pool.name)
+    runners = tuple(by_our_clock(one, at) for one in world.runners.live(pool.name))
     waiting = world.jobs.waiting_in(pool.name)
     backlog = _untaken(waiting, runners)
     dry_until = _dry_until(world, pool, row, at)

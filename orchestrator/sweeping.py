@@ -4,12 +4,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 
 from adapters.backends import Backend, Machine
 from fleet.decide_reap import Fate, Stray, Suspect, Verdict, decide_reap, decide_strays
 from fleet.errors import FleetError
 from fleet.events import WARNING, GitLabRefused, SweepSkipped, Swept, emit
+from fleet.liveness import AHEAD, FRESH, by_our_clock, due_note, with_note
 from fleet.mailbox import MachineState
 from fleet.model import Limits, Runner
 from fleet.reasons import Reason
@@ -74,10 +76,11 @@ def _judge(
 ) -> bool:
     """Close one runner if it must be; whether it was tried."""
     at = world.clock()
+    runner = _dated(world, limits, runner)
     suspect = Suspect(
         runner=runner,
         machine_alive=_alive(world, runner, machines),
-        ends_alone=machines.get(runner.backend, {}) is None,
+        ends_alone=_ends_alone(world, runner),
     )
     verdict = decide_reap(suspect, limits, at=at)
     if verdict.fate is Fate.ASK:
@@ -92,6 +95,23 @@ def _judge(
             _carry_out(world, verdict)
             closed = True
     return closed
+
+
+def _ends_alone(world: World, runner: Runner) -> bool:
+    backend = world.backends.get(runner.backend)
+    return backend is not None and backend.ends_alone
+
+
+def _dated(world: World, limits: Limits, runner: Runner) -> Runner:
+    """The runner by our clock; what its report's own date does not prove is noted first."""
+    at = world.clock()
+    fresh_for = min(FRESH, timedelta(seconds=limits.stalled_after_s / 5))
+    note = due_note(runner, at, fresh_for=fresh_for)
+    if note is not None:
+        runner = with_note(runner, note)  # also where it cannot be kept: it is seen now
+        with _going_on(f"the last report of {runner.id}"):
+            world.runners.note(runner, note)
+    return by_our_clock(runner, at)
 
 
 def end_launch(backends: Iterable[Backend], launch_id: str) -> int:
@@ -115,11 +135,16 @@ def end_launch(backends: Iterable[Backend], launch_id: str) -> int:
 def close_launch(world: World, launch_id: str) -> int:
     """Close the rows that a launch whose time is over still has."""
     return sum(
-        close_runner(world, runner, Reason.EXPIRED)
+        _close_expired(world, runner)
         for pool, _ in _pools(world)
         for runner in world.runners.live(pool)
         if runner.launch_id == launch_id
     )
+
+
+def _close_expired(world: World, runner: Runner) -> bool:
+    end = close_and_relaunch if runner.owes_a_job else close_runner
+    return end(world, runner, Reason.EXPIRED)
 
 
 @contextmanager
@@ -217,8 +242,11 @@ def _says_busy(world: World, backend: str, machine_id: str) -> bool:
     report = world.runners.report(mailbox) if mailbox else None
     if report is None or report.state is not MachineState.BUSY:
         return False
-    # The job may write there what it likes: a sign of life of tomorrow is none.
-    return abs((world.clock() - report.heartbeat_at).total_seconds()) < SHOWN_AFTER_S
+    at = world.clock()
+    if at - FRESH <= report.heartbeat_at <= at + AHEAD:
+        return True
+    seen_at = world.fleet.stray_since(f"{mailbox} {report.mark}", at=at)
+    return (at - seen_at).total_seconds() < SHOWN_AFTER_S
 
 
 def _delete_stray_records(world: World, living: Mapping[str, Runner]) -> int:

@@ -141,6 +141,11 @@ class FakeBackend:
     failing: FleetError | None = None  # raised by `launch` and `end`
     _answers: dict[str, LaunchResult] = field(default_factory=dict)
 
+    @property
+    def ends_alone(self) -> bool:
+        """As Lambda, which shows no machines and ends none."""
+        return not self.shows_machines
+
     def capacity_pools(self, pool: PoolConfig) -> tuple[CapacityPool, ...]:
         """Where machines may come from."""
         return self.places

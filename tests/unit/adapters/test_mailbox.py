@@ -179,10 +179,11 @@ def test_a_report_adds_its_steps_and_replaces_the_rest() -> None:
     asked = {
         "TableName": "ledger",
         "Key": KEY | {"sk": {"S": "report"}},
-        "UpdateExpression": f"SET {sets}, {added}",
-        "ExpressionAttributeNames": {f"#{name}": name for name in (*item, "steps")},
+        "UpdateExpression": f"SET {sets}, {added} ADD #beats :one",
+        "ExpressionAttributeNames": {f"#{name}": name for name in (*item, "steps", "beats")},
         "ExpressionAttributeValues": marshalled(
-            {f":{name}": value for name, value in item.items()} | {":none": [], ":steps": steps}
+            {f":{name}": value for name, value in item.items()}
+            | {":none": [], ":steps": steps, ":one": 1}
         ),
     }
     with scripted("dynamodb") as (client, script):

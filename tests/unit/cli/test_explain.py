@@ -179,7 +179,7 @@ def test_a_job_without_a_pool_says_what_to_correct() -> None:
 def test_a_running_job_says_where_and_when_it_was_heard(heard_s: float, do: str) -> None:
     at_work = AtWork().configure()
     job = at_work.job(1)
-    runner = with_runner(at_work)
+    runner = with_runner(at_work, launched_s=900)
     at_work.reports(runner, MachineState.BUSY, job_id=1, heartbeat_at=ago(heard_s))
     at_work.advance(job, "running", at=AT, started_at=ago(10), runner_id=runner.id)
     says, told = verdict(at_work)

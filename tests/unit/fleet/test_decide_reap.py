@@ -140,6 +140,26 @@ EXPIRED: Facts = {"expires_at": AT}
             id="silent, and the record that it asks with is the pool's: it may have a job",
         ),
         pytest.param(
+            runner("r", for_job=key(7), **SILENT), True, "relaunch", "stalled",
+            id="called home for its job, and was never heard of again",
+        ),
+        pytest.param(
+            runner("r", for_job=key(7), is_called_off=True, **SILENT), True, "close", "stalled",
+            id="silent, but AWS took it back: that is not the job's fault",
+        ),
+        pytest.param(
+            runner("r", for_job=key(7), is_called_off=True, **ON_MACHINE), False,
+            "close", "machine_gone", id="AWS took it back before its job",
+        ),
+        pytest.param(
+            runner("r", DONE, since_s=30, for_job=key(7), is_called_off=True), True,
+            "close", "went_unserved", id="said goodbye because it was told to",
+        ),
+        pytest.param(
+            runner("r", for_job=key(7), **HEARD, **EXPIRED), True, "relaunch", "expired",
+            id="expired before its job",
+        ),
+        pytest.param(
             runner("r", DRAINING, **ON_MACHINE, **SILENT), True, "ask", "stalled",
             id="silent while it drains",
         ),
@@ -214,6 +234,7 @@ ALL = tuple(
             for_job=for_job,
             machine_id=machine_id,
             gitlab_runner_id=gitlab_runner_id,
+            is_called_off=is_called_off,
         ),
         machine_alive=alive,
         job_running=job_running,
@@ -227,6 +248,7 @@ ALL = tuple(
     for gitlab_runner_id in (None, 31)
     for alive in (None, True, False)
     for job_running in (None, True, False)
+    for is_called_off in (False, True)
 )
 
 
@@ -242,7 +264,6 @@ def test_nothing_busy_is_ended_on_one_observation() -> None:
         if ended and one.state is BUSY and suspect.machine_alive is not False:
             heard_at = one.heartbeat_at or one.changed_at or one.launched_at
             silent = heard_at <= ago(300)
-            assert verdict.fate is Fate.CLOSE
             assert one.expires_at <= AT or (silent and suspect.job_running is False), suspect
 
 
@@ -266,13 +287,21 @@ def test_nothing_expired_is_kept_whatever_it_says() -> None:
 
 def test_launches_again_only_for_one_that_was_there_for_a_job() -> None:
     for suspect, one, verdict in verdicts():
-        went_in_vain = one.state is DONE and one.job is None and one.for_job is not None
-        assert verdict.fate is not Fate.RELAUNCH or one.covers or went_in_vain, suspect
+        assert verdict.fate is not Fate.RELAUNCH or one.covers or one.owes_a_job, suspect
+
+
+def test_whatever_ends_it_before_its_job_costs_an_attempt() -> None:
+    """Else it goes on for ever; unless the fleet or AWS called it off, or no cloud answered."""
+    for suspect, one, verdict in verdicts():
+        ended = verdict.fate in {Fate.CLOSE, Fate.RELAUNCH}
+        if ended and one.for_job is not None and one.job is None and one.state is not REQUESTED:
+            kept = one.is_called_off or one.state is DRAINING
+            assert (verdict.fate is Fate.CLOSE) is kept, suspect
 
 
 def test_what_went_in_vain_is_never_just_closed_once_its_grace_is_over() -> None:
     for suspect, one, verdict in verdicts():
-        if one.state is DONE and one.job is None and one.for_job is not None:
+        if one.went_unserved:
             assert verdict.fate in {Fate.RELAUNCH, Fate.KEEP}, suspect
             assert verdict.reason is Reason.WENT_UNSERVED
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import count
 from typing import Any
 
@@ -200,20 +201,23 @@ class Scene:
         state: MachineState,
         *steps: StepName,
         job_id: int | None = None,
+        dated: datetime | None = None,
         **facts: Any,
     ) -> None:
-        """A machine writes its report."""
+        """A machine writes its report, as `adapters.mailbox` does; `dated`: what its clock says."""
+        at = dated or self.clock()
         told = Report(
-            heartbeat_at=self.clock(),
+            heartbeat_at=at,
             state=state,
             runner_id=runner.id,
             job_id=job_id,
-            steps=tuple(Step(at=self.clock(), name=name, job_id=job_id) for name in steps),
+            steps=tuple(Step(at=at, name=name, job_id=job_id) for name in steps),
             **facts,
         ).item()
         new = told.pop("steps")
         pk = f"machine#{runner.mailbox}"
-        self.table.write(Change(pk=pk, sk="report", put=told, append={"steps": new}))
+        write = Change(pk=pk, sk="report", put=told, append={"steps": new}, add={"beats": 1})
+        self.table.write(write)
 
     # What one looks at
 

@@ -124,8 +124,9 @@ def test_a_silent_machine_at_work_covers_no_other_job() -> None:
     scene.settle(1, "canceled")
     scene.push(8)
     scene.hands_over(8, runner)
-    scene.clock.go(301)
-    assert scene.sweep().closed == 0
+    for _ in range(7):
+        scene.clock.go(60)
+        assert scene.sweep().closed == 0
     assert (scene.only_runner.state, scene.only_runner.job) == (RunnerState.BUSY, key(8))
     assert (scene.job(8).status, scene.job(8).runner_id) == (Status.RUNNING, runner.id)
     scene.push(2)
@@ -140,6 +141,8 @@ def test_a_silent_machine_that_may_be_at_work_is_left_also_where_a_pool_shares_i
     for job_id in (1, 2):
         scene.gitlab.change(job_id, status="running", runner_id=1)
     scene.reports(other, MachineState.BUSY, StepName.JOB_TAKEN, job_id=2)
+    scene.clock.go(60)
+    assert scene.sweep().closed == 0
     scene.clock.go(301)
     scene.reports(other, MachineState.BUSY, job_id=2)
     assert scene.sweep().closed == 0
@@ -285,6 +288,8 @@ def test_a_stray_that_dates_its_report_into_the_future_is_ended() -> None:
     scene.clock.go(86_400)
     scene.reports(runner, MachineState.BUSY, job_id=1)
     scene.clock.go(-86_000)
+    scene.sweep()
+    scene.clock.go(121)
     scene.sweep()
     assert scene.backend.ended == [runner.machine_id]
 

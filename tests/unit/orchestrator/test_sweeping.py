@@ -1,6 +1,7 @@
 """The sweep: what should not live is ended, on two signals; what should is left alone."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -60,6 +61,8 @@ def test_a_machine_late_to_call_home_that_gitlab_sees_at_work_is_left() -> None:
 def test_a_silent_machine_is_ended_when_gitlab_says_that_nothing_runs_there() -> None:
     scene = Scene(text=FLEET + "infra_retry = true\n")
     runner = scene.runs(1)
+    scene.clock.go(60)
+    assert scene.sweep().closed == 0  # its silence begins when it is noticed
     scene.clock.go(STALLED_S)
     assert scene.sweep().closed == 0  # GitLab says that it runs
     scene.gitlab.failing["job"] = Transient(status=500)
@@ -138,9 +141,11 @@ def test_a_stray_that_stopped_reporting_is_ended_after_all() -> None:
     scene = Scene()
     (runner,) = scene.launched(1)
     scene.table.items.pop((f"pool#{runner.pool}", f"runner#{runner.id}"))
-    scene.reports(runner, MachineState.BUSY, job_id=1)
-    scene.clock.go(121)
-    scene.sweep()
+    scene.reports(runner, MachineState.BUSY, job_id=1, dated=AT + timedelta(days=2))
+    for _ in range(2):
+        scene.clock.go(121)
+        assert scene.backend.ended == []
+        scene.sweep()
     assert scene.backend.ended == [runner.machine_id]
 
 
@@ -176,10 +181,11 @@ def test_the_runners_of_a_removed_pool_are_looked_after_until_they_are_gone() ->
     scene = Scene()
     runner = scene.runs(1)
     scene.with_config(FLEET.replace("pools.docker", "pools.other"), leaving=("docker",))
-    scene.clock.go(290)
-    assert scene.sweep() == Sweep(runners=1, closed=0, strays=0)
+    for _ in range(5):
+        scene.clock.go(60)
+        assert scene.sweep() == Sweep(runners=1, closed=0, strays=0)
     assert scene.backend.ended == []
-    scene.clock.go(20)
+    scene.clock.go(60)
     scene.gitlab.change(1, status="success")
     assert scene.sweep().closed == 1
     assert scene.backend.ended == [runner.machine_id]
