@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from adapters.cache_keys import CacheKeys, no_keys, with_keys
 from adapters.reporter import Reporter, Status
 from adapters.runner_process import RunOnce, RunSpec, clean_environment, runner_binary
-from fleet.decide_stop import Force, Run, Stop, Why, decide_stop
+from fleet.decide_stop import CALLS_OFF, Force, Run, Stop, Why, decide_stop
 from fleet.errors import Refused
 from fleet.mailbox import Credential, MachineState, Outcome, StepName
 from fleet.proxy import proxy_environment
@@ -17,6 +17,7 @@ from fleet.runner_toml import Place, runner_toml
 
 TICK_S = 0.25
 TLS_CA = "gitlab-ca.pem"  # below the home
+LISTENS_AFTER = timedelta(seconds=10)  # since "Starting runner", where nothing proves it sooner
 NOTICES = {
     Why.SPOT_NOTICE: "AWS takes this spot machine back, so the job was stopped",
     Why.END_OF_MACHINE: "this machine has reached its longest lifetime, so the job was stopped",
@@ -110,6 +111,9 @@ class _Shift:
         self._reporter = reporter
         self._notice = notice
         self._seen = Follower()
+        self._started_at: datetime | None = None
+        self._called_off = False
+        self._is_heard = False
         self._run = Run(
             at=workplace.clock(),
             started_at=workplace.clock(),
@@ -128,7 +132,9 @@ class _Shift:
         for line in runner.last_lines():
             self._learn(follow(self._seen, line))
         code = runner.exit_code
-        return conclude(self._seen, exit_code=0 if code is None else code)
+        return conclude(
+            self._seen, exit_code=0 if code is None else code, called_off=self._called_off
+        )
 
     def _learn(self, seen: Follower) -> None:
         new = seen.steps[len(self._seen.steps) :]
@@ -139,16 +145,34 @@ class _Shift:
             self._reporter.tell(*told, status=_status(self._credential, seen))
 
     def _look(self, runner: RunOnce) -> None:
+        at = self._workplace.clock()
+        if self._seen.started and self._started_at is None:
+            self._started_at = at
+        canceled_at = None
+        if self._seen.canceled:
+            canceled_at = self._run.canceled_at or at
+            if self._run.canceled_at is None:
+                runner.note_cancel()
         self._run = replace(
             self._run,
-            at=self._workplace.clock(),
+            at=at,
             log=self._seen,
             ordered=self._reporter.ordered,
             spot_at=self._workplace.spot_at(),
+            canceled_at=canceled_at,
         )
+        if self._run.ordered or self._run.spot_at is not None:
+            self._run = replace(self._run, listens=self._listens(runner, at))
         stop = decide_stop(self._run)
         if stop:
             self._stop(runner, stop)
+
+    def _listens(self, runner: RunOnce, at: datetime) -> bool:
+        """Whether a drain will be heard: seen so at two looks, or it had all the time it needs."""
+        if self._started_at is not None and at - self._started_at >= LISTENS_AFTER:
+            return True
+        before, self._is_heard = self._is_heard, runner.listens
+        return before and self._is_heard
 
     def _stop(self, runner: RunOnce, stop: Stop) -> None:
         if stop.why in NOTICES:
@@ -157,8 +181,15 @@ class _Shift:
         interrupted_at = self._run.interrupted_at
         if stop.force is Force.INTERRUPT:
             interrupted_at = self._run.at
+        self._called_off = self._called_off or stop.why in CALLS_OFF
+        drained_at = self._run.at if stop.force is Force.DRAIN else self._run.drained_at
+        is_again = stop.force in self._run.done
         done = self._run.done | {stop.force}
-        self._run = replace(self._run, done=done, interrupted_at=interrupted_at)
+        self._run = replace(
+            self._run, done=done, drained_at=drained_at, interrupted_at=interrupted_at
+        )
+        if is_again:
+            return
         drained = stop.force is Force.DRAIN and stop.why is Why.ORDERED
         name = StepName.DRAINED if drained else StepName.STOPPED
         self._reporter.step(name, job_id=self._seen.job_id, detail=f"{stop.force}: {stop.why}")

@@ -9,7 +9,7 @@ import os
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 _PR_SET_DUMPABLE = 4  # linux/prctl.h
@@ -46,20 +46,36 @@ class Family:
         """The members that live now; zombies do not."""
         return frozenset(pid for pid, state in self._members().items() if state not in DEAD)
 
-    def kill(self, *, spare: frozenset[int] = frozenset(), within_s: float = 0.0) -> bool:
+    def kill(
+        self,
+        *,
+        spare: frozenset[int] | Callable[[], frozenset[int]] = frozenset(),
+        within_s: float = 0.0,
+    ) -> bool:
         """Kill all members but `spare`, again until none is left; whether that worked in time.
 
         Members that died and are this process's own children are buried, `spare` excepted.
         """
+        spared = spare if callable(spare) else lambda: spare
         give_up = time.monotonic() + within_s
-        while victims := self.alive() - spare:
+        while victims := self.alive() - spared():
             for pid in victims:
                 send(pid, signal.SIGKILL)
             if time.monotonic() >= give_up:
                 break
             time.sleep(0.005)
-        _bury(self._members().keys() - spare)
+        _bury(self._members().keys() - spared())
         return not victims
+
+    def below(self, top: frozenset[int]) -> frozenset[int]:
+        """The members that are `top` or descend from it."""
+        children = _children()
+        found, ahead = set(), list(top)
+        while ahead:
+            pid = ahead.pop()
+            found.add(pid)
+            ahead.extend(children[pid])
+        return frozenset(found)
 
     def signal(self, number: signal.Signals) -> None:
         """Send one signal to all members."""
@@ -81,6 +97,61 @@ class Family:
 
 
 DEAD = frozenset("ZX")
+
+
+def children_of(pid: int, *, older_than_s: float = 0.0) -> frozenset[int]:
+    """The direct children of a process that are at least so old."""
+    found = _children()[pid]
+    return frozenset(one for one in found if older_than_s <= 0 or _age_s(one) >= older_than_s)
+
+
+def _children() -> defaultdict[int, list[int]]:
+    children: defaultdict[int, list[int]] = defaultdict(list)
+    for pid, _, parent in stats():
+        children[parent].append(pid)
+    return children
+
+
+def _age_s(pid: int) -> float:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        uptime_s = float(Path("/proc/uptime").read_text().split()[0])
+    except OSError:
+        return 0.0  # ended meanwhile
+    started = int(text.rpartition(")")[2].split()[19])  # proc(5): starttime, in clock ticks
+    return uptime_s - started / os.sysconf("SC_CLK_TCK")
+
+
+def is_heard(pid: int, number: signal.Signals) -> bool:
+    """Whether a process handles this signal by code of its own, so that it does not die of it.
+
+    To catch it proves nothing in a Go program: Go's runtime catches all from the start, and ends a
+    program that did not ask for the signal. When a program first asks for any, the runtime makes a
+    thread that blocks all others (`ensureSigM`, runtime/signal_unix.go): that thread is the proof,
+    some microseconds early where the program asks for several. Raises `OSError` where the kernel
+    does not show it.
+    """
+    masks = [_masks(status) for status in Path(f"/proc/{pid}/task").glob("*/status")]
+    if not all(mask["SigCgt"] & _bit(number) for mask in masks):
+        return False
+    is_go = all(mask["SigCgt"] & _bit(one) for one in _OF_GO for mask in masks)
+    return not is_go or any(
+        mask["SigBlk"] & _bit(signal.SIGUSR1) and not mask["SigBlk"] & _bit(number)
+        for mask in masks
+    )
+
+
+# Caught by every Go program, and together by hardly any other.
+_OF_GO = (signal.SIGURG, signal.SIGPROF, signal.SIGUSR1, signal.SIGPWR)
+
+
+def _bit(number: signal.Signals) -> int:
+    return 1 << (number - 1)
+
+
+def _masks(status: Path) -> dict[str, int]:
+    fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+    return {name: int(fields[name], 16) for name in ("SigBlk", "SigCgt")}
 
 
 def stats() -> Iterable[tuple[int, str, int]]:

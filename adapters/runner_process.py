@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from adapters.process_tree import Family, send
+from adapters.process_tree import Family, children_of, is_heard, send
 from fleet.decide_stop import Force
 from fleet.errors import Refused
 from fleet.runner_log import RunnerLine, read_log_line
@@ -23,6 +23,7 @@ from fleet.runner_log import RunnerLine, read_log_line
 BINARY_VARIABLE = "RUNNER_FLEET_GITLAB_RUNNER"
 HAND_OVER_S = 20.0  # from exec to the reading of the configuration
 CLEAN_UP_S = 5.0
+SCRIPT_AGE_S = 0.5  # what is younger when a cancel is seen may be its after_script already
 _PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"})
 _PASSED_ON = frozenset(
     {"PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "DOCKER_HOST"}
@@ -67,6 +68,7 @@ class RunOnce:
         self._echo = echo
         self._lines: queue.SimpleQueue[RunnerLine] = queue.SimpleQueue()
         self._family = Family()
+        self._canceled: frozenset[int] | None = None
 
     def __enter__(self) -> Self:
         """Start it and hand over the configuration. Raises `Refused` when it cannot be started."""
@@ -124,6 +126,18 @@ class RunOnce:
         self._reader.join(CLEAN_UP_S)
         return tuple(self._lines.get() for _ in range(self._lines.qsize()))
 
+    @property
+    def listens(self) -> bool:
+        """Whether SIGQUIT will be heard; also where the kernel does not show it."""
+        try:
+            return is_heard(self.pid, signal.SIGQUIT)
+        except OSError:
+            return True
+
+    def note_cancel(self) -> None:
+        """Remember which of the runner's children are the canceled script: after_script follows."""
+        self._canceled = children_of(self.pid, older_than_s=SCRIPT_AGE_S)
+
     def stop(self, force: Force) -> None:
         """Drain, interrupt or kill, as `fleet.decide_stop` asks. Send SIGTERM only once.
 
@@ -132,10 +146,17 @@ class RunOnce:
         if force in _SIGNALS:
             send(self.pid, _SIGNALS[force])
         elif force is Force.KILL_JOB:
-            self._family.kill(spare=frozenset({self.pid}))
+            self._family.kill(spare=self._spared, within_s=CLEAN_UP_S)
         else:
             self._process.kill()
             self._family.kill(spare=frozenset({self.pid}), within_s=CLEAN_UP_S)
+
+    def _spared(self) -> frozenset[int]:
+        """What outlives the job's processes: gitlab-runner, and what it began after a cancel."""
+        runner = frozenset({self.pid})
+        if self._canceled is None:
+            return runner
+        return runner | self._family.below(children_of(self.pid) - self._canceled)
 
     def _start(self, fifo: Path) -> subprocess.Popen[bytes]:
         spec = self._spec

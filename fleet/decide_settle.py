@@ -32,6 +32,7 @@ class SettleFacts:
     job: JobKey | None = None
     runner: Runner | None = None
     machine_alive: bool | None = None
+    ends_alone: bool = False  # nobody can end the machine from outside
     job_running: bool | None = None  # GitLab: some job runs on that runner; None: not asked
 
 
@@ -85,6 +86,8 @@ def _finished(facts: SettleFacts, runner: Runner) -> SettlePlan:
         return SettlePlan(reason=Reason.STILL_BUSY)
     if facts.round < GRACE_ROUNDS:
         return SettlePlan(reason=Reason.GRACE, wait_s=GRACES[facts.round].total_seconds())
+    if facts.ends_alone:  # to close its row would end nothing, and free a place that is in use
+        return SettlePlan(reason=Reason.ENDS_ALONE)
     if facts.job_running is None:
         return SettlePlan(reason=Reason.GRACE, ask=True)
     if facts.job_running:

@@ -32,6 +32,11 @@ class Why(StrEnum):
     WAIT_OVERRUN = "wait_overrun"
     END_OF_MACHINE = "end_of_machine"
     IGNORED_INTERRUPT = "ignored_interrupt"
+    IGNORED_CANCEL = "ignored_cancel"  # the job's processes live on after it was canceled
+
+
+# A runner that ends for one of these without a job has not failed.
+CALLS_OFF = frozenset({Why.ORDERED, Why.SPOT_NOTICE, Why.END_OF_MACHINE, Why.WAIT_OVERRUN})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +58,11 @@ class Run(HasUtcTimes):
     log: Follower
     ordered: bool = False  # to drain
     spot_at: datetime | None = None  # AWS takes the machine back then
+    listens: bool = True  # a SIGQUIT will be heard
     done: frozenset[Force] = frozenset()
+    drained_at: datetime | None = None  # when SIGQUIT was last sent
     interrupted_at: datetime | None = None
+    canceled_at: datetime | None = None  # when the log told it
 
 
 START_AT_MOST = timedelta(seconds=30)  # exec to the first line that means something
@@ -63,20 +71,46 @@ OVERRUN = timedelta(seconds=60)  # one long poll of 50 s, one pause of 3 s, some
 # without this the runner would end without telling GitLab (killer.go, common/consts.go).
 JOB_KILLED_AFTER = timedelta(seconds=15)
 KILLED_AFTER = timedelta(seconds=35)
+# gitlab-runner drops a signal that comes while it is not waiting for one (an unbuffered channel).
+DRAIN_AGAIN = timedelta(seconds=2)
 BEFORE_THE_END = timedelta(seconds=45)  # KILLED_AFTER, and time to report and to clean up
 
 
 def decide_stop(run: Run) -> Stop | None:
-    """What to do to the runner now; `None` leaves it alone. Nothing is asked for twice."""
+    """What to do to the runner now; `None` leaves it alone.
+
+    Nothing is asked for twice, except a drain that the runner did not answer.
+    """
     if run.interrupted_at is not None:
         return _press_on(run, run.interrupted_at)
     why = _must_end(run)
     if why is not None:
         return Stop(force=Force.INTERRUPT, why=why)
+    canceled = _end_canceled(run)
+    if canceled is not None:
+        return canceled
     why = _should_end(run)
     # A SIGQUIT before the runner listens for it would end it with a stack trace (Go's default).
-    if why is not None and run.log.started and Force.DRAIN not in run.done:
+    if why is not None and run.log.started and run.listens and not _is_draining(run):
         return Stop(force=Force.DRAIN, why=why)
+    return None
+
+
+def _is_draining(run: Run) -> bool:
+    if Force.DRAIN not in run.done or run.log.quitting or run.drained_at is None:
+        return Force.DRAIN in run.done
+    return run.at - run.drained_at < DRAIN_AGAIN
+
+
+def _end_canceled(run: Run) -> Stop | None:
+    """gitlab-runner itself lets a script that ignores its SIGTERM run on for ten minutes."""
+    if run.canceled_at is None or run.log.outcome is not None:
+        return None
+    since = run.at - run.canceled_at
+    if since >= KILLED_AFTER and run.log.is_over and Force.KILL not in run.done:
+        return Stop(force=Force.KILL, why=Why.IGNORED_CANCEL)
+    if since >= JOB_KILLED_AFTER and Force.KILL_JOB not in run.done:
+        return Stop(force=Force.KILL_JOB, why=Why.IGNORED_CANCEL)
     return None
 
 

@@ -109,7 +109,7 @@ class RunnerState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Note:
+class Note(HasUtcTimes):
     """What the fleet wrote down of a machine's report when it saw it, by the fleet's clock."""
 
     mark: str  # of the report
@@ -119,7 +119,7 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sign:
+class Sign(HasUtcTimes):
     """A machine's last report as a sign of life, and the last note of one.
 
     A machine dates its report by its own clock, which may show anything.

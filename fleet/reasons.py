@@ -51,6 +51,7 @@ class Reason(StrEnum):
     SPOT_NOTICE = "spot_notice"
     INVOCATION_FAILED = "invocation_failed"
     STILL_BUSY = "still_busy"
+    ENDS_ALONE = "ends_alone"
     HEALTHY = "healthy"
     STALE_EVENT = "stale_event"
     # reconcile and retry
@@ -112,6 +113,7 @@ SENTENCES: dict[Reason, str] = {
     Reason.SPOT_NOTICE: "AWS takes the spot machine back",
     Reason.INVOCATION_FAILED: "the Lambda invocation failed before a job was taken",
     Reason.STILL_BUSY: "another job runs on it",
+    Reason.ENDS_ALONE: "its job is over, and only it can end itself: it counts until it does",
     Reason.HEALTHY: "alive and within its limits",
     Reason.STALE_EVENT: "a later event was seen before",
     Reason.WEBHOOK_LOST: "GitLab lists it as pending and no webhook told us",

@@ -7,7 +7,7 @@ and more; both formats, JSON and text, are read. Source: gitlab-runner's `networ
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -26,6 +26,7 @@ class LineKind(StrEnum):
     UNHEALTHY = "unhealthy"
     NO_JOB_EXIT = "no_job_exit"
     LIMIT_EXIT = "limit_exit"
+    CANCELED = "canceled"  # GitLab answers that the job is canceled, or no longer the runner's
     QUITTING = "quitting"  # SIGQUIT was heard
     INTERRUPTED = "interrupted"  # SIGTERM was heard
     FORCED_EXIT = "forced_exit"
@@ -43,6 +44,9 @@ class RunnerLine:
     detail: str | None = None
     exit_code: int | None = None  # of the job's script
     duration_s: float | None = None
+    is_over: bool = (
+        False  # of `CANCELED`: GitLab takes no more word of the job, no after_script runs
+    )
 
 
 _KINDS = (
@@ -59,6 +63,9 @@ _KINDS = (
     ("forced exit", LineKind.FORCED_EXIT),
     ("shutdown timed out", LineKind.SHUTDOWN_TIMED_OUT),
 )
+# By GitLab's answers to these the runner learns that its job was canceled.
+_UPDATES = ("Appending trace to coordinator", "Submitting job to coordinator")
+_ENDED = frozenset({"canceling", "canceled", "failed"})
 _STORED = re.compile(r"Appending trace to coordinator\.\.\. ?ok")
 _EXIT_CODE = re.compile(r"exit (?:status|code) (\d+)")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -74,6 +81,8 @@ def read_log_line(line: str) -> RunnerLine | None:
     fields = _read_fields(line)
     message = str(fields.get("msg", "")).strip()
     kind = next((kind for start, kind in _KINDS if message.startswith(start)), None)
+    if message.startswith(_UPDATES) and _is_over(message, fields):
+        kind = LineKind.CANCELED
     if kind is None and _STORED.match(message):
         kind = LineKind.OUTPUT
     if kind is None and fields.get("level") in _FATAL_LEVELS:
@@ -87,6 +96,7 @@ def read_log_line(line: str) -> RunnerLine | None:
         kind=kind,
         job_id=None if job_id is None else int(job_id),
         detail=_said(message, fields) if kind in _TELLING else None,
+        is_over=kind is LineKind.CANCELED and fields.get("job-status") != "canceling",
     )
 
 
@@ -99,6 +109,11 @@ _TELLING = frozenset(
         LineKind.INTERRUPTED,
     }
 )
+
+
+def _is_over(message: str, fields: Mapping[str, Any]) -> bool:
+    """Source: `RemoteJobStateResponse` and who reads it, in `network/`."""
+    return fields.get("job-status") in _ENDED or message.endswith("job failed")
 
 
 def _read_finish(message: str, fields: Mapping[str, Any]) -> RunnerLine:
@@ -173,40 +188,30 @@ class Follower:
 
     state: MachineState = MachineState.IDLE
     started: bool = False
+    quitting: bool = False  # SIGQUIT was heard
     job_id: int | None = None
     outcome: Outcome | None = None
     detail: str | None = None
     jobs: int = 0  # received; one, unless the first was cancelled at its very start
     forbidden: bool = False
     interrupted: bool = False
+    canceled: bool = False  # GitLab told the runner so while the job ran
+    is_over: bool = False  # and waits for nothing more of it
     fatal: str | None = None
     steps: tuple[Said, ...] = ()
 
 
 def follow(seen: Follower, line: RunnerLine) -> Follower:
     """What is known after one more line."""
-    match line.kind:
-        case LineKind.STARTED:
-            return replace(seen, started=True)
-        case LineKind.JOB_RECEIVED:
-            return _took(seen, line)
-        case LineKind.OUTPUT:
-            return _stored(seen, line)
-        case LineKind.JOB_FINISHED:
-            return _finished(seen, line)
-        case LineKind.FORBIDDEN:
-            return replace(seen, forbidden=True, detail=line.detail)
-        case LineKind.INTERRUPTED:
-            return replace(seen, interrupted=True)
-        case LineKind.FATAL | LineKind.FORCED_EXIT | LineKind.SHUTDOWN_TIMED_OUT:
-            return replace(seen, fatal=line.detail)
-    return seen
+    learn = _LEARN.get(line.kind)
+    return learn(seen, line) if learn else seen
 
 
-def conclude(seen: Follower, *, exit_code: int) -> Follower:
+def conclude(seen: Follower, *, exit_code: int, called_off: bool = False) -> Follower:
     """What is known once the process has ended: there is always an outcome.
 
-    The exit code alone tells little: it is 0 when a job failed and when none came.
+    The exit code alone tells little: it is 0 when a job failed and when none came. `called_off`:
+    we ended it, so without a job it did not fail, in whatever way it died.
     """
     if seen.outcome:
         return replace(seen, state=MachineState.DONE)
@@ -215,6 +220,8 @@ def conclude(seen: Follower, *, exit_code: int) -> Follower:
     outcome, detail = Outcome.NO_JOB, seen.detail
     if seen.forbidden:
         outcome = Outcome.FORBIDDEN
+    elif called_off and exit_code != 0:
+        detail = detail or "it was told to stop before it had a job"
     elif exit_code != 0 and not seen.interrupted:
         outcome = Outcome.SYSTEM_FAILURE
         detail = seen.fatal or f"gitlab-runner ended with code {exit_code}"
@@ -229,6 +236,8 @@ def _lost(seen: Follower, exit_code: int) -> dict[str, Any]:
     if seen.interrupted:
         told = "the runner ended before it could tell GitLab how the job ended"
         return {"outcome": Outcome.INTERRUPTED, "detail": seen.fatal or told}
+    if seen.canceled:
+        return {"outcome": Outcome.CANCELED, "detail": "its runner did not end by itself"}
     if exit_code == 0:
         return {"outcome": Outcome.CANCELED, "detail": "dropped by GitLab before it began"}
     told = f"gitlab-runner ended with code {exit_code} during the job"
@@ -243,8 +252,16 @@ def _took(seen: Follower, line: RunnerLine) -> Follower:
         outcome=None,
         detail=None,
         jobs=seen.jobs + 1,
+        canceled=False,
+        is_over=False,
         steps=(*seen.steps, Said(name=StepName.JOB_TAKEN, job_id=line.job_id)),
     )
+
+
+def _canceled(seen: Follower, line: RunnerLine) -> Follower:
+    if seen.outcome is not None:  # the answer to the runner's last word of its job
+        return seen
+    return replace(seen, canceled=True, is_over=seen.is_over or line.is_over)
 
 
 def _stored(seen: Follower, line: RunnerLine) -> Follower:
@@ -265,3 +282,19 @@ def _finished(seen: Follower, line: RunnerLine) -> Follower:
         job_id=line.job_id or seen.job_id,
         steps=(*seen.steps, said),
     )
+
+
+_LEARN: Mapping[LineKind, Callable[[Follower, RunnerLine], Follower]] = {
+    LineKind.STARTED: lambda seen, line: replace(seen, started=True),
+    LineKind.JOB_RECEIVED: _took,
+    LineKind.OUTPUT: _stored,
+    LineKind.JOB_FINISHED: _finished,
+    LineKind.CANCELED: _canceled,
+    LineKind.FORBIDDEN: lambda seen, line: replace(seen, forbidden=True, detail=line.detail),
+    LineKind.QUITTING: lambda seen, line: replace(seen, quitting=True),
+    LineKind.INTERRUPTED: lambda seen, line: replace(seen, interrupted=True),
+    **dict.fromkeys(
+        (LineKind.FATAL, LineKind.FORCED_EXIT, LineKind.SHUTDOWN_TIMED_OUT),
+        lambda seen, line: replace(seen, fatal=line.detail),
+    ),
+}

@@ -80,6 +80,7 @@ def _settle_job(world: World, told: JobEvent, *, round_: int) -> Settled:
         job=job.key,
         runner=runner,
         machine_alive=None,
+        ends_alone=runner is not None and world.ends_alone(runner),
     )
     plan = decide_settle(facts)
     if plan.ask and runner is not None:

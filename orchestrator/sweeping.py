@@ -80,7 +80,7 @@ def _judge(
     suspect = Suspect(
         runner=runner,
         machine_alive=_alive(world, runner, machines),
-        ends_alone=_ends_alone(world, runner),
+        ends_alone=world.ends_alone(runner),
     )
     verdict = decide_reap(suspect, limits, at=at)
     if verdict.fate is Fate.ASK:
@@ -95,11 +95,6 @@ def _judge(
             _carry_out(world, verdict)
             closed = True
     return closed
-
-
-def _ends_alone(world: World, runner: Runner) -> bool:
-    backend = world.backends.get(runner.backend)
-    return backend is not None and backend.ends_alone
 
 
 def _dated(world: World, limits: Limits, runner: Runner) -> Runner:

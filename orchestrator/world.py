@@ -14,6 +14,7 @@ from adapters.secrets import PoolSecrets, PoolToken
 from fleet.config import FleetConfig, PoolConfig
 from fleet.errors import Refused
 from fleet.mailbox import Cache
+from fleet.model import Runner
 from fleet.webhook_secrets import WebhookSecrets
 
 PREFIX = "rf-"  # of every runner's id
@@ -61,6 +62,11 @@ class World:
         runner_id = description.removesuffix(f" ({self.stack})")
         is_ours = runner_id.startswith(PREFIX) and description == self.description(runner_id)
         return runner_id if is_ours else None
+
+    def ends_alone(self, runner: Runner) -> bool:
+        """Whether nobody can end a runner's machine from outside."""
+        backend = self.backends.get(runner.backend)
+        return backend is not None and backend.ends_alone
 
     def backend(self, pool: PoolConfig) -> Backend:
         """The back end of a pool."""

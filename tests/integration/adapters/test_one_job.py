@@ -92,6 +92,47 @@ def test_an_order_drains_it(tmp_path: Path) -> None:
     assert not (tmp_path / "work/notice").exists(), "there is no job to tell"
 
 
+def test_an_order_waits_for_a_runner_that_does_not_listen_yet(tmp_path: Path) -> None:
+    """Between its first line and its handler a signal is its death."""
+    letters = Letters(waiting=Order(reason="surplus", at=datetime.now(UTC)))
+    script = [runs.STARTED, ("wait", 1.5), runs.OBEDIENT, LONG]
+    with_log: list[str] = []
+    seen = run(script, tmp_path, letters, echo=with_log.append)
+    assert (seen.outcome, seen.quitting) == ("no_job", True)
+    assert letters.steps == ["drained", "runner_exited"]
+
+
+def test_an_order_that_was_not_heard_is_given_again(tmp_path: Path) -> None:
+    letters = Letters(waiting=Order(reason="surplus", at=datetime.now(UTC)))
+    script = [("on", {"SIGQUIT": [runs.OBEDIENT]}), runs.STARTED, LONG]
+    assert run(script, tmp_path, letters).quitting
+    assert letters.steps == ["drained", "runner_exited"]
+
+
+@pytest.mark.parametrize("word", ["canceling", "canceled"])
+def test_a_canceled_job_that_ignores_it_is_killed_in_time(tmp_path: Path, word: str) -> None:
+    """The clock leaps once GitLab's answer came: what takes 15 s takes none here."""
+    letters, clock, told = Letters(), Leap(), tmp_path / "pid"
+    job = ("start", f"trap '' TERM; echo $$ > {told}; sleep 300 & setsid sleep 300 & sleep 300")
+    answer = {"msg": "Submitting job to coordinator...ok", "job": 101, "job-status": word}
+    after = tmp_path / "after"
+    last = ("start", f"echo $$ > {after}; sleep 300")
+    done = {"msg": "Job failed: canceled\n", "job": 101}
+    script = [runs.STARTED, runs.RECEIVED, job, ("wait", 1), ("say", answer), ("wait", 1), last]
+
+    def leap(line: str) -> None:
+        if "Appending" in line:
+            eventually(lambda: after.exists() and after.read_text() != "")
+            clock.ahead = timedelta(seconds=16)
+
+    ending = [("wait", 1), runs.STORED, ("wait", 2), ("say", done), ("wait", 1), ("exit", 0)]
+    seen = run([*script, *ending], tmp_path, letters, clock=clock, echo=leap)
+    assert (seen.outcome, seen.canceled) == ("canceled", True)
+    stops = [s.detail for r in letters.reports for s in r.steps if s.name == "stopped"]
+    assert stops == ["kill_job: ignored_cancel"]
+    assert not is_alive(int(told.read_text()))
+
+
 def test_a_second_job_is_the_last(tmp_path: Path) -> None:
     letters = Letters()
     again = ("say", {"msg": "Checking for jobs... received", "job": 102})

@@ -1,5 +1,6 @@
 """One job with gitlab-runner in earnest: the stand-in always, the real binary if there is one."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -195,6 +196,31 @@ def test_a_deaf_job_still_gets_its_final_status(gitlab: Coordinator, tmp_path: P
     assert machine.run().outcome == "interrupted"
     assert final(gitlab)["state"] == "failed"
     assert not is_alive(int(told.read_text()))
+
+
+@pytest.mark.real_runner
+@pytest.mark.skipif(not REAL, reason="15 s of a deaf job; the rules have their own tests")
+@pytest.mark.parametrize("word", ["canceling", "canceled"])
+def test_a_canceled_job_that_ignores_it_is_ended_in_time(
+    gitlab: Coordinator, tmp_path: Path, word: str
+) -> None:
+    """gitlab-runner itself would let it run for ten minutes. Its after_script is let be."""
+    machine = Machine(REAL, gitlab, tmp_path)
+    told = tmp_path / "pid"
+    deaf = f"echo $$ >{told}; trap '' TERM; (setsid sleep 300 &); sleep 300; sleep 300"
+    gitlab.offer(make_job(18, deaf, after_script=["sleep 1", "echo tidied up"]))
+
+    def echo(line: str) -> None:
+        if "received" in line:
+            eventually(told.exists, within_s=20)
+            gitlab.job_status = word
+
+    machine.workplace = replace(machine.workplace, echo=echo)
+    began = time.monotonic()
+    assert machine.run().outcome == "canceled"
+    assert time.monotonic() - began < 75
+    assert not is_alive(int(told.read_text()))
+    assert ("tidied up" in log(gitlab, 18)) is (word == "canceling")
 
 
 def test_a_drain_order_lets_the_job_finish(

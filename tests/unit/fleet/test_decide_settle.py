@@ -73,6 +73,14 @@ def facts(happening: Happening, one: Runner | None = None, **more: object) -> Se
             SettlePlan(reason=Reason.FINISHED, close=True), id="GitLab says that it is free",
         ),
         pytest.param(
+            facts(FINISHED, AT_WORK, round=LAST, ends_alone=True),
+            SettlePlan(reason=Reason.ENDS_ALONE), id="only it can end itself: it counts until then",
+        ),
+        pytest.param(
+            facts(FINISHED, LEFT, round=LAST, ends_alone=True),
+            SettlePlan(reason=Reason.FINISHED, close=True), id="it ended itself",
+        ),
+        pytest.param(
             facts(FINISHED, runner("r", BUSY), round=LAST, job_running=False),
             SettlePlan(reason=Reason.FINISHED, close=True), id="at work, on what it did not say",
         ),

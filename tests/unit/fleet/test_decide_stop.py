@@ -6,13 +6,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fleet.decide_stop import Force, Run, Stop, Why, decide_stop
-from fleet.mailbox import MachineState
+from fleet.mailbox import MachineState, Outcome
 from fleet.runner_log import Follower
 
 START = datetime(2026, 8, 20, 9, 0, tzinfo=UTC)
 LATER = START + timedelta(hours=3)
 IDLE = Follower(started=True)
 BUSY = Follower(started=True, jobs=1, state=MachineState.BUSY, job_id=1)
+CANCELED = replace(BUSY, canceled=True)
 
 
 def run(after_s: float, log: Follower = IDLE, **changes: object) -> Run:
@@ -55,6 +56,63 @@ def at(seconds: float) -> datetime:
         pytest.param(run(1, ordered=True), Force.DRAIN, Why.ORDERED, id="order while idle"),
         pytest.param(
             run(1, Follower(), ordered=True), None, None, id="not before the runner listens"
+        ),
+        pytest.param(
+            run(1, ordered=True, listens=False), None, None, id="nor before it has its handler"
+        ),
+        pytest.param(
+            run(9, ordered=True, done=frozenset({Force.DRAIN}), drained_at=at(7)),
+            Force.DRAIN,
+            Why.ORDERED,
+            id="again, where it did not answer",
+        ),
+        pytest.param(
+            run(8, ordered=True, done=frozenset({Force.DRAIN}), drained_at=at(7)),
+            None,
+            None,
+            id="it has two seconds to answer",
+        ),
+        pytest.param(
+            run(
+                99,
+                replace(BUSY, quitting=True),
+                ordered=True,
+                done=frozenset({Force.DRAIN}),
+                drained_at=at(7),
+            ),
+            None,
+            None,
+            id="it answered, and finishes its job",
+        ),
+        pytest.param(run(24, CANCELED, canceled_at=at(10)), None, None, id="15 s after a cancel"),
+        pytest.param(
+            run(25, CANCELED, canceled_at=at(10)),
+            Force.KILL_JOB,
+            Why.IGNORED_CANCEL,
+            id="then what is left of the script is killed",
+        ),
+        pytest.param(
+            run(99, CANCELED, canceled_at=at(10), done=frozenset({Force.KILL_JOB})),
+            None,
+            None,
+            id="its after_script may take longer",
+        ),
+        pytest.param(
+            run(
+                45,
+                replace(CANCELED, is_over=True),
+                canceled_at=at(10),
+                done=frozenset({Force.KILL_JOB}),
+            ),
+            Force.KILL,
+            Why.IGNORED_CANCEL,
+            id="where GitLab waits for nothing more, the runner goes too",
+        ),
+        pytest.param(
+            run(99, replace(CANCELED, outcome=Outcome.CANCELED), canceled_at=at(10)),
+            None,
+            None,
+            id="the canceled job ended by itself",
         ),
         pytest.param(run(1, BUSY, ordered=True), Force.DRAIN, Why.ORDERED, id="order while busy"),
         pytest.param(

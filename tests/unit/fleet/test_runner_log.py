@@ -14,6 +14,10 @@ def line(msg: str, level: str = "info", **fields: object) -> str:
 
 RECEIVED = line("Checking for jobs... received", job=101, repo_url="http://h/x.git", runner="abc")
 STORED = line("Appending trace to coordinator...ok", job=101, code=202)
+ANSWERS = {
+    word: line("Submitting job to coordinator...ok", job=101, **{"job-status": word})
+    for word in ("canceling", "canceled", "failed", "running", "")
+}
 SUCCEEDED = line("Job succeeded", job=101, duration_s=0.5, project=7)
 FAILED = line("Job failed: exit status 3\n", "warning", job=101, duration_s=0.047979526)
 ABORTED = line("Job failed (system failure): aborted: terminated\n", "warning", job=101)
@@ -32,6 +36,9 @@ TIMED_OUT = line("shutdown timed out", "fatal")
         (RECEIVED, LineKind.JOB_RECEIVED, 101),
         (STORED, LineKind.OUTPUT, 101),
         (line("Appending trace to coordinator... ok", job=7), LineKind.OUTPUT, 7),
+        (ANSWERS["canceling"], LineKind.CANCELED, 101),
+        (ANSWERS["canceled"], LineKind.CANCELED, 101),
+        (line("Submitting job to coordinator...job failed", job=7, code=403), LineKind.CANCELED, 7),
         (FORBIDDEN, LineKind.FORBIDDEN, None),
         (line("Runner is not healthy!"), LineKind.UNHEALTHY, None),
         (NO_JOB, LineKind.NO_JOB_EXIT, None),
@@ -260,3 +267,44 @@ def test_a_second_job_takes_the_place_of_the_first() -> None:
 def test_a_later_job_undoes_forbidden() -> None:
     """GitLab may refuse once, by mistake, and hand out a job at the next request."""
     assert told(FORBIDDEN, RECEIVED, SUCCEEDED, exit_code=0).outcome is Outcome.SUCCEEDED
+
+
+def followed(*texts: str) -> Follower:
+    seen = Follower()
+    for text in texts:
+        read = read_log_line(text)
+        seen = follow(seen, read) if read else seen
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("word", "canceled", "is_over"),
+    [
+        ("canceling", True, False),  # its after_script runs
+        ("canceled", True, True),
+        ("failed", True, True),
+        ("running", False, False),
+        ("", False, False),
+    ],
+)
+def test_gitlabs_answer_says_that_the_job_was_canceled(
+    word: str, canceled: bool, is_over: bool
+) -> None:
+    seen = followed(STARTED, RECEIVED, ANSWERS[word])
+    assert (seen.canceled, seen.is_over) == (canceled, is_over)
+    assert followed(STARTED, RECEIVED, SUCCEEDED, ANSWERS[word]).canceled is False
+    again = followed(STARTED, RECEIVED, ANSWERS[word], RECEIVED)
+    assert (again.canceled, again.is_over) == (False, False)
+
+
+def test_a_canceled_job_whose_runner_had_to_be_killed_was_canceled() -> None:
+    seen = conclude(followed(STARTED, RECEIVED, ANSWERS["canceled"]), exit_code=-9)
+    assert seen.outcome == "canceled"
+
+
+@pytest.mark.parametrize("exit_code", [2, -3, -9, -15])
+def test_a_runner_that_we_called_off_before_a_job_did_not_fail(exit_code: int) -> None:
+    """It died of a signal that it was not ready for."""
+    seen = conclude(followed(STARTED), exit_code=exit_code, called_off=True)
+    assert seen.outcome == "no_job"
+    assert conclude(followed(STARTED), exit_code=exit_code).outcome == "system_failure"

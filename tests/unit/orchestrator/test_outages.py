@@ -300,6 +300,8 @@ def test_what_stands_before_gitlab_ends_no_working_machine(status: int, credenti
     """Five silent minutes and an ingress whose page has GitLab's status: GitLab says nothing."""
     scene = Scene(FLEET.replace('"group:42"', f'"group:42"\ncredentials = "{credentials}"'))
     runner = scene.runs(1)
+    scene.clock.go(60)
+    assert scene.sweep().closed == 0  # its silence is counted from here
     page = "<html>default backend - 404</html>"
     with fake_gitlab() as ingress:
         ingress.always = Answer(status=status, body=page)

@@ -61,7 +61,7 @@ class History:
             crash=some(0.3),
             cancelled=some(0.05),
             interrupted=some(0.02),
-            skewed_s=chance.choice([0, 0, 45, 600]),
+            skewed_s=chance.choice([0, 45, 600, 260_000]),
         )
         self.fleet = LivingFleet(self.text, seed=self.seed, weather=weather)
         self.fleet.scene.backend.shows_machines = not self.blind

@@ -321,3 +321,24 @@ def test_two_machines_of_one_launch_are_told_apart() -> None:
     shown = scene.backend.shown
     assert isinstance(shown[second.machine_id or ""], Machine)
     assert shown[second.machine_id or ""].alive
+
+
+def test_a_runner_that_nobody_can_end_counts_until_it_says_goodbye() -> None:
+    """A canceled Lambda job that ignores SIGTERM: it was "gone" after 17 s, and ran on."""
+    scene = Scene()
+    scene.backend.shows_machines = False
+    runner = scene.runs(1)
+    scene.gitlab.change(1, status="canceled")
+    rounds = [
+        scene.settle(1, "canceled", round_=n, runner_id=runner.gitlab_runner_id) for n in (0, 1, 2)
+    ]
+    assert rounds[-1].reason == Reason.ENDS_ALONE
+    assert scene.world.fleet.pool("docker").in_use == 1
+    assert "machine_gone" not in scene.steps(1)
+    for _ in range(4):
+        scene.clock.go(60)
+        scene.reports(runner, MachineState.BUSY, job_id=1)
+        assert scene.sweep().closed == 0
+    scene.reports(runner, MachineState.DONE, StepName.ENDED, job_id=1, outcome=Outcome.CANCELED)
+    assert scene.sweep().closed == 1
+    scene.books_balance()
