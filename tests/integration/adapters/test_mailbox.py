@@ -167,6 +167,7 @@ def test_steps_add_up_and_the_rest_is_replaced(ledger: Ledger) -> None:
         job_id=42,
         outcome=Outcome.FAILED,
         detail="exit status 3",
+        beats=3,
         steps=(called, taken),
     )
 
