@@ -6,12 +6,14 @@ from typing import Annotated
 
 import typer
 
-from adapters.runner_rows import RunnerRows
-from cli.applying import Applied, apply_config
-from cli.deployed import DEFAULT_STACK, Deployed, Stack, reach, token_in, way_to
+from adapters.ledger.runners import RunnerRows
+from cli.commands import DEFAULT_STACK
+from cli.options import Stack, reach
 from cli.validate import File, read_file
 from fleet.errors import Refused
 from fleet.job_event import instance_of
+from operations.apply import Applied, apply_config
+from operations.deployed import Deployed, token_in, way_to
 
 TokenEnv = Annotated[
     str | None,

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from cli.consoles import console as open_console
 from cli.signals import cleaning_up
-from local.demo import Demo, DemoJob, DemoResult
+from local.demo.run import Demo, DemoJob, DemoResult
 from local.laptop import Laptop
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]

@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 
-from adapters.aws import Clients, clients
-from cli.commands import addressed, ask_of
-from cli.deployed import DEFAULT_STACK, Stack
-from cli.deploying import Done, Order, check, deploy as deploy_stack
+from adapters.aws.clients import Clients, clients
+from cli.commands import DEFAULT_STACK, addressed, ask_of
+from cli.options import Stack
 from fleet.errors import Refused
 from infra import package
+from operations.deploy import Done, Order, check, deploy as deploy_stack
 
 Bucket = Annotated[
     str | None,

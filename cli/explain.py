@@ -9,12 +9,14 @@ from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cli.commands import addressed
+from cli.commands import DEFAULT_STACK, addressed
 from cli.consoles import console
-from cli.deployed import DEFAULT_STACK, Stack, gitlab_of, reach
-from cli.explaining import Unknown, explain_job, read_asked
-from cli.status_render import COLOURS, cell, duration
-from cli.trail import Trail
+from cli.options import Stack, reach
+from cli.status_render import COLOURS, cell
+from operations.deployed import gitlab_of
+from operations.durations import duration
+from operations.explain import Unknown, explain_job, read_asked
+from operations.trail import Trail
 
 Job = Annotated[
     str, typer.Argument(help="A job's id, project#id, or the address of the job's page.")

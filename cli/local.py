@@ -19,8 +19,8 @@ import typer
 from cli.burst import burst
 from cli.chaos import chaos
 from fleet.errors import Refused
-from local.demo import register_webhook
-from local.demo_project import CONFIG
+from local.demo.project import CONFIG
+from local.demo.run import register_webhook
 from local.gitlab.seed import create_project
 from local.laptop import Laptop, LaptopOptions
 

@@ -5,15 +5,17 @@ from typing import Annotated
 
 import typer
 
-from adapters.gitlab import GitLab, GitLabJob
-from adapters.job_log import plain
-from cli.deployed import DEFAULT_STACK, Deployed, Stack, gitlab_of, reach
+from adapters.gitlab.client import GitLab, GitLabJob
+from adapters.gitlab.job_log import plain
+from cli.commands import DEFAULT_STACK
 from cli.explain import Job
-from cli.explaining import Asked, read_asked
 from cli.failures import sentence
+from cli.options import Stack, reach
 from fleet.errors import FleetError, Refused, Transient
 from fleet.job_event import instance_of
 from fleet.model import JobKey
+from operations.deployed import Deployed, gitlab_of
+from operations.explain import Asked, read_asked
 
 EVERY_S = 3.0
 OVER = frozenset({"success", "failed", "canceled", "skipped"})

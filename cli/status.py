@@ -11,14 +11,15 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from cli.commands import addressed
+from cli.commands import DEFAULT_STACK, addressed
 from cli.consoles import console
-from cli.deployed import DEFAULT_STACK, Deployed, Stack, reach
 from cli.failures import sentence
-from cli.status_gather import gather
+from cli.options import Stack, reach
 from cli.status_render import render
-from cli.status_view import FleetView
 from fleet.errors import Transient
+from operations.deployed import Deployed
+from operations.status import gather
+from operations.status_view import FleetView
 
 EVERY_S = 2.0
 

@@ -6,8 +6,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cli.status_view import FleetView, JobView, MachineView, PoolView, QueueView
-from fleet.decide_problems import Problem
+from fleet.rules.problems import Problem
+from operations.durations import duration
+from operations.status_view import FleetView, JobView, MachineView, PoolView, QueueView
 
 COLOURS = {
     "success": "green",
@@ -34,19 +35,6 @@ def render(view: FleetView) -> RenderableType:
         _machines(view.machines) if view.machines else Text("no machine"),
         _jobs(view.jobs) if view.jobs else Text("no job yet"),
     )
-
-
-def duration(seconds: float | None) -> str:
-    """Such as `0.4s`, `12s`, `3m 05s`, `2h 10m`; a dash for none."""
-    if seconds is None:
-        return "-"
-    if seconds < 9.95:
-        return f"{seconds:.1f}s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours}h {minutes:02}m"
-    return f"{minutes}m {rest:02}s" if minutes else f"{rest}s"
 
 
 def cell(value: object, style: str = "") -> Text:

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from cli.deployed import Deployed, connect, now, token_in, way_to
-from cli.token_check import Finding, check_token
-from fleet.config import FleetConfig, read_config
-from fleet.config_limits import LARGEST
+from fleet.config.limits import LARGEST
+from fleet.config.reading import FleetConfig, read_config
 from fleet.errors import Refused
+from operations.deployed import Deployed, connect, now, token_in, way_to
+from operations.token_check import Finding, check_token
 
 File = Annotated[
     Path,

@@ -9,19 +9,19 @@ from typing import Annotated
 
 import typer
 
-from adapters import hooks
-from adapters.aws import Clients, clients
-from adapters.fleet_rows import FleetRows, HookRow
-from adapters.gitlab import GitLab, Way
-from adapters.hook_secrets import HookSecretStore
-from adapters.secrets import SecretStore
-from adapters.table import Table
-from adapters.tls_ca import read_tls_ca
-from cli.deployed import connect, now, token_in
+from adapters.aws.clients import Clients, clients
+from adapters.aws.hook_secrets import HookSecretStore
+from adapters.aws.secrets import SecretStore
+from adapters.gitlab import hooks
+from adapters.gitlab.client import GitLab, Way
+from adapters.gitlab.tls_ca import read_tls_ca
+from adapters.ledger.fleet import FleetRows, HookRow
+from adapters.ledger.table import Table
 from cli.failures import told
-from cli.stacks import outputs_of
 from fleet.errors import Refused
 from fleet.job_event import instance_of
+from operations.deployed import connect, now, token_in
+from operations.stacks import outputs_of
 
 app = typer.Typer(help="The webhook that tells the fleet of jobs.", no_args_is_help=True)
 

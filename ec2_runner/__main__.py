@@ -9,9 +9,9 @@ from typing import TypeVar
 import boto3
 from botocore.config import Config
 
-from adapters.aws import aws_call
-from adapters.cache_keys import keys_of
-from adapters.mailbox import Mailbox
+from adapters.aws.clients import aws_call
+from adapters.guest.cache_keys import keys_of
+from adapters.ledger.mailbox import Mailbox
 from ec2_runner.agent import AgentSettings, Machine, work
 from ec2_runner.imds import Imds
 from fleet.errors import Refused, Transient

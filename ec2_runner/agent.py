@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from adapters.cache_keys import CacheKeys, no_keys
-from adapters.one_job import Workplace, run_one_job
-from adapters.plain_settings import Told
-from adapters.reporter import Post, Reporter, Status
+from adapters.aws.plain_settings import Told
+from adapters.guest.cache_keys import CacheKeys, no_keys
+from adapters.guest.one_job import Workplace, run_one_job
+from adapters.guest.reporter import Post, Reporter, Status
 from ec2_runner.spot_watch import Metadata, SpotWatch
 from fleet.errors import Transient
-from fleet.mailbox import Credential, MachineState, Outcome, StepName
+from fleet.machine.mailbox import Credential, MachineState, Outcome, StepName
 
 DOCKER_WITHIN_S = 120.0
 TIMER_GRACE = timedelta(minutes=2)
@@ -46,7 +46,7 @@ def _now() -> datetime:
 
 
 class Letterbox(Post, Protocol):
-    """The machine's own mailbox in the ledger: `adapters.mailbox.Mailbox`."""
+    """The machine's own mailbox in the ledger: `adapters.ledger.mailbox.Mailbox`."""
 
     def take_credential(
         self,

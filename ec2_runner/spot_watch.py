@@ -4,11 +4,11 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Protocol
 
-from adapters.background import Background
-from adapters.reporter import Reporter
+from adapters.guest.background import Background
+from adapters.guest.reporter import Reporter
 from ec2_runner.imds import SpotNotice
 from fleet.errors import Transient
-from fleet.mailbox import StepName
+from fleet.machine.mailbox import StepName
 
 EVERY_S = 5.0  # as AWS advises
 

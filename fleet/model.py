@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
 
-from fleet.holds import Hold
 from fleet.reasons import Reason
+from fleet.rules.holds import Hold
 from fleet.times import HasUtcTimes
 
 
@@ -167,7 +167,7 @@ class Runner(HasUtcTimes):
     machine_lost: bool = False  # its cloud said so, and cannot be asked again
     asks: bool = False  # its machine says that it asks GitLab for a job
     is_called_off: bool = False  # told to drain, or taken back by AWS, before it was done
-    sign: Sign | None = None  # what `fleet.liveness.by_our_clock` dates it with
+    sign: Sign | None = None  # what `fleet.rules.liveness.by_our_clock` dates it with
 
     @property
     def since(self) -> datetime:

@@ -12,14 +12,14 @@ from typing import Any, Protocol
 import boto3
 from botocore.config import Config
 
-from adapters.cache_keys import CacheKeys, keys_of, no_keys
-from adapters.mailbox import Mailbox
-from adapters.one_job import Workplace, run_one_job
-from adapters.plain_settings import Told
-from adapters.process_tree import hide_memory
-from adapters.reporter import Post, Reporter, Status
+from adapters.aws.plain_settings import Told
+from adapters.guest.cache_keys import CacheKeys, keys_of, no_keys
+from adapters.guest.one_job import Workplace, run_one_job
+from adapters.guest.process_tree import hide_memory
+from adapters.guest.reporter import Post, Reporter, Status
+from adapters.ledger.mailbox import Mailbox
 from fleet.errors import Refused
-from fleet.mailbox import Credential, MachineState, Outcome, Report, Step, StepName
+from fleet.machine.mailbox import Credential, MachineState, Outcome, Report, Step, StepName
 from fleet.times import in_utc
 
 CLIENT = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard"})
@@ -76,7 +76,7 @@ class RunnerSettings:
 
 
 class Letterbox(Post, Protocol):
-    """The invocation's own mailbox in the ledger: `adapters.mailbox.Mailbox`."""
+    """The invocation's own mailbox in the ledger: `adapters.ledger.mailbox.Mailbox`."""
 
     def claim(self, report: Report) -> bool:
         """Write the first report; False when another came before us."""

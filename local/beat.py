@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from adapters.background import Background
+from adapters.guest.background import Background
 
 
 class Beat(Background):

@@ -12,25 +12,25 @@ from typing import Any
 
 import gitlab
 
-from adapters.demand import DemandQueue
-from adapters.fleet_rows import FleetRows
-from adapters.gitlab import Budget, GitLab
-from adapters.job_rows import JobRows
-from adapters.runner_process import BINARY_VARIABLE
-from adapters.runner_rows import RunnerRows
-from adapters.secrets import SecretStore
-from adapters.table import Table
-from cli.applying import Applied, apply_config
-from fleet.config import FleetConfig, read_config
+from adapters.aws.demand import DemandQueue
+from adapters.aws.secrets import SecretStore
+from adapters.gitlab.client import Budget, GitLab
+from adapters.guest.runner_process import BINARY_VARIABLE
+from adapters.ledger.fleet import FleetRows
+from adapters.ledger.jobs import JobRows
+from adapters.ledger.runners import RunnerRows
+from adapters.ledger.table import Table
+from fleet.config.reading import FleetConfig, read_config
 from fleet.job_event import instance_of
-from local.binaries import checked_binary
-from local.engine import Engine, EngineOptions
+from local.aws.engine import Engine, EngineOptions
+from local.aws.stack import RUNNER_SIZES, Stack, StackOptions, deploy_stack
 from local.gitlab.options import Options as GitLabOptions
 from local.gitlab.server import SimulatorServer
-from local.guests import GuestHost, GuestOptions
-from local.lambda_host import LambdaHost, LambdaOptions
 from local.left import Left
-from local.stack import RUNNER_SIZES, Stack, StackOptions, deploy_stack
+from local.machines.binaries import checked_binary
+from local.machines.guests import GuestHost, GuestOptions
+from local.machines.lambda_host import LambdaHost, LambdaOptions
+from operations.apply import Applied, apply_config
 
 # GET /health as an HTTP API hands it to a function.
 _GET_HEALTH = {"method": "GET", "path": "/health", "sourceIp": "127.0.0.1"}

@@ -4,7 +4,7 @@ from contextlib import suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from adapters.background import Background
+from adapters.guest.background import Background
 
 _LOOK_EVERY_S = 0.05  # whether it is to stop
 

@@ -6,14 +6,14 @@ stays until nothing uses it any more.
 
 from datetime import timedelta
 
-from adapters.fleet_rows import PoolRow
-from adapters.gitlab import NewRunner
-from adapters.pool_records import record_name, wanted_record
-from adapters.secrets import PoolSecrets, PoolToken
-from fleet.config import PoolConfig, RunnersIn
-from fleet.decide_renewal import is_renewal_due
+from adapters.aws.secrets import PoolSecrets, PoolToken
+from adapters.gitlab.client import NewRunner
+from adapters.gitlab.pool_records import record_name, wanted_record
+from adapters.ledger.fleet import PoolRow
+from fleet.config.reading import PoolConfig, RunnersIn
 from fleet.errors import FleetError, Refused
 from fleet.events import ERROR, GitLabRefused, emit
+from fleet.rules.renewal import is_renewal_due
 from orchestrator.world import World
 
 # Functions keep a copy of a secret for minutes: so long a machine may still get the token before.

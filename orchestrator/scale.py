@@ -1,17 +1,232 @@
-"""Task `Scale`: one round of the autoscaler."""
+"""The shared SQS poller autoscaler: count, decide, launch in bulk, settle the messages.
 
-from typing import Any
+Both back ends, and the one that exists only in tests, are served by the same code.
+"""
 
-from orchestrator.autoscaler import scale
-from orchestrator.wiring import wiring
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from adapters.aws.demand import DemandQueue, Received
+from adapters.ledger.jobs import Step
+from fleet.config.reading import PoolConfig
+from fleet.errors import FleetError
+from fleet.events import ERROR, PoolFailed, ScaleDecided, emit
+from fleet.model import Job, JobKey, ScalePlan, Status
+from fleet.reasons import Reason
+from fleet.rules.scale import decide_scale
+from orchestrator.credentials import SOON_S, equip, is_nobodys
+from orchestrator.launch import Came, launch
+from orchestrator.observe import Observed, observe
+from orchestrator.world import World
+
+# Messages are cheap to look at, but a Lambda's time is not endless: ten in each receive.
+RECEIVES_AT_MOST = 60
+# Letters wait for a person, who has weeks: a hundred in a round are looked at.
+LETTERS_AT_MOST = 10
 
 
-def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Observe, decide, apply for every pool."""
-    done = scale(wiring("scale"))
-    return {
-        "launched": done.launched,
-        "drained": done.drained,
-        "again_in_s": done.again_in_s,
-        "reasons": {pool: str(reason) for pool, reason in done.reasons.items()},
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scaled:
+    """What one round did. `again_in_s`: there is more to do at once."""
+
+    launched: int
+    drained: int
+    again_in_s: int | None
+    reasons: Mapping[str, Reason]  # by pool
+
+
+def scale(world: World) -> Scaled:
+    """One round over every pool of every back end; no pool's trouble keeps another from its turn.
+
+    The first failure is raised at the end, unless others have more to do: then the next round
+    meets it again.
+    """
+    round_ = _Round()
+    for backend, queue in world.queues.items():
+        pools = [pool for pool in world.config.pools if pool.backend == backend]
+        messages = None
+        with round_.surviving(f"every pool of {backend}"):
+            messages = queue.depth()
+        for pool in pools:
+            with round_.surviving(pool.name):
+                round_.serve(world, pool, messages or 0)
+        if messages is not None:  # none may be more than none: SQS counts about
+            with round_.surviving(f"every pool of {backend}"):
+                round_.again |= settle_messages(world, queue, round_.listed)
+        with round_.surviving(f"every pool of {backend}"):
+            settle_letters(world, queue)
+    again_in_s = SOON_S if round_.again else round_.came.equip_in_s
+    if round_.failures and again_in_s is None:
+        raise round_.failures[0]
+    return Scaled(
+        launched=round_.came.machines,
+        drained=round_.drained,
+        again_in_s=again_in_s,
+        reasons=round_.reasons,
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class _Round:
+    """What came of one round so far."""
+
+    came: Came = field(default_factory=Came)
+    drained: int = 0
+    again: bool = False
+    reasons: dict[str, Reason] = field(default_factory=dict)
+    failures: list[Exception] = field(default_factory=list)
+    listed: dict[str, frozenset[JobKey]] = field(default_factory=dict)  # who waits, by pool
+
+    def serve(self, world: World, pool: PoolConfig, messages: int) -> None:
+        """Observe, decide and act for one pool."""
+        observed = observe(world, pool, messages=messages)
+        self.listed[pool.name] = observed.listed
+        plan = decide_scale(observed.seen, observed.limits)
+        came = apply(world, observed, plan)
+        self.came += came
+        self.drained += len(plan.drain)
+        # Who ended while we looked did not know yet that somebody waits for it.
+        just_full = _wants_room(plan) and not observed.row.wants_room
+        missing = came.machines + came.held < plan.launches
+        # GitLab gives credentials again: what else was held goes at once.
+        is_lifted = observed.is_held and came.machines > 0 and not came.held
+        # What was refused leaves the room that others were said to lack.
+        is_room_left = came.held > 0 and Reason.AT_CEILING in plan.waiting.values()
+        again = plan.again or missing or just_full or is_lifted or is_room_left
+        self.again = self.again or again
+        self.reasons[pool.name] = _reason(plan, came)
+
+    @contextmanager
+    def surviving(self, pool: str) -> Iterator[None]:
+        """Keep what fails in here for the end of the round, and tell of it now."""
+        try:
+            yield
+        except (FleetError, ValueError, KeyError) as exc:  # a row that cannot be read is a pool's
+            self.failures.append(exc)
+            emit(PoolFailed(pool=pool, error=f"{type(exc).__name__}: {exc}"), level=ERROR)
+
+
+def apply(world: World, observed: Observed, plan: ScalePlan) -> Came:
+    """Carry out the plan of one pool; what came of it."""
+    pool, seen = observed.pool, observed.seen
+    by_id = {runner.id: runner for runner in seen.runners}
+    for runner_id in plan.drain:
+        world.runners.drain(by_id[runner_id], plan.reason, at=seen.at)
+    holds = seen.holds
+    came = launch(world, pool, observed.row, plan, holds) if plan.launches else Came()
+    waiting = {**plan.waiting, **came.held_jobs}
+    _hold(world, pool, seen.backlog, waiting)  # after it: tens of thousands of rows take their time
+    bare = (one for one in seen.runners if is_nobodys(one, seen.at))
+    came += Came(equip_in_s=equip(world, pool, bare, holds=holds))
+    reason = _reason(plan, came)
+    before = (observed.row.reason, observed.row.wants_room)
+    if came.machines or plan.drain or before != (reason.value, _wants_room(plan)):
+        world.fleet.note_decision(pool.name, reason.value, wants_room=_wants_room(plan))
+        _announce(observed, plan, reason)
+    return came
+
+
+def _reason(plan: ScalePlan, came: Came) -> Reason:
+    """The plan's reason, or why nothing came of it."""
+    if came.held and not came.machines:
+        return next(iter(came.held_jobs.values()), Reason.GITLAB_REFUSES)
+    return plan.reason
+
+
+def _wants_room(plan: ScalePlan) -> bool:
+    """Whether the next runner that ends makes room for somebody who waits.
+
+    GitLab's limit of runner records is room as well.
+    """
+    room = {Reason.AT_CEILING, Reason.GITLAB_REFUSES}
+    return plan.reason in room or not room.isdisjoint(plan.waiting.values())
+
+
+def settle_messages(
+    world: World, queue: DemandQueue, listed: Mapping[str, frozenset[JobKey]]
+) -> bool:
+    """Delete the messages whose jobs are served or over; the others come again later.
+
+    Whether one waits that the index of waiting jobs, `listed` by pool, did not show yet. It lags
+    behind the rows, and a wake comes within a second of them: then look again soon.
+    """
+    is_behind = False
+    for _ in range(RECEIVES_AT_MOST):
+        messages = queue.receive()
+        if not messages:
+            break
+        ours = [one for one in messages if one.demand and _is_served(world, queue, one.demand.pool)]
+        jobs = world.jobs.jobs(one.demand.job for one in ours if one.demand)
+        waiting = [one for one in ours if _waits(one, jobs)]
+        queue.delete([one for one in messages if one not in waiting])
+        queue.give_back(waiting)
+        is_behind = is_behind or any(
+            job.wants_runner and key not in listed.get(job.pool or "", {key})
+            for key, job in jobs.items()
+        )
+        if len(waiting) == len(messages):
+            break
+    return is_behind
+
+
+def settle_letters(world: World, queue: DemandQueue) -> None:
+    """Delete the dead letters of jobs that are over, or not given up any more.
+
+    Each is looked at twice: it is buried a moment before its job's row says that it was given up.
+    """
+    for _ in range(LETTERS_AT_MOST if queue.dead() else 0):
+        letters = queue.letters.receive()
+        if not letters:
+            return
+        jobs = world.jobs.jobs(one.demand.job for one in letters if one.demand)
+        queue.letters.delete([one for one in letters if one.times > 1 and _is_over(one, jobs)])
+
+
+def _is_over(letter: Received, jobs: Mapping[JobKey, Job]) -> bool:
+    """Whether nobody need look at a letter any more; what is not ours stays."""
+    if letter.demand is None:
+        return False
+    job = jobs.get(letter.demand.job)
+    return job is None or job.status is not Status.PENDING or not job.given_up
+
+
+def _is_served(world: World, queue: DemandQueue, name: str) -> bool:
+    """Whether a pool is there, and served from this queue: `apply` may have changed that."""
+    pool = world.pool(name)
+    return pool is not None and world.queues.get(pool.backend) is queue
+
+
+def _waits(message: Received, jobs: Mapping[JobKey, Job]) -> bool:
+    """Whether the message's job still needs a launch, in the pool that the message is for."""
+    if message.demand is None:
+        return False
+    job = jobs.get(message.demand.job)
+    return job is not None and job.wants_runner and job.pool == message.demand.pool
+
+
+def _hold(
+    world: World, pool: PoolConfig, backlog: Iterable[Job], waiting: Mapping[JobKey, Reason]
+) -> None:
+    """Write into each row why its job waits, where that changed."""
+    at = world.clock()
+    changed = {
+        job.key: Step(at=at, step="waits", reason=waiting[job.key], detail=pool.name)
+        for job in backlog
+        if job.key in waiting and job.reason is not waiting[job.key]
     }
+    world.jobs.hold(changed)
+
+
+def _announce(observed: Observed, plan: ScalePlan, reason: Reason) -> None:
+    emit(
+        ScaleDecided(
+            pool=observed.pool.name,
+            reason=reason.value,
+            backlog=len(observed.seen.backlog),
+            runners=observed.seen.size,
+            messages=observed.seen.messages,
+            launch=plan.launches,
+            drain=len(plan.drain),
+        )
+    )

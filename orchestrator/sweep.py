@@ -1,15 +1,274 @@
-"""Task `Sweep`, and the target of the expiry timers: end what should not be alive."""
+"""The two-way sweep: runners, machines and runner records held against each other."""
 
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
 
-from orchestrator.sweeping import close_launch, end_launch, sweep
-from orchestrator.wiring import cloud, wiring
+from adapters.machines.backend import Backend, Machine
+from fleet.errors import FleetError
+from fleet.events import WARNING, GitLabRefused, SweepSkipped, Swept, emit
+from fleet.machine.mailbox import MachineState
+from fleet.model import Limits, Runner
+from fleet.reasons import Reason
+from fleet.rules.liveness import AHEAD, FRESH, by_our_clock, due_note, with_note
+from fleet.rules.reap import Fate, Stray, Suspect, Verdict, decide_reap, decide_strays
+from orchestrator.close import close_and_relaunch, close_runner
+from orchestrator.job_ends import note_jobs_of
+from orchestrator.observe import limits_of
+from orchestrator.settle import runs_a_job
+from orchestrator.world import PREFIX, World
+
+# Closing one takes AWS and GitLab a second or so, and a minute's sweep may find hundreds.
+JUDGED_AT_ONCE = 8
+# A machine that the cloud does not show yet may be younger than the cloud's own answer.
+SHOWN_AFTER_S = 120
+# For the last runners of a pool whose own limits are gone with it.
+LEAVING = Limits(
+    ceiling=0,
+    idle_target=0,
+    idle_time_s=0,
+    launch_at_most=0,
+    attempts=0,
+    boot_deadline_s=300,
+    stalled_after_s=300,
+)
 
 
-def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """One sweep, or the end of one launch when a timer calls."""
-    if launch_id := event.get("expired_launch"):
-        ended = end_launch(cloud("sweep"), launch_id)
-        return {"ended": ended, "closed": close_launch(wiring("sweep"), launch_id)}
-    done = sweep(wiring("sweep"))
-    return {"closed": done.closed, "strays": done.strays, "wake": done.closed > 0}
+# By back end, then by machine id; None for one that can show no machines.
+Shown = Mapping[str, Mapping[str, Machine] | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """What one sweep found and did."""
+
+    runners: int
+    closed: int
+    strays: int
+
+
+def sweep(world: World) -> Sweep:
+    """AWS to ledger, ledger to AWS, GitLab to both."""
+    machines = _machines(world)
+    known: dict[str, Runner] = {}
+    closed = 0
+    for pool, limits in _pools(world):
+        runners = world.runners.live(pool)
+        known |= {runner.id: runner for runner in runners}
+        judge = partial(_judge, world, machines, limits)
+        with ThreadPoolExecutor(max_workers=JUDGED_AT_ONCE) as judges:
+            closed += sum(judges.map(judge, runners))
+    strays = _end_stray_machines(world, machines, known) + _delete_stray_records(world, known)
+    living = len(known) - closed
+    if closed or strays:
+        emit(Swept(runners=living, closed=closed, strays=strays, leaked=0))
+    return Sweep(runners=living, closed=closed, strays=strays)
+
+
+def _judge(
+    world: World,
+    machines: Shown,
+    limits: Limits,
+    runner: Runner,
+) -> bool:
+    """Close one runner if it must be; whether it was tried."""
+    at = world.clock()
+    runner = _dated(world, limits, runner)
+    suspect = Suspect(
+        runner=runner,
+        machine_alive=_alive(world, runner, machines),
+        ends_alone=world.ends_alone(runner),
+    )
+    verdict = decide_reap(suspect, limits, at=at)
+    if verdict.fate is Fate.ASK:
+        told = _ask(world, suspect)
+        verdict = decide_reap(told, limits, at=at) if told else verdict
+    if verdict.reason is Reason.STALLED_BUT_BUSY and runner.covers:
+        with _going_on(f"what {runner.id} works at"):
+            note_jobs_of(world, runner)
+    closed = False
+    if verdict.fate in {Fate.CLOSE, Fate.RELAUNCH}:
+        with _going_on(f"runner {runner.id}"):
+            _carry_out(world, verdict)
+            closed = True
+    return closed
+
+
+def _dated(world: World, limits: Limits, runner: Runner) -> Runner:
+    """The runner by our clock; what its report's own date does not prove is noted first."""
+    at = world.clock()
+    fresh_for = min(FRESH, timedelta(seconds=limits.stalled_after_s / 5))
+    note = due_note(runner, at, fresh_for=fresh_for)
+    if note is not None:
+        runner = with_note(runner, note)  # also where it cannot be kept: it is seen now
+        with _going_on(f"the last report of {runner.id}"):
+            world.runners.note(runner, note)
+    return by_our_clock(runner, at)
+
+
+def end_launch(backends: Iterable[Backend], launch_id: str) -> int:
+    """End every machine of a launch whose time is over; how many were alive.
+
+    It needs the cloud alone: neither the ledger, nor GitLab, nor a fleet.toml that can be read.
+    """
+    ended = 0
+    for backend in backends:
+        late = [
+            machine.machine_id
+            for machine in backend.machines() or ()
+            if machine.launch_id == launch_id and machine.alive
+        ]
+        if late:
+            backend.end(late)
+            ended += len(late)
+    return ended
+
+
+def close_launch(world: World, launch_id: str) -> int:
+    """Close the rows that a launch whose time is over still has."""
+    return sum(
+        _close_expired(world, runner)
+        for pool, _ in _pools(world)
+        for runner in world.runners.live(pool)
+        if runner.launch_id == launch_id
+    )
+
+
+def _close_expired(world: World, runner: Runner) -> bool:
+    end = close_and_relaunch if runner.owes_a_job else close_runner
+    return end(world, runner, Reason.EXPIRED)
+
+
+@contextmanager
+def _going_on(about: str) -> Iterator[None]:
+    """One thing that cannot be had or ended keeps no other from being looked at."""
+    try:
+        yield
+    except FleetError as exc:
+        emit(SweepSkipped(about=about, error=str(exc)), level=WARNING)
+
+
+def _pools(world: World) -> Iterator[tuple[str, Limits]]:
+    """Every pool that may have runners, those that `apply` took away included."""
+    at = world.clock()
+    for pool in world.config.pools:
+        yield pool.name, limits_of(world, pool, at)
+    for name in world.leaving:
+        yield name, LEAVING
+
+
+def _machines(world: World) -> Shown:
+    """What each back end shows; one that does not answer is left out."""
+    shown: dict[str, dict[str, Machine] | None] = {}
+    for name, backend in world.backends.items():
+        with _going_on(f"machines of {name}"):
+            machines = backend.machines()
+            by_id = {machine.machine_id: machine for machine in machines or ()}
+            shown[name] = None if machines is None else by_id
+    return shown
+
+
+def _alive(world: World, runner: Runner, machines: Shown) -> bool | None:
+    """What the runner's cloud says, or said; None when it cannot say, or not yet."""
+    if runner.machine_lost:
+        return False
+    shown = machines.get(runner.backend)
+    if shown is None or runner.machine_id is None:
+        return None
+    machine = shown.get(runner.machine_id)
+    if machine is not None:
+        return machine.alive
+    # One answer of the cloud may leave a machine out: a sign of life since then counts for more.
+    heard_at = runner.heartbeat_at or runner.launched_at
+    silent_s = (world.clock() - heard_at).total_seconds()
+    return None if silent_s < SHOWN_AFTER_S else False
+
+
+def _ask(world: World, suspect: Suspect) -> Suspect | None:
+    """The second signal: GitLab's. None when it does not answer, then nothing is ended."""
+    try:
+        return replace(suspect, job_running=runs_a_job(world, suspect.runner))
+    except FleetError as exc:
+        emit(GitLabRefused(doing="ask before a kill", error=str(exc)), level=WARNING)
+        return None
+
+
+def _carry_out(world: World, verdict: Verdict) -> None:
+    runner = verdict.runner
+    if verdict.fate is Fate.RELAUNCH:
+        close_and_relaunch(world, runner, verdict.reason)
+        return
+    close_runner(world, runner, verdict.reason)
+
+
+def _end_stray_machines(
+    world: World,
+    machines: Shown,
+    runners: Mapping[str, Runner],
+) -> int:
+    """Machines with our tag and no live row: older than a launch takes, and not at work."""
+    at = world.clock()
+    known = {runner.machine_id or "": runner for runner in runners.values()}
+    ended = 0
+    for name, shown in machines.items():
+        strays = [
+            Stray(
+                id=machine.machine_id,
+                seen_since=machine.launched_at,
+                busy=_says_busy(world, name, machine.machine_id),
+            )
+            for machine in (shown or {}).values()
+            if machine.alive and machine.machine_id not in known
+        ]
+        unwanted = decide_strays(strays, known, at)
+        if unwanted:
+            with _going_on(f"stray machines of {name}"):
+                world.backends[name].end(unwanted)
+                ended += len(unwanted)
+    return ended
+
+
+def _says_busy(world: World, backend: str, machine_id: str) -> bool:
+    """Whether a machine without a row reported lately that it has a job."""
+    mailbox = world.backends[backend].mailbox(machine_id)
+    report = world.runners.report(mailbox) if mailbox else None
+    if report is None or report.state is not MachineState.BUSY:
+        return False
+    at = world.clock()
+    if at - FRESH <= report.heartbeat_at <= at + AHEAD:
+        return True
+    seen_at = world.fleet.stray_since(f"{mailbox} {report.mark}", at=at)
+    return (at - seen_at).total_seconds() < SHOWN_AFTER_S
+
+
+def _delete_stray_records(world: World, living: Mapping[str, Runner]) -> int:
+    """Runner records in GitLab that carry our stack's name and have no live row."""
+    if world.config.gitlab.credentials == "shared":
+        return 0
+    at = world.clock()
+    deleted = 0
+    try:
+        where = world.config.gitlab.runners_in
+        kind = None if where.kind == "project" else f"{where.kind}_type"
+        records = world.gitlab.runners_described(PREFIX, kind=kind, owner_id=where.id)
+        ours = {one.id: world.runner_described(one.description) for one in records}
+        unknown = [str(number) for number, name in ours.items() if name and name not in living]
+        strays = [
+            Stray(
+                id=number,
+                seen_since=world.fleet.stray_since(f"gitlab:{number}", at=at),
+                busy=False,
+            )
+            for number in unknown
+        ]
+        for number in decide_strays(strays, {}, at):
+            with _going_on(f"runner record {number}"):
+                if not world.gitlab.runner_jobs(int(number), status="running"):
+                    world.gitlab.delete_runner(int(number))
+                    deleted += 1
+    except FleetError as exc:
+        emit(GitLabRefused(doing="sweep runner records", error=str(exc)), level=WARNING)
+    return deleted

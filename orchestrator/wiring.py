@@ -5,19 +5,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache, cached_property
 
-from adapters.aws import Clients, clients, slow
-from adapters.backends import Backend
-from adapters.demand import DemandQueue
-from adapters.ec2_backend import Ec2Backend, Ec2Place
-from adapters.expiry import Expiry, ExpiryTarget
-from adapters.fleet_rows import FleetRows
-from adapters.gitlab import Budget, GitLab, Way
-from adapters.hook_secrets import HookSecretStore
-from adapters.job_rows import JobRows
-from adapters.lambda_backend import LambdaBackend
-from adapters.runner_rows import RunnerRows
-from adapters.secrets import PoolSecrets, SecretStore
-from adapters.settings import (
+from adapters.aws.clients import Clients, clients, slow
+from adapters.aws.demand import DemandQueue
+from adapters.aws.hook_secrets import HookSecretStore
+from adapters.aws.secrets import PoolSecrets, SecretStore
+from adapters.aws.settings import (
     DemandSettings,
     ReconcileSettings,
     RouteSettings,
@@ -25,12 +17,20 @@ from adapters.settings import (
     SettleSettings,
     SweepSettings,
 )
-from adapters.table import Table
-from adapters.trouble_watch import TroubleWatch
-from fleet.config import FleetConfig, read_config
+from adapters.gitlab.client import Budget, GitLab, Way
+from adapters.ledger.fleet import FleetRows
+from adapters.ledger.jobs import JobRows
+from adapters.ledger.runners import RunnerRows
+from adapters.ledger.table import Table
+from adapters.ledger.trouble_watch import TroubleWatch
+from adapters.machines.backend import Backend
+from adapters.machines.ec2 import Ec2Backend, Ec2Place
+from adapters.machines.expiry import Expiry, ExpiryTarget
+from adapters.machines.lambda_ import LambdaBackend
+from fleet.config.reading import FleetConfig, read_config
 from fleet.errors import Refused
 from fleet.job_event import instance_of
-from fleet.mailbox import Cache
+from fleet.machine.mailbox import Cache
 from fleet.webhook_secrets import WebhookSecrets
 from orchestrator.world import World
 

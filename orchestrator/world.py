@@ -4,16 +4,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from adapters.backends import Backend
-from adapters.demand import DemandQueue
-from adapters.fleet_rows import FleetRows
-from adapters.gitlab import GitLab
-from adapters.job_rows import JobRows
-from adapters.runner_rows import RunnerRows
-from adapters.secrets import PoolSecrets, PoolToken
-from fleet.config import FleetConfig, PoolConfig
+from adapters.aws.demand import DemandQueue
+from adapters.aws.secrets import PoolSecrets, PoolToken
+from adapters.gitlab.client import GitLab
+from adapters.ledger.fleet import FleetRows
+from adapters.ledger.jobs import JobRows
+from adapters.ledger.runners import RunnerRows
+from adapters.machines.backend import Backend
+from fleet.config.reading import FleetConfig, PoolConfig
 from fleet.errors import Refused
-from fleet.mailbox import Cache
+from fleet.machine.mailbox import Cache
 from fleet.model import Runner
 from fleet.webhook_secrets import WebhookSecrets
 

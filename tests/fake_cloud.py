@@ -4,12 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from adapters.backends import Launched, LaunchOrder, LaunchResult, Machine, Shortfall
-from adapters.demand import BATCH, LONGEST_DELAY_S, Demand, DemandQueue, Received
-from adapters.secrets import PoolToken, SecretStore
-from fleet.capacity import CapacityPool, ErrorKind
-from fleet.config import PoolConfig
+from adapters.aws.demand import BATCH, LONGEST_DELAY_S, Demand, DemandQueue, Received
+from adapters.aws.secrets import PoolToken, SecretStore
+from adapters.machines.backend import Launched, LaunchOrder, LaunchResult, Machine, Shortfall
+from fleet.config.reading import PoolConfig
 from fleet.errors import FleetError, Refused
+from fleet.rules.capacity import CapacityPool, ErrorKind
 from fleet.webhook_secrets import AllWebhookSecrets
 
 AT = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
@@ -39,7 +39,7 @@ class _Message:
 
 
 class FakeQueue(DemandQueue):
-    """`adapters.demand.DemandQueue` in memory: what is received is hidden for a while."""
+    """`adapters.aws.demand.DemandQueue` in memory: what is received is hidden for a while."""
 
     def __init__(self, clock: Clock, url: str = "queue") -> None:
         self._clock = clock
@@ -205,7 +205,7 @@ class FakeBackend:
 
 
 class FakeSecrets(SecretStore):
-    """`adapters.secrets.SecretStore` in memory."""
+    """`adapters.aws.secrets.SecretStore` in memory."""
 
     def __init__(self) -> None:
         self.pools: dict[str, PoolToken] = {}

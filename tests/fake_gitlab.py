@@ -1,4 +1,4 @@
-"""`adapters.gitlab.GitLab` in memory: jobs, runner records, projects, and failures on demand."""
+"""The GitLab client in memory: jobs, runner records, projects, and failures on demand."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 
-from adapters.gitlab import (
+from adapters.gitlab.api import GitLabApi
+from adapters.gitlab.client import (
     CreatedRunner,
     GitLab,
     GitLabJob,
@@ -15,7 +16,6 @@ from adapters.gitlab import (
     GitLabToken,
     NewRunner,
 )
-from adapters.gitlab_api import GitLabApi
 from fleet.errors import FleetError, Refused
 
 NOT_THERE = Refused("GitLab does not have it", status=404)

@@ -1,4 +1,4 @@
-"""`adapters.table.Table` in memory, with DynamoDB's rules."""
+"""`adapters.ledger.table.Table` in memory, with DynamoDB's rules."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -10,7 +10,7 @@ from typing import Any
 from boto3.dynamodb.conditions import AttributeBase, ConditionBase
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
-from adapters.table import TRANSACT, Change, Item, Table
+from adapters.ledger.table import TRANSACT, Change, Item, Table
 from fleet.errors import FleetError, Refused
 
 INDEXES = {"open": ("open_pk", "open_sk"), "recent": ("kind", "changed_at")}

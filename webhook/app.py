@@ -12,9 +12,9 @@ from mangum import Mangum
 from pydantic import BaseModel
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from adapters.aws import clients, quick
-from adapters.bus import EventBus
-from adapters.secrets import SecretStore
+from adapters.aws.bus import EventBus
+from adapters.aws.clients import clients, quick
+from adapters.aws.secrets import SecretStore
 from fleet.errors import BadDelivery, FleetError
 from fleet.events import (
     ERROR,

@@ -1,10 +1,10 @@
-"""Reads and clears what the engine counted; see `local.engine_calls`."""
+"""Reads and clears what the engine counted; see `local.aws.calls`."""
 
 import json
 from http.client import HTTPConnection
 from urllib.parse import urlsplit
 
-from local.engine_units import PATH
+from local.aws.units import PATH
 
 TIMEOUT_S = 60.0
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from adapters.reporter import Post, Reporter, Status
-from fleet.mailbox import Credential, MachineState, Outcome, StepName
-from local.runner.job import Job
-from local.runner.log import Log
-from local.runner.options import RunnerOptions
-from local.runner.protocol import Coordinator, JobState, UpdateState
-from local.runner.wire import Wire
+from adapters.guest.reporter import Post, Reporter, Status
+from fleet.machine.mailbox import Credential, MachineState, Outcome, StepName
+from local.stand_in.job import Job
+from local.stand_in.log import Log
+from local.stand_in.options import RunnerOptions
+from local.stand_in.protocol import Coordinator, JobState, UpdateState
+from local.stand_in.wire import Wire
 
 HEARTBEAT_S = 30.0  # as the agent's
 BOOT_DEADLINE = timedelta(minutes=5)
@@ -26,7 +26,7 @@ OUTPUT = b"one of many jobs\nJob succeeded\n"
 
 
 class Letterbox(Post, Protocol):
-    """The guest's own mailbox in the ledger: `adapters.mailbox.Mailbox`."""
+    """The guest's own mailbox in the ledger: `adapters.ledger.mailbox.Mailbox`."""
 
     def take_credential(
         self, deadline: datetime, *, pause: Callable[[float], None]

@@ -7,18 +7,18 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from local.aws.engine import EngineOptions
+from local.aws.stack import StackOptions
 from local.burst import counters, project
 from local.burst.memory import PeakMemory
 from local.burst.result import BurstOptions, BurstResult, Progress, over_budget
 from local.burst.tally import Tally, tally
 from local.burst.thread_guests import ThreadGuestOptions, ThreadGuests
-from local.demo import register_webhook
-from local.engine import EngineOptions
+from local.demo.run import register_webhook
 from local.gitlab.options import Options as GitLabOptions
 from local.gitlab.seed import create_project, push_files
 from local.gitlab.world import World
 from local.laptop import Laptop, LaptopOptions
-from local.stack import StackOptions
 
 LOOK_EVERY_S = 1.0
 # Invocations of one function that may wait for a process. More are throttled and come again.

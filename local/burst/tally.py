@@ -31,7 +31,7 @@ class Tally:
 
 
 def tally(engine: Counts, gitlab: Mapping[str, int], *, stack: str, jobs: int) -> Tally:
-    """What `jobs` jobs took. `engine`: as `local.engine_calls` tells; `gitlab`: by endpoint."""
+    """What `jobs` jobs took. `engine`: as `local.aws.calls` tells; `gitlab`: by endpoint."""
     aws, guests = _aws_calls(engine)
     runs = {_short(name, stack): int(n) for name, n in engine.get("invocations", {}).items()}
     executions = {_short(name, stack): int(n) for name, n in engine.get("executions", {}).items()}

@@ -12,13 +12,13 @@ from typing import Any, Self
 import boto3
 from botocore.config import Config
 
-from adapters.aws import aws_call
-from adapters.mailbox import Mailbox
+from adapters.aws.clients import aws_call
+from adapters.ledger.mailbox import Mailbox
 from fleet.errors import Refused, Transient
+from local.aws.engine import REGION
 from local.beat import Beat
 from local.burst.guest import Life, live
-from local.engine import REGION
-from local.guest_boot import Cloud
+from local.machines.boot import Cloud
 
 STACK_TAG = "runner-fleet:stack"
 BATCH = 100

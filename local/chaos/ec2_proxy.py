@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import boto3
 
+from local.aws.engine import REGION
 from local.chaos.fleet_call import (
     FleetCall,
     LaunchFault,
@@ -22,7 +23,6 @@ from local.chaos.fleet_call import (
     with_errors,
 )
 from local.chaos.query import Fields, read_fields, signed, write_fields
-from local.engine import REGION
 from local.loopback import Answerer, LoopbackServer
 
 _TIMEOUT_S = 60.0

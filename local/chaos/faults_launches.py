@@ -11,7 +11,7 @@ from local.chaos.scene import Scene
 
 DRY = "InsufficientInstanceCapacity"
 MARKETS = ("spot", "on-demand")
-# A place that had nothing is left alone for a minute (fleet/capacity.py).
+# A place that had nothing is left alone for a minute (fleet/rules/capacity.py).
 A_MINUTE_MORE_S = 150.0
 
 

@@ -1,6 +1,6 @@
 """Machines that die: at every step between the launch and the goodbye."""
 
-from fleet.mailbox import MachineState
+from fleet.machine.mailbox import MachineState
 from local.chaos.fault import Fault
 from local.chaos.fleet_file import FleetFile, Periods
 from local.chaos.gitlab_eye import JobSeen

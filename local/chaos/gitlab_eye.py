@@ -7,9 +7,9 @@ from datetime import datetime
 from urllib.request import Request, urlopen
 
 from local.gitlab.chaos import ChaosOrder
-from local.gitlab.hooks import is_executable
 from local.gitlab.model import Job
 from local.gitlab.server import SimulatorServer
+from local.gitlab.webhooks.hooks import is_executable
 from local.gitlab.world import World
 
 _TIMEOUT_S = 10.0

@@ -6,17 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from adapters.aws import aws_call
+from adapters.aws.clients import aws_call
 from fleet.errors import Refused
-from fleet.mailbox import Report
+from fleet.machine.mailbox import Report
 from local.chaos.ec2_proxy import Ec2Proxy
 from local.chaos.fleet_file import FleetFile, Periods
 from local.chaos.gitlab_eye import GitLabEye, JobSeen
 from local.chaos.observer import machines_of, sandboxes_of
 from local.chaos.pipeline import Planned, ci_file
 from local.gitlab.seed import SeededProject, push_files
-from local.guests import GuestHost
 from local.laptop import Laptop
+from local.machines.guests import GuestHost
 
 LOOK_EVERY_S = 0.05
 PIPELINE_WITHIN_S = 15.0

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from fleet.errors import Transient
+from local.aws.engine import EngineOptions, wait_until
+from local.aws.stack import StackOptions
 from local.chaos.books import POOLS, leaked, machines_since, trail
 from local.chaos.ec2_proxy import Ec2Proxy, Termination
 from local.chaos.fault import Fault
@@ -18,13 +20,11 @@ from local.chaos.judge import Ended, Evidence, Row, judge, unfinished
 from local.chaos.observer import Observer
 from local.chaos.scene import Ground, Scene
 from local.chaos.ticker import Ticker
-from local.demo import register_webhook
-from local.engine import EngineOptions, wait_until
+from local.demo.run import register_webhook
 from local.gitlab.chaos import ApiChaos, ChaosOrder, WebhookChaos
 from local.gitlab.options import Options as GitLabOptions, Timeouts
 from local.gitlab.seed import SeededProject, create_project
 from local.laptop import Laptop, LaptopOptions
-from local.stack import StackOptions
 
 LOOK_EVERY_S = 0.4
 WARM_WITHIN_S = 60.0

@@ -14,12 +14,12 @@ import gitlab
 from botocore.exceptions import BotoCoreError, ClientError
 
 from fleet.errors import FleetError
+from local.aws.engine import EngineFailed
 from local.chaos.fault import Fault
 from local.chaos.faults import fault_named
 from local.chaos.fleet_file import Periods
 from local.chaos.judge import Row, broken_run
 from local.chaos.stage import Stage
-from local.engine import EngineFailed
 from local.gitlab.seed import SeedFailed
 
 BROKEN = (

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from local.gitlab.ci_types import JobSpec, PipelineSpec
+from local.gitlab.ci.types import JobSpec, PipelineSpec
 from local.gitlab.failures import UNKNOWN, is_caught
 from local.gitlab.job_index import JobIndex
 from local.gitlab.model import Job, Pipeline, PipelineRequest, Runner, User

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 
-from local.gitlab.ci_types import EnvironmentSpec
+from local.gitlab.ci.types import EnvironmentSpec
 from local.gitlab.model import Environment, Job, Project
 
 _LONGEST_SLUG = 24

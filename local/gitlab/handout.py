@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from local.gitlab.ci_types import ArtifactSpec, CacheSpec, ImageSpec
+from local.gitlab.ci.types import ArtifactSpec, CacheSpec, ImageSpec
 from local.gitlab.failures import FROM_RUNNER
 from local.gitlab.model import Job
 from local.gitlab.reports import REPORTS

@@ -13,7 +13,7 @@ from datetime import datetime
 from enum import IntEnum
 from pathlib import Path
 
-from local.gitlab.ci_types import JobSpec
+from local.gitlab.ci.types import JobSpec
 from local.gitlab.states import Counted, Status, counts_as
 
 NO_SHA = "0" * 40

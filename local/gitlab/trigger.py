@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 
 from local.gitlab import environments
 from local.gitlab.actions import cancel_redundant
-from local.gitlab.ci import MAIN_FILE, read_pipeline
-from local.gitlab.ci_types import CiError, JobSpec, PipelineSpec
+from local.gitlab.ci.file import MAIN_FILE, read_pipeline
+from local.gitlab.ci.types import CiError, JobSpec, PipelineSpec
 from local.gitlab.model import NO_SHA, MergeRequest, Pipeline, PipelineRequest, Project, User
 from local.gitlab.repository import (
     CommitChanges,

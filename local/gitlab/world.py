@@ -7,12 +7,12 @@ from pathlib import Path
 
 from local.gitlab.accounts import Accounts
 from local.gitlab.chaos import Chaos
-from local.gitlab.delivery import Dispatcher
 from local.gitlab.engine import Engine
-from local.gitlab.hooks import Hooks
 from local.gitlab.options import Clock, Options
 from local.gitlab.runners import Runners
 from local.gitlab.variables import Instance
+from local.gitlab.webhooks.delivery import Dispatcher
+from local.gitlab.webhooks.hooks import Hooks
 
 
 class World:

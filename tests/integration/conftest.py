@@ -11,8 +11,8 @@ from urllib.request import Request, urlopen
 import boto3
 import pytest
 
-from local.engine import CONFIG, Engine, EngineOptions, wait_until
-from local.stack import Stack, StackOptions, deploy_stack
+from local.aws.engine import CONFIG, Engine, EngineOptions, wait_until
+from local.aws.stack import Stack, StackOptions, deploy_stack
 
 STANDINS = Path(__file__).parent / "standins"
 

@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from adapters.process_tree import DEAD, stats
-from adapters.runner_process import BINARY_VARIABLE, RunSpec, clean_environment
-from fleet.mailbox import Credential, Order, Report
+from adapters.guest.process_tree import DEAD, stats
+from adapters.guest.runner_process import BINARY_VARIABLE, RunSpec, clean_environment
+from fleet.machine.mailbox import Credential, Order, Report
 
 FAKE = Path(__file__).with_name("fake_runner.py")
 REAL = os.environ.get(BINARY_VARIABLE, "")

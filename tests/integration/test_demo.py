@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from fleet.model import JobKey
-from local.demo import Demo, DemoResult
-from local.demo_project import EXPECTED, NOBODY
+from local.demo.project import EXPECTED, NOBODY
+from local.demo.run import Demo, DemoResult
 from local.laptop import Laptop
 
 

@@ -14,8 +14,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from infra.package import TEMPLATE
-from local.engine import ACCOUNT, Engine, EngineFailed, EngineOptions, wait_until
-from local.stack import Stack, StackOptions, deploy_stack
+from local.aws.engine import ACCOUNT, Engine, EngineFailed, EngineOptions, wait_until
+from local.aws.stack import Stack, StackOptions, deploy_stack
 from tests.integration.conftest import Role, Standins
 
 
@@ -226,7 +226,7 @@ def test_a_launch_says_where_each_machine_is(engine: Engine, stack: Stack) -> No
 def test_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     """Whatever ends it: a laptop that was killed leaves no engine behind."""
     starter = (
-        "import os, signal, sys; from pathlib import Path; from local.engine import Engine\n"
+        "import os, signal, sys; from pathlib import Path; from local.aws.engine import Engine\n"
         "engine = Engine(Path(sys.argv[1])); engine.start(); print(engine.pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from local.engine import ACCOUNT, Engine, EngineOptions
+from local.aws.engine import ACCOUNT, Engine, EngineOptions
 
 PROBE = """
 import os, random, subprocess, sys, time

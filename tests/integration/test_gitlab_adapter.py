@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.gitlab import Budget, GitLab, NewRunner
+from adapters.gitlab.client import Budget, GitLab, NewRunner
 from fleet.errors import Refused, Transient
 from local.gitlab.chaos import ApiChaos, ChaosOrder
 from local.gitlab.seed import SeededProject, create_project

@@ -10,17 +10,17 @@ from threading import Thread
 
 import pytest
 
-from adapters import hooks
-from adapters.gitlab import Budget, GitLab
-from adapters.hooks import HookScope, HookTarget, Registered, register_webhook, scope_of
+from adapters.gitlab import hooks
+from adapters.gitlab.client import Budget, GitLab
+from adapters.gitlab.hooks import HookScope, HookTarget, Registered, register_webhook, scope_of
 from fleet.errors import BadDelivery, FleetError, Refused, Transient
 from fleet.webhook_secrets import AllWebhookSecrets, WebhookSecrets, secret_id, webhook_name
 from local.gitlab.chaos import ApiChaos, ChaosOrder
-from local.gitlab.hooks import Hook
 from local.gitlab.options import Options
 from local.gitlab.seed import create_project
 from local.gitlab.server import SimulatorServer
-from local.gitlab.signing import signature
+from local.gitlab.webhooks.hooks import Hook
+from local.gitlab.webhooks.signing import signature
 from tests.unit.webhook.deliveries import AT, VECTOR_ID, VECTOR_STAMP, encoded, headers
 from webhook.delivery import read_delivery
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from local.engine import wait_until
+from local.aws.engine import wait_until
 from tests.integration.conftest import Standins
 
 SPOT_NOTICE = "EC2 Spot Instance Interruption Warning"

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import pytest
 
 from fleet.job_event import JobEvent
-from local.engine import Engine, wait_until
+from local.aws.engine import Engine, wait_until
+from local.aws.stack import Stack, StackOptions, deploy_stack
 from local.gitlab.seed import create_project, push_files
 from local.gitlab.server import SimulatorServer
-from local.stack import Stack, StackOptions, deploy_stack
 
 STACK = "hooked"
 CI = "unit: {script: 'true', tags: [docker]}\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cli.main import COMMANDS
-from cli.trail import LABELS
+from operations.trail import LABELS
 from tests.unit.infra.documents import resources
 
 ROOT = Path(__file__).parents[2]

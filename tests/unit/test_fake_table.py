@@ -3,7 +3,7 @@
 import pytest
 from boto3.dynamodb.conditions import Attr, ConditionBase
 
-from adapters.table import Change, absent, exists
+from adapters.ledger.table import Change, absent, exists
 from fleet.errors import Refused, Transient
 from fleet.reasons import Reason
 from tests.fake_table import INDEXES, PROJECTED

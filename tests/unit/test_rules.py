@@ -24,8 +24,9 @@ MAY_IMPORT = {
     "ec2_runner": {"fleet", "adapters", "ec2_runner"},
     "orchestrator": {"fleet", "adapters", "orchestrator", "lambda_runner", "ec2_runner"},
     "infra": {"infra"},
-    "local": PRODUCT | {"infra", "local", "cli"},
-    "cli": PRODUCT | {"infra", "cli"},
+    "operations": PRODUCT | {"infra", "operations"},
+    "local": PRODUCT | {"infra", "operations", "local"},
+    "cli": PRODUCT | {"infra", "operations", "cli"},
 }
 # The commands that run the fleet on this machine may import `local` as well.
 LOCAL_COMMANDS = re.compile(r"cli/(demo|burst|chaos|local)\.py")
@@ -133,6 +134,11 @@ def test_what_is_deployed_imports_nothing_that_is_not() -> None:
     unknown = set(NOT_DEPLOYED.split())
     assert found(f"{one.path}: {one.imported & unknown}" for one in deployed
                  if one.imported & unknown) == []  # fmt: skip
+
+
+def test_operations_draw_nothing() -> None:
+    drawn = {"typer", "rich"}
+    assert found(one.path for one in modules("operations") if one.imported & drawn) == []
 
 
 def test_the_core_imports_nothing_that_acts() -> None:

@@ -11,7 +11,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from local.gitlab.api.call import READ, WRITE, ApiError, Call, Endpoint, forbidden, not_found
-from local.gitlab.ci_values import read_duration_s
+from local.gitlab.ci.values import read_duration_s
 from local.gitlab.dotenv import DotenvError, read_dotenv
 from local.gitlab.model import Job, Report, Role
 from local.gitlab.reports import FROM_RUNNER, REPORTS

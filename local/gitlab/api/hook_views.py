@@ -6,8 +6,8 @@ from datetime import datetime
 
 from local.gitlab.api.runner_views import Json
 from local.gitlab.dates import api_date
-from local.gitlab.hooks import SECRET_HEADERS, Delivery, Hook, alert_status
 from local.gitlab.model import Group
+from local.gitlab.webhooks.hooks import SECRET_HEADERS, Delivery, Hook, alert_status
 
 
 def hook_view(hook: Hook, at: datetime, *, has_signing_token: bool) -> Json:

@@ -10,11 +10,11 @@ from starlette.responses import JSONResponse, Response
 from local.gitlab.api.call import READ, WRITE, ApiError, Call, Endpoint, not_found
 from local.gitlab.api.hook_views import delivery_view, hook_view
 from local.gitlab.api.paging import page_of
-from local.gitlab.delivery import Event
-from local.gitlab.hook_payload import JobMoment
-from local.gitlab.hooks import Hook
 from local.gitlab.model import Group, Job, Pipeline, Project, Role
-from local.gitlab.signing import BadSigningToken, signing_key
+from local.gitlab.webhooks.delivery import Event
+from local.gitlab.webhooks.hooks import Hook
+from local.gitlab.webhooks.payload import JobMoment
+from local.gitlab.webhooks.signing import BadSigningToken, signing_key
 
 _MOST_CUSTOM_HEADERS = 20
 

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from adapters.job_log import plain
+from adapters.gitlab.job_log import plain
 from local.gitlab.api.call import READ
 from local.gitlab.dates import api_date
 from local.gitlab.model import Job, Pipeline, Project, Role

@@ -11,9 +11,9 @@ from local.gitlab.api.call import Call, Endpoint, forbidden
 from local.gitlab.api.runner_views import Json
 from local.gitlab.chaos import ChaosOrder
 from local.gitlab.dates import api_date
-from local.gitlab.hooks import alert_status, note_success
 from local.gitlab.model import Job, Runner
 from local.gitlab.sweep import sweep
+from local.gitlab.webhooks.hooks import alert_status, note_success
 
 
 class ClockOrder(BaseModel):

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from adapters.one_job import NOTICES, Workplace, run_one_job
-from adapters.reporter import Reporter
-from adapters.runner_process import BINARY_VARIABLE
-from fleet.decide_stop import Why
-from fleet.mailbox import Credential, Order
-from fleet.runner_log import Follower
-from local.keeper import ROOT
+from adapters.guest.one_job import NOTICES, Workplace, run_one_job
+from adapters.guest.reporter import Reporter
+from adapters.guest.runner_process import BINARY_VARIABLE
+from fleet.machine.mailbox import Credential, Order
+from fleet.machine.runner_log import Follower
+from fleet.machine.stop import Why
+from local.machines.keeper import ROOT
 from tests.integration.local.coordinator import Answer, Coordinator, make_job
 from tests.integration.runs import PATH, REAL, TOKEN, Letters, eventually, is_alive
 from tests.private_ca import make_ca, small_proxy, tls_door

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from cli.deployed import connect
-from local.engine import Engine, wait_until
+from local.aws.engine import Engine, wait_until
+from local.aws.stack import Stack, StackOptions, deploy_stack
 from local.gitlab.seed import SeededProject, create_project, push_files
 from local.gitlab.server import SimulatorServer
-from local.stack import Stack, StackOptions, deploy_stack
+from operations.deployed import connect
 
 STACK = "commands"
 CI = 'unit: {script: "true", tags: [gpu]}\n'

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.process_tree import stats
+from adapters.guest.process_tree import stats
 from tests.integration.runs import eventually
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from adapters.runner_process import BINARY_VARIABLE
+from adapters.guest.runner_process import BINARY_VARIABLE
 from ec2_runner.agent import AgentSettings, Machine, work
 from ec2_runner.imds import SpotNotice
 from fleet.errors import Transient
-from fleet.mailbox import Credential, Docker, Order
+from fleet.machine.mailbox import Credential, Docker, Order
 from tests.integration import runs
 from tests.integration.runs import Letters, credential
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.process_tree import send
+from adapters.guest.process_tree import send
 from tests.integration.runs import eventually
 
 BOOT = Path(__file__).parents[3] / "ec2_runner/boot.sh"

@@ -9,7 +9,7 @@ import pytest
 
 from ec2_runner.imds import ENDPOINT, Imds
 from fleet.errors import Transient
-from local.imds import ImdsServer, InstanceMetadata
+from local.machines.imds import ImdsServer, InstanceMetadata
 
 AT = datetime(2026, 8, 20, 9, 15, 1, tzinfo=UTC)
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from adapters.runner_process import BINARY_VARIABLE
+from adapters.guest.runner_process import BINARY_VARIABLE
 from fleet.errors import Refused
-from fleet.mailbox import Credential, Report
+from fleet.machine.mailbox import Credential, Report
 from lambda_runner.handler import Invocation, RunnerSettings, Sandbox, serve, wipe
 from tests.integration import runs
 from tests.integration.runs import Letters, credential

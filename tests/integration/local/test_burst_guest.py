@@ -8,7 +8,7 @@ from pathlib import Path
 import gitlab
 import pytest
 
-from fleet.mailbox import Credential, MachineState, Order, Outcome, Report, StepName
+from fleet.machine.mailbox import Credential, MachineState, Order, Outcome, Report, StepName
 from local.burst.guest import OUTPUT, Life, live
 from local.gitlab.server import SimulatorServer
 from local.gitlab.states import Status

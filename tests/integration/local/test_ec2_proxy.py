@@ -8,10 +8,10 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from local.aws.engine import ACCOUNT, REGION, Engine
+from local.aws.stack import Stack
 from local.chaos.ec2_proxy import Ec2Proxy
 from local.chaos.fleet_call import FleetCall, Spot, Verdict
-from local.engine import ACCOUNT, REGION, Engine
-from local.stack import Stack
 
 DRY = "InsufficientInstanceCapacity"
 TYPES = ("m7i.large", "m7a.large")

@@ -7,10 +7,10 @@ from typing import Any
 
 from botocore.stub import ANY, Stubber
 
-from adapters.backends import LaunchOrder
-from adapters.ec2_backend import Ec2Backend, Ec2Place
-from adapters.expiry import Expiry, ExpiryTarget
-from fleet.config import PoolConfig, read_config
+from adapters.machines.backend import LaunchOrder
+from adapters.machines.ec2 import Ec2Backend, Ec2Place
+from adapters.machines.expiry import Expiry, ExpiryTarget
+from fleet.config.reading import PoolConfig, read_config
 from tests.fakes import AT
 from tests.unit.adapters.stubs import scripted
 

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from adapters.job_rows import JobRows, Step
+from adapters.ledger.jobs import JobRows, Step
 from fleet.model import Job
 from fleet.reasons import Reason
 from tests.fakes import AT, FakeTable

@@ -3,9 +3,9 @@
 from datetime import timedelta
 from typing import Any
 
-from adapters.runner_rows import Place, RunnerRows
-from adapters.table import Change
-from fleet.mailbox import Credential, Report
+from adapters.ledger.runners import Place, RunnerRows
+from adapters.ledger.table import Change
+from fleet.machine.mailbox import Credential, Report
 from fleet.model import Runner, RunnerState
 from tests.fakes import AT, FakeTable
 from tests.unit.fleet.facts import runner

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from botocore.stub import ANY
 
-from adapters.backends import Machine
-from adapters.ec2_backend import BATCH
-from fleet.capacity import ErrorKind
+from adapters.machines.backend import Machine
+from adapters.machines.ec2 import BATCH
 from fleet.errors import Refused, Transient
+from fleet.rules.capacity import ErrorKind
 from tests.fakes import AT
 from tests.unit.adapters.ec2_cloud import POOL, Cloud, ec2_cloud, pool
 

@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from adapters.fleet_rows import FleetRows
-from adapters.table import Change
+from adapters.ledger.fleet import FleetRows
+from adapters.ledger.table import Change
 from fleet.errors import Transient
 from tests.fakes import AT, FakeTable
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from adapters import hooks
-from adapters.gitlab import Budget, GitLab, NewRunner
-from adapters.gitlab_answer import NotGitLabs, read_refusal
+from adapters.gitlab import hooks
+from adapters.gitlab.answer import NotGitLabs, read_refusal
+from adapters.gitlab.client import Budget, GitLab, NewRunner
 from fleet.errors import FleetError, Refused, Transient
 from tests.unit.adapters.fake_gitlab import Answer, FakeGitLab, fake_gitlab
 from tests.unit.adapters.stubs import Clock

@@ -5,11 +5,11 @@ from datetime import date
 
 import pytest
 
-from adapters.gitlab import Budget, GitLab, GitLabJob, GitLabToken
+from adapters.gitlab.client import Budget, GitLab, GitLabJob, GitLabToken
 from fleet.errors import Refused, Transient
 from tests.unit.adapters.fake_gitlab import FakeGitLab, fake_gitlab
+from tests.unit.adapters.gitlab.test_client import JOB
 from tests.unit.adapters.stubs import Clock
-from tests.unit.adapters.test_gitlab import JOB
 
 CANCEL = "/projects/77/jobs/90210/cancel"
 IN_PIPELINE = "/projects/77/pipelines/5512/jobs"

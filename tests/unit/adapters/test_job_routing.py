@@ -6,8 +6,8 @@ from datetime import timedelta, timezone
 
 import pytest
 
-from adapters.job_rows import KEPT, JobRows, Step
-from adapters.table import Change
+from adapters.ledger.jobs import KEPT, JobRows, Step
+from adapters.ledger.table import Change
 from fleet.model import Job, JobKey, Status
 from fleet.reasons import Reason
 from tests.fakes import AT, FakeTable

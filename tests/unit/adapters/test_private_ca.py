@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from adapters.fleet_rows import FleetRows
-from adapters.gitlab import Budget, GitLab, Way
-from adapters.tls_ca import AT_MOST, read_tls_ca
-from adapters.trouble_watch import TroubleWatch
+from adapters.gitlab.client import Budget, GitLab, Way
+from adapters.gitlab.tls_ca import AT_MOST, read_tls_ca
+from adapters.ledger.fleet import FleetRows
+from adapters.ledger.trouble_watch import TroubleWatch
 from fleet.errors import Refused, Transient
 from fleet.trouble import TLS
 from tests.fakes import AT, Clock, FakeTable

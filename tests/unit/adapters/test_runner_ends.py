@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from adapters.runner_rows import KEPT
-from fleet.mailbox import MachineState, Report
+from adapters.ledger.runners import KEPT
+from fleet.machine.mailbox import MachineState, Report
 from fleet.model import RunnerState
 from fleet.reasons import Reason
 from tests.fakes import AT

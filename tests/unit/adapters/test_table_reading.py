@@ -9,7 +9,7 @@ from boto3.dynamodb.conditions import Attr
 from botocore import xform_name
 from botocore.stub import Stubber
 
-from adapters.table import Change, Table, absent
+from adapters.ledger.table import Change, Table, absent
 from fleet.errors import Refused, Transient
 from tests.unit.adapters.stubs import scripted
 

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from botocore.exceptions import ClientError, WaiterError
 
-from adapters.aws import Clients
+from adapters.aws.clients import Clients
 
 REGION = "eu-central-1"
 

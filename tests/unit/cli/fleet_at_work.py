@@ -6,18 +6,18 @@ from typing import Any
 
 from typer.testing import CliRunner, Result
 
-from adapters.fleet_rows import FleetRows, StoredConfig
-from adapters.gitlab import DIRECT, GitLab, Way
-from adapters.job_rows import JobRows, Step
-from adapters.runner_rows import Place, RunnerRows
-from adapters.table import Change
-from cli.deployed import Deployed
+from adapters.gitlab.client import DIRECT, GitLab, Way
+from adapters.ledger.fleet import FleetRows, StoredConfig
+from adapters.ledger.jobs import JobRows, Step
+from adapters.ledger.runners import Place, RunnerRows
+from adapters.ledger.table import Change
 from cli.main import app
-from fleet.config import read_config
+from fleet.config.reading import read_config
 from fleet.errors import FleetError
-from fleet.mailbox import MachineState, Report, Step as MachineStep, StepName
+from fleet.machine.mailbox import MachineState, Report, Step as MachineStep, StepName
 from fleet.model import Job, JobKey, Runner, RunnerState, Status
 from fleet.reasons import Reason
+from operations.deployed import Deployed
 from tests.fakes import AT, Clock, FakeGitLab, FakeQueue, FakeSecrets, FakeTable
 
 INSTANCE = "gitlab.example.com"

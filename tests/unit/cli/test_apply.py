@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from adapters.gitlab import GitLabProject, Way
+from adapters.gitlab.client import GitLabProject, Way
 from cli.apply import lines
-from cli.applying import Applied
-from fleet.config import read_config
+from fleet.config.reading import read_config
 from fleet.errors import Refused
+from operations.apply import Applied
 from tests.private_ca import make_ca
 from tests.unit.cli.fleet_at_work import FLEET, AtWork
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from adapters.gitlab import GitLabJob, GitLabProject
-from adapters.job_rows import Step
-from cli.explaining import read_asked
-from fleet.capacity import BackOff
+from adapters.gitlab.client import GitLabJob, GitLabProject
+from adapters.ledger.jobs import Step
 from fleet.errors import FleetError, Refused, Transient
-from fleet.mailbox import MachineState, StepName
+from fleet.machine.mailbox import MachineState, StepName
 from fleet.model import Runner
 from fleet.reasons import Reason
+from fleet.rules.capacity import BackOff
+from operations.explain import read_asked
 from tests.unit.cli.fleet_at_work import AT, AtWork, MachineStep, ago, key
 
 TOKEN = {"GITLAB_TOKEN": "glpat-1"}

@@ -20,7 +20,7 @@ from botocore.exceptions import (
     UnauthorizedSSOTokenError,
 )
 
-from adapters.aws import aws_call
+from adapters.aws.clients import aws_call
 from cli.failures import ADVICE, sentence, told
 from fleet.errors import FleetError, Refused, Transient
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from cli.failures import told
 from cli.main import COMMANDS, app, load
-from fleet.config import ConfigError, read_config
+from fleet.config.reading import ConfigError, read_config
 from fleet.errors import Refused, Transient
 from tests.unit.cli.fleet_at_work import AtWork
 

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from cli.status_gather import gather
-from cli.status_render import duration
-from cli.status_view import FleetView
 from fleet.errors import Transient
-from fleet.mailbox import MachineState
+from fleet.machine.mailbox import MachineState
 from fleet.model import RunnerState
 from fleet.reasons import Reason
+from operations.durations import duration
+from operations.status import gather
+from operations.status_view import FleetView
 from tests.unit.cli.fleet_at_work import AT, FLEET, AtWork, ago
 
 

@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from adapters.demand import Demand
-from adapters.fleet_rows import HookRow
-from cli.status_gather import gather
-from fleet.holds import Hold, HoldKind, advice, sentence
-from fleet.mailbox import MachineState
+from adapters.aws.demand import Demand
+from adapters.ledger.fleet import HookRow
+from fleet.machine.mailbox import MachineState
 from fleet.reasons import SENTENCES, Reason
+from fleet.rules.holds import Hold, HoldKind, advice, sentence
+from operations.status import gather
 from tests.unit.cli.fleet_at_work import (
     AT,
     FLEET,

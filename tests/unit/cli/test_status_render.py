@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from cli.status_gather import gather, job_view
 from cli.status_render import render
-from cli.status_view import (
+from fleet.machine.mailbox import MachineState
+from fleet.reasons import Reason
+from fleet.rules.capacity import BackOff
+from fleet.rules.problems import Problem, ProblemKind
+from operations.status import gather, job_view
+from operations.status_view import (
     BackOffView,
     FleetView,
     JobView,
@@ -19,10 +23,6 @@ from cli.status_view import (
     PoolView,
     QueueView,
 )
-from fleet.capacity import BackOff
-from fleet.decide_problems import Problem, ProblemKind
-from fleet.mailbox import MachineState
-from fleet.reasons import Reason
 from tests.unit.cli.fleet_at_work import AT, FLEET, AtWork, ago, key
 
 POOL = PoolView(

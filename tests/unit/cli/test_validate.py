@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
-from adapters.gitlab import GitLabProject, GitLabToken
-from cli.token_check import check_token
-from fleet.config import read_config
+from adapters.gitlab.client import GitLabProject, GitLabToken
+from fleet.config.reading import read_config
 from fleet.errors import Refused, Transient
+from operations.token_check import check_token
 from tests.fakes import FakeGitLab
 from tests.unit.cli.fleet_at_work import AT, FLEET, AtWork
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from adapters.fleet_rows import FleetRows
-from adapters.hooks import Registered
+from adapters.gitlab.hooks import Registered
+from adapters.ledger.fleet import FleetRows
 from cli.webhook import HookWorld, app, keep, registered_at
 from fleet.webhook_secrets import AllWebhookSecrets, WebhookSecrets, webhook_name
 from tests.fakes import AT, FakeTable

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from adapters.reporter import Reporter
+from adapters.guest.reporter import Reporter
 from ec2_runner.imds import SpotNotice
 from ec2_runner.spot_watch import SpotWatch
 from fleet.errors import Transient
-from fleet.mailbox import Order, Report, StepName
+from fleet.machine.mailbox import Order, Report, StepName
 
 AT = datetime(2026, 8, 20, 9, 15, tzinfo=UTC)
 NOTICE = SpotNotice(action="terminate", at=AT)

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from fleet.decide_scale import decide_scale
 from fleet.model import Job, Limits, Runner, RunnerState, ScalePlan, Snapshot
 from fleet.reasons import Reason
+from fleet.rules.scale import decide_scale
 
 IDLE, IN_FLIGHT, REQUESTED = RunnerState.IDLE, RunnerState.IN_FLIGHT, RunnerState.REQUESTED
 

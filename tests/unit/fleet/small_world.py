@@ -10,9 +10,9 @@ from copy import copy
 from dataclasses import replace
 from datetime import timedelta
 
-from fleet.decide_reap import Fate, Suspect, decide_reap
-from fleet.decide_scale import decide_scale
 from fleet.model import Job, JobKey, Runner, RunnerState, ScalePlan, Snapshot
+from fleet.rules.reap import Fate, Suspect, decide_reap
+from fleet.rules.scale import decide_scale
 from tests.unit.fleet.facts import AT, LIMITS, job, runner
 
 LIFETIME = timedelta(minutes=30)

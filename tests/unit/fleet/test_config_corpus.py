@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from fleet.config import ConfigError, read_config
+from fleet.config.reading import ConfigError, read_config
 
 PARTS = {
     # lines 1 to 3

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from fleet.config import read_config
-from fleet.config_model import (
+from fleet.config.model import (
     DockerOptions,
     GitLabConfig,
     IdleConfig,
@@ -16,7 +15,8 @@ from fleet.config_model import (
     ScheduleWindow,
     Watch,
 )
-from fleet.config_values import duration_text
+from fleet.config.reading import read_config
+from fleet.config.values import duration_text
 
 TEXT = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text(encoding="utf-8")
 ROWS = dict(re.findall(r"^\| `(\w+)` \| ([^|]+?) \|", TEXT, re.MULTILINE))

@@ -6,8 +6,8 @@ from dataclasses import replace
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from fleet.decide_scale import decide_scale
 from fleet.model import Runner, RunnerState, ScalePlan
+from fleet.rules.scale import decide_scale
 from tests.unit.fleet.scale_checks import check_plan
 from tests.unit.fleet.small_world import World
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from fleet.decide_scale import decide_scale
 from fleet.model import Job, Limits, Runner, RunnerState, Snapshot
 from fleet.reasons import Reason
+from fleet.rules.scale import decide_scale
 from tests.unit.fleet.facts import (
     LIMITS,
     ago,

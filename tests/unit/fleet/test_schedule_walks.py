@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from fleet.config_model import IdleConfig
-from fleet.schedule import idle_target, next_change
+from fleet.config.model import IdleConfig
+from fleet.rules.schedule import idle_target, next_change
 
 DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
 ZONES = [

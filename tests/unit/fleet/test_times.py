@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
-from adapters import fleet_rows, job_rows
-from adapters.gitlab import GitLabJob
-from fleet import capacity, job_event, mailbox, model
+from adapters.gitlab.client import GitLabJob
+from adapters.ledger import fleet as fleet_rows, jobs as job_rows
+from fleet import job_event, model
 from fleet.errors import Refused
 from fleet.job_event import JobEvent
-from fleet.mailbox import Order
+from fleet.machine import mailbox
+from fleet.machine.mailbox import Order
+from fleet.rules import capacity
 from fleet.times import HasUtcTimes, in_utc
 
 AT = datetime(2026, 3, 29, 0, 30, 0, 250_000, tzinfo=UTC)
@@ -78,7 +80,7 @@ def test_a_report_without_a_zone_is_not_read() -> None:
 
 
 def test_gitlabs_own_jobs_are_in_utc() -> None:
-    from adapters.gitlab import _adapters  # noqa: PLC0415
+    from adapters.gitlab.client import _adapters  # noqa: PLC0415
 
     told = {"id": 1, "project_id": 7, "name": "a", "status": "running"}
     at = "2026-03-29T02:30:00.250+02:00"

@@ -45,7 +45,7 @@ def sources(tmp_path: Path) -> Path:
         "webhook/__pycache__/app.cpython-311.pyc": "junk",
         "ec2_runner/boot.sh": "#!/bin/bash\n",
         "tests/test_x.py": "not ours to deploy\n",
-        "local/engine.py": "not ours to deploy\n",
+        "local/aws/engine.py": "not ours to deploy\n",
     }.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
@@ -155,7 +155,7 @@ def test_dependencies_are_installed_only_as_they_are_locked(tmp_path: Path) -> N
 
 def test_our_own_zip_has_every_function() -> None:
     packed = names(package.functions_zip())
-    assert {"webhook/app.py", "orchestrator/scale.py", "fleet/errors.py"} <= set(packed)
+    assert {"webhook/app.py", "orchestrator/handlers/scale.py", "fleet/errors.py"} <= set(packed)
     assert not [name for name in packed if name.startswith(("tests", "local", "infra", "cli"))]
 
 

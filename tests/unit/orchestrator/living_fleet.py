@@ -11,11 +11,11 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
-from adapters.gitlab import GitLabJob, GitLabRunner, NewRunner
-from adapters.secrets import PoolToken
-from adapters.table import Change
+from adapters.aws.secrets import PoolToken
+from adapters.gitlab.client import GitLabJob, GitLabRunner, NewRunner
+from adapters.ledger.table import Change
 from fleet.errors import FleetError, Transient
-from fleet.mailbox import MachineState, Outcome, Report, Step, StepName
+from fleet.machine.mailbox import MachineState, Outcome, Report, Step, StepName
 from fleet.model import JobKey, rank
 from fleet.reasons import Reason
 from tests.fakes import FakeTable

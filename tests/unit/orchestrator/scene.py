@@ -6,22 +6,22 @@ from datetime import datetime
 from itertools import count
 from typing import Any
 
-from adapters.fleet_rows import FleetRows
-from adapters.gitlab import GitLabJob
-from adapters.job_rows import JobRow, JobRows
-from adapters.runner_rows import RunnerRows
-from adapters.secrets import PoolSecrets, PoolToken
-from adapters.table import Change
-from fleet.config import FleetConfig, read_config
+from adapters.aws.secrets import PoolSecrets, PoolToken
+from adapters.gitlab.client import GitLabJob
+from adapters.ledger.fleet import FleetRows
+from adapters.ledger.jobs import JobRow, JobRows
+from adapters.ledger.runners import RunnerRows
+from adapters.ledger.table import Change
+from fleet.config.reading import FleetConfig, read_config
 from fleet.errors import FleetError, Refused
 from fleet.job_event import JobEvent
-from fleet.mailbox import MachineState, Report, Step, StepName
+from fleet.machine.mailbox import MachineState, Report, Step, StepName
 from fleet.model import Job, JobKey, Runner
-from orchestrator.autoscaler import Scaled, scale
-from orchestrator.reconciling import Done, reconcile
+from orchestrator.reconcile import Done, reconcile
 from orchestrator.route import Answer, route_event
-from orchestrator.settling import Settled, settle
-from orchestrator.sweeping import Sweep, sweep
+from orchestrator.scale import Scaled, scale
+from orchestrator.settle import Settled, settle
+from orchestrator.sweep import Sweep, sweep
 from orchestrator.world import World
 from tests.fakes import AT, Clock, FakeBackend, FakeGitLab, FakeQueue, FakeTable
 
@@ -204,7 +204,7 @@ class Scene:
         dated: datetime | None = None,
         **facts: Any,
     ) -> None:
-        """A machine writes its report, as `adapters.mailbox` does; `dated`: what its clock says."""
+        """A machine writes its report, as its mailbox does; `dated`: what its clock says."""
         at = dated or self.clock()
         told = Report(
             heartbeat_at=at,

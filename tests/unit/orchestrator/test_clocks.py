@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given, strategies as st
 
-from fleet.mailbox import MachineState, Outcome, StepName
+from fleet.machine.mailbox import MachineState, Outcome, StepName
 from fleet.reasons import Reason
 from tests.unit.orchestrator.scene import AT, Scene
 

@@ -7,9 +7,9 @@ import pytest
 from fleet.errors import Refused, Transient
 from fleet.model import GONE, Status
 from fleet.reasons import Reason
-from orchestrator.reconciling import DUE_AT_MOST
+from orchestrator.reconcile import DUE_AT_MOST
 from tests.unit.orchestrator.scene import PROJECT, Scene, key
-from tests.unit.orchestrator.test_reconciling import watching
+from tests.unit.orchestrator.test_reconcile import watching
 
 HOUR = 3600
 ELSEWHERE: dict[str, Any] = {"runner_id": 77, "runner_description": "a runner of somebody else"}

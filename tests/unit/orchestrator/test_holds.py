@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable
 import pytest
 
 from fleet.errors import FleetError, Refused, Transient
-from fleet.holds import Hold
 from fleet.model import Status
 from fleet.reasons import Reason
+from fleet.rules.holds import Hold
 from tests.unit.orchestrator.living_fleet import LivingFleet
 from tests.unit.orchestrator.scene import FLEET, GITLAB, Scene
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from adapters.gitlab import GitLabJob
+from adapters.gitlab.client import GitLabJob
 from fleet.errors import Refused, Transient
-from fleet.mailbox import MachineState, Outcome, StepName
+from fleet.machine.mailbox import MachineState, Outcome, StepName
 from fleet.model import Runner, RunnerState, Status
 from fleet.reasons import Reason
-from orchestrator.settling import Settled, runs_a_job, settle
+from orchestrator.settle import Settled, runs_a_job, settle
 from tests.fakes import FakeGitLab
 from tests.unit.orchestrator.scene import FLEET, INSTANCE, Scene, described, key
 

@@ -5,14 +5,14 @@ from datetime import timedelta
 
 import pytest
 
-from adapters.backends import Shortfall
-from adapters.gitlab import Budget, GitLab
-from fleet.capacity import CapacityPool, ErrorKind
+from adapters.gitlab.client import Budget, GitLab
+from adapters.machines.backend import Shortfall
 from fleet.errors import FleetError, Refused, Transient
-from fleet.mailbox import MachineState, Outcome, StepName
+from fleet.machine.mailbox import MachineState, Outcome, StepName
 from fleet.model import Runner, RunnerState, Status
 from fleet.reasons import Reason
-from orchestrator.closing import close_and_relaunch
+from fleet.rules.capacity import CapacityPool, ErrorKind
+from orchestrator.close import close_and_relaunch
 from tests.unit.adapters.fake_gitlab import Answer, fake_gitlab
 from tests.unit.orchestrator.living_fleet import LivingFleet
 from tests.unit.orchestrator.scene import AT, FLEET, INSTANCE, Scene, described, key

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from adapters.backends import LaunchOrder, LaunchResult
-from adapters.fleet_rows import FleetRows
-from adapters.runner_rows import Place, RunnerRows
-from fleet.capacity import BackOff, CapacityPool
-from fleet.config import PoolConfig
+from adapters.ledger.fleet import FleetRows
+from adapters.ledger.runners import Place, RunnerRows
+from adapters.machines.backend import LaunchOrder, LaunchResult
+from fleet.config.reading import PoolConfig
 from fleet.errors import Refused, Transient
 from fleet.reasons import Reason
+from fleet.rules.capacity import BackOff, CapacityPool
 from tests.fakes import FakeBackend, FakeTable
 from tests.unit.orchestrator.scene import INSTANCE, Scene
 

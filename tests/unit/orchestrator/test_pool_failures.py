@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from adapters.table import Change
+from adapters.ledger.table import Change
 from fleet.errors import Refused, Transient
 from tests.unit.orchestrator.scene import FLEET, POOL, Scene, key
 

@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from adapters.gitlab import NewRunner
-from adapters.secrets import PoolToken
+from adapters.aws.secrets import PoolToken
+from adapters.gitlab.client import NewRunner
 from fleet.errors import FleetError, Refused, Transient
-from fleet.mailbox import Credential
+from fleet.machine.mailbox import Credential
 from orchestrator.pool_tokens import FORMER_KEPT
 from tests.unit.orchestrator.living_fleet import LivingFleet
 from tests.unit.orchestrator.scene import FLEET, GITLAB, Scene

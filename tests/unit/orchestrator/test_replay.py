@@ -12,7 +12,7 @@ from random import Random
 
 import pytest
 
-from adapters.backends import Machine
+from adapters.machines.backend import Machine
 from fleet.model import Status, rank
 from fleet.reasons import Reason
 from tests.unit.orchestrator.living_fleet import LivingFleet, Weather

@@ -7,8 +7,8 @@ from itertools import count, permutations
 
 import pytest
 
-from adapters.demand import Demand
-from adapters.table import Change
+from adapters.aws.demand import Demand
+from adapters.ledger.table import Change
 from fleet.errors import FleetError, Transient
 from fleet.job_event import JobEvent
 from fleet.model import Job

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from adapters.aws import clients
-from adapters.settings import ScaleSettings, SweepSettings
+from adapters.aws.clients import clients
+from adapters.aws.settings import ScaleSettings, SweepSettings
 from orchestrator.wiring import Wiring
 
 COMMON = """

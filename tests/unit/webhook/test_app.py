@@ -12,8 +12,8 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from adapters.bus import EventBus
-from adapters.secrets import SecretStore
+from adapters.aws.bus import EventBus
+from adapters.aws.secrets import SecretStore
 from fleet.errors import FleetError, Refused, Transient
 from fleet.job_event import JobEvent
 from fleet.webhook_secrets import AllWebhookSecrets

@@ -12,7 +12,7 @@ import gitlab
 import httpx
 from gitlab.v4.objects import Project
 
-from local.gitlab.ci import read_pipeline
+from local.gitlab.ci.file import read_pipeline
 from local.gitlab.model import NO_SHA, Commit, PipelineRequest
 from local.gitlab.repository import git_environment
 from local.gitlab.seed import SeededProject, create_project, push_files

@@ -12,12 +12,12 @@ import pytest
 from gitlab.exceptions import GitlabHttpError
 from gitlab.v4.objects import Project
 
-from adapters.gitlab import Budget, GitLab
+from adapters.gitlab.client import Budget, GitLab
 from fleet.reasons import Reason
 from local.gitlab.server import SimulatorServer
-from orchestrator.autoscaler import scale
-from orchestrator.reconciling import reconcile
+from orchestrator.reconcile import reconcile
 from orchestrator.route import route_event
+from orchestrator.scale import scale
 from tests.integration.local.gitlab.machine import Machine
 from tests.integration.local.gitlab.site import Site
 from tests.unit.orchestrator.scene import INSTANCE, Scene

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from fleet.config import read_config
+from fleet.config.reading import read_config
 from local.burst.project import POOL, config, pipeline, shares
 
 

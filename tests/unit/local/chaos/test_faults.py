@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from fleet.config import read_config
+from fleet.config.reading import read_config
 from local.chaos.fault import Fault
 from local.chaos.faults import FAULTS, fault_named
 from local.chaos.suite import Plan

@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 import httpx
 
 from local.gitlab.api.app import create_app
-from local.gitlab.ci_types import JobSpec, PipelineSpec
+from local.gitlab.ci.types import JobSpec, PipelineSpec
 from local.gitlab.model import NO_SHA, Job, Pipeline, PipelineRequest, Project, Role, Runner, User
 from local.gitlab.options import Options
 from local.gitlab.runners import NewRunner

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from local.gitlab.ci_types import JobSpec, NeedSpec, PipelineSpec, RetrySpec
+from local.gitlab.ci.types import JobSpec, NeedSpec, PipelineSpec, RetrySpec
 from local.gitlab.engine import Engine, Outcome
 from local.gitlab.model import (
     NO_SHA,

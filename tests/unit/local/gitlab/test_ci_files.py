@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from local.gitlab.ci import CiError, PipelineSpec, read_pipeline
+from local.gitlab.ci.file import CiError, PipelineSpec, read_pipeline
 
 BRANCH = {
     "CI_COMMIT_BRANCH": "main",

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given, settings, strategies as st
 
 from local.gitlab import actions
-from local.gitlab.ci import CiError, read_pipeline
+from local.gitlab.ci.file import CiError, read_pipeline
 from local.gitlab.engine import Outcome
 from local.gitlab.states import COMPLETED, Status
 from tests.unit.local.gitlab.small_gitlab import SmallGitLab

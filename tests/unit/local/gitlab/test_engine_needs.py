@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from local.gitlab.ci_types import NeedSpec
+from local.gitlab.ci.types import NeedSpec
 from tests.unit.local.gitlab.small_gitlab import SmallGitLab, job_spec
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given, settings, strategies as st
 
 from local.gitlab import actions
-from local.gitlab.ci_types import JobSpec, NeedSpec, RetrySpec
+from local.gitlab.ci.types import JobSpec, NeedSpec, RetrySpec
 from local.gitlab.engine import Outcome
 from local.gitlab.model import Job, Pipeline, RunnerManager
 from local.gitlab.options import Options

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from local.gitlab import actions
-from local.gitlab.ci_types import RetrySpec
+from local.gitlab.ci.types import RetrySpec
 from local.gitlab.states import Status
 from tests.unit.local.gitlab.small_gitlab import SmallGitLab, job_spec, user
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from local.gitlab.ci_types import ArtifactSpec, CacheSpec, ImageSpec, NeedSpec
+from local.gitlab.ci.types import ArtifactSpec, CacheSpec, ImageSpec, NeedSpec
 from local.gitlab.handout import Json, dependencies_of, job_payload
 from local.gitlab.model import Job, Pipeline
 from local.gitlab.variables import Instance
-from local.runner.job import read_job
+from local.stand_in.job import read_job
 from tests.unit.local.gitlab.small_gitlab import SHA, SmallGitLab, job_spec
 
 BASE = "http://127.0.0.1:8929"

@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 
 from local.gitlab import actions
-from local.gitlab.delivery import beside_custom
 from local.gitlab.engine import Outcome
-from local.gitlab.hook_payload import JobMoment, Json, job_hook
-from local.gitlab.hooks import Delivery, Hooks, alert_status, note_failure
 from local.gitlab.model import Job, Role
 from local.gitlab.options import Options
 from local.gitlab.runners import Runners
 from local.gitlab.states import ANNOUNCED, Status
 from local.gitlab.sweep import sweep
+from local.gitlab.webhooks.delivery import beside_custom
+from local.gitlab.webhooks.hooks import Delivery, Hooks, alert_status, note_failure
+from local.gitlab.webhooks.payload import JobMoment, Json, job_hook
 from tests.unit.local.gitlab.desk import BASE, Desk
 from tests.unit.local.gitlab.small_gitlab import NOON, SmallGitLab, job_spec, project, runner
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from local.gitlab.ci_types import RetrySpec
+from local.gitlab.ci.types import RetrySpec
 from local.gitlab.model import Role
 from local.gitlab.options import Options
 from local.gitlab.states import Status

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from local.gitlab.ci_types import EnvironmentSpec
+from local.gitlab.ci.types import EnvironmentSpec
 from local.gitlab.model import Role
 from tests.unit.local.gitlab.desk import BASE, Desk
 from tests.unit.local.gitlab.small_gitlab import job_spec

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from local.gitlab.ci_types import EnvironmentSpec, ImageSpec
+from local.gitlab.ci.types import EnvironmentSpec, ImageSpec
 from local.gitlab.environments import environment_slug
 from local.gitlab.model import Job
 from local.gitlab.variables import (

@@ -12,11 +12,11 @@ from local.gitlab.api.hook_views import delivery_view, hook_view
 from local.gitlab.api.runner_views import group_view, manager_views, runner_detail, runner_view
 from local.gitlab.api.views import job_view, pipeline_view, project_view, runner_job_view
 from local.gitlab.engine import Engine, Outcome
-from local.gitlab.hooks import Delivery, Hooks
 from local.gitlab.model import Job
 from local.gitlab.options import Options
 from local.gitlab.runners import NewRunner
 from local.gitlab.states import Status
+from local.gitlab.webhooks.hooks import Delivery, Hooks
 from local.gitlab.world import World
 from tests.unit.local.gitlab.small_gitlab import NOON, SHA, SmallGitLab, job_spec, project
 

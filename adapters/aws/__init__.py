@@ -1,0 +1,1 @@
+"""AWS services besides the ledger and the machines."""

@@ -1,0 +1,41 @@
+"""The event bus: where a delivery goes."""
+
+import json
+from typing import TYPE_CHECKING
+
+from adapters.aws.clients import aws_call, kind_of
+from fleet.job_event import SOURCE, JobEvent
+
+if TYPE_CHECKING:
+    from mypy_boto3_events import EventBridgeClient
+
+
+class EventBus:
+    """One bus of EventBridge."""
+
+    def __init__(self, client: "EventBridgeClient", name: str) -> None:
+        self._client = client
+        self._name = name
+
+    def publish(self, event: JobEvent) -> None:
+        """Put one event on the bus, in one call.
+
+        Raises one of ours as `aws_call` does, also when the call went well and its entry did not.
+        """
+        with aws_call("events.PutEvents"):
+            answer = self._client.put_events(
+                Entries=[
+                    {
+                        "EventBusName": self._name,
+                        "Source": SOURCE,
+                        "DetailType": event.detail_type,
+                        "Detail": json.dumps(event.to_detail()),
+                        "Time": event.received_at,
+                    }
+                ]
+            )
+        if answer["FailedEntryCount"]:
+            code = answer["Entries"][0].get("ErrorCode", "")
+            raise kind_of(code)(
+                "the bus did not take the event", call="events.PutEvents", code=code
+            )

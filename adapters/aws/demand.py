@@ -1,0 +1,163 @@
+"""The demand queues: one message for each launch that a waiting job needs."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from adapters.aws.clients import aws_call
+from fleet.errors import Transient
+from fleet.model import JobKey
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+# SQS: ten messages a call, a visibility time-out of at most twelve hours.
+BATCH = 10
+LONGEST_DELAY_S = 900
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """What a message says: this job needs a runner of this pool."""
+
+    job: JobKey
+    project_id: int
+    pool: str
+    attempt: int
+
+    def body(self) -> dict[str, object]:
+        """As it lies in the queue."""
+        return {
+            "instance": self.job.instance,
+            "job_id": self.job.job_id,
+            "project_id": self.project_id,
+            "pool": self.pool,
+            "attempt": self.attempt,
+        }
+
+    @property
+    def group(self) -> str:
+        """The message group: SQS serves quiet projects first. Source: SQS fair queues."""
+        return f"{self.job.instance}:{self.project_id}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """One message in hand. `demand` is None when the message is not one of ours."""
+
+    demand: Demand | None
+    receipt: str
+    times: int  # received so often, this time included
+
+
+class DemandQueue:
+    """One back end's queue and its dead-letter queue."""
+
+    def __init__(self, client: "SQSClient", url: str, dead_letter_url: str) -> None:
+        self._client = client
+        self._url = url
+        self._dead_letter_url = dead_letter_url
+
+    @property
+    def url(self) -> str:
+        """Where route sends to."""
+        return self._url
+
+    @property
+    def letters(self) -> "DemandQueue":
+        """Its dead-letter queue."""
+        return DemandQueue(self._client, self._dead_letter_url, "")
+
+    def depth(self) -> int:
+        """About how many messages there are, those in somebody's hands included."""
+        return self._depth(self._url)
+
+    def dead(self) -> int:
+        """About how many demands were given up."""
+        return self._depth(self._dead_letter_url)
+
+    def send(self, demands: Iterable[Demand]) -> None:
+        """Send many; each may come more than once."""
+        self._send(self._url, list(demands))
+
+    def bury(self, demand: Demand) -> None:
+        """Put a demand whose attempts are used into the dead-letter queue: an alarm fires."""
+        self._send(self._dead_letter_url, [demand])
+
+    def receive(self) -> tuple[Received, ...]:
+        """Up to ten messages that are visible now; they stay in hand for the queue's time-out."""
+        with aws_call("sqs.ReceiveMessage"):
+            answer = self._client.receive_message(
+                QueueUrl=self._url,
+                MaxNumberOfMessages=BATCH,
+                WaitTimeSeconds=0,
+                MessageSystemAttributeNames=["ApproximateReceiveCount"],
+            )
+        return tuple(
+            Received(
+                demand=_read(message["Body"]),
+                receipt=message["ReceiptHandle"],
+                times=int(message.get("Attributes", {}).get("ApproximateReceiveCount", "1")),
+            )
+            for message in answer.get("Messages", [])
+        )
+
+    def delete(self, messages: Sequence[Received]) -> None:
+        """Their jobs are served, or need nothing any more."""
+        entries = [{"Id": str(n), "ReceiptHandle": one.receipt} for n, one in enumerate(messages)]
+        for start in range(0, len(entries), BATCH):
+            batch = entries[start : start + BATCH]
+            with aws_call("sqs.DeleteMessageBatch"):
+                self._client.delete_message_batch(QueueUrl=self._url, Entries=batch)  # type: ignore[arg-type]
+
+    def give_back(self, messages: Sequence[Received]) -> None:
+        """Not served now: each comes again later, each time after twice as long."""
+        entries = [
+            {
+                "Id": str(n),
+                "ReceiptHandle": one.receipt,
+                "VisibilityTimeout": min(LONGEST_DELAY_S, 2 ** min(one.times - 1, 10)),
+            }
+            for n, one in enumerate(messages)
+        ]
+        for start in range(0, len(entries), BATCH):
+            batch = entries[start : start + BATCH]
+            with aws_call("sqs.ChangeMessageVisibilityBatch"):
+                self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=batch)  # type: ignore[arg-type]
+
+    def _depth(self, url: str) -> int:
+        with aws_call("sqs.GetQueueAttributes"):
+            answer = self._client.get_queue_attributes(
+                QueueUrl=url,
+                AttributeNames=[
+                    "ApproximateNumberOfMessages",
+                    "ApproximateNumberOfMessagesNotVisible",
+                ],
+            )
+        return sum(int(number) for number in answer["Attributes"].values())
+
+    def _send(self, url: str, demands: Sequence[Demand]) -> None:
+        entries = [
+            {"Id": str(n), "MessageBody": json.dumps(one.body()), "MessageGroupId": one.group}
+            for n, one in enumerate(demands)
+        ]
+        for start in range(0, len(entries), BATCH):
+            batch = entries[start : start + BATCH]
+            with aws_call("sqs.SendMessageBatch"):
+                answer = self._client.send_message_batch(QueueUrl=url, Entries=batch)  # type: ignore[arg-type]
+            if answer.get("Failed"):
+                raise Transient(call="sqs.SendMessageBatch", failed=len(answer["Failed"]))
+
+
+def _read(body: str) -> Demand | None:
+    try:
+        told = json.loads(body)
+        return Demand(
+            job=JobKey(instance=told["instance"], job_id=int(told["job_id"])),
+            project_id=int(told["project_id"]),
+            pool=told["pool"],
+            attempt=int(told["attempt"]),
+        )
+    except (ValueError, KeyError, TypeError, OverflowError):
+        return None

@@ -1,0 +1,71 @@
+"""The secrets of all webhooks, changed by one process at a time."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from secrets import token_hex
+
+from adapters.aws.secrets import SecretStore
+from adapters.ledger.fleet import FleetRows
+from fleet.errors import Transient
+from fleet.webhook_secrets import AllWebhookSecrets, WebhookSecrets
+
+LEASE = "webhook-secrets"
+TRIES = 20
+TRY_EVERY_S = 0.5
+
+
+class HookSecretStore:
+    """One secret holds those of every webhook; each change reads, changes and writes all of it.
+
+    Secrets Manager writes without a condition: of two changes at once the later would undo the
+    earlier, and lock a webhook out. A lease in the ledger keeps them apart.
+    """
+
+    def __init__(
+        self,
+        store: SecretStore,
+        name: str,
+        rows: FleetRows,
+        clock: Callable[[], datetime],
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._store = store
+        self._name = name
+        self._rows = rows
+        self._clock = clock
+        self._pause = pause
+
+    def read(self) -> AllWebhookSecrets:
+        """What is stored now, by webhook."""
+        return self._store.newest_webhook_secrets(self._name)
+
+    def change(self, hook: str, secrets: WebhookSecrets) -> None:
+        """Store these for one webhook. `Transient` when others change theirs for too long."""
+        with self._alone():
+            self._store.store_webhook_secrets(self._name, {**self.read(), hook: secrets})
+
+    def drop_older(self, hook: str, secret_id: str) -> WebhookSecrets:
+        """Forget those of a webhook before the one that GitLab was seen to use; what is left."""
+        with self._alone():
+            everything = self.read()
+            before = everything.get(hook, WebhookSecrets())
+            kept = before.without_older_than(secret_id)
+            if kept != before:
+                self._store.store_webhook_secrets(self._name, {**everything, hook: kept})
+            return kept
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        holder = token_hex(8)
+        for _ in range(TRIES):
+            if self._rows.take_lease(LEASE, holder, at=self._clock()):
+                break
+            self._pause(TRY_EVERY_S)
+        else:
+            raise Transient("webhook secrets are just being changed by another: try again")
+        try:
+            yield
+        finally:
+            self._rows.release_lease(LEASE, holder)

@@ -1,0 +1,1 @@
+"""GitLab: its REST API, its hooks and their values."""

@@ -1,0 +1,277 @@
+"""Calls to one GitLab, counted and translated; python-gitlab does the talking."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import parse_qs, urlsplit
+
+from adapters.gitlab.answer import NotGitLabs, Refusal, read_body, read_deletion, read_refusal
+from fleet.errors import Refused, Transient
+from fleet.trouble import TLS, TOKEN, kind_of
+
+if TYPE_CHECKING:
+    import gitlab
+    import requests
+
+TIMEOUT_S = 10.0
+TEXTS = ("text/plain", "application/octet-stream")
+NOT_GITLABS = (
+    "this answer is not from GitLab's API: something before it answered (a proxy, a login or a "
+    "maintenance page), or the address of [gitlab] is another"
+)
+UNTRUSTED = (
+    "GitLab's certificate is not trusted: set tls_ca_file of [gitlab] to the certificate of its "
+    "authority (`webhook` has --tls-ca-file)"
+)
+NO_PROXY = "the proxy to GitLab does not answer: check proxy of [gitlab], or HTTPS_PROXY"
+MOVED = "GitLab's address redirects: give [gitlab] the address that it redirects to"
+NO_SUCH_CALL = "this GitLab has no such call: it is too old, or the path of its address is another"
+
+# GitLab reads the runner's own token there: success says nothing of ours.
+_BY_RUNNER_TOKEN = frozenset({"POST /runners/verify"})
+_TRY_AGAIN = frozenset({408, 409, 429})  # 409: GitLab's "resource lock"
+_WHAT_TO_DO: Mapping[int, str] = {
+    401: "GitLab does not know this token: make a new one and store it",
+    403: "this token may not do this: give it the scope and the role that the call needs",
+    404: "GitLab does not have it, or hides it from this token",
+}
+
+
+class Budget:
+    """A token bucket: how many calls one process makes per minute, bursts up to a minute's worth.
+
+    `clock` tells the time; `take` never waits, it refuses.
+    """
+
+    def __init__(self, *, calls_per_minute: int, clock: Callable[[], datetime]) -> None:
+        self._capacity = float(calls_per_minute)
+        self._per_second = calls_per_minute / 60
+        self.clock = clock
+        self._left = self._capacity
+        self._counted_at = clock()
+        self._held_until = self._counted_at
+        self._lock = Lock()
+
+    def take(self) -> None:
+        """Count one call. Raises `Transient` with `retry_after_s` when there is none left."""
+        with self._lock:
+            at = self.clock()
+            passed_s = max(0.0, (at - self._counted_at).total_seconds())
+            self._left = min(self._capacity, self._left + passed_s * self._per_second)
+            self._counted_at = at
+            if at < self._held_until:
+                wait_s = (self._held_until - at).total_seconds()
+                raise Transient("GitLab asked for a pause", retry_after_s=round(wait_s, 1))
+            if self._left < 1:
+                wait_s = (1 - self._left) / self._per_second
+                raise Transient("our calls to GitLab are used up", retry_after_s=round(wait_s, 1))
+            self._left -= 1
+
+    def hold(self, wait_s: float) -> None:
+        """Refuse every call for so long: GitLab asked for it."""
+        with self._lock:
+            until = self.clock() + timedelta(seconds=wait_s)
+            self._held_until = max(self._held_until, until)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """How GitLab is reached."""
+
+    tls_ca: str = ""  # PEM of an authority to trust besides the public ones
+    proxy: str = ""  # address; else what the environment says
+
+
+DIRECT = Way()
+
+
+class Witness(Protocol):
+    """Hears whether GitLab can be used; see `fleet.trouble` for the kinds."""
+
+    def failed(self, call: str, words: str, *, kind: str) -> None:
+        """It cannot, as such or for this call, until a person mends it."""
+
+    def accepted(self, call: str) -> None:
+        """It answered a call that was made with the token."""
+
+
+class GitLabApi:
+    """The verbs of GitLab's REST API. Answers are JSON as GitLab sent it.
+
+    Raises `Refused` for what GitLab itself refuses (facts have `call` and `status`, save where
+    GitLab has no such call), and `Transient` for everything else: no answer, 408, 409, 429, 5xx,
+    the budget used up (`retry_after_s` where it is known), and whatever GitLab did not write
+    itself, such as an ingress's 404, a login page, or JSON that is cut off.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        budget: Budget,
+        witness: Witness | None = None,
+        way: Way = DIRECT,
+    ) -> None:
+        self.url = url
+        self._way = way
+        self._token = token
+        self._budget = budget
+        self._witness = witness
+
+    def get(self, path: str, **query: Any) -> Any:
+        """One answer."""
+        return self._json("GET", path, query=query)
+
+    def text(self, path: str) -> str:
+        """An answer that is plain text, such as a job's log; bytes that are no UTF-8 are marked."""
+        response = self._send("GET", path)
+        kind = response.headers.get("Content-Type", "text/plain")
+        if response.status_code != 200 or not kind.startswith(TEXTS):
+            raise _not_gitlabs(f"GET {path}", status=response.status_code, type=kind[:40])
+        return response.content.decode("utf-8", "replace")
+
+    def pages(self, path: str, **query: Any) -> Iterator[Mapping[str, Any]]:
+        """Every item of a list, page after page as they are asked for; in GitLab's order."""
+        call, asked = f"GET {path}", {"per_page": 100} | query
+        while True:
+            response = self._send("GET", path, query=asked)
+            items = self._read(call, response)
+            if not isinstance(items, list) or not all(isinstance(one, dict) for one in items):
+                raise _not_gitlabs(call, status=response.status_code, type="not a list")
+            yield from items
+            # GitLab writes the address that it believes to have; the token must not go there.
+            following = response.links.get("next", {}).get("url")
+            if not following:
+                return
+            asked = parse_qs(urlsplit(following).query)
+
+    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """The answer to a POST."""
+        return self._json("POST", path, body=body or {})
+
+    def put(self, path: str, body: Mapping[str, Any]) -> Any:
+        """The answer to a PUT."""
+        return self._json("PUT", path, body=body)
+
+    def delete(self, path: str) -> None:
+        """Delete it."""
+        response = self._send("DELETE", path)
+        with _own(f"DELETE {path}"):
+            read_deletion(response.status_code, response.headers, response.content)
+        self._accepted(f"DELETE {path}")
+
+    def _json(self, verb: str, path: str, **sent: Any) -> Any:
+        """The object that answers."""
+        call, response = f"{verb} {path}", self._send(verb, path, **sent)
+        body = self._read(call, response)
+        if not isinstance(body, dict):
+            raise _not_gitlabs(call, status=response.status_code, type="not an object")
+        return body
+
+    def _send(
+        self,
+        verb: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> "requests.Response":
+        """A success, which may be anybody's still."""
+        from requests import RequestException  # noqa: PLC0415
+        from requests.exceptions import ProxyError, SSLError  # noqa: PLC0415
+
+        from adapters.gitlab.session import Unread, untrusted  # noqa: PLC0415
+
+        call = f"{verb} {path}"
+        try:
+            return self._client.http_request(
+                verb.lower(),
+                path,
+                query_data=dict(query or {}),
+                post_data=None if body is None else dict(body),
+            )
+        except Unread as exc:
+            raise self._refusal(exc.response, call) from None
+        except SSLError as exc:
+            words = untrusted(exc)
+            if words is None:
+                raise Transient("GitLab did not answer", call=call, error="SSLError") from exc
+            self._failed(call, words, TLS)
+            raise Transient(UNTRUSTED, call=call, said=words) from None
+        except ProxyError as exc:
+            raise Transient(NO_PROXY, call=call, error="ProxyError") from exc
+        except (RequestException, ValueError) as exc:
+            # its text may hold a URL with a query; its class says enough
+            raise Transient("GitLab did not answer", call=call, error=type(exc).__name__) from exc
+
+    def _read(self, call: str, response: "requests.Response") -> Any:
+        with _own(call):
+            body = read_body(response.status_code, response.headers, response.content)
+        self._accepted(call)
+        return body
+
+    def _accepted(self, call: str) -> None:
+        if self._witness is not None and call not in _BY_RUNNER_TOKEN:
+            self._witness.accepted(call)
+
+    def _refusal(self, response: "requests.Response", call: str) -> Refused | Transient:
+        error, said = _ours(response, call)
+        if said is not None and (said.of_token or said.of_scope):
+            self._failed(call, said.words, TOKEN if said.of_token else kind_of(call))
+        return error
+
+    def _failed(self, call: str, words: str, kind: str) -> None:
+        if self._witness is not None and call not in _BY_RUNNER_TOKEN:
+            self._witness.failed(call, words, kind=kind)
+
+    @cached_property
+    def _client(self) -> "gitlab.Gitlab":
+        from gitlab import Gitlab  # noqa: PLC0415  # 0.2 s that only callers of GitLab pay
+
+        from adapters.gitlab.session import BudgetedSession  # noqa: PLC0415
+
+        return Gitlab(
+            self.url,
+            private_token=self._token,
+            timeout=TIMEOUT_S,
+            retry_transient_errors=False,
+            keep_base_url=True,
+            session=BudgetedSession(self._budget, self._way),
+        )
+
+
+@contextmanager
+def _own(call: str) -> Iterator[None]:
+    """What GitLab did not write itself is no fact."""
+    try:
+        yield
+    except NotGitLabs as exc:
+        raise _not_gitlabs(call, **exc.facts) from None
+
+
+def _not_gitlabs(call: str, **facts: object) -> Transient:
+    return Transient(NOT_GITLABS, call=call, **facts)
+
+
+def _ours(response: "requests.Response", call: str) -> tuple[Refused | Transient, Refusal | None]:
+    """The error that an answer stands for, and what GitLab itself says."""
+    from adapters.gitlab.session import redirects_to  # noqa: PLC0415
+
+    status = response.status_code
+    if status >= 500 or status in _TRY_AGAIN:
+        return Transient("GitLab did not answer well", call=call, status=status), None
+    if there := redirects_to(response):
+        return Transient(MOVED, call=call, status=status, to=there), None
+    try:
+        said = read_refusal(status, response.headers, response.content)
+    except NotGitLabs as exc:
+        return _not_gitlabs(call, **exc.facts), None
+    if not said.knows_call:
+        return Refused(NO_SUCH_CALL, call=call), said
+    facts = {"call": call, "status": status} | ({"said": said.words} if said.is_telling else {})
+    return Refused(_WHAT_TO_DO.get(status, "GitLab does not accept this request"), **facts), said

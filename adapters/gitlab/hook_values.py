@@ -1,0 +1,181 @@
+"""A webhook as we ask for it, and as GitLab tells it."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+from adapters.gitlab.values import Id
+from fleet.errors import Transient
+from fleet.field_names import fields_at_fault
+from fleet.rules.hook_health import Delivered
+from fleet.times import HasUtcTimes
+from fleet.webhook_secrets import webhook_name
+
+_EVENTS = (
+    "push_events tag_push_events issues_events confidential_issues_events merge_requests_events "
+    "note_events confidential_note_events pipeline_events wiki_page_events deployment_events "
+    "feature_flag_events releases_events milestone_events emoji_events "
+    "resource_access_token_events resource_deploy_token_events"
+)  # what else a hook may hear of; GitLab's own default for push_events is true
+_GROUP_EVENTS = "member_events subgroup_events project_events"
+
+_STATUS = re.compile(r"[1-5][0-9]{2}")
+
+Verification = Literal["signing-token", "secret-token"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookScope:
+    """The project or the group that a hook is on."""
+
+    kind: Literal["project", "group"]
+    id: int
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.id}"
+
+    @property
+    def path(self) -> str:
+        """Of its hooks in the API."""
+        return f"/{self.kind}s/{self.id}/hooks"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registered:
+    """Our hook as it is now."""
+
+    hook_id: int
+    name: str  # of its secrets, as `webhook_name` gives it
+    url: str
+    scope: str  # "project:77" or "group:42"
+    verification: Verification
+    secret_ids: tuple[str, ...]  # of the secrets that are valid, newest first
+    changed: bool  # whether this registration changed anything in GitLab
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookHealth(HasUtcTimes):
+    """Whether GitLab still calls a hook."""
+
+    hook_id: int
+    url: str
+    alert_status: str  # executable, temporarily_disabled or disabled
+    disabled_until: datetime | None = None
+
+    @property
+    def is_executable(self) -> bool:
+        """Whether deliveries are sent."""
+        return self.alert_status == "executable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookTarget:
+    """What to register: deliveries of `scope` to `url`."""
+
+    scope: HookScope
+    url: str
+
+    @property
+    def name(self) -> str:
+        """Of the webhook, where its secrets are kept."""
+        return webhook_name(str(self.scope), self.url)
+
+    @property
+    def is_https(self) -> bool:
+        """Whether GitLab can check who answers."""
+        return not self.url.lower().startswith("http://")
+
+    def body(self) -> dict[str, Any]:
+        """The hook's attributes in the API, without its secret: job events and nothing else."""
+        names = f"{_EVENTS} {_GROUP_EVENTS}" if self.scope.kind == "group" else _EVENTS
+        return {
+            "url": self.url,
+            **dict.fromkeys(names.split(), False),
+            "job_events": True,
+            "enable_ssl_verification": self.is_https,
+        }
+
+
+class Hook(BaseModel):
+    """GitLab's answer. It never holds a secret, only whether there is one."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    id: Id
+    url: str
+    job_events: bool = False
+    enable_ssl_verification: bool = True
+    token_present: bool = False
+    signing_token_present: bool = False  # GitLab 19.0 and newer
+    alert_status: str = "executable"
+    disabled_until: AwareDatetime | None = None
+
+    @property
+    def hears_other_events(self) -> bool:
+        """Whether GitLab sends it what the fleet only throws away."""
+        return any(
+            value is True
+            for name, value in (self.model_extra or {}).items()
+            if name.endswith("_events")
+        )
+
+    @classmethod
+    def read(cls, body: object) -> "Hook":
+        """GitLab's answer as a value."""
+        try:
+            return cls.model_validate(body)
+        except ValidationError as exc:
+            fields = fields_at_fault(exc)
+            raise Transient("GitLab's hook is not as we know it", fields=fields) from None
+
+    @property
+    def health(self) -> HookHealth:
+        """Whether GitLab calls it."""
+        return HookHealth(
+            hook_id=self.id,
+            url=self.url,
+            alert_status=self.alert_status,
+            disabled_until=self.disabled_until,
+        )
+
+    def is_for(self, target: HookTarget) -> bool:
+        """Whether it posts to the target's address."""
+        return self.url.rstrip("/") == target.url.rstrip("/")
+
+    def fits(self, target: HookTarget, verification: Verification) -> bool:
+        """Whether it is just as the target asks, and has a secret of this kind."""
+        has_secret = (
+            self.signing_token_present if verification == "signing-token" else self.token_present
+        )
+        return (
+            has_secret
+            and self.job_events
+            and not self.hears_other_events
+            and self.enable_ssl_verification == target.is_https
+        )
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    response_status: str | int | None = None  # "202", or "internal error" where none came
+    created_at: AwareDatetime
+
+
+def deliveries_in(listed: Iterable[object]) -> tuple[Delivered, ...]:
+    """GitLab's list of a hook's deliveries as values; what is not readable says nothing."""
+    read = []
+    for one in listed:
+        try:
+            event = _Event.model_validate(one)
+        except ValidationError:
+            continue
+        said = str(event.response_status)
+        read.append(
+            Delivered(status=int(said) if _STATUS.fullmatch(said) else None, at=event.created_at)
+        )
+    return tuple(read)

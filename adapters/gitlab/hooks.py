@@ -1,0 +1,257 @@
+"""Webhooks of GitLab: register ours once, look after it. Source: GitLab REST API, v4, hooks."""
+
+import base64
+import secrets as randomness
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import islice
+from typing import Protocol
+
+from adapters.aws.secrets import DOUBT_EVERY
+from adapters.gitlab.client import GitLab, same
+from adapters.gitlab.hook_values import (
+    Hook,
+    HookHealth,
+    HookScope,
+    HookTarget,
+    Registered,
+    Verification,
+    deliveries_in,
+)
+from fleet.errors import Refused
+from fleet.rules.hook_health import Fault, judge_deliveries
+from fleet.webhook_secrets import KEPT, AllWebhookSecrets, WebhookSecrets, secret_id
+
+__all__ = [
+    "HookHealth",
+    "HookScope",
+    "HookTarget",
+    "Registered",
+    "Verification",
+    "WebhookSecretStore",
+    "hook_fault",
+    "hook_health",
+    "list_hooks",
+    "register_webhook",
+    "scope_of",
+    "test_hook",
+]
+
+
+# So long after a new secret is stored every function finds it; GitLab gets it no sooner.
+SETTLE_S = DOUBT_EVERY.total_seconds() + 1.0
+
+# GitLab's newest deliveries of a hook: one page of its list is enough to judge by.
+_LOOKED_AT = 5
+
+
+class WebhookSecretStore(Protocol):
+    """Where the secrets of all hooks are kept; see `HookSecretStore`."""
+
+    def read(self) -> AllWebhookSecrets:
+        """What is stored now, by hook."""
+
+    def change(self, hook: str, secrets: WebhookSecrets) -> None:
+        """Store these for one hook, and leave all others as they are."""
+
+
+def register_webhook(  # noqa: PLR0913  # the clock and the time of before among them
+    gitlab: GitLab,
+    store: WebhookSecretStore,
+    target: HookTarget,
+    *,
+    record: Callable[[Registered], None],
+    rotate: bool = False,
+    since: datetime | None = None,
+    pause: Callable[[float], None] = time.sleep,
+) -> Registered:
+    """Make or mend the hook of `target`; `record` is told what it is now. May be repeated.
+
+    Each hook has secrets of its own. A new one is stored before GitLab gets it, and those before
+    it stay valid until GitLab was seen to use it, so no delivery is refused on the way. A hook
+    that is as it should be is left alone unless `rotate`; one whose deliveries were refused after
+    `since`, its last registration, gets a new secret.
+    """
+    found = (hook for hook in _hooks(gitlab, target.scope) if hook.is_for(target))
+    registration = _Registration(
+        gitlab=gitlab,
+        store=store,
+        target=target,
+        hook=next(found, None),
+        stored=store.read().get(target.name, WebhookSecrets()),
+        pause=pause,
+    )
+    if rotate or registration.stored.is_empty or registration.is_refused(since):
+        registered = registration.renew()
+    else:
+        registered = registration.keep()
+    record(registered)
+    return registered
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Registration:
+    gitlab: GitLab
+    store: WebhookSecretStore
+    target: HookTarget
+    hook: Hook | None  # as found
+    stored: WebhookSecrets  # as found
+    pause: Callable[[float], None]
+
+    def is_refused(self, since: datetime | None) -> bool:
+        """Whether GitLab's deliveries prove nothing with what is stored."""
+        if self.hook is None:
+            return False
+        fault = hook_fault(self.gitlab, self.target.scope, self.hook.id, since=since)
+        return fault is not None and fault.needs_secret
+
+    def keep(self) -> Registered:
+        """With the newest secret that is stored for it."""
+        kind: Verification = "signing-token" if self.stored.signing else "secret-token"
+        if self.hook and self.hook.fits(self.target, kind):
+            return self._registered(self.hook, self.stored, changed=False)
+        saved = self._save(self.hook, _demanded(self.stored))
+        if self.stored.signing and not saved.signing_token_present:
+            # the GitLab of today cannot sign
+            return replace(self, hook=saved).renew()
+        return self._registered(saved, self.stored)
+
+    def renew(self) -> Registered:
+        """With a new signing token, or a new secret token where GitLab cannot sign."""
+        if self.stored.tokens and not self.stored.signing:
+            return self._move_to_signing()
+        newer = WebhookSecrets(signing=_with_newest(self.stored.signing, _new_signing_token))
+        saved = self._store_then_save(self.hook, newer)
+        if saved.signing_token_present:
+            return self._registered(saved, newer)
+        # GitLab before 19.0 ignores the parameter without a word
+        older = WebhookSecrets(tokens=_with_newest(self.stored.tokens, _new_token))
+        return self._registered(self._store_then_save(saved, older), older)
+
+    def _move_to_signing(self) -> Registered:
+        """With a new secret token, and a signing token where GitLab now can.
+
+        The hook then sends both proofs, so the webhook function may change over at any time.
+        """
+        newer = WebhookSecrets(tokens=_with_newest(self.stored.tokens, _new_token))
+        both = WebhookSecrets(signing=(_new_signing_token(),), tokens=newer.tokens)
+        saved = self._store_then_save(self.hook, newer, sends=both)
+        if not saved.signing_token_present:
+            return self._registered(saved, newer)
+        self._put(both)
+        return self._registered(saved, both)
+
+    def _store_then_save(
+        self, hook: Hook | None, newer: WebhookSecrets, *, sends: WebhookSecrets | None = None
+    ) -> Hook:
+        self._put(newer)
+        if hook is not None:
+            self.pause(SETTLE_S)
+        try:
+            return self._save(hook, sends or newer)
+        except Refused:
+            # GitLab has not taken it: it is of no use, and one more try stores another
+            self._put(self.stored)
+            raise
+
+    def _put(self, secrets: WebhookSecrets) -> None:
+        self.store.change(self.target.name, secrets)
+
+    def _save(self, hook: Hook | None, secrets: WebhookSecrets) -> Hook:
+        body = self.target.body()
+        if secrets.signing:
+            body["signing_token"] = secrets.signing[0]
+        if secrets.tokens:
+            body["token"] = secrets.tokens[0]
+        path = self.target.scope.path
+        api = self.gitlab.api
+        return Hook.read(api.put(f"{path}/{hook.id}", body) if hook else api.post(path, body))
+
+    def _registered(
+        self, hook: Hook, secrets: WebhookSecrets, *, changed: bool = True
+    ) -> Registered:
+        return Registered(
+            hook_id=hook.id,
+            name=self.target.name,
+            url=hook.url,
+            scope=str(self.target.scope),
+            verification="signing-token" if secrets.signing else "secret-token",
+            secret_ids=tuple(map(secret_id, secrets.demanded)),
+            changed=changed,
+        )
+
+
+def scope_of(
+    gitlab: GitLab, *, project: str | int | None = None, group: str | int | None = None
+) -> HookScope:
+    """The scope by id or path; raises `Refused` unless exactly one of the two is given."""
+    if (project is None) == (group is None):
+        raise Refused("name either a project or a group")
+    if project is not None:
+        return HookScope(kind="project", id=gitlab.project(project).id)
+    assert group is not None
+    return HookScope(kind="group", id=gitlab.group(group))
+
+
+def list_hooks(gitlab: GitLab, scope: HookScope) -> list[HookHealth]:
+    """Every hook of the scope, ours or not."""
+    return [hook.health for hook in _hooks(gitlab, scope)]
+
+
+def hook_health(gitlab: GitLab, scope: HookScope, hook_id: int) -> HookHealth | None:
+    """Whether GitLab still calls the hook; None when somebody deleted it."""
+    try:
+        hook = Hook.read(gitlab.api.get(f"{scope.path}/{hook_id}"))
+    except Refused as exc:
+        if exc.facts.get("status") == 404:
+            return None
+        raise
+    return same(hook, hook_id).health
+
+
+def test_hook(gitlab: GitLab, scope: HookScope, hook_id: int) -> None:
+    """Have GitLab send a sample job event: also what brings a disabled hook back.
+
+    Raises `Refused` when our answer was not 2xx or there is no job to sample; GitLab allows five
+    a minute, then `Transient`.
+    """
+    gitlab.api.post(f"{scope.path}/{hook_id}/test/job_events")
+
+
+def hook_fault(
+    gitlab: GitLab, scope: HookScope, hook_id: int, *, since: datetime | None
+) -> Fault | None:
+    """What GitLab's own list of deliveries after `since` says is wrong; None also without a list.
+
+    GitLab has it from 17.3 on. Source: GitLab REST API, "List all events for a project webhook".
+    """
+    try:
+        listed = gitlab.api.pages(f"{scope.path}/{hook_id}/events", per_page=_LOOKED_AT)
+        deliveries = deliveries_in(islice(listed, _LOOKED_AT))
+    except Refused:
+        return None  # an older GitLab, or a token that may not see it
+    return judge_deliveries(deliveries, since=since)
+
+
+def _hooks(gitlab: GitLab, scope: HookScope) -> Iterator[Hook]:
+    return (Hook.read(body) for body in gitlab.api.pages(scope.path))
+
+
+def _demanded(secrets: WebhookSecrets) -> WebhookSecrets:
+    """Without secret tokens where a signing token makes them useless."""
+    return WebhookSecrets(signing=secrets.signing) if secrets.signing else secrets
+
+
+def _with_newest(kept: tuple[str, ...], make: Callable[[], str]) -> tuple[str, ...]:
+    """With a new one first, unless so many were offered that GitLab was not seen to use yet."""
+    return kept if len(kept) >= KEPT else (make(), *kept)
+
+
+def _new_signing_token() -> str:
+    return "whsec_" + base64.b64encode(randomness.token_bytes(32)).decode()
+
+
+def _new_token() -> str:
+    return randomness.token_urlsafe(32)

@@ -1,0 +1,122 @@
+"""The HTTP session under python-gitlab: every request is counted, a 429 is heeded."""
+
+import re
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util.ssl_ import create_urllib3_context
+
+from adapters.gitlab.api import DIRECT, Budget, Way
+from fleet.errors import Transient
+
+LONGEST_PAUSE_S = 600.0
+USUAL_PAUSE_S = 60.0  # GitLab counts by the minute
+
+
+class Unread(Exception):
+    """An answer that is no success, before python-gitlab guesses at what it means."""
+
+    def __init__(self, response: requests.Response) -> None:
+        super().__init__()
+        self.response = response
+
+
+class _Trusting(HTTPAdapter):
+    """Trusts one more authority; requests adds the public ones itself."""
+
+    def __init__(self, pem: str) -> None:
+        self._context = create_urllib3_context()
+        self._context.load_verify_locations(cadata=pem)
+        super().__init__()
+
+    def build_connection_pool_key_attributes(self, *args: Any, **kwargs: Any) -> Any:
+        """For connections straight to GitLab and over a proxy alike."""
+        there, how = super().build_connection_pool_key_attributes(*args, **kwargs)
+        how["ssl_context"] = self._context
+        return there, how
+
+
+class BudgetedSession(requests.Session):
+    """Takes from the budget before each request, redirects and further pages included."""
+
+    def __init__(self, budget: Budget, way: Way = DIRECT) -> None:
+        super().__init__()
+        self._budget = budget
+        self._proxy = way.proxy
+        if way.tls_ca:
+            self.mount("https://", _Trusting(way.tls_ca))
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        """Send it. Raises `Transient` when the budget is used up or GitLab answers 429, and
+        `Unread` for every other answer that is neither a success nor a redirect to follow."""
+        self._budget.take()
+        if self._proxy:  # goes before that of the environment, which requests put here
+            kwargs["proxies"] = {"http": self._proxy, "https": self._proxy}
+        response = super().send(request, **kwargs)
+        if response.status_code == 429:
+            wait_s = pause_s(response.headers.get("Retry-After"))
+            self._budget.hold(wait_s)
+            raise Transient("GitLab's rate limit", status=429, retry_after_s=wait_s)
+        if not response.ok or (300 <= response.status_code < 400 and not response.is_redirect):
+            raise Unread(response)
+        return response
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Where a GET goes on. Nothing else follows: a write would become a read, or its body
+        would go to a login page. Nor does a GET that is sent to the same page of another address,
+        such as from http to https: writes would fail there, so reads must not hide it."""
+        if resp.is_redirect and (resp.request.method != "GET" or _to_the_same_page(resp)):
+            resp.close()
+            raise Unread(resp)
+        return super().get_redirect_target(resp)
+
+    def rebuild_auth(
+        self, prepared_request: requests.PreparedRequest, response: requests.Response
+    ) -> None:
+        """On a redirect to another host leave our token behind; requests drops only its own."""
+        old, new = response.request.url or "", prepared_request.url or ""
+        if self.should_strip_auth(old, new):  # type: ignore[no-untyped-call]
+            prepared_request.headers.pop("PRIVATE-TOKEN", None)
+        super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
+
+
+def untrusted(error: requests.exceptions.SSLError) -> str | None:
+    """What is wrong with the other side's certificate; None where something else went wrong.
+
+    No more of the error's text, which may hold a URL with a query.
+    """
+    found = re.search(r"certificate verify failed: ([^(]{1,200})", str(error))
+    return found[1].strip() if found else None
+
+
+def _to_the_same_page(response: requests.Response) -> bool:
+    """Whether only the scheme, the host or the port of a redirect are others."""
+    try:
+        there = urlsplit(urljoin(response.url, response.headers["Location"]))
+        here = urlsplit(response.url)
+    except ValueError:
+        return False
+    return there[:2] != here[:2] and there.path == here.path
+
+
+def redirects_to(response: requests.Response) -> str | None:
+    """Scheme, host and port that a redirect names; its path and query may hold what is secret."""
+    if not response.is_redirect:
+        return None
+    try:
+        parts = urlsplit(response.headers["Location"])
+        port = "" if parts.port is None else f":{parts.port}"
+    except ValueError:
+        return "no address"
+    return (
+        f"{parts.scheme}://{parts.hostname}{port}" if parts.scheme and parts.hostname else "itself"
+    )
+
+
+def pause_s(retry_after: str | None) -> float:
+    """Seconds to stay away; a minute where GitLab names none that we can read."""
+    if retry_after is None or not retry_after.strip().isdecimal():
+        return USUAL_PAUSE_S
+    return min(float(retry_after), LONGEST_PAUSE_S)

@@ -1,0 +1,195 @@
+"""One job on one machine, from credential to goodbye: what both back ends do."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from adapters.guest.cache_keys import CacheKeys, no_keys, with_keys
+from adapters.guest.reporter import Reporter, Status
+from adapters.guest.runner_process import RunOnce, RunSpec, clean_environment, runner_binary
+from fleet.errors import Refused
+from fleet.machine.mailbox import Credential, MachineState, Outcome, StepName
+from fleet.machine.runner_log import Follower, conclude, follow
+from fleet.machine.runner_toml import Place, runner_toml
+from fleet.machine.stop import CALLS_OFF, Force, Run, Stop, Why, decide_stop
+from fleet.proxy import proxy_environment
+
+TICK_S = 0.25
+TLS_CA = "gitlab-ca.pem"  # below the home
+LISTENS_AFTER = timedelta(seconds=10)  # since "Starting runner", where nothing proves it sooner
+NOTICES = {
+    Why.SPOT_NOTICE: "AWS takes this spot machine back, so the job was stopped",
+    Why.END_OF_MACHINE: "this machine has reached its longest lifetime, so the job was stopped",
+}
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _no_spot_notice() -> datetime | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workplace:
+    """Where and until when the job runs."""
+
+    home: Path  # all that the runner writes is below
+    ends_at: datetime  # the runner is stopped in time before this
+    environment: Mapping[str, str] = field(repr=False)  # ours; the runner sees a few of it
+    spot_at: Callable[[], datetime | None] = _no_spot_notice  # when AWS takes the machine back
+    clock: Callable[[], datetime] = _now
+    cache_keys: Callable[[], CacheKeys | None] = no_keys
+    echo: Callable[[str], None] | None = None  # gets the runner's own log lines
+
+
+def run_one_job(credential: Credential, workplace: Workplace, reporter: Reporter) -> Follower:
+    """Run gitlab-runner until it has done its one job or got none; report every step.
+
+    Always gives back an outcome. Leaves no process behind. A missing binary is an outcome too.
+    """
+    notice = workplace.home / "notice"
+    spec = _spec(credential, workplace, notice)
+    try:
+        with RunOnce(spec, echo=workplace.echo) as runner:
+            reporter.tell(status=_status(credential, Follower()))
+            shift = _Shift(credential, workplace, reporter, notice)
+            seen = shift.work(runner)
+        if seen.outcome is Outcome.SYSTEM_FAILURE and not seen.started:
+            seen = replace(seen, detail=f"{spec.binary}: {seen.detail}")
+    except Refused as exc:
+        seen = Follower(state=MachineState.DONE, outcome=Outcome.SYSTEM_FAILURE, detail=str(exc))
+    said = f"{seen.outcome}: {seen.detail}" if seen.detail else str(seen.outcome)
+    told = (StepName.RUNNER_EXITED, seen.job_id, said)
+    reporter.tell(told, status=_status(credential, seen))
+    return seen
+
+
+def _spec(credential: Credential, workplace: Workplace, notice: Path) -> RunSpec:
+    home = workplace.home
+    place = Place(
+        builds_dir=str(home / "builds"),
+        cache_dir=str(home / "cache"),
+        tls_ca=str(home / TLS_CA),
+        notice=str(notice),
+    )
+    if credential.tls_ca:
+        home.mkdir(parents=True, exist_ok=True)
+        (home / TLS_CA).write_text(credential.tls_ca)
+    reaching = replace(credential, cache=with_keys(credential.cache, workplace.cache_keys()))
+    return RunSpec(
+        binary=runner_binary(workplace.environment),
+        config=runner_toml(reaching, place, ends_at=workplace.ends_at),
+        name=credential.name,
+        wait_timeout_s=credential.wait_timeout_s,
+        home=home,
+        environment=clean_environment(workplace.environment, home=home)
+        | proxy_environment(credential.proxy),
+    )
+
+
+def _status(credential: Credential, seen: Follower) -> Status:
+    return Status(
+        state=seen.state,
+        runner_id=credential.runner_id,
+        job_id=seen.job_id,
+        outcome=seen.outcome,
+        detail=seen.detail,
+    )
+
+
+class _Shift:
+    """Follows the log of one run and stops the run when a rule says so."""
+
+    def __init__(
+        self, credential: Credential, workplace: Workplace, reporter: Reporter, notice: Path
+    ) -> None:
+        self._credential = credential
+        self._workplace = workplace
+        self._reporter = reporter
+        self._notice = notice
+        self._seen = Follower()
+        self._started_at: datetime | None = None
+        self._called_off = False
+        self._is_heard = False
+        self._run = Run(
+            at=workplace.clock(),
+            started_at=workplace.clock(),
+            ends_at=workplace.ends_at,
+            wait_timeout_s=credential.wait_timeout_s,
+            log=self._seen,
+        )
+
+    def work(self, runner: RunOnce) -> Follower:
+        """What the log told until the process ended."""
+        while runner.exit_code is None:
+            line = runner.next_line(within_s=TICK_S)
+            if line:
+                self._learn(follow(self._seen, line))
+            self._look(runner)
+        for line in runner.last_lines():
+            self._learn(follow(self._seen, line))
+        code = runner.exit_code
+        return conclude(
+            self._seen, exit_code=0 if code is None else code, called_off=self._called_off
+        )
+
+    def _learn(self, seen: Follower) -> None:
+        new = seen.steps[len(self._seen.steps) :]
+        changed = new or seen.state != self._seen.state
+        self._seen = seen
+        if changed:
+            told = [(said.name, said.job_id, said.detail) for said in new]
+            self._reporter.tell(*told, status=_status(self._credential, seen))
+
+    def _look(self, runner: RunOnce) -> None:
+        at = self._workplace.clock()
+        if self._seen.started and self._started_at is None:
+            self._started_at = at
+        canceled_at = None
+        if self._seen.canceled:
+            canceled_at = self._run.canceled_at or at
+            if self._run.canceled_at is None:
+                runner.note_cancel()
+        self._run = replace(
+            self._run,
+            at=at,
+            log=self._seen,
+            ordered=self._reporter.ordered,
+            spot_at=self._workplace.spot_at(),
+            canceled_at=canceled_at,
+        )
+        if self._run.ordered or self._run.spot_at is not None:
+            self._run = replace(self._run, listens=self._listens(runner, at))
+        stop = decide_stop(self._run)
+        if stop:
+            self._stop(runner, stop)
+
+    def _listens(self, runner: RunOnce, at: datetime) -> bool:
+        """Whether a drain will be heard: seen so at two looks, or it had all the time it needs."""
+        if self._started_at is not None and at - self._started_at >= LISTENS_AFTER:
+            return True
+        before, self._is_heard = self._is_heard, runner.listens
+        return before and self._is_heard
+
+    def _stop(self, runner: RunOnce, stop: Stop) -> None:
+        if stop.why in NOTICES:
+            self._notice.write_text(f"\nrunner-fleet: {NOTICES[stop.why]}\n")
+        runner.stop(stop.force)
+        interrupted_at = self._run.interrupted_at
+        if stop.force is Force.INTERRUPT:
+            interrupted_at = self._run.at
+        self._called_off = self._called_off or stop.why in CALLS_OFF
+        drained_at = self._run.at if stop.force is Force.DRAIN else self._run.drained_at
+        is_again = stop.force in self._run.done
+        done = self._run.done | {stop.force}
+        self._run = replace(
+            self._run, done=done, drained_at=drained_at, interrupted_at=interrupted_at
+        )
+        if is_again:
+            return
+        drained = stop.force is Force.DRAIN and stop.why is Why.ORDERED
+        name = StepName.DRAINED if drained else StepName.STOPPED
+        self._reporter.step(name, job_id=self._seen.job_id, detail=f"{stop.force}: {stop.why}")

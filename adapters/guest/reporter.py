@@ -1,0 +1,136 @@
+"""Keeps the ledger's picture of this machine fresh: a heartbeat, and every change at once."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
+
+from adapters.guest.background import Background
+from fleet.errors import Refused, Transient
+from fleet.machine.mailbox import MachineState, Order, Outcome, Report, Step, StepName
+
+RETRY_S = 2.0  # after a report that did not get through
+GOODBYE_TRIES = 5
+
+
+class Post(Protocol):
+    """The part of a mailbox that a reporter needs."""
+
+    def report(self, report: Report) -> None:
+        """Write one report, adding its steps."""
+
+    def order(self) -> Order | None:
+        """The order that waits, if any."""
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """What this machine says of itself, steps aside."""
+
+    state: MachineState = MachineState.BOOTED
+    runner_id: str | None = None
+    job_id: int | None = None
+    outcome: Outcome | None = None
+    detail: str | None = None
+
+
+@dataclass(slots=True)
+class _Outbox:
+    """What is to be sent; shared by the thread that tells and the one that sends."""
+
+    status: Status = field(default_factory=Status)
+    unsent: list[Step] = field(default_factory=list)
+
+
+class Reporter(Background):
+    """Tells from any thread, sends from its own. Steps that do not get through are sent again."""
+
+    def __init__(
+        self,
+        post: Post,
+        *,
+        heartbeat_s: float,
+        clock: Callable[[], datetime] = _now,
+        status: Status | None = None,
+    ) -> None:
+        """Nothing is sent before the first `tell` or the first heartbeat."""
+        super().__init__(self._send_until_closed)
+        self._post = post
+        self._heartbeat_s = heartbeat_s
+        self._clock = clock
+        self._outbox = _Outbox(status=status or Status())
+        self._lock = threading.Lock()
+        self._news = threading.Event()
+        self._ordered = threading.Event()
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the fleet has ordered this machine to drain."""
+        return self._ordered.is_set()
+
+    @property
+    def status(self) -> Status:
+        """What was told last."""
+        return self._outbox.status
+
+    def tell(self, *steps: tuple[StepName, int | None, str | None], status: Status) -> None:
+        """Say what is now, and what happened: (name, job id, detail) each. Sent at once."""
+        at = self._clock()
+        with self._lock:
+            self._outbox.status = status
+            self._outbox.unsent += [
+                Step(at=at, name=name, job_id=job_id, detail=detail)
+                for name, job_id, detail in steps
+            ]
+        self._news.set()
+
+    def step(self, name: StepName, *, job_id: int | None = None, detail: str | None = None) -> None:
+        """Say that something happened and nothing else changed."""
+        self.tell((name, job_id, detail), status=self._outbox.status)
+
+    def end(self) -> None:
+        """Send what is left, trying a few times, and stop."""
+        super().end()
+        self._news.set()
+
+    def _send_until_closed(self) -> None:
+        wait_s = self._heartbeat_s
+        while not self.is_closing:
+            self._news.wait(wait_s)
+            self._news.clear()
+            if self.is_closing:
+                break
+            wait_s = self._heartbeat_s if self._send() else min(RETRY_S, self._heartbeat_s)
+        for _ in range(GOODBYE_TRIES):
+            if self._send():
+                return
+
+    def _send(self) -> bool:
+        with self._lock:
+            status, steps = self._outbox.status, tuple(self._outbox.unsent)
+        try:
+            self._post.report(_report(status, steps, self._clock()))
+            with self._lock:
+                del self._outbox.unsent[: len(steps)]
+            if not self.is_closing and self._post.order():
+                self._ordered.set()
+        except (Transient, Refused):
+            return False
+        return True
+
+
+def _report(status: Status, steps: tuple[Step, ...], at: datetime) -> Report:
+    return Report(
+        heartbeat_at=at,
+        state=status.state,
+        runner_id=status.runner_id,
+        job_id=status.job_id,
+        outcome=status.outcome,
+        detail=status.detail,
+        steps=steps,
+    )

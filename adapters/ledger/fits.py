@@ -1,0 +1,36 @@
+"""The ledger's memory of which pools were too short for which jobs."""
+
+from collections.abc import Mapping
+
+from adapters.ledger.table import Change, Table
+from fleet.model import Job
+
+
+class FitRows:
+    """Reads and writes of these rows. Every write may be repeated."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def outgrew(self, instance: str, project_id: int, name: str) -> frozenset[str]:
+        """The pools in which a job of this name ran out of time before."""
+        item = self._table.get(_pk(instance, project_id), name)
+        return frozenset(item["pools"]) if item else frozenset()
+
+    def outgrown(self, instance: str, project_id: int) -> Mapping[str, frozenset[str]]:
+        """The same for every job of a project that ran out of time, by name."""
+        items = self._table.query(_pk(instance, project_id))
+        return {item["sk"]: frozenset(item["pools"]) for item in items}
+
+    def note(self, job: Job) -> None:
+        """Remember that a job of this name ran out of its pool's time."""
+        if job.pool is None:
+            return
+        known = self.outgrew(job.key.instance, job.project_id, job.name)
+        pools = sorted(known | {job.pool})
+        pk = _pk(job.key.instance, job.project_id)
+        self._table.write(Change(pk=pk, sk=job.name, put={"pools": pools}))
+
+
+def _pk(instance: str, project_id: int) -> str:
+    return f"fit#{instance}#{project_id}"

@@ -1,0 +1,297 @@
+"""The ledger's table: items in and out of DynamoDB, nothing about what they mean."""
+
+import random
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from boto3.dynamodb.conditions import Attr, ConditionBase, ConditionExpressionBuilder, Key
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from botocore.exceptions import ClientError
+
+from adapters.aws.clients import aws_call
+from fleet.errors import Refused, Transient
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+type_in = TypeSerializer()
+type_out = TypeDeserializer()
+
+Item = dict[str, Any]
+# DynamoDB's own limits, per call.
+BATCH_GET = 100
+TRANSACT = 100
+# A write that met another one on the same item is tried again after so long; then it is given up.
+CONFLICT_PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8)
+CANCELLED = "TransactionCanceledException"
+CONFLICT = "TransactionConflictException"
+CONDITION_EXCEPTION = "ConditionalCheckFailedException"
+CONDITION_FAILED = "ConditionalCheckFailed"
+# Reasons of a cancelled transaction that pass by themselves. Source: TransactWriteItems, errors.
+PASSING = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One conditional write: what to set, add, append or remove, and what must hold before."""
+
+    pk: str
+    sk: str
+    put: Mapping[str, Any] = field(default_factory=dict)
+    once: Mapping[str, Any] = field(default_factory=dict)  # only where there is none yet
+    add: Mapping[str, int] = field(default_factory=dict)
+    append: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    remove: tuple[str, ...] = ()
+    when: ConditionBase | None = None
+    delete: bool = False  # remove the whole item instead
+
+
+def exists() -> ConditionBase:
+    """The item is there."""
+    return Attr("pk").exists()
+
+
+def absent() -> ConditionBase:
+    """The item is not there."""
+    return Attr("pk").not_exists()
+
+
+class Table:
+    """One DynamoDB table with the keys `pk` and `sk`; every read is strongly consistent."""
+
+    def __init__(
+        self,
+        client: "DynamoDBClient",
+        name: str,
+        *,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._client = client
+        self.name = name
+        self._pause = pause
+
+    def get(self, pk: str, sk: str) -> Item | None:
+        """The item, or None."""
+        with aws_call("dynamodb.GetItem"):
+            answer = self._client.get_item(
+                TableName=self.name, Key=_key(pk, sk), ConsistentRead=True
+            )
+        return _plain(answer["Item"]) if "Item" in answer else None
+
+    def get_many(self, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Item]:
+        """The items that exist, by key; any number of keys."""
+        wanted = list(dict.fromkeys(keys))
+        found: dict[tuple[str, str], Item] = {}
+        in_vain = 0  # calls in a row that read nothing
+        while wanted:
+            batch, wanted = wanted[:BATCH_GET], wanted[BATCH_GET:]
+            request = {self.name: {"Keys": [_key(*k) for k in batch], "ConsistentRead": True}}
+            with aws_call("dynamodb.BatchGetItem"):
+                answer = self._client.batch_get_item(RequestItems=request)  # type: ignore[arg-type]
+            for raw in answer["Responses"].get(self.name, []):
+                item = _plain(raw)
+                found[item["pk"], item["sk"]] = item
+            told = answer.get("UnprocessedKeys", {}).get(self.name)
+            left = [_plain(raw) for raw in told["Keys"]] if told else []
+            wanted += [(key["pk"], key["sk"]) for key in left]
+            if left:
+                in_vain = in_vain + 1 if len(left) == len(batch) else 0
+                self._wait_to_read(in_vain)
+        return found
+
+    def _wait_to_read(self, in_vain: int) -> None:
+        """DynamoDB leaves keys unread when it is asked for too much: more often, longer pauses."""
+        if in_vain > len(CONFLICT_PAUSES_S):
+            raise Transient(call="dynamodb.BatchGetItem", code="UnprocessedKeys")
+        self._pause(CONFLICT_PAUSES_S[max(0, in_vain - 1)])
+
+    def query(self, pk: str, prefix: str = "") -> Iterator[Item]:
+        """The items of one partition whose sort key starts so, in its order."""
+        condition: ConditionBase = Key("pk").eq(pk)
+        if prefix:
+            condition &= Key("sk").begins_with(prefix)
+        yield from self._pages(condition, ConsistentRead=True)
+
+    def query_index(
+        self, index: str, key: str, value: str, *, newest_first: bool = False, limit: int = 0
+    ) -> Iterator[Item]:
+        """The items of one partition of an index; at most `limit` when given.
+
+        An index lags behind the table by some milliseconds on AWS.
+        """
+        options: dict[str, Any] = {"IndexName": index, "ScanIndexForward": not newest_first}
+        if limit:
+            options["Limit"] = limit
+        for count, item in enumerate(self._pages(Key(key).eq(value), **options), start=1):
+            yield item
+            if limit and count >= limit:
+                return
+
+    def write(self, change: Change) -> bool:
+        """Carry out one change; False when its condition did not hold."""
+        request = _request(change)
+        kind = next(iter(request))
+        call = {
+            "Put": self._client.put_item,
+            "Update": self._client.update_item,
+            "Delete": self._client.delete_item,
+        }
+        for pause_s in CONFLICT_PAUSES_S:
+            try:
+                with aws_call(f"dynamodb.{kind}Item", passing=(CONDITION_EXCEPTION, CONFLICT)):
+                    call[kind](TableName=self.name, **request[kind])  # type: ignore[operator]
+            except ClientError as exc:
+                if exc.response["Error"]["Code"] == CONDITION_EXCEPTION:
+                    return False
+                self._pause(random.uniform(pause_s / 2, pause_s))  # noqa: S311  no secret
+            else:
+                return True
+        raise Transient(call=f"dynamodb.{kind}Item", code=CONFLICT)
+
+    def transact(self, changes: Sequence[Change]) -> bool:
+        """Carry out all changes or none; False when a condition did not hold.
+
+        DynamoDB cancels transactions that meet on one item, and leaves it to us to try again:
+        every launch and every close of a pool meet on the pool's row.
+        """
+        items = []
+        for change in changes:
+            ((kind, body),) = _request(change).items()
+            items.append({kind: {"TableName": self.name, **body}})
+        for pause_s in CONFLICT_PAUSES_S:
+            codes = self._transact(items)
+            if codes is None:
+                return True
+            if CONDITION_FAILED in codes:
+                return False
+            if not codes & PASSING:
+                raise Refused(call="dynamodb.TransactWriteItems", codes=sorted(codes))
+            self._pause(random.uniform(pause_s / 2, pause_s))  # noqa: S311  no secret
+        raise Transient(call="dynamodb.TransactWriteItems", code=CONFLICT)
+
+    def _transact(self, items: Sequence[Item]) -> set[str] | None:
+        """None when it was carried out, else why each change was not."""
+        try:
+            with aws_call("dynamodb.TransactWriteItems", passing=(CANCELLED, CONFLICT)):
+                self._client.transact_write_items(TransactItems=items)  # type: ignore[arg-type]
+        except ClientError as exc:
+            if exc.response["Error"]["Code"] == CONFLICT:
+                return {"TransactionConflict"}
+            told = exc.response.get("CancellationReasons", [])
+            codes = {reason.get("Code", "") for reason in told} - {"None", ""}
+            return codes or set(re.findall(r"[A-Z]\w+", str(exc))) & {CONDITION_FAILED, *PASSING}
+        return None
+
+    def _pages(self, condition: ConditionBase, **options: Any) -> Iterator[Item]:
+        built = ConditionExpressionBuilder().build_expression(condition, is_key_condition=True)
+        request = {
+            "TableName": self.name,
+            "KeyConditionExpression": built.condition_expression,
+            "ExpressionAttributeNames": built.attribute_name_placeholders,
+            "ExpressionAttributeValues": _typed(built.attribute_value_placeholders),
+            **options,
+        }
+        while True:
+            with aws_call("dynamodb.Query"):
+                answer = self._client.query(**request)
+            yield from (_plain(raw) for raw in answer["Items"])
+            if "LastEvaluatedKey" not in answer:
+                return
+            request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+
+def _key(pk: str, sk: str) -> dict[str, Any]:
+    return {"pk": {"S": pk}, "sk": {"S": sk}}
+
+
+def _typed(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: type_in.serialize(_exact(value)) for name, value in values.items()}
+
+
+def _exact(value: Any) -> Any:
+    """DynamoDB takes no floats; tuples are lists to it."""
+    if isinstance(value, float):
+        return Decimal(str(value))
+    if isinstance(value, Mapping):
+        return {key: _exact(inner) for key, inner in value.items() if inner is not None}
+    if isinstance(value, (list, tuple)):
+        return [_exact(inner) for inner in value]
+    return value
+
+
+def _plain(raw: Mapping[str, Any]) -> Item:
+    return {name: _number(type_out.deserialize(value)) for name, value in raw.items()}
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, dict):
+        return {key: _number(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_number(inner) for inner in value]
+    return value
+
+
+def _request(change: Change) -> dict[str, dict[str, Any]]:
+    """The change in DynamoDB's words: one of Put, Update, Delete."""
+    body: dict[str, Any] = {}
+    if change.when is not None:
+        built = ConditionExpressionBuilder().build_expression(change.when)
+        body["ConditionExpression"] = built.condition_expression
+        body["ExpressionAttributeNames"] = dict(built.attribute_name_placeholders)
+        body["ExpressionAttributeValues"] = _typed(built.attribute_value_placeholders)
+    if change.delete:
+        return {"Delete": _trim({"Key": _key(change.pk, change.sk), **body})}
+    if "pk" in change.put:
+        item = {name: value for name, value in change.put.items() if value is not None}
+        return {"Put": _trim({"Item": _typed(item), **body})}
+    expression, names, values = _expression(change)
+    body["Key"] = _key(change.pk, change.sk)
+    body["UpdateExpression"] = expression
+    body["ExpressionAttributeNames"] = names | body.get("ExpressionAttributeNames", {})
+    body["ExpressionAttributeValues"] = values | body.get("ExpressionAttributeValues", {})
+    return {"Update": _trim(body)}
+
+
+def _expression(change: Change) -> tuple[str, dict[str, str], dict[str, Any]]:
+    """The update expression with its names and values."""
+    names: dict[str, str] = {}
+    values: dict[str, Any] = {}
+    sets, adds = [], []
+
+    def slot(name: str, value: Any) -> tuple[str, str]:
+        token = f"f{len(names)}"
+        names[f"#{token}"] = name
+        values[f":{token}"] = type_in.serialize(_exact(value))
+        return f"#{token}", f":{token}"
+
+    for name, value in change.put.items():
+        at, what = slot(name, value)
+        sets.append(f"{at} = {what}")
+    for name, value in change.once.items():
+        at, what = slot(name, value)
+        sets.append(f"{at} = if_not_exists({at}, {what})")
+    for name, more in change.append.items():
+        at, what = slot(name, list(more))
+        values[":none"] = {"L": []}
+        sets.append(f"{at} = list_append(if_not_exists({at}, :none), {what})")
+    for name, by in change.add.items():
+        at, what = slot(name, by)
+        adds.append(f"{at} {what}")
+    removes: list[str] = []
+    for name in change.remove:
+        token = f"#r{len(removes)}"
+        names[token] = name
+        removes.append(token)
+    clauses = [("SET", sets), ("ADD", adds), ("REMOVE", removes)]
+    return " ".join(f"{word} {', '.join(parts)}" for word, parts in clauses if parts), names, values
+
+
+def _trim(body: dict[str, Any]) -> dict[str, Any]:
+    """DynamoDB refuses empty maps of names and values."""
+    return {name: value for name, value in body.items() if value != {}}

@@ -1,0 +1,1 @@
+"""The back ends: where machines come from and how they end."""

@@ -1,0 +1,263 @@
+"""EC2 as a back end: one CreateFleet call for many machines, spot first, then on-demand."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from adapters.aws.clients import aws_call
+from adapters.machines.backend import Launched, LaunchOrder, LaunchResult, Machine, Shortfall
+from adapters.machines.expiry import Expiry
+from fleet.config.reading import PoolConfig
+from fleet.errors import FleetError, Refused, Transient
+from fleet.events import WARNING, MachinesUnguarded, emit
+from fleet.rules.capacity import CapacityPool, classify
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2 import EC2Client
+
+ALIVE = frozenset({"pending", "running"})
+# TerminateInstances and DescribeInstances take up to a thousand ids; AWS advises fewer.
+BATCH = 100
+# As the launch template names it; Amazon Linux and our own images call their root disk so.
+ROOT_DEVICE = "/dev/xvda"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ec2Place:
+    """Where machines are launched, and as whom."""
+
+    stack: str
+    launch_template: str
+    subnets: tuple[str, ...]
+    machine_role_id: str  # the part of `aws:userid` before the instance id
+
+
+class Ec2Backend:
+    """Machines from one launch template; pools differ by CreateFleet overrides."""
+
+    name = "ec2"
+    ends_alone = False
+
+    def __init__(self, client: "EC2Client", place: Ec2Place, expiry: Expiry) -> None:
+        self._client = client
+        self._place = place
+        self._expiry = expiry
+        self._zones: dict[str, str] = {}  # by subnet; its own name where EC2 does not tell
+
+    def capacity_pools(self, pool: PoolConfig) -> tuple[CapacityPool, ...]:
+        """Types times subnets, spot before on-demand as the pool's market says.
+
+        One subnet of each zone, the first named: EC2 refuses a whole fleet in which a type comes
+        twice in a zone.
+        """
+        markets = {
+            "spot": ("spot",),
+            "on-demand": ("on-demand",),
+            "spot-then-on-demand": ("spot", "on-demand"),
+        }[pool.market]
+        subnets = self._one_per_zone(pool.subnets or self._place.subnets)
+        return tuple(
+            CapacityPool(instance_type=kind, subnet=subnet, market=market)
+            for market in markets
+            for kind in pool.instance_types
+            for subnet in subnets
+        )
+
+    def launch(self, pool: PoolConfig, order: LaunchOrder) -> LaunchResult:
+        """One call for each market in turn, until every runner id has a machine."""
+        launched: list[Launched] = []
+        shortfalls: list[Shortfall] = []
+        markets = list(dict.fromkeys(one.market for one in order.try_in))
+        for index, market in enumerate(markets):
+            names = order.runner_ids[len(launched) :]
+            if not names:
+                break
+            places = [one for one in order.try_in if one.market == market]
+            try:
+                answer = self._create_fleet(pool, order, len(names), places)
+            except Transient as exc:
+                # The answer that was lost may have launched, and too many calls are too many in
+                # every market: nothing more is asked anywhere now.
+                left = [one for one in order.try_in if one.market in markets[index:]]
+                shortfalls += _refusal(exc, left)
+                break
+            except FleetError as exc:
+                shortfalls += _refusal(exc, places)
+                continue
+            came = list(self._machines_of(answer, market))
+            launched += [
+                Launched(
+                    runner_id=name,
+                    machine_id=machine_id,
+                    mailbox=self.mailbox(machine_id),
+                    capacity=capacity,
+                )
+                for name, (machine_id, capacity) in zip(names, came, strict=False)
+            ]
+            shortfalls += [_shortfall(error, market) for error in answer.get("Errors", [])]
+        if launched:
+            self._guard(order, len(launched))
+        return LaunchResult(launched=tuple(launched), shortfalls=tuple(shortfalls))
+
+    def end(self, machine_ids: Sequence[str]) -> None:
+        """Terminate. One unknown id makes AWS refuse them all, so those are asked singly."""
+        for start in range(0, len(machine_ids), BATCH):
+            batch = list(machine_ids[start : start + BATCH])
+            try:
+                self._terminate(batch)
+            except FleetError as exc:
+                if not _is_unknown(exc):
+                    raise
+                for one in batch if len(batch) > 1 else ():
+                    self.end([one])
+
+    def mailbox(self, machine_id: str) -> str:
+        """`aws:userid` of the machine's own credentials: its policy lets it reach this only."""
+        return f"{self._place.machine_role_id}:{machine_id}"
+
+    def machines(self) -> tuple[Machine, ...]:
+        """Every machine with our tag that EC2 still shows, the terminated ones of the last hour."""
+        found = []
+        pages = self._client.get_paginator("describe_instances").paginate(
+            Filters=[{"Name": "tag:runner-fleet:stack", "Values": [self._place.stack]}],
+            PaginationConfig={"PageSize": 500},
+        )
+        with aws_call("ec2.DescribeInstances"):
+            for page in pages:
+                for reservation in page["Reservations"]:
+                    found += [_machine(instance) for instance in reservation["Instances"]]
+        return tuple(found)
+
+    def _one_per_zone(self, subnets: Sequence[str]) -> tuple[str, ...]:
+        unknown = [one for one in subnets if one not in self._zones]
+        if unknown and len(subnets) > 1:
+            self._zones |= dict(zip(unknown, unknown, strict=True)) | self._describe(unknown)
+        first: dict[str, str] = {}
+        for subnet in subnets:
+            first.setdefault(self._zones.get(subnet, subnet), subnet)
+        return tuple(first.values())
+
+    def _describe(self, subnets: list[str]) -> dict[str, str]:
+        """The zones of those that there are; nothing when we may not ask."""
+        # A filter, because one unknown id in `SubnetIds` would have all of them refused.
+        wanted = {"Name": "subnet-id", "Values": subnets}
+        try:
+            with aws_call("ec2.DescribeSubnets"):
+                answer = self._client.describe_subnets(Filters=[wanted])  # type: ignore[list-item]
+        except Refused:
+            return {}
+        return {one["SubnetId"]: one["AvailabilityZone"] for one in answer["Subnets"]}
+
+    def _guard(self, order: LaunchOrder, machines: int) -> None:
+        """Set the expiry timer. The machines are there without it, and must not be lost."""
+        try:
+            self._expiry.schedule(order.launch_id, order.expires_at)
+        except FleetError as exc:
+            told = MachinesUnguarded(launch_id=order.launch_id, machines=machines, error=str(exc))
+            emit(told, level=WARNING)
+
+    def _terminate(self, machine_ids: list[str]) -> None:
+        with aws_call("ec2.TerminateInstances"):
+            self._client.terminate_instances(InstanceIds=machine_ids)
+
+    def _create_fleet(
+        self, pool: PoolConfig, order: LaunchOrder, count: int, places: Sequence[CapacityPool]
+    ) -> dict[str, Any]:
+        """One instant fleet in one market; what it could not give is among its `Errors`."""
+        template = {
+            "LaunchTemplateId": self._place.launch_template,
+            "Version": "$Latest",
+        }
+        overrides = [
+            {"InstanceType": one.instance_type, "SubnetId": one.subnet, **_differences(pool)}
+            for one in places
+        ]
+        market = places[0].market
+        with aws_call("ec2.CreateFleet"):
+            answer = self._client.create_fleet(
+                Type="instant",
+                ClientToken=f"{order.launch_id}-{market}",
+                LaunchTemplateConfigs=[
+                    {"LaunchTemplateSpecification": template, "Overrides": overrides}  # type: ignore[typeddict-item]
+                ],
+                TargetCapacitySpecification={
+                    "TotalTargetCapacity": count,
+                    "DefaultTargetCapacityType": market,  # type: ignore[typeddict-item]
+                },
+                SpotOptions={"AllocationStrategy": "price-capacity-optimized"},
+                OnDemandOptions={"AllocationStrategy": "lowest-price"},
+                TagSpecifications=[{"ResourceType": "instance", "Tags": self._tags(pool, order)}],
+            )
+        return dict(answer)
+
+    def _tags(self, pool: PoolConfig, order: LaunchOrder) -> list[Any]:
+        """They go in the creating call: a crash after it leaves machines that are found."""
+        told = {
+            "runner-fleet:stack": self._place.stack,
+            "runner-fleet:pool": pool.name,
+            "runner-fleet:launch": order.launch_id,
+            "runner-fleet:expires": order.expires_at.isoformat(),
+            "Name": f"{self._place.stack}-{pool.name}",
+        }
+        return [{"Key": key, "Value": value} for key, value in told.items()]
+
+    def _machines_of(
+        self, answer: dict[str, Any], market: str
+    ) -> Iterable[tuple[str, CapacityPool]]:
+        for group in answer.get("Instances", []):
+            override = group.get("LaunchTemplateAndOverrides", {}).get("Overrides", {})
+            capacity = CapacityPool(
+                instance_type=group.get("InstanceType", ""),
+                subnet=override.get("SubnetId", ""),
+                market=market,
+            )
+            for machine_id in group["InstanceIds"]:
+                yield machine_id, capacity
+
+
+def _differences(pool: PoolConfig) -> dict[str, Any]:
+    """Where the pool's machines differ from the launch template."""
+    told: dict[str, Any] = {"ImageId": pool.image} if pool.image else {}
+    if pool.disk_gb:
+        disk = {"VolumeSize": pool.disk_gb, "VolumeType": "gp3", "Encrypted": True}
+        told["BlockDeviceMappings"] = [
+            {"DeviceName": ROOT_DEVICE, "Ebs": disk | {"DeleteOnTermination": True}}
+        ]
+    return told
+
+
+def _shortfall(error: dict[str, Any], market: str) -> Shortfall:
+    """One entry of CreateFleet's Errors: which capacity pool had none, and why."""
+    override = error.get("LaunchTemplateAndOverrides", {}).get("Overrides", {})
+    kind = override.get("InstanceType")
+    capacity = None
+    if kind:
+        capacity = CapacityPool(
+            instance_type=kind, subnet=override.get("SubnetId", ""), market=market
+        )
+    code = error.get("ErrorCode", "")
+    return Shortfall(
+        kind=classify(code), code=code, capacity=capacity, message=error.get("ErrorMessage", "")
+    )
+
+
+def _refusal(exc: FleetError, places: Sequence[CapacityPool]) -> list[Shortfall]:
+    """The whole call failed: none of the places that it asked gave anything."""
+    code = str(exc.facts.get("code", ""))
+    kind, told = classify(code), str(exc.__cause__)
+    return [Shortfall(kind=kind, code=code, capacity=one, message=told) for one in places]
+
+
+def _is_unknown(exc: FleetError) -> bool:
+    return str(exc.facts.get("code", "")).startswith("InvalidInstanceID")
+
+
+def _machine(instance: Any) -> Machine:
+    tags = {tag["Key"]: tag["Value"] for tag in instance.get("Tags", [])}
+    return Machine(
+        machine_id=instance["InstanceId"],
+        alive=instance["State"]["Name"] in ALIVE,
+        launched_at=instance["LaunchTime"],
+        launch_id=tags.get("runner-fleet:launch"),
+        pool=tags.get("runner-fleet:pool"),
+    )

@@ -1,0 +1,76 @@
+"""Lambda as a back end: one asynchronous invocation per runner."""
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from adapters.aws.clients import aws_call
+from adapters.machines.backend import Launched, LaunchOrder, LaunchResult, Machine, Shortfall
+from fleet.config.reading import PoolConfig
+from fleet.errors import FleetError
+from fleet.rules.capacity import CapacityPool, classify
+
+if TYPE_CHECKING:
+    from mypy_boto3_lambda import LambdaClient
+
+# Invocations at once; Lambda itself takes far more, our own sockets and GitLab do not.
+AT_ONCE = 16
+
+
+class LambdaBackend:
+    """Runners in Lambda functions; each function is one size."""
+
+    name = "lambda"
+    ends_alone = True
+
+    def __init__(self, client: "LambdaClient", function_prefix: str) -> None:
+        self._client = client
+        self._prefix = function_prefix
+
+    def capacity_pools(self, pool: PoolConfig) -> tuple[CapacityPool, ...]:
+        """Lambda has one place per size, and no market."""
+        return ()
+
+    def launch(self, pool: PoolConfig, order: LaunchOrder) -> LaunchResult:
+        """Invoke once per runner id, in parallel. The function's own retries are off."""
+        function = f"{self._prefix}{(pool.size or '').lower()}"
+        with ThreadPoolExecutor(max_workers=AT_ONCE) as pacer:
+            answers = list(
+                pacer.map(lambda name: self._invoke(function, name, order), order.runner_ids)
+            )
+        return LaunchResult(
+            launched=tuple(one for one in answers if isinstance(one, Launched)),
+            shortfalls=tuple(one for one in answers if isinstance(one, Shortfall)),
+        )
+
+    def end(self, machine_ids: Sequence[str]) -> None:
+        """An invocation cannot be ended from outside; its drain order and its wall end it."""
+
+    def mailbox(self, machine_id: str) -> str | None:
+        """In the name of the runner, which the machine's id ends in."""
+        return f"lambda:{machine_id.rpartition('/')[2]}"
+
+    def machines(self) -> tuple[Machine, ...] | None:
+        """Lambda shows no invocations."""
+        return None
+
+    def _invoke(self, function: str, runner_id: str, order: LaunchOrder) -> Launched | Shortfall:
+        mailbox = f"lambda:{runner_id}"
+        # Without room Lambda keeps the event, and may deliver it when nobody waits any more.
+        until = order.call_home_by.isoformat()
+        told = {"runner_id": runner_id, "mailbox": mailbox, "until": until}
+        payload = json.dumps(told).encode()
+        try:
+            with aws_call("lambda.Invoke"):
+                self._client.invoke(FunctionName=function, InvocationType="Event", Payload=payload)
+        except FleetError as exc:
+            code = str(exc.facts.get("code", ""))
+            kind = classify(code)
+            return Shortfall(kind=kind, code=code, capacity=None, message=str(exc.__cause__))
+        return Launched(
+            runner_id=runner_id,
+            machine_id=f"{function}/{runner_id}",
+            mailbox=mailbox,
+            capacity=None,
+        )

@@ -1,0 +1,1 @@
+"""The fleet's configuration: `fleet.toml` read, checked and typed."""

@@ -1,0 +1,326 @@
+"""Checks that need more than one key: within a pool, between pools, with GitLab's table."""
+
+import re
+import unicodedata
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from fleet.config.gitlab_address import SAAS, host_of
+from fleet.config.lines import Path
+from fleet.config.model import (
+    LAMBDA_WALL,
+    LONGEST_LAMBDA_JOB,
+    GitLabConfig,
+    PoolConfig,
+)
+from fleet.config.secret_words import is_named_secret, looks_secret
+from fleet.config.values import did_you_mean, duration_text
+
+_EC2_ONLY = ("instance_types", "market", "subnets", "image", "disk_gb", "docker")
+# Alphabets with letters that look like those of a to z.
+_LOOK_ALIKE = ("CYRILLIC", "GREEK", "ARMENIAN", "FULLWIDTH", "MATHEMATICAL")
+_LAMBDA_ONLY = ("size",)
+_LAMBDA_LAST_ORDERS = timedelta(seconds=15)  # wiping /tmp and saying goodbye
+
+# GitLab.com's Free plan has 50 registered runners per group or project, paid plans and a
+# self-managed GitLab 1,000 by default. Source: GitLab docs, "Instance limits".
+_RUNNERS_ON_FREE = 50
+_RUNNERS_BY_DEFAULT = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What a check found, where, and whether the file may be applied all the same."""
+
+    path: Path  # below the file's root
+    message: str
+    hint: str = ""
+    is_warning: bool = False
+
+
+def check_pool(pool: PoolConfig) -> Iterator[Finding]:
+    """Find what does not fit together within one pool."""
+    if not pool.tags and not pool.run_untagged:
+        yield _of(pool, "tags", "needs a tag or run_untagged = true: no job would come here")
+    yield from _secrets(pool)
+    yield from _mixed_letters(pool)
+    yield from _lifetime(pool)
+    yield from _idle(pool)
+    if pool.backend == "ec2":
+        yield from _ec2(pool)
+    if pool.backend == "lambda":
+        yield from _lambda(pool)
+    if pool.executor == "shell" and "docker" in pool.model_fields_set and pool.backend != "lambda":
+        yield _of(pool, "docker", 'has no effect with executor = "shell"', is_warning=True)
+
+
+def _secrets(pool: PoolConfig) -> Iterator[Finding]:
+    """Refuse what only a secret looks like: the file is in Git, and every job reads `env`."""
+    hint = "take it out and revoke it; jobs get secrets from GitLab's CI/CD variables"
+    docker = pool.docker
+    texts: list[tuple[Path, str | None]] = [
+        *((("env", name), value) for name, value in pool.env.items()),
+        *((("tags", place), tag) for place, tag in enumerate(pool.tags)),
+        *((("docker", "volumes", place), each) for place, each in enumerate(docker.volumes)),
+        (("docker", "image"), docker.image),
+        (("docker", "helper_image"), docker.helper_image),
+        (("docker", "registry_mirror"), docker.registry_mirror),
+    ]
+    for path, text in texts:
+        where: Path = ("pools", pool.name, *path)
+        if text is not None and looks_secret(text):
+            message = "holds what looks like a secret (not shown here)"
+            yield Finding(path=where, message=message, hint=hint)
+        elif path[0] == "env" and text is not None and is_named_secret(str(path[1]), text):
+            message = "is called like a secret, and every job of the pool reads it"
+            yield Finding(path=where, message=message, hint=hint, is_warning=True)
+
+
+def _mixed_letters(pool: PoolConfig) -> Iterator[Finding]:
+    """Warn of a tag such as "docker" with a Cyrillic letter in it: no job will ever ask for it."""
+    for place, tag in enumerate(pool.tags):
+        foreign = [one for one in tag if unicodedata.name(one, "").startswith(_LOOK_ALIKE)]
+        if foreign and re.search(r"[A-Za-z]", tag):
+            told = f"U+{ord(foreign[0]):04X} {unicodedata.name(foreign[0])}"
+            message = f"mixes letters that look alike: it has {told}"
+            path = ("pools", pool.name, "tags", place)
+            yield Finding(path=path, message=message, is_warning=True)
+
+
+def _lifetime(pool: PoolConfig) -> Iterator[Finding]:
+    """A machine must outlive the longest job. (What Lambda cannot do is told by `_lambda`.)"""
+    job, life = duration_text(pool.max_job_time), duration_text(pool.max_lifetime)
+    beyond_wall = pool.backend == "lambda" and pool.max_job_time > LONGEST_LAMBDA_JOB
+    if pool.max_lifetime > pool.max_job_time or beyond_wall:
+        return
+    if "max_lifetime" in pool.model_fields_set:
+        yield _of(pool, "max_lifetime", f"must be more than max_job_time ({job}; is {life})")
+    else:
+        message = f"must be less than max_lifetime ({life}; is {job})"
+        yield _of(pool, "max_job_time", message, "set max_lifetime, too")
+
+
+def _idle(pool: PoolConfig) -> Iterator[Finding]:
+    counts: list[tuple[Path, int]] = [(("idle", "count"), pool.idle.count)]
+    counts += [
+        (("idle", "schedule", place, "count"), window.count)
+        for place, window in enumerate(pool.idle.schedule)
+    ]
+    for path, count in counts:
+        if count > pool.ceiling:
+            message = f"must be {pool.ceiling} or less, the pool's ceiling (is {count})"
+            yield Finding(path=("pools", pool.name, *path), message=message)
+    if pool.backend == "lambda" and any(count for _, count in counts):
+        message = "keeps Lambda runners waiting, which is billed; a cold one starts in seconds"
+        yield _of(pool, "idle", message, is_warning=True)
+
+
+def _ec2(pool: PoolConfig) -> Iterator[Finding]:
+    for key in _given(pool, _LAMBDA_ONLY):
+        yield _of(pool, key, 'is only for pools with backend = "lambda"')
+    if not pool.instance_types:
+        hint = 'such as ["m7i.large", "m7a.large", "m6i.large"]'
+        yield _of(pool, "instance_types", "must name an instance type", hint)
+    by_kind = {_architecture(kind): kind for kind in reversed(pool.instance_types)}
+    if len(by_kind) > 1:
+        told = " and ".join(f"{kind} ({name})" for name, kind in sorted(by_kind.items()))
+        message = f"mixes processors: {told}; one image boots on one of them"
+        yield _of(pool, "instance_types", message, "make two pools")
+    if len(pool.instance_types) == 1 and pool.market != "on-demand":
+        message = "is one type: when spot has none of it, every job waits or costs more"
+        hint = "name three or more of about one size"
+        yield _of(pool, "instance_types", message, hint, is_warning=True)
+
+
+def _architecture(instance_type: str) -> str:
+    """Tell arm64 from x86_64 by the name: Graviton types have a `g` after their generation."""
+    family = instance_type.partition(".")[0]
+    is_arm = re.match(r"[a-z]+\d+[a-z]*g|a1$|mac2", family)
+    return "arm64" if is_arm else "x86_64"
+
+
+def _lambda(pool: PoolConfig) -> Iterator[Finding]:
+    for key in _given(pool, _EC2_ONLY):
+        yield _of(pool, key, 'is only for pools with backend = "ec2"')
+    if pool.executor != "shell":
+        message = 'must be "shell": there is no Docker engine in Lambda (is "docker")'
+        yield _of(pool, "executor", message)
+    if pool.max_job_time > LONGEST_LAMBDA_JOB:
+        is_now = duration_text(pool.max_job_time)
+        message = f"must be 14m or less: Lambda ends everything at 15 minutes (is {is_now})"
+        yield _of(pool, "max_job_time", message, "longer jobs need an EC2 pool")
+    elif pool.max_job_time + pool.wait_timeout + _LAMBDA_LAST_ORDERS > LAMBDA_WALL:
+        message = "with max_job_time is more than Lambda's 15 minutes: a job taken late is cut off"
+        yield _of(pool, "wait_timeout", message, is_warning=True)
+    if pool.max_lifetime > LAMBDA_WALL:
+        is_now = duration_text(pool.max_lifetime)
+        yield _of(pool, "max_lifetime", f"must be 15m or less, as Lambda is (is {is_now})")
+
+
+def _given(pool: PoolConfig, keys: Sequence[str]) -> Iterator[str]:
+    return (key for key in keys if key in pool.model_fields_set)
+
+
+def check_pools(pools: Sequence[PoolConfig], names: Sequence[str]) -> Iterator[Finding]:
+    """Find what does not fit between pools, in file order. `names` has those not valid, too."""
+    by_name = {pool.name: pool for pool in pools}
+    overflows = {pool.overflow for pool in pools}
+    for place, pool in enumerate(pools):
+        yield from _overflow(pool, by_name, names)
+        if pool.name not in overflows:
+            yield from _shadow(pool, pools[:place])
+        yield from _shared_tags(pool, pools[:place])
+
+
+def _overflow(
+    pool: PoolConfig, by_name: dict[str, PoolConfig], names: Sequence[str]
+) -> Iterator[Finding]:
+    if pool.overflow is None:
+        return
+    if pool.overflow not in names:
+        message = f'no pool is called "{pool.overflow}"'
+        yield _of(pool, "overflow", message, did_you_mean(pool.overflow, names))
+        return
+    chain = _chain(pool, by_name)
+    if chain[-1] == pool.name:
+        told = chain if len(chain) <= 8 else [*chain[:6], "…", chain[-1]]
+        message = "leads back to this pool: " + " → ".join(told)
+        yield _of(pool, "overflow", message)
+    elif pool.overflow in by_name:
+        yield from _who_stays(pool, by_name[pool.overflow])
+
+
+def _chain(pool: PoolConfig, by_name: dict[str, PoolConfig]) -> list[str]:
+    """Follow the overflow from pool to pool until it ends or meets a pool again."""
+    chain, met = [pool.name], {pool.name}
+    following: PoolConfig | None = pool
+    while following is not None and following.overflow is not None:
+        seen = following.overflow in met
+        met.add(following.overflow)
+        chain.append(following.overflow)
+        following = None if seen else by_name.get(following.overflow)
+    return chain
+
+
+def _who_stays(pool: PoolConfig, roomier: PoolConfig) -> Iterator[Finding]:
+    """Say which of the pool's jobs its overflow may not take: GitLab matches all tags of a job."""
+    lacking = [f'"{tag}"' for tag in pool.tags if tag not in roomier.tags]
+    if lacking:
+        asking = " or ".join(lacking)
+        message = f'jobs tagged {asking} stay here: pool "{roomier.name}" lacks the tag'
+        hint = f'add it to the tags of "{roomier.name}", or tag such jobs otherwise'
+        yield _of(pool, "overflow", message, hint, is_warning=True)
+    if pool.run_untagged and not roomier.run_untagged:
+        message = f'jobs without tags stay here: pool "{roomier.name}" has run_untagged = false'
+        yield _of(pool, "overflow", message, is_warning=True)
+    if roomier.protected_only and not pool.protected_only:
+        message = f'jobs of unprotected branches stay here: "{roomier.name}" is protected_only'
+        yield _of(pool, "overflow", message, is_warning=True)
+
+
+def _shadow(pool: PoolConfig, earlier: Sequence[PoolConfig]) -> Iterator[Finding]:
+    """Warn when an earlier pool takes every job that this one may take."""
+    for other in earlier:
+        takes_tagged = set(pool.tags) <= set(other.tags)
+        takes_untagged = other.run_untagged or not pool.run_untagged
+        takes_unprotected = pool.protected_only or not other.protected_only
+        if takes_tagged and takes_untagged and takes_unprotected:
+            message = f'never gets a job: pool "{other.name}" is before it and has all its tags'
+            hint = "put the pool with fewer tags first, or give this one a tag of its own"
+            yield _of(pool, "tags", message, hint, is_warning=True)
+            return
+
+
+def _shared_tags(pool: PoolConfig, earlier: Sequence[PoolConfig]) -> Iterator[Finding]:
+    """Warn of jobs that either of two pools may take, where each also has jobs of its own.
+
+    GitLab gives a job to whichever of its fitting runners asks first; the fleet makes a machine in
+    the first pool. Where one pool has all tags of the other, that is how overflow is made.
+    """
+    tags = set(pool.tags)
+    for other in earlier:
+        shared = tags.intersection(other.tags)
+        if shared and shared != tags and len(shared) < len(other.tags):
+            told = " and ".join(f'"{tag}"' for tag in sorted(shared)[:3])
+            message = (
+                f'shares {told} with pool "{other.name}": a job with no other tag runs in either'
+            )
+            hint = f'the fleet counts on "{other.name}"; ask for a tag that only one pool has'
+            yield _of(pool, "tags", message, hint, is_warning=True)
+            return
+
+
+def check_instance_types(pools: Sequence[PoolConfig], known: Collection[str]) -> Iterator[Finding]:
+    """Find instance types that AWS does not have, as far as `known` says; empty: nothing is known.
+
+    A family that the list lacks may be newer than the list, so that is only a doubt.
+    """
+    families = {kind.partition(".")[0] for kind in known}
+    for pool in pools if known else ():
+        for place, kind in enumerate(pool.instance_types):
+            if kind in known:
+                continue
+            path = ("pools", pool.name, "instance_types", place)
+            family = kind.partition(".")[0]
+            hint = did_you_mean(kind, [one for one in known if one.startswith(family[:1])])
+            if family in families:
+                message = f'AWS has no "{kind}"'
+                yield Finding(path=path, message=message, hint=hint)
+            else:
+                message = f'is not in AWS\'s list of this version: "{kind}"'
+                yield Finding(path=path, message=message, hint=hint, is_warning=True)
+
+
+def check_gitlab(gitlab: GitLabConfig, pools: Sequence[PoolConfig]) -> Iterator[Finding]:
+    """Find what in `[gitlab]` does not go with itself or with the pools."""
+    any_project = gitlab.runners_in.kind == "project" and gitlab.runners_in.id is None
+    if any_project and gitlab.credentials == "shared":
+        message = '"shared" needs one place for the runner, and runners_in = "project" has many'
+        hint = '"project:<number>", "group:<number>" or "instance"'
+        yield Finding(path=("gitlab", "credentials"), message=message, hint=hint)
+    for pool in pools if any_project else ():
+        if pool.idle.count or any(window.count for window in pool.idle.schedule):
+            message = 'needs a project to wait for, and runners_in = "project" names none'
+            yield _of(pool, "idle", message)
+    is_saas = host_of(gitlab.url) == SAAS
+    if is_saas and gitlab.runners_in.kind == "instance":
+        message = f"{SAAS} lets nobody make runners for all of it"
+        hint = 'write "group:<number>" or "project:<number>"'
+        yield Finding(path=("gitlab", "runners_in"), message=message, hint=hint)
+    yield from _doubts(gitlab, any_project)
+    if gitlab.credentials == "per-machine":
+        yield from _too_many_runners(pools, is_saas=is_saas)
+
+
+def _doubts(gitlab: GitLabConfig, any_project: bool) -> Iterator[Finding]:
+    on_loopback = re.match(r"http://(localhost|127\.|\[::1\])", gitlab.url)
+    if gitlab.url.startswith("http:") and not on_loopback:
+        message = "is not encrypted: tokens and sources travel in the open"
+        yield Finding(path=("gitlab", "url"), message=message, is_warning=True)
+    watched = gitlab.watch.projects or gitlab.watch.groups
+    if not watched and (any_project or gitlab.runners_in.kind == "instance"):
+        message = "names nothing: a job whose webhook is lost is only found in projects seen before"
+        yield Finding(path=("gitlab", "watch"), message=message, is_warning=True)
+
+
+def _too_many_runners(pools: Sequence[PoolConfig], *, is_saas: bool) -> Iterator[Finding]:
+    """Warn when GitLab would refuse the last machines a runner record."""
+    machines = sum(pool.ceiling for pool in pools)
+    limit = _RUNNERS_ON_FREE if is_saas else _RUNNERS_BY_DEFAULT
+    if machines + len(pools) > limit:
+        plan = " on its Free plan" if is_saas else " by default"
+        message = (
+            f"all ceilings together are {machines}, with a runner for each pool "
+            f"{machines + len(pools)}; GitLab allows {limit} runners{plan}"
+        )
+        hint = 'credentials = "shared" needs one runner per pool'
+        yield Finding(path=("gitlab", "credentials"), message=message, hint=hint, is_warning=True)
+
+
+def _of(
+    pool: PoolConfig, key: str, message: str, hint: str = "", *, is_warning: bool = False
+) -> Finding:
+    return Finding(
+        path=("pools", pool.name, key), message=message, hint=hint, is_warning=is_warning
+    )

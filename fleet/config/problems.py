@@ -1,0 +1,202 @@
+"""What is wrong with a configuration file, said so that one can correct it: line, key, sentence."""
+
+import re
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from fleet.config.lines import Path, TomlLines, toml_lines
+from fleet.config.model import (
+    DockerOptions,
+    GitLabConfig,
+    IdleConfig,
+    PoolConfig,
+    ScheduleWindow,
+    Watch,
+)
+from fleet.config.values import did_you_mean, shown
+
+_TABLES: dict[str, type[BaseModel]] = {
+    "gitlab": GitLabConfig,
+    "watch": Watch,
+    "idle": IdleConfig,
+    "schedule": ScheduleWindow,
+    "docker": DockerOptions,
+}
+
+# Words that other autoscalers use for what we call otherwise, and what to write instead.
+_OTHER_WORDS = {
+    "ceiling": "max_runners max_instances maximum max limit concurrent runners_maximum_count",
+    "idle = { count = … }": "idle_count min_idle warm pool_size min_runners",
+    "idle = { idle_time = … }": "idle_timeout minimum_idle_time",
+    "max_job_time": "timeout job_timeout maximum_timeout",
+    "max_lifetime": "lifetime ttl expiry",
+    "market": "spot on_demand market_type",
+    "size": "memory memory_mb memory_size",
+    "image": "ami ami_id image_id",
+    "tags": "labels tag_list",
+    "tls_ca_file": "tls-ca-file ca_file ca_cert ca_bundle cacert tls_ca ssl_ca_file cafile",
+    "proxy": "http_proxy https_proxy proxy_url",
+    "from": "start begin",
+    "to": "end until",
+}
+_OURS = {other: ours for ours, others in _OTHER_WORDS.items() for other in others.split()}
+_SECRET = re.compile(r"token|secret|password|private_key")
+
+_MUST = {
+    "string_type": "must be text in quotes (is {shown})",
+    "int_type": "must be a whole number (is {shown})",
+    "bool_type": "must be true or false, without quotes (is {shown})",
+    "tuple_type": 'must be a list such as ["a", "b"] (is {shown})',
+    "dict_type": "must be a table (is {shown})",
+    "model_type": "must be a table (is {shown})",
+    "missing": "is missing",
+    "extra_forbidden": "unknown key",
+    "greater_than_equal": "must be {ge} or more (is {shown})",
+    "less_than_equal": "must be {le} or less (is {shown})",
+    "literal_error": "must be {expected} (is {shown})",
+    "value_error": "{error}",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing that is wrong, or only doubtful, and where; `str` gives the whole line."""
+
+    name: str  # of the file
+    line: int
+    column: int
+    path: str  # "pools.docker.ceiling"; empty when the text is not TOML at all
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        where = f"{self.name} line {self.line}: "
+        what = f"{self.path}: {self.message}" if self.path else self.message
+        return f"{where}{what}; {self.hint}" if self.hint else where + what
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """The text that problems are about: its name and where its keys stand."""
+
+    name: str
+    lines: TomlLines
+
+    def problem(self, path: Path, message: str, hint: str = "") -> Problem:
+        """Say what is wrong with `path`, at its place or that of the table it is missing from."""
+        place = self.lines.place(path)
+        return Problem(
+            name=self.name,
+            line=place.line,
+            column=place.column,
+            path=path_text(path),
+            message=message,
+            hint=hint,
+        )
+
+
+def path_text(path: Path) -> str:
+    """Write a path as TOML does, list items by number: `pools.docker.idle.schedule[0].from`."""
+    parts = [f"[{key}]" if isinstance(key, int) else f".{_key_text(key)}" for key in path]
+    return "".join(parts).removeprefix(".")
+
+
+def _key_text(key: str) -> str:
+    return key if re.fullmatch(r"[\w-]+", key, re.ASCII) else f'"{key}"'
+
+
+def model_problems(source: Source, path: Path, error: ValidationError) -> Iterator[Problem]:
+    """Say in our words what pydantic found in the table at `path`."""
+    for found in error.errors(include_url=False):
+        if found["type"] == "default_factory_not_called":
+            continue  # a default that follows from another key, which has a problem itself
+        where = (*path, *found["loc"])
+        if where[-1] in ("name", "[key]"):
+            where = where[:-1]  # what is wrong is the key itself, of a pool or a variable
+        yield source.problem(where, _sentence(found), _hint(where, found))
+
+
+def _sentence(found: Any) -> str:
+    facts = dict(found.get("ctx", {}))
+    if "expected" in facts:
+        facts["expected"] = str(facts["expected"]).replace("'", '"')
+    return _MUST.get(found["type"], "is not valid (is {shown})").format(
+        shown=shown(found["input"]), **facts
+    )
+
+
+def _hint(where: Path, found: Any) -> str:
+    if found["type"] == "literal_error":
+        return did_you_mean(found["input"], re.findall(r"'([^']+)'", found["ctx"]["expected"]))
+    if found["type"] == "extra_forbidden":
+        return unknown_key_hint(str(where[-1]), keys_of(where[:-1]))
+    return ""
+
+
+def keys_of(path: Path) -> tuple[str, ...]:
+    """Give the keys that the table at `path` may have."""
+    names = [key for key in path if isinstance(key, str)]
+    model = PoolConfig if len(names) == 2 and names[0] == "pools" else _TABLES[names[-1]]
+    keys = (field.alias or key for key, field in model.model_fields.items())
+    return tuple(key for key in keys if key != "name")
+
+
+def unknown_key_hint(key: str, known: Sequence[str]) -> str:
+    """Say what may have been meant by a key that a table does not have."""
+    if _SECRET.search(key):
+        return "secrets are kept in Secrets Manager, never in this file"
+    ours = _OURS.get(key)
+    if ours and ours.split(" ")[0] in known:
+        return f"write `{ours}`" if " " in ours else f'did you mean "{ours}"?'
+    for table in ("docker", "idle", "watch"):
+        if table in known and key in keys_of((table,)):
+            return f"it belongs in the table `{table} = {{ {key} = … }}`"
+    return did_you_mean(key, known)
+
+
+def syntax_problem(name: str, text: str, error: tomllib.TOMLDecodeError) -> Problem:
+    """Say where a text stops being TOML, and what probably happened there."""
+    lines = toml_lines(text)
+    said, line, column = _where(text, error)
+    repeat = next((one for one in lines.repeats if one.again.line <= line), None)
+    if repeat is not None:
+        message = f"is written twice, first on line {repeat.first.line}"
+        source = Source(name=name, lines=lines)
+        at_repeat = source.problem(repeat.path, message)
+        return Problem(
+            name=name,
+            line=repeat.again.line,
+            column=repeat.again.column,
+            path=at_repeat.path,
+            message=message,
+        )
+    hint, opened = _quotes_hint(text.split("\n")[line - 1]), lines.unclosed
+    if opened is not None and re.search(r"Unclosed|Unterminated|'\\n'", said):
+        line, column, hint = opened.line, opened.column, "it starts here and nothing closes it"
+    elif opened is not None and opened.line < line:
+        hint = f"what line {opened.line} opens is still open here"
+    message = f"not TOML at column {column}: {said}"
+    return Problem(name=name, line=line, column=column, path="", message=message, hint=hint)
+
+
+def _quotes_hint(line: str) -> str:
+    """Show the first value of a line that would be TOML if it were in quotes."""
+    for bare in re.findall(r"=\s*([A-Za-z0-9_][\w:./-]*)(?=\s*(?:[,}\]#]|$))", line):
+        try:
+            tomllib.loads(f"value = {bare}")
+        except ValueError:
+            return f"text goes in quotes: {shown(bare)}"
+    return ""
+
+
+def _where(text: str, error: tomllib.TOMLDecodeError) -> tuple[str, int, int]:
+    """Split `tomllib`'s sentence from the line and column that it ends with."""
+    found = re.fullmatch(r"(.*) \(at line (\d+), column (\d+)\)", str(error), re.DOTALL)
+    if found:
+        return found[1], int(found[2]), int(found[3])
+    last = text.rstrip().split("\n")
+    return str(error).removesuffix(" (at end of document)"), len(last), len(last[-1]) + 1

@@ -1,0 +1,232 @@
+"""`fleet.toml`: text in, one frozen value out, or everything that is wrong with it, by line."""
+
+import hashlib
+import tomllib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from fleet.config.checks import (
+    Finding,
+    check_gitlab,
+    check_instance_types,
+    check_pool,
+    check_pools,
+)
+from fleet.config.foreign import foreign_tables, foreign_text
+from fleet.config.limits import beyond_limits
+from fleet.config.lines import Path, toml_lines
+from fleet.config.model import (
+    BACKENDS,
+    DockerOptions,
+    GitLabConfig,
+    IdleConfig,
+    PoolConfig,
+    RunnersIn,
+    ScheduleWindow,
+    Watch,
+)
+from fleet.config.problems import (
+    Problem,
+    Source,
+    model_problems,
+    syntax_problem,
+    unknown_key_hint,
+)
+
+__all__ = [
+    "ConfigError",
+    "DockerOptions",
+    "FleetConfig",
+    "GitLabConfig",
+    "IdleConfig",
+    "PoolConfig",
+    "Problem",
+    "RunnersIn",
+    "ScheduleWindow",
+    "TokenScope",
+    "Watch",
+    "read_config",
+]
+
+
+# GitLab allows a group or project 1,000 runners by default, and each pool is one.
+POOLS_AT_MOST = 1000
+
+
+class ConfigError(ValueError):
+    """The configuration file cannot be applied; `problems` says why, in the order of lines."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+# GitLab takes a test delivery from nothing less than `api`.
+RETRIES = "retries jobs that a machine failed"
+HEALS = "switches webhooks on again that GitLab switched off"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenScope:
+    """A scope that the fleet's GitLab token must or may have, and what for."""
+
+    scope: str
+    why: str
+    is_optional: bool = False  # without it something is left to a person
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetConfig:
+    """A configuration that can be applied."""
+
+    gitlab: GitLabConfig
+    pools: tuple[PoolConfig, ...]  # file order: the first that may take a job gets it
+    version: str  # 12 hexadecimal digits of the text's SHA-256: same text, same version
+    warnings: tuple[Problem, ...] = ()
+
+    def pool(self, name: str) -> PoolConfig | None:
+        """Give the pool of that name, None when there is none (any more)."""
+        return next((pool for pool in self.pools if pool.name == name), None)
+
+    def needs_token_scopes(self) -> tuple[TokenScope, ...]:
+        """Give the scopes that the file needs, least first. `api` includes all the others."""
+        reads = "reads the tags and states of jobs"
+        if any(pool.protected_only for pool in self.pools):
+            reads += ", and whether their branches and tags are protected (protected_only)"
+        retrying = [pool.name for pool in self.pools if pool.infra_retry]
+        named = [pool.name for pool in self.pools if "infra_retry" in pool.model_fields_set]
+        asked = [name for name in retrying if name in named]
+        if asked:  # by default it does what the token allows; who asks for it must have that
+            names = ", ".join(asked)
+            why = f"{RETRIES} (infra_retry in {names}), {HEALS}"
+            return (TokenScope(scope="api", why=why),)
+        why = f"{RETRIES}, {HEALS}" if retrying else HEALS
+        return (
+            TokenScope(scope="read_api", why=reads),
+            TokenScope(scope="create_runner", why="makes the runners"),
+            TokenScope(scope="manage_runner", why="deletes the runners of machines that ended"),
+            TokenScope(scope="api", why=why, is_optional=True),
+        )
+
+
+def read_config(
+    text: str,
+    *,
+    name: str = "fleet.toml",
+    backends: Sequence[str] = BACKENDS,
+    instance_types: Collection[str] = (),
+) -> FleetConfig:
+    """Read the text of a configuration file; `name` is what messages call it.
+
+    `backends` are the back ends that pools may name; `instance_types` are those that AWS is known
+    to have, none where that is not to be checked. Raises `ConfigError` with everything found
+    wrong, and nothing else, whatever the text; what is only doubtful is in `warnings`.
+    """
+    text = text.removeprefix("\ufeff")  # editors on Windows put a byte-order mark there
+    tables = _tables(name, text)
+    reading = _Reading(Source(name=name, lines=toml_lines(text)), tuple(backends))
+    gitlab, pools = reading.gitlab(tables), reading.pools(tables)
+    reading.take(check_pools(pools, reading.names))
+    reading.take(check_instance_types(pools, instance_types))
+    if gitlab is not None:
+        reading.take(check_gitlab(gitlab, pools))
+    problems = sorted(reading.problems, key=lambda one: (one.line, one.column))
+    if gitlab is None or problems:
+        raise ConfigError(problems)
+    return FleetConfig(
+        gitlab=gitlab,
+        pools=pools,
+        version=hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:12],
+        warnings=tuple(sorted(reading.warnings, key=lambda one: (one.line, one.column))),
+    )
+
+
+def _tables(name: str, text: str) -> Mapping[str, Any]:
+    """The file's tables. Raises `ConfigError` with one problem when there are none of ours."""
+    if beyond := beyond_limits(name, text):
+        raise ConfigError([beyond])
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        told = foreign_text(name, text)
+        raise ConfigError(
+            [_first_line(name, told) if told else syntax_problem(name, text, error)]
+        ) from None
+    if told := foreign_tables(name, tables):
+        raise ConfigError([_first_line(name, told)])
+    return tables
+
+
+def _first_line(name: str, message: str) -> Problem:
+    return Problem(name=name, line=1, column=1, path="", message=message)
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class _Reading:
+    """One reading of a file: collects what is wrong while it makes values of the tables."""
+
+    def __init__(self, source: Source, backends: tuple[str, ...]) -> None:
+        self.source = source
+        self.backends = backends
+        self.names: tuple[str, ...] = ()
+        self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
+
+    def gitlab(self, tables: Mapping[str, Any]) -> GitLabConfig | None:
+        for key in tables.keys() - {"gitlab", "pools"}:
+            hint = unknown_key_hint(key, ("gitlab", "pools"))
+            self._problem((key,), "unknown table", hint)
+        if "gitlab" not in tables:
+            self._problem(("gitlab",), "is missing", "add [gitlab] with url and runners_in")
+            return None
+        return self._value(GitLabConfig.model_validate, ("gitlab",), tables["gitlab"])
+
+    def pools(self, tables: Mapping[str, Any]) -> tuple[PoolConfig, ...]:
+        named = tables.get("pools", {})
+        if not isinstance(named, dict) or not named:
+            self._problem(("pools",), "must have a pool", "add a table such as [pools.docker]")
+            return ()
+        if len(named) > POOLS_AT_MOST:
+            message = f"are {len(named)} pools, and at most {POOLS_AT_MOST} work"
+            self._problem(("pools",), message, "each has a runner record in GitLab")
+            return ()
+        self.names = tuple(named)
+        return tuple(self._pools(named))
+
+    def _pools(self, named: Mapping[str, Any]) -> Iterator[PoolConfig]:
+        for name, table in named.items():
+            path: Path = ("pools", name)
+            if not isinstance(table, dict):
+                self._problem(path, "must be a table", f"write [pools.{name}]")
+                continue
+            if "name" in table:
+                hint = f"the table has it already: [pools.{name}]"
+                self._problem((*path, "name"), "unknown key", hint)
+            pool = self._value(self._pool, path, {**table, "name": name})
+            if pool is not None:
+                self.take(check_pool(pool))
+                yield pool
+
+    def _pool(self, table: Mapping[str, Any]) -> PoolConfig:
+        return PoolConfig.model_validate(table, context={"backends": self.backends})
+
+    def _value(self, read: Callable[[Any], M], path: Path, table: object) -> M | None:
+        try:
+            return read(table)
+        except ValidationError as error:
+            self.problems += model_problems(self.source, path, error)
+            return None
+
+    def take(self, findings: Iterator[Finding]) -> None:
+        """Turn what checks found into problems and warnings with their lines."""
+        for found in findings:
+            problem = self.source.problem(found.path, found.message, found.hint)
+            (self.warnings if found.is_warning else self.problems).append(problem)
+
+    def _problem(self, path: Path, message: str, hint: str) -> None:
+        self.problems.append(self.source.problem(path, message, hint))

@@ -1,0 +1,1 @@
+"""What a machine and the fleet say to each other."""

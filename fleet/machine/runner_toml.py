@@ -1,0 +1,112 @@
+"""The `config.toml` that makes gitlab-runner serve one credential. Pure; the text holds the token.
+
+Key names and spelling: gitlab-runner's `common/config.go`.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from fleet.machine.mailbox import Cache, Credential, Docker
+from fleet.proxy import proxy_environment
+
+Value = str | bool | Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where on the machine the runner works. Absolute paths."""
+
+    builds_dir: str
+    cache_dir: str
+    tls_ca: str  # file with the authority of GitLab's certificate, where the credential has one
+    notice: str  # file; when it is there, an interrupted shell job prints it
+
+
+def runner_toml(credential: Credential, place: Place, *, ends_at: datetime) -> str:
+    """The configuration as text, ending with a newline. `ends_at` is told to shell jobs."""
+    runner: dict[str, Value] = {
+        "name": credential.name,
+        "url": credential.url,
+        "token": credential.token,
+        "executor": credential.executor,
+        "builds_dir": place.builds_dir,
+        "cache_dir": place.cache_dir,
+    }
+    if credential.tls_ca:
+        runner["tls-ca-file"] = place.tls_ca  # gitlab-runner has git trust it, too
+    if credential.executor == "shell":
+        runner |= {"shell": "bash", "pre_build_script": _shell_notice(place.notice, ends_at)}
+    environment = proxy_environment(credential.proxy) | dict(credential.env)
+    if credential.docker and credential.docker.registry_mirror:
+        environment["FLEET_REGISTRY_MIRROR"] = credential.docker.registry_mirror
+    if environment:
+        runner["environment"] = [f"{name}={value}" for name, value in environment.items()]
+    tables = [("[[runners]]", runner)]
+    if credential.docker and credential.executor == "docker":
+        tables.append(("[runners.docker]", _docker(credential.docker)))
+    if credential.cache:
+        tables += _cache(credential.cache)
+        if credential.cache.session_token:
+            # Up to 18 the newer S3 client of gitlab-runner leaves the session token out.
+            flags: dict[str, Value] = {"FF_USE_LEGACY_S3_CACHE_ADAPTER": True}
+            tables.append(("[runners.feature_flags]", flags))
+    return "\n".join(["concurrent = 1", *(_table(head, rows) for head, rows in tables), ""])
+
+
+def _shell_notice(notice: str, ends_at: datetime) -> str:
+    """Say in the job's log when the machine ends, and why it stopped if it must stop the job.
+
+    `exit 143` is what bash would have done without the trap.
+    """
+    quoted = "'" + notice.replace("'", "'\\''") + "'"
+    until = ends_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    lines = (  # of several lines the job's log shows the first only
+        "# runner-fleet",
+        f"echo 'runner-fleet: this machine ends at {until}'",
+        f"fleet_stopped() {{ test -r {quoted} && cat {quoted}; exit 143; }}",
+        "trap fleet_stopped TERM",
+    )
+    return "\n".join(lines)
+
+
+def _docker(docker: Docker) -> dict[str, Value]:
+    rows: dict[str, Value] = {"image": docker.image, "privileged": docker.privileged}
+    if docker.pull_policy:
+        rows["pull_policy"] = docker.pull_policy
+    if docker.volumes:
+        rows["volumes"] = docker.volumes
+    if docker.helper_image:
+        rows["helper_image"] = docker.helper_image
+    return rows
+
+
+def _cache(cache: Cache) -> list[tuple[str, dict[str, Value]]]:
+    top: dict[str, Value] = {"Type": "s3", "Shared": True}
+    if cache.prefix:
+        top["Path"] = cache.prefix
+    s3: dict[str, Value] = {"BucketName": cache.bucket, "BucketLocation": cache.region}
+    if cache.server:
+        s3 |= {"ServerAddress": cache.server, "Insecure": cache.insecure}
+    keys = {
+        "AccessKey": cache.access_key,
+        "SecretKey": cache.secret_key,
+        "SessionToken": cache.session_token,
+    }
+    s3 |= {name: value for name, value in keys.items() if value}
+    s3["AuthenticationType"] = "access-key" if cache.access_key else "iam"
+    return [("[runners.cache]", top), ("[runners.cache.s3]", s3)]
+
+
+def _table(head: str, rows: Mapping[str, Value]) -> str:
+    return "\n".join(["", head, *(f"{key} = {_toml(value)}" for key, value in rows.items())])
+
+
+def _toml(value: Value) -> str:
+    """One TOML value. JSON's strings are TOML's basic strings, save that DEL must be escaped."""
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "[" + ", ".join(_toml(one) for one in value) + "]"

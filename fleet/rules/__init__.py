@@ -1,0 +1,1 @@
+"""Every decision about money, waiting, life and death: facts in, a plan with a reason out."""

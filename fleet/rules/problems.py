@@ -1,0 +1,411 @@
+"""What does not heal by itself, or not unnoticed: facts of the whole fleet in, problems out.
+
+`status` prints them and ends with 1 while there is any. A kind is the stable word for scripts;
+many things of one kind are one problem, with their number and an example.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+
+from fleet.config.reading import FleetConfig, PoolConfig
+from fleet.machine.mailbox import MachineState
+from fleet.model import Job, Runner, RunnerState, Status
+from fleet.reasons import SENTENCES, Reason
+from fleet.rules.holds import Hold, HoldKind, advice, is_problem, sentence
+from fleet.rules.route import may_take
+from fleet.trouble import DO_RENEW, TLS, TOKEN, Trouble, ends_soon
+
+# GitLab stops seeing a pool as online after two hours; the fleet shows itself every half hour, a
+# new pool within the next minutes.
+UNSEEN_AFTER = timedelta(minutes=90)
+# After an `apply` the next ticks look at everything again: what they look at is not judged before.
+CHECKED_WITHIN = timedelta(minutes=5)
+# A job without a pool of ours is most often one of other runners, which take it within this time.
+NO_POOL_AFTER = timedelta(minutes=5)
+# Reconcile routes the jobs of a removed pool again within a minute.
+POOL_GONE_AFTER = timedelta(minutes=3)
+# The autoscaler looks at each job that waits, once a minute at least.
+UNATTENDED_AFTER = timedelta(minutes=10)
+# A runner that is ready asks GitLab every few seconds, or is answered within a long poll of 50 s.
+WITHHELD_AFTER = timedelta(minutes=2)
+
+DO_APPLY = "correct it, then `runner-fleet apply`"
+DO_EXPLAIN_ANY = "`runner-fleet explain <job>` says what went wrong; then docs/operations.md"
+
+
+class ProblemKind(StrEnum):
+    """Every kind of problem, in the order in which they are listed: from the outside in."""
+
+    GITLAB_UNUSABLE = "gitlab_unusable"
+    TOKEN_ENDS = "token_ends"  # noqa: S105
+    WEBHOOK_UNHEALTHY = "webhook_unhealthy"
+    NO_CREDENTIAL = "no_credential"
+    DEAD_DEMANDS = "dead_demands"
+    DEAD_EVENTS = "dead_events"
+    DEAD_EXPIRIES = "dead_expiries"
+    POOL_REFUSED = "pool_refused"
+    POOL_UNSEEN = "pool_unseen"
+    RENEWAL_FAILED = "renewal_failed"
+    BOOT_LATE = "boot_late"
+    SILENT = "silent"
+    MACHINE_LOST = "machine_lost"
+    WITHHELD = "withheld"
+    GIVEN_UP = "given_up"
+    NO_POOL = "no_pool"
+    UNTAGGED = "untagged"
+    UNPROTECTED = "unprotected"
+    PROTECTION_UNKNOWN = "protection_unknown"
+    POOL_GONE = "pool_gone"
+    UNATTENDED = "unattended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """So many things of one kind that are wrong, and what to do about them."""
+
+    kind: ProblemKind
+    what: str
+    do: str
+    count: int = 1
+    example: str = ""  # one of them: a job's number, a runner's id, a pool, a queue, a hook's scope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookFacts:
+    """A webhook of ours that does not work."""
+
+    scope: str  # "project:77" or "group:42"
+    detail: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolFacts:
+    """One pool with all that waits and lives in it."""
+
+    name: str
+    config: PoolConfig | None  # None: it is not in fleet.toml any more
+    refused: str | None = None  # AWS's words about the configuration in force
+    verified_at: datetime | None = None  # when GitLab heard of it last
+    token_expires_at: datetime | None = None  # of its runner record
+    renewal_failed_at: datetime | None = None  # since when that cannot be renewed
+    renewal_failed: str = ""  # and why
+    removed_at: datetime | None = None  # when `apply` took it out of fleet.toml
+    runners: tuple[Runner, ...] = ()
+    backlog: tuple[Job, ...] = ()  # jobs that wait in it, oldest first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetFacts:
+    """The whole fleet at `at`: every open job is in a pool's backlog or in `unpooled`."""
+
+    at: datetime
+    config: FleetConfig
+    applied_at: datetime
+    token_ends_on: date | None = None  # as GitLab said within the last days
+    troubles: tuple[Trouble, ...] = ()  # with GitLab, for all of the fleet
+    hooks: tuple[HookFacts, ...] = ()  # those that do not work
+    holds: tuple[Hold, ...] = ()  # where GitLab gives no credential for machines
+    dead: Mapping[str, int] = field(default_factory=dict)  # letters, by queue
+    pools: tuple[PoolFacts, ...] = ()
+    unpooled: tuple[Job, ...] = ()  # jobs that run, and jobs that wait without a pool
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether the fleet had the time to look at what was applied last."""
+        return self.at - self.applied_at >= CHECKED_WITHIN
+
+
+def decide_problems(facts: FleetFacts) -> tuple[Problem, ...]:
+    """Every problem there is, those that keep most jobs from running first."""
+    return tuple(problem for rule in _RULES for problem in rule(facts))
+
+
+def state_word(runner: Runner) -> str:
+    """Its state; one that called home and does not ask GitLab yet has only booted."""
+    is_ready = runner.state is not RunnerState.IDLE or runner.asks
+    return runner.state.value if is_ready else MachineState.BOOTED.value
+
+
+def ignored(job: Job, runners: Iterable[Runner], at: datetime) -> Runner | None:
+    """The runner that was idle longest while this job, which it may take, waited as long.
+
+    None when there is none, or when GitLab may give it the job any moment.
+    """
+    if job.status is not Status.PENDING or job.given_up or at - job.pending_at < WITHHELD_AFTER:
+        return None
+    idle = (
+        one
+        for one in runners
+        if one.asks
+        and one.state is RunnerState.IDLE
+        and one.project_id in {None, job.project_id}
+        and one.changed_at is not None
+        and at - one.changed_at >= WITHHELD_AFTER
+        and at - (one.heartbeat_at or one.launched_at) < WITHHELD_AFTER
+    )
+    return min(idle, key=lambda one: (one.since, one.id), default=None)
+
+
+def _troubles(facts: FleetFacts) -> Iterator[Problem]:
+    for one in facts.troubles:
+        kind = ProblemKind.GITLAB_UNUSABLE
+        yield Problem(kind=kind, what=one.says, do=one.do, example=one.call)
+    if ends_soon(facts.token_ends_on, facts.at):
+        what = f"the fleet's GitLab token expires on {facts.token_ends_on}"
+        yield Problem(kind=ProblemKind.TOKEN_ENDS, what=what, do=DO_RENEW)
+
+
+def _hooks(facts: FleetFacts) -> Iterator[Problem]:
+    for hook in facts.hooks:
+        yield Problem(
+            kind=ProblemKind.WEBHOOK_UNHEALTHY,
+            what=f"webhook of {hook.scope}: {hook.detail or 'unhealthy'}",
+            do="run `runner-fleet webhook register` for it again",
+            example=hook.scope,
+        )
+
+
+def _holds(facts: FleetFacts) -> Iterator[Problem]:
+    """Where machines would get no credential: the projects that GitLab refuses are one problem."""
+    known = {one.kind for one in facts.troubles}  # their problem says it already
+    told = (one for one in facts.holds if is_problem(one, facts.at) and _cause(one) not in known)
+    holds = sorted(told, key=_hold_order)
+    of_projects = [one for one in holds if one.project_id is not None]
+    for hold in [one for one in holds if one.project_id is None] + of_projects[:1]:
+        others = of_projects[1:] if hold.project_id is not None else []
+        more = f"; and {len(others)} more are refused" if others else ""
+        yield Problem(
+            kind=ProblemKind.NO_CREDENTIAL,
+            what=f"{sentence(hold)}; jobs wait{more}",
+            do=advice(hold),
+            count=1 + len(others),
+            example=hold.pool or str(hold.project_id or ""),
+        )
+
+
+def _cause(hold: Hold) -> str | None:
+    """The kind of trouble that a hold follows from, where that is known."""
+    if hold.kind is HoldKind.REFUSAL:
+        return TOKEN if hold.status == 401 and not hold.shared else None
+    return TLS if hold.status is None else None
+
+
+def _hold_order(hold: Hold) -> tuple[datetime, str]:
+    return hold.since, str(hold.scope)
+
+
+def _dead_letters(facts: FleetFacts) -> Iterator[Problem]:
+    for queue, dead in facts.dead.items():
+        if not dead:
+            continue
+        kind, do = ProblemKind.DEAD_DEMANDS, DO_EXPLAIN_ANY
+        what = f"jobs got no {queue} machine after their last attempt"
+        if queue == "events":
+            kind, what = ProblemKind.DEAD_EVENTS, "events started no state machine"
+            do = "see docs/operations.md, EventDeadLetters"
+        elif queue == "expiries":
+            kind, what = ProblemKind.DEAD_EXPIRIES, "expiry timers failed"
+            do = "see docs/operations.md, ExpiryDeadLetters"
+        yield Problem(kind=kind, what=f"{dead} {what}", do=do, count=dead, example=queue)
+
+
+def _pools(facts: FleetFacts) -> Iterator[Problem]:
+    for pool in facts.pools:
+        if pool.config is None:
+            continue
+        if pool.refused:
+            what = f"pool {pool.name}: AWS refuses its configuration: {pool.refused}"
+            yield Problem(kind=ProblemKind.POOL_REFUSED, what=what, do=DO_APPLY, example=pool.name)
+        seen_at = pool.verified_at
+        if (seen_at is None or facts.at - seen_at > UNSEEN_AFTER) and facts.is_checked:
+            since = f"since {seen_at:%F %R} UTC" if seen_at else "yet"
+            what = f"pool {pool.name}: GitLab has not heard of it {since}"
+            yield Problem(
+                kind=ProblemKind.POOL_UNSEEN,
+                what=f"{what}; jobs that wait over an hour fail as stuck",
+                do="`runner-fleet apply` makes its runner record; then look at reconcile's log",
+                example=pool.name,
+            )
+
+
+def _tokens(facts: FleetFacts) -> Iterator[Problem]:
+    """Tokens that expire and cannot be made anew."""
+    for pool in facts.pools:
+        if pool.config is None or pool.renewal_failed_at is None:
+            continue
+        ends = pool.token_expires_at
+        when = f" which expires at {ends:%F %R} UTC," if ends else ""
+        since = f"cannot be renewed since {pool.renewal_failed_at:%F %R} UTC: {pool.renewal_failed}"
+        yield Problem(
+            kind=ProblemKind.RENEWAL_FAILED,
+            what=f"pool {pool.name}: its runner token{when} {since}",
+            do="mend what GitLab or AWS refuses, then `runner-fleet apply`; see reconcile's log",
+            example=pool.name,
+        )
+
+
+def _machines(facts: FleetFacts) -> Iterator[Problem]:
+    for pool in facts.pools:
+        if pool.config is None:
+            continue
+        late, silent = [], []
+        for runner in pool.runners:
+            booting = runner.state in {RunnerState.REQUESTED, RunnerState.IN_FLIGHT}
+            heard = runner.heartbeat_at
+            if booting and facts.at - runner.launched_at > pool.config.boot_deadline:
+                late.append(runner)
+            elif heard is not None and facts.at - heard > pool.config.stalled_after:
+                silent.append((heard, runner))
+        if late:
+            first = min(late, key=lambda one: (one.launched_at, one.id)).id
+            whose = "their" if late[1:] else "its"
+            yield Problem(
+                kind=ProblemKind.BOOT_LATE,
+                what=f"{_and_more(first, late)} did not call home before {whose} boot deadline",
+                do="the sweep replaces it within a minute; see its console",
+                count=len(late),
+                example=first,
+            )
+        if silent:
+            heard, runner = min(silent, key=lambda one: (one[0], one[1].id))
+            minutes = (facts.at - heard).total_seconds() / 60
+            are = "are" if silent[1:] else f"is {state_word(runner)} and"
+            long = "for up to" if silent[1:] else "for"
+            yield Problem(
+                kind=ProblemKind.SILENT,
+                what=f"{_and_more(runner.id, silent)} {are} silent {long} {minutes:.0f} minutes",
+                do="the sweep ends it once GitLab and AWS agree that nothing runs there",
+                count=len(silent),
+                example=runner.id,
+            )
+
+
+def _lost(facts: FleetFacts) -> Iterator[Problem]:
+    """Jobs that GitLab shows as running, on machines that are gone."""
+    lost = [
+        job
+        for job in facts.unpooled
+        if job.status is Status.RUNNING and job.reason is Reason.MACHINE_LOST
+    ]
+    if lost:
+        oldest = min(lost, key=lambda job: (job.pending_at, job.key))
+        run = "run" if lost[1:] else "runs"
+        first = f"job {oldest.job_id} ({oldest.name})"
+        yield Problem(
+            kind=ProblemKind.MACHINE_LOST,
+            what=f"{_and_more(first, lost)} {run} no more: the machine is gone",
+            do=f"cancel and retry it in GitLab; `runner-fleet explain {oldest.job_id}` says more",
+            count=len(lost),
+            example=str(oldest.job_id),
+        )
+
+
+def _withheld(facts: FleetFacts) -> Iterator[Problem]:
+    """Jobs that GitLab does not give to a runner that is ready for them."""
+    for pool in facts.pools:
+        held = [
+            (job, idle) for job in pool.backlog if (idle := ignored(job, pool.runners, facts.at))
+        ]
+        if held:
+            job, idle = held[0]
+            waits = f"and {len(held) - 1} more wait" if held[1:] else "waits"
+            yield Problem(
+                kind=ProblemKind.WITHHELD,
+                what=f"job {job.job_id} ({job.name}) {waits} while {idle.id} is idle",
+                do=f"`runner-fleet explain {job.job_id}` says what to look at",
+                count=len(held),
+                example=str(job.job_id),
+            )
+
+
+def _jobs(facts: FleetFacts) -> Iterator[Problem]:
+    """Jobs that wait and get no runner, one problem for each reason why."""
+    waiting = [job for job in facts.unpooled if job.status is Status.PENDING]
+    waiting += [job for pool in facts.pools for job in pool.backlog]
+    given_up = [job for job in waiting if job.given_up]
+    yield from _no_runner(ProblemKind.GIVEN_UP, given_up, SENTENCES[Reason.ATTEMPTS_USED])
+    by_kind: dict[ProblemKind, list[Job]] = {kind: [] for kind in _BECAUSE}
+    for job in waiting:
+        kind = None if job.given_up else _why_stuck(job, facts)
+        if kind is not None:
+            by_kind[kind].append(job)
+    for kind, jobs in by_kind.items():
+        yield from _no_runner(kind, jobs, _BECAUSE[kind])
+
+
+_BECAUSE = {
+    ProblemKind.NO_POOL: SENTENCES[Reason.NO_POOL],
+    ProblemKind.UNTAGGED: SENTENCES[Reason.UNTAGGED],
+    ProblemKind.UNPROTECTED: SENTENCES[Reason.UNPROTECTED],
+    ProblemKind.PROTECTION_UNKNOWN: SENTENCES[Reason.PROTECTION_UNKNOWN],
+    ProblemKind.POOL_GONE: "its pool is not in fleet.toml any more; see the log of reconcile",
+    ProblemKind.UNATTENDED: "nothing looked at it for long; see the logs of scale and reconcile",
+}
+
+
+_OF_REF: Mapping[Reason | None, ProblemKind] = {
+    Reason.UNPROTECTED: ProblemKind.UNPROTECTED,
+    Reason.PROTECTION_UNKNOWN: ProblemKind.PROTECTION_UNKNOWN,
+}
+
+
+def _why_stuck(job: Job, facts: FleetFacts) -> ProblemKind | None:
+    """Why a job that waits gets no runner, after it had its time; None while all is well."""
+    routed_at = job.changed_at or job.pending_at
+    is_late = facts.at - max(routed_at, facts.applied_at) >= UNATTENDED_AFTER
+    if job.pool is None:
+        kind = _without_pool(job, facts)
+        if kind is None:
+            return ProblemKind.UNATTENDED if is_late else None
+        return kind if facts.at - job.pending_at >= NO_POOL_AFTER else None
+    if facts.config.pool(job.pool) is None:
+        removed_at = next(one.removed_at for one in facts.pools if one.name == job.pool)
+        since_removed = facts.at - (removed_at or facts.applied_at)
+        return ProblemKind.POOL_GONE if since_removed >= POOL_GONE_AFTER else None
+    was_looked_at = job.reason not in {None, Reason.ROUTED, Reason.OVERFLOW}
+    return ProblemKind.UNATTENDED if is_late and not was_looked_at else None
+
+
+def _without_pool(job: Job, facts: FleetFacts) -> ProblemKind | None:
+    """Why no pool of the configuration in force may serve a job; None: one may, or might."""
+    fitting = [pool for pool in facts.config.pools if may_take(pool, job.tags)]
+    if fitting:
+        are_closed = all(pool.protected_only for pool in fitting)
+        return _OF_REF.get(job.reason) if are_closed else None
+    return ProblemKind.NO_POOL if job.tags else ProblemKind.UNTAGGED
+
+
+def _no_runner(kind: ProblemKind, jobs: Sequence[Job], because: str) -> Iterator[Problem]:
+    if not jobs:
+        return
+    oldest = min(jobs, key=lambda job: (job.pending_at, job.key))
+    gets = "get" if jobs[1:] else "gets"
+    first = f"job {oldest.job_id} ({oldest.name})"
+    yield Problem(
+        kind=kind,
+        what=f"{_and_more(first, jobs)} {gets} no runner: {because}",
+        do=f"`runner-fleet explain {oldest.job_id}`",
+        count=len(jobs),
+        example=str(oldest.job_id),
+    )
+
+
+def _and_more(first: str, all_of_them: Sequence[object]) -> str:
+    more = len(all_of_them) - 1
+    return f"{first} and {more} more" if more else first
+
+
+_RULES: tuple[Callable[[FleetFacts], Iterator[Problem]], ...] = (
+    _troubles,
+    _hooks,
+    _holds,
+    _dead_letters,
+    _pools,
+    _tokens,
+    _machines,
+    _lost,
+    _withheld,
+    _jobs,
+)

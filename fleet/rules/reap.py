@@ -1,0 +1,160 @@
+"""What becomes of a live runner that may be lost: nothing busy is ended on one observation."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from fleet.model import Limits, Runner, RunnerState
+from fleet.reasons import Reason
+from fleet.times import HasUtcTimes
+
+# A machine or a record that the ledger does not know may be one whose row is being written.
+UNKNOWN_AFTER = timedelta(minutes=2)
+# A machine is left this long to end by itself after it said goodbye.
+GOODBYE_GRACE = timedelta(seconds=30)
+# States of a machine that owes its first heartbeat; a drained one may have been told so before it.
+BOOTING = frozenset({RunnerState.REQUESTED, RunnerState.IN_FLIGHT, RunnerState.DRAINING})
+
+
+class Fate(StrEnum):
+    """What to do with one runner."""
+
+    KEEP = "keep"
+    ASK = "ask"  # ask GitLab whether it runs a job, then decide again
+    CLOSE = "close"  # end the machine, delete the runner from GitLab, close the row
+    RELAUNCH = "relaunch"  # close, and send the demand again with attempt + 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspect:
+    """One runner with what its cloud and GitLab say of it; None: not asked or not known."""
+
+    runner: Runner
+    machine_alive: bool | None
+    ends_alone: bool = False  # nobody can end it from outside: what said goodbye has ended
+    job_running: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The fate of one runner and why."""
+
+    runner: Runner
+    fate: Fate
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stray(HasUtcTimes):
+    """Something that carries our name and has no row: a machine, or a runner record in GitLab."""
+
+    id: str
+    seen_since: datetime
+    busy: bool
+
+
+def decide_reap(suspect: Suspect, limits: Limits, *, at: datetime) -> Verdict:
+    """Keep it, ask GitLab first, close it, or close it and launch again for its job.
+
+    All times of the runner must be of our own clock: see `fleet.rules.liveness.by_our_clock`.
+    """
+    runner = suspect.runner
+    for rule in (_gone, _said_goodbye, _expired, _never_came, _went_silent):
+        verdict = rule(suspect, limits, at)
+        if verdict is not None:
+            return verdict
+    return Verdict(runner=runner, fate=Fate.KEEP, reason=Reason.HEALTHY)
+
+
+def _gone(suspect: Suspect, limits: Limits, at: datetime) -> Verdict | None:
+    """The cloud says that the machine ended; a launched one that no cloud ever shows is late."""
+    runner = suspect.runner
+    if suspect.machine_alive is not False or runner.machine_id is None:
+        return None
+    if runner.went_unserved:  # it powered off before a sweep saw its goodbye
+        return Verdict(runner=runner, fate=Fate.RELAUNCH, reason=Reason.WENT_UNSERVED)
+    is_owed = runner.owes_a_job or (runner.covers and not runner.is_called_off)
+    return _ended(runner, is_owed=is_owed, reason=Reason.MACHINE_GONE)
+
+
+def _ended(runner: Runner, *, is_owed: bool, reason: Reason) -> Verdict:
+    """Its end costs the job that it was there for an attempt, should that job wait still.
+
+    Else whatever ends machines before their job would have them launched for ever.
+    """
+    fate = Fate.RELAUNCH if is_owed else Fate.CLOSE
+    return Verdict(runner=runner, fate=fate, reason=reason)
+
+
+def _said_goodbye(suspect: Suspect, limits: Limits, at: datetime) -> Verdict | None:
+    runner = suspect.runner
+    if runner.state is not RunnerState.DONE:
+        return None
+    since = runner.changed_at or runner.heartbeat_at or runner.launched_at
+    reason = Reason.FINISHED if runner.job else Reason.WENT_UNSERVED
+    is_over = (suspect.ends_alone and runner.job is not None) or runner.expires_at <= at
+    if at - since < GOODBYE_GRACE and not is_over:
+        return Verdict(runner=runner, fate=Fate.KEEP, reason=reason)
+    return _ended(runner, is_owed=runner.went_unserved, reason=reason)
+
+
+def _expired(suspect: Suspect, limits: Limits, at: datetime) -> Verdict | None:
+    """Past its lifetime nothing legitimate can run: GitLab's own job time-out is shorter."""
+    runner = suspect.runner
+    if runner.expires_at > at:
+        return None
+    is_owed = runner.owes_a_job and runner.state is not RunnerState.REQUESTED
+    return _ended(runner, is_owed=is_owed, reason=Reason.EXPIRED)
+
+
+def _never_came(suspect: Suspect, limits: Limits, at: datetime) -> Verdict | None:
+    """No heartbeat by the boot deadline; a runner that GitLab sees at work is left alone."""
+    runner = suspect.runner
+    if runner.heartbeat_at is not None or runner.state not in BOOTING:
+        return None
+    if (at - runner.launched_at).total_seconds() < limits.boot_deadline_s:
+        return None
+    # A drained one was replaced already. A requested one was never answered for: its job waits and
+    # is launched for again, and an outage of the cloud costs no attempt.
+    is_owed = runner.state is RunnerState.IN_FLIGHT and not runner.is_called_off
+    fate = Fate.RELAUNCH if is_owed else Fate.CLOSE
+    return _confirmed(suspect, fate=fate, reason=Reason.BOOT_DEADLINE)
+
+
+def _went_silent(suspect: Suspect, limits: Limits, at: datetime) -> Verdict | None:
+    """No heartbeat for too long; of one that never sent any, GitLab may have told that it works."""
+    runner = suspect.runner
+    if runner.heartbeat_at is None and runner.state in BOOTING:
+        return None
+    heard_at = runner.heartbeat_at or runner.since
+    if (at - heard_at).total_seconds() < limits.stalled_after_s:
+        return None
+    fate = Fate.RELAUNCH if runner.owes_a_job else Fate.CLOSE
+    return _confirmed(suspect, fate=fate, reason=Reason.STALLED)
+
+
+def _confirmed(suspect: Suspect, *, fate: Fate, reason: Reason) -> Verdict:
+    """The second, independent means: GitLab's word that no job runs there."""
+    runner = suspect.runner
+    works = runner.state is RunnerState.BUSY or runner.job is not None
+    # With a credential it may have a job that nobody told of, also where a pool shares its record.
+    if runner.gitlab_runner_id is None and not runner.equipped and not works:
+        return Verdict(runner=runner, fate=fate, reason=reason)
+    if suspect.job_running is None:
+        return Verdict(runner=runner, fate=Fate.ASK, reason=reason)
+    if suspect.job_running:
+        return Verdict(runner=runner, fate=Fate.KEEP, reason=Reason.STALLED_BUT_BUSY)
+    return Verdict(runner=runner, fate=fate, reason=reason)
+
+
+def decide_strays(strays: Iterable[Stray], known: Mapping[str, object], at: datetime) -> list[str]:
+    """Ids of machines or runner records to remove: ours by name, unknown to the ledger, not new.
+
+    `known` has the ids that the ledger has a live row for.
+    """
+    return [
+        stray.id
+        for stray in strays
+        if stray.id not in known and not stray.busy and at - stray.seen_since >= UNKNOWN_AFTER
+    ]

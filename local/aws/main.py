@@ -1,0 +1,51 @@
+"""MiniStack as the fleet runs it: `python -m local.aws.main`, settings from the environment.
+
+What `engine_access` and `engine_events` add is what AWS does; when MiniStack does it, delete it.
+`engine_calls` only counts.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+
+from ministack import app
+
+from local.aws import (
+    access as engine_access,
+    calls as engine_calls,
+    events as engine_events,
+    processes as engine_processes,
+)
+
+# One thread answers every call; hundreds that walk through state machines must not make it wait
+# five milliseconds each time, which is Python's default.
+SWITCH_S = 0.0005
+END_WITHIN_S = 10.0
+
+
+def main() -> None:
+    """Serve until SIGTERM, or until the process that started it is gone."""
+    sys.setswitchinterval(SWITCH_S)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    engine_access.install()
+    engine_events.install()
+    engine_processes.install()
+    engine_calls.install()
+    app.main()
+
+
+def _end_with_parent() -> None:
+    """Standard input is a pipe that nobody writes to; it ends with its other side.
+
+    Busy threads may keep an engine from ending by itself, and nobody is there to insist.
+    """
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(END_WITHIN_S)
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()

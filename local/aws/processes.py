@@ -1,0 +1,128 @@
+"""How functions run on a small machine: forked from one that is ready, a few each, used in turn.
+
+MiniStack starts a process for every invocation that comes while the others are busy, as AWS starts
+an environment. Here each costs a second of the two cores that everything shares, so an invocation
+waits for a process instead. Reserved concurrency still throttles, before anything waits.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from threading import Lock, Semaphore, local
+from types import SimpleNamespace
+from typing import Any
+
+from ministack.core import lambda_runtime
+from ministack.services import lambda_svc
+
+
+def install() -> None:
+    """Change the engine of this process; call once, before it serves."""
+    most = int(os.environ.get("FLEET_ENGINE_PROCESSES", "2"))
+    turns = Turns(most)
+    lambda_svc.acquire_worker = turns.waiting(lambda_svc.acquire_worker)
+    lambda_svc.release_worker = turns.passing(lambda_svc.release_worker)
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, "-m", "local.aws.nursery", str(theirs.fileno())]
+    subprocess.Popen(command, pass_fds=[theirs.fileno()])
+    theirs.close()
+    nursery = Nursery(ours)
+    lambda_runtime.subprocess = SimpleNamespace(PIPE=subprocess.PIPE, Popen=nursery.start)
+
+
+class Nursery:
+    """Starts functions where their libraries are imported already; see `engine_nursery`."""
+
+    def __init__(self, line: socket.socket) -> None:
+        self._line = line
+        self._one_at_a_time = Lock()
+
+    def start(self, command: list[str], **how: Any) -> Any:
+        """A function's process: forked if it is Python, else as MiniStack starts it."""
+        if command[0] != sys.executable:
+            return subprocess.Popen(command, **how)
+        ours, theirs = socket.socketpair()
+        pipes = [os.pipe() for _ in range(3)]
+        far = [theirs.fileno(), pipes[0][0], pipes[1][1], pipes[2][1]]
+        with self._one_at_a_time:
+            socket.send_fds(self._line, [b"."], far)
+        theirs.close()
+        for descriptor in far[1:]:
+            os.close(descriptor)
+        order = {"script": command[1], "cwd": how["cwd"], "env": how["env"]}
+        ours.sendall(json.dumps(order).encode() + b"\n")
+        return Fork(ours, pipes[0][1], pipes[1][0], pipes[2][0])
+
+
+class Fork:
+    """A forked function; as much of `subprocess.Popen` as MiniStack uses."""
+
+    def __init__(self, line: socket.socket, stdin: int, stdout: int, stderr: int) -> None:
+        self._line = line
+        self.stdin = os.fdopen(stdin, "w", buffering=1)
+        self.stdout = os.fdopen(stdout)
+        self.stderr = os.fdopen(stderr)
+        self.pid = int(line.recv(32) or b"0")
+
+    def poll(self) -> int | None:
+        """None while it lives: its end of the line closes with it."""
+        try:
+            return self.wait(0)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def wait(self, timeout: float) -> int:
+        """Wait until it has ended; raises `subprocess.TimeoutExpired`. How it ended is not kept."""
+        self._line.settimeout(timeout)
+        try:
+            self._line.recv(1)
+        except (BlockingIOError, TimeoutError):
+            raise subprocess.TimeoutExpired(str(self.pid), timeout) from None
+        return 0
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self._send(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it."""
+        self._send(signal.SIGKILL)
+
+    def _send(self, which: signal.Signals) -> None:
+        if self.pid and self.poll() is None:
+            os.kill(self.pid, which)
+
+
+class Turns:
+    """Processes of each function, a few at most; whoever asked first has the first that is free."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = Lock()
+        self._free: dict[str, Semaphore] = {}
+        self._mine = local()  # an invocation begins and ends in one thread
+
+    def waiting(self, acquire: Callable[..., Any]) -> Callable[..., Any]:
+        """Lease a process of the function as soon as one is free."""
+
+        def acquired(function: str, *args: Any, **named: Any) -> Any:
+            with self._lock:
+                turn = self._free.setdefault(function, Semaphore(self._most))
+            turn.acquire()
+            self._mine.turn = turn
+            return acquire(function, *args, **named)
+
+        return acquired
+
+    def passing(self, release: Callable[[Any], None]) -> Callable[[Any], None]:
+        """Give a process back, also one that is no more, and let the next invocation have it."""
+
+        def released(worker: Any) -> None:
+            release(worker)
+            self._mine.turn.release()
+
+        return released

@@ -1,0 +1,121 @@
+"""The fleet's own template, deployed on the embedded engine."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infra import package
+from local.aws.engine import Engine, EngineFailed
+
+CODE_BUCKET = "fleet-code"
+RUNNER_SIZES = ("2gb", "4gb", "8gb")
+_DEPLOY_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stack:
+    """What the template says it made; the words are those of its outputs."""
+
+    name: str
+    webhook_url: str
+    ledger_table: str
+    bus: str
+    ec2_queue_url: str
+    lambda_queue_url: str
+    ec2_dead_letter_url: str
+    lambda_dead_letter_url: str
+    event_dead_letter_url: str
+    expiry_dead_letter_url: str
+    expiry_dead_letter_arn: str
+    expiry_role: str
+    schedule_group: str
+    gitlab_secret: str
+    webhook_secret: str
+    pool_secret_prefix: str
+    launch_template: str
+    subnets: str
+    machine_role: str
+    machine_role_id: str
+    cache_bucket: str
+    runner_function_prefix: str
+    route_machine: str
+    scale_machine: str
+    settle_machine: str
+    reconcile_machine: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackOptions:
+    """What differs between one local deployment and another."""
+
+    name: str = "runner-fleet"
+    sources: Path = package.ROOT  # where the functions' packages are taken from
+    template: Path = package.TEMPLATE
+    lambda_runners: bool = True
+    cache_ttl_s: int = 5
+    at_once: int = 16  # invocations of route and of settle; what is more comes again later
+
+
+def deploy_stack(engine: Engine, options: StackOptions | None = None) -> Stack:
+    """Deploy the template and wait. Raises `EngineFailed` with the reasons CloudFormation gives."""
+    chosen = options or StackOptions()
+    s3, cloudformation = engine.client("s3"), engine.client("cloudformation")
+    s3.create_bucket(Bucket=CODE_BUCKET)
+    code = package.functions_zip(chosen.sources)
+    uploaded = package.upload(s3, CODE_BUCKET, code, template=chosen.template)
+    parameters = uploaded.parameters() | {
+        "CacheTtl": str(chosen.cache_ttl_s),
+        "KeepArchive": "false",  # MiniStack has no AWS::Events::Archive
+        "RunnerImageUri": f"local/stand_in@sha256:{'0' * 64}" if chosen.lambda_runners else "",
+    }
+    cloudformation.create_stack(
+        StackName=chosen.name,
+        TemplateURL=f"{engine.url}/{CODE_BUCKET}/{uploaded.template_key}",
+        Capabilities=["CAPABILITY_IAM"],
+        Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in parameters.items()],
+    )
+    outputs = _outputs(cloudformation, chosen.name)
+    _complete(engine, chosen, outputs)
+    return Stack(name=chosen.name, **{_snake(key): value for key, value in outputs.items()})
+
+
+def _outputs(cloudformation: Any, name: str) -> dict[str, str]:
+    deadline = time.monotonic() + _DEPLOY_TIMEOUT_S
+    while True:
+        found = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
+        if found["StackStatus"] == "CREATE_COMPLETE":
+            return {o["OutputKey"]: o["OutputValue"] for o in found["Outputs"]}
+        if found["StackStatus"] != "CREATE_IN_PROGRESS" or time.monotonic() > deadline:
+            raise EngineFailed(
+                f"stack {name}: {found['StackStatus']}\n{_reasons(cloudformation, name)}"
+            )
+        time.sleep(0.05)
+
+
+def _reasons(cloudformation: Any, name: str) -> str:
+    pages = cloudformation.get_paginator("describe_stack_events").paginate(StackName=name)
+    failed = [
+        f"{event['LogicalResourceId']} ({event['ResourceType']}): {event['ResourceStatusReason']}"
+        for page in pages
+        for event in page["StackEvents"]
+        if event["ResourceStatus"].endswith("FAILED")
+    ]
+    return "\n".join(reversed(failed))
+
+
+def _complete(engine: Engine, options: StackOptions, outputs: dict[str, str]) -> None:
+    """Set by API what MiniStack's CloudFormation leaves out: concurrency and time to live."""
+    for function in ("route", "settle"):
+        engine.client("lambda").put_function_concurrency(
+            FunctionName=f"{options.name}-{function}",
+            ReservedConcurrentExecutions=options.at_once,
+        )
+    engine.client("dynamodb").update_time_to_live(
+        TableName=outputs["LedgerTable"],
+        TimeToLiveSpecification={"Enabled": True, "AttributeName": "ttl"},
+    )
+
+
+def _snake(key: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in key).lstrip("_")

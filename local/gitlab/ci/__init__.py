@@ -1,0 +1,1 @@
+"""Reads `.gitlab-ci.yml` as GitLab does."""

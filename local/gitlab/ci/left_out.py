@@ -1,0 +1,174 @@
+"""Keywords that GitLab takes and nothing here does: checked as GitLab does, and warned about.
+
+Source: GitLab's entries `Bridge`, `Trigger`, `Release`, `IdToken`, `Pages` and `JobInput`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from local.gitlab.ci.values import Spot, read_duration_s
+
+_ELSEWHERE = "what lies in other pipelines or projects is not looked at here"
+_ENVIRONMENT = "no environment is kept here, so none is stopped"
+_ACCESS = "here whoever may read the project may download them"
+_REPORT = "the report is taken and shown nowhere"
+# What a job says without effect, by the way to it.
+_WITHOUT_EFFECT: Mapping[tuple[str, ...], str] = {
+    ("artifacts", "access"): _ACCESS,
+    ("artifacts", "expose_as"): "no merge request shows them here",
+    ("artifacts", "public"): _ACCESS,
+    ("coverage",): "no percentage is read from the log here",
+    ("dast_configuration",): "nothing is scanned here",
+    ("environment", "auto_stop_in"): _ENVIRONMENT,
+    ("environment", "kubernetes"): "there is no cluster here",
+    ("environment", "on_stop"): _ENVIRONMENT,
+    ("id_tokens",): "no token is made here; its variables are not set",
+    ("identity",): "nobody signs in elsewhere here",
+    ("image", "kubernetes"): "there is no cluster here",
+    ("inputs",): "a job takes no inputs here; its defaults are not put in",
+    ("manual_confirmation",): "nobody is asked here",
+    ("pages",): "nothing is published here; the files are artifacts",
+    ("publish",): "nothing is published here; the files are artifacts",
+    ("release",): "no release is made here",
+    ("secrets",): "no secret is fetched here; its variables are not set",
+    ("trigger",): "no other pipeline is started here; the job is left out",
+}
+_SHOWN_REPORTS = ("dotenv",)
+_RELEASE_KEYS = (
+    *("tag_name", "tag_message", "name", "description", "ref", "released_at", "milestones"),
+    "assets",
+)
+_INPUT_KEYS = ("default", "description", "options", "regex", "type")
+_MOST_INPUTS = 50
+
+
+def check_left_out(name: str, own: Mapping[str, Spot]) -> None:
+    """Refuse what GitLab would refuse of the keywords without effect. Raises `CiError`."""
+    for key, check in _CHECKS.items():
+        if key in own and own[key].node.value is not None:
+            check(own[key])
+    if "publish" in own and pages_path(name, own) is None:
+        raise own["publish"].error("can only be used within a `pages` job")
+
+
+def pages_path(name: str, own: Mapping[str, Spot]) -> str | None:
+    """The folder GitLab Pages publishes, which is an artifact; None when it is no such job."""
+    pages = own.get("pages")
+    said = pages.node.value if pages is not None else None
+    if said is False or (not said and name != "pages"):
+        return None
+    inside = pages.entries() if pages is not None and pages.is_map else {}
+    publish = inside.get("publish") or own.get("publish")
+    return publish.text() if publish is not None else "public"
+
+
+def warnings_of(jobs: Mapping[str, Spot], defaults: Mapping[str, Spot]) -> list[str]:
+    """What the jobs say without effect, each place once, with file and line."""
+    found: dict[tuple[str, int, str], str] = {}
+    for job in jobs.values():
+        for spot, why in _of_job({**defaults, **job.entries()}):
+            place = (spot.node.file, spot.node.line, why)
+            found.setdefault(place, str(spot.error(why)))
+    return list(found.values())
+
+
+def _of_job(entries: Mapping[str, Spot]) -> Iterator[tuple[Spot, str]]:
+    for (first, *rest), why in _WITHOUT_EFFECT.items():
+        spot = entries.get(first)
+        for key in rest:
+            spot = spot.entries().get(key) if spot is not None and spot.is_map else None
+        said = None if spot is None else spot.node.value
+        if spot is not None and said is not None and (first != "pages" or said is not False):
+            yield spot, why
+    artifacts = entries.get("artifacts")
+    reports = artifacts.entries().get("reports") if artifacts and artifacts.is_map else None
+    for kind, spot in reports.entries().items() if reports and reports.is_map else ():
+        if kind not in _SHOWN_REPORTS:
+            yield spot, _REPORT
+    yield from _elsewhere(entries)
+
+
+def _elsewhere(entries: Mapping[str, Spot]) -> Iterator[tuple[Spot, str]]:
+    for item in _items(entries.get("needs")):
+        if item.is_map and {"pipeline", "project"} & item.entries().keys():
+            yield item, _ELSEWHERE
+    for rule in _items(entries.get("rules")):
+        exists = rule.entries().get("exists") if rule.is_map else None
+        if exists is not None and exists.is_map and "project" in exists.entries():
+            yield exists, f"{_ELSEWHERE}; the rule does not apply"
+
+
+def _items(spot: Spot | None) -> tuple[Spot, ...]:
+    if spot is None or spot.node.value is None:
+        return ()
+    return (spot,) if spot.is_map else spot.items()
+
+
+def _check_release(spot: Spot) -> None:
+    said = spot.entries(_RELEASE_KEYS)
+    for key in ("tag_name", "description"):
+        if key not in said:
+            raise spot.error(f"{key} is missing")
+        said[key].text()
+
+
+def _check_tokens(spot: Spot) -> None:
+    for token in spot.entries().values():
+        said = token.entries(("aud",))
+        if "aud" not in said:
+            raise token.error("aud is missing")
+        said["aud"].text_or_texts()
+
+
+def _check_pages(spot: Spot) -> None:
+    if not spot.is_map:
+        spot.flag()
+        return
+    said = spot.entries(("path_prefix", "expire_in", "publish"))
+    for key in said:
+        said[key].text()
+    expiry = said["expire_in"].text() if "expire_in" in said else "never"
+    if expiry.lower() != "never" and "$" not in expiry and read_duration_s(expiry) is None:
+        raise said["expire_in"].error("must be a duration such as '1 week', or 'never'")
+
+
+def _check_inputs(spot: Spot) -> None:
+    if len(inputs := spot.entries()) > _MOST_INPUTS:
+        raise spot.error(f"may have {_MOST_INPUTS} entries at most")
+    for entry in inputs.values():
+        if "default" not in entry.entries(_INPUT_KEYS):
+            raise entry.error("must have a default value")
+
+
+def _check_trigger(spot: Spot) -> None:
+    if not spot.is_map:
+        spot.text()
+        return
+    is_child = "include" in spot.entries()
+    if is_child:
+        said = spot.entries(("strategy", "include", "forward"))
+    else:
+        said = spot.entries(("project", "branch", "strategy", "forward", "inputs"))
+        if "project" not in said:
+            raise spot.error("takes project or include")
+        said["project"].text()
+    if "strategy" in said:
+        said["strategy"].one_of(("depend", "mirror"))
+    if "forward" in said:
+        for flag in said["forward"].entries(("yaml_variables", "pipeline_variables")).values():
+            flag.flag()
+
+
+_CHECKS: Mapping[str, Callable[[Spot], object]] = {
+    "dast_configuration": Spot.entries,
+    "id_tokens": _check_tokens,
+    "identity": Spot.text,
+    "inputs": _check_inputs,
+    "manual_confirmation": Spot.text,
+    "pages": _check_pages,
+    "publish": Spot.text,
+    "release": _check_release,
+    "secrets": Spot.entries,
+    "trigger": _check_trigger,
+}

@@ -1,0 +1,281 @@
+"""The parts of a job that have a shape of their own: images, variables, needs, ..."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from local.gitlab.ci.expression import ExpressionError, matches
+from local.gitlab.ci.parallel import instances_of
+from local.gitlab.ci.types import EnvironmentSpec, ImageSpec, NeedSpec, RetrySpec
+from local.gitlab.ci.values import Spot, expand
+
+_PULL_POLICIES = ("always", "if-not-present", "never")
+_EXECUTORS: Mapping[str, Mapping[str, int]] = {  # keys, and how long their values may be
+    "docker": {"platform": 64, "user": 255},
+    "kubernetes": {"user": 255},
+}
+_IMAGE_KEYS = ("name", "entrypoint", "pull_policy", *_EXECUTORS)
+_SERVICE_KEYS = (*_IMAGE_KEYS, "alias", "command", "variables")
+_ENVIRONMENT_KEYS = (
+    "name",
+    "url",
+    "action",
+    "on_stop",
+    "auto_stop_in",
+    "deployment_tier",
+    "kubernetes",
+)
+_ACTIONS = ("start", "stop", "prepare", "verify", "access")
+_TIERS = ("production", "staging", "testing", "development", "other")
+_ENVIRONMENT_NAME = re.compile(r"[\w${}. -]([\w/${}. -]*[\w${}. -])?", re.ASCII)
+_LONGEST_URL = 255
+_MOST_TAGS = 49
+_MOST_ELSEWHERE = 5  # needs:pipeline
+_COVERAGE = re.compile(r"/.*/[ismU]*", re.DOTALL)
+_RETRY_WHEN = (  # GitLab's `Enums::Ci::CommitStatus.failure_reasons` and docs, "retry:when"
+    *("always", "unknown_failure", "script_failure", "api_failure", "stuck_or_timeout_failure"),
+    *("runner_system_failure", "missing_dependency_failure", "runner_unsupported"),
+    *("runner_interrupted", "stale_schedule", "job_execution_timeout", "archived_failure"),
+    *("unmet_prerequisites", "scheduler_failure", "data_integrity_failure"),
+    *("forward_deployment_failure", "user_blocked", "project_deleted", "ci_quota_exceeded"),
+    *("pipeline_loop_detected", "no_matching_runner", "trace_size_exceeded", "builds_disabled"),
+    *("environment_creation_failure", "deployment_rejected", "failed_outdated_deployment_job"),
+    *("job_execution_server_timeout", "protected_environment_failure"),
+    *("insufficient_bridge_permissions", "downstream_bridge_project_not_found"),
+    *("invalid_bridge_trigger", "upstream_bridge_project_not_found"),
+    *("insufficient_upstream_permissions", "bridge_pipeline_is_child_pipeline"),
+    *("downstream_pipeline_creation_failed", "secrets_provider_not_found"),
+    *("reached_max_descendant_pipelines_depth", "ip_restriction_failure"),
+    *("reached_max_pipeline_hierarchy_size", "reached_downstream_pipeline_trigger_rate_limit"),
+    *("duo_workflow_not_allowed", "job_router_failure", "job_token_expired"),
+    *("image_pull_failure", "runner_configuration_error", "runner_external_dependency_failure"),
+    *("stuck_pending_no_matching_runners", "stuck_pending_with_matching_runners"),
+    *("no_updates_running", "no_updates_canceling", "server_timeout_running"),
+    "server_timeout_canceling",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variables:
+    """Variables of one level, and which of them are not to be expanded."""
+
+    values: Mapping[str, str] = field(default_factory=dict)
+    raw: frozenset[str] = frozenset()
+
+    def under(self, over: Variables) -> Variables:
+        """Both; where both have a name, `over` wins."""
+        raw = over.raw.union(name for name in self.raw if name not in over.values)
+        return Variables(values={**self.values, **over.values}, raw=raw)
+
+
+GLOBAL_VARIABLE = ("value", "description", "expand", "options")
+JOB_VARIABLE = ("value", "expand")
+
+
+def read_variables(spot: Spot, allowed: Collection[str] = ()) -> Variables:
+    """`variables:` of the file, a job, a service or a rule.
+
+    `allowed` are the keys of a variable that is a map; with none it must be a plain value.
+    """
+    values: dict[str, str] = {}
+    raw: set[str] = set()
+    for name, entry in spot.entries().items():
+        if not entry.is_map or not allowed:
+            values[name] = entry.plain()
+            continue
+        said = entry.entries(allowed)
+        value = said.get("value")
+        values[name] = value.plain() if value and value.node.value is not None else ""
+        if "options" in said:
+            options = said["options"].texts()
+            if options and (value is None or value.node.value not in options):
+                raise (value or entry).error(f"must be among its options {', '.join(options)}")
+        if "description" in said:
+            said["description"].plain()
+        if "expand" in said and not said["expand"].flag():
+            raw.add(name)
+    return Variables(values=values, raw=frozenset(raw))
+
+
+def read_image(spot: Spot) -> ImageSpec:
+    """`image:` as a name or a map."""
+    return _image(spot, _IMAGE_KEYS)
+
+
+def read_services(spot: Spot) -> tuple[ImageSpec, ...]:
+    """`services:`, each a name or a map."""
+    return tuple(_image(item, _SERVICE_KEYS) for item in spot.items())
+
+
+def _image(spot: Spot, allowed: tuple[str, ...]) -> ImageSpec:
+    if not spot.is_map:
+        return ImageSpec(name=spot.text())
+    said = spot.entries(allowed)
+    if "name" not in said:
+        raise spot.error("name is missing")
+    policies = said["pull_policy"].list_of(_PULL_POLICIES) if "pull_policy" in said else ()
+    return ImageSpec(
+        name=said["name"].text(),
+        alias=said["alias"].text() if "alias" in said else None,
+        entrypoint=_arguments(said, "entrypoint"),
+        command=said["command"].lines() if "command" in said else (),
+        variables=read_variables(said["variables"]).values if "variables" in said else {},
+        pull_policy=policies,
+        executor_options={
+            name: _executor_options(said[name], keys)
+            for name, keys in _EXECUTORS.items()
+            if name in said
+        },
+    )
+
+
+def _executor_options(spot: Spot, keys: Mapping[str, int]) -> dict[str, str]:
+    said = {key: entry.plain() for key, entry in spot.entries(keys).items()}
+    for key, value in said.items():
+        if not 1 <= len(value) <= keys[key]:
+            raise spot.entries()[key].error(f"must have from 1 to {keys[key]} characters")
+    return said
+
+
+def _arguments(said: Mapping[str, Spot], key: str) -> tuple[str, ...]:
+    """Words of a command line; unlike elsewhere an empty one means something."""
+    if key not in said:
+        return ()
+    return tuple(item.line() for item in said[key].items())
+
+
+def read_tags(spot: Spot) -> tuple[str, ...]:
+    """`tags:`, fewer than fifty."""
+    tags = spot.texts()
+    if len(tags) > _MOST_TAGS:
+        raise spot.error(f"must be fewer than {_MOST_TAGS + 1} tags, not {len(tags)}")
+    return tags
+
+
+def check_coverage(spot: Spot) -> None:
+    """`coverage:` is a pattern between slashes."""
+    text = spot.text()
+    if not _COVERAGE.fullmatch(text):
+        raise spot.error(f"must be a pattern between slashes, such as '/{text.strip('/')}/'")
+    try:
+        matches(text, "")
+    except ExpressionError as exc:
+        raise spot.error(str(exc)) from exc
+
+
+def read_retry(spot: Spot) -> RetrySpec:
+    """`retry:` as a number or a map."""
+    if not spot.is_map:
+        return RetrySpec(max=spot.whole(0, 2))
+    said = spot.entries(("max", "when", "exit_codes"))
+    codes = _exit_codes(said["exit_codes"]) if "exit_codes" in said else ()
+    by_default = () if codes else ("always",)
+    return RetrySpec(
+        max=said["max"].whole(0, 2) if "max" in said else 0,
+        when=said["when"].list_of(_RETRY_WHEN) if "when" in said else by_default,
+        exit_codes=codes,
+    )
+
+
+def _exit_codes(spot: Spot) -> tuple[int, ...]:
+    items = spot.items() if spot.is_list else (spot,)
+    return tuple(code.whole(-(2**31), 2**31 - 1) for code in items)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """`needs:` with the names as written, each with the place that says it."""
+
+    jobs: tuple[tuple[NeedSpec, Spot], ...] = ()
+    elsewhere: tuple[Spot, ...] = ()  # jobs of other pipelines and projects
+
+
+def read_needs(spot: Spot, *, of_rule: bool = False, of_trigger: bool = False) -> Needs:
+    """`needs:`, a list or one map; `parallel: matrix` picks expanded names."""
+    jobs: list[tuple[NeedSpec, Spot]] = []
+    elsewhere: list[Spot] = []
+    for item in (spot,) if spot.is_map else spot.items():
+        if item.is_map and {"pipeline", "project"} & item.entries().keys():
+            if of_rule:
+                raise item.error("a rule's needs are jobs of this pipeline")
+            _check_elsewhere(item, of_trigger=of_trigger)
+            elsewhere.append(item)
+        else:
+            jobs += [(need, item) for need in _needs_of(item)]
+    if sum("pipeline" in item.entries() for item in elsewhere) > _MOST_ELSEWHERE:
+        raise spot.error(f"may name {_MOST_ELSEWHERE} jobs of other pipelines at most")
+    return Needs(jobs=tuple(jobs), elsewhere=tuple(elsewhere))
+
+
+def _check_elsewhere(spot: Spot, *, of_trigger: bool) -> None:
+    if "project" in spot.entries():
+        said = spot.entries(("project", "job", "ref", "artifacts"))
+        missing = {"job", "ref"} - said.keys()
+    else:
+        said = spot.entries(("pipeline", "job", "artifacts"))
+        missing = set() if of_trigger else {"job"} - said.keys()
+    if missing:
+        raise spot.error(f"{sorted(missing)[0]} is missing")
+    for key in said.keys() - {"artifacts"}:
+        said[key].text()
+    if "artifacts" in said:
+        said["artifacts"].flag()
+
+
+def _needs_of(spot: Spot) -> tuple[NeedSpec, ...]:
+    if not spot.is_map:
+        return (NeedSpec(job=spot.text()),)
+    said = spot.entries(("job", "artifacts", "optional", "parallel"))
+    if "job" not in said:
+        raise spot.error("job is missing")
+    if "parallel" in said and not said["parallel"].is_map:
+        raise said["parallel"].error("needs take `parallel: matrix`, not a number")
+    artifacts = "artifacts" not in said or said["artifacts"].flag()
+    optional = "optional" in said and said["optional"].flag()
+    picked = instances_of(said["job"].text(), said.get("parallel"))
+    return tuple(NeedSpec(job=i.name, artifacts=artifacts, optional=optional) for i in picked)
+
+
+def read_allow_failure(spot: Spot) -> tuple[bool, tuple[int, ...]]:
+    """`allow_failure:` as a flag, or as the exit codes that are allowed."""
+    if not spot.is_map:
+        return spot.flag(), ()
+    said = spot.entries(("exit_codes",))
+    if "exit_codes" not in said:
+        raise spot.error("exit_codes is missing")
+    return False, _exit_codes(said["exit_codes"])
+
+
+def read_environment(spot: Spot, known: Mapping[str, str]) -> EnvironmentSpec:
+    """`environment:` as a name or a map; `known` variables are put into the name."""
+    if not spot.is_map:
+        return EnvironmentSpec(name=_environment_name(spot, known))
+    said = spot.entries(_ENVIRONMENT_KEYS)
+    if "name" not in said:
+        raise spot.error("name is missing")
+    url = said["url"].text() if "url" in said else None
+    if url and len(url) > _LONGEST_URL:
+        raise said["url"].error(f"may have {_LONGEST_URL} characters at most")
+    if "kubernetes" in said and not said["kubernetes"].is_map:
+        raise said["kubernetes"].error("must be a map")
+    if "auto_stop_in" in said:
+        said["auto_stop_in"].text()
+    return EnvironmentSpec(
+        name=_environment_name(said["name"], known),
+        url=url,
+        action=said["action"].one_of(_ACTIONS) if "action" in said else "start",
+        tier=said["deployment_tier"].one_of(_TIERS) if "deployment_tier" in said else None,
+        on_stop=said["on_stop"].text() if "on_stop" in said else None,
+        auto_stop_in=said["auto_stop_in"].text() if "auto_stop_in" in said else None,
+    )
+
+
+def _environment_name(spot: Spot, known: Mapping[str, str]) -> str:
+    if not _ENVIRONMENT_NAME.fullmatch(spot.text()):
+        raise spot.error(
+            "can contain only letters, digits, '-', '_', '/', '$', '{', '}', '.', and spaces, "
+            "but it cannot start or end with '/'"
+        )
+    return expand(spot.text(), known)

@@ -1,0 +1,181 @@
+"""Typed readers for one place in a CI file; each failure names key and line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from local.gitlab.ci.types import CiError, CiMissingError
+from local.gitlab.ci.yaml import Node
+
+_UNIT_S = {
+    "s": 1,
+    "sec": 1,
+    "second": 1,
+    "m": 60,
+    "min": 60,
+    "minute": 60,
+    "h": 3600,
+    "hr": 3600,
+    "hour": 3600,
+    "d": 86400,
+    "day": 86400,
+    "w": 604800,
+    "week": 604800,
+    "mo": 2592000,
+    "month": 2592000,
+    "y": 31536000,
+    "yr": 31536000,
+    "year": 31536000,
+}
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)")
+_DEEPEST = 10  # GitLab's MAX_NESTING_LEVEL of lists
+_VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))")
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A node and the way to it, such as `jobs:build:artifacts`."""
+
+    node: Node
+    path: str
+
+    def error(self, why: str) -> CiError:
+        """The error that says what is wrong at this place."""
+        return self.node.error(f"{self.path}: {why}")
+
+    def missing(self, why: str) -> CiMissingError:
+        """The error that says what is nowhere, though this place names it."""
+        return self.node.missing(f"{self.path}: {why}")
+
+    @property
+    def is_map(self) -> bool:
+        """There are keys below."""
+        return isinstance(self.node.value, Mapping)
+
+    @property
+    def is_list(self) -> bool:
+        """There are items below."""
+        return isinstance(self.node.value, tuple)
+
+    def entries(self, allowed: Collection[str] | None = None) -> dict[str, Spot]:
+        """The map's entries; a key outside `allowed` is an error."""
+        if not isinstance(self.node.value, Mapping):
+            raise self.error("must be a map")
+        for key, node in self.node.value.items():
+            if allowed is not None and key not in allowed:
+                raise node.error(f"{self.path}: unsupported key {key!r}")
+        return {key: Spot(node, f"{self.path}:{key}") for key, node in self.node.value.items()}
+
+    def items(self) -> tuple[Spot, ...]:
+        """The list's items, lists inside it laid flat (that is how `!reference` arrives)."""
+        return tuple(Spot(node, self.path) for node in self._flat(self.node, 1))
+
+    def _flat(self, node: Node, depth: int) -> Iterator[Node]:
+        if not isinstance(node.value, tuple):
+            raise self.error("must be a list")
+        if depth > _DEEPEST + 1:
+            raise Spot(node, self.path).error(f"lists inside lists go {_DEEPEST} deep at most")
+        for item in node.value:
+            if isinstance(item.value, tuple):
+                yield from self._flat(item, depth + 1)
+            else:
+                yield item
+
+    def text(self) -> str:
+        """Text, and not empty."""
+        if isinstance(self.node.value, int | float):
+            raise self.error(f"must be a string; put {self.plain()} in quotes")
+        if not isinstance(self.node.value, str) or not self.node.value:
+            raise self.error("must be a string")
+        return self.node.value
+
+    def lines(self) -> tuple[str, ...]:
+        """A script: one text, or a list of them; an empty line is a line."""
+        return tuple(item.line() for item in (self.items() if self.is_list else (self,)))
+
+    def line(self) -> str:
+        """Text that may be empty, such as a line of a script."""
+        value = self.node.value
+        if isinstance(value, str):
+            return value
+        why = "must be a string"
+        if isinstance(value, Mapping):
+            why += "; put the whole line in quotes, since ': ' makes it a map"
+        elif isinstance(value, int | float):
+            why += f"; put {self.plain()} in quotes"
+        raise self.error(why)
+
+    def list_of(self, words: Collection[str]) -> tuple[str, ...]:
+        """One text or a list of them, each from a closed list."""
+        items = self.items() if self.is_list else (self,)
+        return tuple(item.one_of(words) for item in items)
+
+    def one_of(self, words: Collection[str]) -> str:
+        """Text from a closed list."""
+        if not isinstance(self.node.value, str) or self.node.value not in words:
+            raise self.error(f"must be one of {', '.join(words)}")
+        return self.text()
+
+    def flag(self) -> bool:
+        """true or false."""
+        if not isinstance(self.node.value, bool):
+            raise self.error("must be true or false")
+        return self.node.value
+
+    def whole(self, low: int, high: int) -> int:
+        """A whole number, ends included."""
+        value = self.node.value
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise self.error(f"must be a whole number from {low} to {high}")
+        return value
+
+    def texts(self) -> tuple[str, ...]:
+        """A list of texts; GitLab takes empty ones, too."""
+        return tuple(item.line() for item in self.items())
+
+    def text_or_texts(self) -> tuple[str, ...]:
+        """One text, or a list of them."""
+        return self.texts() if self.is_list else (self.text(),)
+
+    def plain(self) -> str:
+        """A text, number or truth value in its written form, as variables take it."""
+        value = self.node.value
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        if not isinstance(value, str | int | float):
+            raise self.error("must be a string or a number")
+        return str(value)
+
+    def duration_s(self) -> int:
+        """Seconds, read as GitLab reads them: `1h 30m`, `90 seconds`, `'3600'` as text."""
+        seconds = read_duration_s(self.text())
+        if seconds is None:
+            raise self.error("must be a duration such as '1h 30m'")
+        return seconds
+
+    def duration_up_to_s(self, most: str) -> int:
+        """Seconds of a duration that is no longer than `most`, such as `1 week`."""
+        seconds = self.duration_s()
+        if seconds > (read_duration_s(most) or 0):
+            raise self.error(f"must be {most} at most")
+        return seconds
+
+
+def read_duration_s(text: str) -> int | None:
+    """Seconds in a duration written in words, or None when it is none."""
+    words = text.strip().lower().replace(",", " ")
+    if words.isdigit():
+        return int(words)
+    parts = _PART.findall(words)
+    rest = _PART.sub(" ", words).replace("and", " ").strip()
+    units = [_UNIT_S.get(unit) or _UNIT_S.get(unit.removesuffix("s")) for _, unit in parts]
+    if not parts or rest or None in units:
+        return None
+    return round(sum(float(n) * (unit or 0) for (n, _), unit in zip(parts, units, strict=True)))
+
+
+def expand(text: str, variables: Mapping[str, str]) -> str:
+    """`text` with the variables that are known put in; others stay as they are written."""
+    return _VARIABLE.sub(lambda m: variables.get(m[1] or m[2], m[0]), text)

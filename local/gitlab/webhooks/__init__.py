@@ -1,0 +1,1 @@
+"""Sends webhooks as GitLab does: payload, signature, delivery."""

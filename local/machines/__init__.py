@@ -1,0 +1,1 @@
+"""Processes that stand for EC2 instances and Lambda environments."""

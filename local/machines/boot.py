@@ -1,0 +1,133 @@
+"""The boot of one local guest: an EC2 instance as its user data sees it, as processes."""
+
+import base64
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+from adapters.aws.clients import aws_call
+from local.machines.imds import ImdsServer, InstanceMetadata
+from local.machines.keeper import ROOT, Keeper, Kept
+
+
+class Cloud(Protocol):
+    """The part of the embedded engine that guests need; the clients act as the cloud itself."""
+
+    @property
+    def url(self) -> str:
+        """Where every service answers."""
+
+    def client(self, service: str) -> Any:
+        """A boto3 client."""
+
+    def role_environment(self, role: str, session_name: str) -> dict[str, str]:
+        """AWS_* variables of a session of the role."""
+
+    def emit(self, kind: str, detail: Mapping[str, object]) -> None:
+        """Put an event of EC2 on the default bus."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestOptions:
+    """What differs between one host and another."""
+
+    stack: str  # only instances with this stack's tag are booted
+    machine_role: str  # ARN of the role that instances have
+    folder: Path  # consoles and working folders
+    environment: Mapping[str, str] = field(default_factory=dict)  # more, for every guest
+    poll_s: float = 0.3
+
+    def console(self, instance_id: str) -> Path:
+        """The file that holds what an instance wrote."""
+        return self.folder / f"{instance_id}.console"
+
+
+class GuestState(StrEnum):
+    """What a guest's host knows of it."""
+
+    UP = "up"
+    FROZEN = "frozen"  # no process runs, EC2 says running
+    LOST = "lost"  # no process is left, EC2 says running
+
+
+@dataclass(slots=True, kw_only=True)
+class Guest:
+    """One instance's processes."""
+
+    instance_id: str
+    keeper: Keeper
+    metadata: InstanceMetadata
+    home: Path
+    state: GuestState = GuestState.UP
+
+
+def boot(
+    cloud: Cloud, options: GuestOptions, imds: ImdsServer, instance: Mapping[str, Any]
+) -> Guest:
+    """Start the guest of one instance, as `DescribeInstances` shows it.
+
+    Raises `Transient` or `Refused` when the engine does not tell the instance's user data.
+    """
+    instance_id = instance["InstanceId"]
+    home = options.folder / instance_id
+    (home / "tmp").mkdir(parents=True, exist_ok=True)
+    metadata = _metadata(cloud, options, instance)
+    script = home / "user-data"
+    script.write_text(metadata.user_data)
+    script.chmod(0o700)
+    kept = Kept(
+        command=["bash", str(script)],
+        environment=_environment(cloud, home, imds.add(metadata)) | dict(options.environment),
+        folder=home,
+        log=options.console(instance_id),
+    )
+    return Guest(instance_id=instance_id, keeper=Keeper(kept), metadata=metadata, home=home)
+
+
+def _user_data(cloud: Cloud, instance_id: str) -> str:
+    with aws_call("ec2.DescribeInstanceAttribute"):
+        found = cloud.client("ec2").describe_instance_attribute(
+            InstanceId=instance_id, Attribute="userData"
+        )
+    return base64.b64decode(found["UserData"].get("Value", "")).decode()
+
+
+def _role_keys(cloud: Cloud, role: str, instance_id: str) -> dict[str, str]:
+    with aws_call("sts.AssumeRole"):
+        return cloud.role_environment(role, instance_id)
+
+
+def _metadata(cloud: Cloud, options: GuestOptions, instance: Mapping[str, Any]) -> InstanceMetadata:
+    instance_id, zone = instance["InstanceId"], instance["Placement"]["AvailabilityZone"]
+    role = options.machine_role
+    return InstanceMetadata(
+        instance_id=instance_id,
+        region=zone[:-1],
+        zone=zone,
+        instance_type=instance["InstanceType"],
+        image_id=instance["ImageId"],
+        role=role.rpartition("/")[2],
+        tags={tag["Key"]: tag["Value"] for tag in instance.get("Tags", [])},
+        user_data=_user_data(cloud, instance_id),
+        role_keys=lambda: _role_keys(cloud, role, instance_id),
+    )
+
+
+def _environment(cloud: Cloud, home: Path, endpoint: str) -> dict[str, str]:
+    """All that a guest knows before its user data runs."""
+    path = [str(ROOT / "local/bin/guest"), str(Path(sys.executable).parent)]
+    return {
+        "PATH": os.pathsep.join([*path, os.environ.get("PATH", os.defpath)]),
+        "LANG": "C.UTF-8",
+        "HOME": str(home),
+        "TMPDIR": str(home / "tmp"),
+        "FLEET_HOME": str(ROOT),
+        "FLEET_PYTHON": sys.executable,
+        "FLEET_WORK_DIR": str(home / "work"),
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT": endpoint,
+        "AWS_ENDPOINT_URL": cloud.url,
+    }

@@ -1,0 +1,159 @@
+"""Guests that stand for EC2: every instance the engine records is booted here as processes.
+
+A guest runs its instance's own user data, so the boot path is the one that AWS runs. A guest
+that powers off terminates its instance; an instance that is terminated takes its guest along.
+"""
+
+import shutil
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any, Self
+
+from adapters.aws.clients import aws_call
+from fleet.errors import Refused, Transient
+from local.beat import Beat
+from local.machines.boot import Cloud, Guest, GuestOptions, GuestState, boot
+from local.machines.imds import ImdsServer
+from local.machines.processes import count_below
+
+STACK_TAG = "runner-fleet:stack"
+_UP = ("pending", "running")
+__all__ = ["GuestHost", "GuestOptions", "GuestState"]
+
+
+class GuestHost:
+    """Boots, watches and ends guests from a thread of its own; a context."""
+
+    def __init__(self, cloud: Cloud, options: GuestOptions) -> None:
+        """Nothing starts before the context is entered."""
+        self._cloud = cloud
+        self._options = options
+        self._imds = ImdsServer()
+        self._guests: dict[str, Guest] = {}
+        self._lock = threading.RLock()
+        self._watch = Beat(self._look, options.poll_s)
+
+    def __enter__(self) -> Self:
+        self._options.folder.mkdir(parents=True, exist_ok=True)
+        self._imds.__enter__()
+        self._watch.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End every guest at once; their instances are left as they are."""
+        self._watch.__exit__(kind, error, trace)
+        for guest in self.guests:
+            self._end(guest)
+        self._imds.__exit__(kind, error, trace)
+
+    @property
+    def guests(self) -> tuple[Guest, ...]:
+        """Those whose instances are up."""
+        with self._lock:
+            return tuple(self._guests.values())
+
+    def processes(self) -> int:
+        """How many processes of guests live now, their keepers not counted."""
+        return count_below(guest.keeper.pid for guest in self.guests)
+
+    def console(self, instance_id: str) -> str:
+        """What an instance wrote on its console, also after its end."""
+        return self._options.console(instance_id).read_text(errors="replace")
+
+    def inject_spot_notice(self, instance_id: str, in_s: float) -> None:
+        """AWS takes the machine back: metadata and event now, termination after `in_s` seconds."""
+        guest = self._guest(instance_id)
+        guest.metadata.spot_at = datetime.now(UTC) + timedelta(seconds=in_s)
+        self._cloud.emit(
+            "EC2 Spot Instance Interruption Warning",
+            {"instance-id": instance_id, "instance-action": "terminate"},
+        )
+
+    def kill(self, instance_id: str) -> None:
+        """The host dies without a goodbye: no process is left and EC2 still says running."""
+        with self._lock:
+            guest = self._guest(instance_id)
+            guest.state = GuestState.LOST
+            guest.keeper.close()
+
+    def freeze(self, instance_id: str) -> None:
+        """Stop every process of a guest where it stands."""
+        with self._lock:
+            guest = self._guest(instance_id)
+            guest.state = GuestState.FROZEN
+            guest.keeper.freeze()
+
+    def thaw(self, instance_id: str) -> None:
+        """Let a frozen guest go on."""
+        with self._lock:
+            guest = self._guest(instance_id)
+            guest.state = GuestState.UP
+            guest.keeper.thaw()
+
+    def _guest(self, instance_id: str) -> Guest:
+        with self._lock:
+            if instance_id not in self._guests:
+                raise Refused("no such guest", instance_id=instance_id)
+            return self._guests[instance_id]
+
+    def _look(self) -> None:
+        # A restarting engine answers again later; an instance may end while it is looked at.
+        with suppress(Transient, Refused):
+            self._compare()
+
+    def _compare(self) -> None:
+        up = {one["InstanceId"]: one for one in self._instances()}
+        known = self.guests
+        new = up.keys() - {guest.instance_id for guest in known}
+        for guest in known:
+            if guest.instance_id not in up:
+                self._end(guest)
+            elif self._is_over(guest):
+                self._terminate(guest.instance_id)
+                self._end(guest)
+        for instance_id in sorted(new):
+            if not self._watch.is_closing:
+                self._boot(up[instance_id])
+
+    def _boot(self, instance: Mapping[str, Any]) -> None:
+        with suppress(Transient, Refused):  # it may be gone already; if not, the next look boots it
+            guest = boot(self._cloud, self._options, self._imds, instance)
+            with self._lock:
+                self._guests[guest.instance_id] = guest
+
+    def _is_over(self, guest: Guest) -> bool:
+        """Whether it powered off, or the time of its spot notice has come."""
+        spot_at = guest.metadata.spot_at
+        if spot_at is not None and datetime.now(UTC) >= spot_at:
+            return True
+        return guest.keeper.exit_code is not None and guest.state is not GuestState.LOST
+
+    def _instances(self) -> Iterator[Mapping[str, Any]]:
+        with aws_call("ec2.DescribeInstances"):
+            pages = self._cloud.client("ec2").get_paginator("describe_instances")
+            wanted = [
+                {"Name": f"tag:{STACK_TAG}", "Values": [self._options.stack]},
+                {"Name": "instance-state-name", "Values": list(_UP)},
+            ]
+            for page in pages.paginate(Filters=wanted):
+                for reservation in page["Reservations"]:
+                    yield from reservation["Instances"]
+
+    def _terminate(self, instance_id: str) -> None:
+        with aws_call("ec2.TerminateInstances"):
+            self._cloud.client("ec2").terminate_instances(InstanceIds=[instance_id])
+
+    def _end(self, guest: Guest) -> None:
+        guest.keeper.close()
+        self._imds.remove(guest.instance_id)
+        shutil.rmtree(guest.home, ignore_errors=True)
+        with self._lock:
+            self._guests.pop(guest.instance_id, None)

@@ -1,0 +1,118 @@
+"""`python -m local.machines.keeper folder command…`: one command and all that it ever starts.
+
+Everything below ends when the command ends, on SIGTERM, and when standard input closes, which it
+does however the parent ends. Bytes on standard input: `f` freezes everything, `t` thaws it.
+"""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from adapters.guest.process_tree import Family, hide_memory
+
+ROOT = Path(__file__).resolve().parents[2]
+END_WITHIN_S = 10.0
+_ORDERS = {b"f": signal.SIGSTOP, b"t": signal.SIGCONT}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What to keep, and where."""
+
+    command: Sequence[str]
+    environment: dict[str, str]  # the command's whole environment
+    folder: Path  # it starts here
+    log: Path  # what it writes is added here
+
+
+class Keeper:
+    """A keeper started from this process, seen from outside. Close it, or it ends with us."""
+
+    def __init__(self, kept: Kept) -> None:
+        """Start it."""
+        with kept.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "local.machines.keeper", str(kept.folder), *kept.command],
+                cwd=ROOT,
+                env=kept.environment,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        """Of the keeper; all that it keeps is below."""
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """The command's; `None` while anything of it lives."""
+        return self._process.poll()
+
+    def freeze(self) -> None:
+        """Stop everything where it stands."""
+        self._order(b"f")
+
+    def thaw(self) -> None:
+        """Let everything go on."""
+        self._order(b"t")
+
+    def close(self) -> None:
+        """End everything at once and wait for that."""
+        self._stdin.close()
+        self._process.wait()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether everything ended within this time."""
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    @property
+    def _stdin(self) -> IO[bytes]:
+        assert self._process.stdin
+        return self._process.stdin
+
+    def _order(self, order: bytes) -> None:
+        if self.exit_code is None:
+            self._stdin.write(order)
+            self._stdin.flush()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Keep the command in the folder; its exit code, 0 when it was ended from outside."""
+    folder, *command = arguments
+    told, tell = os.pipe()
+    os.set_blocking(tell, False)
+    signal.set_wakeup_fd(tell)
+    signal.signal(signal.SIGTERM, lambda number, frame: None)  # the pipe says it
+    hide_memory()  # its environment may hold a function's keys, and jobs run as the same user
+    family = Family()
+    process = subprocess.Popen(
+        command, cwd=folder, stdin=subprocess.DEVNULL, start_new_session=True
+    )
+    ended = os.pidfd_open(process.pid)
+    orders = sys.stdin.fileno()
+    while orders in select.select([orders, told, ended], [], [])[0]:
+        order = os.read(orders, 1)
+        if not order:
+            break
+        family.signal(_ORDERS[order])
+    code = process.poll() or 0
+    family.signal(signal.SIGSTOP)  # nobody lives to tell of another's end: a host dies as one
+    family.kill(within_s=END_WITHIN_S)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,193 @@
+"""Stands for Lambda where the engine needs Docker: runs the runner functions as processes.
+
+The engine posts every invocation of such a function here. Each gets a fresh process with the
+function's environment and its role's keys, and a working folder of its own.
+"""
+
+import json
+import os
+import shutil
+import sys
+import threading
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from local.loopback import Answerer, LoopbackServer
+from local.machines.keeper import ROOT, Keeper, Kept
+from local.machines.processes import count_below
+
+
+class Cloud(Protocol):
+    """The part of the embedded engine that functions need."""
+
+    def client(self, service: str) -> Any:
+        """A boto3 client."""
+
+    def role_environment(self, role: str, session_name: str) -> dict[str, str]:
+        """AWS_* variables of a session of the role."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LambdaOptions:
+    """What differs between one host and another."""
+
+    folder: Path  # logs and working folders
+    environment: Mapping[str, str] = field(default_factory=dict)  # more, for every function
+    concurrency: int = 16  # sandboxes at once; Lambda keeps what is beyond this waiting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """What the host answers to one invocation."""
+
+    status: int
+    body: str  # JSON
+
+
+class LambdaHost(LoopbackServer):
+    """An HTTP server at `url`; a context."""
+
+    def __init__(self, cloud: Cloud, options: LambdaOptions) -> None:
+        """Bind a free port of the loopback interface, so that `url` is known at once."""
+        self._cloud = cloud
+        self._options = options
+        self._keepers: dict[str, Keeper] = {}
+        self._events: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._closed = False
+        self._room = threading.BoundedSemaphore(options.concurrency)
+        super().__init__(type("Answerer", (_Answerer,), {"host": self}))
+
+    def __enter__(self) -> Self:
+        self._options.folder.mkdir(parents=True, exist_ok=True)
+        return super().__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End every sandbox at once."""
+        with self._lock:
+            self._closed = True
+        self.kill_all()
+        super().__exit__(kind, error, trace)
+
+    @property
+    def sandboxes(self) -> int:
+        """How many invocations run now."""
+        with self._lock:
+            return len(self._keepers)
+
+    def processes(self) -> int:
+        """How many processes of functions live now, their keepers not counted."""
+        with self._lock:
+            keepers = tuple(self._keepers.values())
+        return count_below(keeper.pid for keeper in keepers)
+
+    def events(self) -> dict[str, str]:
+        """The event (JSON) of every sandbox that lives now, by request."""
+        with self._lock:
+            return dict(self._events)
+
+    def kill(self, request: str) -> bool:
+        """End one sandbox without a goodbye; False when it has ended already."""
+        with self._lock:
+            keeper = self._keepers.get(request)
+        if keeper is not None:
+            keeper.close()
+        return keeper is not None
+
+    def kill_all(self) -> int:
+        """End every sandbox without a goodbye; how many there were."""
+        return sum(self.kill(request) for request in self.events())
+
+    def invoke(self, function: str, event: str) -> Answered:
+        """Run the function with this event (JSON), as soon as there is room, to its end."""
+        with self._room:
+            request = str(uuid.uuid4())
+            folder = self._options.folder / request
+            (folder / "work").mkdir(parents=True)
+            try:
+                return self._run(function, event, request, folder)
+            except (BotoCoreError, ClientError) as error:  # the engine ended meanwhile
+                return _failed("ServiceException", str(error))
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _run(self, function: str, event: str, request: str, folder: Path) -> Answered:
+        asked, answered = folder / "event.json", folder / "answer.json"
+        asked.write_text(event)
+        setting = self._cloud.client("lambda").get_function_configuration(FunctionName=function)
+        kept = Kept(
+            command=[
+                sys.executable,
+                "-m",
+                "local.machines.lambda_sandbox",
+                str(asked),
+                str(answered),
+            ],
+            environment=self._environment(setting, request, folder),
+            folder=ROOT,
+            log=self._options.folder / f"{function}.log",
+        )
+        with self._lock:
+            if self._closed:
+                return _failed("Runtime.ExitError", "the host is closed")
+            keeper = self._keepers[request] = Keeper(kept)
+            self._events[request] = event
+        timeout_s = float(setting["Timeout"])
+        in_time = keeper.wait(timeout_s)
+        keeper.close()
+        with self._lock:
+            del self._keepers[request], self._events[request]
+        if not in_time:
+            return _failed("Sandbox.Timedout", f"Task timed out after {timeout_s:.2f} seconds")
+        if not answered.exists():
+            return _failed("Runtime.ExitError", f"Runtime exited, code {keeper.exit_code}")
+        return Answered(status=200 if keeper.exit_code == 0 else 500, body=answered.read_text())
+
+    def _environment(
+        self, setting: Mapping[str, Any], request: str, folder: Path
+    ) -> dict[str, str]:
+        """What Lambda gives a function. Source: Lambda guide, "Defined runtime environment"."""
+        name = setting["FunctionName"]
+        return {
+            "PATH": os.pathsep.join(
+                [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+            ),
+            "LANG": "en_US.UTF-8",
+            "TZ": ":UTC",
+            "AWS_LAMBDA_FUNCTION_NAME": name,
+            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(setting["MemorySize"]),
+            "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{name}",
+            "LOCAL_LAMBDA_TIMEOUT_S": str(setting["Timeout"]),
+            **self._cloud.role_environment(setting["Role"], name),
+            **setting.get("Environment", {}).get("Variables", {}),
+            "FLEET_WORK_DIR": str(folder / "work"),
+            **self._options.environment,
+        }
+
+
+class _Answerer(Answerer):
+    """One invocation. The headers are those of the engine's proxy mode."""
+
+    host: LambdaHost
+
+    def do_POST(self) -> None:  # noqa: N802  the name http.server asks for
+        event = self.rfile.read(int(self.headers.get("Content-Length", "0"))).decode()
+        function = self.headers.get("X-Amzn-Lambda-Function-Name", "")
+        answer = self.host.invoke(function, event)
+        self.answer(answer.status, answer.body.encode(), "application/json")
+
+
+def _failed(kind: str, message: str) -> Answered:
+    return Answered(status=500, body=json.dumps({"errorType": kind, "errorMessage": message}))

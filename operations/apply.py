@@ -1,0 +1,164 @@
+"""Puts a fleet.toml in force: runner records in GitLab, their tokens, watched projects, the text.
+
+Every part may be repeated: what is as it should be is left alone.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from adapters.aws.secrets import SecretStore
+from adapters.gitlab.client import GitLab, GitLabProject
+from adapters.ledger.fleet import FleetRows, StoredConfig
+from adapters.ledger.runners import RunnerRows
+from fleet.config.reading import FleetConfig, read_config
+from fleet.job_event import instance_of
+from operations.pool_records import PoolRecords, end_pool
+
+# Reconcile routes the jobs of a removed pool again within minutes, as soon as GitLab answers.
+REMEMBERED = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What `apply` changed, by the names of pools; and what somebody should know."""
+
+    version: str
+    added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    gitlab_changed: bool = False  # the table [gitlab]
+    is_rewritten: bool = False  # the text is another one, if only by a comment
+    records_made: tuple[str, ...] = ()  # pools whose runner record is new in GitLab
+    records_updated: tuple[str, ...] = ()
+    records_deleted: tuple[str, ...] = ()
+    leaving: tuple[str, ...] = ()  # removed pools that still have a runner; apply again later
+    watched: tuple[str, ...] = ()  # paths of the projects that fleet.toml names
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_change(self) -> bool:
+        """Whether anything is different from before."""
+        pools = (*self.added, *self.changed, *self.removed)
+        records = (*self.records_made, *self.records_updated, *self.records_deleted)
+        return bool(pools or records or self.gitlab_changed or self.is_rewritten)
+
+
+def apply_config(  # noqa: PLR0913  # one collaborator for each place that it writes to
+    text: str,
+    *,
+    fleet: FleetRows,
+    runners: RunnerRows,
+    secrets: SecretStore,
+    gitlab: GitLab,
+    pool_secret_prefix: str,
+    at: datetime,
+    tls_ca: str | None = None,
+) -> Applied:
+    """Put the text of a fleet.toml in force; what that changed. `tls_ca` is its file's PEM.
+
+    Raises `ConfigError` before anything is touched when the text cannot be applied, and
+    `Refused` or `Transient` of GitLab and AWS: run it again then, it goes on where it stopped.
+    """
+    config = read_config(text)
+    stored = fleet.config()
+    difference = _difference(stored, text)
+    watched = _watch(config, fleet, gitlab, at)
+    records = PoolRecords(secrets=secrets, gitlab=gitlab, prefix=pool_secret_prefix)
+    kept = records.keep(config, project_id=watched[0].id if watched else None)
+    for pool, record_id in kept.former.items():
+        fleet.note_made(pool, record_id, at)
+    for pool in kept.made:
+        fleet.note_renewed(pool)
+    gone = _gone(difference, stored, config)
+    wanted = StoredConfig(
+        text=text,
+        version=config.version,
+        applied_at=at,
+        leaving=gone,
+        removed=_removed(difference, stored, config, at),
+        tls_ca=tls_ca,
+    )
+    fleet.store_config(wanted)
+    ended = tuple(pool for pool in gone if end_pool(runners, pool, at=at))
+    deleted = tuple(pool for pool in ended if records.delete(pool))
+    left = replace(wanted, leaving=tuple(pool for pool in gone if pool not in ended))
+    if left != wanted:
+        fleet.store_config(left)
+    _forgive(fleet, config)
+    fleet.forget_token_life()
+    for trouble in fleet.troubles():
+        fleet.drop_trouble(trouble.kind)  # what was applied is tried at once
+    return replace(
+        difference,
+        version=config.version,
+        gitlab_changed=difference.gitlab_changed
+        or (stored is not None and stored.tls_ca != tls_ca),
+        is_rewritten=stored is not None and stored.version != config.version,
+        records_made=kept.made,
+        records_updated=kept.updated,
+        records_deleted=deleted,
+        leaving=left.leaving,
+        watched=tuple(project.path for project in watched),
+        notes=kept.notes,
+    )
+
+
+def _difference(stored: StoredConfig | None, text: str) -> Applied:
+    """What the tables of the new text say otherwise than those of the old one."""
+    before = _tables(stored.text) if stored else {}
+    after = _tables(text)
+    was: Mapping[str, Any] = before.get("pools", {})
+    now: Mapping[str, Any] = after["pools"]
+    return Applied(
+        version="",
+        added=tuple(name for name in now if name not in was),
+        changed=tuple(name for name in now if name in was and was[name] != now[name]),
+        removed=tuple(name for name in was if name not in now),
+        gitlab_changed=stored is not None and before.get("gitlab") != after["gitlab"],
+    )
+
+
+def _tables(text: str) -> Mapping[str, Any]:
+    """The file's tables; raw, because the old text may be one that is not valid any more."""
+    return tomllib.loads(text.removeprefix("\ufeff"))
+
+
+def _watch(
+    config: FleetConfig, fleet: FleetRows, gitlab: GitLab, at: datetime
+) -> tuple[GitLabProject, ...]:
+    """The projects that the file names, on the list of those whose pending jobs are read."""
+    instance = instance_of(config.gitlab.url)
+    projects = tuple(gitlab.project(one) for one in config.gitlab.watch.projects)
+    for project in projects:
+        fleet.watch(instance, project.id, project.path, at=at)
+    return projects
+
+
+def _gone(difference: Applied, stored: StoredConfig | None, config: FleetConfig) -> tuple[str, ...]:
+    """Removed pools, and those that an earlier `apply` could not take away and that stay away."""
+    before = stored.leaving if stored else ()
+    leaving = [name for name in before if config.pool(name) is None]
+    return tuple(dict.fromkeys([*difference.removed, *leaving]))
+
+
+def _removed(
+    difference: Applied, stored: StoredConfig | None, config: FleetConfig, at: datetime
+) -> Mapping[str, datetime]:
+    """The pools that were taken away lately, with when: jobs may wait there that nothing reads."""
+    before = stored.removed if stored else {}
+    known = {
+        name: since
+        for name, since in before.items()
+        if at - since < REMEMBERED and config.pool(name) is None
+    }
+    return dict.fromkeys(difference.removed, at) | known
+
+
+def _forgive(fleet: FleetRows, config: FleetConfig) -> None:
+    """AWS and GitLab are asked at once, whatever they refused before."""
+    fleet.drop_holds()
+    for pool in config.pools:
+        fleet.forgive(pool.name)

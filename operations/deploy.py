@@ -1,0 +1,204 @@
+"""Deploys the template: code into a bucket, then one stack created or updated, waited for."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError, WaiterError
+
+from adapters.aws.clients import Clients, aws_call
+from fleet.errors import Refused
+from infra.package import TEMPLATE, Uploaded, parameter_names, upload
+from operations.stacks import find_stack
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudformation.type_defs import ParameterTypeDef, StackTypeDef
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")
+# The longest names that AWS takes, by the property of the template that holds one; 64 for others,
+# which is a function's, a schedule group's and a role's. Source: each service's quotas.
+_LONGEST = {"StateMachineName": 80, "LaunchTemplateName": 128, "LogGroupName": 512}
+_LONGEST_BUCKET = 63
+_DERIVED = re.compile(r'(\w*Name): !Sub "([^"]*\$\{AWS::StackName\}[^"]*)"')
+# Names that AWS keeps: its own event bus, and beginnings of buckets and of its own things.
+_KEPT = re.compile(r"default|(aws|amazon|xn-|sthree-|amzn-s3-demo-).*", re.IGNORECASE)
+UNCHANGED = "No updates are to be performed"
+EVERY_S, AT_MOST = 5, 360  # a first deployment takes some minutes; half an hour is a failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What to deploy. `parameters` are those of the template that somebody gave."""
+
+    stack: str
+    bucket: str | None = None  # None: one of our own, made when it is not there
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    every_s: float = EVERY_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What the deployment did: `created`, `updated` or `unchanged`; and what the stack says."""
+
+    word: str
+    outputs: Mapping[str, str]
+
+
+def deploy(aws: Clients, order: Order, code: bytes) -> Done:
+    """Upload what is new and bring the stack to the template; `code` is the functions' zip.
+
+    What nobody gives keeps the value that the stack has. `Refused` with CloudFormation's own
+    reasons when it does not come about; the stack is then as it was before.
+    """
+    found = describe(aws, order.stack)
+    bucket = _bucket(aws, order)
+    with aws_call("s3.PutObject"):
+        uploaded = upload(aws.s3, bucket, code)
+    # Path style, at whatever address S3 has here: CloudFormation reads the template from there.
+    template = f"{aws.s3.meta.endpoint_url}/{uploaded.bucket}/{uploaded.template_key}"
+    word = _start(aws, order, template, _parameters(order, uploaded, found))
+    if word != "unchanged":
+        _wait(aws, order, word)
+    stack = describe(aws, order.stack)
+    outputs = stack.get("Outputs", []) if stack else []
+    return Done(word=word, outputs={one["OutputKey"]: one["OutputValue"] for one in outputs})
+
+
+def check(aws: Clients, order: Order) -> None:
+    """`Refused` for what can be seen to fail before anything is built or uploaded."""
+    if not _NAME.fullmatch(order.stack):
+        raise Refused(
+            "a stack's name is letters, digits and hyphens, with a letter first", stack=order.stack
+        )
+    if _KEPT.fullmatch(order.stack):
+        raise Refused("AWS keeps this name, or what begins so, for itself", stack=order.stack)
+    longest = longest_name(order, aws.cloudformation.meta.region_name)
+    if len(order.stack) > longest:
+        hint = "" if order.bucket else "; with a --bucket of yours it may be longer"
+        raise Refused(
+            f"this stack's name is too long for what is named after it: at most {longest}"
+            f" letters{hint if longest < longest_name(order, None) else ''}",
+            stack=order.stack,
+            letters=len(order.stack),
+        )
+    known = parameter_names() if order.parameters else frozenset()
+    for name in order.parameters:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "see infra/template.yaml"
+            raise Refused(f"the template has no parameter {name}: {hint}")
+    describe(aws, order.stack)
+
+
+def longest_name(order: Order, region: str | None) -> int:
+    """How long a stack's name may be: the template, and our bucket, name things after it.
+
+    Without a region our own bucket is left out of account.
+    """
+    rooms = [
+        _LONGEST.get(kind, 64) - len(name.replace("${AWS::StackName}", ""))
+        for kind, name in _DERIVED.findall(TEMPLATE.read_text())
+    ]
+    if region is not None and not order.bucket:
+        rooms.append(_LONGEST_BUCKET - len(bucket_name("", "0" * 12, region)))
+    return min(rooms)
+
+
+def bucket_name(stack: str, account: str, region: str) -> str:
+    """Our own bucket for code."""
+    return f"{stack}-code-{account}-{region}".lower()
+
+
+def describe(aws: Clients, stack: str) -> "StackTypeDef | None":
+    """The stack as it is; None when there is none. `Refused` when it must be deleted first."""
+    found = find_stack(aws, stack)
+    if found is None or found["StackStatus"] == "DELETE_COMPLETE":
+        return None
+    if found["StackStatus"] == "ROLLBACK_COMPLETE":
+        raise Refused("its first deployment failed: delete this stack first", stack=stack)
+    return found
+
+
+def _bucket(aws: Clients, order: Order) -> str:
+    """The bucket for code; our own is made when it is not there. New buckets are private."""
+    if order.bucket:
+        return order.bucket
+    with aws_call("sts.GetCallerIdentity"):
+        account = aws.sts.get_caller_identity()["Account"]
+    region = aws.s3.meta.region_name
+    name = bucket_name(order.stack, account, region)
+    place = {} if region == "us-east-1" else {"LocationConstraint": region}
+    options = {"CreateBucketConfiguration": place} if place else {}
+    try:
+        with aws_call("s3.CreateBucket", passing=("BucketAlreadyOwnedByYou",)):
+            aws.s3.create_bucket(Bucket=name, **options)  # type: ignore[arg-type]
+    except ClientError:
+        pass  # it is ours already
+    return name
+
+
+def _parameters(
+    order: Order, uploaded: Uploaded, found: "StackTypeDef | None"
+) -> "list[ParameterTypeDef]":
+    given = uploaded.parameters() | dict(order.parameters)
+    known = parameter_names()  # what a newer template takes no more would be refused
+    told: list[ParameterTypeDef] = [
+        {"ParameterKey": name, "ParameterValue": value} for name, value in given.items()
+    ]
+    for one in found.get("Parameters", []) if found else []:
+        if one["ParameterKey"] not in given and one["ParameterKey"] in known:
+            told.append({"ParameterKey": one["ParameterKey"], "UsePreviousValue": True})
+    return told
+
+
+def _start(
+    aws: Clients, order: Order, template: str, parameters: "Sequence[ParameterTypeDef]"
+) -> str:
+    options = {
+        "StackName": order.stack,
+        "TemplateURL": template,
+        "Parameters": parameters,
+        "Capabilities": ["CAPABILITY_IAM"],
+    }
+    if describe(aws, order.stack) is None:
+        with aws_call("cloudformation.CreateStack"):
+            aws.cloudformation.create_stack(**options)  # type: ignore[arg-type]
+        return "created"
+    try:
+        with aws_call("cloudformation.UpdateStack", passing=("ValidationError",)):
+            aws.cloudformation.update_stack(**options)  # type: ignore[arg-type]
+    except ClientError as error:
+        if UNCHANGED in str(error):
+            return "unchanged"
+        raise Refused(
+            "CloudFormation does not take the update", said=error.response["Error"]["Message"]
+        ) from error
+    return "updated"
+
+
+def _wait(aws: Clients, order: Order, word: str) -> None:
+    client = aws.cloudformation
+    waiter = (
+        client.get_waiter("stack_create_complete")
+        if word == "created"
+        else client.get_waiter("stack_update_complete")
+    )
+    pace = {"Delay": order.every_s, "MaxAttempts": AT_MOST}
+    try:
+        waiter.wait(StackName=order.stack, WaiterConfig=pace)  # type: ignore[arg-type]
+    except WaiterError as error:
+        raise Refused(f"the stack was not {word}: {_why(aws, order.stack)}") from error
+
+
+def _why(aws: Clients, stack: str) -> str:
+    """The first failures, in CloudFormation's words; later ones follow from them."""
+    with aws_call("cloudformation.DescribeStackEvents"):
+        events = aws.cloudformation.describe_stack_events(StackName=stack)["StackEvents"]
+    failed = [
+        f"{one.get('LogicalResourceId', '')}: {one.get('ResourceStatusReason', '')}"
+        for one in reversed(events)
+        if one.get("ResourceStatus", "").endswith("_FAILED")
+    ]
+    return "; ".join(failed[:3]) or "CloudFormation does not say why"

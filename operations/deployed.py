@@ -1,0 +1,175 @@
+"""One deployed fleet as the commands reach it: found by its stack's name, over AWS's own API."""
+
+import os
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+from adapters.aws.clients import Clients
+from adapters.aws.demand import DemandQueue
+from adapters.aws.secrets import NOT_THERE, SecretStore
+from adapters.gitlab.client import CALLS_PER_MINUTE, DIRECT, Budget, GitLab, Way
+from adapters.gitlab.tls_ca import read_tls_ca
+from adapters.ledger.fleet import FleetRows, StoredConfig
+from adapters.ledger.jobs import JobRows
+from adapters.ledger.table import Table
+from fleet.config.reading import FleetConfig, GitLabConfig, read_config
+from fleet.errors import Refused
+from fleet.job_event import instance_of
+from operations.stacks import outputs_of
+
+
+class Connect(Protocol):
+    """Makes a client of GitLab."""
+
+    def __call__(self, url: str, token: str, way: Way = DIRECT) -> GitLab:
+        """One for a URL and a token."""
+
+
+_VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_TOKEN = re.compile(r"[!-~]+")  # what an HTTP header can carry
+
+
+def now() -> datetime:
+    """The time, aware and in UTC."""
+    return datetime.now(UTC)
+
+
+def connect(url: str, token: str, way: Way = DIRECT) -> GitLab:
+    """One GitLab, within a budget of its own. `Refused` when the URL is none."""
+    try:
+        instance_of(url)
+    except ValueError as error:
+        # An empty one would be gitlab.com's, and the token sent there.
+        raise Refused("write GitLab's address as https://gitlab.example.com") from error
+    return GitLab(url, token, budget=Budget(calls_per_minute=CALLS_PER_MINUTE, clock=now), way=way)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployed:
+    """What the stack made, in words of ours. Tests put one into the command's context instead."""
+
+    stack: str
+    table: Table
+    secrets: SecretStore
+    queues: Mapping[str, DemandQueue]  # by back end
+    letters: Mapping[str, DemandQueue]  # what nothing reads: failed events, failed expiries
+    gitlab_secret: str
+    pool_secret_prefix: str
+    connect: Connect = connect
+    clock: Callable[[], datetime] = now
+    pause: Callable[[float], None] = time.sleep
+
+    @property
+    def fleet(self) -> FleetRows:
+        """Configuration, pools and hooks."""
+        return FleetRows(self.table)
+
+    @property
+    def jobs(self) -> JobRows:
+        """Jobs and their history."""
+        return JobRows(self.table)
+
+    def stored(self) -> StoredConfig:
+        """What was applied last, and when. `Refused` before the first time."""
+        stored = self.fleet.config()
+        if stored is None:
+            raise Refused("the fleet has no configuration: run `runner-fleet apply`")
+        return stored
+
+    def config(self) -> FleetConfig:
+        """The configuration in force. `Refused` before the first `apply`."""
+        return read_applied(self.stored())
+
+    def stored_token(self) -> str | None:
+        """The fleet's own GitLab token, if it has been given one."""
+        try:
+            return self.secrets.gitlab_token(self.gitlab_secret)
+        except Refused as error:
+            if error.facts.get("code") != NOT_THERE and "fields" not in error.facts:
+                raise
+            return None
+
+
+def find(stack: str, aws: Clients) -> Deployed:
+    """The fleet of this stack. `Refused` says so when there is none, or no access to it."""
+    outputs = outputs_of(aws, stack)
+    try:
+        return _deployed(stack, aws, outputs)
+    except KeyError as error:
+        raise Refused(
+            "this stack is not a runner fleet, or an older one: deploy it again",
+            stack=stack,
+            lacks=error.args[0],
+        ) from error
+
+
+def read_applied(stored: StoredConfig) -> FleetConfig:
+    """The configuration that `apply` stored."""
+    return read_config(stored.text, name="the fleet.toml that was applied")
+
+
+def token_in(variable: str) -> str:
+    """A GitLab token from the environment. `Refused` when there is none; never says it."""
+    if not _VARIABLE.fullmatch(variable):
+        raise Refused("give the name of an environment variable that holds the token")
+    token = os.environ.get(variable, "").strip()
+    if not token:
+        raise Refused("put a GitLab token into the environment", variable=variable)
+    if not _TOKEN.fullmatch(token):
+        raise Refused(
+            "this is no GitLab token: it has a space, a line break or a foreign letter",
+            variable=variable,
+        )
+    return token
+
+
+def gitlab_of(deployed: Deployed, token_env: str) -> GitLab | None:
+    """GitLab with the token of the environment, else with the fleet's own, if we may read it."""
+    if os.environ.get(token_env, "").strip():
+        token = token_in(token_env)
+    else:
+        try:
+            token = deployed.stored_token() or ""
+        except Refused:
+            return None
+    if not token:
+        return None
+    stored = deployed.stored()
+    told = read_applied(stored).gitlab
+    return deployed.connect(
+        told.url, token, Way(tls_ca=stored.tls_ca or "", proxy=told.proxy or "")
+    )
+
+
+def way_to(told: GitLabConfig, path: Path) -> Way:
+    """How the fleet.toml at this path says that GitLab is reached. Raises `Refused`."""
+    tls_ca = ""
+    if told.tls_ca_file is not None:
+        tls_ca = read_tls_ca(path.parent / Path(told.tls_ca_file).expanduser(), at=now())
+    return Way(tls_ca=tls_ca, proxy=told.proxy or "")
+
+
+def _deployed(stack: str, aws: Clients, outputs: Mapping[str, str]) -> Deployed:
+    def queue(output: str, letters: str = "") -> DemandQueue:
+        return DemandQueue(aws.sqs, outputs[output], outputs[letters] if letters else "")
+
+    return Deployed(
+        stack=stack,
+        table=Table(aws.dynamodb, outputs["LedgerTable"]),
+        secrets=SecretStore(aws.secrets, timedelta(0), now),
+        queues={
+            "ec2": queue("Ec2QueueUrl", "Ec2DeadLetterUrl"),
+            "lambda": queue("LambdaQueueUrl", "LambdaDeadLetterUrl"),
+        },
+        letters={
+            "events": queue("EventDeadLetterUrl"),
+            "expiries": queue("ExpiryDeadLetterUrl"),
+        },
+        gitlab_secret=outputs["GitlabSecret"],
+        pool_secret_prefix=outputs["PoolSecretPrefix"],
+    )

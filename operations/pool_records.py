@@ -1,0 +1,128 @@
+"""Each pool's own runner record in GitLab: what shows GitLab that the pool is there."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from adapters.aws.secrets import PoolToken, SecretStore
+from adapters.gitlab.client import GitLab, GitLabRunner, NewRunner
+from adapters.gitlab.pool_records import record_name, wanted_record
+from adapters.ledger.runners import RunnerRows
+from fleet.config.reading import FleetConfig, RunnersIn
+from fleet.errors import Refused
+from fleet.model import RunnerState
+from fleet.reasons import Reason
+
+FORBIDDEN = 403  # GitLab's word for a runner token that is not valid
+NO_PROJECT = (
+    "no pool shows in GitLab while it has no machine: a job that waits there for over an hour "
+    'fails as stuck; name a project in [gitlab.watch], or use runners_in = "group:<number>"'
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """Which pools got a new record, and whose record was changed."""
+
+    made: tuple[str, ...] = ()
+    former: Mapping[str, int] = field(default_factory=dict)  # by pool: records that jobs run on
+    updated: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolRecords:
+    """The runner records of pools, each with its token in the secret `<prefix><pool>`."""
+
+    secrets: SecretStore
+    gitlab: GitLab
+    prefix: str
+
+    def keep(self, config: FleetConfig, *, project_id: int | None) -> Kept:
+        """Have one record per pool, with the pool's tags. `project_id` is where they are made
+        when each job's own project is where runners are made."""
+        place = config.gitlab.runners_in
+        if place.kind == "project" and place.id is None:
+            if project_id is None:
+                return Kept(notes=(NO_PROJECT,))
+            place = RunnersIn(kind="project", id=project_id)
+        made, updated = [], []
+        former: dict[str, int] = {}
+        for pool in config.pools:
+            wanted = wanted_record(pool, place)
+            known = self.secrets.find_pool_token(self.prefix + pool.name)
+            record = self.gitlab.runner(known.runner_id) if known else None
+            if record is None or not _is_in_place(record, wanted) or not self._is_valid(known):
+                if self._make(pool.name, wanted, record) and record is not None:
+                    former[pool.name] = record.id
+                made.append(pool.name)
+            elif not _is_as_wanted(record, wanted):
+                self.gitlab.update_runner(record.id, wanted)
+                updated.append(pool.name)
+        return Kept(made=tuple(made), former=former, updated=tuple(updated))
+
+    def delete(self, pool: str) -> bool:
+        """No record and no token of this pool any more; whether there was one."""
+        known = self.secrets.find_pool_token(self.prefix + pool)
+        if known is None:
+            return False
+        record = self.gitlab.runner(known.runner_id)
+        if record is not None and record.description == record_name(pool):
+            self.gitlab.delete_runner(record.id)
+        self.secrets.delete_pool_token(self.prefix + pool)
+        return True
+
+    def _is_valid(self, known: PoolToken | None) -> bool:
+        """Whether GitLab knows the token; it may be expired or reset while its record is there."""
+        try:
+            if known is not None:
+                self.gitlab.verify_runner(known.token)
+        except Refused as exc:
+            if exc.facts.get("status") != FORBIDDEN:
+                raise
+            return False
+        return known is not None
+
+    def _make(self, pool: str, wanted: NewRunner, before: GitLabRunner | None) -> bool:
+        """A new record in place of the one before it, which goes unless a job runs on it.
+
+        Whether it stays.
+        """
+        created = self.gitlab.create_runner(wanted)
+        token = PoolToken(runner_id=created.id, token=created.token)
+        self.secrets.store_pool_token(self.prefix + pool, token)
+        ours = before is not None and before.description == record_name(pool)
+        if before is None or not ours:
+            return False
+        if self.gitlab.runner_jobs(before.id, status="running"):
+            return True
+        self.gitlab.delete_runner(before.id)
+        return False
+
+
+def end_pool(runners: RunnerRows, pool: str, *, at: datetime) -> bool:
+    """Order the runners of a removed pool to end after their job; whether all are gone."""
+    living = runners.live(pool)
+    for runner in living:
+        if runner.state is not RunnerState.DRAINING:
+            runners.drain(runner, Reason.SURPLUS, at=at)
+    return not living
+
+
+def _is_in_place(record: GitLabRunner, wanted: NewRunner) -> bool:
+    """Whether it is the pool's record, and of the group or project that it should be of."""
+    owners = {"group_type": record.group_ids, "project_type": record.project_ids}
+    in_place = wanted.kind not in owners or wanted.owner_id in owners[wanted.kind]
+    return (
+        record.description == wanted.description and record.runner_type == wanted.kind and in_place
+    )
+
+
+def _is_as_wanted(record: GitLabRunner, wanted: NewRunner) -> bool:
+    protected = record.access_level == "ref_protected"
+    return (
+        set(record.tags) == set(wanted.tags)
+        and record.run_untagged == wanted.run_untagged
+        and record.maximum_timeout_s == wanted.maximum_timeout_s
+        and protected == wanted.protected_only
+    )

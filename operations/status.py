@@ -1,0 +1,203 @@
+"""Reads what `status` shows from the ledger and the queues; changes nothing."""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+
+from adapters.ledger.fleet import PoolRow, StoredConfig
+from adapters.ledger.jobs import JobRow
+from adapters.ledger.runners import RunnerRows
+from fleet.config.reading import FleetConfig, PoolConfig
+from fleet.job_event import instance_of
+from fleet.model import Job, Runner, Status
+from fleet.reasons import Reason
+from fleet.rules.liveness import by_our_clock
+from fleet.rules.problems import (
+    FleetFacts,
+    HookFacts,
+    PoolFacts,
+    decide_problems,
+    state_word,
+)
+from fleet.rules.schedule import idle_target
+from operations.deployed import Deployed, read_applied
+from operations.status_view import (
+    BackOffView,
+    FleetView,
+    JobView,
+    MachineView,
+    PoolView,
+    QueueView,
+)
+from operations.trail import sentence_of
+
+# Where the sentence of a reason is about a job, and not about its pool.
+OF_POOLS = {
+    Reason.BACKLOG.value: "runners were launched for jobs that waited",
+    Reason.COVERED.value: "for every job that waits a runner is booting or idle",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pool:
+    """One pool with everything read of it."""
+
+    name: str
+    config: PoolConfig | None  # None: it is leaving
+    row: PoolRow
+    runners: tuple[Runner, ...]
+    backlog: tuple[Job, ...]
+
+
+def gather(deployed: Deployed, *, jobs: int) -> FleetView:
+    """The fleet now, with the `jobs` that changed last. `Refused` before the first `apply`.
+
+    Problems are those of every open job, however few `jobs` are shown.
+    """
+    at = deployed.clock()
+    stored = deployed.stored()
+    config = read_applied(stored)
+    instance = instance_of(config.gitlab.url)
+    pools = _pools(deployed, config, stored)
+    recent = deployed.jobs.recent(jobs)
+    queues = _queues(deployed)
+    sick = (hook for hook in deployed.fleet.hooks(instance) if not hook.healthy)
+    facts = FleetFacts(
+        at=at,
+        config=config,
+        applied_at=stored.applied_at,
+        token_ends_on=deployed.fleet.token_looked_at()[1],
+        troubles=deployed.fleet.troubles(),
+        hooks=tuple(HookFacts(scope=hook.scope, detail=hook.detail) for hook in sick),
+        holds=deployed.fleet.holds(),
+        dead={queue.name: queue.dead for queue in queues},
+        pools=tuple(_facts(pool, config, stored) for pool in pools),
+        unpooled=tuple(deployed.jobs.unpooled(instance)),
+    )
+    return FleetView(
+        at=at,
+        stack=deployed.stack,
+        gitlab=config.gitlab.url,
+        version=config.version,
+        problems=decide_problems(facts),
+        pools=tuple(_pool_view(pool, at) for pool in pools if _is_shown(pool)),
+        queues=queues,
+        machines=tuple(_machine_view(runner, at) for pool in pools for runner in pool.runners),
+        jobs=tuple(job_view(row, at) for row in recent),
+    )
+
+
+def job_view(row: JobRow, at: datetime) -> JobView:
+    """One job as a line of the table."""
+    job = row.job
+    started = row.started_at
+    ended = row.finished_at or (row.changed_at if job.status is Status.FINISHED else None)
+    word = job.outcome or job.status.name.lower()
+    reason = job.reason if job.status is Status.PENDING else None
+    return JobView(
+        job_id=job.job_id,
+        name=job.name,
+        project=job.project_path or str(job.project_id),
+        tags=job.tags,
+        pool=job.pool,
+        status=word,
+        waited_s=_seconds(job.pending_at, started or ended or at),
+        ran_s=_seconds(started, ended or at),
+        runner_id=job.runner_id,
+        reason=reason.value if reason else row.failure_reason,
+        sentence=sentence_of(reason or row.failure_reason),
+    )
+
+
+def _pools(deployed: Deployed, config: FleetConfig, stored: StoredConfig) -> tuple[_Pool, ...]:
+    runners = RunnerRows(deployed.table, instance_of(config.gitlab.url))
+    names = [*(pool.name for pool in config.pools), *_gone(stored)]
+    return tuple(
+        _Pool(
+            name=name,
+            config=config.pool(name),
+            row=deployed.fleet.pool(name),
+            runners=tuple(by_our_clock(one, deployed.clock()) for one in runners.live(name)),
+            backlog=deployed.jobs.waiting_in(name),
+        )
+        for name in names
+    )
+
+
+def _gone(stored: StoredConfig) -> tuple[str, ...]:
+    """Pools that were taken away, and where runners may live, or jobs wait, still."""
+    return tuple(dict.fromkeys([*stored.leaving, *stored.removed]))
+
+
+def _facts(pool: _Pool, config: FleetConfig, stored: StoredConfig) -> PoolFacts:
+    row = pool.row
+    return PoolFacts(
+        name=pool.name,
+        config=pool.config,
+        refused=row.refused if row.refused_version == config.version else None,
+        verified_at=row.verified_at,
+        token_expires_at=pool.row.token_expires_at,
+        renewal_failed_at=pool.row.renewal_failed_at,
+        renewal_failed=pool.row.renewal_failed or "",
+        removed_at=stored.removed.get(pool.name),
+        runners=pool.runners,
+        backlog=pool.backlog,
+    )
+
+
+def _is_shown(pool: _Pool) -> bool:
+    """Whether there is anything of it: a removed pool that left is remembered, and not shown."""
+    return pool.config is not None or bool(pool.runners or pool.backlog)
+
+
+def _pool_view(pool: _Pool, at: datetime) -> PoolView:
+    config = pool.config
+    oldest = min((job.pending_at for job in pool.backlog), default=None)
+    return PoolView(
+        name=pool.name,
+        backend=config.backend if config else "",
+        ceiling=config.ceiling if config else 0,
+        in_use=pool.row.in_use,
+        states=dict(Counter(state_word(runner) for runner in pool.runners)),
+        warm=idle_target(config.idle, at) if config else 0,
+        backlog=len(pool.backlog),
+        oldest_wait_s=_seconds(oldest, at),
+        reason=pool.row.reason,
+        sentence=OF_POOLS.get(pool.row.reason or "") or sentence_of(pool.row.reason),
+        back_off=tuple(
+            BackOffView(place=place, code=held.code, for_s=(held.until - at).total_seconds())
+            for place, held in sorted((pool.row.back_off or {}).items())
+            if held.until > at
+        ),
+        is_leaving=config is None,
+    )
+
+
+def _queues(deployed: Deployed) -> tuple[QueueView, ...]:
+    jobs = [
+        QueueView(name=name, messages=queue.depth(), dead=queue.dead())
+        for name, queue in deployed.queues.items()
+    ]
+    letters = [
+        QueueView(name=name, messages=0, dead=queue.depth())
+        for name, queue in deployed.letters.items()
+    ]
+    return (*jobs, *letters)
+
+
+def _machine_view(runner: Runner, at: datetime) -> MachineView:
+    return MachineView(
+        runner_id=runner.id,
+        machine_id=runner.machine_id,
+        pool=runner.pool,
+        state=state_word(runner),
+        since=runner.since,
+        for_s=(at - runner.since).total_seconds(),
+        job_id=runner.job.job_id if runner.job else None,
+        capacity=runner.capacity,
+        heard_s=_seconds(runner.heartbeat_at, at),
+    )
+
+
+def _seconds(since: datetime | None, until: datetime) -> float | None:
+    return None if since is None else max(0.0, (until - since).total_seconds())

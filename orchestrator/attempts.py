@@ -1,0 +1,29 @@
+"""Jobs that were given up have their attempts again after an `apply`, while GitLab lists them."""
+
+from collections.abc import Iterable
+
+from adapters.aws.demand import Demand
+from adapters.ledger.jobs import Step
+from fleet.model import Job
+from fleet.reasons import Reason
+from orchestrator.world import World
+
+
+def renew(world: World, jobs: Iterable[Job]) -> list[Demand]:
+    """Give jobs that were given up all attempts again; the demands to send for them.
+
+    Should that be left undone, scaling launches for the job all the same.
+    """
+    demands = []
+    for job in jobs:
+        pool = world.pool(job.pool or "")
+        if pool is None:
+            continue  # it is routed to another one
+        step = Step(
+            at=world.clock(), step="demand_sent", reason=Reason.RENEWED, detail=f"pool {pool.name}"
+        )
+        if world.jobs.renew(job, step):
+            demands.append(
+                Demand(job=job.key, project_id=job.project_id, pool=pool.name, attempt=job.attempt)
+            )
+    return demands

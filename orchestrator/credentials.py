@@ -1,0 +1,302 @@
+"""A machine's runner record and credential. Every part may be repeated."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from adapters.gitlab.client import NewRunner
+from adapters.ledger.fleet import PoolRow
+from fleet.config.reading import PoolConfig
+from fleet.errors import FleetError, Transient
+from fleet.events import WARNING, RunnerNotEquipped, emit
+from fleet.machine.mailbox import Credential, Docker
+from fleet.model import Runner
+from fleet.rules.holds import Asked, Hold, asks_again_in_s, hold_for, lifted
+from fleet.times import HasUtcTimes
+from orchestrator.world import World
+
+# Runner records made at once in GitLab; the client's budget paces them over the minute.
+EQUIP_AT_ONCE = 8
+# Whoever launched a machine equips it within this; until then nobody else makes it a record too.
+LAUNCHER_TAKES = timedelta(minutes=1)
+# When to look again where there is more to do at once.
+SOON_S = 1
+# So long GitLab's word counts that a shared token is valid.
+TRUSTED_FOR = timedelta(minutes=1)
+# A machine waits for its job at least so long, however soon its token expires.
+SHORTEST_PATIENCE = timedelta(minutes=1)
+# GitLab takes no `maximum_timeout` below ten minutes. Source: runners API.
+SHORTEST_MAXIMUM_TIMEOUT = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token(HasUtcTimes):
+    """A runner token, and when GitLab lets it expire."""
+
+    text: str = field(repr=False)
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """Runners whose machines may be launched; `tokens` by runner id, of those that have a record.
+
+    `hold`: why the others may not.
+    """
+
+    runners: tuple[Runner, ...] = ()
+    tokens: Mapping[str, Token] = field(default_factory=dict)
+    hold: Hold | None = None
+
+
+def prepare(
+    world: World, pool: PoolConfig, row: PoolRow, wanted: Sequence[Runner], holds: Sequence[Hold]
+) -> Ready:
+    """Ask GitLab before the cloud: a machine that gets no credential is paid for in vain.
+
+    The first runner gets its record here, the others theirs while their machines boot; all of
+    them here while `holds` remember that GitLab gave none. Where machines share the pool's token,
+    GitLab says whether it is valid.
+    """
+    at = world.clock()
+    first = wanted[0]
+    try:
+        if _is_shared(world):
+            _check_token(world, pool, row, in_doubt=bool(holds))
+            ready = Ready(runners=tuple(wanted))
+        else:
+            made, token = _make(world, pool, first)
+            ready = Ready(runners=(made, *wanted[1:]), tokens={made.id: token})
+    except FleetError as exc:
+        return Ready(hold=_remember(world, pool, first, exc, holds))
+    for hold in lifted(holds, pool.name, first.project_id, at):
+        world.fleet.note_hold(hold)
+    if holds and not _is_shared(world):
+        return _each(world, pool, ready, wanted[1:])
+    return ready
+
+
+def _is_shared(world: World) -> bool:
+    return world.config.gitlab.credentials == "shared"
+
+
+def _check_token(world: World, pool: PoolConfig, row: PoolRow, *, in_doubt: bool) -> None:
+    """GitLab's word that the pool's own token is valid, which also shows it the pool."""
+    at = world.clock()
+    token = world.pool_token(pool.name).token
+    if in_doubt or row.verified_at is None or at - row.verified_at >= TRUSTED_FOR:
+        expires_at = world.gitlab.verify_runner(token)
+        world.fleet.note_verified(pool.name, at, expires_at=expires_at)
+
+
+def _each(world: World, pool: PoolConfig, ready: Ready, others: Sequence[Runner]) -> Ready:
+    """A record for each of the others, until GitLab gives none."""
+    failures: list[FleetError] = []
+
+    def make(runner: Runner) -> tuple[Runner, Token] | None:
+        if failures:
+            return None
+        try:
+            return _make(world, pool, runner)
+        except FleetError as exc:
+            failures.append(exc)
+            return None
+
+    with ThreadPoolExecutor(max_workers=EQUIP_AT_ONCE) as pacer:
+        made = [one for one in pacer.map(make, others) if one is not None]
+    return Ready(
+        runners=(ready.runners[0], *(runner for runner, _ in made)),
+        tokens={**ready.tokens, **{runner.id: token for runner, token in made}},
+        hold=_remember(world, pool, ready.runners[0], failures[0], ()) if failures else None,
+    )
+
+
+def discard(world: World, runners: Iterable[Runner]) -> None:
+    """Delete the records of runners that are not launched; the sweep finds what stays."""
+    for runner in runners:
+        if runner.gitlab_runner_id is not None:
+            with suppress(FleetError):
+                world.gitlab.delete_runner(runner.gitlab_runner_id)
+
+
+def equip(
+    world: World,
+    pool: PoolConfig,
+    runners: Iterable[Runner],
+    *,
+    tokens: Mapping[str, Token] | None = None,
+    holds: Sequence[Hold] = (),
+) -> int | None:
+    """Give each runner its credential, of its own or the pool's; `tokens` of records made already.
+
+    In how many seconds to try again for those that got none; None: not before the minute's tick.
+    After the first that GitLab gives nothing, the others of the same scope are left for later.
+    """
+    bare = [one for one in runners if one.mailbox and not one.equipped]
+    round_ = _Equipping(world=world, pool=pool, tokens=tokens or {}, holds=holds)
+    with ThreadPoolExecutor(max_workers=EQUIP_AT_ONCE) as pacer:
+        done = [pacer.submit(round_.give, one) for one in bare]
+    for one in done:
+        one.result()
+    for hold in round_.changed.values():
+        world.fleet.note_hold(hold)
+    return max(round_.waits, default=None)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Equipping:
+    """Credentials for some runners of one pool, and what GitLab's answers teach about holds."""
+
+    world: World
+    pool: PoolConfig
+    tokens: Mapping[str, Token]
+    holds: Sequence[Hold]
+    changed: dict[object, Hold] = field(default_factory=dict)  # by scope
+    waits: list[int] = field(default_factory=list)
+
+    def give(self, runner: Runner) -> None:
+        """One credential; without one the runner is left for anybody to equip."""
+        if runner.id not in self.tokens and self._is_held(runner):
+            _leave_bare(self.world, runner)
+            return
+        try:
+            named, token = self._token(runner)
+        except FleetError as exc:
+            self._fails(runner, exc)
+            hold = _hold_of(self.world, self.pool, runner, exc, self.holds)
+            self.changed[hold.scope] = hold
+            self._wait(asks_again_in_s(hold, self.world.clock()))
+            return
+        credential = _credential(self.world, self.pool, named, token)
+        try:
+            if not self.world.runners.equip(named, credential):
+                discard(self.world, [named])
+        except FleetError as exc:
+            self._fails(runner, exc)
+            self._wait(SOON_S if isinstance(exc, Transient) else None)
+
+    def _is_held(self, runner: Runner) -> bool:
+        at = self.world.clock()
+        return any(
+            one.lifted_at is None
+            and one.ask_at > at
+            and one.concerns(self.pool.name, runner.project_id)
+            for one in (*self.holds, *self.changed.copy().values())
+        )
+
+    def _token(self, runner: Runner) -> tuple[Runner, Token]:
+        """The token for a runner, with the record that it is of."""
+        if runner.id in self.tokens:
+            return runner, self.tokens[runner.id]
+        if _is_shared(self.world):
+            record = self.world.pool_token(self.pool.name)
+            ends = self.world.fleet.pool(self.pool.name).token_expires_at
+            token = Token(text=record.token, expires_at=ends)
+            return replace(runner, pool_record_id=record.runner_id), token
+        made = _make(self.world, self.pool, runner)
+        for hold in lifted(self.holds, self.pool.name, runner.project_id, self.world.clock()):
+            self.changed.setdefault(hold.scope, hold)
+        return made
+
+    def _fails(self, runner: Runner, failure: FleetError) -> None:
+        _tell(runner, failure)
+        _leave_bare(self.world, runner)
+
+    def _wait(self, wait_s: int | None) -> None:
+        if wait_s is not None:
+            self.waits.append(wait_s)
+
+
+def is_nobodys(runner: Runner, at: datetime) -> bool:
+    """Whether a runner that waits for its credential waits for no launch that is under way."""
+    return runner.covers and (runner.left_bare or at - runner.launched_at > LAUNCHER_TAKES)
+
+
+def _leave_bare(world: World, runner: Runner) -> None:
+    if not runner.left_bare:
+        world.runners.leave_bare(runner)
+
+
+def _remember(
+    world: World, pool: PoolConfig, runner: Runner, failure: FleetError, holds: Iterable[Hold]
+) -> Hold:
+    """Hold what would fail as this did."""
+    _tell(runner, failure)
+    hold = _hold_of(world, pool, runner, failure, holds)
+    world.fleet.note_hold(hold)
+    return hold
+
+
+def _tell(runner: Runner, failure: FleetError) -> None:
+    told = RunnerNotEquipped(runner_id=runner.id, pool=runner.pool, error=str(failure))
+    emit(told, level=WARNING)
+
+
+def _hold_of(
+    world: World, pool: PoolConfig, runner: Runner, failure: FleetError, known: Iterable[Hold]
+) -> Hold:
+    """The hold that follows from a failure to get a runner's credential."""
+    asked = Asked(pool=pool.name, project_id=runner.project_id, shared=_is_shared(world))
+    return hold_for(asked, failure, known, world.clock())
+
+
+def _make(world: World, pool: PoolConfig, runner: Runner) -> tuple[Runner, Token]:
+    """A runner with a record of its own in GitLab, and the record's token."""
+    record = world.gitlab.create_runner(_record(world, pool, runner))
+    token = Token(text=record.token, expires_at=record.token_expires_at)
+    return replace(runner, gitlab_runner_id=record.id), token
+
+
+def _record(world: World, pool: PoolConfig, runner: Runner) -> NewRunner:
+    where = world.config.gitlab.runners_in
+    owner = where.id if where.id is not None else runner.project_id
+    longest = max(pool.max_job_time, SHORTEST_MAXIMUM_TIMEOUT)
+    return NewRunner(
+        kind=f"{where.kind}_type",
+        owner_id=owner,
+        description=world.description(runner.id),
+        tags=pool.tags,
+        run_untagged=pool.run_untagged,
+        maximum_timeout_s=int(longest.total_seconds()),
+        locked=where.kind == "project",
+        protected_only=pool.protected_only,
+    )
+
+
+def _credential(world: World, pool: PoolConfig, runner: Runner, token: Token) -> Credential:
+    lifetime = runner.expires_at - world.clock()
+    # A warm runner stops waiting while a job that it takes last can still run to its end.
+    patience = pool.wait_timeout
+    if runner.for_job is None:
+        patience = max(patience, lifetime - pool.max_job_time)
+    if token.expires_at is not None:
+        # With a dead token it would ask in vain. A job that runs needs it no more.
+        valid = token.expires_at - world.clock() - pool.boot_deadline
+        patience = min(patience, max(valid, SHORTEST_PATIENCE))
+    docker = None
+    if pool.executor == "docker":
+        docker = Docker(
+            image=pool.docker.image,
+            pull_policy=(pool.docker.pull_policy,),
+            privileged=pool.docker.privileged,
+            volumes=pool.docker.volumes,
+            helper_image=pool.docker.helper_image,
+            registry_mirror=pool.docker.registry_mirror,
+        )
+    return Credential(
+        runner_id=runner.id,
+        pool=pool.name,
+        url=world.config.gitlab.url,
+        token=token.text,
+        executor=pool.executor,
+        wait_timeout_s=int(patience.total_seconds()),
+        expires_at=runner.expires_at,
+        name=runner.id,
+        cache=world.cache,
+        tls_ca=world.tls_ca,
+        proxy=world.config.gitlab.proxy,
+        docker=docker,
+        env=pool.env,
+    )

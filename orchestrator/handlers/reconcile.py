@@ -1,0 +1,24 @@
+"""Task `Reconcile`: GitLab's pending jobs against the ledger."""
+
+from typing import Any, Protocol
+
+from orchestrator.reconcile import reconcile
+from orchestrator.wiring import wiring
+
+
+class LambdaContext(Protocol):
+    """The part of Lambda's context object that we use."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Milliseconds until Lambda ends this invocation."""
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """One pass; the autoscaler's one-minute tick, unless the whole fleet is quiet."""
+    done = reconcile(wiring("reconcile"), lambda: context.get_remaining_time_in_millis() / 1000)
+    return {
+        "projects": done.projects,
+        "routed": done.routed,
+        "looked_up": done.looked_up,
+        "wake": done.wake,
+    }

@@ -1,0 +1,150 @@
+"""What became of a job, asked of GitLab where no webhook told it."""
+
+from dataclasses import replace
+
+from adapters.gitlab.client import GitLabJob
+from adapters.ledger.jobs import Step
+from fleet.errors import Refused, Transient
+from fleet.events import WARNING, GitLabRefused, emit
+from fleet.machine.mailbox import Outcome
+from fleet.model import GONE, Job, JobKey, Runner, RunnerState, Status, rank
+from fleet.reasons import Reason
+from fleet.rules.liveness import by_our_clock, due_note
+from fleet.rules.reap import GOODBYE_GRACE
+from orchestrator.retry import retry_if_infra
+from orchestrator.world import World
+
+# How a run ended of which gitlab-runner told GitLab itself.
+TOLD = frozenset({Outcome.SUCCEEDED, Outcome.FAILED, Outcome.CANCELED})
+
+
+def record_seen(world: World, job: Job, found: GitLabJob | None, runner: Runner | None) -> Status:
+    """Raise the job's row to what GitLab shows, and do what its end asks for; how far it is.
+
+    `found` is None where GitLab has the job no longer.
+    """
+    status = Status.FINISHED if found is None else rank(found.status)
+    if status < Status.RUNNING:
+        return status
+    ended = status is Status.FINISHED
+    outcome = (found.status if found else GONE) if ended else None
+    told = replace(
+        job,
+        status=status,
+        outcome=outcome,
+        runner_id=runner.id if runner else None,
+        gitlab_runner_id=found.runner_id if found else None,
+    )
+    at = world.clock()
+    step = Step(
+        at=at,
+        step=outcome or "taken",
+        reason=Reason.FINISHED_UNSEEN if ended else Reason.TAKEN_UNSEEN,
+        detail=runner.id if runner else None,
+    )
+    failure_reason = found.failure_reason if found and outcome == "failed" else None
+    facts = {
+        "started_at": found.started_at.isoformat() if found and found.started_at else None,
+        "finished_at": found.finished_at.isoformat() if found and found.finished_at else None,
+        "failure_reason": failure_reason,
+    }
+    if world.jobs.advance(told, [step], at=at, facts=facts) and ended:
+        retry_if_infra(world, told, failure_reason)
+    if runner is not None and not ended:
+        world.runners.took(runner, job.key, job.project_id, at=at)
+    return status
+
+
+def settle_jobs_of(world: World, runner: Runner) -> None:
+    """Set right the job of a runner whose machine is gone, where the ledger knows of no end.
+
+    What GitLab still shows as running there will never end by itself: it is retried where the
+    pool says so, and else left to GitLab's own time-outs. Raises `Transient` when GitLab does not
+    answer, or may not know yet what the machine told it; the runner's record must still be there.
+    """
+    try:
+        for job in _jobs_of(world, runner):
+            _settle(world, runner, job)
+    except Refused as exc:
+        emit(GitLabRefused(doing=f"look up the job of {runner.id}", error=str(exc)), level=WARNING)
+
+
+def note_jobs_of(world: World, runner: Runner) -> None:
+    """Record what GitLab shows as running on a runner that cannot say so: it covers nobody then.
+
+    Raises `FleetError` when GitLab does not answer.
+    """
+    if runner.gitlab_runner_id is not None:
+        for found in world.gitlab.runner_jobs(runner.gitlab_runner_id, status="running"):
+            record_seen(world, _job(world, found), found, runner)
+
+
+def _settle(world: World, runner: Runner, job: Job) -> None:
+    found = world.gitlab.job(job.project_id, job.job_id)
+    if not ran_on(runner, job, found):
+        return
+    if record_seen(world, job, found, runner) is not Status.RUNNING:
+        return
+    if _told_gitlab_just_now(world, runner):
+        raise Transient("GitLab shows a job as running that its machine has finished")
+    lost = replace(job, pool=job.pool or runner.pool, outcome=None)
+    retry_if_infra(world, lost, None, machine_lost=True)
+
+
+def ran_on(runner: Runner, job: Job | None, found: GitLabJob | None) -> bool:
+    """Whether a job is the runner's indeed, as GitLab shows it or as its webhook told the ledger.
+
+    The number in a machine's report is no more than a claim: a job can write there what it likes,
+    and must not have another's job cancelled by it. `job` is its row, `found` what GitLab shows.
+    """
+    if job is not None and job.runner_id is not None:
+        return job.runner_id == runner.id
+    if found is None or runner.gitlab_runner_id is None:
+        return True  # GitLab has it no longer, or shows the pool's one record for all machines
+    return found.runner_id == runner.gitlab_runner_id
+
+
+def _told_gitlab_just_now(world: World, runner: Runner) -> bool:
+    """Whether the machine saw its job through to the end: GitLab's answer may be older than that.
+
+    gitlab-runner ends when GitLab has taken its last word, or when it has given up on GitLab.
+    """
+    report = world.runners.reports([runner]).get(runner.id)
+    if report is None or report.outcome not in TOLD:
+        return False
+    at = world.clock()
+    ours = by_our_clock(runner, at)
+    if ours.heartbeat_at is None or due_note(runner, at):
+        return True  # it said so after the fleet last looked; when is not known
+    return at - ours.heartbeat_at < GOODBYE_GRACE
+
+
+def _jobs_of(world: World, runner: Runner) -> list[Job]:
+    """The unfinished job that it took.
+
+    GitLab is asked for it when the machine died too soon to say so, or when no webhook told of
+    the job: its late ones would find nobody left who sees it end.
+    """
+    known = world.jobs.job(runner.job) if runner.job is not None else None
+    if known is not None:
+        return [known] if known.status is not Status.FINISHED else []
+    took_none = runner.job is None and (runner.state is RunnerState.DONE or not runner.equipped)
+    if runner.gitlab_runner_id is None or took_none:
+        return []
+    found = (_job(world, one) for one in world.gitlab.runner_jobs(runner.gitlab_runner_id))
+    return [job for job in found if job.status is not Status.FINISHED]
+
+
+def _job(world: World, found: GitLabJob) -> Job:
+    key = JobKey(instance=world.instance, job_id=found.id)
+    return world.jobs.job(key) or Job(
+        key=key,
+        project_id=found.project_id,
+        project_path="",
+        name=found.name,
+        tags=found.tags,
+        status=Status.PENDING,
+        outcome=None,
+        pending_at=found.created_at or world.clock(),
+        pipeline_id=found.pipeline_id,
+    )

@@ -1,0 +1,108 @@
+"""Facts about one pool, gathered into the frozen value that the rules decide on."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from adapters.ledger.fleet import PoolRow
+from fleet.config.reading import PoolConfig
+from fleet.model import Job, JobKey, Limits, Runner, Snapshot
+from fleet.rules.capacity import BackOff, decide_capacity
+from fleet.rules.holds import Hold
+from fleet.rules.liveness import by_our_clock
+from fleet.rules.schedule import idle_target
+from orchestrator.world import World
+
+# One CreateFleet call launches hundreds of machines. A runner record of its own per machine costs
+# a GitLab call each: a third of the minute's calls may go there at once.
+AT_MOST = 400
+SHARE_OF_CALLS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """One pool at one time: what is, what is allowed, and the row that guards a launch."""
+
+    pool: PoolConfig
+    row: PoolRow
+    seen: Snapshot
+    limits: Limits
+    listed: frozenset[JobKey]  # who waits, as the index shows it
+
+    @property
+    def is_held(self) -> bool:
+        """Whether GitLab gave no credential to some of the pool's machines."""
+        return any(hold.lifted_at is None for hold in self.seen.holds)
+
+
+def observe(world: World, pool: PoolConfig, *, messages: int) -> Observed:
+    """Read the pool's row first: a launch is refused when somebody reserved after that."""
+    at = world.clock()
+    row = world.fleet.pool(pool.name)
+    runners = tuple(by_our_clock(one, at) for one in world.runners.live(pool.name))
+    waiting = world.jobs.waiting_in(pool.name)
+    backlog = _untaken(waiting, runners)
+    dry_until = _dry_until(world, pool, row, at)
+    # A permission or a network is put right without a new configuration: what AWS refused is
+    # asked again when its back-off is over.
+    refused = row.refused if dry_until and row.refused_version == world.config.version else None
+    seen = Snapshot(
+        at=at,
+        pool=pool.name,
+        backlog=backlog,
+        runners=runners,
+        messages=messages,
+        dry_until=dry_until,
+        refused=refused,
+        holds=_holds(world, pool, at),
+    )
+    return Observed(
+        pool=pool,
+        row=row,
+        seen=seen,
+        limits=limits_of(world, pool, at),
+        listed=frozenset(job.key for job in waiting),
+    )
+
+
+def _holds(world: World, pool: PoolConfig, at: datetime) -> tuple[Hold, ...]:
+    """What is held of the pool's launches, or was lately."""
+    return tuple(
+        hold
+        for hold in world.fleet.holds()
+        if hold.pool in {None, pool.name} and hold.is_remembered(at)
+    )
+
+
+def limits_of(world: World, pool: PoolConfig, at: datetime) -> Limits:
+    """What the pool's configuration allows now."""
+    gitlab = world.config.gitlab
+    at_most = AT_MOST
+    if gitlab.credentials == "per-machine":
+        at_most = max(1, min(AT_MOST, gitlab.calls_per_minute // SHARE_OF_CALLS))
+    return Limits(
+        ceiling=pool.ceiling,
+        idle_target=idle_target(pool.idle, at),
+        idle_time_s=pool.idle.idle_time.total_seconds(),
+        launch_at_most=at_most,
+        attempts=pool.attempts,
+        boot_deadline_s=pool.boot_deadline.total_seconds(),
+        stalled_after_s=pool.stalled_after.total_seconds(),
+    )
+
+
+def _untaken(backlog: tuple[Job, ...], runners: tuple[Runner, ...]) -> tuple[Job, ...]:
+    """A machine may say that it has a job before GitLab's webhook does."""
+    taken: set[JobKey] = {runner.job for runner in runners if runner.job is not None}
+    return tuple(job for job in backlog if job.key not in taken)
+
+
+def _dry_until(world: World, pool: PoolConfig, row: PoolRow, at: datetime) -> datetime | None:
+    """When a place for machines may be asked again, if none may be asked now."""
+    held: dict[str, BackOff] = dict(row.back_off or {})
+    everywhere = world.backend(pool).capacity_pools(pool)
+    if everywhere:
+        if decide_capacity(everywhere, held, at):
+            return None
+        return min(held[str(one)].until for one in everywhere)
+    whole = held.get("*")
+    return whole.until if whole and whole.until > at else None

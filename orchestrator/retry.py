@@ -1,0 +1,173 @@
+"""One more run for a job that its machine failed, where the pool says so."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from itertools import takewhile
+
+from adapters.gitlab.client import GitLabJob
+from adapters.ledger.jobs import Step
+from adapters.ledger.retries import Intent
+from fleet.errors import FleetError, Refused
+from fleet.events import WARNING, GitLabRefused, JobRetried, emit
+from fleet.model import Job, JobKey, Status, rank
+from fleet.reasons import Reason
+from fleet.rules.retry import RetryFacts, decide_retry
+from orchestrator.world import World
+
+# Why a job is not retried that a machine failed, and that GitLab may not retry either.
+LEFT_TO_PEOPLE = frozenset({Reason.RETRY_OFF, Reason.RETRIED_BEFORE, Reason.DEPLOYS})
+# A retry that is younger is in the hands of whoever intends it.
+IN_HAND = timedelta(seconds=10)
+
+
+def retry_if_infra(
+    world: World, job: Job, failure_reason: str | None, *, machine_lost: bool = False
+) -> None:
+    """Retry a job once on on-demand capacity, when the rule says so; its history tells why not.
+
+    GitLab's own `retry:` is never doubled: a newer job of the same name counts as the retry.
+    The intent is written first, so that a GitLab which does not answer now is asked again later.
+    """
+    pool = world.pool(job.pool or "")
+    if failure_reason == "job_execution_timeout" and pool is not None and pool.overflow:
+        world.jobs.fits.note(job)
+    facts = RetryFacts(
+        # A pool that `apply` took away says nothing any more: its last jobs are as good as others.
+        allowed=job.pool is not None and (pool is None or pool.infra_retry),
+        outcome=job.outcome,
+        failure_reason=failure_reason,
+        machine_lost=machine_lost,
+        retried=False,
+        is_retry=job.on_demand,
+        deploys=job.deploys,
+    )
+    plan = decide_retry(facts)
+    if not plan.retry:
+        if plan.reason in LEFT_TO_PEOPLE:
+            _leave(world, job, plan.reason, machine_lost=machine_lost)
+        return
+    intent = Intent(job=job.key, failure_reason=failure_reason)
+    if world.jobs.retries.claim(intent, at=world.clock()):
+        _try(world, job, intent)
+    else:
+        _tell(world, job, Reason.ALREADY_RETRIED)
+
+
+def finish_retries(world: World, has_time: Callable[[], bool]) -> None:
+    """Carry out the retries that were intended and not settled, as long as there is time."""
+    due = world.jobs.retries.due(before=world.clock() - IN_HAND)
+    for intent in takewhile(lambda _: has_time(), due):
+        job = world.jobs.job(intent.job)
+        if job is None:
+            world.jobs.retries.settle(intent.job)
+        else:
+            _try(world, job, intent)
+
+
+def _try(world: World, job: Job, intent: Intent) -> None:
+    """Retry it now; where GitLab does not answer, the intent stays."""
+    try:
+        _retry(world, job, intent)
+    except Refused as exc:
+        emit(GitLabRefused(doing="retry", error=str(exc)), level=WARNING)
+        is_lost = intent.failure_reason is None
+        why = f"not possible: {exc}"
+        _leave(world, job, Reason.INFRA_RETRY, machine_lost=is_lost, detail=why)
+    except FleetError as exc:
+        emit(GitLabRefused(doing="retry", error=str(exc)), level=WARNING)
+        return
+    world.jobs.retries.settle(job.key)
+
+
+def _retry(world: World, job: Job, intent: Intent) -> None:
+    """Decide on what GitLab says now: since the intent, somebody may have done something."""
+    found = world.gitlab.job(job.project_id, job.job_id)
+    if found is None:
+        return
+    plan = decide_retry(_facts(found, intent, retried=_ran_again(world, job)))
+    if not plan.retry:
+        _tell(world, job, plan.reason)
+        return
+    if plan.cancel_first and rank(found.status) is not Status.FINISHED:
+        world.jobs.retries.note_cancelled(job.key)
+        found = world.gitlab.cancel_job(job.project_id, job.job_id)
+        _record_end(world, job, found)
+        if found.status == "success":
+            _tell(world, job, Reason.FINISHED)  # it ended while we looked
+            return
+    new = world.gitlab.retry_job(job.project_id, job.job_id)
+    at = world.clock()
+    step = Step(at=at, step="retry", reason=plan.reason, detail=f"of job {job.job_id}")
+    world.jobs.mark_on_demand(_again(job, new), step, at=at)
+    _tell(world, job, plan.reason, detail=f"as job {new.id}")
+    emit(JobRetried(job_id=job.job_id, new_job_id=new.id, failure_reason=found.failure_reason))
+
+
+def _record_end(world: World, job: Job, found: GitLabJob) -> None:
+    """The webhook of a job's end may be lost; whoever ended it knows."""
+    if rank(found.status) is not Status.FINISHED:
+        return
+    at = world.clock()
+    ended = replace(job, status=Status.FINISHED, outcome=found.status)
+    step = Step(at=at, step=found.status, reason=Reason.FINISHED_UNSEEN)
+    world.jobs.advance(ended, [step], at=at, facts={})
+
+
+def _facts(found: GitLabJob, intent: Intent, *, retried: bool) -> RetryFacts:
+    """A job's end as GitLab tells it; as the webhook told it, when GitLab's answer is older."""
+    outcome: str | None = found.status
+    reason = found.failure_reason
+    is_over = rank(found.status) is Status.FINISHED
+    if not is_over or (intent.cancelled and found.status == "canceled"):
+        outcome = "failed" if intent.failure_reason else None
+        reason = intent.failure_reason
+    return RetryFacts(
+        allowed=True,
+        outcome=outcome,
+        failure_reason=reason,
+        machine_lost=intent.failure_reason is None,
+        retried=retried,
+    )
+
+
+def _ran_again(world: World, job: Job) -> bool:
+    """Whether the pipeline has a newer job of this name."""
+    if job.pipeline_id is None:
+        return False
+    latest = world.gitlab.pipeline_jobs(job.project_id, job.pipeline_id)
+    return any(one.name == job.name and one.id > job.job_id for one in latest)
+
+
+def _again(job: Job, new: GitLabJob) -> Job:
+    key = JobKey(instance=job.key.instance, job_id=new.id)
+    return Job(
+        key=key,
+        project_id=job.project_id,
+        project_path=job.project_path,
+        name=job.name,
+        tags=job.tags,
+        status=Status.CREATED,
+        outcome=None,
+        pending_at=new.created_at or job.pending_at,
+        on_demand=True,
+        pipeline_id=job.pipeline_id,
+    )
+
+
+def _leave(
+    world: World, job: Job, reason: Reason, *, machine_lost: bool, detail: str | None = None
+) -> None:
+    """Say why a job is not retried; of one that GitLab goes on to show as running, in its row, too.
+
+    It is not cancelled: GitLab fails it after an hour without a word of its runner, and only then
+    does `retry:` of the CI file count.
+    """
+    step = Step(at=world.clock(), step="retry", reason=reason, detail=detail)
+    lost = {"reason": Reason.MACHINE_LOST.value} if machine_lost else {}
+    world.jobs.tell(job.key, [step], **lost)
+
+
+def _tell(world: World, job: Job, reason: Reason, detail: str | None = None) -> None:
+    step = Step(at=world.clock(), step="retry", reason=reason, detail=detail)
+    world.jobs.tell(job.key, [step])

@@ -1,0 +1,270 @@
+"""One gitlab-runner as a process: what it is given, how it is stopped, what is left of it."""
+
+import json
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.guest.process_tree import Family
+from adapters.guest.runner_process import RunOnce, clean_environment, runner_binary
+from fleet.errors import Refused
+from fleet.machine.runner_log import LineKind, RunnerLine
+from fleet.machine.stop import Force
+from tests.integration import runs
+from tests.integration.runs import eventually, is_alive, spec
+
+LONG = ("wait", 60)
+
+
+def ended(runner: RunOnce) -> bool:
+    return runner.exit_code is not None
+
+
+def lines_of(runner: RunOnce) -> list[LineKind]:
+    """All lines to the end."""
+    found = []
+    while not ended(runner):
+        line = runner.next_line(within_s=0.1)
+        found += [line.kind] if line else []
+    return found + [line.kind for line in runner.last_lines()]
+
+
+def start_and_find(folder: Path, command: str) -> tuple[list[Any], Path]:
+    """A script that starts a command which writes its process id to a file."""
+    told = folder / "pid"
+    return [("start", f"echo $$ > {told}.new; mv {told}.new {told}; {command}")], told
+
+
+@pytest.fixture
+def noted(tmp_path: Path) -> dict[str, Any]:
+    """What a runner saw that was started with secrets all around."""
+    told = tmp_path / "noted.json"
+    around = {
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_REGION": "us-east-1",
+        "FLEET_LEDGER_TABLE": "ledger",
+        "RUNNER_FLEET_GITLAB_RUNNER": "x",
+        "PYTHONPATH": "/x",
+        "https_proxy": "http://proxy",
+    }
+    with RunOnce(spec([("note", str(told))], tmp_path, **around)) as runner:
+        eventually(lambda: ended(runner))
+    seen: dict[str, Any] = json.loads(told.read_text())
+    return seen
+
+
+def test_the_configuration_arrives_and_is_gone(noted: dict[str, Any]) -> None:
+    assert noted["config"]["runners"][0]["token"] == runs.TOKEN
+    assert noted["config_left"] is False
+
+
+def test_the_token_is_neither_argument_nor_environment(noted: dict[str, Any]) -> None:
+    assert runs.TOKEN not in json.dumps([noted["arguments"], noted["environment"]])
+
+
+def test_the_arguments_are_gitlab_runners(noted: dict[str, Any]) -> None:
+    config = noted["arguments"].pop(4)
+    assert config.endswith("/config.toml")
+    assert noted["arguments"] == [
+        *["--log-format", "json", "run-single", "-c", "-r", "rf-test-1"],
+        *["--max-builds", "1", "--wait-timeout", "60"],
+    ]
+
+
+def test_the_environment_holds_only_what_is_on_the_list(
+    noted: dict[str, Any], tmp_path: Path
+) -> None:
+    added_by_the_shell = {"LC_CTYPE", "PWD", "SHLVL", "_"}
+    seen = {k: v for k, v in noted["environment"].items() if k not in added_by_the_shell}
+    home = tmp_path / "home"
+    assert seen == {
+        "PATH": runs.PATH,
+        "LANG": "C.UTF-8",
+        "HOME": str(home),
+        "TMPDIR": str(home / "tmp"),
+        "https_proxy": "http://proxy",
+    }
+    assert noted["folder"] == str(home)
+
+
+def test_no_file_of_ours_is_left(noted: dict[str, Any], tmp_path: Path) -> None:
+    assert noted
+    assert [path.name for path in (tmp_path / "home").iterdir()] == ["tmp"]
+
+
+def test_nobody_else_can_open_the_configuration(tmp_path: Path) -> None:
+    """The pipe is for us alone, and its name is gone when the runner has opened it."""
+    script = [("note", str(tmp_path / "noted.json"))]
+    with RunOnce(spec(script, tmp_path)) as runner:
+        eventually(lambda: ended(runner))
+        (private,) = (tmp_path / "home").glob("runner-*")
+        assert private.stat().st_mode & 0o777 == 0o700
+        assert list(private.iterdir()) == []
+
+
+def test_lines_come_as_they_are_written(tmp_path: Path) -> None:
+    with RunOnce(spec([runs.STARTED, runs.RECEIVED, LONG], tmp_path)) as runner:
+        first = runner.next_line(within_s=10)
+        second = runner.next_line(within_s=10)
+        assert first == RunnerLine(kind=LineKind.STARTED)
+        assert second == RunnerLine(kind=LineKind.JOB_RECEIVED, job_id=101)
+        assert runner.next_line(within_s=0) is None
+        assert not ended(runner)
+
+
+def test_the_last_lines_are_not_lost(tmp_path: Path) -> None:
+    script = [runs.STARTED, runs.RECEIVED, runs.STORED, runs.SUCCEEDED, ("exit", 0)]
+    with RunOnce(spec(script, tmp_path)) as runner:
+        eventually(lambda: ended(runner))
+        assert [line.kind for line in runner.last_lines()] == [
+            LineKind.STARTED,
+            LineKind.JOB_RECEIVED,
+            LineKind.OUTPUT,
+            LineKind.JOB_FINISHED,
+        ]
+
+
+def test_every_line_is_echoed(tmp_path: Path) -> None:
+    heard: list[str] = []
+    script = [("say", {"msg": "Runtime platform"}), runs.STARTED]
+    with RunOnce(spec(script, tmp_path), echo=heard.append) as runner:
+        eventually(lambda: ended(runner))
+        runner.last_lines()
+    assert [json.loads(line)["msg"][:16] for line in heard] == [
+        "Runtime platform",
+        "Starting runner ",
+    ]
+
+
+def test_a_child_that_holds_the_log_open_does_not_hold_us(tmp_path: Path) -> None:
+    script, told = start_and_find(tmp_path, "sleep 300")
+    with RunOnce(spec([*script, runs.STARTED, ("exit", 0)], tmp_path)) as runner:
+        assert lines_of(runner) == [LineKind.STARTED]
+    eventually(told.exists)
+    assert not is_alive(int(told.read_text()))
+
+
+@pytest.mark.parametrize(
+    ("force", "kind"),
+    [(Force.DRAIN, LineKind.QUITTING), (Force.INTERRUPT, LineKind.INTERRUPTED)],
+)
+def test_a_runner_that_obeys(force: Force, kind: LineKind, tmp_path: Path) -> None:
+    with RunOnce(spec([runs.OBEDIENT, runs.STARTED, LONG], tmp_path)) as runner:
+        assert runner.next_line(within_s=10) is not None
+        runner.stop(force)
+        eventually(lambda: ended(runner))
+        assert runner.exit_code == 0
+        assert [line.kind for line in runner.last_lines()] == [kind]
+
+
+def test_kill_job_leaves_the_runner_to_tell_gitlab(tmp_path: Path) -> None:
+    script, told = start_and_find(tmp_path, "trap '' TERM; sleep 300; sleep 300")
+    with RunOnce(spec([*script, runs.STARTED, LONG], tmp_path)) as runner:
+        eventually(told.exists)
+        job = int(told.read_text())
+        eventually(lambda: runner.next_line(within_s=0) is not None)
+        runner.stop(Force.KILL_JOB)
+        eventually(lambda: not is_alive(job))
+        assert not ended(runner)
+
+
+def test_kill_ends_the_runner_and_its_job(tmp_path: Path) -> None:
+    deaf: tuple[str, Any] = ("on", {"SIGTERM": [], "SIGQUIT": []})
+    script, told = start_and_find(tmp_path, "trap '' TERM; setsid sleep 300")
+    with RunOnce(spec([deaf, *script, LONG], tmp_path)) as runner:
+        eventually(told.exists)
+        runner.stop(Force.INTERRUPT)
+        assert runner.next_line(within_s=0.2) is None
+        assert not ended(runner)
+        runner.stop(Force.KILL)
+        eventually(lambda: ended(runner))
+        assert runner.exit_code == -9
+        assert not is_alive(int(told.read_text()))
+
+
+def test_leaving_early_leaves_nothing_behind(tmp_path: Path) -> None:
+    script, told = start_and_find(tmp_path, "setsid sleep 300 & setsid sleep 301")
+    with RunOnce(spec([*script, LONG], tmp_path)) as runner:
+        eventually(told.exists)
+    assert not is_alive(runner.pid)
+    assert not is_alive(int(told.read_text()))
+    assert Family().alive() == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("binary", "why"),
+    [("no-such-runner", "No such file"), (os.devnull, "Permission denied")],
+)
+def test_a_binary_that_cannot_be_started(binary: str, why: str, tmp_path: Path) -> None:
+    wanted = spec([], tmp_path)
+    broken = replace(wanted, binary=binary)
+    with pytest.raises(Refused, match=f"{binary} cannot be started: {why}"), RunOnce(broken):
+        pass
+    assert [path.name for path in wanted.home.iterdir()] == ["tmp"]
+
+
+def test_a_runner_that_ends_before_it_reads(tmp_path: Path) -> None:
+    wanted = spec([], tmp_path)
+    broken = replace(wanted, binary="false")
+    began = time.monotonic()
+    with RunOnce(broken) as runner:
+        eventually(lambda: ended(runner))
+        assert runner.exit_code == 1
+    assert time.monotonic() - began < 5
+
+
+def shell(folder: Path, script: str) -> str:
+    """A runner that is a shell script; `$5` is its configuration."""
+    path = folder / "runner.sh"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o700)
+    return str(path)
+
+
+LENGTHY = f"# {'x' * 300_000}\n"  # more than a pipe holds
+
+
+def test_a_runner_that_stops_reading_is_left_to_say_so(tmp_path: Path) -> None:
+    wanted = spec([], tmp_path)
+    binary = shell(tmp_path, 'exec 3<"$5"; read -r one <&3; exec 3<&-; exit 4')
+    broken = replace(wanted, binary=binary, config=f"one\n{LENGTHY}")
+    with RunOnce(broken) as runner:
+        eventually(lambda: ended(runner))
+        assert runner.exit_code == 4
+    assert [path.name for path in wanted.home.iterdir()] == ["tmp"]
+
+
+def test_a_long_configuration_arrives_whole(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    wanted = spec([], tmp_path)
+    long = replace(wanted, binary=shell(tmp_path, f'cat "$5" > {told}'), config=f"{LENGTHY}end\n")
+    with RunOnce(long) as runner:
+        eventually(lambda: ended(runner))
+    assert told.read_text() == long.config
+
+
+def test_lines_that_are_no_text_or_no_log_do_not_end_the_following(tmp_path: Path) -> None:
+    echoed: list[str] = []
+    started = json.dumps({"level": "info", **runs.STARTED[1]})
+    lines = f"printf '\\377\\n' >&2; echo '{{broken' >&2; echo >&2; echo '{started}' >&2"
+    wanted = spec([], tmp_path)
+    odd = replace(wanted, binary=shell(tmp_path, f': < "$5"; {lines}'))
+    with RunOnce(odd, echo=echoed.append) as runner:
+        eventually(lambda: ended(runner))
+        assert [line.kind for line in runner.last_lines()] == [LineKind.STARTED]
+        assert runner.next_line(within_s=0) is None
+    assert echoed == ["\ufffd", "{broken", "", started]
+
+
+def test_the_environment_names_the_binary() -> None:
+    assert runner_binary({}) == "gitlab-runner"
+    assert runner_binary({"RUNNER_FLEET_GITLAB_RUNNER": "/opt/r"}) == "/opt/r"
+
+
+def test_a_machine_without_language_speaks_utf8() -> None:
+    assert clean_environment({"LANG": "de_DE.UTF-8"}, home=Path("/h"))["LANG"] == "de_DE.UTF-8"
+    assert clean_environment({}, home=Path("/h"))["LANG"] == "C.UTF-8"

@@ -1,0 +1,212 @@
+"""A mailbox on the engine: taken once, steps added up, and only the machine's own."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+import boto3
+import pytest
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+
+from adapters.ledger.mailbox import Mailbox
+from fleet.errors import Refused, Transient
+from fleet.machine.mailbox import (
+    Credential,
+    MachineState,
+    Order,
+    Outcome,
+    Report,
+    Step,
+    StepName,
+    mailbox_key,
+)
+from local.aws.engine import CONFIG, Engine
+from local.aws.stack import Stack
+
+AT = datetime(2026, 8, 20, 9, 15, tzinfo=UTC)
+CREDENTIAL = Credential(
+    runner_id="rf-1",
+    pool="docker",
+    url="https://gitlab.example.com",
+    token="glrt-secret",
+    executor="shell",
+    wait_timeout_s=60,
+    expires_at=AT + timedelta(hours=3),
+    name="rf-1",
+)
+IDLE = Report(heartbeat_at=AT, state=MachineState.IDLE, runner_id="rf-1")
+numbers = count()
+
+
+class Ledger:
+    """The table as the fleet sees it."""
+
+    def __init__(self, engine: Engine, stack: Stack) -> None:
+        self.client: Any = engine.client("dynamodb")
+        self.table = stack.ledger_table
+        self.machine = f"{stack.machine_role_id}:i-{next(numbers):017x}"
+        self.mailbox = Mailbox(self.client, self.table, self.machine)
+
+    def put(self, item: dict[str, Any]) -> None:
+        write = TypeSerializer().serialize
+        marshalled = {key: write(value) for key, value in item.items()}
+        self.client.put_item(TableName=self.table, Item=marshalled)
+
+    def get(self, kind: str) -> dict[str, Any] | None:
+        key = {"pk": {"S": mailbox_key(self.machine)}, "sk": {"S": kind}}
+        item = self.client.get_item(TableName=self.table, Key=key).get("Item")
+        read = TypeDeserializer().deserialize
+        return {name: read(value) for name, value in item.items()} if item else None
+
+    def report(self) -> Report:
+        item = self.get("report")
+        assert item is not None
+        return Report.of_item(item)
+
+
+@pytest.fixture
+def ledger(engine: Engine, stack: Stack) -> Ledger:
+    return Ledger(engine, stack)
+
+
+class Clock:
+    """Goes on only when somebody pauses."""
+
+    def __init__(self) -> None:
+        self.pauses: list[float] = []
+
+    def __call__(self) -> datetime:
+        return AT + timedelta(seconds=sum(self.pauses))
+
+    def pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+
+
+def test_the_credential_is_taken_and_gone(ledger: Ledger) -> None:
+    ledger.put(CREDENTIAL.item(ledger.machine))
+    assert ledger.mailbox.try_take_credential() == CREDENTIAL
+    assert ledger.get("credential") is None
+    assert ledger.mailbox.try_take_credential() is None
+
+
+def test_of_many_only_one_gets_it(ledger: Ledger) -> None:
+    ledger.put(CREDENTIAL.item(ledger.machine))
+    with ThreadPoolExecutor(8) as pool:
+        taken = list(pool.map(lambda _: ledger.mailbox.try_take_credential(), range(8)))
+    assert [one for one in taken if one] == [CREDENTIAL]
+
+
+def test_it_waits_until_the_credential_comes(ledger: Ledger) -> None:
+    clock = Clock()
+
+    def pause(seconds: float) -> None:
+        clock.pause(seconds)
+        if len(clock.pauses) == 5:
+            ledger.put(CREDENTIAL.item(ledger.machine))
+
+    deadline = AT + timedelta(minutes=5)
+    taken = ledger.mailbox.take_credential(deadline, clock=clock, pause=pause)
+    assert taken == CREDENTIAL
+    assert clock.pauses == [0.1, 0.2, 0.4, 1.0, 1.0]  # often at first: it is there as a rule
+
+
+def test_it_does_not_wait_for_ever(ledger: Ledger) -> None:
+    clock = Clock()
+    deadline = AT + timedelta(seconds=10)
+    assert ledger.mailbox.take_credential(deadline, clock=clock, pause=clock.pause) is None
+    assert clock() == deadline
+
+
+def test_it_looks_once_even_when_late(ledger: Ledger) -> None:
+    ledger.put(CREDENTIAL.item(ledger.machine))
+    clock = Clock()
+    taken = ledger.mailbox.take_credential(AT, clock=clock, pause=clock.pause)
+    assert taken == CREDENTIAL
+    assert clock.pauses == []
+
+
+def test_an_engine_that_is_away_is_waited_for() -> None:
+    away = boto3.client(
+        "dynamodb",
+        endpoint_url="http://127.0.0.1:1",
+        region_name="us-east-1",
+        aws_access_key_id="x",
+        aws_secret_access_key="x",
+        config=CONFIG.merge(type(CONFIG)(retries={"total_max_attempts": 1})),
+    )
+    clock = Clock()
+    with pytest.raises(Transient):
+        Mailbox(away, "ledger", "m").take_credential(
+            AT + timedelta(seconds=1), clock=clock, pause=clock.pause
+        )
+    assert len(clock.pauses) > 1
+
+
+def test_steps_add_up_and_the_rest_is_replaced(ledger: Ledger) -> None:
+    called = Step(at=AT, name=StepName.CALLED_HOME)
+    taken = Step(at=AT, name=StepName.JOB_TAKEN, job_id=42)
+    ledger.mailbox.report(Report(heartbeat_at=AT, state=MachineState.BOOTED, steps=(called,)))
+    ledger.mailbox.report(replace(IDLE, state=MachineState.BUSY, job_id=42, steps=(taken,)))
+    later = AT + timedelta(seconds=30)
+    ledger.mailbox.report(
+        replace(
+            IDLE,
+            heartbeat_at=later,
+            state=MachineState.DONE,
+            job_id=42,
+            outcome=Outcome.FAILED,
+            detail="exit status 3",
+        )
+    )
+    assert ledger.report() == Report(
+        heartbeat_at=later,
+        state=MachineState.DONE,
+        runner_id="rf-1",
+        job_id=42,
+        outcome=Outcome.FAILED,
+        detail="exit status 3",
+        beats=3,
+        steps=(called, taken),
+    )
+
+
+def test_only_the_first_claims(ledger: Ledger) -> None:
+    called = Step(at=AT, name=StepName.CALLED_HOME)
+    first = replace(IDLE, state=MachineState.BOOTED, steps=(called,))
+    assert ledger.mailbox.claim(first)
+    assert not ledger.mailbox.claim(replace(first, steps=()))
+    assert ledger.report() == first
+
+
+def test_an_order_is_read(ledger: Ledger) -> None:
+    assert ledger.mailbox.order() is None
+    order = Order(reason="surplus", at=AT)
+    ledger.put(order.item(ledger.machine, expires_at=AT + timedelta(hours=1)))
+    assert ledger.mailbox.order() == order
+
+
+def test_a_machine_reaches_its_own_mailbox_and_no_other(engine: Engine, stack: Stack) -> None:
+    """The role's policy is enforced: the mailbox is the session's own user id."""
+    ledger = Ledger(engine, stack)
+    session = ledger.machine.partition(":")[2]
+    keys = engine.role_environment(stack.machine_role, session)
+    client = boto3.client(
+        "dynamodb",
+        endpoint_url=engine.url,
+        region_name=keys["AWS_REGION"],
+        aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
+        aws_session_token=keys["AWS_SESSION_TOKEN"],
+        config=CONFIG,
+    )
+    own = Mailbox(client, stack.ledger_table, ledger.machine)
+    ledger.put(CREDENTIAL.item(ledger.machine))
+    assert own.try_take_credential() == CREDENTIAL
+    own.report(IDLE)
+    assert own.order() is None
+    other = Mailbox(client, stack.ledger_table, f"{stack.machine_role_id}:i-other")
+    for forbidden in (other.try_take_credential, other.order, lambda: other.report(IDLE)):
+        with pytest.raises(Refused, match="AccessDenied"):
+            forbidden()

@@ -1,0 +1,243 @@
+"""Guests on the engine: booted from the template's own user data, ended in both directions."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+
+from fleet.errors import Refused
+from fleet.machine.mailbox import Credential, Report, mailbox_key
+from local.aws.engine import Engine
+from local.aws.stack import Stack
+from local.machines.guests import GuestHost, GuestOptions, GuestState
+from tests.integration import runs
+from tests.integration.runs import credential, eventually
+
+LONG = ("wait", 60)
+JOB = [runs.STARTED, runs.RECEIVED, runs.STORED, runs.SUCCEEDED, ("exit", 0)]
+ABORTING = ("on", {"SIGTERM": [runs.TERMINATED, runs.ABORTED, ("exit", 0)], "SIGQUIT": []})
+BUSY = [ABORTING, runs.STARTED, runs.RECEIVED, LONG]
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """The engine, a host, and what the fleet would do."""
+
+    engine: Engine
+    stack: Stack
+    host: GuestHost
+    folder: Path
+
+    def launch(self, count: int = 1) -> list[str]:
+        """Instances as the fleet launches them."""
+        tags = [{"Key": "runner-fleet:stack", "Value": self.stack.name}]
+        made = self.engine.client("ec2").create_fleet(
+            Type="instant",
+            LaunchTemplateConfigs=[
+                {
+                    "LaunchTemplateSpecification": {
+                        "LaunchTemplateId": self.stack.launch_template,
+                        "Version": "$Latest",
+                    }
+                }
+            ],
+            TargetCapacitySpecification={
+                "TotalTargetCapacity": count,
+                "DefaultTargetCapacityType": "spot",
+            },
+            TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],
+        )
+        return [name for group in made["Instances"] for name in group["InstanceIds"]]
+
+    def equip(self, instance_id: str, script: list[Any], **changes: Any) -> Credential:
+        """Leave a credential for a script in the machine's mailbox."""
+        given = credential(script, self.folder, **changes)
+        write = TypeSerializer().serialize
+        item = given.item(self._mailbox(instance_id))
+        self.engine.client("dynamodb").put_item(
+            TableName=self.stack.ledger_table, Item={k: write(v) for k, v in item.items()}
+        )
+        return given
+
+    def report(self, instance_id: str) -> Report | None:
+        """What the machine reported last."""
+        key = {"pk": {"S": mailbox_key(self._mailbox(instance_id))}, "sk": {"S": "report"}}
+        item = self.engine.client("dynamodb").get_item(TableName=self.stack.ledger_table, Key=key)
+        read = TypeDeserializer().deserialize
+        if "Item" not in item:
+            return None
+        return Report.of_item({k: read(v) for k, v in item["Item"].items()})
+
+    def is_in(self, instance_id: str, state: str) -> bool:
+        report = self.report(instance_id)
+        return report is not None and report.state == state
+
+    def ec2_state(self, instance_id: str) -> str:
+        found = self.engine.client("ec2").describe_instances(InstanceIds=[instance_id])
+        return str(found["Reservations"][0]["Instances"][0]["State"]["Name"])
+
+    def terminate(self, instance_id: str) -> None:
+        self.engine.client("ec2").terminate_instances(InstanceIds=[instance_id])
+
+    def _mailbox(self, instance_id: str) -> str:
+        return f"{self.stack.machine_role_id}:{instance_id}"
+
+
+@pytest.fixture
+def park(engine: Engine, stack: Stack, tmp_path: Path) -> Iterator[Park]:
+    options = GuestOptions(
+        stack=stack.name,
+        machine_role=stack.machine_role,
+        folder=tmp_path / "guests",
+        environment={
+            "RUNNER_FLEET_GITLAB_RUNNER": str(runs.FAKE),
+            "FLEET_HEARTBEAT_S": "0.2",
+            "FLEET_SPOT_EVERY_S": "0.1",
+        },
+        poll_s=0.05,
+    )
+    with GuestHost(engine, options) as host:
+        used = Park(engine, stack, host, tmp_path)
+        yield used
+        for guest in host.guests:
+            used.terminate(guest.instance_id)
+    assert host.processes() == 0
+
+
+def test_a_machine_boots_works_reports_and_is_gone(park: Park) -> None:
+    (instance_id,) = park.launch()
+    park.equip(instance_id, JOB)
+    eventually(lambda: park.ec2_state(instance_id) == "terminated", within_s=30)
+    report = park.report(instance_id)
+    assert report is not None
+    assert (report.state, report.outcome, report.job_id) == ("done", "succeeded", 101)
+    assert [step.name.value for step in report.steps] == [
+        "called_home",
+        "credential_read",
+        "job_taken",
+        "first_output",
+        "job_finished",
+        "runner_exited",
+        "ended",
+    ]
+    assert "runner-fleet agent: succeeded" in park.host.console(instance_id)
+    eventually(lambda: park.host.guests == ())
+    assert not (park.folder / "guests" / instance_id).exists()
+
+
+def test_each_guest_is_itself(park: Park) -> None:
+    first, second = park.launch(2)
+    park.equip(first, JOB, runner_id="rf-one")
+    park.equip(second, JOB, runner_id="rf-two")
+    eventually(lambda: park.is_in(first, "done") and park.is_in(second, "done"), within_s=30)
+    told = [park.report(first), park.report(second)]
+    assert [one and one.runner_id for one in told] == ["rf-one", "rf-two"]
+
+
+def test_the_user_data_sees_no_aws_key_and_nothing_of_the_developers(park: Park) -> None:
+    (instance_id,) = park.launch()
+    eventually(lambda: len(park.host.guests) == 1)
+    (guest,) = park.host.guests
+    children = Path(f"/proc/{guest.keeper.pid}/task/{guest.keeper.pid}/children")
+    eventually(lambda: children.read_text() != "")
+    environ = Path(f"/proc/{children.read_text().split()[0]}/environ").read_text()
+    names = {entry.partition("=")[0] for entry in environ.split("\0") if entry}
+    assert {name for name in names if name.startswith("AWS_")} == {
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+        "AWS_ENDPOINT_URL",
+    } | ({"AWS_REGION"} & names)
+    assert instance_id in environ
+
+
+def test_terminating_the_instance_kills_the_guest(park: Park) -> None:
+    (instance_id,) = park.launch()
+    park.equip(instance_id, BUSY)
+    eventually(lambda: park.is_in(instance_id, "busy"), within_s=30)
+    assert park.host.processes() >= 3
+    park.terminate(instance_id)
+    eventually(lambda: park.host.guests == ())
+    assert park.is_in(instance_id, "busy")  # it had no time to say goodbye
+
+
+def test_a_spot_notice_reaches_the_job_and_then_takes_the_machine(park: Park) -> None:
+    (instance_id,) = park.launch()
+    park.equip(instance_id, BUSY)
+    eventually(lambda: park.is_in(instance_id, "busy"), within_s=30)
+    park.host.inject_spot_notice(instance_id, in_s=40)
+    eventually(lambda: park.is_in(instance_id, "done"), within_s=30)
+    report = park.report(instance_id)
+    assert report is not None
+    assert report.outcome == "interrupted"
+    assert "spot_notice" in [step.name for step in report.steps]
+    eventually(lambda: park.ec2_state(instance_id) == "terminated")
+
+
+def test_when_the_notices_time_has_come_the_machine_is_gone(park: Park) -> None:
+    (instance_id,) = park.launch()
+    eventually(lambda: len(park.host.guests) == 1)
+    park.host.inject_spot_notice(instance_id, in_s=0)
+    eventually(lambda: park.ec2_state(instance_id) == "terminated")
+    eventually(lambda: park.host.guests == ())
+
+
+def test_a_host_that_dies_says_nothing(park: Park) -> None:
+    (instance_id,) = park.launch()
+    park.equip(instance_id, BUSY)
+    eventually(lambda: park.is_in(instance_id, "busy"), within_s=30)
+    park.host.kill(instance_id)
+    assert park.host.processes() == 0
+    assert [guest.state for guest in park.host.guests] == [GuestState.LOST]
+    assert park.ec2_state(instance_id) == "running"
+    park.terminate(instance_id)
+    eventually(lambda: park.host.guests == ())
+
+
+def test_a_frozen_guest_has_no_heartbeat(park: Park) -> None:
+    (instance_id,) = park.launch()
+    park.equip(instance_id, BUSY)
+    eventually(lambda: park.is_in(instance_id, "busy"), within_s=30)
+
+    def heartbeat() -> datetime | None:
+        report = park.report(instance_id)
+        return report.heartbeat_at if report else None
+
+    park.host.freeze(instance_id)
+    before = heartbeat()
+    seen = {heartbeat() for _ in range(50)}
+    assert len(seen) <= 2  # one may have been on its way
+    assert [guest.state for guest in park.host.guests] == [GuestState.FROZEN]
+    park.host.thaw(instance_id)
+    eventually(lambda: heartbeat() not in {*seen, before})
+
+
+def test_instances_of_others_are_left_alone(park: Park) -> None:
+    other = park.engine.client("ec2").run_instances(ImageId="ami-1", MinCount=1, MaxCount=1)
+    (ours,) = park.launch()
+    eventually(lambda: len(park.host.guests) == 1)
+    assert [guest.instance_id for guest in park.host.guests] == [ours]
+    park.terminate(other["Instances"][0]["InstanceId"])
+
+
+def test_what_is_done_to_an_unknown_guest_is_refused(park: Park) -> None:
+    for act in (park.host.kill, park.host.freeze, park.host.thaw):
+        with pytest.raises(Refused, match="no such guest"):
+            act("i-0")
+
+
+def test_the_role_of_a_guest_is_the_machines(park: Park) -> None:
+    """The mailbox id is the role session's: a guest that asks for another's is refused."""
+    (instance_id,) = park.launch()
+    eventually(lambda: len(park.host.guests) == 1)
+    (guest,) = park.host.guests
+    told = guest.metadata.find(f"meta-data/iam/security-credentials/{guest.metadata.role}")
+    assert told is not None
+    keys = json.loads(told)
+    assert keys["Code"] == "Success"
+    assert datetime.fromisoformat(keys["Expiration"]) > datetime.now(UTC) + timedelta(minutes=30)
+    assert guest.metadata.tags["runner-fleet:stack"] == park.stack.name
+    assert guest.metadata.instance_id == instance_id

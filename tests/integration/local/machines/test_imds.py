@@ -1,0 +1,155 @@
+"""The local instance metadata answers as EC2's: version 2 only, per instance, botocore included."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+from botocore.utils import InstanceMetadataFetcher
+
+from fleet.errors import Transient
+from local.machines.imds import ImdsServer, InstanceMetadata
+
+TTL = "X-aws-ec2-metadata-token-ttl-seconds"
+TOKEN = "X-aws-ec2-metadata-token"
+KEYS = {
+    "AWS_ACCESS_KEY_ID": "ASIA",
+    "AWS_SECRET_ACCESS_KEY": "secret",
+    "AWS_SESSION_TOKEN": "session",
+}
+
+
+def instance(instance_id: str = "i-1", **changes: Any) -> InstanceMetadata:
+    told: dict[str, Any] = {
+        "instance_id": instance_id,
+        "region": "eu-central-1",
+        "zone": "eu-central-1a",
+        "instance_type": "m7i.large",
+        "image_id": "ami-1",
+        "role": "machine",
+        "tags": {"runner-fleet:stack": "fleet", "Name": "rf-1"},
+        "user_data": "#!/bin/bash\necho",
+        "role_keys": lambda: KEYS,
+    }
+    return InstanceMetadata(**(told | changes))
+
+
+@pytest.fixture
+def server() -> Iterator[ImdsServer]:
+    with ImdsServer() as running:
+        yield running
+
+
+def ask(url: str, method: str = "GET", **headers: str) -> str:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    with urlopen(Request(url, method=method, headers=named), timeout=5) as answer:
+        return str(answer.read().decode())
+
+
+def read(endpoint: str, path: str) -> str:
+    token = ask(f"{endpoint}latest/api/token", "PUT", **{TTL: "60"})
+    return ask(f"{endpoint}latest/{path}", **{TOKEN: token})
+
+
+@contextmanager
+def refused(status: int) -> Iterator[None]:
+    """The server answers with this status; the answer is closed."""
+    with pytest.raises(HTTPError) as raised:
+        yield
+    with raised.value as answer:
+        assert answer.code == status
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("meta-data/instance-id", "i-1"),
+        ("meta-data/instance-type", "m7i.large"),
+        ("meta-data/ami-id", "ami-1"),
+        ("meta-data/placement/region", "eu-central-1"),
+        ("meta-data/placement/availability-zone", "eu-central-1a"),
+        ("meta-data/tags/instance", "runner-fleet:stack\nName"),
+        ("meta-data/tags/instance/Name", "rf-1"),
+        ("meta-data/iam/security-credentials/", "machine"),
+        ("user-data", "#!/bin/bash\necho"),
+    ],
+)
+def test_pages(server: ImdsServer, path: str, text: str) -> None:
+    assert read(server.add(instance()), path) == text
+
+
+def test_the_identity_document(server: ImdsServer) -> None:
+    told = json.loads(read(server.add(instance()), "dynamic/instance-identity/document"))
+    assert (told["instanceId"], told["region"]) == ("i-1", "eu-central-1")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "meta-data/spot/instance-action",
+        "meta-data/events/recommendations/rebalance",
+        "meta-data/tags/instance/nothing",
+        "meta-data/iam/security-credentials/other",
+        "meta-data/nothing",
+    ],
+)
+def test_what_is_not_there(server: ImdsServer, path: str) -> None:
+    with refused(404):
+        read(server.add(instance()), path)
+
+
+def test_notices_appear_while_it_runs(server: ImdsServer) -> None:
+    seen = instance()
+    endpoint = server.add(seen)
+    seen.spot_at = seen.rebalance_at = datetime(2026, 8, 20, 9, 15, 1, tzinfo=UTC)
+    spot = json.loads(read(endpoint, "meta-data/spot/instance-action"))
+    assert spot == {"action": "terminate", "time": "2026-08-20T09:15:01Z"}
+    advice = json.loads(read(endpoint, "meta-data/events/recommendations/rebalance"))
+    assert advice == {"noticeTime": "2026-08-20T09:15:01Z"}
+
+
+@pytest.mark.parametrize("headers", [{}, {TOKEN: "made-up"}], ids=["version 1", "wrong token"])
+def test_without_a_token_nothing_is_told(server: ImdsServer, headers: dict[str, str]) -> None:
+    with refused(401):
+        ask(f"{server.add(instance())}latest/meta-data/instance-id", **headers)
+
+
+def test_a_token_runs_out(server: ImdsServer) -> None:
+    endpoint = server.add(instance())
+    token = ask(f"{endpoint}latest/api/token", "PUT", **{TTL: "0"})
+    with refused(401):
+        ask(f"{endpoint}latest/meta-data/instance-id", **{TOKEN: token})
+
+
+def test_a_token_needs_a_lifetime(server: ImdsServer) -> None:
+    with refused(400):
+        ask(f"{server.add(instance())}latest/api/token", "PUT")
+
+
+def test_each_instance_has_its_own_pages(server: ImdsServer) -> None:
+    one, other = server.add(instance("i-1")), server.add(instance("i-2"))
+    assert read(one, "meta-data/instance-id") == "i-1"
+    assert read(other, "meta-data/instance-id") == "i-2"
+    server.remove("i-1")
+    with refused(404):
+        read(one, "meta-data/instance-id")
+
+
+def test_botocore_finds_the_roles_keys(server: ImdsServer) -> None:
+    config = {"ec2_metadata_service_endpoint": server.add(instance())}
+    fetched = InstanceMetadataFetcher(timeout=2, config=config).retrieve_iam_role_credentials()
+    assert (fetched["access_key"], fetched["token"]) == ("ASIA", "session")
+    assert fetched["role_name"] == "machine"
+
+
+def test_while_the_engine_restarts_keys_are_asked_for_again(server: ImdsServer) -> None:
+    def no_engine() -> dict[str, str]:
+        raise Transient("no engine")
+
+    endpoint = server.add(instance(role_keys=no_engine))
+    with refused(503):
+        read(endpoint, "meta-data/iam/security-credentials/machine")

@@ -1,0 +1,175 @@
+"""Functions on the engine that need Docker on AWS: here they run as processes."""
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+
+from fleet.machine.mailbox import Report, mailbox_key
+from local.aws.engine import Engine
+from local.aws.stack import Stack
+from local.machines.lambda_host import LambdaHost, LambdaOptions
+from tests.integration import runs
+from tests.integration.runs import credential, eventually
+
+LONG = ("wait", 60)
+JOB = [runs.STARTED, runs.RECEIVED, runs.STORED, runs.SUCCEEDED, ("exit", 0)]
+BUSY = [runs.STARTED, runs.RECEIVED, LONG]
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """The engine, a host, and what the fleet would do."""
+
+    engine: Engine
+    stack: Stack
+    host: LambdaHost
+    folder: Path
+
+    @property
+    def function(self) -> str:
+        return f"{self.stack.runner_function_prefix}2gb"
+
+    def equip(self, runner_id: str, script: list[Any]) -> None:
+        given = credential(script, self.folder, runner_id=runner_id)
+        write = TypeSerializer().serialize
+        item = given.item(f"lambda:{runner_id}")
+        self.engine.client("dynamodb").put_item(
+            TableName=self.stack.ledger_table, Item={k: write(v) for k, v in item.items()}
+        )
+
+    def invoke(self, event: dict[str, str], kind: str = "RequestResponse") -> dict[str, Any]:
+        answer: dict[str, Any] = self.engine.client("lambda").invoke(
+            FunctionName=self.function, InvocationType=kind, Payload=json.dumps(event)
+        )
+        body = answer["Payload"].read()
+        return answer | {"body": json.loads(body) if body else None}
+
+    def report(self, runner_id: str) -> Report | None:
+        key = {"pk": {"S": mailbox_key(f"lambda:{runner_id}")}, "sk": {"S": "report"}}
+        item = self.engine.client("dynamodb").get_item(TableName=self.stack.ledger_table, Key=key)
+        read = TypeDeserializer().deserialize
+        if "Item" not in item:
+            return None
+        return Report.of_item({k: read(v) for k, v in item["Item"].items()})
+
+    def is_in(self, runner_id: str, state: str) -> bool:
+        report = self.report(runner_id)
+        return report is not None and report.state == state
+
+
+def event(runner_id: str) -> dict[str, str]:
+    return {"runner_id": runner_id, "mailbox": f"lambda:{runner_id}"}
+
+
+@pytest.fixture
+def shop(engine: Engine, stack: Stack, tmp_path: Path) -> Iterator[Shop]:
+    options = LambdaOptions(
+        folder=tmp_path / "lambda",
+        environment={
+            "RUNNER_FLEET_GITLAB_RUNNER": str(runs.FAKE),
+            "FLEET_HEARTBEAT_S": "0.2",
+            "FLEET_BOOT_DEADLINE_S": "1",
+        },
+        concurrency=2,
+    )
+    with LambdaHost(engine, options) as host:
+        used = Shop(engine, stack, host, tmp_path)
+        engine.serve_function(used.function, host.url)
+        yield used
+    assert host.processes() == 0
+
+
+def test_an_invocation_serves_one_job(shop: Shop) -> None:
+    shop.equip("rf-l-1", JOB)
+    answer = shop.invoke(event("rf-l-1"))
+    assert "FunctionError" not in answer
+    assert answer["body"] == {"runner_id": "rf-l-1", "outcome": "succeeded", "job_id": 101}
+    report = shop.report("rf-l-1")
+    assert report is not None
+    assert (report.state, report.outcome) == ("done", "succeeded")
+
+
+def test_the_same_event_again_is_a_duplicate(shop: Shop) -> None:
+    shop.equip("rf-l-2", JOB)
+    assert shop.invoke(event("rf-l-2"))["body"]["outcome"] == "succeeded"
+    assert shop.invoke(event("rf-l-2"))["body"]["outcome"] == "duplicate"
+
+
+def test_a_credential_that_never_comes(shop: Shop) -> None:
+    assert shop.invoke(event("rf-l-3"))["body"]["outcome"] == "no_job"
+
+
+def test_a_handler_that_raises_is_a_function_error(shop: Shop) -> None:
+    answer = shop.invoke({"runner_id": "rf-l-4"})
+    assert answer["FunctionError"] == "Unhandled"
+    assert "Refused" in json.dumps(answer["body"])
+
+
+def test_an_asynchronous_invocation_is_answered_at_once(shop: Shop) -> None:
+    shop.equip("rf-l-5", BUSY)
+    assert shop.invoke(event("rf-l-5"), "Event")["StatusCode"] == 202
+    eventually(lambda: shop.is_in("rf-l-5", "busy"), within_s=30)
+    assert shop.host.processes() >= 2
+    assert shop.host.kill_all() == 1
+    eventually(lambda: shop.host.processes() == 0)
+    assert shop.is_in("rf-l-5", "busy")  # it had no time to say goodbye
+
+
+def test_the_function_cannot_reach_another_mailbox_kind(shop: Shop) -> None:
+    """The function's own role is enforced: only `machine#lambda:*` is its."""
+    answer = shop.invoke({"runner_id": "rf-l-6", "mailbox": "AROA:i-1"})
+    assert answer["FunctionError"] == "Unhandled"
+    assert "Refused" in json.dumps(answer["body"])
+
+
+def test_beyond_the_limit_invocations_wait(shop: Shop) -> None:
+    for number in (7, 8, 9):
+        shop.equip(f"rf-l-{number}", BUSY)
+        shop.invoke(event(f"rf-l-{number}"), "Event")
+
+    def started() -> list[int]:
+        return [n for n in (7, 8, 9) if shop.is_in(f"rf-l-{n}", "busy")]
+
+    eventually(lambda: len(started()) == 2, within_s=30)
+    assert shop.host.sandboxes == 2
+    shop.host.kill_all()
+    eventually(lambda: len(started()) == 3, within_s=30)
+
+
+def test_no_folder_is_left(shop: Shop) -> None:
+    shop.equip("rf-l-10", JOB)
+    shop.invoke(event("rf-l-10"))
+    assert [path.suffix for path in (shop.folder / "lambda").iterdir()] == [".log"]
+
+
+def test_an_invocation_that_the_cloud_knows_nothing_of_is_answered(shop: Shop) -> None:
+    asked = Request(
+        shop.host.url, data=b"{}", headers={"X-Amzn-Lambda-Function-Name": "is-not-there"}
+    )
+    with pytest.raises(HTTPError) as refused:
+        urlopen(asked, timeout=60)
+    with refused.value as answer:
+        told = json.load(answer)
+    assert (answer.code, told["errorType"]) == (500, "ServiceException")
+    assert "is-not-there" in told["errorMessage"]
+    assert [path.suffix for path in (shop.folder / "lambda").iterdir()] == []
+
+
+def test_closing_the_host_ends_what_runs(shop: Shop) -> None:
+    shop.equip("rf-l-11", BUSY)
+    answers: list[dict[str, Any]] = []
+    caller = threading.Thread(target=lambda: answers.append(shop.invoke(event("rf-l-11"))))
+    caller.start()
+    eventually(lambda: shop.is_in("rf-l-11", "busy"), within_s=30)
+    shop.host.__exit__(None, None, None)
+    caller.join(10)
+    assert answers[0]["FunctionError"] == "Unhandled"
+    assert shop.host.processes() == 0

@@ -1,0 +1,28 @@
+"""Settings inside machines: what is not said is left out, what is wrong is named."""
+
+from pathlib import Path
+
+import pytest
+
+from adapters.aws.plain_settings import Told
+from fleet.errors import Refused
+
+TOLD = Told({"FLEET_LEDGER_TABLE": "ledger", "FLEET_HEARTBEAT_S": "0.5", "FLEET_EMPTY": ""})
+
+
+def test_what_is_said() -> None:
+    assert TOLD.text("ledger_table") == "ledger"
+    assert TOLD.seconds("heartbeat_s", "boot_deadline_s", "empty") == {"heartbeat_s": 0.5}
+    assert TOLD.paths("ledger_table", "work_dir", "empty") == {"ledger_table": Path("ledger")}
+
+
+@pytest.mark.parametrize("field", ["missing", "empty"])
+def test_what_must_be_said(field: str) -> None:
+    with pytest.raises(Refused, match=f"FLEET_{field.upper()}"):
+        TOLD.text(field)
+
+
+@pytest.mark.parametrize("value", ["soon", "0", "-1", "nan", "inf"])
+def test_what_is_no_positive_number(value: str) -> None:
+    with pytest.raises(Refused, match=r"positive number of seconds .*FLEET_HEARTBEAT_S"):
+        Told({"FLEET_HEARTBEAT_S": value}).seconds("heartbeat_s")

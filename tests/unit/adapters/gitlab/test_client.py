@@ -1,0 +1,372 @@
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from adapters.gitlab.client import (
+    SYSTEM_ID,
+    Budget,
+    CreatedRunner,
+    GitLab,
+    GitLabJob,
+    GitLabProject,
+    GitLabRunner,
+    NewRunner,
+)
+from fleet.errors import FleetError, Refused, Transient
+from tests.unit.adapters.fake_gitlab import FakeGitLab, fake_gitlab
+from tests.unit.adapters.stubs import Clock
+
+JOB = {
+    "id": 90210,
+    "name": "unit-tests",
+    "stage": "test",
+    "status": "pending",
+    "ref": "main",
+    "tag": False,
+    "allow_failure": False,
+    "created_at": "2026-08-20T09:15:01.123Z",
+    "started_at": None,
+    "finished_at": None,
+    "duration": None,
+    "queued_duration": 0.41,
+    "tag_list": ["docker", "ec2"],
+    "runner": None,
+    "runner_manager": None,
+    "pipeline": {"id": 5512, "project_id": 77, "status": "running"},
+    "project": {"ci_job_token_scope_enabled": False},
+    "web_url": "https://gitlab.example.com/acme/demo/-/jobs/90210",
+}
+READ = GitLabJob(
+    id=90210,
+    project_id=77,
+    name="unit-tests",
+    status="pending",
+    tags=("docker", "ec2"),
+    stage="test",
+    pipeline_id=5512,
+    ref="main",
+    created_at=datetime(2026, 8, 20, 9, 15, 1, 123_000, tzinfo=UTC),
+    queued_duration_s=0.41,
+    web_url="https://gitlab.example.com/acme/demo/-/jobs/90210",
+)
+RUNNER = NewRunner(
+    kind="group_type",
+    owner_id=42,
+    description="rf-docker-0123456789ab",
+    tags=("docker", "ec2"),
+    maximum_timeout_s=3600,
+)
+
+PROJECT = {
+    "id": 77,
+    "path": "demo",
+    "path_with_namespace": "acme/demo",
+    "web_url": "https://gitlab.example.com/acme/demo",
+    "default_branch": "main",
+}
+READ_PROJECT = GitLabProject(
+    id=77,
+    path="acme/demo",
+    web_url="https://gitlab.example.com/acme/demo",
+    default_branch="main",
+)
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeGitLab]:
+    with fake_gitlab() as running:
+        yield running
+
+
+@pytest.fixture
+def gitlab(fake: FakeGitLab) -> GitLab:
+    return GitLab(fake.url, "glpat-1", budget=Budget(calls_per_minute=300, clock=Clock()))
+
+
+class TestJobs:
+    """Jobs, with the tags that no webhook has."""
+
+    def test_one(self, fake: FakeGitLab, gitlab: GitLab) -> None:
+        fake.answers("GET", "/projects/77/jobs/90210", JOB)
+        assert gitlab.job(77, 90210) == READ
+
+    def test_one_that_a_runner_has(self, fake: FakeGitLab, gitlab: GitLab) -> None:
+        runner = {"id": 31, "description": "rf-small-0123456789ab", "active": True}
+        changes = {"status": "failed", "failure_reason": "script_failure", "runner": runner}
+        fake.answers("GET", "/projects/77/jobs/90210", JOB | changes)
+        job = gitlab.job(77, 90210)
+        assert job is not None
+        assert (job.runner_id, job.runner_description) == (31, "rf-small-0123456789ab")
+        assert (job.status, job.failure_reason) == ("failed", "script_failure")
+
+    def test_one_that_is_gone(self, gitlab: GitLab) -> None:
+        assert gitlab.job(77, 1) is None
+
+    def test_one_that_may_not_be_seen_is_an_error(self, fake: FakeGitLab, gitlab: GitLab) -> None:
+        fake.answers("GET", "/projects/77/jobs/1", {"message": "403 Forbidden"}, status=403)
+        with pytest.raises(Refused):
+            gitlab.job(77, 1)
+
+    def test_the_newest_pending_ones_take_no_more_pages_than_they_fill(
+        self, fake: FakeGitLab, gitlab: GitLab
+    ) -> None:
+        following = {"Link": f'<{fake.url}/api/v4/projects/77/jobs?cursor=b>; rel="next"'}
+        newest_first = [JOB | {"id": 9}, JOB | {"id": 8}]
+        fake.answers("GET", "/projects/77/jobs", newest_first, headers=following)
+        assert [job.id for job in gitlab.pending_jobs(77, at_most=2)] == [8, 9]
+        assert len(fake.asked) == 1
+
+    def test_one_that_is_not_as_we_know_it(self, fake: FakeGitLab, gitlab: GitLab) -> None:
+        fake.answers("GET", "/projects/77/jobs/1", JOB | {"id": "x", "tag_list": 7})
+        with pytest.raises(Transient, match="GitLabJob") as caught:
+            gitlab.job(77, 1)
+        assert caught.value.facts == {"fields": ["id", "tag_list"]}
+
+    def test_pending_oldest_first_over_all_pages(self, fake: FakeGitLab, gitlab: GitLab) -> None:
+        following = {"Link": f'<{fake.url}/api/v4/projects/77/jobs?cursor=b>; rel="next"'}
+        newest_first = [JOB | {"id": 9}, JOB | {"id": 8}]
+        fake.answers("GET", "/projects/77/jobs", newest_first, headers=following)
+        fake.answers("GET", "/projects/77/jobs", [JOB | {"id": 3}])
+        assert [job.id for job in gitlab.pending_jobs(77)] == [3, 8, 9]
+        assert fake.asked[0].query == {
+            "scope[]": ["pending"],
+            "pagination": ["keyset"],
+            "order_by": ["id"],
+            "sort": ["desc"],
+            "per_page": ["100"],
+        }
+
+    def test_retried_is_a_new_job(self, fake: FakeGitLab, gitlab: GitLab) -> None:
+        fake.answers("POST", "/projects/77/jobs/90210/retry", JOB | {"id": 90999}, status=201)
+        assert gitlab.retry_job(77, 90210).id == 90999
+
+    def test_not_retryable(self, fake: FakeGitLab, gitlab: GitLab) -> None:
+        said = {"message": "403 Forbidden - Job is not retryable"}
+        fake.answers("POST", "/projects/77/jobs/90210/retry", said, status=403)
+        with pytest.raises(Refused, match="not retryable"):
+            gitlab.retry_job(77, 90210)
+
+    def test_canceled(self, fake: FakeGitLab, gitlab: GitLab) -> None:
+        fake.answers("POST", "/projects/77/jobs/90210/cancel", JOB, status=201)
+        gitlab.cancel_job(77, 90210)
+        assert [asked.path for asked in fake.asked] == ["/projects/77/jobs/90210/cancel"]
+
+    def test_of_a_pipeline(self, fake: FakeGitLab, gitlab: GitLab) -> None:
+        fake.answers("GET", "/projects/77/pipelines/5512/jobs", [JOB, JOB | {"id": 90211}])
+        assert [job.id for job in gitlab.pipeline_jobs(77, 5512)] == [90210, 90211]
+
+    def test_of_a_runner(self, fake: FakeGitLab, gitlab: GitLab) -> None:
+        of_runner = JOB | {"status": "running", "project": {"id": 78, "path": "demo"}}
+        fake.answers("GET", "/runners/31/jobs", [of_runner])
+        (job,) = gitlab.runner_jobs(31)
+        assert (job.id, job.project_id) == (90210, 78)
+        assert "status" not in fake.asked[0].query  # those that ended, too
+
+    def test_of_a_runner_that_is_gone(self, gitlab: GitLab) -> None:
+        assert gitlab.runner_jobs(31) == []
+
+    def test_of_a_runner_that_may_not_be_seen(self, fake: FakeGitLab, gitlab: GitLab) -> None:
+        fake.refuses("GET", "/runners/31/jobs", 401)
+        with pytest.raises(Refused):
+            gitlab.runner_jobs(31)
+
+
+class TestRunners:
+    """Runner records."""
+
+    def test_create_for_a_group(self, fake: FakeGitLab, gitlab: GitLab) -> None:
+        made = {"id": 31, "token": "glrt-t2_hidden", "token_expires_at": None}
+        fake.answers("POST", "/user/runners", made, status=201)
+        created = gitlab.create_runner(RUNNER)
+        assert created == CreatedRunner(id=31, token="glrt-t2_hidden")
+        assert "hidden" not in repr(created)
+        assert fake.asked[0].body == {
+            "runner_type": "group_type",
+            "group_id": 42,
+            "description": "rf-docker-0123456789ab",
+            "tag_list": ["docker", "ec2"],
+            "run_untagged": False,
+            "locked": False,
+            "paused": False,
+            "access_level": "not_protected",
+            "maximum_timeout": 3600,
+        }
+
+    @pytest.mark.parametrize(
+        ("kind", "owner_id", "owner"),
+        [("project_type", 77, {"project_id": 77}), ("instance_type", None, {})],
+    )
+    def test_create_for_others(
+        self, kind: str, owner_id: int | None, owner: object, fake: FakeGitLab, gitlab: GitLab
+    ) -> None:
+        fake.answers("POST", "/user/runners", {"id": 1, "token": "glrt-1"}, status=201)
+        gitlab.create_runner(NewRunner(kind=kind, owner_id=owner_id, description="d", tags=()))
+        body = fake.asked[0].body
+        assert {name: body[name] for name in body if name.endswith("_id")} == owner
+        assert "maximum_timeout" not in body
+
+    def test_a_strange_answer_does_not_tell_the_token(
+        self, fake: FakeGitLab, gitlab: GitLab
+    ) -> None:
+        fake.answers("POST", "/user/runners", {"token": "glrt-hidden"}, status=201)
+        with pytest.raises(Transient) as caught:
+            gitlab.create_runner(RUNNER)
+        assert "hidden" not in "".join(traceback.format_exception(caught.value))
+
+    def test_create_for_protected_branches_only(self, fake: FakeGitLab, gitlab: GitLab) -> None:
+        fake.answers("POST", "/user/runners", {"id": 1, "token": "glrt-1"}, status=201)
+        gitlab.create_runner(replace(RUNNER, protected_only=True))
+        assert fake.asked[0].body["access_level"] == "ref_protected"
+
+    def test_change(self, fake: FakeGitLab, gitlab: GitLab) -> None:
+        fake.answers("PUT", "/runners/31", {"id": 31})
+        gitlab.update_runner(31, RUNNER)
+        body = fake.asked[0].body
+        assert (body["tag_list"], body["run_untagged"]) == (["docker", "ec2"], False)
+        assert {"runner_type", "group_id"} & set(body) == set()
+
+    def test_one(self, fake: FakeGitLab, gitlab: GitLab) -> None:
+        body = {
+            "id": 31,
+            "description": "rf-docker",
+            "status": "online",
+            "paused": False,
+            "runner_type": "group_type",
+            "tag_list": ["docker"],
+            "run_untagged": True,
+            "access_level": "not_protected",
+            "maximum_timeout": None,
+            "groups": [{"id": 42, "name": "acme"}],
+            "projects": [],
+        }
+        fake.answers("GET", "/runners/31", body)
+        assert gitlab.runner(31) == GitLabRunner(
+            id=31,
+            description="rf-docker",
+            status="online",
+            runner_type="group_type",
+            tags=("docker",),
+            run_untagged=True,
+            access_level="not_protected",
+            group_ids=(42,),
+        )
+
+    def test_one_with_odd_owners(self, fake: FakeGitLab, gitlab: GitLab) -> None:
+        fake.answers("GET", "/runners/31", {"id": 31, "groups": "acme"})
+        with pytest.raises(Transient, match="groups"):
+            gitlab.runner(31)
+
+    def test_one_that_is_gone(self, gitlab: GitLab) -> None:
+        assert gitlab.runner(31) is None
+
+    def test_one_that_may_not_be_seen(self, fake: FakeGitLab, gitlab: GitLab) -> None:
+        fake.refuses("GET", "/runners/31", 403)
+        with pytest.raises(Refused):
+            gitlab.runner(31)
+
+    def test_deleted_now_or_before(self, fake: FakeGitLab, gitlab: GitLab) -> None:
+        fake.answers("DELETE", "/runners/31", status=204)
+        fake.refuses("DELETE", "/runners/31", 404)
+        gitlab.delete_runner(31)
+        gitlab.delete_runner(31)
+        assert len(fake.asked) == 2
+
+    def test_not_deleted_is_an_error(self, fake: FakeGitLab, gitlab: GitLab) -> None:
+        said = {"message": "403 Forbidden - Runner associated with more than one project"}
+        fake.answers("DELETE", "/runners/31", said, status=403)
+        with pytest.raises(Refused, match="more than one project"):
+            gitlab.delete_runner(31)
+
+    @pytest.mark.parametrize(
+        ("kind", "owner_id", "path"),
+        [
+            (None, None, "/runners"),
+            ("instance_type", None, "/runners/all"),
+            ("group_type", 42, "/groups/42/runners"),
+            ("project_type", 77, "/projects/77/runners"),
+        ],
+    )
+    def test_by_description(
+        self, kind: str | None, owner_id: int | None, path: str, fake: FakeGitLab, gitlab: GitLab
+    ) -> None:
+        ours = {"id": 1, "description": "rf-docker-1", "status": "online", "paused": True}
+        others = {"id": 2, "description": "team-rf-docker", "status": "stale", "paused": False}
+        nameless = {"id": 3, "description": "", "status": "never_contacted"}
+        fake.answers("GET", path, [ours, others, nameless])
+        assert gitlab.runners_described("rf-", kind=kind, owner_id=owner_id) == [
+            GitLabRunner(id=1, description="rf-docker-1", status="online", paused=True)
+        ]
+        assert fake.asked[0].query.get("type") == ([kind] if kind else None)
+
+    def test_presence_uses_one_system_id(self, fake: FakeGitLab, gitlab: GitLab) -> None:
+        fake.answers("POST", "/runners/verify", {"id": 31, "token": "glrt-1"})
+        gitlab.verify_runner("glrt-1")
+        assert fake.asked[0].body == {"token": "glrt-1", "system_id": SYSTEM_ID}
+
+    def test_presence_of_a_runner_that_somebody_deleted(
+        self, fake: FakeGitLab, gitlab: GitLab
+    ) -> None:
+        fake.answers("POST", "/runners/verify", {"message": "403 Forbidden"}, status=403)
+        with pytest.raises(Refused):
+            gitlab.verify_runner("glrt-1")
+
+
+class TestProjects:
+    """Projects, and the rest."""
+
+    @pytest.mark.parametrize(
+        ("reference", "path"),
+        [(77, "/projects/77"), ("77", "/projects/77"), ("acme/demo", "/projects/acme%2Fdemo")],
+    )
+    def test_by_id_or_path(
+        self, reference: int | str, path: str, fake: FakeGitLab, gitlab: GitLab
+    ) -> None:
+        fake.answers("GET", path, PROJECT)
+        assert gitlab.project(reference) == READ_PROJECT
+
+    def test_of_a_group_and_its_subgroups(self, fake: FakeGitLab, gitlab: GitLab) -> None:
+        fake.answers("GET", "/groups/acme%2Fplatform/projects", [PROJECT])
+        assert list(gitlab.group_projects("acme/platform")) == [READ_PROJECT]
+        query = fake.asked[0].query
+        assert (query["include_subgroups"], query["archived"]) == (["True"], ["False"])
+
+    def test_version(self, fake: FakeGitLab, gitlab: GitLab) -> None:
+        fake.answers("GET", "/version", {"version": "19.3.0-ee", "revision": "abc"})
+        assert gitlab.version() == "19.3.0-ee"
+
+
+CALLS: list[Callable[[GitLab], Any]] = [
+    lambda gitlab: gitlab.job(1, 1),
+    lambda gitlab: gitlab.pending_jobs(1),
+    lambda gitlab: gitlab.retry_job(1, 1),
+    lambda gitlab: gitlab.create_runner(RUNNER),
+    lambda gitlab: gitlab.delete_runner(1),
+    lambda gitlab: gitlab.runners_described("rf-"),
+    lambda gitlab: gitlab.runner_jobs(1),
+    lambda gitlab: gitlab.verify_runner("glrt-1"),
+    lambda gitlab: list(gitlab.group_projects(1)),
+    lambda gitlab: gitlab.project(1),
+    lambda gitlab: gitlab.version(),
+]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_every_call_is_counted(call: Callable[[GitLab], Any], fake: FakeGitLab) -> None:
+    budget = Budget(calls_per_minute=1, clock=Clock())
+    budget.take()
+    with pytest.raises(FleetError, match="used up"):
+        call(GitLab(fake.url, "glpat-1", budget=budget))
+    assert fake.asked == []
+
+
+def test_python_gitlab_is_loaded_by_the_first_call_only() -> None:
+    loaded = "'gitlab' in sys.modules, 'requests' in sys.modules"
+    probe = f"import sys, adapters.gitlab.client; print({loaded})"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False False"

@@ -1,0 +1,376 @@
+"""Registering the webhook: what GitLab and the store are told, in which order, also when it fails.
+
+`tests/integration/test_hooks.py` shows on a GitLab that deliveries are accepted afterwards.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from adapters.gitlab.client import Budget, GitLab
+from adapters.gitlab.hooks import (
+    HookScope,
+    HookTarget,
+    Registered,
+    hook_health,
+    list_hooks,
+    register_webhook,
+    scope_of,
+    test_hook as send_sample,
+)
+from fleet.errors import FleetError, Refused, Transient
+from fleet.webhook_secrets import (
+    KEPT,
+    AllWebhookSecrets,
+    WebhookSecrets,
+    secret_id,
+    webhook_name,
+)
+from tests.unit.adapters.fake_gitlab import FakeGitLab, fake_gitlab
+from tests.unit.adapters.stubs import Clock
+
+URL = "https://hooks.example.com/webhook"
+SCOPE = HookScope(kind="project", id=77)
+NAME = webhook_name("project:77", URL)
+SINCE = datetime(2026, 11, 26, 7, tzinfo=UTC)
+HOOKS, OURS = "/projects/77/hooks", "/projects/77/hooks/5"
+OLD = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+OLDER = "whsec_HR4fAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxw="
+SIGNED = {"signing_token_present": True}
+PLAIN = {"token_present": True}
+
+
+def hook(**facts: object) -> dict[str, Any]:
+    """Our hook as GitLab shows it."""
+    told = {"id": 5, "url": URL, "job_events": True, "enable_ssl_verification": True}
+    return told | facts
+
+
+class Store:
+    """Secrets Manager in memory; keeps each version and how far GitLab was asked then."""
+
+    def __init__(self, fake: FakeGitLab) -> None:
+        self.fake = fake
+        self.secrets = WebhookSecrets()  # of our hook
+        self.written: list[tuple[int, WebhookSecrets]] = []
+
+    def read(self) -> AllWebhookSecrets:
+        others = {"project:7@0": WebhookSecrets(tokens=("of another hook",))}
+        return others | ({} if self.secrets.is_empty else {NAME: self.secrets})
+
+    def change(self, hook: str, secrets: WebhookSecrets) -> None:
+        assert hook == NAME
+        self.secrets = secrets
+        self.written.append((len(self.changes), secrets))
+
+    @property
+    def changes(self) -> list[tuple[str, str]]:
+        """What GitLab was asked to change."""
+        return [(one.verb, one.path) for one in self.fake.asked if one.verb != "GET"]
+
+
+class Site:
+    """A scripted GitLab, the store, and what was recorded."""
+
+    def __init__(self, fake: FakeGitLab) -> None:
+        self.fake = fake
+        self.store = Store(fake)
+        self.gitlab = GitLab(
+            fake.url, "glpat-1", budget=Budget(calls_per_minute=300, clock=Clock())
+        )
+        self.recorded: list[Registered] = []
+        self.pauses: list[int] = []  # how far GitLab was asked then
+
+    def has(self, *hooks: dict[str, Any], signing: tuple[str, ...] = (), tokens: Any = ()) -> None:
+        """GitLab has these hooks, and the store these secrets."""
+        self.fake.answers("GET", HOOKS, list(hooks))
+        self.store.secrets = WebhookSecrets(signing=signing, tokens=tokens)
+
+    def saves(self, *answers: dict[str, Any], verb: str = "PUT") -> None:
+        """The next savings of our hook make it this."""
+        for answer in answers:
+            self.fake.answers(verb, OURS if verb == "PUT" else HOOKS, hook(**answer))
+
+    def register(self, *, rotate: bool = False) -> Registered:
+        registered = register_webhook(
+            self.gitlab,
+            self.store,
+            HookTarget(scope=SCOPE, url=URL),
+            record=self.recorded.append,
+            rotate=rotate,
+            since=SINCE,
+            pause=lambda _: self.pauses.append(len(self.store.changes)),
+        )
+        assert self.recorded == [registered]
+        assert registered.secret_ids == tuple(map(secret_id, self.store.secrets.demanded))
+        return registered
+
+    def delivered(self, *statuses: str, at: str = "2026-11-26T08:00:00Z") -> None:
+        """GitLab lists these deliveries."""
+        listed = [{"response_status": status, "created_at": at} for status in statuses]
+        self.fake.answers("GET", f"{OURS}/events", listed)
+
+    def refused(self, kind: type[FleetError], *, rotate: bool = False) -> None:
+        with pytest.raises(kind):
+            self.register(rotate=rotate)
+        assert self.recorded == []
+
+    def sent(self) -> list[dict[str, Any]]:
+        """The secrets that GitLab was given."""
+        bodies = [one.body for one in self.fake.asked if one.verb != "GET" and one.body]
+        return [{k: v for k, v in body.items() if k.endswith("token")} for body in bodies]
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with fake_gitlab() as fake:
+        yield Site(fake)
+
+
+class TestKeeping:
+    """With the secrets that are stored."""
+
+    @pytest.mark.parametrize(
+        ("shown", "secrets", "verification"),
+        [
+            (SIGNED, {"signing": (OLD,)}, "signing-token"),
+            (PLAIN, {"tokens": ("t",)}, "secret-token"),
+        ],
+    )
+    def test_a_hook_that_is_as_it_should_be_is_left_alone(
+        self, shown: Any, secrets: Any, verification: str, site: Site
+    ) -> None:
+        other = hook(id=4, url="https://elsewhere.example.com/webhook")
+        site.has(other, hook(**shown, url=f"{URL}/"), **secrets)
+        registered = site.register()
+        assert (registered.hook_id, registered.scope) == (5, "project:77")
+        assert (registered.verification, registered.changed) == (verification, False)
+        assert (site.store.changes, site.store.written) == ([], [])
+
+    def test_one_that_somebody_changed_is_mended_with_the_newest_secret(self, site: Site) -> None:
+        site.has(hook(**SIGNED, push_events=True), signing=(OLD, OLDER), tokens=("t",))
+        site.saves(SIGNED)
+        registered = site.register()
+        assert (registered.verification, registered.changed) == ("signing-token", True)
+        assert site.store.changes == [("PUT", OURS)]
+        assert site.sent() == [{"signing_token": OLD}], "the plain one would prove nothing"
+        assert site.store.written == []
+
+    def test_a_missing_one_is_made_with_the_secret_that_is_its_own(self, site: Site) -> None:
+        site.has(tokens=("new", "old"))
+        site.saves(PLAIN, verb="POST")
+        assert site.register().verification == "secret-token"
+        assert (site.store.changes, site.sent()) == ([("POST", HOOKS)], [{"token": "new"}])
+
+    @pytest.mark.parametrize("there", [True, False])
+    def test_one_that_cannot_sign_any_more_gets_a_secret_token(
+        self, there: bool, site: Site
+    ) -> None:
+        site.has(*([hook(**PLAIN)] if there else []), signing=(OLD,))
+        site.saves({}, verb="PUT" if there else "POST")
+        site.saves({}, PLAIN)
+        assert site.register().verification == "secret-token"
+        assert site.store.secrets.signing == ()
+        assert site.sent()[-1] == {"token": site.store.secrets.tokens[0]}
+
+    @pytest.mark.parametrize("secrets", [{"signing": (OLD,)}, {"tokens": ("old",)}])
+    def test_one_whose_deliveries_are_refused_gets_a_new_secret(
+        self, secrets: Any, site: Site
+    ) -> None:
+        site.has(hook(**SIGNED, **PLAIN), **secrets)
+        site.delivered("401", "202")
+        site.saves(SIGNED | PLAIN)
+        assert site.register().changed
+        ((verb, path),) = site.store.changes
+        assert (verb, path) == ("PUT", OURS)
+        assert site.sent()[0]["signing_token"] == site.store.secrets.signing[0] != OLD
+        assert {*secrets.get("signing", ()), *secrets.get("tokens", ())} <= {
+            *site.store.secrets.signing,
+            *site.store.secrets.tokens,
+        }
+
+    @pytest.mark.parametrize(
+        ("statuses", "at"),
+        [
+            (("202", "503"), "2026-11-26T08:00:00Z"),
+            (("401", "401"), "2026-11-26T06:59:59Z"),  # before it was registered last
+            (("500", "internal error", "500"), "2026-11-26T08:00:00Z"),
+            (("404",), "2026-11-26T08:00:00Z"),
+            ((), ""),
+        ],
+    )
+    def test_what_a_new_secret_does_not_mend_changes_nothing(
+        self, statuses: tuple[str, ...], at: str, site: Site
+    ) -> None:
+        site.has(hook(**SIGNED), signing=(OLD,))
+        site.delivered(*statuses, at=at)
+        assert not site.register().changed
+
+
+class TestRenewing:
+    """With new ones: for the first time, or when told to."""
+
+    def test_is_stored_before_gitlab_has_it(self, site: Site) -> None:
+        site.has()
+        site.saves(SIGNED, verb="POST")
+        assert site.register().verification == "signing-token"
+        ((before, stored),) = site.store.written
+        assert (before, stored.tokens) == (0, ())
+        assert site.sent() == [{"signing_token": stored.signing[0]}]
+
+    def test_keeps_those_before_until_gitlab_is_seen_to_use_it(self, site: Site) -> None:
+        site.has(hook(**SIGNED), signing=(OLD, OLDER))
+        site.saves(SIGNED)
+        site.register(rotate=True)
+        newest, *before = site.store.secrets.signing
+        assert before == [OLD, OLDER]
+        assert newest not in {OLD, OLDER}
+        assert site.sent() == [{"signing_token": newest}]
+
+    def test_gitlab_gets_it_when_every_function_can_know_it(self, site: Site) -> None:
+        site.has(hook(**SIGNED), signing=(OLD,))
+        site.saves(SIGNED)
+        site.register(rotate=True)
+        ((asked, _),) = site.store.written
+        assert (asked, site.pauses, site.store.changes) == (0, [0], [("PUT", OURS)])
+
+    def test_many_rotations_that_gitlab_does_not_answer_push_nothing_out(self, site: Site) -> None:
+        site.has(hook(**SIGNED), signing=(OLD,))
+        site.fake.answers("PUT", OURS, {"message": "no"}, status=502)
+        for _ in range(3 * KEPT):
+            site.refused(Transient, rotate=True)
+            assert site.store.secrets.signing[-1] == OLD
+        # whichever of them GitLab took is among those that are valid
+        assert {sent["signing_token"] for sent in site.sent()} <= set(site.store.secrets.signing)
+
+    def test_falls_back_to_a_secret_token_on_the_hook_that_was_just_made(self, site: Site) -> None:
+        site.has()
+        site.saves({}, verb="POST")
+        site.saves(PLAIN)
+        registered = site.register()
+        assert (registered.verification, registered.changed) == ("secret-token", True)
+        assert site.store.changes == [("POST", HOOKS), ("PUT", OURS)]
+        assert site.store.secrets.signing == ()
+        assert site.sent()[1] == {"token": site.store.secrets.tokens[0]}
+        assert len(site.store.secrets.tokens[0]) >= 32
+
+    def test_that_gitlab_may_have_taken_keeps_both(self, site: Site) -> None:
+        site.has(hook(**SIGNED), signing=(OLD,))
+        site.fake.answers("PUT", OURS, {"message": "no"}, status=502)
+        site.refused(Transient, rotate=True)
+        assert site.store.secrets.signing[1:] == (OLD,)
+
+
+class TestMovingToSignatures:
+    """From secret tokens, without a delivery that is refused on the way."""
+
+    def test_the_hook_sends_both_before_signatures_are_demanded(self, site: Site) -> None:
+        site.has(hook(**PLAIN), tokens=("old", "older"))
+        site.saves(SIGNED | PLAIN)
+        assert site.register(rotate=True).verification == "signing-token"
+        (asked_1, first), (asked_2, second) = site.store.written
+        assert (asked_1, first.signing, first.tokens[1:]) == (0, (), ("old", "older"))
+        assert (asked_2, second.tokens) == (1, first.tokens)
+        assert site.sent() == [{"signing_token": second.signing[0], "token": first.tokens[0]}]
+
+    def test_where_gitlab_cannot_sign_none_is_demanded(self, site: Site) -> None:
+        site.has(hook(**PLAIN), tokens=("old",))
+        site.saves(PLAIN)
+        assert site.register(rotate=True).verification == "secret-token"
+        assert site.store.secrets.signing == ()
+        assert site.store.secrets.tokens[1:] == ("old",)
+
+    def test_a_gitlab_that_does_not_answer_may_have_the_new_one(self, site: Site) -> None:
+        site.has(hook(**PLAIN), tokens=("old", "older"))
+        site.fake.answers("PUT", OURS, {"message": "no"}, status=500)
+        site.refused(Transient, rotate=True)
+        assert site.store.secrets.signing == ()
+        assert site.store.secrets.tokens[1:] == ("old", "older")
+
+
+@pytest.mark.parametrize("tried", [1, 2])
+@pytest.mark.parametrize("secrets", [{"signing": (OLD, OLDER)}, {"tokens": ("old", "older")}])
+def test_what_gitlab_refuses_does_not_push_out_what_the_hook_has(
+    tried: int, secrets: Any, site: Site
+) -> None:
+    site.has(hook(), **secrets)
+    site.fake.answers("PUT", OURS, {"message": "no"}, status=422)
+    for _ in range(tried):
+        site.refused(Refused, rotate=True)
+    assert site.store.secrets == WebhookSecrets(**secrets)
+
+
+def test_every_secret_is_another(site: Site) -> None:
+    site.has()
+    site.saves(SIGNED, verb="POST")
+    told = set()
+    for _ in range(3):
+        site.store.secrets = WebhookSecrets()
+        site.recorded.clear()
+        site.register()
+        told.add(site.store.secrets.signing[0])
+    assert len(told) == 3
+    assert all(re.fullmatch(r"whsec_[A-Za-z0-9+/]{43}=", one) for one in told), "32 bytes each"
+
+
+def test_nothing_is_rotated_unless_asked_for(site: Site) -> None:
+    site.has(hook(**SIGNED), signing=(OLD,))
+    target = HookTarget(scope=SCOPE, url=URL)
+    register_webhook(site.gitlab, site.store, target, record=site.recorded.append)
+    assert site.store.written == []
+
+
+class TestLooking:
+    """Hooks as they are."""
+
+    def test_all_of_a_scope_on_all_pages(self, site: Site) -> None:
+        more = {"Link": f'<{site.fake.url}/api/v4{HOOKS}?page=2>; rel="next"'}
+        site.fake.answers("GET", HOOKS, [hook(id=4)], headers=more)
+        site.fake.answers("GET", HOOKS, [hook(alert_status="disabled")])
+        found = list_hooks(site.gitlab, SCOPE)
+        assert [(one.hook_id, one.is_executable) for one in found] == [(4, True), (5, False)]
+
+    def test_one_that_somebody_deleted(self, site: Site) -> None:
+        assert hook_health(site.gitlab, SCOPE, 5) is None
+
+    @pytest.mark.parametrize(("status", "kind"), [(403, Refused), (500, Transient)])
+    def test_one_that_cannot_be_seen_is_not_deleted(
+        self, status: int, kind: type[FleetError], site: Site
+    ) -> None:
+        site.fake.refuses("GET", OURS, status)
+        with pytest.raises(kind):
+            hook_health(site.gitlab, SCOPE, 5)
+
+    def test_a_sample_is_a_job_event(self, site: Site) -> None:
+        site.fake.answers("POST", f"{OURS}/test/job_events", {"message": "201 Created"}, status=201)
+        send_sample(site.gitlab, SCOPE, 5)
+        assert site.store.changes == [("POST", f"{OURS}/test/job_events")]
+
+    def test_a_sample_that_was_not_taken_is_told(self, site: Site) -> None:
+        said = {"message": "Ensure the project has CI jobs."}
+        site.fake.answers("POST", f"{OURS}/test/job_events", said, status=422)
+        with pytest.raises(Refused, match="has CI jobs"):
+            send_sample(site.gitlab, SCOPE, 5)
+
+    @pytest.mark.parametrize(
+        ("ask", "path", "scope"),
+        [
+            (lambda g: scope_of(g, project="acme/demo"), "/projects/acme%2Fdemo", "project:77"),
+            (lambda g: scope_of(g, project=77), "/projects/77", "project:77"),
+            (lambda g: scope_of(g, group="acme/a"), "/groups/acme%2Fa", "group:77"),
+        ],
+    )
+    def test_a_scope_by_its_path(
+        self, ask: Callable[[GitLab], HookScope], path: str, scope: str, site: Site
+    ) -> None:
+        site.fake.answers("GET", path, {"id": 77, "path_with_namespace": "acme/demo"})
+        assert str(ask(site.gitlab)) == scope
+
+    @pytest.mark.parametrize("given", [{}, {"project": 7, "group": 4}])
+    def test_a_scope_is_either_a_project_or_a_group(self, given: Any, site: Site) -> None:
+        with pytest.raises(Refused, match="either"):
+            scope_of(site.gitlab, **given)
+        assert site.fake.asked == []

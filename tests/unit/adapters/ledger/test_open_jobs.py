@@ -1,0 +1,91 @@
+"""Which jobs GitLab is to be asked about, and when."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from adapters.ledger.open_jobs import LOOK_AFTER
+from fleet.model import Status
+from tests.fakes import AT
+from tests.unit.adapters.job_ledger import NOTHING, ROUTED, Ledger, job
+from tests.unit.fleet.facts import key
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    return Ledger()
+
+
+def runs(ledger: Ledger, job_id: int, since: datetime = AT) -> None:
+    """A job was seen to run."""
+    told = replace(job(job_id), status=Status.RUNNING)
+    assert ledger.rows.advance(told, [ROUTED], at=since, facts=NOTHING)
+
+
+def due(ledger: Ledger, at: datetime = AT + LOOK_AFTER, at_most: int = 9) -> list[int]:
+    return [one.job_id for one in ledger.rows.looks.due(key(1).instance, at=at, at_most=at_most)]
+
+
+def test_the_one_that_waited_longest_comes_first(ledger: Ledger) -> None:
+    for job_id, seconds in ((1, 20), (2, 0), (3, 10), (4, 61)):
+        runs(ledger, job_id, AT + timedelta(seconds=seconds))
+    assert due(ledger, AT + LOOK_AFTER + timedelta(seconds=60)) == [2, 3, 1]
+    assert due(ledger, AT + LOOK_AFTER + timedelta(seconds=60), at_most=2) == [2, 3]
+
+
+def test_times_of_other_zones_are_times(ledger: Ledger) -> None:
+    runs(ledger, 1, AT.astimezone(timezone(timedelta(hours=9))))
+    runs(ledger, 2, (AT + timedelta(seconds=1)).astimezone(timezone(-timedelta(hours=9))))
+    assert due(ledger) == [1]
+    assert due(ledger, (AT + LOOK_AFTER).astimezone(timezone(timedelta(hours=5)))) == [1]
+
+
+def test_not_a_moment_too_early(ledger: Ledger) -> None:
+    runs(ledger, 1)
+    assert due(ledger, AT + LOOK_AFTER - timedelta(seconds=1)) == []
+
+
+def test_of_this_gitlab_only(ledger: Ledger) -> None:
+    runs(ledger, 1)
+    late = AT + 2 * LOOK_AFTER
+    assert ledger.rows.looks.due("other.example.com", at=late, at_most=9) == []
+
+
+def test_a_job_of_no_pool_is_asked_about_until_one_takes_it(ledger: Ledger) -> None:
+    ledger.route(job(1, pool=None))
+    assert due(ledger) == [1]
+    ledger.route(job(1))
+    assert due(ledger) == []
+    assert ledger.waiting_ids() == [1]
+
+
+def test_a_job_that_waits_in_a_pool_is_not_asked_about(ledger: Ledger) -> None:
+    """GitLab's list tells of those each minute."""
+    ledger.route(job(1))
+    assert due(ledger) == []
+
+
+def test_put_off_by_as_long_again(ledger: Ledger) -> None:
+    runs(ledger, 1)
+    ledger.rows.looks.put_off(key(1), at=AT + LOOK_AFTER)
+    assert due(ledger) == []
+    assert due(ledger, AT + 2 * LOOK_AFTER) == [1]
+
+
+@pytest.mark.parametrize("pool", ["docker", None])
+def test_an_end_is_not_undone_by_putting_it_off(ledger: Ledger, pool: str | None) -> None:
+    ledger.route(job(1, pool=pool))
+    runs(ledger, 1)
+    over = replace(job(1), status=Status.FINISHED, outcome="success")
+    ledger.rows.advance(over, [ROUTED], at=AT, facts=NOTHING)
+    ledger.rows.looks.put_off(key(1), at=AT)
+    assert due(ledger, AT + 9 * LOOK_AFTER) == []
+
+
+def test_putting_off_takes_nobody_out_of_a_pool(ledger: Ledger) -> None:
+    ledger.route(job(1))
+    ledger.rows.looks.put_off(key(1), at=AT)
+    ledger.rows.looks.put_off(key(2), at=AT)  # nobody knows this one
+    assert ledger.waiting_ids() == [1]
+    assert due(ledger, AT + 9 * LOOK_AFTER) == []

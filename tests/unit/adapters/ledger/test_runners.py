@@ -1,0 +1,210 @@
+"""Runner rows: the pool's counter, the rows and the mail change together, and only once."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from adapters.ledger.runners import RunnerRows, pool_of
+from adapters.ledger.table import Change
+from fleet.machine.mailbox import Credential
+from fleet.model import RunnerState
+from fleet.reasons import Reason
+from tests.fakes import AT, FakeTable
+from tests.unit.adapters.runner_ledger import INSTANCE, LATER, Ledger, credential, named, place
+from tests.unit.fleet.facts import key
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    return Ledger()
+
+
+class TestReserve:
+    """Places below the ceiling, taken before anything is launched."""
+
+    def test_all_that_there_is_room_for(self, ledger: Ledger) -> None:
+        wanted = named(1, for_job=key(7), works_for=3, project_id=3)
+        assert ledger.rows.reserve([wanted, named(2)], ceiling=5, version=0) == (wanted, named(2))
+        assert ledger.rows.live("docker") == (wanted, named(2))
+        assert (ledger.in_use, ledger.version) == (2, 1)
+
+    @pytest.mark.parametrize(("asked", "got"), [(2, 2), (3, 0)])
+    def test_never_above_the_ceiling(self, asked: int, got: int, ledger: Ledger) -> None:
+        ledger.reserve(named(1), named(2), named(3))
+        assert ledger.reserve(*(named(n) for n in range(4, 4 + asked)), version=1) == got
+        assert ledger.in_use == 3 + got == len(ledger.rows.live("docker"))
+
+    @pytest.mark.parametrize(("ceiling", "got"), [(2, 2), (1, 0), (0, 0)])
+    def test_the_first_of_a_pool(self, ceiling: int, got: int, ledger: Ledger) -> None:
+        assert ledger.reserve(named(1), named(2), ceiling=ceiling) == got
+        assert ledger.in_use == got
+
+    def test_none_when_somebody_reserved_since_the_pool_was_seen(self, ledger: Ledger) -> None:
+        ledger.reserve(named(1))
+        for seen in (0, 2):
+            assert ledger.reserve(named(2), version=seen) == 0
+        assert ledger.reserve(named(2), version=1) == 1
+        assert ledger.version == 2
+
+    def test_none_when_the_pool_that_was_seen_is_gone(self, ledger: Ledger) -> None:
+        assert ledger.reserve(named(1), version=1) == 0
+        assert ledger.table.items == {}
+
+    def test_a_runner_that_is_there_is_not_reserved_again(self, ledger: Ledger) -> None:
+        ledger.reserve(named(1))
+        assert ledger.reserve(named(1), named(2), version=1) == 0
+        assert (ledger.in_use, ledger.version) == (1, 1)
+
+    def test_more_than_a_transaction_takes(self, ledger: Ledger) -> None:
+        many = [named(n) for n in range(250)]
+        assert ledger.rows.reserve(many, ceiling=250, version=0) == tuple(many)
+        assert (ledger.in_use, ledger.version) == (250, 3)
+        assert ledger.reserve(named(999), ceiling=251, version=3) == 1
+
+    def test_what_there_is_no_room_for_does_not_undo_the_rest(self, ledger: Ledger) -> None:
+        many = [named(n) for n in range(150)]
+        assert ledger.rows.reserve(many, ceiling=149, version=0) == tuple(many[:99])
+        assert ledger.in_use == 99
+
+    def test_each_pool_counts_for_itself(self, ledger: Ledger) -> None:
+        ledger.reserve(named(1), ceiling=1)
+        assert ledger.reserve(named(2, pool="small"), ceiling=1) == 1
+        assert [one.pool for one in ledger.rows.live("small")] == ["small"]
+
+
+class TestPlace:
+    """Machines for requested runners."""
+
+    def test_is_seen_on_the_runner_and_by_its_mailbox(self, ledger: Ledger) -> None:
+        ledger.reserve(named(1))
+        assert ledger.rows.place([place(1)]) == {named(1).id}
+        found = ledger.find(1)
+        assert found.state is RunnerState.IN_FLIGHT
+        assert (found.machine_id, found.mailbox) == ("i-1", "AROA:i-1")
+        assert found.capacity == "m7i.large/a/spot"
+        assert ledger.rows.owner("AROA:i-1") == named(1).id
+        assert ledger.rows.owner("AROA:i-2") is None
+
+    def test_a_runner_that_was_closed_meanwhile_is_not_placed(self, ledger: Ledger) -> None:
+        ledger.reserve(*(named(n) for n in range(3)))
+        ledger.rows.close(named(1), Reason.BOOT_DEADLINE, at=AT)
+        placed = ledger.rows.place([place(n) for n in range(3)])
+        assert placed == {named(0).id, named(2).id}
+        assert [one.machine_id for one in ledger.rows.live("docker")] == ["i-0", "i-2"]
+        assert ledger.mail(1) == set(), "nobody lives there"
+
+    def test_more_than_a_transaction_takes(self, ledger: Ledger) -> None:
+        many = [named(n) for n in range(99)]
+        ledger.rows.reserve(many, ceiling=99, version=0)
+        ledger.rows.close(named(80), Reason.BOOT_DEADLINE, at=AT)
+        placed = ledger.rows.place([place(n) for n in range(99)])
+        assert placed == {one.id for one in many} - {named(80).id}
+
+    def test_none(self, ledger: Ledger) -> None:
+        assert ledger.rows.place([]) == frozenset()
+
+    def test_twice_is_once(self, ledger: Ledger) -> None:
+        ledger.reserve(named(1))
+        assert ledger.rows.place([place(1)]) == ledger.rows.place([place(1)])
+        assert len(ledger.rows.live("docker")) == 1
+
+
+class TestEquip:
+    """A runner's credential, left in its mailbox once."""
+
+    def test_is_left_for_the_machine_to_take(self, ledger: Ledger) -> None:
+        one = replace(ledger.lives(1), gitlab_runner_id=31)
+        assert ledger.rows.equip(one, credential(one))
+        item = ledger.table.items["machine#AROA:i-1", "credential"]
+        assert Credential.of_item(item) == credential(one)
+        assert (ledger.find(1).equipped, ledger.find(1).gitlab_runner_id) == (True, 31)
+
+    def test_only_once(self, ledger: Ledger) -> None:
+        one = ledger.lives(1)
+        assert ledger.rows.equip(one, credential(one))
+        del ledger.table.items["machine#AROA:i-1", "credential"]  # the machine took it
+        assert not ledger.rows.equip(one, credential(one))
+        assert "credential" not in ledger.mail(1)
+
+    def test_nobody_equips_a_runner_that_is_gone(self, ledger: Ledger) -> None:
+        one = ledger.lives(1)
+        ledger.rows.close(one, Reason.EXPIRED, at=AT)
+        assert not ledger.rows.equip(one, credential(one))
+        assert ledger.mail(1) == set()
+        assert ledger.rows.find(one.id) is None
+
+    def test_a_runner_without_a_machine_has_no_mailbox(self, ledger: Ledger) -> None:
+        ledger.reserve(named(1))
+        assert not ledger.rows.equip(named(1), credential(named(1)))
+        assert not ledger.find(1).equipped
+
+    def test_a_pool_s_shared_record_is_not_the_runner_s_own(self, ledger: Ledger) -> None:
+        one = ledger.lives(1)
+        ledger.rows.equip(one, credential(one))
+        assert ledger.find(1).gitlab_runner_id is None
+
+    def test_one_that_could_not_be_equipped_is_marked(self, ledger: Ledger) -> None:
+        one = ledger.lives(1)
+        ledger.rows.leave_bare(one)
+        assert ledger.find(1).left_bare
+        assert not ledger.find(1).equipped
+        assert ledger.rows.equip(one, credential(one)), "anybody may do it now"
+
+    def test_one_that_is_gone_is_not_marked(self, ledger: Ledger) -> None:
+        ledger.rows.leave_bare(named(1))
+        assert ledger.table.items == {}
+
+
+class Watched(FakeTable):
+    """Keeps how many changes each transaction had."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def transact(self, changes: Sequence[Change]) -> bool:
+        self.sizes.append(len(changes))
+        return super().transact(changes)
+
+
+def test_many_are_written_in_as_few_transactions_as_dynamodb_allows() -> None:
+    table = Watched()
+    rows = RunnerRows(table, INSTANCE)
+    rows.reserve([named(n) for n in range(198)], ceiling=200, version=0)
+    assert table.sizes == [100, 100]
+    table.sizes.clear()
+    rows.place([place(n) for n in range(100)])
+    assert table.sizes == [100, 100]
+
+
+def test_a_row_has_all_that_there_is_to_say_of_a_runner(ledger: Ledger) -> None:
+    whole = named(
+        1,
+        project_id=3,
+        for_job=key(7),
+        works_for=3,
+        job=key(8),
+        machine_id="i-1",
+        mailbox="AROA:i-1",
+        gitlab_runner_id=31,
+        changed_at=LATER,
+        capacity="m7i.large/a/spot",
+        equipped=True,
+        left_bare=True,
+        machine_lost=True,
+    )
+    ledger.reserve(whole)
+    assert ledger.find(1) == whole
+
+
+@pytest.mark.parametrize(
+    ("runner_id", "pool"),
+    [
+        ("rf-docker-0123456789ab", "docker"),
+        ("rf-docker-large-2-0123456789ab", "docker-large-2"),
+        ("rf-rf-a-0123456789ab", "rf-a"),
+    ],
+)
+def test_a_runner_s_id_names_its_pool(runner_id: str, pool: str) -> None:
+    assert pool_of(runner_id) == pool

@@ -1,0 +1,116 @@
+"""Runners in Lambda functions: one event each, which says who to be and until when it counts."""
+
+import json
+from dataclasses import replace
+from typing import Any, cast
+
+from botocore.exceptions import ClientError
+
+from adapters.machines.backend import Launched, LaunchOrder
+from adapters.machines.lambda_ import LambdaBackend
+from fleet.config.reading import PoolConfig, read_config
+from fleet.rules.capacity import ErrorKind
+from tests.fakes import AT
+from tests.unit.adapters.stubs import scripted
+
+SIZED = """
+[gitlab]
+url = "https://gitlab.example.com"
+runners_in = "group:42"
+
+[pools.small]
+backend = "lambda"
+tags = ["small"]
+size = "2GB"
+ceiling = 3
+"""
+ORDER = LaunchOrder(
+    launch_id="l1", runner_ids=("rf-small-1",), call_home_by=AT, expires_at=AT, try_in=()
+)
+
+
+def pool() -> PoolConfig:
+    return read_config(SIZED).pools[0]
+
+
+def test_an_event_says_who_to_be_and_until_when() -> None:
+    event = {"runner_id": "rf-small-1", "mailbox": "lambda:rf-small-1", "until": AT.isoformat()}
+    asked = {
+        "FunctionName": "demo-runner-2gb",
+        "InvocationType": "Event",
+        "Payload": json.dumps(event).encode(),
+    }
+    with scripted("lambda") as (client, script):
+        script.add_response("invoke", {"StatusCode": 202}, asked)
+        result = LambdaBackend(client, "demo-runner-").launch(pool(), ORDER)
+    assert result.launched == (
+        Launched(
+            runner_id="rf-small-1",
+            machine_id="demo-runner-2gb/rf-small-1",
+            mailbox="lambda:rf-small-1",
+            capacity=None,
+        ),
+    )
+    assert result.shortfalls == ()
+
+
+def test_a_function_that_takes_no_more_events_is_a_shortfall() -> None:
+    with scripted("lambda") as (client, script):
+        script.add_client_error("invoke", "TooManyRequestsException", "Rate exceeded", 429)
+        result = LambdaBackend(client, "demo-runner-").launch(pool(), ORDER)
+    assert result.launched == ()
+    (short,) = result.shortfalls
+    assert short.code == "TooManyRequestsException"
+    assert short.kind is not ErrorKind.CONFIGURATION
+
+
+def test_a_machine_s_mailbox_is_known_by_its_id() -> None:
+    with scripted("lambda") as (client, script):
+        script.add_response("invoke", {"StatusCode": 202})
+        backend = LambdaBackend(client, "demo-runner-")
+        (one,) = backend.launch(pool(), ORDER).launched
+        assert backend.mailbox(one.machine_id) == one.mailbox
+
+
+def test_lambda_shows_no_machines_and_has_no_places() -> None:
+    with scripted("lambda") as (client, _):
+        backend = LambdaBackend(client, "demo-runner-")
+        assert (backend.name, backend.machines(), backend.capacity_pools(pool())) == (
+            "lambda",
+            None,
+            (),
+        )
+
+
+class Functions:
+    """Lambda takes the events of all runners but these."""
+
+    def __init__(self, **refused: str) -> None:
+        self.refused = refused
+        self.invoked: list[str] = []
+
+    def invoke(self, **request: Any) -> dict[str, int]:
+        runner_id = str(json.loads(request["Payload"])["runner_id"])
+        self.invoked.append(runner_id)
+        code = self.refused.get(runner_id.rpartition("-")[2])
+        if code:
+            told = {"Error": {"Code": code, "Message": f"no {runner_id}"}}
+            raise ClientError(cast("Any", told), "Invoke")
+        return {"StatusCode": 202}
+
+
+def test_each_event_that_is_not_taken_is_one_machine_less_and_no_more() -> None:
+    functions = Functions(
+        b="TooManyRequestsException", d="ResourceNotFoundException", e="ServiceException"
+    )
+    names = tuple(f"rf-small-{letter}" for letter in "abcdef")
+    backend = LambdaBackend(cast("Any", functions), "demo-runner-")
+    came = backend.launch(pool(), replace(ORDER, runner_ids=names))
+    assert sorted(functions.invoked) == sorted(names), "each once"
+    assert [one.runner_id[-1] for one in came.launched] == ["a", "c", "f"]
+    assert [(one.code, one.kind) for one in came.shortfalls] == [
+        ("TooManyRequestsException", ErrorKind.THROTTLE),
+        ("ResourceNotFoundException", ErrorKind.CONFIGURATION),
+        ("ServiceException", ErrorKind.THROTTLE),
+    ]
+    assert ["no rf-small-b" in one.message for one in came.shortfalls] == [True, False, False]

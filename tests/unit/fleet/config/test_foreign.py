@@ -1,0 +1,94 @@
+"""Other programs' files, given as `fleet.toml`: one line that says what they are."""
+
+from pathlib import Path
+
+import pytest
+
+from fleet.config.reading import ConfigError, read_config
+
+RUNNER = """
+concurrent = 10
+check_interval = 3
+
+[[runners]]
+  name = "builder"
+  url = "https://gitlab.example.org/"
+  token = "glrt-EXAMPLE123456"
+  executor = "docker-autoscaler"
+  [runners.docker]
+    image = "alpine:3.20"
+"""
+AUTOSCALER = RUNNER + "  [runners.autoscaler]\n    plugin = 'aws'\n    max_instances = 10\n"
+MACHINE = RUNNER + "  [runners.machine]\n    IdleCount = 2\n    MachineDriver = 'amazonec2'\n"
+PIPELINE = "stages: [build]\n\nbuild:\n  stage: build\n  script:\n    - make\n"
+JOBS = "unit:\n  script: make test\n  tags: [docker]\n"
+COMPOSE = "services:\n  web:\n    image: nginx\n    ports: ['80:80']\n"
+TFVARS = 'aws_region = "eu-central-1"\nrunners_concurrent = 4\n'
+HCL = 'module "runner" {\n  source = "x/y/z"\n}\n'
+PYPROJECT = '[build-system]\nrequires = ["hatchling"]\n\n[project]\nname = "x"\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("config.toml", RUNNER, "config.toml of gitlab-runner"),
+        ("fleet.toml", RUNNER, 'write [gitlab] with url = "https://gitlab.example.org"'),
+        ("fleet.toml", AUTOSCALER, "max_instances is ceiling"),
+        ("fleet.toml", MACHINE, "IdleCount is idle.count"),
+        ("fleet.toml", "concurrent = 4\n", "write [gitlab] with url and"),
+        ("fleet.toml", "[[runners]]\nurl = 5\n", "write [gitlab] with url and"),
+        ("fleet.toml", "[[runners]]\nurl = 'https://a:b@c'\n", "write [gitlab] with url and"),
+        ("fleet.toml", "runners = [1]\n", "config.toml of gitlab-runner"),
+        ("fleet.toml", "concurrent = 1\nrunners = 5\n", "config.toml of gitlab-runner"),
+        (".gitlab-ci.yml", "x: 1\n", "this is a pipeline (.gitlab-ci.yml)"),
+        ("fleet.toml", PIPELINE, "this is a pipeline (.gitlab-ci.yml)"),
+        ("fleet.toml", JOBS, "this is a pipeline (.gitlab-ci.yml)"),
+        ("fleet.toml", COMPOSE, "this is YAML"),
+        ("terraform.tfvars", TFVARS, "variables of Terraform"),
+        ("fleet.toml", TFVARS, 'it has "aws_region", "runners_concurrent", and neither'),
+        ("main.tf", HCL, "this is Terraform"),
+        ("fleet.toml", HCL, "this is Terraform"),
+        ("a.tfvars", "a = <<EOT\nx\nEOT\n", "this is Terraform"),
+        ("fleet.toml", '{"gitlab": {"url": "https://x"}}', "this is JSON"),
+        ("fleet.toml", '[{"a": 1}]', "this is JSON"),
+        ("pyproject.toml", PYPROJECT, "this is a pyproject.toml"),
+        ("Cargo.toml", '[package]\nname = "x"\n', "this is a Cargo.toml"),
+        ("fleet.toml", "GITLAB_URL=https://x\nexport A=b\n", "variables of a shell"),
+        ("fleet.toml", "", "there is nothing in it"),
+        ("fleet.toml", "\n# one day\n\n#[gitlab]\n", "there is nothing in it"),
+        ("fleet.toml", "\ufeff", "there is nothing in it"),
+        ("fleet.toml", "[servers.a]\nip = '10.0.0.1'\n", 'it has "servers", and neither'),
+    ],
+)
+def test_one_line_says_what_it_is(name: str, text: str, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_config(text, name=name)
+    (told,) = map(str, caught.value.problems)
+    assert told.startswith(f"{name} line 1: ")
+    assert says in told
+    assert "EXAMPLE" not in told
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ("[gitlab\nurl: x\n", 1, "not TOML"),
+        ("[pools.docker]\nbackend: ec2\n", 2, "not TOML"),
+        ("{", 1, "not TOML"),
+        ("[1, 2", 1, "not TOML"),
+        ("url = https://x\n", 1, "not TOML"),
+        ("[git-lab]\nurl = 'https://x'\n", 1, 'did you mean "gitlab"?'),
+        ("[pool.docker]\nceiling = 1\n", 1, 'did you mean "pools"?'),
+    ],
+)
+def test_a_fleet_file_with_a_mistake_is_told_its_mistake(text: str, line: int, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_config(text)
+    told = [str(one) for one in caught.value.problems]
+    assert any(f"line {line}: " in one and says in one for one in told), told
+
+
+def test_the_fleet_s_own_file_is_no_other_s() -> None:
+    own = Path(__file__).parents[4] / "fleet.toml"
+    assert read_config(own.read_text(encoding="utf-8")).pools

@@ -1,0 +1,266 @@
+"""Whatever the text: a configuration or a list of problems, soon, and nothing else."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from fleet.config.limits import DEEPEST, DIGITS, LARGEST, PARTS
+from fleet.config.reading import POOLS_AT_MOST, ConfigError, FleetConfig, read_config
+
+HEAD = '[gitlab]\nurl = "https://gitlab.example.com"\nrunners_in = "group:42"\n'
+TAGS = "tags = ['{}']"
+EC2 = 'backend = "ec2"\ninstance_types = ["m7i.large", "m7a.large"]\nceiling = 1\n'
+GOOD = (Path(__file__).parents[4] / "fleet.toml").read_text(encoding="utf-8")
+
+
+def answer(text: str, name: str = "fleet.toml") -> list[str]:
+    """What is wrong with a text."""
+    with pytest.raises(ConfigError) as caught:
+        read_config(text, name=name)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def pool(name: str, keys: str = "") -> str:
+    return f"[pools.{name}]\n{EC2}{keys or TAGS.format(name)}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        (f"x = {'[' * 5000}", 1, f"nests more than {DEEPEST}"),
+        (f"{HEAD}x = {'[' * 300}{']' * 300}\n", 4, f"nests more than {DEEPEST}"),
+        (f"{HEAD}\nx = {'{a = ' * 3000}1{'}' * 3000}\n", 5, f"nests more than {DEEPEST}"),
+        (f"{HEAD}x = {'9' * 5000}\n", 4, f"more than {DIGITS} digits"),
+        (f"{HEAD}x = 0x{'9' * 5000}\n", 4, f"more than {DIGITS} digits"),
+        (f"{HEAD}x = 1.{'9' * 5000}\n", 4, f"more than {DIGITS} digits"),
+        (f"{HEAD}{'a.' * 5000}a = 1\n", 4, f"more than {PARTS} parts"),
+        (HEAD + "[" + '"a" . ' * 5000 + "a]\n", 4, f"more than {PARTS} parts"),
+        (f"{HEAD}x = {{ {'a.' * 5000}a = 1 }}\n", 4, f"more than {PARTS} parts"),
+        (f"{HEAD}x = 1\x00\n", 4, "save it as UTF-8"),
+        (HEAD.encode("utf-16-le").decode(), 1, "save it as UTF-8"),
+        (HEAD + pool("a") + "#" * LARGEST, 1, f"more than the {LARGEST} bytes"),
+        (HEAD + "".join(pool(f"p{n}") for n in range(20_000)), 1, f"more than the {LARGEST} bytes"),
+    ],
+)
+def test_beyond_the_limits(text: str, line: int, says: str) -> None:
+    (told,) = answer(text)
+    assert told.startswith(f"fleet.toml line {line}: ")
+    assert says in told
+    assert len(told) < 200
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        f'"{"[" * 300}{"9" * 300}{"a." * 300}"',
+        f'"""\n{"[" * 300}\n{"{" * 300}"""',
+        f"'{'[' * 300}' # {'[' * 300}",
+        f"'''\n{'[' * 300}\\'''",
+    ],
+)
+def test_what_stands_in_strings_and_comments_nests_nothing(value: str) -> None:
+    assert read_config(f"{HEAD}{pool('a')}env.A = {value}\n").pools
+
+
+def test_as_many_pools_as_gitlab_bears_are_read_in_time() -> None:
+    compact = 'backend="lambda"\nceiling=1\n'
+    pools = [f"[pools.p{n}]\n{compact}tags=['p{n}','a{n % 7}']\n" for n in range(POOLS_AT_MOST + 1)]
+    started = time.process_time()
+    assert len(read_config(HEAD + "".join(pools[:-1])).pools) == POOLS_AT_MOST
+    (told,) = answer(HEAD + "".join(pools))
+    assert "at most 1000 work" in told
+    assert time.process_time() - started < 30
+
+
+def test_a_ring_of_overflows_is_told_in_a_line_each() -> None:
+    pools = [pool(f"p{n}", f"tags = ['p{n}']\noverflow = 'p{(n + 1) % 300}'") for n in range(300)]
+    told = answer(HEAD + "".join(pools))
+    assert len(told) == 300
+    assert all(len(line) < 200 for line in told)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['x = """' + '\\"""' * 50_000, "'''" * 50_001, '"' + '\\"' * 99_999, "[" * 60 + "a" * LARGEST],
+)
+def test_one_pass_is_all_that_a_hostile_text_gets(text: str) -> None:
+    started = time.process_time()
+    answer(text[:LARGEST])
+    assert time.process_time() - started < 10
+
+
+def is_told(text: str) -> None:
+    try:
+        told = read_config(text, instance_types={"m7i.large"}).warnings
+    except ConfigError as error:
+        told = error.problems
+        assert told
+    for problem in told:
+        assert 1 <= problem.line <= text.count("\n") + 1
+        assert len(str(problem)) < 2000
+
+
+@given(st.text(max_size=200))
+def test_any_text(text: str) -> None:
+    is_told(text)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes(raw: bytes) -> None:
+    is_told(raw.decode("utf-8", "replace"))
+    is_told(raw.decode("latin-1"))
+
+
+WORDS = (
+    "gitlab pools docker node url runners_in tags ceiling backend idle schedule env image count "
+    "docker.image max_lifetime watch projects instance_types subnets from to timezone days"
+)
+KEYS = st.sampled_from(WORDS.split())
+VALUES = st.recursive(
+    st.one_of(
+        st.integers(),
+        st.floats().map(
+            lambda x: {"inf": "inf", "-inf": "-inf", "nan": "nan"}.get(str(x), repr(x))
+        ),
+        st.booleans().map(lambda b: str(b).lower()),
+        st.sampled_from(["2026-01-01", "08:00:00", "2026-11-26T08:00:00Z", "0x" + "f" * 90]),
+        st.text(max_size=20).map(lambda text: json.dumps(text, ensure_ascii=True)),
+        st.sampled_from(['"group:1"', '"ec2"', '"lambda"', '"1h"', '"99999d"', '"m7i.large"']),
+    ).map(str),
+    lambda each: st.one_of(
+        st.lists(each, max_size=3).map(lambda items: f"[{', '.join(items)}]"),
+        st.dictionaries(KEYS, each, max_size=3).map(
+            lambda table: "{" + ", ".join(f"{k} = {v}" for k, v in table.items()) + "}"
+        ),
+    ),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(KEYS, VALUES).map(" = ".join),
+            st.lists(KEYS, min_size=1, max_size=3).map(lambda keys: f"[{'.'.join(keys)}]"),
+            st.lists(KEYS, min_size=1, max_size=3).map(lambda keys: f"[[{'.'.join(keys)}]]"),
+        ),
+        max_size=12,
+    ),
+    st.sampled_from(["", HEAD, HEAD + pool("docker")]),
+)
+def test_any_toml(lines: list[str], head: str) -> None:
+    is_told(head + "\n".join(lines))
+
+
+@settings(max_examples=200)
+@given(st.text(max_size=60))
+def test_any_address(text: str) -> None:
+    quoted = json.dumps("https://" + text)
+    config = GOOD.replace('"https://gitlab.example.com"', quoted)
+    is_told(config)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("https://gitlab.example.com///", "https://gitlab.example.com"),
+        ("HTTPS://GitLab.Example.COM:8443/", "https://gitlab.example.com:8443"),
+        ("https://example.com/gitlab/", "https://example.com/gitlab"),
+        ("https://example.com/tools/api-gateway", "https://example.com/tools/api-gateway"),
+        ("https://[2001:db8::1]:443", "https://[2001:db8::1]:443"),
+        ("https://[2001:DB8::1]", "https://[2001:db8::1]"),
+        ("https://10.0.0.7:8080", "https://10.0.0.7:8080"),
+        ("https://gitlab", "https://gitlab"),
+        ("https://gitlab.example.com.", "https://gitlab.example.com."),
+        ("https://xn--mnchen-3ya.example", "https://xn--mnchen-3ya.example"),
+        ("https://gitlab.com:443/", "https://gitlab.com:443"),
+    ],
+)
+def test_addresses_that_work(written: str, read: str) -> None:
+    config: FleetConfig = read_config(GOOD.replace("https://gitlab.example.com", written))
+    assert config.gitlab.url == read
+
+
+@pytest.mark.parametrize(
+    "host", ["\u2026", "a" * 64, "a." * 127 + "aa", "a_b!", "ex ample", "[::1"]
+)
+def test_hosts_that_cannot_work(host: str) -> None:
+    (told,) = answer(GOOD.replace("https://gitlab.example.com", f"https://{host}"))
+    assert "line 5: gitlab.url: must " in told
+
+
+@pytest.mark.parametrize(
+    ("tags", "told"),
+    [
+        (("docker", "big"), 'with pool "docker"'),
+        (("docker",), "never gets a job"),
+        (("ec2", "docker", "big"), None),
+        (("other",), None),
+    ],
+)
+def test_tags_that_two_pools_share_in_part(tags: tuple[str, ...], told: str | None) -> None:
+    pools = pool("docker", "tags = ['ec2', 'docker']") + pool("b", f"tags = {list(tags)}")
+    warned = [str(one) for one in read_config(HEAD + pools).warnings]
+    assert len(warned) == (told is not None)
+    assert told is None or told in warned[0]
+
+
+def test_a_tag_of_two_alphabets_is_doubtful() -> None:
+    (told,) = read_config(HEAD + pool("a", 'tags = ["d\u043ecker", "bücher", "тест"]')).warnings
+    assert (told.path, told.line) == ("pools.a.tags[0]", 8)
+    assert "U+043E CYRILLIC SMALL LETTER O" in told.message
+
+
+@pytest.mark.parametrize(
+    ("keys", "path"),
+    [
+        ("env = { A = 'glpat-abcdefghij1234' }", "env.A"),
+        ("docker = { image = 'https://me:pa55@x/y' }", "docker.image"),
+        ("docker = { volumes = ['/a:/b', 'AKIAIOSFODNN7EXAMPLE'] }", "docker.volumes[1]"),
+        ("docker = { registry_mirror = 'https://me:pa55@x' }", "docker.registry_mirror"),
+        ("tags = ['glrt-abcdefghij1234']", "tags[0]"),
+    ],
+)
+def test_a_secret_is_refused_by_its_line_and_never_repeated(keys: str, path: str) -> None:
+    keys = keys if keys.startswith("tags") else f"tags = ['a']\n{keys}"
+    (told,) = answer(HEAD + pool("a", keys))
+    assert f"pools.a.{path}: holds what looks like a secret" in told
+    assert not any(secret in told for secret in ("pa55", "abcdefghij", "EXAMPLE"))
+
+
+def test_a_variable_that_is_called_like_a_secret_is_doubtful() -> None:
+    keys = "tags = ['a']\nenv = { NPM_TOKEN = 'abc', HOME = '/root' }"
+    (told,) = read_config(HEAD + pool("a", keys)).warnings
+    assert told.path == "pools.a.env.NPM_TOKEN"
+
+
+KNOWN = ("m7i.large", "m7i.xlarge", "m7a.large", "c7i.large")
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_wrong", "says"),
+    [
+        ("m7i.xlarge", None, ""),
+        ("m7i.larg", True, 'AWS has no "m7i.larg"; did you mean "m7i.large"?'),
+        ("m7i.huge", True, 'AWS has no "m7i.huge"'),
+        ("m99.large", False, 'is not in AWS\'s list of this version: "m99.large"'),
+        ("x9z.metal", False, "x9z.metal"),
+    ],
+)
+def test_instance_types_that_aws_lacks(kind: str, is_wrong: bool | None, says: str) -> None:
+    text = (HEAD + pool("a")).replace('"m7a.large"', f'"{kind}"')
+    assert not read_config(text).warnings, "without a list nothing is known"
+    try:
+        told = read_config(text, instance_types=KNOWN).warnings
+        assert not is_wrong
+    except ConfigError as error:
+        told = error.problems
+        assert is_wrong
+    assert len(told) == (is_wrong is not None)
+    for one in told:
+        assert one.path == "pools.a.instance_types[1]"
+        assert says in str(one)

@@ -1,0 +1,418 @@
+"""What a good `fleet.toml` becomes: values, defaults, warnings, scopes. Bad ones: the corpus."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given, strategies as st
+
+from fleet.config.reading import ConfigError, FleetConfig, PoolConfig, RunnersIn, read_config
+from fleet.config.values import duration_text, read_days, read_duration, read_time
+
+MINUTE = timedelta(minutes=1)
+GITLAB = '[gitlab]\nurl = "https://gitlab.example.com/"\nrunners_in = "group:42"\n'
+EC2 = 'backend = "ec2"\ninstance_types = ["m7i.large", "m7a.large"]\nceiling = 5\n'
+LAMBDA = 'backend = "lambda"\nceiling = 5\n'
+
+
+def config(*pools: str, gitlab: str = GITLAB) -> FleetConfig:
+    return read_config(gitlab + "".join(f"[pools.{pool}\n" for pool in pools))
+
+
+def pool(keys: str, backend: str = EC2) -> PoolConfig:
+    return config(f'p]\n{backend}tags = ["a"]\n{keys}').pools[0]
+
+
+def warnings(*pools: str, gitlab: str = GITLAB) -> list[str]:
+    return [str(warning) for warning in config(*pools, gitlab=gitlab).warnings]
+
+
+def test_the_sample_file_is_good() -> None:
+    sample = Path(__file__).parents[4] / "fleet.toml"
+    read = read_config(sample.read_text(encoding="utf-8"))
+    docker, node = read.pools
+    assert (docker.name, docker.backend, docker.tags) == ("docker", "ec2", ("ec2", "docker"))
+    assert docker.idle.schedule[0].count == 2
+    assert (node.name, node.backend, node.tags) == ("node", "lambda", ("lambda", "node"))
+    assert (node.size, node.overflow, read.warnings) == ("4GB", None, ())
+
+
+@pytest.mark.parametrize(
+    ("key", "on_ec2", "on_lambda"),
+    [
+        ("executor", "docker", "shell"),
+        ("boot_deadline", 5 * MINUTE, 2 * MINUTE),
+        ("wait_timeout", 2 * MINUTE, MINUTE / 2),
+        ("max_lifetime", 180 * MINUTE, 15 * MINUTE),
+        ("max_job_time", 165 * MINUTE, 14 * MINUTE),
+        ("stalled_after", 5 * MINUTE, 5 * MINUTE),
+        ("attempts", 3, 3),
+        ("run_untagged", False, False),
+        ("protected_only", False, False),
+        ("infra_retry", True, True),
+        ("overflow", None, None),
+    ],
+)
+def test_defaults_by_back_end(key: str, on_ec2: object, on_lambda: object) -> None:
+    assert getattr(pool("", EC2), key) == on_ec2
+    assert getattr(pool("", LAMBDA), key) == on_lambda
+
+
+def test_defaults_of_one_back_end() -> None:
+    assert pool("").market == "spot-then-on-demand"
+    assert (pool("").idle.count, pool("").idle.idle_time) == (0, 10 * MINUTE)
+    assert pool("").docker.volumes == ("/var/run/docker.sock:/var/run/docker.sock",)
+    assert pool("", LAMBDA).size == "4GB"
+
+
+@pytest.mark.parametrize(
+    ("keys", "limit"),
+    [
+        pytest.param('max_lifetime = "8h"', 465 * MINUTE, id="the lifetime less a margin"),
+        pytest.param('max_lifetime = "20m"', 10 * MINUTE, id="not below what GitLab takes"),
+        pytest.param('max_job_time = "30m"', 30 * MINUTE, id="as written"),
+    ],
+)
+def test_job_limit_follows_the_lifetime(keys: str, limit: timedelta) -> None:
+    assert pool(keys).max_job_time == limit
+
+
+def test_every_key_of_a_pool_arrives() -> None:
+    read = pool(
+        """
+        run_untagged = true
+        protected_only = true
+        attempts = 1
+        infra_retry = true
+        market = "on-demand"
+        subnets = ["subnet-0a1b2c3d", "subnet-0123456789abcdef0"]
+        image = "resolve:ssm:/runner/image:3"
+        disk_gb = 60
+        executor = "docker"
+        env = { HTTP_PROXY = "http://proxy:3128", A = "" }
+        stalled_after = "4m"
+        idle = { count = 1, idle_time = "1h" }
+        docker = { image = "debian:13", privileged = true, volumes = ["/cache"], \
+            registry_mirror = "https://mirror", pull_policy = "always", helper_image = "h:1" }
+        """.replace("        ", "").replace("\\\n", "")
+    )
+    assert (read.run_untagged, read.protected_only, read.infra_retry) == (True, True, True)
+    assert (read.attempts, read.market, read.disk_gb) == (1, "on-demand", 60)
+    assert read.subnets == ("subnet-0a1b2c3d", "subnet-0123456789abcdef0")
+    assert read.image == "resolve:ssm:/runner/image:3"
+    assert read.env == {"HTTP_PROXY": "http://proxy:3128", "A": ""}
+    assert (read.idle.count, read.idle.idle_time) == (1, 60 * MINUTE)
+    assert read.stalled_after == 4 * MINUTE
+    docker = read.docker
+    assert (docker.image, docker.privileged, docker.volumes) == ("debian:13", True, ("/cache",))
+    assert (docker.registry_mirror, docker.pull_policy) == ("https://mirror", "always")
+    assert docker.helper_image == "h:1"
+
+
+def test_gitlab_table() -> None:
+    extra = 'calls_per_minute = 60\nwatch = { projects = [77, "acme/demo"], groups = ["acme"] }\n'
+    read = config(f'p]\n{EC2}tags = ["a"]', gitlab=GITLAB + extra).gitlab
+    assert read.url == "https://gitlab.example.com"
+    assert (read.credentials, read.calls_per_minute) == ("per-machine", 60)
+    assert (read.watch.projects, read.watch.groups) == (("77", "acme/demo"), ("acme",))
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "number"),
+    [
+        ("instance", "instance", None),
+        ("project", "project", None),
+        ("project:7", "project", 7),
+        ("group:42", "group", 42),
+    ],
+)
+def test_runners_in(text: str, kind: str, number: int | None) -> None:
+    gitlab = GITLAB.replace("group:42", text)
+    where = config(f'p]\n{EC2}tags = ["a"]', gitlab=gitlab).gitlab.runners_in
+    assert (where.kind, where.id) == (kind, number)
+
+
+def test_values_made_in_python_are_taken_as_they_are() -> None:
+    made = PoolConfig(name="p", backend="ec2", ceiling=1, max_lifetime=60 * MINUTE)
+    assert (made.max_lifetime, made.max_job_time) == (60 * MINUTE, 45 * MINUTE)
+    gitlab = config(f'p]\n{EC2}tags = ["a"]').gitlab
+    again = type(gitlab).model_validate(dict(gitlab))
+    assert again.runners_in == RunnersIn(kind="group", id=42)
+    idle = pool('idle.schedule = [{from = "08:00", to = "24:00", timezone = "UTC", count = 1}]')
+    window = idle.idle.schedule[0]
+    assert (window.start, window.end, window.days) == (480 * MINUTE, 1440 * MINUTE, tuple(range(7)))
+    by_python = {key: getattr(window, key) for key in ("days", "timezone", "count")}
+    assert type(window).model_validate(by_python | {"from": window.start, "to": window.end})
+
+
+def test_pools_keep_the_order_of_the_file_and_are_found_by_name() -> None:
+    read = config(f'z]\n{EC2}tags = ["z"]\n', f'a]\n{EC2}tags = ["a"]\n', "z.idle]\ncount = 1\n")
+    assert [one.name for one in read.pools] == ["z", "a"]
+    assert read.pool("a") is read.pools[1]
+    assert read.pool("b") is None
+
+
+def test_the_version_is_that_of_the_text() -> None:
+    text = f'{GITLAB}[pools.p]\n{EC2}tags = ["a"]\n'
+    assert read_config(text).version == read_config(text).version
+    assert read_config(text).version != read_config(text + "# comment\n").version
+    assert len(read_config(text).version) == 12
+
+
+def test_a_byte_order_mark_and_windows_line_ends_do_not_matter() -> None:
+    text = f'\ufeff{GITLAB}[pools.p]\n{EC2}tags = ["a"]\n'.replace("\n", "\r\n")
+    assert read_config(text).pools[0].tags == ("a",)
+
+
+def test_a_third_back_end_only_by_argument() -> None:
+    text = GITLAB + '[pools.p]\nbackend = "test"\ntags = ["a"]\nceiling = 1\n'
+    with pytest.raises(ConfigError, match=r'backend: must be "ec2" or "lambda" \(is "test"\)'):
+        read_config(text)
+    assert read_config(text, backends=("ec2", "test")).pools[0].backend == "test"
+
+
+def test_the_file_is_called_what_the_caller_calls_it() -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_config(GITLAB + "[a]\n", name="prod.toml")
+    first = caught.value.problems[-1]
+    assert (first.name, first.line, first.column, first.path) == ("prod.toml", 4, 1, "a")
+    assert str(first) == "prod.toml line 4: a: unknown table"
+
+
+def test_scopes() -> None:
+    plain = config(f'p]\n{EC2}tags = ["a"]\ninfra_retry = false')
+    retrying = config(f'p]\n{EC2}tags = ["a"]\ninfra_retry = true')
+    default = config(f'p]\n{EC2}tags = ["a"]')
+    scopes = [need.scope for need in plain.needs_token_scopes()]
+    assert scopes == ["read_api", "create_runner", "manage_runner", "api"]
+    assert [need.scope for need in plain.needs_token_scopes() if need.is_optional] == ["api"]
+    (api,) = retrying.needs_token_scopes()
+    assert (api.scope, api.is_optional) == ("api", False)
+    heals = "switches webhooks on again that GitLab switched off"
+    assert api.why == f"retries jobs that a machine failed (infra_retry in p), {heals}"
+    assert plain.needs_token_scopes()[-1].why == heals
+    last = default.needs_token_scopes()[-1]
+    assert (last.scope, last.is_optional) == ("api", True)
+    assert last.why == f"retries jobs that a machine failed, {heals}"
+
+
+DOCKER = f'docker]\n{EC2}tags = ["ec2", "docker"]\n'
+NODE = f'node]\n{LAMBDA}tags = ["lambda", "node"]\n'
+UNTAGGED = "run_untagged = true\n"
+
+
+@pytest.mark.parametrize(
+    ("pools", "told"),
+    [
+        pytest.param((DOCKER, NODE), [], id="nothing to say"),
+        pytest.param(
+            (DOCKER, NODE + 'overflow = "docker"\n'),
+            [
+                'fleet.toml line 14: pools.node.overflow: jobs tagged "lambda" or "node" stay here:'
+                ' pool "docker" lacks the tag; add it to the tags of "docker", or tag such jobs'
+                " otherwise"
+            ],
+            id="overflow to a pool without the tags",
+        ),
+        pytest.param(
+            (
+                NODE + UNTAGGED + 'overflow = "big"',
+                f'big]\n{EC2}tags = ["lambda", "node"]',
+            ),
+            [
+                "fleet.toml line 9: pools.node.overflow: jobs without tags stay here: pool"
+                ' "big" has run_untagged = false'
+            ],
+            id="overflow of untagged jobs",
+        ),
+        pytest.param(
+            (
+                NODE + 'overflow = "big"',
+                f'big]\n{EC2}tags = ["lambda", "node"]\nprotected_only = true',
+            ),
+            [
+                "fleet.toml line 8: pools.node.overflow: jobs of unprotected branches stay"
+                ' here: "big" is protected_only'
+            ],
+            id="overflow to protected jobs only",
+        ),
+        pytest.param(
+            (DOCKER, f'small]\n{EC2}tags = ["docker"]\n'),
+            [
+                'fleet.toml line 14: pools.small.tags: never gets a job: pool "docker" is before'
+                " it and has all its tags; put the pool with fewer tags first, or give this one"
+                " a tag of its own"
+            ],
+            id="a pool that an earlier one hides",
+        ),
+        pytest.param(
+            (DOCKER, f'small]\n{EC2}tags = ["docker"]\n{UNTAGGED}'), [], id="untagged jobs come"
+        ),
+        pytest.param(
+            (DOCKER + "protected_only = true\n", f'small]\n{EC2}tags = ["docker"]\n'),
+            [],
+            id="jobs of unprotected branches come",
+        ),
+        pytest.param(
+            (DOCKER + 'overflow = "b"\n', f'b]\n{EC2}tags = ["docker", "ec2"]\n'),
+            [],
+            id="hidden, but for the overflow",
+        ),
+        pytest.param(
+            (DOCKER.replace(', "m7a.large"', ""),),
+            [
+                "fleet.toml line 6: pools.docker.instance_types: is one type: when spot has none"
+                " of it, every job waits or costs more; name three or more of about one size"
+            ],
+            id="a single type on spot",
+        ),
+        pytest.param(
+            (DOCKER.replace(', "m7a.large"', "") + 'market = "on-demand"\n',),
+            [],
+            id="a single type on demand",
+        ),
+        pytest.param(
+            (NODE + "idle.count = 1\n",),
+            [
+                "fleet.toml line 8: pools.node.idle: keeps Lambda runners waiting, which is"
+                " billed; a cold one starts in seconds"
+            ],
+            id="warm Lambda",
+        ),
+        pytest.param(
+            (NODE + 'wait_timeout = "2m"\n',),
+            [
+                "fleet.toml line 8: pools.node.wait_timeout: with max_job_time is more than"
+                " Lambda's 15 minutes: a job taken late is cut off"
+            ],
+            id="Lambda that waits long",
+        ),
+        pytest.param(
+            (DOCKER + 'executor = "shell"\ndocker = { privileged = true }\n',),
+            ['fleet.toml line 10: pools.docker.docker: has no effect with executor = "shell"'],
+            id="docker options for the shell",
+        ),
+        pytest.param(
+            (DOCKER.replace("= 5", "= 900"), NODE.replace("= 5", "= 101")),
+            [
+                "fleet.toml line 1: gitlab.credentials: all ceilings together are 1001, with a"
+                " runner for each pool 1003; GitLab"
+                ' allows 1000 runners by default; credentials = "shared" needs one runner per pool'
+            ],
+            id="more machines than runners",
+        ),
+    ],
+)
+def test_warnings_about_pools(pools: tuple[str, ...], told: list[str]) -> None:
+    assert warnings(*pools) == told
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        pytest.param("https://gitlab.example.com/", "http://localhost:8929", [], id="loopback"),
+        pytest.param(
+            "https:",
+            "http:",
+            ["line 2: gitlab.url: is not encrypted: tokens and sources travel in the open"],
+            id="http",
+        ),
+        pytest.param(
+            "group:42",
+            "instance",
+            [
+                "line 1: gitlab.watch: names nothing: a job whose webhook is lost is only found in"
+                " projects seen before"
+            ],
+            id="nothing to watch",
+        ),
+        pytest.param('"group:42"', '"instance"\nwatch.groups = [1]', [], id="something to watch"),
+        pytest.param("group:42", "project:7", [], id="the project is watched"),
+        pytest.param("gitlab.example.com", "gitlab.com", [], id="gitlab.com, few machines"),
+    ],
+)
+def test_warnings_about_gitlab(old: str, new: str, told: list[str]) -> None:
+    expected = [f"fleet.toml {line}" for line in told]
+    assert warnings(DOCKER, gitlab=GITLAB.replace(old, new)) == expected
+
+
+def test_the_free_plan_of_gitlab_com() -> None:
+    gitlab = GITLAB.replace("gitlab.example.com", "gitlab.com")
+    assert warnings(DOCKER.replace("= 5", "= 49"), gitlab=gitlab) == []
+    # 50 records: of 49 machines and one pool; the next machine would get none
+    (told,) = warnings(DOCKER.replace("= 5", "= 50"), gitlab=gitlab)
+    assert "are 50, with a runner for each pool 51; GitLab allows 50 runners on its Free" in told
+    shared = gitlab + 'credentials = "shared"\n'
+    assert warnings(DOCKER.replace("= 5", "= 50"), gitlab=shared) == []
+
+
+@pytest.mark.parametrize(
+    ("types", "is_mixed"),
+    [
+        (["m7i.large", "c6a.large", "t3.large", "g5.xlarge", "u-6tb1.metal"], False),
+        (["m7g.large", "t4g.small", "a1.large", "im4gn.large", "c7gd.large", "g5g.large"], False),
+        (["m7i.large", "m8gd.large"], True),
+        (["g5.xlarge", "g5g.xlarge"], True),
+    ],
+)
+def test_processors_are_told_by_the_name_of_the_type(types: list[str], is_mixed: bool) -> None:
+    text = f'{GITLAB}[pools.p]\nbackend = "ec2"\nceiling = 1\ntags = ["a"]\n'
+    text += f"instance_types = {types}\n"
+    if is_mixed:
+        with pytest.raises(ConfigError, match="mixes processors"):
+            read_config(text)
+    else:
+        assert read_config(text).pools[0].instance_types == tuple(types)
+
+
+@pytest.mark.parametrize(
+    ("text", "days"),
+    [
+        ("mon", (0,)),
+        ("mon-fri", (0, 1, 2, 3, 4)),
+        ("Sat, Sun", (5, 6)),
+        ("fri-mon", (0, 4, 5, 6)),
+        ("wed,mon-tue", (0, 1, 2)),
+        ("sun-sat", (0, 1, 2, 3, 4, 5, 6)),
+    ],
+)
+def test_days(text: str, days: tuple[int, ...]) -> None:
+    assert read_days(text) == days
+
+
+@pytest.mark.parametrize("text", ["", "mon-", "-fri", "monday", "mon--fri", "mon,", "mon fri"])
+def test_not_days(text: str) -> None:
+    with pytest.raises(ValueError, match="must be days"):
+        read_days(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("14m", 840), ("3h", 10800), ("1h30m", 5400), ("1d1s", 86401), ("0s", 0)],
+)
+def test_duration(text: str, seconds: int) -> None:
+    assert read_duration(text) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "3", "h", "3 h", "-3h", "30m1h", "1.5h", "3H", "3min", 3, None]
+)
+def test_not_a_duration(text: object) -> None:
+    with pytest.raises(ValueError, match="must be a duration"):
+        read_duration(text)
+
+
+@given(st.integers(0, 1_000_000).map(lambda seconds: timedelta(seconds=seconds)))
+def test_durations_come_back(duration: timedelta) -> None:
+    assert read_duration(duration_text(duration)) == duration
+
+
+@pytest.mark.parametrize(("text", "minutes"), [("00:00", 0), ("08:05", 485), ("24:00", 1440)])
+def test_time(text: str, minutes: int) -> None:
+    assert read_time(text) == minutes * MINUTE
+
+
+@pytest.mark.parametrize("text", ["8:00", "24:01", "23:60", "0800", "", 8])
+def test_not_a_time(text: object) -> None:
+    with pytest.raises(ValueError, match="must be a time"):
+        read_time(text)

@@ -1,0 +1,150 @@
+"""Everything left in a mailbox is read back as it was, and holds no secret in print."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+
+from fleet.machine.mailbox import (
+    REPORT_KEPT_S,
+    Cache,
+    Credential,
+    Docker,
+    MachineState,
+    Order,
+    Outcome,
+    Report,
+    Step,
+    StepName,
+    mailbox_key,
+)
+
+AT = datetime(2026, 8, 20, 9, 15, 1, 250_000, tzinfo=UTC)
+PLAIN = Credential(
+    runner_id="rf-docker-0123456789ab",
+    pool="docker",
+    url="https://gitlab.example.com",
+    token="glrt-very-secret-token",
+    executor="shell",
+    wait_timeout_s=300,
+    expires_at=AT,
+    name="rf-docker-0123456789ab",
+)
+FULL = replace(
+    PLAIN,
+    tls_ca="-----BEGIN CERTIFICATE-----\n",
+    proxy="http://proxy:3128",
+    executor="docker",
+    cache=Cache(
+        bucket="cache",
+        region="eu-central-1",
+        prefix="docker",
+        server="127.0.0.1:9000",
+        insecure=True,
+        access_key="AKIA",
+        secret_key="cache-secret",
+        session_token="cache-session",
+    ),
+    docker=Docker(
+        image="debian:12",
+        pull_policy=("always", "if-not-present"),
+        volumes=("/cache", "/var/run/docker.sock:/var/run/docker.sock"),
+        helper_image="helper:1",
+        registry_mirror="http://mirror.example.com",
+    ),
+)
+STEPS = (
+    Step(at=AT, name=StepName.CALLED_HOME),
+    Step(at=AT + timedelta(seconds=1), name=StepName.JOB_TAKEN, job_id=42),
+    Step(at=AT + timedelta(seconds=2), name=StepName.RUNNER_EXITED, job_id=42, detail="failed: x"),
+)
+REPORT = Report(
+    heartbeat_at=AT,
+    state=MachineState.DONE,
+    runner_id="rf-1",
+    job_id=42,
+    outcome=Outcome.FAILED,
+    detail="exit status 3",
+    steps=STEPS,
+)
+
+
+def through_dynamodb(item: dict[str, object]) -> dict[str, object]:
+    """As DynamoDB gives it back: whole numbers become decimals, and a float would be refused."""
+    write, read = TypeSerializer().serialize, TypeDeserializer().deserialize
+    return {key: read(write(value)) for key, value in item.items()}
+
+
+@pytest.mark.parametrize("credential", [PLAIN, FULL], ids=["plain", "with cache and docker"])
+def test_a_credential_survives_the_ledger(credential: Credential) -> None:
+    item = through_dynamodb(credential.item("AROA:i-1"))
+    assert Credential.of_item(item) == credential
+    assert type(Credential.of_item(item).wait_timeout_s) is int
+
+
+def test_a_credential_lies_under_the_machines_own_key() -> None:
+    item = PLAIN.item("AROA:i-1")
+    assert (item["pk"], item["sk"]) == ("machine#AROA:i-1", "credential")
+    assert mailbox_key("lambda:rf-1") == "machine#lambda:rf-1"
+
+
+def test_a_credential_is_forgotten_when_its_machine_has_expired() -> None:
+    assert PLAIN.item("m")["ttl"] == int(AT.timestamp())
+
+
+def test_what_is_absent_is_not_written() -> None:
+    assert not {"cache", "docker"} & PLAIN.item("m").keys()
+
+
+@pytest.mark.parametrize("secret", ["very-secret-token", "cache-secret", "cache-session"])
+def test_no_secret_is_printed(secret: str) -> None:
+    assert secret not in repr(FULL)
+    assert secret in str(FULL.item("m"))
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        pytest.param(REPORT, id="full"),
+        pytest.param(
+            Report(heartbeat_at=AT, state=MachineState.BOOTED), id="first sign of life, nameless"
+        ),
+    ],
+)
+def test_a_report_survives_the_ledger(report: Report) -> None:
+    read = Report.of_item(through_dynamodb(report.item()))
+    assert read == report
+    assert type(read.job_id) is type(report.job_id)
+
+
+def test_a_report_outlives_its_machine_for_a_week() -> None:
+    assert REPORT.item()["ttl"] == int(AT.timestamp()) + REPORT_KEPT_S
+    assert REPORT_KEPT_S == 7 * 24 * 3600
+
+
+def test_an_order_survives_the_ledger() -> None:
+    order = Order(reason="surplus", at=AT)
+    item = through_dynamodb(order.item("m", expires_at=AT + timedelta(hours=1)))
+    assert Order.of_item(item) == order
+    assert (item["pk"], item["sk"], item["order"]) == ("machine#m", "order", "drain")
+    assert item["ttl"] == int(AT.timestamp()) + 3600
+
+
+def test_times_are_written_in_utc() -> None:
+    berlin = AT.astimezone(timezone(timedelta(hours=2)))
+    item = Step(at=berlin, name=StepName.ENDED).item()
+    assert item["at"] == "2026-08-20T09:15:01.250Z"
+    assert Step.of_item(item).at == AT
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        pytest.param({"heartbeat_at": "2026-08-20T09:15:01Z", "state": "asleep"}, id="state"),
+        pytest.param({"heartbeat_at": "yesterday", "state": "idle"}, id="time"),
+    ],
+)
+def test_an_unknown_word_is_an_error(item: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"is not a valid|Invalid isoformat"):
+        Report.of_item(item)

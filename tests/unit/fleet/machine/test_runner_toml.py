@@ -1,0 +1,160 @@
+"""The configuration says what the credential says, in gitlab-runner's words."""
+
+import subprocess
+import tomllib
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fleet.machine.mailbox import Cache, Credential, Docker
+from fleet.machine.runner_toml import Place, runner_toml
+
+AT = datetime(2026, 8, 20, 9, 15, tzinfo=UTC)
+PLACE = Place(
+    builds_dir="/w/builds", cache_dir="/w/cache", tls_ca="/w/ca.pem", notice="/w/it's here"
+)
+SHELL = Credential(
+    runner_id="rf-1",
+    pool="node",
+    url="https://gitlab.example.com",
+    token='glrt-"quoted"\\',
+    executor="shell",
+    wait_timeout_s=60,
+    expires_at=AT,
+    name="rf-1",
+)
+DOCKER = replace(
+    SHELL,
+    executor="docker",
+    docker=Docker(
+        image="debian:12",
+        pull_policy=("always", "if-not-present"),
+        volumes=("/cache",),
+        helper_image="helper:1",
+        registry_mirror="http://mirror.example.com",
+    ),
+)
+
+
+def read(credential: Credential) -> dict[str, Any]:
+    return tomllib.loads(runner_toml(credential, PLACE, ends_at=AT))
+
+
+def test_a_private_authority_is_a_file() -> None:
+    (runner,) = read(replace(SHELL, tls_ca="-----BEGIN CERTIFICATE-----"))["runners"]
+    assert runner["tls-ca-file"] == "/w/ca.pem"
+
+
+@pytest.mark.parametrize("credential", [SHELL, DOCKER])
+def test_a_proxy_is_in_every_jobs_environment_and_the_pool_may_say_more(
+    credential: Credential,
+) -> None:
+    """gitlab-runner gives jobs in containers nothing of its own environment."""
+    told = replace(credential, proxy="http://proxy:3128", env={"NO_PROXY": "mine"})
+    (runner,) = read(told)["runners"]
+    environment = dict(one.split("=", 1) for one in runner["environment"])
+    assert environment["HTTPS_PROXY"] == environment["https_proxy"] == "http://proxy:3128"
+    assert environment["NO_PROXY"] == "mine"
+    assert "169.254.169.254" in environment["no_proxy"].split(",")
+    assert ".amazonaws.com" in environment["no_proxy"].split(",")
+
+
+def test_one_runner_with_all_it_needs() -> None:
+    config = read(SHELL)
+    assert config["concurrent"] == 1
+    (runner,) = config["runners"]
+    script = runner.pop("pre_build_script")
+    assert runner == {
+        "name": "rf-1",
+        "url": "https://gitlab.example.com",
+        "token": 'glrt-"quoted"\\',
+        "executor": "shell",
+        "shell": "bash",
+        "builds_dir": "/w/builds",
+        "cache_dir": "/w/cache",
+    }
+    assert "this machine ends at 2026-08-20 09:15:00 UTC" in script
+
+
+@pytest.mark.parametrize("text", ["a\x7fb", "a\tb\nc", "käse", "🧀", "\x00\x1f"])
+def test_any_text_comes_through(text: str) -> None:
+    assert read(replace(SHELL, token=text))["runners"][0]["token"] == text
+
+
+def test_docker_settings() -> None:
+    (runner,) = read(DOCKER)["runners"]
+    assert runner["docker"] == {
+        "image": "debian:12",
+        "privileged": False,
+        "pull_policy": ["always", "if-not-present"],
+        "volumes": ["/cache"],
+        "helper_image": "helper:1",
+    }
+    assert runner["environment"] == ["FLEET_REGISTRY_MIRROR=http://mirror.example.com"]
+    assert not {"shell", "pre_build_script"} & runner.keys()
+
+
+def test_docker_settings_left_out_are_gitlab_runners_own() -> None:
+    (runner,) = read(replace(DOCKER, docker=Docker(image="debian:12")))["runners"]
+    assert runner["docker"] == {"image": "debian:12", "privileged": False}
+    assert "environment" not in runner
+
+
+def test_a_cache_with_the_machines_own_role() -> None:
+    credential = replace(SHELL, cache=Cache(bucket="b", region="eu-central-1", prefix="node"))
+    assert read(credential)["runners"][0]["cache"] == {
+        "Type": "s3",
+        "Shared": True,
+        "Path": "node",
+        "s3": {
+            "BucketName": "b",
+            "BucketLocation": "eu-central-1",
+            "AuthenticationType": "iam",
+        },
+    }
+
+
+def test_a_cache_elsewhere_with_keys() -> None:
+    cache = Cache(
+        bucket="b",
+        region="us-east-1",
+        server="127.0.0.1:9000",
+        insecure=True,
+        access_key="a",
+        secret_key="s",
+        session_token="t",
+    )
+    runner = read(replace(DOCKER, cache=cache))["runners"][0]
+    assert runner["feature_flags"] == {"FF_USE_LEGACY_S3_CACHE_ADAPTER": True}
+    assert runner["cache"]["s3"] == {
+        "BucketName": "b",
+        "BucketLocation": "us-east-1",
+        "ServerAddress": "127.0.0.1:9000",
+        "Insecure": True,
+        "AccessKey": "a",
+        "SecretKey": "s",
+        "SessionToken": "t",
+        "AuthenticationType": "access-key",
+    }
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["with a notice", "without"])
+def test_a_stopped_shell_job_prints_the_notice(tmp_path: Path, *, told: bool) -> None:
+    notice = tmp_path / "it's here"
+    if told:
+        notice.write_text("why it stopped\n")
+    place = replace(PLACE, notice=str(notice))
+    script = tomllib.loads(runner_toml(SHELL, place, ends_at=AT))["runners"][0]["pre_build_script"]
+    done = subprocess.run(
+        ["bash", "-c", f"{script}\nkill -TERM $$\necho not reached"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 143
+    assert ("why it stopped" in done.stdout) is told
+    assert "not reached" not in done.stdout
+    assert done.stderr == ""

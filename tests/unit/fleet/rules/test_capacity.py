@@ -1,0 +1,138 @@
+"""Which places to ask for machines, and for how long a dry one is left alone."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, strategies as st
+
+from fleet.rules.capacity import (
+    BackOff,
+    CapacityPool,
+    ErrorKind,
+    decide_capacity,
+    note_applied,
+    note_failure,
+    note_success,
+)
+
+NOON = datetime(2026, 8, 20, 12, tzinfo=UTC)
+CODES = {
+    ErrorKind.CAPACITY: "InsufficientInstanceCapacity",
+    ErrorKind.THROTTLE: "RequestLimitExceeded",
+    ErrorKind.QUOTA: "VcpuLimitExceeded",
+    ErrorKind.CONFIGURATION: "InvalidAMIID.NotFound",
+    ErrorKind.UNKNOWN: "WandBroken",
+}
+
+
+def place(text: str) -> CapacityPool:
+    kind, subnet, market = text.split("/")
+    return CapacityPool(instance_type=kind, subnet=subnet, market=market)
+
+
+def dry(seconds: float, code: str = "InsufficientInstanceCapacity") -> BackOff:
+    """Left alone until so many seconds after noon."""
+    return BackOff(until=NOON + timedelta(seconds=seconds), failures=1, code=code)
+
+
+PLACES = [place(t) for t in ("a/1/on-demand", "a/1/spot", "b/1/spot", "a/2/spot", "b/1/on-demand")]
+
+
+@pytest.mark.parametrize(
+    ("back_off", "asked"),
+    [
+        pytest.param(
+            {},
+            "a/1/spot b/1/spot a/2/spot a/1/on-demand b/1/on-demand",
+            id="spot first, else as given",
+        ),
+        pytest.param(
+            {"a/1/spot": dry(60), "a/1/on-demand": dry(1)},
+            "b/1/spot a/2/spot b/1/on-demand",
+            id="skips those left alone",
+        ),
+        pytest.param(
+            {"a/1/spot": dry(0), "b/1/spot": dry(-5)},
+            "a/1/spot b/1/spot a/2/spot a/1/on-demand b/1/on-demand",
+            id="asks again when the time is over",
+        ),
+        pytest.param(
+            {"a/1/spot": dry(9), "b/1/spot": dry(9), "a/2/spot": dry(9)},
+            "a/1/on-demand b/1/on-demand",
+            id="no spot: on demand",
+        ),
+        pytest.param({str(one): dry(9) for one in PLACES}, "", id="nowhere"),
+        pytest.param(
+            {"elsewhere": dry(9)},
+            "a/1/spot b/1/spot a/2/spot a/1/on-demand b/1/on-demand",
+            id="places of an older configuration do not matter",
+        ),
+    ],
+)
+def test_decide_capacity(back_off: dict[str, BackOff], asked: str) -> None:
+    assert " ".join(map(str, decide_capacity(PLACES, back_off, NOON))) == asked
+
+
+@pytest.mark.parametrize(
+    ("kind", "waits_s"),
+    [
+        (ErrorKind.CAPACITY, [60, 120, 240, 480, 960, 1800, 1800]),
+        (ErrorKind.QUOTA, [60, 120, 240, 480, 900, 900]),
+        (ErrorKind.THROTTLE, [2, 4, 8, 16, 32, 60, 60]),
+        (ErrorKind.CONFIGURATION, [300, 600, 1200, 2400, 3600, 3600]),
+        (ErrorKind.UNKNOWN, [60, 120, 240, 480, 960, 1800, 1800]),
+    ],
+)
+def test_failures_in_a_row_are_left_alone_for_longer(kind: ErrorKind, waits_s: list[int]) -> None:
+    held, at = None, NOON
+    for number, wait_s in enumerate(waits_s, start=1):
+        held = note_failure(held, kind, CODES[kind], at)
+        assert (held.until - at).total_seconds() == wait_s
+        assert (held.failures, held.code) == (number, CODES[kind])
+        at = held.until
+
+
+@pytest.mark.parametrize(
+    ("held", "failures"),
+    [
+        pytest.param(None, 1, id="the first"),
+        pytest.param(dry(-1), 2, id="again"),
+        pytest.param(dry(60), 2, id="asked before its time, by someone else"),
+        pytest.param(dry(-1800), 2, id="half an hour later: still in a row"),
+        pytest.param(dry(-1801), 1, id="after that the row has ended"),
+        pytest.param(dry(-1, "RequestLimitExceeded"), 1, id="another kind starts its own row"),
+        pytest.param(dry(-1, "UnfulfillableCapacity"), 2, id="another code of the same kind"),
+    ],
+)
+def test_what_counts_as_in_a_row(held: BackOff | None, failures: int) -> None:
+    noted = note_failure(held, ErrorKind.CAPACITY, "InsufficientInstanceCapacity", NOON)
+    assert noted.failures == failures
+
+
+def test_thousands_of_failures_do_not_overflow() -> None:
+    held = BackOff(until=NOON, failures=5000, code="InsufficientInstanceCapacity")
+    noted = note_failure(held, ErrorKind.CAPACITY, held.code, NOON)
+    assert (noted.until, noted.failures) == (NOON + timedelta(minutes=30), 5001)
+
+
+def test_success_forgets_the_place_only() -> None:
+    back_off = {"a/1/spot": dry(9), "a/1/on-demand": dry(9)}
+    assert note_success(back_off, place("a/1/spot")) == {"a/1/on-demand": dry(9)}
+    assert note_success(back_off, place("z/1/spot")) == back_off
+
+
+def test_a_new_configuration_forgets_what_the_old_one_was_refused_for() -> None:
+    back_off = {kind.value: dry(9, code) for kind, code in CODES.items()}
+    assert set(back_off) - set(note_applied(back_off)) == {"configuration"}
+
+
+@given(
+    st.datetimes(timezones=st.just(UTC)),
+    st.integers(1, 10_000),
+    st.sampled_from(sorted(CODES.values())),
+)
+def test_back_off_comes_back_from_the_ledger(until: datetime, failures: int, code: str) -> None:
+    held = BackOff(until=until, failures=failures, code=code)
+    item = held.to_item()
+    assert all(isinstance(value, str | int) for value in item.values())
+    assert BackOff.from_item(item) == held

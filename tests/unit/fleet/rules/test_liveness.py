@@ -1,0 +1,99 @@
+"""What a machine tells, by our clock; whole fleets are in `tests/unit/orchestrator/test_clocks`."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, strategies as st
+
+from fleet.machine.mailbox import MachineState, Report, Step, StepName
+from fleet.model import RunnerState
+from fleet.rules.liveness import by_our_clock, due_note, heard, steps_between, with_note
+from tests.unit.fleet.facts import AT, ago, runner
+
+GITLAB = "gitlab.example.com"
+BOOTING = runner("r", RunnerState.IN_FLIGHT, since_s=600)
+YEARS = [datetime(year, 1, 2, tzinfo=UTC) for year in (1, 1970, 2025, 2027, 9999)]
+TIMES = st.sampled_from(YEARS) | st.floats(-9e6, 9e6).map(ago)
+
+
+def report(dated: datetime, state: MachineState = MachineState.IDLE, **facts: object) -> Report:
+    return replace(Report(heartbeat_at=dated, state=state), **facts)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("age_s", "state", "is_due"),
+    [
+        pytest.param(0, MachineState.IDLE, False, id="just now"),
+        pytest.param(45, MachineState.IDLE, False, id="a heartbeat ago"),
+        pytest.param(46, MachineState.IDLE, True, id="it may be silent, or its clock slow"),
+        pytest.param(-5, MachineState.BUSY, False, id="as far as good clocks differ"),
+        pytest.param(-6, MachineState.BUSY, True, id="its clock is fast"),
+        pytest.param(500, MachineState.DONE, False, id="a goodbye some time ago"),
+        pytest.param(606, MachineState.DONE, True, id="a goodbye before its launch"),
+        pytest.param(-6, MachineState.DONE, True, id="a goodbye to come"),
+    ],
+)
+def test_a_report_is_noted_where_its_own_date_proves_nothing(
+    age_s: float, state: MachineState, is_due: bool
+) -> None:
+    told = heard(BOOTING, report(ago(age_s), state), GITLAB)
+    note = due_note(told, AT)
+    assert (note is not None) is is_due
+    if note:
+        assert due_note(with_note(told, note), AT) is None
+
+
+def test_a_goodbye_of_a_machine_that_began_before_its_launch_is_noted() -> None:
+    step = Step(at=ago(700), name=StepName.CALLED_HOME)
+    told = heard(BOOTING, report(ago(400), MachineState.DONE, steps=(step,)), GITLAB)
+    assert due_note(told, AT) is not None
+
+
+def test_a_report_in_a_frozen_clock_counts_by_its_number() -> None:
+    told = heard(BOOTING, report(ago(400), beats=7), GITLAB)
+    note = due_note(told, ago(60))
+    again = heard(BOOTING, report(ago(400), beats=7), GITLAB, note=note)
+    after = heard(BOOTING, report(ago(400), beats=8), GITLAB, note=note)
+    assert by_our_clock(again, AT).heartbeat_at == ago(60)
+    assert due_note(again, AT) is None
+    assert due_note(after, AT) is not None
+
+
+def test_what_never_reported_has_nothing_to_note() -> None:
+    assert due_note(BOOTING, AT) is None
+    assert by_our_clock(BOOTING, AT) is BOOTING
+    note = due_note(heard(BOOTING, report(ago(400)), GITLAB), AT)
+    assert note is not None
+    assert with_note(BOOTING, note) is BOOTING
+
+
+@given(dated=TIMES, changed=TIMES)
+def test_no_claim_dates_anything_before_the_launch_or_after_now(
+    dated: datetime, changed: datetime
+) -> None:
+    step = Step(at=changed, name=StepName.CALLED_HOME)
+    told = heard(BOOTING, report(dated, steps=(step,)), GITLAB)
+    ours = by_our_clock(told, AT)
+    assert ours.heartbeat_at is not None
+    assert ours.changed_at is not None
+    assert BOOTING.launched_at <= ours.changed_at <= ours.heartbeat_at <= AT
+
+
+@given(times=st.lists(TIMES, max_size=5))
+def test_steps_keep_their_order_between_the_launch_and_now(times: list[datetime]) -> None:
+    told = [Step(at=at, name=StepName.CALLED_HOME, detail=str(i)) for i, at in enumerate(times)]
+    ours = steps_between(told, start=ago(60), end=AT)
+    assert [step.detail for step in ours] == [step.detail for step in told]
+    dated = [ago(60), *(step.at for step in ours), AT]
+    assert dated == sorted(dated)
+
+
+@given(skew_s=st.floats(-9e6, 9e6))
+def test_a_clock_wrong_by_one_time_keeps_the_steps_apart(skew_s: float) -> None:
+    told = [
+        Step(at=ago(60 - s) + timedelta(seconds=skew_s), name=StepName.CALLED_HOME)
+        for s in (0, 10, 60)
+    ]
+    ours = steps_between(told, start=ago(60), end=AT)
+    assert [round((step.at - ago(60)).total_seconds()) for step in ours] == [0, 10, 60]

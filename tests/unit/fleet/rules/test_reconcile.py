@@ -1,0 +1,277 @@
+"""What the ledger missed, and whose jobs are read next."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from fleet.model import GONE, Job, JobKey, Status
+from fleet.reasons import Reason
+from fleet.rules.reconcile import (
+    RECENT,
+    ROUND_ROBIN,
+    SETTLING,
+    Corrections,
+    Watched,
+    decide_polls,
+    decide_reconcile,
+)
+from tests.unit.fleet.facts import AT, ago, job, key
+
+MINUTE = timedelta(minutes=1)
+NEW, OLD = job(1, waits_s=4.9), job(1, waits_s=5)
+
+
+@pytest.mark.parametrize(
+    ("pending", "row", "route", "look_up", "reason"),
+    [
+        pytest.param(True, None, True, False, "webhook_lost", id="no row: its webhook was lost"),
+        pytest.param(
+            True, replace(OLD, status=Status.CREATED), True, False, "webhook_lost",
+            id="created is the last that we heard",
+        ),
+        pytest.param(True, OLD, False, False, "balanced", id="both say pending"),
+        pytest.param(
+            True, replace(OLD, status=Status.RUNNING), False, False, "balanced",
+            id="it was taken while GitLab answered",
+        ),
+        pytest.param(
+            True, replace(OLD, status=Status.FINISHED), False, False, "balanced", id="or ended"
+        ),
+        pytest.param(
+            True, replace(OLD, status=Status.FINISHED, outcome=GONE), True, False, "webhook_lost",
+            id="it was hidden from us, and is there again",
+        ),
+        pytest.param(
+            False, OLD, False, True, "finished_unseen", id="pending for us alone: look it up"
+        ),
+        pytest.param(False, NEW, False, False, "balanced", id="the list may be older than the row"),
+        pytest.param(
+            False, replace(OLD, status=Status.RUNNING), False, False, "balanced", id="it runs"
+        ),
+        pytest.param(
+            False, replace(OLD, status=Status.CREATED), False, False, "balanced", id="not yet"
+        ),
+        pytest.param(False, None, False, False, "balanced", id="nothing anywhere"),
+    ],
+)  # fmt: skip
+def test_decide_reconcile(
+    pending: bool, row: Job | None, route: bool, look_up: bool, reason: str
+) -> None:
+    rows = {key(1): row} if row else {}
+    corrections = decide_reconcile([key(1)] if pending else [], rows, at=AT)
+    assert corrections == Corrections(
+        route=(key(1),) if route else (),
+        look_up=(key(1),) if look_up else (),
+        reason=Reason(reason),
+    )
+
+
+def test_a_row_settles_in_seconds() -> None:
+    assert timedelta(seconds=5) == SETTLING
+
+
+def test_sets_everything_right_at_once_in_a_stable_order() -> None:
+    rows: Mapping[JobKey, Job] = {key(i): job(i) for i in (9, 3, 5)}
+    corrections = decide_reconcile([key(8), key(5), key(2)], rows, at=AT)
+    assert corrections.route == (key(8), key(2))
+    assert corrections.look_up == (key(3), key(9))
+    assert corrections.reason is Reason.WEBHOOK_LOST
+
+
+def watched(
+    project_id: int,
+    *,
+    unread_s: float | None = 60,
+    hook_s: float | None = None,
+    healthy: bool = True,
+) -> Watched:
+    return Watched(
+        project_id=project_id,
+        instance="gitlab.example.com",
+        last_hook_at=None if hook_s is None else ago(hook_s),
+        last_polled_at=None if unread_s is None else ago(unread_s),
+        hook_healthy=healthy,
+    )
+
+
+def read(*projects: Watched, at_most: int = 100) -> list[int]:
+    return [one.project_id for one in decide_polls(projects, at=AT, at_most=at_most)]
+
+
+@pytest.mark.parametrize(
+    ("projects", "at_most", "chosen"),
+    [
+        pytest.param([], 9, [], id="nobody"),
+        pytest.param([watched(1)], 9, [1], id="one"),
+        pytest.param([watched(1)], 0, [], id="none allowed"),
+        pytest.param(
+            [watched(1), watched(2, healthy=False)], 9, [2, 1], id="the unhealthy one first"
+        ),
+        pytest.param(
+            [watched(1, unread_s=60), watched(2, unread_s=120)], 9, [2, 1], id="longest unread"
+        ),
+        pytest.param(
+            [watched(1, unread_s=9999), watched(2, unread_s=None)], 1, [2], id="never read before"
+        ),
+        pytest.param(
+            [*(watched(i) for i in range(99)), watched(99, hook_s=900)], 99, [*range(10), 99],
+            id="a busy one as well",
+        ),
+        pytest.param(
+            [*(watched(i) for i in range(99)), watched(99, hook_s=901)], 99, [*range(10)],
+            id="it was busy long ago",
+        ),
+        pytest.param(
+            [watched(1), watched(2, unread_s=120, hook_s=10)], 9, [2, 1], id="nobody is read twice"
+        ),
+        pytest.param(
+            [watched(i, unread_s=60 + i, hook_s=10) for i in range(20)], 4, [19, 18, 17, 16],
+            id="busy ones take turns when they are too many",
+        ),
+        pytest.param(
+            [watched(i, unread_s=60 + i) for i in range(11)], 99, [*range(10, 0, -1)],
+            id="ten quiet ones are few: all of them",
+        ),
+        pytest.param(
+            [watched(i, unread_s=60 + i) for i in range(200)], 99, [*range(199, 179, -1)],
+            id="a tenth of many quiet ones",
+        ),
+        pytest.param(
+            [watched(i, unread_s=60 + i) for i in range(201)], 99, [*range(200, 179, -1)],
+            id="a tenth, rounded up",
+        ),
+        pytest.param(
+            [watched(i, unread_s=60 + i, healthy=False) for i in range(5)] + [watched(9)], 4,
+            [4, 3, 2, 9], id="more unhealthy ones than reads leave room for the others",
+        ),
+        pytest.param(
+            [watched(i, unread_s=60 + i, healthy=False) for i in range(5)], 4, [4, 3, 2, 1],
+            id="and use it when there are none",
+        ),
+        pytest.param(
+            [watched(i, unread_s=60 + i, healthy=False) for i in range(50)]
+            + [watched(50)],
+            20, [*range(49, 30, -1), 50],
+            id="a share no larger than the others need",
+        ),
+        pytest.param(
+            [watched(i, unread_s=60 + i, healthy=False) for i in range(11)]
+            + [watched(11 + i, unread_s=60 + i) for i in range(40)],
+            11, [*range(10, 1, -1), 50, 49],
+            id="a tenth of the reads, rounded up, and not more",
+        ),
+    ],
+)  # fmt: skip
+def test_decide_polls(projects: list[Watched], at_most: int, chosen: list[int]) -> None:
+    assert read(*projects, at_most=at_most) == chosen
+
+
+def test_a_hook_is_healthy_until_it_is_known_not_to_be() -> None:
+    unknown = Watched(project_id=1, instance="x", last_hook_at=None, last_polled_at=None)
+    assert unknown.hook_healthy
+
+
+def minutes(projects: list[Watched], *, count: int, at_most: int) -> Iterator[set[int]]:
+    """Choose and read, minute after minute; busy projects stay busy. Yields who was read."""
+    known = {one.project_id: one for one in projects}
+    at: datetime = AT
+    for _ in range(count):
+        chosen = {one.project_id for one in decide_polls(known.values(), at=at, at_most=at_most)}
+        assert len(chosen) <= at_most
+        yield chosen
+        for one in known.values():
+            known[one.project_id] = replace(
+                one,
+                last_polled_at=at if one.project_id in chosen else one.last_polled_at,
+                last_hook_at=at if one.last_hook_at else None,
+            )
+        at += MINUTE
+
+
+def longest_unread(projects: list[Watched], *, at_most: int, count: int = 200) -> dict[int, int]:
+    """For how many minutes each project was not read, at worst."""
+    last = {one.project_id: -1 for one in projects}
+    worst = dict.fromkeys(last, 0)
+    for minute, chosen in enumerate(minutes(projects, count=count, at_most=at_most)):
+        for project_id in chosen:
+            last[project_id] = minute
+        for project_id, read_in in last.items():
+            worst[project_id] = max(worst[project_id], minute - read_in)
+    return worst
+
+
+def fleet(*, unhealthy: int, busy: int, quiet: int) -> list[Watched]:
+    """Projects never read: ids below 100 have unhealthy hooks, below 200 recent ones."""
+    return [
+        *(watched(i, unread_s=None, healthy=False) for i in range(unhealthy)),
+        *(watched(100 + i, unread_s=None, hook_s=1) for i in range(busy)),
+        *(watched(200 + i, unread_s=None) for i in range(quiet)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("unhealthy", "busy", "quiet", "at_most"),
+    [
+        pytest.param(0, 0, 95, 10, id="all quiet"),
+        pytest.param(3, 0, 60, 9, id="just enough"),
+        pytest.param(5, 40, 50, 14, id="the busy ones alone would fill every minute"),
+        pytest.param(0, 90, 1, 10, id="one quiet one among busy ones"),
+        pytest.param(9, 0, 1, 10, id="one quiet one among unhealthy ones"),
+    ],
+)
+def test_each_is_read_in_time_while_the_reads_suffice(
+    unhealthy: int, busy: int, quiet: int, at_most: int
+) -> None:
+    projects = fleet(unhealthy=unhealthy, busy=busy, quiet=quiet)
+    worst = longest_unread(projects, at_most=at_most)
+    assert max(worst.values()) <= ROUND_ROBIN / MINUTE
+    assert all(worst[i] == 0 for i in range(unhealthy))
+
+
+def test_busy_ones_are_read_every_minute_while_the_reads_suffice() -> None:
+    worst = longest_unread(fleet(unhealthy=2, busy=10, quiet=40), at_most=20)
+    assert all(worst[100 + i] <= 5 for i in range(10))
+    settled = list(minutes(fleet(unhealthy=2, busy=10, quiet=40), count=60, at_most=20))[10:]
+    assert all({100 + i for i in range(10)} <= chosen for chosen in settled)
+
+
+@pytest.mark.parametrize(
+    ("unhealthy", "busy", "quiet", "at_most", "within"),
+    [
+        pytest.param(0, 0, 90, 3, 30, id="too many quiet ones"),
+        pytest.param(0, 90, 90, 10, 20, id="too many busy ones"),
+        pytest.param(60, 10, 10, 10, 20, id="too many unhealthy ones"),
+        pytest.param(9, 3, 3, 2, 10, id="hardly any reads"),
+    ],
+)
+def test_nobody_starves_when_the_reads_do_not_suffice(
+    unhealthy: int, busy: int, quiet: int, at_most: int, within: int
+) -> None:
+    projects = fleet(unhealthy=unhealthy, busy=busy, quiet=quiet)
+    assert max(longest_unread(projects, at_most=at_most).values()) <= within
+
+
+def test_recent_means_longer_than_the_round_robin() -> None:
+    """A project that was just busy is read often until the round robin has it again."""
+    assert RECENT > ROUND_ROBIN
+
+
+@pytest.mark.parametrize(
+    ("row", "applied", "renewed"),
+    [
+        (replace(OLD, given_up=True, given_up_in="monday"), "tuesday", True),
+        (replace(OLD, given_up=True), "tuesday", True),
+        (replace(OLD, given_up=True, given_up_in="tuesday"), "tuesday", False),
+        (replace(OLD, given_up=True, given_up_in="monday"), None, False),
+        (replace(OLD, given_up_in="monday"), "tuesday", False),
+        (replace(OLD, given_up=True, status=Status.RUNNING), "tuesday", False),
+    ],
+)
+def test_what_was_given_up_under_another_apply_is_renewed(
+    row: Job, applied: str | None, renewed: bool
+) -> None:
+    found = decide_reconcile([key(1)], {key(1): row}, at=AT, applied=applied)
+    assert found.renew == ((key(1),) if renewed else ())
+    assert decide_reconcile([], {key(1): row}, at=AT, applied=applied).renew == ()

@@ -1,0 +1,56 @@
+"""When a pool's runner token is made anew."""
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from fleet.config.reading import read_config
+from fleet.rules.renewal import is_renewal_due
+from tests.unit.fleet.facts import AT
+
+MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+# A machine needs five minutes to boot, five for its credential, and two to wait for its job.
+(POOL,) = read_config(
+    """
+[gitlab]
+url = "https://gitlab.example.com"
+runners_in = "group:42"
+[pools.docker]
+backend = "lambda"
+tags = ["docker"]
+ceiling = 1
+max_job_time = "11m"
+boot_deadline = "5m"
+wait_timeout = "2m"
+"""
+).pools
+
+
+@pytest.mark.parametrize(
+    ("life", "renewed_before"),
+    [
+        pytest.param(24 * HOUR, 6 * HOUR, id="after three quarters of its life"),
+        pytest.param(2 * HOUR, 30 * MINUTE, id="of GitLab's shortest one, too"),
+        pytest.param(40 * MINUTE, 12 * MINUTE, id="or while a machine still has the time"),
+        pytest.param(20 * MINUTE, 10 * MINUTE, id="but not before half of its life"),
+    ],
+)
+def test_a_token_is_replaced_while_machines_can_use_it(
+    life: timedelta, renewed_before: timedelta
+) -> None:
+    due = AT + life - renewed_before
+
+    def is_due(at: datetime) -> bool:
+        return is_renewal_due(POOL, made_at=AT, expires_at=AT + life, at=at)
+
+    assert not is_due(due - MINUTE)
+    assert is_due(due)
+    assert is_due(AT + 2 * life)
+
+
+def test_one_that_never_expires_stays_and_one_of_unknown_age_has_what_machines_need() -> None:
+    assert not is_renewal_due(POOL, made_at=AT, expires_at=None, at=AT + 999 * HOUR)
+    ends = AT + HOUR
+    assert not is_renewal_due(POOL, made_at=None, expires_at=ends, at=ends - 13 * MINUTE)
+    assert is_renewal_due(POOL, made_at=None, expires_at=ends, at=ends - 12 * MINUTE)

@@ -1,0 +1,112 @@
+"""Whether a job runs once more: the rule as a table of sentences."""
+
+from dataclasses import replace
+from itertools import product
+
+import pytest
+
+from fleet.reasons import Reason
+from fleet.rules.retry import INFRA_FAILURES, RetryFacts, RetryPlan, decide_retry
+
+LOST = RetryFacts(allowed=True, outcome=None, failure_reason=None, machine_lost=True, retried=False)
+BLAMED = replace(LOST, outcome="failed", failure_reason="runner_system_failure")
+
+# Every failure reason of GitLab that is not the runner's side. Source: gitlab-facts, section 9.
+OTHERS = """
+    unknown_failure script_failure api_failure stuck_or_timeout_failure missing_dependency_failure
+    runner_unsupported stale_schedule job_execution_timeout archived_failure unmet_prerequisites
+    scheduler_failure data_integrity_failure forward_deployment_failure user_blocked
+    project_deleted ci_quota_exceeded pipeline_loop_detected no_matching_runner trace_size_exceeded
+    builds_disabled environment_creation_failure deployment_rejected
+    failed_outdated_deployment_job stuck_pending_with_matching_runners
+    stuck_pending_no_matching_runners server_timeout_canceling runner_configuration_error
+"""
+
+
+@pytest.mark.parametrize(
+    ("facts", "plan"),
+    [
+        pytest.param(
+            LOST, RetryPlan(retry=True, reason=Reason.INFRA_RETRY, cancel_first=True),
+            id="the machine is lost and GitLab does not know",
+        ),
+        pytest.param(
+            BLAMED, RetryPlan(retry=True, reason=Reason.INFRA_RETRY), id="GitLab blames the runner"
+        ),
+        pytest.param(
+            replace(BLAMED, machine_lost=False),
+            RetryPlan(retry=True, reason=Reason.INFRA_RETRY), id="GitLab's word is enough",
+        ),
+        pytest.param(
+            replace(LOST, allowed=False), RetryPlan(retry=False, reason=Reason.RETRY_OFF), id="off"
+        ),
+        pytest.param(
+            replace(LOST, retried=True), RetryPlan(retry=False, reason=Reason.ALREADY_RETRIED),
+            id="once is enough",
+        ),
+        pytest.param(
+            replace(LOST, allowed=False, retried=True),
+            RetryPlan(retry=False, reason=Reason.RETRY_OFF), id="what the user can change is said",
+        ),
+        pytest.param(
+            replace(LOST, machine_lost=False), RetryPlan(retry=False, reason=Reason.RUNNING),
+            id="it runs, nothing is wrong",
+        ),
+        pytest.param(
+            replace(LOST, outcome="success"), RetryPlan(retry=False, reason=Reason.FINISHED),
+            id="it succeeded before its machine went",
+        ),
+        pytest.param(
+            replace(LOST, outcome="canceled"), RetryPlan(retry=False, reason=Reason.FINISHED),
+            id="a person cancelled it",
+        ),
+        pytest.param(
+            replace(BLAMED, outcome="canceled"), RetryPlan(retry=False, reason=Reason.FINISHED),
+            id="cancelled, whatever reason GitLab has beside it",
+        ),
+        pytest.param(
+            replace(BLAMED, failure_reason="script_failure"),
+            RetryPlan(retry=False, reason=Reason.SCRIPT_FAILED),
+            id="its script failed, on a machine that went later",
+        ),
+        pytest.param(
+            replace(BLAMED, failure_reason=None),
+            RetryPlan(retry=False, reason=Reason.SCRIPT_FAILED), id="failed for no known reason",
+        ),
+    ],
+)  # fmt: skip
+def test_decide_retry(facts: RetryFacts, plan: RetryPlan) -> None:
+    assert decide_retry(facts) == plan
+
+
+@pytest.mark.parametrize("failure_reason", sorted(INFRA_FAILURES))
+def test_retries_what_the_runners_side_failed(failure_reason: str) -> None:
+    assert decide_retry(replace(BLAMED, failure_reason=failure_reason)).retry
+
+
+@pytest.mark.parametrize("failure_reason", OTHERS.split())
+def test_never_retries_what_the_job_or_a_person_failed(failure_reason: str) -> None:
+    assert not decide_retry(replace(BLAMED, failure_reason=failure_reason)).retry
+
+
+def test_never_more_than_once_never_where_it_is_off_and_never_for_a_script() -> None:
+    reasons = (None, "script_failure", "unknown_failure", *INFRA_FAILURES)
+    outcomes = (None, "success", "failed", "canceled", "skipped")
+    claims = (True, False)
+    for allowed, retried, lost in product(claims, claims, claims):
+        for outcome, failure_reason in product(outcomes, reasons):
+            facts = RetryFacts(
+                allowed=allowed,
+                outcome=outcome,
+                failure_reason=failure_reason,
+                machine_lost=lost,
+                retried=retried,
+            )
+            plan = decide_retry(facts)
+            if plan.retry:
+                assert allowed
+                assert not retried
+                assert outcome in {None, "failed"}
+                assert outcome is None or failure_reason in INFRA_FAILURES
+            assert plan.retry or not plan.cancel_first
+            assert plan.retry == (plan.reason is Reason.INFRA_RETRY)

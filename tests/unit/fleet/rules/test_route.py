@@ -1,0 +1,221 @@
+"""Which pool a job goes to: the rule as a table of sentences."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+
+from fleet.model import Status
+from fleet.reasons import Reason
+from fleet.rules.route import (
+    Pending,
+    RoutePlan,
+    decide_reroute,
+    decide_route,
+    hangs_on_protection,
+    may_take,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """A pool as far as routing looks at it."""
+
+    name: str
+    tags: tuple[str, ...]
+    run_untagged: bool = False
+    overflow: str | None = None
+    protected_only: bool = False
+
+
+DOCKER = Pool(name="docker", tags=("ec2", "docker"))
+NODE = Pool(name="node", tags=("lambda", "node"))
+ANY = Pool(name="any", tags=("any",), run_untagged=True)
+POOLS = (DOCKER, NODE, ANY)
+
+SMALL = Pool(name="small", tags=("light",), overflow="middle")
+MIDDLE = Pool(name="middle", tags=("light", "heavy"), overflow="large")
+LARGE = Pool(name="large", tags=("light", "heavy"), overflow="small")
+CHAIN = (SMALL, MIDDLE, LARGE)
+
+
+def pending(*tags: str, outgrew: Sequence[str] = (), ref: bool | None = None) -> Pending:
+    """`ref`: whether it is protected."""
+    return Pending(tags=tags, status=Status.PENDING, outgrew=frozenset(outgrew), is_protected=ref)
+
+
+@pytest.mark.parametrize(
+    ("pool", "tags", "taken"),
+    [
+        pytest.param(DOCKER, ["docker"], True, id="one of its tags"),
+        pytest.param(DOCKER, ["docker", "ec2"], True, id="all of its tags, in any order"),
+        pytest.param(DOCKER, ["docker", "gpu"], False, id="one tag too many"),
+        pytest.param(DOCKER, ["Docker"], False, id="tags are exact"),
+        pytest.param(DOCKER, [], False, id="no tags, and the pool wants some"),
+        pytest.param(ANY, [], True, id="no tags, and the pool takes that"),
+        pytest.param(ANY, ["docker"], False, id="run_untagged is no wildcard"),
+    ],
+)
+def test_may_take_is_gitlabs_own_rule(pool: Pool, tags: list[str], taken: bool) -> None:
+    assert may_take(pool, tags) is taken
+
+
+@pytest.mark.parametrize(
+    ("job", "pools", "pool", "reason"),
+    [
+        pytest.param(pending("docker"), POOLS, "docker", "routed", id="by its tag"),
+        pytest.param(pending("node", "lambda"), POOLS, "node", "routed", id="by both its tags"),
+        pytest.param(pending(), POOLS, "any", "routed", id="by having none"),
+        pytest.param(pending("heavy"), CHAIN, "middle", "routed", id="first in the file of two"),
+        pytest.param(pending("gpu"), POOLS, None, "no_pool", id="a tag that no pool has"),
+        pytest.param(pending("ec2", "node"), POOLS, None, "no_pool", id="tags of two pools"),
+        pytest.param(pending("docker"), (), None, "no_pool", id="no pools yet"),
+        pytest.param(pending(), (DOCKER,), None, "untagged", id="no pool takes untagged ones"),
+        pytest.param(None, POOLS, None, "unknown_job", id="GitLab does not know it"),
+        pytest.param(
+            Pending(tags=("docker",), status=Status.RUNNING), POOLS, None, "taken", id="it runs"
+        ),
+        pytest.param(
+            Pending(tags=("docker",), status=Status.PENDING, has_runner=True),
+            POOLS, None, "taken", id="pending, with a runner: taken",
+        ),
+        pytest.param(
+            Pending(tags=("ec2",), status=Status.FINISHED), POOLS, None, "not_pending", id="ended"
+        ),
+        pytest.param(
+            Pending(tags=("docker",), status=Status.CREATED), POOLS, None, "not_pending",
+            id="does not wait yet",
+        ),
+        pytest.param(
+            pending("light", outgrew=["small"]), CHAIN, "middle", "overflow", id="outgrew one"
+        ),
+        pytest.param(
+            pending("light", outgrew=["small", "middle"]), CHAIN, "large", "overflow", id="and two"
+        ),
+        pytest.param(
+            pending("light", outgrew=["small", "middle", "large"]), CHAIN, "large", "overflow",
+            id="outgrew all: the last one of the circle has it",
+        ),
+        pytest.param(
+            pending("light", outgrew=["middle"]), CHAIN, "small", "routed",
+            id="outgrew a pool that it does not go to",
+        ),
+        pytest.param(
+            pending("node", outgrew=["node"]), POOLS, "node", "routed", id="no overflow to go to"
+        ),
+        pytest.param(
+            pending("light", outgrew=["small"]), (SMALL,), "small", "routed",
+            id="its overflow is not in the file",
+        ),
+        pytest.param(
+            pending("light", outgrew=["small"]),
+            (SMALL, Pool(name="middle", tags=("heavy",))), "small", "routed",
+            id="its tags do not allow the overflow",
+        ),
+    ],
+)  # fmt: skip
+def test_decide_route(
+    job: Pending | None, pools: Sequence[Pool], pool: str | None, reason: str
+) -> None:
+    assert decide_route(job, pools) == RoutePlan(pool=pool, reason=Reason(reason))
+
+
+@pytest.mark.parametrize(
+    ("job", "pool", "pools", "reason"),
+    [
+        pytest.param(pending("light"), "middle", CHAIN, None, id="it fits, though not as first"),
+        pytest.param(pending("light"), "small", (SMALL,), None, id="the only one"),
+        pytest.param(pending("light"), "old", CHAIN, "pool_gone", id="gone, and others fit"),
+        pytest.param(pending("light"), "old", (), "pool_gone", id="gone, and nothing fits"),
+        pytest.param(
+            pending("heavy"), "small", (SMALL,), "pool_unfit", id="its tags are not the pool's"
+        ),
+        pytest.param(pending(), "small", (SMALL,), "pool_unfit", id="run_untagged was taken away"),
+        pytest.param(pending("light"), None, CHAIN, "routed", id="a pool was made for it"),
+        pytest.param(pending("heavy"), None, (SMALL,), None, id="still none"),
+    ],
+)
+def test_decide_reroute(
+    job: Pending, pool: str | None, pools: Sequence[Pool], reason: str | None
+) -> None:
+    assert decide_reroute(job, pool, pools) == (reason and Reason(reason))
+
+
+SAFE = Pool(name="safe", tags=("ec2", "deploy"), protected_only=True)
+OPEN = Pool(name="open", tags=("ec2",))
+WIDE = Pool(name="wide", tags=("ec2",), run_untagged=True, protected_only=True)
+TIGHT = Pool(name="tight", tags=("ec2",), overflow="safe")
+NARROW = Pool(name="narrow", tags=("ec2",), overflow="open", protected_only=True)
+
+
+@pytest.mark.parametrize(
+    ("tags", "pools", "outgrew", "protected", "unprotected", "unknown"),
+    [
+        pytest.param(["ec2"], (SAFE, OPEN), [], "safe", "open", "open", id="the open one behind"),
+        pytest.param(["ec2"], (OPEN, SAFE), [], "open", "open", "open", id="the open one before"),
+        pytest.param(["ec2"], (SAFE, NARROW, OPEN), [], "safe", "open", "open", id="two before"),
+        pytest.param(
+            ["deploy"], (SAFE, OPEN), [], "safe", "unprotected", "protection_unknown",
+            id="only a protected one fits",
+        ),
+        pytest.param(
+            [], (SAFE, WIDE), [], "wide", "unprotected", "protection_unknown", id="no tags"
+        ),
+        pytest.param(["gpu"], (SAFE, WIDE), [], "no_pool", "no_pool", "no_pool", id="none fits"),
+        pytest.param([], (SAFE, OPEN), [], "untagged", "untagged", "untagged", id="none untagged"),
+        pytest.param(
+            ["ec2"], (TIGHT, SAFE), ["tight"], "safe", "tight", "tight",
+            id="its overflow is for protected ones",
+        ),
+        pytest.param(
+            ["ec2"], (NARROW, SAFE, OPEN), ["narrow"], "open", "open", "open",
+            id="the overflow of a protected one is open",
+        ),
+        pytest.param(
+            ["ec2"], (NARROW, SAFE), ["narrow"], "narrow", "unprotected", "protection_unknown",
+            id="an overflow that is not in the file",
+        ),
+    ],
+)  # fmt: skip
+def test_a_job_goes_to_the_first_pool_that_gitlab_lets_it_use(
+    *,
+    tags: list[str],
+    pools: Sequence[Pool],
+    outgrew: list[str],
+    protected: str,
+    unprotected: str,
+    unknown: str,
+) -> None:
+    plans = [decide_route(pending(*tags, outgrew=outgrew, ref=ref), pools)
+             for ref in (True, False, None)]  # fmt: skip
+    assert [plan.pool or plan.reason for plan in plans] == [protected, unprotected, unknown]
+    # An overflow has another reason than a first pool of the same name.
+    asks = hangs_on_protection(
+        pending(*tags, outgrew=outgrew), lambda job: decide_route(job, pools)
+    )
+    assert asks == (plans[0] != plans[1])
+
+
+def test_where_no_pool_is_for_protected_refs_nothing_is_asked() -> None:
+    assert not hangs_on_protection(pending("docker"), lambda job: decide_route(job, POOLS))
+    taken = Pending(tags=("deploy",), status=Status.PENDING, has_runner=True)
+    assert not hangs_on_protection(taken, lambda job: decide_route(job, (SAFE,)))
+
+
+@pytest.mark.parametrize(
+    ("ref", "pool", "reason"),
+    [
+        (True, "safe", None),
+        (None, "safe", None),
+        (False, "safe", Reason.POOL_UNFIT),
+        (False, "open", None),
+        (True, None, Reason.ROUTED),
+        (None, None, None),
+        (False, None, None),
+    ],
+)
+def test_a_job_leaves_a_pool_that_is_not_for_its_ref(
+    ref: bool | None, pool: str | None, reason: Reason | None
+) -> None:
+    tags = ("deploy",) if pool is None else ("ec2",)
+    assert decide_reroute(pending(*tags, ref=ref), pool, (SAFE, OPEN)) == reason

@@ -1,0 +1,248 @@
+"""What closes the books: the rule as a table of sentences."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from fleet.model import Runner, RunnerState
+from fleet.reasons import Reason
+from fleet.rules.settle import (
+    GRACE_ROUNDS,
+    GRACES,
+    Happening,
+    SettleFacts,
+    SettlePlan,
+    decide_settle,
+    took_uncounted,
+)
+from tests.unit.fleet.facts import job, key, runner
+
+REQUESTED, IN_FLIGHT, IDLE, BUSY, DRAINING, DONE = RunnerState
+FINISHED, GONE = Happening.FINISHED, Happening.MACHINE_GONE
+SPOT, FAILED = Happening.SPOT_NOTICE, Happening.INVOCATION_FAILED
+AT_WORK = runner("r", BUSY, job=key(7))
+ELSEWHERE = runner("r", BUSY, job=key(8))
+LEFT = runner("r", DONE, job=key(7))
+LAST = GRACE_ROUNDS
+
+
+def facts(happening: Happening, one: Runner | None = None, **more: object) -> SettleFacts:
+    first = SettleFacts(happening=happening, round=0, job=key(7), runner=one)
+    return replace(first, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("seen", "plan"),
+    [
+        pytest.param(
+            facts(Happening.RUNNING, AT_WORK), SettlePlan(reason=Reason.RUNNING), id="it runs"
+        ),
+        pytest.param(
+            facts(FINISHED), SettlePlan(reason=Reason.FINISHED), id="it ended on no runner of ours"
+        ),
+        pytest.param(
+            facts(GONE), SettlePlan(reason=Reason.NO_RECORD), id="a machine that we do not know"
+        ),
+        pytest.param(facts(SPOT), SettlePlan(reason=Reason.NO_RECORD), id="nor this one"),
+        pytest.param(
+            facts(FINISHED, LEFT), SettlePlan(reason=Reason.FINISHED, close=True), id="it left"
+        ),
+        pytest.param(
+            facts(FINISHED, AT_WORK, machine_alive=False),
+            SettlePlan(reason=Reason.FINISHED, close=True), id="its machine ended",
+        ),
+        pytest.param(
+            facts(FINISHED, AT_WORK, machine_alive=True),
+            SettlePlan(reason=Reason.GRACE, wait_s=2), id="a moment to end by itself",
+        ),
+        pytest.param(
+            facts(FINISHED, AT_WORK, round=LAST - 1, job_running=False),
+            SettlePlan(reason=Reason.GRACE, wait_s=15), id="and one more",
+        ),
+        pytest.param(
+            facts(FINISHED, AT_WORK, round=LAST),
+            SettlePlan(reason=Reason.GRACE, ask=True), id="still there: ask GitLab",
+        ),
+        pytest.param(
+            facts(FINISHED, AT_WORK, round=LAST, job_running=True),
+            SettlePlan(reason=Reason.STILL_BUSY), id="GitLab says that it took another job",
+        ),
+        pytest.param(
+            facts(FINISHED, AT_WORK, round=LAST, job_running=False),
+            SettlePlan(reason=Reason.FINISHED, close=True), id="GitLab says that it is free",
+        ),
+        pytest.param(
+            facts(FINISHED, AT_WORK, round=LAST, ends_alone=True),
+            SettlePlan(reason=Reason.ENDS_ALONE), id="only it can end itself: it counts until then",
+        ),
+        pytest.param(
+            facts(FINISHED, LEFT, round=LAST, ends_alone=True),
+            SettlePlan(reason=Reason.FINISHED, close=True), id="it ended itself",
+        ),
+        pytest.param(
+            facts(FINISHED, runner("r", BUSY), round=LAST, job_running=False),
+            SettlePlan(reason=Reason.FINISHED, close=True), id="at work, on what it did not say",
+        ),
+        pytest.param(
+            facts(FINISHED, ELSEWHERE), SettlePlan(reason=Reason.STILL_BUSY), id="another job's"
+        ),
+        pytest.param(
+            facts(FINISHED, ELSEWHERE, round=LAST, job_running=False),
+            SettlePlan(reason=Reason.STILL_BUSY), id="another job's, however often it is looked at",
+        ),
+        pytest.param(
+            facts(FINISHED, runner("r", DRAINING, job=key(8)), round=LAST, job_running=False),
+            SettlePlan(reason=Reason.FINISHED, close=True), id="drains, and GitLab agrees",
+        ),
+        pytest.param(
+            facts(SPOT, runner("r")), SettlePlan(reason=Reason.SPOT_NOTICE, drain=True),
+            id="spot notice: takes no job any more",
+        ),
+        pytest.param(
+            facts(SPOT, AT_WORK), SettlePlan(reason=Reason.SPOT_NOTICE),
+            id="spot notice at work: its agent sees it too",
+        ),
+        pytest.param(
+            facts(GONE, runner("r", IN_FLIGHT)),
+            SettlePlan(reason=Reason.MACHINE_GONE, close=True, relaunch=True), id="died booting",
+        ),
+        pytest.param(
+            facts(GONE, AT_WORK), SettlePlan(reason=Reason.MACHINE_GONE, close=True),
+            id="died at work: its job is a matter of retry",
+        ),
+        pytest.param(
+            facts(GONE, runner("r", BUSY)), SettlePlan(reason=Reason.MACHINE_GONE, close=True),
+            id="died at work that it did not name",
+        ),
+        pytest.param(
+            facts(GONE, runner("r", IDLE, job=key(7))),
+            SettlePlan(reason=Reason.MACHINE_GONE, close=True),
+            id="died before it said that it works, but a webhook had said so",
+        ),
+        pytest.param(
+            facts(GONE, runner("r", DONE, for_job=key(7))),
+            SettlePlan(reason=Reason.WENT_UNSERVED, close=True, relaunch=True),
+            id="ended after it found no job",
+        ),
+        pytest.param(
+            facts(GONE, runner("r", DONE)), SettlePlan(reason=Reason.MACHINE_GONE, close=True),
+            id="a warm one ended after it found no job",
+        ),
+        pytest.param(
+            facts(GONE, runner("r", DONE, for_job=key(7), left_bare=True)),
+            SettlePlan(reason=Reason.MACHINE_GONE, close=True),
+            id="ended without a credential, while GitLab gave out none",
+        ),
+        pytest.param(
+            facts(GONE, runner("r", DRAINING)), SettlePlan(reason=Reason.MACHINE_GONE, close=True),
+            id="ended as it was told to: nobody counted on it any more",
+        ),
+        pytest.param(
+            facts(FAILED, runner("r", IN_FLIGHT)),
+            SettlePlan(reason=Reason.INVOCATION_FAILED, close=True, relaunch=True),
+            id="the function failed before it took a job",
+        ),
+        pytest.param(
+            facts(FAILED, AT_WORK), SettlePlan(reason=Reason.MACHINE_GONE, close=True),
+            id="the function failed at work",
+        ),
+        pytest.param(
+            facts(FAILED, runner("r", BUSY)), SettlePlan(reason=Reason.MACHINE_GONE, close=True),
+            id="the function failed at work that it did not name",
+        ),
+        pytest.param(
+            facts(FAILED, runner("r", IDLE, job=key(7))),
+            SettlePlan(reason=Reason.MACHINE_GONE, close=True),
+            id="the function failed at work that only a webhook told of",
+        ),
+    ],
+)  # fmt: skip
+def test_decide_settle(seen: SettleFacts, plan: SettlePlan) -> None:
+    assert decide_settle(seen) == plan
+
+
+ALL = tuple(
+    SettleFacts(
+        happening=happening,
+        round=turn,
+        job=job,
+        runner=one,
+        machine_alive=alive,
+        job_running=job_running,
+    )
+    for one in (
+        None,
+        *(runner("r", state, job=took) for state in RunnerState for took in (None, key(7), key(8))),
+    )
+    for happening in Happening
+    for turn in range(GRACE_ROUNDS + 3)
+    for job in (None, key(7))
+    for alive in (None, True, False)
+    for job_running in (None, True, False)
+)
+
+
+def plans() -> Iterator[tuple[SettleFacts, SettlePlan]]:
+    """All facts there can be, and what is done about them."""
+    for seen in ALL:
+        yield seen, decide_settle(seen)
+
+
+def test_never_closes_a_runner_at_work_for_another_job() -> None:
+    """Unless its machine is gone: then there is nothing left to keep."""
+    for seen, plan in plans():
+        gone = seen.machine_alive is False or seen.happening in {GONE, FAILED}
+        if plan.close and not gone:
+            assert seen.runner is not None
+            at_work = seen.runner.state is BUSY and seen.runner.job is not None
+            assert not at_work or seen.runner.job == seen.job, seen
+
+
+def test_a_job_s_end_closes_only_with_a_second_sign() -> None:
+    for seen, plan in plans():
+        if seen.happening is FINISHED and plan.close:
+            assert seen.runner is not None
+            left = seen.runner.state is DONE or seen.machine_alive is False
+            assert left or seen.job_running is False, seen
+
+
+def test_a_plan_waits_asks_closes_or_drains_but_never_two_of_them() -> None:
+    for seen, plan in plans():
+        asked = [plan.wait_s is not None, plan.ask, plan.close, plan.drain]
+        assert sum(asked) <= 1, seen
+        assert plan.close or not plan.relaunch, seen
+
+
+def test_comes_to_an_end_after_its_rounds() -> None:
+    for seen, plan in plans():
+        assert plan.wait_s is None or seen.round < GRACE_ROUNDS, seen
+        assert not plan.ask or seen.job_running is None, seen
+
+
+def test_the_grace_is_short() -> None:
+    assert sum(grace.total_seconds() for grace in GRACES) <= 20
+
+
+@pytest.mark.parametrize(
+    ("pool", "reason", "uncounted"),
+    [
+        ("docker", Reason.ROUTED, False),
+        ("docker", Reason.OVERFLOW, False),
+        ("docker", Reason.COVERED, False),
+        ("docker", Reason.AT_CEILING, False),
+        ("big", Reason.ROUTED, True),
+        (None, Reason.NO_POOL, True),
+        (None, Reason.UNTAGGED, True),
+        (None, Reason.UNPROTECTED, True),
+        (None, Reason.PROTECTION_UNKNOWN, True),
+        (None, None, True),
+        ("docker", None, True),  # the pool was noted when it was taken
+        ("docker", Reason.NO_POOL, True),
+    ],
+)
+def test_a_job_was_counted_where_it_had_been_routed_to_the_pool_of_who_took_it(
+    pool: str | None, reason: Reason | None, uncounted: bool
+) -> None:
+    taken = job(7, pool=pool, reason=reason)
+    assert took_uncounted(taken, runner("r", pool="docker")) == uncounted

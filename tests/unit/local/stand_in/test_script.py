@@ -1,0 +1,192 @@
+"""The shell scripts of a job."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.stand_in.job import Variable
+from local.stand_in.script import Sources, commands, exports, notice, shell_script
+from local.stand_in.variables import Places, Variables
+from tests.unit.local.stand_in.jobs import GIT_INFO, job
+
+
+def places(root: Path) -> Places:
+    return Places(
+        builds=str(root), project=f"{root}/p", temporary=f"{root}/p.tmp", cache=f"{root}/c"
+    )
+
+
+def run(script: str, shell: str = "bash") -> subprocess.CompletedProcess[str]:
+    return subprocess.run([shell], input=script, capture_output=True, text=True, check=False)
+
+
+def variables(**values: str) -> Variables:
+    return Variables(
+        [Variable(key=key, value=value) for key, value in values.items()], folder_of_files="/t"
+    )
+
+
+@pytest.mark.parametrize("shell", ["bash", "sh"])
+def test_commands_are_shown_and_run_in_order(shell: str) -> None:
+    lines = commands(["echo 'one  \\n'", "", "if true; then\necho two\nfi"])
+    done = run(shell_script(lines), shell)
+    shown = [
+        line.replace("\033[32;1m", "").replace("\033[0;m", "") for line in done.stdout.split("\n")
+    ]
+    assert done.returncode == 0
+    assert shown[0] == "$ echo 'one  \\n'"
+    assert "$ if true; then # collapsed multi-line command" in shown
+    assert shown[-2] == "two"
+
+
+@pytest.mark.parametrize(
+    ("failing", "in_subshell", "code"),
+    [("exit 7", False, 7), ("(exit 7)", False, 1), ("(exit 7)", True, 7)],
+)
+def test_the_first_failure_ends_it_with_its_code(
+    failing: str, in_subshell: bool, code: int
+) -> None:
+    done = run(shell_script(["echo a", failing, "echo b"], in_subshell=in_subshell))
+    assert (done.returncode, done.stdout) == (code, "a\n")
+
+
+def test_a_pipe_fails_with_its_first_command() -> None:
+    assert run(shell_script(["false | true", "echo never"])).stdout == ""
+
+
+def test_commands_have_no_input_and_cannot_eat_the_script() -> None:
+    assert run(shell_script(["cat", "echo still here"])).stdout == "still here\n"
+
+
+def test_tracing_shows_what_the_shell_does() -> None:
+    done = run(shell_script(["echo traced"], is_traced=True))
+    assert "+ echo traced" in done.stderr
+
+
+def test_a_notice_may_hold_anything() -> None:
+    assert (
+        run(notice("it's $HOME \\n `x` %s")).stdout == "\033[32;1mit's $HOME \\n `x` %s\033[0;m\n"
+    )
+
+
+def test_variables_are_exported_whatever_is_in_them(tmp_path: Path) -> None:
+    where = places(tmp_path)
+    Path(where.temporary).mkdir()
+    Path(where.temporary, "gitlab_runner_env").write_text("FROM_BEFORE=kept\n")
+    given = Variables(
+        [
+            Variable(key="HARD", value='it\'s "$HOME"\nline two', raw=True),
+            Variable(key="not-a-name", value="x"),
+            Variable(key="FILE", value="content", file=True),
+        ],
+        folder_of_files=where.temporary,
+    )
+    lines = [*exports(given, where), "env"]
+    done = run(shell_script(lines))
+    assert done.returncode == 0, done.stderr
+    assert 'HARD=it\'s "$HOME"\nline two\n' in done.stdout
+    assert f"FILE={where.temporary}/FILE\n" in done.stdout
+    assert f"GITLAB_ENV={where.temporary}/gitlab_runner_env\n" in done.stdout
+    assert "FROM_BEFORE=kept\n" in done.stdout
+
+
+def sources(clone_url: str = "", changes: dict[str, Any] | None = None, **values: str) -> str:
+    where = places(Path("/b"))
+    lines = Sources(job(**(changes or {})), variables(**values), where, clone_url=clone_url).lines()
+    return "\n".join(lines)
+
+
+def test_the_credentials_stay_out_of_the_repository() -> None:
+    script = sources()
+    assert "git remote add origin http://host:8080/acme/demo.git" in script
+    rewrite = "url.http://gitlab-ci-token:secret@host:8080.insteadOf http://host:8080"
+    assert f"(umask 077; git config -f /b/p.tmp/git-credentials {rewrite})" in script
+    assert "git config include.path /b/p.tmp/git-credentials" in script
+    assert script.count("secret") == 1
+
+
+def test_an_address_without_credentials_needs_no_file() -> None:
+    info = {**GIT_INFO, "repo_url": "http://host/acme/demo.git"}
+    assert "insteadOf" not in sources(changes={"git_info": info})
+
+
+def test_another_address_to_clone_from() -> None:
+    script = sources(clone_url="http://mirror:9/", CI_PROJECT_PATH="acme/demo")
+    assert "git remote add origin http://mirror:9/acme/demo.git" in script
+    assert f"url.http://gitlab-ci-token:{job().token}@mirror:9.insteadOf http://mirror:9" in script
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted", "unwanted"),
+    [
+        ({}, ["--depth 20", "--prune --quiet", "git clean -ffdx"], ["--unshallow", "rm -rf"]),
+        ({"GIT_DEPTH": "3"}, ["--depth 3", "depth set to 3..."], ["--depth 20"]),
+        ({"GIT_DEPTH": "0"}, ["--unshallow", "Fetching changes..."], ["--depth"]),
+        ({"GIT_FETCH_EXTRA_FLAGS": "--tags -v"}, ["--tags -v"], ["--prune"]),
+        ({"GIT_STRATEGY": "clone"}, ["rm -rf /b/p\n"], []),
+        ({"GIT_CLEAN_FLAGS": "-ffd -e cache/"}, ["git clean -ffd -e cache/"], ["-ffdx"]),
+        ({"GIT_CLEAN_FLAGS": "none"}, [], ["git clean"]),
+        ({"GIT_CHECKOUT": "false"}, ["Skipping Git checkout"], ["checkout -f"]),
+        ({"GIT_SUBMODULE_STRATEGY": "normal"}, ["submodule update --init"], ["--recursive"]),
+        (
+            {"GIT_SUBMODULE_STRATEGY": "recursive"},
+            ["update --init --recursive"],
+            ["Skipping Git sub"],
+        ),
+        ({"GIT_STRATEGY": "none"}, ["mkdir -p /b/p"], ["git fetch", "rm -rf"]),
+        ({"GIT_STRATEGY": "empty"}, ["rm -rf /b/p", "mkdir -p /b/p"], ["git init"]),
+    ],
+)
+def test_how_the_sources_are_wanted(
+    values: dict[str, str], wanted: list[str], unwanted: list[str]
+) -> None:
+    script = sources(changes=None, **values)
+    assert [part for part in wanted if part not in script] == []
+    assert [part for part in unwanted if part in script] == []
+
+
+def test_the_commit_is_checked_out_by_its_name() -> None:
+    script = sources()
+    assert "Checking out 01234567 as detached HEAD (ref is main)..." in script
+    assert "checkout -f -q 0123456789abcdef" in script
+
+
+def test_a_runner_may_not_be_allowed_to_fetch() -> None:
+    assert "rm -rf /b/p\n" in sources(changes={"allow_git_fetch": False})
+
+
+def test_a_strategy_that_does_not_exist_is_told_and_not_followed() -> None:
+    read = Sources(job(), variables(GIT_STRATEGY="svn"), places(Path("/b")), clone_url="")
+    assert read.strategy == "fetch"
+    assert read.complaint.endswith("got \"svn\", using default value 'fetch'")
+    assert Sources(job(), variables(), places(Path("/b")), clone_url="").complaint == ""
+
+
+def test_locks_that_a_killed_job_left_are_removed() -> None:
+    (line,) = [
+        line for line in sources().splitlines() if line.startswith("rm -f") and ".lock" in line
+    ]
+    assert line.split()[2:] == [
+        f"/b/p/.git/{name}"
+        for name in (
+            "index.lock",
+            "shallow.lock",
+            "HEAD.lock",
+            "config.lock",
+            "hooks/post-checkout",
+        )
+    ]
+
+
+def test_submodules_are_left_alone_unless_they_are_wanted() -> None:
+    for script in (sources(), sources(GIT_SUBMODULE_STRATEGY="none")):
+        assert "Skipping Git submodules setup" in script
+        assert "git submodule" not in script
+
+
+def test_a_shell_is_not_traced_unless_it_is_wanted() -> None:
+    assert run(shell_script(["true"])).stderr == ""

@@ -1,0 +1,105 @@
+"""Variables of a job and what they expand to."""
+
+from __future__ import annotations
+
+import pytest
+
+from local.stand_in.job import Variable
+from local.stand_in.options import RunnerOptions
+from local.stand_in.variables import Places, Variables, job_variables
+from tests.unit.local.stand_in.jobs import job
+
+PLACES = Places(builds="/b", project="/b/p", temporary="/b/p.tmp", cache="/c")
+
+
+def variables(**values: str) -> Variables:
+    return Variables(
+        [Variable(key=key, value=value) for key, value in values.items()], folder_of_files="/t"
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("$A", "1"),
+        ("${A}", "1"),
+        ("x${A}y$B", "x1y2"),
+        ("$MISSING.", "."),
+        ("$$A", "$A"),
+        ("$1$?", ""),
+        ("$CHAIN", "12"),
+        ("$FILE", "/t/FILE"),
+        ("$RAW", "$A"),
+        ("100%", "100%"),
+    ],
+)
+def test_references_are_followed(written: str, read: str) -> None:
+    given = Variables(
+        [
+            Variable(key="A", value="1"),
+            Variable(key="B", value="2"),
+            Variable(key="CHAIN", value="$A$B"),
+            Variable(key="FILE", value="content", file=True),
+            Variable(key="RAW", value="$A", raw=True),
+            Variable(key="IT", value=written),
+        ],
+        folder_of_files="/t",
+    )
+    assert given.value("IT") == read
+    assert given.expand(written) == read
+
+
+def test_a_circle_ends_in_nothing() -> None:
+    given = variables(A="a$B", B="b$A", SELF="x$SELF")
+    assert (given.value("A"), given.value("B"), given.value("SELF")) == ("ab", "ba", "x")
+
+
+def test_the_later_of_two_counts() -> None:
+    twice = [Variable(key="A", value="1"), Variable(key="A", value="2")]
+    assert Variables(twice, folder_of_files="/t").value("A") == "2"
+
+
+def test_a_file_variable_is_exported_as_its_path() -> None:
+    given = Variables([Variable(key="F", value="x", file=True)], folder_of_files="/t")
+    (variable,) = given
+    assert (given.exported(variable), given.value("F")) == ("/t/F", "x")
+
+
+def test_settings_are_read_by_type() -> None:
+    given = variables(YES="TRUE", NO="0", N="3", BAD="x", T="1m30s", MS="500ms", H="1h")
+    assert given.flag("YES", absent=False)
+    assert not given.flag("NO", absent=True)
+    assert given.flag("MISSING", absent=True)
+    assert (given.whole("N", 1), given.whole("BAD", 1), given.whole("MISSING", 1)) == (3, 1, 1)
+    assert (given.seconds("T", None), given.seconds("MS", None)) == (90, 0.5)
+    assert (given.seconds("H", 1), given.seconds("BAD", 5), given.seconds("MISSING", None)) == (
+        3600,
+        5,
+        None,
+    )
+
+
+def test_set_replaces_without_expanding() -> None:
+    given = variables(A="1", S="old")
+    given.set("S", "$A")
+    assert given.value("S") == "$A"
+
+
+def test_who_wins_among_runner_gitlab_and_facts() -> None:
+    runner = RunnerOptions(
+        token="glrt-abcdefghijk",
+        environment=("OWN=runner", "BOTH=runner", "CI_PROJECT_DIR=/lie", "broken"),
+    )
+    sent = [
+        {"key": "BOTH", "value": "gitlab"},
+        {"key": "CI_SERVER", "value": "sent"},
+        {"key": "CI_RUNNER_VERSION", "value": "lie"},
+    ]
+    read = job_variables(job(variables=sent), runner, PLACES)
+    assert (read.value("OWN"), read.value("BOTH")) == ("runner", "gitlab")
+    assert read.value("CI_PROJECT_DIR") == "/b/p"
+    assert read.value("CI_SERVER") == "sent"
+    assert read.value("CI_RUNNER_VERSION") == "17.9.0"
+    assert read.value("CI_RUNNER_SHORT_TOKEN") == "abcdefghi"
+    assert read.value("CI_JOB_TIMEOUT") == "600"
+    assert (read.value("CI_CONCURRENT_ID"), read.value("CI_BUILDS_DIR")) == ("0", "/b")

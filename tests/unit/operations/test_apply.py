@@ -1,0 +1,535 @@
+"""Applying a fleet.toml: what it makes, changes, takes away, and that doing it again does not."""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from adapters.gitlab.client import CreatedRunner, GitLabJob, GitLabProject, NewRunner
+from adapters.ledger.fleet import FleetRows
+from adapters.ledger.runners import Place, RunnerRows
+from fleet.config.reading import ConfigError
+from fleet.errors import Refused
+from fleet.model import Runner, RunnerState
+from fleet.rules.capacity import BackOff
+from fleet.rules.holds import Hold, HoldKind
+from operations.apply import Applied, apply_config
+from operations.pool_records import NO_PROJECT
+from tests.fakes import AT, FakeGitLab, FakeSecrets, FakeTable
+
+GITLAB = '[gitlab]\nurl = "https://gitlab.example.com"\nrunners_in = "group:42"\n'
+DOCKER = """
+[pools.docker]
+backend = "ec2"
+tags = ["ec2", "docker"]
+instance_types = ["m7i.large", "m7a.large"]
+ceiling = 5
+"""
+NODE = '\n[pools.node]\nbackend = "lambda"\ntags = ["node"]\nceiling = 9\nmax_job_time = "11m"\n'
+BOTH = GITLAB + DOCKER + NODE
+
+
+@dataclass
+class Stack:
+    """One deployed fleet that texts are applied to."""
+
+    table: FakeTable = field(default_factory=FakeTable)
+    secrets: FakeSecrets = field(default_factory=FakeSecrets)
+    gitlab: FakeGitLab = field(default_factory=FakeGitLab)
+
+    @property
+    def fleet(self) -> FleetRows:
+        return FleetRows(self.table)
+
+    @property
+    def runners(self) -> RunnerRows:
+        return RunnerRows(self.table, "gitlab.example.com")
+
+    def apply(self, text: str, *, minutes: int = 0) -> Applied:
+        return apply_config(
+            text,
+            fleet=self.fleet,
+            runners=self.runners,
+            secrets=self.secrets,
+            gitlab=self.gitlab,
+            pool_secret_prefix="fleet/pool/",
+            at=AT + timedelta(minutes=minutes),
+        )
+
+    def launch(self, pool: str) -> Runner:
+        """A runner of this pool lives on a machine."""
+        runner = Runner(
+            id=f"rf-{pool}-0123456789ab",
+            pool=pool,
+            backend="lambda",
+            state=RunnerState.REQUESTED,
+            launched_at=AT,
+            expires_at=AT + timedelta(hours=1),
+            launch_id="l",
+        )
+        assert self.runners.reserve([runner], ceiling=9, version=0)
+        place = Place(runner_id=runner.id, machine_id="m", mailbox="box", capacity="lambda")
+        self.runners.place([place])
+        return runner
+
+
+def test_the_first_time_every_pool_gets_a_record_a_secret_and_its_settings() -> None:
+    stack = Stack()
+    applied = stack.apply(BOTH)
+    assert applied.added == applied.records_made == ("docker", "node")
+    assert applied.is_change
+    assert not applied.gitlab_changed
+    docker = stack.gitlab.wanted[stack.secrets.pools["fleet/pool/docker"].runner_id]
+    assert (docker.kind, docker.owner_id) == ("group_type", 42)
+    assert (docker.description, docker.tags) == ("fleet pool docker", ("ec2", "docker"))
+    assert not docker.run_untagged
+    node = stack.secrets.pools["fleet/pool/node"]
+    assert node.token == f"glrt-{node.runner_id}"
+    assert stack.gitlab.wanted[node.runner_id].maximum_timeout_s == 660
+    stored = stack.fleet.config()
+    assert stored is not None
+    assert (stored.text, stored.version, stored.applied_at) == (BOTH, applied.version, AT)
+
+
+def test_doing_it_again_changes_nothing() -> None:
+    stack = Stack()
+    stack.apply(BOTH)
+    before, writes = dict(stack.secrets.pools), stack.table.writes
+    again = stack.apply(BOTH, minutes=5)
+    assert not again.is_change
+    assert stack.secrets.pools == before
+    assert stack.table.writes == writes + 1  # when it ran
+    assert stack.gitlab.calls.count("create_runner") == 2
+    assert "update_runner" not in stack.gitlab.calls
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('tags = ["node"]', 'tags = ["node", "js"]', {"tags": ("node", "js")}),
+        ('max_job_time = "11m"', 'max_job_time = "12m"', {"maximum_timeout_s": 720}),
+        ("ceiling = 9", "ceiling = 9\nrun_untagged = true", {"run_untagged": True}),
+        ("ceiling = 9", "ceiling = 9\nprotected_only = true", {"protected_only": True}),
+        ("ceiling = 9", "ceiling = 8", {}),
+    ],
+)
+def test_a_changed_pool_changes_its_record_where_gitlab_cares(
+    old: str, new: str, told: dict[str, object]
+) -> None:
+    stack = Stack()
+    stack.apply(BOTH)
+    applied = stack.apply(BOTH.replace(old, new), minutes=5)
+    assert applied.changed == ("node",)
+    assert applied.records_updated == (("node",) if told else ())
+    record = stack.gitlab.wanted[stack.secrets.pools["fleet/pool/node"].runner_id]
+    assert {name: getattr(record, name) for name in told} == told
+
+
+def test_a_record_that_somebody_deleted_is_made_again() -> None:
+    stack = Stack()
+    stack.apply(BOTH)
+    lost = stack.secrets.pools["fleet/pool/node"].runner_id
+    stack.gitlab.delete_runner(lost)
+    applied = stack.apply(BOTH)
+    assert applied.records_made == ("node",)
+    assert stack.secrets.pools["fleet/pool/node"].runner_id != lost
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_another_place_for_runners_means_new_records(busy: bool) -> None:
+    stack = Stack()
+    stack.apply(GITLAB + NODE)
+    old = stack.secrets.pools["fleet/pool/node"].runner_id
+    if busy:
+        stack.gitlab.add(
+            GitLabJob(id=1, project_id=7, name="unit", status="running", runner_id=old)
+        )
+    applied = stack.apply((GITLAB + NODE).replace("group:42", "group:43"))
+    new = stack.secrets.pools["fleet/pool/node"].runner_id
+    assert applied.gitlab_changed
+    assert applied.records_made == ("node",)
+    assert stack.gitlab.records[new].group_ids == (43,)
+    assert (old in stack.gitlab.records) is busy
+
+
+def test_a_record_of_somebody_else_with_our_number_is_left_alone() -> None:
+    """As after a move to another GitLab: the stored number is another runner there."""
+    stack = Stack()
+    stack.apply(GITLAB + NODE)
+    number = stack.secrets.pools["fleet/pool/node"].runner_id
+    theirs = NewRunner(kind="group_type", description="theirs", tags=("x",))
+    stack.gitlab.update_runner(number, theirs)
+    stack.apply(GITLAB + NODE)
+    assert stack.gitlab.records[number].description == "theirs"
+    assert stack.secrets.pools["fleet/pool/node"].runner_id != number
+
+
+def test_a_removed_pool_loses_its_record_and_its_secret() -> None:
+    stack = Stack()
+    stack.apply(BOTH)
+    number = stack.secrets.pools["fleet/pool/docker"].runner_id
+    applied = stack.apply(GITLAB + NODE)
+    assert applied.removed == applied.records_deleted == ("docker",)
+    assert number not in stack.gitlab.records
+    assert set(stack.secrets.pools) == {"fleet/pool/node"}
+
+
+def test_a_removed_pool_with_runners_keeps_its_record_until_they_are_gone() -> None:
+    stack = Stack()
+    stack.apply(BOTH)
+    runner = stack.launch("docker")
+    applied = stack.apply(GITLAB + NODE, minutes=1)
+    assert (applied.removed, applied.leaving) == (("docker",), ("docker",))
+    assert stack.table.get("machine#box", "order") is not None
+    assert "fleet/pool/docker" in stack.secrets.pools
+    assert stack.apply(GITLAB + NODE, minutes=2).leaving == ("docker",)
+    living = stack.runners.find(runner.id)
+    assert living is not None
+    assert living.state is RunnerState.DRAINING
+    stack.table.items.pop(("pool#docker", f"runner#{runner.id}"))
+    last = stack.apply(GITLAB + NODE, minutes=3)
+    assert (last.leaving, last.records_deleted) == ((), ("docker",))
+    assert not stack.apply(GITLAB + NODE, minutes=4).is_change
+
+
+def test_a_removed_pool_is_remembered_for_the_jobs_that_wait_there() -> None:
+    stack = Stack()
+    stack.apply(BOTH)
+
+    def removed() -> dict[str, datetime]:
+        stored = stack.fleet.config()
+        assert stored is not None
+        return dict(stored.removed)
+
+    assert removed() == {}
+    stack.apply(GITLAB + NODE, minutes=1)
+    stack.apply(GITLAB + NODE, minutes=2)
+    assert removed() == {"docker": AT + timedelta(minutes=1)}
+    stack.apply(BOTH, minutes=3)
+    assert removed() == {}
+    stack.apply(GITLAB + NODE, minutes=4)
+    stack.apply(GITLAB + NODE, minutes=5 + 7 * 24 * 60)
+    assert removed() == {}
+
+
+def test_a_pool_that_comes_back_while_it_leaves_stays() -> None:
+    stack = Stack()
+    stack.apply(BOTH)
+    stack.launch("docker")
+    stack.apply(GITLAB + NODE)
+    applied = stack.apply(BOTH)
+    assert (applied.added, applied.leaving, applied.records_deleted) == (("docker",), (), ())
+    assert "fleet/pool/docker" in stack.secrets.pools
+
+
+def test_what_aws_refused_is_asked_for_again() -> None:
+    stack = Stack()
+    version = stack.apply(BOTH).version
+    held = {
+        "a": BackOff(until=AT + timedelta(hours=1), failures=1, code="InvalidAMIID.NotFound"),
+        "b": BackOff(
+            until=AT + timedelta(hours=1), failures=1, code="InsufficientInstanceCapacity"
+        ),
+    }
+    stack.fleet.note_refused("docker", "no such image", version)
+    stack.fleet.note_back_off("docker", held)
+    stack.apply(BOTH)
+    row = stack.fleet.pool("docker")
+    assert row.refused is None
+    assert set(row.back_off or {}) == {"b"}
+
+
+def test_what_gitlab_refused_is_asked_for_again() -> None:
+    stack = Stack()
+    stack.apply(BOTH)
+    hold = Hold(kind=HoldKind.REFUSAL, since=AT, ask_at=AT, words="401 no", status=401)
+    stack.fleet.note_hold(hold)
+    stack.apply(BOTH)
+    assert stack.fleet.holds() == ()
+
+
+def test_watched_projects_are_put_on_the_list() -> None:
+    stack = Stack()
+    stack.gitlab.add_project(GitLabProject(id=77, path="acme/demo"))
+    applied = stack.apply(GITLAB + 'watch = { projects = ["acme/demo"] }\n' + NODE)
+    assert applied.watched == ("acme/demo",)
+    assert [one.project_id for one in stack.fleet.watched("gitlab.example.com")] == [77]
+
+
+def test_a_runner_of_each_project_shows_in_the_first_watched_one() -> None:
+    stack = Stack()
+    for number in (77, 78):
+        stack.gitlab.add_project(GitLabProject(id=number, path=f"acme/p{number}"))
+    text = GITLAB.replace("group:42", "project") + NODE
+    watch = 'watch = { projects = ["acme/p77", "acme/p78"] }\n'
+    assert stack.apply(text).notes == (NO_PROJECT,)
+    assert stack.secrets.pools == {}
+    text = GITLAB.replace("group:42", "project") + watch + NODE
+    assert stack.apply(text).notes == ()
+    record = stack.gitlab.wanted[stack.secrets.pools["fleet/pool/node"].runner_id]
+    assert (record.kind, record.owner_id, record.locked) == ("project_type", 77, True)
+
+
+def test_a_text_that_cannot_be_applied_touches_nothing() -> None:
+    stack = Stack()
+    with pytest.raises(ConfigError, match=r"fleet\.toml line 6"):
+        stack.apply(BOTH.replace('"ec2"\ntags', '"k8s"\ntags'))
+    assert stack.table.items == {}
+    assert stack.gitlab.calls == []
+
+
+def test_after_a_failure_it_goes_on_where_it_stopped() -> None:
+    stack = Stack()
+    stack.gitlab.failing["create_runner"] = Refused("this token may not do this", status=403)
+    with pytest.raises(Refused):
+        stack.apply(BOTH)
+    assert stack.fleet.config() is None
+    stack.gitlab.failing.clear()
+    assert stack.apply(BOTH).added == ("docker", "node")
+
+
+# Again, by halves, and by others
+
+
+class Halting(FakeGitLab):
+    """A GitLab that makes this many runner records and then refuses."""
+
+    def __init__(self, makes: int) -> None:
+        super().__init__()
+        self.makes = makes
+
+    def create_runner(self, new: NewRunner) -> CreatedRunner:
+        """A runner record, while there may be more."""
+        if self.makes == 0:
+            raise Refused("GitLab does not accept this request", status=400)
+        self.makes -= 1
+        return super().create_runner(new)
+
+
+def test_what_was_made_before_a_failure_is_kept() -> None:
+    halting = Halting(makes=1)
+    stack = Stack(gitlab=halting)
+    with pytest.raises(Refused):
+        stack.apply(BOTH)
+    before = dict(stack.secrets.pools)
+    assert set(before) == {"fleet/pool/docker"}
+    assert stack.fleet.config() is None  # the fleet goes on with what it had
+    halting.makes = 9
+    applied = stack.apply(BOTH)
+    assert applied.records_made == ("node",)
+    assert stack.secrets.pools["fleet/pool/docker"] == before["fleet/pool/docker"]
+    assert len(stack.gitlab.records) == 2
+
+
+def test_a_comment_is_another_version_and_nothing_else() -> None:
+    stack = Stack()
+    first = stack.apply(BOTH)
+    second = stack.apply(f"# ours\n{BOTH}", minutes=1)
+    assert (second.is_rewritten, second.is_change) == (True, True)
+    assert second.version != first.version
+    assert (second.changed, second.records_updated, second.gitlab_changed) == ((), (), False)
+    stored = stack.fleet.config()
+    assert stored is not None
+    assert (stored.version, stored.applied_at) == (second.version, AT + timedelta(minutes=1))
+    third = stack.apply(f"# ours\n{BOTH}", minutes=2)
+    assert (third.is_rewritten, third.is_change) == (False, False)
+
+
+def test_the_first_time_is_no_rewriting() -> None:
+    assert not Stack().apply(BOTH).is_rewritten
+
+
+def test_when_it_ran_last_is_kept_also_where_nothing_changed() -> None:
+    """What the next ticks look at again is judged from then on."""
+    stack = Stack()
+    stack.apply(BOTH)
+    stack.apply(BOTH, minutes=5)
+    stored = stack.fleet.config()
+    assert stored is not None
+    assert stored.applied_at == AT + timedelta(minutes=5)
+
+
+def test_a_mark_of_an_editor_is_no_change() -> None:
+    stack = Stack()
+    stack.apply(f"\ufeff{BOTH}")
+    again = stack.apply(BOTH)
+    assert (again.changed, again.gitlab_changed, again.is_rewritten) == ((), False, False)
+
+
+def test_a_table_that_is_only_moved_or_reordered_is_no_change() -> None:
+    stack = Stack()
+    stack.apply(GITLAB + DOCKER + NODE)
+    applied = stack.apply(NODE + DOCKER + GITLAB)
+    assert (applied.added, applied.changed, applied.removed) == ((), (), ())
+    assert not applied.gitlab_changed
+
+
+def test_names_are_told_in_the_files_order() -> None:
+    stack = Stack()
+    assert stack.apply(GITLAB + NODE + DOCKER).added == ("node", "docker")
+    wider = (GITLAB + NODE + DOCKER).replace("ceiling", "boot_deadline = '9m'\nceiling")
+    assert stack.apply(wider).changed == ("node", "docker")
+
+
+@pytest.mark.parametrize(
+    ("place", "kind", "owner", "locked"),
+    [
+        ("instance", "instance_type", None, False),
+        ("group:42", "group_type", 42, False),
+        ("project:9", "project_type", 9, True),
+    ],
+)
+def test_the_record_is_made_where_runners_are(
+    place: str, kind: str, owner: int | None, locked: bool
+) -> None:
+    stack = Stack()
+    text = (GITLAB + NODE).replace("group:42", place)
+    stack.apply(text)
+    (record,) = stack.gitlab.wanted.values()
+    assert (record.kind, record.owner_id, record.locked) == (kind, owner, locked)
+    assert (record.run_untagged, record.protected_only) == (False, False)
+    assert not stack.apply(text).is_change
+
+
+def test_from_a_group_to_the_instance_is_another_record() -> None:
+    stack = Stack()
+    stack.apply(GITLAB + NODE)
+    (old,) = stack.gitlab.records
+    assert stack.apply((GITLAB + NODE).replace("group:42", "instance")).records_made == ("node",)
+    (new,) = stack.gitlab.records
+    assert new != old
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"tags": ("node", "by-hand")},
+        {"tags": ()},
+        {"run_untagged": True},
+        {"maximum_timeout_s": 1},
+        {"protected_only": True},
+    ],
+)
+def test_what_somebody_changed_in_gitlab_is_put_back(settings: dict[str, Any]) -> None:
+    stack = Stack()
+    stack.apply(GITLAB + NODE)
+    (number,) = stack.gitlab.records
+    as_made = stack.gitlab.wanted[number]
+    stack.gitlab.update_runner(number, replace(as_made, **settings))
+    applied = stack.apply(GITLAB + NODE)
+    assert (applied.records_updated, applied.records_made) == (("node",), ())
+    assert applied.is_change
+    assert stack.gitlab.wanted[number] == as_made
+
+
+def test_the_order_of_tags_in_gitlab_is_no_difference() -> None:
+    stack = Stack()
+    stack.apply(GITLAB + DOCKER)
+    (number,) = stack.gitlab.records
+    as_made = stack.gitlab.wanted[number]
+    stack.gitlab.update_runner(number, replace(as_made, tags=as_made.tags[::-1]))
+    assert not stack.apply(GITLAB + DOCKER).is_change
+
+
+def test_a_removed_pool_whose_number_is_another_runners_by_now() -> None:
+    stack = Stack()
+    stack.apply(BOTH)
+    number = stack.secrets.pools["fleet/pool/docker"].runner_id
+    theirs = NewRunner(kind="group_type", description="theirs", tags=("x",))
+    stack.gitlab.update_runner(number, theirs)
+    assert stack.apply(GITLAB + NODE).records_deleted == ("docker",)
+    assert stack.gitlab.records[number].description == "theirs"
+    assert "fleet/pool/docker" not in stack.secrets.pools
+
+
+def test_a_removed_pool_whose_record_is_gone_already() -> None:
+    stack = Stack()
+    stack.apply(BOTH)
+    stack.gitlab.delete_runner(stack.secrets.pools["fleet/pool/docker"].runner_id)
+    assert stack.apply(GITLAB + NODE).records_deleted == ("docker",)
+    assert set(stack.secrets.pools) == {"fleet/pool/node"}
+
+
+def test_a_removed_pool_that_never_had_a_record_has_none_to_delete() -> None:
+    stack = Stack()
+    stack.apply(BOTH)
+    stack.secrets.pools.pop("fleet/pool/docker")
+    applied = stack.apply(GITLAB + NODE)
+    assert (applied.removed, applied.records_deleted) == (("docker",), ())
+
+
+def test_a_runner_that_drains_is_not_told_again() -> None:
+    stack = Stack()
+    stack.apply(BOTH)
+    stack.launch("docker")
+    stack.apply(GITLAB + NODE, minutes=1)
+    order = stack.table.get("machine#box", "order")
+    writes = stack.table.writes
+    stack.apply(GITLAB + NODE, minutes=2)
+    assert stack.table.get("machine#box", "order") == order
+    assert stack.table.writes == writes + 1  # when `apply` ran
+
+
+def test_two_pools_leave_each_at_its_time() -> None:
+    stack = Stack()
+    third = NODE.replace("node", "third")
+    stack.apply(BOTH + third)
+    stack.launch("docker")
+    applied = stack.apply(GITLAB + third)
+    assert applied.removed == ("docker", "node")
+    assert (applied.records_deleted, applied.leaving) == (("node",), ("docker",))
+    stored = stack.fleet.config()
+    assert stored is not None
+    assert stored.leaving == ("docker",)
+    another = stack.apply(GITLAB + NODE)
+    assert (another.removed, another.leaving) == (("third",), ("docker",))
+
+
+def test_watched_projects_are_told_in_the_files_order_and_stay_one_each() -> None:
+    stack = Stack()
+    for number in (77, 78):
+        stack.gitlab.add_project(GitLabProject(id=number, path=f"acme/p{number}"))
+    text = GITLAB + 'watch = { projects = ["acme/p78", 77] }\n' + NODE
+    for _ in range(2):
+        assert stack.apply(text).watched == ("acme/p78", "acme/p77")
+    watched = stack.fleet.watched("gitlab.example.com")
+    assert sorted((one.project_id, one.path) for one in watched) == [
+        (77, "acme/p77"),
+        (78, "acme/p78"),
+    ]
+
+
+def test_a_watched_project_that_is_hidden_stops_it_before_records_are_made() -> None:
+    stack = Stack()
+    with pytest.raises(Refused):
+        stack.apply(GITLAB + 'watch = { projects = ["acme/none"] }\n' + NODE)
+    assert "create_runner" not in stack.gitlab.calls
+    assert stack.fleet.config() is None
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_token_that_gitlab_does_not_know_any_more_is_made_anew(busy: bool) -> None:
+    """The record is there and as it should be; its token expired, or a person reset it."""
+    stack = Stack()
+    stack.apply(GITLAB + DOCKER)
+    old = stack.secrets.pools["fleet/pool/docker"]
+    stack.fleet.note_verified("docker", AT, expires_at=AT + timedelta(hours=1))
+    stack.gitlab.invalid.add(old.token)
+    if busy:
+        job = GitLabJob(
+            id=1, project_id=7, name="j", status="running", runner_id=old.runner_id, tags=()
+        )
+        stack.gitlab.add(job)
+    assert stack.apply(GITLAB + DOCKER).records_made == ("docker",)
+    assert stack.secrets.pools["fleet/pool/docker"] != old
+    row = stack.fleet.pool("docker")
+    assert (row.verified_at, row.token_expires_at) == (None, None)
+    assert (old.runner_id in stack.gitlab.records, tuple(row.former)) == (
+        busy,
+        (old.runner_id,) if busy else (),
+    )
+    assert stack.apply(GITLAB + DOCKER).records_made == ()
+    stack.gitlab.failing["verify_runner"] = Refused("no", status=400)
+    with pytest.raises(Refused):
+        stack.apply(GITLAB + DOCKER)

@@ -1,0 +1,260 @@
+"""What a deployment tells CloudFormation, what it uploads, and how it says why it failed."""
+
+from typing import Any
+
+import pytest
+
+from fleet.errors import Refused
+from operations.deploy import Order, check, deploy, describe
+from tests.unit.cli.cloudformation import FakeAws, refusal, waited_in_vain
+
+ORDER = Order(stack="demo", bucket="b")
+OURS = {"CodeBucket", "CodeKey", "MachinesPrefix"}  # parameters that `deploy` itself gives
+
+
+def keys(told: list[dict[str, Any]]) -> dict[str, Any]:
+    return {one["ParameterKey"]: one.get("ParameterValue", True) for one in told}
+
+
+def failed(resource: str, reason: str, status: str = "CREATE_FAILED") -> dict[str, str]:
+    return {
+        "LogicalResourceId": resource,
+        "ResourceStatus": status,
+        "ResourceStatusReason": reason,
+    }
+
+
+# The first time
+
+
+def test_a_first_deployment_makes_the_stack_and_waits_for_it() -> None:
+    aws = FakeAws()
+    done = deploy(aws.clients(), ORDER, b"zip")
+    assert (done.word, dict(done.outputs)) == ("created", aws.outputs)
+    assert aws.calls[-2:] == ["create_stack", "stack_create_complete"]
+    assert aws.request["StackName"] == "demo"
+    assert aws.request["Capabilities"] == ["CAPABILITY_IAM"]
+    assert set(aws.asked) == {"demo"}
+
+
+def test_it_tells_only_where_the_code_is_and_what_was_given() -> None:
+    aws = FakeAws()
+    deploy(aws.clients(), Order(stack="demo", bucket="b", parameters={"LogDays": "7"}), b"zip")
+    told = keys(aws.updated)
+    assert set(told) == OURS | {"LogDays"}
+    assert (told["CodeBucket"], told["LogDays"]) == ("b", "7")
+    assert aws.objects["b", told["CodeKey"]] == b"zip"
+    machines = [key for _, key in aws.objects if key.startswith(f"{told['MachinesPrefix']}/")]
+    assert f"{told['MachinesPrefix']}/route.asl.json" in machines
+
+
+def test_cloudformation_reads_the_template_from_the_bucket() -> None:
+    aws = FakeAws()
+    deploy(aws.clients(), ORDER, b"zip")
+    address = aws.request["TemplateURL"]
+    assert address.startswith("https://s3.eu-central-1.example.com/b/templates/")
+    key = address.removeprefix("https://s3.eu-central-1.example.com/b/")
+    assert b"AWSTemplateFormatVersion" in aws.objects["b", key]
+
+
+@pytest.mark.parametrize(
+    ("region", "options"),
+    [
+        ("us-east-1", {}),  # there S3 refuses to be told
+        ("eu-central-1", {"CreateBucketConfiguration": {"LocationConstraint": "eu-central-1"}}),
+    ],
+)
+def test_without_a_bucket_it_makes_its_own(region: str, options: dict[str, Any]) -> None:
+    aws = FakeAws(region=region)
+    deploy(aws.clients(), Order(stack="Demo"), b"zip")
+    name = f"demo-code-123456789012-{region}"
+    assert aws.buckets == {name: options}
+    assert keys(aws.updated)["CodeBucket"] == name
+
+
+def test_a_bucket_that_is_ours_already_is_used() -> None:
+    aws = FakeAws()
+    aws.failing["create_bucket"] = refusal("BucketAlreadyOwnedByYou")
+    assert deploy(aws.clients(), Order(stack="demo"), b"zip").word == "created"
+
+
+def test_a_bucket_of_somebody_else_is_not() -> None:
+    aws = FakeAws()
+    aws.failing["create_bucket"] = refusal("BucketAlreadyExists")
+    with pytest.raises(Refused, match="BucketAlreadyExists"):
+        deploy(aws.clients(), Order(stack="demo"), b"zip")
+    assert aws.objects == {}
+
+
+def test_a_bucket_that_may_not_be_written_to_is_said() -> None:
+    aws = FakeAws()
+    aws.failing["put_object"] = refusal("NoSuchBucket")
+    with pytest.raises(Refused) as refused:
+        deploy(aws.clients(), ORDER, b"zip")
+    assert refused.value.facts == {"call": "s3.PutObject", "code": "NoSuchBucket"}
+    assert "create_stack" not in aws.calls
+
+
+# Again
+
+
+def test_an_update_keeps_what_the_template_still_takes() -> None:
+    aws = FakeAws({"CacheDays": "3", "LogDays": "7", "OfAnOlderTemplate": "1"})
+    done = deploy(
+        aws.clients(), Order(stack="demo", bucket="b", parameters={"LogDays": "30"}), b"zip"
+    )
+    assert done.word == "updated"
+    told = keys(aws.updated)
+    assert told["LogDays"] == "30"
+    assert told["CacheDays"] is True  # as it was
+    assert "OfAnOlderTemplate" not in told
+    assert {"ParameterKey": "CacheDays", "UsePreviousValue": True} in aws.updated
+    assert aws.calls[-2:] == ["update_stack", "stack_update_complete"]
+
+
+def test_what_nobody_changed_is_neither_uploaded_nor_waited_for() -> None:
+    aws = FakeAws()
+    first = deploy(aws.clients(), ORDER, b"zip")
+    aws.calls.clear()
+    aws.failing["update_stack"] = refusal("ValidationError", "No updates are to be performed.")
+    again = deploy(aws.clients(), ORDER, b"zip")
+    assert (again.word, again.outputs) == ("unchanged", first.outputs)
+    assert aws.calls == ["update_stack"]
+
+
+def test_other_code_is_another_object_and_the_old_one_stays() -> None:
+    aws = FakeAws()
+    deploy(aws.clients(), ORDER, b"zip")
+    aws.calls.clear()
+    deploy(aws.clients(), ORDER, b"newer")
+    assert aws.calls == ["put_object", "update_stack", "stack_update_complete"]
+    codes = [body for (_, key), body in aws.objects.items() if key.startswith("functions/")]
+    assert codes == [b"zip", b"newer"]
+
+
+def test_an_update_that_cloudformation_does_not_take_says_why() -> None:
+    aws = FakeAws({})
+    aws.failing["update_stack"] = refusal(
+        "ValidationError", "Stack:demo is in UPDATE_IN_PROGRESS state and can not be updated."
+    )
+    with pytest.raises(Refused, match="does not take the update") as refused:
+        deploy(aws.clients(), ORDER, b"zip")
+    assert "is in UPDATE_IN_PROGRESS state" in str(refused.value)
+
+
+def test_waiting_goes_at_the_pace_that_was_asked_for() -> None:
+    aws = FakeAws()
+    deploy(aws.clients(), Order(stack="demo", bucket="b", every_s=0.5), b"zip")
+    assert aws.paces == [{"Delay": 0.5, "MaxAttempts": 360}]
+    deploy(aws.clients(), ORDER, b"newer")
+    assert aws.paces[-1]["Delay"] == 5
+
+
+# When it does not come about
+
+
+def test_the_first_failures_are_told_and_not_what_followed_from_them() -> None:
+    aws = FakeAws()
+    aws.failing["stack_create_complete"] = waited_in_vain()
+    aws.events = [  # newest first
+        failed("Stack", "The following resource(s) failed"),
+        failed("Third", "it is full"),
+        failed("Second", "Resource creation cancelled"),
+        failed("Fine", "", status="CREATE_COMPLETE"),
+        failed("First", "no such image"),
+    ]
+    with pytest.raises(Refused) as refused:
+        deploy(aws.clients(), ORDER, b"zip")
+    assert str(refused.value) == (
+        "the stack was not created: First: no such image; "
+        "Second: Resource creation cancelled; Third: it is full"
+    )
+
+
+def test_a_failure_without_a_reason_is_said_as_one() -> None:
+    aws = FakeAws({})
+    aws.failing["stack_update_complete"] = waited_in_vain()
+    with pytest.raises(Refused) as refused:
+        deploy(aws.clients(), ORDER, b"zip")
+    assert str(refused.value) == "the stack was not updated: CloudFormation does not say why"
+
+
+# Before anything is built
+
+
+def stack_in(status: str) -> FakeAws:
+    aws = FakeAws({})
+    assert aws.stack is not None
+    aws.stack["StackStatus"] = status
+    return aws
+
+
+def test_a_stack_whose_first_deployment_failed_must_go_first() -> None:
+    aws = stack_in("ROLLBACK_COMPLETE")
+    for call in (lambda: check(aws.clients(), ORDER), lambda: deploy(aws.clients(), ORDER, b"z")):
+        with pytest.raises(Refused, match="delete this stack first"):
+            call()
+    assert aws.calls == []
+
+
+def test_a_stack_that_was_deleted_is_none() -> None:
+    assert describe(stack_in("DELETE_COMPLETE").clients(), "demo") is None
+    assert describe(stack_in("UPDATE_ROLLBACK_COMPLETE").clients(), "demo") is not None
+
+
+@pytest.mark.parametrize("name", ["", "bad name", "-demo", "1demo", "demo_1", "demo.x", "d" * 129])
+def test_a_name_that_no_stack_can_have_is_refused(name: str) -> None:
+    aws = FakeAws()
+    with pytest.raises(Refused, match="letters, digits and hyphens"):
+        check(aws.clients(), Order(stack=name))
+    assert aws.asked == []
+
+
+@pytest.mark.parametrize("name", ["d", "Demo-1", "d" * 32, "my-default", "paws"])
+def test_a_name_that_a_stack_can_have_is_not(name: str) -> None:
+    check(FakeAws().clients(), Order(stack=name, parameters={"LogDays": "7"}))
+    check(FakeAws().clients(), Order(stack="d" * 53, bucket="ours"))
+
+
+@pytest.mark.parametrize("name", ["default", "aws-fleet", "Amazon", "xn--a", "sthree-x"])
+def test_a_name_that_aws_keeps_is_refused(name: str) -> None:
+    with pytest.raises(Refused, match="AWS keeps this name"):
+        check(FakeAws().clients(), Order(stack=name))
+
+
+@pytest.mark.parametrize(
+    ("letters", "bucket", "says"),
+    [
+        # our own bucket is <stack>-code-<account>-<region>, of 63 letters at most
+        (33, None, "at most 32 letters; with a --bucket of yours it may be longer"),
+        # a function is <stack>-runner-2gb, of 64 letters at most
+        (54, "ours", "at most 53 letters"),
+    ],
+)
+def test_a_name_too_long_for_what_is_named_after_it_is_refused(
+    letters: int, bucket: str | None, says: str
+) -> None:
+    with pytest.raises(Refused, match=says):
+        check(FakeAws().clients(), Order(stack="d" * letters, bucket=bucket))
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("LogDay", "LogDay: did you mean LogDays?"),
+        ("Xyzzy", "Xyzzy: see infra/template.yaml"),
+    ],
+)
+def test_a_parameter_that_the_template_does_not_take_is_refused(name: str, hint: str) -> None:
+    aws = FakeAws()
+    with pytest.raises(Refused) as refused:
+        check(aws.clients(), Order(stack="demo", parameters={"LogDays": "7", name: "7"}))
+    assert str(refused.value) == f"the template has no parameter {hint}"
+    assert aws.asked == []
+
+
+def test_credentials_that_do_not_do_are_seen_before_anything_is_built() -> None:
+    aws = FakeAws()
+    aws.failing["describe_stacks"] = refusal("ExpiredToken")
+    with pytest.raises(Refused, match="ExpiredToken"):
+        check(aws.clients(), ORDER)

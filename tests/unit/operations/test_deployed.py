@@ -1,0 +1,217 @@
+"""How the commands find a stack and what it made, and the tokens that people give them."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from adapters.aws.clients import Clients
+from cli.webhook import wiring
+from fleet.errors import FleetError, Refused, Transient
+from operations.deployed import connect, find, token_in
+from operations.stacks import find_stack, outputs_of
+from tests.fakes import FakeSecrets
+from tests.unit.cli.cloudformation import FakeAws, refusal
+from tests.unit.cli.fleet_at_work import AtWork
+
+# Each queue's address has another length, which is what the fake says is in it.
+OUTPUTS = {
+    "LedgerTable": "fleet-a-ledger",
+    "Ec2QueueUrl": "q" * 1,
+    "Ec2DeadLetterUrl": "q" * 2,
+    "LambdaQueueUrl": "q" * 3,
+    "LambdaDeadLetterUrl": "q" * 4,
+    "EventDeadLetterUrl": "q" * 5,
+    "ExpiryDeadLetterUrl": "q" * 6,
+    "GitlabSecret": "fleet-a/gitlab",
+    "WebhookSecret": "fleet-a/webhook",
+    "PoolSecretPrefix": "fleet-a/pool/",
+    "WebhookUrl": "https://hook.example.com/webhook",
+}
+
+
+def aws_with(**changes: str | None) -> FakeAws:
+    """AWS with a fleet's stack, with these outputs otherwise; None: without."""
+    aws = FakeAws({})
+    told = OUTPUTS | changes
+    aws.outputs = {key: value for key, value in told.items() if value is not None}
+    return aws
+
+
+# Stacks
+
+
+def test_a_fleet_is_found_by_its_stacks_outputs() -> None:
+    aws = aws_with()
+    deployed = find("fleet-a", aws.clients())
+    assert aws.asked == ["fleet-a"]
+    assert (deployed.stack, deployed.table.name) == ("fleet-a", "fleet-a-ledger")
+    assert (deployed.gitlab_secret, deployed.pool_secret_prefix) == (
+        "fleet-a/gitlab",
+        "fleet-a/pool/",
+    )
+
+
+def test_each_queue_has_its_own_dead_letters() -> None:
+    deployed = find("fleet-a", aws_with().clients())
+    lengths = {name: (queue.depth(), queue.dead()) for name, queue in deployed.queues.items()}
+    assert lengths == {"ec2": (1, 2), "lambda": (3, 4)}
+    letters = {name: queue.depth() for name, queue in deployed.letters.items()}
+    assert letters == {"events": 5, "expiries": 6}
+
+
+@pytest.mark.parametrize("output", sorted(OUTPUTS.keys() - {"WebhookUrl", "WebhookSecret"}))
+def test_a_stack_without_one_of_them_is_no_fleet(output: str) -> None:
+    with pytest.raises(Refused, match="not a runner fleet, or an older one") as refused:
+        find("fleet-a", aws_with(**{output: None}).clients())
+    assert refused.value.facts == {"stack": "fleet-a", "lacks": output}
+
+
+def test_the_webhook_needs_a_table_a_secret_and_an_address() -> None:
+    world = wiring(aws_with().clients(), "fleet-a")
+    assert world.url == OUTPUTS["WebhookUrl"]
+    with pytest.raises(Refused, match="no fleet's stack") as refused:
+        wiring(aws_with(WebhookUrl=None, WebhookSecret=None).clients(), "fleet-a")
+    assert refused.value.facts["lacking"] == ["WebhookSecret", "WebhookUrl"]
+
+
+@pytest.mark.parametrize("reach", [find, lambda name, aws: wiring(aws, name)])
+def test_a_stack_that_is_not_there_is_said_with_where_it_was_looked_for(reach: Any) -> None:
+    with pytest.raises(Refused) as refused:
+        reach("nowhere", FakeAws().clients())
+    assert str(refused.value) == (
+        "there is no such stack here: deploy it, or name it with --stack "
+        "(stack=nowhere, region=eu-central-1)"
+    )
+
+
+def test_no_stack_is_none_and_no_name_is_refused() -> None:
+    aws = FakeAws()
+    assert find_stack(aws.clients(), "nowhere") is None
+    with pytest.raises(Refused, match="--stack"):
+        find_stack(aws.clients(), "")
+    assert aws.asked == ["nowhere"]
+
+
+@pytest.mark.parametrize(("code", "kind"), [("Throttling", Transient), ("AccessDenied", Refused)])
+def test_an_answer_that_says_nothing_of_the_stack_is_not_taken_for_one(
+    code: str, kind: type[FleetError]
+) -> None:
+    aws = aws_with()
+    aws.failing["describe_stacks"] = refusal(code)
+    with pytest.raises(kind) as raised:
+        find_stack(aws.clients(), "fleet-a")
+    assert raised.value.facts == {"call": "cloudformation.DescribeStacks", "code": code}
+
+
+def test_outputs_without_a_value_are_left_out() -> None:
+    aws = FakeAws({})
+    told = [{"OutputKey": "A", "OutputValue": "1"}, {"OutputKey": "B"}, {"OutputValue": "2"}]
+    client = SimpleNamespace(describe_stacks=lambda **_: {"Stacks": [{"Outputs": told}]})
+    clients = cast("Clients", SimpleNamespace(cloudformation=client))
+    assert outputs_of(clients, "fleet-a") == {"A": "1"}
+    aws.outputs = {}
+    assert outputs_of(aws.clients(), "fleet-a") == {}
+
+
+def test_an_endpoint_that_is_no_address_is_said() -> None:
+    class Misled:
+        """Clients that botocore will not make."""
+
+        @property
+        def cloudformation(self) -> Any:
+            raise ValueError("Invalid endpoint: not-an-address")
+
+    with pytest.raises(Refused, match="check AWS_ENDPOINT_URL") as refused:
+        find_stack(cast("Clients", Misled()), "fleet-a")
+    assert "Invalid endpoint: not-an-address" in str(refused.value)
+
+
+# Tokens
+
+
+def test_a_token_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_TOKEN", " glpat-abc_-.1\n")
+    assert token_in("MY_TOKEN") == "glpat-abc_-.1"
+
+
+@pytest.mark.parametrize("value", ["", " ", "\n"])
+def test_an_empty_variable_is_named(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_TOKEN", value)
+    with pytest.raises(Refused, match="variable=MY_TOKEN"):
+        token_in("MY_TOKEN")
+
+
+@pytest.mark.parametrize(
+    "value", ["glpat-se cret", "glpat-se\ncret", "glpat-seécret", "glpat-se\tx"]
+)
+def test_what_no_header_can_carry_is_refused_unsaid(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The HTTP library would say it in its own error, token and all."""
+    monkeypatch.setenv("MY_TOKEN", value)
+    with pytest.raises(Refused, match="no GitLab token") as refused:
+        token_in("MY_TOKEN")
+    assert "glpat" not in str(refused.value)
+    assert refused.value.facts == {"variable": "MY_TOKEN"}
+
+
+@pytest.mark.parametrize("name", ["glpat-secret", "", "1A", "MY TOKEN", "MY_TOKEN=glpat"])
+def test_a_token_in_place_of_the_variables_name_is_not_said(name: str) -> None:
+    with pytest.raises(Refused) as refused:
+        token_in(name)
+    says = "give the name of an environment variable that holds the token"
+    assert str(refused.value) == says
+
+
+@pytest.mark.parametrize("url", ["", "gitlab.example.com", "ftp://x", "https://", "http://[x"])
+def test_an_address_that_is_none_gets_no_token(url: str) -> None:
+    """An empty one would be gitlab.com to the library under us."""
+    with pytest.raises(Refused, match="write GitLab's address as https://"):
+        connect(url, "glpat-1")
+
+
+def test_an_address_is_called_as_it_is_written() -> None:
+    gitlab = connect("https://gitlab.example.com/", "glpat-1")
+    assert gitlab.api.url == "https://gitlab.example.com/"
+
+
+# What is stored
+
+
+def test_a_stored_configuration_that_is_wrong_by_now_is_said_as_such() -> None:
+    at_work = AtWork().configure()
+    row = at_work.table.items["config", "current"]
+    row["toml"] = str(row["toml"]).replace('"ec2"', '"k8s"')
+    result = at_work.run("status")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("the fleet.toml that was applied line 6: pools.docker.backend")
+
+
+class Guarded(FakeSecrets):
+    """Secrets that say this when they are read."""
+
+    def __init__(self, error: Refused) -> None:
+        super().__init__()
+        self.error = error
+
+    def gitlab_token(self, name: str) -> str:
+        """Nobody gets it."""
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Refused(call="secretsmanager.GetSecretValue", code="ResourceNotFoundException"),
+        Refused("this secret is not as we write it", fields="token"),
+    ],
+)
+def test_a_secret_that_nobody_has_filled_is_no_token(error: Refused) -> None:
+    assert AtWork(secrets=Guarded(error)).deployed.stored_token() is None
+
+
+def test_a_secret_that_may_not_be_read_is_not_an_empty_one() -> None:
+    denied = Refused(call="secretsmanager.GetSecretValue", code="AccessDeniedException")
+    with pytest.raises(Refused, match="AccessDenied"):
+        AtWork(secrets=Guarded(denied)).deployed.stored_token()

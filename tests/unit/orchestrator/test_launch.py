@@ -1,0 +1,125 @@
+"""What a launch asks of GitLab and leaves for the machine, for each way to write a pool."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from fleet.machine.mailbox import Credential
+from tests.unit.orchestrator.scene import AT, FLEET, Scene
+
+
+def wanted(scene: Scene) -> Any:
+    """The one runner record that was asked for."""
+    (record,) = scene.gitlab.wanted.values()
+    return record
+
+
+def credential(scene: Scene) -> Credential:
+    """What lies in the only machine's mailbox."""
+    (item,) = [item for (_, sk), item in scene.table.items.items() if sk == "credential"]
+    return Credential.of_item(item)
+
+
+def launched(text: str) -> Scene:
+    scene = Scene(text=text)
+    scene.launched(1)
+    return scene
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ("", {"kind": "group_type", "owner_id": 42, "run_untagged": False, "locked": False}),
+        ("run_untagged = true\n", {"run_untagged": True}),
+        ("protected_only = true\n", {"protected_only": True}),
+        ('max_job_time = "20m"\n', {"maximum_timeout_s": 1200}),
+        ('max_job_time = "10m"\n', {"maximum_timeout_s": 600}),
+    ],
+)
+def test_the_record_says_what_the_pool_says(keys: str, told: dict[str, Any]) -> None:
+    record = wanted(launched(FLEET + keys))
+    assert {name: getattr(record, name) for name in told} == told
+
+
+@pytest.mark.parametrize(
+    ("place", "kind", "owner", "locked"),
+    [
+        ("instance", "instance_type", None, False),
+        ("project:9", "project_type", 9, True),
+        ("project", "project_type", 7, True),
+    ],
+)
+def test_records_are_made_where_the_configuration_says(
+    place: str, kind: str, owner: int | None, locked: bool
+) -> None:
+    record = wanted(launched(FLEET.replace("group:42", place)))
+    assert (record.kind, record.owner_id, record.locked) == (kind, owner, locked)
+
+
+def test_the_credential_says_how_gitlab_is_reached() -> None:
+    scene = Scene(FLEET.replace('"group:42"', '"group:42"\nproxy = "http://proxy:3128"'))
+    scene.world = replace(scene.world, tls_ca="-----BEGIN CERTIFICATE-----")
+    scene.launched(1)
+    told = credential(scene)
+    assert (told.proxy, told.tls_ca) == ("http://proxy:3128", "-----BEGIN CERTIFICATE-----")
+    bare = credential(launched(FLEET))
+    assert (bare.proxy, bare.tls_ca) == (None, None)
+
+
+def test_the_credential_says_how_to_run_the_one_job() -> None:
+    keys = 'max_lifetime = "1h"\nwait_timeout = "90s"\nenv = { HTTP_PROXY = "http://p:3128" }\n'
+    docker = 'docker = { image = "debian:13", privileged = true, pull_policy = "always" }\n'
+    scene = launched(FLEET + keys + docker)
+    told = credential(scene)
+    runner = scene.only_runner
+    assert (told.runner_id, told.name, told.pool) == (runner.id, runner.id, "docker")
+    assert told.url == "https://gitlab.example.com"
+    assert (told.wait_timeout_s, told.executor) == (90, "docker")
+    assert (told.expires_at - AT).total_seconds() == 3600
+    assert told.docker is not None
+    assert (told.docker.image, told.docker.privileged) == ("debian:13", True)
+    assert told.docker.pull_policy == ("always",)
+    assert told.env == {"HTTP_PROXY": "http://p:3128"}
+
+
+def test_a_shell_pool_has_no_docker_settings() -> None:
+    told = credential(launched(FLEET + 'executor = "shell"\n'))
+    assert (told.executor, told.docker) == ("shell", None)
+
+
+def test_the_order_and_the_rows_carry_one_launch_and_one_expiry() -> None:
+    scene = Scene(text=FLEET + 'max_lifetime = "2h"\n')
+    runners = scene.launched(1, 2)
+    (order,) = scene.backend.orders
+    assert {runner.launch_id for runner in runners} == {order.launch_id}
+    assert {runner.expires_at for runner in runners} == {order.expires_at}
+    assert (order.expires_at - AT).total_seconds() == 7200
+    assert set(order.runner_ids) == {runner.id for runner in runners}
+    assert all(runner.works_for == 7 for runner in runners)
+
+
+def test_a_mailbox_is_owned_by_its_runner() -> None:
+    scene = launched(FLEET)
+    runner = scene.only_runner
+    assert scene.world.runners.owner(runner.mailbox or "") == runner.id
+
+
+def test_more_machines_than_a_transaction_takes_are_reserved_in_parts() -> None:
+    scene = Scene(text=FLEET.replace("ceiling = 5", "ceiling = 150"))
+    for job_id in range(1, 151):
+        scene.push(job_id)
+        scene.route(job_id)
+    first = scene.scale()
+    assert (first.launched, first.again_in_s) == (100, 1)
+    assert scene.scale().launched == 50
+    scene.clock.go(30)  # what the first round gave back is visible again
+    assert scene.scale().launched == 0
+    assert scene.queue.depth() == 0
+    scene.books_balance()
+
+
+def test_an_order_says_by_when_its_machines_must_have_called_home() -> None:
+    (order,) = launched(FLEET + 'boot_deadline = "2m"\n').backend.orders
+    assert order.call_home_by - AT == timedelta(minutes=2)

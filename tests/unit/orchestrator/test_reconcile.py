@@ -1,0 +1,308 @@
+"""GitLab's list is the truth: what no webhook told, and what `apply` changed, is set right."""
+
+from dataclasses import replace
+
+import pytest
+
+from fleet.errors import Refused, Transient
+from fleet.model import RunnerState, Status
+from fleet.reasons import Reason
+from orchestrator.close import demand_again
+from tests.unit.orchestrator.scene import AT, FLEET, GITLAB, INSTANCE, PROJECT, Scene, key
+
+GPU = '\n[pools.gpu]\nbackend = "tests"\ntags = ["gpu"]\nceiling = 1\n'
+
+
+def watching(*projects: int, text: str = FLEET) -> Scene:
+    """A fleet that watches these projects, and lists no groups for now."""
+    scene = Scene(text=text)
+    scene.world.fleet.note_listed(INSTANCE, at=AT)
+    for project in projects or (PROJECT,):
+        scene.world.fleet.watch(INSTANCE, project, f"acme/p{project}", at=AT)
+    return scene
+
+
+def test_a_job_whose_webhook_was_lost_is_routed() -> None:
+    scene = watching()
+    scene.push(1)
+    done = scene.reconcile()
+    assert (done.projects, done.routed, done.looked_up) == (1, 1, 0)
+    assert scene.queue.depth() == 1
+    assert scene.steps(1) == ["reconcile_found", "routed", "demand_sent"]
+    assert (scene.job(1).pool, scene.job(1).project_path) == ("docker", "acme/p7")
+
+
+def test_a_second_look_changes_nothing() -> None:
+    scene = watching()
+    scene.push(1)
+    scene.reconcile()
+    scene.clock.go(60)
+    done = scene.reconcile()
+    assert (done.projects, done.routed) == (1, 0)
+    assert scene.queue.depth() == 1
+
+
+def test_a_late_webhook_after_it_changes_nothing() -> None:
+    scene = watching()
+    scene.push(1)
+    scene.reconcile()
+    assert scene.route(1).reason is Reason.STALE_EVENT
+    assert scene.queue.depth() == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome", "rank"),
+    [
+        ("success", "success", Status.FINISHED),
+        ("canceled", "canceled", Status.FINISHED),
+        ("running", None, Status.RUNNING),
+    ],
+)
+def test_a_row_that_waits_for_what_gitlab_does_not_list_is_looked_up(
+    status: str, outcome: str | None, rank: Status
+) -> None:
+    scene = watching()
+    scene.push(1)
+    scene.route(1)
+    scene.clock.go(60)
+    scene.gitlab.change(1, status=status)
+    scene.reconcile()
+    assert (scene.job(1).status, scene.job(1).outcome) == (rank, outcome)
+    assert scene.world.jobs.waiting_in("docker") == ()
+
+
+def test_a_job_that_gitlab_lost_is_over() -> None:
+    scene = watching()
+    scene.push(1)
+    scene.route(1)
+    scene.gitlab.jobs.clear()
+    scene.clock.go(60)
+    assert scene.reconcile().looked_up == 1
+    assert scene.job(1).outcome == "gone"
+    assert scene.row(1).steps[-1].reason == Reason.FINISHED_UNSEEN
+
+
+def test_a_job_taken_unseen_makes_its_runner_busy() -> None:
+    scene = watching()
+    (runner,) = scene.launched(1)
+    scene.hands_over(1, runner)
+    scene.clock.go(60)
+    scene.reconcile()
+    assert scene.job(1).runner_id == runner.id
+    assert (scene.only_runner.state, scene.only_runner.job) == (RunnerState.BUSY, key(1))
+    assert scene.row(1).steps[-1].reason == Reason.TAKEN_UNSEEN
+
+
+def test_a_job_that_no_pool_could_take_is_routed_once_one_can() -> None:
+    scene = watching()
+    scene.push(1, tags=("gpu",))
+    scene.route(1)
+    for _ in range(2):
+        scene.clock.go(60)
+        scene.reconcile()
+    assert scene.steps(1).count("routed") == 1  # nothing new is told while nothing is new
+    scene.with_config(FLEET + GPU)
+    scene.clock.go(60)
+    assert scene.reconcile().routed == 0  # no webhook was lost
+    assert (scene.job(1).pool, scene.job(1).reason) == ("gpu", Reason.ROUTED)
+    assert [demand.pool for demand in scene.queue.demands] == ["gpu"]
+    assert scene.scale().launched == 1
+
+
+OTHER = FLEET.replace("pools.docker", "pools.other")
+UNFIT = FLEET.replace('["docker", "big"]', '["big"]')
+MORE = OTHER.removeprefix(GITLAB).replace("pools.other", "pools.more")
+LESS = FLEET.replace("pools.docker", "pools.gpu").replace('["docker", "big"]', '["gpu"]')
+
+
+@pytest.mark.parametrize(
+    ("text", "removed", "why", "to"),
+    [
+        (OTHER, ("docker",), Reason.POOL_GONE, "other"),
+        (UNFIT + OTHER.removeprefix(GITLAB), (), Reason.POOL_UNFIT, "other"),
+        (LESS, ("docker",), Reason.POOL_GONE, None),
+        (UNFIT, (), Reason.POOL_UNFIT, None),
+    ],
+)
+@pytest.mark.parametrize("given_up", [False, True])
+def test_a_job_leaves_a_pool_that_is_gone_or_does_not_fit_it_any_more(
+    text: str, removed: tuple[str, ...], why: Reason, to: str | None, given_up: bool
+) -> None:
+    """Where no pool fits it waits among those without one, and goes to the first that does."""
+    scene = watching()
+    scene.push(1)
+    scene.route(1)
+    if given_up:
+        demand_again(scene.world, replace(scene.job(1), attempt=2), Reason.BOOT_DEADLINE)
+        assert scene.job(1).given_up
+    scene.with_config(text, removed=removed)
+    for _ in range(3):
+        scene.clock.go(60)
+        scene.reconcile()
+        scene.scale()
+    steps = scene.row(1).steps
+    left, routed, *_ = steps[[step.step for step in steps].index("left_pool") :]
+    assert (left.reason, left.detail) == (why, "docker")
+    assert (routed.step, routed.detail) == ("routed", to)
+    assert scene.steps(1).count("left_pool") == 1  # and nothing new is told while nothing is new
+    job = scene.job(1)
+    assert (job.pool, job.attempt, job.given_up) == (to, 1, False)
+    assert scene.world.jobs.waiting_in("docker") == ()
+    assert {demand.pool for demand in scene.queue.demands} <= {to}
+    assert scene.queue.buried == []
+    assert len(scene.backend.machines() or ()) == (1 if to else 0)
+    if to is None:
+        assert job.reason is Reason.NO_POOL
+        scene.with_config(text + MORE, removed=removed)
+        scene.clock.go(60)
+        scene.reconcile()
+        assert scene.job(1).pool == "more"
+        assert scene.scale().launched == 1
+
+
+def test_a_job_stays_in_a_pool_that_still_fits() -> None:
+    """Also where another comes before it in the file now."""
+    scene = watching()
+    scene.push(1)
+    scene.route(1)
+    scene.with_config(OTHER + FLEET.removeprefix(GITLAB))
+    scene.clock.go(60)
+    scene.reconcile()
+    assert scene.job(1).pool == "docker"
+    assert scene.steps(1) == ["webhook_received", "event", "routed", "demand_sent"]
+
+
+def test_a_job_that_ended_unseen_in_a_removed_pool_is_looked_up() -> None:
+    scene = watching()
+    scene.push(1)
+    scene.route(1)
+    scene.with_config(LESS, removed=("docker",))
+    scene.gitlab.change(1, status="canceled")
+    scene.clock.go(60)
+    assert scene.reconcile().looked_up == 1
+    assert scene.job(1).outcome == "canceled"
+
+
+@pytest.mark.parametrize("before", [FLEET, LESS])
+def test_jobs_that_an_apply_moves_do_not_wait_for_their_projects_turn(before: str) -> None:
+    """Neither from a pool that is gone, nor to one that is new."""
+    scene = watching(*range(100, 140), text=before)
+    scene.push(1, project_id=139)
+    scene.route(1)
+    for project in range(100, 140):
+        scene.world.fleet.note_polled(INSTANCE, project, at=scene.clock.go(1))
+    scene.clock.go(1200)
+    after = LESS if before == FLEET else FLEET
+    scene.with_config(
+        after.replace("[pools", "calls_per_minute = 10\n[pools", 1), removed=("docker", "gpu")
+    )
+    scene.reconcile()
+    assert scene.job(1).pool == ("docker" if after == FLEET else None)
+
+
+def test_a_project_that_gitlab_hides_keeps_no_other_from_its_turn() -> None:
+    scene = watching(7, 8)
+    scene.push(1, project_id=8)
+    scene.gitlab.failing["pending_jobs 7"] = Refused("hidden", status=404)
+    for _ in range(2):
+        scene.reconcile()
+        scene.clock.go(60)
+    assert scene.job(1).pool == "docker"
+
+
+def test_a_gitlab_that_asks_for_a_pause_gets_one() -> None:
+    scene = watching(7, 8)
+    scene.gitlab.failing["pending_jobs"] = Transient(status=429, retry_after_s=5.0)
+    scene.reconcile()
+    assert scene.gitlab.calls.count("pending_jobs") == 1
+
+
+def test_more_projects_than_calls_take_turns() -> None:
+    few = FLEET.replace('runners_in = "group:42"', 'runners_in = "group:42"\ncalls_per_minute = 10')
+    scene = watching(*range(7, 16), text=few)
+    for project in range(7, 16):
+        scene.push(project, project_id=project)
+    rounds = 0
+    while scene.queue.depth() < 9:
+        assert scene.reconcile().projects <= 3
+        scene.clock.go(60)
+        rounds += 1
+        assert rounds <= 20
+
+
+def test_a_quiet_fleet_s_tick_wakes_nobody() -> None:
+    assert not watching().reconcile().wake
+
+
+def test_a_lost_job_wakes_the_autoscaler() -> None:
+    scene = watching()
+    scene.push(1)
+    assert scene.reconcile().wake
+
+
+def test_a_living_runner_wakes_it_and_a_warm_target_does() -> None:
+    scene = watching()
+    scene.launched(1)
+    scene.gitlab.change(1, status="running")
+    assert scene.reconcile().wake
+    warm = FLEET.replace("ceiling =", "idle = { count = 1 }\nceiling =", 1)
+    assert watching(text=warm).reconcile().wake
+
+
+def test_a_message_that_nobody_needs_any_more_wakes_it() -> None:
+    scene = watching()
+    scene.push(1)
+    scene.route(1)
+    scene.gitlab.change(1, status="canceled")
+    scene.clock.go(60)
+    assert scene.reconcile().wake
+    scene.clock.go(60)
+    assert scene.reconcile().wake  # the row is closed now, its message is not deleted yet
+
+
+def test_a_project_that_gitlab_cannot_answer_for_blocks_no_other() -> None:
+    scene = watching(7, 8)
+    scene.push(1, project_id=8)
+    scene.gitlab.failing["pending_jobs 7"] = Transient(status=500)
+    assert scene.reconcile().routed == 1
+
+
+def test_a_gitlab_that_is_down_is_not_asked_for_every_project() -> None:
+    scene = watching(*range(7, 15))
+    scene.gitlab.failing["pending_jobs"] = Transient(status=502)
+    scene.reconcile()
+    assert scene.gitlab.calls.count("pending_jobs") == 3
+
+
+def test_a_pass_ends_before_its_time_does() -> None:
+    scene = watching(7, 8, 9)
+    #                       presence, two projects, not the third, and no listing
+    assert scene.reconcile(50.0, 50.0, 50.0).projects == 2
+    assert scene.gitlab.calls.count("pending_jobs") == 2
+
+
+def test_looking_up_ends_before_time_does() -> None:
+    scene = watching()
+    for job_id in (1, 2, 3):
+        scene.push(job_id)
+        scene.route(job_id)
+        scene.gitlab.change(job_id, status="canceled")
+    scene.clock.go(60)
+    #                       presence, the project, two of its jobs
+    assert scene.reconcile(50.0, 50.0, 50.0, 50.0).looked_up == 2
+    scene.clock.go(60)
+    assert scene.reconcile().looked_up == 1
+
+
+def test_presence_is_shown_although_no_time_is_left_to_read_projects() -> None:
+    scene = watching()
+    assert scene.reconcile(50.0).projects == 0
+    assert scene.gitlab.verified == ["glrt-p"]
+
+
+def test_groups_are_listed_although_projects_cannot_be_read() -> None:
+    scene = watching()
+    scene.gitlab.failing["pending_jobs"] = Transient(status=502)
+    scene.clock.go(3600)
+    scene.reconcile()
+    assert "group_projects" in scene.gitlab.calls

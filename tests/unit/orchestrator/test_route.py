@@ -1,0 +1,410 @@
+"""Where a pending job goes, whatever came before it, twice, or too late."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+import pytest
+
+from adapters.aws.demand import Demand
+from adapters.ledger.fleet import Reading
+from adapters.ledger.jobs import JobRows
+from adapters.ledger.table import Table
+from fleet.errors import FleetError, Refused, Transient
+from fleet.model import Job, JobKey, Status
+from fleet.reasons import Reason
+from orchestrator.route import Answer, Lead, route, route_together
+from tests.unit.orchestrator.scene import AT, FLEET, INSTANCE, PROJECT, Scene, key
+
+SMALL = '\n[pools.small]\nbackend = "tests"\ntags = ["docker"]\nceiling = 1\noverflow = "docker"\n'
+GITLAB, DOCKER = FLEET.split("\n[pools.docker]")
+
+
+def test_a_pending_job_gets_its_pool_and_its_demand_is_sent() -> None:
+    scene = Scene()
+    scene.push(1, queued_duration_s=2.5)
+    told = scene.route(1)
+    assert told == Answer(reason=Reason.ROUTED, wake=True)
+    (demand,) = scene.queue.demands
+    assert demand == Demand(job=key(1), project_id=PROJECT, pool="docker", attempt=1)
+    job = scene.job(1)
+    assert (job.pool, job.status, job.reason) == ("docker", Status.PENDING, Reason.ROUTED)
+    assert (AT - job.pending_at).total_seconds() == 2.5
+    assert job.project_path == "acme/demo"
+    assert scene.steps(1) == ["webhook_received", "event", "routed", "demand_sent"]
+    assert scene.world.jobs.waiting_in("docker") == (job,)
+
+
+def test_the_same_delivery_twice_sends_one_demand() -> None:
+    scene = Scene()
+    scene.push(1)
+    scene.route(1)
+    again = scene.route(1)
+    assert again == Answer(reason=Reason.STALE_EVENT, wake=True)
+    assert scene.queue.depth() == 1
+    assert scene.steps(1).count("routed") == 1
+    assert scene.gitlab.calls == ["pending_in_pipeline"]  # the second delivery costs no call
+
+
+def test_of_two_that_decide_at_once_the_first_to_write_sends_the_demand() -> None:
+    scene = Scene()
+    found = scene.push(1)
+    first, second = (route(scene.world, found, key(1), Lead()) for _ in range(2))
+    assert first.demand is not None
+    assert (second.demand, second.plan.reason) == (None, Reason.STALE_EVENT)
+    assert scene.steps(1) == ["routed", "demand_sent"]
+
+
+def test_running_came_before_pending() -> None:
+    scene = Scene()
+    scene.push(1)
+    scene.settle(1, "running", runner_id=31, runner_description="somebody-elses")
+    assert scene.route(1) == Answer(reason=Reason.TAKEN)
+    assert scene.job(1).status is Status.RUNNING
+    assert scene.queue.depth() == 0
+    assert scene.gitlab.calls == []
+
+
+def test_pending_with_a_runner_already_set_is_taken() -> None:
+    scene = Scene()
+    scene.push(1, runner_id=31)
+    told = scene.route(1, runner_id=31)
+    assert told == Answer(reason=Reason.TAKEN)
+    assert scene.world.jobs.row(key(1)) is None
+
+
+def test_a_job_canceled_before_it_was_routed_needs_nothing() -> None:
+    scene = Scene()
+    scene.push(1, status="canceled")
+    assert scene.route(1) == Answer(reason=Reason.NOT_PENDING)
+    assert scene.world.jobs.row(key(1)) is None
+
+
+def test_a_retried_job_is_a_new_job() -> None:
+    scene = Scene()
+    scene.push(1)
+    scene.route(1)
+    scene.settle(1, "canceled")
+    retried = scene.gitlab.change(1, status="canceled")
+    again = scene.gitlab.retry_job(PROJECT, retried.id)
+    assert scene.route(again.id) == Answer(reason=Reason.ROUTED, wake=True)
+    assert scene.job(1).status is Status.FINISHED
+
+
+@pytest.mark.parametrize(
+    ("tags", "reason"),
+    [(("gpu",), Reason.NO_POOL), (("docker", "gpu"), Reason.NO_POOL), ((), Reason.UNTAGGED)],
+)
+def test_a_job_that_no_pool_may_take_is_kept_with_the_reason(
+    tags: tuple[str, ...], reason: Reason
+) -> None:
+    scene = Scene()
+    scene.push(1, tags=tags)
+    told = scene.route(1)
+    assert told == Answer(reason=reason)
+    assert (scene.job(1).pool, scene.job(1).reason, scene.job(1).tags) == (None, reason, tags)
+    assert scene.steps(1) == ["webhook_received", "event", "routed"]
+
+
+def test_a_job_that_gitlab_does_not_have_is_nothing() -> None:
+    scene = Scene()
+    assert scene.route(1) == Answer(reason=Reason.UNKNOWN_JOB)
+    assert scene.world.jobs.row(key(1)) is None
+
+
+@pytest.mark.parametrize("call", ["pending_in_pipeline", "job"])
+@pytest.mark.parametrize(
+    "failure",
+    [
+        Transient("GitLab did not answer well", status=429, retry_after_s=3),
+        Transient("GitLab did not answer well", status=500),
+        Refused("this token may not do this", status=403),
+    ],
+)
+def test_when_gitlab_fails_the_state_machine_gets_its_error_and_nothing_is_written(
+    failure: FleetError, call: str
+) -> None:
+    scene = Scene()
+    if call == "job":  # somebody else has just read the pipeline
+        scene.world.fleet.claim_pipeline(INSTANCE, 3, at=AT)
+        scene.world.fleet.note_pipeline(INSTANCE, 3, read=True)
+    scene.push(1)
+    scene.gitlab.failing[call] = failure
+    with pytest.raises(type(failure)):
+        scene.route(1)
+    assert scene.world.jobs.row(key(1)) is None
+    scene.gitlab.failing.clear()
+    assert scene.route(1).wake
+
+
+def test_its_project_is_watched_from_then_on() -> None:
+    scene = Scene()
+    scene.push(1)
+    scene.route(1)
+    (watched,) = scene.world.fleet.watched(INSTANCE)
+    assert (watched.project_id, watched.last_hook_at, watched.last_polled_at) == (PROJECT, AT, None)
+
+
+def test_a_job_that_outgrew_its_pool_goes_to_the_overflow() -> None:
+    scene = Scene(text=f"{GITLAB}{SMALL}\n[pools.docker]{DOCKER}")
+    scene.push(1, name="build")
+    scene.route(1)
+    assert scene.job(1).pool == "small"
+    scene.settle(1, "failed", failure_reason="job_execution_timeout")
+    scene.push(2, name="build")
+    told = scene.route(2)
+    assert (scene.job(2).pool, told.reason) == ("docker", Reason.OVERFLOW)
+    scene.push(3, name="lint")
+    scene.route(3)
+    assert scene.job(3).pool == "small"
+
+
+class TestPipeline:
+    """The first webhook of a pipeline brings its other jobs along."""
+
+    def test_all_that_waits_is_routed_with_one_call(self) -> None:
+        scene = Scene()
+        for job_id in (1, 2, 3):
+            scene.push(job_id)
+        assert scene.route(2).wake
+        assert [job.job_id for job in scene.world.jobs.waiting_in("docker")] == [1, 2, 3]
+        assert scene.gitlab.calls == ["pending_in_pipeline"]
+        assert scene.queue.depth() == 3
+        assert scene.steps(1) == ["found", "routed", "demand_sent"]
+        assert scene.job(1).project_path == "acme/demo"
+
+    def test_their_own_webhooks_cost_no_call_and_no_message(self) -> None:
+        scene = Scene()
+        scene.push(1)
+        scene.push(2)
+        scene.route(1)
+        told = scene.route(2)
+        assert told == Answer(reason=Reason.STALE_EVENT, wake=True)
+        assert scene.gitlab.calls == ["pending_in_pipeline"]
+        assert scene.queue.depth() == 2
+        assert scene.steps(2)[-2:] == ["event", "ignored"]
+
+    def test_a_job_that_comes_to_wait_just_after_is_asked_for_alone(self) -> None:
+        scene = Scene()
+        scene.push(1)
+        scene.route(1)
+        scene.push(2)
+        assert scene.route(2).reason is Reason.ROUTED
+        assert scene.gitlab.calls == ["pending_in_pipeline", "job"]
+
+    def test_a_later_stage_is_read_again(self) -> None:
+        scene = Scene()
+        scene.push(1)
+        scene.route(1)
+        scene.clock.go(11)
+        scene.push(2)
+        scene.push(3)
+        scene.route(3)
+        assert [job.job_id for job in scene.world.jobs.waiting_in("docker")] == [1, 2, 3]
+        assert scene.gitlab.calls == ["pending_in_pipeline"] * 2
+
+    def test_what_is_known_already_keeps_its_row(self) -> None:
+        scene = Scene()
+        scene.push(1)
+        scene.push(2)
+        scene.settle(1, "running", runner_id=31, runner_description="somebody-elses")
+        scene.route(2)
+        assert scene.job(1).status is Status.RUNNING
+        assert scene.queue.depth() == 1
+
+    def test_each_goes_where_its_own_tags_and_past_say(self) -> None:
+        scene = Scene(text=f"{GITLAB}{SMALL}\n[pools.docker]{DOCKER}")
+        scene.push(1, name="build")
+        scene.route(1)
+        scene.settle(1, "failed", failure_reason="job_execution_timeout")
+        scene.gitlab.change(1, status="failed")
+        scene.clock.go(11)
+        scene.push(2, name="lint")
+        scene.push(3, name="build")
+        scene.push(4, name="gpu", tags=("gpu",))
+        scene.push(5, name="taken", runner_id=31)
+        scene.route(2)
+        pools = {n: scene.job(n).pool for n in (2, 3, 4)}
+        assert pools == {2: "small", 3: "docker", 4: None}
+        assert scene.job(4).reason is Reason.NO_POOL
+        assert scene.world.jobs.row(key(5)) is None
+
+    @pytest.mark.parametrize("job_ids", [(1, 2), (1,)])
+    def test_a_job_that_its_own_webhook_routed_meanwhile_is_not_routed_twice(
+        self, job_ids: tuple[int, ...]
+    ) -> None:
+        scene = Scene()
+        found = [scene.push(job_id) for job_id in job_ids]
+        jobs = JobsRoutedMeanwhile(
+            scene.table, lambda: route(scene.world, found[0], key(1), Lead())
+        )
+        world = replace(scene.world, jobs=jobs)
+        together = route_together(world, found, Lead())
+        assert together.waits
+        assert [demand.job for demand in together.demands] == [key(n) for n in job_ids[1:]]
+        assert scene.steps(1).count("routed") == 1
+        waiting = scene.world.jobs.waiting_in("docker")
+        assert [job.job_id for job in waiting] == list(job_ids)
+
+    def test_while_another_reads_it_the_state_machine_is_to_come_again(self) -> None:
+        scene = Scene()
+        scene.push(1)
+        assert scene.world.fleet.claim_pipeline(INSTANCE, 3, at=AT) is Reading.MINE
+        assert scene.route(1) == Answer(reason=Reason.UNDER_WAY, again_in_s=1)
+        assert scene.gitlab.calls == []
+        scene.world.fleet.note_pipeline(INSTANCE, 3, read=True)
+        assert scene.route(1) == Answer(reason=Reason.ROUTED, wake=True)
+
+    def test_a_reader_that_died_holds_nobody_up_for_long(self) -> None:
+        scene = Scene()
+        scene.push(1)
+        scene.world.fleet.claim_pipeline(INSTANCE, 3, at=AT)
+        scene.clock.go(11)
+        assert scene.route(1) == Answer(reason=Reason.ROUTED, wake=True)
+
+    def test_one_that_failed_leaves_it_to_the_next(self) -> None:
+        scene = Scene()
+        for job_id in (1, 2):
+            scene.push(job_id)
+        scene.gitlab.failing["pending_in_pipeline"] = Transient(status=500)
+        with pytest.raises(Transient):
+            scene.route(1)
+        scene.gitlab.failing.clear()
+        scene.route(2)
+        assert scene.gitlab.calls == ["pending_in_pipeline"] * 2
+        assert [job.job_id for job in scene.world.jobs.waiting_in("docker")] == [1, 2]
+
+    def test_a_pipeline_that_gitlab_does_not_have_is_no_obstacle(self) -> None:
+        scene = Scene()
+        scene.push(1, pipeline_id=99)
+        assert scene.route(1) == Answer(reason=Reason.ROUTED, wake=True)
+
+
+class JobsRoutedMeanwhile(JobRows):
+    """Somebody else routes a job between the look at the rows and the writing of them."""
+
+    def __init__(self, table: Table, meanwhile: Callable[[], object]) -> None:
+        super().__init__(table)
+        self._meanwhile = meanwhile
+
+    def jobs(self, keys: Iterable[JobKey]) -> dict[JobKey, Job]:
+        found = super().jobs(keys)
+        self._meanwhile()
+        return found
+
+
+def test_a_gitlab_that_calls_itself_by_another_name_is_the_one_of_fleet_toml() -> None:
+    scene = Scene()
+    scene.push(1)
+    assert scene.route(1, instance="gitlab.internal:8443").wake
+    assert [demand.job for demand in scene.queue.demands] == [key(1)]
+    assert [one.instance for one in scene.world.fleet.watched(INSTANCE)] == [INSTANCE]
+    scene.settle(1, "success", instance="gitlab.internal:8443")
+    assert scene.job(1).status is Status.FINISHED
+    assert scene.world.jobs.waiting_in("docker") == ()
+
+
+SAFE = '[pools.safe]\nbackend = "tests"\ntags = ["docker", "deploy"]\nprotected_only = true\n'
+
+
+class TestProtection:
+    """A pool for protected refs and an open one share a tag."""
+
+    def scene(self, **protected: bool | None) -> Scene:
+        scene = Scene(text=f"{GITLAB}\n{SAFE}ceiling = 5\n\n[pools.docker]{DOCKER}")
+        scene.gitlab.protected |= protected
+        return scene
+
+    @pytest.mark.parametrize(
+        ("tags", "protected", "pool", "reason"),
+        [
+            (("docker",), True, "safe", Reason.ROUTED),
+            (("docker",), False, "docker", Reason.ROUTED),
+            (("docker",), None, "docker", Reason.ROUTED),
+            (("deploy",), True, "safe", Reason.ROUTED),
+            (("deploy",), False, None, Reason.UNPROTECTED),
+            (("deploy",), None, None, Reason.PROTECTION_UNKNOWN),
+        ],
+    )
+    @pytest.mark.parametrize("how", ["its event", "the event of another", "reconcile"])
+    def test_a_job_goes_where_gitlab_lets_it(
+        self,
+        *,
+        how: str,
+        tags: tuple[str, ...],
+        protected: bool | None,
+        pool: str | None,
+        reason: Reason,
+    ) -> None:
+        scene = self.scene(work=protected)
+        scene.push(1, tags=tags, ref="work")
+        scene.push(2, tags=("big",), ref="main")
+        if how == "reconcile":
+            scene.world.fleet.watch(INSTANCE, PROJECT, "acme/demo", at=AT)
+            scene.reconcile()
+        else:
+            scene.route(1 if how == "its event" else 2)
+        assert (scene.job(1).pool, scene.job(1).reason) == (pool, reason)
+        assert scene.job(2).pool == "docker"
+        sent = {demand.job: demand.pool for demand in scene.queue.demands}
+        assert sent.get(key(1)) == pool
+        assert scene.gitlab.calls.count("is_protected") == 1  # job 2 hangs on nothing
+
+    def test_a_tag_is_asked_about_as_a_tag(self) -> None:
+        scene = self.scene()
+        scene.gitlab.protected["tag v1"] = True
+        scene.push(1, ref="v1", is_tag=True)
+        scene.push(2, ref="v1")  # a branch of that name
+        scene.route(1)
+        assert [scene.job(n).pool for n in (1, 2)] == ["safe", "docker"]
+
+    def test_the_others_of_a_pipeline_need_not_wait_for_one_that_cannot_be_asked_about(
+        self,
+    ) -> None:
+        scene = self.scene()
+        scene.push(1, ref="work")
+        scene.push(2, tags=("big",), ref="work")
+        scene.push(3, tags=("big",), ref="work")
+        scene.gitlab.failing["is_protected"] = Transient(status=502)
+        assert scene.route(3).wake
+        assert [job.job_id for job in scene.world.jobs.waiting_in("docker")] == [2, 3]
+        with pytest.raises(Transient):
+            scene.route(1)
+        scene.gitlab.failing.clear()
+        assert scene.route(1) == Answer(reason=Reason.ROUTED, wake=True)
+
+    def test_a_job_that_no_pool_may_serve_is_routed_once_one_may(self) -> None:
+        scene = self.scene(work=None)
+        scene.push(1, tags=("deploy",), ref="work")
+        assert not scene.route(1).wake
+        for told, pool in ((None, None), (False, None), (True, "safe")):
+            scene.gitlab.protected["work"] = told
+            scene.clock.go(60)
+            scene.reconcile()
+            assert scene.job(1).pool == pool
+
+    @pytest.mark.parametrize(
+        ("tags", "protected", "pool", "reason"),
+        [
+            (("docker",), False, "docker", Reason.ROUTED),
+            (("deploy",), False, None, Reason.UNPROTECTED),
+            (("deploy",), None, "safe", Reason.ROUTED),
+            (("deploy",), True, "safe", Reason.ROUTED),
+        ],
+    )
+    def test_a_job_leaves_a_pool_that_apply_made_one_for_protected_refs(
+        self,
+        *,
+        tags: tuple[str, ...],
+        protected: bool | None,
+        pool: str | None,
+        reason: Reason,
+    ) -> None:
+        scene = self.scene(work=protected)
+        text = scene.text
+        scene.with_config(text.replace("protected_only = true\n", ""))
+        scene.push(1, tags=tags, ref="work")
+        scene.route(1)
+        assert scene.job(1).pool == "safe"
+        scene.with_config(text)
+        assert scene.reconcile().wake
+        assert (scene.job(1).pool, scene.job(1).reason) == (pool, reason)

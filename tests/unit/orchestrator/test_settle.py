@@ -1,0 +1,344 @@
+"""What closes the books: a job taken, a job over, a machine that goes; twice and out of order."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from adapters.machines.backend import Machine
+from fleet.errors import Refused, Transient
+from fleet.machine.mailbox import MachineState, Outcome, StepName
+from fleet.model import RunnerState, Status
+from fleet.reasons import Reason
+from orchestrator.settle import settle
+from tests.fakes import FakeBackend
+from tests.unit.orchestrator.scene import AT, FLEET, PROJECT, Scene, described, key
+
+RETRYING = FLEET + "infra_retry = true\n"
+GONE = "EC2 Instance State-change Notification"
+SPOT = "EC2 Spot Instance Interruption Warning"
+BLAMED: dict[str, Any] = {"failure_reason": "runner_system_failure"}
+
+
+def on_ec2(scene: Scene) -> Scene:
+    """Machine events are of EC2: its mailboxes are found like those of the back end in tests."""
+    ec2 = FakeBackend(clock=scene.clock, name="ec2", shows_machines=False)
+    scene.world = replace(scene.world, backends={**scene.world.backends, "ec2": ec2})
+    return scene
+
+
+def test_a_job_that_was_taken_leaves_the_backlog() -> None:
+    scene = Scene()
+    runner = scene.runs(1)
+    row = scene.row(1)
+    assert (row.job.status, row.job.runner_id) == (Status.RUNNING, runner.id)
+    assert (row.started_at, row.machine) == (AT, runner.machine_id)
+    assert scene.world.jobs.waiting_in("docker") == ()
+    assert (runner.state, runner.job, runner.works_for) == (RunnerState.BUSY, key(1), PROJECT)
+    assert scene.steps(1)[-2:] == ["webhook_received", "taken"]
+
+
+def test_a_job_that_ended_is_closed_once_its_machine_said_goodbye() -> None:
+    scene = Scene()
+    runner = scene.runs(1)
+    first = scene.settle(1, "success", runner_description=described(runner), finished_at=AT)
+    assert (first.reason, first.wake) == (Reason.GRACE, False)
+    assert first.wait_s
+    assert scene.job(1).outcome == "success"
+    scene.reports(runner, MachineState.DONE, StepName.JOB_FINISHED, StepName.ENDED, job_id=1)
+    second = scene.settle(1, "success", round_=1, runner_description=described(runner))
+    assert (second.reason, second.wait_s, second.wake) == (Reason.FINISHED, None, False)
+    assert scene.runners == ()
+    assert scene.gitlab.records == {}
+    assert scene.backend.ended == [runner.machine_id]
+    scene.books_balance()
+    row = scene.row(1)
+    assert row.torn_down_at == scene.clock()
+    steps = scene.steps(1)
+    assert {"job_taken", "ended", "machine_gone", "runner_record_gone"} <= set(steps)
+    assert steps.count("success") == 1
+
+
+@pytest.mark.parametrize(
+    ("gitlab_says", "reason"), [("success", Reason.FINISHED), ("running", Reason.STILL_BUSY)]
+)
+def test_a_machine_that_does_not_end_by_itself_is_ended_when_gitlab_agrees(
+    gitlab_says: str, reason: Reason
+) -> None:
+    scene = Scene()
+    runner = scene.runs(1)
+    scene.gitlab.change(1, status=gitlab_says)
+    for round_ in (0, 1):
+        assert scene.settle(
+            1, "success", round_=round_, runner_description=described(runner)
+        ).wait_s
+    last = scene.settle(1, "success", round_=2, runner_description=described(runner))
+    assert (last.reason, last.wait_s) == (reason, None)
+    assert (scene.runners == ()) is (reason is Reason.FINISHED)
+
+
+def test_the_end_told_twice_closes_once() -> None:
+    scene = Scene()
+    runner = scene.runs(1)
+    scene.reports(runner, MachineState.DONE, StepName.ENDED)
+    scene.settle(1, "success", runner_description=described(runner))
+    again = scene.settle(1, "success", runner_description=described(runner))
+    assert (again.reason, again.wake) == (Reason.FINISHED, False)
+    assert scene.steps(1).count("success") == 1
+    scene.books_balance()
+
+
+def test_running_after_the_end_changes_nothing() -> None:
+    scene = Scene()
+    runner = scene.runs(1)
+    scene.reports(runner, MachineState.DONE, StepName.ENDED)
+    scene.settle(1, "success", runner_description=described(runner))
+    scene.settle(1, "running", runner_description=described(runner))
+    assert (scene.job(1).status, scene.job(1).outcome) == (Status.FINISHED, "success")
+    assert scene.runners == ()
+
+
+def test_a_created_event_starts_nothing_and_would_be_refused() -> None:
+    scene = Scene()
+    scene.runs(1)
+    with pytest.raises(Refused):
+        scene.settle(1, "created")
+    assert scene.job(1).status is Status.RUNNING
+
+
+def test_a_job_nobody_told_of_before_gets_a_row_from_its_end() -> None:
+    scene = Scene()
+    done = scene.settle(9, "failed", failure_reason="script_failure", runner_description="theirs")
+    assert (done.reason, done.wait_s) == (Reason.FINISHED, None)
+    row = scene.row(9)
+    assert (row.job.outcome, row.failure_reason) == ("failed", "script_failure")
+    assert row.job.runner_id is None
+
+
+def test_a_runner_may_take_another_job_than_it_was_launched_for() -> None:
+    scene = Scene()
+    (runner,) = scene.launched(1)
+    scene.push(2)
+    scene.hands_over(2, runner)
+    scene.settle(2, "running", runner_description=described(runner))
+    assert scene.only_runner.job == key(2)
+    assert scene.job(1).status is Status.PENDING
+    scene.reports(runner, MachineState.DONE, StepName.ENDED, job_id=2)
+    scene.settle(2, "success", runner_description=described(runner))
+    assert scene.runners == ()
+    assert "machine_gone" in scene.steps(2)
+    assert "machine_gone" not in scene.steps(1)
+
+
+def test_the_end_of_one_job_does_not_end_the_machine_of_another() -> None:
+    """A machine that was cut short took a second job (gitlab-runner may, once)."""
+    scene = Scene()
+    runner = scene.runs(1)
+    scene.push(2)
+    scene.reports(runner, MachineState.BUSY, StepName.JOB_TAKEN, job_id=2)
+    done = scene.settle(1, "canceled", round_=2, runner_description=described(runner))
+    assert done.reason is Reason.STILL_BUSY
+    assert len(scene.runners) == 1
+
+
+def test_a_failing_gitlab_leaves_the_row_for_the_sweep() -> None:
+    scene = Scene()
+    runner = scene.runs(1)
+    scene.reports(runner, MachineState.DONE, StepName.ENDED)
+    scene.gitlab.failing["delete_runner"] = Transient(status=502)
+    scene.settle(1, "success", runner_description=described(runner))
+    assert len(scene.runners) == 1
+    scene.gitlab.failing.clear()
+    scene.clock.go(60)
+    assert scene.sweep().closed == 1
+    assert scene.gitlab.records == {}
+    scene.books_balance()
+
+
+def test_with_a_shared_credential_the_runner_is_known_by_its_own_report() -> None:
+    shared = FLEET.replace('"group:42"\n', '"group:42"\ncredentials = "shared"\n')
+    scene = Scene(text=shared)
+    (runner,) = scene.launched(1)
+    scene.reports(runner, MachineState.BUSY, StepName.JOB_TAKEN, job_id=1)
+    scene.settle(1, "running", runner_id=1, runner_description="fleet pool docker")
+    assert scene.job(1).runner_id == runner.id
+
+
+# A job that its machine failed
+
+
+def test_what_the_machine_failed_runs_once_more() -> None:
+    scene = Scene(text=RETRYING)
+    runner = scene.runs(1)
+    scene.gitlab.change(1, status="failed", **BLAMED)
+    for _ in range(2):  # the webhook comes twice
+        scene.settle(1, "failed", runner_description=described(runner), **BLAMED)
+    assert scene.gitlab.calls.count("retry_job") == 1
+    again = max(scene.gitlab.jobs)
+    assert scene.job(again).on_demand
+    assert scene.route(again).wake
+    assert scene.job(again).on_demand
+
+
+def test_gitlabs_own_retry_is_not_doubled() -> None:
+    scene = Scene(text=RETRYING)
+    runner = scene.runs(1)
+    scene.gitlab.change(1, status="failed", **BLAMED)
+    scene.push(2, name="job-1")
+    scene.settle(1, "failed", runner_description=described(runner), **BLAMED)
+    assert "retry_job" not in scene.gitlab.calls
+    assert scene.row(1).steps[-1].reason == Reason.ALREADY_RETRIED
+
+
+def test_what_the_script_failed_is_left_alone() -> None:
+    scene = Scene(text=RETRYING)
+    runner = scene.runs(1)
+    scene.settle(1, "failed", runner_description=described(runner), failure_reason="script_failure")
+    assert "retry_job" not in scene.gitlab.calls
+    assert "retry" not in scene.steps(1)
+
+
+def test_without_the_pools_leave_nothing_is_retried_and_the_trail_says_so() -> None:
+    scene = Scene(text=FLEET + "infra_retry = false\n")
+    runner = scene.runs(1)
+    scene.settle(1, "failed", runner_description=described(runner), **BLAMED)
+    assert "retry_job" not in scene.gitlab.calls
+    assert scene.row(1).steps[-1].reason == Reason.RETRY_OFF
+
+
+def test_a_retry_that_gitlab_refuses_is_told_and_not_tried_again() -> None:
+    scene = Scene(text=RETRYING)
+    runner = scene.runs(1)
+    scene.gitlab.failing["retry_job"] = Refused("not retryable", status=403)
+    scene.settle(1, "failed", runner_description=described(runner), **BLAMED)
+    assert "not possible" in (scene.row(1).steps[-1].detail or "")
+
+
+@pytest.mark.parametrize(
+    ("waiting", "settings", "wakes"),
+    [
+        pytest.param((), "", False, id="nobody waits: most ends are of no use to anybody"),
+        pytest.param((2,), "", True, id="a job waits for room"),
+        pytest.param((), "idle = { count = 1 }\n", True, id="one is to be kept warm"),
+    ],
+)
+def test_an_end_wakes_the_autoscaler_where_it_makes_room(
+    waiting: tuple[int, ...], settings: str, wakes: bool
+) -> None:
+    scene = Scene(text=FLEET.replace("ceiling = 5\n", f"ceiling = 1\n{settings}"))
+    runner = scene.runs(1)
+    for job_id in waiting:
+        scene.push(job_id)
+        scene.route(job_id)
+    assert scene.scale().again_in_s == (1 if wakes else None)  # an end meanwhile woke nobody
+    assert scene.scale().again_in_s is None
+    scene.reports(runner, MachineState.DONE, StepName.ENDED, job_id=1)
+    done = scene.settle(1, "success", round_=1, runner_description=described(runner))
+    assert (done.reason, done.wake) == (Reason.FINISHED, wakes)
+    assert scene.scale().launched == (1 if wakes else 0)
+    assert scene.scale().again_in_s is None
+
+
+# Machines that go
+
+
+def test_a_machine_that_died_at_work_has_its_job_run_again() -> None:
+    scene = on_ec2(Scene(text=RETRYING))
+    runner = scene.runs(1)
+    done = scene.settle_machine(GONE, runner.machine_id or "")
+    assert done.reason is Reason.MACHINE_GONE
+    assert scene.gitlab.jobs[1].status == "canceled"
+    assert scene.job(max(scene.gitlab.jobs)).on_demand
+    assert scene.runners == ()
+
+
+def test_a_machine_that_died_before_it_took_a_job_is_replaced() -> None:
+    scene = on_ec2(Scene())
+    (runner,) = scene.launched(1)
+    scene.settle_machine(GONE, runner.machine_id or "")
+    assert scene.job(1).attempt == 2
+    assert [demand.attempt for demand in scene.queue.demands] == [2]
+    assert scene.scale().launched == 1
+    scene.books_balance()
+
+
+def test_a_machine_that_is_none_of_ours_is_nothing() -> None:
+    scene = on_ec2(Scene())
+    scene.runs(1)
+    done = scene.settle_machine(GONE, "i-of-somebody")
+    assert (done.reason, done.wake) == (Reason.NO_RECORD, False)
+    assert len(scene.runners) == 1
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_spot_notice_drains_an_idle_machine_and_is_told_of_a_busy_one(busy: bool) -> None:
+    scene = on_ec2(Scene())
+    runner = scene.runs(1) if busy else scene.launched(1)[0]
+    if not busy:
+        scene.reports(runner, MachineState.IDLE, StepName.CALLED_HOME)
+    scene.settle_machine(SPOT, runner.machine_id or "")
+    assert (scene.only_runner.state is RunnerState.DRAINING) is not busy
+    assert ("spot_notice" in scene.steps(1)) is busy
+
+
+def test_an_invocation_that_failed_before_its_job_is_replaced() -> None:
+    scene = Scene()
+    (runner,) = scene.launched(1)
+    event = {
+        "detail-type": "Lambda Function Invocation Result - Failure",
+        "detail": {"requestPayload": {"runner_id": runner.id}},
+    }
+    done = settle(scene.world, event, round_=0)
+    assert (done.reason, done.wake) == (Reason.INVOCATION_FAILED, True)
+    assert [demand.attempt for demand in scene.queue.demands] == [2]
+
+
+def test_an_event_of_another_kind_is_refused() -> None:
+    with pytest.raises(Refused):
+        settle(Scene().world, {"detail-type": "Object Created", "detail": {}}, round_=0)
+
+
+def test_a_machine_that_waited_in_vain_costs_no_attempt() -> None:
+    """Its job went to another runner: the goodbye without a job asks for nothing."""
+    scene = Scene()
+    (runner,) = scene.launched(1)
+    scene.push(9, runner_id=77)
+    scene.gitlab.change(1, status="running", runner_id=77)
+    scene.settle(1, "running", runner_id=77, runner_description="somebody-elses")
+    scene.reports(runner, MachineState.DONE, StepName.ENDED, outcome=Outcome.NO_JOB)
+    scene.clock.go(60)
+    scene.sweep()
+    assert scene.runners == ()
+    assert scene.queue.depth() == 0
+    assert scene.job(1).attempt == 1
+
+
+def test_two_machines_of_one_launch_are_told_apart() -> None:
+    scene = on_ec2(Scene())
+    first, second = scene.launched(1, 2)
+    scene.settle_machine(GONE, first.machine_id or "")
+    assert [one.id for one in scene.runners] == [second.id]
+    shown = scene.backend.shown
+    assert isinstance(shown[second.machine_id or ""], Machine)
+    assert shown[second.machine_id or ""].alive
+
+
+def test_a_runner_that_nobody_can_end_counts_until_it_says_goodbye() -> None:
+    """A canceled Lambda job that ignores SIGTERM: it was "gone" after 17 s, and ran on."""
+    scene = Scene()
+    scene.backend.shows_machines = False
+    runner = scene.runs(1)
+    scene.gitlab.change(1, status="canceled")
+    rounds = [
+        scene.settle(1, "canceled", round_=n, runner_id=runner.gitlab_runner_id) for n in (0, 1, 2)
+    ]
+    assert rounds[-1].reason == Reason.ENDS_ALONE
+    assert scene.world.fleet.pool("docker").in_use == 1
+    assert "machine_gone" not in scene.steps(1)
+    for _ in range(4):
+        scene.clock.go(60)
+        scene.reports(runner, MachineState.BUSY, job_id=1)
+        assert scene.sweep().closed == 0
+    scene.reports(runner, MachineState.DONE, StepName.ENDED, job_id=1, outcome=Outcome.CANCELED)
+    assert scene.sweep().closed == 1
+    scene.books_balance()

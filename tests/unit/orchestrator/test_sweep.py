@@ -1,0 +1,236 @@
+"""The sweep: what should not live is ended, on two signals; what should is left alone."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from adapters.gitlab.client import NewRunner
+from adapters.machines.backend import Machine
+from fleet.errors import Transient
+from fleet.machine.mailbox import MachineState, Outcome, StepName
+from fleet.reasons import Reason
+from orchestrator.sweep import Sweep, close_launch, end_launch
+from tests.unit.orchestrator.scene import AT, FLEET, STACK, Scene
+
+BOOT_S = 301
+STALLED_S = 301
+STRAY = "rf-docker-0123456789ab"
+
+
+def test_nothing_is_done_to_what_is_well() -> None:
+    scene = Scene()
+    runner = scene.runs(1)
+    (booting,) = scene.launched(2)
+    scene.clock.go(60)
+    scene.reports(runner, MachineState.BUSY, job_id=1)
+    done = scene.sweep()
+    assert (done.runners, done.closed, done.strays) == (2, 0, 0)
+    assert {one.id for one in scene.runners} == {runner.id, booting.id}
+    assert len(scene.gitlab.records) == 2
+
+
+def test_the_boot_deadline_leads_to_another_attempt_and_then_to_the_dead_letters() -> None:
+    scene = Scene()
+    scene.launched(1)
+    scene.clock.go(BOOT_S)
+    assert scene.sweep().closed == 1
+    assert (scene.job(1).attempt, scene.job(1).given_up) == (2, False)
+    assert [demand.attempt for demand in scene.queue.demands] == [2]
+    assert scene.gitlab.records == {}
+    assert scene.scale().launched == 1
+    scene.clock.go(BOOT_S)
+    scene.sweep()
+    assert scene.job(1).given_up
+    assert [demand.attempt for demand in scene.queue.buried] == [3]
+    assert scene.queue.depth() == 0
+    assert scene.steps(1)[-1] == "given_up"
+    assert scene.scale().launched == 0
+    scene.books_balance()
+
+
+def test_a_machine_late_to_call_home_that_gitlab_sees_at_work_is_left() -> None:
+    scene = Scene()
+    (runner,) = scene.launched(1)
+    scene.hands_over(1, runner)
+    scene.clock.go(BOOT_S)
+    assert scene.sweep().closed == 0
+    assert len(scene.runners) == 1
+
+
+def test_a_silent_machine_is_ended_when_gitlab_says_that_nothing_runs_there() -> None:
+    scene = Scene(text=FLEET + "infra_retry = true\n")
+    runner = scene.runs(1)
+    scene.clock.go(60)
+    assert scene.sweep().closed == 0  # its silence begins when it is noticed
+    scene.clock.go(STALLED_S)
+    assert scene.sweep().closed == 0  # GitLab says that it runs
+    scene.gitlab.failing["job"] = Transient(status=500)
+    assert scene.sweep().closed == 0  # GitLab says nothing
+    scene.gitlab.failing.clear()
+    scene.gitlab.change(1, status="failed")
+    assert scene.sweep().closed == 1
+    assert scene.backend.ended == [runner.machine_id]
+
+
+def test_a_machine_that_the_cloud_shows_as_ended_is_closed_and_its_job_runs_again() -> None:
+    scene = Scene(text=FLEET + "infra_retry = true\n")
+    runner = scene.runs(1)
+    scene.backend.die(runner.machine_id or "")
+    assert scene.sweep().closed == 1
+    assert scene.gitlab.calls.count("retry_job") == 1
+    assert scene.gitlab.jobs[1].status == "canceled"
+
+
+def test_a_machine_that_the_cloud_never_showed_is_given_time() -> None:
+    scene = Scene()
+    (runner,) = scene.launched(1)
+    scene.backend.shown.clear()
+    assert scene.sweep().closed == 0
+    scene.clock.go(121)
+    assert scene.sweep().closed == 1
+    assert scene.row(1).steps[-1].reason == Reason.MACHINE_GONE
+    assert scene.world.runners.find(runner.id) is None
+
+
+def test_a_machine_that_said_goodbye_is_closed_after_a_moment() -> None:
+    scene = Scene()
+    (runner,) = scene.launched(1)
+    scene.reports(runner, MachineState.DONE, StepName.ENDED)
+    assert scene.sweep().closed == 0
+    scene.clock.go(31)
+    assert scene.sweep().closed == 1
+
+
+def test_nothing_outlives_its_expiry() -> None:
+    scene = Scene()
+    runner = scene.runs(1)
+    scene.clock.at = runner.expires_at
+    scene.reports(runner, MachineState.BUSY, job_id=1)
+    assert scene.sweep().closed == 1
+    scene.books_balance()
+
+
+def test_the_timer_outside_ends_a_whole_launch_and_nothing_else() -> None:
+    scene = Scene()
+    first, second = scene.launched(1, 2)
+    (other,) = scene.launched(3)
+    scene.table.items.pop((f"pool#{second.pool}", f"runner#{second.id}"))  # a row was lost
+    assert end_launch(scene.world.backends.values(), first.launch_id) == 2
+    assert close_launch(scene.world, first.launch_id) == 1
+    assert {first.machine_id, second.machine_id} == set(scene.backend.ended)
+    assert [one.id for one in scene.runners] == [other.id]
+    assert end_launch(scene.world.backends.values(), first.launch_id) == 0
+    assert close_launch(scene.world, first.launch_id) == 0
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_machine_without_a_row_is_ended_unless_it_works(busy: bool) -> None:
+    scene = Scene()
+    (runner,) = scene.launched(1)
+    scene.table.items.pop((f"pool#{runner.pool}", f"runner#{runner.id}"))
+    assert scene.sweep().strays == 0  # its row may be on the way
+    scene.clock.go(121)
+    if busy:
+        scene.reports(runner, MachineState.BUSY, job_id=1)
+    scene.sweep()
+    assert (scene.backend.ended == [runner.machine_id]) is not busy
+
+
+def test_a_stray_that_stopped_reporting_is_ended_after_all() -> None:
+    scene = Scene()
+    (runner,) = scene.launched(1)
+    scene.table.items.pop((f"pool#{runner.pool}", f"runner#{runner.id}"))
+    scene.reports(runner, MachineState.BUSY, job_id=1, dated=AT + timedelta(days=2))
+    for _ in range(2):
+        scene.clock.go(121)
+        assert scene.backend.ended == []
+        scene.sweep()
+    assert scene.backend.ended == [runner.machine_id]
+
+
+@pytest.mark.parametrize("works", [False, True])
+def test_a_runner_record_without_a_row_is_deleted_unless_a_job_runs_on_it(works: bool) -> None:
+    scene = Scene()
+    new = NewRunner(kind="group_type", description=f"{STRAY} ({STACK})", tags=("docker",))
+    record = scene.gitlab.create_runner(new)
+    theirs = scene.gitlab.create_runner(replace(new, description="somebody else's"))
+    pool = scene.gitlab.create_runner(replace(new, description="fleet pool docker"))
+    other = scene.gitlab.create_runner(replace(new, description=f"{STRAY} (other-fleet)"))
+    if works:
+        scene.push(1, status="running", runner_id=record.id)
+    scene.sweep()
+    assert record.id in scene.gitlab.records  # its row may be on the way
+    scene.clock.go(121)
+    scene.sweep()
+    assert (record.id in scene.gitlab.records) is works
+    assert {theirs.id, pool.id, other.id} <= set(scene.gitlab.records)
+
+
+def test_a_failing_gitlab_stops_the_records_and_not_the_machines() -> None:
+    scene = Scene()
+    scene.gitlab.failing["runners_described"] = Transient(status=500)
+    lost = Machine(machine_id="m-lost", alive=True, launched_at=AT, launch_id="gone", pool="docker")
+    scene.backend.shown["m-lost"] = lost
+    scene.clock.go(121)
+    assert scene.sweep().strays == 1
+    assert scene.backend.ended == ["m-lost"]
+
+
+def test_the_runners_of_a_removed_pool_are_looked_after_until_they_are_gone() -> None:
+    scene = Scene()
+    runner = scene.runs(1)
+    scene.with_config(FLEET.replace("pools.docker", "pools.other"), leaving=("docker",))
+    for _ in range(5):
+        scene.clock.go(60)
+        assert scene.sweep() == Sweep(runners=1, closed=0, strays=0)
+    assert scene.backend.ended == []
+    scene.clock.go(60)
+    scene.gitlab.change(1, status="success")
+    assert scene.sweep().closed == 1
+    assert scene.backend.ended == [runner.machine_id]
+    assert scene.runners == ()
+
+
+def test_a_machine_left_out_of_one_answer_is_not_ended_while_it_is_heard_from() -> None:
+    scene = Scene()
+    (runner,) = scene.launched(1)
+    scene.reports(runner, MachineState.BUSY, StepName.JOB_TAKEN, job_id=1)
+    scene.clock.go(600)
+    scene.reports(runner, MachineState.BUSY, StepName.FIRST_OUTPUT, job_id=1)
+    scene.backend.shown.clear()
+    assert scene.sweep().closed == 0
+
+
+def test_a_report_that_cannot_be_read_stops_nothing() -> None:
+    scene = Scene()
+    odd, well = scene.launched(1, 2)
+    box = f"machine#{odd.mailbox}"
+    scene.table.items[box, "report"] = {"pk": box, "sk": "report", "state": "hacked"}
+    scene.reports(well, MachineState.DONE, StepName.ENDED)
+    scene.clock.go(60)
+    assert scene.sweep().closed == 1
+    assert [one.id for one in scene.runners] == [odd.id]
+
+
+def test_a_machine_that_got_no_job_costs_its_job_an_attempt() -> None:
+    """Else a job that GitLab never hands over would have machines launched for it for ever."""
+    scene = Scene()
+    (runner,) = scene.launched(1)
+    scene.reports(runner, MachineState.DONE, StepName.ENDED, outcome=Outcome.NO_JOB)
+    scene.clock.go(60)
+    scene.sweep()
+    assert scene.job(1).attempt == 2
+    assert scene.queue.depth() == 1
+
+
+def test_a_burst_that_ended_unseen_is_closed_in_one_sweep() -> None:
+    scene = Scene(text=FLEET.replace("ceiling = 5", "ceiling = 30"))
+    runners = scene.launched(*range(1, 31))
+    for runner in runners:
+        scene.reports(runner, MachineState.DONE, StepName.ENDED)
+    scene.clock.go(200)
+    assert scene.sweep().closed == 30
+    assert scene.runners == ()
+    assert scene.gitlab.records == {}
+    scene.books_balance()

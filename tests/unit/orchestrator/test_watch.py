@@ -1,0 +1,392 @@
+"""What keeps the hints coming: who is watched, hooks that GitLab switched off, presence."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from adapters.aws.hook_secrets import HookSecretStore
+from adapters.aws.secrets import PoolToken
+from adapters.gitlab.client import GitLabProject, GitLabToken
+from adapters.ledger.fleet import HookRow
+from fleet.errors import FleetError, Refused, Transient
+from fleet.webhook_secrets import WebhookSecrets, secret_id
+from operations.status import gather
+from orchestrator.settle import settle
+from orchestrator.watch import heal_hook, look_at_hooks, refresh_watched, show_presence
+from tests.fakes import FakeSecrets
+from tests.unit.cli.fleet_at_work import FLEET as FLEET_AT_WORK, AtWork
+from tests.unit.orchestrator.scene import AT, FLEET, INSTANCE, PROJECT, Scene
+
+HOOK = "/projects/7/hooks/5"
+WATCH = 'watch = { projects = ["acme/demo"], groups = [43] }\n'
+WATCHING = FLEET.replace('"group:42"\n', f'"group:42"\n{WATCH}')
+
+
+def hook(scope: str = "project:7", *, healthy: bool = True) -> HookRow:
+    return HookRow(
+        instance=INSTANCE,
+        scope=scope,
+        hook_id=5,
+        url="https://hook.example.com/webhook",
+        verification="signing-token",
+        healthy=healthy,
+        detail=None if healthy else "GitLab switched it off",
+    )
+
+
+def as_gitlab_shows_it(status: str) -> dict[str, Any]:
+    return {
+        "id": 5,
+        "url": "https://hook.example.com/webhook",
+        "alert_status": status,
+        "disabled_until": None,
+        "job_events": True,
+        "push_events": False,
+        "enable_ssl_verification": True,
+        "signing_token_present": True,
+    }
+
+
+def at_leisure() -> bool:
+    return True
+
+
+def watched(scene: Scene) -> set[int]:
+    return {one.project_id for one in scene.world.fleet.watched(INSTANCE)}
+
+
+def test_named_projects_and_those_of_groups_are_watched() -> None:
+    scene = Scene(text=WATCHING)
+    for number, path in ((77, "acme/demo"), (78, "acme/api"), (79, "tools/lint")):
+        scene.gitlab.add_project(GitLabProject(id=number, path=path))
+    scene.gitlab.groups = {"42": [78], "43": [79]}
+    refresh_watched(scene.world, at_leisure)
+    assert watched(scene) == {77, 78, 79}
+
+
+def test_a_group_with_our_hook_is_watched() -> None:
+    scene = Scene(text=FLEET.replace('"group:42"', '"instance"'))
+    scene.world.fleet.record_hook(hook("group:50"))
+    scene.gitlab.add_project(GitLabProject(id=80, path="late/one"))
+    scene.gitlab.groups = {"50": [80]}
+    refresh_watched(scene.world, at_leisure)
+    assert watched(scene) == {80}
+
+
+def test_groups_are_listed_every_ten_minutes_even_after_a_failure() -> None:
+    scene = Scene()
+    scene.gitlab.failing["group_projects"] = Transient(status=500)
+    for seconds, times in ((0, 1), (60, 1), (600, 2)):
+        scene.clock.go(seconds)
+        refresh_watched(scene.world, at_leisure)
+        assert scene.gitlab.calls.count("group_projects") == times
+
+
+def test_a_project_that_gitlab_hides_keeps_no_group_from_being_listed() -> None:
+    scene = Scene(text=WATCHING)
+    scene.gitlab.add_project(GitLabProject(id=79, path="tools/lint"))
+    scene.gitlab.groups = {"43": [79]}
+    refresh_watched(scene.world, at_leisure)
+    assert watched(scene) == {79}
+
+
+def test_a_project_that_is_known_is_not_written_again() -> None:
+    scene = Scene()
+    scene.gitlab.add_project(GitLabProject(id=78, path="acme/api"))
+    scene.gitlab.groups = {"42": [78]}
+    refresh_watched(scene.world, at_leisure)
+    written = scene.table.writes
+    scene.clock.go(600)
+    refresh_watched(scene.world, at_leisure)
+    assert scene.table.writes == written + 1  # when it was listed
+    scene.gitlab.add_project(GitLabProject(id=78, path="acme/moved"))
+    scene.clock.go(600)
+    refresh_watched(scene.world, at_leisure)
+    assert [one.path for one in scene.world.fleet.watched(INSTANCE)] == ["acme/moved"]
+
+
+def test_a_listing_ends_when_time_does() -> None:
+    scene = Scene()
+    for number in (78, 79, 80):
+        scene.gitlab.add_project(GitLabProject(id=number, path=f"acme/{number}"))
+    scene.gitlab.groups = {"42": [78, 79, 80]}
+    looks = iter([True, True, True])
+    refresh_watched(scene.world, lambda: next(looks, False))
+    assert watched(scene) == {78, 79}
+
+
+def test_a_hook_that_gitlab_switched_off_is_switched_on_by_a_test() -> None:
+    scene = Scene()
+    scene.world.fleet.record_hook(hook())
+    scene.gitlab.fake_api.answers = {
+        HOOK: as_gitlab_shows_it("temporarily_disabled"),
+        f"POST {HOOK}/test/job_events": {},
+    }
+    heal_hook(scene.world, PROJECT, set())
+    assert scene.gitlab.fake_api.sent == [("POST", f"{HOOK}/test/job_events")]
+    (row,) = scene.world.fleet.hooks(INSTANCE)
+    assert (row.healthy, row.detail) == (False, "GitLab switched it off (temporarily_disabled)")
+    scene.gitlab.fake_api.answers[HOOK] = as_gitlab_shows_it("executable")
+    heal_hook(scene.world, PROJECT, set())
+    (row,) = scene.world.fleet.hooks(INSTANCE)
+    assert (row.healthy, row.detail) == (True, None)
+
+
+@pytest.mark.parametrize(
+    ("answers", "says"),
+    [
+        ({}, "missing: run `runner-fleet webhook register` again"),
+        (
+            {
+                HOOK: as_gitlab_shows_it("disabled"),
+                f"POST {HOOK}/test/job_events": Refused("it answered 500", status=422),
+            },
+            "its test delivery failed: it answered 500",
+        ),
+    ],
+)
+def test_a_hook_that_cannot_be_healed_says_what_to_do(answers: dict[str, Any], says: str) -> None:
+    scene = Scene()
+    scene.world.fleet.record_hook(hook())
+    scene.gitlab.fake_api.answers = answers
+    heal_hook(scene.world, PROJECT, set())
+    (row,) = scene.world.fleet.hooks(INSTANCE)
+    assert not row.healthy
+    assert says in (row.detail or "")
+
+
+def test_a_group_s_hook_is_tested_once_in_a_pass() -> None:
+    scene = Scene()
+    scene.world.fleet.note_listed(INSTANCE, at=AT)
+    for project in (7, 8, 9):
+        scene.world.fleet.watch(INSTANCE, project, f"acme/p{project}", at=AT)
+    scene.world.fleet.record_hook(hook("group:42", healthy=False))
+    scene.gitlab.fake_api.answers = {
+        "/groups/42/hooks/5": as_gitlab_shows_it("disabled"),
+        "POST /groups/42/hooks/5/test/job_events": {},
+    }
+    assert scene.reconcile().projects == 3
+    assert scene.gitlab.fake_api.sent == [("POST", "/groups/42/hooks/5/test/job_events")]
+
+
+@pytest.mark.parametrize("where", ["/groups/42/hooks/5", "POST /groups/42/hooks/5/test/job_events"])
+def test_a_hook_that_gitlab_does_not_answer_for_ends_no_pass(where: str) -> None:
+    scene = Scene()
+    scene.world.fleet.note_listed(INSTANCE, at=AT)
+    for project in (7, 8):
+        scene.world.fleet.watch(INSTANCE, project, f"acme/p{project}", at=AT)
+    scene.world.fleet.record_hook(hook("group:42", healthy=False))
+    scene.gitlab.fake_api.answers = {
+        "/groups/42/hooks/5": as_gitlab_shows_it("disabled"),
+        where: Transient(status=429, retry_after_s=30.0),
+    }
+    assert scene.reconcile().projects == 2
+
+
+def test_a_hook_of_another_project_is_left_alone() -> None:
+    scene = Scene()
+    scene.world.fleet.record_hook(hook("project:8"))
+    heal_hook(scene.world, PROJECT, set())
+    (row,) = scene.world.fleet.hooks(INSTANCE)
+    assert row.healthy
+
+
+def test_a_lost_webhook_has_the_hook_looked_at() -> None:
+    scene = Scene()
+    scene.world.fleet.note_listed(INSTANCE, at=AT)
+    scene.world.fleet.watch(INSTANCE, PROJECT, "acme/demo", at=AT)
+    scene.world.fleet.record_hook(hook())
+    scene.push(1)
+    scene.reconcile()
+    (row,) = scene.world.fleet.hooks(INSTANCE)
+    assert not row.healthy
+
+
+REFUSED = "GitLab's deliveries are refused (401)"
+EVENTS = f"{HOOK}/events"
+
+
+def listed(*statuses: str) -> list[dict[str, Any]]:
+    """GitLab's list of deliveries, newest first."""
+    return [
+        {"response_status": status, "created_at": (AT - timedelta(minutes=n)).isoformat()}
+        for n, status in enumerate(statuses)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "deliveries", "detail", "tested"),
+    [
+        ("executable", listed("202", "401"), None, False),
+        ("executable", listed("401", "202"), REFUSED, False),
+        ("executable", [*listed("500"), {"response_status": "401"}, "nonsense"], None, False),
+        ("executable", Refused("404", status=404), None, False),
+        ("executable", Refused("403", status=403), None, False),
+        ("temporarily_disabled", listed("401"), REFUSED, False),
+        ("disabled", listed("503"), "GitLab switched it off (disabled)", True),
+    ],
+)
+def test_gitlab_s_own_list_says_that_deliveries_are_refused(
+    status: str, deliveries: object, detail: str | None, tested: bool
+) -> None:
+    scene = Scene()
+    scene.world.fleet.record_hook(hook())
+    scene.gitlab.fake_api.answers = {
+        HOOK: as_gitlab_shows_it(status),
+        EVENTS: deliveries,
+        f"POST {HOOK}/test/job_events": {},
+    }
+    scene.reconcile()
+    (row,) = scene.world.fleet.hooks(INSTANCE)
+    assert (row.healthy, row.detail) == (detail is None, detail)
+    assert bool(scene.gitlab.fake_api.sent) is tested
+
+
+def test_a_quiet_project_s_hook_that_was_registered_again_is_no_problem_any_more() -> None:
+    scene = Scene()
+    scene.world.fleet.record_hook(hook())
+    scene.gitlab.fake_api.answers = {HOOK: as_gitlab_shows_it("executable"), EVENTS: listed("401")}
+    scene.reconcile()
+    assert not scene.world.fleet.hooks(INSTANCE)[0].healthy
+    scene.world.fleet.record_hook(replace(hook(), registered_at=AT))
+    scene.clock.go(60)
+    scene.reconcile()
+    assert scene.world.fleet.hooks(INSTANCE)[0].healthy
+
+
+def test_many_hooks_take_turns() -> None:
+    scene = Scene()
+    for number in range(25):
+        scene.world.fleet.record_hook(hook(f"project:{number}"))
+    sick = []
+    for _ in range(3):
+        look_at_hooks(scene.world, at_leisure, set())
+        sick.append(sum(not row.healthy for row in scene.world.fleet.hooks(INSTANCE)))
+        scene.clock.go(60)
+    assert sick == [10, 20, 25]
+
+
+def test_a_look_at_hooks_ends_when_time_does() -> None:
+    scene = Scene()
+    scene.world.fleet.record_hook(hook())
+    look_at_hooks(scene.world, lambda: False, set())
+    assert scene.world.fleet.hooks(INSTANCE)[0].healthy
+
+
+class TestRotation:
+    """Secrets that GitLab does not use any more are forgotten, and no sooner."""
+
+    NAME = "project:7@1f3a9c2b"
+    OLD, NEW = (secret_id(secret) for secret in ("old", "new"))
+
+    def scene(self) -> tuple[Scene, FakeSecrets]:
+        """Our hook was rotated: two secrets are valid."""
+        scene, secrets = Scene(), FakeSecrets()
+        store = HookSecretStore(secrets, "fleet/webhook", scene.world.fleet, scene.clock)
+        store.change(self.NAME, WebhookSecrets(tokens=("new", "old")))
+        scene.world = replace(scene.world, drop_older=store.drop_older)
+        row = replace(hook(), name=self.NAME, secret_ids=(self.NEW, self.OLD))
+        scene.world.fleet.record_hook(row)
+        scene.gitlab.fake_api.answers = {HOOK: as_gitlab_shows_it("executable")}
+        return scene, secrets
+
+    @pytest.mark.parametrize("status", ["pending", "running", "success"])
+    def test_when_gitlab_was_seen_to_use_the_new_one(self, status: str) -> None:
+        scene, secrets = self.scene()
+        scene.push(1)
+        for used, left in ((self.OLD, ("new", "old")), (self.NEW, ("new",))):
+            proof = {"hook": self.NAME, "hook_secret_id": used}
+            if status == "pending":
+                scene.route(1, **proof)
+            else:
+                event = scene.event(1, status, **proof)
+                detail = {"detail-type": event.detail_type, "detail": event.to_detail()}
+                settle(scene.world, detail, round_=0)
+            for _ in range(2):
+                scene.reconcile()
+            assert secrets.webhooks["fleet/webhook"][self.NAME].tokens == left
+            (row,) = scene.world.fleet.hooks(INSTANCE)
+            assert row.secret_ids == tuple(map(secret_id, left))
+
+    @pytest.mark.parametrize("hook_name", ["project:7@00000000", "group:7@1f3a9c2b", "nonsense"])
+    def test_another_hook_s_delivery_says_nothing(self, hook_name: str) -> None:
+        scene, secrets = self.scene()
+        scene.push(1)
+        scene.route(1, hook=hook_name, hook_secret_id=self.NEW)
+        scene.reconcile()
+        assert secrets.webhooks["fleet/webhook"][self.NAME].tokens == ("new", "old")
+
+    def test_a_secret_that_cannot_be_written_ends_no_pass(self) -> None:
+        scene, _ = self.scene()
+
+        def fails(*_: object) -> WebhookSecrets:
+            raise Refused(code="AccessDeniedException")
+
+        scene.world.fleet.note_used(INSTANCE, self.NAME, self.NEW)
+        scene.world = replace(scene.world, drop_older=fails)
+        scene.reconcile()
+        assert scene.world.fleet.hooks(INSTANCE)[0].secret_ids == (self.NEW, self.OLD)
+        scene.world = replace(scene.world, drop_older=None)
+        scene.reconcile()
+        assert scene.world.fleet.hooks(INSTANCE)[0].healthy
+
+
+def test_every_pool_shows_itself_each_half_hour() -> None:
+    scene = Scene()
+    for seconds, times in ((0, 1), (60, 1), (1800, 2)):
+        scene.clock.go(seconds)
+        show_presence(scene.world, at_leisure)
+        assert scene.gitlab.verified == ["glrt-p"] * times
+    assert scene.world.fleet.pool("docker").verified_at == scene.clock()
+
+
+def test_a_pool_without_a_record_does_not_keep_the_next_from_showing_itself() -> None:
+    scene = Scene(
+        text='[gitlab]\nurl = "https://gitlab.example.com"\nrunners_in = "group:42"\n'
+        '[pools.bare]\nbackend = "tests"\ntags = ["bare"]\nceiling = 1\n'
+        '[pools.docker]\nbackend = "tests"\ntags = ["docker"]\nceiling = 1\n'
+    )
+    scene.pool_tokens["docker"] = PoolToken(runner_id=1, token="glrt-p")
+    show_presence(scene.world, at_leisure)
+    assert scene.gitlab.verified == ["glrt-p"]
+    assert scene.world.fleet.pool("bare").verified_at is None
+
+
+class TestTokenLife:
+    """Until when the fleet's token is valid: asked once a day, told two weeks before."""
+
+    @pytest.mark.parametrize(("days", "warned"), [(13, True), (14, False), (0, True), (-1, True)])
+    def test_status_warns_in_time(self, days: int, warned: bool) -> None:
+        scene = Scene()
+        ends_on = scene.clock().date() + timedelta(days=days)
+        scene.gitlab.token = GitLabToken(scopes=frozenset({"api"}), expires_at=ends_on)
+        scene.reconcile()
+        at_work = AtWork(table=scene.table, clock=scene.clock).configure(FLEET_AT_WORK)
+        found = [one for one in gather(at_work.deployed, jobs=1).problems if "expires" in one.what]
+        assert [one.what for one in found] == (
+            [f"the fleet's GitLab token expires on {ends_on}"] if warned else []
+        )
+
+    def test_is_asked_once_a_day_and_after_apply(self) -> None:
+        scene = Scene()
+        for _ in range(3):
+            scene.clock.go(60)
+            scene.reconcile()
+        assert scene.gitlab.calls.count("own_token") == 1
+        scene.world.fleet.forget_token_life()
+        scene.reconcile()
+        scene.clock.go(86_400)
+        scene.reconcile()
+        assert scene.gitlab.calls.count("own_token") == 3
+
+    @pytest.mark.parametrize(
+        ("failure", "calls"), [(Refused("no", status=404), 1), (Transient("no"), 2)]
+    )
+    def test_a_token_that_has_no_such_day(self, failure: FleetError, calls: int) -> None:
+        scene = Scene()
+        scene.gitlab.failing["own_token"] = failure
+        scene.reconcile()
+        scene.reconcile()
+        assert scene.gitlab.calls.count("own_token") == calls
