@@ -70,8 +70,9 @@ def test_the_history_of_a_job_has_every_hop(laptop: Laptop, result: DemoResult) 
     row = laptop.job_rows.row(JobKey(instance=laptop.instance, job_id=job.id))
     assert row is not None
     told = {step.step for step in row.steps}
+    # Without "taken": its webhook may come after that of the end, and changes nothing then.
     assert {
-        "webhook_received", "event", "taken", "called_home", "job_taken",
+        "webhook_received", "event", "called_home", "job_taken",
         "first_output", "job_finished", "machine_gone", "runner_record_gone",
     } <= told  # fmt: skip
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import boto3
 
-from .notes import note
+from ..notes import note
 
 sqs = boto3.client("sqs")
 

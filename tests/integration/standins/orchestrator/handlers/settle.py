@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .notes import fail_if_told, note
+from ..notes import fail_if_told, note
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:

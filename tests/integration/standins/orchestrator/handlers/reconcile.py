@@ -1,12 +1,12 @@
-"""Stands for sweep."""
+"""Stands for reconcile."""
 
 from typing import Any
 
-from .notes import fail_if_told, note
+from ..notes import fail_if_told, note
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    calls = note("sweep", event)
-    told = event.get("detail", {}).get("sweep", {})
+    calls = note("reconcile", event)
+    told = event.get("detail", {}).get("reconcile", {})
     fail_if_told({"detail": told}, calls)
     return {"wake": told.get("wake", False)}

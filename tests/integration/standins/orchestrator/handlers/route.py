@@ -7,7 +7,7 @@ from typing import Any
 
 import boto3
 
-from .notes import fail_if_told, note
+from ..notes import fail_if_told, note
 
 sqs = boto3.client("sqs")
 

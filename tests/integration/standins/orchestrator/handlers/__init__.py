@@ -1,0 +1,1 @@
+"""Stand for the five entries."""
