@@ -91,11 +91,10 @@ def parameter_names(template: Path = TEMPLATE) -> frozenset[str]:
 
 
 def machines(folder: Path = MACHINES) -> dict[str, bytes]:
-    """The state machines by file name, as JSON: written in YAML for its comments and anchors."""
+    """The state machines by file name, as JSON, each composed with `parts.yaml` of its folder."""
+    parts = (folder / "parts.yaml").read_text()
     return {
-        f"{path.name.removesuffix('.yaml')}.json": json.dumps(
-            yaml.safe_load(path.read_text()), indent=1, sort_keys=True
-        ).encode()
+        f"{path.name.removesuffix('.yaml')}.json": _composed(parts + path.read_text())
         for path in sorted(folder.glob("*.asl.yaml"))
     }
 
@@ -123,6 +122,13 @@ def upload(s3: "S3Client", bucket: str, code: bytes, *, template: Path = TEMPLAT
         if not _exists(s3, bucket, key):
             s3.put_object(Bucket=bucket, Key=key, Body=body)
     return uploaded
+
+
+def _composed(text: str) -> bytes:
+    """A machine with the parts before it; what no alias names is left out."""
+    machine = yaml.safe_load(text)
+    del machine["Parts"]
+    return json.dumps(machine, indent=1, sort_keys=True).encode()
 
 
 class _Template(yaml.SafeLoader):

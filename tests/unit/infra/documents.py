@@ -1,12 +1,14 @@
 """The template and the state machines, read as the tests want them."""
 
+import json
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 import yaml
 
-from infra.package import MACHINES, TEMPLATE
+from infra import package
+from infra.package import TEMPLATE
 
 State = dict[str, Any]
 
@@ -60,10 +62,10 @@ def as_list(value: Any) -> list[Any]:
 
 @cache
 def machines() -> dict[str, dict[str, Any]]:
-    """The state machines by name."""
+    """The state machines by name, as they are uploaded."""
     return {
-        path.name.removesuffix(".asl.yaml"): yaml.safe_load(path.read_text())
-        for path in sorted(MACHINES.glob("*.asl.yaml"))
+        name.removesuffix(".asl.json"): json.loads(text)
+        for name, text in package.machines().items()
     }
 
 

@@ -162,9 +162,21 @@ def test_our_own_zip_has_every_function() -> None:
 def test_state_machines_are_uploaded_as_plain_json() -> None:
     found = package.machines()
     assert sorted(found) == [f"{one}.asl.json" for one in ("reconcile", "route", "scale", "settle")]
-    states = json.loads(found["reconcile.asl.json"])["States"]["Both"]["Branches"]
-    retried = [branch["States"][branch["StartAt"]]["Retry"] for branch in states]
-    assert retried[0] == retried[1], "an anchor is written out"
+    for text in found.values():
+        machine = json.loads(text)
+        assert machine["StartAt"] in machine["States"]
+        assert "Parts" not in machine
+
+
+def test_a_machine_is_composed_of_parts_and_its_own_words(tmp_path: Path) -> None:
+    (tmp_path / "parts.yaml").write_text("Parts:\n  - &end {Type: Succeed, Comment: shared}\n")
+    (tmp_path / "a.asl.yaml").write_text("States: {A: *end, B: {<<: *end, Comment: own}}\n")
+    assert json.loads(package.machines(tmp_path)["a.asl.json"]) == {
+        "States": {
+            "A": {"Type": "Succeed", "Comment": "shared"},
+            "B": {"Type": "Succeed", "Comment": "own"},
+        }
+    }
 
 
 def test_nothing_new_is_uploaded_twice(sources: Path) -> None:
@@ -194,6 +206,7 @@ def test_what_is_uploaded_is_where_the_template_is_told(sources: Path) -> None:
 
 def test_a_changed_machine_has_a_new_prefix(tmp_path: Path) -> None:
     (tmp_path / "machines").mkdir()
+    (tmp_path / "machines" / "parts.yaml").write_text("Parts: []\n")
     template = tmp_path / "template.yaml"
     template.write_text("Resources: {}\n")
     machine = tmp_path / "machines" / "route.asl.yaml"
