@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -13,14 +13,16 @@ from adapters.aws.clients import Clients, clients
 from adapters.aws.hook_secrets import HookSecretStore
 from adapters.aws.secrets import SecretStore
 from adapters.gitlab import hooks
-from adapters.gitlab.client import GitLab, Way
+from adapters.gitlab.client import DIRECT, GitLab, Way
 from adapters.gitlab.tls_ca import read_tls_ca
 from adapters.ledger.fleet import FleetRows, HookRow
 from adapters.ledger.table import Table
+from cli.commands import DEFAULT_STACK, ask_of
 from cli.failures import told
-from fleet.errors import Refused
+from cli.options import Stack
+from fleet.errors import Refused, Transient
 from fleet.job_event import instance_of
-from operations.deployed import connect, now, token_in
+from operations.deployed import connect, now, read_applied, token_in, way_of
 from operations.stacks import outputs_of
 
 app = typer.Typer(help="The webhook that tells the fleet of jobs.", no_args_is_help=True)
@@ -38,16 +40,12 @@ GitLabUrl = Annotated[str, typer.Option("--gitlab-url", envvar="GITLAB_URL", hel
 TokenEnv = Annotated[
     str, typer.Option("--token-env", help="Environment variable that holds a GitLab token.")
 ]
-Stack = Annotated[
-    str,
-    typer.Option("--stack", envvar="RUNNER_FLEET_STACK", help="Name of the CloudFormation stack."),
-]
 TlsCaFile = Annotated[
     Path | None,
     typer.Option(
         "--tls-ca-file",
         envvar="GITLAB_TLS_CA_FILE",
-        help="PEM file with GitLab's certificate authority, where that is no public one.",
+        help="PEM file with GitLab's certificate authority; else the one that `apply` stored.",
     ),
 ]
 Rotate = Annotated[
@@ -66,6 +64,7 @@ class HookWorld:
     url: str  # the stack's own webhook address
     record: Callable[[str, hooks.Registered], None]  # the instance, and the hook on it
     since: Callable[[str, str, str], datetime | None]  # instance, scope, name: last registered at
+    way: Callable[[str], Way] = lambda _: DIRECT  # to the GitLab of this address, as applied
     pause: Callable[[float], None] = time.sleep
 
 
@@ -79,14 +78,15 @@ def register(  # noqa: PLR0913  # a command's parameters are its options
     url: Url = None,
     token_env: TokenEnv = "GITLAB_TOKEN",  # noqa: S107  # a variable's name
     tls_ca_file: TlsCaFile = None,
-    stack: Stack = "runner-fleet",
+    stack: Stack = DEFAULT_STACK,
     rotate: Rotate = False,
 ) -> None:
     """Make or mend the webhook; safe to repeat. Prints no secret."""
     with told():
-        gitlab = _gitlab(gitlab_url, token_env, tls_ca_file)
-        scope = hooks.scope_of(gitlab, project=project, group=group)
+        call = Call(gitlab_url, token_env, tls_ca_file, project, group)
+        call.check()
         world = _world(ctx, stack)
+        gitlab, scope = call.scope(world.way)
         target = hooks.HookTarget(scope=scope, url=url or world.url)
         instance = instance_of(gitlab_url)
         registered = hooks.register_webhook(
@@ -105,18 +105,22 @@ def register(  # noqa: PLR0913  # a command's parameters are its options
 
 
 @app.command("list")
-def list_(
+def list_(  # noqa: PLR0913
+    ctx: typer.Context,
     gitlab_url: GitLabUrl,
     *,
     project: Project = None,
     group: Group = None,
     token_env: TokenEnv = "GITLAB_TOKEN",  # noqa: S107
     tls_ca_file: TlsCaFile = None,
+    stack: Stack = DEFAULT_STACK,
 ) -> None:
     """Every webhook of the project or group, and whether GitLab still calls it."""
     with told():
-        gitlab = _gitlab(gitlab_url, token_env, tls_ca_file)
-        for hook in hooks.list_hooks(gitlab, hooks.scope_of(gitlab, project=project, group=group)):
+        call = Call(gitlab_url, token_env, tls_ca_file, project, group)
+        call.check()
+        gitlab, scope = call.scope(_way_if_any(ctx, stack))
+        for hook in hooks.list_hooks(gitlab, scope):
             until = f" until {hook.disabled_until:%F %R %Z}" if hook.disabled_until else ""
             typer.echo(f"{hook.hook_id}\t{hook.alert_status}{until}\t{hook.url}")
 
@@ -131,22 +135,61 @@ def send_sample(  # noqa: PLR0913
     url: Url = None,
     token_env: TokenEnv = "GITLAB_TOKEN",  # noqa: S107
     tls_ca_file: TlsCaFile = None,
-    stack: Stack = "runner-fleet",
+    stack: Stack = DEFAULT_STACK,
 ) -> None:
     """Have GitLab send a sample job event; a disabled webhook comes back when it is accepted."""
     with told():
-        gitlab = _gitlab(gitlab_url, token_env, tls_ca_file)
-        scope = hooks.scope_of(gitlab, project=project, group=group)
+        call = Call(gitlab_url, token_env, tls_ca_file, project, group)
+        call.check()
+        way = _way_if_any(ctx, stack) if url else _world(ctx, stack).way
+        gitlab, scope = call.scope(way)
         address = url or _world(ctx, stack).url
         found = [hook for hook in hooks.list_hooks(gitlab, scope) if hook.url == address]
         if not found:
-            raise Refused("no such webhook: `webhook register` makes it", scope=scope, url=address)
+            raise Refused(
+                "no such webhook: `runner-fleet webhook register` makes it",
+                scope=scope,
+                url=address,
+            )
         hooks.test_hook(gitlab, scope, found[0].hook_id)
         typer.echo(f"accepted: hook {found[0].hook_id} on {scope}")
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Which GitLab is meant, and which project or group of it, in the words of the options."""
+
+    gitlab_url: str
+    token_env: str
+    tls_ca_file: Path | None
+    project: str | None
+    group: str | None
+
+    def check(self) -> None:
+        """Raise `Refused` for what cannot be right, before anything is asked of AWS or GitLab."""
+        hooks.one_of(project=self.project, group=self.group)
+        connect(self.gitlab_url, token_in(self.token_env))
+
+    def scope(self, applied: Callable[[str], Way]) -> tuple[GitLab, hooks.HookScope]:
+        """GitLab, on the way that was applied for it, and the project or group in it."""
+        way = applied(self.gitlab_url)
+        if self.tls_ca_file:
+            way = replace(way, tls_ca=read_tls_ca(self.tls_ca_file, at=now()))
+        gitlab = connect(self.gitlab_url, token_in(self.token_env), way)
+        return gitlab, hooks.scope_of(gitlab, project=self.project, group=self.group)
+
+
 def _world(ctx: typer.Context, stack: str) -> HookWorld:
+    ask_of(stack)
     return ctx.obj if isinstance(ctx.obj, HookWorld) else wiring(clients(), stack)
+
+
+def _way_if_any(ctx: typer.Context, stack: str) -> Callable[[str], Way]:
+    """The way that was applied. Straight where there is no stack: the call needs GitLab alone."""
+    try:
+        return _world(ctx, stack).way
+    except (Refused, Transient):
+        return lambda _: DIRECT
 
 
 def wiring(aws: Clients, stack: str) -> HookWorld:
@@ -160,8 +203,18 @@ def wiring(aws: Clients, stack: str) -> HookWorld:
         store=HookSecretStore(secrets, outputs["WebhookSecret"], rows, now),
         url=outputs["WebhookUrl"],
         since=lambda *hook: registered_at(rows, *hook),
+        way=lambda url: applied_way(rows, url),
         record=lambda instance, hook: keep(rows, instance, hook, at=now()),
     )
+
+
+def applied_way(rows: FleetRows, url: str) -> Way:
+    """How `apply` had this GitLab reached; straight when it was another one, or none."""
+    stored = rows.config()
+    if stored is None:
+        return DIRECT
+    applied = read_applied(stored).gitlab
+    return way_of(stored) if instance_of(applied.url) == instance_of(url) else DIRECT
 
 
 def registered_at(rows: FleetRows, instance: str, scope: str, name: str) -> datetime | None:
@@ -187,8 +240,3 @@ def keep(rows: FleetRows, instance: str, hook: hooks.Registered, *, at: datetime
     kind, _, number = hook.scope.partition(":")
     if kind == "project":
         rows.watch(instance, int(number), "", at=at)
-
-
-def _gitlab(url: str, token_env: str, tls_ca_file: Path | None) -> GitLab:
-    tls_ca = read_tls_ca(tls_ca_file, at=now()) if tls_ca_file else ""
-    return connect(url, token_in(token_env), Way(tls_ca=tls_ca))

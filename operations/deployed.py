@@ -140,10 +140,12 @@ def gitlab_of(deployed: Deployed, token_env: str) -> GitLab | None:
     if not token:
         return None
     stored = deployed.stored()
-    told = read_applied(stored).gitlab
-    return deployed.connect(
-        told.url, token, Way(tls_ca=stored.tls_ca or "", proxy=told.proxy or "")
-    )
+    return deployed.connect(read_applied(stored).gitlab.url, token, way_of(stored))
+
+
+def way_of(stored: StoredConfig) -> Way:
+    """How GitLab is reached, as `apply` stored it."""
+    return Way(tls_ca=stored.tls_ca or "", proxy=read_applied(stored).gitlab.proxy or "")
 
 
 def way_to(told: GitLabConfig, path: Path) -> Way:

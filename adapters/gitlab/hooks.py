@@ -183,12 +183,17 @@ class _Registration:
         )
 
 
+def one_of(*, project: str | int | None, group: str | int | None) -> None:
+    """Raise `Refused` unless exactly one of the two is given."""
+    if (project is None) == (group is None):
+        raise Refused("name either a project or a group")
+
+
 def scope_of(
     gitlab: GitLab, *, project: str | int | None = None, group: str | int | None = None
 ) -> HookScope:
     """The scope by id or path; raises `Refused` unless exactly one of the two is given."""
-    if (project is None) == (group is None):
-        raise Refused("name either a project or a group")
+    one_of(project=project, group=group)
     if project is not None:
         return HookScope(kind="project", id=gitlab.project(project).id)
     assert group is not None

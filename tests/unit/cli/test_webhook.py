@@ -1,15 +1,17 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from adapters.gitlab.hooks import Registered
-from adapters.ledger.fleet import FleetRows
-from cli.webhook import HookWorld, app, keep, registered_at
+from adapters.ledger.fleet import FleetRows, StoredConfig
+from cli.webhook import HookWorld, app, applied_way, keep, registered_at
 from fleet.webhook_secrets import AllWebhookSecrets, WebhookSecrets, webhook_name
 from tests.fakes import AT, FakeTable
+from tests.private_ca import Passed, make_ca, small_proxy, tls_door
 from tests.unit.adapters.fake_gitlab import FakeGitLab, fake_gitlab
 
 URL = "https://abc.execute-api.eu-central-1.amazonaws.com/webhook"
@@ -47,6 +49,7 @@ class Shell:
     fake: FakeGitLab
     store: Store = field(default_factory=Store)
     recorded: list[tuple[str, Registered]] = field(default_factory=list)
+    rows: FleetRows = field(default_factory=lambda: FleetRows(FakeTable()))
 
     def run(self, command: str, *options: str, token: str | None = "glpat-hidden") -> Result:
         world = HookWorld(
@@ -54,6 +57,7 @@ class Shell:
             url=URL,
             record=lambda instance, hook: self.recorded.append((instance, hook)),
             since=lambda *_: AT,
+            way=lambda url: applied_way(self.rows, url),
             pause=lambda _: None,
         )
         arguments = [command, "--gitlab-url", self.fake.url, *options]
@@ -326,4 +330,50 @@ class TestOthers:
     def test_sample_without_a_hook(self, shell: Shell) -> None:
         done = shell.run("test", "--group", "acme", "--url", "https://nowhere.example.com")
         assert done.exit_code == 1
-        assert "`webhook register` makes it" in done.stderr
+        assert "`runner-fleet webhook register` makes it" in done.stderr
+
+
+class TestTheWayToGitLab:
+    """A private authority and a proxy are those that `apply` stored; nothing is given again."""
+
+    @pytest.fixture
+    def passed(self, shell: Shell, tmp_path: Path) -> Iterator[Passed]:
+        ca = make_ca(tmp_path)
+        with (
+            tls_door(shell.fake.url, ca) as door,
+            small_proxy(leads_to=door) as passed,
+        ):
+            text = (
+                '[gitlab]\nurl = "https://gitlab.example.com"\nrunners_in = "group:42"\n'
+                f'proxy = "{passed.url}"\n'
+                '[pools.p]\nbackend = "lambda"\nrun_untagged = true\nceiling = 1\n'
+            )
+            stored = StoredConfig(text=text, version="v", applied_at=AT, tls_ca=ca.pem)
+            shell.rows.store_config(stored)
+            yield passed
+
+    @pytest.mark.parametrize("command", ["list", "register", "test"])
+    def test_it_is_the_one_that_was_applied(
+        self, command: str, shell: Shell, passed: Passed
+    ) -> None:
+        shell.fake.answers("GET", "/groups/42/hooks", [HOOK] if command != "register" else [])
+        shell.fake.answers("POST", "/groups/42/hooks", HOOK, status=201)
+        shell.fake.answers("POST", "/groups/42/hooks/5/test/job_events", {}, status=201)
+        done = shell.run(command, "--group", "acme", "--gitlab-url", "https://gitlab.example.com")
+        assert (done.exit_code, done.stderr) == (0, "")
+        assert set(passed.connects) == {"CONNECT gitlab.example.com:443"}
+
+    def test_another_gitlab_is_reached_straight(self, shell: Shell, passed: Passed) -> None:
+        shell.fake.answers("GET", "/groups/42/hooks", [HOOK])
+        assert shell.run("list", "--group", "acme").exit_code == 0
+        assert passed.connects == []
+
+
+def test_hooks_can_be_listed_without_a_stack() -> None:
+    with fake_gitlab() as fake:
+        fake.answers("GET", "/groups/acme", {"id": 42})
+        fake.answers("GET", "/groups/42/hooks", [HOOK])
+        env = {"GITLAB_TOKEN": "glpat-hidden", "AWS_PROFILE": "nobody-has-this-profile"}
+        arguments = ["list", "--gitlab-url", fake.url, "--group", "acme"]
+        done = CliRunner().invoke(app, arguments, env=env)
+    assert (done.exit_code, done.output) == (0, f"5\texecutable\t{URL}\n")
