@@ -217,10 +217,10 @@ class Reconciled:
 class Swept:
     """Runners, machines and runner records were held against each other."""
 
-    runners: int
-    closed: int
+    runners: int  # that live on
+    closed: int  # by this sweep
     strays: int  # machines and runner records without a row, removed
-    leaked: int  # those that could not be removed
+    leaked: int  # runners, machines and runner records that could not be removed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,18 +1,17 @@
-"""The end of one runner: machine, runner record and ledger row, in any order, repeatably."""
+"""The end of one runner: machine, runner record and ledger row; and the next attempt of its job."""
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from adapters.aws.demand import Demand
 from adapters.ledger.jobs import Step
 from fleet.errors import FleetError, Refused
 from fleet.events import WARNING, GitLabRefused, JobGivenUp, RunnerClosed, RunnerNotClosed, emit
-from fleet.machine.mailbox import Step as MachineStep
 from fleet.model import Job, JobKey, Runner, Status, rank
 from fleet.reasons import Reason
 from fleet.rules.liveness import steps_between
-from orchestrator.job_ends import settle_jobs_of
 from orchestrator.world import World
 
 UNAUTHORIZED = 401
@@ -20,53 +19,71 @@ UNAUTHORIZED = 401
 LOST_BEFORE_A_JOB = frozenset({Reason.BOOT_DEADLINE, Reason.MACHINE_GONE, Reason.INVOCATION_FAILED})
 
 
-def close_runner(world: World, runner: Runner, reason: Reason) -> bool:
-    """End its machine, delete it from GitLab, close its row; whether all of that is done.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A runner whose machine was told to end, with what its row and its job's history shall say."""
 
-    What fails is tried again by the next sweep, because the row stays until the rest is gone.
-    """
-    return _close(world, runner, reason) is not None
+    runner: Runner
+    reason: Reason
+    at: datetime
+    steps: tuple[Step, ...]  # the machine's own, then its end
 
 
-def _close(world: World, runner: Runner, reason: Reason) -> bool | None:
-    """Close it: whether we were the first to do so, None when not all of it could be done."""
+def end_machine(world: World, runner: Runner, reason: Reason) -> Ended:
+    """End its machine, and nothing else. It costs money, so it comes first."""
     at = world.clock()
+    steps = _machine_steps(world, runner)
+    backend = world.backends.get(runner.backend)
+    if backend is not None and runner.machine_id is not None:
+        backend.end([runner.machine_id])
+    gone = Step(at=at, step="machine_gone", reason=reason, detail=runner.machine_id)
+    return Ended(runner=runner, reason=reason, at=at, steps=(*steps, gone))
+
+
+def close_runner(world: World, ended: Ended) -> bool:
+    """Delete the runner's record from GitLab and close its row; False when that was done before.
+
+    Its jobs must be settled by then: GitLab forgets with the record which they are.
+    """
+    runner, steps = ended.runner, list(ended.steps)
+    if runner.gitlab_runner_id is not None:
+        world.gitlab.delete_runner(runner.gitlab_runner_id)
+        steps.append(Step(at=world.clock(), step="runner_record_gone"))
+    if not world.runners.close(runner, ended.reason, at=ended.at):
+        return False
+    _add_to_history(world, runner, steps, at=ended.at)
+    emit(
+        RunnerClosed(
+            runner_id=runner.id,
+            pool=runner.pool,
+            reason=ended.reason,
+            lived_s=(ended.at - runner.launched_at).total_seconds(),
+        )
+    )
+    return True
+
+
+@contextmanager
+def left_to_sweep(runner: Runner, reason: Reason) -> Iterator[None]:
+    """What fails in here is tried again by the next sweep: the row stays until the rest is gone."""
     try:
-        steps = _machine_steps(world, runner)
-        backend = world.backends.get(runner.backend)
-        if backend is not None and runner.machine_id is not None:
-            backend.end([runner.machine_id])
-        settle_jobs_of(world, runner)
-        steps.append(Step(at=at, step="machine_gone", reason=reason, detail=runner.machine_id))
-        if runner.gitlab_runner_id is not None:
-            world.gitlab.delete_runner(runner.gitlab_runner_id)
-            steps.append(Step(at=world.clock(), step="runner_record_gone"))
-        first = world.runners.close(runner, reason, at=at)
+        yield
     except FleetError as exc:
         emit(
             RunnerNotClosed(runner_id=runner.id, pool=runner.pool, reason=reason, error=str(exc)),
             level=WARNING,
         )
-        return None
-    if first:
-        _tell_jobs(world, runner, steps, at=at)
-        lived_s = (at - runner.launched_at).total_seconds()
-        emit(RunnerClosed(runner_id=runner.id, pool=runner.pool, reason=reason, lived_s=lived_s))
-    return first
 
 
-def close_and_relaunch(world: World, runner: Runner, reason: Reason) -> bool:
-    """Close it, and send the demand of the job that it was launched for again; whether it closed.
+def relaunch(world: World, runner: Runner, reason: Reason) -> None:
+    """Send the demand of the job that a runner was launched for again, if the job waits in vain.
 
-    Whoever closed it does so, and nobody else: one lost runner costs its job one attempt. Should
-    that be left undone, scaling launches for the job all the same, as for all that wait.
+    Only the caller that closed the runner's row does so: one lost runner costs its job one
+    attempt. Should that be left undone, scaling launches for the job all the same.
     """
-    first = _close(world, runner, reason)
-    if first and runner.for_job is not None:
-        job = world.jobs.job(runner.for_job)
-        if job is not None and _waits_in_vain(world, runner, job, reason):
-            demand_again(world, job, reason)
-    return first is not None
+    job = world.jobs.job(runner.for_job) if runner.for_job is not None else None
+    if job is not None and _waits_in_vain(world, runner, job, reason):
+        demand_again(world, job, reason)
 
 
 def _waits_in_vain(world: World, runner: Runner, job: Job, reason: Reason) -> bool:
@@ -126,18 +143,14 @@ def demand_again(world: World, job: Job, reason: Reason) -> None:
 
 
 def _machine_steps(world: World, runner: Runner) -> list[Step]:
-    """What the machine itself told, as steps of a job's history."""
+    """What the machine reported, as steps of a job's history."""
     report = world.runners.reports([runner]).get(runner.id)
-    told = report.steps if report else ()
-    ours = steps_between(told, start=runner.launched_at, end=world.clock())
-    return [_step(one) for one in ours]
+    reported = report.steps if report else ()
+    dated = steps_between(reported, start=runner.launched_at, end=world.clock())
+    return [Step(at=step.at, step=step.name.value, detail=step.detail) for step in dated]
 
 
-def _step(told: MachineStep) -> Step:
-    return Step(at=told.at, step=told.name.value, detail=told.detail)
-
-
-def _tell_jobs(world: World, runner: Runner, steps: Iterable[Step], *, at: datetime) -> None:
+def _add_to_history(world: World, runner: Runner, steps: Iterable[Step], *, at: datetime) -> None:
     """Put the machine's history into that of the job it ran, else of the one it was made for."""
     key: JobKey | None = runner.job or runner.for_job
     if key is not None:

@@ -1,6 +1,6 @@
 """What became of a job, asked of GitLab where no webhook told it."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from adapters.gitlab.client import GitLabJob
 from adapters.ledger.jobs import Step
@@ -18,17 +18,26 @@ from orchestrator.world import World
 TOLD = frozenset({Outcome.SUCCEEDED, Outcome.FAILED, Outcome.CANCELED})
 
 
-def record_seen(world: World, job: Job, found: GitLabJob | None, runner: Runner | None) -> Status:
-    """Raise the job's row to what GitLab shows, and do what its end asks for; how far it is.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """How far a job is, and what of it was news to the ledger."""
+
+    status: Status
+    ended: Job | None = None  # the job as it ended, for the caller that recorded its end
+    failure_reason: str | None = None
+
+
+def record_seen(world: World, job: Job, found: GitLabJob | None, runner: Runner | None) -> Recorded:
+    """Raise the job's row to what GitLab shows, and nothing else.
 
     `found` is None where GitLab has the job no longer.
     """
     status = Status.FINISHED if found is None else rank(found.status)
     if status < Status.RUNNING:
-        return status
+        return Recorded(status=status)
     ended = status is Status.FINISHED
     outcome = (found.status if found else GONE) if ended else None
-    told = replace(
+    seen = replace(
         job,
         status=status,
         outcome=outcome,
@@ -48,23 +57,25 @@ def record_seen(world: World, job: Job, found: GitLabJob | None, runner: Runner 
         "finished_at": found.finished_at.isoformat() if found and found.finished_at else None,
         "failure_reason": failure_reason,
     }
-    if world.jobs.advance(told, [step], at=at, facts=facts) and ended:
-        retry_if_infra(world, told, failure_reason)
+    is_news = world.jobs.advance(seen, [step], at=at, facts=facts)
     if runner is not None and not ended:
         world.runners.took(runner, job.key, job.project_id, at=at)
-    return status
+    return Recorded(
+        status=status, ended=seen if is_news and ended else None, failure_reason=failure_reason
+    )
 
 
-def settle_jobs_of(world: World, runner: Runner) -> None:
-    """Set right the job of a runner whose machine is gone, where the ledger knows of no end.
+def retry_lost_jobs(world: World, runner: Runner) -> None:
+    """Record the end of a runner's job that the ledger knows of no end; retry what it failed.
 
-    What GitLab still shows as running there will never end by itself: it is retried where the
-    pool says so, and else left to GitLab's own time-outs. Raises `Transient` when GitLab does not
-    answer, or may not know yet what the machine told it; the runner's record must still be there.
+    Its machine is gone. What GitLab still shows as running there will never end by itself: it is
+    cancelled and retried where the pool says so, and else left to GitLab's own time-outs. Raises
+    `Transient` when GitLab does not answer, or may not know yet what the machine said to it; the
+    runner's record must still be there.
     """
     try:
         for job in _jobs_of(world, runner):
-            _settle(world, runner, job)
+            _retry_lost(world, runner, job)
     except Refused as exc:
         emit(GitLabRefused(doing=f"look up the job of {runner.id}", error=str(exc)), level=WARNING)
 
@@ -79,11 +90,14 @@ def note_jobs_of(world: World, runner: Runner) -> None:
             record_seen(world, _job(world, found), found, runner)
 
 
-def _settle(world: World, runner: Runner, job: Job) -> None:
+def _retry_lost(world: World, runner: Runner, job: Job) -> None:
     found = world.gitlab.job(job.project_id, job.job_id)
     if not ran_on(runner, job, found):
         return
-    if record_seen(world, job, found, runner) is not Status.RUNNING:
+    recorded = record_seen(world, job, found, runner)
+    if recorded.ended is not None:
+        retry_if_infra(world, recorded.ended, recorded.failure_reason)
+    if recorded.status is not Status.RUNNING:
         return
     if _told_gitlab_just_now(world, runner):
         raise Transient("GitLab shows a job as running that its machine has finished")

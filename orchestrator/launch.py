@@ -30,7 +30,7 @@ from fleet.rules.capacity import (
     note_success,
 )
 from fleet.rules.holds import Hold, asks_again_in_s
-from orchestrator.close import close_runner
+from orchestrator.close import close_runner, end_machine, left_to_sweep
 from orchestrator.credentials import Ready, discard, equip, prepare
 from orchestrator.world import World
 
@@ -169,7 +169,9 @@ def _launch(
     came = {one.runner_id for one in result.launched}
     for runner in runners:
         if runner.id not in came:
-            close_runner(world, replace(runner, for_job=None), Reason.LAUNCH_FAILED)
+            without_job = replace(runner, for_job=None)
+            with left_to_sweep(without_job, Reason.LAUNCH_FAILED):
+                close_runner(world, end_machine(world, without_job, Reason.LAUNCH_FAILED))
     _announce(pool, order, result)
     return Came(machines=len(living), equip_in_s=equip_in_s), row
 

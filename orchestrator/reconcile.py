@@ -17,7 +17,7 @@ from fleet.rules.fairness import fair_order
 from fleet.rules.reconcile import Watched, decide_polls, decide_reconcile
 from orchestrator.attempts import renew
 from orchestrator.job_ends import record_seen
-from orchestrator.retry import finish_retries
+from orchestrator.retry import finish_retries, retry_if_infra
 from orchestrator.route import Lead, again, fits_a_pool, route, send_demands
 from orchestrator.settle import runner_of
 from orchestrator.watch import (
@@ -244,5 +244,8 @@ def _look_up(world: World, job: Job) -> None:
     """A row whose job GitLab does not list as pending, or that is due: ask what became of it."""
     found = world.gitlab.job(job.project_id, job.job_id)
     runner = runner_of(world, job, found.runner_description if found else None)
-    if record_seen(world, job, found, runner) <= job.status:
+    recorded = record_seen(world, job, found, runner)
+    if recorded.ended is not None:
+        retry_if_infra(world, recorded.ended, recorded.failure_reason)
+    if recorded.status <= job.status:
         world.jobs.looks.put_off(job.key, at=world.clock())

@@ -19,8 +19,8 @@ from fleet.rules.settle import (
     decide_settle,
     took_uncounted,
 )
-from orchestrator.close import close_and_relaunch, close_runner
-from orchestrator.job_ends import ran_on
+from orchestrator.close import close_runner, end_machine, left_to_sweep, relaunch
+from orchestrator.job_ends import ran_on, retry_lost_jobs
 from orchestrator.retry import retry_if_infra
 from orchestrator.watch import note_proof
 from orchestrator.world import World
@@ -198,28 +198,32 @@ def _settle_machine(world: World, happening: Happening, runner: Runner | None) -
 
 def _act(world: World, plan: SettlePlan, runner: Runner | None) -> Settled:
     """Carry out what the rule said of a runner."""
-    if runner is not None:
-        if plan.drain:
-            world.runners.drain(runner, plan.reason, at=world.clock())
-        if plan.relaunch:
-            _relaunch(world, runner, plan.reason)
-        elif plan.close:
-            close_runner(world, runner, plan.reason)
+    if runner is not None and plan.drain:
+        world.runners.drain(runner, plan.reason, at=world.clock())
+    if runner is not None and plan.close:
+        _close(world, plan, runner)
     wake = plan.relaunch or plan.drain or (plan.close and _is_room_wanted(world, runner))
     return Settled(reason=plan.reason, wait_s=plan.wait_s, wake=wake)
 
 
-def _relaunch(world: World, runner: Runner, reason: Reason) -> None:
-    """Close it and send its job's demand again.
+def _close(world: World, plan: SettlePlan, runner: Runner) -> None:
+    """End a runner whole: its machine, the job that it left running, its record and row.
 
-    Once it is closed, another try would not find it and wake nobody. What could not be written
-    down is no reason for its job to wait: scaling launches for it all the same.
+    Once it is closed, another try would not find it and wake nothing. A demand that could not be
+    written down is no reason for its job to wait: scaling launches for it all the same.
     """
+    is_closed = False
+    with left_to_sweep(runner, plan.reason):
+        ended = end_machine(world, runner, plan.reason)
+        retry_lost_jobs(world, runner)
+        is_closed = close_runner(world, ended)
+    if not is_closed or not plan.relaunch:
+        return
     try:
-        close_and_relaunch(world, runner, reason)
+        relaunch(world, runner, plan.reason)
     except FleetError as exc:
-        told = NotRelaunched(runner_id=runner.id, pool=runner.pool, error=str(exc))
-        emit(told, level=WARNING)
+        event = NotRelaunched(runner_id=runner.id, pool=runner.pool, error=str(exc))
+        emit(event, level=WARNING)
 
 
 def _is_room_wanted(world: World, runner: Runner | None) -> bool:

@@ -1,22 +1,24 @@
 """The two-way sweep: runners, machines and runner records held against each other."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
+from enum import StrEnum
 from functools import partial
 
 from adapters.machines.backend import Backend, Machine
 from fleet.errors import FleetError
-from fleet.events import WARNING, GitLabRefused, SweepSkipped, Swept, emit
+from fleet.events import INFO, WARNING, GitLabRefused, SweepSkipped, Swept, emit
 from fleet.machine.mailbox import MachineState
 from fleet.model import Limits, Runner
 from fleet.reasons import Reason
 from fleet.rules.liveness import AHEAD, FRESH, by_our_clock, due_note, with_note
-from fleet.rules.reap import Fate, Stray, Suspect, Verdict, decide_reap, decide_strays
-from orchestrator.close import close_and_relaunch, close_runner
-from orchestrator.job_ends import note_jobs_of
+from fleet.rules.reap import Fate, Stray, Suspect, decide_reap, decide_strays
+from orchestrator.close import close_runner, end_machine, left_to_sweep, relaunch
+from orchestrator.job_ends import note_jobs_of, retry_lost_jobs
 from orchestrator.observe import limits_of
 from orchestrator.settle import runs_a_job
 from orchestrator.world import PREFIX, World
@@ -41,31 +43,46 @@ LEAVING = Limits(
 Shown = Mapping[str, Mapping[str, Machine] | None]
 
 
+class Outcome(StrEnum):
+    """What came of looking at one thing that may have to go."""
+
+    KEPT = "kept"
+    CLOSED = "closed"  # by this sweep
+    GONE = "gone"  # another closed it meanwhile
+    LEFT = "left"  # it could not be ended; the next sweep tries again
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
-    """What one sweep found and did."""
+    """What one sweep found and did. `runners` live on; `leaked` should not have, of any kind."""
 
     runners: int
     closed: int
     strays: int
+    leaked: int = 0
 
 
 def sweep(world: World) -> Sweep:
     """AWS to ledger, ledger to AWS, GitLab to both."""
     machines = _machines(world)
     known: dict[str, Runner] = {}
-    closed = 0
+    ends: Counter[Outcome] = Counter()
     for pool, limits in _pools(world):
         runners = world.runners.live(pool)
         known |= {runner.id: runner for runner in runners}
         judge = partial(_judge, world, machines, limits)
         with ThreadPoolExecutor(max_workers=JUDGED_AT_ONCE) as judges:
-            closed += sum(judges.map(judge, runners))
+            ends.update(judges.map(judge, runners))
     strays = _end_stray_machines(world, machines, known) + _delete_stray_records(world, known)
-    living = len(known) - closed
-    if closed or strays:
-        emit(Swept(runners=living, closed=closed, strays=strays, leaked=0))
-    return Sweep(runners=living, closed=closed, strays=strays)
+    done = Sweep(
+        runners=ends[Outcome.KEPT] + ends[Outcome.LEFT],
+        closed=ends[Outcome.CLOSED],
+        strays=strays[Outcome.CLOSED],
+        leaked=ends[Outcome.LEFT] + strays[Outcome.LEFT],
+    )
+    if done.closed or done.strays or done.leaked:
+        emit(Swept(**asdict(done)), level=WARNING if done.leaked else INFO)
+    return done
 
 
 def _judge(
@@ -73,8 +90,8 @@ def _judge(
     machines: Shown,
     limits: Limits,
     runner: Runner,
-) -> bool:
-    """Close one runner if it must be; whether it was tried."""
+) -> Outcome:
+    """Close one runner if it must be."""
     at = world.clock()
     runner = _dated(world, limits, runner)
     suspect = Suspect(
@@ -84,17 +101,15 @@ def _judge(
     )
     verdict = decide_reap(suspect, limits, at=at)
     if verdict.fate is Fate.ASK:
-        told = _ask(world, suspect)
-        verdict = decide_reap(told, limits, at=at) if told else verdict
+        answered = _ask(world, suspect)
+        verdict = decide_reap(answered, limits, at=at) if answered else verdict
     if verdict.reason is Reason.STALLED_BUT_BUSY and runner.covers:
         with _going_on(f"what {runner.id} works at"):
             note_jobs_of(world, runner)
-    closed = False
-    if verdict.fate in {Fate.CLOSE, Fate.RELAUNCH}:
-        with _going_on(f"runner {runner.id}"):
-            _carry_out(world, verdict)
-            closed = True
-    return closed
+    if verdict.fate not in {Fate.CLOSE, Fate.RELAUNCH}:
+        return Outcome.KEPT
+    is_owed = verdict.fate is Fate.RELAUNCH
+    return _close(world, verdict.runner, verdict.reason, is_owed=is_owed)
 
 
 def _dated(world: World, limits: Limits, runner: Runner) -> Runner:
@@ -129,17 +144,30 @@ def end_launch(backends: Iterable[Backend], launch_id: str) -> int:
 
 def close_launch(world: World, launch_id: str) -> int:
     """Close the rows that a launch whose time is over still has."""
-    return sum(
-        _close_expired(world, runner)
+    late = [
+        runner
         for pool, _ in _pools(world)
         for runner in world.runners.live(pool)
         if runner.launch_id == launch_id
-    )
+    ]
+    ends = [_close(world, runner, Reason.EXPIRED, is_owed=runner.owes_a_job) for runner in late]
+    return ends.count(Outcome.CLOSED)
 
 
-def _close_expired(world: World, runner: Runner) -> bool:
-    end = close_and_relaunch if runner.owes_a_job else close_runner
-    return end(world, runner, Reason.EXPIRED)
+def _close(world: World, runner: Runner, reason: Reason, *, is_owed: bool) -> Outcome:
+    """End a runner whole: its machine, the job that it left running, its record and row.
+
+    `is_owed`: the job that it was there for still needs one.
+    """
+    outcome = Outcome.LEFT
+    with left_to_sweep(runner, reason):
+        ended = end_machine(world, runner, reason)
+        retry_lost_jobs(world, runner)
+        outcome = Outcome.CLOSED if close_runner(world, ended) else Outcome.GONE
+    if outcome is Outcome.CLOSED and is_owed:
+        with _going_on(f"the job of {runner.id}"):
+            relaunch(world, runner, reason)
+    return outcome
 
 
 @contextmanager
@@ -196,23 +224,15 @@ def _ask(world: World, suspect: Suspect) -> Suspect | None:
         return None
 
 
-def _carry_out(world: World, verdict: Verdict) -> None:
-    runner = verdict.runner
-    if verdict.fate is Fate.RELAUNCH:
-        close_and_relaunch(world, runner, verdict.reason)
-        return
-    close_runner(world, runner, verdict.reason)
-
-
 def _end_stray_machines(
     world: World,
     machines: Shown,
     runners: Mapping[str, Runner],
-) -> int:
+) -> Counter[Outcome]:
     """Machines with our tag and no live row: older than a launch takes, and not at work."""
     at = world.clock()
     known = {runner.machine_id or "": runner for runner in runners.values()}
-    ended = 0
+    ends: Counter[Outcome] = Counter()
     for name, shown in machines.items():
         strays = [
             Stray(
@@ -225,10 +245,12 @@ def _end_stray_machines(
         ]
         unwanted = decide_strays(strays, known, at)
         if unwanted:
+            outcome = Outcome.LEFT
             with _going_on(f"stray machines of {name}"):
                 world.backends[name].end(unwanted)
-                ended += len(unwanted)
-    return ended
+                outcome = Outcome.CLOSED
+            ends[outcome] += len(unwanted)
+    return ends
 
 
 def _says_busy(world: World, backend: str, machine_id: str) -> bool:
@@ -244,12 +266,12 @@ def _says_busy(world: World, backend: str, machine_id: str) -> bool:
     return (at - seen_at).total_seconds() < SHOWN_AFTER_S
 
 
-def _delete_stray_records(world: World, living: Mapping[str, Runner]) -> int:
+def _delete_stray_records(world: World, living: Mapping[str, Runner]) -> Counter[Outcome]:
     """Runner records in GitLab that carry our stack's name and have no live row."""
+    ends: Counter[Outcome] = Counter()
     if world.config.gitlab.credentials == "shared":
-        return 0
+        return ends
     at = world.clock()
-    deleted = 0
     try:
         where = world.config.gitlab.runners_in
         kind = None if where.kind == "project" else f"{where.kind}_type"
@@ -265,10 +287,17 @@ def _delete_stray_records(world: World, living: Mapping[str, Runner]) -> int:
             for number in unknown
         ]
         for number in decide_strays(strays, {}, at):
+            outcome = Outcome.LEFT
             with _going_on(f"runner record {number}"):
-                if not world.gitlab.runner_jobs(int(number), status="running"):
-                    world.gitlab.delete_runner(int(number))
-                    deleted += 1
+                outcome = _delete_stray_record(world, int(number))
+            ends[outcome] += 1
     except FleetError as exc:
         emit(GitLabRefused(doing="sweep runner records", error=str(exc)), level=WARNING)
-    return deleted
+    return ends
+
+
+def _delete_stray_record(world: World, number: int) -> Outcome:
+    if world.gitlab.runner_jobs(number, status="running"):
+        return Outcome.KEPT
+    world.gitlab.delete_runner(number)
+    return Outcome.CLOSED

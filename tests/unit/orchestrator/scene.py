@@ -17,6 +17,8 @@ from fleet.errors import FleetError, Refused
 from fleet.job_event import JobEvent
 from fleet.machine.mailbox import MachineState, Report, Step, StepName
 from fleet.model import Job, JobKey, Runner
+from fleet.reasons import Reason
+from orchestrator.close import close_runner, end_machine, left_to_sweep, relaunch
 from orchestrator.reconcile import Done, reconcile
 from orchestrator.route import Answer, route_event
 from orchestrator.scale import Scaled, scale
@@ -218,6 +220,17 @@ class Scene:
         pk = f"machine#{runner.mailbox}"
         write = Change(pk=pk, sk="report", put=told, append={"steps": new}, add={"beats": 1})
         self.table.write(write)
+
+    def closes(self, runner: Runner, reason: Reason) -> bool:
+        """End a runner as settle and sweep do; False when that was done before or failed."""
+        with left_to_sweep(runner, reason):
+            return close_runner(self.world, end_machine(self.world, runner, reason))
+        return False
+
+    def loses(self, runner: Runner, reason: Reason) -> None:
+        """The same, for one whose job still needs a runner."""
+        if self.closes(runner, reason):
+            relaunch(self.world, runner, reason)
 
     # What one looks at
 

@@ -7,14 +7,14 @@ import pytest
 from fleet.errors import Refused, Transient
 from fleet.machine.mailbox import MachineState, StepName
 from fleet.reasons import Reason
-from orchestrator.close import close_and_relaunch, close_runner, demand_again
+from orchestrator.close import demand_again
 from tests.unit.orchestrator.scene import AT, FLEET, Scene
 
 
 def test_machine_record_and_row_go_and_the_room_is_free() -> None:
     scene = Scene()
     runner = scene.runs(1)
-    assert close_runner(scene.world, runner, Reason.FINISHED)
+    assert scene.closes(runner, Reason.FINISHED)
     assert scene.backend.ended == [runner.machine_id]
     assert scene.gitlab.records == {}
     assert scene.world.fleet.pool("docker").in_use == 0
@@ -26,8 +26,8 @@ def test_machine_record_and_row_go_and_the_room_is_free() -> None:
 def test_closing_it_again_is_nothing() -> None:
     scene = Scene()
     runner = scene.runs(1)
-    assert close_runner(scene.world, runner, Reason.FINISHED)
-    assert close_runner(scene.world, runner, Reason.FINISHED)
+    assert scene.closes(runner, Reason.FINISHED)
+    assert not scene.closes(runner, Reason.FINISHED)
     assert scene.world.fleet.pool("docker").in_use == 0
     assert scene.steps(1).count("machine_gone") == 1
 
@@ -37,7 +37,7 @@ def test_what_the_machine_told_is_kept_with_the_job_that_it_ran() -> None:
     runner = scene.runs(1)
     scene.clock.go(20)
     scene.reports(runner, MachineState.DONE, StepName.FIRST_OUTPUT, StepName.ENDED, job_id=1)
-    close_runner(scene.world, runner, Reason.FINISHED)
+    scene.closes(runner, Reason.FINISHED)
     told = {step.step: step for step in scene.row(1).steps}
     assert told["job_taken"].at == AT
     assert told["ended"].at == AT + timedelta(seconds=20)
@@ -49,6 +49,17 @@ def test_what_the_machine_told_is_kept_with_the_job_that_it_ran() -> None:
     assert (row.torn_down_at, row.machine) == (scene.clock(), runner.machine_id)
 
 
+def test_closing_a_runner_leaves_its_job_to_its_caller() -> None:
+    """Cancelling and retrying are no part of it: settle and sweep call for them by name."""
+    scene = Scene()
+    runner = scene.runs(1)
+    assert scene.closes(runner, Reason.MACHINE_GONE)
+    assert scene.gitlab.jobs[1].status == "running"
+    assert len(scene.gitlab.jobs) == 1
+    assert "retry" not in scene.steps(1)
+    assert scene.queue.depth() == 0
+
+
 def test_a_runner_without_a_machine_closes_too_and_its_record_goes() -> None:
     scene = Scene()
     scene.push(1)
@@ -56,7 +67,7 @@ def test_a_runner_without_a_machine_closes_too_and_its_record_goes() -> None:
     scene.backend.failing = Transient()
     with pytest.raises(Transient):
         scene.scale()
-    assert close_runner(scene.world, scene.only_runner, Reason.BOOT_DEADLINE)
+    assert scene.closes(scene.only_runner, Reason.BOOT_DEADLINE)
     assert not scene.gitlab.records
     scene.books_balance()
 
@@ -70,12 +81,12 @@ def test_while_one_side_fails_the_row_stays(side: str) -> None:
         scene.backend.failing = failure
     else:
         scene.gitlab.failing["delete_runner"] = failure
-    assert not close_runner(scene.world, runner, Reason.FINISHED)
+    assert not scene.closes(runner, Reason.FINISHED)
     assert scene.world.fleet.pool("docker").in_use == 1
     assert "machine_gone" not in scene.steps(1)
     scene.backend.failing = None
     scene.gitlab.failing.clear()
-    assert close_runner(scene.world, runner, Reason.FINISHED)
+    assert scene.closes(runner, Reason.FINISHED)
     scene.books_balance()
 
 
@@ -83,7 +94,7 @@ def test_the_next_attempt_is_sent_once() -> None:
     scene = Scene()
     (runner,) = scene.launched(1)
     before = scene.job(1)
-    close_and_relaunch(scene.world, runner, Reason.BOOT_DEADLINE)
+    scene.loses(runner, Reason.BOOT_DEADLINE)
     demand_again(scene.world, before, Reason.BOOT_DEADLINE)  # the other finder of the same end
     assert [demand.attempt for demand in scene.queue.demands] == [2]
     assert scene.job(1).attempt == 2
@@ -95,7 +106,7 @@ def test_the_last_attempt_goes_to_the_dead_letters_once() -> None:
     scene = Scene(text=FLEET.replace("attempts = 2", "attempts = 1"))
     (runner,) = scene.launched(1)
     before = scene.job(1)
-    close_and_relaunch(scene.world, runner, Reason.BOOT_DEADLINE)
+    scene.loses(runner, Reason.BOOT_DEADLINE)
     demand_again(scene.world, before, Reason.BOOT_DEADLINE)
     assert len(scene.queue.buried) == 1
     assert scene.queue.depth() == 0
@@ -108,7 +119,7 @@ def test_nothing_is_launched_again_for_a_job_that_waits_no_more(word: str) -> No
     scene = Scene()
     (runner,) = scene.launched(1)
     scene.settle(1, word)
-    close_and_relaunch(scene.world, runner, Reason.BOOT_DEADLINE)
+    scene.loses(runner, Reason.BOOT_DEADLINE)
     assert scene.queue.depth() == 0
     assert scene.job(1).attempt == 1
 
@@ -117,6 +128,6 @@ def test_a_job_whose_pool_was_removed_is_left_to_reconcile() -> None:
     scene = Scene()
     (runner,) = scene.launched(1)
     scene.with_config(FLEET.replace("pools.docker", "pools.other"))
-    close_and_relaunch(scene.world, runner, Reason.MACHINE_GONE)
+    scene.loses(runner, Reason.MACHINE_GONE)
     assert scene.queue.depth() == 0
     assert scene.job(1).attempt == 1

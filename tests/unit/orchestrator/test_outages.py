@@ -12,7 +12,6 @@ from fleet.machine.mailbox import MachineState, Outcome, StepName
 from fleet.model import Runner, RunnerState, Status
 from fleet.reasons import Reason
 from fleet.rules.capacity import CapacityPool, ErrorKind
-from orchestrator.close import close_and_relaunch
 from tests.unit.adapters.fake_gitlab import Answer, fake_gitlab
 from tests.unit.orchestrator.living_fleet import LivingFleet
 from tests.unit.orchestrator.scene import AT, FLEET, INSTANCE, Scene, described, key
@@ -108,7 +107,7 @@ def test_one_lost_machine_costs_one_attempt_however_many_find_it() -> None:
     scene = Scene()
     (runner,) = scene.launched(1)
     for _ in range(3):
-        close_and_relaunch(scene.world, runner, Reason.MACHINE_GONE)
+        scene.loses(runner, Reason.MACHINE_GONE)
     assert (scene.job(1).attempt, scene.job(1).given_up) == (2, False)
     assert scene.queue.buried == []
 

@@ -224,6 +224,33 @@ def test_a_machine_that_got_no_job_costs_its_job_an_attempt() -> None:
     assert scene.queue.depth() == 1
 
 
+@pytest.mark.parametrize("side", ["machine", "record"])
+def test_what_cannot_be_ended_is_counted_as_leaked_and_not_as_closed(side: str) -> None:
+    """One runner that said goodbye, and one stray of each kind."""
+    scene = Scene()
+    runner, well = scene.launched(1, 2)
+    for one in (runner, well):
+        scene.reports(one, MachineState.BUSY, job_id=1)
+    scene.reports(runner, MachineState.DONE, StepName.ENDED)
+    lost = Machine(machine_id="m-lost", alive=True, launched_at=AT, launch_id="gone", pool="docker")
+    scene.backend.shown["m-lost"] = lost
+    new = NewRunner(kind="group_type", description=f"{STRAY} ({STACK})", tags=("docker",))
+    scene.gitlab.create_runner(new)
+    scene.sweep()
+    scene.clock.go(125)
+    scene.reports(well, MachineState.BUSY, StepName.FIRST_OUTPUT, job_id=1)
+    if side == "machine":
+        scene.backend.failing = Transient()
+    else:
+        scene.gitlab.failing["delete_runner"] = Transient()
+    assert scene.sweep() == Sweep(runners=2, closed=0, strays=1, leaked=2)
+    scene.backend.failing = None
+    scene.gitlab.failing.clear()
+    scene.backend.shown["m-lost"] = lost
+    done = scene.sweep()
+    assert (done.runners, done.closed, done.leaked) == (1, 1, 0)
+
+
 def test_a_burst_that_ended_unseen_is_closed_in_one_sweep() -> None:
     scene = Scene(text=FLEET.replace("ceiling = 5", "ceiling = 30"))
     runners = scene.launched(*range(1, 31))
