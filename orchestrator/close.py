@@ -9,14 +9,12 @@ from adapters.aws.demand import Demand
 from adapters.ledger.jobs import Step
 from fleet.errors import FleetError, Refused
 from fleet.events import WARNING, GitLabRefused, JobGivenUp, RunnerClosed, RunnerNotClosed, emit
-from fleet.model import Job, JobKey, Runner, Status, rank
+from fleet.model import Job, JobKey, Runner
 from fleet.reasons import Reason
+from fleet.rules.attempts import Cost, decide_attempt, decide_cost
 from fleet.rules.liveness import steps_between
+from fleet.rules.withheld import was_withheld
 from orchestrator.world import World
-
-UNAUTHORIZED = 401
-# Ends of a machine that say by themselves that it served no job.
-LOST_BEFORE_A_JOB = frozenset({Reason.BOOT_DEADLINE, Reason.MACHINE_GONE, Reason.INVOCATION_FAILED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,32 +80,27 @@ def relaunch(world: World, runner: Runner, reason: Reason) -> None:
     attempt. Should that be left undone, scaling launches for the job all the same.
     """
     job = world.jobs.job(runner.for_job) if runner.for_job is not None else None
-    if job is not None and _waits_in_vain(world, runner, job, reason):
+    if job is not None and _costs_attempt(world, runner, job, reason):
         demand_again(world, job, reason)
 
 
-def _waits_in_vain(world: World, runner: Runner, job: Job, reason: Reason) -> bool:
-    """Whether the job that a runner was launched for still waits, and its end is why."""
-    if job.status is not Status.PENDING or job.given_up:
-        return False
-    is_known_lost = reason in LOST_BEFORE_A_JOB and runner.job is None
-    return is_known_lost or _is_withheld(world, job)
+def _costs_attempt(world: World, runner: Runner, job: Job, reason: Reason) -> bool:
+    cost = decide_cost(job, runner, reason)
+    if cost is Cost.ASK:
+        return was_withheld(_status_in_gitlab(world, job))
+    return cost is Cost.ATTEMPT
 
 
-def _is_withheld(world: World, job: Job) -> bool:
-    """Whether GitLab did not hand over a job that waits; in doubt, while it is out, it could not.
-
-    Else an outage of GitLab would use up the attempts of every job that waits for its end.
-    """
+def _status_in_gitlab(world: World, job: Job) -> str | FleetError | None:
+    """GitLab's word for a job, None where it has none, or why it gave no answer."""
     try:
-        found = world.gitlab.job(job.project_id, job.job_id)
-    except Refused as exc:
-        return exc.facts.get("status") != UNAUTHORIZED  # a dead token says nothing of the job
+        shown = world.gitlab.job(job.project_id, job.job_id)
     except FleetError as exc:
-        told = GitLabRefused(doing=f"ask why job {job.job_id} was not served", error=str(exc))
-        emit(told, level=WARNING)
-        return False
-    return found is None or rank(found.status) <= Status.PENDING
+        if not isinstance(exc, Refused):
+            doing = f"ask why job {job.job_id} was not served"
+            emit(GitLabRefused(doing=doing, error=str(exc)), level=WARNING)
+        return exc
+    return shown.status if shown else None
 
 
 def demand_again(world: World, job: Job, reason: Reason) -> None:
@@ -115,30 +108,28 @@ def demand_again(world: World, job: Job, reason: Reason) -> None:
     pool = world.pool(job.pool or "")
     if pool is None:
         return
-    demand = Demand(job=job.key, project_id=job.project_id, pool=pool.name, attempt=job.attempt + 1)
-    used_up = job.attempts_used >= pool.attempts
+    now = world.jobs.job(job.key)
+    plan = decide_attempt(job, now, attempts=pool.attempts, reason=reason)
+    if plan is None:
+        return
+    queue = world.queues[pool.backend]
+    demand = Demand(job=job.key, project_id=job.project_id, pool=pool.name, attempt=plan.attempt)
     step = Step(
         at=world.clock(),
-        step="given_up" if used_up else "demand_sent",
-        reason=Reason.ATTEMPTS_USED if used_up else reason,
-        detail=f"attempt {job.attempts_used} of {pool.attempts} failed: {reason}",
+        step="given_up" if plan.given_up else "demand_sent",
+        reason=plan.reason,
+        detail=plan.detail,
     )
-    queue = world.queues[pool.backend]
-    now = world.jobs.job(job.key)
-    if now is None or now.given_up or now.attempt > job.attempt:
-        return  # another finder of the same end was first
-    if used_up:
+    if plan.given_up:
         queue.bury(demand)  # before the row says so: a crash in between buries it twice, not never
     raised = world.jobs.demand_again(
-        job.key, demand.attempt, step, given_up=used_up, applied=world.applied
+        job.key, plan.attempt, step, given_up=plan.given_up, applied=world.applied
     )
-    if not raised:
-        return
-    if used_up:
+    if raised and plan.given_up:
         emit(
             JobGivenUp(job_id=job.job_id, pool=pool.name, attempts=job.attempts_used), level=WARNING
         )
-    else:
+    elif raised:
         queue.send([demand])
 
 

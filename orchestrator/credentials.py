@@ -13,20 +13,17 @@ from fleet.errors import FleetError, Transient
 from fleet.events import WARNING, RunnerNotEquipped, emit
 from fleet.machine.mailbox import Credential, Docker
 from fleet.model import Runner
+from fleet.rules.equipping import patience
 from fleet.rules.holds import Asked, Hold, asks_again_in_s, hold_for, lifted
 from fleet.times import HasUtcTimes
 from orchestrator.world import World
 
 # Runner records made at once in GitLab; the client's budget paces them over the minute.
 EQUIP_AT_ONCE = 8
-# Whoever launched a machine equips it within this; until then nobody else makes it a record too.
-LAUNCHER_TAKES = timedelta(minutes=1)
 # When to look again where there is more to do at once.
 SOON_S = 1
 # So long GitLab's word counts that a shared token is valid.
 TRUSTED_FOR = timedelta(minutes=1)
-# A machine waits for its job at least so long, however soon its token expires.
-SHORTEST_PATIENCE = timedelta(minutes=1)
 # GitLab takes no `maximum_timeout` below ten minutes. Source: runners API.
 SHORTEST_MAXIMUM_TIMEOUT = timedelta(minutes=10)
 
@@ -209,11 +206,6 @@ class _Equipping:
             self.waits.append(wait_s)
 
 
-def is_nobodys(runner: Runner, at: datetime) -> bool:
-    """Whether a runner that waits for its credential waits for no launch that is under way."""
-    return runner.covers and (runner.left_bare or at - runner.launched_at > LAUNCHER_TAKES)
-
-
 def _leave_bare(world: World, runner: Runner) -> None:
     if not runner.left_bare:
         world.runners.leave_bare(runner)
@@ -266,15 +258,7 @@ def _record(world: World, pool: PoolConfig, runner: Runner) -> NewRunner:
 
 
 def _credential(world: World, pool: PoolConfig, runner: Runner, token: Token) -> Credential:
-    lifetime = runner.expires_at - world.clock()
-    # A warm runner stops waiting while a job that it takes last can still run to its end.
-    patience = pool.wait_timeout
-    if runner.for_job is None:
-        patience = max(patience, lifetime - pool.max_job_time)
-    if token.expires_at is not None:
-        # With a dead token it would ask in vain. A job that runs needs it no more.
-        valid = token.expires_at - world.clock() - pool.boot_deadline
-        patience = min(patience, max(valid, SHORTEST_PATIENCE))
+    wait = patience(pool, runner, token_expires_at=token.expires_at, at=world.clock())
     docker = None
     if pool.executor == "docker":
         docker = Docker(
@@ -291,7 +275,7 @@ def _credential(world: World, pool: PoolConfig, runner: Runner, token: Token) ->
         url=world.config.gitlab.url,
         token=token.text,
         executor=pool.executor,
-        wait_timeout_s=int(patience.total_seconds()),
+        wait_timeout_s=int(wait.total_seconds()),
         expires_at=runner.expires_at,
         name=runner.id,
         cache=world.cache,

@@ -6,16 +6,12 @@ from adapters.gitlab.client import GitLabJob
 from adapters.ledger.jobs import Step
 from fleet.errors import Refused, Transient
 from fleet.events import WARNING, GitLabRefused, emit
-from fleet.machine.mailbox import Outcome
-from fleet.model import GONE, Job, JobKey, Runner, RunnerState, Status, rank
+from fleet.model import GONE, Job, JobKey, Runner, Status, rank
 from fleet.reasons import Reason
-from fleet.rules.liveness import by_our_clock, due_note
-from fleet.rules.reap import GOODBYE_GRACE
+from fleet.rules.job_runner import may_have_taken, ran_on
+from fleet.rules.retry import may_gitlab_lag
 from orchestrator.retry import retry_if_infra
 from orchestrator.world import World
-
-# How a run ended of which gitlab-runner told GitLab itself.
-TOLD = frozenset({Outcome.SUCCEEDED, Outcome.FAILED, Outcome.CANCELED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,38 +95,11 @@ def _retry_lost(world: World, runner: Runner, job: Job) -> None:
         retry_if_infra(world, recorded.ended, recorded.failure_reason)
     if recorded.status is not Status.RUNNING:
         return
-    if _told_gitlab_just_now(world, runner):
+    report = world.runners.reports([runner]).get(runner.id)
+    if may_gitlab_lag(runner, report, world.clock()):
         raise Transient("GitLab shows a job as running that its machine has finished")
     lost = replace(job, pool=job.pool or runner.pool, outcome=None)
     retry_if_infra(world, lost, None, machine_lost=True)
-
-
-def ran_on(runner: Runner, job: Job | None, found: GitLabJob | None) -> bool:
-    """Whether a job is the runner's indeed, as GitLab shows it or as its webhook told the ledger.
-
-    The number in a machine's report is no more than a claim: a job can write there what it likes,
-    and must not have another's job cancelled by it. `job` is its row, `found` what GitLab shows.
-    """
-    if job is not None and job.runner_id is not None:
-        return job.runner_id == runner.id
-    if found is None or runner.gitlab_runner_id is None:
-        return True  # GitLab has it no longer, or shows the pool's one record for all machines
-    return found.runner_id == runner.gitlab_runner_id
-
-
-def _told_gitlab_just_now(world: World, runner: Runner) -> bool:
-    """Whether the machine saw its job through to the end: GitLab's answer may be older than that.
-
-    gitlab-runner ends when GitLab has taken its last word, or when it has given up on GitLab.
-    """
-    report = world.runners.reports([runner]).get(runner.id)
-    if report is None or report.outcome not in TOLD:
-        return False
-    at = world.clock()
-    ours = by_our_clock(runner, at)
-    if ours.heartbeat_at is None or due_note(runner, at):
-        return True  # it said so after the fleet last looked; when is not known
-    return at - ours.heartbeat_at < GOODBYE_GRACE
 
 
 def _jobs_of(world: World, runner: Runner) -> list[Job]:
@@ -142,11 +111,10 @@ def _jobs_of(world: World, runner: Runner) -> list[Job]:
     known = world.jobs.job(runner.job) if runner.job is not None else None
     if known is not None:
         return [known] if known.status is not Status.FINISHED else []
-    took_none = runner.job is None and (runner.state is RunnerState.DONE or not runner.equipped)
-    if runner.gitlab_runner_id is None or took_none:
+    if runner.gitlab_runner_id is None or not may_have_taken(runner):
         return []
-    found = (_job(world, one) for one in world.gitlab.runner_jobs(runner.gitlab_runner_id))
-    return [job for job in found if job.status is not Status.FINISHED]
+    jobs = (_job(world, shown) for shown in world.gitlab.runner_jobs(runner.gitlab_runner_id))
+    return [job for job in jobs if job.status is not Status.FINISHED]
 
 
 def _job(world: World, found: GitLabJob) -> Job:

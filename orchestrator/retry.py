@@ -12,11 +12,15 @@ from fleet.errors import FleetError, Refused
 from fleet.events import WARNING, GitLabRefused, JobRetried, emit
 from fleet.model import Job, JobKey, Status, rank
 from fleet.reasons import Reason
-from fleet.rules.retry import RetryFacts, decide_retry
+from fleet.rules.retry import (
+    LEFT_TO_PEOPLE,
+    RetryFacts,
+    decide_retry,
+    facts_now,
+    is_retry_allowed,
+)
 from orchestrator.world import World
 
-# Why a job is not retried that a machine failed, and that GitLab may not retry either.
-LEFT_TO_PEOPLE = frozenset({Reason.RETRY_OFF, Reason.RETRIED_BEFORE, Reason.DEPLOYS})
 # A retry that is younger is in the hands of whoever intends it.
 IN_HAND = timedelta(seconds=10)
 
@@ -33,8 +37,7 @@ def retry_if_infra(
     if failure_reason == "job_execution_timeout" and pool is not None and pool.overflow:
         world.jobs.fits.note(job)
     facts = RetryFacts(
-        # A pool that `apply` took away says nothing any more: its last jobs are as good as others.
-        allowed=job.pool is not None and (pool is None or pool.infra_retry),
+        allowed=is_retry_allowed(job.pool, infra_retry=pool.infra_retry if pool else None),
         outcome=job.outcome,
         failure_reason=failure_reason,
         machine_lost=machine_lost,
@@ -85,7 +88,14 @@ def _retry(world: World, job: Job, intent: Intent) -> None:
     found = world.gitlab.job(job.project_id, job.job_id)
     if found is None:
         return
-    plan = decide_retry(_facts(found, intent, retried=_ran_again(world, job)))
+    facts = facts_now(
+        found.status,
+        found.failure_reason,
+        intended_for=intent.failure_reason,
+        cancelled=intent.cancelled,
+        retried=_ran_again(world, job),
+    )
+    plan = decide_retry(facts)
     if not plan.retry:
         _tell(world, job, plan.reason)
         return
@@ -112,23 +122,6 @@ def _record_end(world: World, job: Job, found: GitLabJob) -> None:
     ended = replace(job, status=Status.FINISHED, outcome=found.status)
     step = Step(at=at, step=found.status, reason=Reason.FINISHED_UNSEEN)
     world.jobs.advance(ended, [step], at=at, facts={})
-
-
-def _facts(found: GitLabJob, intent: Intent, *, retried: bool) -> RetryFacts:
-    """A job's end as GitLab tells it; as the webhook told it, when GitLab's answer is older."""
-    outcome: str | None = found.status
-    reason = found.failure_reason
-    is_over = rank(found.status) is Status.FINISHED
-    if not is_over or (intent.cancelled and found.status == "canceled"):
-        outcome = "failed" if intent.failure_reason else None
-        reason = intent.failure_reason
-    return RetryFacts(
-        allowed=True,
-        outcome=outcome,
-        failure_reason=reason,
-        machine_lost=intent.failure_reason is None,
-        retried=retried,
-    )
 
 
 def _ran_again(world: World, job: Job) -> bool:

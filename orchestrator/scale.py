@@ -14,8 +14,9 @@ from fleet.errors import FleetError
 from fleet.events import ERROR, PoolFailed, ScaleDecided, emit
 from fleet.model import Job, JobKey, ScalePlan, Status
 from fleet.reasons import Reason
+from fleet.rules.equipping import is_abandoned
 from fleet.rules.scale import decide_scale
-from orchestrator.credentials import SOON_S, equip, is_nobodys
+from orchestrator.credentials import SOON_S, equip
 from orchestrator.launch import Came, launch
 from orchestrator.observe import Observed, observe
 from orchestrator.world import World
@@ -117,7 +118,7 @@ def apply(world: World, observed: Observed, plan: ScalePlan) -> Came:
     came = launch(world, pool, observed.row, plan, holds) if plan.launches else Came()
     waiting = {**plan.waiting, **came.held_jobs}
     _hold(world, pool, seen.backlog, waiting)  # after it: tens of thousands of rows take their time
-    bare = (one for one in seen.runners if is_nobodys(one, seen.at))
+    bare = (runner for runner in seen.runners if is_abandoned(runner, seen.at))
     came += Came(equip_in_s=equip(world, pool, bare, holds=holds))
     reason = _reason(plan, came)
     before = (observed.row.reason, observed.row.wants_room)

@@ -11,6 +11,7 @@ from fleet.events import WARNING, NotRelaunched, emit
 from fleet.job_event import JobEvent
 from fleet.model import Job, JobKey, Runner, Status, rank
 from fleet.reasons import Reason
+from fleet.rules.job_runner import ran_here, ran_on, runs_unclaimed
 from fleet.rules.schedule import idle_target
 from fleet.rules.settle import (
     Happening,
@@ -20,7 +21,7 @@ from fleet.rules.settle import (
     took_uncounted,
 )
 from orchestrator.close import close_runner, end_machine, left_to_sweep, relaunch
-from orchestrator.job_ends import ran_on, retry_lost_jobs
+from orchestrator.job_ends import retry_lost_jobs
 from orchestrator.retry import retry_if_infra
 from orchestrator.watch import note_proof
 from orchestrator.world import World
@@ -112,15 +113,14 @@ def job_told(world: World, told: JobEvent, status: Status) -> Job:
     )
 
 
-def _ran_here(world: World, job: Job, told: JobEvent) -> bool:
-    """Whether a runner of this fleet had the job; what others' machines fail is theirs to retry.
-
-    Where machines share the pool's record, its description does not say which fleet's it is.
-    """
-    name = told.runner_description
-    if job.runner_id is not None or name is None or world.config.gitlab.credentials == "shared":
-        return True
-    return world.runner_described(name) is not None
+def _ran_here(world: World, job: Job, event: JobEvent) -> bool:
+    name = event.runner_description
+    return ran_here(
+        job,
+        described=name,
+        is_ours=name is not None and world.runner_described(name) is not None,
+        shared=world.config.gitlab.credentials == "shared",
+    )
 
 
 def runner_of(world: World, job: Job, description: str | None) -> Runner | None:
@@ -173,14 +173,9 @@ def runs_a_job(world: World, runner: Runner) -> bool:
         return bool(world.gitlab.runner_jobs(runner.gitlab_runner_id, status="running"))
     if runner.pool_record_id is None:
         return False
-    return _runs_one_of_the_pool(world, runner, runner.pool_record_id)
-
-
-def _runs_one_of_the_pool(world: World, runner: Runner, shared: int) -> bool:
-    """Whether GitLab shows a job on the pool's record that no other machine is known to have."""
-    running = world.gitlab.runner_jobs(shared, status="running")
-    others = {one.job for one in world.runners.live(runner.pool) if one.id != runner.id}
-    return any(JobKey(instance=world.instance, job_id=one.id) not in others for one in running)
+    shown = world.gitlab.runner_jobs(runner.pool_record_id, status="running")
+    running = [JobKey(instance=world.instance, job_id=job.id) for job in shown]
+    return runs_unclaimed(runner, running, world.runners.live(runner.pool))
 
 
 def _settle_machine(world: World, happening: Happening, runner: Runner | None) -> Settled:

@@ -12,10 +12,16 @@ from functools import partial
 from adapters.machines.backend import Backend, Machine
 from fleet.errors import FleetError
 from fleet.events import INFO, WARNING, GitLabRefused, SweepSkipped, Swept, emit
-from fleet.machine.mailbox import MachineState
 from fleet.model import Limits, Runner
 from fleet.reasons import Reason
-from fleet.rules.liveness import AHEAD, FRESH, by_our_clock, due_note, with_note
+from fleet.rules.liveness import (
+    FRESH,
+    by_our_clock,
+    due_note,
+    is_alive,
+    says_busy,
+    with_note,
+)
 from fleet.rules.reap import Fate, Stray, Suspect, decide_reap, decide_strays
 from orchestrator.close import close_runner, end_machine, left_to_sweep, relaunch
 from orchestrator.job_ends import note_jobs_of, retry_lost_jobs
@@ -25,8 +31,6 @@ from orchestrator.world import PREFIX, World
 
 # Closing one takes AWS and GitLab a second or so, and a minute's sweep may find hundreds.
 JUDGED_AT_ONCE = 8
-# A machine that the cloud does not show yet may be younger than the cloud's own answer.
-SHOWN_AFTER_S = 120
 # For the last runners of a pool whose own limits are gone with it.
 LEAVING = Limits(
     ceiling=0,
@@ -201,18 +205,14 @@ def _machines(world: World) -> Shown:
 
 def _alive(world: World, runner: Runner, machines: Shown) -> bool | None:
     """What the runner's cloud says, or said; None when it cannot say, or not yet."""
-    if runner.machine_lost:
-        return False
     shown = machines.get(runner.backend)
-    if shown is None or runner.machine_id is None:
-        return None
-    machine = shown.get(runner.machine_id)
-    if machine is not None:
-        return machine.alive
-    # One answer of the cloud may leave a machine out: a sign of life since then counts for more.
-    heard_at = runner.heartbeat_at or runner.launched_at
-    silent_s = (world.clock() - heard_at).total_seconds()
-    return None if silent_s < SHOWN_AFTER_S else False
+    machine = shown.get(runner.machine_id or "") if shown else None
+    return is_alive(
+        runner,
+        can_tell=shown is not None,
+        shown_alive=machine.alive if machine else None,
+        at=world.clock(),
+    )
 
 
 def _ask(world: World, suspect: Suspect) -> Suspect | None:
@@ -257,13 +257,12 @@ def _says_busy(world: World, backend: str, machine_id: str) -> bool:
     """Whether a machine without a row reported lately that it has a job."""
     mailbox = world.backends[backend].mailbox(machine_id)
     report = world.runners.report(mailbox) if mailbox else None
-    if report is None or report.state is not MachineState.BUSY:
-        return False
     at = world.clock()
-    if at - FRESH <= report.heartbeat_at <= at + AHEAD:
-        return True
-    seen_at = world.fleet.stray_since(f"{mailbox} {report.mark}", at=at)
-    return (at - seen_at).total_seconds() < SHOWN_AFTER_S
+    busy = says_busy(report, at)
+    if busy is None and report is not None:
+        seen_at = world.fleet.stray_since(f"{mailbox} {report.mark}", at=at)
+        busy = says_busy(report, at, first_seen_at=seen_at)
+    return bool(busy)
 
 
 def _delete_stray_records(world: World, living: Mapping[str, Runner]) -> Counter[Outcome]:

@@ -16,6 +16,8 @@ from fleet.model import JobKey, Note, Runner, RunnerState, Sign
 # clock is ahead by as much, its silence is found so much later.
 FRESH = timedelta(seconds=45)
 AHEAD = timedelta(seconds=5)  # of our clock: as far as clocks that are set by a time service differ
+# A machine that the cloud does not show yet may be younger than the cloud's own answer.
+SHOWN_AFTER = timedelta(minutes=2)
 # Clocks are wrong by less than that, or it does not matter any more by how much.
 LONGEST_SKEW = timedelta(days=366)
 
@@ -139,3 +141,37 @@ def steps_between(steps: Iterable[Step], *, start: datetime, end: datetime) -> t
         before = max(before, min(at + shift, max(start, end)))
         dated.append(replace(step, at=before))
     return tuple(dated)
+
+
+def is_alive(
+    runner: Runner, *, can_tell: bool, shown_alive: bool | None, at: datetime
+) -> bool | None:
+    """Whether a runner's machine lives; None where its cloud cannot say, or not yet.
+
+    `can_tell`: the cloud gave a list of machines; `shown_alive`: what it shows of this one, None
+    where the list leaves it out. All times of the runner must be of our own clock.
+    """
+    if runner.machine_lost:
+        return False
+    if not can_tell or runner.machine_id is None:
+        return None
+    if shown_alive is not None:
+        return shown_alive
+    # One answer of the cloud may leave a machine out: a sign of life since then counts for more.
+    heard_at = runner.heartbeat_at or runner.launched_at
+    return None if at - heard_at < SHOWN_AFTER else False
+
+
+def says_busy(
+    report: Report | None, at: datetime, *, first_seen_at: datetime | None = None
+) -> bool | None:
+    """Whether a machine without a row reported lately that it has a job.
+
+    None: its date proves nothing; ask again with the time at which this very report was first
+    seen, by our clock.
+    """
+    if report is None or report.state is not MachineState.BUSY:
+        return False
+    if at - FRESH <= report.heartbeat_at <= at + AHEAD:
+        return True
+    return at - first_seen_at < SHOWN_AFTER if first_seen_at is not None else None

@@ -1,8 +1,18 @@
 """Whether a job runs once more, because its machine failed it and not its script."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
+from fleet.machine.mailbox import Outcome, Report
+from fleet.model import Runner, Status, rank
 from fleet.reasons import Reason
+from fleet.rules.liveness import by_our_clock, due_note
+from fleet.rules.reap import GOODBYE_GRACE
+
+# Why a job is not retried that a machine failed, and that GitLab may not retry either.
+LEFT_TO_PEOPLE = frozenset({Reason.RETRY_OFF, Reason.RETRIED_BEFORE, Reason.DEPLOYS})
+# How a run ended of which gitlab-runner itself informed GitLab.
+REPORTED_TO_GITLAB = frozenset({Outcome.SUCCEEDED, Outcome.FAILED, Outcome.CANCELED})
 
 # GitLab's failure reasons that blame the runner's side. Source: gitlab-facts, failure_reason.
 INFRA_FAILURES = frozenset(
@@ -58,3 +68,51 @@ def decide_retry(facts: RetryFacts) -> RetryPlan:
     if facts.retried:
         return RetryPlan(retry=False, reason=Reason.ALREADY_RETRIED)
     return RetryPlan(retry=True, reason=Reason.INFRA_RETRY, cancel_first=vanished)
+
+
+def is_retry_allowed(pool: str | None, *, infra_retry: bool | None) -> bool:
+    """Whether the pool that a job was in wants it retried; `infra_retry`: its setting.
+
+    A pool that `apply` took away (None) says nothing any more: its last jobs are as good as others.
+    """
+    return pool is not None and infra_retry is not False
+
+
+def facts_now(
+    status: str,
+    failure_reason: str | None,
+    *,
+    intended_for: str | None,
+    cancelled: bool,
+    retried: bool,
+) -> RetryFacts:
+    """A job's end as GitLab shows it; as the webhook had it, where GitLab's answer is older.
+
+    `intended_for`: the failure reason that the retry was intended for, None for a lost machine;
+    `cancelled`: the fleet itself cancelled the job for that.
+    """
+    outcome: str | None = status
+    is_over = rank(status) is Status.FINISHED
+    if not is_over or (cancelled and status == "canceled"):
+        outcome = "failed" if intended_for else None
+        failure_reason = intended_for
+    return RetryFacts(
+        allowed=True,
+        outcome=outcome,
+        failure_reason=failure_reason,
+        machine_lost=intended_for is None,
+        retried=retried,
+    )
+
+
+def may_gitlab_lag(runner: Runner, report: Report | None, at: datetime) -> bool:
+    """Whether the machine saw its job through so lately that GitLab's answer may be older.
+
+    gitlab-runner ends when GitLab has taken its last word, or when it has given up on GitLab.
+    """
+    if report is None or report.outcome not in REPORTED_TO_GITLAB:
+        return False
+    dated = by_our_clock(runner, at)
+    if dated.heartbeat_at is None or due_note(runner, at):
+        return True  # it said so after the fleet last looked; when is not known
+    return at - dated.heartbeat_at < GOODBYE_GRACE

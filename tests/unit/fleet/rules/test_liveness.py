@@ -2,13 +2,22 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
 
 from fleet.machine.mailbox import MachineState, Report, Step, StepName
 from fleet.model import RunnerState
-from fleet.rules.liveness import by_our_clock, due_note, heard, steps_between, with_note
+from fleet.rules.liveness import (
+    by_our_clock,
+    due_note,
+    heard,
+    is_alive,
+    says_busy,
+    steps_between,
+    with_note,
+)
 from tests.unit.fleet.facts import AT, ago, runner
 
 GITLAB = "gitlab.example.com"
@@ -97,3 +106,48 @@ def test_a_clock_wrong_by_one_time_keeps_the_steps_apart(skew_s: float) -> None:
     ]
     ours = steps_between(told, start=ago(60), end=AT)
     assert [round((step.at - ago(60)).total_seconds()) for step in ours] == [0, 10, 60]
+
+
+@pytest.mark.parametrize(
+    ("facts", "can_tell", "shown_alive", "expected"),
+    [
+        pytest.param({}, True, True, True, id="its cloud shows it"),
+        pytest.param({}, True, False, False, id="its cloud shows its end"),
+        pytest.param({}, False, None, None, id="its cloud cannot say"),
+        pytest.param({"machine_id": None}, True, None, None, id="it has no machine yet"),
+        pytest.param({"machine_lost": True}, False, None, False, id="its cloud said so before"),
+        pytest.param({"heartbeat_at": ago(119)}, True, None, None, id="left out, heard lately"),
+        pytest.param({"heartbeat_at": ago(120)}, True, None, False, id="left out and silent"),
+        pytest.param({"launched_at": ago(119)}, True, None, None, id="left out, launched lately"),
+        pytest.param({}, True, None, False, id="left out and never heard"),
+    ],
+)
+def test_one_answer_of_a_cloud_that_leaves_a_machine_out_is_no_end(
+    facts: dict[str, Any], can_tell: bool, shown_alive: bool | None, expected: bool | None
+) -> None:
+    known = replace(BOOTING, **({"machine_id": "m-1"} | facts))
+    assert is_alive(known, can_tell=can_tell, shown_alive=shown_alive, at=AT) is expected
+
+
+@pytest.mark.parametrize(
+    ("age_s", "first_seen_s", "expected"),
+    [
+        (45, None, True),
+        (-5, None, True),
+        (46, None, None),
+        (-6, None, None),
+        (46, 119, True),
+        (-6, 120, False),
+    ],
+)
+def test_a_claim_to_be_busy_counts_while_it_is_new(
+    age_s: float, first_seen_s: float | None, expected: bool | None
+) -> None:
+    claim = report(ago(age_s), MachineState.BUSY)
+    first_seen_at = ago(first_seen_s) if first_seen_s is not None else None
+    assert says_busy(claim, AT, first_seen_at=first_seen_at) is expected
+
+
+@pytest.mark.parametrize("claim", [None, report(AT), report(AT, MachineState.DONE)])
+def test_what_does_not_say_that_it_is_busy_is_not(claim: Report | None) -> None:
+    assert says_busy(claim, AT) is False

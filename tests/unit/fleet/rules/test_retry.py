@@ -5,8 +5,19 @@ from itertools import product
 
 import pytest
 
+from fleet.machine.mailbox import MachineState, Outcome, Report
 from fleet.reasons import Reason
-from fleet.rules.retry import INFRA_FAILURES, RetryFacts, RetryPlan, decide_retry
+from fleet.rules.liveness import heard
+from fleet.rules.retry import (
+    INFRA_FAILURES,
+    RetryFacts,
+    RetryPlan,
+    decide_retry,
+    facts_now,
+    is_retry_allowed,
+    may_gitlab_lag,
+)
+from tests.unit.fleet.facts import AT, ago, runner
 
 LOST = RetryFacts(allowed=True, outcome=None, failure_reason=None, machine_lost=True, retried=False)
 BLAMED = replace(LOST, outcome="failed", failure_reason="runner_system_failure")
@@ -110,3 +121,66 @@ def test_never_more_than_once_never_where_it_is_off_and_never_for_a_script() -> 
                 assert outcome is None or failure_reason in INFRA_FAILURES
             assert plan.retry or not plan.cancel_first
             assert plan.retry == (plan.reason is Reason.INFRA_RETRY)
+
+
+@pytest.mark.parametrize(
+    ("pool", "infra_retry", "expected"),
+    [
+        ("docker", True, True),
+        ("docker", False, False),
+        ("taken away by apply", None, True),
+        (None, None, False),
+    ],
+)
+def test_a_pool_may_forbid_the_retry(
+    pool: str | None, infra_retry: bool | None, expected: bool
+) -> None:
+    assert is_retry_allowed(pool, infra_retry=infra_retry) is expected
+
+
+@pytest.mark.parametrize(
+    ("status", "intended_for", "cancelled", "outcome", "reason"),
+    [
+        pytest.param("failed", None, False, "failed", "gitlab's", id="GitLab knows its end"),
+        pytest.param("success", "x", False, "success", "gitlab's", id="it succeeded after all"),
+        pytest.param("running", "x", False, "failed", "x", id="GitLab's answer is older"),
+        pytest.param("running", None, False, None, None, id="its machine is lost"),
+        pytest.param("canceled", None, True, None, None, id="the fleet cancelled it"),
+        pytest.param("canceled", None, False, "canceled", "gitlab's", id="a person cancelled it"),
+    ],
+)
+def test_a_retry_is_decided_on_what_gitlab_shows_now(
+    status: str, intended_for: str | None, cancelled: bool, outcome: str | None, reason: str | None
+) -> None:
+    facts = facts_now(
+        status, "gitlab's", intended_for=intended_for, cancelled=cancelled, retried=False
+    )
+    assert (facts.outcome, facts.failure_reason) == (outcome, reason)
+    assert facts.machine_lost is (intended_for is None)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "age_s", "expected"),
+    [
+        pytest.param(Outcome.SUCCEEDED, 29, True, id="it ended just now"),
+        pytest.param(Outcome.FAILED, 30, False, id="GitLab had the time to hear of it"),
+        pytest.param(Outcome.CANCELED, -600, True, id="its clock is wrong, and nothing is noted"),
+        pytest.param(Outcome.NO_JOB, 1, False, id="it had no job"),
+        pytest.param(None, 1, False, id="it did not see its job through"),
+    ],
+)
+def test_gitlab_may_not_know_yet_what_a_machine_has_just_finished(
+    outcome: Outcome | None, age_s: float, expected: bool
+) -> None:
+    goodbye = Report(heartbeat_at=ago(age_s), state=MachineState.DONE, outcome=outcome)
+    ended = heard(runner("r", since_s=900), goodbye, "gitlab.example.com")
+    assert may_gitlab_lag(ended, goodbye, AT) is expected
+
+
+def test_a_machine_that_reported_nothing_leaves_no_doubt() -> None:
+    assert not may_gitlab_lag(runner("r"), None, AT)
+
+
+def test_a_runner_whose_row_has_no_sign_of_its_last_report_may_have_just_ended() -> None:
+    goodbye = Report(heartbeat_at=AT, state=MachineState.DONE, outcome=Outcome.SUCCEEDED)
+    assert may_gitlab_lag(runner("r"), goodbye, AT)

@@ -1,0 +1,31 @@
+"""Who gives a runner its credential, and how long the runner waits for a job with it."""
+
+from datetime import datetime, timedelta
+
+from fleet.config.reading import PoolConfig
+from fleet.model import Runner
+
+# The launch equips its machines within this; until then nothing else makes them a record too.
+LAUNCH_TAKES = timedelta(minutes=1)
+# A machine waits for its job at least so long, however soon its token expires.
+SHORTEST_PATIENCE = timedelta(minutes=1)
+
+
+def is_abandoned(runner: Runner, at: datetime) -> bool:
+    """Whether a runner that waits for its credential waits for no launch that is under way."""
+    return runner.covers and (runner.left_bare or at - runner.launched_at > LAUNCH_TAKES)
+
+
+def patience(
+    pool: PoolConfig, runner: Runner, *, token_expires_at: datetime | None, at: datetime
+) -> timedelta:
+    """How long a runner waits for its job before it says goodbye."""
+    wait = pool.wait_timeout
+    if runner.for_job is None:
+        # A warm runner stops while a job that it takes last can still run to its end.
+        wait = max(wait, runner.expires_at - at - pool.max_job_time)
+    if token_expires_at is not None:
+        # With a dead token it would ask in vain. A job that runs needs it no more.
+        valid = token_expires_at - at - pool.boot_deadline
+        wait = min(wait, max(valid, SHORTEST_PATIENCE))
+    return wait

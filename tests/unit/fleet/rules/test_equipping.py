@@ -1,0 +1,64 @@
+"""Who gives a runner its credential, and how long it waits for a job."""
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from fleet.config.reading import read_config
+from fleet.model import Runner, RunnerState
+from fleet.rules.equipping import is_abandoned, patience
+from tests.unit.fleet.facts import AT, key, runner
+
+(POOL,) = read_config(
+    """
+[gitlab]
+url = "https://gitlab.example.com"
+runners_in = "group:42"
+[pools.docker]
+backend = "tests"
+tags = ["docker"]
+ceiling = 5
+wait_timeout = "5m"
+boot_deadline = "4m"
+max_job_time = "1h"
+max_lifetime = "3h"
+""",
+    backends=("tests",),
+).pools
+
+
+@pytest.mark.parametrize(
+    ("waits", "expected"),
+    [
+        (runner("r", RunnerState.IN_FLIGHT, since_s=60), False),
+        (runner("r", RunnerState.IN_FLIGHT, since_s=61), True),
+        (runner("r", RunnerState.IN_FLIGHT, since_s=1, left_bare=True), True),
+        (runner("r", RunnerState.DRAINING, since_s=61, left_bare=True), False),
+        (runner("r", RunnerState.DONE, since_s=61), False),
+    ],
+)
+def test_a_runner_is_equipped_by_another_round_when_its_launch_is_over(
+    waits: Runner, expected: bool
+) -> None:
+    assert is_abandoned(waits, AT) is expected
+
+
+def minutes(count: float) -> timedelta:
+    return timedelta(minutes=count)
+
+
+@pytest.mark.parametrize(
+    ("for_job", "token_ends_at", "expected"),
+    [
+        pytest.param(True, None, minutes(5), id="for a job: the pool's wait_timeout"),
+        pytest.param(False, None, minutes(120), id="kept warm: until a job would be cut"),
+        pytest.param(False, AT + minutes(34), minutes(30), id="not beyond its token"),
+        pytest.param(True, AT + minutes(34), minutes(5), id="a token that outlasts it"),
+        pytest.param(True, AT + minutes(2), minutes(1), id="a minute at least"),
+    ],
+)
+def test_how_long_a_runner_waits_for_its_job(
+    for_job: bool, token_ends_at: datetime | None, expected: timedelta
+) -> None:
+    waits = runner("r", for_job=key(1) if for_job else None)
+    assert patience(POOL, waits, token_expires_at=token_ends_at, at=AT) == expected
