@@ -7,31 +7,12 @@ from contextlib import contextmanager
 import typer
 
 from cli.commands import addressed
+from fleet.aws_errors import ADVICE_BY_HAND, DENIED
 from fleet.errors import FleetError
 
-DENIED = "these AWS credentials may not do this: see docs/operations.md"
-NOTHING_THERE = "nothing answers there: check the network and AWS_ENDPOINT_URL"
 UNREACHED = "GitLab did not answer: check its address and the network, then run this again"
 # Tokens of GitLab's and webhook secrets, by the letters that they begin with.
 _SECRET = re.compile(r"\b(gl(?:pat|rt|rtr|dt|cbt|soat)-|whsec_)[\w.+/=-]{6,}", re.ASCII)
-# What to do about what AWS says, by its code.
-ADVICE = {
-    "AccessDenied": DENIED,
-    "AccessDeniedException": DENIED,
-    "ConnectTimeoutError": NOTHING_THERE,
-    "EndpointConnectionError": NOTHING_THERE,
-    "ExpiredToken": "the AWS credentials are too old: log in again",
-    "ExpiredTokenException": "the AWS credentials are too old: log in again",
-    "InvalidClientTokenId": "AWS does not know these credentials: check AWS_PROFILE",
-    "NoCredentialsError": "there are no AWS credentials: set AWS_PROFILE, or log in",
-    "NoRegionError": "no AWS region is set: set AWS_DEFAULT_REGION",
-    "PartialCredentialsError": "half of the AWS credentials is missing: check the environment",
-    "ProfileNotFound": "there is no such AWS profile: check AWS_PROFILE",
-    "SSOTokenLoadError": "log in first: aws sso login",
-    "TokenRetrievalError": "log in again: aws sso login",
-    "UnauthorizedSSOTokenError": "log in again: aws sso login",
-    "UnrecognizedClientException": "AWS does not know these credentials: check AWS_PROFILE",
-}
 
 
 @contextmanager
@@ -72,7 +53,7 @@ def sentence(error: FleetError) -> str:
     if code is None:
         kind = error.facts.get("error")  # of an answer that did not come
         return f"{UNREACHED} ({call}: {kind})" if kind else str(error)
-    advice, words = ADVICE.get(str(code)), _words(error.__cause__)
+    advice, words = ADVICE_BY_HAND.get(str(code)), _words(error.__cause__)
     if advice is None and not words:
         return str(error)
     if advice is DENIED and words:

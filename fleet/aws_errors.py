@@ -1,8 +1,10 @@
-"""What AWS's error codes for launching machines mean to us, and what a user can do about each.
+"""What AWS's error codes mean to us, and what a person can do about each. botocore's own, too.
 
-One table. Sources: the error shapes of Lambda's Invoke in botocore's service model; the list
-"Error codes for the Amazon EC2 API"; the codes in CreateFleet's own `Errors`. A code that is not
-in the table belongs to a family by its name, as AWS builds names: `InvalidAMIID.NotFound`.
+The one table: what a call raises (`adapters.aws.clients`), how long a place is left alone
+(`fleet.rules.capacity`) and what the operator reads are looked up here. Sources: the error shapes
+of Lambda's Invoke in botocore's service model; the list "Error codes for the Amazon EC2 API"; the
+codes in CreateFleet's own `Errors`. A code that is not in the table belongs to a family by its
+name, as AWS builds names: `InvalidAMIID.NotFound`.
 """
 
 from enum import StrEnum
@@ -88,7 +90,7 @@ _TABLE: tuple[tuple[ErrorKind, str, str], ...] = (
         "RequestLimitExceeded Throttling ThrottlingException ThrottledException RequestThrottled"
         " RequestThrottledException EC2ThrottledException ProvisionedThroughputExceededException"
         " LimitExceededException BandwidthLimitExceeded PriorRequestNotComplete SlowDown"
-        " TransactionInProgressException",
+        " TransactionConflictException TransactionInProgressException",
         "AWS asks for fewer calls; the fleet slows down by itself",
     ),
     (
@@ -99,10 +101,12 @@ _TABLE: tuple[tuple[ErrorKind, str, str], ...] = (
     ),
     (
         ErrorKind.THROTTLE,
-        "InternalError InternalFailure InternalServerError ServiceException ServiceUnavailable"
+        "InternalError InternalException InternalFailure InternalServerError InternalServiceError"
+        " ServiceException ServiceUnavailable ServiceUnavailableException"
         " Unavailable RequestTimeout RequestTimeoutException EC2UnexpectedException"
         " EndpointConnectionError ConnectTimeoutError ReadTimeoutError ConnectionClosedError"
-        " HTTPClientError",
+        " HTTPClientError ConnectionError SSLError ProxyConnectionError ResponseStreamingError"
+        " MetadataRetrievalError",
         "AWS failed for a moment; the fleet asks again",
     ),
     (
@@ -166,7 +170,8 @@ _TABLE: tuple[tuple[ErrorKind, str, str], ...] = (
         ErrorKind.CONFIGURATION,
         "UnauthorizedOperation AccessDenied AccessDeniedException EC2AccessDeniedException"
         " OperationNotPermitted NoCredentialsError InvalidClientTokenId UnrecognizedClientException"
-        " SignatureDoesNotMatch",
+        " SignatureDoesNotMatch NoRegionError PartialCredentialsError ProfileNotFound"
+        " SSOTokenLoadError TokenRetrievalError UnauthorizedSSOTokenError",
         "the fleet's role may not do this; run `runner-fleet deploy`, and look for a permissions"
         " boundary or an organisation's policy",
     ),
@@ -211,11 +216,35 @@ _TABLE: tuple[tuple[ErrorKind, str, str], ...] = (
         "DryRunOperation RequestTooLargeException SerializedRequestEntityTooLargeException"
         " UnsupportedMediaTypeException InvalidRequestContentException InvalidParameterValue"
         " InvalidParameterValueException InvalidParameter InvalidParameterCombination"
-        " MissingParameter UnknownParameter ValidationError ParamValidationError",
+        " MissingParameter UnknownParameter ValidationError"
+        " ParamValidationError ValidationException",
         "AWS does not take the request; its message says which value, most likely of fleet.toml",
     ),
 )
-_KNOWN = {code: (kind, told) for kind, codes, told in _TABLE for code in codes.split()}
+_KNOWN = {code: (kind, words) for kind, codes, words in _TABLE for code in codes.split()}
+
+DENIED = "these AWS credentials may not do this: see docs/operations.md"
+# What the table says is meant for the fleet; an operator's own call fails by other credentials.
+_BY_HAND: tuple[tuple[str, str], ...] = (
+    ("AccessDenied AccessDeniedException", DENIED),
+    (
+        "ConnectTimeoutError EndpointConnectionError",
+        "nothing answers there: check the network and AWS_ENDPOINT_URL",
+    ),
+    ("ExpiredToken ExpiredTokenException", "the AWS credentials are too old: log in again"),
+    (
+        "InvalidClientTokenId UnrecognizedClientException",
+        "AWS does not know these credentials: check AWS_PROFILE",
+    ),
+    ("NoCredentialsError", "there are no AWS credentials: set AWS_PROFILE, or log in"),
+    ("NoRegionError", "no AWS region is set: set AWS_DEFAULT_REGION"),
+    ("PartialCredentialsError", "half of the AWS credentials is missing: check the environment"),
+    ("ProfileNotFound", "there is no such AWS profile: check AWS_PROFILE"),
+    ("SSOTokenLoadError", "log in first: aws sso login"),
+    ("TokenRetrievalError UnauthorizedSSOTokenError", "log in again: aws sso login"),
+)
+ADVICE_BY_HAND = {code: words for codes, words in _BY_HAND for code in codes.split()}
+"""What an operator can do about an error of a call of their own, by its code."""
 
 # Families, by how AWS builds names: how it starts, how it ends, a code that means the same.
 _FAMILIES = (
@@ -236,12 +265,12 @@ _UNHEARD_OF = (
 
 
 def classify(code: str) -> ErrorKind:
-    """Give what an AWS error code means for launching."""
+    """What an AWS error code, or the name of an error of botocore's, means."""
     return _look_up(code)[0]
 
 
 def advice(code: str) -> str:
-    """Give a sentence, without a full stop, that says what a user can do about an AWS code."""
+    """A sentence, without a full stop, that says what a user can do about an AWS code."""
     return _look_up(code)[1]
 
 

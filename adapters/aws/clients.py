@@ -1,20 +1,15 @@
 """AWS clients, and AWS errors as ours."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectionError as BotoConnectionError,
-    HTTPClientError,
-    MetadataRetrievalError,
-)
+from botocore.exceptions import BotoCoreError, ClientError
 
+from fleet.aws_errors import ErrorKind, classify
 from fleet.errors import FleetError, NoCapacity, Refused, Transient
 
 if TYPE_CHECKING:
@@ -32,47 +27,21 @@ if TYPE_CHECKING:
     from mypy_boto3_stepfunctions import SFNClient
     from mypy_boto3_sts import STSClient
 
-_TRANSIENT = """
-    BandwidthLimitExceeded EC2ThrottledException InternalError InternalException InternalFailure
-    InternalServerError InternalServiceError LimitExceededException PriorRequestNotComplete
-    ProvisionedThroughputExceededException RequestLimitExceeded RequestThrottled
-    RequestThrottledException RequestTimeout RequestTimeoutException ServiceException
-    ServiceUnavailable ServiceUnavailableException SlowDown ThrottledException Throttling
-    ThrottlingException TooManyRequestsException TransactionConflictException
-    TransactionInProgressException Unavailable
-"""
-_NO_CAPACITY = """
-    InsufficientInstanceCapacity InsufficientHostCapacity InsufficientCapacity
-    InsufficientFreeAddressesInSubnet InsufficientReservedInstanceCapacity
-    InstanceLimitExceeded MaxSpotInstanceCountExceeded SpotMaxPriceTooLow
-    UnfulfillableCapacity Unsupported VcpuLimitExceeded
-"""
-_REFUSED = """
-    AccessDenied AccessDeniedException AuthFailure ConditionalCheckFailedException
-    ExecutionAlreadyExists ExpiredToken InvalidParameterValue InvalidParameterValueException
-    MissingParameter ResourceNotFoundException UnauthorizedOperation UnrecognizedClientException
-    ValidationError ValidationException
-"""
-
-KINDS: Mapping[str, type[FleetError]] = {
-    code: kind
-    for kind, codes in (
-        (Transient, _TRANSIENT),
-        (NoCapacity, _NO_CAPACITY),
-        (Refused, _REFUSED),
-    )
-    for code in codes.split()
+_KINDS = {
+    ErrorKind.CAPACITY: NoCapacity,
+    ErrorKind.QUOTA: Refused,
+    ErrorKind.THROTTLE: Transient,
+    ErrorKind.CONFIGURATION: Refused,
 }
-"""What a caller can do about each AWS error code that we know; see `kind_of` for the others."""
-
-_UNREACHED = (HTTPClientError, BotoConnectionError, MetadataRetrievalError)
 
 
 def kind_of(code: str, http_status: int | None = None) -> type[FleetError]:
-    """Which of our errors an AWS error code is. An unknown one is `Refused` unless it is a 5xx."""
-    if code in KINDS:
-        return KINDS[code]
-    return Transient if http_status is not None and http_status >= 500 else Refused
+    """Which of our errors an AWS error code, or an error of botocore's, is.
+
+    One that `fleet.aws_errors` does not know is `Refused` unless its answer is a 5xx.
+    """
+    unknown = Transient if http_status is not None and http_status >= 500 else Refused
+    return _KINDS.get(classify(code), unknown)
 
 
 @contextmanager
@@ -90,8 +59,8 @@ def aws_call(name: str, *, passing: Collection[str] = ()) -> Iterator[None]:
         status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         raise kind_of(code, status)(call=name, code=code) from exc
     except BotoCoreError as exc:
-        kind = Transient if isinstance(exc, _UNREACHED) else Refused
-        raise kind(call=name, code=type(exc).__name__) from exc
+        code = type(exc).__name__
+        raise kind_of(code)(call=name, code=code) from exc
 
 
 def quick() -> Config:

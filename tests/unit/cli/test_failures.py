@@ -21,7 +21,8 @@ from botocore.exceptions import (
 )
 
 from adapters.aws.clients import aws_call
-from cli.failures import ADVICE, sentence, told
+from cli.failures import sentence, told
+from fleet.aws_errors import ADVICE_BY_HAND
 from fleet.errors import FleetError, Refused, Transient
 
 SAID = "User: arn:aws:iam::123456789012:user/dana is not authorized to perform: sqs:SendMessage"
@@ -91,7 +92,7 @@ def test_where_we_know_what_to_do_awss_words_are_left_out() -> None:
     ],
 )
 def test_what_is_wrong_on_this_machine_says_what_to_do(error: BotoCoreError, do: str) -> None:
-    assert type(error).__name__ in ADVICE
+    assert type(error).__name__ in ADVICE_BY_HAND
     told_of = sentence(refused_here(error))
     assert do in told_of
     assert told_of.endswith(f"(sqs.SendMessage: {type(error).__name__})")

@@ -6,7 +6,7 @@ import botocore.session
 import pytest
 from botocore.retries.standard import ThrottledRetryableChecker
 
-from fleet.aws_errors import ErrorKind, advice, classify
+from fleet.aws_errors import ADVICE_BY_HAND, ErrorKind, advice, classify
 
 # What the comparable autoscalers retry, fall back on or give up at, by what it means here.
 PEERS = {
@@ -115,3 +115,8 @@ def test_advice_says_what_to_do(code: str) -> None:
 )
 def test_advice_is_about_the_code(code: str, word: str) -> None:
     assert word in advice(code)
+
+
+@pytest.mark.parametrize("code", ADVICE_BY_HAND)
+def test_what_an_operator_is_advised_about_is_in_the_table(code: str) -> None:
+    assert classify(code) is not ErrorKind.UNKNOWN

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from fleet.errors import Refused
+from fleet.errors import FleetError, Refused
 from operations.deploy import Order, check, deploy, describe
 from tests.unit.cli.cloudformation import FakeAws, refusal, waited_in_vain
 
@@ -256,5 +256,5 @@ def test_a_parameter_that_the_template_does_not_take_is_refused(name: str, hint:
 def test_credentials_that_do_not_do_are_seen_before_anything_is_built() -> None:
     aws = FakeAws()
     aws.failing["describe_stacks"] = refusal("ExpiredToken")
-    with pytest.raises(Refused, match="ExpiredToken"):
+    with pytest.raises(FleetError, match="ExpiredToken"):
         check(aws.clients(), ORDER)

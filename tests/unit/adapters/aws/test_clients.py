@@ -1,12 +1,17 @@
 from typing import Any
 
 import pytest
+from botocore import exceptions
 from botocore.exceptions import (
     ClientError,
+    ConnectionClosedError,
+    ConnectionError,
     ConnectTimeoutError,
     EndpointConnectionError,
+    HTTPClientError,
     MetadataRetrievalError,
     NoCredentialsError,
+    NoRegionError,
     ParamValidationError,
     ReadTimeoutError,
 )
@@ -15,7 +20,7 @@ from botocore.retries.standard import (
     TransientRetryableChecker,
 )
 
-from adapters.aws.clients import KINDS, aws_call, clients, kind_of, quick, slow
+from adapters.aws.clients import aws_call, clients, kind_of, quick, slow
 from fleet.errors import FleetError, NoCapacity, Refused, Transient
 
 
@@ -50,7 +55,7 @@ class TestKinds:
         ),
     )
     def test_has_every_code_that_botocore_itself_tries_again(self, code: str) -> None:
-        assert KINDS.get(code) is Transient
+        assert kind_of(code) is Transient
 
     @pytest.mark.parametrize(
         ("code", "status", "kind"),
@@ -64,8 +69,10 @@ class TestKinds:
             ("NeverHeardOf", None, Refused),
             ("InsufficientInstanceCapacity", 500, NoCapacity),
             ("UnfulfillableCapacity", None, NoCapacity),
-            ("MaxSpotInstanceCountExceeded", 400, NoCapacity),
-            ("VcpuLimitExceeded", 400, NoCapacity),
+            ("MaxSpotInstanceCountExceeded", 400, Refused),
+            ("VcpuLimitExceeded", 400, Refused),
+            ("Unsupported", 400, Refused),
+            ("ExpiredToken", 400, Transient),
             ("AccessDenied", 403, Refused),
             ("AccessDeniedException", 400, Refused),
             ("UnauthorizedOperation", 403, Refused),
@@ -77,9 +84,6 @@ class TestKinds:
         self, code: str, status: int | None, kind: type[FleetError]
     ) -> None:
         assert kind_of(code, status) is kind
-
-    def test_names_leaves_only(self) -> None:
-        assert set(KINDS.values()) == {Transient, NoCapacity, Refused}
 
 
 class TestAwsCall:
@@ -98,6 +102,8 @@ class TestAwsCall:
             (MetadataRetrievalError(error_msg="x"), Transient, "MetadataRetrievalError"),
             (NoCredentialsError(), Refused, "NoCredentialsError"),
             (ParamValidationError(report="x"), Refused, "ParamValidationError"),
+            (ConnectionClosedError(endpoint_url="https://x"), Transient, "ConnectionClosedError"),
+            (NoRegionError(), Refused, "NoRegionError"),
         ],
     )
     def test_translates(self, error: Exception, kind: type[FleetError], code: str | None) -> None:
@@ -106,6 +112,18 @@ class TestAwsCall:
         assert ours.facts["call"] == "ec2.CreateFleet"
         assert code in (None, ours.facts["code"])
         assert ours.__cause__ is error
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            one
+            for one in vars(exceptions).values()
+            if isinstance(one, type)
+            and issubclass(one, (HTTPClientError, ConnectionError, MetadataRetrievalError))
+        ],
+    )
+    def test_a_call_that_did_not_get_there_may_be_repeated(self, error: type[Exception]) -> None:
+        assert kind_of(error.__name__) is Transient
 
     def test_does_not_repeat_the_words_of_aws(self) -> None:
         assert "secret words" not in str(raised(client_error("AccessDenied")))
