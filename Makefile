@@ -22,7 +22,9 @@ check: $(STAMP)  ## Format, lint, types, template
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python -m infra.package build
 	$(BIN)/cfn-lint infra/template.yaml
+	$(BIN)/cfn-lint --ignore-checks W8003 -- build/template.yaml
 
 test: $(STAMP)  ## All tests, WORKERS at once: most of their time is waiting
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term:skip-covered

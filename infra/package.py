@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING
 import yaml
 from botocore.exceptions import ClientError
 
+from infra.compose import as_yaml, compose
+
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
@@ -86,8 +88,7 @@ def functions_zip(
 
 def parameter_names(template: Path = TEMPLATE) -> frozenset[str]:
     """The parameters that a template takes: a stack that was made from an older one has others."""
-    told = yaml.load(template.read_text(), Loader=_Template)  # noqa: S506  a safe loader
-    return frozenset(told["Parameters"])
+    return frozenset(compose(template.read_text())["Parameters"])
 
 
 def machines(folder: Path = MACHINES) -> dict[str, bytes]:
@@ -97,6 +98,14 @@ def machines(folder: Path = MACHINES) -> dict[str, bytes]:
         f"{path.name.removesuffix('.yaml')}.json": _composed(parts + path.read_text())
         for path in sorted(folder.glob("*.asl.yaml"))
     }
+
+
+def write_composed(folder: Path, *, template: Path = TEMPLATE) -> None:
+    """Write what `upload` puts beside the code into `folder`, to be read and linted."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / template.name).write_text(as_yaml(compose(template.read_text())))
+    for name, definition in machines(template.parent / "machines").items():
+        (folder / name).write_bytes(definition)
 
 
 def install_dependencies(target: Path, *, requirements: Path = REQUIREMENTS) -> Path:
@@ -110,7 +119,7 @@ def install_dependencies(target: Path, *, requirements: Path = REQUIREMENTS) -> 
 def upload(s3: "S3Client", bucket: str, code: bytes, *, template: Path = TEMPLATE) -> Uploaded:
     """Put what is not there yet: the zip, the state machines beside `template`, the template."""
     definitions = machines(template.parent / "machines")
-    text = template.read_bytes()
+    text = as_yaml(compose(template.read_text())).encode()
     uploaded = Uploaded(
         bucket=bucket,
         template_key=f"templates/{_digest(text)}.yaml",
@@ -129,13 +138,6 @@ def _composed(text: str) -> bytes:
     machine = yaml.safe_load(text)
     del machine["Parts"]
     return json.dumps(machine, indent=1, sort_keys=True).encode()
-
-
-class _Template(yaml.SafeLoader):
-    """YAML in which CloudFormation's short forms stand for nothing."""
-
-
-_Template.add_multi_constructor("!", lambda *_: None)
 
 
 def _sources(root: Path) -> Iterator[Path]:
@@ -177,3 +179,7 @@ def _exists(s3: "S3Client", bucket: str, key: str) -> bool:
             return False
         raise
     return True
+
+
+if __name__ == "__main__":
+    write_composed(Path(sys.argv[1]))

@@ -1,15 +1,16 @@
 """Deploys the template: code into a bucket, then one stack created or updated, waited for."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError, WaiterError
 
 from adapters.aws.clients import Clients, aws_call
 from fleet.errors import Refused
+from infra.compose import compose
 from infra.package import TEMPLATE, Uploaded, parameter_names, upload
 from operations.stacks import find_stack
 
@@ -21,7 +22,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")
 # which is a function's, a schedule group's and a role's. Source: each service's quotas.
 _LONGEST = {"StateMachineName": 80, "LaunchTemplateName": 128, "LogGroupName": 512}
 _LONGEST_BUCKET = 63
-_DERIVED = re.compile(r'(\w*Name): !Sub "([^"]*\$\{AWS::StackName\}[^"]*)"')
+_STACK_NAME = "${AWS::StackName}"
 # Names that AWS keeps: its own event bus, and beginnings of buckets and of its own things.
 _KEPT = re.compile(r"default|(aws|amazon|xn-|sthree-|amzn-s3-demo-).*", re.IGNORECASE)
 UNCHANGED = "No updates are to be performed"
@@ -98,12 +99,23 @@ def longest_name(order: Order, region: str | None) -> int:
     Without a region our own bucket is left out of account.
     """
     rooms = [
-        _LONGEST.get(kind, 64) - len(name.replace("${AWS::StackName}", ""))
-        for kind, name in _DERIVED.findall(TEMPLATE.read_text())
+        _LONGEST.get(kind, 64) - len(name.replace(_STACK_NAME, ""))
+        for kind, name in _derived_names(compose(TEMPLATE.read_text())["Resources"])
     ]
     if region is not None and not order.bucket:
         rooms.append(_LONGEST_BUCKET - len(bucket_name("", "0" * 12, region)))
     return min(rooms)
+
+
+def _derived_names(value: Any) -> Iterator[tuple[str, str]]:
+    """Each property whose value is a name made of the stack's, and that name."""
+    pairs = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, item in pairs:
+        match item:
+            case {"Fn::Sub": str(name)} if str(key).endswith("Name") and _STACK_NAME in name:
+                yield str(key), name
+            case dict() | list():
+                yield from _derived_names(item)
 
 
 def bucket_name(stack: str, account: str, region: str) -> str:

@@ -6,7 +6,7 @@ stays until nothing uses it any more.
 
 from datetime import timedelta
 
-from adapters.aws.secrets import PoolSecrets, PoolToken
+from adapters.aws.secrets import PoolToken
 from adapters.gitlab.client import NewRunner
 from adapters.gitlab.pool_records import record_name, wanted_record
 from adapters.ledger.fleet import PoolRow
@@ -67,7 +67,7 @@ def _renew(world: World, pool: PoolConfig) -> None:
         for record_id in (created.id, before.runner_id):
             world.fleet.note_made(pool.name, record_id, at)
         token = PoolToken(runner_id=created.id, token=created.token)
-        _secrets(world).store(pool.name, token)
+        world.pool_secrets.store(pool.name, token)
     except FleetError as exc:
         world.fleet.note_renewal_failed(pool.name, str(exc), at=at)
         raise
@@ -103,13 +103,7 @@ def _drop_former(world: World, pool: PoolConfig, row: PoolRow, current: int) -> 
 
 
 def _token(world: World, pool: PoolConfig) -> PoolToken:
-    found = _secrets(world).find(pool.name)
+    found = world.pool_secrets.find(pool.name)
     if found is None:
         raise Refused("the pool has no runner record: run `runner-fleet apply`", pool=pool.name)
     return found
-
-
-def _secrets(world: World) -> PoolSecrets:
-    if world.pool_secrets is None:
-        raise Refused("this function may not read the tokens of pools")
-    return world.pool_secrets

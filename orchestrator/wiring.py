@@ -1,7 +1,6 @@
 """Builds the world of a function from its environment, once per cold start."""
 
 import secrets
-from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache, cached_property
 
@@ -9,14 +8,7 @@ from adapters.aws.clients import Clients, clients, slow
 from adapters.aws.demand import DemandQueue
 from adapters.aws.hook_secrets import HookSecretStore
 from adapters.aws.secrets import PoolSecrets, SecretStore
-from adapters.aws.settings import (
-    DemandSettings,
-    ReconcileSettings,
-    RouteSettings,
-    ScaleSettings,
-    SettleSettings,
-    SweepSettings,
-)
+from adapters.aws.settings import OrchestratorSettings
 from adapters.gitlab.client import Budget, GitLab, Way
 from adapters.ledger.fleet import FleetRows
 from adapters.ledger.jobs import JobRows
@@ -31,16 +23,7 @@ from fleet.config.reading import FleetConfig, read_config
 from fleet.errors import Refused
 from fleet.job_event import instance_of
 from fleet.machine.mailbox import Cache
-from fleet.webhook_secrets import WebhookSecrets
 from orchestrator.world import World
-
-SETTINGS: dict[str, type[RouteSettings]] = {
-    "route": RouteSettings,
-    "scale": ScaleSettings,
-    "settle": SettleSettings,
-    "reconcile": ReconcileSettings,
-    "sweep": SweepSettings,
-}
 
 
 def wiring(function: str) -> World:
@@ -55,13 +38,14 @@ def cloud(function: str) -> tuple[Backend, ...]:
 
 @cache
 def _wiring(function: str) -> "Wiring":
-    return Wiring(SETTINGS[function](), clients())
+    return Wiring(function, OrchestratorSettings(), clients())
 
 
 class Wiring:
     """Clients are made once; configuration and token are read again when they are old."""
 
-    def __init__(self, settings: RouteSettings, aws: Clients) -> None:
+    def __init__(self, function: str, settings: OrchestratorSettings, aws: Clients) -> None:
+        self._function = function
         self._settings = settings
         self._aws = aws
         self._secrets = SecretStore(aws.secrets, settings.cache_ttl, _now)
@@ -87,7 +71,8 @@ class Wiring:
         else:
             config = read_config(stored.text)
         instance = instance_of(config.gitlab.url)
-        prefix = getattr(self._settings, "pool_secret_prefix", "")
+        prefix = self._settings.pool_secret_prefix
+        hook_secrets = HookSecretStore(self._secrets, self._settings.webhook_secret, fleet, _now)
         return World(
             config=config,
             stack=self._settings.stack,
@@ -99,28 +84,16 @@ class Wiring:
             queues=self._queues(),
             backends=self.backends(),
             pool_token=lambda pool: self._secrets.pool_token(prefix + pool),
-            pool_secrets=self._pool_secrets(prefix),
+            pool_secrets=PoolSecrets(self._secrets, prefix),
             clock=_now,
             new_id=lambda: secrets.token_hex(6),
-            drop_older=self._drop_older(fleet),
+            drop_older=hook_secrets.drop_older,
             cache=self._cache(),
             applied_at=stored.applied_at,
             removed=tuple(stored.removed),
             tls_ca=stored.tls_ca,
             leaving=stored.leaving,
         )
-
-    def _pool_secrets(self, prefix: str) -> PoolSecrets | None:
-        """Only reconcile renews the tokens of pools."""
-        may = isinstance(self._settings, ReconcileSettings)
-        return PoolSecrets(self._secrets, prefix) if may else None
-
-    def _drop_older(self, fleet: FleetRows) -> Callable[[str, str], WebhookSecrets] | None:
-        """Only reconcile forgets webhook secrets that GitLab does not use any more."""
-        if not isinstance(self._settings, ReconcileSettings):
-            return None
-        name = self._settings.webhook_secret
-        return HookSecretStore(self._secrets, name, fleet, _now).drop_older
 
     def _gitlab(self, config: FleetConfig, tls_ca: str | None) -> GitLab:
         token = self._secrets.gitlab_token(self._settings.gitlab_secret)
@@ -134,50 +107,42 @@ class Wiring:
         return TroubleWatch(FleetRows(self._table), _now)
 
     def _queues(self) -> dict[str, DemandQueue]:
-        settings, dead = self._settings, isinstance(self._settings, DemandSettings)
-        urls = {"ec2": settings.ec2_queue_url, "lambda": settings.lambda_queue_url}
-        letters = {}
-        if dead and isinstance(settings, DemandSettings):
-            letters = {
-                "ec2": settings.ec2_dead_letter_url,
-                "lambda": settings.lambda_dead_letter_url,
-            }
+        sqs, names = self._aws.sqs, self._settings
         return {
-            name: DemandQueue(self._aws.sqs, url, letters.get(name, ""))
-            for name, url in urls.items()
+            "ec2": DemandQueue(sqs, names.ec2_queue_url, names.ec2_dead_letter_url),
+            "lambda": DemandQueue(sqs, names.lambda_queue_url, names.lambda_dead_letter_url),
         }
 
     def backends(self) -> dict[str, Backend]:
-        """Only scale launches; settle and sweep look at machines and end them."""
-        if not isinstance(self._settings, DemandSettings):
+        """By name. Route meets no machine, and its start should not pay for their clients."""
+        if self._function == "route":
             return {}
-        prefix = getattr(self._settings, "runner_function_prefix", "")
+        prefix = self._settings.runner_function_prefix
         return {"ec2": self._ec2, "lambda": LambdaBackend(self._aws.functions, prefix)}
 
     @cached_property
     def _ec2(self) -> Ec2Backend:
         """Made once, for it keeps what it learnt of the subnets."""
-        told = self._settings
+        names = self._settings
         place = Ec2Place(
-            stack=told.stack,
-            launch_template=getattr(told, "launch_template", ""),
-            subnets=getattr(told, "subnets", ()),
-            machine_role_id=getattr(told, "machine_role_id", ""),
+            stack=names.stack,
+            launch_template=names.launch_template,
+            subnets=names.subnets,
+            machine_role_id=names.machine_role_id,
         )
         target = ExpiryTarget(
-            function_arn=getattr(told, "sweep_arn", ""),
-            role_arn=getattr(told, "expiry_role", ""),
-            dead_letter_arn=getattr(told, "expiry_dead_letter_arn", ""),
-            group=getattr(told, "schedule_group", ""),
+            function_arn=names.sweep_arn,
+            role_arn=names.expiry_role,
+            dead_letter_arn=names.expiry_dead_letter_arn,
+            group=names.schedule_group,
         )
-        aws = clients(slow()) if isinstance(told, ScaleSettings) else self._aws
+        # EC2 takes long to answer a launch of many machines; all else is better asked again soon.
+        aws = clients(slow()) if self._function == "scale" else self._aws
         return Ec2Backend(aws.ec2, place, Expiry(self._aws.scheduler, target))
 
-    def _cache(self) -> Cache | None:
-        bucket = getattr(self._settings, "cache_bucket", "")
-        if not bucket:
-            return None
-        return Cache(bucket=bucket, region=self._aws.dynamodb.meta.region_name)
+    def _cache(self) -> Cache:
+        region = self._aws.dynamodb.meta.region_name
+        return Cache(bucket=self._settings.cache_bucket, region=region)
 
 
 @cache

@@ -34,7 +34,7 @@ class World:
     queues: Mapping[str, DemandQueue]  # by back end
     backends: Mapping[str, Backend]  # by name
     pool_token: Callable[[str], PoolToken]
-    pool_secrets: PoolSecrets | None = None  # where they may be renewed
+    pool_secrets: PoolSecrets  # reconcile renews them
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
     drop_older: Callable[[str, str], WebhookSecrets] | None = None  # see `HookSecretStore`

@@ -1,6 +1,7 @@
-"""The environment of the orchestrator's functions, read once at cold start, a class for each.
+"""The environment of the orchestrator's functions, read once at cold start.
 
-The variables are set by `infra/template.yaml`; a name that is missing there fails here, at start.
+All of them have the same variables, set by `infra/template.yaml`; what a function may do with what
+they name is for its role to say. A name that is missing there fails here, at start.
 """
 
 from datetime import timedelta
@@ -20,39 +21,24 @@ def _seconds(value: Any) -> Any:
     return timedelta(seconds=float(value)) if isinstance(value, str | int | float) else value
 
 
-class FleetSettings(BaseSettings):
-    """What each of them knows: which stack it belongs to, and how long it may remember."""
+class OrchestratorSettings(BaseSettings):
+    """FLEET_ and the name of each field in capitals; every one must be set."""
 
     model_config = SettingsConfigDict(frozen=True, env_prefix="FLEET_", extra="ignore")
 
     stack: Name
     cache_ttl: Annotated[timedelta, BeforeValidator(_seconds)] = Field(
-        default=timedelta(seconds=60),
         ge=timedelta(0),
-        description="FLEET_CACHE_TTL, seconds that secrets and configuration are kept in memory",
+        description="seconds that secrets and configuration are kept in memory",
     )
-
-
-class RouteSettings(FleetSettings):
-    """Environment of `route`."""
-
     ledger_table: Name
     gitlab_secret: Name
+    webhook_secret: Name
+    pool_secret_prefix: Name
     ec2_queue_url: Name
     lambda_queue_url: Name
-
-
-class DemandSettings(RouteSettings):
-    """What the functions share that send demand again, or give it up."""
-
     ec2_dead_letter_url: Name
     lambda_dead_letter_url: Name
-
-
-class ScaleSettings(DemandSettings):
-    """Environment of `scale`."""
-
-    pool_secret_prefix: Name
     launch_template: Name
     subnets: Annotated[tuple[Name, ...], NoDecode, BeforeValidator(_comma_separated)] = Field(
         min_length=1
@@ -64,22 +50,3 @@ class ScaleSettings(DemandSettings):
     cache_bucket: Name
     machine_role_id: Name
     runner_function_prefix: Name
-
-
-class SettleSettings(DemandSettings):
-    """Environment of `settle`."""
-
-    machine_role_id: Name
-
-
-class ReconcileSettings(DemandSettings):
-    """Environment of `reconcile`."""
-
-    pool_secret_prefix: Name
-    webhook_secret: Name
-
-
-class SweepSettings(DemandSettings):
-    """Environment of `sweep`."""
-
-    machine_role_id: Name

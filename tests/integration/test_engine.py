@@ -136,9 +136,9 @@ def test_says_what_it_waited_for(tmp_path: Path) -> None:
 def test_says_why_a_stack_failed(engine: Engine, tmp_path: Path) -> None:
     shutil.copytree(TEMPLATE.parent / "machines", tmp_path / "machines")
     broken = tmp_path / "template.yaml"
-    text = TEMPLATE.read_text().replace("/route.asl.json", "/rout.asl.json")
+    text = TEMPLATE.read_text().replace("/${Name}.asl.json", "/no-${Name}.asl.json")
     broken.write_text(text)
-    with pytest.raises(EngineFailed, match=r"RouteMachine.*\n?.*rout\.asl\.json"):
+    with pytest.raises(EngineFailed, match=r"Machine .*\n?.*no-\w+\.asl\.json"):
         deploy_stack(engine, StackOptions(name="broken", template=broken))
 
 

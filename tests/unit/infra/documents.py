@@ -5,33 +5,16 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-import yaml
-
 from infra import package
-from infra.package import TEMPLATE
+from infra.compose import compose
 
 State = dict[str, Any]
 
 
-class _Reader(yaml.SafeLoader):
-    """YAML with CloudFormation's short forms."""
-
-
-def _long_form(loader: _Reader, suffix: str, node: yaml.Node) -> dict[str, Any]:
-    if isinstance(node, yaml.SequenceNode):
-        value: Any = loader.construct_sequence(node, deep=True)
-    else:
-        value = loader.construct_scalar(node)  # type: ignore[arg-type]
-    return {suffix if suffix in {"Ref", "Condition"} else f"Fn::{suffix}": value}
-
-
-_Reader.add_multi_constructor("!", _long_form)
-
-
 @cache
 def template() -> dict[str, Any]:
-    """`infra/template.yaml`, short forms written out."""
-    return dict(yaml.load(TEMPLATE.read_text(), Loader=_Reader))
+    """The composed template."""
+    return compose(package.TEMPLATE.read_text())
 
 
 def resources(kind: str = "") -> dict[str, Any]:
@@ -46,13 +29,19 @@ def properties(name: str) -> dict[str, Any]:
 
 
 def statements(role: str) -> list[dict[str, Any]]:
-    """Every statement of a role's own policies, and of the managed ones made here."""
+    """Every statement of a role's own policies, and of those made here that it has."""
     body = properties(role)
     own = [policy["PolicyDocument"] for policy in body.get("Policies", [])]
     managed = [
         properties(one["Ref"])["PolicyDocument"] for one in body.get("ManagedPolicyArns", [])
     ]
-    return [statement for document in own + managed for statement in document["Statement"]]
+    shared = [
+        policy["Properties"]["PolicyDocument"]
+        for policy in resources("IAM::Policy").values()
+        if {"Ref": role} in policy["Properties"]["Roles"]
+    ]
+    documents = own + managed + shared
+    return [statement for document in documents for statement in document["Statement"]]
 
 
 def as_list(value: Any) -> list[Any]:

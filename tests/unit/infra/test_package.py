@@ -12,9 +12,11 @@ from subprocess import CalledProcessError
 from typing import Any
 
 import pytest
+import yaml
 from botocore.exceptions import ClientError
 
 from infra import package
+from infra.compose import compose
 from tests.unit.infra.documents import resources
 
 
@@ -200,7 +202,8 @@ def test_what_is_uploaded_is_where_the_template_is_told(sources: Path) -> None:
         "MachinesPrefix": uploaded.machines_prefix,
     }
     assert bucket.objects[uploaded.code_key] == code
-    assert bucket.objects[uploaded.template_key] == package.TEMPLATE.read_bytes()
+    composed = compose(package.TEMPLATE.read_text())
+    assert yaml.safe_load(bucket.objects[uploaded.template_key]) == composed
     assert f"{uploaded.machines_prefix}/scale.asl.json" in bucket.objects
 
 
@@ -225,6 +228,12 @@ def test_a_bucket_that_refuses_is_told(sources: Path) -> None:
         package.upload(bucket, "code", b"")  # type: ignore[arg-type]
 
 
-def test_the_template_is_too_long_to_be_sent_inline() -> None:
-    """CloudFormation takes 51,200 bytes in a request and 1 MB from S3."""
-    assert len(package.TEMPLATE.read_bytes()) < 1_000_000
+def test_what_is_uploaded_can_be_written_out_to_be_read(tmp_path: Path) -> None:
+    package.write_composed(tmp_path / "build")
+    written = {path.name: path.read_bytes() for path in (tmp_path / "build").iterdir()}
+    bucket = Bucket()
+    package.upload(bucket, "code", b"")  # type: ignore[arg-type]
+    assert set(written.values()) < set(bucket.objects.values())
+    assert set(written) == {"template.yaml", *package.machines()}
+    # CloudFormation takes 51,200 bytes in a request and 1 MB from S3.
+    assert len(written["template.yaml"]) < 1_000_000

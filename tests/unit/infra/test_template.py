@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from pydantic_settings import BaseSettings
 
+from adapters.aws.settings import OrchestratorSettings
 from infra.package import TEMPLATE
 from lambda_runner.handler import RunnerSettings
-from orchestrator.wiring import SETTINGS
 from tests.unit.infra.documents import (
     as_list,
     machines,
@@ -33,11 +33,14 @@ STACK_TAG = {"Key": "runner-fleet:stack", "Value": {"Ref": "AWS::StackName"}}
 UNTAGGED = """
     ApiGatewayV2::Integration ApiGatewayV2::Route EC2::Route EC2::SubnetRouteTableAssociation
     EC2::VPCEndpoint EC2::VPCGatewayAttachment Events::Archive IAM::InstanceProfile
-    IAM::ManagedPolicy Lambda::EventInvokeConfig Lambda::Permission SQS::QueuePolicy
+    IAM::ManagedPolicy IAM::Policy Lambda::EventInvokeConfig Lambda::Permission SQS::QueuePolicy
 """
 SETTINGS_OF: dict[str, type[BaseSettings | RunnerSettings]] = {
     "WebhookFunction": WebhookSettings,
-    **{f"{name.capitalize()}Function": kind for name, kind in SETTINGS.items()},
+    **dict.fromkeys(
+        (f"{name}Function" for name in ("Route", "Scale", "Settle", "Reconcile", "Sweep")),
+        OrchestratorSettings,
+    ),
     **{f"Runner{size}Function": RunnerSettings for size in ("2gb", "4gb", "8gb")},
 }
 
@@ -282,7 +285,7 @@ def test_what_a_job_needs_costs_no_standard_transitions_but_scale() -> None:
 def test_a_machine_is_given_every_name_that_it_uses(name: str) -> None:
     used = set(re.findall(r"\$\{(\w+)\}", json.dumps(machines()[name])))
     body = properties(f"{name.capitalize()}Machine")
-    assert used == set(body["DefinitionSubstitutions"])
+    assert used <= set(body["DefinitionSubstitutions"])
     key = body["DefinitionS3Location"]["Key"]
     assert key == {"Fn::Sub": f"${{MachinesPrefix}}/{name}.asl.json"}
     assert body["LoggingConfiguration"]["IncludeExecutionData"] is False
@@ -328,13 +331,13 @@ def test_a_fleet_without_lambda_runners_has_none_of_their_parts() -> None:
     sizes = {name[6:9] for name in conditions} & {"2gb", "4gb", "8gb"}
     assert sizes == {"2gb", "4gb", "8gb"}
     for name, condition in conditions.items():
-        size = name[6:9]
-        larger = f"Make{size}Runners" if size in {"4gb", "8gb"} else "MakeLambdaRunners"
-        assert condition == larger, name
+        is_of_all = name == "RunnerFunctionPolicy"
+        assert condition == ("MakeLambdaRunners" if is_of_all else f"Make{name[6:9]}Runners"), name
 
 
 @pytest.mark.parametrize(
-    ("largest", "made"), [("2gb", set()), ("4gb", {"4gb"}), ("8gb", {"4gb", "8gb"})]
+    ("largest", "made"),
+    [("2gb", {"2gb"}), ("4gb", {"2gb", "4gb"}), ("8gb", {"2gb", "4gb", "8gb"})],
 )
 def test_an_account_with_small_functions_only_makes_no_larger_runners(
     largest: str, made: set[str]
@@ -351,7 +354,18 @@ def test_an_account_with_small_functions_only_makes_no_larger_runners(
         return holds(template()["Conditions"][told])
 
     conditions = template()["Conditions"]
-    assert {size for size in ("4gb", "8gb") if holds(conditions[f"Make{size}Runners"])} == made
+    sizes = ("2gb", "4gb", "8gb")
+    assert {size for size in sizes if holds(conditions[f"Make{size}Runners"])} == made
+
+
+@pytest.mark.parametrize("function", ["Route", "Scale", "Settle", "Reconcile", "Sweep"])
+def test_only_route_is_limited(function: str) -> None:
+    """`RouteConcurrency` says so; a loop makes them all."""
+    reserved = properties(f"{function}Function")["ReservedConcurrentExecutions"]["Fn::If"]
+    assert reserved == [f"Limit{function}", {"Ref": "RouteConcurrency"}, {"Ref": "AWS::NoValue"}]
+    of_this, is_given = template()["Conditions"][f"Limit{function}"]["Fn::And"]
+    assert of_this == {"Fn::Equals": [function, "Route"]}
+    assert is_given == {"Fn::Not": [{"Fn::Equals": [{"Ref": "RouteConcurrency"}, ""]}]}
 
 
 def test_what_is_deployed_is_told() -> None:

@@ -5,17 +5,8 @@ from typing import Any
 import pytest
 
 from adapters.aws.clients import clients
-from adapters.aws.settings import ScaleSettings, SweepSettings
+from adapters.aws.settings import OrchestratorSettings
 from orchestrator.wiring import Wiring
-
-COMMON = """
-    stack ledger_table gitlab_secret ec2_queue_url lambda_queue_url ec2_dead_letter_url
-    lambda_dead_letter_url
-"""
-OF_SCALE = """
-    pool_secret_prefix launch_template subnets sweep_arn expiry_role expiry_dead_letter_arn
-    schedule_group cache_bucket machine_role_id runner_function_prefix
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -23,9 +14,10 @@ def _region(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
 
 
-def wired(settings: type[Any], names: str) -> Wiring:
+def wired(function: str) -> Wiring:
     """The wiring of a function in whose environment each value is its own name."""
-    return Wiring(settings(**{name: name for name in names.split()}), clients())
+    values: dict[str, Any] = {name: name for name in OrchestratorSettings.model_fields}
+    return Wiring(function, OrchestratorSettings(**values | {"cache_ttl": 60}), clients())
 
 
 def patience_s(wiring: Wiring) -> float:
@@ -35,10 +27,10 @@ def patience_s(wiring: Wiring) -> float:
 
 
 def test_the_function_that_launches_waits_for_a_large_launch() -> None:
-    assert patience_s(wired(ScaleSettings, COMMON + OF_SCALE)) == 60
-    assert patience_s(wired(SweepSettings, COMMON + " machine_role_id")) == 10
+    assert patience_s(wired("scale")) == 60
+    assert patience_s(wired("sweep")) == 10
 
 
 def test_what_a_back_end_learnt_outlives_the_configurations_cache() -> None:
-    wiring = wired(ScaleSettings, COMMON + OF_SCALE)
+    wiring = wired("scale")
     assert wiring.backends()["ec2"] is wiring.backends()["ec2"]

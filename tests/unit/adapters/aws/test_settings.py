@@ -5,12 +5,13 @@ from datetime import timedelta
 import pytest
 from pydantic import ValidationError
 
-from adapters.aws.settings import DemandSettings, FleetSettings, RouteSettings, ScaleSettings
+from adapters.aws.settings import OrchestratorSettings
 
-SCALE = {
+SETTINGS = {
     "FLEET_STACK": "runner-fleet",
     "FLEET_LEDGER_TABLE": "ledger",
     "FLEET_GITLAB_SECRET": "runner-fleet/gitlab",
+    "FLEET_WEBHOOK_SECRET": "runner-fleet/webhook",
     "FLEET_EC2_QUEUE_URL": "https://sqs.example.com/1/ec2",
     "FLEET_LAMBDA_QUEUE_URL": "https://sqs.example.com/1/lambda",
     "FLEET_EC2_DEAD_LETTER_URL": "https://sqs.example.com/1/ec2-dead",
@@ -31,29 +32,24 @@ SCALE = {
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    for name, value in SCALE.items():
+    for name, value in SETTINGS.items():
         monkeypatch.setenv(name, value)
     return monkeypatch
 
 
-def test_scale_knows_where_to_launch(environment: pytest.MonkeyPatch) -> None:
-    settings = ScaleSettings()
+def test_each_variable_is_read_as_what_it_is(environment: pytest.MonkeyPatch) -> None:
+    settings = OrchestratorSettings()
     assert settings.subnets == ("subnet-a", "subnet-b")
     assert settings.cache_ttl == timedelta(seconds=2.5)
     assert settings.stack == "runner-fleet"
     assert settings.sweep_arn.endswith("runner-fleet-sweep")
 
 
-def test_what_a_function_does_not_read_is_no_error(environment: pytest.MonkeyPatch) -> None:
-    assert RouteSettings().ledger_table == "ledger"
-    assert not hasattr(RouteSettings(), "launch_template")
-
-
-@pytest.mark.parametrize("name", sorted(set(SCALE) - {"FLEET_CACHE_TTL"}))
+@pytest.mark.parametrize("name", sorted(SETTINGS))
 def test_a_missing_variable_is_told_at_start(environment: pytest.MonkeyPatch, name: str) -> None:
     environment.delenv(name)
     with pytest.raises(ValidationError, match=name.removeprefix("FLEET_").lower()):
-        ScaleSettings()
+        OrchestratorSettings()
 
 
 @pytest.mark.parametrize(
@@ -71,15 +67,10 @@ def test_what_cannot_be_right_is_refused(
 ) -> None:
     environment.setenv(name, value)
     with pytest.raises(ValidationError, match=name.removeprefix("FLEET_").lower()):
-        ScaleSettings()
+        OrchestratorSettings()
 
 
 def test_settings_stay_as_they_were_read(environment: pytest.MonkeyPatch) -> None:
-    settings = DemandSettings()
+    settings = OrchestratorSettings()
     with pytest.raises(ValidationError, match="frozen"):
         settings.ledger_table = "another"  # type: ignore[misc]
-
-
-def test_a_cache_lives_a_minute_unless_told(environment: pytest.MonkeyPatch) -> None:
-    environment.delenv("FLEET_CACHE_TTL")
-    assert FleetSettings().cache_ttl == timedelta(minutes=1)
