@@ -80,7 +80,6 @@ def _settle_job(world: World, told: JobEvent, *, round_: int) -> Settled:
         round=round_,
         job=job.key,
         runner=runner,
-        machine_alive=None,
         ends_alone=runner is not None and world.ends_alone(runner),
     )
     plan = decide_settle(facts)

@@ -14,17 +14,14 @@ from fleet.errors import FleetError, NoCapacity, Refused, Transient
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
-    from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_ec2 import EC2Client
     from mypy_boto3_events import EventBridgeClient
-    from mypy_boto3_iam import IAMClient
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_scheduler import EventBridgeSchedulerClient
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sqs import SQSClient
-    from mypy_boto3_stepfunctions import SFNClient
     from mypy_boto3_sts import STSClient
 
 _KINDS = {
@@ -110,11 +107,6 @@ class Clients:
         return self._session.client("cloudformation", config=self._config)
 
     @cached_property
-    def cloudwatch(self) -> "CloudWatchClient":
-        """Metrics and alarms."""
-        return self._session.client("cloudwatch", config=self._config)
-
-    @cached_property
     def dynamodb(self) -> "DynamoDBClient":
         """The ledger's table."""
         return self._session.client("dynamodb", config=self._config)
@@ -128,11 +120,6 @@ class Clients:
     def events(self) -> "EventBridgeClient":
         """The bus."""
         return self._session.client("events", config=self._config)
-
-    @cached_property
-    def iam(self) -> "IAMClient":
-        """Roles."""
-        return self._session.client("iam", config=self._config)
 
     @cached_property
     def functions(self) -> "LambdaClient":
@@ -158,11 +145,6 @@ class Clients:
     def sqs(self) -> "SQSClient":
         """Demand queues."""
         return self._session.client("sqs", config=self._config)
-
-    @cached_property
-    def state_machines(self) -> "SFNClient":
-        """Step Functions."""
-        return self._session.client("stepfunctions", config=self._config)
 
     @cached_property
     def sts(self) -> "STSClient":

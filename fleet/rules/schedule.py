@@ -17,8 +17,6 @@ from fleet.config.model import IdleConfig, ScheduleWindow
 
 _DAY = timedelta(days=1)
 _SECOND = timedelta(seconds=1)
-# A window of one day a week may fall into a skipped hour, then its next one is two weeks ahead.
-_HORIZON_DAYS = 15
 
 
 def idle_target(idle: IdleConfig, at: datetime) -> int:
@@ -27,32 +25,16 @@ def idle_target(idle: IdleConfig, at: datetime) -> int:
     return max(idle.count, *counts) if counts else idle.count
 
 
-def next_change(idle: IdleConfig, at: datetime) -> datetime | None:
-    """Give the first moment after `at` with another target, in UTC; None if it never changes."""
-    now = idle_target(idle, at)
-    moments = {
-        moment
-        for window in idle.schedule
-        for opened, closed in _openings(window, at, days_ahead=_HORIZON_DAYS)
-        for moment in (opened, closed)
-        if moment > at
-    }
-    return next((one for one in sorted(moments) if idle_target(idle, one) != now), None)
-
-
 def _is_open(window: ScheduleWindow, at: datetime) -> bool:
-    return any(opened <= at < closed for opened, closed in _openings(window, at, days_ahead=0))
+    return any(opened <= at < closed for opened, closed in _openings(window, at))
 
 
-def _openings(
-    window: ScheduleWindow, at: datetime, *, days_ahead: int
-) -> Iterator[tuple[datetime, datetime]]:
-    """Give when the window opens and closes, from the day before `at` to some days after it."""
+def _openings(window: ScheduleWindow, at: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """When the window opens and closes, on the day before `at` and on that of `at`."""
     zone = ZoneInfo(window.timezone)
     today = at.astimezone(zone).date()
     until = window.end if window.end > window.start else window.end + _DAY
-    for ahead in range(-1, days_ahead + 1):
-        day = today + ahead * _DAY
+    for day in (today - _DAY, today):
         if day.weekday() in window.days:
             opened = _moment(day, window.start, zone, last=False)
             yield opened, _moment(day, until, zone, last=True)

@@ -16,7 +16,6 @@ GRACE_ROUNDS = len(GRACES)
 class Happening(StrEnum):
     """What settle was started for."""
 
-    RUNNING = "running"
     FINISHED = "finished"
     MACHINE_GONE = "machine_gone"
     SPOT_NOTICE = "spot_notice"
@@ -31,7 +30,6 @@ class SettleFacts:
     round: int  # 0 at first, one more after each wait
     job: JobKey | None = None
     runner: Runner | None = None
-    machine_alive: bool | None = None
     ends_alone: bool = False  # nobody can end the machine from outside
     job_running: bool | None = None  # GitLab: some job runs on that runner; None: not asked
 
@@ -51,8 +49,6 @@ class SettlePlan:
 def decide_settle(facts: SettleFacts) -> SettlePlan:
     """Close the runner once its machine ended, or after a grace; never one at work."""
     runner = facts.runner
-    if facts.happening is Happening.RUNNING:
-        return SettlePlan(reason=Reason.RUNNING)
     if runner is None:
         finished = facts.happening is Happening.FINISHED
         return SettlePlan(reason=Reason.FINISHED if finished else Reason.NO_RECORD)
@@ -80,7 +76,7 @@ def took_uncounted(job: Job, runner: Runner) -> bool:
 
 def _finished(facts: SettleFacts, runner: Runner) -> SettlePlan:
     """The job's end is one signal; the machine's goodbye, or GitLab asked again, is the other."""
-    if runner.state is RunnerState.DONE or facts.machine_alive is False:
+    if runner.state is RunnerState.DONE:
         return SettlePlan(reason=Reason.FINISHED, close=True)
     if runner.state is RunnerState.BUSY and runner.job not in {None, facts.job}:
         return SettlePlan(reason=Reason.STILL_BUSY)

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from fleet.config.model import IdleConfig
-from fleet.rules.schedule import idle_target, next_change
+from fleet.rules.schedule import idle_target
 
 DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
 ZONES = [
@@ -106,14 +106,3 @@ def test_windows_open_and_close_as_the_clock_on_the_wall_shows_it(zone: str) -> 
                 for at in (one for one in asked if abs(one - change) < 1.5 * DAY):
                     is_open = any(opened <= at < closed for opened, closed in held)
                     assert idle_target(idle, at) == is_open, (zone, hours, weekday, at)
-
-
-@pytest.mark.parametrize("zone", ZONES)
-def test_the_next_change_is_the_next_edge_on_the_wall(zone: str) -> None:
-    for change in changes(zone):
-        clock = wall(zone, change)
-        for hours in ("22:00-06:00", "01:15-02:45", "23:15-23:45"):
-            held = [one for one in openings(clock, hours, None) if one[0] < one[1]]
-            edges = sorted(edge for one in held for edge in one)
-            for at, following in pairwise(edges):
-                assert next_change(config(hours, zone, None), at) == following, (hours, at)

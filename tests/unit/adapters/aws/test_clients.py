@@ -177,17 +177,14 @@ class TestClients:
         ("name", "service"),
         [
             ("cloudformation", "cloudformation"),
-            ("cloudwatch", "cloudwatch"),
             ("dynamodb", "dynamodb"),
             ("ec2", "ec2"),
             ("events", "events"),
             ("functions", "lambda"),
-            ("iam", "iam"),
             ("s3", "s3"),
             ("scheduler", "scheduler"),
             ("secrets", "secretsmanager"),
             ("sqs", "sqs"),
-            ("state_machines", "stepfunctions"),
             ("sts", "sts"),
         ],
     )

@@ -36,9 +36,6 @@ def facts(happening: Happening, one: Runner | None = None, **more: object) -> Se
     ("seen", "plan"),
     [
         pytest.param(
-            facts(Happening.RUNNING, AT_WORK), SettlePlan(reason=Reason.RUNNING), id="it runs"
-        ),
-        pytest.param(
             facts(FINISHED), SettlePlan(reason=Reason.FINISHED), id="it ended on no runner of ours"
         ),
         pytest.param(
@@ -49,11 +46,7 @@ def facts(happening: Happening, one: Runner | None = None, **more: object) -> Se
             facts(FINISHED, LEFT), SettlePlan(reason=Reason.FINISHED, close=True), id="it left"
         ),
         pytest.param(
-            facts(FINISHED, AT_WORK, machine_alive=False),
-            SettlePlan(reason=Reason.FINISHED, close=True), id="its machine ended",
-        ),
-        pytest.param(
-            facts(FINISHED, AT_WORK, machine_alive=True),
+            facts(FINISHED, AT_WORK),
             SettlePlan(reason=Reason.GRACE, wait_s=2), id="a moment to end by itself",
         ),
         pytest.param(
@@ -168,7 +161,6 @@ ALL = tuple(
         round=turn,
         job=job,
         runner=one,
-        machine_alive=alive,
         job_running=job_running,
     )
     for one in (
@@ -178,7 +170,6 @@ ALL = tuple(
     for happening in Happening
     for turn in range(GRACE_ROUNDS + 3)
     for job in (None, key(7))
-    for alive in (None, True, False)
     for job_running in (None, True, False)
 )
 
@@ -192,7 +183,7 @@ def plans() -> Iterator[tuple[SettleFacts, SettlePlan]]:
 def test_never_closes_a_runner_at_work_for_another_job() -> None:
     """Unless its machine is gone: then there is nothing left to keep."""
     for seen, plan in plans():
-        gone = seen.machine_alive is False or seen.happening in {GONE, FAILED}
+        gone = seen.happening in {GONE, FAILED}
         if plan.close and not gone:
             assert seen.runner is not None
             at_work = seen.runner.state is BUSY and seen.runner.job is not None
@@ -203,7 +194,7 @@ def test_a_job_s_end_closes_only_with_a_second_sign() -> None:
     for seen, plan in plans():
         if seen.happening is FINISHED and plan.close:
             assert seen.runner is not None
-            left = seen.runner.state is DONE or seen.machine_alive is False
+            left = seen.runner.state is DONE
             assert left or seen.job_running is False, seen
 
 
