@@ -5,10 +5,11 @@ from datetime import datetime
 
 from adapters.ledger.fleet import PoolRow
 from fleet.config.reading import PoolConfig
-from fleet.model import Job, JobKey, Limits, Runner, Snapshot
-from fleet.rules.capacity import BackOff, decide_capacity
+from fleet.model import JobKey, Limits, Snapshot
+from fleet.rules.capacity import dry_until
 from fleet.rules.holds import Hold
 from fleet.rules.liveness import by_our_clock
+from fleet.rules.scale import untaken
 from fleet.rules.schedule import idle_target
 from orchestrator.world import World
 
@@ -40,18 +41,18 @@ def observe(world: World, pool: PoolConfig, *, messages: int) -> Observed:
     row = world.fleet.pool(pool.name)
     runners = tuple(by_our_clock(one, at) for one in world.runners.live(pool.name))
     waiting = world.jobs.waiting_in(pool.name)
-    backlog = _untaken(waiting, runners)
-    dry_until = _dry_until(world, pool, row, at)
+    backlog = untaken(waiting, runners)
+    dry = dry_until(world.backend(pool).capacity_pools(pool), row.back_off or {}, at)
     # A permission or a network is put right without a new configuration: what AWS refused is
     # asked again when its back-off is over.
-    refused = row.refused if dry_until and row.refused_version == world.config.version else None
+    refused = row.refused if dry and row.refused_version == world.config.version else None
     seen = Snapshot(
         at=at,
         pool=pool.name,
         backlog=backlog,
         runners=runners,
         messages=messages,
-        dry_until=dry_until,
+        dry_until=dry,
         refused=refused,
         holds=_holds(world, pool, at),
     )
@@ -88,21 +89,3 @@ def limits_of(world: World, pool: PoolConfig, at: datetime) -> Limits:
         boot_deadline_s=pool.boot_deadline.total_seconds(),
         stalled_after_s=pool.stalled_after.total_seconds(),
     )
-
-
-def _untaken(backlog: tuple[Job, ...], runners: tuple[Runner, ...]) -> tuple[Job, ...]:
-    """A machine may say that it has a job before GitLab's webhook does."""
-    taken: set[JobKey] = {runner.job for runner in runners if runner.job is not None}
-    return tuple(job for job in backlog if job.key not in taken)
-
-
-def _dry_until(world: World, pool: PoolConfig, row: PoolRow, at: datetime) -> datetime | None:
-    """When a place for machines may be asked again, if none may be asked now."""
-    held: dict[str, BackOff] = dict(row.back_off or {})
-    everywhere = world.backend(pool).capacity_pools(pool)
-    if everywhere:
-        if decide_capacity(everywhere, held, at):
-            return None
-        return min(held[str(one)].until for one in everywhere)
-    whole = held.get("*")
-    return whole.until if whole and whole.until > at else None

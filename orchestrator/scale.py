@@ -12,10 +12,17 @@ from adapters.ledger.jobs import Step
 from fleet.config.reading import PoolConfig
 from fleet.errors import FleetError
 from fleet.events import ERROR, PoolFailed, ScaleDecided, emit
-from fleet.model import Job, JobKey, ScalePlan, Status
+from fleet.model import Job, JobKey, ScalePlan
 from fleet.reasons import Reason
 from fleet.rules.equipping import is_abandoned
-from fleet.rules.scale import decide_scale
+from fleet.rules.scale import (
+    decide_scale,
+    is_behind,
+    is_letter_settled,
+    looks_again,
+    waits_in,
+    wants_room,
+)
 from orchestrator.credentials import SOON_S, equip
 from orchestrator.launch import Came, launch
 from orchestrator.observe import Observed, observe
@@ -87,15 +94,13 @@ class _Round:
         came = apply(world, observed, plan)
         self.came += came
         self.drained += len(plan.drain)
-        # Who ended while we looked did not know yet that somebody waits for it.
-        just_full = _wants_room(plan) and not observed.row.wants_room
-        missing = came.machines + came.held < plan.launches
-        # GitLab gives credentials again: what else was held goes at once.
-        is_lifted = observed.is_held and came.machines > 0 and not came.held
-        # What was refused leaves the room that others were said to lack.
-        is_room_left = came.held > 0 and Reason.AT_CEILING in plan.waiting.values()
-        again = plan.again or missing or just_full or is_lifted or is_room_left
-        self.again = self.again or again
+        self.again |= looks_again(
+            plan,
+            machines=came.machines,
+            held=came.held,
+            was_full=observed.row.wants_room,
+            was_held=observed.is_held,
+        )
         self.reasons[pool.name] = _reason(plan, came)
 
     @contextmanager
@@ -122,8 +127,8 @@ def apply(world: World, observed: Observed, plan: ScalePlan) -> Came:
     came += Came(equip_in_s=equip(world, pool, bare, holds=holds))
     reason = _reason(plan, came)
     before = (observed.row.reason, observed.row.wants_room)
-    if came.machines or plan.drain or before != (reason.value, _wants_room(plan)):
-        world.fleet.note_decision(pool.name, reason.value, wants_room=_wants_room(plan))
+    if came.machines or plan.drain or before != (reason.value, wants_room(plan)):
+        world.fleet.note_decision(pool.name, reason.value, wants_room=wants_room(plan))
         _announce(observed, plan, reason)
     return came
 
@@ -135,15 +140,6 @@ def _reason(plan: ScalePlan, came: Came) -> Reason:
     return plan.reason
 
 
-def _wants_room(plan: ScalePlan) -> bool:
-    """Whether the next runner that ends makes room for somebody who waits.
-
-    GitLab's limit of runner records is room as well.
-    """
-    room = {Reason.AT_CEILING, Reason.GITLAB_REFUSES}
-    return plan.reason in room or not room.isdisjoint(plan.waiting.values())
-
-
 def settle_messages(
     world: World, queue: DemandQueue, listed: Mapping[str, frozenset[JobKey]]
 ) -> bool:
@@ -152,7 +148,7 @@ def settle_messages(
     Whether one waits that the index of waiting jobs, `listed` by pool, did not show yet. It lags
     behind the rows, and a wake comes within a second of them: then look again soon.
     """
-    is_behind = False
+    is_any_behind = False
     for _ in range(RECEIVES_AT_MOST):
         messages = queue.receive()
         if not messages:
@@ -162,13 +158,10 @@ def settle_messages(
         waiting = [one for one in ours if _waits(one, jobs)]
         queue.delete([one for one in messages if one not in waiting])
         queue.give_back(waiting)
-        is_behind = is_behind or any(
-            job.wants_runner and key not in listed.get(job.pool or "", {key})
-            for key, job in jobs.items()
-        )
+        is_any_behind |= any(is_behind(job, listed) for job in jobs.values())
         if len(waiting) == len(messages):
             break
-    return is_behind
+    return is_any_behind
 
 
 def settle_letters(world: World, queue: DemandQueue) -> None:
@@ -185,11 +178,8 @@ def settle_letters(world: World, queue: DemandQueue) -> None:
 
 
 def _is_over(letter: Received, jobs: Mapping[JobKey, Job]) -> bool:
-    """Whether nobody need look at a letter any more; what is not ours stays."""
-    if letter.demand is None:
-        return False
-    job = jobs.get(letter.demand.job)
-    return job is None or job.status is not Status.PENDING or not job.given_up
+    """Whether a letter may go; what is not ours stays."""
+    return letter.demand is not None and is_letter_settled(jobs.get(letter.demand.job))
 
 
 def _is_served(world: World, queue: DemandQueue, name: str) -> bool:
@@ -200,10 +190,8 @@ def _is_served(world: World, queue: DemandQueue, name: str) -> bool:
 
 def _waits(message: Received, jobs: Mapping[JobKey, Job]) -> bool:
     """Whether the message's job still needs a launch, in the pool that the message is for."""
-    if message.demand is None:
-        return False
-    job = jobs.get(message.demand.job)
-    return job is not None and job.wants_runner and job.pool == message.demand.pool
+    demand = message.demand
+    return demand is not None and waits_in(jobs.get(demand.job), demand.pool)
 
 
 def _hold(

@@ -19,6 +19,7 @@ from fleet.rules.settle import (
     SettlePlan,
     decide_settle,
     took_uncounted,
+    wakes_scaling,
 )
 from orchestrator.close import close_runner, end_machine, left_to_sweep, relaunch
 from orchestrator.job_ends import retry_lost_jobs
@@ -196,8 +197,7 @@ def _act(world: World, plan: SettlePlan, runner: Runner | None) -> Settled:
         world.runners.drain(runner, plan.reason, at=world.clock())
     if runner is not None and plan.close:
         _close(world, plan, runner)
-    wake = plan.relaunch or plan.drain or (plan.close and _is_room_wanted(world, runner))
-    return Settled(reason=plan.reason, wait_s=plan.wait_s, wake=wake)
+    return Settled(reason=plan.reason, wait_s=plan.wait_s, wake=_wakes(world, plan, runner))
 
 
 def _close(world: World, plan: SettlePlan, runner: Runner) -> None:
@@ -220,13 +220,14 @@ def _close(world: World, plan: SettlePlan, runner: Runner) -> None:
         emit(event, level=WARNING)
 
 
-def _is_room_wanted(world: World, runner: Runner | None) -> bool:
-    """Whether the end of a runner gives the autoscaler something to do: most do not."""
-    pool = world.pool(runner.pool) if runner else None
-    if pool is None:
-        return False
-    is_warm = idle_target(pool.idle, world.clock()) > 0
-    return is_warm or world.fleet.pool(pool.name).wants_room
+def _wakes(world: World, plan: SettlePlan, runner: Runner | None) -> bool:
+    is_closed = plan.close and not plan.relaunch
+    pool = world.pool(runner.pool) if runner is not None and is_closed else None
+    return wakes_scaling(
+        plan,
+        idle_target=idle_target(pool.idle, world.clock()) if pool else 0,
+        wants_room=pool is not None and world.fleet.pool(pool.name).wants_room,
+    )
 
 
 def _runner_on(world: World, machine_id: str) -> Runner | None:

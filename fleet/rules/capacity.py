@@ -15,6 +15,7 @@ __all__ = [
     "advice",
     "classify",
     "decide_capacity",
+    "dry_until",
     "note_applied",
     "note_failure",
     "note_success",
@@ -78,6 +79,21 @@ def decide_capacity(
     """
     ready = [pool for pool in pools if not _is_backed_off(back_off.get(str(pool)), at)]
     return tuple(sorted(ready, key=lambda pool: _MARKETS.index(pool.market)))
+
+
+def dry_until(
+    pools: Sequence[CapacityPool], back_off: Mapping[str, BackOff], at: datetime
+) -> datetime | None:
+    """When a place for machines may be asked again; None: one may be asked now.
+
+    A back end that has no places is one place called `*`.
+    """
+    if not pools:
+        whole = back_off.get("*")
+        return whole.until if whole is not None and whole.until > at else None
+    if decide_capacity(pools, back_off, at):
+        return None
+    return min(back_off[str(pool)].until for pool in pools)
 
 
 def note_failure(held: BackOff | None, kind: ErrorKind, code: str, at: datetime) -> BackOff:

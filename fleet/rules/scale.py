@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from fleet.model import Job, JobKey, Limits, Runner, RunnerState, ScalePlan, Snapshot
+from fleet.model import Job, JobKey, Limits, Runner, RunnerState, ScalePlan, Snapshot, Status
 from fleet.reasons import Reason
 from fleet.rules.fairness import fair_order
 from fleet.rules.holds import Hold
@@ -171,3 +171,51 @@ def _drain(seen: Snapshot, limits: Limits, *, spare: Counter[int | None]) -> tup
             left[runner.project_id] -= 1
             drained.append(runner.id)
     return tuple(drained)
+
+
+def untaken(backlog: Iterable[Job], runners: Iterable[Runner]) -> tuple[Job, ...]:
+    """The jobs that no runner says it has: a machine may say so before GitLab's webhook does."""
+    taken = {runner.job for runner in runners}
+    return tuple(job for job in backlog if job.key not in taken)
+
+
+def wants_room(plan: ScalePlan) -> bool:
+    """Whether the next runner that ends makes room for a job that waits.
+
+    GitLab's limit of runner records is room as well.
+    """
+    room = {Reason.AT_CEILING, Reason.GITLAB_REFUSES}
+    return plan.reason in room or not room.isdisjoint(plan.waiting.values())
+
+
+def looks_again(
+    plan: ScalePlan, *, machines: int, held: int, was_full: bool, was_held: bool
+) -> bool:
+    """Whether a pool has more to do at once, after a round got it so many machines.
+
+    `held`: launches that GitLab gave no credential for; `was_full`, `was_held`: the pool's row
+    said before the round that a job waits for room, that GitLab gives no credential.
+    """
+    # A runner that ended during the round did not know yet that a job waits for its place.
+    just_full = wants_room(plan) and not was_full
+    missing = machines + held < plan.launches
+    # GitLab gives credentials again: what else was held goes at once.
+    is_lifted = was_held and machines > 0 and not held
+    # What was refused leaves the room that others were said to lack.
+    is_room_left = held > 0 and Reason.AT_CEILING in plan.waiting.values()
+    return plan.again or missing or just_full or is_lifted or is_room_left
+
+
+def waits_in(job: Job | None, pool: str) -> bool:
+    """Whether the job of a message still needs a launch, in the pool that the message is for."""
+    return job is not None and job.wants_runner and job.pool == pool
+
+
+def is_behind(job: Job, listed: Mapping[str, frozenset[JobKey]]) -> bool:
+    """Whether a job wants a runner that the index of waiting jobs, by pool, does not show yet."""
+    return job.wants_runner and job.key not in listed.get(job.pool or "", {job.key})
+
+
+def is_letter_settled(job: Job | None) -> bool:
+    """Whether a dead letter may go: its job is over, or is not given up any more."""
+    return job is None or job.status is not Status.PENDING or not job.given_up

@@ -64,6 +64,15 @@ def decide_settle(facts: SettleFacts) -> SettlePlan:
     return SettlePlan(reason=reason, close=True, relaunch=_unserved(runner))
 
 
+def wakes_scaling(plan: SettlePlan, *, idle_target: int, wants_room: bool) -> bool:
+    """Whether the end of a runner gives the autoscaler something to do: most do not.
+
+    Its pool keeps `idle_target` runners warm now; `wants_room`: a job waits for a place in it.
+    """
+    is_room_wanted = idle_target > 0 or wants_room
+    return plan.relaunch or plan.drain or (plan.close and is_room_wanted)
+
+
 def took_uncounted(job: Job, runner: Runner) -> bool:
     """Whether a runner took a job that was no part of its pool's backlog.
 

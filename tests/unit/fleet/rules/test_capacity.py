@@ -10,6 +10,7 @@ from fleet.rules.capacity import (
     CapacityPool,
     ErrorKind,
     decide_capacity,
+    dry_until,
     note_applied,
     note_failure,
     note_success,
@@ -136,3 +137,23 @@ def test_back_off_comes_back_from_the_ledger(until: datetime, failures: int, cod
     item = held.to_item()
     assert all(isinstance(value, str | int) for value in item.values())
     assert BackOff.from_item(item) == held
+
+
+@pytest.mark.parametrize(
+    ("places", "back_off", "after_s"),
+    [
+        pytest.param(PLACES, {}, None, id="all may be asked"),
+        pytest.param(PLACES, {"a/1/spot": dry(60)}, None, id="others may"),
+        pytest.param(
+            PLACES, {str(one): dry(60 + n) for n, one in enumerate(PLACES)}, 60, id="the first"
+        ),
+        pytest.param([], {"*": dry(30)}, 30, id="a back end without places"),
+        pytest.param([], {"*": dry(0)}, None, id="which may be asked again"),
+        pytest.param([], {}, None, id="which never failed"),
+    ],
+)
+def test_when_a_place_may_be_asked_again(
+    places: list[CapacityPool], back_off: dict[str, BackOff], after_s: float | None
+) -> None:
+    expected = NOON + timedelta(seconds=after_s) if after_s is not None else None
+    assert dry_until(places, back_off, NOON) == expected

@@ -4,9 +4,17 @@ from dataclasses import replace
 
 import pytest
 
-from fleet.model import Job, Limits, RunnerState, ScalePlan, Snapshot
+from fleet.model import Job, JobKey, Limits, RunnerState, ScalePlan, Snapshot, Status
 from fleet.reasons import Reason
-from fleet.rules.scale import decide_scale
+from fleet.rules.scale import (
+    decide_scale,
+    is_behind,
+    is_letter_settled,
+    looks_again,
+    untaken,
+    waits_in,
+    wants_room,
+)
 from tests.unit.fleet.facts import (
     AT,
     LIMITS,
@@ -27,6 +35,7 @@ BY_TWOS = replace(LIMITS, launch_at_most=2)
 NO_ROOM = replace(LIMITS, ceiling=0)
 FOR_ONE: Facts = {"project_id": 1}
 FOR_TWO: Facts = {"project_id": 2}
+FULL = {key(9): Reason.AT_CEILING}
 REQUESTED = runner("requested", RunnerState.REQUESTED)
 
 
@@ -299,3 +308,71 @@ def test_nor_is_it_kept_longer_than_the_pool_s_idle_time() -> None:
     orphan = runner("orphan", since_s=5, for_job=key(999))
     plan = decide_scale(snapshot((), orphan), replace(LIMITS, idle_time_s=5))
     assert plan.drain == ("orphan",)
+
+
+@pytest.mark.parametrize(
+    ("reason", "waiting", "expected"),
+    [
+        (Reason.AT_CEILING, {}, True),
+        (Reason.GITLAB_REFUSES, {}, True),
+        (Reason.BALANCED, {}, False),
+        (Reason.BACKLOG, {key(1): Reason.AT_CEILING}, True),
+        (Reason.BACKLOG, {key(1): Reason.NO_CAPACITY_UNTIL}, False),
+    ],
+)
+def test_an_end_is_room_where_a_job_waits_for_one(
+    reason: Reason, waiting: dict[JobKey, Reason], expected: bool
+) -> None:
+    assert wants_room(ScalePlan(reason=reason, waiting=waiting)) is expected
+
+
+@pytest.mark.parametrize(
+    ("row", "waits", "behind", "settled"),
+    [
+        pytest.param(job(1), True, True, True, id="it waits, and the index lags"),
+        pytest.param(job(2), True, False, True, id="it waits, as the index shows"),
+        pytest.param(job(1, pool="other"), False, False, True, id="it left for another pool"),
+        pytest.param(job(1, reason=Reason.COVERED), False, False, True, id="a runner is there"),
+        pytest.param(job(1, given_up=True), False, False, False, id="it is given up"),
+        pytest.param(job(1, status=Status.FINISHED), False, False, True, id="it is over"),
+    ],
+)
+def test_what_becomes_of_a_message_and_of_a_letter(
+    row: Job, waits: bool, behind: bool, settled: bool
+) -> None:
+    assert waits_in(row, "docker") is waits
+    assert is_behind(row, {"docker": frozenset({key(2)})}) is behind
+    assert is_letter_settled(row) is settled
+
+
+def test_a_job_that_is_gone_needs_neither() -> None:
+    assert not waits_in(None, "docker")
+    assert is_letter_settled(None)
+
+
+def test_what_a_machine_says_that_it_has_is_no_backlog() -> None:
+    assert untaken((job(1), job(2)), (runner("r", job=key(1)), runner("idle"))) == (job(2),)
+
+
+@pytest.mark.parametrize(
+    ("plan", "facts", "expected"),
+    [
+        pytest.param({}, {"machines": 2}, False, id="all came"),
+        pytest.param({"again": True}, {"machines": 2}, True, id="the plan itself was cut short"),
+        pytest.param({}, {"machines": 1}, True, id="the cloud gave fewer"),
+        pytest.param({}, {"machines": 1, "held": 1}, False, id="GitLab gave fewer credentials"),
+        pytest.param({"waiting": FULL}, {"machines": 2}, True, id="full since now"),
+        pytest.param({"waiting": FULL}, {"machines": 2, "was_full": True}, False, id="full before"),
+        pytest.param({}, {"machines": 2, "was_held": True}, True, id="GitLab gives them again"),
+        pytest.param({}, {"held": 2, "was_held": True}, False, id="GitLab gives none as before"),
+        pytest.param(
+            {"waiting": FULL}, {"held": 2, "was_full": True}, True, id="the refused leave room"
+        ),
+    ],
+)
+def test_a_round_looks_again_while_there_is_more_to_do(
+    plan: Facts, facts: Facts, expected: bool
+) -> None:
+    decided = ScalePlan(reason=Reason.BACKLOG, warm=2, **plan)
+    before: Facts = {"machines": 0, "held": 0, "was_full": False, "was_held": False}
+    assert looks_again(decided, **(before | facts)) is expected

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from fleet.rules.settle import (
     SettlePlan,
     decide_settle,
     took_uncounted,
+    wakes_scaling,
 )
 from tests.unit.fleet.facts import job, key, runner
 
@@ -237,3 +239,21 @@ def test_a_job_was_counted_where_it_had_been_routed_to_the_pool_of_who_took_it(
 ) -> None:
     taken = job(7, pool=pool, reason=reason)
     assert took_uncounted(taken, runner("r", pool="docker")) == uncounted
+
+
+@pytest.mark.parametrize(
+    ("plan", "idle_target", "wants_room", "expected"),
+    [
+        ({"close": True}, 0, False, False),
+        ({"close": True}, 1, False, True),
+        ({"close": True}, 0, True, True),
+        ({"close": True, "relaunch": True}, 0, False, True),
+        ({"drain": True}, 0, False, True),
+        ({"wait_s": 2}, 1, True, False),
+    ],
+)
+def test_most_ends_wake_nothing(
+    plan: dict[str, Any], idle_target: int, wants_room: bool, expected: bool
+) -> None:
+    decided = SettlePlan(reason=Reason.FINISHED, **plan)
+    assert wakes_scaling(decided, idle_target=idle_target, wants_room=wants_room) is expected
