@@ -14,7 +14,7 @@ from fleet.events import WARNING, RunnerNotEquipped, emit
 from fleet.machine.mailbox import Credential, Docker
 from fleet.model import Runner
 from fleet.rules.equipping import patience
-from fleet.rules.holds import Asked, Hold, asks_again_in_s, hold_for, lifted
+from fleet.rules.holds import Asked, Hold, asks_again_in_s, hold_for, is_held, lifted
 from fleet.times import HasUtcTimes
 from orchestrator.world import World
 
@@ -175,13 +175,8 @@ class _Equipping:
             self._wait(SOON_S if isinstance(exc, Transient) else None)
 
     def _is_held(self, runner: Runner) -> bool:
-        at = self.world.clock()
-        return any(
-            one.lifted_at is None
-            and one.ask_at > at
-            and one.concerns(self.pool.name, runner.project_id)
-            for one in (*self.holds, *self.changed.copy().values())
-        )
+        holds = (*self.holds, *self.changed.copy().values())
+        return is_held(holds, self.pool.name, runner.project_id, self.world.clock())
 
     def _token(self, runner: Runner) -> tuple[Runner, Token]:
         """The token for a runner, with the record that it is of."""

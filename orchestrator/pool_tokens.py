@@ -13,11 +13,9 @@ from adapters.ledger.fleet import PoolRow
 from fleet.config.reading import PoolConfig, RunnersIn
 from fleet.errors import FleetError, Refused
 from fleet.events import ERROR, GitLabRefused, emit
-from fleet.rules.renewal import is_renewal_due
+from fleet.rules.renewal import is_renewal_due, outlived
 from orchestrator.world import World
 
-# Functions keep a copy of a secret for minutes: so long a machine may still get the token before.
-FORMER_KEPT = timedelta(minutes=30)
 FORBIDDEN = 403  # GitLab's word for a runner token that is not valid
 
 
@@ -88,12 +86,10 @@ def _wanted(world: World, pool: PoolConfig, before: PoolToken) -> NewRunner:
 
 def _drop_former(world: World, pool: PoolConfig, row: PoolRow, current: int) -> None:
     """Delete the pool's records that are in force no more and that no machine uses."""
-    at = world.clock()
-    old = [one for one, since in row.former.items() if at - since >= FORMER_KEPT]
-    unused = set(old) - {current}
-    if unused:
-        unused -= {runner.pool_record_id for runner in world.runners.live(pool.name)}
-    for record_id in unused:
+    if not row.former:
+        return
+    used = [runner.pool_record_id for runner in world.runners.live(pool.name)]
+    for record_id in outlived(row.former, current=current, used=used, at=world.clock()):
         record = world.gitlab.runner(record_id)
         if record is not None and record.description == record_name(pool.name):
             if world.gitlab.runner_jobs(record_id, status="running"):

@@ -117,6 +117,14 @@ def _wait(kind: HoldKind, failures: int, *, is_paced: bool) -> timedelta:
     return min(ASK_EVERY, ASK_AGAIN * doubled)
 
 
+def is_held(holds: Iterable[Hold], pool: str, project_id: int | None, at: datetime) -> bool:
+    """Whether GitLab is not to be asked yet for a credential of this pool and project."""
+    return any(
+        hold.lifted_at is None and hold.ask_at > at and hold.concerns(pool, project_id)
+        for hold in holds
+    )
+
+
 def lifted(holds: Iterable[Hold], pool: str, project_id: int | None, at: datetime) -> list[Hold]:
     """The holds that a credential for this pool and project ends, as they are then."""
     return [

@@ -9,7 +9,7 @@ from adapters.aws.secrets import PoolToken
 from adapters.gitlab.client import NewRunner
 from fleet.errors import FleetError, Refused, Transient
 from fleet.machine.mailbox import Credential
-from orchestrator.pool_tokens import FORMER_KEPT
+from fleet.rules.renewal import FORMER_KEPT
 from tests.unit.orchestrator.living_fleet import LivingFleet
 from tests.unit.orchestrator.scene import FLEET, GITLAB, Scene
 

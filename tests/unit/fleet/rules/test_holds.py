@@ -16,6 +16,7 @@ from fleet.rules.holds import (
     advice,
     asks_again_in_s,
     hold_for,
+    is_held,
     is_problem,
     lifted,
     sentence,
@@ -185,3 +186,20 @@ def test_gitlabs_own_words_come_first_and_are_short() -> None:
     assert found.words.startswith("400 xxx")
     assert len(found.words) == 300
     assert "do this" in hold_for(RECORD, Refused("do this", status=401), (), AT).words
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        pytest.param(EARLY, True, id="GitLab is not to be asked yet"),
+        pytest.param({}, False, id="the time to ask has come"),
+        pytest.param({**EARLY, "lifted_at": AT}, False, id="GitLab gives them again"),
+        pytest.param({**EARLY, "pool": "arm"}, False, id="another pool's"),
+        pytest.param({**EARLY, "project_id": 2}, False, id="another project's"),
+        pytest.param({**EARLY, "pool": "docker", "project_id": 1}, True, id="this one's"),
+    ],
+)
+def test_a_runner_waits_for_its_credential_while_gitlab_gives_none(
+    facts: dict[str, Any], expected: bool
+) -> None:
+    assert is_held((hold(**facts),), "docker", 1, AT) is expected

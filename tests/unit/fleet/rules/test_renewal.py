@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from fleet.config.reading import read_config
-from fleet.rules.renewal import is_renewal_due
+from fleet.rules.renewal import is_renewal_due, outlived
 from tests.unit.fleet.facts import AT
 
 MINUTE = timedelta(minutes=1)
@@ -54,3 +54,13 @@ def test_one_that_never_expires_stays_and_one_of_unknown_age_has_what_machines_n
     ends = AT + HOUR
     assert not is_renewal_due(POOL, made_at=None, expires_at=ends, at=ends - 13 * MINUTE)
     assert is_renewal_due(POOL, made_at=None, expires_at=ends, at=ends - 12 * MINUTE)
+
+
+def test_a_record_goes_when_it_was_replaced_long_ago_and_no_machine_has_it() -> None:
+    former = {
+        1: AT - 30 * MINUTE,
+        2: AT - 29 * MINUTE,  # a function may still hand its token out
+        3: AT - 2 * HOUR,  # a machine has it
+        4: AT - 2 * HOUR,  # it is in force again
+    }
+    assert outlived(former, current=4, used=[3, None], at=AT) == {1}
