@@ -3,7 +3,8 @@ import base64
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -33,6 +34,18 @@ from tests.unit.webhook.deliveries import (
 )
 from webhook.app import WebhookWorld, create_app, handler, serve, wiring
 from webhook.delivery import MAX_BODY
+
+
+@pytest.fixture(autouse=True)
+def closed_event_loop() -> Iterator[None]:
+    """Mangum keeps a loop for the next call; here the last test's must not stay open."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    with suppress(RuntimeError):  # none is set after `asyncio.run`; else Mangum made its own
+        asyncio.get_event_loop().close()
+    asyncio.set_event_loop(None)
+    loop.close()
 
 
 @dataclass(eq=False)
