@@ -4,18 +4,21 @@ Anew, not reset: a reset kills the old token at once, which machines may share. 
 stays until nothing uses it any more.
 """
 
+from contextlib import suppress
 from datetime import timedelta
 
 from adapters.aws.secrets import PoolToken
-from adapters.gitlab.client import NewRunner
+from adapters.gitlab.client import CreatedRunner, NewRunner
 from adapters.gitlab.pool_records import record_name, wanted_record
 from adapters.ledger.fleet import PoolRow
 from fleet.config.reading import PoolConfig, RunnersIn
-from fleet.errors import FleetError, Refused
+from fleet.errors import FleetError, Refused, Transient
 from fleet.events import ERROR, GitLabRefused, emit
 from fleet.rules.renewal import is_renewal_due, outlived
 from orchestrator.world import World
 
+# Whether a token that AWS did not answer for is in force shows by then. Each try makes a record.
+UNSURE_FOR = timedelta(minutes=10)
 FORBIDDEN = 403  # GitLab's word for a runner token that is not valid
 
 
@@ -64,12 +67,29 @@ def _renew(world: World, pool: PoolConfig) -> None:
         created = world.gitlab.create_runner(_wanted(world, pool, before))
         for record_id in (created.id, before.runner_id):
             world.fleet.note_made(pool.name, record_id, at)
-        token = PoolToken(runner_id=created.id, token=created.token)
-        world.pool_secrets.store(pool.name, token)
+        _put_in_force(world, pool, created)
     except FleetError as exc:
         world.fleet.note_renewal_failed(pool.name, str(exc), at=at)
         raise
     world.fleet.note_renewed(pool.name)
+
+
+def _put_in_force(world: World, pool: PoolConfig, created: CreatedRunner) -> None:
+    """Put the token of a new record into the secret; a record that is refused there goes at once.
+
+    Else a right that is missing makes one more in each minute, until GitLab's limit is reached.
+    """
+    token = PoolToken(runner_id=created.id, token=created.token)
+    try:
+        world.pool_secrets.store(pool.name, token)
+    except Refused:
+        with suppress(FleetError):
+            world.gitlab.delete_runner(created.id)
+            world.fleet.forget_record(pool.name, created.id)
+        raise
+    except Transient:
+        world.fleet.put_off_renewal(pool.name, until=world.clock() + UNSURE_FOR)
+        raise
 
 
 def _wanted(world: World, pool: PoolConfig, before: PoolToken) -> NewRunner:

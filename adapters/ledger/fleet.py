@@ -200,9 +200,15 @@ class FleetRows:
     def claim_renewal(self, name: str, *, at: datetime) -> bool:
         """Take it upon oneself to make the pool's record anew, unless somebody just does."""
         stale = Attr("renewing_at").lt((at - RENEWAL_TAKES).isoformat())
-        when = Attr("renewing_at").not_exists() | stale
+        unclaimed = Attr("renewing_at").not_exists() | stale
+        is_due = Attr("renew_after").not_exists() | Attr("renew_after").lte(at.isoformat())
         put = {"renewing_at": at.isoformat()}
+        when = unclaimed & is_due
         return self._table.write(Change(pk=f"pool#{name}", sk="pool", put=put, when=when))
+
+    def put_off_renewal(self, name: str, *, until: datetime) -> None:
+        """Have nobody make the pool's record anew before that."""
+        self._note(name, {"renew_after": until.isoformat()})
 
     def note_made(self, name: str, record_id: int, at: datetime) -> None:
         """Remember a record of the pool: it goes once another one is in force and it is unused."""
@@ -211,7 +217,7 @@ class FleetRows:
     def note_renewed(self, name: str) -> None:
         """The pool has another token, of which GitLab has yet to say when it expires."""
         facts = ("verified_at", "token_made_at", "token_expires_at")
-        remove = (*facts, "renewal_failed", "renewal_failed_at", "renewing_at")
+        remove = (*facts, "renewal_failed", "renewal_failed_at", "renewing_at", "renew_after")
         self._table.write(Change(pk=f"pool#{name}", sk="pool", remove=remove))
 
     def note_renewal_failed(self, name: str, words: str, *, at: datetime) -> None:

@@ -112,6 +112,21 @@ def test_a_crash_before_the_secret_is_written_leaves_nothing_for_long(is_written
     assert set(scene.gitlab.records) == {current}
 
 
+@pytest.mark.parametrize("failure", [Refused(code="AccessDenied"), Transient(code="Timeout")])
+def test_a_secret_that_cannot_be_written_for_hours_fills_no_gitlab(failure: FleetError) -> None:
+    """GitLab.com's Free plan has fifty records in a group."""
+    scene = expiring(hours=48)
+    scene.clock.go(36 * 3600)
+    scene.fails_to_store = failure
+    for _ in range(3 * 60):
+        minutes(scene, 1)
+        assert len(scene.gitlab.records) <= 8
+    assert scene.world.fleet.pool("docker").renewal_failed == str(failure)
+    scene.fails_to_store = None
+    minutes(scene, 120)
+    assert set(scene.gitlab.records) == {scene.pool_tokens["docker"].runner_id}
+
+
 def test_two_passes_at_once_make_one_record() -> None:
     """The second looks while the first waits for GitLab."""
     scene = expiring(hours=4)
