@@ -248,6 +248,7 @@ class ScalePlan:
     drain: tuple[str, ...] = ()  # runner ids
     waiting: Mapping[JobKey, Reason] = field(default_factory=dict)  # why each other job waits
     again: bool = False  # more can be done at once, without waiting for the tick
+    ask_in_s: int | None = None  # then GitLab may be asked again for who is held
 
     @property
     def launches(self) -> int:

@@ -92,7 +92,7 @@ SENTENCES: dict[Reason, str] = {
     Reason.COVERED: "a runner for it is booting or idle",
     Reason.AT_CEILING: "the pool runs as many runners as its ceiling allows",
     Reason.NO_CAPACITY_UNTIL: "the cloud had no machine of the pool's kinds; asked again soon",
-    Reason.PACED: "more jobs wait than are launched in one go; the next go follows at once",
+    Reason.PACED: "more jobs wait than are launched in one go; the next go follows",
     Reason.CONFIGURATION: "AWS refuses the pool's configuration: correct it, then `apply`",
     Reason.GITLAB_REFUSES: "GitLab refuses its machine a credential; launched when it gives one",
     Reason.GITLAB_OUT: "GitLab does not answer: no machine is launched until it does",

@@ -147,15 +147,19 @@ def _no_credential(facts: Facts) -> Verdict | None:
     waits = facts.runner is None or not (facts.runner.covers and facts.runner.equipped)
     if facts.trouble is not None and waits:
         return Verdict(says=facts.trouble.says, do=facts.trouble.do)
-    if facts.hold is not None and _is_held(facts):
+    if facts.hold is not None and _is_held(facts, facts.hold):
         return Verdict(says=sentence(facts.hold), do=advice(facts.hold))
     return None
 
 
-def _is_held(facts: Facts) -> bool:
+def _is_held(facts: Facts, hold: Hold) -> bool:
     """Whether the job, or the machine that was launched for it, waits for a credential."""
     if facts.runner is None or not facts.runner.covers:
-        return facts.row.job.reason in {Reason.GITLAB_REFUSES, Reason.GITLAB_OUT}
+        return facts.row.job.reason in {
+            Reason.GITLAB_REFUSES,
+            Reason.GITLAB_OUT,
+            hold.reason,
+        }
     return not facts.runner.equipped
 
 

@@ -14,7 +14,7 @@ from fleet.events import WARNING, RunnerNotEquipped, emit
 from fleet.machine.mailbox import Credential, Docker
 from fleet.model import Runner
 from fleet.rules.equipping import patience
-from fleet.rules.holds import Asked, Hold, asks_again_in_s, hold_for, is_held, lifted
+from fleet.rules.holds import Asked, Hold, asks_again_in_s, held_by, hold_for, lifted
 from fleet.times import HasUtcTimes
 from orchestrator.world import World
 
@@ -155,8 +155,10 @@ class _Equipping:
 
     def give(self, runner: Runner) -> None:
         """One credential; without one the runner is left for anybody to equip."""
-        if runner.id not in self.tokens and self._is_held(runner):
+        hold = None if runner.id in self.tokens else self._held_by(runner)
+        if hold is not None:
             _leave_bare(self.world, runner)
+            self._wait(asks_again_in_s(hold, self.world.clock()))
             return
         try:
             named, token = self._token(runner)
@@ -174,9 +176,9 @@ class _Equipping:
             self._fails(runner, exc)
             self._wait(SOON_S if isinstance(exc, Transient) else None)
 
-    def _is_held(self, runner: Runner) -> bool:
+    def _held_by(self, runner: Runner) -> Hold | None:
         holds = (*self.holds, *self.changed.copy().values())
-        return is_held(holds, self.pool.name, runner.project_id, self.world.clock())
+        return held_by(holds, self.pool.name, runner.project_id, self.world.clock())
 
     def _token(self, runner: Runner) -> tuple[Runner, Token]:
         """The token for a runner, with the record that it is of."""

@@ -5,7 +5,7 @@ Both back ends, and the one that exists only in tests, are served by the same co
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from adapters.aws.demand import DemandQueue, Received
 from adapters.ledger.jobs import Step
@@ -125,6 +125,8 @@ def apply(world: World, observed: Observed, plan: ScalePlan) -> Came:
     _hold(world, pool, seen.backlog, waiting)  # after it: tens of thousands of rows take their time
     bare = (runner for runner in seen.runners if is_abandoned(runner, seen.at))
     came += Came(equip_in_s=equip(world, pool, bare, holds=holds))
+    if came.equip_in_s is None:
+        came = replace(came, equip_in_s=plan.ask_in_s)
     reason = _reason(plan, came)
     before = (observed.row.reason, observed.row.wants_room)
     if came.machines or plan.drain or before != (reason.value, wants_room(plan)):

@@ -25,10 +25,19 @@ _PLACE = frozenset({403, 404})  # the token may not make records in this place
 
 
 class HoldKind(StrEnum):
-    """Whether GitLab could not answer, or said no."""
+    """Whether GitLab could not answer, takes no more calls for now, or said no."""
 
     OUTAGE = "outage"
+    PACE = "pace"
     REFUSAL = "refusal"
+
+
+# Who waits for calls waits for the next go, as for every other pace.
+_REASONS = {
+    HoldKind.OUTAGE: Reason.GITLAB_OUT,
+    HoldKind.PACE: Reason.PACED,
+    HoldKind.REFUSAL: Reason.GITLAB_REFUSES,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +66,7 @@ class Hold(HasUtcTimes):
     @property
     def reason(self) -> Reason:
         """Why the jobs wait that it holds."""
-        is_refusal = self.kind is HoldKind.REFUSAL
-        return Reason.GITLAB_REFUSES if is_refusal else Reason.GITLAB_OUT
+        return _REASONS[self.kind]
 
     def concerns(self, pool: str, project_id: int | None) -> bool:
         """Whether it is about records of a pool in a project (None: in the place for all)."""
@@ -81,13 +89,14 @@ class Asked:
 def hold_for(asked: Asked, failure: FleetError, known: Iterable[Hold], at: datetime) -> Hold:
     """The hold that follows from a failure to get a credential, as narrow as the failure is.
 
-    An outage and an unknown token concern everything; a token without rights one place; anything
-    else, such as a limit or the tags, one pool in one place. `known` are the holds so far.
+    An outage, used up calls and an unknown token concern everything; a token without rights one
+    place; anything else, such as a limit or the tags, one pool in one place. `known` are the holds
+    so far.
     """
     status = failure.facts.get("status")
     code = status if isinstance(status, int) else None
-    kind = HoldKind.OUTAGE if isinstance(failure, Transient) else HoldKind.REFUSAL
-    is_general = kind is HoldKind.OUTAGE or (code == _TOKEN and not asked.shared)
+    kind = _kind(failure)
+    is_general = kind is not HoldKind.REFUSAL or (code == _TOKEN and not asked.shared)
     is_of_place = code in _PLACE and not asked.shared
     pool = None if is_general or is_of_place else asked.pool
     project_id = None if is_general else asked.project_id
@@ -99,7 +108,7 @@ def hold_for(asked: Asked, failure: FleetError, known: Iterable[Hold], at: datet
         project_id=project_id,
         kind=kind,
         since=before.since if before else at,
-        ask_at=at + _wait(kind, failures, is_paced="retry_after_s" in failure.facts),
+        ask_at=at + _wait(kind, failures),
         failures=failures,
         words=_words(failure, code),
         status=code,
@@ -107,9 +116,15 @@ def hold_for(asked: Asked, failure: FleetError, known: Iterable[Hold], at: datet
     )
 
 
-def _wait(kind: HoldKind, failures: int, *, is_paced: bool) -> timedelta:
+def _kind(failure: FleetError) -> HoldKind:
+    if "retry_after_s" in failure.facts:
+        return HoldKind.PACE
+    return HoldKind.OUTAGE if isinstance(failure, Transient) else HoldKind.REFUSAL
+
+
+def _wait(kind: HoldKind, failures: int) -> timedelta:
     """How long GitLab is not asked."""
-    if is_paced:
+    if kind is HoldKind.PACE:
         return PAUSE
     if kind is HoldKind.REFUSAL:
         return ASK_EVERY
@@ -117,11 +132,17 @@ def _wait(kind: HoldKind, failures: int, *, is_paced: bool) -> timedelta:
     return min(ASK_EVERY, ASK_AGAIN * doubled)
 
 
-def is_held(holds: Iterable[Hold], pool: str, project_id: int | None, at: datetime) -> bool:
-    """Whether GitLab is not to be asked yet for a credential of this pool and project."""
-    return any(
-        hold.lifted_at is None and hold.ask_at > at and hold.concerns(pool, project_id)
-        for hold in holds
+def held_by(
+    holds: Iterable[Hold], pool: str, project_id: int | None, at: datetime
+) -> Hold | None:
+    """Why GitLab is not to be asked yet for a credential of this pool and project, if so."""
+    return next(
+        (
+            hold
+            for hold in holds
+            if hold.lifted_at is None and hold.ask_at > at and hold.concerns(pool, project_id)
+        ),
+        None,
     )
 
 
@@ -136,10 +157,9 @@ def lifted(holds: Iterable[Hold], pool: str, project_id: int | None, at: datetim
 
 def asks_again_in_s(hold: Hold, at: datetime) -> int | None:
     """In how many seconds to try again; None: the minute's tick is soon enough."""
-    wait = hold.ask_at - at
-    if hold.kind is HoldKind.REFUSAL or wait >= ASK_EVERY:
+    if hold.kind is HoldKind.REFUSAL or _wait(hold.kind, hold.failures) >= ASK_EVERY:
         return None
-    return max(1, -(-wait // timedelta(seconds=1)))
+    return max(1, -(-(hold.ask_at - at) // timedelta(seconds=1)))
 
 
 def is_problem(hold: Hold, at: datetime) -> bool:
@@ -157,6 +177,8 @@ def sentence(hold: Hold) -> str:
     since = f"since {hold.since:%F %R} UTC: {hold.words}"
     if hold.kind is HoldKind.OUTAGE:
         return f"GitLab does not answer {since}"
+    if hold.kind is HoldKind.PACE:
+        return f"GitLab is called as often as allowed {since}"
     of = "".join(
         (
             f" of pool {hold.pool}" if hold.pool else "",
@@ -171,6 +193,8 @@ def advice(hold: Hold) -> str:
     """What to do about it. Launches go on by themselves once GitLab gives credentials."""
     if hold.kind is HoldKind.OUTAGE:
         return "nothing if GitLab comes back by itself; else look at its address and the way there"
+    if hold.kind is HoldKind.PACE:
+        return "nothing; if it lasts, raise calls_per_minute of [gitlab], or GitLab's own limit"
     if hold.shared:
         return "`runner-fleet apply` makes the pool's runner record anew where its token is dead"
     if hold.status == _TOKEN:

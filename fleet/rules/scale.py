@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fleet.model import Job, JobKey, Limits, Runner, RunnerState, ScalePlan, Snapshot, Status
 from fleet.reasons import Reason
 from fleet.rules.fairness import fair_order
-from fleet.rules.holds import Hold
+from fleet.rules.holds import Hold, asks_again_in_s
 
 # A runner whose job waits no longer is kept this long: the ledger may lag, other jobs may come.
 # While others wait it is kept as any: in a burst each runner takes another's job, and is not spare.
@@ -69,6 +69,7 @@ def _launch(
         drain=_drain(seen, limits, spare=need.spare),
         waiting=told,
         again=room > batch and more,
+        ask_in_s=may.ask_in_s,
     )
 
 
@@ -80,6 +81,7 @@ class _Asked:
     warm: int
     held: Mapping[JobKey, Reason] = field(default_factory=dict)
     why: Reason | None = None  # the pool as a whole is held
+    ask_in_s: int | None = None  # until the first hold that is short lets somebody ask
 
 
 def _let_through(seen: Snapshot, uncovered: tuple[Job, ...], warm: int) -> _Asked:
@@ -90,12 +92,15 @@ def _let_through(seen: Snapshot, uncovered: tuple[Job, ...], warm: int) -> _Aske
     active = [hold for hold in seen.holds if hold.lifted_at is None]
     due = sorted((hold for hold in active if hold.ask_at <= seen.at), key=lambda one: one.ask_at)
     to_ask = {hold.scope for hold in due[:PROBES_AT_MOST]}
+    waits: list[int] = []
 
     def blocking(project_id: int | None) -> Hold | None:
         mine = [hold for hold in active if hold.concerns(seen.pool, project_id)]
         found = next((hold for hold in mine if hold.scope not in to_ask), None)
         if found is None:
             to_ask.difference_update(hold.scope for hold in mine)
+        elif found.ask_at > seen.at and (wait := asks_again_in_s(found, seen.at)) is not None:
+            waits.append(wait)
         return found
 
     go: list[Job] = []
@@ -111,7 +116,8 @@ def _let_through(seen: Snapshot, uncovered: tuple[Job, ...], warm: int) -> _Aske
     if is_general:
         warm = 0 if blocked else min(warm, 1)
     why = next(iter(held.values()), blocked.reason if blocked else None)
-    return _Asked(go=tuple(go), warm=warm, held=held, why=why)
+    ask_in_s = min(waits, default=None)
+    return _Asked(go=tuple(go), warm=warm, held=held, why=why, ask_in_s=ask_in_s)
 
 
 def _held(seen: Snapshot) -> Reason | None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
+from adapters.gitlab.client import Budget
 from fleet.errors import FleetError, Refused, Transient
 from fleet.model import Status
 from fleet.reasons import Reason
@@ -70,7 +71,7 @@ def serves_all_within_two_ticks(fleet: LivingFleet, jobs: Iterable[int]) -> None
         pytest.param(refused(403), 25, Reason.GITLAB_REFUSES, id="403"),
         pytest.param(refused(404), 25, Reason.GITLAB_REFUSES, id="404"),
         pytest.param(Transient(status=503), 120, Reason.GITLAB_OUT, id="503"),
-        pytest.param(Transient(retry_after_s=5.0), 25, Reason.GITLAB_OUT, id="no calls left"),
+        pytest.param(Transient(retry_after_s=5.0), 25, Reason.PACED, id="no calls left"),
     ],
 )
 def test_what_gitlab_gives_no_credential_for_is_not_launched(
@@ -126,6 +127,52 @@ def test_a_flapping_gitlab_costs_no_attempt_and_few_machines(text: str, period: 
     assert not fleet.unfinished()
     assert {fleet.scene.job(job).attempt for job in jobs} == {1}
     assert len(fleet.guests) <= JOBS + A_HANDFUL
+
+
+def test_a_burst_beyond_the_minutes_calls_is_no_outage_and_does_not_wait_for_the_tick() -> None:
+    """Three hundred calls at once, five more in each second; machines need one each."""
+    told = 'calls_per_minute = 300\n'
+    scene = Scene(text=GITLAB + told + POOLS.replace("ceiling = 12", "ceiling = 900"))
+    budget = Budget(calls_per_minute=300, clock=scene.clock)
+    called = scene.gitlab._called
+
+    def paced(name: str, about: object = None) -> None:
+        budget.take()
+        called(name, about)
+
+    scene.gitlab._called = paced  # type: ignore[method-assign]
+    for job_id in range(1, 451):
+        scene.push(job_id)
+    scene.route(1)
+    seconds = 0
+    while (again_in_s := scene.scale().again_in_s) is not None:
+        seconds += again_in_s
+        scene.clock.go(again_in_s)
+        assert scene.job(450).reason in {Reason.PACED, Reason.COVERED}
+    assert len(scene.runners) == 450
+    assert all(runner.equipped for runner in scene.runners)
+    assert seconds <= 50  # 30 where not a call is lost
+    assert len([one for one in scene.steps(450) if one == "waits"]) == 1
+
+
+def test_a_round_before_an_outages_time_comes_back_at_that_time() -> None:
+    """Another pool has more to do at once, or another event wakes scaling in between."""
+    scene = Scene(text=PER_MACHINE)
+    for job_id in (1, 2):
+        scene.push(job_id)
+    scene.route(1)
+    scene.gitlab.failing["create_runner"] = Transient(status=503)
+    for wait_s in (1, 2, 4):
+        assert scene.scale().again_in_s == wait_s
+        scene.clock.go(wait_s)
+    assert scene.scale().again_in_s == 8
+    scene.clock.go(3)
+    assert scene.scale().again_in_s == 5
+    scene.gitlab.failing.clear()
+    scene.clock.go(5)
+    scene.scale()
+    scene.scale()
+    assert len(scene.runners) == 2
 
 
 def test_of_project_runners_only_the_refused_project_is_held() -> None:

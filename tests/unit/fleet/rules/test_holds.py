@@ -105,6 +105,8 @@ def test_of_many_holds_the_longest_unasked_ask() -> None:
         (TOKEN, Refused(status=403), ("docker", None), "refusal"),
         (TOKEN, Refused(status=401), ("docker", None), "refusal"),
         (TOKEN, Transient(status=502), (None, None), "outage"),
+        (RECORD, Transient(retry_after_s=0.2), (None, None), "pace"),
+        (TOKEN, Transient(status=429, retry_after_s=60), (None, None), "pace"),
     ],
 )
 def test_a_failure_holds_what_would_fail_as_it_did(
@@ -173,6 +175,7 @@ def test_a_person_hears_of_what_does_not_pass(one: Hold, at: Any, expected: bool
         (hold(status=400, pool="docker"), "runner records of pool docker since", "limit"),
         (hold(status=403, pool="docker", shared=True), "the runner token of pool docker", "anew"),
         (hold(kind=HoldKind.OUTAGE), "GitLab does not answer since", "comes back"),
+        (hold(kind=HoldKind.PACE), "called as often as allowed since", "calls_per_minute"),
     ],
 )
 def test_it_says_since_when_what_and_what_to_do(one: Hold, told: str, do: str) -> None:
