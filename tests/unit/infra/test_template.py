@@ -257,6 +257,8 @@ def test_a_demand_that_is_given_up_rings(back_end: str) -> None:
     assert demand["RedrivePolicy"]["deadLetterTargetArn"] == dead
     # GitLab keeps a job pending for a day at most; its demand must not be gone before.
     assert demand["MessageRetentionPeriod"] > 24 * 3600
+    # Scale looks at the letters each minute: they must not be out of the alarm's sight meanwhile.
+    assert properties(f"{back_end}DeadLetters")["VisibilityTimeout"] <= 2
     alarm = properties(f"{back_end}DeadLettersAlarm")
     queue = {"Fn::GetAtt": f"{back_end}DeadLetters.QueueName"}
     assert alarm["Dimensions"] == [{"Name": "QueueName", "Value": queue}]
