@@ -201,7 +201,8 @@ def again(world: World, found: GitLabJob, row: Job) -> Lead | None:
     A job that no pool may take any more leaves its pool, too: else it waits there for ever, and
     a pool that fits it later would not be found.
     """
-    decide = partial(decide_reroute, pool=row.pool, pools=world.config.pools)
+    pools = world.config.pools
+    decide = partial(decide_reroute, pool=row.pool, pools=pools, because=row.reason)
     try:
         reason = decide(_pending(world, found, frozenset(), decide))
     except Transient:
@@ -216,7 +217,7 @@ def again(world: World, found: GitLabJob, row: Job) -> Lead | None:
 def fits_a_pool(world: World, job: Job) -> bool:
     """Whether a pool of the configuration in force fits a row that waits in none."""
     pending = Pending(tags=job.tags, status=job.status)
-    return decide_reroute(pending, job.pool, world.config.pools) is not None
+    return decide_route(pending, world.config.pools).pool is not None
 
 
 def _told(plan: RoutePlan, at: datetime) -> Iterator[Step]:

@@ -152,10 +152,27 @@ def record(world: World, job: Job, told: JobEvent, runner: Runner | None) -> Non
         "pool": job.pool,
     }
     advanced = world.jobs.advance(job, steps, at=at, facts=facts)
+    if not advanced:
+        _tell_late(world, job, told)
     if told.deploys:  # also where GitLab was asked before this event came
         world.jobs.tell(job.key, [], deploys=True)
     if advanced and runner is not None and job.status is Status.RUNNING:
         world.runners.took(runner, job.key, job.project_id, at=at)
+
+
+def _tell_late(world: World, job: Job, told: JobEvent) -> None:
+    """An event that came after a later one, or after GitLab was asked, is a hop of its job, too.
+
+    Not one that was recorded before: it came twice, or the machine tries again.
+    """
+    row = world.jobs.row(job.key)
+    if row is None or any(step.detail == told.delivery_id for step in row.steps):
+        return
+    steps = [
+        Step(at=told.received_at, step="webhook_received", detail=told.delivery_id),
+        Step(at=world.clock(), step="ignored", reason=Reason.STALE_EVENT, detail=told.status),
+    ]
+    world.jobs.tell(job.key, steps)
 
 
 def runs_a_job(world: World, runner: Runner) -> bool:

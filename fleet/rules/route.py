@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from fleet.model import Status
-from fleet.reasons import Reason
+from fleet.reasons import WITHOUT_POOL, Reason
 
 
 class PoolRule(Protocol):
@@ -81,15 +81,19 @@ def decide_route(job: Pending | None, pools: Sequence[PoolRule]) -> RoutePlan:
     return _overflowed(fitting, job, pools)
 
 
-def decide_reroute(job: Pending, pool: str | None, pools: Sequence[PoolRule]) -> Reason | None:
+def decide_reroute(
+    job: Pending, pool: str | None, pools: Sequence[PoolRule], *, because: Reason | None = None
+) -> Reason | None:
     """Why a job that waits in `pool`, or in none, is routed again; None: it stays where it is.
 
     A pool that still fits keeps its jobs, also where another comes before it in the file by now,
-    and also while GitLab does not say whether a job's ref is protected.
+    and also while GitLab does not say whether a job's ref is protected. A job without a pool is
+    routed again also when it has none for another reason than `because`, which its row says.
     """
     if pool is None:
         plan = decide_route(job, pools)
-        return plan.reason if plan.pool is not None else None
+        is_other = plan.reason in WITHOUT_POOL and plan.reason is not because
+        return plan.reason if plan.pool is not None or is_other else None
     known = next((one for one in pools if one.name == pool), None)
     if known is None:
         return Reason.POOL_GONE

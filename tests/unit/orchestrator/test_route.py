@@ -382,6 +382,25 @@ class TestProtection:
             scene.reconcile()
             assert scene.job(1).pool == pool
 
+    def test_the_row_of_a_job_without_a_pool_says_why_it_has_none_by_now(self) -> None:
+        scene = self.scene(work=None)
+        scene.push(1, tags=("deploy",), ref="work")
+        scene.route(1)
+        text = scene.text
+        for protected, tag, reason in (
+            (None, "deploy", Reason.PROTECTION_UNKNOWN),
+            (False, "deploy", Reason.UNPROTECTED),
+            (False, "other", Reason.NO_POOL),
+            (None, "deploy", Reason.PROTECTION_UNKNOWN),
+        ):
+            scene.with_config(text.replace("deploy", tag))
+            scene.gitlab.protected["work"] = protected
+            for _ in range(3):
+                scene.clock.go(60)
+                scene.reconcile()
+            assert scene.job(1).reason is reason
+        assert scene.steps(1).count("routed") == 4  # once for each answer
+
     @pytest.mark.parametrize(
         ("tags", "protected", "pool", "reason"),
         [

@@ -342,3 +342,21 @@ def test_a_runner_that_nobody_can_end_counts_until_it_says_goodbye() -> None:
     scene.reports(runner, MachineState.DONE, StepName.ENDED, job_id=1, outcome=Outcome.CANCELED)
     assert scene.sweep().closed == 1
     scene.books_balance()
+
+
+def test_an_event_after_a_later_one_is_a_hop_once() -> None:
+    scene = Scene()
+    (runner,) = scene.launched(1)
+    scene.hands_over(1, runner)
+    told: dict[str, Any] = {"runner_description": described(runner)}
+    scene.settle(1, "success", delivery_id="end", **told)
+    scene.settle(1, "success", delivery_id="end", **told)  # a try after a crash
+    for _ in range(2):
+        scene.settle(1, "running", delivery_id="start", **told)
+    late = [(step.step, step.reason, step.detail) for step in scene.row(1).steps[-2:]]
+    assert late == [
+        ("webhook_received", None, "start"),
+        ("ignored", "stale_event", "running"),
+    ]
+    assert scene.steps(1).count("webhook_received") == 3  # of pending, running and success
+    assert scene.job(1).outcome == "success"

@@ -138,7 +138,8 @@ def test_decide_route(
 def test_decide_reroute(
     job: Pending, pool: str | None, pools: Sequence[Pool], reason: str | None
 ) -> None:
-    assert decide_reroute(job, pool, pools) == (reason and Reason(reason))
+    found = decide_reroute(job, pool, pools, because=Reason.NO_POOL)
+    assert found == (reason and Reason(reason))
 
 
 SAFE = Pool(name="safe", tags=("ec2", "deploy"), protected_only=True)
@@ -210,12 +211,13 @@ def test_where_no_pool_is_for_protected_refs_nothing_is_asked() -> None:
         (False, "safe", Reason.POOL_UNFIT),
         (False, "open", None),
         (True, None, Reason.ROUTED),
-        (None, None, None),
+        (None, None, Reason.PROTECTION_UNKNOWN),
         (False, None, None),
     ],
 )
-def test_a_job_leaves_a_pool_that_is_not_for_its_ref(
+def test_a_job_leaves_a_pool_that_is_not_for_its_ref_or_says_anew_why_it_has_none(
     ref: bool | None, pool: str | None, reason: Reason | None
 ) -> None:
     tags = ("deploy",) if pool is None else ("ec2",)
-    assert decide_reroute(pending(*tags, ref=ref), pool, (SAFE, OPEN)) == reason
+    job = pending(*tags, ref=ref)
+    assert decide_reroute(job, pool, (SAFE, OPEN), because=Reason.UNPROTECTED) == reason
