@@ -131,7 +131,7 @@ def test_a_flapping_gitlab_costs_no_attempt_and_few_machines(text: str, period: 
 
 def test_a_burst_beyond_the_minutes_calls_is_no_outage_and_does_not_wait_for_the_tick() -> None:
     """Three hundred calls at once, five more in each second; machines need one each."""
-    told = 'calls_per_minute = 300\n'
+    told = "calls_per_minute = 300\n"
     scene = Scene(text=GITLAB + told + POOLS.replace("ceiling = 12", "ceiling = 900"))
     budget = Budget(calls_per_minute=300, clock=scene.clock)
     called = scene.gitlab._called
