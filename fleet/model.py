@@ -159,6 +159,7 @@ class Runner(HasUtcTimes):
     mailbox: str | None = None
     gitlab_runner_id: int | None = None
     pool_record_id: int | None = None  # of the pool's record in GitLab, where machines share it
+    serves: str | None = None  # which jobs its own record takes, as `fleet.rules.fit` names them
     heartbeat_at: datetime | None = None
     changed_at: datetime | None = None  # since when it is in this state
     capacity: str | None = None  # "m7i.large/subnet-1/spot"
@@ -217,6 +218,7 @@ class Limits:
     attempts: int  # launches for one job
     boot_deadline_s: float
     stalled_after_s: float
+    serves: str | None = None  # which jobs the pool's records take by now; None: it is not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,6 +248,7 @@ class ScalePlan:
     launch: tuple[Job, ...] = ()  # one runner for each, most deserving first
     warm: int = 0  # runners for nobody in particular
     drain: tuple[str, ...] = ()  # runner ids
+    outdated: tuple[str, ...] = ()  # runners to drain as GitLab gives them other jobs than wanted
     waiting: Mapping[JobKey, Reason] = field(default_factory=dict)  # why each other job waits
     again: bool = False  # more can be done at once, without waiting for the tick
     ask_in_s: int | None = None  # then GitLab may be asked again for who is held

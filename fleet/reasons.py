@@ -34,6 +34,7 @@ class Reason(StrEnum):
     GITLAB_REFUSES = "gitlab_refuses"
     GITLAB_OUT = "gitlab_out"
     SURPLUS = "surplus"
+    OUTDATED = "outdated"
     BALANCED = "balanced"
     ATTEMPTS_USED = "attempts_used"
     # settle and reap
@@ -97,6 +98,7 @@ SENTENCES: dict[Reason, str] = {
     Reason.GITLAB_REFUSES: "GitLab refuses its machine a credential; launched when it gives one",
     Reason.GITLAB_OUT: "GitLab does not answer: no machine is launched until it does",
     Reason.SURPLUS: "more runners than the backlog and the warm target need",
+    Reason.OUTDATED: "its pool was changed since its launch, so GitLab gives it other jobs",
     Reason.BALANCED: "as many runners as are needed",
     Reason.ATTEMPTS_USED: "every launch for it failed; its demand is in the dead-letter queue",
     Reason.RUNNING: "a runner took it",

@@ -14,6 +14,7 @@ from fleet.events import WARNING, RunnerNotEquipped, emit
 from fleet.machine.mailbox import Credential, Docker
 from fleet.model import Runner
 from fleet.rules.equipping import patience
+from fleet.rules.fit import serves
 from fleet.rules.holds import Asked, Hold, asks_again_in_s, held_by, hold_for, lifted
 from fleet.times import HasUtcTimes
 from orchestrator.world import World
@@ -235,7 +236,8 @@ def _make(world: World, pool: PoolConfig, runner: Runner) -> tuple[Runner, Token
     """A runner with a record of its own in GitLab, and the record's token."""
     record = world.gitlab.create_runner(_record(world, pool, runner))
     token = Token(text=record.token, expires_at=record.token_expires_at)
-    return replace(runner, gitlab_runner_id=record.id), token
+    kind = serves(pool, world.config.gitlab.runners_in)
+    return replace(runner, gitlab_runner_id=record.id, serves=kind), token
 
 
 def _record(world: World, pool: PoolConfig, runner: Runner) -> NewRunner:

@@ -1,12 +1,14 @@
 """Facts about one pool, gathered into the frozen value that the rules decide on."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from adapters.ledger.fleet import PoolRow
 from fleet.config.reading import PoolConfig
-from fleet.model import JobKey, Limits, Snapshot
+from fleet.model import JobKey, Limits, Runner, Snapshot
 from fleet.rules.capacity import dry_until
+from fleet.rules.fit import is_outdated, serves
 from fleet.rules.holds import Hold
 from fleet.rules.liveness import by_our_clock
 from fleet.rules.scale import untaken
@@ -60,7 +62,7 @@ def observe(world: World, pool: PoolConfig, *, messages: int) -> Observed:
         pool=pool,
         row=row,
         seen=seen,
-        limits=limits_of(world, pool, at),
+        limits=_limits(world, pool, runners, at),
         listed=frozenset(job.key for job in waiting),
     )
 
@@ -72,6 +74,21 @@ def _holds(world: World, pool: PoolConfig, at: datetime) -> tuple[Hold, ...]:
         for hold in world.fleet.holds()
         if hold.pool in {None, pool.name} and hold.is_remembered(at)
     )
+
+
+def _limits(world: World, pool: PoolConfig, runners: Iterable[Runner], at: datetime) -> Limits:
+    """The pool's limits, with what its runners must serve where their own record may differ.
+
+    Functions keep a configuration for minutes. One that is behind must not drain what another
+    launched by the newer one: then the two would take turns.
+    """
+    limits = limits_of(world, pool, at)
+    judged = replace(limits, serves=serves(pool, world.config.gitlab.runners_in))
+    if not any(is_outdated(one, judged) for one in runners):
+        return limits
+    stored = world.fleet.config()
+    is_behind = stored is not None and stored.version != world.config.version
+    return limits if is_behind else judged
 
 
 def limits_of(world: World, pool: PoolConfig, at: datetime) -> Limits:

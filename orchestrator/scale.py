@@ -93,7 +93,7 @@ class _Round:
         plan = decide_scale(observed.seen, observed.limits)
         came = apply(world, observed, plan)
         self.came += came
-        self.drained += len(plan.drain)
+        self.drained += len(plan.drain) + len(plan.outdated)
         self.again |= looks_again(
             plan,
             machines=came.machines,
@@ -119,6 +119,8 @@ def apply(world: World, observed: Observed, plan: ScalePlan) -> Came:
     by_id = {runner.id: runner for runner in seen.runners}
     for runner_id in plan.drain:
         world.runners.drain(by_id[runner_id], plan.reason, at=seen.at)
+    for runner_id in plan.outdated:
+        world.runners.drain(by_id[runner_id], Reason.OUTDATED, at=seen.at)
     holds = seen.holds
     came = launch(world, pool, observed.row, plan, holds) if plan.launches else Came()
     waiting = {**plan.waiting, **came.held_jobs}
@@ -129,7 +131,8 @@ def apply(world: World, observed: Observed, plan: ScalePlan) -> Came:
         came = replace(came, equip_in_s=plan.ask_in_s)
     reason = _reason(plan, came)
     before = (observed.row.reason, observed.row.wants_room)
-    if came.machines or plan.drain or before != (reason.value, wants_room(plan)):
+    is_news = before != (reason.value, wants_room(plan))
+    if came.machines or plan.drain or plan.outdated or is_news:
         world.fleet.note_decision(pool.name, reason.value, wants_room=wants_room(plan))
         _announce(observed, plan, reason)
     return came
@@ -218,6 +221,6 @@ def _announce(observed: Observed, plan: ScalePlan, reason: Reason) -> None:
             runners=observed.seen.size,
             messages=observed.seen.messages,
             launch=plan.launches,
-            drain=len(plan.drain),
+            drain=len(plan.drain) + len(plan.outdated),
         )
     )

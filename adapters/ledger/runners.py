@@ -93,6 +93,7 @@ class RunnerRows:
                     "equipped": True,
                     "gitlab_runner_id": runner.gitlab_runner_id,
                     "pool_record_id": runner.pool_record_id,
+                    "serves": runner.serves,
                 }
             ),
             when=exists() & Attr("equipped").not_exists(),
@@ -276,6 +277,7 @@ def _facts(runner: Runner) -> Item:
             "mailbox": runner.mailbox,
             "gitlab_runner_id": runner.gitlab_runner_id,
             "pool_record_id": runner.pool_record_id,
+            "serves": runner.serves,
             "capacity": runner.capacity,
             "changed_at": runner.changed_at.isoformat() if runner.changed_at else None,
             "equipped": runner.equipped or None,
@@ -314,6 +316,7 @@ def _runner(item: Item) -> Runner:
         mailbox=item.get("mailbox"),
         gitlab_runner_id=item.get("gitlab_runner_id"),
         pool_record_id=item.get("pool_record_id"),
+        serves=item.get("serves"),
         capacity=item.get("capacity"),
         changed_at=datetime.fromisoformat(item["changed_at"]) if item.get("changed_at") else None,
         equipped=bool(item.get("equipped")),

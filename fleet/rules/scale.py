@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fleet.model import Job, JobKey, Limits, Runner, RunnerState, ScalePlan, Snapshot, Status
 from fleet.reasons import Reason
 from fleet.rules.fairness import fair_order
+from fleet.rules.fit import is_outdated
 from fleet.rules.holds import Hold, asks_again_in_s
 
 # A runner whose job waits no longer is kept this long: the ledger may lag, other jobs may come.
@@ -29,8 +30,19 @@ def decide_scale(seen: Snapshot, limits: Limits) -> ScalePlan:
     """Launch for jobs that nobody covers, keep the warm target, drain what stayed idle too long.
 
     A runner cannot be bound to a job, so runners are counted against the backlog: whatever is
-    booting or idle covers one waiting job each. Busy runners are never drained.
+    booting or idle covers one waiting job each. Busy runners are never drained. Those that an
+    `apply` left with another record than the pool's cover nobody and are drained.
     """
+    outdated = [one for one in seen.runners if is_outdated(one, limits)]
+    fit = tuple(one for one in seen.runners if not is_outdated(one, limits))
+    # They keep their places until they are gone.
+    left = replace(limits, ceiling=max(0, limits.ceiling - len(outdated)))
+    plan = _decide(replace(seen, runners=fit), left)
+    return replace(plan, outdated=tuple(one.id for one in outdated if one.mailbox))
+
+
+def _decide(seen: Snapshot, limits: Limits) -> ScalePlan:
+    """The plan for a pool whose runners all fit."""
     need = _need(seen)
     told = dict.fromkeys(need.covered, Reason.COVERED)
     told |= {job.key: Reason.ATTEMPTS_USED for job in seen.backlog if job.given_up}
