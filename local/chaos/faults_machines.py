@@ -2,6 +2,7 @@
 
 from fleet.machine.mailbox import MachineState
 from local.chaos.fault import Fault
+from local.chaos.fleet_call import FleetCall, Verdict
 from local.chaos.fleet_file import FleetFile, Periods
 from local.chaos.gitlab_eye import JobSeen
 from local.chaos.pipeline import Planned, draw_jobs, on_ec2, victim
@@ -29,9 +30,18 @@ def _at_boot(scene: Scene) -> None:
 
 
 def _before_credential(scene: Scene) -> None:
-    """GitLab makes no runner records for a while, and a machine that waits for its own dies."""
-    scene.gitlab.order(ChaosOrder(api=_NO_RECORDS))
-    scene.push(draw_jobs(scene.draw))
+    """GitLab makes no more runner records once machines are launched: one dies waiting for its own.
+
+    The first record of a launch is made before it, the others while the machines boot.
+    """
+
+    def refuses(_: FleetCall) -> Verdict | None:
+        scene.gitlab.order(ChaosOrder(api=_NO_RECORDS))
+        scene.proxy.fault = None
+        return None
+
+    scene.proxy.fault = refuses
+    scene.push(on_ec2(draw_jobs(scene.draw)))
     waiting = scene.wait(
         lambda: _runner_in(scene, MachineState.BOOTED), within_s=SOON_S, what="a machine waits"
     )
