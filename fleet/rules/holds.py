@@ -132,9 +132,7 @@ def _wait(kind: HoldKind, failures: int) -> timedelta:
     return min(ASK_EVERY, ASK_AGAIN * doubled)
 
 
-def held_by(
-    holds: Iterable[Hold], pool: str, project_id: int | None, at: datetime
-) -> Hold | None:
+def held_by(holds: Iterable[Hold], pool: str, project_id: int | None, at: datetime) -> Hold | None:
     """Why GitLab is not to be asked yet for a credential of this pool and project, if so."""
     return next(
         (

@@ -15,8 +15,8 @@ from fleet.rules.holds import (
     HoldKind,
     advice,
     asks_again_in_s,
+    held_by,
     hold_for,
-    is_held,
     is_problem,
     lifted,
     sentence,
@@ -205,4 +205,4 @@ def test_gitlabs_own_words_come_first_and_are_short() -> None:
 def test_a_runner_waits_for_its_credential_while_gitlab_gives_none(
     facts: dict[str, Any], expected: bool
 ) -> None:
-    assert is_held((hold(**facts),), "docker", 1, AT) is expected
+    assert (held_by((hold(**facts),), "docker", 1, AT) is not None) is expected
