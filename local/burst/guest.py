@@ -12,11 +12,10 @@ from typing import Protocol
 
 from adapters.guest.reporter import Post, Reporter, Status
 from fleet.machine.mailbox import Credential, MachineState, Outcome, StepName
+from local.stand_in.config import RunnerOptions
+from local.stand_in.gitlab import GitLab, Result
 from local.stand_in.job import Job
 from local.stand_in.log import Log
-from local.stand_in.options import RunnerOptions
-from local.stand_in.protocol import Coordinator, JobState, UpdateState
-from local.stand_in.wire import Wire
 
 HEARTBEAT_S = 30.0  # as the agent's
 BOOT_DEADLINE = timedelta(minutes=5)
@@ -67,9 +66,8 @@ def live(life: Life) -> Outcome:
 
 def _serve(life: Life, credential: Credential, reporter: Reporter) -> Outcome:
     """Ask for a job until there is one, as long as the credential says."""
-    wire = Wire(credential.url)
     runner = RunnerOptions(url=credential.url, token=credential.token)
-    gitlab = Coordinator(runner, system_id=life.system_id, wire=wire, log=Log(level="fatal"))
+    gitlab = GitLab(runner, system_id=life.system_id, log=Log(to_fd=None))
     reporter.tell(status=replace(reporter.status, state=MachineState.IDLE))
     gives_up_at = _now() + timedelta(seconds=credential.wait_timeout_s)
     try:
@@ -82,10 +80,10 @@ def _serve(life: Life, credential: Credential, reporter: Reporter) -> Outcome:
             _rest(life, ASK_EVERY_S)
         return Outcome.NO_JOB
     finally:
-        wire.close()
+        gitlab.close()
 
 
-def _run(life: Life, gitlab: Coordinator, job: Job, reporter: Reporter) -> Outcome:
+def _run(life: Life, gitlab: GitLab, job: Job, reporter: Reporter) -> Outcome:
     """Take as long as the job does, send its log and its end."""
     busy = replace(reporter.status, state=MachineState.BUSY, job_id=job.id)
     reporter.tell((StepName.JOB_TAKEN, job.id, None), status=busy)
@@ -93,9 +91,9 @@ def _run(life: Life, gitlab: Coordinator, job: Job, reporter: Reporter) -> Outco
         return Outcome.INTERRUPTED
     gitlab.patch_trace(job, OUTPUT, 0)
     checksum = f"crc32:{zlib.crc32(OUTPUT):08x}"
-    state = JobState(state="success", checksum=checksum, bytesize=len(OUTPUT))
-    accepted, _ = gitlab.update_job(job, state)
-    outcome = Outcome.SUCCEEDED if accepted is UpdateState.SUCCEEDED else Outcome.SYSTEM_FAILURE
+    output = {"checksum": checksum, "bytesize": len(OUTPUT)}
+    accepted, _ = gitlab.update_job(job, "success", output)
+    outcome = Outcome.SUCCEEDED if accepted is Result.OK else Outcome.SYSTEM_FAILURE
     told = [(name, job.id, None) for name in (StepName.FIRST_OUTPUT, StepName.JOB_FINISHED)]
     reporter.tell(*told, status=replace(busy, outcome=outcome))
     return outcome

@@ -1,42 +1,71 @@
 """A stand-in for the gitlab-runner binary: `run-single` with the shell executor.
 
-For machines where the real one is not at hand; it speaks the same protocol and the same log.
+For machines where the real one is not at hand. It speaks the same protocol and the same log, as
+far as the fleet meets them; `tests/integration/local/test_standin_runner.py` runs both.
 """
 
-from __future__ import annotations
-
+import argparse
 import hashlib
 import hmac
 import os
 import secrets
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
-from local.stand_in.flags import read_options
-from local.stand_in.log import Log, level_of
-from local.stand_in.options import NAME, REVISION, VERSION, UsageError
-from local.stand_in.protocol import ARCHITECTURE
-from local.stand_in.single import RunSingle
+from local.stand_in.config import ARCHITECTURE, NAME, REVISION, VERSION, UsageError, read_runner
+from local.stand_in.log import Log
+
+_ABOUT = f"Version:      {VERSION}\nGit revision: {REVISION}\nOS/Arch:      linux/{ARCHITECTURE}\n"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
 
 
 def main(arguments: Sequence[str]) -> int:
     """The process's exit code; fatal mistakes end it with 1 on the way."""
-    if arguments and arguments[0].lstrip("-") in {"version", "v"}:
-        sys.stdout.write(f"Version:      {VERSION}\nGit revision: {REVISION}\n")
-        sys.stdout.write(f"OS/Arch:      linux/{ARCHITECTURE}\n")
+    if list(arguments) in (["--version"], ["-v"]):
+        sys.stdout.write(_ABOUT)
         return 0
-    shape = os.environ.get("LOG_FORMAT", "runner")
     try:
-        options = read_options(arguments, os.environ)
+        options = _parser().parse_args(arguments)
+        runner = read_runner(options.config, options.runner)
+        pauses = {name: _seconds(f"RUNNER_FLEET_STANDIN_{name}_S") for name in ("POLL", "TRACE")}
     except UsageError as exc:
-        shape = "json" if {"json", "--log-format=json"} & {*arguments} else shape
-        Log(shape=shape).fatal(str(exc))
-    process_log = Log(shape=options.log_format, level=level_of(options.log_level))
-    about: dict[str, object] = {"os": "linux", "arch": ARCHITECTURE, "pid": os.getpid()}
-    about |= {"version": VERSION, "revision": REVISION}
-    process_log.info("Runtime platform", about)
-    RunSingle(options, system_id=_system_id(), log=process_log).run()
+        Log(is_json="json" in {word.rpartition("=")[2] for word in arguments}).fatal(str(exc))
+    from local.stand_in.single import RunSingle  # noqa: PLC0415 - `--version` need not wait for it
+
+    RunSingle(
+        runner=runner,
+        max_builds=options.max_builds,
+        wait_timeout_s=options.wait_timeout,
+        poll_s=pauses["POLL"],
+        trace_s=pauses["TRACE"],
+        system_id=_system_id(),
+        log=Log(is_json=options.log_format == "json"),
+    ).run()
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog=NAME, allow_abbrev=False)
+    parser.add_argument("--log-format", choices=("runner", "text", "json"), default="runner")
+    single = parser.add_subparsers(required=True).add_parser("run-single", allow_abbrev=False)
+    single.add_argument("-c", "--config", default="/etc/gitlab-runner/config.toml")
+    single.add_argument("-r", "--runner", required=True, help="a runner's name in the config")
+    single.add_argument("--max-builds", type=int, default=0, help="0: no limit")
+    single.add_argument("--wait-timeout", type=int, default=0, help="seconds; 0: wait for ever")
+    return parser
+
+
+def _seconds(variable: str) -> float:
+    """The stand-in's own settings: shorter pauses than the real runner's three seconds."""
+    try:
+        return float(os.environ.get(variable) or 3)
+    except ValueError as exc:
+        raise UsageError(f"{variable} must be a number of seconds") from exc
 
 
 def _system_id() -> str:

@@ -1,15 +1,12 @@
 """Makes the shell scripts of a job: the user's commands, and the fetching of sources."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from shlex import quote, split
 from urllib.parse import urlsplit
 
+from local.stand_in.config import ARCHITECTURE, NAME, VERSION
 from local.stand_in.job import Job
-from local.stand_in.options import NAME, VERSION
-from local.stand_in.protocol import ARCHITECTURE
 from local.stand_in.variables import Places, Variables
 
 _GREEN, _RESET = "\033[32;1m", "\033[0;m"
@@ -23,7 +20,7 @@ def shell_script(
 ) -> str:
     """A script that stops at the first line that fails, its input empty.
 
-    As with the real runner, bash tells the exit code of a failed command (not of an `exit`) as 1,
+    As with the real runner, bash gives the exit code of a failed command (not of an `exit`) as 1,
     unless the whole is run in a subshell: that is what FF_USE_NEW_BASH_EVAL_STRATEGY is for.
     """
     body = "\n".join(lines) + "\n"
@@ -64,8 +61,8 @@ def commands(script: Iterable[str]) -> list[str]:
 class Sources:
     """The script that puts a job's sources in place."""
 
-    def __init__(self, job: Job, variables: Variables, places: Places, *, clone_url: str) -> None:
-        self._job = job
+    def __init__(self, job: Job, variables: Variables, places: Places) -> None:
+        self._git = job.git_info
         self._variables = variables
         self._project = quote(places.project)
         self._credentials = quote(f"{places.temporary}/git-credentials")
@@ -79,7 +76,8 @@ class Sources:
                 "GIT_STRATEGY: expected either 'clone', 'fetch', 'none' or 'empty' "
                 f"got \"{wanted}\", using default value '{self.strategy}'"
             )
-        self._url, self._secret_base, self._base = _addresses(job, variables, clone_url)
+        self._depth = variables.whole("GIT_DEPTH", self._git.depth)
+        self._clean = variables.value("GIT_CLEAN_FLAGS") or "-ffdx"
 
     def lines(self) -> list[str]:
         """The commands."""
@@ -87,116 +85,87 @@ class Sources:
             return self._no_repository()
         checkout = self._variables.flag("GIT_CHECKOUT", absent=True)
         last = self._checkout() if checkout else [notice("Skipping Git checkout")]
-        return [*self._repository(), *self._fetch(), *last, *self._submodules()]
+        return [*self._repository(), self._fetch(), *last, *self._submodules()]
 
     def _no_repository(self) -> list[str]:
-        if self.strategy == "none":
-            said, first = "Skipping Git repository setup", []
-        else:
-            said = "Skipping Git repository setup and creating an empty build directory"
+        text, first = "Skipping Git repository setup", []
+        if self.strategy == "empty":
+            text += " and creating an empty build directory"
             first = [f"rm -rf {self._project}"]
         skipped = [notice("Skipping Git checkout"), notice("Skipping Git submodules setup")]
-        return [notice(said), *first, f"mkdir -p {self._project}", *skipped]
+        return [notice(text), *first, f"mkdir -p {self._project}", *skipped]
 
     def _repository(self) -> list[str]:
         """An initialised repository that knows where its sources and its credentials are."""
         locks = " ".join(f"{self._project}/.git/{name}" for name in _LOCKS)
-        fresh = [f"rm -rf {self._project}"] if self.strategy == "clone" else [f"rm -f {locks}"]
-        depth = self._depth()
-        said = (
-            f"Fetching changes with git depth set to {depth}..." if depth else "Fetching changes..."
-        )
-        lines = [
-            notice(said),
+        url = quote(self._git.clean_url)
+        given = urlsplit(self._git.repo_url)
+        plain = f"{given.scheme}://{given.netloc.rpartition('@')[2]}"
+        rewrite = f"{quote(f'url.{given.scheme}://{given.netloc}.insteadOf')} {quote(plain)}"
+        return [
+            notice(f"Fetching changes{_with_depth(self._depth)}..."),
             "export GIT_TERMINAL_PROMPT=0 GIT_LFS_SKIP_SMUDGE=1",
-            *fresh,
+            f"rm -rf {self._project}" if self.strategy == "clone" else f"rm -f {locks}",
             f"git -c init.defaultBranch=none init --template= {self._project}",
             f"cd {self._project}",
-            f"if git remote add origin {quote(self._url)} >/dev/null 2>&1; then",
+            f"if git remote add origin {url} >/dev/null 2>&1; then",
             notice("Created fresh repository."),
-            f"else git remote set-url origin {quote(self._url)}; fi",
-        ]
-        if self._secret_base:
+            f"else git remote set-url origin {url}; fi",
             # Beside the repository and not in it: the file goes when the job ends.
-            key = quote(f"url.{self._secret_base}.insteadOf")
-            lines += [
-                f"rm -f {self._credentials}",
-                f"(umask 077; git config -f {self._credentials} {key} {quote(self._base)})",
-                f"git config include.path {self._credentials}",
-            ]
-        return lines
+            f"rm -f {self._credentials}",
+            f"(umask 077; git config -f {self._credentials} {rewrite})",
+            f"git config include.path {self._credentials}",
+        ]
 
-    def _depth(self) -> int:
-        return self._variables.whole("GIT_DEPTH", self._job.git.depth)
-
-    def _fetch(self) -> list[str]:
+    def _fetch(self) -> str:
         agent = quote(f"http.userAgent={NAME} {VERSION} linux/{ARCHITECTURE}")
         extra = split(self._variables.value("GIT_FETCH_EXTRA_FLAGS") or "--prune --quiet")
-        words = ["origin", "--no-recurse-submodules", *self._job.git.refspecs]
-        if self._depth():
-            words += ["--depth", str(self._depth())]
-        command = f"git -c {agent} fetch " + " ".join(quote(word) for word in [*words, *extra])
-        if self._depth():
-            return [command]
-        return [f"if [ -e .git/shallow ]; then {command} --unshallow; else {command}; fi"]
+        depth = ["--depth", str(self._depth)] if self._depth else []
+        words = ["origin", "--no-recurse-submodules", *self._git.refspecs, *depth, *extra]
+        command = f"git -c {agent} fetch {_quoted(words)}"
+        if self._depth:
+            return command
+        return f"if [ -e .git/shallow ]; then {command} --unshallow; else {command}; fi"
 
     def _checkout(self) -> list[str]:
-        git = self._job.git
-        lines = [
-            notice(f"Checking out {git.sha[:8]} as detached HEAD (ref is {git.ref})..."),
-            f"git -c submodule.recurse=false checkout -f -q {quote(git.sha)}",
+        sha, ref = self._git.sha, self._git.ref
+        clean = f"git clean {_quoted(split(self._clean))}" if self._clean != "none" else ":"
+        return [
+            notice(f"Checking out {sha[:8]} as detached HEAD (ref is {ref})..."),
+            f"git -c submodule.recurse=false checkout -f -q {quote(sha)}",
+            clean,
+            "if git lfs version >/dev/null 2>&1; then git lfs pull; echo; fi",
         ]
-        clean = self._variables.value("GIT_CLEAN_FLAGS") or "-ffdx"
-        if clean != "none":
-            lines.append("git clean " + " ".join(quote(word) for word in split(clean)))
-        return [*lines, "if git lfs version >/dev/null 2>&1; then git lfs pull; echo; fi"]
 
     def _submodules(self) -> list[str]:
         strategy = self._variables.value("GIT_SUBMODULE_STRATEGY") or "none"
         if strategy == "none":
             return [notice("Skipping Git submodules setup")]
         recursive = " --recursive" if strategy == "recursive" else ""
-        depth = self._variables.whole("GIT_SUBMODULE_DEPTH", self._depth())
+        depth = self._variables.whole("GIT_SUBMODULE_DEPTH", self._depth)
         paths = split(self._variables.value("GIT_SUBMODULE_PATHS"))
-        only = " ".join(["", "--", *(quote(path) for path in paths)]) if paths else ""
-        how = f"{' recursively' if recursive else ''}"
-        said = f"Updating/initializing submodules{how}" + (
-            f" with git depth set to {depth}..." if depth else "..."
-        )
+        only = f" -- {_quoted(paths)}" if paths else ""
         sync = f"git submodule sync{recursive}{only}"
         extra = split(self._variables.value("GIT_SUBMODULE_UPDATE_FLAGS"))
-        words = [*(["--depth", str(depth)] if depth else []), *extra]
-        git = f"git -c include.path={self._credentials}" if self._secret_base else "git"
-        update = " ".join(
-            [f"{git} submodule update --init{recursive}", *(quote(word) for word in words)]
-        )
-        clean = self._variables.value("GIT_CLEAN_FLAGS") or "-ffdx"
+        words = ["--init", *(["--depth", str(depth)] if depth else []), *extra]
+        git = f"git -c include.path={self._credentials}"
+        update = f"{git} submodule update{recursive} {_quoted(words)}{only}"
         each = f"git submodule foreach{recursive}"
-        tidy = [f"{each} {quote(f'git clean {clean}')}"] if clean != "none" else []
+        tidy = f"{each} {quote(f'git clean {self._clean}')}" if self._clean != "none" else ":"
+        how = " recursively" if recursive else ""
         return [
-            notice(said),
-            "git submodule init",
-            sync,
-            *tidy,
-            f"{each} 'git reset --hard'",
-            f"if {update}{only}; then",
+            notice(f"Updating/initializing submodules{how}{_with_depth(depth)}..."),
+            *("git submodule init", sync, tidy, f"{each} 'git reset --hard'"),
+            f"if {update}; then",
             notice("Updated submodules"),
-            f"{sync}; else {sync}; {update}{only}; {each} 'git reset --hard'; fi",
-            *tidy,
+            f"{sync}; else {sync}; {update}; {each} 'git reset --hard'; fi",
+            tidy,
         ]
 
 
-def _addresses(job: Job, variables: Variables, clone_url: str) -> tuple[str, str, str]:
-    """The address without credentials, the start of it with them (if any), and without."""
-    if clone_url:
-        base = urlsplit(clone_url)
-        url = f"{clone_url.rstrip('/')}/{variables.value('CI_PROJECT_PATH')}.git"
-        login = f"gitlab-ci-token:{job.token}@"
-    else:
-        base = urlsplit(job.git.repo_url)
-        url = job.git.clean_url
-        login, at, _ = base.netloc.rpartition("@")
-        login += at
-    host = base.netloc.rpartition("@")[2]
-    plain = f"{base.scheme}://{host}"
-    return url, f"{base.scheme}://{login}{host}" if login else "", plain
+def _with_depth(depth: int) -> str:
+    return f" with git depth set to {depth}" if depth else ""
+
+
+def _quoted(words: Iterable[str]) -> str:
+    return " ".join(quote(word) for word in words)

@@ -1,27 +1,10 @@
-"""What may end a job before its script does, and how that is told."""
+"""What may end a job before its script does, and how that is reported."""
 
-from __future__ import annotations
-
-import enum
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 _ALWAYS_KNOWN = ("script_failure", "runner_system_failure", "job_execution_timeout")
-_OLDER_NAMES = {
-    "runner_interrupted": "runner_system_failure",
-    "image_pull_failure": "runner_system_failure",
-    "runner_configuration_error": "runner_system_failure",
-}
-
-
-class StopReason(enum.Enum):
-    """Why something has to end."""
-
-    CANCELING = "GitLab wants the script to end, and after_script to run"
-    CANCELED = "GitLab wants everything to end"
-    INTERRUPTED = "the runner was told to end"
-    TIMED_OUT = "the job's time is over"
 
 
 class BuildError(Exception):
@@ -44,53 +27,42 @@ class Stops:
     """
 
     def __init__(self, *, timeout_s: float) -> None:
-        self.timeout_s = timeout_s
+        self._timeout_s = timeout_s
         self.deadline = time.monotonic() + timeout_s
         self._is_canceling = False
-        self._is_over: StopReason | None = None
-        self._signal = ""
+        self._over: Over | None = None
         self._listeners: list[Callable[[], None]] = []
 
     def cancel(self) -> None:
-        """GitLab says `canceling`."""
+        """GitLab says `canceling`: the script is to end, and after_script to run."""
         self._is_canceling = True
-        self._tell()
+        self._wake()
 
     def abort(self) -> None:
         """GitLab says that the job is over."""
-        self._is_over = self._is_over or StopReason.CANCELED
-        self._tell()
+        self._over = self._over or Over("canceled", reason="job_canceled")
+        self._wake()
 
     def interrupt(self, signal_name: str) -> None:
         """The runner's own process is to end."""
-        self._signal = signal_name
-        self._is_over = self._is_over or StopReason.INTERRUPTED
-        self._tell()
+        said = f"aborted: {signal_name}"
+        self._over = self._over or Over(said, reason="runner_interrupted")
+        self._wake()
 
-    def reason(self, *, of_script: bool = False) -> StopReason | None:
-        """Why to stop now, or None; `canceling` concerns the script alone."""
-        if self._is_over:
-            return self._is_over
-        if time.monotonic() >= self.deadline:
-            return StopReason.TIMED_OUT
-        return StopReason.CANCELING if of_script and self._is_canceling else None
+    def error(self, *, of_script: bool = False) -> BuildError | None:
+        """How the job fails if it is to stop now, else None; `canceling` concerns the script."""
+        if self._over is None and time.monotonic() >= self.deadline:
+            took = f"execution took longer than {_go_duration(self._timeout_s)} seconds"
+            self._over = Over(took, reason="job_execution_timeout")
+        if self._over or not (of_script and self._is_canceling):
+            return self._over
+        return BuildError("canceled", reason="job_canceled")
 
     def check(self) -> None:
         """Raise `Over` when nothing more may be run."""
-        reason = self.reason()
-        if reason:
-            raise self.error(reason)
-
-    def error(self, reason: StopReason) -> BuildError:
-        """How a job that was stopped for this reason failed."""
-        if reason is StopReason.CANCELING:
-            return BuildError("canceled", reason="job_canceled")
-        if reason is StopReason.CANCELED:
-            return Over("canceled", reason="job_canceled")
-        if reason is StopReason.INTERRUPTED:
-            return Over(f"aborted: {self._signal}", reason="runner_interrupted")
-        took = f"execution took longer than {go_duration(self.timeout_s)} seconds"
-        return Over(took, reason="job_execution_timeout")
+        error = self.error()
+        if error:
+            raise error
 
     @contextmanager
     def listening(self, wake: Callable[[], None]) -> Iterator[None]:
@@ -101,20 +73,21 @@ class Stops:
         finally:
             self._listeners.remove(wake)
 
-    def _tell(self) -> None:
+    def _wake(self) -> None:
         for wake in tuple(self._listeners):
             wake()
 
 
 def reason_for(failure: BuildError, *, known: Collection[str]) -> str:
-    """Why a job failed, in a word this GitLab knows: newer words have older ones."""
-    for word in (failure.reason, _OLDER_NAMES.get(failure.reason, "")):
+    """Why a job failed, in a word this GitLab knows: an older one hears an older word."""
+    older = {"runner_interrupted": "runner_system_failure"}.get(failure.reason, "")
+    for word in (failure.reason, older):
         if word in _ALWAYS_KNOWN or word in known:
             return word
     return "unknown_failure"
 
 
-def go_duration(seconds: float) -> str:
+def _go_duration(seconds: float) -> str:
     """Such as `1h0m0s`, the way the real runner writes it."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

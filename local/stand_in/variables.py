@@ -1,14 +1,11 @@
 """The variables of one job: GitLab's, the runner's own, and what they expand to."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from local.stand_in.config import ARCHITECTURE, REVISION, VERSION, RunnerOptions
 from local.stand_in.job import Job, Variable
-from local.stand_in.options import REVISION, VERSION, RunnerOptions
-from local.stand_in.protocol import ARCHITECTURE
 
 _REFERENCE = re.compile(r"\$(?:(\$)|\{([^}]*)\}|([A-Za-z_]\w*|[*#@!?0-9-]))")
 _GO_UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
@@ -44,20 +41,16 @@ class Variables:
 
     def value(self, key: str) -> str:
         """The value, or nothing; of a file variable its content."""
-        found = self._all.get(key)
-        return found.value if found else ""
-
-    def path(self, variable: Variable) -> str:
-        """Where the content of a file variable is written."""
-        return f"{self._folder}/{variable.key}"
+        variable = self._all.get(key)
+        return variable.value if variable else ""
 
     def exported(self, variable: Variable) -> str:
         """What the shell sees: of a file variable the path."""
-        return self.path(variable) if variable.file else variable.value
+        return f"{self._folder}/{variable.key}" if variable.file else variable.value
 
     def expand(self, text: str) -> str:
         """`text` with `$name` and `${name}` replaced; unknown names by nothing."""
-        return _REFERENCE.sub(lambda m: m[1] or self._of(m[2] or m[3] or ""), text)
+        return _REFERENCE.sub(lambda match: match[1] or self._exported(match), text)
 
     def flag(self, key: str, *, absent: bool) -> bool:
         """A truth value in any of the usual spellings."""
@@ -74,39 +67,37 @@ class Variables:
         parts = re.findall(r"(\d+(?:\.\d+)?)(h|ms|m|s)", self.value(key))
         return sum(float(n) * _GO_UNIT_S[unit] for n, unit in parts) if parts else absent
 
-    def _of(self, key: str) -> str:
-        found = self._all.get(key)
-        return self.exported(found) if found else ""
+    def _exported(self, match: re.Match[str]) -> str:
+        variable = self._all.get(match[2] or match[3] or "")
+        return self.exported(variable) if variable else ""
 
     def _expanded(self, key: str, trail: tuple[str, ...]) -> str:
         """The value with what it refers to, and so on; a circle ends in nothing."""
 
-        def referred(found: re.Match[str]) -> str:
-            name = found[2] or found[3] or ""
+        def referred(match: re.Match[str]) -> str:
+            name = match[2] or match[3] or ""
             variable = self._written.get(name)
-            if found[1] or variable is None:
-                return found[1] or ""
-            if variable.file:
-                return self.path(variable)
-            if variable.raw or name == key or name in trail:
-                return variable.value if variable.raw else ""
-            return self._expanded(name, (*trail, key))
+            if match[1] or variable is None:
+                return match[1] or ""
+            if variable.file or variable.raw:
+                return self.exported(variable)
+            return "" if name in (*trail, key) else self._expanded(name, (*trail, key))
 
         return _REFERENCE.sub(referred, self._written[key].value)
 
 
-def job_variables(job: Job, runner: RunnerOptions, places: Places) -> Variables:
-    """All variables of a job, the runner's own first, GitLab's over them."""
-    mine = {
+def job_variables(job: Job, runner: RunnerOptions, places: Places, timeout_s: int) -> Variables:
+    """All variables of a job: the runner's own, then GitLab's over them, then facts."""
+    own = {
         "CI_BUILDS_DIR": places.builds,
         "CI_PROJECT_DIR": places.project,
         "CI_CONCURRENT_ID": "0",
         "CI_CONCURRENT_PROJECT_ID": "0",
         "CI_SERVER": "yes",
         "CI_JOB_STATUS": "running",
-        "CI_JOB_TIMEOUT": str(job.timeout_s),
+        "CI_JOB_TIMEOUT": str(timeout_s),
     }
-    after = {
+    facts = {
         "CI_SHARED_ENVIRONMENT": "true",
         "CI_RUNNER_SHORT_TOKEN": runner.short_token,
         "CI_RUNNER_VERSION": VERSION,
@@ -114,13 +105,12 @@ def job_variables(job: Job, runner: RunnerOptions, places: Places) -> Variables:
         "CI_RUNNER_EXECUTABLE_ARCH": f"linux/{ARCHITECTURE}",
         "RUNNER_TEMP_PROJECT_DIR": places.temporary,
     }
-    configured = [line.partition("=") for line in runner.environment]
+    configured = dict(line.split("=", 1) for line in runner.environment if "=" in line)
     return Variables(
         [
-            *(Variable(key=key, value=value) for key, equals, value in configured if equals),
-            *(Variable(key=key, value=value) for key, value in mine.items()),
+            *(Variable(key=key, value=value) for key, value in {**configured, **own}.items()),
             *job.variables,
-            *(Variable(key=key, value=value, raw=True) for key, value in after.items()),
+            *(Variable(key=key, value=value, raw=True) for key, value in facts.items()),
         ],
         folder_of_files=places.temporary,
     )

@@ -25,15 +25,28 @@ BINARIES = [
 TOKEN = "glrt-abcdefghijklmnopqrst"
 
 
-class RunnerProcess:
-    """One `gitlab-runner` process; use it as a context manager."""
+def config_toml(url: str, *lines: str, token: str = TOKEN) -> str:
+    """The configuration of a runner named `wanted`; `lines` are more of its entry, tables last."""
+    entry = {"name": "wanted", "url": url, "token": token, "executor": "shell", "shell": "bash"}
+    return "\n".join(["[[runners]]", *(f'{key} = "{text}"' for key, text in entry.items()), *lines])
 
-    def __init__(self, binary: str, home: Path, arguments: list[str], **environ: str) -> None:
+
+class RunnerProcess:
+    """One `gitlab-runner` process; use it as a context manager.
+
+    It has its configuration from a FIFO, as the agent hands it over.
+    """
+
+    def __init__(self, binary: str, home: Path, config: str, *flags: str, **environ: str) -> None:
         self.home = home
+        fifo = home / "config.toml"
+        os.mkfifo(fifo)
+        threading.Thread(target=fifo.write_text, args=(config,), daemon=True).start()
+        single = ["run-single", "-c", str(fifo), "-r", "wanted", *flags]
         self.lines: list[dict[str, Any]] = []
         self._changed = threading.Condition()
         self._process = subprocess.Popen(
-            [binary, "--log-format", "json", *arguments],
+            [binary, "--log-format", "json", *single],
             cwd=home,
             env=clean_environ(home) | environ,
             stderr=subprocess.PIPE,

@@ -12,7 +12,7 @@ import pytest
 from local.gitlab.seed import create_project
 from local.gitlab.server import SimulatorServer
 from tests.integration.local.gitlab.site import Site
-from tests.integration.local.runner_process import BINARIES, RunnerProcess
+from tests.integration.local.runner_process import BINARIES, RunnerProcess, config_toml
 
 CI = """
 stages: [build, test, report]
@@ -90,9 +90,9 @@ def site(tmp_path: Path) -> Iterator[Site]:
 def test_a_whole_pipeline(binary: str, site: Site, tmp_path: Path) -> None:
     files = {".gitlab-ci.yml": textwrap.dedent(CI), "README.md": "readme\n"}
     seeded = create_project(site.server.url, site.server.root_token, "acme/demo", files)
-    flags = ["--url", site.server.url, "--token", site.register("shell"), "--executor", "shell"]
+    config = config_toml(site.server.url, token=site.register("shell"))
     limits = ["--max-builds", str(RUNS), "--wait-timeout", "20"]
-    with RunnerProcess(binary, tmp_path, ["run-single", *flags, *limits]) as process:
+    with RunnerProcess(binary, tmp_path, config, *limits) as process:
         assert process.wait(within_s=90) == 0
     assert site.statuses() == {
         "compile": "success",
@@ -180,9 +180,9 @@ def test_what_jobs_get_from_each_other_and_from_the_project(
     ):
         project.variables.create(variable)
     site.push(seeded, SHARED)
-    flags = ["--url", url, "--token", site.register("shell"), "--executor", "shell"]
+    config = config_toml(url, token=site.register("shell"))
     limits = ["--max-builds", "6", "--wait-timeout", "20"]
-    with RunnerProcess(binary, tmp_path, ["run-single", *flags, *limits]) as process:
+    with RunnerProcess(binary, tmp_path, config, *limits) as process:
         assert process.wait(within_s=90) == 0
     logs = {job.name: project.jobs.get(job.id).trace().decode() for job in _jobs(project)}
     good = dict.fromkeys(("make", "uses", "unrelated", "deploy", "secret"), "success")

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import pytest
 
 from tests.integration.local.coordinator import Answer, Coordinator, make_job
 from tests.integration.local.object_store import ObjectStore
-from tests.integration.local.runner_process import BINARIES, TOKEN, RunnerProcess
+from tests.integration.local.runner_process import BINARIES, TOKEN, RunnerProcess, config_toml
 
 Start = Callable[..., RunnerProcess]
 
@@ -39,15 +39,14 @@ def coordinator(tmp_path: Path) -> Iterator[Coordinator]:
 
 @pytest.fixture
 def start(binary: str, coordinator: Coordinator, tmp_path: Path) -> Iterator[Start]:
-    """Starts a runner for one job; more flags and environment may be given."""
+    """Starts a runner for one job; other flags, lines of its configuration, and environment."""
     started: list[RunnerProcess] = []
 
-    def begin(*flags: str, **environ: str) -> RunnerProcess:
+    def begin(*flags: str, config: Sequence[str] = (), **environ: str) -> RunnerProcess:
         home = tmp_path / f"home{len(started)}"
         home.mkdir()
-        always = ["--url", coordinator.url, "--token", TOKEN, "--executor", "shell"]
-        flags = flags or ("--max-builds", "1")
-        process = RunnerProcess(binary, home, ["run-single", *always, *flags], **environ)
+        text = config_toml(coordinator.url, *config)
+        process = RunnerProcess(binary, home, text, *(flags or ("--max-builds", "1")), **environ)
         started.append(process)
         return process
 
@@ -56,8 +55,8 @@ def start(binary: str, coordinator: Coordinator, tmp_path: Path) -> Iterator[Sta
         process.__exit__()
 
 
-def finish(start: Start, *flags: str, **environ: str) -> RunnerProcess:
-    process = start(*flags, **environ)
+def finish(start: Start, *flags: str, **more: Any) -> RunnerProcess:
+    process = start(*flags, **more)
     assert process.wait() == 0
     return process
 
@@ -326,8 +325,8 @@ def test_a_shell_that_is_killed_is_the_jobs_failure(coordinator: Coordinator, st
 
 def test_the_runners_own_scripts_and_environment(coordinator: Coordinator, start: Start) -> None:
     coordinator.offer(make_job(1, "echo script $OWN"))
-    before = ("--pre-build-script", "echo before", "--env", "OWN=set")
-    finish(start, *before, "--post-build-script", "echo behind", "--max-builds", "1")
+    scripts = ('pre_build_script = "echo before"', 'post_build_script = "echo behind"')
+    finish(start, config=[*scripts, 'environment = ["OWN=set"]'])
     log = log_of(coordinator)
     assert log.index("\nbefore\n") < log.index("\nscript set\n") < log.index("\nbehind\n")
 
@@ -362,7 +361,7 @@ def test_output_is_cut_at_the_limit_and_the_job_goes_on(
     coordinator: Coordinator, start: Start
 ) -> None:
     coordinator.offer(make_job(1, "head -c 300000 /dev/zero | tr '\\0' x", "echo the end"))
-    finish(start, "--output-limit", "100", "--max-builds", "1")
+    finish(start, config=["output_limit = 100"])
     log = log_of(coordinator)
     assert "Job's log exceeded limit of 102400 bytes.\n" in log
     assert "the end" not in log
@@ -919,78 +918,49 @@ def test_a_cache_in_a_bucket_reaches_other_machines(
     coordinator.offer(make_job(1, "mkdir kept; echo cached > kept/f", cache=cache))
     coordinator.offer(make_job(2, "cat kept/f", cache=cache))
     with ObjectStore() as store:
-        flags = [
-            *("--max-builds", "1", "--cache-type", "s3", "--cache-s3-insecure"),
-            *("--cache-s3-server-address", store.address, "--cache-s3-bucket-name", "caches"),
-            *("--cache-s3-access-key", "AK", "--cache-s3-secret-key", "SK"),
-            *("--cache-s3-bucket-location", "us-east-1"),
-            *(["--cache-shared"] if shared else []),
+        config = [
+            *("[runners.cache]", 'Type = "s3"', f"Shared = {str(shared).lower()}"),
+            *("[runners.cache.s3]", f'ServerAddress = "{store.address}"', "Insecure = true"),
+            *('BucketName = "caches"', 'BucketLocation = "us-east-1"'),
+            *('AccessKey = "AK"', 'SecretKey = "SK"', 'AuthenticationType = "access-key"'),
         ]
-        finish(start, *flags)
+        finish(start, config=config)
         assert list(store.objects) == [name]
-        finish(start, *flags)  # in another folder
+        finish(start, config=config)  # in another folder
     assert "cached\n" in log_of(coordinator, 2)
 
 
-# --- how it is told ---------------------------------------------------------------------------
+# --- how it starts ----------------------------------------------------------------------------
 
 
-def config_text(url: str) -> str:
-    return f"""
-concurrent = 1
-[[runners]]
-name = "other"
-url = "http://127.0.0.1:1"
-token = "{TOKEN}"
-executor = "shell"
-[[runners]]
-name = "wanted"
-url = "{url}"
-token = "{TOKEN}"
-executor = "shell"
-environment = ["FROM=config"]
-pre_build_script = "echo before"
-"""
-
-
-def test_one_runner_of_a_config_file(binary: str, coordinator: Coordinator, tmp_path: Path) -> None:
-    config = tmp_path / "config.toml"
-    config.write_text(config_text(coordinator.url))
-    coordinator.offer(make_job(1, "echo $FROM"))
-    flags = ["run-single", "-c", str(config), "-r", "wanted", "--max-builds", "1"]
-    with RunnerProcess(binary, tmp_path, flags) as process:
-        assert process.wait() == 0
-    assert "before\n" in log_of(coordinator)
-    assert "config\n" in log_of(coordinator)
-
-
-def test_flags_by_environment(binary: str, coordinator: Coordinator, tmp_path: Path) -> None:
+def test_one_runner_of_several_works_where_its_configuration_says(
+    binary: str, coordinator: Coordinator, tmp_path: Path
+) -> None:
+    other = config_toml("http://127.0.0.1:1").replace("wanted", "other")
+    elsewhere = f'builds_dir = "{tmp_path}/elsewhere"'
+    config = f"concurrent = 1\n{other}\n{config_toml(coordinator.url, elsewhere)}\n"
     coordinator.offer(make_job(1, "pwd"))
-    environ = {
-        "CI_SERVER_URL": coordinator.url,
-        "CI_SERVER_TOKEN": TOKEN,
-        "RUNNER_EXECUTOR": "shell",
-        "RUNNER_BUILDS_DIR": str(tmp_path / "elsewhere"),
-    }
-    flags = ["run-single", "--max-builds", "1"]
-    with RunnerProcess(binary, tmp_path, flags, **environ) as process:
+    with RunnerProcess(binary, tmp_path, config, "--max-builds", "1") as process:
         assert process.wait() == 0
     assert f"{tmp_path}/elsewhere/abcdefghi/0/acme/demo\n" in log_of(coordinator)
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("config", "flags"),
     [
-        (["run-single", "--token", "t", "--executor", "shell"], "Missing URL"),
-        (["run-single", "--url", "http://x", "--executor", "shell"], "Missing Token"),
-        (["run-single", "--url", "http://x", "--token", "t"], "Missing Executor"),
-        (["run-single", "--nonsense"], "flag provided but not defined: -nonsense"),
-        (["run-single", "--url"], "flag needs an argument: -url"),
+        ("", []),
+        ("[[runners]", []),
+        (config_toml(""), []),
+        (config_toml("http://x", token=""), []),
+        (config_toml("http://x").replace('"shell"', '""', 1), []),
+        (config_toml("http://x", 'output_limit = "5"'), []),
+        (config_toml("http://x"), ["--nonsense"]),
+        (config_toml("http://x"), ["--max-builds"]),
     ],
 )
-def test_a_command_line_that_cannot_be_followed(
-    flags: list[str], said: str, binary: str, tmp_path: Path
+def test_what_cannot_be_followed_ends_the_process_with_a_fatal_line(
+    config: str, flags: list[str], binary: str, tmp_path: Path
 ) -> None:
-    with RunnerProcess(binary, tmp_path, flags) as process:
+    with RunnerProcess(binary, tmp_path, config, *flags) as process:
         assert process.wait() == 1
-    assert process.line(said)["level"] == "fatal"
+    assert process.lines[-1]["level"] == "fatal"

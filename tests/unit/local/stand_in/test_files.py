@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import os
 import stat
-import subprocess
 import zipfile
 from pathlib import Path
 
@@ -71,19 +69,6 @@ def test_exclusion_is_of_the_path_itself(path: str, patterns: list[str], exclude
     assert files.is_excluded(path, patterns) is excluded
 
 
-def test_untracked_files_include_ignored_ones(tree: str) -> None:
-    subprocess.run(["git", "init", "-q"], cwd=tree, check=True)
-    Path(tree, ".gitignore").write_text("*.log\n")
-    subprocess.run(["git", "add", "a.txt", ".gitignore"], cwd=tree, check=True)
-    found = files.find_untracked(tree)
-    assert {"b.log", "sub/c.txt"} <= set(found)
-    assert "a.txt" not in found
-
-
-def test_without_a_repository_nothing_is_untracked(tree: str) -> None:
-    assert files.find_untracked(tree) == []
-
-
 def test_a_round_trip_keeps_content_modes_links_and_empty_folders(
     tree: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -94,20 +79,12 @@ def test_a_round_trip_keeps_content_modes_links_and_empty_folders(
     packed = io.BytesIO()
     files.write_zip(packed, tree, ["a.txt", "dangling", "empty", "link", "sub/c.txt"])
     there = tmp_path_factory.mktemp("there")
-    assert files.read_zip(packed, str(there)) == 5
+    files.read_zip(packed, str(there))
     assert (there / "sub" / "c.txt").read_text() == "sub/c.txt"
     assert stat.S_IMODE((there / "a.txt").stat().st_mode) == 0o750
     assert os.readlink(there / "link") == "a.txt"
     assert os.readlink(there / "dangling") == "nowhere"
     assert (there / "empty").is_dir()
-
-
-def test_unpacking_replaces_what_is_there(tree: str) -> None:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr("a.txt", "new")
-    files.read_zip(packed, tree)
-    assert Path(tree, "a.txt").read_text() == "new"
 
 
 @pytest.mark.parametrize("name", ["../outside", "/tmp/outside-of-it", "sub/../../outside"])
@@ -130,24 +107,12 @@ def test_an_entry_through_a_link_to_the_outside_is_refused(
         files.read_zip(packed, tree)
 
 
-def test_gzip_members_follow_each_other(tree: str) -> None:
-    packed = io.BytesIO()
-    files.write_gzip(packed, tree, ["a.txt", "sub", "sub/c.txt"])
-    assert gzip.decompress(packed.getvalue()) == b"a.txtsub/c.txt"
-
-
 def test_a_sibling_with_a_longer_name_is_not_below(tmp_path: Path) -> None:
     for path in ("sub/a.txt", "subway/b.txt"):
         (tmp_path / path).parent.mkdir()
         (tmp_path / path).write_text("x")
     assert files.find(str(tmp_path), "sub/*") == ["sub/a.txt"]
     assert files.find(str(tmp_path), "sub/**/*.txt") == ["sub/a.txt"]
-
-
-def test_everything_is_found_by_a_dot_but_not_the_dot_itself(tree: str) -> None:
-    found = files.find(tree, ".")
-    assert "." not in found
-    assert {"a.txt", "sub", "sub/deep/d.txt"} <= set(found)
 
 
 def test_a_pipe_is_left_out_of_an_archive(tmp_path: Path) -> None:
@@ -167,7 +132,7 @@ def test_unpacking_replaces_a_link_and_not_what_it_leads_to(tmp_path: Path) -> N
     kept.write_text("old")
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a").symlink_to(kept)
-    assert files.read_zip(packed, str(tmp_path / "in")) == 1
+    files.read_zip(packed, str(tmp_path / "in"))
     assert kept.read_text() == "old"
     assert not (tmp_path / "in" / "a").is_symlink()
 

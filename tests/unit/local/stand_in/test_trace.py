@@ -1,91 +1,81 @@
-"""The growing log: secrets, limit, checksum."""
+"""The growing log: secrets never get through, however the output is cut; limit and checksum."""
 
 from __future__ import annotations
 
 import zlib
 
 import pytest
+from hypothesis import given, strategies as st
 
-from local.stand_in.trace import Trace
+from local.stand_in.trace import Trace, secrets_filter
 
-
-def content(trace: Trace) -> bytes:
-    trace.finish()
-    return trace.read(0, 10_000_000)
-
-
-def test_pieces_add_up_with_their_checksum() -> None:
-    trace = Trace()
-    trace.write("hel")
-    trace.write(b"lo\n")
-    assert (trace.size, trace.checksum) == (6, "crc32:363a3020")
-    assert trace.read(1, 3) == b"ell"
-    assert trace.read(6, 3) == b""
+pieces = st.lists(st.text(alphabet="abc", max_size=6), max_size=12)
+secrets = st.lists(st.text(alphabet="abc", min_size=2, max_size=5), min_size=1, max_size=3)
 
 
-def test_a_character_in_two_pieces_stays_whole() -> None:
-    trace = Trace()
-    first, second = "ü".encode()[:1], "ü".encode()[1:]
-    trace.write(first)
-    assert trace.size == 0
-    trace.write(second)
-    assert content(trace) == "ü".encode()
+def shown(trace: Trace, *parts: str | bytes) -> str:
+    for part in parts:
+        trace.write(part)
+    trace.write("", is_end=True)
+    return trace.read(0, 10_000_000).decode()
 
 
-def test_what_is_no_text_is_replaced() -> None:
-    trace = Trace()
-    trace.write(b"a\xffb\xc3")
-    assert content(trace) == "a\ufffdb\ufffd".encode()
+@pytest.mark.parametrize(
+    ("hidden", "parts", "text"),
+    [
+        (["hunter2"], ["it is hun", "ter2!"], "it is [MASKED]!"),
+        (["abc", "abcdef"], ["xabc", "defx abcx"], "x[MASKED]x [MASKED]x"),
+        (["ab", "abcdef"], ["abcd", "x"], "[MASKED]cdx"),
+        (["", ""], ["as ", "it is"], "as it is"),
+    ],
+)
+def test_a_secret_becomes_a_word(hidden: list[str], parts: list[str], text: str) -> None:
+    assert shown(Trace(secrets=hidden), *parts) == text
 
 
-def test_secrets_are_hidden_across_pieces() -> None:
-    trace = Trace(secrets=["secret"])
-    trace.write("a sec")
-    trace.write("ret b sec")
-    assert content(trace) == b"a [MASKED] b sec"
+def test_what_only_begins_like_a_secret_comes_out() -> None:
+    masker = secrets_filter(["hunter2"])
+    assert masker.feed(b"a hunt") == b"a "
+    assert masker.feed(b"ing") == b"hunting"
+    assert masker.feed(b" hun") == b" "
+    assert masker.feed(b"", is_end=True) == b"hun"
 
 
-def test_at_the_limit_it_says_so_once_and_takes_no_more() -> None:
-    trace = Trace(limit_bytes=10)
-    trace.write("0123456789abc")
-    trace.write("more")
-    read = content(trace)
-    assert read.startswith(b"0123456789\n\033[33;1mJob's log exceeded limit of 10 bytes.\n")
-    assert read.count(b"exceeded") == 1
-    assert b"more" not in read.split(b"\033[0;m")[1]
-    assert trace.checksum == f"crc32:{zlib.crc32(read):08x}"
+@given(hidden=secrets, parts=pieces)
+def test_no_secret_is_left_in_what_comes_out(hidden: list[str], parts: list[str]) -> None:
+    text = shown(Trace(secrets=hidden), *parts)
+    assert not any(secret in rest for rest in text.split("[MASKED]") for secret in hidden)
+    assert text == shown(Trace(secrets=hidden), "".join(parts))
 
 
-@pytest.mark.parametrize("room", [1, 2])
-def test_the_limit_never_leaves_half_a_character(room: int) -> None:
-    trace = Trace(limit_bytes=room)
-    trace.write("€uro")
-    assert content(trace).startswith(b"\n")
+TOKENS = st.text("glpat-crbxo.=_ ?&private_token1", max_size=40)
 
 
-def test_exactly_the_limit_counts_as_reached() -> None:
-    trace = Trace(limit_bytes=4)
-    trace.write("1234")
-    assert b"exceeded" in content(trace)
+@given(texts=st.lists(TOKENS, max_size=4), tokens=st.lists(st.text("ab1", min_size=1)))
+def test_tokens_are_hidden_however_they_are_cut(texts: list[str], tokens: list[str]) -> None:
+    heads = ("glpat-", "glcbt-64_", "own-", "?private_token=")
+    parts = [*texts, *(f" {heads[at % 4]}{token}" for at, token in enumerate(tokens)), *texts]
+    text = shown(Trace(token_prefixes=["own-"]), *parts)
+    assert text == shown(Trace(token_prefixes=["own-"]), "".join(parts))
+    assert text == shown(Trace(token_prefixes=["own-"]), *"".join(parts))
+    for at, token in enumerate(tokens):
+        assert f" {heads[at % 4]}{token}" not in text
 
 
-def test_a_log_is_not_for_the_few_unless_it_was_debugged() -> None:
-    assert Trace().is_debug is False
+def test_a_character_in_two_pieces_stays_whole_and_what_is_no_text_is_replaced() -> None:
+    whole = "ü".encode()
+    assert shown(Trace(), whole[:1], whole[1:], b"a\xffb\xc3") == "üa\ufffdb\ufffd"
 
 
-def test_a_full_log_says_so_in_lines_of_its_own() -> None:
-    trace = Trace(limit_bytes=4)
-    trace.write("12345")
-    assert trace.read(0, 1000).decode() == (
-        "1234\n\033[33;1mJob's log exceeded limit of 4 bytes.\n"
-        "Job execution will continue but no more output will be collected.\033[0;m\n"
-    )
-    size = trace.size
-    trace.write("more")
-    assert trace.size == size
-
-
-def test_nothing_written_fills_no_log() -> None:
-    trace = Trace(limit_bytes=0)
-    trace.write("")
-    assert (trace.size, trace.checksum) == (0, "crc32:00000000")
+@pytest.mark.parametrize(
+    ("limit", "text", "kept"),
+    [(10, "0123456789abc", "0123456789"), (2, "€uro", ""), (2, "ab", "ab")],
+)
+def test_at_the_limit_it_says_so_once_and_takes_no_more(limit: int, text: str, kept: str) -> None:
+    trace = Trace(limit_bytes=limit)
+    read = shown(trace, text, "more")
+    said = f"\n\033[33;1mJob's log exceeded limit of {limit} bytes.\n"
+    assert read.startswith(kept + said)
+    assert read.count("more") == 1  # in the sentence itself
+    assert trace.checksum == f"crc32:{zlib.crc32(read.encode()):08x}"
+    assert trace.size == len(read.encode())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from local.stand_in.config import RunnerOptions
 from local.stand_in.job import Variable
-from local.stand_in.options import RunnerOptions
 from local.stand_in.variables import Places, Variables, job_variables
 from tests.unit.local.stand_in.jobs import job
 
@@ -95,7 +95,7 @@ def test_who_wins_among_runner_gitlab_and_facts() -> None:
         {"key": "CI_SERVER", "value": "sent"},
         {"key": "CI_RUNNER_VERSION", "value": "lie"},
     ]
-    read = job_variables(job(variables=sent), runner, PLACES)
+    read = job_variables(job(variables=sent), runner, PLACES, 600)
     assert (read.value("OWN"), read.value("BOTH")) == ("runner", "gitlab")
     assert read.value("CI_PROJECT_DIR") == "/b/p"
     assert read.value("CI_SERVER") == "sent"

@@ -1,0 +1,108 @@
+"""The runner that the stand-in serves: one entry of a `config.toml`, and the names it goes by."""
+
+import platform
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from local.stand_in.decode import DecodeError, decode
+
+NAME, VERSION, REVISION = "gitlab-runner", "17.9.0", "stand-in"
+ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+
+
+class UsageError(ValueError):
+    """The command line or the configuration cannot be followed; the message says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class S3Options:
+    """Where an S3 cache lives; the fields have the file's names in lower case."""
+
+    serveraddress: str = ""
+    accesskey: str = ""
+    secretkey: str = ""
+    sessiontoken: str = ""
+    bucketname: str = ""
+    bucketlocation: str = ""
+    insecure: bool = False
+    authenticationtype: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheOptions:
+    """Which cache besides the folder on this machine."""
+
+    type: str = ""  # "" | s3
+    path: str = ""
+    shared: bool = False
+    s3: S3Options = S3Options()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerOptions:
+    """A `[[runners]]` entry, as far as the fleet's configuration goes."""
+
+    name: str = ""
+    url: str = ""
+    token: str = ""
+    executor: str = ""
+    builds_dir: str = "builds"
+    cache_dir: str = "cache"
+    shell: str = "bash"
+    environment: tuple[str, ...] = ()  # NAME=value each
+    pre_build_script: str = ""
+    post_build_script: str = ""
+    output_limit: int = 4096  # KiB of a job's log
+    tls_ca_file: str = ""
+    feature_flags: Mapping[str, bool] = field(default_factory=dict)
+    cache: CacheOptions = CacheOptions()
+
+    @property
+    def short_token(self) -> str:
+        """The part of the token that may be shown: in logs, and as a folder's name."""
+        return shorten(self.token)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Config:
+    runners: tuple[RunnerOptions, ...] = ()
+
+
+def read_runner(path: str, name: str) -> RunnerOptions:
+    """The runner of that name. Opens and reads the file once: it may be a pipe.
+
+    Raises `UsageError` when there is no such file or runner, or a value cannot be followed.
+    """
+    try:
+        with open(path, "rb") as file:
+            config = decode(_Config, tomllib.load(file), "config")
+    except (OSError, tomllib.TOMLDecodeError, DecodeError) as exc:
+        raise UsageError(f"Error loading config: {exc}") from exc
+    for runner in config.runners:
+        if runner.name == name:
+            _check(runner)
+            return runner
+    raise UsageError(f"Error loading runner by name: could not find a runner with the name {name}")
+
+
+def _check(runner: RunnerOptions) -> None:
+    for value, field_name in (
+        (runner.url, "URL"),
+        (runner.token, "Token"),
+        (runner.executor, "Executor"),
+    ):
+        if not value:
+            raise UsageError(f"Missing {field_name}")
+    if runner.executor != "shell":
+        raise UsageError(f"Unknown executor: {runner.executor} (the stand-in has only shell)")
+    if runner.cache.type not in {"", "s3"}:
+        raise UsageError(f"Unknown cache type: {runner.cache.type} (the stand-in has only s3)")
+
+
+def shorten(token: str) -> str:
+    """The first nine characters after the kind of token, eight of tokens without one."""
+    for prefix in ("glrt-", "glcbt-"):
+        if token.startswith(prefix):
+            return token[len(prefix) : len(prefix) + 9]
+    return token[:8]

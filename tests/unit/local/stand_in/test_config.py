@@ -1,0 +1,116 @@
+"""What the runner reads: its configuration, and a job; as strictly as the real one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.stand_in.config import CacheOptions, S3Options, UsageError, read_runner, shorten
+from local.stand_in.decode import DecodeError
+from local.stand_in.job import Artifact, Cache, is_wanted, read_job
+from tests.unit.local.stand_in.jobs import job
+
+NEEDED = 'name = "mine"\nurl = "http://gitlab"\ntoken = "glrt-secret"\nexecutor = "shell"\n'
+CACHE = """
+tls-ca-file = "/ca.pem"
+environment = ["A=1", "B=2"]
+[runners.feature_flags]
+FF_X = true
+[runners.cache]
+Type = "s3"
+Path = "p"
+Shared = true
+[runners.cache.s3]
+ServerAddress = "127.0.0.1:1"
+AccessKey = "AK"
+BucketName = "b"
+Insecure = true
+"""
+
+
+def read(folder: Path, text: str, name: str = "mine") -> Any:
+    path = folder / "config.toml"
+    path.write_text(text)
+    return read_runner(str(path), name)
+
+
+def test_the_runner_with_this_name_and_all_it_says(tmp_path: Path) -> None:
+    other = '[[runners]]\nname = "other"\n'
+    runner = read(tmp_path, f"concurrent = 1\n{other}[[runners]]\n{NEEDED}{CACHE}")
+    assert (runner.url, runner.token, runner.short_token) == (
+        "http://gitlab",
+        "glrt-secret",
+        "secret",
+    )
+    assert (runner.tls_ca_file, runner.environment) == ("/ca.pem", ("A=1", "B=2"))
+    assert runner.feature_flags == {"FF_X": True}
+    s3 = S3Options(serveraddress="127.0.0.1:1", accesskey="AK", bucketname="b", insecure=True)
+    assert runner.cache == CacheOptions(type="s3", path="p", shared=True, s3=s3)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "could not find a runner with the name mine"),
+        ("[[runners]", "Error loading config"),
+        ('[[runners]]\nname = "mine"\nurl = 5', "url must be of type str"),
+        (f"[[runners]]\n{NEEDED}output_limit = true", "output_limit must be of type int"),
+        (f'[[runners]]\n{NEEDED}environment = "A=1"', "environment must be of type list"),
+        (f"[[runners]]\n{NEEDED}".replace("http://gitlab", ""), "Missing URL"),
+        (f"[[runners]]\n{NEEDED}".replace("glrt-secret", ""), "Missing Token"),
+        (f"[[runners]]\n{NEEDED}".replace("shell", ""), "Missing Executor"),
+        (f"[[runners]]\n{NEEDED}".replace("shell", "docker"), "Unknown executor: docker"),
+        (f'[[runners]]\n{NEEDED}cache = {{Type = "gcs"}}', "Unknown cache type: gcs"),
+    ],
+)
+def test_a_file_that_cannot_be_followed(text: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=said):
+        read(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("token", "shown"),
+    [
+        ("glrt-abcdefghijklmn", "abcdefghi"),
+        ("glcbt-64_abcdefghij", "64_abcdef"),
+        ("abcdefghijkl", "abcdefgh"),
+    ],
+)
+def test_the_kind_of_token_is_left_out(token: str, shown: str) -> None:
+    assert shorten(token) == shown
+
+
+def test_null_and_absent_are_alike_and_unknown_keys_mean_nothing() -> None:
+    assert job(artifacts=None, hooks=None, new={"x": 1}) == job()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [],
+        {"id": "9"},
+        {"id": True},
+        {"variables": [{"key": 1}]},
+        {"steps": [{"script": "one line"}]},
+        {"steps": [{"script": [1]}]},
+        {"git_info": []},
+        {"job_info": {"project_jobs_running_on_instance_runners_count": 1}},
+    ],
+)
+def test_what_the_real_runner_cannot_decode_is_no_job(content: Any) -> None:
+    with pytest.raises(DecodeError):
+        read_job(json.dumps(content).encode())
+
+
+@pytest.mark.parametrize("kind", [Artifact, Cache])
+@pytest.mark.parametrize(
+    ("when", "ends"),
+    [("", [True]), ("on_success", [True]), ("on_failure", [False]), ("always", [True, False])],
+)
+def test_when_files_are_saved(kind: type[Artifact | Cache], when: str, ends: list[bool]) -> None:
+    files = kind(when=when, paths=("a",))
+    assert [end for end in (True, False) if is_wanted(files, succeeded=end)] == ends
+    assert not is_wanted(kind(when="always"), succeeded=True)
