@@ -119,24 +119,6 @@ def test_a_dry_place_gives_an_error_and_the_other_all_machines(
     end(engine, told)
 
 
-def test_fewer_machines_than_asked_for(
-    engine: Engine, stack: Stack, proxy: Ec2Proxy, ec2: Any
-) -> None:
-    proxy.fault = lambda _: Verdict(most=1)
-    told = launch(ec2, stack, count=3)
-    assert len(machines(told)) == 1
-    assert len(told["Errors"]) == 2
-    end(engine, told)
-
-
-def test_nothing_anywhere(stack: Stack, proxy: Ec2Proxy, ec2: Any) -> None:
-    proxy.fault = lambda call: Verdict(dry=dict.fromkeys(call.places, DRY))
-    told = launch(ec2, stack)
-    assert machines(told) == []
-    named = [e["LaunchTemplateAndOverrides"]["Overrides"]["InstanceType"] for e in told["Errors"]]
-    assert named == list(TYPES)
-
-
 @pytest.mark.parametrize("code", ["RequestLimitExceeded", "VcpuLimitExceeded"])
 def test_a_refusal_arrives_as_aws_would_say_it(
     stack: Stack, proxy: Ec2Proxy, ec2: Any, code: str
@@ -145,11 +127,6 @@ def test_a_refusal_arrives_as_aws_would_say_it(
     with pytest.raises(ClientError) as refused:
         launch(ec2, stack)
     assert refused.value.response["Error"]["Code"] == code
-
-
-def test_a_call_that_is_no_launch_is_never_touched(proxy: Ec2Proxy, ec2: Any) -> None:
-    proxy.fault = lambda _: Verdict(refuse="VcpuLimitExceeded")
-    assert "Reservations" in ec2.describe_instances()
 
 
 def test_while_the_engine_is_away_the_fleet_is_asked_to_wait(proxy: Ec2Proxy, ec2: Any) -> None:

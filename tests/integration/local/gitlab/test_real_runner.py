@@ -101,36 +101,6 @@ def log_of(site: Site, number: int) -> str:
     return trace.decode()
 
 
-def test_artifacts_and_after_script_over_two_stages(site: Site, bench: Bench) -> None:
-    site.seed(
-        """
-        stages: [build, test]
-        make:
-          stage: build
-          tags: [ec2]
-          script: [mkdir -p out, echo built > out/a.txt]
-          after_script: [echo "afterwards $CI_JOB_STATUS"]
-          artifacts: {paths: [out], expire_in: 1 week}
-        unit:
-          stage: test
-          tags: [ec2]
-          script: ['test "$(cat out/a.txt)" = built', 'echo "token $CI_JOB_TOKEN"']
-        """
-    )
-    token = site.register("ec2")
-    first = bench.run(site.server.url, token)
-    assert first.code == 0
-    assert first.says("Checking for jobs...")
-    assert first.says("Job succeeded")
-    assert "afterwards success" in log_of(site, 1)
-    assert "201 Created" in log_of(site, 1)
-    bench.run(site.server.url, token)
-    assert site.statuses() == {"make": "success", "unit": "success"}
-    assert "Downloading artifacts from coordinator... ok" in log_of(site, 2)
-    assert "token [MASKED]" in log_of(site, 2)
-    assert site.client.projects.get(1).pipelines.get(1).status == "success"
-
-
 def test_a_failing_script(site: Site, bench: Bench, receiver: Receiver) -> None:
     seeded = site.seed("unit: {tags: [ec2], script: [exit 3]}\n")
     hooks = site.project(seeded).hooks
@@ -219,9 +189,3 @@ def test_a_terminated_runner_reports_a_system_failure_and_gitlab_retries(
     bench.run(site.server.url, token)
     assert site.statuses() == {"unit": "success"}
     assert site.server.ask(lambda world: world.ci.jobs[2].retries_count) == 1
-
-
-def test_without_a_job_it_goes_home(site: Site, bench: Bench) -> None:
-    done = bench.run(site.server.url, site.register("ec2"), "--max-builds", "1", "--wait-timeout=1")
-    assert done.code == 0
-    assert done.says("This runner has not received a job in 1 seconds, so now exiting")

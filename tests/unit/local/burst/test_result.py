@@ -65,48 +65,6 @@ def test_it_is_ok_without_problems_and_says_so(problems: tuple[str, ...]) -> Non
     assert json["control_plane_usd_per_1000"] == 0.2568
 
 
-def test_the_json_has_everything_in_the_words_of_the_documentation() -> None:
-    shown = BurstResult(
-        jobs=3,
-        finished=2,
-        seconds=10.04,
-        closed_s=12.34,
-        waited_s={"p50": 1.0, "max": 2.5},
-        peak_memory_mb=1439.5,
-        tally=Tally(
-            calls={"ec2.CreateFleet": 2},
-            guest_calls={"dynamodb.GetItem": 6},
-            per_job={"gitlab": 1.5},
-            units={"schedules": 1.0},
-            usd_per_1000=Decimal("0.36604"),
-        ),
-        guests={"succeeded": 2, "lost": 1},
-        problems=("one job did not end",),
-    ).to_json()
-    assert shown == {
-        "ok": False,
-        "jobs": 3,
-        "finished": 2,
-        "seconds": 10.0,
-        "closed_s": 12.3,
-        "waited_s": {"p50": 1.0, "max": 2.5},
-        "peak_memory_mb": 1440,
-        "calls": {"ec2.CreateFleet": 2},
-        "per_job": {"gitlab": 1.5},
-        "units": {"schedules": 1.0},
-        "control_plane_usd_per_1000": 0.366,
-        "guest_calls": {"dynamodb.GetItem": 6},
-        "guests": {"succeeded": 2, "lost": 1},
-        "problems": ["one job did not end"],
-    }
-
-
-def test_a_burst_that_is_told_only_its_size() -> None:
-    options = BurstOptions(jobs=1000)
-    assert (options.projects, options.credentials, options.ceiling) == (1, "per-machine", 400)
-    assert (options.job_s, options.timeout_s) == (1.0, 1800.0)
-
-
 def test_a_burst_without_a_launch_kept_that_budget() -> None:
     quiet = Tally(
         calls={},

@@ -210,29 +210,9 @@ def test_a_run_that_broke_counts_nothing_and_is_not_well() -> None:
     assert {value for value in numbers.values() if isinstance(value, int | float)} == {0}
 
 
-def test_a_run_without_jobs_waited_for_none() -> None:
-    told = row(planned=[], jobs=[], lived=[])
-    assert (told.longest_wait_s, told.jobs, told.ok) == (0.0, 0, True)
-
-
 def test_a_job_never_taken_counts_as_no_wait_but_as_stuck() -> None:
     told = row(jobs=[job(status="pending", started_at=None, finished_at=None)])
     assert (told.longest_wait_s, told.stuck) == (0.0, 1)
-
-
-def test_the_ends_that_would_do_are_told_in_order() -> None:
-    wanted = planned(ends=frozenset({"success", "failed", "canceled"}))
-    told = row(planned=[(PIPELINE, [wanted])], jobs=[job(status="running")])
-    assert told.problems[0] == "one (job 1) is running, should be canceled or failed or success"
-
-
-def test_numbers_are_told_to_a_tenth_of_a_second() -> None:
-    told = row(
-        jobs=[job(started_at=second(2.26))],
-        lived=[machine(gone=6.34)],
-        seconds=9.06,
-    )
-    assert (told.longest_wait_s, told.surplus_machine_s, told.seconds) == (2.3, 1.3, 9.1)
 
 
 @pytest.mark.parametrize(("at_most", "is_late"), [(2.0, False), (1.9, True)])
@@ -241,21 +221,6 @@ def test_a_wait_may_last_as_long_as_it_may(at_most: float, is_late: bool) -> Non
     assert told.ok is not is_late
     if is_late:
         assert told.problems == ("a job waited 2.0 s, at most 2 s",)
-
-
-def test_every_kind_of_problem_is_told_once_each() -> None:
-    told = row(
-        planned=[(PIPELINE, [planned(), planned("two")])],
-        leaked={"instances": 2, "messages": 0, "processes": 1},
-        broken=("the hook was not back",),
-    )
-    assert told.problems == (
-        "two is missing, should be success",
-        "2 instances left",
-        "1 processes left",
-        "the hook was not back",
-    )
-    assert (told.leaked, told.stuck) == (3, 1)
 
 
 def test_a_machine_of_two_jobs_is_surplus_after_the_last() -> None:

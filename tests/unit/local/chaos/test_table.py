@@ -39,18 +39,3 @@ def test_the_seed_is_that_of_a_run_with_a_problem_even_if_others_waited_longer()
 def test_runs_in_which_the_fault_found_no_moment_are_not_hidden() -> None:
     (line,) = by_fault([GOOD, replace(GOOD, seed=2, injected=0)])
     assert (line.runs, line.struck) == (2, 1)
-
-
-def test_faults_keep_the_order_in_which_they_came() -> None:
-    rows = [replace(GOOD, fault=name) for name in ("b", "a", "b")]
-    assert [line.fault for line in by_fault(rows)] == ["b", "a"]
-    assert [line.runs for line in by_fault(rows)] == [2, 1]
-
-
-def test_nothing_is_no_line() -> None:
-    assert by_fault([]) == ()
-
-
-def test_surplus_is_told_to_a_tenth_of_a_second() -> None:
-    (line,) = by_fault([replace(GOOD, surplus_machine_s=one) for one in (0.12, 0.12, 0.04)])
-    assert line.surplus_machine_s == 0.3

@@ -113,23 +113,3 @@ def test_tokens_carry_their_scopes(accounts: Accounts, owner: User) -> None:
     assert first.token.startswith("glpat-")
     assert (first.id, second.id) == (1, 2)
     assert accounts.tokens[first.token].scopes == {"read_api"}
-
-
-def test_a_group_and_a_project_cannot_bear_one_path(accounts: Accounts) -> None:
-    owner = accounts.add_user("dana", name="Dana")
-    top = accounts.add_group("top", name="Top", parent=None, owner=owner)
-    accounts.add_group("tools", name="Tools", parent=top, owner=owner)
-    assert accounts.is_taken("TOP/Tools")
-    with pytest.raises(PathTaken, match="top/tools"):
-        accounts.add_project("tools", name="Tools", group=top, at=NOON)
-    accounts.add_project("demo", name="Demo", group=top, at=NOON)
-    with pytest.raises(PathTaken, match="top/demo"):
-        accounts.add_group("demo", name="Demo", parent=top, owner=owner)
-
-
-def test_tokens_are_personal_access_tokens_of_twenty_characters(accounts: Accounts) -> None:
-    owner = accounts.add_user("dana", name="Dana")
-    token = accounts.add_token(owner, name="t", scopes=frozenset({"api"})).token
-    assert token.startswith("glpat-")
-    assert len(token) == len("glpat-") + 20
-    assert accounts.tokens[token].user is owner

@@ -6,23 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from local.gitlab.options import Clock, Options, Timeouts
-
-
-def test_the_limits_are_gitlabs() -> None:
-    limits = Timeouts()
-    assert limits.pending_without_runner == timedelta(hours=1)
-    assert limits.pending == timedelta(hours=24)
-    assert limits.online == timedelta(hours=2)
-    assert limits.stale == timedelta(days=7)
-    assert limits.contact_written_every == timedelta(minutes=40)
-
-
-def test_compressing_shortens_every_limit_alike() -> None:
-    normal, fast = Timeouts(), Timeouts().compressed(60)
-    assert fast.pending_without_runner == timedelta(minutes=1)
-    assert fast.contact_written_at_latest == timedelta(seconds=55)
-    assert normal.stale / fast.stale == 60
+from local.gitlab.options import Clock, Options
 
 
 @pytest.mark.parametrize(

@@ -163,35 +163,6 @@ def test_only_runners_of_the_last_seven_days_count(tmp_path: Path, kind: str) ->
         assert make(desk, **body).status_code == 400
 
 
-def test_the_ages_are_gitlabs() -> None:
-    limits = Timeouts()
-    assert limits.online == timedelta(hours=2)
-    assert limits.stale == timedelta(days=7)
-    assert limits.contact_written_every == timedelta(minutes=40)
-    assert limits.contact_written_at_latest == timedelta(minutes=55)
-    assert limits.pending_without_runner == timedelta(hours=1)
-    assert limits.pending == timedelta(hours=24)
-    assert limits.silent == timedelta(hours=1)
-    assert limits.grace == timedelta(minutes=15)
-
-
-def test_the_rest_is_as_gitlab_comes() -> None:
-    options = Options()
-    assert options.build_timeout_s == 3600
-    assert options.long_poll_s == 0.0  # off unless an instance turns it on
-    assert options.trace_limit_bytes == 100 * 2**20
-    assert options.hook_timeout_s == 10.0
-    assert options.disables_hooks
-    assert options.hook_calls_per_minute is None
-
-
-@pytest.mark.parametrize(
-    ("version", "knows"), [("18.11.2", False), ("19.0.0", True), ("20.1", True), ("9.5.10", False)]
-)
-def test_signing_tokens_came_with_19(version: str, knows: bool) -> None:
-    assert Options(gitlab_version=version).has_signing_token is knows
-
-
 def test_a_compressed_instance_shortens_every_age_alike() -> None:
     short = Timeouts().compressed(3600)
     assert (short.online, short.pending) == (timedelta(seconds=2), timedelta(seconds=24))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from local.stand_in.config import CacheOptions, S3Options, UsageError, read_runner, shorten
+from local.stand_in.config import CacheOptions, S3Options, UsageError, read_runner
 from local.stand_in.decode import DecodeError
 from local.stand_in.job import Artifact, Cache, is_wanted, read_job
 from tests.unit.local.stand_in.jobs import job
@@ -69,18 +69,6 @@ def test_the_runner_with_this_name_and_all_it_says(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_followed(text: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=said):
         read(tmp_path, text)
-
-
-@pytest.mark.parametrize(
-    ("token", "shown"),
-    [
-        ("glrt-abcdefghijklmn", "abcdefghi"),
-        ("glcbt-64_abcdefghij", "64_abcdef"),
-        ("abcdefghijkl", "abcdefgh"),
-    ],
-)
-def test_the_kind_of_token_is_left_out(token: str, shown: str) -> None:
-    assert shorten(token) == shown
 
 
 def test_null_and_absent_are_alike_and_unknown_keys_mean_nothing() -> None:

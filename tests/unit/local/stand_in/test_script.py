@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from local.stand_in.job import Variable
-from local.stand_in.script import Sources, commands, exports, notice, shell_script
+from local.stand_in.script import Sources, commands, exports, shell_script
 from local.stand_in.variables import Places, Variables
 from tests.unit.local.stand_in.jobs import job
 
@@ -41,17 +41,6 @@ def test_commands_are_shown_and_run_in_order(shell: str) -> None:
     assert shown[0] == "$ echo 'one  \\n'"
     assert "$ if true; then # collapsed multi-line command" in shown
     assert shown[-2] == "two"
-
-
-def test_tracing_shows_what_the_shell_does() -> None:
-    done = run(shell_script(["echo traced"], is_traced=True))
-    assert "+ echo traced" in done.stderr
-
-
-def test_a_notice_may_hold_anything() -> None:
-    assert (
-        run(notice("it's $HOME \\n `x` %s")).stdout == "\033[32;1mit's $HOME \\n `x` %s\033[0;m\n"
-    )
 
 
 def test_variables_are_exported_whatever_is_in_them(tmp_path: Path) -> None:
@@ -116,23 +105,3 @@ def test_how_the_sources_are_wanted(
     script = sources(None, **values)
     assert [part for part in wanted if part not in script] == []
     assert [part for part in unwanted if part in script] == []
-
-
-def test_a_runner_may_not_be_allowed_to_fetch() -> None:
-    assert "rm -rf /b/p\n" in sources(changes={"allow_git_fetch": False})
-
-
-def test_locks_that_a_killed_job_left_are_removed() -> None:
-    (line,) = [
-        line for line in sources().splitlines() if line.startswith("rm -f") and ".lock" in line
-    ]
-    assert line.split()[2:] == [
-        f"/b/p/.git/{name}"
-        for name in (
-            "index.lock",
-            "shallow.lock",
-            "HEAD.lock",
-            "config.lock",
-            "hooks/post-checkout",
-        )
-    ]

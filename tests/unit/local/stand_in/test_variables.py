@@ -54,17 +54,6 @@ def test_a_circle_ends_in_nothing() -> None:
     assert (given.value("A"), given.value("B"), given.value("SELF")) == ("ab", "ba", "x")
 
 
-def test_the_later_of_two_counts() -> None:
-    twice = [Variable(key="A", value="1"), Variable(key="A", value="2")]
-    assert Variables(twice, folder_of_files="/t").value("A") == "2"
-
-
-def test_a_file_variable_is_exported_as_its_path() -> None:
-    given = Variables([Variable(key="F", value="x", file=True)], folder_of_files="/t")
-    (variable,) = given
-    assert (given.exported(variable), given.value("F")) == ("/t/F", "x")
-
-
 def test_settings_are_read_by_type() -> None:
     given = variables(YES="TRUE", NO="0", N="3", BAD="x", T="1m30s", MS="500ms", H="1h")
     assert given.flag("YES", absent=False)
@@ -77,12 +66,6 @@ def test_settings_are_read_by_type() -> None:
         5,
         None,
     )
-
-
-def test_set_replaces_without_expanding() -> None:
-    given = variables(A="1", S="old")
-    given.set("S", "$A")
-    assert given.value("S") == "$A"
 
 
 def test_who_wins_among_runner_gitlab_and_facts() -> None:

@@ -16,15 +16,6 @@ DELIVERY = "f5e5f430-f57b-4e6e-9fac-d9128cd7232f"
 BODY = b'{"object_kind":"build","build_id":1977,"build_status":"pending"}'
 
 
-def test_the_known_vector() -> None:
-    found = signature(TOKEN, delivery_id=DELIVERY, timestamp=1786000000, body=BODY)
-    assert found == "v1,a29dQj20xIzMnd4HSu7wH9oooGsjZYGK64yS/b+eMvI="
-
-
-def test_the_key_is_what_the_token_holds() -> None:
-    assert signing_key(TOKEN) == bytes(range(32))
-
-
 @pytest.mark.parametrize(
     ("token", "why"),
     [
