@@ -25,8 +25,13 @@ _AGENT = {"User-Agent": f"{NAME} {VERSION} ({REVISION}; linux/{ARCHITECTURE})"}
 _JSON = {"Content-Type": "application/json", "Accept": "application/json", **_AGENT}
 _TIMEOUT_S = 600  # long enough for a long poll and a slow upload
 _LONGEST_INTERVAL_S = 900
-# A refusal that says when to come again is waited for; what got lost is the caller's to repeat.
-_RETRIES = urllib3.Retry(
+
+
+class _Retry(urllib3.Retry):
+    RETRY_AFTER_STATUS_CODES = frozenset({429})  # the others are for the caller to repeat
+
+
+_RETRIES = _Retry(
     total=5,
     connect=0,
     read=0,
