@@ -107,6 +107,7 @@ def _pipeline(tree: Tree, facts: Facts, files: Mapping[str, str]) -> PipelineSpe
             gone.append(left_out(exc))
     jobs, more = link(drafts, stages, may_be_elsewhere=bool(tree.not_fetched))
     gone += more
+    is_left_out = tree.has_left_out or bool(gone) or any(draft.is_wanted for draft in drafts)
     if not wanted or all(draft.spec.stage in _EDGES for draft in drafts if draft.is_wanted):
         jobs, drafts = (), []
     wanted_entries = {draft.entry: draft.spot for draft in drafts if draft.is_wanted}
@@ -118,7 +119,7 @@ def _pipeline(tree: Tree, facts: Facts, files: Mapping[str, str]) -> PipelineSpe
         cancels_on_new_commit=cancels[0],
         cancels_on_job_failure=cancels[1],
         warnings=(*tree.warnings, *gone, *warnings_of(wanted_entries, around.defaults)),
-        is_left_out=not jobs and any(draft.is_wanted for draft in drafts),
+        is_left_out=wanted and not jobs and is_left_out,
     )
 
 

@@ -82,6 +82,9 @@ def read_variables(spot: Spot, allowed: Collection[str] = ()) -> Variables:
     values: dict[str, str] = {}
     raw: set[str] = set()
     for name, entry in spot.entries().items():
+        if entry.node.value is None and allowed:
+            values[name] = ""
+            continue
         if not entry.is_map or not allowed:
             values[name] = entry.plain()
             continue
@@ -106,7 +109,12 @@ def read_image(spot: Spot) -> ImageSpec:
 
 def read_services(spot: Spot) -> tuple[ImageSpec, ...]:
     """`services:`, each a name or a map."""
-    return tuple(_image(item, _SERVICE_KEYS) for item in spot.items())
+    return tuple(_image(item, _SERVICE_KEYS) for item in _given(spot))
+
+
+def _given(spot: Spot) -> tuple[Spot, ...]:
+    """The list's items; GitLab passes over empty ones of `needs` and `services`."""
+    return tuple(item for item in spot.items() if item.node.value is not None)
 
 
 def _image(spot: Spot, allowed: tuple[str, ...]) -> ImageSpec:
@@ -196,7 +204,7 @@ def read_needs(spot: Spot, *, of_rule: bool = False, of_trigger: bool = False) -
     """`needs:`, a list or one map; `parallel: matrix` picks expanded names."""
     jobs: list[tuple[NeedSpec, Spot]] = []
     elsewhere: list[Spot] = []
-    for item in (spot,) if spot.is_map else spot.items():
+    for item in (spot,) if spot.is_map else _given(spot):
         if item.is_map and {"pipeline", "project"} & item.entries().keys():
             if of_rule:
                 raise item.error("a rule's needs are jobs of this pipeline")

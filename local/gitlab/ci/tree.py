@@ -35,6 +35,7 @@ class Tree:
     entries: Mapping[str, Node]
     warnings: tuple[str, ...] = ()
     not_fetched: tuple[str, ...] = ()  # each include that lies elsewhere: "template 'X'"
+    has_left_out: bool = False  # a job needs something of these, and is no entry
 
 
 def read_tree(text: str, *, file: str, files: Mapping[str, str], facts: Facts) -> Tree:
@@ -45,36 +46,39 @@ def read_tree(text: str, *, file: str, files: Mapping[str, str], facts: Facts) -
     """
     includes = _Includes(files=files, facts=facts)
     root = includes.opened(text, file, (file,), {})
-    if includes.not_fetched:
-        for name, error in _incomplete(root).items():
-            del root[name]
-            if not name.startswith("."):
-                includes.warnings.append(left_out(error, f"{name!r}"))
-    extended = {name: _extended(name, root, ()) for name in root}
-    entries = {name: _resolved(node, extended, 0) for name, node in extended.items()}
+    entries, gone = _complete(root)
+    jobs = [name for name in gone if not name.startswith(".")]
+    if gone and not includes.not_fetched:
+        raise next(iter(gone.values()))
+    includes.warnings += [left_out(gone[name], f"{name!r}") for name in jobs]
     return Tree(
         file=file,
         entries=entries,
         warnings=tuple(includes.warnings),
         not_fetched=tuple(includes.not_fetched),
+        has_left_out=bool(jobs),
     )
 
 
-def _incomplete(root: Mapping[str, Node]) -> dict[str, CiMissingError]:
-    """The entries that need something that is nowhere."""
-    found: dict[str, CiMissingError] = {}
+def _complete(root: Mapping[str, Node]) -> tuple[dict[str, Node], dict[str, CiMissingError]]:
+    """The entries with everything put in place, and what each of the others lacks.
+
+    What an entry extends may lack something that the entry itself replaces.
+    """
+    gone: dict[str, CiMissingError] = {}
     extended: dict[str, Node] = {}
     for name in root:
         try:
             extended[name] = _extended(name, root, ())
         except CiMissingError as exc:
-            found[name] = exc
+            gone[name] = exc
+    entries: dict[str, Node] = {}
     for name, node in extended.items():
         try:
-            _resolved(node, extended, 0)
+            entries[name] = _resolved(node, extended, 0)
         except CiMissingError as exc:
-            found[name] = exc
-    return found
+            gone[name] = exc
+    return entries, gone
 
 
 def left_out(error: CiMissingError, what: str = "it") -> str:

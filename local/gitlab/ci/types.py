@@ -129,4 +129,4 @@ class PipelineSpec:
     cancels_on_new_commit: str = "conservative"  # conservative | interruptible | none
     cancels_on_job_failure: str = "none"  # none | all
     warnings: tuple[str, ...] = ()  # what the file says and nothing here does, with file and line
-    is_left_out: bool = False  # there would be jobs, yet all of them trigger other pipelines
+    is_left_out: bool = False  # there may be jobs, yet none that can run here

@@ -120,7 +120,7 @@ DEEP = "[" * 12 + "x" + "]" * 12
         ("variables:\n  A: {options: [a]}\njob: {script: x}", 2, "A: must be among its options a"),
         (job("variables: {A: {value: x, description: d}}"), 4, "unsupported key 'description'"),
         (job("rules: [{variables: {A: {value: x}}}]"), 4, "must be a string or a number"),
-        (job("variables: {A: }"), 4, "jobs:job:variables:A: must be a string or a number"),
+        (job("rules: [{variables: {A: }}]"), 4, "rules:variables:A: must be a string or a number"),
         (job("variables:\n    OK: x\n    A: 2024-05-01"), 6, "put the date 2024-05-01 in quotes"),
         # lists: the item's own line
         ("job:\n  script:\n    - echo one\n    - echo 'a'\n    - echo a: b", 5, "jobs:job:script"),
@@ -204,6 +204,10 @@ def test_what_gitlab_refuses(text: str, line: int, said: str) -> None:
         ("variables:\n  A: {value: '', options: ['', b]}\njob: {script: x}", 1),
         (job("needs: [{job: ghost, optional: true}]"), 2),
         (job("needs: {job: other}"), 2),
+        (".needs: &none [null]\n" + job("needs: [*none, [[other]]]"), 2),
+        (job("services: [null, redis]"), 2),
+        (job("variables: {A: }"), 2),
+        ("variables: {A: }\njob: {script: x}", 1),
         (job("parallel: null"), 2),
         (job("parallel: {matrix: [{A: [x, y], B: 1}]}"), 3),
         (job("only: {kubernetes: active}"), 1),
@@ -302,6 +306,30 @@ def test_what_may_be_in_an_include_that_was_not_fetched(
 def test_when_nothing_remains_the_includes_are_named() -> None:
     with pytest.raises(CiError, match="there is no job in it; not fetched here: include:template"):
         read("include: {template: X.yml}")
+
+
+def test_a_job_may_replace_what_its_parent_lacks() -> None:
+    found = read(
+        "include: {template: X.yml}\n"
+        ".parent: {tags: [x], before_script: [!reference [.elsewhere, script]]}\n"
+        "job: {extends: .parent, before_script: [mine], script: x}\n"
+        "also: {script: x, tags: !reference [.parent, tags]}\n"
+    )
+    assert [(one.name, one.tags) for one in found.jobs] == [("job", ("x",)), ("also", ("x",))]
+
+
+@pytest.mark.parametrize(
+    ("text", "is_left_out"),
+    [
+        ("job: {extends: .elsewhere}\nother: {script: x, rules: [{when: never}]}", True),
+        ("job: {script: x, stage: elsewhere}", True),
+        ("job: {extends: .elsewhere}\nworkflow: {rules: [{when: never}]}\nx: {script: x}", False),
+        ("other: {script: x, rules: [{when: never}]}", False),
+    ],
+)
+def test_a_file_without_a_job_that_can_run(text: str, is_left_out: bool) -> None:
+    found = read(f"include: {{template: X.yml}}\n{text}")
+    assert (found.jobs, found.is_left_out) == ((), is_left_out)
 
 
 def test_a_file_of_triggers_alone_is_left_out() -> None:
