@@ -56,6 +56,7 @@ class Engine:
         self.index = JobIndex()
         self.pipelines: dict[int, Pipeline] = {}
         self.jobs: dict[int, Job] = {}
+        self.expiring: dict[int, Job] = {}  # jobs whose artifacts are not for ever
         self._by_token: dict[str, Job] = {}
         self._resources = ResourceGroups()
         self._listener = listener
@@ -144,6 +145,14 @@ class Engine:
     def job_by_token(self, token: str) -> Job | None:
         """The job a job token belongs to, whatever the job's state."""
         return self._by_token.get(token)
+
+    def keep_artifacts(self, job: Job, *, until: datetime | None) -> None:
+        """The job's artifacts may be gone at this time; with None they stay."""
+        job.artifacts_expire_at = until
+        if until is None:
+            self.expiring.pop(job.id, None)
+        else:
+            self.expiring[job.id] = job
 
     def take(self, runner: Runner, *, system_id: str) -> Job | None:
         """Hand the oldest matching pending job to the runner: it is running from now on."""

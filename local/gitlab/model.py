@@ -341,6 +341,14 @@ class Job:
         """What the job contributes to its stage and pipeline."""
         return counts_as(self.status, allow_failure=self.allow_failure)
 
+    def drop_artifacts(self) -> None:
+        """The archive and the reports are gone; what later jobs read of them stays."""
+        for path in (self.artifacts, *(report.path for report in self.reports.values())):
+            if path is not None:
+                path.unlink(missing_ok=True)
+        self.artifacts = None
+        self.reports.clear()
+
     def duration_s(self, at: datetime) -> float | None:
         """Seconds from start to end (to `at` while running); None before the start."""
         if self.started_at is None:

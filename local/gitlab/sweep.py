@@ -1,4 +1,4 @@
-"""What time alone does to jobs: delayed ones start, stuck and silent ones are given up."""
+"""What time alone does to jobs: delayed ones start, stuck ones fail, artifacts expire."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from local.gitlab import failures
 from local.gitlab.actions import cancel_after_failure
 from local.gitlab.engine import Engine, Outcome
-from local.gitlab.model import Job
+from local.gitlab.model import Job, Pipeline
 from local.gitlab.options import Timeouts
 from local.gitlab.queue import kind_of, may_run
 from local.gitlab.runners import Runners
-from local.gitlab.states import Status
+from local.gitlab.states import COMPLETED, Status
 
 
 def sweep(engine: Engine, runners: Runners) -> None:
@@ -24,6 +24,29 @@ def sweep(engine: Engine, runners: Runners) -> None:
     for job, reason in [*_stuck(engine, runners, at), *_silent(engine, at)]:
         engine.finish(job, Outcome(status=Status.FAILED, failure_reason=reason))
         cancel_after_failure(engine, job)
+    _drop_expired(engine, at)
+
+
+def _drop_expired(engine: Engine, at: datetime) -> None:
+    """Artifacts whose time is over are gone, but for those of a ref's last pipeline."""
+    for job in list(engine.expiring.values()):
+        expiry = job.artifacts_expire_at
+        if expiry is None or (at >= expiry and not _is_last_of_ref(job.pipeline)):
+            del engine.expiring[job.id]
+            if expiry is not None:
+                job.drop_artifacts()
+
+
+def _is_last_of_ref(pipeline: Pipeline) -> bool:
+    """No later pipeline of the ref has ended. Source: GitLab docs, "keep latest artifacts"."""
+    kind = "tags" if pipeline.is_tag else "heads"
+    own = {pipeline.ref, f"refs/{kind}/{pipeline.ref}"}
+    return bool(own & pipeline.project.refs.keys()) and not any(
+        later.id > pipeline.id
+        and (later.ref, later.is_tag) == (pipeline.ref, pipeline.is_tag)
+        and later.status in COMPLETED
+        for later in pipeline.project.pipelines.values()
+    )
 
 
 def _stuck(engine: Engine, runners: Runners, at: datetime) -> list[tuple[Job, str]]:

@@ -37,8 +37,8 @@ async def upload(call: Call) -> Response:
             raise ApiError(400, "400 Bad request - Missing artifacts file!")
         sort = _given(call, form, "artifact_type", "archive")
         expire_in = _given(call, form, "expire_in", _USUAL_LIFE)
+        call.world.ci.keep_artifacts(job, until=_expiry(call, expire_in))
         if sort == "archive":
-            job.artifacts_expire_at = _expiry(call, expire_in)
             _keep(call, job, file)
         else:
             _keep_report(call, job, file, sort, _given(call, form, "artifact_format", ""))
@@ -51,7 +51,7 @@ def _given(call: Call, form: FormData, name: str, absent: str) -> str:
 
 
 def _expiry(call: Call, expire_in: str) -> datetime | None:
-    """When the archive may be gone; None for never. Raises 400."""
+    """When the artifacts may be gone; None for never. Raises 400."""
     if expire_in.lower() in ("never", "0"):
         return None
     seconds = read_duration_s(expire_in)
@@ -120,14 +120,9 @@ async def download_member(call: Call) -> Response:
 async def delete(call: Call) -> Response:
     """DELETE /projects/:id/jobs/:job_id/artifacts."""
     job = call.job(role=Role.MAINTAINER)
-    forget(job)
+    job.drop_artifacts()
+    job.artifacts_expire_at = None
     return Response(status_code=204)
-
-
-def forget(job: Job) -> None:
-    """The archive and the reports are gone; what later jobs read of them stays."""
-    job.artifacts = job.artifacts_expire_at = None
-    job.reports.clear()
 
 
 def _file(job: Job) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import unquote
@@ -69,27 +69,29 @@ class Call:
             raise ApiError(400, f"{name} is invalid")
         return int(text)
 
-    async def body(self, model: type[BodyT]) -> BodyT:
-        """The parameters, from JSON or a form and the query string together. Raises 400."""
+    async def body(self, model: type[BodyT], *, also: Collection[str] = ()) -> BodyT:
+        """The parameters, from JSON or a form and the query string together. Raises 400.
+
+        `also` are names that the caller reads besides the model's own.
+        """
         given: dict[str, Any] = dict(self.request.query_params)
         kind = self.request.headers.get("content-type", "")
         if kind.startswith("application/json"):
             given |= self._json(await self.request.body())
         elif kind.startswith(("application/x-www-form-urlencoded", "multipart/form-data")):
             given |= dict(await self.request.form())
-        self._note_unread(given, model)
+        self._note_unread(given.keys() - model.model_fields.keys() - {*also})
         try:
             return model.model_validate(given)
         except ValidationError as exc:
             raise ApiError(400, _explain(exc)) from exc
 
-    def _note_unread(self, given: Mapping[str, object], model: type[BaseModel]) -> None:
+    def _note_unread(self, names: Collection[str]) -> None:
         """Say what is ignored, as GitLab ignores it; runners send much that nothing here needs."""
-        unread = sorted(given.keys() - model.model_fields.keys() - _NO_PARAMETERS)
-        takes_all = model.model_config.get("extra") == "allow"
-        if unread and self.caller is not None and not takes_all:
-            names = ", ".join(unread)
-            _LOG.warning("%s %s ignores %s", self.request.method, self.request.url.path, names)
+        unread = sorted({*names} - _NO_PARAMETERS)
+        if unread and self.caller is not None:
+            said = ", ".join(unread)
+            _LOG.warning("%s %s ignores %s", self.request.method, self.request.url.path, said)
 
     @staticmethod
     def _json(raw: bytes) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from local.gitlab.api.hook_views import delivery_view, hook_view
 from local.gitlab.api.paging import page_of
 from local.gitlab.model import Group, Job, Pipeline, Project, Role
 from local.gitlab.webhooks.delivery import Event
-from local.gitlab.webhooks.hooks import Hook
+from local.gitlab.webhooks.hooks import Hook, events_of
 from local.gitlab.webhooks.payload import JobMoment
 from local.gitlab.webhooks.signing import BadSigningToken, signing_key
 
@@ -107,7 +107,7 @@ async def list_hooks(call: Call) -> Response:
 async def create_hook(call: Call) -> Response:
     """POST …/hooks."""
     owner = _owner(call)
-    body = await call.body(HookBody)
+    body = await call.body(HookBody, also=events_of(owner))
     hook = call.world.hooks.add(owner, body.url, at=call.world.clock.now())
     try:
         _fill(call, hook, body)
@@ -125,7 +125,7 @@ async def get_hook(call: Call) -> Response:
 async def change_hook(call: Call) -> Response:
     """PUT …/hooks/:hook_id."""
     hook = _hook(call)
-    _fill(call, hook, await call.body(HookBody))
+    _fill(call, hook, await call.body(HookBody, also=hook.events))
     return JSONResponse(_view(call, hook))
 
 

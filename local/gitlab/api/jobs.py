@@ -6,7 +6,6 @@ from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 
 from local.gitlab import actions
-from local.gitlab.api.artifacts import forget
 from local.gitlab.api.call import READ, WRITE, ApiError, Call, Endpoint, not_found
 from local.gitlab.api.paging import page_of
 from local.gitlab.api.views import job_view
@@ -87,7 +86,8 @@ async def erase_job(call: Call) -> Response:
     if job.status not in FINISHED:
         raise ApiError(403, "403 Forbidden - Job is not erasable!")
     job.trace.clear()
-    forget(job)
+    job.drop_artifacts()
+    job.artifacts_expire_at = None
     job.erased_at = call.world.clock.now()
     return JSONResponse(job_view(job, call.world), status_code=201)
 

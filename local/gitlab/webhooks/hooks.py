@@ -41,6 +41,11 @@ _TRIES_A_MINUTE = 5
 _MINUTE = timedelta(minutes=1)
 
 
+def events_of(owner: Project | Group) -> tuple[str, ...]:
+    """What a webhook there can be called for."""
+    return EVENTS + (GROUP_EVENTS if isinstance(owner, Group) else ())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """One attempt to call a hook, as `GET …/hooks/:id/events` lists it."""
@@ -92,7 +97,7 @@ class Hooks:
     def add(self, owner: Project | Group, url: str, *, at: datetime) -> Hook:
         """A new hook with GitLab's defaults: only push events are on."""
         self._made += 1
-        names = EVENTS + (GROUP_EVENTS if isinstance(owner, Group) else ())
+        names = events_of(owner)
         hook = Hook(
             id=self._made,
             owner=owner,

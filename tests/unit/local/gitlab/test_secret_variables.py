@@ -171,9 +171,12 @@ def test_parameters_that_nothing_reads_are_logged(
     desk: Desk, caplog: pytest.LogCaptureFixture
 ) -> None:
     add(desk, "KEY", "x", colour="red")
+    hook = {"url": "http://a.example.com", "job_events": True, "no_events": True}
+    desk.answer("POST", "/projects/1/hooks", json=hook)
     assert desk.call("GET", "/projects/1/wikis").status_code == 404
     assert [record.getMessage() for record in caplog.records] == [
         "POST /api/v4/projects/1/variables ignores colour",
+        "POST /api/v4/projects/1/hooks ignores no_events",
         "GET /api/v4/projects/1/wikis is not simulated",
     ]
 

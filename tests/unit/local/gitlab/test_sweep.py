@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from local.gitlab import actions
-from local.gitlab.model import Runner, RunnerManager
+from local.gitlab.model import Report, Runner, RunnerManager
 from local.gitlab.options import Options, Timeouts
 from local.gitlab.runners import NewRunner, Runners
 from local.gitlab.sweep import has_online_runner, reason_to_drop, sweep
@@ -70,6 +71,42 @@ def test_only_a_matching_online_runner_keeps_a_job_waiting(
     job = site.start(job_spec("unit", tags=("ec2",))).latest["unit"]
     site.after(HOUR + SECOND)
     assert (job.status == "pending") is survives
+
+
+@pytest.mark.parametrize(
+    ("waited", "branch", "later", "is_there"),
+    [
+        pytest.param(HOUR, "main", None, True, id="the last of its branch stays"),
+        pytest.param(HOUR, "main", ("main", "running"), True, id="also while the next runs"),
+        pytest.param(HOUR, "main", ("main", "success"), False, id="a later one has ended"),
+        pytest.param(HOUR, "main", ("main", "failed"), False, id="however it ended"),
+        pytest.param(HOUR, "main", ("topic", "success"), True, id="of another branch"),
+        pytest.param(HOUR, "gone", None, False, id="the branch is gone"),
+        pytest.param(HOUR - SECOND, "main", ("main", "success"), True, id="not yet"),
+    ],
+)
+def test_expired_artifacts_are_gone(
+    waited: timedelta, branch: str, later: tuple[str, str] | None, is_there: bool, tmp_path: Path
+) -> None:
+    site = Swept()
+    site.project.refs = dict.fromkeys(("refs/heads/main", "refs/heads/topic"), "sha")
+    pipeline = site.start(job_spec("unit"), ref=branch)
+    job = site.end(pipeline, "unit")
+    job.artifacts = tmp_path / "1.zip"
+    job.reports["junit"] = Report(path=tmp_path / "1-junit", name="junit.xml", form="gzip")
+    for path in (job.artifacts, job.reports["junit"].path):
+        path.write_bytes(b"kept")
+    site.engine.keep_artifacts(job, until=site.clock.now() + HOUR)
+    if later:
+        ref, status = later
+        other = site.start(job_spec("unit"), ref=ref)
+        site.run(other, "unit") if status == "running" else site.end(other, "unit", status)
+    for _ in range(2):
+        site.after(waited)
+        waited = timedelta()
+    assert [job.artifacts is not None, bool(job.reports)] == [is_there, is_there]
+    assert bool([*tmp_path.iterdir()]) is is_there
+    assert job.artifacts_expire_at == NOON + HOUR
 
 
 def test_a_runner_silent_for_two_hours_is_offline() -> None:
