@@ -111,6 +111,32 @@ def test_a_wildcard_resource_says_why() -> None:
     assert all(re.search(r'"\*"  # \w+', line) for line in wild), wild
 
 
+@pytest.mark.parametrize(
+    ("action", "roles"),
+    [
+        ("dynamodb:Query", "Route Scale Settle Reconcile Sweep"),
+        ("secretsmanager:GetSecretValue", "Webhook Route Scale Settle Reconcile Sweep"),
+        ("secretsmanager:PutSecretValue", "Reconcile"),
+        ("sqs:ReceiveMessage", "Scale"),
+        ("sqs:SendMessage", "Route Scale Settle Reconcile Sweep Expiry"),
+        ("ec2:TerminateInstances", "Scale Settle Sweep"),
+        ("scheduler:CreateSchedule", "Scale"),
+        (
+            "lambda:InvokeFunction",
+            "Scale Expiry RouteMachine ScaleMachine SettleMachine ReconcileMachine",
+        ),
+        ("states:StartExecution", "Rules RouteMachine SettleMachine ReconcileMachine"),
+    ],
+)
+def test_a_shared_policy_gives_a_right_to_those_that_need_it(action: str, roles: str) -> None:
+    able = {
+        role.removesuffix("Role")
+        for role in ROLES
+        if any(action in as_list(one["Action"]) for one in statements(role))
+    }
+    assert able == set(roles.split())
+
+
 @pytest.mark.parametrize("action", ["ec2:TerminateInstances", "ec2:CreateTags"])
 def test_ec2_rights_end_at_the_stacks_tag(action: str) -> None:
     bound = {"aws:ResourceTag/runner-fleet:stack", "aws:RequestTag/runner-fleet:stack"}
