@@ -18,9 +18,12 @@ import typer
 
 from cli.burst import burst
 from cli.chaos import chaos
+from cli.commands import STACK_VARIABLE
 from fleet.errors import Refused
 from local.demo.project import CONFIG
 from local.demo.run import register_webhook
+from local.earlier import set_aside, take_up
+from local.fleet_file import FILE, keep_applied, put_in_force
 from local.gitlab.seed import create_project
 from local.laptop import Laptop, LaptopOptions
 
@@ -61,17 +64,18 @@ def up(data: Folder = HERE, gitlab_port: Port = 8929) -> None:
     """Start everything and stay; Ctrl-C, SIGTERM or `local down` end every process."""
     data.mkdir(parents=True, exist_ok=True)
     with _alone(data):
-        _must_be_fresh(data)
+        set_aside(data)
         stopped = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stopped.set())
         try:
             with Laptop(data.resolve(), LaptopOptions(gitlab_port=gitlab_port)) as laptop:
-                told = _prepare(laptop)
+                told = _prepare(laptop, data)
                 _write(data, told, laptop.environment())
                 _tell(told, data)
                 stopped.wait()
                 typer.echo("stopping")
+                keep_applied(data, laptop.fleet_rows.config())
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
@@ -103,16 +107,21 @@ def status(data: Folder = HERE) -> None:
     """The addresses of a laptop that is up."""
     running = _read(data)
     if running is None:
-        typer.echo("nothing is up: `runner-fleet local up`", err=True)
+        typer.echo(f"nothing is up: `runner-fleet local up{_option(data)}`", err=True)
         raise typer.Exit(1)
     _tell(running, data)
 
 
-def _prepare(laptop: Laptop) -> Up:
-    """A group with our webhook and an empty project in it, on the demo's pools."""
-    laptop.apply(CONFIG.format(gitlab_url=laptop.gitlab_url))
+def _prepare(laptop: Laptop, data: Path) -> Up:
+    """A group with our webhook and a project in it, on the pools of the folder's fleet.toml."""
+    url, token = laptop.gitlab_url, laptop.gitlab_token
+    projects = take_up(data, gitlab_url=url, token=token)
     readme = {"README.md": "# Playground\n\nAdd a `.gitlab-ci.yml` and push.\n"}
-    project = create_project(laptop.gitlab_url, laptop.gitlab_token, PROJECT, readme)
+    project = projects.get(PROJECT) or create_project(url, token, PROJECT, readme)
+    default = CONFIG.format(gitlab_url=url)
+    for line in put_in_force(laptop.apply, data, default, gitlab_url=url):
+        typer.echo(line, err=True)
+    keep_applied(data, laptop.fleet_rows.config())
     register_webhook(laptop, group=GROUP)
     return Up(
         pid=os.getpid(),
@@ -125,21 +134,26 @@ def _prepare(laptop: Laptop) -> Up:
 
 
 def _tell(told: Up, data: Path) -> None:
+    folder = data.resolve()  # a name without a slash would be looked for on PATH
+    environment, fleet = shlex.quote(str(folder / "env")), shlex.quote(str(folder / FILE))
     typer.echo(
         f"webhook  {told.webhook}\n"
         f"GitLab   {told.gitlab}   (any project of group {GROUP} calls the webhook)\n"
         f"engine   {told.engine}   (AWS endpoint, stack {told.stack})\n"
         f"clone    git clone {told.clone}\n"
         "         (pages of pipelines and jobs ask for the same name and password)\n"
-        f"then     . {shlex.quote(str(data / 'env'))} && runner-fleet status\n"
-        "Jobs tagged `lambda` or `ec2` get runners. Ctrl-C or `runner-fleet local down` ends it."
+        f"then     . {environment} && runner-fleet status\n"
+        f"pools    edit {fleet}, then: . {environment} && runner-fleet apply {fleet}\n"
+        "Jobs tagged `lambda` or `ec2` get runners. "
+        f"Ctrl-C or `runner-fleet local down{_option(data)}` ends it."
     )
 
 
 def _write(data: Path, told: Up, environment: dict[str, str]) -> None:
     """The addresses, and a file to source, readable by their owner only: they hold local keys."""
     names = [name for name in environment if name.startswith(("AWS_", "GITLAB_"))]
-    lines = "".join(f"export {name}='{environment[name]}'\n" for name in names)
+    values = {name: environment[name] for name in names} | {STACK_VARIABLE: told.stack}
+    lines = "".join(f"export {name}='{value}'\n" for name, value in values.items())
     for name, text in (("env", lines), ("up.json", json.dumps(asdict(told)))):
         path = data / name
         path.touch(mode=0o600)
@@ -159,23 +173,6 @@ def _read(data: Path) -> Up | None:
         ) from error
 
 
-# What an earlier one leaves: its engine's state, its repositories, its guests' files.
-REMAINS = ("engine", "gitlab", "lambda", "guests")
-
-
-def _must_be_fresh(data: Path) -> None:
-    """Refuse a folder that an earlier `local up` used: its jobs and repositories are not taken up.
-
-    They are not deleted either: somebody may have pushed there.
-    """
-    if any((data / name).exists() for name in REMAINS):
-        raise Refused(
-            "an earlier `local up` left its files here: "
-            f"remove them (rm -r {shlex.quote(str(data))}), or give another folder with --data",
-            folder=data,
-        )
-
-
 @contextmanager
 def _alone(data: Path) -> Iterator[None]:
     """Be the only one in this folder; the system ends that with the process, however it ends."""
@@ -183,13 +180,18 @@ def _alone(data: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            option = "" if data == HERE else f"; both with --data {shlex.quote(str(data))}"
+            option = _option(data)
             raise Refused(
-                "it is up already: `runner-fleet local status` tells its addresses, "
-                f"`runner-fleet local down` ends it{option}",
+                f"it is up already: `runner-fleet local status{option}` tells its addresses, "
+                f"`runner-fleet local down{option}` ends it",
                 folder=data,
             ) from error
         yield
+
+
+def _option(data: Path) -> str:
+    """What a command needs to reach this folder's laptop."""
+    return "" if data == HERE else f" --data {shlex.quote(str(data))}"
 
 
 def _is_held(data: Path) -> bool:

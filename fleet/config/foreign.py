@@ -19,6 +19,7 @@ _PROGRAMS = {
 }
 _HCL = re.compile(r"(?m)^\s*(?:variable|resource|provider|module|terraform|locals)\b[^=\n]*\{\s*$")
 _YAML = re.compile(r"(?m)^(?:---\s*$|- |[\w.-]+:(?:\s|$))")
+_HELM = re.compile(r"(?m)^(?:gitlabUrl|runnerToken|runnerRegistrationToken):")
 _PIPELINE = re.compile(r"(?m)^(?:stages|script|include|workflow|default|image|[.\w-]+):\s*(?:$|\S)")
 _JOB = re.compile(r"(?m)^\s+(?:-\s*)?(?:script|stage|extends|trigger|rules):|^(?:stages|include):")
 _ASSIGNED = re.compile(r"(?m)^\s*(?:export\s+)?[A-Z][A-Z0-9_]*=[^\s\"'\[{]")
@@ -52,7 +53,9 @@ def foreign_text(name: str, text: str) -> str | None:
         return f"this is JSON, not TOML; {_SEE}"
     if re.search(r"\.tf(vars)?$", name) or _HCL.search(text):
         return f"this is Terraform, not TOML; {_SEE}"
-    if _YAML.search(text) and not re.search(r"(?m)^\s*\[[^\]\n]*\]\s*$", text):
+    if _YAML.search(text) and not re.search(r"(?m)^\[[^\]\n]*\]\s*$", text):
+        if _HELM.search(text):  # it holds a config.toml, whose tables are indented
+            return f"these are values of gitlab-runner's Helm chart, not TOML; {_SEE}"
         if ".gitlab-ci" in name or (_PIPELINE.search(text) and _JOB.search(text)):
             told = "this is a pipeline (.gitlab-ci.yml), not the fleet's configuration"
             return f"{told}: its jobs name a pool's tags; {_START}"

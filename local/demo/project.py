@@ -6,24 +6,26 @@ from dataclasses import dataclass
 PATH = "acme/shop"
 
 CONFIG = """\
-# The fleet of the demo: the same two back ends, small enough for a laptop.
+# The fleet of a laptop: two back ends, small enough for one machine.
+# Every key: docs/configuration.md. After a change: `runner-fleet apply` with this file.
+
 [gitlab]
-url = "{gitlab_url}"
+url = "{gitlab_url}"  # of this laptop; `local up` keeps it right
 runners_in = "instance"
-credentials = "per-machine"
+credentials = "per-machine"        # each machine is a runner of its own, deleted with it
 calls_per_minute = 2000
 
 [pools.docker]
-backend = "ec2"
+backend = "ec2"                    # on a laptop: a process that stands for an instance
 tags = ["ec2", "docker"]
-instance_types = ["m7i.large", "m7a.large"]
-executor = "shell"
+instance_types = ["m7i.large", "m7a.large", "m6i.large"]
+executor = "shell"                 # a laptop's machines have no Docker engine
 ceiling = 4
 max_lifetime = "1h"
 max_job_time = "20m"
 
 [pools.node]
-backend = "lambda"
+backend = "lambda"                 # on a laptop: a process, too
 tags = ["lambda", "node"]
 size = "2GB"
 ceiling = 4

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from local.gitlab.model import Commit
 
+DESCRIPTION = "description"  # git's own file for it; holds the project's path
 _SEPARATOR = "\x00"
 _SETTINGS = """\
 [http]
@@ -53,13 +54,14 @@ def run_git(repository: Path, *arguments: str) -> str:
     return done.stdout.decode("utf-8", "replace")
 
 
-def create_repository(repository: Path, *, default_branch: str) -> None:
-    """A bare repository that can be pushed to over HTTP."""
+def create_repository(repository: Path, *, default_branch: str, path: str = "") -> None:
+    """A bare repository that can be pushed to over HTTP; `path` is its project's."""
     repository.mkdir(parents=True)
     branch = f"--initial-branch={default_branch}"
     run_git(repository, "init", "--quiet", "--bare", "--template=", branch)
     with (repository / "config").open("a") as config:
         config.write(_SETTINGS)
+    (repository / DESCRIPTION).write_text(f"{path}\n")
 
 
 def read_refs(repository: Path) -> dict[str, str]:

@@ -35,20 +35,26 @@ class SeedFailed(Exception):
 
 
 def create_project(
-    server_url: str, token: str, path: str, files: Mapping[str, str]
+    server_url: str,
+    token: str,
+    path: str,
+    files: Mapping[str, str],
+    *,
+    default_branch: str = "main",
 ) -> SeededProject:
-    """The project at `path` (`group/…/name`), with `files` as its first commit on main.
+    """The project at `path` (`group/…/name`), with `files` as its first commit on its branch.
 
     Missing groups are made. A `.gitlab-ci.yml` among the files starts the first pipeline.
     """
     with gitlab.Gitlab(server_url, private_token=token) as client:
         *groups, name = path.split("/")
         parent = _group(client, groups)
-        project = client.projects.create({"name": name, "path": name, "namespace_id": parent.id})
+        wanted = {"name": name, "path": name, "namespace_id": parent.id}
+        project = client.projects.create(wanted | {"default_branch": default_branch})
     scheme, rest = server_url.split("://", 1)
     seeded = SeededProject(id=project.id, clone_url=f"{scheme}://oauth2:{token}@{rest}/{path}.git")
     if files:
-        _commit_and_push(_Push(seeded.clone_url, "main", "Add the first files"), files)
+        _commit_and_push(_Push(seeded.clone_url, default_branch, "Add the first files"), files)
     return seeded
 
 

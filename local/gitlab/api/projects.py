@@ -72,7 +72,10 @@ async def create_project(call: Call) -> Response:
     project.cancels_redundant = wanted.auto_cancel_pending_pipelines == "enabled"
     project.build_timeout_s = wanted.build_timeout or project.build_timeout_s
     await asyncio.to_thread(
-        create_repository, project.repository, default_branch=wanted.default_branch
+        create_repository,
+        project.repository,
+        default_branch=wanted.default_branch,
+        path=project.full_path,
     )
     return JSONResponse(project_view(project, call.world), status_code=201)
 

@@ -50,7 +50,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
         start_new_session=True,
     ) as process:
         assert process.stdout is not None
-        told = [process.stdout.readline().rstrip() for _ in range(7)]
+        told = [process.stdout.readline().rstrip() for _ in range(8)]
         try:
             yield Shell(folder=folder, process=process, told=told)
         finally:
@@ -66,6 +66,7 @@ def test_up_tells_the_addresses_and_status_tells_them_again(shell: Shell) -> Non
         "clone",
         "(pages",
         "then",
+        "pools",
         "Jobs",
     ]
     again = shell.local("status")
@@ -89,7 +90,7 @@ def test_keys_are_for_their_owner_only(shell: Shell) -> None:
 def test_a_second_one_is_refused_and_does_no_harm(shell: Shell) -> None:
     second = shell.local("up")
     assert second.returncode == 1
-    assert second.stderr.startswith("Error: it is up already: `runner-fleet local status`")
+    assert second.stderr.startswith("Error: it is up already: `runner-fleet local status --data ")
     assert shell.local("status").returncode == 0
 
 

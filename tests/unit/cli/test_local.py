@@ -71,6 +71,9 @@ def test_the_addresses_of_a_laptop_that_is_up_are_told(tmp_path: Path) -> None:
     assert lines[2] == "engine   http://127.0.0.1:1   (AWS endpoint, stack runner-fleet)"
     assert lines[3] == "clone    git clone http://127.0.0.1:2/acme/playground.git"
     assert lines[5] == f"then     . {tmp_path}/env && runner-fleet status"
+    apply = f". {tmp_path}/env && runner-fleet apply {tmp_path}/fleet.toml"
+    assert lines[6] == f"pools    edit {tmp_path}/fleet.toml, then: {apply}"
+    assert lines[7].endswith(f"`runner-fleet local down --data {tmp_path}` ends it.")
 
 
 def test_a_folder_with_a_space_can_be_sourced(tmp_path: Path) -> None:
@@ -100,7 +103,7 @@ def test_a_number_that_is_another_processs_by_now_is_left_alone(tmp_path: Path) 
         assert process.poll() is None
     assert (down.exit_code, down.stdout) == (0, "nothing is up\n")
     assert (status.exit_code, status.stdout) == (1, "")
-    assert status.stderr == "nothing is up: `runner-fleet local up`\n"
+    assert status.stderr == f"nothing is up: `runner-fleet local up --data {tmp_path}`\n"
 
 
 def test_nothing_is_up_where_nothing_ever_was(tmp_path: Path) -> None:
@@ -118,18 +121,19 @@ def test_a_second_laptop_in_a_folder_is_refused(tmp_path: Path) -> None:
         assert path.exists()
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == (
-        "Error: it is up already: `runner-fleet local status` tells its addresses, "
-        f"`runner-fleet local down` ends it; both with --data {tmp_path} (folder={tmp_path})\n"
+        f"Error: it is up already: `runner-fleet local status --data {tmp_path}` "
+        "tells its addresses, "
+        f"`runner-fleet local down --data {tmp_path}` ends it (folder={tmp_path})\n"
     )
 
 
-@pytest.mark.parametrize("name", ["engine", "gitlab", "guests"])
-def test_what_an_earlier_laptop_left_is_said_and_kept(name: str, tmp_path: Path) -> None:
-    (tmp_path / name).mkdir()
+def test_repositories_that_cannot_be_taken_up_are_said_and_kept(tmp_path: Path) -> None:
+    repository = tmp_path / "gitlab" / "repositories" / "1.git"  # does not say whose it is
+    repository.mkdir(parents=True)
     result = run("up", "--data", str(tmp_path))
     assert (result.exit_code, result.stdout) == (1, "")
-    assert f"remove them (rm -r {tmp_path}), or give another folder with --data" in result.stderr
-    assert (tmp_path / name).exists()
+    assert f"remove them (rm -r {tmp_path}), or give another --data" in result.stderr
+    assert repository.exists()
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "5", '{"pid": 1}', ""])

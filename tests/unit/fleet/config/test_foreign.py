@@ -23,6 +23,15 @@ MACHINE = RUNNER + "  [runners.machine]\n    IdleCount = 2\n    MachineDriver = 
 PIPELINE = "stages: [build]\n\nbuild:\n  stage: build\n  script:\n    - make\n"
 JOBS = "unit:\n  script: make test\n  tags: [docker]\n"
 COMPOSE = "services:\n  web:\n    image: nginx\n    ports: ['80:80']\n"
+HELM = """\
+gitlabUrl: https://gitlab.example.org/
+runnerToken: "glrt-EXAMPLE123456"
+runners:
+  config: |
+    [[runners]]
+      [runners.kubernetes]
+        namespace = "ci"
+"""
 TFVARS = 'aws_region = "eu-central-1"\nrunners_concurrent = 4\n'
 HCL = 'module "runner" {\n  source = "x/y/z"\n}\n'
 PYPROJECT = '[build-system]\nrequires = ["hatchling"]\n\n[project]\nname = "x"\n'
@@ -44,6 +53,9 @@ PYPROJECT = '[build-system]\nrequires = ["hatchling"]\n\n[project]\nname = "x"\n
         ("fleet.toml", PIPELINE, "this is a pipeline (.gitlab-ci.yml)"),
         ("fleet.toml", JOBS, "this is a pipeline (.gitlab-ci.yml)"),
         ("fleet.toml", COMPOSE, "this is YAML"),
+        ("values.yaml", HELM, "these are values of gitlab-runner's Helm chart"),
+        ("values.yaml", HELM.replace("gitlabUrl", "gitlab_url"), "Helm chart"),
+        ("values.yaml", "a: https://b\nc: |\n  [d]\n  e = 1\n", "this is YAML"),
         ("terraform.tfvars", TFVARS, "variables of Terraform"),
         ("fleet.toml", TFVARS, 'it has "aws_region", "runners_concurrent", and neither'),
         ("main.tf", HCL, "this is Terraform"),

@@ -1,0 +1,63 @@
+"""What an earlier laptop left in a folder: its repositories go on, all else is made anew."""
+
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from fleet.errors import Refused
+from local.gitlab.repository import DESCRIPTION, run_git
+from local.gitlab.seed import SeededProject, create_project
+
+# The engine's state, GitLab's jobs and artifacts, the guests' files: nothing reads them again.
+REMAINS = ("engine", "gitlab", "lambda", "guests", "restored")
+EARLIER = "earlier"
+
+
+def set_aside(folder: Path) -> None:
+    """Make the folder fresh but for the repositories that an earlier laptop served.
+
+    May be repeated at any point: until `take_up` is done with them, those set aside are the whole.
+    Raises `Refused` where a repository does not say which project it is of.
+    """
+    served, earlier = folder / "gitlab" / "repositories", folder / EARLIER
+    found = tuple(served.iterdir()) if served.exists() else ()
+    if found and not earlier.exists():
+        if not all((one / DESCRIPTION).exists() for one in found):
+            raise Refused(
+                "an earlier `local up` left repositories here that this one cannot take up: "
+                f"remove them (rm -r {shlex.quote(str(folder))}), or give another --data",
+                folder=folder,
+            )
+        served.rename(earlier)
+    for name in REMAINS:
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def take_up(folder: Path, *, gitlab_url: str, token: str) -> dict[str, SeededProject]:
+    """The projects of the repositories set aside, by path, made anew with all branches and tags.
+
+    No pipeline starts for them.
+    """
+    earlier = folder / EARLIER
+    if not earlier.exists():
+        return {}
+    made = dict(_made_again(earlier, gitlab_url, token))
+    restored = folder / "restored"  # from here on those that GitLab serves are the whole
+    earlier.rename(restored)
+    shutil.rmtree(restored)
+    return made
+
+
+def _made_again(earlier: Path, url: str, token: str) -> Iterator[tuple[str, SeededProject]]:
+    for repository in sorted(earlier.iterdir(), key=lambda one: (len(one.name), one.name)):
+        path = (repository / DESCRIPTION).read_text().strip()
+        branch = run_git(repository, "symbolic-ref", "--short", "HEAD").strip()
+        project = create_project(url, token, path, {}, default_branch=branch)
+        if run_git(repository, "for-each-ref", "refs/heads", "refs/tags"):
+            run_git(
+                repository,
+                *("push", "--quiet", "--push-option=ci.skip", project.clone_url),
+                *("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"),
+            )
+        yield path, project

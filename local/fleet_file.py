@@ -1,0 +1,83 @@
+"""The `fleet.toml` of a laptop's folder: written once, then its owner's to edit and apply."""
+
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from adapters.ledger.fleet import StoredConfig
+from fleet.config.lines import toml_lines
+from fleet.config.reading import ConfigError, read_config
+from fleet.errors import FleetError, Refused
+
+FILE, APPLIED = "fleet.toml", "applied.toml"
+
+
+def put_in_force(
+    apply: Callable[[str], object], folder: Path, default: str, *, gitlab_url: str
+) -> tuple[str, ...]:
+    """Apply the folder's fleet.toml; what is wrong with it, a line each.
+
+    A file that cannot be applied gives way to what was applied last, then to `default`.
+    """
+    path = folder / FILE
+    if not path.exists():
+        path.write_text(default)
+    wrong: list[str] = []
+    for file, instead in ((path, ""), (folder / APPLIED, "what was applied last is in force")):
+        problems = (
+            tuple(_apply(apply, file, gitlab_url)) if file.exists() else (f"{file}: is not there",)
+        )
+        if not problems:
+            return (*wrong, *([f"{path} is not applied: {instead}"] if instead else []))
+        wrong += problems if not instead else []
+    apply(default)
+    return (*wrong, f"{path} is not applied: the pools of the demo are in force")
+
+
+def keep_applied(folder: Path, stored: StoredConfig | None) -> None:
+    """Keep what is in force for the next start: the ledger ends with the laptop."""
+    if stored is not None:
+        (folder / APPLIED).write_bytes(stored.text.encode())
+
+
+def with_address(text: str, url: str) -> str:
+    """The text with this address of GitLab; as it is where that cannot be put in its place."""
+    try:
+        tables = tomllib.loads(text)
+        given = tables["gitlab"]["url"]
+        place = toml_lines(text).places["gitlab", "url"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return text
+    if not isinstance(given, str) or not given:
+        return text
+    lines = text.split("\n")
+    line, start = lines[place.line - 1], place.column - 1
+    lines[place.line - 1] = line[:start] + line[start:].replace(given, url, 1)
+    changed = "\n".join(lines)
+    try:
+        tables["gitlab"]["url"] = url
+        return changed if tomllib.loads(changed) == tables else text
+    except ValueError:
+        return text
+
+
+def _apply(apply: Callable[[str], object], path: Path, url: str) -> Iterator[str]:
+    """Put one file in force, with the address of today; what keeps it from that."""
+    try:
+        text = path.read_bytes().decode()
+    except UnicodeDecodeError:
+        yield f"{path}: is not UTF-8 text"
+        return
+    today = with_address(text, url)
+    try:
+        if (given := read_config(today, name=str(path)).gitlab.url) != url:
+            raise Refused(f'write url = "{url}" in [gitlab]', is_now=given)
+        apply(today)
+    except ConfigError as error:
+        yield from map(str, error.problems)
+        return
+    except FleetError as error:
+        yield f"{path}: {error}"
+        return
+    if today != text:
+        path.write_bytes(today.encode())
