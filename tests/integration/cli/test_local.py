@@ -95,7 +95,7 @@ def test_a_second_one_is_refused_and_does_no_harm(shell: Shell) -> None:
 
 
 def test_down_leaves_nothing(shell: Shell) -> None:
-    """The last test here: it ends the laptop."""
+    """It ends the laptop of the tests before."""
     engine = shell.told[2].split()[1]
     done = shell.local("down")
     assert (done.returncode, done.stdout) == (0, "down\n"), done.stderr
@@ -108,3 +108,34 @@ def test_down_leaves_nothing(shell: Shell) -> None:
     assert not (shell.folder / "env").exists()
     assert shell.local("status").returncode == 1
     assert shell.local("down").stdout == "nothing is up\n"
+
+
+def test_the_next_one_in_the_folder_goes_on_where_it_was_left(shell: Shell) -> None:
+    """After the end of the first: a broken fleet.toml is said, and what was applied goes on."""
+    file = shell.folder / "fleet.toml"
+    kept = file.read_text()
+    file.write_text(kept.replace("ceiling = 4", "ceiling = 0"))
+    command = ["local", "up", "--data", str(shell.folder), "--gitlab-port", "0"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "cli", *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        try:
+            told = [process.stdout.readline() for _ in range(11)]
+            assert "pools.docker.ceiling: must be 1 or more (is 0)" in told[0]
+            assert told[2] == f"{file} is not applied: what was applied last is in force\n"
+            assert json.loads(shell.run("status", "--json", prelude=_source(shell)).stdout)["pools"]
+            refs = subprocess.run(
+                ["git", "ls-remote", told[6].split()[3]], capture_output=True, check=True
+            )
+            assert b"refs/heads/main" in refs.stdout
+        finally:
+            process.send_signal(signal.SIGTERM)
+
+
+def _source(shell: Shell) -> str:
+    return f". {shlex.quote(str(shell.folder / 'env'))}"
