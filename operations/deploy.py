@@ -12,7 +12,7 @@ from adapters.aws.clients import Clients, aws_call
 from fleet.errors import Refused
 from infra.compose import compose
 from infra.package import TEMPLATE, Uploaded, parameter_names, upload
-from operations.stacks import find_stack
+from operations.stacks import cloudformation_of, find_stack
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation.type_defs import ParameterTypeDef, StackTypeDef
@@ -75,7 +75,7 @@ def check(aws: Clients, order: Order) -> None:
         )
     if _KEPT.fullmatch(order.stack):
         raise Refused("AWS keeps this name, or what begins so, for itself", stack=order.stack)
-    longest = longest_name(order, aws.cloudformation.meta.region_name)
+    longest = longest_name(order, cloudformation_of(aws).meta.region_name)
     if len(order.stack) > longest:
         hint = "" if order.bucket else "; with a --bucket of yours it may be longer"
         raise Refused(

@@ -16,7 +16,7 @@ def find_stack(aws: Clients, name: str) -> "StackTypeDef | None":
     """The stack as it is; None when there is none. `Refused` when AWS may not be asked."""
     if not name:  # AWS would tell of every stack there is
         raise Refused("name the stack with --stack")
-    client = _cloudformation(aws)
+    client = cloudformation_of(aws)
     try:
         with aws_call("cloudformation.DescribeStacks", passing=("ValidationError",)):
             found = client.describe_stacks(StackName=name)["Stacks"]
@@ -41,7 +41,7 @@ def outputs_of(aws: Clients, name: str) -> dict[str, str]:
     }
 
 
-def _cloudformation(aws: Clients) -> "CloudFormationClient":
+def cloudformation_of(aws: Clients) -> "CloudFormationClient":
     """The client; the first that is made, so it meets every fault of region and endpoint."""
     try:
         with aws_call("cloudformation.DescribeStacks"):

@@ -1,13 +1,15 @@
 """How the commands find a stack and what it made, and the tokens that people give them."""
 
+import os
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from adapters.aws.clients import Clients
+from adapters.aws.clients import Clients, clients
 from cli.webhook import wiring
 from fleet.errors import FleetError, Refused, Transient
+from operations.deploy import Order, check
 from operations.deployed import connect, find, token_in
 from operations.stacks import find_stack, outputs_of
 from tests.fakes import FakeSecrets
@@ -122,9 +124,19 @@ def test_an_endpoint_that_is_no_address_is_said() -> None:
         def cloudformation(self) -> Any:
             raise ValueError("Invalid endpoint: not-an-address")
 
-    with pytest.raises(Refused, match="check AWS_ENDPOINT_URL") as refused:
-        find_stack(cast("Clients", Misled()), "fleet-a")
-    assert "Invalid endpoint: not-an-address" in str(refused.value)
+    misled = cast("Clients", Misled())
+    for call in (find_stack, lambda aws, name: check(aws, Order(stack=name))):
+        with pytest.raises(Refused, match="check AWS_ENDPOINT_URL") as refused:
+            call(misled, "fleet-a")
+        assert "Invalid endpoint: not-an-address" in str(refused.value)
+
+
+def test_a_region_that_is_not_set_is_said_by_deploy_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    with pytest.raises(FleetError, match="NoRegionError"):
+        check(clients(), Order(stack="fleet-a"))
 
 
 # Tokens
