@@ -13,7 +13,8 @@ from adapters.guest.one_job import Workplace, run_one_job
 from adapters.guest.reporter import Post, Reporter, Status
 from ec2_runner.spot_watch import Metadata, SpotWatch
 from fleet.errors import Transient
-from fleet.machine.mailbox import Credential, MachineState, Outcome, StepName
+from fleet.machine.mailbox import Credential, MachineState
+from fleet.steps import Outcome, StepName, Undated
 
 DOCKER_WITHIN_S = 120.0
 TIMER_GRACE = timedelta(minutes=2)
@@ -79,11 +80,13 @@ def work(machine: Machine) -> Outcome:
     with Reporter(
         machine.mailbox, heartbeat_s=settings.heartbeat_s, clock=machine.clock
     ) as reporter:
-        reporter.tell((StepName.CALLED_HOME, None, None), status=Status())
+        reporter.tell(Undated(name=StepName.CALLED_HOME), status=Status())
         with SpotWatch(machine.imds, reporter, every_s=settings.spot_every_s) as spot:
             _serve(machine, reporter, spot)
         done = replace(reporter.status, state=MachineState.DONE)
-        reporter.tell((StepName.ENDED, done.job_id, done.detail), status=done)
+        reporter.tell(
+            Undated(name=StepName.ENDED, job_id=done.job_id, detail=done.detail), status=done
+        )
     return reporter.status.outcome or Outcome.SYSTEM_FAILURE
 
 
@@ -93,7 +96,7 @@ def _serve(machine: Machine, reporter: Reporter, spot: SpotWatch) -> None:
         return
     _set_timer(machine.settings.dead_man, credential.expires_at)
     named = replace(reporter.status, runner_id=credential.runner_id)
-    reporter.tell((StepName.CREDENTIAL_READ, None, None), status=named)
+    reporter.tell(Undated(name=StepName.CREDENTIAL_READ), status=named)
     if credential.executor == "docker" and not _docker_is_up(machine):
         detail = f"the Docker engine did not answer within {DOCKER_WITHIN_S:.0f} s"
         reporter.tell(status=replace(named, outcome=Outcome.SYSTEM_FAILURE, detail=detail))

@@ -8,7 +8,7 @@ from adapters.guest.background import Background
 from adapters.guest.reporter import Reporter
 from ec2_runner.imds import SpotNotice
 from fleet.errors import Transient
-from fleet.machine.mailbox import StepName
+from fleet.steps import StepName
 
 EVERY_S = 5.0  # as AWS advises
 

@@ -19,7 +19,8 @@ from adapters.guest.process_tree import hide_memory
 from adapters.guest.reporter import Post, Reporter, Status
 from adapters.ledger.mailbox import Mailbox
 from fleet.errors import Refused
-from fleet.machine.mailbox import Credential, MachineState, Outcome, Report, Step, StepName
+from fleet.machine.mailbox import Credential, MachineState, Report
+from fleet.steps import Outcome, Step, StepName, Undated
 from fleet.times import in_utc
 
 CLIENT = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard"})
@@ -140,10 +141,12 @@ def serve(runner_id: str, sandbox: Sandbox) -> dict[str, Any]:
             detail = f"no credential came within {wait.total_seconds():.0f} s"
             reporter.tell(status=replace(booted, outcome=Outcome.NO_JOB, detail=detail))
         else:
-            reporter.tell((StepName.CREDENTIAL_READ, None, None), status=booted)
+            reporter.tell(Undated(name=StepName.CREDENTIAL_READ), status=booted)
             _run(credential, sandbox, reporter)
         done = replace(reporter.status, state=MachineState.DONE)
-        reporter.tell((StepName.ENDED, done.job_id, done.detail), status=done)
+        reporter.tell(
+            Undated(name=StepName.ENDED, job_id=done.job_id, detail=done.detail), status=done
+        )
     return {"outcome": done.outcome.value if done.outcome else None, "job_id": done.job_id}
 
 

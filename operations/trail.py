@@ -1,52 +1,65 @@
 """What happened to one job, in the order in which it happened. Pure: rows in, a value out."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from adapters.ledger.jobs import JobRow, Step
+from adapters.ledger.jobs import JobRow
 from fleet.machine.mailbox import Report
 from fleet.model import Status
 from fleet.reasons import SENTENCES, Reason
+from fleet.steps import Step, StepName
 
-# Every step there is, in the order of a job's life, with the words that people read. Steps that
-# happened at the same moment are told in this order.
-LABELS = {
-    "webhook_received": "webhook received",
-    "reconcile_found": "found in GitLab's list",
-    "found": "found in its pipeline",
-    "event": "event on the bus",
-    "ignored": "event ignored",
-    "retry": "retry",
-    "left_pool": "left its pool",
-    "routed": "routed",
-    "demand_sent": "demand sent",
-    "waits": "waits",
-    "launched": "launched",
-    "served_another": "its machine served another",
-    "called_home": "machine called home",
-    "credential_read": "credential read",
-    "job_taken": "job taken",
-    "taken": "GitLab says running",
-    "first_output": "first output",
-    "rebalance_notice": "rebalance notice",
-    "spot_notice": "spot notice",
-    "drained": "ordered to drain",
-    "stopped": "runner told to stop",
-    "job_finished": "job finished",
-    "runner_exited": "runner exited",
-    "success": "GitLab says success",
-    "failed": "GitLab says failed",
-    "canceled": "GitLab says canceled",
-    "skipped": "GitLab says skipped",
-    "gone": "gone from GitLab",
-    "ended": "machine said goodbye",
-    "machine_gone": "machine gone",
-    "runner_record_gone": "runner record gone",
-    "given_up": "given up",
+# The words that people read for every step.
+LABELS: Mapping[StepName, str] = {
+    StepName.WEBHOOK_RECEIVED: "webhook received",
+    StepName.RECONCILE_FOUND: "found in GitLab's list",
+    StepName.FOUND: "found in its pipeline",
+    StepName.EVENT: "event on the bus",
+    StepName.IGNORED: "event ignored",
+    StepName.RETRY: "retry",
+    StepName.LEFT_POOL: "left its pool",
+    StepName.ROUTED: "routed",
+    StepName.DEMAND_SENT: "demand sent",
+    StepName.WAITS: "waits",
+    StepName.LAUNCHED: "launched",
+    StepName.SERVED_ANOTHER: "its machine served another",
+    StepName.CALLED_HOME: "machine called home",
+    StepName.CREDENTIAL_READ: "credential read",
+    StepName.JOB_TAKEN: "job taken",
+    StepName.TAKEN: "GitLab says running",
+    StepName.FIRST_OUTPUT: "first output",
+    StepName.REBALANCE_NOTICE: "rebalance notice",
+    StepName.SPOT_NOTICE: "spot notice",
+    StepName.DRAINED: "ordered to drain",
+    StepName.STOPPED: "runner told to stop",
+    StepName.JOB_FINISHED: "job finished",
+    StepName.RUNNER_EXITED: "runner exited",
+    StepName.SUCCESS: "GitLab says success",
+    StepName.FAILED: "GitLab says failed",
+    StepName.CANCELED: "GitLab says canceled",
+    StepName.SKIPPED: "GitLab says skipped",
+    StepName.GONE: "gone from GitLab",
+    StepName.ENDED: "machine said goodbye",
+    StepName.MACHINE_GONE: "machine gone",
+    StepName.RUNNER_RECORD_GONE: "runner record gone",
+    StepName.GIVEN_UP: "given up",
+    StepName.UNKNOWN: "of a newer fleet",
 }
-_ORDER = {step: place for place, step in enumerate(LABELS)}
+_ORDER = {name: place for place, name in enumerate(StepName)}
+# Steps whose words are those of GitLab, about the runner that it shows.
+_GITLAB_SAYS = frozenset(
+    {
+        StepName.TAKEN,
+        StepName.SUCCESS,
+        StepName.FAILED,
+        StepName.CANCELED,
+        StepName.SKIPPED,
+        StepName.GONE,
+    }
+)
+_NAMES_ITS_RUNNER = _GITLAB_SAYS | {StepName.LAUNCHED, StepName.SERVED_ANOTHER}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,37 +110,85 @@ def hops_of(
     """
     took = took or {}
     steps = [*row.steps, *_reported(report, row.job.job_id), *_elsewhere(row, took)]
-    runners = {step.runner for step in steps if step.runner} | set(launched_for(row))
-    if len(runners) > 1:
-        steps = [_named(step) for step in steps]
-    unique = {(step.at, step.step, step.detail): step for step in steps}
-    ordered = sorted(unique.values(), key=lambda one: (one.at, _ORDER.get(one.step, len(_ORDER))))
+    is_shared = len({step.runner for step in steps if step.runner}) > 1
+    told = [(step, _named(step) if is_shared else words_of(step)) for step in steps]
+    unique = {(step.at, step.name, words): (step, words) for step, words in told}
+    ordered = sorted(unique.values(), key=lambda pair: (pair[0].at, _ORDER[pair[0].name]))
+    times = [None, *(step.at for step, _ in ordered)]
     return tuple(
-        _hop(step, before) for step, before in zip(ordered, [None, *ordered], strict=False)
+        _hop(step, words, before) for (step, words), before in zip(ordered, times, strict=False)
     )
 
 
 def launched_for(row: JobRow) -> tuple[str, ...]:
     """The runners that were launched for a job, in order."""
-    details = (step.detail for step in row.steps if step.step == "launched" and step.detail)
-    return tuple(dict.fromkeys(detail.partition(" ")[0] for detail in details))
+    launched = (step.runner for step in row.steps if step.name is StepName.LAUNCHED)
+    return tuple(dict.fromkeys(runner for runner in launched if runner))
+
+
+def words_of(step: Step) -> str:
+    """The facts of a step in words, its reason aside; empty when there are none."""
+    tell = _WORDS.get(step.name)
+    return (
+        tell(step) if tell else step.delivery_id or step.detail or step.machine or step.pool or ""
+    )
+
+
+def _joined(by: str, *parts: str | None) -> str:
+    return by.join(part for part in parts if part)
+
+
+def _sent(step: Step) -> str:
+    if step.attempts:
+        return f"attempt {step.attempt} of {step.attempts} failed: {step.cause}"
+    attempt = f"attempt {step.attempt}" if step.attempt else None
+    return _joined(", ", attempt, f"pool {step.pool}" if step.pool else None)
+
+
+def _launched(step: Step) -> str:
+    machine = f"on {step.machine}" if step.machine else None
+    return _joined(" ", step.runner, machine, f"in pool {step.pool}" if step.pool else None)
+
+
+def _retried(step: Step) -> str:
+    if step.retry_of:
+        return f"of job {step.retry_of}"
+    if step.retried_as:
+        return f"as job {step.retried_as}"
+    return f"not possible: {step.detail}" if step.detail else ""
+
+
+_WORDS: Mapping[StepName, Callable[[Step], str]] = {
+    StepName.FOUND: lambda step: f"with job {step.job_id}" if step.job_id else "",
+    StepName.RETRY: _retried,
+    StepName.ROUTED: lambda step: f"to pool {step.pool}" if step.pool else "",
+    StepName.DEMAND_SENT: _sent,
+    StepName.LAUNCHED: _launched,
+    StepName.SERVED_ANOTHER: lambda step: (
+        f"{step.runner} took job {step.job_id}; any runner of the pool may take this one"
+    ),
+    StepName.JOB_FINISHED: lambda step: _joined(": ", step.outcome, step.detail),
+    StepName.RUNNER_EXITED: lambda step: _joined(": ", step.outcome, step.detail),
+    **dict.fromkeys(_GITLAB_SAYS, lambda step: step.runner or step.detail or ""),
+    StepName.GIVEN_UP: _sent,
+}
+
+
+def _named(step: Step) -> str:
+    """The words of a step, with the runner of which it is."""
+    words = words_of(step)
+    if step.runner is None or step.name in _NAMES_ITS_RUNNER:
+        return words
+    return f"{step.runner}: {words}" if words else step.runner
 
 
 def _elsewhere(row: JobRow, took: Mapping[str, int]) -> Iterable[Step]:
     """That a machine which was launched for the job served another one, behind its launch."""
     for step in row.steps:
-        runner = (step.detail or "").partition(" ")[0]
-        if step.step == "launched" and runner in took:
-            detail = f"{runner} took job {took[runner]}; any runner of the pool may take this one"
-            yield Step(at=step.at, step="served_another", detail=detail)
-
-
-def _named(step: Step) -> Step:
-    """A step that says of which runner it is."""
-    detail = step.detail or ""
-    if step.runner is None or step.runner in detail:
-        return step
-    return replace(step, detail=f"{step.runner}: {detail}" if detail else step.runner)
+        runner = step.runner
+        if step.name is StepName.LAUNCHED and runner is not None and runner in took:
+            name = StepName.SERVED_ANOTHER
+            yield Step(at=step.at, name=name, runner=runner, job_id=took[runner])
 
 
 def word_of(row: JobRow) -> str:
@@ -144,24 +205,24 @@ def sentence_of(reason: str | None) -> str:
 
 
 def _reported(report: Report | None, job_id: int) -> Iterable[Step]:
-    """What the machine told and nobody has written into the row yet: that is done at its end."""
-    for told in report.steps if report else ():
-        if told.job_id in (None, job_id):
-            runner = report.runner_id if report else None
-            yield Step(at=told.at, step=told.name.value, detail=told.detail, runner=runner)
+    """The machine's steps that are not in the row yet: they are written there at its end."""
+    for step in report.steps if report else ():
+        if step.job_id in (None, job_id):
+            yield replace(step, runner=report.runner_id if report else None)
 
 
-def _hop(step: Step, before: Step | None) -> Hop:
-    detail = step.detail or ""
-    if step.step == "routed" and detail:
-        detail = f"to pool {detail}"
+def _hop(step: Step, words: str, before: datetime | None) -> Hop:
+    name, label = str(step.name), LABELS[step.name]
+    if step.name is StepName.UNKNOWN and step.detail:
+        name, label, words = step.detail, step.detail.replace("_", " "), ""
+    reason = step.reason.value if step.reason else step.failure
     # Why it was launched is what it waited for, which the steps before have told.
-    why = "" if step.step == "launched" else sentence_of(step.reason)
+    why = "" if step.name is StepName.LAUNCHED else sentence_of(reason)
     return Hop(
         at=step.at,
-        step=step.step,
-        label=LABELS.get(step.step, step.step.replace("_", " ")),
-        after_s=(step.at - before.at).total_seconds() if before else None,
-        reason=step.reason,
-        sentence=": ".join(part for part in (detail, why) if part),
+        step=name,
+        label=label,
+        after_s=(step.at - before).total_seconds() if before else None,
+        reason=reason,
+        sentence=_joined(": ", words, why),
     )

@@ -7,17 +7,18 @@ from adapters.ledger.fleet import PoolRow
 from adapters.ledger.jobs import JobRow
 from fleet.config.reading import PoolConfig
 from fleet.config.values import duration_text
-from fleet.machine.mailbox import Outcome
 from fleet.model import Runner, RunnerState, Status
 from fleet.reasons import Reason
 from fleet.rules.holds import Hold, advice, sentence
+from fleet.steps import Outcome, StepName
 from fleet.trouble import Trouble
 from operations.durations import duration
-from operations.trail import sentence_of
+from operations.trail import sentence_of, words_of
 
-APPLY = "then `runner-fleet apply`; the job is routed within a minute"
+APPLY = "then `runner-fleet apply`"
+ROUTED_SOON = f"{APPLY}; the job is routed within a minute"
 # GitLab refuses to retry a job that is pending: it would have to be cancelled first.
-RETRY = "then `runner-fleet apply`, also of the same file: in two minutes it has all attempts again"
+RETRY = f"{APPLY}, also of the same file: in two minutes it has all attempts again"
 ASK_GITLAB = (
     "look in GitLab whether the project may use the runner (Settings > CI/CD > Runners)"
     " and has compute minutes left"
@@ -81,18 +82,20 @@ def _to_get_a_pool(reason: Reason | None) -> str:
     """What to do about a job that no pool gets."""
     if reason is Reason.UNPROTECTED:
         # GitLab decides it when it makes a pipeline: what waits stays as it is.
-        return f"protect its branch or tag and run a new pipeline, or drop protected_only, {APPLY}"
+        what = "protect its branch or tag and run a new pipeline"
+        return f"{what}, or drop protected_only, {ROUTED_SOON}"
     if reason is Reason.PROTECTION_UNKNOWN:
         role = "make the user of the fleet's GitLab token a Maintainer of the project"
-        return f"{role}, or drop protected_only from a pool, {APPLY}"
-    return f"correct its tags, or a pool's, {APPLY}"
+        return f"{role}, or drop protected_only from a pool, {ROUTED_SOON}"
+    return f"correct its tags, or a pool's, {ROUTED_SOON}"
 
 
 def _mend(facts: Facts) -> str:
     """What to do before a job that was given up is tried again."""
-    told = {step.step: step.detail or "" for step in facts.row.steps}  # the last of each
-    is_unserved = told.get("given_up", "").endswith(Reason.WENT_UNSERVED)
-    has_asked = told.get("runner_exited", "").startswith(Outcome.NO_JOB)
+    last = {step.name: step for step in facts.row.steps}
+    given_up, exited = last.get(StepName.GIVEN_UP), last.get(StepName.RUNNER_EXITED)
+    is_unserved = given_up is not None and given_up.cause is Reason.WENT_UNSERVED
+    has_asked = exited is not None and exited.outcome is Outcome.NO_JOB
     return _unlock(facts.pool) if is_unserved and has_asked else "mend what failed above"
 
 
@@ -125,10 +128,12 @@ def _why_waiting(facts: Facts, pool: PoolConfig) -> Verdict:
     reason, row = facts.row.job.reason, facts.pool_row
     if reason is Reason.AT_CEILING:
         says = f"it waits for room: all {pool.ceiling} places of pool {pool.name} are in use"
-        return Verdict(says=says, do=f"nothing, or raise its ceiling, {APPLY.partition(';')[0]}")
+        return Verdict(says=says, do=f"nothing, or raise its ceiling, {APPLY}")
     if reason is Reason.CONFIGURATION:
         words = row.refused if row and row.refused else _because(reason)
-        return Verdict(says=f"AWS refuses pool {pool.name}: {words}", do=f"correct it, {APPLY}")
+        return Verdict(
+            says=f"AWS refuses pool {pool.name}: {words}", do=f"correct it, {ROUTED_SOON}"
+        )
     if reason is Reason.NO_CAPACITY_UNTIL:
         held = [one.until for one in (row.back_off or {}).values()] if row else []
         until = min((one for one in held if one > facts.at), default=None)
@@ -211,8 +216,8 @@ def _running(facts: Facts) -> Verdict:
 
 def _not_retried(facts: Facts) -> str:
     """Why the fleet does not run it again: the last of the steps that say so."""
-    steps = [step for step in facts.row.steps if step.step == "retry"]
-    return (steps[-1].detail or sentence_of(steps[-1].reason)) if steps else "it is not retried"
+    steps = [step for step in facts.row.steps if step.name is StepName.RETRY]
+    return (words_of(steps[-1]) or sentence_of(steps[-1].reason)) if steps else "it is not retried"
 
 
 def _finished(facts: Facts) -> Verdict:

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 
 from adapters.aws.demand import Demand
-from adapters.ledger.jobs import Step
 from fleet.model import Job
 from fleet.reasons import Reason
+from fleet.steps import Step, StepName
 from orchestrator.world import World
 
 
@@ -20,7 +20,10 @@ def renew(world: World, jobs: Iterable[Job]) -> list[Demand]:
         if pool is None:
             continue  # it is routed to another one
         step = Step(
-            at=world.clock(), step="demand_sent", reason=Reason.RENEWED, detail=f"pool {pool.name}"
+            at=world.clock(),
+            name=StepName.DEMAND_SENT,
+            reason=Reason.RENEWED,
+            pool=pool.name,
         )
         if world.jobs.renew(job, step):
             demands.append(

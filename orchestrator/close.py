@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from adapters.aws.demand import Demand
-from adapters.ledger.jobs import Step
 from fleet.errors import FleetError, Refused
 from fleet.events import WARNING, GitLabRefused, JobGivenUp, RunnerClosed, RunnerNotClosed, emit
 from fleet.model import Job, JobKey, Runner
@@ -14,6 +13,7 @@ from fleet.reasons import Reason
 from fleet.rules.attempts import Cost, decide_attempt, decide_cost
 from fleet.rules.liveness import steps_between
 from fleet.rules.withheld import was_withheld
+from fleet.steps import Step, StepName
 from orchestrator.world import World
 
 
@@ -34,7 +34,7 @@ def end_machine(world: World, runner: Runner, reason: Reason) -> Ended:
     backend = world.backends.get(runner.backend)
     if backend is not None and runner.machine_id is not None:
         backend.end([runner.machine_id])
-    gone = Step(at=at, step="machine_gone", reason=reason, detail=runner.machine_id)
+    gone = Step(at=at, name=StepName.MACHINE_GONE, reason=reason, machine=runner.machine_id)
     return Ended(runner=runner, reason=reason, at=at, steps=(*steps, gone))
 
 
@@ -46,7 +46,7 @@ def close_runner(world: World, ended: Ended) -> bool:
     runner, steps = ended.runner, list(ended.steps)
     if runner.gitlab_runner_id is not None:
         world.gitlab.delete_runner(runner.gitlab_runner_id)
-        steps.append(Step(at=world.clock(), step="runner_record_gone"))
+        steps.append(Step(at=world.clock(), name=StepName.RUNNER_RECORD_GONE))
     if not world.runners.close(runner, ended.reason, at=ended.at):
         return False
     _add_to_history(world, runner, steps, at=ended.at)
@@ -116,9 +116,11 @@ def demand_again(world: World, job: Job, reason: Reason) -> None:
     demand = Demand(job=job.key, project_id=job.project_id, pool=pool.name, attempt=plan.attempt)
     step = Step(
         at=world.clock(),
-        step="given_up" if plan.given_up else "demand_sent",
+        name=StepName.GIVEN_UP if plan.given_up else StepName.DEMAND_SENT,
         reason=plan.reason,
-        detail=plan.detail,
+        attempt=job.attempts_used,
+        attempts=pool.attempts,
+        cause=reason,
     )
     if plan.given_up:
         queue.bury(demand)  # before the row says so: a crash in between buries it twice, not never
@@ -137,8 +139,7 @@ def _machine_steps(world: World, runner: Runner) -> list[Step]:
     """What the machine reported, as steps of a job's history."""
     report = world.runners.reports([runner]).get(runner.id)
     reported = report.steps if report else ()
-    dated = steps_between(reported, start=runner.launched_at, end=world.clock())
-    return [Step(at=step.at, step=step.name.value, detail=step.detail) for step in dated]
+    return list(steps_between(reported, start=runner.launched_at, end=world.clock()))
 
 
 def _add_to_history(world: World, runner: Runner, steps: Iterable[Step], *, at: datetime) -> None:

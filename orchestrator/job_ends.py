@@ -3,13 +3,13 @@
 from dataclasses import dataclass, replace
 
 from adapters.gitlab.client import GitLabJob
-from adapters.ledger.jobs import Step
 from fleet.errors import Refused, Transient
 from fleet.events import WARNING, GitLabRefused, emit
 from fleet.model import GONE, Job, JobKey, Runner, Status, rank
 from fleet.reasons import Reason
 from fleet.rules.job_runner import may_have_taken, ran_on
 from fleet.rules.retry import may_gitlab_lag
+from fleet.steps import Step, StepName
 from orchestrator.retry import retry_if_infra
 from orchestrator.world import World
 
@@ -43,9 +43,9 @@ def record_seen(world: World, job: Job, found: GitLabJob | None, runner: Runner 
     at = world.clock()
     step = Step(
         at=at,
-        step=outcome or "taken",
+        name=StepName(outcome) if outcome else StepName.TAKEN,
         reason=Reason.FINISHED_UNSEEN if ended else Reason.TAKEN_UNSEEN,
-        detail=runner.id if runner else None,
+        runner=runner.id if runner else None,
     )
     failure_reason = found.failure_reason if found and outcome == "failed" else None
     facts = {

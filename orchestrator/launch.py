@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from adapters.ledger.fleet import PoolRow
-from adapters.ledger.jobs import Step
 from adapters.ledger.runners import Place
 from adapters.machines.backend import Launched, LaunchOrder, LaunchResult, Shortfall
 from fleet.config.reading import PoolConfig
@@ -30,6 +29,7 @@ from fleet.rules.capacity import (
     note_success,
 )
 from fleet.rules.holds import Hold, asks_again_in_s
+from fleet.steps import Step, StepName
 from orchestrator.close import close_runner, end_machine, left_to_sweep
 from orchestrator.credentials import Ready, discard, equip, prepare
 from orchestrator.world import World
@@ -241,9 +241,11 @@ def _tell(world: World, pool: PoolConfig, runners: Sequence[Runner], *, at: date
     steps: Mapping[JobKey, Step] = {
         runner.for_job: Step(
             at=at,
-            step="launched",
+            name=StepName.LAUNCHED,
             reason=Reason.COVERED,
-            detail=f"{runner.id} on {runner.machine_id} in pool {pool.name}",
+            runner=runner.id,
+            machine=runner.machine_id,
+            pool=pool.name,
         )
         for runner in runners
         if runner.for_job

@@ -8,13 +8,13 @@ from itertools import takewhile
 
 from adapters.aws.demand import Demand
 from adapters.gitlab.client import GitLabJob
-from adapters.ledger.jobs import Step
 from fleet.errors import FleetError, Refused
 from fleet.events import WARNING, GitLabRefused, Reconciled, emit
 from fleet.model import Job, JobKey, Status
 from fleet.reasons import Reason
 from fleet.rules.fairness import fair_order
 from fleet.rules.reconcile import Watched, decide_polls, decide_reconcile
+from fleet.steps import Step, StepName
 from orchestrator.attempts import renew
 from orchestrator.job_ends import record_seen
 from orchestrator.retry import finish_retries, retry_if_infra
@@ -184,7 +184,7 @@ def _project(world: World, one: Watched, this: _Pass) -> int:
     # The index of open jobs does not have under which `apply` they were given up.
     rows |= world.jobs.jobs(key for key, row in rows.items() if row.given_up and key in listed)
     fix = decide_reconcile(listed, rows, at=at, applied=world.applied)
-    step = Step(at=at, step="reconcile_found", reason=Reason.WEBHOOK_LOST)
+    step = Step(at=at, name=StepName.RECONCILE_FOUND, reason=Reason.WEBHOOK_LOST)
     lost = Lead(steps=(step,), path=one.path)
     leads = dict.fromkeys(fix.route, lost) | _misplaced(world, listed, rows)
     routed = (route(world, listed[key], key, lead).demand for key, lead in leads.items())

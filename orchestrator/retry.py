@@ -6,7 +6,6 @@ from datetime import timedelta
 from itertools import takewhile
 
 from adapters.gitlab.client import GitLabJob
-from adapters.ledger.jobs import Step
 from adapters.ledger.retries import Intent
 from fleet.errors import FleetError, Refused
 from fleet.events import WARNING, GitLabRefused, JobRetried, emit
@@ -19,6 +18,7 @@ from fleet.rules.retry import (
     facts_now,
     is_retry_allowed,
 )
+from fleet.steps import Step, StepName
 from orchestrator.world import World
 
 # A retry that is younger is in the hands of whoever intends it.
@@ -75,8 +75,7 @@ def _try(world: World, job: Job, intent: Intent) -> None:
     except Refused as exc:
         emit(GitLabRefused(doing="retry", error=str(exc)), level=WARNING)
         is_lost = intent.failure_reason is None
-        why = f"not possible: {exc}"
-        _leave(world, job, Reason.INFRA_RETRY, machine_lost=is_lost, detail=why)
+        _leave(world, job, Reason.INFRA_RETRY, machine_lost=is_lost, refusal=str(exc))
     except FleetError as exc:
         emit(GitLabRefused(doing="retry", error=str(exc)), level=WARNING)
         return
@@ -108,9 +107,9 @@ def _retry(world: World, job: Job, intent: Intent) -> None:
             return
     new = world.gitlab.retry_job(job.project_id, job.job_id)
     at = world.clock()
-    step = Step(at=at, step="retry", reason=plan.reason, detail=f"of job {job.job_id}")
+    step = Step(at=at, name=StepName.RETRY, reason=plan.reason, retry_of=job.job_id)
     world.jobs.mark_on_demand(_again(job, new), step, at=at)
-    _tell(world, job, plan.reason, detail=f"as job {new.id}")
+    _tell(world, job, plan.reason, retried_as=new.id)
     emit(JobRetried(job_id=job.job_id, new_job_id=new.id, failure_reason=found.failure_reason))
 
 
@@ -120,7 +119,7 @@ def _record_end(world: World, job: Job, found: GitLabJob) -> None:
         return
     at = world.clock()
     ended = replace(job, status=Status.FINISHED, outcome=found.status)
-    step = Step(at=at, step=found.status, reason=Reason.FINISHED_UNSEEN)
+    step = Step(at=at, name=StepName(found.status), reason=Reason.FINISHED_UNSEEN)
     world.jobs.advance(ended, [step], at=at, facts={})
 
 
@@ -149,18 +148,18 @@ def _again(job: Job, new: GitLabJob) -> Job:
 
 
 def _leave(
-    world: World, job: Job, reason: Reason, *, machine_lost: bool, detail: str | None = None
+    world: World, job: Job, reason: Reason, *, machine_lost: bool, refusal: str | None = None
 ) -> None:
     """Say why a job is not retried; of one that GitLab goes on to show as running, in its row, too.
 
     It is not cancelled: GitLab fails it after an hour without a word of its runner, and only then
     does `retry:` of the CI file count.
     """
-    step = Step(at=world.clock(), step="retry", reason=reason, detail=detail)
+    step = Step(at=world.clock(), name=StepName.RETRY, reason=reason, detail=refusal)
     lost = {"reason": Reason.MACHINE_LOST.value} if machine_lost else {}
     world.jobs.tell(job.key, [step], **lost)
 
 
-def _tell(world: World, job: Job, reason: Reason, detail: str | None = None) -> None:
-    step = Step(at=world.clock(), step="retry", reason=reason, detail=detail)
+def _tell(world: World, job: Job, reason: Reason, retried_as: int | None = None) -> None:
+    step = Step(at=world.clock(), name=StepName.RETRY, reason=reason, retried_as=retried_as)
     world.jobs.tell(job.key, [step])

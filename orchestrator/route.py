@@ -8,7 +8,6 @@ from functools import partial
 from adapters.aws.demand import Demand
 from adapters.gitlab.client import GitLabJob
 from adapters.ledger.fleet import Reading
-from adapters.ledger.jobs import Step
 from fleet.errors import Transient
 from fleet.events import JobRouted, emit
 from fleet.job_event import JobEvent
@@ -21,6 +20,7 @@ from fleet.rules.route import (
     decide_route,
     hangs_on_protection,
 )
+from fleet.steps import Step, StepName
 from orchestrator.watch import note_proof
 from orchestrator.world import World
 
@@ -82,14 +82,14 @@ def route_event(world: World, told: JobEvent) -> Answer:
     note_proof(world, told)
     key = JobKey(instance=world.instance, job_id=told.job_id)
     steps = (
-        Step(at=told.received_at, step="webhook_received", detail=told.delivery_id),
-        Step(at=at, step="event", detail=told.detail_type),
+        Step(at=told.received_at, name=StepName.WEBHOOK_RECEIVED, delivery_id=told.delivery_id),
+        Step(at=at, name=StepName.EVENT, detail=told.detail_type),
     )
     facts = {"deploys": True} if told.deploys else {}
     known = world.jobs.job(key)
     if known is not None and (known.status > Status.PENDING or known.pool):
         reason = _told_before(known)
-        world.jobs.tell(key, [*steps, Step(at=at, step="ignored", reason=reason)], **facts)
+        world.jobs.tell(key, [*steps, Step(at=at, name=StepName.IGNORED, reason=reason)], **facts)
         return Answer(reason=reason, wake=known.wants_runner or _owes_wake(world, told))
     reading = world.fleet.claim_pipeline(told.instance, told.pipeline_id, at=at)
     if reading is Reading.UNDER_WAY:
@@ -113,7 +113,7 @@ def _route_its_pipeline(world: World, told: JobEvent) -> GitLabJob | None:
     A pipeline's first webhook comes when many more are on their way. Reading all that waits costs
     GitLab as much as reading one job, and the whole burst is launched for at once.
     """
-    step = Step(at=world.clock(), step="found", detail=f"with job {told.job_id}")
+    step = Step(at=world.clock(), name=StepName.FOUND, job_id=told.job_id)
     read = waits = False
     try:
         listed = world.gitlab.pending_in_pipeline(
@@ -209,7 +209,7 @@ def again(world: World, found: GitLabJob, row: Job) -> Lead | None:
         return None  # asked again in a minute; meanwhile nothing keeps the others from their turn
     if reason is None:
         return None
-    left = Step(at=world.clock(), step="left_pool", reason=reason, detail=row.pool)
+    left = Step(at=world.clock(), name=StepName.LEFT_POOL, reason=reason, pool=row.pool)
     steps = (left,) if row.pool is not None else ()
     return Lead(steps=steps, path=row.project_path, instead_of=row.pool)
 
@@ -222,9 +222,9 @@ def fits_a_pool(world: World, job: Job) -> bool:
 
 def _told(plan: RoutePlan, at: datetime) -> Iterator[Step]:
     """The decision as steps of the job's history."""
-    yield Step(at=at, step="routed", reason=plan.reason, detail=plan.pool)
+    yield Step(at=at, name=StepName.ROUTED, reason=plan.reason, pool=plan.pool)
     if plan.pool is not None:
-        yield Step(at=at, step="demand_sent", detail=f"attempt 1, pool {plan.pool}")
+        yield Step(at=at, name=StepName.DEMAND_SENT, attempt=1, pool=plan.pool)
 
 
 def _outgrew(world: World, found: GitLabJob) -> frozenset[str]:

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from adapters.aws.demand import DemandQueue, Received
-from adapters.ledger.jobs import Step
 from fleet.config.reading import PoolConfig
 from fleet.errors import FleetError
 from fleet.events import ERROR, PoolFailed, ScaleDecided, emit
@@ -23,6 +22,7 @@ from fleet.rules.scale import (
     waits_in,
     wants_room,
 )
+from fleet.steps import Step, StepName
 from orchestrator.credentials import SOON_S, equip
 from orchestrator.launch import Came, launch
 from orchestrator.observe import Observed, observe
@@ -205,7 +205,7 @@ def _hold(
     """Write into each row why its job waits, where that changed."""
     at = world.clock()
     changed = {
-        job.key: Step(at=at, step="waits", reason=waiting[job.key], detail=pool.name)
+        job.key: Step(at=at, name=StepName.WAITS, reason=waiting[job.key], pool=pool.name)
         for job in backlog
         if job.key in waiting and job.reason is not waiting[job.key]
     }

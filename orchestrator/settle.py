@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from adapters.ledger.jobs import Step
 from fleet.errors import FleetError, Refused
 from fleet.events import WARNING, NotRelaunched, emit
 from fleet.job_event import JobEvent
@@ -21,6 +20,7 @@ from fleet.rules.settle import (
     took_uncounted,
     wakes_scaling,
 )
+from fleet.steps import Step, StepName
 from orchestrator.close import close_runner, end_machine, left_to_sweep, relaunch
 from orchestrator.job_ends import retry_lost_jobs
 from orchestrator.retry import retry_if_infra
@@ -138,11 +138,16 @@ def runner_of(world: World, job: Job, description: str | None) -> Runner | None:
 def record(world: World, job: Job, told: JobEvent, runner: Runner | None) -> None:
     """Raise the job's status, with the hop that told us; an older event changes nothing."""
     at = world.clock()
-    who = runner.id if runner else told.runner_description
-    word = "taken" if job.status is Status.RUNNING else told.status
+    name = StepName(told.status) if job.status is Status.FINISHED else StepName.TAKEN
     steps = [
-        Step(at=told.received_at, step="webhook_received", detail=told.delivery_id),
-        Step(at=at, step=word, reason=told.failure_reason, detail=who),
+        Step(at=told.received_at, name=StepName.WEBHOOK_RECEIVED, delivery_id=told.delivery_id),
+        Step(
+            at=at,
+            name=name,
+            failure=told.failure_reason,
+            runner=runner.id if runner else None,
+            detail=None if runner else told.runner_description,
+        ),
     ]
     facts = {
         "started_at": _iso(told.started_at),
@@ -166,11 +171,16 @@ def _tell_late(world: World, job: Job, told: JobEvent) -> None:
     Not one that was recorded before: it came twice, or the machine tries again.
     """
     row = world.jobs.row(job.key)
-    if row is None or any(step.detail == told.delivery_id for step in row.steps):
+    if row is None or any(step.delivery_id == told.delivery_id for step in row.steps):
         return
     steps = [
-        Step(at=told.received_at, step="webhook_received", detail=told.delivery_id),
-        Step(at=world.clock(), step="ignored", reason=Reason.STALE_EVENT, detail=told.status),
+        Step(at=told.received_at, name=StepName.WEBHOOK_RECEIVED, delivery_id=told.delivery_id),
+        Step(
+            at=world.clock(),
+            name=StepName.IGNORED,
+            reason=Reason.STALE_EVENT,
+            detail=told.status,
+        ),
     ]
     world.jobs.tell(job.key, steps)
 
@@ -203,7 +213,7 @@ def _settle_machine(world: World, happening: Happening, runner: Runner | None) -
     if happening is Happening.INVOCATION_FAILED:
         world.runners.lose_machine(runner)  # should GitLab be out, the sweep closes it
     if happening is Happening.SPOT_NOTICE and runner.job is not None:
-        step = Step(at=world.clock(), step="spot_notice", reason=Reason.SPOT_NOTICE)
+        step = Step(at=world.clock(), name=StepName.SPOT_NOTICE, reason=Reason.SPOT_NOTICE)
         world.jobs.tell(runner.job, [step])
     return _act(world, plan, runner)
 

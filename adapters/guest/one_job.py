@@ -9,11 +9,12 @@ from adapters.guest.cache_keys import CacheKeys, no_keys, with_keys
 from adapters.guest.reporter import Reporter, Status
 from adapters.guest.runner_process import RunOnce, RunSpec, clean_environment, runner_binary
 from fleet.errors import Refused
-from fleet.machine.mailbox import Credential, MachineState, Outcome, StepName
+from fleet.machine.mailbox import Credential, MachineState
 from fleet.machine.runner_log import Follower, conclude, follow
 from fleet.machine.runner_toml import Place, runner_toml
 from fleet.machine.stop import CALLS_OFF, Force, Run, Stop, Why, decide_stop
 from fleet.proxy import proxy_environment
+from fleet.steps import Outcome, StepName, Undated
 
 TICK_S = 0.25
 TLS_CA = "gitlab-ca.pem"  # below the home
@@ -61,9 +62,10 @@ def run_one_job(credential: Credential, workplace: Workplace, reporter: Reporter
             seen = replace(seen, detail=f"{spec.binary}: {seen.detail}")
     except Refused as exc:
         seen = Follower(state=MachineState.DONE, outcome=Outcome.SYSTEM_FAILURE, detail=str(exc))
-    said = f"{seen.outcome}: {seen.detail}" if seen.detail else str(seen.outcome)
-    told = (StepName.RUNNER_EXITED, seen.job_id, said)
-    reporter.tell(told, status=_status(credential, seen))
+    exited = Undated(
+        name=StepName.RUNNER_EXITED, job_id=seen.job_id, outcome=seen.outcome, detail=seen.detail
+    )
+    reporter.tell(exited, status=_status(credential, seen))
     return seen
 
 
@@ -141,8 +143,7 @@ class _Shift:
         changed = new or seen.state != self._seen.state
         self._seen = seen
         if changed:
-            told = [(said.name, said.job_id, said.detail) for said in new]
-            self._reporter.tell(*told, status=_status(self._credential, seen))
+            self._reporter.tell(*new, status=_status(self._credential, seen))
 
     def _look(self, runner: RunOnce) -> None:
         at = self._workplace.clock()

@@ -8,7 +8,8 @@ from typing import Protocol
 
 from adapters.guest.background import Background
 from fleet.errors import Refused, Transient
-from fleet.machine.mailbox import MachineState, Order, Outcome, Report, Step, StepName
+from fleet.machine.mailbox import MachineState, Order, Report
+from fleet.steps import Outcome, Step, StepName, Undated
 
 RETRY_S = 2.0  # after a report that did not get through
 GOODBYE_TRIES = 5
@@ -78,20 +79,17 @@ class Reporter(Background):
         """What was told last."""
         return self._outbox.status
 
-    def tell(self, *steps: tuple[StepName, int | None, str | None], status: Status) -> None:
-        """Say what is now, and what happened: (name, job id, detail) each. Sent at once."""
+    def tell(self, *steps: Undated, status: Status) -> None:
+        """Say what is now, and what happened. Sent at once."""
         at = self._clock()
         with self._lock:
             self._outbox.status = status
-            self._outbox.unsent += [
-                Step(at=at, name=name, job_id=job_id, detail=detail)
-                for name, job_id, detail in steps
-            ]
+            self._outbox.unsent += [step.dated(at) for step in steps]
         self._news.set()
 
     def step(self, name: StepName, *, job_id: int | None = None, detail: str | None = None) -> None:
         """Say that something happened and nothing else changed."""
-        self.tell((name, job_id, detail), status=self._outbox.status)
+        self.tell(Undated(name=name, job_id=job_id, detail=detail), status=self._outbox.status)
 
     def end(self) -> None:
         """Send what is left, trying a few times, and stop."""

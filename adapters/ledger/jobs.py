@@ -20,44 +20,12 @@ from adapters.ledger.retries import RetryRows
 from adapters.ledger.table import TRANSACT, Change, Item, Table, exists
 from fleet.model import GONE, Job, JobKey, Status
 from fleet.reasons import Reason
+from fleet.steps import Step
 from fleet.times import HasUtcTimes
 
 # How long the history of a job is kept after its last change.
 KEPT = timedelta(days=30)
 AT_ONCE = 16
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step(HasUtcTimes):
-    """One hop of a job: what happened when, and why."""
-
-    at: datetime
-    step: str
-    reason: str | None = None
-    detail: str | None = None
-    runner: str | None = None  # whose machine told it
-
-    def to_item(self) -> Item:
-        """As it lies in the row."""
-        told = {"at": self.at.isoformat(), "step": self.step}
-        if self.reason:
-            told["reason"] = str(self.reason)
-        if self.detail:
-            told["detail"] = self.detail
-        if self.runner:
-            told["runner"] = self.runner
-        return told
-
-    @classmethod
-    def from_item(cls, item: Mapping[str, str]) -> "Step":
-        """What `to_item` wrote."""
-        return cls(
-            at=datetime.fromisoformat(item["at"]),
-            step=item["step"],
-            reason=item.get("reason"),
-            detail=item.get("detail"),
-            runner=item.get("runner"),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +133,7 @@ class JobRows:
                 sk="job",
                 put=_present(told | dict(facts)) | _history(at),
                 once=known,
-                append={"timeline": [step.to_item() for step in steps]},
+                append={"timeline": [step.item() for step in steps]},
                 remove=() if runs else ("open_pk", "open_sk"),
                 when=Attr("status").lt(job.status) | Attr("status").not_exists(),
             )
@@ -173,7 +141,7 @@ class JobRows:
 
     def tell(self, key: JobKey, steps: Iterable[Step], **facts: object) -> None:
         """Add steps to a job's history; an unknown job is left alone."""
-        told = [step.to_item() for step in steps]
+        told = [step.item() for step in steps]
         if not told and not facts:
             return
         self._table.write(
@@ -215,7 +183,7 @@ class JobRows:
                 pk=job_pk(key),
                 sk="job",
                 put=put,
-                append={"timeline": [step.to_item()]},
+                append={"timeline": [step.item()]},
                 when=Attr("status").eq(Status.PENDING) & Attr("attempt").lt(attempt),
             )
         )
@@ -230,7 +198,7 @@ class JobRows:
                 pk=job_pk(job.key),
                 sk="job",
                 put={"forgiven": job.attempt - 1, "reason": str(step.reason)},
-                append={"timeline": [step.to_item()]},
+                append={"timeline": [step.item()]},
                 remove=("given_up", "given_up_in"),
                 when=Attr("status").eq(Status.PENDING)
                 & Attr("attempt").eq(job.attempt)
@@ -248,7 +216,7 @@ class JobRows:
                 sk="job",
                 put=facts,
                 once=known | {"status": int(Status.CREATED)},
-                append={"timeline": [step.to_item()]},
+                append={"timeline": [step.item()]},
             )
         )
 
@@ -278,7 +246,7 @@ def _routing(
         pk=job_pk(job.key),
         sk="job",
         put=item | _history(at),
-        append={"timeline": [step.to_item() for step in steps]},
+        append={"timeline": [step.item() for step in steps]},
         remove=(
             "given_up",
             "given_up_in",
@@ -323,7 +291,7 @@ def _row(item: Item) -> JobRow:
     times = {name: datetime.fromisoformat(item[name]) for name in known if item.get(name)}
     return JobRow(
         job=_job(item),
-        steps=tuple(Step.from_item(step) for step in item.get("timeline", [])),
+        steps=tuple(Step.of_item(step) for step in item.get("timeline", [])),
         changed_at=datetime.fromisoformat(item["changed_at"]),
         failure_reason=item.get("failure_reason"),
         machine=item.get("machine"),

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from fleet.steps import Outcome, Step
 from fleet.times import HasUtcTimes, in_utc
 
 Item = Mapping[str, Any]
@@ -32,59 +33,6 @@ class MachineState(StrEnum):
     IDLE = "idle"  # its runner asks GitLab for a job
     BUSY = "busy"
     DONE = "done"  # said goodbye
-
-
-class Outcome(StrEnum):
-    """How the only job of a machine ended, or why there was none."""
-
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"  # the script's own failure, its timeout included
-    SYSTEM_FAILURE = "system_failure"  # the machine's or the runner's failure
-    CANCELED = "canceled"
-    NO_JOB = "no_job"
-    INTERRUPTED = "interrupted"  # we stopped the job: spot notice, expiry, Lambda's wall
-    FORBIDDEN = "forbidden"  # GitLab refuses the runner token
-
-
-class StepName(StrEnum):
-    """What happened on a machine, for the timeline."""
-
-    CALLED_HOME = "called_home"
-    CREDENTIAL_READ = "credential_read"
-    JOB_TAKEN = "job_taken"
-    FIRST_OUTPUT = "first_output"
-    JOB_FINISHED = "job_finished"
-    RUNNER_EXITED = "runner_exited"
-    SPOT_NOTICE = "spot_notice"
-    REBALANCE_NOTICE = "rebalance_notice"
-    DRAINED = "drained"
-    STOPPED = "stopped"  # the runner was told to stop, `detail` says why
-    ENDED = "ended"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step(HasUtcTimes):
-    """One thing that happened on a machine."""
-
-    at: datetime
-    name: StepName
-    job_id: int | None = None
-    detail: str | None = None
-
-    def item(self) -> dict[str, Any]:
-        """As written into the report's list."""
-        told = {"job_id": self.job_id, "detail": self.detail}
-        return {"at": _write_time(self.at), "step": self.name.value, **_present(told)}
-
-    @classmethod
-    def of_item(cls, item: Item) -> "Step":
-        """The step that `item` wrote. Raises `KeyError` or `ValueError` on anything else."""
-        return cls(
-            at=_read_time(item["at"]),
-            name=StepName(item["step"]),
-            job_id=_whole(item.get("job_id")),
-            detail=item.get("detail"),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,7 +176,7 @@ class Report(HasUtcTimes):
 
     @classmethod
     def of_item(cls, item: Item) -> "Report":
-        """The report that `item` wrote. Raises `KeyError` or `ValueError` on anything else."""
+        """The report that `item` wrote. Raises as `Step.of_report` on anything else."""
         return cls(
             heartbeat_at=_read_time(item["heartbeat_at"]),
             state=MachineState(item["state"]),
@@ -236,7 +184,7 @@ class Report(HasUtcTimes):
             job_id=_whole(item.get("job_id")),
             outcome=Outcome(item["outcome"]) if item.get("outcome") else None,
             detail=item.get("detail"),
-            steps=tuple(Step.of_item(step) for step in item.get("steps", ())),
+            steps=tuple(Step.of_report(step) for step in item.get("steps", ())),
             beats=int(item.get(BEATS, 0)),
         )
 

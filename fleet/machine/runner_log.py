@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from fleet.machine.mailbox import MachineState, Outcome, StepName
+from fleet.machine.mailbox import MachineState
+from fleet.steps import Outcome, StepName, Undated
 
 
 class LineKind(StrEnum):
@@ -174,15 +175,6 @@ def _number(value: object) -> float | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
-    """One step that the log told, without a time: the reader of the log has the clock."""
-
-    name: StepName
-    job_id: int | None = None
-    detail: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Follower:
     """What a runner's log told up to now."""
 
@@ -198,7 +190,7 @@ class Follower:
     canceled: bool = False  # GitLab told the runner so while the job ran
     is_over: bool = False  # and waits for nothing more of it
     fatal: str | None = None
-    steps: tuple[Said, ...] = ()
+    steps: tuple[Undated, ...] = ()
 
 
 def follow(seen: Follower, line: RunnerLine) -> Follower:
@@ -254,7 +246,7 @@ def _took(seen: Follower, line: RunnerLine) -> Follower:
         jobs=seen.jobs + 1,
         canceled=False,
         is_over=False,
-        steps=(*seen.steps, Said(name=StepName.JOB_TAKEN, job_id=line.job_id)),
+        steps=(*seen.steps, Undated(name=StepName.JOB_TAKEN, job_id=line.job_id)),
     )
 
 
@@ -265,7 +257,7 @@ def _canceled(seen: Follower, line: RunnerLine) -> Follower:
 
 
 def _stored(seen: Follower, line: RunnerLine) -> Follower:
-    said = Said(name=StepName.FIRST_OUTPUT, job_id=line.job_id or seen.job_id)
+    said = Undated(name=StepName.FIRST_OUTPUT, job_id=line.job_id or seen.job_id)
     return seen if said in seen.steps else replace(seen, steps=(*seen.steps, said))
 
 
@@ -273,13 +265,13 @@ def _finished(seen: Follower, line: RunnerLine) -> Follower:
     outcome = line.outcome
     if seen.interrupted and outcome is Outcome.SYSTEM_FAILURE:
         outcome = Outcome.INTERRUPTED
-    told = f"{outcome}: {line.detail}" if line.detail else str(outcome)
-    said = Said(name=StepName.JOB_FINISHED, job_id=line.job_id or seen.job_id, detail=told)
+    job_id = line.job_id or seen.job_id
+    said = Undated(name=StepName.JOB_FINISHED, job_id=job_id, outcome=outcome, detail=line.detail)
     return replace(  # still busy: the rest of the log and the final status go to GitLab after this
         seen,
         outcome=outcome,
         detail=line.detail,
-        job_id=line.job_id or seen.job_id,
+        job_id=job_id,
         steps=(*seen.steps, said),
     )
 

@@ -34,7 +34,6 @@ class AttemptPlan:
     attempt: int
     given_up: bool
     reason: Reason
-    detail: str
 
 
 def decide_attempt(
@@ -52,5 +51,4 @@ def decide_attempt(
         attempt=lost.attempt + 1,
         given_up=given_up,
         reason=Reason.ATTEMPTS_USED if given_up else reason,
-        detail=f"attempt {lost.attempts_used} of {attempts} failed: {reason}",
     )

@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from fleet.machine.mailbox import MachineState, Report, Step, StepName
+from fleet.machine.mailbox import MachineState, Report
 from fleet.model import JobKey, Note, Runner, RunnerState, Sign
+from fleet.steps import Step, StepName
 
 # A report dated this lately needs no note: one heartbeat, and half of one. Where the machine's
 # clock is ahead by as much, its silence is found so much later.

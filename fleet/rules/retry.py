@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from fleet.machine.mailbox import Outcome, Report
+from fleet.machine.mailbox import Report
 from fleet.model import Runner, Status, rank
 from fleet.reasons import Reason
 from fleet.rules.liveness import by_our_clock, due_note
 from fleet.rules.reap import GOODBYE_GRACE
+from fleet.steps import Outcome
 
 # Why a job is not retried that a machine failed, and that GitLab may not retry either.
 LEFT_TO_PEOPLE = frozenset({Reason.RETRY_OFF, Reason.RETRIED_BEFORE, Reason.DEPLOYS})

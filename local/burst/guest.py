@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from adapters.guest.reporter import Post, Reporter, Status
-from fleet.machine.mailbox import Credential, MachineState, Outcome, StepName
+from fleet.machine.mailbox import Credential, MachineState
+from fleet.steps import Outcome, StepName, Undated
 from local.stand_in.config import RunnerOptions
 from local.stand_in.gitlab import GitLab, Result
 from local.stand_in.job import Job
@@ -50,17 +51,17 @@ def live(life: Life) -> Outcome:
     if not _rest(life, life.boot_s):
         return Outcome.INTERRUPTED
     with Reporter(life.mailbox, heartbeat_s=HEARTBEAT_S) as reporter:
-        reporter.tell((StepName.CALLED_HOME, None, None), status=Status())
+        reporter.tell(Undated(name=StepName.CALLED_HOME), status=Status())
         credential = life.mailbox.take_credential(_now() + BOOT_DEADLINE, pause=life.pause)
         if credential is None:
             outcome = Outcome.NO_JOB
         else:
             status = Status(runner_id=credential.runner_id)
-            reporter.tell((StepName.CREDENTIAL_READ, None, None), status=status)
+            reporter.tell(Undated(name=StepName.CREDENTIAL_READ), status=status)
             outcome = _serve(life, credential, reporter)
         done = replace(reporter.status, state=MachineState.DONE, outcome=outcome)
-        exited = (StepName.RUNNER_EXITED, done.job_id, str(outcome))
-        reporter.tell(exited, (StepName.ENDED, done.job_id, None), status=done)
+        exited = Undated(name=StepName.RUNNER_EXITED, job_id=done.job_id, outcome=outcome)
+        reporter.tell(exited, Undated(name=StepName.ENDED, job_id=done.job_id), status=done)
     return outcome
 
 
@@ -86,7 +87,7 @@ def _serve(life: Life, credential: Credential, reporter: Reporter) -> Outcome:
 def _run(life: Life, gitlab: GitLab, job: Job, reporter: Reporter) -> Outcome:
     """Take as long as the job does, send its log and its end."""
     busy = replace(reporter.status, state=MachineState.BUSY, job_id=job.id)
-    reporter.tell((StepName.JOB_TAKEN, job.id, None), status=busy)
+    reporter.tell(Undated(name=StepName.JOB_TAKEN, job_id=job.id), status=busy)
     if not _rest(life, life.job_s):
         return Outcome.INTERRUPTED
     gitlab.patch_trace(job, OUTPUT, 0)
@@ -94,7 +95,10 @@ def _run(life: Life, gitlab: GitLab, job: Job, reporter: Reporter) -> Outcome:
     output = {"checksum": checksum, "bytesize": len(OUTPUT)}
     accepted, _ = gitlab.update_job(job, "success", output)
     outcome = Outcome.SUCCEEDED if accepted is Result.OK else Outcome.SYSTEM_FAILURE
-    told = [(name, job.id, None) for name in (StepName.FIRST_OUTPUT, StepName.JOB_FINISHED)]
+    told = (
+        Undated(name=StepName.FIRST_OUTPUT, job_id=job.id),
+        Undated(name=StepName.JOB_FINISHED, job_id=job.id, outcome=outcome),
+    )
     reporter.tell(*told, status=replace(busy, outcome=outcome))
     return outcome
 

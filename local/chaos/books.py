@@ -8,6 +8,7 @@ from local.chaos.gitlab_eye import JobSeen
 from local.chaos.judge import Lived, is_over
 from local.chaos.observer import Observer
 from local.laptop import Laptop
+from operations.trail import words_of
 
 POOLS = ("docker", "node")
 RECENT = 400
@@ -67,6 +68,6 @@ def trail(laptop: Laptop, jobs: Iterable[JobSeen]) -> tuple[str, ...]:
         took = "was never taken" if waited is None else f"waited {waited:.1f} s"
         lines.append(f"job {job.id} {job.name} [{job.tag}] is {job.status}, {took}, {job.runner}")
         for step in row.steps if row else ():
-            told = " ".join(word for word in (step.reason, step.detail) if word)
-            lines.append(f"  {step.at:%H:%M:%S.%f} {step.step:18} {told}")
+            told = " ".join(word for word in (step.reason, words_of(step)) if word)
+            lines.append(f"  {step.at:%H:%M:%S.%f} {step.name:18} {told}")
     return tuple(lines)

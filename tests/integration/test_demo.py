@@ -69,7 +69,7 @@ def test_the_history_of_a_job_has_every_hop(laptop: Laptop, result: DemoResult) 
     job = next(job for job in result.jobs if job.name == "image-build")  # it ran to its end
     row = laptop.job_rows.row(JobKey(instance=laptop.instance, job_id=job.id))
     assert row is not None
-    told = {step.step for step in row.steps}
+    told = {step.name for step in row.steps}
     # Without "taken": its webhook may come after that of the end, and changes nothing then.
     assert {
         "webhook_received", "event", "called_home", "job_taken",

@@ -8,7 +8,8 @@ from pathlib import Path
 import gitlab
 import pytest
 
-from fleet.machine.mailbox import Credential, MachineState, Order, Outcome, Report, StepName
+from fleet.machine.mailbox import Credential, MachineState, Order, Report
+from fleet.steps import Outcome, StepName
 from local.burst.guest import OUTPUT, Life, live
 from local.gitlab.server import SimulatorServer
 from local.gitlab.states import Status

@@ -3,14 +3,15 @@
 from datetime import timedelta
 from typing import Any
 
-from adapters.ledger.jobs import JobRows, Step
+from adapters.ledger.jobs import JobRows
 from fleet.model import Job
 from fleet.reasons import Reason
+from fleet.steps import Step, StepName
 from tests.fakes import AT, FakeTable
 from tests.unit.fleet.facts import job as waiting, key
 
 LATER = AT + timedelta(seconds=5)
-ROUTED = Step(at=AT, step="routed", reason=Reason.ROUTED)
+ROUTED = Step(at=AT, name=StepName.ROUTED, reason=Reason.ROUTED)
 NOTHING: dict[str, object] = {}
 
 
@@ -36,7 +37,7 @@ class Ledger:
 
     def steps(self, job_id: int) -> list[str]:
         row = self.rows.row(key(job_id))
-        return [step.step for step in row.steps] if row else []
+        return [step.name for step in row.steps] if row else []
 
     def job(self, job_id: int) -> Job:
         found = self.rows.job(key(job_id))

@@ -6,10 +6,11 @@ from datetime import timedelta, timezone
 
 import pytest
 
-from adapters.ledger.jobs import KEPT, JobRows, Step
+from adapters.ledger.jobs import KEPT, JobRows
 from adapters.ledger.table import Change
 from fleet.model import Job, JobKey, Status
 from fleet.reasons import Reason
+from fleet.steps import Step, StepName
 from tests.fakes import AT, FakeTable
 from tests.unit.adapters.job_ledger import LATER, NOTHING, ROUTED, Ledger, job
 from tests.unit.fleet.facts import key
@@ -25,11 +26,13 @@ class TestRoute:
 
     def test_is_read_back_as_it_was_written(self, ledger: Ledger) -> None:
         told = job(1, tags=("a", "b"), attempt=2, on_demand=True, pipeline_id=9)
-        assert ledger.rows.route(told, [ROUTED, Step(at=LATER, step="b", detail="c")], at=LATER)
+        assert ledger.rows.route(
+            told, [ROUTED, Step(at=LATER, name=StepName.EVENT, detail="c")], at=LATER
+        )
         row = ledger.rows.row(key(1))
         assert row is not None
         assert row.job == told
-        assert row.steps == (ROUTED, Step(at=LATER, step="b", detail="c"))
+        assert row.steps == (ROUTED, Step(at=LATER, name=StepName.EVENT, detail="c"))
         assert row.changed_at == LATER
         assert (row.started_at, row.finished_at, row.failure_reason) == (None, None, None)
         assert ledger.rows.jobs([key(1), key(2)]) == {key(1): told}
@@ -48,7 +51,7 @@ class TestRoute:
     def test_a_second_time_changes_nothing(self, ledger: Ledger) -> None:
         ledger.route(job(1))
         other = job(1, pool="small")
-        assert not ledger.rows.route(other, [Step(at=LATER, step="again")], at=LATER)
+        assert not ledger.rows.route(other, [Step(at=LATER, name=StepName.IGNORED)], at=LATER)
         assert (ledger.waiting_ids("docker"), ledger.waiting_ids("small")) == ([1], [])
         assert ledger.steps(1) == ["routed"]
 
@@ -146,7 +149,7 @@ class Racing(FakeTable):
 
     def transact(self, changes: Sequence[Change]) -> bool:
         if self._jobs:
-            JobRows(self).route(self._jobs.pop(0), [Step(at=AT, step="theirs")], at=AT)
+            JobRows(self).route(self._jobs.pop(0), [Step(at=AT, name=StepName.FOUND)], at=AT)
         return super().transact(changes)
 
 
@@ -168,9 +171,10 @@ class TestRouteAll:
         assert ledger.table.items == {}
 
     def test_each_has_its_own_steps(self, ledger: Ledger) -> None:
-        steps = {key(n): [Step(at=AT, step=f"step-{n}")] for n in (1, 2)}
+        names = {1: StepName.FOUND, 2: StepName.RECONCILE_FOUND}
+        steps = {key(n): [Step(at=AT, name=name)] for n, name in names.items()}
         ledger.rows.route_all([job(1), job(2)], steps, at=AT)
-        assert (ledger.steps(1), ledger.steps(2)) == (["step-1"], ["step-2"])
+        assert (ledger.steps(1), ledger.steps(2)) == (["found"], ["reconcile_found"])
 
     def test_those_that_are_routed_keep_nobody_back(self, ledger: Ledger) -> None:
         ledger.route(job(2))
@@ -190,7 +194,7 @@ class TestRouteAll:
         ours = [n for n in range(1, 6) if n not in quicker]
         assert self.route_all(ledger, *(job(n) for n in range(1, 6))) == ours
         assert ledger.waiting_ids() == [1, 2, 3, 4, 5]
-        assert all(ledger.steps(n) == ["theirs" if n in quicker else "routed"] for n in range(1, 6))
+        assert all(ledger.steps(n) == ["found" if n in quicker else "routed"] for n in range(1, 6))
 
     def test_one_that_had_no_pool_may_get_one(self, ledger: Ledger) -> None:
         ledger.route(job(1, pool=None, reason=Reason.NO_POOL))

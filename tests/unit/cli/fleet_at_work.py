@@ -8,15 +8,16 @@ from typer.testing import CliRunner, Result
 
 from adapters.gitlab.client import DIRECT, GitLab, Way
 from adapters.ledger.fleet import FleetRows, StoredConfig
-from adapters.ledger.jobs import JobRows, Step
+from adapters.ledger.jobs import JobRows
 from adapters.ledger.runners import Place, RunnerRows
 from adapters.ledger.table import Change
 from cli.main import app
 from fleet.config.reading import read_config
 from fleet.errors import FleetError
-from fleet.machine.mailbox import MachineState, Report, Step as MachineStep, StepName
+from fleet.machine.mailbox import MachineState, Report
 from fleet.model import Job, JobKey, Runner, RunnerState, Status
 from fleet.reasons import Reason
+from fleet.steps import Step, StepName
 from operations.deployed import Deployed
 from tests.fakes import AT, Clock, FakeGitLab, FakeQueue, FakeSecrets, FakeTable
 
@@ -135,16 +136,16 @@ class AtWork:
         job = Job(key=key(job_id), **(told | facts))
         at = job.pending_at + timedelta(seconds=1)
         steps = [
-            Step(at=job.pending_at, step="webhook_received", detail="d1"),
-            Step(at=job.pending_at, step="event", detail="job.pending"),
-            Step(at=at, step="routed", reason=job.reason, detail=job.pool),
+            Step(at=job.pending_at, name=StepName.WEBHOOK_RECEIVED, delivery_id="d1"),
+            Step(at=job.pending_at, name=StepName.EVENT, detail="job.pending"),
+            Step(at=at, name=StepName.ROUTED, reason=job.reason, pool=job.pool),
         ]
         assert self.jobs.route(job, steps, at=at)
         return job
 
     def waits_because(self, job_id: int, reason: Reason) -> None:
         """The autoscaler told why a job waits."""
-        self.jobs.hold({key(job_id): Step(at=ago(1), step="waits", reason=reason)})
+        self.jobs.hold({key(job_id): Step(at=ago(1), name=StepName.WAITS, reason=reason)})
 
     def advance(self, job: Job, word: str, *, at: datetime, **facts: Any) -> None:
         """GitLab said that the job runs or ended."""
@@ -152,7 +153,7 @@ class AtWork:
         outcome = None if status is Status.RUNNING else word
         told = {name: facts.pop(name) for name in ("runner_id",) if name in facts}
         job = replace(job, status=status, outcome=outcome, **told)
-        step = Step(at=at, step="taken" if status is Status.RUNNING else word)
+        step = Step(at=at, name=StepName.TAKEN if status is Status.RUNNING else StepName(word))
         times = {k: v.isoformat() if isinstance(v, datetime) else v for k, v in facts.items()}
         assert self.jobs.advance(job, [step], at=at, facts=times)
 
@@ -183,9 +184,7 @@ class AtWork:
         assert found is not None
         return found
 
-    def reports(
-        self, runner: Runner, state: MachineState, *steps: MachineStep, **facts: Any
-    ) -> None:
+    def reports(self, runner: Runner, state: MachineState, *steps: Step, **facts: Any) -> None:
         """A machine wrote its report."""
         told: dict[str, Any] = {"heartbeat_at": ago(5), "runner_id": runner.id} | facts
         item = Report(state=state, steps=steps, **told).item()
@@ -194,4 +193,4 @@ class AtWork:
         self.table.write(Change(pk=pk, sk="report", put=item, append={"steps": new}))
 
 
-__all__ = ["AT", "FLEET", "AtWork", "MachineStep", "StepName", "ago", "key"]
+__all__ = ["AT", "FLEET", "AtWork", "ago", "key"]

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from adapters.gitlab.client import GitLabJob, GitLabProject
-from adapters.ledger.jobs import Step
 from fleet.errors import FleetError, Refused, Transient
-from fleet.machine.mailbox import MachineState, StepName
+from fleet.machine.mailbox import MachineState
 from fleet.model import Runner
 from fleet.reasons import Reason
 from fleet.rules.capacity import BackOff
+from fleet.steps import Step, StepName
 from operations.explain import read_asked
-from tests.unit.cli.fleet_at_work import AT, AtWork, MachineStep, ago, key
+from tests.unit.cli.fleet_at_work import AT, AtWork, ago, key
 
 TOKEN = {"GITLAB_TOKEN": "glpat-1"}
 NO_TOKEN = {"GITLAB_TOKEN": ""}
@@ -31,18 +31,17 @@ def verdict(at_work: AtWork) -> tuple[str, str]:
     return told["verdict"], told["do"]
 
 
-def machine_steps(*names: StepName, first_s: float = 40) -> list[MachineStep]:
+def machine_steps(*names: StepName, first_s: float = 40) -> list[Step]:
     """Steps of the machine, two seconds apart, from so many seconds before now."""
     return [
-        MachineStep(at=ago(first_s - 2 * place), name=name, job_id=1)
-        for place, name in enumerate(names)
+        Step(at=ago(first_s - 2 * place), name=name, job_id=1) for place, name in enumerate(names)
     ]
 
 
 def with_runner(at_work: AtWork, launched_s: float = 50) -> Runner:
     """The runner that was launched for job 1."""
     runner = at_work.runner(1, launched_s=launched_s, for_job=key(1))
-    step = Step(at=ago(launched_s), step="launched", reason=Reason.COVERED, detail=runner.id)
+    step = Step(at=ago(launched_s), name=StepName.LAUNCHED, reason=Reason.COVERED, runner=runner.id)
     at_work.jobs.launched({key(1): step})
     return runner
 
@@ -50,20 +49,20 @@ def with_runner(at_work: AtWork, launched_s: float = 50) -> Runner:
 def test_a_finished_jobs_hops_read_in_the_order_of_its_life() -> None:
     at_work = AtWork().configure()
     job = at_work.job(1)
-    at_work.jobs.tell(key(1), [Step(at=ago(59), step="demand_sent")])
+    at_work.jobs.tell(key(1), [Step(at=ago(59), name=StepName.DEMAND_SENT)])
     runner = with_runner(at_work)
     took = ago(36)
-    at_work.jobs.tell(key(1), [Step(at=took, step="webhook_received", detail="d2")])
+    at_work.jobs.tell(key(1), [Step(at=took, name=StepName.WEBHOOK_RECEIVED, delivery_id="d2")])
     at_work.advance(job, "running", at=took, started_at=took, runner_id=runner.id)
     at_work.advance(job, "success", at=ago(20), started_at=took, finished_at=ago(20))
     # What the machine told is written last, at its end.
     told = [
-        Step(at=ago(40), step="called_home"),
-        Step(at=ago(37), step="job_taken"),
-        Step(at=ago(35), step="first_output"),
-        Step(at=ago(21), step="job_finished"),
-        Step(at=ago(10), step="machine_gone", reason=Reason.FINISHED, detail="i-1"),
-        Step(at=ago(10), step="runner_record_gone"),
+        Step(at=ago(40), name=StepName.CALLED_HOME),
+        Step(at=ago(37), name=StepName.JOB_TAKEN),
+        Step(at=ago(35), name=StepName.FIRST_OUTPUT),
+        Step(at=ago(21), name=StepName.JOB_FINISHED),
+        Step(at=ago(10), name=StepName.MACHINE_GONE, reason=Reason.FINISHED, machine="i-1"),
+        Step(at=ago(10), name=StepName.RUNNER_RECORD_GONE),
     ]
     at_work.jobs.tell(key(1), told, torn_down_at=ago(10).isoformat(), machine="i-1")
     assert hops(at_work) == [
@@ -107,7 +106,7 @@ def test_steps_of_another_job_on_the_same_machine_are_left_out() -> None:
     at_work = AtWork().configure()
     at_work.job(1)
     runner = with_runner(at_work)
-    other = MachineStep(at=ago(20), name=StepName.JOB_TAKEN, job_id=2)
+    other = Step(at=ago(20), name=StepName.JOB_TAKEN, job_id=2)
     at_work.reports(runner, MachineState.BUSY, other, job_id=2)
     assert "job_taken" not in hops(at_work)
 
@@ -191,7 +190,7 @@ def test_a_running_job_says_where_and_when_it_was_heard(heard_s: float, do: str)
 def test_a_job_that_was_retried_and_is_not_pending_yet_says_so() -> None:
     at_work = AtWork().configure()
     job = replace(at_work.job(2), key=key(1))
-    at_work.jobs.mark_on_demand(job, Step(at=AT, step="retry", detail="of job 2"), at=AT)
+    at_work.jobs.mark_on_demand(job, Step(at=AT, name=StepName.RETRY, retry_of=2), at=AT)
     assert verdict(at_work)[0] == "it is not pending yet: GitLab runs other jobs first"
 
 

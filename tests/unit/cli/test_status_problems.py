@@ -11,14 +11,13 @@ from adapters.ledger.fleet import HookRow
 from fleet.machine.mailbox import MachineState
 from fleet.reasons import SENTENCES, Reason
 from fleet.rules.holds import Hold, HoldKind, advice, sentence
+from fleet.steps import Step, StepName
 from operations.status import gather
 from tests.unit.cli.fleet_at_work import (
     AT,
     FLEET,
     INSTANCE,
     AtWork,
-    MachineStep,
-    StepName,
     ago,
     key,
 )
@@ -272,7 +271,7 @@ def test_machines_of_a_pool_that_have_the_same_are_told_in_one_line() -> None:
 def test_jobs_that_wait_beside_an_idle_machine_are_told_in_one_line() -> None:
     at_work = AtWork().configure()
     runner = at_work.runner(1, launched_s=400)
-    at_work.reports(runner, MachineState.IDLE, MachineStep(at=ago(130), name=StepName.CALLED_HOME))
+    at_work.reports(runner, MachineState.IDLE, Step(at=ago(130), name=StepName.CALLED_HOME))
     assert problems(at_work) == ()
     at_work.job(2, waits_s=100)
     at_work.job(1, waits_s=130)

@@ -10,7 +10,8 @@ from adapters.guest.reporter import Reporter
 from ec2_runner.imds import SpotNotice
 from ec2_runner.spot_watch import SpotWatch
 from fleet.errors import Transient
-from fleet.machine.mailbox import Order, Report, StepName
+from fleet.machine.mailbox import Order, Report
+from fleet.steps import StepName
 
 AT = datetime(2026, 8, 20, 9, 15, tzinfo=UTC)
 NOTICE = SpotNotice(action="terminate", at=AT)

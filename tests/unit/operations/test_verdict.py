@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from adapters.ledger.fleet import PoolRow
-from adapters.ledger.jobs import JobRow, Step
+from adapters.ledger.jobs import JobRow
 from fleet.config.reading import PoolConfig, read_config
 from fleet.model import Job, Runner, RunnerState, Status
 from fleet.reasons import SENTENCES, Reason
 from fleet.rules.capacity import BackOff
 from fleet.rules.holds import Hold, HoldKind, advice
 from fleet.rules.problems import ignored
+from fleet.steps import Outcome, Step, StepName
 from operations.verdict import ASK_GITLAB, FAILURES, Facts, Verdict, verdict
 from tests.unit.cli.fleet_at_work import AT, FLEET, ago, key
 
@@ -208,24 +209,24 @@ def test_a_job_that_was_given_up_has_attempts_again_after_an_apply(name: str | N
 
 
 @pytest.mark.parametrize(
-    ("exited", "detail", "mend"),
+    ("exited", "cause", "mend"),
     [
-        ("no_job", "attempt 3 of 3 failed: went_unserved", ASK_GITLAB),
-        ("no_job: none came", "attempt 3 of 3 failed: went_unserved", ASK_GITLAB),
-        ("system_failure: no engine", "attempt 3 of 3 failed: went_unserved", MEND),
-        (None, "attempt 3 of 3 failed: went_unserved", MEND),
-        ("no_job", "attempt 3 of 3 failed: boot_deadline", MEND),
-        ("no_job", None, MEND),
+        (Outcome.NO_JOB, Reason.WENT_UNSERVED, ASK_GITLAB),
+        (Outcome.SYSTEM_FAILURE, Reason.WENT_UNSERVED, MEND),
+        (None, Reason.WENT_UNSERVED, MEND),
+        (Outcome.NO_JOB, Reason.BOOT_DEADLINE, MEND),
+        (Outcome.NO_JOB, None, MEND),
     ],
 )
 def test_what_gitlab_withheld_to_the_end_is_to_be_mended_there(
-    exited: str | None, detail: str | None, mend: str
+    exited: Outcome | None, cause: Reason | None, mend: str
 ) -> None:
-    """A machine that never asked GitLab has other troubles."""
+    """A machine that never asked GitLab has other troubles, whatever its words look like."""
+    words = "no_job: attempt 3 of 3 failed: went_unserved"
     steps = (
-        Step(at=AT, step="runner_exited", detail="no_job"),  # of the attempt before
-        Step(at=AT, step="runner_exited", detail=exited),
-        Step(at=AT, step="given_up", detail=detail),
+        Step(at=AT, name=StepName.RUNNER_EXITED, outcome=Outcome.NO_JOB),  # of the attempt before
+        Step(at=AT, name=StepName.RUNNER_EXITED, outcome=exited, detail=words),
+        Step(at=AT, name=StepName.GIVEN_UP, cause=cause, detail=words),
     )
     told = replace(row(given_up=True), steps=steps)
     assert verdict(Facts(at=AT, row=told, pool=pool())).do.startswith(
@@ -384,7 +385,7 @@ def test_a_job_whose_machine_is_gone_says_why_it_is_not_retried(
 ) -> None:
     told = replace(
         row(status=Status.RUNNING, runner_id=NAME, reason=Reason.MACHINE_LOST),
-        steps=tuple(Step(at=AT, step="retry", reason=one) for one in steps),
+        steps=tuple(Step(at=AT, name=StepName.RETRY, reason=one) for one in steps),
     )
     found = verdict(Facts(at=AT, row=told, pool=pool()))
     assert found.says == f"its machine is gone, and GitLab goes on to say that it runs; {why}"

@@ -15,9 +15,10 @@ from adapters.aws.secrets import PoolToken
 from adapters.gitlab.client import GitLabJob, GitLabRunner, NewRunner
 from adapters.ledger.table import Change
 from fleet.errors import FleetError, Transient
-from fleet.machine.mailbox import MachineState, Outcome, Report, Step, StepName
+from fleet.machine.mailbox import MachineState, Report
 from fleet.model import JobKey, rank
 from fleet.reasons import Reason
+from fleet.steps import Outcome, Step, StepName
 from tests.fakes import FakeTable
 from tests.unit.orchestrator.scene import INSTANCE, Scene, key
 

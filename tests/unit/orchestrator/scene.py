@@ -15,9 +15,10 @@ from adapters.ledger.table import Change
 from fleet.config.reading import FleetConfig, read_config
 from fleet.errors import FleetError, Refused
 from fleet.job_event import JobEvent
-from fleet.machine.mailbox import MachineState, Report, Step, StepName
+from fleet.machine.mailbox import MachineState, Report
 from fleet.model import Job, JobKey, Runner
 from fleet.reasons import Reason
+from fleet.steps import Step, StepName
 from orchestrator.close import close_runner, end_machine, left_to_sweep, relaunch
 from orchestrator.reconcile import Done, reconcile
 from orchestrator.route import Answer, route_event
@@ -257,7 +258,7 @@ class Scene:
 
     def steps(self, job_id: int) -> list[str]:
         """The names of a job's steps, as written."""
-        return [step.step for step in self.row(job_id).steps]
+        return [step.name for step in self.row(job_id).steps]
 
     def launched(self, *job_ids: int) -> tuple[Runner, ...]:
         """Jobs of these ids are pushed, routed and launched for; their runners, oldest first."""

@@ -8,6 +8,7 @@ import pytest
 from fleet.errors import Transient
 from fleet.model import Status
 from fleet.reasons import Reason
+from fleet.steps import StepName
 from tests.unit.orchestrator.living_fleet import LivingFleet
 from tests.unit.orchestrator.scene import AT, FLEET, INSTANCE, Scene, key
 
@@ -67,9 +68,8 @@ def test_a_job_that_fails_again_uses_them_again_and_is_told_again() -> None:
         loses_all(scene)
         assert len(scene.backend.orders) - before == 2
         assert (scene.job(1).given_up, len(scene.queue.buried)) == (True, 1)
-        assert [one.detail for one in scene.row(1).steps if one.step == "given_up"][-1] == (
-            "attempt 2 of 2 failed: machine_gone"
-        )
+        (*_, step) = (one for one in scene.row(1).steps if one.name is StepName.GIVEN_UP)
+        assert (step.attempt, step.attempts, step.cause) == (2, 2, Reason.MACHINE_GONE)
         assert scene.reconcile().routed == 0
 
 

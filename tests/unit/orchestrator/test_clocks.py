@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given, strategies as st
 
-from fleet.machine.mailbox import MachineState, Outcome, StepName
+from fleet.machine.mailbox import MachineState
 from fleet.reasons import Reason
+from fleet.steps import Outcome, StepName
 from tests.unit.orchestrator.scene import AT, Scene
 
 BEAT_S, MINUTE_S, STALLED_S = 30, 60, 300
@@ -86,7 +87,7 @@ def test_whatever_the_clock_shows_only_silence_is_silence(
     # It dies; GitLab shows no job there.
     assert life.goes_on(STALLED_S - BEAT_S) == 0
     assert life.goes_on(BEAT_S + 2 * MINUTE_S) == 1
-    assert life.scene.row(1).steps[-1].step == "demand_sent"
+    assert life.scene.row(1).steps[-1].name == "demand_sent"
     assert life.scene.job(1).attempt == 2
 
 
@@ -101,8 +102,8 @@ def test_a_history_is_in_order_whatever_the_clock_shows(clock: DeviceClock) -> N
     life.says(MachineState.DONE, outcome=Outcome.SUCCEEDED)
     life.scene.gitlab.change(1, status="success")
     assert life.goes_on(180) == 1
-    steps = {step.step: step.at for step in life.scene.row(1).steps}
-    dated = [steps[name] for name in ("launched", *(str(one) for one in told), "machine_gone")]
+    steps = {step.name: step.at for step in life.scene.row(1).steps}
+    dated = [steps[name] for name in (StepName.LAUNCHED, *told, StepName.MACHINE_GONE)]
     assert dated == sorted(dated)
 
 

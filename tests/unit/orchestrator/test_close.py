@@ -5,8 +5,9 @@ from datetime import timedelta
 import pytest
 
 from fleet.errors import Refused, Transient
-from fleet.machine.mailbox import MachineState, StepName
+from fleet.machine.mailbox import MachineState
 from fleet.reasons import Reason
+from fleet.steps import StepName
 from orchestrator.close import demand_again
 from tests.unit.orchestrator.scene import AT, FLEET, Scene
 
@@ -38,10 +39,10 @@ def test_what_the_machine_told_is_kept_with_the_job_that_it_ran() -> None:
     scene.clock.go(20)
     scene.reports(runner, MachineState.DONE, StepName.FIRST_OUTPUT, StepName.ENDED, job_id=1)
     scene.closes(runner, Reason.FINISHED)
-    told = {step.step: step for step in scene.row(1).steps}
-    assert told["job_taken"].at == AT
-    assert told["ended"].at == AT + timedelta(seconds=20)
-    assert (told["machine_gone"].reason, told["machine_gone"].detail) == (
+    told = {step.name: step for step in scene.row(1).steps}
+    assert told[StepName.JOB_TAKEN].at == AT
+    assert told[StepName.ENDED].at == AT + timedelta(seconds=20)
+    assert (told[StepName.MACHINE_GONE].reason, told[StepName.MACHINE_GONE].machine) == (
         Reason.FINISHED,
         runner.machine_id,
     )
@@ -99,7 +100,8 @@ def test_the_next_attempt_is_sent_once() -> None:
     assert [demand.attempt for demand in scene.queue.demands] == [2]
     assert scene.job(1).attempt == 2
     (step,) = [step for step in scene.row(1).steps if step.reason == Reason.BOOT_DEADLINE][-1:]
-    assert (step.step, step.detail) == ("demand_sent", "attempt 1 of 2 failed: boot_deadline")
+    assert (step.name, step.cause) == (StepName.DEMAND_SENT, Reason.BOOT_DEADLINE)
+    assert (step.attempt, step.attempts) == (1, 2)
 
 
 def test_the_last_attempt_goes_to_the_dead_letters_once() -> None:

@@ -6,9 +6,10 @@ import pytest
 
 from adapters.gitlab.client import GitLabJob
 from fleet.errors import Refused, Transient
-from fleet.machine.mailbox import MachineState, Outcome, StepName
+from fleet.machine.mailbox import MachineState
 from fleet.model import Runner, RunnerState, Status
 from fleet.reasons import Reason
+from fleet.steps import Outcome, StepName
 from orchestrator.settle import Settled, runs_a_job, settle
 from tests.fakes import FakeGitLab
 from tests.unit.orchestrator.scene import FLEET, INSTANCE, Scene, described, key
@@ -165,8 +166,8 @@ def test_a_lost_job_that_is_left_to_people_says_so_at_once(why: Reason) -> None:
     assert scene.gitlab.jobs[1].status == "running"
     assert retries(scene) == 0
     assert not scene.runners
-    assert scene.row(1).steps[-1].step == "runner_record_gone"
-    assert why in {step.reason for step in scene.row(1).steps if step.step == "retry"}
+    assert scene.row(1).steps[-1].name == "runner_record_gone"
+    assert why in {step.reason for step in scene.row(1).steps if step.name == "retry"}
     (open_job,) = scene.world.jobs.unpooled(INSTANCE)
     assert (open_job.status, open_job.reason) == (Status.RUNNING, Reason.MACHINE_LOST)
     scene.settle(1, "failed", failure_reason="stuck_or_timeout_failure")

@@ -8,10 +8,11 @@ import pytest
 from adapters.gitlab.client import Budget, GitLab
 from adapters.machines.backend import Shortfall
 from fleet.errors import FleetError, Refused, Transient
-from fleet.machine.mailbox import MachineState, Outcome, StepName
+from fleet.machine.mailbox import MachineState
 from fleet.model import Runner, RunnerState, Status
 from fleet.reasons import Reason
 from fleet.rules.capacity import CapacityPool, ErrorKind
+from fleet.steps import Outcome, StepName
 from tests.unit.adapters.fake_gitlab import Answer, fake_gitlab
 from tests.unit.orchestrator.living_fleet import LivingFleet
 from tests.unit.orchestrator.scene import AT, FLEET, INSTANCE, Scene, described, key

@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 
 from adapters.ledger.fleet import StoredConfig
-from fleet.machine.mailbox import MachineState, StepName
+from fleet.machine.mailbox import MachineState
 from fleet.model import RunnerState
 from fleet.reasons import Reason
+from fleet.steps import StepName
 from tests.unit.orchestrator.living_fleet import LivingFleet
 from tests.unit.orchestrator.scene import FLEET, GITLAB, POOL, Scene, key
 

@@ -7,6 +7,7 @@ import pytest
 from fleet.errors import Refused, Transient
 from fleet.model import RunnerState, Status
 from fleet.reasons import Reason
+from fleet.steps import StepName
 from orchestrator.close import demand_again
 from tests.unit.orchestrator.scene import AT, FLEET, GITLAB, INSTANCE, PROJECT, Scene, key
 
@@ -141,9 +142,9 @@ def test_a_job_leaves_a_pool_that_is_gone_or_does_not_fit_it_any_more(
         scene.reconcile()
         scene.scale()
     steps = scene.row(1).steps
-    left, routed, *_ = steps[[step.step for step in steps].index("left_pool") :]
-    assert (left.reason, left.detail) == (why, "docker")
-    assert (routed.step, routed.detail) == ("routed", to)
+    left, routed, *_ = steps[[step.name for step in steps].index(StepName.LEFT_POOL) :]
+    assert (left.reason, left.pool) == (why, "docker")
+    assert (routed.name, routed.pool) == ("routed", to)
     assert scene.steps(1).count("left_pool") == 1  # and nothing new is told while nothing is new
     job = scene.job(1)
     assert (job.pool, job.attempt, job.given_up) == (to, 1, False)

@@ -9,11 +9,12 @@ from adapters.aws.demand import Demand
 from adapters.ledger.table import Change
 from adapters.machines.backend import Shortfall
 from fleet.errors import Transient
-from fleet.machine.mailbox import MachineState, Outcome, StepName
+from fleet.machine.mailbox import MachineState
 from fleet.model import JobKey, RunnerState
 from fleet.reasons import Reason
 from fleet.rules.capacity import BackOff, CapacityPool, ErrorKind
 from fleet.rules.scale import decide_scale
+from fleet.steps import Outcome, StepName
 from orchestrator.close import demand_again
 from orchestrator.observe import observe
 from orchestrator.scale import apply

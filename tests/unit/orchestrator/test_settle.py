@@ -7,9 +7,10 @@ import pytest
 
 from adapters.machines.backend import Machine
 from fleet.errors import Refused, Transient
-from fleet.machine.mailbox import MachineState, Outcome, StepName
+from fleet.machine.mailbox import MachineState
 from fleet.model import RunnerState, Status
 from fleet.reasons import Reason
+from fleet.steps import Outcome, StepName
 from orchestrator.settle import settle
 from tests.fakes import FakeBackend
 from tests.unit.orchestrator.scene import AT, FLEET, PROJECT, Scene, described, key
@@ -211,7 +212,9 @@ def test_a_retry_that_gitlab_refuses_is_told_and_not_tried_again() -> None:
     runner = scene.runs(1)
     scene.gitlab.failing["retry_job"] = Refused("not retryable", status=403)
     scene.settle(1, "failed", runner_description=described(runner), **BLAMED)
-    assert "not possible" in (scene.row(1).steps[-1].detail or "")
+    last = scene.row(1).steps[-1]
+    assert (last.name, last.reason) == (StepName.RETRY, Reason.INFRA_RETRY)
+    assert "not retryable" in (last.detail or "")
 
 
 @pytest.mark.parametrize(
@@ -353,7 +356,10 @@ def test_an_event_after_a_later_one_is_a_hop_once() -> None:
     scene.settle(1, "success", delivery_id="end", **told)  # a try after a crash
     for _ in range(2):
         scene.settle(1, "running", delivery_id="start", **told)
-    late = [(step.step, step.reason, step.detail) for step in scene.row(1).steps[-2:]]
+    late = [
+        (step.name, step.reason, step.delivery_id or step.detail)
+        for step in scene.row(1).steps[-2:]
+    ]
     assert late == [
         ("webhook_received", None, "start"),
         ("ignored", "stale_event", "running"),

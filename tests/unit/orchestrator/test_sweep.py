@@ -8,8 +8,9 @@ import pytest
 from adapters.gitlab.client import NewRunner
 from adapters.machines.backend import Machine
 from fleet.errors import Transient
-from fleet.machine.mailbox import MachineState, Outcome, StepName
+from fleet.machine.mailbox import MachineState
 from fleet.reasons import Reason
+from fleet.steps import Outcome, StepName
 from orchestrator.sweep import Sweep, close_launch, end_launch
 from tests.unit.orchestrator.scene import AT, FLEET, STACK, Scene
 

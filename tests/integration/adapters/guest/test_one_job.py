@@ -262,4 +262,4 @@ def test_each_step_says_of_which_job_and_when(tmp_path: Path) -> None:
     steps = [step for report in letters.reports for step in report.steps]
     assert [step.job_id for step in steps] == [101, 101, 101, 101]
     assert all(began <= step.at <= datetime.now(UTC) for step in steps)
-    assert steps[-1].detail == "succeeded"
+    assert (steps[-1].outcome, steps[-1].detail) == ("succeeded", None)

@@ -12,16 +12,8 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from adapters.ledger.mailbox import Mailbox
 from fleet.errors import Refused, Transient
-from fleet.machine.mailbox import (
-    Credential,
-    MachineState,
-    Order,
-    Outcome,
-    Report,
-    Step,
-    StepName,
-    mailbox_key,
-)
+from fleet.machine.mailbox import Credential, MachineState, Order, Report, mailbox_key
+from fleet.steps import Outcome, Step, StepName
 from local.aws.engine import CONFIG, Engine
 from local.aws.stack import Stack
 

@@ -10,11 +10,12 @@ import pytest
 
 from adapters.guest.reporter import GOODBYE_TRIES, Reporter, Status
 from fleet.errors import FleetError, Refused, Transient
-from fleet.machine.mailbox import MachineState, Order, Outcome, Report, StepName
+from fleet.machine.mailbox import MachineState, Order, Report
+from fleet.steps import Outcome, StepName, Undated
 
 AT = datetime(2026, 8, 20, 9, 15, tzinfo=UTC)
 IDLE = Status(state=MachineState.IDLE, runner_id="rf-1")
-TAKEN = (StepName.JOB_TAKEN, 42, None)
+TAKEN = Undated(name=StepName.JOB_TAKEN, job_id=42)
 NEVER_S = 3600.0
 
 
@@ -81,7 +82,7 @@ def test_steps_that_did_not_get_through_are_sent_again_in_order(error: FleetErro
     post = FakePost()
     post.failing = error
     with reporter(post, heartbeat_s=0.01) as telling:
-        telling.tell((StepName.CALLED_HOME, None, None), status=IDLE)
+        telling.tell(Undated(name=StepName.CALLED_HOME), status=IDLE)
         post.wait_until(lambda: post.tries > 1)
         telling.tell(TAKEN, status=IDLE)
         post.failing = None
@@ -94,7 +95,7 @@ def test_the_last_word_is_sent_before_leaving() -> None:
     post = FakePost()
     done = replace(IDLE, state=MachineState.DONE, outcome=Outcome.SUCCEEDED)
     with reporter(post) as telling:
-        telling.tell((StepName.ENDED, None, None), status=done)
+        telling.tell(Undated(name=StepName.ENDED), status=done)
     assert post.reports[-1].outcome is Outcome.SUCCEEDED
     assert [s.name for r in post.reports for s in r.steps] == [StepName.ENDED]
 

@@ -5,11 +5,11 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from adapters.ledger.jobs import Step
 from adapters.ledger.table import Change
 from fleet.errors import Transient
 from fleet.model import Status
 from fleet.reasons import Reason
+from fleet.steps import Step, StepName
 from tests.fakes import AT, FakeTable
 from tests.unit.adapters.job_ledger import LATER, NOTHING, ROUTED, Ledger, job
 from tests.unit.fleet.facts import key
@@ -26,14 +26,14 @@ class TestAdvance:
     def test_only_ever_forward(self, ledger: Ledger) -> None:
         ledger.route(job(1))
         running, over = job(1, status=Status.RUNNING), job(1, status=Status.FINISHED)
-        steps = [Step(at=LATER, step="x")]
+        steps = [Step(at=LATER, name=StepName.TAKEN)]
         told = [
             ledger.rows.advance(one, steps, at=LATER, facts=NOTHING)
             for one in (running, running, over, running, over)
         ]
         assert told == [True, False, True, False, False]
         assert ledger.job(1).status is Status.FINISHED
-        assert ledger.steps(1) == ["routed", "x", "x"]
+        assert ledger.steps(1) == ["routed", "taken", "taken"]
 
     def test_says_who_took_it_and_what_became_of_it(self, ledger: Ledger) -> None:
         ledger.route(job(1))
@@ -60,7 +60,7 @@ class TestAdvance:
 
     def test_a_job_that_no_webhook_told_of_gets_its_row(self, ledger: Ledger) -> None:
         told = job(1, status=Status.RUNNING, tags=("a",), pipeline_id=4)
-        assert ledger.rows.advance(told, [Step(at=AT, step="running")], at=AT, facts=NOTHING)
+        assert ledger.rows.advance(told, [Step(at=AT, name=StepName.TAKEN)], at=AT, facts=NOTHING)
         found = ledger.job(1)
         assert (found.status, found.tags, found.pipeline_id) == (Status.RUNNING, ("a",), 4)
         assert (found.pool, found.reason) == (None, None), "nobody routed it"
@@ -72,11 +72,11 @@ class TestTell:
 
     def test_adds_to_the_history(self, ledger: Ledger) -> None:
         ledger.route(job(1))
-        steps = [Step(at=LATER, step="a"), Step(at=LATER, step="b")]
+        steps = [Step(at=LATER, name=StepName.ENDED), Step(at=LATER, name=StepName.GONE)]
         ledger.rows.tell(key(1), steps, machine="i-1", torn_down_at=LATER.isoformat(), none=None)
         row = ledger.rows.row(key(1))
         assert row is not None
-        assert ledger.steps(1) == ["routed", "a", "b"]
+        assert ledger.steps(1) == ["routed", "ended", "gone"]
         assert (row.machine, row.torn_down_at) == ("i-1", LATER)
 
     def test_facts_alone_add_no_step(self, ledger: Ledger) -> None:
@@ -112,15 +112,17 @@ class TestMany:
     def test_launched_for(self, ledger: Ledger) -> None:
         ledger.route(job(1), job(2), job(3))
         ledger.rows.launched(
-            {key(n): Step(at=AT, step=f"l{n}", reason=Reason.BACKLOG) for n in (1, 2)}
+            {key(n): Step(at=AT, name=StepName.LAUNCHED, reason=Reason.BACKLOG) for n in (1, 2)}
         )
         assert [ledger.job(n).reason for n in (1, 2, 3)] == ["backlog", "backlog", "routed"]
-        assert ledger.steps(2) == ["routed", "l2"]
+        assert ledger.steps(2) == ["routed", "launched"]
 
     def test_held(self, ledger: Ledger) -> None:
         ledger.route(job(1), job(2))
         reasons = {key(1): Reason.AT_CEILING, key(2): Reason.PACED}
-        ledger.rows.hold({k: Step(at=AT, step="waits", reason=r) for k, r in reasons.items()})
+        ledger.rows.hold(
+            {k: Step(at=AT, name=StepName.WAITS, reason=r) for k, r in reasons.items()}
+        )
         assert {k: ledger.job(k.job_id).reason for k in reasons} == reasons
         assert ledger.waiting_ids() == [1, 2]
 
@@ -130,7 +132,7 @@ class TestMany:
         fussy = Fussy()
         fussy.items = table.items
         ledger = Ledger(fussy)
-        step = Step(at=AT, step="waits", reason=Reason.PACED)
+        step = Step(at=AT, name=StepName.WAITS, reason=Reason.PACED)
         with pytest.raises(Transient):
             ledger.rows.hold({key(n): step for n in range(1, 101)})
         told = [n for n in range(1, 101) if ledger.job(n).reason is Reason.PACED]
@@ -142,7 +144,7 @@ class TestDemandAgain:
 
     def test_is_raised_once(self, ledger: Ledger) -> None:
         ledger.route(job(1))
-        step = Step(at=LATER, step="demand_sent", reason=Reason.BOOT_DEADLINE)
+        step = Step(at=LATER, name=StepName.DEMAND_SENT, reason=Reason.BOOT_DEADLINE)
         told = [ledger.rows.demand_again(key(1), 2, step, given_up=False) for _ in range(2)]
         assert told == [True, False]
         assert (ledger.job(1).attempt, ledger.job(1).given_up) == (2, False)
@@ -165,7 +167,7 @@ class TestDemandAgain:
 class TestOnDemand:
     """The retry of a job whose machine was lost."""
 
-    STEP = Step(at=AT, step="retry", reason=Reason.INFRA_RETRY, detail="of job 1")
+    STEP = Step(at=AT, name=StepName.RETRY, reason=Reason.INFRA_RETRY, retry_of=1)
 
     def test_is_marked_before_any_webhook_tells_of_it(self, ledger: Ledger) -> None:
         retry = job(2, status=Status.CREATED, on_demand=True, pool=None)

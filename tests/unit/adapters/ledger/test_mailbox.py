@@ -11,7 +11,8 @@ from botocore.stub import Stubber
 
 from adapters.ledger.mailbox import Mailbox
 from fleet.errors import Refused, Transient
-from fleet.machine.mailbox import Credential, MachineState, Order, Report, Step, StepName
+from fleet.machine.mailbox import Credential, MachineState, Order, Report
+from fleet.steps import Step, StepName
 from tests.unit.adapters.stubs import scripted
 
 AT = datetime(2026, 8, 20, 9, 15, tzinfo=UTC)

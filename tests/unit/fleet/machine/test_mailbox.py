@@ -13,12 +13,10 @@ from fleet.machine.mailbox import (
     Docker,
     MachineState,
     Order,
-    Outcome,
     Report,
-    Step,
-    StepName,
     mailbox_key,
 )
+from fleet.steps import Outcome, Step, StepName
 
 AT = datetime(2026, 8, 20, 9, 15, 1, 250_000, tzinfo=UTC)
 PLAIN = Credential(
@@ -134,8 +132,8 @@ def test_an_order_survives_the_ledger() -> None:
 def test_times_are_written_in_utc() -> None:
     berlin = AT.astimezone(timezone(timedelta(hours=2)))
     item = Step(at=berlin, name=StepName.ENDED).item()
-    assert item["at"] == "2026-08-20T09:15:01.250Z"
-    assert Step.of_item(item).at == AT
+    assert item["at"] == "2026-08-20T09:15:01.250000+00:00"
+    assert Step.of_report(item).at == AT
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from fleet.machine.mailbox import MachineState, Outcome, StepName
+from fleet.machine.mailbox import MachineState
 from fleet.machine.runner_log import Follower, LineKind, RunnerLine, conclude, follow, read_log_line
+from fleet.steps import Outcome, StepName
 
 
 def line(msg: str, level: str = "info", **fields: object) -> str:
@@ -196,7 +197,7 @@ def test_steps_in_the_order_of_the_log() -> None:
         (StepName.FIRST_OUTPUT, 101),
         (StepName.JOB_FINISHED, 101),
     ]
-    assert seen.steps[-1].detail == "failed: exit status 3"
+    assert (seen.steps[-1].outcome, seen.steps[-1].detail) == (Outcome.FAILED, "exit status 3")
 
 
 @pytest.mark.parametrize(

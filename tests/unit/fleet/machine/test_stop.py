@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from fleet.machine.mailbox import MachineState, Outcome
+from fleet.machine.mailbox import MachineState
 from fleet.machine.runner_log import Follower
 from fleet.machine.stop import Force, Run, Stop, Why, decide_stop
+from fleet.steps import Outcome
 
 START = datetime(2026, 8, 20, 9, 0, tzinfo=UTC)
 LATER = START + timedelta(hours=3)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from fleet.machine.mailbox import MachineState, Report, Step, StepName
+from fleet.machine.mailbox import MachineState, Report
 from fleet.model import RunnerState
 from fleet.rules.liveness import (
     by_our_clock,
@@ -18,6 +18,7 @@ from fleet.rules.liveness import (
     steps_between,
     with_note,
 )
+from fleet.steps import Step, StepName
 from tests.unit.fleet.facts import AT, ago, runner
 
 GITLAB = "gitlab.example.com"

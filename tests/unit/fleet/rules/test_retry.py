@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 
-from fleet.machine.mailbox import MachineState, Outcome, Report
+from fleet.machine.mailbox import MachineState, Report
 from fleet.reasons import Reason
 from fleet.rules.liveness import heard
 from fleet.rules.retry import (
@@ -17,6 +17,7 @@ from fleet.rules.retry import (
     is_retry_allowed,
     may_gitlab_lag,
 )
+from fleet.steps import Outcome
 from tests.unit.fleet.facts import AT, ago, runner
 
 LOST = RetryFacts(allowed=True, outcome=None, failure_reason=None, machine_lost=True, retried=False)

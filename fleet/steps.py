@@ -1,0 +1,164 @@
+"""The steps of a job's history: what happened, when, and the facts of it. Pure.
+
+The fleet writes its steps into the job's row, a machine into its report; `explain` shows both.
+Rules and verdicts read the fields; only `explain` makes words of them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from fleet.reasons import Reason
+from fleet.times import HasUtcTimes, in_utc
+
+
+class StepName(StrEnum):
+    """Every step there is, in the order of a job's life: those of one moment are shown in it."""
+
+    WEBHOOK_RECEIVED = "webhook_received"
+    RECONCILE_FOUND = "reconcile_found"
+    FOUND = "found"  # by the webhook of another job of its pipeline, `job_id`
+    EVENT = "event"
+    IGNORED = "ignored"
+    RETRY = "retry"
+    LEFT_POOL = "left_pool"
+    ROUTED = "routed"
+    DEMAND_SENT = "demand_sent"
+    WAITS = "waits"
+    LAUNCHED = "launched"
+    SERVED_ANOTHER = "served_another"  # the job `job_id`
+    CALLED_HOME = "called_home"
+    CREDENTIAL_READ = "credential_read"
+    JOB_TAKEN = "job_taken"  # the runner's word
+    TAKEN = "taken"  # GitLab's word
+    FIRST_OUTPUT = "first_output"
+    REBALANCE_NOTICE = "rebalance_notice"
+    SPOT_NOTICE = "spot_notice"
+    DRAINED = "drained"
+    STOPPED = "stopped"  # `detail`: how, and why
+    JOB_FINISHED = "job_finished"
+    RUNNER_EXITED = "runner_exited"
+    SUCCESS = "success"  # GitLab's words for the end of a job
+    FAILED = "failed"
+    CANCELED = "canceled"
+    SKIPPED = "skipped"
+    GONE = "gone"
+    ENDED = "ended"
+    MACHINE_GONE = "machine_gone"
+    RUNNER_RECORD_GONE = "runner_record_gone"
+    GIVEN_UP = "given_up"
+    UNKNOWN = "unknown"  # a newer fleet wrote it; `detail` has its name
+
+
+# What a machine may say. The rest is the fleet's own: a job can write its machine's report.
+OF_MACHINES = frozenset(
+    {
+        StepName.CALLED_HOME,
+        StepName.CREDENTIAL_READ,
+        StepName.JOB_TAKEN,
+        StepName.FIRST_OUTPUT,
+        StepName.JOB_FINISHED,
+        StepName.RUNNER_EXITED,
+        StepName.SPOT_NOTICE,
+        StepName.REBALANCE_NOTICE,
+        StepName.DRAINED,
+        StepName.STOPPED,
+        StepName.ENDED,
+    }
+)
+
+
+class Outcome(StrEnum):
+    """How the only job of a machine ended, or why there was none."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"  # the script's own failure, its timeout included
+    SYSTEM_FAILURE = "system_failure"  # the machine's or the runner's failure
+    CANCELED = "canceled"
+    NO_JOB = "no_job"
+    INTERRUPTED = "interrupted"  # we stopped the job: spot notice, expiry, Lambda's wall
+    FORBIDDEN = "forbidden"  # GitLab refuses the runner token
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step(HasUtcTimes):
+    """One thing that happened. A fact that says nothing of it is `None`."""
+
+    at: datetime
+    name: StepName
+    reason: Reason | None = None
+    failure: str | None = None  # GitLab's `failure_reason`, or a newer fleet's reason
+    delivery_id: str | None = None  # GitLab's id of the webhook delivery
+    runner: str | None = None  # its id: the runner of which it is
+    machine: str | None = None  # its id at AWS
+    pool: str | None = None
+    attempt: int | None = None
+    attempts: int | None = None  # as many as the pool allows, where `attempt` failed
+    cause: Reason | None = None  # why that attempt failed
+    job_id: int | None = None  # a machine's step: the job it is of; else another job
+    retry_of: int | None = None  # the job that this one runs again
+    retried_as: int | None = None  # the job that runs this one again
+    outcome: Outcome | None = None
+    detail: str | None = None  # words of GitLab, AWS or a machine: for people only
+
+    def item(self) -> dict[str, Any]:
+        """As written into a list of the ledger."""
+        facts = {name: _plain(getattr(self, name)) for name in _FACTS}
+        return {"at": self.at.isoformat(), "step": self.name.value, **_present(facts)}
+
+    @classmethod
+    def of_item(cls, item: Mapping[str, Any]) -> "Step":
+        """The step that a fleet wrote. Words that only a newer one knows are kept for people."""
+        facts = {name: item[name] for name in _FACTS if name in item}
+        name = item["step"]
+        if name not in _NAMES:
+            name, facts["detail"] = StepName.UNKNOWN, name
+        if facts.get("reason") not in _REASONS:
+            facts["failure"] = facts.pop("reason", None) or facts.get("failure")
+        for fact, kind in (("reason", Reason), ("cause", Reason), ("outcome", Outcome)):
+            facts[fact] = kind(facts[fact]) if facts.get(fact) in set(kind) else None
+        return cls(at=datetime.fromisoformat(item["at"]), name=StepName(name), **facts)
+
+    @classmethod
+    def of_report(cls, item: Mapping[str, Any]) -> "Step":
+        """A step that a machine wrote. Raises `KeyError`, `TypeError` or `ValueError` otherwise."""
+        name = StepName(item["step"])
+        if name not in OF_MACHINES:
+            raise ValueError(f"no machine says {name}")
+        return cls(
+            at=in_utc(datetime.fromisoformat(item["at"])),
+            name=name,
+            job_id=int(item["job_id"]) if item.get("job_id") is not None else None,
+            outcome=Outcome(item["outcome"]) if item.get("outcome") else None,
+            detail=str(item["detail"]) if item.get("detail") is not None else None,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undated:
+    """A machine's step without its time: whoever reports it has the clock."""
+
+    name: StepName
+    job_id: int | None = None
+    outcome: Outcome | None = None
+    detail: str | None = None
+
+    def dated(self, at: datetime) -> Step:
+        """The step, at its time."""
+        return Step(
+            at=at, name=self.name, job_id=self.job_id, outcome=self.outcome, detail=self.detail
+        )
+
+
+_FACTS = tuple(name for name in Step.__dataclass_fields__ if name not in {"at", "name"})
+_NAMES, _REASONS = frozenset(StepName), frozenset(Reason)
+
+
+def _plain(fact: object) -> object:
+    return fact.value if isinstance(fact, StrEnum) else fact
+
+
+def _present(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: fact for name, fact in facts.items() if fact is not None}
