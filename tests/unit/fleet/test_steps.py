@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given, strategies as st
 
-from fleet.model import Status, rank
 from fleet.reasons import Reason
 from fleet.steps import OF_MACHINES, Outcome, Step, StepName, Undated
 
@@ -60,8 +59,3 @@ def test_a_machine_gives_no_fact_that_only_the_fleet_knows() -> None:
     facts = {"runner": "rf-other", "pool": "other", "reason": "went_unserved", "attempts": 1}
     step = Step.of_report({"at": AT.isoformat(), "step": "ended"} | facts)
     assert step == Step(at=AT, name=StepName.ENDED)
-
-
-def test_every_end_that_gitlab_tells_is_a_step() -> None:
-    ends = [word for word in ("success", "failed", "canceled", "skipped") if StepName(word)]
-    assert {rank(word) for word in ends} == {Status.FINISHED}

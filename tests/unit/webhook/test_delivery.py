@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from fleet.errors import BadDelivery
-from fleet.job_event import JobEvent
+from fleet.job_event import DETAIL_TYPES, JobEvent
+from fleet.model import Status, rank
+from fleet.steps import StepName
 from fleet.webhook_secrets import AllWebhookSecrets, WebhookSecrets, secret_id
 from tests.unit.webhook.deliveries import (
     AT,
@@ -374,6 +376,15 @@ class TestReading:
         body = encoded(build_status=status)
         ignored = read_delivery(with_token(), body, secrets=PLAIN, at=AT)
         assert ignored == Ignored(reason=IgnoreReason.OTHER_STATUS, about=status)
+
+    @pytest.mark.parametrize(
+        "status", [word for word, kind in DETAIL_TYPES.items() if kind == "job.finished"]
+    )
+    def test_every_end_that_is_let_through_is_a_step_of_the_history(self, status: str) -> None:
+        """The fleet writes GitLab's word for the end as the step's name."""
+        told = read(encoded(build_status=status)).status
+        assert rank(told) is Status.FINISHED
+        assert told in set(StepName)
 
 
 UNREADABLE: list[tuple[dict[str, Any], str]] = [
