@@ -8,6 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from cli.commands import ask_of
 from cli.failures import told
 
 # Where each command is, and the line that `--help` shows for it: the first of its own help.
@@ -54,6 +55,7 @@ class LazyGroup(TyperGroup):
 
     def make_context(self, *args: Any, **extra: Any) -> Any:
         """Read the options before the command; a wrong one is a line as all errors are."""
+        ask_of("")  # another invocation in this process may have named a stack
         with told():
             return super().make_context(*args, **extra)
 
