@@ -77,11 +77,12 @@ def test_a_job_without_a_pool_is_ignored_with_the_reason(standins: Standins) -> 
 def test_a_job_without_a_pool_wakes_scaling_for_the_others_of_its_pipeline(
     standins: Standins,
 ) -> None:
-    before = {one["name"] for one in executions(standins, standins.stack.scale_machine)}
+    began = int(time.time())
     event = {"detail": {"job_id": 6, "project_id": 7, "wake": True}}
     assert run(standins, standins.stack.route_machine, event)["status"] == "SUCCEEDED"
-    after = {one["name"] for one in executions(standins, standins.stack.scale_machine)}
-    assert len(after - before) == 1
+    # Named by the next second, which another wake may have taken already: that is as good.
+    named = [one["name"] for one in executions(standins, standins.stack.scale_machine)]
+    assert any(int(name.removeprefix("scale-")) > began for name in named)
 
 
 def test_an_event_waits_for_another_that_reads_its_pipeline(standins: Standins) -> None:
