@@ -126,7 +126,8 @@ def test_a_machine_boots_works_reports_and_is_gone(park: Park) -> None:
         "ended",
     ]
     assert "runner-fleet agent: succeeded" in park.host.console(instance_id)
-    eventually(lambda: park.host.guests == ())
+    # Others' machines may be on the engine, which all files of a worker share.
+    eventually(lambda: instance_id not in {guest.instance_id for guest in park.host.guests})
     assert not (park.folder / "guests" / instance_id).exists()
 
 
