@@ -15,7 +15,8 @@ from adapters.aws.secrets import SecretStore
 from adapters.gitlab import hooks
 from adapters.gitlab.client import DIRECT, GitLab, Way
 from adapters.gitlab.tls_ca import read_tls_ca
-from adapters.ledger.fleet import FleetRows, HookRow
+from adapters.ledger.fleet import FleetRows
+from adapters.ledger.hooks import HookRow
 from adapters.ledger.table import Table
 from cli.commands import DEFAULT_STACK, ask_of
 from cli.failures import told

@@ -4,7 +4,7 @@ import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from adapters.ledger.fleet import StoredConfig
+from adapters.ledger.configuration import StoredConfig
 from fleet.config.lines import toml_lines
 from fleet.config.reading import ConfigError, read_config
 from fleet.errors import FleetError, Refused

@@ -11,7 +11,8 @@ from typing import Any
 
 from adapters.aws.secrets import SecretStore
 from adapters.gitlab.client import GitLab, GitLabProject
-from adapters.ledger.fleet import FleetRows, StoredConfig
+from adapters.ledger.configuration import StoredConfig
+from adapters.ledger.fleet import FleetRows
 from adapters.ledger.runners import RunnerRows
 from fleet.config.reading import FleetConfig, read_config
 from fleet.job_event import instance_of

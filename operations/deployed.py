@@ -14,7 +14,8 @@ from adapters.aws.demand import DemandQueue
 from adapters.aws.secrets import NOT_THERE, SecretStore
 from adapters.gitlab.client import CALLS_PER_MINUTE, DIRECT, Budget, GitLab, Way
 from adapters.gitlab.tls_ca import read_tls_ca
-from adapters.ledger.fleet import FleetRows, StoredConfig
+from adapters.ledger.configuration import StoredConfig
+from adapters.ledger.fleet import FleetRows
 from adapters.ledger.jobs import JobRows
 from adapters.ledger.table import Table
 from fleet.config.reading import FleetConfig, GitLabConfig, read_config

@@ -4,8 +4,9 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 
-from adapters.ledger.fleet import PoolRow, StoredConfig
+from adapters.ledger.configuration import StoredConfig
 from adapters.ledger.jobs import JobRow
+from adapters.ledger.pools import PoolRow
 from adapters.ledger.runners import RunnerRows
 from fleet.config.reading import FleetConfig, PoolConfig
 from fleet.job_event import instance_of

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from adapters.ledger.fleet import PoolRow
 from adapters.ledger.jobs import JobRow
+from adapters.ledger.pools import PoolRow
 from fleet.config.reading import PoolConfig
 from fleet.config.values import duration_text
 from fleet.model import Runner, RunnerState, Status

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from adapters.gitlab.client import NewRunner
-from adapters.ledger.fleet import PoolRow
+from adapters.ledger.pools import PoolRow
 from fleet.config.reading import PoolConfig
 from fleet.errors import FleetError, Transient
 from fleet.events import WARNING, RunnerNotEquipped, emit

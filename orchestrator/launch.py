@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from adapters.ledger.fleet import PoolRow
+from adapters.ledger.pools import PoolRow
 from adapters.ledger.runners import Place
 from adapters.machines.backend import Launched, LaunchOrder, LaunchResult, Shortfall
 from fleet.config.reading import PoolConfig

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from adapters.ledger.fleet import PoolRow
+from adapters.ledger.pools import PoolRow
 from fleet.config.reading import PoolConfig
 from fleet.model import JobKey, Limits, Runner, Snapshot
 from fleet.rules.capacity import dry_until

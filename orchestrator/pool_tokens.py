@@ -10,7 +10,7 @@ from datetime import timedelta
 from adapters.aws.secrets import PoolToken
 from adapters.gitlab.client import CreatedRunner, NewRunner
 from adapters.gitlab.pool_records import record_name, wanted_record
-from adapters.ledger.fleet import PoolRow
+from adapters.ledger.pools import PoolRow
 from fleet.config.reading import PoolConfig, RunnersIn
 from fleet.errors import FleetError, Refused, Transient
 from fleet.events import ERROR, GitLabRefused, emit

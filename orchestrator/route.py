@@ -7,7 +7,7 @@ from functools import partial
 
 from adapters.aws.demand import Demand
 from adapters.gitlab.client import GitLabJob
-from adapters.ledger.fleet import Reading
+from adapters.ledger.pipelines import Reading
 from fleet.errors import Transient
 from fleet.events import JobRouted, emit
 from fleet.job_event import JobEvent

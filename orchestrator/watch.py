@@ -7,7 +7,7 @@ from itertools import takewhile
 
 from adapters.gitlab.client import GitLabProject
 from adapters.gitlab.hooks import HookScope, hook_fault, hook_health, test_hook
-from adapters.ledger.fleet import HookRow
+from adapters.ledger.hooks import HookRow
 from fleet.errors import FleetError, Transient
 from fleet.events import ERROR, WARNING, GitLabRefused, HookUnhealthy, emit
 from fleet.job_event import JobEvent

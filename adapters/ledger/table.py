@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -295,3 +296,15 @@ def _expression(change: Change) -> tuple[str, dict[str, str], dict[str, Any]]:
 def _trim(body: dict[str, Any]) -> dict[str, Any]:
     """DynamoDB refuses empty maps of names and values."""
     return {name: value for name, value in body.items() if value != {}}
+
+
+class Rows:
+    """Rows of one subject in the ledger's table."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+
+def read_time(text: str | None) -> datetime | None:
+    """The time that an attribute has, if there is one."""
+    return datetime.fromisoformat(text) if text else None

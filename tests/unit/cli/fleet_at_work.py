@@ -7,7 +7,8 @@ from typing import Any
 from typer.testing import CliRunner, Result
 
 from adapters.gitlab.client import DIRECT, GitLab, Way
-from adapters.ledger.fleet import FleetRows, StoredConfig
+from adapters.ledger.configuration import StoredConfig
+from adapters.ledger.fleet import FleetRows
 from adapters.ledger.jobs import JobRows
 from adapters.ledger.runners import Place, RunnerRows
 from adapters.ledger.table import Change

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from adapters.aws.demand import Demand
-from adapters.ledger.fleet import HookRow
+from adapters.ledger.hooks import HookRow
 from fleet.machine.mailbox import MachineState
 from fleet.reasons import SENTENCES, Reason
 from fleet.rules.holds import Hold, HoldKind, advice, sentence

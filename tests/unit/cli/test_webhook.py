@@ -7,7 +7,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from adapters.gitlab.hooks import Registered
-from adapters.ledger.fleet import FleetRows, StoredConfig
+from adapters.ledger.configuration import StoredConfig
+from adapters.ledger.fleet import FleetRows
 from cli.webhook import HookWorld, app, applied_way, keep, registered_at
 from fleet.webhook_secrets import AllWebhookSecrets, WebhookSecrets, webhook_name
 from tests.fakes import AT, FakeTable

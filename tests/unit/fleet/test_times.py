@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from adapters.gitlab.client import GitLabJob
-from adapters.ledger import fleet as fleet_rows, jobs as job_rows
+from adapters.ledger import configuration, hooks, jobs, pools, projects
 from fleet import job_event, model
 from fleet.errors import Refused
 from fleet.job_event import JobEvent
@@ -18,7 +18,7 @@ from fleet.times import HasUtcTimes, in_utc
 AT = datetime(2026, 3, 29, 0, 30, 0, 250_000, tzinfo=UTC)
 BERLIN = timezone(timedelta(hours=2))
 KATHMANDU = timezone(timedelta(hours=5, minutes=45))
-STORED = (job_event, model, mailbox, capacity, job_rows, fleet_rows)
+STORED = (job_event, model, mailbox, capacity, jobs, configuration, hooks, pools, projects)
 
 
 def event(**times: Any) -> JobEvent:

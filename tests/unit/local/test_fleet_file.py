@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.ledger.fleet import StoredConfig
+from adapters.ledger.configuration import StoredConfig
 from fleet.errors import Refused
 from local.demo.project import CONFIG
 from local.fleet_file import keep_applied, put_in_force, with_address

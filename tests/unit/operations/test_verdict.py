@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from adapters.ledger.fleet import PoolRow
 from adapters.ledger.jobs import JobRow
+from adapters.ledger.pools import PoolRow
 from fleet.config.reading import PoolConfig, read_config
 from fleet.model import Job, Runner, RunnerState, Status
 from fleet.reasons import SENTENCES, Reason

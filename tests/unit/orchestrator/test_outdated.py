@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from adapters.ledger.fleet import StoredConfig
+from adapters.ledger.configuration import StoredConfig
 from fleet.machine.mailbox import MachineState
 from fleet.model import RunnerState
 from fleet.reasons import Reason

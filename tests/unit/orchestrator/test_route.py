@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from adapters.aws.demand import Demand
-from adapters.ledger.fleet import Reading
 from adapters.ledger.jobs import JobRows
+from adapters.ledger.pipelines import Reading
 from adapters.ledger.table import Table
 from fleet.errors import FleetError, Refused, Transient
 from fleet.model import Job, JobKey, Status

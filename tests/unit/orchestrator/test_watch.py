@@ -9,7 +9,7 @@ import pytest
 from adapters.aws.hook_secrets import HookSecretStore
 from adapters.aws.secrets import PoolToken
 from adapters.gitlab.client import GitLabProject, GitLabToken
-from adapters.ledger.fleet import HookRow
+from adapters.ledger.hooks import HookRow
 from fleet.errors import FleetError, Refused, Transient
 from fleet.webhook_secrets import WebhookSecrets, secret_id
 from operations.status import gather

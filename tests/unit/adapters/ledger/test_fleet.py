@@ -5,7 +5,11 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from adapters.ledger.fleet import FleetRows, HookRow, PoolRow, Reading, StoredConfig
+from adapters.ledger.configuration import StoredConfig
+from adapters.ledger.fleet import FleetRows
+from adapters.ledger.hooks import HookRow
+from adapters.ledger.pipelines import Reading
+from adapters.ledger.pools import PoolRow
 from adapters.ledger.table import Change
 from fleet.rules.capacity import BackOff
 from tests.fakes import AT, FakeTable
