@@ -206,8 +206,9 @@ Subnets = Annotated[tuple[Subnet, ...], Strict(False), AfterValidator(_each_once
 Image = Annotated[
     str,
     _of_form(
-        r"ami-[0-9a-f]{8,17}|resolve:ssm:[\w./:-]+",
-        'an image such as "ami-0a1b2c3d" or "resolve:ssm:/my/image"',
+        r"ami-[0-9a-f]{8,17}|resolve:ssm:/(runner-fleet|aws/service)/[\w./:-]+",
+        'an image such as "ami-0a1b2c3d", or "resolve:ssm:" and a parameter below '
+        "/runner-fleet/ or /aws/service/",
     ),
 ]
 Text = Annotated[str, _of_form(r"\S|\S[^\n]*\S", "one line of text without blanks around it")]

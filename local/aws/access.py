@@ -120,7 +120,7 @@ def _with_event_source(known: Callable[..., dict[str, Any]]) -> Callable[..., di
 
 
 def _with_resources(known: Callable[..., str]) -> Callable[..., str]:
-    """Name what CreateFleet makes, whole secrets, and schedules in their own group."""
+    """Name what CreateFleet makes, whole secrets, one parameter, schedules in their own group."""
 
     def resource_arn(
         service: str, method: str, path: str, headers: Any, body: bytes, *rest: Any, **named: Any
@@ -133,6 +133,8 @@ def _with_resources(known: Callable[..., str]) -> Callable[..., str]:
             return f"arn:aws:ec2:{region}:{account}:instance/*"
         if service == "secretsmanager" and (secret := _secret_arn(body)):
             return secret
+        if service == "ssm" and len(names := _json_object(body).get("Names") or []) == 1:
+            return f"arn:aws:ssm:{region}:{account}:parameter/{str(names[0]).lstrip('/')}"
         if service == "scheduler" and ":schedule/default/" in found:
             group = _json_object(body).get("GroupName") or iam_actions._query_param(
                 params, "groupName"

@@ -83,6 +83,7 @@ class Role:
 
     def __init__(self, engine: Engine, arn: str, session_name: str) -> None:
         keys = engine.role_environment(arn, session_name)
+        self.name = arn.rpartition("/")[2]
         self._url = engine.url
         self._session = boto3.Session(
             aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],

@@ -1,5 +1,6 @@
 """What each role may do on the real policies, and what it may not."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -209,3 +210,37 @@ def test_no_function_changes_the_fleet_itself(standins: Standins, role: str) -> 
     assert refused(session.client("cloudformation").list_stacks)
     assert refused(session.client("dynamodb").delete_table, TableName=standins.stack.ledger_table)
     assert refused(session.client("s3").list_objects_v2, Bucket=standins.stack.cache_bucket)
+
+
+@pytest.mark.parametrize("role", ["ScaleRole", "MachineRole"])
+def test_the_bus_refuses_a_role_that_its_own_policies_would_let_put(
+    standins: Standins, role: str
+) -> None:
+    session = standins.role(role)
+    grant = {
+        "RoleName": session.name,
+        "PolicyName": "put",
+        "PolicyDocument": json.dumps(
+            {
+                "Version": "2012-10-17",
+                "Statement": [{"Effect": "Allow", "Action": "events:PutEvents", "Resource": "*"}],
+            }
+        ),
+    }
+    event = {"DetailType": "job.pending", "Detail": "{}", "Source": "runner-fleet.webhook"}
+    iam = standins.engine.client("iam")
+    iam.put_role_policy(**grant)
+    try:
+        put = session.client("events").put_events
+        assert refused(put, Entries=[{**event, "EventBusName": standins.stack.bus}])
+        assert not refused(put, Entries=[event]), (
+            "the account's own bus is not the fleet's to close"
+        )
+    finally:
+        iam.delete_role_policy(RoleName=session.name, PolicyName="put")
+
+
+def test_scale_reads_images_of_the_fleet_and_of_aws_only(standins: Standins) -> None:
+    read = standins.role("ScaleRole").client("ssm").get_parameters
+    assert not refused(read, Names=["/runner-fleet/image"])
+    assert refused(read, Names=["/database/password"])

@@ -15,7 +15,9 @@ def test_the_zones_of_subnets_may_be_read() -> None:
     assert allowed("ec2:DescribeSubnets") == ["*"]
 
 
-@pytest.mark.parametrize("where", ["${AWS::AccountId}:parameter/*", ":parameter/aws/service/*"])
+@pytest.mark.parametrize(
+    "where", ["${AWS::AccountId}:parameter/runner-fleet/*", ":parameter/aws/service/*"]
+)
 def test_a_parameter_that_names_an_image_may_be_read(where: str) -> None:
     arn = {"Fn::Sub": "arn:${AWS::Partition}:ssm:${AWS::Region}:" + where}
     assert arn in allowed("ssm:GetParameters")

@@ -32,7 +32,8 @@ STACK_TAG = {"Key": "runner-fleet:stack", "Value": {"Ref": "AWS::StackName"}}
 # AWS gives these no tags, or tags them through the resource they belong to.
 UNTAGGED = """
     ApiGatewayV2::Integration ApiGatewayV2::Route EC2::Route EC2::SubnetRouteTableAssociation
-    EC2::VPCEndpoint EC2::VPCGatewayAttachment Events::Archive IAM::InstanceProfile
+    EC2::VPCEndpoint EC2::VPCGatewayAttachment Events::Archive Events::EventBusPolicy
+    IAM::InstanceProfile
     IAM::ManagedPolicy IAM::Policy Lambda::EventInvokeConfig Lambda::Permission SQS::QueuePolicy
 """
 SETTINGS_OF: dict[str, type[BaseSettings | RunnerSettings]] = {

@@ -86,7 +86,7 @@ def test_every_key_of_a_pool_arrives() -> None:
         infra_retry = true
         market = "on-demand"
         subnets = ["subnet-0a1b2c3d", "subnet-0123456789abcdef0"]
-        image = "resolve:ssm:/runner/image:3"
+        image = "resolve:ssm:/runner-fleet/image:3"
         disk_gb = 60
         executor = "docker"
         env = { HTTP_PROXY = "http://proxy:3128", A = "" }
@@ -99,7 +99,7 @@ def test_every_key_of_a_pool_arrives() -> None:
     assert (read.run_untagged, read.protected_only, read.infra_retry) == (True, True, True)
     assert (read.attempts, read.market, read.disk_gb) == (1, "on-demand", 60)
     assert read.subnets == ("subnet-0a1b2c3d", "subnet-0123456789abcdef0")
-    assert read.image == "resolve:ssm:/runner/image:3"
+    assert read.image == "resolve:ssm:/runner-fleet/image:3"
     assert read.env == {"HTTP_PROXY": "http://proxy:3128", "A": ""}
     assert (read.idle.count, read.idle.idle_time) == (1, 60 * MINUTE)
     assert read.stalled_after == 4 * MINUTE
