@@ -14,7 +14,7 @@ from cli.commands import DEFAULT_STACK, addressed, ask_of
 from cli.options import Stack
 from fleet.errors import Refused
 from infra import package
-from operations.deploy import Done, Order, check, deploy as deploy_stack
+from operations.deploy import Deployment, DeployResult, check, deploy as deploy_stack
 
 Bucket = Annotated[
     str | None,
@@ -64,7 +64,7 @@ def deploy(
     given = dict(read_parameter(text) for text in parameter or ())
     if runner_image:
         given["RunnerImageUri"] = runner_image
-    order = Order(stack=stack, bucket=bucket, parameters=given)
+    order = Deployment(stack=stack, bucket=bucket, parameters=given)
     world = ctx.obj if isinstance(ctx.obj, DeployWorld) else DeployWorld(aws=clients())
     check(world.aws, order)
     typer.echo("installing what the functions import")
@@ -81,7 +81,7 @@ def read_parameter(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _tell(stack: str, done: Done) -> None:
+def _tell(stack: str, done: DeployResult) -> None:
     typer.echo(f"{stack} is {done.word}; GitLab shall post to {done.outputs.get('WebhookUrl')}")
     if done.word == "created":
         typer.echo(addressed(NEXT))

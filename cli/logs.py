@@ -15,7 +15,7 @@ from fleet.errors import FleetError, Refused, Transient
 from fleet.job_event import instance_of
 from fleet.model import JobKey
 from operations.deployed import Deployed, gitlab_of
-from operations.explain import Asked, read_asked
+from operations.explain import JobReference, read_asked
 
 EVERY_S = 3.0
 OVER = frozenset({"success", "failed", "canceled", "skipped"})
@@ -56,7 +56,7 @@ def logs(  # noqa: PLR0913  # each is an option of the command
             raise
 
 
-def _project_of(deployed: Deployed, gitlab: GitLab, asked: Asked) -> int:
+def _project_of(deployed: Deployed, gitlab: GitLab, asked: JobReference) -> int:
     """The number of the job's project: by the ledger, else by the name that was given."""
     instance = instance_of(deployed.config().gitlab.url)
     if asked.host not in (None, instance):

@@ -11,7 +11,7 @@ from fleet.config.limits import LARGEST
 from fleet.config.reading import FleetConfig, read_config
 from fleet.errors import Refused
 from operations.deployed import Deployed, connect, now, token_in, way_to
-from operations.token_check import Finding, check_token
+from operations.token_check import TokenClaim, check_token
 
 File = Annotated[
     Path,
@@ -89,7 +89,7 @@ def _count(config: FleetConfig) -> str:
     return f"1 pool ({names})" if len(config.pools) == 1 else f"{len(config.pools)} pools ({names})"
 
 
-def _show(findings: tuple[Finding, ...]) -> None:
+def _show(findings: tuple[TokenClaim, ...]) -> None:
     typer.echo("GitLab says:")
     for one in findings:
         typer.echo(f"  {MARKS[one.holds]:4} {one.claim}")

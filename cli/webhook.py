@@ -84,7 +84,7 @@ def register(  # noqa: PLR0913  # a command's parameters are its options
 ) -> None:
     """Make or mend the webhook; safe to repeat. Prints no secret."""
     with told():
-        call = Call(gitlab_url, token_env, tls_ca_file, project, group)
+        call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
         call.check()
         world = _world(ctx, stack)
         gitlab, scope = call.scope(world.way)
@@ -118,7 +118,7 @@ def list_(  # noqa: PLR0913
 ) -> None:
     """Every webhook of the project or group, and whether GitLab still calls it."""
     with told():
-        call = Call(gitlab_url, token_env, tls_ca_file, project, group)
+        call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
         call.check()
         gitlab, scope = call.scope(_way_if_any(ctx, stack))
         for hook in hooks.list_hooks(gitlab, scope):
@@ -140,7 +140,7 @@ def send_sample(  # noqa: PLR0913
 ) -> None:
     """Have GitLab send a sample job event; a disabled webhook comes back when it is accepted."""
     with told():
-        call = Call(gitlab_url, token_env, tls_ca_file, project, group)
+        call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
         call.check()
         way = _way_if_any(ctx, stack) if url else _world(ctx, stack).way
         gitlab, scope = call.scope(way)
@@ -157,7 +157,7 @@ def send_sample(  # noqa: PLR0913
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class WebhookOptions:
     """Which GitLab is meant, and which project or group of it, in the words of the options."""
 
     gitlab_url: str

@@ -12,7 +12,7 @@ from botocore.config import Config
 from adapters.aws.clients import aws_call
 from adapters.guest.cache_keys import keys_of
 from adapters.ledger.mailbox import Mailbox
-from ec2_runner.agent import AgentSettings, Machine, work
+from ec2_runner.agent import AgentSettings, AgentSetup, work
 from ec2_runner.imds import Imds
 from fleet.errors import Refused, Transient
 
@@ -32,7 +32,7 @@ def main() -> int:
     session = boto3.Session(region_name=_patiently(imds.region))
     user_id = _patiently(lambda: _user_id(session))
     ledger = session.client("dynamodb", config=CLIENT)
-    machine = Machine(
+    machine = AgentSetup(
         settings=settings,
         imds=imds,
         mailbox=Mailbox(ledger, settings.ledger_table, user_id),

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from adapters.aws.plain_settings import Told
+from adapters.aws.plain_settings import EnvironmentReader
 from adapters.guest.cache_keys import CacheKeys, no_keys
 from adapters.guest.one_job import Workplace, run_one_job
-from adapters.guest.reporter import Post, Reporter, Status
+from adapters.guest.reporter import MachineStatus, Post, Reporter
 from ec2_runner.spot_watch import Metadata, SpotWatch
 from fleet.errors import Transient
 from fleet.machine.mailbox import Credential, MachineState
@@ -34,7 +34,7 @@ class AgentSettings:
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> "AgentSettings":
         """The settings. Raises `Refused` naming what is missing or no positive number."""
-        told = Told(environment)
+        told = EnvironmentReader(environment)
         return cls(
             ledger_table=told.text("ledger_table"),
             **told.seconds("heartbeat_s", "boot_deadline_s", "spot_every_s"),
@@ -46,7 +46,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-class Letterbox(Post, Protocol):
+class AgentMailbox(Post, Protocol):
     """The machine's own mailbox in the ledger: `adapters.ledger.mailbox.Mailbox`."""
 
     def take_credential(
@@ -60,12 +60,12 @@ class Letterbox(Post, Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
+class AgentSetup:
     """The machine as its agent sees it."""
 
     settings: AgentSettings
     imds: Metadata
-    mailbox: Letterbox
+    mailbox: AgentMailbox
     environment: Mapping[str, str] = field(repr=False)
     docker_answers: Callable[[], bool]
     echo: Callable[[str], None]
@@ -74,13 +74,13 @@ class Machine:
     cache_keys: Callable[[], CacheKeys | None] = no_keys
 
 
-def work(machine: Machine) -> Outcome:
+def work(machine: AgentSetup) -> Outcome:
     """Serve one job and say goodbye; how it ended. The caller powers the machine off."""
     settings = machine.settings
     with Reporter(
         machine.mailbox, heartbeat_s=settings.heartbeat_s, clock=machine.clock
     ) as reporter:
-        reporter.tell(Undated(name=StepName.CALLED_HOME), status=Status())
+        reporter.tell(Undated(name=StepName.CALLED_HOME), status=MachineStatus())
         with SpotWatch(machine.imds, reporter, every_s=settings.spot_every_s) as spot:
             _serve(machine, reporter, spot)
         done = replace(reporter.status, state=MachineState.DONE)
@@ -90,7 +90,7 @@ def work(machine: Machine) -> Outcome:
     return reporter.status.outcome or Outcome.SYSTEM_FAILURE
 
 
-def _serve(machine: Machine, reporter: Reporter, spot: SpotWatch) -> None:
+def _serve(machine: AgentSetup, reporter: Reporter, spot: SpotWatch) -> None:
     credential = _credential(machine, reporter)
     if credential is None:
         return
@@ -113,7 +113,7 @@ def _serve(machine: Machine, reporter: Reporter, spot: SpotWatch) -> None:
     run_one_job(credential, workplace, reporter)
 
 
-def _credential(machine: Machine, reporter: Reporter) -> Credential | None:
+def _credential(machine: AgentSetup, reporter: Reporter) -> Credential | None:
     wait_s = machine.settings.boot_deadline_s
     detail = f"no credential came within {wait_s:.0f} s"
     try:
@@ -136,7 +136,7 @@ def _set_timer(dead_man: Path | None, expires_at: datetime) -> None:
     new.replace(dead_man)
 
 
-def _docker_is_up(machine: Machine) -> bool:
+def _docker_is_up(machine: AgentSetup) -> bool:
     give_up = machine.clock() + timedelta(seconds=DOCKER_WITHIN_S)
     while not machine.docker_answers():
         if machine.clock() >= give_up:

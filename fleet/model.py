@@ -10,7 +10,7 @@ from fleet.rules.holds import Hold
 from fleet.times import HasUtcTimes
 
 
-class Status(IntEnum):
+class JobStatus(IntEnum):
     """How far a job is. A lower one never overwrites a higher one."""
 
     CREATED = 0
@@ -20,17 +20,19 @@ class Status(IntEnum):
 
 
 _RANKS = {
-    Status.CREATED: "created preparing manual scheduled waiting_for_resource waiting_for_callback",
-    Status.PENDING: "pending",
-    Status.RUNNING: "running canceling",
-    Status.FINISHED: "success failed canceled skipped",
+    JobStatus.CREATED: (
+        "created preparing manual scheduled waiting_for_resource waiting_for_callback"
+    ),
+    JobStatus.PENDING: "pending",
+    JobStatus.RUNNING: "running canceling",
+    JobStatus.FINISHED: "success failed canceled skipped",
 }
 _STATUSES = {word: status for status, words in _RANKS.items() for word in words.split()}
 
 
-def rank(word: str) -> Status:
+def rank(word: str) -> JobStatus:
     """The rank of GitLab's status word; a word we do not know ranks lowest."""
-    return _STATUSES.get(word, Status.CREATED)
+    return _STATUSES.get(word, JobStatus.CREATED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -63,7 +65,7 @@ class Job(HasUtcTimes):
     project_path: str
     name: str
     tags: tuple[str, ...]
-    status: Status
+    status: JobStatus
     outcome: str | None  # GitLab's word for how it ended: success, failed, canceled, skipped; GONE
     pending_at: datetime  # since when it waits
     pool: str | None = None
@@ -93,7 +95,7 @@ class Job(HasUtcTimes):
     @property
     def wants_runner(self) -> bool:
         """Whether it waits in a pool and, as far as its row says, no runner is there for it."""
-        is_waiting = self.status is Status.PENDING and self.pool is not None
+        is_waiting = self.status is JobStatus.PENDING and self.pool is not None
         return is_waiting and not self.given_up and self.reason is not Reason.COVERED
 
 

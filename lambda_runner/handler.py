@@ -12,11 +12,11 @@ from typing import Any, Protocol
 import boto3
 from botocore.config import Config
 
-from adapters.aws.plain_settings import Told
+from adapters.aws.plain_settings import EnvironmentReader
 from adapters.guest.cache_keys import CacheKeys, keys_of, no_keys
 from adapters.guest.one_job import Workplace, run_one_job
 from adapters.guest.process_tree import hide_memory
-from adapters.guest.reporter import Post, Reporter, Status
+from adapters.guest.reporter import MachineStatus, Post, Reporter
 from adapters.ledger.mailbox import Mailbox
 from fleet.errors import Refused
 from fleet.machine.mailbox import Credential, MachineState, Report
@@ -68,7 +68,7 @@ class RunnerSettings:
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> "RunnerSettings":
         """The settings. Raises `Refused` naming what is missing or no positive number."""
-        told = Told(environment)
+        told = EnvironmentReader(environment)
         return cls(
             ledger_table=told.text("ledger_table"),
             **told.seconds("heartbeat_s", "boot_deadline_s"),
@@ -76,7 +76,7 @@ class RunnerSettings:
         )
 
 
-class Letterbox(Post, Protocol):
+class InvocationMailbox(Post, Protocol):
     """The invocation's own mailbox in the ledger: `adapters.ledger.mailbox.Mailbox`."""
 
     def claim(self, report: Report) -> bool:
@@ -87,11 +87,11 @@ class Letterbox(Post, Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sandbox:
+class InvocationSetup:
     """What one invocation works with."""
 
     settings: RunnerSettings
-    mailbox: Letterbox
+    mailbox: InvocationMailbox
     ends_at: datetime
     environment: Mapping[str, str] = field(repr=False)
     cache_keys: Callable[[], CacheKeys | None] = no_keys
@@ -112,7 +112,7 @@ def handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
     settings = RunnerSettings.of(os.environ)
     table = invocation.table or settings.ledger_table
     left = timedelta(milliseconds=context.get_remaining_time_in_millis())
-    sandbox = Sandbox(
+    sandbox = InvocationSetup(
         settings=settings,
         mailbox=Mailbox(boto3.client("dynamodb", config=CLIENT), table, invocation.mailbox),
         ends_at=datetime.now(UTC) + left - TO_SAY_GOODBYE,
@@ -123,13 +123,13 @@ def handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
     return {"runner_id": invocation.runner_id, **answer}
 
 
-def serve(runner_id: str, sandbox: Sandbox) -> dict[str, Any]:
+def serve(runner_id: str, sandbox: InvocationSetup) -> dict[str, Any]:
     """Call home, take the credential, run the one job: `outcome` and `job_id`.
 
     Lambda delivers an asynchronous event at least once: whoever calls home second is `duplicate`.
     """
     called = Step(at=datetime.now(UTC), name=StepName.CALLED_HOME)
-    booted = Status(runner_id=runner_id)
+    booted = MachineStatus(runner_id=runner_id)
     first = Report(heartbeat_at=called.at, state=booted.state, runner_id=runner_id, steps=(called,))
     if not sandbox.mailbox.claim(first):
         return {"outcome": DUPLICATE, "job_id": None}
@@ -150,7 +150,7 @@ def serve(runner_id: str, sandbox: Sandbox) -> dict[str, Any]:
     return {"outcome": done.outcome.value if done.outcome else None, "job_id": done.job_id}
 
 
-def _run(credential: Credential, sandbox: Sandbox, reporter: Reporter) -> None:
+def _run(credential: Credential, sandbox: InvocationSetup, reporter: Reporter) -> None:
     """Run the job in a clean folder and leave it clean."""
     home = sandbox.settings.work_dir
     wipe(home)

@@ -30,7 +30,7 @@ EVERY_S, AT_MOST = 5, 360  # a first deployment takes some minutes; half an hour
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class Deployment:
     """What to deploy. `parameters` are those of the template that somebody gave."""
 
     stack: str
@@ -40,14 +40,14 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
+class DeployResult:
     """What the deployment did: `created`, `updated` or `unchanged`; and what the stack says."""
 
     word: str
     outputs: Mapping[str, str]
 
 
-def deploy(aws: Clients, order: Order, code: bytes) -> Done:
+def deploy(aws: Clients, order: Deployment, code: bytes) -> DeployResult:
     """Upload what is new and bring the stack to the template; `code` is the functions' zip.
 
     What nobody gives keeps the value that the stack has. `Refused` with CloudFormation's own
@@ -64,10 +64,12 @@ def deploy(aws: Clients, order: Order, code: bytes) -> Done:
         _wait(aws, order, word)
     stack = describe(aws, order.stack)
     outputs = stack.get("Outputs", []) if stack else []
-    return Done(word=word, outputs={one["OutputKey"]: one["OutputValue"] for one in outputs})
+    return DeployResult(
+        word=word, outputs={one["OutputKey"]: one["OutputValue"] for one in outputs}
+    )
 
 
-def check(aws: Clients, order: Order) -> None:
+def check(aws: Clients, order: Deployment) -> None:
     """`Refused` for what can be seen to fail before anything is built or uploaded."""
     if not _NAME.fullmatch(order.stack):
         raise Refused(
@@ -93,7 +95,7 @@ def check(aws: Clients, order: Order) -> None:
     describe(aws, order.stack)
 
 
-def longest_name(order: Order, region: str | None) -> int:
+def longest_name(order: Deployment, region: str | None) -> int:
     """How long a stack's name may be: the template, and our bucket, name things after it.
 
     Without a region our own bucket is left out of account.
@@ -133,7 +135,7 @@ def describe(aws: Clients, stack: str) -> "StackTypeDef | None":
     return found
 
 
-def _bucket(aws: Clients, order: Order) -> str:
+def _bucket(aws: Clients, order: Deployment) -> str:
     """The bucket for code; our own is made when it is not there. New buckets are private."""
     if order.bucket:
         return order.bucket
@@ -152,7 +154,7 @@ def _bucket(aws: Clients, order: Order) -> str:
 
 
 def _parameters(
-    order: Order, uploaded: Uploaded, found: "StackTypeDef | None"
+    order: Deployment, uploaded: Uploaded, found: "StackTypeDef | None"
 ) -> "list[ParameterTypeDef]":
     given = uploaded.parameters() | dict(order.parameters)
     known = parameter_names()  # what a newer template takes no more would be refused
@@ -166,7 +168,7 @@ def _parameters(
 
 
 def _start(
-    aws: Clients, order: Order, template: str, parameters: "Sequence[ParameterTypeDef]"
+    aws: Clients, order: Deployment, template: str, parameters: "Sequence[ParameterTypeDef]"
 ) -> str:
     options = {
         "StackName": order.stack,
@@ -190,7 +192,7 @@ def _start(
     return "updated"
 
 
-def _wait(aws: Clients, order: Order, word: str) -> None:
+def _wait(aws: Clients, order: Deployment, word: str) -> None:
     client = aws.cloudformation
     waiter = (
         client.get_waiter("stack_create_complete")

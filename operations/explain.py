@@ -12,7 +12,7 @@ from fleet.config.reading import FleetConfig
 from fleet.errors import FleetError, Refused
 from fleet.job_event import instance_of
 from fleet.machine.mailbox import Report
-from fleet.model import Job, JobKey, Runner, Status, rank
+from fleet.model import Job, JobKey, JobStatus, Runner, rank
 from fleet.rules.holds import Hold
 from fleet.rules.liveness import by_our_clock, steps_between
 from fleet.rules.problems import ignored
@@ -20,7 +20,7 @@ from fleet.rules.route import Pending, decide_route
 from fleet.trouble import Trouble
 from operations.deployed import Deployed
 from operations.trail import Trail, hops_of, launched_for, sentence_of, word_of
-from operations.verdict import Facts, verdict
+from operations.verdict import JobFacts, verdict
 
 _URL = re.compile(r"https?://.+?/(?P<project>[^/?#].*?)/-/jobs/(?P<job>\d+)")
 _NAMED = re.compile(r"(?:(?P<project>[\w./-]+)#)?(?P<job>\d+)")
@@ -32,7 +32,7 @@ CHECKS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class JobReference:
     """The job that was asked for. `project` is an id or a path, when it was named."""
 
     job_id: int
@@ -48,7 +48,7 @@ class Unknown:
     checks: tuple[str, ...]
 
 
-def read_asked(text: str) -> Asked:
+def read_asked(text: str) -> JobReference:
     """A job id, `project#id`, or the address of a job's page. `Refused` for anything else."""
     by_url = _URL.match(text)
     found = by_url or _NAMED.fullmatch(text)
@@ -58,11 +58,11 @@ def read_asked(text: str) -> Asked:
         host = instance_of(text) if by_url else None
     except ValueError as error:
         raise Refused("this is no address of a job's page") from error
-    return Asked(job_id=int(found["job"]), project=found["project"], host=host)
+    return JobReference(job_id=int(found["job"]), project=found["project"], host=host)
 
 
 def explain_job(
-    deployed: Deployed, asked: Asked, gitlab: Callable[[], GitLab | None]
+    deployed: Deployed, asked: JobReference, gitlab: Callable[[], GitLab | None]
 ) -> Trail | Unknown:
     """All that is known of a job. `gitlab` is called only for jobs that the ledger lacks."""
     config = deployed.config()
@@ -78,7 +78,7 @@ def explain_job(
     return _trail(deployed, config, row)
 
 
-def _is_meant(asked: Asked, job: Job) -> bool:
+def _is_meant(asked: JobReference, job: Job) -> bool:
     """Whether it is of the project that was named; GitLab's paths know no case."""
     if asked.project in (None, str(job.project_id)) or not job.project_path:
         return True  # where its path is not known, a path says nothing against it
@@ -89,7 +89,7 @@ def _trail(deployed: Deployed, config: FleetConfig, row: JobRow) -> Trail:
     at = deployed.clock()
     job = row.job
     runners = RunnerRows(deployed.table, job.key.instance)
-    is_over = job.status is Status.FINISHED
+    is_over = job.status is JobStatus.FINISHED
     is_sought = job.runner_id is None and not is_over
     shown = runners.live(job.pool) if job.pool and is_sought else ()
     living = tuple(by_our_clock(one, at) for one in shown)
@@ -101,7 +101,7 @@ def _trail(deployed: Deployed, config: FleetConfig, row: JobRow) -> Trail:
     idle = ignored(job, living, at)
     hold = _hold(deployed, job) if is_sought and job.pool else None
     last = verdict(
-        Facts(
+        JobFacts(
             at=at,
             row=row,
             trouble=_trouble(deployed),
@@ -170,7 +170,7 @@ def _trouble(deployed: Deployed) -> Trouble | None:
 
 
 def _unknown(
-    asked: Asked,
+    asked: JobReference,
     instance: str,
     config: FleetConfig,
     gitlab: GitLab | None,
@@ -201,7 +201,7 @@ NEVER_PENDING = {
 }
 
 
-def _gitlab_says(asked: Asked, config: FleetConfig, gitlab: GitLab) -> tuple[str, bool]:
+def _gitlab_says(asked: JobReference, config: FleetConfig, gitlab: GitLab) -> tuple[str, bool]:
     """What GitLab knows of a job that the ledger lacks, and whether a webhook may be lost."""
     assert asked.project is not None
     try:

@@ -21,7 +21,7 @@ NO_PROJECT = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class RecordChanges:
     """Which pools got a new record, and whose record was changed."""
 
     made: tuple[str, ...] = ()
@@ -38,13 +38,13 @@ class PoolRecords:
     gitlab: GitLab
     prefix: str
 
-    def keep(self, config: FleetConfig, *, project_id: int | None) -> Kept:
+    def keep(self, config: FleetConfig, *, project_id: int | None) -> RecordChanges:
         """Have one record per pool, with the pool's tags. `project_id` is where they are made
         when each job's own project is where runners are made."""
         place = config.gitlab.runners_in
         if place.kind == "project" and place.id is None:
             if project_id is None:
-                return Kept(notes=(NO_PROJECT,))
+                return RecordChanges(notes=(NO_PROJECT,))
             place = RunnersIn(kind="project", id=project_id)
         made, updated = [], []
         former: dict[str, int] = {}
@@ -59,7 +59,7 @@ class PoolRecords:
             elif not _is_as_wanted(record, wanted):
                 self.gitlab.update_runner(record.id, wanted)
                 updated.append(pool.name)
-        return Kept(made=tuple(made), former=former, updated=tuple(updated))
+        return RecordChanges(made=tuple(made), former=former, updated=tuple(updated))
 
     def delete(self, pool: str) -> bool:
         """No record and no token of this pool any more; whether there was one."""

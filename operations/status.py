@@ -10,7 +10,7 @@ from adapters.ledger.pools import PoolRow
 from adapters.ledger.runners import RunnerRows
 from fleet.config.reading import FleetConfig, PoolConfig
 from fleet.job_event import instance_of
-from fleet.model import Job, Runner, Status
+from fleet.model import Job, JobStatus, Runner
 from fleet.reasons import Reason
 from fleet.rules.liveness import by_our_clock
 from fleet.rules.problems import (
@@ -92,9 +92,9 @@ def job_view(row: JobRow, at: datetime) -> JobView:
     """One job as a line of the table."""
     job = row.job
     started = row.started_at
-    ended = row.finished_at or (row.changed_at if job.status is Status.FINISHED else None)
+    ended = row.finished_at or (row.changed_at if job.status is JobStatus.FINISHED else None)
     word = job.outcome or job.status.name.lower()
-    reason = job.reason if job.status is Status.PENDING else None
+    reason = job.reason if job.status is JobStatus.PENDING else None
     return JobView(
         job_id=job.job_id,
         name=job.name,

@@ -15,14 +15,14 @@ ALL = "api"  # this scope includes every other that we need
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class TokenClaim:
     """One thing that must hold, said as a claim; None: GitLab does not let us see it."""
 
     claim: str
     holds: bool | None
 
 
-def check_token(config: FleetConfig, gitlab: GitLab, at: datetime) -> tuple[Finding, ...]:
+def check_token(config: FleetConfig, gitlab: GitLab, at: datetime) -> tuple[TokenClaim, ...]:
     """Every claim about the token, its user and the places that the configuration names.
 
     Raises `Transient` when GitLab does not answer, and `Refused` when it does not know the token.
@@ -30,19 +30,19 @@ def check_token(config: FleetConfig, gitlab: GitLab, at: datetime) -> tuple[Find
     return tuple(_claims(config, gitlab, at))
 
 
-def _claims(config: FleetConfig, gitlab: GitLab, at: datetime) -> Iterator[Finding]:
+def _claims(config: FleetConfig, gitlab: GitLab, at: datetime) -> Iterator[TokenClaim]:
     token = gitlab.own_token()
     until = f", valid until {token.expires_at}" if token.expires_at else ", does not expire"
-    yield Finding(claim=f"the token is active{until}", holds=token.active)
+    yield TokenClaim(claim=f"the token is active{until}", holds=token.active)
     if ends_soon(token.expires_at, at):
         claim = f"it is valid for two weeks more: {DO_RENEW}"
-        yield Finding(claim=claim, holds=None)  # it works still
+        yield TokenClaim(claim=claim, holds=None)  # it works still
     for need in config.needs_token_scopes():
         claim = f"it has the scope {need.scope}: {need.why}"
         lacking = None if need.is_optional else False
-        yield Finding(claim=claim, holds=_has(token, need.scope) or lacking)
+        yield TokenClaim(claim=claim, holds=_has(token, need.scope) or lacking)
     if not _has(token, "read_api"):
-        yield Finding(claim="its user has the role that making runners needs", holds=None)
+        yield TokenClaim(claim="its user has the role that making runners needs", holds=None)
         return
     yield _place(config.gitlab.runners_in, gitlab)
     for project in config.gitlab.watch.projects:
@@ -55,26 +55,26 @@ def _has(token: GitLabToken, scope: str) -> bool:
     return scope in token.scopes or ALL in token.scopes
 
 
-def _place(where: RunnersIn, gitlab: GitLab) -> Finding:
+def _place(where: RunnersIn, gitlab: GitLab) -> TokenClaim:
     """Whether its user may make runners where the configuration wants them."""
     if where.kind == "instance":
-        return Finding(claim="its user is an administrator", holds=gitlab.is_administrator())
+        return TokenClaim(claim="its user is an administrator", holds=gitlab.is_administrator())
     if where.id is None:
         claim = "its user is maintainer of every project whose jobs the fleet runs"
-        return Finding(claim=claim, holds=None)
+        return TokenClaim(claim=claim, holds=None)
     if where.kind == "group":
         claim = f"its user is owner of group {where.id}"
-        return Finding(claim=claim, holds=gitlab.has_group(where.id, role=OWNER))
+        return TokenClaim(claim=claim, holds=gitlab.has_group(where.id, role=OWNER))
     claim = f"its user is maintainer of project {where.id}"
     try:
-        return Finding(claim=claim, holds=gitlab.role_in_project(where.id) >= MAINTAINER)
+        return TokenClaim(claim=claim, holds=gitlab.role_in_project(where.id) >= MAINTAINER)
     except Refused:
-        return Finding(claim=claim, holds=False)
+        return TokenClaim(claim=claim, holds=False)
 
 
-def _seen(claim: str, look: Callable[[str], object], name: str) -> Finding:
+def _seen(claim: str, look: Callable[[str], object], name: str) -> TokenClaim:
     try:
         look(name)
     except Refused:
-        return Finding(claim=claim, holds=False)
-    return Finding(claim=claim, holds=True)
+        return TokenClaim(claim=claim, holds=False)
+    return TokenClaim(claim=claim, holds=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from adapters.ledger.jobs import JobRow
 from fleet.machine.mailbox import Report
-from fleet.model import Status
+from fleet.model import JobStatus
 from fleet.reasons import SENTENCES, Reason
 from fleet.steps import Step, StepName
 
@@ -194,7 +194,7 @@ def _elsewhere(row: JobRow, took: Mapping[str, int]) -> Iterable[Step]:
 def word_of(row: JobRow) -> str:
     """GitLab's word for how far the job is."""
     job = row.job
-    if job.status is Status.FINISHED:
+    if job.status is JobStatus.FINISHED:
         return job.outcome or "finished"
     return job.status.name.lower()
 

@@ -7,7 +7,7 @@ from adapters.ledger.jobs import JobRow
 from adapters.ledger.pools import PoolRow
 from fleet.config.reading import PoolConfig
 from fleet.config.values import duration_text
-from fleet.model import Runner, RunnerState, Status
+from fleet.model import JobStatus, Runner, RunnerState
 from fleet.reasons import Reason
 from fleet.rules.holds import Hold, advice, sentence
 from fleet.steps import Outcome, StepName
@@ -38,7 +38,7 @@ FAILURES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class JobFacts:
     """A job's row with what is known of its pool and its runner at `at`."""
 
     at: datetime
@@ -59,14 +59,14 @@ class Verdict:
     do: str = ""
 
 
-def verdict(facts: Facts) -> Verdict:
+def verdict(facts: JobFacts) -> Verdict:
     """Where the job stands now."""
     job = facts.row.job
-    if job.status is Status.FINISHED:
+    if job.status is JobStatus.FINISHED:
         return _finished(facts)
-    if job.status is Status.RUNNING:
+    if job.status is JobStatus.RUNNING:
         return _running(facts)
-    if job.status is Status.CREATED:
+    if job.status is JobStatus.CREATED:
         return Verdict(says="it is not pending yet: GitLab runs other jobs first")
     if job.given_up:
         return Verdict(says=_because(Reason.ATTEMPTS_USED), do=f"{_mend(facts)}, {RETRY}")
@@ -90,7 +90,7 @@ def _to_get_a_pool(reason: Reason | None) -> str:
     return f"correct its tags, or a pool's, {ROUTED_SOON}"
 
 
-def _mend(facts: Facts) -> str:
+def _mend(facts: JobFacts) -> str:
     """What to do before a job that was given up is tried again."""
     last = {step.name: step for step in facts.row.steps}
     given_up, exited = last.get(StepName.GIVEN_UP), last.get(StepName.RUNNER_EXITED)
@@ -106,7 +106,7 @@ def _unlock(pool: PoolConfig | None) -> str:
     return f"pool {pool.name} is protected_only: protect the job's branch; else {ASK_GITLAB}"
 
 
-def _waiting(facts: Facts, pool: PoolConfig) -> Verdict:
+def _waiting(facts: JobFacts, pool: PoolConfig) -> Verdict:
     if facts.idle is not None:
         return _withheld(facts, facts.idle, pool)
     if (no_credential := _no_credential(facts)) is not None:
@@ -123,7 +123,7 @@ def _waiting(facts: Facts, pool: PoolConfig) -> Verdict:
     return replace(why, says=f"{why.says}; {runner.id}, launched for it, {instead}")
 
 
-def _why_waiting(facts: Facts, pool: PoolConfig) -> Verdict:
+def _why_waiting(facts: JobFacts, pool: PoolConfig) -> Verdict:
     """What keeps a machine from being launched for it now."""
     reason, row = facts.row.job.reason, facts.pool_row
     if reason is Reason.AT_CEILING:
@@ -147,7 +147,7 @@ def _why_waiting(facts: Facts, pool: PoolConfig) -> Verdict:
     return Verdict(says=_because(reason) if reason else "it waits for the autoscaler")
 
 
-def _no_credential(facts: Facts) -> Verdict | None:
+def _no_credential(facts: JobFacts) -> Verdict | None:
     """Why the job, or the machine that was launched for it, gets none from GitLab, if so."""
     waits = facts.runner is None or not (facts.runner.covers and facts.runner.equipped)
     if facts.trouble is not None and waits:
@@ -157,7 +157,7 @@ def _no_credential(facts: Facts) -> Verdict | None:
     return None
 
 
-def _is_held(facts: Facts, hold: Hold) -> bool:
+def _is_held(facts: JobFacts, hold: Hold) -> bool:
     """Whether the job, or the machine that was launched for it, waits for a credential."""
     if facts.runner is None or not facts.runner.covers:
         return facts.row.job.reason in {
@@ -168,13 +168,13 @@ def _is_held(facts: Facts, hold: Hold) -> bool:
     return not facts.runner.equipped
 
 
-def _withheld(facts: Facts, idle: Runner, pool: PoolConfig) -> Verdict:
+def _withheld(facts: JobFacts, idle: Runner, pool: PoolConfig) -> Verdict:
     since = duration((facts.at - idle.since).total_seconds())
     says = f"{idle.id} has been ready for {since}, and GitLab does not give it this job"
     return Verdict(says=says, do=_unlock(pool))
 
 
-def _booting(facts: Facts, runner: Runner, pool: PoolConfig) -> Verdict:
+def _booting(facts: JobFacts, runner: Runner, pool: PoolConfig) -> Verdict:
     since = duration((facts.at - runner.launched_at).total_seconds())
     if runner.state is RunnerState.IDLE and not runner.asks:
         says = f"{runner.id}, launched {since} ago, has called home and gets ready"
@@ -195,7 +195,7 @@ LOST = (
 )
 
 
-def _running(facts: Facts) -> Verdict:
+def _running(facts: JobFacts) -> Verdict:
     if facts.row.job.reason is Reason.MACHINE_LOST:
         return Verdict(says=f"{_because(Reason.MACHINE_LOST)}; {_not_retried(facts)}", do=LOST)
     runner = facts.runner
@@ -214,13 +214,13 @@ def _running(facts: Facts) -> Verdict:
     return Verdict(says=says, do="if nothing moves in its log: cancel and retry it in GitLab")
 
 
-def _not_retried(facts: Facts) -> str:
+def _not_retried(facts: JobFacts) -> str:
     """Why the fleet does not run it again: the last of the steps that say so."""
     steps = [step for step in facts.row.steps if step.name is StepName.RETRY]
     return (words_of(steps[-1]) or sentence_of(steps[-1].reason)) if steps else "it is not retried"
 
 
-def _finished(facts: Facts) -> Verdict:
+def _finished(facts: JobFacts) -> Verdict:
     row = facts.row
     says = f"it ended: {row.job.outcome or 'finished'}"
     if row.failure_reason:

@@ -18,7 +18,7 @@ from orchestrator.world import World
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class EndedRunner:
     """A runner whose machine was told to end, with what its row and its job's history shall say."""
 
     runner: Runner
@@ -27,7 +27,7 @@ class Ended:
     steps: tuple[Step, ...]  # the machine's own, then its end
 
 
-def end_machine(world: World, runner: Runner, reason: Reason) -> Ended:
+def end_machine(world: World, runner: Runner, reason: Reason) -> EndedRunner:
     """End its machine, and nothing else. It costs money, so it comes first."""
     at = world.clock()
     steps = _machine_steps(world, runner)
@@ -35,10 +35,10 @@ def end_machine(world: World, runner: Runner, reason: Reason) -> Ended:
     if backend is not None and runner.machine_id is not None:
         backend.end([runner.machine_id])
     gone = Step(at=at, name=StepName.MACHINE_GONE, reason=reason, machine=runner.machine_id)
-    return Ended(runner=runner, reason=reason, at=at, steps=(*steps, gone))
+    return EndedRunner(runner=runner, reason=reason, at=at, steps=(*steps, gone))
 
 
-def close_runner(world: World, ended: Ended) -> bool:
+def close_runner(world: World, ended: EndedRunner) -> bool:
     """Delete the runner's record from GitLab and close its row; False when that was done before.
 
     Its jobs must be settled by then: GitLab forgets with the record which they are.

@@ -15,7 +15,7 @@ from fleet.machine.mailbox import Credential, Docker
 from fleet.model import Runner
 from fleet.rules.equipping import patience
 from fleet.rules.fit import serves
-from fleet.rules.holds import Asked, Hold, asks_again_in_s, held_by, hold_for, lifted
+from fleet.rules.holds import CredentialRequest, Hold, asks_again_in_s, held_by, hold_for, lifted
 from fleet.times import HasUtcTimes
 from orchestrator.world import World
 
@@ -228,7 +228,9 @@ def _hold_of(
     world: World, pool: PoolConfig, runner: Runner, failure: FleetError, known: Iterable[Hold]
 ) -> Hold:
     """The hold that follows from a failure to get a runner's credential."""
-    asked = Asked(pool=pool.name, project_id=runner.project_id, shared=_is_shared(world))
+    asked = CredentialRequest(
+        pool=pool.name, project_id=runner.project_id, shared=_is_shared(world)
+    )
     return hold_for(asked, failure, known, world.clock())
 
 

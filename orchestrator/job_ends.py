@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from adapters.gitlab.client import GitLabJob
 from fleet.errors import Refused, Transient
 from fleet.events import WARNING, GitLabRefused, emit
-from fleet.model import GONE, Job, JobKey, Runner, Status, rank
+from fleet.model import GONE, Job, JobKey, JobStatus, Runner, rank
 from fleet.reasons import Reason
 from fleet.rules.job_runner import may_have_taken, ran_on
 from fleet.rules.retry import may_gitlab_lag
@@ -18,7 +18,7 @@ from orchestrator.world import World
 class Recorded:
     """How far a job is, and what of it was news to the ledger."""
 
-    status: Status
+    status: JobStatus
     ended: Job | None = None  # the job as it ended, for the caller that recorded its end
     failure_reason: str | None = None
 
@@ -28,10 +28,10 @@ def record_seen(world: World, job: Job, found: GitLabJob | None, runner: Runner 
 
     `found` is None where GitLab has the job no longer.
     """
-    status = Status.FINISHED if found is None else rank(found.status)
-    if status < Status.RUNNING:
+    status = JobStatus.FINISHED if found is None else rank(found.status)
+    if status < JobStatus.RUNNING:
         return Recorded(status=status)
-    ended = status is Status.FINISHED
+    ended = status is JobStatus.FINISHED
     outcome = (found.status if found else GONE) if ended else None
     seen = replace(
         job,
@@ -93,7 +93,7 @@ def _retry_lost(world: World, runner: Runner, job: Job) -> None:
     recorded = record_seen(world, job, found, runner)
     if recorded.ended is not None:
         retry_if_infra(world, recorded.ended, recorded.failure_reason)
-    if recorded.status is not Status.RUNNING:
+    if recorded.status is not JobStatus.RUNNING:
         return
     report = world.runners.reports([runner]).get(runner.id)
     if may_gitlab_lag(runner, report, world.clock()):
@@ -110,11 +110,11 @@ def _jobs_of(world: World, runner: Runner) -> list[Job]:
     """
     known = world.jobs.job(runner.job) if runner.job is not None else None
     if known is not None:
-        return [known] if known.status is not Status.FINISHED else []
+        return [known] if known.status is not JobStatus.FINISHED else []
     if runner.gitlab_runner_id is None or not may_have_taken(runner):
         return []
     jobs = (_job(world, shown) for shown in world.gitlab.runner_jobs(runner.gitlab_runner_id))
-    return [job for job in jobs if job.status is not Status.FINISHED]
+    return [job for job in jobs if job.status is not JobStatus.FINISHED]
 
 
 def _job(world: World, found: GitLabJob) -> Job:
@@ -125,7 +125,7 @@ def _job(world: World, found: GitLabJob) -> Job:
         project_path="",
         name=found.name,
         tags=found.tags,
-        status=Status.PENDING,
+        status=JobStatus.PENDING,
         outcome=None,
         pending_at=found.created_at or world.clock(),
         pipeline_id=found.pipeline_id,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from adapters.ledger.pools import PoolRow
-from adapters.ledger.runners import Place
+from adapters.ledger.runners import Placement
 from adapters.machines.backend import Launched, LaunchOrder, LaunchResult, Shortfall
 from fleet.config.reading import PoolConfig
 from fleet.errors import FleetError
@@ -45,7 +45,7 @@ class _Batch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Came:
+class LaunchOutcome:
     """What came of launching."""
 
     machines: int = 0
@@ -53,10 +53,10 @@ class Came:
     held: int = 0  # launches that GitLab gave no credential for
     held_jobs: Mapping[JobKey, Reason] = field(default_factory=dict)
 
-    def __add__(self, other: "Came") -> "Came":
+    def __add__(self, other: "LaunchOutcome") -> "LaunchOutcome":
         """What came of both."""
         waits = [one.equip_in_s for one in (self, other) if one.equip_in_s is not None]
-        return Came(
+        return LaunchOutcome(
             machines=self.machines + other.machines,
             equip_in_s=max(waits, default=None),
             held=self.held + other.held,
@@ -66,9 +66,9 @@ class Came:
 
 def launch(
     world: World, pool: PoolConfig, row: PoolRow, plan: ScalePlan, holds: Sequence[Hold] = ()
-) -> Came:
+) -> LaunchOutcome:
     """Carry out the launches of a plan; what came of it."""
-    came = Came()
+    came = LaunchOutcome()
     version = row.version
     places = world.backend(pool).capacity_pools(pool)
     general: Hold | None = None
@@ -94,13 +94,13 @@ def launch(
     return came
 
 
-def _held(wanted: Iterable[Runner], ready: Ready, at: datetime) -> Came:
+def _held(wanted: Iterable[Runner], ready: Ready, at: datetime) -> LaunchOutcome:
     """What comes of launches that GitLab gives no credential for."""
     if ready.hold is None:
-        return Came()
+        return LaunchOutcome()
     may = {one.id for one in ready.runners}
     held = [one for one in wanted if one.id not in may]
-    return Came(
+    return LaunchOutcome(
         held=len(held),
         held_jobs={one.for_job: ready.hold.reason for one in held if one.for_job is not None},
         equip_in_s=asks_again_in_s(ready.hold, at),
@@ -148,7 +148,7 @@ def _launch(
     row: PoolRow,
     ready: Ready,
     try_in: tuple[CapacityPool, ...],
-) -> tuple[Came, PoolRow]:
+) -> tuple[LaunchOutcome, PoolRow]:
     """One order for all of these runners; those without a machine are closed again.
 
     What came, and the pool's row with what was learned of its places.
@@ -173,7 +173,7 @@ def _launch(
             with left_to_sweep(without_job, Reason.LAUNCH_FAILED):
                 close_runner(world, end_machine(world, without_job, Reason.LAUNCH_FAILED))
     _announce(pool, order, result)
-    return Came(machines=len(living), equip_in_s=equip_in_s), row
+    return LaunchOutcome(machines=len(living), equip_in_s=equip_in_s), row
 
 
 def _place(
@@ -181,7 +181,7 @@ def _place(
 ) -> list[Runner]:
     """The runners that have a machine now; a machine whose runner is gone is ended at once."""
     places = [
-        Place(
+        Placement(
             runner_id=one.runner_id,
             machine_id=one.machine_id,
             mailbox=one.mailbox,

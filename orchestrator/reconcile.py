@@ -10,7 +10,7 @@ from adapters.aws.demand import Demand
 from adapters.gitlab.client import GitLabJob
 from fleet.errors import FleetError, Refused
 from fleet.events import WARNING, GitLabRefused, Reconciled, emit
-from fleet.model import Job, JobKey, Status
+from fleet.model import Job, JobKey, JobStatus
 from fleet.reasons import Reason
 from fleet.rules.fairness import fair_order
 from fleet.rules.reconcile import Watched, decide_polls, decide_reconcile
@@ -44,7 +44,7 @@ TO_END_S = 15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
+class ReconcileResult:
     """What one pass over some projects set right."""
 
     projects: int
@@ -64,7 +64,7 @@ class _Pass:
     demands: list[Demand] = field(default_factory=list)  # of jobs routed, whatever failed later
 
 
-def reconcile(world: World, time_left_s: Callable[[], float]) -> Done:
+def reconcile(world: World, time_left_s: Callable[[], float]) -> ReconcileResult:
     """Read the pending jobs of as many watched projects as time and budget allow, and correct.
 
     `time_left_s` tells how long this invocation may still run: what is short and cannot wait comes
@@ -97,7 +97,7 @@ def reconcile(world: World, time_left_s: Callable[[], float]) -> Done:
     return replace(done, wake=bool(is_busy) or _is_alive(world))
 
 
-def _read_projects(world: World, this: _Pass) -> Done:
+def _read_projects(world: World, this: _Pass) -> ReconcileResult:
     """One project after the other, most urgent first, as long as GitLab answers well."""
     at = world.clock()
     read = routed = failures = 0
@@ -122,7 +122,9 @@ def _read_projects(world: World, this: _Pass) -> Done:
             continue
         read, routed = read + 1, routed + found
     this.unseen.extend(_due(world))
-    return Done(projects=read, routed=routed, looked_up=_look_up_unseen(world, this), wake=False)
+    return ReconcileResult(
+        projects=read, routed=routed, looked_up=_look_up_unseen(world, this), wake=False
+    )
 
 
 def _polls(world: World, this: _Pass) -> tuple[Watched, ...]:
@@ -156,7 +158,7 @@ def _moving(world: World, waiting: Mapping[int, Mapping[JobKey, Job]]) -> frozen
         moving |= {
             job.project_id
             for job in world.jobs.unpooled(world.instance)
-            if job.status is Status.PENDING and fits_a_pool(world, job)
+            if job.status is JobStatus.PENDING and fits_a_pool(world, job)
         }
     return frozenset(moving)
 
@@ -205,7 +207,7 @@ def _misplaced(
     leads = {
         key: again(world, listed[key], job)
         for key, job in waiting.items()
-        if job.status is Status.PENDING
+        if job.status is JobStatus.PENDING
     }
     return {key: lead for key, lead in leads.items() if lead is not None}
 
@@ -237,7 +239,7 @@ def _due(world: World) -> list[Job]:
     """Jobs whose end nobody told for long: of other runners, of dead machines, of no pool."""
     at = world.clock()
     keys = world.jobs.looks.due(world.instance, at=at, at_most=DUE_AT_MOST)
-    return [job for job in world.jobs.jobs(keys).values() if job.status < Status.FINISHED]
+    return [job for job in world.jobs.jobs(keys).values() if job.status < JobStatus.FINISHED]
 
 
 def _look_up(world: World, job: Job) -> None:

@@ -9,7 +9,7 @@ from adapters.gitlab.client import GitLabJob
 from adapters.ledger.retries import Intent
 from fleet.errors import FleetError, Refused
 from fleet.events import WARNING, GitLabRefused, JobRetried, emit
-from fleet.model import Job, JobKey, Status, rank
+from fleet.model import Job, JobKey, JobStatus, rank
 from fleet.reasons import Reason
 from fleet.rules.retry import (
     LEFT_TO_PEOPLE,
@@ -98,7 +98,7 @@ def _retry(world: World, job: Job, intent: Intent) -> None:
     if not plan.retry:
         _tell(world, job, plan.reason)
         return
-    if plan.cancel_first and rank(found.status) is not Status.FINISHED:
+    if plan.cancel_first and rank(found.status) is not JobStatus.FINISHED:
         world.jobs.retries.note_cancelled(job.key)
         found = world.gitlab.cancel_job(job.project_id, job.job_id)
         _record_end(world, job, found)
@@ -115,10 +115,10 @@ def _retry(world: World, job: Job, intent: Intent) -> None:
 
 def _record_end(world: World, job: Job, found: GitLabJob) -> None:
     """The webhook of a job's end may be lost; whoever ended it knows."""
-    if rank(found.status) is not Status.FINISHED:
+    if rank(found.status) is not JobStatus.FINISHED:
         return
     at = world.clock()
-    ended = replace(job, status=Status.FINISHED, outcome=found.status)
+    ended = replace(job, status=JobStatus.FINISHED, outcome=found.status)
     step = Step(at=at, name=StepName(found.status), reason=Reason.FINISHED_UNSEEN)
     world.jobs.advance(ended, [step], at=at, facts={})
 
@@ -139,7 +139,7 @@ def _again(job: Job, new: GitLabJob) -> Job:
         project_path=job.project_path,
         name=job.name,
         tags=job.tags,
-        status=Status.CREATED,
+        status=JobStatus.CREATED,
         outcome=None,
         pending_at=new.created_at or job.pending_at,
         on_demand=True,

@@ -11,7 +11,7 @@ from adapters.ledger.pipelines import Reading
 from fleet.errors import Transient
 from fleet.events import JobRouted, emit
 from fleet.job_event import JobEvent
-from fleet.model import Job, JobKey, Status, rank
+from fleet.model import Job, JobKey, JobStatus, rank
 from fleet.reasons import Reason
 from fleet.rules.route import (
     Pending,
@@ -31,7 +31,7 @@ LOOK_AGAIN_S = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class RouteAnswer:
     """What the state machine is to do next.
 
     `wake`: a job waits in a pool, this one or another of its pipeline, and scaling may not have
@@ -68,7 +68,7 @@ class Lead:
     instead_of: str | None = None  # the pool that it was routed to, and that it leaves
 
 
-def route_event(world: World, told: JobEvent) -> Answer:
+def route_event(world: World, told: JobEvent) -> RouteAnswer:
     """A pending job as GitLab knows it now: the payload has no tags, and may be old.
 
     Keys carry the GitLab of fleet.toml, however the event spells it: an address that only GitLab
@@ -87,13 +87,13 @@ def route_event(world: World, told: JobEvent) -> Answer:
     )
     facts = {"deploys": True} if told.deploys else {}
     known = world.jobs.job(key)
-    if known is not None and (known.status > Status.PENDING or known.pool):
+    if known is not None and (known.status > JobStatus.PENDING or known.pool):
         reason = _told_before(known)
         world.jobs.tell(key, [*steps, Step(at=at, name=StepName.IGNORED, reason=reason)], **facts)
-        return Answer(reason=reason, wake=known.wants_runner or _owes_wake(world, told))
+        return RouteAnswer(reason=reason, wake=known.wants_runner or _owes_wake(world, told))
     reading = world.fleet.claim_pipeline(told.instance, told.pipeline_id, at=at)
     if reading is Reading.UNDER_WAY:
-        return Answer(reason=Reason.UNDER_WAY, again_in_s=LOOK_AGAIN_S)
+        return RouteAnswer(reason=Reason.UNDER_WAY, again_in_s=LOOK_AGAIN_S)
     # Before the job itself: should this fail, the next try still finds it unrouted.
     listed = _route_its_pipeline(world, told) if reading is Reading.MINE else None
     found = listed or world.gitlab.job(told.project_id, told.job_id)
@@ -104,7 +104,7 @@ def route_event(world: World, told: JobEvent) -> Answer:
         send_demands(world, [routed.demand])
     # A stale one was routed by somebody else while we looked.
     is_waiting = routed.demand is not None or routed.plan.reason is Reason.STALE_EVENT
-    return Answer(reason=routed.plan.reason, wake=is_waiting or _owes_wake(world, told))
+    return RouteAnswer(reason=routed.plan.reason, wake=is_waiting or _owes_wake(world, told))
 
 
 def _route_its_pipeline(world: World, told: JobEvent) -> GitLabJob | None:
@@ -134,7 +134,7 @@ def _owes_wake(world: World, told: JobEvent) -> bool:
 
 def _told_before(known: Job) -> Reason:
     """A duplicate or late delivery: the first one did all there is to do."""
-    return Reason.STALE_EVENT if known.status is Status.PENDING else Reason.TAKEN
+    return Reason.STALE_EVENT if known.status is JobStatus.PENDING else Reason.TAKEN
 
 
 def route(world: World, found: GitLabJob | None, key: JobKey, lead: Lead) -> Routed:
@@ -275,7 +275,7 @@ def _job(found: GitLabJob, key: JobKey, plan: RoutePlan, *, path: str, at: datet
         project_path=path,
         name=found.name,
         tags=found.tags,
-        status=Status.PENDING,
+        status=JobStatus.PENDING,
         outcome=None,
         pending_at=_pending_since(found, at),
         pool=plan.pool,

@@ -24,7 +24,7 @@ from fleet.rules.scale import (
 )
 from fleet.steps import Step, StepName
 from orchestrator.credentials import SOON_S, equip
-from orchestrator.launch import Came, launch
+from orchestrator.launch import LaunchOutcome, launch
 from orchestrator.observe import Observed, observe
 from orchestrator.world import World
 
@@ -79,7 +79,7 @@ def scale(world: World) -> Scaled:
 class _Round:
     """What came of one round so far."""
 
-    came: Came = field(default_factory=Came)
+    came: LaunchOutcome = field(default_factory=LaunchOutcome)
     drained: int = 0
     again: bool = False
     reasons: dict[str, Reason] = field(default_factory=dict)
@@ -113,7 +113,7 @@ class _Round:
             emit(PoolFailed(pool=pool, error=f"{type(exc).__name__}: {exc}"), level=ERROR)
 
 
-def apply(world: World, observed: Observed, plan: ScalePlan) -> Came:
+def apply(world: World, observed: Observed, plan: ScalePlan) -> LaunchOutcome:
     """Carry out the plan of one pool; what came of it."""
     pool, seen = observed.pool, observed.seen
     by_id = {runner.id: runner for runner in seen.runners}
@@ -122,11 +122,11 @@ def apply(world: World, observed: Observed, plan: ScalePlan) -> Came:
     for runner_id in plan.outdated:
         world.runners.drain(by_id[runner_id], Reason.OUTDATED, at=seen.at)
     holds = seen.holds
-    came = launch(world, pool, observed.row, plan, holds) if plan.launches else Came()
+    came = launch(world, pool, observed.row, plan, holds) if plan.launches else LaunchOutcome()
     waiting = {**plan.waiting, **came.held_jobs}
     _hold(world, pool, seen.backlog, waiting)  # after it: tens of thousands of rows take their time
     bare = (runner for runner in seen.runners if is_abandoned(runner, seen.at))
-    came += Came(equip_in_s=equip(world, pool, bare, holds=holds))
+    came += LaunchOutcome(equip_in_s=equip(world, pool, bare, holds=holds))
     if came.equip_in_s is None:
         came = replace(came, equip_in_s=plan.ask_in_s)
     reason = _reason(plan, came)
@@ -138,7 +138,7 @@ def apply(world: World, observed: Observed, plan: ScalePlan) -> Came:
     return came
 
 
-def _reason(plan: ScalePlan, came: Came) -> Reason:
+def _reason(plan: ScalePlan, came: LaunchOutcome) -> Reason:
     """The plan's reason, or why nothing came of it."""
     if came.held and not came.machines:
         return next(iter(came.held_jobs.values()), Reason.GITLAB_REFUSES)

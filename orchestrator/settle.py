@@ -8,7 +8,7 @@ from typing import Any
 from fleet.errors import FleetError, Refused
 from fleet.events import WARNING, NotRelaunched, emit
 from fleet.job_event import JobEvent
-from fleet.model import Job, JobKey, Runner, Status, rank
+from fleet.model import Job, JobKey, JobStatus, Runner, rank
 from fleet.reasons import Reason
 from fleet.rules.job_runner import ran_here, ran_on, runs_unclaimed
 from fleet.rules.schedule import idle_target
@@ -72,7 +72,7 @@ def _settle_job(world: World, told: JobEvent, *, round_: int) -> Settled:
         job = replace(job, runner_id=runner.id, pool=job.pool or runner.pool)
     if round_ == 0:
         record(world, job, told, runner)
-    if status is Status.RUNNING:
+    if status is JobStatus.RUNNING:
         return Settled(reason=Reason.RUNNING, wake=uncounted)
     if round_ == 0 and _ran_here(world, job, told):
         retry_if_infra(world, job, told.failure_reason)
@@ -89,7 +89,7 @@ def _settle_job(world: World, told: JobEvent, *, round_: int) -> Settled:
     return _act(world, plan, runner)
 
 
-def job_told(world: World, told: JobEvent, status: Status) -> Job:
+def job_told(world: World, told: JobEvent, status: JobStatus) -> Job:
     """The job as the event tells it; what only the ledger knows is added."""
     key = JobKey(instance=world.instance, job_id=told.job_id)
     known = world.jobs.job(key)
@@ -99,7 +99,7 @@ def job_told(world: World, told: JobEvent, status: Status) -> Job:
         project_path=told.project_path,
         name=told.job_name,
         tags=(),
-        status=Status.CREATED,
+        status=JobStatus.CREATED,
         outcome=None,
         pending_at=told.created_at or told.received_at,
         pipeline_id=told.pipeline_id,
@@ -107,7 +107,7 @@ def job_told(world: World, told: JobEvent, status: Status) -> Job:
     return replace(
         base,
         status=status,
-        outcome=told.status if status is Status.FINISHED else None,
+        outcome=told.status if status is JobStatus.FINISHED else None,
         gitlab_runner_id=told.runner_id,
         deploys=base.deploys or told.deploys,
     )
@@ -138,7 +138,7 @@ def runner_of(world: World, job: Job, description: str | None) -> Runner | None:
 def record(world: World, job: Job, told: JobEvent, runner: Runner | None) -> None:
     """Raise the job's status, with the hop that told us; an older event changes nothing."""
     at = world.clock()
-    name = StepName(told.status) if job.status is Status.FINISHED else StepName.TAKEN
+    name = StepName(told.status) if job.status is JobStatus.FINISHED else StepName.TAKEN
     steps = [
         Step(at=told.received_at, name=StepName.WEBHOOK_RECEIVED, delivery_id=told.delivery_id),
         Step(
@@ -161,7 +161,7 @@ def record(world: World, job: Job, told: JobEvent, runner: Runner | None) -> Non
         _tell_late(world, job, told)
     if told.deploys:  # also where GitLab was asked before this event came
         world.jobs.tell(job.key, [], deploys=True)
-    if advanced and runner is not None and job.status is Status.RUNNING:
+    if advanced and runner is not None and job.status is JobStatus.RUNNING:
         world.runners.took(runner, job.key, job.project_id, at=at)
 
 
@@ -193,7 +193,7 @@ def runs_a_job(world: World, runner: Runner) -> bool:
         project_id = job.project_id if job else project_id
         if project_id is not None:
             found = world.gitlab.job(project_id, runner.job.job_id)
-            is_running = found is not None and rank(found.status) is Status.RUNNING
+            is_running = found is not None and rank(found.status) is JobStatus.RUNNING
             if is_running and ran_on(runner, job, found):
                 return True
     if runner.gitlab_runner_id is not None:

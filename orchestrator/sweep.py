@@ -47,7 +47,7 @@ LEAVING = Limits(
 Shown = Mapping[str, Mapping[str, Machine] | None]
 
 
-class Outcome(StrEnum):
+class Disposal(StrEnum):
     """What came of looking at one thing that may have to go."""
 
     KEPT = "kept"
@@ -70,7 +70,7 @@ def sweep(world: World) -> Sweep:
     """AWS to ledger, ledger to AWS, GitLab to both."""
     machines = _machines(world)
     known: dict[str, Runner] = {}
-    ends: Counter[Outcome] = Counter()
+    ends: Counter[Disposal] = Counter()
     for pool, limits in _pools(world):
         runners = world.runners.live(pool)
         known |= {runner.id: runner for runner in runners}
@@ -79,10 +79,10 @@ def sweep(world: World) -> Sweep:
             ends.update(judges.map(judge, runners))
     strays = _end_stray_machines(world, machines, known) + _delete_stray_records(world, known)
     done = Sweep(
-        runners=ends[Outcome.KEPT] + ends[Outcome.LEFT],
-        closed=ends[Outcome.CLOSED],
-        strays=strays[Outcome.CLOSED],
-        leaked=ends[Outcome.LEFT] + strays[Outcome.LEFT],
+        runners=ends[Disposal.KEPT] + ends[Disposal.LEFT],
+        closed=ends[Disposal.CLOSED],
+        strays=strays[Disposal.CLOSED],
+        leaked=ends[Disposal.LEFT] + strays[Disposal.LEFT],
     )
     if done.closed or done.strays or done.leaked:
         emit(Swept(**asdict(done)), level=WARNING if done.leaked else INFO)
@@ -94,7 +94,7 @@ def _judge(
     machines: Shown,
     limits: Limits,
     runner: Runner,
-) -> Outcome:
+) -> Disposal:
     """Close one runner if it must be."""
     at = world.clock()
     runner = _dated(world, limits, runner)
@@ -111,7 +111,7 @@ def _judge(
         with _going_on(f"what {runner.id} works at"):
             note_jobs_of(world, runner)
     if verdict.fate not in {Fate.CLOSE, Fate.RELAUNCH}:
-        return Outcome.KEPT
+        return Disposal.KEPT
     is_owed = verdict.fate is Fate.RELAUNCH
     return _close(world, verdict.runner, verdict.reason, is_owed=is_owed)
 
@@ -155,20 +155,20 @@ def close_launch(world: World, launch_id: str) -> int:
         if runner.launch_id == launch_id
     ]
     ends = [_close(world, runner, Reason.EXPIRED, is_owed=runner.owes_a_job) for runner in late]
-    return ends.count(Outcome.CLOSED)
+    return ends.count(Disposal.CLOSED)
 
 
-def _close(world: World, runner: Runner, reason: Reason, *, is_owed: bool) -> Outcome:
+def _close(world: World, runner: Runner, reason: Reason, *, is_owed: bool) -> Disposal:
     """End a runner whole: its machine, the job that it left running, its record and row.
 
     `is_owed`: the job that it was there for still needs one.
     """
-    outcome = Outcome.LEFT
+    outcome = Disposal.LEFT
     with left_to_sweep(runner, reason):
         ended = end_machine(world, runner, reason)
         retry_lost_jobs(world, runner)
-        outcome = Outcome.CLOSED if close_runner(world, ended) else Outcome.GONE
-    if outcome is Outcome.CLOSED and is_owed:
+        outcome = Disposal.CLOSED if close_runner(world, ended) else Disposal.GONE
+    if outcome is Disposal.CLOSED and is_owed:
         with _going_on(f"the job of {runner.id}"):
             relaunch(world, runner, reason)
     return outcome
@@ -228,11 +228,11 @@ def _end_stray_machines(
     world: World,
     machines: Shown,
     runners: Mapping[str, Runner],
-) -> Counter[Outcome]:
+) -> Counter[Disposal]:
     """Machines with our tag and no live row: older than a launch takes, and not at work."""
     at = world.clock()
     known = {runner.machine_id or "": runner for runner in runners.values()}
-    ends: Counter[Outcome] = Counter()
+    ends: Counter[Disposal] = Counter()
     for name, shown in machines.items():
         strays = [
             Stray(
@@ -245,10 +245,10 @@ def _end_stray_machines(
         ]
         unwanted = decide_strays(strays, known, at)
         if unwanted:
-            outcome = Outcome.LEFT
+            outcome = Disposal.LEFT
             with _going_on(f"stray machines of {name}"):
                 world.backends[name].end(unwanted)
-                outcome = Outcome.CLOSED
+                outcome = Disposal.CLOSED
             ends[outcome] += len(unwanted)
     return ends
 
@@ -265,9 +265,9 @@ def _says_busy(world: World, backend: str, machine_id: str) -> bool:
     return bool(busy)
 
 
-def _delete_stray_records(world: World, living: Mapping[str, Runner]) -> Counter[Outcome]:
+def _delete_stray_records(world: World, living: Mapping[str, Runner]) -> Counter[Disposal]:
     """Runner records in GitLab that carry our stack's name and have no live row."""
-    ends: Counter[Outcome] = Counter()
+    ends: Counter[Disposal] = Counter()
     if world.config.gitlab.credentials == "shared":
         return ends
     at = world.clock()
@@ -286,7 +286,7 @@ def _delete_stray_records(world: World, living: Mapping[str, Runner]) -> Counter
             for number in unknown
         ]
         for number in decide_strays(strays, {}, at):
-            outcome = Outcome.LEFT
+            outcome = Disposal.LEFT
             with _going_on(f"runner record {number}"):
                 outcome = _delete_stray_record(world, int(number))
             ends[outcome] += 1
@@ -295,8 +295,8 @@ def _delete_stray_records(world: World, living: Mapping[str, Runner]) -> Counter
     return ends
 
 
-def _delete_stray_record(world: World, number: int) -> Outcome:
+def _delete_stray_record(world: World, number: int) -> Disposal:
     if world.gitlab.runner_jobs(number, status="running"):
-        return Outcome.KEPT
+        return Disposal.KEPT
     world.gitlab.delete_runner(number)
-    return Outcome.CLOSED
+    return Disposal.CLOSED

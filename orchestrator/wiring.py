@@ -22,7 +22,7 @@ from adapters.machines.lambda_ import LambdaBackend
 from fleet.config.reading import FleetConfig, read_config
 from fleet.errors import Refused
 from fleet.job_event import instance_of
-from fleet.machine.mailbox import Cache
+from fleet.machine.mailbox import CacheBucket
 from orchestrator.world import World
 
 
@@ -140,9 +140,9 @@ class Wiring:
         aws = clients(slow()) if self._function == "scale" else self._aws
         return Ec2Backend(aws.ec2, place, Expiry(self._aws.scheduler, target))
 
-    def _cache(self) -> Cache:
+    def _cache(self) -> CacheBucket:
         region = self._aws.dynamodb.meta.region_name
-        return Cache(bucket=self._settings.cache_bucket, region=region)
+        return CacheBucket(bucket=self._settings.cache_bucket, region=region)
 
 
 @cache

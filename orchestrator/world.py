@@ -13,7 +13,7 @@ from adapters.ledger.runners import RunnerRows
 from adapters.machines.backend import Backend
 from fleet.config.reading import FleetConfig, PoolConfig
 from fleet.errors import Refused
-from fleet.machine.mailbox import Cache
+from fleet.machine.mailbox import CacheBucket
 from fleet.model import Runner
 from fleet.webhook_secrets import WebhookSecrets
 
@@ -38,7 +38,7 @@ class World:
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
     drop_older: Callable[[str, str], WebhookSecrets] | None = None  # see `HookSecretStore`
-    cache: Cache | None = None
+    cache: CacheBucket | None = None
     applied_at: datetime | None = None  # when `apply` ran last; None: it is not known
     removed: tuple[str, ...] = ()  # pools that `apply` took away in the last days
     tls_ca: str | None = None  # PEM of the authority that GitLab's certificate is from

@@ -32,14 +32,14 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
 
 
-class Runner(_Part):
+class RunnerPart(_Part):
     """The runner that has the job."""
 
     id: Id
     description: Text | None = None
 
 
-class Project(_Part):
+class ProjectPart(_Part):
     """The job's project."""
 
     path: Text = Field(alias="path_with_namespace", min_length=1)
@@ -52,7 +52,7 @@ class Repository(_Part):
     git_http_url: Text = ""
 
 
-class Environment(_Part):
+class EnvironmentPart(_Part):
     """The environment that the job names, and what it does there; None: it starts it."""
 
     action: Text | None = None
@@ -83,10 +83,10 @@ class JobHook(_Part):
     ref: Text
     pipeline_id: Id
     project_id: Id
-    runner: Runner | None = None
-    project: Project | None = None  # 17.x and newer
+    runner: RunnerPart | None = None
+    project: ProjectPart | None = None  # 17.x and newer
     repository: Repository | None = None
-    environment: Environment | None = None
+    environment: EnvironmentPart | None = None
 
     @property
     def deploys(self) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 from fleet.errors import Refused
 
 
-class Told:
+class EnvironmentReader:
     """What the environment says; a field's variable is FLEET_ and its name in capitals."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:

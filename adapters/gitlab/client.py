@@ -13,6 +13,7 @@ from adapters.gitlab.api import DIRECT, Budget, GitLabApi, Way, Witness
 from adapters.gitlab.ref_protection import RefProtection
 from adapters.gitlab.values import (
     CreatedRunner,
+    GitLabId,
     GitLabJob,
     GitLabMergeRequest,
     GitLabMergeRules,
@@ -24,7 +25,6 @@ from adapters.gitlab.values import (
     GitLabUser,
     GitLabVersion,
     NewRunner,
-    Numbered,
     VerifiedRunner,
 )
 from fleet.errors import Refused, Transient
@@ -230,7 +230,7 @@ class GitLab:
 
     def group(self, id_or_path: int | str) -> int:
         """The number of a group."""
-        return _read(Numbered, self.api.get(f"/groups/{_reference(id_or_path)}")).id
+        return _read(GitLabId, self.api.get(f"/groups/{_reference(id_or_path)}")).id
 
     def own_token(self) -> GitLabToken:
         """The token that we call with."""
@@ -243,7 +243,7 @@ class GitLab:
     def has_group(self, group_id: int, *, role: int) -> bool:
         """Whether the token's user has this role in a group, its own or one from above."""
         found = self.api.pages("/groups", min_access_level=role)
-        return any(_read(Numbered, body).id == group_id for body in found)
+        return any(_read(GitLabId, body).id == group_id for body in found)
 
     def role_in_project(self, id_or_path: int | str) -> int:
         """The token's user's role in a project, from 0 for none to 50 for owner."""
@@ -293,7 +293,7 @@ def _adapters() -> dict[type, TypeAdapter[Any]]:
         GitLabToken,
         GitLabUser,
         GitLabVersion,
-        Numbered,
+        GitLabId,
         VerifiedRunner,
     )
     return {kind: TypeAdapter(kind) for kind in kinds}

@@ -100,7 +100,7 @@ class HookTarget:
         }
 
 
-class Hook(BaseModel):
+class GitLabHook(BaseModel):
     """GitLab's answer. It never holds a secret, only whether there is one."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -124,7 +124,7 @@ class Hook(BaseModel):
         )
 
     @classmethod
-    def read(cls, body: object) -> "Hook":
+    def read(cls, body: object) -> "GitLabHook":
         """GitLab's answer as a value."""
         try:
             return cls.model_validate(body)

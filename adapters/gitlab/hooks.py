@@ -12,7 +12,7 @@ from typing import Protocol
 from adapters.aws.secrets import DOUBT_EVERY
 from adapters.gitlab.client import GitLab, same
 from adapters.gitlab.hook_values import (
-    Hook,
+    GitLabHook,
     HookHealth,
     HookScope,
     HookTarget,
@@ -21,7 +21,7 @@ from adapters.gitlab.hook_values import (
     deliveries_in,
 )
 from fleet.errors import Refused
-from fleet.rules.hook_health import Fault, judge_deliveries
+from fleet.rules.hook_health import HookFault, judge_deliveries
 from fleet.webhook_secrets import KEPT, AllWebhookSecrets, WebhookSecrets, secret_id
 
 __all__ = [
@@ -96,7 +96,7 @@ class _Registration:
     gitlab: GitLab
     store: WebhookSecretStore
     target: HookTarget
-    hook: Hook | None  # as found
+    hook: GitLabHook | None  # as found
     stored: WebhookSecrets  # as found
     pause: Callable[[float], None]
 
@@ -144,8 +144,8 @@ class _Registration:
         return self._registered(saved, both)
 
     def _store_then_save(
-        self, hook: Hook | None, newer: WebhookSecrets, *, sends: WebhookSecrets | None = None
-    ) -> Hook:
+        self, hook: GitLabHook | None, newer: WebhookSecrets, *, sends: WebhookSecrets | None = None
+    ) -> GitLabHook:
         self._put(newer)
         if hook is not None:
             self.pause(SETTLE_S)
@@ -159,7 +159,7 @@ class _Registration:
     def _put(self, secrets: WebhookSecrets) -> None:
         self.store.change(self.target.name, secrets)
 
-    def _save(self, hook: Hook | None, secrets: WebhookSecrets) -> Hook:
+    def _save(self, hook: GitLabHook | None, secrets: WebhookSecrets) -> GitLabHook:
         body = self.target.body()
         if secrets.signing:
             body["signing_token"] = secrets.signing[0]
@@ -167,10 +167,10 @@ class _Registration:
             body["token"] = secrets.tokens[0]
         path = self.target.scope.path
         api = self.gitlab.api
-        return Hook.read(api.put(f"{path}/{hook.id}", body) if hook else api.post(path, body))
+        return GitLabHook.read(api.put(f"{path}/{hook.id}", body) if hook else api.post(path, body))
 
     def _registered(
-        self, hook: Hook, secrets: WebhookSecrets, *, changed: bool = True
+        self, hook: GitLabHook, secrets: WebhookSecrets, *, changed: bool = True
     ) -> Registered:
         return Registered(
             hook_id=hook.id,
@@ -208,7 +208,7 @@ def list_hooks(gitlab: GitLab, scope: HookScope) -> list[HookHealth]:
 def hook_health(gitlab: GitLab, scope: HookScope, hook_id: int) -> HookHealth | None:
     """Whether GitLab still calls the hook; None when somebody deleted it."""
     try:
-        hook = Hook.read(gitlab.api.get(f"{scope.path}/{hook_id}"))
+        hook = GitLabHook.read(gitlab.api.get(f"{scope.path}/{hook_id}"))
     except Refused as exc:
         if exc.facts.get("status") == 404:
             return None
@@ -227,7 +227,7 @@ def test_hook(gitlab: GitLab, scope: HookScope, hook_id: int) -> None:
 
 def hook_fault(
     gitlab: GitLab, scope: HookScope, hook_id: int, *, since: datetime | None
-) -> Fault | None:
+) -> HookFault | None:
     """What GitLab's own list of deliveries after `since` says is wrong; None also without a list.
 
     GitLab has it from 17.3 on. Source: GitLab REST API, "List all events for a project webhook".
@@ -240,8 +240,8 @@ def hook_fault(
     return judge_deliveries(deliveries, since=since)
 
 
-def _hooks(gitlab: GitLab, scope: HookScope) -> Iterator[Hook]:
-    return (Hook.read(body) for body in gitlab.api.pages(scope.path))
+def _hooks(gitlab: GitLab, scope: HookScope) -> Iterator[GitLabHook]:
+    return (GitLabHook.read(body) for body in gitlab.api.pages(scope.path))
 
 
 def _demanded(secrets: WebhookSecrets) -> WebhookSecrets:

@@ -103,7 +103,7 @@ class GitLabToken:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Numbered:
+class GitLabId:
     """Something of which only its number matters."""
 
     id: Id

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import boto3
 
-from fleet.machine.mailbox import Cache
+from fleet.machine.mailbox import CacheBucket
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ def keys_of(session: boto3.Session, environment: Mapping[str, str]) -> CacheKeys
     )
 
 
-def with_keys(cache: Cache | None, keys: CacheKeys | None) -> Cache | None:
+def with_keys(cache: CacheBucket | None, keys: CacheKeys | None) -> CacheBucket | None:
     """The cache with the keys in it; one that has its own is left as it is."""
     if cache is None or keys is None or cache.access_key:
         return cache

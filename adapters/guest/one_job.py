@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from adapters.guest.cache_keys import CacheKeys, no_keys, with_keys
-from adapters.guest.reporter import Reporter, Status
+from adapters.guest.reporter import MachineStatus, Reporter
 from adapters.guest.runner_process import RunOnce, RunSpec, clean_environment, runner_binary
 from fleet.errors import Refused
 from fleet.machine.mailbox import Credential, MachineState
 from fleet.machine.runner_log import Follower, conclude, follow
-from fleet.machine.runner_toml import Place, runner_toml
+from fleet.machine.runner_toml import RunnerPaths, runner_toml
 from fleet.machine.stop import CALLS_OFF, Force, Run, Stop, Why, decide_stop
 from fleet.proxy import proxy_environment
 from fleet.steps import Outcome, StepName, Undated
@@ -71,7 +71,7 @@ def run_one_job(credential: Credential, workplace: Workplace, reporter: Reporter
 
 def _spec(credential: Credential, workplace: Workplace, notice: Path) -> RunSpec:
     home = workplace.home
-    place = Place(
+    place = RunnerPaths(
         builds_dir=str(home / "builds"),
         cache_dir=str(home / "cache"),
         tls_ca=str(home / TLS_CA),
@@ -92,8 +92,8 @@ def _spec(credential: Credential, workplace: Workplace, notice: Path) -> RunSpec
     )
 
 
-def _status(credential: Credential, seen: Follower) -> Status:
-    return Status(
+def _status(credential: Credential, seen: Follower) -> MachineStatus:
+    return MachineStatus(
         state=seen.state,
         runner_id=credential.runner_id,
         job_id=seen.job_id,

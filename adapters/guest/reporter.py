@@ -30,7 +30,7 @@ def _now() -> datetime:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
+class MachineStatus:
     """What this machine says of itself, steps aside."""
 
     state: MachineState = MachineState.BOOTED
@@ -44,7 +44,7 @@ class Status:
 class _Outbox:
     """What is to be sent; shared by the thread that tells and the one that sends."""
 
-    status: Status = field(default_factory=Status)
+    status: MachineStatus = field(default_factory=MachineStatus)
     unsent: list[Step] = field(default_factory=list)
 
 
@@ -57,14 +57,14 @@ class Reporter(Background):
         *,
         heartbeat_s: float,
         clock: Callable[[], datetime] = _now,
-        status: Status | None = None,
+        status: MachineStatus | None = None,
     ) -> None:
         """Nothing is sent before the first `tell` or the first heartbeat."""
         super().__init__(self._send_until_closed)
         self._post = post
         self._heartbeat_s = heartbeat_s
         self._clock = clock
-        self._outbox = _Outbox(status=status or Status())
+        self._outbox = _Outbox(status=status or MachineStatus())
         self._lock = threading.Lock()
         self._news = threading.Event()
         self._ordered = threading.Event()
@@ -75,11 +75,11 @@ class Reporter(Background):
         return self._ordered.is_set()
 
     @property
-    def status(self) -> Status:
+    def status(self) -> MachineStatus:
         """What was told last."""
         return self._outbox.status
 
-    def tell(self, *steps: Undated, status: Status) -> None:
+    def tell(self, *steps: Undated, status: MachineStatus) -> None:
         """Say what is now, and what happened. Sent at once."""
         at = self._clock()
         with self._lock:
@@ -122,7 +122,7 @@ class Reporter(Background):
         return True
 
 
-def _report(status: Status, steps: tuple[Step, ...], at: datetime) -> Report:
+def _report(status: MachineStatus, steps: tuple[Step, ...], at: datetime) -> Report:
     return Report(
         heartbeat_at=at,
         state=status.state,

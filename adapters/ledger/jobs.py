@@ -18,7 +18,7 @@ from adapters.ledger.open_jobs import (
 )
 from adapters.ledger.retries import RetryRows
 from adapters.ledger.table import TRANSACT, Change, Item, Table, exists
-from fleet.model import GONE, Job, JobKey, Status
+from fleet.model import GONE, Job, JobKey, JobStatus
 from fleet.reasons import Reason
 from fleet.steps import Step
 from fleet.times import HasUtcTimes
@@ -122,7 +122,7 @@ class JobRows:
         """
         told = {"status": int(job.status), "changed_at": at.isoformat(), "outcome": job.outcome}
         told |= {"runner_id": job.runner_id, "gitlab_runner_id": job.gitlab_runner_id}
-        runs = job.status is Status.RUNNING
+        runs = job.status is JobStatus.RUNNING
         told |= look_later(job.key, at) if runs else {}
         known = _facts(job)
         for name in (*told, "reason", "pool"):
@@ -184,7 +184,7 @@ class JobRows:
                 sk="job",
                 put=put,
                 append={"timeline": [step.item()]},
-                when=Attr("status").eq(Status.PENDING) & Attr("attempt").lt(attempt),
+                when=Attr("status").eq(JobStatus.PENDING) & Attr("attempt").lt(attempt),
             )
         )
 
@@ -200,7 +200,7 @@ class JobRows:
                 put={"forgiven": job.attempt - 1, "reason": str(step.reason)},
                 append={"timeline": [step.item()]},
                 remove=("given_up", "given_up_in"),
-                when=Attr("status").eq(Status.PENDING)
+                when=Attr("status").eq(JobStatus.PENDING)
                 & Attr("attempt").eq(job.attempt)
                 & Attr("given_up").exists(),
             )
@@ -215,7 +215,7 @@ class JobRows:
                 pk=job_pk(job.key),
                 sk="job",
                 put=facts,
-                once=known | {"status": int(Status.CREATED)},
+                once=known | {"status": int(JobStatus.CREATED)},
                 append={"timeline": [step.item()]},
             )
         )
@@ -236,9 +236,9 @@ def _routing(
     job: Job, steps: Iterable[Step], at: datetime, instead_of: str | None = None
 ) -> Change:
     """Put a pending job where it goes, unless that is done."""
-    unrouted = Attr("status").lt(Status.PENDING) | Attr("status").not_exists()
+    unrouted = Attr("status").lt(JobStatus.PENDING) | Attr("status").not_exists()
     known = Attr("pool").eq(instead_of) if instead_of else Attr("pool").not_exists()
-    held = Attr("status").eq(Status.PENDING) & known
+    held = Attr("status").eq(JobStatus.PENDING) & known
     hidden = Attr("outcome").eq(GONE)
     item = _facts(job) | {"status": int(job.status), "changed_at": at.isoformat()}
     item |= wait_in_pool(job.pool, job) if job.pool else look_later(job.key, at)
@@ -306,7 +306,7 @@ def _job(item: Item) -> Job:
         project_path=item.get("project_path", ""),
         name=item.get("name", ""),
         tags=tuple(item.get("tags", ())),
-        status=Status(item["status"]),
+        status=JobStatus(item["status"]),
         outcome=item.get("outcome"),
         pending_at=datetime.fromisoformat(item["pending_at"]),
         pool=item.get("pool"),

@@ -19,7 +19,7 @@ MAIL = ("credential", "report", "order", "owner")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Placement:
     """Where a requested runner came to live."""
 
     runner_id: str
@@ -63,7 +63,7 @@ class RunnerRows:
             done += batch
         return tuple(done)
 
-    def place(self, places: Sequence[Place]) -> frozenset[str]:
+    def place(self, places: Sequence[Placement]) -> frozenset[str]:
         """Record the machines that came for requested runners, and who owns each mailbox.
 
         Gives the ids of the runners that were there to be placed: a row may be closed meanwhile.
@@ -235,7 +235,7 @@ def pool_of(runner_id: str) -> str:
     return runner_id.removeprefix("rf-").rpartition("-")[0]
 
 
-def _placing(place: Place) -> list[Change]:
+def _placing(place: Placement) -> list[Change]:
     pool = pool_of(place.runner_id)
     told = {
         "state": RunnerState.IN_FLIGHT.value,

@@ -5,7 +5,7 @@
 
 import re
 
-from fleet.config.problems import Problem
+from fleet.config.problems import FileProblem
 
 # The file is kept in one item of DynamoDB, of at most 400 KB with everything else.
 LARGEST = 350_000  # bytes
@@ -24,7 +24,7 @@ _INERT = re.compile(
 )
 
 
-def beyond_limits(name: str, text: str) -> Problem | None:
+def beyond_limits(name: str, text: str) -> FileProblem | None:
     """Say what `tomllib` must not get; None when it may."""
     beyond = _beyond(text)
     if beyond is None:
@@ -32,7 +32,7 @@ def beyond_limits(name: str, text: str) -> Problem | None:
     at, message = beyond
     line = text.count("\n", 0, at) + 1
     column = at - text.rfind("\n", 0, at)
-    return Problem(name=name, line=line, column=column, path="", message=message)
+    return FileProblem(name=name, line=line, column=column, path="", message=message)
 
 
 def _beyond(text: str) -> tuple[int, str] | None:

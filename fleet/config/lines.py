@@ -27,7 +27,7 @@ _STRINGS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Position:
     """A line and a column of a text, both counted from 1."""
 
     line: int
@@ -39,23 +39,23 @@ class Repeat:
     """A key or a table that is written twice."""
 
     path: Path
-    first: Place
-    again: Place
+    first: Position
+    again: Position
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TomlLines:
     """The places of a text's keys, list items and tables."""
 
-    places: Mapping[Path, Place]
+    places: Mapping[Path, Position]
     repeats: tuple[Repeat, ...]
-    unclosed: Place | None  # the innermost bracket or quote open where reading stopped
+    unclosed: Position | None  # the innermost bracket or quote open where reading stopped
 
-    def place(self, path: Path) -> Place:
+    def place(self, path: Path) -> Position:
         """Give the place of `path`, or of the nearest thing around it that is written down."""
         while path and path not in self.places:
             path = path[:-1]
-        return self.places.get(path, Place(line=1, column=1))
+        return self.places.get(path, Position(line=1, column=1))
 
 
 class _Unreadable(Exception):
@@ -217,9 +217,9 @@ def toml_lines(text: str) -> TomlLines:
     opened = reader.opened[-1:] if not whole else []
     line_starts = [0, *(found.end() for found in re.finditer("\n", text))]
 
-    def place(start: int) -> Place:
+    def place(start: int) -> Position:
         line = bisect_right(line_starts, start)
-        return Place(line=line, column=start - line_starts[line - 1] + 1)
+        return Position(line=line, column=start - line_starts[line - 1] + 1)
 
     return TomlLines(
         places={path: place(start) for path, start in reader.starts.items()},

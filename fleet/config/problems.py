@@ -63,7 +63,7 @@ _MUST = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class FileProblem:
     """One thing that is wrong, or only doubtful, and where; `str` gives the whole line."""
 
     name: str  # of the file
@@ -86,10 +86,10 @@ class Source:
     name: str
     lines: TomlLines
 
-    def problem(self, path: Path, message: str, hint: str = "") -> Problem:
+    def problem(self, path: Path, message: str, hint: str = "") -> FileProblem:
         """Say what is wrong with `path`, at its place or that of the table it is missing from."""
         place = self.lines.place(path)
-        return Problem(
+        return FileProblem(
             name=self.name,
             line=place.line,
             column=place.column,
@@ -109,7 +109,7 @@ def _key_text(key: str) -> str:
     return key if re.fullmatch(r"[\w-]+", key, re.ASCII) else f'"{key}"'
 
 
-def model_problems(source: Source, path: Path, error: ValidationError) -> Iterator[Problem]:
+def model_problems(source: Source, path: Path, error: ValidationError) -> Iterator[FileProblem]:
     """Say in our words what pydantic found in the table at `path`."""
     for found in error.errors(include_url=False):
         if found["type"] == "default_factory_not_called":
@@ -158,7 +158,7 @@ def unknown_key_hint(key: str, known: Sequence[str]) -> str:
     return did_you_mean(key, known)
 
 
-def syntax_problem(name: str, text: str, error: tomllib.TOMLDecodeError) -> Problem:
+def syntax_problem(name: str, text: str, error: tomllib.TOMLDecodeError) -> FileProblem:
     """Say where a text stops being TOML, and what probably happened there."""
     lines = toml_lines(text)
     said, line, column = _where(text, error)
@@ -167,7 +167,7 @@ def syntax_problem(name: str, text: str, error: tomllib.TOMLDecodeError) -> Prob
         message = f"is written twice, first on line {repeat.first.line}"
         source = Source(name=name, lines=lines)
         at_repeat = source.problem(repeat.path, message)
-        return Problem(
+        return FileProblem(
             name=name,
             line=repeat.again.line,
             column=repeat.again.column,
@@ -180,7 +180,7 @@ def syntax_problem(name: str, text: str, error: tomllib.TOMLDecodeError) -> Prob
     elif opened is not None and opened.line < line:
         hint = f"what line {opened.line} opens is still open here"
     message = f"not TOML at column {column}: {said}"
-    return Problem(name=name, line=line, column=column, path="", message=message, hint=hint)
+    return FileProblem(name=name, line=line, column=column, path="", message=message, hint=hint)
 
 
 def _quotes_hint(line: str) -> str:

@@ -29,7 +29,7 @@ from fleet.config.model import (
     Watch,
 )
 from fleet.config.problems import (
-    Problem,
+    FileProblem,
     Source,
     model_problems,
     syntax_problem,
@@ -39,11 +39,11 @@ from fleet.config.problems import (
 __all__ = [
     "ConfigError",
     "DockerOptions",
+    "FileProblem",
     "FleetConfig",
     "GitLabConfig",
     "IdleConfig",
     "PoolConfig",
-    "Problem",
     "RunnersIn",
     "ScheduleWindow",
     "TokenScope",
@@ -59,7 +59,7 @@ POOLS_AT_MOST = 1000
 class ConfigError(ValueError):
     """The configuration file cannot be applied; `problems` says why, in the order of lines."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[FileProblem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
@@ -85,7 +85,7 @@ class FleetConfig:
     gitlab: GitLabConfig
     pools: tuple[PoolConfig, ...]  # file order: the first that may take a job gets it
     version: str  # 12 hexadecimal digits of the text's SHA-256: same text, same version
-    warnings: tuple[Problem, ...] = ()
+    warnings: tuple[FileProblem, ...] = ()
 
     def pool(self, name: str) -> PoolConfig | None:
         """Give the pool of that name, None when there is none (any more)."""
@@ -160,8 +160,8 @@ def _tables(name: str, text: str) -> Mapping[str, Any]:
     return tables
 
 
-def _first_line(name: str, message: str) -> Problem:
-    return Problem(name=name, line=1, column=1, path="", message=message)
+def _first_line(name: str, message: str) -> FileProblem:
+    return FileProblem(name=name, line=1, column=1, path="", message=message)
 
 
 M = TypeVar("M", bound=BaseModel)
@@ -174,8 +174,8 @@ class _Reading:
         self.source = source
         self.backends = backends
         self.names: tuple[str, ...] = ()
-        self.problems: list[Problem] = []
-        self.warnings: list[Problem] = []
+        self.problems: list[FileProblem] = []
+        self.warnings: list[FileProblem] = []
 
     def gitlab(self, tables: Mapping[str, Any]) -> GitLabConfig | None:
         for key in tables.keys() - {"gitlab", "pools"}:

@@ -36,7 +36,7 @@ class MachineState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cache:
+class CacheBucket:
     """Where jobs keep their cache: a bucket. Without keys the machine's own role is used."""
 
     bucket: str
@@ -53,7 +53,7 @@ class Cache:
         return _present({name: getattr(self, name) for name in self.__slots__})
 
     @classmethod
-    def of_item(cls, item: Item) -> "Cache":
+    def of_item(cls, item: Item) -> "CacheBucket":
         """The cache that `item` wrote."""
         return cls(**{name: item[name] for name in cls.__slots__ if name in item})
 
@@ -95,7 +95,7 @@ class Credential(HasUtcTimes):
     wait_timeout_s: int  # the runner gives up when no job came within this
     expires_at: datetime  # the machine ends then, whatever it does
     name: str  # how the runner calls itself in GitLab's job logs
-    cache: Cache | None = None
+    cache: CacheBucket | None = None
     docker: Docker | None = None
     env: Mapping[str, str] = field(default_factory=dict)  # of every job
     tls_ca: str | None = None  # PEM of the authority that GitLab's certificate is from
@@ -135,7 +135,7 @@ class Credential(HasUtcTimes):
             wait_timeout_s=int(item["wait_timeout_s"]),
             expires_at=_read_time(item["expires_at"]),
             name=item["name"],
-            cache=Cache.of_item(item["cache"]) if item.get("cache") else None,
+            cache=CacheBucket.of_item(item["cache"]) if item.get("cache") else None,
             docker=Docker.of_item(item["docker"]) if item.get("docker") else None,
             env=dict(item.get("env", {})),
             tls_ca=item.get("tls_ca"),

@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from fleet.machine.mailbox import Cache, Credential, Docker
+from fleet.machine.mailbox import CacheBucket, Credential, Docker
 from fleet.proxy import proxy_environment
 
 Value = str | bool | Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class RunnerPaths:
     """Where on the machine the runner works. Absolute paths."""
 
     builds_dir: str
@@ -24,7 +24,7 @@ class Place:
     notice: str  # file; when it is there, an interrupted shell job prints it
 
 
-def runner_toml(credential: Credential, place: Place, *, ends_at: datetime) -> str:
+def runner_toml(credential: Credential, place: RunnerPaths, *, ends_at: datetime) -> str:
     """The configuration as text, ending with a newline. `ends_at` is told to shell jobs."""
     runner: dict[str, Value] = {
         "name": credential.name,
@@ -82,7 +82,7 @@ def _docker(docker: Docker) -> dict[str, Value]:
     return rows
 
 
-def _cache(cache: Cache) -> list[tuple[str, dict[str, Value]]]:
+def _cache(cache: CacheBucket) -> list[tuple[str, dict[str, Value]]]:
     top: dict[str, Value] = {"Type": "s3", "Shared": True}
     if cache.prefix:
         top["Path"] = cache.prefix

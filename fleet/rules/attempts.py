@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from fleet.model import Job, Runner, Status
+from fleet.model import Job, JobStatus, Runner
 from fleet.reasons import Reason
 
 # Ends of a machine that say by themselves that it served no job.
@@ -20,7 +20,7 @@ class Cost(StrEnum):
 
 def decide_cost(job: Job, runner: Runner, reason: Reason) -> Cost:
     """An attempt, where the job still waits and the runner's end is why; `reason`: of that end."""
-    if job.status is not Status.PENDING or job.given_up:
+    if job.status is not JobStatus.PENDING or job.given_up:
         return Cost.NOTHING
     if reason in LOST_BEFORE_A_JOB and runner.job is None:
         return Cost.ATTEMPT

@@ -78,7 +78,7 @@ class Hold(HasUtcTimes):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class CredentialRequest:
     """What GitLab was asked for: a record of a pool in a project, or the pool's shared token."""
 
     pool: str
@@ -86,7 +86,9 @@ class Asked:
     shared: bool = False
 
 
-def hold_for(asked: Asked, failure: FleetError, known: Iterable[Hold], at: datetime) -> Hold:
+def hold_for(
+    asked: CredentialRequest, failure: FleetError, known: Iterable[Hold], at: datetime
+) -> Hold:
     """The hold that follows from a failure to get a credential, as narrow as the failure is.
 
     An outage, used up calls and an unknown token concern everything; a token without rights one

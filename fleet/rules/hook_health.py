@@ -19,7 +19,7 @@ class Delivered(HasUtcTimes):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class HookFault:
     """What is wrong with a webhook's deliveries, and whether a new secret mends it."""
 
     detail: str
@@ -28,7 +28,7 @@ class Fault:
 
 def judge_deliveries(
     deliveries: Sequence[Delivered], *, since: datetime | None = None
-) -> Fault | None:
+) -> HookFault | None:
     """Say what is wrong with the newest deliveries; None when the newest got through.
 
     Those before `since`, the webhook's last registration, tell nothing about it now. What is
@@ -43,14 +43,14 @@ def judge_deliveries(
         return None
     status = newest[0].status
     if status == 401:
-        return Fault(detail="GitLab's deliveries are refused (401)", needs_secret=True)
+        return HookFault(detail="GitLab's deliveries are refused (401)", needs_secret=True)
     if status is not None and 400 <= status < 500 and status != 429:
-        return Fault(detail=f"GitLab's deliveries are refused ({status})")
+        return HookFault(detail=f"GitLab's deliveries are refused ({status})")
     if len(newest) >= FAILED_IN_A_ROW and not any(map(_got_through, newest[:FAILED_IN_A_ROW])):
         said = (
             f"are answered {status}" if status else "get no answer: can GitLab reach its address?"
         )
-        return Fault(detail=f"GitLab's deliveries {said}")
+        return HookFault(detail=f"GitLab's deliveries {said}")
     return None
 
 

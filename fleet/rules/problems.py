@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from fleet.config.reading import FleetConfig, PoolConfig
 from fleet.machine.mailbox import MachineState
-from fleet.model import Job, Runner, RunnerState, Status
+from fleet.model import Job, JobStatus, Runner, RunnerState
 from fleet.reasons import SENTENCES, Reason
 from fleet.rules.holds import Hold, HoldKind, advice, is_problem, sentence
 from fleet.rules.route import may_take
@@ -133,7 +133,7 @@ def ignored(job: Job, runners: Iterable[Runner], at: datetime) -> Runner | None:
 
     None when there is none, or when GitLab may give it the job any moment.
     """
-    if job.status is not Status.PENDING or job.given_up or at - job.pending_at < WITHHELD_AFTER:
+    if job.status is not JobStatus.PENDING or job.given_up or at - job.pending_at < WITHHELD_AFTER:
         return None
     idle = (
         one
@@ -287,7 +287,7 @@ def _lost(facts: FleetFacts) -> Iterator[Problem]:
     lost = [
         job
         for job in facts.unpooled
-        if job.status is Status.RUNNING and job.reason is Reason.MACHINE_LOST
+        if job.status is JobStatus.RUNNING and job.reason is Reason.MACHINE_LOST
     ]
     if lost:
         oldest = min(lost, key=lambda job: (job.pending_at, job.key))
@@ -322,7 +322,7 @@ def _withheld(facts: FleetFacts) -> Iterator[Problem]:
 
 def _jobs(facts: FleetFacts) -> Iterator[Problem]:
     """Jobs that wait and get no runner, one problem for each reason why."""
-    waiting = [job for job in facts.unpooled if job.status is Status.PENDING]
+    waiting = [job for job in facts.unpooled if job.status is JobStatus.PENDING]
     waiting += [job for pool in facts.pools for job in pool.backlog]
     given_up = [job for job in waiting if job.given_up]
     yield from _no_runner(ProblemKind.GIVEN_UP, given_up, SENTENCES[Reason.ATTEMPTS_USED])

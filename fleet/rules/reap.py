@@ -37,7 +37,7 @@ class Suspect:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class ReapPlan:
     """The fate of one runner and why."""
 
     runner: Runner
@@ -54,7 +54,7 @@ class Stray(HasUtcTimes):
     busy: bool
 
 
-def decide_reap(suspect: Suspect, limits: Limits, *, at: datetime) -> Verdict:
+def decide_reap(suspect: Suspect, limits: Limits, *, at: datetime) -> ReapPlan:
     """Keep it, ask GitLab first, close it, or close it and launch again for its job.
 
     All times of the runner must be of our own clock: see `fleet.rules.liveness.by_our_clock`.
@@ -64,30 +64,30 @@ def decide_reap(suspect: Suspect, limits: Limits, *, at: datetime) -> Verdict:
         verdict = rule(suspect, limits, at)
         if verdict is not None:
             return verdict
-    return Verdict(runner=runner, fate=Fate.KEEP, reason=Reason.HEALTHY)
+    return ReapPlan(runner=runner, fate=Fate.KEEP, reason=Reason.HEALTHY)
 
 
-def _gone(suspect: Suspect, limits: Limits, at: datetime) -> Verdict | None:
+def _gone(suspect: Suspect, limits: Limits, at: datetime) -> ReapPlan | None:
     """The cloud says that the machine ended; a launched one that no cloud ever shows is late."""
     runner = suspect.runner
     if suspect.machine_alive is not False or runner.machine_id is None:
         return None
     if runner.went_unserved:  # it powered off before a sweep saw its goodbye
-        return Verdict(runner=runner, fate=Fate.RELAUNCH, reason=Reason.WENT_UNSERVED)
+        return ReapPlan(runner=runner, fate=Fate.RELAUNCH, reason=Reason.WENT_UNSERVED)
     is_owed = runner.owes_a_job or (runner.covers and not runner.is_called_off)
     return _ended(runner, is_owed=is_owed, reason=Reason.MACHINE_GONE)
 
 
-def _ended(runner: Runner, *, is_owed: bool, reason: Reason) -> Verdict:
+def _ended(runner: Runner, *, is_owed: bool, reason: Reason) -> ReapPlan:
     """Its end costs the job that it was there for an attempt, should that job wait still.
 
     Else whatever ends machines before their job would have them launched for ever.
     """
     fate = Fate.RELAUNCH if is_owed else Fate.CLOSE
-    return Verdict(runner=runner, fate=fate, reason=reason)
+    return ReapPlan(runner=runner, fate=fate, reason=reason)
 
 
-def _said_goodbye(suspect: Suspect, limits: Limits, at: datetime) -> Verdict | None:
+def _said_goodbye(suspect: Suspect, limits: Limits, at: datetime) -> ReapPlan | None:
     runner = suspect.runner
     if runner.state is not RunnerState.DONE:
         return None
@@ -95,11 +95,11 @@ def _said_goodbye(suspect: Suspect, limits: Limits, at: datetime) -> Verdict | N
     reason = Reason.FINISHED if runner.job else Reason.WENT_UNSERVED
     is_over = (suspect.ends_alone and runner.job is not None) or runner.expires_at <= at
     if at - since < GOODBYE_GRACE and not is_over:
-        return Verdict(runner=runner, fate=Fate.KEEP, reason=reason)
+        return ReapPlan(runner=runner, fate=Fate.KEEP, reason=reason)
     return _ended(runner, is_owed=runner.went_unserved, reason=reason)
 
 
-def _expired(suspect: Suspect, limits: Limits, at: datetime) -> Verdict | None:
+def _expired(suspect: Suspect, limits: Limits, at: datetime) -> ReapPlan | None:
     """Past its lifetime nothing legitimate can run: GitLab's own job time-out is shorter."""
     runner = suspect.runner
     if runner.expires_at > at:
@@ -108,7 +108,7 @@ def _expired(suspect: Suspect, limits: Limits, at: datetime) -> Verdict | None:
     return _ended(runner, is_owed=is_owed, reason=Reason.EXPIRED)
 
 
-def _never_came(suspect: Suspect, limits: Limits, at: datetime) -> Verdict | None:
+def _never_came(suspect: Suspect, limits: Limits, at: datetime) -> ReapPlan | None:
     """No heartbeat by the boot deadline; a runner that GitLab sees at work is left alone."""
     runner = suspect.runner
     if runner.heartbeat_at is not None or runner.state not in BOOTING:
@@ -122,7 +122,7 @@ def _never_came(suspect: Suspect, limits: Limits, at: datetime) -> Verdict | Non
     return _confirmed(suspect, fate=fate, reason=Reason.BOOT_DEADLINE)
 
 
-def _went_silent(suspect: Suspect, limits: Limits, at: datetime) -> Verdict | None:
+def _went_silent(suspect: Suspect, limits: Limits, at: datetime) -> ReapPlan | None:
     """No heartbeat for too long; of one that never sent any, GitLab may have told that it works."""
     runner = suspect.runner
     if runner.heartbeat_at is None and runner.state in BOOTING:
@@ -134,18 +134,18 @@ def _went_silent(suspect: Suspect, limits: Limits, at: datetime) -> Verdict | No
     return _confirmed(suspect, fate=fate, reason=Reason.STALLED)
 
 
-def _confirmed(suspect: Suspect, *, fate: Fate, reason: Reason) -> Verdict:
+def _confirmed(suspect: Suspect, *, fate: Fate, reason: Reason) -> ReapPlan:
     """The second, independent means: GitLab's word that no job runs there."""
     runner = suspect.runner
     works = runner.state is RunnerState.BUSY or runner.job is not None
     # With a credential it may have a job that nobody told of, also where a pool shares its record.
     if runner.gitlab_runner_id is None and not runner.equipped and not works:
-        return Verdict(runner=runner, fate=fate, reason=reason)
+        return ReapPlan(runner=runner, fate=fate, reason=reason)
     if suspect.job_running is None:
-        return Verdict(runner=runner, fate=Fate.ASK, reason=reason)
+        return ReapPlan(runner=runner, fate=Fate.ASK, reason=reason)
     if suspect.job_running:
-        return Verdict(runner=runner, fate=Fate.KEEP, reason=Reason.STALLED_BUT_BUSY)
-    return Verdict(runner=runner, fate=fate, reason=reason)
+        return ReapPlan(runner=runner, fate=Fate.KEEP, reason=Reason.STALLED_BUT_BUSY)
+    return ReapPlan(runner=runner, fate=fate, reason=reason)
 
 
 def decide_strays(strays: Iterable[Stray], known: Mapping[str, object], at: datetime) -> list[str]:

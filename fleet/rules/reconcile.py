@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from fleet.model import GONE, Job, JobKey, Status
+from fleet.model import GONE, Job, JobKey, JobStatus
 from fleet.reasons import Reason
 from fleet.times import HasUtcTimes
 
@@ -44,7 +44,7 @@ def decide_reconcile(
     look_up = tuple(
         key
         for key, row in sorted(rows.items())
-        if row.status is Status.PENDING and key not in gone and at - row.pending_at >= SETTLING
+        if row.status is JobStatus.PENDING and key not in gone and at - row.pending_at >= SETTLING
     )
     reason = Reason.BALANCED
     if look_up:
@@ -56,12 +56,12 @@ def decide_reconcile(
 
 
 def _is_renewed(row: Job, applied: str | None) -> bool:
-    is_given_up = row.status is Status.PENDING and row.given_up
+    is_given_up = row.status is JobStatus.PENDING and row.given_up
     return is_given_up and applied is not None and row.given_up_in != applied
 
 
 def _is_unrouted(row: Job) -> bool:
-    return row.status is Status.CREATED or row.outcome == GONE
+    return row.status is JobStatus.CREATED or row.outcome == GONE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from fleet.machine.mailbox import Report
-from fleet.model import Runner, Status, rank
+from fleet.model import JobStatus, Runner, rank
 from fleet.reasons import Reason
 from fleet.rules.liveness import by_our_clock, due_note
 from fleet.rules.reap import GOODBYE_GRACE
@@ -93,7 +93,7 @@ def facts_now(
     `cancelled`: the fleet itself cancelled the job for that.
     """
     outcome: str | None = status
-    is_over = rank(status) is Status.FINISHED
+    is_over = rank(status) is JobStatus.FINISHED
     if not is_over or (cancelled and status == "canceled"):
         outcome = "failed" if intended_for else None
         failure_reason = intended_for

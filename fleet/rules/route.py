@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from fleet.model import Status
+from fleet.model import JobStatus
 from fleet.reasons import WITHOUT_POOL, Reason
 
 
@@ -28,7 +28,7 @@ class Pending:
     """One job as GitLab answers for it now."""
 
     tags: tuple[str, ...]
-    status: Status
+    status: JobStatus
     has_runner: bool = False
     outgrew: frozenset[str] = frozenset()  # pools in which a job of this name ran out of time
     is_protected: bool | None = None  # its branch or tag; None: not asked, or GitLab does not say
@@ -71,9 +71,9 @@ def decide_route(job: Pending | None, pools: Sequence[PoolRule]) -> RoutePlan:
     """
     if job is None:
         return RoutePlan(pool=None, reason=Reason.UNKNOWN_JOB)
-    if job.status is Status.RUNNING or job.has_runner:
+    if job.status is JobStatus.RUNNING or job.has_runner:
         return RoutePlan(pool=None, reason=Reason.TAKEN)
-    if job.status is not Status.PENDING:
+    if job.status is not JobStatus.PENDING:
         return RoutePlan(pool=None, reason=Reason.NOT_PENDING)
     fitting = next((pool for pool in pools if may_serve(pool, job)), None)
     if fitting is None:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from fleet.model import Job, JobKey, Limits, Runner, RunnerState, ScalePlan, Snapshot, Status
+from fleet.model import Job, JobKey, JobStatus, Limits, Runner, RunnerState, ScalePlan, Snapshot
 from fleet.reasons import Reason
 from fleet.rules.fairness import fair_order
 from fleet.rules.fit import is_outdated
@@ -236,4 +236,4 @@ def is_behind(job: Job, listed: Mapping[str, frozenset[JobKey]]) -> bool:
 
 def is_letter_settled(job: Job | None) -> bool:
     """Whether a dead letter may go: its job is over, or is not given up any more."""
-    return job is None or job.status is not Status.PENDING or not job.given_up
+    return job is None or job.status is not JobStatus.PENDING or not job.given_up

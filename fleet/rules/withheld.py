@@ -1,7 +1,7 @@
 """Whether GitLab keeps a job from the runners that are ready for it."""
 
 from fleet.errors import FleetError, Refused
-from fleet.model import Status, rank
+from fleet.model import JobStatus, rank
 
 UNAUTHORIZED = 401
 
@@ -16,4 +16,4 @@ def was_withheld(answer: str | FleetError | None) -> bool:
         return answer.facts.get("status") != UNAUTHORIZED  # a dead token says nothing of the job
     if isinstance(answer, FleetError):
         return False
-    return answer is None or rank(answer) <= Status.PENDING
+    return answer is None or rank(answer) <= JobStatus.PENDING

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from adapters.guest.reporter import Post, Reporter, Status
+from adapters.guest.reporter import MachineStatus, Post, Reporter
 from fleet.machine.mailbox import Credential, MachineState
 from fleet.steps import Outcome, StepName, Undated
 from local.stand_in.config import RunnerOptions
-from local.stand_in.gitlab import GitLab, Result
+from local.stand_in.gitlab import JobServer, Result
 from local.stand_in.job import Job
 from local.stand_in.log import Log
 
@@ -25,7 +25,7 @@ SLICE_S = 0.25
 OUTPUT = b"one of many jobs\nJob succeeded\n"
 
 
-class Letterbox(Post, Protocol):
+class GuestMailbox(Post, Protocol):
     """The guest's own mailbox in the ledger: `adapters.ledger.mailbox.Mailbox`."""
 
     def take_credential(
@@ -38,7 +38,7 @@ class Letterbox(Post, Protocol):
 class Life:
     """What a guest is given. `is_up`: whether its instance still runs."""
 
-    mailbox: Letterbox
+    mailbox: GuestMailbox
     system_id: str
     boot_s: float
     job_s: float
@@ -51,12 +51,12 @@ def live(life: Life) -> Outcome:
     if not _rest(life, life.boot_s):
         return Outcome.INTERRUPTED
     with Reporter(life.mailbox, heartbeat_s=HEARTBEAT_S) as reporter:
-        reporter.tell(Undated(name=StepName.CALLED_HOME), status=Status())
+        reporter.tell(Undated(name=StepName.CALLED_HOME), status=MachineStatus())
         credential = life.mailbox.take_credential(_now() + BOOT_DEADLINE, pause=life.pause)
         if credential is None:
             outcome = Outcome.NO_JOB
         else:
-            status = Status(runner_id=credential.runner_id)
+            status = MachineStatus(runner_id=credential.runner_id)
             reporter.tell(Undated(name=StepName.CREDENTIAL_READ), status=status)
             outcome = _serve(life, credential, reporter)
         done = replace(reporter.status, state=MachineState.DONE, outcome=outcome)
@@ -68,7 +68,7 @@ def live(life: Life) -> Outcome:
 def _serve(life: Life, credential: Credential, reporter: Reporter) -> Outcome:
     """Ask for a job until there is one, as long as the credential says."""
     runner = RunnerOptions(url=credential.url, token=credential.token)
-    gitlab = GitLab(runner, system_id=life.system_id, log=Log(to_fd=None))
+    gitlab = JobServer(runner, system_id=life.system_id, log=Log(to_fd=None))
     reporter.tell(status=replace(reporter.status, state=MachineState.IDLE))
     gives_up_at = _now() + timedelta(seconds=credential.wait_timeout_s)
     try:
@@ -84,7 +84,7 @@ def _serve(life: Life, credential: Credential, reporter: Reporter) -> Outcome:
         gitlab.close()
 
 
-def _run(life: Life, gitlab: GitLab, job: Job, reporter: Reporter) -> Outcome:
+def _run(life: Life, gitlab: JobServer, job: Job, reporter: Reporter) -> Outcome:
     """Take as long as the job does, send its log and its end."""
     busy = replace(reporter.status, state=MachineState.BUSY, job_id=job.id)
     reporter.tell(Undated(name=StepName.JOB_TAKEN, job_id=job.id), status=busy)

@@ -17,7 +17,7 @@ from local.burst.thread_guests import ThreadGuestOptions, ThreadGuests
 from local.demo.run import register_webhook
 from local.gitlab.options import Options as GitLabOptions
 from local.gitlab.seed import create_project, push_files
-from local.gitlab.world import World
+from local.gitlab.world import GitLabWorld
 from local.laptop import Laptop, LaptopOptions
 
 LOOK_EVERY_S = 1.0
@@ -176,7 +176,7 @@ class _Run:
         yield from over_budget(told, self._options)
 
 
-def _seen(world: World) -> _Seen:
+def _seen(world: GitLabWorld) -> _Seen:
     jobs = world.ci.jobs.values()
     waited = (job.queued_s(world.clock.now()) for job in jobs if job.started_at)
     return _Seen(

@@ -18,7 +18,7 @@ from fleet.errors import Refused, Transient
 from local.aws.engine import REGION
 from local.beat import Beat
 from local.burst.guest import Life, live
-from local.machines.boot import Cloud
+from local.machines.boot import GuestCloud
 
 STACK_TAG = "runner-fleet:stack"
 BATCH = 100
@@ -43,7 +43,7 @@ class ThreadGuestOptions:
 class ThreadGuests:
     """Lives through every instance of a stack; a context. `outcomes` counts how they ended."""
 
-    def __init__(self, cloud: Cloud, options: ThreadGuestOptions) -> None:
+    def __init__(self, cloud: GuestCloud, options: ThreadGuestOptions) -> None:
         """Nothing starts before the context is entered."""
         self._cloud = cloud
         self._options = options
@@ -53,7 +53,7 @@ class ThreadGuests:
         self._up: frozenset[str] = frozenset()
         self._clients = (
             threading.Lock()
-        )  # neither boto3's sessions nor `Cloud` may make two at once
+        )  # neither boto3's sessions nor `GuestCloud` may make two at once
         self._watch = Beat(self._look, options.poll_s)
         self.outcomes: Counter[str] = Counter()
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from fleet.model import JobKey, Status
+from fleet.model import JobKey, JobStatus
 from local.chaos.gitlab_eye import JobSeen
 from local.chaos.judge import Lived, is_over
 from local.chaos.observer import Observer
@@ -26,7 +26,7 @@ def leaked(laptop: Laptop, jobs: Iterable[JobSeen]) -> Mapping[str, int]:
         "messages": left.messages,
         "processes": left.processes,
         "live runner rows": sum(len(laptop.runner_rows.live(pool)) for pool in POOLS),
-        "open job rows": sum(row.status is not Status.FINISHED for row in rows),
+        "open job rows": sum(row.status is not JobStatus.FINISHED for row in rows),
     }
 
 

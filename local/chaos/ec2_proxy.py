@@ -15,9 +15,9 @@ import boto3
 
 from local.aws.engine import REGION
 from local.chaos.fleet_call import (
+    Disruption,
     FleetCall,
     LaunchFault,
-    Verdict,
     refused,
     shortened,
     with_errors,
@@ -39,7 +39,7 @@ class Termination:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class HttpAnswer:
     """An HTTP answer."""
 
     status: int
@@ -82,7 +82,7 @@ class Ec2Proxy(LoopbackServer):
             record, self._record = self._record, _Record()
         return tuple(record.terminations), record.launches, record.spoiled
 
-    def serve(self, headers: list[tuple[str, str]], body: bytes) -> Answer:
+    def serve(self, headers: list[tuple[str, str]], body: bytes) -> HttpAnswer:
         """The engine's answer, or what the fault makes of it."""
         fields = read_fields(body)
         action = fields.get("Action", "")
@@ -98,7 +98,7 @@ class Ec2Proxy(LoopbackServer):
         with self._lock:
             self._record.terminations.append(told)
 
-    def _launch(self, headers: list[tuple[str, str]], body: bytes, call: FleetCall) -> Answer:
+    def _launch(self, headers: list[tuple[str, str]], body: bytes, call: FleetCall) -> HttpAnswer:
         fault = self.fault
         verdict = fault(call) if fault else None
         with self._lock:
@@ -108,13 +108,13 @@ class Ec2Proxy(LoopbackServer):
             return self._forward(headers, body)
         if verdict.refuse:
             status, text = refused(verdict.refuse)
-            return Answer(status=status, headers=_XML, body=text)
+            return HttpAnswer(status=status, headers=_XML, body=text)
         less = shortened(call, verdict)
         if less is None:
-            return Answer(status=200, headers=_XML, body=with_errors(None, call, verdict))
+            return HttpAnswer(status=200, headers=_XML, body=with_errors(None, call, verdict))
         return self._launch_less(less, call, verdict)
 
-    def _launch_less(self, less: Fields, call: FleetCall, verdict: Verdict) -> Answer:
+    def _launch_less(self, less: Fields, call: FleetCall, verdict: Disruption) -> HttpAnswer:
         """Ask as the account's root: the fleet's own signature does not fit a changed request."""
         assert self._session
         body = write_fields(less)
@@ -123,7 +123,7 @@ class Ec2Proxy(LoopbackServer):
         if answer.status != 200:
             return answer
         text = with_errors(answer.body, call, verdict)
-        return Answer(status=200, headers=_XML, body=text)
+        return HttpAnswer(status=200, headers=_XML, body=text)
 
     @property
     def _engine(self) -> str:
@@ -131,7 +131,7 @@ class Ec2Proxy(LoopbackServer):
             raise RuntimeError("the proxy does not know its engine yet")
         return self._target
 
-    def _forward(self, headers: list[tuple[str, str]], body: bytes) -> Answer:
+    def _forward(self, headers: list[tuple[str, str]], body: bytes) -> HttpAnswer:
         """As it came, the Host header that was signed included."""
         there = urlsplit(self._engine)
         connection = HTTPConnection(there.hostname or "", there.port, timeout=_TIMEOUT_S)
@@ -144,10 +144,10 @@ class Ec2Proxy(LoopbackServer):
             connection.endheaders(body)
             answer = connection.getresponse()
             told = tuple((n, v) for n, v in answer.getheaders() if n.lower() not in _HOP_BY_HOP)
-            return Answer(status=answer.status, headers=told, body=answer.read())
+            return HttpAnswer(status=answer.status, headers=told, body=answer.read())
         except (OSError, HTTPException):  # the engine restarts: say so as AWS would
             status, text = refused("ServiceUnavailable")
-            return Answer(status=status, headers=_XML, body=text)
+            return HttpAnswer(status=status, headers=_XML, body=text)
         finally:
             connection.close()
 

@@ -2,7 +2,7 @@
 
 from local.chaos.fault import Fault
 from local.chaos.faults_launches import DRY
-from local.chaos.fleet_call import FleetCall, Verdict
+from local.chaos.fleet_call import Disruption, FleetCall
 from local.chaos.pipeline import draw_jobs, victim
 from local.chaos.scene import Scene
 from local.gitlab.chaos import ApiChaos, ChaosOrder, WebhookChaos
@@ -40,9 +40,9 @@ def _storm(scene: Scene) -> None:
         )
     )
 
-    def verdict(call: FleetCall) -> Verdict | None:
+    def verdict(call: FleetCall) -> Disruption | None:
         none = {place: DRY for place in call.places[1:] if draw.random() < dry}
-        return Verdict(dry=none) if none else None
+        return Disruption(dry=none) if none else None
 
     scene.proxy.fault = verdict
     scene.push([victim(draw.choice(("ec2", "lambda")), 8.0), *draw_jobs(draw)])

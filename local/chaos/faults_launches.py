@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from local.chaos.fault import Fault
-from local.chaos.fleet_call import FleetCall, Spot, Verdict
+from local.chaos.fleet_call import Disruption, FleetCall, Override
 from local.chaos.fleet_file import TYPES
 from local.chaos.pipeline import draw_jobs, on_ec2
 from local.chaos.scene import Scene
@@ -19,7 +19,7 @@ def _dry_zone(scene: Scene) -> None:
     """Whole zones, types or markets have nothing, but never everything."""
     subnets = scene.laptop.stack.subnets.split(",")
     everywhere = [
-        (market, Spot(instance_type=kind, subnet=subnet))
+        (market, Override(instance_type=kind, subnet=subnet))
         for market in MARKETS
         for kind in TYPES
         for subnet in subnets
@@ -31,10 +31,10 @@ def _dry_zone(scene: Scene) -> None:
     dry.discard(scene.draw.choice(wet))
     most = scene.draw.choice((None, 1, 2))
 
-    def verdict(call: FleetCall) -> Verdict | None:
+    def verdict(call: FleetCall) -> Disruption | None:
         none = {place: DRY for place in call.places if (call.market, place) in dry}
         is_short = most is not None and most < call.count
-        return Verdict(dry=none, most=most) if none or is_short else None
+        return Disruption(dry=none, most=most) if none or is_short else None
 
     _fail(scene, verdict)
 
@@ -46,9 +46,9 @@ def _throttled(scene: Scene) -> None:
     code = scene.draw.choice(("RequestLimitExceeded", "Unavailable"))
     draw = scene.draw
 
-    def verdict(_: FleetCall) -> Verdict | None:
+    def verdict(_: FleetCall) -> Disruption | None:
         is_over = time.monotonic() > until
-        return None if is_over or draw.random() > share else Verdict(refuse=code)
+        return None if is_over or draw.random() > share else Disruption(refuse=code)
 
     _fail(scene, verdict)
 
@@ -59,14 +59,14 @@ def _quota(scene: Scene) -> None:
     until = time.monotonic() + (8.0 if kind == "both" else 60.0)
     codes = {"spot": "MaxSpotInstanceCountExceeded", "on-demand": "VcpuLimitExceeded"}
 
-    def verdict(call: FleetCall) -> Verdict | None:
+    def verdict(call: FleetCall) -> Disruption | None:
         is_full = kind in ("both", call.market) and time.monotonic() < until
-        return Verdict(refuse=codes[call.market]) if is_full else None
+        return Disruption(refuse=codes[call.market]) if is_full else None
 
     _fail(scene, verdict)
 
 
-def _fail(scene: Scene, verdict: Callable[[FleetCall], Verdict | None]) -> None:
+def _fail(scene: Scene, verdict: Callable[[FleetCall], Disruption | None]) -> None:
     scene.proxy.fault = verdict
     scene.push(on_ec2(draw_jobs(scene.draw)))
 

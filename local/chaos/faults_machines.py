@@ -2,7 +2,7 @@
 
 from fleet.machine.mailbox import MachineState
 from local.chaos.fault import Fault
-from local.chaos.fleet_call import FleetCall, Verdict
+from local.chaos.fleet_call import Disruption, FleetCall
 from local.chaos.fleet_file import FleetFile, Periods
 from local.chaos.gitlab_eye import JobSeen
 from local.chaos.pipeline import Planned, draw_jobs, on_ec2, victim
@@ -35,7 +35,7 @@ def _before_credential(scene: Scene) -> None:
     The first record of a launch is made before it, the others while the machines boot.
     """
 
-    def refuses(_: FleetCall) -> Verdict | None:
+    def refuses(_: FleetCall) -> Disruption | None:
         scene.gitlab.order(ChaosOrder(api=_NO_RECORDS))
         scene.proxy.fault = None
         return None

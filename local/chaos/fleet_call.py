@@ -16,7 +16,7 @@ _THROTTLES = frozenset({"RequestLimitExceeded", "ServiceUnavailable", "Unavailab
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spot:
+class Override:
     """One capacity pool that a call names."""
 
     instance_type: str
@@ -30,7 +30,7 @@ class FleetCall:
     fields: Fields
     market: str  # spot | on-demand
     count: int
-    places: tuple[Spot, ...]  # in the order of the overrides
+    places: tuple[Override, ...]  # in the order of the overrides
 
     @classmethod
     def of(cls, fields: Fields) -> "FleetCall":
@@ -41,7 +41,7 @@ class FleetCall:
             if kind is None:
                 break
             subnet = fields.get(f"{_OVERRIDE}{number}.SubnetId", "")
-            places.append(Spot(instance_type=kind, subnet=subnet))
+            places.append(Override(instance_type=kind, subnet=subnet))
         return cls(
             fields=fields,
             market=fields.get(_MARKET, "on-demand"),
@@ -51,18 +51,18 @@ class FleetCall:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Disruption:
     """What goes wrong with one call."""
 
     refuse: str | None = None  # this error code for the whole call
-    dry: dict[Spot, str] = field(default_factory=dict)  # error code of each place that has none
+    dry: dict[Override, str] = field(default_factory=dict)  # error code of each place that has none
     most: int | None = None  # machines that there are at all
 
 
-LaunchFault = Callable[[FleetCall], Verdict | None]
+LaunchFault = Callable[[FleetCall], Disruption | None]
 
 
-def shortened(call: FleetCall, verdict: Verdict) -> Fields | None:
+def shortened(call: FleetCall, verdict: Disruption) -> Fields | None:
     """The request for what is there; None when nothing is."""
     places = [place for place in call.places if place not in verdict.dry]
     count = call.count if verdict.most is None else min(call.count, verdict.most)
@@ -76,7 +76,7 @@ def shortened(call: FleetCall, verdict: Verdict) -> Fields | None:
     return kept
 
 
-def with_errors(answer: bytes | None, call: FleetCall, verdict: Verdict) -> bytes:
+def with_errors(answer: bytes | None, call: FleetCall, verdict: Disruption) -> bytes:
     """The engine's answer, or one without machines, with an error for each place that has none."""
     dry = dict(verdict.dry)
     if verdict.most is not None and verdict.most < call.count:
@@ -104,7 +104,7 @@ _NOTHING = (
 )
 
 
-def _items(dry: dict[Spot, str], call: FleetCall) -> Iterable[str]:
+def _items(dry: dict[Override, str], call: FleetCall) -> Iterable[str]:
     for place, code in dry.items():
         yield (
             "<item><launchTemplateAndOverrides><overrides>"

@@ -10,7 +10,7 @@ from local.gitlab.chaos import ChaosOrder
 from local.gitlab.model import Job
 from local.gitlab.server import SimulatorServer
 from local.gitlab.webhooks.hooks import is_executable
-from local.gitlab.world import World
+from local.gitlab.world import GitLabWorld
 
 _TIMEOUT_S = 10.0
 UNDER_WAY = frozenset({"running", "canceling"})
@@ -48,7 +48,7 @@ class GitLabEye:
     def jobs(self, pipelines: Collection[int]) -> tuple[JobSeen, ...]:
         """Every job of these pipelines, retried ones included, by id."""
 
-        def look(world: World) -> tuple[JobSeen, ...]:
+        def look(world: GitLabWorld) -> tuple[JobSeen, ...]:
             found = world.ci.jobs.values()
             return tuple(_seen(job) for job in found if job.pipeline.id in pipelines)
 
@@ -57,7 +57,7 @@ class GitLabEye:
     def at_work(self) -> dict[int, str]:
         """Our runner's id for every job that is under way, by job id."""
 
-        def look(world: World) -> dict[int, str]:
+        def look(world: GitLabWorld) -> dict[int, str]:
             return {job.id: _runner(job) or "" for job in world.ci.index.under_way.values()}
 
         return self._simulator.ask(look)
@@ -65,7 +65,7 @@ class GitLabEye:
     def pipeline_of(self, ref: str) -> int | None:
         """The newest pipeline of a branch."""
 
-        def look(world: World) -> int | None:
+        def look(world: GitLabWorld) -> int | None:
             return max((p.id for p in world.ci.pipelines.values() if p.ref == ref), default=None)
 
         return self._simulator.ask(look)
@@ -73,7 +73,7 @@ class GitLabEye:
     def hooks_work(self) -> bool:
         """Whether GitLab would call every webhook now."""
 
-        def look(world: World) -> bool:
+        def look(world: GitLabWorld) -> bool:
             at = world.clock.now()
             return all(is_executable(hook, at) for hook in world.hooks.by_id.values())
 

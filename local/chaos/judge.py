@@ -20,7 +20,7 @@ class Lived:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class EndedMachines:
     """The fleet ended machines; `at_work`: the runners that had a job in GitLab just then."""
 
     machine_ids: tuple[str, ...]
@@ -34,7 +34,7 @@ class Evidence:
     planned: Sequence[tuple[int, Sequence[Planned]]]  # by pipeline
     jobs: Sequence[JobSeen]
     lived: Sequence[Lived]
-    ended: Sequence[Ended]
+    ended: Sequence[EndedMachines]
     dead: frozenset[str]  # ids that the scenario itself took away
     cancelled: frozenset[int]  # pipelines that the scenario cancelled
     leaked: Mapping[str, int]  # what is left, in words

@@ -16,7 +16,7 @@ from local.chaos.ec2_proxy import Ec2Proxy, Termination
 from local.chaos.fault import Fault
 from local.chaos.fleet_file import PROJECT, FleetFile, Periods
 from local.chaos.gitlab_eye import GitLabEye
-from local.chaos.judge import Ended, Evidence, Row, judge, unfinished
+from local.chaos.judge import EndedMachines, Evidence, Row, judge, unfinished
 from local.chaos.observer import Observer
 from local.chaos.scene import Ground, Scene
 from local.chaos.ticker import Ticker
@@ -160,6 +160,6 @@ class Stage:
             time.sleep(LOOK_EVERY_S)
 
 
-def _ended(told: Termination) -> Ended:
+def _ended(told: Termination) -> EndedMachines:
     context: Any = told.context
-    return Ended(machine_ids=told.machine_ids, at_work=context or {})
+    return EndedMachines(machine_ids=told.machine_ids, at_work=context or {})

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from local.gitlab.options import Options
 from local.gitlab.server import Service, address, bind
-from local.gitlab.world import World
+from local.gitlab.world import GitLabWorld
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def main() -> None:
         cancels_gracefully=chosen.cancels_gracefully,
     )
     bound = bind(chosen.port)
-    world = World(chosen.data.resolve(), options=options, base_url=address(bound))
+    world = GitLabWorld(chosen.data.resolve(), options=options, base_url=address(bound))
 
     service = Service(world)
 

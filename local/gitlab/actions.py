@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from local.gitlab.engine import Engine
+from local.gitlab.engine import PipelineEngine
 from local.gitlab.model import Job, Pipeline, User
 from local.gitlab.states import ACTIVE, COMPLETED, FINISHED, Status
 
@@ -20,7 +20,7 @@ class NotPossible(Exception):
     """The job's state does not allow it; the message is GitLab's."""
 
 
-def cancel(engine: Engine, job: Job, *, force: bool = False) -> None:
+def cancel(engine: PipelineEngine, job: Job, *, force: bool = False) -> None:
     """End the job from outside. The runner hears of it with its next call.
 
     Where GitLab cancels gracefully and the runner can do it, a running job is canceling until
@@ -30,7 +30,7 @@ def cancel(engine: Engine, job: Job, *, force: bool = False) -> None:
     engine.settle(job.pipeline)
 
 
-def _cancel(engine: Engine, job: Job, *, force: bool = False) -> None:
+def _cancel(engine: PipelineEngine, job: Job, *, force: bool = False) -> None:
     cancelable = {*_NOT_STARTED, Status.RUNNING} | ({Status.CANCELING} if force else set())
     if job.status is Status.RUNNING and _ends_gracefully(engine, job):
         engine.move(job, Status.CANCELING)
@@ -38,19 +38,19 @@ def _cancel(engine: Engine, job: Job, *, force: bool = False) -> None:
         engine.move(job, Status.CANCELED)
 
 
-def _ends_gracefully(engine: Engine, job: Job) -> bool:
+def _ends_gracefully(engine: PipelineEngine, job: Job) -> bool:
     if not engine.options.cancels_gracefully or job.runner is None or job.system_id is None:
         return False
     manager = job.runner.managers.get(job.system_id)
     return manager is not None and manager.cancels_gracefully
 
 
-def cancel_pipeline(engine: Engine, pipeline: Pipeline) -> None:
+def cancel_pipeline(engine: PipelineEngine, pipeline: Pipeline) -> None:
     """Cancel every job that is not over."""
     _cancel_all(engine, pipeline, list(pipeline.latest.values()))
 
 
-def _cancel_all(engine: Engine, pipeline: Pipeline, jobs: list[Job]) -> None:
+def _cancel_all(engine: PipelineEngine, pipeline: Pipeline, jobs: list[Job]) -> None:
     """Cancel these jobs of a pipeline; those not started first, so that none starts."""
     for status in (*_NOT_STARTED, Status.RUNNING):
         for job in jobs:
@@ -59,7 +59,7 @@ def _cancel_all(engine: Engine, pipeline: Pipeline, jobs: list[Job]) -> None:
     engine.settle(pipeline)
 
 
-def cancel_redundant(engine: Engine, newest: Pipeline) -> None:
+def cancel_redundant(engine: PipelineEngine, newest: Pipeline) -> None:
     """Cancel what older commits' pipelines of the same ref have left, as each of them says.
 
     Source: GitLab, `Ci::PipelineCreation::CancelRedundantPipelinesService`.
@@ -82,7 +82,7 @@ def _has_begun_for_good(pipeline: Pipeline) -> bool:
     return any(job.status in begun and not job.spec.interruptible for job in pipeline.jobs.values())
 
 
-def cancel_after_failure(engine: Engine, job: Job) -> None:
+def cancel_after_failure(engine: PipelineEngine, job: Job) -> None:
     """Cancel the rest of the pipeline where it says so and a job failed that may not."""
     pipeline = job.pipeline
     is_final = job.status is Status.FAILED and not job.allow_failure and not job.is_retried
@@ -90,7 +90,7 @@ def cancel_after_failure(engine: Engine, job: Job) -> None:
         cancel_pipeline(engine, pipeline)
 
 
-def retry(engine: Engine, job: Job, *, user: User) -> Job:
+def retry(engine: PipelineEngine, job: Job, *, user: User) -> Job:
     """A new job (new id) for a finished one. Raises `NotPossible`."""
     if job.status not in FINISHED or job.is_retried:
         raise NotPossible("403 Forbidden - Job is not retryable")
@@ -99,7 +99,7 @@ def retry(engine: Engine, job: Job, *, user: User) -> Job:
     return fresh
 
 
-def retry_pipeline(engine: Engine, pipeline: Pipeline, *, user: User) -> None:
+def retry_pipeline(engine: PipelineEngine, pipeline: Pipeline, *, user: User) -> None:
     """Retry every failed or canceled job; the skipped ones wait for them again.
 
     A job that an earlier stage's retry holds back waits for its turn like the skipped ones.
@@ -110,7 +110,7 @@ def retry_pipeline(engine: Engine, pipeline: Pipeline, *, user: User) -> None:
     engine.settle(pipeline)
 
 
-def play(engine: Engine, job: Job, *, user: User) -> None:
+def play(engine: PipelineEngine, job: Job, *, user: User) -> None:
     """Start a manual or delayed job now. Raises `NotPossible`."""
     if job.status not in _PLAYABLE:
         raise NotPossible("400 Bad request - Unplayable Job")

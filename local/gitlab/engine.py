@@ -39,7 +39,7 @@ class Listener(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class JobEnd:
     """How a job ended, as the runner or the server says."""
 
     status: Status
@@ -47,7 +47,7 @@ class Outcome:
     exit_code: int | None = None
 
 
-class Engine:
+class PipelineEngine:
     """All pipelines and jobs of the instance. The listener hears of every state a hook reports."""
 
     def __init__(self, *, options: Options, clock: Clock, listener: Listener) -> None:
@@ -168,7 +168,7 @@ class Engine:
         self.settle(job.pipeline)
         return job
 
-    def finish(self, job: Job, outcome: Outcome) -> None:
+    def finish(self, job: Job, outcome: JobEnd) -> None:
         """End a job; a failed one is retried when its own `retry:` says so."""
         status = Status.CANCELED if job.status is Status.CANCELING else outcome.status
         if status is Status.FAILED:

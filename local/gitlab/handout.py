@@ -14,7 +14,7 @@ from local.gitlab.model import Job
 from local.gitlab.reports import REPORTS
 from local.gitlab.states import Status
 from local.gitlab.variables import (
-    Instance,
+    GitLabInstance,
     Values,
     authorized_clone_url,
     expand_all,
@@ -26,7 +26,7 @@ Json = dict[str, Any]
 _DEFAULT_DEPTH = 20
 
 
-def sent_variables(job: Job, instance: Instance) -> Values:
+def sent_variables(job: Job, instance: GitLabInstance) -> Values:
     """The job's variables as its runner gets them: those of earlier jobs in, all expanded."""
     inherited: dict[str, str] = {}
     for other in _earlier(job):
@@ -34,7 +34,7 @@ def sent_variables(job: Job, instance: Instance) -> Values:
     return expand_all(job_variables(job, instance, inherited=inherited))
 
 
-def job_payload(job: Job, *, instance: Instance, queue_depth: int, queued_s: float) -> Json:
+def job_payload(job: Job, *, instance: GitLabInstance, queue_depth: int, queued_s: float) -> Json:
     """The job as the runner wants it."""
     variables = sent_variables(job, instance)
     depth = variables.get("GIT_DEPTH")

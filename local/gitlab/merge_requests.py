@@ -5,7 +5,7 @@ from __future__ import annotations
 from local.gitlab.model import NO_SHA, MergeRequest, Pipeline, Project, User
 from local.gitlab.repository import keep_ref
 from local.gitlab.trigger import RefChange, Wish, start_pipeline
-from local.gitlab.world import World
+from local.gitlab.world import GitLabWorld
 
 
 def open_from(project: Project, branch: str) -> list[MergeRequest]:
@@ -27,7 +27,7 @@ def keep_head(one: MergeRequest) -> None:
         one.project.refs[one.ref] = sha
 
 
-async def start_for(world: World, one: MergeRequest, *, user: User) -> Pipeline | None:
+async def start_for(world: GitLabWorld, one: MergeRequest, *, user: User) -> Pipeline | None:
     """Its pipeline for the newest commit; None when no job wants merge requests."""
     sha = source_sha(one)
     if sha is None:
@@ -43,7 +43,9 @@ async def start_for(world: World, one: MergeRequest, *, user: User) -> Pipeline 
     return await start_pipeline(world, wish)
 
 
-async def note_push(world: World, project: Project, branch: str, *, user: User) -> list[Pipeline]:
+async def note_push(
+    world: GitLabWorld, project: Project, branch: str, *, user: User
+) -> list[Pipeline]:
     """A branch was pushed: the pipelines of the merge requests from it."""
     started = []
     for one in open_from(project, branch):

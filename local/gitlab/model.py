@@ -291,7 +291,7 @@ class Pipeline:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class HandedReport:
     """A report that a job handed in, as it was sent."""
 
     path: Path
@@ -328,7 +328,7 @@ class Job:
     artifacts: Path | None = None
     artifacts_name: str = "artifacts.zip"
     artifacts_expire_at: datetime | None = None
-    reports: dict[str, Report] = field(default_factory=dict)  # by type
+    reports: dict[str, HandedReport] = field(default_factory=dict)  # by type
     dotenv: Mapping[str, str] = field(default_factory=dict)  # for the jobs after it
 
     @property

@@ -20,7 +20,7 @@ class LimitReached(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NewRunner:
+class RunnerRequest:
     """What is asked for when a runner is made."""
 
     runner_type: str
@@ -49,7 +49,7 @@ class Runners:
         self.by_id: dict[int, Runner] = {}
         self._by_token: dict[str, Runner] = {}
 
-    def add(self, wanted: NewRunner, *, at: datetime) -> Runner:
+    def add(self, wanted: RunnerRequest, *, at: datetime) -> Runner:
         """A new runner with a fresh token. Raises `LimitReached`."""
         self._check_limit(wanted, at)
         self._made += 1
@@ -74,7 +74,7 @@ class Runners:
         self.by_id[runner.id] = self._by_token[runner.token] = runner
         return runner
 
-    def _check_limit(self, wanted: NewRunner, at: datetime) -> None:
+    def _check_limit(self, wanted: RunnerRequest, at: datetime) -> None:
         if wanted.group is not None:
             limit = self._options.group_runner_limit
             siblings = [r for r in self.by_id.values() if r.group is wanted.group]

@@ -16,7 +16,7 @@ import uvicorn
 from local.gitlab.api.app import create_app
 from local.gitlab.options import Options
 from local.gitlab.sweep import sweep
-from local.gitlab.world import World
+from local.gitlab.world import GitLabWorld
 
 _HOST = "127.0.0.1"
 _START_S = 10.0
@@ -50,7 +50,7 @@ class _Server(uvicorn.Server):
 class Service:
     """A world and the uvicorn server in front of it."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: GitLabWorld) -> None:
         self.world = world
         self.uvicorn = _Server(
             uvicorn.Config(
@@ -92,7 +92,7 @@ class SimulatorServer:
     def __init__(self, data_dir: Path, options: Options | None = None, *, port: int = 0) -> None:
         self._socket = bind(port)
         self.url = address(self._socket)
-        self.world = World(data_dir, options=options or Options(), base_url=self.url)
+        self.world = GitLabWorld(data_dir, options=options or Options(), base_url=self.url)
         self.root_token = self.world.root_token
         self._service = Service(self.world)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -122,7 +122,7 @@ class SimulatorServer:
         self._thread.join()
         self._socket.close()
 
-    def ask(self, question: Callable[[World], ResultT]) -> ResultT:
+    def ask(self, question: Callable[[GitLabWorld], ResultT]) -> ResultT:
         """What `question` answers, called on the server's own thread so that nothing moves."""
         if self._loop is None:
             raise RuntimeError("the GitLab simulator is not running")

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from local.gitlab import failures
 from local.gitlab.actions import cancel_after_failure
-from local.gitlab.engine import Engine, Outcome
+from local.gitlab.engine import JobEnd, PipelineEngine
 from local.gitlab.model import Job, Pipeline
 from local.gitlab.options import Timeouts
 from local.gitlab.queue import kind_of, may_run
@@ -14,7 +14,7 @@ from local.gitlab.runners import Runners
 from local.gitlab.states import COMPLETED, Status
 
 
-def sweep(engine: Engine, runners: Runners) -> None:
+def sweep(engine: PipelineEngine, runners: Runners) -> None:
     """Apply every rule of time as of now."""
     at = engine.clock.now()
     for job in list(engine.index.scheduled.values()):
@@ -22,12 +22,12 @@ def sweep(engine: Engine, runners: Runners) -> None:
             engine.enqueue(job)
             engine.settle(job.pipeline)
     for job, reason in [*_stuck(engine, runners, at), *_silent(engine, at)]:
-        engine.finish(job, Outcome(status=Status.FAILED, failure_reason=reason))
+        engine.finish(job, JobEnd(status=Status.FAILED, failure_reason=reason))
         cancel_after_failure(engine, job)
     _drop_expired(engine, at)
 
 
-def _drop_expired(engine: Engine, at: datetime) -> None:
+def _drop_expired(engine: PipelineEngine, at: datetime) -> None:
     """Artifacts whose time is over are gone, but for those of a ref's last pipeline."""
     for job in list(engine.expiring.values()):
         expiry = job.artifacts_expire_at
@@ -49,7 +49,7 @@ def _is_last_of_ref(pipeline: Pipeline) -> bool:
     )
 
 
-def _stuck(engine: Engine, runners: Runners, at: datetime) -> list[tuple[Job, str]]:
+def _stuck(engine: PipelineEngine, runners: Runners, at: datetime) -> list[tuple[Job, str]]:
     """Pending jobs that waited too long, and why they are dropped."""
     limits = engine.options.timeouts
     found = []
@@ -80,7 +80,7 @@ def has_online_runner(job: Job, runners: Runners, at: datetime) -> bool:
     )
 
 
-def _silent(engine: Engine, at: datetime) -> list[tuple[Job, str]]:
+def _silent(engine: PipelineEngine, at: datetime) -> list[tuple[Job, str]]:
     """Jobs under way whose runner is gone or whose time is long over."""
     found = []
     for job in engine.index.under_way.values():

@@ -22,12 +22,12 @@ from local.gitlab.repository import (
 )
 from local.gitlab.variables import (
     CiVariable,
-    Instance,
+    GitLabInstance,
     expand_in,
     given_variables,
     pipeline_variables,
 )
-from local.gitlab.world import World
+from local.gitlab.world import GitLabWorld
 
 _SKIP = re.compile(r"\[(ci[ _-]skip|skip[ _-]ci)\]", re.IGNORECASE)
 _SKIPPABLE = ("push", "merge_request_event")
@@ -85,7 +85,7 @@ def changed_refs(before: Mapping[str, str], after: Mapping[str, str]) -> list[Re
     ]
 
 
-async def start_pipeline(world: World, wish: Wish) -> Pipeline | None:
+async def start_pipeline(world: GitLabWorld, wish: Wish) -> Pipeline | None:
     """The pipeline for the wish; None when the commit has no CI file or no job applies.
 
     A CI file that cannot be read makes a failed pipeline. A pushed commit whose message says
@@ -111,7 +111,7 @@ async def start_pipeline(world: World, wish: Wish) -> Pipeline | None:
     return pipeline
 
 
-def _read(wish: Wish, instance: Instance) -> _Reading:
+def _read(wish: Wish, instance: GitLabInstance) -> _Reading:
     """Everything that takes git commands, in a thread of its own."""
     project, sha = wish.project, wish.change.new
     merge_request = wish.merge_request

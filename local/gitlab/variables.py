@@ -28,7 +28,7 @@ _REFERENCE = re.compile(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Instance:
+class GitLabInstance:
     """What variables tell of the GitLab itself."""
 
     base_url: str
@@ -74,7 +74,7 @@ def is_protected(request: PipelineRequest) -> bool:
     return project.protects_merge_requests and all(map(project.is_protected, branches))
 
 
-def pipeline_variables(request: PipelineRequest, instance: Instance) -> dict[str, str]:
+def pipeline_variables(request: PipelineRequest, instance: GitLabInstance) -> dict[str, str]:
     """What is predefined before there are jobs: for `rules`, and for every job later."""
     return {
         "CI": "true",
@@ -94,7 +94,7 @@ def given_variables(request: PipelineRequest) -> dict[str, str]:
     return {**{key: one.value for key, one in secret.items()}, **request.variables}
 
 
-def _server_variables(instance: Instance) -> dict[str, str]:
+def _server_variables(instance: GitLabInstance) -> dict[str, str]:
     parts = urlsplit(instance.base_url)
     numbers = [*re.findall(r"\d+", instance.version), "0", "0", "0"]
     default_port = 443 if parts.scheme == "https" else 80
@@ -225,7 +225,7 @@ def _user_variables(user: User) -> dict[str, str]:
 
 
 def job_variables(
-    job: Job, instance: Instance, *, inherited: Mapping[str, str] | None = None
+    job: Job, instance: GitLabInstance, *, inherited: Mapping[str, str] | None = None
 ) -> Values:
     """What one job gets, of two with one name the one that counts. Nothing is expanded.
 

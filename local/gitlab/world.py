@@ -7,22 +7,22 @@ from pathlib import Path
 
 from local.gitlab.accounts import Accounts
 from local.gitlab.chaos import Chaos
-from local.gitlab.engine import Engine
+from local.gitlab.engine import PipelineEngine
 from local.gitlab.options import Clock, Options
 from local.gitlab.runners import Runners
-from local.gitlab.variables import Instance
+from local.gitlab.variables import GitLabInstance
 from local.gitlab.webhooks.delivery import Dispatcher
 from local.gitlab.webhooks.hooks import Hooks
 
 
-class World:
+class GitLabWorld:
     """Everything the instance knows. Touch it from the server's event loop only."""
 
     def __init__(self, data_dir: Path, *, options: Options, base_url: str) -> None:
         self.data_dir = data_dir
         self.options = options
         self.base_url = base_url
-        self.instance = Instance(base_url=base_url, version=options.gitlab_version)
+        self.instance = GitLabInstance(base_url=base_url, version=options.gitlab_version)
         self.clock = Clock()
         self.chaos = Chaos(options.seed)
         self.calls: Counter[str] = Counter()  # "METHOD /templated/path" -> API calls
@@ -35,7 +35,7 @@ class World:
             chaos=self.chaos,
             base_url=base_url,
         )
-        self.ci = Engine(options=options, clock=self.clock, listener=self.dispatcher)
+        self.ci = PipelineEngine(options=options, clock=self.clock, listener=self.dispatcher)
         repositories = data_dir / "repositories"
         repositories.mkdir(parents=True, exist_ok=True)
         (data_dir / "artifacts").mkdir(exist_ok=True)

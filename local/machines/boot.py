@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 from adapters.aws.clients import aws_call
 from local.machines.imds import ImdsServer, InstanceMetadata
-from local.machines.keeper import ROOT, Keeper, Kept
+from local.machines.keeper import ROOT, Keeper, KeptProcess
 
 
-class Cloud(Protocol):
+class GuestCloud(Protocol):
     """The part of the embedded engine that guests need; the clients act as the cloud itself."""
 
     @property
@@ -66,7 +66,7 @@ class Guest:
 
 
 def boot(
-    cloud: Cloud, options: GuestOptions, imds: ImdsServer, instance: Mapping[str, Any]
+    cloud: GuestCloud, options: GuestOptions, imds: ImdsServer, instance: Mapping[str, Any]
 ) -> Guest:
     """Start the guest of one instance, as `DescribeInstances` shows it.
 
@@ -79,7 +79,7 @@ def boot(
     script = home / "user-data"
     script.write_text(metadata.user_data)
     script.chmod(0o700)
-    kept = Kept(
+    kept = KeptProcess(
         command=["bash", str(script)],
         environment=_environment(cloud, home, imds.add(metadata)) | dict(options.environment),
         folder=home,
@@ -88,7 +88,7 @@ def boot(
     return Guest(instance_id=instance_id, keeper=Keeper(kept), metadata=metadata, home=home)
 
 
-def _user_data(cloud: Cloud, instance_id: str) -> str:
+def _user_data(cloud: GuestCloud, instance_id: str) -> str:
     with aws_call("ec2.DescribeInstanceAttribute"):
         found = cloud.client("ec2").describe_instance_attribute(
             InstanceId=instance_id, Attribute="userData"
@@ -96,12 +96,14 @@ def _user_data(cloud: Cloud, instance_id: str) -> str:
     return base64.b64decode(found["UserData"].get("Value", "")).decode()
 
 
-def _role_keys(cloud: Cloud, role: str, instance_id: str) -> dict[str, str]:
+def _role_keys(cloud: GuestCloud, role: str, instance_id: str) -> dict[str, str]:
     with aws_call("sts.AssumeRole"):
         return cloud.role_environment(role, instance_id)
 
 
-def _metadata(cloud: Cloud, options: GuestOptions, instance: Mapping[str, Any]) -> InstanceMetadata:
+def _metadata(
+    cloud: GuestCloud, options: GuestOptions, instance: Mapping[str, Any]
+) -> InstanceMetadata:
     instance_id, zone = instance["InstanceId"], instance["Placement"]["AvailabilityZone"]
     role = options.machine_role
     return InstanceMetadata(
@@ -117,7 +119,7 @@ def _metadata(cloud: Cloud, options: GuestOptions, instance: Mapping[str, Any]) 
     )
 
 
-def _environment(cloud: Cloud, home: Path, endpoint: str) -> dict[str, str]:
+def _environment(cloud: GuestCloud, home: Path, endpoint: str) -> dict[str, str]:
     """All that a guest knows before its user data runs."""
     path = [str(ROOT / "local/bin/guest"), str(Path(sys.executable).parent)]
     return {

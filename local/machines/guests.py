@@ -15,7 +15,7 @@ from typing import Any, Self
 from adapters.aws.clients import aws_call
 from fleet.errors import Refused, Transient
 from local.beat import Beat
-from local.machines.boot import Cloud, Guest, GuestOptions, GuestState, boot
+from local.machines.boot import Guest, GuestCloud, GuestOptions, GuestState, boot
 from local.machines.imds import ImdsServer
 from local.machines.processes import count_below
 
@@ -27,7 +27,7 @@ __all__ = ["GuestHost", "GuestOptions", "GuestState"]
 class GuestHost:
     """Boots, watches and ends guests from a thread of its own; a context."""
 
-    def __init__(self, cloud: Cloud, options: GuestOptions) -> None:
+    def __init__(self, cloud: GuestCloud, options: GuestOptions) -> None:
         """Nothing starts before the context is entered."""
         self._cloud = cloud
         self._options = options

@@ -22,7 +22,7 @@ _ORDERS = {b"f": signal.SIGSTOP, b"t": signal.SIGCONT}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class KeptProcess:
     """What to keep, and where."""
 
     command: Sequence[str]
@@ -34,7 +34,7 @@ class Kept:
 class Keeper:
     """A keeper started from this process, seen from outside. Close it, or it ends with us."""
 
-    def __init__(self, kept: Kept) -> None:
+    def __init__(self, kept: KeptProcess) -> None:
         """Start it."""
         with kept.log.open("ab") as log:
             self._process = subprocess.Popen(

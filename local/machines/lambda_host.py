@@ -19,11 +19,11 @@ from typing import Any, Protocol, Self
 from botocore.exceptions import BotoCoreError, ClientError
 
 from local.loopback import Answerer, LoopbackServer
-from local.machines.keeper import ROOT, Keeper, Kept
+from local.machines.keeper import ROOT, Keeper, KeptProcess
 from local.machines.processes import count_below
 
 
-class Cloud(Protocol):
+class LambdaCloud(Protocol):
     """The part of the embedded engine that functions need."""
 
     def client(self, service: str) -> Any:
@@ -53,7 +53,7 @@ class Answered:
 class LambdaHost(LoopbackServer):
     """An HTTP server at `url`; a context."""
 
-    def __init__(self, cloud: Cloud, options: LambdaOptions) -> None:
+    def __init__(self, cloud: LambdaCloud, options: LambdaOptions) -> None:
         """Bind a free port of the loopback interface, so that `url` is known at once."""
         self._cloud = cloud
         self._options = options
@@ -126,7 +126,7 @@ class LambdaHost(LoopbackServer):
         asked, answered = folder / "event.json", folder / "answer.json"
         asked.write_text(event)
         setting = self._cloud.client("lambda").get_function_configuration(FunctionName=function)
-        kept = Kept(
+        kept = KeptProcess(
             command=[
                 sys.executable,
                 "-m",

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 from local.stand_in import files
 from local.stand_in.config import shorten
-from local.stand_in.gitlab import GitLab, Reply
+from local.stand_in.gitlab import JobServer, Reply
 from local.stand_in.job import Artifact, Dependency, Job
 from local.stand_in.stops import BuildError
 from local.stand_in.variables import Variables
@@ -28,7 +28,7 @@ _REFUSED = {403: "permission denied", 413: "too large", 503: "service unavailabl
 class Artifacts:
     """The artifacts of one job below `root`; `say` writes a line to its log."""
 
-    def __init__(self, gitlab: GitLab, job: Job, root: str, say: Callable[[str], None]) -> None:
+    def __init__(self, gitlab: JobServer, job: Job, root: str, say: Callable[[str], None]) -> None:
         self._gitlab = gitlab
         self._job = job
         self._root = root

@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 from local.stand_in.artifacts import Artifacts
 from local.stand_in.cache import Bucket, Caches
 from local.stand_in.config import NAME, REVISION, VERSION, RunnerOptions
-from local.stand_in.gitlab import GitLab
+from local.stand_in.gitlab import JobServer
 from local.stand_in.job import Job, is_wanted
-from local.stand_in.process import Scope, run_shell
+from local.stand_in.process import ScriptLimits, run_shell
 from local.stand_in.script import Sources, commands, exports, notice, shell_script
 from local.stand_in.stops import BuildError, Over, Stops
 from local.stand_in.trace import Trace
@@ -37,7 +37,7 @@ class Build:
 
     job: Job
     runner: RunnerOptions
-    gitlab: GitLab
+    gitlab: JobServer
     places: Places
     variables: Variables
     trace: Trace
@@ -122,7 +122,7 @@ class Build:
         with self._section("get_sources", "Getting source from Git repository"):
             if sources.complaint:
                 self._say(f"{_YELLOW}WARNING: {sources.complaint}")
-            self._run_lines(lines, Scope(stops=self.stops), in_project=False)
+            self._run_lines(lines, ScriptLimits(stops=self.stops), in_project=False)
 
     def _restore_caches(self) -> None:
         caches = self._caches()
@@ -164,7 +164,7 @@ class Build:
                 self._artifacts.upload(artifact, self.variables)
 
     def _run_steps(self) -> None:
-        scope = Scope(
+        scope = ScriptLimits(
             stops=self.stops,
             is_script=True,
             timeout_s=self.variables.seconds("RUNNER_SCRIPT_TIMEOUT", None),
@@ -185,7 +185,7 @@ class Build:
         self.variables.set("CI_JOB_STATUS", status)
         if not script:
             return None
-        scope = Scope(
+        scope = ScriptLimits(
             stops=self.stops,
             timeout_s=self.variables.seconds("RUNNER_AFTER_SCRIPT_TIMEOUT", _AFTER_SCRIPT_S),
             on_timeout=_timeout("context deadline exceeded"),
@@ -199,7 +199,7 @@ class Build:
         self._say(f"{_YELLOW}WARNING: {text}: {error}")
         return None
 
-    def _run_lines(self, lines: list[str], scope: Scope, *, in_project: bool) -> None:
+    def _run_lines(self, lines: list[str], scope: ScriptLimits, *, in_project: bool) -> None:
         start = [f"cd {quote(self.places.project)}"] if in_project else []
         configured = self.runner.feature_flags.get(_EVAL_FLAG, False)
         script = shell_script(

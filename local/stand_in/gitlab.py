@@ -94,7 +94,7 @@ class Reply:
         }
 
 
-class GitLab:
+class JobServer:
     """GitLab, as one runner sees it; safe to use from several threads."""
 
     def __init__(self, runner: RunnerOptions, *, system_id: str, log: Log) -> None:

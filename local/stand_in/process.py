@@ -20,7 +20,7 @@ _PIECE = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
+class ScriptLimits:
     """What may end a script early, and how it fails when its own time is over."""
 
     stops: Stops
@@ -30,7 +30,7 @@ class Scope:
 
 
 def run_shell(
-    shell: Sequence[str], script: str, *, write: Callable[[bytes], None], scope: Scope
+    shell: Sequence[str], script: str, *, write: Callable[[bytes], None], scope: ScriptLimits
 ) -> int:
     """The exit code of a shell that reads `script`; a signal's is negative.
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from local.stand_in.gitlab import GitLab, Reply, Result
+from local.stand_in.gitlab import JobServer, Reply, Result
 from local.stand_in.job import Job
 from local.stand_in.stops import Stops
 from local.stand_in.trace import Trace
@@ -22,7 +22,7 @@ _TOUCH_AFTER_S = 30.0  # of silence
 class Sender:
     """One job's log on its way; runs in a thread of its own until `finish`."""
 
-    gitlab: GitLab
+    gitlab: JobServer
     job: Job
     trace: Trace
     stops: Stops

@@ -13,7 +13,7 @@ from types import FrameType
 
 from local.stand_in.build import Build, find_places
 from local.stand_in.config import RunnerOptions
-from local.stand_in.gitlab import GitLab
+from local.stand_in.gitlab import JobServer
 from local.stand_in.job import Job
 from local.stand_in.log import Log
 from local.stand_in.sender import Sender
@@ -40,7 +40,7 @@ class RunSingle:
     log: Log
 
     def __post_init__(self) -> None:
-        self._gitlab = GitLab(self.runner, system_id=self.system_id, log=self.log)
+        self._gitlab = JobServer(self.runner, system_id=self.system_id, log=self.log)
         self._is_finished = False
         self._is_ending = False
         self._stops: Stops | None = None

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -49,6 +50,12 @@ EMPTY_WORDS = {"manager", "managers", "helper", "helpers", "util", "utils", "com
 EMPTY_FILE_NAMES = EMPTY_WORDS | {"data", "info", "misc"}
 # GitLab calls a gitlab-runner process a runner manager; the simulator of GitLab must, too.
 GITLABS_WORDS = {"local/gitlab/": {"manager", "managers"}}
+# The simulator and the stand-in runner have GitLab's own sight of GitLab's nouns, and two functions
+# read Lambda's context.
+SHARED_NOUNS = {
+    *("Environment", "Job", "Project", "Runner", "Variable", "Variables"),
+    "LambdaContext",
+}
 
 PATCHES = re.compile(
     r"monkeypatch\.(setattr|setitem|delattr)|((\w+\.)?mock(er)?\.)?patch(\.\w+)*|(\w+\.)*\w*Mock"
@@ -234,6 +241,13 @@ def test_names_say_something() -> None:
         for one in (*module.functions, *module.classes)
         if set(words(one.name)) & EMPTY_WORDS - gitlabs_words(module)
     ) == []  # fmt: skip
+
+
+def test_one_noun_names_one_thing() -> None:
+    names = Counter(
+        one.name for module in OURS for one in module.classes if not one.name.startswith("_")
+    )
+    assert {name for name, times in names.items() if times > 1} <= SHARED_NOUNS
 
 
 def test_file_names_say_something() -> None:

@@ -34,7 +34,7 @@ from local.gitlab.api.call import ApiError, Call, Endpoint
 from local.gitlab.api.git import git_routes
 from local.gitlab.api.pages import page_routes, project_route
 from local.gitlab.model import AccessToken
-from local.gitlab.world import World
+from local.gitlab.world import GitLabWorld
 
 _PREFIX = "/api/v4"
 _ENDPOINTS: tuple[Endpoint, ...] = (
@@ -74,7 +74,7 @@ class KeepEncodedSlashes:
         await self._app(scope, receive, send)
 
 
-def create_app(world: World) -> ASGIApp:
+def create_app(world: GitLabWorld) -> ASGIApp:
     """The application that serves `world`."""
     routes = [_route(world, endpoint) for endpoint in _ENDPOINTS]
     anything = ["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -95,7 +95,7 @@ async def _health(_request: Request) -> Response:
     return PlainTextResponse("GitLab OK")
 
 
-def _route(world: World, endpoint: Endpoint) -> Route:
+def _route(world: GitLabWorld, endpoint: Endpoint) -> Route:
     is_api = not endpoint.path.startswith("/_sim")
     path = _PREFIX + endpoint.path if is_api else endpoint.path
     serve = _guarded(world, endpoint, counted_as=f"{endpoint.method} {endpoint.path}")
@@ -105,7 +105,7 @@ def _route(world: World, endpoint: Endpoint) -> Route:
 Serve = Callable[[Request], Awaitable[Response]]
 
 
-def _guarded(world: World, endpoint: Endpoint, *, counted_as: str) -> Serve:
+def _guarded(world: GitLabWorld, endpoint: Endpoint, *, counted_as: str) -> Serve:
     """Count the call, let chaos have its way, then answer."""
     answer = _answering(world, endpoint)
 
@@ -124,7 +124,7 @@ def _guarded(world: World, endpoint: Endpoint, *, counted_as: str) -> Serve:
     return serve
 
 
-def _answering(world: World, endpoint: Endpoint) -> Serve:
+def _answering(world: GitLabWorld, endpoint: Endpoint) -> Serve:
     async def serve(request: Request) -> Response:
         call = Call(request, world)
         try:
@@ -137,7 +137,7 @@ def _answering(world: World, endpoint: Endpoint) -> Serve:
     return serve
 
 
-def _authorize(request: Request, world: World, scopes: frozenset[str]) -> AccessToken:
+def _authorize(request: Request, world: GitLabWorld, scopes: frozenset[str]) -> AccessToken:
     """Whose token the request carries. Raises 401, or 403 when it lacks every scope."""
     text = request.headers.get("private-token") or request.query_params.get("private_token")
     if text is None:

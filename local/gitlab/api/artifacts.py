@@ -13,7 +13,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from local.gitlab.api.call import READ, WRITE, ApiError, Call, Endpoint, forbidden, not_found
 from local.gitlab.ci.values import read_duration_s
 from local.gitlab.dotenv import DotenvError, read_dotenv
-from local.gitlab.model import Job, Report, Role
+from local.gitlab.model import HandedReport, Job, Role
 from local.gitlab.reports import FROM_RUNNER, REPORTS
 from local.gitlab.states import FINISHED, Status
 
@@ -83,7 +83,7 @@ def _keep_report(call: Call, job: Job, file: UploadFile, sort: str, form: str) -
             raise ApiError(400, str(exc)) from exc
     path: Path = call.world.data_dir / "artifacts" / f"{job.id}-{sort}"
     path.write_bytes(content)
-    job.reports[sort] = Report(path=path, name=file.filename or sort, form=form)
+    job.reports[sort] = HandedReport(path=path, name=file.filename or sort, form=form)
 
 
 async def download_as_job(call: Call) -> Response:

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from local.gitlab.model import AccessToken, Group, Job, Project, Role, User
-from local.gitlab.world import World
+from local.gitlab.world import GitLabWorld
 
 _LOG = logging.getLogger("local.gitlab")
 _NO_PARAMETERS = frozenset({"private_token", "filter[environment_scope]"})
@@ -48,7 +48,7 @@ class Call:
     """A request together with the world it is about. `caller` is None on runner endpoints."""
 
     request: Request
-    world: World
+    world: GitLabWorld
     caller: AccessToken | None = None
 
     @property

@@ -22,7 +22,7 @@ from local.gitlab.model import Job, Project, Role, User
 from local.gitlab.repository import git_environment, read_refs
 from local.gitlab.states import Status
 from local.gitlab.trigger import Wish, changed_refs, push_report, start_pipeline
-from local.gitlab.world import World
+from local.gitlab.world import GitLabWorld
 
 _CHUNK = 64 * 1024
 _SPOOL_BYTES = 1024 * 1024
@@ -46,7 +46,7 @@ class _Visitor:
     scopes: frozenset[str] = frozenset()
 
 
-def git_routes(world: World) -> list[Route]:
+def git_routes(world: GitLabWorld) -> list[Route]:
     """The three addresses of smart HTTP for every project."""
     door = _Door(world)
     base = "/{path:path}.git"
@@ -65,7 +65,7 @@ async def _add_suffix(request: Request) -> Response:
 
 
 class _Door:
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: GitLabWorld) -> None:
         self._world = world
         self._pushing: dict[int, asyncio.Lock] = {}
 

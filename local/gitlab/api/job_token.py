@@ -12,7 +12,7 @@ from local.gitlab.api.views import project_view
 from local.gitlab.model import Role
 
 
-class Scope(BaseModel):
+class JobTokenScope(BaseModel):
     """Body of `PATCH …/job_token_scope`."""
 
     enabled: bool
@@ -40,7 +40,7 @@ async def get_scope(call: Call) -> Response:
 async def change_scope(call: Call) -> Response:
     """PATCH /projects/:id/job_token_scope: whether the lists count."""
     project = call.project(role=Role.MAINTAINER)
-    project.limits_job_tokens = (await call.body(Scope)).enabled
+    project.limits_job_tokens = (await call.body(JobTokenScope)).enabled
     return Response(status_code=204)
 
 

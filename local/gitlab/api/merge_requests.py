@@ -14,7 +14,7 @@ from local.gitlab.api.runner_views import Json, user_view
 from local.gitlab.api.views import pipeline_view
 from local.gitlab.dates import api_date
 from local.gitlab.model import MergeRequest, Project, Role
-from local.gitlab.world import World
+from local.gitlab.world import GitLabWorld
 
 _OTHER_PROJECT = "target_project_id: merge requests between two projects are not simulated"
 
@@ -47,7 +47,7 @@ def _labels(said: str | list[str]) -> tuple[str, ...]:
     return tuple(name.strip() for name in names if name.strip())
 
 
-def _view(one: MergeRequest, world: World) -> Json:
+def _view(one: MergeRequest, world: GitLabWorld) -> Json:
     project = one.project
     return {
         "id": one.id,

@@ -19,7 +19,7 @@ from adapters.gitlab.job_log import plain
 from local.gitlab.api.call import READ
 from local.gitlab.dates import api_date
 from local.gitlab.model import Job, Pipeline, Project, Role
-from local.gitlab.world import World
+from local.gitlab.world import GitLabWorld
 
 _SAFE = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
@@ -44,7 +44,7 @@ class _Refused(Exception):
 Page = Callable[[Request, Project], Response]
 
 
-def page_routes(world: World) -> list[Route]:
+def page_routes(world: GitLabWorld) -> list[Route]:
     """The addresses of every project's pages."""
     pages = _Pages(world)
     base = "/{path:path}/-"
@@ -60,14 +60,14 @@ def page_routes(world: World) -> list[Route]:
     return [Route(path, pages.guarded(page), methods=["GET"]) for path, page in shown.items()]
 
 
-def project_route(world: World) -> Route:
+def project_route(world: GitLabWorld) -> Route:
     """The address of a project itself; it fits everything, so it comes last."""
     pages = _Pages(world)
     return Route("/{path:path}", pages.guarded(pages.project), methods=["GET"])
 
 
 class _Pages:
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: GitLabWorld) -> None:
         self._world = world
 
     def guarded(self, page: Page) -> Callable[[Request], Awaitable[Response]]:

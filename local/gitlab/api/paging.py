@@ -18,7 +18,7 @@ _DEFAULT_PER_PAGE = 20
 _MOST_PER_PAGE = 100
 
 
-class Numbered(Protocol):
+class HasId(Protocol):
     """Anything listed by id."""
 
     @property
@@ -26,7 +26,7 @@ class Numbered(Protocol):
         """The id that orders the list."""
 
 
-ItemT = TypeVar("ItemT", bound=Numbered)
+ItemT = TypeVar("ItemT", bound=HasId)
 
 
 def page_of(

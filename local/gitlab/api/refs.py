@@ -13,7 +13,7 @@ from local.gitlab.api.call import READ, WRITE, ApiError, Call, Endpoint, not_fou
 from local.gitlab.api.paging import page_of
 from local.gitlab.api.runner_views import Json
 from local.gitlab.model import Project, Role
-from local.gitlab.world import World
+from local.gitlab.world import GitLabWorld
 
 _MAINTAINERS = {"id": 1, "access_level": 40, "access_level_description": "Maintainers"}
 
@@ -24,7 +24,7 @@ class NewRule(BaseModel):
     name: str = Field(min_length=1)
 
 
-def _branch(project: Project, name: str, world: World) -> Json:
+def _branch(project: Project, name: str, world: GitLabWorld) -> Json:
     return {
         "name": name,
         "commit": _commit(project.refs[f"refs/heads/{name}"]),
@@ -36,7 +36,7 @@ def _branch(project: Project, name: str, world: World) -> Json:
     }
 
 
-def _tag(project: Project, name: str, _world: World) -> Json:
+def _tag(project: Project, name: str, _world: GitLabWorld) -> Json:
     return {
         "name": name,
         "message": "",
@@ -57,7 +57,7 @@ class _Kind:
 
     word: str
     prefix: str
-    view: Callable[[Project, str, World], Json]
+    view: Callable[[Project, str, GitLabWorld], Json]
 
 
 _BRANCHES = _Kind(word="Branch", prefix="refs/heads/", view=_branch)

@@ -12,7 +12,7 @@ from local.gitlab.api.call import ApiError, Call, Endpoint, forbidden
 from local.gitlab.api.runners import RunnerChange
 from local.gitlab.dates import api_date
 from local.gitlab.model import Group, Project, Role
-from local.gitlab.runners import LimitReached, NewRunner
+from local.gitlab.runners import LimitReached, RunnerRequest
 
 
 class RunnerBody(RunnerChange):
@@ -39,12 +39,12 @@ async def create_runner(call: Call) -> Response:
     return JSONResponse(shown, status_code=201)
 
 
-def _wanted(call: Call, body: RunnerBody) -> NewRunner:
+def _wanted(call: Call, body: RunnerBody) -> RunnerRequest:
     place = _place(call, body)
     allowed = call.user.is_admin if place is None else _may_create(call, place)
     if not allowed:
         raise forbidden()
-    return NewRunner(
+    return RunnerRequest(
         runner_type=body.runner_type,
         creator=call.user,
         group=place if isinstance(place, Group) else None,

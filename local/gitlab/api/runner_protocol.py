@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from local.gitlab.actions import cancel_after_failure
 from local.gitlab.api.call import ApiError, Call, Endpoint, forbidden, not_found
 from local.gitlab.dates import api_date
-from local.gitlab.engine import Outcome
+from local.gitlab.engine import JobEnd
 from local.gitlab.environments import note_deployed
 from local.gitlab.failures import TRACE_TOO_LARGE
 from local.gitlab.handout import job_payload, sent_variables
@@ -134,7 +134,7 @@ async def update_job(call: Call) -> Response:
     job = _job_of(call, call.request.headers.get("job-token") or update.token)
     if update.state in ("success", "failed"):
         reason = update.failure_reason if update.state == "failed" else None
-        outcome = Outcome(
+        outcome = JobEnd(
             status=Status(update.state), failure_reason=reason, exit_code=update.exit_code
         )
         call.world.ci.finish(job, outcome)
@@ -166,7 +166,7 @@ async def append_trace(call: Call) -> Response:
         headers["Range"] = f"0-{len(job.trace)}"
         return Response("416 Range Not Satisfiable", status_code=416, headers=headers)
     if len(job.trace) + len(chunk) > call.world.options.trace_limit_bytes:
-        call.world.ci.finish(job, Outcome(status=Status.FAILED, failure_reason=TRACE_TOO_LARGE))
+        call.world.ci.finish(job, JobEnd(status=Status.FAILED, failure_reason=TRACE_TOO_LARGE))
         cancel_after_failure(call.world.ci, job)
         raise ApiError(403, "403 Forbidden - Trace too large", headers=_job_headers(call, job))
     job.trace += chunk

@@ -7,12 +7,12 @@ from typing import Any
 from local.gitlab.dates import api_date
 from local.gitlab.model import Group, Runner, User
 from local.gitlab.states import FINISHED
-from local.gitlab.world import World
+from local.gitlab.world import GitLabWorld
 
 Json = dict[str, Any]
 
 
-def user_view(user: User, world: World) -> Json:
+def user_view(user: User, world: GitLabWorld) -> Json:
     """A user as embedded in other things."""
     return {
         "id": user.id,
@@ -24,7 +24,7 @@ def user_view(user: User, world: World) -> Json:
     }
 
 
-def group_view(group: Group, world: World) -> Json:
+def group_view(group: Group, world: GitLabWorld) -> Json:
     """A group."""
     return {
         "id": group.id,
@@ -38,7 +38,7 @@ def group_view(group: Group, world: World) -> Json:
     }
 
 
-def runner_view(runner: Runner, world: World) -> Json:
+def runner_view(runner: Runner, world: GitLabWorld) -> Json:
     """A runner as it stands in lists and in jobs."""
     at = world.clock.now()
     return {
@@ -62,7 +62,7 @@ def _is_busy(runner: Runner) -> bool:
     return any(job.status not in FINISHED for job in runner.jobs.values())
 
 
-def runner_detail(runner: Runner, world: World) -> Json:
+def runner_detail(runner: Runner, world: GitLabWorld) -> Json:
     """A runner by itself. Never its token."""
     return {
         **runner_view(runner, world),
@@ -90,7 +90,7 @@ def _latest(runner: Runner, field: str) -> str | None:
     return getattr(newest, field) if newest else None
 
 
-def manager_views(runner: Runner, world: World, *, only: str | None = None) -> list[Json]:
+def manager_views(runner: Runner, world: GitLabWorld, *, only: str | None = None) -> list[Json]:
     """The machines behind a runner's token."""
     at = world.clock.now()
     return [

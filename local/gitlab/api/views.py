@@ -6,10 +6,10 @@ from local.gitlab.api.runner_views import Json, manager_views, runner_view, user
 from local.gitlab.dates import api_date
 from local.gitlab.model import Job, Pipeline, Project
 from local.gitlab.states import FINISHED
-from local.gitlab.world import World
+from local.gitlab.world import GitLabWorld
 
 
-def project_view(project: Project, world: World) -> Json:
+def project_view(project: Project, world: GitLabWorld) -> Json:
     """A project."""
     web_url = f"{world.base_url}/{project.full_path}"
     group = project.group
@@ -45,7 +45,7 @@ def project_view(project: Project, world: World) -> Json:
     }
 
 
-def pipeline_view(pipeline: Pipeline, world: World) -> Json:
+def pipeline_view(pipeline: Pipeline, world: GitLabWorld) -> Json:
     """A pipeline."""
     started, finished = pipeline.started_at, pipeline.finished_at
     waited = (started - pipeline.created_at).total_seconds() if started else None
@@ -87,7 +87,7 @@ def _commit_view(pipeline: Pipeline) -> Json:
     }
 
 
-def job_view(job: Job, world: World) -> Json:
+def job_view(job: Job, world: GitLabWorld) -> Json:
     """A job: its tags are here, its timeout is nowhere."""
     at = world.clock.now()
     pipeline = job.pipeline
@@ -129,7 +129,7 @@ def job_view(job: Job, world: World) -> Json:
     }
 
 
-def runner_job_view(job: Job, world: World) -> Json:
+def runner_job_view(job: Job, world: GitLabWorld) -> Json:
     """A job as a runner's list shows it: with its project, without its tags."""
     view = job_view(job, world)
     del view["tag_list"], view["runner"], view["runner_manager"]
@@ -184,7 +184,7 @@ def _artifacts_file(job: Job) -> Json | None:
     return {"filename": job.artifacts_name, "size": job.artifacts.stat().st_size}
 
 
-def _manager_of(job: Job, world: World) -> Json | None:
+def _manager_of(job: Job, world: GitLabWorld) -> Json | None:
     if job.runner is None or job.system_id not in job.runner.managers:
         return None
     return manager_views(job.runner, world, only=job.system_id)[0]

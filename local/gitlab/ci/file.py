@@ -14,7 +14,7 @@ from local.gitlab.ci.job import DEFAULT_KEYS, Draft, Surroundings, read_drafts
 from local.gitlab.ci.left_out import warnings_of
 from local.gitlab.ci.links import link
 from local.gitlab.ci.parts import GLOBAL_VARIABLE, Variables, read_variables
-from local.gitlab.ci.rules import WORKFLOW_RULE_SAYS, Changes, Facts, matching_rule
+from local.gitlab.ci.rules import WORKFLOW_RULE_SAYS, Changes, RuleFacts, matching_rule
 from local.gitlab.ci.tree import Tree, explained, left_out, read_tree
 from local.gitlab.ci.types import (
     ArtifactSpec,
@@ -28,7 +28,7 @@ from local.gitlab.ci.types import (
     PipelineSpec,
     RetrySpec,
 )
-from local.gitlab.ci.values import Spot, expand
+from local.gitlab.ci.values import Location, expand
 
 __all__ = [
     "ArtifactSpec",
@@ -71,7 +71,7 @@ def read_pipeline(  # noqa: PLR0913 - a file, and four kinds of things that rule
     made of files; `paths` are the repository's files for `rules:exists`, and `changes` what the
     commit changed, for `rules:changes`; where they are None, such rules apply.
     """
-    facts = Facts(variables=variables, paths=paths, changes=changes)
+    facts = RuleFacts(variables=variables, paths=paths, changes=changes)
     tree = read_tree(text, file=file, files=files or {}, facts=facts)
     try:
         return _pipeline(tree, facts, files or {})
@@ -79,9 +79,9 @@ def read_pipeline(  # noqa: PLR0913 - a file, and four kinds of things that rule
         raise explained(exc, tree.not_fetched) from exc
 
 
-def _pipeline(tree: Tree, facts: Facts, files: Mapping[str, str]) -> PipelineSpec:
+def _pipeline(tree: Tree, facts: RuleFacts, files: Mapping[str, str]) -> PipelineSpec:
     entries = {
-        name: Spot(node, name)
+        name: Location(node, name)
         for name, node in tree.entries.items()
         if node.value is not None or name not in _TOP_LEVEL
     }
@@ -137,7 +137,7 @@ class _Document:
     """The top level of the file."""
 
     file: str
-    tree: Mapping[str, Spot]
+    tree: Mapping[str, Location]
 
     def stages(self) -> tuple[str, ...]:
         """`.pre`, the stages in order, `.post`."""
@@ -150,7 +150,7 @@ class _Document:
             return Variables()
         return read_variables(self.tree["variables"], GLOBAL_VARIABLE)
 
-    def defaults(self) -> dict[str, Spot]:
+    def defaults(self) -> dict[str, Location]:
         old = {key: self.tree[key] for key in _OLD_DEFAULTS if key in self.tree}
         new = self.tree["default"].entries(DEFAULT_KEYS) if "default" in self.tree else {}
         for key in old.keys() & new.keys():
@@ -162,11 +162,11 @@ class _Document:
         return "workflow" in self.tree and "rules" in self.tree["workflow"].entries()
 
     def workflow(
-        self, facts: Facts, given: Variables
+        self, facts: RuleFacts, given: Variables
     ) -> tuple[bool, Variables, str | None, tuple[str, str]]:
         """Whether a pipeline is wanted, its first variables, its name, and what cancels it."""
         said = self.tree["workflow"].entries(_WORKFLOW) if "workflow" in self.tree else {}
-        seen = Facts(
+        seen = RuleFacts(
             variables={**given.values, **facts.variables},
             paths=facts.paths,
             changes=facts.changes,
@@ -181,10 +181,10 @@ class _Document:
         if rule and "when" in rule:
             wanted = rule["when"].value != "never"
         if rule and "variables" in rule:
-            more = read_variables(Spot(rule["variables"], "workflow:rules:variables"))
+            more = read_variables(Location(rule["variables"], "workflow:rules:variables"))
             given = given.under(more)
         if rule and "auto_cancel" in rule:
-            spot = Spot(rule["auto_cancel"], "workflow:rules:auto_cancel")
+            spot = Location(rule["auto_cancel"], "workflow:rules:auto_cancel")
             cancels = _auto_cancel(spot, cancels)
         name = said["name"].text() if "name" in said else None
         if name is not None and len(name) > _LONGEST_NAME:
@@ -192,9 +192,9 @@ class _Document:
         known = {**given.values, **facts.variables}
         return wanted, given, expand(name, known) if name else None, cancels
 
-    def jobs(self) -> list[tuple[str, Spot]]:
+    def jobs(self) -> list[tuple[str, Location]]:
         """The visible jobs in file order. Raises `CiError` when there are none."""
-        found: list[tuple[str, Spot]] = []
+        found: list[tuple[str, Location]] = []
         for name, spot in self.tree.items():
             if name in _TOP_LEVEL or name.startswith("."):
                 continue
@@ -203,13 +203,13 @@ class _Document:
                     f"unsupported key {name!r}: no keyword of the top level, and no job, since "
                     "it is no map"
                 )
-            found.append((name, Spot(spot.node, f"jobs:{name}")))
+            found.append((name, Location(spot.node, f"jobs:{name}")))
         if not found:
             raise CiMissingError(f"{self.file} line 1: there is no job in it")
         return found
 
 
-def _auto_cancel(spot: Spot | None, absent: tuple[str, str]) -> tuple[str, str]:
+def _auto_cancel(spot: Location | None, absent: tuple[str, str]) -> tuple[str, str]:
     """What a newer commit, and what a failed job, cancels."""
     if spot is None:
         return absent

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
-from local.gitlab.ci.values import Spot, expand
+from local.gitlab.ci.values import Location, expand
 from local.gitlab.ci.yaml import Node, Value
 
 _HEADER_KEYS = ("inputs", "description", "component")
@@ -47,7 +47,7 @@ def with_inputs(
         for node in given.values():
             raise node.error("include:inputs: the included file has no `spec:inputs` header")
         return first, warnings
-    header = Spot(first, "header").entries(("spec",))["spec"]
+    header = Location(first, "header").entries(("spec",))["spec"]
     spec = header.entries(_HEADER_KEYS) if header.node.value is not None else {}
     wanted = spec["inputs"].entries() if "inputs" in spec and spec["inputs"].is_map else {}
     for name, node in given.items():
@@ -57,7 +57,7 @@ def with_inputs(
     return _filled(documents[1], values, variables), warnings
 
 
-def _value(name: str, spot: Spot, given: Node | None) -> Node:
+def _value(name: str, spot: Location, given: Node | None) -> Node:
     """What an input stands for, checked against its own rules."""
     said = spot.entries(_INPUT_KEYS) if spot.node.value is not None else {}
     kind = said["type"].one_of(_TYPES) if "type" in said else "string"

@@ -8,18 +8,18 @@ from typing import TypeVar
 
 from local.gitlab.ci import parts
 from local.gitlab.ci.left_out import check_left_out, pages_path
-from local.gitlab.ci.parallel import Instance, instances_of
+from local.gitlab.ci.parallel import ParallelJob, instances_of
 from local.gitlab.ci.parts import Needs, Variables
 from local.gitlab.ci.rules import (
     JOB_RULE_SAYS,
     JOB_RULE_WHEN,
-    Facts,
+    RuleFacts,
     matching_rule,
     wanted_by_refs,
 )
 from local.gitlab.ci.stored import read_artifacts, read_caches
 from local.gitlab.ci.types import ArtifactSpec, JobSpec, RetrySpec
-from local.gitlab.ci.values import Spot, expand
+from local.gitlab.ci.values import Location, expand
 
 DEFAULT_KEYS = (
     *("after_script", "artifacts", "before_script", "cache", "hooks", "id_tokens", "identity"),
@@ -52,9 +52,9 @@ _A = TypeVar("_A")
 class Surroundings:
     """What a job takes over from the rest of the file."""
 
-    defaults: Mapping[str, Spot]
+    defaults: Mapping[str, Location]
     variables: Variables
-    facts: Facts
+    facts: RuleFacts
     files: Mapping[str, str]
     has_workflow_rules: bool = False
 
@@ -64,11 +64,11 @@ class Draft:
     """A job whose `needs` and `dependencies` are still as written."""
 
     entry: str  # the name in the file
-    spot: Spot
+    spot: Location
     spec: JobSpec
     is_wanted: bool  # by its rules
     is_trigger: bool = False  # of another pipeline, which is not made here
-    entries: Mapping[str, Spot] = field(default_factory=dict)  # with what its rule says
+    entries: Mapping[str, Location] = field(default_factory=dict)  # with what its rule says
     needs: Needs | None = None
     rule_needs: tuple[Needs, ...] = ()  # of every rule, also those that do not apply
 
@@ -76,14 +76,14 @@ class Draft:
 class _Body:
     """The entries of a job, read by key with what stands for absence."""
 
-    def __init__(self, entries: Mapping[str, Spot]) -> None:
+    def __init__(self, entries: Mapping[str, Location]) -> None:
         self.entries = {k: spot for k, spot in entries.items() if spot.node.value is not None}
 
-    def read(self, key: str, reader: Callable[[Spot], _T], absent: _A) -> _T | _A:
+    def read(self, key: str, reader: Callable[[Location], _T], absent: _A) -> _T | _A:
         return reader(self.entries[key]) if key in self.entries else absent
 
 
-def read_drafts(name: str, spot: Spot, around: Surroundings) -> Iterator[Draft]:
+def read_drafts(name: str, spot: Location, around: Surroundings) -> Iterator[Draft]:
     """The jobs an entry stands for; those no rule wants are not `is_wanted`."""
     own = _checked(name, spot)
     is_trigger = _is_trigger(own)
@@ -106,7 +106,7 @@ def read_drafts(name: str, spot: Spot, around: Surroundings) -> Iterator[Draft]:
         yield _draft(name, instance, placed, around)
 
 
-def _checked(name: str, spot: Spot) -> dict[str, Spot]:
+def _checked(name: str, spot: Location) -> dict[str, Location]:
     """The entry's own keys, as far as they can be judged without the rest of the file."""
     if not name.strip():
         raise spot.error("a job's name can't be blank")
@@ -126,7 +126,7 @@ def _checked(name: str, spot: Spot) -> dict[str, Spot]:
     return own
 
 
-def _is_trigger(own: Mapping[str, Spot]) -> bool:
+def _is_trigger(own: Mapping[str, Location]) -> bool:
     """Whether it makes, or mirrors, another pipeline instead of running a script."""
     if "script" in own or "run" in own:
         return False
@@ -143,13 +143,13 @@ def _is_trigger(own: Mapping[str, Spot]) -> bool:
 class _Placed:
     """A job entry, before or after its rules are asked."""
 
-    spot: Spot
-    entries: Mapping[str, Spot]
+    spot: Location
+    entries: Mapping[str, Location]
     variables: Variables
     is_wanted: bool
 
 
-def _draft(name: str, instance: Instance, placed: _Placed, around: Surroundings) -> Draft:
+def _draft(name: str, instance: ParallelJob, placed: _Placed, around: Surroundings) -> Draft:
     decided = _decided(placed, around)
     body = _Body(decided.entries)
     is_trigger = _is_trigger(placed.entries)
@@ -175,7 +175,7 @@ def _rule_needs(placed: _Placed) -> tuple[Needs, ...]:
     )
 
 
-def _inherited(own: Mapping[str, Spot], what: str, offered: Collection[str]) -> list[str]:
+def _inherited(own: Mapping[str, Location], what: str, offered: Collection[str]) -> list[str]:
     """The names among `offered` that `inherit:` lets through; all, when it is silent."""
     said = own["inherit"].entries(("default", "variables")) if "inherit" in own else {}
     if what not in said:
@@ -204,7 +204,7 @@ def _decided(placed: _Placed, around: Surroundings) -> _Placed:
     if rule is None:
         return replace(placed, is_wanted=False)
     says = {
-        key: Spot(node, f"{placed.spot.path}:rules:{key}")
+        key: Location(node, f"{placed.spot.path}:rules:{key}")
         for key, node in rule.items()
         if node.value is not None
     }
@@ -217,7 +217,7 @@ def _decided(placed: _Placed, around: Surroundings) -> _Placed:
     return _Placed(placed.spot, {**entries, **says}, variables, is_wanted)
 
 
-def _check_rules(entries: Mapping[str, Spot]) -> None:
+def _check_rules(entries: Mapping[str, Location]) -> None:
     for key in _NOT_BESIDE_RULES:
         if key in entries:
             raise entries[key].error("cannot stand beside rules")
@@ -226,11 +226,11 @@ def _check_rules(entries: Mapping[str, Spot]) -> None:
             parts.read_variables(said["variables"])
 
 
-def _spec(instance: Instance, placed: _Placed, around: Surroundings) -> JobSpec:
+def _spec(instance: ParallelJob, placed: _Placed, around: Surroundings) -> JobSpec:
     body = _Body(placed.entries)
     known = {**placed.variables.values, **around.facts.variables}
     is_trigger = _is_trigger(placed.entries)
-    if not is_trigger and not any(body.read("script", Spot.lines, ())):
+    if not is_trigger and not any(body.read("script", Location.lines, ())):
         raise placed.spot.error("script is missing")
     when, start_in_s = _when(body, _TRIGGER_WHEN if is_trigger else _WHEN)
     manual_is_optional = when == "manual" and "rules" not in body.entries
@@ -238,9 +238,12 @@ def _spec(instance: Instance, placed: _Placed, around: Surroundings) -> JobSpec:
     body.read("coverage", parts.check_coverage, None)
     return JobSpec(
         name=instance.name,
-        stage=body.read("stage", Spot.text, "test"),
-        script=(*body.read("before_script", Spot.lines, ()), *body.read("script", Spot.lines, ())),
-        after_script=body.read("after_script", Spot.lines, ()),
+        stage=body.read("stage", Location.text, "test"),
+        script=(
+            *body.read("before_script", Location.lines, ()),
+            *body.read("script", Location.lines, ()),
+        ),
+        after_script=body.read("after_script", Location.lines, ()),
         before_sources=body.read("hooks", _before_sources, ()),
         tags=tuple(expand(tag, known) for tag in body.read("tags", parts.read_tags, ())),
         image=body.read("image", parts.read_image, None),
@@ -249,15 +252,15 @@ def _spec(instance: Instance, placed: _Placed, around: Surroundings) -> JobSpec:
         raw_variables=placed.variables.raw,
         artifacts=_artifacts(placed, body),
         cache=body.read("cache", lambda spot: read_caches(spot, around.files, known), ()),
-        dependencies=body.read("dependencies", Spot.texts, None),
+        dependencies=body.read("dependencies", Location.texts, None),
         when=when,
         start_in_s=start_in_s,
         allow_failure=allowed,
         allow_failure_exit_codes=codes,
         retry=body.read("retry", parts.read_retry, RetrySpec()),
         timeout_s=body.read("timeout", lambda s: s.duration_up_to_s(_LONGEST_TIMEOUT), None),
-        resource_group=_expanded(body.read("resource_group", Spot.text, None), known),
-        interruptible=body.read("interruptible", Spot.flag, False),
+        resource_group=_expanded(body.read("resource_group", Location.text, None), known),
+        interruptible=body.read("interruptible", Location.flag, False),
         environment=body.read(
             "environment", lambda spot: parts.read_environment(spot, known), None
         ),
@@ -265,7 +268,7 @@ def _spec(instance: Instance, placed: _Placed, around: Surroundings) -> JobSpec:
     )
 
 
-def _before_sources(spot: Spot) -> tuple[str, ...]:
+def _before_sources(spot: Location) -> tuple[str, ...]:
     said = spot.entries(("pre_get_sources_script",))
     return said["pre_get_sources_script"].lines() if said else ()
 

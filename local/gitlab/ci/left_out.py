@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from local.gitlab.ci.values import Spot, read_duration_s
+from local.gitlab.ci.values import Location, read_duration_s
 
 _ELSEWHERE = "what lies in other pipelines or projects is not looked at here"
 _ENVIRONMENT = "no environment is kept here, so none is stopped"
@@ -43,7 +43,7 @@ _INPUT_KEYS = ("default", "description", "options", "regex", "type")
 _MOST_INPUTS = 50
 
 
-def check_left_out(name: str, own: Mapping[str, Spot]) -> None:
+def check_left_out(name: str, own: Mapping[str, Location]) -> None:
     """Refuse what GitLab would refuse of the keywords without effect. Raises `CiError`."""
     for key, check in _CHECKS.items():
         if key in own and own[key].node.value is not None:
@@ -52,7 +52,7 @@ def check_left_out(name: str, own: Mapping[str, Spot]) -> None:
         raise own["publish"].error("can only be used within a `pages` job")
 
 
-def pages_path(name: str, own: Mapping[str, Spot]) -> str | None:
+def pages_path(name: str, own: Mapping[str, Location]) -> str | None:
     """The folder GitLab Pages publishes, which is an artifact; None when it is no such job."""
     pages = own.get("pages")
     said = pages.node.value if pages is not None else None
@@ -63,7 +63,7 @@ def pages_path(name: str, own: Mapping[str, Spot]) -> str | None:
     return publish.text() if publish is not None else "public"
 
 
-def warnings_of(jobs: Mapping[str, Spot], defaults: Mapping[str, Spot]) -> list[str]:
+def warnings_of(jobs: Mapping[str, Location], defaults: Mapping[str, Location]) -> list[str]:
     """What the jobs say without effect, each place once, with file and line."""
     found: dict[tuple[str, int, str], str] = {}
     for job in jobs.values():
@@ -73,7 +73,7 @@ def warnings_of(jobs: Mapping[str, Spot], defaults: Mapping[str, Spot]) -> list[
     return list(found.values())
 
 
-def _of_job(entries: Mapping[str, Spot]) -> Iterator[tuple[Spot, str]]:
+def _of_job(entries: Mapping[str, Location]) -> Iterator[tuple[Location, str]]:
     for (first, *rest), why in _WITHOUT_EFFECT.items():
         spot = entries.get(first)
         for key in rest:
@@ -89,7 +89,7 @@ def _of_job(entries: Mapping[str, Spot]) -> Iterator[tuple[Spot, str]]:
     yield from _elsewhere(entries)
 
 
-def _elsewhere(entries: Mapping[str, Spot]) -> Iterator[tuple[Spot, str]]:
+def _elsewhere(entries: Mapping[str, Location]) -> Iterator[tuple[Location, str]]:
     for item in _items(entries.get("needs")):
         if item.is_map and {"pipeline", "project"} & item.entries().keys():
             yield item, _ELSEWHERE
@@ -99,13 +99,13 @@ def _elsewhere(entries: Mapping[str, Spot]) -> Iterator[tuple[Spot, str]]:
             yield exists, f"{_ELSEWHERE}; the rule does not apply"
 
 
-def _items(spot: Spot | None) -> tuple[Spot, ...]:
+def _items(spot: Location | None) -> tuple[Location, ...]:
     if spot is None or spot.node.value is None:
         return ()
     return (spot,) if spot.is_map else spot.items()
 
 
-def _check_release(spot: Spot) -> None:
+def _check_release(spot: Location) -> None:
     said = spot.entries(_RELEASE_KEYS)
     for key in ("tag_name", "description"):
         if key not in said:
@@ -113,7 +113,7 @@ def _check_release(spot: Spot) -> None:
         said[key].text()
 
 
-def _check_tokens(spot: Spot) -> None:
+def _check_tokens(spot: Location) -> None:
     for token in spot.entries().values():
         said = token.entries(("aud",))
         if "aud" not in said:
@@ -121,7 +121,7 @@ def _check_tokens(spot: Spot) -> None:
         said["aud"].text_or_texts()
 
 
-def _check_pages(spot: Spot) -> None:
+def _check_pages(spot: Location) -> None:
     if not spot.is_map:
         spot.flag()
         return
@@ -133,7 +133,7 @@ def _check_pages(spot: Spot) -> None:
         raise said["expire_in"].error("must be a duration such as '1 week', or 'never'")
 
 
-def _check_inputs(spot: Spot) -> None:
+def _check_inputs(spot: Location) -> None:
     if len(inputs := spot.entries()) > _MOST_INPUTS:
         raise spot.error(f"may have {_MOST_INPUTS} entries at most")
     for entry in inputs.values():
@@ -141,7 +141,7 @@ def _check_inputs(spot: Spot) -> None:
             raise entry.error("must have a default value")
 
 
-def _check_trigger(spot: Spot) -> None:
+def _check_trigger(spot: Location) -> None:
     if not spot.is_map:
         spot.text()
         return
@@ -160,15 +160,15 @@ def _check_trigger(spot: Spot) -> None:
             flag.flag()
 
 
-_CHECKS: Mapping[str, Callable[[Spot], object]] = {
-    "dast_configuration": Spot.entries,
+_CHECKS: Mapping[str, Callable[[Location], object]] = {
+    "dast_configuration": Location.entries,
     "id_tokens": _check_tokens,
-    "identity": Spot.text,
+    "identity": Location.text,
     "inputs": _check_inputs,
-    "manual_confirmation": Spot.text,
+    "manual_confirmation": Location.text,
     "pages": _check_pages,
-    "publish": Spot.text,
+    "publish": Location.text,
     "release": _check_release,
-    "secrets": Spot.entries,
+    "secrets": Location.entries,
     "trigger": _check_trigger,
 }

@@ -14,7 +14,7 @@ from local.gitlab.ci.job import Draft
 from local.gitlab.ci.parts import Needs
 from local.gitlab.ci.tree import left_out
 from local.gitlab.ci.types import CiMissingError, JobSpec, NeedSpec
-from local.gitlab.ci.values import Spot
+from local.gitlab.ci.values import Location
 
 _MOST_NEEDS = 50  # GitLab's plan limit `ci_needs_size_limit`
 _LONGEST_NAME = 255
@@ -98,7 +98,7 @@ def _check_dependencies(draft: Draft, known: _Known) -> Iterator[CiMissingError]
             raise spot.error("needs corresponding to dependencies must be of the same pipeline")
 
 
-def _check_stage(draft: Draft, other: Draft, spot: Spot, known: _Known) -> None:
+def _check_stage(draft: Draft, other: Draft, spot: Location, known: _Known) -> None:
     """A job may wait for its own stage and for those before it."""
     if known.stages.index(other.spec.stage) > known.stages.index(draft.spec.stage):
         raise spot.error(
@@ -124,7 +124,7 @@ def _check_on_stop(draft: Draft, name: str, known: _Known) -> Iterator[CiMissing
         raise entry.error(f"job {name!r} must say `action: stop`")
 
 
-def _with_matrix(draft: Draft, name: str, spot: Spot) -> str:
+def _with_matrix(draft: Draft, name: str, spot: Location) -> str:
     """The name with the job's own `$[[ matrix.NAME ]]` put in."""
     if _MATRIX not in name:
         return name
@@ -192,7 +192,7 @@ def _waits_for(trigger: Draft, known: _Known) -> Iterator[str]:
                 yield draft.spec.name
 
 
-def _place(draft: Draft, key: str) -> Spot:
+def _place(draft: Draft, key: str) -> Location:
     return draft.entries.get(key, draft.spot)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from local.gitlab.ci.expression import ExpressionError, matches
 from local.gitlab.ci.parallel import instances_of
 from local.gitlab.ci.types import EnvironmentSpec, ImageSpec, NeedSpec, RetrySpec
-from local.gitlab.ci.values import Spot, expand
+from local.gitlab.ci.values import Location, expand
 
 _PULL_POLICIES = ("always", "if-not-present", "never")
 _EXECUTORS: Mapping[str, Mapping[str, int]] = {  # keys, and how long their values may be
@@ -74,7 +74,7 @@ GLOBAL_VARIABLE = ("value", "description", "expand", "options")
 JOB_VARIABLE = ("value", "expand")
 
 
-def read_variables(spot: Spot, allowed: Collection[str] = ()) -> Variables:
+def read_variables(spot: Location, allowed: Collection[str] = ()) -> Variables:
     """`variables:` of the file, a job, a service or a rule.
 
     `allowed` are the keys of a variable that is a map; with none it must be a plain value.
@@ -102,22 +102,22 @@ def read_variables(spot: Spot, allowed: Collection[str] = ()) -> Variables:
     return Variables(values=values, raw=frozenset(raw))
 
 
-def read_image(spot: Spot) -> ImageSpec:
+def read_image(spot: Location) -> ImageSpec:
     """`image:` as a name or a map."""
     return _image(spot, _IMAGE_KEYS)
 
 
-def read_services(spot: Spot) -> tuple[ImageSpec, ...]:
+def read_services(spot: Location) -> tuple[ImageSpec, ...]:
     """`services:`, each a name or a map."""
     return tuple(_image(item, _SERVICE_KEYS) for item in _given(spot))
 
 
-def _given(spot: Spot) -> tuple[Spot, ...]:
+def _given(spot: Location) -> tuple[Location, ...]:
     """The list's items; GitLab passes over empty ones of `needs` and `services`."""
     return tuple(item for item in spot.items() if item.node.value is not None)
 
 
-def _image(spot: Spot, allowed: tuple[str, ...]) -> ImageSpec:
+def _image(spot: Location, allowed: tuple[str, ...]) -> ImageSpec:
     if not spot.is_map:
         return ImageSpec(name=spot.text())
     said = spot.entries(allowed)
@@ -139,7 +139,7 @@ def _image(spot: Spot, allowed: tuple[str, ...]) -> ImageSpec:
     )
 
 
-def _executor_options(spot: Spot, keys: Mapping[str, int]) -> dict[str, str]:
+def _executor_options(spot: Location, keys: Mapping[str, int]) -> dict[str, str]:
     said = {key: entry.plain() for key, entry in spot.entries(keys).items()}
     for key, value in said.items():
         if not 1 <= len(value) <= keys[key]:
@@ -147,14 +147,14 @@ def _executor_options(spot: Spot, keys: Mapping[str, int]) -> dict[str, str]:
     return said
 
 
-def _arguments(said: Mapping[str, Spot], key: str) -> tuple[str, ...]:
+def _arguments(said: Mapping[str, Location], key: str) -> tuple[str, ...]:
     """Words of a command line; unlike elsewhere an empty one means something."""
     if key not in said:
         return ()
     return tuple(item.line() for item in said[key].items())
 
 
-def read_tags(spot: Spot) -> tuple[str, ...]:
+def read_tags(spot: Location) -> tuple[str, ...]:
     """`tags:`, fewer than fifty."""
     tags = spot.texts()
     if len(tags) > _MOST_TAGS:
@@ -162,7 +162,7 @@ def read_tags(spot: Spot) -> tuple[str, ...]:
     return tags
 
 
-def check_coverage(spot: Spot) -> None:
+def check_coverage(spot: Location) -> None:
     """`coverage:` is a pattern between slashes."""
     text = spot.text()
     if not _COVERAGE.fullmatch(text):
@@ -173,7 +173,7 @@ def check_coverage(spot: Spot) -> None:
         raise spot.error(str(exc)) from exc
 
 
-def read_retry(spot: Spot) -> RetrySpec:
+def read_retry(spot: Location) -> RetrySpec:
     """`retry:` as a number or a map."""
     if not spot.is_map:
         return RetrySpec(max=spot.whole(0, 2))
@@ -187,7 +187,7 @@ def read_retry(spot: Spot) -> RetrySpec:
     )
 
 
-def _exit_codes(spot: Spot) -> tuple[int, ...]:
+def _exit_codes(spot: Location) -> tuple[int, ...]:
     items = spot.items() if spot.is_list else (spot,)
     return tuple(code.whole(-(2**31), 2**31 - 1) for code in items)
 
@@ -196,14 +196,14 @@ def _exit_codes(spot: Spot) -> tuple[int, ...]:
 class Needs:
     """`needs:` with the names as written, each with the place that says it."""
 
-    jobs: tuple[tuple[NeedSpec, Spot], ...] = ()
-    elsewhere: tuple[Spot, ...] = ()  # jobs of other pipelines and projects
+    jobs: tuple[tuple[NeedSpec, Location], ...] = ()
+    elsewhere: tuple[Location, ...] = ()  # jobs of other pipelines and projects
 
 
-def read_needs(spot: Spot, *, of_rule: bool = False, of_trigger: bool = False) -> Needs:
+def read_needs(spot: Location, *, of_rule: bool = False, of_trigger: bool = False) -> Needs:
     """`needs:`, a list or one map; `parallel: matrix` picks expanded names."""
-    jobs: list[tuple[NeedSpec, Spot]] = []
-    elsewhere: list[Spot] = []
+    jobs: list[tuple[NeedSpec, Location]] = []
+    elsewhere: list[Location] = []
     for item in (spot,) if spot.is_map else _given(spot):
         if item.is_map and {"pipeline", "project"} & item.entries().keys():
             if of_rule:
@@ -217,7 +217,7 @@ def read_needs(spot: Spot, *, of_rule: bool = False, of_trigger: bool = False) -
     return Needs(jobs=tuple(jobs), elsewhere=tuple(elsewhere))
 
 
-def _check_elsewhere(spot: Spot, *, of_trigger: bool) -> None:
+def _check_elsewhere(spot: Location, *, of_trigger: bool) -> None:
     if "project" in spot.entries():
         said = spot.entries(("project", "job", "ref", "artifacts"))
         missing = {"job", "ref"} - said.keys()
@@ -232,7 +232,7 @@ def _check_elsewhere(spot: Spot, *, of_trigger: bool) -> None:
         said["artifacts"].flag()
 
 
-def _needs_of(spot: Spot) -> tuple[NeedSpec, ...]:
+def _needs_of(spot: Location) -> tuple[NeedSpec, ...]:
     if not spot.is_map:
         return (NeedSpec(job=spot.text()),)
     said = spot.entries(("job", "artifacts", "optional", "parallel"))
@@ -246,7 +246,7 @@ def _needs_of(spot: Spot) -> tuple[NeedSpec, ...]:
     return tuple(NeedSpec(job=i.name, artifacts=artifacts, optional=optional) for i in picked)
 
 
-def read_allow_failure(spot: Spot) -> tuple[bool, tuple[int, ...]]:
+def read_allow_failure(spot: Location) -> tuple[bool, tuple[int, ...]]:
     """`allow_failure:` as a flag, or as the exit codes that are allowed."""
     if not spot.is_map:
         return spot.flag(), ()
@@ -256,7 +256,7 @@ def read_allow_failure(spot: Spot) -> tuple[bool, tuple[int, ...]]:
     return False, _exit_codes(said["exit_codes"])
 
 
-def read_environment(spot: Spot, known: Mapping[str, str]) -> EnvironmentSpec:
+def read_environment(spot: Location, known: Mapping[str, str]) -> EnvironmentSpec:
     """`environment:` as a name or a map; `known` variables are put into the name."""
     if not spot.is_map:
         return EnvironmentSpec(name=_environment_name(spot, known))
@@ -280,7 +280,7 @@ def read_environment(spot: Spot, known: Mapping[str, str]) -> EnvironmentSpec:
     )
 
 
-def _environment_name(spot: Spot, known: Mapping[str, str]) -> str:
+def _environment_name(spot: Location, known: Mapping[str, str]) -> str:
     if not _ENVIRONMENT_NAME.fullmatch(spot.text()):
         raise spot.error(
             "can contain only letters, digits, '-', '_', '/', '$', '{', '}', '.', and spaces, "

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from local.gitlab.ci.expression import ExpressionError, holds, matches
 from local.gitlab.ci.globs import any_exists, any_matches
-from local.gitlab.ci.values import Spot, expand
+from local.gitlab.ci.values import Location, expand
 from local.gitlab.ci.yaml import Node
 
 _CONDITIONS = ("if", "changes", "exists")
@@ -41,7 +41,7 @@ class Changes(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class RuleFacts:
     """What rules may ask about."""
 
     variables: Mapping[str, str]
@@ -50,7 +50,7 @@ class Facts:
 
 
 def matching_rule(
-    rules: Spot, facts: Facts, says: Collection[str], *, whens: Collection[str]
+    rules: Location, facts: RuleFacts, says: Collection[str], *, whens: Collection[str]
 ) -> dict[str, Node] | None:
     """What the first rule that applies says, or None when none does. Every rule is checked."""
     if not (every := rules.items()):
@@ -64,7 +64,7 @@ def matching_rule(
     return None
 
 
-def _check(rule: Spot, says: Collection[str], whens: Collection[str]) -> None:
+def _check(rule: Location, says: Collection[str], whens: Collection[str]) -> None:
     if not rule.entries((*_CONDITIONS, *says)):
         raise rule.error("a rule must say something")
     entries = _said(rule)
@@ -80,21 +80,21 @@ def _check(rule: Spot, says: Collection[str], whens: Collection[str]) -> None:
         raise entries["start_in"].error("start_in goes with `when: delayed` only")
 
 
-def _said(rule: Spot) -> dict[str, Spot]:
+def _said(rule: Location) -> dict[str, Location]:
     return {key: spot for key, spot in rule.entries().items() if spot.node.value is not None}
 
 
-def _check_expression(spot: Spot) -> None:
+def _check_expression(spot: Location) -> None:
     _holds(spot, {})
 
 
-def _check_changes(spot: Spot) -> None:
+def _check_changes(spot: Location) -> None:
     _globs(spot, ("paths", "compare_to"))
     if spot.is_map and "compare_to" in spot.entries():
         spot.entries()["compare_to"].text()
 
 
-def _check_exists(spot: Spot) -> None:
+def _check_exists(spot: Location) -> None:
     if spot.is_map or spot.is_list:
         _globs(spot, ("paths", "project", "ref"))
     else:
@@ -103,16 +103,16 @@ def _check_exists(spot: Spot) -> None:
         raise entries["ref"].error("ref goes with project only")
 
 
-_CHECKS: Mapping[str, Callable[[Spot], object]] = {
+_CHECKS: Mapping[str, Callable[[Location], object]] = {
     "if": _check_expression,
     "changes": _check_changes,
     "exists": _check_exists,
-    "allow_failure": Spot.flag,
-    "interruptible": Spot.flag,
+    "allow_failure": Location.flag,
+    "interruptible": Location.flag,
 }
 
 
-def _applies(key: str, spot: Spot, facts: Facts) -> bool:
+def _applies(key: str, spot: Location, facts: RuleFacts) -> bool:
     if key == "if":
         return _holds(spot, facts.variables)
     if key == "changes":
@@ -125,7 +125,7 @@ def _applies(key: str, spot: Spot, facts: Facts) -> bool:
     return any_exists([expand(glob, facts.variables) for glob in globs], facts.paths)
 
 
-def _changed(spot: Spot, facts: Facts) -> bool:
+def _changed(spot: Location, facts: RuleFacts) -> bool:
     if facts.changes is None:
         return True
     if spot.is_map and "compare_to" in (entries := spot.entries()):
@@ -139,7 +139,7 @@ def _changed(spot: Spot, facts: Facts) -> bool:
     return paths is None or any_matches(globs, paths)
 
 
-def _globs(spot: Spot, allowed: Collection[str] | None) -> tuple[str, ...]:
+def _globs(spot: Location, allowed: Collection[str] | None) -> tuple[str, ...]:
     listed = spot
     if spot.is_map:
         entries = spot.entries(allowed)
@@ -152,7 +152,7 @@ def _globs(spot: Spot, allowed: Collection[str] | None) -> tuple[str, ...]:
     return globs
 
 
-def _holds(spot: Spot, variables: Mapping[str, str]) -> bool:
+def _holds(spot: Location, variables: Mapping[str, str]) -> bool:
     try:
         return holds(spot.text(), variables)
     except ExpressionError as exc:
@@ -160,7 +160,7 @@ def _holds(spot: Spot, variables: Mapping[str, str]) -> bool:
 
 
 def wanted_by_refs(
-    only: Spot | None, without: Spot | None, facts: Facts, *, by_default: bool = True
+    only: Location | None, without: Location | None, facts: RuleFacts, *, by_default: bool = True
 ) -> bool:
     """The older `only` and `except`; where no ref is named, branches and tags are meant.
 
@@ -174,7 +174,7 @@ def wanted_by_refs(
     return wanted and not unwanted
 
 
-def _conditions(spot: Spot, facts: Facts) -> list[bool]:
+def _conditions(spot: Location, facts: RuleFacts) -> list[bool]:
     """Each condition that is stated: the refs, the variables, the changes, the cluster."""
     if spot.is_list:
         return [_any_ref(spot, facts.variables)]
@@ -199,12 +199,12 @@ def _conditions(spot: Spot, facts: Facts) -> list[bool]:
     return stated
 
 
-def _any_ref(spot: Spot, variables: Mapping[str, str]) -> bool:
+def _any_ref(spot: Location, variables: Mapping[str, str]) -> bool:
     said = [_fits(item, variables) for item in spot.items()]
     return any(said)
 
 
-def _fits(item: Spot, variables: Mapping[str, str]) -> bool:
+def _fits(item: Location, variables: Mapping[str, str]) -> bool:
     """Whether `ref@group/project` (the project may be left out) means this pipeline."""
     word = item.text()
     try:

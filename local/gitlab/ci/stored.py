@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from local.gitlab.ci.globs import matching
 from local.gitlab.ci.types import ArtifactSpec, CacheSpec
-from local.gitlab.ci.values import Spot, expand, read_duration_s
+from local.gitlab.ci.values import Location, expand, read_duration_s
 
 _OUTCOMES = ("on_success", "on_failure", "always")
 _POLICIES = ("pull-push", "pull", "push")
@@ -34,7 +34,7 @@ _CACHE_KEYS = ("key", "paths", "untracked", "policy", "when", "fallback_keys", "
 _MOST_CACHES = 4  # GitLab docs, "Use multiple caches"
 
 
-def read_artifacts(spot: Spot) -> tuple[ArtifactSpec, ...]:
+def read_artifacts(spot: Location) -> tuple[ArtifactSpec, ...]:
     """`artifacts:`; an empty map means none."""
     said = spot.entries(_ARTIFACT_KEYS)
     if not said:
@@ -57,7 +57,7 @@ def read_artifacts(spot: Spot) -> tuple[ArtifactSpec, ...]:
     )
 
 
-def _check_shown(said: Mapping[str, Spot]) -> None:
+def _check_shown(said: Mapping[str, Location]) -> None:
     """Who may see the artifacts, and where."""
     if "public" in said and "access" in said:
         raise said["access"].error("cannot stand beside public")
@@ -69,7 +69,7 @@ def _check_shown(said: Mapping[str, Spot]) -> None:
         _check_exposed(said)
 
 
-def _check_exposed(said: Mapping[str, Spot]) -> None:
+def _check_exposed(said: Mapping[str, Location]) -> None:
     if not _EXPOSED.fullmatch(said["expose_as"].text()):
         raise said["expose_as"].error(
             "can contain only letters, digits, '-', '_' and spaces, 100 at most"
@@ -81,7 +81,7 @@ def _check_exposed(said: Mapping[str, Spot]) -> None:
             raise path.error("can't contain '*' when used with 'expose_as'")
 
 
-def _report(kind: str, spot: Spot) -> tuple[str, tuple[str, ...]]:
+def _report(kind: str, spot: Location) -> tuple[str, tuple[str, ...]]:
     """The type that the report is sent as, and its files."""
     if kind != "coverage_report":
         return kind, spot.text_or_texts()
@@ -93,7 +93,7 @@ def _report(kind: str, spot: Spot) -> tuple[str, tuple[str, ...]]:
 
 
 def read_caches(
-    spot: Spot, files: Mapping[str, str], known: Mapping[str, str]
+    spot: Location, files: Mapping[str, str], known: Mapping[str, str]
 ) -> tuple[CacheSpec, ...]:
     """`cache:`, one or a list; an empty map or list means none. `known` are variables."""
     entries = spot.items() if spot.is_list else (spot,)
@@ -102,7 +102,7 @@ def read_caches(
     return tuple(_cache(entry, files, known) for entry in entries if entry.entries(_CACHE_KEYS))
 
 
-def _cache(spot: Spot, files: Mapping[str, str], known: Mapping[str, str]) -> CacheSpec:
+def _cache(spot: Location, files: Mapping[str, str], known: Mapping[str, str]) -> CacheSpec:
     said = spot.entries(_CACHE_KEYS)
     fallback_keys = _texts(said, "fallback_keys")
     if len(fallback_keys) > _MOST_FALLBACK_KEYS:
@@ -118,14 +118,14 @@ def _cache(spot: Spot, files: Mapping[str, str], known: Mapping[str, str]) -> Ca
     )
 
 
-def _policy(spot: Spot, known: Mapping[str, str]) -> str:
+def _policy(spot: Location, known: Mapping[str, str]) -> str:
     """One of three; a variable is put in here when it is known, else by the runner."""
     if "$" in spot.text():
         return expand(spot.text(), known)
     return spot.one_of(_POLICIES)
 
 
-def _cache_key(spot: Spot, files: Mapping[str, str], known: Mapping[str, str]) -> str:
+def _cache_key(spot: Location, files: Mapping[str, str], known: Mapping[str, str]) -> str:
     """The key as written, or one that changes with the content of the files named."""
     if not spot.is_map:
         return _checked_key(spot)
@@ -143,7 +143,7 @@ def _cache_key(spot: Spot, files: Mapping[str, str], known: Mapping[str, str]) -
     return f"{_checked_key(said['prefix'])}-{key}" if "prefix" in said else key
 
 
-def _checked_key(spot: Spot) -> str:
+def _checked_key(spot: Location) -> str:
     key = unquote(spot.text())
     if "/" in key:
         raise spot.error('cannot contain the "/" character')
@@ -152,5 +152,5 @@ def _checked_key(spot: Spot) -> str:
     return spot.text()
 
 
-def _texts(said: Mapping[str, Spot], key: str) -> tuple[str, ...]:
+def _texts(said: Mapping[str, Location], key: str) -> tuple[str, ...]:
     return said[key].texts() if key in said else ()

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 
 from local.gitlab.ci.globs import included_paths
 from local.gitlab.ci.inputs import with_inputs
-from local.gitlab.ci.rules import INCLUDE_RULE_SAYS, Facts, matching_rule
+from local.gitlab.ci.rules import INCLUDE_RULE_SAYS, RuleFacts, matching_rule
 from local.gitlab.ci.types import CiError, CiMissingError
-from local.gitlab.ci.values import Spot, expand
+from local.gitlab.ci.values import Location, expand
 from local.gitlab.ci.yaml import Node, Reference, read_yaml
 
 _DEEPEST = 10  # GitLab docs, "extends" and "!reference": up to ten levels
@@ -38,7 +38,7 @@ class Tree:
     has_left_out: bool = False  # a job needs something of these, and is no entry
 
 
-def read_tree(text: str, *, file: str, files: Mapping[str, str], facts: Facts) -> Tree:
+def read_tree(text: str, *, file: str, files: Mapping[str, str], facts: RuleFacts) -> Tree:
     """The file's top-level entries with everything it pulls in put in place.
 
     `file` is its path; `files` maps paths to the text of files that may be included;
@@ -101,7 +101,7 @@ class _Includes:
     """One walk through a file and all it includes."""
 
     files: Mapping[str, str]
-    facts: Facts
+    facts: RuleFacts
     warnings: list[str] = field(default_factory=list)
     not_fetched: list[str] = field(default_factory=list)
     count: int = 0
@@ -140,7 +140,7 @@ class _Includes:
 
     def _wanted(self, entry: Node) -> list[tuple[str, Mapping[str, Node]]]:
         """The paths an entry of `include` stands for, with the inputs they are given."""
-        spot = Spot(entry, "include")
+        spot = Location(entry, "include")
         said = spot.entries(("local", *_ELSEWHERE, *_BESIDE)) if spot.is_map else {}
         if "rules" in said and not self._holds(said["rules"]):
             return []
@@ -164,15 +164,15 @@ class _Includes:
             self.warnings.append(_at(entry, f"include:local: no file matches {path!r}"))
         return [(one, given) for one in found]
 
-    def _holds(self, rules: Spot) -> bool:
+    def _holds(self, rules: Location) -> bool:
         rule = matching_rule(rules, self.facts, INCLUDE_RULE_SAYS, whens=("always", "never"))
         return rule is not None and ("when" not in rule or rule["when"].value != "never")
 
-    def _location(self, spot: Spot) -> str:
+    def _location(self, spot: Location) -> str:
         """The path with variables put in; those that are not known are empty."""
         return _UNKNOWN.sub("", expand(spot.text(), self.facts.variables))
 
-    def _not_fetched(self, kind: str, spot: Spot) -> None:
+    def _not_fetched(self, kind: str, spot: Location) -> None:
         what = f"{kind} {spot.node.value!r}" if isinstance(spot.node.value, str) else kind
         self.not_fetched.append(what)
         said = f"include:{what} cannot be fetched here; what it defines is missing"

@@ -35,7 +35,7 @@ _VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))")
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
+class Location:
     """A node and the way to it, such as `jobs:build:artifacts`."""
 
     node: Node
@@ -59,24 +59,24 @@ class Spot:
         """There are items below."""
         return isinstance(self.node.value, tuple)
 
-    def entries(self, allowed: Collection[str] | None = None) -> dict[str, Spot]:
+    def entries(self, allowed: Collection[str] | None = None) -> dict[str, Location]:
         """The map's entries; a key outside `allowed` is an error."""
         if not isinstance(self.node.value, Mapping):
             raise self.error("must be a map")
         for key, node in self.node.value.items():
             if allowed is not None and key not in allowed:
                 raise node.error(f"{self.path}: unsupported key {key!r}")
-        return {key: Spot(node, f"{self.path}:{key}") for key, node in self.node.value.items()}
+        return {key: Location(node, f"{self.path}:{key}") for key, node in self.node.value.items()}
 
-    def items(self) -> tuple[Spot, ...]:
+    def items(self) -> tuple[Location, ...]:
         """The list's items, lists inside it laid flat (that is how `!reference` arrives)."""
-        return tuple(Spot(node, self.path) for node in self._flat(self.node, 1))
+        return tuple(Location(node, self.path) for node in self._flat(self.node, 1))
 
     def _flat(self, node: Node, depth: int) -> Iterator[Node]:
         if not isinstance(node.value, tuple):
             raise self.error("must be a list")
         if depth > _DEEPEST + 1:
-            raise Spot(node, self.path).error(f"lists inside lists go {_DEEPEST} deep at most")
+            raise Location(node, self.path).error(f"lists inside lists go {_DEEPEST} deep at most")
         for item in node.value:
             if isinstance(item.value, tuple):
                 yield from self._flat(item, depth + 1)

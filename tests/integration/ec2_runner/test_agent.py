@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from adapters.guest.runner_process import BINARY_VARIABLE
-from ec2_runner.agent import AgentSettings, Machine, work
+from ec2_runner.agent import AgentSettings, AgentSetup, work
 from ec2_runner.imds import SpotNotice
 from fleet.errors import Transient
 from fleet.machine.mailbox import Credential, Docker, Order
@@ -69,12 +69,12 @@ class Clock:
         self.paused += timedelta(seconds=seconds)
 
 
-def machine(letters: MachineLetters, folder: Path, **changes: Any) -> Machine:
+def machine(letters: MachineLetters, folder: Path, **changes: Any) -> AgentSetup:
     clock = Clock()
     settings = AgentSettings(
         ledger_table="ledger", heartbeat_s=0.05, spot_every_s=0.01, work_dir=folder / "work"
     )
-    standard = Machine(
+    standard = AgentSetup(
         settings=settings,
         imds=Metadata(),
         mailbox=letters,

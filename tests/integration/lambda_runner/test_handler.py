@@ -12,7 +12,7 @@ import pytest
 from adapters.guest.runner_process import BINARY_VARIABLE
 from fleet.errors import Refused
 from fleet.machine.mailbox import Credential, Report
-from lambda_runner.handler import Invocation, RunnerSettings, Sandbox, serve, wipe
+from lambda_runner.handler import Invocation, InvocationSetup, RunnerSettings, serve, wipe
 from tests.integration import runs
 from tests.integration.runs import Letters, credential
 
@@ -42,8 +42,8 @@ class InvocationLetters(Letters):
         return given
 
 
-def sandbox(letters: InvocationLetters, folder: Path, **changes: Any) -> Sandbox:
-    standard = Sandbox(
+def sandbox(letters: InvocationLetters, folder: Path, **changes: Any) -> InvocationSetup:
+    standard = InvocationSetup(
         settings=RunnerSettings(ledger_table="ledger", heartbeat_s=0.05, work_dir=folder / "tmp"),
         mailbox=letters,
         ends_at=datetime.now(UTC) + timedelta(minutes=15),

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from local.aws.engine import ACCOUNT, REGION, Engine
 from local.aws.stack import Stack
 from local.chaos.ec2_proxy import Ec2Proxy
-from local.chaos.fleet_call import FleetCall, Spot, Verdict
+from local.chaos.fleet_call import Disruption, FleetCall, Override
 
 DRY = "InsufficientInstanceCapacity"
 TYPES = ("m7i.large", "m7a.large")
@@ -107,8 +107,8 @@ def test_what_the_fleet_ends_is_on_record_with_what_was_seen_then(
 def test_a_dry_place_gives_an_error_and_the_other_all_machines(
     engine: Engine, stack: Stack, proxy: Ec2Proxy, ec2: Any
 ) -> None:
-    def first_is_dry(call: FleetCall) -> Verdict:
-        return Verdict(dry={call.places[0]: DRY})
+    def first_is_dry(call: FleetCall) -> Disruption:
+        return Disruption(dry={call.places[0]: DRY})
 
     proxy.fault = first_is_dry
     told = launch(ec2, stack, count=3)
@@ -123,7 +123,7 @@ def test_a_dry_place_gives_an_error_and_the_other_all_machines(
 def test_a_refusal_arrives_as_aws_would_say_it(
     stack: Stack, proxy: Ec2Proxy, ec2: Any, code: str
 ) -> None:
-    proxy.fault = lambda _: Verdict(refuse=code)
+    proxy.fault = lambda _: Disruption(refuse=code)
     with pytest.raises(ClientError) as refused:
         launch(ec2, stack)
     assert refused.value.response["Error"]["Code"] == code
@@ -137,6 +137,6 @@ def test_while_the_engine_is_away_the_fleet_is_asked_to_wait(proxy: Ec2Proxy, ec
 
 
 def test_places_are_compared_by_type_and_subnet() -> None:
-    one = Spot(instance_type="m7i.large", subnet="subnet-1")
-    assert one == Spot(instance_type="m7i.large", subnet="subnet-1")
-    assert one != Spot(instance_type="m7i.large", subnet="subnet-2")
+    one = Override(instance_type="m7i.large", subnet="subnet-1")
+    assert one == Override(instance_type="m7i.large", subnet="subnet-1")
+    assert one != Override(instance_type="m7i.large", subnet="subnet-2")

@@ -10,10 +10,10 @@ from adapters.aws.clients import Clients, patient
 from fleet.errors import Refused
 from infra import package
 from local.aws.engine import Engine
-from operations.deploy import Order, deploy, describe
+from operations.deploy import Deployment, deploy, describe
 
 # MiniStack has no archives.
-ORDER = Order(stack="deployed", parameters={"KeepArchive": "false"}, every_s=0.2)
+ORDER = Deployment(stack="deployed", parameters={"KeepArchive": "false"}, every_s=0.2)
 
 
 class EngineSession(boto3.Session):

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from adapters.ledger.runners import Place, RunnerRows
+from adapters.ledger.runners import Placement, RunnerRows
 from adapters.ledger.table import Change
 from fleet.machine.mailbox import Credential, Report
 from fleet.model import Runner, RunnerState
@@ -20,10 +20,10 @@ def named(n: int, **facts: Any) -> Runner:
     return runner(f"rf-docker-{n:012x}", RunnerState.REQUESTED, **told)
 
 
-def place(n: int, **facts: Any) -> Place:
+def place(n: int, **facts: Any) -> Placement:
     """The machine that came for the runner of this number."""
     told = {"machine_id": f"i-{n}", "mailbox": f"AROA:i-{n}", "capacity": "m7i.large/a/spot"}
-    return Place(runner_id=named(n).id, **(told | facts))
+    return Placement(runner_id=named(n).id, **(told | facts))
 
 
 def credential(one: Runner) -> Credential:

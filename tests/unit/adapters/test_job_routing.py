@@ -8,7 +8,7 @@ import pytest
 
 from adapters.ledger.jobs import KEPT, JobRows
 from adapters.ledger.table import Change
-from fleet.model import Job, JobKey, Status
+from fleet.model import Job, JobKey, JobStatus
 from fleet.reasons import Reason
 from fleet.steps import Step, StepName
 from tests.fakes import AT, FakeTable
@@ -55,8 +55,8 @@ class TestRoute:
         assert (ledger.waiting_ids("docker"), ledger.waiting_ids("small")) == ([1], [])
         assert ledger.steps(1) == ["routed"]
 
-    @pytest.mark.parametrize("status", [Status.RUNNING, Status.FINISHED])
-    def test_a_job_that_is_further_stays_there(self, status: Status, ledger: Ledger) -> None:
+    @pytest.mark.parametrize("status", [JobStatus.RUNNING, JobStatus.FINISHED])
+    def test_a_job_that_is_further_stays_there(self, status: JobStatus, ledger: Ledger) -> None:
         further = job(1, status=status)
         ledger.rows.advance(further, [], at=AT, facts=NOTHING)
         assert not ledger.rows.route(job(1), [ROUTED], at=LATER)
@@ -80,7 +80,7 @@ class TestRoute:
 
     def test_a_running_job_is_not_handed_over(self, ledger: Ledger) -> None:
         ledger.route(job(1))
-        ledger.rows.advance(job(1, status=Status.RUNNING), [], at=AT, facts=NOTHING)
+        ledger.rows.advance(job(1, status=JobStatus.RUNNING), [], at=AT, facts=NOTHING)
         moved = job(1, pool="small")
         assert not ledger.rows.route(moved, [ROUTED], at=LATER, instead_of="docker")
         assert ledger.job(1).pool == "docker"
@@ -97,7 +97,7 @@ class TestRoute:
         ledger.route(job(1))
         (item,) = ledger.table.items.values()
         assert item["ttl"] == int((AT + KEPT).timestamp())
-        ledger.rows.advance(job(1, status=Status.RUNNING), [], at=LATER, facts=NOTHING)
+        ledger.rows.advance(job(1, status=JobStatus.RUNNING), [], at=LATER, facts=NOTHING)
         (item,) = ledger.table.items.values()
         assert item["ttl"] == int((LATER + KEPT).timestamp())
         assert timedelta(days=30) == KEPT
@@ -133,8 +133,8 @@ class TestWaiting:
         ledger.rows.demand_again(key(1), 2, ROUTED, given_up=True)
         assert ledger.rows.waiting_in("docker") == (replace(told, attempt=2, given_up=True),)
 
-    @pytest.mark.parametrize("status", [Status.RUNNING, Status.FINISHED])
-    def test_a_job_that_went_on_does_not(self, status: Status, ledger: Ledger) -> None:
+    @pytest.mark.parametrize("status", [JobStatus.RUNNING, JobStatus.FINISHED])
+    def test_a_job_that_went_on_does_not(self, status: JobStatus, ledger: Ledger) -> None:
         ledger.route(job(1), job(2))
         ledger.rows.advance(job(1, status=status), [], at=AT, facts=NOTHING)
         assert ledger.waiting_ids() == [2]
@@ -178,11 +178,11 @@ class TestRouteAll:
 
     def test_those_that_are_routed_keep_nobody_back(self, ledger: Ledger) -> None:
         ledger.route(job(2))
-        running = job(3, status=Status.RUNNING)
+        running = job(3, status=JobStatus.RUNNING)
         ledger.rows.advance(running, [], at=AT, facts=NOTHING)
         assert self.route_all(ledger, *(job(n) for n in range(1, 6))) == [1, 4, 5]
         assert ledger.steps(2) == ["routed"]
-        assert ledger.job(3).status is Status.RUNNING
+        assert ledger.job(3).status is JobStatus.RUNNING
 
     def test_all_of_them_routed_before(self, ledger: Ledger) -> None:
         ledger.route(job(1), job(2))

@@ -10,13 +10,13 @@ from adapters.gitlab.client import DIRECT, GitLab, Way
 from adapters.ledger.configuration import StoredConfig
 from adapters.ledger.fleet import FleetRows
 from adapters.ledger.jobs import JobRows
-from adapters.ledger.runners import Place, RunnerRows
+from adapters.ledger.runners import Placement, RunnerRows
 from adapters.ledger.table import Change
 from cli.main import app
 from fleet.config.reading import read_config
 from fleet.errors import FleetError
 from fleet.machine.mailbox import MachineState, Report
-from fleet.model import Job, JobKey, Runner, RunnerState, Status
+from fleet.model import Job, JobKey, JobStatus, Runner, RunnerState
 from fleet.reasons import Reason
 from fleet.steps import Step, StepName
 from operations.deployed import Deployed
@@ -128,7 +128,7 @@ class AtWork:
             "project_path": "acme/demo",
             "name": f"job-{job_id}",
             "tags": ("docker",),
-            "status": Status.PENDING,
+            "status": JobStatus.PENDING,
             "outcome": None,
             "pending_at": ago(waits_s),
             "pool": "docker",
@@ -150,11 +150,11 @@ class AtWork:
 
     def advance(self, job: Job, word: str, *, at: datetime, **facts: Any) -> None:
         """GitLab said that the job runs or ended."""
-        status = Status.RUNNING if word == "running" else Status.FINISHED
-        outcome = None if status is Status.RUNNING else word
+        status = JobStatus.RUNNING if word == "running" else JobStatus.FINISHED
+        outcome = None if status is JobStatus.RUNNING else word
         told = {name: facts.pop(name) for name in ("runner_id",) if name in facts}
         job = replace(job, status=status, outcome=outcome, **told)
-        step = Step(at=at, name=StepName.TAKEN if status is Status.RUNNING else StepName(word))
+        step = Step(at=at, name=StepName.TAKEN if status is JobStatus.RUNNING else StepName(word))
         times = {k: v.isoformat() if isinstance(v, datetime) else v for k, v in facts.items()}
         assert self.jobs.advance(job, [step], at=at, facts=times)
 
@@ -174,7 +174,7 @@ class AtWork:
         )
         version = self.fleet.pool(pool).version
         assert self.runners.reserve([runner], ceiling=99, version=version)
-        place = Place(
+        place = Placement(
             runner_id=runner.id,
             machine_id=f"i-{number}",
             mailbox=f"box-{number}",

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from fleet.model import Job, JobKey, Limits, Runner, RunnerState, Snapshot, Status
+from fleet.model import Job, JobKey, JobStatus, Limits, Runner, RunnerState, Snapshot
 
 Facts = dict[str, Any]
 
@@ -39,7 +39,7 @@ def job(job_id: int, *, project: int = 1, waits_s: float = 60, **facts: Any) -> 
         project_path=f"acme/p{project}",
         name="test",
         tags=("docker",),
-        status=Status.PENDING,
+        status=JobStatus.PENDING,
         outcome=None,
         pending_at=ago(waits_s),
         pool="docker",

@@ -8,7 +8,7 @@ import pytest
 
 from fleet.errors import Refused
 from fleet.job_event import DETAIL_TYPES, JobEvent, instance_of
-from fleet.model import Status, rank
+from fleet.model import JobStatus, rank
 
 EVENT = JobEvent(
     instance="gitlab.example.com",
@@ -123,10 +123,10 @@ class TestDetailType:
 
     def test_agrees_with_the_ranks(self) -> None:
         names = {
-            Status.CREATED: "job.created",
-            Status.PENDING: "job.pending",
-            Status.RUNNING: "job.running",
-            Status.FINISHED: "job.finished",
+            JobStatus.CREATED: "job.created",
+            JobStatus.PENDING: "job.pending",
+            JobStatus.RUNNING: "job.running",
+            JobStatus.FINISHED: "job.finished",
         }
         assert {word: names[rank(word)] for word in DETAIL_TYPES} == DETAIL_TYPES
 

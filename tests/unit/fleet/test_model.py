@@ -2,16 +2,18 @@
 
 import pytest
 
-from fleet.model import JobKey, RunnerState, ScalePlan, Status, rank
+from fleet.model import JobKey, JobStatus, RunnerState, ScalePlan, rank
 from fleet.reasons import Reason
 from tests.unit.fleet.facts import idle, job, jobs, runner, snapshot
 
 # Every status word of GitLab, in the order of a job's life. Source: gitlab-facts, section 1.2.
 WORDS = {
-    Status.CREATED: "created preparing manual scheduled waiting_for_resource waiting_for_callback",
-    Status.PENDING: "pending",
-    Status.RUNNING: "running canceling",
-    Status.FINISHED: "success failed canceled skipped",
+    JobStatus.CREATED: (
+        "created preparing manual scheduled waiting_for_resource waiting_for_callback"
+    ),
+    JobStatus.PENDING: "pending",
+    JobStatus.RUNNING: "running canceling",
+    JobStatus.FINISHED: "success failed canceled skipped",
 }
 
 
@@ -23,16 +25,16 @@ WORDS = {
         for word in words.split()
     ],
 )
-def test_ranks_gitlabs_words(word: str, status: Status) -> None:
+def test_ranks_gitlabs_words(word: str, status: JobStatus) -> None:
     assert rank(word) is status
 
 
 def test_a_word_that_nobody_knows_overwrites_nothing() -> None:
-    assert rank("renamed_in_19_9") is Status.CREATED
+    assert rank("renamed_in_19_9") is JobStatus.CREATED
 
 
 def test_the_ledger_may_store_a_status_as_its_number() -> None:
-    assert [int(status) for status in Status] == [0, 1, 2, 3]
+    assert [int(status) for status in JobStatus] == [0, 1, 2, 3]
 
 
 def test_what_nobody_said_is_not_so() -> None:
@@ -43,7 +45,7 @@ def test_what_nobody_said_is_not_so() -> None:
 
 
 def test_a_job_only_goes_forward() -> None:
-    assert Status.CREATED < Status.PENDING < Status.RUNNING < Status.FINISHED
+    assert JobStatus.CREATED < JobStatus.PENDING < JobStatus.RUNNING < JobStatus.FINISHED
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from adapters.gitlab.client import CreatedRunner, GitLabJob, GitLabProject, NewRunner
 from adapters.ledger.fleet import FleetRows
-from adapters.ledger.runners import Place, RunnerRows
+from adapters.ledger.runners import Placement, RunnerRows
 from fleet.config.reading import ConfigError
 from fleet.errors import Refused
 from fleet.model import Runner, RunnerState
@@ -69,7 +69,7 @@ class Stack:
             launch_id="l",
         )
         assert self.runners.reserve([runner], ceiling=9, version=0)
-        place = Place(runner_id=runner.id, machine_id="m", mailbox="box", capacity="lambda")
+        place = Placement(runner_id=runner.id, machine_id="m", mailbox="box", capacity="lambda")
         self.runners.place([place])
         return runner
 

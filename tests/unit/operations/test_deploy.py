@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from fleet.errors import FleetError, Refused
-from operations.deploy import Order, check, deploy, describe
+from operations.deploy import Deployment, check, deploy, describe
 from tests.unit.cli.cloudformation import FakeAws, refusal, waited_in_vain
 
-ORDER = Order(stack="demo", bucket="b")
+ORDER = Deployment(stack="demo", bucket="b")
 OURS = {"CodeBucket", "CodeKey", "MachinesPrefix"}  # parameters that `deploy` itself gives
 
 
@@ -39,7 +39,7 @@ def test_a_first_deployment_makes_the_stack_and_waits_for_it() -> None:
 
 def test_it_tells_only_where_the_code_is_and_what_was_given() -> None:
     aws = FakeAws()
-    deploy(aws.clients(), Order(stack="demo", bucket="b", parameters={"LogDays": "7"}), b"zip")
+    deploy(aws.clients(), Deployment(stack="demo", bucket="b", parameters={"LogDays": "7"}), b"zip")
     told = keys(aws.updated)
     assert set(told) == OURS | {"LogDays"}
     assert (told["CodeBucket"], told["LogDays"]) == ("b", "7")
@@ -66,7 +66,7 @@ def test_cloudformation_reads_the_template_from_the_bucket() -> None:
 )
 def test_without_a_bucket_it_makes_its_own(region: str, options: dict[str, Any]) -> None:
     aws = FakeAws(region=region)
-    deploy(aws.clients(), Order(stack="Demo"), b"zip")
+    deploy(aws.clients(), Deployment(stack="Demo"), b"zip")
     name = f"demo-code-123456789012-{region}"
     assert aws.buckets == {name: options}
     assert keys(aws.updated)["CodeBucket"] == name
@@ -75,14 +75,14 @@ def test_without_a_bucket_it_makes_its_own(region: str, options: dict[str, Any])
 def test_a_bucket_that_is_ours_already_is_used() -> None:
     aws = FakeAws()
     aws.failing["create_bucket"] = refusal("BucketAlreadyOwnedByYou")
-    assert deploy(aws.clients(), Order(stack="demo"), b"zip").word == "created"
+    assert deploy(aws.clients(), Deployment(stack="demo"), b"zip").word == "created"
 
 
 def test_a_bucket_of_somebody_else_is_not() -> None:
     aws = FakeAws()
     aws.failing["create_bucket"] = refusal("BucketAlreadyExists")
     with pytest.raises(Refused, match="BucketAlreadyExists"):
-        deploy(aws.clients(), Order(stack="demo"), b"zip")
+        deploy(aws.clients(), Deployment(stack="demo"), b"zip")
     assert aws.objects == {}
 
 
@@ -101,7 +101,7 @@ def test_a_bucket_that_may_not_be_written_to_is_said() -> None:
 def test_an_update_keeps_what_the_template_still_takes() -> None:
     aws = FakeAws({"CacheDays": "3", "LogDays": "7", "OfAnOlderTemplate": "1"})
     done = deploy(
-        aws.clients(), Order(stack="demo", bucket="b", parameters={"LogDays": "30"}), b"zip"
+        aws.clients(), Deployment(stack="demo", bucket="b", parameters={"LogDays": "30"}), b"zip"
     )
     assert done.word == "updated"
     told = keys(aws.updated)
@@ -144,7 +144,7 @@ def test_an_update_that_cloudformation_does_not_take_says_why() -> None:
 
 def test_waiting_goes_at_the_pace_that_was_asked_for() -> None:
     aws = FakeAws()
-    deploy(aws.clients(), Order(stack="demo", bucket="b", every_s=0.5), b"zip")
+    deploy(aws.clients(), Deployment(stack="demo", bucket="b", every_s=0.5), b"zip")
     assert aws.paces == [{"Delay": 0.5, "MaxAttempts": 360}]
     deploy(aws.clients(), ORDER, b"newer")
     assert aws.paces[-1]["Delay"] == 5
@@ -206,20 +206,20 @@ def test_a_stack_that_was_deleted_is_none() -> None:
 def test_a_name_that_no_stack_can_have_is_refused(name: str) -> None:
     aws = FakeAws()
     with pytest.raises(Refused, match="letters, digits and hyphens"):
-        check(aws.clients(), Order(stack=name))
+        check(aws.clients(), Deployment(stack=name))
     assert aws.asked == []
 
 
 @pytest.mark.parametrize("name", ["d", "Demo-1", "d" * 32, "my-default", "paws"])
 def test_a_name_that_a_stack_can_have_is_not(name: str) -> None:
-    check(FakeAws().clients(), Order(stack=name, parameters={"LogDays": "7"}))
-    check(FakeAws().clients(), Order(stack="d" * 53, bucket="ours"))
+    check(FakeAws().clients(), Deployment(stack=name, parameters={"LogDays": "7"}))
+    check(FakeAws().clients(), Deployment(stack="d" * 53, bucket="ours"))
 
 
 @pytest.mark.parametrize("name", ["default", "aws-fleet", "Amazon", "xn--a", "sthree-x"])
 def test_a_name_that_aws_keeps_is_refused(name: str) -> None:
     with pytest.raises(Refused, match="AWS keeps this name"):
-        check(FakeAws().clients(), Order(stack=name))
+        check(FakeAws().clients(), Deployment(stack=name))
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_a_name_too_long_for_what_is_named_after_it_is_refused(
     letters: int, bucket: str | None, says: str
 ) -> None:
     with pytest.raises(Refused, match=says):
-        check(FakeAws().clients(), Order(stack="d" * letters, bucket=bucket))
+        check(FakeAws().clients(), Deployment(stack="d" * letters, bucket=bucket))
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_a_name_too_long_for_what_is_named_after_it_is_refused(
 def test_a_parameter_that_the_template_does_not_take_is_refused(name: str, hint: str) -> None:
     aws = FakeAws()
     with pytest.raises(Refused) as refused:
-        check(aws.clients(), Order(stack="demo", parameters={"LogDays": "7", name: "7"}))
+        check(aws.clients(), Deployment(stack="demo", parameters={"LogDays": "7", name: "7"}))
     assert str(refused.value) == f"the template has no parameter {hint}"
     assert aws.asked == []
 

@@ -9,7 +9,7 @@ import pytest
 from adapters.aws.clients import Clients, clients
 from cli.webhook import wiring
 from fleet.errors import FleetError, Refused, Transient
-from operations.deploy import Order, check
+from operations.deploy import Deployment, check
 from operations.deployed import connect, find, token_in
 from operations.stacks import find_stack, outputs_of
 from tests.fakes import FakeSecrets
@@ -125,7 +125,7 @@ def test_an_endpoint_that_is_no_address_is_said() -> None:
             raise ValueError("Invalid endpoint: not-an-address")
 
     misled = cast("Clients", Misled())
-    for call in (find_stack, lambda aws, name: check(aws, Order(stack=name))):
+    for call in (find_stack, lambda aws, name: check(aws, Deployment(stack=name))):
         with pytest.raises(Refused, match="check AWS_ENDPOINT_URL") as refused:
             call(misled, "fleet-a")
         assert "Invalid endpoint: not-an-address" in str(refused.value)
@@ -136,7 +136,7 @@ def test_a_region_that_is_not_set_is_said_by_deploy_too(monkeypatch: pytest.Monk
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     with pytest.raises(FleetError, match="NoRegionError"):
-        check(clients(), Order(stack="fleet-a"))
+        check(clients(), Deployment(stack="fleet-a"))
 
 
 # Tokens

@@ -12,7 +12,7 @@ from adapters.ledger.jobs import JobRow
 from cli.consoles import console
 from cli.explain import draw
 from fleet.machine.mailbox import MachineState, Report
-from fleet.model import Job, Status
+from fleet.model import Job, JobStatus
 from fleet.reasons import SENTENCES, Reason
 from fleet.steps import Outcome, Step, StepName
 from operations.durations import duration
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs" / "operations.md"
 
 
-def row(*steps: Step, status: Status = Status.PENDING, outcome: str | None = None) -> JobRow:
+def row(*steps: Step, status: JobStatus = JobStatus.PENDING, outcome: str | None = None) -> JobRow:
     job = Job(
         key=key(1),
         project_id=7,
@@ -246,14 +246,14 @@ def test_every_label_is_explained_to_the_operator() -> None:
 @pytest.mark.parametrize(
     ("status", "outcome", "word"),
     [
-        (Status.CREATED, None, "created"),
-        (Status.PENDING, None, "pending"),
-        (Status.RUNNING, None, "running"),
-        (Status.FINISHED, "failed", "failed"),
-        (Status.FINISHED, None, "finished"),
+        (JobStatus.CREATED, None, "created"),
+        (JobStatus.PENDING, None, "pending"),
+        (JobStatus.RUNNING, None, "running"),
+        (JobStatus.FINISHED, "failed", "failed"),
+        (JobStatus.FINISHED, None, "finished"),
     ],
 )
-def test_the_status_is_gitlabs_word(status: Status, outcome: str | None, word: str) -> None:
+def test_the_status_is_gitlabs_word(status: JobStatus, outcome: str | None, word: str) -> None:
     assert word_of(row(status=status, outcome=outcome)) == word
 
 

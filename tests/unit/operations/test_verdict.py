@@ -9,13 +9,13 @@ import pytest
 from adapters.ledger.jobs import JobRow
 from adapters.ledger.pools import PoolRow
 from fleet.config.reading import PoolConfig, read_config
-from fleet.model import Job, Runner, RunnerState, Status
+from fleet.model import Job, JobStatus, Runner, RunnerState
 from fleet.reasons import SENTENCES, Reason
 from fleet.rules.capacity import BackOff
 from fleet.rules.holds import Hold, HoldKind, advice
 from fleet.rules.problems import ignored
 from fleet.steps import Outcome, Step, StepName
-from operations.verdict import ASK_GITLAB, FAILURES, Facts, Verdict, verdict
+from operations.verdict import ASK_GITLAB, FAILURES, JobFacts, Verdict, verdict
 from tests.unit.cli.fleet_at_work import AT, FLEET, ago, key
 
 NAME = "rf-docker-000000000001"
@@ -37,7 +37,7 @@ def row(**facts: Any) -> JobRow:
         "project_path": "acme/demo",
         "name": "unit",
         "tags": ("docker",),
-        "status": Status.PENDING,
+        "status": JobStatus.PENDING,
         "outcome": None,
         "pending_at": ago(60),
         "pool": "docker",
@@ -75,7 +75,7 @@ def held(**after_s: float) -> dict[str, BackOff]:
 
 def waits(reason: Reason | None, pool_row: PoolRow | None = None, **facts: Any) -> Verdict:
     """What a job without a runner is told that waits because of this."""
-    return verdict(Facts(at=AT, row=row(reason=reason), pool=pool(), pool_row=pool_row, **facts))
+    return verdict(JobFacts(at=AT, row=row(reason=reason), pool=pool(), pool_row=pool_row, **facts))
 
 
 # Jobs that wait
@@ -170,7 +170,7 @@ def test_every_other_reason_is_its_own_sentence(reason: Reason) -> None:
 
 @pytest.mark.parametrize("reason", [Reason.NO_POOL, Reason.UNTAGGED])
 def test_without_a_pool_tags_are_to_be_corrected(reason: Reason) -> None:
-    assert verdict(Facts(at=AT, row=row(pool=None, reason=reason))) == Verdict(
+    assert verdict(JobFacts(at=AT, row=row(pool=None, reason=reason))) == Verdict(
         says=SENTENCES[reason], do=f"correct its tags, or a pool's, {APPLY}"
     )
 
@@ -185,14 +185,14 @@ def test_without_a_pool_tags_are_to_be_corrected(reason: Reason) -> None:
 def test_where_all_its_pools_are_for_protected_refs_the_ref_is_what_to_mend(
     reason: Reason, do: str
 ) -> None:
-    told = verdict(Facts(at=AT, row=row(pool=None, reason=reason)))
+    told = verdict(JobFacts(at=AT, row=row(pool=None, reason=reason)))
     assert told.says == SENTENCES[reason]
     assert told.do.startswith(do)
     assert APPLY in told.do
 
 
 def test_a_pool_that_is_gone_is_not_waited_for() -> None:
-    assert verdict(Facts(at=AT, row=row())) == Verdict(
+    assert verdict(JobFacts(at=AT, row=row())) == Verdict(
         says="its pool docker is not in fleet.toml any more",
         do="reconcile routes it again within a minute",
     )
@@ -201,7 +201,7 @@ def test_a_pool_that_is_gone_is_not_waited_for() -> None:
 @pytest.mark.parametrize("name", ["docker", None])
 def test_a_job_that_was_given_up_has_attempts_again_after_an_apply(name: str | None) -> None:
     given_up = row(given_up=True, pool=name, reason=Reason.AT_CEILING)
-    assert verdict(Facts(at=AT, row=given_up, pool=pool())) == Verdict(
+    assert verdict(JobFacts(at=AT, row=given_up, pool=pool())) == Verdict(
         says="every launch for it failed; its demand is in the dead-letter queue",
         do="mend what failed above, then `runner-fleet apply`, also of the same file: "
         "in two minutes it has all attempts again",
@@ -229,14 +229,14 @@ def test_what_gitlab_withheld_to_the_end_is_to_be_mended_there(
         Step(at=AT, name=StepName.GIVEN_UP, cause=cause, detail=words),
     )
     told = replace(row(given_up=True), steps=steps)
-    assert verdict(Facts(at=AT, row=told, pool=pool())).do.startswith(
+    assert verdict(JobFacts(at=AT, row=told, pool=pool())).do.startswith(
         f"{mend}, then `runner-fleet apply`"
     )
 
 
 def test_a_job_that_is_only_created_waits_for_others() -> None:
-    created = row(status=Status.CREATED, given_up=True)
-    assert verdict(Facts(at=AT, row=created)) == Verdict(
+    created = row(status=JobStatus.CREATED, given_up=True)
+    assert verdict(JobFacts(at=AT, row=created)) == Verdict(
         says="it is not pending yet: GitLab runs other jobs first"
     )
 
@@ -314,7 +314,7 @@ def test_a_job_that_a_ready_runner_does_not_get_is_withheld() -> None:
 
 def test_a_protected_pool_is_the_first_suspect() -> None:
     protected = pool().model_copy(update={"protected_only": True})
-    found = verdict(Facts(at=AT, row=row(), pool=protected, idle=idle()))
+    found = verdict(JobFacts(at=AT, row=row(), pool=protected, idle=idle()))
     assert found.do == (
         "pool docker is protected_only: protect the job's branch; else look in GitLab whether the"
         " project may use the runner (Settings > CI/CD > Runners) and has compute minutes left"
@@ -342,7 +342,7 @@ def test_who_cannot_take_a_job_does_not_say_that_it_is_withheld(other: Runner) -
     [
         replace(WAITS, pending_at=ago(119)),
         replace(WAITS, given_up=True),
-        replace(WAITS, status=Status.RUNNING),
+        replace(WAITS, status=JobStatus.RUNNING),
     ],
 )
 def test_a_job_that_waits_for_nobody_is_not_withheld(job: Job) -> None:
@@ -355,8 +355,8 @@ def test_a_job_that_waits_for_nobody_is_not_withheld(job: Job) -> None:
 def running(of: PoolConfig | None, **facts: Any) -> Verdict:
     """What a job that runs is told."""
     name = facts.pop("runner_id", NAME)
-    told = row(status=Status.RUNNING, runner_id=name)
-    return verdict(Facts(at=AT, row=told, pool=of, **facts))
+    told = row(status=JobStatus.RUNNING, runner_id=name)
+    return verdict(JobFacts(at=AT, row=told, pool=of, **facts))
 
 
 def test_a_job_runs_on_a_runner_that_was_heard_lately() -> None:
@@ -384,10 +384,10 @@ def test_a_job_whose_machine_is_gone_says_why_it_is_not_retried(
     steps: list[Reason], why: str
 ) -> None:
     told = replace(
-        row(status=Status.RUNNING, runner_id=NAME, reason=Reason.MACHINE_LOST),
+        row(status=JobStatus.RUNNING, runner_id=NAME, reason=Reason.MACHINE_LOST),
         steps=tuple(Step(at=AT, name=StepName.RETRY, reason=one) for one in steps),
     )
-    found = verdict(Facts(at=AT, row=told, pool=pool()))
+    found = verdict(JobFacts(at=AT, row=told, pool=pool()))
     assert found.says == f"its machine is gone, and GitLab goes on to say that it runs; {why}"
     assert found.do.startswith("cancel and retry it in GitLab")
 
@@ -417,8 +417,8 @@ def test_a_job_runs_elsewhere_or_its_runner_is_gone() -> None:
 def ended(outcome: str | None, **facts: Any) -> Verdict:
     """What a job that is over is told."""
     of_facts = {name: facts.pop(name) for name in ("runner",) if name in facts}
-    told = row(status=Status.FINISHED, outcome=outcome, given_up=True, **facts)
-    return verdict(Facts(at=AT, row=told, pool=pool(), **of_facts))
+    told = row(status=JobStatus.FINISHED, outcome=outcome, given_up=True, **facts)
+    return verdict(JobFacts(at=AT, row=told, pool=pool(), **of_facts))
 
 
 @pytest.mark.parametrize(

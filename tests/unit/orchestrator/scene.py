@@ -20,8 +20,8 @@ from fleet.model import Job, JobKey, Runner
 from fleet.reasons import Reason
 from fleet.steps import Step, StepName
 from orchestrator.close import close_runner, end_machine, left_to_sweep, relaunch
-from orchestrator.reconcile import Done, reconcile
-from orchestrator.route import Answer, route_event
+from orchestrator.reconcile import ReconcileResult, reconcile
+from orchestrator.route import RouteAnswer, route_event
 from orchestrator.scale import Scaled, scale
 from orchestrator.settle import Settled, settle
 from orchestrator.sweep import Sweep, sweep
@@ -168,7 +168,7 @@ class Scene:
 
     # The state machines' side
 
-    def route(self, job_id: int, **facts: Any) -> Answer:
+    def route(self, job_id: int, **facts: Any) -> RouteAnswer:
         """The route machine's task after a `job.pending` event."""
         return route_event(self.world, self.event(job_id, "pending", **facts))
 
@@ -187,7 +187,7 @@ class Scene:
         event = {"detail-type": kind, "detail": {"instance-id": machine_id}}
         return settle(self.world, event, round_=0)
 
-    def reconcile(self, *time_left_s: float) -> Done:
+    def reconcile(self, *time_left_s: float) -> ReconcileResult:
         """The minute's reconcile; its time left each time that it looks, else plenty."""
         told = iter(time_left_s)
         return reconcile(self.world, lambda: next(told, 50.0 if not time_left_s else 0.0))

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from fleet.errors import Transient
-from fleet.model import Status
+from fleet.model import JobStatus
 from fleet.reasons import Reason
 from fleet.steps import StepName
 from tests.unit.orchestrator.living_fleet import LivingFleet
@@ -48,7 +48,7 @@ def test_apply_renews_the_attempts_of_what_gitlab_lists(text: str) -> None:
     done = scene.reconcile()
     assert (done.routed, done.wake) == (1, True)
     assert (scene.job(1).given_up, scene.job(1).reason) == (False, Reason.RENEWED)
-    assert scene.job(2).status is Status.FINISHED
+    assert scene.job(2).status is JobStatus.FINISHED
     assert [one.job for one in scene.queue.demands] == [key(1)]
     assert scene.reconcile().routed == 0
     assert scene.scale().launched == 1

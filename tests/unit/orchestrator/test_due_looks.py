@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from fleet.errors import Refused, Transient
-from fleet.model import GONE, Status
+from fleet.model import GONE, JobStatus
 from fleet.reasons import Reason
 from orchestrator.reconcile import DUE_AT_MOST
 from tests.unit.orchestrator.scene import PROJECT, Scene, key
@@ -35,7 +35,7 @@ def test_a_job_on_another_runner_ends_unseen() -> None:
     scene.gitlab.change(1, status="failed")
     scene.clock.go(HOUR)
     assert scene.reconcile().looked_up == 1
-    assert (scene.job(1).status, scene.job(1).outcome) == (Status.FINISHED, "failed")
+    assert (scene.job(1).status, scene.job(1).outcome) == (JobStatus.FINISHED, "failed")
     assert scene.row(1).steps[-1].reason == Reason.FINISHED_UNSEEN
 
 
@@ -55,7 +55,7 @@ def test_a_job_of_a_lost_machine_that_gitlab_gives_up_unseen() -> None:
     scene.clock.go(HOUR)
     assert runner.machine_id is not None
     scene.settle_machine("EC2 Instance State-change Notification", runner.machine_id)
-    assert scene.job(1).status is Status.RUNNING  # GitLab believes in it
+    assert scene.job(1).status is JobStatus.RUNNING  # GitLab believes in it
     scene.gitlab.change(1, status="failed")
     scene.clock.go(HOUR)
     scene.reconcile()
@@ -86,7 +86,7 @@ def test_a_long_job_costs_one_call_an_hour() -> None:
         scene.clock.go(60)
         scene.reconcile()
     assert asked(scene) - before == 3
-    assert scene.job(1).status is Status.RUNNING
+    assert scene.job(1).status is JobStatus.RUNNING
     assert scene.steps(1).count("taken") == 1
 
 
@@ -149,6 +149,6 @@ def test_a_project_that_was_only_hidden_is_served_when_it_is_back() -> None:
     scene.gitlab.failing.clear()
     scene.clock.go(60)
     assert scene.reconcile().routed == 1
-    assert (scene.job(1).status, scene.job(1).outcome) == (Status.PENDING, None)
+    assert (scene.job(1).status, scene.job(1).outcome) == (JobStatus.PENDING, None)
     assert [job.key for job in scene.world.jobs.waiting_in("docker")] == [key(1)]
     assert scene.scale().launched == 1

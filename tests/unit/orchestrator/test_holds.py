@@ -6,7 +6,7 @@ import pytest
 
 from adapters.gitlab.client import Budget
 from fleet.errors import FleetError, Refused, Transient
-from fleet.model import Status
+from fleet.model import JobStatus
 from fleet.reasons import Reason
 from fleet.rules.holds import Hold
 from tests.unit.orchestrator.living_fleet import LivingFleet
@@ -53,7 +53,7 @@ def serves_all_within_two_ticks(fleet: LivingFleet, jobs: Iterable[int]) -> None
     fleet.go(2)
     told = [fleet.scene.job(job) for job in jobs]
     assert {job.attempt for job in told} == {1}
-    waits = [one for one in told if one.status is Status.PENDING]
+    waits = [one for one in told if one.status is JobStatus.PENDING]
     assert {one.reason for one in waits} <= {Reason.COVERED}
     fleet.go(12)
     assert not fleet.unfinished()

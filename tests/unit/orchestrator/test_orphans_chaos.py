@@ -7,7 +7,7 @@ import pytest
 from adapters.gitlab.client import GitLabJob
 from fleet.errors import Refused, Transient
 from fleet.machine.mailbox import MachineState
-from fleet.model import Runner, RunnerState, Status
+from fleet.model import JobStatus, Runner, RunnerState
 from fleet.reasons import Reason
 from fleet.steps import Outcome, StepName
 from orchestrator.settle import Settled, runs_a_job, settle
@@ -63,7 +63,7 @@ def test_an_end_that_no_webhook_told_is_recorded_when_the_machine_is_closed() ->
     scene.clock.go(LATER_S)
     assert scene.sweep().closed == 1
     row = scene.row(1)
-    assert (row.job.status, row.job.outcome) == (Status.FINISHED, "success")
+    assert (row.job.status, row.job.outcome) == (JobStatus.FINISHED, "success")
     assert Reason.FINISHED_UNSEEN in {step.reason for step in row.steps}
     assert row.job.runner_id == runner.id
     assert row.finished_at is not None
@@ -88,7 +88,7 @@ def test_a_job_of_which_nobody_told_but_its_machine_is_recorded_when_that_is_clo
     assert scene.runners == ()
     scene.settle(2, "running", runner_description=described(runner))
     row = scene.row(2)
-    assert (row.job.status, row.job.outcome) == (Status.FINISHED, "success")
+    assert (row.job.status, row.job.outcome) == (JobStatus.FINISHED, "success")
     assert row.job.runner_id == runner.id
 
 
@@ -169,7 +169,7 @@ def test_a_lost_job_that_is_left_to_people_says_so_at_once(why: Reason) -> None:
     assert scene.row(1).steps[-1].name == "runner_record_gone"
     assert why in {step.reason for step in scene.row(1).steps if step.name == "retry"}
     (open_job,) = scene.world.jobs.unpooled(INSTANCE)
-    assert (open_job.status, open_job.reason) == (Status.RUNNING, Reason.MACHINE_LOST)
+    assert (open_job.status, open_job.reason) == (JobStatus.RUNNING, Reason.MACHINE_LOST)
     scene.settle(1, "failed", failure_reason="stuck_or_timeout_failure")
     assert list(scene.world.jobs.unpooled(INSTANCE)) == []
 
@@ -215,7 +215,7 @@ def test_a_job_that_the_ledger_never_saw_is_run_again_as_well() -> None:
     scene.hands_over(9, runner)
     invocation_fails(scene, runner)
     assert scene.gitlab.jobs[9].status == "canceled"
-    assert (scene.job(9).status, scene.job(9).outcome) == (Status.FINISHED, "canceled")
+    assert (scene.job(9).status, scene.job(9).outcome) == (JobStatus.FINISHED, "canceled")
     assert retries(scene) == 1
 
 

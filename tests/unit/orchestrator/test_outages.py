@@ -9,7 +9,7 @@ from adapters.gitlab.client import Budget, GitLab
 from adapters.machines.backend import Shortfall
 from fleet.errors import FleetError, Refused, Transient
 from fleet.machine.mailbox import MachineState
-from fleet.model import Runner, RunnerState, Status
+from fleet.model import JobStatus, Runner, RunnerState
 from fleet.reasons import Reason
 from fleet.rules.capacity import CapacityPool, ErrorKind
 from fleet.steps import Outcome, StepName
@@ -128,7 +128,7 @@ def test_a_silent_machine_at_work_covers_no_other_job() -> None:
         scene.clock.go(60)
         assert scene.sweep().closed == 0
     assert (scene.only_runner.state, scene.only_runner.job) == (RunnerState.BUSY, key(8))
-    assert (scene.job(8).status, scene.job(8).runner_id) == (Status.RUNNING, runner.id)
+    assert (scene.job(8).status, scene.job(8).runner_id) == (JobStatus.RUNNING, runner.id)
     scene.push(2)
     scene.route(2)
     assert scene.scale().launched == 1
@@ -219,7 +219,7 @@ def test_projects_take_turns_in_what_is_looked_up() -> None:
     #               presence, two projects, two jobs
     done = scene.reconcile(50.0, 50.0, 50.0, 50.0, 50.0)
     assert done.looked_up == 2
-    assert scene.job(9).status is Status.FINISHED
+    assert scene.job(9).status is JobStatus.FINISHED
 
 
 def test_a_project_that_uses_up_all_calls_has_no_first_turn_the_next_minute() -> None:
@@ -262,7 +262,7 @@ def test_of_a_huge_backlog_the_newest_are_read_and_the_older_ones_left_as_they_a
     scene.clock.go(60)
     done = scene.reconcile()
     assert (done.routed, done.looked_up) == (2000, 1)
-    assert [scene.job(job_id).status for job_id in (1, 2, 3)] == [Status.PENDING] * 3
+    assert [scene.job(job_id).status for job_id in (1, 2, 3)] == [JobStatus.PENDING] * 3
     assert scene.job(2000).outcome == "canceled"
 
 
@@ -275,7 +275,7 @@ def test_a_job_that_we_cancelled_is_over_without_a_webhook() -> None:
     scene.backend.die(runner.machine_id or "")
     scene.sweep()
     assert scene.gitlab.jobs[1].status == "canceled"
-    assert (scene.job(1).status, scene.job(1).outcome) == (Status.FINISHED, "canceled")
+    assert (scene.job(1).status, scene.job(1).outcome) == (JobStatus.FINISHED, "canceled")
     scene.settle(1, "canceled", runner_description=described(runner))  # its webhook comes late
     assert scene.gitlab.calls.count("retry_job") == 1
 
@@ -314,7 +314,7 @@ def test_what_stands_before_gitlab_ends_no_working_machine(status: int, credenti
         assert ingress.asked
     assert scene.backend.ended == []
     assert scene.only_runner.id == runner.id
-    assert scene.job(1).status is Status.RUNNING
+    assert scene.job(1).status is JobStatus.RUNNING
 
     scene.world = replace(scene.world, gitlab=scene.gitlab)
     scene.gitlab.change(1, status="success")

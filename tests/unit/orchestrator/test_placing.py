@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from adapters.ledger.fleet import FleetRows
-from adapters.ledger.runners import Place, RunnerRows
+from adapters.ledger.runners import Placement, RunnerRows
 from adapters.machines.backend import LaunchOrder, LaunchResult
 from fleet.config.reading import PoolConfig
 from fleet.errors import Refused, Transient
@@ -104,10 +104,10 @@ def test_one_transaction_places_many_and_says_which() -> None:
     scene = Scene(table=table)
     launched = scene.launched(1, 2)
     places = [
-        Place(runner_id=one.id, machine_id="m", mailbox=f"box-{one.id}", capacity="c")
+        Placement(runner_id=one.id, machine_id="m", mailbox=f"box-{one.id}", capacity="c")
         for one in launched
     ]
-    gone = Place(runner_id="rf-docker-gone", machine_id="m", mailbox="box-gone", capacity="c")
+    gone = Placement(runner_id="rf-docker-gone", machine_id="m", mailbox="box-gone", capacity="c")
     rows = scene.world.runners
     before = table.writes
     assert rows.place(places) == {one.id for one in launched}

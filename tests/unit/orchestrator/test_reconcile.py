@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from fleet.errors import Refused, Transient
-from fleet.model import RunnerState, Status
+from fleet.model import JobStatus, RunnerState
 from fleet.reasons import Reason
 from fleet.steps import StepName
 from orchestrator.close import demand_again
@@ -54,13 +54,13 @@ def test_a_late_webhook_after_it_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("status", "outcome", "rank"),
     [
-        ("success", "success", Status.FINISHED),
-        ("canceled", "canceled", Status.FINISHED),
-        ("running", None, Status.RUNNING),
+        ("success", "success", JobStatus.FINISHED),
+        ("canceled", "canceled", JobStatus.FINISHED),
+        ("running", None, JobStatus.RUNNING),
     ],
 )
 def test_a_row_that_waits_for_what_gitlab_does_not_list_is_looked_up(
-    status: str, outcome: str | None, rank: Status
+    status: str, outcome: str | None, rank: JobStatus
 ) -> None:
     scene = watching()
     scene.push(1)

@@ -13,7 +13,7 @@ from random import Random
 import pytest
 
 from adapters.machines.backend import Machine
-from fleet.model import Status, rank
+from fleet.model import JobStatus, rank
 from fleet.reasons import Reason
 from tests.unit.orchestrator.living_fleet import LivingFleet, Weather
 from tests.unit.orchestrator.scene import GITLAB, key
@@ -173,13 +173,13 @@ class History:
             row = jobs.row(key(found.id))
             if row is None:
                 continue  # it came and went within a minute, and no webhook told of it
-            if row.job.given_up and rank(found.status) is Status.PENDING:
+            if row.job.given_up and rank(found.status) is JobStatus.PENDING:
                 if found.id not in buried or row.job.reason is not Reason.ATTEMPTS_USED:
                     yield f"job {found.id} was given up, and nobody told"
                 if self.fleet.failed_launches(found.id) < ATTEMPTS[row.job.pool or ""]:
                     yield f"job {found.id} was given up too soon"
-            is_over = rank(found.status) is Status.FINISHED
-            if is_over and row.job.pool and row.job.status is Status.PENDING:
+            is_over = rank(found.status) is JobStatus.FINISHED
+            if is_over and row.job.pool and row.job.status is JobStatus.PENDING:
                 yield f"job {found.id} is over and waits in the ledger"
 
 

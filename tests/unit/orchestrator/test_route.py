@@ -10,9 +10,9 @@ from adapters.ledger.jobs import JobRows
 from adapters.ledger.pipelines import Reading
 from adapters.ledger.table import Table
 from fleet.errors import FleetError, Refused, Transient
-from fleet.model import Job, JobKey, Status
+from fleet.model import Job, JobKey, JobStatus
 from fleet.reasons import Reason
-from orchestrator.route import Answer, Lead, route, route_together
+from orchestrator.route import Lead, RouteAnswer, route, route_together
 from tests.unit.orchestrator.scene import AT, FLEET, INSTANCE, PROJECT, Scene, key
 
 SMALL = '\n[pools.small]\nbackend = "tests"\ntags = ["docker"]\nceiling = 1\noverflow = "docker"\n'
@@ -23,11 +23,11 @@ def test_a_pending_job_gets_its_pool_and_its_demand_is_sent() -> None:
     scene = Scene()
     scene.push(1, queued_duration_s=2.5)
     told = scene.route(1)
-    assert told == Answer(reason=Reason.ROUTED, wake=True)
+    assert told == RouteAnswer(reason=Reason.ROUTED, wake=True)
     (demand,) = scene.queue.demands
     assert demand == Demand(job=key(1), project_id=PROJECT, pool="docker", attempt=1)
     job = scene.job(1)
-    assert (job.pool, job.status, job.reason) == ("docker", Status.PENDING, Reason.ROUTED)
+    assert (job.pool, job.status, job.reason) == ("docker", JobStatus.PENDING, Reason.ROUTED)
     assert (AT - job.pending_at).total_seconds() == 2.5
     assert job.project_path == "acme/demo"
     assert scene.steps(1) == ["webhook_received", "event", "routed", "demand_sent"]
@@ -39,7 +39,7 @@ def test_the_same_delivery_twice_sends_one_demand() -> None:
     scene.push(1)
     scene.route(1)
     again = scene.route(1)
-    assert again == Answer(reason=Reason.STALE_EVENT, wake=True)
+    assert again == RouteAnswer(reason=Reason.STALE_EVENT, wake=True)
     assert scene.queue.depth() == 1
     assert scene.steps(1).count("routed") == 1
     assert scene.gitlab.calls == ["pending_in_pipeline"]  # the second delivery costs no call
@@ -58,8 +58,8 @@ def test_running_came_before_pending() -> None:
     scene = Scene()
     scene.push(1)
     scene.settle(1, "running", runner_id=31, runner_description="somebody-elses")
-    assert scene.route(1) == Answer(reason=Reason.TAKEN)
-    assert scene.job(1).status is Status.RUNNING
+    assert scene.route(1) == RouteAnswer(reason=Reason.TAKEN)
+    assert scene.job(1).status is JobStatus.RUNNING
     assert scene.queue.depth() == 0
     assert scene.gitlab.calls == []
 
@@ -68,14 +68,14 @@ def test_pending_with_a_runner_already_set_is_taken() -> None:
     scene = Scene()
     scene.push(1, runner_id=31)
     told = scene.route(1, runner_id=31)
-    assert told == Answer(reason=Reason.TAKEN)
+    assert told == RouteAnswer(reason=Reason.TAKEN)
     assert scene.world.jobs.row(key(1)) is None
 
 
 def test_a_job_canceled_before_it_was_routed_needs_nothing() -> None:
     scene = Scene()
     scene.push(1, status="canceled")
-    assert scene.route(1) == Answer(reason=Reason.NOT_PENDING)
+    assert scene.route(1) == RouteAnswer(reason=Reason.NOT_PENDING)
     assert scene.world.jobs.row(key(1)) is None
 
 
@@ -86,8 +86,8 @@ def test_a_retried_job_is_a_new_job() -> None:
     scene.settle(1, "canceled")
     retried = scene.gitlab.change(1, status="canceled")
     again = scene.gitlab.retry_job(PROJECT, retried.id)
-    assert scene.route(again.id) == Answer(reason=Reason.ROUTED, wake=True)
-    assert scene.job(1).status is Status.FINISHED
+    assert scene.route(again.id) == RouteAnswer(reason=Reason.ROUTED, wake=True)
+    assert scene.job(1).status is JobStatus.FINISHED
 
 
 @pytest.mark.parametrize(
@@ -100,14 +100,14 @@ def test_a_job_that_no_pool_may_take_is_kept_with_the_reason(
     scene = Scene()
     scene.push(1, tags=tags)
     told = scene.route(1)
-    assert told == Answer(reason=reason)
+    assert told == RouteAnswer(reason=reason)
     assert (scene.job(1).pool, scene.job(1).reason, scene.job(1).tags) == (None, reason, tags)
     assert scene.steps(1) == ["webhook_received", "event", "routed"]
 
 
 def test_a_job_that_gitlab_does_not_have_is_nothing() -> None:
     scene = Scene()
-    assert scene.route(1) == Answer(reason=Reason.UNKNOWN_JOB)
+    assert scene.route(1) == RouteAnswer(reason=Reason.UNKNOWN_JOB)
     assert scene.world.jobs.row(key(1)) is None
 
 
@@ -178,7 +178,7 @@ class TestPipeline:
         scene.push(2)
         scene.route(1)
         told = scene.route(2)
-        assert told == Answer(reason=Reason.STALE_EVENT, wake=True)
+        assert told == RouteAnswer(reason=Reason.STALE_EVENT, wake=True)
         assert scene.gitlab.calls == ["pending_in_pipeline"]
         assert scene.queue.depth() == 2
         assert scene.steps(2)[-2:] == ["event", "ignored"]
@@ -208,7 +208,7 @@ class TestPipeline:
         scene.push(2)
         scene.settle(1, "running", runner_id=31, runner_description="somebody-elses")
         scene.route(2)
-        assert scene.job(1).status is Status.RUNNING
+        assert scene.job(1).status is JobStatus.RUNNING
         assert scene.queue.depth() == 1
 
     def test_each_goes_where_its_own_tags_and_past_say(self) -> None:
@@ -249,17 +249,17 @@ class TestPipeline:
         scene = Scene()
         scene.push(1)
         assert scene.world.fleet.claim_pipeline(INSTANCE, 3, at=AT) is Reading.MINE
-        assert scene.route(1) == Answer(reason=Reason.UNDER_WAY, again_in_s=1)
+        assert scene.route(1) == RouteAnswer(reason=Reason.UNDER_WAY, again_in_s=1)
         assert scene.gitlab.calls == []
         scene.world.fleet.note_pipeline(INSTANCE, 3, read=True)
-        assert scene.route(1) == Answer(reason=Reason.ROUTED, wake=True)
+        assert scene.route(1) == RouteAnswer(reason=Reason.ROUTED, wake=True)
 
     def test_a_reader_that_died_holds_nobody_up_for_long(self) -> None:
         scene = Scene()
         scene.push(1)
         scene.world.fleet.claim_pipeline(INSTANCE, 3, at=AT)
         scene.clock.go(11)
-        assert scene.route(1) == Answer(reason=Reason.ROUTED, wake=True)
+        assert scene.route(1) == RouteAnswer(reason=Reason.ROUTED, wake=True)
 
     def test_one_that_failed_leaves_it_to_the_next(self) -> None:
         scene = Scene()
@@ -276,7 +276,7 @@ class TestPipeline:
     def test_a_pipeline_that_gitlab_does_not_have_is_no_obstacle(self) -> None:
         scene = Scene()
         scene.push(1, pipeline_id=99)
-        assert scene.route(1) == Answer(reason=Reason.ROUTED, wake=True)
+        assert scene.route(1) == RouteAnswer(reason=Reason.ROUTED, wake=True)
 
 
 class JobsRoutedMeanwhile(JobRows):
@@ -299,7 +299,7 @@ def test_a_gitlab_that_calls_itself_by_another_name_is_the_one_of_fleet_toml() -
     assert [demand.job for demand in scene.queue.demands] == [key(1)]
     assert [one.instance for one in scene.world.fleet.watched(INSTANCE)] == [INSTANCE]
     scene.settle(1, "success", instance="gitlab.internal:8443")
-    assert scene.job(1).status is Status.FINISHED
+    assert scene.job(1).status is JobStatus.FINISHED
     assert scene.world.jobs.waiting_in("docker") == ()
 
 
@@ -370,7 +370,7 @@ class TestProtection:
         with pytest.raises(Transient):
             scene.route(1)
         scene.gitlab.failing.clear()
-        assert scene.route(1) == Answer(reason=Reason.ROUTED, wake=True)
+        assert scene.route(1) == RouteAnswer(reason=Reason.ROUTED, wake=True)
 
     def test_a_job_that_no_pool_may_serve_is_routed_once_one_may(self) -> None:
         scene = self.scene(work=None)

@@ -8,7 +8,7 @@ import pytest
 from adapters.machines.backend import Machine
 from fleet.errors import Refused, Transient
 from fleet.machine.mailbox import MachineState
-from fleet.model import RunnerState, Status
+from fleet.model import JobStatus, RunnerState
 from fleet.reasons import Reason
 from fleet.steps import Outcome, StepName
 from orchestrator.settle import settle
@@ -32,7 +32,7 @@ def test_a_job_that_was_taken_leaves_the_backlog() -> None:
     scene = Scene()
     runner = scene.runs(1)
     row = scene.row(1)
-    assert (row.job.status, row.job.runner_id) == (Status.RUNNING, runner.id)
+    assert (row.job.status, row.job.runner_id) == (JobStatus.RUNNING, runner.id)
     assert (row.started_at, row.machine) == (AT, runner.machine_id)
     assert scene.world.jobs.waiting_in("docker") == ()
     assert (runner.state, runner.job, runner.works_for) == (RunnerState.BUSY, key(1), PROJECT)
@@ -95,7 +95,7 @@ def test_running_after_the_end_changes_nothing() -> None:
     scene.reports(runner, MachineState.DONE, StepName.ENDED)
     scene.settle(1, "success", runner_description=described(runner))
     scene.settle(1, "running", runner_description=described(runner))
-    assert (scene.job(1).status, scene.job(1).outcome) == (Status.FINISHED, "success")
+    assert (scene.job(1).status, scene.job(1).outcome) == (JobStatus.FINISHED, "success")
     assert scene.runners == ()
 
 
@@ -104,7 +104,7 @@ def test_a_created_event_starts_nothing_and_would_be_refused() -> None:
     scene.runs(1)
     with pytest.raises(Refused):
         scene.settle(1, "created")
-    assert scene.job(1).status is Status.RUNNING
+    assert scene.job(1).status is JobStatus.RUNNING
 
 
 def test_a_job_nobody_told_of_before_gets_a_row_from_its_end() -> None:
@@ -123,7 +123,7 @@ def test_a_runner_may_take_another_job_than_it_was_launched_for() -> None:
     scene.hands_over(2, runner)
     scene.settle(2, "running", runner_description=described(runner))
     assert scene.only_runner.job == key(2)
-    assert scene.job(1).status is Status.PENDING
+    assert scene.job(1).status is JobStatus.PENDING
     scene.reports(runner, MachineState.DONE, StepName.ENDED, job_id=2)
     scene.settle(2, "success", runner_description=described(runner))
     assert scene.runners == ()

@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 
 from fleet.errors import BadDelivery
 from fleet.job_event import DETAIL_TYPES, JobEvent
-from fleet.model import Status, rank
+from fleet.model import JobStatus, rank
 from fleet.steps import StepName
 from fleet.webhook_secrets import AllWebhookSecrets, WebhookSecrets, secret_id
 from tests.unit.webhook.deliveries import (
@@ -383,7 +383,7 @@ class TestReading:
     def test_every_end_that_is_let_through_is_a_step_of_the_history(self, status: str) -> None:
         """The fleet writes GitLab's word for the end as the step's name."""
         told = read(encoded(build_status=status)).status
-        assert rank(told) is Status.FINISHED
+        assert rank(told) is JobStatus.FINISHED
         assert told in set(StepName)
 
 

@@ -13,7 +13,7 @@ from adapters.guest.cache_keys import CacheKeys
 from adapters.guest.one_job import NOTICES, Workplace, run_one_job
 from adapters.guest.reporter import Reporter
 from adapters.guest.runner_process import BINARY_VARIABLE
-from fleet.machine.mailbox import Cache, MachineState, Order
+from fleet.machine.mailbox import CacheBucket, MachineState, Order
 from fleet.machine.runner_log import Follower
 from fleet.machine.stop import Why
 from tests.integration import runs
@@ -232,7 +232,7 @@ def test_a_missing_binary_is_an_outcome(tmp_path: Path) -> None:
 
 def test_the_runner_gets_the_keys_of_the_cache_and_no_job_sees_them(tmp_path: Path) -> None:
     told = tmp_path / "noted.json"
-    cache = Cache(bucket="fleet-cache", region="eu-west-1")
+    cache = CacheBucket(bucket="fleet-cache", region="eu-west-1")
     keys = CacheKeys(access_key="ASIA1", secret_key="s3cret", session_token="t0ken")
     given = replace(credential([("note", str(told)), *JOB], tmp_path), cache=cache)
     place = workplace(tmp_path, cache_keys=lambda: keys)

@@ -19,7 +19,7 @@ from local.gitlab.seed import SeededProject, create_project, push_files
 from local.gitlab.server import SimulatorServer
 from local.gitlab.states import Status
 from local.gitlab.variables import pipeline_variables
-from local.gitlab.world import World
+from local.gitlab.world import GitLabWorld
 
 _COMMIT = Commit(
     sha="4be2a6d0c1f34758a9b0c1d2e3f405162738495a",
@@ -51,7 +51,7 @@ class Site:
         """As `seed`, but without git: quicker, for jobs whose files do not matter."""
         *groups, name = path.split("/")
 
-        def begin(world: World) -> int:
+        def begin(world: GitLabWorld) -> int:
             parent = None
             for depth, group in enumerate(groups, start=1):
                 found = world.accounts.group("/".join(groups[:depth]))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from local.gitlab.world import World
+from local.gitlab.world import GitLabWorld
 from tests.integration.local.gitlab.hook_calls import (
     TWENTY,
     deliveries,
@@ -144,7 +144,7 @@ def test_calls_above_the_rate_are_lost_until_the_next_minute(
     assert len(received) == 5
 
 
-def to_the_start_of_a_minute(world: World) -> None:
+def to_the_start_of_a_minute(world: GitLabWorld) -> None:
     world.clock.advance(timedelta(seconds=60 - world.clock.now().second))
 
 

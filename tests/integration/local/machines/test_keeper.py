@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from local.machines.keeper import ROOT, Keeper, Kept
+from local.machines.keeper import ROOT, Keeper, KeptProcess
 from local.machines.processes import count_below
 from tests.integration.runs import eventually, is_alive
 
@@ -24,8 +24,8 @@ class Yard:
         self.folder = folder
         self.keepers: list[Keeper] = []
 
-    def kept(self, script: str) -> Kept:
-        return Kept(
+    def kept(self, script: str) -> KeptProcess:
+        return KeptProcess(
             command=["bash", "-c", script],
             environment={"PATH": PATH, "LEFT": str(self.folder / "left")},
             folder=self.folder,

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from local.stand_in.config import RunnerOptions
-from local.stand_in.gitlab import GitLab, Result
+from local.stand_in.gitlab import JobServer, Result
 from local.stand_in.job import Job
 from local.stand_in.log import Log
 
@@ -47,7 +47,7 @@ def test_start_up_is_cheap() -> None:
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "https://127.0.0.1:1"])
 def test_a_gitlab_that_cannot_be_reached_is_asked_again(url: str) -> None:
     runner = RunnerOptions(url=url, token="glrt-x", tls_ca_file="/nowhere.pem")
-    gitlab = GitLab(runner, system_id="s_1", log=Log(to_fd=None))
+    gitlab = JobServer(runner, system_id="s_1", log=Log(to_fd=None))
     assert gitlab.request_job() == (None, True)
     result, reply = gitlab.patch_trace(Job(), b"x", 0)
     assert (result, reply.status, reply.interval_s) == (Result.FAILED, -1, 0)

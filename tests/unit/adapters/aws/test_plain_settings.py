@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from adapters.aws.plain_settings import Told
+from adapters.aws.plain_settings import EnvironmentReader
 from fleet.errors import Refused
 
-TOLD = Told({"FLEET_LEDGER_TABLE": "ledger", "FLEET_HEARTBEAT_S": "0.5", "FLEET_EMPTY": ""})
+TOLD = EnvironmentReader(
+    {"FLEET_LEDGER_TABLE": "ledger", "FLEET_HEARTBEAT_S": "0.5", "FLEET_EMPTY": ""}
+)
 
 
 def test_what_is_said() -> None:
@@ -25,4 +27,4 @@ def test_what_must_be_said(field: str) -> None:
 @pytest.mark.parametrize("value", ["soon", "0", "-1", "nan", "inf"])
 def test_what_is_no_positive_number(value: str) -> None:
     with pytest.raises(Refused, match=r"positive number of seconds .*FLEET_HEARTBEAT_S"):
-        Told({"FLEET_HEARTBEAT_S": value}).seconds("heartbeat_s")
+        EnvironmentReader({"FLEET_HEARTBEAT_S": value}).seconds("heartbeat_s")

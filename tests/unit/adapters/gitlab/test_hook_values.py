@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from adapters.gitlab.hook_values import Hook, HookScope, HookTarget
+from adapters.gitlab.hook_values import GitLabHook, HookScope, HookTarget
 from fleet.errors import Transient
 
 PROJECT = HookScope(kind="project", id=77)
@@ -49,39 +49,39 @@ def test_of_a_group_has_more_events_to_turn_off() -> None:
     ],
 )
 def test_fits_only_as_asked(changes: dict[str, Any], fits: bool) -> None:
-    assert Hook.read(BODY | changes).fits(TARGET, "secret-token") is fits
+    assert GitLabHook.read(BODY | changes).fits(TARGET, "secret-token") is fits
 
 
 def test_a_secret_token_is_no_signing_token() -> None:
-    assert not Hook.read(BODY).fits(TARGET, "signing-token")
-    assert Hook.read(BODY | {"signing_token_present": True}).fits(TARGET, "signing-token")
+    assert not GitLabHook.read(BODY).fits(TARGET, "signing-token")
+    assert GitLabHook.read(BODY | {"signing_token_present": True}).fits(TARGET, "signing-token")
 
 
 @pytest.mark.parametrize("left_out", ["job_events", "token_present"])
 def test_what_gitlab_does_not_tell_is_not_so(left_out: str) -> None:
     told = {name: value for name, value in BODY.items() if name != left_out}
-    assert not Hook.read(told).fits(TARGET, "secret-token")
+    assert not GitLabHook.read(told).fits(TARGET, "secret-token")
 
 
 def test_a_gitlab_that_cannot_sign_does_not_tell_of_it() -> None:
     older = {name: value for name, value in BODY.items() if name != "signing_token_present"}
-    assert not Hook.read(older).fits(TARGET, "signing-token")
+    assert not GitLabHook.read(older).fits(TARGET, "signing-token")
 
 
 def test_health_says_until_when() -> None:
-    health = Hook.read(BODY).health
+    health = GitLabHook.read(BODY).health
     assert (health.alert_status, health.is_executable) == ("temporarily_disabled", False)
     assert health.disabled_until is not None
 
 
 def test_a_gitlab_without_health_is_taken_to_be_well() -> None:
     older = {name: BODY[name] for name in ("id", "url", "job_events")}
-    assert Hook.read(older).health.is_executable
+    assert GitLabHook.read(older).health.is_executable
 
 
 def test_nonsense_is_refused_by_field_and_not_by_value() -> None:
     body = BODY | {"id": "hidden"}
     with pytest.raises(Transient) as caught:
-        Hook.read(body)
+        GitLabHook.read(body)
     assert caught.value.facts == {"fields": ["id"]}
     assert "hidden" not in "".join(traceback.format_exception(caught.value))

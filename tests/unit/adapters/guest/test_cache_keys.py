@@ -4,9 +4,9 @@ import boto3
 import pytest
 
 from adapters.guest.cache_keys import CacheKeys, keys_of, no_keys, with_keys
-from fleet.machine.mailbox import Cache
+from fleet.machine.mailbox import CacheBucket
 
-CACHE = Cache(bucket="fleet-cache", region="eu-west-1")
+CACHE = CacheBucket(bucket="fleet-cache", region="eu-west-1")
 KEYS = CacheKeys(access_key="ASIA1", secret_key="s3cret", session_token="token")
 
 
@@ -37,12 +37,12 @@ def test_it_is_reached_where_s3_answers(
 
 
 def test_a_cache_with_keys_of_its_own_is_left_alone() -> None:
-    own = Cache(bucket="b", region="r", access_key="MINE", secret_key="own")
+    own = CacheBucket(bucket="b", region="r", access_key="MINE", secret_key="own")
     assert with_keys(own, KEYS) is own
 
 
 @pytest.mark.parametrize(("cache", "keys"), [(None, KEYS), (CACHE, no_keys()), (None, None)])
-def test_nothing_comes_of_nothing(cache: Cache | None, keys: CacheKeys | None) -> None:
+def test_nothing_comes_of_nothing(cache: CacheBucket | None, keys: CacheKeys | None) -> None:
     assert with_keys(cache, keys) is cache
 
 

@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from adapters.guest.reporter import GOODBYE_TRIES, Reporter, Status
+from adapters.guest.reporter import GOODBYE_TRIES, MachineStatus, Reporter
 from fleet.errors import FleetError, Refused, Transient
 from fleet.machine.mailbox import MachineState, Order, Report
 from fleet.steps import Outcome, StepName, Undated
 
 AT = datetime(2026, 8, 20, 9, 15, tzinfo=UTC)
-IDLE = Status(state=MachineState.IDLE, runner_id="rf-1")
+IDLE = MachineStatus(state=MachineState.IDLE, runner_id="rf-1")
 TAKEN = Undated(name=StepName.JOB_TAKEN, job_id=42)
 NEVER_S = 3600.0
 
@@ -205,7 +205,7 @@ def test_the_last_word_is_sent_when_the_work_breaks_off() -> None:
 
 def test_a_report_says_all_that_was_told() -> None:
     post = FakePost()
-    told = Status(
+    told = MachineStatus(
         state=MachineState.DONE,
         runner_id="rf-1",
         job_id=7,

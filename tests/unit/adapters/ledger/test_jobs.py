@@ -7,7 +7,7 @@ import pytest
 
 from adapters.ledger.table import Change
 from fleet.errors import Transient
-from fleet.model import Status
+from fleet.model import JobStatus
 from fleet.reasons import Reason
 from fleet.steps import Step, StepName
 from tests.fakes import AT, FakeTable
@@ -25,21 +25,21 @@ class TestAdvance:
 
     def test_only_ever_forward(self, ledger: Ledger) -> None:
         ledger.route(job(1))
-        running, over = job(1, status=Status.RUNNING), job(1, status=Status.FINISHED)
+        running, over = job(1, status=JobStatus.RUNNING), job(1, status=JobStatus.FINISHED)
         steps = [Step(at=LATER, name=StepName.TAKEN)]
         told = [
             ledger.rows.advance(one, steps, at=LATER, facts=NOTHING)
             for one in (running, running, over, running, over)
         ]
         assert told == [True, False, True, False, False]
-        assert ledger.job(1).status is Status.FINISHED
+        assert ledger.job(1).status is JobStatus.FINISHED
         assert ledger.steps(1) == ["routed", "taken", "taken"]
 
     def test_says_who_took_it_and_what_became_of_it(self, ledger: Ledger) -> None:
         ledger.route(job(1))
-        running = job(1, status=Status.RUNNING, runner_id="rf-docker-1", gitlab_runner_id=31)
+        running = job(1, status=JobStatus.RUNNING, runner_id="rf-docker-1", gitlab_runner_id=31)
         ledger.rows.advance(running, [], at=AT, facts={"started_at": AT.isoformat(), "x": None})
-        over = job(1, status=Status.FINISHED, outcome="failed")
+        over = job(1, status=JobStatus.FINISHED, outcome="failed")
         facts = {"finished_at": LATER.isoformat(), "failure_reason": "script_failure"}
         ledger.rows.advance(over, [], at=LATER, facts=facts)
         row = ledger.rows.row(key(1))
@@ -52,17 +52,17 @@ class TestAdvance:
     def test_keeps_what_routing_wrote(self, ledger: Ledger) -> None:
         """A webhook knows neither tags nor pool; the row does."""
         ledger.route(job(1, tags=("a",), attempt=3))
-        told = job(1, status=Status.RUNNING, tags=(), pool="other", name="x", attempt=1)
+        told = job(1, status=JobStatus.RUNNING, tags=(), pool="other", name="x", attempt=1)
         ledger.rows.advance(replace(told, reason=Reason.TAKEN), [], at=AT, facts=NOTHING)
         found = ledger.job(1)
         assert (found.tags, found.pool, found.attempt, found.name) == (("a",), "docker", 3, "test")
         assert found.reason is Reason.ROUTED
 
     def test_a_job_that_no_webhook_told_of_gets_its_row(self, ledger: Ledger) -> None:
-        told = job(1, status=Status.RUNNING, tags=("a",), pipeline_id=4)
+        told = job(1, status=JobStatus.RUNNING, tags=("a",), pipeline_id=4)
         assert ledger.rows.advance(told, [Step(at=AT, name=StepName.TAKEN)], at=AT, facts=NOTHING)
         found = ledger.job(1)
-        assert (found.status, found.tags, found.pipeline_id) == (Status.RUNNING, ("a",), 4)
+        assert (found.status, found.tags, found.pipeline_id) == (JobStatus.RUNNING, ("a",), 4)
         assert (found.pool, found.reason) == (None, None), "nobody routed it"
         assert [row.job.job_id for row in ledger.rows.recent(5)] == [1]
 
@@ -153,8 +153,8 @@ class TestDemandAgain:
         assert ledger.rows.demand_again(key(1), 3, step, given_up=True)
         assert (ledger.job(1).attempt, ledger.job(1).given_up) == (3, True)
 
-    @pytest.mark.parametrize("status", [Status.RUNNING, Status.FINISHED])
-    def test_not_for_a_job_that_went_on(self, status: Status, ledger: Ledger) -> None:
+    @pytest.mark.parametrize("status", [JobStatus.RUNNING, JobStatus.FINISHED])
+    def test_not_for_a_job_that_went_on(self, status: JobStatus, ledger: Ledger) -> None:
         ledger.route(job(1))
         ledger.rows.advance(job(1, status=status), [], at=AT, facts=NOTHING)
         assert not ledger.rows.demand_again(key(1), 2, ROUTED, given_up=False)
@@ -170,9 +170,9 @@ class TestOnDemand:
     STEP = Step(at=AT, name=StepName.RETRY, reason=Reason.INFRA_RETRY, retry_of=1)
 
     def test_is_marked_before_any_webhook_tells_of_it(self, ledger: Ledger) -> None:
-        retry = job(2, status=Status.CREATED, on_demand=True, pool=None)
+        retry = job(2, status=JobStatus.CREATED, on_demand=True, pool=None)
         ledger.rows.mark_on_demand(retry, self.STEP, at=AT)
-        assert (ledger.job(2).status, ledger.job(2).on_demand) == (Status.CREATED, True)
+        assert (ledger.job(2).status, ledger.job(2).on_demand) == (JobStatus.CREATED, True)
         assert ledger.waiting_ids() == []
         assert ledger.rows.route(job(2), [ROUTED], at=LATER)
         (found,) = ledger.rows.waiting_in("docker")
@@ -181,17 +181,17 @@ class TestOnDemand:
 
     def test_is_shown_and_forgotten_like_any_other(self, ledger: Ledger) -> None:
         """Also when no webhook ever tells of it."""
-        ledger.rows.mark_on_demand(job(2, status=Status.CREATED, pool=None), self.STEP, at=AT)
+        ledger.rows.mark_on_demand(job(2, status=JobStatus.CREATED, pool=None), self.STEP, at=AT)
         assert [row.job.key for row in ledger.rows.recent(9)] == [key(2)]
         (item,) = ledger.table.items.values()
         assert item["ttl"] > AT.timestamp()
 
     def test_is_marked_when_the_webhook_was_first(self, ledger: Ledger) -> None:
         ledger.route(job(2, tags=("a",)))
-        retry = job(2, status=Status.CREATED, tags=(), pool=None, reason=None)
+        retry = job(2, status=JobStatus.CREATED, tags=(), pool=None, reason=None)
         ledger.rows.mark_on_demand(retry, self.STEP, at=LATER)
         (found,) = ledger.rows.waiting_in("docker")
-        assert (found.on_demand, found.status, found.tags) == (True, Status.PENDING, ("a",))
+        assert (found.on_demand, found.status, found.tags) == (True, JobStatus.PENDING, ("a",))
         assert found.reason is Reason.ROUTED
         row = ledger.rows.row(key(2))
         assert row is not None
@@ -208,6 +208,6 @@ class TestRecent:
         for n in (3, 1, 2):
             ledger.rows.route(job(n), [ROUTED], at=at(n))
         assert [row.job.job_id for row in ledger.rows.recent(2)] == [3, 2]
-        ledger.rows.advance(job(1, status=Status.RUNNING), [], at=at(9), facts=NOTHING)
+        ledger.rows.advance(job(1, status=JobStatus.RUNNING), [], at=at(9), facts=NOTHING)
         assert [row.job.job_id for row in ledger.rows.recent(5)] == [1, 3, 2]
         assert ledger.rows.recent(5)[1].steps == (ROUTED,)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from adapters.ledger.open_jobs import LOOK_AFTER
-from fleet.model import Status
+from fleet.model import JobStatus
 from tests.fakes import AT
 from tests.unit.adapters.job_ledger import NOTHING, ROUTED, Ledger, job
 from tests.unit.fleet.facts import key
@@ -19,7 +19,7 @@ def ledger() -> Ledger:
 
 def runs(ledger: Ledger, job_id: int, since: datetime = AT) -> None:
     """A job was seen to run."""
-    told = replace(job(job_id), status=Status.RUNNING)
+    told = replace(job(job_id), status=JobStatus.RUNNING)
     assert ledger.rows.advance(told, [ROUTED], at=since, facts=NOTHING)
 
 
@@ -77,7 +77,7 @@ def test_put_off_by_as_long_again(ledger: Ledger) -> None:
 def test_an_end_is_not_undone_by_putting_it_off(ledger: Ledger, pool: str | None) -> None:
     ledger.route(job(1, pool=pool))
     runs(ledger, 1)
-    over = replace(job(1), status=Status.FINISHED, outcome="success")
+    over = replace(job(1), status=JobStatus.FINISHED, outcome="success")
     ledger.rows.advance(over, [ROUTED], at=AT, facts=NOTHING)
     ledger.rows.looks.put_off(key(1), at=AT)
     assert due(ledger, AT + 9 * LOOK_AFTER) == []

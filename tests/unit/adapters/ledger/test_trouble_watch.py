@@ -10,7 +10,7 @@ from adapters.gitlab.client import Budget, GitLab
 from adapters.ledger.fleet import FleetRows
 from adapters.ledger.trouble_watch import KNOWN_FOR, TroubleWatch
 from fleet.errors import FleetError, Refused, Transient
-from fleet.model import Status
+from fleet.model import JobStatus
 from fleet.reasons import Reason
 from fleet.rules.problems import ProblemKind
 from fleet.trouble import TOKEN
@@ -175,7 +175,7 @@ def test_one_tick_tells_status_and_explain(watched: Watched) -> None:
         problem.do == "make a new token, then `runner-fleet apply --gitlab-token-env GITLAB_TOKEN`"
     )
 
-    at_work.job(5, status=Status.PENDING, reason=Reason.ROUTED, waits_s=60)
+    at_work.job(5, status=JobStatus.PENDING, reason=Reason.ROUTED, waits_s=60)
     waiting = explain_job(at_work.deployed, read_asked("5"), lambda: None)
     assert not isinstance(waiting, Unknown)
     assert waiting.verdict == problem.what

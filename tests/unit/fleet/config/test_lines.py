@@ -6,7 +6,7 @@ from textwrap import dedent
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from fleet.config.lines import Path, Place, toml_lines
+from fleet.config.lines import Path, Position, toml_lines
 
 TEXT = dedent('''\
     # a comment with = and [brackets]
@@ -73,11 +73,13 @@ TEXT = dedent('''\
     ],
 )
 def test_place(path: Path, line: int, column: int) -> None:
-    assert toml_lines(TEXT).place(path) == Place(line=line, column=column)
+    assert toml_lines(TEXT).place(path) == Position(line=line, column=column)
 
 
 def test_windows_line_ends_count_once() -> None:
-    assert toml_lines("a = 1\r\nb = [\r\n1,\r\n2]\r\n").place(("b", 1)) == Place(line=4, column=1)
+    assert toml_lines("a = 1\r\nb = [\r\n1,\r\n2]\r\n").place(("b", 1)) == Position(
+        line=4, column=1
+    )
 
 
 @pytest.mark.parametrize(
@@ -107,16 +109,20 @@ def test_a_table_may_come_after_what_is_below_it(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "unclosed"),
     [
-        pytest.param('a = 1\nb = [1,\n  {c = "x"\n', Place(line=3, column=3), id="the inner one"),
-        pytest.param('b = ["x", "y"\nc = 3\n', Place(line=1, column=5), id="ran into the next key"),
-        pytest.param("b = {c = 1\n[d]\n", Place(line=1, column=5), id="inline table"),
+        pytest.param(
+            'a = 1\nb = [1,\n  {c = "x"\n', Position(line=3, column=3), id="the inner one"
+        ),
+        pytest.param(
+            'b = ["x", "y"\nc = 3\n', Position(line=1, column=5), id="ran into the next key"
+        ),
+        pytest.param("b = {c = 1\n[d]\n", Position(line=1, column=5), id="inline table"),
         pytest.param("b = [1]\nc = \n", None, id="no bracket is open"),
-        pytest.param('b = "no end', Place(line=1, column=5), id="a string without its end"),
+        pytest.param('b = "no end', Position(line=1, column=5), id="a string without its end"),
         pytest.param('"\\q" = 1', None, id="a key that does not decode"),
         pytest.param("b = [1, 2]", None, id="closed"),
     ],
 )
-def test_says_what_nobody_closed(text: str, unclosed: Place | None) -> None:
+def test_says_what_nobody_closed(text: str, unclosed: Position | None) -> None:
     assert toml_lines(text).unclosed == unclosed
 
 
@@ -165,4 +171,4 @@ def test_everything_that_tomllib_reads_has_a_place(text: str) -> None:
 
 @given(st.text(alphabet="ab=[]{}\"'.,\n #1\\", max_size=40))
 def test_never_raises(text: str) -> None:
-    assert toml_lines(text).place(()) == Place(line=1, column=1)
+    assert toml_lines(text).place(()) == Position(line=1, column=1)

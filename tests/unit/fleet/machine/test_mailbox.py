@@ -8,7 +8,7 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from fleet.machine.mailbox import (
     REPORT_KEPT_S,
-    Cache,
+    CacheBucket,
     Credential,
     Docker,
     MachineState,
@@ -34,7 +34,7 @@ FULL = replace(
     tls_ca="-----BEGIN CERTIFICATE-----\n",
     proxy="http://proxy:3128",
     executor="docker",
-    cache=Cache(
+    cache=CacheBucket(
         bucket="cache",
         region="eu-central-1",
         prefix="docker",

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from fleet.machine.mailbox import Cache, Credential, Docker
-from fleet.machine.runner_toml import Place, runner_toml
+from fleet.machine.mailbox import CacheBucket, Credential, Docker
+from fleet.machine.runner_toml import RunnerPaths, runner_toml
 
 AT = datetime(2026, 8, 20, 9, 15, tzinfo=UTC)
-PLACE = Place(
+PLACE = RunnerPaths(
     builds_dir="/w/builds", cache_dir="/w/cache", tls_ca="/w/ca.pem", notice="/w/it's here"
 )
 SHELL = Credential(
@@ -104,7 +104,7 @@ def test_docker_settings_left_out_are_gitlab_runners_own() -> None:
 
 
 def test_a_cache_with_the_machines_own_role() -> None:
-    credential = replace(SHELL, cache=Cache(bucket="b", region="eu-central-1", prefix="node"))
+    credential = replace(SHELL, cache=CacheBucket(bucket="b", region="eu-central-1", prefix="node"))
     assert read(credential)["runners"][0]["cache"] == {
         "Type": "s3",
         "Shared": True,
@@ -118,7 +118,7 @@ def test_a_cache_with_the_machines_own_role() -> None:
 
 
 def test_a_cache_elsewhere_with_keys() -> None:
-    cache = Cache(
+    cache = CacheBucket(
         bucket="b",
         region="us-east-1",
         server="127.0.0.1:9000",

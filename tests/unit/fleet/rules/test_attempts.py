@@ -2,7 +2,7 @@
 
 import pytest
 
-from fleet.model import Job, Runner, Status
+from fleet.model import Job, JobStatus, Runner
 from fleet.reasons import Reason
 from fleet.rules.attempts import AttemptPlan, Cost, decide_attempt, decide_cost
 from tests.unit.fleet.facts import job, key, runner
@@ -23,9 +23,9 @@ BUSY = runner("r", for_job=key(1), job=key(2))
         (WAITS, IDLE, Reason.STALLED, Cost.ASK),
         (WAITS, IDLE, Reason.EXPIRED, Cost.ASK),
         (job(1, given_up=True), IDLE, Reason.BOOT_DEADLINE, Cost.NOTHING),
-        (job(1, status=Status.CREATED), IDLE, Reason.BOOT_DEADLINE, Cost.NOTHING),
-        (job(1, status=Status.RUNNING), IDLE, Reason.BOOT_DEADLINE, Cost.NOTHING),
-        (job(1, status=Status.FINISHED), IDLE, Reason.WENT_UNSERVED, Cost.NOTHING),
+        (job(1, status=JobStatus.CREATED), IDLE, Reason.BOOT_DEADLINE, Cost.NOTHING),
+        (job(1, status=JobStatus.RUNNING), IDLE, Reason.BOOT_DEADLINE, Cost.NOTHING),
+        (job(1, status=JobStatus.FINISHED), IDLE, Reason.WENT_UNSERVED, Cost.NOTHING),
     ],
 )
 def test_the_end_of_a_runner_costs_a_job_that_waits_for_it(

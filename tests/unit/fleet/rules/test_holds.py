@@ -10,7 +10,7 @@ from fleet.errors import FleetError, Refused, Transient
 from fleet.model import ScalePlan
 from fleet.reasons import Reason
 from fleet.rules.holds import (
-    Asked,
+    CredentialRequest,
     Hold,
     HoldKind,
     advice,
@@ -24,8 +24,8 @@ from fleet.rules.holds import (
 from fleet.rules.scale import PROBES_AT_MOST, decide_scale
 from tests.unit.fleet.facts import AT, LIMITS, ago, job, jobs, snapshot
 
-RECORD = Asked(pool="docker", project_id=None)
-TOKEN = Asked(pool="docker", project_id=None, shared=True)
+RECORD = CredentialRequest(pool="docker", project_id=None)
+TOKEN = CredentialRequest(pool="docker", project_id=None, shared=True)
 
 
 def hold(**facts: Any) -> Hold:
@@ -110,7 +110,7 @@ def test_of_many_holds_the_longest_unasked_ask() -> None:
     ],
 )
 def test_a_failure_holds_what_would_fail_as_it_did(
-    asked: Asked, failure: FleetError, scope: tuple[str | None, int | None], kind: str
+    asked: CredentialRequest, failure: FleetError, scope: tuple[str | None, int | None], kind: str
 ) -> None:
     found = hold_for(asked, failure, (), AT)
     assert (found.scope, found.kind, found.since, found.failures) == (scope, kind, AT, 1)

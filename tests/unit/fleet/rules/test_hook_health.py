@@ -3,7 +3,7 @@ from itertools import permutations
 
 import pytest
 
-from fleet.rules.hook_health import Delivered, Fault, judge_deliveries
+from fleet.rules.hook_health import Delivered, HookFault, judge_deliveries
 
 AT = datetime(2026, 11, 26, 8, tzinfo=UTC)
 
@@ -39,7 +39,7 @@ def test_the_newest_deliveries_count(
         if says is None:
             assert fault is None
         else:
-            assert isinstance(fault, Fault)
+            assert isinstance(fault, HookFault)
             assert says in fault.detail
             assert fault.needs_secret is needs_secret
 

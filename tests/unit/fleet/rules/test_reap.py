@@ -11,9 +11,9 @@ from fleet.rules.reap import (
     GOODBYE_GRACE,
     UNKNOWN_AFTER,
     Fate,
+    ReapPlan,
     Stray,
     Suspect,
-    Verdict,
     decide_reap,
     decide_strays,
 )
@@ -252,7 +252,7 @@ ALL = tuple(
 )
 
 
-def verdicts() -> Iterator[tuple[Suspect, Runner, Verdict]]:
+def verdicts() -> Iterator[tuple[Suspect, Runner, ReapPlan]]:
     """Every suspect there is, its runner and what becomes of it."""
     for suspect in ALL:
         yield suspect, suspect.runner, decide_reap(suspect, LIMITS, at=AT)

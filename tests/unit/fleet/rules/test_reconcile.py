@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from fleet.model import GONE, Job, JobKey, Status
+from fleet.model import GONE, Job, JobKey, JobStatus
 from fleet.reasons import Reason
 from fleet.rules.reconcile import (
     RECENT,
@@ -28,30 +28,30 @@ NEW, OLD = job(1, waits_s=4.9), job(1, waits_s=5)
     [
         pytest.param(True, None, True, False, "webhook_lost", id="no row: its webhook was lost"),
         pytest.param(
-            True, replace(OLD, status=Status.CREATED), True, False, "webhook_lost",
+            True, replace(OLD, status=JobStatus.CREATED), True, False, "webhook_lost",
             id="created is the last that we heard",
         ),
         pytest.param(True, OLD, False, False, "balanced", id="both say pending"),
         pytest.param(
-            True, replace(OLD, status=Status.RUNNING), False, False, "balanced",
+            True, replace(OLD, status=JobStatus.RUNNING), False, False, "balanced",
             id="it was taken while GitLab answered",
         ),
         pytest.param(
-            True, replace(OLD, status=Status.FINISHED), False, False, "balanced", id="or ended"
+            True, replace(OLD, status=JobStatus.FINISHED), False, False, "balanced", id="or ended"
         ),
         pytest.param(
-            True, replace(OLD, status=Status.FINISHED, outcome=GONE), True, False, "webhook_lost",
-            id="it was hidden from us, and is there again",
+            True, replace(OLD, status=JobStatus.FINISHED, outcome=GONE), True, False,
+            "webhook_lost", id="it was hidden from us, and is there again",
         ),
         pytest.param(
             False, OLD, False, True, "finished_unseen", id="pending for us alone: look it up"
         ),
         pytest.param(False, NEW, False, False, "balanced", id="the list may be older than the row"),
         pytest.param(
-            False, replace(OLD, status=Status.RUNNING), False, False, "balanced", id="it runs"
+            False, replace(OLD, status=JobStatus.RUNNING), False, False, "balanced", id="it runs"
         ),
         pytest.param(
-            False, replace(OLD, status=Status.CREATED), False, False, "balanced", id="not yet"
+            False, replace(OLD, status=JobStatus.CREATED), False, False, "balanced", id="not yet"
         ),
         pytest.param(False, None, False, False, "balanced", id="nothing anywhere"),
     ],
@@ -266,7 +266,7 @@ def test_recent_means_longer_than_the_round_robin() -> None:
         (replace(OLD, given_up=True, given_up_in="tuesday"), "tuesday", False),
         (replace(OLD, given_up=True, given_up_in="monday"), None, False),
         (replace(OLD, given_up_in="monday"), "tuesday", False),
-        (replace(OLD, given_up=True, status=Status.RUNNING), "tuesday", False),
+        (replace(OLD, given_up=True, status=JobStatus.RUNNING), "tuesday", False),
     ],
 )
 def test_what_was_given_up_under_another_apply_is_renewed(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from fleet.model import Status
+from fleet.model import JobStatus
 from fleet.reasons import Reason
 from fleet.rules.route import (
     Pending,
@@ -41,7 +41,9 @@ CHAIN = (SMALL, MIDDLE, LARGE)
 
 def pending(*tags: str, outgrew: Sequence[str] = (), ref: bool | None = None) -> Pending:
     """`ref`: whether it is protected."""
-    return Pending(tags=tags, status=Status.PENDING, outgrew=frozenset(outgrew), is_protected=ref)
+    return Pending(
+        tags=tags, status=JobStatus.PENDING, outgrew=frozenset(outgrew), is_protected=ref
+    )
 
 
 @pytest.mark.parametrize(
@@ -73,17 +75,18 @@ def test_may_take_is_gitlabs_own_rule(pool: Pool, tags: list[str], taken: bool) 
         pytest.param(pending(), (DOCKER,), None, "untagged", id="no pool takes untagged ones"),
         pytest.param(None, POOLS, None, "unknown_job", id="GitLab does not know it"),
         pytest.param(
-            Pending(tags=("docker",), status=Status.RUNNING), POOLS, None, "taken", id="it runs"
+            Pending(tags=("docker",), status=JobStatus.RUNNING), POOLS, None, "taken", id="it runs"
         ),
         pytest.param(
-            Pending(tags=("docker",), status=Status.PENDING, has_runner=True),
+            Pending(tags=("docker",), status=JobStatus.PENDING, has_runner=True),
             POOLS, None, "taken", id="pending, with a runner: taken",
         ),
         pytest.param(
-            Pending(tags=("ec2",), status=Status.FINISHED), POOLS, None, "not_pending", id="ended"
+            Pending(tags=("ec2",), status=JobStatus.FINISHED),
+            POOLS, None, "not_pending", id="ended"
         ),
         pytest.param(
-            Pending(tags=("docker",), status=Status.CREATED), POOLS, None, "not_pending",
+            Pending(tags=("docker",), status=JobStatus.CREATED), POOLS, None, "not_pending",
             id="does not wait yet",
         ),
         pytest.param(
@@ -199,7 +202,7 @@ def test_a_job_goes_to_the_first_pool_that_gitlab_lets_it_use(
 
 def test_where_no_pool_is_for_protected_refs_nothing_is_asked() -> None:
     assert not hangs_on_protection(pending("docker"), lambda job: decide_route(job, POOLS))
-    taken = Pending(tags=("deploy",), status=Status.PENDING, has_runner=True)
+    taken = Pending(tags=("deploy",), status=JobStatus.PENDING, has_runner=True)
     assert not hangs_on_protection(taken, lambda job: decide_route(job, (SAFE,)))
 
 

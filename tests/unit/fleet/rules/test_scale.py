@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from fleet.model import Job, JobKey, Limits, RunnerState, ScalePlan, Snapshot, Status
+from fleet.model import Job, JobKey, JobStatus, Limits, RunnerState, ScalePlan, Snapshot
 from fleet.reasons import Reason
 from fleet.rules.scale import (
     decide_scale,
@@ -334,7 +334,7 @@ def test_an_end_is_room_where_a_job_waits_for_one(
         pytest.param(job(1, pool="other"), False, False, True, id="it left for another pool"),
         pytest.param(job(1, reason=Reason.COVERED), False, False, True, id="a runner is there"),
         pytest.param(job(1, given_up=True), False, False, False, id="it is given up"),
-        pytest.param(job(1, status=Status.FINISHED), False, False, True, id="it is over"),
+        pytest.param(job(1, status=JobStatus.FINISHED), False, False, True, id="it is over"),
     ],
 )
 def test_what_becomes_of_a_message_and_of_a_letter(

@@ -7,8 +7,8 @@ from xml.etree import ElementTree as ET
 import boto3
 import pytest
 
-from local.chaos.ec2_proxy import Answer, Ec2Proxy
-from local.chaos.fleet_call import FleetCall, Spot, Verdict
+from local.chaos.ec2_proxy import Ec2Proxy, HttpAnswer
+from local.chaos.fleet_call import Disruption, FleetCall, Override
 from local.chaos.query import Fields, read_fields, write_fields
 from local.loopback import Answerer, LoopbackServer
 
@@ -21,8 +21,8 @@ LAUNCH: Fields = {
     "LaunchTemplateConfigs.1.Overrides.2.InstanceType": "m6i.large",
     "LaunchTemplateConfigs.1.Overrides.2.SubnetId": "subnet-b",
 }
-PLACE_A = Spot(instance_type="m6i.large", subnet="subnet-a")
-PLACE_B = Spot(instance_type="m6i.large", subnet="subnet-b")
+PLACE_A = Override(instance_type="m6i.large", subnet="subnet-a")
+PLACE_B = Override(instance_type="m6i.large", subnet="subnet-b")
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Scene:
     proxy: Ec2Proxy
     engine: Engine
 
-    def ask(self, fields: Fields) -> Answer:
+    def ask(self, fields: Fields) -> HttpAnswer:
         return self.proxy.serve(HEADERS, write_fields(fields))
 
 
@@ -66,7 +66,7 @@ def scene() -> Iterator[Scene]:
             yield Scene(proxy, engine)
 
 
-def codes(answer: Answer) -> list[str | None]:
+def codes(answer: HttpAnswer) -> list[str | None]:
     """The error codes in an answer of EC2, in order."""
     tags = ((one.tag.rpartition("}")[2], one.text) for one in ET.fromstring(answer.body).iter())
     return [text for tag, text in tags if tag in ("errorCode", "Code")]
@@ -84,7 +84,7 @@ def test_without_a_fault_a_call_goes_through_as_it_came(scene: Scene) -> None:
 
 
 def test_launches_are_counted_and_those_that_were_changed(scene: Scene) -> None:
-    verdicts = iter([None, Verdict(refuse="RequestLimitExceeded"), None])
+    verdicts = iter([None, Disruption(refuse="RequestLimitExceeded"), None])
     scene.proxy.fault = lambda _call: next(verdicts)
     for _ in range(3):
         scene.ask(LAUNCH)
@@ -97,7 +97,7 @@ def test_launches_are_counted_and_those_that_were_changed(scene: Scene) -> None:
     ("code", "status"), [("RequestLimitExceeded", 503), ("VcpuLimitExceeded", 400)]
 )
 def test_a_refusal_never_reaches_the_engine(scene: Scene, code: str, status: int) -> None:
-    scene.proxy.fault = lambda _call: Verdict(refuse=code)
+    scene.proxy.fault = lambda _call: Disruption(refuse=code)
     answer = scene.ask(LAUNCH)
     assert (answer.status, codes(answer)) == (status, [code])
     assert scene.engine.asked == []
@@ -105,7 +105,7 @@ def test_a_refusal_never_reaches_the_engine(scene: Scene, code: str, status: int
 
 def test_where_nothing_is_left_an_empty_answer_says_why(scene: Scene) -> None:
     dry = dict.fromkeys((PLACE_A, PLACE_B), "InsufficientInstanceCapacity")
-    scene.proxy.fault = lambda _call: Verdict(dry=dry)
+    scene.proxy.fault = lambda _call: Disruption(dry=dry)
     answer = scene.ask(LAUNCH)
     assert (answer.status, codes(answer)) == (200, ["InsufficientInstanceCapacity"] * 2)
     assert scene.engine.asked == []
@@ -114,9 +114,9 @@ def test_where_nothing_is_left_an_empty_answer_says_why(scene: Scene) -> None:
 def test_what_is_left_is_asked_for_as_the_account_itself(scene: Scene) -> None:
     seen: list[FleetCall] = []
 
-    def fault(call: FleetCall) -> Verdict:
+    def fault(call: FleetCall) -> Disruption:
         seen.append(call)
-        return Verdict(dry={PLACE_A: "UnfulfillableCapacity"}, most=2)
+        return Disruption(dry={PLACE_A: "UnfulfillableCapacity"}, most=2)
 
     scene.proxy.fault = fault
     answer = scene.ask(LAUNCH)
@@ -132,7 +132,7 @@ def test_what_is_left_is_asked_for_as_the_account_itself(scene: Scene) -> None:
 
 def test_an_error_of_the_engine_is_passed_on_unchanged(scene: Scene) -> None:
     scene.engine.status, scene.engine.body = 400, b"<errorSet/>"
-    scene.proxy.fault = lambda _call: Verdict(most=1)
+    scene.proxy.fault = lambda _call: Disruption(most=1)
     answer = scene.ask(LAUNCH)
     assert (answer.status, answer.body) == (400, b"<errorSet/>")
 

@@ -9,9 +9,9 @@ from botocore.model import ServiceModel
 from botocore.parsers import EC2QueryParser
 
 from local.chaos.fleet_call import (
+    Disruption,
     FleetCall,
-    Spot,
-    Verdict,
+    Override,
     refused,
     shortened,
     with_errors,
@@ -19,12 +19,12 @@ from local.chaos.fleet_call import (
 from local.chaos.query import Fields
 
 DRY = "InsufficientInstanceCapacity"
-A = Spot(instance_type="m7i.large", subnet="subnet-a")
-B = Spot(instance_type="m7a.large", subnet="subnet-b")
+A = Override(instance_type="m7i.large", subnet="subnet-a")
+B = Override(instance_type="m7a.large", subnet="subnet-b")
 ENGINE = b"<CreateFleetResponse><fleetInstanceSet/><errorSet/></CreateFleetResponse>"
 
 
-def fields(count: int = 3, market: str = "spot", places: tuple[Spot, ...] = (A, B)) -> Fields:
+def fields(count: int = 3, market: str = "spot", places: tuple[Override, ...] = (A, B)) -> Fields:
     """A request as botocore writes it."""
     found = {
         "Action": "CreateFleet",
@@ -69,7 +69,7 @@ def test_a_call_without_overrides_names_no_place() -> None:
 
 
 def test_dry_places_are_left_out_and_the_others_numbered_anew() -> None:
-    asked = shortened(call(), Verdict(dry={A: DRY}))
+    asked = shortened(call(), Disruption(dry={A: DRY}))
     assert asked is not None
     assert FleetCall.of(asked).places == (B,)
     assert asked["LaunchTemplateConfigs.1.Overrides.1.SubnetId"] == "subnet-b"
@@ -79,18 +79,18 @@ def test_dry_places_are_left_out_and_the_others_numbered_anew() -> None:
 
 @pytest.mark.parametrize(("most", "count"), [(None, 3), (2, 2), (5, 3)])
 def test_there_are_only_so_many(most: int | None, count: int) -> None:
-    asked = shortened(call(), Verdict(most=most))
+    asked = shortened(call(), Disruption(most=most))
     assert asked is not None
     assert FleetCall.of(asked).count == count
 
 
-@pytest.mark.parametrize("verdict", [Verdict(dry={A: DRY, B: DRY}), Verdict(most=0)])
-def test_where_nothing_is_left_the_engine_is_not_asked(verdict: Verdict) -> None:
+@pytest.mark.parametrize("verdict", [Disruption(dry={A: DRY, B: DRY}), Disruption(most=0)])
+def test_where_nothing_is_left_the_engine_is_not_asked(verdict: Disruption) -> None:
     assert shortened(call(), verdict) is None
 
 
 def test_the_fleets_client_reads_an_error_for_each_dry_place() -> None:
-    told = parsed(with_errors(ENGINE, call(), Verdict(dry={A: DRY})))
+    told = parsed(with_errors(ENGINE, call(), Disruption(dry={A: DRY})))
     (error,) = told["Errors"]
     assert error["ErrorCode"] == DRY
     assert error["Lifecycle"] == "spot"
@@ -100,16 +100,16 @@ def test_the_fleets_client_reads_an_error_for_each_dry_place() -> None:
 
 
 def test_too_few_machines_blame_every_place() -> None:
-    told = parsed(with_errors(ENGINE, call(count=3), Verdict(most=1)))
+    told = parsed(with_errors(ENGINE, call(count=3), Disruption(most=1)))
     assert [error["ErrorCode"] for error in told["Errors"]] == [DRY, DRY]
 
 
 def test_enough_machines_blame_nobody() -> None:
-    assert parsed(with_errors(ENGINE, call(count=1), Verdict(most=1))).get("Errors", []) == []
+    assert parsed(with_errors(ENGINE, call(count=1), Disruption(most=1))).get("Errors", []) == []
 
 
 def test_an_answer_without_machines_is_a_whole_answer() -> None:
-    told = parsed(with_errors(None, call(), Verdict(dry={A: DRY, B: "Other"})))
+    told = parsed(with_errors(None, call(), Disruption(dry={A: DRY, B: "Other"})))
     assert [error["ErrorCode"] for error in told["Errors"]] == [DRY, "Other"]
     assert told["FleetId"] == "fleet-chaos"
 

@@ -6,7 +6,16 @@ from typing import Any
 import pytest
 
 from local.chaos.gitlab_eye import JobSeen
-from local.chaos.judge import Ended, Evidence, Lived, Row, broken_run, is_over, judge, unfinished
+from local.chaos.judge import (
+    EndedMachines,
+    Evidence,
+    Lived,
+    Row,
+    broken_run,
+    is_over,
+    judge,
+    unfinished,
+)
 from local.chaos.pipeline import ANY_END, FAILED, Planned
 
 AT = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
@@ -118,20 +127,24 @@ def test_last_states(status: str, over: bool) -> None:
 
 
 def test_a_machine_that_the_fleet_ended_at_work_counts() -> None:
-    told = row(ended=[Ended(machine_ids=("i-1", "i-2"), at_work={1: "rf-1"})])
+    told = row(ended=[EndedMachines(machine_ids=("i-1", "i-2"), at_work={1: "rf-1"})])
     assert told.killed_busy == 1
     assert told.problems == ("the fleet ended i-1 while job 1 ran on rf-1",)
 
 
 @pytest.mark.parametrize("dead", ["i-1", "rf-1"])
 def test_a_machine_that_was_dead_before_does_not(dead: str) -> None:
-    told = row(ended=[Ended(machine_ids=("i-1",), at_work={1: "rf-1"})], dead=frozenset({dead}))
+    told = row(
+        ended=[EndedMachines(machine_ids=("i-1",), at_work={1: "rf-1"})], dead=frozenset({dead})
+    )
     assert told.killed_busy == 0
 
 
 @pytest.mark.parametrize("at_work", [{}, {1: "rf-2"}, {1: "rf-unknown"}, {1: ""}])
 def test_a_machine_that_had_no_job_does_not(at_work: dict[int, str]) -> None:
-    told = row(lived=[machine(1), machine(2)], ended=[Ended(machine_ids=("i-1",), at_work=at_work)])
+    told = row(
+        lived=[machine(1), machine(2)], ended=[EndedMachines(machine_ids=("i-1",), at_work=at_work)]
+    )
     assert told.killed_busy == 0
 
 

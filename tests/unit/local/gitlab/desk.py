@@ -14,8 +14,8 @@ from local.gitlab.api.app import create_app
 from local.gitlab.ci.types import JobSpec, PipelineSpec
 from local.gitlab.model import NO_SHA, Job, Pipeline, PipelineRequest, Project, Role, Runner, User
 from local.gitlab.options import Options
-from local.gitlab.runners import NewRunner
-from local.gitlab.world import World
+from local.gitlab.runners import RunnerRequest
+from local.gitlab.world import GitLabWorld
 from tests.unit.local.gitlab.small_gitlab import commit, job_spec
 
 BASE = "http://gitlab.example.com"
@@ -26,7 +26,7 @@ class Desk:
     """One instance with a project `acme/demo`, and everybody's calls to it; a context."""
 
     def __init__(self, folder: Path, options: Options | None = None) -> None:
-        self.world = World(folder, options=options or Options(), base_url=BASE)
+        self.world = GitLabWorld(folder, options=options or Options(), base_url=BASE)
         self._loop = asyncio.Runner()
         self._http = httpx.AsyncClient(
             transport=httpx.ASGITransport(app=create_app(self.world)), base_url=BASE
@@ -85,7 +85,7 @@ class Desk:
     def register(self, *tags: str, **rest: Any) -> Runner:
         """A runner of the instance."""
         wanted = {"runner_type": "instance_type", "creator": self.world.root, **rest}
-        new = NewRunner(tags=frozenset(tags), **wanted)
+        new = RunnerRequest(tags=frozenset(tags), **wanted)
         return self.world.runners.add(new, at=self.world.clock.now())
 
     def start(self, *jobs: JobSpec) -> Pipeline:

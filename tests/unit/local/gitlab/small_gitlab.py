@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from local.gitlab.ci.types import JobSpec, NeedSpec, PipelineSpec, RetrySpec
-from local.gitlab.engine import Engine, Outcome
+from local.gitlab.engine import JobEnd, PipelineEngine
 from local.gitlab.model import (
     NO_SHA,
     Commit,
@@ -139,7 +139,9 @@ class SmallGitLab:
     def __init__(self, options: Options | None = None) -> None:
         self.ear = Ear()
         self.clock = ToldClock()
-        self.engine = Engine(options=options or Options(), clock=self.clock, listener=self.ear)
+        self.engine = PipelineEngine(
+            options=options or Options(), clock=self.clock, listener=self.ear
+        )
         self.project = project()
         self.user = user(is_admin=True)
         self.project.group.members[self.user.id] = Role.OWNER
@@ -182,7 +184,7 @@ class SmallGitLab:
     def end(self, pipeline: Pipeline, name: str, status: str = "success", **rest: Any) -> Job:
         """Run one job and end it."""
         job = self.run(pipeline, name)
-        self.engine.finish(job, Outcome(status=Status(status), **rest))
+        self.engine.finish(job, JobEnd(status=Status(status), **rest))
         return job
 
     def statuses(self, pipeline: Pipeline) -> Mapping[str, str]:

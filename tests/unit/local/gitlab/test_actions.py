@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from local.gitlab import actions
-from local.gitlab.engine import Outcome
+from local.gitlab.engine import JobEnd
 from local.gitlab.model import RunnerManager
 from local.gitlab.options import Options
 from local.gitlab.states import Status
@@ -51,7 +51,7 @@ def test_a_running_job_is_canceling_until_its_runner_reports() -> None:
     job = site.run(pipeline, "unit")
     actions.cancel(site.engine, job)
     assert (job.status, pipeline.status) == (Status.CANCELING, Status.CANCELING)
-    site.engine.finish(job, Outcome(status=Status.FAILED, failure_reason="script_failure"))
+    site.engine.finish(job, JobEnd(status=Status.FAILED, failure_reason="script_failure"))
     assert (job.status, job.failure_reason) == (Status.CANCELED, None)
     assert site.ear.heard_of("unit") == ["created", "pending", "running", "canceled"]
 

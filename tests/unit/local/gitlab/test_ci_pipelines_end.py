@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 
 from local.gitlab import actions
 from local.gitlab.ci.file import CiError, read_pipeline
-from local.gitlab.engine import Outcome
+from local.gitlab.engine import JobEnd
 from local.gitlab.states import COMPLETED, Status
 from tests.unit.local.gitlab.small_gitlab import SmallGitLab
 
@@ -60,7 +60,7 @@ def test_every_file_that_is_taken_makes_a_pipeline_that_ends(
         manual = [job for job in pipeline.latest.values() if job.status is Status.MANUAL]
         if taken is not None:
             status = Status.SUCCESS if next(outcomes, True) else Status.FAILED
-            site.engine.finish(taken, Outcome(status=status))
+            site.engine.finish(taken, JobEnd(status=status))
         elif manual:
             actions.play(site.engine, manual[0], user=site.user)
         else:

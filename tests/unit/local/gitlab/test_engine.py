@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from local.gitlab.engine import Outcome
+from local.gitlab.engine import JobEnd
 from local.gitlab.states import ImpossibleTransition, Status
 from tests.unit.local.gitlab.small_gitlab import NOON, SmallGitLab, job_spec, runner
 
@@ -151,7 +151,7 @@ def test_times_are_kept_from_creation_to_the_end() -> None:
     site.clock.advance(timedelta(seconds=10))
     job = site.run(pipeline, "build")
     site.clock.advance(timedelta(seconds=5))
-    site.engine.finish(job, Outcome(status=Status.SUCCESS))
+    site.engine.finish(job, JobEnd(status=Status.SUCCESS))
     site.clock.advance(timedelta(seconds=100))
     at = site.clock.now()
     assert (job.queued_s(at), job.duration_s(at)) == (10.0, 5.0)
@@ -214,7 +214,7 @@ def test_a_job_cannot_end_twice() -> None:
     pipeline = site.start(job_spec("unit"))
     job = site.end(pipeline, "unit")
     with pytest.raises(ImpossibleTransition, match=r"job 1 cannot go from success to failed"):
-        site.engine.finish(job, Outcome(status=Status.FAILED))
+        site.engine.finish(job, JobEnd(status=Status.FAILED))
 
 
 def test_job_tokens_are_unique_long_and_lead_to_their_job() -> None:
@@ -258,7 +258,7 @@ def test_a_thousand_jobs_in_two_stages_settle_quickly() -> None:
     pipeline = site.start(*jobs, stages=stages)
     ended = 0
     while (job := site.take()) is not None:
-        site.engine.finish(job, Outcome(status=Status.SUCCESS))
+        site.engine.finish(job, JobEnd(status=Status.SUCCESS))
         ended += 1
     assert ended == 1000
     assert pipeline.status is Status.SUCCESS

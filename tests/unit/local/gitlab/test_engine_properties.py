@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 
 from local.gitlab import actions
 from local.gitlab.ci.types import JobSpec, NeedSpec, RetrySpec
-from local.gitlab.engine import Outcome
+from local.gitlab.engine import JobEnd
 from local.gitlab.model import Job, Pipeline, RunnerManager
 from local.gitlab.options import Options
 from local.gitlab.states import COMPLETED, Status, decide_start, status_of, status_of_needs
@@ -82,7 +82,7 @@ class Observed(SmallGitLab):
         """End one of the jobs under way."""
         under_way = list(self.engine.index.under_way.values())
         if under_way:
-            self.engine.finish(under_way[number % len(under_way)], Outcome(status=status))
+            self.engine.finish(under_way[number % len(under_way)], JobEnd(status=status))
 
     def drain(self) -> None:
         """Let runners take and finish everything they can."""

@@ -11,12 +11,12 @@ import pytest
 from local.gitlab.ci.types import ArtifactSpec, CacheSpec, ImageSpec, NeedSpec
 from local.gitlab.handout import Json, dependencies_of, job_payload
 from local.gitlab.model import Job, Pipeline
-from local.gitlab.variables import Instance
+from local.gitlab.variables import GitLabInstance
 from local.stand_in.job import read_job
 from tests.unit.local.gitlab.small_gitlab import SHA, SmallGitLab, job_spec
 
 BASE = "http://127.0.0.1:8929"
-GITLAB = Instance(base_url=BASE, version="19.3.1-ee")
+GITLAB = GitLabInstance(base_url=BASE, version="19.3.1-ee")
 _JSON_WORDS = {"str": str, "int": int, "bool": bool, "list": list, "dict": dict}
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from local.gitlab import actions
-from local.gitlab.engine import Outcome
+from local.gitlab.engine import JobEnd
 from local.gitlab.model import Job, Role
 from local.gitlab.options import Options
 from local.gitlab.runners import Runners
@@ -119,7 +119,7 @@ def lives(site: SmallGitLab) -> Iterator[tuple[Job, bool]]:
     site.run(pipeline, "unit")
     yield job, True
     site.clock.advance(timedelta(seconds=7))
-    site.engine.finish(job, Outcome(status=Status.FAILED, failure_reason="script_failure"))
+    site.engine.finish(job, JobEnd(status=Status.FAILED, failure_reason="script_failure"))
     yield job, True
 
 

@@ -9,16 +9,16 @@ import pytest
 
 from local.gitlab.model import Group, Project, Runner
 from local.gitlab.options import Options
-from local.gitlab.runners import LimitReached, NewRunner, Runners
+from local.gitlab.runners import LimitReached, RunnerRequest, Runners
 from tests.unit.local.gitlab.small_gitlab import NOON, group, project, user
 
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
 
 
-def wanted(owner: Group | Project | None = None, **rest: Any) -> NewRunner:
+def wanted(owner: Group | Project | None = None, **rest: Any) -> RunnerRequest:
     kind = {Group: "group_type", Project: "project_type"}.get(type(owner), "instance_type")
-    return NewRunner(
+    return RunnerRequest(
         runner_type=kind,
         creator=user(),
         group=owner if isinstance(owner, Group) else None,

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from local.gitlab import actions
-from local.gitlab.model import Report, Runner, RunnerManager
+from local.gitlab.model import HandedReport, Runner, RunnerManager
 from local.gitlab.options import Options, Timeouts
-from local.gitlab.runners import NewRunner, Runners
+from local.gitlab.runners import RunnerRequest, Runners
 from local.gitlab.sweep import has_online_runner, reason_to_drop, sweep
 from tests.unit.local.gitlab.small_gitlab import NOON, SmallGitLab, job_spec
 
@@ -27,7 +27,7 @@ class Swept(SmallGitLab):
 
     def register(self, *tags: str, online: bool = True) -> Runner:
         """A runner of the instance, just heard from or never."""
-        wanted = NewRunner(runner_type="instance_type", creator=self.user, tags=frozenset(tags))
+        wanted = RunnerRequest(runner_type="instance_type", creator=self.user, tags=frozenset(tags))
         found = self.runners.add(wanted, at=self.clock.now())
         if online:
             self.hear(found)
@@ -93,7 +93,7 @@ def test_expired_artifacts_are_gone(
     pipeline = site.start(job_spec("unit"), ref=branch)
     job = site.end(pipeline, "unit")
     job.artifacts = tmp_path / "1.zip"
-    job.reports["junit"] = Report(path=tmp_path / "1-junit", name="junit.xml", form="gzip")
+    job.reports["junit"] = HandedReport(path=tmp_path / "1-junit", name="junit.xml", form="gzip")
     for path in (job.artifacts, job.reports["junit"].path):
         path.write_bytes(b"kept")
     site.engine.keep_artifacts(job, until=site.clock.now() + HOUR)

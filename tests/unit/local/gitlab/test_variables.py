@@ -11,7 +11,7 @@ from local.gitlab.ci.types import EnvironmentSpec, ImageSpec
 from local.gitlab.environments import environment_slug
 from local.gitlab.model import Job
 from local.gitlab.variables import (
-    Instance,
+    GitLabInstance,
     authorized_clone_url,
     job_variables,
     pipeline_variables,
@@ -20,7 +20,7 @@ from local.gitlab.variables import (
 from tests.unit.local.gitlab.small_gitlab import SHA, SmallGitLab, commit, job_spec
 
 BASE = "http://127.0.0.1:8929"
-GITLAB = Instance(base_url=BASE, version="19.3.1-ee")
+GITLAB = GitLabInstance(base_url=BASE, version="19.3.1-ee")
 
 
 def of_job(site: SmallGitLab, **rest: Any) -> dict[str, str]:
@@ -214,7 +214,7 @@ def test_a_tier_is_guessed_where_the_file_does_not_say(name: str, tier: str) -> 
 def test_an_address_without_a_port_is_on_80() -> None:
     site = SmallGitLab()
     found = pipeline_variables(
-        site.request(), Instance(base_url="http://gitlab.example.com", version="19.3")
+        site.request(), GitLabInstance(base_url="http://gitlab.example.com", version="19.3")
     )
     assert (found["CI_SERVER_PORT"], found["CI_SERVER_PROTOCOL"]) == ("80", "http")
     assert found["CI_SERVER_HOST"] == found["CI_SERVER_FQDN"] == "gitlab.example.com"

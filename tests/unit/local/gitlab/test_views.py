@@ -11,13 +11,13 @@ import pytest
 from local.gitlab.api.hook_views import delivery_view
 from local.gitlab.api.runner_views import runner_detail, runner_view
 from local.gitlab.api.views import job_view
-from local.gitlab.engine import Outcome
+from local.gitlab.engine import JobEnd
 from local.gitlab.model import Job
 from local.gitlab.options import Options
-from local.gitlab.runners import NewRunner
+from local.gitlab.runners import RunnerRequest
 from local.gitlab.states import Status
 from local.gitlab.webhooks.hooks import Delivery, Hooks
-from local.gitlab.world import World
+from local.gitlab.world import GitLabWorld
 from tests.unit.local.gitlab.small_gitlab import NOON, SmallGitLab, job_spec, project
 
 BASE = "http://127.0.0.1:8929"
@@ -36,13 +36,13 @@ class Seen(SmallGitLab):
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        self.world = World(folder, options=Options(), base_url=BASE)
+        self.world = GitLabWorld(folder, options=Options(), base_url=BASE)
         self.world.clock = self.clock
         self.world.ci = self.engine
 
     def running(self) -> Job:
         """A job on a registered runner."""
-        wanted = NewRunner(
+        wanted = RunnerRequest(
             runner_type="instance_type", creator=self.user, tags=frozenset({"ec2", "docker"})
         )
         self.runner = self.world.runners.add(wanted, at=NOON)
@@ -77,7 +77,7 @@ def test_the_log_is_listed_when_the_job_is_over(seen: Seen, tmp_path: Path) -> N
     assert job_view(job, seen.world)["artifacts"] == []
     job.artifacts = tmp_path / "artifacts.zip"
     job.artifacts.write_bytes(b"zip!")
-    seen.engine.finish(job, Outcome(status=Status.SUCCESS))
+    seen.engine.finish(job, JobEnd(status=Status.SUCCESS))
     view = job_view(job, seen.world)
     assert view["artifacts_file"] == {"filename": "artifacts.zip", "size": 4}
     kinds = [(entry["file_type"], entry["size"]) for entry in view["artifacts"]]

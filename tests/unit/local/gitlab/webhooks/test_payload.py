@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from local.gitlab.ci.types import EnvironmentSpec
-from local.gitlab.engine import Outcome
+from local.gitlab.engine import JobEnd
 from local.gitlab.model import Job
 from local.gitlab.states import Status
 from local.gitlab.webhooks.payload import JobMoment, Json, job_hook, pipeline_hook
@@ -115,7 +115,7 @@ def test_a_finished_job() -> None:
     site.clock.advance(timedelta(seconds=4))
     assert site.take() is job
     site.clock.advance(timedelta(seconds=3))
-    failed = Outcome(status=Status.FAILED, failure_reason="script_failure", exit_code=1)
+    failed = JobEnd(status=Status.FAILED, failure_reason="script_failure", exit_code=1)
     site.engine.finish(job, failed)
     body = body_of(site, job)
     assert body["build_status"] == "failed"
