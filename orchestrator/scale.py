@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from adapters.aws.demand import DemandQueue, Received
+from adapters.ledger.rows import UnreadableRow
 from fleet.config.reading import PoolConfig
 from fleet.errors import FleetError
 from fleet.events import ERROR, PoolFailed, ScaleDecided, emit
@@ -108,7 +109,7 @@ class _Round:
         """Keep what fails in here for the end of the round, and tell of it now."""
         try:
             yield
-        except (FleetError, ValueError, KeyError) as exc:  # a row that cannot be read is a pool's
+        except (FleetError, UnreadableRow) as exc:  # an unreadable row is one pool's
             self.failures.append(exc)
             emit(PoolFailed(pool=pool, error=f"{type(exc).__name__}: {exc}"), level=ERROR)
 

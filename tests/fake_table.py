@@ -1,16 +1,14 @@
 """`adapters.ledger.table.Table` in memory, with DynamoDB's rules."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
-from decimal import Decimal
 from operator import eq, ge, gt, le, lt
 from threading import RLock
 from typing import Any
 
 from boto3.dynamodb.conditions import AttributeBase, ConditionBase
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
-from adapters.ledger.table import TRANSACT, Change, Item, Table
+from adapters.ledger.table import TRANSACT, Change, Item, Table, of_dynamodb, to_dynamodb
 from fleet.errors import FleetError, Refused
 
 INDEXES = {"open": ("open_pk", "open_sk"), "recent": ("kind", "changed_at")}
@@ -193,22 +191,4 @@ def _checked(item: Item) -> Item:
 
 
 def _stored(value: Any) -> Any:
-    return _number(TypeDeserializer().deserialize(TypeSerializer().serialize(_exact(value))))
-
-
-def _exact(value: Any) -> Any:
-    if isinstance(value, float):
-        return Decimal(str(value))
-    if isinstance(value, Mapping):
-        return {key: _exact(inner) for key, inner in value.items() if inner is not None}
-    return [_exact(inner) for inner in value] if isinstance(value, list | tuple) else value
-
-
-def _number(value: Any) -> Any:
-    if isinstance(value, str):
-        return str(value)  # a StrEnum comes back as plain text
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    if isinstance(value, dict):
-        return {key: _number(inner) for key, inner in value.items()}
-    return [_number(inner) for inner in value] if isinstance(value, list) else value
+    return of_dynamodb(to_dynamodb({"value": value}))["value"]

@@ -1,16 +1,13 @@
-"""The ledger's memory of which pools were too short for which jobs."""
+"""The ledger's rows of which pools were too short for which jobs."""
 
 from collections.abc import Mapping
 
-from adapters.ledger.table import Change, Table
+from adapters.ledger.table import Change, Rows
 from fleet.model import Job
 
 
-class FitRows:
+class FitRows(Rows):
     """Reads and writes of these rows. Every write may be repeated."""
-
-    def __init__(self, table: Table) -> None:
-        self._table = table
 
     def outgrew(self, instance: str, project_id: int, name: str) -> frozenset[str]:
         """The pools in which a job of this name ran out of time before."""
@@ -23,7 +20,7 @@ class FitRows:
         return {item["sk"]: frozenset(item["pools"]) for item in items}
 
     def note(self, job: Job) -> None:
-        """Remember that a job of this name ran out of its pool's time."""
+        """Record that a job of this name ran out of its pool's time."""
         if job.pool is None:
             return
         known = self.outgrew(job.key.instance, job.project_id, job.name)

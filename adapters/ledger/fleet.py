@@ -19,26 +19,25 @@ class FleetRows(ConfigurationRows, PoolRows, HoldRows, ProjectRows, PipelineRows
     """Reads and writes of these rows. Every write may be repeated."""
 
     def stray_since(self, name: str, *, at: datetime) -> datetime:
-        """Since when something without a row is seen; now, when it is for the first time."""
-        key = (f"stray#{name}", "stray")
-        item = self._table.get(*key)
+        """When the sweep first saw something that has no row; `at` for a new one, recorded."""
+        pk = f"stray#{name}"
+        item = self._table.get(pk, "stray")
         if item is not None:
             return datetime.fromisoformat(item["since"])
-        ttl = int((at + STRAY_KEPT).timestamp())
-        told = {"since": at.isoformat(), "ttl": ttl}
-        self._table.write(Change(pk=key[0], sk=key[1], put=told))
+        put = {"since": at, "ttl": int((at + STRAY_KEPT).timestamp())}
+        self._table.write(Change(pk=pk, sk="stray", put=put))
         return at
 
     def take_lease(self, name: str, holder: str, *, at: datetime) -> bool:
-        """Whether the holder may do alone what the name stands for, until it is released.
+        """Whether the holder has the lease, alone, until it releases it.
 
-        A lease that its holder did not give back, because it died, is free after a minute.
+        A lease whose holder died is free after a minute.
         """
-        free = Attr("until").not_exists() | Attr("until").lt(at.isoformat())
-        told = {"holder": holder, "until": (at + LEASE_KEPT).isoformat()}
-        return self._table.write(Change(pk=f"lease#{name}", sk="lease", put=told, when=free))
+        free = Attr("until").not_exists() | Attr("until").lt(at)
+        put = {"holder": holder, "until": at + LEASE_KEPT}
+        return self._table.write(Change(pk=f"lease#{name}", sk="lease", put=put, when=free))
 
     def release_lease(self, name: str, holder: str) -> None:
-        """Give it back, unless another has it by now."""
+        """Free the lease, unless it has another holder by now."""
         mine = Attr("holder").eq(holder)
         self._table.write(Change(pk=f"lease#{name}", sk="lease", delete=True, when=mine))

@@ -3,18 +3,18 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from boto3.dynamodb.conditions import Attr
 
-from adapters.ledger.table import Change, Rows, Table, read_time
+from adapters.ledger.rows import RowType
+from adapters.ledger.table import Change, Rows, Table
 from fleet.times import HasUtcTimes
 from fleet.webhook_secrets import scope_of_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HookRow(HasUtcTimes):
-    """A webhook that we registered, and what we know of its health."""
+    """A webhook that the fleet registered, and its health."""
 
     instance: str
     scope: str  # "project:77" or "group:42"
@@ -22,17 +22,20 @@ class HookRow(HasUtcTimes):
     url: str
     verification: str  # signing-token | secret-token
     name: str = ""  # of its secrets, as `webhook_name` gives it
-    secret_ids: tuple[str, ...] = ()  # of the secrets that are valid, newest first
-    used_id: str | None = None  # of the secret that GitLab was seen to use last
-    registered_at: datetime | None = None  # by `webhook register`, for the last time
+    secret_ids: tuple[str, ...] = ()  # of the valid secrets, newest first
+    used_id: str | None = None  # of the secret that proved the last delivery
+    registered_at: datetime | None = None  # by the last `webhook register`
     healthy: bool = True
     detail: str | None = None
 
     @property
     def outdated_below(self) -> str | None:
-        """The secret in use where older ones are valid still; None where there are none."""
+        """The secret in use when older ones are still valid, else None."""
         used = self.used_id
         return used if used in self.secret_ids[:-1] else None
+
+
+HOOK_ROW = RowType(of=HookRow)
 
 
 class HookRows(Rows):
@@ -40,45 +43,25 @@ class HookRows(Rows):
 
     def __init__(self, table: Table) -> None:
         super().__init__(table)
-        self._used: dict[str, str] = {}  # by webhook, the secret that was noted last
+        self._used: dict[str, str] = {}  # by webhook, the last noted secret
 
     def record_hook(self, hook: HookRow) -> None:
-        """What `webhook register` made. Which secret GitLab uses is kept: events tell it."""
-        told: dict[str, object] = {
-            "kind": "hook",
-            "changed_at": hook.scope,
-            "instance": hook.instance,
-            "scope": hook.scope,
-            "hook_id": hook.hook_id,
-            "url": hook.url,
-            "verification": hook.verification,
-            "name": hook.name,
-            "secret_ids": list(hook.secret_ids),
-            "healthy": hook.healthy,
-        }
-        optional = {
-            "detail": hook.detail,
-            "registered_at": hook.registered_at.isoformat() if hook.registered_at else None,
-        }
-        told |= {name: value for name, value in optional.items() if value}
-        remove = tuple(name for name, value in optional.items() if not value)
-        self._table.write(
-            Change(pk=_hook(hook.instance, hook.scope), sk="hook", put=told, remove=remove)
-        )
+        """Record a registration. `used_id` stays: only deliveries show it."""
+        pk = _hook(hook.instance, hook.scope)
+        index = {"kind": "hook", "changed_at": hook.scope}
+        self._table.write(HOOK_ROW.replacing(pk, "hook", hook, without={"used_id"}, **index))
 
     def note_hook_health(self, hook: HookRow, *, detail: str | None) -> None:
-        """What a look at the hook showed; nothing where it was registered again meanwhile."""
-        told: dict[str, object] = {"healthy": detail is None} | (
-            {"detail": detail} if detail else {}
-        )
-        self._note_hook(hook, told, remove=() if detail else ("detail",))
+        """Record the health of a hook, unless it was registered again meanwhile."""
+        put = {"healthy": detail is None} | ({"detail": detail} if detail else {})
+        self._note_hook(hook, put, remove=() if detail else ("detail",))
 
     def note_secrets(self, hook: HookRow, secret_ids: Iterable[str]) -> None:
-        """Which secrets are left; nothing where the hook was registered again meanwhile."""
+        """Record the valid secrets, unless the hook was registered again meanwhile."""
         self._note_hook(hook, {"secret_ids": list(secret_ids)})
 
     def note_used(self, instance: str, hook: str, secret_id: str) -> None:
-        """A delivery of the hook was proven by this secret: GitLab has it."""
+        """Record that this secret proved a delivery of the hook: GitLab has it."""
         if self._used.get(hook) == secret_id:
             return  # a hook delivers several times for each job
         other = Attr("used_id").not_exists() | Attr("used_id").ne(secret_id)
@@ -88,41 +71,25 @@ class HookRows(Rows):
         self._used[hook] = secret_id
 
     def hooks(self, instance: str) -> tuple[HookRow, ...]:
-        """Every webhook that we registered."""
-        rows = [_hook_row(item) for item in self._table.query_index("recent", "kind", "hook")]
+        """Every webhook that the fleet registered."""
+        rows = [HOOK_ROW.read(item) for item in self._table.query_index("recent", "kind", "hook")]
         return tuple(row for row in rows if row.instance == instance)
 
     def hook(self, instance: str, scope: str) -> HookRow | None:
-        """The webhook of a scope, as it was registered last."""
+        """The webhook of a scope; None when none is registered."""
         item = self._table.get(_hook(instance, scope), "hook")
-        return _hook_row(item) if item else None
+        return HOOK_ROW.read(item) if item else None
 
     def _note_hook(
-        self, hook: HookRow, told: Mapping[str, object], *, remove: tuple[str, ...] = ()
+        self, hook: HookRow, put: Mapping[str, object], *, remove: tuple[str, ...] = ()
     ) -> None:
+        registered = Attr("registered_at")
         at = hook.registered_at
-        same = Attr("registered_at")
-        as_seen = same.eq(at.isoformat()) if at else same.not_exists()
-        when = Attr("hook_id").eq(hook.hook_id) & as_seen
+        same = registered.eq(at) if at else registered.not_exists()
+        when = Attr("hook_id").eq(hook.hook_id) & same
         pk = _hook(hook.instance, hook.scope)
-        self._table.write(Change(pk=pk, sk="hook", put=told, remove=remove, when=when))
+        self._table.write(Change(pk=pk, sk="hook", put=put, remove=remove, when=when))
 
 
 def _hook(instance: str, scope: str) -> str:
     return f"hook#{instance}#{scope}"
-
-
-def _hook_row(item: Mapping[str, Any]) -> HookRow:
-    return HookRow(
-        instance=item["instance"],
-        scope=item["scope"],
-        hook_id=item["hook_id"],
-        url=item["url"],
-        verification=item["verification"],
-        name=item.get("name", ""),
-        secret_ids=tuple(item.get("secret_ids", ())),
-        used_id=item.get("used_id"),
-        registered_at=read_time(item.get("registered_at")),
-        healthy=item["healthy"],
-        detail=item.get("detail"),
-    )

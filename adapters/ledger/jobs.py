@@ -1,4 +1,4 @@
-"""The ledger's job rows: how far each job is, where it went and why, step by step."""
+"""The ledger's job rows: status, pool, reasons and history of each job."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,13 +17,13 @@ from adapters.ledger.open_jobs import (
     wait_in_pool,
 )
 from adapters.ledger.retries import RetryRows
-from adapters.ledger.table import TRANSACT, Change, Item, Table, exists
+from adapters.ledger.rows import REASON, STEPS, RowType
+from adapters.ledger.table import TRANSACT, Change, Item, Rows, Table, exists
 from fleet.model import GONE, Job, JobKey, JobStatus
-from fleet.reasons import Reason
 from fleet.steps import Step
 from fleet.times import HasUtcTimes
 
-# How long the history of a job is kept after its last change.
+# A row lasts so long after its last change.
 KEPT = timedelta(days=30)
 AT_ONCE = 16
 
@@ -42,11 +42,24 @@ class JobRow(HasUtcTimes):
     torn_down_at: datetime | None = None
 
 
-class JobRows:
+JOB_ROW = RowType(of=Job, inline=frozenset({"key"}), forms={"reason": REASON})
+HISTORY_ROW = RowType(
+    of=JobRow,
+    names={"steps": "timeline"},
+    forms={"steps": STEPS},
+    elsewhere=frozenset({"job"}),
+)
+# What a row has of a job besides its identity: written where it changes.
+_CHANGING = frozenset({"status", "outcome", "runner_id", "gitlab_runner_id", "changed_at"}) | {
+    *("given_up", "given_up_in", "forgiven", "deploys")
+}
+
+
+class JobRows(Rows):
     """Reads and writes of job rows. Every write may be repeated."""
 
     def __init__(self, table: Table) -> None:
-        self._table = table
+        super().__init__(table)
         self.retries = RetryRows(table)
         self.fits = FitRows(table)
         self.looks = LookRows(table)
@@ -63,44 +76,44 @@ class JobRows:
 
     def jobs(self, keys: Iterable[JobKey]) -> dict[JobKey, Job]:
         """The jobs that have a row."""
-        found = self._table.get_many((job_pk(key), "job") for key in keys)
-        rows = (_row(item) for item in found.values() if "instance" in item)
-        return {row.job.key: row.job for row in rows}
+        items = self._table.get_many((job_pk(key), "job") for key in keys)
+        jobs = (JOB_ROW.read(item) for item in items.values() if "instance" in item)
+        return {job.key: job for job in jobs}
 
     def waiting_in(self, pool: str) -> tuple[Job, ...]:
-        """The jobs routed to a pool that nobody took, oldest first."""
+        """The jobs that wait in a pool, oldest first."""
         items = self._table.query_index("open", "open_pk", pool_pk(pool))
-        return tuple(_job(item) for item in items)
+        return tuple(JOB_ROW.read(item) for item in items)
 
     def unpooled(self, instance: str) -> Iterator[Job]:
-        """The open jobs that wait in no pool: those that run, and those that no pool may take."""
+        """The open jobs outside of pools: they run, or no pool may take them."""
         for item in self._table.query_index("open", "open_pk", list_pk(instance)):
             if "instance" in item:
-                yield _job(item)
+                yield JOB_ROW.read(item)
 
     def recent(self, limit: int) -> list[JobRow]:
-        """The jobs that changed last, newest first."""
+        """The last changed jobs, newest first."""
         items = self._table.query_index("recent", "kind", "job", newest_first=True, limit=limit)
         return [_row(item) for item in items]
 
     def route(
         self, job: Job, steps: Iterable[Step], *, at: datetime, instead_of: str | None = None
     ) -> bool:
-        """Record where a pending job goes; False when it was routed or is further already.
+        """Record the route of a pending job; False when it has one, or is not pending any more.
 
-        `instead_of`: it was routed to this pool, which it leaves.
+        `instead_of`: the pool that it leaves.
         """
         return self._table.write(_routing(job, steps, at, instead_of))
 
     def route_all(
         self, jobs: Sequence[Job], steps: Mapping[JobKey, Sequence[Step]], *, at: datetime
     ) -> tuple[Job, ...]:
-        """Record where many pending jobs go; those that were not routed or further already."""
+        """Record the routes of many pending jobs; the jobs for which `route` is True."""
         done: list[Job] = []
         for start in range(0, len(jobs), TRANSACT):
             batch = jobs[start : start + TRANSACT]
             known: Collection[JobKey] = ()
-            for _ in range(2):  # somebody else may have routed one of them meanwhile
+            for _ in range(2):  # another invocation may route one of them meanwhile
                 batch = [job for job in batch if job.key not in known]
                 changes = [_routing(job, steps[job.key], at) for job in batch]
                 if not changes or self._table.transact(changes):
@@ -115,41 +128,38 @@ class JobRows:
     def advance(
         self, job: Job, steps: Iterable[Step], *, at: datetime, facts: Mapping[str, object]
     ) -> bool:
-        """Raise a job's status to running or finished; False when it was as far already.
+        """Raise a job's status to running or finished; False when it is as far already.
 
-        The row is made when no webhook told of the job before. `facts` are further attributes,
-        such as `started_at` or `failure_reason`.
+        Makes the row of a job that has none. `facts` are further attributes, such as `started_at`
+        or `failure_reason`.
         """
-        told = {"status": int(job.status), "changed_at": at.isoformat(), "outcome": job.outcome}
-        told |= {"runner_id": job.runner_id, "gitlab_runner_id": job.gitlab_runner_id}
+        put: Item = {"status": job.status, "changed_at": at, "outcome": job.outcome}
+        put |= {"runner_id": job.runner_id, "gitlab_runner_id": job.gitlab_runner_id}
         runs = job.status is JobStatus.RUNNING
-        told |= look_later(job.key, at) if runs else {}
-        known = _facts(job)
-        for name in (*told, "reason", "pool"):
-            known.pop(name, None)
+        put |= look_later(job.key, at) if runs else {}
         return self._table.write(
             Change(
                 pk=job_pk(job.key),
                 sk="job",
-                put=_present(told | dict(facts)) | _history(at),
-                once=known,
-                append={"timeline": [step.item() for step in steps]},
+                put=_present(put | dict(facts)) | _history(at),
+                once=JOB_ROW.write(job, without=_CHANGING | {"reason", "pool"}),
+                append={"timeline": STEPS.write(steps)},
                 remove=() if runs else ("open_pk", "open_sk"),
                 when=Attr("status").lt(job.status) | Attr("status").not_exists(),
             )
         )
 
     def tell(self, key: JobKey, steps: Iterable[Step], **facts: object) -> None:
-        """Add steps to a job's history; an unknown job is left alone."""
-        told = [step.item() for step in steps]
-        if not told and not facts:
+        """Add steps and facts to a job's row; a job without a row gets none."""
+        timeline = STEPS.write(steps)
+        if not timeline and not facts:
             return
         self._table.write(
             Change(
                 pk=job_pk(key),
                 sk="job",
                 put=_present(facts),
-                append={"timeline": told} if told else {},
+                append={"timeline": timeline} if timeline else {},
                 when=exists(),
             )
         )
@@ -159,7 +169,7 @@ class JobRows:
         self._each(jobs)
 
     def hold(self, reasons: Mapping[JobKey, Step]) -> None:
-        """Record why each of many jobs waits; call it with those whose reason changed only."""
+        """Record why each of many jobs waits; for jobs whose reason changed."""
         self._each(reasons)
 
     def demand_again(
@@ -171,11 +181,11 @@ class JobRows:
         given_up: bool,
         applied: str | None = None,
     ) -> bool:
-        """Raise the attempt of a job that still waits; False when somebody did so already.
+        """Raise the attempt of a job that still waits; False when it is raised already.
 
         `applied`: the `apply` in force, for a job that is given up.
         """
-        put = {"attempt": attempt}
+        put: Item = {"attempt": attempt}
         if given_up:
             put |= _present({"given_up": True, "given_up_in": applied})
         return self._table.write(
@@ -183,22 +193,22 @@ class JobRows:
                 pk=job_pk(key),
                 sk="job",
                 put=put,
-                append={"timeline": [step.item()]},
+                append={"timeline": STEPS.write([step])},
                 when=Attr("status").eq(JobStatus.PENDING) & Attr("attempt").lt(attempt),
             )
         )
 
     def renew(self, job: Job, step: Step) -> bool:
-        """Give a job that was given up all attempts again; False when somebody did so already.
+        """Give a job that was given up all attempts again; False when it has them already.
 
-        Their numbers go on, so that nothing late can be taken for one of the new ones.
+        The numbers of attempts go on, so that a late message never matches a new attempt.
         """
         return self._table.write(
             Change(
                 pk=job_pk(job.key),
                 sk="job",
                 put={"forgiven": job.attempt - 1, "reason": str(step.reason)},
-                append={"timeline": [step.item()]},
+                append={"timeline": STEPS.write([step])},
                 remove=("given_up", "given_up_in"),
                 when=Attr("status").eq(JobStatus.PENDING)
                 & Attr("attempt").eq(job.attempt)
@@ -207,46 +217,46 @@ class JobRows:
         )
 
     def mark_on_demand(self, job: Job, step: Step, *, at: datetime) -> None:
-        """Say of a job that is about to be pending that no spot machine shall run it."""
-        facts = {"on_demand": True, "retry_of": True, "changed_at": at.isoformat(), **_history(at)}
-        known = {k: v for k, v in _facts(job).items() if k not in {"on_demand", "reason", "pool"}}
+        """Record of a job that is about to be pending that no spot machine may run it."""
+        put = {"on_demand": True, "retry_of": True, "changed_at": at, **_history(at)}
+        once = JOB_ROW.write(job, without=_CHANGING | {"on_demand", "reason", "pool"})
         self._table.write(
             Change(
                 pk=job_pk(job.key),
                 sk="job",
-                put=facts,
-                once=known | {"status": int(JobStatus.CREATED)},
-                append={"timeline": [step.item()]},
+                put=put,
+                once=once | {"status": JobStatus.CREATED},
+                append={"timeline": STEPS.write([step])},
             )
         )
 
-    def _each(self, told: Mapping[JobKey, Step]) -> None:
-        """One write each, many at a time: none of them may keep the others from being told."""
+    def _each(self, steps: Mapping[JobKey, Step]) -> None:
+        """Writes one step for each job, many at a time; a failed write stops no other."""
 
         def tell(key: JobKey) -> None:
-            self.tell(key, [told[key]], reason=told[key].reason)
+            self.tell(key, [steps[key]], reason=steps[key].reason)
 
         with ThreadPoolExecutor(max_workers=AT_ONCE) as pacer:
-            done = [pacer.submit(tell, key) for key in told]  # `map` drops the rest at a failure
-        for one in done:
-            one.result()
+            writes = [pacer.submit(tell, key) for key in steps]  # `map` drops the rest at a failure
+        for write in writes:
+            write.result()
 
 
 def _routing(
     job: Job, steps: Iterable[Step], at: datetime, instead_of: str | None = None
 ) -> Change:
-    """Put a pending job where it goes, unless that is done."""
+    """The route of a pending job, unless it is routed."""
     unrouted = Attr("status").lt(JobStatus.PENDING) | Attr("status").not_exists()
     known = Attr("pool").eq(instead_of) if instead_of else Attr("pool").not_exists()
     held = Attr("status").eq(JobStatus.PENDING) & known
     hidden = Attr("outcome").eq(GONE)
-    item = _facts(job) | {"status": int(job.status), "changed_at": at.isoformat()}
+    item = JOB_ROW.write(job, without=_CHANGING) | {"status": job.status, "changed_at": at}
     item |= wait_in_pool(job.pool, job) if job.pool else look_later(job.key, at)
     return Change(
         pk=job_pk(job.key),
         sk="job",
         put=item | _history(at),
-        append={"timeline": [step.item() for step in steps]},
+        append={"timeline": STEPS.write(steps)},
         remove=(
             "given_up",
             "given_up_in",
@@ -266,59 +276,5 @@ def _present(facts: Mapping[str, object]) -> Item:
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def _facts(job: Job) -> Item:
-    """The attributes of a job that do not change with its status."""
-    return _present(
-        {
-            "instance": job.key.instance,
-            "job_id": job.key.job_id,
-            "project_id": job.project_id,
-            "project_path": job.project_path,
-            "name": job.name,
-            "tags": list(job.tags),
-            "pending_at": job.pending_at.isoformat(),
-            "pipeline_id": job.pipeline_id,
-            "pool": job.pool,
-            "reason": str(job.reason) if job.reason else None,
-            "attempt": job.attempt,
-            "on_demand": job.on_demand or None,
-        }
-    )
-
-
 def _row(item: Item) -> JobRow:
-    known = ("started_at", "finished_at", "torn_down_at")
-    times = {name: datetime.fromisoformat(item[name]) for name in known if item.get(name)}
-    return JobRow(
-        job=_job(item),
-        steps=tuple(Step.of_item(step) for step in item.get("timeline", [])),
-        changed_at=datetime.fromisoformat(item["changed_at"]),
-        failure_reason=item.get("failure_reason"),
-        machine=item.get("machine"),
-        **times,
-    )
-
-
-def _job(item: Item) -> Job:
-    return Job(
-        key=JobKey(instance=item["instance"], job_id=item["job_id"]),
-        project_id=item["project_id"],
-        project_path=item.get("project_path", ""),
-        name=item.get("name", ""),
-        tags=tuple(item.get("tags", ())),
-        status=JobStatus(item["status"]),
-        outcome=item.get("outcome"),
-        pending_at=datetime.fromisoformat(item["pending_at"]),
-        pool=item.get("pool"),
-        reason=Reason(item["reason"]) if item.get("reason") in set(Reason) else None,
-        attempt=item.get("attempt", 1),
-        runner_id=item.get("runner_id"),
-        gitlab_runner_id=item.get("gitlab_runner_id"),
-        on_demand=bool(item.get("on_demand")),
-        given_up=bool(item.get("given_up")),
-        given_up_in=item.get("given_up_in"),
-        forgiven=item.get("forgiven", 0),
-        pipeline_id=item.get("pipeline_id"),
-        deploys=bool(item.get("deploys")),
-        changed_at=datetime.fromisoformat(item["changed_at"]),
-    )
+    return HISTORY_ROW.read(item, job=JOB_ROW.read(item))

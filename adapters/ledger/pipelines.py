@@ -7,10 +7,10 @@ from boto3.dynamodb.conditions import Attr
 
 from adapters.ledger.table import Change, Rows
 
-# A pipeline's jobs come to be pending within seconds of each other, one webhook each.
+# A pipeline's jobs become pending within seconds of each other, with one webhook each.
 PIPELINE_EVERY = timedelta(seconds=10)
 LISTING_KEPT = timedelta(hours=1)
-# The longest that an execution of the route machine takes, which may still owe a wake.
+# The longest execution of the route machine: until then it may still owe a wake.
 WAKE_OWED = timedelta(minutes=4)
 
 
@@ -18,8 +18,8 @@ class Reading(StrEnum):
     """Who reads the pending jobs of a pipeline just now."""
 
     MINE = "mine"
-    UNDER_WAY = "under_way"  # somebody else
-    DONE = "done"  # somebody did
+    UNDER_WAY = "under_way"  # another invocation reads them
+    DONE = "done"  # another invocation has read them
 
 
 class PipelineRows(Rows):
@@ -28,14 +28,9 @@ class PipelineRows(Rows):
     def claim_pipeline(self, instance: str, pipeline_id: int, *, at: datetime) -> Reading:
         """Claim a pipeline for reading; otherwise say who holds or finished it."""
         pk = _pipeline(instance, pipeline_id)
-        told = {
-            "listed_at": at.isoformat(),
-            "done": False,
-            "ttl": int((at + LISTING_KEPT).timestamp()),
-        }
-        stale = Attr("listed_at").lt((at - PIPELINE_EVERY).isoformat())
-        when = Attr("listed_at").not_exists() | stale
-        if self._table.write(Change(pk=pk, sk="pipeline", put=told, when=when)):
+        put = {"listed_at": at, "done": False, "ttl": int((at + LISTING_KEPT).timestamp())}
+        when = Attr("listed_at").not_exists() | Attr("listed_at").lt(at - PIPELINE_EVERY)
+        if self._table.write(Change(pk=pk, sk="pipeline", put=put, when=when)):
             return Reading.MINE
         item = self._table.get(pk, "pipeline")
         return Reading.UNDER_WAY if item is not None and not item["done"] else Reading.DONE
@@ -43,19 +38,19 @@ class PipelineRows(Rows):
     def note_pipeline(
         self, instance: str, pipeline_id: int, *, read: bool, waits: bool = False
     ) -> None:
-        """The claimed pipeline was read and its jobs are in the ledger, or may be claimed again.
+        """End a claim: the jobs are in the ledger (`read`), or the pipeline is free again.
 
-        `waits`: one of them waits in a pool and wants a runner.
+        `waits`: at least one of the jobs waits in a pool for a runner.
         """
         pk = _pipeline(instance, pipeline_id)
-        gone = Change(pk=pk, sk="pipeline", delete=True)
-        told = {"done": True, "waits": waits}
-        self._table.write(Change(pk=pk, sk="pipeline", put=told) if read else gone)
+        free = Change(pk=pk, sk="pipeline", delete=True)
+        done = Change(pk=pk, sk="pipeline", put={"done": True, "waits": waits})
+        self._table.write(done if read else free)
 
     def owes_wake(self, instance: str, pipeline_id: int, *, at: datetime) -> bool:
-        """Whether jobs of a pipeline were routed lately whose reader may not have woken scaling.
+        """Whether the reader of a pipeline routed its jobs lately and may not have woken scaling.
 
-        It does so last. Its death in between shows nowhere, so whoever comes by wakes again.
+        The wake is its last act, and a reader that dies before it leaves no other mark.
         """
         item = self._table.get(_pipeline(instance, pipeline_id), "pipeline")
         if item is None or "listed_at" not in item:

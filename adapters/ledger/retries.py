@@ -1,14 +1,15 @@
-"""The ledger's intended retries: written before GitLab is asked, gone when it is settled."""
+"""The ledger's intended retries: written before the fleet asks GitLab, deleted when settled."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from boto3.dynamodb.conditions import Attr
 
-from adapters.ledger.table import Change, Table, exists
+from adapters.ledger.rows import RowType
+from adapters.ledger.table import Change, Rows, exists
 from fleet.model import JobKey
 
-# An intent that nobody could carry out is forgotten with its job.
+# An intent that the fleet cannot carry out lasts so long.
 KEPT = timedelta(days=1)
 
 
@@ -17,20 +18,19 @@ class Intent:
     """One retry that is due."""
 
     job: JobKey
-    failure_reason: (
-        str | None
-    )  # GitLab's word; None: its machine is gone and GitLab shows it running
-    cancelled: bool = False  # we cancelled the lost job ourselves, or were about to
+    # GitLab's word; None: its machine is gone and GitLab shows the job as running.
+    failure_reason: str | None
+    cancelled: bool = False  # the fleet cancels the lost job itself
 
 
-class RetryRows:
+INTENT_ROW = RowType(of=Intent, inline=frozenset({"job"}))
+
+
+class RetryRows(Rows):
     """Reads and writes of these rows. Every write may be repeated."""
 
-    def __init__(self, table: Table) -> None:
-        self._table = table
-
     def claim(self, intent: Intent, *, at: datetime) -> bool:
-        """Take the one retry of a job and intend it; False when it was taken before."""
+        """Claim the only retry of a job and record the intent; False when it is claimed."""
         pk = _pk(intent.job)
         mine = Change(
             pk=pk, sk="job", put={"retried": True}, when=exists() & Attr("retried").not_exists()
@@ -39,35 +39,24 @@ class RetryRows:
             "pk": pk,
             "sk": "retry",
             "kind": "retry",
-            "changed_at": at.isoformat(),
-            "instance": intent.job.instance,
-            "job_id": intent.job.job_id,
-            "failure_reason": intent.failure_reason,
-            "cancelled": intent.cancelled,
+            "changed_at": at,
             "ttl": int((at + KEPT).timestamp()),
+            **INTENT_ROW.write(intent),
         }
         return self._table.transact([mine, Change(pk=pk, sk="retry", put=item)])
 
     def due(self, *, before: datetime) -> list[Intent]:
-        """Those that were intended before this time and are not settled, oldest first."""
-        found = self._table.query_index("recent", "kind", "retry")
-        return [
-            Intent(
-                job=JobKey(instance=item["instance"], job_id=item["job_id"]),
-                failure_reason=item.get("failure_reason"),
-                cancelled=bool(item["cancelled"]),
-            )
-            for item in found
-            if item["changed_at"] < before.isoformat()
-        ]
+        """The intents from before this time that are not settled, oldest first."""
+        items = self._table.query_index("recent", "kind", "retry")
+        return [INTENT_ROW.read(item) for item in items if item["changed_at"] < before.isoformat()]
 
     def note_cancelled(self, job: JobKey) -> None:
-        """Remember, before it is done, that the job is cancelled by us and by nobody else."""
+        """Record, before the call, that the fleet cancels the job."""
         put = {"cancelled": True}
         self._table.write(Change(pk=_pk(job), sk="retry", put=put, when=exists()))
 
     def settle(self, job: JobKey) -> None:
-        """It was carried out, or never can be."""
+        """Delete an intent that is carried out, or never can be."""
         self._table.write(Change(pk=_pk(job), sk="retry", delete=True))
 
 

@@ -6,21 +6,22 @@ from datetime import datetime, timedelta
 
 from boto3.dynamodb.conditions import Attr, ConditionBase
 
-from adapters.ledger.table import TRANSACT, Change, Item, Table, absent, exists
+from adapters.ledger.rows import JOB_KEY, RowType
+from adapters.ledger.table import TRANSACT, Change, Item, Rows, Table, absent, exists
 from fleet.events import WARNING, ReportUnreadable, emit
 from fleet.machine.mailbox import Credential, Order, Report
 from fleet.model import JobKey, Note, Runner, RunnerState
 from fleet.reasons import Reason
 from fleet.rules.liveness import heard
 
-# How long the row of an ended runner is kept.
+# The row of an ended runner lasts so long.
 KEPT = timedelta(days=30)
 MAIL = ("credential", "report", "order", "owner")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """Where a requested runner came to live."""
+    """The machine of a requested runner."""
 
     runner_id: str
     machine_id: str
@@ -28,20 +29,31 @@ class Placement:
     capacity: str
 
 
-class RunnerRows:
+RUNNER_ROW = RowType(
+    of=Runner,
+    forms={"for_job": JOB_KEY, "job": JOB_KEY},
+    # A report says these.
+    elsewhere=frozenset({"heartbeat_at", "asks", "is_called_off", "sign"}),
+)
+NOTE_ROW = RowType(
+    of=Note, names={name: f"noted_{name}" for name in ("mark", "at", "state", "since")}
+)
+
+
+class RunnerRows(Rows):
     """Live runners of each pool. The pool's counter and the rows change in one transaction."""
 
     def __init__(self, table: Table, instance: str) -> None:
-        self._table = table
-        self._instance = instance  # the one GitLab that this fleet serves
+        super().__init__(table)
+        self._instance = instance  # the GitLab that this fleet serves
 
     def reserve(
         self, runners: Sequence[Runner], *, ceiling: int, version: int
     ) -> tuple[Runner, ...]:
-        """Record the intent to launch, within the ceiling; those recorded.
+        """Record the intent to launch, within the ceiling; the recorded runners.
 
-        `version` is the pool's as observed: when another run reserved since, none is recorded,
-        because it may have launched for the same backlog.
+        `version` is the pool's as observed: after another reservation nothing is recorded, because
+        it may be for the same backlog.
         """
         done: list[Runner] = []
         size = TRANSACT - 1
@@ -64,24 +76,25 @@ class RunnerRows:
         return tuple(done)
 
     def place(self, places: Sequence[Placement]) -> frozenset[str]:
-        """Record the machines that came for requested runners, and who owns each mailbox.
+        """Record the machines of requested runners, and the owner of each mailbox.
 
-        Gives the ids of the runners that were there to be placed: a row may be closed meanwhile.
+        The ids of the runners that have a row still: it may be closed meanwhile.
         """
         placed: set[str] = set()
         size = TRANSACT // 2
         for start in range(0, len(places), size):
             batch = places[start : start + size]
-            if self._table.transact([change for one in batch for change in _placing(one)]):
-                placed |= {one.runner_id for one in batch}
+            if self._table.transact([change for place in batch for change in _placing(place)]):
+                placed |= {place.runner_id for place in batch}
             else:
-                # One row that is gone refuses them all.
-                whole = [one for one in batch if self._table.transact(_placing(one))]
-                placed |= {one.runner_id for one in whole}
+                # A single closed row makes the table refuse all of them.
+                placed |= {
+                    place.runner_id for place in batch if self._table.transact(_placing(place))
+                }
         return frozenset(placed)
 
     def equip(self, runner: Runner, credential: Credential) -> bool:
-        """Leave a runner's credential in its mailbox; False when it has had one before."""
+        """Put a runner's credential into its mailbox; False when it has had one before."""
         if runner.mailbox is None:
             return False
         mail = credential.item(runner.mailbox)
@@ -101,33 +114,26 @@ class RunnerRows:
         return self._table.transact([row, Change(pk=mail["pk"], sk=mail["sk"], put=mail)])
 
     def leave_bare(self, runner: Runner) -> None:
-        """Record that its launcher could not equip it, so that anybody may."""
-        self._mark(runner, "left_bare")
+        """Record that its launcher could not equip it, so that any other pass may."""
+        self._mark(runner, left_bare=True)
 
     def lose_machine(self, runner: Runner) -> None:
-        """Record that its machine ended, where the cloud can be asked no more."""
-        self._mark(runner, "machine_lost")
+        """Record that its machine ended, on a back end that shows no machines."""
+        self._mark(runner, machine_lost=True)
 
     def note(self, runner: Runner, note: Note) -> None:
-        """Record when a report of its machine was seen for the first time."""
-        told = {
-            "noted_mark": note.mark,
-            "noted_at": note.at.isoformat(),
-            "noted_state": note.state.value,
-            "noted_since": note.since.isoformat(),
-        }
-        pk, sk = f"pool#{runner.pool}", f"runner#{runner.id}"
-        self._table.write(Change(pk=pk, sk=sk, put=told, when=exists()))
+        """Record when the fleet first saw a report of its machine."""
+        self._mark(runner, **NOTE_ROW.write(note))
 
-    def _mark(self, runner: Runner, what: str) -> None:
+    def _mark(self, runner: Runner, **facts: object) -> None:
         pk, sk = f"pool#{runner.pool}", f"runner#{runner.id}"
-        self._table.write(Change(pk=pk, sk=sk, put={what: True}, when=exists()))
+        self._table.write(Change(pk=pk, sk=sk, put=facts, when=exists()))
 
     def live(self, pool: str) -> tuple[Runner, ...]:
-        """The live runners of a pool, each joined with what its machine last reported."""
+        """The live runners of a pool, each joined with the last report of its machine."""
         items = list(self._table.query(f"pool#{pool}", "runner#"))
-        rows = [_runner(item) for item in items]
-        reports = self.reports(row for row in rows)
+        rows = [RUNNER_ROW.read(item) for item in items]
+        reports = self.reports(rows)
         return tuple(
             heard(row, reports.get(row.id), self._instance, note=_note(item))
             for row, item in zip(rows, items, strict=True)
@@ -138,49 +144,38 @@ class RunnerRows:
         item = self._table.get(f"pool#{pool_of(runner_id)}", f"runner#{runner_id}")
         if item is None:
             return None
-        row = _runner(item)
+        row = RUNNER_ROW.read(item)
         return heard(row, self.reports([row]).get(row.id), self._instance, note=_note(item))
 
     def job_of(self, runner_id: str) -> JobKey | None:
-        """The job that a runner took, also of one that ended in the last weeks."""
-        living = self.find(runner_id)
-        if living is not None:
-            return living.job
+        """The job that a runner took, live or ended in the last 30 days."""
+        live = self.find(runner_id)
+        if live is not None:
+            return live.job
         item = self._table.get(f"runner#{runner_id}", "runner") or {}
         return JobKey.parse(item["job"]) if item.get("job") else None
 
     def owner(self, mailbox: str) -> str | None:
-        """The id of the runner that lives on the machine with this mailbox."""
+        """The id of the runner on the machine with this mailbox."""
         item = self._table.get(f"machine#{mailbox}", "owner")
         return item["runner_id"] if item else None
 
     def reports(self, runners: Iterable[Runner]) -> dict[str, Report]:
-        """The last report of each runner that made one, by runner id."""
-        boxes = {f"machine#{one.mailbox}": one.id for one in runners if one.mailbox}
-        found = self._table.get_many((box, "report") for box in boxes)
-        read = ((boxes[pk], _report(item)) for (pk, _), item in found.items())
-        return {runner_id: report for runner_id, report in read if report}
+        """The last report of each runner that has made one, by runner id."""
+        boxes = {f"machine#{runner.mailbox}": runner.id for runner in runners if runner.mailbox}
+        items = self._table.get_many((box, "report") for box in boxes)
+        reports = ((boxes[pk], _report(item)) for (pk, _), item in items.items())
+        return {runner_id: report for runner_id, report in reports if report}
 
     def report(self, mailbox: str) -> Report | None:
-        """The last report in a mailbox, whoever owns it."""
+        """The last report in a mailbox, whichever runner owns it."""
         item = self._table.get(f"machine#{mailbox}", "report")
         return _report(item) if item else None
 
     def took(self, runner: Runner, job: JobKey, project_id: int, *, at: datetime) -> None:
-        """Record the job that GitLab says a runner took."""
-        self._table.write(
-            Change(
-                pk=f"pool#{runner.pool}",
-                sk=f"runner#{runner.id}",
-                put={
-                    "state": RunnerState.BUSY.value,
-                    "job": str(job),
-                    "works_for": project_id,
-                    "changed_at": at.isoformat(),
-                },
-                when=exists(),
-            )
-        )
+        """Record the job that a runner took, by GitLab's word."""
+        busy = RunnerState.BUSY
+        self._mark(runner, state=busy, job=str(job), works_for=project_id, changed_at=at)
 
     def drain(self, runner: Runner, reason: Reason, *, at: datetime) -> None:
         """Order a machine to take no new job, finish the one it has, and end."""
@@ -191,19 +186,19 @@ class RunnerRows:
         row = Change(
             pk=f"pool#{runner.pool}",
             sk=f"runner#{runner.id}",
-            put={"state": RunnerState.DRAINING.value, "changed_at": at.isoformat()},
+            put={"state": RunnerState.DRAINING, "changed_at": at},
             when=exists(),
         )
         self._table.transact([row, Change(pk=mail["pk"], sk=mail["sk"], put=mail)])
 
     def close(self, runner: Runner, reason: Reason, *, at: datetime) -> bool:
-        """Move a runner out of the living and give its place back; False when done before."""
-        ended = _facts(runner) | {
+        """End a runner's row and free its place under the ceiling; False when done before."""
+        ended = RUNNER_ROW.write(runner) | {
             "pk": f"runner#{runner.id}",
             "sk": "runner",
             "kind": "runner",
-            "changed_at": at.isoformat(),
-            "ended_at": at.isoformat(),
+            "changed_at": at,
+            "ended_at": at,
             "reason": str(reason),
             "ttl": int((at + KEPT).timestamp()),
         }
@@ -220,13 +215,13 @@ class RunnerRows:
 
 
 def _report(item: Item) -> Report | None:
-    """What a machine wrote, if it can be read: a machine writes its report itself, and may be of
-    another version than we are, or in the hands of a job."""
+    """A machine's report; None for an unreadable one, which a machine of another version or a job
+    in control of its machine may write."""
     try:
         return Report.of_item(item)
     except (KeyError, TypeError, ValueError, OverflowError) as exc:
-        told = ReportUnreadable(mailbox=str(item.get("pk")), error=type(exc).__name__)
-        emit(told, level=WARNING)
+        event = ReportUnreadable(mailbox=str(item.get("pk")), error=type(exc).__name__)
+        emit(event, level=WARNING)
         return None
 
 
@@ -237,21 +232,21 @@ def pool_of(runner_id: str) -> str:
 
 def _placing(place: Placement) -> list[Change]:
     pool = pool_of(place.runner_id)
-    told = {
-        "state": RunnerState.IN_FLIGHT.value,
+    put = {
+        "state": RunnerState.IN_FLIGHT,
         "machine_id": place.machine_id,
         "mailbox": place.mailbox,
         "capacity": place.capacity,
     }
     owner = {"runner_id": place.runner_id, "pool": pool}
     return [
-        Change(pk=f"pool#{pool}", sk=f"runner#{place.runner_id}", put=told, when=exists()),
+        Change(pk=f"pool#{pool}", sk=f"runner#{place.runner_id}", put=put, when=exists()),
         Change(pk=f"machine#{place.mailbox}", sk="owner", put=owner),
     ]
 
 
 def _put(runner: Runner) -> Change:
-    item = _facts(runner) | {"pk": f"pool#{runner.pool}", "sk": f"runner#{runner.id}"}
+    item = RUNNER_ROW.write(runner) | {"pk": f"pool#{runner.pool}", "sk": f"runner#{runner.id}"}
     return Change(pk=item["pk"], sk=item["sk"], put=item, when=absent())
 
 
@@ -259,67 +254,5 @@ def _present(facts: Mapping[str, object]) -> Item:
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def _facts(runner: Runner) -> Item:
-    return _present(
-        {
-            "id": runner.id,
-            "pool": runner.pool,
-            "backend": runner.backend,
-            "state": runner.state.value,
-            "launched_at": runner.launched_at.isoformat(),
-            "expires_at": runner.expires_at.isoformat(),
-            "launch_id": runner.launch_id,
-            "project_id": runner.project_id,
-            "for_job": str(runner.for_job) if runner.for_job else None,
-            "works_for": runner.works_for,
-            "job": str(runner.job) if runner.job else None,
-            "machine_id": runner.machine_id,
-            "mailbox": runner.mailbox,
-            "gitlab_runner_id": runner.gitlab_runner_id,
-            "pool_record_id": runner.pool_record_id,
-            "serves": runner.serves,
-            "capacity": runner.capacity,
-            "changed_at": runner.changed_at.isoformat() if runner.changed_at else None,
-            "equipped": runner.equipped or None,
-            "left_bare": runner.left_bare or None,
-            "machine_lost": runner.machine_lost or None,
-        }
-    )
-
-
 def _note(item: Item) -> Note | None:
-    """The last note of a report of its machine."""
-    if "noted_mark" not in item:
-        return None
-    return Note(
-        mark=item["noted_mark"],
-        at=datetime.fromisoformat(item["noted_at"]),
-        state=RunnerState(item["noted_state"]),
-        since=datetime.fromisoformat(item["noted_since"]),
-    )
-
-
-def _runner(item: Item) -> Runner:
-    return Runner(
-        id=item["id"],
-        pool=item["pool"],
-        backend=item["backend"],
-        state=RunnerState(item["state"]),
-        launched_at=datetime.fromisoformat(item["launched_at"]),
-        expires_at=datetime.fromisoformat(item["expires_at"]),
-        launch_id=item["launch_id"],
-        project_id=item.get("project_id"),
-        for_job=JobKey.parse(item["for_job"]) if item.get("for_job") else None,
-        works_for=item.get("works_for"),
-        job=JobKey.parse(item["job"]) if item.get("job") else None,
-        machine_id=item.get("machine_id"),
-        mailbox=item.get("mailbox"),
-        gitlab_runner_id=item.get("gitlab_runner_id"),
-        pool_record_id=item.get("pool_record_id"),
-        serves=item.get("serves"),
-        capacity=item.get("capacity"),
-        changed_at=datetime.fromisoformat(item["changed_at"]) if item.get("changed_at") else None,
-        equipped=bool(item.get("equipped")),
-        left_bare=bool(item.get("left_bare")),
-        machine_lost=bool(item.get("machine_lost")),
-    )
+    return NOTE_ROW.read(item) if "noted_mark" in item else None

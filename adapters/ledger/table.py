@@ -1,11 +1,11 @@
-"""The ledger's table: items in and out of DynamoDB, nothing about what they mean."""
+"""The ledger's table: reads and writes of items in DynamoDB, whatever they mean."""
 
 import random
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -15,18 +15,17 @@ from botocore.exceptions import ClientError
 
 from adapters.aws.clients import aws_call
 from fleet.errors import Refused, Transient
+from fleet.times import in_utc
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-type_in = TypeSerializer()
-type_out = TypeDeserializer()
-
 Item = dict[str, Any]
+_serialize, _deserialize = TypeSerializer().serialize, TypeDeserializer().deserialize
 # DynamoDB's own limits, per call.
 BATCH_GET = 100
 TRANSACT = 100
-# A write that met another one on the same item is tried again after so long; then it is given up.
+# Pauses before each new try of a write that conflicts with another one on the same item.
 CONFLICT_PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8)
 CANCELLED = "TransactionCanceledException"
 CONFLICT = "TransactionConflictException"
@@ -52,12 +51,12 @@ class Change:
 
 
 def exists() -> ConditionBase:
-    """The item is there."""
+    """The item exists."""
     return Attr("pk").exists()
 
 
 def absent() -> ConditionBase:
-    """The item is not there."""
+    """The item does not exist."""
     return Attr("pk").not_exists()
 
 
@@ -81,37 +80,37 @@ class Table:
             answer = self._client.get_item(
                 TableName=self.name, Key=_key(pk, sk), ConsistentRead=True
             )
-        return _plain(answer["Item"]) if "Item" in answer else None
+        return of_dynamodb(answer["Item"]) if "Item" in answer else None
 
     def get_many(self, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Item]:
         """The items that exist, by key; any number of keys."""
-        wanted = list(dict.fromkeys(keys))
-        found: dict[tuple[str, str], Item] = {}
+        unread = list(dict.fromkeys(keys))
+        items: dict[tuple[str, str], Item] = {}
         in_vain = 0  # calls in a row that read nothing
-        while wanted:
-            batch, wanted = wanted[:BATCH_GET], wanted[BATCH_GET:]
+        while unread:
+            batch, unread = unread[:BATCH_GET], unread[BATCH_GET:]
             request = {self.name: {"Keys": [_key(*k) for k in batch], "ConsistentRead": True}}
             with aws_call("dynamodb.BatchGetItem"):
                 answer = self._client.batch_get_item(RequestItems=request)  # type: ignore[arg-type]
             for raw in answer["Responses"].get(self.name, []):
-                item = _plain(raw)
-                found[item["pk"], item["sk"]] = item
-            told = answer.get("UnprocessedKeys", {}).get(self.name)
-            left = [_plain(raw) for raw in told["Keys"]] if told else []
-            wanted += [(key["pk"], key["sk"]) for key in left]
+                item = of_dynamodb(raw)
+                items[item["pk"], item["sk"]] = item
+            skipped = answer.get("UnprocessedKeys", {}).get(self.name)
+            left = [of_dynamodb(raw) for raw in skipped["Keys"]] if skipped else []
+            unread += [(key["pk"], key["sk"]) for key in left]
             if left:
                 in_vain = in_vain + 1 if len(left) == len(batch) else 0
                 self._wait_to_read(in_vain)
-        return found
+        return items
 
     def _wait_to_read(self, in_vain: int) -> None:
-        """DynamoDB leaves keys unread when it is asked for too much: more often, longer pauses."""
+        """DynamoDB skips keys under load: a longer pause after each empty answer."""
         if in_vain > len(CONFLICT_PAUSES_S):
             raise Transient(call="dynamodb.BatchGetItem", code="UnprocessedKeys")
         self._pause(CONFLICT_PAUSES_S[max(0, in_vain - 1)])
 
     def query(self, pk: str, prefix: str = "") -> Iterator[Item]:
-        """The items of one partition whose sort key starts so, in its order."""
+        """The items of one partition whose sort key has this prefix, ordered by it."""
         condition: ConditionBase = Key("pk").eq(pk)
         if prefix:
             condition &= Key("sk").begins_with(prefix)
@@ -156,8 +155,8 @@ class Table:
     def transact(self, changes: Sequence[Change]) -> bool:
         """Carry out all changes or none; False when a condition did not hold.
 
-        DynamoDB cancels transactions that meet on one item, and leaves it to us to try again:
-        every launch and every close of a pool meet on the pool's row.
+        DynamoDB cancels transactions that conflict on one item, and the caller tries again: every
+        launch and every close of a pool writes the pool's row.
         """
         items = []
         for change in changes:
@@ -175,15 +174,15 @@ class Table:
         raise Transient(call="dynamodb.TransactWriteItems", code=CONFLICT)
 
     def _transact(self, items: Sequence[Item]) -> set[str] | None:
-        """None when it was carried out, else why each change was not."""
+        """None when the changes are carried out, else the codes of the changes that are not."""
         try:
             with aws_call("dynamodb.TransactWriteItems", passing=(CANCELLED, CONFLICT)):
                 self._client.transact_write_items(TransactItems=items)  # type: ignore[arg-type]
         except ClientError as exc:
             if exc.response["Error"]["Code"] == CONFLICT:
                 return {"TransactionConflict"}
-            told = exc.response.get("CancellationReasons", [])
-            codes = {reason.get("Code", "") for reason in told} - {"None", ""}
+            reasons = exc.response.get("CancellationReasons", [])
+            codes = {reason.get("Code", "") for reason in reasons} - {"None", ""}
             return codes or set(re.findall(r"[A-Z]\w+", str(exc))) & {CONDITION_FAILED, *PASSING}
         return None
 
@@ -193,13 +192,13 @@ class Table:
             "TableName": self.name,
             "KeyConditionExpression": built.condition_expression,
             "ExpressionAttributeNames": built.attribute_name_placeholders,
-            "ExpressionAttributeValues": _typed(built.attribute_value_placeholders),
+            "ExpressionAttributeValues": to_dynamodb(built.attribute_value_placeholders),
             **options,
         }
         while True:
             with aws_call("dynamodb.Query"):
                 answer = self._client.query(**request)
-            yield from (_plain(raw) for raw in answer["Items"])
+            yield from (of_dynamodb(raw) for raw in answer["Items"])
             if "LastEvaluatedKey" not in answer:
                 return
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
@@ -209,23 +208,29 @@ def _key(pk: str, sk: str) -> dict[str, Any]:
     return {"pk": {"S": pk}, "sk": {"S": sk}}
 
 
-def _typed(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: type_in.serialize(_exact(value)) for name, value in values.items()}
+def to_dynamodb(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values in DynamoDB's form. Times become text, in UTC: indexes and conditions order them."""
+    return {name: _serialize(_storable(value)) for name, value in values.items()}
 
 
-def _exact(value: Any) -> Any:
-    """DynamoDB takes no floats; tuples are lists to it."""
+def _storable(value: Any) -> Any:
+    """DynamoDB takes no floats and no times; tuples are lists to it."""
+    if isinstance(value, str):
+        return str(value)  # an enum's text
     if isinstance(value, float):
         return Decimal(str(value))
+    if isinstance(value, date):
+        return (in_utc(value) if isinstance(value, datetime) else value).isoformat()
     if isinstance(value, Mapping):
-        return {key: _exact(inner) for key, inner in value.items() if inner is not None}
+        return {key: _storable(inner) for key, inner in value.items() if inner is not None}
     if isinstance(value, (list, tuple)):
-        return [_exact(inner) for inner in value]
+        return [_storable(inner) for inner in value]
     return value
 
 
-def _plain(raw: Mapping[str, Any]) -> Item:
-    return {name: _number(type_out.deserialize(value)) for name, value in raw.items()}
+def of_dynamodb(raw: Mapping[str, Any]) -> Item:
+    """Values out of DynamoDB's form."""
+    return {name: _number(_deserialize(value)) for name, value in raw.items()}
 
 
 def _number(value: Any) -> Any:
@@ -239,18 +244,18 @@ def _number(value: Any) -> Any:
 
 
 def _request(change: Change) -> dict[str, dict[str, Any]]:
-    """The change in DynamoDB's words: one of Put, Update, Delete."""
+    """The change as DynamoDB's Put, Update or Delete."""
     body: dict[str, Any] = {}
     if change.when is not None:
         built = ConditionExpressionBuilder().build_expression(change.when)
         body["ConditionExpression"] = built.condition_expression
         body["ExpressionAttributeNames"] = dict(built.attribute_name_placeholders)
-        body["ExpressionAttributeValues"] = _typed(built.attribute_value_placeholders)
+        body["ExpressionAttributeValues"] = to_dynamodb(built.attribute_value_placeholders)
     if change.delete:
         return {"Delete": _trim({"Key": _key(change.pk, change.sk), **body})}
     if "pk" in change.put:
         item = {name: value for name, value in change.put.items() if value is not None}
-        return {"Put": _trim({"Item": _typed(item), **body})}
+        return {"Put": _trim({"Item": to_dynamodb(item), **body})}
     expression, names, values = _expression(change)
     body["Key"] = _key(change.pk, change.sk)
     body["UpdateExpression"] = expression
@@ -268,7 +273,7 @@ def _expression(change: Change) -> tuple[str, dict[str, str], dict[str, Any]]:
     def slot(name: str, value: Any) -> tuple[str, str]:
         token = f"f{len(names)}"
         names[f"#{token}"] = name
-        values[f":{token}"] = type_in.serialize(_exact(value))
+        values[f":{token}"] = _serialize(_storable(value))
         return f"#{token}", f":{token}"
 
     for name, value in change.put.items():
@@ -303,8 +308,3 @@ class Rows:
 
     def __init__(self, table: Table) -> None:
         self._table = table
-
-
-def read_time(text: str | None) -> datetime | None:
-    """The time that an attribute has, if there is one."""
-    return datetime.fromisoformat(text) if text else None

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from fleet.aws_errors import ErrorKind, advice, classify
 from fleet.times import HasUtcTimes
@@ -55,19 +54,6 @@ class BackOff(HasUtcTimes):
     until: datetime
     failures: int  # of this kind, in a row
     code: str  # AWS's word for the last one
-
-    def to_item(self) -> dict[str, str | int]:
-        """Give the fields as the ledger stores them."""
-        return {"until": self.until.isoformat(), "failures": self.failures, "code": self.code}
-
-    @classmethod
-    def from_item(cls, item: Mapping[str, Any]) -> "BackOff":
-        """Read what `to_item` gave."""
-        return cls(
-            until=datetime.fromisoformat(item["until"]),
-            failures=int(item["failures"]),
-            code=str(item["code"]),
-        )
 
 
 def decide_capacity(

@@ -108,12 +108,9 @@ def test_a_refused_configuration_is_told_in_awss_words(pool_row: PoolRow, words:
         (held(a=90, b=60, c=-1, d=0), ", at 09:01:00 UTC"),  # the next that is still to come
         (held(c=-1, d=0), ""),
         ({}, ""),
-        (None, ""),
     ],
 )
-def test_without_capacity_the_next_time_is_told(
-    back_off: dict[str, BackOff] | None, when: str
-) -> None:
+def test_without_capacity_the_next_time_is_told(back_off: dict[str, BackOff], when: str) -> None:
     for pool_row in (PoolRow(name="docker", back_off=back_off), None):
         until = when if pool_row else ""
         assert waits(Reason.NO_CAPACITY_UNTIL, pool_row) == Verdict(

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from adapters.ledger.rows import UnreadableRow
 from adapters.ledger.table import Change
 from fleet.errors import Refused, Transient
 from tests.unit.orchestrator.scene import FLEET, POOL, Scene, key
@@ -33,13 +34,13 @@ def test_a_pool_that_cannot_be_read_keeps_no_other_from_its_machines(
     scene = with_unreadable_first_pool()
     scene.push(1)
     scene.route(1)
-    with pytest.raises(ValueError, match="never"):
+    with pytest.raises(UnreadableRow):
         scene.scale()
     assert scene.only_runner.for_job == key(1)
     assert scene.queue.depth() == 0
     (line,) = told(capsys, "PoolFailed")
     assert (line["level"], line["pool"]) == ("ERROR", "asick")
-    assert "never" in line["error"]
+    assert "pool#asick" in line["error"]
 
 
 def test_a_failure_waits_for_the_round_in_which_the_others_are_done() -> None:
@@ -50,7 +51,7 @@ def test_a_failure_waits_for_the_round_in_which_the_others_are_done() -> None:
         scene.route(job_id)
     first = scene.scale()
     assert (first.launched, first.again_in_s) == (1, 1)
-    with pytest.raises(ValueError, match="never"):
+    with pytest.raises(UnreadableRow):
         scene.scale()
 
 

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date, datetime
 from itertools import count
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from boto3.dynamodb.conditions import Attr, ConditionBase
@@ -59,6 +61,8 @@ def test_what_is_put_is_read_back(table: Table, pk: str) -> None:
         "deep": {"list": [1, {"n": 1.5}], "none": None},
         "pair": ("a", "b"),
         "none": None,
+        "time": datetime(2026, 8, 20, 11, tzinfo=ZoneInfo("Europe/Berlin")),
+        "day": date(2026, 8, 20),
     }
     assert table.write(put(pk, "a", **told))
     found = table.get(pk, "a")
@@ -74,6 +78,8 @@ def test_what_is_put_is_read_back(table: Table, pk: str) -> None:
         "empty": "",
         "deep": {"list": [1, {"n": 1.5}]},
         "pair": ["a", "b"],
+        "time": "2026-08-20T09:00:00+00:00",
+        "day": "2026-08-20",
     }
     assert isinstance(found["whole"], int)
     assert found["yes"] is True

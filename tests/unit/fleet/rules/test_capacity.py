@@ -3,7 +3,6 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, strategies as st
 
 from fleet.rules.capacity import (
     BackOff,
@@ -125,18 +124,6 @@ def test_success_forgets_the_place_only() -> None:
 def test_a_new_configuration_forgets_what_the_old_one_was_refused_for() -> None:
     back_off = {kind.value: dry(9, code) for kind, code in CODES.items()}
     assert set(back_off) - set(note_applied(back_off)) == {"configuration"}
-
-
-@given(
-    st.datetimes(timezones=st.just(UTC)),
-    st.integers(1, 10_000),
-    st.sampled_from(sorted(CODES.values())),
-)
-def test_back_off_comes_back_from_the_ledger(until: datetime, failures: int, code: str) -> None:
-    held = BackOff(until=until, failures=failures, code=code)
-    item = held.to_item()
-    assert all(isinstance(value, str | int) for value in item.values())
-    assert BackOff.from_item(item) == held
 
 
 @pytest.mark.parametrize(

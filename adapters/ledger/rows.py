@@ -1,0 +1,143 @@
+"""Frozen dataclasses as items of the ledger's table, and back."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from adapters.ledger.table import Change, Item
+from fleet.errors import Refused
+from fleet.field_names import fields_at_fault
+from fleet.model import JobKey
+from fleet.reasons import Reason
+from fleet.steps import Step
+
+RowT = TypeVar("RowT")
+_WRONG = (LookupError, AttributeError, TypeError, ValueError, OverflowError, Refused)
+
+
+class UnreadableRow(Exception):
+    """An item that lacks what its kind of row holds, or holds something else.
+
+    `key` is the item's `pk` and `sk`. `fields` names what is wrong, never its value.
+    """
+
+    def __init__(self, item: Item, kind: type, wrong: Collection[str]) -> None:
+        self.key = (str(item.get("pk")), str(item.get("sk")))
+        self.fields = tuple(wrong)
+        names = ", ".join(self.fields)
+        super().__init__(f"{' '.join(self.key)} is not a readable {kind.__name__}: {names}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """How an attribute holds a value that is not stored field by field."""
+
+    read: Callable[[Any], Any]
+    write: Callable[[Any], Any]
+
+
+def _known_reason(word: str) -> Reason | None:
+    return Reason(word) if word in set(Reason) else None  # a newer fleet has more
+
+
+JOB_KEY = Form(read=JobKey.parse, write=str)
+REASON = Form(read=_known_reason, write=str)
+STEPS = Form(
+    read=lambda items: tuple(Step.of_item(item) for item in items),
+    write=lambda steps: [step.item() for step in steps],
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowType(Generic[RowT]):
+    """One kind of row: a frozen dataclass, and the attributes that hold its fields."""
+
+    of: type[RowT]
+    names: Mapping[str, str] = field(default_factory=dict)  # of attributes, where not the field's
+    forms: Mapping[str, Form] = field(default_factory=dict)  # by field
+    inline: frozenset[str] = frozenset()  # fields whose own fields are attributes
+    elsewhere: frozenset[str] = frozenset()  # fields that the item does not hold
+
+    def read(self, item: Item, **others: Any) -> RowT:
+        """The value of an item; `others` are the fields that are elsewhere.
+
+        An attribute that is missing leaves its field at the default, else at None. Raises
+        `UnreadableRow`.
+        """
+        values = dict(others)
+        for name, attribute in self._attributes.items():
+            if name in self.inline:
+                values[name] = item
+            elif item.get(attribute) is not None:
+                values[name] = self._formed(name, item)
+            elif name in self._required:
+                values[name] = None
+        try:
+            return self._adapter.validate_python(values)
+        except ValidationError as exc:
+            raise UnreadableRow(item, self.of, fields_at_fault(exc)) from None
+        except Refused as exc:  # of `HasUtcTimes`
+            raise UnreadableRow(item, self.of, [str(exc.facts["field"])]) from None
+
+    def write(self, value: RowT, *, without: Collection[str] = ()) -> Item:
+        """The attributes of a value. None has no attribute, nor a flag that is off by default."""
+        item: Item = {}
+        for name, attribute in self._attributes.items():
+            fact = getattr(value, name)
+            if name in without or fact is None or (fact is False and name in self._flags):
+                continue
+            form = self.forms.get(name)
+            stored = form.write(fact) if form else storable(fact)
+            item |= stored if name in self.inline else {attribute: stored}
+        return item
+
+    def replacing(
+        self, pk: str, sk: str, value: RowT, *, without: Collection[str] = (), **others: Any
+    ) -> Change:
+        """The change that sets the attributes of a value and removes those that it has not."""
+        put = self.write(value, without=without)
+        missing = {a for n, a in self._attributes.items() if n not in {*without, *self.inline}}
+        return Change(pk=pk, sk=sk, put=put | others, remove=tuple(sorted(missing - put.keys())))
+
+    def _formed(self, name: str, item: Item) -> Any:
+        stored = item[self._attributes[name]]
+        form = self.forms.get(name)
+        if form is None:
+            return stored
+        try:
+            return form.read(stored)
+        except _WRONG:
+            raise UnreadableRow(item, self.of, [name]) from None
+
+    @cached_property
+    def _adapter(self) -> TypeAdapter[RowT]:
+        return TypeAdapter(self.of)  # made when it is first needed: a cold start pays for its own
+
+    @cached_property
+    def _attributes(self) -> Mapping[str, str]:
+        names = [one.name for one in fields(self.of) if one.name not in self.elsewhere]  # type: ignore[arg-type]
+        return {name: self.names.get(name, name) for name in names}
+
+    @cached_property
+    def _required(self) -> frozenset[str]:
+        return frozenset(
+            one.name
+            for one in fields(self.of)  # type: ignore[arg-type]
+            if one.default is MISSING and one.default_factory is MISSING
+        )
+
+    @cached_property
+    def _flags(self) -> frozenset[str]:
+        return frozenset(one.name for one in fields(self.of) if one.default is False)  # type: ignore[arg-type]
+
+
+def storable(value: Any) -> Any:
+    """Dataclasses as maps, however deep they lie."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {one.name: storable(getattr(value, one.name)) for one in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: storable(inner) for key, inner in value.items()}
+    return value
