@@ -108,14 +108,14 @@ class TestAsking:
             ("rf-linux-2", "i-2"),
         ]
 
-    def test_nowhere_to_ask_is_no_call(self, cloud: Cloud) -> None:
-        nowhere = replace(cloud.order(*names(1)), try_in=())
-        came = cloud.backend.launch(pool(), nowhere)
-        assert (came.launched, came.shortfalls) == ((), ())
 
-    def test_nobody_to_launch_is_no_call(self, cloud: Cloud) -> None:
-        came = cloud.backend.launch(pool(), cloud.order())
-        assert (came.launched, came.shortfalls) == ((), ())
+@pytest.mark.parametrize(("runners", "has_places"), [(1, False), (0, True)])
+def test_an_order_for_nobody_or_nowhere_makes_no_call(
+    runners: int, has_places: bool, cloud: Cloud
+) -> None:
+    order = cloud.order(*names(runners))
+    outcome = cloud.backend.launch(pool(), order if has_places else replace(order, try_in=()))
+    assert (outcome.launched, outcome.shortfalls) == ((), ())
 
 
 class TestPartly:
@@ -172,14 +172,6 @@ class TestPartly:
             "m7i.large/subnet-1/on-demand",
             "m7a.large/subnet-1/on-demand",
         }
-
-    def test_a_market_without_capacity_is_followed_by_the_next(self, cloud: Cloud) -> None:
-        cloud.ec2.add_client_error("create_fleet", "InsufficientInstanceCapacity")
-        cloud.gives("i-0", ClientToken="l1-on-demand")
-        cloud.takes_timer()
-        came = cloud.backend.launch(pool(), cloud.order(*names(1)))
-        assert len(came.launched) == 1
-        assert {one.kind for one in came.shortfalls} == {ErrorKind.CAPACITY}
 
     def test_machines_of_several_places_are_told_apart(self, cloud: Cloud) -> None:
         groups = [

@@ -200,6 +200,32 @@ def test_a_read_may_go_on_to_another_page(fake: FakeGitLab) -> None:
         assert not isinstance(outcome(fake, "version"), Exception)
 
 
+@pytest.mark.parametrize("name", CALLS)
+def test_every_call_is_counted(name: str, fake: FakeGitLab) -> None:
+    budget = Budget(calls_per_minute=1, clock=Clock())
+    budget.take()
+    fake.asked.clear()
+    with pytest.raises(Transient, match="used up"):
+        CALLS[name](GitLab(fake.url, "glpat-1", budget=budget))
+    assert fake.asked == []
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(401, Refused), (403, Refused), (422, Refused), (500, Transient)]
+)
+@pytest.mark.parametrize("name", CALLS)
+def test_what_gitlab_refuses_is_not_gone_and_not_empty(
+    name: str, status: int, kind: type[FleetError], fake: FakeGitLab
+) -> None:
+    fake.always = somebodys(status, f'{{"message": "{status} said so"}}', JSON)
+    gitlab = GitLab(fake.url, "glpat-1", budget=Budget(calls_per_minute=300, clock=Clock()))
+    if (name, status) == ("is_protected", 403):
+        assert CALLS[name](gitlab) is None, "the token may not look"
+    else:
+        with pytest.raises(kind):
+            CALLS[name](gitlab)
+
+
 class TestWhatIsGitLabs:
     """GitLab's own refusals, which are facts."""
 

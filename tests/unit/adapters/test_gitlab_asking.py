@@ -6,7 +6,7 @@ from datetime import date
 import pytest
 
 from adapters.gitlab.client import Budget, GitLab, GitLabJob, GitLabToken
-from fleet.errors import Refused, Transient
+from fleet.errors import Transient
 from tests.unit.adapters.fake_gitlab import FakeGitLab, fake_gitlab
 from tests.unit.adapters.gitlab.test_client import JOB
 from tests.unit.adapters.stubs import Clock
@@ -50,11 +50,6 @@ class TestCancelling:
         job = gitlab.cancel_job(77, 90210)
         assert (job.status, job.project_id, len(fake.asked)) == (status, 77, 1)
 
-    def test_that_may_not_be_is_told(self, fake: FakeGitLab, gitlab: GitLab) -> None:
-        fake.answers("POST", CANCEL, {"message": "403 Forbidden"}, status=403)
-        with pytest.raises(Refused):
-            gitlab.cancel_job(77, 90210)
-
 
 class TestPipelines:
     """The jobs of one pipeline that wait."""
@@ -80,14 +75,6 @@ class TestPipelines:
 
     def test_of_one_that_is_gone(self, gitlab: GitLab) -> None:
         assert gitlab.pending_in_pipeline(77, 5512, at_most=10) == []
-
-    @pytest.mark.parametrize(("status", "kind"), [(403, Refused), (500, Transient)])
-    def test_that_could_not_be_read_are_not_none(
-        self, status: int, kind: type[Exception], fake: FakeGitLab, gitlab: GitLab
-    ) -> None:
-        fake.refuses("GET", IN_PIPELINE, status)
-        with pytest.raises(kind):
-            gitlab.pending_in_pipeline(77, 5512, at_most=10)
 
     @pytest.mark.parametrize("path", [IN_PIPELINE, "/projects/77/jobs", "/runners/31/jobs"])
     def test_a_page_that_fails_halfway_is_not_the_end_of_the_list(
@@ -241,33 +228,3 @@ class TestLog:
         fake.answers("GET", LOG, "<html>Welcome</html>")
         with pytest.raises(Transient, match="login"):
             gitlab.log(77, 90210)
-
-
-class TestRateLimit:
-    """GitLab's 429 stops every kind of call at once."""
-
-    @pytest.mark.parametrize("given", ["7", None])
-    def test_holds_the_calls_after_it_without_sending_them(
-        self, given: str | None, fake: FakeGitLab, gitlab: GitLab
-    ) -> None:
-        headers = {"Retry-After": given} if given else {}
-        fake.answers("DELETE", "/runners/31", {}, status=429, headers=headers)
-        wait_s = float(given or 60)
-        for call in (
-            lambda: gitlab.delete_runner(31),
-            lambda: gitlab.pending_jobs(77),
-            lambda: gitlab.runner(31),
-        ):
-            with pytest.raises(Transient) as caught:
-                call()
-            assert caught.value.facts["retry_after_s"] == wait_s
-        assert len(fake.asked) == 1
-
-    def test_in_the_middle_of_a_list_is_no_end_of_it(
-        self, fake: FakeGitLab, gitlab: GitLab
-    ) -> None:
-        path = "/projects/77/jobs"
-        fake.answers("GET", path, [JOB], headers=following(fake, path))
-        fake.answers("GET", path, {}, status=429, headers={"Retry-After": "3"})
-        with pytest.raises(Transient, match=r"retry_after_s=3\.0"):
-            gitlab.pending_jobs(77)

@@ -102,11 +102,6 @@ class TestRoute:
         assert item["ttl"] == int((LATER + KEPT).timestamp())
         assert timedelta(days=30) == KEPT
 
-    def test_a_reason_of_a_newer_version_is_no_obstacle(self, ledger: Ledger) -> None:
-        ledger.route(job(1))
-        ledger.rows.tell(key(1), [], reason="of_next_year")
-        assert ledger.job(1).reason is None
-
 
 class TestWaiting:
     """The jobs of a pool that nobody took."""
@@ -166,10 +161,6 @@ class TestRouteAll:
         assert self.route_all(ledger, *(job(n) for n in ids)) == ids
         assert ledger.waiting_ids() == ids
 
-    def test_none(self, ledger: Ledger) -> None:
-        assert self.route_all(ledger) == []
-        assert ledger.table.items == {}
-
     def test_each_has_its_own_steps(self, ledger: Ledger) -> None:
         names = {1: StepName.FOUND, 2: StepName.RECONCILE_FOUND}
         steps = {key(n): [Step(at=AT, name=name)] for n, name in names.items()}
@@ -183,10 +174,6 @@ class TestRouteAll:
         assert self.route_all(ledger, *(job(n) for n in range(1, 6))) == [1, 4, 5]
         assert ledger.steps(2) == ["routed"]
         assert ledger.job(3).status is JobStatus.RUNNING
-
-    def test_all_of_them_routed_before(self, ledger: Ledger) -> None:
-        ledger.route(job(1), job(2))
-        assert self.route_all(ledger, job(1), job(2)) == []
 
     @pytest.mark.parametrize("quicker", [(2,), (2, 4)], ids=["once", "again and again"])
     def test_somebody_else_is_quicker_with_some(self, quicker: tuple[int, ...]) -> None:

@@ -5,11 +5,10 @@ from itertools import islice
 from typing import Any
 
 import pytest
-from boto3.dynamodb.conditions import Attr
 from botocore import xform_name
 from botocore.stub import Stubber
 
-from adapters.ledger.table import Change, Table, absent
+from adapters.ledger.table import Table
 from fleet.errors import Refused, Transient
 from tests.unit.adapters.stubs import scripted
 
@@ -128,34 +127,11 @@ def test_a_key_is_read_once_however_often_it_is_named(ledger: Ledger) -> None:
     assert set(ledger.table.get_many([("a", "1"), ("a", "2"), ("a", "1")])) == {("a", "1")}
 
 
-def test_no_keys_are_no_call(ledger: Ledger) -> None:
-    assert ledger.table.get_many([]) == {}
-
-
 def test_a_partition_is_read_page_after_page(ledger: Ledger) -> None:
     ledger.answers(stored("a", "1"), stored("a", "2"), last="2", **PARTITION)
     ledger.answers(last="4", ExclusiveStartKey=stored("a", "2"), **PARTITION)  # an empty page
     ledger.answers(stored("a", "5"), ExclusiveStartKey=stored("a", "4"), **PARTITION)
     assert [item["sk"] for item in ledger.table.query("a")] == ["1", "2", "5"]
-
-
-def test_a_prefix_is_part_of_the_question(ledger: Ledger) -> None:
-    asked: dict[str, Any] = PARTITION | {
-        "KeyConditionExpression": "(#n0 = :v0 AND begins_with(#n1, :v1))",
-        "ExpressionAttributeNames": {"#n0": "pk", "#n1": "sk"},
-        "ExpressionAttributeValues": {":v0": {"S": "a"}, ":v1": {"S": "runner#"}},
-    }
-    ledger.answers(stored("a", "runner#1"), **asked)
-    assert [item["sk"] for item in ledger.table.query("a", "runner#")] == ["runner#1"]
-
-
-@pytest.mark.parametrize("newest_first", [True, False])
-def test_an_index_is_read_from_the_end_that_is_asked_for(
-    newest_first: bool, ledger: Ledger
-) -> None:
-    ledger.answers(stored("a", "1"), ScanIndexForward=not newest_first, **INDEX)
-    found = ledger.table.query_index("recent", "kind", "job", newest_first=newest_first)
-    assert len(list(found)) == 1
 
 
 def test_an_index_is_not_read_beyond_the_limit(ledger: Ledger) -> None:
@@ -193,87 +169,3 @@ def test_a_reading_that_failed_is_not_an_empty_ledger(
     ledger.script.add_client_error(xform_name(call), code)
     with pytest.raises(kind, match=rf"call=dynamodb\.{call}"):
         read[call](ledger.table)
-
-
-def test_an_update_and_its_condition_go_in_one_request(ledger: Ledger) -> None:
-    asked = {
-        "TableName": "ledger",
-        "Key": stored("a", "b"),
-        "UpdateExpression": (
-            "SET #f0 = :f0, #f1 = if_not_exists(#f1, :f1), "
-            "#f2 = list_append(if_not_exists(#f2, :none), :f2) ADD #f3 :f3 REMOVE #r0, #r1"
-        ),
-        "ConditionExpression": "#n0 < :v0",
-        "ExpressionAttributeNames": {
-            "#f0": "state",
-            "#f1": "since",
-            "#f2": "timeline",
-            "#f3": "in_use",
-            "#r0": "open_pk",
-            "#r1": "open_sk",
-            "#n0": "state",
-        },
-        "ExpressionAttributeValues": {
-            ":f0": {"N": "0.5"},
-            ":f1": {"S": "now"},
-            ":f2": {"L": [{"M": {"step": {"S": "x"}}}]},
-            ":f3": {"N": "-1"},
-            ":v0": {"N": "2"},
-            ":none": {"L": []},
-        },
-    }
-    ledger.script.add_response("update_item", {}, asked)
-    change = Change(
-        pk="a",
-        sk="b",
-        put={"state": 0.5},
-        once={"since": "now"},
-        append={"timeline": [{"step": "x", "detail": None}]},
-        add={"in_use": -1},
-        remove=("open_pk", "open_sk"),
-        when=Attr("state").lt(2),
-    )
-    assert ledger.table.write(change)
-
-
-def test_a_put_is_the_whole_item_and_says_when(ledger: Ledger) -> None:
-    asked = {
-        "TableName": "ledger",
-        "Item": stored("a", "b", n=1),
-        "ConditionExpression": "attribute_not_exists(#n0)",
-        "ExpressionAttributeNames": {"#n0": "pk"},
-    }
-    ledger.script.add_response("put_item", {}, asked)
-    item = {"pk": "a", "sk": "b", "n": 1, "none": None}
-    assert ledger.table.write(Change(pk="a", sk="b", put=item, when=absent()))
-
-
-def test_a_transaction_names_the_table_in_each_of_its_changes(ledger: Ledger) -> None:
-    deletion = {
-        "Delete": {
-            "TableName": "ledger",
-            "Key": stored("a", "b"),
-            "ConditionExpression": "attribute_exists(#n0)",
-            "ExpressionAttributeNames": {"#n0": "pk"},
-        }
-    }
-    update = {
-        "Update": {
-            "TableName": "ledger",
-            "Key": stored("a", "c"),
-            "UpdateExpression": "ADD #f0 :f0",
-            "ExpressionAttributeNames": {"#f0": "n"},
-            "ExpressionAttributeValues": {":f0": {"N": "1"}},
-        }
-    }
-    put = {"Put": {"TableName": "ledger", "Item": stored("a", "d")}}
-    ledger.script.add_response(
-        "transact_write_items", {}, {"TransactItems": [deletion, update, put]}
-    )
-    assert ledger.table.transact(
-        [
-            Change(pk="a", sk="b", delete=True, when=Attr("pk").exists()),
-            Change(pk="a", sk="c", add={"n": 1}),
-            Change(pk="a", sk="d", put={"pk": "a", "sk": "d"}),
-        ]
-    )

@@ -185,6 +185,7 @@ class TestProof:
         assert (event.hook, event.hook_secret_id) == (HOOK, secret_id(SIGNING))
         assert SIGNING.removeprefix("whsec_")[:8] not in json.dumps(event.to_detail())
 
+    @settings(max_examples=30)
     @given(st.binary(max_size=64), st.text(max_size=64), st.text(max_size=20))
     def test_nothing_unproven_gets_in(self, body: bytes, signature: str, stamp: str) -> None:
         given = headers(webhook_signature=signature, webhook_timestamp=stamp)
@@ -468,7 +469,7 @@ class TestUnreadable:
         error = refusal(with_token(), encoded(build_created_at="hidden-value"))
         assert "hidden-value" not in "".join(traceback.format_exception(error))
 
-    @settings(max_examples=50)
+    @settings(max_examples=30)
     @given(
         st.recursive(
             st.none() | st.booleans() | st.integers() | st.text(),

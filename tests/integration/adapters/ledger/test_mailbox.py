@@ -11,7 +11,7 @@ import pytest
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from adapters.ledger.mailbox import Mailbox
-from fleet.errors import Refused, Transient
+from fleet.errors import Refused
 from fleet.machine.mailbox import Credential, MachineState, Order, Report, mailbox_key
 from fleet.steps import Outcome, Step, StepName
 from local.aws.engine import CONFIG, Engine
@@ -90,20 +90,6 @@ def test_of_many_only_one_gets_it(ledger: Ledger) -> None:
     assert [one for one in taken if one] == [CREDENTIAL]
 
 
-def test_it_waits_until_the_credential_comes(ledger: Ledger) -> None:
-    clock = Clock()
-
-    def pause(seconds: float) -> None:
-        clock.pause(seconds)
-        if len(clock.pauses) == 5:
-            ledger.put(CREDENTIAL.item(ledger.machine))
-
-    deadline = AT + timedelta(minutes=5)
-    taken = ledger.mailbox.take_credential(deadline, clock=clock, pause=pause)
-    assert taken == CREDENTIAL
-    assert clock.pauses == [0.1, 0.2, 0.4, 1.0, 1.0]  # often at first: it is there as a rule
-
-
 def test_it_does_not_wait_for_ever(ledger: Ledger) -> None:
     clock = Clock()
     deadline = AT + timedelta(seconds=10)
@@ -117,23 +103,6 @@ def test_it_looks_once_even_when_late(ledger: Ledger) -> None:
     taken = ledger.mailbox.take_credential(AT, clock=clock, pause=clock.pause)
     assert taken == CREDENTIAL
     assert clock.pauses == []
-
-
-def test_an_engine_that_is_away_is_waited_for() -> None:
-    away = boto3.client(
-        "dynamodb",
-        endpoint_url="http://127.0.0.1:1",
-        region_name="us-east-1",
-        aws_access_key_id="x",
-        aws_secret_access_key="x",
-        config=CONFIG.merge(type(CONFIG)(retries={"total_max_attempts": 1})),
-    )
-    clock = Clock()
-    with pytest.raises(Transient):
-        Mailbox(away, "ledger", "m").take_credential(
-            AT + timedelta(seconds=1), clock=clock, pause=clock.pause
-        )
-    assert len(clock.pauses) > 1
 
 
 def test_steps_add_up_and_the_rest_is_replaced(ledger: Ledger) -> None:

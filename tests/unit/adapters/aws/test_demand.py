@@ -91,9 +91,6 @@ class TestSending:
     def test_none_is_no_call(self, sqs: Queue) -> None:
         sqs.queue.send([])
 
-    def test_whoever_sends_for_us_is_told_where_to(self, sqs: Queue) -> None:
-        assert sqs.queue.url == URL
-
     def test_what_sqs_did_not_take_is_for_a_later_try(self, sqs: Queue) -> None:
         sqs.takes(entry(0, 1), entry(1, 2), failed=1)
         with pytest.raises(Transient, match=r"sqs\.SendMessageBatch, failed=1"):
@@ -102,11 +99,6 @@ class TestSending:
     def test_what_is_given_up_goes_to_the_dead_letters(self, sqs: Queue) -> None:
         sqs.takes(entry(0, 1), url=DEAD)
         sqs.queue.bury(demand(1))
-
-    def test_a_dead_letter_that_is_not_taken_is_told(self, sqs: Queue) -> None:
-        sqs.takes(entry(0, 1), url=DEAD, failed=1)
-        with pytest.raises(Transient):
-            sqs.queue.bury(demand(1))
 
 
 class TestReceiving:

@@ -1,6 +1,6 @@
 import json
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -306,18 +306,31 @@ class TestWriting:
         kept.holds({"token": "new"}, "fleet/gitlab")
         assert kept.store.gitlab_token("fleet/gitlab") == "new"
 
-    def test_a_secret_that_cannot_be_made_is_told(self, kept: Kept) -> None:
-        kept.fails("ResourceNotFoundException", "put_secret_value")
-        kept.fails("AccessDeniedException", "create_secret")
-        with pytest.raises(Refused, match=r"secretsmanager\.CreateSecret"):
-            kept.store.store_gitlab_token("fleet/gitlab", "glpat-1")
 
-    def test_not_deleted_is_told(self, kept: Kept) -> None:
-        kept.fails("AccessDeniedException", "delete_secret")
-        with pytest.raises(Refused, match="DeleteSecret"):
-            kept.store.delete_pool_token("p")
-
-    def test_that_fails_is_told(self, kept: Kept) -> None:
-        kept.fails("AccessDeniedException", "put_secret_value")
-        with pytest.raises(Refused, match="PutSecretValue"):
-            kept.store.store_gitlab_token("fleet/gitlab", "glpat-1")
+@pytest.mark.parametrize(
+    ("failures", "write", "call"),
+    [
+        (
+            {"put_secret_value": "ResourceNotFoundException", "create_secret": "AccessDenied"},
+            lambda store: store.store_gitlab_token("fleet/gitlab", "glpat-1"),
+            "CreateSecret",
+        ),
+        (
+            {"put_secret_value": "AccessDeniedException"},
+            lambda store: store.store_gitlab_token("fleet/gitlab", "glpat-1"),
+            "PutSecretValue",
+        ),
+        (
+            {"delete_secret": "AccessDeniedException"},
+            lambda store: store.delete_pool_token("p"),
+            "DeleteSecret",
+        ),
+    ],
+)
+def test_a_failed_write_names_its_call(
+    failures: dict[str, str], write: Callable[[SecretStore], None], call: str, kept: Kept
+) -> None:
+    for name, code in failures.items():
+        kept.fails(code, name)
+    with pytest.raises(Refused, match=rf"secretsmanager\.{call}"):
+        write(kept.store)

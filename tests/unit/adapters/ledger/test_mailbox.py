@@ -44,12 +44,6 @@ def test_a_claim_that_the_first_try_loses_is_another_s() -> None:
         assert not Mailbox(client, "ledger", "lambda:rf-1").claim(OURS)
 
 
-def test_the_first_report_is_a_claim() -> None:
-    with scripted("dynamodb") as (client, script):
-        script.add_response("put_item", {})
-        assert Mailbox(client, "ledger", "lambda:rf-1").claim(OURS)
-
-
 def test_a_claim_that_is_not_allowed_is_no_duplicate() -> None:
     with scripted("dynamodb") as (client, script):
         script.add_client_error("put_item", "AccessDeniedException")

@@ -54,15 +54,6 @@ class TestRetries:
         assert jobs.job(key(1)) == job(1)
         assert len(jobs.waiting_in("docker")) == 3
 
-    @pytest.mark.parametrize("reason", ["runner_system_failure", None])
-    @pytest.mark.parametrize("cancelled", [True, False])
-    def test_is_due_as_it_was_intended(
-        self, reason: str | None, cancelled: bool, jobs: JobRows
-    ) -> None:
-        intent = replace(INTENT, failure_reason=reason, cancelled=cancelled)
-        jobs.retries.claim(intent, at=AT)
-        assert jobs.retries.due(before=EVER) == [intent]
-
     def test_is_due_only_when_it_is_older_oldest_first(self, jobs: JobRows) -> None:
         for n, seconds in ((1, 20.5), (2, 10), (3, 20)):
             jobs.retries.claim(replace(INTENT, job=key(n)), at=later(seconds))

@@ -93,17 +93,6 @@ def test_none_and_flags_that_are_off_have_no_attribute(
     assert not absent & row.write(value).keys()
 
 
-def test_a_replaced_row_keeps_nothing_of_the_value_before() -> None:
-    table = FakeTable()
-    before = StoredConfig(text="a", version="1", applied_at=AT, tls_ca="PEM", leaving=("p",))
-    after = StoredConfig(text="b", version="2", applied_at=LATER)
-    for config in (before, after):
-        table.write(CONFIG_ROW.replacing("config", "current", config, ttl=1))
-    item = table.items["config", "current"]
-    assert CONFIG_ROW.read(item) == after
-    assert (item["toml"], item["ttl"], "tls_ca" in item) == ("b", 1, False)
-
-
 def hold(**changes: object) -> dict[str, Any]:
     item = {"pk": "hold", "sk": "*#*", "kind_of_hold": "outage", "words": "502"}
     return item | {"since": AT.isoformat(), "ask_at": AT.isoformat()} | changes

@@ -11,7 +11,7 @@ from fleet.machine.mailbox import Credential
 from fleet.model import RunnerState
 from fleet.reasons import Reason
 from tests.fakes import AT, FakeTable
-from tests.unit.adapters.runner_ledger import INSTANCE, LATER, Ledger, credential, named, place
+from tests.unit.adapters.runner_ledger import INSTANCE, Ledger, credential, named, place
 from tests.unit.fleet.facts import key
 
 
@@ -101,9 +101,6 @@ class TestPlace:
         placed = ledger.rows.place([place(n) for n in range(99)])
         assert placed == {one.id for one in many} - {named(80).id}
 
-    def test_none(self, ledger: Ledger) -> None:
-        assert ledger.rows.place([]) == frozenset()
-
     def test_twice_is_once(self, ledger: Ledger) -> None:
         ledger.reserve(named(1))
         assert ledger.rows.place([place(1)]) == ledger.rows.place([place(1)])
@@ -176,26 +173,6 @@ def test_many_are_written_in_as_few_transactions_as_dynamodb_allows() -> None:
     table.sizes.clear()
     rows.place([place(n) for n in range(100)])
     assert table.sizes == [100, 100]
-
-
-def test_a_row_has_all_that_there_is_to_say_of_a_runner(ledger: Ledger) -> None:
-    whole = named(
-        1,
-        project_id=3,
-        for_job=key(7),
-        works_for=3,
-        job=key(8),
-        machine_id="i-1",
-        mailbox="AROA:i-1",
-        gitlab_runner_id=31,
-        changed_at=LATER,
-        capacity="m7i.large/a/spot",
-        equipped=True,
-        left_bare=True,
-        machine_lost=True,
-    )
-    ledger.reserve(whole)
-    assert ledger.find(1) == whole
 
 
 @pytest.mark.parametrize(

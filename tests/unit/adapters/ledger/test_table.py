@@ -3,7 +3,6 @@
 from typing import Any, cast
 
 import pytest
-from boto3.dynamodb.conditions import Attr
 from botocore.exceptions import ClientError
 
 from adapters.ledger.table import CONFLICT_PAUSES_S, Change, Table
@@ -47,51 +46,10 @@ def table(*errors: ClientError) -> tuple[Table, Scripted, list[float]]:
     return Table(cast("Any", client), "ledger", pause=pauses.append), client, pauses
 
 
-def test_transactions_that_meet_are_tried_again() -> None:
-    ledger, client, pauses = table(cancelled("None", "TransactionConflict"))
-    assert ledger.transact([CHANGE, Change(pk="a", sk="b", put={"x": 1})])
-    assert len(client.requests) == 2
-    assert len(pauses) == 1
-    assert 0 < pauses[0] <= CONFLICT_PAUSES_S[0]
-
-
-@pytest.mark.parametrize("code", ["ThrottlingError", "ProvisionedThroughputExceeded"])
-def test_a_throttled_transaction_is_tried_again(code: str) -> None:
-    ledger, client, _ = table(cancelled(code))
-    assert ledger.transact([CHANGE])
-    assert len(client.requests) == 2
-
-
 def test_a_condition_that_failed_is_an_answer_and_not_asked_again() -> None:
     ledger, client, pauses = table(cancelled("TransactionConflict", "ConditionalCheckFailed"))
     assert not ledger.transact([CHANGE])
     assert (len(client.requests), pauses) == (1, [])
-
-
-def test_the_reasons_are_read_from_the_message_where_they_are_nowhere_else() -> None:
-    told = {"Code": "TransactionCanceledException", "Message": "[None, ConditionalCheckFailed]"}
-    ledger, _, _ = table(ClientError(cast("Any", {"Error": told}), "TransactWriteItems"))
-    assert not ledger.transact([CHANGE])
-
-
-def test_a_conflict_that_lasts_is_for_a_later_try() -> None:
-    ledger, client, pauses = table(*[cancelled("TransactionConflict")] * 9)
-    with pytest.raises(Transient):
-        ledger.transact([CHANGE])
-    assert len(client.requests) == len(pauses) == len(CONFLICT_PAUSES_S)
-
-
-def test_a_transaction_that_can_never_be_is_refused() -> None:
-    ledger, client, _ = table(cancelled("ValidationError"))
-    with pytest.raises(Refused, match="ValidationError"):
-        ledger.transact([CHANGE])
-    assert len(client.requests) == 1
-
-
-def test_a_single_write_that_meets_a_transaction_is_tried_again() -> None:
-    ledger, client, _ = table(refused("TransactionConflictException"))
-    assert ledger.write(CHANGE)
-    assert len(client.requests) == 2
 
 
 @pytest.mark.parametrize(
@@ -106,35 +64,6 @@ def test_a_single_write_whose_condition_failed_says_so(change: Change) -> None:
     ledger, client, _ = table(refused("ConditionalCheckFailedException"))
     assert not ledger.write(change)
     assert len(client.requests) == 1
-
-
-def test_a_single_write_that_may_not_be_is_refused() -> None:
-    ledger, _, _ = table(refused("AccessDeniedException"))
-    with pytest.raises(Refused):
-        ledger.write(CHANGE)
-
-
-def test_an_update_has_no_empty_map_that_dynamodb_would_refuse() -> None:
-    ledger, client, _ = table()
-    assert ledger.write(Change(pk="a", sk="b", remove=("open_pk",)))
-    (request,) = client.requests
-    assert request["UpdateExpression"] == "REMOVE #r0"
-    assert "ExpressionAttributeValues" not in request
-
-
-def test_names_and_values_of_a_condition_do_not_meet_those_of_the_update() -> None:
-    ledger, client, _ = table()
-    ledger.write(Change(pk="a", sk="b", put={"state": "busy"}, when=Attr("state").eq("idle")))
-    (request,) = client.requests
-    assert set(request["ExpressionAttributeNames"].values()) == {"state"}
-    assert len(request["ExpressionAttributeValues"]) == 2
-
-
-def test_a_single_write_that_never_gets_through_is_for_a_later_try() -> None:
-    ledger, client, pauses = table(*[refused("TransactionConflictException")] * 9)
-    with pytest.raises(Transient, match=r"dynamodb\.UpdateItem"):
-        ledger.write(CHANGE)
-    assert len(client.requests) == len(pauses) == len(CONFLICT_PAUSES_S)
 
 
 @pytest.mark.parametrize("write", ["transact", "write"])
@@ -154,38 +83,72 @@ def test_each_pause_is_longer_and_no_two_writers_pause_alike(write: str) -> None
     assert told[0] != told[1]
 
 
-def test_a_transaction_that_is_not_even_begun_is_tried_again() -> None:
-    ledger, client, _ = table(refused("TransactionConflictException"))
-    assert ledger.transact([CHANGE])
-    assert len(client.requests) == 2
-
-
-@pytest.mark.parametrize(
-    ("message", "kind"),
-    [
-        ("reasons [None, TransactionConflict]", Transient),
-        ("reasons [ThrottlingError]", Transient),
-        ("something else altogether", Refused),
-    ],
-)
-def test_a_message_without_reasons_is_read_for_its_words(
-    message: str, kind: type[Exception]
-) -> None:
-    told = {"Code": "TransactionCanceledException", "Message": message}
-    error = ClientError(cast("Any", {"Error": told}), "TransactWriteItems")
-    ledger, _, _ = table(*[error] * 9)
-    with pytest.raises(kind, match="TransactWriteItems"):
-        ledger.transact([CHANGE])
-
-
 def test_a_transaction_that_meets_another_may_fail_its_condition_the_next_time() -> None:
     ledger, client, _ = table(cancelled("TransactionConflict"), cancelled("ConditionalCheckFailed"))
     assert not ledger.transact([CHANGE])
     assert len(client.requests) == 2
 
 
-def test_a_transaction_that_may_not_be_is_refused() -> None:
-    ledger, client, _ = table(refused("AccessDeniedException"))
-    with pytest.raises(Refused, match="AccessDenied"):
+def untold(message: str) -> ClientError:
+    """A cancelled transaction whose reasons stand in its message only."""
+    error = {"Code": "TransactionCanceledException", "Message": message}
+    return ClientError(cast("Any", {"Error": error}), "TransactWriteItems")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(cancelled("None", "TransactionConflict"), id="conflict"),
+        pytest.param(cancelled("ThrottlingError"), id="throttled"),
+        pytest.param(cancelled("ProvisionedThroughputExceeded"), id="throughput"),
+        pytest.param(refused("TransactionConflictException"), id="not begun"),
+        pytest.param(untold("reasons [None, TransactionConflict]"), id="by message"),
+        pytest.param(untold("reasons [ThrottlingError]"), id="throttled by message"),
+    ],
+)
+def test_a_transaction_is_tried_again_until_its_time_is_over(error: ClientError) -> None:
+    ledger, client, pauses = table(error)
+    assert ledger.transact([CHANGE, Change(pk="a", sk="b", put={"x": 1})])
+    assert (len(client.requests), len(pauses)) == (2, 1)
+    ledger, client, pauses = table(*[error] * 9)
+    with pytest.raises(Transient, match=r"dynamodb\.TransactWriteItems"):
+        ledger.transact([CHANGE])
+    assert len(client.requests) == len(pauses) == len(CONFLICT_PAUSES_S)
+
+
+def test_a_write_that_conflicts_is_tried_again_until_its_time_is_over() -> None:
+    conflict = refused("TransactionConflictException")
+    ledger, client, _ = table(conflict)
+    assert ledger.write(CHANGE)
+    assert len(client.requests) == 2
+    ledger, client, pauses = table(*[conflict] * 9)
+    with pytest.raises(Transient, match=r"dynamodb\.UpdateItem"):
+        ledger.write(CHANGE)
+    assert len(client.requests) == len(pauses) == len(CONFLICT_PAUSES_S)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (cancelled("ValidationError"), "ValidationError"),
+        (untold("something else altogether"), "TransactWriteItems"),
+        (refused("AccessDeniedException"), "AccessDenied"),
+    ],
+)
+def test_a_transaction_that_can_never_succeed_is_refused_at_once(
+    error: ClientError, code: str
+) -> None:
+    ledger, client, _ = table(error)
+    with pytest.raises(Refused, match=code):
         ledger.transact([CHANGE])
     assert len(client.requests) == 1
+
+
+def test_a_write_without_permission_is_refused() -> None:
+    with pytest.raises(Refused):
+        table(refused("AccessDeniedException"))[0].write(CHANGE)
+
+
+def test_a_failed_condition_is_read_from_the_message_too() -> None:
+    ledger, _, _ = table(untold("[None, ConditionalCheckFailed]"))
+    assert not ledger.transact([CHANGE])

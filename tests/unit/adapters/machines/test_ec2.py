@@ -33,32 +33,6 @@ def test_machines_are_kept_when_their_timer_is_refused(
     assert "ServiceQuotaExceededException" in line["error"]
 
 
-def test_a_timer_that_is_there_already_is_no_trouble(
-    cloud: Cloud, capsys: pytest.CaptureFixture[str]
-) -> None:
-    cloud.gives("i-1")
-    cloud.scheduler.add_client_error("create_schedule", "ConflictException")
-    assert cloud.backend.launch(pool(), cloud.order("rf-linux-1")).launched
-    assert capsys.readouterr().out == ""
-
-
-def test_what_spot_does_not_give_is_asked_on_demand(cloud: Cloud) -> None:
-    where = {"InstanceType": "m7i.large", "SubnetId": "subnet-1"}
-    none = {
-        "LaunchTemplateAndOverrides": {"Overrides": where},
-        "ErrorCode": "InsufficientInstanceCapacity",
-    }
-    cloud.gives("i-1", errors=[none], ClientToken="l1-spot")
-    cloud.gives("i-2", ClientToken="l1-on-demand")
-    cloud.takes_timer()
-    came = cloud.backend.launch(pool(), cloud.order("rf-linux-1", "rf-linux-2"))
-    assert [str(one.capacity) for one in came.launched] == [
-        "m7i.large/subnet-1/spot",
-        "m7i.large/subnet-1/on-demand",
-    ]
-    assert [str(one.capacity) for one in came.shortfalls] == ["m7i.large/subnet-1/spot"]
-
-
 @pytest.mark.parametrize("code", ["RequestLimitExceeded", "ServiceUnavailable"])
 def test_after_a_lost_answer_no_other_market_is_asked(cloud: Cloud, code: str) -> None:
     """It may have launched: asked elsewhere, there would be two machines for each runner."""
