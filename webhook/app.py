@@ -1,4 +1,4 @@
-"""The webhook function: verify, put on the bus, answer. Waits on nothing else."""
+"""The webhook function: verify a delivery, publish it, answer."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -32,14 +32,14 @@ from webhook.delivery import MAX_BODY, Ignored, read_delivery
 
 
 class SecretsPort(Protocol):
-    """Where the secrets come from."""
+    """Reads the secrets."""
 
     def webhook_secrets(self, name: str, *, doubted: bool = False) -> AllWebhookSecrets:
         """See `SecretStore`."""
 
 
 class BusPort(Protocol):
-    """Where events go."""
+    """Publishes events."""
 
     def publish(self, event: JobEvent) -> None:
         """See `EventBus`."""
@@ -47,7 +47,7 @@ class BusPort(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookWorld:
-    """What the app works with."""
+    """The collaborators of the app."""
 
     secrets: SecretsPort
     secret_name: str
@@ -65,14 +65,14 @@ class WebhookSettings(BaseSettings):
 
 
 class Receipt(BaseModel):
-    """What GitLab shows beside the delivery."""
+    """The answer, which GitLab shows beside the delivery."""
 
     accepted: bool
     reason: str
 
 
 def create_app(world: WebhookWorld) -> FastAPI:
-    """The app: `POST /webhook` (202 accepted, 200 of no use, 4xx refused, 503 try later)."""
+    """The app: `POST /webhook` (202 accepted, 200 ignored, 4xx refused, 503 try later)."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
 
     @app.post("/", status_code=202)
@@ -116,7 +116,7 @@ def _read(
 
 
 async def _body(request: Request) -> bytes:
-    """The body, or as much of it as shows that it is too large."""
+    """The body, or enough of it to exceed `MAX_BODY`."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -126,7 +126,7 @@ async def _body(request: Request) -> bytes:
 
 
 def _refuse(request: Request, exc: Exception) -> JSONResponse:
-    """Every error of ours as an HTTP answer and a log line."""
+    """An error of ours as an HTTP answer and a log line."""
     if isinstance(exc, BadDelivery):
         emit(DeliveryRefused(status=exc.status, reason=str(exc)), level=WARNING)
         return _answer(exc.status, str(exc))
@@ -143,7 +143,7 @@ def _answer(status: int, reason: str) -> JSONResponse:
 
 
 def _identity(event: JobEvent) -> dict[str, Any]:
-    """What names a delivery in the log."""
+    """The fields that identify a delivery in the log."""
     return {
         "instance": event.instance,
         "project_id": event.project_id,
@@ -155,7 +155,7 @@ def _identity(event: JobEvent) -> dict[str, Any]:
 
 @cache
 def wiring() -> WebhookWorld:
-    """The world of the deployed function, made at its first call."""
+    """The world of the deployed function, made at the first call."""
     settings = WebhookSettings()
     aws = clients(quick())
 
@@ -177,7 +177,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
 
 
 def serve(world: WebhookWorld, event: dict[str, Any], context: object) -> dict[str, Any]:
-    """The answer to one request, as the HTTP API wants it."""
+    """The answer to one request, in the form of the HTTP API."""
     begin_request(getattr(context, "aws_request_id", None))
     # an HTTP API puts the stage before the path, unless it is the default one
     stage = event.get("requestContext", {}).get("stage", "$default")

@@ -27,7 +27,7 @@ JOB_HOOK = "Job Hook"
 
 
 class IgnoreReason(StrEnum):
-    """Why a good delivery is of no use."""
+    """Why the fleet ignores a good delivery."""
 
     OTHER_EVENT = "other_event"
     OTHER_STATUS = "other_status"
@@ -35,7 +35,7 @@ class IgnoreReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ignored:
-    """A verified delivery that the fleet has no use for."""
+    """A verified delivery that the fleet ignores."""
 
     reason: IgnoreReason
     about: str  # the name of the event or status
@@ -43,7 +43,7 @@ class Ignored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Proof:
-    """Which webhook a delivery was proven to be from, and by which of its secrets."""
+    """The webhook of a delivery, and the secret that proves it."""
 
     hook: str
     secret_id: str
@@ -78,11 +78,11 @@ def read_delivery(
 def _proof(
     headers: Mapping[str, str], body: bytes, secrets: AllWebhookSecrets, at: datetime
 ) -> _Proof | None:
-    """What proves that GitLab sent it; None where nothing does.
+    """The proof that GitLab sent it; None without one.
 
-    No header names the webhook (`X-Gitlab-Webhook-UUID` is another one for each request), so every
-    webhook's secrets are tried, all of them, in a time that does not tell which one it was. For a
-    webhook with a signing token nothing else counts.
+    No header names the webhook (`X-Gitlab-Webhook-UUID` differs in each request), so all secrets of
+    all webhooks are tried, in a time that does not show which one fits. For a webhook with a
+    signing token only a signature counts.
     """
     signed = _Signed.read(headers, body, at)
     token = headers.get("x-gitlab-token", "")
@@ -97,7 +97,7 @@ def _proof(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Signed:
-    """What GitLab signed, and the signatures that came with it."""
+    """The signed text of a delivery, and its signatures."""
 
     message_id: str
     at: datetime
@@ -106,7 +106,7 @@ class _Signed:
 
     @classmethod
     def read(cls, headers: Mapping[str, str], body: bytes, at: datetime) -> "_Signed | None":
-        """None where nothing fresh is signed. Read once, whatever the number of secrets."""
+        """None without a fresh signature. Read once for all secrets."""
         message_id, stamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
         given = tuple(headers.get("webhook-signature", "").split())
         if not message_id or not given or not re.fullmatch(r"[0-9]{1,12}", stamp):
@@ -132,10 +132,10 @@ def _is_signed(signed: _Signed | None, secret: str) -> bool:
 
 
 def _is_among(wanted: str, candidates: Iterable[str]) -> bool:
-    """Whether one of them equals it, in a time that tells nothing about either."""
+    """Whether a candidate equals it, compared in constant time."""
     wanted_bytes = _bytes(wanted)
-    found = [hmac.compare_digest(wanted_bytes, _bytes(each)) for each in candidates]
-    return any(found)
+    matches = [hmac.compare_digest(wanted_bytes, _bytes(each)) for each in candidates]
+    return any(matches)
 
 
 def _bytes(text: str) -> bytes:
@@ -197,6 +197,6 @@ def _project_path(hook: JobHook, base: str) -> str:
 
 
 def _delivery_id(headers: Mapping[str, str], body: bytes) -> str:
-    """The same for every sending of one delivery. GitLab's two UUID headers are not that."""
+    """The same id each time GitLab sends a delivery. Its two UUID headers differ."""
     given = headers.get("idempotency-key") or headers.get("webhook-id")
     return given[:255] if given else sha256(body).hexdigest()

@@ -1,4 +1,4 @@
-"""The body of GitLab's `Job Hook`: the fields we rely on, with the types it must have."""
+"""The body of GitLab's `Job Hook`: the fields that the fleet relies on, and their types."""
 
 import re
 from datetime import datetime
@@ -33,7 +33,7 @@ class _Part(BaseModel):
 
 
 class RunnerPart(_Part):
-    """The runner that has the job."""
+    """The job's runner."""
 
     id: Id
     description: Text | None = None
@@ -53,7 +53,7 @@ class Repository(_Part):
 
 
 class EnvironmentPart(_Part):
-    """The environment that the job names, and what it does there; None: it starts it."""
+    """The job's environment, and its action there; None: it starts it."""
 
     action: Text | None = None
 
@@ -63,7 +63,7 @@ DEPLOYS = frozenset({None, "start", "stop"})
 
 
 class JobHook(_Part):
-    """The part of a `Job Hook` body that we rely on. GitLab calls a job a build here.
+    """The part of a `Job Hook` body that the fleet relies on. GitLab calls a job a build here.
 
     `commit.id` is the pipeline's id, `project_name` no path and `tag` no runner tag: not read.
     """

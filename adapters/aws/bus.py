@@ -1,4 +1,4 @@
-"""The event bus: where a delivery goes."""
+"""The event bus, to which the webhook function publishes deliveries."""
 
 import json
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ class EventBus:
     def publish(self, event: JobEvent) -> None:
         """Put one event on the bus, in one call.
 
-        Raises one of ours as `aws_call` does, also when the call went well and its entry did not.
+        Raises as `aws_call` does, also when the call succeeds and its entry fails.
         """
         with aws_call("events.PutEvents"):
             answer = self._client.put_events(

@@ -33,9 +33,9 @@ _KINDS = {
 
 
 def kind_of(code: str, http_status: int | None = None) -> type[FleetError]:
-    """Which of our errors an AWS error code, or an error of botocore's, is.
+    """The error of ours for an AWS error code, or for the name of a botocore error.
 
-    One that `fleet.aws_errors` does not know is `Refused` unless its answer is a 5xx.
+    A code that `fleet.aws_errors` does not know is `Refused`, unless the answer is a 5xx.
     """
     unknown = Transient if http_status is not None and http_status >= 500 else Refused
     return _KINDS.get(classify(code), unknown)
@@ -45,7 +45,7 @@ def kind_of(code: str, http_status: int | None = None) -> type[FleetError]:
 def aws_call(name: str, *, passing: Collection[str] = ()) -> Iterator[None]:
     """Re-raise botocore's errors as ours; `facts` has `call` and `code`, the cause is kept.
 
-    The codes in `passing` are answers to the caller, not failures: they stay `ClientError`.
+    A code in `passing` is an answer, not a failure: it stays a `ClientError`.
     """
     try:
         yield
@@ -61,7 +61,7 @@ def aws_call(name: str, *, passing: Collection[str] = ()) -> Iterator[None]:
 
 
 def quick() -> Config:
-    """For calls that somebody waits for: at most 7.5 s in all, three attempts of 1.5 s each."""
+    """For calls that a caller waits for: at most 7.5 s in all, three attempts of 1.5 s each."""
     return _config(connect_s=0.5, read_s=1.0, attempts=3)
 
 
@@ -71,10 +71,10 @@ def patient() -> Config:
 
 
 def slow() -> Config:
-    """For CreateFleet, which answers when every machine is made: 60 s per answer, two attempts.
+    """For CreateFleet, which answers when it has made every machine: 60 s, two attempts.
 
-    Giving up on an answer loses machines; the second attempt has the same client token, and so
-    gets the answer of the first.
+    An answer that is not awaited loses machines. The second attempt has the same client token, so
+    AWS repeats the first answer.
     """
     return _config(connect_s=2.0, read_s=60.0, attempts=2)
 
@@ -90,7 +90,7 @@ def _config(*, connect_s: float, read_s: float, attempts: int) -> Config:
 
 
 def clients(config: Config | None = None) -> "Clients":
-    """Clients with the timing of `config`, else `patient()`. Each is made when first used."""
+    """Clients with the timing of `config`, by default `patient()`."""
     return Clients(_session(), config or patient())
 
 
@@ -148,7 +148,7 @@ class Clients:
 
     @cached_property
     def sts(self) -> "STSClient":
-        """Who we are."""
+        """The caller's identity."""
         return self._session.client("sts", config=self._config)
 
 

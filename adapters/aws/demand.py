@@ -19,7 +19,7 @@ LONGEST_DELAY_S = 900
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
-    """What a message says: this job needs a runner of this pool."""
+    """The content of a message: this job needs a runner of this pool."""
 
     job: JobKey
     project_id: int
@@ -27,7 +27,7 @@ class Demand:
     attempt: int
 
     def body(self) -> dict[str, object]:
-        """As it lies in the queue."""
+        """The message's JSON object."""
         return {
             "instance": self.job.instance,
             "job_id": self.job.job_id,
@@ -44,11 +44,11 @@ class Demand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
-    """One message in hand. `demand` is None when the message is not one of ours."""
+    """A received message. `demand` is None for a message that the fleet did not write."""
 
     demand: Demand | None
     receipt: str
-    times: int  # received so often, this time included
+    times: int  # how often it was received, this time included
 
 
 class DemandQueue:
@@ -61,7 +61,7 @@ class DemandQueue:
 
     @property
     def url(self) -> str:
-        """Where route sends to."""
+        """The queue's address."""
         return self._url
 
     @property
@@ -70,23 +70,23 @@ class DemandQueue:
         return DemandQueue(self._client, self._dead_letter_url, "")
 
     def depth(self) -> int:
-        """About how many messages there are, those in somebody's hands included."""
+        """About how many messages the queue has, received messages included."""
         return self._depth(self._url)
 
     def dead(self) -> int:
-        """About how many demands were given up."""
+        """About how many messages the dead-letter queue has."""
         return self._depth(self._dead_letter_url)
 
     def send(self, demands: Iterable[Demand]) -> None:
-        """Send many; each may come more than once."""
+        """Send many. SQS may deliver each more than once."""
         self._send(self._url, list(demands))
 
     def bury(self, demand: Demand) -> None:
-        """Put a demand whose attempts are used into the dead-letter queue: an alarm fires."""
+        """Send a demand whose attempts are used to the dead-letter queue, which raises an alarm."""
         self._send(self._dead_letter_url, [demand])
 
     def receive(self) -> tuple[Received, ...]:
-        """Up to ten messages that are visible now; they stay in hand for the queue's time-out."""
+        """Up to ten visible messages, hidden from others for the queue's time-out."""
         with aws_call("sqs.ReceiveMessage"):
             answer = self._client.receive_message(
                 QueueUrl=self._url,
@@ -104,22 +104,24 @@ class DemandQueue:
         )
 
     def delete(self, messages: Sequence[Received]) -> None:
-        """Their jobs are served, or need nothing any more."""
-        entries = [{"Id": str(n), "ReceiptHandle": one.receipt} for n, one in enumerate(messages)]
+        """Delete messages whose jobs are served, or need no runner any more."""
+        entries = [
+            {"Id": str(n), "ReceiptHandle": message.receipt} for n, message in enumerate(messages)
+        ]
         for start in range(0, len(entries), BATCH):
             batch = entries[start : start + BATCH]
             with aws_call("sqs.DeleteMessageBatch"):
                 self._client.delete_message_batch(QueueUrl=self._url, Entries=batch)  # type: ignore[arg-type]
 
     def give_back(self, messages: Sequence[Received]) -> None:
-        """Not served now: each comes again later, each time after twice as long."""
+        """Make messages visible again, each time after twice as long."""
         entries = [
             {
                 "Id": str(n),
-                "ReceiptHandle": one.receipt,
-                "VisibilityTimeout": min(LONGEST_DELAY_S, 2 ** min(one.times - 1, 10)),
+                "ReceiptHandle": message.receipt,
+                "VisibilityTimeout": min(LONGEST_DELAY_S, 2 ** min(message.times - 1, 10)),
             }
-            for n, one in enumerate(messages)
+            for n, message in enumerate(messages)
         ]
         for start in range(0, len(entries), BATCH):
             batch = entries[start : start + BATCH]
@@ -139,8 +141,8 @@ class DemandQueue:
 
     def _send(self, url: str, demands: Sequence[Demand]) -> None:
         entries = [
-            {"Id": str(n), "MessageBody": json.dumps(one.body()), "MessageGroupId": one.group}
-            for n, one in enumerate(demands)
+            {"Id": str(n), "MessageBody": json.dumps(demand.body()), "MessageGroupId": demand.group}
+            for n, demand in enumerate(demands)
         ]
         for start in range(0, len(entries), BATCH):
             batch = entries[start : start + BATCH]
@@ -152,12 +154,12 @@ class DemandQueue:
 
 def _read(body: str) -> Demand | None:
     try:
-        told = json.loads(body)
+        fields = json.loads(body)
         return Demand(
-            job=JobKey(instance=told["instance"], job_id=int(told["job_id"])),
-            project_id=int(told["project_id"]),
-            pool=told["pool"],
-            attempt=int(told["attempt"]),
+            job=JobKey(instance=fields["instance"], job_id=int(fields["job_id"])),
+            project_id=int(fields["project_id"]),
+            pool=fields["pool"],
+            attempt=int(fields["attempt"]),
         )
     except (ValueError, KeyError, TypeError, OverflowError):
         return None

@@ -1,4 +1,4 @@
-"""The secrets of all webhooks, changed by one process at a time."""
+"""The secrets of all webhooks, which one process at a time changes."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -19,8 +19,8 @@ TRY_EVERY_S = 0.5
 class HookSecretStore:
     """One secret holds those of every webhook; each change reads, changes and writes all of it.
 
-    Secrets Manager writes without a condition: of two changes at once the later would undo the
-    earlier, and lock a webhook out. A lease in the ledger keeps them apart.
+    Secrets Manager writes without a condition: of two changes at once the later one would undo the
+    earlier one and lock a webhook out. A lease in the ledger prevents that.
     """
 
     def __init__(
@@ -38,16 +38,16 @@ class HookSecretStore:
         self._pause = pause
 
     def read(self) -> AllWebhookSecrets:
-        """What is stored now, by webhook."""
+        """The stored secrets, by webhook."""
         return self._store.newest_webhook_secrets(self._name)
 
     def change(self, hook: str, secrets: WebhookSecrets) -> None:
-        """Store these for one webhook. `Transient` when others change theirs for too long."""
+        """Store the secrets of one webhook. `Transient` when another process holds the lease."""
         with self._alone():
             self._store.store_webhook_secrets(self._name, {**self.read(), hook: secrets})
 
     def drop_older(self, hook: str, secret_id: str) -> WebhookSecrets:
-        """Forget those of a webhook before the one that GitLab was seen to use; what is left."""
+        """Delete the secrets of a webhook older than the one that GitLab uses; the kept ones."""
         with self._alone():
             everything = self.read()
             before = everything.get(hook, WebhookSecrets())

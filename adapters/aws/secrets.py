@@ -1,4 +1,4 @@
-"""Secrets Manager, cached for a while: a rotated secret is seen without a deployment."""
+"""Secrets Manager with a cache that ages: a rotated secret needs no deployment."""
 
 import json
 from collections.abc import Callable
@@ -17,15 +17,15 @@ from fleet.webhook_secrets import KEPT, AllWebhookSecrets, WebhookSecrets
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
-# How long a secret that was just stored may be unknown to a function: a delivery that proves
-# nothing causes a new reading, but no more often than this.
+# A delivery without proof causes a new reading, but no more often than this: so long a function
+# may not know a new secret.
 DOUBT_EVERY = timedelta(seconds=2)
-# Secrets Manager's limit of one secret: about 450 webhooks in the midst of a rotation, 750 at rest.
+# Secrets Manager's limit of one secret: about 450 webhooks during a rotation, else 750.
 LARGEST = 65_536  # bytes
 KINDS = ("signing", "tokens")
 NOT_THERE = "ResourceNotFoundException"  # also: a secret that has no value yet
 
-# what GitLab takes: the base64 of exactly 32 bytes
+# GitLab takes the base64 of exactly 32 bytes.
 SigningToken = Annotated[str, Field(pattern=r"^whsec_[A-Za-z0-9+/]{43}=$")]
 Secret = Annotated[str, Field(min_length=1, pattern=r"^\S+$")]
 
@@ -49,8 +49,8 @@ class _HookSecret(_Stored):
 
 
 class _WebhookSecret(_Stored):
-    # What an older fleet stored for all webhooks together is not among these and proves nothing:
-    # `status` then shows each webhook as refused, and `webhook register` gives it its own.
+    # What an older fleet stored for all webhooks together proves nothing: `status` shows each
+    # webhook as refused, and `webhook register` makes secrets of its own.
     hooks: dict[str, _HookSecret] = Field(default_factory=dict)
 
 
@@ -76,11 +76,11 @@ class PoolSecrets:
         self._prefix = prefix
 
     def find(self, pool: str) -> PoolToken | None:
-        """A pool's token as it is now; None where none was stored yet."""
+        """A pool's token, never from the cache; None when there is none yet."""
         return self._secrets.find_pool_token(self._prefix + pool)
 
     def store(self, pool: str, token: PoolToken) -> None:
-        """Put a token in force."""
+        """Store a pool's token."""
         self._secrets.store_pool_token(self._prefix + pool, token)
 
 
@@ -92,7 +92,7 @@ class _Copy:
 
 
 class SecretStore:
-    """Secrets by name. A copy is used for `ttl`; nothing is ever logged or put in an error."""
+    """Secrets by name, cached for `ttl`. No log line and no error has a secret."""
 
     def __init__(
         self, client: "SecretsManagerClient", ttl: timedelta, clock: Callable[[], datetime]
@@ -104,10 +104,10 @@ class SecretStore:
         self._lock = Lock()
 
     def webhook_secrets(self, name: str, *, doubted: bool = False) -> AllWebhookSecrets:
-        """What deliveries are verified with, by webhook; empty where nothing is stored yet.
+        """The secrets that verify deliveries, by webhook; empty when none are stored.
 
-        `doubted`: a verification failed, so our copy may be a rotation behind. It is read again,
-        but for doubt only once in `DOUBT_EVERY`: a forger must not make us read all day.
+        `doubted`: a verification failed, so the copy may be a rotation behind. The store reads
+        again, at most once in `DOUBT_EVERY`, so that a forger cannot cause a call each time.
         """
         with self._lock:
             copy = self._copies.get(name)
@@ -120,7 +120,7 @@ class SecretStore:
         }
 
     def newest_webhook_secrets(self, name: str) -> AllWebhookSecrets:
-        """The same, never from the cache: for those who change them."""
+        """The same, never from the cache: for a caller that changes them."""
         with self._lock:
             self._copies.pop(name, None)
         return self.webhook_secrets(name)
@@ -135,7 +135,7 @@ class SecretStore:
         return PoolToken(runner_id=stored.runner_id, token=stored.token)
 
     def find_pool_token(self, name: str) -> PoolToken | None:
-        """A pool's runner record; None where none was stored yet. Never from the cache."""
+        """A pool's runner record, never from the cache; None when there is none yet."""
         try:
             stored = self._read(name, _PoolSecret, max_age=timedelta(0))
         except Refused as exc:
@@ -145,10 +145,10 @@ class SecretStore:
         return PoolToken(runner_id=stored.runner_id, token=stored.token)
 
     def store_webhook_secrets(self, name: str, secrets: AllWebhookSecrets) -> None:
-        """Write those of all webhooks as the secret's next version; made if it is not there.
+        """Write the secrets of all webhooks as the next version, or create the secret.
 
-        Whoever changes some of them does so through `HookSecretStore`, one at a time. Raises
-        `Refused` when they are too many for one secret.
+        Only `HookSecretStore` calls it, under its lease. Raises `Refused` when one secret is
+        too small for them.
         """
         hooks = {
             hook: {kind: list(kept) for kind in KINDS if (kept := getattr(own, kind))}
@@ -171,7 +171,7 @@ class SecretStore:
         self._write(name, {"runner_id": pool.runner_id, "token": pool.token})
 
     def delete_pool_token(self, name: str) -> None:
-        """No such secret, now or before; at once, so that the pool's name can be used again."""
+        """Delete a secret that may not exist, at once: another pool may take its name."""
         with self._lock:
             self._copies.pop(name, None)
             try:
@@ -212,7 +212,7 @@ class SecretStore:
         try:
             with aws_call("secretsmanager.GetSecretValue"):
                 text = self._client.get_secret_value(SecretId=name).get("SecretString")
-            return text or absent or ""  # made by the template, never filled
+            return text or absent or ""  # the template makes it empty
         except Refused as exc:
             if absent is None or exc.facts["code"] != NOT_THERE:
                 raise

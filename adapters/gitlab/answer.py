@@ -1,7 +1,7 @@
-"""Whether an answer is GitLab's own, and what it says.
+"""Whether an answer is GitLab's own, and its content.
 
-Between the fleet and GitLab stand proxies, ingresses, gateways, firewalls and login pages, and all
-of them answer with GitLab's statuses. Only what GitLab's API writes itself is a fact.
+Proxies, ingresses, gateways, firewalls and login pages between the fleet and GitLab answer with
+GitLab's statuses, too. Only an answer of GitLab's API itself is a fact.
 """
 
 import json
@@ -29,7 +29,7 @@ _OAUTH = frozenset(
 
 
 class NotGitLabs(Exception):
-    """An answer that something else gave. `facts` hold its status and its content type."""
+    """An answer of something else. `facts` hold its status and its content type."""
 
     def __init__(self, **facts: object) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Refusal:
     status: int
     words: str
     code: str | None = None  # of OAuth, such as "insufficient_scope"
-    knows_call: bool = True  # False: GitLab has no such route, which says nothing of the thing
+    knows_call: bool = True  # False: GitLab has no such route; the object may exist
 
     @property
     def is_telling(self) -> bool:
@@ -76,7 +76,7 @@ def read_deletion(status: int, headers: Mapping[str, str], content: bytes) -> No
 
 
 def read_refusal(status: int, headers: Mapping[str, str], content: bytes) -> Refusal:
-    """What GitLab says with a 4xx. Raises `NotGitLabs`."""
+    """GitLab's refusal in a 4xx. Raises `NotGitLabs`."""
     body = _json(headers, content)
     if not isinstance(body, dict) or not {"message", "error"} & body.keys():
         raise _foreign(status, headers)
@@ -96,13 +96,13 @@ def read_refusal(status: int, headers: Mapping[str, str], content: bytes) -> Ref
 
 
 def _json(headers: Mapping[str, str], content: bytes) -> Any:
-    """The body, None where it is not JSON."""
+    """The body; None when it is not JSON."""
     kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         return None
     try:
         return json.loads(content)
-    except (ValueError, RecursionError):  # cut off, or not meant for us
+    except (ValueError, RecursionError):  # cut off, or not GitLab's
         return None
 
 

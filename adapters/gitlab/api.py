@@ -1,4 +1,4 @@
-"""Calls to one GitLab, counted and translated; python-gitlab does the talking."""
+"""Calls to one GitLab over python-gitlab, counted, with its errors as ours."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -42,9 +42,9 @@ _WHAT_TO_DO: Mapping[int, str] = {
 
 
 class Budget:
-    """A token bucket: how many calls one process makes per minute, bursts up to a minute's worth.
+    """A token bucket: the calls of one process per minute, with bursts up to a minute's worth.
 
-    `clock` tells the time; `take` never waits, it refuses.
+    `take` never waits, it refuses.
     """
 
     def __init__(self, *, calls_per_minute: int, clock: Callable[[], datetime]) -> None:
@@ -72,7 +72,7 @@ class Budget:
             self._left -= 1
 
     def hold(self, wait_s: float) -> None:
-        """Refuse every call for so long: GitLab asked for it."""
+        """Refuse every call for `wait_s`, as GitLab asked."""
         with self._lock:
             until = self.clock() + timedelta(seconds=wait_s)
             self._held_until = max(self._held_until, until)
@@ -80,23 +80,23 @@ class Budget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
-    """How GitLab is reached."""
+    """The way to GitLab."""
 
     tls_ca: str = ""  # PEM of an authority to trust besides the public ones
-    proxy: str = ""  # address; else what the environment says
+    proxy: str = ""  # address; empty: the environment's
 
 
 DIRECT = Way()
 
 
 class Witness(Protocol):
-    """Hears whether GitLab can be used; see `fleet.trouble` for the kinds."""
+    """Records whether GitLab accepts calls; see `fleet.trouble` for the kinds."""
 
     def failed(self, call: str, words: str, *, kind: str) -> None:
-        """It cannot, as such or for this call, until a person mends it."""
+        """GitLab refuses all calls, or this call, until a person acts."""
 
     def accepted(self, call: str) -> None:
-        """It answered a call that was made with the token."""
+        """GitLab accepted a call with the token."""
 
 
 class GitLabApi:
@@ -181,7 +181,7 @@ class GitLabApi:
         query: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | None = None,
     ) -> "requests.Response":
-        """A success, which may be anybody's still."""
+        """A response with a success status, whoever sent it."""
         from requests import RequestException  # noqa: PLC0415
         from requests.exceptions import ProxyError, SSLError  # noqa: PLC0415
 
@@ -247,7 +247,7 @@ class GitLabApi:
 
 @contextmanager
 def _own(call: str) -> Iterator[None]:
-    """What GitLab did not write itself is no fact."""
+    """Raise `NotGitLabs` as `Transient`."""
     try:
         yield
     except NotGitLabs as exc:
@@ -259,7 +259,7 @@ def _not_gitlabs(call: str, **facts: object) -> Transient:
 
 
 def _ours(response: "requests.Response", call: str) -> tuple[Refused | Transient, Refusal | None]:
-    """The error that an answer stands for, and what GitLab itself says."""
+    """The error for an answer, and GitLab's own refusal in it."""
     from adapters.gitlab.session import redirects_to  # noqa: PLC0415
 
     status = response.status_code

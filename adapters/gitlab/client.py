@@ -63,9 +63,9 @@ OneT = TypeVar("OneT", bound=_HasId)
 class GitLab:
     """One GitLab, called with one token and within one budget.
 
-    Every method raises `Transient` (later: rate limit, 5xx, no answer, or one that GitLab did not
-    write or that is not as we know it) or `Refused` (GitLab's own 401, 403, 404) as `GitLabApi`
-    says. What is "not there" is so by GitLab's own word.
+    Every method raises `Transient` (rate limit, 5xx, no answer, or an answer of another sender or
+    form) or `Refused` (GitLab's own 401, 403, 404) as `GitLabApi` does. A method
+    returns None for an absent object only when GitLab itself says so.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class GitLab:
         self._protection = RefProtection(self._seen, budget.clock)
 
     def job(self, project_id: int, job_id: int) -> GitLabJob | None:
-        """The job with its tags; None when GitLab does not have it (any more)."""
+        """The job with its tags; None when GitLab does not have it."""
         try:
             body = self.api.get(f"/projects/{project_id}/jobs/{job_id}")
         except Refused as exc:
@@ -91,27 +91,27 @@ class GitLab:
         return _job(body, project_id, job_id)
 
     def log(self, project_id: int, job_id: int) -> str:
-        """What the job has written until now, as the runner sent it; nothing before its start."""
+        """The job's log so far, as the runner sent it; empty before its start."""
         return self.api.text(f"/projects/{project_id}/jobs/{job_id}/trace")
 
     def pending_jobs(self, project_id: int, *, at_most: int | None = None) -> list[GitLabJob]:
-        """What waits in one project, oldest first; the newest where more wait than `at_most`."""
-        found = self.api.pages(
+        """The pending jobs of a project, oldest first; the newest `at_most` of them."""
+        listed = self.api.pages(
             f"/projects/{project_id}/jobs",
             **{"scope[]": "pending"},
             pagination="keyset",
             order_by="id",
             sort="desc",
         )
-        jobs = [_job(body, project_id) for body in islice(found, at_most)]
+        jobs = [_job(body, project_id) for body in islice(listed, at_most)]
         return sorted(jobs, key=lambda job: job.id)
 
     def is_protected(self, project_id: int, ref: str, *, is_tag: bool) -> bool | None:
-        """Whether runners for protected refs get the jobs of this one; None: it does not say."""
+        """Whether GitLab protects the ref; None: GitLab does not say."""
         return self._protection.of(project_id, ref, is_tag=is_tag)
 
     def _seen(self, kind: type[ValueT], path: str) -> ValueT | None:
-        """What is there; None where GitLab has it no longer or does not show it to this token."""
+        """The object at a path; None when GitLab lacks it or hides it from this token."""
         try:
             return _read(kind, self.api.get(path))
         except Refused as exc:
@@ -120,14 +120,14 @@ class GitLab:
             raise
 
     def retry_job(self, project_id: int, job_id: int) -> GitLabJob:
-        """Run it again: a new job with a new id. `Refused` where GitLab says not retryable."""
+        """Run it again, as a new job. `Refused` when GitLab cannot retry it."""
         return _job(self.api.post(f"/projects/{project_id}/jobs/{job_id}/retry"), project_id)
 
     def cancel_job(self, project_id: int, job_id: int) -> GitLabJob:
-        """End a job whose machine is gone, which GitLab would show as running for an hour.
+        """Cancel a job whose machine is gone; the job after it. An ended job stays as it is.
 
-        A newer GitLab waits for the runner's word (`canceling`), which will not come: it is
-        forced. The job as it is then; one that had ended before stays as it was.
+        GitLab would show it as running for an hour. A newer GitLab waits for the runner
+        (`canceling`), which is gone: the second call forces the end.
         """
         path = f"/projects/{project_id}/jobs/{job_id}/cancel"
         body = self.api.post(path)
@@ -136,32 +136,32 @@ class GitLab:
         return _job(body, project_id, job_id)
 
     def pipeline_jobs(self, project_id: int, pipeline_id: int) -> list[GitLabJob]:
-        """The newest job of each name in a pipeline: retried ones are left out by GitLab."""
-        found = self.api.pages(f"/projects/{project_id}/pipelines/{pipeline_id}/jobs")
-        return [_job(body, project_id) for body in found]
+        """The newest job of each name in a pipeline: GitLab leaves retried jobs out."""
+        listed = self.api.pages(f"/projects/{project_id}/pipelines/{pipeline_id}/jobs")
+        return [_job(body, project_id) for body in listed]
 
     def pending_in_pipeline(
         self, project_id: int, pipeline_id: int, *, at_most: int
     ) -> list[GitLabJob]:
-        """What waits in one pipeline, oldest first; nothing where GitLab has no such pipeline."""
+        """The pending jobs of a pipeline, oldest first; none when GitLab has no such pipeline."""
         path = f"/projects/{project_id}/pipelines/{pipeline_id}/jobs"
         try:
-            found = list(islice(self.api.pages(path, **{"scope[]": "pending"}), at_most))
+            listed = list(islice(self.api.pages(path, **{"scope[]": "pending"}), at_most))
         except Refused as exc:
             if exc.facts.get("status") == 404:
                 return []
             raise
-        return sorted((_job(body, project_id) for body in found), key=lambda job: job.id)
+        return sorted((_job(body, project_id) for body in listed), key=lambda job: job.id)
 
     def create_runner(self, new: NewRunner) -> CreatedRunner:
-        """A runner record; its token is shown this once. The token needs scope create_runner."""
+        """Make a runner record. GitLab shows its token once. Needs the scope create_runner."""
         body: dict[str, Any] = {"runner_type": new.kind, **new.settings()}
         if new.kind in _OWNER_KEYS:
             body[_OWNER_KEYS[new.kind]] = new.owner_id
         return _read(CreatedRunner, self.api.post("/user/runners", body))
 
     def runner(self, runner_id: int) -> GitLabRunner | None:
-        """One runner record with its tags; None when GitLab does not have it (any more)."""
+        """A runner record with its tags; None when GitLab does not have it."""
         try:
             body = self.api.get(f"/runners/{runner_id}")
         except Refused as exc:
@@ -171,12 +171,12 @@ class GitLab:
         return same(_read(GitLabRunner, body), runner_id)
 
     def update_runner(self, runner_id: int, wanted: NewRunner) -> None:
-        """Give a runner record these settings; where it belongs cannot be changed."""
+        """Change the settings of a runner record; its owner cannot change."""
         body = self.api.put(f"/runners/{runner_id}", wanted.settings())
         same(_read(GitLabRunner, body), runner_id)
 
     def delete_runner(self, runner_id: int) -> None:
-        """No such runner record, now or before."""
+        """Delete a runner record, which may not exist."""
         try:
             self.api.delete(f"/runners/{runner_id}")
         except Refused as exc:
@@ -186,7 +186,7 @@ class GitLab:
     def runners_described(
         self, prefix: str, *, kind: str | None = None, owner_id: int | None = None
     ) -> list[GitLabRunner]:
-        """The runner records whose description starts so: of the instance, a group, a project,
+        """The runner records with this prefix of the description: of the instance, a group, a project,
         or, without a kind, of everything that the token's user may manage."""
         paths = {
             "instance_type": "/runners/all",
@@ -194,31 +194,32 @@ class GitLab:
             "project_type": f"/projects/{owner_id}/runners",
         }
         query = {"type": kind} if kind else {}
-        found = self.api.pages(paths[kind] if kind else "/runners", **query)
-        runners = (_read(GitLabRunner, body) for body in found)
+        listed = self.api.pages(paths[kind] if kind else "/runners", **query)
+        runners = (_read(GitLabRunner, body) for body in listed)
         return [runner for runner in runners if runner.description.startswith(prefix)]
 
     def runner_jobs(self, runner_id: int, *, status: str | None = None) -> list[GitLabJob]:
-        """The jobs that GitLab ever assigned to a runner, or those of a status; none when the
-        runner is gone."""
+        """The jobs that GitLab ever assigned to a runner, all or those of a status; none for a
+        deleted runner."""
         query = {"status": status} if status else {}
         try:
-            found = list(self.api.pages(f"/runners/{runner_id}/jobs", **query))
+            listed = list(self.api.pages(f"/runners/{runner_id}/jobs", **query))
         except Refused as exc:
             if exc.facts.get("status") == 404:
                 return []
             raise
-        return [_read(GitLabJob, body) for body in found]
+        return [_read(GitLabJob, body) for body in listed]
 
     def verify_runner(self, token: str, *, system_id: str = SYSTEM_ID) -> datetime | None:
-        """Show that the pool is there: GitLab fails jobs that wait an hour where no fitting runner
-        was seen for two. When the token expires, if it does; `Refused` when it is not valid (any
-        more)."""
+        """Verify a runner token; when it expires, None for never. `Refused` for an invalid token.
+
+        GitLab fails jobs that wait an hour when it has not seen a fitting runner for two.
+        """
         body = self.api.post("/runners/verify", {"token": token, "system_id": system_id})
         return _read(VerifiedRunner, body).token_expires_at
 
     def group_projects(self, group_id: int | str) -> Iterator[GitLabProject]:
-        """The living projects of a group and of its subgroups, by id."""
+        """The projects of a group and of its subgroups that are not archived, by id."""
         path = f"/groups/{_reference(group_id)}/projects"
         query = {"include_subgroups": True, "archived": False, "simple": True}
         for body in self.api.pages(path, order_by="id", sort="asc", **query):
@@ -233,11 +234,11 @@ class GitLab:
         return _read(GitLabId, self.api.get(f"/groups/{_reference(id_or_path)}")).id
 
     def own_token(self) -> GitLabToken:
-        """The token that we call with."""
+        """The token of this client."""
         return _read(GitLabToken, self.api.get("/personal_access_tokens/self"))
 
     def is_administrator(self) -> bool:
-        """Whether the token's user is one; GitLab tells nobody else."""
+        """Whether the token's user is an administrator; GitLab says so only to administrators."""
         return _read(GitLabUser, self.api.get("/user")).is_admin
 
     def has_group(self, group_id: int, *, role: int) -> bool:
@@ -259,16 +260,16 @@ def _reference(id_or_path: int | str) -> str:
 
 
 def _job(body: Mapping[str, Any], project_id: int, job_id: int | None = None) -> GitLabJob:
-    """A job of this project; of this number, where it was asked for by it."""
+    """A job of this project. Raises `Transient` when its number is not `job_id`."""
     job = _read(GitLabJob, {**body, "project_id": project_id})
     return job if job_id is None else same(job, job_id)
 
 
-def same(found: OneT, wanted: int) -> OneT:
-    """What was asked for; a cache between us and GitLab may answer with something else."""
-    if found.id != wanted:
+def same(value: OneT, wanted: int) -> OneT:
+    """The value, if it has the wanted id: a cache before GitLab may answer with another."""
+    if value.id != wanted:
         raise Transient("GitLab was asked for one thing and told of another", wanted=wanted)
-    return found
+    return value
 
 
 def _read(kind: type[ValueT], body: object) -> ValueT:

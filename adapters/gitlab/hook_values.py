@@ -1,4 +1,4 @@
-"""A webhook as we ask for it, and as GitLab tells it."""
+"""A webhook as the fleet registers it, and as GitLab shows it."""
 
 import re
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ _EVENTS = (
     "note_events confidential_note_events pipeline_events wiki_page_events deployment_events "
     "feature_flag_events releases_events milestone_events emoji_events "
     "resource_access_token_events resource_deploy_token_events"
-)  # what else a hook may hear of; GitLab's own default for push_events is true
+)  # a hook's other events; GitLab's default for push_events is true
 _GROUP_EVENTS = "member_events subgroup_events project_events"
 
 _STATUS = re.compile(r"[1-5][0-9]{2}")
@@ -74,7 +74,7 @@ class HookHealth(HasUtcTimes):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HookTarget:
-    """What to register: deliveries of `scope` to `url`."""
+    """The hook to register: deliveries of `scope` to `url`."""
 
     scope: HookScope
     url: str
@@ -86,7 +86,7 @@ class HookTarget:
 
     @property
     def is_https(self) -> bool:
-        """Whether GitLab can check who answers."""
+        """Whether GitLab can check the certificate."""
         return not self.url.lower().startswith("http://")
 
     def body(self) -> dict[str, Any]:
@@ -116,7 +116,7 @@ class GitLabHook(BaseModel):
 
     @property
     def hears_other_events(self) -> bool:
-        """Whether GitLab sends it what the fleet only throws away."""
+        """Whether GitLab sends it other events, which the fleet ignores."""
         return any(
             value is True
             for name, value in (self.model_extra or {}).items()
@@ -167,15 +167,17 @@ class _Event(BaseModel):
 
 
 def deliveries_in(listed: Iterable[object]) -> tuple[Delivered, ...]:
-    """GitLab's list of a hook's deliveries as values; what is not readable says nothing."""
+    """GitLab's list of a hook's deliveries; unreadable entries are left out."""
     read = []
-    for one in listed:
+    for entry in listed:
         try:
-            event = _Event.model_validate(one)
+            event = _Event.model_validate(entry)
         except ValidationError:
             continue
-        said = str(event.response_status)
+        status = str(event.response_status)
         read.append(
-            Delivered(status=int(said) if _STATUS.fullmatch(said) else None, at=event.created_at)
+            Delivered(
+                status=int(status) if _STATUS.fullmatch(status) else None, at=event.created_at
+            )
         )
     return tuple(read)

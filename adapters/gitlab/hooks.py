@@ -1,4 +1,4 @@
-"""Webhooks of GitLab: register ours once, look after it. Source: GitLab REST API, v4, hooks."""
+"""Webhooks of GitLab: registration and health. Source: GitLab REST API, v4, hooks."""
 
 import base64
 import secrets as randomness
@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 
-# So long after a new secret is stored every function finds it; GitLab gets it no sooner.
+# Every function knows a stored secret after so long; GitLab gets it then.
 SETTLE_S = DOUBT_EVERY.total_seconds() + 1.0
 
 # GitLab's newest deliveries of a hook: one page of its list is enough to judge by.
@@ -48,13 +48,13 @@ _LOOKED_AT = 5
 
 
 class WebhookSecretStore(Protocol):
-    """Where the secrets of all hooks are kept; see `HookSecretStore`."""
+    """Stores the secrets of all hooks; see `HookSecretStore`."""
 
     def read(self) -> AllWebhookSecrets:
-        """What is stored now, by hook."""
+        """The stored secrets, by hook."""
 
     def change(self, hook: str, secrets: WebhookSecrets) -> None:
-        """Store these for one hook, and leave all others as they are."""
+        """Store the secrets of one hook; all others stay."""
 
 
 def register_webhook(  # noqa: PLR0913  # the clock and the time of before among them
@@ -67,19 +67,19 @@ def register_webhook(  # noqa: PLR0913  # the clock and the time of before among
     since: datetime | None = None,
     pause: Callable[[float], None] = time.sleep,
 ) -> Registered:
-    """Make or mend the hook of `target`; `record` is told what it is now. May be repeated.
+    """Make or correct the hook of `target`, and call `record` with it. May be repeated.
 
-    Each hook has secrets of its own. A new one is stored before GitLab gets it, and those before
-    it stay valid until GitLab was seen to use it, so no delivery is refused on the way. A hook
-    that is as it should be is left alone unless `rotate`; one whose deliveries were refused after
-    `since`, its last registration, gets a new secret.
+    Each hook has secrets of its own. A new secret is stored before GitLab gets it, and older ones
+    stay valid until a delivery uses it, so no delivery is refused meanwhile. A correct hook stays
+    as it is, unless `rotate`; a hook whose deliveries were refused after `since`, its last
+    registration, gets a new secret.
     """
-    found = (hook for hook in _hooks(gitlab, target.scope) if hook.is_for(target))
+    hooks = (hook for hook in _hooks(gitlab, target.scope) if hook.is_for(target))
     registration = _Registration(
         gitlab=gitlab,
         store=store,
         target=target,
-        hook=next(found, None),
+        hook=next(hooks, None),
         stored=store.read().get(target.name, WebhookSecrets()),
         pause=pause,
     )
@@ -96,12 +96,12 @@ class _Registration:
     gitlab: GitLab
     store: WebhookSecretStore
     target: HookTarget
-    hook: GitLabHook | None  # as found
-    stored: WebhookSecrets  # as found
+    hook: GitLabHook | None  # in GitLab, before
+    stored: WebhookSecrets  # before
     pause: Callable[[float], None]
 
     def is_refused(self, since: datetime | None) -> bool:
-        """Whether GitLab's deliveries prove nothing with what is stored."""
+        """Whether the stored secrets refuse GitLab's deliveries."""
         if self.hook is None:
             return False
         fault = hook_fault(self.gitlab, self.target.scope, self.hook.id, since=since)
@@ -114,7 +114,7 @@ class _Registration:
             return self._registered(self.hook, self.stored, changed=False)
         saved = self._save(self.hook, _demanded(self.stored))
         if self.stored.signing and not saved.signing_token_present:
-            # the GitLab of today cannot sign
+            # this GitLab cannot sign any more
             return replace(self, hook=saved).renew()
         return self._registered(saved, self.stored)
 
@@ -126,7 +126,7 @@ class _Registration:
         saved = self._store_then_save(self.hook, newer)
         if saved.signing_token_present:
             return self._registered(saved, newer)
-        # GitLab before 19.0 ignores the parameter without a word
+        # GitLab before 19.0 ignores the parameter
         older = WebhookSecrets(tokens=_with_newest(self.stored.tokens, _new_token))
         return self._registered(self._store_then_save(saved, older), older)
 
@@ -206,7 +206,7 @@ def list_hooks(gitlab: GitLab, scope: HookScope) -> list[HookHealth]:
 
 
 def hook_health(gitlab: GitLab, scope: HookScope, hook_id: int) -> HookHealth | None:
-    """Whether GitLab still calls the hook; None when somebody deleted it."""
+    """Whether GitLab still calls the hook; None for a deleted hook."""
     try:
         hook = GitLabHook.read(gitlab.api.get(f"{scope.path}/{hook_id}"))
     except Refused as exc:
@@ -217,7 +217,7 @@ def hook_health(gitlab: GitLab, scope: HookScope, hook_id: int) -> HookHealth | 
 
 
 def test_hook(gitlab: GitLab, scope: HookScope, hook_id: int) -> None:
-    """Have GitLab send a sample job event: also what brings a disabled hook back.
+    """Have GitLab send a sample job event, which also enables a disabled hook.
 
     Raises `Refused` when our answer was not 2xx or there is no job to sample; GitLab allows five
     a minute, then `Transient`.
@@ -250,7 +250,7 @@ def _demanded(secrets: WebhookSecrets) -> WebhookSecrets:
 
 
 def _with_newest(kept: tuple[str, ...], make: Callable[[], str]) -> tuple[str, ...]:
-    """With a new one first, unless so many were offered that GitLab was not seen to use yet."""
+    """With a new secret first, unless `KEPT` of them are unconfirmed."""
     return kept if len(kept) >= KEPT else (make(), *kept)
 
 

@@ -1,4 +1,4 @@
-"""A job's log made plain: what the runner writes for GitLab's page is taken out. Pure.
+"""A job's log as plain text, without the codes for GitLab's page. Pure.
 
 Source: GitLab docs, "Job logs" (sections, ANSI codes); gitlab-runner, FF_TIMESTAMPS.
 """
@@ -15,7 +15,7 @@ _STAMP = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z [0-9a-f]{2}[OE]
 
 
 def plain(log: str) -> str:
-    """The log as a person reads it: no colours, no sections, the last of each progress line."""
+    """The log without colours and sections; of each progress line the last state."""
     joined = _without_stamps(log)
     return "\n".join(_line(line) for line in joined.split("\n") if not _is_marker(line))
 
@@ -39,7 +39,7 @@ def _is_marker(line: str) -> bool:
 
 
 def _line(line: str) -> str:
-    """One line; where a program wrote over it again and again, what stood there last."""
+    """One line; the last state of a line that a program overwrites."""
     text = _CODES.sub("", _SECTION.sub("", line))
     pieces = [piece for piece in text.split("\r") if piece]
     last = pieces[-1] if pieces else ""

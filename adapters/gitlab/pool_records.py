@@ -1,16 +1,16 @@
-"""A pool's own runner record in GitLab, as it should be."""
+"""The wanted runner record of a pool in GitLab."""
 
 from adapters.gitlab.client import NewRunner
 from fleet.config.reading import PoolConfig, RunnersIn
 
 
 def record_name(pool: str) -> str:
-    """What GitLab shows for it."""
+    """The description of a pool's record."""
     return f"fleet pool {pool}"
 
 
 def wanted_record(pool: PoolConfig, place: RunnersIn) -> NewRunner:
-    """The record of a pool in the place where it is made."""
+    """The wanted record of a pool in this place."""
     return NewRunner(
         kind=f"{place.kind}_type",
         owner_id=place.id,

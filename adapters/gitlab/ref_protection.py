@@ -1,8 +1,8 @@
 """Whether GitLab counts the jobs of a branch, a tag or a merge request as protected.
 
-GitLab decides it once, when it makes a pipeline, and shows it nowhere: neither a job nor a pipeline
-tells it in REST or GraphQL. So the ref is asked about. GitLab itself answers for a branch or a tag,
-wildcards and the rules of groups included. Source: GitLab's `Ci::Pipeline#protected_ref?` and
+GitLab decides it once, when it makes a pipeline, and shows it neither for a job nor for a pipeline.
+So the fleet asks about the ref. GitLab answers for a branch or a tag, wildcards and the rules of
+groups included. Source: GitLab's `Ci::Pipeline#protected_ref?` and
 `Project#protected_for?`, and "Protected runners" in its docs.
 """
 
@@ -36,7 +36,7 @@ class RefProtection:
         self._known: dict[tuple[int, str, bool], tuple[datetime, bool | None]] = {}
 
     def of(self, project_id: int, ref: str, *, is_tag: bool) -> bool | None:
-        """Whether it is protected; None: GitLab does not say, or not to this token.
+        """Whether it is protected; None: GitLab does not say, or hides it from this token.
 
         Raises what `look` raises.
         """
@@ -44,7 +44,7 @@ class RefProtection:
         key = (project_id, ref, is_tag)
         if key not in self._known or at - self._known[key][0] >= KEPT:
             answer = self._ask(project_id, ref, is_tag=is_tag)
-            fresh = {one: told for one, told in self._known.items() if at - told[0] < KEPT}
+            fresh = {k: known for k, known in self._known.items() if at - known[0] < KEPT}
             self._known = fresh | {key: (at, answer)}
         return self._known[key][1]
 
@@ -58,23 +58,23 @@ class RefProtection:
         return self._named(f"/projects/{project_id}/repository/branches", ref)
 
     def _named(self, path: str, name: str) -> bool | None:
-        found = self._look(GitLabRef, f"{path}/{quote(name, safe='')}")
-        if found is not None and found.name != name:
+        ref = self._look(GitLabRef, f"{path}/{quote(name, safe='')}")
+        if ref is not None and ref.name != name:
             raise Transient("GitLab was asked for one ref and told of another", wanted=name)
-        return None if found is None else found.protected
+        return None if ref is None else ref.protected
 
     def _of_merge_request(self, project_id: int, iid: int) -> bool | None:
-        """Between two protected branches of one project, where the project's setting allows it.
+        """Protected between two protected branches of a project whose setting allows it.
 
-        Since GitLab 18.1, which shows the setting since 18.10. That whoever started the pipeline
-        may push to the branches cannot be seen. Source: `Ci::Pipeline#protected_for_merge_request?`
+        Since GitLab 18.1, which shows the setting since 18.10. GitLab does not show whether the
+        user of the pipeline may push to the branches. Source: `Ci::Pipeline#protected_for_merge_request?`
         """
-        found = self._look(GitLabMergeRequest, f"/projects/{project_id}/merge_requests/{iid}")
-        if found is None:
+        request = self._look(GitLabMergeRequest, f"/projects/{project_id}/merge_requests/{iid}")
+        if request is None:
             return None
-        if {found.source_project_id, found.target_project_id} != {project_id}:
+        if {request.source_project_id, request.target_project_id} != {project_id}:
             return False
-        for branch in dict.fromkeys([found.source_branch, found.target_branch]):
+        for branch in dict.fromkeys([request.source_branch, request.target_branch]):
             is_protected = self.of(project_id, branch, is_tag=False)
             if not is_protected:
                 return is_protected

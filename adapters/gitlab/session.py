@@ -1,4 +1,4 @@
-"""The HTTP session under python-gitlab: every request is counted, a 429 is heeded."""
+"""The HTTP session of python-gitlab: it counts every request and obeys a 429."""
 
 import re
 from typing import Any
@@ -16,7 +16,7 @@ USUAL_PAUSE_S = 60.0  # GitLab counts by the minute
 
 
 class Unread(Exception):
-    """An answer that is no success, before python-gitlab guesses at what it means."""
+    """An answer without success, before python-gitlab interprets it."""
 
     def __init__(self, response: requests.Response) -> None:
         super().__init__()
@@ -64,9 +64,9 @@ class BudgetedSession(requests.Session):
         return response
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Where a GET goes on. Nothing else follows: a write would become a read, or its body
-        would go to a login page. Nor does a GET that is sent to the same page of another address,
-        such as from http to https: writes would fail there, so reads must not hide it."""
+        """The next address of a GET. Other verbs raise `Unread`: a write would become a read, or its
+        body would go to a login page. So does a redirect to the same page of another address, such
+        as from http to https: writes fail there, and a working read would hide it."""
         if resp.is_redirect and (resp.request.method != "GET" or _to_the_same_page(resp)):
             resp.close()
             raise Unread(resp)
@@ -83,16 +83,16 @@ class BudgetedSession(requests.Session):
 
 
 def untrusted(error: requests.exceptions.SSLError) -> str | None:
-    """What is wrong with the other side's certificate; None where something else went wrong.
+    """Why the certificate is not trusted; None for another error.
 
-    No more of the error's text, which may hold a URL with a query.
+    The rest of the error's text may hold a URL with a query.
     """
-    found = re.search(r"certificate verify failed: ([^(]{1,200})", str(error))
-    return found[1].strip() if found else None
+    match = re.search(r"certificate verify failed: ([^(]{1,200})", str(error))
+    return match[1].strip() if match else None
 
 
 def _to_the_same_page(response: requests.Response) -> bool:
-    """Whether only the scheme, the host or the port of a redirect are others."""
+    """Whether a redirect changes only the scheme, the host or the port."""
     try:
         there = urlsplit(urljoin(response.url, response.headers["Location"]))
         here = urlsplit(response.url)
@@ -102,7 +102,7 @@ def _to_the_same_page(response: requests.Response) -> bool:
 
 
 def redirects_to(response: requests.Response) -> str | None:
-    """Scheme, host and port that a redirect names; its path and query may hold what is secret."""
+    """Scheme, host and port of a redirect's target; its path and query may hold a secret."""
     if not response.is_redirect:
         return None
     try:
@@ -116,7 +116,7 @@ def redirects_to(response: requests.Response) -> str | None:
 
 
 def pause_s(retry_after: str | None) -> float:
-    """Seconds to stay away; a minute where GitLab names none that we can read."""
+    """Seconds to wait; a minute when GitLab names no readable number."""
     if retry_after is None or not retry_after.strip().isdecimal():
         return USUAL_PAUSE_S
     return min(float(retry_after), LONGEST_PAUSE_S)

@@ -1,4 +1,4 @@
-"""The certificate authority of a GitLab that no public one vouches for, read from a file."""
+"""The private certificate authority of a GitLab, read from a file."""
 
 import re
 import ssl
@@ -7,15 +7,15 @@ from pathlib import Path
 
 from fleet.errors import Refused
 
-AT_MOST = 64 * 1024  # it is kept in the ledger, and goes with every machine's credential
+AT_MOST = 64 * 1024  # the ledger and every machine's credential hold it
 _BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
 def read_tls_ca(path: Path, *, at: datetime) -> str:
     """The certificates of a PEM file, and nothing else of it.
 
-    Raises `Refused` when it cannot be read, has none or has a key, when all of them have expired,
-    or when there are too many to be kept.
+    Raises `Refused` for an unreadable file, one without a certificate or with a key, for expired
+    certificates, and for more than `AT_MOST` bytes.
     """
     try:
         text = path.expanduser().read_text(encoding="utf-8")

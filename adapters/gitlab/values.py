@@ -1,4 +1,4 @@
-"""What we read of GitLab's answers."""
+"""The parts of GitLab's answers that the fleet reads."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -58,7 +58,7 @@ class CreatedRunner:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifiedRunner:
-    """What GitLab says of a runner that shows its token."""
+    """GitLab's answer to a runner's verification."""
 
     id: Id
     token_expires_at: Utc | None = None
@@ -67,7 +67,7 @@ class VerifiedRunner:
 def _ids(owners: object) -> object:
     if not isinstance(owners, list):
         return owners
-    return [one.get("id") if isinstance(one, Mapping) else one for one in owners]
+    return [owner.get("id") if isinstance(owner, Mapping) else owner for owner in owners]
 
 
 OwnerIds = Annotated[tuple[Id, ...], BeforeValidator(_ids)]
@@ -77,7 +77,7 @@ OwnerIds = Annotated[tuple[Id, ...], BeforeValidator(_ids)]
 class GitLabRunner:
     """A runner record. `status` is online, offline, stale or never_contacted, and lags an hour.
 
-    From `tags` on, only a record that was asked for by itself has them; lists leave them out.
+    Only a single record has the fields from `tags` on; lists leave them out.
     """
 
     id: Id
@@ -95,7 +95,7 @@ class GitLabRunner:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GitLabToken:
-    """An access token, by its own account; never its text."""
+    """An access token's facts, without its text."""
 
     scopes: frozenset[str]
     active: StrictBool = True
@@ -104,7 +104,7 @@ class GitLabToken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GitLabId:
-    """Something of which only its number matters."""
+    """An object of which only the id matters."""
 
     id: Id
 
@@ -133,7 +133,7 @@ def _levels(permissions: object) -> object:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GitLabRights:
-    """The token's user's rights in a project: by the project, and by its group."""
+    """The rights of the token's user in a project: its own and its group's."""
 
     id: Id
     levels: Annotated[
@@ -162,7 +162,7 @@ class GitLabProject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GitLabRef:
-    """A branch or a tag. Old versions of GitLab do not say of a tag whether it is protected."""
+    """A branch or a tag. Old versions of GitLab do not show the protection of a tag."""
 
     name: str
     protected: StrictBool | None = None
@@ -186,7 +186,7 @@ class GitLabMergeRules:
     id: Id
     protects: Annotated[
         StrictBool | None, Field(validation_alias="protect_merge_request_pipelines")
-    ] = None  # not said before GitLab 18.10, nor to those who may not change it
+    ] = None  # absent before GitLab 18.10, and without the right to change it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,8 +204,8 @@ class NewRunner:
     protected_only: bool = False  # jobs of protected branches and tags, nothing else
 
     def settings(self) -> dict[str, Any]:
-        """What GitLab lets one change later, too, in its words."""
-        told: dict[str, Any] = {
+        """The settings that can change later, in GitLab's words."""
+        settings: dict[str, Any] = {
             "description": self.description,
             "tag_list": list(self.tags),
             "run_untagged": self.run_untagged,
@@ -214,5 +214,5 @@ class NewRunner:
             "access_level": "ref_protected" if self.protected_only else "not_protected",
         }
         if self.maximum_timeout_s is not None:
-            told["maximum_timeout"] = self.maximum_timeout_s
-        return told
+            settings["maximum_timeout"] = self.maximum_timeout_s
+        return settings

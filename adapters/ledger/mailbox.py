@@ -25,7 +25,7 @@ from fleet.machine.mailbox import (
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-POLL_S = (0.1, 0.2, 0.4, 1.0)  # the last one again and again
+POLL_S = (0.1, 0.2, 0.4, 1.0)  # then the last one repeatedly
 _write, _read = TypeSerializer().serialize, TypeDeserializer().deserialize
 _TAKEN = "ConditionalCheckFailedException"
 
@@ -44,9 +44,9 @@ class Mailbox:
         self.mailbox_id = mailbox_id
 
     def try_take_credential(self) -> Credential | None:
-        """The credential, deleted in the same step so that nobody takes it twice; or `None`."""
-        seen = self._get(CREDENTIAL)
-        if seen is None:
+        """The credential, deleted in the same step so that it is taken once; or `None`."""
+        item = self._get(CREDENTIAL)
+        if item is None:
             return None
         with aws_call("dynamodb.DeleteItem"):
             answer = self._client.delete_item(
@@ -54,9 +54,9 @@ class Mailbox:
             )
         if "Attributes" in answer:
             return Credential.of_item(_plain(answer["Attributes"]))
-        # An answer lost on its way is asked for again, and then there is nothing left to delete.
+        # botocore repeats a call whose answer was lost, and the second one deletes nothing.
         repeated = answer["ResponseMetadata"].get("RetryAttempts", 0) > 0
-        return Credential.of_item(seen) if repeated else None
+        return Credential.of_item(item) if repeated else None
 
     def take_credential(
         self,
@@ -65,9 +65,9 @@ class Mailbox:
         clock: Callable[[], datetime] = _now,
         pause: Callable[[float], None] = time.sleep,
     ) -> Credential | None:
-        """The credential as soon as it is there; `None` when it is not there at `deadline`.
+        """Wait for the credential; `None` when there is none at `deadline`.
 
-        Looks at least once. Keeps trying through `Transient`; raises it only at the deadline.
+        Looks at least once. Raises `Transient` only at the deadline.
         """
         pauses = chain(POLL_S, repeat(POLL_S[-1]))
         while True:
@@ -83,7 +83,7 @@ class Mailbox:
             pause(min(next(pauses), max(0.0, (deadline - clock()).total_seconds())))
 
     def claim(self, report: Report) -> bool:
-        """Write the first report; False when this mailbox has one, so another came before us."""
+        """Write the first report; False when another process has written one."""
         item = {**report.item(), "pk": mailbox_key(self.mailbox_id), "sk": REPORT}
         try:
             with aws_call("dynamodb.PutItem"):
@@ -95,19 +95,19 @@ class Mailbox:
         except Refused as exc:
             if exc.facts["code"] != _TAKEN:
                 raise
-            # Where an answer was lost on its way, what the next try finds may be our own.
-            seen = self._get(REPORT) if _was_repeated(exc) else None
-            return seen is not None and seen["heartbeat_at"] == item["heartbeat_at"]
+            # After a lost answer the repeated call meets its own report.
+            stored = self._get(REPORT) if _was_repeated(exc) else None
+            return stored is not None and stored["heartbeat_at"] == item["heartbeat_at"]
         return True
 
     def report(self, report: Report) -> None:
-        """Write the report: its steps are added to those already there, the rest replaces."""
-        told = report.item()
-        steps = told.pop("steps")
-        names = {f"#{key}": key for key in (*told, "steps")}
-        sets = [f"#{key} = :{key}" for key in told]
+        """Write the report: append its steps, replace the rest."""
+        item = report.item()
+        steps = item.pop("steps")
+        names = {f"#{key}": key for key in (*item, "steps")}
+        sets = [f"#{key} = :{key}" for key in item]
         sets.append("#steps = list_append(if_not_exists(#steps, :none), :steps)")
-        values = {f":{key}": _write(value) for key, value in told.items()}
+        values = {f":{key}": _write(value) for key, value in item.items()}
         with aws_call("dynamodb.UpdateItem"):
             self._client.update_item(
                 TableName=self._table,
@@ -119,7 +119,7 @@ class Mailbox:
             )
 
     def order(self) -> Order | None:
-        """What the fleet wants of this machine, if anything."""
+        """The fleet's order to this machine, if any."""
         item = self._get(ORDER)
         return Order.of_item(item) if item else None
 

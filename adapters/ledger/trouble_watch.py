@@ -1,4 +1,4 @@
-"""Writes to the ledger that GitLab cannot be used with the fleet's token, and that it can again."""
+"""Records in the ledger when GitLab refuses the fleet's token, and when it works again."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -9,14 +9,14 @@ from fleet.errors import FleetError
 from fleet.events import ERROR, GitLabUnusable, GitLabUsable, emit
 from fleet.trouble import TLS, TOKEN, Trouble, kind_of
 
-# Other functions write these rows, too: what is known of them is as old as this at most.
+# Other functions write these rows, too: a copy is at most this old.
 KNOWN_FOR = timedelta(minutes=1)
 
 
 class TroubleWatch:
-    """Hears of every call; reads the rows once a minute, and writes only when something changes.
+    """The witness of every call; reads the rows once a minute, writes only changes.
 
-    A ledger that does not answer keeps no call of GitLab's from being made.
+    A failure of the ledger stops no call of GitLab.
     """
 
     def __init__(self, fleet: FleetRows, clock: Callable[[], datetime]) -> None:
@@ -27,7 +27,7 @@ class TroubleWatch:
         self._lock = Lock()
 
     def failed(self, call: str, words: str, *, kind: str) -> None:
-        """GitLab cannot be used, in the way that `kind` names, until somebody mends it."""
+        """Record that calls of this kind fail until a person acts."""
         at = self._clock()
         with self._lock:
             try:
@@ -42,7 +42,7 @@ class TroubleWatch:
             emit(GitLabUnusable(kind=kind, call=call, words=words), level=ERROR)
 
     def accepted(self, call: str) -> None:
-        """GitLab answered a call that was made with the token."""
+        """Record that GitLab accepted a call with the token."""
         with self._lock:
             try:
                 for kind in self._known(self._clock()) & {TOKEN, TLS, kind_of(call)}:
@@ -54,6 +54,6 @@ class TroubleWatch:
 
     def _known(self, at: datetime) -> frozenset[str]:
         if self._read_at is None or at - self._read_at >= KNOWN_FOR:
-            self._kinds = {one.kind for one in self._fleet.troubles()}
+            self._kinds = {trouble.kind for trouble in self._fleet.troubles()}
             self._read_at = at
         return frozenset(self._kinds)

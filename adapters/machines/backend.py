@@ -1,4 +1,4 @@
-"""What the autoscaler needs of a back end: launch, end, observe."""
+"""The protocol of a back end: launch, end and show machines."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from fleet.times import HasUtcTimes
 class LaunchOrder(HasUtcTimes):
     """Machines of one pool to launch in one go."""
 
-    launch_id: str  # names the order: asked twice, it is carried out once
+    launch_id: str  # makes the order repeatable: carried out once
     runner_ids: tuple[str, ...]
-    call_home_by: datetime  # later than this, another machine was launched instead
+    call_home_by: datetime  # later, another machine has replaced it
     expires_at: datetime
-    try_in: tuple[CapacityPool, ...]  # in this order; empty where the back end has no such thing
+    try_in: tuple[CapacityPool, ...]  # in this order; empty for a back end without capacity pools
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launched:
-    """One machine that the cloud gave."""
+    """A launched machine."""
 
     runner_id: str
     machine_id: str
@@ -33,17 +33,17 @@ class Launched:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shortfall:
-    """Why some machines did not come."""
+    """Why the cloud gave fewer machines."""
 
     kind: ErrorKind
     code: str  # the cloud's own
-    capacity: CapacityPool | None  # the one that had none; None: all of them
+    capacity: CapacityPool | None  # without capacity; None: all of them
     message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchResult:
-    """What came, and why the rest did not."""
+    """The launched machines, and why others are missing."""
 
     launched: tuple[Launched, ...]
     shortfalls: tuple[Shortfall, ...]
@@ -51,7 +51,7 @@ class LaunchResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine(HasUtcTimes):
-    """One machine as its cloud shows it."""
+    """A machine as its cloud shows it."""
 
     machine_id: str
     alive: bool
@@ -70,25 +70,25 @@ class Backend(Protocol):
 
     @property
     def ends_alone(self) -> bool:
-        """Whether nobody can end its machines from outside: what said goodbye has ended."""
+        """Whether its machines end only by themselves: a machine that said goodbye has ended."""
         ...
 
     def capacity_pools(self, pool: PoolConfig) -> tuple[CapacityPool, ...]:
-        """Where the pool's machines may come from, most wanted first; empty: one place only."""
+        """The capacity pools of a pool, preferred first; empty for a back end without any."""
         ...
 
     def launch(self, pool: PoolConfig, order: LaunchOrder) -> LaunchResult:
-        """Ask for one machine per runner id. Less is normal and never an exception."""
+        """Launch one machine per runner id. Fewer machines are a result, never an exception."""
         ...
 
     def end(self, machine_ids: Sequence[str]) -> None:
-        """End machines; those that ended before are no error."""
+        """End machines; an ended machine is no error."""
         ...
 
     def mailbox(self, machine_id: str) -> str | None:
-        """The mailbox of a machine; None where the machine's id does not tell."""
+        """The mailbox of a machine; None when its id does not show it."""
         ...
 
     def machines(self) -> tuple[Machine, ...] | None:
-        """Every machine of ours that the cloud shows; None where it can show none."""
+        """The fleet's machines that the cloud shows; None for a cloud that shows none."""
         ...

@@ -24,7 +24,7 @@ ROOT_DEVICE = "/dev/xvda"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ec2Place:
-    """Where machines are launched, and as whom."""
+    """Where machines launch, and their role."""
 
     stack: str
     launch_template: str
@@ -42,13 +42,12 @@ class Ec2Backend:
         self._client = client
         self._place = place
         self._expiry = expiry
-        self._zones: dict[str, str] = {}  # by subnet; its own name where EC2 does not tell
+        self._zones: dict[str, str] = {}  # by subnet; the subnet itself when EC2 does not say
 
     def capacity_pools(self, pool: PoolConfig) -> tuple[CapacityPool, ...]:
         """Types times subnets, spot before on-demand as the pool's market says.
 
-        One subnet of each zone, the first named: EC2 refuses a whole fleet in which a type comes
-        twice in a zone.
+        The first named subnet of each zone: EC2 refuses a fleet that names a type twice in a zone.
         """
         markets = {
             "spot": ("spot",),
@@ -76,15 +75,15 @@ class Ec2Backend:
             try:
                 answer = self._create_fleet(pool, order, len(names), places)
             except Transient as exc:
-                # The answer that was lost may have launched, and too many calls are too many in
-                # every market: nothing more is asked anywhere now.
+                # A lost answer may have launched machines, and a throttle holds in every market: no
+                # other market is asked now.
                 left = [one for one in order.try_in if one.market in markets[index:]]
                 shortfalls += _refusal(exc, left)
                 break
             except FleetError as exc:
                 shortfalls += _refusal(exc, places)
                 continue
-            came = list(self._machines_of(answer, market))
+            machines = self._machines_of(answer, market)
             launched += [
                 Launched(
                     runner_id=name,
@@ -92,7 +91,7 @@ class Ec2Backend:
                     mailbox=self.mailbox(machine_id),
                     capacity=capacity,
                 )
-                for name, (machine_id, capacity) in zip(names, came, strict=False)
+                for name, (machine_id, capacity) in zip(names, machines, strict=False)
             ]
             shortfalls += [_shortfall(error, market) for error in answer.get("Errors", [])]
         if launched:
@@ -100,7 +99,7 @@ class Ec2Backend:
         return LaunchResult(launched=tuple(launched), shortfalls=tuple(shortfalls))
 
     def end(self, machine_ids: Sequence[str]) -> None:
-        """Terminate. One unknown id makes AWS refuse them all, so those are asked singly."""
+        """Terminate machines, one by one when AWS refuses all because of an unknown id."""
         for start in range(0, len(machine_ids), BATCH):
             batch = list(machine_ids[start : start + BATCH])
             try:
@@ -108,16 +107,16 @@ class Ec2Backend:
             except FleetError as exc:
                 if not _is_unknown(exc):
                     raise
-                for one in batch if len(batch) > 1 else ():
-                    self.end([one])
+                for machine_id in batch if len(batch) > 1 else ():
+                    self.end([machine_id])
 
     def mailbox(self, machine_id: str) -> str:
-        """`aws:userid` of the machine's own credentials: its policy lets it reach this only."""
+        """`aws:userid` of the machine's credentials: the only mailbox that its policy allows."""
         return f"{self._place.machine_role_id}:{machine_id}"
 
     def machines(self) -> tuple[Machine, ...]:
-        """Every machine with our tag that EC2 still shows, the terminated ones of the last hour."""
-        found = []
+        """Every machine with the stack's tag; EC2 shows terminated ones for an hour."""
+        machines: list[Machine] = []
         pages = self._client.get_paginator("describe_instances").paginate(
             Filters=[{"Name": "tag:runner-fleet:stack", "Values": [self._place.stack]}],
             PaginationConfig={"PageSize": 500},
@@ -125,8 +124,8 @@ class Ec2Backend:
         with aws_call("ec2.DescribeInstances"):
             for page in pages:
                 for reservation in page["Reservations"]:
-                    found += [_machine(instance) for instance in reservation["Instances"]]
-        return tuple(found)
+                    machines += [_machine(instance) for instance in reservation["Instances"]]
+        return tuple(machines)
 
     def _one_per_zone(self, subnets: Sequence[str]) -> tuple[str, ...]:
         unknown = [one for one in subnets if one not in self._zones]
@@ -138,8 +137,8 @@ class Ec2Backend:
         return tuple(first.values())
 
     def _describe(self, subnets: list[str]) -> dict[str, str]:
-        """The zones of those that there are; nothing when we may not ask."""
-        # A filter, because one unknown id in `SubnetIds` would have all of them refused.
+        """The zones of subnets that exist; nothing without the permission to ask."""
+        # A filter: an unknown id in `SubnetIds` would fail the call.
         wanted = {"Name": "subnet-id", "Values": subnets}
         try:
             with aws_call("ec2.DescribeSubnets"):
@@ -149,12 +148,12 @@ class Ec2Backend:
         return {one["SubnetId"]: one["AvailabilityZone"] for one in answer["Subnets"]}
 
     def _guard(self, order: LaunchOrder, machines: int) -> None:
-        """Set the expiry timer. The machines are there without it, and must not be lost."""
+        """Set the expiry timer. Without it the machines still exist, so a failure is only logged."""
         try:
             self._expiry.schedule(order.launch_id, order.expires_at)
         except FleetError as exc:
-            told = MachinesUnguarded(launch_id=order.launch_id, machines=machines, error=str(exc))
-            emit(told, level=WARNING)
+            event = MachinesUnguarded(launch_id=order.launch_id, machines=machines, error=str(exc))
+            emit(event, level=WARNING)
 
     def _terminate(self, machine_ids: list[str]) -> None:
         with aws_call("ec2.TerminateInstances"):
@@ -163,7 +162,7 @@ class Ec2Backend:
     def _create_fleet(
         self, pool: PoolConfig, order: LaunchOrder, count: int, places: Sequence[CapacityPool]
     ) -> dict[str, Any]:
-        """One instant fleet in one market; what it could not give is among its `Errors`."""
+        """CreateFleet's answer for one market; `Errors` says what is missing."""
         template = {
             "LaunchTemplateId": self._place.launch_template,
             "Version": "$Latest",
@@ -191,15 +190,15 @@ class Ec2Backend:
         return dict(answer)
 
     def _tags(self, pool: PoolConfig, order: LaunchOrder) -> list[Any]:
-        """They go in the creating call: a crash after it leaves machines that are found."""
-        told = {
+        """Tags of the creating call: the sweep finds the machines after a crash."""
+        tags = {
             "runner-fleet:stack": self._place.stack,
             "runner-fleet:pool": pool.name,
             "runner-fleet:launch": order.launch_id,
             "runner-fleet:expires": order.expires_at.isoformat(),
             "Name": f"{self._place.stack}-{pool.name}",
         }
-        return [{"Key": key, "Value": value} for key, value in told.items()]
+        return [{"Key": key, "Value": value} for key, value in tags.items()]
 
     def _machines_of(
         self, answer: dict[str, Any], market: str
@@ -216,18 +215,18 @@ class Ec2Backend:
 
 
 def _differences(pool: PoolConfig) -> dict[str, Any]:
-    """Where the pool's machines differ from the launch template."""
-    told: dict[str, Any] = {"ImageId": pool.image} if pool.image else {}
+    """What a pool overrides of the launch template."""
+    overrides: dict[str, Any] = {"ImageId": pool.image} if pool.image else {}
     if pool.disk_gb:
         disk = {"VolumeSize": pool.disk_gb, "VolumeType": "gp3", "Encrypted": True}
-        told["BlockDeviceMappings"] = [
+        overrides["BlockDeviceMappings"] = [
             {"DeviceName": ROOT_DEVICE, "Ebs": disk | {"DeleteOnTermination": True}}
         ]
-    return told
+    return overrides
 
 
 def _shortfall(error: dict[str, Any], market: str) -> Shortfall:
-    """One entry of CreateFleet's Errors: which capacity pool had none, and why."""
+    """A shortfall for one entry of CreateFleet's `Errors`."""
     override = error.get("LaunchTemplateAndOverrides", {}).get("Overrides", {})
     kind = override.get("InstanceType")
     capacity = None
@@ -242,10 +241,10 @@ def _shortfall(error: dict[str, Any], market: str) -> Shortfall:
 
 
 def _refusal(exc: FleetError, places: Sequence[CapacityPool]) -> list[Shortfall]:
-    """The whole call failed: none of the places that it asked gave anything."""
+    """A shortfall for each place of a failed call."""
     code = str(exc.facts.get("code", ""))
-    kind, told = classify(code), str(exc.__cause__)
-    return [Shortfall(kind=kind, code=code, capacity=one, message=told) for one in places]
+    kind, message = classify(code), str(exc.__cause__)
+    return [Shortfall(kind=kind, code=code, capacity=p, message=message) for p in places]
 
 
 def _is_unknown(exc: FleetError) -> bool:

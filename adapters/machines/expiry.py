@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpiryTarget:
-    """Whom the schedule calls: the sweep function, with the launch whose time is over."""
+    """What a schedule calls: the sweep function, with the expired launch."""
 
     function_arn: str
     role_arn: str
@@ -25,8 +25,8 @@ class ExpiryTarget:
 class Expiry:
     """Schedules in EventBridge Scheduler; each deletes itself when it has fired.
 
-    It calls our function and not TerminateInstances itself: one id that EC2 has forgotten makes
-    that call refuse all the others, and most machines of a launch are long gone by then.
+    It calls the sweep function instead of TerminateInstances, which refuses all ids when EC2 has
+    forgotten one of them, and most machines of a launch have ended by then.
     """
 
     def __init__(self, client: "EventBridgeSchedulerClient", target: ExpiryTarget) -> None:
@@ -34,7 +34,7 @@ class Expiry:
         self._target = target
 
     def schedule(self, launch_id: str, at: datetime) -> None:
-        """Fire at `at`, once; asked twice, there is one schedule."""
+        """Make the schedule that fires at `at`. May be repeated."""
         try:
             with aws_call("scheduler.CreateSchedule"):
                 self._client.create_schedule(

@@ -14,7 +14,7 @@ from fleet.rules.capacity import CapacityPool, classify
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
 
-# Invocations at once; Lambda itself takes far more, our own sockets and GitLab do not.
+# Invocations at once: the sockets of the function and GitLab take no more.
 AT_ONCE = 16
 
 
@@ -29,7 +29,7 @@ class LambdaBackend:
         self._prefix = function_prefix
 
     def capacity_pools(self, pool: PoolConfig) -> tuple[CapacityPool, ...]:
-        """Lambda has one place per size, and no market."""
+        """None: Lambda has one place for each size, and no market."""
         return ()
 
     def launch(self, pool: PoolConfig, order: LaunchOrder) -> LaunchResult:
@@ -40,15 +40,15 @@ class LambdaBackend:
                 pacer.map(lambda name: self._invoke(function, name, order), order.runner_ids)
             )
         return LaunchResult(
-            launched=tuple(one for one in answers if isinstance(one, Launched)),
-            shortfalls=tuple(one for one in answers if isinstance(one, Shortfall)),
+            launched=tuple(answer for answer in answers if isinstance(answer, Launched)),
+            shortfalls=tuple(answer for answer in answers if isinstance(answer, Shortfall)),
         )
 
     def end(self, machine_ids: Sequence[str]) -> None:
-        """An invocation cannot be ended from outside; its drain order and its wall end it."""
+        """Nothing: only a drain order or Lambda's time limit ends an invocation."""
 
     def mailbox(self, machine_id: str) -> str | None:
-        """In the name of the runner, which the machine's id ends in."""
+        """The mailbox of the runner whose id ends the machine's id."""
         return f"lambda:{machine_id.rpartition('/')[2]}"
 
     def machines(self) -> tuple[Machine, ...] | None:
@@ -57,10 +57,10 @@ class LambdaBackend:
 
     def _invoke(self, function: str, runner_id: str, order: LaunchOrder) -> Launched | Shortfall:
         mailbox = f"lambda:{runner_id}"
-        # Without room Lambda keeps the event, and may deliver it when nobody waits any more.
+        # Lambda keeps an event until it has room, and may deliver it too late.
         until = order.call_home_by.isoformat()
-        told = {"runner_id": runner_id, "mailbox": mailbox, "until": until}
-        payload = json.dumps(told).encode()
+        event = {"runner_id": runner_id, "mailbox": mailbox, "until": until}
+        payload = json.dumps(event).encode()
         try:
             with aws_call("lambda.Invoke"):
                 self._client.invoke(FunctionName=function, InvocationType="Event", Payload=payload)
