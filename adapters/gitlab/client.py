@@ -64,8 +64,8 @@ class GitLab:
     """One GitLab, called with one token and within one budget.
 
     Every method raises `Transient` (rate limit, 5xx, no answer, or an answer of another sender or
-    form) or `Refused` (GitLab's own 401, 403, 404) as `GitLabApi` does. A method
-    returns None for an absent object only when GitLab itself says so.
+    form) or `Refused` (GitLab's own 401, 403, 404) as `GitLabApi` does. A method returns None
+    for an absent object only when GitLab itself says so.
     """
 
     def __init__(
@@ -186,8 +186,10 @@ class GitLab:
     def runners_described(
         self, prefix: str, *, kind: str | None = None, owner_id: int | None = None
     ) -> list[GitLabRunner]:
-        """The runner records with this prefix of the description: of the instance, a group, a project,
-        or, without a kind, of everything that the token's user may manage."""
+        """The runner records whose description has this prefix.
+
+        Of the instance, a group or a project; without a kind, of all that the token's user manages.
+        """
         paths = {
             "instance_type": "/runners/all",
             "group_type": f"/groups/{owner_id}/runners",
@@ -243,8 +245,8 @@ class GitLab:
 
     def has_group(self, group_id: int, *, role: int) -> bool:
         """Whether the token's user has this role in a group, its own or one from above."""
-        found = self.api.pages("/groups", min_access_level=role)
-        return any(_read(GitLabId, body).id == group_id for body in found)
+        groups = self.api.pages("/groups", min_access_level=role)
+        return any(_read(GitLabId, body).id == group_id for body in groups)
 
     def role_in_project(self, id_or_path: int | str) -> int:
         """The token's user's role in a project, from 0 for none to 50 for owner."""

@@ -67,7 +67,8 @@ class RefProtection:
         """Protected between two protected branches of a project whose setting allows it.
 
         Since GitLab 18.1, which shows the setting since 18.10. GitLab does not show whether the
-        user of the pipeline may push to the branches. Source: `Ci::Pipeline#protected_for_merge_request?`
+        user of the pipeline may push to the branches.
+        Source: `Ci::Pipeline#protected_for_merge_request?`
         """
         request = self._look(GitLabMergeRequest, f"/projects/{project_id}/merge_requests/{iid}")
         if request is None:

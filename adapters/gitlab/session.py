@@ -64,9 +64,9 @@ class BudgetedSession(requests.Session):
         return response
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """The next address of a GET. Other verbs raise `Unread`: a write would become a read, or its
-        body would go to a login page. So does a redirect to the same page of another address, such
-        as from http to https: writes fail there, and a working read would hide it."""
+        """The next address of a GET. Other verbs raise `Unread`: a write would become a read, or
+        its body would go to a login page. So does a redirect to the same page of another
+        address, such as from http to https: writes fail there, and a working read would hide it."""
         if resp.is_redirect and (resp.request.method != "GET" or _to_the_same_page(resp)):
             resp.close()
             raise Unread(resp)

@@ -148,7 +148,7 @@ class Ec2Backend:
         return {one["SubnetId"]: one["AvailabilityZone"] for one in answer["Subnets"]}
 
     def _guard(self, order: LaunchOrder, machines: int) -> None:
-        """Set the expiry timer. Without it the machines still exist, so a failure is only logged."""
+        """Set the expiry timer. A failure is only logged: the machines exist without it."""
         try:
             self._expiry.schedule(order.launch_id, order.expires_at)
         except FleetError as exc:

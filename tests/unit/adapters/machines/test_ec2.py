@@ -2,12 +2,18 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import pytest
+from botocore.stub import ANY
 
+from adapters.machines.backend import Machine
+from adapters.machines.ec2 import BATCH
 from fleet.config.reading import PoolConfig
-from fleet.errors import Transient
+from fleet.errors import Refused, Transient
 from fleet.rules.capacity import ErrorKind
+from tests.fakes import AT
 from tests.unit.adapters.ec2_cloud import POOL, Cloud, ec2_cloud, pool
 
 
@@ -132,3 +138,275 @@ def test_places_come_market_by_market_and_then_by_type(
     types = ("m7i.large", "m7a.large")
     wanted = [f"{kind}/subnet-1/{one}" for one in offered_in for kind in types]
     assert [str(place) for place in places] == wanted
+
+
+def names(count: int) -> tuple[str, ...]:
+    return tuple(f"rf-linux-{n}" for n in range(count))
+
+
+def short(code: str, kind: str | None = "m7i.large", message: str = "") -> dict[str, Any]:
+    """One of the errors in CreateFleet's answer."""
+    where = {"InstanceType": kind, "SubnetId": "subnet-1"} if kind else {}
+    told = {"LaunchTemplateAndOverrides": {"Overrides": where}, "ErrorCode": code}
+    return told | ({"ErrorMessage": message} if message else {})
+
+
+class TestAsking:
+    """One call for many machines, which are found again whatever happens next."""
+
+    def test_an_instant_fleet_of_one_market(self, cloud: Cloud) -> None:
+        template = {"LaunchTemplateId": "lt-1", "Version": "$Latest"}
+        overrides = [
+            {"InstanceType": kind, "SubnetId": "subnet-1"} for kind in ("m7i.large", "m7a.large")
+        ]
+        tags = {
+            "runner-fleet:stack": "fleet",
+            "runner-fleet:pool": "linux",
+            "runner-fleet:launch": "l1",
+            "runner-fleet:expires": AT.isoformat(),
+            "Name": "fleet-linux",
+        }
+        cloud.gives(
+            "i-0",
+            "i-1",
+            "i-2",
+            Type="instant",
+            ClientToken="l1-spot",
+            LaunchTemplateConfigs=[
+                {"LaunchTemplateSpecification": template, "Overrides": overrides}
+            ],
+            TargetCapacitySpecification={
+                "TotalTargetCapacity": 3,
+                "DefaultTargetCapacityType": "spot",
+            },
+            SpotOptions={"AllocationStrategy": "price-capacity-optimized"},
+            OnDemandOptions={"AllocationStrategy": "lowest-price"},
+            TagSpecifications=[
+                {
+                    "ResourceType": "instance",
+                    "Tags": [{"Key": key, "Value": value} for key, value in tags.items()],
+                }
+            ],
+        )
+        cloud.takes_timer()
+        came = cloud.backend.launch(pool(), cloud.order(*names(3)))
+        assert [one.runner_id for one in came.launched] == list(names(3))
+        assert came.shortfalls == ()
+
+    def test_a_pool_s_own_image_and_disk(self, cloud: Cloud) -> None:
+        own = pool(POOL + 'image = "ami-0123456789abcdef0"\ndisk_gb = 50\n')
+        disk = {
+            "VolumeSize": 50,
+            "VolumeType": "gp3",
+            "Encrypted": True,
+            "DeleteOnTermination": True,
+        }
+        overrides = [
+            {
+                "InstanceType": kind,
+                "SubnetId": "subnet-1",
+                "ImageId": "ami-0123456789abcdef0",
+                "BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": disk}],
+            }
+            for kind in ("m7i.large", "m7a.large")
+        ]
+        configs = [{"LaunchTemplateSpecification": ANY, "Overrides": overrides}]
+        cloud.gives("i-0", LaunchTemplateConfigs=configs)
+        cloud.takes_timer()
+        assert cloud.backend.launch(own, cloud.order(*names(1))).launched
+
+    def test_the_second_market_is_asked_for_the_rest_only(self, cloud: Cloud) -> None:
+        cloud.gives("i-0", "i-1", errors=[short("InsufficientInstanceCapacity")])
+        rest = {"TotalTargetCapacity": 1, "DefaultTargetCapacityType": "on-demand"}
+        cloud.gives("i-2", ClientToken="l1-on-demand", TargetCapacitySpecification=rest)
+        cloud.takes_timer()
+        came = cloud.backend.launch(pool(), cloud.order(*names(3)))
+        assert [(one.runner_id, one.machine_id) for one in came.launched] == [
+            ("rf-linux-0", "i-0"),
+            ("rf-linux-1", "i-1"),
+            ("rf-linux-2", "i-2"),
+        ]
+
+
+@pytest.mark.parametrize(("runners", "has_places"), [(1, False), (0, True)])
+def test_an_order_for_nobody_or_nowhere_makes_no_call(
+    runners: int, has_places: bool, cloud: Cloud
+) -> None:
+    order = cloud.order(*names(runners))
+    outcome = cloud.backend.launch(pool(), order if has_places else replace(order, try_in=()))
+    assert (outcome.launched, outcome.shortfalls) == ((), ())
+
+
+class TestPartly:
+    """Less than asked for is normal; each shortfall says where and why."""
+
+    @pytest.mark.parametrize(
+        ("code", "kind"),
+        [
+            ("InsufficientInstanceCapacity", ErrorKind.CAPACITY),
+            ("MaxSpotInstanceCountExceeded", ErrorKind.QUOTA),
+            ("VcpuLimitExceeded", ErrorKind.QUOTA),
+            ("RequestLimitExceeded", ErrorKind.THROTTLE),
+            ("InvalidAMIID.NotFound", ErrorKind.CONFIGURATION),
+            ("NeverHeardOf", ErrorKind.UNKNOWN),
+        ],
+    )
+    def test_an_error_in_a_good_answer(self, code: str, kind: ErrorKind, cloud: Cloud) -> None:
+        cloud.gives(errors=[short(code, message="so it is")])
+        cloud.gives("i-0")
+        cloud.takes_timer()
+        came = cloud.backend.launch(pool(), cloud.order(*names(1)))
+        (told,) = came.shortfalls
+        assert (told.kind, told.code, told.message) == (kind, code, "so it is")
+        assert str(told.capacity) == "m7i.large/subnet-1/spot"
+        assert [one.machine_id for one in came.launched] == ["i-0"]
+
+    def test_an_error_of_no_place_is_of_all_of_them(self, cloud: Cloud) -> None:
+        cloud.gives(errors=[short("UnfulfillableCapacity", kind=None)])
+        cloud.gives("i-0")
+        cloud.takes_timer()
+        came = cloud.backend.launch(pool(), cloud.order(*names(1)))
+        assert [(one.capacity, one.message) for one in came.shortfalls] == [(None, "")]
+
+    def test_nothing_anywhere_needs_no_timer(
+        self, cloud: Cloud, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        cloud.gives(errors=[short("InsufficientInstanceCapacity")])
+        cloud.gives(errors=[short("InsufficientInstanceCapacity", "m7a.large")])
+        came = cloud.backend.launch(pool(), cloud.order(*names(2)))
+        assert came.launched == ()
+        assert capsys.readouterr().out == "", "no timer was missed"
+        assert [str(one.capacity) for one in came.shortfalls] == [
+            "m7i.large/subnet-1/spot",
+            "m7a.large/subnet-1/on-demand",
+        ]
+
+    def test_what_came_before_an_answer_was_lost_is_kept_and_timed(self, cloud: Cloud) -> None:
+        cloud.gives("i-0")
+        cloud.ec2.add_client_error("create_fleet", "InternalError", http_status_code=500)
+        cloud.takes_timer()
+        came = cloud.backend.launch(pool(), cloud.order(*names(2)))
+        assert [one.machine_id for one in came.launched] == ["i-0"]
+        assert {str(one.capacity) for one in came.shortfalls} == {
+            "m7i.large/subnet-1/on-demand",
+            "m7a.large/subnet-1/on-demand",
+        }
+
+    def test_machines_of_several_places_are_told_apart(self, cloud: Cloud) -> None:
+        groups = [
+            {
+                "LaunchTemplateAndOverrides": {"Overrides": {"SubnetId": subnet}},
+                "InstanceType": kind,
+                "InstanceIds": ids,
+            }
+            for subnet, kind, ids in (
+                ("subnet-1", "m7i.large", ["i-0", "i-1"]),
+                ("subnet-2", "m7a.large", ["i-2"]),
+            )
+        ]
+        cloud.ec2.add_response("create_fleet", {"Instances": groups, "Errors": []})
+        cloud.takes_timer()
+        came = cloud.backend.launch(pool(), cloud.order(*names(3)))
+        assert [(one.machine_id, str(one.capacity)) for one in came.launched] == [
+            ("i-0", "m7i.large/subnet-1/spot"),
+            ("i-1", "m7i.large/subnet-1/spot"),
+            ("i-2", "m7a.large/subnet-2/spot"),
+        ]
+
+
+class TestEnd:
+    """Machines end, those that EC2 has forgotten included."""
+
+    def ends(self, cloud: Cloud, *machine_ids: str, code: str | None = None) -> None:
+        """The next call is for these; it fails with this code."""
+        asked = {"InstanceIds": list(machine_ids)}
+        if code is None:
+            cloud.ec2.add_response("terminate_instances", {}, asked)
+        else:
+            cloud.ec2.add_client_error("terminate_instances", code, expected_params=asked)
+
+    def test_a_hundred_a_call(self, cloud: Cloud) -> None:
+        ids = [f"i-{n}" for n in range(2 * BATCH + 1)]
+        for start in (0, BATCH, 2 * BATCH):
+            self.ends(cloud, *ids[start : start + BATCH])
+        cloud.backend.end(ids)
+
+    def test_none_is_no_call(self, cloud: Cloud) -> None:
+        cloud.backend.end([])
+
+    def test_one_that_ec2_forgot_keeps_no_other_alive(self, cloud: Cloud) -> None:
+        self.ends(cloud, "i-0", "i-1", "i-2", code="InvalidInstanceID.NotFound")
+        self.ends(cloud, "i-0")
+        self.ends(cloud, "i-1", code="InvalidInstanceID.NotFound")
+        self.ends(cloud, "i-2")
+        cloud.backend.end(["i-0", "i-1", "i-2"])
+
+    def test_one_alone_that_ec2_forgot_has_ended(self, cloud: Cloud) -> None:
+        self.ends(cloud, "i-0", code="InvalidInstanceID.NotFound")
+        cloud.backend.end(["i-0"])
+
+    @pytest.mark.parametrize(
+        ("code", "kind"),
+        [("UnauthorizedOperation", Refused), ("RequestLimitExceeded", Transient)],
+    )
+    def test_one_that_lives_on_is_told(
+        self, code: str, kind: type[Exception], cloud: Cloud
+    ) -> None:
+        self.ends(cloud, "i-0", "i-1", code=code)
+        with pytest.raises(kind, match=rf"ec2\.TerminateInstances, code={code}"):
+            cloud.backend.end(["i-0", "i-1"])
+
+
+class TestMachines:
+    """What EC2 shows of the stack's machines."""
+
+    def shows(self, cloud: Cloud, *instances: dict[str, Any], following: bool = False) -> None:
+        told: dict[str, Any] = {"Reservations": [{"Instances": [one]} for one in instances]}
+        asked: dict[str, Any] = {
+            "Filters": [{"Name": "tag:runner-fleet:stack", "Values": ["fleet"]}],
+            "MaxResults": 500,
+        }
+        if following:
+            asked["NextToken"] = "more"
+        else:
+            told["NextToken"] = "more"
+        cloud.ec2.add_response("describe_instances", told, asked)
+
+    def instance(self, machine_id: str, state: str, **tags: str) -> dict[str, Any]:
+        told = [{"Key": f"runner-fleet:{key}", "Value": value} for key, value in tags.items()]
+        return {
+            "InstanceId": machine_id,
+            "State": {"Name": state},
+            "LaunchTime": AT,
+            "Tags": told,
+        }
+
+    def test_on_all_pages_with_what_they_are_tagged(self, cloud: Cloud) -> None:
+        self.shows(
+            cloud,
+            self.instance("i-0", "running", launch="l1", pool="linux", stack="fleet"),
+            self.instance("i-1", "pending", launch="l2", pool="big"),
+        )
+        self.shows(cloud, self.instance("i-2", "terminated"), following=True)
+        assert cloud.backend.machines() == (
+            Machine(machine_id="i-0", alive=True, launched_at=AT, launch_id="l1", pool="linux"),
+            Machine(machine_id="i-1", alive=True, launched_at=AT, launch_id="l2", pool="big"),
+            Machine(machine_id="i-2", alive=False, launched_at=AT, launch_id=None, pool=None),
+        )
+
+    @pytest.mark.parametrize("state", ["shutting-down", "stopping", "stopped", "terminated"])
+    def test_one_that_ends_is_not_alive(self, state: str, cloud: Cloud) -> None:
+        self.shows(cloud)
+        self.shows(cloud, self.instance("i-0", state), following=True)
+        (machine,) = cloud.backend.machines()
+        assert not machine.alive
+
+    def test_that_cannot_be_seen_are_not_gone(self, cloud: Cloud) -> None:
+        cloud.ec2.add_client_error("describe_instances", "RequestLimitExceeded")
+        with pytest.raises(Transient, match=r"ec2\.DescribeInstances"):
+            cloud.backend.machines()
+
+
+def test_a_machine_s_mailbox_is_its_own_user_id(cloud: Cloud) -> None:
+    assert cloud.backend.mailbox("i-7") == "AROA:i-7"
+    assert cloud.backend.name == "ec2"
