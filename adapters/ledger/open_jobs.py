@@ -9,11 +9,13 @@ from itertools import takewhile
 
 from boto3.dynamodb.conditions import Attr
 
+from adapters.ledger.rows import RowType
 from adapters.ledger.table import Change, Item, Rows
 from fleet.model import Job, JobKey
 
 # A lost webhook leaves a job open for so long, and each hour of a running job costs one call.
 LOOK_AFTER = timedelta(hours=1)
+KEY_ROW = RowType(of=JobKey)
 
 
 class LookRows(Rows):
@@ -23,7 +25,7 @@ class LookRows(Rows):
         """The jobs to ask about by `at`, longest due first."""
         listed = self._table.query_index("open", "open_pk", list_pk(instance), limit=at_most)
         items = takewhile(lambda item: item["open_sk"] <= _ordered(at), listed)
-        return [JobKey(instance=instance, job_id=int(item["job_id"])) for item in items]
+        return [KEY_ROW.read(item) for item in items]
 
     def put_off(self, key: JobKey, *, at: datetime) -> None:
         """Ask again `LOOK_AFTER` later about a job that has not ended at `at`."""

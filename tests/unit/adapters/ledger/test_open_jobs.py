@@ -6,6 +6,8 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from adapters.ledger.open_jobs import LOOK_AFTER
+from adapters.ledger.rows import UnreadableRow
+from adapters.ledger.table import Change
 from fleet.model import JobStatus
 from tests.fakes import AT
 from tests.unit.adapters.job_ledger import NOTHING, ROUTED, Ledger, job
@@ -58,6 +60,15 @@ def test_a_job_of_no_pool_is_asked_about_until_one_takes_it(ledger: Ledger) -> N
     ledger.route(job(1))
     assert due(ledger) == []
     assert ledger.waiting_ids() == [1]
+
+
+def test_an_unreadable_row_names_itself(ledger: Ledger) -> None:
+    runs(ledger, 1)
+    pk = f"job#{key(1)}"
+    ledger.table.write(Change(pk=pk, sk="job", put={"job_id": "one"}))
+    with pytest.raises(UnreadableRow) as error:
+        due(ledger)
+    assert error.value.key == (pk, "job")
 
 
 def test_a_job_that_waits_in_a_pool_is_not_asked_about(ledger: Ledger) -> None:
