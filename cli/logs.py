@@ -15,7 +15,7 @@ from fleet.errors import FleetError, Refused, Transient
 from fleet.job_event import instance_of
 from fleet.model import JobKey
 from operations.deployed import Deployed, gitlab_of
-from operations.explain import JobReference, read_asked
+from operations.explain import JobReference, check_host, read_asked
 
 EVERY_S = 3.0
 OVER = frozenset({"success", "failed", "canceled", "skipped"})
@@ -59,8 +59,7 @@ def logs(  # noqa: PLR0913  # each is an option of the command
 def _project_of(deployed: Deployed, gitlab: GitLab, asked: JobReference) -> int:
     """The number of the job's project: by the ledger, else by the name that was given."""
     instance = instance_of(deployed.config().gitlab.url)
-    if asked.host not in (None, instance):
-        raise Refused("this fleet serves another GitLab", serves=instance, asked=asked.host)
+    check_host(asked, instance)
     if asked.project is not None:
         return int(asked.project) if asked.project.isdecimal() else gitlab.project(asked.project).id
     row = deployed.jobs.row(JobKey(instance=instance, job_id=asked.job_id))

@@ -1,237 +1,154 @@
-"""The last line of `explain`: what a job waits for, or how it ended, and what to do. Pure."""
+"""The last line of `explain`: the sentences for where a job stands and what to do about it."""
 
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass
 
-from adapters.ledger.jobs import JobRow
-from adapters.ledger.pools import PoolRow
 from fleet.config.reading import PoolConfig
 from fleet.config.values import duration_text
-from fleet.model import JobStatus, Runner, RunnerState
-from fleet.reasons import Reason
-from fleet.rules.holds import Hold, advice, sentence
-from fleet.steps import Outcome, StepName
-from fleet.trouble import Trouble
+from fleet.model import Runner
+from fleet.reasons import SENTENCES, Reason
+from fleet.rules.holds import advice as advice_on_hold, sentence as sentence_of_hold
+from fleet.rules.standing import Advice, Diagnosis, JobFacts, Standing
+from fleet.steps import StepName
 from operations.durations import duration
 from operations.trail import sentence_of, words_of
 
-APPLY = "then `runner-fleet apply`"
-ROUTED_SOON = f"{APPLY}; the job is routed within a minute"
-# GitLab refuses to retry a job that is pending: it would have to be cancelled first.
-RETRY = f"{APPLY}, also of the same file: in two minutes it has all attempts again"
-ASK_GITLAB = (
-    "look in GitLab whether the project may use the runner (Settings > CI/CD > Runners)"
+_APPLY = "then `runner-fleet apply`"
+_ROUTED_SOON = f"{_APPLY}; the job is routed within a minute"
+# GitLab does not retry a job that is pending: a person would have to cancel it first.
+_RENEWED = f"{_APPLY}, also of the same file: the job has all attempts again within two minutes"
+_ALLOW_RUNNER = (
+    "check in GitLab that the project may use the runner (Settings > CI/CD > Runners)"
     " and has compute minutes left"
 )
-# What to do about how a job failed. Source: GitLab docs, "Job failure reasons".
-FAILURES = {
-    "script_failure": "",
-    "job_execution_timeout": (
-        "it ran into its time limit: the pool's max_job_time, or the job's or project's timeout"
-    ),
-    "stuck_or_timeout_failure": (
-        "GitLab gave up waiting for a runner: `runner-fleet status` says whether the pool shows"
-    ),
-    "runner_system_failure": "its machine failed it; its steps say why it did not run again",
-    "runner_interrupted": "its machine was taken away; its steps say why it did not run again",
+_SAYS = {
+    Standing.CREATED: "it is not pending yet: GitLab runs other jobs first",
+    Standing.GIVEN_UP: SENTENCES[Reason.ATTEMPTS_USED],
+    Standing.POOL_GONE: "its pool {pool} is not in fleet.toml any more",
+    Standing.AT_CEILING: "it waits for room: all {ceiling} places of pool {pool} are in use",
+    Standing.ROUTED: "it waits for the autoscaler's next round, which is at most a minute",
+    Standing.RUNS_ELSEWHERE: "it runs on a runner that is not the fleet's",
+    Standing.RUNNER_GONE: "its runner {runner} is gone and GitLab still says that it runs",
+}
+_DO = {
+    Advice.NOTHING: "",
+    Advice.FIX_FAILURE: "correct what failed above",
+    Advice.ALLOW_RUNNER: _ALLOW_RUNNER,
+    Advice.PROTECT_BRANCH: "pool {pool} is protected_only: protect the job's branch; "
+    f"if it is protected, {_ALLOW_RUNNER}",
+    Advice.PROTECT_REF: "protect its branch or tag and run a new pipeline, or drop protected_only, "
+    f"{_ROUTED_SOON}",
+    Advice.RAISE_ROLE: "make the user of the fleet's GitLab token a Maintainer of the project, or "
+    f"drop protected_only from a pool, {_ROUTED_SOON}",
+    Advice.CORRECT_TAGS: f"correct its tags, or a pool's, {_ROUTED_SOON}",
+    Advice.AWAIT_RECONCILE: "nothing: reconcile routes it again within a minute",
+    Advice.RAISE_CEILING: f"nothing, or raise its ceiling, {_APPLY}",
+    Advice.CORRECT_POOL: f"correct it, {_ROUTED_SOON}",
+    Advice.ADD_PLACES: "nothing, or name more instance_types or subnets in pool {pool}",
+    Advice.RUN_AGAIN: "cancel and retry it in GitLab if it may run a second time; otherwise GitLab"
+    " fails it an hour after its last update, and `retry:` of the CI file counts",
+    Advice.RUN_AGAIN_IF_STUCK: "if its log shows no progress, cancel and retry it in GitLab",
+    Advice.RAISE_TIME_LIMIT: "it ran into its time limit: the pool's max_job_time, or the timeout"
+    " of the job or project",
+    Advice.CHECK_POOL: "GitLab gave up waiting for a runner: `runner-fleet status` says whether"
+    " GitLab sees the pool",
+    Advice.READ_STEPS: "its machine failed it; its steps say why it did not run again",
+    Advice.READ_STEPS_OF_LOSS: "AWS took its machine; its steps say why it did not run again",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobFacts:
-    """A job's row with what is known of its pool and its runner at `at`."""
-
-    at: datetime
-    row: JobRow
-    pool: PoolConfig | None = None
-    pool_row: PoolRow | None = None
-    trouble: Trouble | None = None  # the fleet can ask GitLab nothing at all
-    runner: Runner | None = None  # live, and it runs the job or was launched for it
-    hold: Hold | None = None  # GitLab gives no credential to machines for it
-    idle: Runner | None = None  # one that GitLab had long enough to give the job to
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """Where the job stands, and what to do; nothing to do is empty."""
+class LastLine:
+    """Where the job stands, and what to do; empty: nothing to do."""
 
     says: str
     do: str = ""
 
 
-def verdict(facts: JobFacts) -> Verdict:
-    """Where the job stands now."""
-    job = facts.row.job
-    if job.status is JobStatus.FINISHED:
-        return _finished(facts)
-    if job.status is JobStatus.RUNNING:
-        return _running(facts)
-    if job.status is JobStatus.CREATED:
-        return Verdict(says="it is not pending yet: GitLab runs other jobs first")
-    if job.given_up:
-        return Verdict(says=_because(Reason.ATTEMPTS_USED), do=f"{_mend(facts)}, {RETRY}")
-    if job.pool is None:
-        return Verdict(says=_because(job.reason), do=_to_get_a_pool(job.reason))
-    if facts.pool is None:
-        says = f"its pool {job.pool} is not in fleet.toml any more"
-        return Verdict(says=says, do="reconcile routes it again within a minute")
-    return _waiting(facts, facts.pool)
+def last_line(facts: JobFacts, diagnosis: Diagnosis, *, refused: str | None = None) -> LastLine:
+    """The diagnosis in sentences. `refused`: AWS's words about the pool's configuration."""
+    says = _says(facts, diagnosis, refused)
+    if diagnosis.strayed is not None:
+        says += f"; {_strayed(diagnosis.strayed)}"
+    return LastLine(says=says, do=_do(facts, diagnosis))
 
 
-def _to_get_a_pool(reason: Reason | None) -> str:
-    """What to do about a job that no pool gets."""
-    if reason is Reason.UNPROTECTED:
-        # GitLab decides it when it makes a pipeline: what waits stays as it is.
-        what = "protect its branch or tag and run a new pipeline"
-        return f"{what}, or drop protected_only, {ROUTED_SOON}"
-    if reason is Reason.PROTECTION_UNKNOWN:
-        role = "make the user of the fleet's GitLab token a Maintainer of the project"
-        return f"{role}, or drop protected_only from a pool, {ROUTED_SOON}"
-    return f"correct its tags, or a pool's, {ROUTED_SOON}"
+def _do(facts: JobFacts, diagnosis: Diagnosis) -> str:
+    advice = diagnosis.advice
+    if advice is Advice.CURE_TROUBLE and facts.trouble is not None:
+        return facts.trouble.do
+    if advice is Advice.CURE_HOLD and facts.hold is not None:
+        return advice_on_hold(facts.hold)
+    do = _DO[advice].format(pool=facts.job.pool)
+    return f"{do}, {_RENEWED}" if diagnosis.standing is Standing.GIVEN_UP else do
 
 
-def _mend(facts: JobFacts) -> str:
-    """What to do before a job that was given up is tried again."""
-    last = {step.name: step for step in facts.row.steps}
-    given_up, exited = last.get(StepName.GIVEN_UP), last.get(StepName.RUNNER_EXITED)
-    is_unserved = given_up is not None and given_up.cause is Reason.WENT_UNSERVED
-    has_asked = exited is not None and exited.outcome is Outcome.NO_JOB
-    return _unlock(facts.pool) if is_unserved and has_asked else "mend what failed above"
+def _says(facts: JobFacts, diagnosis: Diagnosis, refused: str | None) -> str:
+    job, standing = facts.job, diagnosis.standing
+    if standing in _SAYS:
+        ceiling = facts.pool.ceiling if facts.pool else 0
+        return _SAYS[standing].format(pool=job.pool, runner=job.runner_id, ceiling=ceiling)
+    match standing:
+        case Standing.GITLAB_UNUSABLE if facts.trouble is not None:
+            return facts.trouble.says
+        case Standing.HELD if facts.hold is not None:
+            return sentence_of_hold(facts.hold)
+        case Standing.POOL_REFUSED:
+            return f"AWS refuses pool {job.pool}: {refused or sentence_of(diagnosis.reason)}"
+        case Standing.MACHINE_LOST:
+            return f"{SENTENCES[Reason.MACHINE_LOST]}; {_not_retried(facts)}"
+        case Standing.ENDED:
+            return _ended(facts, diagnosis)
+    if diagnosis.runner is not None:
+        return _of_runner(facts, standing, diagnosis.runner)
+    when = f", at {diagnosis.until:%T} UTC" if diagnosis.until else ""
+    return (sentence_of(diagnosis.reason) or "it waits for the autoscaler") + when
 
 
-def _unlock(pool: PoolConfig | None) -> str:
-    """What may keep GitLab from giving a job to a fit runner."""
-    if pool is None or not pool.protected_only:
-        return ASK_GITLAB
-    return f"pool {pool.name} is protected_only: protect the job's branch; else {ASK_GITLAB}"
+def _of_runner(facts: JobFacts, standing: Standing, runner: Runner) -> str:
+    ready = duration((facts.at - runner.since).total_seconds())
+    age = duration((facts.at - runner.launched_at).total_seconds())
+    match standing:
+        case Standing.WITHHELD:
+            return f"{runner.id} has been ready for {ready}, and GitLab does not give it this job"
+        case Standing.TAKEN:
+            return f"{runner.id} has taken it, and GitLab's event is on its way"
+        case Standing.BOOTED:
+            return f"{runner.id}, launched {age} ago, has called home and gets ready"
+        case Standing.READY:
+            return (
+                f"{runner.id}, launched {age} ago, is ready: GitLab gives it this job or a similar"
+                " one"
+            )
+        case Standing.BOOTING:
+            return f"{runner.id} boots for {age}{_deadline(facts.pool)}"
+    if runner.heartbeat_at is None:
+        return f"it runs on {runner.id}"
+    silence = duration((facts.at - runner.heartbeat_at).total_seconds())
+    return f"it runs on {runner.id}, last heard {silence} ago"
 
 
-def _waiting(facts: JobFacts, pool: PoolConfig) -> Verdict:
-    if facts.idle is not None:
-        return _withheld(facts, facts.idle, pool)
-    if (no_credential := _no_credential(facts)) is not None:
-        return no_credential
-    runner = facts.runner
-    if runner is not None and runner.covers:
-        return _booting(facts, runner, pool)
-    if runner is not None and runner.job == facts.row.job.key:
-        return Verdict(says=f"{runner.id} has taken it, and GitLab's word of that is on its way")
-    why = _why_waiting(facts, pool)
-    if runner is None:
-        return why
+def _deadline(pool: PoolConfig | None) -> str:
+    if pool is None:
+        return ""
+    return f"; after {duration_text(pool.boot_deadline)} the fleet launches another in its place"
+
+
+def _strayed(runner: Runner) -> str:
     instead = f"took job {runner.job.job_id}" if runner.job else f"is {runner.state.value}"
-    return replace(why, says=f"{why.says}; {runner.id}, launched for it, {instead}")
-
-
-def _why_waiting(facts: JobFacts, pool: PoolConfig) -> Verdict:
-    """What keeps a machine from being launched for it now."""
-    reason, row = facts.row.job.reason, facts.pool_row
-    if reason is Reason.AT_CEILING:
-        says = f"it waits for room: all {pool.ceiling} places of pool {pool.name} are in use"
-        return Verdict(says=says, do=f"nothing, or raise its ceiling, {APPLY}")
-    if reason is Reason.CONFIGURATION:
-        words = row.refused if row and row.refused else _because(reason)
-        return Verdict(
-            says=f"AWS refuses pool {pool.name}: {words}", do=f"correct it, {ROUTED_SOON}"
-        )
-    if reason is Reason.NO_CAPACITY_UNTIL:
-        held = [one.until for one in (row.back_off or {}).values()] if row else []
-        until = min((one for one in held if one > facts.at), default=None)
-        when = f", at {until:%T} UTC" if until else ""
-        return Verdict(
-            says=f"{_because(reason)}{when}",
-            do=f"nothing, or name more instance_types or subnets in pool {pool.name}",
-        )
-    if reason is Reason.ROUTED or reason is Reason.OVERFLOW:
-        return Verdict(says="it waits for the autoscaler's next round, which is at most a minute")
-    return Verdict(says=_because(reason) if reason else "it waits for the autoscaler")
-
-
-def _no_credential(facts: JobFacts) -> Verdict | None:
-    """Why the job, or the machine that was launched for it, gets none from GitLab, if so."""
-    waits = facts.runner is None or not (facts.runner.covers and facts.runner.equipped)
-    if facts.trouble is not None and waits:
-        return Verdict(says=facts.trouble.says, do=facts.trouble.do)
-    if facts.hold is not None and _is_held(facts, facts.hold):
-        return Verdict(says=sentence(facts.hold), do=advice(facts.hold))
-    return None
-
-
-def _is_held(facts: JobFacts, hold: Hold) -> bool:
-    """Whether the job, or the machine that was launched for it, waits for a credential."""
-    if facts.runner is None or not facts.runner.covers:
-        return facts.row.job.reason in {
-            Reason.GITLAB_REFUSES,
-            Reason.GITLAB_OUT,
-            hold.reason,
-        }
-    return not facts.runner.equipped
-
-
-def _withheld(facts: JobFacts, idle: Runner, pool: PoolConfig) -> Verdict:
-    since = duration((facts.at - idle.since).total_seconds())
-    says = f"{idle.id} has been ready for {since}, and GitLab does not give it this job"
-    return Verdict(says=says, do=_unlock(pool))
-
-
-def _booting(facts: JobFacts, runner: Runner, pool: PoolConfig) -> Verdict:
-    since = duration((facts.at - runner.launched_at).total_seconds())
-    if runner.state is RunnerState.IDLE and not runner.asks:
-        says = f"{runner.id}, launched {since} ago, has called home and gets ready"
-        return Verdict(says=says)
-    if runner.state is RunnerState.IDLE:
-        says = (
-            f"{runner.id}, launched {since} ago, is ready: GitLab gives it this job, or one like it"
-        )
-        return Verdict(says=says)
-    deadline = duration_text(pool.boot_deadline)
-    says = f"{runner.id} boots for {since}; after {deadline} another is launched in its place"
-    return Verdict(says=says)
-
-
-LOST = (
-    "cancel and retry it in GitLab, where it may run a second time; left alone, GitLab fails it an"
-    " hour after its last word, and `retry:` of the CI file counts"
-)
-
-
-def _running(facts: JobFacts) -> Verdict:
-    if facts.row.job.reason is Reason.MACHINE_LOST:
-        return Verdict(says=f"{_because(Reason.MACHINE_LOST)}; {_not_retried(facts)}", do=LOST)
-    runner = facts.runner
-    name = facts.row.job.runner_id
-    if runner is None:
-        if name is None:
-            return Verdict(says="it runs on a runner that is not the fleet's")
-        return Verdict(says=f"its runner {name} is gone and GitLab still says that it runs")
-    heard = runner.heartbeat_at
-    if heard is None:
-        return Verdict(says=f"it runs on {runner.id}")
-    silent = facts.at - heard
-    says = f"it runs on {runner.id}, last heard {duration(silent.total_seconds())} ago"
-    if facts.pool is None or silent < facts.pool.stalled_after:
-        return Verdict(says=says)
-    return Verdict(says=says, do="if nothing moves in its log: cancel and retry it in GitLab")
+    return f"{runner.id}, launched for it, {instead}"
 
 
 def _not_retried(facts: JobFacts) -> str:
     """Why the fleet does not run it again: the last of the steps that say so."""
-    steps = [step for step in facts.row.steps if step.name is StepName.RETRY]
+    steps = [step for step in facts.steps if step.name is StepName.RETRY]
     return (words_of(steps[-1]) or sentence_of(steps[-1].reason)) if steps else "it is not retried"
 
 
-def _finished(facts: JobFacts) -> Verdict:
-    row = facts.row
-    says = f"it ended: {row.job.outcome or 'finished'}"
-    if row.failure_reason:
-        says += f" ({row.failure_reason})"
-    if row.torn_down_at is not None and row.finished_at is not None:
-        after = duration((row.torn_down_at - row.finished_at).total_seconds())
-        says += f"; its machine was gone {after} later"
-    elif facts.runner is not None:
-        says += f"; {facts.runner.id} is being ended"
-    return Verdict(says=says, do=FAILURES.get(row.failure_reason or "", ""))
-
-
-def _because(reason: Reason | None) -> str:
-    return sentence_of(reason.value if reason else None)
+def _ended(facts: JobFacts, diagnosis: Diagnosis) -> str:
+    says = f"it ended: {facts.job.outcome or 'finished'}"
+    if facts.failure:
+        says += f" ({facts.failure})"
+    if facts.torn_down_after is not None:
+        after = duration(facts.torn_down_after.total_seconds())
+        return f"{says}; its machine was gone {after} later"
+    return f"{says}; {diagnosis.runner.id} is being ended" if diagnosis.runner else says

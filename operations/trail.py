@@ -90,6 +90,7 @@ class Trail:
     waited_s: float | None
     ran_s: float | None
     hops: tuple[Hop, ...]
+    standing: str  # the stable word for where it stands
     verdict: str  # what it waits for, or how it ended
     do: str  # what to do about it; empty: nothing
 

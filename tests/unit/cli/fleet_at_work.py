@@ -16,40 +16,21 @@ from cli.main import app
 from fleet.config.reading import read_config
 from fleet.errors import FleetError
 from fleet.machine.mailbox import MachineState, Report
-from fleet.model import Job, JobKey, JobStatus, Runner, RunnerState
+from fleet.model import Job, JobStatus, Runner, RunnerState
 from fleet.reasons import Reason
 from fleet.steps import Step, StepName
 from operations.deployed import Deployed
 from tests.fakes import AT, Clock, FakeGitLab, FakeQueue, FakeSecrets, FakeTable
+from tests.unit.cli.session import Session
+from tests.unit.fleet.rules.standings import FLEET as PLAIN_FLEET, ago, key
 
 INSTANCE = "gitlab.example.com"
-FLEET = """\
-[gitlab]
-url = "https://gitlab.example.com"
-runners_in = "group:42"
-
-[pools.docker]
-backend = "ec2"
-tags = ["docker"]
-instance_types = ["m7i.large", "m7a.large"]
-ceiling = 5
-idle = { count = 1 }
-"""
-
-
-def ago(seconds: float) -> datetime:
-    """So many seconds before the clock's time."""
-    return AT - timedelta(seconds=seconds)
-
-
-def key(job_id: int) -> JobKey:
-    """The key of a job."""
-    return JobKey(instance=INSTANCE, job_id=job_id)
+FLEET = PLAIN_FLEET + "idle = { count = 1 }\n"
 
 
 @dataclass
 class AtWork:
-    """One stack. `run` calls the command with it in place of AWS."""
+    """One stack. `run` calls the command with it in place of AWS, and `session` has all of it."""
 
     clock: Clock = field(default_factory=Clock)
     table: FakeTable = field(default_factory=FakeTable)
@@ -59,6 +40,7 @@ class AtWork:
     ways: list[Way] = field(default_factory=list)
     pauses: int = 0
     failing_later: FleetError | None = None  # of the ledger, after the first pause
+    session: Session = field(default_factory=Session)
 
     def __post_init__(self) -> None:
         names = ("ec2", "lambda", "events", "expiries")
@@ -86,7 +68,7 @@ class AtWork:
         return self.gitlab
 
     def _pause(self, seconds: float) -> None:
-        """Somebody presses Ctrl-C in the second pause."""
+        """A person presses Ctrl-C in the second pause."""
         self.pauses += 1
         self.clock.go(seconds)
         self.table.failing, self.failing_later = self.failing_later, None
@@ -95,7 +77,8 @@ class AtWork:
 
     def run(self, *arguments: str, env: dict[str, str] | None = None) -> Result:
         """The command with these arguments."""
-        return CliRunner().invoke(app, arguments, obj=self.deployed, env=env)
+        result = CliRunner().invoke(app, arguments, obj=self.deployed, env=env)
+        return self.session.show(" ".join(arguments), result)
 
     @property
     def jobs(self) -> JobRows:
@@ -123,7 +106,7 @@ class AtWork:
 
     def job(self, job_id: int, *, waits_s: float = 60, **facts: Any) -> Job:
         """A job that was routed, or could not be."""
-        told: dict[str, Any] = {
+        plain: dict[str, Any] = {
             "project_id": 7,
             "project_path": "acme/demo",
             "name": f"job-{job_id}",
@@ -134,7 +117,7 @@ class AtWork:
             "pool": "docker",
             "reason": Reason.ROUTED,
         }
-        job = Job(key=key(job_id), **(told | facts))
+        job = Job(key=key(job_id), **(plain | facts))
         at = job.pending_at + timedelta(seconds=1)
         steps = [
             Step(at=job.pending_at, name=StepName.WEBHOOK_RECEIVED, delivery_id="d1"),
@@ -145,15 +128,15 @@ class AtWork:
         return job
 
     def waits_because(self, job_id: int, reason: Reason) -> None:
-        """The autoscaler told why a job waits."""
+        """The autoscaler wrote why a job waits."""
         self.jobs.hold({key(job_id): Step(at=ago(1), name=StepName.WAITS, reason=reason)})
 
     def advance(self, job: Job, word: str, *, at: datetime, **facts: Any) -> None:
         """GitLab said that the job runs or ended."""
         status = JobStatus.RUNNING if word == "running" else JobStatus.FINISHED
         outcome = None if status is JobStatus.RUNNING else word
-        told = {name: facts.pop(name) for name in ("runner_id",) if name in facts}
-        job = replace(job, status=status, outcome=outcome, **told)
+        runner = {name: facts.pop(name) for name in ("runner_id",) if name in facts}
+        job = replace(job, status=status, outcome=outcome, **runner)
         step = Step(at=at, name=StepName.TAKEN if status is JobStatus.RUNNING else StepName(word))
         times = {k: v.isoformat() if isinstance(v, datetime) else v for k, v in facts.items()}
         assert self.jobs.advance(job, [step], at=at, facts=times)
@@ -181,14 +164,14 @@ class AtWork:
             capacity="m7i.large/subnet-1/spot",
         )
         self.runners.place([place])
-        found = self.runners.find(runner.id)
-        assert found is not None
-        return found
+        placed = self.runners.find(runner.id)
+        assert placed is not None
+        return placed
 
     def reports(self, runner: Runner, state: MachineState, *steps: Step, **facts: Any) -> None:
         """A machine wrote its report."""
-        told: dict[str, Any] = {"heartbeat_at": ago(5), "runner_id": runner.id} | facts
-        item = Report(state=state, steps=steps, **told).item()
+        plain: dict[str, Any] = {"heartbeat_at": ago(5), "runner_id": runner.id}
+        item = Report(state=state, steps=steps, **(plain | facts)).item()
         new = item.pop("steps")
         pk = f"machine#{runner.mailbox}"
         self.table.write(Change(pk=pk, sk="report", put=item, append={"steps": new}))
