@@ -16,7 +16,7 @@ _SECRET = re.compile(r"\b(gl(?:pat|rt|rtr|dt|cbt|soat)-|whsec_)[\w.+/=-]{6,}", r
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def error_lines() -> Iterator[None]:
     """Say an error that was foreseen in a line and end with an exit code: 2 for a wrong call.
 
     Others pass: their traceback is for those who mend them.

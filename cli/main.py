@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from cli.commands import ask_of
-from cli.failures import told
+from cli.failures import error_lines
 
 # Where each command is, and the line that `--help` shows for it: the first of its own help.
 # Reading it here keeps `--help` from importing boto3, pydantic and the local engine.
@@ -56,14 +56,14 @@ class LazyGroup(TyperGroup):
     def make_context(self, *args: Any, **extra: Any) -> Any:
         """Read the options before the command; a wrong one is a line as all errors are."""
         ask_of("")  # another invocation in this process may have named a stack
-        with told():
+        with error_lines():
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: Any) -> Any:
         """Run it; what the fleet foresaw ends in a line that says what to do, no traceback."""
         if isinstance(sys.stdout, TextIOWrapper):  # what it cannot say is no reason to fail
             sys.stdout.reconfigure(errors="replace")
-        with told():
+        with error_lines():
             return super().invoke(ctx)
 
 

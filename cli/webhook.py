@@ -19,7 +19,7 @@ from adapters.ledger.fleet import FleetRows
 from adapters.ledger.hooks import HookRow
 from adapters.ledger.table import Table
 from cli.commands import DEFAULT_STACK, ask_of
-from cli.failures import told
+from cli.failures import error_lines
 from cli.options import Stack
 from fleet.errors import Refused, Transient
 from fleet.job_event import instance_of
@@ -83,7 +83,7 @@ def register(  # noqa: PLR0913  # a command's parameters are its options
     rotate: Rotate = False,
 ) -> None:
     """Make or mend the webhook; safe to repeat. Prints no secret."""
-    with told():
+    with error_lines():
         call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
         call.check()
         world = _world(ctx, stack)
@@ -117,7 +117,7 @@ def list_(  # noqa: PLR0913
     stack: Stack = DEFAULT_STACK,
 ) -> None:
     """Every webhook of the project or group, and whether GitLab still calls it."""
-    with told():
+    with error_lines():
         call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
         call.check()
         gitlab, scope = call.scope(_way_if_any(ctx, stack))
@@ -139,7 +139,7 @@ def send_sample(  # noqa: PLR0913
     stack: Stack = DEFAULT_STACK,
 ) -> None:
     """Have GitLab send a sample job event; a disabled webhook comes back when it is accepted."""
-    with told():
+    with error_lines():
         call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
         call.check()
         way = _way_if_any(ctx, stack) if url else _world(ctx, stack).way

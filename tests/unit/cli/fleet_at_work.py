@@ -77,8 +77,10 @@ class AtWork:
 
     def run(self, *arguments: str, env: dict[str, str] | None = None) -> Result:
         """The command with these arguments."""
-        result = CliRunner().invoke(app, arguments, obj=self.deployed, env=env)
-        return self.session.show(" ".join(arguments), result)
+        result = CliRunner().invoke(
+            app, arguments, prog_name="runner-fleet", obj=self.deployed, env=env
+        )
+        return self.session.show(arguments, result)
 
     @property
     def jobs(self) -> JobRows:

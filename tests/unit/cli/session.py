@@ -1,6 +1,7 @@
 """A shell session as text: each command, what it prints, and how it ends."""
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 
 from typer.testing import Result
 
@@ -15,9 +16,13 @@ class Session:
         self._hide = dict(hide or {})
         self._lines: list[str] = []
 
-    def show(self, command: str, result: Result) -> Result:
+    def show(self, arguments: Sequence[str], result: Result) -> Result:
         """Append one command with its result."""
-        self._lines += ["", f"$ runner-fleet {command}", *result.stdout.splitlines()]
+        self._lines += [
+            "",
+            f"$ {shlex.join(['runner-fleet', *arguments])}",
+            *result.stdout.splitlines(),
+        ]
         self._lines += [f"2> {line}" for line in result.stderr.splitlines()]
         self._lines += [f"[{result.exit_code}]"] if result.exit_code else []
         return result

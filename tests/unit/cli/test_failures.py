@@ -1,7 +1,10 @@
-"""What went wrong, as people read it: one line each, with what to do, and no tracebacks."""
+"""Errors as a person reads them: one line each, with what to do, and no traceback."""
 
 import errno
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,124 +22,129 @@ from botocore.exceptions import (
     TokenRetrievalError,
     UnauthorizedSSOTokenError,
 )
+from typer.testing import CliRunner
 
 from adapters.aws.clients import aws_call
-from cli.failures import sentence, told
+from cli.failures import error_lines, sentence
+from cli.main import COMMANDS, app, load
 from fleet.aws_errors import ADVICE_BY_HAND
+from fleet.config.reading import ConfigError, read_config
 from fleet.errors import FleetError, Refused, Transient
+from tests.unit.cli.fleet_at_work import AtWork
+from tests.unit.cli.session import Session
 
 SAID = "User: arn:aws:iam::123456789012:user/dana is not authorized to perform: sqs:SendMessage"
+HEAVY = {"boto3", "botocore", "pydantic", "fastapi", "gitlab", "ministack", "local", "adapters"}
 
 
-def said_by_aws(code: str, words: str) -> FleetError:
-    """What the fleet makes of an answer of AWS."""
+def of_aws(code: str, words: str) -> FleetError:
+    """The fleet's error for an answer of AWS."""
     answer: Any = {"Error": {"Code": code, "Message": words}}
     with pytest.raises(FleetError) as raised, aws_call("sqs.SendMessage"):
         raise ClientError(answer, "SendMessage")
     return raised.value
 
 
-def refused_here(error: BotoCoreError) -> FleetError:
-    """What the fleet makes of a call that did not leave this machine."""
+def of_botocore(error: BotoCoreError) -> FleetError:
+    """The fleet's error for a call that did not leave this machine."""
     with pytest.raises(FleetError) as raised, aws_call("sqs.SendMessage"):
         raise error
     return raised.value
 
 
-def line(error: BaseException, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
-    """The exit code, and all that was said."""
-    with pytest.raises(typer.Exit) as ended, told():
+class ParamValidationError(BotoCoreError):
+    """A call that is wrong in itself."""
+
+    fmt = "Invalid bucket name"
+
+
+def printed(error: BaseException, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """The exit code, and what standard error has."""
+    with pytest.raises(typer.Exit) as ended, error_lines():
         raise error
     out = capsys.readouterr()
     assert out.out == ""
     return ended.value.exit_code, out.err
 
 
-# AWS
-
-
-def test_an_answer_that_we_have_no_advice_for_is_told_in_awss_words() -> None:
-    error = said_by_aws("ValidationError", "Parameters: [NoSuch] do not exist in the template.")
-    assert sentence(error) == (
-        "AWS says: Parameters: [NoSuch] do not exist in the template "
-        "(sqs.SendMessage: ValidationError)"
-    )
-
-
-@pytest.mark.parametrize("code", ["AccessDenied", "AccessDeniedException"])
-def test_a_right_that_is_missing_is_named(code: str) -> None:
-    assert sentence(said_by_aws(code, SAID)) == (
-        "these AWS credentials may not do this: see docs/operations.md; "
-        f"AWS says: {SAID} (sqs.SendMessage: {code})"
-    )
-
-
-def test_where_we_know_what_to_do_awss_words_are_left_out() -> None:
-    error = said_by_aws("ExpiredToken", "The provided token has expired.")
-    says = "the AWS credentials are too old: log in again (sqs.SendMessage: ExpiredToken)"
-    assert sentence(error) == says
-
-
-@pytest.mark.parametrize(
-    ("error", "do"),
-    [
-        (NoCredentialsError(), "set AWS_PROFILE, or log in"),
-        (NoRegionError(), "set AWS_DEFAULT_REGION"),
-        (PartialCredentialsError(provider="env", cred_var="secret"), "check the environment"),
-        (ProfileNotFound(profile="nope"), "check AWS_PROFILE"),
-        (EndpointConnectionError(endpoint_url="http://x"), "check the network and AWS_ENDPOINT"),
-        (ConnectTimeoutError(endpoint_url="http://x"), "check the network and AWS_ENDPOINT"),
-        (SSOTokenLoadError(error_msg="none"), "aws sso login"),
-        (UnauthorizedSSOTokenError(), "aws sso login"),
-        (TokenRetrievalError(provider="sso", error_msg="old"), "aws sso login"),
-    ],
+OF_THIS_MACHINE = (
+    NoCredentialsError(),
+    NoRegionError(),
+    PartialCredentialsError(provider="env", cred_var="secret"),
+    ProfileNotFound(profile="nope"),
+    EndpointConnectionError(endpoint_url="http://x"),
+    ConnectTimeoutError(endpoint_url="http://x"),
+    SSOTokenLoadError(error_msg="none"),
+    UnauthorizedSSOTokenError(),
+    TokenRetrievalError(provider="sso", error_msg="old"),
 )
-def test_what_is_wrong_on_this_machine_says_what_to_do(error: BotoCoreError, do: str) -> None:
-    assert type(error).__name__ in ADVICE_BY_HAND
-    told_of = sentence(refused_here(error))
-    assert do in told_of
-    assert told_of.endswith(f"(sqs.SendMessage: {type(error).__name__})")
+ERRORS: tuple[Callable[[], Exception], ...] = (
+    lambda: of_aws("ValidationError", "Parameters: [NoSuch] do not exist in the template."),
+    lambda: of_aws("AccessDenied", SAID),
+    lambda: of_aws("AccessDeniedException", SAID),
+    lambda: of_aws("AccessDenied", ""),
+    lambda: of_aws("SomethingNew", ""),
+    lambda: of_aws("ExpiredToken", "The provided token has expired."),
+    *(lambda error=error: of_botocore(error) for error in OF_THIS_MACHINE),
+    lambda: of_botocore(ParamValidationError()),
+    lambda: Refused(call="dynamodb.Query", code="SomethingNew"),
+    lambda: Transient("GitLab did not answer", call="GET /groups/acme", error="ConnectTimeout"),
+    lambda: Transient("GitLab did not answer", status=500),
+    lambda: Refused("GitLab does not accept this request", call="POST /x", status=400, said="no"),
+    # The words of others cannot break the line, steer the terminal or repeat a secret.
+    lambda: Refused("refused", said="one\ntwo\x1b[31m\r\tthree"),
+    lambda: OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+    lambda: NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), "/dev/null/up.json"),
+    lambda: typer.BadParameter("too many."),
+    lambda: typer.TyperException("no."),
+)
 
 
-def test_a_call_that_is_wrong_in_itself_is_told_in_botocores_words() -> None:
-    class ParamValidationError(BotoCoreError):
-        fmt = "Invalid bucket name"
-
-    says = "Invalid bucket name (sqs.SendMessage: ParamValidationError)"
-    assert sentence(refused_here(ParamValidationError())) == says
-
-
-@pytest.mark.parametrize("code", ["AccessDenied", "SomethingNew"])
-def test_an_answer_without_words_is_told_as_far_as_it_goes(code: str) -> None:
-    told_of = sentence(said_by_aws(code, ""))
-    assert f"sqs.SendMessage: {code})" in told_of
-    assert "AWS says" not in told_of
-
-
-# GitLab
-
-
-def test_a_gitlab_that_does_not_answer_says_what_to_check() -> None:
-    error = Transient("GitLab did not answer", call="GET /groups/acme", error="ConnectTimeout")
-    assert sentence(error) == (
-        "GitLab did not answer: check its address and the network, then run this again "
-        "(GET /groups/acme: ConnectTimeout)"
-    )
-
-
-def test_what_gitlab_says_stays_as_it_is() -> None:
-    error = Refused("GitLab does not accept this request", call="POST /x", status=400, said="no")
-    assert sentence(error) == str(error)
-
-
-# As lines
-
-
-def test_the_words_of_others_cannot_break_the_line_or_steer_the_terminal(
-    capsys: pytest.CaptureFixture[str],
+def test_every_error_is_one_line(
+    screen: Callable[[str, str], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    error = Refused("refused", said="one\ntwo\x1b[31m\r\tthree")
-    assert line(error, capsys) == (1, "Error: refused (said=one two [31m three)\n")
+    assert {type(error).__name__ for error in OF_THIS_MACHINE} <= set(ADVICE_BY_HAND)
+    lines = []
+    for make in ERRORS:
+        error = make()
+        code, line = printed(error, capsys)
+        assert (code, line.count("\n")) == (getattr(error, "exit_code", 1), 1)
+        assert line.isascii()
+        assert not set(line[:-1]) & set("\x1b\r\n\t")
+        lines.append(line)
+    screen("errors", "".join(lines))
+
+
+WRONG_CALLS = (
+    ["exlpain"],
+    ["xyz"],
+    ["--nope"],
+    ["explain"],
+    ["status", "x"],
+    ["webhook", "regster"],
+    ["validate", "none.toml"],
+    ["validate", "."],
+    ["apply", "."],
+    ["status", "--jobs", "0"],
+    ["local", "up", "--gitlab-port", "65536"],
+    ["local", "up", "--gitlab-port", "-1"],
+    ["local", "burst", "--jobs", "0"],
+    ["local", "burst", "--credentials", "none"],
+    ["local", "burst", "--ceiling", "0"],
+    ["local", "chaos", "--at-once", "0"],
+    ["local", "chaos", "--seeds", "0"],
+)
+
+
+def test_a_wrong_call_is_one_line_however_narrow_the_terminal(
+    screen: Callable[[str, str], None],
+) -> None:
+    session = Session()
+    for arguments in WRONG_CALLS:
+        result = CliRunner().invoke(app, arguments, prog_name="runner-fleet", env={"COLUMNS": "20"})
+        assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+        session.show(arguments, result)
+    screen("wrong_calls", str(session))
 
 
 @pytest.mark.parametrize(
@@ -151,29 +159,10 @@ def test_the_words_of_others_cannot_break_the_line_or_steer_the_terminal(
         ("--gitlab-token-env", "--gitlab-token-env"),
     ],
 )
-def test_a_secret_that_others_repeat_is_not_repeated(
+def test_a_secret_that_another_side_repeats_is_not_printed(
     said: str, shown: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert line(Refused("refused", said=said), capsys)[1] == f"Error: refused (said={shown})\n"
-
-
-@pytest.mark.parametrize(
-    ("error", "says"),
-    [
-        (
-            OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
-            "Error: No space left on device\n",
-        ),
-        (
-            NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), "/dev/null/up.json"),
-            "Error: Not a directory: /dev/null/up.json\n",
-        ),
-    ],
-)
-def test_what_the_system_refuses_is_a_line(
-    error: OSError, says: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert line(error, capsys) == (1, says)
+    assert printed(Refused("refused", said=said), capsys)[1] == f"Error: refused (said={shown})\n"
 
 
 @pytest.mark.parametrize(
@@ -185,30 +174,61 @@ def test_what_the_system_refuses_is_a_line(
         KeyError("a bug"),
     ],
 )
-def test_others_pass_as_they_are(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(type(error)) as raised, told():
+def test_an_unforeseen_error_keeps_its_traceback(
+    error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(type(error)) as raised, error_lines():
         raise error
     assert raised.value is error
-    assert capsys.readouterr().err == ""
-
-
-def test_without_an_error_nothing_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    with told():
+    with error_lines():
         pass
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize(
-    ("error", "says"),
-    [
-        (typer.BadParameter("too many."), "Error: Invalid value: too many; see `runner-fleet"),
-        (typer.TyperException("no."), "Error: no; see `runner-fleet --help`"),
-    ],
-)
-def test_a_wrong_call_points_to_the_help(
-    error: typer.TyperException, says: str, capsys: pytest.CaptureFixture[str]
+def test_advice_takes_the_place_of_awss_words() -> None:
+    assert "has expired" not in sentence(of_aws("ExpiredToken", "The provided token has expired."))
+
+
+def test_a_configuration_that_is_wrong_is_a_line_for_each_problem(
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    code, told_of = line(error, capsys)
-    assert code == error.exit_code
-    assert told_of.startswith(says)
-    assert told_of.count("\n") == 1
+    with pytest.raises(ConfigError) as wrong:
+        read_config("[gitlab]\nurl = 5\n")
+    lines = printed(wrong.value, capsys)[1].splitlines()
+    assert len(lines) > 1
+    assert all(line.startswith("fleet.toml line ") for line in lines)
+
+
+# The command itself
+
+
+def test_help_lists_every_command_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from cli.main import app\n"
+        "try: app(['--help'])\n"
+        "except SystemExit: pass\n"
+        f"print(sorted({HEAVY!r} & {{name.split('.')[0] for name in sys.modules}}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert all(f" {name} " in done.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_line_in_the_list_is_the_first_of_the_commands_own_help(name: str) -> None:
+    assert (load(name).help or "").strip().splitlines()[0] == COMMANDS[name][1]
+
+
+@pytest.mark.parametrize("arguments", [[], ["webhook"], ["local"]])
+def test_a_command_without_arguments_shows_its_help(arguments: list[str]) -> None:
+    result = CliRunner().invoke(app, arguments)
+    assert (result.exit_code, "--help" in result.output) == (2, True)
+    assert "Error" not in result.output
+
+
+def test_a_character_that_the_terminal_lacks_is_no_failure() -> None:
+    at_work = AtWork().configure()
+    at_work.job(1)
+    result = CliRunner(charset="ascii").invoke(app, ["explain", "1"], obj=at_work.deployed)
+    assert result.exit_code == 0
+    assert "? it waits" in result.stdout
