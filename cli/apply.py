@@ -32,7 +32,7 @@ def apply(
     gitlab_token_env: TokenEnv = None,
 ) -> None:
     """Put a fleet.toml in force, without a deployment."""
-    text, config = read_file(path)  # before anything is asked of AWS
+    text, config = read_file(path)  # before any call to AWS
     deployed = reach(ctx, stack)
     given = token_in(gitlab_token_env) if gitlab_token_env else None
     way = way_to(config.gitlab, path)
@@ -56,7 +56,7 @@ def apply(
 
 
 def lines(applied: Applied) -> Iterator[str]:
-    """What changed, one line each; that nothing did, where nothing did."""
+    """A line for each change, then the version in force."""
     for word, pools in (
         ("added", applied.added),
         ("changed", applied.changed),

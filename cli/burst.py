@@ -16,8 +16,10 @@ from local.burst.run import burst as run_burst
 
 Jobs = Annotated[int, typer.Option("--jobs", min=1, help="How many jobs.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-Projects = Annotated[int, typer.Option("--projects", min=1, help="Spread over so many projects.")]
-Credentials = Annotated[str, typer.Option("--credentials", help="per-machine or shared.")]
+Projects = Annotated[int, typer.Option("--projects", min=1, help="Projects that share the jobs.")]
+Credentials = Annotated[
+    str, typer.Option("--credentials", help="per-machine or shared: how machines get theirs.")
+]
 Ceiling = Annotated[int, typer.Option("--ceiling", min=1, help="Most machines at once.")]
 
 
@@ -30,7 +32,7 @@ def burst(
 ) -> None:
     """Push many jobs at once and count every call that they cost."""
     if credentials not in {"per-machine", "shared"}:
-        raise typer.BadParameter("credentials are per-machine or shared")
+        raise typer.BadParameter("--credentials must be per-machine or shared")
     console = open_console(as_json=as_json)
     options = BurstOptions(jobs=jobs, projects=projects, credentials=credentials, ceiling=ceiling)
     with (
@@ -44,7 +46,7 @@ def burst(
     if as_json:
         typer.echo(json.dumps(result.to_json(), indent=2))
     else:
-        _tell(console, result)
+        _show(console, result)
     raise typer.Exit(0 if result.ok else 1)
 
 
@@ -53,7 +55,7 @@ def _line(progress: Progress) -> str:
     return f"{progress.seconds:.0f} s: {jobs or 'no jobs yet'}; {progress.machines} machines"
 
 
-def _tell(console: Console, result: BurstResult) -> None:
+def _show(console: Console, result: BurstResult) -> None:
     table = Table(title=f"calls of {result.jobs} jobs")
     table.add_column("call")
     table.add_column("number", justify="right")
@@ -69,7 +71,7 @@ def _tell(console: Console, result: BurstResult) -> None:
     console.print(
         f"{result.finished} of {result.jobs} jobs in {result.seconds:.1f} s "
         f"(all closed after {result.closed_s:.1f} s), "
-        f"waited {result.waited_s['p50']} s in the middle, {result.waited_s['max']} s at most\n"
+        f"median wait {result.waited_s['p50']} s, longest {result.waited_s['max']} s\n"
         f"peak memory {result.peak_memory_mb:.0f} MB\n"
         f"control plane {result.tally.usd_per_1000:.4f} USD per 1,000 jobs"
     )

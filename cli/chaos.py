@@ -33,8 +33,8 @@ AtOnce = Annotated[
     ),
 ]
 Data = Annotated[Path | None, typer.Option(help="Keep the files of the laptops below this folder.")]
-Explain = Annotated[bool, typer.Option("--explain", help="Tell the history of every job.")]
-Names = Annotated[bool, typer.Option("--list", help="Say which faults there are, and end.")]
+Explain = Annotated[bool, typer.Option("--explain", help="Print the history of every job.")]
+Names = Annotated[bool, typer.Option("--list", help="List the faults and end.")]
 PROCESSORS = os.cpu_count() or 1
 
 
@@ -49,14 +49,14 @@ def chaos(  # noqa: PLR0913  # one parameter for each option
     explain: Explain = False,
     names: Names = False,
 ) -> None:
-    """Break the service on purpose, again and again, and prove that no job and no machine is lost.
+    """Break the service on purpose and prove that no job and no machine is lost.
 
     Every fault runs on the whole service on this machine, with jobs drawn from the seed.
     """
     console = open_console(as_json=as_json)
     if names:
-        for one in FAULTS:
-            typer.echo(f"{one.name:24} {one.about}")
+        for known in FAULTS:
+            typer.echo(f"{known.name:24} {known.about}")
         return
     chosen = _chosen(fault)
     wanted = seed or list(range(1, seeds + 1))
@@ -65,9 +65,9 @@ def chaos(  # noqa: PLR0913  # one parameter for each option
     with cleaning_up(), console.status("") as status:
         for row in run_suite(plan):
             rows.append(row)
-            _tell(console, row, trail=explain or not row.ok)
+            _show(console, row, trail=explain or not row.ok)
             status.update(f"{len(rows)} of {len(plan.runs())} runs")
-    order = [(one.name, number) for one in chosen for number in wanted]
+    order = [(known.name, number) for known in chosen for number in wanted]
     rows.sort(key=lambda row: order.index((row.fault, row.seed)))
     if as_json:
         ok = all(row.ok for row in rows)
@@ -78,25 +78,25 @@ def chaos(  # noqa: PLR0913  # one parameter for each option
 
 
 def _chosen(names: list[str] | None) -> list[Fault]:
-    """The faults of these names, or all. Exits with 2 for a name that there is not."""
-    found = []
+    """The faults of these names, or all. Exits with 2 for an unknown name."""
+    chosen = []
     for name in names or []:
-        one = fault_named(name)
-        if one is None:
-            known = ", ".join(fault.name for fault in FAULTS)
-            typer.echo(f'no fault is called "{name}"; there are {known}', err=True)
+        fault = fault_named(name)
+        if fault is None:
+            known = ", ".join(each.name for each in FAULTS)
+            typer.echo(f'Error: no fault is called "{name}": choose of {known}', err=True)
             raise typer.Exit(2)
-        found.append(one)
-    return found or list(FAULTS)
+        chosen.append(fault)
+    return chosen or list(FAULTS)
 
 
-def _tell(console: Console, row: Row, *, trail: bool) -> None:
+def _show(console: Console, row: Row, *, trail: bool) -> None:
     """One line for a run, one for each of its problems, and the history of its jobs if wanted."""
     word = "[green]ok[/green]    " if row.ok else "[red]not ok[/red]"
     console.print(
         f"{word} {row.fault:24} seed {row.seed:<4} {row.finished}/{row.jobs} jobs, longest wait "
         f"{row.longest_wait_s:5.1f} s, {row.launched:2} machines, {row.seconds:5.1f} s"
-        f"{'' if row.injected else ', the fault found no moment'}",
+        f"{'' if row.injected else ', the fault had no occasion'}",
         soft_wrap=True,
     )
     for line in (*row.problems, *(row.trail if trail else ())):

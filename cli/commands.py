@@ -1,4 +1,4 @@
-"""Commands as they are told to people: with the stack that this one was called for."""
+"""Commands in messages, with the stack of this invocation."""
 
 import os
 import re
@@ -6,22 +6,22 @@ from contextvars import ContextVar
 
 DEFAULT_STACK = "runner-fleet"
 STACK_VARIABLE = "RUNNER_FLEET_STACK"
-# Those that find a stack; `validate` and `local` find none.
+# The commands that work on a stack; `validate` and `local` work on none.
 _ON_A_STACK = re.compile(r"\brunner-fleet (apply|deploy|status|explain|logs|webhook \w+)\b")
-_asked: ContextVar[str] = ContextVar("asked", default="")  # of this invocation
+_stack: ContextVar[str] = ContextVar("stack", default="")  # of this invocation
 
 
-def ask_of(stack: str) -> None:
-    """From now on commands are told for this stack, until the end of this invocation."""
-    _asked.set(stack)
+def use_stack(stack: str) -> None:
+    """Make this the stack of the commands in messages, until the end of this invocation."""
+    _stack.set(stack)
 
 
-def addressed(text: str) -> str:
+def with_stack(text: str) -> str:
     """The text with `--stack` in each command that would otherwise reach another fleet.
 
-    Whoever names the stack in the environment need not name it again.
+    A stack that the environment names needs no option.
     """
-    stack = _asked.get()
+    stack = _stack.get()
     if stack in {"", os.environ.get(STACK_VARIABLE) or DEFAULT_STACK}:
         return text
-    return _ON_A_STACK.sub(lambda found: f"{found[0]} --stack {stack}", text)
+    return _ON_A_STACK.sub(lambda command: f"{command[0]} --stack {stack}", text)

@@ -4,13 +4,13 @@ import sys
 
 from rich.console import Console
 
-PIPE_WIDTH = 180  # columns when nobody's terminal says how wide it is
+PIPE_WIDTH = 180  # columns where no terminal says how wide it is
 
 
 def console(*, as_json: bool = False) -> Console:
     """Standard output; under `as_json` only progress is drawn, for a person at a terminal.
 
-    Standard output is then left to the one JSON object.
+    Standard output then has the JSON object alone.
     """
     stream = sys.stderr if as_json else sys.stdout
     return Console(

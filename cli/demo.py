@@ -35,7 +35,7 @@ def demo(as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps(result.to_json(), indent=2))
     else:
-        _tell(console, result)
+        _show(console, result)
     raise typer.Exit(0 if result.ok else 1)
 
 
@@ -54,7 +54,7 @@ def _run(laptop: Laptop, console: Console, began_at: float) -> DemoResult:
     return result
 
 
-def _tell(console: Console, result: DemoResult) -> None:
+def _show(console: Console, result: DemoResult) -> None:
     left = result.left
     console.print(
         f"left behind: {left.instances} instances, {left.runners} runner records, "

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from adapters.aws.clients import Clients, clients
-from cli.commands import DEFAULT_STACK, addressed, ask_of
+from cli.commands import DEFAULT_STACK, use_stack, with_stack
 from cli.options import Stack
 from fleet.errors import Refused
 from infra import package
@@ -18,7 +18,7 @@ from operations.deploy import Deployment, DeployResult, check, deploy as deploy_
 
 Bucket = Annotated[
     str | None,
-    typer.Option("--bucket", help="Bucket for the code; else one of its own is made."),
+    typer.Option("--bucket", help="Bucket for the code; by default the command makes one."),
 ]
 Parameters = Annotated[
     list[str] | None,
@@ -34,18 +34,18 @@ NEXT = """next:
 
 
 def packed() -> bytes:
-    """The functions' zip with all that they import. `Refused` when pip does not get it."""
+    """The functions' zip with their dependencies. Raises `Refused` when pip fails."""
     with TemporaryDirectory(prefix="runner-fleet-") as folder:
         try:
-            found = package.install_dependencies(Path(folder))
+            dependencies = package.install_dependencies(Path(folder))
         except CalledProcessError as error:
-            raise Refused("pip could not install it: its own lines are above") from error
-        return package.functions_zip(dependencies=found)
+            raise Refused("pip could not install the dependencies: read its lines above") from error
+        return package.functions_zip(dependencies=dependencies)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeployWorld:
-    """What a deployment works with. Tests put one into the command's context instead."""
+    """AWS and the packing. Tests put their own into the command's context."""
 
     aws: Clients
     pack: Callable[[], bytes] = packed
@@ -60,17 +60,17 @@ def deploy(
     parameter: Parameters = None,
 ) -> None:
     """Deploy the fleet's template to AWS, or bring it up to date."""
-    ask_of(stack)
+    use_stack(stack)
     given = dict(read_parameter(text) for text in parameter or ())
     if runner_image:
         given["RunnerImageUri"] = runner_image
     order = Deployment(stack=stack, bucket=bucket, parameters=given)
     world = ctx.obj if isinstance(ctx.obj, DeployWorld) else DeployWorld(aws=clients())
     check(world.aws, order)
-    typer.echo("installing what the functions import")
+    typer.echo("installing the dependencies of the functions")
     code = world.pack()
     typer.echo(f"deploying {stack}, which takes some minutes")
-    _tell(stack, deploy_stack(world.aws, order, code))
+    _show(stack, deploy_stack(world.aws, order, code))
 
 
 def read_parameter(text: str) -> tuple[str, str]:
@@ -81,7 +81,7 @@ def read_parameter(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _tell(stack: str, done: DeployResult) -> None:
-    typer.echo(f"{stack} is {done.word}; GitLab shall post to {done.outputs.get('WebhookUrl')}")
+def _show(stack: str, done: DeployResult) -> None:
+    typer.echo(f"{stack} is {done.word}; webhook URL: {done.outputs.get('WebhookUrl')}")
     if done.word == "created":
-        typer.echo(addressed(NEXT))
+        typer.echo(with_stack(NEXT))

@@ -9,7 +9,7 @@ from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cli.commands import DEFAULT_STACK, addressed
+from cli.commands import DEFAULT_STACK, with_stack
 from cli.consoles import console
 from cli.options import Stack, reach
 from cli.status_render import COLOURS, cell
@@ -41,32 +41,33 @@ def explain(
     stack: Stack = DEFAULT_STACK,
     token_env: TokenEnv = "GITLAB_TOKEN",  # noqa: S107  # a variable's name
 ) -> None:
-    """Tell what happened to a job, step by step, and why."""
+    """Say what happened to a job, step by step, and why."""
     asked = read_asked(job)
     deployed = reach(ctx, stack)
-    told = _addressed(explain_job(deployed, asked, lambda: gitlab_of(deployed, token_env)))
+    answer = _with_stack(explain_job(deployed, asked, lambda: gitlab_of(deployed, token_env)))
     if as_json:
-        found = told.to_json() if isinstance(told, Trail) else asdict(told)
-        typer.echo(json.dumps(found, indent=2))
-    elif isinstance(told, Trail):
-        console().print(draw(told))
+        plain = answer.to_json() if isinstance(answer, Trail) else asdict(answer)
+        typer.echo(json.dumps(plain, indent=2))
+    elif isinstance(answer, Trail):
+        console().print(draw(answer))
     else:
         typer.echo(
-            "\n".join([f"Error: {told.says}", *(f"  - {one}" for one in told.checks)]), err=True
+            "\n".join([f"Error: {answer.says}", *(f"  - {check}" for check in answer.checks)]),
+            err=True,
         )
-    if isinstance(told, Unknown):
+    if isinstance(answer, Unknown):
         raise typer.Exit(1)
 
 
-def _addressed(told: Trail | Unknown) -> Trail | Unknown:
-    """What to do, as it is to be typed here."""
-    if isinstance(told, Trail):
-        return replace(told, verdict=addressed(told.verdict), do=addressed(told.do))
-    return replace(told, checks=tuple(addressed(one) for one in told.checks))
+def _with_stack(answer: Trail | Unknown) -> Trail | Unknown:
+    """The answer with the stack in its commands."""
+    if isinstance(answer, Trail):
+        return replace(answer, verdict=with_stack(answer.verdict), do=with_stack(answer.do))
+    return replace(answer, checks=tuple(with_stack(check) for check in answer.checks))
 
 
 def draw(trail: Trail) -> RenderableType:
-    """The job, its hops one per line, and the last word."""
+    """The job, a line for each hop, and the last line."""
     tags = f" [{' '.join(trail.tags)}]" if trail.tags else " (no tags)"
     head = Text.assemble(
         (f"job {trail.job_id} ", "bold"),
@@ -75,7 +76,7 @@ def draw(trail: Trail) -> RenderableType:
     )
     where = [f"{hop.at:%F} UTC" for hop in trail.hops[:1]]
     where += [f"pool {trail.pool}" if trail.pool else "no pool", f"attempt {trail.attempt}"]
-    where += [one for one in (trail.runner_id, trail.machine) if one]
+    where += [name for name in (trail.runner_id, trail.machine) if name]
     where += [f"waited {duration(trail.waited_s)}", f"ran {duration(trail.ran_s)}"]
     last = [Text.assemble(("→ ", "bold"), cell(trail.verdict))]
     if trail.do:

@@ -1,4 +1,4 @@
-"""Errors as people get to see them: what went wrong and what to do, on stderr, and an exit code."""
+"""Errors for people: what is wrong and what to do, on standard error, and an exit code."""
 
 import re
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import typer
 
-from cli.commands import addressed
+from cli.commands import with_stack
 from fleet.aws_errors import ADVICE_BY_HAND, DENIED
 from fleet.errors import FleetError
 
@@ -17,9 +17,9 @@ _SECRET = re.compile(r"\b(gl(?:pat|rt|rtr|dt|cbt|soat)-|whsec_)[\w.+/=-]{6,}", r
 
 @contextmanager
 def error_lines() -> Iterator[None]:
-    """Say an error that was foreseen in a line and end with an exit code: 2 for a wrong call.
+    """Print a foreseen error in a line and exit: with 2 for a wrong call, else with 1.
 
-    Others pass: their traceback is for those who mend them.
+    Any other error passes with its traceback.
     """
     try:
         yield
@@ -28,30 +28,30 @@ def error_lines() -> Iterator[None]:
         if not lines:
             raise
         for line in lines:
-            typer.echo(_plain(addressed(line)), err=True)
+            typer.echo(_plain(with_stack(line)), err=True)
         raise typer.Exit(getattr(error, "exit_code", 1)) from error
 
 
 def _lines(error: Exception) -> list[str]:
-    """What to say of it; nothing of what nobody foresaw."""
+    """The lines of an error; none of an unforeseen one."""
     if isinstance(error, FleetError):
         return [f"Error: {sentence(error)}"]
     if isinstance(error, typer.TyperException):
         return [f"Error: {_usage(error)}"] if not _is_help(error) else []
     if isinstance(error, OSError):
-        # A reader that went away, and the like: typer knows what to do.
+        # typer handles a closed pipe and the like.
         if error.strerror is None or isinstance(error, ConnectionError):
             return []
         return [f"Error: {error.strerror}" + (f": {error.filename}" if error.filename else "")]
-    # A ConfigError has them, which is slow to import.
+    # Of a ConfigError, whose module is slow to import.
     return [str(problem) for problem in getattr(error, "problems", ())]
 
 
 def sentence(error: FleetError) -> str:
-    """What happened; where AWS or the network is at fault, what to do about it."""
+    """What is wrong and, where AWS or the network is at fault, what to do."""
     call, code = error.facts.get("call", "AWS"), error.facts.get("code")
     if code is None:
-        kind = error.facts.get("error")  # of an answer that did not come
+        kind = error.facts.get("error")  # of a call without an answer
         return f"{UNREACHED} ({call}: {kind})" if kind else str(error)
     advice, words = ADVICE_BY_HAND.get(str(code)), _words(error.__cause__)
     if advice is None and not words:
@@ -75,11 +75,11 @@ def _usage(error: typer.TyperException) -> str:
 
 
 def _is_help(error: typer.TyperException) -> bool:
-    """Whether it only is the help of a command that was called without anything."""
+    """Whether it is the help of a command that was called without arguments."""
     return type(error).__name__ == "NoArgsIsHelpError"
 
 
 def _plain(text: str) -> str:
     """One line, without codes from outside that a terminal would obey, and without secrets."""
-    line = " ".join("".join(one if one.isprintable() else " " for one in text).split())
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
     return _SECRET.sub(r"\1...", line)

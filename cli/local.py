@@ -49,7 +49,7 @@ HERE = Path(".runner-fleet/local")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Up:
-    """What `local status` and `local down` know of a laptop that is up."""
+    """A running laptop, for `local status` and `local down`."""
 
     pid: int
     webhook: str
@@ -70,16 +70,16 @@ def up(data: Folder = HERE, gitlab_port: Port = 8929) -> None:
             signal.signal(number, lambda *_: stopped.set())
         try:
             with Laptop(data.resolve(), LaptopOptions(gitlab_port=gitlab_port)) as laptop:
-                told = _prepare(laptop, data)
-                _write(data, told, laptop.environment())
-                _tell(told, data)
+                running = _prepare(laptop, data)
+                _write(data, running, laptop.environment())
+                _show(running, data)
                 stopped.wait()
                 typer.echo("stopping")
                 keep_applied(data, laptop.fleet_rows.config())
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
-            raise Refused("its port is taken: give another --gitlab-port, or 0") from error
+            raise Refused("GitLab's port is in use: give another --gitlab-port, or 0") from error
         finally:
             (data / "up.json").unlink(missing_ok=True)
             (data / "env").unlink(missing_ok=True)
@@ -87,16 +87,19 @@ def up(data: Folder = HERE, gitlab_port: Port = 8929) -> None:
 
 @app.command()
 def down(data: Folder = HERE) -> None:
-    """End a laptop that is up, with every process of it."""
+    """End a running laptop, with every process of it."""
     running = _read(data)
     if running is None:
-        typer.echo("nothing is up")
+        typer.echo("nothing is running")
         return
     os.kill(running.pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_TIMEOUT_S
     while _is_held(data):
         if time.monotonic() > deadline:
-            typer.echo(f"process {running.pid} did not end within {STOP_TIMEOUT_S:.0f} s", err=True)
+            typer.echo(
+                f"Error: process {running.pid} did not end within {STOP_TIMEOUT_S:.0f} s: kill it",
+                err=True,
+            )
             raise typer.Exit(1)
         time.sleep(0.1)
     typer.echo("down")
@@ -104,12 +107,15 @@ def down(data: Folder = HERE) -> None:
 
 @app.command()
 def status(data: Folder = HERE) -> None:
-    """The addresses of a laptop that is up."""
+    """Print the addresses of a running laptop."""
     running = _read(data)
     if running is None:
-        typer.echo(f"nothing is up: `runner-fleet local up{_option(data)}`", err=True)
+        typer.echo(
+            f"Error: nothing is running: start it with `runner-fleet local up{_option(data)}`",
+            err=True,
+        )
         raise typer.Exit(1)
-    _tell(running, data)
+    _show(running, data)
 
 
 def _prepare(laptop: Laptop, data: Path) -> Up:
@@ -133,14 +139,14 @@ def _prepare(laptop: Laptop, data: Path) -> Up:
     )
 
 
-def _tell(told: Up, data: Path) -> None:
-    folder = data.resolve()  # a name without a slash would be looked for on PATH
+def _show(running: Up, data: Path) -> None:
+    folder = data.resolve()  # the shell looks for a name without a slash on PATH
     environment, fleet = shlex.quote(str(folder / "env")), shlex.quote(str(folder / FILE))
     typer.echo(
-        f"webhook  {told.webhook}\n"
-        f"GitLab   {told.gitlab}   (any project of group {GROUP} calls the webhook)\n"
-        f"engine   {told.engine}   (AWS endpoint, stack {told.stack})\n"
-        f"clone    git clone {told.clone}\n"
+        f"webhook  {running.webhook}\n"
+        f"GitLab   {running.gitlab}   (any project of group {GROUP} calls the webhook)\n"
+        f"engine   {running.engine}   (AWS endpoint, stack {running.stack})\n"
+        f"clone    git clone {running.clone}\n"
         "         (pages of pipelines and jobs ask for the same name and password)\n"
         f"then     . {environment} && runner-fleet status\n"
         f"pools    edit {fleet}, then: . {environment} && runner-fleet apply {fleet}\n"
@@ -149,19 +155,19 @@ def _tell(told: Up, data: Path) -> None:
     )
 
 
-def _write(data: Path, told: Up, environment: dict[str, str]) -> None:
+def _write(data: Path, running: Up, environment: dict[str, str]) -> None:
     """The addresses, and a file to source, readable by their owner only: they hold local keys."""
     names = [name for name in environment if name.startswith(("AWS_", "GITLAB_"))]
-    values = {name: environment[name] for name in names} | {STACK_VARIABLE: told.stack}
+    values = {name: environment[name] for name in names} | {STACK_VARIABLE: running.stack}
     lines = "".join(f"export {name}='{value}'\n" for name, value in values.items())
-    for name, text in (("env", lines), ("up.json", json.dumps(asdict(told)))):
+    for name, text in (("env", lines), ("up.json", json.dumps(asdict(running)))):
         path = data / name
         path.touch(mode=0o600)
         path.write_text(text)
 
 
 def _read(data: Path) -> Up | None:
-    """The laptop that is up in this folder. A file that a killed one left says nothing."""
+    """The running laptop of this folder. The file of a killed laptop counts for nothing."""
     path = data / "up.json"
     if not path.exists() or not _is_held(data):
         return None
@@ -169,33 +175,33 @@ def _read(data: Path) -> Up | None:
         return Up(**json.loads(path.read_text()))
     except (ValueError, TypeError) as error:
         raise Refused(
-            "this file is not as `local up` writes it: end it by hand", file=path
+            "`local up` did not write this file: end its process by hand", file=path
         ) from error
 
 
 @contextmanager
 def _alone(data: Path) -> Iterator[None]:
-    """Be the only one in this folder; the system ends that with the process, however it ends."""
+    """Hold this folder's lock, which the system releases with the process."""
     with (data / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             option = _option(data)
             raise Refused(
-                f"it is up already: `runner-fleet local status{option}` tells its addresses, "
-                f"`runner-fleet local down{option}` ends it",
+                f"a laptop is already running here: `runner-fleet local status{option}` shows its "
+                f"addresses, `runner-fleet local down{option}` ends it",
                 folder=data,
             ) from error
         yield
 
 
 def _option(data: Path) -> str:
-    """What a command needs to reach this folder's laptop."""
+    """The option with which a command reaches this folder's laptop."""
     return "" if data == HERE else f" --data {shlex.quote(str(data))}"
 
 
 def _is_held(data: Path) -> bool:
-    """Whether a process is up here: its number alone may be another's by now."""
+    """Whether a laptop runs here: its process number alone may be another process's by now."""
     try:
         with _alone(data):
             return False

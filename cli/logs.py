@@ -1,4 +1,4 @@
-"""`runner-fleet logs`: what a job has written, asked of GitLab."""
+"""`runner-fleet logs`: the log of a job, from GitLab."""
 
 from collections.abc import Iterator
 from typing import Annotated
@@ -46,10 +46,10 @@ def logs(  # noqa: PLR0913  # each is an option of the command
     deployed = reach(ctx, stack)
     gitlab = gitlab_of(deployed, gitlab_token_env)
     if gitlab is None:
-        raise Refused("put a GitLab token into GITLAB_TOKEN, or name its variable")
-    found = _Log(gitlab, _project_of(deployed, gitlab, asked), asked.job_id)
+        raise Refused("there is no GitLab token: put one into GITLAB_TOKEN, or name its variable")
+    log = _Log(gitlab, _project_of(deployed, gitlab, asked), asked.job_id)
     try:
-        for piece in found.until_its_end(deployed, raw=raw) if follow else found.now(raw=raw):
+        for piece in log.until_its_end(deployed, raw=raw) if follow else log.now(raw=raw):
             typer.echo(piece, nl=False, color=True)  # as it is, in a pipe as well
     except KeyboardInterrupt:
         if not follow:
@@ -57,7 +57,7 @@ def logs(  # noqa: PLR0913  # each is an option of the command
 
 
 def _project_of(deployed: Deployed, gitlab: GitLab, asked: JobReference) -> int:
-    """The number of the job's project: by the ledger, else by the name that was given."""
+    """The number of the job's project: from its name, else from the ledger."""
     instance = instance_of(deployed.config().gitlab.url)
     check_host(asked, instance)
     if asked.project is not None:
@@ -80,14 +80,14 @@ class _Log:
         self._job_id = job_id
 
     def now(self, *, raw: bool) -> Iterator[str]:
-        """All of it. Raises `Refused` where there is none, and says why."""
+        """The whole log. Raises `Refused` with the reason where there is none."""
         job, text = self._look()
         if not text:
             raise Refused(_why_empty(job))
         yield _ended(text if raw else plain(text))
 
     def until_its_end(self, deployed: Deployed, *, raw: bool) -> Iterator[str]:
-        """All of it, piece by piece, until GitLab says that the job is over."""
+        """The log piece by piece, until GitLab says that the job is over."""
         job, text = self._look()
         _say(_why_empty(job) if job.status in WAITING else "")
         shown = ""
@@ -109,11 +109,11 @@ class _Log:
         _say(f"job {self._job_id} ended: {job.status}")
 
     def _look(self) -> tuple[GitLabJob, str]:
-        """The job, and then its log: of a job that is over the log is whole."""
+        """The job, then its log: the log of a job that is over is then whole."""
         return self._job(), self._text()
 
     def _look_again(self, deployed: Deployed) -> tuple[GitLabJob, str]:
-        """The same; where GitLab does not answer, as soon as it does."""
+        """The same, as soon as GitLab answers."""
         while True:
             try:
                 return self._look()
@@ -148,7 +148,7 @@ def _ended(text: str) -> str:
 
 
 def _say(text: str) -> None:
-    """Beside the log, for the person who waits."""
+    """Print beside the log, for the person who waits."""
     if text:
         typer.echo(text, err=True)
 

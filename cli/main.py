@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from cli.commands import ask_of
+from cli.commands import use_stack
 from cli.failures import error_lines
 
 # Where each command is, and the line that `--help` shows for it: the first of its own help.
@@ -17,12 +17,12 @@ COMMANDS = {
     "deploy": ("cli.deploy:deploy", "Deploy the fleet's template to AWS, or bring it up to date."),
     "validate": ("cli.validate:validate", "Say everything that is wrong with a fleet.toml."),
     "apply": ("cli.apply:apply", "Put a fleet.toml in force, without a deployment."),
-    "webhook": ("cli.webhook:app", "The webhook that tells the fleet of jobs."),
+    "webhook": ("cli.webhook:app", "The webhook through which the fleet hears of jobs."),
     "status": (
         "cli.status:status",
-        "Show problems (then it ends with 1), pools, queues, machines and recent jobs.",
+        "Show problems (the exit code is then 1), pools, queues, machines and recent jobs.",
     ),
-    "explain": ("cli.explain:explain", "Tell what happened to a job, step by step, and why."),
+    "explain": ("cli.explain:explain", "Say what happened to a job, step by step, and why."),
     "logs": ("cli.logs:logs", "Print a job's log, once or until the job ends."),
     "demo": (
         "cli.demo:demo",
@@ -33,14 +33,14 @@ COMMANDS = {
 
 
 class LazyGroup(TyperGroup):
-    """A group whose commands are only names until one of them is called."""
+    """A group that imports a command when it is called."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """In the order in which somebody needs them."""
+        """The commands in the order in which an operator needs them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command if it was called, else a name with one line of help."""
+        """The command if it is the called one, else its name with a line of help."""
         if cmd_name in self.commands or cmd_name not in COMMANDS:
             return super().get_command(ctx, cmd_name)
         return TyperGroup(name=cmd_name, help=COMMANDS[cmd_name][1])
@@ -49,19 +49,19 @@ class LazyGroup(TyperGroup):
         """Import the command that is called."""
         if args and args[0] in COMMANDS:
             self.add_command(load(args[0]), args[0])
-        else:  # only so that the error can name the one that was meant
+        else:  # so that the error can suggest a name
             self.commands = {name: TyperGroup(name=name) for name in COMMANDS}
         return super().resolve_command(ctx, args)
 
     def make_context(self, *args: Any, **extra: Any) -> Any:
-        """Read the options before the command; a wrong one is a line as all errors are."""
-        ask_of("")  # another invocation in this process may have named a stack
+        """Read the options before the command; a wrong option is an error of one line."""
+        use_stack("")  # an earlier invocation in this process may have named a stack
         with error_lines():
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run it; what the fleet foresaw ends in a line that says what to do, no traceback."""
-        if isinstance(sys.stdout, TextIOWrapper):  # what it cannot say is no reason to fail
+        """Run it. A foreseen error is a line that says what to do, without a traceback."""
+        if isinstance(sys.stdout, TextIOWrapper):  # a missing character is no reason to fail
             sys.stdout.reconfigure(errors="replace")
         with error_lines():
             return super().invoke(ctx)
@@ -70,11 +70,11 @@ class LazyGroup(TyperGroup):
 def load(name: str) -> Any:
     """The command itself."""
     module, _, attribute = COMMANDS[name][0].partition(":")
-    found = getattr(import_module(module), attribute)
-    if isinstance(found, typer.Typer):
-        return typer.main.get_group(found)
+    command = getattr(import_module(module), attribute)
+    if isinstance(command, typer.Typer):
+        return typer.main.get_group(command)
     alone = typer.Typer(add_completion=False)
-    alone.command(name)(found)
+    alone.command(name)(command)
     return typer.main.get_command(alone)
 
 

@@ -1,11 +1,11 @@
-"""What several commands take, and the fleet that it leads to."""
+"""Options that several commands share, and the fleet that they name."""
 
 from typing import Annotated
 
 import typer
 
 from adapters.aws.clients import clients
-from cli.commands import STACK_VARIABLE, ask_of
+from cli.commands import STACK_VARIABLE, use_stack
 from operations.deployed import Deployed, find
 
 Stack = Annotated[
@@ -15,6 +15,6 @@ Stack = Annotated[
 
 
 def reach(ctx: typer.Context, stack: str) -> Deployed:
-    """The fleet of this stack; what is told from now on is told for it."""
-    ask_of(stack)
+    """The fleet of this stack, which messages name from now on."""
+    use_stack(stack)
     return ctx.obj if isinstance(ctx.obj, Deployed) else find(stack, clients())

@@ -11,15 +11,14 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from cli.commands import DEFAULT_STACK, addressed
+from cli.commands import DEFAULT_STACK, with_stack
 from cli.consoles import console
 from cli.failures import sentence
 from cli.options import Stack, reach
 from cli.status_render import render
 from fleet.errors import Transient
 from operations.deployed import Deployed
-from operations.status import gather
-from operations.status_view import FleetView
+from operations.status import FleetView, gather
 
 EVERY_S = 2.0
 
@@ -36,7 +35,7 @@ def status(
     jobs: Jobs = 20,
     stack: Stack = DEFAULT_STACK,
 ) -> None:
-    """Show problems (then it ends with 1), pools, queues, machines and recent jobs."""
+    """Show problems (the exit code is then 1), pools, queues, machines and recent jobs."""
     deployed = reach(ctx, stack)
     if watch:
         with suppress(KeyboardInterrupt):
@@ -52,37 +51,38 @@ def status(
 
 
 def _gathered(deployed: Deployed, jobs: int) -> FleetView:
-    """The fleet, with what to do about each problem as it is to be typed here."""
+    """The fleet, with the stack in the commands of its problems."""
     view = gather(deployed, jobs=jobs)
     problems = (
-        replace(one, what=addressed(one.what), do=addressed(one.do)) for one in view.problems
+        replace(problem, what=with_stack(problem.what), do=with_stack(problem.do))
+        for problem in view.problems
     )
     return replace(view, problems=tuple(problems))
 
 
 def _print_again(deployed: Deployed, jobs: int) -> None:
     typer.echo(json.dumps(_gathered(deployed, jobs).to_json()))
-    for found in _again(deployed, jobs):
-        if isinstance(found, Transient):
-            typer.echo(f"not read: {sentence(found)}", err=True)
+    for view in _again(deployed, jobs):
+        if isinstance(view, Transient):
+            typer.echo(f"not read: {sentence(view)}", err=True)
         else:
-            typer.echo(json.dumps(found.to_json()))
+            typer.echo(json.dumps(view.to_json()))
 
 
 def _draw_again(deployed: Deployed, jobs: int) -> None:
     last = render(_gathered(deployed, jobs))
     with Live(last, console=console(), auto_refresh=False) as live:
-        for found in _again(deployed, jobs):
-            if isinstance(found, Transient):
-                failed = Text(f"not read since: {sentence(found)}", style="red")
+        for view in _again(deployed, jobs):
+            if isinstance(view, Transient):
+                failed = Text(f"not read since: {sentence(view)}", style="red")
                 live.update(Group(last, failed), refresh=True)
             else:
-                last = render(found)
+                last = render(view)
                 live.update(last, refresh=True)
 
 
 def _again(deployed: Deployed, jobs: int) -> Iterator[FleetView | Transient]:
-    """The fleet every two seconds; where AWS did not answer, why: whoever watches goes on."""
+    """The fleet every two seconds, or why AWS did not answer: watching goes on."""
     while True:
         deployed.pause(EVERY_S)
         try:

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from fleet.rules.problems import Problem
 from operations.durations import duration
-from operations.status_view import FleetView, JobView, MachineView, PoolView, QueueView
+from operations.status import FleetView, JobView, MachineView, PoolView, QueueView
 
 COLOURS = {
     "success": "green",
@@ -25,7 +25,7 @@ STATES = ("requested", "in_flight", "booted", "idle", "busy", "draining", "done"
 
 
 def render(view: FleetView) -> RenderableType:
-    """Everything below one another. Texts from outside are drawn as they are, never as markup."""
+    """The parts below each other. Texts from outside are never markup."""
     head = f"{view.stack} · {view.gitlab} · fleet.toml {view.version} · {view.at:%F %T} UTC"
     return Group(
         Text(head, style="bold"),
@@ -39,14 +39,14 @@ def render(view: FleetView) -> RenderableType:
 
 def cell(value: object, style: str = "") -> Text:
     """Text from outside as it is: no markup, and no codes that a terminal would obey."""
-    shown = "".join(one for one in str(value) if one.isprintable() or one == "\n")
+    shown = "".join(letter for letter in str(value) if letter.isprintable() or letter == "\n")
     return Text(shown, style=style, no_wrap=False, overflow="fold")
 
 
 def _problems(problems: Iterable[Problem]) -> RenderableType:
     lines = [
-        Text.assemble(("! ", "bold red"), cell(one.what), (f"\n  {one.do}", "dim"))
-        for one in problems
+        Text.assemble(("! ", "bold red"), cell(problem.what), (f"\n  {problem.do}", "dim"))
+        for problem in problems
     ]
     return Group(*lines) if lines else Text("no problems", style="green")
 
@@ -59,7 +59,7 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _row(table: Table, *cells: object) -> None:
-    table.add_row(*(one if isinstance(one, Text) else cell(one) for one in cells))
+    table.add_row(*(value if isinstance(value, Text) else cell(value) for value in cells))
 
 
 def _word(word: str) -> Text:
@@ -68,20 +68,20 @@ def _word(word: str) -> Text:
 
 def _pools(pools: Iterable[PoolView]) -> Table:
     table = _table("Pools", "pool", "back end", "in use", "runners", "warm", "waiting", "why")
-    for one in pools:
-        waiting = str(one.backlog)
-        if one.backlog:
-            waiting += f", {duration(one.oldest_wait_s)}"
-        states = [f"{one.states[state]} {state}" for state in STATES if one.states.get(state)]
-        back_off = [f"{b.place}: {b.code}, {duration(b.for_s)} more" for b in one.back_off]
-        why = "leaving" if one.is_leaving else one.sentence
+    for pool in pools:
+        waiting = str(pool.backlog)
+        if pool.backlog:
+            waiting += f", {duration(pool.oldest_wait_s)}"
+        states = [f"{pool.states[state]} {state}" for state in STATES if pool.states.get(state)]
+        back_off = [f"{b.place}: {b.code}, {duration(b.for_s)} more" for b in pool.back_off]
+        why = "leaving" if pool.is_leaving else pool.sentence
         _row(
             table,
-            one.name,
-            one.backend,
-            f"{one.in_use}/{one.ceiling}",
+            pool.name,
+            pool.backend,
+            f"{pool.in_use}/{pool.ceiling}",
             ", ".join(states) or "-",
-            one.warm,
+            pool.warm,
             waiting,
             "\n".join([why, *back_off]),
         )
@@ -90,25 +90,30 @@ def _pools(pools: Iterable[PoolView]) -> Table:
 
 def _queues(queues: Iterable[QueueView]) -> Table:
     table = _table("Queues", "queue", "messages", "dead letters")
-    for one in queues:
-        _row(table, one.name, one.messages, Text(str(one.dead), style="red" if one.dead else ""))
+    for queue in queues:
+        _row(
+            table,
+            queue.name,
+            queue.messages,
+            Text(str(queue.dead), style="red" if queue.dead else ""),
+        )
     return table
 
 
 def _machines(machines: Iterable[MachineView]) -> Table:
     names = ("runner", "machine", "state", "for", "heard", "job", "from")
     table = _table("Machines", *names)
-    for one in machines:
-        heard = f"{duration(one.heard_s)} ago" if one.heard_s is not None else "-"
+    for machine in machines:
+        heard = f"{duration(machine.heard_s)} ago" if machine.heard_s is not None else "-"
         _row(
             table,
-            one.runner_id,
-            one.machine_id or "-",
-            _word(one.state),
-            duration(one.for_s),
+            machine.runner_id,
+            machine.machine_id or "-",
+            _word(machine.state),
+            duration(machine.for_s),
             heard,
-            one.job_id or "-",
-            one.capacity or "-",
+            machine.job_id or "-",
+            machine.capacity or "-",
         )
     return table
 
@@ -116,17 +121,17 @@ def _machines(machines: Iterable[MachineView]) -> Table:
 def _jobs(jobs: Iterable[JobView]) -> Table:
     names = ("job", "name", "project", "tags", "pool", "status", "waited", "ran", "runner or why")
     table = _table("Jobs", *names)
-    for one in jobs:
+    for job in jobs:
         _row(
             table,
-            one.job_id,
-            one.name,
-            one.project,
-            " ".join(one.tags),
-            one.pool or "-",
-            _word(one.status),
-            duration(one.waited_s),
-            duration(one.ran_s),
-            "\n".join(filter(None, (one.runner_id, one.sentence))) or "-",
+            job.job_id,
+            job.name,
+            job.project,
+            " ".join(job.tags),
+            job.pool or "-",
+            _word(job.status),
+            duration(job.waited_s),
+            duration(job.ran_s),
+            "\n".join(filter(None, (job.runner_id, job.sentence))) or "-",
         )
     return table

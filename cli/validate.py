@@ -52,9 +52,9 @@ def validate(
 
 
 def read_text(path: Path) -> str:
-    """The text of a configuration file. `Refused` when it is not text, or far too long."""
+    """The text of a configuration file. Raises `Refused` for a file that is not text."""
     with path.open("rb") as file:
-        raw = file.read(4 * LARGEST)  # more than what is refused as too long; of no device all
+        raw = file.read(4 * LARGEST)  # more than the longest valid file, and an end for devices
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise Refused("the file is UTF-16: save it as UTF-8", file=str(path))
     try:
@@ -67,13 +67,13 @@ def read_text(path: Path) -> str:
 
 
 def read_file(path: Path) -> tuple[str, FleetConfig]:
-    """The text of a configuration file, and what it says. Asks neither AWS nor GitLab."""
+    """The text and the configuration of a file, without a call to AWS or GitLab."""
     text = read_text(path)
     return text, read_config(text, name=path.name, instance_types=instance_types())
 
 
 def instance_types() -> Collection[str]:
-    """The instance types of EC2, as botocore's copy of its API lists them; none where it fails."""
+    """The instance types of EC2 in botocore's copy of its API; empty if that fails."""
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415  # 0.2 s
     from botocore.loaders import Loader  # noqa: PLC0415
 
@@ -91,7 +91,7 @@ def _count(config: FleetConfig) -> str:
 
 def _show(findings: tuple[TokenClaim, ...]) -> None:
     typer.echo("GitLab says:")
-    for one in findings:
-        typer.echo(f"  {MARKS[one.holds]:4} {one.claim}")
-    if any(one.holds is False for one in findings):
+    for finding in findings:
+        typer.echo(f"  {MARKS[finding.holds]:4} {finding.claim}")
+    if any(finding.holds is False for finding in findings):
         raise typer.Exit(1)

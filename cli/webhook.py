@@ -18,7 +18,7 @@ from adapters.gitlab.tls_ca import read_tls_ca
 from adapters.ledger.fleet import FleetRows
 from adapters.ledger.hooks import HookRow
 from adapters.ledger.table import Table
-from cli.commands import DEFAULT_STACK, ask_of
+from cli.commands import DEFAULT_STACK, use_stack
 from cli.failures import error_lines
 from cli.options import Stack
 from fleet.errors import Refused, Transient
@@ -26,7 +26,7 @@ from fleet.job_event import instance_of
 from operations.deployed import connect, now, read_applied, token_in, way_of
 from operations.stacks import outputs_of
 
-app = typer.Typer(help="The webhook that tells the fleet of jobs.", no_args_is_help=True)
+app = typer.Typer(help="The webhook through which the fleet hears of jobs.", no_args_is_help=True)
 
 Project = Annotated[
     str | None, typer.Option("--project", help="Id or path of the project it is on.")
@@ -59,7 +59,7 @@ Rotate = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HookWorld:
-    """What the commands need of the deployed stack."""
+    """The deployed stack as these commands use it."""
 
     store: hooks.WebhookSecretStore
     url: str  # the stack's own webhook address
@@ -82,7 +82,7 @@ def register(  # noqa: PLR0913  # a command's parameters are its options
     stack: Stack = DEFAULT_STACK,
     rotate: Rotate = False,
 ) -> None:
-    """Make or mend the webhook; safe to repeat. Prints no secret."""
+    """Register or repair the webhook; safe to repeat. Prints no secret."""
     with error_lines():
         call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
         call.check()
@@ -145,20 +145,20 @@ def send_sample(  # noqa: PLR0913
         way = _way_if_any(ctx, stack) if url else _world(ctx, stack).way
         gitlab, scope = call.scope(way)
         address = url or _world(ctx, stack).url
-        found = [hook for hook in hooks.list_hooks(gitlab, scope) if hook.url == address]
-        if not found:
+        matching = [hook for hook in hooks.list_hooks(gitlab, scope) if hook.url == address]
+        if not matching:
             raise Refused(
-                "no such webhook: `runner-fleet webhook register` makes it",
+                "there is no such webhook: run `runner-fleet webhook register`",
                 scope=scope,
                 url=address,
             )
-        hooks.test_hook(gitlab, scope, found[0].hook_id)
-        typer.echo(f"accepted: hook {found[0].hook_id} on {scope}")
+        hooks.test_hook(gitlab, scope, matching[0].hook_id)
+        typer.echo(f"accepted: hook {matching[0].hook_id} on {scope}")
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookOptions:
-    """Which GitLab is meant, and which project or group of it, in the words of the options."""
+    """The options that name a GitLab, and a project or group in it."""
 
     gitlab_url: str
     token_env: str
@@ -167,7 +167,7 @@ class WebhookOptions:
     group: str | None
 
     def check(self) -> None:
-        """Raise `Refused` for what cannot be right, before anything is asked of AWS or GitLab."""
+        """Raise `Refused` for options that cannot be right, without a call to AWS or GitLab."""
         hooks.one_of(project=self.project, group=self.group)
         connect(self.gitlab_url, token_in(self.token_env))
 
@@ -181,12 +181,12 @@ class WebhookOptions:
 
 
 def _world(ctx: typer.Context, stack: str) -> HookWorld:
-    ask_of(stack)
+    use_stack(stack)
     return ctx.obj if isinstance(ctx.obj, HookWorld) else wiring(clients(), stack)
 
 
 def _way_if_any(ctx: typer.Context, stack: str) -> Callable[[str], Way]:
-    """The way that was applied. Straight where there is no stack: the call needs GitLab alone."""
+    """The way that `apply` stored; direct without a stack, as the call needs GitLab alone."""
     try:
         return _world(ctx, stack).way
     except (Refused, Transient):
@@ -197,7 +197,11 @@ def wiring(aws: Clients, stack: str) -> HookWorld:
     """The deployed stack, by its outputs. `Refused` when it is not a fleet's."""
     outputs = outputs_of(aws, stack)
     if lacking := {"LedgerTable", "WebhookSecret", "WebhookUrl"} - outputs.keys():
-        raise Refused("this is no fleet's stack", stack=stack, lacking=sorted(lacking))
+        raise Refused(
+            "this is not a fleet's stack: name the fleet's with --stack",
+            stack=stack,
+            lacking=sorted(lacking),
+        )
     rows = FleetRows(Table(aws.dynamodb, outputs["LedgerTable"]))
     secrets = SecretStore(aws.secrets, timedelta(0), now)
     return HookWorld(
@@ -210,7 +214,7 @@ def wiring(aws: Clients, stack: str) -> HookWorld:
 
 
 def applied_way(rows: FleetRows, url: str) -> Way:
-    """How `apply` had this GitLab reached; straight when it was another one, or none."""
+    """The way to this GitLab that `apply` stored; direct for any other GitLab."""
     stored = rows.config()
     if stored is None:
         return DIRECT
@@ -219,13 +223,13 @@ def applied_way(rows: FleetRows, url: str) -> Way:
 
 
 def registered_at(rows: FleetRows, instance: str, scope: str, name: str) -> datetime | None:
-    """When this webhook was registered for the last time, as far as the ledger knows."""
+    """When this webhook was last registered, by the ledger."""
     row = rows.hook(instance, scope)
     return row.registered_at if row is not None and row.name == name else None
 
 
 def keep(rows: FleetRows, instance: str, hook: hooks.Registered, *, at: datetime) -> None:
-    """Have reconcile look after the hook, and read the pending jobs of its project."""
+    """Record the hook, which reconcile then watches, with the pending jobs of its project."""
     rows.record_hook(
         HookRow(
             instance=instance,

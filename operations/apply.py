@@ -1,6 +1,6 @@
 """Puts a fleet.toml in force: runner records in GitLab, their tokens, watched projects, the text.
 
-Every part may be repeated: what is as it should be is left alone.
+Every part may be repeated: it leaves what is right already.
 """
 
 import tomllib
@@ -24,14 +24,14 @@ REMEMBERED = timedelta(days=7)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """What `apply` changed, by the names of pools; and what somebody should know."""
+    """What `apply` changed, by the names of pools, and notes for the operator."""
 
     version: str
     added: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     gitlab_changed: bool = False  # the table [gitlab]
-    is_rewritten: bool = False  # the text is another one, if only by a comment
+    is_rewritten: bool = False  # the text differs, if only by a comment
     records_made: tuple[str, ...] = ()  # pools whose runner record is new in GitLab
     records_updated: tuple[str, ...] = ()
     records_deleted: tuple[str, ...] = ()
@@ -58,10 +58,10 @@ def apply_config(  # noqa: PLR0913  # one collaborator for each place that it wr
     at: datetime,
     tls_ca: str | None = None,
 ) -> Applied:
-    """Put the text of a fleet.toml in force; what that changed. `tls_ca` is its file's PEM.
+    """Put the text of a fleet.toml in force and return what changed. `tls_ca`: its file's PEM.
 
-    Raises `ConfigError` before anything is touched when the text cannot be applied, and
-    `Refused` or `Transient` of GitLab and AWS: run it again then, it goes on where it stopped.
+    Raises `ConfigError` for a wrong text, before any change, and `Refused` or `Transient` of
+    GitLab and AWS: the next run goes on where this one stopped.
     """
     config = read_config(text)
     stored = fleet.config()
@@ -91,7 +91,7 @@ def apply_config(  # noqa: PLR0913  # one collaborator for each place that it wr
     _forgive(fleet, config)
     fleet.forget_token_life()
     for trouble in fleet.troubles():
-        fleet.drop_trouble(trouble.kind)  # what was applied is tried at once
+        fleet.drop_trouble(trouble.kind)  # the fleet tries the new configuration at once
     return replace(
         difference,
         version=config.version,
@@ -108,7 +108,7 @@ def apply_config(  # noqa: PLR0913  # one collaborator for each place that it wr
 
 
 def _difference(stored: StoredConfig | None, text: str) -> Applied:
-    """What the tables of the new text say otherwise than those of the old one."""
+    """The pools and tables in which the new text differs from the old text."""
     before = _tables(stored.text) if stored else {}
     after = _tables(text)
     was: Mapping[str, Any] = before.get("pools", {})
@@ -123,23 +123,23 @@ def _difference(stored: StoredConfig | None, text: str) -> Applied:
 
 
 def _tables(text: str) -> Mapping[str, Any]:
-    """The file's tables; raw, because the old text may be one that is not valid any more."""
+    """The file's raw tables: the old text may not be valid any more."""
     return tomllib.loads(text.removeprefix("\ufeff"))
 
 
 def _watch(
     config: FleetConfig, fleet: FleetRows, gitlab: GitLab, at: datetime
 ) -> tuple[GitLabProject, ...]:
-    """The projects that the file names, on the list of those whose pending jobs are read."""
+    """Put the projects that the file names on the list of those whose pending jobs are read."""
     instance = instance_of(config.gitlab.url)
-    projects = tuple(gitlab.project(one) for one in config.gitlab.watch.projects)
+    projects = tuple(gitlab.project(name) for name in config.gitlab.watch.projects)
     for project in projects:
         fleet.watch(instance, project.id, project.path, at=at)
     return projects
 
 
 def _gone(difference: Applied, stored: StoredConfig | None, config: FleetConfig) -> tuple[str, ...]:
-    """Removed pools, and those that an earlier `apply` could not take away and that stay away."""
+    """Removed pools, and those that still leave since an earlier `apply`."""
     before = stored.leaving if stored else ()
     leaving = [name for name in before if config.pool(name) is None]
     return tuple(dict.fromkeys([*difference.removed, *leaving]))
@@ -148,7 +148,7 @@ def _gone(difference: Applied, stored: StoredConfig | None, config: FleetConfig)
 def _removed(
     difference: Applied, stored: StoredConfig | None, config: FleetConfig, at: datetime
 ) -> Mapping[str, datetime]:
-    """The pools that were taken away lately, with when: jobs may wait there that nothing reads."""
+    """The pools that were removed lately, by the time: jobs may still wait there."""
     before = stored.removed if stored else {}
     known = {
         name: since
@@ -159,7 +159,7 @@ def _removed(
 
 
 def _forgive(fleet: FleetRows, config: FleetConfig) -> None:
-    """AWS and GitLab are asked at once, whatever they refused before."""
+    """Drop holds and back-offs: the fleet asks AWS and GitLab again at once."""
     fleet.drop_holds()
     for pool in config.pools:
         fleet.forgive(pool.name)

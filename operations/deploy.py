@@ -1,4 +1,4 @@
-"""Deploys the template: code into a bucket, then one stack created or updated, waited for."""
+"""Deploys the template: uploads the code, creates or updates the stack, and waits for it."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from mypy_boto3_cloudformation.type_defs import ParameterTypeDef, StackTypeDef
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")
-# The longest names that AWS takes, by the property of the template that holds one; 64 for others,
+# The longest names that AWS takes, by the property of the template that holds it; 64 for others,
 # which is a function's, a schedule group's and a role's. Source: each service's quotas.
 _LONGEST = {"StateMachineName": 80, "LaunchTemplateName": 128, "LogGroupName": 512}
 _LONGEST_BUCKET = 63
 _STACK_NAME = "${AWS::StackName}"
-# Names that AWS keeps: its own event bus, and beginnings of buckets and of its own things.
+# Names that AWS keeps: its event bus, and beginnings of buckets and of its own resources.
 _KEPT = re.compile(r"default|(aws|amazon|xn-|sthree-|amzn-s3-demo-).*", re.IGNORECASE)
 UNCHANGED = "No updates are to be performed"
 EVERY_S, AT_MOST = 5, 360  # a first deployment takes some minutes; half an hour is a failure
@@ -31,10 +31,10 @@ EVERY_S, AT_MOST = 5, 360  # a first deployment takes some minutes; half an hour
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """What to deploy. `parameters` are those of the template that somebody gave."""
+    """What to deploy. `parameters`: of the template, as the operator gives them."""
 
     stack: str
-    bucket: str | None = None  # None: one of our own, made when it is not there
+    bucket: str | None = None  # None: our own, which is made when it is missing
     parameters: Mapping[str, str] = field(default_factory=dict)
     every_s: float = EVERY_S
 
@@ -50,38 +50,40 @@ class DeployResult:
 def deploy(aws: Clients, order: Deployment, code: bytes) -> DeployResult:
     """Upload what is new and bring the stack to the template; `code` is the functions' zip.
 
-    What nobody gives keeps the value that the stack has. `Refused` with CloudFormation's own
-    reasons when it does not come about; the stack is then as it was before.
+    A parameter that is not given keeps the value that the stack has. Raises `Refused` with
+    CloudFormation's reasons when it fails; the stack is then as it was before.
     """
-    found = describe(aws, order.stack)
+    before = describe(aws, order.stack)
     bucket = _bucket(aws, order)
     with aws_call("s3.PutObject"):
         uploaded = upload(aws.s3, bucket, code)
     # Path style, at whatever address S3 has here: CloudFormation reads the template from there.
     template = f"{aws.s3.meta.endpoint_url}/{uploaded.bucket}/{uploaded.template_key}"
-    word = _start(aws, order, template, _parameters(order, uploaded, found))
+    word = _start(aws, order, template, _parameters(order, uploaded, before))
     if word != "unchanged":
         _wait(aws, order, word)
     stack = describe(aws, order.stack)
     outputs = stack.get("Outputs", []) if stack else []
     return DeployResult(
-        word=word, outputs={one["OutputKey"]: one["OutputValue"] for one in outputs}
+        word=word, outputs={output["OutputKey"]: output["OutputValue"] for output in outputs}
     )
 
 
 def check(aws: Clients, order: Deployment) -> None:
-    """`Refused` for what can be seen to fail before anything is built or uploaded."""
+    """Raise `Refused` for what fails for certain, before anything is built or uploaded."""
     if not _NAME.fullmatch(order.stack):
         raise Refused(
-            "a stack's name is letters, digits and hyphens, with a letter first", stack=order.stack
+            "name the stack with letters, digits and hyphens, a letter first", stack=order.stack
         )
     if _KEPT.fullmatch(order.stack):
-        raise Refused("AWS keeps this name, or what begins so, for itself", stack=order.stack)
+        raise Refused(
+            "AWS keeps this name, or its beginning, for itself: choose another", stack=order.stack
+        )
     longest = longest_name(order, cloudformation_of(aws).meta.region_name)
     if len(order.stack) > longest:
         hint = "" if order.bucket else "; with a --bucket of yours it may be longer"
         raise Refused(
-            f"this stack's name is too long for what is named after it: at most {longest}"
+            f"this stack's name is too long for the resources named after it: at most {longest}"
             f" letters{hint if longest < longest_name(order, None) else ''}",
             stack=order.stack,
             letters=len(order.stack),
@@ -96,9 +98,9 @@ def check(aws: Clients, order: Deployment) -> None:
 
 
 def longest_name(order: Deployment, region: str | None) -> int:
-    """How long a stack's name may be: the template, and our bucket, name things after it.
+    """The longest stack name, as the template and our bucket name resources after it.
 
-    Without a region our own bucket is left out of account.
+    Without a region our own bucket does not count.
     """
     rooms = [
         _LONGEST.get(kind, 64) - len(name.replace(_STACK_NAME, ""))
@@ -126,17 +128,17 @@ def bucket_name(stack: str, account: str, region: str) -> str:
 
 
 def describe(aws: Clients, stack: str) -> "StackTypeDef | None":
-    """The stack as it is; None when there is none. `Refused` when it must be deleted first."""
-    found = find_stack(aws, stack)
-    if found is None or found["StackStatus"] == "DELETE_COMPLETE":
+    """The stack, or None. Raises `Refused` when it must be deleted first."""
+    described = find_stack(aws, stack)
+    if described is None or described["StackStatus"] == "DELETE_COMPLETE":
         return None
-    if found["StackStatus"] == "ROLLBACK_COMPLETE":
+    if described["StackStatus"] == "ROLLBACK_COMPLETE":
         raise Refused("its first deployment failed: delete this stack first", stack=stack)
-    return found
+    return described
 
 
 def _bucket(aws: Clients, order: Deployment) -> str:
-    """The bucket for code; our own is made when it is not there. New buckets are private."""
+    """The bucket for code; our own is made when it is missing. New buckets are private."""
     if order.bucket:
         return order.bucket
     with aws_call("sts.GetCallerIdentity"):
@@ -154,17 +156,17 @@ def _bucket(aws: Clients, order: Deployment) -> str:
 
 
 def _parameters(
-    order: Deployment, uploaded: Uploaded, found: "StackTypeDef | None"
+    order: Deployment, uploaded: Uploaded, before: "StackTypeDef | None"
 ) -> "list[ParameterTypeDef]":
     given = uploaded.parameters() | dict(order.parameters)
-    known = parameter_names()  # what a newer template takes no more would be refused
-    told: list[ParameterTypeDef] = [
+    known = parameter_names()  # AWS refuses a parameter that the template does not have
+    parameters: list[ParameterTypeDef] = [
         {"ParameterKey": name, "ParameterValue": value} for name, value in given.items()
     ]
-    for one in found.get("Parameters", []) if found else []:
-        if one["ParameterKey"] not in given and one["ParameterKey"] in known:
-            told.append({"ParameterKey": one["ParameterKey"], "UsePreviousValue": True})
-    return told
+    for old in before.get("Parameters", []) if before else []:
+        if old["ParameterKey"] not in given and old["ParameterKey"] in known:
+            parameters.append({"ParameterKey": old["ParameterKey"], "UsePreviousValue": True})
+    return parameters
 
 
 def _start(
@@ -207,12 +209,12 @@ def _wait(aws: Clients, order: Deployment, word: str) -> None:
 
 
 def _why(aws: Clients, stack: str) -> str:
-    """The first failures, in CloudFormation's words; later ones follow from them."""
+    """The first three failures in CloudFormation's words: later ones follow from them."""
     with aws_call("cloudformation.DescribeStackEvents"):
         events = aws.cloudformation.describe_stack_events(StackName=stack)["StackEvents"]
     failed = [
-        f"{one.get('LogicalResourceId', '')}: {one.get('ResourceStatusReason', '')}"
-        for one in reversed(events)
-        if one.get("ResourceStatus", "").endswith("_FAILED")
+        f"{event.get('LogicalResourceId', '')}: {event.get('ResourceStatusReason', '')}"
+        for event in reversed(events)
+        if event.get("ResourceStatus", "").endswith("_FAILED")
     ]
     return "; ".join(failed[:3]) or "CloudFormation does not say why"

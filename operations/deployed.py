@@ -1,4 +1,4 @@
-"""One deployed fleet as the commands reach it: found by its stack's name, over AWS's own API."""
+"""A deployed fleet, which the commands reach by its stack's name over AWS's API."""
 
 import os
 import re
@@ -41,18 +41,18 @@ def now() -> datetime:
 
 
 def connect(url: str, token: str, way: Way = DIRECT) -> GitLab:
-    """One GitLab, within a budget of its own. `Refused` when the URL is none."""
+    """One GitLab, within a budget of its own. Raises `Refused` for a URL that is not valid."""
     try:
         instance_of(url)
     except ValueError as error:
-        # An empty one would be gitlab.com's, and the token sent there.
+        # An empty address would send the token to gitlab.com.
         raise Refused("write GitLab's address as https://gitlab.example.com") from error
     return GitLab(url, token, budget=Budget(calls_per_minute=CALLS_PER_MINUTE, clock=now), way=way)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployed:
-    """What the stack made, in words of ours. Tests put one into the command's context instead."""
+    """The resources of a stack. Tests put their own into the command's context."""
 
     stack: str
     table: Table
@@ -87,7 +87,7 @@ class Deployed:
         return read_applied(self.stored())
 
     def stored_token(self) -> str | None:
-        """The fleet's own GitLab token, if it has been given one."""
+        """The fleet's own GitLab token, or None before it has one."""
         try:
             return self.secrets.gitlab_token(self.gitlab_secret)
         except Refused as error:
@@ -97,7 +97,7 @@ class Deployed:
 
 
 def find(stack: str, aws: Clients) -> Deployed:
-    """The fleet of this stack. `Refused` says so when there is none, or no access to it."""
+    """The fleet of this stack. Raises `Refused` without a stack or access to it."""
     outputs = outputs_of(aws, stack)
     try:
         return _deployed(stack, aws, outputs)
@@ -115,22 +115,21 @@ def read_applied(stored: StoredConfig) -> FleetConfig:
 
 
 def token_in(variable: str) -> str:
-    """A GitLab token from the environment. `Refused` when there is none; never says it."""
+    """A GitLab token from the environment. Raises `Refused`, which never has the token."""
     if not _VARIABLE.fullmatch(variable):
         raise Refused("give the name of an environment variable that holds the token")
     token = os.environ.get(variable, "").strip()
     if not token:
-        raise Refused("put a GitLab token into the environment", variable=variable)
+        raise Refused(f"the environment has no GitLab token: put it into {variable}")
     if not _TOKEN.fullmatch(token):
         raise Refused(
-            "this is no GitLab token: it has a space, a line break or a foreign letter",
-            variable=variable,
+            f"{variable} holds no GitLab token: it has a space, a line break or a foreign letter"
         )
     return token
 
 
 def gitlab_of(deployed: Deployed, token_env: str) -> GitLab | None:
-    """GitLab with the token of the environment, else with the fleet's own, if we may read it."""
+    """GitLab with the token of the environment, else with the fleet's own; None without either."""
     if os.environ.get(token_env, "").strip():
         token = token_in(token_env)
     else:
@@ -145,16 +144,16 @@ def gitlab_of(deployed: Deployed, token_env: str) -> GitLab | None:
 
 
 def way_of(stored: StoredConfig) -> Way:
-    """How GitLab is reached, as `apply` stored it."""
+    """The way to GitLab that `apply` stored."""
     return Way(tls_ca=stored.tls_ca or "", proxy=read_applied(stored).gitlab.proxy or "")
 
 
-def way_to(told: GitLabConfig, path: Path) -> Way:
-    """How the fleet.toml at this path says that GitLab is reached. Raises `Refused`."""
+def way_to(gitlab: GitLabConfig, path: Path) -> Way:
+    """The way to GitLab in the fleet.toml at this path. Raises `Refused` for a bad tls_ca_file."""
     tls_ca = ""
-    if told.tls_ca_file is not None:
-        tls_ca = read_tls_ca(path.parent / Path(told.tls_ca_file).expanduser(), at=now())
-    return Way(tls_ca=tls_ca, proxy=told.proxy or "")
+    if gitlab.tls_ca_file is not None:
+        tls_ca = read_tls_ca(path.parent / Path(gitlab.tls_ca_file).expanduser(), at=now())
+    return Way(tls_ca=tls_ca, proxy=gitlab.proxy or "")
 
 
 def _deployed(stack: str, aws: Clients, outputs: Mapping[str, str]) -> Deployed:

@@ -39,8 +39,10 @@ class PoolRecords:
     prefix: str
 
     def keep(self, config: FleetConfig, *, project_id: int | None) -> RecordChanges:
-        """Have one record per pool, with the pool's tags. `project_id` is where they are made
-        when each job's own project is where runners are made."""
+        """Keep a record for each pool, with the pool's tags.
+
+        `project_id`: the place of the records where runners are made in the jobs' projects.
+        """
         place = config.gitlab.runners_in
         if place.kind == "project" and place.id is None:
             if project_id is None:
@@ -62,7 +64,7 @@ class PoolRecords:
         return RecordChanges(made=tuple(made), former=former, updated=tuple(updated))
 
     def delete(self, pool: str) -> bool:
-        """No record and no token of this pool any more; whether there was one."""
+        """Delete the record and the token of this pool; whether there was a token."""
         known = self.secrets.find_pool_token(self.prefix + pool)
         if known is None:
             return False
@@ -84,9 +86,9 @@ class PoolRecords:
         return known is not None
 
     def _make(self, pool: str, wanted: NewRunner, before: GitLabRunner | None) -> bool:
-        """A new record in place of the one before it, which goes unless a job runs on it.
+        """Make a new record; delete the record before it unless a job runs there.
 
-        Whether it stays.
+        Whether the record before it stays.
         """
         created = self.gitlab.create_runner(wanted)
         token = PoolToken(runner_id=created.id, token=created.token)

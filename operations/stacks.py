@@ -14,30 +14,30 @@ if TYPE_CHECKING:
 
 def find_stack(aws: Clients, name: str) -> "StackTypeDef | None":
     """The stack as it is; None when there is none. `Refused` when AWS may not be asked."""
-    if not name:  # AWS would tell of every stack there is
+    if not name:  # AWS would answer with every stack
         raise Refused("name the stack with --stack")
     client = cloudformation_of(aws)
     try:
         with aws_call("cloudformation.DescribeStacks", passing=("ValidationError",)):
-            found = client.describe_stacks(StackName=name)["Stacks"]
+            stacks = client.describe_stacks(StackName=name)["Stacks"]
     except ClientError:
         return None
-    return found[0] if found else None
+    return stacks[0] if stacks else None
 
 
 def outputs_of(aws: Clients, name: str) -> dict[str, str]:
-    """What the stack says of itself. `Refused` when there is none."""
-    found = find_stack(aws, name)
-    if found is None:
+    """The outputs of the stack. Raises `Refused` when there is none."""
+    stack = find_stack(aws, name)
+    if stack is None:
         raise Refused(
             "there is no such stack here: deploy it, or name it with --stack",
             stack=name,
             region=aws.cloudformation.meta.region_name,
         )
     return {
-        one["OutputKey"]: one["OutputValue"]
-        for one in found.get("Outputs", [])
-        if "OutputKey" in one and "OutputValue" in one
+        output["OutputKey"]: output["OutputValue"]
+        for output in stack.get("Outputs", [])
+        if "OutputKey" in output and "OutputValue" in output
     }
 
 
@@ -47,4 +47,6 @@ def cloudformation_of(aws: Clients) -> "CloudFormationClient":
         with aws_call("cloudformation.DescribeStacks"):
             return aws.cloudformation
     except ValueError as error:
-        raise Refused("this is no address of AWS: check AWS_ENDPOINT_URL", said=error) from error
+        raise Refused(
+            "this is not an address of AWS: check AWS_ENDPOINT_URL", said=error
+        ) from error

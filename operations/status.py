@@ -1,8 +1,10 @@
-"""Reads what `status` shows from the ledger and the queues; changes nothing."""
+"""The fleet at one time, as `status` shows it, from the ledger and the queues."""
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
 
 from adapters.ledger.configuration import StoredConfig
 from adapters.ledger.jobs import JobRow
@@ -17,19 +19,12 @@ from fleet.rules.problems import (
     FleetFacts,
     HookFacts,
     PoolFacts,
+    Problem,
     decide_problems,
     state_word,
 )
 from fleet.rules.schedule import idle_target
 from operations.deployed import Deployed, read_applied
-from operations.status_view import (
-    BackOffView,
-    FleetView,
-    JobView,
-    MachineView,
-    PoolView,
-    QueueView,
-)
 from operations.trail import sentence_of
 
 # Where the sentence of a reason is about a job, and not about its pool.
@@ -37,6 +32,101 @@ OF_POOLS = {
     Reason.BACKLOG.value: "runners were launched for jobs that waited",
     Reason.COVERED.value: "for every job that waits a runner is booting or idle",
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackOffView:
+    """A place for machines that had none, and how long it is left alone from now on."""
+
+    place: str
+    code: str  # AWS's word
+    for_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolView:
+    """One pool: what it may have, what it has, what waits for it, and why it stays as it is."""
+
+    name: str
+    backend: str
+    ceiling: int
+    in_use: int
+    states: Mapping[str, int]  # runners by state
+    warm: int  # idle runners to keep now
+    backlog: int  # jobs that wait here
+    oldest_wait_s: float | None
+    reason: str | None  # of the last decision
+    sentence: str  # the reason in words
+    back_off: tuple[BackOffView, ...] = ()
+    is_leaving: bool = False  # not in fleet.toml any more; its last runners end
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueView:
+    """One queue. `dead` counts what was given up."""
+
+    name: str
+    messages: int
+    dead: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineView:
+    """One live runner and its machine."""
+
+    runner_id: str
+    machine_id: str | None
+    pool: str
+    state: str
+    since: datetime
+    for_s: float  # in this state
+    job_id: int | None
+    capacity: str | None
+    heard_s: float | None  # since its last heartbeat
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobView:
+    """One job that changed lately."""
+
+    job_id: int
+    name: str
+    project: str
+    tags: tuple[str, ...]
+    pool: str | None
+    status: str  # GitLab's word
+    waited_s: float | None
+    ran_s: float | None
+    runner_id: str | None
+    reason: str | None
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetView:
+    """All of it."""
+
+    at: datetime
+    stack: str
+    gitlab: str
+    version: str  # of fleet.toml
+    problems: tuple[Problem, ...]
+    pools: tuple[PoolView, ...]
+    queues: tuple[QueueView, ...]
+    machines: tuple[MachineView, ...]
+    jobs: tuple[JobView, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As `--json` prints it: times as ISO 8601 in UTC, durations in seconds."""
+        return {name: _plain(value) for name, value in asdict(self).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +208,7 @@ def _pools(deployed: Deployed, config: FleetConfig, stored: StoredConfig) -> tup
             name=name,
             config=config.pool(name),
             row=deployed.fleet.pool(name),
-            runners=tuple(by_our_clock(one, deployed.clock()) for one in runners.live(name)),
+            runners=tuple(by_our_clock(runner, deployed.clock()) for runner in runners.live(name)),
             backlog=deployed.jobs.waiting_in(name),
         )
         for name in names

@@ -16,7 +16,7 @@ ALL = "api"  # this scope includes every other that we need
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenClaim:
-    """One thing that must hold, said as a claim; None: GitLab does not let us see it."""
+    """A claim that must hold. `holds` is None where GitLab does not show it."""
 
     claim: str
     holds: bool | None

@@ -1,4 +1,4 @@
-"""What happened to one job, in the order in which it happened. Pure: rows in, a value out."""
+"""The history of one job in order. Pure: rows in, a value out."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -11,7 +11,7 @@ from fleet.model import JobStatus
 from fleet.reasons import SENTENCES, Reason
 from fleet.steps import Step, StepName
 
-# The words that people read for every step.
+# The label of every step.
 LABELS: Mapping[StepName, str] = {
     StepName.WEBHOOK_RECEIVED: "webhook received",
     StepName.RECONCILE_FOUND: "found in GitLab's list",
@@ -33,7 +33,7 @@ LABELS: Mapping[StepName, str] = {
     StepName.REBALANCE_NOTICE: "rebalance notice",
     StepName.SPOT_NOTICE: "spot notice",
     StepName.DRAINED: "ordered to drain",
-    StepName.STOPPED: "runner told to stop",
+    StepName.STOPPED: "runner ordered to stop",
     StepName.JOB_FINISHED: "job finished",
     StepName.RUNNER_EXITED: "runner exited",
     StepName.SUCCESS: "GitLab says success",
@@ -48,7 +48,7 @@ LABELS: Mapping[StepName, str] = {
     StepName.UNKNOWN: "of a newer fleet",
 }
 _ORDER = {name: place for place, name in enumerate(StepName)}
-# Steps whose words are those of GitLab, about the runner that it shows.
+# Steps with GitLab's words, about the runner that GitLab shows.
 _GITLAB_SAYS = frozenset(
     {
         StepName.TAKEN,
@@ -64,7 +64,7 @@ _NAMES_ITS_RUNNER = _GITLAB_SAYS | {StepName.LAUNCHED, StepName.SERVED_ANOTHER}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hop:
-    """One step of the way. `after_s`: since the one before it."""
+    """One step of the history. `after_s`: since the hop before."""
 
     at: datetime
     step: str
@@ -96,9 +96,9 @@ class Trail:
 
     def to_json(self) -> dict[str, Any]:
         """As `--json` prints it."""
-        told = asdict(self)
-        told["hops"] = [hop | {"at": hop["at"].isoformat()} for hop in told["hops"]]
-        return told
+        plain = asdict(self)
+        plain["hops"] = [hop | {"at": hop["at"].isoformat()} for hop in plain["hops"]]
+        return plain
 
 
 def hops_of(
@@ -106,14 +106,14 @@ def hops_of(
 ) -> tuple[Hop, ...]:
     """The job's hops in order: those in its row, and those that only its machine's report has.
 
-    `took` has the jobs that runners took which were launched for this one. Where the hops are of
-    more than one runner each says of which: they happen side by side.
+    `took`: by runner that was launched for this job, the other job that it took. Hops of more
+    than one runner name their runner, as they happen side by side.
     """
     took = took or {}
     steps = [*row.steps, *_reported(report, row.job.job_id), *_elsewhere(row, took)]
     is_shared = len({step.runner for step in steps if step.runner}) > 1
-    told = [(step, _named(step) if is_shared else words_of(step)) for step in steps]
-    unique = {(step.at, step.name, words): (step, words) for step, words in told}
+    worded = [(step, _named(step) if is_shared else words_of(step)) for step in steps]
+    unique = {(step.at, step.name, words): (step, words) for step, words in worded}
     ordered = sorted(unique.values(), key=lambda pair: (pair[0].at, _ORDER[pair[0].name]))
     times = [None, *(step.at for step, _ in ordered)]
     return tuple(
@@ -129,9 +129,11 @@ def launched_for(row: JobRow) -> tuple[str, ...]:
 
 def words_of(step: Step) -> str:
     """The facts of a step in words, its reason aside; empty when there are none."""
-    tell = _WORDS.get(step.name)
+    wording = _WORDS.get(step.name)
     return (
-        tell(step) if tell else step.delivery_id or step.detail or step.machine or step.pool or ""
+        wording(step)
+        if wording
+        else step.delivery_id or step.detail or step.machine or step.pool or ""
     )
 
 
@@ -176,7 +178,7 @@ _WORDS: Mapping[StepName, Callable[[Step], str]] = {
 
 
 def _named(step: Step) -> str:
-    """The words of a step, with the runner of which it is."""
+    """The words of a step, with its runner."""
     words = words_of(step)
     if step.runner is None or step.name in _NAMES_ITS_RUNNER:
         return words
@@ -184,7 +186,7 @@ def _named(step: Step) -> str:
 
 
 def _elsewhere(row: JobRow, took: Mapping[str, int]) -> Iterable[Step]:
-    """That a machine which was launched for the job served another one, behind its launch."""
+    """A step behind each launch whose machine served another job."""
     for step in row.steps:
         runner = step.runner
         if step.name is StepName.LAUNCHED and runner is not None and runner in took:
@@ -201,7 +203,7 @@ def word_of(row: JobRow) -> str:
 
 
 def sentence_of(reason: str | None) -> str:
-    """A reason in words; nothing for none, and itself when it is not one of ours."""
+    """A reason in words: empty for none, and an unknown reason as it is."""
     return SENTENCES[Reason(reason)] if reason in set(Reason) else reason or ""
 
 
@@ -217,7 +219,7 @@ def _hop(step: Step, words: str, before: datetime | None) -> Hop:
     if step.name is StepName.UNKNOWN and step.detail:
         name, label, words = step.detail, step.detail.replace("_", " "), ""
     reason = step.reason.value if step.reason else step.failure
-    # Why it was launched is what it waited for, which the steps before have told.
+    # Why it was launched is what it waited for, which an earlier step says.
     why = "" if step.name is StepName.LAUNCHED else sentence_of(reason)
     return Hop(
         at=step.at,

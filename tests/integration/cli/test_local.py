@@ -90,7 +90,7 @@ def test_keys_are_for_their_owner_only(shell: Shell) -> None:
 def test_a_second_one_is_refused_and_does_no_harm(shell: Shell) -> None:
     second = shell.local("up")
     assert second.returncode == 1
-    assert second.stderr.startswith("Error: it is up already: `runner-fleet local status --data ")
+    assert second.stderr.startswith("Error: a laptop is already running here: ")
     assert shell.local("status").returncode == 0
 
 
@@ -107,7 +107,7 @@ def test_down_leaves_nothing(shell: Shell) -> None:
     assert not (shell.folder / "up.json").exists()
     assert not (shell.folder / "env").exists()
     assert shell.local("status").returncode == 1
-    assert shell.local("down").stdout == "nothing is up\n"
+    assert shell.local("down").stdout == "nothing is running\n"
 
 
 def test_the_next_one_in_the_folder_goes_on_where_it_was_left(shell: Shell) -> None:

