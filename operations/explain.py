@@ -115,7 +115,7 @@ def _trail(deployed: Deployed, config: FleetConfig, row: JobRow) -> Trail:
         failure=row.failure_reason,
         torn_down_after=_torn_down_after(row),
         pool=config.pool(job.pool) if job.pool else None,
-        back_off=(pool_row.back_off if pool_row else None) or {},
+        back_off=pool_row.back_off if pool_row else {},
         trouble=_trouble(deployed),
         hold=widest(deployed.fleet.holds(), job) if is_sought and job.pool else None,
         runner=runner,

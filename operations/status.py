@@ -257,7 +257,7 @@ def _pool_view(pool: _Pool, at: datetime) -> PoolView:
         sentence=OF_POOLS.get(pool.row.reason or "") or sentence_of(pool.row.reason),
         back_off=tuple(
             BackOffView(place=place, code=held.code, for_s=(held.until - at).total_seconds())
-            for place, held in sorted((pool.row.back_off or {}).items())
+            for place, held in sorted(pool.row.back_off.items())
             if held.until > at
         ),
         is_leaving=config is None,
