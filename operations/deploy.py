@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError, WaiterError
@@ -104,11 +105,16 @@ def longest_name(order: Deployment, region: str | None) -> int:
     """
     rooms = [
         _LONGEST.get(kind, 64) - len(name.replace(_STACK_NAME, ""))
-        for kind, name in _derived_names(compose(TEMPLATE.read_text())["Resources"])
+        for kind, name in _names_in_template()
     ]
     if region is not None and not order.bucket:
         rooms.append(_LONGEST_BUCKET - len(bucket_name("", "0" * 12, region)))
     return min(rooms)
+
+
+@cache
+def _names_in_template() -> tuple[tuple[str, str], ...]:
+    return tuple(_derived_names(compose(TEMPLATE.read_text())["Resources"]))
 
 
 def _derived_names(value: Any) -> Iterator[tuple[str, str]]:

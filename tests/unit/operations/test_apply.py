@@ -1,12 +1,13 @@
-"""Applying a fleet.toml: what it makes, changes, takes away, and that doing it again does not."""
+"""`apply`: what it makes, changes and deletes, and that a second time changes nothing."""
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from adapters.gitlab.client import CreatedRunner, GitLabJob, GitLabProject, NewRunner
+from adapters.ledger.configuration import StoredConfig
 from adapters.ledger.fleet import FleetRows
 from adapters.ledger.runners import Placement, RunnerRows
 from fleet.config.reading import ConfigError
@@ -57,6 +58,16 @@ class Stack:
             at=AT + timedelta(minutes=minutes),
         )
 
+    def stored(self) -> StoredConfig:
+        """The configuration in force."""
+        stored = self.fleet.config()
+        assert stored is not None
+        return stored
+
+    def record(self, pool: str) -> int:
+        """The number of the pool's runner record."""
+        return self.secrets.pools[f"fleet/pool/{pool}"].runner_id
+
     def launch(self, pool: str) -> Runner:
         """A runner of this pool lives on a machine."""
         runner = Runner(
@@ -80,15 +91,15 @@ def test_the_first_time_every_pool_gets_a_record_a_secret_and_its_settings() -> 
     assert applied.added == applied.records_made == ("docker", "node")
     assert applied.is_change
     assert not applied.gitlab_changed
-    docker = stack.gitlab.wanted[stack.secrets.pools["fleet/pool/docker"].runner_id]
+    docker = stack.gitlab.wanted[stack.record("docker")]
     assert (docker.kind, docker.owner_id) == ("group_type", 42)
     assert (docker.description, docker.tags) == ("fleet pool docker", ("ec2", "docker"))
     assert not docker.run_untagged
     node = stack.secrets.pools["fleet/pool/node"]
     assert node.token == f"glrt-{node.runner_id}"
     assert stack.gitlab.wanted[node.runner_id].maximum_timeout_s == 660
-    stored = stack.fleet.config()
-    assert stored is not None
+    assert not applied.is_rewritten
+    stored = stack.stored()
     assert (stored.text, stored.version, stored.applied_at) == (BOTH, applied.version, AT)
 
 
@@ -99,7 +110,8 @@ def test_doing_it_again_changes_nothing() -> None:
     again = stack.apply(BOTH, minutes=5)
     assert not again.is_change
     assert stack.secrets.pools == before
-    assert stack.table.writes == writes + 1  # when it ran
+    assert stack.table.writes == writes + 1  # when it ran: the next ticks look again from then on
+    assert stack.stored().applied_at == AT + timedelta(minutes=5)
     assert stack.gitlab.calls.count("create_runner") == 2
     assert "update_runner" not in stack.gitlab.calls
 
@@ -122,57 +134,81 @@ def test_a_changed_pool_changes_its_record_where_gitlab_cares(
     applied = stack.apply(BOTH.replace(old, new), minutes=5)
     assert applied.changed == ("node",)
     assert applied.records_updated == (("node",) if told else ())
-    record = stack.gitlab.wanted[stack.secrets.pools["fleet/pool/node"].runner_id]
+    record = stack.gitlab.wanted[stack.record("node")]
     assert {name: getattr(record, name) for name in told} == told
 
 
-def test_a_record_that_somebody_deleted_is_made_again() -> None:
+def test_a_record_that_a_person_deleted_is_made_again() -> None:
     stack = Stack()
     stack.apply(BOTH)
-    lost = stack.secrets.pools["fleet/pool/node"].runner_id
+    lost = stack.record("node")
     stack.gitlab.delete_runner(lost)
     applied = stack.apply(BOTH)
     assert applied.records_made == ("node",)
-    assert stack.secrets.pools["fleet/pool/node"].runner_id != lost
+    assert stack.record("node") != lost
 
 
-@pytest.mark.parametrize("busy", [False, True])
-def test_another_place_for_runners_means_new_records(busy: bool) -> None:
+@pytest.mark.parametrize("place", ["group:43", "instance"])
+@pytest.mark.parametrize("is_busy", [False, True])
+def test_another_place_for_runners_means_new_records(place: str, is_busy: bool) -> None:
     stack = Stack()
     stack.apply(GITLAB + NODE)
-    old = stack.secrets.pools["fleet/pool/node"].runner_id
-    if busy:
+    old = stack.record("node")
+    if is_busy:
         stack.gitlab.add(
             GitLabJob(id=1, project_id=7, name="unit", status="running", runner_id=old)
         )
-    applied = stack.apply((GITLAB + NODE).replace("group:42", "group:43"))
-    new = stack.secrets.pools["fleet/pool/node"].runner_id
-    assert applied.gitlab_changed
-    assert applied.records_made == ("node",)
-    assert stack.gitlab.records[new].group_ids == (43,)
-    assert (old in stack.gitlab.records) is busy
+    applied = stack.apply((GITLAB + NODE).replace("group:42", place))
+    assert (applied.gitlab_changed, applied.records_made) == (True, ("node",))
+    assert stack.gitlab.records[stack.record("node")].group_ids == (
+        (43,) if place == "group:43" else ()
+    )
+    assert (old in stack.gitlab.records) is is_busy
 
 
-def test_a_record_of_somebody_else_with_our_number_is_left_alone() -> None:
+def test_a_record_of_another_owner_with_the_stored_number_is_left_alone() -> None:
     """As after a move to another GitLab: the stored number is another runner there."""
     stack = Stack()
     stack.apply(GITLAB + NODE)
-    number = stack.secrets.pools["fleet/pool/node"].runner_id
+    number = stack.record("node")
     theirs = NewRunner(kind="group_type", description="theirs", tags=("x",))
     stack.gitlab.update_runner(number, theirs)
     stack.apply(GITLAB + NODE)
     assert stack.gitlab.records[number].description == "theirs"
-    assert stack.secrets.pools["fleet/pool/node"].runner_id != number
+    assert stack.record("node") != number
 
 
 def test_a_removed_pool_loses_its_record_and_its_secret() -> None:
     stack = Stack()
     stack.apply(BOTH)
-    number = stack.secrets.pools["fleet/pool/docker"].runner_id
+    number = stack.record("docker")
     applied = stack.apply(GITLAB + NODE)
     assert applied.removed == applied.records_deleted == ("docker",)
     assert number not in stack.gitlab.records
     assert set(stack.secrets.pools) == {"fleet/pool/node"}
+
+
+@pytest.mark.parametrize(
+    ("record", "deleted"),
+    [("another runner's", ("docker",)), ("gone", ("docker",)), ("never made", ())],
+)
+def test_a_removed_pool_without_its_record_loses_its_secret(
+    record: str, deleted: tuple[str, ...]
+) -> None:
+    stack = Stack()
+    stack.apply(BOTH)
+    number = stack.record("docker")
+    if record == "another runner's":  # after a move to another GitLab
+        theirs = NewRunner(kind="group_type", description="theirs", tags=("x",))
+        stack.gitlab.update_runner(number, theirs)
+    elif record == "gone":
+        stack.gitlab.delete_runner(number)
+    else:
+        stack.secrets.pools.pop("fleet/pool/docker")
+    applied = stack.apply(GITLAB + NODE)
+    assert (applied.removed, applied.records_deleted) == (("docker",), deleted)
+    assert set(stack.secrets.pools) == {"fleet/pool/node"}
+    assert (number in stack.gitlab.records) is (record != "gone")
 
 
 def test_a_removed_pool_with_runners_keeps_its_record_until_they_are_gone() -> None:
@@ -181,9 +217,12 @@ def test_a_removed_pool_with_runners_keeps_its_record_until_they_are_gone() -> N
     runner = stack.launch("docker")
     applied = stack.apply(GITLAB + NODE, minutes=1)
     assert (applied.removed, applied.leaving) == (("docker",), ("docker",))
-    assert stack.table.get("machine#box", "order") is not None
+    order, writes = stack.table.get("machine#box", "order"), stack.table.writes
+    assert order is not None
     assert "fleet/pool/docker" in stack.secrets.pools
     assert stack.apply(GITLAB + NODE, minutes=2).leaving == ("docker",)
+    assert stack.table.get("machine#box", "order") == order  # it is ordered once
+    assert stack.table.writes == writes + 1  # when `apply` ran
     living = stack.runners.find(runner.id)
     assert living is not None
     assert living.state is RunnerState.DRAINING
@@ -197,20 +236,15 @@ def test_a_removed_pool_is_remembered_for_the_jobs_that_wait_there() -> None:
     stack = Stack()
     stack.apply(BOTH)
 
-    def removed() -> dict[str, datetime]:
-        stored = stack.fleet.config()
-        assert stored is not None
-        return dict(stored.removed)
-
-    assert removed() == {}
+    assert stack.stored().removed == {}
     stack.apply(GITLAB + NODE, minutes=1)
     stack.apply(GITLAB + NODE, minutes=2)
-    assert removed() == {"docker": AT + timedelta(minutes=1)}
+    assert stack.stored().removed == {"docker": AT + timedelta(minutes=1)}
     stack.apply(BOTH, minutes=3)
-    assert removed() == {}
+    assert stack.stored().removed == {}
     stack.apply(GITLAB + NODE, minutes=4)
     stack.apply(GITLAB + NODE, minutes=5 + 7 * 24 * 60)
-    assert removed() == {}
+    assert stack.stored().removed == {}
 
 
 def test_a_pool_that_comes_back_while_it_leaves_stays() -> None:
@@ -223,7 +257,7 @@ def test_a_pool_that_comes_back_while_it_leaves_stays() -> None:
     assert "fleet/pool/docker" in stack.secrets.pools
 
 
-def test_what_aws_refused_is_asked_for_again() -> None:
+def test_aws_and_gitlab_are_asked_again_for_what_they_refused() -> None:
     stack = Stack()
     version = stack.apply(BOTH).version
     held = {
@@ -234,27 +268,14 @@ def test_what_aws_refused_is_asked_for_again() -> None:
     }
     stack.fleet.note_refused("docker", "no such image", version)
     stack.fleet.note_back_off("docker", held)
+    stack.fleet.note_hold(
+        Hold(kind=HoldKind.REFUSAL, since=AT, ask_at=AT, words="401 no", status=401)
+    )
     stack.apply(BOTH)
+    assert stack.fleet.holds() == ()
     row = stack.fleet.pool("docker")
     assert row.refused is None
     assert set(row.back_off or {}) == {"b"}
-
-
-def test_what_gitlab_refused_is_asked_for_again() -> None:
-    stack = Stack()
-    stack.apply(BOTH)
-    hold = Hold(kind=HoldKind.REFUSAL, since=AT, ask_at=AT, words="401 no", status=401)
-    stack.fleet.note_hold(hold)
-    stack.apply(BOTH)
-    assert stack.fleet.holds() == ()
-
-
-def test_watched_projects_are_put_on_the_list() -> None:
-    stack = Stack()
-    stack.gitlab.add_project(GitLabProject(id=77, path="acme/demo"))
-    applied = stack.apply(GITLAB + 'watch = { projects = ["acme/demo"] }\n' + NODE)
-    assert applied.watched == ("acme/demo",)
-    assert [one.project_id for one in stack.fleet.watched("gitlab.example.com")] == [77]
 
 
 def test_a_runner_of_each_project_shows_in_the_first_watched_one() -> None:
@@ -267,7 +288,7 @@ def test_a_runner_of_each_project_shows_in_the_first_watched_one() -> None:
     assert stack.secrets.pools == {}
     text = GITLAB.replace("group:42", "project") + watch + NODE
     assert stack.apply(text).notes == ()
-    record = stack.gitlab.wanted[stack.secrets.pools["fleet/pool/node"].runner_id]
+    record = stack.gitlab.wanted[stack.record("node")]
     assert (record.kind, record.owner_id, record.locked) == ("project_type", 77, True)
 
 
@@ -279,17 +300,7 @@ def test_a_text_that_cannot_be_applied_touches_nothing() -> None:
     assert stack.gitlab.calls == []
 
 
-def test_after_a_failure_it_goes_on_where_it_stopped() -> None:
-    stack = Stack()
-    stack.gitlab.failing["create_runner"] = Refused("this token may not do this", status=403)
-    with pytest.raises(Refused):
-        stack.apply(BOTH)
-    assert stack.fleet.config() is None
-    stack.gitlab.failing.clear()
-    assert stack.apply(BOTH).added == ("docker", "node")
-
-
-# Again, by halves, and by others
+# Again, by halves, and after changes by a person
 
 
 class Halting(FakeGitLab):
@@ -329,43 +340,26 @@ def test_a_comment_is_another_version_and_nothing_else() -> None:
     assert (second.is_rewritten, second.is_change) == (True, True)
     assert second.version != first.version
     assert (second.changed, second.records_updated, second.gitlab_changed) == ((), (), False)
-    stored = stack.fleet.config()
-    assert stored is not None
+    stored = stack.stored()
     assert (stored.version, stored.applied_at) == (second.version, AT + timedelta(minutes=1))
     third = stack.apply(f"# ours\n{BOTH}", minutes=2)
     assert (third.is_rewritten, third.is_change) == (False, False)
 
 
-def test_the_first_time_is_no_rewriting() -> None:
-    assert not Stack().apply(BOTH).is_rewritten
-
-
-def test_when_it_ran_last_is_kept_also_where_nothing_changed() -> None:
-    """What the next ticks look at again is judged from then on."""
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(f"\ufeff{BOTH}", BOTH), (BOTH, NODE + DOCKER + GITLAB)],
+    ids=["the mark of an editor", "the order of tables"],
+)
+def test_what_toml_ignores_is_no_change(before: str, after: str) -> None:
     stack = Stack()
-    stack.apply(BOTH)
-    stack.apply(BOTH, minutes=5)
-    stored = stack.fleet.config()
-    assert stored is not None
-    assert stored.applied_at == AT + timedelta(minutes=5)
-
-
-def test_a_mark_of_an_editor_is_no_change() -> None:
-    stack = Stack()
-    stack.apply(f"\ufeff{BOTH}")
-    again = stack.apply(BOTH)
-    assert (again.changed, again.gitlab_changed, again.is_rewritten) == ((), False, False)
-
-
-def test_a_table_that_is_only_moved_or_reordered_is_no_change() -> None:
-    stack = Stack()
-    stack.apply(GITLAB + DOCKER + NODE)
-    applied = stack.apply(NODE + DOCKER + GITLAB)
+    stack.apply(before)
+    applied = stack.apply(after)
     assert (applied.added, applied.changed, applied.removed) == ((), (), ())
-    assert not applied.gitlab_changed
+    assert (applied.gitlab_changed, applied.records_made) == (False, ())
 
 
-def test_names_are_told_in_the_files_order() -> None:
+def test_names_are_listed_in_the_files_order() -> None:
     stack = Stack()
     assert stack.apply(GITLAB + NODE + DOCKER).added == ("node", "docker")
     wider = (GITLAB + NODE + DOCKER).replace("ceiling", "boot_deadline = '9m'\nceiling")
@@ -392,15 +386,6 @@ def test_the_record_is_made_where_runners_are(
     assert not stack.apply(text).is_change
 
 
-def test_from_a_group_to_the_instance_is_another_record() -> None:
-    stack = Stack()
-    stack.apply(GITLAB + NODE)
-    (old,) = stack.gitlab.records
-    assert stack.apply((GITLAB + NODE).replace("group:42", "instance")).records_made == ("node",)
-    (new,) = stack.gitlab.records
-    assert new != old
-
-
 @pytest.mark.parametrize(
     "settings",
     [
@@ -411,7 +396,7 @@ def test_from_a_group_to_the_instance_is_another_record() -> None:
         {"protected_only": True},
     ],
 )
-def test_what_somebody_changed_in_gitlab_is_put_back(settings: dict[str, Any]) -> None:
+def test_a_setting_that_a_person_changed_in_gitlab_is_put_back(settings: dict[str, Any]) -> None:
     stack = Stack()
     stack.apply(GITLAB + NODE)
     (number,) = stack.gitlab.records
@@ -432,45 +417,6 @@ def test_the_order_of_tags_in_gitlab_is_no_difference() -> None:
     assert not stack.apply(GITLAB + DOCKER).is_change
 
 
-def test_a_removed_pool_whose_number_is_another_runners_by_now() -> None:
-    stack = Stack()
-    stack.apply(BOTH)
-    number = stack.secrets.pools["fleet/pool/docker"].runner_id
-    theirs = NewRunner(kind="group_type", description="theirs", tags=("x",))
-    stack.gitlab.update_runner(number, theirs)
-    assert stack.apply(GITLAB + NODE).records_deleted == ("docker",)
-    assert stack.gitlab.records[number].description == "theirs"
-    assert "fleet/pool/docker" not in stack.secrets.pools
-
-
-def test_a_removed_pool_whose_record_is_gone_already() -> None:
-    stack = Stack()
-    stack.apply(BOTH)
-    stack.gitlab.delete_runner(stack.secrets.pools["fleet/pool/docker"].runner_id)
-    assert stack.apply(GITLAB + NODE).records_deleted == ("docker",)
-    assert set(stack.secrets.pools) == {"fleet/pool/node"}
-
-
-def test_a_removed_pool_that_never_had_a_record_has_none_to_delete() -> None:
-    stack = Stack()
-    stack.apply(BOTH)
-    stack.secrets.pools.pop("fleet/pool/docker")
-    applied = stack.apply(GITLAB + NODE)
-    assert (applied.removed, applied.records_deleted) == (("docker",), ())
-
-
-def test_a_runner_that_drains_is_not_told_again() -> None:
-    stack = Stack()
-    stack.apply(BOTH)
-    stack.launch("docker")
-    stack.apply(GITLAB + NODE, minutes=1)
-    order = stack.table.get("machine#box", "order")
-    writes = stack.table.writes
-    stack.apply(GITLAB + NODE, minutes=2)
-    assert stack.table.get("machine#box", "order") == order
-    assert stack.table.writes == writes + 1  # when `apply` ran
-
-
 def test_two_pools_leave_each_at_its_time() -> None:
     stack = Stack()
     third = NODE.replace("node", "third")
@@ -479,14 +425,12 @@ def test_two_pools_leave_each_at_its_time() -> None:
     applied = stack.apply(GITLAB + third)
     assert applied.removed == ("docker", "node")
     assert (applied.records_deleted, applied.leaving) == (("node",), ("docker",))
-    stored = stack.fleet.config()
-    assert stored is not None
-    assert stored.leaving == ("docker",)
+    assert stack.stored().leaving == ("docker",)
     another = stack.apply(GITLAB + NODE)
     assert (another.removed, another.leaving) == (("third",), ("docker",))
 
 
-def test_watched_projects_are_told_in_the_files_order_and_stay_one_each() -> None:
+def test_watched_projects_are_listed_once_in_the_files_order() -> None:
     stack = Stack()
     for number in (77, 78):
         stack.gitlab.add_project(GitLabProject(id=number, path=f"acme/p{number}"))
@@ -509,7 +453,7 @@ def test_a_watched_project_that_is_hidden_stops_it_before_records_are_made() -> 
 
 
 @pytest.mark.parametrize("busy", [False, True])
-def test_a_token_that_gitlab_does_not_know_any_more_is_made_anew(busy: bool) -> None:
+def test_a_runner_token_that_is_not_valid_any_more_is_made_again(busy: bool) -> None:
     """The record is there and as it should be; its token expired, or a person reset it."""
     stack = Stack()
     stack.apply(GITLAB + DOCKER)

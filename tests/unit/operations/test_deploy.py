@@ -1,4 +1,4 @@
-"""What a deployment tells CloudFormation, what it uploads, and how it says why it failed."""
+"""What a deployment uploads and sends to CloudFormation, and the reason of a failure."""
 
 from typing import Any
 
@@ -27,44 +27,33 @@ def failed(resource: str, reason: str, status: str = "CREATE_FAILED") -> dict[st
 # The first time
 
 
-def test_a_first_deployment_makes_the_stack_and_waits_for_it() -> None:
+def test_a_first_deployment_uploads_makes_the_stack_and_waits() -> None:
     aws = FakeAws()
-    done = deploy(aws.clients(), ORDER, b"zip")
+    order = Deployment(stack="demo", bucket="b", parameters={"LogDays": "7"}, every_s=0.5)
+    done = deploy(aws.clients(), order, b"zip")
     assert (done.word, dict(done.outputs)) == ("created", aws.outputs)
     assert aws.calls[-2:] == ["create_stack", "stack_create_complete"]
-    assert aws.request["StackName"] == "demo"
+    assert aws.paces == [{"Delay": 0.5, "MaxAttempts": 360}]
+    assert (aws.request["StackName"], set(aws.asked)) == ("demo", {"demo"})
     assert aws.request["Capabilities"] == ["CAPABILITY_IAM"]
-    assert set(aws.asked) == {"demo"}
-
-
-def test_it_tells_only_where_the_code_is_and_what_was_given() -> None:
-    aws = FakeAws()
-    deploy(aws.clients(), Deployment(stack="demo", bucket="b", parameters={"LogDays": "7"}), b"zip")
-    told = keys(aws.updated)
-    assert set(told) == OURS | {"LogDays"}
-    assert (told["CodeBucket"], told["LogDays"]) == ("b", "7")
-    assert aws.objects["b", told["CodeKey"]] == b"zip"
-    machines = [key for _, key in aws.objects if key.startswith(f"{told['MachinesPrefix']}/")]
-    assert f"{told['MachinesPrefix']}/route.asl.json" in machines
-
-
-def test_cloudformation_reads_the_template_from_the_bucket() -> None:
-    aws = FakeAws()
-    deploy(aws.clients(), ORDER, b"zip")
-    address = aws.request["TemplateURL"]
-    assert address.startswith("https://s3.eu-central-1.example.com/b/templates/")
-    key = address.removeprefix("https://s3.eu-central-1.example.com/b/")
+    given = keys(aws.updated)
+    assert set(given) == OURS | {"LogDays"}
+    assert (given["CodeBucket"], given["LogDays"]) == ("b", "7")
+    assert aws.objects["b", given["CodeKey"]] == b"zip"
+    assert ("b", f"{given['MachinesPrefix']}/route.asl.json") in aws.objects
+    bucket, _, key = aws.request["TemplateURL"].partition("/b/")
+    assert (bucket, key.split("/")[0]) == ("https://s3.eu-central-1.example.com", "templates")
     assert b"AWSTemplateFormatVersion" in aws.objects["b", key]
 
 
 @pytest.mark.parametrize(
     ("region", "options"),
     [
-        ("us-east-1", {}),  # there S3 refuses to be told
+        ("us-east-1", {}),  # where S3 refuses a region
         ("eu-central-1", {"CreateBucketConfiguration": {"LocationConstraint": "eu-central-1"}}),
     ],
 )
-def test_without_a_bucket_it_makes_its_own(region: str, options: dict[str, Any]) -> None:
+def test_without_a_bucket_deploy_makes_one(region: str, options: dict[str, Any]) -> None:
     aws = FakeAws(region=region)
     deploy(aws.clients(), Deployment(stack="Demo"), b"zip")
     name = f"demo-code-123456789012-{region}"
@@ -78,7 +67,7 @@ def test_a_bucket_that_is_ours_already_is_used() -> None:
     assert deploy(aws.clients(), Deployment(stack="demo"), b"zip").word == "created"
 
 
-def test_a_bucket_of_somebody_else_is_not() -> None:
+def test_a_bucket_of_another_account_is_refused() -> None:
     aws = FakeAws()
     aws.failing["create_bucket"] = refusal("BucketAlreadyExists")
     with pytest.raises(Refused, match="BucketAlreadyExists"):
@@ -86,7 +75,7 @@ def test_a_bucket_of_somebody_else_is_not() -> None:
     assert aws.objects == {}
 
 
-def test_a_bucket_that_may_not_be_written_to_is_said() -> None:
+def test_a_bucket_that_cannot_be_written_stops_the_deployment() -> None:
     aws = FakeAws()
     aws.failing["put_object"] = refusal("NoSuchBucket")
     with pytest.raises(Refused) as refused:
@@ -112,24 +101,20 @@ def test_an_update_keeps_what_the_template_still_takes() -> None:
     assert aws.calls[-2:] == ["update_stack", "stack_update_complete"]
 
 
-def test_what_nobody_changed_is_neither_uploaded_nor_waited_for() -> None:
+def test_only_what_changed_is_uploaded_and_waited_for() -> None:
     aws = FakeAws()
     first = deploy(aws.clients(), ORDER, b"zip")
+    aws.calls.clear()
+    deploy(aws.clients(), ORDER, b"newer")
+    assert aws.calls == ["put_object", "update_stack", "stack_update_complete"]
+    assert aws.paces[-1]["Delay"] == 5
+    codes = [body for (_, key), body in aws.objects.items() if key.startswith("functions/")]
+    assert codes == [b"zip", b"newer"]  # the old code stays
     aws.calls.clear()
     aws.failing["update_stack"] = refusal("ValidationError", "No updates are to be performed.")
     again = deploy(aws.clients(), ORDER, b"zip")
     assert (again.word, again.outputs) == ("unchanged", first.outputs)
     assert aws.calls == ["update_stack"]
-
-
-def test_other_code_is_another_object_and_the_old_one_stays() -> None:
-    aws = FakeAws()
-    deploy(aws.clients(), ORDER, b"zip")
-    aws.calls.clear()
-    deploy(aws.clients(), ORDER, b"newer")
-    assert aws.calls == ["put_object", "update_stack", "stack_update_complete"]
-    codes = [body for (_, key), body in aws.objects.items() if key.startswith("functions/")]
-    assert codes == [b"zip", b"newer"]
 
 
 def test_an_update_that_cloudformation_does_not_take_says_why() -> None:
@@ -140,14 +125,6 @@ def test_an_update_that_cloudformation_does_not_take_says_why() -> None:
     with pytest.raises(Refused, match="does not take the update") as refused:
         deploy(aws.clients(), ORDER, b"zip")
     assert "is in UPDATE_IN_PROGRESS state" in str(refused.value)
-
-
-def test_waiting_goes_at_the_pace_that_was_asked_for() -> None:
-    aws = FakeAws()
-    deploy(aws.clients(), Deployment(stack="demo", bucket="b", every_s=0.5), b"zip")
-    assert aws.paces == [{"Delay": 0.5, "MaxAttempts": 360}]
-    deploy(aws.clients(), ORDER, b"newer")
-    assert aws.paces[-1]["Delay"] == 5
 
 
 # When it does not come about

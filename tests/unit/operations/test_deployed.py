@@ -4,7 +4,9 @@ import os
 from types import SimpleNamespace
 from typing import Any, cast
 
+import boto3
 import pytest
+from botocore.config import Config
 
 from adapters.aws.clients import Clients, clients
 from cli.webhook import wiring
@@ -129,6 +131,15 @@ def test_an_endpoint_that_is_no_address_is_said() -> None:
         with pytest.raises(Refused, match="check AWS_ENDPOINT_URL") as refused:
             call(misled, "fleet-a")
         assert "Invalid endpoint: not-an-address" in str(refused.value)
+
+
+def test_an_endpoint_that_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    session = boto3.Session("key", "secret", region_name="eu-central-1")
+    once = Config(connect_timeout=0.5, retries={"total_max_attempts": 1})
+    with pytest.raises(FleetError) as failed:
+        find("fleet-a", Clients(session, once))
+    assert failed.value.facts["code"] == "EndpointConnectionError"
 
 
 def test_a_region_that_is_not_set_is_said_by_deploy_too(monkeypatch: pytest.MonkeyPatch) -> None:
