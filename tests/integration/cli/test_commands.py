@@ -8,12 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner, Result
 
+from adapters.aws.clients import Clients, patient
+from cli.main import app
 from local.aws.engine import Engine, wait_until
 from local.aws.stack import Stack, StackOptions, deploy_stack
 from local.gitlab.seed import SeededProject, create_project, push_files
 from local.gitlab.server import SimulatorServer
-from operations.deployed import connect
+from operations.deployed import connect, find
+from tests.integration.operations.engine_session import EngineSession
 
 STACK = "commands"
 CI = 'unit: {script: "true", tags: [gpu]}\n'
@@ -44,15 +48,22 @@ class Site:
 
     def run(self, *arguments: str, **env: str) -> "subprocess.CompletedProcess[str]":
         """The command, in a process of its own."""
-        told = {"GITLAB_URL": self.server.url, "GITLAB_TOKEN": self.server.root_token}
+        gitlab = {"GITLAB_URL": self.server.url, "GITLAB_TOKEN": self.server.root_token}
         return subprocess.run(
             [sys.executable, "-m", "cli", *arguments],
-            env={"PYTHONPATH": ".", **self.engine.environment(), **told, **env},
+            env={"PYTHONPATH": ".", **self.engine.environment(), **gitlab, **env},
             capture_output=True,
             text=True,
             check=False,
             timeout=60,
         )
+
+    def call(self, *arguments: str) -> Result:
+        """The command in this process, on the stack."""
+        session = EngineSession(self.engine)
+        env = {"GITLAB_URL": self.server.url, "GITLAB_TOKEN": self.server.root_token}
+        deployed = find(STACK, Clients(session, patient()))
+        return CliRunner().invoke(app, arguments, obj=deployed, env=env)
 
     def file(self, *changes: tuple[str, str]) -> str:
         """The path of the fleet.toml, with these changes."""
@@ -98,40 +109,39 @@ def applied(site: Site) -> Site:
     return site
 
 
-def test_gitlab_says_whether_the_token_may_do_it(site: Site) -> None:
-    done = site.run("validate", site.file(), "--live")
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_gitlab_answers_whether_the_token_may_do_it(site: Site) -> None:
+    done = site.call("validate", site.file(), "--live")
+    assert done.exit_code == 0, done.output
     assert f"yes  its user is owner of group {site.group}" in done.stdout
     assert "yes  project acme/demo is there" in done.stdout
-    wrong = site.run("validate", site.file((f"group:{site.group}", "group:999")), "--live")
-    assert wrong.returncode == 1
+    wrong = site.call("validate", site.file((f"group:{site.group}", "group:999")), "--live")
+    assert wrong.exit_code == 1
     assert "NO   its user is owner of group 999" in wrong.stdout
 
 
 def test_a_stack_that_is_not_there_says_so(site: Site) -> None:
     done = site.run("status", "--stack", "nowhere")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("Error: there is no such stack here: deploy it, or name it")
-    assert "Traceback" not in done.stderr
+    assert (done.stderr.count("\n"), "stack=nowhere" in done.stderr) == (1, True)
 
 
 def test_applying_again_changes_nothing_and_a_change_is_carried_to_gitlab(applied: Site) -> None:
     assert applied.records == {"fleet pool docker": ["docker"]}
-    again = applied.run("apply", applied.file(), "--stack", STACK)
+    again = applied.call("apply", applied.file())
     assert "nothing changed" in again.stdout
     wider = applied.file(('["docker"]', '["docker", "big"]'))
     # The stack's name may come from the environment, too.
     changed = applied.run("apply", wider, RUNNER_FLEET_STACK=STACK)
     assert "updated the GitLab runner record of docker" in changed.stdout
     assert applied.records == {"fleet pool docker": ["big", "docker"]}
-    renamed = applied.run("apply", applied.file(("pools.docker", "pools.build")), "--stack", STACK)
+    renamed = applied.call("apply", applied.file(("pools.docker", "pools.build")))
     assert "deleted the GitLab runner record of docker" in renamed.stdout
     assert applied.records == {"fleet pool build": ["docker"]}
-    back = applied.run("apply", applied.file(), "--stack", STACK)
+    back = applied.call("apply", applied.file())
     assert "made the GitLab runner record of docker" in back.stdout
 
 
-def test_a_job_that_no_pool_takes_is_told_of_from_its_webhook_on(applied: Site) -> None:
+def test_a_job_that_no_pool_takes_has_its_history_from_its_webhook_on(applied: Site) -> None:
     hook = ("webhook", "register", "--project", "acme/demo")
     registered = applied.run(*hook, "--stack", STACK)
     assert registered.returncode == 0, registered.stderr
@@ -139,11 +149,9 @@ def test_a_job_that_no_pool_takes_is_told_of_from_its_webhook_on(applied: Site) 
     (job,) = connect(applied.server.url, applied.server.root_token).pending_jobs(applied.project.id)
 
     def hops() -> list[str]:
-        """Reconcile may find the job before its webhook is through."""
-        asked = applied.run("explain", job.web_url, "--json", "--stack", STACK)
-        if asked.returncode:
-            return []
-        return [hop["step"] for hop in json.loads(asked.stdout)["hops"]]
+        """The steps so far: reconcile may write before the webhook does."""
+        explained = applied.call("explain", job.web_url, "--json")
+        return [hop["step"] for hop in json.loads(explained.stdout).get("hops", ())]
 
     wait_until(
         lambda: {"webhook_received", "event", "routed"} <= set(hops()),
@@ -151,11 +159,11 @@ def test_a_job_that_no_pool_takes_is_told_of_from_its_webhook_on(applied: Site) 
         what=f"the webhook of job {job.id} in the ledger",
         log=applied.engine.log,
     )
-    told = json.loads(applied.run("explain", str(job.id), "--json", "--stack", STACK).stdout)
-    assert told["verdict"].startswith("no pool of fleet.toml has all of its tags")
-    status = json.loads(applied.run("status", "--json", "--stack", STACK).stdout)
+    explained = applied.run("explain", str(job.id), "--json", "--stack", STACK)
+    assert json.loads(explained.stdout)["standing"] == "no_pool"
+    status = json.loads(applied.call("status", "--json").stdout)
     assert [one["job_id"] for one in status["jobs"]] == [job.id]
     assert "no_pool" not in {one["kind"] for one in status["problems"]}  # it may be others' job
-    unknown = applied.run("explain", f"acme/demo#{job.id + 1000}", "--stack", STACK)
-    assert unknown.returncode == 1
-    assert "GitLab has no such job in acme/demo either" in unknown.stderr
+    unknown = applied.call("explain", f"acme/demo#{job.id + 1000}")
+    assert unknown.exit_code == 1
+    assert "acme/demo" in unknown.stderr  # GitLab was asked

@@ -1,4 +1,4 @@
-"""`local up`, `status` and `down` as people use them: one laptop from its start to its end."""
+"""`local up`, `status` and `down` in processes: one laptop from its start to its end."""
 
 import json
 import os
@@ -21,7 +21,7 @@ class Shell:
 
     folder: Path
     process: "subprocess.Popen[str]"
-    told: list[str]  # by `up`
+    lines: list[str]  # that `up` printed
 
     def run(self, *arguments: str, prelude: str = "true") -> "subprocess.CompletedProcess[str]":
         """The command after `prelude`, in a shell of its own."""
@@ -50,16 +50,16 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
         start_new_session=True,
     ) as process:
         assert process.stdout is not None
-        told = [process.stdout.readline().rstrip() for _ in range(8)]
+        lines = [process.stdout.readline().rstrip() for _ in range(8)]
         try:
-            yield Shell(folder=folder, process=process, told=told)
+            yield Shell(folder=folder, process=process, lines=lines)
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
 
 
-def test_up_tells_the_addresses_and_status_tells_them_again(shell: Shell) -> None:
-    assert [line.split()[0] for line in shell.told] == [
+def test_up_prints_the_addresses_and_status_prints_them_again(shell: Shell) -> None:
+    assert [line.split()[0] for line in shell.lines] == [
         "webhook",
         "GitLab",
         "engine",
@@ -70,16 +70,16 @@ def test_up_tells_the_addresses_and_status_tells_them_again(shell: Shell) -> Non
         "Jobs",
     ]
     again = shell.local("status")
-    assert (again.returncode, again.stdout.splitlines()) == (0, shell.told)
+    assert (again.returncode, again.stdout.splitlines()) == (0, shell.lines)
 
 
-def test_what_up_says_to_type_shows_the_fleet(shell: Shell) -> None:
-    source = shell.told[5].removeprefix("then").strip().removesuffix("&& runner-fleet status")
+def test_the_command_that_up_prints_shows_the_fleet(shell: Shell) -> None:
+    source = shell.lines[5].removeprefix("then").strip().removesuffix("&& runner-fleet status")
     done = shell.run("status", "--json", prelude=source.strip())
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["problems"] == []
-    assert {pool["backend"] for pool in told["pools"]} == {"ec2", "lambda"}
+    fleet = json.loads(done.stdout)
+    assert fleet["problems"] == []
+    assert {pool["backend"] for pool in fleet["pools"]} == {"ec2", "lambda"}
 
 
 def test_keys_are_for_their_owner_only(shell: Shell) -> None:
@@ -87,7 +87,7 @@ def test_keys_are_for_their_owner_only(shell: Shell) -> None:
         assert (shell.folder / name).stat().st_mode & 0o077 == 0
 
 
-def test_a_second_one_is_refused_and_does_no_harm(shell: Shell) -> None:
+def test_a_second_laptop_in_the_folder_is_refused(shell: Shell) -> None:
     second = shell.local("up")
     assert second.returncode == 1
     assert second.stderr.startswith("Error: a laptop is already running here: ")
@@ -96,7 +96,7 @@ def test_a_second_one_is_refused_and_does_no_harm(shell: Shell) -> None:
 
 def test_down_leaves_nothing(shell: Shell) -> None:
     """It ends the laptop of the tests before."""
-    engine = shell.told[2].split()[1]
+    engine = shell.lines[2].split()[1]
     done = shell.local("down")
     assert (done.returncode, done.stdout) == (0, "down\n"), done.stderr
     assert shell.process.wait(timeout=60) == 0
@@ -110,8 +110,8 @@ def test_down_leaves_nothing(shell: Shell) -> None:
     assert shell.local("down").stdout == "nothing is running\n"
 
 
-def test_the_next_one_in_the_folder_goes_on_where_it_was_left(shell: Shell) -> None:
-    """After the end of the first: a broken fleet.toml is said, and what was applied goes on."""
+def test_the_next_laptop_goes_on_with_the_applied_file_and_the_repositories(shell: Shell) -> None:
+    """It follows the end of the first; a broken fleet.toml is reported and not applied."""
     file = shell.folder / "fleet.toml"
     kept = file.read_text()
     file.write_text(kept.replace("ceiling = 4", "ceiling = 0"))
@@ -125,12 +125,12 @@ def test_the_next_one_in_the_folder_goes_on_where_it_was_left(shell: Shell) -> N
     ) as process:
         assert process.stdout is not None
         try:
-            told = [process.stdout.readline() for _ in range(11)]
-            assert "pools.docker.ceiling: must be 1 or more (is 0)" in told[0]
-            assert told[2] == f"{file} is not applied: what was applied last is in force\n"
+            lines = [process.stdout.readline() for _ in range(11)]
+            assert "pools.docker.ceiling: must be 1 or more (is 0)" in lines[0]
+            assert lines[2] == f"{file} is not applied: what was applied last is in force\n"
             assert json.loads(shell.run("status", "--json", prelude=_source(shell)).stdout)["pools"]
             refs = subprocess.run(
-                ["git", "ls-remote", told[6].split()[3]], capture_output=True, check=True
+                ["git", "ls-remote", lines[6].split()[3]], capture_output=True, check=True
             )
             assert b"refs/heads/main" in refs.stdout
         finally:

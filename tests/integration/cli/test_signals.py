@@ -1,4 +1,4 @@
-"""A command that starts a whole service leaves nothing when it is asked to end."""
+"""A signal ends a command that runs a whole service, and nothing of it is left."""
 
 import os
 import signal
@@ -14,15 +14,15 @@ from tests.integration.runs import eventually
 
 def processes_in(folder: Path) -> list[int]:
     """Those whose arguments name the folder."""
-    found = []
+    numbers = []
     for number, _, _ in stats():
         try:
             arguments = Path(f"/proc/{number}/cmdline").read_bytes()
         except OSError:
             continue
         if str(folder).encode() in arguments:
-            found.append(number)
-    return found
+            numbers.append(number)
+    return numbers
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def processes_in(folder: Path) -> list[int]:
         (["local", "chaos", "--fault", "duplicate-webhooks"], signal.SIGHUP),
     ],
 )
-def test_leaves_no_folder_and_no_process(
+def test_a_signal_leaves_no_folder_and_no_process(
     command: list[str], number: signal.Signals, tmp_path: Path
 ) -> None:
     process = subprocess.Popen(

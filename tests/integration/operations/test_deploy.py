@@ -1,9 +1,7 @@
-"""`deploy` on the embedded engine: made, left alone, changed, and why it does not come about."""
+"""`deploy` on the embedded engine: a stack is made, changed, left alone or refused."""
 
 from dataclasses import replace
-from typing import Any
 
-import boto3
 import pytest
 
 from adapters.aws.clients import Clients, patient
@@ -11,26 +9,10 @@ from fleet.errors import Refused
 from infra import package
 from local.aws.engine import Engine
 from operations.deploy import Deployment, deploy, describe
+from tests.integration.operations.engine_session import EngineSession
 
 # MiniStack has no archives.
 ORDER = Deployment(stack="deployed", parameters={"KeepArchive": "false"}, every_s=0.2)
-
-
-class EngineSession(boto3.Session):
-    """Clients of the engine, as AWS_ENDPOINT_URL would make them."""
-
-    def __init__(self, engine: Engine) -> None:
-        keys = engine.environment()
-        self.url = keys["AWS_ENDPOINT_URL"]
-        super().__init__(
-            aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
-            region_name=keys["AWS_REGION"],
-        )
-
-    def client(self, *args: Any, **options: Any) -> Any:
-        """A client at the engine's address."""
-        return super().client(*args, endpoint_url=self.url, **options)  # type: ignore[call-overload]
 
 
 @pytest.fixture(scope="module")
