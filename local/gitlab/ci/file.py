@@ -1,7 +1,7 @@
 """Reads `.gitlab-ci.yml` into a pipeline, as GitLab would. Does no I/O.
 
 A file that GitLab refuses is refused, with the line and the key. What it takes and nothing here
-does is a warning, never a silent omission: see `ci_left_out`.
+does is a warning, never a silent omission: see `unsupported.py`.
 Source: GitLab docs, "CI/CD YAML syntax reference"; GitLab's `lib/gitlab/ci/config/entry`.
 """
 
@@ -11,9 +11,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from local.gitlab.ci.job import DEFAULT_KEYS, Draft, Surroundings, read_drafts
-from local.gitlab.ci.left_out import warnings_of
+from local.gitlab.ci.keywords import GLOBAL_VARIABLE, Variables, read_variables
 from local.gitlab.ci.links import link
-from local.gitlab.ci.parts import GLOBAL_VARIABLE, Variables, read_variables
 from local.gitlab.ci.rules import WORKFLOW_RULE_SAYS, Changes, RuleFacts, matching_rule
 from local.gitlab.ci.tree import Tree, explained, left_out, read_tree
 from local.gitlab.ci.types import (
@@ -28,6 +27,7 @@ from local.gitlab.ci.types import (
     PipelineSpec,
     RetrySpec,
 )
+from local.gitlab.ci.unsupported import warnings_of
 from local.gitlab.ci.values import Location, expand
 
 __all__ = [

@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from local.gitlab.ci import parts
-from local.gitlab.ci.left_out import check_left_out, pages_path
+from local.gitlab.ci import keywords
+from local.gitlab.ci.artifacts import read_artifacts, read_caches
+from local.gitlab.ci.keywords import Needs, Variables
 from local.gitlab.ci.parallel import ParallelJob, instances_of
-from local.gitlab.ci.parts import Needs, Variables
 from local.gitlab.ci.rules import (
     JOB_RULE_SAYS,
     JOB_RULE_WHEN,
@@ -17,8 +17,8 @@ from local.gitlab.ci.rules import (
     matching_rule,
     wanted_by_refs,
 )
-from local.gitlab.ci.stored import read_artifacts, read_caches
 from local.gitlab.ci.types import ArtifactSpec, JobSpec, RetrySpec
+from local.gitlab.ci.unsupported import check_left_out, pages_path
 from local.gitlab.ci.values import Location, expand
 
 DEFAULT_KEYS = (
@@ -98,7 +98,7 @@ def read_drafts(name: str, spot: Location, around: Surroundings) -> Iterator[Dra
         values={k: around.variables.values[k] for k in kept}, raw=around.variables.raw & {*kept}
     )
     if "variables" in own and own["variables"].node.value is not None:
-        own_variables = parts.read_variables(own["variables"], parts.JOB_VARIABLE)
+        own_variables = keywords.read_variables(own["variables"], keywords.JOB_VARIABLE)
         variables = variables.under(own_variables)
     for instance in instances_of(name, entries.get("parallel")):
         with_matrix = variables.under(Variables(values=instance.variables))
@@ -149,11 +149,11 @@ class _Placed:
     is_wanted: bool
 
 
-def _draft(name: str, instance: ParallelJob, placed: _Placed, around: Surroundings) -> Draft:
+def _draft(name: str, instance: Instance, placed: _Placed, around: Surroundings) -> Draft:
     decided = _decided(placed, around)
     body = _Body(decided.entries)
     is_trigger = _is_trigger(placed.entries)
-    needs = body.read("needs", lambda spot: parts.read_needs(spot, of_trigger=is_trigger), None)
+    needs = body.read("needs", lambda spot: keywords.read_needs(spot, of_trigger=is_trigger), None)
     return Draft(
         entry=name,
         spot=placed.spot,
@@ -171,7 +171,9 @@ def _rule_needs(placed: _Placed) -> tuple[Needs, ...]:
         return ()
     said = [rule.entries() for rule in placed.entries["rules"].items()]
     return tuple(
-        parts.read_needs(entries["needs"], of_rule=True) for entries in said if "needs" in entries
+        keywords.read_needs(entries["needs"], of_rule=True)
+        for entries in said
+        if "needs" in entries
     )
 
 
@@ -210,7 +212,7 @@ def _decided(placed: _Placed, around: Surroundings) -> _Placed:
     }
     variables = placed.variables
     if "variables" in says:
-        variables = variables.under(parts.read_variables(says.pop("variables")))
+        variables = variables.under(keywords.read_variables(says.pop("variables")))
     is_wanted = "when" not in says or says["when"].node.value != "never"
     if not is_wanted:
         del says["when"]
@@ -223,10 +225,10 @@ def _check_rules(entries: Mapping[str, Location]) -> None:
             raise entries[key].error("cannot stand beside rules")
     for rule in entries["rules"].items():
         if rule.is_map and "variables" in (said := rule.entries()):
-            parts.read_variables(said["variables"])
+            keywords.read_variables(said["variables"])
 
 
-def _spec(instance: ParallelJob, placed: _Placed, around: Surroundings) -> JobSpec:
+def _spec(instance: Instance, placed: _Placed, around: Surroundings) -> JobSpec:
     body = _Body(placed.entries)
     known = {**placed.variables.values, **around.facts.variables}
     is_trigger = _is_trigger(placed.entries)
@@ -234,20 +236,19 @@ def _spec(instance: ParallelJob, placed: _Placed, around: Surroundings) -> JobSp
         raise placed.spot.error("script is missing")
     when, start_in_s = _when(body, _TRIGGER_WHEN if is_trigger else _WHEN)
     manual_is_optional = when == "manual" and "rules" not in body.entries
-    allowed, codes = body.read("allow_failure", parts.read_allow_failure, (manual_is_optional, ()))
-    body.read("coverage", parts.check_coverage, None)
+    allowed, codes = body.read(
+        "allow_failure", keywords.read_allow_failure, (manual_is_optional, ())
+    )
+    body.read("coverage", keywords.check_coverage, None)
     return JobSpec(
         name=instance.name,
         stage=body.read("stage", Location.text, "test"),
-        script=(
-            *body.read("before_script", Location.lines, ()),
-            *body.read("script", Location.lines, ()),
-        ),
+        script=(*body.read("before_script", Location.lines, ()), *body.read("script", Location.lines, ())),
         after_script=body.read("after_script", Location.lines, ()),
         before_sources=body.read("hooks", _before_sources, ()),
-        tags=tuple(expand(tag, known) for tag in body.read("tags", parts.read_tags, ())),
-        image=body.read("image", parts.read_image, None),
-        services=body.read("services", parts.read_services, ()),
+        tags=tuple(expand(tag, known) for tag in body.read("tags", keywords.read_tags, ())),
+        image=body.read("image", keywords.read_image, None),
+        services=body.read("services", keywords.read_services, ()),
         variables=placed.variables.values,
         raw_variables=placed.variables.raw,
         artifacts=_artifacts(placed, body),
@@ -257,12 +258,12 @@ def _spec(instance: ParallelJob, placed: _Placed, around: Surroundings) -> JobSp
         start_in_s=start_in_s,
         allow_failure=allowed,
         allow_failure_exit_codes=codes,
-        retry=body.read("retry", parts.read_retry, RetrySpec()),
+        retry=body.read("retry", keywords.read_retry, RetrySpec()),
         timeout_s=body.read("timeout", lambda s: s.duration_up_to_s(_LONGEST_TIMEOUT), None),
         resource_group=_expanded(body.read("resource_group", Location.text, None), known),
         interruptible=body.read("interruptible", Location.flag, False),
         environment=body.read(
-            "environment", lambda spot: parts.read_environment(spot, known), None
+            "environment", lambda spot: keywords.read_environment(spot, known), None
         ),
         id_in_parallel=instance.place,
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 
 from local.gitlab.ci.job import Draft
-from local.gitlab.ci.parts import Needs
+from local.gitlab.ci.keywords import Needs
 from local.gitlab.ci.tree import left_out
 from local.gitlab.ci.types import CiMissingError, JobSpec, NeedSpec
 from local.gitlab.ci.values import Location

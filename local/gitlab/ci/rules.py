@@ -118,7 +118,7 @@ def _applies(key: str, spot: Location, facts: RuleFacts) -> bool:
     if key == "changes":
         return _changed(spot, facts)
     if spot.is_map and "project" in spot.entries():
-        return False  # only this project's files are known; `ci_left_out` says so
+        return False  # only this project's files are known; `unsupported.py` says so
     if facts.paths is None:
         return True
     globs = (spot.text(),) if not spot.is_map and not spot.is_list else _globs(spot, None)

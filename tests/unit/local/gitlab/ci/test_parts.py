@@ -13,7 +13,7 @@ from local.gitlab.ci.file import (
     RetrySpec,
     read_pipeline,
 )
-from local.gitlab.ci.parts import Variables
+from local.gitlab.ci.keywords import Variables
 
 
 def job(body: str) -> JobSpec:
