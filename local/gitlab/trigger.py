@@ -1,4 +1,4 @@
-"""From a push or an API call to a pipeline: reads the CI file at the commit and starts it."""
+"""Starts pipelines for pushes and API calls, from the CI file at the commit."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from local.gitlab.world import GitLabWorld
 
 _SKIP = re.compile(r"\[(ci[ _-]skip|skip[ _-]ci)\]", re.IGNORECASE)
 _SKIPPABLE = ("push", "merge_request_event")
-# GitLab's `environment_name_regex`; dollars and braces are of variables that nobody set.
+# GitLab's `environment_name_regex`; dollars and braces remain of variables that are not set.
 _ENVIRONMENT = re.compile(r"(?!/)[\w/${}. -]{1,255}(?<!/)", re.ASCII)
 
 
@@ -45,7 +45,7 @@ class RefChange:
 
     @property
     def short_name(self) -> str:
-        """The name people use."""
+        """The branch or tag name, such as `main`."""
         return self.name.split("/", 2)[2]
 
     @property
@@ -56,7 +56,7 @@ class RefChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """A pipeline somebody wants."""
+    """A request for a pipeline at a commit."""
 
     project: Project
     change: RefChange
@@ -68,16 +68,16 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Reading:
-    """What the repository says about a wish: the pipeline, or why there is none."""
+class _CiFile:
+    """The CI file at a wish's commit: its pipeline or its error."""
 
     request: PipelineRequest
-    spec: PipelineSpec | None = None  # None with no error: there is no CI file
+    spec: PipelineSpec | None = None  # None without an error: there is no CI file
     error: str | None = None
 
 
 def changed_refs(before: Mapping[str, str], after: Mapping[str, str]) -> list[RefChange]:
-    """Branches and tags that are new or point elsewhere; deleted ones start nothing."""
+    """The branches and tags that are new or moved, without deleted ones."""
     return [
         RefChange(name=name, old=before.get(name, NO_SHA), new=sha)
         for name, sha in after.items()
@@ -86,33 +86,33 @@ def changed_refs(before: Mapping[str, str], after: Mapping[str, str]) -> list[Re
 
 
 async def start_pipeline(world: GitLabWorld, wish: Wish) -> Pipeline | None:
-    """The pipeline for the wish; None when the commit has no CI file or no job applies.
+    """The pipeline for the wish; None when the commit has no CI file or no job is selected.
 
-    A CI file that cannot be read makes a failed pipeline. A pushed commit whose message says
-    so makes a skipped one, and so does a file whose jobs all trigger other pipelines.
+    A CI file with an error makes a failed pipeline. `[skip ci]` in the message of a pushed commit
+    makes a skipped one, and so does a file whose selected jobs cannot run here.
     """
-    reading = await asyncio.to_thread(_read, wish, world.instance)
-    request = reading.request
-    if reading.error is not None:
-        return world.ci.add_broken_pipeline(request, reading.error)
-    if reading.spec is not None and reading.spec.is_left_out:
-        return world.ci.add_skipped_pipeline(request, warnings=reading.spec.warnings)
-    if reading.spec is None or not reading.spec.jobs:
+    ci_file = await asyncio.to_thread(_read_ci_file, wish, world.instance)
+    request = ci_file.request
+    if ci_file.error is not None:
+        return world.ci.add_broken_pipeline(request, ci_file.error)
+    if ci_file.spec is not None and ci_file.spec.is_left_out:
+        return world.ci.add_skipped_pipeline(request, warnings=ci_file.spec.warnings)
+    if ci_file.spec is None or not ci_file.spec.jobs:
         return None
     if wish.source in _SKIPPABLE and _SKIP.search(request.commit.message):
         return world.ci.add_skipped_pipeline(request)
     name = f"refs/pipelines/{world.ci.next_pipeline_id}"
     keep_ref(wish.project.repository, name, request.commit.sha)
     wish.project.refs[name] = request.commit.sha
-    pipeline = world.ci.add_pipeline(request, reading.spec)
+    pipeline = world.ci.add_pipeline(request, ci_file.spec)
     for job in pipeline.jobs.values():
         environments.enter(job)
     cancel_redundant(world.ci, pipeline)
     return pipeline
 
 
-def _read(wish: Wish, instance: GitLabInstance) -> _Reading:
-    """Everything that takes git commands, in a thread of its own."""
+def _read_ci_file(wish: Wish, instance: GitLabInstance) -> _CiFile:
+    """Reads the commit and its CI file. Runs git commands, so it needs a thread of its own."""
     project, sha = wish.project, wish.change.new
     merge_request = wish.merge_request
     request = PipelineRequest(
@@ -133,7 +133,7 @@ def _read(wish: Wish, instance: GitLabInstance) -> _Reading:
     path = project.ci_config_path or MAIN_FILE
     text = files.get(path)
     if text is None:
-        return _Reading(request=request)
+        return _CiFile(request=request)
     known = {**pipeline_variables(request, instance), **given_variables(request)}
     try:
         spec = read_pipeline(
@@ -146,8 +146,8 @@ def _read(wish: Wish, instance: GitLabInstance) -> _Reading:
         )
         spec = replace(spec, jobs=tuple(_with_environment(job, known) for job in spec.jobs))
     except CiError as exc:
-        return _Reading(request=request, error=str(exc))
-    return _Reading(request=request, spec=spec)
+        return _CiFile(request=request, error=str(exc))
+    return _CiFile(request=request, spec=spec)
 
 
 def _diff_base(wish: Wish) -> str:
@@ -157,7 +157,7 @@ def _diff_base(wish: Wish) -> str:
 
 
 def _with_environment(job: JobSpec, known: Mapping[str, str]) -> JobSpec:
-    """The job with its environment's name expanded to the end. Raises `CiError`."""
+    """The job with its environment's name fully expanded. Raises `CiError` for a wrong name."""
     if job.environment is None:
         return job
     texts = {"CI_JOB_NAME": job.name, "CI_JOB_STAGE": job.stage, **job.variables, **known}
@@ -172,9 +172,9 @@ def _with_environment(job: JobSpec, known: Mapping[str, str]) -> JobSpec:
 
 
 def _changes(request: PipelineRequest, sha: str) -> CommitChanges:
-    """What `rules:changes` compares with: a merge request's target, or the branch before the push.
+    """The changes since a merge request's target, or since the commit before the push.
 
-    A new branch, a tag and a wish over the API are compared with nothing: every such rule holds.
+    For a new branch, a tag and an API call the changes are not known, so every `changes` holds.
     Source: GitLab's `Ci::Pipeline#changed_paths`.
     """
     before: str | None = request.diff_base_sha or request.before_sha
@@ -184,10 +184,10 @@ def _changes(request: PipelineRequest, sha: str) -> CommitChanges:
 
 
 def push_report(pipeline: Pipeline, base_url: str) -> list[str]:
-    """What the pusher is told about a pipeline, line by line."""
+    """The lines about a pipeline that the pusher's terminal shows."""
     url = f"  {base_url}/{pipeline.project.full_path}/-/pipelines/{pipeline.id}"
     if pipeline.yaml_errors:
         return ["", f"Pipeline {pipeline.id} cannot run:", f"  {pipeline.yaml_errors}", url]
     warnings = [f"  warning: {warning}" for warning in pipeline.warnings]
-    said = f"Pipeline {pipeline.id} for {pipeline.ref}: {len(pipeline.jobs)} jobs"
-    return ["", said, *warnings, url]
+    summary = f"Pipeline {pipeline.id} for {pipeline.ref}: {len(pipeline.jobs)} jobs"
+    return ["", summary, *warnings, url]

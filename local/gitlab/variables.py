@@ -19,8 +19,8 @@ from local.gitlab.secret_variables import variables_for
 
 _SLUG_LENGTH = 63
 _LONGEST_DESCRIPTION = 2700
-_MOST_OPEN = 4
-# Of a name such as `unit: [a, b] 1/3`, what its siblings do not share.
+_MOST_OPEN = 4  # merge requests in CI_OPEN_MERGE_REQUESTS
+# Of a job name such as `unit: [a, b] 1/3`, the part that differs from its siblings.
 _OWN_PART = re.compile(r"([\x08\s:]+((\[.*\])|(\d+[\s:/\\]+\d+))){1,3}\s*\Z")
 _REFERENCE = re.compile(
     r"\$\$|%%|\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})|%([A-Za-z_]\w*)%", re.ASCII
@@ -29,7 +29,7 @@ _REFERENCE = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GitLabInstance:
-    """What variables tell of the GitLab itself."""
+    """The facts of the GitLab instance that variables have."""
 
     base_url: str
     version: str
@@ -37,7 +37,7 @@ class GitLabInstance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CiVariable:
-    """A value and how the runner treats it."""
+    """A value, and how the runner treats it."""
 
     value: str
     is_public: bool = True
@@ -50,20 +50,20 @@ Values = dict[str, CiVariable]
 
 
 def slug(text: str) -> str:
-    """GitLab's `…_SLUG`: lower case, anything but letters and digits a dash, 63 long."""
+    """GitLab's `…_SLUG`: lower-case letters, digits and dashes, 63 characters at most."""
     return re.sub(r"[^a-z0-9]", "-", text.lower())[:_SLUG_LENGTH].strip("-")
 
 
 def authorized_clone_url(base_url: str, project: Project, token: str) -> str:
-    """The project's HTTP address with a job token's login in it."""
+    """The project's HTTP address with a job token as its login."""
     scheme, rest = base_url.split("://", 1)
     return f"{scheme}://gitlab-ci-token:{token}@{rest}/{project.full_path}.git"
 
 
 def is_protected(request: PipelineRequest) -> bool:
-    """Whether a pipeline for this counts as protected. Source: GitLab's `Pipeline#protected_ref?`.
+    """Whether the pipeline is protected. Source: GitLab's `Pipeline#protected_ref?`.
 
-    GitLab also looks at whether whoever starts a merge request's pipeline may push to its branches.
+    For a merge request's pipeline GitLab also asks whether its user may push to both branches.
     """
     project, merge_request = request.project, request.merge_request
     if request.is_tag:
@@ -75,7 +75,7 @@ def is_protected(request: PipelineRequest) -> bool:
 
 
 def pipeline_variables(request: PipelineRequest, instance: GitLabInstance) -> dict[str, str]:
-    """What is predefined before there are jobs: for `rules`, and for every job later."""
+    """The predefined variables known before the jobs: for `rules`, and for every job."""
     return {
         "CI": "true",
         "GITLAB_CI": "true",
@@ -89,9 +89,9 @@ def pipeline_variables(request: PipelineRequest, instance: GitLabInstance) -> di
 
 
 def given_variables(request: PipelineRequest) -> dict[str, str]:
-    """What `rules` see beyond it: variables of groups, the project and this pipeline."""
+    """The other variables that `rules` see: those of groups, the project and this pipeline."""
     secret = variables_for(request.project, environment=None, is_protected=is_protected(request))
-    return {**{key: one.value for key, one in secret.items()}, **request.variables}
+    return {**{key: variable.value for key, variable in secret.items()}, **request.variables}
 
 
 def _server_variables(instance: GitLabInstance) -> dict[str, str]:
@@ -154,7 +154,7 @@ def _commit_variables(request: PipelineRequest) -> dict[str, str]:
         "CI_COMMIT_BEFORE_SHA": request.before_sha,
         "CI_COMMIT_REF_NAME": source_ref,
         "CI_COMMIT_REF_SLUG": slug(source_ref),
-        "CI_COMMIT_REF_PROTECTED": str(is_protected(request)).lower(),
+        "CI_COMMIT_REF_PROTECTED": _flag(is_protected(request)),
         "CI_COMMIT_MESSAGE": commit.message,
         "CI_COMMIT_MESSAGE_IS_TRUNCATED": "false",
         "CI_COMMIT_TITLE": title,
@@ -165,13 +165,13 @@ def _commit_variables(request: PipelineRequest) -> dict[str, str]:
 
 
 def _merge_request_variables(request: PipelineRequest, base_url: str) -> dict[str, str]:
-    """Those of the pipeline's merge request, and the open ones of its branch."""
+    """The variables of the pipeline's merge request, and the open merge requests of its branch."""
     project, own = request.project, request.merge_request
     branch = own.source_branch if own else request.ref
     opened = [
-        f"{project.full_path}!{one.iid}"
-        for one in project.merge_requests.values()
-        if one.source_branch == branch and one.state == "opened" and not request.is_tag
+        f"{project.full_path}!{other.iid}"
+        for other in project.merge_requests.values()
+        if other.source_branch == branch and other.state == "opened" and not request.is_tag
     ]
     listed = {"CI_OPEN_MERGE_REQUESTS": ",".join(opened[:_MOST_OPEN])} if opened else {}
     return listed if own is None else {**listed, **_of_merge_request(own, request, base_url)}
@@ -194,25 +194,25 @@ def _of_merge_request(own: MergeRequest, request: PipelineRequest, base_url: str
         "CI_MERGE_REQUEST_PROJECT_PATH": project.full_path,
         "CI_MERGE_REQUEST_PROJECT_URL": url,
         "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": own.target_branch,
-        "CI_MERGE_REQUEST_TARGET_BRANCH_PROTECTED": _word(project.is_protected(own.target_branch)),
+        "CI_MERGE_REQUEST_TARGET_BRANCH_PROTECTED": _flag(project.is_protected(own.target_branch)),
         "CI_MERGE_REQUEST_TITLE": own.title,
-        "CI_MERGE_REQUEST_DRAFT": _word(own.is_draft),
+        "CI_MERGE_REQUEST_DRAFT": _flag(own.is_draft),
         "CI_MERGE_REQUEST_DESCRIPTION": own.description[:_LONGEST_DESCRIPTION],
-        "CI_MERGE_REQUEST_DESCRIPTION_IS_TRUNCATED": _word(
+        "CI_MERGE_REQUEST_DESCRIPTION_IS_TRUNCATED": _flag(
             len(own.description) > _LONGEST_DESCRIPTION
         ),
         **labels,
-        "CI_MERGE_REQUEST_SQUASH_ON_MERGE": _word(own.is_squashed),
+        "CI_MERGE_REQUEST_SQUASH_ON_MERGE": _flag(own.is_squashed),
         "CI_MERGE_REQUEST_SOURCE_PROJECT_ID": str(project.id),
         "CI_MERGE_REQUEST_SOURCE_PROJECT_PATH": project.full_path,
         "CI_MERGE_REQUEST_SOURCE_PROJECT_URL": url,
         "CI_MERGE_REQUEST_SOURCE_BRANCH_NAME": own.source_branch,
-        "CI_MERGE_REQUEST_SOURCE_BRANCH_PROTECTED": _word(project.is_protected(own.source_branch)),
+        "CI_MERGE_REQUEST_SOURCE_BRANCH_PROTECTED": _flag(project.is_protected(own.source_branch)),
     }
 
 
-def _word(holds: bool) -> str:  # the value is all there is to it
-    return str(holds).lower()
+def _flag(value: bool) -> str:
+    return str(value).lower()
 
 
 def _user_variables(user: User) -> dict[str, str]:
@@ -227,9 +227,9 @@ def _user_variables(user: User) -> dict[str, str]:
 def job_variables(
     job: Job, instance: GitLabInstance, *, inherited: Mapping[str, str] | None = None
 ) -> Values:
-    """What one job gets, of two with one name the one that counts. Nothing is expanded.
+    """The variables of one job, in GitLab's precedence and not expanded.
 
-    `inherited` are those that earlier jobs handed in, in dotenv reports.
+    `inherited` are those of the dotenv reports of earlier jobs.
     """
     pipeline, spec, request = job.pipeline, job.spec, job.pipeline.request
     environment = spec.environment.name if spec.environment else None
@@ -252,13 +252,13 @@ def job_variables(
         **{k: CiVariable(value=v, is_public=False) for k, v in (inherited or {}).items()},
         **{
             key: CiVariable(
-                value=one.value,
+                value=variable.value,
                 is_public=False,
-                is_masked=one.is_masked,
-                is_file=one.is_file,
-                is_raw=one.is_raw,
+                is_masked=variable.is_masked,
+                is_file=variable.is_file,
+                is_raw=variable.is_raw,
             )
-            for key, one in secret.items()
+            for key, variable in secret.items()
         },
         **given,
         **_plain(_of_environment(job)),
@@ -270,7 +270,7 @@ def _plain(texts: Mapping[str, str]) -> Values:
 
 
 def _persisted(job: Job, base_url: str) -> Values:
-    """Those that come first, so that anything may overrule them."""
+    """The variables of the lowest precedence."""
     url = f"{base_url}/{job.project.full_path}"
     hidden = {
         "CI_JOB_TOKEN": job.token,
@@ -301,7 +301,7 @@ def _of_pipeline(pipeline: Pipeline) -> dict[str, str]:
 
 def _of_job(job: Job) -> dict[str, str]:
     spec = job.spec
-    found = {
+    variables = {
         "CI_JOB_NAME": spec.name,
         "CI_JOB_NAME_SLUG": slug(spec.name),
         "CI_JOB_GROUP_NAME": _OWN_PART.sub("", spec.name).strip(),
@@ -312,12 +312,12 @@ def _of_job(job: Job) -> dict[str, str]:
         **(_of_runner(job.runner) if job.runner else {}),
     }
     if spec.id_in_parallel:
-        found["CI_NODE_INDEX"] = str(spec.id_in_parallel[0])
+        variables["CI_NODE_INDEX"] = str(spec.id_in_parallel[0])
     if spec.image:
-        found["CI_JOB_IMAGE"] = spec.image.name
+        variables["CI_JOB_IMAGE"] = spec.image.name
     if spec.when in ("manual", "delayed"):
-        found["CI_JOB_MANUAL"] = "true"
-    return found
+        variables["CI_JOB_MANUAL"] = "true"
+    return variables
 
 
 def _of_runner(runner: Runner) -> dict[str, str]:
@@ -329,7 +329,7 @@ def _of_runner(runner: Runner) -> dict[str, str]:
 
 
 def _of_environment(job: Job) -> dict[str, str]:
-    """Those that come last; its URL still has variables in it."""
+    """The variables of the highest precedence; the URL is not expanded."""
     spec = job.spec.environment
     if spec is None:
         return {}
@@ -345,24 +345,24 @@ def _of_environment(job: Job) -> dict[str, str]:
 
 
 def expand_all(variables: Values) -> Values:
-    """Each with what it refers to put in, and what that refers to, as GitLab sends them.
+    """The variables with their references expanded recursively, as GitLab sends them.
 
-    What is unknown, raw, a file or a circle stays as written: that is the runner's to do.
+    References to unknown, raw and file variables, and circles, stay for the runner.
     """
     return {
-        key: one if one.is_raw else replace(one, value=expand_in(one.value, variables, (key,)))
-        for key, one in variables.items()
+        key: v if v.is_raw else replace(v, value=expand_in(v.value, variables, (key,)))
+        for key, v in variables.items()
     }
 
 
 def expand_in(text: str, variables: Values, trail: tuple[str, ...] = ()) -> str:
-    """`text` with the variables in it, and those in their values. `trail`: where we are."""
+    """`text` with its references expanded recursively; `trail` are the names being expanded."""
 
-    def referred(found: re.Match[str]) -> str:
-        name = found[1] or found[2] or found[3]
-        one = variables.get(name) if name else None
-        if one is None or one.is_raw or one.is_file or name in trail:
-            return found[0]
-        return expand_in(one.value, variables, (*trail, name))
+    def value_of(reference: re.Match[str]) -> str:
+        name = reference[1] or reference[2] or reference[3]
+        variable = variables.get(name) if name else None
+        if variable is None or variable.is_raw or variable.is_file or name in trail:
+            return reference[0]
+        return expand_in(variable.value, variables, (*trail, name))
 
-    return _REFERENCE.sub(referred, text)
+    return _REFERENCE.sub(value_of, text)

@@ -1,4 +1,4 @@
-"""What a job keeps: `artifacts` for later jobs and people, `cache` for later pipelines."""
+"""The keywords `artifacts` and `cache`."""
 
 from __future__ import annotations
 
@@ -35,115 +35,117 @@ _MOST_CACHES = 4  # GitLab docs, "Use multiple caches"
 
 
 def read_artifacts(spot: Location) -> tuple[ArtifactSpec, ...]:
-    """`artifacts:`; an empty map means none."""
-    said = spot.entries(_ARTIFACT_KEYS)
-    if not said:
+    """`artifacts:`; empty for an empty map."""
+    entries = spot.entries(_ARTIFACT_KEYS)
+    if not entries:
         return ()
-    _check_shown(said)
-    expire_in = said["expire_in"].text() if "expire_in" in said else None
+    _check_access(entries)
+    expire_in = entries["expire_in"].text() if "expire_in" in entries else None
     if expire_in and expire_in.lower() != "never" and read_duration_s(expire_in) is None:
-        raise said["expire_in"].error("must be a duration such as '1 week', or 'never'")
-    reports = said["reports"].entries(_REPORTS) if "reports" in said else {}
+        raise entries["expire_in"].error("must be a duration such as '1 week', or 'never'")
+    reports = entries["reports"].entries(_REPORTS) if "reports" in entries else {}
     return (
         ArtifactSpec(
-            name=said["name"].text() if "name" in said else None,
-            paths=_texts(said, "paths"),
-            exclude=_texts(said, "exclude"),
-            untracked="untracked" in said and said["untracked"].flag(),
-            when=said["when"].one_of(_OUTCOMES) if "when" in said else "on_success",
+            name=entries["name"].text() if "name" in entries else None,
+            paths=_texts(entries, "paths"),
+            exclude=_texts(entries, "exclude"),
+            untracked="untracked" in entries and entries["untracked"].flag(),
+            when=entries["when"].one_of(_OUTCOMES) if "when" in entries else "on_success",
             expire_in=expire_in,
             reports=dict(_report(kind, report) for kind, report in reports.items()),
         ),
     )
 
 
-def _check_shown(said: Mapping[str, Location]) -> None:
-    """Who may see the artifacts, and where."""
-    if "public" in said and "access" in said:
-        raise said["access"].error("cannot stand beside public")
-    if "public" in said:
-        said["public"].flag()
-    if "access" in said:
-        said["access"].one_of(_ACCESS)
-    if "expose_as" in said:
-        _check_exposed(said)
+def _check_access(entries: Mapping[str, Location]) -> None:
+    """Raises `CiError` for wrong `public`, `access` or `expose_as`."""
+    if "public" in entries and "access" in entries:
+        raise entries["access"].error("cannot stand beside public")
+    if "public" in entries:
+        entries["public"].flag()
+    if "access" in entries:
+        entries["access"].one_of(_ACCESS)
+    if "expose_as" in entries:
+        _check_expose_as(entries)
 
 
-def _check_exposed(said: Mapping[str, Location]) -> None:
-    if not _EXPOSED.fullmatch(said["expose_as"].text()):
-        raise said["expose_as"].error(
+def _check_expose_as(entries: Mapping[str, Location]) -> None:
+    if not _EXPOSED.fullmatch(entries["expose_as"].text()):
+        raise entries["expose_as"].error(
             "can contain only letters, digits, '-', '_' and spaces, 100 at most"
         )
-    if "paths" not in said or not said["paths"].texts():
-        raise said["expose_as"].error("takes paths beside it")
-    for path in said["paths"].items():
+    if "paths" not in entries or not entries["paths"].texts():
+        raise entries["expose_as"].error("takes paths beside it")
+    for path in entries["paths"].items():
         if "*" in path.text():
             raise path.error("can't contain '*' when used with 'expose_as'")
 
 
 def _report(kind: str, spot: Location) -> tuple[str, tuple[str, ...]]:
-    """The type that the report is sent as, and its files."""
+    """The report's type at GitLab, and its files."""
     if kind != "coverage_report":
         return kind, spot.text_or_texts()
-    said = spot.entries(("coverage_format", "path"))
+    entries = spot.entries(("coverage_format", "path"))
     for key in ("coverage_format", "path"):
-        if key not in said:
+        if key not in entries:
             raise spot.error(f"{key} is missing")
-    return said["coverage_format"].one_of(_COVERAGE_FORMATS), (said["path"].text(),)
+    return entries["coverage_format"].one_of(_COVERAGE_FORMATS), (entries["path"].text(),)
 
 
 def read_caches(
     spot: Location, files: Mapping[str, str], known: Mapping[str, str]
 ) -> tuple[CacheSpec, ...]:
-    """`cache:`, one or a list; an empty map or list means none. `known` are variables."""
-    entries = spot.items() if spot.is_list else (spot,)
-    if len(entries) > _MOST_CACHES:
+    """`cache:`, one or a list; empty maps count as none.
+
+    `files` maps paths to text, for `key:files`; `known` variables expand paths and policies.
+    """
+    caches = spot.items() if spot.is_list else (spot,)
+    if len(caches) > _MOST_CACHES:
         raise spot.error(f"may have {_MOST_CACHES} caches at most")
-    return tuple(_cache(entry, files, known) for entry in entries if entry.entries(_CACHE_KEYS))
+    return tuple(_cache(cache, files, known) for cache in caches if cache.entries(_CACHE_KEYS))
 
 
 def _cache(spot: Location, files: Mapping[str, str], known: Mapping[str, str]) -> CacheSpec:
-    said = spot.entries(_CACHE_KEYS)
-    fallback_keys = _texts(said, "fallback_keys")
+    entries = spot.entries(_CACHE_KEYS)
+    fallback_keys = _texts(entries, "fallback_keys")
     if len(fallback_keys) > _MOST_FALLBACK_KEYS:
-        raise said["fallback_keys"].error(f"may have {_MOST_FALLBACK_KEYS} entries at most")
+        raise entries["fallback_keys"].error(f"may have {_MOST_FALLBACK_KEYS} entries at most")
     return CacheSpec(
-        key=_cache_key(said["key"], files, known) if "key" in said else "default",
-        paths=_texts(said, "paths"),
-        untracked="untracked" in said and said["untracked"].flag(),
-        policy=_policy(said["policy"], known) if "policy" in said else "pull-push",
-        when=said["when"].one_of(_OUTCOMES) if "when" in said else "on_success",
+        key=_cache_key(entries["key"], files, known) if "key" in entries else "default",
+        paths=_texts(entries, "paths"),
+        untracked="untracked" in entries and entries["untracked"].flag(),
+        policy=_policy(entries["policy"], known) if "policy" in entries else "pull-push",
+        when=entries["when"].one_of(_OUTCOMES) if "when" in entries else "on_success",
         fallback_keys=fallback_keys,
-        unprotect="unprotect" in said and said["unprotect"].flag(),
+        unprotect="unprotect" in entries and entries["unprotect"].flag(),
     )
 
 
 def _policy(spot: Location, known: Mapping[str, str]) -> str:
-    """One of three; a variable is put in here when it is known, else by the runner."""
+    """The policy; one with a variable is expanded and not checked: the runner may know more."""
     if "$" in spot.text():
         return expand(spot.text(), known)
     return spot.one_of(_POLICIES)
 
 
 def _cache_key(spot: Location, files: Mapping[str, str], known: Mapping[str, str]) -> str:
-    """The key as written, or one that changes with the content of the files named."""
+    """The key as written, or one made of the content of `key:files`."""
     if not spot.is_map:
-        return _checked_key(spot)
-    said = spot.entries(("files", "files_commits", "prefix"))
-    kinds = [key for key in ("files", "files_commits") if key in said]
+        return _literal_key(spot)
+    entries = spot.entries(("files", "files_commits", "prefix"))
+    kinds = [key for key in ("files", "files_commits") if key in entries]
     if len(kinds) != 1:
         raise spot.error("takes exactly one of files, files_commits")
-    named = said[kinds[0]].texts()
-    if not 1 <= len(named) <= _MOST_KEY_FILES:
-        raise said[kinds[0]].error(f"must be 1 or {_MOST_KEY_FILES} files, not {len(named)}")
-    globs = [expand(name.lstrip("/"), known) for name in named]
-    names = matching(globs, files)
-    content = "\0".join(part for name in names for part in (name, files[name]))
-    key = hashlib.sha256(content.encode()).hexdigest()[:40] if names else "default"
-    return f"{_checked_key(said['prefix'])}-{key}" if "prefix" in said else key
+    globs = entries[kinds[0]].texts()
+    if not 1 <= len(globs) <= _MOST_KEY_FILES:
+        raise entries[kinds[0]].error(f"must be 1 or {_MOST_KEY_FILES} files, not {len(globs)}")
+    paths = matching([expand(glob.lstrip("/"), known) for glob in globs], files)
+    content = "\0".join(part for path in paths for part in (path, files[path]))
+    key = hashlib.sha256(content.encode()).hexdigest()[:40] if paths else "default"
+    return f"{_literal_key(entries['prefix'])}-{key}" if "prefix" in entries else key
 
 
-def _checked_key(spot: Location) -> str:
+def _literal_key(spot: Location) -> str:
     key = unquote(spot.text())
     if "/" in key:
         raise spot.error('cannot contain the "/" character')
@@ -152,5 +154,5 @@ def _checked_key(spot: Location) -> str:
     return spot.text()
 
 
-def _texts(said: Mapping[str, Location], key: str) -> tuple[str, ...]:
-    return said[key].texts() if key in said else ()
+def _texts(entries: Mapping[str, Location], key: str) -> tuple[str, ...]:
+    return entries[key].texts() if key in entries else ()

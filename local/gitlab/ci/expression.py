@@ -26,29 +26,29 @@ _FLAGS = {"i": re.IGNORECASE, "s": re.DOTALL, "m": re.MULTILINE, "U": re.NOFLAG}
 
 
 class ExpressionError(ValueError):
-    """The text is no expression GitLab would take."""
+    """GitLab would refuse the expression."""
 
 
 def holds(text: str, variables: Mapping[str, str]) -> bool:
     """Whether the expression is true. Raises `ExpressionError`; does not expand values."""
-    return _present(_Parser(text).whole()(variables))
+    return _is_true(_Parser(text).expression()(variables))
 
 
 def matches(pattern: str, text: str) -> bool:
-    """Whether a `/pattern/flags` is found in `text`. Raises `ExpressionError`."""
-    found = _PATTERN.fullmatch(pattern.strip())
-    if not found:
+    """Whether `text` matches `/pattern/flags`. Raises `ExpressionError`."""
+    parts = _PATTERN.fullmatch(pattern.strip())
+    if not parts:
         raise ExpressionError(f"{pattern!r} is not a /pattern/")
     flags = re.NOFLAG
-    for letter in found[2]:
+    for letter in parts[2]:
         flags |= _FLAGS[letter]
     try:
-        return bool(re.search(found[1].replace(r"\z", r"\Z"), text, flags))
+        return bool(re.search(parts[1].replace(r"\z", r"\Z"), text, flags))
     except re.error as exc:
         raise ExpressionError(f"{pattern!r} is not a pattern: {exc}") from exc
 
 
-def _present(value: Value) -> bool:
+def _is_true(value: Value) -> bool:
     return bool(value.strip()) if isinstance(value, str) else bool(value)
 
 
@@ -56,55 +56,55 @@ class _Parser:
     """Recursive descent: `||` binds least, then `&&`, then the comparisons."""
 
     def __init__(self, text: str) -> None:
-        self._tokens = _split(text)
-        self._at = 0
+        self._tokens = _tokens_of(text)
+        self._position = 0
 
-    def whole(self) -> _Expression:
-        expression = self._any()
-        if self._at < len(self._tokens):
-            raise ExpressionError(f"unexpected {self._tokens[self._at][1]!r}")
+    def expression(self) -> _Expression:
+        expression = self._disjunction()
+        if self._position < len(self._tokens):
+            raise ExpressionError(f"unexpected {self._tokens[self._position][1]!r}")
         return expression
 
-    def _next_is(self, *operators: str) -> str | None:
-        if self._at < len(self._tokens):
-            kind, text = self._tokens[self._at]
+    def _accept(self, *operators: str) -> str | None:
+        if self._position < len(self._tokens):
+            kind, text = self._tokens[self._position]
             if kind == "op" and text in operators:
-                self._at += 1
+                self._position += 1
                 return text
         return None
 
-    def _any(self) -> _Expression:
-        terms = [self._all()]
-        while self._next_is("||"):
-            terms.append(self._all())
-        return lambda v: any(_present(term(v)) for term in terms) if terms[1:] else terms[0](v)
+    def _disjunction(self) -> _Expression:
+        terms = [self._conjunction()]
+        while self._accept("||"):
+            terms.append(self._conjunction())
+        return lambda v: any(_is_true(term(v)) for term in terms) if terms[1:] else terms[0](v)
 
-    def _all(self) -> _Expression:
+    def _conjunction(self) -> _Expression:
         terms = [self._comparison()]
-        while self._next_is("&&"):
+        while self._accept("&&"):
             terms.append(self._comparison())
-        return lambda v: all(_present(term(v)) for term in terms) if terms[1:] else terms[0](v)
+        return lambda v: all(_is_true(term(v)) for term in terms) if terms[1:] else terms[0](v)
 
     def _comparison(self) -> _Expression:
         left = self._operand()
-        operator = self._next_is("==", "!=", "=~", "!~")
+        operator = self._accept("==", "!=", "=~", "!~")
         if operator is None:
             return left
         right = self._operand()
         if operator in {"==", "!="}:
             return lambda v: (left(v) == right(v)) is (operator == "==")
-        return lambda v: _found(left(v), right(v)) is (operator == "=~")
+        return lambda v: _matches_value(left(v), right(v)) is (operator == "=~")
 
     def _operand(self) -> _Expression:
-        if self._next_is("("):
-            inner = self._any()
-            if not self._next_is(")"):
+        if self._accept("("):
+            inner = self._disjunction()
+            if not self._accept(")"):
                 raise ExpressionError("a closing parenthesis is missing")
             return inner
-        if self._at >= len(self._tokens):
+        if self._position >= len(self._tokens):
             raise ExpressionError("it ends too early")
-        kind, text = self._tokens[self._at]
-        self._at += 1
+        kind, text = self._tokens[self._position]
+        self._position += 1
         if kind == "op":
             raise ExpressionError(f"unexpected {text!r}")
         if kind == "variable":
@@ -116,10 +116,10 @@ class _Parser:
         return lambda _: text
 
 
-def _found(left: Value, pattern: Value) -> bool:
-    """Nothing matches a pattern that is not set; an unset text is the empty one.
+def _matches_value(left: Value, pattern: Value) -> bool:
+    """Whether the value matches; never with an unset pattern, and an unset value is empty.
 
-    Where a variable holds no /pattern/, GitLab looks for the text in it.
+    With a pattern that is no /pattern/, GitLab asks whether the pattern contains the value.
     """
     if not isinstance(pattern, str):
         return False
@@ -127,14 +127,14 @@ def _found(left: Value, pattern: Value) -> bool:
     return matches(pattern, text) if _PATTERN.fullmatch(pattern.strip()) else text in pattern
 
 
-def _split(text: str) -> list[tuple[str, str]]:
+def _tokens_of(text: str) -> list[tuple[str, str]]:
     tokens: list[tuple[str, str]] = []
-    at = 0
-    while text[at:].strip():
-        found = _TOKEN.match(text, at)
-        if not found:
-            raise ExpressionError(f"cannot be read from {text[at:].strip()!r} on")
-        kind = str(found.lastgroup)
-        tokens.append((kind, found[kind]))
-        at = found.end()
+    position = 0
+    while text[position:].strip():
+        token = _TOKEN.match(text, position)
+        if not token:
+            raise ExpressionError(f"cannot be read from {text[position:].strip()!r} on")
+        kind = str(token.lastgroup)
+        tokens.append((kind, token[kind]))
+        position = token.end()
     return tokens

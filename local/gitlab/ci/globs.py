@@ -14,66 +14,68 @@ _SPECIAL = frozenset("*?[{")
 
 
 def matching(globs: Collection[str], paths: Collection[str]) -> list[str]:
-    """The paths that fit any glob, sorted: `**/` crosses folders, `*`, `**` and `?` do not."""
-    patterns = [re.compile(_pattern(one)) for glob in globs for one in _alternatives(glob)]
+    """The paths that match any glob, sorted: `**/` crosses folders; `*`, `**` and `?` do not."""
+    patterns = [re.compile(_regex(plain)) for glob in globs for plain in _alternatives(glob)]
     return sorted(p for p in paths if any(pattern.fullmatch(p) for pattern in patterns))
 
 
 def any_matches(globs: Collection[str], paths: Collection[str]) -> bool:
-    """Whether any path fits any glob."""
+    """Whether any path matches any glob."""
     return bool(matching(globs, paths))
 
 
 def any_exists(globs: Collection[str], paths: Collection[str]) -> bool:
-    """Whether a file is there; a glob without wildcards that ends in a slash names a folder."""
+    """Whether a file exists; a glob that ends in a slash and has no wildcard names a folder."""
     folders = tuple(g for g in globs if g.endswith("/") and not _SPECIAL & {*g})
     return any(path.startswith(folders) for path in paths) or any_matches(globs, paths)
 
 
 def included_paths(glob: str, paths: Collection[str]) -> list[str]:
-    """The paths that `include:local` means, sorted: here `**` crosses folders, wherever it is."""
+    """The paths that match a glob of `include:local`, sorted: here every `**` crosses folders."""
     pattern = re.escape(glob).replace(r"\*\*", ".*").replace(r"\*", "[^/]*")
     return sorted(path for path in paths if re.fullmatch(pattern, path))
 
 
 def _alternatives(glob: str) -> Iterator[str]:
-    """The globs that `{a,b}` stands for, braces inside braces included."""
+    """The globs without braces that `{a,b}` expands to; braces may be nested."""
     start, depth = -1, 0
     commas: list[int] = []
-    for at, letter in enumerate(glob):
+    for index, letter in enumerate(glob):
         if letter == "{":
             if depth == 0:
-                start, commas = at, []
+                start, commas = index, []
             depth += 1
         elif letter == "," and depth == 1:
-            commas.append(at)
+            commas.append(index)
         elif letter == "}" and depth:
             depth -= 1
             if depth == 0:
-                edges = [start, *commas, at]
+                edges = [start, *commas, index]
                 for left, right in pairwise(edges):
-                    yield from _alternatives(glob[:start] + glob[left + 1 : right] + glob[at + 1 :])
+                    yield from _alternatives(
+                        glob[:start] + glob[left + 1 : right] + glob[index + 1 :]
+                    )
                 return
     yield glob
 
 
 _TOKEN = re.compile(
-    r"""(?P<folders>(?:(?<=/)|^)\*\*/) | (?P<stars>\*+) | (?P<one>\?)
+    r"""(?P<folders>(?:(?<=/)|^)\*\*/) | (?P<stars>\*+) | (?P<any>\?)
       | \[(?P<set>\]?[^\]]*)\] | \\(?P<plain>.) | (?P<other>.)""",
     re.VERBOSE | re.DOTALL,
 )
 
 
-def _pattern(glob: str) -> str:
-    return _TOKEN.sub(_translated, glob)
+def _regex(glob: str) -> str:
+    return _TOKEN.sub(_regex_of_token, glob)
 
 
-def _translated(token: re.Match[str]) -> str:
+def _regex_of_token(token: re.Match[str]) -> str:
     if token["folders"]:
         return "(?:[^/]+/)*"
     if token["stars"]:
         return "[^/]*"
-    if token["one"]:
+    if token["any"]:
         return "[^/]"
     if token["set"]:
         inside = re.sub(r"([\\\[\]&~|])", r"\\\1", token["set"])

@@ -22,17 +22,17 @@ _MOST_OPTIONS = 50
 _MOST_FUNCTIONS = 3
 _BLOCK = re.compile(r"\$\[\[\s*(\S.*?\S|\S)\s*\]\]")
 _TRUNCATE = re.compile(r"truncate\(\s*(\d+)\s*,\s*(\d+)\s*\)")
-_STEP = re.compile(r"\[(\d+)\]")
+_INDEX = re.compile(r"\[(\d+)\]")
 _ACCESS = re.compile(r"inputs\.([\w-]+)((?:\[\d+\])*)")
 
 
 def with_inputs(
     documents: tuple[Node, ...], given: Mapping[str, Node], variables: Mapping[str, str]
 ) -> tuple[Node, list[str]]:
-    """The content of a file with its inputs put in, and warnings.
+    """The content of a file with its inputs interpolated, and warnings.
 
-    `given` is what `include:inputs` passes; `variables` are for the function `expand_vars`.
-    Raises `CiError` for an input that is missing, unknown or of another kind.
+    `given` is `include:inputs`; `variables` are for the function `expand_vars`. Raises `CiError`
+    for an input that is missing, unknown or of another type.
     """
     first = documents[0]
     has_header = len(documents) > 1 and isinstance(first.value, Mapping) and "spec" in first.value
@@ -49,54 +49,56 @@ def with_inputs(
         return first, warnings
     header = Location(first, "header").entries(("spec",))["spec"]
     spec = header.entries(_HEADER_KEYS) if header.node.value is not None else {}
-    wanted = spec["inputs"].entries() if "inputs" in spec and spec["inputs"].is_map else {}
+    declared = spec["inputs"].entries() if "inputs" in spec and spec["inputs"].is_map else {}
     for name, node in given.items():
-        if name not in wanted:
+        if name not in declared:
             raise node.error(f"include:inputs: the included file knows no input {name!r}")
-    values = {name: _value(name, spot, given.get(name)) for name, spot in wanted.items()}
-    return _filled(documents[1], values, variables), warnings
+    values = {name: _value(name, spot, given.get(name)) for name, spot in declared.items()}
+    return _interpolate(documents[1], values, variables), warnings
 
 
 def _value(name: str, spot: Location, given: Node | None) -> Node:
-    """What an input stands for, checked against its own rules."""
-    said = spot.entries(_INPUT_KEYS) if spot.node.value is not None else {}
-    kind = said["type"].one_of(_TYPES) if "type" in said else "string"
-    found = given if given is not None else said["default"].node if "default" in said else None
-    if found is None:
+    """An input's value, checked against its declaration."""
+    entries = spot.entries(_INPUT_KEYS) if spot.node.value is not None else {}
+    kind = entries["type"].one_of(_TYPES) if "type" in entries else "string"
+    source = (
+        given if given is not None else entries["default"].node if "default" in entries else None
+    )
+    if source is None:
         raise spot.error(f"`{name}` input: required value has not been provided")
-    value = _of_kind(name, kind, found)
-    options = said["options"].items() if "options" in said else ()
+    value = _of_type(name, kind, source)
+    options = entries["options"].items() if "options" in entries else ()
     if len(options) > _MOST_OPTIONS:
-        raise said["options"].error(f"may have {_MOST_OPTIONS} options at most")
+        raise entries["options"].error(f"may have {_MOST_OPTIONS} options at most")
     if options and _plain(value) not in [_plain(option.node) for option in options]:
-        raise found.error(f"`{name}` input: {_plain(value)!r} is not among its options")
-    if "regex" in said:
-        pattern = said["regex"].text()
+        raise source.error(f"`{name}` input: {_plain(value)!r} is not among its options")
+    if "regex" in entries:
+        pattern = entries["regex"].text()
         try:
-            fits = re.search(pattern, str(_plain(value)))
+            is_match = re.search(pattern, str(_plain(value)))
         except re.error as exc:
-            raise said["regex"].error(f"invalid regular expression: {exc}") from exc
-        if not fits:
-            raise found.error(f"`{name}` input: {_plain(value)!r} does not match {pattern!r}")
+            raise entries["regex"].error(f"invalid regular expression: {exc}") from exc
+        if not is_match:
+            raise source.error(f"`{name}` input: {_plain(value)!r} does not match {pattern!r}")
     return value
 
 
-def _of_kind(name: str, kind: str, node: Node) -> Node:
+def _of_type(name: str, kind: str, node: Node) -> Node:
     value = node.value
     if kind == "string":
         if isinstance(value, tuple | Mapping):
             return replace(node, value=json.dumps(_plain(node)))
         return replace(node, value=_text(value))
-    if isinstance(value, str):  # text that is JSON counts as what it says
+    if isinstance(value, str):  # GitLab reads text as JSON
         with suppress(ValueError):
             node = _node_of(json.loads(value), node)
         value = node.value
-    fits = {
+    has_type = {
         "array": isinstance(value, tuple),
         "boolean": isinstance(value, bool),
         "number": isinstance(value, int | float) and not isinstance(value, bool),
     }
-    if not fits[kind]:
+    if not has_type[kind]:
         article = "an" if kind == "array" else "a"
         raise node.error(f"`{name}` input: the value is not {article} {kind}")
     return node
@@ -109,7 +111,7 @@ def _text(value: Value) -> str:
 
 
 def _plain(node: Node) -> object:
-    """The node as values that JSON knows."""
+    """The node as a JSON value."""
     if isinstance(node.value, Mapping):
         return {key: _plain(item) for key, item in node.value.items()}
     if isinstance(node.value, tuple):
@@ -127,29 +129,29 @@ def _node_of(value: object, place: Node) -> Node:
     return replace(place, value=scalar)
 
 
-def _filled(node: Node, inputs: Mapping[str, Node], variables: Mapping[str, str]) -> Node:
-    """The tree with every block replaced; a block that is all of a text keeps its kind."""
+def _interpolate(node: Node, inputs: Mapping[str, Node], variables: Mapping[str, str]) -> Node:
+    """The tree with every block replaced; a text that is one block takes the input's type."""
 
-    def fill(found: Node) -> Node:
-        value = found.value
+    def fill(source: Node) -> Node:
+        value = source.value
         if isinstance(value, Mapping):
             return replace(
-                found,
+                source,
                 value={
                     _text(fill(replace(item, value=key)).value): fill(item)
                     for key, item in value.items()
                 },
             )
         if isinstance(value, tuple):
-            return replace(found, value=tuple(fill(item) for item in value))
+            return replace(source, value=tuple(fill(item) for item in value))
         if not isinstance(value, str) or "$[[" not in value:
-            return found
+            return source
         whole = _BLOCK.fullmatch(value)
         if whole and len(_BLOCK.findall(value)) == 1:
-            return replace(found, value=_block(found, whole[1], inputs, variables).value)
-        return replace(found, value=_BLOCK.sub(lambda m: said(found, m[0], m[1]), value))
+            return replace(source, value=_block(source, whole[1], inputs, variables).value)
+        return replace(source, value=_BLOCK.sub(lambda m: text_of(source, m[0], m[1]), value))
 
-    def said(place: Node, block: str, inside: str) -> str:
+    def text_of(place: Node, block: str, inside: str) -> str:
         if inside.startswith("matrix."):
             return block
         value = _block(place, inside, inputs, variables)
@@ -162,22 +164,22 @@ def _filled(node: Node, inputs: Mapping[str, Node], variables: Mapping[str, str]
 def _block(
     place: Node, inside: str, inputs: Mapping[str, Node], variables: Mapping[str, str]
 ) -> Node:
-    """What stands for `inputs.name | function`."""
+    """The value of `inputs.name | function`."""
     access, *functions = (part.strip() for part in inside.split("|"))
     if access.startswith("matrix."):
         return replace(place, value=f"$[[ {inside} ]]")
-    found = _ACCESS.fullmatch(access)
-    if not found or found[1] not in inputs:
+    parts = _ACCESS.fullmatch(access)
+    if not parts or parts[1] not in inputs:
         raise place.error(f"unknown interpolation `{access}`; there are {_names(inputs)}")
-    value = inputs[found[1]]
-    for index in (int(step) for step in _STEP.findall(found[2])):
+    value = inputs[parts[1]]
+    for index in map(int, _INDEX.findall(parts[2])):
         if not isinstance(value.value, tuple) or index >= len(value.value):
             raise place.error(f"`{access}`: there is no item {index}")
         value = value.value[index]
     if len(functions) > _MOST_FUNCTIONS:
         raise place.error(f"too many functions in `{inside}`: {_MOST_FUNCTIONS} at most")
     for function in functions:
-        value = _applied(place, function, value, variables)
+        value = _apply(place, function, value, variables)
     return value
 
 
@@ -185,19 +187,19 @@ def _names(inputs: Mapping[str, Node]) -> str:
     return ", ".join(f"inputs.{name}" for name in inputs) or "no inputs"
 
 
-def _applied(place: Node, function: str, value: Node, variables: Mapping[str, str]) -> Node:
+def _apply(place: Node, function: str, value: Node, variables: Mapping[str, str]) -> Node:
     if not isinstance(value.value, str):
         raise place.error(f"{function} takes a string")
     truncated = _TRUNCATE.fullmatch(function)
     if truncated:
         start, length = int(truncated[1]), int(truncated[2])
         return replace(value, value=value.value[start : start + length])
-    named: Mapping[str, Callable[[str], str]] = {
+    functions: Mapping[str, Callable[[str], str]] = {
         "expand_vars": lambda text: expand(text, variables),
         "posix_escape": shlex.quote,
     }
-    if function not in named:
+    if function not in functions:
         raise place.error(
-            f"no function matching `{function}`; there are truncate(a,b), {', '.join(named)}"
+            f"no function matching `{function}`; there are truncate(a,b), {', '.join(functions)}"
         )
-    return replace(value, value=named[function](value.value))
+    return replace(value, value=functions[function](value.value))

@@ -1,4 +1,4 @@
-"""One job entry of the file as the jobs it stands for, with defaults and rules laid in."""
+"""From one job entry of the file to its jobs, with defaults and rules applied."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from typing import TypeVar
 from local.gitlab.ci import keywords
 from local.gitlab.ci.artifacts import read_artifacts, read_caches
 from local.gitlab.ci.keywords import Needs, Variables
-from local.gitlab.ci.parallel import ParallelJob, instances_of
+from local.gitlab.ci.parallel import ParallelJob, parallel_jobs
 from local.gitlab.ci.rules import (
-    JOB_RULE_SAYS,
+    JOB_RULE_KEYS,
     JOB_RULE_WHEN,
     RuleFacts,
     matching_rule,
-    wanted_by_refs,
+    selected_by_refs,
 )
 from local.gitlab.ci.types import ArtifactSpec, JobSpec, RetrySpec
-from local.gitlab.ci.unsupported import check_left_out, pages_path
+from local.gitlab.ci.unsupported import check_unsupported, pages_path
 from local.gitlab.ci.values import Location, expand
 
 DEFAULT_KEYS = (
     *("after_script", "artifacts", "before_script", "cache", "hooks", "id_tokens", "identity"),
     *("image", "interruptible", "retry", "services", "tags", "timeout"),
 )
-_EVERY_KEYS = (  # of jobs and of triggers
+_COMMON_KEYS = (  # of jobs and triggers
     *("allow_failure", "environment", "except", "extends", "inherit", "interruptible", "needs"),
     *("only", "parallel", "resource_group", "rules", "stage", "variables", "when"),
 )
-_TRIGGER_KEYS = frozenset((*_EVERY_KEYS, "trigger"))
+_TRIGGER_KEYS = frozenset((*_COMMON_KEYS, "trigger"))
 _JOB_KEYS = frozenset(
     (
         *DEFAULT_KEYS,
-        *_EVERY_KEYS,
+        *_COMMON_KEYS,
         *("coverage", "dast_configuration", "dependencies", "inputs", "manual_confirmation"),
         *("pages", "publish", "release", "run", "script", "secrets", "start_in"),
     )
@@ -49,8 +49,8 @@ _A = TypeVar("_A")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """What a job takes over from the rest of the file."""
+class FileContext:
+    """The parts of the file, and facts, that a job entry depends on."""
 
     defaults: Mapping[str, Location]
     variables: Variables
@@ -61,20 +61,20 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A job whose `needs` and `dependencies` are still as written."""
+    """A job before its `needs` and `dependencies` are resolved."""
 
-    entry: str  # the name in the file
+    entry: str  # its name in the file
     spot: Location
     spec: JobSpec
-    is_wanted: bool  # by its rules
-    is_trigger: bool = False  # of another pipeline, which is not made here
-    entries: Mapping[str, Location] = field(default_factory=dict)  # with what its rule says
+    is_selected: bool  # false when its rules exclude it
+    is_trigger: bool = False  # starts another pipeline, which does not exist here
+    entries: Mapping[str, Location] = field(default_factory=dict)  # its rule applied
     needs: Needs | None = None
-    rule_needs: tuple[Needs, ...] = ()  # of every rule, also those that do not apply
+    rule_needs: tuple[Needs, ...] = ()  # of every rule, also those that do not hold
 
 
 class _Body:
-    """The entries of a job, read by key with what stands for absence."""
+    """The entries of a job, read by key; null entries count as absent."""
 
     def __init__(self, entries: Mapping[str, Location]) -> None:
         self.entries = {k: spot for k, spot in entries.items() if spot.node.value is not None}
@@ -83,31 +83,31 @@ class _Body:
         return reader(self.entries[key]) if key in self.entries else absent
 
 
-def read_drafts(name: str, spot: Location, around: Surroundings) -> Iterator[Draft]:
-    """The jobs an entry stands for; those no rule wants are not `is_wanted`."""
-    own = _checked(name, spot)
+def read_drafts(name: str, spot: Location, context: FileContext) -> Iterator[Draft]:
+    """The jobs of an entry, also those that its rules exclude. Raises `CiError`."""
+    own = _own_entries(name, spot)
     is_trigger = _is_trigger(own)
     inherited = [
         key
-        for key in _inherited(own, "default", around.defaults)
+        for key in _inherited_names(own, "default", context.defaults)
         if not is_trigger or key == "interruptible"
     ]
-    entries = {**{k: around.defaults[k] for k in inherited}, **own}
-    kept = _inherited(own, "variables", around.variables.values)
+    entries = {**{k: context.defaults[k] for k in inherited}, **own}
+    names = _inherited_names(own, "variables", context.variables.values)
     variables = Variables(
-        values={k: around.variables.values[k] for k in kept}, raw=around.variables.raw & {*kept}
+        values={k: context.variables.values[k] for k in names}, raw=context.variables.raw & {*names}
     )
     if "variables" in own and own["variables"].node.value is not None:
         own_variables = keywords.read_variables(own["variables"], keywords.JOB_VARIABLE)
         variables = variables.under(own_variables)
-    for instance in instances_of(name, entries.get("parallel")):
-        with_matrix = variables.under(Variables(values=instance.variables))
-        placed = _Placed(spot, entries, with_matrix, is_wanted=True)
-        yield _draft(name, instance, placed, around)
+    for job in parallel_jobs(name, entries.get("parallel")):
+        with_matrix = variables.under(Variables(values=job.variables))
+        inputs = _Inputs(spot, entries, with_matrix, is_selected=True)
+        yield _draft(name, job, inputs, context)
 
 
-def _checked(name: str, spot: Location) -> dict[str, Location]:
-    """The entry's own keys, as far as they can be judged without the rest of the file."""
+def _own_entries(name: str, spot: Location) -> dict[str, Location]:
+    """The entry's keys without nulls, checked as far as the entry alone tells."""
     if not name.strip():
         raise spot.error("a job's name can't be blank")
     if len(name) > _LONGEST_NAME:
@@ -122,12 +122,12 @@ def _checked(name: str, spot: Location) -> dict[str, Location]:
     if "run" in own:
         raise own["run"].error("CI steps are not supported here; use script")
     own = {key: entry for key, entry in own.items() if entry.node.value is not None}
-    check_left_out(name, own)
+    check_unsupported(name, own)
     return own
 
 
 def _is_trigger(own: Mapping[str, Location]) -> bool:
-    """Whether it makes, or mirrors, another pipeline instead of running a script."""
+    """Whether the job starts or mirrors another pipeline instead of running a script."""
     if "script" in own or "run" in own:
         return False
     if "trigger" in own:
@@ -140,83 +140,85 @@ def _is_trigger(own: Mapping[str, Location]) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Placed:
-    """A job entry, before or after its rules are asked."""
+class _Inputs:
+    """The values that a job is made of, before or after its rules are applied."""
 
     spot: Location
     entries: Mapping[str, Location]
     variables: Variables
-    is_wanted: bool
+    is_selected: bool
 
 
-def _draft(name: str, instance: Instance, placed: _Placed, around: Surroundings) -> Draft:
-    decided = _decided(placed, around)
-    body = _Body(decided.entries)
-    is_trigger = _is_trigger(placed.entries)
+def _draft(name: str, job: ParallelJob, inputs: _Inputs, context: FileContext) -> Draft:
+    applied = _apply_rules(inputs, context)
+    body = _Body(applied.entries)
+    is_trigger = _is_trigger(inputs.entries)
     needs = body.read("needs", lambda spot: keywords.read_needs(spot, of_trigger=is_trigger), None)
     return Draft(
         entry=name,
-        spot=placed.spot,
-        spec=_spec(instance, decided, around),
-        is_wanted=decided.is_wanted,
+        spot=inputs.spot,
+        spec=_spec(job, applied, context),
+        is_selected=applied.is_selected,
         is_trigger=is_trigger,
         entries=body.entries,
         needs=needs,
-        rule_needs=_rule_needs(placed),
+        rule_needs=_rule_needs(inputs),
     )
 
 
-def _rule_needs(placed: _Placed) -> tuple[Needs, ...]:
-    if "rules" not in placed.entries or placed.entries["rules"].node.value is None:
+def _rule_needs(inputs: _Inputs) -> tuple[Needs, ...]:
+    if "rules" not in inputs.entries or inputs.entries["rules"].node.value is None:
         return ()
-    said = [rule.entries() for rule in placed.entries["rules"].items()]
+    rules = [rule.entries() for rule in inputs.entries["rules"].items()]
     return tuple(
         keywords.read_needs(entries["needs"], of_rule=True)
-        for entries in said
+        for entries in rules
         if "needs" in entries
     )
 
 
-def _inherited(own: Mapping[str, Location], what: str, offered: Collection[str]) -> list[str]:
-    """The names among `offered` that `inherit:` lets through; all, when it is silent."""
-    said = own["inherit"].entries(("default", "variables")) if "inherit" in own else {}
-    if what not in said:
-        return list(offered)
-    if said[what].is_list:
-        named = said[what].list_of(DEFAULT_KEYS) if what == "default" else said[what].texts()
-        return [name for name in offered if name in named]
-    return list(offered) if said[what].flag() else []
+def _inherited_names(own: Mapping[str, Location], kind: str, names: Collection[str]) -> list[str]:
+    """Those of `names` that `inherit:` admits; all without it. `kind`: default | variables."""
+    entries = own["inherit"].entries(("default", "variables")) if "inherit" in own else {}
+    if kind not in entries:
+        return list(names)
+    if entries[kind].is_list:
+        admitted = (
+            entries[kind].list_of(DEFAULT_KEYS) if kind == "default" else entries[kind].texts()
+        )
+        return [name for name in names if name in admitted]
+    return list(names) if entries[kind].flag() else []
 
 
-def _decided(placed: _Placed, around: Surroundings) -> _Placed:
-    """The same entry with what its rules say laid over it."""
-    entries = {k: spot for k, spot in placed.entries.items() if spot.node.value is not None}
-    facts = around.facts
-    seen = replace(facts, variables={**placed.variables.values, **facts.variables})
+def _apply_rules(inputs: _Inputs, context: FileContext) -> _Inputs:
+    """The job with the first rule that holds applied, or with `only` and `except` asked."""
+    entries = {k: spot for k, spot in inputs.entries.items() if spot.node.value is not None}
+    facts = context.facts
+    facts = replace(facts, variables={**inputs.variables.values, **facts.variables})
     if "rules" not in entries:
-        wanted = wanted_by_refs(
+        is_selected = selected_by_refs(
             entries.get("only"),
             entries.get("except"),
-            seen,
-            by_default=not around.has_workflow_rules,
+            facts,
+            by_default=not context.has_workflow_rules,
         )
-        return replace(placed, is_wanted=wanted)
+        return replace(inputs, is_selected=is_selected)
     _check_rules(entries)
-    rule = matching_rule(entries["rules"], seen, JOB_RULE_SAYS, whens=JOB_RULE_WHEN)
+    rule = matching_rule(entries["rules"], facts, JOB_RULE_KEYS, whens=JOB_RULE_WHEN)
     if rule is None:
-        return replace(placed, is_wanted=False)
-    says = {
-        key: Location(node, f"{placed.spot.path}:rules:{key}")
+        return replace(inputs, is_selected=False)
+    overrides = {
+        key: Location(node, f"{inputs.spot.path}:rules:{key}")
         for key, node in rule.items()
         if node.value is not None
     }
-    variables = placed.variables
-    if "variables" in says:
-        variables = variables.under(keywords.read_variables(says.pop("variables")))
-    is_wanted = "when" not in says or says["when"].node.value != "never"
-    if not is_wanted:
-        del says["when"]
-    return _Placed(placed.spot, {**entries, **says}, variables, is_wanted)
+    variables = inputs.variables
+    if "variables" in overrides:
+        variables = variables.under(keywords.read_variables(overrides.pop("variables")))
+    is_selected = "when" not in overrides or overrides["when"].node.value != "never"
+    if not is_selected:
+        del overrides["when"]
+    return _Inputs(inputs.spot, {**entries, **overrides}, variables, is_selected)
 
 
 def _check_rules(entries: Mapping[str, Location]) -> None:
@@ -224,16 +226,16 @@ def _check_rules(entries: Mapping[str, Location]) -> None:
         if key in entries:
             raise entries[key].error("cannot stand beside rules")
     for rule in entries["rules"].items():
-        if rule.is_map and "variables" in (said := rule.entries()):
-            keywords.read_variables(said["variables"])
+        if rule.is_map and "variables" in (rule_entries := rule.entries()):
+            keywords.read_variables(rule_entries["variables"])
 
 
-def _spec(instance: Instance, placed: _Placed, around: Surroundings) -> JobSpec:
-    body = _Body(placed.entries)
-    known = {**placed.variables.values, **around.facts.variables}
-    is_trigger = _is_trigger(placed.entries)
+def _spec(job: ParallelJob, inputs: _Inputs, context: FileContext) -> JobSpec:
+    body = _Body(inputs.entries)
+    known = {**inputs.variables.values, **context.facts.variables}
+    is_trigger = _is_trigger(inputs.entries)
     if not is_trigger and not any(body.read("script", Location.lines, ())):
-        raise placed.spot.error("script is missing")
+        raise inputs.spot.error("script is missing")
     when, start_in_s = _when(body, _TRIGGER_WHEN if is_trigger else _WHEN)
     manual_is_optional = when == "manual" and "rules" not in body.entries
     allowed, codes = body.read(
@@ -241,18 +243,21 @@ def _spec(instance: Instance, placed: _Placed, around: Surroundings) -> JobSpec:
     )
     body.read("coverage", keywords.check_coverage, None)
     return JobSpec(
-        name=instance.name,
+        name=job.name,
         stage=body.read("stage", Location.text, "test"),
-        script=(*body.read("before_script", Location.lines, ()), *body.read("script", Location.lines, ())),
+        script=(
+            *body.read("before_script", Location.lines, ()),
+            *body.read("script", Location.lines, ()),
+        ),
         after_script=body.read("after_script", Location.lines, ()),
         before_sources=body.read("hooks", _before_sources, ()),
         tags=tuple(expand(tag, known) for tag in body.read("tags", keywords.read_tags, ())),
         image=body.read("image", keywords.read_image, None),
         services=body.read("services", keywords.read_services, ()),
-        variables=placed.variables.values,
-        raw_variables=placed.variables.raw,
-        artifacts=_artifacts(placed, body),
-        cache=body.read("cache", lambda spot: read_caches(spot, around.files, known), ()),
+        variables=inputs.variables.values,
+        raw_variables=inputs.variables.raw,
+        artifacts=_artifacts(inputs, body),
+        cache=body.read("cache", lambda spot: read_caches(spot, context.files, known), ()),
         dependencies=body.read("dependencies", Location.texts, None),
         when=when,
         start_in_s=start_in_s,
@@ -260,31 +265,31 @@ def _spec(instance: Instance, placed: _Placed, around: Surroundings) -> JobSpec:
         allow_failure_exit_codes=codes,
         retry=body.read("retry", keywords.read_retry, RetrySpec()),
         timeout_s=body.read("timeout", lambda s: s.duration_up_to_s(_LONGEST_TIMEOUT), None),
-        resource_group=_expanded(body.read("resource_group", Location.text, None), known),
+        resource_group=_expand_if_any(body.read("resource_group", Location.text, None), known),
         interruptible=body.read("interruptible", Location.flag, False),
         environment=body.read(
             "environment", lambda spot: keywords.read_environment(spot, known), None
         ),
-        id_in_parallel=instance.place,
+        id_in_parallel=job.place,
     )
 
 
 def _before_sources(spot: Location) -> tuple[str, ...]:
-    said = spot.entries(("pre_get_sources_script",))
-    return said["pre_get_sources_script"].lines() if said else ()
+    entries = spot.entries(("pre_get_sources_script",))
+    return entries["pre_get_sources_script"].lines() if entries else ()
 
 
-def _artifacts(placed: _Placed, body: _Body) -> tuple[ArtifactSpec, ...]:
-    """The job's own, and the folder that GitLab Pages would publish."""
-    found = body.read("artifacts", read_artifacts, ())
-    path = pages_path(placed.spot.path.removeprefix("jobs:"), body.entries)
+def _artifacts(inputs: _Inputs, body: _Body) -> tuple[ArtifactSpec, ...]:
+    """The job's artifacts, and the folder that GitLab Pages would publish."""
+    artifacts = body.read("artifacts", read_artifacts, ())
+    path = pages_path(inputs.spot.path.removeprefix("jobs:"), body.entries)
     if path is None:
-        return found
-    (own,) = found or (ArtifactSpec(),)
+        return artifacts
+    (own,) = artifacts or (ArtifactSpec(),)
     return (own if path in own.paths else replace(own, paths=(*own.paths, path)),)
 
 
-def _expanded(text: str | None, known: Mapping[str, str]) -> str | None:
+def _expand_if_any(text: str | None, known: Mapping[str, str]) -> str | None:
     return None if text is None else expand(text, known)
 
 

@@ -1,4 +1,4 @@
-"""The parts of a job that have a shape of their own: images, variables, needs, ..."""
+"""The keywords of a job that are more than one text: images, variables, needs, ..."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from local.gitlab.ci.expression import ExpressionError, matches
-from local.gitlab.ci.parallel import instances_of
+from local.gitlab.ci.parallel import parallel_jobs
 from local.gitlab.ci.types import EnvironmentSpec, ImageSpec, NeedSpec, RetrySpec
 from local.gitlab.ci.values import Location, expand
 
 _PULL_POLICIES = ("always", "if-not-present", "never")
-_EXECUTORS: Mapping[str, Mapping[str, int]] = {  # keys, and how long their values may be
+_EXECUTORS: Mapping[str, Mapping[str, int]] = {  # keys and their longest values
     "docker": {"platform": 64, "user": 255},
     "kubernetes": {"user": 255},
 }
@@ -59,13 +59,13 @@ _RETRY_WHEN = (  # GitLab's `Enums::Ci::CommitStatus.failure_reasons` and docs, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variables:
-    """Variables of one level, and which of them are not to be expanded."""
+    """The variables of one level; those in `raw` are not expanded."""
 
     values: Mapping[str, str] = field(default_factory=dict)
     raw: frozenset[str] = frozenset()
 
     def under(self, over: Variables) -> Variables:
-        """Both; where both have a name, `over` wins."""
+        """Both levels; a variable of `over` wins."""
         raw = over.raw.union(name for name in self.raw if name not in over.values)
         return Variables(values={**self.values, **over.values}, raw=raw)
 
@@ -77,85 +77,85 @@ JOB_VARIABLE = ("value", "expand")
 def read_variables(spot: Location, allowed: Collection[str] = ()) -> Variables:
     """`variables:` of the file, a job, a service or a rule.
 
-    `allowed` are the keys of a variable that is a map; with none it must be a plain value.
+    `allowed` are the keys of a variable that is a map; without them a map is an error.
     """
     values: dict[str, str] = {}
     raw: set[str] = set()
-    for name, entry in spot.entries().items():
-        if entry.node.value is None and allowed:
+    for name, variable in spot.entries().items():
+        if variable.node.value is None and allowed:
             values[name] = ""
             continue
-        if not entry.is_map or not allowed:
-            values[name] = entry.plain()
+        if not variable.is_map or not allowed:
+            values[name] = variable.scalar_text()
             continue
-        said = entry.entries(allowed)
-        value = said.get("value")
-        values[name] = value.plain() if value and value.node.value is not None else ""
-        if "options" in said:
-            options = said["options"].texts()
+        entries = variable.entries(allowed)
+        value = entries.get("value")
+        values[name] = value.scalar_text() if value and value.node.value is not None else ""
+        if "options" in entries:
+            options = entries["options"].texts()
             if options and (value is None or value.node.value not in options):
-                raise (value or entry).error(f"must be among its options {', '.join(options)}")
-        if "description" in said:
-            said["description"].plain()
-        if "expand" in said and not said["expand"].flag():
+                raise (value or variable).error(f"must be among its options {', '.join(options)}")
+        if "description" in entries:
+            entries["description"].scalar_text()
+        if "expand" in entries and not entries["expand"].flag():
             raw.add(name)
     return Variables(values=values, raw=frozenset(raw))
 
 
 def read_image(spot: Location) -> ImageSpec:
-    """`image:` as a name or a map."""
+    """`image:`, a name or a map."""
     return _image(spot, _IMAGE_KEYS)
 
 
 def read_services(spot: Location) -> tuple[ImageSpec, ...]:
     """`services:`, each a name or a map."""
-    return tuple(_image(item, _SERVICE_KEYS) for item in _given(spot))
+    return tuple(_image(item, _SERVICE_KEYS) for item in _present_items(spot))
 
 
-def _given(spot: Location) -> tuple[Location, ...]:
-    """The list's items; GitLab passes over empty ones of `needs` and `services`."""
+def _present_items(spot: Location) -> tuple[Location, ...]:
+    """The list's items without nulls, which GitLab skips in `needs` and `services`."""
     return tuple(item for item in spot.items() if item.node.value is not None)
 
 
 def _image(spot: Location, allowed: tuple[str, ...]) -> ImageSpec:
     if not spot.is_map:
         return ImageSpec(name=spot.text())
-    said = spot.entries(allowed)
-    if "name" not in said:
+    entries = spot.entries(allowed)
+    if "name" not in entries:
         raise spot.error("name is missing")
-    policies = said["pull_policy"].list_of(_PULL_POLICIES) if "pull_policy" in said else ()
+    policies = entries["pull_policy"].list_of(_PULL_POLICIES) if "pull_policy" in entries else ()
     return ImageSpec(
-        name=said["name"].text(),
-        alias=said["alias"].text() if "alias" in said else None,
-        entrypoint=_arguments(said, "entrypoint"),
-        command=said["command"].lines() if "command" in said else (),
-        variables=read_variables(said["variables"]).values if "variables" in said else {},
+        name=entries["name"].text(),
+        alias=entries["alias"].text() if "alias" in entries else None,
+        entrypoint=_command_line(entries, "entrypoint"),
+        command=entries["command"].lines() if "command" in entries else (),
+        variables=read_variables(entries["variables"]).values if "variables" in entries else {},
         pull_policy=policies,
         executor_options={
-            name: _executor_options(said[name], keys)
+            name: _executor_options(entries[name], keys)
             for name, keys in _EXECUTORS.items()
-            if name in said
+            if name in entries
         },
     )
 
 
 def _executor_options(spot: Location, keys: Mapping[str, int]) -> dict[str, str]:
-    said = {key: entry.plain() for key, entry in spot.entries(keys).items()}
-    for key, value in said.items():
+    options = {key: entry.scalar_text() for key, entry in spot.entries(keys).items()}
+    for key, value in options.items():
         if not 1 <= len(value) <= keys[key]:
             raise spot.entries()[key].error(f"must have from 1 to {keys[key]} characters")
-    return said
+    return options
 
 
-def _arguments(said: Mapping[str, Location], key: str) -> tuple[str, ...]:
-    """Words of a command line; unlike elsewhere an empty one means something."""
-    if key not in said:
+def _command_line(entries: Mapping[str, Location], key: str) -> tuple[str, ...]:
+    """The words of a command line, which may be empty."""
+    if key not in entries:
         return ()
-    return tuple(item.line() for item in said[key].items())
+    return tuple(item.line() for item in entries[key].items())
 
 
 def read_tags(spot: Location) -> tuple[str, ...]:
-    """`tags:`, fewer than fifty."""
+    """`tags:`, 49 at most."""
     tags = spot.texts()
     if len(tags) > _MOST_TAGS:
         raise spot.error(f"must be fewer than {_MOST_TAGS + 1} tags, not {len(tags)}")
@@ -163,7 +163,7 @@ def read_tags(spot: Location) -> tuple[str, ...]:
 
 
 def check_coverage(spot: Location) -> None:
-    """`coverage:` is a pattern between slashes."""
+    """Raises `CiError` when `coverage:` is no /pattern/."""
     text = spot.text()
     if not _COVERAGE.fullmatch(text):
         raise spot.error(f"must be a pattern between slashes, such as '/{text.strip('/')}/'")
@@ -174,44 +174,44 @@ def check_coverage(spot: Location) -> None:
 
 
 def read_retry(spot: Location) -> RetrySpec:
-    """`retry:` as a number or a map."""
+    """`retry:`, a number or a map."""
     if not spot.is_map:
-        return RetrySpec(max=spot.whole(0, 2))
-    said = spot.entries(("max", "when", "exit_codes"))
-    codes = _exit_codes(said["exit_codes"]) if "exit_codes" in said else ()
+        return RetrySpec(max=spot.whole_number(0, 2))
+    entries = spot.entries(("max", "when", "exit_codes"))
+    codes = _exit_codes(entries["exit_codes"]) if "exit_codes" in entries else ()
     by_default = () if codes else ("always",)
     return RetrySpec(
-        max=said["max"].whole(0, 2) if "max" in said else 0,
-        when=said["when"].list_of(_RETRY_WHEN) if "when" in said else by_default,
+        max=entries["max"].whole_number(0, 2) if "max" in entries else 0,
+        when=entries["when"].list_of(_RETRY_WHEN) if "when" in entries else by_default,
         exit_codes=codes,
     )
 
 
 def _exit_codes(spot: Location) -> tuple[int, ...]:
     items = spot.items() if spot.is_list else (spot,)
-    return tuple(code.whole(-(2**31), 2**31 - 1) for code in items)
+    return tuple(code.whole_number(-(2**31), 2**31 - 1) for code in items)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """`needs:` with the names as written, each with the place that says it."""
+    """`needs:` with job names as written, each with its place in the file."""
 
     jobs: tuple[tuple[NeedSpec, Location], ...] = ()
     elsewhere: tuple[Location, ...] = ()  # jobs of other pipelines and projects
 
 
 def read_needs(spot: Location, *, of_rule: bool = False, of_trigger: bool = False) -> Needs:
-    """`needs:`, a list or one map; `parallel: matrix` picks expanded names."""
+    """`needs:`, a list or one map; `parallel: matrix` selects jobs of a matrix."""
     jobs: list[tuple[NeedSpec, Location]] = []
     elsewhere: list[Location] = []
-    for item in (spot,) if spot.is_map else _given(spot):
+    for item in (spot,) if spot.is_map else _present_items(spot):
         if item.is_map and {"pipeline", "project"} & item.entries().keys():
             if of_rule:
                 raise item.error("a rule's needs are jobs of this pipeline")
             _check_elsewhere(item, of_trigger=of_trigger)
             elsewhere.append(item)
         else:
-            jobs += [(need, item) for need in _needs_of(item)]
+            jobs += [(need, item) for need in _needs_of_item(item)]
     if sum("pipeline" in item.entries() for item in elsewhere) > _MOST_ELSEWHERE:
         raise spot.error(f"may name {_MOST_ELSEWHERE} jobs of other pipelines at most")
     return Needs(jobs=tuple(jobs), elsewhere=tuple(elsewhere))
@@ -219,64 +219,64 @@ def read_needs(spot: Location, *, of_rule: bool = False, of_trigger: bool = Fals
 
 def _check_elsewhere(spot: Location, *, of_trigger: bool) -> None:
     if "project" in spot.entries():
-        said = spot.entries(("project", "job", "ref", "artifacts"))
-        missing = {"job", "ref"} - said.keys()
+        entries = spot.entries(("project", "job", "ref", "artifacts"))
+        missing = {"job", "ref"} - entries.keys()
     else:
-        said = spot.entries(("pipeline", "job", "artifacts"))
-        missing = set() if of_trigger else {"job"} - said.keys()
+        entries = spot.entries(("pipeline", "job", "artifacts"))
+        missing = set() if of_trigger else {"job"} - entries.keys()
     if missing:
         raise spot.error(f"{sorted(missing)[0]} is missing")
-    for key in said.keys() - {"artifacts"}:
-        said[key].text()
-    if "artifacts" in said:
-        said["artifacts"].flag()
+    for key in entries.keys() - {"artifacts"}:
+        entries[key].text()
+    if "artifacts" in entries:
+        entries["artifacts"].flag()
 
 
-def _needs_of(spot: Location) -> tuple[NeedSpec, ...]:
+def _needs_of_item(spot: Location) -> tuple[NeedSpec, ...]:
     if not spot.is_map:
         return (NeedSpec(job=spot.text()),)
-    said = spot.entries(("job", "artifacts", "optional", "parallel"))
-    if "job" not in said:
+    entries = spot.entries(("job", "artifacts", "optional", "parallel"))
+    if "job" not in entries:
         raise spot.error("job is missing")
-    if "parallel" in said and not said["parallel"].is_map:
-        raise said["parallel"].error("needs take `parallel: matrix`, not a number")
-    artifacts = "artifacts" not in said or said["artifacts"].flag()
-    optional = "optional" in said and said["optional"].flag()
-    picked = instances_of(said["job"].text(), said.get("parallel"))
-    return tuple(NeedSpec(job=i.name, artifacts=artifacts, optional=optional) for i in picked)
+    if "parallel" in entries and not entries["parallel"].is_map:
+        raise entries["parallel"].error("needs take `parallel: matrix`, not a number")
+    artifacts = "artifacts" not in entries or entries["artifacts"].flag()
+    optional = "optional" in entries and entries["optional"].flag()
+    jobs = parallel_jobs(entries["job"].text(), entries.get("parallel"))
+    return tuple(NeedSpec(job=j.name, artifacts=artifacts, optional=optional) for j in jobs)
 
 
 def read_allow_failure(spot: Location) -> tuple[bool, tuple[int, ...]]:
-    """`allow_failure:` as a flag, or as the exit codes that are allowed."""
+    """`allow_failure:`: whether any failure is allowed, and the exit codes that are."""
     if not spot.is_map:
         return spot.flag(), ()
-    said = spot.entries(("exit_codes",))
-    if "exit_codes" not in said:
+    entries = spot.entries(("exit_codes",))
+    if "exit_codes" not in entries:
         raise spot.error("exit_codes is missing")
-    return False, _exit_codes(said["exit_codes"])
+    return False, _exit_codes(entries["exit_codes"])
 
 
 def read_environment(spot: Location, known: Mapping[str, str]) -> EnvironmentSpec:
-    """`environment:` as a name or a map; `known` variables are put into the name."""
+    """`environment:`, a name or a map; the name is expanded with the `known` variables."""
     if not spot.is_map:
         return EnvironmentSpec(name=_environment_name(spot, known))
-    said = spot.entries(_ENVIRONMENT_KEYS)
-    if "name" not in said:
+    entries = spot.entries(_ENVIRONMENT_KEYS)
+    if "name" not in entries:
         raise spot.error("name is missing")
-    url = said["url"].text() if "url" in said else None
+    url = entries["url"].text() if "url" in entries else None
     if url and len(url) > _LONGEST_URL:
-        raise said["url"].error(f"may have {_LONGEST_URL} characters at most")
-    if "kubernetes" in said and not said["kubernetes"].is_map:
-        raise said["kubernetes"].error("must be a map")
-    if "auto_stop_in" in said:
-        said["auto_stop_in"].text()
+        raise entries["url"].error(f"may have {_LONGEST_URL} characters at most")
+    if "kubernetes" in entries and not entries["kubernetes"].is_map:
+        raise entries["kubernetes"].error("must be a map")
+    if "auto_stop_in" in entries:
+        entries["auto_stop_in"].text()
     return EnvironmentSpec(
-        name=_environment_name(said["name"], known),
+        name=_environment_name(entries["name"], known),
         url=url,
-        action=said["action"].one_of(_ACTIONS) if "action" in said else "start",
-        tier=said["deployment_tier"].one_of(_TIERS) if "deployment_tier" in said else None,
-        on_stop=said["on_stop"].text() if "on_stop" in said else None,
-        auto_stop_in=said["auto_stop_in"].text() if "auto_stop_in" in said else None,
+        action=entries["action"].one_of(_ACTIONS) if "action" in entries else "start",
+        tier=entries["deployment_tier"].one_of(_TIERS) if "deployment_tier" in entries else None,
+        on_stop=entries["on_stop"].text() if "on_stop" in entries else None,
+        auto_stop_in=entries["auto_stop_in"].text() if "auto_stop_in" in entries else None,
     )
 
 

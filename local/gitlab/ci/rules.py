@@ -1,6 +1,6 @@
-"""Whether a job, a file or the whole pipeline is wanted: `rules`, `only`, `except`.
+"""The conditions of jobs, includes and pipelines: `rules`, `only` and `except`.
 
-What is not known (which files changed, which there are) counts as a match, as GitLab has it.
+As in GitLab, a condition about unknown changes or unknown files holds.
 Source: GitLab's `Ci::Build::Rules`, `Ci::Build::Policy` and their entries.
 """
 
@@ -17,32 +17,32 @@ from local.gitlab.ci.values import Location, expand
 from local.gitlab.ci.yaml import Node
 
 _CONDITIONS = ("if", "changes", "exists")
-JOB_RULE_SAYS = ("when", "start_in", "allow_failure", "needs", "interruptible", "variables")
+JOB_RULE_KEYS = ("when", "start_in", "allow_failure", "needs", "interruptible", "variables")
 JOB_RULE_WHEN = ("on_success", "on_failure", "always", "never", "manual", "delayed")
-# GitLab takes the middle ones here, too, and does nothing with them.
-WORKFLOW_RULE_SAYS = (
+# GitLab accepts `start_in`, `allow_failure` and `needs` here and ignores them.
+WORKFLOW_RULE_KEYS = (
     *("when", "variables", "auto_cancel"),
     *("start_in", "allow_failure", "needs"),
 )
-INCLUDE_RULE_SAYS = ("when",)
+INCLUDE_RULE_KEYS = ("when",)
 _MOST_PATHS = 50
 _LONGEST_DELAY = "1 week"
 _REGEXP = re.compile(r"/.*/[ismU]*", re.DOTALL)
 
 
 class Changes(Protocol):
-    """Which files a pipeline's commit changed."""
+    """The files that a pipeline's commit changed."""
 
     def pushed(self) -> Collection[str] | None:
-        """Paths that differ from before the push or from the target branch; None: not known."""
+        """The paths changed by the push or the merge request; None when not known."""
 
     def since(self, ref: str) -> Collection[str] | None:
-        """Paths that differ from where the commit left `ref`; None: there is no such ref."""
+        """The paths changed since the merge base with `ref`; None when there is no such ref."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleFacts:
-    """What rules may ask about."""
+    """The facts that conditions are checked against."""
 
     variables: Mapping[str, str]
     paths: Collection[str] | None = None  # the repository's files; None when not known
@@ -50,24 +50,27 @@ class RuleFacts:
 
 
 def matching_rule(
-    rules: Location, facts: RuleFacts, says: Collection[str], *, whens: Collection[str]
+    rules: Location, facts: RuleFacts, keys: Collection[str], *, whens: Collection[str]
 ) -> dict[str, Node] | None:
-    """What the first rule that applies says, or None when none does. Every rule is checked."""
-    if not (every := rules.items()):
+    """The `keys` of the first rule whose conditions hold, or None when there is none.
+
+    Raises `CiError` when any rule is malformed, also one behind the first that holds.
+    """
+    if not (items := rules.items()):
         raise rules.error("must have a rule in it")
-    for rule in every:
-        _check(rule, says, whens)
-    for rule in every:
-        entries = _said(rule)
-        if all(_applies(key, entries[key], facts) for key in _CONDITIONS if key in entries):
-            return {key: spot.node for key, spot in entries.items() if key in says}
+    for rule in items:
+        _check(rule, keys, whens)
+    for rule in items:
+        entries = _entries(rule)
+        if all(_condition_holds(k, entries[k], facts) for k in _CONDITIONS if k in entries):
+            return {key: spot.node for key, spot in entries.items() if key in keys}
     return None
 
 
-def _check(rule: Location, says: Collection[str], whens: Collection[str]) -> None:
-    if not rule.entries((*_CONDITIONS, *says)):
-        raise rule.error("a rule must say something")
-    entries = _said(rule)
+def _check(rule: Location, keys: Collection[str], whens: Collection[str]) -> None:
+    if not rule.entries((*_CONDITIONS, *keys)):
+        raise rule.error("a rule must not be empty")
+    entries = _entries(rule)
     for key, check in _CHECKS.items():
         if key in entries:
             check(entries[key])
@@ -80,12 +83,13 @@ def _check(rule: Location, says: Collection[str], whens: Collection[str]) -> Non
         raise entries["start_in"].error("start_in goes with `when: delayed` only")
 
 
-def _said(rule: Location) -> dict[str, Location]:
+def _entries(rule: Location) -> dict[str, Location]:
+    """The rule's entries without nulls."""
     return {key: spot for key, spot in rule.entries().items() if spot.node.value is not None}
 
 
 def _check_expression(spot: Location) -> None:
-    _holds(spot, {})
+    _expression_holds(spot, {})
 
 
 def _check_changes(spot: Location) -> None:
@@ -112,20 +116,20 @@ _CHECKS: Mapping[str, Callable[[Location], object]] = {
 }
 
 
-def _applies(key: str, spot: Location, facts: RuleFacts) -> bool:
+def _condition_holds(key: str, spot: Location, facts: RuleFacts) -> bool:
     if key == "if":
-        return _holds(spot, facts.variables)
+        return _expression_holds(spot, facts.variables)
     if key == "changes":
-        return _changed(spot, facts)
+        return _changes_match(spot, facts)
     if spot.is_map and "project" in spot.entries():
-        return False  # only this project's files are known; `unsupported.py` says so
+        return False  # only this project's files are known: `unsupported.py` warns
     if facts.paths is None:
         return True
     globs = (spot.text(),) if not spot.is_map and not spot.is_list else _globs(spot, None)
     return any_exists([expand(glob, facts.variables) for glob in globs], facts.paths)
 
 
-def _changed(spot: Location, facts: RuleFacts) -> bool:
+def _changes_match(spot: Location, facts: RuleFacts) -> bool:
     if facts.changes is None:
         return True
     if spot.is_map and "compare_to" in (entries := spot.entries()):
@@ -152,73 +156,76 @@ def _globs(spot: Location, allowed: Collection[str] | None) -> tuple[str, ...]:
     return globs
 
 
-def _holds(spot: Location, variables: Mapping[str, str]) -> bool:
+def _expression_holds(spot: Location, variables: Mapping[str, str]) -> bool:
     try:
         return holds(spot.text(), variables)
     except ExpressionError as exc:
         raise spot.error(f"invalid expression: {exc}") from exc
 
 
-def wanted_by_refs(
+def selected_by_refs(
     only: Location | None, without: Location | None, facts: RuleFacts, *, by_default: bool = True
 ) -> bool:
-    """The older `only` and `except`; where no ref is named, branches and tags are meant.
+    """Whether `only` and `except` select the pipeline.
 
-    Not so `by_default` where neither is given and `workflow:rules` decides (`by_default=False`).
+    An `only` without refs selects branches and tags. Without `only` that is so `by_default`,
+    and not where `workflow:rules` decide instead.
     """
-    unwanted = without is not None and any(_conditions(without, facts))
-    wanted = only is None or all(_conditions(only, facts))
+    excluded = without is not None and any(_condition_results(without, facts))
+    selected = only is None or all(_condition_results(only, facts))
     names_no_ref = only is None or (only.is_map and "refs" not in only.entries())
     if names_no_ref and (by_default or only is not None):
-        wanted = wanted and any(_names_ref(w, facts.variables) for w in ("branches", "tags"))
-    return wanted and not unwanted
+        selected = selected and any(_word_matches(w, facts.variables) for w in ("branches", "tags"))
+    return selected and not excluded
 
 
-def _conditions(spot: Location, facts: RuleFacts) -> list[bool]:
-    """Each condition that is stated: the refs, the variables, the changes, the cluster."""
+def _condition_results(spot: Location, facts: RuleFacts) -> list[bool]:
+    """The result of each condition that is present: refs, variables, changes, kubernetes."""
     if spot.is_list:
-        return [_any_ref(spot, facts.variables)]
+        return [_any_ref_matches(spot, facts.variables)]
     if not spot.is_map:
         raise spot.error("must be a list of refs or a map; put the ref in [ ]")
     if not (entries := spot.entries(("refs", "variables", "changes", "kubernetes"))):
         raise spot.error("must not be empty")
-    stated = []
+    results = []
     if "refs" in entries:
-        stated.append(_any_ref(entries["refs"], facts.variables))
+        results.append(_any_ref_matches(entries["refs"], facts.variables))
     if "variables" in entries:
+        items = entries["variables"].items()
         # a list, so that every expression is checked
-        said = [_holds(item, facts.variables) for item in entries["variables"].items()]
-        stated.append(any(said))
+        holding = [_expression_holds(item, facts.variables) for item in items]
+        results.append(any(holding))
     if "changes" in entries:
         globs = entries["changes"].texts()
         pushed = facts.changes.pushed() if facts.changes is not None else None
-        stated.append(pushed is None or any_matches(globs, pushed))
+        results.append(pushed is None or any_matches(globs, pushed))
     if "kubernetes" in entries:
         entries["kubernetes"].one_of(("active",))
-        stated.append(False)  # no project here has a cluster
-    return stated
+        results.append(False)  # no project here has a cluster
+    return results
 
 
-def _any_ref(spot: Location, variables: Mapping[str, str]) -> bool:
-    said = [_fits(item, variables) for item in spot.items()]
-    return any(said)
+def _any_ref_matches(spot: Location, variables: Mapping[str, str]) -> bool:
+    # a list, so that every ref is checked
+    matching = [_ref_matches(item, variables) for item in spot.items()]
+    return any(matching)
 
 
-def _fits(item: Location, variables: Mapping[str, str]) -> bool:
-    """Whether `ref@group/project` (the project may be left out) means this pipeline."""
+def _ref_matches(item: Location, variables: Mapping[str, str]) -> bool:
+    """Whether `ref` or `ref@group/project` matches this pipeline."""
     word = item.text()
     try:
         if _REGEXP.fullmatch(word):
             matches(word, "")
         ref, at, project = word.partition("@")
-        fits = _names_ref(ref, variables)
+        matched = _word_matches(ref, variables)
     except ExpressionError as exc:
         raise item.error(str(exc)) from exc
-    return fits and (not at or project == variables.get("CI_PROJECT_PATH"))
+    return matched and (not at or project == variables.get("CI_PROJECT_PATH"))
 
 
-def _names_ref(word: str, variables: Mapping[str, str]) -> bool:
-    """Tags, branches, a pipeline's source (or its plural), a ref's name, or its pattern."""
+def _word_matches(word: str, variables: Mapping[str, str]) -> bool:
+    """Whether a word matches: `tags`, `branches`, a source or its plural, a ref or a /pattern/."""
     is_tag = bool(variables.get("CI_COMMIT_TAG"))
     source = variables.get("CI_PIPELINE_SOURCE", "push").removesuffix("_event")
     has_ref = source not in ("merge_request", "external_pull_request")

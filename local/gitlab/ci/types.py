@@ -1,4 +1,4 @@
-"""What a `.gitlab-ci.yml` says once it is read: a pipeline of jobs, as plain values."""
+"""The result of reading a `.gitlab-ci.yml`: one pipeline and its jobs, as frozen values."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 
 class CiError(ValueError):
-    """The CI file cannot be used; the message names the line, the place and the reason."""
+    """GitLab would refuse the CI file; the message names file, line, key and reason."""
 
 
 class CiMissingError(CiError):
-    """The CI file names something that is nowhere; an include that was not fetched may have it."""
+    """The CI file uses an undefined name; an include that was not fetched may define it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,26 +24,26 @@ class ImageSpec:
     command: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
     pull_policy: tuple[str, ...] = ()
-    # What an executor alone understands: {"docker": {"user": "1000"}}
+    # Options of one executor: {"docker": {"user": "1000"}}
     executor_options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactSpec:
-    """Files a job hands to GitLab when it ends."""
+    """Files that a job uploads to GitLab when it ends."""
 
     name: str | None = None
     paths: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     untracked: bool = False
     when: str = "on_success"  # on_success | on_failure | always
-    expire_in: str | None = None  # GitLab's own words, such as "1 week"
+    expire_in: str | None = None  # as written, such as "1 week"
     reports: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheSpec:
-    """Files kept from one job to the next under a key."""
+    """Files that later jobs restore by key."""
 
     key: str = "default"
     paths: tuple[str, ...] = ()
@@ -56,28 +56,28 @@ class CacheSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrySpec:
-    """How often GitLab makes a new job after a failure, and after which failures."""
+    """How many new jobs GitLab makes after a failure, and after which failures."""
 
     max: int = 0
     when: tuple[str, ...] = ("always",)
-    exit_codes: tuple[int, ...] = ()  # a script's failure with one of these is caught, too
+    exit_codes: tuple[int, ...] = ()  # exit codes of the script that are retried, too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentSpec:
-    """Where a job deploys to."""
+    """The environment that a job deploys to."""
 
-    name: str  # variables put in
-    url: str | None = None  # as written: the job's own variables are not known yet
+    name: str  # expanded
+    url: str | None = None  # not expanded: some of the job's variables are not known yet
     action: str = "start"  # start | prepare | stop | verify | access
     tier: str | None = None  # production | staging | testing | development | other
     on_stop: str | None = None
-    auto_stop_in: str | None = None  # GitLab's own words, such as "1 week"
+    auto_stop_in: str | None = None  # as written, such as "1 week"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NeedSpec:
-    """One job that must end before the job that names it; after `parallel` the expanded name."""
+    """One job that must end first; `job` is its expanded name when it has `parallel`."""
 
     job: str
     artifacts: bool = True
@@ -86,11 +86,11 @@ class NeedSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
-    """One job, everything inherited and expanded, nothing left to look up."""
+    """One job with defaults, rules and `parallel` applied."""
 
     name: str
     stage: str
-    script: tuple[str, ...]  # before_script and script joined, as GitLab sends them
+    script: tuple[str, ...]  # before_script, then script
     after_script: tuple[str, ...] = ()
     before_sources: tuple[str, ...] = ()  # hooks:pre_get_sources_script
     tags: tuple[str, ...] = ()
@@ -100,8 +100,8 @@ class JobSpec:
     raw_variables: frozenset[str] = frozenset()  # of `variables`, those with `expand: false`
     artifacts: tuple[ArtifactSpec, ...] = ()
     cache: tuple[CacheSpec, ...] = ()
-    needs: tuple[NeedSpec, ...] | None = None  # None: by stage order; (): start at once
-    dependencies: tuple[str, ...] | None = None  # None: all jobs that ran before it
+    needs: tuple[NeedSpec, ...] | None = None  # None: stage order; (): none
+    dependencies: tuple[str, ...] | None = None  # None: every earlier job
     when: str = "on_success"  # on_success | on_failure | always | manual | delayed
     start_in_s: int | None = None  # with `delayed` only
     allow_failure: bool = False
@@ -116,10 +116,10 @@ class JobSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineSpec:
-    """The jobs of one pipeline in file order; jobs that rules leave out are not in it.
+    """The jobs of one pipeline in file order, without those that rules exclude.
 
-    No jobs at all means that GitLab would make no pipeline: the rules filtered everything out,
-    or only `.pre` and `.post` jobs were left.
+    Without jobs GitLab makes no pipeline: rules excluded all jobs, or only jobs in `.pre` and
+    `.post` remain.
     """
 
     stages: tuple[str, ...]
@@ -128,5 +128,5 @@ class PipelineSpec:
     name: str | None = None
     cancels_on_new_commit: str = "conservative"  # conservative | interruptible | none
     cancels_on_job_failure: str = "none"  # none | all
-    warnings: tuple[str, ...] = ()  # what the file says and nothing here does, with file and line
-    is_left_out: bool = False  # there may be jobs, yet none that can run here
+    warnings: tuple[str, ...] = ()  # keywords without effect here, with file and line
+    is_left_out: bool = False  # GitLab would run jobs, and none of them can run here

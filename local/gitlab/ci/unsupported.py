@@ -1,5 +1,4 @@
-"""Keywords that GitLab takes and nothing here does: checked as GitLab does, and warned about.
-
+"""Keywords that GitLab carries out and this simulator does not: checks, and warnings.
 Source: GitLab's entries `Bridge`, `Trigger`, `Release`, `IdToken`, `Pages` and `JobInput`.
 """
 
@@ -9,30 +8,30 @@ from collections.abc import Callable, Iterator, Mapping
 
 from local.gitlab.ci.values import Location, read_duration_s
 
-_ELSEWHERE = "what lies in other pipelines or projects is not looked at here"
-_ENVIRONMENT = "no environment is kept here, so none is stopped"
-_ACCESS = "here whoever may read the project may download them"
-_REPORT = "the report is taken and shown nowhere"
-# What a job says without effect, by the way to it.
+_ELSEWHERE = "other pipelines and projects are not read here"
+_ENVIRONMENT = "environments do not stop here"
+_ACCESS = "here every reader of the project may download them"
+_REPORT = "the report is stored and not shown here"
+# The warning for each keyword without effect, by its path in the job.
 _WITHOUT_EFFECT: Mapping[tuple[str, ...], str] = {
     ("artifacts", "access"): _ACCESS,
     ("artifacts", "expose_as"): "no merge request shows them here",
     ("artifacts", "public"): _ACCESS,
-    ("coverage",): "no percentage is read from the log here",
+    ("coverage",): "coverage is not read from the log here",
     ("dast_configuration",): "nothing is scanned here",
     ("environment", "auto_stop_in"): _ENVIRONMENT,
     ("environment", "kubernetes"): "there is no cluster here",
     ("environment", "on_stop"): _ENVIRONMENT,
-    ("id_tokens",): "no token is made here; its variables are not set",
-    ("identity",): "nobody signs in elsewhere here",
+    ("id_tokens",): "no token is issued here; its variable is not set",
+    ("identity",): "no cloud sign-in happens here",
     ("image", "kubernetes"): "there is no cluster here",
-    ("inputs",): "a job takes no inputs here; its defaults are not put in",
-    ("manual_confirmation",): "nobody is asked here",
+    ("inputs",): "job inputs do not work here; their defaults are not interpolated",
+    ("manual_confirmation",): "no confirmation is asked for here",
     ("pages",): "nothing is published here; the files are artifacts",
     ("publish",): "nothing is published here; the files are artifacts",
     ("release",): "no release is made here",
-    ("secrets",): "no secret is fetched here; its variables are not set",
-    ("trigger",): "no other pipeline is started here; the job is left out",
+    ("secrets",): "no secret is fetched here; its variable is not set",
+    ("trigger",): "no other pipeline starts here; the job is left out",
 }
 _SHOWN_REPORTS = ("dotenv",)
 _RELEASE_KEYS = (
@@ -43,8 +42,8 @@ _INPUT_KEYS = ("default", "description", "options", "regex", "type")
 _MOST_INPUTS = 50
 
 
-def check_left_out(name: str, own: Mapping[str, Location]) -> None:
-    """Refuse what GitLab would refuse of the keywords without effect. Raises `CiError`."""
+def check_unsupported(name: str, own: Mapping[str, Location]) -> None:
+    """Raises `CiError` where GitLab would refuse a keyword that has no effect here."""
     for key, check in _CHECKS.items():
         if key in own and own[key].node.value is not None:
             check(own[key])
@@ -53,24 +52,24 @@ def check_left_out(name: str, own: Mapping[str, Location]) -> None:
 
 
 def pages_path(name: str, own: Mapping[str, Location]) -> str | None:
-    """The folder GitLab Pages publishes, which is an artifact; None when it is no such job."""
+    """The artifact folder that GitLab Pages would publish; None when the job is no Pages job."""
     pages = own.get("pages")
-    said = pages.node.value if pages is not None else None
-    if said is False or (not said and name != "pages"):
+    value = pages.node.value if pages is not None else None
+    if value is False or (not value and name != "pages"):
         return None
-    inside = pages.entries() if pages is not None and pages.is_map else {}
-    publish = inside.get("publish") or own.get("publish")
+    entries = pages.entries() if pages is not None and pages.is_map else {}
+    publish = entries.get("publish") or own.get("publish")
     return publish.text() if publish is not None else "public"
 
 
 def warnings_of(jobs: Mapping[str, Location], defaults: Mapping[str, Location]) -> list[str]:
-    """What the jobs say without effect, each place once, with file and line."""
-    found: dict[tuple[str, int, str], str] = {}
+    """The warnings for keywords without effect, each once, with file and line."""
+    warnings: dict[tuple[str, int, str], str] = {}
     for job in jobs.values():
         for spot, why in _of_job({**defaults, **job.entries()}):
             place = (spot.node.file, spot.node.line, why)
-            found.setdefault(place, str(spot.error(why)))
-    return list(found.values())
+            warnings.setdefault(place, str(spot.error(why)))
+    return list(warnings.values())
 
 
 def _of_job(entries: Mapping[str, Location]) -> Iterator[tuple[Location, str]]:
@@ -78,8 +77,9 @@ def _of_job(entries: Mapping[str, Location]) -> Iterator[tuple[Location, str]]:
         spot = entries.get(first)
         for key in rest:
             spot = spot.entries().get(key) if spot is not None and spot.is_map else None
-        said = None if spot is None else spot.node.value
-        if spot is not None and said is not None and (first != "pages" or said is not False):
+        if spot is None or spot.node.value is None:
+            continue
+        if first != "pages" or spot.node.value is not False:
             yield spot, why
     artifacts = entries.get("artifacts")
     reports = artifacts.entries().get("reports") if artifacts and artifacts.is_map else None
@@ -106,31 +106,31 @@ def _items(spot: Location | None) -> tuple[Location, ...]:
 
 
 def _check_release(spot: Location) -> None:
-    said = spot.entries(_RELEASE_KEYS)
+    entries = spot.entries(_RELEASE_KEYS)
     for key in ("tag_name", "description"):
-        if key not in said:
+        if key not in entries:
             raise spot.error(f"{key} is missing")
-        said[key].text()
+        entries[key].text()
 
 
 def _check_tokens(spot: Location) -> None:
     for token in spot.entries().values():
-        said = token.entries(("aud",))
-        if "aud" not in said:
+        entries = token.entries(("aud",))
+        if "aud" not in entries:
             raise token.error("aud is missing")
-        said["aud"].text_or_texts()
+        entries["aud"].text_or_texts()
 
 
 def _check_pages(spot: Location) -> None:
     if not spot.is_map:
         spot.flag()
         return
-    said = spot.entries(("path_prefix", "expire_in", "publish"))
-    for key in said:
-        said[key].text()
-    expiry = said["expire_in"].text() if "expire_in" in said else "never"
+    entries = spot.entries(("path_prefix", "expire_in", "publish"))
+    for key in entries:
+        entries[key].text()
+    expiry = entries["expire_in"].text() if "expire_in" in entries else "never"
     if expiry.lower() != "never" and "$" not in expiry and read_duration_s(expiry) is None:
-        raise said["expire_in"].error("must be a duration such as '1 week', or 'never'")
+        raise entries["expire_in"].error("must be a duration such as '1 week', or 'never'")
 
 
 def _check_inputs(spot: Location) -> None:
@@ -145,18 +145,17 @@ def _check_trigger(spot: Location) -> None:
     if not spot.is_map:
         spot.text()
         return
-    is_child = "include" in spot.entries()
-    if is_child:
-        said = spot.entries(("strategy", "include", "forward"))
+    if "include" in spot.entries():
+        entries = spot.entries(("strategy", "include", "forward"))
     else:
-        said = spot.entries(("project", "branch", "strategy", "forward", "inputs"))
-        if "project" not in said:
+        entries = spot.entries(("project", "branch", "strategy", "forward", "inputs"))
+        if "project" not in entries:
             raise spot.error("takes project or include")
-        said["project"].text()
-    if "strategy" in said:
-        said["strategy"].one_of(("depend", "mirror"))
-    if "forward" in said:
-        for flag in said["forward"].entries(("yaml_variables", "pipeline_variables")).values():
+        entries["project"].text()
+    if "strategy" in entries:
+        entries["strategy"].one_of(("depend", "mirror"))
+    if "forward" in entries:
+        for flag in entries["forward"].entries(("yaml_variables", "pipeline_variables")).values():
             flag.flag()
 
 

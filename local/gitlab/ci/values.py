@@ -1,4 +1,4 @@
-"""Typed readers for one place in a CI file; each failure names key and line."""
+"""Typed readers for one value of a CI file; each error names its key and line."""
 
 from __future__ import annotations
 
@@ -30,37 +30,37 @@ _UNIT_S = {
     "year": 31536000,
 }
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)")
-_DEEPEST = 10  # GitLab's MAX_NESTING_LEVEL of lists
+_DEEPEST = 10  # nested lists: GitLab's MAX_NESTING_LEVEL
 _VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))")
 
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A node and the way to it, such as `jobs:build:artifacts`."""
+    """A node and its path, such as `jobs:build:artifacts`."""
 
     node: Node
     path: str
 
     def error(self, why: str) -> CiError:
-        """The error that says what is wrong at this place."""
+        """An error at this path."""
         return self.node.error(f"{self.path}: {why}")
 
     def missing(self, why: str) -> CiMissingError:
-        """The error that says what is nowhere, though this place names it."""
+        """An error about an undefined name at this path."""
         return self.node.missing(f"{self.path}: {why}")
 
     @property
     def is_map(self) -> bool:
-        """There are keys below."""
+        """Whether the value is a map."""
         return isinstance(self.node.value, Mapping)
 
     @property
     def is_list(self) -> bool:
-        """There are items below."""
+        """Whether the value is a list."""
         return isinstance(self.node.value, tuple)
 
     def entries(self, allowed: Collection[str] | None = None) -> dict[str, Location]:
-        """The map's entries; a key outside `allowed` is an error."""
+        """The map's entries by key. Raises `CiError` for a key that is not `allowed`."""
         if not isinstance(self.node.value, Mapping):
             raise self.error("must be a map")
         for key, node in self.node.value.items():
@@ -69,30 +69,30 @@ class Location:
         return {key: Location(node, f"{self.path}:{key}") for key, node in self.node.value.items()}
 
     def items(self) -> tuple[Location, ...]:
-        """The list's items, lists inside it laid flat (that is how `!reference` arrives)."""
-        return tuple(Location(node, self.path) for node in self._flat(self.node, 1))
+        """The list's items; nested lists, as `!reference` makes them, are flattened."""
+        return tuple(Location(node, self.path) for node in self._flatten(self.node, 1))
 
-    def _flat(self, node: Node, depth: int) -> Iterator[Node]:
+    def _flatten(self, node: Node, depth: int) -> Iterator[Node]:
         if not isinstance(node.value, tuple):
             raise self.error("must be a list")
         if depth > _DEEPEST + 1:
             raise Location(node, self.path).error(f"lists inside lists go {_DEEPEST} deep at most")
         for item in node.value:
             if isinstance(item.value, tuple):
-                yield from self._flat(item, depth + 1)
+                yield from self._flatten(item, depth + 1)
             else:
                 yield item
 
     def text(self) -> str:
-        """Text, and not empty."""
+        """Text that is not empty."""
         if isinstance(self.node.value, int | float):
-            raise self.error(f"must be a string; put {self.plain()} in quotes")
+            raise self.error(f"must be a string; put {self.scalar_text()} in quotes")
         if not isinstance(self.node.value, str) or not self.node.value:
             raise self.error("must be a string")
         return self.node.value
 
     def lines(self) -> tuple[str, ...]:
-        """A script: one text, or a list of them; an empty line is a line."""
+        """The lines of a script, given as one text or a list; lines may be empty."""
         return tuple(item.line() for item in (self.items() if self.is_list else (self,)))
 
     def line(self) -> str:
@@ -102,45 +102,45 @@ class Location:
             return value
         why = "must be a string"
         if isinstance(value, Mapping):
-            why += "; put the whole line in quotes, since ': ' makes it a map"
+            why += "; put the whole_number line in quotes, since ': ' makes it a map"
         elif isinstance(value, int | float):
-            why += f"; put {self.plain()} in quotes"
+            why += f"; put {self.scalar_text()} in quotes"
         raise self.error(why)
 
     def list_of(self, words: Collection[str]) -> tuple[str, ...]:
-        """One text or a list of them, each from a closed list."""
+        """One word or a list of words, each among `words`."""
         items = self.items() if self.is_list else (self,)
         return tuple(item.one_of(words) for item in items)
 
     def one_of(self, words: Collection[str]) -> str:
-        """Text from a closed list."""
+        """One of `words`."""
         if not isinstance(self.node.value, str) or self.node.value not in words:
             raise self.error(f"must be one of {', '.join(words)}")
         return self.text()
 
     def flag(self) -> bool:
-        """true or false."""
+        """A boolean."""
         if not isinstance(self.node.value, bool):
             raise self.error("must be true or false")
         return self.node.value
 
-    def whole(self, low: int, high: int) -> int:
-        """A whole number, ends included."""
+    def whole_number(self, low: int, high: int) -> int:
+        """A whole number from `low` to `high`, both included."""
         value = self.node.value
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             raise self.error(f"must be a whole number from {low} to {high}")
         return value
 
     def texts(self) -> tuple[str, ...]:
-        """A list of texts; GitLab takes empty ones, too."""
+        """A list of texts, which may be empty."""
         return tuple(item.line() for item in self.items())
 
     def text_or_texts(self) -> tuple[str, ...]:
-        """One text, or a list of them."""
+        """One text or a list of texts."""
         return self.texts() if self.is_list else (self.text(),)
 
-    def plain(self) -> str:
-        """A text, number or truth value in its written form, as variables take it."""
+    def scalar_text(self) -> str:
+        """A text, number or boolean as text, as a variable holds it."""
         value = self.node.value
         if isinstance(value, bool):
             return "true" if value else "false"
@@ -149,14 +149,14 @@ class Location:
         return str(value)
 
     def duration_s(self) -> int:
-        """Seconds, read as GitLab reads them: `1h 30m`, `90 seconds`, `'3600'` as text."""
+        """A duration in seconds, from text such as `1h 30m`, `90 seconds` or `'3600'`."""
         seconds = read_duration_s(self.text())
         if seconds is None:
             raise self.error("must be a duration such as '1h 30m'")
         return seconds
 
     def duration_up_to_s(self, most: str) -> int:
-        """Seconds of a duration that is no longer than `most`, such as `1 week`."""
+        """A duration in seconds, at most `most` (text such as `1 week`)."""
         seconds = self.duration_s()
         if seconds > (read_duration_s(most) or 0):
             raise self.error(f"must be {most} at most")
@@ -164,7 +164,7 @@ class Location:
 
 
 def read_duration_s(text: str) -> int | None:
-    """Seconds in a duration written in words, or None when it is none."""
+    """The seconds of a duration as GitLab writes it, or None when `text` is no duration."""
     words = text.strip().lower().replace(",", " ")
     if words.isdigit():
         return int(words)
@@ -177,5 +177,5 @@ def read_duration_s(text: str) -> int | None:
 
 
 def expand(text: str, variables: Mapping[str, str]) -> str:
-    """`text` with the variables that are known put in; others stay as they are written."""
+    """`text` with `$NAME` and `${NAME}` replaced; unknown variables stay as written."""
     return _VARIABLE.sub(lambda m: variables.get(m[1] or m[2], m[0]), text)

@@ -1,4 +1,4 @@
-"""YAML text as nodes that remember their file and line."""
+"""YAML text as nodes that know their file and line."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ _PREFIX = "tag:yaml.org,2002:"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """A `!reference [job, key]` that is not looked up yet."""
+    """A `!reference [job, key]` that is not resolved yet."""
 
     path: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """A YAML value with the place it was written; inside a map, the place of its key."""
+    """A YAML value with its file and line; in a map, the line of its key."""
 
     value: Value
     file: str
     line: int  # from 1
 
     def error(self, why: str) -> CiError:
-        """The error that says what is wrong here."""
+        """An error at this file and line."""
         return CiError(f"{self.file} line {self.line}: {why}")
 
     def missing(self, why: str) -> CiMissingError:
-        """The error that says what is nowhere."""
+        """An error about an undefined name at this file and line."""
         return CiMissingError(f"{self.file} line {self.line}: {why}")
 
 
 def read_yaml(text: str, *, file: str) -> tuple[tuple[Node, ...], list[str]]:
-    """The documents in `text`, and warnings about keys that are given twice in one map.
+    """The documents in `text`, and a warning for each key that one map has twice.
 
-    Raises `CiError` when it is not YAML or holds foreign tags.
+    Raises `CiError` for text that is not YAML, and for unknown tags.
     """
     try:
-        reading = _Reading(text, file)
-        return reading.documents(), reading.warnings
+        reader = _NodeReader(text, file)
+        return reader.documents(), reader.warnings
     except yaml.MarkedYAMLError as exc:
         line = exc.problem_mark.line + 1 if exc.problem_mark else 1
         raise CiError(f"{file} line {line}: not valid YAML: {exc.problem}") from exc
@@ -55,8 +55,8 @@ def read_yaml(text: str, *, file: str) -> tuple[tuple[Node, ...], list[str]]:
         raise CiError(f"{file} line 1: not valid YAML: {exc}") from exc
 
 
-class _Reading:
-    """One pass over the documents of one file."""
+class _NodeReader:
+    """Turns the documents of one file into nodes."""
 
     def __init__(self, text: str, file: str) -> None:
         self._loader = yaml.SafeLoader(text)
@@ -66,35 +66,35 @@ class _Reading:
         self._done: dict[int, Node] = {}
 
     def documents(self) -> tuple[Node, ...]:
-        found: list[Node] = []
-        roots: list[yaml.Node] = []  # kept, since nodes are known by their address
+        documents: list[Node] = []
+        roots: list[yaml.Node] = []  # kept alive: `_done` knows nodes by `id()`
         while self._loader.check_node():
             root = self._loader.get_node()
             if root is not None:
                 roots.append(root)
-                found.append(self._node(root))
-        return tuple(found) or (Node(value={}, file=self._file, line=1),)
+                documents.append(self._node(root))
+        return tuple(documents) or (Node(value={}, file=self._file, line=1),)
 
-    def _node(self, found: yaml.Node) -> Node:
-        """The node, made once however many aliases point at it."""
-        if id(found) in self._open:
-            raise self._at(found, None).error("an anchor contains itself")
-        if id(found) not in self._done:
-            self._open.add(id(found))
-            self._done[id(found)] = self._at(found, self._value(found))
-            self._open.remove(id(found))
-        return self._done[id(found)]
+    def _node(self, source: yaml.Node) -> Node:
+        """The node; all aliases of an anchor share one."""
+        if id(source) in self._open:
+            raise self._at(source, None).error("an anchor contains itself")
+        if id(source) not in self._done:
+            self._open.add(id(source))
+            self._done[id(source)] = self._at(source, self._value(source))
+            self._open.remove(id(source))
+        return self._done[id(source)]
 
-    def _at(self, found: yaml.Node, value: Value) -> Node:
-        return Node(value=value, file=self._file, line=found.start_mark.line + 1)
+    def _at(self, source: yaml.Node, value: Value) -> Node:
+        return Node(value=value, file=self._file, line=source.start_mark.line + 1)
 
-    def _value(self, found: yaml.Node) -> Value:
-        if isinstance(found, yaml.MappingNode):
-            return self._map(found)
-        if isinstance(found, yaml.SequenceNode):
-            items = tuple(self._node(item) for item in found.value)
-            return Reference(path=self._path(items)) if found.tag == "!reference" else items
-        return self._scalar(found)
+    def _value(self, source: yaml.Node) -> Value:
+        if isinstance(source, yaml.MappingNode):
+            return self._map(source)
+        if isinstance(source, yaml.SequenceNode):
+            items = tuple(self._node(item) for item in source.value)
+            return Reference(path=self._path(items)) if source.tag == "!reference" else items
+        return self._scalar(source)
 
     def _path(self, items: tuple[Node, ...]) -> tuple[str, ...]:
         for item in items:
@@ -102,31 +102,31 @@ class _Reading:
                 raise item.error("!reference takes a list of names")
         return tuple(str(item.value) for item in items)
 
-    def _map(self, found: yaml.MappingNode) -> dict[str, Node]:
-        own: set[object] = set()
-        for key, _ in found.value:
-            if key.value != "<<" and str(key.value) in own:
-                said = f"{key.value!r} is given twice; what is said here replaces the first"
-                self.warnings.append(str(self._at(key, None).error(said)))
-            own.add(str(key.value))
-        self._loader.flatten_mapping(found)  # puts `<<: *anchor` in place
+    def _map(self, source: yaml.MappingNode) -> dict[str, Node]:
+        keys: set[object] = set()
+        for key, _ in source.value:
+            if key.value != "<<" and str(key.value) in keys:
+                why = f"{key.value!r} is given twice; this value replaces the first"
+                self.warnings.append(str(self._at(key, None).error(why)))
+            keys.add(str(key.value))
+        self._loader.flatten_mapping(source)  # merges `<<: *anchor`
         entries: dict[str, Node] = {}
-        for key, value in found.value:
+        for key, value in source.value:
             if not isinstance(key, yaml.ScalarNode):
                 raise self._at(key, None).error("a key must be plain text")
             entries[key.value] = replace(self._node(value), line=key.start_mark.line + 1)
         return entries
 
-    def _scalar(self, found: yaml.Node) -> Scalar:
-        kind = found.tag.removeprefix(_PREFIX)
+    def _scalar(self, source: yaml.Node) -> Scalar:
+        kind = source.tag.removeprefix(_PREFIX)
         if kind not in _PLAIN:
-            raise self._at(found, None).error(f"unsupported YAML tag {found.tag!r}")
+            raise self._at(source, None).error(f"unsupported YAML tag {source.tag!r}")
         if kind == "timestamp":
-            raise self._at(found, None).error(f"put the date {found.value} in quotes")
+            raise self._at(source, None).error(f"put the date {source.value} in quotes")
         if kind == "value":
-            return str(found.value)
+            return str(source.value)
         try:
-            value = self._loader.construct_object(found)
-        except ValueError:  # such as "0b_", a number by its pattern alone
-            return str(found.value)
+            value = self._loader.construct_object(source)
+        except ValueError:  # such as "0b_", which only looks like a number
+            return str(source.value)
         return value if value is None or isinstance(value, str | int | float) else str(value)

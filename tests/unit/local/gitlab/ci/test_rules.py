@@ -1,206 +1,252 @@
-"""`rules`, `only` and `except`: which jobs a pipeline has, and how rules change them."""
+"""`rules`, `only` and `except`: the pipelines that have a job, and the keys a rule replaces."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import pytest
 
-from local.gitlab.ci.file import CiError, JobSpec, read_pipeline
+from local.gitlab.ci.types import JobSpec
+from tests.unit.local.gitlab.ci.ci_text import (
+    BRANCH,
+    MERGE,
+    TAG,
+    Changed,
+    read,
+    read_jobs,
+)
 
-BRANCH = {"CI_COMMIT_BRANCH": "main", "CI_COMMIT_REF_NAME": "main", "CI_PIPELINE_SOURCE": "push"}
-TAG = {"CI_COMMIT_TAG": "v1", "CI_COMMIT_REF_NAME": "v1", "CI_PIPELINE_SOURCE": "push"}
-MERGE = {"CI_PIPELINE_SOURCE": "merge_request_event", "CI_COMMIT_REF_NAME": "topic"}
-SCHEDULE = {**BRANCH, "CI_PIPELINE_SOURCE": "schedule"}
+PIPELINES = {
+    "branch": BRANCH,
+    "tag": TAG,
+    "merge": MERGE,
+    "schedule": {**BRANCH, "CI_PIPELINE_SOURCE": "schedule"},
+}
 
 
 def job(
-    body: str, variables: dict[str, str] | None = None, paths: Collection[str] | None = None
+    body: str, variables: Mapping[str, str] = BRANCH, paths: Collection[str] | None = None
 ) -> JobSpec | None:
     text = "job:\n  script: x\n" + textwrap.indent(textwrap.dedent(body), "  ")
-    read = read_pipeline(text, variables=BRANCH if variables is None else variables, paths=paths)
-    return read.jobs[0] if read.jobs else None
+    return next(iter(read(text, variables=variables, paths=paths).jobs), None)
 
 
-def test_the_first_rule_that_applies_decides() -> None:
+def selecting(body: str) -> str:
+    """The pipelines that have a job with this body."""
+    return " ".join(name for name, variables in PIPELINES.items() if job(body, variables))
+
+
+@pytest.mark.parametrize(
+    ("branch", "when"), [("main", "always"), ("dev", "manual"), ("other", None)]
+)
+def test_the_first_rule_that_holds_decides(branch: str, when: str | None) -> None:
     body = """
         rules:
-          - if: $CI_COMMIT_BRANCH == "dev"
-            when: manual
-          - if: $CI_COMMIT_BRANCH == "main"
-            when: always
+          - {if: $CI_COMMIT_BRANCH == "dev", when: manual}
+          - {if: $CI_COMMIT_BRANCH == "main", when: always}
           - when: never
     """
-    found = job(body)
-    assert found is not None
-    assert found.when == "always"
-    assert job(body, {"CI_COMMIT_BRANCH": "other"}) is None
+    found = job(body, {"CI_COMMIT_BRANCH": branch})
+    assert (found and found.when) == when
 
 
-def test_a_rule_lays_its_words_over_the_job() -> None:
-    found = job("""
-        when: manual
-        allow_failure: false
-        variables: {A: job, B: job}
-        interruptible: false
-        rules:
-          - if: $CI_COMMIT_BRANCH
-            when: delayed
-            start_in: 5 minutes
-            allow_failure: true
-            interruptible: true
-            variables: {B: rule}
-    """)
-    assert found is not None
-    assert (found.when, found.start_in_s) == ("delayed", 300)
-    assert (found.allow_failure, found.interruptible) == (True, True)
-    assert found.variables == {"A": "job", "B": "rule"}
-
-
-def test_a_rule_may_give_other_needs() -> None:
-    text = textwrap.dedent("""
+def test_a_rule_replaces_keys_of_the_job() -> None:
+    found = read_jobs("""
         build: {script: x}
         other: {script: x}
         job:
-          needs: [build]
           script: x
-          rules: [{if: $CI_COMMIT_BRANCH, needs: [other]}]
-    """)
-    read = read_pipeline(text, variables=BRANCH)
-    assert [need.job for need in read.jobs[2].needs or ()] == ["other"]
-
-
-def test_a_rule_that_says_nothing_keeps_what_the_job_says() -> None:
-    found = job("when: manual\nrules: [{if: $CI_COMMIT_BRANCH}]")
-    assert found is not None
-    assert found.when == "manual"
+          when: manual
+          allow_failure: false
+          variables: {A: job, B: job}
+          interruptible: false
+          needs: [build]
+          rules:
+            - if: $CI_COMMIT_BRANCH
+              when: delayed
+              start_in: 5 minutes
+              allow_failure: true
+              interruptible: true
+              variables: {B: rule}
+              needs: [other]
+    """)["job"]
+    assert (found.when, found.start_in_s) == ("delayed", 300)
+    assert (found.allow_failure, found.interruptible) == (True, True)
+    assert found.variables == {"A": "job", "B": "rule"}
+    assert [need.job for need in found.needs or ()] == ["other"]
 
 
 @pytest.mark.parametrize(
-    ("body", "allowed"),
+    ("body", "is_allowed"),
     [
-        pytest.param("when: manual", True, id="manual jobs may fail"),
-        pytest.param("when: manual\nallow_failure: false", False, id="unless said"),
-        pytest.param("rules: [{when: manual}]", False, id="in rules they block"),
-        pytest.param("rules: [{when: manual, allow_failure: true}]", True, id="unless said there"),
+        ("when: manual", True),
+        ("when: manual\nallow_failure: false", False),
+        ("when: manual\nrules: [{if: $CI_COMMIT_BRANCH}]", False),
+        ("rules: [{when: manual}]", False),
+        ("rules: [{when: manual, allow_failure: true}]", True),
     ],
 )
-def test_whether_a_manual_job_may_fail(body: str, allowed: bool) -> None:
+def test_a_manual_job_may_fail_unless_it_has_rules(body: str, is_allowed: bool) -> None:
     found = job(body)
     assert found is not None
-    assert found.allow_failure is allowed
-
-
-def test_rules_see_the_jobs_own_variables_but_given_ones_win() -> None:
-    body = "variables: {MODE: full, CI_COMMIT_BRANCH: fake}\nrules: [{if: $MODE == 'full'}]"
-    assert job(body) is not None
-    assert job(body, {**BRANCH, "MODE": "quick"}) is None
-    assert (
-        job("variables: {CI_COMMIT_BRANCH: fake}\nrules: [{if: $CI_COMMIT_BRANCH == 'fake'}]")
-        is None
-    )
-
-
-def test_changes_count_as_true_where_they_are_not_known() -> None:
-    assert job("rules: [{changes: [src/**/*]}]") is not None
-    assert job("rules: [{changes: {paths: [a], compare_to: main}}]") is not None
-    assert job("rules: [{if: $NOPE, changes: [a]}]") is None
+    assert (found.when, found.allow_failure) == ("manual", is_allowed)
 
 
 @pytest.mark.parametrize(
-    ("glob", "paths", "found"),
+    ("body", "given", "is_selected"),
     [
-        ("Dockerfile", ["Dockerfile"], True),
-        ("/Dockerfile", ["Dockerfile"], False),
-        ("docs/", ["docs/x/y"], True),
-        ("doc/", ["docs/x"], False),
-        ("Dockerfile", ["sub/Dockerfile"], False),
-        ("*.md", ["docs/a.md"], False),
-        ("**/*.md", ["docs/a.md"], True),
-        ("**/*.md", ["a.md"], True),
-        ("docs/**", ["docs/x/y"], False),
-        ("docs/**/*", ["docs/x/y"], True),
-        ("a?.txt", ["ab.txt"], True),
-        ("a.txt", ["abtxt"], False),
+        ("variables: {MODE: full}\nrules: [{if: $MODE == 'full'}]", {}, True),
+        ("variables: {MODE: full}\nrules: [{if: $MODE == 'full'}]", {"MODE": "quick"}, False),
     ],
 )
-def test_exists_is_looked_up_in_the_files_given(glob: str, paths: list[str], found: bool) -> None:
-    assert (job(f"rules: [{{exists: ['{glob}']}}]", paths=paths) is not None) is found
-    assert (job(f"rules: [{{exists: {{paths: ['{glob}']}}}}]", paths=paths) is not None) is found
-
-
-def test_exists_counts_as_true_when_the_files_are_not_known() -> None:
-    assert job("rules: [{exists: [whatever]}]") is not None
+def test_rules_see_the_jobs_variables_below_the_given_ones(
+    body: str, given: dict[str, str], is_selected: bool
+) -> None:
+    assert (job(body, {**BRANCH, **given}) is not None) is is_selected
 
 
 @pytest.mark.parametrize(
-    ("body", "ran_for"),
+    ("rule", "is_selected"),
     [
-        pytest.param("", "branch tag schedule", id="nothing said"),
-        pytest.param("only: [branches]", "branch schedule", id="branches"),
-        pytest.param("only: [tags]", "tag", id="tags"),
-        pytest.param("only: [merge_requests]", "merge", id="merge requests"),
-        pytest.param("only: [schedules]", "schedule", id="a source"),
-        pytest.param("only: [main]", "branch schedule", id="a name"),
-        pytest.param("only: ['/^v\\d/']", "tag", id="a pattern"),
-        pytest.param("only: ['/^MAIN$/i', tags]", "branch tag schedule", id="either"),
-        pytest.param("except: [tags]", "branch schedule", id="except tags"),
-        pytest.param("except: [main]", "tag", id="except a name"),
-        pytest.param("only: [branches]\nexcept: [schedules]", "branch", id="both"),
-        pytest.param("only: {variables: [$CI_COMMIT_TAG]}", "tag", id="variables"),
-        pytest.param(
-            "only: {refs: [main], variables: [$NOPE, $CI_COMMIT_BRANCH]}",
-            "branch schedule",
-            id="refs and variables",
-        ),
-        pytest.param("only: {refs: [main], variables: [$NOPE]}", "", id="one does not hold"),
-        pytest.param("except: {refs: [main], variables: [$CI_COMMIT_TAG]}", "", id="except either"),
-        pytest.param("only: {changes: [a]}", "branch tag schedule", id="changes hold"),
-        pytest.param("rules: [{when: on_success}]", "branch tag merge schedule", id="rules"),
+        ("{changes: [src/**/*]}", True),
+        ("{changes: {paths: [a], compare_to: main}}", True),
+        ("{if: $NOPE, changes: [a]}", False),
+        ("{exists: [whatever]}", True),
     ],
 )
-def test_which_pipelines_have_the_job(body: str, ran_for: str) -> None:
-    kinds = {"branch": BRANCH, "tag": TAG, "merge": MERGE, "schedule": SCHEDULE}
-    found = [kind for kind, variables in kinds.items() if job(body, variables) is not None]
-    assert found == ran_for.split()
+def test_a_condition_about_unknown_files_holds(rule: str, is_selected: bool) -> None:
+    assert (job(f"rules: [{rule}]") is not None) is is_selected
+
+
+GLOBS = [
+    ("a/**/*", "a/f", True),
+    ("a/**/*", "a/b/c/f", True),
+    ("a/**/*", "b/a/f", False),
+    ("**/*.py", "x.py", True),
+    ("**/*.py", "a/.hidden/x.py", True),
+    ("*.py", "a/x.py", False),
+    ("a/*", "a/.f", True),
+    ("a", "a/f", False),
+    ("a", "b/a", False),
+    ("a/**", "a/b/f", False),
+    ("a/**", "a/f", True),
+    ("A/f", "a/f", False),
+    ("{a,b/{c,d}}/f", "b/d/f", True),
+    ("{a,b}/f", "c/f", False),
+    ("a/[fg].txt", "a/g.txt", True),
+    ("a/[!f].txt", "a/f.txt", False),
+    ("a?f", "a/f", False),
+    ("a?f", "abf", True),
+    ("a.f", "axf", False),
+    (r"a\*f", "a*f", True),
+    ("/a/f", "a/f", False),
+]
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("glob", "path", "is_match"), [*GLOBS, ("$CI_COMMIT_BRANCH/*", "main/f", True)]
+)
+@pytest.mark.parametrize("rule", ["changes: ['{}']", "exists: ['{}']", "exists: {{paths: ['{}']}}"])
+def test_rules_match_globs(rule: str, glob: str, path: str, is_match: bool) -> None:
+    text = f"always: {{script: x}}\njob:\n  script: x\n  rules:\n    - {rule.format(glob)}\n"
+    assert (len(read(text, changes=Changed([path]), paths=[path]).jobs) == 2) is is_match
+
+
+@pytest.mark.parametrize(("glob", "path", "is_match"), GLOBS)
+def test_only_and_except_match_globs(glob: str, path: str, is_match: bool) -> None:
+    text = f"always: {{script: x}}\njob:\n  script: x\n  only: {{changes: ['{glob}']}}\n"
+    assert (len(read(text, changes=Changed([path])).jobs) == 2) is is_match
+    text = text.replace("only", "except")
+    assert (len(read(text, changes=Changed([path])).jobs) == 2) is not is_match
+
+
+@pytest.mark.parametrize(("glob", "is_match"), [("docs/", True), ("doc/", False), ("d*/", False)])
+def test_a_glob_of_exists_that_ends_in_a_slash_is_a_folder(glob: str, is_match: bool) -> None:
+    assert (job(f"rules: [{{exists: ['{glob}']}}]", paths=["docs/x/y"]) is not None) is is_match
+
+
+@pytest.mark.parametrize(
+    ("ref", "names"), [("trunk", ["a"]), ("main", ["a", "job"]), ("gone", None)]
+)
+def test_changes_are_compared_with_the_ref_of_the_rule(ref: str, names: list[str] | None) -> None:
+    text = f"""
+        variables: {{B: {ref}}}
+        a: {{script: x}}
+        job: {{script: x, rules: [{{changes: {{paths: [f], compare_to: $B}}}}]}}
+        early: {{script: x, rules: [{{when: never}}, {{changes: {{paths: [f], compare_to: z}}}}]}}
+    """
+    changes = Changed(["f"], {"trunk": ["g"], "main": ["f"]})
+    if names is None:
+        with pytest.raises(ValueError, match="line 4: jobs:job:rules:changes:compare_to: 'gone'"):
+            read(text, changes=changes)
+    else:
+        assert [job.name for job in read(text, changes=changes).jobs] == names
+
+
+@pytest.mark.parametrize(
+    ("body", "pipelines"),
     [
-        (
-            "rules:\n  - if: $A ==",
-            "line 4: jobs:job:rules:if: invalid expression: it ends too early",
-        ),
-        ("rules: [{unless: x}]", "jobs:job:rules: unsupported key 'unless'"),
-        ("rules: {if: $A}", "jobs:job:rules: must be a list"),
-        ("rules: [{exists: {}}]", "paths is missing"),
-        ("rules: [{when: sometimes}]", "jobs:job:rules:when: must be one of"),
-        ("rules: [{when: always}]\nonly: [main]", "jobs:job:only: cannot stand beside rules"),
-        ("only: ['/(/']", "jobs:job:only: '/(/' is not a pattern"),
-        ("only: {variables: ['$A =']}", "jobs:job:only:variables: invalid expression"),
-        ("only: main", "jobs:job:only: must be a list of refs or a map"),
+        ("", "branch tag schedule"),
+        ("only: [branches]\nexcept: [schedules]", "branch"),
+        ("only: ['/^MAIN$/i', tags]", "branch tag schedule"),
+        ("only: {variables: [$CI_COMMIT_TAG]}", "tag"),
+        ("only: {refs: [main], variables: [$NOPE, $CI_COMMIT_BRANCH]}", "branch schedule"),
+        ("only: {refs: [main], variables: [$NOPE]}", ""),
+        ("except: {refs: [main], variables: [$CI_COMMIT_TAG]}", ""),
+        ("only: {changes: [a]}", "branch tag schedule"),
+        ("rules: [{when: on_success}]", "branch tag merge schedule"),
     ],
 )
-def test_rules_that_gitlab_would_refuse(body: str, said: str) -> None:
-    with pytest.raises(CiError) as caught:
-        job(body)
-    assert said in str(caught.value)
+def test_conditions_select_pipelines(body: str, pipelines: str) -> None:
+    assert selecting(body) == pipelines
 
 
-def test_a_rule_behind_the_one_that_applies_is_checked_all_the_same() -> None:
-    with pytest.raises(CiError, match="invalid expression"):
-        job("rules: [{when: always}, {if: '$A =='}]")
+@pytest.mark.parametrize(
+    ("ref", "pipelines"),
+    [
+        ("branches", "branch schedule"),
+        ("tags", "tag"),
+        ("main", "branch schedule"),
+        ("topic", ""),
+        ("/^MAIN$/", ""),
+        ("/^v\\d/", "tag"),
+        ("push", "branch tag"),
+        ("pushes", "branch tag"),
+        ("schedules", "schedule"),
+        ("merge_request", "merge"),
+        ("merge_requests", "merge"),
+        ("web", ""),
+        ("main@acme/demo", "branch schedule"),
+        ("main@acme/other", ""),
+        ("/^ma/@acme/demo", "branch schedule"),
+        ("branches@acme/demo", "branch schedule"),
+    ],
+)
+def test_a_ref_selects_pipelines_in_only_and_excludes_them_in_except(
+    ref: str, pipelines: str
+) -> None:
+    assert selecting(f"only: ['{ref}']") == pipelines
+    rest = [name for name in PIPELINES if name not in pipelines.split()]
+    assert selecting(f"only: [/./, merge_requests]\nexcept: ['{ref}']") == " ".join(rest)
 
 
-@pytest.mark.parametrize("known", ["CI_COMMIT_REF_NAME", "CI_COMMIT_TAG", "CI_COMMIT_BRANCH"])
-def test_a_ref_is_known_by_whichever_name_there_is(known: str) -> None:
-    assert job("only: [v1]", {known: "v1"}) is not None
-    assert job("only: [v2]", {known: "v1"}) is None
-    assert job("only: [/^v/]", {known: "v1"}) is not None
+@pytest.mark.parametrize("source", ["api", "schedule", "trigger", "pipeline", "web", "chat"])
+@pytest.mark.parametrize("plural", ["", "s"])
+def test_a_source_selects_in_singular_and_plural(source: str, plural: str) -> None:
+    body = f"only: [{source}{plural}]"
+    assert job(body, {**BRANCH, "CI_PIPELINE_SOURCE": source})
+    assert not job(body, BRANCH)
 
 
-def test_without_a_source_it_was_a_push() -> None:
-    assert job("only: [pushes]", {"CI_COMMIT_BRANCH": "main"}) is not None
-    assert job("only: [schedules]", {"CI_COMMIT_BRANCH": "main"}) is None
+@pytest.mark.parametrize("name", ["CI_COMMIT_REF_NAME", "CI_COMMIT_TAG", "CI_COMMIT_BRANCH"])
+def test_the_ref_is_that_of_any_variable_and_the_source_a_push(name: str) -> None:
+    for only, is_selected in (("v1", True), ("v2", False), ("/^v/", True), ("pushes", True)):
+        assert (job(f"only: [{only}]", {name: "v1"}) is not None) is is_selected
+    assert job("only: [schedules]", {name: "v1"}) is None
+
+
+def test_workflow_rules_replace_the_default_of_only() -> None:
+    text = "job: {script: x}"
+    assert not read(text, variables=MERGE).jobs
+    assert read(f"workflow: {{rules: [{{when: always}}]}}\n{text}", variables=MERGE).jobs

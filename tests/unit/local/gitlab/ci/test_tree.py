@@ -1,32 +1,17 @@
-"""`include`, `extends` and `!reference`, in the order GitLab applies them."""
+"""`include` with its inputs, `extends` and `!reference`, in GitLab's order."""
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Mapping
-
 import pytest
 
-from local.gitlab.ci.file import JobSpec, read_pipeline
-from local.gitlab.ci.types import CiError
+from local.gitlab.ci.types import ImageSpec
+from tests.unit.local.gitlab.ci.ci_text import Changed, read, read_jobs, refusal
 
-BRANCH = {"CI_COMMIT_BRANCH": "main"}
-
-
-def jobs(text: str, files: Mapping[str, str] | None = None) -> dict[str, JobSpec]:
-    shown = {path: textwrap.dedent(content) for path, content in (files or {}).items()}
-    read = read_pipeline(textwrap.dedent(text), variables=BRANCH, files=shown)
-    return {job.name: job for job in read.jobs}
-
-
-def refusal(text: str, files: Mapping[str, str] | None = None) -> str:
-    with pytest.raises(CiError) as caught:
-        jobs(text, files)
-    return str(caught.value)
+# --- extends and !reference
 
 
 def test_extends_merges_maps_and_replaces_lists() -> None:
-    read = jobs("""
+    job = read_jobs("""
         .base:
           script: [base]
           tags: [a, b]
@@ -38,136 +23,214 @@ def test_extends_merges_maps_and_replaces_lists() -> None:
           variables: {TWO: job}
           retry: {max: 2}
     """)["job"]
-    assert read.script == ("base",)
-    assert read.tags == ("c",)
-    assert read.variables == {"ONE": "base", "TWO": "job"}
-    assert (read.retry.max, read.retry.when) == (2, ("always",))
+    assert (job.script, job.tags) == (("base",), ("c",))
+    assert job.variables == {"ONE": "base", "TWO": "job"}
+    assert (job.retry.max, job.retry.when) == (2, ("always",))
 
 
-def test_of_several_parents_the_later_wins_and_chains_are_followed() -> None:
-    read = jobs("""
+def test_the_later_parent_wins_and_parents_have_parents() -> None:
+    jobs = read_jobs("""
         .root: {script: [root], tags: [root], image: root}
         .left: {extends: .root, tags: [left]}
         .right: {tags: [right]}
-        job: {extends: [.left, .right]}
-    """)["job"]
-    assert (read.script, read.tags) == (("root",), ("right",))
-    assert read.image is not None
-    assert read.image.name == "root"
+        visible: {extends: [.left, .right]}
+        job: {extends: visible, script: own}
+    """)
+    assert (jobs["visible"].script, jobs["job"].script) == (("root",), ("own",))
+    assert (jobs["job"].tags, jobs["job"].image) == (("right",), ImageSpec(name="root"))
 
 
-def test_a_visible_job_may_be_extended_too() -> None:
-    read = jobs("first: {script: a, stage: build}\nsecond: {extends: first, script: b}")
-    assert read["second"].stage == "build"
-    assert (read["first"].script, read["second"].script) == (("a",), ("b",))
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("job:\n  extends: .no", "line 2: jobs:job: extends unknown '.no'"),
-        ("a: {extends: b}\nb: {extends: a}", "extends goes in a circle"),
-        ("job: {extends: 5}", "extends must be a name or a list of names"),
-        ("job: {extends: []}", "extends must be a name or a list of names"),
-        (".x: 5\njob: {extends: .x}", "jobs:.x must be a map"),
-    ],
-)
-def test_extends_that_leads_nowhere(text: str, said: str) -> None:
-    assert said in refusal(text)
-
-
-def test_eleven_levels_of_extends_are_too_deep() -> None:
-    chain = "\n".join(f".l{n}: {{extends: .l{n + 1}}}" for n in range(11))
-    assert "too deep" in refusal(f"{chain}\n.l11: {{script: x}}\njob: {{extends: .l0}}")
-
-
-def test_a_reference_in_a_list_is_laid_flat() -> None:
-    read = jobs("""
-        .setup:
-          script: [one, two]
-          after_script: [gone]
-        job:
-          script:
-            - !reference [.setup, script]
-            - three
-          after_script: !reference [.setup, after_script]
-    """)["job"]
-    assert read.script == ("one", "two", "three")
-    assert read.after_script == ("gone",)
-
-
-def test_references_reach_into_maps_and_through_each_other() -> None:
-    read = jobs("""
-        .a: {variables: {URL: "http://x"}, script: [deep]}
-        .b: {script: [!reference [.a, script], shallow]}
+def test_references_are_resolved_in_lists_maps_and_through_each_other() -> None:
+    job = read_jobs("""
+        .root: {script: [inherited]}
+        .child: {extends: .root}
+        .a: {variables: {URL: "http://x"}, script: [!reference [.child, script], deep]}
+        .b: {script: [!reference [.a, script], shallow], after_script: [last]}
         job:
           variables: {URL: !reference [.a, variables, URL]}
-          script: !reference [.b, script]
+          script:
+            - !reference [.b, script]
+            - own
+          after_script: !reference [.b, after_script]
           rules: [!reference [.rules, main]]
         .rules: {main: [{if: $CI_COMMIT_BRANCH}]}
     """)["job"]
-    assert read.variables == {"URL": "http://x"}
-    assert read.script == ("deep", "shallow")
+    assert job.variables == {"URL": "http://x"}
+    assert job.script == ("inherited", "deep", "shallow", "own")
+    assert job.after_script == ("last",)
 
 
-def test_a_reference_sees_what_extends_brought() -> None:
-    read = jobs("""
-        .root: {script: [inherited]}
-        .child: {extends: .root}
-        job: {script: !reference [.child, script]}
-    """)["job"]
-    assert read.script == ("inherited",)
+# --- include
 
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("job:\n  script: !reference [.x, script]", "line 2: !reference [.x, script] could not"),
-        (".x: {}\njob: {script: !reference [.x, script]}", "could not be found"),
-        ("job: {script: !reference [job, script]}", "goes in a circle"),
-    ],
-)
-def test_a_reference_that_leads_nowhere(text: str, said: str) -> None:
-    assert said in refusal(text)
+FILES = {
+    "ci/a.yml": "a: {script: x}",
+    "ci/b.yml": "b: {script: x}",
+    "ci/deep/c.yml": "c: {script: x}",
+    "other/main.yml": "d: {script: x}",
+    "nested.yml": "include: [{local: ci/a.yml}]",
+    "wrong.yml": "\njob:\n  script: x\n  triggre: y\n",
+    "list.yml": "[]",
+    "empty.yml": " ",
+    "self.yml": "include: self.yml",
+    "a.txt": "job: {script: x}",
+}
 
 
 @pytest.mark.parametrize(
-    "include",
+    ("include", "jobs"),
     [
-        pytest.param("include: ci/more.yml", id="a path"),
-        pytest.param("include: /ci/more.yml", id="from the root"),
-        pytest.param("include: {local: ci/more.yml}", id="a map"),
-        pytest.param("include: [{local: ci/more.yml}]", id="a list"),
+        ("ci/a.yml", "a"),
+        ("/ci/a.yml", "a"),
+        ("{local: ci/a.yml}", "a"),
+        ("[{local: ci/a.yml}, ci/b.yml]", "a b"),
+        ("nested.yml", "a"),
+        ("ci/*.yml", "a b"),
+        ("/ci/**.yml", "a b c"),
+        ("ci/**/*.yml", "c"),
+        ("other/$CI_COMMIT_BRANCH$NOPE.yml", "d"),
+        ("[{local: ci/a.yml, rules: [{if: $CI_COMMIT_BRANCH}]}]", "a"),
+        ("[{local: ci/a.yml, rules: [{if: $CI_COMMIT_TAG}]}, ci/b.yml]", "b"),
+        ("[{local: ci/a.yml, rules: [{exists: [a.txt], when: never}]}, ci/b.yml]", "b"),
+        ("[{local: ci/a.yml, rules: [{changes: [src/*]}]}, ci/b.yml]", "b"),
+        ("[{local: ci/a.yml, rules: [{changes: [docs/*]}]}]", "a"),
     ],
 )
-def test_a_local_file_is_included_and_the_main_file_wins(include: str) -> None:
-    more = """
-        variables: {FROM: more, ONLY: more}
-        lint: {script: lint, tags: [more]}
-    """
-    text = f"{include}\nvariables: {{FROM: main}}\nlint: {{tags: [main]}}\nunit: {{script: unit}}"
-    read = jobs(text, {"ci/more.yml": more})
-    assert list(read) == ["lint", "unit"]
-    assert (read["lint"].script, read["lint"].tags) == (("lint",), ("main",))
-    assert read["lint"].variables == {"FROM": "main", "ONLY": "more"}
+def test_an_include_adds_the_jobs_of_its_files(include: str, jobs: str) -> None:
+    text = f"include: {include}\njob: {{script: x}}"
+    pipeline = read(text, files=FILES, paths=[*FILES], changes=Changed(["docs/x"]))
+    assert [job.name for job in pipeline.jobs] == [*jobs.split(), "job"]
 
 
-def test_included_files_include_others_and_errors_name_their_file() -> None:
-    files = {"a.yml": "include: b.yml", "b.yml": "\njob:\n  script: x\n  triggre: y\n"}
-    assert refusal("include: a.yml", files).startswith("b.yml line 4: jobs:job: unsupported key")
+def test_the_main_file_wins_over_its_includes() -> None:
+    files = {"m.yml": "variables: {FROM: more, ONLY: more}\nlint: {script: lint, tags: [more]}"}
+    text = "include: m.yml\nvariables: {FROM: main}\nlint: {tags: [main]}"
+    lint = read_jobs(text, files)["lint"]
+    assert (lint.script, lint.tags) == (("lint",), ("main",))
+    assert lint.variables == {"FROM": "main", "ONLY": "more"}
 
 
 @pytest.mark.parametrize(
-    ("text", "files", "said"),
+    ("include", "message"),
     [
-        ("include: no.yml", {}, "line 1: include: there is no file 'no.yml'"),
-        ("include: [5]", {}, "include: must be a string; put 5 in quotes"),
-        ("include: {}", {}, "include: takes exactly one of local, remote"),
-        ("include: a.txt", {"a.txt": "job: {script: x}"}, "'a.txt' must end in .yml or .yaml"),
-        ("include: a.yml", {"a.yml": " "}, "'a.yml' is empty"),
-        ("include: a.yml", {"a.yml": "include: a.yml"}, "'a.yml' includes itself"),
-        ("include: a.yml", {"a.yml": "[]"}, "a.yml line 1: the file must be a map"),
+        ("no.yml", ".gitlab-ci.yml line 1: include: there is no file 'no.yml'"),
+        ("[5]", ".gitlab-ci.yml line 1: include: must be a string; put 5 in quotes"),
+        ("{}", "include: takes exactly one of local, remote"),
+        ("a.txt", "'a.txt' must end in .yml or .yaml"),
+        ("empty.yml", "'empty.yml' is empty"),
+        ("self.yml", "'self.yml' includes itself"),
+        ("list.yml", "list.yml line 1: the file must be a map"),
+        ("wrong.yml", "wrong.yml line 4: jobs:job: unsupported key 'triggre'"),
+        (f"[{'ci/a.yml, ' * 151}]", "include: 150 included files at most"),
     ],
 )
-def test_an_include_that_is_not_to_be_had(text: str, files: dict[str, str], said: str) -> None:
-    assert said in refusal(text, files)
+def test_an_error_names_the_included_file(include: str, message: str) -> None:
+    assert message in refusal(f"include: {include}", FILES)
+
+
+# --- inputs
+
+TOOL = """spec:
+  inputs:
+    name:
+    tags: {type: array, default: [one, two]}
+    loud: {type: boolean, default: false}
+    count: {type: number, default: 2}
+    size: {default: s, options: [s, l]}
+    code: {default: a1, regex: "^[a-z][0-9]$"}
+---
+"$[[ inputs.name ]]-lint":
+  script: ['SCRIPT']
+  tags: $[[ inputs.tags ]]
+  allow_failure: $[[ inputs.loud ]]
+  parallel: PARALLEL
+"""
+
+
+def tool(
+    inputs: str = "name: web", *, script: str = "x", parallel: str = "null"
+) -> tuple[str, dict[str, str]]:
+    """A file that includes `tool.yml` with these inputs, and the included file."""
+    text = TOOL.replace("SCRIPT", script).replace("PARALLEL", parallel)
+    return f"include: {{local: tool.yml, inputs: {{{inputs}}}}}", {"tool.yml": text}
+
+
+def test_inputs_keep_their_types() -> None:
+    inputs = "name: web, loud: true, count: '3', tags: '[\"a\"]'"
+    text, files = tool(inputs, parallel="$[[ inputs.count ]]")
+    jobs = read(text, files=files).jobs
+    assert [job.name for job in jobs] == ["web-lint 1/3", "web-lint 2/3", "web-lint 3/3"]
+    assert (jobs[0].tags, jobs[0].allow_failure) == (("a",), True)
+
+
+@pytest.mark.parametrize(
+    ("block", "text"),
+    [
+        ("$[[ inputs.name ]]", "web"),
+        ("<$[[ inputs.name | truncate(1,2) ]]>", "<eb>"),
+        ("$[[ inputs.tags[1] ]]", "two"),
+        ("$[[inputs.count]] of $[[ inputs.loud ]]", "2 of false"),
+        ("echo $[[ inputs.tags ]]", 'echo ["one", "two"]'),
+        ("$[[ inputs.size | expand_vars ]]", "s"),
+        ("$[[ inputs.name | posix_escape | truncate(0,9) ]]", "web"),
+        ("$[[ matrix.OS ]]", "$[[ matrix.OS ]]"),
+        ("on $[[ matrix.OS ]]", "on $[[ matrix.OS ]]"),
+    ],
+)
+def test_a_block_in_a_text_is_replaced(block: str, text: str) -> None:
+    assert read_jobs(*tool(script=block))["web-lint"].script == (text,)
+
+
+def test_functions_change_the_value_of_an_input() -> None:
+    script = "$[[ inputs.name | expand_vars | posix_escape ]]"
+    text, files = tool("name: $CI_COMMIT_BRANCH it's", script=script)
+    files["tool.yml"] = files["tool.yml"].replace("$[[ inputs.name ]]-lint", "lint")
+    assert read_jobs(text, files)["lint"].script == ("'main it'\"'\"'s'",)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ("", "tool.yml line 3: header:spec:inputs:name: `name` input: required value"),
+        ("name: a, more: b", "the included file knows no input 'more'"),
+        ("name: a, loud: 5", "`loud` input: the value is not a boolean"),
+        ("name: a, tags: b", "`tags` input: the value is not an array"),
+        ("name: a, count: true", "`count` input: the value is not a number"),
+        ("name: a, size: m", "`size` input: 'm' is not among its options"),
+        ("name: a, code: 1a", "`code` input: '1a' does not match"),
+    ],
+)
+def test_an_input_of_the_wrong_kind_is_refused(inputs: str, message: str) -> None:
+    assert message in refusal(*tool(inputs))
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        ("inputs.other", "unknown interpolation `inputs.other`; there are inputs.name"),
+        ("inputs.tags[2]", "`inputs.tags[2]`: there is no item 2"),
+        ("inputs.name[0]", "`inputs.name[0]`: there is no item 0"),
+        ("inputs.name | shout", "no function matching `shout`; there are truncate(a,b)"),
+        ("inputs.count | posix_escape", "posix_escape takes a string"),
+        ("inputs.name | a | b | c | d", "too many functions"),
+    ],
+)
+def test_a_block_that_gitlab_cannot_interpolate_is_refused(block: str, message: str) -> None:
+    assert message in refusal(*tool(script=f"$[[ {block} ]]"))
+
+
+@pytest.mark.parametrize(
+    ("declaration", "message"),
+    [
+        ("{default: a, regex: '('}", "regex: invalid regular expression"),
+        (f"{{default: a, options: [a{', b' * 50}]}}", "options: may have 50 options at most"),
+        ("{default: a, type: map}", "type: must be one of array, boolean, number, string"),
+    ],
+)
+def test_a_wrong_declaration_is_refused(declaration: str, message: str) -> None:
+    text = f"spec: {{inputs: {{a: {declaration}}}}}\n---\njob: {{script: x}}"
+    assert message in refusal(text)
+
+
+def test_an_include_without_a_header_takes_no_inputs() -> None:
+    text = "include: {local: ci/a.yml, inputs: {x: 1}}"
+    assert "the included file has no `spec:inputs` header" in refusal(text, FILES)

@@ -1,0 +1,414 @@
+"""The values of jobs: keywords, defaults, variables, `parallel` and the workflow."""
+
+from __future__ import annotations
+
+import pytest
+
+from local.gitlab.ci.types import (
+    ArtifactSpec,
+    CacheSpec,
+    EnvironmentSpec,
+    ImageSpec,
+    NeedSpec,
+    RetrySpec,
+)
+from tests.unit.local.gitlab.ci.ci_text import BRANCH, read, read_job, read_jobs
+
+FILES = {"package-lock.json": "{}", "go.sum": "x"}
+SERVICE = """services: [redis, {name: "postgres:16", alias: db, command: [postgres, -c, '1'],
+    entrypoint: [e], variables: {POSTGRES_DB: x, PORT: 1}}]"""
+ARTIFACTS = """artifacts: {paths: [a], exclude: ['**/*.o'], untracked: true, when: always,
+    expire_in: 1 week, name: $CI_JOB_NAME}"""
+REPORTS = """artifacts: {reports: {junit: [a.xml, b.xml], dotenv: build.env,
+    coverage_report: {coverage_format: cobertura, path: c.xml}}}"""
+CACHE = """cache: {key: $CI_COMMIT_REF_SLUG, paths: [a], untracked: true, policy: pull,
+    when: on_failure, fallback_keys: [main, other], unprotect: true}"""
+ENVIRONMENT = """environment: {name: a, url: 'https://$X', action: verify, deployment_tier: testing,
+    auto_stop_in: 1 day}"""
+
+KEYWORDS = [
+    ("tags: []", "stage", "test"),
+    ("tags: []", "when", "on_success"),
+    ("tags: []", "interruptible", False),
+    ("tags: []", "start_in_s", None),
+    ("tags: []", "timeout_s", None),
+    ("tags: []", "id_in_parallel", None),
+    ("tags: []", "dependencies", None),
+    ("before_script: [a, [b]]", "script", ("a", "b", "x")),
+    ("before_script: a", "script", ("a", "x")),
+    ("after_script: [d]", "after_script", ("d",)),
+    ("hooks: {pre_get_sources_script: [a, b]}", "before_sources", ("a", "b")),
+    ("image: alpine", "image", ImageSpec(name="alpine")),
+    (
+        "image: {name: a, entrypoint: [sh, '']}",
+        "image",
+        ImageSpec(name="a", entrypoint=("sh", "")),
+    ),
+    (
+        "image: {name: a, pull_policy: never}",
+        "image",
+        ImageSpec(name="a", pull_policy=("never",)),
+    ),
+    (
+        "image: {name: a, pull_policy: [always, if-not-present]}",
+        "image",
+        ImageSpec(name="a", pull_policy=("always", "if-not-present")),
+    ),
+    (
+        "image: {name: a, docker: {user: '1001', platform: arm64}}",
+        "image",
+        ImageSpec(name="a", executor_options={"docker": {"user": "1001", "platform": "arm64"}}),
+    ),
+    (
+        SERVICE,
+        "services",
+        (
+            ImageSpec(name="redis"),
+            ImageSpec(
+                name="postgres:16",
+                alias="db",
+                command=("postgres", "-c", "1"),
+                entrypoint=("e",),
+                variables={"POSTGRES_DB": "x", "PORT": "1"},
+            ),
+        ),
+    ),
+    ("tags: []", "retry", RetrySpec(max=0, when=("always",))),
+    ("retry: 2", "retry", RetrySpec(max=2, when=("always",))),
+    ("retry: {when: always}", "retry", RetrySpec(max=0)),
+    ("retry: {max: 1, when: api_failure}", "retry", RetrySpec(max=1, when=("api_failure",))),
+    (
+        "retry: {max: 2, when: [script_failure, runner_interrupted]}",
+        "retry",
+        RetrySpec(max=2, when=("script_failure", "runner_interrupted")),
+    ),
+    (
+        "retry: {max: 1, exit_codes: [137, 255]}",
+        "retry",
+        RetrySpec(max=1, when=(), exit_codes=(137, 255)),
+    ),
+    ("tags: []", "needs", None),
+    ("needs: []", "needs", ()),
+    ("needs: [other]", "needs", (NeedSpec(job="other"),)),
+    ("needs: {job: other}", "needs", (NeedSpec(job="other"),)),
+    (
+        "needs: [{job: other, artifacts: false}]",
+        "needs",
+        (NeedSpec(job="other", artifacts=False),),
+    ),
+    ("needs: [{job: other, optional: true}]", "needs", (NeedSpec(job="other", optional=True),)),
+    ("needs: [{job: ghost, optional: true}]", "needs", ()),
+    ("allow_failure: true", "allow_failure", True),
+    ("allow_failure: false", "allow_failure", False),
+    ("allow_failure: {exit_codes: 137}", "allow_failure", False),
+    ("allow_failure: {exit_codes: 137}", "allow_failure_exit_codes", (137,)),
+    ("allow_failure: {exit_codes: [1, 300]}", "allow_failure_exit_codes", (1, 300)),
+    ("environment: production", "environment", EnvironmentSpec(name="production")),
+    (
+        ENVIRONMENT,
+        "environment",
+        EnvironmentSpec(
+            name="a", url="https://$X", action="verify", tier="testing", auto_stop_in="1 day"
+        ),
+    ),
+    (
+        "environment: review/$CI_COMMIT_BRANCH",
+        "environment",
+        EnvironmentSpec(name="review/main"),
+    ),
+    ("environment: review/$UNKNOWN", "environment", EnvironmentSpec(name="review/$UNKNOWN")),
+    ("variables: {POOL: big}, tags: [$POOL, x]", "tags", ("big", "x")),
+    ("resource_group: a-$CI_COMMIT_BRANCH", "resource_group", "a-main"),
+    ("tags: []", "artifacts", ()),
+    ("artifacts: {}", "artifacts", ()),
+    ("artifacts: {paths: [build/]}", "artifacts", (ArtifactSpec(paths=("build/",)),)),
+    ("artifacts: {untracked: false}", "artifacts", (ArtifactSpec(),)),
+    (
+        "artifacts: {paths: [a], expire_in: never}",
+        "artifacts",
+        (ArtifactSpec(paths=("a",), expire_in="never"),),
+    ),
+    (
+        ARTIFACTS,
+        "artifacts",
+        (
+            ArtifactSpec(
+                name="$CI_JOB_NAME",
+                paths=("a",),
+                exclude=("**/*.o",),
+                untracked=True,
+                when="always",
+                expire_in="1 week",
+            ),
+        ),
+    ),
+    (
+        REPORTS,
+        "artifacts",
+        (
+            ArtifactSpec(
+                reports={
+                    "junit": ("a.xml", "b.xml"),
+                    "dotenv": ("build.env",),
+                    "cobertura": ("c.xml",),
+                }
+            ),
+        ),
+    ),
+    ("pages: {publish: dist}", "artifacts", (ArtifactSpec(paths=("dist",)),)),
+    ("pages: true, artifacts: {paths: [public]}", "artifacts", (ArtifactSpec(paths=("public",)),)),
+    ("pages: true, artifacts: {paths: [a]}", "artifacts", (ArtifactSpec(paths=("a", "public")),)),
+    ("cache: {}", "cache", ()),
+    ("cache: []", "cache", ()),
+    ("cache: {paths: [a]}", "cache", (CacheSpec(key="default", paths=("a",)),)),
+    ("cache: {key: a, untracked: false}", "cache", (CacheSpec(key="a"),)),
+    (
+        CACHE,
+        "cache",
+        (
+            CacheSpec(
+                key="$CI_COMMIT_REF_SLUG",
+                paths=("a",),
+                untracked=True,
+                policy="pull",
+                when="on_failure",
+                fallback_keys=("main", "other"),
+                unprotect=True,
+            ),
+        ),
+    ),
+    (
+        "cache: [{key: one, paths: [a]}, {key: two, paths: [b]}]",
+        "cache",
+        (CacheSpec(key="one", paths=("a",)), CacheSpec(key="two", paths=("b",))),
+    ),
+    (
+        "variables: {POLICY: pull}, cache: {policy: $POLICY}",
+        "cache",
+        (CacheSpec(policy="pull"),),
+    ),
+    ("cache: {key: {files: [nope]}}", "cache", (CacheSpec(key="default"),)),
+    ("cache: {key: {files: [nope], prefix: p}}", "cache", (CacheSpec(key="p-default"),)),
+]
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "value"), KEYWORDS, ids=[f"{row[1]}-{row[0][:40]}" for row in KEYWORDS]
+)
+def test_a_keyword_gives_the_field_its_value(body: str, field: str, value: object) -> None:
+    assert getattr(read_job(body), field) == value
+
+
+def test_the_key_of_a_cache_depends_on_the_content_of_its_files_alone() -> None:
+    body = "cache: {key: {files: [package-lock.json, go.sum], prefix: $CI_JOB_NAME}, paths: [a]}"
+    key = read_job(body, FILES).cache[0].key
+    assert key.startswith("$CI_JOB_NAME-")
+    assert read_job(body, {**FILES, "unrelated": "y"}).cache[0].key == key
+    assert read_job(body, {**FILES, "go.sum": "y"}).cache[0].key != key
+
+
+def test_the_job_named_pages_publishes_the_folder_public() -> None:
+    job = read_jobs("pages: {script: x, artifacts: {paths: [site]}}")["pages"]
+    assert job.artifacts == (ArtifactSpec(paths=("site", "public")),)
+
+
+# --- defaults and variables
+
+
+def test_a_job_replaces_the_defaults() -> None:
+    plain, own = read("""
+        default:
+          image: alpine:3
+          tags: [docker]
+          retry: 1
+          timeout: 10m
+          interruptible: true
+          before_script: [setup]
+        plain: {script: x, image: null}
+        own:
+          script: x
+          image: {name: "node:20", entrypoint: [""]}
+          tags: []
+          before_script: []
+          retry: 2
+    """).jobs
+    assert plain.image == ImageSpec(name="alpine:3")
+    assert (plain.tags, plain.retry.max, plain.script) == (("docker",), 1, ("setup", "x"))
+    assert (plain.timeout_s, plain.interruptible) == (600, True)
+    assert own.image == ImageSpec(name="node:20", entrypoint=("",))
+    assert (own.tags, own.script, own.retry.max) == ((), ("x",), 2)
+
+
+def test_top_level_defaults_hold_beside_default() -> None:
+    job = read_jobs("""
+        services: [postgres]
+        before_script: [first]
+        default: {image: new}
+        job: {script: x}
+    """)["job"]
+    assert (job.image, job.script) == (ImageSpec(name="new"), ("first", "x"))
+    assert job.services == (ImageSpec(name="postgres"),)
+
+
+def test_variables_of_the_job_win_over_those_of_the_file_and_are_text() -> None:
+    pipeline = read("""
+        variables:
+          SHARED: file
+          NUMBER: 5
+          RATIO: 1.5
+          FLAG: true
+          ASKED: {value: a, description: the question, options: [a, b]}
+          UNSET: {description: x}
+          RAW: {value: $SHARED, expand: false}
+          EXPANDED: {value: $SHARED, expand: false}
+        job:
+          variables: {SHARED: job, OWN: mine, EXPANDED: $OWN}
+          script: x
+    """)
+    assert pipeline.variables["SHARED"] == "file"
+    (job,) = pipeline.jobs
+    assert job.variables == {
+        "SHARED": "job",
+        "NUMBER": "5",
+        "RATIO": "1.5",
+        "FLAG": "true",
+        "ASKED": "a",
+        "UNSET": "",
+        "RAW": "$SHARED",
+        "EXPANDED": "$OWN",
+        "OWN": "mine",
+    }
+    assert job.raw_variables == {"RAW"}
+
+
+@pytest.mark.parametrize(
+    ("inherit", "has_image", "names"),
+    [
+        ("{}", True, {"A", "B"}),
+        ("{default: false}", False, {"A", "B"}),
+        ("{default: [image]}", True, {"A", "B"}),
+        ("{default: [tags]}", False, {"A", "B"}),
+        ("{variables: false}", True, set()),
+        ("{variables: [B]}", True, {"B"}),
+        ("{default: true, variables: true}", True, {"A", "B"}),
+    ],
+)
+def test_inherit_selects_defaults_and_variables(
+    inherit: str, has_image: bool, names: set[str]
+) -> None:
+    job = read_jobs(f"""
+        default: {{image: alpine}}
+        variables: {{A: 1, B: 2}}
+        job: {{inherit: {inherit}, script: x}}
+    """)["job"]
+    assert (job.image is not None, set(job.variables)) == (has_image, names)
+
+
+# --- the file
+
+
+@pytest.mark.parametrize(
+    ("text", "stages"),
+    [
+        ("job: {script: x}", (".pre", "build", "test", "deploy", ".post")),
+        ("stages: [.post, test, .pre]\njob: {script: x}", (".pre", "test", ".post")),
+    ],
+)
+def test_pre_and_post_enclose_the_stages(text: str, stages: tuple[str, ...]) -> None:
+    assert read(text).stages == stages
+
+
+def test_jobs_keep_the_order_of_the_file_without_hidden_ones() -> None:
+    jobs = read_jobs("b: {script: x}\n.hidden: {script: x}\na: {script: x, stage: build}")
+    assert list(jobs) == ["b", "a"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "job: {stage: .pre, script: x}",
+        "job: {script: x, rules: [{if: $NOPE}]}",
+        "workflow: {rules: [{if: $NOPE}]}\njob: {script: x}",
+        "workflow: {rules: [{when: never}]}\njob: {script: x}",
+    ],
+)
+def test_a_file_without_a_selected_job_makes_no_pipeline(text: str) -> None:
+    assert read(text).jobs == ()
+
+
+def test_the_workflow_names_the_pipeline_and_adds_variables() -> None:
+    text = """
+        variables: {MODE: slow, COLOUR: red}
+        workflow:
+          name: "$MODE on $CI_COMMIT_BRANCH"
+          rules:
+            - if: $CI_COMMIT_BRANCH == "main"
+              variables: {MODE: fast}
+            - when: always
+        job: {script: x}
+    """
+    pipeline = read(text)
+    assert (pipeline.name, pipeline.variables) == (
+        "fast on main",
+        {"MODE": "fast", "COLOUR": "red"},
+    )
+    assert pipeline.jobs[0].variables["MODE"] == "fast"
+    other = read(text, variables={**BRANCH, "CI_COMMIT_BRANCH": "dev"})
+    assert (other.name, len(other.jobs)) == ("slow on dev", 1)
+
+
+@pytest.mark.parametrize(
+    ("workflow", "cancels"),
+    [
+        ("{}", ("conservative", "none")),
+        ("{auto_cancel: {on_new_commit: none}}", ("none", "none")),
+        (
+            "{auto_cancel: {on_new_commit: interruptible, on_job_failure: all}}",
+            ("interruptible", "all"),
+        ),
+        (
+            "{auto_cancel: {on_new_commit: none}, rules: [{auto_cancel: {on_job_failure: all}}]}",
+            ("none", "all"),
+        ),
+    ],
+)
+def test_auto_cancel_is_of_the_workflow_and_its_rule(
+    workflow: str, cancels: tuple[str, str]
+) -> None:
+    pipeline = read(f"workflow: {workflow}\njob: {{script: x}}")
+    assert (pipeline.cancels_on_new_commit, pipeline.cancels_on_job_failure) == cancels
+
+
+# --- parallel
+
+
+def test_a_number_makes_numbered_jobs() -> None:
+    jobs = read("test: {script: x, parallel: 3}").jobs
+    assert [job.name for job in jobs] == ["test 1/3", "test 2/3", "test 3/3"]
+    assert [job.id_in_parallel for job in jobs] == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_matrix_makes_every_combination_in_order() -> None:
+    jobs = read("""
+        deploy:
+          script: x
+          variables: {PROVIDER: none, REGION: here}
+          tags: [$PROVIDER]
+          parallel:
+            matrix:
+              - PROVIDER: [aws, gcp]
+                SIZE: [1, 2]
+              - PROVIDER: own
+    """).jobs
+    assert [job.name.removeprefix("deploy: ") for job in jobs] == [
+        *("[aws, 1]", "[aws, 2]", "[gcp, 1]", "[gcp, 2]", "[own]")
+    ]
+    assert jobs[1].variables == {"PROVIDER": "aws", "SIZE": "2", "REGION": "here"}
+    assert jobs[4].variables == {"PROVIDER": "own", "REGION": "here"}
+    assert [job.tags for job in jobs[2:]] == [("gcp",), ("gcp",), ("own",)]
+    assert jobs[4].id_in_parallel == (5, 5)
+
+
+def test_rules_see_the_variables_of_the_matrix() -> None:
+    text = "a: {script: x, parallel: {matrix: [{OS: [linux, mac]}]}, rules: [{if: $OS == 'mac'}]}"
+    assert list(read_jobs(text)) == ["a: [mac]"]
