@@ -1,4 +1,4 @@
-"""Variables of projects and groups: over the API, and which of them a job gets."""
+"""Variables of projects and groups: the API, and the ones that a job gets."""
 
 from __future__ import annotations
 
@@ -21,13 +21,18 @@ def add(desk: Desk, key: str, value: str, *, path: str = OF_PROJECT, **rest: Any
 
 
 def sent(desk: Desk, **rest: Any) -> dict[str, dict[str, Any]]:
-    """What the runner gets for one job, by key."""
+    """The variables that a runner gets with a new job, by key."""
     desk.start(job_spec("unit", **rest))
-    told = desk.ask(desk.register()).json()["variables"]
-    return {one["key"]: one for one in told}
+    return taken(desk)
 
 
-def test_a_variable_is_made_shown_changed_and_gone(desk: Desk) -> None:
+def taken(desk: Desk) -> dict[str, dict[str, Any]]:
+    """The variables that a new runner gets with the next job, by key."""
+    variables = desk.ask(desk.register()).json()["variables"]
+    return {variable["key"]: variable for variable in variables}
+
+
+def test_a_variable_is_created_shown_changed_and_deleted(desk: Desk) -> None:
     made = add(desk, "KEY", "value", description="what for")
     assert made == {
         "variable_type": "env_var",
@@ -48,21 +53,18 @@ def test_a_variable_is_made_shown_changed_and_gone(desk: Desk) -> None:
     assert desk.call("GET", f"{OF_PROJECT}/KEY").status_code == 404
 
 
-def test_how_a_variable_is_treated_reaches_the_runner(desk: Desk) -> None:
+def test_the_runner_gets_the_flags_of_a_variable(desk: Desk) -> None:
     add(desk, "PASSWORD", "hidden-123", masked=True)
     add(desk, "CONFIG", "a: b", variable_type="file")
     add(desk, "DOLLARS", "$NOT $EXPANDED", raw=True)
-    found = sent(desk)
-    shown = {
-        key: (one["value"], one["masked"], one["file"], one["raw"], one["public"])
-        for key, one in found.items()
-        if key in {"PASSWORD", "CONFIG", "DOLLARS"}
-    }
-    assert shown == {
-        "PASSWORD": ("hidden-123", True, False, False, False),
-        "CONFIG": ("a: b", False, True, False, False),
-        "DOLLARS": ("$NOT $EXPANDED", False, False, True, False),
-    }
+    variables = sent(desk)
+    for key, *expected in (
+        ("PASSWORD", "hidden-123", True, False, False, False),
+        ("CONFIG", "a: b", False, True, False, False),
+        ("DOLLARS", "$NOT $EXPANDED", False, False, True, False),
+    ):
+        fields = ("value", "masked", "file", "raw", "public")
+        assert [variables[key][field] for field in fields] == expected
 
 
 def test_a_hidden_value_is_never_shown_again(desk: Desk) -> None:
@@ -72,7 +74,7 @@ def test_a_hidden_value_is_never_shown_again(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "says"),
+    ("body", "reason"),
     [
         ({"value": "short", "masked": True}, "is invalid"),
         ({"value": "two words here", "masked": True, "raw": True}, "is invalid"),
@@ -83,14 +85,14 @@ def test_a_hidden_value_is_never_shown_again(desk: Desk) -> None:
         ({}, "(KEY) has already been taken"),
     ],
 )
-def test_what_gitlab_refuses(desk: Desk, body: dict[str, Any], says: str) -> None:
+def test_a_wrong_variable_is_refused(desk: Desk, body: dict[str, Any], reason: str) -> None:
     add(desk, "KEY", "x")
     refused = desk.call("POST", OF_PROJECT, json={"key": "KEY", "value": "x", **body})
     assert refused.status_code == 400
-    assert says in refused.text
+    assert reason in refused.text
 
 
-def test_of_two_scopes_the_one_that_is_meant_must_be_named(desk: Desk) -> None:
+def test_a_key_with_two_scopes_needs_a_filter(desk: Desk) -> None:
     add(desk, "KEY", "any")
     add(desk, "KEY", "prod", environment_scope="prod")
     assert desk.call("GET", f"{OF_PROJECT}/KEY").status_code == 409
@@ -98,13 +100,13 @@ def test_of_two_scopes_the_one_that_is_meant_must_be_named(desk: Desk) -> None:
     assert desk.answer("GET", f"{OF_PROJECT}/KEY", params=query)["value"] == "prod"
 
 
-def test_only_maintainers_see_them(desk: Desk) -> None:
+def test_only_maintainers_see_variables(desk: Desk) -> None:
     for role, status in ((Role.DEVELOPER, 403), (Role.MAINTAINER, 200)):
         _, token = desk.person(role)
         assert desk.call("GET", OF_PROJECT, token=token).status_code == status
 
 
-def test_each_place_wins_over_those_before_it(desk: Desk) -> None:
+def test_file_dotenv_groups_and_project_win_in_this_order(desk: Desk) -> None:
     below = desk.world.accounts.add_group(
         "below", name="Below", parent=desk.group, owner=desk.world.root
     )
@@ -120,9 +122,10 @@ def test_each_place_wins_over_those_before_it(desk: Desk) -> None:
     first = desk.ask(desk.register()).json()
     pipeline.latest["first"].dotenv = dict.fromkeys(keys[1:], "dotenv")
     desk.report(pipeline.jobs[first["id"]], "success")
-    told = desk.ask(desk.register()).json()["variables"]
-    found = {one["key"]: one["value"] for one in told if one["key"] in keys}
-    assert list(found.values()) == ["file", "dotenv", "top", "below", "project"]
+    variables = taken(desk)
+    assert [variables[key]["value"] for key in keys] == [
+        *("file", "dotenv", "top", "below", "project")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -135,9 +138,7 @@ def test_each_place_wins_over_those_before_it(desk: Desk) -> None:
         ("staging", "any"),
     ],
 )
-def test_the_scope_that_says_most_about_the_environment_wins(
-    desk: Desk, environment: str | None, value: str
-) -> None:
+def test_the_most_specific_scope_wins(desk: Desk, environment: str | None, value: str) -> None:
     scopes = {"*": "any", "review/*": "review", "review/app/*": "app", "review/app/1": "exact"}
     for scope, text in scopes.items():
         add(desk, "KEY", text, environment_scope=scope)
@@ -146,15 +147,14 @@ def test_the_scope_that_says_most_about_the_environment_wins(
 
 
 @pytest.mark.parametrize(("ref", "is_there"), [("main", True), ("feature", False)])
-def test_protected_ones_are_for_protected_refs(desk: Desk, ref: str, is_there: bool) -> None:
+def test_protected_variables_are_for_protected_refs(desk: Desk, ref: str, is_there: bool) -> None:
     add(desk, "KEY", "x", protected=True)
     commit(
         desk, ci="unit: {script: x}\nsees: {script: x, rules: [{if: $KEY}]}\n", ref=f"heads/{ref}"
     )
     made = desk.answer("POST", "/projects/1/pipeline", json={"ref": ref})
     assert ("sees" in desk.world.ci.pipelines[made["id"]].latest) is is_there
-    told = desk.ask(desk.register()).json()["variables"]
-    assert any(one["key"] == "KEY" for one in told) is is_there
+    assert ("KEY" in taken(desk)) is is_there
 
 
 def test_a_pipelines_own_variable_may_be_a_file_and_wins(desk: Desk) -> None:
@@ -162,14 +162,11 @@ def test_a_pipelines_own_variable_may_be_a_file_and_wins(desk: Desk) -> None:
     commit(desk, ci="unit: {script: x}\n")
     given = [{"key": "KEY", "value": "given", "variable_type": "file"}]
     desk.answer("POST", "/projects/1/pipeline", json={"ref": "main", "variables": given})
-    told = desk.ask(desk.register()).json()["variables"]
-    (found,) = [one for one in told if one["key"] == "KEY"]
-    assert (found["value"], found["file"]) == ("given", True)
+    variable = taken(desk)["KEY"]
+    assert (variable["value"], variable["file"]) == ("given", True)
 
 
-def test_parameters_that_nothing_reads_are_logged(
-    desk: Desk, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unknown_parameters_are_logged(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     add(desk, "KEY", "x", colour="red")
     hook = {"url": "http://a.example.com", "job_events": True, "no_events": True}
     desk.answer("POST", "/projects/1/hooks", json=hook)

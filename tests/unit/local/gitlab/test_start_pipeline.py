@@ -1,4 +1,4 @@
-"""From a commit in a repository to its pipeline, or to the reason why there is none."""
+"""From a push or an API call to a pipeline, or to the reason why there is none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from local.gitlab.model import NO_SHA, Pipeline, Role
 from local.gitlab.repository import create_repository, git_environment, read_refs
 from local.gitlab.states import Status
-from local.gitlab.trigger import RefChange, Wish, push_report, start_pipeline
+from local.gitlab.trigger import RefChange, Wish, changed_refs, push_report, start_pipeline
 from tests.unit.local.gitlab.desk import Desk
 
 CI = "unit: {script: make test}\n"
@@ -46,7 +46,7 @@ def commit(
 
 
 def push(desk: Desk, ref: str = "heads/main", *, source: str = "push") -> Pipeline | None:
-    """What GitLab makes of a ref that was pushed as it is now."""
+    """The pipeline that a push of the ref starts."""
     name = f"refs/{ref}"
     change = RefChange(name=name, old=NO_SHA, new=desk.project.refs[name])
     wish = Wish(project=desk.project, change=change, source=source, user=desk.world.root)
@@ -57,7 +57,7 @@ def asked(desk: Desk, **body: Any) -> Any:
     return desk.call("POST", CREATE, json={"ref": "main", **body})
 
 
-def test_a_push_makes_a_pipeline_of_the_commit(desk: Desk) -> None:
+def test_a_push_makes_a_pipeline_and_keeps_its_commit_fetchable(desk: Desk) -> None:
     sha = commit(desk, ci=CI)
     pipeline = push(desk)
     assert pipeline is not None
@@ -65,26 +65,27 @@ def test_a_push_makes_a_pipeline_of_the_commit(desk: Desk) -> None:
     assert [job.status for job in pipeline.jobs.values()] == [Status.PENDING]
     assert pipeline.commit.message == "Change it\n"
     assert pipeline.commit.author_name == "Dana Roe"
-
-
-def test_the_commit_stays_fetchable_under_the_pipelines_own_ref(desk: Desk) -> None:
-    sha = commit(desk, ci=CI)
-    push(desk)
     assert desk.project.refs["refs/pipelines/1"] == sha
     assert read_refs(desk.project.repository)["refs/pipelines/1"] == sha
     body = desk.ask(desk.register()).json()
     assert "+refs/pipelines/1:refs/pipelines/1" in body["git_info"]["refspecs"]
 
 
-def test_without_a_ci_file_there_is_none(desk: Desk) -> None:
-    commit(desk, other=CI)
+@pytest.mark.parametrize(
+    "files", [{"other": CI}, {"ci": "unit: {script: x, only: [tags]}\n"}], ids=["no file", "no job"]
+)
+def test_a_commit_without_a_selected_job_makes_no_pipeline(
+    desk: Desk, files: dict[str, str]
+) -> None:
+    commit(desk, **files)
     assert push(desk) is None
     refused = asked(desk)
     assert (refused.status_code, desk.world.ci.pipelines) == (400, {})
     assert "will not run" in refused.text
+    assert "refs/pipelines/1" not in desk.project.refs
 
 
-def test_the_ci_file_may_be_another(desk: Desk) -> None:
+def test_a_project_may_have_another_ci_file(desk: Desk) -> None:
     commit(desk, ci="broken", other="lint: {script: x}")
     desk.project.ci_config_path = "other.yml"
     pipeline = push(desk)
@@ -92,13 +93,7 @@ def test_the_ci_file_may_be_another(desk: Desk) -> None:
     assert list(pipeline.latest) == ["lint"]
 
 
-def test_when_no_job_applies_there_is_none(desk: Desk) -> None:
-    commit(desk, ci="unit: {script: x, only: [tags]}\n")
-    assert push(desk) is None
-    assert "refs/pipelines/1" not in desk.project.refs
-
-
-def test_a_ci_file_that_cannot_be_read_makes_a_failed_one(desk: Desk) -> None:
+def test_a_ci_file_with_an_error_makes_a_failed_pipeline(desk: Desk) -> None:
     commit(desk, ci="unit: {script: x, scirpt: x}\n")
     pipeline = push(desk)
     assert pipeline is not None
@@ -111,22 +106,22 @@ def test_a_ci_file_that_cannot_be_read_makes_a_failed_one(desk: Desk) -> None:
     )
 
 
-@pytest.mark.parametrize("mark", ["[ci skip]", "[skip ci]", "[CI-Skip]", "[skip_ci]"])
-def test_a_message_skips_a_push_but_not_a_wish_over_the_api(desk: Desk, mark: str) -> None:
-    commit(desk, ci=CI, message=f"Change it {mark}")
-    pipeline = push(desk)
-    assert pipeline is not None
-    assert (pipeline.status, pipeline.jobs) == (Status.SKIPPED, {})
-    made = asked(desk)
-    assert (made.status_code, made.json()["status"]) == (201, "pending")
-
-
-@pytest.mark.parametrize("message", ["ci skip", "[ci  skip]", "[skipci]"])
-def test_other_messages_skip_nothing(desk: Desk, message: str) -> None:
+@pytest.mark.parametrize(
+    ("message", "status"),
+    [
+        *((f"Change it {mark}", Status.SKIPPED) for mark in ("[ci skip]", "[skip ci]")),
+        *((f"Change it {mark}", Status.SKIPPED) for mark in ("[CI-Skip]", "[skip_ci]")),
+        *((message, Status.PENDING) for message in ("ci skip", "[ci  skip]", "[skipci]")),
+    ],
+)
+def test_a_message_skips_a_push_but_no_pipeline_over_the_api(
+    desk: Desk, message: str, status: Status
+) -> None:
     commit(desk, ci=CI, message=message)
     pipeline = push(desk)
     assert pipeline is not None
-    assert pipeline.status is Status.PENDING
+    assert (pipeline.status, len(pipeline.jobs)) == (status, int(status is Status.PENDING))
+    assert asked(desk).json()["status"] == "pending"
 
 
 def test_a_pipeline_over_the_api_has_its_source_and_its_variables(desk: Desk) -> None:
@@ -135,11 +130,11 @@ def test_a_pipeline_over_the_api_has_its_source_and_its_variables(desk: Desk) ->
     assert asked(desk).status_code == 400
     made = asked(desk, variables=[{"key": "WHAT", "value": "all"}])
     assert (made.status_code, made.json()["source"]) == (201, "api")
-    told = desk.ask(desk.register()).json()["variables"]
-    assert {one["key"]: one["value"] for one in told}["WHAT"] == "all"
+    variables = desk.ask(desk.register()).json()["variables"]
+    assert {entry["key"]: entry["value"] for entry in variables}["WHAT"] == "all"
 
 
-def test_a_tag_is_a_ref_of_its_own_kind(desk: Desk) -> None:
+def test_a_pipeline_over_the_api_may_be_of_a_tag(desk: Desk) -> None:
     commit(desk, ci="unit: {script: x, only: [tags]}\n", ref="tags/v1")
     made = desk.call("POST", CREATE, json={"ref": "v1"})
     assert (made.status_code, made.json()["tag"], made.json()["ref"]) == (201, True, "v1")
@@ -153,7 +148,7 @@ def test_a_tag_is_a_ref_of_its_own_kind(desk: Desk) -> None:
         ("enabled", "tags/v1", Status.CANCELED),
     ],
 )
-def test_a_newer_commit_of_a_ref_cancels_the_older_ones_pipeline_unless_that_is_off(
+def test_a_newer_commit_cancels_the_pipelines_of_older_ones_unless_that_is_off(
     desk: Desk, setting: str, ref: str, older: Status
 ) -> None:
     body = {"auto_cancel_pending_pipelines": setting}
@@ -167,7 +162,7 @@ def test_a_newer_commit_of_a_ref_cancels_the_older_ones_pipeline_unless_that_is_
         assert pipeline.status is status
 
 
-def test_a_reporter_asks_for_no_pipeline(desk: Desk) -> None:
+def test_only_a_developer_may_make_a_pipeline(desk: Desk) -> None:
     commit(desk, ci=CI)
     for name, status in (("REPORTER", 403), ("DEVELOPER", 201)):
         _, token = desk.person(Role[name])
@@ -211,7 +206,7 @@ def test_rules_see_what_the_push_changed(
     assert " ".join(pipeline.latest) == expected
 
 
-def test_a_file_of_triggers_alone_says_so(desk: Desk) -> None:
+def test_a_file_of_triggers_alone_makes_a_skipped_pipeline_with_a_warning(desk: Desk) -> None:
     commit(desk, ci="child: {trigger: acme/other}\n")
     pipeline = push(desk)
     assert pipeline is not None
@@ -219,9 +214,42 @@ def test_a_file_of_triggers_alone_says_so(desk: Desk) -> None:
     assert "line 1: jobs:child:trigger: no other pipeline" in str(pipeline.warnings)
 
 
-def test_warnings_are_told_to_who_pushes(desk: Desk) -> None:
-    commit(desk, ci="unit: {script: x, coverage: /x/}\n")
+A, B = "a" * 40, "b" * 40
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "changes"),
+    [
+        pytest.param({}, {"refs/heads/main": A}, [("main", NO_SHA, A, False)], id="new branch"),
+        pytest.param({}, {"refs/tags/v1": A}, [("v1", NO_SHA, A, True)], id="new tag"),
+        pytest.param(
+            {"refs/heads/a": A, "refs/heads/same": A, "refs/heads/deleted": A},
+            {"refs/heads/a": B, "refs/heads/b/c": B, "refs/heads/same": A, "refs/pipelines/1": A},
+            [("a", A, B, False), ("b/c", NO_SHA, B, False)],
+            id="several",
+        ),
+    ],
+)
+def test_a_push_changes_refs_that_are_new_or_moved(
+    before: dict[str, str], after: dict[str, str], changes: list[tuple[str, str, str, bool]]
+) -> None:
+    refs = [(c.short_name, c.old, c.new, c.is_tag) for c in changed_refs(before, after)]
+    assert refs == changes
+
+
+def test_the_pushers_terminal_shows_the_pipeline_its_warnings_and_its_error(desk: Desk) -> None:
+    commit(desk, ci="unit: {script: x, coverage: /x/}\nlint: {script: x}\n")
+    url = "  http://x/acme/demo/-/pipelines"
+    _, title, warning, link = report(desk)
+    assert (title, link) == ("Pipeline 1 for main: 2 jobs", f"{url}/1")
+    assert warning.startswith("  warning: .gitlab-ci.yml line 1: jobs:unit:coverage: ")
+    commit(desk, ci="job: {scirpt: x}\n")
+    _, title, error, link = report(desk)
+    assert (title, link) == ("Pipeline 2 cannot run:", f"{url}/2")
+    assert "jobs:job: script is missing" in error
+
+
+def report(desk: Desk) -> list[str]:
     pipeline = push(desk)
     assert pipeline is not None
-    (line,) = (line for line in push_report(pipeline, "http://x") if "warning" in line)
-    assert line.startswith("  warning: .gitlab-ci.yml line 1: jobs:unit:coverage: ")
+    return push_report(pipeline, "http://x")

@@ -1,4 +1,4 @@
-"""Predefined variables, and which of two wins."""
+"""Predefined variables of pipelines and jobs, and their precedence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from local.gitlab.environments import environment_slug
 from local.gitlab.model import Job
 from local.gitlab.variables import (
     GitLabInstance,
-    authorized_clone_url,
     job_variables,
     pipeline_variables,
     slug,
@@ -31,7 +30,11 @@ def of_job(site: SmallGitLab, **rest: Any) -> dict[str, str]:
 
 
 def texts(job: Job) -> dict[str, str]:
-    return {key: one.value for key, one in job_variables(job, GITLAB).items()}
+    return {key: variable.value for key, variable in job_variables(job, GITLAB).items()}
+
+
+def of_pipeline(gitlab: GitLabInstance = GITLAB, **rest: Any) -> dict[str, str]:
+    return pipeline_variables(SmallGitLab().request(**rest), gitlab)
 
 
 @pytest.mark.parametrize(
@@ -47,86 +50,111 @@ def test_slug(text: str, expected: str) -> None:
     assert slug(text) == expected
 
 
-def test_a_branch_pipeline() -> None:
-    site = SmallGitLab()
-    found = pipeline_variables(site.request(ref="feature/x"), GITLAB)
-    assert found["CI_COMMIT_BRANCH"] == "feature/x"
-    assert found["CI_COMMIT_REF_NAME"] == "feature/x"
-    assert found["CI_COMMIT_REF_SLUG"] == "feature-x"
-    assert found["CI_COMMIT_REF_PROTECTED"] == "false"
-    assert "CI_COMMIT_TAG" not in found
-    assert found["CI_PIPELINE_SOURCE"] == "push"
-
-
-def test_a_tag_pipeline() -> None:
-    site = SmallGitLab()
-    found = pipeline_variables(site.request(ref="v1.0", is_tag=True), GITLAB)
-    assert found["CI_COMMIT_TAG"] == "v1.0"
-    assert "CI_COMMIT_BRANCH" not in found
-
-
-def test_the_commit() -> None:
-    site = SmallGitLab()
-    request = site.request(commit=commit("Speed up tests\n\nThey were slow.\n"))
-    found = pipeline_variables(request, GITLAB)
-    assert (found["CI_COMMIT_SHA"], found["CI_COMMIT_SHORT_SHA"]) == (SHA, SHA[:8])
-    assert found["CI_COMMIT_TITLE"] == "Speed up tests"
-    assert found["CI_COMMIT_DESCRIPTION"] == "They were slow."
-    assert found["CI_COMMIT_AUTHOR"] == "Dana Roe <dana@example.com>"
-    assert found["CI_COMMIT_REF_PROTECTED"] == "true"
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        (
+            {"ref": "feature/x"},
+            {
+                "CI_COMMIT_BRANCH": "feature/x",
+                "CI_COMMIT_TAG": None,
+                "CI_COMMIT_REF_NAME": "feature/x",
+                "CI_COMMIT_REF_SLUG": "feature-x",
+                "CI_COMMIT_REF_PROTECTED": "false",
+                "CI_PIPELINE_SOURCE": "push",
+            },
+        ),
+        ({"ref": "v1.0", "is_tag": True}, {"CI_COMMIT_TAG": "v1.0", "CI_COMMIT_BRANCH": None}),
+        (
+            {"commit": commit("Speed up tests\n\nThey were slow.\n")},
+            {
+                "CI_COMMIT_SHA": SHA,
+                "CI_COMMIT_SHORT_SHA": SHA[:8],
+                "CI_COMMIT_TITLE": "Speed up tests",
+                "CI_COMMIT_DESCRIPTION": "They were slow.",
+                "CI_COMMIT_AUTHOR": "Dana Roe <dana@example.com>",
+                "CI_COMMIT_REF_PROTECTED": "true",
+            },
+        ),
+    ],
+    ids=["branch", "tag", "commit"],
+)
+def test_a_pipeline_knows_its_ref_and_commit(
+    request_: dict[str, Any], expected: dict[str, str | None]
+) -> None:
+    variables = of_pipeline(**request_)
+    assert {name: variables.get(name) for name in expected} == expected
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("base_url", "expected"),
     [
-        ("CI", "true"),
-        ("GITLAB_CI", "true"),
-        ("CI_SERVER_URL", BASE),
-        ("CI_SERVER_HOST", "127.0.0.1"),
-        ("CI_SERVER_PORT", "8929"),
-        ("CI_API_V4_URL", f"{BASE}/api/v4"),
-        ("CI_PROJECT_ID", "1"),
-        ("CI_PROJECT_PATH", "acme/demo"),
-        ("CI_PROJECT_NAMESPACE", "acme"),
-        ("CI_PROJECT_URL", f"{BASE}/acme/demo"),
-        ("CI_DEFAULT_BRANCH", "main"),
-        ("CI_PIPELINE_ID", "1"),
-        ("CI_JOB_ID", "1"),
-        ("CI_JOB_NAME", "unit"),
-        ("CI_JOB_STAGE", "test"),
-        ("CI_JOB_URL", f"{BASE}/acme/demo/-/jobs/1"),
-        ("CI_JOB_TIMEOUT", "3600"),
-        ("CI_NODE_TOTAL", "1"),
-        ("GITLAB_USER_LOGIN", "user1"),
-        ("CI_SERVER_VERSION", "19.3.1-ee"),
-        ("CI_SERVER_VERSION_MAJOR", "19"),
-        ("CI_SERVER_VERSION_MINOR", "3"),
-        ("CI_SERVER_VERSION_PATCH", "1"),
-        ("CI_RUNNER_ID", "1"),
-        ("CI_RUNNER_DESCRIPTION", ""),
-        ("CI_RUNNER_TAGS", '["docker", "ec2", "lambda", "node"]'),
-        ("CI_JOB_TAGS", "[]"),
-        ("CI_JOB_RETRY_COUNT", "0"),
-        ("CI_COMMIT_MESSAGE_IS_TRUNCATED", "false"),
+        (BASE, ("8929", "http", "127.0.0.1", "127.0.0.1:8929")),
+        ("http://gitlab.example.com", ("80", "http", *["gitlab.example.com"] * 2)),
+        ("https://gitlab.example.com", ("443", "https", *["gitlab.example.com"] * 2)),
     ],
 )
-def test_a_job_knows(name: str, value: str) -> None:
-    assert of_job(SmallGitLab())[name] == value
+def test_a_pipeline_knows_the_address_of_the_server(
+    base_url: str, expected: tuple[str, ...]
+) -> None:
+    variables = of_pipeline(GitLabInstance(base_url=base_url, version="19.3"))
+    keys = ("CI_SERVER_PORT", "CI_SERVER_PROTOCOL", "CI_SERVER_HOST", "CI_SERVER_FQDN")
+    assert tuple(variables[key] for key in keys) == expected
 
 
-def test_every_value_is_text() -> None:
-    assert all(isinstance(value, str) for value in of_job(SmallGitLab()).values())
-
-
-def test_the_token_is_the_jobs_own() -> None:
+@pytest.mark.parametrize(("is_public", "visibility"), [(True, "public"), (False, "private")])
+def test_a_pipeline_knows_the_visibility_of_its_project(is_public: bool, visibility: str) -> None:
     site = SmallGitLab()
-    found = of_job(site)
-    job: Job = site.engine.jobs[1]
-    assert found["CI_JOB_TOKEN"] == job.token
-    assert found["CI_REPOSITORY_URL"] == authorized_clone_url(BASE, site.project, job.token)
+    site.project.is_public = is_public
+    assert pipeline_variables(site.request(), GITLAB)["CI_PROJECT_VISIBILITY"] == visibility
 
 
-def test_some_are_there_only_when_they_mean_something() -> None:
+def test_a_job_knows_its_server_project_pipeline_runner_and_user() -> None:
+    site = SmallGitLab()
+    variables = of_job(site, name="Unit Tests 1", timeout_s=90)
+    token = site.engine.jobs[1].token
+    expected = {
+        "CI": "true",
+        "GITLAB_CI": "true",
+        "CI_SERVER_URL": BASE,
+        "CI_SERVER_VERSION": "19.3.1-ee",
+        "CI_SERVER_VERSION_MAJOR": "19",
+        "CI_SERVER_VERSION_MINOR": "3",
+        "CI_SERVER_VERSION_PATCH": "1",
+        "CI_API_V4_URL": f"{BASE}/api/v4",
+        "CI_PROJECT_ID": "1",
+        "CI_PROJECT_PATH": "acme/demo",
+        "CI_PROJECT_NAMESPACE": "acme",
+        "CI_PROJECT_URL": f"{BASE}/acme/demo",
+        "CI_DEFAULT_BRANCH": "main",
+        "CI_COMMIT_MESSAGE_IS_TRUNCATED": "false",
+        "CI_PIPELINE_ID": "1",
+        "CI_PIPELINE_NAME": "",
+        "CI_PIPELINE_CREATED_AT": "2026-08-20T12:00:00Z",
+        "CI_JOB_ID": "1",
+        "CI_JOB_NAME": "Unit Tests 1",
+        "CI_JOB_NAME_SLUG": "unit-tests-1",
+        "CI_JOB_STAGE": "test",
+        "CI_JOB_STARTED_AT": "2026-08-20T12:00:00Z",
+        "CI_JOB_TIMEOUT": "90",
+        "CI_JOB_URL": f"{BASE}/acme/demo/-/jobs/1",
+        "CI_JOB_TAGS": "[]",
+        "CI_JOB_RETRY_COUNT": "0",
+        "CI_JOB_TOKEN": token,
+        "CI_REPOSITORY_URL": f"http://gitlab-ci-token:{token}@127.0.0.1:8929/acme/demo.git",
+        "CI_NODE_TOTAL": "1",
+        "CI_RUNNER_ID": "1",
+        "CI_RUNNER_DESCRIPTION": "",
+        "CI_RUNNER_TAGS": '["docker", "ec2", "lambda", "node"]',
+        "GITLAB_USER_LOGIN": "user1",
+    }
+    assert {name: variables[name] for name in expected} == expected
+    assert of_job(SmallGitLab())["CI_JOB_TIMEOUT"] == "3600"
+    site.engine.jobs[1].pipeline.name = "nightly"
+    assert texts(site.engine.jobs[1])["CI_PIPELINE_NAME"] == "nightly"
+
+
+def test_some_variables_need_a_keyword_of_the_job() -> None:
     plain = of_job(SmallGitLab())
     rich = of_job(
         SmallGitLab(),
@@ -149,14 +177,21 @@ def test_some_are_there_only_when_they_mean_something() -> None:
     assert (rich["CI_NODE_TOTAL"], rich["CI_JOB_GROUP_NAME"]) == ("5", "unit")
 
 
-def test_the_pipelines_variables_win_over_the_files_and_both_over_predefined_ones() -> None:
+@pytest.mark.parametrize(
+    ("when", "value"), [("manual", "true"), ("delayed", "true"), ("on_success", None)]
+)
+def test_a_job_knows_whether_it_is_manual(when: str, value: str | None) -> None:
+    pipeline = SmallGitLab().start(job_spec("unit", when=when, start_in_s=60))
+    assert texts(pipeline.latest["unit"]).get("CI_JOB_MANUAL") == value
+
+
+def test_pipeline_variables_win_over_the_files_and_these_over_predefined_ones() -> None:
     site = SmallGitLab()
     spec = job_spec("unit", variables={"MODE": "file", "COLOR": "red", "CI_JOB_NAME": "mine"})
-    site.start(spec, variables={"MODE": "asked"})
-    job = site.take()
-    assert job is not None
-    found = texts(job)
-    assert (found["MODE"], found["COLOR"], found["CI_JOB_NAME"]) == ("asked", "red", "mine")
+    pipeline = site.start(spec, variables={"MODE": "asked"})
+    variables = texts(pipeline.latest["unit"])
+    names = ("MODE", "COLOR", "CI_JOB_NAME")
+    assert tuple(variables[name] for name in names) == ("asked", "red", "mine")
 
 
 # As GitLab's own tests have them; the suffix is of the name's digest.
@@ -175,15 +210,15 @@ def test_the_pipelines_variables_win_over_the_files_and_both_over_predefined_one
         ("review/Some-Feature-With-A-Long-Name", "review-some-featu-"),
     ],
 )
-def test_a_shortened_slug_has_24_letters_at_most_and_its_own_end(name: str, start: str) -> None:
-    found = environment_slug(name)
-    assert re.fullmatch(re.escape(start) + "[a-z0-9]{6}", found)
-    assert len(found) <= 24
-    assert environment_slug(f"{name}x")[-6:] != found[-6:]
+def test_a_shortened_shorthas_24_characters_at_most_and_a_digest(name: str, start: str) -> None:
+    short = environment_slug(name)
+    assert re.fullmatch(re.escape(start) + "[a-z0-9]{6}", short)
+    assert len(short) <= 24
+    assert environment_slug(f"{name}x")[-6:] != short[-6:]
 
 
 @pytest.mark.parametrize("name", ["staging-1234567890123456", "production", "a"])
-def test_a_name_that_is_a_slug_already_stays(name: str) -> None:
+def test_a_name_that_is_a_shortstays(name: str) -> None:
     assert environment_slug(name) == name
     assert environment_slug("prod-") == "prod"
 
@@ -202,49 +237,13 @@ def test_a_name_that_is_a_slug_already_stays(name: str) -> None:
         ("dr", "other"),
     ],
 )
-def test_a_tier_is_guessed_where_the_file_does_not_say(name: str, tier: str) -> None:
-    assert (
-        of_job(SmallGitLab(), environment=EnvironmentSpec(name=name))["CI_ENVIRONMENT_TIER"] == tier
-    )
-    told = EnvironmentSpec(name=name, tier="other", action="prepare")
-    found = of_job(SmallGitLab(), environment=told)
-    assert (found["CI_ENVIRONMENT_TIER"], found["CI_ENVIRONMENT_ACTION"]) == ("other", "prepare")
-
-
-def test_an_address_without_a_port_is_on_80() -> None:
-    site = SmallGitLab()
-    found = pipeline_variables(
-        site.request(), GitLabInstance(base_url="http://gitlab.example.com", version="19.3")
-    )
-    assert (found["CI_SERVER_PORT"], found["CI_SERVER_PROTOCOL"]) == ("80", "http")
-    assert found["CI_SERVER_HOST"] == found["CI_SERVER_FQDN"] == "gitlab.example.com"
-    other = pipeline_variables(site.request(), GITLAB)
-    assert (other["CI_SERVER_PORT"], other["CI_SERVER_FQDN"]) == ("8929", "127.0.0.1:8929")
-
-
-@pytest.mark.parametrize(("is_public", "said"), [(True, "public"), (False, "private")])
-def test_who_may_see_the_project(is_public: bool, said: str) -> None:
-    site = SmallGitLab()
-    site.project.is_public = is_public
-    assert pipeline_variables(site.request(), GITLAB)["CI_PROJECT_VISIBILITY"] == said
-
-
-def test_what_the_pipeline_and_the_hand_out_settle() -> None:
-    site = SmallGitLab()
-    found = of_job(site, name="Unit Tests 1", timeout_s=90)
-    assert found["CI_PIPELINE_CREATED_AT"] == found["CI_JOB_STARTED_AT"] == "2026-08-20T12:00:00Z"
-    assert found["CI_PIPELINE_NAME"] == ""
-    assert found["CI_JOB_NAME_SLUG"] == "unit-tests-1"
-    assert found["CI_JOB_TIMEOUT"] == "90"
-    site.engine.jobs[1].pipeline.name = "nightly"
-    assert texts(site.engine.jobs[1])["CI_PIPELINE_NAME"] == "nightly"
-
-
-def test_a_played_job_knows_that_it_is_manual() -> None:
-    site = SmallGitLab()
-    pipeline = site.start(job_spec("gate", when="manual"), job_spec("unit"))
-    for name, said in (("gate", "true"), ("unit", None)):
-        assert texts(pipeline.latest[name]).get("CI_JOB_MANUAL") == said
+def test_the_tier_follows_from_the_name_unless_the_file_has_one(name: str, tier: str) -> None:
+    variables = of_job(SmallGitLab(), environment=EnvironmentSpec(name=name))
+    assert variables["CI_ENVIRONMENT_TIER"] == tier
+    explicit = EnvironmentSpec(name=name, tier="other", action="prepare")
+    variables = of_job(SmallGitLab(), environment=explicit)
+    assert variables["CI_ENVIRONMENT_TIER"] == "other"
+    assert variables["CI_ENVIRONMENT_ACTION"] == "prepare"
 
 
 @pytest.mark.parametrize(

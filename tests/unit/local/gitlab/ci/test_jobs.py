@@ -9,93 +9,84 @@ from local.gitlab.ci.types import (
     CacheSpec,
     EnvironmentSpec,
     ImageSpec,
+    JobSpec,
     NeedSpec,
     RetrySpec,
 )
 from tests.unit.local.gitlab.ci.ci_text import BRANCH, read, read_job, read_jobs
 
 FILES = {"package-lock.json": "{}", "go.sum": "x"}
-SERVICE = """services: [redis, {name: "postgres:16", alias: db, command: [postgres, -c, '1'],
+IMAGE = "image: {name: a, entrypoint: [sh, ''], pull_policy: never}"
+PULLED = ImageSpec(name="a", pull_policy=("always", "if-not-present"))
+WITH_OPTIONS = ImageSpec(
+    name="a", executor_options={"docker": {"user": "1001", "platform": "arm64"}}
+)
+SERVICES = """services: [redis, {name: "postgres:16", alias: db, command: [postgres, -c, '1'],
     entrypoint: [e], variables: {POSTGRES_DB: x, PORT: 1}}]"""
-ARTIFACTS = """artifacts: {paths: [a], exclude: ['**/*.o'], untracked: true, when: always,
-    expire_in: 1 week, name: $CI_JOB_NAME}"""
-REPORTS = """artifacts: {reports: {junit: [a.xml, b.xml], dotenv: build.env,
-    coverage_report: {coverage_format: cobertura, path: c.xml}}}"""
-CACHE = """cache: {key: $CI_COMMIT_REF_SLUG, paths: [a], untracked: true, policy: pull,
-    when: on_failure, fallback_keys: [main, other], unprotect: true}"""
+POSTGRES = ImageSpec(
+    name="postgres:16",
+    alias="db",
+    command=("postgres", "-c", "1"),
+    entrypoint=("e",),
+    variables={"POSTGRES_DB": "x", "PORT": "1"},
+)
+REASONS = (
+    *("always", "unknown_failure", "script_failure", "api_failure", "stuck_or_timeout_failure"),
+    *("runner_system_failure", "runner_unsupported", "stale_schedule", "job_execution_timeout"),
+    *("archived_failure", "unmet_prerequisites", "scheduler_failure", "data_integrity_failure"),
+    "runner_interrupted",
+)
 ENVIRONMENT = """environment: {name: a, url: 'https://$X', action: verify, deployment_tier: testing,
     auto_stop_in: 1 day}"""
+VERIFIED = EnvironmentSpec(
+    name="a", url="https://$X", action="verify", tier="testing", auto_stop_in="1 day"
+)
+ARTIFACTS = """artifacts: {paths: [a], exclude: ['**/*.o'], untracked: true, when: always,
+    expire_in: 1 week, name: $CI_JOB_NAME}"""
+KEPT = ArtifactSpec(
+    name="$CI_JOB_NAME",
+    paths=("a",),
+    exclude=("**/*.o",),
+    untracked=True,
+    when="always",
+    expire_in="1 week",
+)
+REPORTS = """artifacts: {reports: {junit: [a.xml, b.xml], dotenv: build.env,
+    coverage_report: {coverage_format: cobertura, path: c.xml}}}"""
+REPORTED = ArtifactSpec(
+    reports={"junit": ("a.xml", "b.xml"), "dotenv": ("build.env",), "cobertura": ("c.xml",)}
+)
+CACHE = """cache: {key: $CI_COMMIT_REF_SLUG, paths: [a], untracked: true, policy: pull,
+    when: on_failure, fallback_keys: [main, other], unprotect: true}"""
+CACHED = CacheSpec(
+    key="$CI_COMMIT_REF_SLUG",
+    paths=("a",),
+    untracked=True,
+    policy="pull",
+    when="on_failure",
+    fallback_keys=("main", "other"),
+    unprotect=True,
+)
 
 KEYWORDS = [
-    ("tags: []", "stage", "test"),
-    ("tags: []", "when", "on_success"),
-    ("tags: []", "interruptible", False),
-    ("tags: []", "start_in_s", None),
-    ("tags: []", "timeout_s", None),
-    ("tags: []", "id_in_parallel", None),
-    ("tags: []", "dependencies", None),
     ("before_script: [a, [b]]", "script", ("a", "b", "x")),
     ("before_script: a", "script", ("a", "x")),
     ("after_script: [d]", "after_script", ("d",)),
     ("hooks: {pre_get_sources_script: [a, b]}", "before_sources", ("a", "b")),
     ("image: alpine", "image", ImageSpec(name="alpine")),
-    (
-        "image: {name: a, entrypoint: [sh, '']}",
-        "image",
-        ImageSpec(name="a", entrypoint=("sh", "")),
-    ),
-    (
-        "image: {name: a, pull_policy: never}",
-        "image",
-        ImageSpec(name="a", pull_policy=("never",)),
-    ),
-    (
-        "image: {name: a, pull_policy: [always, if-not-present]}",
-        "image",
-        ImageSpec(name="a", pull_policy=("always", "if-not-present")),
-    ),
-    (
-        "image: {name: a, docker: {user: '1001', platform: arm64}}",
-        "image",
-        ImageSpec(name="a", executor_options={"docker": {"user": "1001", "platform": "arm64"}}),
-    ),
-    (
-        SERVICE,
-        "services",
-        (
-            ImageSpec(name="redis"),
-            ImageSpec(
-                name="postgres:16",
-                alias="db",
-                command=("postgres", "-c", "1"),
-                entrypoint=("e",),
-                variables={"POSTGRES_DB": "x", "PORT": "1"},
-            ),
-        ),
-    ),
-    ("tags: []", "retry", RetrySpec(max=0, when=("always",))),
+    (IMAGE, "image", ImageSpec(name="a", entrypoint=("sh", ""), pull_policy=("never",))),
+    ("image: {name: a, pull_policy: [always, if-not-present]}", "image", PULLED),
+    ("image: {name: a, docker: {user: '1001', platform: arm64}}", "image", WITH_OPTIONS),
+    (SERVICES, "services", (ImageSpec(name="redis"), POSTGRES)),
     ("retry: 2", "retry", RetrySpec(max=2, when=("always",))),
     ("retry: {when: always}", "retry", RetrySpec(max=0)),
     ("retry: {max: 1, when: api_failure}", "retry", RetrySpec(max=1, when=("api_failure",))),
-    (
-        "retry: {max: 2, when: [script_failure, runner_interrupted]}",
-        "retry",
-        RetrySpec(max=2, when=("script_failure", "runner_interrupted")),
-    ),
-    (
-        "retry: {max: 1, exit_codes: [137, 255]}",
-        "retry",
-        RetrySpec(max=1, when=(), exit_codes=(137, 255)),
-    ),
-    ("tags: []", "needs", None),
+    (f"retry: {{when: [{', '.join(REASONS)}]}}", "retry", RetrySpec(when=REASONS)),
+    ("retry: {exit_codes: [137, 255]}", "retry", RetrySpec(when=(), exit_codes=(137, 255))),
     ("needs: []", "needs", ()),
     ("needs: [other]", "needs", (NeedSpec(job="other"),)),
     ("needs: {job: other}", "needs", (NeedSpec(job="other"),)),
-    (
-        "needs: [{job: other, artifacts: false}]",
-        "needs",
-        (NeedSpec(job="other", artifacts=False),),
-    ),
+    ("needs: [{job: other, artifacts: false}]", "needs", (NeedSpec(job="other", artifacts=False),)),
     ("needs: [{job: other, optional: true}]", "needs", (NeedSpec(job="other", optional=True),)),
     ("needs: [{job: ghost, optional: true}]", "needs", ()),
     ("allow_failure: true", "allow_failure", True),
@@ -103,90 +94,25 @@ KEYWORDS = [
     ("allow_failure: {exit_codes: 137}", "allow_failure", False),
     ("allow_failure: {exit_codes: 137}", "allow_failure_exit_codes", (137,)),
     ("allow_failure: {exit_codes: [1, 300]}", "allow_failure_exit_codes", (1, 300)),
-    ("environment: production", "environment", EnvironmentSpec(name="production")),
-    (
-        ENVIRONMENT,
-        "environment",
-        EnvironmentSpec(
-            name="a", url="https://$X", action="verify", tier="testing", auto_stop_in="1 day"
-        ),
-    ),
-    (
-        "environment: review/$CI_COMMIT_BRANCH",
-        "environment",
-        EnvironmentSpec(name="review/main"),
-    ),
     ("environment: review/$UNKNOWN", "environment", EnvironmentSpec(name="review/$UNKNOWN")),
+    ("environment: a/$CI_COMMIT_BRANCH", "environment", EnvironmentSpec(name="a/main")),
+    (ENVIRONMENT, "environment", VERIFIED),
     ("variables: {POOL: big}, tags: [$POOL, x]", "tags", ("big", "x")),
     ("resource_group: a-$CI_COMMIT_BRANCH", "resource_group", "a-main"),
-    ("tags: []", "artifacts", ()),
     ("artifacts: {}", "artifacts", ()),
-    ("artifacts: {paths: [build/]}", "artifacts", (ArtifactSpec(paths=("build/",)),)),
     ("artifacts: {untracked: false}", "artifacts", (ArtifactSpec(),)),
-    (
-        "artifacts: {paths: [a], expire_in: never}",
-        "artifacts",
-        (ArtifactSpec(paths=("a",), expire_in="never"),),
-    ),
-    (
-        ARTIFACTS,
-        "artifacts",
-        (
-            ArtifactSpec(
-                name="$CI_JOB_NAME",
-                paths=("a",),
-                exclude=("**/*.o",),
-                untracked=True,
-                when="always",
-                expire_in="1 week",
-            ),
-        ),
-    ),
-    (
-        REPORTS,
-        "artifacts",
-        (
-            ArtifactSpec(
-                reports={
-                    "junit": ("a.xml", "b.xml"),
-                    "dotenv": ("build.env",),
-                    "cobertura": ("c.xml",),
-                }
-            ),
-        ),
-    ),
+    ("artifacts: {expire_in: never}", "artifacts", (ArtifactSpec(expire_in="never"),)),
+    (ARTIFACTS, "artifacts", (KEPT,)),
+    (REPORTS, "artifacts", (REPORTED,)),
     ("pages: {publish: dist}", "artifacts", (ArtifactSpec(paths=("dist",)),)),
     ("pages: true, artifacts: {paths: [public]}", "artifacts", (ArtifactSpec(paths=("public",)),)),
     ("pages: true, artifacts: {paths: [a]}", "artifacts", (ArtifactSpec(paths=("a", "public")),)),
     ("cache: {}", "cache", ()),
     ("cache: []", "cache", ()),
-    ("cache: {paths: [a]}", "cache", (CacheSpec(key="default", paths=("a",)),)),
-    ("cache: {key: a, untracked: false}", "cache", (CacheSpec(key="a"),)),
-    (
-        CACHE,
-        "cache",
-        (
-            CacheSpec(
-                key="$CI_COMMIT_REF_SLUG",
-                paths=("a",),
-                untracked=True,
-                policy="pull",
-                when="on_failure",
-                fallback_keys=("main", "other"),
-                unprotect=True,
-            ),
-        ),
-    ),
-    (
-        "cache: [{key: one, paths: [a]}, {key: two, paths: [b]}]",
-        "cache",
-        (CacheSpec(key="one", paths=("a",)), CacheSpec(key="two", paths=("b",))),
-    ),
-    (
-        "variables: {POLICY: pull}, cache: {policy: $POLICY}",
-        "cache",
-        (CacheSpec(policy="pull"),),
-    ),
+    ("cache: {paths: [a], untracked: false}", "cache", (CacheSpec(paths=("a",)),)),
+    (CACHE, "cache", (CACHED,)),
+    ("cache: [{key: one}, {key: two}]", "cache", (CacheSpec(key="one"), CacheSpec(key="two"))),
+    ("variables: {POLICY: pull}, cache: {policy: $POLICY}", "cache", (CacheSpec(policy="pull"),)),
     ("cache: {key: {files: [nope]}}", "cache", (CacheSpec(key="default"),)),
     ("cache: {key: {files: [nope], prefix: p}}", "cache", (CacheSpec(key="p-default"),)),
 ]
@@ -197,6 +123,10 @@ KEYWORDS = [
 )
 def test_a_keyword_gives_the_field_its_value(body: str, field: str, value: object) -> None:
     assert getattr(read_job(body), field) == value
+
+
+def test_a_job_of_a_script_alone_has_gitlabs_defaults() -> None:
+    assert read_job("tags: []") == JobSpec(name="job", stage="test", script=("x",))
 
 
 def test_the_key_of_a_cache_depends_on_the_content_of_its_files_alone() -> None:
