@@ -86,14 +86,14 @@ def test_a_keyset_page_is_stable_while_jobs_come_and_go(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "given"), [("", 20), ("per_page=100", 100), ("per_page=101", 100)]
+    ("query", "count"), [("", 20), ("per_page=100", 100), ("per_page=101", 100)]
 )
-def test_a_page_has_twenty_and_a_hundred_at_most(desk: Desk, asked: str, given: int) -> None:
+def test_a_page_has_twenty_jobs_and_a_hundred_at_most(desk: Desk, query: str, count: int) -> None:
     many(desk, 105)
-    answer = desk.call("GET", f"{JOBS}?{asked}")
-    assert len(answer.json()) == given
+    answer = desk.call("GET", f"{JOBS}?{query}")
+    assert len(answer.json()) == count
     assert answer.headers["x-total"] == "105"
-    assert answer.headers["x-per-page"] == str(given)
+    assert answer.headers["x-per-page"] == str(count)
 
 
 @pytest.mark.parametrize(
@@ -112,21 +112,21 @@ def test_a_wrong_parameter_is_400(desk: Desk, query: str) -> None:
 
 def test_one_job_has_the_documented_keys_with_tags_and_without_a_timeout(desk: Desk) -> None:
     desk.start(job_spec("unit", tags=("ec2", "docker"), timeout_s=90))
-    found = desk.answer("GET", f"{JOBS}/1")
-    assert set(found) >= JOB_KEYS
-    assert found["tag_list"] == ["ec2", "docker"]
-    assert not any("timeout" in key for key in found)
-    assert found["runner"] is found["runner_manager"] is found["started_at"] is None
+    shown = desk.answer("GET", f"{JOBS}/1")
+    assert set(shown) >= JOB_KEYS
+    assert shown["tag_list"] == ["ec2", "docker"]
+    assert not any("timeout" in key for key in shown)
+    assert shown["runner"] is shown["runner_manager"] is shown["started_at"] is None
 
 
 def test_a_running_job_names_its_runner_and_machine(desk: Desk) -> None:
     job = desk.running()
     desk.world.clock.advance(timedelta(seconds=5))
-    found = desk.answer("GET", f"{JOBS}/{job.id}")
-    assert (found["runner"]["id"], found["runner_manager"]["system_id"]) == (1, "s_0123456789ab")
-    assert found["duration"] >= 5
-    assert found["queued_duration"] < 5
-    assert found["pipeline"]["status"] == "running"
+    shown = desk.answer("GET", f"{JOBS}/{job.id}")
+    assert (shown["runner"]["id"], shown["runner_manager"]["system_id"]) == (1, "s_0123456789ab")
+    assert shown["duration"] >= 5
+    assert shown["queued_duration"] < 5
+    assert shown["pipeline"]["status"] == "running"
 
 
 def test_a_job_of_another_project_is_not_found(desk: Desk) -> None:
@@ -228,7 +228,7 @@ def test_erase_deletes_log_and_artifacts_of_a_finished_job(desk: Desk) -> None:
         (None, False),
     ],
 )
-def test_gitlab_itself_retries_what_the_file_names(
+def test_gitlab_retries_a_failure_that_the_file_names(
     desk: Desk, reason: str | None, is_retried: bool
 ) -> None:
     wanted = RetrySpec(max=2, when=("runner_system_failure", "stuck_or_timeout_failure"))

@@ -1,4 +1,4 @@
-"""Defaults are GitLab's own; time can be compressed and skipped."""
+"""The options of the simulated GitLab, and its clock."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from local.gitlab.options import Clock, Options
 
 
 @pytest.mark.parametrize(
-    ("version", "known"),
+    ("version", "has_token"),
     [("18.11.2", False), ("19.0.0", True), ("19.3.0-ee", True), ("20.1.0", True)],
 )
-def test_signing_tokens_came_with_19(version: str, known: bool) -> None:
-    assert Options(gitlab_version=version).has_signing_token is known
+def test_signing_tokens_need_version_19(version: str, has_token: bool) -> None:
+    assert Options(gitlab_version=version).has_signing_token is has_token
 
 
-def test_the_clock_runs_with_the_real_one_until_time_is_skipped() -> None:
+def test_the_clock_is_the_real_one_plus_the_skipped_time() -> None:
     clock = Clock()
     assert abs(clock.now() - datetime.now(UTC)) < timedelta(seconds=5)
     clock.advance(timedelta(hours=2))

@@ -47,12 +47,12 @@ def test_the_first_rule_that_holds_decides(branch: str, when: str | None) -> Non
           - {if: $CI_COMMIT_BRANCH == "main", when: always}
           - when: never
     """
-    found = job(body, {"CI_COMMIT_BRANCH": branch})
-    assert (found and found.when) == when
+    spec = job(body, {"CI_COMMIT_BRANCH": branch})
+    assert (spec and spec.when) == when
 
 
 def test_a_rule_replaces_keys_of_the_job() -> None:
-    found = read_jobs("""
+    spec = read_jobs("""
         build: {script: x}
         other: {script: x}
         job:
@@ -71,10 +71,10 @@ def test_a_rule_replaces_keys_of_the_job() -> None:
               variables: {B: rule}
               needs: [other]
     """)["job"]
-    assert (found.when, found.start_in_s) == ("delayed", 300)
-    assert (found.allow_failure, found.interruptible) == (True, True)
-    assert found.variables == {"A": "job", "B": "rule"}
-    assert [need.job for need in found.needs or ()] == ["other"]
+    assert (spec.when, spec.start_in_s) == ("delayed", 300)
+    assert (spec.allow_failure, spec.interruptible) == (True, True)
+    assert spec.variables == {"A": "job", "B": "rule"}
+    assert [need.job for need in spec.needs or ()] == ["other"]
 
 
 @pytest.mark.parametrize(
@@ -88,9 +88,9 @@ def test_a_rule_replaces_keys_of_the_job() -> None:
     ],
 )
 def test_a_manual_job_may_fail_unless_it_has_rules(body: str, is_allowed: bool) -> None:
-    found = job(body)
-    assert found is not None
-    assert (found.when, found.allow_failure) == ("manual", is_allowed)
+    spec = job(body)
+    assert spec is not None
+    assert (spec.when, spec.allow_failure) == ("manual", is_allowed)
 
 
 @pytest.mark.parametrize(
