@@ -1,4 +1,4 @@
-"""Something that runs beside the rest, in a thread of its own, until it is told to end."""
+"""A function that runs in a thread of its own until its context is left."""
 
 import threading
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Self
 
 
 class Background:
-    """A context: inside it `run` goes on; leaving it tells `run` to end and waits."""
+    """A context: inside it `run` goes on; leaving it asks `run` to end and waits."""
 
     def __init__(self, run: Callable[[], None]) -> None:
         """Nothing runs before the context is entered."""
@@ -20,7 +20,7 @@ class Background:
         return self._closing.is_set()
 
     def end(self) -> None:
-        """Tell `run` to end. Whoever waits for something else wakes itself here as well."""
+        """Ask `run` to end. A subclass that waits for an event of its own sets it here as well."""
         self._closing.set()
 
     def __enter__(self) -> Self:
@@ -33,6 +33,6 @@ class Background:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Tell it to end, and wait for that."""
+        """Ask it to end, and wait for that."""
         self.end()
         self._thread.join()

@@ -1,8 +1,8 @@
-"""The keys with which gitlab-runner reaches the job cache: the machine's own role, for a while.
+"""The keys with which gitlab-runner reaches the job cache: temporary keys of the machine's role.
 
-gitlab-runner would find them itself on an EC2 machine, and nowhere else: not in Lambda, where
-its environment is kept clean, and not where S3 answers at another address than AWS's. It makes
-signed links of them; neither a job nor a file on the machine ever has them.
+gitlab-runner finds them itself on an EC2 machine only: not in Lambda, where its environment is
+clean, and not where S3 answers at another address than AWS's. It makes signed links of them;
+neither a job nor a file on the machine ever has them.
 """
 
 from collections.abc import Mapping
@@ -31,10 +31,10 @@ def no_keys() -> CacheKeys | None:
 
 def keys_of(session: boto3.Session, environment: Mapping[str, str]) -> CacheKeys | None:
     """The role's keys as they are now; None on a machine without a role."""
-    found = session.get_credentials()
-    if found is None:
+    credentials = session.get_credentials()
+    if credentials is None:
         return None
-    frozen = found.get_frozen_credentials()
+    frozen = credentials.get_frozen_credentials()
     endpoint = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL")
     return CacheKeys(
         access_key=str(frozen.access_key),
@@ -45,15 +45,15 @@ def keys_of(session: boto3.Session, environment: Mapping[str, str]) -> CacheKeys
 
 
 def with_keys(cache: CacheBucket | None, keys: CacheKeys | None) -> CacheBucket | None:
-    """The cache with the keys in it; one that has its own is left as it is."""
+    """The cache with the keys in it; a cache with keys of its own stays as it is."""
     if cache is None or keys is None or cache.access_key:
         return cache
-    where = urlsplit(keys.endpoint or "")
+    address = urlsplit(keys.endpoint or "")
     return replace(
         cache,
         access_key=keys.access_key,
         secret_key=keys.secret_key,
         session_token=keys.session_token,
-        server=cache.server or where.netloc or None,
-        insecure=cache.insecure or where.scheme == "http",
+        server=cache.server or address.netloc or None,
+        insecure=cache.insecure or address.scheme == "http",
     )

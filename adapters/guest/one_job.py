@@ -1,4 +1,4 @@
-"""One job on one machine, from credential to goodbye: what both back ends do."""
+"""One job on one machine, from credential to goodbye, on both back ends."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -39,7 +39,7 @@ class Workplace:
 
     home: Path  # all that the runner writes is below
     ends_at: datetime  # the runner is stopped in time before this
-    environment: Mapping[str, str] = field(repr=False)  # ours; the runner sees a few of it
+    environment: Mapping[str, str] = field(repr=False)  # ours; the runner gets a few of it
     spot_at: Callable[[], datetime | None] = _no_spot_notice  # when AWS takes the machine back
     clock: Callable[[], datetime] = _now
     cache_keys: Callable[[], CacheKeys | None] = no_keys
@@ -47,9 +47,9 @@ class Workplace:
 
 
 def run_one_job(credential: Credential, workplace: Workplace, reporter: Reporter) -> Follower:
-    """Run gitlab-runner until it has done its one job or got none; report every step.
+    """Run gitlab-runner for its one job, or until it gets none; report every step.
 
-    Always gives back an outcome. Leaves no process behind. A missing binary is an outcome too.
+    Always returns an outcome, also without a binary. Leaves no process behind.
     """
     notice = workplace.home / "notice"
     spec = _spec(credential, workplace, notice)
@@ -57,16 +57,16 @@ def run_one_job(credential: Credential, workplace: Workplace, reporter: Reporter
         with RunOnce(spec, echo=workplace.echo) as runner:
             reporter.tell(status=_status(credential, Follower()))
             shift = _Shift(credential, workplace, reporter, notice)
-            seen = shift.work(runner)
-        if seen.outcome is Outcome.SYSTEM_FAILURE and not seen.started:
-            seen = replace(seen, detail=f"{spec.binary}: {seen.detail}")
+            end = shift.work(runner)
+        if end.outcome is Outcome.SYSTEM_FAILURE and not end.started:
+            end = replace(end, detail=f"{spec.binary}: {end.detail}")
     except Refused as exc:
-        seen = Follower(state=MachineState.DONE, outcome=Outcome.SYSTEM_FAILURE, detail=str(exc))
+        end = Follower(state=MachineState.DONE, outcome=Outcome.SYSTEM_FAILURE, detail=str(exc))
     exited = Undated(
-        name=StepName.RUNNER_EXITED, job_id=seen.job_id, outcome=seen.outcome, detail=seen.detail
+        name=StepName.RUNNER_EXITED, job_id=end.job_id, outcome=end.outcome, detail=end.detail
     )
-    reporter.tell(exited, status=_status(credential, seen))
-    return seen
+    reporter.tell(exited, status=_status(credential, end))
+    return end
 
 
 def _spec(credential: Credential, workplace: Workplace, notice: Path) -> RunSpec:
@@ -92,13 +92,13 @@ def _spec(credential: Credential, workplace: Workplace, notice: Path) -> RunSpec
     )
 
 
-def _status(credential: Credential, seen: Follower) -> MachineStatus:
+def _status(credential: Credential, log: Follower) -> MachineStatus:
     return MachineStatus(
-        state=seen.state,
+        state=log.state,
         runner_id=credential.runner_id,
-        job_id=seen.job_id,
-        outcome=seen.outcome,
-        detail=seen.detail,
+        job_id=log.job_id,
+        outcome=log.outcome,
+        detail=log.detail,
     )
 
 
@@ -112,7 +112,7 @@ class _Shift:
         self._workplace = workplace
         self._reporter = reporter
         self._notice = notice
-        self._seen = Follower()
+        self._log = Follower()
         self._started_at: datetime | None = None
         self._called_off = False
         self._is_heard = False
@@ -121,43 +121,43 @@ class _Shift:
             started_at=workplace.clock(),
             ends_at=workplace.ends_at,
             wait_timeout_s=credential.wait_timeout_s,
-            log=self._seen,
+            log=self._log,
         )
 
     def work(self, runner: RunOnce) -> Follower:
-        """What the log told until the process ended."""
+        """Follow the process to its end; what its log says."""
         while runner.exit_code is None:
             line = runner.next_line(within_s=TICK_S)
             if line:
-                self._learn(follow(self._seen, line))
+                self._learn(follow(self._log, line))
             self._look(runner)
         for line in runner.last_lines():
-            self._learn(follow(self._seen, line))
+            self._learn(follow(self._log, line))
         code = runner.exit_code
         return conclude(
-            self._seen, exit_code=0 if code is None else code, called_off=self._called_off
+            self._log, exit_code=0 if code is None else code, called_off=self._called_off
         )
 
-    def _learn(self, seen: Follower) -> None:
-        new = seen.steps[len(self._seen.steps) :]
-        changed = new or seen.state != self._seen.state
-        self._seen = seen
+    def _learn(self, log: Follower) -> None:
+        new = log.steps[len(self._log.steps) :]
+        changed = new or log.state != self._log.state
+        self._log = log
         if changed:
-            self._reporter.tell(*new, status=_status(self._credential, seen))
+            self._reporter.tell(*new, status=_status(self._credential, log))
 
     def _look(self, runner: RunOnce) -> None:
         at = self._workplace.clock()
-        if self._seen.started and self._started_at is None:
+        if self._log.started and self._started_at is None:
             self._started_at = at
         canceled_at = None
-        if self._seen.canceled:
+        if self._log.canceled:
             canceled_at = self._run.canceled_at or at
             if self._run.canceled_at is None:
                 runner.note_cancel()
         self._run = replace(
             self._run,
             at=at,
-            log=self._seen,
+            log=self._log,
             ordered=self._reporter.ordered,
             spot_at=self._workplace.spot_at(),
             canceled_at=canceled_at,
@@ -169,7 +169,7 @@ class _Shift:
             self._stop(runner, stop)
 
     def _listens(self, runner: RunOnce, at: datetime) -> bool:
-        """Whether a drain will be heard: seen so at two looks, or it had all the time it needs."""
+        """Whether the runner hears a drain: two looks show it, or it had all the time it needs."""
         if self._started_at is not None and at - self._started_at >= LISTENS_AFTER:
             return True
         before, self._is_heard = self._is_heard, runner.listens
@@ -193,4 +193,4 @@ class _Shift:
             return
         drained = stop.force is Force.DRAIN and stop.why is Why.ORDERED
         name = StepName.DRAINED if drained else StepName.STOPPED
-        self._reporter.step(name, job_id=self._seen.job_id, detail=f"{stop.force}: {stop.why}")
+        self._reporter.step(name, job_id=self._log.job_id, detail=f"{stop.force}: {stop.why}")

@@ -1,7 +1,7 @@
-"""Processes of this machine: who descends from whom, and an end for all of them. Linux only.
+"""Processes of this machine: their parents, and an end for all of a family. Linux only.
 
-A process cannot leave its family here: this process adopts orphans (subreaper), so everything
-that a child started is found below it, whatever sessions or groups it made.
+A process cannot leave its family here: this process adopts orphans (subreaper), so all that a
+child ever started descends from it, whatever sessions or groups it made.
 """
 
 import ctypes
@@ -31,19 +31,19 @@ def _prctl(option: int, value: int) -> bool:
 
 
 class Family:
-    """Every process that descends from this one and was not there when this was made.
+    """Every descendant of this process that is younger than this object.
 
-    Orphans are adopted, so nothing leaves the family. Meant for a process that starts one thing.
+    This process adopts orphans, so nothing leaves the family. For a process with one child.
     """
 
     def __init__(self) -> None:
-        """Adopt orphans from now on; children that exist already are never touched."""
+        """Adopt orphans from now on; older children are no members."""
         adopt_orphans()
         self._me = os.getpid()
         self._older = frozenset(pid for pid, _, parent in stats() if parent == self._me)
 
     def alive(self) -> frozenset[int]:
-        """The members that live now; zombies do not."""
+        """The living members, without zombies."""
         return frozenset(pid for pid, state in self._members().items() if state not in DEAD)
 
     def kill(
@@ -54,7 +54,7 @@ class Family:
     ) -> bool:
         """Kill all members but `spare`, again until none is left; whether that worked in time.
 
-        Members that died and are this process's own children are buried, `spare` excepted.
+        Reaps the dead among this process's own children, `spare` excepted.
         """
         spared = spare if callable(spare) else lambda: spare
         give_up = time.monotonic() + within_s
@@ -64,18 +64,18 @@ class Family:
             if time.monotonic() >= give_up:
                 break
             time.sleep(0.005)
-        _bury(self._members().keys() - spared())
+        _reap(self._members().keys() - spared())
         return not victims
 
     def below(self, top: frozenset[int]) -> frozenset[int]:
         """The members that are `top` or descend from it."""
         children = _children()
-        found, ahead = set(), list(top)
+        members, ahead = set(), list(top)
         while ahead:
             pid = ahead.pop()
-            found.add(pid)
+            members.add(pid)
             ahead.extend(children[pid])
-        return frozenset(found)
+        return frozenset(members)
 
     def signal(self, number: signal.Signals) -> None:
         """Send one signal to all members."""
@@ -87,13 +87,13 @@ class Family:
         for pid, state, parent in stats():
             states[pid] = state
             children[parent].append(pid)
-        found: dict[int, str] = {}
+        members: dict[int, str] = {}
         ahead = [pid for pid in children[self._me] if pid not in self._older]
         while ahead:
             pid = ahead.pop()
-            found[pid] = states[pid]
+            members[pid] = states[pid]
             ahead.extend(children[pid])
-        return found
+        return members
 
 
 DEAD = frozenset("ZX")
@@ -101,8 +101,8 @@ DEAD = frozenset("ZX")
 
 def children_of(pid: int, *, older_than_s: float = 0.0) -> frozenset[int]:
     """The direct children of a process that are at least so old."""
-    found = _children()[pid]
-    return frozenset(one for one in found if older_than_s <= 0 or _age_s(one) >= older_than_s)
+    children = _children()[pid]
+    return frozenset(one for one in children if older_than_s <= 0 or _age_s(one) >= older_than_s)
 
 
 def _children() -> defaultdict[int, list[int]]:
@@ -168,17 +168,17 @@ def stats() -> Iterable[tuple[int, str, int]]:
 
 
 def send(pid: int, number: signal.Signals) -> bool:
-    """Send one signal; whether there was still somebody to get it."""
+    """Send one signal; whether the process still exists."""
     try:
         os.kill(pid, number)
     except ProcessLookupError:
         return False
-    except PermissionError:  # another user's, such as one that a job started by sudo
+    except PermissionError:  # another user's, such as a job's process under sudo
         return True
     return True
 
 
-def _bury(pids: Iterable[int]) -> None:
+def _reap(pids: Iterable[int]) -> None:
     for pid in pids:
         try:
             os.waitpid(pid, os.WNOHANG)

@@ -11,7 +11,7 @@ from fleet.errors import Refused, Transient
 from fleet.machine.mailbox import MachineState, Order, Report
 from fleet.steps import Outcome, Step, StepName, Undated
 
-RETRY_S = 2.0  # after a report that did not get through
+RETRY_S = 2.0  # after a report that the mailbox did not take
 GOODBYE_TRIES = 5
 
 
@@ -22,7 +22,7 @@ class Post(Protocol):
         """Write one report, adding its steps."""
 
     def order(self) -> Order | None:
-        """The order that waits, if any."""
+        """The order in the mailbox, or None."""
 
 
 def _now() -> datetime:
@@ -31,7 +31,7 @@ def _now() -> datetime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachineStatus:
-    """What this machine says of itself, steps aside."""
+    """What this machine reports of itself besides its steps."""
 
     state: MachineState = MachineState.BOOTED
     runner_id: str | None = None
@@ -42,14 +42,14 @@ class MachineStatus:
 
 @dataclass(slots=True)
 class _Outbox:
-    """What is to be sent; shared by the thread that tells and the one that sends."""
+    """The next report; two threads share it."""
 
     status: MachineStatus = field(default_factory=MachineStatus)
     unsent: list[Step] = field(default_factory=list)
 
 
 class Reporter(Background):
-    """Tells from any thread, sends from its own. Steps that do not get through are sent again."""
+    """Sends from a thread of its own what any thread tells it; sends again what failed."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Reporter(Background):
         clock: Callable[[], datetime] = _now,
         status: MachineStatus | None = None,
     ) -> None:
-        """Nothing is sent before the first `tell` or the first heartbeat."""
+        """The first `tell` or the first heartbeat sends the first report."""
         super().__init__(self._send_until_closed)
         self._post = post
         self._heartbeat_s = heartbeat_s
@@ -76,11 +76,11 @@ class Reporter(Background):
 
     @property
     def status(self) -> MachineStatus:
-        """What was told last."""
+        """The last status."""
         return self._outbox.status
 
     def tell(self, *steps: Undated, status: MachineStatus) -> None:
-        """Say what is now, and what happened. Sent at once."""
+        """Send the status and new steps at once."""
         at = self._clock()
         with self._lock:
             self._outbox.status = status
@@ -88,11 +88,11 @@ class Reporter(Background):
         self._news.set()
 
     def step(self, name: StepName, *, job_id: int | None = None, detail: str | None = None) -> None:
-        """Say that something happened and nothing else changed."""
+        """Send a step and leave the status as it is."""
         self.tell(Undated(name=name, job_id=job_id, detail=detail), status=self._outbox.status)
 
     def end(self) -> None:
-        """Send what is left, trying a few times, and stop."""
+        """Send the rest, in a few tries, and stop."""
         super().end()
         self._news.set()
 

@@ -1,4 +1,4 @@
-"""One `gitlab-runner run-single`: started, followed, stopped, and nothing of it left behind."""
+"""One `gitlab-runner run-single`: starts it, follows it, stops it, leaves nothing of it behind."""
 
 import os
 import queue
@@ -23,7 +23,7 @@ from fleet.machine.stop import Force
 BINARY_VARIABLE = "RUNNER_FLEET_GITLAB_RUNNER"
 HAND_OVER_S = 20.0  # from exec to the reading of the configuration
 CLEAN_UP_S = 5.0
-SCRIPT_AGE_S = 0.5  # what is younger when a cancel is seen may be its after_script already
+SCRIPT_AGE_S = 0.5  # a younger process at a cancel may be its after_script already
 _PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"})
 _PASSED_ON = frozenset(
     {"PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "DOCKER_HOST"}
@@ -39,7 +39,7 @@ def runner_binary(environment: Mapping[str, str]) -> str:
 
 
 def clean_environment(environment: Mapping[str, str], *, home: Path) -> dict[str, str]:
-    """What the runner, and so every shell job, may see of our environment. No AWS, no FLEET.
+    """The part of our environment for the runner, and so for every shell job. No AWS, no FLEET.
 
     The job inherits the runner's whole environment (gitlab-runner `executors/shell/shell.go`).
     """
@@ -49,7 +49,7 @@ def clean_environment(environment: Mapping[str, str], *, home: Path) -> dict[str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSpec:
-    """What to start. The configuration holds the token: it never touches a disk."""
+    """The process to start. The configuration holds the token: it never touches a disk."""
 
     binary: str
     config: str = field(repr=False)  # text of config.toml
@@ -63,7 +63,7 @@ class RunOnce:
     """The process, as a context: leaving it leaves no process and no file of ours behind."""
 
     def __init__(self, spec: RunSpec, *, echo: Callable[[str], None] | None = None) -> None:
-        """`echo` is given every line the runner writes, as it is."""
+        """`echo` gets every line of the runner as it is."""
         self._spec = spec
         self._echo = echo
         self._lines: queue.SimpleQueue[RunnerLine] = queue.SimpleQueue()
@@ -71,7 +71,7 @@ class RunOnce:
         self._canceled: frozenset[int] | None = None
 
     def __enter__(self) -> Self:
-        """Start it and hand over the configuration. Raises `Refused` when it cannot be started."""
+        """Start it and hand over the configuration. Raises `Refused` when the start fails."""
         (self._spec.home / "tmp").mkdir(parents=True, exist_ok=True)
         self._private = tempfile.TemporaryDirectory(prefix="runner-", dir=self._spec.home)
         fifo = Path(self._private.name) / "config.toml"
@@ -108,7 +108,7 @@ class RunOnce:
         return self._process.pid
 
     def next_line(self, *, within_s: float) -> RunnerLine | None:
-        """The next line that means something; `None` when there was none in this time."""
+        """The next line with a meaning; `None` without one in this time."""
         try:
             return self._lines.get(timeout=within_s)
         except queue.Empty:
@@ -120,7 +120,7 @@ class RunOnce:
         return self._process.poll()
 
     def last_lines(self) -> tuple[RunnerLine, ...]:
-        """After its end: what was written and not yet fetched by `next_line`."""
+        """After its end: the lines that `next_line` has not returned."""
         self._process.wait()
         self._family.kill(within_s=CLEAN_UP_S)  # else a child could hold its stderr open
         self._reader.join(CLEAN_UP_S)
@@ -128,14 +128,14 @@ class RunOnce:
 
     @property
     def listens(self) -> bool:
-        """Whether SIGQUIT will be heard; also where the kernel does not show it."""
+        """Whether it handles SIGQUIT; True where the kernel does not show it."""
         try:
             return is_heard(self.pid, signal.SIGQUIT)
         except OSError:
             return True
 
     def note_cancel(self) -> None:
-        """Remember which of the runner's children are the canceled script: after_script follows."""
+        """Remember the runner's children as the canceled script: after_script follows."""
         self._canceled = children_of(self.pid, older_than_s=SCRIPT_AGE_S)
 
     def stop(self, force: Force) -> None:
@@ -152,7 +152,7 @@ class RunOnce:
             self._family.kill(spare=frozenset({self.pid}), within_s=CLEAN_UP_S)
 
     def _spared(self) -> frozenset[int]:
-        """What outlives the job's processes: gitlab-runner, and what it began after a cancel."""
+        """gitlab-runner, and all that it started after a cancel."""
         runner = frozenset({self.pid})
         if self._canceled is None:
             return runner
@@ -174,11 +174,10 @@ class RunOnce:
         )
 
     def _hand_over(self, fifo: Path) -> None:
-        """Write the configuration once somebody reads, after taking the name away.
+        """Write the configuration once the runner reads, after removing the pipe's name.
 
         `run-single -c -r` opens it once, at its start (`commands/single.go`, HandleArgs). Nothing
-        of any job runs then. A runner that never reads, or not to the end, is left to say so, or to
-        be stopped.
+        of any job runs then. A runner that never reads, or not to the end, logs that by itself.
         """
         give_up = time.monotonic() + HAND_OVER_S
         while self.exit_code is None and time.monotonic() < give_up:

@@ -2,12 +2,11 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import boto3
 from botocore.config import Config
@@ -18,9 +17,8 @@ from fleet.errors import Refused, Transient
 from local.aws.engine import REGION
 from local.beat import Beat
 from local.burst.guest import Life, live
-from local.machines.boot import GuestCloud
+from local.machines.boot import GuestCloud, instances_up
 
-STACK_TAG = "runner-fleet:stack"
 BATCH = 100
 # As the agent's own client, but patient: hundreds of guests share two cores with the engine.
 CLIENT = Config(connect_timeout=10, read_timeout=60, retries={"mode": "standard"})
@@ -82,7 +80,7 @@ class ThreadGuests:
             self._compare()
 
     def _compare(self) -> None:
-        up = frozenset(self._instances())
+        up = frozenset(one["InstanceId"] for one in instances_up(self._cloud, self._options.stack))
         self._up = up
         over = [one for one, future in self._living.items() if future.done()]
         for instance_id in over:
@@ -117,17 +115,6 @@ class ThreadGuests:
             return str(live(life))
         finally:
             ledger.close()
-
-    def _instances(self) -> Iterator[str]:
-        wanted = [
-            {"Name": f"tag:{STACK_TAG}", "Values": [self._options.stack]},
-            {"Name": "instance-state-name", "Values": ["pending", "running"]},
-        ]
-        with aws_call("ec2.DescribeInstances"):
-            pages: Any = self._cloud.client("ec2").get_paginator("describe_instances")
-            for page in pages.paginate(Filters=wanted):
-                for reservation in page["Reservations"]:
-                    yield from (one["InstanceId"] for one in reservation["Instances"])
 
     def _terminate(self, instance_ids: list[str]) -> None:
         """A machine that has powered off is terminated by EC2 itself."""

@@ -1,9 +1,9 @@
-"""The boot of one local guest: an EC2 instance as its user data sees it, as processes."""
+"""The boot of one local guest: an EC2 instance as processes, from its own user data on."""
 
 import base64
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -13,13 +13,15 @@ from adapters.aws.clients import aws_call
 from local.machines.imds import ImdsServer, InstanceMetadata
 from local.machines.keeper import ROOT, Keeper, KeptProcess
 
+STACK_TAG = "runner-fleet:stack"
+
 
 class GuestCloud(Protocol):
     """The part of the embedded engine that guests need; the clients act as the cloud itself."""
 
     @property
     def url(self) -> str:
-        """Where every service answers."""
+        """The address of every service."""
 
     def client(self, service: str) -> Any:
         """A boto3 client."""
@@ -33,7 +35,7 @@ class GuestCloud(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuestOptions:
-    """What differs between one host and another."""
+    """The settings of one host."""
 
     stack: str  # only instances with this stack's tag are booted
     machine_role: str  # ARN of the role that instances have
@@ -42,12 +44,12 @@ class GuestOptions:
     poll_s: float = 0.3
 
     def console(self, instance_id: str) -> Path:
-        """The file that holds what an instance wrote."""
+        """The file with an instance's output."""
         return self.folder / f"{instance_id}.console"
 
 
 class GuestState(StrEnum):
-    """What a guest's host knows of it."""
+    """The state of a guest on its host."""
 
     UP = "up"
     FROZEN = "frozen"  # no process runs, EC2 says running
@@ -70,7 +72,7 @@ def boot(
 ) -> Guest:
     """Start the guest of one instance, as `DescribeInstances` shows it.
 
-    Raises `Transient` or `Refused` when the engine does not tell the instance's user data.
+    Raises `Transient` or `Refused` without an answer of the engine.
     """
     instance_id = instance["InstanceId"]
     home = options.folder / instance_id
@@ -88,12 +90,25 @@ def boot(
     return Guest(instance_id=instance_id, keeper=Keeper(kept), metadata=metadata, home=home)
 
 
+def instances_up(cloud: GuestCloud, stack: str) -> Iterator[Mapping[str, Any]]:
+    """The stack's instances that run or are about to, as `DescribeInstances` shows them."""
+    wanted = [
+        {"Name": f"tag:{STACK_TAG}", "Values": [stack]},
+        {"Name": "instance-state-name", "Values": ["pending", "running"]},
+    ]
+    with aws_call("ec2.DescribeInstances"):
+        pages = cloud.client("ec2").get_paginator("describe_instances")
+        for page in pages.paginate(Filters=wanted):
+            for reservation in page["Reservations"]:
+                yield from reservation["Instances"]
+
+
 def _user_data(cloud: GuestCloud, instance_id: str) -> str:
     with aws_call("ec2.DescribeInstanceAttribute"):
-        found = cloud.client("ec2").describe_instance_attribute(
+        answer = cloud.client("ec2").describe_instance_attribute(
             InstanceId=instance_id, Attribute="userData"
         )
-    return base64.b64decode(found["UserData"].get("Value", "")).decode()
+    return base64.b64decode(answer["UserData"].get("Value", "")).decode()
 
 
 def _role_keys(cloud: GuestCloud, role: str, instance_id: str) -> dict[str, str]:
@@ -120,7 +135,7 @@ def _metadata(
 
 
 def _environment(cloud: GuestCloud, home: Path, endpoint: str) -> dict[str, str]:
-    """All that a guest knows before its user data runs."""
+    """The environment of a guest's user data."""
     path = [str(ROOT / "local/bin/guest"), str(Path(sys.executable).parent)]
     return {
         "PATH": os.pathsep.join([*path, os.environ.get("PATH", os.defpath)]),

@@ -1,12 +1,12 @@
-"""Guests that stand for EC2: every instance the engine records is booted here as processes.
+"""Guests that stand for EC2: boots every instance of the engine as processes.
 
-A guest runs its instance's own user data, so the boot path is the one that AWS runs. A guest
-that powers off terminates its instance; an instance that is terminated takes its guest along.
+A guest runs its instance's own user data, as on AWS. A guest that powers off terminates its
+instance; the end of an instance ends its guest.
 """
 
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -15,12 +15,10 @@ from typing import Any, Self
 from adapters.aws.clients import aws_call
 from fleet.errors import Refused, Transient
 from local.beat import Beat
-from local.machines.boot import Guest, GuestCloud, GuestOptions, GuestState, boot
+from local.machines.boot import Guest, GuestCloud, GuestOptions, GuestState, boot, instances_up
 from local.machines.imds import ImdsServer
 from local.machines.processes import count_below
 
-STACK_TAG = "runner-fleet:stack"
-_UP = ("pending", "running")
 __all__ = ["GuestHost", "GuestOptions", "GuestState"]
 
 
@@ -56,16 +54,16 @@ class GuestHost:
 
     @property
     def guests(self) -> tuple[Guest, ...]:
-        """Those whose instances are up."""
+        """The guests with an instance that is up."""
         with self._lock:
             return tuple(self._guests.values())
 
     def processes(self) -> int:
-        """How many processes of guests live now, their keepers not counted."""
+        """The number of living processes of guests, without their keepers."""
         return count_below(guest.keeper.pid for guest in self.guests)
 
     def console(self, instance_id: str) -> str:
-        """What an instance wrote on its console, also after its end."""
+        """An instance's output on its console, also after its end."""
         return self._options.console(instance_id).read_text(errors="replace")
 
     def inject_spot_notice(self, instance_id: str, in_s: float) -> None:
@@ -78,14 +76,14 @@ class GuestHost:
         )
 
     def kill(self, instance_id: str) -> None:
-        """The host dies without a goodbye: no process is left and EC2 still says running."""
+        """End a guest without a goodbye: EC2 still says running."""
         with self._lock:
             guest = self._guest(instance_id)
             guest.state = GuestState.LOST
             guest.keeper.close()
 
     def freeze(self, instance_id: str) -> None:
-        """Stop every process of a guest where it stands."""
+        """Stop every process of a guest."""
         with self._lock:
             guest = self._guest(instance_id)
             guest.state = GuestState.FROZEN
@@ -105,12 +103,12 @@ class GuestHost:
             return self._guests[instance_id]
 
     def _look(self) -> None:
-        # A restarting engine answers again later; an instance may end while it is looked at.
+        # A restarting engine answers again later; an instance may end during the look.
         with suppress(Transient, Refused):
             self._compare()
 
     def _compare(self) -> None:
-        up = {one["InstanceId"]: one for one in self._instances()}
+        up = {one["InstanceId"]: one for one in instances_up(self._cloud, self._options.stack)}
         known = self.guests
         new = up.keys() - {guest.instance_id for guest in known}
         for guest in known:
@@ -124,28 +122,17 @@ class GuestHost:
                 self._boot(up[instance_id])
 
     def _boot(self, instance: Mapping[str, Any]) -> None:
-        with suppress(Transient, Refused):  # it may be gone already; if not, the next look boots it
+        with suppress(Transient, Refused):  # gone already, or the next look boots it
             guest = boot(self._cloud, self._options, self._imds, instance)
             with self._lock:
                 self._guests[guest.instance_id] = guest
 
     def _is_over(self, guest: Guest) -> bool:
-        """Whether it powered off, or the time of its spot notice has come."""
+        """Whether it powered off, or its spot notice is due."""
         spot_at = guest.metadata.spot_at
         if spot_at is not None and datetime.now(UTC) >= spot_at:
             return True
         return guest.keeper.exit_code is not None and guest.state is not GuestState.LOST
-
-    def _instances(self) -> Iterator[Mapping[str, Any]]:
-        with aws_call("ec2.DescribeInstances"):
-            pages = self._cloud.client("ec2").get_paginator("describe_instances")
-            wanted = [
-                {"Name": f"tag:{STACK_TAG}", "Values": [self._options.stack]},
-                {"Name": "instance-state-name", "Values": list(_UP)},
-            ]
-            for page in pages.paginate(Filters=wanted):
-                for reservation in page["Reservations"]:
-                    yield from reservation["Instances"]
 
     def _terminate(self, instance_id: str) -> None:
         with aws_call("ec2.TerminateInstances"):

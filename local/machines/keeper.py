@@ -1,7 +1,7 @@
 """`python -m local.machines.keeper folder command…`: one command and all that it ever starts.
 
-Everything below ends when the command ends, on SIGTERM, and when standard input closes, which it
-does however the parent ends. Bytes on standard input: `f` freezes everything, `t` thaws it.
+Everything below ends when the command ends, on SIGTERM, and when standard input closes: at any end
+of the parent. Bytes on standard input: `f` freezes everything, `t` thaws it.
 """
 
 import os
@@ -23,16 +23,16 @@ _ORDERS = {b"f": signal.SIGSTOP, b"t": signal.SIGCONT}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptProcess:
-    """What to keep, and where."""
+    """A command, its environment and its places."""
 
     command: Sequence[str]
     environment: dict[str, str]  # the command's whole environment
     folder: Path  # it starts here
-    log: Path  # what it writes is added here
+    log: Path  # its output goes to the end of this file
 
 
 class Keeper:
-    """A keeper started from this process, seen from outside. Close it, or it ends with us."""
+    """A keeper process below this one. Close it, or it ends with this process."""
 
     def __init__(self, kept: KeptProcess) -> None:
         """Start it."""
@@ -49,7 +49,7 @@ class Keeper:
 
     @property
     def pid(self) -> int:
-        """Of the keeper; all that it keeps is below."""
+        """The keeper's; all that it keeps is below."""
         return self._process.pid
 
     @property
@@ -90,12 +90,12 @@ class Keeper:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Keep the command in the folder; its exit code, 0 when it was ended from outside."""
+    """Keep the command in the folder; its exit code, 0 after an end from outside."""
     folder, *command = arguments
-    told, tell = os.pipe()
-    os.set_blocking(tell, False)
-    signal.set_wakeup_fd(tell)
-    signal.signal(signal.SIGTERM, lambda number, frame: None)  # the pipe says it
+    woken, waker = os.pipe()
+    os.set_blocking(waker, False)
+    signal.set_wakeup_fd(waker)
+    signal.signal(signal.SIGTERM, lambda number, frame: None)  # the pipe wakes the loop
     hide_memory()  # its environment may hold a function's keys, and jobs run as the same user
     family = Family()
     process = subprocess.Popen(
@@ -103,13 +103,13 @@ def main(arguments: Sequence[str]) -> int:
     )
     ended = os.pidfd_open(process.pid)
     orders = sys.stdin.fileno()
-    while orders in select.select([orders, told, ended], [], [])[0]:
+    while orders in select.select([orders, woken, ended], [], [])[0]:
         order = os.read(orders, 1)
         if not order:
             break
         family.signal(_ORDERS[order])
     code = process.poll() or 0
-    family.signal(signal.SIGSTOP)  # nobody lives to tell of another's end: a host dies as one
+    family.signal(signal.SIGSTOP)  # a host dies as one: no process reports another's end
     family.kill(within_s=END_WITHIN_S)
     return code
 

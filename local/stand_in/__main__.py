@@ -1,12 +1,10 @@
 """A stand-in for the gitlab-runner binary: `run-single` with the shell executor.
 
-For machines where the real one is not at hand. It speaks the same protocol and the same log, as
-far as the fleet meets them; `tests/integration/local/test_standin_runner.py` runs both.
+It speaks the protocol and the log of gitlab-runner as far as the fleet meets them, for machines
+without the real binary; `tests/integration/local/test_standin_runner.py` runs both.
 """
 
 import argparse
-import hashlib
-import hmac
 import os
 import secrets
 import sys
@@ -34,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
         runner = read_runner(options.config, options.runner)
         pauses = {name: _seconds(f"RUNNER_FLEET_STANDIN_{name}_S") for name in ("POLL", "TRACE")}
     except UsageError as exc:
-        Log(is_json="json" in {word.rpartition("=")[2] for word in arguments}).fatal(str(exc))
+        Log().fatal(str(exc))
     from local.stand_in.single import RunSingle  # noqa: PLC0415 - `--version` need not wait for it
 
     RunSingle(
@@ -43,20 +41,20 @@ def main(arguments: Sequence[str]) -> int:
         wait_timeout_s=options.wait_timeout,
         poll_s=pauses["POLL"],
         trace_s=pauses["TRACE"],
-        system_id=_system_id(),
-        log=Log(is_json=options.log_format == "json"),
+        system_id=f"r_{secrets.token_hex(6)}",
+        log=Log(),
     ).run()
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog=NAME, allow_abbrev=False)
-    parser.add_argument("--log-format", choices=("runner", "text", "json"), default="runner")
+    parser.add_argument("--log-format", choices=("json",), required=True)
     single = parser.add_subparsers(required=True).add_parser("run-single", allow_abbrev=False)
-    single.add_argument("-c", "--config", default="/etc/gitlab-runner/config.toml")
+    single.add_argument("-c", "--config", required=True)
     single.add_argument("-r", "--runner", required=True, help="a runner's name in the config")
     single.add_argument("--max-builds", type=int, default=0, help="0: no limit")
-    single.add_argument("--wait-timeout", type=int, default=0, help="seconds; 0: wait for ever")
+    single.add_argument("--wait-timeout", type=int, default=0, help="seconds; 0: no limit")
     return parser
 
 
@@ -66,18 +64,6 @@ def _seconds(variable: str) -> float:
         return float(os.environ.get(variable) or 3)
     except ValueError as exc:
         raise UsageError(f"{variable} must be a number of seconds") from exc
-
-
-def _system_id() -> str:
-    """The same for every runner of a machine, as the real one derives it from the machine's id."""
-    try:
-        with open("/etc/machine-id", "rb") as file:
-            machine_id = file.read().strip()
-    except OSError:
-        machine_id = b""
-    if not machine_id:
-        return f"r_{secrets.token_hex(6)}"
-    return f"s_{hmac.new(machine_id, NAME.encode(), hashlib.sha256).hexdigest()[:12]}"
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Source: gitlab-runner 17.9, `common/build.go` and `shells/abstract.go`.
 """
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -19,21 +20,24 @@ from local.stand_in.cache import Bucket, Caches
 from local.stand_in.config import NAME, REVISION, VERSION, RunnerOptions
 from local.stand_in.gitlab import JobServer
 from local.stand_in.job import Job, is_wanted
-from local.stand_in.process import ScriptLimits, run_shell
-from local.stand_in.script import Sources, commands, exports, notice, shell_script
-from local.stand_in.stops import BuildError, Over, Stops
+from local.stand_in.script import STRATEGIES, Sources, commands, exports, notice, shell_script
+from local.stand_in.shell import BuildError, Over, Stops, run_shell
 from local.stand_in.trace import Trace
 from local.stand_in.variables import Places, Variables
 
 _CLEAR, _CYAN, _YELLOW, _RESET = "\033[0K", "\033[36;1m", "\033[0;33m", "\033[0;m"
-_AFTER_SCRIPT_S = 300.0
-_EVAL_FLAG = "FF_USE_NEW_BASH_EVAL_STRATEGY"
 _STATUSES = {"job_canceled": "canceled", "job_execution_timeout": "timedout"}
+# Variables that only the real runner follows. An empty GIT_STRATEGY is no strategy.
+_NOT_FOLLOWED = re.compile(
+    r"CI_DEBUG_TRACE|AFTER_SCRIPT_IGNORE_ERRORS|RUNNER_(AFTER_)?SCRIPT_TIMEOUT|FF_\w+"
+    r"|(GET_SOURCES|RESTORE_CACHE|ARTIFACT_DOWNLOAD|EXECUTOR_JOB_SECTION)_ATTEMPTS"
+    r"|GIT_(CHECKOUT|CLONE_PATH|FETCH_EXTRA_FLAGS|SUBMODULE_(DEPTH|PATHS|UPDATE_FLAGS))"
+)
 
 
 @dataclass(kw_only=True)
 class Build:
-    """One job on this machine. `stops` may be asked to end it at any time."""
+    """One job on this machine. `stops` may end it at any time."""
 
     job: Job
     runner: RunnerOptions
@@ -52,8 +56,8 @@ class Build:
             self._prepare(system_id)
             failure = self._attempt(self._get_ready)
             if failure is None:
-                failure = self._attempt(self._run_steps)
-                failure = self._run_after_script(failure) or failure
+                failure = self._attempt(self._run_script)
+                self._run_after_script(failure)
             succeeded = failure is None
             late = [
                 self._attempt(lambda: self._save_caches(succeeded)),
@@ -63,7 +67,7 @@ class Build:
         except Over as over:
             return over
         except OSError as exc:
-            return _system_failure(str(exc))
+            return BuildError(str(exc), reason="runner_system_failure")
         finally:
             title = "Cleaning up project directory and file based variables"
             with self._section("cleanup_file_variables", title):
@@ -86,6 +90,8 @@ class Build:
         self.trace.write(f"{_CLEAR}  on {on}{_RESET}\n")
         with self._section("prepare_executor", 'Preparing the "shell" executor'):
             self.trace.write(f"{_CLEAR}Using Shell ({self.runner.shell}) executor...{_RESET}\n")
+            if names := ", ".join(not_followed(self.variables)):
+                self._say(f"{_YELLOW}WARNING: the stand-in runner does not follow {names}")
         with self._section("prepare_script", "Preparing environment"):
             os.makedirs(self.places.temporary, exist_ok=True)
             for variable in self.variables:
@@ -95,120 +101,75 @@ class Build:
             self.trace.write(f"Running on {socket.gethostname()}...\n")
 
     def _get_ready(self) -> None:
-        self._often("GET_SOURCES_ATTEMPTS", self._get_sources)
-        if any(cache.paths or cache.untracked for cache in self.job.cache):
-            self._often("RESTORE_CACHE_ATTEMPTS", self._restore_caches)
-        if any(earlier.artifacts_file.filename for earlier in self.job.dependencies):
-            self._often("ARTIFACT_DOWNLOAD_ATTEMPTS", self._download_artifacts)
-
-    def _often(self, variable: str, stage: Callable[[], None]) -> None:
-        """Try a stage as often as the variable says; the last failure counts."""
-        attempts = self.variables.whole(variable, 1)
-        if not 1 <= attempts <= 10:
-            raise _system_failure(f"number of attempts out of the range [1, 10]: {variable}")
-        for _ in range(attempts - 1):
-            if self._attempt(stage) is None:
-                return
-        stage()
+        self._get_sources()
+        if restored := [cache for cache in self.job.cache if cache.paths or cache.untracked]:
+            with self._section("restore_cache", "Restoring cache"):
+                for cache in restored:
+                    self._caches().restore(cache)
+        if downloads := [one for one in self.job.dependencies if one.artifacts_file.filename]:
+            with self._section("download_artifacts", "Downloading artifacts"):
+                for earlier in downloads:
+                    self._artifacts.download(earlier)
 
     def _get_sources(self) -> None:
         sources = Sources(self.job, self.variables, self.places)
-        hooks = {} if sources.strategy == "none" else {h.name: h.script for h in self.job.hooks}
-        lines = [
-            *commands(hooks.get("pre_get_sources_script", ())),
-            *sources.lines(),
-            *commands(hooks.get("post_get_sources_script", ())),
-        ]
+        before = () if sources.strategy == "none" else self.job.script("pre_get_sources_script")
         with self._section("get_sources", "Getting source from Git repository"):
-            if sources.complaint:
-                self._say(f"{_YELLOW}WARNING: {sources.complaint}")
-            self._run_lines(lines, ScriptLimits(stops=self.stops), in_project=False)
+            self._run_lines([*commands(before), *sources.lines()])
 
-    def _restore_caches(self) -> None:
-        caches = self._caches()
-        with self._section("restore_cache", "Restoring cache"):
-            for cache in self.job.cache:
-                if cache.paths or cache.untracked:
-                    caches.restore(cache)
+    def _run_script(self) -> None:
+        script = filter(None, [self.runner.pre_build_script, *self.job.script("script")])
+        with self._section("step_script", 'Executing "step_script" stage of the job script'):
+            self._run_lines([self._enter(), *commands(script)], is_script=True)
+
+    def _run_after_script(self, failure: BuildError | None) -> None:
+        """Run what follows the script; its own failure changes nothing."""
+        status = _STATUSES.get(failure.reason, "failed") if failure else "success"
+        self.variables.set("CI_JOB_STATUS", status)
+        script = self.job.script("after_script")
+        if not script:
+            return
+        lines = [self._enter(), notice("Running after script..."), *commands(script)]
+        with self._section("after_script", "Running after_script"):
+            error = self._attempt(lambda: self._run_lines(lines))
+        if error:
+            text = "after_script failed, but job will continue unaffected"
+            self._say(f"{_YELLOW}WARNING: {text}: {error}")
 
     def _save_caches(self, succeeded: bool) -> None:
         wanted = [cache for cache in self.job.cache if is_wanted(cache, succeeded=succeeded)]
         if not wanted:
             return
         name = "archive_cache" if succeeded else "archive_cache_on_failure"
-        title = f"Saving cache for {'successful' if succeeded else 'failed'} job"
-        caches = self._caches()
-        with self._section(name, title):
+        with self._section(name, f"Saving cache for {_end_word(succeeded)} job"):
             for cache in wanted:
-                caches.save(cache)
-
-    def _caches(self) -> Caches:
-        project_id = self.job.job_info.project_id
-        bucket = Bucket(self.runner, project_id) if self.runner.cache.type else None
-        return Caches(bucket, self.places, self.variables, self._say)
-
-    def _download_artifacts(self) -> None:
-        with self._section("download_artifacts", "Downloading artifacts"):
-            for earlier in self.job.dependencies:
-                if earlier.artifacts_file.filename:
-                    self._artifacts.download(earlier)
+                self._caches().save(cache)
 
     def _upload_artifacts(self, succeeded: bool) -> None:
         wanted = [files for files in self.job.artifacts if is_wanted(files, succeeded=succeeded)]
         if not wanted:
             return
         name = f"upload_artifacts_on_{'success' if succeeded else 'failure'}"
-        title = f"Uploading artifacts for {'successful' if succeeded else 'failed'} job"
-        with self._section(name, title):
+        with self._section(name, f"Uploading artifacts for {_end_word(succeeded)} job"):
             for artifact in wanted:
                 self._artifacts.upload(artifact, self.variables)
 
-    def _run_steps(self) -> None:
-        scope = ScriptLimits(
-            stops=self.stops,
-            is_script=True,
-            timeout_s=self.variables.seconds("RUNNER_SCRIPT_TIMEOUT", None),
-            on_timeout=_timeout("script timeout: context deadline exceeded"),
-        )
-        for step in self.job.steps:
-            if step.name == "after_script":
-                continue
-            script = [self.runner.pre_build_script, *step.script, self.runner.post_build_script]
-            title = f'Executing "step_{step.name}" stage of the job script'
-            with self._section(f"step_{step.name}", title):
-                self._run_lines(commands(filter(None, script)), scope, in_project=True)
+    def _caches(self) -> Caches:
+        project_id = self.job.job_info.project_id
+        bucket = Bucket(self.runner, project_id) if self.runner.cache.type else None
+        return Caches(bucket, self.places, self.variables, self._say)
 
-    def _run_after_script(self, failure: BuildError | None) -> BuildError | None:
-        """Its failure, where it counts: usually it does not."""
-        script = [line for s in self.job.steps if s.name == "after_script" for line in s.script]
-        status = _STATUSES.get(failure.reason, "failed") if failure else "success"
-        self.variables.set("CI_JOB_STATUS", status)
-        if not script:
-            return None
-        scope = ScriptLimits(
-            stops=self.stops,
-            timeout_s=self.variables.seconds("RUNNER_AFTER_SCRIPT_TIMEOUT", _AFTER_SCRIPT_S),
-            on_timeout=_timeout("context deadline exceeded"),
-        )
-        lines = [notice("Running after script..."), *commands(script)]
-        with self._section("after_script", "Running after_script"):
-            error = self._attempt(lambda: self._run_lines(lines, scope, in_project=True))
-        if error is None or not self.variables.flag("AFTER_SCRIPT_IGNORE_ERRORS", absent=True):
-            return None if failure else error
-        text = "after_script failed, but job will continue unaffected"
-        self._say(f"{_YELLOW}WARNING: {text}: {error}")
-        return None
+    def _enter(self) -> str:
+        return f"cd {quote(self.places.project)}"
 
-    def _run_lines(self, lines: list[str], scope: ScriptLimits, *, in_project: bool) -> None:
-        start = [f"cd {quote(self.places.project)}"] if in_project else []
-        configured = self.runner.feature_flags.get(_EVAL_FLAG, False)
-        script = shell_script(
-            [*exports(self.variables, self.places), *start, *lines],
-            is_traced=self.trace.is_debug,
-            in_subshell=self.variables.flag(_EVAL_FLAG, absent=configured),
+    def _run_lines(self, lines: list[str], *, is_script: bool = False) -> None:
+        code = run_shell(
+            [self.runner.shell, "-l"],
+            shell_script([*exports(self.variables), *lines]),
+            write=self.trace.write,
+            stops=self.stops,
+            is_script=is_script,
         )
-        shell = [self.runner.shell, "-l"]
-        code = run_shell(shell, script, write=self.trace.write, scope=scope)
         if code < 0:
             raise BuildError(f"signal: {signal.strsignal(-code) or -code}".lower(), exit_code=-1)
         if code > 0:
@@ -229,16 +190,19 @@ class Build:
         self.trace.write(f"{line}{_RESET}\n")
 
 
+def not_followed(variables: Variables) -> list[str]:
+    """The names of the settings that the real runner follows and the stand-in does not."""
+    names = [one.key for one in variables if one.value and _NOT_FOLLOWED.fullmatch(one.key)]
+    if variables.value("GIT_STRATEGY") not in {"", *STRATEGIES}:
+        names.append("GIT_STRATEGY")
+    return sorted(names)
+
+
 def find_places(job: Job, runner: RunnerOptions, *, working_dir: str) -> Places:
-    """Where the job's files go: a folder per runner and project, as the real runner names it."""
+    """The job's folders: one per runner and project, as the real runner names it."""
     builds = os.path.join(working_dir, runner.builds_dir)
     path = urlsplit(job.git_info.clean_url).path.removesuffix(".git").strip("/")
-    path = os.path.normpath(path)
-    if path == "." or ".." in path:
-        path = f"project-{job.job_info.project_id}"
-    strategies = [variable.value for variable in job.variables if variable.key == "GIT_STRATEGY"]
-    ending = "-empty" if strategies[-1:] == ["empty"] else ""
-    project = os.path.join(builds, runner.short_token, "0", path + ending)
+    project = os.path.join(builds, runner.short_token, "0", path)
     return Places(
         builds=builds,
         project=project,
@@ -247,9 +211,5 @@ def find_places(job: Job, runner: RunnerOptions, *, working_dir: str) -> Places:
     )
 
 
-def _system_failure(message: str) -> BuildError:
-    return BuildError(message, reason="runner_system_failure")
-
-
-def _timeout(message: str) -> BuildError:
-    return BuildError(message, reason="job_execution_timeout")
+def _end_word(succeeded: bool) -> str:
+    return "successful" if succeeded else "failed"

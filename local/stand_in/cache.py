@@ -15,7 +15,7 @@ _GREEN, _YELLOW = "\033[32;1m", "\033[0;33m"
 
 
 class StoreError(Exception):
-    """The bucket has no such cache, or cannot be reached: never worth a job's failure."""
+    """The bucket has no such cache, or does not answer; the job goes on without the cache."""
 
 
 _TROUBLES = (StoreError, zipfile.BadZipFile, ValueError, OSError)
@@ -38,10 +38,7 @@ class Caches:
 
     def restore(self, cache: Cache) -> None:
         """Unpack the first of the keys that has a cache."""
-        key, *others = (
-            self._variables.expand(written).rstrip(" /\\")
-            for written in (cache.key, *cache.fallback_keys, "$CACHE_FALLBACK_KEY")
-        )
+        key, *others = map(self._key, (cache.key, *cache.fallback_keys, "$CACHE_FALLBACK_KEY"))
         if not self._is_allowed(cache, "pull"):
             self._say(f"{_GREEN}Not downloading cache {key} due to policy")
             return
@@ -58,7 +55,7 @@ class Caches:
 
     def save(self, cache: Cache) -> None:
         """Pack what the cache names."""
-        key = self._variables.expand(cache.key).rstrip(" /\\")
+        key = self._key(cache.key)
         if not self._is_allowed(cache, "push"):
             self._say(f"{_GREEN}Not uploading cache {key} due to policy")
             return
@@ -70,6 +67,9 @@ class Caches:
             self._say(f"{_YELLOW}Failed to create cache")
         else:
             self._say(f"{_GREEN}Created cache")
+
+    def _key(self, written: str) -> str:
+        return self._variables.expand(written).rstrip(" /\\")
 
     def _is_allowed(self, cache: Cache, direction: str) -> bool:
         return self._variables.expand(cache.policy) in {"", "pull-push", direction}
@@ -83,9 +83,7 @@ class Caches:
 
     def _extract(self, key: str) -> None:
         path = self._file(key)
-        if self._bucket is None:
-            self._say("No URL provided, cache will not be downloaded from shared cache server.")
-        else:
+        if self._bucket is not None:
             self._bucket.fetch(key, path)
         if not os.path.exists(path):
             raise StoreError("Cache file does not exist")
@@ -94,16 +92,14 @@ class Caches:
 
     def _archive(self, cache: Cache, key: str) -> None:
         path = self._file(key)
-        paths = map(self._variables.expand, cache.paths)
-        found = files.find_all(self._places.project, paths, self._say)
+        paths = files.find_all(
+            self._places.project, map(self._variables.expand, cache.paths), self._say
+        )
         if cache.untracked:
-            found.update(files.find_untracked(self._places.project))
-        with open(f"{path}.part", "wb") as file:
-            files.write_zip(file, self._places.project, sorted(found))
-        os.replace(f"{path}.part", path)
-        if self._bucket is None:
-            self._say("No URL provided, cache will not be uploaded to shared cache server.")
-        else:
+            paths.update(files.find_untracked(self._places.project))
+        with open(path, "wb") as file:
+            files.write_zip(file, self._places.project, sorted(paths))
+        if self._bucket is not None:
             self._bucket.keep(key, path)
 
 
@@ -129,8 +125,7 @@ class Bucket:
             config=Config(s3={"addressing_style": "path" if s3.serveraddress else "auto"}),
         )
         self._name = s3.bucketname
-        own = "" if runner.cache.shared else f"runner/{runner.short_token}"
-        parts = (runner.cache.path.strip("/"), own, f"project/{project_id}")
+        parts = (runner.cache.path.strip("/"), f"project/{project_id}")
         self._prefix = "/".join(filter(None, parts))
 
     def fetch(self, key: str, path: str) -> None:
@@ -143,7 +138,7 @@ class Bucket:
             raise StoreError(str(exc)) from exc
 
     def keep(self, key: str, path: str) -> None:
-        """Take the cache from a file."""
+        """Store the cache of a file."""
         try:
             with open(path, "rb") as file:
                 self._client.put_object(Bucket=self._name, Key=f"{self._prefix}/{key}", Body=file)

@@ -2,22 +2,21 @@
 
 import platform
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from local.stand_in.decode import DecodeError, decode
+from local.stand_in.job import DecodeError, decode
 
 NAME, VERSION, REVISION = "gitlab-runner", "17.9.0", "stand-in"
 ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 
 
 class UsageError(ValueError):
-    """The command line or the configuration cannot be followed; the message says why."""
+    """The stand-in cannot follow the command line or the configuration; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class S3Options:
-    """Where an S3 cache lives; the fields have the file's names in lower case."""
+    """The bucket of an S3 cache; the fields have the file's names in lower case."""
 
     serveraddress: str = ""
     accesskey: str = ""
@@ -31,11 +30,10 @@ class S3Options:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheOptions:
-    """Which cache besides the folder on this machine."""
+    """Which cache besides the folder on this machine; all runners share it."""
 
     type: str = ""  # "" | s3
     path: str = ""
-    shared: bool = False
     s3: S3Options = S3Options()
 
 
@@ -52,10 +50,8 @@ class RunnerOptions:
     shell: str = "bash"
     environment: tuple[str, ...] = ()  # NAME=value each
     pre_build_script: str = ""
-    post_build_script: str = ""
     output_limit: int = 4096  # KiB of a job's log
     tls_ca_file: str = ""
-    feature_flags: Mapping[str, bool] = field(default_factory=dict)
     cache: CacheOptions = CacheOptions()
 
     @property
@@ -72,7 +68,7 @@ class _Config:
 def read_runner(path: str, name: str) -> RunnerOptions:
     """The runner of that name. Opens and reads the file once: it may be a pipe.
 
-    Raises `UsageError` when there is no such file or runner, or a value cannot be followed.
+    Raises `UsageError` without such a file or runner, and for a value of a wrong type.
     """
     try:
         with open(path, "rb") as file:
@@ -87,11 +83,8 @@ def read_runner(path: str, name: str) -> RunnerOptions:
 
 
 def _check(runner: RunnerOptions) -> None:
-    for value, field_name in (
-        (runner.url, "URL"),
-        (runner.token, "Token"),
-        (runner.executor, "Executor"),
-    ):
+    needed = {"URL": runner.url, "Token": runner.token, "Executor": runner.executor}
+    for field_name, value in needed.items():
         if not value:
             raise UsageError(f"Missing {field_name}")
     if runner.executor != "shell":

@@ -1,5 +1,6 @@
 """Finds the files that artifacts and caches name, packs and unpacks them."""
 
+import glob
 import gzip
 import os
 import re
@@ -11,33 +12,27 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO
 
-_MAGIC = re.compile(r"[*?\[{]")
-_PIECES = re.compile(r"(/\*\*/|^\*\*/|/\*\*$|\*\*|\*|\?|\[[^\]]*\]|\{[^}]*\})")
-_WILD = {
-    "/**/": "/(?:.*/)?",
-    "**/": "(?:.*/)?",
-    "/**": "(?:/.*)?",
-    "**": ".*",
-    "*": "[^/]*",
-    "?": "[^/]",
-}
+_BRACES = re.compile(r"\{([^{}]*)\}")
 
 
 def find(root: str, pattern: str) -> list[str]:
-    """Paths below `root`, relative to it, that a pattern names; folders with all below them.
+    """Paths below `root`, relative to it, that a pattern names; folders with all below them."""
+    return sorted({path for hit in matches(root, pattern) for path in _below(root, hit)})
 
-    Knows `*`, `?`, `[abc]`, `{a,b}` and `**`. A path outside `root` names nothing.
+
+def matches(root: str, pattern: str) -> set[str]:
+    """The paths that a pattern names exactly. A path outside `root` names nothing.
+
+    Knows `*`, `?`, `[abc]`, `{a,b}` and `**`, which alone crosses folders.
     """
     relative = os.path.relpath(os.path.normpath(os.path.join(root, pattern)), root)
     if relative == ".." or relative.startswith("../"):
-        return []
-    if not _MAGIC.search(relative):
-        is_there = os.path.lexists(os.path.join(root, relative))
-        return sorted(_below(root, relative)) if is_there else []
-    fits = re.compile(_expression(relative))
-    fixed = _MAGIC.split(relative, maxsplit=1)[0].rpartition("/")[0]
-    hits = [path for path in _below(root, fixed or ".") if fits.fullmatch(path)]
-    return sorted({path for hit in hits for path in _below(root, hit)})
+        return set()
+    hits = (
+        glob.glob(plain, root_dir=root, recursive=True, include_hidden=True)
+        for plain in _without_braces(relative)
+    )
+    return {hit.rstrip("/") for group in hits for hit in group}
 
 
 def find_all(root: str, patterns: Iterable[str], say: Callable[[str], None]) -> set[str]:
@@ -54,11 +49,6 @@ def find_all(root: str, patterns: Iterable[str], say: Callable[[str], None]) -> 
                 f"is relative to the working directory ({root})"
             )
     return paths
-
-
-def is_excluded(path: str, patterns: Iterable[str]) -> bool:
-    """Whether one of the patterns names exactly this path."""
-    return any(re.fullmatch(_expression(os.path.normpath(p)), path) for p in patterns)
 
 
 def find_untracked(root: str) -> list[str]:
@@ -96,6 +86,15 @@ def read_zip(source: IO[bytes], root: str) -> None:
             _unpack(archive, entry, full)
 
 
+def write_gzip(target: IO[bytes], root: str, paths: Iterable[str]) -> None:
+    """Pack files one after another, each as a gzip member with its name."""
+    for path in paths:
+        full = os.path.join(root, path)
+        if os.path.isfile(full):
+            with open(full, "rb") as file, gzip.GzipFile(path, "wb", fileobj=target) as member:
+                shutil.copyfileobj(file, member)
+
+
 def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, full: str) -> None:
     mode = entry.external_attr >> 16
     if entry.is_dir():
@@ -113,15 +112,6 @@ def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, full: str) -> None
         os.chmod(full, stat.S_IMODE(mode))
 
 
-def write_gzip(target: IO[bytes], root: str, paths: Iterable[str]) -> None:
-    """Pack files one after another, each as a gzip member with its name."""
-    for path in paths:
-        full = os.path.join(root, path)
-        if os.path.isfile(full):
-            with open(full, "rb") as file, gzip.GzipFile(path, "wb", fileobj=target) as member:
-                shutil.copyfileobj(file, member)
-
-
 def _below(root: str, path: str) -> Iterator[str]:
     """The path itself, and everything below it when it is a folder."""
     full = os.path.join(root, path)
@@ -132,16 +122,10 @@ def _below(root: str, path: str) -> Iterator[str]:
             yield from _below(root, name if path == "." else f"{path}/{name}")
 
 
-def _expression(pattern: str) -> str:
-    """A regular expression for a glob; only `**` crosses folders."""
-    return "".join(_piece(piece) for piece in _PIECES.split(pattern))
-
-
-def _piece(piece: str) -> str:
-    if piece in _WILD:
-        return _WILD[piece]
-    if re.fullmatch(r"\[[^\]]+\]", piece):
-        return "[" + piece[1:-1].replace("\\", r"\\").replace("!", "^", 1) + "]"
-    if re.fullmatch(r"\{[^}]*\}", piece):
-        return "(?:" + "|".join(_expression(part) for part in piece[1:-1].split(",")) + ")"
-    return re.escape(piece)
+def _without_braces(pattern: str) -> list[str]:
+    """The patterns that one with `{a,b}` stands for."""
+    braces = _BRACES.search(pattern)
+    if braces is None:
+        return [pattern]
+    head, tail = pattern[: braces.start()], pattern[braces.end() :]
+    return [p for part in braces[1].split(",") for p in _without_braces(f"{head}{part}{tail}")]

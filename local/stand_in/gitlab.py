@@ -5,14 +5,13 @@ Source: gitlab-runner 17.9, `network/gitlab.go`.
 
 import enum
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import urllib3
 
 from local.stand_in.config import ARCHITECTURE, NAME, REVISION, VERSION, RunnerOptions
-from local.stand_in.decode import DecodeError
-from local.stand_in.job import Job, read_job
+from local.stand_in.job import DecodeError, Job, read_job
 from local.stand_in.log import Log
 
 _FEATURES = (
@@ -28,9 +27,10 @@ _LONGEST_INTERVAL_S = 900
 
 
 class _Retry(urllib3.Retry):
-    RETRY_AFTER_STATUS_CODES = frozenset({429})  # the others are for the caller to repeat
+    RETRY_AFTER_STATUS_CODES = frozenset({429})
 
 
+# The caller sends a piece of log or a state again by itself; an upload is worth more tries.
 _RETRIES = _Retry(
     total=5,
     connect=0,
@@ -39,14 +39,13 @@ _RETRIES = _Retry(
     raise_on_status=False,
     remove_headers_on_redirect=["JOB-TOKEN", "PRIVATE-TOKEN"],
 )
+_UPLOAD_RETRIES = _RETRIES.new(total=2, status_forcelist={500, 502, 503}, backoff_factor=0.5)
 
 
 class Result(enum.StrEnum):
-    """What GitLab made of a job's state or of a piece of its log; the value is the log's word."""
+    """How GitLab answers a job's state or a piece of its log; the value is the log's word."""
 
     OK = "ok"
-    NOT_COMPLETED = "accepted, but not yet completed"
-    INVALID = "trace validation failed"
     MISMATCH = "range mismatch"
     NOT_FOUND = "not-found"
     ABORT = "job failed"
@@ -55,7 +54,7 @@ class Result(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """One answer; status -1 when there was none, with the cause as `text`."""
+    """One answer; status -1 for none, with the cause as `text`."""
 
     status: int
     text: str  # such as `202 Accepted`
@@ -80,13 +79,13 @@ class Reply:
         return int(end) if end.isdigit() else 0
 
     def result(self, results: Mapping[int, Result]) -> Result:
-        """What it means by its status, unless the job is over altogether."""
+        """The meaning of the status, unless the job is over for GitLab."""
         if self.headers.get("Job-Status") in {"canceled", "failed"} or self.status == 403:
             return Result.ABORT
         return results.get(self.status, Result.FAILED)
 
     def fields(self) -> dict[str, object]:
-        """What the log says of it; the interval in nanoseconds."""
+        """The answer's fields in the process log; the interval in nanoseconds."""
         return {
             "code": self.status,
             "job-status": self.headers.get("Job-Status", ""),
@@ -123,7 +122,7 @@ class JobServer:
         self._pool.clear()
 
     def request_job(self) -> tuple[Job | None, bool]:
-        """A job, if there is one for this runner, and whether the runner may go on asking."""
+        """A job, if GitLab has one for this runner, and whether the runner may ask again."""
         question = {"info": self._info, "token": self._token, "system_id": self._system_id}
         if self._last_update:
             question["last_update"] = self._last_update
@@ -160,7 +159,7 @@ class JobServer:
         failure_reason: str = "",
         exit_code: int = 0,
     ) -> tuple[Result, Reply]:
-        """Say how far the job is: running, success or failed. `output`: checksum and bytesize."""
+        """Send the job's state: running, success or failed. `output`: checksum and bytesize."""
         ending = {"failure_reason": failure_reason, "exit_code": exit_code}
         body = {
             **{"info": self._info, "token": job.token, "state": state, "output": output},
@@ -172,25 +171,16 @@ class JobServer:
         headers = {**_JSON, "PRIVATE-TOKEN": job.token}
         text = json.dumps(body, separators=(",", ":")).encode()
         reply = self._send("PUT", f"jobs/{job.id}", headers, text)
-        result = reply.result(
-            {
-                200: Result.OK,
-                202: Result.NOT_COMPLETED,
-                404: Result.ABORT,
-                412: Result.INVALID,
-            }
-        )
+        result = reply.result({200: Result.OK, 404: Result.ABORT})
         level = "warning" if result in {Result.ABORT, Result.FAILED} else "info"
         log.say(level, f"Submitting job to coordinator...{result}", **reply.fields())
         return result, reply
 
-    def patch_trace(
-        self, job: Job, content: bytes, start: int, *, is_debug: bool = False
-    ) -> tuple[Result, Reply]:
+    def patch_trace(self, job: Job, content: bytes, start: int) -> tuple[Result, Reply]:
         """Send the piece of the log that begins at `start`."""
         sent = f"{start}-{start + len(content) - 1}"
         headers = {"Content-Type": "text/plain", "Content-Range": sent, "JOB-TOKEN": job.token}
-        path = f"jobs/{job.id}/trace?debug_trace={str(is_debug).lower()}"
+        path = f"jobs/{job.id}/trace?debug_trace=false"
         reply = self._send("PATCH", path, {**headers, **_AGENT}, content)
         result = reply.result({202: Result.OK, 404: Result.NOT_FOUND, 416: Result.MISMATCH})
         fields = {"job": job.id, "sent-log": sent, "job-log": reply.headers.get("Range", "")}
@@ -201,34 +191,33 @@ class JobServer:
         )
         return result, reply
 
-    def upload_artifact(
-        self, job: Job, query: str, body: Iterable[bytes], content_type: str
-    ) -> Reply:
-        """Send one multipart body in chunks."""
+    def upload_artifact(self, job: Job, query: str, filename: str, content: bytes) -> Reply:
+        """Send one file of artifacts; `query` says what it is."""
+        form = {"file": (filename, content, "application/octet-stream")}
+        body, content_type = urllib3.encode_multipart_formdata(form)
         headers = {"Content-Type": content_type, "JOB-TOKEN": job.token, **_AGENT}
-        return self._send("POST", f"jobs/{job.id}/artifacts?{query}", headers, body)
+        path = f"jobs/{job.id}/artifacts?{query}"
+        return self._send("POST", path, headers, body, retries=_UPLOAD_RETRIES)
 
     def download_artifact(self, job_id: int, token: str) -> Reply:
         """The archive of an earlier job."""
         path = f"jobs/{job_id}/artifacts?direct_download=true"
-        return self._send("GET", path, {"JOB-TOKEN": token, **_AGENT})
+        headers = {"JOB-TOKEN": token, **_AGENT}
+        return self._send("GET", path, headers, retries=_UPLOAD_RETRIES)
 
     def _send(
         self,
         method: str,
         path: str,
         headers: Mapping[str, str],
-        body: bytes | Iterable[bytes] | None = None,
+        body: bytes | None = None,
+        *,
+        retries: urllib3.Retry = _RETRIES,
     ) -> Reply:
-        is_stream = body is not None and not isinstance(body, bytes)
+        address = f"{self._base}/{path}"
         try:
             answer = self._pool.request(
-                method,
-                f"{self._base}/{path}",
-                body=body,
-                headers=headers,
-                chunked=is_stream,
-                retries=False if is_stream else _RETRIES,  # a stream can be read once
+                method, address, body=body, headers=headers, retries=retries
             )
         except (urllib3.exceptions.HTTPError, OSError) as exc:
             return Reply(status=-1, text=f"couldn't execute {method}: {exc}", headers={})

@@ -1,9 +1,17 @@
-"""A job as GitLab hands it out. The classes have the shape and the names of the answer's JSON."""
+"""A job as GitLab hands it out; the classes have the shape and the names of the answer's JSON.
+
+`decode` reads JSON and TOML as strictly as the real runner's decoder.
+"""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from local.stand_in.decode import DecodeError, decode
+_T = TypeVar("_T")
+
+
+class DecodeError(ValueError):
+    """A value has another type than the real runner expects; the message names it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,14 +78,14 @@ class Cache:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactsFile:
-    """The archive of an earlier job; without a name there is none."""
+    """The archive of an earlier job; empty without a name."""
 
     filename: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dependency:
-    """An earlier job with artifacts to fetch."""
+    """An earlier job whose artifacts this one gets."""
 
     id: int = 0
     token: str = ""
@@ -87,7 +95,7 @@ class Dependency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobInfo:
-    """Where the job belongs."""
+    """The job's project."""
 
     project_id: int = 0
     project_jobs_running_on_instance_runners_count: str = ""  # a number would lose the job
@@ -95,7 +103,7 @@ class JobInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerInfo:
-    """What GitLab asks of the runner; `timeout` in seconds, 0 for the two hours that are usual."""
+    """What GitLab asks of the runner; `timeout` in seconds, 0 for the usual two hours."""
 
     timeout: int = 0
 
@@ -111,7 +119,7 @@ class Features:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """Everything one build needs."""
+    """Everything that one build needs."""
 
     id: int = 0
     token: str = ""
@@ -127,6 +135,12 @@ class Job:
     dependencies: tuple[Dependency, ...] = ()
     features: Features = Features()
 
+    def script(self, name: str) -> tuple[str, ...]:
+        """The commands of the steps and hooks of that name."""
+        return tuple(
+            line for one in (*self.steps, *self.hooks) if one.name == name for line in one.script
+        )
+
 
 def read_job(body: bytes) -> Job:
     """The job in an answer's body. Raises `DecodeError` where the real runner loses the job."""
@@ -137,6 +151,38 @@ def read_job(body: bytes) -> Job:
 
 
 def is_wanted(files: Artifact | Cache, *, succeeded: bool) -> bool:
-    """Whether there is something to save after such an end."""
+    """Whether the job saves these files after such an end."""
     ends = ("", "on_success", "always") if succeeded else ("on_failure", "always")
     return files.when in ends and bool(files.paths or files.untracked)
+
+
+def decode(kind: type[_T], value: object, path: str) -> _T:
+    """`value` as a dataclass of this kind. Keys are read in any case and with `-` for `_`.
+
+    Null and absent are alike; unknown keys mean nothing. Raises `DecodeError`.
+    """
+    entries = {
+        key.lower().replace("-", "_"): entry for key, entry in _of(dict, value, path).items()
+    }
+    return kind(
+        **{
+            name: _value(hint, entries[name], f"{path}.{name}")
+            for name, hint in get_type_hints(kind).items()
+            if entries.get(name) is not None
+        }
+    )
+
+
+def _value(wanted: Any, value: object, path: str) -> object:
+    if is_dataclass(wanted):
+        return decode(wanted, value, path)  # type: ignore[arg-type]
+    plain = get_origin(wanted) or wanted
+    if plain is tuple:
+        return tuple(_value(get_args(wanted)[0], entry, path) for entry in _of(list, value, path))
+    return _of(plain, value, path)
+
+
+def _of(wanted: type[_T], value: object, path: str) -> _T:
+    if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
+        raise DecodeError(f"{path} must be of type {wanted.__name__}")
+    return value

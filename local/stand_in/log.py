@@ -1,4 +1,4 @@
-"""The process log on stderr, in the shapes and words of gitlab-runner's own."""
+"""The process log on stderr: JSON lines in the words of gitlab-runner's own."""
 
 import json
 import os
@@ -13,7 +13,6 @@ from typing import NoReturn
 class Log:
     """Writes one line per call; `fields` go with every line."""
 
-    is_json: bool = True
     fields: Mapping[str, object] = field(default_factory=dict)
     to_fd: int | None = 2  # None: nowhere
 
@@ -25,19 +24,13 @@ class Log:
         """One write call per line, so that lines of threads and signal handlers do not mix."""
         if self.to_fd is None:
             return
-        every = {**self.fields, **fields}
-        if self.is_json:
-            at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-            head = {"level": level, "msg": message, "time": at}
-            line = json.dumps({**head, **every}, sort_keys=True, separators=(",", ":"))
-        else:
-            words = " ".join(f"{key}={value}" for key, value in sorted(every.items()))
-            mark = "" if level == "info" else f"{level.upper()}: "
-            line = f"{mark}{message:<50} {words}".rstrip()
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        every = {"level": level, "msg": message, "time": at, **self.fields, **fields}
+        line = json.dumps(every, sort_keys=True, separators=(",", ":"))
         with suppress(OSError):  # without a reader: the job matters more than its log line
             os.write(self.to_fd, line.encode() + b"\n")
 
     def fatal(self, message: str) -> NoReturn:
-        """Say why, and end the process with code 1 at once, whatever else is going on."""
+        """Say why, and end the process with code 1 at once."""
         self.say("fatal", message)
         os._exit(1)

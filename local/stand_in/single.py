@@ -1,4 +1,4 @@
-"""`run-single`: ask for jobs and run them one after another, until a limit or a signal ends it.
+"""`run-single`: asks for jobs and runs them one after another, until a limit or a signal ends it.
 
 Source: gitlab-runner 17.9, `commands/single.go`.
 """
@@ -16,9 +16,8 @@ from local.stand_in.config import RunnerOptions
 from local.stand_in.gitlab import JobServer
 from local.stand_in.job import Job
 from local.stand_in.log import Log
-from local.stand_in.sender import Sender
-from local.stand_in.stops import BuildError, Stops, reason_for
-from local.stand_in.trace import Trace
+from local.stand_in.shell import BuildError, Stops, reason_for
+from local.stand_in.trace import Sender, Trace
 from local.stand_in.variables import job_variables
 
 _SIGNAL_NAMES = {signal.SIGTERM: "terminated", signal.SIGINT: "interrupt"}
@@ -47,8 +46,8 @@ class RunSingle:
         self._woken, self._waker = os.pipe()
 
     def run(self) -> None:
-        """Return when the process is to end with code 0."""
-        # Before the line that tells others that signals are heard from now on.
+        """Return when the process ends with code 0."""
+        # Before the line by which others know that the process hears signals.
         for number in (signal.SIGQUIT, signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         shown = f"{self.runner.url} with token {self.runner.short_token}"
@@ -67,7 +66,7 @@ class RunSingle:
         self._is_finished = True
 
     def _take_one(self) -> bool:
-        """Whether there was a job; without one this waits before the next question."""
+        """Whether GitLab had a job; without one this waits before the next question."""
         job, is_healthy = self._gitlab.request_job()
         if not is_healthy:
             self.log.say("info", "Runner is not healthy!")
@@ -79,12 +78,12 @@ class RunSingle:
         return job is not None
 
     def _rest(self, seconds: float) -> None:
-        """Wait, unless a signal came or comes."""
+        """Wait until the time is over or a signal arrives."""
         if not self._is_finished:
             select.select([self._woken], [], [], seconds)
 
     def _process(self, job: Job) -> None:
-        """Run one job and say to GitLab how it went."""
+        """Run one job and send its end to GitLab."""
         started = time.monotonic()
         timeout_s = job.runner_info.timeout or _USUAL_TIMEOUT_S
         places = find_places(job, self.runner, working_dir=os.getcwd())
@@ -93,10 +92,9 @@ class RunSingle:
             secrets=[variable.value for variable in variables if variable.masked],
             token_prefixes=job.features.token_mask_prefixes,
             limit_bytes=self.runner.output_limit * 1024,
-            is_debug=variables.flag("CI_DEBUG_TRACE", absent=False),
         )
         self._stops = stops = Stops(timeout_s=timeout_s)
-        if self._is_ending:  # the signal came between the job and this line
+        if self._is_ending:  # a signal arrived between the job and this line
             stops.interrupt("terminated")
         sender = Sender(
             gitlab=self._gitlab, job=job, trace=trace, stops=stops, interval_s=self.trace_s
@@ -112,7 +110,11 @@ class RunSingle:
         )
         failure = build.run(self.system_id)
         self._report(job, failure, time.monotonic() - started, trace)
-        self._submit(job, failure, sender)
+        if failure is None:
+            sender.finish("success")
+        else:
+            reason = reason_for(failure, known=job.features.failure_reasons)
+            sender.finish("failed", failure_reason=reason, exit_code=failure.exit_code)
         self._stops = None
 
     def _report(
@@ -133,18 +135,6 @@ class RunSingle:
         line = f"Job failed{' (system failure)' if is_system else ''}: {failure}"
         trace.write(f"\033[31;1mERROR: {line}\n\033[0;m\n")
         log.say("warning", f"{line}\n")
-
-    def _submit(self, job: Job, failure: BuildError | None, sender: Sender) -> None:
-        if failure is None:
-            is_known = sender.finish("success")
-        else:
-            reason = reason_for(failure, known=job.features.failure_reasons)
-            is_known = sender.finish("failed", failure_reason=reason, exit_code=failure.exit_code)
-        if not is_known:
-            end = "Fail" if failure else "Success"
-            self.log.say("error", f'Job trace termination "{end}" failed', job=job.id)
-        if failure is not None:
-            self.log.say("error", "Failed to process build", error=str(failure))
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         """Runs in the main thread, in the middle of anything."""

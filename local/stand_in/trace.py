@@ -1,15 +1,19 @@
-"""The job's log as it grows: secrets hidden however they are cut, size bounded, checksum kept.
+"""The job's log on its way to GitLab: secrets hidden, size bounded, checksum kept, sent in pieces.
 
-Source: gitlab-runner 17.9, `common/buildlogger/internal`: masker, urlsanitizer, tokensanitizer.
+Source: gitlab-runner 17.9, `common/buildlogger/internal` and `network/trace.go`.
 """
 
-import codecs
 import re
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
-_MASK = b"[MASKED]"
+from local.stand_in.gitlab import JobServer, Reply, Result
+from local.stand_in.job import Job
+from local.stand_in.shell import Stops
+
 # Of tokens and of addresses, by what stands before the secret part.
 _TOKENS = (
     *("glpat-", "gloas-", "gldt-", "glrt-", "glcbt-", "glptt-", "glft-", "glimt-", "glagent-"),
@@ -19,71 +23,16 @@ _URL_KEYS = (
     *("private_token", "authenticity_token", "rss_token"),
     *("x-amz-signature", "x-amz-credential", "x-amz-security-token"),
 )
-_NONE = re.compile(rb"(?!)")
-
-
-class Filter:
-    """Replaces what `whole` matches, its first group kept, by `[MASKED]`.
-
-    `unfinished` says where in the output so far something may begin that more output completes:
-    from there on it is held back.
-    """
-
-    def __init__(self, whole: re.Pattern[bytes], unfinished: Callable[[bytes], int]) -> None:
-        self._whole = whole
-        self._unfinished = unfinished
-        self._held = b""
-
-    def feed(self, data: bytes, *, is_end: bool = False) -> bytes:
-        """What can be let out now; everything at the end."""
-        data = self._held + data
-        keep = len(data) if is_end else self._unfinished(data)
-        clean, end = [], 0
-        for match in self._whole.finditer(data):
-            if match.start() >= keep:
-                break  # something longer may still follow from an earlier byte
-            clean.append(data[end : match.start()] + (match[1] or b"") + _MASK)
-            end = match.end()
-        keep = max(keep, end)
-        self._held = data[keep:]
-        return b"".join([*clean, data[end:keep]])
-
-
-def secrets_filter(secrets: Iterable[str]) -> Filter:
-    """Hides these words."""
-    # The longest first, so that one secret inside another does not cut it in two.
-    words = sorted({word.encode() for word in secrets if word}, key=len, reverse=True)
-    whole = re.compile(b"()(?:%s)" % b"|".join(map(re.escape, words))) if words else _NONE
-    longest = max(map(len, words), default=0)
-
-    def unfinished(data: bytes) -> int:
-        for start in range(max(0, len(data) - longest + 1), len(data)):
-            rest = data[start:]
-            if any(word.startswith(rest) and word != rest for word in words):
-                return start
-        return len(data)
-
-    return Filter(whole, unfinished)
-
-
-def heads_filter(heads: Iterable[str], characters: bytes, flags: re.RegexFlag = re.ASCII) -> Filter:
-    """Hides the characters that follow one of these heads."""
-    # The longest first: of two heads at one place it decides.
-    known = sorted({head.encode() for head in heads}, key=len, reverse=True)
-    begun = sorted({re.escape(head[:end]) for head in known for end in range(1, len(head))})
-    either = b"|".join(map(re.escape, known))
-    whole = re.compile(b"(%s)%s+" % (either, characters), flags)
-    tail = re.compile(b"(?:(?:%s)%s*|%s)\\Z" % (either, characters, b"|".join(begun)), flags)
-
-    def unfinished(data: bytes) -> int:
-        match = tail.search(data)
-        return match.start() if match else len(data)
-
-    return Filter(whole, unfinished)
+_LARGEST_PATCH = 1024 * 1024
+_TRIES = 10  # of the final state; the pause between two doubles
+_TOUCH_AFTER_S = 30.0  # of silence
 
 
 class Trace:
-    """All output of one job. Writing and reading may happen in different threads."""
+    """All output of one job. Writing and reading may happen in different threads.
+
+    Output counts once its line has ended: a masked value has one line, so none is ever cut in two.
+    """
 
     def __init__(
         self,
@@ -91,30 +40,36 @@ class Trace:
         secrets: Iterable[str] = (),
         token_prefixes: Iterable[str] = (),
         limit_bytes: int = 4 * 1024 * 1024,
-        is_debug: bool = False,
     ) -> None:
-        keys = [f"{start}{key}=" for start in "?&" for key in _URL_KEYS]
-        self._filters = (
-            secrets_filter(secrets),
-            heads_filter(keys, rb"[^?&\s\x00-\x1f\x7f]", re.ASCII | re.IGNORECASE),
-            heads_filter([*token_prefixes, *_TOKENS], rb"[-.\w=]"),
-        )
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        heads = _either([*token_prefixes, *_TOKENS])
+        self._masks = [
+            re.compile(rf"([?&](?:{_either(_URL_KEYS)})=)[^?&\s\x00-\x1f\x7f]+", re.A | re.I),
+            re.compile(rf"({heads})[-.\w=]+", re.A),
+        ]
+        if words := _either(secrets):
+            self._masks.insert(0, re.compile(f"()(?:{words})"))
         self._limit = limit_bytes
         self._is_full = False
-        self.is_debug = is_debug  # GitLab shows such a log to fewer people
+        self._line = bytearray()  # the last one, not yet ended
         self._content = bytearray()
         self._crc = 0
         self._lock = threading.Lock()
 
     def write(self, data: bytes | str, *, is_end: bool = False) -> None:
-        """Add output; a secret or a character may come in pieces. At the end nothing is held."""
-        raw = data.encode() if isinstance(data, str) else data
+        """Add output; at its end the last line counts, too."""
         with self._lock:
-            clean = self._decoder.decode(raw, final=is_end).encode()
-            for stage in self._filters:
-                clean = stage.feed(clean, is_end=is_end)
-            self._add(clean)
+            if self._is_full:
+                return
+            self._line += data.encode() if isinstance(data, str) else data
+            end = max(self._line.rfind(b"\n"), self._line.rfind(b"\r")) + 1
+            is_over = len(self._line) - end > self._limit
+            if is_end or is_over:
+                end = len(self._line)
+            text = self._line[:end].decode(errors="replace")
+            del self._line[:end]
+            for mask in self._masks:
+                text = mask.sub(r"\1[MASKED]", text)
+            self._add(text.encode(), is_over=is_over)
 
     @property
     def size(self) -> int:
@@ -133,14 +88,101 @@ class Trace:
         with self._lock:
             return bytes(self._content[start : start + most])
 
-    def _add(self, data: bytes) -> None:
-        if self._is_full or not data:
-            return
+    def _add(self, data: bytes, *, is_over: bool) -> None:
         room = self._limit - len(self._content)
-        if len(data) >= room:
+        if is_over or (data and len(data) >= room):
             self._is_full = True
             data = data[:room].decode(errors="ignore").encode()  # never half a character
             data += f"\n\033[33;1mJob's log exceeded limit of {self._limit} bytes.\n".encode()
             data += b"Job execution will continue but no more output will be collected.\033[0;m\n"
         self._content += data
         self._crc = zlib.crc32(data, self._crc)
+
+
+def _either(words: Iterable[str]) -> str:
+    """A pattern for any of the words: the longest first, so that none cuts another in two."""
+    return "|".join(map(re.escape, sorted(filter(None, words), key=len, reverse=True)))
+
+
+@dataclass(kw_only=True)
+class Sender:
+    """Sends one job's log and state, in a thread of its own until `finish`; heeds the answers."""
+
+    gitlab: JobServer
+    job: Job
+    trace: Trace
+    stops: Stops
+    interval_s: float  # between two pieces of log, until GitLab asks for another
+    pause: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        self._current_s = self.interval_s
+        self._offset = 0
+        self._sent_at = self.clock()
+        self._is_done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def finish(self, state: str, *, failure_reason: str = "", exit_code: int = 0) -> bool:
+        """Send the rest and the final state; False when GitLab took neither."""
+        self.trace.write("", is_end=True)
+        self._is_done.set()
+        self._thread.join()
+        for attempt in range(_TRIES):
+            if attempt:
+                self.pause(2.0 ** (attempt - 1))
+            if self._send_rest():
+                result = self._update(state, failure_reason, exit_code)
+                if result in {Result.OK, Result.ABORT}:
+                    return True
+        return False
+
+    def _watch(self) -> None:
+        while not self._is_done.wait(self._current_s):
+            if not self.step():
+                return
+
+    def step(self) -> bool:
+        """Send what is new, or a sign of life; False when the job is over for GitLab."""
+        result = self._patch()
+        if result is Result.OK and self.clock() - self._sent_at > _TOUCH_AFTER_S:
+            result = self._update("running")
+        if result is Result.ABORT:
+            self.stops.abort()
+        return result is not Result.ABORT
+
+    def _patch(self) -> Result:
+        content = self.trace.read(self._offset, _LARGEST_PATCH)
+        if not content:
+            return Result.OK
+        result, reply = self.gitlab.patch_trace(self.job, content, self._offset)
+        if result is Result.OK:
+            self._offset += len(content)
+        elif result is Result.MISMATCH:
+            self._offset = reply.offset
+        self._heed(reply, is_taken=result in {Result.OK, Result.MISMATCH})
+        return result
+
+    def _update(self, state: str, failure_reason: str = "", exit_code: int = 0) -> Result:
+        output = {"checksum": self.trace.checksum, "bytesize": self.trace.size}
+        result, reply = self.gitlab.update_job(
+            self.job, state, output, failure_reason=failure_reason, exit_code=exit_code
+        )
+        self._heed(reply, is_taken=result is Result.OK)
+        return result
+
+    def _heed(self, reply: Reply, *, is_taken: bool) -> None:
+        if is_taken:
+            self._sent_at = self.clock()
+        self._current_s = reply.interval_s or self._current_s
+        if reply.is_canceling:
+            self.stops.cancel()
+
+    def _send_rest(self) -> bool:
+        """Whether GitLab has all of the log, or wants no more of it."""
+        while self._offset < self.trace.size:
+            result = self._patch()
+            if result is not Result.OK:
+                return result in {Result.ABORT, Result.NOT_FOUND}
+        return True

@@ -8,7 +8,6 @@ from local.stand_in.config import ARCHITECTURE, REVISION, VERSION, RunnerOptions
 from local.stand_in.job import Job, Variable
 
 _REFERENCE = re.compile(r"\$(?:(\$)|\{([^}]*)\}|([A-Za-z_]\w*|[*#@!?0-9-]))")
-_GO_UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +21,7 @@ class Places:
 
 
 class Variables:
-    """Variables by name; of two with one name the later counts."""
+    """Variables by name; the later of two with one name counts."""
 
     def __init__(self, variables: Iterable[Variable], *, folder_of_files: str) -> None:
         self._folder = folder_of_files
@@ -40,39 +39,29 @@ class Variables:
         self._all[key] = Variable(key=key, value=value, raw=True)
 
     def value(self, key: str) -> str:
-        """The value, or nothing; of a file variable its content."""
+        """The value, or ""; a file variable's content."""
         variable = self._all.get(key)
         return variable.value if variable else ""
 
     def exported(self, variable: Variable) -> str:
-        """What the shell sees: of a file variable the path."""
+        """What the shell sees: a file variable's path."""
         return f"{self._folder}/{variable.key}" if variable.file else variable.value
 
     def expand(self, text: str) -> str:
-        """`text` with `$name` and `${name}` replaced; unknown names by nothing."""
+        """`text` with `$name` and `${name}` replaced; unknown names by ""."""
         return _REFERENCE.sub(lambda match: match[1] or self._exported(match), text)
-
-    def flag(self, key: str, *, absent: bool) -> bool:
-        """A truth value in any of the usual spellings."""
-        text = self.value(key).lower()
-        return absent if not text else text in {"1", "t", "true"}
 
     def whole(self, key: str, absent: int) -> int:
         """A whole number; anything else counts as absent."""
         text = self.value(key)
         return int(text) if text.isdigit() else absent
 
-    def seconds(self, key: str, absent: float | None) -> float | None:
-        """A duration such as `1h30m` or `90s`; anything else counts as absent."""
-        parts = re.findall(r"(\d+(?:\.\d+)?)(h|ms|m|s)", self.value(key))
-        return sum(float(n) * _GO_UNIT_S[unit] for n, unit in parts) if parts else absent
-
     def _exported(self, match: re.Match[str]) -> str:
         variable = self._all.get(match[2] or match[3] or "")
         return self.exported(variable) if variable else ""
 
     def _expanded(self, key: str, trail: tuple[str, ...]) -> str:
-        """The value with what it refers to, and so on; a circle ends in nothing."""
+        """The value with its references followed; a reference back into the trail is ""."""
 
         def referred(match: re.Match[str]) -> str:
             name = match[2] or match[3] or ""

@@ -1,7 +1,7 @@
 """The stand-in runner, end to end against a small coordinator.
 
-Where RUNNER_FLEET_GITLAB_RUNNER names the real binary, each test runs with that one as well: what
-is claimed here about the stand-in is then shown to be true of gitlab-runner itself.
+Where RUNNER_FLEET_GITLAB_RUNNER names the real binary, each test runs with that one as well: each
+claim about the stand-in is then shown to be true of gitlab-runner itself.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import subprocess
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from tests.integration.local.object_store import ObjectStore
 from tests.integration.local.runner_process import BINARIES, TOKEN, RunnerProcess, config_toml
 
 Start = Callable[..., RunnerProcess]
+SOON = {"X-GitLab-Trace-Update-Interval": "1"}
+JSON_TYPE = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(params=BINARIES)
@@ -39,14 +42,14 @@ def coordinator(tmp_path: Path) -> Iterator[Coordinator]:
 
 @pytest.fixture
 def start(binary: str, coordinator: Coordinator, tmp_path: Path) -> Iterator[Start]:
-    """Starts a runner for one job; other flags, lines of its configuration, and environment."""
+    """Starts a runner for one job; other flags, and lines of its configuration."""
     started: list[RunnerProcess] = []
 
-    def begin(*flags: str, config: Sequence[str] = (), **environ: str) -> RunnerProcess:
+    def begin(*flags: str, config: Sequence[str] = ()) -> RunnerProcess:
         home = tmp_path / f"home{len(started)}"
         home.mkdir()
         text = config_toml(coordinator.url, *config)
-        process = RunnerProcess(binary, home, text, *(flags or ("--max-builds", "1")), **environ)
+        process = RunnerProcess(binary, home, text, *(flags or ("--max-builds", "1")))
         started.append(process)
         return process
 
@@ -67,306 +70,316 @@ def final(coordinator: Coordinator) -> dict[str, Any]:
 
 
 def log_of(coordinator: Coordinator, job_id: int = 1) -> str:
-    return coordinator.traces[str(job_id)].decode()
+    return coordinator.traces.get(str(job_id), b"").decode()
 
 
-def test_a_job_succeeds_and_the_process_says_so(coordinator: Coordinator, start: Start) -> None:
-    coordinator.offer(make_job(1, "echo hello world"))
-    process = finish(start)
-    assert final(coordinator)["state"] == "success"
-    assert {"failure_reason", "exit_code"}.isdisjoint(final(coordinator))
-    assert "hello world\n" in log_of(coordinator)
-    assert process.messages()[-1] == ("This runner has processed its build limit, so now exiting")
+# --- many jobs, one process -------------------------------------------------------------------
 
 
-def test_the_log_lines_a_follower_reads(coordinator: Coordinator, start: Start) -> None:
-    coordinator.offer(make_job(1, "true"))
-    process = finish(start)
-    received = process.line("Checking for jobs... received")
-    assert (received["job"], received["runner"], received["level"]) == (1, "abcdefghi", "info")
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One job, its end, and what its log shows and hides."""
+
+    script: Sequence[str]
+    job: dict[str, Any] = field(default_factory=dict)
+    reason: str | None = None
+    code: int | None = None
+    shows: Sequence[str] = ()
+    hides: Sequence[str] = ()
+    uploads: bool = False
+
+
+def variable(key: str, value: str, **more: bool) -> dict[str, Any]:
+    return {"key": key, "value": value, **more}
+
+
+def archive(**changes: Any) -> dict[str, Any]:
+    usual = {"name": "", "paths": ["out"], "when": "on_success", "expire_in": "1 week"}
+    return {**usual, "artifact_type": "archive", "artifact_format": "zip", **changes}
+
+
+def earlier(job_id: int) -> dict[str, Any]:
+    token = f"glcbt-64_{job_id:020d}"
+    archived = {"filename": "artifacts.zip", "size": 1}
+    return {"id": job_id, "token": token, "name": "build", "artifacts_file": archived}
+
+
+def in_two_pieces(printed: str) -> str:
+    """A command that prints the text in two pieces, and does not itself show it."""
+    half = len(printed) // 2
+    pieces = f"printf %s '{printed[:half]}'; sleep 0.1; printf '%s\\n' '{printed[half:]}'"
+    return f'eval "$(echo {base64.b64encode(pieces.encode()).decode()} | base64 -d)"'
+
+
+FAILED = "script_failure"
+TIMEOUT = "job_execution_timeout"
+MAKE_OUT = "rm -rf out; mkdir out; echo > out/f"
+AFTER = ("echo after $CI_JOB_STATUS $X.", "exit 4")
+TOKENS = {
+    "glpat-abc.123_x=y z": "glpat-[MASKED] z",
+    "a=glcbt-64_abcdef,": "a=glcbt-[MASKED],",
+    "glrt-x glrt-": "glrt-[MASKED] glrt-",
+    "_gitlab_session=0123;": "_gitlab_session=[MASKED];",
+    "own-a1": "own-[MASKED]",
+    "http://h/?x=1&private_token=abc&y=2": "http://h/?x=1&private_token=[MASKED]&y=2",
+    "glpatx-1 xglpa glpa-t": "glpatx-1 xglpa glpa-t",
+}
+CACHE = {"key": "k-$CI_PROJECT_PATH", "paths": ["kept"], "policy": "pull-push"}
+PULLED = {"key": "topic", "paths": ["kept"], "policy": "pull", "fallback_keys": ["k-acme/demo"]}
+CASES = {
+    "a job succeeds": Case(script=["echo täglich"], shows=["täglich\n"]),
+    "a failing script": Case(
+        script=["exit 3", "echo never"],
+        reason=FAILED,
+        code=3,
+        shows=["ERROR: Job failed: exit status 3"],
+        hides=["never\n"],
+    ),
+    "commands are green": Case(
+        script=['echo "it\'s $((40 + 2))"', "if true; then\n  echo inner\nfi"],
+        shows=[
+            "\033[32;1m$ echo \"it's $((40 + 2))\"\033[0;m\nit's 42\n",
+            "\033[32;1m$ if true; then # collapsed multi-line command\033[0;m\ninner\n",
+            "section_start:",
+            ":step_script\r\033[0K",
+        ],
+    ),
+    "a pipe fails by its first command": Case(
+        script=["false | true", "echo never"], reason=FAILED, code=1, hides=["never\n"]
+    ),
+    "a line fails in the middle": Case(
+        script=["(exit 1); true", "echo never"], reason=FAILED, code=1, hides=["never\n"]
+    ),
+    "a block fails in the middle": Case(
+        script=["cat no-file\ntrue", "echo never"], reason=FAILED, code=1, hides=["never\n"]
+    ),
+    "a command's own code is 1": Case(script=["bash -c 'exit 7'"], reason=FAILED, code=1),
+    "one shell without input": Case(
+        script=["cd /; X=kept", "echo $PWD $X; read line || echo no input"],
+        shows=["/ kept\nno input\n"],
+    ),
+    "variables": Case(
+        script=["echo $SECRET; echo $NESTED $RAW", 'cat "$CONFIG"; echo; echo $CI_SERVER $OWN'],
+        job={
+            "variables": [
+                variable("SECRET", "tops3cret", masked=True),
+                variable("NESTED", "id-$CI_PROJECT_PATH-$$x"),
+                variable("RAW", "id-$CI_JOB_ID", raw=True),
+                variable("CONFIG", "in a file", file=True),
+            ]
+        },
+        shows=["[MASKED]\nid-acme/demo-$x id-$CI_JOB_ID\n", "in a file\nyes set\n"],
+        hides=["tops3cret"],
+    ),
+    "the runner's environment and script": Case(
+        script=["echo script $AWS_SECRET_ACCESS_KEY/$PYTHONPATH."],
+        shows=["\nbefore\n", "script leaked/.\n"],
+    ),
+    "after_script after success": Case(
+        script=["X=1; export X"],
+        job={"after_script": AFTER},
+        shows=["after success .\n", "after_script failed, but job will continue unaffected"],
+    ),
+    "after_script after a failure": Case(
+        script=["exit 2"],
+        job={"after_script": AFTER},
+        reason=FAILED,
+        code=2,
+        shows=["after failed .\n"],
+    ),
+    "open output keeps the job open": Case(
+        script=["(sleep 1; echo late) & echo begun"], shows=["begun\nlate\n"]
+    ),
+    "the job's time ends open output": Case(
+        script=["sleep 60 & echo begun"], job={"runner_info": {"timeout": 2}}, reason=TIMEOUT
+    ),
+    "the job's time ends the script": Case(
+        script=["sleep 60"],
+        job={"runner_info": {"timeout": 2}, "after_script": ("echo late",)},
+        reason=TIMEOUT,
+        shows=["execution took longer than 2s seconds"],
+        hides=["late\n"],
+    ),
+    "TERM to its own shell": Case(script=["kill -TERM $$", "echo goes on"], shows=["goes on\n"]),
+    "TERM keeps the script's code": Case(
+        script=["kill -TERM $$", "echo goes on; exit 3"], reason=FAILED, code=3
+    ),
+    "HUP keeps the script's code": Case(
+        script=["kill -HUP $$", "echo goes on; false"], reason=FAILED, code=1
+    ),
+    "TERM to the inner shell": Case(
+        script=["kill -TERM $BASHPID", "echo never"], reason=FAILED, code=143, hides=["never\n"]
+    ),
+    "a killed shell": Case(
+        script=["kill -KILL $$"], reason=FAILED, shows=["Job failed: signal: killed"]
+    ),
+    "tokens are hidden": Case(
+        script=[in_two_pieces(printed) for printed in TOKENS],
+        job={"features": {"trace_sections": True, "token_mask_prefixes": ["own-"]}},
+        shows=[f"\n{shown}\n" for shown in TOKENS.values()],
+    ),
+    "the log's limit": Case(
+        script=["head -c 300000 /dev/zero | tr '\\0' x", "echo the end"],
+        shows=["Job's log exceeded limit of 102400 bytes.\n"],
+        hides=["the end"],
+    ),
+    **{
+        f"artifacts {when} after {'failure' if fails else 'success'}": Case(
+            script=[MAKE_OUT, *(["false"] if fails else [])],
+            job={"artifacts": [archive(when=when)]},
+            reason=FAILED if fails else None,
+            code=1 if fails else None,
+            uploads=when in {"always", "on_failure" if fails else "on_success"},
+        )
+        for when in ("on_success", "on_failure", "always")
+        for fails in (False, True)
+    },
+    "artifacts that match nothing": Case(
+        script=["true"],
+        job={"artifacts": [archive(paths=["nothing"])]},
+        shows=["nothing: no matching files", "No files to upload"],
+    ),
+    "artifacts of an earlier job": Case(
+        script=["cat out/from-earlier.txt"],
+        job={"dependencies": [earlier(901), {**earlier(903), "artifacts_file": {}}]},
+        shows=["hello from earlier\n"],
+    ),
+    "a broken archive": Case(
+        script=["echo never"],
+        job={"dependencies": [earlier(902)]},
+        reason=FAILED,
+        code=1,
+        hides=["never\n"],
+    ),
+    "missing artifacts": Case(
+        script=["echo never"],
+        job={"dependencies": [earlier(904)], "after_script": ("echo after",)},
+        reason=FAILED,
+        code=1,
+        shows=["Downloading artifacts from coordinator..."],
+        hides=["never\n", "after\n"],
+    ),
+    "the first job of a cache": Case(
+        script=["cat kept/f || echo no cache", "mkdir kept; echo cached > kept/f"],
+        job={"cache": [CACHE]},
+        shows=["no cache\n", "Creating cache k-acme/demo...\033[0;m"],
+    ),
+    "the next job of a cache": Case(
+        script=["cat kept/f; rm -rf kept; mkdir kept; echo again > kept/f"],
+        job={"cache": [CACHE]},
+        shows=["cached\n", "Successfully extracted cache"],
+    ),
+    "a cache to pull, with a fallback": Case(
+        script=["cat kept/f"],
+        job={"cache": [PULLED]},
+        shows=[
+            "Checking cache for topic...",
+            "Checking cache for k-acme/demo...",
+            "again\n",
+            "Not uploading cache topic due to policy",
+        ],
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """One process that has run all cases in their order."""
+
+    coordinator: Coordinator
+    process: RunnerProcess
+
+    def final(self, job_id: int) -> dict[str, Any]:
+        """The only final state of a job."""
+        (update,) = (
+            one for one in self.coordinator.seen("update") if one.target.endswith(f"/{job_id}")
+        )
+        return update.fields
+
+    def lines(self, job_id: int) -> dict[str, dict[str, Any]]:
+        """The process's lines on a job, by message."""
+        return {
+            str(line["msg"]).strip(): line
+            for line in self.process.lines
+            if line.get("job") == job_id
+        }
+
+
+@pytest.fixture(scope="module", params=BINARIES)
+def shift(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    home = tmp_path_factory.mktemp("shift")
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archived:
+        archived.writestr("out/from-earlier.txt", "hello from earlier\n")
+    scripts = ('pre_build_script = "echo before"', 'environment = ["OWN=set"]')
+    with Coordinator() as coordinator:
+        coordinator.downloads |= {"901": packed.getvalue(), "902": b"no zip at all"}
+        for job_id, case in enumerate(CASES.values(), start=1):
+            clean = ("rm -rf kept",) if "cache" not in case.job else ()
+            coordinator.offer(make_job(job_id, *clean, *case.script, **dict(case.job)))
+        config = config_toml(coordinator.url, *scripts, "output_limit = 100")
+        flags = ("--max-builds", str(len(CASES)))
+        leak = {"AWS_SECRET_ACCESS_KEY": "leaked"}
+        with RunnerProcess(request.param, home, config, *flags, **leak) as process:
+            assert process.wait(within_s=180) == 0
+            yield Shift(coordinator, process)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_job(name: str, shift: Shift) -> None:
+    case, job_id = CASES[name], list(CASES).index(name) + 1
+    end, trace = shift.final(job_id), shift.coordinator.traces[str(job_id)]
+    assert (end["state"], end.get("failure_reason")) == (
+        "failed" if case.reason else "success",
+        case.reason,
+    )
+    if case.code is not None or case.reason is None:
+        assert end.get("exit_code") == case.code
+    checksum = f"crc32:{zlib.crc32(trace):08x}"
+    assert end["output"] == {"checksum": checksum, "bytesize": len(trace)}
+    assert [text for text in case.shows if text not in trace.decode()] == []
+    assert [text for text in case.hides if text in trace.decode()] == []
+    assert (str(job_id) in shift.coordinator.uploads) is case.uploads
+
+
+def test_the_log_lines_a_follower_reads(shift: Shift) -> None:
+    lines, trace = shift.lines(1), shift.coordinator.traces["1"]
+    received = lines["Checking for jobs... received"]
+    assert (received["runner"], received["level"]) == ("abcdefghi", "info")
     assert received["repo_url"] == "http://127.0.0.1:1/acme/demo.git"
-    done = process.line("Job succeeded")
-    assert (done["job"], done["project"], done["level"]) == (1, 7, "info")
-    assert 0 < done["duration_s"] < 30
-    sent = process.line("Appending trace to coordinator...ok")
-    assert (sent["code"], sent["job"], sent["sent-log"][:2]) == (202, 1, "0-")
-    put = process.line("Submitting job to coordinator...ok")
-    assert (put["code"], put["job"], put["bytesize"]) == (200, 1, len(log_of(coordinator)))
-    starting = process.line("Starting runner for")["msg"]
-    assert starting == f"Starting runner for {coordinator.url} with token abcdefghi ..."
+    assert (lines["Job succeeded"]["project"], lines["Job succeeded"]["level"]) == (7, "info")
+    assert 0 < lines["Job succeeded"]["duration_s"] < 30
+    sent = lines["Appending trace to coordinator...ok"]
+    assert (sent["code"], sent["sent-log"][:2]) == (202, "0-")
+    put = lines["Submitting job to coordinator...ok"]
+    assert (put["code"], put["bytesize"]) == (200, len(trace))
+    failed = shift.lines(2)["Job failed: exit status 3"]
+    assert (failed["level"], failed["project"]) == ("warning", 7)
+    messages = shift.process.messages()
+    assert messages[-1] == "This runner has processed its build limit, so now exiting"
+    starting = f"Starting runner for {shift.coordinator.url} with token abcdefghi ..."
+    assert starting in messages
 
 
-def test_what_is_asked_for_a_job(coordinator: Coordinator, start: Start) -> None:
-    coordinator.offer(make_job(1, "true"))
-    finish(start)
-    asked = coordinator.seen("request")[0].fields
+def test_jobs_are_asked_for_one_after_another_without_a_pause(shift: Shift) -> None:
+    requests = shift.coordinator.seen("request")
+    assert len(requests) == len(CASES)
+    asked = requests[0].fields
     assert asked["token"] == TOKEN
     assert asked["system_id"][:2] in {"s_", "r_"}
-    assert asked["info"]["name"] == "gitlab-runner"
-    assert asked["info"]["executor"] == "shell"
+    assert (asked["info"]["name"], asked["info"]["executor"]) == ("gitlab-runner", "shell")
     for feature in ("refspecs", "masking", "cancelable", "cancel_gracefully", "trace_checksum"):
         assert asked["info"]["features"][feature] is True
 
 
-def test_the_checksum_and_size_are_those_of_the_whole_log(
-    coordinator: Coordinator, start: Start
-) -> None:
-    coordinator.offer(make_job(1, "echo täglich"))
-    finish(start)
-    log = coordinator.traces["1"]
-    output = final(coordinator)["output"]
-    assert output == {"checksum": f"crc32:{zlib.crc32(log):08x}", "bytesize": len(log)}
+def test_earlier_artifacts_are_fetched_with_the_earlier_jobs_token(shift: Shift) -> None:
+    requests = [one for one in shift.coordinator.seen("download") if "/901/" in one.target]
+    assert [one.target for one in requests] == ["/api/v4/jobs/901/artifacts?direct_download=true"]
+    assert requests[0].headers["job-token"] == earlier(901)["token"]
+    assert not [one for one in shift.coordinator.seen("download") if "/903/" in one.target]
 
 
-def test_a_failing_script_is_the_jobs_failure_not_the_runners(
-    coordinator: Coordinator, start: Start
-) -> None:
-    coordinator.offer(make_job(1, "exit 3", "echo never"))
-    process = finish(start)
-    told = final(coordinator)
-    assert (told["state"], told["failure_reason"]) == ("failed", "script_failure")
-    assert told["exit_code"] == 3
-    failed = process.line("Job failed")
-    assert failed["msg"].strip() == "Job failed: exit status 3"
-    assert (failed["level"], failed["job"], failed["project"]) == ("warning", 1, 7)
-    assert "Failed to process build" in process.messages()
-    assert "ERROR: Job failed: exit status 3" in log_of(coordinator)
-    assert "never\n" not in log_of(coordinator)
-
-
-def test_commands_are_shown_in_green_and_long_ones_by_their_first_line(
-    coordinator: Coordinator, start: Start
-) -> None:
-    coordinator.offer(make_job(1, 'echo "it\'s $((40 + 2))"', "if true; then\n  echo inner\nfi"))
-    finish(start)
-    log = log_of(coordinator)
-    assert "\033[32;1m$ echo \"it's $((40 + 2))\"\033[0;m\nit's 42\n" in log
-    assert "\033[32;1m$ if true; then # collapsed multi-line command\033[0;m\ninner\n" in log
-    assert "section_start:" in log
-    assert ":step_script\r\033[0K" in log
-
-
-@pytest.mark.parametrize(
-    "script",
-    [
-        pytest.param("false | true", id="a pipe's first command"),
-        pytest.param("(exit 1); true", id="in the middle of a line"),
-        pytest.param("cat missing-file\ntrue", id="in the middle of a block"),
-    ],
-)
-def test_the_script_stops_at_the_first_failure(
-    script: str, coordinator: Coordinator, start: Start
-) -> None:
-    coordinator.offer(make_job(1, script, "echo never"))
-    finish(start)
-    assert final(coordinator)["exit_code"] == 1
-
-
-@pytest.mark.parametrize(("flag", "code"), [("false", 1), ("true", 7)])
-def test_bash_tells_the_code_of_a_command_only_when_asked_to(
-    flag: str, code: int, coordinator: Coordinator, start: Start
-) -> None:
-    flags = [{"key": "FF_USE_NEW_BASH_EVAL_STRATEGY", "value": flag}]
-    coordinator.offer(make_job(1, "bash -c 'exit 7'", variables=flags))
-    finish(start)
-    assert final(coordinator)["exit_code"] == code
-
-
-def test_the_commands_of_a_script_share_one_shell(coordinator: Coordinator, start: Start) -> None:
-    coordinator.offer(make_job(1, "cd /; X=kept", "echo $PWD $X; read line || echo no input"))
-    finish(start)
-    assert "/ kept\nno input\n" in log_of(coordinator)
-
-
-def test_variables_reach_the_script_and_secrets_do_not_reach_the_log(
-    coordinator: Coordinator, start: Start
-) -> None:
-    variables = [
-        {"key": "SECRET", "value": "tops3cret", "masked": True},
-        {"key": "NESTED", "value": "id-$CI_JOB_ID-$$x"},
-        {"key": "RAW", "value": "id-$CI_JOB_ID", "raw": True},
-        {"key": "CONFIG", "value": "in a file", "file": True},
-    ]
-    script = ("echo $SECRET; echo $NESTED $RAW", 'cat "$CONFIG"; echo; echo $CI_SERVER')
-    coordinator.offer(make_job(1, *script, variables=variables))
-    finish(start)
-    log = log_of(coordinator)
-    assert "tops3cret" not in log
-    assert "[MASKED]\nid-1-$x id-$CI_JOB_ID\n" in log
-    assert "in a file\nyes\n" in log
-
-
-def test_the_job_sees_the_runners_environment(coordinator: Coordinator, start: Start) -> None:
-    coordinator.offer(make_job(1, "echo $AWS_SECRET_ACCESS_KEY/$PYTHONPATH."))
-    finish(start, AWS_SECRET_ACCESS_KEY="leaked")
-    assert "leaked/.\n" in log_of(coordinator)
-
-
-def test_after_script_runs_apart_and_changes_nothing(
-    coordinator: Coordinator, start: Start
-) -> None:
-    after = ("echo after $CI_JOB_STATUS $X.", "exit 4")
-    coordinator.offer(make_job(1, "X=1; export X", after_script=after))
-    coordinator.offer(make_job(2, "exit 2", after_script=after))
-    finish(start, "--max-builds", "2")
-    assert "after success .\n" in log_of(coordinator, 1)
-    assert "after failed .\n" in log_of(coordinator, 2)
-    assert "after_script failed, but job will continue unaffected" in log_of(coordinator, 1)
-    ends = [request.fields for request in coordinator.seen("update")]
-    assert [end["state"] for end in ends] == ["success", "failed"]
-    assert ends[1]["exit_code"] == 2
-
-
-def test_after_script_counts_when_its_errors_are_not_to_be_ignored(
-    coordinator: Coordinator, start: Start
-) -> None:
-    variables = [{"key": "AFTER_SCRIPT_IGNORE_ERRORS", "value": "false"}]
-    coordinator.offer(make_job(1, "true", after_script=("exit 4",), variables=variables))
-    finish(start)
-    assert (final(coordinator)["state"], final(coordinator)["exit_code"]) == ("failed", 4)
-
-
-def test_what_holds_the_output_keeps_the_job_open(coordinator: Coordinator, start: Start) -> None:
-    coordinator.offer(make_job(1, "(sleep 3; echo late) & echo begun"))
-    finish(start)
-    assert final(coordinator)["state"] == "success"
-    assert "begun\nlate\n" in log_of(coordinator)
-
-
-def test_the_jobs_time_ends_what_holds_the_output(coordinator: Coordinator, start: Start) -> None:
-    job = make_job(1, "sleep 60 & echo begun", runner_info={"timeout": 3})
-    coordinator.offer(job)
-    finish(start)
-    assert final(coordinator)["failure_reason"] == "job_execution_timeout"
-
-
-@pytest.mark.parametrize(
-    ("ending", "code"),
-    [
-        (("kill -TERM $$", "echo goes on"), None),
-        (("kill -TERM $$", "echo goes on; exit 3"), 3),
-        (("kill -HUP $$", "echo goes on; false"), 1),
-        (("echo goes on", "kill -TERM $BASHPID", "echo never"), 143),
-    ],
-)
-def test_a_script_that_signals_its_shell_ends_with_its_own_code(
-    ending: tuple[str, ...], code: int | None, coordinator: Coordinator, start: Start
-) -> None:
-    """The shell's trap is `exit` for TERM and HUP: it keeps the code of the script."""
-    coordinator.offer(make_job(1, *ending))
-    finish(start)
-    assert final(coordinator).get("exit_code") == code
-    assert "goes on\n" in log_of(coordinator)
-    assert "never\n" not in log_of(coordinator)
-
-
-@pytest.mark.parametrize(
-    ("printed", "shown"),
-    [
-        ("glpat-abc.123_x=y z", "glpat-[MASKED] z"),
-        ("a=glcbt-64_abcdef,", "a=glcbt-[MASKED],"),
-        ("glrt-x glrt-", "glrt-[MASKED] glrt-"),
-        ("_gitlab_session=0123;", "_gitlab_session=[MASKED];"),
-        ("own-a1", "own-[MASKED]"),
-        ("http://h/?x=1&private_token=abc&y=2", "http://h/?x=1&private_token=[MASKED]&y=2"),
-        ("glpatx-1 xglpa glpa-t", "glpatx-1 xglpa glpa-t"),
-    ],
-)
-def test_what_looks_like_a_token_is_not_shown(
-    printed: str, shown: str, coordinator: Coordinator, start: Start
-) -> None:
-    """Also where it comes in pieces."""
-    half = len(printed) // 2
-    pieces = f"printf %s '{printed[:half]}'; sleep 0.3; printf '%s\\n' '{printed[half:]}'"
-    features = {"trace_sections": True, "token_mask_prefixes": ["own-"]}
-    coordinator.offer(
-        make_job(1, f'eval "$(echo {_encoded(pieces)} | base64 -d)"', features=features)
-    )
-    finish(start)
-    assert f"\n{shown}\n" in log_of(coordinator)
-
-
-def _encoded(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()
-
-
-@pytest.mark.parametrize("variable", ["RUNNER_SCRIPT_TIMEOUT", "RUNNER_AFTER_SCRIPT_TIMEOUT"])
-def test_scripts_may_have_times_of_their_own(
-    variable: str, coordinator: Coordinator, start: Start
-) -> None:
-    variables = [{"key": variable, "value": "1s"}]
-    is_script = variable == "RUNNER_SCRIPT_TIMEOUT"
-    script, after = ("sleep 60", "echo after") if is_script else ("true", "sleep 60")
-    coordinator.offer(make_job(1, script, after_script=(after,), variables=variables))
-    process = finish(start)
-    told = final(coordinator)
-    assert told["state"] == ("failed" if is_script else "success")
-    if is_script:
-        assert told["failure_reason"] == "job_execution_timeout"
-        assert "script timeout" in process.line("Job failed")["msg"]
-        assert "after\n" in log_of(coordinator)
-
-
-def test_attempts_out_of_range_fail_the_system(coordinator: Coordinator, start: Start) -> None:
-    changes = [{"key": "GET_SOURCES_ATTEMPTS", "value": "11"}]
-    coordinator.offer(make_job(1, "true", variables=changes))
-    process = finish(start)
-    told = process.line("Job failed")["msg"]
-    assert told.startswith("Job failed (system failure): number of attempts out of the range")
-    assert final(coordinator)["failure_reason"] == "runner_system_failure"
-
-
-def test_a_shell_that_is_killed_is_the_jobs_failure(coordinator: Coordinator, start: Start) -> None:
-    coordinator.offer(make_job(1, "kill -KILL $$"))
-    process = finish(start)
-    assert process.line("Job failed")["msg"].strip() == "Job failed: signal: killed"
-    assert final(coordinator)["failure_reason"] == "script_failure"
-
-
-def test_the_runners_own_scripts_and_environment(coordinator: Coordinator, start: Start) -> None:
-    coordinator.offer(make_job(1, "echo script $OWN"))
-    scripts = ('pre_build_script = "echo before"', 'post_build_script = "echo behind"')
-    finish(start, config=[*scripts, 'environment = ["OWN=set"]'])
-    log = log_of(coordinator)
-    assert log.index("\nbefore\n") < log.index("\nscript set\n") < log.index("\nbehind\n")
-
-
-def test_no_job_in_time_ends_the_process(coordinator: Coordinator, start: Start) -> None:
-    process = finish(start, "--max-builds", "1", "--wait-timeout", "1")
-    assert coordinator.seen("update") == []
-    assert process.messages()[-1] == (
-        "This runner has not received a job in 1 seconds, so now exiting"
-    )
-
-
-def test_several_jobs_in_a_row_without_a_pause(coordinator: Coordinator, start: Start) -> None:
-    for number in (1, 2, 3):
-        coordinator.offer(make_job(number, "true"))
-    finish(start, "--max-builds", "3")
-    assert len(coordinator.seen("request")) == 3
-    assert sorted(coordinator.traces) == ["1", "2", "3"]
-
-
-def test_the_job_time_is_kept_by_the_runner(coordinator: Coordinator, start: Start) -> None:
-    job = make_job(1, "sleep 60", after_script=("echo late",), runner_info={"timeout": 2})
-    coordinator.offer(job)
-    process = finish(start)
-    told = final(coordinator)
-    assert (told["state"], told["failure_reason"]) == ("failed", "job_execution_timeout")
-    assert "execution took longer than 2s seconds" in process.line("Job failed")["msg"]
-    assert "late\n" not in log_of(coordinator)
-
-
-def test_output_is_cut_at_the_limit_and_the_job_goes_on(
-    coordinator: Coordinator, start: Start
-) -> None:
-    coordinator.offer(make_job(1, "head -c 300000 /dev/zero | tr '\\0' x", "echo the end"))
-    finish(start, config=["output_limit = 100"])
-    log = log_of(coordinator)
-    assert "Job's log exceeded limit of 102400 bytes.\n" in log
-    assert "the end" not in log
-    assert 102400 < len(log) < 103000
-    assert final(coordinator)["state"] == "success"
+# --- answers of GitLab ------------------------------------------------------------------------
 
 
 def test_a_long_log_goes_in_pieces_of_a_mebibyte(coordinator: Coordinator, start: Start) -> None:
@@ -378,89 +391,47 @@ def test_a_long_log_goes_in_pieces_of_a_mebibyte(coordinator: Coordinator, start
     assert sum(sizes) == len(coordinator.traces["1"]) > 2_500_000
 
 
-def test_a_range_mismatch_makes_it_go_on_from_what_gitlab_has(
+def test_after_a_range_mismatch_the_log_goes_on_from_what_gitlab_has(
     coordinator: Coordinator, start: Start
 ) -> None:
     coordinator.offer(make_job(1, "echo content"))
-    coordinator.answer_next(
-        "trace", Answer(status=416, headers={"Range": "0-0", "X-GitLab-Trace-Update-Interval": "1"})
-    )
+    coordinator.answer_next("trace", Answer(status=416, headers={"Range": "0-0", **SOON}))
     finish(start)
     assert "content\n" in log_of(coordinator)
-    ranges = [request.headers["content-range"] for request in coordinator.seen("trace")]
-    assert len(ranges) == 2
-    assert ranges[0] == ranges[1]
+    first, second = (request.headers["content-range"] for request in coordinator.seen("trace"))
+    assert first == second
 
 
-def test_a_final_state_that_is_not_taken_yet_is_told_again(
-    coordinator: Coordinator, start: Start
+@pytest.mark.parametrize(("status", "times"), [(500, 2), (403, 1), (404, 1)])
+def test_a_final_state_is_sent_until_gitlab_takes_or_refuses_it(
+    status: int, times: int, coordinator: Coordinator, start: Start
 ) -> None:
-    soon = {"X-GitLab-Trace-Update-Interval": "1"}
-    coordinator.answer_next("update", Answer(status=202, headers=soon))
-    coordinator.offer(make_job(1, "true"))
-    process = finish(start)
-    assert [request.fields["state"] for request in coordinator.seen("update")] == ["success"] * 2
-    assert "Submitting job to coordinator...accepted, but not yet completed" in process.messages()
-
-
-def test_a_log_that_gitlab_calls_invalid_is_sent_again_from_the_start(
-    coordinator: Coordinator, start: Start
-) -> None:
-    soon = {"X-GitLab-Trace-Update-Interval": "1"}
-    coordinator.answer_next("update", Answer(status=412, headers=soon))
-    coordinator.offer(make_job(1, "echo once"))
-    process = start()
-    coordinator.wait_until(lambda: bool(coordinator.seen("update")))
-    coordinator.traces.clear()
-    assert process.wait() == 0
-    starts = [request.headers["content-range"][:2] for request in coordinator.seen("trace")]
-    assert starts == ["0-", "0-"]
-    assert "once\n" in log_of(coordinator)
-
-
-def test_a_final_state_that_fails_is_tried_again(coordinator: Coordinator, start: Start) -> None:
-    soon = {"X-GitLab-Trace-Update-Interval": "1"}
-    coordinator.answer_next("update", Answer(status=500, headers=soon))
+    coordinator.answer_next("update", Answer(status=status, headers=SOON))
     coordinator.offer(make_job(1, "true"))
     finish(start)
-    assert len(coordinator.seen("update")) == 2
+    assert len(coordinator.seen("update")) == times
 
 
-@pytest.mark.parametrize("status", [403, 404])
-def test_a_final_state_nobody_wants_is_told_once(
-    status: int, coordinator: Coordinator, start: Start
+@pytest.mark.parametrize("word", ["canceling", "canceled"])
+def test_a_canceled_script_ends_and_only_canceling_runs_after_script(
+    word: str, coordinator: Coordinator, start: Start, tmp_path: Path
 ) -> None:
-    coordinator.answer_next("update", Answer(status=status))
-    coordinator.offer(make_job(1, "true"))
-    finish(start)
-    assert len(coordinator.seen("update")) == 1
-
-
-def test_canceled_ends_the_script_and_runs_nothing_more(
-    coordinator: Coordinator, start: Start
-) -> None:
-    coordinator.job_status = "canceled"
-    after = ("echo after",)
-    coordinator.offer(make_job(1, "echo begun; sleep 60; echo never", after_script=after))
+    coordinator.job_status = word
+    pids = tmp_path / "pids"
+    script = f"sleep 61 & echo $! > {pids}; echo begun; sleep 60; echo never"
+    coordinator.offer(make_job(1, script, after_script=("echo after $CI_JOB_STATUS",)))
     process = finish(start)
     log = log_of(coordinator)
     assert "begun\n" in log
-    assert "after\n" not in log
-    assert process.line("Job failed")["msg"].strip() == "Job failed: canceled"
-    told = final(coordinator)
-    assert (told["state"], told["failure_reason"]) == ("failed", "unknown_failure")
-
-
-def test_canceling_ends_the_script_and_runs_after_script(
-    coordinator: Coordinator, start: Start
-) -> None:
-    coordinator.job_status = "canceling"
-    after = ("echo after $CI_JOB_STATUS",)
-    coordinator.offer(make_job(1, "echo begun; sleep 60; echo never", after_script=after))
-    process = finish(start)
-    assert "after canceled\n" in log_of(coordinator)
+    assert "\nnever\n" not in log
+    assert ("after canceled\n" in log) is (word == "canceling")
     assert process.line("Job failed")["msg"].strip() == "Job failed: canceled"
     assert final(coordinator)["state"] == "failed"
+    if word == "canceled":  # a word that this GitLab does not know
+        assert final(coordinator)["failure_reason"] == "unknown_failure"
+    state = ["ps", "-o", "stat=", "-p", pids.read_text().strip()]
+    shown = subprocess.run(state, check=False, capture_output=True, text=True).stdout
+    assert shown[:1] in {"", "Z"}  # gone, or dead and not yet reaped by init
 
 
 def test_a_refused_trace_aborts_the_job(coordinator: Coordinator, start: Start) -> None:
@@ -470,46 +441,68 @@ def test_a_refused_trace_aborts_the_job(coordinator: Coordinator, start: Start) 
     assert process.line("Job failed")["msg"].strip() == "Job failed: canceled"
 
 
-def test_processes_of_an_aborted_script_are_gone(
-    coordinator: Coordinator, start: Start, tmp_path: Path
+def test_a_failed_poll_is_a_warning_and_the_next_one_counts(
+    coordinator: Coordinator, start: Start
 ) -> None:
-    pids = tmp_path / "pids"
-    coordinator.job_status = "canceled"
-    coordinator.offer(make_job(1, f"sleep 61 & echo $! > {pids}; echo begun; sleep 62"))
-    finish(start)
-    state = ["ps", "-o", "stat=", "-p", pids.read_text().strip()]
-    shown = subprocess.run(state, check=False, capture_output=True, text=True).stdout
-    assert shown[:1] in {"", "Z"}  # nothing, or dead and not yet looked at by init
+    answers = [
+        Answer(status=500),
+        Answer(status=409),
+        Answer(status=201, body=b"{}"),  # no JSON type
+        Answer(status=201, headers=JSON_TYPE, body=b"["),
+        Answer(status=201, headers=JSON_TYPE, body=b'{"id":"9"}'),
+        Answer(status=204, headers={"X-GitLab-Last-Update": "abc"}),
+    ]
+    coordinator.answer_next("request", *answers)
+    coordinator.offer(make_job(1, "true"))
+    process = finish(start)
+    failed = [one for one in process.lines if one["msg"].startswith("Checking for jobs... failed")]
+    assert [one["level"] for one in failed] == ["warning"] * 5
+    assert final(coordinator)["state"] == "success"
+    *others, last = (request.fields.get("last_update") for request in coordinator.seen("request"))
+    assert (set(others), last) == ({None}, "abc")
+
+
+# --- signals ----------------------------------------------------------------------------------
+
+
+def begin(coordinator: Coordinator, start: Start, script: str, *flags: str) -> RunnerProcess:
+    """A runner whose job has sent `begun`."""
+    coordinator.offer(make_job(1, script))
+    process = start(*flags)
+    coordinator.wait_until(lambda: "begun\n" in log_of(coordinator))
+    return process
 
 
 def test_sigterm_aborts_the_job_and_ends_the_process(
     coordinator: Coordinator, start: Start
 ) -> None:
-    coordinator.offer(make_job(1, "echo begun; sleep 60"))
-    process = start()
-    coordinator.wait_until(lambda: "begun\n" in coordinator.traces.get("1", b"").decode())
+    process = begin(coordinator, start, "echo begun; sleep 60")
     process.send(signal.SIGTERM)
     assert process.wait() == 0
-    told = final(coordinator)
-    assert (told["state"], told["failure_reason"]) == ("failed", "runner_system_failure")
+    end = final(coordinator)
+    assert (end["state"], end["failure_reason"]) == ("failed", "runner_system_failure")
     said = "Job failed (system failure): aborted: terminated"
     assert process.line("Job failed")["msg"].strip() == said
     assert process.line("Requested exit")["msg"] == "Requested exit: terminated"
 
 
-def test_sigterm_while_idle_ends_the_process_at_once(
-    coordinator: Coordinator, start: Start
+@pytest.mark.parametrize("answer", [Answer(status=204), Answer(status=403)], ids=["idle", "403"])
+def test_sigterm_ends_a_process_without_a_job_at_once(
+    answer: Answer, coordinator: Coordinator, start: Start
 ) -> None:
+    coordinator.answer_next("request", answer)
     process = start()
     coordinator.wait_until(lambda: bool(coordinator.seen("request")))
+    if answer.status == 403:
+        process.wait_until(lambda: "Runner is not healthy!" in process.messages())
+        assert process.line("Checking for jobs... forbidden")["level"] == "error"
+        assert len(coordinator.seen("request")) == 1
     process.send(signal.SIGTERM)
     assert process.wait(within_s=5) == 0
 
 
 def test_sigquit_lets_the_job_finish(coordinator: Coordinator, start: Start) -> None:
-    coordinator.offer(make_job(1, "echo begun; sleep 2; echo done"))
-    process = start("--max-builds", "5")
-    coordinator.wait_until(lambda: "begun\n" in coordinator.traces.get("1", b"").decode())
+    process = begin(coordinator, start, "echo begun; sleep 2; echo done", "--max-builds", "5")
     process.send(signal.SIGQUIT)
     assert process.wait() == 0
     assert final(coordinator)["state"] == "success"
@@ -519,9 +512,7 @@ def test_sigquit_lets_the_job_finish(coordinator: Coordinator, start: Start) -> 
 
 
 def test_a_second_signal_forces_the_end(coordinator: Coordinator, start: Start) -> None:
-    coordinator.offer(make_job(1, "trap '' TERM; echo begun; sleep 8"))
-    process = start()
-    coordinator.wait_until(lambda: "begun\n" in coordinator.traces.get("1", b"").decode())
+    process = begin(coordinator, start, "trap '' TERM; echo begun; sleep 8")
     process.send(signal.SIGTERM)
     process.wait_until(lambda: any("Requested exit" in line for line in process.messages()))
     assert process.send_until_end(signal.SIGTERM) == 1
@@ -529,53 +520,7 @@ def test_a_second_signal_forces_the_end(coordinator: Coordinator, start: Start) 
     assert coordinator.seen("update") == []
 
 
-def test_a_forbidden_runner_sits_until_a_signal(coordinator: Coordinator, start: Start) -> None:
-    coordinator.answer_next("request", Answer(status=403))
-    process = start()
-    process.wait_until(lambda: "Runner is not healthy!" in process.messages())
-    assert process.line("Checking for jobs... forbidden")["level"] == "error"
-    process.send(signal.SIGTERM)
-    assert process.wait(within_s=5) == 0
-    assert len(coordinator.seen("request")) == 1
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        pytest.param(Answer(status=500), id="500"),
-        pytest.param(Answer(status=409), id="409"),
-        pytest.param(Answer(status=201, body=b"{}"), id="no JSON type"),
-        pytest.param(
-            Answer(status=201, headers={"Content-Type": "application/json"}, body=b"["), id="broken"
-        ),
-        pytest.param(
-            Answer(status=201, headers={"Content-Type": "application/json"}, body=b'{"id":"9"}'),
-            id="id as text",
-        ),
-    ],
-)
-def test_a_failed_poll_is_a_warning_and_the_next_one_counts(
-    answer: Answer, coordinator: Coordinator, start: Start
-) -> None:
-    coordinator.answer_next("request", answer)
-    coordinator.offer(make_job(1, "true"))
-    process = finish(start)
-    assert process.line("Checking for jobs... failed")["level"] == "warning"
-    assert final(coordinator)["state"] == "success"
-
-
-def test_last_update_comes_back_with_the_next_question(
-    coordinator: Coordinator, start: Start
-) -> None:
-    coordinator.answer_next("request", Answer(status=204, headers={"X-GitLab-Last-Update": "abc"}))
-    coordinator.offer(make_job(1, "true"))
-    finish(start)
-    first, second = (request.fields for request in coordinator.seen("request"))
-    assert "last_update" not in first
-    assert second["last_update"] == "abc"
-
-
-# --- sources ---------------------------------------------------------------------------------
+# --- sources ----------------------------------------------------------------------------------
 
 
 def git(*arguments: str, cwd: Path) -> str:
@@ -587,8 +532,8 @@ def git(*arguments: str, cwd: Path) -> str:
 
 
 @pytest.fixture
-def sources(tmp_path: Path, coordinator: Coordinator) -> dict[str, Any]:
-    """`git_info` of a repository with three commits, served to those with credentials."""
+def work(tmp_path: Path) -> Path:
+    """A repository with three commits, and its bare copy for the coordinator."""
     work = tmp_path / "work"
     work.mkdir()
     git("init", "-q", "-b", "main", cwd=work)
@@ -596,9 +541,14 @@ def sources(tmp_path: Path, coordinator: Coordinator) -> dict[str, Any]:
         (work / "number.txt").write_text(f"{number}\n")
         git("add", ".", cwd=work)
         git("commit", "-q", "-m", str(number), cwd=work)
-    (tmp_path / "repositories" / "acme").mkdir(parents=True)
-    bare = tmp_path / "repositories" / "acme" / "demo.git"
-    git("clone", "-q", "--bare", str(work), str(bare), cwd=tmp_path)
+    served = tmp_path / "repositories" / "acme"
+    served.mkdir(parents=True)
+    for name in ("demo", "library"):
+        git("clone", "-q", "--bare", str(work), str(served / f"{name}.git"), cwd=tmp_path)
+    return work
+
+
+def git_info(coordinator: Coordinator, work: Path, **changes: Any) -> dict[str, Any]:
     host = coordinator.url.removeprefix("http://")
     return {
         "repo_url": f"http://gitlab-ci-token:secret-token@{host}/acme/demo.git",
@@ -608,154 +558,84 @@ def sources(tmp_path: Path, coordinator: Coordinator) -> dict[str, Any]:
         "ref_type": "branch",
         "refspecs": ["+refs/heads/main:refs/remotes/origin/main"],
         "depth": 2,
+        **changes,
     }
 
 
-@pytest.fixture
-def with_submodule(
-    coordinator: Coordinator, sources: dict[str, Any], tmp_path: Path
-) -> dict[str, Any]:
-    """The same with a submodule of three commits, for which git asks for credentials as well."""
-    work = tmp_path / "work"
-    base = coordinator.url.removesuffix("/")
-    bare = tmp_path / "repositories" / "acme" / "library.git"
-    git("clone", "-q", "--bare", str(work), str(bare), cwd=tmp_path)
-    git("-c", "protocol.file.allow=always", "submodule", "add", "-q", str(bare), "lib", cwd=work)
-    git("config", "-f", ".gitmodules", "submodule.lib.url", f"{base}/acme/library.git", cwd=work)
-    git("commit", "-q", "-a", "-m", "with a library", cwd=work)
-    git("push", "-q", str(tmp_path / "repositories" / "acme" / "demo.git"), "main", cwd=work)
-    return sources | {"sha": git("rev-parse", "HEAD", cwd=work)}
+def test_strategies_one_after_another(coordinator: Coordinator, start: Start, work: Path) -> None:
+    info = git_info(coordinator, work)
+    look = "ls; cat number.txt; echo x > left; echo y > number.txt"
+    first = ("cat number.txt; git rev-list --count HEAD", "echo $PWD; echo $CI_PROJECT_DIR", look)
+    untracked = [archive(paths=[], untracked=True)]
+    coordinator.offer(make_job(1, *first, git_info=info, artifacts=untracked))
+    coordinator.offer(make_job(2, look, git_info=info))
+    for number, strategy in ((3, "none"), (4, "clone"), (5, "svn")):
+        wanted = [variable("GIT_STRATEGY", strategy)]
+        coordinator.offer(make_job(number, look, git_info=info, variables=wanted))
+    process = finish(start, "--max-builds", "5")
+    fresh, again, none, clone, unknown = (log_of(coordinator, number) for number in range(1, 6))
+    project = process.home / "builds" / "abcdefghi" / "0" / "acme" / "demo"
+    assert "Fetching changes with git depth set to 2..." in fresh
+    assert "Created fresh repository." in fresh
+    assert f"Checking out {info['sha'][:8]} as detached HEAD (ref is main)..." in fresh
+    assert "3\n2\n\033[32;1m$ echo $PWD" in fresh
+    assert f"{project}\n{project}\n" in fresh
+    assert uploaded(coordinator).namelist() == ["left"]
+    assert "Reinitialized existing Git repository" in again
+    assert "Removing left\n" in again
+    assert "\nnumber.txt\n3\n" in again
+    assert "Skipping Git repository setup" in none
+    assert "\nleft\nnumber.txt\ny\n" in none
+    assert "Created fresh repository." in clone
+    assert "\nnumber.txt\n3\n" in clone
+    assert "GIT_STRATEGY" in unknown
+    assert "\nnumber.txt\n3\n" in unknown
 
 
-@pytest.mark.parametrize(("wanted", "depth"), [({}, 2), ({"GIT_SUBMODULE_DEPTH": "1"}, 1)])
 def test_submodules_are_fetched_with_the_jobs_token(
-    wanted: dict[str, str],
-    depth: int,
-    coordinator: Coordinator,
-    with_submodule: dict[str, Any],
-    start: Start,
+    coordinator: Coordinator, start: Start, work: Path, tmp_path: Path
 ) -> None:
-    wanted = {"GIT_SUBMODULE_STRATEGY": "normal", **wanted}
-    variables = [{"key": key, "value": value} for key, value in wanted.items()]
+    served = tmp_path / "repositories" / "acme"
+    library = str(served / "library.git")
+    url = f"{coordinator.url}/acme/library.git"
+    git("-c", "protocol.file.allow=always", "submodule", "add", "-q", library, "lib", cwd=work)
+    git("config", "-f", ".gitmodules", "submodule.lib.url", url, cwd=work)
+    git("commit", "-q", "-a", "-m", "with a library", cwd=work)
+    git("push", "-q", str(served / "demo.git"), "main", cwd=work)
     script = "cat lib/number.txt; git -C lib rev-list --count HEAD; cat .git/modules/lib/config"
-    coordinator.offer(make_job(1, script, git_info=with_submodule, variables=variables))
+    wanted = [variable("GIT_SUBMODULE_STRATEGY", "recursive")]
+    coordinator.offer(make_job(1, script, git_info=git_info(coordinator, work), variables=wanted))
     finish(start)
     log = log_of(coordinator)
     assert final(coordinator)["state"] == "success"
-    assert f"Updating/initializing submodules with git depth set to {depth}..." in log
-    assert f"\n3\n{depth}\n" in log
+    assert "Updating/initializing submodules recursively with git depth set to 2..." in log
+    assert "\n3\n2\n" in log
     assert "secret-token" not in log
 
 
-def test_sources_are_fetched_with_the_depth_asked_for(
-    coordinator: Coordinator, start: Start, sources: dict[str, Any]
-) -> None:
-    script = ("cat number.txt; git rev-list --count HEAD", "echo $PWD; echo $CI_PROJECT_DIR")
-    coordinator.offer(make_job(1, *script, git_info=sources))
-    process = finish(start)
-    log = log_of(coordinator)
-    assert "Fetching changes with git depth set to 2..." in log
-    assert "Created fresh repository." in log
-    assert f"Checking out {sources['sha'][:8]} as detached HEAD (ref is main)..." in log
-    project = process.home / "builds" / "abcdefghi" / "0" / "acme" / "demo"
-    assert "3\n2\n\033[32;1m$ echo $PWD" in log
-    assert f"{project}\n{project}\n" in log
-
-
-def test_leftovers_of_the_last_job_are_cleaned_away(
-    coordinator: Coordinator, start: Start, sources: dict[str, Any]
-) -> None:
-    coordinator.offer(make_job(1, "echo x > left; echo y > number.txt", git_info=sources))
-    coordinator.offer(make_job(2, "ls; cat number.txt", git_info=sources))
-    finish(start, "--max-builds", "2")
-    assert "Removing left\n" in log_of(coordinator, 2)
-    assert "\nnumber.txt\n3\n" in log_of(coordinator, 2)
-
-
-@pytest.mark.parametrize(
-    "case",
-    [
-        ("clone", False, "Created fresh repository."),
-        ("none", True, "Skipping Git repository setup"),
-        ("fetch", False, "Reinitialized existing Git repository"),
-    ],
-)
-def test_strategies(
-    case: tuple[str, bool, str], coordinator: Coordinator, start: Start, sources: dict[str, Any]
-) -> None:
-    strategy, kept, said = case
-    variables = [{"key": "GIT_STRATEGY", "value": strategy}]
-    coordinator.offer(make_job(1, "echo x > left", git_info=sources))
-    coordinator.offer(make_job(2, "ls", git_info=sources, variables=variables))
-    finish(start, "--max-builds", "2")
-    assert said in log_of(coordinator, 2)
-    assert ("\nleft\n" in log_of(coordinator, 2)) is kept
-
-
-def test_a_strategy_that_does_not_exist_is_not_followed(
-    coordinator: Coordinator, start: Start, sources: dict[str, Any]
-) -> None:
-    variables = [{"key": "GIT_STRATEGY", "value": "svn"}]
-    coordinator.offer(make_job(1, "cat number.txt", git_info=sources, variables=variables))
-    finish(start)
-    assert "got \"svn\", using default value 'fetch'" in log_of(coordinator)
-    assert "\n3\n" in log_of(coordinator)
-
-
-def test_the_empty_strategy_gives_an_empty_folder_of_its_own(
-    coordinator: Coordinator, start: Start, sources: dict[str, Any]
-) -> None:
-    variables = [{"key": "GIT_STRATEGY", "value": "empty"}]
-    coordinator.offer(make_job(1, "ls -A; pwd", git_info=sources, variables=variables))
-    finish(start)
-    assert "acme/demo-empty\n" in log_of(coordinator)
-    assert "number.txt" not in log_of(coordinator)
-
-
-def test_sources_that_cannot_be_had_fail_the_job(
-    coordinator: Coordinator, start: Start, sources: dict[str, Any]
-) -> None:
-    sources = {**sources, "sha": "1" * 40}
-    coordinator.offer(make_job(1, "echo never", git_info=sources, after_script=("echo after",)))
+def test_missing_sources_fail_the_job(coordinator: Coordinator, start: Start, work: Path) -> None:
+    info = git_info(coordinator, work, sha="1" * 40)
+    coordinator.offer(make_job(1, "echo never", git_info=info, after_script=("echo after",)))
     process = finish(start)
     assert process.line("Job failed")["msg"].startswith("Job failed: exit status ")
     assert "never\n" not in log_of(coordinator)
     assert "after\n" not in log_of(coordinator)
 
 
-def test_attempts_are_made_as_often_as_asked(
-    coordinator: Coordinator, start: Start, sources: dict[str, Any]
-) -> None:
-    sources = {**sources, "sha": "1" * 40}
-    variables = [{"key": "GET_SOURCES_ATTEMPTS", "value": "2"}]
-    coordinator.offer(make_job(1, "echo never", git_info=sources, variables=variables))
-    finish(start)
-    assert log_of(coordinator).count("Checking out 11111111") == 2
+# --- artifacts and caches ---------------------------------------------------------------------
 
 
-# --- artifacts and caches --------------------------------------------------------------------
+def content(coordinator: Coordinator) -> bytes:
+    """The file in the multipart body of job 1."""
+    body = coordinator.uploads["1"]
+    return body[body.index(b"\r\n\r\n") + 4 : body.rindex(b"\r\n--")]
 
 
-def archive(**changes: Any) -> dict[str, Any]:
-    return {
-        "name": "",
-        "paths": ["out"],
-        "when": "on_success",
-        "expire_in": "1 week",
-        "artifact_type": "archive",
-        "artifact_format": "zip",
-        **changes,
-    }
+def uploaded(coordinator: Coordinator) -> zipfile.ZipFile:
+    return zipfile.ZipFile(io.BytesIO(content(coordinator)))
 
 
-def uploaded(coordinator: Coordinator, job_id: int = 1) -> zipfile.ZipFile:
-    """The archive in a multipart body."""
-    body = coordinator.uploads[str(job_id)]
-    start = body.index(b"\r\n\r\n") + 4
-    return zipfile.ZipFile(io.BytesIO(body[start : body.rindex(b"\r\n--")]))
-
-
-def test_artifacts_go_up_as_a_chunked_multipart(coordinator: Coordinator, start: Start) -> None:
+def test_artifacts_go_up_as_a_multipart(coordinator: Coordinator, start: Start) -> None:
     script = "mkdir -p out/deep; echo a > out/a.txt; echo b > out/deep/b.log; chmod 755 out/a.txt"
     artifact = archive(paths=["out"], exclude=["out/**/*.log"], name="mine")
     coordinator.offer(make_job(1, script, artifacts=[artifact]))
@@ -764,7 +644,6 @@ def test_artifacts_go_up_as_a_chunked_multipart(coordinator: Coordinator, start:
     assert request.target == (
         "/api/v4/jobs/1/artifacts?artifact_format=zip&artifact_type=archive&expire_in=1+week"
     )
-    assert request.headers["transfer-encoding"] == "chunked"
     assert request.headers["job-token"] == "glcbt-64_00000000000000000001"
     assert b'name="file"; filename="mine.zip"' in request.body
     packed = uploaded(coordinator)
@@ -774,50 +653,18 @@ def test_artifacts_go_up_as_a_chunked_multipart(coordinator: Coordinator, start:
 
 
 @pytest.mark.parametrize(
-    ("when", "after_success", "after_failure"),
-    [("on_success", True, False), ("on_failure", False, True), ("always", True, True)],
+    ("kind", "form"), [("junit", "gzip"), ("sast", "raw")], ids=["gzip", "raw"]
 )
-def test_when_artifacts_go_up(
-    when: str, after_success: bool, after_failure: bool, coordinator: Coordinator, start: Start
+def test_reports_go_up_in_their_format(
+    kind: str, form: str, coordinator: Coordinator, start: Start
 ) -> None:
-    artifacts = [archive(when=when)]
-    coordinator.offer(make_job(1, "mkdir -p out; echo > out/f", artifacts=artifacts))
-    coordinator.offer(make_job(2, "mkdir -p out; echo > out/f; false", artifacts=artifacts))
-    finish(start, "--max-builds", "2")
-    assert ("1" in coordinator.uploads, "2" in coordinator.uploads) == (
-        after_success,
-        after_failure,
-    )
-
-
-def test_untracked_files_can_be_artifacts(
-    coordinator: Coordinator, start: Start, sources: dict[str, Any]
-) -> None:
-    artifact = archive(paths=[], untracked=True)
-    coordinator.offer(make_job(1, "echo x > new.txt", artifacts=[artifact], git_info=sources))
-    finish(start)
-    assert uploaded(coordinator).namelist() == ["new.txt"]
-
-
-def test_reports_go_up_as_gzip(coordinator: Coordinator, start: Start) -> None:
-    report = archive(paths=["junit.xml"], artifact_type="junit", artifact_format="gzip")
-    coordinator.offer(make_job(1, "echo '<testsuite/>' > junit.xml", artifacts=[report]))
+    report = archive(paths=["report.xml"], artifact_type=kind, artifact_format=form)
+    coordinator.offer(make_job(1, "echo '<testsuite/>' > report.xml", artifacts=[report]))
     finish(start)
     (request,) = coordinator.seen("upload")
-    assert "artifact_format=gzip&artifact_type=junit" in request.target
-    body = coordinator.uploads["1"]
-    packed = body[body.index(b"\r\n\r\n") + 4 : body.rindex(b"\r\n--")]
-    assert gzip.decompress(packed) == b"<testsuite/>\n"
-
-
-def test_artifacts_that_match_nothing_are_no_failure(
-    coordinator: Coordinator, start: Start
-) -> None:
-    coordinator.offer(make_job(1, "true", artifacts=[archive(paths=["nothing"])]))
-    finish(start)
-    assert "nothing: no matching files" in log_of(coordinator)
-    assert "No files to upload" in log_of(coordinator)
-    assert final(coordinator)["state"] == "success"
+    assert f"artifact_format={form}&artifact_type={kind}" in request.target
+    text = content(coordinator)
+    assert (gzip.decompress(text) if form == "gzip" else text) == b"<testsuite/>\n"
 
 
 @pytest.mark.parametrize(
@@ -829,109 +676,42 @@ def test_artifacts_that_match_nothing_are_no_failure(
         pytest.param([500, 500, 500], 3, "failed", id="three errors"),
     ],
 )
-def test_uploads_that_are_not_taken(
+def test_a_refused_upload(
     answers: list[int], tries: int, state: str, coordinator: Coordinator, start: Start
 ) -> None:
     coordinator.answer_next("upload", *(Answer(status=status) for status in answers))
-    coordinator.offer(make_job(1, "mkdir -p out; echo > out/f", artifacts=[archive()]))
+    coordinator.offer(make_job(1, MAKE_OUT, artifacts=[archive()]))
     finish(start)
     assert len(coordinator.seen("upload")) == tries
     assert final(coordinator)["state"] == state
 
 
-def test_artifacts_of_an_earlier_job_come_down(coordinator: Coordinator, start: Start) -> None:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive_file:
-        archive_file.writestr("out/from-earlier.txt", "hello from earlier\n")
-    coordinator.downloads["41"] = packed.getvalue()
-    earlier = {
-        "id": 41,
-        "token": "glcbt-64_00000000000000000041",
-        "name": "build",
-        "artifacts_file": {"filename": "artifacts.zip", "size": 1},
-    }
-    without = {**earlier, "id": 42, "artifacts_file": {}}
-    coordinator.offer(make_job(1, "cat out/from-earlier.txt", dependencies=[earlier, without]))
-    finish(start)
-    (request,) = coordinator.seen("download")
-    assert request.target == "/api/v4/jobs/41/artifacts?direct_download=true"
-    assert request.headers["job-token"] == earlier["token"]
-    assert "hello from earlier\n" in log_of(coordinator)
-
-
-def test_a_broken_archive_fails_the_job(coordinator: Coordinator, start: Start) -> None:
-    coordinator.downloads["41"] = b"no zip at all"
-    earlier = {"id": 41, "token": "t" * 20, "name": "b", "artifacts_file": {"filename": "a.zip"}}
-    coordinator.offer(make_job(1, "echo never", dependencies=[earlier]))
-    finish(start)
-    assert final(coordinator)["state"] == "failed"
-    assert "never\n" not in log_of(coordinator)
-
-
-def test_missing_artifacts_fail_the_job(coordinator: Coordinator, start: Start) -> None:
-    earlier = {
-        "id": 41,
-        "token": "glcbt-64_00000000000000000041",
-        "name": "build",
-        "artifacts_file": {"filename": "artifacts.zip"},
-    }
-    coordinator.offer(make_job(1, "echo never", dependencies=[earlier]))
-    finish(start)
-    assert "Downloading artifacts from coordinator... not found" in log_of(coordinator)
-    assert final(coordinator)["failure_reason"] == "script_failure"
-    assert "never\n" not in log_of(coordinator)
-
-
-def test_a_cache_is_kept_for_the_next_job(coordinator: Coordinator, start: Start) -> None:
-    cache = [{"key": "k-$CI_PROJECT_PATH", "paths": ["kept"], "policy": "pull-push"}]
-    clean = "cat kept/f 2>/dev/null || echo nothing there; rm -rf kept"
-    coordinator.offer(make_job(1, clean, "mkdir kept; echo cached > kept/f", cache=cache))
-    coordinator.offer(make_job(2, clean, "mkdir kept", cache=cache))
-    finish(start, "--max-builds", "2")
-    assert "nothing there\n" in log_of(coordinator, 1)
-    assert "Creating cache k-acme/demo...\033[0;m" in log_of(coordinator, 1)
-    assert "cached\n" in log_of(coordinator, 2)
-    assert "Successfully extracted cache" in log_of(coordinator, 2)
-
-
-def test_a_pull_only_cache_is_not_saved_and_fallbacks_are_tried(
-    coordinator: Coordinator, start: Start
-) -> None:
-    saved = [{"key": "main", "paths": ["kept"]}]
-    pulled = [{"key": "topic", "paths": ["kept"], "policy": "pull", "fallback_keys": ["main"]}]
-    coordinator.offer(make_job(1, "mkdir -p kept; echo cached > kept/f", cache=saved))
-    coordinator.offer(make_job(2, "cat kept/f", cache=pulled))
-    finish(start, "--max-builds", "2")
-    log = log_of(coordinator, 2)
-    assert log.index("Checking cache for topic...") < log.index("Checking cache for main...")
-    assert "cached\n" in log
-    assert "Not uploading cache topic due to policy" in log
-
-
-@pytest.mark.parametrize(
-    ("shared", "name"),
-    [(True, "/caches/project/7/k"), (False, "/caches/runner/abcdefghi/project/7/k")],
-)
-def test_a_cache_in_a_bucket_reaches_other_machines(
-    shared: bool, name: str, coordinator: Coordinator, start: Start
-) -> None:
+def test_a_cache_in_a_bucket_reaches_other_machines(coordinator: Coordinator, start: Start) -> None:
     cache = [{"key": "k", "paths": ["kept"], "policy": "pull-push"}]
     coordinator.offer(make_job(1, "mkdir kept; echo cached > kept/f", cache=cache))
     coordinator.offer(make_job(2, "cat kept/f", cache=cache))
     with ObjectStore() as store:
         config = [
-            *("[runners.cache]", 'Type = "s3"', f"Shared = {str(shared).lower()}"),
+            *("[runners.cache]", 'Type = "s3"', "Shared = true"),
             *("[runners.cache.s3]", f'ServerAddress = "{store.address}"', "Insecure = true"),
             *('BucketName = "caches"', 'BucketLocation = "us-east-1"'),
             *('AccessKey = "AK"', 'SecretKey = "SK"', 'AuthenticationType = "access-key"'),
         ]
         finish(start, config=config)
-        assert list(store.objects) == [name]
+        assert list(store.objects) == ["/caches/project/7/k"]
         finish(start, config=config)  # in another folder
     assert "cached\n" in log_of(coordinator, 2)
 
 
 # --- how it starts ----------------------------------------------------------------------------
+
+
+def test_no_job_in_time_ends_the_process(coordinator: Coordinator, start: Start) -> None:
+    process = finish(start, "--max-builds", "1", "--wait-timeout", "1")
+    assert coordinator.seen("update") == []
+    assert process.messages()[-1] == (
+        "This runner has not received a job in 1 seconds, so now exiting"
+    )
 
 
 def test_one_runner_of_several_works_where_its_configuration_says(
@@ -949,17 +729,15 @@ def test_one_runner_of_several_works_where_its_configuration_says(
 @pytest.mark.parametrize(
     ("config", "flags"),
     [
-        ("", []),
-        ("[[runners]", []),
-        (config_toml(""), []),
-        (config_toml("http://x", token=""), []),
-        (config_toml("http://x").replace('"shell"', '""', 1), []),
-        (config_toml("http://x", 'output_limit = "5"'), []),
-        (config_toml("http://x"), ["--nonsense"]),
-        (config_toml("http://x"), ["--max-builds"]),
+        pytest.param("", [], id="no runner"),
+        pytest.param("[[runners]", [], id="no TOML"),
+        pytest.param(config_toml("http://x", token=""), [], id="no token"),
+        pytest.param(config_toml("http://x", 'output_limit = "5"'), [], id="a wrong type"),
+        pytest.param(config_toml("http://x"), ["--nonsense"], id="an unknown flag"),
+        pytest.param(config_toml("http://x"), ["--max-builds"], id="a flag without its value"),
     ],
 )
-def test_what_cannot_be_followed_ends_the_process_with_a_fatal_line(
+def test_a_bad_start_ends_the_process_with_a_fatal_line(
     config: str, flags: list[str], binary: str, tmp_path: Path
 ) -> None:
     with RunnerProcess(binary, tmp_path, config, *flags) as process:

@@ -24,17 +24,17 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("flag", ["--version", "-v"])
-def test_it_says_which_version_it_stands_for(flag: str) -> None:
+def test_the_version_is_the_one_it_stands_for(flag: str) -> None:
     done = run(flag)
     assert done.returncode == 0
     assert done.stdout.startswith("Version:      17.9.0\n")
 
 
-def test_a_mistake_ends_it_with_one_and_a_line_in_the_shape_asked_for() -> None:
+def test_a_mistake_ends_it_with_code_one_and_a_fatal_line() -> None:
     done = run("--log-format", "json", "run-single", "-c", "/nowhere", "-r", "x")
     assert done.returncode == 1
     assert '"level":"fatal","msg":"Error loading config: ' in done.stderr
-    assert run("run-single").stderr.startswith("FATAL: ")
+    assert '"level":"fatal"' in run("run-single").stderr
 
 
 def test_start_up_is_cheap() -> None:
@@ -45,7 +45,7 @@ def test_start_up_is_cheap() -> None:
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "https://127.0.0.1:1"])
-def test_a_gitlab_that_cannot_be_reached_is_asked_again(url: str) -> None:
+def test_the_runner_may_ask_an_unreachable_gitlab_again(url: str) -> None:
     runner = RunnerOptions(url=url, token="glrt-x", tls_ca_file="/nowhere.pem")
     gitlab = JobServer(runner, system_id="s_1", log=Log(to_fd=None))
     assert gitlab.request_job() == (None, True)

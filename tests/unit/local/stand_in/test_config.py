@@ -1,4 +1,4 @@
-"""What the runner reads: its configuration, and a job; as strictly as the real one."""
+"""The runner reads its configuration and a job as strictly as the real one."""
 
 from __future__ import annotations
 
@@ -9,16 +9,13 @@ from typing import Any
 import pytest
 
 from local.stand_in.config import CacheOptions, S3Options, UsageError, read_runner
-from local.stand_in.decode import DecodeError
-from local.stand_in.job import Artifact, Cache, is_wanted, read_job
+from local.stand_in.job import Artifact, Cache, DecodeError, is_wanted, read_job
 from tests.unit.local.stand_in.jobs import job
 
 NEEDED = 'name = "mine"\nurl = "http://gitlab"\ntoken = "glrt-secret"\nexecutor = "shell"\n'
 CACHE = """
 tls-ca-file = "/ca.pem"
 environment = ["A=1", "B=2"]
-[runners.feature_flags]
-FF_X = true
 [runners.cache]
 Type = "s3"
 Path = "p"
@@ -37,7 +34,7 @@ def read(folder: Path, text: str, name: str = "mine") -> Any:
     return read_runner(str(path), name)
 
 
-def test_the_runner_with_this_name_and_all_it_says(tmp_path: Path) -> None:
+def test_a_runner_is_read_by_name(tmp_path: Path) -> None:
     other = '[[runners]]\nname = "other"\n'
     runner = read(tmp_path, f"concurrent = 1\n{other}[[runners]]\n{NEEDED}{CACHE}")
     assert (runner.url, runner.token, runner.short_token) == (
@@ -46,9 +43,8 @@ def test_the_runner_with_this_name_and_all_it_says(tmp_path: Path) -> None:
         "secret",
     )
     assert (runner.tls_ca_file, runner.environment) == ("/ca.pem", ("A=1", "B=2"))
-    assert runner.feature_flags == {"FF_X": True}
     s3 = S3Options(serveraddress="127.0.0.1:1", accesskey="AK", bucketname="b", insecure=True)
-    assert runner.cache == CacheOptions(type="s3", path="p", shared=True, s3=s3)
+    assert runner.cache == CacheOptions(type="s3", path="p", s3=s3)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +62,7 @@ def test_the_runner_with_this_name_and_all_it_says(tmp_path: Path) -> None:
         (f'[[runners]]\n{NEEDED}cache = {{Type = "gcs"}}', "Unknown cache type: gcs"),
     ],
 )
-def test_a_file_that_cannot_be_followed(text: str, said: str, tmp_path: Path) -> None:
+def test_a_bad_file_is_a_usage_error(text: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=said):
         read(tmp_path, text)
 
@@ -88,7 +84,7 @@ def test_null_and_absent_are_alike_and_unknown_keys_mean_nothing() -> None:
         {"job_info": {"project_jobs_running_on_instance_runners_count": 1}},
     ],
 )
-def test_what_the_real_runner_cannot_decode_is_no_job(content: Any) -> None:
+def test_a_value_of_a_wrong_type_is_no_job(content: Any) -> None:
     with pytest.raises(DecodeError):
         read_job(json.dumps(content).encode())
 

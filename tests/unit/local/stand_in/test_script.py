@@ -45,8 +45,6 @@ def test_commands_are_shown_and_run_in_order(shell: str) -> None:
 
 def test_variables_are_exported_whatever_is_in_them(tmp_path: Path) -> None:
     where = places(tmp_path)
-    Path(where.temporary).mkdir()
-    Path(where.temporary, "gitlab_runner_env").write_text("FROM_BEFORE=kept\n")
     given = Variables(
         [
             Variable(key="HARD", value='it\'s "$HOME"\nline two', raw=True),
@@ -55,13 +53,11 @@ def test_variables_are_exported_whatever_is_in_them(tmp_path: Path) -> None:
         ],
         folder_of_files=where.temporary,
     )
-    lines = [*exports(given, where), "env"]
+    lines = [*exports(given), "env"]
     done = run(shell_script(lines))
     assert done.returncode == 0, done.stderr
     assert 'HARD=it\'s "$HOME"\nline two\n' in done.stdout
     assert f"FILE={where.temporary}/FILE\n" in done.stdout
-    assert f"GITLAB_ENV={where.temporary}/gitlab_runner_env\n" in done.stdout
-    assert "FROM_BEFORE=kept\n" in done.stdout
 
 
 def sources(changes: dict[str, Any] | None = None, **values: str) -> str:
@@ -81,25 +77,22 @@ def test_the_credentials_stay_out_of_the_repository() -> None:
 @pytest.mark.parametrize(
     ("values", "wanted", "unwanted"),
     [
-        ({}, ["--depth 20", "--prune --quiet", "git clean -ffdx"], ["--unshallow", "rm -rf"]),
+        ({}, ["--depth 20", "--prune --quiet", "git clean -ffdx"], ["rm -rf"]),
         ({"GIT_DEPTH": "3"}, ["--depth 3", "depth set to 3..."], ["--depth 20"]),
-        ({"GIT_DEPTH": "0"}, ["--unshallow", "Fetching changes..."], ["--depth"]),
-        ({"GIT_FETCH_EXTRA_FLAGS": "--tags -v"}, ["--tags -v"], ["--prune"]),
+        ({"GIT_DEPTH": "0"}, ["Fetching changes..."], ["--depth"]),
         ({"GIT_STRATEGY": "clone"}, ["rm -rf /b/p\n"], []),
         ({"GIT_CLEAN_FLAGS": "-ffd -e cache/"}, ["git clean -ffd -e cache/"], ["-ffdx"]),
         ({"GIT_CLEAN_FLAGS": "none"}, [], ["git clean"]),
-        ({"GIT_CHECKOUT": "false"}, ["Skipping Git checkout"], ["checkout -f"]),
         ({"GIT_SUBMODULE_STRATEGY": "normal"}, ["submodule update --init"], ["--recursive"]),
         (
             {"GIT_SUBMODULE_STRATEGY": "recursive"},
-            ["submodule update --recursive --init"],
+            ["submodule update --init --force --depth 20 --recursive"],
             ["Skipping Git sub"],
         ),
         ({"GIT_STRATEGY": "none"}, ["mkdir -p /b/p"], ["git fetch", "rm -rf"]),
-        ({"GIT_STRATEGY": "empty"}, ["rm -rf /b/p", "mkdir -p /b/p"], ["git init"]),
     ],
 )
-def test_how_the_sources_are_wanted(
+def test_settings_of_the_sources(
     values: dict[str, str], wanted: list[str], unwanted: list[str]
 ) -> None:
     script = sources(None, **values)

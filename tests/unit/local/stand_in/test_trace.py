@@ -1,13 +1,21 @@
-"""The growing log: secrets never get through, however the output is cut; limit and checksum."""
+"""A job's log: secrets never get through, however the output is cut; limit, checksum, sending.
+
+tests/integration/local/test_standin_runner.py shows the rest, with the real runner beside it.
+"""
 
 from __future__ import annotations
 
 import zlib
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, strategies as st
 
-from local.stand_in.trace import Trace, secrets_filter
+from local.stand_in.gitlab import Reply, Result
+from local.stand_in.shell import BuildError, Over, Stops, reason_for
+from local.stand_in.trace import Sender, Trace
+from tests.unit.local.stand_in.jobs import job
 
 pieces = st.lists(st.text(alphabet="abc", max_size=6), max_size=12)
 secrets = st.lists(st.text(alphabet="abc", min_size=2, max_size=5), min_size=1, max_size=3)
@@ -33,12 +41,14 @@ def test_a_secret_becomes_a_word(hidden: list[str], parts: list[str], text: str)
     assert shown(Trace(secrets=hidden), *parts) == text
 
 
-def test_what_only_begins_like_a_secret_comes_out() -> None:
-    masker = secrets_filter(["hunter2"])
-    assert masker.feed(b"a hunt") == b"a "
-    assert masker.feed(b"ing") == b"hunting"
-    assert masker.feed(b" hun") == b" "
-    assert masker.feed(b"", is_end=True) == b"hun"
+def test_output_counts_once_its_line_has_ended() -> None:
+    trace = Trace(secrets=["hunter2"])
+    trace.write("a hun")
+    assert trace.size == 0
+    trace.write("ter2\rb")
+    assert trace.read(0, 99) == b"a [MASKED]\r"
+    trace.write("", is_end=True)
+    assert trace.read(10, 99) == b"\rb"
 
 
 @given(hidden=secrets, parts=pieces)
@@ -79,3 +89,118 @@ def test_at_the_limit_it_says_so_once_and_takes_no_more(limit: int, text: str, k
     assert read.count("more") == 1  # in the sentence itself
     assert trace.checksum == f"crc32:{zlib.crc32(read.encode()):08x}"
     assert trace.size == len(read.encode())
+
+
+def reply(**headers: str) -> Reply:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Reply(status=200, text="200 OK", headers=named)
+
+
+@dataclass
+class FakeGitLab:
+    """Answers with these results, then with OK; keeps the states and the starts of pieces."""
+
+    results: list[Result] = field(default_factory=list)
+    states: list[str] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
+
+    def update_job(self, _job: object, state: str, *_: Any, **__: Any) -> tuple[Result, Reply]:
+        self.states.append(state)
+        return (self.results.pop(0) if self.results else Result.OK), reply()
+
+    def patch_trace(self, _job: object, _: bytes, start: int, **__: Any) -> tuple[Result, Reply]:
+        self.starts.append(start)
+        return (self.results.pop(0) if self.results else Result.OK), reply(Range="0-2")
+
+
+@dataclass
+class Scene:
+    """A sender whose thread sleeps, and its clock."""
+
+    gitlab: FakeGitLab = field(default_factory=FakeGitLab)
+    trace: Trace = field(default_factory=Trace)
+    stops: Stops = field(default_factory=lambda: Stops(timeout_s=60))
+    now: float = 0
+    waited: list[float] = field(default_factory=list)
+
+    def sender(self) -> Sender:
+        return Sender(
+            gitlab=cast(Any, self.gitlab),
+            job=job(),
+            trace=self.trace,
+            stops=self.stops,
+            interval_s=3600,
+            pause=self.waited.append,
+            clock=lambda: self.now,
+        )
+
+
+def test_after_half_a_minute_of_silence_a_state_says_that_the_job_runs() -> None:
+    scene = Scene()
+    sender = scene.sender()
+    scene.now = 31
+    scene.gitlab.results.append(Result.FAILED)
+    assert sender.step()
+    assert sender.step()  # only a state that arrived breaks the silence
+    assert sender.step()
+    assert scene.gitlab.states == ["running", "running"]
+    scene.now = 62
+    scene.gitlab.results.append(Result.ABORT)
+    assert not sender.step()
+    assert isinstance(scene.stops.error(), Over)
+
+
+def test_a_final_state_has_ten_tries_with_growing_pauses() -> None:
+    scene = Scene(FakeGitLab([Result.FAILED] * 99))
+    assert not scene.sender().finish("success")
+    assert len(scene.gitlab.states) == 10
+    assert scene.waited == [2.0**power for power in range(9)]
+
+
+@pytest.mark.parametrize(
+    ("results", "starts"),
+    [
+        ([Result.MISMATCH], [0, 2]),
+        ([Result.FAILED, Result.NOT_FOUND], [0, 0]),
+        ([Result.FAILED, Result.OK], [0, 0]),
+    ],
+)
+def test_the_log_goes_on_from_what_gitlab_has(results: list[Result], starts: list[int]) -> None:
+    scene = Scene(FakeGitLab(results))
+    scene.trace.write("abcd")
+    assert scene.sender().finish("success")
+    assert scene.gitlab.starts == starts
+
+
+@pytest.mark.parametrize(
+    ("interval", "seconds"), [("60", 60), ("99999", 900), ("0", 0), ("x", 0), ("", 0)]
+)
+def test_gitlab_sets_the_interval(interval: str, seconds: int) -> None:
+    answer = reply(X_GitLab_Trace_Update_Interval=interval)
+    assert answer.interval_s == seconds
+    assert answer.fields()["update-interval"] == seconds * 1_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("reason", "known", "word"),
+    [
+        ("script_failure", [], "script_failure"),
+        ("runner_interrupted", ["runner_interrupted"], "runner_interrupted"),
+        ("runner_interrupted", [], "runner_system_failure"),
+        ("job_canceled", ["job_canceled"], "job_canceled"),
+        ("job_canceled", ["script_failure"], "unknown_failure"),
+    ],
+)
+def test_a_failure_has_a_reason_gitlab_knows(reason: str, known: list[str], word: str) -> None:
+    assert reason_for(BuildError("x", reason=reason), known=known) == word
+
+
+def test_the_first_reason_to_end_a_job_counts() -> None:
+    stops = Stops(timeout_s=60)
+    stops.cancel()
+    assert stops.error() is None
+    assert str(stops.error(of_script=True)) == "canceled"
+    stops.interrupt("terminated")
+    stops.abort()
+    assert str(stops.error(of_script=True)) == "aborted: terminated"
+    assert str(Stops(timeout_s=0).error()) == "execution took longer than 0s seconds"

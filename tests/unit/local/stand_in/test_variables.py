@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from local.stand_in.build import not_followed
 from local.stand_in.config import RunnerOptions
 from local.stand_in.job import Variable
 from local.stand_in.variables import Places, Variables, job_variables
@@ -49,26 +50,32 @@ def test_references_are_followed(written: str, read: str) -> None:
     assert given.expand(written) == read
 
 
-def test_a_circle_ends_in_nothing() -> None:
+def test_a_circle_of_references_ends_in_an_empty_text() -> None:
     given = variables(A="a$B", B="b$A", SELF="x$SELF")
     assert (given.value("A"), given.value("B"), given.value("SELF")) == ("ab", "ba", "x")
 
 
-def test_settings_are_read_by_type() -> None:
-    given = variables(YES="TRUE", NO="0", N="3", BAD="x", T="1m30s", MS="500ms", H="1h")
-    assert given.flag("YES", absent=False)
-    assert not given.flag("NO", absent=True)
-    assert given.flag("MISSING", absent=True)
+def test_a_whole_number_or_else_the_default() -> None:
+    given = variables(N="3", BAD="x")
     assert (given.whole("N", 1), given.whole("BAD", 1), given.whole("MISSING", 1)) == (3, 1, 1)
-    assert (given.seconds("T", None), given.seconds("MS", None)) == (90, 0.5)
-    assert (given.seconds("H", 1), given.seconds("BAD", 5), given.seconds("MISSING", None)) == (
-        3600,
-        5,
-        None,
-    )
 
 
-def test_who_wins_among_runner_gitlab_and_facts() -> None:
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ({"GIT_STRATEGY": "clone", "GIT_DEPTH": "5", "MY_ATTEMPTS": "2"}, []),
+        ({"CI_DEBUG_TRACE": "true", "RUNNER_AFTER_SCRIPT_TIMEOUT": ""}, ["CI_DEBUG_TRACE"]),
+        ({"GIT_STRATEGY": "svn", "GIT_CHECKOUT": "false"}, ["GIT_CHECKOUT", "GIT_STRATEGY"]),
+        ({"GET_SOURCES_ATTEMPTS": "2", "FF_X": "1"}, ["FF_X", "GET_SOURCES_ATTEMPTS"]),
+    ],
+)
+def test_settings_that_only_the_real_runner_follows(
+    given: dict[str, str], names: list[str]
+) -> None:
+    assert not_followed(variables(**given)) == names
+
+
+def test_facts_win_over_gitlab_and_gitlab_over_the_runner() -> None:
     runner = RunnerOptions(
         token="glrt-abcdefghijk",
         environment=("OWN=runner", "BOTH=runner", "CI_PROJECT_DIR=/lie", "broken"),
