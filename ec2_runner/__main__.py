@@ -17,14 +17,14 @@ from ec2_runner.imds import Imds
 from fleet.errors import Refused, Transient
 
 Answer = TypeVar("Answer")
-BOOT_TRIES = 60  # one a second: the network and the instance role may come a little later
+BOOT_TRIES = 60  # one a second: the network and the instance role may start a little later
 # botocore asks the metadata once, for one second: too little for a machine that is just booting.
 METADATA = {"AWS_METADATA_SERVICE_TIMEOUT": "3", "AWS_METADATA_SERVICE_NUM_ATTEMPTS": "5"}
 CLIENT = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard"})
 
 
 def main() -> int:
-    """Serve one job. The exit code is 0 whenever the agent came to a regular end."""
+    """Serve one job. The exit code is 0 after every regular end of the agent."""
     for name, value in METADATA.items():
         os.environ.setdefault(name, value)
     settings = AgentSettings.of(os.environ)
@@ -49,13 +49,13 @@ def _patiently(ask: Callable[[], Answer]) -> Answer:
     for _ in range(BOOT_TRIES):
         try:
             return ask()
-        except (Transient, Refused):  # "no credentials" is what a role that is not there yet says
+        except (Transient, Refused):  # a role that AWS has not attached yet has "no credentials"
             time.sleep(1)
     return ask()
 
 
 def _user_id(session: boto3.Session) -> str:
-    """`<role id>:<instance id>`; the client is made anew because it keeps what keys it found."""
+    """`<role id>:<instance id>`; a new client each time, because a client keeps its first keys."""
     with aws_call("sts.GetCallerIdentity"):
         return session.client("sts", config=CLIENT).get_caller_identity()["UserId"]
 

@@ -1,4 +1,4 @@
-"""The agent of one EC2 machine: call home, take the credential, run one job, say goodbye."""
+"""The agent of one EC2 machine: calls home, takes the credential, runs one job, reports the end."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ TIMER_GRACE = timedelta(minutes=2)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSettings:
-    """What the machine's user data exports, each as FLEET_ and its name in capitals."""
+    """The variables of the machine's user data, each as FLEET_ and its name in capitals."""
 
     ledger_table: str
     heartbeat_s: float = 30.0
@@ -33,12 +33,12 @@ class AgentSettings:
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> "AgentSettings":
-        """The settings. Raises `Refused` naming what is missing or no positive number."""
-        told = EnvironmentReader(environment)
+        """The settings. Raises `Refused` with the name of a missing or bad variable."""
+        reader = EnvironmentReader(environment)
         return cls(
-            ledger_table=told.text("ledger_table"),
-            **told.seconds("heartbeat_s", "boot_deadline_s", "spot_every_s"),
-            **told.paths("work_dir", "dead_man"),
+            ledger_table=reader.text("ledger_table"),
+            **reader.seconds("heartbeat_s", "boot_deadline_s", "spot_every_s"),
+            **reader.paths("work_dir", "dead_man"),
         )
 
 
@@ -61,7 +61,7 @@ class AgentMailbox(Post, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSetup:
-    """The machine as its agent sees it."""
+    """The agent's surroundings."""
 
     settings: AgentSettings
     imds: Metadata
@@ -75,7 +75,7 @@ class AgentSetup:
 
 
 def work(machine: AgentSetup) -> Outcome:
-    """Serve one job and say goodbye; how it ended. The caller powers the machine off."""
+    """Serve one job and send the last report; the outcome. The caller powers the machine off."""
     settings = machine.settings
     with Reporter(
         machine.mailbox, heartbeat_s=settings.heartbeat_s, clock=machine.clock
@@ -115,7 +115,7 @@ def _serve(machine: AgentSetup, reporter: Reporter, spot: SpotWatch) -> None:
 
 def _credential(machine: AgentSetup, reporter: Reporter) -> Credential | None:
     wait_s = machine.settings.boot_deadline_s
-    detail = f"no credential came within {wait_s:.0f} s"
+    detail = f"no credential within {wait_s:.0f} s"
     try:
         credential = machine.mailbox.take_credential(
             machine.clock() + timedelta(seconds=wait_s), clock=machine.clock, pause=machine.pause
@@ -128,7 +128,7 @@ def _credential(machine: AgentSetup, reporter: Reporter) -> Credential | None:
 
 
 def _set_timer(dead_man: Path | None, expires_at: datetime) -> None:
-    """Let the boot script's timer end the machine soon after it should have ended by itself."""
+    """Set the boot script's timer: it ends a machine that outlives its expiry."""
     if dead_man is None:
         return
     new = dead_man.with_suffix(".new")

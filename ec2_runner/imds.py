@@ -1,4 +1,4 @@
-"""EC2's instance metadata, version 2: who this machine is, and whether AWS takes it back.
+"""EC2's instance metadata, version 2: the machine's id and region, and notices of its end.
 
 Source: EC2 User Guide, "Use the Instance Metadata Service", "Spot Instance interruption notices".
 """
@@ -29,7 +29,7 @@ class SpotNotice:
 
 
 class Imds:
-    """A client of one machine's metadata. Every call raises `Transient` when there is no answer."""
+    """A client of one machine's metadata. Every call raises `Transient` without an answer."""
 
     def __init__(self, endpoint: str = ENDPOINT) -> None:
         """`endpoint` without the `/latest`."""
@@ -56,8 +56,8 @@ class Imds:
         if text is None:
             return None
         with _understood("spot/instance-action"):
-            told = json.loads(text)
-            return SpotNotice(action=told["action"], at=_time(told["time"]))
+            notice = json.loads(text)
+            return SpotNotice(action=notice["action"], at=_time(notice["time"]))
 
     def rebalance_at(self) -> datetime | None:
         """When AWS began to advise leaving this machine; `None` while it does not."""
@@ -74,7 +74,7 @@ class Imds:
         return text
 
     def _get(self, path: str) -> str | None:
-        """The text at a path, `None` for 404. A token that has run out is replaced once."""
+        """The text at a path, `None` for 404. Replaces an expired token once."""
         for _ in range(2):
             try:
                 if self._token is None:
@@ -102,11 +102,11 @@ class Imds:
 
 @contextmanager
 def _understood(path: str) -> Iterator[None]:
-    """An answer that is cut short or of somebody else's, for once: the next may be as it should."""
+    """Unreadable answers as `Transient`: the next one may be whole."""
     try:
         yield
     except (ValueError, KeyError, TypeError) as exc:
-        raise Transient("not as the instance metadata answers", path=path) from exc
+        raise Transient("an unreadable answer of the instance metadata", path=path) from exc
 
 
 _TOKEN = "X-aws-ec2-metadata-token"  # noqa: S105

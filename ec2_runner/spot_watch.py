@@ -1,4 +1,4 @@
-"""Looks at the instance metadata every few seconds for AWS taking the machine back."""
+"""Looks for spot and rebalance notices in the instance metadata, every few seconds."""
 
 from contextlib import suppress
 from datetime import datetime
@@ -17,17 +17,17 @@ class Metadata(Protocol):
     """The part of the instance metadata that warns."""
 
     def spot_notice(self) -> SpotNotice | None:
-        """The interruption notice, if there is one."""
+        """The interruption notice, or None."""
 
     def rebalance_at(self) -> datetime | None:
-        """Since when AWS advises to leave, if it does."""
+        """Since when AWS advises to leave, or None."""
 
 
 class SpotWatch(Background):
-    """A thread, as a context. Each kind of notice is reported once."""
+    """A thread, as a context. Reports each kind of notice once."""
 
     def __init__(self, imds: Metadata, reporter: Reporter, *, every_s: float = EVERY_S) -> None:
-        """Nothing is asked before the context is entered."""
+        """The context asks, not the constructor."""
         super().__init__(self._watch)
         self._imds = imds
         self._reporter = reporter
@@ -36,7 +36,7 @@ class SpotWatch(Background):
         self._advised = False
 
     def spot_at(self) -> datetime | None:
-        """When AWS takes the machine back; `None` while it has not said so."""
+        """When AWS takes the machine back; `None` without a notice."""
         return self._notice.at if self._notice else None
 
     def _watch(self) -> None:
@@ -53,5 +53,5 @@ class SpotWatch(Background):
         notice = self._imds.spot_notice()
         if notice:
             self._notice = notice
-            told = f"{notice.action} at {notice.at.isoformat()}"
-            self._reporter.step(StepName.SPOT_NOTICE, detail=told)
+            detail = f"{notice.action} at {notice.at.isoformat()}"
+            self._reporter.step(StepName.SPOT_NOTICE, detail=detail)

@@ -39,21 +39,21 @@ class LambdaContext(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invocation:
-    """The event: who to be. It holds no secret."""
+    """The event: a runner and its mailbox. It holds no secret."""
 
     runner_id: str
     mailbox: str
     table: str | None = None  # the ledger, when not the one of FLEET_LEDGER_TABLE
-    until: datetime | None = None  # later than this, somebody else was launched instead
+    until: datetime | None = None  # later than this, another attempt has taken over
 
     @classmethod
     def of(cls, event: Mapping[str, Any]) -> "Invocation":
-        """Read an event. Raises `Refused` when it is not ours."""
-        told = {name: event.get(name) for name in ("runner_id", "mailbox", "table")}
-        for name, value in told.items():
+        """Read an event. Raises `Refused` for a foreign one."""
+        values = {name: event.get(name) for name in ("runner_id", "mailbox", "table")}
+        for name, value in values.items():
             if not (isinstance(value, str) and value) and (name != "table" or value is not None):
-                raise Refused("this event does not say who to be", name=name)
-        return cls(**told, until=_time(event.get("until")))  # type: ignore[arg-type]  # just checked
+                raise Refused("this event does not name its runner and mailbox", name=name)
+        return cls(**values, until=_time(event.get("until")))  # type: ignore[arg-type]  # just checked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,12 +67,12 @@ class RunnerSettings:
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> "RunnerSettings":
-        """The settings. Raises `Refused` naming what is missing or no positive number."""
-        told = EnvironmentReader(environment)
+        """The settings. Raises `Refused` with the name of a missing or bad variable."""
+        reader = EnvironmentReader(environment)
         return cls(
-            ledger_table=told.text("ledger_table"),
-            **told.seconds("heartbeat_s", "boot_deadline_s"),
-            **told.paths("work_dir"),
+            ledger_table=reader.text("ledger_table"),
+            **reader.seconds("heartbeat_s", "boot_deadline_s"),
+            **reader.paths("work_dir"),
         )
 
 
@@ -80,7 +80,7 @@ class InvocationMailbox(Post, Protocol):
     """The invocation's own mailbox in the ledger: `adapters.ledger.mailbox.Mailbox`."""
 
     def claim(self, report: Report) -> bool:
-        """Write the first report; False when another came before us."""
+        """Write the first report; False when the mailbox has one already."""
 
     def take_credential(self, deadline: datetime) -> Credential | None:
         """The credential as soon as it is there; `None` when it is not there in time."""
@@ -88,7 +88,7 @@ class InvocationMailbox(Post, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvocationSetup:
-    """What one invocation works with."""
+    """The surroundings of one invocation."""
 
     settings: RunnerSettings
     mailbox: InvocationMailbox
@@ -100,10 +100,9 @@ class InvocationSetup:
 def handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Lambda's entry: serve one job; a failed job is an answer, not an error.
 
-    An event that Lambda held back for too long is `late`: its runner is given up already.
+    An event that Lambda held back for too long is `late`: the fleet has given its runner up.
 
-    Raises `Transient` or `Refused` when the mailbox cannot be used or the event is not ours. No
-    job was taken then.
+    Raises `Transient` or `Refused` without a usable mailbox or event, before it takes a job.
     """
     hide_memory()  # a job runs as the same user and must not read our credentials in /proc
     invocation = Invocation.of(event)
@@ -126,7 +125,7 @@ def handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
 def serve(runner_id: str, sandbox: InvocationSetup) -> dict[str, Any]:
     """Call home, take the credential, run the one job: `outcome` and `job_id`.
 
-    Lambda delivers an asynchronous event at least once: whoever calls home second is `duplicate`.
+    Lambda delivers an asynchronous event at least once: the second delivery is `duplicate`.
     """
     called = Step(at=datetime.now(UTC), name=StepName.CALLED_HOME)
     booted = MachineStatus(runner_id=runner_id)
@@ -138,7 +137,7 @@ def serve(runner_id: str, sandbox: InvocationSetup) -> dict[str, Any]:
         wait = timedelta(seconds=sandbox.settings.boot_deadline_s)
         credential = sandbox.mailbox.take_credential(datetime.now(UTC) + wait)
         if credential is None:
-            detail = f"no credential came within {wait.total_seconds():.0f} s"
+            detail = f"no credential within {wait.total_seconds():.0f} s"
             reporter.tell(status=replace(booted, outcome=Outcome.NO_JOB, detail=detail))
         else:
             reporter.tell(Undated(name=StepName.CREDENTIAL_READ), status=booted)
@@ -151,7 +150,7 @@ def serve(runner_id: str, sandbox: InvocationSetup) -> dict[str, Any]:
 
 
 def _run(credential: Credential, sandbox: InvocationSetup, reporter: Reporter) -> None:
-    """Run the job in a clean folder and leave it clean."""
+    """Run the job in a clean folder, and clean it again."""
     home = sandbox.settings.work_dir
     wipe(home)
     workplace = Workplace(
@@ -166,7 +165,7 @@ def _run(credential: Credential, sandbox: InvocationSetup, reporter: Reporter) -
 
 
 def wipe(folder: Path) -> None:
-    """Empty a folder, whatever rights a job gave to what it left there."""
+    """Empty a folder, whatever rights a job gave to its files."""
     folder.mkdir(parents=True, exist_ok=True)
     for entry in folder.iterdir():
         if entry.is_dir() and not entry.is_symlink():
@@ -177,7 +176,7 @@ def wipe(folder: Path) -> None:
 
 
 def _open_up(folder: Path) -> None:
-    """Make every folder below writable for us, top down: Go's module cache, for one, is not."""
+    """Make every folder below writable, top down: Go's module cache, for example, is not."""
     folder.chmod(0o700)
     for parent, folders, _ in os.walk(folder):
         for name in folders:
@@ -192,7 +191,7 @@ def _time(text: object) -> datetime | None:
     try:
         return in_utc(datetime.fromisoformat(str(text)))
     except ValueError:
-        raise Refused("this event does not say until when it counts", until=text) from None
+        raise Refused("this event has an unreadable time limit", until=text) from None
 
 
 def _echo(line: str) -> None:

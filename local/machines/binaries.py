@@ -1,4 +1,4 @@
-"""The gitlab-runner binary that the machines of this laptop run, checked before anything starts."""
+"""The gitlab-runner binary of this laptop's machines, checked before they start."""
 
 import os
 import re
@@ -17,10 +17,10 @@ _DO = f"name a gitlab-runner in {BINARY_VARIABLE}, or unset it to use the stand-
 
 
 def checked_binary(environment: Mapping[str, str]) -> str:
-    """The absolute path of the gitlab-runner to use: the one that is named, else the stand-in.
+    """The absolute path of the gitlab-runner in the environment's variable, else of the stand-in.
 
-    Raises `Refused` when it is not a gitlab-runner that runs on this machine: each job would
-    otherwise wait for machines that fail one after the other.
+    Raises `Refused` for a program that is no gitlab-runner or does not run here: each job would
+    wait for machines that fail one after another.
     """
     named = environment.get(BINARY_VARIABLE)
     if not named:

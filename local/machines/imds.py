@@ -19,7 +19,7 @@ CREDENTIALS_LAST = timedelta(hours=1)
 
 @dataclass(slots=True, kw_only=True)
 class InstanceMetadata:
-    """What one instance can learn about itself. Notices are set while it runs."""
+    """The metadata of one instance; a running one may get notices."""
 
     instance_id: str
     region: str
@@ -102,12 +102,12 @@ class ImdsServer(LoopbackServer):
         super().__init__(type("Answerer", (_Answerer,), {"imds": self}))
 
     def add(self, instance: InstanceMetadata) -> str:
-        """Serve one more instance; its endpoint, for AWS_EC2_METADATA_SERVICE_ENDPOINT."""
+        """Serve an instance from now on; its endpoint, for AWS_EC2_METADATA_SERVICE_ENDPOINT."""
         self._instances[instance.instance_id] = instance
         return f"{self.url}/{instance.instance_id}/"
 
     def remove(self, instance_id: str) -> None:
-        """Serve one instance no more."""
+        """Stop serving an instance."""
         self._instances.pop(instance_id, None)
 
     def grant(self, ttl_s: float) -> str:
@@ -117,15 +117,15 @@ class ImdsServer(LoopbackServer):
         return token
 
     def knows(self, token: str | None) -> bool:
-        """Whether this token was granted and has not run out."""
+        """Whether the token is known and has not expired."""
         return token is not None and self._tokens.get(token, 0.0) > time.monotonic()
 
     def forget_tokens(self) -> None:
-        """Every token has run out."""
+        """Let every token expire."""
         self._tokens.clear()
 
     def instance(self, instance_id: str) -> InstanceMetadata | None:
-        """What is served for one instance."""
+        """The metadata of an instance, or None."""
         return self._instances.get(instance_id)
 
 

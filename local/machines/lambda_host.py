@@ -35,16 +35,16 @@ class LambdaCloud(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LambdaOptions:
-    """What differs between one host and another."""
+    """The settings of one host."""
 
     folder: Path  # logs and working folders
     environment: Mapping[str, str] = field(default_factory=dict)  # more, for every function
-    concurrency: int = 16  # sandboxes at once; Lambda keeps what is beyond this waiting
+    concurrency: int = 16  # sandboxes at once; further invocations wait, as on Lambda
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
-    """What the host answers to one invocation."""
+    """The host's answer to one invocation."""
 
     status: int
     body: str  # JSON
@@ -82,23 +82,23 @@ class LambdaHost(LoopbackServer):
 
     @property
     def sandboxes(self) -> int:
-        """How many invocations run now."""
+        """The number of running invocations."""
         with self._lock:
             return len(self._keepers)
 
     def processes(self) -> int:
-        """How many processes of functions live now, their keepers not counted."""
+        """The number of living processes of functions, without their keepers."""
         with self._lock:
             keepers = tuple(self._keepers.values())
         return count_below(keeper.pid for keeper in keepers)
 
     def events(self) -> dict[str, str]:
-        """The event (JSON) of every sandbox that lives now, by request."""
+        """The event (JSON) of every living sandbox, by request."""
         with self._lock:
             return dict(self._events)
 
     def kill(self, request: str) -> bool:
-        """End one sandbox without a goodbye; False when it has ended already."""
+        """End one sandbox without a goodbye; False after its own end."""
         with self._lock:
             keeper = self._keepers.get(request)
         if keeper is not None:
@@ -106,11 +106,11 @@ class LambdaHost(LoopbackServer):
         return keeper is not None
 
     def kill_all(self) -> int:
-        """End every sandbox without a goodbye; how many there were."""
+        """End every sandbox without a goodbye; their number."""
         return sum(self.kill(request) for request in self.events())
 
     def invoke(self, function: str, event: str) -> Answered:
-        """Run the function with this event (JSON), as soon as there is room, to its end."""
+        """Run the function with this event (JSON) to its end, as soon as a sandbox is free."""
         with self._room:
             request = str(uuid.uuid4())
             folder = self._options.folder / request
@@ -157,7 +157,7 @@ class LambdaHost(LoopbackServer):
     def _environment(
         self, setting: Mapping[str, Any], request: str, folder: Path
     ) -> dict[str, str]:
-        """What Lambda gives a function. Source: Lambda guide, "Defined runtime environment"."""
+        """A function's environment. Source: Lambda guide, "Defined runtime environment"."""
         name = setting["FunctionName"]
         return {
             "PATH": os.pathsep.join(

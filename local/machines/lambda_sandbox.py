@@ -1,6 +1,6 @@
 """`python -m local.machines.lambda_sandbox event.json answer.json`: one invocation of a runner.
 
-Stands for what Lambda's runtime does around a handler: a context, and an error as JSON.
+Stands for Lambda's runtime around a handler: a context, and an error as JSON.
 """
 
 import json
@@ -15,16 +15,16 @@ class Context:
     """The part of Lambda's context object that our handler reads."""
 
     def __init__(self, ends_at_s: float) -> None:
-        """`ends_at_s`: the wall, on the epoch clock."""
+        """`ends_at_s`: the end of the invocation, on the epoch clock."""
         self._ends_at_s = ends_at_s
 
     def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds until the wall."""
+        """Milliseconds until the end of the invocation."""
         return max(0, int((self._ends_at_s - time.time()) * 1000))
 
 
 def main(event: Path, answer: Path) -> int:
-    """Call the handler; 1 when it raised, with the error's shape as the answer."""
+    """Call the handler and write its answer."""
     from lambda_runner.handler import handler  # noqa: PLC0415 - its import may fail like its call
 
     context = Context(time.time() + float(os.environ["LOCAL_LAMBDA_TIMEOUT_S"]))
@@ -33,7 +33,7 @@ def main(event: Path, answer: Path) -> int:
 
 
 def error_shape(error: BaseException) -> dict[str, object]:
-    """What Lambda answers when a handler raises."""
+    """Lambda's answer when a handler raises."""
     return {
         "errorMessage": str(error),
         "errorType": type(error).__name__,

@@ -1,4 +1,4 @@
-"""How many processes live below others: what a test or a person asks of a host."""
+"""The number of processes below others."""
 
 from collections import defaultdict
 from collections.abc import Iterable
