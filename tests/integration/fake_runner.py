@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Stands for the gitlab-runner binary and does what a script says.
+"""Stands for the gitlab-runner binary and follows a script.
 
 It reads its configuration as the real one does; the `url` in it is the path of the script, a JSON
 list of [verb, argument]:
@@ -26,21 +26,21 @@ Script = Sequence[tuple[str, Any]]
 
 
 def run(script: Script) -> None:
-    """Do one thing after the other."""
+    """Follow the script in its order."""
     for verb, argument in script:
         VERBS[verb](argument)
 
 
 def note(path: str) -> None:
-    """Write down what this process was given."""
-    told = {
+    """Write down this process's arguments, environment and configuration."""
+    noted = {
         "arguments": sys.argv[1:],
         "environment": dict(os.environ),
         "config": CONFIG,
         "config_left": Path(CONFIG_PATH).exists(),
         "folder": str(Path.cwd()),
     }
-    Path(path).write_text(json.dumps(told))
+    Path(path).write_text(json.dumps(noted))
 
 
 def say(fields: Mapping[str, object]) -> None:

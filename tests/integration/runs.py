@@ -1,4 +1,4 @@
-"""Scripts for the fake runner, and what is needed to run them."""
+"""Scripts for the fake runner, and a credential and a mailbox to run them with."""
 
 import json
 import os
@@ -33,12 +33,12 @@ OBEDIENT = ("on", {"SIGTERM": [TERMINATED, ("exit", 0)], "SIGQUIT": [QUITTING, (
 
 def credential(script: Iterable[tuple[str, Any]], folder: Path, **changes: Any) -> Credential:
     """A credential whose "GitLab" is a script for the fake runner."""
-    told = folder / f"script-{time.monotonic_ns()}.json"
-    told.write_text(json.dumps(list(script)))
+    path = folder / f"script-{time.monotonic_ns()}.json"
+    path.write_text(json.dumps(list(script)))
     wanted: dict[str, Any] = {
         "runner_id": "rf-test-1",
         "pool": "test",
-        "url": str(told),
+        "url": str(path),
         "token": TOKEN,
         "executor": "shell",
         "wait_timeout_s": 60,
@@ -66,7 +66,7 @@ def eventually(holds: Callable[[], bool], *, within_s: float = 60.0) -> None:
     """Wait until it holds; fails when it does not in time."""
     give_up = time.monotonic() + within_s
     while not holds():
-        assert time.monotonic() < give_up, "this did not come true in time"
+        assert time.monotonic() < give_up, "this did not hold in time"
         time.sleep(0.01)
 
 
@@ -77,7 +77,7 @@ def is_alive(pid: int) -> bool:
 
 @dataclass(slots=True)
 class Letters:
-    """A mailbox that keeps every report; it holds an order when told to."""
+    """A mailbox that keeps every report, and holds an order if there is one."""
 
     reports: list[Report] = field(default_factory=list)
     waiting: Order | None = None
@@ -92,11 +92,11 @@ class Letters:
 
     @property
     def steps(self) -> list[str]:
-        """The names of all steps, in the order they came."""
+        """The names of all steps, in their order."""
         return [step.name.value for report in self.reports for step in report.steps]
 
     @property
     def states(self) -> list[str]:
-        """The states told, each once in a row."""
-        told = [report.state.value for report in self.reports]
-        return [one for one, before in zip(told, [None, *told], strict=False) if one != before]
+        """The reported states, each once in a row."""
+        states = [report.state.value for report in self.reports]
+        return [one for one, before in zip(states, [None, *states], strict=False) if one != before]

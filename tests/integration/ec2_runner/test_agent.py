@@ -1,4 +1,4 @@
-"""The agent of one machine, with a runner that plays a script and a mailbox that keeps letters."""
+"""The agent of one machine, with a fake runner and a mailbox that keeps reports."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ ABORTING = ("on", {"SIGTERM": [runs.TERMINATED, runs.ABORTED, ("exit", 0)], "SIG
 
 @dataclass(slots=True)
 class MachineLetters(Letters):
-    """The machine's mailbox; the credential is there, or never comes."""
+    """The machine's mailbox, with or without a credential."""
 
     credential: Credential | None = None
     failing: Transient | None = None
@@ -45,7 +45,7 @@ class MachineLetters(Letters):
 
 @dataclass(slots=True)
 class Metadata:
-    """What the instance metadata says."""
+    """The instance metadata."""
 
     notice: SpotNotice | None = None
 
@@ -57,7 +57,7 @@ class Metadata:
 
 
 class Clock:
-    """The real time, and what was paused without waiting."""
+    """The real time plus all pauses, which take none."""
 
     def __init__(self) -> None:
         self.paused = timedelta()
@@ -79,7 +79,7 @@ def machine(letters: MachineLetters, folder: Path, **changes: Any) -> AgentSetup
         imds=Metadata(),
         mailbox=letters,
         environment={"PATH": runs.PATH, BINARY_VARIABLE: str(runs.FAKE)},
-        docker_answers=lambda: pytest.fail("nobody asked for Docker"),
+        docker_answers=lambda: pytest.fail("the agent asked for Docker"),
         echo=lambda line: None,
         clock=clock,
         pause=clock.pause,
@@ -104,22 +104,22 @@ def test_one_job_and_goodbye(tmp_path: Path) -> None:
     assert last.runner_id == "rf-test-1"
 
 
-def test_it_calls_home_before_it_has_a_name(tmp_path: Path) -> None:
+def test_the_first_report_has_no_runner_id(tmp_path: Path) -> None:
     letters = MachineLetters()
     work(machine(letters, tmp_path))
     assert letters.reports[0].runner_id is None
 
 
-@pytest.mark.parametrize("failing", [None, Transient("away")], ids=["none came", "ledger away"])
-def test_without_a_credential_it_gives_up(failing: Transient | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("failing", [None, Transient("away")], ids=["none", "ledger away"])
+def test_without_a_credential_the_agent_ends(failing: Transient | None, tmp_path: Path) -> None:
     letters = MachineLetters(failing=failing)
     assert work(machine(letters, tmp_path)) == "no_job"
     assert letters.steps == ["called_home", "ended"]
-    assert "no credential came within 300 s" in str(letters.reports[-1].detail)
+    assert "no credential within 300 s" in str(letters.reports[-1].detail)
     assert letters.states[-1] == "done"
 
 
-def test_the_docker_engine_is_waited_for(tmp_path: Path) -> None:
+def test_the_agent_waits_for_the_docker_engine(tmp_path: Path) -> None:
     asked: list[bool] = []
 
     def answers() -> bool:
@@ -132,7 +132,7 @@ def test_the_docker_engine_is_waited_for(tmp_path: Path) -> None:
     assert len(asked) == 5
 
 
-def test_a_docker_engine_that_never_comes_is_the_machines_failure(tmp_path: Path) -> None:
+def test_a_missing_docker_engine_is_the_machines_failure(tmp_path: Path) -> None:
     docker = credential(JOB, tmp_path, executor="docker", docker=Docker(image="debian:12"))
     letters = MachineLetters(credential=docker)
     assert work(machine(letters, tmp_path, docker_answers=lambda: False)) == "system_failure"
@@ -148,14 +148,14 @@ def test_a_spot_notice_ends_the_job_in_time(tmp_path: Path) -> None:
     assert {"spot_notice", "stopped", "job_finished", "ended"} <= set(letters.steps)
 
 
-def test_expiry_ends_it_whatever_it_does(tmp_path: Path) -> None:
+def test_expiry_ends_the_job(tmp_path: Path) -> None:
     soon = datetime.now(UTC) + timedelta(seconds=46)
     script = [ABORTING, runs.STARTED, runs.RECEIVED, LONG]
     letters = MachineLetters(credential=credential(script, tmp_path, expires_at=soon))
     assert work(machine(letters, tmp_path)) == "interrupted"
 
 
-def test_a_drain_order_is_obeyed(tmp_path: Path) -> None:
+def test_an_order_drains_the_machine(tmp_path: Path) -> None:
     script = [runs.OBEDIENT, runs.STARTED, LONG]
     letters = MachineLetters(credential=credential(script, tmp_path))
     letters.waiting = Order(reason="surplus", at=datetime.now(UTC))

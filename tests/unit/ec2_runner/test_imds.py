@@ -1,4 +1,4 @@
-"""Whatever the instance metadata answers, or does not: the caller hears `Transient`."""
+"""Each bad answer of the instance metadata, and none at all, is `Transient`."""
 
 import threading
 from collections.abc import Iterator
@@ -46,7 +46,7 @@ def answering(token: tuple[int, bytes], other: tuple[int, bytes]) -> Iterator[Im
 @pytest.mark.parametrize(
     "token", [(404, b"{}"), (403, b"{}"), (401, b"{}"), (503, b"{}"), (0, b""), (0, b"junk\r\n")]
 )
-def test_a_token_that_is_not_given_is_trouble_that_passes(token: tuple[int, bytes]) -> None:
+def test_a_refused_token_is_transient(token: tuple[int, bytes]) -> None:
     with answering(token, (404, b"{}")) as imds, pytest.raises(Transient):
         imds.spot_notice()
 
@@ -55,12 +55,23 @@ def test_a_token_that_is_not_given_is_trouble_that_passes(token: tuple[int, byte
     "body",
     [b"{", b"[]", b"{}", b"null", b"\xff\xff", b"", b'{"action": "stop", "time": "soon"}', b"1"],
 )
-def test_a_notice_that_cannot_be_read_is_trouble_that_passes(body: bytes) -> None:
+def test_an_unreadable_notice_is_transient(body: bytes) -> None:
     with answering(TOKEN, (200, body)) as imds:
         with pytest.raises(Transient):
             imds.spot_notice()
         with pytest.raises(Transient):
             imds.rebalance_at()
+
+
+@pytest.mark.parametrize("status", [401, 403, 500])
+def test_a_page_that_is_refused_is_transient(status: int) -> None:
+    with answering(TOKEN, (status, b"{}")) as imds, pytest.raises(Transient):
+        imds.spot_notice()
+
+
+def test_no_server_is_transient() -> None:
+    with pytest.raises(Transient):
+        Imds("http://127.0.0.1:1").region()
 
 
 def test_no_notice_is_none() -> None:

@@ -1,4 +1,4 @@
-"""A notice is seen within one look, reported once, and trouble with the metadata passes."""
+"""The next look finds a notice and reports it once; errors of the metadata end nothing."""
 
 import threading
 from collections.abc import Callable
@@ -18,7 +18,7 @@ NOTICE = SpotNotice(action="terminate", at=AT)
 
 
 class FakeMetadata:
-    """Counts the looks; says what it was told to say."""
+    """Counts the looks; the test sets the answers."""
 
     def __init__(self) -> None:
         self.notice: SpotNotice | None = None
@@ -44,8 +44,8 @@ class FakeMetadata:
             assert self._changed.wait_for(lambda: self.looks >= wanted, timeout=5)
 
 
-class Told:
-    """Keeps what is reported."""
+class Steps:
+    """A mailbox that keeps the steps."""
 
     def __init__(self) -> None:
         self.steps: list[tuple[StepName, str | None]] = []
@@ -57,14 +57,14 @@ class Told:
         return None
 
 
-def watching(metadata: FakeMetadata, during: Callable[[SpotWatch], None]) -> Told:
-    told = Told()
+def watching(metadata: FakeMetadata, during: Callable[[SpotWatch], None]) -> Steps:
+    post = Steps()
     with (
-        Reporter(told, heartbeat_s=3600, clock=lambda: AT) as reporter,
+        Reporter(post, heartbeat_s=3600, clock=lambda: AT) as reporter,
         SpotWatch(metadata, reporter, every_s=0.005) as watch,
     ):
         during(watch)
-    return told
+    return post
 
 
 def until_seen(watch: SpotWatch) -> None:
@@ -85,11 +85,12 @@ def test_a_notice_is_reported_once_with_its_time() -> None:
         until_seen(watch)
         assert watch.spot_at() == AT
 
-    told = watching(metadata, during)
-    assert told.steps == [(StepName.SPOT_NOTICE, "terminate at 2026-08-20T09:15:00+00:00")]
+    assert watching(metadata, during).steps == [
+        (StepName.SPOT_NOTICE, "terminate at 2026-08-20T09:15:00+00:00")
+    ]
 
 
-def test_trouble_passes() -> None:
+def test_the_watch_goes_on_after_transient_errors() -> None:
     metadata = FakeMetadata()
     metadata.in_trouble = True
 
@@ -110,5 +111,4 @@ def test_advice_to_leave_is_reported_once_and_stops_nothing() -> None:
         metadata.wait_for_looks(2)
         assert watch.spot_at() is None
 
-    told = watching(metadata, during)
-    assert told.steps == [(StepName.REBALANCE_NOTICE, AT.isoformat())]
+    assert watching(metadata, during).steps == [(StepName.REBALANCE_NOTICE, AT.isoformat())]

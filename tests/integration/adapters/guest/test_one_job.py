@@ -1,4 +1,4 @@
-"""One job from credential to goodbye, with a runner that does what the test wrote down."""
+"""One job from credential to goodbye, with a runner that follows the test's script."""
 
 import json
 import time
@@ -39,8 +39,13 @@ def run(script: list[Any], folder: Path, letters: Letters, **changes: Any) -> Fo
         return run_one_job(credential(script, folder), workplace(folder, **changes), reporter)
 
 
+def stops(letters: Letters) -> list[str | None]:
+    """Each stop of the runner: its force and why."""
+    return [s.detail for r in letters.reports for s in r.steps if s.name == "stopped"]
+
+
 class Leap:
-    """A clock that jumps ahead when told to."""
+    """A clock that a test moves ahead."""
 
     def __init__(self) -> None:
         self.ahead = timedelta()
@@ -50,70 +55,62 @@ class Leap:
 
 
 def test_a_job_is_reported_step_by_step(tmp_path: Path) -> None:
-    letters = Letters()
-    seen = run(JOB, tmp_path, letters)
-    assert (seen.outcome, seen.job_id) == ("succeeded", 101)
+    letters, began = Letters(), datetime.now(UTC)
+    slowly = [step for one in JOB for step in (one, ("wait", 0.3))]
+    end = run(slowly, tmp_path, letters)
+    assert (end.outcome, end.job_id) == ("succeeded", 101)
     assert letters.steps == ["job_taken", "first_output", "job_finished", "runner_exited"]
-    assert letters.states[-1] == "done"
+    assert letters.states[-3:] == ["idle", "busy", "done"]
     last = letters.reports[-1]
     assert (last.runner_id, last.job_id, last.outcome) == ("rf-test-1", 101, "succeeded")
+    steps = [step for report in letters.reports for step in report.steps]
+    assert [step.job_id for step in steps] == [101] * 4
+    assert all(began <= step.at <= datetime.now(UTC) for step in steps)
+    assert (steps[-1].outcome, steps[-1].detail) == ("succeeded", None)
 
 
-def test_it_is_idle_then_busy_then_done(tmp_path: Path) -> None:
-    letters = Letters()
-    slowly = [step for one in JOB for step in (one, ("wait", 0.3))]
-    run(slowly, tmp_path, letters)
-    assert letters.states[-3:] == ["idle", "busy", "done"]
-
-
-def test_no_job_came(tmp_path: Path) -> None:
+def test_no_job_in_time_is_an_outcome(tmp_path: Path) -> None:
     gone = ("say", {"msg": "This runner has not received a job in 60 seconds, so now exiting"})
     letters = Letters()
-    seen = run([runs.STARTED, gone, ("exit", 0)], tmp_path, letters)
-    assert (seen.outcome, seen.state) == ("no_job", MachineState.DONE)
+    end = run([runs.STARTED, gone, ("exit", 0)], tmp_path, letters)
+    assert (end.outcome, end.state) == ("no_job", MachineState.DONE)
     assert letters.steps == ["runner_exited"]
 
 
-def test_a_revoked_token_ends_it_at_once(tmp_path: Path) -> None:
+def test_a_revoked_token_ends_the_runner_at_once(tmp_path: Path) -> None:
     letters = Letters()
     began = time.monotonic()
     script = [("on", {"SIGTERM": [("exit", 0)]}), runs.STARTED, runs.FORBIDDEN, LONG]
-    seen = run(script, tmp_path, letters)
-    assert seen.outcome == "forbidden"
+    assert run(script, tmp_path, letters).outcome == "forbidden"
     assert letters.steps == ["stopped", "runner_exited"]
     assert time.monotonic() - began < 30
 
 
-def test_an_order_drains_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param([runs.OBEDIENT, runs.STARTED, LONG], id="a runner that listens"),
+        # between its first line and its handler a signal is its death
+        pytest.param([runs.STARTED, ("wait", 1.5), runs.OBEDIENT, LONG], id="one that will listen"),
+        pytest.param(
+            [("on", {"SIGQUIT": [runs.OBEDIENT]}), runs.STARTED, LONG],
+            id="one that ignores the first",
+        ),
+    ],
+)
+def test_an_order_drains_the_runner(script: list[Any], tmp_path: Path) -> None:
     letters = Letters(waiting=Order(reason="surplus", at=datetime.now(UTC)))
-    seen = run([runs.OBEDIENT, runs.STARTED, LONG], tmp_path, letters)
-    assert seen.outcome == "no_job"
+    end = run(script, tmp_path, letters)
+    assert (end.outcome, end.quitting) == ("no_job", True)
     assert letters.steps == ["drained", "runner_exited"]
-    assert not (tmp_path / "work/notice").exists(), "there is no job to tell"
-
-
-def test_an_order_waits_for_a_runner_that_does_not_listen_yet(tmp_path: Path) -> None:
-    """Between its first line and its handler a signal is its death."""
-    letters = Letters(waiting=Order(reason="surplus", at=datetime.now(UTC)))
-    script = [runs.STARTED, ("wait", 1.5), runs.OBEDIENT, LONG]
-    with_log: list[str] = []
-    seen = run(script, tmp_path, letters, echo=with_log.append)
-    assert (seen.outcome, seen.quitting) == ("no_job", True)
-    assert letters.steps == ["drained", "runner_exited"]
-
-
-def test_an_order_that_was_not_heard_is_given_again(tmp_path: Path) -> None:
-    letters = Letters(waiting=Order(reason="surplus", at=datetime.now(UTC)))
-    script = [("on", {"SIGQUIT": [runs.OBEDIENT]}), runs.STARTED, LONG]
-    assert run(script, tmp_path, letters).quitting
-    assert letters.steps == ["drained", "runner_exited"]
+    assert not (tmp_path / "work/notice").exists()  # no job to stop
 
 
 @pytest.mark.parametrize("word", ["canceling", "canceled"])
 def test_a_canceled_job_that_ignores_it_is_killed_in_time(tmp_path: Path, word: str) -> None:
     """The clock leaps once GitLab's answer came: what takes 15 s takes none here."""
-    letters, clock, told = Letters(), Leap(), tmp_path / "pid"
-    job = ("start", f"trap '' TERM; echo $$ > {told}; sleep 300 & setsid sleep 300 & sleep 300")
+    letters, clock, pid = Letters(), Leap(), tmp_path / "pid"
+    job = ("start", f"trap '' TERM; echo $$ > {pid}; sleep 300 & setsid sleep 300 & sleep 300")
     answer = {"msg": "Submitting job to coordinator...ok", "job": 101, "job-status": word}
     after = tmp_path / "after"
     last = ("start", f"echo $$ > {after}; sleep 300")
@@ -126,14 +123,13 @@ def test_a_canceled_job_that_ignores_it_is_killed_in_time(tmp_path: Path, word: 
             clock.ahead = timedelta(seconds=16)
 
     ending = [("wait", 1), runs.STORED, ("wait", 2), ("say", done), ("wait", 1), ("exit", 0)]
-    seen = run([*script, *ending], tmp_path, letters, clock=clock, echo=leap)
-    assert (seen.outcome, seen.canceled) == ("canceled", True)
-    stops = [s.detail for r in letters.reports for s in r.steps if s.name == "stopped"]
-    assert stops == ["kill_job: ignored_cancel"]
-    assert not is_alive(int(told.read_text()))
+    end = run([*script, *ending], tmp_path, letters, clock=clock, echo=leap)
+    assert (end.outcome, end.canceled) == ("canceled", True)
+    assert stops(letters) == ["kill_job: ignored_cancel"]
+    assert not is_alive(int(pid.read_text()))
 
 
-def test_a_second_job_is_the_last(tmp_path: Path) -> None:
+def test_the_runner_takes_no_third_job(tmp_path: Path) -> None:
     letters = Letters()
     again = ("say", {"msg": "Checking for jobs... received", "job": 102})
     done = ("say", {"msg": "Job succeeded", "job": 102})
@@ -141,16 +137,16 @@ def test_a_second_job_is_the_last(tmp_path: Path) -> None:
         ("on", {"SIGQUIT": [runs.QUITTING, done, ("exit", 0)]}),
         *[runs.STARTED, runs.RECEIVED, again, LONG],
     ]
-    seen = run(script, tmp_path, letters)
-    assert (seen.outcome, seen.job_id) == ("succeeded", 102)
+    end = run(script, tmp_path, letters)
+    assert (end.outcome, end.job_id) == ("succeeded", 102)
     assert letters.steps == ["job_taken", "job_taken", "stopped", "job_finished", "runner_exited"]
 
 
 def test_the_end_of_the_machine_ends_the_job_and_says_why(tmp_path: Path) -> None:
     letters = Letters()
     soon = datetime.now(UTC) + timedelta(seconds=46)
-    seen = run([ABORTING, runs.STARTED, runs.RECEIVED, LONG], tmp_path, letters, ends_at=soon)
-    assert (seen.outcome, seen.detail) == ("interrupted", "aborted: terminated")
+    end = run([ABORTING, runs.STARTED, runs.RECEIVED, LONG], tmp_path, letters, ends_at=soon)
+    assert (end.outcome, end.detail) == ("interrupted", "aborted: terminated")
     assert "stopped" in letters.steps
     notice = (tmp_path / "work/notice").read_text()
     assert NOTICES[Why.END_OF_MACHINE] in notice
@@ -159,28 +155,27 @@ def test_the_end_of_the_machine_ends_the_job_and_says_why(tmp_path: Path) -> Non
 def test_a_spot_notice_drains_first_and_interrupts_in_time(tmp_path: Path) -> None:
     letters = Letters()
     soon = datetime.now(UTC) + timedelta(seconds=47)
-    seen = run(
+    end = run(
         [("on", {"SIGQUIT": [runs.QUITTING]}), ABORTING, runs.STARTED, runs.RECEIVED, LONG],
         tmp_path,
         letters,
         spot_at=lambda: soon,
     )
-    assert seen.outcome == "interrupted"
-    told = [s.detail for r in letters.reports for s in r.steps if s.name == "stopped"]
-    assert told == ["drain: spot_notice", "interrupt: spot_notice"]
+    assert end.outcome == "interrupted"
+    assert stops(letters) == ["drain: spot_notice", "interrupt: spot_notice"]
     assert NOTICES[Why.SPOT_NOTICE] in (tmp_path / "work/notice").read_text()
 
 
 def test_a_deaf_job_is_killed_and_then_the_runner(tmp_path: Path) -> None:
     """The clock leaps once the job runs: what takes 35 s takes none here."""
-    letters, clock, told = Letters(), Leap(), tmp_path / "pid"
+    letters, clock, pid = Letters(), Leap(), tmp_path / "pid"
     deaf = ("on", {"SIGTERM": [runs.TERMINATED], "SIGQUIT": []})
-    job = ("start", f"trap '' TERM; echo $$ > {told}; sleep 300; sleep 300")
+    job = ("start", f"trap '' TERM; echo $$ > {pid}; sleep 300; sleep 300")
     script = [deaf, runs.STARTED, runs.RECEIVED, job, LONG]
 
     def leap(line: str) -> None:
         if "received" in line:
-            eventually(lambda: told.exists() and told.read_text() != "")
+            eventually(lambda: pid.exists() and pid.read_text() != "")
             clock.ahead = timedelta(hours=1)
         if "Requested exit" in line:
             clock.ahead += timedelta(seconds=20)
@@ -190,19 +185,18 @@ def test_a_deaf_job_is_killed_and_then_the_runner(tmp_path: Path) -> None:
 
         def __call__(self) -> datetime:
             if "stopped" in letters.steps and clock.ahead:
-                dead = told.exists() and not is_alive(int(told.read_text()))
+                dead = pid.exists() and not is_alive(int(pid.read_text()))
                 return clock() + timedelta(seconds=60 if dead else 0)
             return clock()
 
-    seen = run(script, tmp_path, letters, clock=Impatient(), echo=leap)
-    assert seen.outcome == "interrupted"
-    stops = [s.detail for r in letters.reports for s in r.steps if s.name == "stopped"]
-    assert stops == [
+    end = run(script, tmp_path, letters, clock=Impatient(), echo=leap)
+    assert end.outcome == "interrupted"
+    assert stops(letters) == [
         "interrupt: end_of_machine",
         "kill_job: ignored_interrupt",
         "kill: ignored_interrupt",
     ]
-    assert not is_alive(int(told.read_text()))
+    assert not is_alive(int(pid.read_text()))
 
 
 @pytest.mark.parametrize(
@@ -213,32 +207,32 @@ def test_a_deaf_job_is_killed_and_then_the_runner(tmp_path: Path) -> None:
         ([], "it ended with code 0 before it asked GitLab for a job: is it gitlab-runner?"),
     ],
 )
-def test_a_runner_that_fails_is_the_machines_failure(
+def test_a_failing_runner_is_the_machines_failure(
     script: list[Any], detail: str, tmp_path: Path
 ) -> None:
-    seen = run(script, tmp_path, Letters())
-    assert (seen.outcome, seen.detail) == ("system_failure", f"{FAKE}: {detail}")
+    end = run(script, tmp_path, Letters())
+    assert (end.outcome, end.detail) == ("system_failure", f"{FAKE}: {detail}")
 
 
 def test_a_missing_binary_is_an_outcome(tmp_path: Path) -> None:
     letters = Letters()
     environment = {"PATH": runs.PATH, BINARY_VARIABLE: "/no/such/runner"}
-    seen = run(JOB, tmp_path, letters, environment=environment)
-    assert seen.outcome == "system_failure"
-    assert "/no/such/runner cannot be started" in str(seen.detail)
+    end = run(JOB, tmp_path, letters, environment=environment)
+    assert end.outcome == "system_failure"
+    assert "/no/such/runner cannot be started" in str(end.detail)
     assert letters.steps == ["runner_exited"]
     assert letters.states[-1] == "done"
 
 
 def test_the_runner_gets_the_keys_of_the_cache_and_no_job_sees_them(tmp_path: Path) -> None:
-    told = tmp_path / "noted.json"
+    note = tmp_path / "noted.json"
     cache = CacheBucket(bucket="fleet-cache", region="eu-west-1")
     keys = CacheKeys(access_key="ASIA1", secret_key="s3cret", session_token="t0ken")
-    given = replace(credential([("note", str(told)), *JOB], tmp_path), cache=cache)
+    given = replace(credential([("note", str(note)), *JOB], tmp_path), cache=cache)
     place = workplace(tmp_path, cache_keys=lambda: keys)
     with Reporter(Letters(), heartbeat_s=0.05) as reporter:
         run_one_job(given, place, reporter)
-    noted = json.loads(told.read_text())
+    noted = json.loads(note.read_text())
     (runner,) = noted["config"]["runners"]
     s3 = runner["cache"]["s3"]
     assert (s3["AccessKey"], s3["SecretKey"], s3["BucketName"]) == (
@@ -253,13 +247,3 @@ def test_the_runner_gets_the_keys_of_the_cache_and_no_job_sees_them(tmp_path: Pa
         str(work / "cache"),
     )
     assert noted["folder"] == str(work)
-
-
-def test_each_step_says_of_which_job_and_when(tmp_path: Path) -> None:
-    letters = Letters()
-    began = datetime.now(UTC)
-    run(JOB, tmp_path, letters)
-    steps = [step for report in letters.reports for step in report.steps]
-    assert [step.job_id for step in steps] == [101, 101, 101, 101]
-    assert all(began <= step.at <= datetime.now(UTC) for step in steps)
-    assert (steps[-1].outcome, steps[-1].detail) == ("succeeded", None)

@@ -37,8 +37,8 @@ def outcome(script: str, folder: Path) -> dict[str, object]:
         timeout=30,
     )
     assert done.returncode == 0, done.stderr
-    told: dict[str, object] = json.loads(done.stdout)
-    return told
+    printed: dict[str, object] = json.loads(done.stdout)
+    return printed
 
 
 @pytest.mark.parametrize(
@@ -63,9 +63,9 @@ before = sorted(family.alive())
 worked = family.kill(within_s=5)
 print(json.dumps({{"before": before, "worked": worked, "left": sorted(family.alive())}}))
 """
-    told = outcome(script, tmp_path)
-    assert (told["worked"], told["left"]) == (True, [])
-    before = told["before"]
+    result = outcome(script, tmp_path)
+    assert (result["worked"], result["left"]) == (True, [])
+    before = result["before"]
     assert isinstance(before, list)
     assert before
     assert not any(is_alive(pid) for pid in before)
@@ -79,17 +79,17 @@ spared, victim = start("sleep 300 & wait"), start("sleep 300")
 until(lambda: len(family.alive()) == 3)
 family.kill(spare=frozenset({spared.pid}), within_s=0)
 until(lambda: victim.poll() is not None)
-told = {"older": older.poll(), "spared": spared.poll(), "members": len(family.alive())}
+result = {"older": older.poll(), "spared": spared.poll(), "members": len(family.alive())}
 older.kill(), family.kill(within_s=5)
-print(json.dumps(told))
+print(json.dumps(result))
 """
-    told = outcome(script, tmp_path)
-    assert told["older"] is None
-    # its own child was killed, so it came to its own end or is about to
-    assert told["spared"] in {None, 0, 137}
+    result = outcome(script, tmp_path)
+    assert result["older"] is None
+    # its own child was killed, so it has ended by itself or is about to
+    assert result["spared"] in {None, 0, 137}
 
 
-def test_nothing_dead_is_left_unburied(tmp_path: Path) -> None:
+def test_no_zombie_is_left(tmp_path: Path) -> None:
     script = """
 family = Family()
 start("for i in 1 2 3; do (setsid true &); done; exit").wait()
@@ -114,7 +114,7 @@ print(json.dumps({"before": before, "after": read()}))
     assert outcome(script, tmp_path) == {"before": 1, "after": 0}
 
 
-def test_send_tells_whether_somebody_was_there() -> None:
+def test_send_is_false_for_a_process_that_is_gone() -> None:
     child = subprocess.Popen(["sleep", "300"])
     assert send(child.pid, signal.SIGKILL)
     child.wait()
@@ -122,7 +122,7 @@ def test_send_tells_whether_somebody_was_there() -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can start another user's process")
-def test_another_user_s_process_is_told_and_breaks_nothing_off(tmp_path: Path) -> None:
+def test_another_users_process_survives_and_breaks_nothing(tmp_path: Path) -> None:
     script = """
 family = Family()
 theirs = start("exec sleep 300 >/dev/null 2>&1")
@@ -132,8 +132,8 @@ until(lambda: len(family.alive()) == 2)
 worked = family.kill(within_s=0.2)
 print(json.dumps({"worked": worked, "theirs": theirs.pid, "left": list(family.alive())}))
 """
-    told = outcome(script, tmp_path)
-    theirs = told["theirs"]
+    result = outcome(script, tmp_path)
+    theirs = result["theirs"]
     assert isinstance(theirs, int)
     assert send(theirs, signal.SIGKILL)
-    assert (told["worked"], told["left"]) == (False, [theirs])
+    assert (result["worked"], result["left"]) == (False, [theirs])

@@ -1,4 +1,4 @@
-"""One gitlab-runner as a process: what it is given, how it is stopped, what is left of it."""
+"""One gitlab-runner as a process: its start, its log, its stops and its end."""
 
 import json
 import os
@@ -26,23 +26,21 @@ def ended(runner: RunOnce) -> bool:
 
 def lines_of(runner: RunOnce) -> list[LineKind]:
     """All lines to the end."""
-    found = []
+    kinds = []
     while not ended(runner):
         line = runner.next_line(within_s=0.1)
-        found += [line.kind] if line else []
-    return found + [line.kind for line in runner.last_lines()]
+        kinds += [line.kind] if line else []
+    return kinds + [line.kind for line in runner.last_lines()]
 
 
 def start_and_find(folder: Path, command: str) -> tuple[list[Any], Path]:
     """A script that starts a command which writes its process id to a file."""
-    told = folder / "pid"
-    return [("start", f"echo $$ > {told}.new; mv {told}.new {told}; {command}")], told
+    pid = folder / "pid"
+    return [("start", f"echo $$ > {pid}.new; mv {pid}.new {pid}; {command}")], pid
 
 
-@pytest.fixture
-def noted(tmp_path: Path) -> dict[str, Any]:
-    """What a runner saw that was started with secrets all around."""
-    told = tmp_path / "noted.json"
+def test_the_runner_gets_its_configuration_and_a_clean_environment(tmp_path: Path) -> None:
+    note, home = tmp_path / "noted.json", tmp_path / "home"
     around = {
         "AWS_SECRET_ACCESS_KEY": "secret",
         "AWS_REGION": "us-east-1",
@@ -51,37 +49,19 @@ def noted(tmp_path: Path) -> dict[str, Any]:
         "PYTHONPATH": "/x",
         "https_proxy": "http://proxy",
     }
-    with RunOnce(spec([("note", str(told))], tmp_path, **around)) as runner:
+    with RunOnce(spec([("note", str(note))], tmp_path, **around)) as runner:
         eventually(lambda: ended(runner))
-    seen: dict[str, Any] = json.loads(told.read_text())
-    return seen
-
-
-def test_the_configuration_arrives_and_is_gone(noted: dict[str, Any]) -> None:
+    noted: dict[str, Any] = json.loads(note.read_text())
     assert noted["config"]["runners"][0]["token"] == runs.TOKEN
     assert noted["config_left"] is False
-
-
-def test_the_token_is_neither_argument_nor_environment(noted: dict[str, Any]) -> None:
     assert runs.TOKEN not in json.dumps([noted["arguments"], noted["environment"]])
-
-
-def test_the_arguments_are_gitlab_runners(noted: dict[str, Any]) -> None:
-    config = noted["arguments"].pop(4)
-    assert config.endswith("/config.toml")
+    assert noted["arguments"].pop(4).endswith("/config.toml")
     assert noted["arguments"] == [
         *["--log-format", "json", "run-single", "-c", "-r", "rf-test-1"],
         *["--max-builds", "1", "--wait-timeout", "60"],
     ]
-
-
-def test_the_environment_holds_only_what_is_on_the_list(
-    noted: dict[str, Any], tmp_path: Path
-) -> None:
     added_by_the_shell = {"LC_CTYPE", "PWD", "SHLVL", "_"}
-    seen = {k: v for k, v in noted["environment"].items() if k not in added_by_the_shell}
-    home = tmp_path / "home"
-    assert seen == {
+    assert {k: v for k, v in noted["environment"].items() if k not in added_by_the_shell} == {
         "PATH": runs.PATH,
         "LANG": "C.UTF-8",
         "HOME": str(home),
@@ -89,14 +69,10 @@ def test_the_environment_holds_only_what_is_on_the_list(
         "https_proxy": "http://proxy",
     }
     assert noted["folder"] == str(home)
+    assert [path.name for path in home.iterdir()] == ["tmp"]  # no file of ours is left
 
 
-def test_no_file_of_ours_is_left(noted: dict[str, Any], tmp_path: Path) -> None:
-    assert noted
-    assert [path.name for path in (tmp_path / "home").iterdir()] == ["tmp"]
-
-
-def test_nobody_else_can_open_the_configuration(tmp_path: Path) -> None:
+def test_no_other_user_can_open_the_configuration(tmp_path: Path) -> None:
     """The pipe is for us alone, and its name is gone when the runner has opened it."""
     script = [("note", str(tmp_path / "noted.json"))]
     with RunOnce(spec(script, tmp_path)) as runner:
@@ -106,7 +82,7 @@ def test_nobody_else_can_open_the_configuration(tmp_path: Path) -> None:
         assert list(private.iterdir()) == []
 
 
-def test_lines_come_as_they_are_written(tmp_path: Path) -> None:
+def test_lines_arrive_while_the_runner_runs(tmp_path: Path) -> None:
     with RunOnce(spec([runs.STARTED, runs.RECEIVED, LONG], tmp_path)) as runner:
         first = runner.next_line(within_s=10)
         second = runner.next_line(within_s=10)
@@ -116,7 +92,7 @@ def test_lines_come_as_they_are_written(tmp_path: Path) -> None:
         assert not ended(runner)
 
 
-def test_the_last_lines_are_not_lost(tmp_path: Path) -> None:
+def test_the_last_lines_follow_the_end(tmp_path: Path) -> None:
     script = [runs.STARTED, runs.RECEIVED, runs.STORED, runs.SUCCEEDED, ("exit", 0)]
     with RunOnce(spec(script, tmp_path)) as runner:
         eventually(lambda: ended(runner))
@@ -140,19 +116,19 @@ def test_every_line_is_echoed(tmp_path: Path) -> None:
     ]
 
 
-def test_a_child_that_holds_the_log_open_does_not_hold_us(tmp_path: Path) -> None:
-    script, told = start_and_find(tmp_path, "sleep 300")
+def test_a_child_with_an_open_log_delays_nothing(tmp_path: Path) -> None:
+    script, pid = start_and_find(tmp_path, "sleep 300")
     with RunOnce(spec([*script, runs.STARTED, ("exit", 0)], tmp_path)) as runner:
         assert lines_of(runner) == [LineKind.STARTED]
-    eventually(told.exists)
-    assert not is_alive(int(told.read_text()))
+    eventually(pid.exists)
+    assert not is_alive(int(pid.read_text()))
 
 
 @pytest.mark.parametrize(
     ("force", "kind"),
     [(Force.DRAIN, LineKind.QUITTING), (Force.INTERRUPT, LineKind.INTERRUPTED)],
 )
-def test_a_runner_that_obeys(force: Force, kind: LineKind, tmp_path: Path) -> None:
+def test_a_runner_obeys(force: Force, kind: LineKind, tmp_path: Path) -> None:
     with RunOnce(spec([runs.OBEDIENT, runs.STARTED, LONG], tmp_path)) as runner:
         assert runner.next_line(within_s=10) is not None
         runner.stop(force)
@@ -161,11 +137,11 @@ def test_a_runner_that_obeys(force: Force, kind: LineKind, tmp_path: Path) -> No
         assert [line.kind for line in runner.last_lines()] == [kind]
 
 
-def test_kill_job_leaves_the_runner_to_tell_gitlab(tmp_path: Path) -> None:
-    script, told = start_and_find(tmp_path, "trap '' TERM; sleep 300; sleep 300")
+def test_kill_job_leaves_the_runner_alive(tmp_path: Path) -> None:
+    script, pid = start_and_find(tmp_path, "trap '' TERM; sleep 300; sleep 300")
     with RunOnce(spec([*script, runs.STARTED, LONG], tmp_path)) as runner:
-        eventually(told.exists)
-        job = int(told.read_text())
+        eventually(pid.exists)
+        job = int(pid.read_text())
         eventually(lambda: runner.next_line(within_s=0) is not None)
         runner.stop(Force.KILL_JOB)
         eventually(lambda: not is_alive(job))
@@ -174,24 +150,24 @@ def test_kill_job_leaves_the_runner_to_tell_gitlab(tmp_path: Path) -> None:
 
 def test_kill_ends_the_runner_and_its_job(tmp_path: Path) -> None:
     deaf: tuple[str, Any] = ("on", {"SIGTERM": [], "SIGQUIT": []})
-    script, told = start_and_find(tmp_path, "trap '' TERM; setsid sleep 300")
+    script, pid = start_and_find(tmp_path, "trap '' TERM; setsid sleep 300")
     with RunOnce(spec([deaf, *script, LONG], tmp_path)) as runner:
-        eventually(told.exists)
+        eventually(pid.exists)
         runner.stop(Force.INTERRUPT)
         assert runner.next_line(within_s=0.2) is None
         assert not ended(runner)
         runner.stop(Force.KILL)
         eventually(lambda: ended(runner))
         assert runner.exit_code == -9
-        assert not is_alive(int(told.read_text()))
+        assert not is_alive(int(pid.read_text()))
 
 
 def test_leaving_early_leaves_nothing_behind(tmp_path: Path) -> None:
-    script, told = start_and_find(tmp_path, "setsid sleep 300 & setsid sleep 301")
+    script, pid = start_and_find(tmp_path, "setsid sleep 300 & setsid sleep 301")
     with RunOnce(spec([*script, LONG], tmp_path)) as runner:
-        eventually(told.exists)
+        eventually(pid.exists)
     assert not is_alive(runner.pid)
-    assert not is_alive(int(told.read_text()))
+    assert not is_alive(int(pid.read_text()))
     assert Family().alive() == frozenset()
 
 
@@ -228,7 +204,7 @@ def shell(folder: Path, script: str) -> str:
 LENGTHY = f"# {'x' * 300_000}\n"  # more than a pipe holds
 
 
-def test_a_runner_that_stops_reading_is_left_to_say_so(tmp_path: Path) -> None:
+def test_a_runner_that_stops_reading_ends_by_itself(tmp_path: Path) -> None:
     wanted = spec([], tmp_path)
     binary = shell(tmp_path, 'exec 3<"$5"; read -r one <&3; exec 3<&-; exit 4')
     broken = replace(wanted, binary=binary, config=f"one\n{LENGTHY}")
@@ -239,15 +215,15 @@ def test_a_runner_that_stops_reading_is_left_to_say_so(tmp_path: Path) -> None:
 
 
 def test_a_long_configuration_arrives_whole(tmp_path: Path) -> None:
-    told = tmp_path / "told"
+    copy = tmp_path / "copy"
     wanted = spec([], tmp_path)
-    long = replace(wanted, binary=shell(tmp_path, f'cat "$5" > {told}'), config=f"{LENGTHY}end\n")
+    long = replace(wanted, binary=shell(tmp_path, f'cat "$5" > {copy}'), config=f"{LENGTHY}end\n")
     with RunOnce(long) as runner:
         eventually(lambda: ended(runner))
-    assert told.read_text() == long.config
+    assert copy.read_text() == long.config
 
 
-def test_lines_that_are_no_text_or_no_log_do_not_end_the_following(tmp_path: Path) -> None:
+def test_odd_lines_do_not_end_the_following(tmp_path: Path) -> None:
     echoed: list[str] = []
     started = json.dumps({"level": "info", **runs.STARTED[1]})
     lines = f"printf '\\377\\n' >&2; echo '{{broken' >&2; echo >&2; echo '{started}' >&2"

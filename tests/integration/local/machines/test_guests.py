@@ -91,8 +91,8 @@ class Park:
 def clear_of_others(engine: Engine) -> None:
     """End what other files of tests left on the engine that they share with this one."""
     up = [{"Name": "instance-state-name", "Values": ["pending", "running"]}]
-    found = engine.client("ec2").describe_instances(Filters=up)["Reservations"]
-    left = [one["InstanceId"] for group in found for one in group["Instances"]]
+    reservations = engine.client("ec2").describe_instances(Filters=up)["Reservations"]
+    left = [one["InstanceId"] for group in reservations for one in group["Instances"]]
     if left:
         engine.client("ec2").terminate_instances(InstanceIds=left)
 
@@ -140,28 +140,43 @@ def test_a_machine_boots_works_reports_and_is_gone(park: Park) -> None:
     assert not (park.folder / "guests" / instance_id).exists()
 
 
-def test_each_guest_is_itself(park: Park) -> None:
+def test_each_guest_serves_its_own_credential(park: Park) -> None:
     first, second = park.launch(2)
     park.equip(first, JOB, runner_id="rf-one")
     park.equip(second, JOB, runner_id="rf-two")
     eventually(lambda: park.is_in(first, "done") and park.is_in(second, "done"), within_s=30)
-    told = [park.report(first), park.report(second)]
-    assert [one and one.runner_id for one in told] == ["rf-one", "rf-two"]
+    reports = [park.report(first), park.report(second)]
+    assert [report and report.runner_id for report in reports] == ["rf-one", "rf-two"]
 
 
-def test_the_user_data_sees_no_aws_key_and_nothing_of_the_developers(park: Park) -> None:
+def environment_of_user_data(keeper: int) -> dict[str, str]:
+    """The environment of the process that runs the user data; empty before its `exec`."""
+    try:
+        children = Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()
+        for child in children:
+            if Path(f"/proc/{child}/cmdline").read_bytes().startswith(b"bash\0"):
+                entries = Path(f"/proc/{child}/environ").read_text().split("\0")
+                return dict(entry.split("=", 1) for entry in entries if entry)
+    except OSError:  # ended meanwhile, or not yet what it will be
+        return {}
+    return {}
+
+
+def test_the_user_data_has_no_aws_key_and_nothing_of_the_developers(
+    park: Park, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEVELOPERS_SECRET", "developers")
     (instance_id,) = park.launch()
     eventually(lambda: len(park.host.guests) == 1)
     (guest,) = park.host.guests
-    children = Path(f"/proc/{guest.keeper.pid}/task/{guest.keeper.pid}/children")
-    eventually(lambda: children.read_text() != "")
-    environ = Path(f"/proc/{children.read_text().split()[0]}/environ").read_text()
-    names = {entry.partition("=")[0] for entry in environ.split("\0") if entry}
-    assert {name for name in names if name.startswith("AWS_")} == {
+    eventually(lambda: "FLEET_HOME" in environment_of_user_data(guest.keeper.pid))
+    environment = environment_of_user_data(guest.keeper.pid)
+    assert {name for name in environment if name.startswith("AWS_")} == {
         "AWS_EC2_METADATA_SERVICE_ENDPOINT",
         "AWS_ENDPOINT_URL",
-    } | ({"AWS_REGION"} & names)
-    assert instance_id in environ
+    } | ({"AWS_REGION"} & environment.keys())
+    assert "developers" not in environment.values()
+    assert instance_id in environment["AWS_EC2_METADATA_SERVICE_ENDPOINT"]
 
 
 def test_terminating_the_instance_kills_the_guest(park: Park) -> None:
@@ -187,7 +202,7 @@ def test_a_spot_notice_reaches_the_job_and_then_takes_the_machine(park: Park) ->
     eventually(lambda: park.ec2_state(instance_id) == "terminated")
 
 
-def test_when_the_notices_time_has_come_the_machine_is_gone(park: Park) -> None:
+def test_a_machine_is_gone_when_its_notice_is_due(park: Park) -> None:
     (instance_id,) = park.launch()
     eventually(lambda: len(park.host.guests) == 1)
     park.host.inject_spot_notice(instance_id, in_s=0)
@@ -195,7 +210,7 @@ def test_when_the_notices_time_has_come_the_machine_is_gone(park: Park) -> None:
     eventually(lambda: park.host.guests == ())
 
 
-def test_a_host_that_dies_says_nothing(park: Park) -> None:
+def test_a_killed_guest_reports_nothing(park: Park) -> None:
     (instance_id,) = park.launch()
     park.equip(instance_id, BUSY)
     eventually(lambda: park.is_in(instance_id, "busy"), within_s=30)
@@ -225,7 +240,7 @@ def test_a_frozen_guest_has_no_heartbeat(park: Park) -> None:
     eventually(lambda: heartbeat() not in {*seen, before})
 
 
-def test_instances_of_others_are_left_alone(park: Park) -> None:
+def test_an_instance_of_another_stack_has_no_guest(park: Park) -> None:
     other = park.engine.client("ec2").run_instances(ImageId="ami-1", MinCount=1, MaxCount=1)
     (ours,) = park.launch()
     eventually(lambda: len(park.host.guests) == 1)
@@ -233,7 +248,7 @@ def test_instances_of_others_are_left_alone(park: Park) -> None:
     park.terminate(other["Instances"][0]["InstanceId"])
 
 
-def test_what_is_done_to_an_unknown_guest_is_refused(park: Park) -> None:
+def test_an_unknown_guest_is_refused(park: Park) -> None:
     for act in (park.host.kill, park.host.freeze, park.host.thaw):
         with pytest.raises(Refused, match="no such guest"):
             act("i-0")
@@ -244,9 +259,9 @@ def test_the_role_of_a_guest_is_the_machines(park: Park) -> None:
     (instance_id,) = park.launch()
     eventually(lambda: len(park.host.guests) == 1)
     (guest,) = park.host.guests
-    told = guest.metadata.find(f"meta-data/iam/security-credentials/{guest.metadata.role}")
-    assert told is not None
-    keys = json.loads(told)
+    page = guest.metadata.find(f"meta-data/iam/security-credentials/{guest.metadata.role}")
+    assert page is not None
+    keys = json.loads(page)
     assert keys["Code"] == "Success"
     assert datetime.fromisoformat(keys["Expiration"]) > datetime.now(UTC) + timedelta(minutes=30)
     assert guest.metadata.tags["runner-fleet:stack"] == park.stack.name

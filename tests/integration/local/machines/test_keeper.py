@@ -52,13 +52,13 @@ def yard(tmp_path: Path) -> Iterator[Yard]:
         keeper.close()
 
 
-def test_nothing_lives_to_tell_of_anothers_end(yard: Yard) -> None:
-    """A host dies as one: no runner reports that its job failed when the power is cut."""
+def test_no_process_reports_the_end_of_another(yard: Yard) -> None:
+    """A host dies as one: at a power cut no runner reports a failed job."""
     children = "for one in $(seq 200); do sleep 60 & done; echo $$ > pid"
-    keeper = yard.keep(f"{children}; wait -n; touch told")
+    keeper = yard.keep(f"{children}; wait -n; touch reported")
     yard.pid()
     keeper.close()
-    assert not (yard.folder / "told").exists()
+    assert not (yard.folder / "reported").exists()
 
 
 def test_the_commands_code_and_words(yard: Yard) -> None:
@@ -128,9 +128,9 @@ def test_nothing_outlives_a_host_that_is_killed(yard: Yard) -> None:
     host = textwrap.dedent(f"""
         import time
         from pathlib import Path
-        from local.machines.keeper import Keeper, Kept
+        from local.machines.keeper import Keeper, KeptProcess
         folder = Path({str(yard.folder)!r})
-        Keeper(Kept(command=["bash", "-c", "setsid sleep 300 & echo $! >pid; sleep 300"],
+        Keeper(KeptProcess(command=["bash", "-c", "setsid sleep 300 & echo $! >pid; sleep 300"],
             environment={{"PATH": {PATH!r}}}, folder=folder, log=folder / "log"))
         time.sleep(300)
     """)

@@ -1,7 +1,6 @@
-"""What is told is sent at once, again when it did not get through, and regularly otherwise."""
+"""A reporter sends each change at once, what failed again, and heartbeats besides."""
 
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,7 +19,7 @@ NEVER_S = 3600.0
 
 
 class FakePost:
-    """Keeps what is sent; refuses as long as it is told to."""
+    """Keeps the reports; raises `failing` while it is set."""
 
     def __init__(self) -> None:
         self.reports: list[Report] = []
@@ -39,6 +38,11 @@ class FakePost:
 
     def order(self) -> Order | None:
         return self.waiting
+
+    def wait_for(self, more: int) -> None:
+        """Return after so many more reports."""
+        wanted = len(self.reports) + more
+        self.wait_until(lambda: len(self.reports) >= wanted)
 
     def wait_until(self, holds: Callable[[], bool]) -> None:
         with self._changed:
@@ -60,7 +64,7 @@ def test_a_change_is_sent_at_once() -> None:
     assert (post.reports[0].runner_id, post.reports[0].heartbeat_at) == ("rf-1", AT)
 
 
-def test_nothing_is_sent_before_something_is_told() -> None:
+def test_the_first_report_waits_for_the_first_change() -> None:
     post = FakePost()
     with reporter(post):
         assert post.reports == []
@@ -78,7 +82,7 @@ def test_a_heartbeat_repeats_the_state_without_the_steps() -> None:
 
 
 @pytest.mark.parametrize("error", [Transient(), Refused()])
-def test_steps_that_did_not_get_through_are_sent_again_in_order(error: FleetError) -> None:
+def test_failed_steps_are_sent_again_in_order(error: FleetError) -> None:
     post = FakePost()
     post.failing = error
     with reporter(post, heartbeat_s=0.01) as telling:
@@ -91,33 +95,16 @@ def test_steps_that_did_not_get_through_are_sent_again_in_order(error: FleetErro
     assert sent == [StepName.CALLED_HOME, StepName.JOB_TAKEN]
 
 
-def test_the_last_word_is_sent_before_leaving() -> None:
-    post = FakePost()
-    done = replace(IDLE, state=MachineState.DONE, outcome=Outcome.SUCCEEDED)
-    with reporter(post) as telling:
-        telling.tell(Undated(name=StepName.ENDED), status=done)
-    assert post.reports[-1].outcome is Outcome.SUCCEEDED
-    assert [s.name for r in post.reports for s in r.steps] == [StepName.ENDED]
-
-
-def test_leaving_does_not_wait_for_ever() -> None:
-    post = FakePost()
-    post.failing = Transient()
-    began = time.monotonic()
-    with reporter(post) as telling:
-        telling.step(StepName.ENDED)
-    assert post.tries <= GOODBYE_TRIES + 1
-    assert time.monotonic() - began < 5
-
-
-def test_an_order_is_heard_with_the_next_heartbeat() -> None:
+def test_an_order_is_heard_with_the_next_heartbeat_and_stands() -> None:
     post = FakePost()
     with reporter(post, heartbeat_s=0.01) as telling:
-        post.wait_until(lambda: len(post.reports) > 1)
+        post.wait_for(2)
         assert not telling.ordered
         post.waiting = Order(reason="surplus", at=AT)
-        seen = len(post.reports)
-        post.wait_until(lambda: len(post.reports) > seen + 1)
+        post.wait_for(2)
+        assert telling.ordered
+        post.waiting = None
+        post.wait_for(2)
         assert telling.ordered
 
 
@@ -144,7 +131,7 @@ class Deaf(FakePost):
         raise Transient()
 
 
-def test_steps_that_got_through_are_not_sent_again_for_an_order_that_did_not() -> None:
+def test_sent_steps_are_not_repeated_when_the_order_fails() -> None:
     post = Deaf()
     with reporter(post, heartbeat_s=0.01) as telling:
         telling.tell(TAKEN, status=IDLE)
@@ -153,14 +140,14 @@ def test_steps_that_got_through_are_not_sent_again_for_an_order_that_did_not() -
     assert [step.name for report in post.reports for step in report.steps] == [StepName.JOB_TAKEN]
 
 
-def test_the_goodbye_asks_for_no_order_and_is_said_once() -> None:
+def test_the_last_report_asks_for_no_order_and_is_sent_once() -> None:
     post = Deaf()
     with reporter(post):
         pass
     assert (post.asked, len(post.reports)) == (0, 1)
 
 
-def test_a_goodbye_that_does_not_get_through_is_said_five_times() -> None:
+def test_the_last_report_has_five_tries() -> None:
     post = FakePost()
     post.failing = Refused()
     with reporter(post):
@@ -168,28 +155,17 @@ def test_a_goodbye_that_does_not_get_through_is_said_five_times() -> None:
     assert post.tries == GOODBYE_TRIES == 5
 
 
-def test_an_order_that_was_heard_stands() -> None:
+def test_the_first_heartbeat_has_the_given_status() -> None:
     post = FakePost()
-    post.waiting = Order(reason="surplus", at=AT)
-    with reporter(post, heartbeat_s=0.01) as telling:
-        post.wait_until(lambda: len(post.reports) > 1)
-        post.waiting = None
-        seen = len(post.reports)
-        post.wait_until(lambda: len(post.reports) > seen + 1)
-        assert telling.ordered
-
-
-def test_a_machine_that_is_known_already_says_so_from_the_first_heartbeat_on() -> None:
-    post = FakePost()
-    told = replace(IDLE, detail="warm")
-    with Reporter(post, heartbeat_s=0.01, clock=lambda: AT, status=told) as telling:
+    known = replace(IDLE, detail="warm")
+    with Reporter(post, heartbeat_s=0.01, clock=lambda: AT, status=known) as telling:
         post.wait_until(lambda: bool(post.reports))
-        assert telling.status == told
+        assert telling.status == known
     first = post.reports[0]
     assert (first.state, first.runner_id, first.detail) == (MachineState.IDLE, "rf-1", "warm")
 
 
-def test_the_last_word_is_sent_when_the_work_breaks_off() -> None:
+def test_the_last_step_is_sent_when_the_work_raises() -> None:
     post = FakePost()
 
     def work() -> None:
@@ -203,9 +179,9 @@ def test_the_last_word_is_sent_when_the_work_breaks_off() -> None:
     assert (step.name, step.job_id, step.detail) == (StepName.STOPPED, 7, "why")
 
 
-def test_a_report_says_all_that_was_told() -> None:
+def test_the_last_report_has_the_whole_status_and_the_last_step() -> None:
     post = FakePost()
-    told = MachineStatus(
+    status = MachineStatus(
         state=MachineState.DONE,
         runner_id="rf-1",
         job_id=7,
@@ -213,8 +189,9 @@ def test_a_report_says_all_that_was_told() -> None:
         detail="exit status 3",
     )
     with reporter(post) as telling:
-        telling.tell(status=told)
-    assert post.reports[-1] == Report(
+        telling.tell(Undated(name=StepName.ENDED), status=status)
+    assert [s.name for r in post.reports for s in r.steps] == [StepName.ENDED]
+    assert replace(post.reports[-1], steps=()) == Report(
         heartbeat_at=AT,
         state=MachineState.DONE,
         runner_id="rf-1",
