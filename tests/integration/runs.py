@@ -10,9 +10,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+
 from adapters.guest.process_tree import DEAD, stats
 from adapters.guest.runner_process import BINARY_VARIABLE, RunSpec, clean_environment
-from fleet.machine.mailbox import Credential, Order, Report
+from fleet.machine.mailbox import Credential, Order, Report, mailbox_key
 
 FAKE = Path(__file__).with_name("fake_runner.py")
 REAL = os.environ.get(BINARY_VARIABLE, "")
@@ -29,6 +31,10 @@ FORBIDDEN = ("say", {"msg": "Checking for jobs... forbidden", "level": "error"})
 QUITTING = ("say", {"msg": "Requested quit, waiting for builds to finish"})
 TERMINATED = ("say", {"msg": "Requested exit: terminated", "level": "warning"})
 OBEDIENT = ("on", {"SIGTERM": [TERMINATED, ("exit", 0)], "SIGQUIT": [QUITTING, ("exit", 0)]})
+ABORTING = ("on", {"SIGTERM": [TERMINATED, ABORTED, ("exit", 0)], "SIGQUIT": []})
+LONG = ("wait", 60)
+JOB = [STARTED, RECEIVED, STORED, SUCCEEDED, ("exit", 0)]
+BUSY = [ABORTING, STARTED, RECEIVED, LONG]
 
 
 def credential(script: Iterable[tuple[str, Any]], folder: Path, **changes: Any) -> Credential:
@@ -100,3 +106,29 @@ class Letters:
         """The reported states, each once in a row."""
         states = [report.state.value for report in self.reports]
         return [one for one, before in zip(states, [None, *states], strict=False) if one != before]
+
+
+@dataclass(frozen=True, slots=True)
+class Mailboxes:
+    """The mailboxes of a ledger, as the fleet reads and writes them."""
+
+    dynamodb: Any
+    table: str
+
+    def equip(self, mailbox: str, given: Credential) -> None:
+        """Put a credential into a mailbox."""
+        write = TypeSerializer().serialize
+        item = {name: write(value) for name, value in given.item(mailbox).items()}
+        self.dynamodb.put_item(TableName=self.table, Item=item)
+
+    def report(self, mailbox: str) -> Report | None:
+        """The last report of a machine."""
+        key = {"pk": {"S": mailbox_key(mailbox)}, "sk": {"S": "report"}}
+        item = self.dynamodb.get_item(TableName=self.table, Key=key).get("Item")
+        read = TypeDeserializer().deserialize
+        return item and Report.of_item({name: read(value) for name, value in item.items()})
+
+    def is_in(self, mailbox: str, state: str) -> bool:
+        """Whether the last report has this state."""
+        report = self.report(mailbox)
+        return report is not None and report.state == state

@@ -14,11 +14,7 @@ from ec2_runner.imds import SpotNotice
 from fleet.errors import Transient
 from fleet.machine.mailbox import Credential, Docker, Order
 from tests.integration import runs
-from tests.integration.runs import Letters, credential
-
-LONG = ("wait", 60)
-JOB = [runs.STARTED, runs.RECEIVED, runs.STORED, runs.SUCCEEDED, ("exit", 0)]
-ABORTING = ("on", {"SIGTERM": [runs.TERMINATED, runs.ABORTED, ("exit", 0)], "SIGQUIT": []})
+from tests.integration.runs import BUSY, JOB, LONG, Letters, credential
 
 
 @dataclass(slots=True)
@@ -141,8 +137,7 @@ def test_a_missing_docker_engine_is_the_machines_failure(tmp_path: Path) -> None
 
 
 def test_a_spot_notice_ends_the_job_in_time(tmp_path: Path) -> None:
-    script = [ABORTING, runs.STARTED, runs.RECEIVED, LONG]
-    letters = MachineLetters(credential=credential(script, tmp_path))
+    letters = MachineLetters(credential=credential(BUSY, tmp_path))
     notice = SpotNotice(action="terminate", at=datetime.now(UTC) + timedelta(seconds=46))
     assert work(machine(letters, tmp_path, imds=Metadata(notice))) == "interrupted"
     assert {"spot_notice", "stopped", "job_finished", "ended"} <= set(letters.steps)
@@ -150,8 +145,7 @@ def test_a_spot_notice_ends_the_job_in_time(tmp_path: Path) -> None:
 
 def test_expiry_ends_the_job(tmp_path: Path) -> None:
     soon = datetime.now(UTC) + timedelta(seconds=46)
-    script = [ABORTING, runs.STARTED, runs.RECEIVED, LONG]
-    letters = MachineLetters(credential=credential(script, tmp_path, expires_at=soon))
+    letters = MachineLetters(credential=credential(BUSY, tmp_path, expires_at=soon))
     assert work(machine(letters, tmp_path)) == "interrupted"
 
 

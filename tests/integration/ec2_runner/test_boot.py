@@ -17,7 +17,7 @@ BOOT = Path(__file__).parents[3] / "ec2_runner/boot.sh"
 
 @dataclass(frozen=True, slots=True)
 class Booting:
-    """A machine whose agent is a script and whose `poweroff` writes down that it was called."""
+    """A machine whose agent is a script and whose `poweroff` keeps its calls."""
 
     folder: Path
 
@@ -30,7 +30,7 @@ class Booting:
             file = self.folder / name
             file.write_text(f"#!/usr/bin/env bash\n{script}\n")
             file.chmod(0o755)
-        told = {
+        usual = {
             "PATH": f"{self.folder}:{os.environ['PATH']}",
             "FLEET_PYTHON": str(self.folder / "agent"),
             "FLEET_DEAD_MAN_S": "300",
@@ -38,7 +38,7 @@ class Booting:
             "TMPDIR": str(self.folder),
         }
         return subprocess.Popen(
-            [str(BOOT)], env=told | environment, cwd=self.folder, start_new_session=True
+            [str(BOOT)], env=usual | environment, cwd=self.folder, start_new_session=True
         )
 
     @property
@@ -49,14 +49,14 @@ class Booting:
 
     def timers(self) -> list[int]:
         """The processes that wait to power off."""
-        found = []
+        timers = []
         for entry in Path("/proc").glob("[0-9]*/environ"):
             try:
                 if f"{self.folder}:".encode() in entry.read_bytes():
-                    found.append(int(entry.parent.name))
+                    timers.append(int(entry.parent.name))
             except OSError:
                 continue
-        return found
+        return timers
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_it_powers_off_however_the_agent_ends(booting: Booting, agent: str) -> N
     assert booting.off == ["off "]
 
 
-def test_it_powers_off_when_it_is_told_to_end(booting: Booting) -> None:
+def test_it_powers_off_on_sigterm(booting: Booting) -> None:
     process = booting.start(f"touch {booting.folder}/up; exec sleep 300")
     eventually((booting.folder / "up").exists)
     os.killpg(process.pid, signal.SIGTERM)

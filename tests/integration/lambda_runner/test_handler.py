@@ -14,11 +14,7 @@ from fleet.errors import Refused
 from fleet.machine.mailbox import Credential, Report
 from lambda_runner.handler import Invocation, InvocationSetup, RunnerSettings, serve, wipe
 from tests.integration import runs
-from tests.integration.runs import Letters, credential
-
-LONG = ("wait", 60)
-JOB = [runs.STARTED, runs.RECEIVED, runs.STORED, runs.SUCCEEDED, ("exit", 0)]
-ABORTING = ("on", {"SIGTERM": [runs.TERMINATED, runs.ABORTED, ("exit", 0)], "SIGQUIT": []})
+from tests.integration.runs import BUSY, JOB, Letters, credential
 
 
 @dataclass(slots=True)
@@ -111,8 +107,7 @@ def test_the_folder_is_clean_before_and_after_the_job(tmp_path: Path) -> None:
 
 
 def test_the_job_ends_before_lambda_does(tmp_path: Path) -> None:
-    script = [ABORTING, runs.STARTED, runs.RECEIVED, LONG]
-    letters = InvocationLetters(credential=credential(script, tmp_path))
+    letters = InvocationLetters(credential=credential(BUSY, tmp_path))
     wall = datetime.now(UTC) + timedelta(seconds=46)
     answer = serve("rf-test-1", sandbox(letters, tmp_path, ends_at=wall))
     assert answer == {"outcome": "interrupted", "job_id": 101}

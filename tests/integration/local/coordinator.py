@@ -1,4 +1,4 @@
-"""A GitLab that only runners know: hands out jobs, keeps what they send, answers as told."""
+"""A GitLab for runners only: hands out jobs, keeps the requests, answers as the test says."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ JSON = {"Content-Type": "application/json"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One request as it came in."""
+    """One request."""
 
     kind: str  # request | trace | update | touch | upload | download | git
     method: str
@@ -38,7 +38,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What to say to one request instead of the usual."""
+    """An answer to one request instead of the usual."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Answer:
 
 
 class Coordinator:
-    """The server and all it has seen; use it as a context manager."""
+    """The server and its requests; use it as a context manager."""
 
     def __init__(self, *, repositories: Path | None = None) -> None:
         self.requests: list[Request] = []
@@ -72,11 +72,11 @@ class Coordinator:
         self._server.server_close()
 
     def offer(self, job: dict[str, Any]) -> None:
-        """Hand this out to whoever asks next."""
+        """Hand this job out at the next request."""
         self._jobs.append(job)
 
     def answer_next(self, kind: str, *answers: Answer) -> None:
-        """Say this to the next requests of that kind, one each."""
+        """Give these answers to the next requests of that kind, one each."""
         self._answers.setdefault(kind, deque()).extend(answers)
 
     def seen(self, kind: str) -> list[Request]:
@@ -90,11 +90,11 @@ class Coordinator:
                 raise AssertionError(f"not seen within {within_s} s: {self.requests}")
 
     def take(self, request: Request) -> Answer:
-        """Record a request and say what it is answered with."""
+        """Keep a request; its answer."""
         with self._changed:
             self.requests.append(request)
-            told = self._answers.get(request.kind)
-            answer = told.popleft() if told else self._usual(request)
+            given = self._answers.get(request.kind)
+            answer = given.popleft() if given else self._usual(request)
             self._changed.notify_all()
         return answer
 
@@ -130,7 +130,7 @@ class Coordinator:
         return Answer(status=202, headers=headers | {"Range": f"0-{len(self.traces[job_id])}"})
 
     def git(self, request: Request) -> Answer:
-        """Serve a repository, to those with credentials only."""
+        """Serve a repository, with credentials only."""
         self.take(request)
         if "authorization" not in request.headers:
             return Answer(status=401, headers={"WWW-Authenticate": 'Basic realm="git"'})

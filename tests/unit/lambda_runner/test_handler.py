@@ -25,7 +25,7 @@ def no_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FLEET_LEDGER_TABLE", raising=False)
 
 
-def test_a_late_event_is_answered_before_anything_is_asked() -> None:
+def test_a_late_event_ends_before_any_call() -> None:
     late = datetime.now(UTC) - timedelta(seconds=1)
     assert handler(event(late), Context()) == {
         "runner_id": "rf-1",
@@ -34,6 +34,6 @@ def test_a_late_event_is_answered_before_anything_is_asked() -> None:
     }
 
 
-def test_an_event_in_time_is_worked_on() -> None:
+def test_an_event_in_time_reads_the_settings() -> None:
     with pytest.raises(Refused, match="LEDGER_TABLE"):  # the first thing that it looks for
         handler(event(datetime.now(UTC) + timedelta(minutes=1)), Context())

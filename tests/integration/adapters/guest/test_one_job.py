@@ -17,11 +17,16 @@ from fleet.machine.mailbox import CacheBucket, MachineState, Order
 from fleet.machine.runner_log import Follower
 from fleet.machine.stop import Why
 from tests.integration import runs
-from tests.integration.runs import FAKE, Letters, credential, eventually, is_alive
-
-LONG = ("wait", 60)
-JOB = [runs.STARTED, runs.RECEIVED, runs.STORED, runs.SUCCEEDED, ("exit", 0)]
-ABORTING = ("on", {"SIGTERM": [runs.TERMINATED, runs.ABORTED, ("exit", 0)]})
+from tests.integration.runs import (
+    ABORTING,
+    FAKE,
+    JOB,
+    LONG,
+    Letters,
+    credential,
+    eventually,
+    is_alive,
+)
 
 
 def workplace(folder: Path, **changes: Any) -> Workplace:

@@ -15,9 +15,7 @@ from fleet.errors import Refused
 from fleet.machine.runner_log import LineKind, RunnerLine
 from fleet.machine.stop import Force
 from tests.integration import runs
-from tests.integration.runs import eventually, is_alive, spec
-
-LONG = ("wait", 60)
+from tests.integration.runs import LONG, eventually, is_alive, spec
 
 
 def ended(runner: RunOnce) -> bool:

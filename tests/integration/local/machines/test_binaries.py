@@ -20,7 +20,7 @@ def program(path: Path, text: str, mode: int = 0o755) -> Path:
 
 
 @pytest.mark.parametrize("name", ["gitlab-runner", "./gitlab-runner", "{folder}/gitlab-runner"])
-def test_one_that_answers_is_taken_by_its_whole_path(
+def test_a_named_runner_gets_its_whole_path(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -30,12 +30,12 @@ def test_one_that_answers_is_taken_by_its_whole_path(
 
 
 @pytest.mark.parametrize("environment", [{}, {BINARY_VARIABLE: ""}])
-def test_without_a_name_it_is_the_stand_in(environment: dict[str, str]) -> None:
+def test_the_usual_runner_is_the_stand_in(environment: dict[str, str]) -> None:
     assert checked_binary(environment) == str(STANDIN)
 
 
 @pytest.mark.parametrize("named", [str(STANDIN), *([REAL] if REAL else [])])
-def test_the_runners_that_we_use_are_taken(named: str) -> None:
+def test_both_runners_pass_the_check(named: str) -> None:
     assert checked_binary({**os.environ, BINARY_VARIABLE: named}) == named
 
 
@@ -51,7 +51,9 @@ def test_the_runners_that_we_use_are_taken(named: str) -> None:
         ("\x7fELF of another machine", 0o755),
     ],
 )
-def test_what_cannot_run_jobs_is_refused(text: str | None, mode: int, tmp_path: Path) -> None:
+def test_a_program_that_runs_no_jobs_is_refused(
+    text: str | None, mode: int, tmp_path: Path
+) -> None:
     path = tmp_path / "runner"
     if text is not None:
         program(path, text, mode)

@@ -8,25 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from fleet.errors import Refused
-from fleet.machine.mailbox import Credential, Report, mailbox_key
+from fleet.machine.mailbox import Report
 from local.aws.engine import Engine
 from local.aws.stack import Stack
 from local.machines.guests import GuestHost, GuestOptions, GuestState
 from tests.integration import runs
-from tests.integration.runs import credential, eventually
-
-LONG = ("wait", 60)
-JOB = [runs.STARTED, runs.RECEIVED, runs.STORED, runs.SUCCEEDED, ("exit", 0)]
-ABORTING = ("on", {"SIGTERM": [runs.TERMINATED, runs.ABORTED, ("exit", 0)], "SIGQUIT": []})
-BUSY = [ABORTING, runs.STARTED, runs.RECEIVED, LONG]
+from tests.integration.runs import BUSY, JOB, Mailboxes, credential, eventually
 
 
 @dataclass(frozen=True, slots=True)
 class Park:
-    """The engine, a host, and what the fleet would do."""
+    """The engine, a host, and the fleet's part."""
 
     engine: Engine
     stack: Stack
@@ -54,42 +48,35 @@ class Park:
         )
         return [name for group in made["Instances"] for name in group["InstanceIds"]]
 
-    def equip(self, instance_id: str, script: list[Any], **changes: Any) -> Credential:
-        """Leave a credential for a script in the machine's mailbox."""
+    def equip(self, instance_id: str, script: list[Any], **changes: Any) -> None:
+        """Put a credential for a script into the machine's mailbox."""
         given = credential(script, self.folder, **changes)
-        write = TypeSerializer().serialize
-        item = given.item(self._mailbox(instance_id))
-        self.engine.client("dynamodb").put_item(
-            TableName=self.stack.ledger_table, Item={k: write(v) for k, v in item.items()}
-        )
-        return given
+        self._mailboxes.equip(self._mailbox(instance_id), given)
 
     def report(self, instance_id: str) -> Report | None:
-        """What the machine reported last."""
-        key = {"pk": {"S": mailbox_key(self._mailbox(instance_id))}, "sk": {"S": "report"}}
-        item = self.engine.client("dynamodb").get_item(TableName=self.stack.ledger_table, Key=key)
-        read = TypeDeserializer().deserialize
-        if "Item" not in item:
-            return None
-        return Report.of_item({k: read(v) for k, v in item["Item"].items()})
+        """The machine's last report."""
+        return self._mailboxes.report(self._mailbox(instance_id))
 
     def is_in(self, instance_id: str, state: str) -> bool:
-        report = self.report(instance_id)
-        return report is not None and report.state == state
+        return self._mailboxes.is_in(self._mailbox(instance_id), state)
 
     def ec2_state(self, instance_id: str) -> str:
-        found = self.engine.client("ec2").describe_instances(InstanceIds=[instance_id])
-        return str(found["Reservations"][0]["Instances"][0]["State"]["Name"])
+        answer = self.engine.client("ec2").describe_instances(InstanceIds=[instance_id])
+        return str(answer["Reservations"][0]["Instances"][0]["State"]["Name"])
 
     def terminate(self, instance_id: str) -> None:
         self.engine.client("ec2").terminate_instances(InstanceIds=[instance_id])
+
+    @property
+    def _mailboxes(self) -> Mailboxes:
+        return Mailboxes(self.engine.client("dynamodb"), self.stack.ledger_table)
 
     def _mailbox(self, instance_id: str) -> str:
         return f"{self.stack.machine_role_id}:{instance_id}"
 
 
 def clear_of_others(engine: Engine) -> None:
-    """End what other files of tests left on the engine that they share with this one."""
+    """End the instances that other tests left on the shared engine."""
     up = [{"Name": "instance-state-name", "Values": ["pending", "running"]}]
     reservations = engine.client("ec2").describe_instances(Filters=up)["Reservations"]
     left = [one["InstanceId"] for group in reservations for one in group["Instances"]]
@@ -186,7 +173,7 @@ def test_terminating_the_instance_kills_the_guest(park: Park) -> None:
     assert park.host.processes() >= 3
     park.terminate(instance_id)
     eventually(lambda: park.host.guests == ())
-    assert park.is_in(instance_id, "busy")  # it had no time to say goodbye
+    assert park.is_in(instance_id, "busy")  # no time for a last report
 
 
 def test_a_spot_notice_reaches_the_job_and_then_takes_the_machine(park: Park) -> None:
@@ -233,11 +220,11 @@ def test_a_frozen_guest_has_no_heartbeat(park: Park) -> None:
 
     park.host.freeze(instance_id)
     before = heartbeat()
-    seen = {heartbeat() for _ in range(50)}
-    assert len(seen) <= 2  # one may have been on its way
+    after = {heartbeat() for _ in range(50)}
+    assert len(after) <= 2  # a report may have been under way
     assert [guest.state for guest in park.host.guests] == [GuestState.FROZEN]
     park.host.thaw(instance_id)
-    eventually(lambda: heartbeat() not in {*seen, before})
+    eventually(lambda: heartbeat() not in {*after, before})
 
 
 def test_an_instance_of_another_stack_has_no_guest(park: Park) -> None:

@@ -24,7 +24,7 @@ KEYS = {
 
 
 def instance(instance_id: str = "i-1", **changes: Any) -> InstanceMetadata:
-    told: dict[str, Any] = {
+    usual: dict[str, Any] = {
         "instance_id": instance_id,
         "region": "eu-central-1",
         "zone": "eu-central-1a",
@@ -35,7 +35,7 @@ def instance(instance_id: str = "i-1", **changes: Any) -> InstanceMetadata:
         "user_data": "#!/bin/bash\necho",
         "role_keys": lambda: KEYS,
     }
-    return InstanceMetadata(**(told | changes))
+    return InstanceMetadata(**(usual | changes))
 
 
 @pytest.fixture
@@ -83,8 +83,8 @@ def test_pages(server: ImdsServer, path: str, text: str) -> None:
 
 
 def test_the_identity_document(server: ImdsServer) -> None:
-    told = json.loads(read(server.add(instance()), "dynamic/instance-identity/document"))
-    assert (told["instanceId"], told["region"]) == ("i-1", "eu-central-1")
+    document = json.loads(read(server.add(instance()), "dynamic/instance-identity/document"))
+    assert (document["instanceId"], document["region"]) == ("i-1", "eu-central-1")
 
 
 @pytest.mark.parametrize(
@@ -97,15 +97,15 @@ def test_the_identity_document(server: ImdsServer) -> None:
         "meta-data/nothing",
     ],
 )
-def test_what_is_not_there(server: ImdsServer, path: str) -> None:
+def test_a_missing_page_is_404(server: ImdsServer, path: str) -> None:
     with refused(404):
         read(server.add(instance()), path)
 
 
 def test_notices_appear_while_it_runs(server: ImdsServer) -> None:
-    seen = instance()
-    endpoint = server.add(seen)
-    seen.spot_at = seen.rebalance_at = datetime(2026, 8, 20, 9, 15, 1, tzinfo=UTC)
+    metadata = instance()
+    endpoint = server.add(metadata)
+    metadata.spot_at = metadata.rebalance_at = datetime(2026, 8, 20, 9, 15, 1, tzinfo=UTC)
     spot = json.loads(read(endpoint, "meta-data/spot/instance-action"))
     assert spot == {"action": "terminate", "time": "2026-08-20T09:15:01Z"}
     advice = json.loads(read(endpoint, "meta-data/events/recommendations/rebalance"))
@@ -113,12 +113,12 @@ def test_notices_appear_while_it_runs(server: ImdsServer) -> None:
 
 
 @pytest.mark.parametrize("headers", [{}, {TOKEN: "made-up"}], ids=["version 1", "wrong token"])
-def test_without_a_token_nothing_is_told(server: ImdsServer, headers: dict[str, str]) -> None:
+def test_without_a_token_the_answer_is_401(server: ImdsServer, headers: dict[str, str]) -> None:
     with refused(401):
         ask(f"{server.add(instance())}latest/meta-data/instance-id", **headers)
 
 
-def test_a_token_runs_out(server: ImdsServer) -> None:
+def test_a_token_expires(server: ImdsServer) -> None:
     endpoint = server.add(instance())
     token = ask(f"{endpoint}latest/api/token", "PUT", **{TTL: "0"})
     with refused(401):
@@ -146,7 +146,7 @@ def test_botocore_finds_the_roles_keys(server: ImdsServer) -> None:
     assert fetched["role_name"] == "machine"
 
 
-def test_while_the_engine_restarts_keys_are_asked_for_again(server: ImdsServer) -> None:
+def test_without_the_engine_the_answer_is_503(server: ImdsServer) -> None:
     def no_engine() -> dict[str, str]:
         raise Transient("no engine")
 

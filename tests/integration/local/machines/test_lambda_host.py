@@ -10,23 +10,18 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
-from fleet.machine.mailbox import Report, mailbox_key
+from fleet.machine.mailbox import Report
 from local.aws.engine import Engine
 from local.aws.stack import Stack
 from local.machines.lambda_host import LambdaHost, LambdaOptions
 from tests.integration import runs
-from tests.integration.runs import credential, eventually
-
-LONG = ("wait", 60)
-JOB = [runs.STARTED, runs.RECEIVED, runs.STORED, runs.SUCCEEDED, ("exit", 0)]
-BUSY = [runs.STARTED, runs.RECEIVED, LONG]
+from tests.integration.runs import BUSY, JOB, Mailboxes, credential, eventually
 
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """The engine, a host, and what the fleet would do."""
+    """The engine, a host, and the fleet's part."""
 
     engine: Engine
     stack: Stack
@@ -39,11 +34,7 @@ class Shop:
 
     def equip(self, runner_id: str, script: list[Any]) -> None:
         given = credential(script, self.folder, runner_id=runner_id)
-        write = TypeSerializer().serialize
-        item = given.item(f"lambda:{runner_id}")
-        self.engine.client("dynamodb").put_item(
-            TableName=self.stack.ledger_table, Item={k: write(v) for k, v in item.items()}
-        )
+        self._mailboxes.equip(f"lambda:{runner_id}", given)
 
     def invoke(self, event: dict[str, str], kind: str = "RequestResponse") -> dict[str, Any]:
         answer: dict[str, Any] = self.engine.client("lambda").invoke(
@@ -53,16 +44,14 @@ class Shop:
         return answer | {"body": json.loads(body) if body else None}
 
     def report(self, runner_id: str) -> Report | None:
-        key = {"pk": {"S": mailbox_key(f"lambda:{runner_id}")}, "sk": {"S": "report"}}
-        item = self.engine.client("dynamodb").get_item(TableName=self.stack.ledger_table, Key=key)
-        read = TypeDeserializer().deserialize
-        if "Item" not in item:
-            return None
-        return Report.of_item({k: read(v) for k, v in item["Item"].items()})
+        return self._mailboxes.report(f"lambda:{runner_id}")
 
     def is_in(self, runner_id: str, state: str) -> bool:
-        report = self.report(runner_id)
-        return report is not None and report.state == state
+        return self._mailboxes.is_in(f"lambda:{runner_id}", state)
+
+    @property
+    def _mailboxes(self) -> Mailboxes:
+        return Mailboxes(self.engine.client("dynamodb"), self.stack.ledger_table)
 
 
 def event(runner_id: str) -> dict[str, str]:
@@ -103,7 +92,7 @@ def test_the_same_event_again_is_a_duplicate(shop: Shop) -> None:
     assert shop.invoke(event("rf-l-2"))["body"]["outcome"] == "duplicate"
 
 
-def test_a_credential_that_never_comes(shop: Shop) -> None:
+def test_a_missing_credential_is_no_job(shop: Shop) -> None:
     assert shop.invoke(event("rf-l-3"))["body"]["outcome"] == "no_job"
 
 
@@ -120,7 +109,7 @@ def test_an_asynchronous_invocation_is_answered_at_once(shop: Shop) -> None:
     assert shop.host.processes() >= 2
     assert shop.host.kill_all() == 1
     eventually(lambda: shop.host.processes() == 0)
-    assert shop.is_in("rf-l-5", "busy")  # it had no time to say goodbye
+    assert shop.is_in("rf-l-5", "busy")  # no time for a last report
 
 
 def test_the_function_cannot_reach_another_mailbox_kind(shop: Shop) -> None:
@@ -150,20 +139,20 @@ def test_no_folder_is_left(shop: Shop) -> None:
     assert [path.suffix for path in (shop.folder / "lambda").iterdir()] == [".log"]
 
 
-def test_an_invocation_that_the_cloud_knows_nothing_of_is_answered(shop: Shop) -> None:
+def test_an_unknown_function_is_a_service_exception(shop: Shop) -> None:
     asked = Request(
         shop.host.url, data=b"{}", headers={"X-Amzn-Lambda-Function-Name": "is-not-there"}
     )
     with pytest.raises(HTTPError) as refused:
         urlopen(asked, timeout=60)
     with refused.value as answer:
-        told = json.load(answer)
-    assert (answer.code, told["errorType"]) == (500, "ServiceException")
-    assert "is-not-there" in told["errorMessage"]
+        body = json.load(answer)
+    assert (answer.code, body["errorType"]) == (500, "ServiceException")
+    assert "is-not-there" in body["errorMessage"]
     assert [path.suffix for path in (shop.folder / "lambda").iterdir()] == []
 
 
-def test_closing_the_host_ends_what_runs(shop: Shop) -> None:
+def test_closing_the_host_ends_its_invocations(shop: Shop) -> None:
     shop.equip("rf-l-11", BUSY)
     answers: list[dict[str, Any]] = []
     caller = threading.Thread(target=lambda: answers.append(shop.invoke(event("rf-l-11"))))

@@ -27,7 +27,7 @@ def test_a_cache_gets_the_keys_of_the_role() -> None:
         pytest.param(None, None, False, id="AWS itself"),
     ],
 )
-def test_it_is_reached_where_s3_answers(
+def test_the_server_is_the_endpoints(
     endpoint: str | None, server: str | None, insecure: bool
 ) -> None:
     keys = CacheKeys(access_key="A", secret_key="S", endpoint=endpoint)
@@ -36,13 +36,15 @@ def test_it_is_reached_where_s3_answers(
     assert (filled.server, filled.insecure) == (server, insecure)
 
 
-def test_a_cache_with_keys_of_its_own_is_left_alone() -> None:
+def test_a_cache_keeps_keys_of_its_own() -> None:
     own = CacheBucket(bucket="b", region="r", access_key="MINE", secret_key="own")
     assert with_keys(own, KEYS) is own
 
 
 @pytest.mark.parametrize(("cache", "keys"), [(None, KEYS), (CACHE, no_keys()), (None, None)])
-def test_nothing_comes_of_nothing(cache: CacheBucket | None, keys: CacheKeys | None) -> None:
+def test_without_cache_or_keys_nothing_changes(
+    cache: CacheBucket | None, keys: CacheKeys | None
+) -> None:
     assert with_keys(cache, keys) is cache
 
 
@@ -54,7 +56,9 @@ def test_nothing_comes_of_nothing(cache: CacheBucket | None, keys: CacheKeys | N
         ({"AWS_ENDPOINT_URL": "http://all", "AWS_ENDPOINT_URL_S3": "http://s3"}, "http://s3"),
     ],
 )
-def test_the_keys_are_the_session_s(environment: dict[str, str], endpoint: str | None) -> None:
+def test_the_keys_are_those_of_the_session(
+    environment: dict[str, str], endpoint: str | None
+) -> None:
     session = boto3.Session("ASIA2", "secret", "token", region_name="us-east-1")
     keys = keys_of(session, environment)
     assert keys == CacheKeys(
