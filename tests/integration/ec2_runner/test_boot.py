@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +59,14 @@ class Booting:
                 continue
         return timers
 
+    def has_timer(self, session: int) -> bool:
+        """Whether a timer has a session of its own; before that it is a copy of the boot script."""
+        for pid in self.timers():
+            with suppress(ProcessLookupError):
+                if os.getsid(pid) != session:
+                    return True
+        return False
+
 
 @pytest.fixture
 def booting(tmp_path: Path) -> Iterator[Booting]:
@@ -76,6 +85,7 @@ def test_it_powers_off_however_the_agent_ends(booting: Booting, agent: str) -> N
 def test_it_powers_off_on_sigterm(booting: Booting) -> None:
     process = booting.start(f"touch {booting.folder}/up; exec sleep 300")
     eventually((booting.folder / "up").exists)
+    eventually(lambda: booting.has_timer(process.pid))
     os.killpg(process.pid, signal.SIGTERM)
     process.wait(10)
     assert booting.off == ["off "]
@@ -94,17 +104,9 @@ def test_the_timer_ends_a_machine_that_hangs(booting: Booting) -> None:
     process.wait()
 
 
-def is_in_another_session(pid: int, session: int) -> bool:
-    """Of a process that may just have ended."""
-    try:
-        return os.getsid(pid) != session
-    except ProcessLookupError:
-        return False
-
-
 def test_the_timer_outlives_the_boot_script(booting: Booting) -> None:
     process = booting.start("sleep 300", FLEET_DEAD_MAN_S="1")
-    eventually(lambda: any(is_in_another_session(pid, process.pid) for pid in booting.timers()))
+    eventually(lambda: booting.has_timer(process.pid))
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     eventually(lambda: booting.off == ["off -f"])
