@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from local.gitlab.accounts import PathTaken
 from local.gitlab.api.call import READ, WRITE, ApiError, Call, Endpoint, forbidden, not_found
 from local.gitlab.api.paging import page_of
-from local.gitlab.api.runner_views import group_view, user_view
+from local.gitlab.api.views import group_view, user_view
 from local.gitlab.model import AccessToken, Group, Project, Role
 
 _USER_SCOPES = READ | {"read_user"}

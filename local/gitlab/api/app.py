@@ -24,7 +24,6 @@ from local.gitlab.api import (
     pipelines,
     projects,
     refs,
-    runner_creation,
     runner_protocol,
     runners,
     simulation,
@@ -32,7 +31,7 @@ from local.gitlab.api import (
 )
 from local.gitlab.api.call import ApiError, Call, Endpoint
 from local.gitlab.api.git import git_routes
-from local.gitlab.api.pages import page_routes, project_route
+from local.gitlab.api.pages import last_routes, page_routes
 from local.gitlab.model import AccessToken
 from local.gitlab.world import GitLabWorld
 
@@ -42,7 +41,6 @@ _ENDPOINTS: tuple[Endpoint, ...] = (
     *artifacts.ENDPOINTS,
     *jobs.ENDPOINTS,
     *runners.ENDPOINTS,
-    *runner_creation.ENDPOINTS,
     *hooks.ENDPOINTS,
     *projects.ENDPOINTS,
     *refs.ENDPOINTS,
@@ -82,7 +80,7 @@ def create_app(world: GitLabWorld) -> ASGIApp:
     routes.append(Route("/-/health", _health))
     routes.extend(page_routes(world))
     routes.extend(git_routes(world))
-    routes.append(project_route(world))
+    routes.extend(last_routes(world))
     return KeepEncodedSlashes(Starlette(routes=routes))
 
 

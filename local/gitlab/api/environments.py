@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from local.gitlab.api.call import READ, Call, Endpoint
 from local.gitlab.api.paging import page_of
-from local.gitlab.api.runner_views import Json
+from local.gitlab.api.views import Json
 from local.gitlab.dates import api_date
 from local.gitlab.model import Environment
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, Response
 
 from local.gitlab.api.call import READ, WRITE, ApiError, Call, Endpoint, not_found
-from local.gitlab.api.hook_views import delivery_view, hook_view
 from local.gitlab.api.paging import page_of
+from local.gitlab.api.views import Json
+from local.gitlab.dates import api_date
 from local.gitlab.model import Group, Job, Pipeline, Project, Role
 from local.gitlab.webhooks.delivery import Event
-from local.gitlab.webhooks.hooks import Hook, events_of
+from local.gitlab.webhooks.hooks import SECRET_HEADERS, Delivery, Hook, alert_status, events_of
 from local.gitlab.webhooks.payload import JobMoment
-from local.gitlab.webhooks.signing import BadSigningToken, signing_key
+from local.gitlab.webhooks.signing import BadSigningToken, check_signing_token
 
 _MOST_CUSTOM_HEADERS = 20
 
@@ -44,6 +45,53 @@ class HookBody(BaseModel):
 _PLAIN = ("url", "name", "description", "push_events_branch_filter", "enable_ssl_verification")
 
 
+def hook_view(hook: Hook, at: datetime, *, has_signing_token: bool) -> Json:
+    """A hook; of its secrets only whether they are there."""
+    owner = "group_id" if isinstance(hook.owner, Group) else "project_id"
+    view = {
+        "id": hook.id,
+        "url": hook.url,
+        "name": hook.name,
+        "description": hook.description,
+        "created_at": api_date(hook.created_at),
+        owner: hook.owner.id,
+        **hook.events,
+        "enable_ssl_verification": hook.enable_ssl_verification,
+        "push_events_branch_filter": hook.push_events_branch_filter,
+        "branch_filter_strategy": "wildcard",
+        "custom_webhook_template": None,
+        "repository_update_events": False,
+        "alert_status": alert_status(hook, at),
+        "disabled_until": api_date(hook.disabled_until),
+        "url_variables": [],
+        "custom_headers": [{"key": key} for key in hook.custom_headers],
+        "token_present": hook.token is not None,
+    }
+    if has_signing_token:
+        view["signing_token_present"] = hook.signing_token is not None
+    return view
+
+
+def delivery_view(delivery: Delivery, hook: Hook) -> Json:
+    """One attempt to call a hook; secrets in its headers are blanked."""
+    headers = {
+        key: "[REDACTED]" if key in SECRET_HEADERS else value
+        for key, value in delivery.request_headers.items()
+    }
+    return {
+        "id": delivery.id,
+        "url": hook.url,
+        "trigger": delivery.trigger,
+        "request_headers": headers,
+        "request_data": delivery.body.decode(),
+        "response_headers": {},
+        "response_body": delivery.answer,
+        "response_status": "internal error" if delivery.status is None else str(delivery.status),
+        "execution_duration": round(delivery.took_s, 6),
+        "created_at": api_date(delivery.sent_at),
+    }
+
+
 def _owner(call: Call) -> Project | Group:
     if "project" in call.request.path_params:
         return call.project(role=Role.MAINTAINER)
@@ -57,7 +105,7 @@ def _hook(call: Call) -> Hook:
     return hook
 
 
-def _view(call: Call, hook: Hook) -> dict[str, Any]:
+def _view(call: Call, hook: Hook) -> Json:
     known = call.world.options.has_signing_token
     return hook_view(hook, call.world.clock.now(), has_signing_token=known)
 
@@ -82,7 +130,7 @@ def _fill(call: Call, hook: Hook, body: HookBody) -> None:
 def _set_signing_token(hook: Hook, token: str | None) -> None:
     if token:
         try:
-            signing_key(token)
+            check_signing_token(token)
         except BadSigningToken as exc:
             raise ApiError(422, {"signing_token": [str(exc)]}) from exc
     hook.signing_token = token or None

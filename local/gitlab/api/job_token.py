@@ -7,8 +7,7 @@ from starlette.responses import JSONResponse, Response
 
 from local.gitlab.api.call import READ, WRITE, ApiError, Call, Endpoint, not_found
 from local.gitlab.api.paging import page_of
-from local.gitlab.api.runner_views import group_view
-from local.gitlab.api.views import project_view
+from local.gitlab.api.views import group_view, project_view
 from local.gitlab.model import Role
 
 

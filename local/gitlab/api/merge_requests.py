@@ -10,8 +10,7 @@ from starlette.responses import JSONResponse, Response
 from local.gitlab import merge_requests
 from local.gitlab.api.call import READ, WRITE, ApiError, Call, Endpoint, not_found
 from local.gitlab.api.paging import page_of
-from local.gitlab.api.runner_views import Json, user_view
-from local.gitlab.api.views import pipeline_view
+from local.gitlab.api.views import Json, pipeline_view, user_view
 from local.gitlab.dates import api_date
 from local.gitlab.model import MergeRequest, Project, Role
 from local.gitlab.world import GitLabWorld

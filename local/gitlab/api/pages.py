@@ -1,6 +1,6 @@
-"""Plain pages for the addresses that pushes, hooks and the API name: pipelines, jobs, logs.
+"""Plain pages behind every `web_url`: users, groups, branches, pipelines, jobs, logs.
 
-A private project's pages want a login as git does: any name, and a token as password.
+A page of a private project needs a login like git's: any name, and a token as password.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from starlette.routing import Route
 from adapters.gitlab.job_log import plain
 from local.gitlab.api.call import READ
 from local.gitlab.dates import api_date
-from local.gitlab.model import Job, Pipeline, Project, Role
+from local.gitlab.model import Job, Pipeline, Project, Role, User
 from local.gitlab.world import GitLabWorld
 
 _SAFE = {
@@ -42,6 +42,7 @@ class _Refused(Exception):
 
 
 Page = Callable[[Request, Project], Response]
+Serve = Callable[[Request], Awaitable[Response]]
 
 
 def page_routes(world: GitLabWorld) -> list[Route]:
@@ -51,31 +52,43 @@ def page_routes(world: GitLabWorld) -> list[Route]:
     job = f"{base}/jobs/{{number:int}}"
     shown: dict[str, Page] = {
         f"{base}/pipelines": pages.project,
+        f"{base}/tree/{{branch:path}}": pages.branch,
         f"{base}/pipelines/{{number:int}}": pages.pipeline,
         f"{base}/merge_requests/{{number:int}}": pages.merge_request,
         job: pages.job,
         f"{job}/raw": pages.raw,
         f"{job}/artifacts/download": pages.artifacts,
     }
-    return [Route(path, pages.guarded(page), methods=["GET"]) for path, page in shown.items()]
+    group = Route("/groups/{path:path}", pages.guarded(pages.group), methods=["GET"])
+    return [
+        group,
+        *(Route(p, pages.of_project(page), methods=["GET"]) for p, page in shown.items()),
+    ]
 
 
-def project_route(world: GitLabWorld) -> Route:
-    """The address of a project itself; it fits everything, so it comes last."""
+def last_routes(world: GitLabWorld) -> list[Route]:
+    """The addresses of users and projects; they match every path and come last."""
     pages = _Pages(world)
-    return Route("/{path:path}", pages.guarded(pages.project), methods=["GET"])
+    return [
+        Route("/{username}", pages.guarded(pages.user), methods=["GET"]),
+        Route("/{path:path}", pages.of_project(pages.project), methods=["GET"]),
+    ]
 
 
 class _Pages:
     def __init__(self, world: GitLabWorld) -> None:
         self._world = world
 
-    def guarded(self, page: Page) -> Callable[[Request], Awaitable[Response]]:
-        """The page for whoever may see its project."""
+    def of_project(self, page: Page) -> Serve:
+        """The page for visitors who may read its project."""
+        return self.guarded(lambda request: page(request, self._admit(request)))
+
+    def guarded(self, page: Callable[[Request], Response]) -> Serve:
+        """The page, or the answer to a visitor whom it refuses."""
 
         async def serve(request: Request) -> Response:
             try:
-                answer = page(request, self._admit(request))
+                answer = page(request)
             except _Refused as exc:
                 headers = {**_SAFE, **(_LOGIN if exc.status == 401 else {})}
                 answer = PlainTextResponse(f"{exc}\n", status_code=exc.status, headers=headers)
@@ -84,10 +97,17 @@ class _Pages:
         return serve
 
     def _admit(self, request: Request) -> Project:
-        """The project. Raises `_Refused`: 401 first, which tells a stranger nothing."""
+        """The project. Raises `_Refused`: 401 first, which hides whether it exists."""
         project = self._world.accounts.project(request.path_params["path"])
         if project is not None and project.is_public:
             return project
+        user = self._visitor(request)
+        if project is None or (project.role_of(user) < Role.REPORTER and not user.is_admin):
+            raise _Refused(404, "404 Not Found")
+        return project
+
+    def _visitor(self, request: Request) -> User:
+        """The user whose token the request carries. Raises `_Refused`: 401 or 403."""
         token = self._world.accounts.tokens.get(_secret(request) or "")
         if token is None:
             raise _Refused(
@@ -97,14 +117,39 @@ class _Pages:
             )
         if not token.scopes & READ:
             raise _Refused(403, "403 Forbidden: the token has neither api nor read_api")
-        role = Role.NONE if project is None else project.role_of(token.user)
-        if project is None or (role < Role.REPORTER and not token.user.is_admin):
+        return token.user
+
+    def user(self, request: Request) -> Response:
+        """The name of a user."""
+        self._visitor(request)
+        for user in self._world.accounts.users.values():
+            if user.username == request.path_params["username"]:
+                return _page(user.username, user.name, _facts([("username", user.username)]))
+        raise _Refused(404, "404 Not Found")
+
+    def group(self, request: Request) -> Response:
+        """The projects of a group and its subgroups."""
+        user, accounts = self._visitor(request), self._world.accounts
+        group = accounts.group(request.path_params["path"])
+        if group is None or (group.role_of(user) is Role.NONE and not user.is_admin):
             raise _Refused(404, "404 Not Found")
-        return project
+        rows = [(_link(f"/{p.full_path}", p.full_path),) for p in accounts.projects_of(group)]
+        return _page(f"groups/{group.full_path}", group.full_name, _table(rows))
+
+    def branch(self, request: Request, project: Project) -> Response:
+        """The pipelines of a branch, newest first."""
+        name = request.path_params["branch"]
+        if f"refs/heads/{name}" not in project.refs:
+            raise _Refused(404, "404 Not Found")
+        found = [one for one in project.pipelines.values() if one.ref == name and not one.is_tag]
+        return self._pipelines(project, f"Pipelines of {name}", found)
 
     def project(self, _request: Request, project: Project) -> Response:
-        """Its pipelines, newest first."""
-        newest = sorted(project.pipelines.values(), key=lambda one: -one.id)
+        """The pipelines of a project, newest first."""
+        return self._pipelines(project, "Pipelines", project.pipelines.values())
+
+    @staticmethod
+    def _pipelines(project: Project, title: str, pipelines: Iterable[Pipeline]) -> Response:
         rows = [
             (
                 _link(_path(one), f"#{one.id}"),
@@ -113,12 +158,12 @@ class _Pages:
                 escape(one.source),
                 escape(api_date(one.created_at) or ""),
             )
-            for one in newest
+            for one in sorted(pipelines, key=lambda one: -one.id)
         ]
-        return _page(project, "Pipelines", _table(rows))
+        return _page(project.full_path, title, _table(rows))
 
     def pipeline(self, request: Request, project: Project) -> Response:
-        """Its jobs by stage, what its file said wrong, and what nothing here does."""
+        """The jobs of a pipeline by stage, the errors of its file, and its warnings."""
         one = _found(project.pipelines, request)
         facts = [
             ("status", one.status),
@@ -142,10 +187,10 @@ class _Pages:
             for job in jobs
         ]
         name = f" {one.name}" if one.name else ""
-        return _page(project, f"Pipeline #{one.id}{name}", *parts, _table(rows))
+        return _page(project.full_path, f"Pipeline #{one.id}{name}", *parts, _table(rows))
 
     def job(self, request: Request, project: Project) -> Response:
-        """Its state and its log."""
+        """The state and the log of a job."""
         one = _found(project.jobs, request)
         runner = f"#{one.runner.id} {one.runner.description}" if one.runner else ""
         facts = [
@@ -163,7 +208,7 @@ class _Pages:
         links = [_link(f"{_path(one)}/artifacts/download?file_type={k}", k) for k in kept]
         log = plain(bytes(one.trace).decode("utf-8", "replace"))
         return _page(
-            project,
+            project.full_path,
             f"Job #{one.id} {one.spec.name}",
             f"<p>of {_link(_path(one.pipeline), f'pipeline #{one.pipeline.id}')}, "
             f"{_link(f'{_path(one)}/raw', 'raw log')}</p>",
@@ -190,7 +235,7 @@ class _Pages:
         return FileResponse(path, media_type=kind, filename=name, headers=_SAFE)
 
     def merge_request(self, request: Request, project: Project) -> Response:
-        """Its branches and its pipelines."""
+        """The branches and the pipelines of a merge request."""
         one = _found(project.merge_requests, request)
         facts = [
             ("state", one.state),
@@ -201,7 +246,7 @@ class _Pages:
         ]
         mine = [p for p in project.pipelines.values() if p.merge_request is one]
         rows = [(_link(_path(p), f"#{p.id}"), escape(p.status)) for p in mine]
-        return _page(project, f"!{one.iid} {one.title}", _facts(facts), _table(rows))
+        return _page(project.full_path, f"!{one.iid} {one.title}", _facts(facts), _table(rows))
 
 
 def _secret(request: Request) -> str | None:
@@ -248,8 +293,8 @@ def _said(title: str, said: str | Iterable[str] | None) -> str:
     return f"<h2>{title}</h2><pre>{escape(chr(10).join(lines))}</pre>"
 
 
-def _page(project: Project, title: str, *parts: str) -> Response:
-    home = _link(f"/{project.full_path}", project.full_path)
-    body = f"<p>{home}</p><h1>{escape(title)}</h1>{''.join(parts)}"
+def _page(home: str, title: str, *parts: str) -> Response:
+    """A page below `home`, which is the path of a project, group or user."""
+    body = f"<p>{_link(f'/{home}', home)}</p><h1>{escape(title)}</h1>{''.join(parts)}"
     head = f"<meta charset=utf-8><title>{escape(title)}</title><style>{_STYLE}</style>"
     return HTMLResponse(f"<!doctype html>{head}{body}\n", headers=_SAFE)

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from local.gitlab.api.call import READ, WRITE, ApiError, Call, Endpoint, not_found
 from local.gitlab.api.paging import page_of
-from local.gitlab.api.runner_views import Json
+from local.gitlab.api.views import Json
 from local.gitlab.model import Project, Role
 from local.gitlab.world import GitLabWorld
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
 from local.gitlab.api.call import Call, Endpoint, forbidden
-from local.gitlab.api.runner_views import Json
+from local.gitlab.api.views import Json
 from local.gitlab.chaos import ChaosOrder
 from local.gitlab.dates import api_date
 from local.gitlab.model import Job, Runner

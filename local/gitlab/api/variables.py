@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
 from local.gitlab.api.call import READ, WRITE, ApiError, Call, Endpoint, not_found
-from local.gitlab.api.runner_views import Json
+from local.gitlab.api.views import Json
 from local.gitlab.model import Group, Project, Role, SecretVariable
 
 # What GitLab can hide in a log. Source: GitLab docs, "Mask a CI/CD variable".

@@ -1,4 +1,4 @@
-"""The simulated GitLab's API without a socket: calls go straight into the application."""
+"""The API of the simulated GitLab without a socket: calls go into the application."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _T = TypeVar("_T")
 
 
 class Desk:
-    """One instance with a project `acme/demo`, and everybody's calls to it; a context."""
+    """One instance with a project `acme/demo`, and calls to it; a context manager."""
 
     def __init__(self, folder: Path, options: Options | None = None) -> None:
         self.world = GitLabWorld(folder, options=options or Options(), base_url=BASE)
@@ -33,9 +33,7 @@ class Desk:
         )
         accounts = self.world.accounts
         self.group = accounts.add_group("acme", name="Acme", parent=None, owner=self.world.root)
-        self.project: Project = accounts.add_project(
-            "demo", name="Demo", group=self.group, at=self.world.clock.now()
-        )
+        self.project = self.add_project("demo")
 
     def __enter__(self) -> Self:
         return self
@@ -50,31 +48,36 @@ class Desk:
         self._loop.run(self.world.dispatcher.close())
         self._loop.close()
 
+    def add_project(self, path: str) -> Project:
+        """A project of the group."""
+        at = self.world.clock.now()
+        return self.world.accounts.add_project(path, name=path.title(), group=self.group, at=at)
+
     def run(self, work: Coroutine[Any, Any, _T]) -> _T:
-        """Do something on the instance's own loop."""
+        """The result of a coroutine on the loop of the instance."""
         return self._loop.run(work)
 
     def raw(self, method: str, path: str, **rest: Any) -> httpx.Response:
-        """A call as it stands, without a token."""
+        """A call without a token."""
         return self._loop.run(self._http.request(method, f"/api/v4{path}", **rest))
 
     def page(self, path: str, **rest: Any) -> httpx.Response:
-        """A page of the instance, as a browser asks for it."""
+        """A GET outside the API."""
         return self._loop.run(self._http.get(path, **rest))
 
     def call(self, method: str, path: str, *, token: str = "", **rest: Any) -> httpx.Response:
-        """A person's call, the administrator's unless told otherwise."""
+        """A call with a token, by default the administrator's."""
         headers = {"PRIVATE-TOKEN": token or self.world.root_token}
         return self.raw(method, path, headers=headers, **rest)
 
     def answer(self, method: str, path: str, **rest: Any) -> Any:
-        """What a call that goes well answers."""
+        """The JSON of a call that must succeed."""
         reply = self.call(method, path, **rest)
         assert reply.is_success, reply.text
         return reply.json()
 
     def person(self, role: Role | None = None, *scopes: str) -> tuple[User, str]:
-        """Somebody with a role in the project, and a token of theirs."""
+        """A new user with a role in the project, and a token."""
         accounts = self.world.accounts
         user = accounts.add_user(f"user{len(accounts.users)}", name="Dana Roe")
         if role is not None:
@@ -89,7 +92,7 @@ class Desk:
         return self.world.runners.add(new, at=self.world.clock.now())
 
     def start(self, *jobs: JobSpec) -> Pipeline:
-        """A pipeline of these jobs (one named `unit` when none are given)."""
+        """A pipeline of these jobs; without any, of a job `unit`."""
         specs = jobs or (job_spec("unit"),)
 
         async def begin() -> Pipeline:
@@ -120,12 +123,12 @@ class Desk:
         return pipeline.jobs[answer.json()["id"]]
 
     def report(self, job: Job, state: str, **rest: Any) -> httpx.Response:
-        """PUT /jobs/:id with the job's own token."""
+        """PUT /jobs/:id with the token of the job."""
         body = {"token": job.token, "state": state, **rest}
         return self.raw("PUT", f"/jobs/{job.id}", json=body)
 
     def append(self, job: Job, text: bytes, span: str | None, token: str = "") -> httpx.Response:
-        """PATCH /jobs/:id/trace; `span` is the `Content-Range`, None to leave it out."""
+        """PATCH /jobs/:id/trace; `span` is the `Content-Range`, None for no header."""
         headers = {"JOB-TOKEN": token or job.token, "Content-Type": "text/plain"}
         if span is not None:
             headers["Content-Range"] = span

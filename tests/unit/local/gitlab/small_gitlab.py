@@ -1,4 +1,4 @@
-"""A GitLab small enough to hold in one hand: one project, one engine, a clock that is told."""
+"""One project, one engine and a manual clock; no files and no server."""
 
 from __future__ import annotations
 
@@ -28,40 +28,32 @@ NOON = datetime(2026, 8, 20, 12, 0, 0, tzinfo=UTC)
 SHA = "4be2a6d0c1f34758a9b0c1d2e3f405162738495a"
 
 
-class ToldClock(Clock):
-    """Stands still until it is told to go on."""
-
-    def __init__(self, at: datetime = NOON) -> None:
-        super().__init__()
-        self._at = at
+class ManualClock(Clock):
+    """A clock that stands at noon until `advance`."""
 
     def now(self) -> datetime:
-        """The instant it was told."""
-        return self._at
-
-    def advance(self, by: timedelta) -> None:
-        """Go on by so much."""
-        self._at += by
+        """The present instant."""
+        return NOON + self._skipped
 
 
 class Ear:
-    """A listener that writes down what it hears."""
+    """A listener that records every hook."""
 
     def __init__(self) -> None:
-        self.jobs: list[tuple[str, Status]] = []
+        self.jobs: list[tuple[Job, Status]] = []
         self.pipelines: list[Status] = []
 
     def job_moved(self, job: Job) -> None:
-        """Write down the job's name and state."""
-        self.jobs.append((job.spec.name, job.status))
+        """Record the job and its present state."""
+        self.jobs.append((job, job.status))
 
     def pipeline_moved(self, pipeline: Pipeline) -> None:
-        """Write down the pipeline's state."""
+        """Record the pipeline's status."""
         self.pipelines.append(pipeline.status)
 
     def heard_of(self, name: str) -> list[str]:
-        """The states of one job's events, in order."""
-        return [str(status) for heard, status in self.jobs if heard == name]
+        """The states in the hooks of one job name, in order."""
+        return [str(status) for job, status in self.jobs if job.spec.name == name]
 
 
 def user(number: int = 1, *, is_admin: bool = False) -> User:
@@ -101,7 +93,7 @@ def commit(message: str = "Speed up tests\n") -> Commit:
 
 
 def job_spec(name: str, stage: str = "test", **rest: Any) -> JobSpec:
-    """A job; `needs` and `retry` may be given in short: names, and a number of attempts."""
+    """A job; `needs` also takes names, and `retry` a number."""
     needs = rest.pop("needs", None)
     if needs is not None:
         rest["needs"] = tuple(
@@ -134,11 +126,11 @@ def runner(
 
 
 class SmallGitLab:
-    """An engine with one project and a runner that may take everything."""
+    """An engine with one project, and a runner that may take every job."""
 
     def __init__(self, options: Options | None = None) -> None:
         self.ear = Ear()
-        self.clock = ToldClock()
+        self.clock = ManualClock()
         self.engine = PipelineEngine(
             options=options or Options(), clock=self.clock, listener=self.ear
         )
@@ -148,7 +140,7 @@ class SmallGitLab:
         self.runner = runner("ec2", "docker", "lambda", "node")
 
     def request(self, **rest: Any) -> PipelineRequest:
-        """A push to main, unless told otherwise."""
+        """A push to main; `rest` replaces fields."""
         given: dict[str, Any] = {
             "project": self.project,
             "ref": "main",
@@ -162,18 +154,18 @@ class SmallGitLab:
         return PipelineRequest(**given)
 
     def start(self, *jobs: JobSpec, stages: Sequence[str] | None = None, **rest: Any) -> Pipeline:
-        """A pipeline of these jobs; its stages in order of appearance unless given."""
+        """A pipeline of these jobs; without `stages`, they follow the order of the jobs."""
         found = tuple(stages or dict.fromkeys(job.stage for job in jobs))
         return self.engine.add_pipeline(
             self.request(**rest), PipelineSpec(stages=found, jobs=tuple(jobs))
         )
 
     def take(self, by: Runner | None = None) -> Job | None:
-        """What the runner gets when it asks."""
+        """The job that the runner gets, or None."""
         return self.engine.take(by or self.runner, system_id="s_1")
 
     def run(self, pipeline: Pipeline, name: str) -> Job:
-        """Bring one pending job to a runner; others of its kind must not be before it."""
+        """Run one pending job, which must be the oldest."""
         job = pipeline.latest[name]
         while job.status is Status.PENDING:
             taken = self.take()
@@ -188,5 +180,5 @@ class SmallGitLab:
         return job
 
     def statuses(self, pipeline: Pipeline) -> Mapping[str, str]:
-        """The state of every job that counts, by name."""
+        """The state of the newest job of each name."""
         return {name: str(job.status) for name, job in pipeline.latest.items()}

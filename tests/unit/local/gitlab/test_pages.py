@@ -1,4 +1,4 @@
-"""The pages of pipelines and jobs: there for whoever may see them, and nothing in them runs."""
+"""The pages behind every `web_url`: only for those who may see them, and without scripts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EVIL = "<script>alert(1)</script>"
 def page(desk: Desk, url: str, token: str | None = None, **rest: Any) -> Any:
     """A page by its whole address."""
     if token is not None:
-        rest["auth"] = ("anybody", token)
+        rest["auth"] = ("any-name", token)
     return desk.page(url.removeprefix(BASE), **rest)
 
 
@@ -29,7 +29,13 @@ def test_every_address_that_the_api_names_answers(desk: Desk) -> None:
     of_job = desk.answer("GET", f"/projects/1/jobs/{job.id}")["web_url"]
     of_pipeline = desk.answer("GET", "/projects/1/pipelines/1")["web_url"]
     of_project = desk.answer("GET", "/projects/1")["web_url"]
-    for url, has in ((of_job, "all good"), (of_pipeline, "unit"), (of_project, "#1")):
+    of_user, of_group = (desk.answer("GET", path)["web_url"] for path in ("/user", "/groups/1"))
+    desk.project.refs["refs/heads/main"] = job.pipeline.commit.sha
+    of_branch = desk.answer("GET", "/projects/1/repository/branches/main")["web_url"]
+    for url, has in (
+        *((of_job, "all good"), (of_pipeline, "unit"), (of_project, "#1"), (of_branch, "#1")),
+        *((of_user, "Administrator"), (of_group, "acme/demo")),
+    ):
         shown = page(desk, url, root)
         assert shown.status_code == 200, url
         assert has in shown.text
@@ -38,7 +44,7 @@ def test_every_address_that_the_api_names_answers(desk: Desk) -> None:
     assert page(desk, f"{of_job}/raw", root).content.startswith(b"\x1b[32mall good")
 
 
-def test_what_the_file_said_is_escaped(desk: Desk) -> None:
+def test_text_of_the_ci_file_is_escaped(desk: Desk) -> None:
     pipeline = desk.start(job_spec(EVIL))
     pipeline.yaml_errors, pipeline.warnings = f"error {EVIL}", (f"warning {EVIL}",)
     shown = page(desk, f"{BASE}/acme/demo/-/pipelines/1", desk.world.root_token).text
@@ -46,9 +52,32 @@ def test_what_the_file_said_is_escaped(desk: Desk) -> None:
     assert shown.count("&lt;script&gt;") == 3
 
 
+@pytest.mark.parametrize(
+    ("path", "by_member", "by_other"),
+    [
+        ("user1", 200, 200),
+        ("nobody", 404, 404),
+        ("groups/acme", 200, 404),
+        ("groups/none", 404, 404),
+        ("acme/demo/-/tree/main", 200, 404),
+        ("acme/demo/-/tree/none", 404, 404),
+    ],
+)
+def test_a_group_page_is_for_members_and_a_user_page_for_every_user(
+    desk: Desk, path: str, by_member: int, by_other: int
+) -> None:
+    desk.project.refs["refs/heads/main"] = "4" * 40
+    (member, token), (_, other) = desk.person(Role.REPORTER), desk.person()
+    desk.group.members[member.id] = Role.REPORTER
+    url = f"{BASE}/{path}"
+    assert page(desk, url).status_code == 401
+    assert page(desk, url, token).status_code == by_member
+    assert page(desk, url, other).status_code == by_other
+
+
 @pytest.mark.parametrize(("role", "status"), [(None, 404), (Role.GUEST, 404), (Role.REPORTER, 200)])
 @pytest.mark.parametrize("path", ["-/pipelines/1", "-/jobs/1", "-/jobs/1/raw", ""])
-def test_a_private_projects_pages_are_for_those_who_may_read_it(
+def test_a_page_of_a_private_project_needs_a_reporter(
     desk: Desk, role: Role | None, status: int, path: str
 ) -> None:
     desk.start(job_spec("unit"))
@@ -59,7 +88,7 @@ def test_a_private_projects_pages_are_for_those_who_may_read_it(
 
 
 @pytest.mark.parametrize("path", ["acme/demo", "acme/none"])
-def test_a_stranger_is_asked_to_log_in_and_learns_nothing(desk: Desk, path: str) -> None:
+def test_without_a_login_every_page_of_a_private_project_is_401(desk: Desk, path: str) -> None:
     desk.start(job_spec("unit"))
     for token in (None, "glpat-wrong"):
         refused = page(desk, f"{BASE}/{path}/-/jobs/1", token)
@@ -70,7 +99,7 @@ def test_a_stranger_is_asked_to_log_in_and_learns_nothing(desk: Desk, path: str)
     assert page(desk, f"{BASE}/acme/demo/-/jobs/1").status_code == 200
 
 
-def test_what_is_not_there_is_404_and_a_weak_token_403(desk: Desk) -> None:
+def test_a_missing_page_is_404_and_a_weak_token_403(desk: Desk) -> None:
     root = desk.world.root_token
     for path in ("-/pipelines/7", "-/jobs/7", "-/merge_requests/7", "-/issues"):
         assert page(desk, f"{BASE}/acme/demo/{path}", root).status_code == 404
@@ -98,10 +127,7 @@ def test_an_environment_is_where_its_last_job_deployed_to(desk: Desk) -> None:
     job = desk.running(job_spec("ship", environment=spec))
     job.dotenv = {"HOST": "x.example.com"}
     desk.report(job, "success")
-    (found,) = desk.answer("GET", "/projects/1/environments")
-    assert (found["name"], found["tier"], found["state"]) == (
-        "review/1",
-        "development",
-        "available",
-    )
-    assert found["external_url"] == f"https://x.example.com/{found['slug']}"
+    (shown,) = desk.answer("GET", "/projects/1/environments")
+    assert (shown["name"], shown["tier"]) == ("review/1", "development")
+    assert shown["state"] == "available"
+    assert shown["external_url"] == f"https://x.example.com/{shown['slug']}"

@@ -1,12 +1,15 @@
-"""Who hears of what, and when GitLab switches a hook off."""
+"""Which hooks an event goes to, when GitLab switches a hook off, and how it signs."""
 
 from __future__ import annotations
 
+import base64
 from datetime import timedelta
 
 import pytest
 
+from local.gitlab.webhooks.delivery import beside_custom
 from local.gitlab.webhooks.hooks import (
+    Delivery,
     Hook,
     Hooks,
     alert_status,
@@ -14,98 +17,117 @@ from local.gitlab.webhooks.hooks import (
     note_failure,
     note_success,
 )
+from local.gitlab.webhooks.signing import BadSigningToken, check_signing_token, signature
 from tests.unit.local.gitlab.small_gitlab import NOON, group, project
+from tests.unit.webhook.deliveries import (
+    SIGNING,
+    VECTOR_BODY,
+    VECTOR_ID,
+    VECTOR_SIGNATURE,
+    VECTOR_STAMP,
+)
 
-MINUTE = timedelta(minutes=1)
+URL = "http://127.0.0.1:1/hook"
 
 
-def new_hook() -> Hook:
-    return Hooks().add(project(), "http://127.0.0.1:1/hook", at=NOON)
-
-
-def fail(hook: Hook, times: int) -> None:
+def failed(times: int) -> Hook:
+    """A hook after so many failures in a row."""
+    hook = Hooks().add(project(), URL, at=NOON)
     for _ in range(times):
         note_failure(hook, NOON)
+    return hook
 
 
-def test_only_push_events_are_on_by_default() -> None:
-    hook = new_hook()
-    assert [name for name, wanted in hook.events.items() if wanted] == ["push_events"]
-    assert "member_events" not in hook.events
-
-
-def test_group_hooks_have_events_of_their_own() -> None:
-    hook = Hooks().add(group(), "http://127.0.0.1:1/hook", at=NOON)
-    assert {"member_events", "subgroup_events", "project_events"} <= set(hook.events)
-
-
-def test_hooks_of_the_project_and_of_all_groups_above_hear() -> None:
+def test_an_event_goes_to_the_hooks_of_the_project_and_of_all_groups_above() -> None:
     hooks = Hooks()
     top = group()
     sub = group("platform", number=2, parent=top)
     demo = project(within=sub)
-    mine = [hooks.add(owner, "http://127.0.0.1:1/", at=NOON) for owner in (demo, sub, top)]
+    mine = [hooks.add(owner, URL, at=NOON) for owner in (demo, sub, top)]
     others = [
-        hooks.add(owner, "http://127.0.0.1:1/", at=NOON)
+        hooks.add(owner, URL, at=NOON)
         for owner in (group("other", number=3), project("alien", number=2))
     ]
+    assert list(hooks.wanting(demo, "job_events")) == []
     for hook in (*mine, *others):
         hook.events["job_events"] = True
     assert list(hooks.wanting(demo, "job_events")) == mine
     assert hooks.of(demo) == mine[:1]
 
 
-def test_a_hook_hears_only_what_it_asked_for() -> None:
-    hooks = Hooks()
-    demo = project()
-    hooks.add(demo, "http://127.0.0.1:1/", at=NOON)
-    assert list(hooks.wanting(demo, "job_events")) == []
-
-
 @pytest.mark.parametrize(
     ("failures", "pause"),
     [
-        pytest.param(1, None, id="one failure is nothing"),
-        pytest.param(3, None, id="nor are three"),
+        pytest.param(3, None, id="three failures change nothing"),
         pytest.param(4, timedelta(minutes=1), id="the fourth pauses for a minute"),
-        pytest.param(5, timedelta(minutes=2), id="then two"),
-        pytest.param(6, timedelta(minutes=4), id="then four"),
-        pytest.param(14, timedelta(minutes=1024), id="doubling on"),
-        pytest.param(15, timedelta(days=1), id="up to a day"),
-        pytest.param(39, timedelta(days=1), id="and stays there"),
+        pytest.param(5, timedelta(minutes=2), id="each further doubles"),
+        pytest.param(14, timedelta(minutes=1024), id="up to 1024 minutes"),
+        pytest.param(15, timedelta(days=1), id="then a day"),
+        pytest.param(39, timedelta(days=1), id="the last pause"),
     ],
 )
-def test_pause_after_failures_in_a_row(failures: int, pause: timedelta | None) -> None:
-    hook = new_hook()
-    fail(hook, failures)
+def test_a_pause_doubles_with_each_failure_and_ends_by_itself(
+    failures: int, pause: timedelta | None
+) -> None:
+    hook = failed(failures)
     assert hook.disabled_until == (None if pause is None else NOON + pause)
-    assert not hook.is_disabled
+    if pause is not None:
+        assert alert_status(hook, NOON + pause - timedelta(seconds=1)) == "temporarily_disabled"
+        assert not is_executable(hook, NOON)
+    assert is_executable(hook, NOON + (pause or timedelta()))
 
 
-def test_the_fortieth_failure_ends_it_for_good() -> None:
-    hook = new_hook()
-    fail(hook, 40)
+def test_the_fortieth_failure_disables_a_hook_until_a_success() -> None:
+    hook = failed(40)
     assert alert_status(hook, NOON + timedelta(days=365)) == "disabled"
-
-
-def test_a_pause_ends_by_itself() -> None:
-    hook = new_hook()
-    fail(hook, 4)
-    assert alert_status(hook, NOON) == "temporarily_disabled"
-    assert not is_executable(hook, NOON + MINUTE - timedelta(seconds=1))
-    assert is_executable(hook, NOON + MINUTE)
-
-
-def test_one_success_forgets_all_failures() -> None:
-    hook = new_hook()
-    fail(hook, 3)
-    note_success(hook)
-    fail(hook, 3)
-    assert is_executable(hook, NOON)
-
-
-def test_a_success_brings_even_a_disabled_hook_back() -> None:
-    hook = new_hook()
-    fail(hook, 40)
     note_success(hook)
     assert alert_status(hook, NOON) == "executable"
+    for _ in range(3):
+        note_failure(hook, NOON)
+    assert is_executable(hook, NOON)  # the count began again
+
+
+def test_no_more_than_five_hundred_deliveries_are_kept() -> None:
+    hook = failed(0)
+    for number in range(501):
+        hook.deliveries.append(
+            Delivery(
+                id=number,
+                trigger="job_events",
+                request_headers={},
+                body=b"{}",
+                status=200,
+                answer="",
+                took_s=0.0,
+                sent_at=NOON,
+            )
+        )
+    assert [one.id for one in hook.history(NOON)] == list(range(1, 501))
+
+
+def test_a_custom_header_cannot_override_gitlabs_in_any_case() -> None:
+    own = {"X-Gitlab-Event": "Job Hook", "webhook-id": "1"}
+    custom = {"x-gitlab-event": "lie", "Webhook-Id": "2", "X-Team": "blue"}
+    assert beside_custom(custom, own) == {**own, "X-Team": "blue"}
+
+
+@pytest.mark.parametrize(
+    ("token", "why"),
+    [
+        (SIGNING.removeprefix("whsec_"), "whsec_"),
+        ("", "whsec_"),
+        ("whsec_not base64!", "base64"),
+        *((SIGNING[:20] + odd + SIGNING[20:], "base64") for odd in "!\n "),
+        ("whsec_AAEC", "32 bytes"),
+        ("whsec_" + base64.b64encode(bytes(33)).decode(), "32 bytes"),
+    ],
+)
+def test_a_signing_token_is_whsec_and_32_bytes_in_base64(token: str, why: str) -> None:
+    check_signing_token(SIGNING)
+    with pytest.raises(BadSigningToken, match=why):
+        check_signing_token(token)
+
+
+def test_a_signature_is_the_one_of_the_known_vector() -> None:
+    signed = signature(SIGNING, delivery_id=VECTOR_ID, timestamp=VECTOR_STAMP, body=VECTOR_BODY)
+    assert signed == VECTOR_SIGNATURE

@@ -1,178 +1,251 @@
-"""Bodies of Job and Pipeline Hooks, with GitLab's own oddities."""
+"""The bodies of Job Hooks and Pipeline Hooks, with GitLab's own oddities."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from local.gitlab.ci.types import EnvironmentSpec
 from local.gitlab.engine import JobEnd
 from local.gitlab.model import Job
+from local.gitlab.runners import Runners
 from local.gitlab.states import Status
+from local.gitlab.sweep import sweep
 from local.gitlab.webhooks.payload import JobMoment, Json, job_hook, pipeline_hook
 from tests.unit.local.gitlab.small_gitlab import NOON, SHA, SmallGitLab, job_spec, runner
 
 BASE = "http://gitlab.example.com:8080"
 
-# Every key GitLab sends in a Job Hook, as the facts list them.
-KEYS = {
-    *("object_kind", "ref", "tag", "before_sha", "sha", "retries_count", "build_id"),
-    *("build_name", "build_stage", "build_status", "build_created_at", "build_started_at"),
-    *("build_finished_at", "build_created_at_iso", "build_started_at_iso"),
-    *("build_finished_at_iso", "build_duration", "build_queued_duration"),
-    *("build_allow_failure", "build_failure_reason", "pipeline_id", "runner", "project_id"),
-    *("project_name", "user", "commit", "repository", "project", "environment"),
+# The example of the documentation as a shape: a tuple has the types that a value may have.
+TEXT, MAYBE_TEXT, MAYBE_NUMBER = (str,), (str, type(None)), (float, type(None))
+SHAPE: dict[str, Any] = {
+    **dict.fromkeys(("object_kind", "ref", "before_sha", "sha"), TEXT),
+    **dict.fromkeys(("build_name", "build_stage", "build_status", "build_created_at"), TEXT),
+    **dict.fromkeys(("build_created_at_iso", "project_name"), TEXT),
+    **dict.fromkeys(("build_started_at", "build_finished_at"), MAYBE_TEXT),
+    **dict.fromkeys(("build_started_at_iso", "build_finished_at_iso"), MAYBE_TEXT),
+    **dict.fromkeys(("build_duration", "build_queued_duration"), MAYBE_NUMBER),
+    **dict.fromkeys(("retries_count", "build_id", "pipeline_id", "project_id"), (int,)),
+    **dict.fromkeys(("tag", "build_allow_failure"), (bool,)),
+    "build_failure_reason": MAYBE_TEXT,
+    "user": {"id": (int,), **dict.fromkeys(("name", "username", "avatar_url", "email"), TEXT)},
+    "commit": {
+        "id": (int,),
+        "name": MAYBE_TEXT,
+        **dict.fromkeys(("sha", "message", "author_name", "author_email"), TEXT),
+        **dict.fromkeys(("author_url", "status"), TEXT),
+        "duration": (int, type(None)),
+        **dict.fromkeys(("started_at", "finished_at"), MAYBE_TEXT),
+        **dict.fromkeys(("started_at_iso", "finished_at_iso"), MAYBE_TEXT),
+    },
+    "repository": {
+        **dict.fromkeys(("name", "url", "description", "homepage"), TEXT),
+        **dict.fromkeys(("git_http_url", "git_ssh_url"), TEXT),
+        "visibility_level": (int,),
+    },
+    "project": {
+        "id": (int,),
+        **dict.fromkeys(("name", "description", "web_url", "git_ssh_url"), TEXT),
+        **dict.fromkeys(("git_http_url", "namespace", "path_with_namespace"), TEXT),
+        "default_branch": TEXT,
+        **dict.fromkeys(("avatar_url", "ci_config_path"), MAYBE_TEXT),
+        "visibility_level": (int,),
+    },
+    "environment": (type(None),),
+}
+RUNNER = {
+    "id": (int,),
+    **dict.fromkeys(("description", "runner_type"), TEXT),
+    **dict.fromkeys(("active", "is_shared"), (bool,)),
+    "tags": (list,),
 }
 
 
-def body_of(site: SmallGitLab, job: Job) -> Json:
-    """The hook for the job as it is now, as it arrives: through JSON."""
+def check(found: Json, shape: dict[str, Any], at: str = "") -> None:
+    """`found` has these keys and no others, each with a value of one of its types."""
+    assert set(found) == set(shape), at
+    for key, wanted in shape.items():
+        if isinstance(wanted, dict):
+            check(found[key], wanted, f"{at}.{key}")
+        else:
+            assert type(found[key]) in wanted, f"{at}.{key}"
+
+
+def body_of(site: SmallGitLab, job: Job | JobMoment) -> Json:
+    """The hook for the job as it is now, decoded from JSON."""
     at = site.clock.now()
-    return dict(json.loads(json.dumps(job_hook(JobMoment.of(job, at), base_url=BASE, at=at))))
+    moment = job if isinstance(job, JobMoment) else JobMoment.of(job, at)
+    return dict(json.loads(json.dumps(job_hook(moment, base_url=BASE, at=at))))
 
 
-def pending(site: SmallGitLab) -> Job:
-    return site.start(job_spec("unit", tags=("ec2",))).latest["unit"]
+def first_job(site: SmallGitLab, **rest: Any) -> Job:
+    """The only job of a new pipeline."""
+    return site.start(job_spec("unit", tags=("ec2",)), **rest).latest["unit"]
 
 
-def test_a_pending_job() -> None:
+def lives(site: SmallGitLab) -> Iterator[Job]:
+    """A manual job, then one that is pending, running for 7 s after 3 s, and failed."""
+    pipeline = site.start(job_spec("unit"), job_spec("held", when="manual", allow_failure=True))
+    job = pipeline.latest["unit"]
+    yield pipeline.latest["held"]
+    yield job
+    site.clock.advance(timedelta(seconds=3))
+    site.run(pipeline, "unit")
+    yield job
+    site.clock.advance(timedelta(seconds=7))
+    site.engine.finish(job, JobEnd(status=Status.FAILED, failure_reason="script_failure"))
+    yield job
+
+
+def test_every_event_has_the_documented_keys_and_types() -> None:
     site = SmallGitLab()
-    job = pending(site)
-    site.clock.advance(timedelta(seconds=2))
-    body = body_of(site, job)
-    assert set(body) == KEYS
-    assert body["object_kind"] == "build"
-    assert (body["build_id"], body["build_name"], body["build_stage"]) == (1, "unit", "test")
-    assert body["build_status"] == "pending"
-    assert (body["ref"], body["tag"], body["sha"]) == ("main", False, SHA)
-    assert body["before_sha"] == "0" * 40
-    assert body["build_queued_duration"] == 2.0
-    assert body["build_duration"] is None
-    assert body["runner"] is None
-    assert body["environment"] is None
+    statuses = []
+    for job in lives(site):
+        body = body_of(site, job)
+        statuses.append(body["build_status"])
+        taken_by = body.pop("runner")
+        check(body, SHAPE)
+        assert (taken_by is not None) is (job.runner is not None)
+        if taken_by is not None:
+            check(taken_by, RUNNER)
+    assert statuses == ["manual", "pending", "running", "failed"]
 
 
-def test_dates_come_in_two_forms() -> None:
+def test_durations_are_seconds_and_null_until_they_are_known() -> None:
     site = SmallGitLab()
-    body = body_of(site, pending(site))
-    assert body["build_created_at"] == "2026-08-20 12:00:00 UTC"
-    assert body["build_created_at_iso"] == "2026-08-20T12:00:00Z"
-    assert (body["build_started_at"], body["build_finished_at_iso"]) == (None, None)
+    bodies = [body_of(site, job) for job in lives(site)]
+    durations = [
+        (one["build_queued_duration"], one["build_duration"], one["commit"]["duration"])
+        for one in bodies
+    ]
+    assert durations == [(None, None, None), (0.0, None, None), (3.0, 0.0, None), (3.0, 7.0, 7)]
+    assert bodies[3]["build_failure_reason"] == "script_failure"
+    assert bodies[3]["build_created_at"] == "2026-08-20 12:00:00 UTC"
+    assert bodies[3]["build_finished_at"] == "2026-08-20 12:00:10 UTC"
+    assert bodies[3]["build_finished_at_iso"] == "2026-08-20T12:00:10Z"
+    assert bodies[1]["build_started_at"] is None
+    commit = bodies[3]["commit"]
+    assert (commit["author_name"], commit["author_email"]) == ("Dana Roe", "dana@example.com")
+    assert (commit["message"], commit["status"]) == ("Speed up tests\n", "failed")
+    assert commit["started_at"] == "2026-08-20 12:00:03 UTC"
+    assert commit["finished_at_iso"] == "2026-08-20T12:00:10Z"
 
 
-def test_the_oddities() -> None:
+def test_values_and_oddities_of_a_pending_job() -> None:
     site = SmallGitLab()
     site.start(job_spec("first"))
-    body = body_of(site, pending(site))
-    assert body["commit"]["id"] == body["pipeline_id"] == 2
+    body = body_of(site, first_job(site))
+    assert (body["object_kind"], body["build_id"], body["build_name"]) == ("build", 2, "unit")
+    assert (body["build_stage"], body["ref"], body["sha"]) == ("test", "main", SHA)
+    assert body["before_sha"] == "0" * 40
+    assert body["commit"]["id"] == body["pipeline_id"] == 2  # no sha
     assert body["commit"]["sha"] == SHA
     assert body["project_name"] == "Acme / Demo"
     assert body["project"]["path_with_namespace"] == "acme/demo"
     assert body["build_failure_reason"] == "unknown_failure"
     assert body["user"]["email"] == "[REDACTED]"
-    assert "tag_list" not in body
-    assert "timeout" not in body
+    assert not {"tag_list", "timeout"} & set(body)
+
+
+def test_addresses_are_those_of_the_instance_and_ssh_has_no_port() -> None:
+    site = SmallGitLab()
+    body = body_of(site, first_job(site))
+    for part in ("repository", "project"):
+        assert body[part]["git_http_url"] == f"{BASE}/acme/demo.git"
+        assert body[part]["git_ssh_url"] == "git@gitlab.example.com:acme/demo.git"
+    assert body["repository"]["url"] == body["repository"]["git_ssh_url"]
+    assert body["project"]["web_url"] == f"{BASE}/acme/demo"
+
+
+@pytest.mark.parametrize(("is_public", "level"), [(True, 20), (False, 0)])
+def test_a_public_project_is_level_20(is_public: bool, level: int) -> None:
+    site = SmallGitLab()
+    site.project.is_public = is_public
+    body = body_of(site, first_job(site))
+    assert body["project"]["visibility_level"] == level
+    assert body["repository"]["visibility_level"] == level
+
+
+@pytest.mark.parametrize(("is_tag", "ref"), [(True, "v1.0"), (False, "feature/x")])
+def test_tag_means_a_git_tag(is_tag: bool, ref: str) -> None:
+    site = SmallGitLab()
+    body = body_of(site, first_job(site, is_tag=is_tag, ref=ref))
+    assert (body["tag"], body["ref"]) == (is_tag, ref)
 
 
 def test_a_created_event_is_blanked_whatever_happened_since() -> None:
     site = SmallGitLab()
-    pipeline = site.start(job_spec("gate", when="manual"))
-    job = pipeline.latest["gate"]
+    job = site.start(job_spec("gate", when="manual")).latest["gate"]
     job.status = Status.CREATED
     moment = JobMoment.of(job, NOON)
     job.status, job.queued_at, job.runner = Status.RUNNING, NOON, runner("ec2")
-    body = job_hook(moment, base_url=BASE, at=NOON + timedelta(seconds=9))
+    body = body_of(site, moment)
     assert body["build_status"] == "created"
     blank = ("runner", "build_queued_duration", "build_duration", "build_failure_reason")
     assert [body[key] for key in blank] == [None] * 4
 
 
-def test_a_late_pending_event_already_shows_the_runner() -> None:
+@pytest.mark.parametrize(
+    ("kind", "paused", "is_shared", "active"),
+    [("instance_type", False, True, True), ("group_type", True, False, False)],
+)
+def test_a_late_pending_event_shows_the_runner_with_its_own_tags(
+    kind: str, paused: bool, is_shared: bool, active: bool
+) -> None:
     site = SmallGitLab()
-    job = pending(site)
-    moment = JobMoment.of(job, site.clock.now())
-    acme = site.project.group
-    site.take(runner("ec2", number=31, description="aws-small", kind="group_type", owner=acme))
-    body = job_hook(moment, base_url=BASE, at=site.clock.now())
-    assert body["build_status"] == "pending"
-    assert body["build_started_at"] is None
+    owner = site.project.group if kind == "group_type" else None
+    by = runner("small", "ec2", number=31, kind=kind, owner=owner, description="aws-small")
+    moment = JobMoment.of(first_job(site), site.clock.now())
+    assert site.take(by) is moment.job
+    by.paused = paused
+    body = body_of(site, moment)
+    assert (body["build_status"], body["build_started_at"]) == ("pending", None)
+    assert body["commit"]["status"] == "running"
     assert body["runner"] == {
         "id": 31,
         "description": "aws-small",
-        "runner_type": "group_type",
-        "active": True,
-        "is_shared": False,
-        "tags": ["ec2"],
+        "runner_type": kind,
+        "active": active,
+        "is_shared": is_shared,
+        "tags": ["ec2", "small"],
     }
-    assert body["commit"]["status"] == "running"
 
 
-def test_a_finished_job() -> None:
+def test_a_job_dropped_without_a_runner_is_a_failed_event_with_runner_null() -> None:
     site = SmallGitLab()
-    job = pending(site)
-    site.clock.advance(timedelta(seconds=4))
-    assert site.take() is job
-    site.clock.advance(timedelta(seconds=3))
-    failed = JobEnd(status=Status.FAILED, failure_reason="script_failure", exit_code=1)
-    site.engine.finish(job, failed)
+    job = first_job(site)
+    site.clock.advance(timedelta(hours=1, seconds=1))
+    sweep(site.engine, Runners(site.engine.options))
     body = body_of(site, job)
-    assert body["build_status"] == "failed"
-    assert body["build_failure_reason"] == "script_failure"
-    assert (body["build_duration"], body["build_queued_duration"]) == (3.0, 4.0)
-    assert body["build_finished_at"] == "2026-08-20 12:00:07 UTC"
-    assert body["commit"]["status"] == "failed"
-    assert body["commit"]["duration"] == 3
-    assert body["runner"]["is_shared"]
+    assert site.ear.heard_of("unit") == ["created", "pending", "failed"]
+    assert (body["build_status"], body["runner"]) == ("failed", None)
+    assert body["build_failure_reason"] == "stuck_pending_no_matching_runners"
+    assert body["build_started_at"] is None
 
 
-def test_a_retried_job_counts() -> None:
+def test_an_environment_has_a_name_an_action_and_a_tier() -> None:
     site = SmallGitLab()
-    pipeline = site.start(job_spec("unit", retry=1))
-    site.end(pipeline, "unit", "failed")
-    body = body_of(site, pipeline.latest["unit"])
-    assert (body["build_id"], body["retries_count"]) == (2, 1)
-
-
-def test_addresses_are_those_of_the_instance() -> None:
-    site = SmallGitLab()
-    body = body_of(site, pending(site))
-    assert body["repository"]["git_http_url"] == f"{BASE}/acme/demo.git"
-    assert body["repository"]["url"] == "git@gitlab.example.com:acme/demo.git"
-    assert body["project"]["web_url"] == f"{BASE}/acme/demo"
-
-
-def test_an_environment_has_a_name_and_an_action() -> None:
-    site = SmallGitLab()
-    job = site.start(job_spec("ship", environment=EnvironmentSpec(name="production"))).latest[
-        "ship"
-    ]
-    assert body_of(site, job)["environment"] == {
+    spec = job_spec("ship", environment=EnvironmentSpec(name="production"))
+    assert body_of(site, site.start(spec).latest["ship"])["environment"] == {
         "name": "production",
         "action": "start",
         "deployment_tier": "production",
     }
 
 
-@pytest.mark.parametrize(("is_tag", "ref"), [(True, "v1.0"), (False, "feature/x")])
-def test_tag_means_a_git_tag(is_tag: bool, ref: str) -> None:
-    site = SmallGitLab()
-    job = site.start(job_spec("unit"), is_tag=is_tag, ref=ref).latest["unit"]
-    body = body_of(site, job)
-    assert (body["tag"], body["ref"]) == (is_tag, ref)
-
-
-def test_a_pipeline_lists_its_latest_jobs() -> None:
+def test_a_pipeline_lists_the_newest_job_of_each_name() -> None:
     site = SmallGitLab()
     pipeline = site.start(job_spec("unit", retry=1), job_spec("gate", when="manual"))
     site.end(pipeline, "unit", "failed")
-    body = pipeline_hook(pipeline, base_url=BASE, at=site.clock.now())
-    assert body["object_kind"] == "pipeline"
-    assert body["object_attributes"]["id"] == pipeline.id
+    body = json.loads(json.dumps(pipeline_hook(pipeline, base_url=BASE, at=site.clock.now())))
+    assert (body["object_kind"], body["object_attributes"]["id"]) == ("pipeline", pipeline.id)
     builds = {build["name"]: build for build in body["builds"]}
-    assert builds["unit"]["id"] == 3
-    assert builds["unit"]["status"] == "pending"
+    assert (builds["unit"]["id"], builds["unit"]["status"]) == (3, "pending")
     assert builds["gate"]["manual"]
     assert "tag_list" not in builds["unit"]
-    assert json.dumps(body)
+    retried = body_of(site, pipeline.latest["unit"])
+    assert (retried["build_id"], retried["retries_count"]) == (3, 1)
