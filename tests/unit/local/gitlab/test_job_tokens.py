@@ -1,4 +1,4 @@
-"""Which projects a job's token opens: the target's list, and what its user may do."""
+"""Which projects a job token may read: by the lists of the project and the role of its user."""
 
 from __future__ import annotations
 
@@ -13,40 +13,30 @@ from tests.unit.local.gitlab.desk import Desk
 SCOPE = "/projects/2/job_token_scope"
 
 
+IN_PROJECTS = ("POST", "/allowlist", {"target_project_id": 1})
+IN_GROUPS = ("POST", "/groups_allowlist", {"target_group_id": 1})
+
+
 def sibling(desk: Desk) -> tuple[Job, Project]:
     """A running job of project 1, and the private project 2 beside it."""
-    job = desk.running()
-    project = desk.world.accounts.add_project(
-        "lib", name="Lib", group=desk.group, at=desk.world.clock.now()
-    )
-    return job, project
+    return desk.running(), desk.add_project("lib")
 
 
 @pytest.mark.parametrize(
     ("calls", "allowed"),
     [
-        ((), False),
-        ((("POST", "/allowlist", {"target_project_id": 1}),), True),
-        ((("POST", "/groups_allowlist", {"target_group_id": 1}),), True),
-        ((("PATCH", "", {"enabled": False}),), True),
-        (
-            (
-                ("POST", "/allowlist", {"target_project_id": 1}),
-                ("DELETE", "/allowlist/1", None),
-            ),
-            False,
-        ),
-        (
-            (
-                ("POST", "/groups_allowlist", {"target_group_id": 1}),
-                ("DELETE", "/groups_allowlist/1", None),
-            ),
-            False,
+        pytest.param([], False, id="no list"),
+        pytest.param([IN_PROJECTS], True, id="its project"),
+        pytest.param([IN_GROUPS], True, id="its group"),
+        pytest.param([("PATCH", "", {"enabled": False})], True, id="lists switched off"),
+        pytest.param([IN_PROJECTS, ("DELETE", "/allowlist/1", None)], False, id="removed"),
+        pytest.param(
+            [IN_GROUPS, ("DELETE", "/groups_allowlist/1", None)], False, id="group removed"
         ),
     ],
 )
-def test_a_sibling_lets_in_whom_it_lists(
-    desk: Desk, calls: tuple[tuple[str, str, Any], ...], allowed: bool
+def test_a_project_admits_the_jobs_of_its_lists(
+    desk: Desk, calls: list[tuple[str, str, Any]], allowed: bool
 ) -> None:
     job, project = sibling(desk)
     for method, path, body in calls:

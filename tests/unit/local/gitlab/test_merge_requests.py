@@ -33,7 +33,7 @@ def variables(body: Any) -> dict[str, str]:
     return {one["key"]: one["value"] for one in body["variables"]}
 
 
-def test_its_pipeline_starts_with_it_and_has_its_jobs_only(with_branches: Desk) -> None:
+def test_a_new_merge_request_starts_a_pipeline_of_its_jobs_only(with_branches: Desk) -> None:
     desk = with_branches
     made = desk.answer("POST", ALL, json={**WANTED, "labels": "a, b", "description": "why"})
     assert (made["iid"], made["state"], made["draft"]) == (1, "opened", True)
@@ -42,7 +42,7 @@ def test_its_pipeline_starts_with_it_and_has_its_jobs_only(with_branches: Desk) 
     assert set(desk.world.ci.pipelines[shown["id"]].latest) == {"both", "mine", "old"}
 
 
-def test_its_jobs_know_it_and_fetch_its_commit(with_branches: Desk) -> None:
+def test_its_jobs_get_its_variables_and_its_commit(with_branches: Desk) -> None:
     desk = with_branches
     desk.answer("POST", ALL, json={**WANTED, "labels": "a, b", "description": "why"})
     body = desk.ask(desk.register()).json()
@@ -75,7 +75,7 @@ def test_its_jobs_know_it_and_fetch_its_commit(with_branches: Desk) -> None:
     assert read_refs(desk.project.repository)["refs/merge-requests/1/head"] == sha
 
 
-def test_a_push_to_its_branch_moves_it_on_and_starts_another(with_branches: Desk) -> None:
+def test_a_push_to_its_branch_starts_another_pipeline(with_branches: Desk) -> None:
     desk = with_branches
     desk.answer("POST", ALL, json=WANTED)
     sha = commit(desk, ci=CI, other="c: d", ref="heads/work")
@@ -89,7 +89,7 @@ def test_a_push_to_its_branch_moves_it_on_and_starts_another(with_branches: Desk
     assert desk.run(note_push(desk.world, desk.project, "main", user=desk.world.root)) == []
 
 
-def test_a_branch_pipeline_knows_the_open_ones_of_its_branch(with_branches: Desk) -> None:
+def test_a_branch_pipeline_knows_the_open_merge_requests_of_its_branch(with_branches: Desk) -> None:
     desk = with_branches
     desk.answer("POST", ALL, json=WANTED)
     pipeline = push(desk, "heads/work")
@@ -133,7 +133,7 @@ def test_what_cannot_be_merged_is_refused(
     assert with_branches.call("GET", f"{ALL}/7").status_code == 404
 
 
-def test_a_reporter_makes_none(with_branches: Desk) -> None:
+def test_a_reporter_cannot_create_one(with_branches: Desk) -> None:
     _, token = with_branches.person(Role.REPORTER)
     assert with_branches.call("POST", ALL, token=token, json=WANTED).status_code == 403
     assert with_branches.answer("GET", ALL, token=token) == []

@@ -10,9 +10,10 @@ from tests.unit.local.gitlab.small_gitlab import SmallGitLab, group, job_spec, p
 
 TOP = group("acme")
 SUB = group("platform", number=2, parent=TOP)
-OTHER = group("other", number=3)
 DEMO = project("demo", number=1, within=SUB)
-ALIEN = project("alien", number=2, within=OTHER)
+ALIEN = project("alien", number=2, within=group("other", number=3))
+ALONE = project()
+ALONE.shared_runners_enabled = False
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,8 @@ def test_tags(job_tags: set[str], by: Runner, expected: bool) -> None:
 @pytest.mark.parametrize(
     ("by", "where", "expected"),
     [
-        pytest.param(runner(), DEMO, True, id="instance runners serve everybody"),
+        pytest.param(runner(), DEMO, True, id="an instance runner"),
+        pytest.param(runner(), ALONE, False, id="where instance runners are off"),
         pytest.param(runner(kind="group_type", owner=SUB), DEMO, True, id="the project's group"),
         pytest.param(runner(kind="group_type", owner=TOP), DEMO, True, id="a group above"),
         pytest.param(runner(kind="group_type", owner=TOP), ALIEN, False, id="another group"),
@@ -44,12 +46,6 @@ def test_tags(job_tags: set[str], by: Runner, expected: bool) -> None:
 )
 def test_scope(by: Runner, where: Project, expected: bool) -> None:
     assert may_run(by, where, frozenset(), protected=False) is expected
-
-
-def test_a_project_may_do_without_instance_runners() -> None:
-    alone = project()
-    alone.shared_runners_enabled = False
-    assert not may_run(runner(), alone, frozenset(), protected=False)
 
 
 @pytest.mark.parametrize(
@@ -93,8 +89,8 @@ def test_at_first_only_the_default_branch_is_protected(
         ("Main", "main", False),
     ],
 )
-def test_a_wildcard_is_a_star_and_nothing_else(rule: str, name: str, holds: bool) -> None:
-    where = project("demo", number=1, within=SUB)
+def test_a_star_is_the_only_wildcard_of_a_protected_name(rule: str, name: str, holds: bool) -> None:
+    where = project(within=SUB)
     where.protected_branches.append(rule)
     where.protected_tags.append(rule)
     where.default_branch = "trunk"
@@ -102,27 +98,15 @@ def test_a_wildcard_is_a_star_and_nothing_else(rule: str, name: str, holds: bool
     assert where.is_protected_tag(name) is holds
 
 
-def test_the_oldest_job_of_all_kinds_comes_first() -> None:
+def test_a_runner_gets_the_oldest_job_of_all_kinds_that_it_may_take() -> None:
     site = SmallGitLab()
-    site.start(
-        job_spec("a", tags=("ec2",)),
-        job_spec("b", tags=("lambda",)),
-        job_spec("c"),
-        job_spec("d", tags=("ec2",)),
-    )
-    order = []
-    while (job := site.take()) is not None:
-        order.append(job.spec.name)
-    assert order == ["a", "b", "c", "d"]
-
-
-def test_a_runner_passes_over_older_jobs_that_are_not_for_it() -> None:
-    site = SmallGitLab()
-    site.start(job_spec("big", tags=("ec2",)), job_spec("small", tags=("lambda",)))
-    job = site.take(runner("lambda"))
-    assert job is not None
-    assert job.spec.name == "small"
-    assert site.take(runner("lambda")) is None
+    tags = {"a": ("ec2",), "b": ("lambda",), "c": (), "d": ("ec2",)}
+    pipeline = site.start(*(job_spec(name, tags=some) for name, some in tags.items()))
+    names = [[job.spec.name for job in jobs] for jobs in site.engine.index.queue.kinds()]
+    assert names == [["a", "d"], ["b"], ["c"]]
+    only = runner("lambda", run_untagged=False)
+    assert [site.take(only), site.take(only)] == [pipeline.latest["b"], None]
+    assert [site.take() for _ in range(4)] == [*(pipeline.latest[n] for n in "acd"), None]
 
 
 def test_depth_counts_only_what_the_runner_may_take() -> None:
@@ -136,43 +120,26 @@ def test_depth_counts_only_what_the_runner_may_take() -> None:
 
 def test_a_removed_job_is_not_found_and_can_be_removed_again() -> None:
     site = SmallGitLab()
-    pipeline = site.start(job_spec("a"), job_spec("b"))
+    first, second = site.start(job_spec("a"), job_spec("b")).jobs.values()
     queue = site.engine.index.queue
-    first = pipeline.latest["a"]
     queue.remove(first)
     queue.remove(first)
-    found = queue.first_for(site.runner)
-    assert found is pipeline.latest["b"]
-    queue.remove(found)
+    assert queue.first_for(site.runner) is second
+    queue.remove(second)
     assert queue.first_for(site.runner) is None
     assert queue.kinds() == []
 
 
-def test_the_version_changes_when_there_may_be_something_new() -> None:
+def test_the_version_changes_with_each_arrival_and_change_but_not_when_a_job_is_taken() -> None:
     site = SmallGitLab()
     queue = site.engine.index.queue
-    seen = [queue.version]
-    site.start(job_spec("a"))
-    seen.append(queue.version)
-    queue.touch()
-    seen.append(queue.version)
-    assert len(set(seen)) == 3
-    assert site.take() is not None
-    assert queue.version == seen[-1]
-
-
-def test_kinds_list_what_waits() -> None:
-    site = SmallGitLab()
-    site.start(job_spec("a", tags=("ec2",)), job_spec("b"), job_spec("c", tags=("ec2",)))
-    names = [[job.spec.name for job in jobs] for jobs in site.engine.index.queue.kinds()]
-    assert names == [["a", "c"], ["b"]]
-
-
-def test_every_arrival_makes_another_version() -> None:
-    site = SmallGitLab()
-    seen = {site.engine.index.queue.version}
+    versions = [queue.version]
     for _ in range(3):
         site.start(job_spec("unit"))
-        seen.add(site.engine.index.queue.version)
-    assert len(seen) == 4
-    assert all(len(version) == 32 for version in seen)
+        versions.append(queue.version)
+    queue.touch()
+    versions.append(queue.version)
+    assert len(set(versions)) == 5
+    assert {len(version) for version in versions} == {32}
+    assert site.take() is not None
+    assert queue.version == versions[-1]

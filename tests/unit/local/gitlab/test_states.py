@@ -9,7 +9,6 @@ from hypothesis import given, strategies as st
 
 from local.gitlab.states import (
     ACTIVE,
-    ANNOUNCED,
     COMPLETED,
     FINISHED,
     TRANSITIONS,
@@ -25,21 +24,8 @@ from local.gitlab.states import (
 S = Status
 
 
-@pytest.mark.parametrize("over", sorted(FINISHED))
-def test_nothing_follows_the_end(over: Status) -> None:
-    assert TRANSITIONS[over] == frozenset()
-
-
-def test_hooks_hear_of_exactly_these_states() -> None:
-    silent = {
-        S.PREPARING,
-        S.MANUAL,
-        S.SCHEDULED,
-        S.SKIPPED,
-        S.WAITING_FOR_RESOURCE,
-        S.CANCELING,
-    }
-    assert set(Status) - ANNOUNCED == silent
+def test_a_finished_job_stays_as_it_is() -> None:
+    assert {over: TRANSITIONS[over] for over in FINISHED} == dict.fromkeys(FINISHED, frozenset())
 
 
 def test_skipped_is_completed_but_not_finished() -> None:
@@ -146,13 +132,13 @@ marks: st.SearchStrategy[Counted] = st.one_of(st.sampled_from(Status), st.sample
 
 
 @given(st.sets(marks))
-def test_a_status_is_over_only_when_every_job_is(counted: set[Counted]) -> None:
+def test_a_status_is_completed_when_every_job_is(counted: set[Counted]) -> None:
     over: set[Counted] = {*COMPLETED, *Mark}
     assert (status_of(counted) in COMPLETED) == (counted <= over)
 
 
 @given(st.sets(marks))
-def test_needs_are_over_no_sooner_than_one_never_runs_or_all_end(counted: set[Counted]) -> None:
+def test_needs_are_completed_when_one_never_runs_or_all_end(counted: set[Counted]) -> None:
     never_ran = bool(counted & {Status.SKIPPED, Mark.IGNORED})
     over: set[Counted] = {*COMPLETED, *Mark}
     assert (status_of_needs(counted) in COMPLETED) == (never_ran or counted <= over)

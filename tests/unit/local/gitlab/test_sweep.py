@@ -1,4 +1,4 @@
-"""What time alone does to jobs."""
+"""What time alone does to jobs: delayed ones start, stuck ones fail, artifacts expire."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from local.gitlab.runners import RunnerRequest, Runners
 from local.gitlab.sweep import has_online_runner, reason_to_drop, sweep
 from tests.unit.local.gitlab.small_gitlab import NOON, SmallGitLab, job_spec
 
-HOUR = timedelta(hours=1)
-SECOND = timedelta(seconds=1)
+HOUR, MINUTE, SECOND = timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1)
+NO_RUNNER = ("failed", "stuck_pending_no_matching_runners")
 
 
 class Swept(SmallGitLab):
@@ -26,16 +26,16 @@ class Swept(SmallGitLab):
         self.runners = Runners(self.engine.options)
 
     def register(self, *tags: str, online: bool = True) -> Runner:
-        """A runner of the instance, just heard from or never."""
+        """A runner of the instance; it has just called when it is online."""
         wanted = RunnerRequest(runner_type="instance_type", creator=self.user, tags=frozenset(tags))
-        found = self.runners.add(wanted, at=self.clock.now())
+        runner = self.runners.add(wanted, at=self.clock.now())
         if online:
-            self.hear(found)
-        return found
+            self.hear(runner)
+        return runner
 
-    def hear(self, found: Runner) -> None:
+    def hear(self, runner: Runner) -> None:
         """The runner calls."""
-        self.runners.hear(found, system_id="s_1", info={}, at=self.clock.now())
+        self.runners.hear(runner, system_id="s_1", info={}, at=self.clock.now())
 
     def after(self, waited: timedelta) -> None:
         """Let so much time pass, then sweep."""
@@ -43,34 +43,126 @@ class Swept(SmallGitLab):
         sweep(self.engine, self.runners)
 
 
-def test_a_pending_job_without_any_runner_fails_after_an_hour() -> None:
+@pytest.mark.parametrize(
+    ("tags", "online", "is_dropped"),
+    [
+        pytest.param(None, False, True, id="no runner"),
+        pytest.param(("ec2",), True, False, id="a matching online runner"),
+        pytest.param(("ec2",), False, True, id="a runner that never called"),
+        pytest.param(("lambda",), True, True, id="a runner with other tags"),
+    ],
+)
+def test_a_pending_job_without_a_matching_online_runner_fails_after_an_hour(
+    tags: tuple[str, ...] | None, online: bool, is_dropped: bool
+) -> None:
     site = Swept()
+    if tags is not None:
+        site.register(*tags, online=online)
     job = site.start(job_spec("unit", tags=("ec2",))).latest["unit"]
     site.after(HOUR)
     assert job.status == "pending"
     site.after(SECOND)
-    assert (job.status, job.failure_reason) == ("failed", "stuck_pending_no_matching_runners")
-    assert job.runner is None
-    assert site.ear.heard_of("unit")[-1] == "failed"
-    assert site.take() is None
+    expected = NO_RUNNER if is_dropped else ("pending", None)
+    assert ((job.status, job.failure_reason), job.runner) == (expected, None)
+    assert site.ear.heard_of("unit")[-1] == job.status
+    assert (site.take() is None) is is_dropped
+
+
+def test_a_runner_is_online_for_two_hours_after_its_call_unless_it_is_paused() -> None:
+    site = Swept()
+    runner = site.register("ec2")
+    job = site.start(job_spec("unit", tags=("ec2",))).latest["unit"]
+
+    def is_online() -> bool:
+        return has_online_runner(job, site.runners, site.clock.now())
+
+    site.clock.advance(2 * HOUR)
+    assert is_online()
+    site.clock.advance(SECOND)
+    assert not is_online()
+    site.hear(runner)
+    assert is_online()
+    runner.paused = True
+    assert not is_online()
+
+
+def test_a_pending_job_fails_after_a_day_even_with_a_runner() -> None:
+    site = Swept()
+    runner = site.register("ec2")
+    job = site.start(job_spec("unit", tags=("ec2",))).latest["unit"]
+    for _ in range(24):
+        site.clock.advance(HOUR)
+        site.hear(runner)
+    site.after(timedelta())
+    assert job.status == "pending"
+    site.after(SECOND)
+    assert (job.status, job.failure_reason) == ("failed", "stuck_pending_with_matching_runners")
+
+
+def test_only_late_jobs_of_a_kind_are_dropped_and_a_retry_waits_anew() -> None:
+    site = Swept()
+    early = site.start(job_spec("unit", retry=1))
+    site.clock.advance(50 * MINUTE)
+    late = site.start(job_spec("unit"))
+    site.after(11 * MINUTE)
+    assert site.statuses(late) == {"unit": "pending"}
+    assert [str(job.status) for job in early.jobs.values()] == ["failed", "pending"]
+    assert early.latest["unit"].retries_count == 1
+
+
+def test_a_delayed_job_starts_at_its_time() -> None:
+    site = Swept()
+    pipeline = site.start(job_spec("later", when="delayed", start_in_s=30))
+    site.after(29 * SECOND)
+    assert site.statuses(pipeline) == {"later": "scheduled"}
+    site.after(SECOND)
+    assert site.statuses(pipeline) == {"later": "pending"}
+    assert pipeline.status == "pending"
 
 
 @pytest.mark.parametrize(
-    ("tags", "online", "survives"),
+    ("timeout_s", "silent", "heard_at", "reason"),
     [
-        pytest.param(("ec2",), True, True, id="a matching online runner keeps it waiting"),
-        pytest.param(("ec2",), False, False, id="a runner never heard from does not"),
-        pytest.param(("lambda",), True, False, id="nor does one with other tags"),
+        pytest.param(7200, HOUR, 30 * MINUTE, "no_updates_running", id="an hour of silence"),
+        pytest.param(
+            600, timedelta(), 25 * MINUTE, "job_execution_server_timeout", id="15 min over time"
+        ),
     ],
 )
-def test_only_a_matching_online_runner_keeps_a_job_waiting(
-    tags: tuple[str, ...], online: bool, survives: bool
+def test_a_running_job_is_dropped_for_silence_or_long_after_its_timeout(
+    timeout_s: int, silent: timedelta, heard_at: timedelta, reason: str
 ) -> None:
     site = Swept()
-    site.register(*tags, online=online)
-    job = site.start(job_spec("unit", tags=("ec2",))).latest["unit"]
+    job = site.run(site.start(job_spec("unit", timeout_s=timeout_s)), "unit")
+    site.clock.advance(heard_at)
+    job.heard_at = site.clock.now()
+    site.after(silent)
+    assert job.status == "running"
+    site.after(SECOND)
+    assert (job.status, job.failure_reason) == ("failed", reason)
+
+
+def test_a_canceling_job_without_reports_is_canceled_after_an_hour() -> None:
+    site = Swept(Options(cancels_gracefully=True))
+    site.runner.managers["s_1"] = RunnerManager(
+        id=1, system_id="s_1", created_at=NOON, cancels_gracefully=True
+    )
+    job = site.start(job_spec("unit", timeout_s=7200)).latest["unit"]
+    assert reason_to_drop(job, NOON + 100 * HOUR, Timeouts()) is None  # it is pending
+    assert site.take() is job
+    actions.cancel(site.engine, job)
+    assert reason_to_drop(job, NOON + 2 * HOUR, Timeouts()) == "no_updates_canceling"
     site.after(HOUR + SECOND)
-    assert (job.status == "pending") is survives
+    assert job.status == "canceled"
+
+
+def test_compressed_timeouts_make_an_hour_a_second() -> None:
+    short = Timeouts().compressed(3600)
+    assert (short.online, short.pending) == (2 * SECOND, 24 * SECOND)
+    site = Swept(Options(timeouts=short))
+    job = site.start(job_spec("unit")).latest["unit"]
+    site.after(1.1 * SECOND)
+    assert (job.status, job.failure_reason) == NO_RUNNER
 
 
 @pytest.mark.parametrize(
@@ -85,13 +177,12 @@ def test_only_a_matching_online_runner_keeps_a_job_waiting(
         pytest.param(HOUR - SECOND, "main", ("main", "success"), True, id="not yet"),
     ],
 )
-def test_expired_artifacts_are_gone(
+def test_expired_artifacts_are_deleted(
     waited: timedelta, branch: str, later: tuple[str, str] | None, is_there: bool, tmp_path: Path
 ) -> None:
     site = Swept()
     site.project.refs = dict.fromkeys(("refs/heads/main", "refs/heads/topic"), "sha")
-    pipeline = site.start(job_spec("unit"), ref=branch)
-    job = site.end(pipeline, "unit")
+    job = site.end(site.start(job_spec("unit"), ref=branch), "unit")
     job.artifacts = tmp_path / "1.zip"
     job.reports["junit"] = HandedReport(path=tmp_path / "1-junit", name="junit.xml", form="gzip")
     for path in (job.artifacts, job.reports["junit"].path):
@@ -101,115 +192,8 @@ def test_expired_artifacts_are_gone(
         ref, status = later
         other = site.start(job_spec("unit"), ref=ref)
         site.run(other, "unit") if status == "running" else site.end(other, "unit", status)
-    for _ in range(2):
-        site.after(waited)
-        waited = timedelta()
+    for pause in (waited, timedelta()):  # twice
+        site.after(pause)
     assert [job.artifacts is not None, bool(job.reports)] == [is_there, is_there]
     assert bool([*tmp_path.iterdir()]) is is_there
     assert job.artifacts_expire_at == NOON + HOUR
-
-
-def test_a_runner_silent_for_two_hours_is_offline() -> None:
-    site = Swept()
-    found = site.register("ec2")
-    site.clock.advance(2 * HOUR)
-    job = site.start(job_spec("unit", tags=("ec2",))).latest["unit"]
-    assert has_online_runner(job, site.runners, site.clock.now())
-    site.clock.advance(SECOND)
-    assert not has_online_runner(job, site.runners, site.clock.now())
-    site.hear(found)
-    assert has_online_runner(job, site.runners, site.clock.now())
-
-
-def test_a_paused_runner_keeps_nobody_waiting() -> None:
-    site = Swept()
-    site.register("ec2").paused = True
-    job = site.start(job_spec("unit", tags=("ec2",))).latest["unit"]
-    assert not has_online_runner(job, site.runners, site.clock.now())
-
-
-def test_a_pending_job_fails_after_a_day_even_with_a_runner() -> None:
-    site = Swept()
-    found = site.register("ec2")
-    job = site.start(job_spec("unit", tags=("ec2",))).latest["unit"]
-    for _ in range(24):
-        site.clock.advance(HOUR)
-        site.hear(found)
-    site.after(timedelta())
-    assert job.status == "pending"
-    site.after(SECOND)
-    assert (job.status, job.failure_reason) == ("failed", "stuck_pending_with_matching_runners")
-
-
-def test_only_late_jobs_of_a_kind_are_dropped() -> None:
-    site = Swept()
-    early = site.start(job_spec("unit")).latest["unit"]
-    site.clock.advance(timedelta(minutes=50))
-    late = site.start(job_spec("unit")).latest["unit"]
-    site.after(timedelta(minutes=11))
-    assert (early.status, late.status) == ("failed", "pending")
-
-
-def test_a_stuck_job_is_retried_when_it_asks_for_it() -> None:
-    site = Swept()
-    pipeline = site.start(job_spec("unit", retry=1))
-    site.after(HOUR + SECOND)
-    assert site.statuses(pipeline) == {"unit": "pending"}
-    assert pipeline.latest["unit"].retries_count == 1
-
-
-def test_a_delayed_job_starts_when_its_time_has_come() -> None:
-    site = Swept()
-    pipeline = site.start(job_spec("later", when="delayed", start_in_s=30))
-    site.after(timedelta(seconds=29))
-    assert site.statuses(pipeline) == {"later": "scheduled"}
-    site.after(SECOND)
-    assert site.statuses(pipeline) == {"later": "pending"}
-    assert pipeline.status == "pending"
-
-
-def test_a_silent_running_job_is_given_up_after_an_hour() -> None:
-    site = Swept()
-    pipeline = site.start(job_spec("unit", timeout_s=7200))
-    job = site.run(pipeline, "unit")
-    site.clock.advance(timedelta(minutes=30))
-    job.heard_at = site.clock.now()
-    site.after(HOUR)
-    assert job.status == "running"
-    site.after(SECOND)
-    assert (job.status, job.failure_reason) == ("failed", "no_updates_running")
-
-
-def test_a_job_far_beyond_its_timeout_is_ended_by_the_server() -> None:
-    site = Swept()
-    job = site.run(site.start(job_spec("unit", timeout_s=600)), "unit")
-    site.after(timedelta(minutes=25))
-    assert job.status == "running"
-    job.heard_at = site.clock.now()
-    site.after(SECOND)
-    assert (job.status, job.failure_reason) == ("failed", "job_execution_server_timeout")
-
-
-def test_a_canceling_job_nobody_reports_on_is_canceled_in_the_end() -> None:
-    site = Swept(Options(cancels_gracefully=True))
-    site.runner.managers["s_1"] = RunnerManager(
-        id=1, system_id="s_1", created_at=NOON, cancels_gracefully=True
-    )
-    job = site.run(site.start(job_spec("unit", timeout_s=7200)), "unit")
-    actions.cancel(site.engine, job)
-    assert reason_to_drop(job, NOON + 2 * HOUR, Timeouts()) == "no_updates_canceling"
-    site.after(HOUR + SECOND)
-    assert job.status == "canceled"
-
-
-def test_a_pending_job_is_none_of_its_business() -> None:
-    site = Swept()
-    job = site.start(job_spec("unit")).latest["unit"]
-    assert reason_to_drop(job, NOON + 100 * HOUR, Timeouts()) is None
-
-
-def test_compressed_timeouts_make_an_hour_a_second() -> None:
-    site = Swept(Options(timeouts=Timeouts().compressed(3600)))
-    job = site.start(job_spec("unit")).latest["unit"]
-    site.after(timedelta(seconds=1.1))
-    assert job.failure_reason == "stuck_pending_no_matching_runners"

@@ -1,4 +1,4 @@
-"""What GitLab promises to runners, call by call; each test is one sentence of the protocol.
+"""The API that gitlab-runner speaks, code by code and header by header.
 
 Source: gitlab-runner, network/gitlab.go and common/spec/spec.go; GitLab, lib/api/ci/runner.rb.
 """
@@ -47,7 +47,7 @@ def test_an_unknown_token_is_403_with_a_message(desk: Desk, path: str) -> None:
     assert (answer.status_code, answer.json()) == (403, {"message": "403 Forbidden"})
 
 
-def test_any_authenticated_call_is_a_heartbeat_and_one_system_id_is_one_machine(desk: Desk) -> None:
+def test_each_call_is_a_heartbeat_and_each_system_id_a_machine(desk: Desk) -> None:
     runner = desk.register()
     body = {"token": runner.token, "system_id": "s_presence"}
     for _ in range(3):
@@ -63,18 +63,19 @@ def test_any_authenticated_call_is_a_heartbeat_and_one_system_id_is_one_machine(
     assert list(runner.managers) == ["s_presence", "s_other"]
 
 
-def test_a_call_without_a_system_id_shares_the_legacy_name(desk: Desk) -> None:
-    runner = desk.register()
-    desk.raw("POST", "/jobs/request", json={"token": runner.token})
-    assert list(runner.managers) == ["<legacy>"]
-
-
-def test_the_job_remembers_the_machine_that_took_it(desk: Desk) -> None:
+def test_a_job_is_201_as_json_and_names_the_machine_that_took_it(desk: Desk) -> None:
     runner = desk.register()
     desk.start(job_spec("named"), job_spec("unnamed"))
-    assert desk.ask(runner, system_id="s_1").status_code == 201
+    answer = desk.ask(runner, system_id="s_1")
+    assert (answer.status_code, answer.headers["content-type"]) == (201, "application/json")
+    assert answer.headers["x-gitlab-last-update"] != desk.world.ci.index.queue.version
     assert desk.raw("POST", "/jobs/request", json={"token": runner.token}).status_code == 201
-    assert [job.system_id for job in desk.world.ci.jobs.values()] == ["s_1", "<legacy>"]
+    jobs = desk.world.ci.jobs.values()
+    assert [(job.status, job.system_id) for job in jobs] == [
+        (Status.RUNNING, "s_1"),
+        (Status.RUNNING, "<legacy>"),  # a call without a system_id
+    ]
+    assert list(runner.managers) == ["s_1", "<legacy>"]
 
 
 def test_a_machines_address_and_build_are_noted(desk: Desk) -> None:
@@ -99,16 +100,7 @@ def test_no_job_and_a_paused_runner_are_204_with_the_queues_value(desk: Desk) ->
     assert answer.headers["x-gitlab-last-update"] == desk.world.ci.index.queue.version
 
 
-def test_a_job_is_201_as_json_and_running_at_once(desk: Desk) -> None:
-    pipeline = desk.start()
-    answer = desk.ask(desk.register())
-    assert answer.status_code == 201
-    assert answer.headers["content-type"] == "application/json"
-    assert answer.headers["x-gitlab-last-update"] != desk.world.ci.index.queue.version
-    assert pipeline.latest["unit"].status is Status.RUNNING
-
-
-def test_an_unchanged_last_update_is_a_cheap_204_even_with_a_job_waiting(desk: Desk) -> None:
+def test_an_unchanged_last_update_is_204_even_with_a_job_waiting(desk: Desk) -> None:
     runner = desk.register()
     desk.start()
     seen = desk.world.ci.index.queue.version
@@ -116,7 +108,7 @@ def test_an_unchanged_last_update_is_a_cheap_204_even_with_a_job_waiting(desk: D
     assert desk.ask(runner, last_update="older").status_code == 201
 
 
-def test_the_queue_is_told_in_numbers_without_the_job_itself(desk: Desk) -> None:
+def test_the_depth_of_the_queue_leaves_out_the_job_itself(desk: Desk) -> None:
     desk.start(job_spec("a"), job_spec("b"), job_spec("c"))
     desk.world.clock.advance(timedelta(seconds=90))
     about = desk.ask(desk.register()).json()["job_info"]
@@ -136,6 +128,8 @@ def test_a_piece_of_log_is_202_with_the_size_as_an_exclusive_end(desk: Desk) -> 
     assert answer.headers["x-gitlab-trace-update-interval"] == "3"
     more = desk.append(job, b"you\n", "6-9")
     assert (more.status_code, more.headers["range"]) == (202, "0-10")
+    empty = desk.append(job, b"", "10-9")
+    assert (empty.status_code, empty.headers["range"]) == (202, "0-10")
     assert bytes(job.trace) == b"hello\nyou\n"
 
 
@@ -156,27 +150,17 @@ def test_a_missing_or_foreign_content_range_is_400(desk: Desk, span: str | None)
     assert not job.trace
 
 
-def test_an_empty_piece_is_taken(desk: Desk) -> None:
-    job = desk.running()
-    answer = desk.append(job, b"", "0--1")
-    assert (answer.status_code, answer.headers["range"]) == (202, "0-0")
-
-
-def test_the_interval_told_to_runners_is_the_one_set(tmp_path: Path) -> None:
-    with Desk(tmp_path, Options(trace_interval_s=60)) as desk:
-        job = desk.running()
-        for answer in (desk.append(job, b"a", "0-0"), desk.report(job, "running")):
-            assert answer.headers["x-gitlab-trace-update-interval"] == "60"
-
-
 @pytest.mark.parametrize(("size", "status"), [(10, 202), (11, 403)])
 def test_a_log_may_be_as_large_as_the_limit_and_no_larger(
     tmp_path: Path, size: int, status: int
 ) -> None:
-    with Desk(tmp_path, Options(trace_limit_bytes=10)) as desk:
+    with Desk(tmp_path, Options(trace_limit_bytes=10, trace_interval_s=60)) as desk:
         job = desk.running()
+        touch = desk.report(job, "running")
         answer = desk.append(job, b"x" * size, f"0-{size - 1}")
         assert answer.status_code == status
+        for one in (touch, answer):
+            assert one.headers["x-gitlab-trace-update-interval"] == "60"
         assert (job.failure_reason == "trace_size_exceeded") is (status == 403)
         if status == 403:
             assert answer.headers["job-status"] == "failed"
@@ -185,29 +169,39 @@ def test_a_log_may_be_as_large_as_the_limit_and_no_larger(
 # --- the state
 
 
-def test_a_touch_is_200_and_leaves_the_job_running(desk: Desk) -> None:
+@pytest.mark.parametrize("call", ["trace", "artifacts", "running", "pending", "canceled", ""])
+def test_every_call_of_a_runner_is_a_sign_of_life_and_only_an_end_ends_the_job(
+    desk: Desk, call: str
+) -> None:
     job = desk.running()
     desk.world.clock.advance(HOUR)
-    answer = desk.report(job, "running", output={"checksum": "crc32:00000000", "bytesize": 0})
-    assert (answer.status_code, answer.json()) == (200, 200)
-    assert answer.headers["job-status"] == "running"
+    if call == "trace":
+        assert desk.append(job, b"a", "0-0").status_code == 202
+    elif call == "artifacts":
+        assert upload(desk, job, b"zip").status_code == 201
+    else:
+        answer = desk.report(job, call, output={"checksum": "crc32:00000000", "bytesize": 0})
+        assert (answer.status_code, answer.json()) == (200, 200)
+        assert answer.headers["job-status"] == "running"
     assert job.status is Status.RUNNING
     assert job.heard_at is not None
     assert job.started_at is not None
     assert job.heard_at - job.started_at >= HOUR
 
 
-@pytest.mark.parametrize("call", ["trace", "artifacts"])
-def test_every_word_of_a_runner_is_a_sign_of_life(desk: Desk, call: str) -> None:
+@pytest.mark.parametrize(
+    ("state", "reason", "code", "kept"),
+    [
+        ("failed", "runner_interrupted", 143, ("failed", "runner_interrupted", 143)),
+        ("success", "script_failure", None, ("success", None, None)),
+    ],
+)
+def test_a_failure_keeps_its_reason_and_code_and_a_success_has_no_reason(
+    desk: Desk, state: str, reason: str, code: int | None, kept: tuple[Any, ...]
+) -> None:
     job = desk.running()
-    desk.world.clock.advance(HOUR)
-    if call == "trace":
-        assert desk.append(job, b"a", "0-0").status_code == 202
-    else:
-        assert upload(desk, job, b"zip").status_code == 201
-    assert job.heard_at is not None
-    assert job.started_at is not None
-    assert job.heard_at - job.started_at >= HOUR
+    desk.report(job, state, failure_reason=reason, exit_code=code)
+    assert (job.status, job.failure_reason, job.exit_code) == kept
 
 
 def test_a_final_state_is_taken_whatever_checksum_it_carries(desk: Desk) -> None:
@@ -220,40 +214,22 @@ def test_a_final_state_is_taken_whatever_checksum_it_carries(desk: Desk) -> None
     assert job.status is Status.SUCCESS
 
 
-def test_a_failure_keeps_reason_and_code_and_a_success_takes_no_reason(desk: Desk) -> None:
-    failed, fine = desk.running(job_spec("a")), desk.running(job_spec("b"))
-    desk.report(failed, "failed", failure_reason="runner_interrupted", exit_code=143)
-    desk.report(fine, "success", failure_reason="script_failure")
-    assert (failed.failure_reason, failed.exit_code) == ("runner_interrupted", 143)
-    assert (fine.status, fine.failure_reason) == (Status.SUCCESS, None)
-
-
-def test_a_state_that_is_no_end_changes_nothing(desk: Desk) -> None:
-    job = desk.running()
-    for state in ("pending", "canceled", ""):
-        assert desk.report(job, state).status_code == 200
-    assert job.status is Status.RUNNING
-
-
 @pytest.mark.parametrize(
     ("number", "token"),
     [
         pytest.param("1", "glcbt-64_wrong", id="another token"),
-        pytest.param("99", "", id="a job that never was"),
+        pytest.param("2", "", id="the token of another job"),
+        pytest.param("99", "", id="no such job"),
     ],
 )
 def test_a_wrong_job_token_is_403_and_never_404(desk: Desk, number: str, token: str) -> None:
     job = desk.running()
+    desk.running(job_spec("other"))
     headers = {"JOB-TOKEN": token or job.token, "Content-Range": "0-0"}
     assert desk.raw("PUT", f"/jobs/{number}", headers=headers, json={}).status_code == 403
     answer = desk.raw("PATCH", f"/jobs/{number}/trace", headers=headers, content=b"a")
     assert answer.status_code == 403
     assert "job-status" not in answer.headers
-
-
-def test_one_jobs_token_is_no_good_for_another(desk: Desk) -> None:
-    first, second = desk.running(job_spec("a")), desk.running(job_spec("b"))
-    assert desk.append(first, b"a", "0-0", token=second.token).status_code == 403
 
 
 @pytest.mark.parametrize("end", ["success", "failed", "canceled"])
@@ -273,7 +249,7 @@ def test_after_its_end_every_call_is_403_with_the_jobs_status(desk: Desk, end: s
     assert job.artifacts is None
 
 
-def test_canceling_is_told_with_every_answer_and_the_log_goes_on(tmp_path: Path) -> None:
+def test_every_answer_names_canceling_and_the_log_goes_on(tmp_path: Path) -> None:
     with Desk(tmp_path, Options(cancels_gracefully=True)) as desk:
         pipeline = desk.start()
         desk.ask(desk.register(), info={"features": {"cancel_gracefully": True}})
@@ -303,7 +279,7 @@ def download(desk: Desk, job: Job, token: str) -> Any:
     return desk.raw("GET", path, headers={"JOB-TOKEN": token})
 
 
-def test_an_upload_is_201_and_its_own_token_fetches_it_even_after_the_end(desk: Desk) -> None:
+def test_an_upload_can_be_downloaded_with_its_own_token_after_the_end(desk: Desk) -> None:
     job = desk.running()
     assert upload(desk, job, b"zip", expire_in="1 week").status_code == 201
     desk.report(job, "success")
@@ -334,7 +310,7 @@ def test_a_report_is_taken_but_is_no_archive(desk: Desk) -> None:
         {"expire_in": "soon"},
     ],
 )
-def test_an_upload_that_gitlab_would_not_know_is_400(desk: Desk, query: dict[str, str]) -> None:
+def test_an_upload_of_an_unknown_kind_is_400(desk: Desk, query: dict[str, str]) -> None:
     job = desk.running()
     assert upload(desk, job, b"x", **query).status_code == 400
     assert desk.answer("GET", f"/projects/1/jobs/{job.id}")["artifacts"] == []
@@ -343,7 +319,9 @@ def test_an_upload_that_gitlab_would_not_know_is_400(desk: Desk, query: dict[str
 @pytest.mark.parametrize(
     ("expire_in", "days"), [("1 week", 7), ("", 30), ("never", None), ("0", None)]
 )
-def test_artifacts_say_when_they_may_be_gone(desk: Desk, expire_in: str, days: int | None) -> None:
+def test_artifacts_expire_after_the_time_of_the_upload(
+    desk: Desk, expire_in: str, days: int | None
+) -> None:
     job = desk.running()
     assert upload(desk, job, b"x", expire_in=expire_in).status_code == 201
     at = job.artifacts_expire_at
@@ -376,7 +354,7 @@ def test_a_dotenv_report_becomes_variables(
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("A=1\n\nB=2\n", "Invalid Format"),
         ("# comment\n", "Invalid Format"),
@@ -390,34 +368,25 @@ def test_a_dotenv_report_becomes_variables(
         ),
     ],
 )
-def test_a_dotenv_report_that_breaks_a_rule_is_400(desk: Desk, text: str, says: str) -> None:
+def test_a_dotenv_report_that_breaks_a_rule_is_400(desk: Desk, text: str, message: str) -> None:
     job = desk.running()
     refused = dotenv(desk, job, text)
-    assert (refused.status_code, refused.json()) == (400, {"message": says})
+    assert (refused.status_code, refused.json()) == (400, {"message": message})
     assert (job.dotenv, job.reports) == ({}, {})
 
 
-def test_the_token_of_an_upload_may_stand_in_the_form(desk: Desk) -> None:
-    job = desk.running()
-    answer = desk.raw(
-        "POST",
-        f"/jobs/{job.id}/artifacts",
-        data={"token": job.token},
-        files={"file": ("a.zip", b"zip")},
-    )
-    assert answer.status_code == 201
-
-
-def test_an_upload_needs_a_file_and_its_own_token(desk: Desk) -> None:
+def test_an_upload_needs_a_file_and_its_own_token_in_a_header_or_the_form(desk: Desk) -> None:
     job, other = desk.running(job_spec("a")), desk.running(job_spec("b"))
     headers = {"JOB-TOKEN": job.token}
-    nothing = desk.raw("POST", f"/jobs/{job.id}/artifacts", headers=headers, data={"x": "y"})
-    assert nothing.status_code == 400
+    path = f"/jobs/{job.id}/artifacts"
+    assert desk.raw("POST", path, headers=headers, data={"x": "y"}).status_code == 400
     assert upload(desk, job, b"zip", token=other.token).status_code == 403
     assert job.artifacts is None
+    files = {"file": ("a.zip", b"zip")}
+    assert desk.raw("POST", path, data={"token": job.token}, files=files).status_code == 201
 
 
-def test_who_may_download(desk: Desk) -> None:
+def test_a_running_job_of_the_project_downloads_artifacts(desk: Desk) -> None:
     built = desk.running(job_spec("build", "build"), job_spec("use", "test"))
     upload(desk, built, b"zip")
     desk.report(built, "success")
@@ -427,18 +396,8 @@ def test_who_may_download(desk: Desk) -> None:
     assert desk.ask(desk.register()).status_code == 201
     assert download(desk, built, asker.token).content == b"zip"
     assert download(desk, asker, asker.token).status_code == 404  # it has none
-
-
-def test_jobs_of_another_project_see_nothing(desk: Desk) -> None:
-    built = desk.running()
-    upload(desk, built, b"zip")
-    home = desk.project
-    desk.project = desk.world.accounts.add_project(
-        "other", name="Other", group=desk.group, at=desk.world.clock.now()
-    )
-    stranger = desk.running()
-    assert stranger.project is not home
-    assert download(desk, built, stranger.token).status_code == 404
+    desk.project = desk.add_project("other")
+    assert download(desk, built, desk.running().token).status_code == 404  # another project
 
 
 def test_people_fetch_the_archive_or_one_file_of_it(desk: Desk) -> None:
@@ -459,7 +418,7 @@ def test_people_fetch_the_archive_or_one_file_of_it(desk: Desk) -> None:
 # --- a runner's own record
 
 
-def test_a_token_deletes_the_whole_runner_wherever_it_stands(desk: Desk) -> None:
+def test_a_token_in_query_body_or_header_deletes_the_whole_runner(desk: Desk) -> None:
     body, query, header = desk.register(), desk.register(), desk.register()
     assert desk.raw("DELETE", f"/runners?token={query.token}").status_code == 204
     assert desk.raw("DELETE", "/runners", json={"token": body.token}).status_code == 204
@@ -482,7 +441,7 @@ def test_a_machine_is_deleted_by_its_system_id_alone(desk: Desk) -> None:
     assert desk.world.runners.by_token(runner.token) is runner
 
 
-def test_the_old_token_makes_a_new_one_once(desk: Desk) -> None:
+def test_a_reset_replaces_the_token(desk: Desk) -> None:
     old = desk.register().token
     path = "/runners/reset_authentication_token"
     answer = desk.raw("POST", path, json={"token": old})
@@ -491,7 +450,7 @@ def test_the_old_token_makes_a_new_one_once(desk: Desk) -> None:
     assert desk.raw("POST", path, json={"token": old}).status_code == 403
 
 
-def test_what_is_not_offered_says_so(desk: Desk) -> None:
+def test_registration_and_router_are_not_offered(desk: Desk) -> None:
     assert desk.raw("POST", "/runners", json={"token": "GR1348941x"}).status_code == 410
     assert desk.raw("GET", "/runners/router/discovery").status_code == 501
 

@@ -1,0 +1,561 @@
+"""What jobs and pipelines do after each step: ends, retries, cancels, plays; and who is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from local.gitlab import actions
+from local.gitlab.ci.types import JobSpec, NeedSpec, RetrySpec
+from local.gitlab.engine import JobEnd
+from local.gitlab.failures import FROM_RUNNER, is_caught
+from local.gitlab.model import Pipeline, RunnerManager
+from local.gitlab.options import Options
+from local.gitlab.states import ImpossibleTransition, Status
+from tests.unit.local.gitlab.small_gitlab import (
+    NOON,
+    SmallGitLab,
+    commit,
+    job_spec as job,
+    runner,
+    user,
+)
+
+STAGES = ("build", "test", "deploy", "after")
+NEWER = replace(commit(), sha="5" * 40)
+GRACEFUL = Options(cancels_gracefully=True)
+SYSTEM = RetrySpec(max=2, when=("runner_system_failure", "stuck_or_timeout_failure"))
+
+BUILD, LINT, UNIT = job("build", "build"), job("lint", "build"), job("unit")
+SHIP = job("ship", "deploy")
+AFTER = (
+    UNIT,
+    job("report", "after", when="on_failure"),
+    job("clean", "after", when="always"),
+    job("last", "after"),
+)
+CHAIN = (job("a"), job("b", needs=["a"]), job("c", needs=["b"]), job("other"))
+BOTH = (job("a"), job("b"), job("both", needs=["a", "b"]))
+LINE = tuple(job(name, resource_group="production") for name in ("a", "b", "c"))
+GATE = job("gate", "build", when="manual")
+OPTIONAL = job("gate", "build", when="manual", allow_failure=True)
+LATER = job("later", "build", when="delayed", start_in_s=90)
+ENDS = {"end": Status.SUCCESS, "fail": Status.FAILED}
+
+
+def do(site: SmallGitLab, pipeline: Pipeline, steps: str) -> None:
+    """Do the steps in order, as in `end build, fail unit, retry all`."""
+    for step in filter(None, steps.split(", ")):
+        verb, name = step.split(" ")
+        if name == "all":
+            whole = {"cancel": actions.cancel_pipeline, "retry": retry_all}[verb]
+            whole(site.engine, pipeline)
+        elif verb in ENDS:
+            site.end(pipeline, name, ENDS[verb])
+        elif verb == "take":
+            site.run(pipeline, name)
+        elif verb in ("cancel", "force"):
+            actions.cancel(site.engine, pipeline.latest[name], force=verb == "force")
+        else:
+            act = {"retry": actions.retry, "play": actions.play}[verb]
+            act(site.engine, pipeline.latest[name], user=user(9))
+
+
+def retry_all(engine: Any, pipeline: Pipeline) -> None:
+    actions.retry_pipeline(engine, pipeline, user=user(9))
+
+
+def shown(pipeline: Pipeline) -> str:
+    """`success pending | running`: the newest job of each name, then the pipeline."""
+    return " ".join([*(one.status for one in pipeline.latest.values()), "|", pipeline.status])
+
+
+def capable(site: SmallGitLab) -> SmallGitLab:
+    """A site whose runner can cancel gracefully."""
+    site.runner.managers["s_1"] = RunnerManager(
+        id=1, system_id="s_1", created_at=NOON, cancels_gracefully=True
+    )
+    return site
+
+
+@pytest.mark.parametrize(
+    ("jobs", "steps", "expected"),
+    [
+        # stages
+        ((BUILD, LINT, UNIT), "", "pending pending created | pending"),
+        ((BUILD, LINT, UNIT), "end build", "success pending created | running"),
+        ((BUILD, LINT, UNIT), "end build, end lint", "success success pending | running"),
+        ((BUILD, UNIT), "end build, end unit", "success success | success"),
+        ((SHIP, BUILD), "", "created pending | pending"),
+        ((BUILD, UNIT, SHIP), "fail build", "failed skipped skipped | failed"),
+        (
+            (replace(LINT, allow_failure=True), UNIT),
+            "fail lint, end unit",
+            "failed success | success",
+        ),
+        (AFTER, "fail unit", "failed pending pending skipped | running"),
+        (AFTER, "fail unit, end report, end clean", "failed success success skipped | failed"),
+        (AFTER, "end unit", "success skipped pending pending | running"),
+        # manual and delayed jobs
+        ((OPTIONAL, UNIT), "", "manual pending | pending"),
+        ((OPTIONAL, UNIT), "end unit", "manual success | success"),
+        ((GATE, UNIT), "", "manual created | manual"),
+        ((GATE, UNIT), "play gate", "pending created | pending"),
+        ((LATER,), "", "scheduled | scheduled"),
+        ((LATER,), "play later", "pending | pending"),
+        # needs
+        ((BUILD, job("docs", "deploy", needs=[])), "", "pending pending | pending"),
+        (
+            (BUILD, LINT, job("quick", needs=["build"]), UNIT),
+            "end build",
+            "success pending pending created | running",
+        ),
+        (CHAIN, "", "pending created created pending | pending"),
+        (CHAIN, "fail a", "failed skipped skipped pending | running"),
+        (BOTH, "end a", "success pending created | running"),
+        (BOTH, "end a, end b", "success success pending | running"),
+        ((job("a", needs=[NeedSpec(job="absent", optional=True)]),), "", "pending | pending"),
+        ((OPTIONAL, job("next", needs=["gate"])), "", "manual skipped | skipped"),
+        (
+            (replace(LINT, allow_failure=True), job("next", needs=["lint"])),
+            "fail lint",
+            "failed pending | pending",
+        ),
+        (
+            (BUILD, job("b", needs=["build"]), SHIP),
+            "end build",
+            "success pending created | running",
+        ),
+        (
+            (BUILD, job("b", needs=["build"]), SHIP),
+            "end build, end b",
+            "success success pending | running",
+        ),
+        # resource groups: one job at a time, in order of arrival
+        (LINE, "", "pending waiting_for_resource waiting_for_resource | running"),
+        (LINE, "end a", "success pending waiting_for_resource | running"),
+        (LINE, "fail a", "failed pending waiting_for_resource | running"),
+        (LINE, "cancel a", "canceled pending waiting_for_resource | running"),
+        (LINE, "cancel b, end a", "success canceled pending | running"),
+        ((LINE[0], job("b", resource_group="staging")), "", "pending pending | pending"),
+        ((*LINE[:2], SHIP), "end a", "success pending created | running"),
+        ((*LINE[:2], SHIP), "end a, end b", "success success pending | running"),
+        (
+            (job("a", resource_group="production", retry=1), LINE[1]),
+            "fail a",
+            "waiting_for_resource pending | running",
+        ),
+        # retries by GitLab
+        ((job("build", "build", retry=1), UNIT), "fail build", "pending created | pending"),
+        (
+            (job("build", "build", retry=1), UNIT),
+            "fail build, end build",
+            "success pending | running",
+        ),
+        ((job("unit", retry=2),), "cancel unit", "canceled | canceled"),
+        ((job("unit", retry=2),), "take unit, cancel unit", "canceled | canceled"),
+        # retries by people
+        (
+            (BUILD, UNIT, job("ship", "deploy", needs=["unit"])),
+            "fail build",
+            "failed skipped skipped | failed",
+        ),
+        (
+            (BUILD, UNIT, job("ship", "deploy", needs=["unit"])),
+            "fail build, retry build",
+            "pending created created | pending",
+        ),
+        (
+            (BUILD, UNIT, job("ship", "deploy", needs=["unit"])),
+            "fail build, retry build, end build, end unit, end ship",
+            "success success success | success",
+        ),
+        (CHAIN, "fail a, retry a", "pending created created pending | pending"),
+        ((BUILD, UNIT), "end build, end unit, retry build", "pending success | running"),
+        (
+            (BUILD, UNIT),  # a retry by hand does not wait for earlier stages
+            "end build, fail unit, retry build, retry unit",
+            "pending pending | pending",
+        ),
+        (
+            (BUILD, LINT, UNIT),
+            "end build, fail lint, retry all",
+            "success pending created | running",
+        ),
+        ((BUILD, UNIT), "cancel all, retry all", "pending created | pending"),
+        ((GATE,), "play gate, fail gate, retry gate", "pending | pending"),
+        # cancels
+        ((UNIT, SHIP), "cancel unit", "canceled skipped | canceled"),
+        ((UNIT,), "take unit, cancel unit", "canceled | canceled"),
+        ((UNIT,), "end unit, cancel unit", "success | success"),
+        ((UNIT,), "fail unit, cancel unit", "failed | failed"),
+        (
+            (BUILD, OPTIONAL, LATER, UNIT, job("clean", "after", when="always")),
+            "take build, cancel all",
+            "canceled manual canceled canceled canceled | canceled",
+        ),
+    ],
+)
+def test_after_these_steps_the_states_are(
+    jobs: tuple[JobSpec, ...], steps: str, expected: str
+) -> None:
+    site = SmallGitLab()
+    pipeline = site.start(*jobs, stages=STAGES)
+    do(site, pipeline, steps)
+    assert shown(pipeline) == expected
+
+
+@pytest.mark.parametrize(
+    ("when", "end", "then"),
+    [
+        ("on_success", "success", "pending"),
+        ("on_success", "failed", "skipped"),
+        ("on_failure", "failed", "pending"),
+        ("on_failure", "success", "skipped"),
+        ("always", "failed", "pending"),
+        ("manual", "success", "manual"),
+    ],
+)
+def test_when_is_applied_to_needed_jobs(when: str, end: str, then: str) -> None:
+    site = SmallGitLab()
+    pipeline = site.start(job("a"), job("next", needs=["a"], when=when))
+    site.end(pipeline, "a", end)
+    assert pipeline.latest["next"].status == then
+
+
+@pytest.mark.parametrize(
+    ("spec", "steps", "heard"),
+    [
+        (UNIT, "end unit", "created pending running success"),
+        (UNIT, "cancel unit", "created pending canceled"),
+        (job("unit", when="manual"), "", "created"),
+        (job("unit", when="manual"), "play unit", "created pending"),
+        (job("unit", when="delayed", start_in_s=5), "", "created"),
+        (job("unit", when="on_failure"), "", "created"),
+        (job("unit", retry=1), "fail unit", "created pending running failed created pending"),
+    ],
+)
+def test_a_job_hook_is_sent_for_six_states_only(spec: JobSpec, steps: str, heard: str) -> None:
+    site = SmallGitLab()
+    do(site, site.start(spec), steps)
+    assert site.ear.heard_of("unit") == heard.split()
+
+
+def test_a_pipeline_hook_is_sent_for_each_change_of_status() -> None:
+    site = SmallGitLab()
+    do(site, site.start(UNIT), "end unit")
+    assert site.ear.pipelines == [Status.PENDING, Status.RUNNING, Status.SUCCESS]
+
+
+def test_a_resource_passes_on_to_the_next_pipeline_without_a_hook_for_the_wait() -> None:
+    site = SmallGitLab()
+    first, second, third = (
+        site.start(job(name, resource_group="production")) for name in ("one", "two", "three")
+    )
+    assert (shown(first), second.status) == ("pending | pending", "waiting_for_resource")
+    do(site, first, "take one")
+    assert site.take() is None
+    do(site, first, "end one")
+    assert (shown(second), third.status) == ("pending | pending", "waiting_for_resource")
+    assert site.ear.heard_of("two") == ["created", "pending"]
+
+
+# --- facts of a job
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "status"), [(3, Status.SUCCESS), (4, Status.FAILED), (None, Status.FAILED)]
+)
+def test_a_failure_is_allowed_by_its_exit_code(exit_code: int | None, status: Status) -> None:
+    site = SmallGitLab()
+    pipeline = site.start(job("unit", allow_failure_exit_codes=(3,)))
+    ended = site.end(pipeline, "unit", "failed", exit_code=exit_code)
+    assert (pipeline.status, ended.exit_code) == (status, exit_code)
+    assert ended.allow_failure is (exit_code == 3)
+
+
+def test_times_are_kept_from_creation_to_the_end() -> None:
+    site = SmallGitLab()
+    assert site.start(LATER).latest["later"].scheduled_at == NOON + timedelta(seconds=90)
+    pipeline = site.start(BUILD, UNIT)
+    site.clock.advance(timedelta(seconds=10))
+    taken = site.run(pipeline, "build")
+    site.clock.advance(timedelta(seconds=5))
+    site.engine.finish(taken, JobEnd(status=Status.SUCCESS))
+    site.clock.advance(timedelta(seconds=100))
+    at, waiting = site.clock.now(), pipeline.latest["unit"]
+    assert (taken.queued_s(at), taken.duration_s(at)) == (10.0, 5.0)
+    assert (waiting.queued_s(at), waiting.duration_s(at)) == (100.0, None)
+    assert (pipeline.started_at, pipeline.finished_at) == (NOON + timedelta(seconds=10), None)
+    do(site, pipeline, "end unit")
+    assert pipeline.finished_at == at
+
+
+def test_a_job_goes_once_to_one_runner_which_it_remembers() -> None:
+    site = SmallGitLab()
+    pipeline = site.start(*(job(name) for name in "abc"))
+    taken = [site.take() for _ in range(4)]
+    assert taken == [*pipeline.jobs.values(), None]
+    for one in pipeline.jobs.values():
+        assert (one.status, one.runner, one.system_id) == (Status.RUNNING, site.runner, "s_1")
+        assert one.heard_at == NOON
+    assert site.runner.jobs == pipeline.jobs
+
+
+@pytest.mark.parametrize(
+    ("job_s", "runner_s", "expected"),
+    [
+        pytest.param(None, None, 3600, id="the project's"),
+        pytest.param(600, None, 600, id="the job's own"),
+        pytest.param(7200, None, 7200, id="the job's own beyond the project's"),
+        pytest.param(7200, 840, 840, id="the runner's below the job's"),
+        pytest.param(None, 840, 840, id="the runner's below the project's"),
+        pytest.param(60, 840, 60, id="the shortest"),
+    ],
+)
+def test_timeout(job_s: int | None, runner_s: int | None, expected: int) -> None:
+    site = SmallGitLab()
+    site.start(job("unit", timeout_s=job_s))
+    taken = site.take(runner(maximum_timeout_s=runner_s))
+    assert taken is not None
+    assert taken.timeout_s == expected
+    assert isinstance(taken.timeout_s, int)
+
+
+def test_a_failure_without_a_reason_is_unknown_and_a_success_has_none() -> None:
+    site = SmallGitLab()
+    pipeline = site.start(job("bad"), job("good"))
+    assert site.end(pipeline, "bad", "failed").failure_reason == "unknown_failure"
+    assert site.end(pipeline, "good").failure_reason is None
+
+
+def test_what_a_job_state_does_not_allow_is_refused_in_gitlabs_words() -> None:
+    site = SmallGitLab()
+    pipeline = site.start(UNIT)
+    with pytest.raises(actions.NotPossible, match=r"^400 Bad request - Unplayable Job$"):
+        do(site, pipeline, "play unit")
+    with pytest.raises(actions.NotPossible, match=r"^403 Forbidden - Job is not retryable$"):
+        do(site, pipeline, "retry unit")
+    ended = site.end(pipeline, "unit", "failed")
+    with pytest.raises(ImpossibleTransition, match=r"job 1 cannot go from failed to success"):
+        site.engine.finish(ended, JobEnd(status=Status.SUCCESS))
+    do(site, pipeline, "retry unit")
+    with pytest.raises(actions.NotPossible, match="not retryable"):
+        actions.retry(site.engine, ended, user=site.user)  # a second time
+
+
+def test_job_tokens_are_unique_long_and_lead_to_their_job() -> None:
+    site = SmallGitLab()
+    for one in site.start(job("a"), job("b")).jobs.values():
+        prefix, secret = one.token.split("_")
+        assert (prefix, len(secret)) == ("glcbt-64", 20)
+        assert site.engine.job_by_token(one.token) is one
+    assert site.engine.job_by_token("glcbt-64_unknown") is None
+
+
+def test_ids_count_over_the_instance_and_iids_in_the_project() -> None:
+    site = SmallGitLab()
+    first, second = site.start(job("a")), site.start(job("a"))
+    assert (first.id, second.id, second.iid) == (1, 2, 2)
+    assert list(site.project.jobs) == [1, 2]
+    assert site.engine.next_pipeline_id == 3
+
+
+def test_an_unreadable_ci_file_fails_and_a_skipped_commit_skips_a_pipeline_without_jobs() -> None:
+    site = SmallGitLab()
+    broken = site.engine.add_broken_pipeline(site.request(), "line 3: unknown key")
+    skipped = site.engine.add_skipped_pipeline(site.request())
+    assert (broken.status, broken.yaml_errors) == (Status.FAILED, "line 3: unknown key")
+    assert skipped.status is Status.SKIPPED
+    assert site.project.pipelines == {1: broken, 2: skipped}
+    assert not broken.jobs
+    assert not skipped.jobs
+
+
+# --- retry
+
+
+def test_a_retry_is_a_new_job_of_the_user_who_asked() -> None:
+    site = SmallGitLab()
+    pipeline = site.start(job("unit", retry=SYSTEM))
+    first = site.end(pipeline, "unit", "failed", failure_reason="runner_system_failure")
+    second = pipeline.latest["unit"]
+    assert (first.is_retried, first.status) == (True, Status.FAILED)
+    assert (second.id, second.retries_count, second.user) == (2, 1, site.user)
+    assert second.token != first.token
+    do(site, pipeline, "fail unit, retry unit")
+    third = pipeline.latest["unit"]
+    assert (third.id, third.retries_count, third.user.id) == (3, 2, 9)
+
+
+@pytest.mark.parametrize(
+    ("reason", "attempts"),
+    [
+        pytest.param("runner_system_failure", 3, id="caught: the first and two more"),
+        pytest.param("no_updates_running", 3, id="caught by its old family name"),
+        pytest.param("script_failure", 1, id="not caught"),
+    ],
+)
+def test_gitlab_retries_a_caught_failure_as_often_as_the_job_says(
+    reason: str, attempts: int
+) -> None:
+    site = SmallGitLab()
+    pipeline = site.start(job("unit", retry=SYSTEM))
+    while pipeline.latest["unit"].status is Status.PENDING:
+        site.end(pipeline, "unit", "failed", failure_reason=reason)
+    assert (len(pipeline.jobs), pipeline.status) == (attempts, Status.FAILED)
+
+
+@pytest.mark.parametrize(
+    ("reason", "wanted", "caught"),
+    [
+        ("script_failure", ["always"], True),
+        ("script_failure", ["script_failure"], True),
+        ("script_failure", ["runner_system_failure"], False),
+        ("runner_system_failure", ["script_failure", "runner_system_failure"], True),
+        ("job_execution_timeout", ["job_execution_timeout"], True),
+        ("unknown_failure", [], False),
+    ],
+)
+def test_retry_catches_the_reasons_that_it_names(
+    reason: str, wanted: list[str], caught: bool
+) -> None:
+    assert is_caught(reason, wanted) is caught
+
+
+@pytest.mark.parametrize(
+    ("reason", "caught"),
+    [
+        ("stuck_pending_no_matching_runners", True),
+        ("stuck_pending_with_matching_runners", True),
+        ("no_updates_running", True),
+        ("no_updates_canceling", True),
+        ("job_execution_server_timeout", True),
+        ("server_timeout_running", True),
+        ("server_timeout_canceling", True),
+        ("stuck_or_timeout_failure", True),
+        ("no_matching_runner", True),
+        ("script_failure", False),
+        ("runner_system_failure", False),
+        ("job_execution_timeout", False),
+    ],
+)
+def test_stuck_or_timeout_failure_stands_for_every_end_by_time(reason: str, caught: bool) -> None:
+    assert is_caught(reason, ["stuck_or_timeout_failure"]) is caught
+    assert is_caught(reason, ["runner_system_failure"]) is (reason == "runner_system_failure")
+
+
+def test_runners_are_offered_each_reason_once() -> None:
+    assert "runner_interrupted" in FROM_RUNNER
+    assert len(set(FROM_RUNNER)) == len(FROM_RUNNER)
+
+
+# --- cancel
+
+
+@pytest.mark.parametrize(
+    ("options", "is_capable", "steps", "expected"),
+    [
+        pytest.param(Options(), True, "cancel unit", "canceled skipped", id="an older GitLab"),
+        pytest.param(GRACEFUL, False, "cancel unit", "canceled skipped", id="an older runner"),
+        pytest.param(GRACEFUL, True, "cancel unit", "canceling created", id="until it reports"),
+        pytest.param(GRACEFUL, True, "cancel unit, fail unit", "canceled skipped", id="reported"),
+        pytest.param(GRACEFUL, True, "cancel unit, cancel unit", "canceling created", id="twice"),
+        pytest.param(GRACEFUL, True, "cancel unit, force unit", "canceled skipped", id="by force"),
+        pytest.param(GRACEFUL, True, "cancel all", "canceling canceled", id="the pipeline"),
+    ],
+)
+def test_a_running_job_is_canceled_gracefully_where_gitlab_and_its_runner_can(
+    options: Options, is_capable: bool, steps: str, expected: str
+) -> None:
+    site = SmallGitLab(options)
+    if is_capable:
+        capable(site)
+    pipeline = site.start(UNIT, SHIP)
+    do(site, pipeline, f"take unit, {steps}")
+    unit = pipeline.latest["unit"]
+    assert [str(one.status) for one in pipeline.latest.values()] == expected.split()
+    assert pipeline.status == unit.status
+    assert unit.failure_reason is None
+    assert (unit.finished_at is None) is (unit.status is Status.CANCELING)
+    told = ["created", "pending", "running", "canceled"]
+    assert site.ear.heard_of("unit") == told[: 4 if unit.finished_at else 3]
+
+
+@pytest.mark.parametrize(
+    ("interruptible", "steps", "older"),
+    [
+        pytest.param(False, "", Status.CANCELED, id="nothing began"),
+        pytest.param(False, "take unit", Status.RUNNING, id="a job that may not be interrupted"),
+        pytest.param(True, "take unit", Status.CANCELED, id="what began may be interrupted"),
+    ],
+)
+def test_a_newer_pipeline_makes_older_ones_redundant(
+    interruptible: bool, steps: str, older: Status
+) -> None:
+    site = SmallGitLab()
+    first = site.start(job("unit", interruptible=interruptible))
+    do(site, first, steps)
+    second, third = site.start(UNIT, commit=NEWER), site.start(UNIT, commit=NEWER)
+    actions.cancel_redundant(site.engine, second)
+    assert (first.status, second.status, third.status) == (older, Status.PENDING, Status.PENDING)
+
+
+@pytest.mark.parametrize(
+    ("of_newest", "setting"),
+    [
+        pytest.param({"ref": "feature", "commit": NEWER}, True, id="another branch"),
+        pytest.param({}, True, id="the same commit"),
+        pytest.param({"commit": NEWER}, False, id="switched off"),
+    ],
+)
+def test_what_is_not_redundant_stays(of_newest: dict[str, Any], setting: bool) -> None:
+    site = SmallGitLab()
+    site.project.cancels_redundant = setting
+    older = site.start(UNIT)
+    actions.cancel_redundant(site.engine, site.start(UNIT, **of_newest))
+    assert older.status is Status.PENDING
+
+
+@pytest.mark.parametrize(
+    ("word", "left"),
+    [
+        ("conservative", "running pending pending created | running"),
+        ("interruptible", "running canceled pending canceled | running"),
+        ("none", "running pending pending created | running"),
+    ],
+)
+def test_auto_cancel_on_new_commit_decides_where_a_job_began_for_good(word: str, left: str) -> None:
+    site = SmallGitLab()
+    older = site.start(
+        job("kept"),
+        job("yields", interruptible=True),
+        job("waits"),
+        job("later", "deploy", interruptible=True),
+    )
+    older.cancels_on_new_commit = word
+    do(site, older, "take kept")
+    actions.cancel_redundant(site.engine, site.start(UNIT, commit=NEWER))
+    assert shown(older) == left
+
+
+@pytest.mark.parametrize(
+    ("word", "rest", "other"),
+    [
+        ("all", {}, "canceled"),
+        ("none", {}, "pending"),
+        ("all", {"allow_failure": True}, "pending"),
+        ("all", {"retry": 1}, "pending"),
+    ],
+)
+def test_auto_cancel_on_job_failure_cancels_the_rest_after_a_final_failure(
+    word: str, rest: dict[str, Any], other: str
+) -> None:
+    site = SmallGitLab()
+    pipeline = site.start(job("unit", **rest), job("other"))
+    pipeline.cancels_on_job_failure = word
+    actions.cancel_after_failure(site.engine, site.end(pipeline, "unit", "failed"))
+    assert pipeline.latest["other"].status == other
