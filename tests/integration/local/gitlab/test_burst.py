@@ -1,8 +1,8 @@
-"""Many jobs, many machines, many deliveries: nothing twice, nothing lost."""
+"""Many jobs, many machines, many deliveries: each job once, each hook once and in order."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
@@ -31,7 +31,7 @@ def left(site: Site) -> int:
 
 
 def drain(site: Site, token: str) -> list[int]:
-    """Let machines take and finish jobs until there are none; the ids in order of taking."""
+    """Take and finish jobs with several machines until none is left; the ids of the jobs."""
 
     def work(number: int) -> list[int]:
         done = []
@@ -49,18 +49,23 @@ def drain(site: Site, token: str) -> list[int]:
         return [number for numbers in pool.map(work, range(MACHINES)) for number in numbers]
 
 
-def test_jobs_run_once_stage_by_stage_and_are_told_of_once(site: Site, receiver: Receiver) -> None:
+def test_jobs_run_once_stage_by_stage_with_each_hook_once_and_in_order(
+    site: Site, receiver: Receiver
+) -> None:
     seeded = site.start("gate: {script: [x], when: manual}\n")
     hooks = site.project(seeded).hooks
     hooks.create({"url": receiver.url, "job_events": True, "push_events": False})
     site.start(CI)
     taken = drain(site, site.register("ec2"))
     assert sorted(taken) == list(range(2, JOBS + 2))
-    assert site.count(Status.SUCCESS) == JOBS
-    received = receiver.wait_for_count(4 * JOBS)
-    told = Counter(delivery.summary for delivery in received)
-    assert set(told.values()) == {1}
-    assert len(told) == 4 * JOBS
+    assert list(site.statuses().values()).count("success") == JOBS
+    states: dict[int, list[str]] = {}
+    for delivery in receiver.wait_for_count(4 * JOBS):
+        number, state = delivery.summary
+        states.setdefault(number, []).append(state)
+    assert sorted(states) == sorted(taken)
+    for one in states.values():
+        assert one == ["created", "pending", "running", "success"]
     assert site.project(seeded).pipelines.get(2).status == "success"
     assert max(end for _, end in times(site, "many")) <= min(at for at, _ in times(site, "more"))
 
@@ -74,3 +79,14 @@ def times(site: Site, name: str) -> list[tuple[datetime, datetime]]:
             if job.spec.name.startswith(name) and job.started_at and job.finished_at
         ]
     )
+
+
+def test_long_polling_holds_the_call_while_the_queue_is_unchanged(
+    open_site: Callable[..., Site],
+) -> None:
+    site = open_site(long_poll_s=0.3)
+    with Machine(site.server.url, site.register("ec2")) as machine:
+        version = machine.ask().headers["x-gitlab-last-update"]
+        held = machine.ask(last_update=version)
+    assert held.status_code == 204
+    assert held.elapsed.total_seconds() >= 0.3

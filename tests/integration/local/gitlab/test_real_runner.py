@@ -146,27 +146,20 @@ TALKS = """
 """
 
 
-def test_a_cancel_reaches_a_running_script(site: Site, bench: Bench) -> None:
+@pytest.mark.parametrize("is_graceful", [False, True])
+def test_a_cancel_reaches_a_running_script_and_a_graceful_one_runs_after_script(
+    open_site: OpenSite, bench: Bench, is_graceful: bool
+) -> None:
+    site = open_site(cancels_gracefully=is_graceful)
     site.seed(TALKS)
     process = bench.start(site.server.url, site.register("ec2"))
     wait_until(lambda: "line 1" in log_of(site, 1), deadline_s=20)
     job(site, 1).cancel()
+    assert site.statuses() == {"unit": "canceling" if is_graceful else "canceled"}
     done = ended(process)
     assert site.statuses() == {"unit": "canceled"}
-    assert "afterwards" not in log_of(site, 1)
+    assert ("afterwards" in log_of(site, 1)) is is_graceful
     assert done.code == 0
-
-
-def test_a_graceful_cancel_runs_after_script(open_site: OpenSite, bench: Bench) -> None:
-    site = open_site(cancels_gracefully=True)
-    site.seed(TALKS)
-    process = bench.start(site.server.url, site.register("ec2"))
-    wait_until(lambda: "line 1" in log_of(site, 1), deadline_s=20)
-    job(site, 1).cancel()
-    assert site.statuses() == {"unit": "canceling"}
-    ended(process)
-    assert site.statuses() == {"unit": "canceled"}
-    assert "afterwards" in log_of(site, 1)
 
 
 def test_a_terminated_runner_reports_a_system_failure_and_gitlab_retries(

@@ -55,20 +55,19 @@ def test_annotated_tags_are_peeled_to_their_commit(bare: Path) -> None:
     assert refs["refs/tags/v1"] == refs["refs/heads/main"]
 
 
-def test_a_commit_with_all_that_is_shown_of_it(bare: Path) -> None:
+def test_a_commit_has_author_and_message_and_can_be_kept_under_a_ref(bare: Path) -> None:
     commit = read_commit(bare, "main")
     assert commit.sha == read_refs(bare)["refs/heads/main"]
     assert commit.message == "Say hello\n\nIn German.\n"
     assert (commit.author_name, commit.author_email) == ("Dana Roe", "dana@example.com")
     assert commit.authored_at.tzinfo is not None
-
-
-def test_what_is_not_there(bare: Path) -> None:
+    keep_ref(bare, "refs/pipelines/7", commit.sha)
+    assert read_refs(bare)["refs/pipelines/7"] == commit.sha
     with pytest.raises(GitFailed, match="nothing"):
         read_commit(bare, "nothing")
 
 
-def test_files_of_a_commit_are_a_mapping_read_when_asked_for(bare: Path) -> None:
+def test_the_files_of_a_commit_are_a_mapping(bare: Path) -> None:
     files = CommitFiles(bare, read_commit(bare, "main").sha)
     assert list(files) == ["ci/jobs.yml", "grüße.txt"]
     assert len(files) == 2
@@ -79,15 +78,9 @@ def test_files_of_a_commit_are_a_mapping_read_when_asked_for(bare: Path) -> None
     assert "ci" not in files
 
 
-def test_a_kept_ref_holds_its_commit_and_is_found_again(bare: Path) -> None:
-    sha = read_commit(bare, "main").sha
-    keep_ref(bare, "refs/pipelines/7", sha)
-    assert read_refs(bare)["refs/pipelines/7"] == sha
-
-
-def test_git_runs_without_anybodys_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_git_runs_without_personal_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_DIR", "/somewhere")
-    monkeypatch.setenv("GIT_AUTHOR_NAME", "Somebody")
+    monkeypatch.setenv("GIT_AUTHOR_NAME", "Eve")
     environment = git_environment()
     assert not {"GIT_DIR", "GIT_AUTHOR_NAME"} & set(environment)
     assert environment["GIT_CONFIG_GLOBAL"] == "/dev/null"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import gitlab
@@ -15,11 +14,8 @@ from gitlab.exceptions import (
 from tests.integration.local.gitlab.machine import Machine
 from tests.integration.local.gitlab.site import Site
 
-OpenSite = Callable[..., Site]
-SIGNING = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
-
-def test_who_am_i_and_what_is_this(site: Site) -> None:
+def test_the_user_the_version_and_the_token(site: Site) -> None:
     site.client.auth()
     assert site.client.user is not None
     assert (site.client.user.username, site.client.user.is_admin) == ("root", True)
@@ -107,32 +103,6 @@ def test_project_settings_change_what_runners_get(site: Site, machine: Machine) 
     project.shared_runners_enabled = True
     project.save()
     assert machine.take()["runner_info"]["timeout"] == 300
-
-
-def test_hooks_of_projects_and_groups(site: Site) -> None:
-    seeded = site.start()
-    for owner in (site.project(seeded), site.client.groups.get("acme")):
-        made = owner.hooks.create(
-            {
-                "url": "http://127.0.0.1:9/hook",
-                "job_events": True,
-                "token": "hush",
-                "signing_token": SIGNING,
-            }
-        )
-        assert made.job_events
-        assert made.push_events, "on by default"
-        assert (made.token_present, made.signing_token_present) == (True, True)
-        assert made.alert_status == "executable"
-        assert "hush" not in str(made.attributes)
-        assert SIGNING not in str(made.attributes)
-        made.push_events = False
-        made.save()
-        assert not owner.hooks.get(made.id).push_events
-        assert owner.hooks.get(made.id).token_present
-        assert len(owner.hooks.list(get_all=True)) == 1
-        made.delete()
-        assert owner.hooks.list(get_all=True) == []
 
 
 def test_calls_are_authenticated_before_anything_else(site: Site) -> None:
