@@ -1,4 +1,4 @@
-"""Users with their tokens, groups and projects, and how to find them."""
+"""Users with their tokens, groups and projects, by id and by path."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from local.gitlab.model import AccessToken, Group, Project, Role, User
 
 
 class PathTaken(Exception):
-    """A group or project of that path is there already."""
+    """Another group or project has this path."""
 
 
 class Accounts:
-    """Everybody and everything that has a name on the instance."""
+    """The users, tokens, groups and projects of the instance."""
 
     def __init__(self, repositories: Path, *, build_timeout_s: int) -> None:
         self.users: dict[int, User] = {}
@@ -60,7 +60,7 @@ class Accounts:
         return group
 
     def add_project(self, path: str, *, name: str, group: Group, at: datetime) -> Project:
-        """A new project; its repository is only named here, not made. Raises `PathTaken`."""
+        """A new project; its repository has a path but does not exist yet. Raises `PathTaken`."""
         number = len(self.projects) + 1
         project = Project(
             id=number,

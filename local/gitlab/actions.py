@@ -21,7 +21,7 @@ class NotPossible(Exception):
 
 
 def cancel(engine: PipelineEngine, job: Job, *, force: bool = False) -> None:
-    """End the job from outside. The runner hears of it with its next call.
+    """Cancel the job. Its runner learns that from the answer to its next call.
 
     Where GitLab cancels gracefully and the runner can do it, a running job is canceling until
     its runner reports; `force` ends such a job at once. A job that is over stays as it is.
@@ -60,7 +60,7 @@ def _cancel_all(engine: PipelineEngine, pipeline: Pipeline, jobs: list[Job]) -> 
 
 
 def cancel_redundant(engine: PipelineEngine, newest: Pipeline) -> None:
-    """Cancel what older commits' pipelines of the same ref have left, as each of them says.
+    """Cancel the pipelines of older commits of the ref, each as its own settings say.
 
     Source: GitLab, `Ci::PipelineCreation::CancelRedundantPipelinesService`.
     """
@@ -83,7 +83,7 @@ def _has_begun_for_good(pipeline: Pipeline) -> bool:
 
 
 def cancel_after_failure(engine: PipelineEngine, job: Job) -> None:
-    """Cancel the rest of the pipeline where it says so and a job failed that may not."""
+    """Cancel the rest of the pipeline after a final failure where the pipeline asks for that."""
     pipeline = job.pipeline
     is_final = job.status is Status.FAILED and not job.allow_failure and not job.is_retried
     if is_final and pipeline.cancels_on_job_failure == "all":
@@ -100,7 +100,7 @@ def retry(engine: PipelineEngine, job: Job, *, user: User) -> Job:
 
 
 def retry_pipeline(engine: PipelineEngine, pipeline: Pipeline, *, user: User) -> None:
-    """Retry every failed or canceled job; the skipped ones wait for them again.
+    """Retry every failed or canceled job; the skipped jobs wait for them again.
 
     A job that an earlier stage's retry holds back waits for its turn like the skipped ones.
     """

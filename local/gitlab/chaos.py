@@ -15,7 +15,7 @@ class _Order(BaseModel):
 
 
 class WebhookChaos(_Order):
-    """What happens to deliveries on their way; probabilities from 0 to 1."""
+    """Faults of deliveries; probabilities from 0 to 1."""
 
     drop: float = Field(default=0.0, ge=0, le=1)
     delay_s: tuple[float, float] = (0.0, 0.0)  # least, most
@@ -34,7 +34,7 @@ class ApiChaos(_Order):
 
 
 class ChaosOrder(_Order):
-    """Body of `POST /_sim/chaos`; what is left out stays as it is."""
+    """Body of `POST /_sim/chaos`; absent parts keep their value."""
 
     webhooks: WebhookChaos | None = None
     api: ApiChaos | None = None
@@ -44,7 +44,7 @@ class ChaosOrder(_Order):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryFate:
-    """What is done to one delivery: how often it is sent, how late, and behind others or not."""
+    """The fate of one delivery: number of copies, delay, and whether later ones pass it."""
 
     copies: int
     delay_s: float
@@ -80,7 +80,7 @@ class Chaos:
             self._api_until = None if seconds is None else at + timedelta(seconds=seconds)
 
     def fate_of_delivery(self) -> DeliveryFate:
-        """Draw what happens to the next delivery."""
+        """Draw the fate of the next delivery."""
         rules, draw = self.webhooks, self._random.random
         if draw() < rules.drop:
             return DeliveryFate(copies=0, delay_s=0.0, is_held_back=False)
@@ -91,7 +91,7 @@ class Chaos:
         )
 
     def fault_of_call(self, path: str, *, at: datetime) -> ApiFault | None:
-        """Draw whether a call to this path (below /api/v4) fails."""
+        """Draw the fault of a call to this path (below /api/v4); None for no fault."""
         rules = self.api
         if rules.status is None or (self._api_until is not None and at >= self._api_until):
             return None

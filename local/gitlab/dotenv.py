@@ -20,9 +20,9 @@ class DotenvError(ValueError):
 
 
 def read_dotenv(packed: bytes, *, most_variables: int) -> dict[str, str]:
-    """The variables of an uploaded report, gzipped as it came. Raises `DotenvError`.
+    """The variables of an uploaded report, still gzipped. Raises `DotenvError`.
 
-    GitLab's own check weighs the packed file; this one weighs what its documentation names.
+    GitLab's own check measures the packed file; this one measures the text, as documented.
     """
     variables: dict[str, str] = {}
     text = _unpacked(packed)

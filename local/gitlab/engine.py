@@ -29,7 +29,7 @@ from local.gitlab.variables import is_protected
 
 
 class Listener(Protocol):
-    """Who is told of what hooks report."""
+    """The receiver of the events that hooks report."""
 
     def job_moved(self, job: Job) -> None:
         """The job entered a state that sends a Job Hook."""
@@ -40,7 +40,7 @@ class Listener(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobEnd:
-    """How a job ended, as the runner or the server says."""
+    """How a job ended, as the runner or the server reports."""
 
     status: Status
     failure_reason: str | None = None
@@ -48,7 +48,7 @@ class JobEnd:
 
 
 class PipelineEngine:
-    """All pipelines and jobs of the instance. The listener hears of every state a hook reports."""
+    """All pipelines and jobs of the instance. The listener gets every state that a hook reports."""
 
     def __init__(self, *, options: Options, clock: Clock, listener: Listener) -> None:
         self.options = options
@@ -62,7 +62,7 @@ class PipelineEngine:
         self._listener = listener
 
     def add_pipeline(self, request: PipelineRequest, spec: PipelineSpec) -> Pipeline:
-        """A new pipeline with all its jobs; those that wait for nothing are pending already."""
+        """A new pipeline with all its jobs; jobs without a wait are pending at once."""
         pipeline = self._record(request, spec)
         for job_spec in spec.jobs:
             self.add_job(pipeline, job_spec, user=request.user)
@@ -147,7 +147,7 @@ class PipelineEngine:
         return self._by_token.get(token)
 
     def keep_artifacts(self, job: Job, *, until: datetime | None) -> None:
-        """The job's artifacts may be gone at this time; with None they stay."""
+        """Let the artifacts of the job expire at `until`; with None they stay."""
         job.artifacts_expire_at = until
         if until is None:
             self.expiring.pop(job.id, None)
@@ -155,7 +155,7 @@ class PipelineEngine:
             self.expiring[job.id] = job
 
     def take(self, runner: Runner, *, system_id: str) -> Job | None:
-        """Hand the oldest matching pending job to the runner: it is running from now on."""
+        """The oldest pending job that matches, which runs from now on; None without one."""
         job = self.index.queue.first_for(runner)
         if job is None:
             return None
@@ -191,9 +191,9 @@ class PipelineEngine:
         return job.retries_count < retry.max and caught
 
     def replace(self, job: Job, *, user: User, at_once: bool = True) -> Job:
-        """A new attempt at a finished job; later jobs that were skipped wait again.
+        """A retry of a finished job; later jobs that were skipped wait again.
 
-        It goes to the queue `at_once`, or waits for what comes before it like a new job.
+        It is queued `at_once`, or waits for earlier jobs like a new job.
         """
         pipeline = job.pipeline
         pipeline.count(job, -1)
@@ -242,7 +242,7 @@ class PipelineEngine:
             freed = self._resources.release(job)
             if freed is not None:
                 self.move(freed, Status.PENDING)
-                if freed.pipeline is not job.pipeline:  # its own is settled by whoever moved it
+                if freed.pipeline is not job.pipeline:  # the caller settles its own pipeline
                     self.settle(freed.pipeline)
 
     def _stamp(self, job: Job, at: datetime) -> None:
@@ -257,13 +257,13 @@ class PipelineEngine:
                 job.finished_at = at
 
     def settle(self, pipeline: Pipeline) -> None:
-        """Start every job whose turn has come, then bring the pipeline's status up to date."""
+        """Start every job that may start, then update the status of the pipeline."""
         while self._start_by_needs(pipeline) or self._start_by_stage(pipeline):
             pass
         self._update(pipeline)
 
     def _start_by_stage(self, pipeline: Pipeline) -> bool:
-        """Whether a job moved on because the stages before its own are over."""
+        """Start jobs whose earlier stages are over; whether one started."""
         earlier: set[Counted] = set()
         moved = False
         for stage in pipeline.stages:
@@ -276,7 +276,7 @@ class PipelineEngine:
         return moved
 
     def _start_by_needs(self, pipeline: Pipeline) -> bool:
-        """Whether a job moved on because of what it needs."""
+        """Start jobs whose needs are over; whether one started."""
         moved = False
         while pipeline.woken:
             name = next(iter(pipeline.woken))

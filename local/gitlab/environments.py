@@ -1,4 +1,4 @@
-"""Environments: their slugs and tiers, and what jobs make of them.
+"""Environments: their slugs, their tiers, and the changes that jobs make.
 
 Source: GitLab, lib/gitlab/slug/environment.rb and `Environment#guess_tier`.
 """
@@ -14,7 +14,7 @@ from local.gitlab.model import Environment, Job, Project
 _LONGEST_SLUG = 24
 _KEPT = 17  # letters of a shortened slug, before a dash and six letters of a digest
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
-_TIERS = (  # the first that is found in the name
+_TIERS = (  # the first pattern that the name contains
     ("development", "dev|review|trunk"),
     ("testing", "test|tst|int|ac(ce|)pt|qa|qc|control|quality"),
     ("staging", "st(a|)g|mod(e|)l|pre|demo|non"),
@@ -23,7 +23,7 @@ _TIERS = (  # the first that is found in the name
 
 
 def environment_slug(name: str) -> str:
-    """`CI_ENVIRONMENT_SLUG`: a letter first, 24 long at most, told apart by a digest."""
+    """`CI_ENVIRONMENT_SLUG`: at most 24 characters, a letter first; a digest keeps it unique."""
     text = re.sub(r"[^a-z0-9]", "-", name.lower())
     if not re.match(r"[a-z]", text):
         text = f"env-{text}"
@@ -44,7 +44,7 @@ def _suffix(name: str) -> str:
 
 
 def guessed_tier(name: str) -> str:
-    """What GitLab takes an environment for when the file does not say."""
+    """The tier that GitLab guesses from the name of an environment."""
     for tier, words in _TIERS:
         if re.search(words, name, re.IGNORECASE):
             return tier
@@ -57,15 +57,15 @@ def tier_of(spec: EnvironmentSpec) -> str:
 
 
 def enter(job: Job) -> None:
-    """Note the environment that a new job names."""
+    """Record the environment that a new job names."""
     spec, project = job.spec.environment, job.project
     if spec is None:
         return
-    found = project.environments.get(spec.name)
-    if found is None:
+    environment = project.environments.get(spec.name)
+    if environment is None:
         project.environments[spec.name] = _new(project, spec, job)
     elif spec.tier:
-        found.tier = spec.tier
+        environment.tier = spec.tier
 
 
 def _new(project: Project, spec: EnvironmentSpec, job: Job) -> Environment:
@@ -79,13 +79,13 @@ def _new(project: Project, spec: EnvironmentSpec, job: Job) -> Environment:
 
 
 def note_deployed(job: Job, url: str | None) -> None:
-    """A job went well: its environment is at `url` from now on, or is stopped."""
+    """Record a successful job: its environment is at `url` from now on, or is stopped."""
     if job.spec.environment is None:
         return
-    enter(job)  # it may be of a pipeline that was made without
-    found = job.project.environments[job.spec.environment.name]
+    enter(job)  # its pipeline may be older than the environment
+    environment = job.project.environments[job.spec.environment.name]
     if job.spec.environment.action == "stop":
-        found.is_stopped = True
+        environment.is_stopped = True
     elif job.spec.environment.action == "start":
-        found.is_stopped = False
-        found.external_url = url or found.external_url
+        environment.is_stopped = False
+        environment.external_url = url or environment.external_url

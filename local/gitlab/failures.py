@@ -30,7 +30,7 @@ _STUCK = frozenset(
     }
 )
 
-# What GitLab takes from a runner (and offers it as `features.failure_reasons`).
+# The reasons that GitLab accepts from a runner; `features.failure_reasons` lists them.
 FROM_RUNNER = (
     UNKNOWN,
     "script_failure",

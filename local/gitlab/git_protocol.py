@@ -1,4 +1,4 @@
-"""The little of git's packet format that a server around `git http-backend` must read. Pure.
+"""The part of git's packet format that a server around `git http-backend` reads. Pure.
 
 Source: git, Documentation/gitprotocol-pack.txt and gitprotocol-common.txt.
 """
@@ -15,16 +15,16 @@ _REMARK = b"\x02"  # side band for text shown as `remote: …`
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Push:
-    """What a push asks for besides the objects."""
+    """The options and capabilities of a push."""
 
     options: tuple[str, ...]
     has_side_band: bool
 
 
 def read_push(body: IO[bytes]) -> Push:
-    """What the head of a receive-pack request says; the position in it is left anywhere.
+    """The head of a receive-pack request; moves the position in it.
 
-    A body that is not in the packet format says nothing.
+    A body in another format has no options.
     """
     body.seek(0)
     try:

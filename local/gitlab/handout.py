@@ -1,6 +1,6 @@
-"""The body of a 201 from `POST /jobs/request`: all a runner needs to run the job. Pure.
+"""The body of a 201 from `POST /jobs/request`. Pure.
 
-Types matter to the runner: whole numbers are int, counts for people are str, `run` is left out.
+The runner checks types: whole numbers are int, counts for people are str, `run` is absent.
 Source: gitlab-runner, common/spec/spec.go.
 """
 
@@ -27,7 +27,7 @@ _DEFAULT_DEPTH = 20
 
 
 def sent_variables(job: Job, instance: GitLabInstance) -> Values:
-    """The job's variables as its runner gets them: those of earlier jobs in, all expanded."""
+    """The variables of the job, with those of earlier jobs, all expanded."""
     inherited: dict[str, str] = {}
     for other in _earlier(job):
         inherited |= other.dotenv
@@ -35,7 +35,7 @@ def sent_variables(job: Job, instance: GitLabInstance) -> Values:
 
 
 def job_payload(job: Job, *, instance: GitLabInstance, queue_depth: int, queued_s: float) -> Json:
-    """The job as the runner wants it."""
+    """The job in the shape that the runner decodes."""
     variables = sent_variables(job, instance)
     depth = variables.get("GIT_DEPTH")
     timeout = job.timeout_s or job.project.build_timeout_s
@@ -50,13 +50,13 @@ def job_payload(job: Job, *, instance: GitLabInstance, queue_depth: int, queued_
         "variables": [
             {
                 "key": key,
-                "value": one.value,
-                "public": one.is_public,
-                "file": one.is_file,
-                "masked": one.is_masked,
-                "raw": one.is_raw,
+                "value": variable.value,
+                "public": variable.is_public,
+                "file": variable.is_file,
+                "masked": variable.is_masked,
+                "raw": variable.is_raw,
             }
-            for key, one in variables.items()
+            for key, variable in variables.items()
         ],
         "steps": _steps(job, timeout),
         "image": _image(job.spec.image),
@@ -75,12 +75,12 @@ def job_payload(job: Job, *, instance: GitLabInstance, queue_depth: int, queued_
 
 
 def dependencies_of(job: Job) -> list[Job]:
-    """The finished jobs whose artifacts this one gets, in order of id."""
+    """The finished jobs whose artifacts this job gets, in order of id."""
     return [other for other in _earlier(job) if other.artifacts is not None]
 
 
 def _earlier(job: Job) -> list[Job]:
-    """The jobs whose files and variables this one gets, where they have any, in order of id."""
+    """The jobs whose files and variables this job gets, in order of id."""
     spec, pipeline = job.spec, job.pipeline
     before = set(pipeline.stages[: pipeline.stages.index(spec.stage)])
     needed = {need.job for need in spec.needs or () if need.artifacts}
@@ -135,9 +135,9 @@ def _git_info(job: Job, base_url: str, depth: int) -> Json:
     }
 
 
-def _depth(said: str) -> int:
-    """How many commits the runner fetches; 0 for all of them."""
-    return int(said) if said.isdecimal() else _DEFAULT_DEPTH
+def _depth(text: str) -> int:
+    """How many commits the runner fetches; 0 means all."""
+    return int(text) if text.isdecimal() else _DEFAULT_DEPTH
 
 
 def _refspecs(job: Job, *, is_deep: bool) -> list[str]:
@@ -181,7 +181,7 @@ def _hooks(job: Job) -> list[Json]:
 def _image(image: ImageSpec | None) -> Json | None:
     if image is None:
         return None
-    options = {name: dict(said) for name, said in image.executor_options.items()}
+    options = {name: dict(values) for name, values in image.executor_options.items()}
     return {
         "name": image.name,
         "alias": image.alias,

@@ -1,4 +1,4 @@
-"""Where a job can be found while it is in a state: the queue, the project's lists, its stage."""
+"""The indexes of jobs by state: the queue, the lists of a project, the stages."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from local.gitlab.model import Job
 from local.gitlab.queue import PendingQueue
 from local.gitlab.states import COMPLETED, Status
 
-_SETTLED = COMPLETED | {Status.MANUAL}  # those who need the job may have to move
+_SETTLED = COMPLETED | {Status.MANUAL}  # dependents may have to move
 
 
 class JobIndex:
-    """Every job is entered under its state, and taken out before the state changes."""
+    """Jobs by state: `leave` before the state changes, `enter` after."""
 
     def __init__(self) -> None:
         self.queue = PendingQueue()
@@ -18,7 +18,7 @@ class JobIndex:
         self.scheduled: dict[int, Job] = {}
 
     def enter(self, job: Job) -> None:
-        """File the job under its present state."""
+        """Add the job under its present state."""
         status, pipeline = job.status, job.pipeline
         pipeline.count(job, 1)
         job.project.by_status.setdefault(status, {})[job.id] = job
@@ -42,7 +42,7 @@ class JobIndex:
             pipeline.woken[job.spec.name] = None
 
     def leave(self, job: Job) -> None:
-        """Take the job out from under its present state."""
+        """Remove the job from under its present state."""
         job.pipeline.count(job, -1)
         del job.project.by_status[job.status][job.id]
         job.pipeline.created.get(job.spec.stage, {}).pop(job.id, None)

@@ -1,4 +1,4 @@
-"""What a job may do in other projects with its token. Pure.
+"""Which other projects a job may read with its token. Pure.
 
 Source: GitLab docs, "CI/CD job token", limits to a project's access.
 """
@@ -9,7 +9,7 @@ from local.gitlab.model import Job, Project, Role
 
 
 def reading_is_allowed(job: Job, target: Project) -> bool:
-    """Whether the target's list lets jobs of this project in; its own jobs always are."""
+    """Whether the lists of the target admit the job; its own jobs need no list."""
     if job.project is target or target.is_public or not target.limits_job_tokens:
         return True
     groups = {group.id for group in job.project.group.lineage}
@@ -19,7 +19,7 @@ def reading_is_allowed(job: Job, target: Project) -> bool:
 
 
 def user_may_read(job: Job, target: Project) -> bool:
-    """Whether the one who started the job may read the target: the token does not do more."""
+    """Whether the user who started the job may read the target; the token allows no more."""
     if job.project is target or target.is_public or job.user.is_admin:
         return True
     return target.role_of(job.user) >= Role.REPORTER

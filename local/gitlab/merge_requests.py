@@ -9,36 +9,42 @@ from local.gitlab.world import GitLabWorld
 
 
 def open_from(project: Project, branch: str) -> list[MergeRequest]:
-    """The open ones that would merge this branch."""
-    found = project.merge_requests.values()
-    return [one for one in found if one.source_branch == branch and one.state == "opened"]
+    """The open merge requests from this branch."""
+    requests = project.merge_requests.values()
+    return [
+        merge_request
+        for merge_request in requests
+        if merge_request.source_branch == branch and merge_request.state == "opened"
+    ]
 
 
-def source_sha(one: MergeRequest) -> str | None:
-    """The newest commit of its source branch; None when that is gone."""
-    return one.project.refs.get(f"refs/heads/{one.source_branch}")
+def source_sha(merge_request: MergeRequest) -> str | None:
+    """The newest commit of the source branch; None when the branch is deleted."""
+    return merge_request.project.refs.get(f"refs/heads/{merge_request.source_branch}")
 
 
-def keep_head(one: MergeRequest) -> None:
-    """Let its own ref be its source branch's newest commit, which may be fetched by it."""
-    sha = source_sha(one)
+def keep_head(merge_request: MergeRequest) -> None:
+    """Point the ref of the merge request at the newest commit of its source branch."""
+    sha = source_sha(merge_request)
     if sha is not None:
-        keep_ref(one.project.repository, one.ref, sha)
-        one.project.refs[one.ref] = sha
+        keep_ref(merge_request.project.repository, merge_request.ref, sha)
+        merge_request.project.refs[merge_request.ref] = sha
 
 
-async def start_for(world: GitLabWorld, one: MergeRequest, *, user: User) -> Pipeline | None:
-    """Its pipeline for the newest commit; None when no job wants merge requests."""
-    sha = source_sha(one)
+async def start_for(
+    world: GitLabWorld, merge_request: MergeRequest, *, user: User
+) -> Pipeline | None:
+    """A pipeline for the newest commit; None when no job runs for merge requests."""
+    sha = source_sha(merge_request)
     if sha is None:
         return None
-    change = RefChange(name=f"refs/heads/{one.source_branch}", old=NO_SHA, new=sha)
+    change = RefChange(name=f"refs/heads/{merge_request.source_branch}", old=NO_SHA, new=sha)
     wish = Wish(
-        project=one.project,
+        project=merge_request.project,
         change=change,
         source="merge_request_event",
         user=user,
-        merge_request=one,
+        merge_request=merge_request,
     )
     return await start_pipeline(world, wish)
 
@@ -46,12 +52,12 @@ async def start_for(world: GitLabWorld, one: MergeRequest, *, user: User) -> Pip
 async def note_push(
     world: GitLabWorld, project: Project, branch: str, *, user: User
 ) -> list[Pipeline]:
-    """A branch was pushed: the pipelines of the merge requests from it."""
+    """Start and return the pipelines of the merge requests from a pushed branch."""
     started = []
-    for one in open_from(project, branch):
-        one.diffs += 1
-        keep_head(one)
-        pipeline = await start_for(world, one, user=user)
+    for merge_request in open_from(project, branch):
+        merge_request.diffs += 1
+        keep_head(merge_request)
+        pipeline = await start_for(world, merge_request, user=user)
         if pipeline is not None:
             started.append(pipeline)
     return started

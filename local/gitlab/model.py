@@ -1,6 +1,6 @@
-"""The things a simulated GitLab keeps: accounts, projects, pipelines, jobs, runners.
+"""The records of a simulated GitLab: accounts, projects, pipelines, jobs, runners.
 
-Everything is held in memory and changed in place, by one thread: the server's event loop.
+All records are in memory. Only the server's event loop changes them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NO_SHA = "0" * 40
 
 
 def _matches(rule: str, name: str) -> bool:
-    """Whether a name, or a wildcard, is for a ref. Source: GitLab's `RefMatcher`."""
+    """Whether a name or wildcard matches a ref. Source: GitLab's `RefMatcher`."""
     pattern = ".*?".join(re.escape(part) for part in rule.split("*"))
     return re.fullmatch(pattern, name) is not None
 
@@ -38,7 +38,7 @@ class Role(IntEnum):
 
 @dataclass(slots=True, kw_only=True)
 class User:
-    """Somebody with an account."""
+    """A user account."""
 
     id: int
     username: str
@@ -88,7 +88,7 @@ class Environment:
 
 @dataclass(slots=True, kw_only=True)
 class MergeRequest:
-    """A request to merge one branch of a project into another one of it."""
+    """A request to merge one branch of a project into another branch of it."""
 
     id: int  # on the instance
     iid: int  # in the project
@@ -106,12 +106,12 @@ class MergeRequest:
 
     @property
     def ref(self) -> str:
-        """Where its newest commit is to be had."""
+        """The ref that holds its newest commit."""
         return f"refs/merge-requests/{self.iid}/head"
 
     @property
     def is_draft(self) -> bool:
-        """Whether its title says so."""
+        """Whether its title marks a draft."""
         return self.title.lower().startswith(("draft:", "[draft]", "(draft)"))
 
 
@@ -209,7 +209,7 @@ class Project:
 
     def is_protected(self, branch: str) -> bool:
         """Whether the branch is protected, by the project or by a group above it."""
-        above = (one for group in self.group.lineage for one in group.protected_branches)
+        above = (rule for group in self.group.lineage for rule in group.protected_branches)
         return any(_matches(rule, branch) for rule in (*self.own_protected_branches, *above))
 
     def is_protected_tag(self, tag: str) -> bool:
@@ -223,7 +223,7 @@ class Project:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineRequest:
-    """Why a pipeline is made, and for what commit."""
+    """The commit, the source and the user of a new pipeline."""
 
     project: Project
     ref: str  # short name
@@ -258,7 +258,7 @@ class Pipeline:
     stages: tuple[str, ...] = ()
     name: str | None = None
     yaml_errors: str | None = None
-    warnings: tuple[str, ...] = ()  # what the CI file says and nothing here does
+    warnings: tuple[str, ...] = ()  # settings of the CI file without effect here
     cancels_on_new_commit: str = "conservative"  # conservative | interruptible | none
     cancels_on_job_failure: str = "none"  # none | all
     status: Status = Status.CREATED
@@ -268,22 +268,22 @@ class Pipeline:
     jobs: dict[int, Job] = field(default_factory=dict)
     latest: dict[str, Job] = field(default_factory=dict)  # by name, retried jobs left out
     created: dict[str, dict[int, Job]] = field(default_factory=dict)  # by stage, waiting for it
-    woken: dict[str, None] = field(default_factory=dict)  # names whose needs are to be looked at
+    woken: dict[str, None] = field(default_factory=dict)  # names whose needs must be checked
     dependents: dict[str, list[str]] = field(default_factory=dict)  # needed name -> job names
     tallies: dict[str, Counter[Counted]] = field(default_factory=dict)  # by stage
 
     @property
     def variables(self) -> Mapping[str, str]:
-        """Those that were given to this pipeline alone."""
+        """The variables of this pipeline alone."""
         return self.request.variables
 
     @property
     def merge_request(self) -> MergeRequest | None:
-        """The one it is for."""
+        """The merge request of the pipeline."""
         return self.request.merge_request
 
     def count(self, job: Job, by: int) -> None:
-        """Add the job to its stage's tally, or with `by=-1` take it out."""
+        """Add the job to its stage's tally, or remove it with `by=-1`."""
         tally = self.tallies.setdefault(job.spec.stage, Counter())
         tally[job.counted] += by
         if not tally[job.counted]:
@@ -292,7 +292,7 @@ class Pipeline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandedReport:
-    """A report that a job handed in, as it was sent."""
+    """A report of a job, as the runner sent it."""
 
     path: Path
     name: str
@@ -317,11 +317,11 @@ class Job:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     scheduled_at: datetime | None = None
-    heard_at: datetime | None = None  # last word from the runner
+    heard_at: datetime | None = None  # last call of the runner
     erased_at: datetime | None = None
     runner: Runner | None = None
     system_id: str | None = None
-    timeout_s: int | None = None  # known from hand-out on
+    timeout_s: int | None = None  # set when a runner takes the job
     failure_reason: str | None = None
     exit_code: int | None = None
     trace: bytearray = field(default_factory=bytearray)
@@ -338,11 +338,11 @@ class Job:
 
     @property
     def counted(self) -> Counted:
-        """What the job contributes to its stage and pipeline."""
+        """The status that the job adds to its stage and pipeline."""
         return counts_as(self.status, allow_failure=self.allow_failure)
 
     def drop_artifacts(self) -> None:
-        """The archive and the reports are gone; what later jobs read of them stays."""
+        """Delete the archive and the reports; dotenv variables stay."""
         for path in (self.artifacts, *(report.path for report in self.reports.values())):
             if path is not None:
                 path.unlink(missing_ok=True)

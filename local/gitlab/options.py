@@ -1,4 +1,4 @@
-"""What can be set on a simulated GitLab, with GitLab's own values as defaults."""
+"""The settings of a simulated GitLab; the defaults are GitLab's own."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """After how long GitLab gives a job up."""
+    """After how long GitLab drops a job."""
 
     pending_without_runner: timedelta = timedelta(hours=1)
     pending: timedelta = timedelta(hours=24)
-    silent: timedelta = timedelta(hours=1)  # running or canceling, no word from the runner
+    silent: timedelta = timedelta(hours=1)  # running or canceling, no call of the runner
     grace: timedelta = timedelta(minutes=15)  # past the job's own timeout, enforced by the server
     online: timedelta = timedelta(hours=2)  # a runner heard from within this is online
     stale: timedelta = timedelta(days=7)  # a runner silent for longer is stale
@@ -37,7 +37,7 @@ class Options:
     runner_token_lifetimes: Mapping[str, timedelta] = field(default_factory=dict)
     build_timeout_s: int = 3600
     long_poll_s: float = 0.0  # how long jobs/request waits for a job; GitLab.com: 50
-    trace_interval_s: int = 3  # told to runners; GitLab says 60 when nobody watches
+    trace_interval_s: int = 3  # sent to runners; GitLab sends 60 while no user reads the log
     trace_limit_bytes: int = 100 * 1024 * 1024
     cancels_gracefully: bool = False  # newer GitLab: canceling first, so that after_script runs
     dotenv_variables: int = 20  # in one report; GitLab.com: 50 and more
@@ -56,7 +56,7 @@ class Options:
 
 
 class Clock:
-    """Aware UTC now, plus whatever time was skipped by hand."""
+    """The present time in UTC, plus the time that was skipped."""
 
     def __init__(self) -> None:
         self._skipped = timedelta()
@@ -66,5 +66,5 @@ class Clock:
         return datetime.now(UTC) + self._skipped
 
     def advance(self, by: timedelta) -> None:
-        """Let `by` pass at once."""
+        """Skip `by`."""
         self._skipped += by

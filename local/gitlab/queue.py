@@ -10,7 +10,7 @@ Kind = tuple[int, frozenset[str], bool]  # project id, tags, on a protected ref
 
 
 def may_run(runner: Runner, project: Project, tags: frozenset[str], *, protected: bool) -> bool:
-    """GitLab's matching rule: scope, tags, untagged, protected. Pausing is looked at elsewhere."""
+    """GitLab's matching rule: scope, tags, untagged, protected. The caller checks `paused`."""
     if not _reaches(runner, project):
         return False
     if runner.access_level == "ref_protected" and not protected:
@@ -27,7 +27,7 @@ def _reaches(runner: Runner, project: Project) -> bool:
 
 
 def kind_of(job: Job) -> Kind:
-    """What decides who may run the job; jobs of one kind are interchangeable to a runner."""
+    """The facts that decide which runners may run the job."""
     return job.project.id, frozenset(job.spec.tags), job.pipeline.is_protected
 
 
@@ -41,22 +41,22 @@ class PendingQueue:
 
     @property
     def version(self) -> str:
-        """Another value whenever a runner that found nothing might find something now."""
+        """A value that changes when a runner without a job might get one."""
         return f"{self._changes:032x}"
 
     def touch(self) -> None:
-        """Note that a runner, or what it may reach, was changed."""
+        """Change the version after a change of a runner."""
         self._changes += 1
 
     def add(self, job: Job) -> None:
-        """Let runners find the job."""
+        """Offer the job to runners."""
         kind = kind_of(job)
         self._jobs.setdefault(kind, {})[job.id] = job
         heapq.heappush(self._order.setdefault(kind, []), job.id)
         self.touch()
 
     def remove(self, job: Job) -> None:
-        """Hide the job from runners; nothing happens when it is not there."""
+        """Hide the job from runners; an absent job is ignored."""
         kind = kind_of(job)
         jobs = self._jobs.get(kind)
         if jobs is None or jobs.pop(job.id, None) is None:

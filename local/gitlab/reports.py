@@ -37,5 +37,5 @@ REPORTS: dict[str, tuple[str, str]] = {
     "secret_detection": (RAW, "gl-secret-detection-report.json"),
     "terraform": (RAW, "tfplan.json"),
 }
-# What a runner hands in beside what the file names.
+# Reports that a runner sends without a line in the CI file.
 FROM_RUNNER = {"metadata": GZIP, "metrics_referee": GZIP, "network_referee": GZIP, "trace": RAW}

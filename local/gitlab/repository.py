@@ -26,11 +26,11 @@ _SETTINGS = """\
 
 
 class GitFailed(Exception):
-    """A git command on a project's repository did not work; the message is git's."""
+    """A git command on a project's repository failed; the message is git's."""
 
 
 def git_environment() -> dict[str, str]:
-    """The environment for git: nobody's personal settings."""
+    """The environment for git, without personal settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     return {
         **kept,
@@ -42,7 +42,7 @@ def git_environment() -> dict[str, str]:
 
 
 def run_git(repository: Path, *arguments: str) -> str:
-    """What the git command prints. Raises `GitFailed`."""
+    """The output of the git command. Raises `GitFailed`."""
     done = subprocess.run(
         ["git", "--git-dir", str(repository), *arguments],
         capture_output=True,
@@ -92,21 +92,21 @@ def read_commit(repository: Path, revision: str) -> Commit:
 
 
 def read_tag(repository: Path, name: str) -> str:
-    """The message of an annotated tag; nothing for another one."""
+    """The message of an annotated tag; empty for another tag."""
     form = "%(if:equals=tag)%(objecttype)%(then)%(contents)%(end)"
     return run_git(repository, "for-each-ref", f"--format={form}", name).strip()
 
 
-def read_merge_base(repository: Path, one: str, other: str) -> str:
-    """Where two branches parted; nothing where they have no commit in common."""
+def read_merge_base(repository: Path, first: str, second: str) -> str:
+    """The last common commit of two branches; empty without one."""
     try:
-        return run_git(repository, "merge-base", one, other).strip()
+        return run_git(repository, "merge-base", first, second).strip()
     except GitFailed:
         return ""
 
 
 class CommitFiles(Mapping[str, str]):
-    """The text files of a commit by path; each is read from the repository when asked for."""
+    """The text files of a commit by path; each is read from the repository on access."""
 
     def __init__(self, repository: Path, sha: str) -> None:
         self._repository = repository
@@ -134,11 +134,11 @@ class CommitFiles(Mapping[str, str]):
 
 
 class CommitChanges:
-    """Which files a commit changed; each question is one git command, asked when it matters."""
+    """Which files a commit changed; each question runs one git command, on demand."""
 
     def __init__(self, repository: Path, sha: str, *, before: str | None) -> None:
-        """`before` is the commit to compare with: of the branch before a push, or where a merge
-        request's branch left its target. None when there is none, as for a new branch or a tag.
+        """`before` is the commit to compare with: of the branch before a push, or the
+        common commit of a merge request's branches. None for a new branch or a tag.
         """
         self._repository = repository
         self._sha = sha
@@ -146,24 +146,24 @@ class CommitChanges:
         self._known: dict[str, frozenset[str]] = {}
 
     def pushed(self) -> frozenset[str] | None:
-        """Paths that differ from before, both names of a renamed file; None: not known."""
+        """Paths that differ from before, both names of a renamed file; None when unknown."""
         if self._before is None:
             return None
         try:
             return self._between(self._before, "--no-renames")
-        except GitFailed:  # the commit before is not there any more
+        except GitFailed:  # the commit before does not exist any more
             return None
 
     def since(self, ref: str) -> frozenset[str] | None:
-        """Paths that differ from where the commit left a branch, tag or commit; None: no such."""
+        """Paths that differ from the fork point of a branch, tag or commit; None without it."""
         for name in (f"refs/heads/{ref}", f"refs/tags/{ref}", ref):
             try:
                 # `--end-of-options`, so that no ref can be an option
-                found = run_git(
+                other = run_git(
                     self._repository,
                     *("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"),
                 ).strip()
-                base = read_merge_base(self._repository, found, self._sha)
+                base = read_merge_base(self._repository, other, self._sha)
                 return self._between(base, "-M") if base else None
             except GitFailed:
                 continue

@@ -8,14 +8,14 @@ Key = tuple[int, str]  # project id, group name
 
 
 class ResourceGroups:
-    """Who holds each group, and who waits for it, in order of arrival."""
+    """The holder of each group, and the jobs that wait for it in order of arrival."""
 
     def __init__(self) -> None:
         self._holders: dict[Key, Job] = {}
         self._waiting: dict[Key, dict[int, Job]] = {}
 
     def acquire(self, job: Job) -> bool:
-        """Whether the job has its group now; if not, it waits in line."""
+        """Whether the job holds its group now; otherwise it waits in line."""
         key = _key(job)
         holder = self._holders.setdefault(key, job)
         if holder is job:
@@ -24,7 +24,7 @@ class ResourceGroups:
         return False
 
     def release(self, job: Job) -> Job | None:
-        """Give the group up, or leave the line; the job that has it next, if any."""
+        """Free the group or leave the line; the next holder, or None."""
         if not job.spec.resource_group:
             return None
         key = _key(job)

@@ -1,4 +1,4 @@
-"""Runner records: made, found by token, heard from, counted against limits, deleted."""
+"""Runner records: creation, tokens, limits, calls, deletion."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class LimitReached(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerRequest:
-    """What is asked for when a runner is made."""
+    """The fields of a new runner."""
 
     runner_type: str
     creator: User
@@ -89,7 +89,7 @@ class Runners:
             raise LimitReached(f"Maximum number of ci registered runners ({limit}) exceeded")
 
     def by_token(self, token: str) -> Runner | None:
-        """The runner this authentication token belongs to."""
+        """The runner of an authentication token."""
         return self._by_token.get(token)
 
     def _expiry(self, runner_type: str, at: datetime) -> datetime | None:
@@ -98,7 +98,7 @@ class Runners:
         return at + lifetime if lifetime else None
 
     def renew_token(self, runner: Runner, *, at: datetime) -> str:
-        """A fresh token; the old one is worthless from now on."""
+        """A fresh token; the old token is invalid from now on."""
         del self._by_token[runner.token]
         runner.token_expires_at = self._expiry(runner.runner_type, at)
         runner.token = f"glrt-{secrets.token_urlsafe(15)}"
@@ -108,7 +108,7 @@ class Runners:
     def hear(
         self, runner: Runner, *, system_id: str | None, info: Mapping[str, object], at: datetime
     ) -> RunnerManager:
-        """Note a call from one of the runner's machines; what GitLab shows of it may lag."""
+        """Record a call of one machine of the runner; `contacted_at` may lag."""
         name = system_id or LEGACY_SYSTEM_ID
         manager = runner.managers.get(name)
         if manager is None:
@@ -123,32 +123,32 @@ class Runners:
         if isinstance(features, Mapping):
             manager.cancels_gracefully = features.get("cancel_gracefully") is True
         runner.heard_at = at
-        for shown in (runner, manager):
-            if shown.contacted_at is None or at - shown.contacted_at >= self._lag():
-                shown.contacted_at = at
+        for record in (runner, manager):
+            if record.contacted_at is None or at - record.contacted_at >= self._lag():
+                record.contacted_at = at
         return manager
 
     def _lag(self) -> timedelta:
-        """How old GitLab lets `contacted_at` become: drawn anew each time."""
+        """The greatest age of `contacted_at`, drawn for each call."""
         limits = self._options.timeouts
         least, most = limits.contact_written_every, limits.contact_written_at_latest
         return least + self._random.random() * (most - least)
 
     def delete(self, runner: Runner) -> None:
-        """Forget the runner; its token is unknown from now on, its jobs keep naming it."""
+        """Delete the runner; its token is unknown from now on, its jobs still name it."""
         del self.by_id[runner.id], self._by_token[runner.token]
 
     def is_online(self, runner: Runner, at: datetime) -> bool:
-        """Whether GitLab takes the runner for alive: heard from within two hours."""
-        seen = runner.contacted_at
-        return seen is not None and at - seen <= self._options.timeouts.online
+        """Whether the runner called within two hours."""
+        contacted_at = runner.contacted_at
+        return contacted_at is not None and at - contacted_at <= self._options.timeouts.online
 
     def status(self, runner: Runner | RunnerManager, at: datetime) -> str:
         """online | offline | stale | never_contacted."""
-        seen = runner.contacted_at
+        contacted_at = runner.contacted_at
         limits = self._options.timeouts
-        if at - (seen or runner.created_at) > limits.stale:
+        if at - (contacted_at or runner.created_at) > limits.stale:
             return "stale"
-        if seen is None:
+        if contacted_at is None:
             return "never_contacted"
-        return "online" if at - seen <= limits.online else "offline"
+        return "online" if at - contacted_at <= limits.online else "offline"

@@ -1,4 +1,4 @@
-"""Fills a GitLab with a project: made over REST, filled by a real `git push`."""
+"""Fills a GitLab with a project: created over REST, filled by a real `git push`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class SeededProject:
 
 
 class SeedFailed(Exception):
-    """A git command of the seed did not work; the message is git's."""
+    """A git command of the seed failed; the message is git's."""
 
 
 def create_project(
@@ -44,7 +44,7 @@ def create_project(
 ) -> SeededProject:
     """The project at `path` (`group/…/name`), with `files` as its first commit on its branch.
 
-    Missing groups are made. A `.gitlab-ci.yml` among the files starts the first pipeline.
+    Missing groups are created. A `.gitlab-ci.yml` among the files starts the first pipeline.
     """
     with gitlab.Gitlab(server_url, private_token=token) as client:
         *groups, name = path.split("/")
@@ -73,7 +73,7 @@ def _group(client: gitlab.Gitlab, names: list[str]) -> Group:
 
 @dataclass(frozen=True, slots=True)
 class _Push:
-    """Where a commit goes, and how."""
+    """The target of a commit."""
 
     clone_url: str
     branch: str

@@ -26,11 +26,11 @@ ResultT = TypeVar("ResultT")
 
 def bind(port: int) -> socket.socket:
     """A listening socket on the loopback address; port 0 picks a free one."""
-    found = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    found.bind((_HOST, port))
-    found.listen(1024)
-    return found
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.bind((_HOST, port))
+    bound.listen(1024)
+    return bound
 
 
 def address(bound: socket.socket) -> str:
@@ -43,7 +43,7 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave signals to whoever runs the server."""
+        """Leave signals to the caller."""
         yield
 
 
@@ -123,7 +123,7 @@ class SimulatorServer:
         self._socket.close()
 
     def ask(self, question: Callable[[GitLabWorld], ResultT]) -> ResultT:
-        """What `question` answers, called on the server's own thread so that nothing moves."""
+        """The result of `question`, which runs on the thread of the server."""
         if self._loop is None:
             raise RuntimeError("the GitLab simulator is not running")
 

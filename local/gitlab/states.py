@@ -1,4 +1,4 @@
-"""GitLab's job and pipeline states: what may follow what, and how many make one. Pure.
+"""GitLab's job and pipeline states: transitions, and the one status of several jobs. Pure.
 
 Source: GitLab's `Ci::HasStatus`, `CommitStatus` and `Gitlab::Ci::Status::Composite`.
 """
@@ -27,7 +27,7 @@ class Status(StrEnum):
 
 
 FINISHED = frozenset({Status.SUCCESS, Status.FAILED, Status.CANCELED})
-COMPLETED = FINISHED | {Status.SKIPPED}  # a later job may be looked at
+COMPLETED = FINISHED | {Status.SKIPPED}  # a later job may start
 ACTIVE = frozenset({Status.PENDING, Status.RUNNING, Status.CANCELING})
 
 # States whose arrival sends a Job Hook; the other states are silent.
@@ -54,14 +54,14 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
 
 
 class ImpossibleTransition(Exception):
-    """A job was asked to go where its state does not lead."""
+    """The state of the job does not allow the transition."""
 
     def __init__(self, job_id: int, old: Status, new: Status) -> None:
         super().__init__(f"job {job_id} cannot go from {old} to {new}")
 
 
 class Mark(StrEnum):
-    """What a job counts as beside its status when it is allowed to fail."""
+    """What a job counts as, instead of its status, when it is allowed to fail."""
 
     WARNING = "success_with_warnings"
     IGNORED = "ignored"
@@ -71,7 +71,7 @@ Counted = Status | Mark
 
 
 def counts_as(status: Status, *, allow_failure: bool) -> Counted:
-    """What one job contributes to the status of a stage or a pipeline."""
+    """The status that one job adds to a stage or a pipeline."""
     if allow_failure and status in (Status.FAILED, Status.CANCELED):
         return Mark.WARNING
     if allow_failure and status is Status.MANUAL:
@@ -135,7 +135,7 @@ _ACCEPTS: dict[str, frozenset[Status]] = {
 
 
 def decide_start(when: str, earlier: Status, *, by_needs: bool) -> Status | None:
-    """What a created job does once `earlier` is known: a state to enter, or None to wait."""
+    """The next state of a created job after `earlier`; None to wait."""
     if earlier not in COMPLETED:
         return None
     accepted = _ACCEPTS[when]

@@ -1,4 +1,4 @@
-"""What time alone does to jobs: delayed ones start, stuck ones fail, artifacts expire."""
+"""The effects of time: delayed jobs start, stuck jobs fail, artifacts expire."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from local.gitlab.states import COMPLETED, Status
 
 
 def sweep(engine: PipelineEngine, runners: Runners) -> None:
-    """Apply every rule of time as of now."""
+    """Apply every rule of time at the present instant."""
     at = engine.clock.now()
     for job in list(engine.index.scheduled.values()):
         if job.scheduled_at is not None and at >= job.scheduled_at:
@@ -28,7 +28,7 @@ def sweep(engine: PipelineEngine, runners: Runners) -> None:
 
 
 def _drop_expired(engine: PipelineEngine, at: datetime) -> None:
-    """Artifacts whose time is over are gone, but for those of a ref's last pipeline."""
+    """Delete expired artifacts, except those of a ref's last pipeline."""
     for job in list(engine.expiring.values()):
         expiry = job.artifacts_expire_at
         if expiry is None or (at >= expiry and not _is_last_of_ref(job.pipeline)):
@@ -50,9 +50,9 @@ def _is_last_of_ref(pipeline: Pipeline) -> bool:
 
 
 def _stuck(engine: PipelineEngine, runners: Runners, at: datetime) -> list[tuple[Job, str]]:
-    """Pending jobs that waited too long, and why they are dropped."""
+    """Pending jobs that waited too long, each with its failure reason."""
     limits = engine.options.timeouts
-    found = []
+    dropped = []
     for jobs in engine.index.queue.kinds():
         late = [job for job in jobs if _waited(job, at) > limits.pending_without_runner]
         if not late:
@@ -60,10 +60,10 @@ def _stuck(engine: PipelineEngine, runners: Runners, at: datetime) -> list[tuple
         lonely = not has_online_runner(late[0], runners, at)
         for job in late:
             if lonely:
-                found.append((job, failures.STUCK_NO_RUNNER))
+                dropped.append((job, failures.STUCK_NO_RUNNER))
             elif _waited(job, at) > limits.pending:
-                found.append((job, failures.STUCK_PENDING))
-    return found
+                dropped.append((job, failures.STUCK_PENDING))
+    return dropped
 
 
 def _waited(job: Job, at: datetime) -> timedelta:
@@ -71,7 +71,7 @@ def _waited(job: Job, at: datetime) -> timedelta:
 
 
 def has_online_runner(job: Job, runners: Runners, at: datetime) -> bool:
-    """Whether any runner that may take the job was heard from lately."""
+    """Whether an online runner may take the job."""
     _, tags, protected = kind_of(job)
     return any(
         may_run(runner, job.project, tags, protected=protected)
@@ -81,17 +81,17 @@ def has_online_runner(job: Job, runners: Runners, at: datetime) -> bool:
 
 
 def _silent(engine: PipelineEngine, at: datetime) -> list[tuple[Job, str]]:
-    """Jobs under way whose runner is gone or whose time is long over."""
-    found = []
+    """Running jobs of silent runners or long after their timeout, with the reason."""
+    dropped = []
     for job in engine.index.under_way.values():
         reason = reason_to_drop(job, at, engine.options.timeouts)
         if reason is not None:
-            found.append((job, reason))
-    return found
+            dropped.append((job, reason))
+    return dropped
 
 
 def reason_to_drop(job: Job, at: datetime, limits: Timeouts) -> str | None:
-    """Why a running or canceling job is given up at `at`; None to let it be."""
+    """Why a running or canceling job is dropped at `at`; None to keep it."""
     if job.started_at is None or job.heard_at is None:
         return None
     allowed = timedelta(seconds=job.timeout_s or job.project.build_timeout_s) + limits.grace

@@ -16,7 +16,7 @@ from local.gitlab.webhooks.hooks import Hooks
 
 
 class GitLabWorld:
-    """Everything the instance knows. Touch it from the server's event loop only."""
+    """The records and settings of the instance; only for the server's event loop."""
 
     def __init__(self, data_dir: Path, *, options: Options, base_url: str) -> None:
         self.data_dir = data_dir

@@ -104,7 +104,7 @@ Serve = Callable[[Request], Awaitable[Response]]
 
 
 def _guarded(world: GitLabWorld, endpoint: Endpoint, *, counted_as: str) -> Serve:
-    """Count the call, let chaos have its way, then answer."""
+    """Count the call, apply the faults in force, then answer."""
     answer = _answering(world, endpoint)
 
     async def serve(request: Request) -> Response:

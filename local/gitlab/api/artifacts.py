@@ -17,7 +17,7 @@ from local.gitlab.model import HandedReport, Job, Role
 from local.gitlab.reports import FROM_RUNNER, REPORTS
 from local.gitlab.states import FINISHED, Status
 
-_USUAL_LIFE = "30 days"  # of artifacts whose job says nothing
+_USUAL_LIFE = "30 days"  # without `expire_in`
 
 
 async def upload(call: Call) -> Response:
@@ -51,7 +51,7 @@ def _given(call: Call, form: FormData, name: str, absent: str) -> str:
 
 
 def _expiry(call: Call, expire_in: str) -> datetime | None:
-    """When the artifacts may be gone; None for never. Raises 400."""
+    """When the artifacts expire; None for never. Raises 400."""
     if expire_in.lower() in ("never", "0"):
         return None
     seconds = read_duration_s(expire_in)

@@ -1,4 +1,4 @@
-"""One API call: who asks, for what, and the errors GitLab answers with."""
+"""One API call: its caller, its parameters, and the errors that GitLab answers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BodyT = TypeVar("BodyT", bound=BaseModel)
 
 
 class ApiError(Exception):
-    """An answer that is not what was asked for; the body is GitLab's."""
+    """An error answer; the body is GitLab's."""
 
     def __init__(
         self, status: int, message: object, *, headers: Mapping[str, str] | None = None
@@ -45,7 +45,7 @@ def forbidden(why: str = "") -> ApiError:
 
 @dataclass(slots=True)
 class Call:
-    """A request together with the world it is about. `caller` is None on runner endpoints."""
+    """A request to a world. `caller` is None on runner endpoints."""
 
     request: Request
     world: GitLabWorld
@@ -53,7 +53,7 @@ class Call:
 
     @property
     def user(self) -> User:
-        """Who asks. Raises 401 when nobody is signed in."""
+        """The user of the call. Raises 401 without a login."""
         if self.caller is None:
             raise ApiError(401, "401 Unauthorized")
         return self.caller.user
@@ -72,7 +72,7 @@ class Call:
     async def body(self, model: type[BodyT], *, also: Collection[str] = ()) -> BodyT:
         """The parameters, from JSON or a form and the query string together. Raises 400.
 
-        `also` are names that the caller reads besides the model's own.
+        `also` has names of further parameters that the caller reads.
         """
         given: dict[str, Any] = dict(self.request.query_params)
         kind = self.request.headers.get("content-type", "")
@@ -87,11 +87,11 @@ class Call:
             raise ApiError(400, _explain(exc)) from exc
 
     def _note_unread(self, names: Collection[str]) -> None:
-        """Say what is ignored, as GitLab ignores it; runners send much that nothing here needs."""
+        """Log the ignored parameters, except those of runners, which send many."""
         unread = sorted({*names} - _NO_PARAMETERS)
         if unread and self.caller is not None:
-            said = ", ".join(unread)
-            _LOG.warning("%s %s ignores %s", self.request.method, self.request.url.path, said)
+            ignored = ", ".join(unread)
+            _LOG.warning("%s %s ignores %s", self.request.method, self.request.url.path, ignored)
 
     @staticmethod
     def _json(raw: bytes) -> dict[str, Any]:
@@ -151,7 +151,7 @@ Handler = Callable[[Call], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """A row of the API: `scopes` are those of which the caller's token must have one."""
+    """A row of the API: `scopes` are the caller's token must have one of them."""
 
     method: str
     path: str  # below /api/v4, or absolute when it starts with /_sim

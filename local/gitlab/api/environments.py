@@ -11,23 +11,27 @@ from local.gitlab.dates import api_date
 from local.gitlab.model import Environment
 
 
-def _view(one: Environment) -> Json:
+def _view(environment: Environment) -> Json:
     return {
-        "id": one.id,
-        "name": one.name,
-        "slug": one.slug,
-        "external_url": one.external_url,
-        "tier": one.tier,
-        "state": "stopped" if one.is_stopped else "available",
-        "created_at": api_date(one.created_at),
+        "id": environment.id,
+        "name": environment.name,
+        "slug": environment.slug,
+        "external_url": environment.external_url,
+        "tier": environment.tier,
+        "state": "stopped" if environment.is_stopped else "available",
+        "created_at": api_date(environment.created_at),
     }
 
 
 async def list_environments(call: Call) -> Response:
     """GET /projects/:id/environments."""
     name = call.request.query_params.get("name")
-    found = [one for one in call.project().environments.values() if name in (None, one.name)]
-    return page_of(call.request, found, _view)
+    matching = [
+        environment
+        for environment in call.project().environments.values()
+        if name in (None, environment.name)
+    ]
+    return page_of(call.request, matching, _view)
 
 
 ENDPOINTS = (

@@ -39,7 +39,7 @@ class _Refused(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Visitor:
-    """Who is at the door: a user, a job, or nobody yet."""
+    """The caller: a user, a job, or neither before a login."""
 
     user: User | None = None
     job: Job | None = None
@@ -70,7 +70,7 @@ class _Door:
         self._pushing: dict[int, asyncio.Lock] = {}
 
     async def advertise(self, request: Request) -> Response:
-        """GET info/refs: what is there to fetch or push."""
+        """GET info/refs: the refs for a fetch or a push."""
         writes = request.query_params.get("service") == "git-receive-pack"
         try:
             project, _ = self._admit(request, writes=writes)
@@ -90,7 +90,7 @@ class _Door:
             return await _backend(request, project, "git-upload-pack", body)
 
     async def push(self, request: Request) -> Response:
-        """POST git-receive-pack: take objects, then start pipelines for what changed."""
+        """POST git-receive-pack: take objects, then start pipelines for the changed refs."""
         try:
             project, visitor = self._admit(request, writes=True)
         except _Refused as exc:
@@ -120,18 +120,18 @@ class _Door:
         lines: list[str] = []
         for change in changed_refs(before, project.refs):
             wish = Wish(project=project, change=change, source="push", user=visitor.user)
-            pipeline = await start_pipeline(self._world, wish)
-            started = [] if pipeline is None else [pipeline]
+            first = await start_pipeline(self._world, wish)
+            started = [] if first is None else [first]
             if not change.is_tag:
                 started += await note_push(
                     self._world, project, change.short_name, user=visitor.user
                 )
-            for one in started:
-                lines += push_report(one, self._world.base_url)
+            for pipeline in started:
+                lines += push_report(pipeline, self._world.base_url)
         return lines
 
     def _admit(self, request: Request, *, writes: bool) -> tuple[Project, _Visitor]:
-        """The project and who asks. Raises `_Refused`: 401 first, so that git sends its login."""
+        """The project and the caller. Raises `_Refused`: 401 first, so that git sends its login."""
         visitor = self._visitor(request)
         project = self._world.accounts.project(request.path_params["path"])
         is_open = project is not None and project.is_public and not writes
@@ -182,7 +182,7 @@ def _check(project: Project, visitor: _Visitor, *, writes: bool) -> None:
 
 
 def _check_job(project: Project, job: Job, *, writes: bool) -> None:
-    """What GitLab says to a job token. Raises `_Refused`."""
+    """Check a job token. Raises `_Refused` with GitLab's words."""
     if writes:
         raise _Refused(403, "You are not allowed to push code to this project with a job token")
     if not reading_is_allowed(job, project):

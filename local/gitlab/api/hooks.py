@@ -21,14 +21,14 @@ _MOST_CUSTOM_HEADERS = 20
 
 
 class CustomHeader(BaseModel):
-    """One header to be sent along."""
+    """One custom header."""
 
     key: str
     value: str = ""
 
 
 class HookBody(BaseModel):
-    """Body of `POST` and `PUT …/hooks`; events stand beside these as extra fields."""
+    """Body of `POST` and `PUT …/hooks`; events are extra fields."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -46,7 +46,7 @@ _PLAIN = ("url", "name", "description", "push_events_branch_filter", "enable_ssl
 
 
 def hook_view(hook: Hook, at: datetime, *, has_signing_token: bool) -> Json:
-    """A hook; of its secrets only whether they are there."""
+    """A hook; of its secrets only whether they are set."""
     owner = "group_id" if isinstance(hook.owner, Group) else "project_id"
     view = {
         "id": hook.id,
@@ -194,9 +194,9 @@ def _sample(call: Call, hook: Hook, trigger: str) -> JobMoment | Pipeline:
             newest: Job = max(jobs, key=lambda job: job.id)
             return JobMoment.of(newest, call.world.clock.now())
     elif trigger == "pipeline_events":
-        found = [next(reversed(p.pipelines.values())) for p in projects if p.pipelines]
-        if found:
-            return max(found, key=lambda pipeline: pipeline.id)
+        pipelines = [next(reversed(p.pipelines.values())) for p in projects if p.pipelines]
+        if pipelines:
+            return max(pipelines, key=lambda pipeline: pipeline.id)
     raise ApiError(422, "Ensure the project has CI jobs.")
 
 
@@ -207,7 +207,7 @@ def _admit_try(call: Call, *what: str | int) -> None:
 
 
 async def test_hook(call: Call) -> Response:
-    """POST …/hooks/:hook_id/test/:trigger: 201 when the receiver was content, else 422."""
+    """POST …/hooks/:hook_id/test/:trigger: 201 after a success of the receiver, else 422."""
     hook = _hook(call)
     _admit_try(call, "test")
     trigger = call.path("trigger")
@@ -223,16 +223,16 @@ async def test_hook(call: Call) -> Response:
 async def list_deliveries(call: Call) -> Response:
     """GET …/hooks/:hook_id/events."""
     hook = _hook(call)
-    seen = hook.history(call.world.clock.now())
-    return page_of(call.request, seen, lambda d: delivery_view(d, hook))
+    deliveries = hook.history(call.world.clock.now())
+    return page_of(call.request, deliveries, lambda d: delivery_view(d, hook))
 
 
 async def resend_delivery(call: Call) -> Response:
     """POST …/hooks/:hook_id/events/:event_id/resend: same body, same idempotency key."""
     hook = _hook(call)
     wanted = call.number("event")
-    seen = hook.history(call.world.clock.now())
-    former = next((d for d in seen if d.id == wanted), None)
+    deliveries = hook.history(call.world.clock.now())
+    former = next((d for d in deliveries if d.id == wanted), None)
     if former is None:
         raise not_found("Hook event")
     _admit_try(call, "resend", hook.id)

@@ -1,4 +1,4 @@
-"""Who else's job tokens a project lets in, over REST."""
+"""The projects and groups whose job tokens a project admits, over REST."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ async def change_scope(call: Call) -> Response:
 async def list_projects(call: Call) -> Response:
     """GET …/allowlist: the project itself first."""
     project = call.project(role=Role.MAINTAINER)
-    allowed = sorted([project, *project.job_token_projects.values()], key=lambda one: one.id)
-    return page_of(call.request, allowed, lambda one: project_view(one, call.world))
+    allowed = sorted([project, *project.job_token_projects.values()], key=lambda entry: entry.id)
+    return page_of(call.request, allowed, lambda entry: project_view(entry, call.world))
 
 
 async def allow_project(call: Call) -> Response:
@@ -75,8 +75,8 @@ async def forbid_project(call: Call) -> Response:
 async def list_groups(call: Call) -> Response:
     """GET …/groups_allowlist."""
     project = call.project(role=Role.MAINTAINER)
-    allowed = sorted(project.job_token_groups.values(), key=lambda one: one.id)
-    return page_of(call.request, allowed, lambda one: group_view(one, call.world))
+    allowed = sorted(project.job_token_groups.values(), key=lambda entry: entry.id)
+    return page_of(call.request, allowed, lambda entry: group_view(entry, call.world))
 
 
 async def allow_group(call: Call) -> Response:

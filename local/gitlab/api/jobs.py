@@ -1,4 +1,4 @@
-"""Jobs over REST: lists, one job, its log, and what people do to it."""
+"""Jobs over REST: lists, one job, its log, cancel, retry and play."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def wanted_statuses(call: Call) -> frozenset[Status] | None:
 def _jobs_in(project: Project, statuses: frozenset[Status] | None) -> list[Job]:
     if statuses is None:
         return list(project.jobs.values())
-    found = [job for s in statuses for job in project.by_status.get(s, {}).values()]
-    return sorted(found, key=lambda job: job.id)
+    jobs = [job for s in statuses for job in project.by_status.get(s, {}).values()]
+    return sorted(jobs, key=lambda job: job.id)
 
 
 async def list_jobs(call: Call) -> Response:

@@ -1,4 +1,4 @@
-"""Merge requests over REST, as far as pipelines need them."""
+"""Merge requests over REST, to the extent that pipelines need."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class NewMergeRequest(BaseModel):
 
 
 class MergeRequestChange(BaseModel):
-    """Body of `PUT …/merge_requests/:iid`: what is left out stays."""
+    """Body of `PUT …/merge_requests/:iid`: absent fields stay."""
 
     title: str | None = None
     description: str | None = None
@@ -41,32 +41,32 @@ class MergeRequestChange(BaseModel):
     state_event: Literal["close", "reopen"] | None = None
 
 
-def _labels(said: str | list[str]) -> tuple[str, ...]:
-    names = said.split(",") if isinstance(said, str) else said
+def _labels(labels: str | list[str]) -> tuple[str, ...]:
+    names = labels.split(",") if isinstance(labels, str) else labels
     return tuple(name.strip() for name in names if name.strip())
 
 
-def _view(one: MergeRequest, world: GitLabWorld) -> Json:
-    project = one.project
+def _view(merge_request: MergeRequest, world: GitLabWorld) -> Json:
+    project = merge_request.project
     return {
-        "id": one.id,
-        "iid": one.iid,
+        "id": merge_request.id,
+        "iid": merge_request.iid,
         "project_id": project.id,
-        "title": one.title,
-        "description": one.description,
-        "state": one.state,
-        "draft": one.is_draft,
-        "created_at": api_date(one.created_at),
-        "author": user_view(one.author, world),
-        "source_branch": one.source_branch,
-        "target_branch": one.target_branch,
+        "title": merge_request.title,
+        "description": merge_request.description,
+        "state": merge_request.state,
+        "draft": merge_request.is_draft,
+        "created_at": api_date(merge_request.created_at),
+        "author": user_view(merge_request.author, world),
+        "source_branch": merge_request.source_branch,
+        "target_branch": merge_request.target_branch,
         "source_project_id": project.id,
         "target_project_id": project.id,
-        "labels": list(one.labels),
-        "squash": one.is_squashed,
-        "sha": merge_requests.source_sha(one),
-        "reference": f"!{one.iid}",
-        "web_url": f"{world.base_url}/{project.full_path}/-/merge_requests/{one.iid}",
+        "labels": list(merge_request.labels),
+        "squash": merge_request.is_squashed,
+        "sha": merge_requests.source_sha(merge_request),
+        "reference": f"!{merge_request.iid}",
+        "web_url": f"{world.base_url}/{project.full_path}/-/merge_requests/{merge_request.iid}",
     }
 
 
@@ -78,7 +78,7 @@ def _find(call: Call, project: Project) -> MergeRequest:
 
 
 def _check(project: Project, wanted: NewMergeRequest) -> None:
-    """Raises what GitLab answers to branches that cannot be merged."""
+    """Raises 400 or 409 for branches that cannot be merged."""
     if wanted.target_project_id not in (None, project.id):
         raise ApiError(400, _OTHER_PROJECT)
     if wanted.source_branch == wanted.target_branch:
@@ -88,8 +88,8 @@ def _check(project: Project, wanted: NewMergeRequest) -> None:
             raise ApiError(400, [f'{kind} branch "{branch}" does not exist'])
     for other in merge_requests.open_from(project, wanted.source_branch):
         if other.target_branch == wanted.target_branch:
-            said = "Another open merge request already exists for this source branch"
-            raise ApiError(409, [f"{said}: !{other.iid}"])
+            message = "Another open merge request already exists for this source branch"
+            raise ApiError(409, [f"{message}: !{other.iid}"])
 
 
 async def create(call: Call) -> Response:
@@ -98,7 +98,7 @@ async def create(call: Call) -> Response:
     wanted = await call.body(NewMergeRequest)
     _check(project, wanted)
     everywhere = call.world.accounts.projects.values()
-    one = MergeRequest(
+    merge_request = MergeRequest(
         id=1 + sum(len(other.merge_requests) for other in everywhere),
         iid=len(project.merge_requests) + 1,
         project=project,
@@ -111,23 +111,23 @@ async def create(call: Call) -> Response:
         labels=_labels(wanted.labels),
         is_squashed=wanted.squash,
     )
-    project.merge_requests[one.iid] = one
-    merge_requests.keep_head(one)
-    await merge_requests.start_for(call.world, one, user=call.user)
-    return JSONResponse(_view(one, call.world), status_code=201)
+    project.merge_requests[merge_request.iid] = merge_request
+    merge_requests.keep_head(merge_request)
+    await merge_requests.start_for(call.world, merge_request, user=call.user)
+    return JSONResponse(_view(merge_request, call.world), status_code=201)
 
 
 async def list_all(call: Call) -> Response:
     """GET /projects/:id/merge_requests."""
     query = call.request.query_params
-    found = [
-        one
-        for one in call.project().merge_requests.values()
-        if query.get("state", "all") in ("all", one.state)
-        and query.get("source_branch") in (None, one.source_branch)
-        and query.get("target_branch") in (None, one.target_branch)
+    matching = [
+        merge_request
+        for merge_request in call.project().merge_requests.values()
+        if query.get("state", "all") in ("all", merge_request.state)
+        and query.get("source_branch") in (None, merge_request.source_branch)
+        and query.get("target_branch") in (None, merge_request.target_branch)
     ]
-    return page_of(call.request, found, lambda one: _view(one, call.world))
+    return page_of(call.request, matching, lambda merge_request: _view(merge_request, call.world))
 
 
 async def get(call: Call) -> Response:
@@ -137,35 +137,39 @@ async def get(call: Call) -> Response:
 
 async def change(call: Call) -> Response:
     """PUT …/merge_requests/:iid."""
-    one = _find(call, call.project(role=Role.DEVELOPER))
-    said = await call.body(MergeRequestChange)
-    one.title = said.title or one.title
-    one.target_branch = said.target_branch or one.target_branch
-    if said.description is not None:
-        one.description = said.description
-    if said.labels is not None:
-        one.labels = _labels(said.labels)
-    if said.squash is not None:
-        one.is_squashed = said.squash
-    if said.state_event is not None:
-        one.state = "closed" if said.state_event == "close" else "opened"
-    return JSONResponse(_view(one, call.world))
+    merge_request = _find(call, call.project(role=Role.DEVELOPER))
+    wanted = await call.body(MergeRequestChange)
+    merge_request.title = wanted.title or merge_request.title
+    merge_request.target_branch = wanted.target_branch or merge_request.target_branch
+    if wanted.description is not None:
+        merge_request.description = wanted.description
+    if wanted.labels is not None:
+        merge_request.labels = _labels(wanted.labels)
+    if wanted.squash is not None:
+        merge_request.is_squashed = wanted.squash
+    if wanted.state_event is not None:
+        merge_request.state = "closed" if wanted.state_event == "close" else "opened"
+    return JSONResponse(_view(merge_request, call.world))
 
 
 async def list_pipelines(call: Call) -> Response:
     """GET …/merge_requests/:iid/pipelines."""
     project = call.project()
-    one = _find(call, project)
-    mine = [found for found in project.pipelines.values() if found.merge_request is one]
-    return page_of(call.request, mine, lambda found: pipeline_view(found, call.world))
+    merge_request = _find(call, project)
+    mine = [
+        pipeline
+        for pipeline in project.pipelines.values()
+        if pipeline.merge_request is merge_request
+    ]
+    return page_of(call.request, mine, lambda pipeline: pipeline_view(pipeline, call.world))
 
 
 async def create_pipeline(call: Call) -> Response:
     """POST …/merge_requests/:iid/pipelines."""
-    one = _find(call, call.project(role=Role.DEVELOPER))
-    if one.state != "opened" or merge_requests.source_sha(one) is None:
+    merge_request = _find(call, call.project(role=Role.DEVELOPER))
+    if merge_request.state != "opened" or merge_requests.source_sha(merge_request) is None:
         raise ApiError(400, {"base": ["The merge request is not open, or its branch is gone"]})
-    pipeline = await merge_requests.start_for(call.world, one, user=call.user)
+    pipeline = await merge_requests.start_for(call.world, merge_request, user=call.user)
     if pipeline is None:
         raise ApiError(400, {"base": ["Pipeline will not run for the selected trigger."]})
     if pipeline.yaml_errors:

@@ -141,8 +141,12 @@ class _Pages:
         name = request.path_params["branch"]
         if f"refs/heads/{name}" not in project.refs:
             raise _Refused(404, "404 Not Found")
-        found = [one for one in project.pipelines.values() if one.ref == name and not one.is_tag]
-        return self._pipelines(project, f"Pipelines of {name}", found)
+        pipelines = [
+            pipeline
+            for pipeline in project.pipelines.values()
+            if pipeline.ref == name and not pipeline.is_tag
+        ]
+        return self._pipelines(project, f"Pipelines of {name}", pipelines)
 
     def project(self, _request: Request, project: Project) -> Response:
         """The pipelines of a project, newest first."""
@@ -152,29 +156,35 @@ class _Pages:
     def _pipelines(project: Project, title: str, pipelines: Iterable[Pipeline]) -> Response:
         rows = [
             (
-                _link(_path(one), f"#{one.id}"),
-                escape(one.status),
-                escape(one.ref),
-                escape(one.source),
-                escape(api_date(one.created_at) or ""),
+                _link(_path(pipeline), f"#{pipeline.id}"),
+                escape(pipeline.status),
+                escape(pipeline.ref),
+                escape(pipeline.source),
+                escape(api_date(pipeline.created_at) or ""),
             )
-            for one in sorted(pipelines, key=lambda one: -one.id)
+            for pipeline in sorted(pipelines, key=lambda pipeline: -pipeline.id)
         ]
         return _page(project.full_path, title, _table(rows))
 
     def pipeline(self, request: Request, project: Project) -> Response:
         """The jobs of a pipeline by stage, the errors of its file, and its warnings."""
-        one = _found(project.pipelines, request)
+        pipeline = _record(project.pipelines, request)
         facts = [
-            ("status", one.status),
-            ("ref", one.ref),
-            ("commit", f"{one.commit.sha} {one.commit.message.splitlines()[0]}"),
-            ("source", one.source),
-            ("started by", one.user.username),
-            ("created", api_date(one.created_at) or ""),
+            ("status", pipeline.status),
+            ("ref", pipeline.ref),
+            ("commit", f"{pipeline.commit.sha} {pipeline.commit.message.splitlines()[0]}"),
+            ("source", pipeline.source),
+            ("started by", pipeline.user.username),
+            ("created", api_date(pipeline.created_at) or ""),
         ]
-        parts = [_facts(facts), _said("Errors", one.yaml_errors), _said("Warnings", one.warnings)]
-        jobs = sorted(one.jobs.values(), key=lambda job: (one.stages.index(job.spec.stage), job.id))
+        parts = [
+            _facts(facts),
+            _section("Errors", pipeline.yaml_errors),
+            _section("Warnings", pipeline.warnings),
+        ]
+        jobs = sorted(
+            pipeline.jobs.values(), key=lambda job: (pipeline.stages.index(job.spec.stage), job.id)
+        )
         rows = [
             (
                 _link(_path(job), f"#{job.id}"),
@@ -186,32 +196,32 @@ class _Pages:
             )
             for job in jobs
         ]
-        name = f" {one.name}" if one.name else ""
-        return _page(project.full_path, f"Pipeline #{one.id}{name}", *parts, _table(rows))
+        name = f" {pipeline.name}" if pipeline.name else ""
+        return _page(project.full_path, f"Pipeline #{pipeline.id}{name}", *parts, _table(rows))
 
     def job(self, request: Request, project: Project) -> Response:
         """The state and the log of a job."""
-        one = _found(project.jobs, request)
-        runner = f"#{one.runner.id} {one.runner.description}" if one.runner else ""
+        job = _record(project.jobs, request)
+        runner = f"#{job.runner.id} {job.runner.description}" if job.runner else ""
         facts = [
-            ("status", one.status),
-            ("failure", one.failure_reason or ""),
-            ("stage", one.spec.stage),
-            ("tags", " ".join(one.spec.tags)),
+            ("status", job.status),
+            ("failure", job.failure_reason or ""),
+            ("stage", job.spec.stage),
+            ("tags", " ".join(job.spec.tags)),
             ("runner", runner),
-            ("created", api_date(one.created_at) or ""),
-            ("started", api_date(one.started_at) or ""),
-            ("finished", api_date(one.finished_at) or ""),
-            ("erased", api_date(one.erased_at) or ""),
+            ("created", api_date(job.created_at) or ""),
+            ("started", api_date(job.started_at) or ""),
+            ("finished", api_date(job.finished_at) or ""),
+            ("erased", api_date(job.erased_at) or ""),
         ]
-        kept = [*(["archive"] if one.artifacts else []), *one.reports]
-        links = [_link(f"{_path(one)}/artifacts/download?file_type={k}", k) for k in kept]
-        log = plain(bytes(one.trace).decode("utf-8", "replace"))
+        kept = [*(["archive"] if job.artifacts else []), *job.reports]
+        links = [_link(f"{_path(job)}/artifacts/download?file_type={k}", k) for k in kept]
+        log = plain(bytes(job.trace).decode("utf-8", "replace"))
         return _page(
             project.full_path,
-            f"Job #{one.id} {one.spec.name}",
-            f"<p>of {_link(_path(one.pipeline), f'pipeline #{one.pipeline.id}')}, "
-            f"{_link(f'{_path(one)}/raw', 'raw log')}</p>",
+            f"Job #{job.id} {job.spec.name}",
+            f"<p>of {_link(_path(job.pipeline), f'pipeline #{job.pipeline.id}')}, "
+            f"{_link(f'{_path(job)}/raw', 'raw log')}</p>",
             _facts(facts),
             f"<p>Artifacts: {', '.join(links)}</p>" if links else "",
             f"<pre>{escape(log) or 'There is no log.'}</pre>",
@@ -219,16 +229,16 @@ class _Pages:
 
     def raw(self, request: Request, project: Project) -> Response:
         """The log as the runner sent it."""
-        trace = bytes(_found(project.jobs, request).trace)
+        trace = bytes(_record(project.jobs, request).trace)
         return Response(trace, media_type="text/plain; charset=utf-8", headers=_SAFE)
 
     def artifacts(self, request: Request, project: Project) -> Response:
         """The archive, or the report of `file_type`."""
-        one = _found(project.jobs, request)
+        job = _record(project.jobs, request)
         sort = request.query_params.get("file_type", "archive")
-        report = one.reports.get(sort)
-        path = one.artifacts if sort == "archive" else report.path if report else None
-        name = one.artifacts_name if sort == "archive" else report.name if report else ""
+        report = job.reports.get(sort)
+        path = job.artifacts if sort == "archive" else report.path if report else None
+        name = job.artifacts_name if sort == "archive" else report.name if report else ""
         if path is None:
             raise _Refused(404, "404 Not Found")
         kind = "application/octet-stream"
@@ -236,17 +246,22 @@ class _Pages:
 
     def merge_request(self, request: Request, project: Project) -> Response:
         """The branches and the pipelines of a merge request."""
-        one = _found(project.merge_requests, request)
+        merge_request = _record(project.merge_requests, request)
         facts = [
-            ("state", one.state),
-            ("from", one.source_branch),
-            ("into", one.target_branch),
-            ("by", one.author.username),
-            ("description", one.description),
+            ("state", merge_request.state),
+            ("from", merge_request.source_branch),
+            ("into", merge_request.target_branch),
+            ("by", merge_request.author.username),
+            ("description", merge_request.description),
         ]
-        mine = [p for p in project.pipelines.values() if p.merge_request is one]
+        mine = [p for p in project.pipelines.values() if p.merge_request is merge_request]
         rows = [(_link(_path(p), f"#{p.id}"), escape(p.status)) for p in mine]
-        return _page(project.full_path, f"!{one.iid} {one.title}", _facts(facts), _table(rows))
+        return _page(
+            project.full_path,
+            f"!{merge_request.iid} {merge_request.title}",
+            _facts(facts),
+            _table(rows),
+        )
 
 
 def _secret(request: Request) -> str | None:
@@ -260,16 +275,16 @@ def _secret(request: Request) -> str | None:
         return None
 
 
-def _found(things: Mapping[int, _T], request: Request) -> _T:
+def _record(records: Mapping[int, _T], request: Request) -> _T:
     number = request.path_params["number"]
-    if number not in things:
+    if number not in records:
         raise _Refused(404, "404 Not Found")
-    return things[number]
+    return records[number]
 
 
-def _path(thing: Pipeline | Job) -> str:
-    kind = "jobs" if isinstance(thing, Job) else "pipelines"
-    return f"/{thing.project.full_path}/-/{kind}/{thing.id}"
+def _path(record: Pipeline | Job) -> str:
+    kind = "jobs" if isinstance(record, Job) else "pipelines"
+    return f"/{record.project.full_path}/-/{kind}/{record.id}"
 
 
 def _link(path: str, text: str) -> str:
@@ -286,8 +301,8 @@ def _table(rows: Iterable[tuple[str, ...]]) -> str:
     return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
 
-def _said(title: str, said: str | Iterable[str] | None) -> str:
-    lines = [said] if isinstance(said, str) else list(said or ())
+def _section(title: str, text: str | Iterable[str] | None) -> str:
+    lines = [text] if isinstance(text, str) else list(text or ())
     if not lines:
         return ""
     return f"<h2>{title}</h2><pre>{escape(chr(10).join(lines))}</pre>"

@@ -93,7 +93,7 @@ def _offset(
 
 
 def _link(request: Request, url: URL, relation: str) -> str:
-    """A link to the path as it came: an encoded slash in it must stay encoded."""
+    """A link to the raw path: an encoded slash in it stays encoded."""
     raw_path = request.scope["raw_path"].decode().split("?", 1)[0]
     return f'<{url.scheme}://{url.netloc}{raw_path}?{url.query}>; rel="{relation}"'
 

@@ -47,12 +47,12 @@ async def list_pipelines(call: Call) -> Response:
 def _pipeline(call: Call, project: Project) -> Pipeline:
     if call.path("pipeline") == "latest":
         newest = max(project.pipelines, default=0)
-        found = project.pipelines.get(newest)
+        pipeline = project.pipelines.get(newest)
     else:
-        found = project.pipelines.get(call.number("pipeline"))
-    if found is None:
+        pipeline = project.pipelines.get(call.number("pipeline"))
+    if pipeline is None:
         raise not_found("Pipeline")
-    return found
+    return pipeline
 
 
 async def get_pipeline(call: Call) -> Response:
@@ -78,7 +78,7 @@ async def create_pipeline(call: Call) -> Response:
         user=call.user,
         variables={variable.key: variable.value for variable in wanted.variables},
         file_variables=frozenset(
-            one.key for one in wanted.variables if one.variable_type == "file"
+            variable.key for variable in wanted.variables if variable.variable_type == "file"
         ),
     )
     pipeline = await start_pipeline(call.world, wish)

@@ -32,7 +32,7 @@ class NewProject(BaseModel):
 
 
 class ProjectChange(BaseModel):
-    """Body of `PUT /projects/:id`: what is left out stays."""
+    """Body of `PUT /projects/:id`: absent fields stay."""
 
     protect_merge_request_pipelines: bool | None = None
     name: str | None = None

@@ -72,9 +72,9 @@ class _Listed:
     name: str
 
 
-def _names(found: Iterable[str]) -> list[_Listed]:
+def _names(refs: Iterable[str]) -> list[_Listed]:
     """By name, which GitLab's lists begin with."""
-    names = sorted(found, reverse=True)
+    names = sorted(refs, reverse=True)
     return [_Listed(id=number, name=name) for number, name in enumerate(names)]
 
 
@@ -82,7 +82,7 @@ async def _list(kind: _Kind, call: Call) -> Response:
     project = call.project()
     refs = (ref for ref in project.refs if ref.startswith(kind.prefix))
     names = _names(ref.removeprefix(kind.prefix) for ref in refs)
-    return page_of(call.request, names, lambda one: kind.view(project, one.name, call.world))
+    return page_of(call.request, names, lambda entry: kind.view(project, entry.name, call.world))
 
 
 async def _get(kind: _Kind, call: Call) -> Response:
@@ -97,7 +97,7 @@ def _rules(kind: _Kind, project: Project) -> dict[str, bool]:
     """The names and wildcards that are protected; True for those of a group above."""
     if kind is _TAGS:
         return dict.fromkeys(project.protected_tags, False)
-    inherited = [one for group in project.group.lineage for one in group.protected_branches]
+    inherited = [entry for group in project.group.lineage for entry in group.protected_branches]
     return dict.fromkeys(inherited, True) | dict.fromkeys(project.own_protected_branches, False)
 
 
@@ -119,7 +119,7 @@ async def _list_rules(kind: _Kind, call: Call) -> Response:
     return page_of(
         call.request,
         _names(rules),
-        lambda one: _rule(kind, one.name, inherited=rules[one.name]),
+        lambda entry: _rule(kind, entry.name, inherited=rules[entry.name]),
     )
 
 
@@ -168,7 +168,7 @@ async def list_group_rules(call: Call) -> Response:
     return page_of(
         call.request,
         _names(_group_rules(call)),
-        lambda one: _rule(_BRANCHES, one.name, inherited=False),
+        lambda entry: _rule(_BRANCHES, entry.name, inherited=False),
     )
 
 

@@ -31,7 +31,7 @@ _RANGE = re.compile(r"(\d+)-(-?\d+)")
 
 
 class RunnerIdentity(BaseModel):
-    """What every call of a runner carries."""
+    """The fields of every call of a runner."""
 
     token: str = ""
     system_id: str | None = None
@@ -62,7 +62,7 @@ async def _known(call: Call) -> tuple[Runner, RunnerIdentity]:
 
 
 async def _identify(call: Call) -> tuple[Runner, RunnerIdentity]:
-    """The same, and that its machine was heard from is noted."""
+    """The same, after recording the call of its machine."""
     runner, identity = await _known(call)
     at = call.world.clock.now()
     manager = call.world.runners.hear(
@@ -102,16 +102,16 @@ async def request_job(call: Call) -> Response:
     return JSONResponse(payload, status_code=201, headers=headers)
 
 
-async def _wait_for_change(call: Call, seen: str) -> None:
-    """Long polling: hold the call while the queue is as the runner last saw it."""
+async def _wait_for_change(call: Call, version: str) -> None:
+    """Long polling: hold the call while the queue has the version that the runner knows."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + call.world.options.long_poll_s
-    while seen == call.world.ci.index.queue.version and loop.time() < deadline:
+    while version == call.world.ci.index.queue.version and loop.time() < deadline:
         await asyncio.sleep(_LONG_POLL_STEP_S)
 
 
 def _job_of(call: Call, token: str) -> Job:
-    """The job of the path, if the token is its own and it is still alive. Raises 403."""
+    """The running job of the path, by its own token. Raises 403."""
     job = call.world.ci.jobs.get(call.number("job"))
     if job is None or job is not call.world.ci.job_by_token(token):
         raise forbidden()
@@ -129,7 +129,7 @@ def _job_headers(call: Call, job: Job) -> dict[str, str]:
 
 
 async def update_job(call: Call) -> Response:
-    """PUT /jobs/:id: a sign of life, or the end."""
+    """PUT /jobs/:id: a heartbeat or the end of the job."""
     update = await call.body(JobUpdate)
     job = _job_of(call, call.request.headers.get("job-token") or update.token)
     if update.state in ("success", "failed"):
@@ -145,7 +145,7 @@ async def update_job(call: Call) -> Response:
 
 
 def _note_deployed(call: Call, job: Job) -> None:
-    """Tell the job's environment of it; its URL may hold variables that the job handed in."""
+    """Record the deployment; the URL may hold dotenv variables of the job."""
     if job.spec.environment is None:
         return
     variables = sent_variables(job, call.world.instance)
@@ -155,14 +155,14 @@ def _note_deployed(call: Call, job: Job) -> None:
 
 
 async def append_trace(call: Call) -> Response:
-    """PATCH /jobs/:id/trace: 202, or 416 with the size GitLab has."""
+    """PATCH /jobs/:id/trace: 202, or 416 with the stored size."""
     chunk = await call.request.body()
     job = _job_of(call, call.request.headers.get("job-token", ""))
-    found = _RANGE.fullmatch(call.request.headers.get("content-range", ""))
-    if found is None:
+    span = _RANGE.fullmatch(call.request.headers.get("content-range", ""))
+    if span is None:
         raise ApiError(400, "400 Missing header Content-Range")
     headers = _job_headers(call, job)
-    if int(found[1]) != len(job.trace):
+    if int(span[1]) != len(job.trace):
         headers["Range"] = f"0-{len(job.trace)}"
         return Response("416 Range Not Satisfiable", status_code=416, headers=headers)
     if len(job.trace) + len(chunk) > call.world.options.trace_limit_bytes:

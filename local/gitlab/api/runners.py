@@ -23,7 +23,7 @@ _CREATE = frozenset({"api", "create_runner"})
 
 
 class RunnerChange(BaseModel):
-    """Body of `PUT /runners/:id`: what is left out stays."""
+    """Body of `PUT /runners/:id`: absent fields stay."""
 
     description: str | None = None
     paused: bool | None = None
@@ -136,8 +136,8 @@ async def change_settings(call: Call) -> Response:
         lifetimes.pop(_INTERVALS[name], None)
         if seconds is not None:
             lifetimes[_INTERVALS[name]] = timedelta(seconds=seconds)
-    told = {name: lifetimes.get(kind) for name, kind in _INTERVALS.items()}
-    return JSONResponse({name: one and int(one.total_seconds()) for name, one in told.items()})
+    shown = {name: lifetimes.get(kind) for name, kind in _INTERVALS.items()}
+    return JSONResponse({name: time and int(time.total_seconds()) for name, time in shown.items()})
 
 
 def _may_manage(call: Call, runner: Runner) -> bool:
@@ -201,7 +201,7 @@ async def renew_token(call: Call) -> Response:
 
 
 async def list_runner_jobs(call: Call) -> Response:
-    """GET /runners/:id/jobs: those it took, whatever became of them."""
+    """GET /runners/:id/jobs: the jobs that it took, in any state."""
     runner = _runner(call)
     query = call.request.query_params
     statuses = wanted_statuses(call)
@@ -231,12 +231,12 @@ def _page(call: Call, runners: Iterable[Runner]) -> Response:
         lambda r: query.get("type") in (None, r.runner_type),
         lambda r: query.get("status") in (None, call.world.runners.status(r, at)),
     )
-    found = [runner for runner in runners if all(test(runner) for test in tests)]
-    return page_of(call.request, found, lambda runner: runner_view(runner, call.world))
+    matching = [runner for runner in runners if all(test(runner) for test in tests)]
+    return page_of(call.request, matching, lambda runner: runner_view(runner, call.world))
 
 
 async def list_own_runners(call: Call) -> Response:
-    """GET /runners: those the caller may manage."""
+    """GET /runners: the runners that the caller may manage."""
     return _page(call, (r for r in call.world.runners.by_id.values() if _may_manage(call, r)))
 
 

@@ -1,4 +1,4 @@
-"""What GitLab does not have: looking inside, causing faults, letting time pass."""
+"""The calls that GitLab does not have: state, faults, time."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _runner(runner: Runner) -> Json:
 
 
 async def get_state(call: Call) -> Response:
-    """GET /_sim/state: everything, in one piece."""
+    """GET /_sim/state: all records in one answer."""
     _check_root(call)
     world = call.world
     at = world.clock.now()
@@ -135,7 +135,7 @@ async def reset_calls(call: Call) -> Response:
 
 
 async def advance_clock(call: Call) -> Response:
-    """POST /_sim/clock: skip some time, and do what would have happened in it."""
+    """POST /_sim/clock: skip some time and apply the rules of time."""
     _check_root(call)
     order = await call.body(ClockOrder)
     call.world.clock.advance(timedelta(seconds=order.advance_s))

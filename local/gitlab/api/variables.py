@@ -34,7 +34,7 @@ class NewVariable(BaseModel):
 
 
 class VariableChange(BaseModel):
-    """Body of `PUT …/variables/:key`: what is left out stays."""
+    """Body of `PUT …/variables/:key`: absent fields stay."""
 
     value: str | None = None
     variable_type: Literal["env_var", "file"] | None = None

@@ -13,7 +13,7 @@ Json = dict[str, Any]
 
 
 def user_view(user: User, world: GitLabWorld) -> Json:
-    """A user as embedded in other things."""
+    """A user inside another view."""
     return {
         "id": user.id,
         "username": user.username,
@@ -39,7 +39,7 @@ def group_view(group: Group, world: GitLabWorld) -> Json:
 
 
 def runner_view(runner: Runner, world: GitLabWorld) -> Json:
-    """A runner as it stands in lists and in jobs."""
+    """A runner in a list or a job."""
     at = world.clock.now()
     return {
         "id": runner.id,
@@ -63,7 +63,7 @@ def _is_busy(runner: Runner) -> bool:
 
 
 def runner_detail(runner: Runner, world: GitLabWorld) -> Json:
-    """A runner by itself. Never its token."""
+    """A runner in full, without its token."""
     return {
         **runner_view(runner, world),
         "tag_list": sorted(runner.tags),
@@ -190,7 +190,7 @@ def _commit_view(pipeline: Pipeline) -> Json:
 
 
 def job_view(job: Job, world: GitLabWorld) -> Json:
-    """A job: its tags are here, its timeout is nowhere."""
+    """A job, with its tags; GitLab shows no timeout."""
     at = world.clock.now()
     pipeline = job.pipeline
     return {
@@ -232,7 +232,7 @@ def job_view(job: Job, world: GitLabWorld) -> Json:
 
 
 def runner_job_view(job: Job, world: GitLabWorld) -> Json:
-    """A job as a runner's list shows it: with its project, without its tags."""
+    """A job in the list of a runner: with its project, without its tags."""
     view = job_view(job, world)
     del view["tag_list"], view["runner"], view["runner_manager"]
     project = job.project

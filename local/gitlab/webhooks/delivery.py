@@ -1,4 +1,4 @@
-"""Sends webhooks from the background: in order per job, a slow receiver delays nobody else."""
+"""Sends webhooks in the background: in order per job; no receiver delays another."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SENDERS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something to tell a hook, with the ids that stay the same over resends."""
+    """An event for one hook, with the ids that resends keep."""
 
     hook: Hook
     subject: JobMoment | Pipeline
@@ -62,7 +62,7 @@ class _Answer:
 
 
 class Dispatcher:
-    """Turns what the engine announces into HTTP calls. Lives on the server's event loop."""
+    """Sends the events of the engine as HTTP calls; runs on the server's event loop."""
 
     def __init__(
         self, hooks: Hooks, *, options: Options, clock: Clock, chaos: Chaos, base_url: str
@@ -85,14 +85,14 @@ class Dispatcher:
         )
 
     def job_moved(self, job: Job) -> None:
-        """Tell every hook that wants job events."""
+        """Send the job to every hook with job events."""
         moment = JobMoment.of(job, self._clock.now())
         chain = str(uuid.uuid4())
         for hook in self._hooks.wanting(job.project, "job_events"):
             self._enqueue(Event(hook=hook, subject=moment, chain=chain), number=job.id)
 
     def pipeline_moved(self, pipeline: Pipeline) -> None:
-        """Tell every hook that wants pipeline events."""
+        """Send the pipeline to every hook with pipeline events."""
         for hook in self._hooks.wanting(pipeline.project, "pipeline_events"):
             self._enqueue(Event(hook=hook, subject=pipeline), number=pipeline.id)
 
@@ -140,7 +140,7 @@ class Dispatcher:
                 await self.send(event)
 
     async def send(self, event: Event) -> Delivery:
-        """Call the hook now, whatever its state; the attempt is recorded and counted."""
+        """Call the hook now, even a disabled one; the delivery is recorded and counted."""
         body = json.dumps(self._body(event), separators=(",", ":")).encode()
         return await self._post(event, body)
 
@@ -221,13 +221,13 @@ class Dispatcher:
 
 
 def beside_custom(custom: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
-    """GitLab's own headers and a hook's; one of the hook's that bears an own name is left out."""
+    """GitLab's headers and the custom ones; a custom header with a name of GitLab's is dropped."""
     taken = {name.lower() for name in own}
     return {**{n: value for n, value in custom.items() if n.lower() not in taken}, **own}
 
 
 def _call(pool: urllib3.PoolManager, url: str, headers: Mapping[str, str], body: bytes) -> _Answer:
-    """POST and wait for the answer; a redirect is an answer, not followed."""
+    """POST and wait for the answer; redirects are not followed."""
     started = time.monotonic()
     try:
         response = pool.request("POST", url, body=body, headers=dict(headers), redirect=False)

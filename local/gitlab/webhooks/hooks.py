@@ -1,4 +1,4 @@
-"""Webhooks as records: who gets which event, and when GitLab switches one off."""
+"""Webhook records: which hooks get an event, and when GitLab disables a hook."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _MINUTE = timedelta(minutes=1)
 
 
 def events_of(owner: Project | Group) -> tuple[str, ...]:
-    """What a webhook there can be called for."""
+    """The events of a webhook of this owner."""
     return EVENTS + (GROUP_EVENTS if isinstance(owner, Group) else ())
 
 
@@ -117,11 +117,11 @@ class Hooks:
         return True
 
     def of(self, owner: Project | Group) -> list[Hook]:
-        """The hooks made on exactly this project or group, by id."""
+        """The hooks of exactly this project or group, by id."""
         return [hook for hook in self.by_id.values() if hook.owner is owner]
 
     def wanting(self, project: Project, event: str) -> Iterable[Hook]:
-        """The hooks that hear of `event` in the project: its own and its groups'."""
+        """The hooks of the project and its groups that want `event`."""
         owners: tuple[Project | Group, ...] = (project, *project.group.lineage)
         for hook in self.by_id.values():
             if hook.events.get(event) and any(hook.owner is owner for owner in owners):
@@ -153,7 +153,7 @@ def note_failure(hook: Hook, at: datetime) -> None:
 
 
 def note_success(hook: Hook) -> None:
-    """Forget earlier failures; also brings a disabled hook back (only a test reaches one)."""
+    """Reset the failures; this enables a disabled hook, which only a test can call."""
     hook.failures = 0
     hook.disabled_until = None
     hook.is_disabled = False

@@ -16,7 +16,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobMoment:
-    """What a Job Hook pins at the moment of the transition; all else is read when it is sent."""
+    """The facts of a Job Hook at the transition; the others are read when it is sent."""
 
     job: Job
     status: Status
@@ -41,7 +41,7 @@ def job_hook(moment: JobMoment, *, base_url: str, at: datetime) -> Json:
     job = moment.job
     pipeline = job.pipeline
     project = job.project
-    is_new = moment.status is Status.CREATED  # the newest GitLab blanks what came later
+    is_new = moment.status is Status.CREATED  # the newest GitLab blanks later facts
     return {
         "object_kind": "build",
         "ref": pipeline.ref,
@@ -104,21 +104,21 @@ def pipeline_hook(pipeline: Pipeline, *, base_url: str, at: datetime) -> Json:
 
 
 def _merge_request(pipeline: Pipeline, base_url: str) -> Json | None:
-    one = pipeline.merge_request
-    if one is None:
+    merge_request = pipeline.merge_request
+    if merge_request is None:
         return None
     return {
-        "id": one.id,
-        "iid": one.iid,
-        "title": one.title,
-        "source_branch": one.source_branch,
-        "source_project_id": one.project.id,
-        "target_branch": one.target_branch,
-        "target_project_id": one.project.id,
-        "state": one.state,
+        "id": merge_request.id,
+        "iid": merge_request.iid,
+        "title": merge_request.title,
+        "source_branch": merge_request.source_branch,
+        "source_project_id": merge_request.project.id,
+        "target_branch": merge_request.target_branch,
+        "target_project_id": merge_request.project.id,
+        "state": merge_request.state,
         "merge_status": "can_be_merged",
         "detailed_merge_status": "mergeable",
-        "url": f"{base_url}/{one.project.full_path}/-/merge_requests/{one.iid}",
+        "url": f"{base_url}/{merge_request.project.full_path}/-/merge_requests/{merge_request.iid}",
     }
 
 

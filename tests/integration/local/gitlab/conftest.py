@@ -33,33 +33,33 @@ def client(server: SimulatorServer) -> Iterator[gitlab.Gitlab]:
 
 @pytest.fixture
 def site(server: SimulatorServer, client: gitlab.Gitlab) -> Site:
-    """The simulator together with its client, and shortcuts for what tests do."""
+    """The simulator, its client, and shortcuts."""
     return Site(server, client)
 
 
 @pytest.fixture
 def open_site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
-    """Opens a simulator with options of one's own."""
-    with ExitStack() as open_things:
+    """A function that opens a simulator with other options."""
+    with ExitStack() as stack:
 
         def build(**options: Any) -> Site:
             server = SimulatorServer(tmp_path / "gitlab", Options(**options))
-            open_things.enter_context(server)
+            stack.enter_context(server)
             client = gitlab.Gitlab(server.url, private_token=server.root_token)
-            return Site(server, open_things.enter_context(client))
+            return Site(server, stack.enter_context(client))
 
         yield build
 
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    """Somebody to call."""
+    """A receiver of deliveries."""
     with Receiver() as listening:
         yield listening
 
 
 @pytest.fixture
 def machine(site: Site) -> Iterator[Machine]:
-    """A machine with an instance runner that takes `ec2` and untagged jobs."""
+    """A machine of an instance runner that takes `ec2` and untagged jobs."""
     with Machine(site.server.url, site.register("ec2")) as connected:
         yield connected

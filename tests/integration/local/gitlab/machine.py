@@ -19,7 +19,7 @@ INFO = {
 
 
 class Machine:
-    """One gitlab-runner process, as the server sees it."""
+    """One gitlab-runner process on the wire."""
 
     def __init__(self, url: str, token: str, *, system_id: str = "s_0123456789ab") -> None:
         self.token = token
@@ -39,7 +39,7 @@ class Machine:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What every runner call carries."""
+        """The fields of every runner call."""
         return {"token": self.token, "system_id": self.system_id, "info": INFO}
 
     def verify(self) -> httpx.Response:
@@ -51,7 +51,7 @@ class Machine:
         return self._http.post("/jobs/request", json={**self.identity, **rest})
 
     def take(self) -> dict[str, Any]:
-        """A job; there must be one."""
+        """The next job, which must exist."""
         answer = self.ask()
         assert answer.status_code == 201, answer.text
         return dict(answer.json())

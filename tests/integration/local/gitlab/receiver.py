@@ -1,4 +1,4 @@
-"""Somebody on a local port who takes deliveries and remembers them."""
+"""A receiver on a local port that records deliveries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DEADLINE_S = 10.0
 
 @dataclass(frozen=True)
 class Received:
-    """One delivery as it came."""
+    """One delivery."""
 
     headers: dict[str, str]  # names in lower case
     raw: bytes
@@ -28,7 +28,7 @@ class Received:
 
     @property
     def summary(self) -> tuple[int, str]:
-        """Which job, in which state."""
+        """The job and its state."""
         return self.body["build_id"], self.body["build_status"]
 
 
@@ -58,7 +58,7 @@ class Receiver:
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:
-                """Keep quiet."""
+                """Log nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
@@ -67,20 +67,20 @@ class Receiver:
         self.url = f"http://127.0.0.1:{self._server.server_port}/hook"
 
     def note(self, received: Received) -> None:
-        """Remember a delivery."""
+        """Record a delivery."""
         with self._changed:
             self.received.append(received)
             self._changed.notify_all()
 
     def wait_for(self, condition: Callable[[list[Received]], bool]) -> list[Received]:
-        """What was received once the condition holds; fails when it does not in time."""
+        """The deliveries once the condition holds; fails after ten seconds."""
         with self._changed:
             held = self._changed.wait_for(lambda: condition(self.received), _DEADLINE_S)
             assert held, f"received only {[r.body for r in self.received]}"
             return list(self.received)
 
     def wait_for_count(self, count: int) -> list[Received]:
-        """The first deliveries, at least so many."""
+        """The deliveries, at least `count`."""
         return self.wait_for(lambda received: len(received) >= count)
 
     def __enter__(self) -> Self:
@@ -100,7 +100,7 @@ class Receiver:
 
 
 def wait_until(condition: Callable[[], bool], *, deadline_s: float = _DEADLINE_S) -> None:
-    """Look until it holds; fails when it does not in time."""
+    """Wait until the condition holds; fails after `deadline_s`."""
     end = time.monotonic() + deadline_s
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"

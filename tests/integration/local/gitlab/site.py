@@ -36,32 +36,32 @@ ONE_JOB = """
 
 
 class Site:
-    """One simulator, its python-gitlab client, and what tests do again and again."""
+    """One simulator, its python-gitlab client, and shortcuts."""
 
     def __init__(self, server: SimulatorServer, client: gitlab.Gitlab) -> None:
         self.server = server
         self.client = client
 
     def seed(self, ci: str = ONE_JOB, *, path: str = "acme/platform/demo") -> SeededProject:
-        """A project whose CI file is `ci` (indented as the test is); its pipeline has begun."""
+        """A project whose CI file is `ci` (indented); its pipeline has started."""
         files = {".gitlab-ci.yml": textwrap.dedent(ci), "README.md": "# Demo\n"}
         return create_project(self.server.url, self.server.root_token, path, files)
 
     def start(self, ci: str = ONE_JOB, *, path: str = "acme/platform/demo") -> SeededProject:
-        """As `seed`, but without git: quicker, for jobs whose files do not matter."""
+        """As `seed`, but without git, which is quicker."""
         *groups, name = path.split("/")
 
         def begin(world: GitLabWorld) -> int:
             parent = None
             for depth, group in enumerate(groups, start=1):
-                found = world.accounts.group("/".join(groups[:depth]))
-                parent = found or world.accounts.add_group(
+                known = world.accounts.group("/".join(groups[:depth]))
+                parent = known or world.accounts.add_group(
                     group, name=group, parent=parent, owner=world.root
                 )
             assert parent is not None
             at = world.clock.now()
-            found_project = world.accounts.project(path)
-            project = found_project or world.accounts.add_project(
+            known_project = world.accounts.project(path)
+            project = known_project or world.accounts.add_project(
                 name, name=name, group=parent, at=at
             )
             request = PipelineRequest(
@@ -73,8 +73,8 @@ class Site:
                 source="push",
                 user=world.root,
             )
-            known = pipeline_variables(request, world.instance)
-            world.ci.add_pipeline(request, read_pipeline(textwrap.dedent(ci), variables=known))
+            variables = pipeline_variables(request, world.instance)
+            world.ci.add_pipeline(request, read_pipeline(textwrap.dedent(ci), variables=variables))
             return project.id
 
         return SeededProject(id=self.server.ask(begin), clone_url="")
@@ -119,7 +119,7 @@ class Site:
     def call(
         self, method: str, path: str, *, token: str | None = None, **rest: Any
     ) -> httpx.Response:
-        """A bare API call, as administrator unless a token is given; `""` for nobody."""
+        """An API call with a token, by default the administrator's; `""` for none."""
         headers = {"PRIVATE-TOKEN": self.server.root_token if token is None else token}
         if token == "":
             headers = {}
@@ -127,7 +127,7 @@ class Site:
         return httpx.request(method, f"{self.server.url}{url}", headers=headers, **rest)
 
     def statuses(self) -> dict[str, str]:
-        """The state of every job that counts, by name."""
+        """The state of the newest job of each name."""
         return self.server.ask(
             lambda world: {
                 job.spec.name: str(job.status)
@@ -142,7 +142,7 @@ class Site:
 
 
 def run_git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A git command, with nobody's settings; never asks for a password."""
+    """A git command without personal settings; it never asks for a password."""
     return subprocess.run(
         ["git", *arguments],
         cwd=folder,
