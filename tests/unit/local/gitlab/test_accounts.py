@@ -80,6 +80,7 @@ def test_projects_of_a_group_include_those_of_its_subgroups(scene: Scene) -> Non
 
 def test_a_role_comes_from_the_project_and_every_group_above(scene: Scene) -> None:
     acme, demo, eve = scene.acme, scene.demo, scene.accounts.add_user("eve", name="Eve")
+    assert (scene.owner.id, eve.id) == (1, 2)
     assert (demo.role_of(scene.owner), demo.role_of(eve)) == (Role.OWNER, Role.NONE)
     acme.members[eve.id] = Role.REPORTER
     assert demo.role_of(eve) is Role.REPORTER

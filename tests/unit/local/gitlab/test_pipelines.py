@@ -37,6 +37,10 @@ AFTER = (
     job("clean", "after", when="always"),
     job("last", "after"),
 )
+ALLOWED = job("lint", "build", allow_failure=True)
+RETRIED = job("build", "build", retry=1)
+NEEDING = job("quick", needs=["build"])
+LAST = job("ship", "deploy", needs=["unit"])
 CHAIN = (job("a"), job("b", needs=["a"]), job("c", needs=["b"]), job("other"))
 BOTH = (job("a"), job("b"), job("both", needs=["a", "b"]))
 LINE = tuple(job(name, resource_group="production") for name in ("a", "b", "c"))
@@ -91,11 +95,7 @@ def capable(site: SmallGitLab) -> SmallGitLab:
         ((BUILD, UNIT), "end build, end unit", "success success | success"),
         ((SHIP, BUILD), "", "created pending | pending"),
         ((BUILD, UNIT, SHIP), "fail build", "failed skipped skipped | failed"),
-        (
-            (replace(LINT, allow_failure=True), UNIT),
-            "fail lint, end unit",
-            "failed success | success",
-        ),
+        ((ALLOWED, UNIT), "fail lint, end unit", "failed success | success"),
         (AFTER, "fail unit", "failed pending pending skipped | running"),
         (AFTER, "fail unit, end report, end clean", "failed success success skipped | failed"),
         (AFTER, "end unit", "success skipped pending pending | running"),
@@ -108,32 +108,16 @@ def capable(site: SmallGitLab) -> SmallGitLab:
         ((LATER,), "play later", "pending | pending"),
         # needs
         ((BUILD, job("docs", "deploy", needs=[])), "", "pending pending | pending"),
-        (
-            (BUILD, LINT, job("quick", needs=["build"]), UNIT),
-            "end build",
-            "success pending pending created | running",
-        ),
+        ((BUILD, LINT, NEEDING, UNIT), "end build", "success pending pending created | running"),
         (CHAIN, "", "pending created created pending | pending"),
         (CHAIN, "fail a", "failed skipped skipped pending | running"),
         (BOTH, "end a", "success pending created | running"),
         (BOTH, "end a, end b", "success success pending | running"),
         ((job("a", needs=[NeedSpec(job="absent", optional=True)]),), "", "pending | pending"),
         ((OPTIONAL, job("next", needs=["gate"])), "", "manual skipped | skipped"),
-        (
-            (replace(LINT, allow_failure=True), job("next", needs=["lint"])),
-            "fail lint",
-            "failed pending | pending",
-        ),
-        (
-            (BUILD, job("b", needs=["build"]), SHIP),
-            "end build",
-            "success pending created | running",
-        ),
-        (
-            (BUILD, job("b", needs=["build"]), SHIP),
-            "end build, end b",
-            "success success pending | running",
-        ),
+        ((ALLOWED, job("next", needs=["lint"])), "fail lint", "failed pending | pending"),
+        ((BUILD, NEEDING, SHIP), "end build", "success pending created | running"),
+        ((BUILD, NEEDING, SHIP), "end build, end quick", "success success pending | running"),
         # resource groups: one job at a time, in order of arrival
         (LINE, "", "pending waiting_for_resource waiting_for_resource | running"),
         (LINE, "end a", "success pending waiting_for_resource | running"),
@@ -149,27 +133,15 @@ def capable(site: SmallGitLab) -> SmallGitLab:
             "waiting_for_resource pending | running",
         ),
         # retries by GitLab
-        ((job("build", "build", retry=1), UNIT), "fail build", "pending created | pending"),
-        (
-            (job("build", "build", retry=1), UNIT),
-            "fail build, end build",
-            "success pending | running",
-        ),
+        ((RETRIED, UNIT), "fail build", "pending created | pending"),
+        ((RETRIED, UNIT), "fail build, end build", "success pending | running"),
         ((job("unit", retry=2),), "cancel unit", "canceled | canceled"),
         ((job("unit", retry=2),), "take unit, cancel unit", "canceled | canceled"),
         # retries by people
+        ((BUILD, UNIT, LAST), "fail build", "failed skipped skipped | failed"),
+        ((BUILD, UNIT, LAST), "fail build, retry build", "pending created created | pending"),
         (
-            (BUILD, UNIT, job("ship", "deploy", needs=["unit"])),
-            "fail build",
-            "failed skipped skipped | failed",
-        ),
-        (
-            (BUILD, UNIT, job("ship", "deploy", needs=["unit"])),
-            "fail build, retry build",
-            "pending created created | pending",
-        ),
-        (
-            (BUILD, UNIT, job("ship", "deploy", needs=["unit"])),
+            (BUILD, UNIT, LAST),
             "fail build, retry build, end build, end unit, end ship",
             "success success success | success",
         ),
