@@ -107,8 +107,8 @@ def test_a_failing_script(site: Site, bench: Bench, receiver: Receiver) -> None:
     hooks.create({"url": receiver.url, "job_events": True, "push_events": False})
     done = bench.run(site.server.url, site.register("ec2"))
     assert done.code == 0
-    found = job(site, 1)
-    assert (found.status, found.failure_reason) == ("failed", "script_failure")
+    shown = job(site, 1)
+    assert (shown.status, shown.failure_reason) == ("failed", "script_failure")
     assert site.server.ask(lambda world: world.ci.jobs[1].exit_code) == 3
     received = receiver.wait_for_count(2)
     assert [delivery.summary for delivery in received] == [(1, "running"), (1, "failed")]
@@ -118,9 +118,9 @@ def test_a_failing_script(site: Site, bench: Bench, receiver: Receiver) -> None:
 def test_a_job_that_takes_too_long(site: Site, bench: Bench) -> None:
     site.seed("unit: {tags: [ec2], timeout: 3 seconds, script: [sleep 30]}\n")
     bench.run(site.server.url, site.register("ec2"))
-    found = job(site, 1)
-    assert (found.status, found.failure_reason) == ("failed", "job_execution_timeout")
-    assert 3 <= found.duration < 10
+    shown = job(site, 1)
+    assert (shown.status, shown.failure_reason) == ("failed", "job_execution_timeout")
+    assert 3 <= shown.duration < 10
 
 
 LOUD = "unit: {tags: [ec2], script: ['head -c %d /dev/zero | tr \"\\0\" x | fold -w 99']}\n"

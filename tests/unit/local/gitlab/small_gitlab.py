@@ -155,9 +155,9 @@ class SmallGitLab:
 
     def start(self, *jobs: JobSpec, stages: Sequence[str] | None = None, **rest: Any) -> Pipeline:
         """A pipeline of these jobs; without `stages`, they follow the order of the jobs."""
-        found = tuple(stages or dict.fromkeys(job.stage for job in jobs))
+        names = tuple(stages or dict.fromkeys(job.stage for job in jobs))
         return self.engine.add_pipeline(
-            self.request(**rest), PipelineSpec(stages=found, jobs=tuple(jobs))
+            self.request(**rest), PipelineSpec(stages=names, jobs=tuple(jobs))
         )
 
     def take(self, by: Runner | None = None) -> Job | None:

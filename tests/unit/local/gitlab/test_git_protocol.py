@@ -42,9 +42,9 @@ def push(capabilities: bytes, *options: bytes) -> Push:
 def test_options_follow_all_commands_where_they_are_announced(
     capabilities: bytes, options: tuple[bytes, ...], expected: tuple[str, ...]
 ) -> None:
-    found = push(capabilities, *options)
-    assert found.options == expected
-    assert found.has_side_band is (b"side-band-64k" in capabilities)
+    read = push(capabilities, *options)
+    assert read.options == expected
+    assert read.has_side_band is (b"side-band-64k" in capabilities)
 
 
 @pytest.mark.parametrize("body", [b"", b"0000", b"\x1f\x8b\x08gzip", b"zzzz"])

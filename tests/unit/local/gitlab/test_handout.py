@@ -289,18 +289,18 @@ _SHAPE: dict[str, Any] = {
 }
 
 
-def check(found: Any, shape: Any, at: str) -> None:
-    """`found` has these keys and no others, each of its type, at least one in each list."""
+def check(value: Any, shape: Any, at: str) -> None:
+    """`value` has these keys and no others, each of its type, at least one in each list."""
     if isinstance(shape, dict):
-        assert set(found) == set(shape), at
+        assert set(value) == set(shape), at
         for key, wanted in shape.items():
-            check(found[key], wanted, f"{at}.{key}")
+            check(value[key], wanted, f"{at}.{key}")
     elif isinstance(shape, list):
-        assert found, at
-        for one in found:
-            check(one, shape[0], at)
+        assert value, at
+        for item in value:
+            check(item, shape[0], at)
     else:
-        assert type(found) in shape, at
+        assert type(value) in shape, at
 
 
 def test_a_job_that_has_everything_has_the_documented_shape(tmp_path: Path) -> None:

@@ -46,8 +46,8 @@ def test_its_jobs_get_its_variables_and_its_commit(with_branches: Desk) -> None:
     desk = with_branches
     desk.answer("POST", ALL, json={**WANTED, "labels": "a, b", "description": "why"})
     body = desk.ask(desk.register()).json()
-    found = variables(body)
-    assert "CI_COMMIT_BRANCH" not in found
+    sent = variables(body)
+    assert "CI_COMMIT_BRANCH" not in sent
     expected = {
         "CI_PIPELINE_SOURCE": "merge_request_event",
         "CI_COMMIT_REF_NAME": "work",
@@ -67,7 +67,7 @@ def test_its_jobs_get_its_variables_and_its_commit(with_branches: Desk) -> None:
         "CI_MERGE_REQUEST_SOURCE_BRANCH_SHA": "",
         "CI_OPEN_MERGE_REQUESTS": "acme/demo!1",
     }
-    assert {key: found.get(key) for key in expected} == expected
+    assert {key: sent.get(key) for key in expected} == expected
     sha = desk.project.refs["refs/heads/work"]
     assert (body["git_info"]["sha"], body["git_info"]["ref_type"]) == (sha, "branch")
     assert body["git_info"]["refspecs"] == ["+refs/pipelines/1:refs/pipelines/1"]

@@ -56,7 +56,7 @@ def test_text_of_the_ci_file_is_escaped(desk: Desk) -> None:
     ("path", "by_member", "by_other"),
     [
         ("user1", 200, 200),
-        ("nobody", 404, 404),
+        ("unknown", 404, 404),
         ("groups/acme", 200, 404),
         ("groups/none", 404, 404),
         ("acme/demo/-/tree/main", 200, 404),

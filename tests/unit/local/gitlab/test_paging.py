@@ -46,8 +46,8 @@ def ids(response: Response) -> list[int]:
 
 
 def links(response: Response) -> dict[str, str]:
-    found = re.findall(r'<([^>]+)>; rel="(\w+)"', response.headers.get("link", ""))
-    return {name: url for url, name in found}
+    pairs = re.findall(r'<([^>]+)>; rel="(\w+)"', response.headers.get("link", ""))
+    return {name: url for url, name in pairs}
 
 
 def follow(query: str) -> list[list[int]]:

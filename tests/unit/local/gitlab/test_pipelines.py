@@ -1,4 +1,4 @@
-"""What jobs and pipelines do after each step: ends, retries, cancels, plays; and who is told."""
+"""What jobs and pipelines do after each step: ends, retries, cancels, plays; and the hooks sent."""
 
 from __future__ import annotations
 
@@ -453,8 +453,8 @@ def test_a_running_job_is_canceled_gracefully_where_gitlab_and_its_runner_can(
     assert pipeline.status == unit.status
     assert unit.failure_reason is None
     assert (unit.finished_at is None) is (unit.status is Status.CANCELING)
-    told = ["created", "pending", "running", "canceled"]
-    assert site.ear.heard_of("unit") == told[: 4 if unit.finished_at else 3]
+    states = ["created", "pending", "running", "canceled"]
+    assert site.ear.heard_of("unit") == states[: 4 if unit.finished_at else 3]
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_a_record_keeps_the_fields_of_its_creation(
         pytest.param({"maintenance_note": "x" * 1025}, 400, id="a longer note"),
         pytest.param({"maximum_timeout": 600}, 201, id="ten minutes"),
         pytest.param({"maximum_timeout": 599}, 400, id="less than ten minutes"),
-        pytest.param({"access_level": "everybody"}, 400, id="another access level"),
+        pytest.param({"access_level": "all"}, 400, id="another access level"),
         pytest.param({"runner_type": "shared"}, 400, id="another type"),
         pytest.param({"runner_type": "group_type"}, 400, id="a group's without its group"),
         pytest.param({"runner_type": "group_type", "project_id": 1}, 400, id="a project for it"),
@@ -194,10 +194,10 @@ def test_paused_overrides_the_older_active(desk: Desk, body: dict[str, bool], pa
 def test_a_change_lets_waiting_runners_ask_again(desk: Desk) -> None:
     runner = made(desk, tag_list=["a"], run_untagged=False)
     desk.start(job_spec("unit", tags=("b",)))
-    seen = desk.ask(runner).headers["x-gitlab-last-update"]
-    assert desk.ask(runner, last_update=seen).status_code == 204
+    version = desk.ask(runner).headers["x-gitlab-last-update"]
+    assert desk.ask(runner, last_update=version).status_code == 204
     desk.answer("PUT", "/runners/1", json={"tag_list": ["a", "b"]})
-    assert desk.ask(runner, last_update=seen).status_code == 201
+    assert desk.ask(runner, last_update=version).status_code == 201
 
 
 def test_a_runner_is_deleted_once_and_not_while_it_serves_several_projects(desk: Desk) -> None:

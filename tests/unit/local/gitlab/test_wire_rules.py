@@ -103,8 +103,8 @@ def test_no_job_and_a_paused_runner_are_204_with_the_queues_value(desk: Desk) ->
 def test_an_unchanged_last_update_is_204_even_with_a_job_waiting(desk: Desk) -> None:
     runner = desk.register()
     desk.start()
-    seen = desk.world.ci.index.queue.version
-    assert desk.ask(runner, last_update=seen).status_code == 204
+    version = desk.world.ci.index.queue.version
+    assert desk.ask(runner, last_update=version).status_code == 204
     assert desk.ask(runner, last_update="older").status_code == 201
 
 

@@ -65,14 +65,14 @@ RUNNER = {
 }
 
 
-def check(found: Json, shape: dict[str, Any], at: str = "") -> None:
-    """`found` has these keys and no others, each with a value of one of its types."""
-    assert set(found) == set(shape), at
+def check(value: Json, shape: dict[str, Any], at: str = "") -> None:
+    """`value` has these keys and no others, each with a value of one of its types."""
+    assert set(value) == set(shape), at
     for key, wanted in shape.items():
         if isinstance(wanted, dict):
-            check(found[key], wanted, f"{at}.{key}")
+            check(value[key], wanted, f"{at}.{key}")
         else:
-            assert type(found[key]) in wanted, f"{at}.{key}"
+            assert type(value[key]) in wanted, f"{at}.{key}"
 
 
 def body_of(site: SmallGitLab, job: Job | JobMoment) -> Json:
