@@ -75,28 +75,3 @@ class Machine:
         job = self.take()
         assert self.report(job, state, **rest).status_code == 200
         return job
-
-    def upload(self, job: dict[str, Any], content: bytes, **query: str) -> httpx.Response:
-        """POST …/artifacts."""
-        return self._http.post(
-            f"/jobs/{job['id']}/artifacts",
-            params={"artifact_format": "zip", "artifact_type": "archive", **query},
-            files={"file": ("artifacts.zip", content)},
-            headers={"JOB-TOKEN": job["token"]},
-        )
-
-    def download(self, number: int, token: str) -> httpx.Response:
-        """GET …/artifacts of a dependency."""
-        return self._http.get(
-            f"/jobs/{number}/artifacts",
-            params={"direct_download": "true"},
-            headers={"JOB-TOKEN": token},
-        )
-
-    def delete(self, path: str, **body: Any) -> httpx.Response:
-        """DELETE with a JSON body."""
-        return self._http.request("DELETE", path, json=body)
-
-    def raw(self, method: str, path: str, **rest: Any) -> httpx.Response:
-        """Any other call."""
-        return self._http.request(method, path, **rest)

@@ -91,13 +91,9 @@ class Site:
     def register(self, *tags: str, **rest: Any) -> str:
         """The token of a new instance runner."""
         body = {"runner_type": "instance_type", "tag_list": list(tags), **rest}
-        return str(self.created_runner(body)["token"])
-
-    def created_runner(self, body: dict[str, Any]) -> dict[str, Any]:
-        """The answer to POST /user/runners."""
         answer = self.client.http_post("/user/runners", post_data=body)
         assert isinstance(answer, dict)
-        return answer
+        return str(answer["token"])
 
     def person(self, username: str, *scopes: str) -> tuple[int, str]:
         """A new user's id, and a token with these scopes."""
