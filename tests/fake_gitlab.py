@@ -1,4 +1,4 @@
-"""The GitLab client in memory: jobs, runner records, projects, failures."""
+"""The GitLab client in memory: jobs, runner records, projects, and failures on demand."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -23,7 +23,7 @@ OVER = frozenset({"success", "failed", "canceled", "skipped"})
 
 
 class FakeApi(GitLabApi):
-    """Plain calls: `answers` by path; `sent` has the calls that are no GET."""
+    """Plain calls: `answers` by path, `sent` has what was posted, put or deleted."""
 
     def __init__(self) -> None:
         self.url = "https://gitlab.example.com"
@@ -59,12 +59,12 @@ class FakeApi(GitLabApi):
         return self._answer("PUT", path)
 
     def delete(self, path: str) -> None:
-        """Record a DELETE."""
+        """Delete it."""
         self._answer("DELETE", path)
 
 
 class FakeGitLab(GitLab):
-    """One GitLab. `failing` has the error that a method raises, by its name.
+    """One GitLab. `failing`: what a method raises, by its name, until it is taken out again.
 
     `pending_jobs 7` fails for project 7 only.
     """
@@ -74,10 +74,10 @@ class FakeGitLab(GitLab):
         self.api = self.fake_api
         self.jobs: dict[int, GitLabJob] = {}
         self.records: dict[int, GitLabRunner] = {}
-        self.wanted: dict[int, NewRunner] = {}  # after the last change
+        self.wanted: dict[int, NewRunner] = {}  # as it was made or updated last
         self.projects: dict[str, GitLabProject] = {}
         self.groups: dict[str, list[int]] = {}
-        self.logs: dict[int, list[str]] = {}  # by job, the logs of successive calls
+        self.logs: dict[int, list[str]] = {}  # by job, what each question finds
         self.verified: list[str] = []
         self.token = GitLabToken(scopes=frozenset({"api"}))
         self.calls: list[str] = []
@@ -91,16 +91,16 @@ class FakeGitLab(GitLab):
         self._ids = count(1000)
 
     def add(self, job: GitLabJob) -> GitLabJob:
-        """Add a job."""
+        """GitLab has this job."""
         self.jobs[job.id] = job
         return job
 
     def change(self, job_id: int, **facts: Any) -> GitLabJob:
-        """Change fields of a job."""
+        """Something about a job is different now."""
         return self.add(replace(self.jobs[job_id], **facts))
 
     def add_project(self, project: GitLabProject) -> None:
-        """Add a project, by id and by path."""
+        """GitLab has this project, by id and by path."""
         self.projects |= {str(project.id): project, project.path: project}
 
     def _called(self, name: str, about: object = None) -> None:
@@ -116,13 +116,13 @@ class FakeGitLab(GitLab):
         return found if found and found.project_id == project_id else None
 
     def log(self, project_id: int, job_id: int) -> str:
-        """The next log of the job; the last log stays."""
+        """The next of the job's logs; the last one stays."""
         self._called("log", job_id)
         logs = self.logs.get(job_id, [])
         return logs.pop(0) if len(logs) > 1 else "".join(logs)
 
     def pending_jobs(self, project_id: int, *, at_most: int | None = None) -> list[GitLabJob]:
-        """The pending jobs of a project, oldest first; at most the newest `at_most`."""
+        """What waits in one project, oldest first; the newest where more wait than `at_most`."""
         self._called("pending_jobs", project_id)
         waiting = [one for one in self.jobs.values() if one.status == "pending"]
         mine = [one for one in waiting if one.project_id == project_id]
@@ -154,7 +154,7 @@ class FakeGitLab(GitLab):
         )
 
     def cancel_job(self, project_id: int, job_id: int) -> GitLabJob:
-        """Cancel a job; a finished job stays as it is."""
+        """End a job; one that is over stays as it is."""
         self._called("cancel_job")
         if self.jobs[job_id].status not in OVER:
             self.change(job_id, status="canceled")
@@ -169,7 +169,7 @@ class FakeGitLab(GitLab):
     def pending_in_pipeline(
         self, project_id: int, pipeline_id: int, *, at_most: int
     ) -> list[GitLabJob]:
-        """The pending jobs of a pipeline, oldest first."""
+        """What waits in one pipeline, oldest first."""
         self._called("pending_in_pipeline")
         mine = [one for one in self.jobs.values() if one.pipeline_id == pipeline_id]
         waiting = [one for one in mine if one.status == "pending"]
@@ -212,19 +212,19 @@ class FakeGitLab(GitLab):
         self._keep(runner_id, wanted)
 
     def delete_runner(self, runner_id: int) -> None:
-        """Remove a runner record."""
+        """No such record any more."""
         self._called("delete_runner")
         self.records.pop(runner_id, None)
 
     def runners_described(
         self, prefix: str, *, kind: str | None = None, owner_id: int | None = None
     ) -> list[GitLabRunner]:
-        """The runner records whose description starts with `prefix`."""
+        """The runner records whose description starts so."""
         self._called("runners_described")
         return [one for one in self.records.values() if one.description.startswith(prefix)]
 
     def runner_jobs(self, runner_id: int, *, status: str | None = None) -> list[GitLabJob]:
-        """The jobs of a runner."""
+        """The jobs that a runner has, or had."""
         self._called("runner_jobs")
         its = [one for one in self.jobs.values() if one.runner_id == runner_id]
         return [one for one in its if status in {None, one.status}]
@@ -236,7 +236,7 @@ class FakeGitLab(GitLab):
         return token not in self.invalid and not is_over
 
     def verify_runner(self, token: str, *, system_id: str = "s_test") -> datetime | None:
-        """A call of a runner; the expiry of its token."""
+        """GitLab hears from a runner."""
         self._called("verify_runner")
         if not self.is_valid(token):
             raise Refused("403 Forbidden", call="POST /runners/verify", status=403)
@@ -257,7 +257,7 @@ class FakeGitLab(GitLab):
         return self.projects[str(id_or_path)]
 
     def own_token(self) -> GitLabToken:
-        """The token of the client."""
+        """The token that is called with."""
         self._called("own_token")
         return self.token
 
