@@ -1,16 +1,19 @@
 """The documents speak of what there is: files, alarms, lines of `explain`, commands."""
 
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from cli.main import COMMANDS
+from fleet.prices import Ec2Use, LambdaUse, job_cost
 from operations.trail import LABELS
 from tests.unit.infra.documents import resources
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+TEN = timedelta(minutes=10)
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
 
 
@@ -22,11 +25,13 @@ def read(name: str) -> str:
 def anchors(text: str) -> set[str]:
     """The headings of a document as links name them."""
     headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
-    return {re.sub(r"[^\w -]", "", one).strip().lower().replace(" ", "-") for one in headings}
+    return {
+        re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings
+    }
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-def test_links_lead_somewhere(path: Path) -> None:
+def test_every_link_has_a_target(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     for target, anchor in LINK.findall(text):
         there = (path.parent / target) if target else path
@@ -35,14 +40,14 @@ def test_links_lead_somewhere(path: Path) -> None:
             assert anchor in anchors(there.read_text(encoding="utf-8"))
 
 
-def test_operations_tells_of_every_alarm_and_of_no_other() -> None:
+def test_operations_lists_every_alarm_and_no_other() -> None:
     text = read("docs/operations.md")
     alarms = resources("CloudWatch::Alarm")
     assert alarms
     assert set(re.findall(r"`(\w+Alarm)`", text)) == set(alarms)
 
 
-def test_operations_tells_of_every_line_of_explain() -> None:
+def test_operations_lists_every_line_of_explain() -> None:
     section = read("docs/operations.md").partition("What the lines of `explain` mean")[2]
     table = section.partition("Times are those")[0].replace("GitLab says …", " ".join(OUTCOMES))
     missing = [label for label in LABELS.values() if label not in table]
@@ -50,6 +55,28 @@ def test_operations_tells_of_every_line_of_explain() -> None:
 
 
 OUTCOMES = [label for label in LABELS.values() if label.startswith("GitLab says ")]
+
+
+@pytest.mark.parametrize(
+    ("row", "use"),
+    [
+        ("a 10-minute job", Ec2Use(instance_type="m7i.large", market="spot", ran=TEN, disk_gb=50)),
+        ("on demand", Ec2Use(instance_type="m7i.large", market="on-demand", ran=TEN, disk_gb=50)),
+        ("a 2-minute job in Lambda", LambdaUse(memory_gb=4, ran=timedelta(minutes=2))),
+    ],
+)
+def test_the_readme_has_the_price_of_a_job(row: str, use: Ec2Use | LambdaUse) -> None:
+    (price,) = re.findall(rf"^\| .*{row}.*\| (0\.\d+) USD", read("README.md"), re.MULTILINE)
+    cost = job_cost(use)
+    assert cost is not None
+    assert float(price) == float(f"{cost:.2g}")
+
+
+def test_the_example_of_explain_has_lines_that_it_prints() -> None:
+    example = read("README.md").partition("$ runner-fleet explain")[2].partition("```")[0]
+    lines = re.findall(r"^\d\d:\S+ +(?:\+\S+)? +(.+?)(?: {2,}|$)", example, re.MULTILINE)
+    assert len(lines) > 5
+    assert set(lines) <= set(LABELS.values())
 
 
 def test_the_readme_runs_commands_that_exist() -> None:
