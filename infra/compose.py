@@ -37,7 +37,7 @@ def as_yaml(template: Mapping[str, Any]) -> str:
 
 
 def _written_out(value: Any, names: Mapping[str, str], mappings: Mapping[str, Any]) -> Any:
-    """`value` without loops; `names` has the loops' identifiers and what they stand for now."""
+    """`value` without loops; `names` has the loops' identifiers and their present elements."""
     if isinstance(value, str):
         return _filled(value, names)
     if isinstance(value, list):
@@ -65,7 +65,7 @@ def _pairs(
 
 
 def _resolved(value: dict[str, Any], names: Mapping[str, str], mappings: Mapping[str, Any]) -> Any:
-    """A function of the template whose answer is known here, or `value` itself."""
+    """The result of a function whose arguments are known here, else `value` itself."""
     match value:
         case {"Ref": str(name)} if name in names:
             return names[name]
@@ -82,7 +82,7 @@ def _filled(text: str, names: Mapping[str, str]) -> str:
     return text
 
 
-class _Reader(yaml.SafeLoader):
+class _Reader(yaml.CSafeLoader):
     """YAML with CloudFormation's short forms."""
 
 
@@ -97,7 +97,7 @@ def _long_form(loader: _Reader, suffix: str, node: yaml.Node) -> dict[str, Any]:
 _Reader.add_multi_constructor("!", _long_form)
 
 
-class _Writer(yaml.SafeDumper):
+class _Writer(yaml.CSafeDumper):
     """YAML without aliases, which CloudFormation does not take."""
 
     def ignore_aliases(self, data: Any) -> bool:

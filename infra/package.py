@@ -53,7 +53,7 @@ class Uploaded:
     machines_prefix: str
 
     def parameters(self) -> dict[str, str]:
-        """What the template wants to know of it."""
+        """The template's parameters for it."""
         return {
             "CodeBucket": self.bucket,
             "CodeKey": self.code_key,
@@ -71,8 +71,10 @@ def functions_zip(
     """
     files = {str(path.relative_to(root)): path for path in _sources(root)}
     if dependencies is not None:
-        found = (path for path in dependencies.rglob("*") if path.is_file())
-        files |= {str(path.relative_to(dependencies)): path for path in found if _is_wanted(path)}
+        installed = (path for path in dependencies.rglob("*") if path.is_file())
+        files |= {
+            str(path.relative_to(dependencies)): path for path in installed if _is_wanted(path)
+        }
     contents = {name: path.read_bytes() for name, path in files.items()}
     if dependencies is not None and sys.version_info[:2] == runtime:
         contents |= dict(_compiled(files))
@@ -109,7 +111,7 @@ def write_composed(folder: Path, *, template: Path = TEMPLATE) -> None:
 
 
 def install_dependencies(target: Path, *, requirements: Path = REQUIREMENTS) -> Path:
-    """Install what the functions import, for Lambda's platform. Uses pip; gives `target` back."""
+    """Install what the functions import, for Lambda's platform, with pip; returns `target`."""
     pip = (sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
     pinned = ("--require-hashes", "--no-deps", "--no-compile", "--requirement", str(requirements))
     subprocess.run([*pip, *_PLATFORM, *pinned, "--target", str(target)], check=True)
@@ -134,8 +136,8 @@ def upload(s3: "S3Client", bucket: str, code: bytes, *, template: Path = TEMPLAT
 
 
 def _composed(text: str) -> bytes:
-    """A machine with the parts before it; what no alias names is left out."""
-    machine = yaml.safe_load(text)
+    """A machine that may use the parts; parts without an alias are left out."""
+    machine = yaml.load(text, Loader=yaml.CSafeLoader)
     del machine["Parts"]
     return json.dumps(machine, indent=1, sort_keys=True).encode()
 
@@ -146,7 +148,7 @@ def _sources(root: Path) -> Iterator[Path]:
 
 
 def _compiled(files: Mapping[str, Path]) -> Iterator[tuple[str, bytes]]:
-    """Each module compiled, never to be held against its source: that costs what it shall save."""
+    """Each module compiled, unchecked: checking the source would cost the time saved."""
     with TemporaryDirectory() as folder:
         target = str(Path(folder, "module.pyc"))
         for name, path in files.items():
@@ -158,7 +160,7 @@ def _compiled(files: Mapping[str, Path]) -> Iterator[tuple[str, bytes]]:
                     str(path), target, f"/var/task/{name}", doraise=True, invalidation_mode=mode
                 )
             except py_compile.PyCompileError:
-                continue  # a package may ship a template of Python that is none yet
+                continue  # a package may ship a template with the suffix .py
             compiled = Path(cache_from_source(name, optimization=""))
             yield str(compiled), Path(target).read_bytes()
 

@@ -19,8 +19,8 @@ def template() -> dict[str, Any]:
 
 def resources(kind: str = "") -> dict[str, Any]:
     """The resources whose type starts with `AWS::<kind>`, by logical id."""
-    found = template()["Resources"].items()
-    return {name: body for name, body in found if body["Type"].startswith(f"AWS::{kind}")}
+    all_of_them = template()["Resources"].items()
+    return {name: body for name, body in all_of_them if body["Type"].startswith(f"AWS::{kind}")}
 
 
 def properties(name: str) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def statements(role: str) -> list[dict[str, Any]]:
     body = properties(role)
     own = [policy["PolicyDocument"] for policy in body.get("Policies", [])]
     managed = [
-        properties(one["Ref"])["PolicyDocument"] for one in body.get("ManagedPolicyArns", [])
+        properties(policy["Ref"])["PolicyDocument"] for policy in body.get("ManagedPolicyArns", [])
     ]
     shared = [
         policy["Properties"]["PolicyDocument"]

@@ -12,7 +12,7 @@ from infra.package import TEMPLATE
 LOOP = """
 Transform: AWS::LanguageExtensions
 Metadata: {cfn-lint: {}, Other: {}}
-Mappings: {Sizes: {Small: {Mb: 1, Word: little}, Large: {Mb: 2, Word: much}}}
+Mappings: {Sizes: {Small: {Mb: 1, Word: little, Of: !Ref A}, Large: {Mb: 2, Word: much, Of: [b]}}}
 Resources:
   Fn::ForEach::Sizes:
     - Size
@@ -44,6 +44,7 @@ def looped(body: str) -> dict[str, Any]:
             {"Fn::If": ["IsLarge", 1, 2]},
         ),
         ("{A: !FindInMap [Sizes, !Ref Size, Mb]}", 1, 2),
+        ("{A: !FindInMap [Sizes, !Ref Size, Of]}", {"Ref": "A"}, ["b"]),
         (
             '{A: !Sub ["${AWS::Region}-${Word}", {Word: !FindInMap [Sizes, !Ref Size, Word]}]}',
             {"Fn::Sub": "${AWS::Region}-little"},

@@ -13,7 +13,7 @@ FOUND = [(name, *state) for name, machine in machines().items() for state in sta
 
 def each(kind: str = "") -> pytest.MarkDecorator:
     """Once per state of this type, or of any."""
-    wanted = [one for one in FOUND if kind in {"", one[2]["Type"]}]
+    wanted = [place for place in FOUND if kind in {"", place[2]["Type"]}]
     names = [f"{machine}.{name}" for machine, name, _ in wanted]
     return pytest.mark.parametrize(("machine", "name", "state"), wanted, ids=names)
 
@@ -53,7 +53,7 @@ def test_only_what_may_work_later_is_tried_again(machine: str, name: str, state:
 
 @each("Fail")
 @pytest.mark.parametrize(
-    ("failed", "told"),
+    ("failed", "says"),
     [
         ({"Error": "Refused", "Cause": "no token"}, ("Refused", "no token")),
         ({"Error": "States.Timeout"}, ("States.Timeout", "")),  # which comes without a cause
@@ -61,16 +61,16 @@ def test_only_what_may_work_later_is_tried_again(machine: str, name: str, state:
     ],
 )
 def test_a_stop_says_why(
-    machine: str, name: str, state: State, failed: dict[str, str], told: tuple[str, str]
+    machine: str, name: str, state: State, failed: dict[str, str], says: tuple[str, str]
 ) -> None:
     """An expression that gives nothing would be an error of its own, in place of this one."""
-    seen = {"input": {"failed": [failed]} if machine == "reconcile" else failed}
-    found = []
+    states = {"input": {"failed": [failed]} if machine == "reconcile" else failed}
+    parts = []
     for part in ("Error", "Cause"):
         expression = Jsonata(state[part].removeprefix("{%").removesuffix("%}"))
-        expression.assign("states", seen)
-        found.append(expression.evaluate(None))
-    assert tuple(found) == told
+        expression.assign("states", states)
+        parts.append(expression.evaluate(None))
+    assert tuple(parts) == says
 
 
 @each("Choice")
@@ -93,25 +93,26 @@ def test_a_machine_ends_in_time(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(machines()))
 def test_no_loop_is_endless(name: str) -> None:
     """Whatever leads back must pass a choice that counts the rounds."""
-    found = machines()[name]["States"]
+    states_of_it = machines()[name]["States"]
     counted = {
         choice["Next"]
-        for state in found.values()
+        for state in states_of_it.values()
         for choice in state.get("Choices", [])
         if re.search(r"\$round < \d+", choice["Condition"])
     }
 
     def leads_back(start: str, at: str, seen: frozenset[str]) -> bool:
-        onward = next_of(found[at]) - counted
-        return start in onward or any(leads_back(start, one, seen | {one}) for one in onward - seen)
+        onward = next_of(states_of_it[at]) - counted
+        return start in onward or any(
+            leads_back(start, name_of_state, seen | {name_of_state})
+            for name_of_state in onward - seen
+        )
 
-    assert [one for one in found if leads_back(one, one, frozenset())] == []
-
-
-@each()
-def test_what_does_nothing_says_why(machine: str, name: str, state: State) -> None:
-    if name in {"Ignore", "LeaveToReconcile"}:
-        assert len(state["Comment"]) > 20
+    assert [
+        name_of_state
+        for name_of_state in states_of_it
+        if leads_back(name_of_state, name_of_state, frozenset())
+    ] == []
 
 
 def test_every_wake_gathers_a_second_and_takes_a_taken_name_for_success() -> None:

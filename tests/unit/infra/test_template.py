@@ -28,6 +28,7 @@ from webhook.app import WebhookSettings
 FUNCTIONS = resources("Lambda::Function")
 ZIPPED = {name: body for name, body in FUNCTIONS.items() if "Handler" in body["Properties"]}
 ROLES = resources("IAM::Role")
+SIZES = ("2gb", "4gb", "8gb")
 STACK_TAG = {"Key": "runner-fleet:stack", "Value": {"Ref": "AWS::StackName"}}
 # AWS gives these no tags, or tags them through the resource they belong to.
 UNTAGGED = """
@@ -42,7 +43,7 @@ SETTINGS_OF: dict[str, type[BaseSettings | RunnerSettings]] = {
         (f"{name}Function" for name in ("Route", "Scale", "Settle", "Reconcile", "Sweep")),
         OrchestratorSettings,
     ),
-    **{f"Runner{size}Function": RunnerSettings for size in ("2gb", "4gb", "8gb")},
+    **{f"Runner{size}Function": RunnerSettings for size in SIZES},
 }
 
 
@@ -84,23 +85,36 @@ def test_every_function_has_its_own_role_and_log_group(name: str) -> None:
     group = properties(f"{stem}Logs")["LogGroupName"]["Fn::Sub"]
     assert group == f"/aws/lambda/{properties(name)['FunctionName']['Fn::Sub']}"
     assert properties(f"{stem}Logs")["RetentionInDays"] == {"Ref": "LogDays"}
-    writes = [one for one in statements(f"{stem}Role") if "logs:PutLogEvents" in one["Action"]]
-    assert [one["Resource"]["Fn::Sub"].endswith(f":{group}:*") for one in writes] == [True]
+    (write,) = [entry for role, entry in allowing("logs:PutLogEvents") if role == f"{stem}Role"]
+    assert write["Resource"]["Fn::Sub"].endswith(f":{group}:*")
 
 
 @pytest.mark.parametrize("name", ids(FUNCTIONS))
-def test_a_function_is_told_what_it_reads_and_no_more(name: str) -> None:
-    told = set(properties(name)["Environment"]["Variables"])
-    known = settings_of(name)
-    assert {variable for variable, is_needed in known.items() if is_needed} <= told
-    assert told - set(known) <= {"FLEET_STACK", "FLEET_CACHE_BUCKET"}, "said to all, read by some"
+def test_a_function_has_the_variables_that_it_reads_and_no_more(name: str) -> None:
+    variables, read = set(properties(name)["Environment"]["Variables"]), settings_of(name)
+    assert {variable for variable, is_needed in read.items() if is_needed} <= variables
+    assert variables - set(read) <= {"FLEET_STACK", "FLEET_CACHE_BUCKET"}, "for all, read by some"
+
+
+def allowing(*actions: str) -> list[tuple[str, dict[str, Any]]]:
+    """Every role and statement that allows one of these actions."""
+    return [
+        (role, statement)
+        for role in ROLES
+        for statement in statements(role)
+        if set(actions) & set(as_list(statement["Action"]))
+    ]
+
+
+def allowed_to(role: str) -> set[str]:
+    """Every action of a role."""
+    return {action for statement in statements(role) for action in as_list(statement["Action"])}
 
 
 @pytest.mark.parametrize("name", ids(ROLES))
 def test_no_role_may_do_everything(name: str) -> None:
+    assert not [action for action in allowed_to(name) if "*" in action]
     for statement in statements(name):
-        actions = as_list(statement["Action"])
-        assert not [action for action in actions if "*" in action], actions
         assert set(statement) <= {"Effect", "Action", "Resource", "Condition"}
         assert statement["Effect"] == "Allow"
 
@@ -130,51 +144,54 @@ def test_a_wildcard_resource_says_why() -> None:
     ],
 )
 def test_a_shared_policy_gives_a_right_to_those_that_need_it(action: str, roles: str) -> None:
-    able = {
-        role.removesuffix("Role")
-        for role in ROLES
-        if any(action in as_list(one["Action"]) for one in statements(role))
-    }
-    assert able == set(roles.split())
+    assert {role.removesuffix("Role") for role, _ in allowing(action)} == set(roles.split())
 
 
 @pytest.mark.parametrize("action", ["ec2:TerminateInstances", "ec2:CreateTags"])
 def test_ec2_rights_end_at_the_stacks_tag(action: str) -> None:
-    bound = {"aws:ResourceTag/runner-fleet:stack", "aws:RequestTag/runner-fleet:stack"}
-    found = [one for role in ROLES for one in statements(role) if action in as_list(one["Action"])]
-    assert found
-    for one in found:
-        assert bound & set(one["Condition"]["StringEquals"]), one
+    tags = {"aws:ResourceTag/runner-fleet:stack", "aws:RequestTag/runner-fleet:stack"}
+    assert allowing(action)
+    for _, statement in allowing(action):
+        assert tags & set(statement["Condition"]["StringEquals"]), statement
 
 
 def test_an_instance_is_launched_only_with_the_stacks_tag() -> None:
-    for role in ROLES:
-        found = [
-            one
-            for one in statements(role)
-            if {"ec2:CreateFleet", "ec2:RunInstances"} & set(as_list(one["Action"]))
-            and "instance/*" in json.dumps(one)
-        ]
-        assert bool(found) is (role == "ScaleRole")
-        for one in found:
-            tag = one["Condition"]["StringEquals"]["aws:RequestTag/runner-fleet:stack"]
-            assert tag == {"Ref": "AWS::StackName"}
-            if "ec2:RunInstances" in as_list(one["Action"]):
-                source = one["Condition"]["ArnEquals"]["ec2:LaunchTemplate"]["Fn::Sub"]
-                assert source.endswith(":launch-template/${MachineTemplate}")
+    launches = [
+        (role, statement)
+        for role, statement in allowing("ec2:CreateFleet", "ec2:RunInstances")
+        if "instance/*" in json.dumps(statement)
+    ]
+    assert {role for role, _ in launches} == {"ScaleRole"}
+    for _, statement in launches:
+        tag = statement["Condition"]["StringEquals"]["aws:RequestTag/runner-fleet:stack"]
+        assert tag == {"Ref": "AWS::StackName"}
+        if "ec2:RunInstances" in as_list(statement["Action"]):
+            source = statement["Condition"]["ArnEquals"]["ec2:LaunchTemplate"]["Fn::Sub"]
+            assert source.endswith(":launch-template/${MachineTemplate}")
+
+
+def test_create_fleet_may_read_the_zones_of_subnets_and_parameters_that_name_images() -> None:
+    """What it needs of its caller besides the right to launch."""
+    ((_, subnets),) = allowing("ec2:DescribeSubnets")
+    assert subnets["Resource"] == "*"
+    ((_, parameters),) = allowing("ssm:GetParameters")
+    assert parameters["Resource"] == [
+        {"Fn::Sub": "arn:${AWS::Partition}:ssm:${AWS::Region}:" + owner}
+        for owner in ("${AWS::AccountId}:parameter/runner-fleet/*", ":parameter/aws/service/*")
+    ]
+    assert {action for action in allowed_to("ScaleRole") if action.startswith("ssm:")} == {
+        "ssm:GetParameters"
+    }
 
 
 def test_roles_are_passed_to_one_service_each() -> None:
-    passed = {}
-    for role in ROLES:
-        for one in statements(role):
-            if "iam:PassRole" in as_list(one["Action"]):
-                assert role == "ScaleRole"
-                to = one["Condition"]["StringEquals"]["iam:PassedToService"]
-                passed[one["Resource"]["Fn::GetAtt"]] = to
+    passed = {
+        (role, statement["Resource"]["Fn::GetAtt"]): statement["Condition"]["StringEquals"]
+        for role, statement in allowing("iam:PassRole")
+    }
     assert passed == {
-        "MachineRole.Arn": "ec2.amazonaws.com",
-        "ExpiryRole.Arn": "scheduler.amazonaws.com",
+        ("ScaleRole", "MachineRole.Arn"): {"iam:PassedToService": "ec2.amazonaws.com"},
+        ("ScaleRole", "ExpiryRole.Arn"): {"iam:PassedToService": "scheduler.amazonaws.com"},
     }
 
 
@@ -186,28 +203,29 @@ def test_roles_are_passed_to_one_service_each() -> None:
     ],
 )
 def test_a_runner_reaches_its_mailbox_only(role: str, operator: str, keys: list[str]) -> None:
-    rights = [one for one in statements(role) if "dynamodb" in json.dumps(one["Action"])]
-    assert len(rights) == 1
-    assert rights[0]["Condition"] == {operator: {"dynamodb:LeadingKeys": keys}}
+    (right,) = [
+        statement for statement in statements(role) if "dynamodb" in json.dumps(statement["Action"])
+    ]
+    assert right["Condition"] == {operator: {"dynamodb:LeadingKeys": keys}}
     # Query, Scan and the batch calls would pass a condition on keys that they do not name.
-    assert sorted(rights[0]["Action"]) == [
+    assert sorted(right["Action"]) == [
         f"dynamodb:{action}Item" for action in ("Delete", "Get", "Put", "Update")
     ]
 
 
-def test_who_puts_events_does_so_in_its_own_name() -> None:
-    sources = {}
-    for role in ROLES:
-        for one in statements(role):
-            if "events:PutEvents" in as_list(one["Action"]):
-                sources[role] = one["Condition"]["StringEquals"]["events:source"]
-                assert one["Resource"] == {"Fn::GetAtt": "Bus.Arn"}
-    runners = {f"Runner{size}Role": "lambda" for size in ("2gb", "4gb", "8gb")}
-    assert sources == {"WebhookRole": "runner-fleet.webhook", **runners}
+def test_events_are_put_on_the_fleets_bus_and_in_the_callers_own_name() -> None:
+    puts = allowing("events:PutEvents")
+    assert all(statement["Resource"] == {"Fn::GetAtt": "Bus.Arn"} for _, statement in puts)
+    assert {
+        role: statement["Condition"]["StringEquals"]["events:source"] for role, statement in puts
+    } == {
+        "WebhookRole": "runner-fleet.webhook",
+        **{f"Runner{size}Role": "lambda" for size in SIZES},
+    }
 
 
-def test_the_machine_role_can_do_nothing_else() -> None:
-    actions = {action for one in statements("MachineRole") for action in as_list(one["Action"])}
+def test_a_machine_reaches_its_mailbox_and_the_cache_and_deletes_nothing_there() -> None:
+    actions = allowed_to("MachineRole")
     assert {action.partition(":")[0] for action in actions} == {"dynamodb", "s3"}
     assert not {action for action in actions if action.startswith("s3:Delete")}
 
@@ -223,25 +241,25 @@ def test_machines_are_hard_to_misuse() -> None:
     assert data["InstanceInitiatedShutdownBehavior"] == "terminate"
     disk = data["BlockDeviceMappings"][0]["Ebs"]
     assert (disk["Encrypted"], disk["VolumeType"]) == (True, "gp3")
-    assert {one["ResourceType"] for one in data["TagSpecifications"]} == {
-        "instance",
-        "volume",
-        "network-interface",
-    }
+    tagged = {specification["ResourceType"] for specification in data["TagSpecifications"]}
+    assert tagged == {"instance", "volume", "network-interface"}
     assert "SecurityGroupIngress" not in properties("MachineSecurityGroup")
 
 
-def test_user_data_tells_no_secret() -> None:
-    script = properties("MachineTemplate")["LaunchTemplateData"]["UserData"]["Fn::Base64"][
-        "Fn::Sub"
-    ]
-    exported = re.findall(r"export (\w+)=", script)
+def user_data() -> str:
+    """The boot script, before CloudFormation fills in its names."""
+    data = properties("MachineTemplate")["LaunchTemplateData"]
+    return str(data["UserData"]["Fn::Base64"]["Fn::Sub"])
+
+
+def test_user_data_has_no_secret() -> None:
+    exported = re.findall(r"export (\w+)=", user_data())
     assert exported == ["AWS_REGION", "FLEET_STACK", "FLEET_LEDGER_TABLE", "FLEET_CACHE_BUCKET"]
 
 
-@pytest.mark.parametrize(("has_script", "told"), [(True, "booted\n"), (False, "off\n")])
+@pytest.mark.parametrize(("has_script", "output"), [(True, "booted\n"), (False, "off\n")])
 def test_a_machine_whose_script_is_missing_powers_off(
-    has_script: bool, told: str, tmp_path: Path
+    has_script: bool, output: str, tmp_path: Path
 ) -> None:
     """CloudFormation turns ${! into ${ and leaves the rest to bash."""
     boot, off = tmp_path / "ec2_runner" / "boot.sh", tmp_path / "poweroff"
@@ -250,8 +268,7 @@ def test_a_machine_whose_script_is_missing_powers_off(
             path.parent.mkdir(exist_ok=True)
             path.write_text(f"#!/bin/sh\necho {word}\n")
             path.chmod(0o755)
-    body = properties("MachineTemplate")["LaunchTemplateData"]["UserData"]["Fn::Base64"]["Fn::Sub"]
-    script = re.sub(r"\$\{[A-Z]\w+(::\w+)?\}", "x", body).replace("${!", "${")
+    script = re.sub(r"\$\{[A-Z]\w+(::\w+)?\}", "x", user_data()).replace("${!", "${")
     done = subprocess.run(
         ["/bin/bash", "-c", script],
         env={"FLEET_HOME": str(tmp_path), "PATH": f"{tmp_path}:/usr/bin:/bin"},
@@ -260,7 +277,7 @@ def test_a_machine_whose_script_is_missing_powers_off(
         check=False,
         timeout=30,
     )
-    assert done.stdout == told
+    assert done.stdout == output
 
 
 @pytest.mark.parametrize("name", ids(template()["Resources"]))
@@ -298,7 +315,8 @@ def test_every_rule_starts_a_machine_or_keeps_the_event() -> None:
             assert target["Arn"]["Ref"].endswith("Machine"), name
             assert target["DeadLetterConfig"] == {"Arn": {"Fn::GetAtt": "EventDeadLetters.Arn"}}
     started = statements("RulesRole")[0]["Resource"]
-    assert {one["Ref"] for one in started} == {"RouteMachine", "SettleMachine", "ReconcileMachine"}
+    names = {machine["Ref"] for machine in started}
+    assert names == {"RouteMachine", "SettleMachine", "ReconcileMachine"}
 
 
 def test_what_a_job_needs_costs_no_standard_transitions_but_scale() -> None:
@@ -321,12 +339,12 @@ def test_a_machine_is_given_every_name_that_it_uses(name: str) -> None:
 
 
 def test_a_lambda_runner_is_invoked_once() -> None:
-    for size in ("2gb", "4gb", "8gb"):
-        told = properties(f"Runner{size}Failure")
-        assert told["MaximumRetryAttempts"] == 0
+    for size in SIZES:
+        failure = properties(f"Runner{size}Failure")
+        assert failure["MaximumRetryAttempts"] == 0
         # An invocation that finds no room counts against the ceiling for no longer than this.
-        assert told["MaximumEventAgeInSeconds"] <= 90
-        assert told["DestinationConfig"]["OnFailure"]["Destination"] == {"Fn::GetAtt": "Bus.Arn"}
+        assert failure["MaximumEventAgeInSeconds"] <= 90
+        assert failure["DestinationConfig"]["OnFailure"]["Destination"] == {"Fn::GetAtt": "Bus.Arn"}
         assert properties(f"Runner{size}Function")["Timeout"] == 900
     assert properties("Runner8gbFunction")["EphemeralStorage"] == {"Size": 10240}
 
@@ -338,14 +356,13 @@ def test_a_machine_that_fails_or_runs_out_of_time_rings(name: str) -> None:
         for body in resources("CloudWatch::Alarm").values()
         if body["Properties"]["Dimensions"] == [{"Name": "StateMachineArn", "Value": {"Ref": name}}]
     ]
-    metrics = {one["MetricName"] for one in alarms}
+    metrics = {alarm["MetricName"] for alarm in alarms}
     assert metrics == {"ExecutionsFailed", "ExecutionsTimedOut"}
 
 
 def test_only_the_webhook_is_public() -> None:
-    assert [one["Properties"]["RouteKey"] for one in resources("ApiGatewayV2::Route").values()] == [
-        "POST /webhook"
-    ]
+    routes = resources("ApiGatewayV2::Route").values()
+    assert [route["Properties"]["RouteKey"] for route in routes] == ["POST /webhook"]
     assert not resources("Lambda::Url")
     block = properties("CacheBucket")["PublicAccessBlockConfiguration"]
     assert list(block.values()) == [True] * 4
@@ -357,8 +374,7 @@ def test_a_fleet_without_lambda_runners_has_none_of_their_parts() -> None:
         for name, body in template()["Resources"].items()
         if name.startswith("Runner") and of_type(body) != "Events::Rule"
     }
-    sizes = {name[6:9] for name in conditions} & {"2gb", "4gb", "8gb"}
-    assert sizes == {"2gb", "4gb", "8gb"}
+    assert {name[6:9] for name in conditions} > set(SIZES)
     for name, condition in conditions.items():
         is_of_all = name == "RunnerFunctionPolicy"
         assert condition == ("MakeLambdaRunners" if is_of_all else f"Make{name[6:9]}Runners"), name
@@ -371,20 +387,20 @@ def test_a_fleet_without_lambda_runners_has_none_of_their_parts() -> None:
 def test_an_account_with_small_functions_only_makes_no_larger_runners(
     largest: str, made: set[str]
 ) -> None:
+    conditions = template()["Conditions"]
+
     def holds(rule: dict[str, Any]) -> bool:
-        ((kind, told),) = rule.items()
+        ((kind, value),) = rule.items()
         if kind == "Fn::And":
-            return all(holds(one) for one in told)
+            return all(map(holds, value))
         if kind == "Fn::Not":
-            return not holds(told[0])
+            return not holds(value[0])
         if kind == "Fn::Equals":
             given = {"LargestRunner": largest, "RunnerImageUri": "some/image@sha256:1"}
-            return bool(given[told[0]["Ref"]] == told[1])
-        return holds(template()["Conditions"][told])
+            return bool(given[value[0]["Ref"]] == value[1])
+        return holds(conditions[value])
 
-    conditions = template()["Conditions"]
-    sizes = ("2gb", "4gb", "8gb")
-    assert {size for size in sizes if holds(conditions[f"Make{size}Runners"])} == made
+    assert {size for size in SIZES if holds(conditions[f"Make{size}Runners"])} == made
 
 
 @pytest.mark.parametrize("function", ["Route", "Scale", "Settle", "Reconcile", "Sweep"])
@@ -395,11 +411,3 @@ def test_only_route_is_limited(function: str) -> None:
     of_this, is_given = template()["Conditions"][f"Limit{function}"]["Fn::And"]
     assert of_this == {"Fn::Equals": [function, "Route"]}
     assert is_given == {"Fn::Not": [{"Fn::Equals": [{"Ref": "RouteConcurrency"}, ""]}]}
-
-
-def test_what_is_deployed_is_told() -> None:
-    wanted = """
-        WebhookUrl LedgerTable Bus Ec2QueueUrl LambdaQueueUrl GitlabSecret WebhookSecret
-        ScaleMachine MachineRoleId CacheBucket LaunchTemplate Subnets
-    """
-    assert set(wanted.split()) <= set(template()["Outputs"])
