@@ -26,11 +26,13 @@ check: $(STAMP)  ## Format, lint, types, template
 	$(BIN)/cfn-lint infra/template.yaml
 	$(BIN)/cfn-lint --ignore-checks W8003 -- build/template.yaml
 
+# In the order of their names, the integration tests start first. xdist's own order starts with the files of most tests,
+# so that the slow files, which have few, would run last and alone.
 test: $(STAMP)  ## All tests, WORKERS at once: most of their time is waiting
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term:skip-covered
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered
 
 unit: $(STAMP)  ## The tests that need no process besides their own
-	$(BIN)/pytest -n auto --dist loadfile tests/unit
+	$(BIN)/pytest -n auto --dist worksteal tests/unit
 
 demo: $(STAMP)  ## The main job, end to end, on this machine
 	$(BIN)/runner-fleet demo
