@@ -12,8 +12,8 @@ from rich.table import Table
 
 from cli.consoles import console as open_console
 from cli.signals import cleaning_up
-from local.chaos.fault import Fault
-from local.chaos.faults import FAULTS, fault_named
+from local.chaos.faults.catalogue import FAULTS, fault_named
+from local.chaos.faults.fault import Fault
 from local.chaos.judge import Row
 from local.chaos.suite import Plan, run_suite
 from local.chaos.table import Line, by_fault

@@ -17,7 +17,7 @@ VISIBILITY_S = 30
 
 
 class Clock:
-    """A clock that stands still until it is told to go on."""
+    """A clock that only `go` moves."""
 
     def __init__(self, at: datetime = AT) -> None:
         self.at = at
@@ -26,7 +26,6 @@ class Clock:
         return self.at
 
     def go(self, seconds: float) -> datetime:
-        """So many seconds later."""
         self.at += timedelta(seconds=seconds)
         return self.at
 
@@ -52,39 +51,33 @@ class FakeQueue(DemandQueue):
 
     @property
     def letters(self) -> "FakeQueue":
-        """Its dead-letter queue."""
         self._letters = self._letters or FakeQueue(self._clock, f"{self._url}-dead")
         return self._letters
 
     @property
     def buried(self) -> list[Demand]:
-        """What was given up, oldest first."""
         return self.letters.demands
 
     @property
     def demands(self) -> list[Demand]:
-        """What the messages say, oldest first."""
-        return [one.demand for one in self.messages.values() if one.demand]
+        return [message.demand for message in self.messages.values() if message.demand]
 
     def depth(self) -> int:
-        """How many messages there are."""
         if self.unread:
             raise self.unread
         return len(self.messages)
 
     def dead(self) -> int:
-        """How many demands were given up."""
         return self.letters.depth()
 
     def send(self, demands: Iterable[Demand]) -> None:
-        """Send many."""
         if self.failing:
             raise self.failing
         for demand in demands:
             self._add(demand)
 
     def litter(self) -> None:
-        """Put a message there that is not one of ours."""
+        """Put a message there that is not a demand."""
         self._add(None)
 
     def _add(self, demand: Demand | None) -> None:
@@ -92,30 +85,30 @@ class FakeQueue(DemandQueue):
         self.messages[str(self._sent)] = _Message(demand=demand, visible_at=self._clock())
 
     def bury(self, demand: Demand) -> None:
-        """Put a demand into the dead-letter queue."""
         self.letters.send([demand])
 
     def receive(self) -> tuple[Received, ...]:
-        """Up to ten that are visible now."""
         if self.unread:
             raise self.unread
         at = self._clock()
-        taken = [(key, one) for key, one in self.messages.items() if one.visible_at <= at][:BATCH]
-        for _, one in taken:
-            one.times += 1
-            one.visible_at = at + timedelta(seconds=VISIBILITY_S)
-        return tuple(Received(demand=one.demand, receipt=k, times=one.times) for k, one in taken)
+        taken = [
+            (key, message) for key, message in self.messages.items() if message.visible_at <= at
+        ][:BATCH]
+        for _, message in taken:
+            message.times += 1
+            message.visible_at = at + timedelta(seconds=VISIBILITY_S)
+        return tuple(
+            Received(demand=message.demand, receipt=k, times=message.times) for k, message in taken
+        )
 
     def delete(self, messages: Sequence[Received]) -> None:
-        """No such messages any more."""
-        for one in messages:
-            self.messages.pop(one.receipt, None)
+        for message in messages:
+            self.messages.pop(message.receipt, None)
 
     def give_back(self, messages: Sequence[Received]) -> None:
-        """Each is visible again later."""
-        for one in messages:
-            wait_s = min(LONGEST_DELAY_S, 2 ** min(one.times - 1, 10))
-            self.messages[one.receipt].visible_at = self._clock() + timedelta(seconds=wait_s)
+        for message in messages:
+            wait_s = min(LONGEST_DELAY_S, 2 ** min(message.times - 1, 10))
+            self.messages[message.receipt].visible_at = self._clock() + timedelta(seconds=wait_s)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -147,7 +140,6 @@ class FakeBackend:
         return not self.shows_machines
 
     def capacity_pools(self, pool: PoolConfig) -> tuple[CapacityPool, ...]:
-        """Where machines may come from."""
         return self.places
 
     def launch(self, pool: PoolConfig, order: LaunchOrder) -> LaunchResult:
@@ -171,9 +163,9 @@ class FakeBackend:
             )
             for name in names
         ]
-        for one in launched:
-            self.shown[one.machine_id] = Machine(
-                machine_id=one.machine_id,
+        for machine in launched:
+            self.shown[machine.machine_id] = Machine(
+                machine_id=machine.machine_id,
                 alive=True,
                 launched_at=self.clock(),
                 launch_id=order.launch_id,
@@ -183,24 +175,21 @@ class FakeBackend:
         return LaunchResult(launched=tuple(launched), shortfalls=short)
 
     def end(self, machine_ids: Sequence[str]) -> None:
-        """End machines."""
         if self.failing:
             raise self.failing
         self.ended += machine_ids
-        for one in machine_ids:
-            self.die(one)
+        for machine_id in machine_ids:
+            self.die(machine_id)
 
     def die(self, machine_id: str) -> None:
-        """The machine ended, whoever did it."""
+        """The machine ends by itself."""
         if machine_id in self.shown:
             self.shown[machine_id] = replace(self.shown[machine_id], alive=False)
 
     def mailbox(self, machine_id: str) -> str | None:
-        """The mailbox of a machine."""
         return f"box-{machine_id}"
 
     def machines(self) -> tuple[Machine, ...] | None:
-        """Every machine, ended ones included."""
         return tuple(self.shown.values()) if self.shows_machines else None
 
 
@@ -213,41 +202,32 @@ class FakeSecrets(SecretStore):
         self.webhooks: dict[str, AllWebhookSecrets] = {}
 
     def webhook_secrets(self, name: str, *, doubted: bool = False) -> AllWebhookSecrets:
-        """What deliveries are verified with."""
         return self.webhooks.get(name, {})
 
     def newest_webhook_secrets(self, name: str) -> AllWebhookSecrets:
-        """The same."""
         return self.webhook_secrets(name)
 
     def gitlab_token(self, name: str) -> str:
-        """The token that the fleet calls GitLab with."""
         if name not in self.gitlab:
             raise Refused(call="secretsmanager.GetSecretValue", code="ResourceNotFoundException")
         return self.gitlab[name]
 
     def pool_token(self, name: str) -> PoolToken:
-        """A pool's runner record."""
         if name not in self.pools:
             raise Refused(call="secretsmanager.GetSecretValue", code="ResourceNotFoundException")
         return self.pools[name]
 
     def find_pool_token(self, name: str) -> PoolToken | None:
-        """A pool's runner record, if there is one."""
         return self.pools.get(name)
 
     def store_webhook_secrets(self, name: str, secrets: AllWebhookSecrets) -> None:
-        """Store all of them."""
         self.webhooks[name] = secrets
 
     def store_gitlab_token(self, name: str, token: str) -> None:
-        """Store the token."""
         self.gitlab[name] = token
 
     def store_pool_token(self, name: str, pool: PoolToken) -> None:
-        """Store a runner record."""
         self.pools[name] = pool
 
     def delete_pool_token(self, name: str) -> None:
-        """No such secret any more."""
         self.pools.pop(name, None)

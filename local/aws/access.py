@@ -1,4 +1,4 @@
-"""What MiniStack 1.5.33 does not check or keep yet, and the fleet's policies rely on.
+"""The checks of IAM that MiniStack 1.5.33 lacks and the fleet's policies rely on.
 
 Policy variables, `dynamodb:LeadingKeys`, `events:source`, tags on EC2 requests and instances, and
 the resources of CreateFleet, TerminateInstances, secrets and schedules. Without this the template's
@@ -38,8 +38,8 @@ def _with_variables(met: Callable[[Any, Any], bool]) -> Callable[[Any, Any], boo
 
     def conditions_met(conditions: Any, context: Any) -> bool:
         def fill(match: re.Match[str]) -> str:
-            found = iam_evaluator._resolve_condition_key(match[1], context)
-            return match[0] if found is None else str(found)
+            value = iam_evaluator._resolve_condition_key(match[1], context)
+            return match[0] if value is None else str(value)
 
         text = json.dumps(conditions)
         return met(json.loads(_VARIABLE.sub(fill, text)) if "${" in text else conditions, context)
@@ -51,9 +51,9 @@ def _without_batches(known: Callable[..., str]) -> Callable[..., str]:
     """SQS has no actions of its own for batches. Source: IAM, actions of Amazon SQS."""
 
     def action(*request: Any, **more: Any) -> str:
-        found = known(*request, **more)
-        is_batch = isinstance(found, str) and found.startswith("sqs:")
-        return found.removesuffix("Batch") if is_batch else found
+        action = known(*request, **more)
+        is_batch = isinstance(action, str) and action.startswith("sqs:")
+        return action.removesuffix("Batch") if is_batch else action
 
     return action
 
@@ -64,10 +64,10 @@ def _with_leading_keys(
     """Add the partition keys that a DynamoDB request names."""
 
     def context(body: bytes) -> dict[str, Any]:
-        found = known(body)
+        context = known(body)
         request = _json_object(body)
         keys = sorted(set(_leading_keys(request)))
-        return {**found, "dynamodb:LeadingKeys": keys} if keys else found
+        return {**context, "dynamodb:LeadingKeys": keys} if keys else context
 
     return context
 
@@ -147,8 +147,8 @@ def _with_resources(known: Callable[..., str]) -> Callable[..., str]:
 
 def _secret_arn(body: bytes) -> str:
     """The whole ARN of the secret that a request names, random end included; "" when unknown."""
-    found = secretsmanager._resolve(str(_json_object(body).get("SecretId", "")))
-    return str(found[1]["ARN"]) if found and found[1] else ""
+    secret = secretsmanager._resolve(str(_json_object(body).get("SecretId", "")))
+    return str(secret[1]["ARN"]) if secret and secret[1] else ""
 
 
 def _other_instances(params: dict[str, Any], region: str, account: str) -> list[str]:
@@ -165,7 +165,7 @@ def _instance_tags() -> Iterator[tuple[str, list[dict[str, str]]]]:
 
 def _json_object(body: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(body or b"{}")
+        value = json.loads(body or b"{}")
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}

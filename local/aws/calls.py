@@ -1,4 +1,4 @@
-"""What the engine was asked to do, counted as AWS would bill it; read at `engine_units.PATH`.
+"""What the engine was asked to do, counted as AWS would bill it; read at `units.PATH`.
 
 Calls are counted by the role that made them, so that those of the fleet's functions, of its
 machines and of the person at the laptop stay apart.
@@ -36,7 +36,7 @@ class Counts:
         with self._lock:
             self._numbers.setdefault(kind, Counter())[name] += by  # type: ignore[assignment]
 
-    def told(self) -> dict[str, dict[str, float]]:
+    def numbers(self) -> dict[str, dict[str, float]]:
         """All numbers."""
         with self._lock:
             return {kind: dict(sorted(held.items())) for kind, held in self._numbers.items()}
@@ -86,7 +86,7 @@ def _serving(serve: Asgi, counts: Counts) -> Asgi:
             counts.reset()
         headers = [(b"content-type", b"application/json")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        body = json.dumps(counts.told()).encode()
+        body = json.dumps(counts.numbers()).encode()
         await send({"type": "http.response.body", "body": body})
 
     return served
@@ -116,11 +116,11 @@ def _measuring(handle: Callable[..., Any], counts: Counts) -> Callable[..., Any]
     ) -> Any:
         action = headers.get("x-amz-target", "").rpartition(".")[2]
         asked = b'{"ReturnConsumedCapacity":"INDEXES",' + body[1:] if len(body) > 2 else body
-        status, told, answer = await handle(method, path, headers, asked, *rest)
+        status, answer_headers, answer = await handle(method, path, headers, asked, *rest)
         who = f"units {_caller()}"
         counts.add(who, "dynamodb_reads", read_units(action, body, answer))
         counts.add(who, "dynamodb_writes", write_units(action, body, answer, ok=status == 200))
-        return status, told, answer
+        return status, answer_headers, answer
 
     return handled
 

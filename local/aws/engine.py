@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -51,6 +52,10 @@ class Engine:
         self.options = options or EngineOptions()
         self.port = _free_port()
         self._secret = secrets.token_hex(20)
+        self._session = boto3.Session(
+            aws_access_key_id=ACCOUNT, aws_secret_access_key=self._secret, region_name=REGION
+        )
+        self._making = threading.Lock()  # a session of boto3 makes one client at a time
         self._process: subprocess.Popen[bytes] | None = None
         self._clients: dict[str, Any] = {}
 
@@ -114,19 +119,18 @@ class Engine:
 
     def client(self, service: str) -> Any:
         """A boto3 client of the account's root, made once per service."""
-        if service not in self._clients:
-            self._clients[service] = self.session().client(
-                service,  # type: ignore[call-overload]
-                endpoint_url=self.url,
-                config=CONFIG,
-            )
-        return self._clients[service]
+        with self._making:
+            if service not in self._clients:
+                self._clients[service] = self._session.client(
+                    service,  # type: ignore[call-overload]
+                    endpoint_url=self.url,
+                    config=CONFIG,
+                )
+            return self._clients[service]
 
     def session(self) -> boto3.Session:
         """The account's root: it stands for the cloud itself and may do everything."""
-        return boto3.Session(
-            aws_access_key_id=ACCOUNT, aws_secret_access_key=self._secret, region_name=REGION
-        )
+        return self._session
 
     def environment(self) -> dict[str, str]:
         """Variables that point any AWS SDK or command at the engine, as root."""
@@ -141,11 +145,11 @@ class Engine:
 
     def role_environment(self, role: str, session_name: str) -> dict[str, str]:
         """The same as role `role` (an ARN): `aws:userid` is `<RoleId>:<session_name>`."""
-        found = self.client("sts").assume_role(RoleArn=role, RoleSessionName=session_name)
+        session = self.client("sts").assume_role(RoleArn=role, RoleSessionName=session_name)
         return self.environment() | {
-            "AWS_ACCESS_KEY_ID": found["Credentials"]["AccessKeyId"],
-            "AWS_SECRET_ACCESS_KEY": found["Credentials"]["SecretAccessKey"],
-            "AWS_SESSION_TOKEN": found["Credentials"]["SessionToken"],
+            "AWS_ACCESS_KEY_ID": session["Credentials"]["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": session["Credentials"]["SecretAccessKey"],
+            "AWS_SESSION_TOKEN": session["Credentials"]["SessionToken"],
         }
 
     def emit(self, kind: str, detail: Mapping[str, object], *, source: str = "aws.ec2") -> None:
@@ -248,8 +252,8 @@ def wait_until(
     deadline = time.monotonic() + timeout_s
     while not holds():
         if time.monotonic() > deadline:
-            told = "" if log is None else f"\n{_tail(log)}"
-            raise EngineFailed(f"waited {timeout_s:.0f} s for {what}{told}")
+            tail = "" if log is None else f"\n{_tail(log)}"
+            raise EngineFailed(f"waited {timeout_s:.0f} s for {what}{tail}")
         time.sleep(0.05)
 
 

@@ -1,4 +1,4 @@
-"""What MiniStack 1.5.33 does not say or send yet, and the fleet waits for.
+"""The events and answers of AWS that MiniStack 1.5.33 lacks and the fleet needs.
 
 State changes of EC2 instances, their user data and where a fleet launched them, what a function's
 handler raised, failed asynchronous invocations on an event bus, AWS's names for a throttled
@@ -209,7 +209,7 @@ def _with_user_data(
 def _with_places(
     tell: Callable[[list[dict[str, Any]]], str],
 ) -> Callable[[list[dict[str, Any]]], str]:
-    """Say which override of CreateFleet each group of instances came of.
+    """Add the override of CreateFleet to each group of instances.
 
     Source: Amazon EC2 API Reference, CreateFleetInstance.
     """

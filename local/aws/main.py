@@ -39,9 +39,9 @@ def main() -> None:
 
 
 def _end_with_parent() -> None:
-    """Standard input is a pipe that nobody writes to; it ends with its other side.
+    """Wait for the end of standard input: a pipe without a writer, which ends with its other side.
 
-    Busy threads may keep an engine from ending by itself, and nobody is there to insist.
+    Busy threads may keep an engine from ending by itself, and no other process ends it.
     """
     sys.stdin.buffer.read()
     os.kill(os.getpid(), signal.SIGTERM)

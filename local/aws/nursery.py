@@ -26,11 +26,11 @@ def main() -> None:
     """Fork a function for each byte that comes with descriptors; end with the engine.
 
     The first argument is the descriptor of our end of the engine's line. Each byte brings the
-    function's own line, on which it is told what to be, and its three streams.
+    function's own line, which brings its order, and its three streams.
     """
     engine = socket.socket(fileno=int(sys.argv[1]))
     _prepare()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a function ended
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no one waits for a function's exit code
     while True:
         called, descriptors, _, _ = socket.recv_fds(engine, 1, 4)
         if not called:
@@ -58,8 +58,8 @@ def _prepare() -> None:
 
 def _become(line: socket.socket, streams: list[int]) -> None:
     """Turn this fork into the function that its line describes; never returns."""
-    with line.makefile("rb") as told:
-        order = json.loads(told.readline())
+    with line.makefile("rb") as lines:
+        order = json.loads(lines.readline())
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)

@@ -35,7 +35,7 @@ def install() -> None:
 
 
 class Nursery:
-    """Starts functions where their libraries are imported already; see `engine_nursery`."""
+    """Starts functions where their libraries are imported already; see `local.aws.nursery`."""
 
     def __init__(self, line: socket.socket) -> None:
         self._line = line
@@ -98,7 +98,7 @@ class Fork:
 
 
 class Turns:
-    """Processes of each function, a few at most; whoever asked first has the first that is free."""
+    """A few processes for each function; the longest waiting invocation gets the next free one."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -119,7 +119,7 @@ class Turns:
         return acquired
 
     def passing(self, release: Callable[[Any], None]) -> Callable[[Any], None]:
-        """Give a process back, also one that is no more, and let the next invocation have it."""
+        """Return a process, also one that has ended, and let the next invocation have it."""
 
         def released(worker: Any) -> None:
             release(worker)

@@ -15,7 +15,7 @@ _DEPLOY_TIMEOUT_S = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
-    """What the template says it made; the words are those of its outputs."""
+    """The outputs of the template, in its own words."""
 
     name: str
     webhook_url: str
@@ -47,14 +47,14 @@ class Stack:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackOptions:
-    """What differs between one local deployment and another."""
+    """How one local deployment differs from another."""
 
     name: str = "runner-fleet"
     sources: Path = package.ROOT  # where the functions' packages are taken from
     template: Path = package.TEMPLATE
     lambda_runners: bool = True
     cache_ttl_s: int = 5
-    at_once: int = 16  # invocations of route and of settle; what is more comes again later
+    at_once: int = 16  # invocations of route and of settle; others are throttled and tried again
 
 
 def deploy_stack(engine: Engine, options: StackOptions | None = None) -> Stack:
@@ -83,12 +83,12 @@ def deploy_stack(engine: Engine, options: StackOptions | None = None) -> Stack:
 def _outputs(cloudformation: Any, name: str) -> dict[str, str]:
     deadline = time.monotonic() + _DEPLOY_TIMEOUT_S
     while True:
-        found = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
-        if found["StackStatus"] == "CREATE_COMPLETE":
-            return {o["OutputKey"]: o["OutputValue"] for o in found["Outputs"]}
-        if found["StackStatus"] != "CREATE_IN_PROGRESS" or time.monotonic() > deadline:
+        stack = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
+        if stack["StackStatus"] == "CREATE_COMPLETE":
+            return {o["OutputKey"]: o["OutputValue"] for o in stack["Outputs"]}
+        if stack["StackStatus"] != "CREATE_IN_PROGRESS" or time.monotonic() > deadline:
             raise EngineFailed(
-                f"stack {name}: {found['StackStatus']}\n{_reasons(cloudformation, name)}"
+                f"stack {name}: {stack['StackStatus']}\n{_reasons(cloudformation, name)}"
             )
         time.sleep(0.05)
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from math import ceil
 from typing import Any
 
-PATH = "/_fleet/calls"  # where the engine tells what it counted; DELETE starts anew
+PATH = "/_fleet/calls"  # the engine answers its counts there; DELETE resets them
 _READ_BYTES = 4096
 _READS = frozenset({"GetItem", "Query", "Scan", "BatchGetItem"})
 _WRITES = frozenset({"PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems"})
@@ -29,8 +29,8 @@ def action_of(method: str, path: str, headers: Mapping[str, str], body: bytes) -
     if target:
         return f"{name}.{target}"
     if body.startswith(b"Action=") or b"&Action=" in body:
-        found = body.partition(b"Action=")[2].partition(b"&")[0]
-        return f"{name}.{found.decode()}"
+        action = body.partition(b"Action=")[2].partition(b"&")[0]
+        return f"{name}.{action.decode()}"
     return f"{name}.{_REST.get((name, method), f'{method} {path}')}"
 
 
@@ -54,10 +54,13 @@ def write_units(action: str, asked: bytes, answer: bytes, *, ok: bool) -> float:
         return 0.0
     if not ok:
         return 2.0 * asked.count(b'"TableName"') if action == "TransactWriteItems" else 1.0
-    told = _json(answer).get("ConsumedCapacity", [])
-    return sum(float(one["CapacityUnits"]) for one in (told if isinstance(told, list) else [told]))
+    consumed = _json(answer).get("ConsumedCapacity", [])
+    return sum(
+        float(entry["CapacityUnits"])
+        for entry in (consumed if isinstance(consumed, list) else [consumed])
+    )
 
 
 def _json(body: bytes) -> dict[str, Any]:
-    found = json.loads(body or b"{}")
-    return found if isinstance(found, dict) else {}
+    value = json.loads(body or b"{}")
+    return value if isinstance(value, dict) else {}

@@ -1,4 +1,4 @@
-"""Reads and clears what the engine counted; see `local.aws.calls`."""
+"""Reads and clears the engine's counts; see `local.aws.calls`."""
 
 import json
 from http.client import HTTPConnection
@@ -11,8 +11,8 @@ TIMEOUT_S = 60.0
 
 def counted(engine_url: str) -> dict[str, dict[str, float]]:
     """All numbers since the last `clear`, by kind and name."""
-    told: dict[str, dict[str, float]] = json.loads(_ask("GET", engine_url))
-    return told
+    numbers: dict[str, dict[str, float]] = json.loads(_ask("GET", engine_url))
+    return numbers
 
 
 def clear(engine_url: str) -> None:

@@ -36,7 +36,7 @@ class GuestMailbox(Post, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Life:
-    """What a guest is given. `is_up`: whether its instance still runs."""
+    """The settings of a guest. `is_up`: whether its instance still runs."""
 
     mailbox: GuestMailbox
     system_id: str
@@ -95,11 +95,11 @@ def _run(life: Life, gitlab: JobServer, job: Job, reporter: Reporter) -> Outcome
     output = {"checksum": checksum, "bytesize": len(OUTPUT)}
     accepted, _ = gitlab.update_job(job, "success", output)
     outcome = Outcome.SUCCEEDED if accepted is Result.OK else Outcome.SYSTEM_FAILURE
-    told = (
+    steps = (
         Undated(name=StepName.FIRST_OUTPUT, job_id=job.id),
         Undated(name=StepName.JOB_FINISHED, job_id=job.id, outcome=outcome),
     )
-    reporter.tell(*told, status=replace(busy, outcome=outcome))
+    reporter.tell(*steps, status=replace(busy, outcome=outcome))
     return outcome
 
 

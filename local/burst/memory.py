@@ -13,7 +13,7 @@ _PROC = Path("/proc")
 
 
 class PeakMemory(Beat):
-    """Looks every second, from a thread; a context. `peak_mb` is the most that was seen."""
+    """A context that measures every second, from a thread. `peak_mb` is the largest measurement."""
 
     def __init__(self, every_s: float = EVERY_S) -> None:
         """Nothing is read before the context is entered."""
@@ -68,7 +68,7 @@ def _size_kb(process: Path) -> int:
             lines = (process / name).read_text().splitlines()
         except OSError:
             continue
-        found = next((line for line in lines if line.startswith(label)), None)
-        if found:
-            return int(found.split()[1])
+        size = next((line for line in lines if line.startswith(label)), None)
+        if size:
+            return int(size.split()[1])
     return 0

@@ -1,4 +1,4 @@
-"""What a burst is, how far it is, and what it showed."""
+"""The options, the progress and the result of a burst."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ LAUNCHED_BY_THEM = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BurstOptions:
-    """What a burst is."""
+    """How many jobs, on what fleet."""
 
     jobs: int
     projects: int = 1
@@ -27,7 +27,7 @@ class BurstOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a burst is."""
+    """One look at a burst that runs."""
 
     seconds: float
     jobs: dict[str, int]  # by status
@@ -36,7 +36,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BurstResult:
-    """What a burst showed. `seconds`: from the push to the end of the last job."""
+    """Counts and times of a burst. `seconds`: from the push to the end of the last job."""
 
     jobs: int
     finished: int
@@ -54,8 +54,8 @@ class BurstResult:
         return not self.problems
 
     def to_json(self) -> dict[str, Any]:
-        """As `--json` prints it."""
-        told = self.tally
+        """The object that `--json` prints."""
+        tally = self.tally
         return {
             "ok": self.ok,
             "jobs": self.jobs,
@@ -64,25 +64,25 @@ class BurstResult:
             "closed_s": round(self.closed_s, 1),
             "waited_s": self.waited_s,
             "peak_memory_mb": round(self.peak_memory_mb),
-            "calls": dict(told.calls),
-            "per_job": dict(told.per_job),
-            "units": dict(told.units),
-            "control_plane_usd_per_1000": float(round(told.usd_per_1000, 4)),
-            "guest_calls": dict(told.guest_calls),
+            "calls": dict(tally.calls),
+            "per_job": dict(tally.per_job),
+            "units": dict(tally.units),
+            "control_plane_usd_per_1000": float(round(tally.usd_per_1000, 4)),
+            "guest_calls": dict(tally.guest_calls),
             "guests": self.guests,
             "problems": list(self.problems),
         }
 
 
-def over_budget(told: Tally, options: BurstOptions) -> Iterator[str]:
+def over_budget(tally: Tally, options: BurstOptions) -> Iterator[str]:
     """A sentence for each budget that was not kept."""
     for name, budget in (
         ("states.transitions", TRANSITIONS_PER_JOB),
         ("gitlab", GITLAB_CALLS_PER_JOB),
     ):
-        if told.per_job[name] > budget:
-            yield f"{name}: {told.per_job[name]} per job, at most {budget}"
-    launches = told.calls.get("ec2.CreateFleet", 0)
+        if tally.per_job[name] > budget:
+            yield f"{name}: {tally.per_job[name]} per job, at most {budget}"
+    launches = tally.calls.get("ec2.CreateFleet", 0)
     at_once = options.jobs <= min(LAUNCHED_BY_THEM, options.ceiling)
     if at_once and launches > LAUNCHES:
         yield f"ec2.CreateFleet: {launches} calls, at most {LAUNCHES}"

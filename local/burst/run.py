@@ -89,29 +89,29 @@ class _Run:
         self._began_at = time.monotonic()
         for clone_url, jobs in clones:
             push_files(clone_url, {".gitlab-ci.yml": project.pipeline(jobs)}, message="Burst")
-        ended = self._wait(lambda seen: seen.statuses.get("success", 0) >= self._options.jobs)
+        ended = self._wait(lambda view: view.statuses.get("success", 0) >= self._options.jobs)
         seconds = time.monotonic() - self._began_at
-        closed = ended and self._wait(lambda seen: seen.records == 0 and not self._machines())
+        closed = ended and self._wait(lambda view: view.records == 0 and not self._machines())
         closed_s = time.monotonic() - self._began_at
         self._wait(lambda _: self._is_quiet())
-        seen = self._look()
-        told = tally(
+        view = self._look()
+        counts = tally(
             counters.counted(self._laptop.engine.url),
-            seen.calls,
+            view.calls,
             stack=self._laptop.stack.name,
             jobs=self._options.jobs,
         )
-        finished = seen.statuses.get("success", 0)
+        finished = view.statuses.get("success", 0)
         return BurstResult(
             jobs=self._options.jobs,
             finished=finished,
             seconds=seconds,
             closed_s=closed_s,
-            waited_s=_quantiles(seen.waited_s),
+            waited_s=_quantiles(view.waited_s),
             peak_memory_mb=self._memory.peak_mb,
-            tally=told,
+            tally=counts,
             guests=dict(guests.outcomes),
-            problems=tuple(self._problems(finished, closed, told, seen)),
+            problems=tuple(self._problems(finished, closed, counts, view)),
         )
 
     def _prepare(self) -> list[tuple[str, int]]:
@@ -140,15 +140,15 @@ class _Run:
     def _wait(self, holds: Callable[[_Seen], bool]) -> bool:
         deadline = self._began_at + self._options.timeout_s
         while time.monotonic() < deadline:
-            seen = self._look()
+            view = self._look()
             self._tell(
                 Progress(
                     seconds=time.monotonic() - self._began_at,
-                    jobs=seen.statuses,
-                    machines=seen.records,
+                    jobs=view.statuses,
+                    machines=view.records,
                 )
             )
-            if holds(seen):
+            if holds(view):
                 return True
             time.sleep(LOOK_EVERY_S)
         return False
@@ -162,18 +162,18 @@ class _Run:
 
     def _is_quiet(self) -> bool:
         """Whether GitLab has nothing to tell any more and no state machine runs."""
-        told = counters.counted(self._laptop.engine.url)
-        now = tuple(sum(told.get(kind, {}).values()) for kind in ("api", "started", "executions"))
+        counts = counters.counted(self._laptop.engine.url)
+        now = tuple(sum(counts.get(kind, {}).values()) for kind in ("api", "started", "executions"))
         before, self._last_counts = self._last_counts, now
         return now == before and now[1] <= now[2]  # one that began before the count ends in it
 
-    def _problems(self, finished: int, closed: bool, told: Tally, seen: _Seen) -> Iterator[str]:
+    def _problems(self, finished: int, closed: bool, counts: Tally, view: _Seen) -> Iterator[str]:
         missing = self._options.jobs - finished
         if missing:
-            yield f"{missing} jobs did not run: {seen.statuses}"
+            yield f"{missing} jobs did not run: {view.statuses}"
         elif not closed:
-            yield f"{seen.records} runner records, {self._machines()} machines are left"
-        yield from over_budget(told, self._options)
+            yield f"{view.records} runner records, {self._machines()} machines are left"
+        yield from over_budget(counts, self._options)
 
 
 def _seen(world: GitLabWorld) -> _Seen:
@@ -181,7 +181,7 @@ def _seen(world: GitLabWorld) -> _Seen:
     waited = (job.queued_s(world.clock.now()) for job in jobs if job.started_at)
     return _Seen(
         statuses=dict(Counter(str(job.status) for job in jobs)),
-        waited_s=tuple(one for one in waited if one is not None),
+        waited_s=tuple(seconds for seconds in waited if seconds is not None),
         records=sum(
             runner.description.startswith("rf-") for runner in world.runners.by_id.values()
         ),

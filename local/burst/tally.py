@@ -31,7 +31,7 @@ class Tally:
 
 
 def tally(engine: Counts, gitlab: Mapping[str, int], *, stack: str, jobs: int) -> Tally:
-    """What `jobs` jobs took. `engine`: as `local.aws.calls` tells; `gitlab`: by endpoint."""
+    """The calls of `jobs` jobs. `engine`: counts of `local.aws.calls`; `gitlab`: by endpoint."""
     aws, guests = _aws_calls(engine)
     runs = {_short(name, stack): int(n) for name, n in engine.get("invocations", {}).items()}
     executions = {_short(name, stack): int(n) for name, n in engine.get("executions", {}).items()}
@@ -65,7 +65,7 @@ def tally(engine: Counts, gitlab: Mapping[str, int], *, stack: str, jobs: int) -
 
 
 def _aws_calls(engine: Counts) -> tuple[Counter[str], Counter[str]]:
-    """The fleet's calls and the machines'; those of the laptop's own root are nobody's."""
+    """The fleet's calls and the machines'; those of the laptop's own root are left out."""
     fleet, guests = Counter[str](), Counter[str]()
     for kind, held in engine.items():
         who = kind.removeprefix("calls ")
@@ -86,7 +86,7 @@ def _transitions(engine: Counts, stack: str) -> int:
 
 
 def _units(engine: Counts, calls: Mapping[str, int], stack: str) -> dict[str, float]:
-    """What is billed, in the words of `fleet.prices`."""
+    """The billed units, by their names in `fleet.prices`."""
     units = Counter[str]()
     for kind, held in engine.items():
         who = kind.removeprefix("units ")
@@ -95,7 +95,7 @@ def _units(engine: Counts, calls: Mapping[str, int], stack: str) -> dict[str, fl
     express = {
         name: n for name, n in engine.get("execution_seconds", {}).items() if not _is_standard(name)
     }
-    told = {
+    billed = {
         "http_api_requests": engine.get("api", {}).get("requests", 0),
         "lambda_requests": sum(engine.get("invocations", {}).values()),
         "lambda_gb_seconds": sum(engine.get("function_gb_seconds", {}).values()),
@@ -107,7 +107,7 @@ def _units(engine: Counts, calls: Mapping[str, int], stack: str) -> dict[str, fl
         "sqs_requests": _sum(calls, "sqs"),
         "secrets_calls": _sum(calls, "secretsmanager"),
     }
-    return {name: n for name, n in {**units, **told}.items() if name in UNITS}
+    return {name: n for name, n in {**units, **billed}.items() if name in UNITS}
 
 
 def _is_standard(machine: str) -> bool:

@@ -26,7 +26,7 @@ CLIENT = Config(connect_timeout=10, read_timeout=60, retries={"mode": "standard"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThreadGuestOptions:
-    """What differs between one burst and another."""
+    """How one burst differs from another."""
 
     stack: str
     machine_role: str  # ARN
@@ -80,12 +80,14 @@ class ThreadGuests:
             self._compare()
 
     def _compare(self) -> None:
-        up = frozenset(one["InstanceId"] for one in instances_up(self._cloud, self._options.stack))
+        up = frozenset(
+            instance["InstanceId"] for instance in instances_up(self._cloud, self._options.stack)
+        )
         self._up = up
-        over = [one for one, future in self._living.items() if future.done()]
+        over = [instance_id for instance_id, future in self._living.items() if future.done()]
         for instance_id in over:
             self.outcomes[_outcome(self._living[instance_id])] += 1
-        self._terminate([one for one in over if one in up])
+        self._terminate([instance_id for instance_id in over if instance_id in up])
         for instance_id in over:
             del self._living[instance_id]
         for instance_id in sorted(up - self._living.keys() - set(over)):
@@ -126,6 +128,6 @@ class ThreadGuests:
 
 
 def _outcome(ended: Future[str]) -> str:
-    """How a guest ended; what it raised counts by its name."""
+    """The outcome of a guest; an error counts by its name."""
     error = ended.exception()
     return type(error).__name__ if error else ended.result()

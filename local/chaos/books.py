@@ -1,4 +1,4 @@
-"""What is left of a run when its books should be closed."""
+"""What a run leaves behind, and the machines and histories that the judge reads."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -15,7 +15,7 @@ RECENT = 400
 
 
 def leaked(laptop: Laptop, jobs: Iterable[JobSeen]) -> Mapping[str, int]:
-    """How much of each kind is left, by its name."""
+    """How many of each kind are left, by name."""
     left = laptop.left()
     ended = [job for job in jobs if is_over(job)]
     keys = [JobKey(instance=laptop.instance, job_id=job.id) for job in ended]
@@ -33,7 +33,7 @@ def leaked(laptop: Laptop, jobs: Iterable[JobSeen]) -> Mapping[str, int]:
 def machines_since(laptop: Laptop, at: datetime, observer: Observer) -> tuple[Lived, ...]:
     """Every machine that was launched since `at`, those that still live included."""
     ended = laptop.table.query_index("recent", "kind", "runner", newest_first=True, limit=RECENT)
-    found = {item["id"]: item for item in ended if item.get("machine_id")}
+    rows = {item["id"]: item for item in ended if item.get("machine_id")}
     lived = [
         Lived(
             runner_id=name,
@@ -42,25 +42,25 @@ def machines_since(laptop: Laptop, at: datetime, observer: Observer) -> tuple[Li
             gone_at=observer.last_seen(item["machine_id"], name)
             or datetime.fromisoformat(item["ended_at"]),
         )
-        for name, item in found.items()
+        for name, item in rows.items()
     ]
     for pool in POOLS:
         for runner in laptop.runner_rows.live(pool):
             if runner.machine_id:
-                seen = observer.last_seen(runner.machine_id, runner.id) or runner.launched_at
+                last_seen = observer.last_seen(runner.machine_id, runner.id) or runner.launched_at
                 lived.append(
                     Lived(
                         runner_id=runner.id,
                         machine_id=runner.machine_id,
                         launched_at=runner.launched_at,
-                        gone_at=seen,
+                        gone_at=last_seen,
                     )
                 )
-    return tuple(one for one in lived if one.launched_at >= at)
+    return tuple(machine for machine in lived if machine.launched_at >= at)
 
 
 def trail(laptop: Laptop, jobs: Iterable[JobSeen]) -> tuple[str, ...]:
-    """The history of each job as the ledger tells it, a line for each step."""
+    """The history of each job in the ledger, a line for each step."""
     lines = []
     for job in jobs:
         row = laptop.job_rows.row(JobKey(instance=laptop.instance, job_id=job.id))
@@ -68,6 +68,6 @@ def trail(laptop: Laptop, jobs: Iterable[JobSeen]) -> tuple[str, ...]:
         took = "was never taken" if waited is None else f"waited {waited:.1f} s"
         lines.append(f"job {job.id} {job.name} [{job.tag}] is {job.status}, {took}, {job.runner}")
         for step in row.steps if row else ():
-            told = " ".join(word for word in (step.reason, words_of(step)) if word)
-            lines.append(f"  {step.at:%H:%M:%S.%f} {step.name:18} {told}")
+            words = " ".join(word for word in (step.reason, words_of(step)) if word)
+            lines.append(f"  {step.at:%H:%M:%S.%f} {step.name:18} {words}")
     return tuple(lines)

@@ -1,4 +1,4 @@
-"""A proxy in front of the engine's EC2: launches fail as told, and who ended what is on record.
+"""A proxy in front of the engine's EC2: it spoils launches and records the fleet's terminations.
 
 Only the fleet's own functions call through it (`AWS_ENDPOINT_URL_EC2` in the engine's environment),
 so every TerminateInstances that comes this way is the fleet's.
@@ -35,7 +35,7 @@ class Termination:
 
     at: float  # seconds since the epoch
     machine_ids: tuple[str, ...]
-    context: object  # what the proxy's observer saw just before it was let through
+    context: object  # the observer's answer just before the call was forwarded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class HttpAnswer:
 
 @dataclass(slots=True, kw_only=True)
 class _Record:
-    """What went through."""
+    """The calls since the last look."""
 
     terminations: list[Termination] = field(default_factory=list)
     launches: int = 0  # CreateFleet calls
@@ -57,12 +57,12 @@ class _Record:
 
 
 class Ec2Proxy(LoopbackServer):
-    """A context. `fault` may be set at any time; None lets everything through as it came."""
+    """A context. `fault` may be set at any time; None forwards every call unchanged."""
 
     def __init__(self, observe: Callable[[], object] = lambda: None) -> None:
         """Bind a free port of the loopback interface, so that `url` is known at once.
 
-        `observe` is asked just before the fleet's call to end machines is let through.
+        `observe` is called just before the fleet's call to end machines is forwarded.
         """
         self.fault: LaunchFault | None = None
         self.observe = observe
@@ -94,9 +94,9 @@ class Ec2Proxy(LoopbackServer):
 
     def _note_termination(self, fields: Fields) -> None:
         ids = tuple(v for name, v in fields.items() if name.startswith("InstanceId."))
-        told = Termination(at=time.time(), machine_ids=ids, context=self.observe())
+        termination = Termination(at=time.time(), machine_ids=ids, context=self.observe())
         with self._lock:
-            self._record.terminations.append(told)
+            self._record.terminations.append(termination)
 
     def _launch(self, headers: list[tuple[str, str]], body: bytes, call: FleetCall) -> HttpAnswer:
         fault = self.fault
@@ -132,7 +132,7 @@ class Ec2Proxy(LoopbackServer):
         return self._target
 
     def _forward(self, headers: list[tuple[str, str]], body: bytes) -> HttpAnswer:
-        """As it came, the Host header that was signed included."""
+        """Send the call on unchanged, with the Host header that was signed."""
         there = urlsplit(self._engine)
         connection = HTTPConnection(there.hostname or "", there.port, timeout=_TIMEOUT_S)
         try:
@@ -143,8 +143,8 @@ class Ec2Proxy(LoopbackServer):
             connection.putheader("Content-Length", str(len(body)))
             connection.endheaders(body)
             answer = connection.getresponse()
-            told = tuple((n, v) for n, v in answer.getheaders() if n.lower() not in _HOP_BY_HOP)
-            return HttpAnswer(status=answer.status, headers=told, body=answer.read())
+            kept = tuple((n, v) for n, v in answer.getheaders() if n.lower() not in _HOP_BY_HOP)
+            return HttpAnswer(status=answer.status, headers=kept, body=answer.read())
         except (OSError, HTTPException):  # the engine restarts: say so as AWS would
             status, text = refused("ServiceUnavailable")
             return HttpAnswer(status=status, headers=_XML, body=text)

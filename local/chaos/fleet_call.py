@@ -1,4 +1,6 @@
-"""CreateFleet as EC2 may answer it on a bad day. Pure: fields in, fields or XML out.
+"""CreateFleet's failures: shorter requests, answers with errors. Pure.
+
+Fields in, fields or XML out.
 
 Source: Amazon EC2 API Reference, CreateFleet and "Error codes for the Amazon EC2 API".
 """
@@ -52,7 +54,7 @@ class FleetCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disruption:
-    """What goes wrong with one call."""
+    """How one call fails."""
 
     refuse: str | None = None  # this error code for the whole call
     dry: dict[Override, str] = field(default_factory=dict)  # error code of each place that has none
@@ -63,7 +65,7 @@ LaunchFault = Callable[[FleetCall], Disruption | None]
 
 
 def shortened(call: FleetCall, verdict: Disruption) -> Fields | None:
-    """The request for what is there; None when nothing is."""
+    """The request without what the disruption takes away; None when nothing is left."""
     places = [place for place in call.places if place not in verdict.dry]
     count = call.count if verdict.most is None else min(call.count, verdict.most)
     if not places or count < 1:
@@ -80,7 +82,7 @@ def with_errors(answer: bytes | None, call: FleetCall, verdict: Disruption) -> b
     """The engine's answer, or one without machines, with an error for each place that has none."""
     dry = dict(verdict.dry)
     if verdict.most is not None and verdict.most < call.count:
-        dry |= {one: "InsufficientInstanceCapacity" for one in call.places if one not in dry}
+        dry |= {place: "InsufficientInstanceCapacity" for place in call.places if place not in dry}
     text = answer.decode() if answer else _NOTHING
     return text.replace(
         "<errorSet/>", f"<errorSet>{''.join(_items(dry, call))}</errorSet>"

@@ -8,7 +8,7 @@ TYPES = ("m7i.large", "m7a.large", "m6i.large")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Periods:
-    """How long things take in a run, in seconds; in brackets what a fleet has by default."""
+    """The periods of a run in seconds, with the default of a fleet in brackets."""
 
     reconcile_s: float = 5.0  # (60)
     boot_deadline_s: int = 15  # (300 on EC2, 120 on Lambda)
@@ -27,7 +27,7 @@ class FleetFile:
     attempts: int = 5
 
     def text(self, gitlab_url: str, periods: Periods) -> str:
-        """As it is applied."""
+        """The text to apply."""
         return _TEXT.format(
             url=gitlab_url,
             project=PROJECT,

@@ -1,4 +1,4 @@
-"""What the simulated GitLab knows of jobs: read in one piece, so that nothing moves meanwhile."""
+"""Jobs in the simulated GitLab, read in one piece, so that none changes meanwhile."""
 
 import json
 from collections.abc import Collection
@@ -33,7 +33,7 @@ class JobSeen:
     finished_at: datetime | None
 
     def waited_s(self) -> float | None:
-        """From pending to running; None when it was never taken."""
+        """Seconds from pending to running; None when no runner took it."""
         if self.queued_at is None or self.started_at is None:
             return None
         return (self.started_at - self.queued_at).total_seconds()
@@ -49,8 +49,8 @@ class GitLabEye:
         """Every job of these pipelines, retried ones included, by id."""
 
         def look(world: GitLabWorld) -> tuple[JobSeen, ...]:
-            found = world.ci.jobs.values()
-            return tuple(_seen(job) for job in found if job.pipeline.id in pipelines)
+            jobs = world.ci.jobs.values()
+            return tuple(_seen(job) for job in jobs if job.pipeline.id in pipelines)
 
         return self._simulator.ask(look)
 

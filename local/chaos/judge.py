@@ -1,4 +1,4 @@
-"""What one run cost, and whether the fleet kept its promises. Pure."""
+"""The cost of one run, and the promises that the fleet broke in it. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -29,7 +29,7 @@ class EndedMachines:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """Everything that was seen of one run."""
+    """The facts of one run."""
 
     planned: Sequence[tuple[int, Sequence[Planned]]]  # by pipeline
     jobs: Sequence[JobSeen]
@@ -37,8 +37,8 @@ class Evidence:
     ended: Sequence[EndedMachines]
     dead: frozenset[str]  # ids that the scenario itself took away
     cancelled: frozenset[int]  # pipelines that the scenario cancelled
-    leaked: Mapping[str, int]  # what is left, in words
-    broken: Sequence[str]  # what the scenario itself found not to be as promised
+    leaked: Mapping[str, int]  # counts of what is left, by name
+    broken: Sequence[str]  # promises that the scenario itself checked and that were broken
     injected: int
     seconds: float
 
@@ -60,7 +60,7 @@ class Row:
     injected: int
     seconds: float
     problems: tuple[str, ...]
-    trail: tuple[str, ...] = ()  # what the ledger tells of the jobs, for whoever looks closer
+    trail: tuple[str, ...] = ()  # the jobs' histories in the ledger
 
     @property
     def ok(self) -> bool:
@@ -68,20 +68,20 @@ class Row:
         return not self.problems
 
     def to_json(self) -> dict[str, Any]:
-        """As `--json` prints it."""
-        told = asdict(self) | {"problems": list(self.problems)}
-        del told["trail"]
-        return told
+        """The object that `--json` prints."""
+        body = asdict(self) | {"problems": list(self.problems)}
+        del body["trail"]
+        return body
 
     @classmethod
-    def of_json(cls, told: Mapping[str, Any]) -> "Row":
-        """What `to_json` gave, with or without a trail."""
-        lists = {name: tuple(told.get(name, ())) for name in ("problems", "trail")}
-        return cls(**{**told, **lists})
+    def of_json(cls, body: Mapping[str, Any]) -> "Row":
+        """The row of a `to_json`, with or without a trail."""
+        lists = {name: tuple(body.get(name, ())) for name in ("problems", "trail")}
+        return cls(**{**body, **lists})
 
 
 def broken_run(fault: str, seed: int, why: str) -> Row:
-    """The row of a run that came to no end: nothing is counted, and it is not well."""
+    """The row of a run that did not end: no counts, and one problem."""
     return Row(
         fault=fault,
         seed=seed,
@@ -99,31 +99,33 @@ def broken_run(fault: str, seed: int, why: str) -> Row:
     )
 
 
-def judge(fault: str, seed: int, seen: Evidence, *, wait_at_most_s: float | None = None) -> Row:
-    """Count, and name everything that is not as it must be."""
-    stuck = tuple(_stuck(seen))
-    killed = tuple(_killed_busy(seen))
-    longest = max((job.waited_s() or 0.0 for job in seen.jobs), default=0.0)
+def judge(fault: str, seed: int, evidence: Evidence, *, wait_at_most_s: float | None = None) -> Row:
+    """The counts of a run, and a sentence for each broken promise."""
+    stuck = tuple(_stuck(evidence))
+    killed = tuple(_killed_busy(evidence))
+    longest = max((job.waited_s() or 0.0 for job in evidence.jobs), default=0.0)
     late = wait_at_most_s is not None and longest > wait_at_most_s
-    total = sum(len(jobs) for _, jobs in seen.planned)
+    total = sum(len(jobs) for _, jobs in evidence.planned)
     return Row(
         fault=fault,
         seed=seed,
         jobs=total,
         finished=total - len(stuck),
         longest_wait_s=round(longest, 1),
-        launched=len(seen.lived),
-        surplus_machine_s=round(sum(_surplus_s(one, seen.jobs) for one in seen.lived), 1),
+        launched=len(evidence.lived),
+        surplus_machine_s=round(
+            sum(_surplus_s(machine, evidence.jobs) for machine in evidence.lived), 1
+        ),
         stuck=len(stuck),
-        leaked=sum(seen.leaked.values()),
+        leaked=sum(evidence.leaked.values()),
         killed_busy=len(killed),
-        injected=seen.injected,
-        seconds=round(seen.seconds, 1),
+        injected=evidence.injected,
+        seconds=round(evidence.seconds, 1),
         problems=(
             *stuck,
             *killed,
-            *(f"{count} {what} left" for what, count in seen.leaked.items() if count),
-            *seen.broken,
+            *(f"{count} {what} left" for what, count in evidence.leaked.items() if count),
+            *evidence.broken,
             *((f"a job waited {longest:.1f} s, at most {wait_at_most_s:.0f} s",) if late else ()),
         ),
     )
@@ -134,35 +136,35 @@ def unfinished(
 ) -> list[tuple[Planned, JobSeen | None]]:
     """The jobs that have not ended as they must, with the newest job of their name."""
     newest = {(job.pipeline_id, job.name): job for job in jobs if not job.is_retried}
-    found = []
+    unfinished_jobs = []
     for pipeline, wanted in planned:
         for plan in wanted:
             job = newest.get((pipeline, plan.name))
             if job is None or job.status not in plan.ends:
-                found.append((plan, job))
-    return found
+                unfinished_jobs.append((plan, job))
+    return unfinished_jobs
 
 
-def _stuck(seen: Evidence) -> Iterable[str]:
-    for plan, job in unfinished(seen.planned, seen.jobs):
-        told = "is missing"
+def _stuck(evidence: Evidence) -> Iterable[str]:
+    for plan, job in unfinished(evidence.planned, evidence.jobs):
+        state = "is missing"
         if job is not None:
-            told = f"(job {job.id}) is {job.status}"
+            state = f"(job {job.id}) is {job.status}"
         if job is not None and job.failure_reason:
-            told += f", {job.failure_reason}"
-        yield f"{plan.name} {told}, should be {' or '.join(sorted(plan.ends))}"
+            state += f", {job.failure_reason}"
+        yield f"{plan.name} {state}, should be {' or '.join(sorted(plan.ends))}"
 
 
-def _killed_busy(seen: Evidence) -> Iterable[str]:
+def _killed_busy(evidence: Evidence) -> Iterable[str]:
     """Machines that the fleet ended at work, and jobs that it cancelled on healthy machines."""
-    machine_of = {one.runner_id: one.machine_id for one in seen.lived}
-    for end in seen.ended:
+    machine_of = {machine.runner_id: machine.machine_id for machine in evidence.lived}
+    for end in evidence.ended:
         for job_id, runner_id in end.at_work.items():
             machine_id = machine_of.get(runner_id)
-            if machine_id in end.machine_ids and not {machine_id, runner_id} & seen.dead:
+            if machine_id in end.machine_ids and not {machine_id, runner_id} & evidence.dead:
                 yield f"the fleet ended {machine_id} while job {job_id} ran on {runner_id}"
-    for job in seen.jobs:
-        mine = job.pipeline_id in seen.cancelled or job.runner in seen.dead
+    for job in evidence.jobs:
+        mine = job.pipeline_id in evidence.cancelled or job.runner in evidence.dead
         if job.status == "canceled" and job.started_at is not None and not mine:
             yield f"the fleet cancelled job {job.id} ({job.name}) on {job.runner}"
 

@@ -41,11 +41,11 @@ class Observer(Beat):
         self._last: dict[str, datetime] = {}
 
     def last_seen(self, machine_id: str, runner_id: str) -> datetime | None:
-        """When the machine was last seen alive; None when it never was."""
+        """The last look at which the machine lived; None when there was none."""
         return self._last.get(machine_id) or self._last.get(runner_id)
 
     def _look(self) -> None:
         at = datetime.now(UTC)
         names = [*machines_of(self._laptop)]
-        names += [one.runner_id for one in sandboxes_of(self._laptop)]
+        names += [sandbox.runner_id for sandbox in sandboxes_of(self._laptop)]
         self._last |= dict.fromkeys(names, at)

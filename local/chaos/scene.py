@@ -35,13 +35,13 @@ class Ground:
 
 @dataclass(slots=True, kw_only=True)
 class Deeds:
-    """What the scenario itself did: the judge must not blame the fleet for it."""
+    """The scenario's own acts, for which the judge must not blame the fleet."""
 
     planned: list[tuple[int, tuple[Planned, ...]]] = field(default_factory=list)  # by pipeline
     dead: set[str] = field(default_factory=set)  # ids of machines and runners it took away
     cancelled: set[int] = field(default_factory=set)  # pipelines
     injected: int = 0  # how often it struck
-    missed: list[str] = field(default_factory=list)  # moments that never came
+    missed: list[str] = field(default_factory=list)  # moments that the fault waited for in vain
     broken: list[str] = field(default_factory=list)  # promises of this fault's own, not kept
 
 
@@ -66,11 +66,11 @@ class Scene:
         """Push a pipeline of these jobs on a branch of its own; its id."""
         branch = f"{self._name}-{len(self.deeds.planned)}"
         push_files(self._project.clone_url, ci_file(jobs), message="Add jobs", branch=branch)
-        found = self.wait(lambda: self.gitlab.pipeline_of(branch), within_s=PIPELINE_WITHIN_S)
-        if found is None:
+        pipeline_id = self.wait(lambda: self.gitlab.pipeline_of(branch), within_s=PIPELINE_WITHIN_S)
+        if pipeline_id is None:
             raise TimeoutError("GitLab made no pipeline for a push")
-        self.deeds.planned.append((found, tuple(jobs)))
-        return found
+        self.deeds.planned.append((pipeline_id, tuple(jobs)))
+        return pipeline_id
 
     def cancel(self, pipeline: int) -> None:
         """Cancel a pipeline as a person would."""
@@ -84,17 +84,17 @@ class Scene:
 
     def job(self, name: str, *statuses: str) -> JobSeen | None:
         """The newest job of this name, when it is in one of these states."""
-        found = [job for job in self.jobs() if job.name == name and not job.is_retried]
-        return found[-1] if found and found[-1].status in statuses else None
+        jobs = [job for job in self.jobs() if job.name == name and not job.is_retried]
+        return jobs[-1] if jobs and jobs[-1].status in statuses else None
 
     def wait(
         self, look: Callable[[], FoundT | None], *, within_s: float, what: str = ""
     ) -> FoundT | None:
-        """The first answer that is not empty; None, and `what` is on record, when none came."""
+        """The first answer that is not empty; None, with `what` noted, when none is in time."""
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
-            if found := look():
-                return found
+            if answer := look():
+                return answer
             time.sleep(LOOK_EVERY_S)
         if what:
             self.deeds.missed.append(what)
@@ -110,7 +110,7 @@ class Scene:
 
     def sandboxes(self) -> tuple[str, ...]:
         """Runners whose Lambda sandboxes live now."""
-        return tuple(one.runner_id for one in sandboxes_of(self.laptop))
+        return tuple(sandbox.runner_id for sandbox in sandboxes_of(self.laptop))
 
     def runner_on(self, machine_id: str) -> str | None:
         """The runner that lives on an EC2 machine."""
@@ -158,9 +158,11 @@ class Scene:
     def kill_sandbox(self, runner_id: str) -> None:
         """A Lambda invocation dies without a goodbye; Lambda says so."""
         assert self.laptop.lambdas
-        self._blame_nobody(runner_id, self.machine_of(runner_id))
-        found = [one for one in sandboxes_of(self.laptop) if one.runner_id == runner_id]
-        if any(self.laptop.lambdas.kill(one.request) for one in found):
+        self._excuse(runner_id, self.machine_of(runner_id))
+        sandboxes = [
+            sandbox for sandbox in sandboxes_of(self.laptop) if sandbox.runner_id == runner_id
+        ]
+        if any(self.laptop.lambdas.kill(sandbox.request) for sandbox in sandboxes):
             self.deeds.injected += 1
         else:
             self.deeds.missed.append(f"{runner_id} had ended")
@@ -168,7 +170,7 @@ class Scene:
     def _strike(self, machine_id: str, act: Callable[[GuestHost], None]) -> bool:
         """Do something to an EC2 machine; False when it ended by itself in this moment."""
         assert self.laptop.guests
-        self._blame_nobody(machine_id, self.runner_on(machine_id))
+        self._excuse(machine_id, self.runner_on(machine_id))
         try:
             act(self.laptop.guests)
         except Refused:
@@ -177,6 +179,6 @@ class Scene:
         self.deeds.injected += 1
         return True
 
-    def _blame_nobody(self, *ids: str | None) -> None:
+    def _excuse(self, *ids: str | None) -> None:
         """Note what the scenario takes away, before it does."""
-        self.deeds.dead.update(one for one in ids if one)
+        self.deeds.dead.update(name for name in ids if name)

@@ -13,7 +13,7 @@ from local.aws.engine import EngineOptions, wait_until
 from local.aws.stack import StackOptions
 from local.chaos.books import POOLS, leaked, machines_since, trail
 from local.chaos.ec2_proxy import Ec2Proxy, Termination
-from local.chaos.fault import Fault
+from local.chaos.faults.fault import Fault
 from local.chaos.fleet_file import PROJECT, FleetFile, Periods
 from local.chaos.gitlab_eye import GitLabEye
 from local.chaos.judge import EndedMachines, Evidence, Row, judge, unfinished
@@ -28,7 +28,7 @@ from local.laptop import Laptop, LaptopOptions
 
 LOOK_EVERY_S = 0.4
 WARM_WITHIN_S = 60.0
-# A queue shows a message again two minutes after whoever had it in hand was cut off.
+# A queue shows a message again two minutes after the function that held it was cut off.
 BOOKS_WITHIN_S = 150.0
 CALM = ChaosOrder(webhooks=WebhookChaos(), api=ApiChaos(), hook_disabled=False)
 
@@ -71,10 +71,10 @@ class Stage:
 
     def _is_warm(self) -> bool:
         """Whether a reconcile went through: a cold start is no fault of these."""
-        found = self._laptop.engine.client("stepfunctions").list_executions(
+        answer = self._laptop.engine.client("stepfunctions").list_executions(
             stateMachineArn=self._laptop.stack.reconcile_machine, statusFilter="SUCCEEDED"
         )
-        return bool(found["executions"])
+        return bool(answer["executions"])
 
     def _options(self) -> LaptopOptions:
         """The laptop's usual ones, with periods as short as the suite's."""
@@ -111,7 +111,7 @@ class Stage:
                 planned=scene.deeds.planned,
                 jobs=scene.jobs(),
                 lived=machines_since(self._laptop, began_at, observer),
-                ended=[_ended(one) for one in ended],
+                ended=[_ended(termination) for termination in ended],
                 dead=frozenset(scene.deeds.dead),
                 cancelled=frozenset(scene.deeds.cancelled),
                 leaked=left,
@@ -119,9 +119,9 @@ class Stage:
                 injected=scene.deeds.injected + spoiled,
                 seconds=time.monotonic() - began,
             )
-            told = trail(self._laptop, evidence.jobs)
+            history = trail(self._laptop, evidence.jobs)
         row = judge(fault.name, seed, evidence, wait_at_most_s=fault.wait_at_most_s)
-        return replace(row, trail=(*scene.deeds.missed, *told))
+        return replace(row, trail=(*scene.deeds.missed, *history))
 
     def _scene(self, fault: Fault, seed: int) -> Scene:
         assert self._project
@@ -149,9 +149,9 @@ class Stage:
             time.sleep(LOOK_EVERY_S)
 
     def _until_closed(self, scene: Scene) -> dict[str, int]:
-        """What is left when nothing is, or when it should not be any more."""
+        """What is left as soon as nothing is, or at the deadline."""
         deadline = time.monotonic() + BOOKS_WITHIN_S
-        left = {"things nobody could count": 1}
+        left = {"uncounted leftovers": 1}
         while True:
             with suppress(Transient):  # the fault's GitLab refuses us as well
                 left = dict(leaked(self._laptop, scene.jobs()))
@@ -160,6 +160,6 @@ class Stage:
             time.sleep(LOOK_EVERY_S)
 
 
-def _ended(told: Termination) -> EndedMachines:
-    context: Any = told.context
-    return EndedMachines(machine_ids=told.machine_ids, at_work=context or {})
+def _ended(termination: Termination) -> EndedMachines:
+    context: Any = termination.context
+    return EndedMachines(machine_ids=termination.machine_ids, at_work=context or {})

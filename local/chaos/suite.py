@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from local.chaos.fault import Fault
+from local.chaos.faults.fault import Fault
 from local.chaos.judge import Row, broken_run
 
 STOP_TIMEOUT_S = 60.0
@@ -37,7 +37,7 @@ class Plan:
 
 @dataclass(slots=True, kw_only=True)
 class _Desk:
-    """What is to be run, and what was."""
+    """The runs ahead, and the rows of those that ended."""
 
     ahead: deque[tuple[Fault, int]]
     rows: queue.SimpleQueue[Row] = field(default_factory=queue.SimpleQueue)
@@ -75,7 +75,7 @@ class _Clerk:
         self._closing.set()
         worker = self._current
         if kind is not None and worker is not None:
-            worker.send_signal(signal.SIGINT)  # its run is wanted no more; it cleans up
+            worker.send_signal(signal.SIGINT)  # the caller wants no more rows; the worker cleans up
         self._thread.join()
 
     def _serve(self) -> None:
@@ -105,7 +105,7 @@ class _Clerk:
 
 
 def _row(worker: subprocess.Popen[str], fault: Fault, seed: int) -> Row:
-    """What the worker says of one run; a worker that ends without a word is a broken run."""
+    """The worker's row of one run; a worker that ends without an answer is a broken run."""
     assert worker.stdin
     assert worker.stdout
     try:

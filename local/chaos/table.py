@@ -12,7 +12,7 @@ class Line:
 
     fault: str
     runs: int
-    struck: int  # runs in which the fault found its moment
+    struck: int  # runs in which the fault took effect
     jobs: int
     finished: int
     longest_wait_s: float
@@ -26,7 +26,7 @@ class Line:
 
 
 def by_fault(rows: Iterable[Row]) -> tuple[Line, ...]:
-    """One line per fault, in the order in which the faults first came."""
+    """One line per fault, in the order of the first row of each."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(row.fault, []).append(row)

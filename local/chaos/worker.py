@@ -1,6 +1,6 @@
-"""One laptop after the other for whoever hands out runs; `python -m local.chaos.worker folder`.
+"""A worker of the suite: `python -m local.chaos.worker folder`.
 
-A line of JSON on standard input, `{"fault", "seed"}`, is a run; its row comes back as a line.
+It reads runs from standard input, a line of JSON each, `{"fault", "seed"}`, and prints their rows.
 """
 
 import json
@@ -15,8 +15,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from fleet.errors import FleetError
 from local.aws.engine import EngineFailed
-from local.chaos.fault import Fault
-from local.chaos.faults import fault_named
+from local.chaos.faults.catalogue import fault_named
+from local.chaos.faults.fault import Fault
 from local.chaos.fleet_file import Periods
 from local.chaos.judge import Row, broken_run
 from local.chaos.stage import Stage
@@ -34,7 +34,7 @@ BROKEN = (
 
 
 class Worker:
-    """A context. Runs that can share a laptop share it, until one does not go well."""
+    """A context. Runs of one kind share a laptop until a run is not ok."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -3,12 +3,11 @@
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
-import boto3
 import pytest
 
 from local.aws.engine import CONFIG, Engine, EngineOptions, wait_until
@@ -34,15 +33,39 @@ def stack(engine: Engine) -> Stack:
     return deploy_stack(engine)
 
 
+class Role:
+    """The session of one role."""
+
+    def __init__(self, engine: Engine, arn: str, session_name: str) -> None:
+        self.name = arn.rpartition("/")[2]
+        self._engine = engine
+        self._keys = engine.role_environment(arn, session_name)
+        self._clients: dict[str, Any] = {}
+
+    def client(self, service: str) -> Any:
+        """A client with the role's own credentials, made once per service."""
+        if service not in self._clients:
+            self._clients[service] = self._engine.session().client(
+                service,  # type: ignore[call-overload]
+                endpoint_url=self._engine.url,
+                aws_access_key_id=self._keys["AWS_ACCESS_KEY_ID"],
+                aws_secret_access_key=self._keys["AWS_SECRET_ACCESS_KEY"],
+                aws_session_token=self._keys["AWS_SESSION_TOKEN"],
+                config=CONFIG,
+            )
+        return self._clients[service]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standins:
     """The fleet's template with functions that only note what they were called with."""
 
     engine: Engine
     stack: Stack
+    _roles: dict[str, Role] = field(default_factory=dict)
 
     def post(self, kind: str, **detail: object) -> int:
-        """Post a job event to the webhook's address; gives back the status."""
+        """Post a job event to the webhook's address; the answer's status."""
         body = json.dumps({"type": kind, "detail": {"project_id": 7, **detail}}).encode()
         headers = {"Content-Type": "application/json"}
         request = Request(self.stack.webhook_url, data=body, headers=headers, method="POST")
@@ -50,7 +73,7 @@ class Standins:
             return int(response.status)
 
     def calls(self, function: str, job: object) -> list[dict[str, Any]]:
-        """What `function` was called with for `job`, in order."""
+        """The events with which `function` was called for `job`, in order."""
         answer = self.engine.client("dynamodb").query(
             TableName=self.stack.ledger_table,
             KeyConditionExpression="pk = :pk",
@@ -69,36 +92,16 @@ class Standins:
         )
         return self.calls(function, job)
 
-    def role(self, logical_id: str, session_name: str = "test") -> "Role":
+    def role(self, logical_id: str) -> Role:
         """The session of one of the template's roles."""
-        resource = self.engine.client("cloudformation").describe_stack_resource(
-            StackName=self.stack.name, LogicalResourceId=logical_id
-        )["StackResourceDetail"]
-        found = self.engine.client("iam").get_role(RoleName=resource["PhysicalResourceId"])
-        return Role(self.engine, found["Role"]["Arn"], session_name)
-
-
-class Role:
-    """What one role may do, asked by doing it."""
-
-    def __init__(self, engine: Engine, arn: str, session_name: str) -> None:
-        keys = engine.role_environment(arn, session_name)
-        self.name = arn.rpartition("/")[2]
-        self._url = engine.url
-        self._session = boto3.Session(
-            aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
-            aws_session_token=keys["AWS_SESSION_TOKEN"],
-            region_name=keys["AWS_REGION"],
-        )
-
-    def client(self, service: str) -> Any:
-        """A client with the role's own credentials."""
-        return self._session.client(
-            service,  # type: ignore[call-overload]
-            endpoint_url=self._url,
-            config=CONFIG,
-        )
+        if logical_id not in self._roles:
+            resource = self.engine.client("cloudformation").describe_stack_resource(
+                StackName=self.stack.name, LogicalResourceId=logical_id
+            )["StackResourceDetail"]
+            name = resource["PhysicalResourceId"]
+            arn = self.engine.client("iam").get_role(RoleName=name)["Role"]["Arn"]
+            self._roles[logical_id] = Role(self.engine, arn, "test")
+        return self._roles[logical_id]
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ class Transient(Exception):
 
 def handler(event, context):
     if event.get("raise"):
-        raise Transient("as told")
+        raise Transient("as asked")
     if event.get("die"):
         os._exit(3)
     time.sleep(event.get("sleep_s", 0))
@@ -47,7 +47,7 @@ Invoke = Callable[..., dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def invoke(engine: Engine) -> Invoke:
-    """Invoke a function made of `PROBE`; the answer's payload, or what it raised."""
+    """Invoke a function made of `PROBE`; the answer's payload, or the error that it raised."""
     archive = BytesIO()
     with zipfile.ZipFile(archive, "w") as packed:
         packed.writestr("probe.py", PROBE)
@@ -73,13 +73,13 @@ def invoke(engine: Engine) -> Invoke:
     return invoked
 
 
-def test_a_function_runs_its_own_code_as_itself(invoke: Invoke, engine: Engine) -> None:
-    told = invoke()
-    assert told["file"] == f"{told['task_root']}/probe.py"
-    assert told["cwd"] == told["task_root"]
-    assert (told["name"], told["mine"], told["out"]) == ("probe", "yes", "hello\n")
-    assert told["key"] not in (ACCOUNT, "test"), "its role's key, not the account's"
-    assert told["boto3"], "the libraries were there before it"
+def test_a_function_runs_its_own_code_as_itself(invoke: Invoke) -> None:
+    answer = invoke()
+    assert answer["file"] == f"{answer['task_root']}/probe.py"
+    assert answer["cwd"] == answer["task_root"]
+    assert (answer["name"], answer["mine"], answer["out"]) == ("probe", "yes", "hello\n")
+    assert answer["key"] not in (ACCOUNT, "test"), "its role's key, not the account's"
+    assert answer["boto3"], "the libraries were there before it"
 
 
 def test_a_process_is_used_again(invoke: Invoke) -> None:
@@ -90,16 +90,16 @@ def test_a_process_is_used_again(invoke: Invoke) -> None:
 
 def test_more_invocations_than_processes_wait_for_one(invoke: Invoke) -> None:
     with ThreadPoolExecutor(8) as pool:
-        told = list(pool.map(lambda _: invoke(sleep_s=0.1), range(8)))
-    assert len({one["pid"] for one in told}) == EngineOptions().processes
-    assert len({one["random"] for one in told}) == 8, "forks do not throw the same dice"
+        answers = list(pool.map(lambda _: invoke(sleep_s=0.1), range(8)))
+    assert len({answer["pid"] for answer in answers}) == EngineOptions().processes
+    assert len({answer["random"] for answer in answers}) == 8, "forks do not throw the same dice"
 
 
 def test_an_exception_has_its_name_and_ends_no_process(invoke: Invoke) -> None:
     before = invoke()["pid"]
-    told = invoke(**{"raise": True})
-    assert (told["errorType"], told["errorMessage"]) == ("Transient", "as told")
-    assert "probe.py" in "".join(told["stackTrace"])
+    error = invoke(**{"raise": True})
+    assert (error["errorType"], error["errorMessage"]) == ("Transient", "as asked")
+    assert "probe.py" in "".join(error["stackTrace"])
     assert invoke()["pid"] == before
 
 
@@ -110,7 +110,6 @@ def test_a_crash_is_an_error_and_the_next_invocation_works(invoke: Invoke) -> No
 
 def test_an_invocation_that_takes_too_long_is_ended(invoke: Invoke) -> None:
     began = time.monotonic()
-    told = invoke(sleep_s=30)
-    assert told["errorType"] == "Sandbox.Timedout"
+    assert invoke(sleep_s=30)["errorType"] == "Sandbox.Timedout"
     assert time.monotonic() - began < 10
     assert invoke()["name"] == "probe"

@@ -18,12 +18,17 @@ SPOT_NOTICE = "EC2 Spot Instance Interruption Warning"
 
 def executions(standins: Standins, machine: str) -> list[dict[str, Any]]:
     """The executions of one machine, newest first."""
-    found = standins.engine.client("stepfunctions").list_executions(stateMachineArn=machine)
-    return list(found["executions"])
+    answer = standins.engine.client("stepfunctions").list_executions(stateMachineArn=machine)
+    return list(answer["executions"])
+
+
+def names(standins: Standins, machine: str) -> set[str]:
+    """The names of its executions."""
+    return {execution["name"] for execution in executions(standins, machine)}
 
 
 def states_entered(standins: Standins, execution: str) -> list[str]:
-    """What a standard execution is billed for, apart from its start."""
+    """The states that a standard execution is billed for, apart from its start."""
     history = standins.engine.client("stepfunctions").get_execution_history(
         executionArn=execution, maxResults=1000
     )
@@ -31,148 +36,120 @@ def states_entered(standins: Standins, execution: str) -> list[str]:
     return [details["name"] for details in entered if details]
 
 
-def visible(standins: Standins, url: str) -> int:
-    """About how many messages a queue has."""
-    name = "ApproximateNumberOfMessages"
-    told = standins.engine.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=[name])
-    return int(told["Attributes"][name])
+def start(standins: Standins, machine: str, **detail: Any) -> str:
+    """Start one machine directly, with an event of this detail; the execution's ARN."""
+    started = standins.engine.client("stepfunctions").start_execution(
+        stateMachineArn=machine, input=json.dumps({"detail": {"project_id": 7, **detail}})
+    )
+    return str(started["executionArn"])
 
 
-def run(standins: Standins, machine: str, event: dict[str, Any]) -> dict[str, Any]:
-    """Start one machine directly and give back how it ended."""
+def ended(standins: Standins, execution: str) -> dict[str, Any]:
+    """How an execution ended."""
     machines = standins.engine.client("stepfunctions")
-    started = machines.start_execution(stateMachineArn=machine, input=json.dumps(event))
-    arn = started["executionArn"]
 
-    def ended() -> bool:
-        return bool(machines.describe_execution(executionArn=arn)["status"] != "RUNNING")
+    def is_over() -> bool:
+        return bool(machines.describe_execution(executionArn=execution)["status"] != "RUNNING")
 
-    wait_until(ended, timeout_s=30, what=f"{machine} to end", log=standins.engine.log)
-    return dict(machines.describe_execution(executionArn=arn))
+    wait_until(is_over, timeout_s=30, what=f"{execution} to end", log=standins.engine.log)
+    return dict(machines.describe_execution(executionArn=execution))
+
+
+def run(standins: Standins, machine: str, **detail: Any) -> dict[str, Any]:
+    """Start one machine directly; how it ended."""
+    return ended(standins, start(standins, machine, **detail))
 
 
 def test_a_pending_job_reaches_the_autoscaler(standins: Standins) -> None:
     assert standins.post("job.pending", job_id=1, queue="ec2") == 202
-    told = standins.wait_for("route", 1)[0]
-    assert (told["source"], told["detail-type"]) == ("runner-fleet.webhook", "job.pending")
-    seen = standins.wait_for("scale", 1)[0]
-    assert seen["group"] == "gitlab.example.com:7"
+    event = standins.wait_for("route", 1)[0]
+    assert (event["source"], event["detail-type"]) == ("runner-fleet.webhook", "job.pending")
+    demand = standins.wait_for("scale", 1)[0]
+    assert demand["group"] == "gitlab.example.com:7"
 
 
-def test_a_lambda_job_goes_to_the_other_queue(standins: Standins) -> None:
-    standins.post("job.pending", job_id=2, queue="lambda")
-    url = standins.stack.lambda_queue_url
-    wait_until(lambda: visible(standins, url) == 1, timeout_s=20, what="the message")
-    body = standins.engine.client("sqs").receive_message(QueueUrl=url)["Messages"][0]["Body"]
-    assert json.loads(body) == {"job_id": 2}
-
-
-def test_a_job_without_a_pool_is_ignored_with_the_reason(standins: Standins) -> None:
-    event = {"detail": {"job_id": 3, "project_id": 7}}
-    ended = run(standins, standins.stack.route_machine, event)
-    assert ended["status"] == "SUCCEEDED"
-    assert json.loads(ended["output"])["reason"] == "no_pool"
+def test_a_job_without_a_pool_ends_with_the_reason(standins: Standins) -> None:
+    end = run(standins, standins.stack.route_machine, job_id=3)
+    assert end["status"] == "SUCCEEDED"
+    assert json.loads(end["output"])["reason"] == "no_pool"
 
 
 def test_a_job_without_a_pool_wakes_scaling_for_the_others_of_its_pipeline(
     standins: Standins,
 ) -> None:
     began = int(time.time())
-    event = {"detail": {"job_id": 6, "project_id": 7, "wake": True}}
-    assert run(standins, standins.stack.route_machine, event)["status"] == "SUCCEEDED"
+    assert run(standins, standins.stack.route_machine, job_id=6, wake=True)["status"] == "SUCCEEDED"
     # Named by the next second, which another wake may have taken already: that is as good.
-    named = [one["name"] for one in executions(standins, standins.stack.scale_machine)]
-    assert any(int(name.removeprefix("scale-")) > began for name in named)
+    woken = names(standins, standins.stack.scale_machine)
+    assert any(int(name.removeprefix("scale-")) > began for name in woken)
 
 
 def test_an_event_waits_for_another_that_reads_its_pipeline(standins: Standins) -> None:
-    event = {"detail": {"job_id": 8, "project_id": 7, "queue": "ec2", "again": 2}}
-    assert run(standins, standins.stack.route_machine, event)["status"] == "SUCCEEDED"
-    assert standins.calls("route", 8) == [event] * 3
+    detail = {"project_id": 7, "job_id": 8, "queue": "ec2", "again": 2}
+    assert run(standins, standins.stack.route_machine, **detail)["status"] == "SUCCEEDED"
+    assert standins.calls("route", 8) == [{"detail": detail}] * 3
     standins.wait_for("scale", 8)
 
 
 def test_a_transient_error_is_tried_again(standins: Standins) -> None:
-    detail = {"job_id": 4, "project_id": 7, "queue": "ec2", "raise": "Transient", "times": 1}
-    ended = run(standins, standins.stack.route_machine, {"detail": detail})
-    assert ended["status"] == "SUCCEEDED"
+    detail = {"job_id": 4, "queue": "ec2", "raise": "Transient", "times": 1}
+    assert run(standins, standins.stack.route_machine, **detail)["status"] == "SUCCEEDED"
     assert len(standins.calls("route", 4)) == 2
 
 
 def test_a_refusal_is_not_tried_again_and_keeps_its_name(standins: Standins) -> None:
-    detail = {"job_id": 5, "project_id": 7, "queue": "ec2", "raise": "Refused", "times": 9}
-    ended = run(standins, standins.stack.route_machine, {"detail": detail})
-    assert (ended["status"], ended["error"]) == ("FAILED", "Refused")
+    detail = {"job_id": 5, "queue": "ec2", "raise": "Refused", "times": 9}
+    end = run(standins, standins.stack.route_machine, **detail)
+    assert (end["status"], end["error"]) == ("FAILED", "Refused")
     assert len(standins.calls("route", 5)) == 1
 
 
 def test_more_jobs_than_route_may_take_at_once_wait_their_turn(standins: Standins) -> None:
-    machines = standins.engine.client("stepfunctions")
-    many = []
-    for n in range(12):  # three times the concurrency that is reserved
-        detail = {"job_id": f"9{n}", "project_id": 7, "sleeps_s": 0.2}
-        told = json.dumps({"detail": detail})
-        started = machines.start_execution(stateMachineArn=standins.stack.route_machine, input=told)
-        many.append(started["executionArn"])
-
-    def ended() -> set[str]:
-        return {machines.describe_execution(executionArn=one)["status"] for one in many}
-
-    wait_until(lambda: "RUNNING" not in ended(), timeout_s=30, what="every route to end")
-    assert ended() == {"SUCCEEDED"}
+    started = [  # three times the concurrency that is reserved
+        start(standins, standins.stack.route_machine, job_id=f"9{n}", sleeps_s=0.2)
+        for n in range(12)
+    ]
+    assert {ended(standins, execution)["status"] for execution in started} == {"SUCCEEDED"}
 
 
 def test_a_burst_is_gathered_and_costs_a_lone_job_few_transitions(standins: Standins) -> None:
-    before = {one["name"] for one in executions(standins, standins.stack.scale_machine)}
+    machine = standins.stack.scale_machine
+    before = names(standins, machine)
     standins.post("job.pending", job_id=60, queue="ec2")
     standins.wait_for("scale", 60)
-    mine = [
-        one["executionArn"]
-        for one in executions(standins, standins.stack.scale_machine)
-        if one["name"] not in before
+    entered = [
+        len(states_entered(standins, execution["executionArn"])) + 1
+        for execution in executions(standins, machine)
+        if execution["name"] not in before
     ]
-    entered = [len(states_entered(standins, one)) + 1 for one in mine]
     # One round with the job and the round that finds no more: a real one needs no second.
     assert sum(entered[:1]) <= 10
     for job in range(61, 67):
         standins.post("job.pending", job_id=job, queue="ec2")
-    for job in range(61, 67):
-        standins.wait_for("scale", job)
-    rounds = {standins.calls("scale", job)[0]["round"] for job in range(61, 67)}
+    rounds = {standins.wait_for("scale", job)[0]["round"] for job in range(61, 67)}
     assert max(rounds) > 1, "one execution went on while there was backlog"
 
 
 def test_wakes_of_one_second_share_an_execution(standins: Standins) -> None:
     machine = standins.stack.scale_machine
-    before = len(executions(standins, machine))
-    started = time.time()
-    for n in range(6):
-        event = {"source": "test", "detail": {"job_id": f"7{n}", "wake": True}}
-        standins.engine.client("stepfunctions").start_execution(
-            stateMachineArn=standins.stack.settle_machine, input=json.dumps(event)
-        )
-    for n in range(6):
-        standins.wait_for("settle", f"7{n}")
-
-    def settled() -> bool:
-        all_of_them = executions(standins, standins.stack.settle_machine)[:6]
-        return all(one["status"] == "SUCCEEDED" for one in all_of_them)
-
-    wait_until(settled, timeout_s=10, what="six settles")
-    seconds = int(time.time() - started) + 2
+    before, began = len(executions(standins, machine)), time.time()
+    settle = standins.stack.settle_machine
+    started = [start(standins, settle, job_id=f"7{n}", wake=True) for n in range(6)]
+    assert {ended(standins, execution)["status"] for execution in started} == {"SUCCEEDED"}
+    seconds = int(time.time() - began) + 2
     assert 1 <= len(executions(standins, machine)) - before <= min(5, seconds)
 
 
-def test_settle_comes_again_after_its_grace_but_not_for_ever(standins: Standins) -> None:
+def test_settle_comes_again_after_its_grace_four_times_at_most(standins: Standins) -> None:
     standins.post("job.running", job_id=81, waits=1)
-    rounds = [one["round"] for one in standins.wait_for("settle", 81, times=2)]
-    assert rounds == [0, 1]
-    ended = run(standins, standins.stack.settle_machine, {"detail": {"job_id": 82, "waits": 99}})
-    assert ended["status"] == "SUCCEEDED"
-    assert [one["round"] for one in standins.calls("settle", 82)] == [0, 1, 2, 3]
+    calls = standins.wait_for("settle", 81, times=2)
+    assert [call["round"] for call in calls] == [0, 1]
+    end = run(standins, standins.stack.settle_machine, job_id=82, waits=99)
+    assert end["status"] == "SUCCEEDED"
+    assert [call["round"] for call in standins.calls("settle", 82)] == [0, 1, 2, 3]
 
 
-def test_settle_hears_of_finished_jobs_ending_machines_and_spot_notices(standins: Standins) -> None:
+def test_settle_gets_finished_jobs_ending_machines_and_spot_notices(standins: Standins) -> None:
     standins.post("job.finished", job_id=83)
     standins.wait_for("settle", 83)
     ec2 = standins.engine.client("ec2")
@@ -182,19 +159,21 @@ def test_settle_hears_of_finished_jobs_ending_machines_and_spot_notices(standins
     standins.engine.emit(SPOT_NOTICE, {"instance-id": instance, "instance-action": "terminate"})
     standins.wait_for("settle", instance)
     ec2.terminate_instances(InstanceIds=[instance])
-    ec2.terminate_instances(InstanceIds=[instance])  # already gone: no news
-    told = [one["event"] for one in standins.wait_for("settle", instance, times=3)]
-    assert told[0]["detail-type"] == SPOT_NOTICE
-    assert sorted(one["detail"]["state"] for one in told[1:]) == ["shutting-down", "terminated"]
+    ec2.terminate_instances(InstanceIds=[instance])  # already gone: no event
+    events = [call["event"] for call in standins.wait_for("settle", instance, times=3)]
+    assert events[0]["detail-type"] == SPOT_NOTICE
+    states = [event["detail"]["state"] for event in events[1:]]
+    assert sorted(states) == ["shutting-down", "terminated"]
 
 
-def test_only_the_cloud_itself_speaks_for_the_cloud(standins: Standins) -> None:
+@pytest.mark.parametrize("source", ["aws.ec2", "runner-fleet.webhook"])
+def test_a_runner_cannot_speak_for_the_cloud_or_the_webhook(
+    standins: Standins, source: str
+) -> None:
     events = standins.role("Runner4gbRole").client("events")
-    told = {"DetailType": SPOT_NOTICE, "Detail": "{}", "EventBusName": standins.stack.bus}
+    entry = {"DetailType": SPOT_NOTICE, "Detail": "{}", "EventBusName": standins.stack.bus}
     with pytest.raises(ClientError, match="not authorized"):
-        events.put_events(Entries=[{**told, "Source": "aws.ec2"}])
-    with pytest.raises(ClientError, match="not authorized"):
-        events.put_events(Entries=[{**told, "Source": "runner-fleet.webhook"}])
+        events.put_events(Entries=[{**entry, "Source": source}])
 
 
 class Host(BaseHTTPRequestHandler):
@@ -202,21 +181,21 @@ class Host(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         event = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.invoked.append((self.headers["X-Amzn-Lambda-Function-Name"], event))  # type: ignore[attr-defined]
+        self.server.invoked.append(event)  # type: ignore[attr-defined]
         self.send_response(500 if event.get("fail") else 200)
         self.send_header("Content-Length", "2")
         self.end_headers()
         self.wfile.write(b"{}")
 
     def log_message(self, *args: object) -> None:
-        """Say nothing."""
+        """Nothing."""
 
 
 @pytest.fixture
 def host() -> Iterator[ThreadingHTTPServer]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Host)
     server.invoked = []  # type: ignore[attr-defined]
-    Thread(target=server.serve_forever, daemon=True).start()
+    Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     yield server
     server.shutdown()
     server.server_close()
@@ -228,16 +207,17 @@ def test_a_failed_lambda_runner_comes_back_to_settle_once(
     name = f"{standins.stack.runner_function_prefix}4gb"
     standins.engine.serve_function(name, f"http://127.0.0.1:{host.server_port}")
     functions = standins.role("ScaleRole").client("lambda")
-    invocation = {"FunctionName": name, "InvocationType": "Event"}
     good, bad = ({"runner_id": "rf-a"}, {"runner_id": "rf-b", "fail": True})
     for event in (good, bad):
-        answer = functions.invoke(**invocation, Payload=json.dumps(event).encode())
+        payload = json.dumps(event).encode()
+        answer = functions.invoke(FunctionName=name, InvocationType="Event", Payload=payload)
         assert answer["StatusCode"] == 202
-    told = standins.wait_for("settle", "-")[0]["event"]
-    assert told["detail-type"] == "Lambda Function Invocation Result - Failure"
-    assert told["detail"]["requestPayload"] == bad
-    assert told["detail"]["requestContext"]["functionArn"].endswith(f":{name}:$LATEST")
-    assert sorted(event["runner_id"] for _, event in host.invoked) == ["rf-a", "rf-b"]  # type: ignore[attr-defined]
+    failure = standins.wait_for("settle", "-")[0]["event"]
+    assert failure["detail-type"] == "Lambda Function Invocation Result - Failure"
+    assert failure["detail"]["requestPayload"] == bad
+    assert failure["detail"]["requestContext"]["functionArn"].endswith(f":{name}:$LATEST")
+    invoked = [event["runner_id"] for event in host.invoked]  # type: ignore[attr-defined]
+    assert sorted(invoked) == ["rf-a", "rf-b"]
 
 
 def test_an_expiry_timer_calls_sweep(standins: Standins) -> None:
@@ -259,37 +239,33 @@ def test_an_expiry_timer_calls_sweep(standins: Standins) -> None:
     )
     assert standins.wait_for("sweep", "l-1")[0]["expired_launch"] == "l-1"
     left = standins.engine.client("scheduler").list_schedules()["Schedules"]
-    assert "expire-test" not in [one["Name"] for one in left]
+    assert "expire-test" not in [schedule["Name"] for schedule in left]
 
 
 @pytest.mark.parametrize(
     ("reconcile", "sweep", "wakes", "status"),
     [
-        pytest.param({}, {}, False, "SUCCEEDED", id="a quiet minute wakes nobody"),
+        pytest.param({}, {}, False, "SUCCEEDED", id="a quiet minute wakes no autoscaler"),
         pytest.param({"wake": True}, {}, True, "SUCCEEDED", id="reconcile wants the autoscaler"),
         pytest.param({}, {"wake": True}, True, "SUCCEEDED", id="sweep wants the autoscaler"),
         pytest.param(
-            {"raise": "Refused", "times": 9},
-            {},
-            True,
-            "FAILED",
-            id="a broken reconcile is told and keeps nobody asleep",
+            {"raise": "Refused", "times": 9}, {}, True, "FAILED",
+            id="a broken reconcile fails and wakes the autoscaler",
         ),
     ],
-)
+)  # fmt: skip
 def test_every_minute(
     standins: Standins, reconcile: dict[str, Any], sweep: dict[str, Any], wakes: bool, status: str
 ) -> None:
     machine = standins.stack.scale_machine
-    before = {one["name"] for one in executions(standins, machine)}
+    before = names(standins, machine)
     wait_until(
         lambda: f"scale-{int(time.time()) + 1}" not in before, timeout_s=3, what="a fresh second"
     )
     detail = {"job_id": f"minute-{time.time()}", "reconcile": reconcile, "sweep": sweep}
-    ended = run(standins, standins.stack.reconcile_machine, {"detail": detail})
-    after = {one["name"] for one in executions(standins, machine)}
-    assert ended["status"] == status
-    assert bool(after - before) == wakes
+    end = run(standins, standins.stack.reconcile_machine, **detail)
+    assert end["status"] == status
+    assert bool(names(standins, machine) - before) == wakes
     assert len(standins.calls("sweep", detail["job_id"])) == 1
     if status == "FAILED":
-        assert ended["error"] == "Refused"
+        assert end["error"] == "Refused"

@@ -41,12 +41,12 @@ class FakeMailbox:
 
     @property
     def last(self) -> Report:
-        """What the machine said last."""
+        """The last report."""
         return self.reports[-1]
 
     @property
     def steps(self) -> list[StepName]:
-        """Everything that happened, in order."""
+        """Every reported step, in order."""
         return [step.name for report in self.reports for step in report.steps]
 
 
@@ -83,7 +83,13 @@ def life(mailbox: FakeMailbox, *, is_up: Callable[[], bool] = lambda: True) -> L
 def test_a_job_is_run_and_every_step_is_reported(site: Site) -> None:
     site.start()
     mailbox = FakeMailbox(credential(site, site.register("ec2"), wait_timeout_s=60))
+    site.server.ask(lambda world: world.calls.clear())
     assert live(life(mailbox)) is Outcome.SUCCEEDED
+    assert site.server.ask(lambda world: dict(world.calls)) == {  # as many as a runner's
+        "POST /jobs/request": 1,
+        "PATCH /jobs/{job}/trace": 1,
+        "PUT /jobs/{job}": 1,
+    }
     assert site.statuses() == {"unit": "success"}
     (job,) = site.server.ask(lambda world: list(world.ci.jobs.values()))
     assert bytes(job.trace) == OUTPUT
@@ -96,25 +102,10 @@ def test_a_job_is_run_and_every_step_is_reported(site: Site) -> None:
         StepName.RUNNER_EXITED,
         StepName.ENDED,
     ]
-    told = mailbox.last
-    assert (told.state, told.job_id, told.outcome) == (
-        MachineState.DONE,
-        job.id,
-        Outcome.SUCCEEDED,
-    )
-    assert told.runner_id == "rf-burst-0123456789ab"
-
-
-def test_it_asks_gitlab_no_more_than_a_runner_does(site: Site) -> None:
-    site.start()
-    token = site.register("ec2")
-    site.server.ask(lambda world: world.calls.clear())
-    live(life(FakeMailbox(credential(site, token, wait_timeout_s=60))))
-    assert site.server.ask(lambda world: dict(world.calls)) == {
-        "POST /jobs/request": 1,
-        "PATCH /jobs/{job}/trace": 1,
-        "PUT /jobs/{job}": 1,
-    }
+    last = mailbox.last
+    assert (last.state, last.job_id) == (MachineState.DONE, job.id)
+    assert last.outcome is Outcome.SUCCEEDED
+    assert last.runner_id == "rf-burst-0123456789ab"
 
 
 def test_without_a_credential_it_says_goodbye() -> None:
@@ -129,7 +120,7 @@ def test_without_a_job_it_waits_as_long_as_its_credential_says(site: Site) -> No
     assert StepName.JOB_TAKEN not in mailbox.steps
 
 
-def test_a_token_that_gitlab_does_not_know_is_told(site: Site) -> None:
+def test_an_unknown_token_ends_the_guest_as_forbidden(site: Site) -> None:
     mailbox = FakeMailbox(credential(site, "glrt-nobody", wait_timeout_s=60))
     assert live(life(mailbox)) is Outcome.FORBIDDEN
     assert mailbox.last.outcome is Outcome.FORBIDDEN

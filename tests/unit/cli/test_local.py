@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cli.main import app
-from local.chaos.faults import FAULTS
+from local.chaos.faults.catalogue import FAULTS
 from tests.unit.cli.session import Session
 
 UP: dict[str, Any] = {

@@ -10,13 +10,13 @@ events = boto3.client("events")
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    told = json.loads(event["body"])
+    posted = json.loads(event["body"])
     answer = events.put_events(
         Entries=[
             {
                 "Source": "runner-fleet.webhook",
-                "DetailType": told["type"],
-                "Detail": json.dumps(told["detail"]),
+                "DetailType": posted["type"],
+                "Detail": json.dumps(posted["detail"]),
                 "EventBusName": os.environ["FLEET_BUS"],
             }
         ]

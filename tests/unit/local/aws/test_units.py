@@ -66,15 +66,15 @@ def test_a_batch_pays_for_each_item_there_or_not() -> None:
 
 
 @pytest.mark.parametrize(
-    ("action", "told", "units"),
+    ("action", "consumed", "units"),
     [
         pytest.param("UpdateItem", {"CapacityUnits": 3.0}, 3, id="with its indexes"),
         pytest.param("TransactWriteItems", [{"CapacityUnits": 4.0}], 4, id="by table"),
         pytest.param("GetItem", {"CapacityUnits": 1.0}, 0, id="a read writes nothing"),
     ],
 )
-def test_writes_cost_what_the_engine_says(action: str, told: Any, units: float) -> None:
-    answer = json.dumps({"ConsumedCapacity": told}).encode()
+def test_writes_cost_what_the_engine_says(action: str, consumed: Any, units: float) -> None:
+    answer = json.dumps({"ConsumedCapacity": consumed}).encode()
     assert write_units(action, STALE, answer, ok=True) == units
 
 

@@ -29,9 +29,7 @@ def test_jobs_are_spread_over_projects(jobs: int, projects: int, expected: tuple
 
 @pytest.mark.parametrize("credentials", ["per-machine", "shared"])
 def test_the_configuration_is_valid_and_says_what_was_asked_for(credentials: str) -> None:
-    found = read_config(
-        config(url="https://gitlab.example.com", credentials=credentials, ceiling=7)
-    )
-    (pool,) = found.pools
+    read = read_config(config(url="https://gitlab.example.com", credentials=credentials, ceiling=7))
+    (pool,) = read.pools
     assert (pool.name, pool.backend, pool.tags, pool.ceiling) == (POOL, "ec2", ("ec2",), 7)
-    assert found.gitlab.credentials == credentials
+    assert read.gitlab.credentials == credentials

@@ -9,11 +9,11 @@ from local.burst.result import BurstOptions, BurstResult, over_budget
 from local.burst.tally import Tally
 
 
-def told(launches: int = 1, **per_job: float) -> Tally:
+def tally(launches: int = 1, **per_job: float) -> Tally:
     """A tally in which only these numbers matter."""
     kept: Mapping[str, float] = {"states.transitions": 1.0, "gitlab": 1.0}
     return Tally(
-        calls={"ec2.CreateFleet": launches},
+        calls={"ec2.CreateFleet": launches} if launches else {},
         guest_calls={},
         per_job={**kept, **{name.replace("_", "."): n for name, n in per_job.items()}},
         units={},
@@ -22,32 +22,30 @@ def told(launches: int = 1, **per_job: float) -> Tally:
 
 
 @pytest.mark.parametrize(
-    ("tally", "jobs", "problems"),
+    ("counts", "options", "problems"),
     [
-        pytest.param(told(), 200, [], id="all kept"),
-        pytest.param(told(launches=4), 200, [], id="just kept"),
+        pytest.param(tally(), {}, [], id="all kept"),
+        pytest.param(tally(launches=0), {}, [], id="no launch at all"),
+        pytest.param(tally(launches=4), {}, [], id="just kept"),
         pytest.param(
-            told(launches=5), 200, ["ec2.CreateFleet: 5 calls, at most 4"], id="launches"
+            tally(launches=5), {}, ["ec2.CreateFleet: 5 calls, at most 4"], id="launches"
         ),
-        pytest.param(told(launches=30), 1000, [], id="more jobs than 200 take more launches"),
-        pytest.param(told(gitlab=2.0), 200, [], id="two calls of GitLab"),
-        pytest.param(told(gitlab=2.1), 200, ["gitlab: 2.1 per job, at most 2"], id="GitLab"),
+        pytest.param(tally(launches=30), {"jobs": 1000}, [], id="over 200 jobs launch more often"),
+        pytest.param(tally(launches=9), {"ceiling": 50}, [], id="a small ceiling does, too"),
+        pytest.param(tally(gitlab=2.0), {}, [], id="two calls of GitLab"),
+        pytest.param(tally(gitlab=2.1), {}, ["gitlab: 2.1 per job, at most 2"], id="GitLab"),
         pytest.param(
-            told(states_transitions=11), 200,
+            tally(states_transitions=11), {},
             ["states.transitions: 11 per job, at most 10"], id="transitions",
         ),
     ],
 )  # fmt: skip
-def test_budgets(tally: Tally, jobs: int, problems: list[str]) -> None:
-    assert list(over_budget(tally, BurstOptions(jobs=jobs))) == problems
-
-
-def test_a_small_ceiling_excuses_many_launches() -> None:
-    assert list(over_budget(told(launches=9), BurstOptions(jobs=200, ceiling=50))) == []
+def test_budgets(counts: Tally, options: dict[str, int], problems: list[str]) -> None:
+    assert list(over_budget(counts, BurstOptions(**{"jobs": 200, **options}))) == problems  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("problems", [(), ("one",)])
-def test_it_is_ok_without_problems_and_says_so(problems: tuple[str, ...]) -> None:
+def test_a_burst_without_problems_is_ok(problems: tuple[str, ...]) -> None:
     result = BurstResult(
         jobs=2,
         finished=2,
@@ -55,22 +53,11 @@ def test_it_is_ok_without_problems_and_says_so(problems: tuple[str, ...]) -> Non
         closed_s=2.0,
         waited_s={"p50": 1.0},
         peak_memory_mb=99.6,
-        tally=told(),
+        tally=tally(),
         guests={"succeeded": 2},
         problems=problems,
     )
-    json = result.to_json()
-    assert result.ok == json["ok"] == (not problems)
-    assert (json["seconds"], json["peak_memory_mb"], json["problems"]) == (1.3, 100, list(problems))
-    assert json["control_plane_usd_per_1000"] == 0.2568
-
-
-def test_a_burst_without_a_launch_kept_that_budget() -> None:
-    quiet = Tally(
-        calls={},
-        guest_calls={},
-        per_job={"states.transitions": 0.0, "gitlab": 0.0},
-        units={},
-        usd_per_1000=Decimal(0),
-    )
-    assert list(over_budget(quiet, BurstOptions(jobs=1))) == []
+    body = result.to_json()
+    assert result.ok == body["ok"] == (not problems)
+    assert (body["seconds"], body["peak_memory_mb"], body["problems"]) == (1.3, 100, list(problems))
+    assert body["control_plane_usd_per_1000"] == 0.2568

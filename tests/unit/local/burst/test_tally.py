@@ -44,7 +44,7 @@ GITLAB = {
 
 
 @pytest.fixture(scope="module")
-def told() -> Tally:
+def counts() -> Tally:
     return tally(ENGINE, GITLAB, stack="fleet", jobs=10)
 
 
@@ -59,37 +59,21 @@ def told() -> Tally:
         pytest.param("gitlab.POST /user/runners", 10, id="records in GitLab"),
     ],
 )
-def test_the_fleet_s_calls_have_their_names(told: Tally, call: str, number: int) -> None:
-    assert told.calls[call] == number
+def test_the_fleet_s_calls_have_their_names(counts: Tally, call: str, number: int) -> None:
+    assert counts.calls[call] == number
 
 
-def test_calls_of_machines_and_of_their_runners_stand_apart(told: Tally) -> None:
-    assert told.guest_calls == {
+def test_calls_of_machines_and_of_their_runners_stand_apart(counts: Tally) -> None:
+    assert counts.guest_calls == {
         "dynamodb.GetItem": 30,
         "gitlab.PATCH /jobs/{job}/trace": 10,
         "gitlab.POST /jobs/request": 12,
         "gitlab.PUT /jobs/{job}": 10,
     }
-    assert not set(told.guest_calls) & set(told.calls)
+    assert not set(counts.guest_calls) & set(counts.calls)
 
 
-@pytest.mark.parametrize(
-    ("name", "per_job"),
-    [
-        pytest.param("gitlab", 0.5, id="beyond making and deleting records"),
-        pytest.param("gitlab.records", 2.1, id="making and deleting records"),
-        pytest.param("states.transitions", 2.0, id="of the standard machine only"),
-        pytest.param("states.executions", 1.4, id="of all machines"),
-        pytest.param("lambda", 4.5, id="runs, not throttled ones"),
-        pytest.param("dynamodb", 0.6, id="calls of the fleet"),
-        pytest.param("http_api", 4.0, id="deliveries"),
-    ],
-)
-def test_per_job(told: Tally, name: str, per_job: float) -> None:
-    assert told.per_job[name] == per_job
-
-
-def test_the_price_is_that_of_the_fleet_without_its_machines(told: Tally) -> None:
+def test_the_price_is_that_of_the_fleet_without_its_machines(counts: Tally) -> None:
     units: dict[str, Any] = {
         "http_api_requests": 40,
         "lambda_requests": 45,
@@ -104,23 +88,23 @@ def test_the_price_is_that_of_the_fleet_without_its_machines(told: Tally) -> Non
         "dynamodb_reads": 20.5,
         "secrets_calls": 2,
     }
-    assert told.units == units
+    assert counts.units == units
     whole = {name: round(number) for name, number in units.items()}
-    assert told.usd_per_1000 == control_plane_usd_per_1000(whole, 10)
+    assert counts.usd_per_1000 == control_plane_usd_per_1000(whole, 10)
 
 
-def test_every_service_has_its_calls_per_job(told: Tally) -> None:
-    assert told.per_job == {
+def test_every_service_has_its_calls_per_job(counts: Tally) -> None:
+    assert counts.per_job == {
         "ec2": 0.1,
         "sqs": 0.1,
-        "dynamodb": 0.6,
-        "lambda": 4.5,
+        "dynamodb": 0.6,  # those of the fleet
+        "lambda": 4.5,  # runs, not throttled invocations
         "events": 4.0,
         "secretsmanager": 0.2,
         "scheduler": 0.1,
-        "states.executions": 1.4,
-        "states.transitions": 2.0,
-        "gitlab": 0.5,
+        "states.executions": 1.4,  # of all machines
+        "states.transitions": 2.0,  # of the standard machine only
+        "gitlab": 0.5,  # beyond making and deleting records
         "gitlab.records": 2.1,
-        "http_api": 4.0,
+        "http_api": 4.0,  # deliveries
     }

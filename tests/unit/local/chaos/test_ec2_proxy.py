@@ -21,6 +21,7 @@ LAUNCH: Fields = {
     "LaunchTemplateConfigs.1.Overrides.2.InstanceType": "m6i.large",
     "LaunchTemplateConfigs.1.Overrides.2.SubnetId": "subnet-b",
 }
+DRY = "InsufficientInstanceCapacity"
 PLACE_A = Override(instance_type="m6i.large", subnet="subnet-a")
 PLACE_B = Override(instance_type="m6i.large", subnet="subnet-b")
 
@@ -68,7 +69,10 @@ def scene() -> Iterator[Scene]:
 
 def codes(answer: HttpAnswer) -> list[str | None]:
     """The error codes in an answer of EC2, in order."""
-    tags = ((one.tag.rpartition("}")[2], one.text) for one in ET.fromstring(answer.body).iter())
+    tags = (
+        (element.tag.rpartition("}")[2], element.text)
+        for element in ET.fromstring(answer.body).iter()
+    )
     return [text for tag, text in tags if tag in ("errorCode", "Code")]
 
 
@@ -94,40 +98,39 @@ def test_launches_are_counted_and_those_that_were_changed(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "status"), [("RequestLimitExceeded", 503), ("VcpuLimitExceeded", 400)]
+    ("verdict", "status", "expected"),
+    [
+        (Disruption(refuse="RequestLimitExceeded"), 503, ["RequestLimitExceeded"]),
+        (Disruption(refuse="VcpuLimitExceeded"), 400, ["VcpuLimitExceeded"]),
+        (Disruption(dry=dict.fromkeys((PLACE_A, PLACE_B), DRY)), 200, [DRY, DRY]),
+    ],
 )
-def test_a_refusal_never_reaches_the_engine(scene: Scene, code: str, status: int) -> None:
-    scene.proxy.fault = lambda _call: Disruption(refuse=code)
+def test_a_launch_without_a_place_never_reaches_the_engine(
+    scene: Scene, verdict: Disruption, status: int, expected: list[str]
+) -> None:
+    scene.proxy.fault = lambda _call: verdict
     answer = scene.ask(LAUNCH)
-    assert (answer.status, codes(answer)) == (status, [code])
-    assert scene.engine.asked == []
-
-
-def test_where_nothing_is_left_an_empty_answer_says_why(scene: Scene) -> None:
-    dry = dict.fromkeys((PLACE_A, PLACE_B), "InsufficientInstanceCapacity")
-    scene.proxy.fault = lambda _call: Disruption(dry=dry)
-    answer = scene.ask(LAUNCH)
-    assert (answer.status, codes(answer)) == (200, ["InsufficientInstanceCapacity"] * 2)
+    assert (answer.status, codes(answer)) == (status, expected)
     assert scene.engine.asked == []
 
 
 def test_what_is_left_is_asked_for_as_the_account_itself(scene: Scene) -> None:
-    seen: list[FleetCall] = []
+    calls: list[FleetCall] = []
 
     def fault(call: FleetCall) -> Disruption:
-        seen.append(call)
+        calls.append(call)
         return Disruption(dry={PLACE_A: "UnfulfillableCapacity"}, most=2)
 
     scene.proxy.fault = fault
     answer = scene.ask(LAUNCH)
-    assert (seen[0].count, seen[0].places) == (3, (PLACE_A, PLACE_B))
+    assert (calls[0].count, calls[0].places) == (3, (PLACE_A, PLACE_B))
     ((headers, fields),) = scene.engine.asked
     assert fields["TargetCapacitySpecification.TotalTargetCapacity"] == "2"
     assert fields["LaunchTemplateConfigs.1.Overrides.1.SubnetId"] == "subnet-b"
     assert "LaunchTemplateConfigs.1.Overrides.2.SubnetId" not in fields
     assert "Credential=AK/" in headers["authorization"]
     assert b"i-1" in answer.body
-    assert codes(answer) == ["UnfulfillableCapacity", "InsufficientInstanceCapacity"]
+    assert codes(answer) == ["UnfulfillableCapacity", DRY]
 
 
 def test_an_error_of_the_engine_is_passed_on_unchanged(scene: Scene) -> None:
@@ -140,8 +143,12 @@ def test_an_error_of_the_engine_is_passed_on_unchanged(scene: Scene) -> None:
 def test_terminations_are_on_record_with_what_was_seen_just_before(scene: Scene) -> None:
     fields = {"Action": "TerminateInstances", "InstanceId.1": "i-1", "InstanceId.2": "i-2"}
     assert scene.ask({**fields, "DryRun": "false"}).status == 200
-    (one,), launches, _ = scene.proxy.take_record()
-    assert (one.machine_ids, one.context, launches) == (("i-1", "i-2"), "seen just before", 0)
+    (termination,), launches, _ = scene.proxy.take_record()
+    assert (termination.machine_ids, termination.context, launches) == (
+        ("i-1", "i-2"),
+        "seen just before",
+        0,
+    )
     assert len(scene.engine.asked) == 1
 
 

@@ -26,7 +26,7 @@ ENGINE = b"<CreateFleetResponse><fleetInstanceSet/><errorSet/></CreateFleetRespo
 
 def fields(count: int = 3, market: str = "spot", places: tuple[Override, ...] = (A, B)) -> Fields:
     """A request as botocore writes it."""
-    found = {
+    request = {
         "Action": "CreateFleet",
         "Type": "instant",
         "LaunchTemplateConfigs.1.LaunchTemplateSpecification.LaunchTemplateId": "lt-1",
@@ -35,12 +35,12 @@ def fields(count: int = 3, market: str = "spot", places: tuple[Override, ...] = 
     }
     for number, place in enumerate(places, start=1):
         prefix = f"LaunchTemplateConfigs.1.Overrides.{number}."
-        found |= {
+        request |= {
             f"{prefix}InstanceType": place.instance_type,
             f"{prefix}SubnetId": place.subnet,
             f"{prefix}ImageId": f"ami-{number}",
         }
-    return found
+    return request
 
 
 def call(**asked: Any) -> FleetCall:
@@ -62,9 +62,6 @@ def parsed(body: bytes) -> dict[str, Any]:
 def test_a_call_is_read_with_its_places_in_order() -> None:
     read = call(count=7, market="on-demand")
     assert (read.market, read.count, read.places) == ("on-demand", 7, (A, B))
-
-
-def test_a_call_without_overrides_names_no_place() -> None:
     assert call(places=()).places == ()
 
 
@@ -90,28 +87,25 @@ def test_where_nothing_is_left_the_engine_is_not_asked(verdict: Disruption) -> N
 
 
 def test_the_fleets_client_reads_an_error_for_each_dry_place() -> None:
-    told = parsed(with_errors(ENGINE, call(), Disruption(dry={A: DRY})))
-    (error,) = told["Errors"]
+    answer = parsed(with_errors(ENGINE, call(), Disruption(dry={A: DRY})))
+    (error,) = answer["Errors"]
     assert error["ErrorCode"] == DRY
     assert error["Lifecycle"] == "spot"
     override = error["LaunchTemplateAndOverrides"]["Overrides"]
     assert override == {"InstanceType": "m7i.large", "SubnetId": "subnet-a"}
-    assert told["Instances"] == []
+    assert answer["Instances"] == []
 
 
-def test_too_few_machines_blame_every_place() -> None:
-    told = parsed(with_errors(ENGINE, call(count=3), Disruption(most=1)))
-    assert [error["ErrorCode"] for error in told["Errors"]] == [DRY, DRY]
-
-
-def test_enough_machines_blame_nobody() -> None:
-    assert parsed(with_errors(ENGINE, call(count=1), Disruption(most=1))).get("Errors", []) == []
+@pytest.mark.parametrize(("count", "blamed"), [(3, [DRY, DRY]), (1, [])])
+def test_only_too_few_machines_blame_every_place(count: int, blamed: list[str]) -> None:
+    answer = parsed(with_errors(ENGINE, call(count=count), Disruption(most=1)))
+    assert [error["ErrorCode"] for error in answer.get("Errors", [])] == blamed
 
 
 def test_an_answer_without_machines_is_a_whole_answer() -> None:
-    told = parsed(with_errors(None, call(), Disruption(dry={A: DRY, B: "Other"})))
-    assert [error["ErrorCode"] for error in told["Errors"]] == [DRY, "Other"]
-    assert told["FleetId"] == "fleet-chaos"
+    answer = parsed(with_errors(None, call(), Disruption(dry={A: DRY, B: "Other"})))
+    assert [error["ErrorCode"] for error in answer["Errors"]] == [DRY, "Other"]
+    assert answer["FleetId"] == "fleet-chaos"
 
 
 @pytest.mark.parametrize(
@@ -121,6 +115,6 @@ def test_an_answer_without_machines_is_a_whole_answer() -> None:
 def test_a_refusal_has_the_status_that_ec2_gives_it(code: str, status: int) -> None:
     got, body = refused(code)
     assert got == status
-    found = ElementTree.fromstring(body).find(".//Code")
-    assert found is not None
-    assert found.text == code
+    element = ElementTree.fromstring(body).find(".//Code")
+    assert element is not None
+    assert element.text == code

@@ -1,5 +1,6 @@
 """The judge: what counts as stuck, leaked, killed at work, and wasted."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -31,19 +32,24 @@ def planned(name: str = "one", **facts: Any) -> Planned:
     return Planned(name=name, tag="ec2", seconds=1.0, **facts)
 
 
-def job(job_id: int = 1, name: str = "one", status: str = "success", **facts: Any) -> JobSeen:
+JOB = JobSeen(
+    id=1,
+    name="one",
+    status="success",
+    tag="ec2",
+    pipeline_id=PIPELINE,
+    runner="rf-1",
+    failure_reason=None,
+    is_retried=False,
+    queued_at=AT,
+    started_at=second(2),
+    finished_at=second(5),
+)
+
+
+def job(**facts: Any) -> JobSeen:
     """A job that waited 2 s and ran 3 s on `rf-1`."""
-    told: dict[str, Any] = {
-        "tag": "ec2",
-        "pipeline_id": PIPELINE,
-        "runner": "rf-1",
-        "failure_reason": None,
-        "is_retried": False,
-        "queued_at": AT,
-        "started_at": second(2),
-        "finished_at": second(5),
-    }
-    return JobSeen(id=job_id, name=name, status=status, **(told | facts))
+    return replace(JOB, **facts)
 
 
 def machine(number: int = 1, *, gone: float = 6) -> Lived:
@@ -52,70 +58,69 @@ def machine(number: int = 1, *, gone: float = 6) -> Lived:
     )
 
 
-def evidence(**facts: Any) -> Evidence:
-    told: dict[str, Any] = {
-        "planned": [(PIPELINE, [planned()])],
-        "jobs": [job()],
-        "lived": [machine()],
-        "ended": [],
-        "dead": frozenset(),
-        "cancelled": frozenset(),
-        "leaked": {},
-        "broken": (),
-        "injected": 1,
-        "seconds": 9.0,
-    }
-    return Evidence(**(told | facts))
+GOOD = Evidence(
+    planned=[(PIPELINE, [planned()])],
+    jobs=[job()],
+    lived=[machine()],
+    ended=[],
+    dead=frozenset(),
+    cancelled=frozenset(),
+    leaked={},
+    broken=(),
+    injected=1,
+    seconds=9.0,
+)
 
 
 def row(*, wait_at_most_s: float | None = None, **facts: Any) -> Row:
-    return judge("fault", 7, evidence(**facts), wait_at_most_s=wait_at_most_s)
+    return judge("fault", 7, replace(GOOD, **facts), wait_at_most_s=wait_at_most_s)
 
 
 def test_a_good_run_is_counted_and_has_no_problem() -> None:
-    told = row()
-    assert told.ok
-    assert (told.fault, told.seed, told.jobs, told.finished) == ("fault", 7, 1, 1)
-    assert (told.longest_wait_s, told.launched, told.surplus_machine_s) == (2.0, 1, 1.0)
-    assert (told.stuck, told.leaked, told.killed_busy) == (0, 0, 0)
+    good = row()
+    assert good.ok
+    assert (good.fault, good.seed, good.jobs, good.finished) == ("fault", 7, 1, 1)
+    assert (good.longest_wait_s, good.launched, good.surplus_machine_s) == (2.0, 1, 1.0)
+    assert (good.stuck, good.leaked, good.killed_busy) == (0, 0, 0)
 
 
-# Stuck
+NOT_TAKEN = {"started_at": None, "finished_at": None}
 
 
-@pytest.mark.parametrize("status", ["created", "pending", "running", "failed", "canceled"])
-def test_a_job_that_did_not_end_as_it_must_is_stuck(status: str) -> None:
-    told = row(jobs=[job(status=status, started_at=None)])
-    assert (told.finished, told.stuck, told.ok) == (0, 1, False)
-    assert told.problems == (f"one (job 1) is {status}, should be success",)
-
-
-def test_the_reason_of_a_failure_is_told() -> None:
-    told = row(jobs=[job(status="failed", failure_reason="runner_system_failure")])
-    assert "failed, runner_system_failure" in told.problems[0]
-
-
-def test_a_job_that_gitlab_never_made_is_stuck() -> None:
-    assert row(jobs=[]).problems == ("one is missing, should be success",)
+@pytest.mark.parametrize(
+    ("jobs", "problem"),
+    [
+        *(
+            ([job(status=status, **NOT_TAKEN)], f"one (job 1) is {status}, should be success")
+            for status in ("created", "pending", "running", "failed", "canceled")
+        ),
+        (
+            [job(status="failed", failure_reason="runner_system_failure")],
+            "one (job 1) is failed, runner_system_failure, should be success",
+        ),
+        ([], "one is missing, should be success"),
+    ],
+)
+def test_a_job_that_did_not_end_as_it_must_is_stuck(jobs: list[JobSeen], problem: str) -> None:
+    bad = row(jobs=jobs)
+    assert (bad.finished, bad.stuck, bad.ok, bad.problems) == (0, 1, False, (problem,))
 
 
 def test_the_newest_job_of_a_name_counts() -> None:
-    lost = job(1, status="canceled", is_retried=True, runner="rf-dead")
-    told = row(jobs=[lost, job(2)], dead=frozenset({"rf-dead"}))
-    assert told.ok
+    lost = job(status="canceled", is_retried=True, runner="rf-dead")
+    assert row(jobs=[lost, job(id=2)], dead=frozenset({"rf-dead"})).ok
 
 
 def test_jobs_of_one_name_in_two_pipelines_are_two_jobs() -> None:
-    told = row(planned=[(3, [planned()]), (4, [planned()])], jobs=[job()])
-    assert (told.jobs, told.finished, told.stuck) == (2, 1, 1)
+    both = row(planned=[(3, [planned()]), (4, [planned()])], jobs=[job()])
+    assert (both.jobs, both.finished, both.stuck) == (2, 1, 1)
 
 
 @pytest.mark.parametrize(
     ("ends", "status"), [(FAILED, "failed"), (ANY_END, "canceled"), (ANY_END, "skipped")]
 )
 def test_a_job_may_be_meant_to_end_otherwise(ends: frozenset[str], status: str) -> None:
-    plan = planned(ends=ends)
-    assert unfinished([(PIPELINE, [plan])], [job(status=status)]) == []
+    assert unfinished([(PIPELINE, [planned(ends=ends)])], [job(status=status)]) == []
 
 
 @pytest.mark.parametrize(("status", "over"), [("success", True), ("running", False)])
@@ -123,126 +128,108 @@ def test_last_states(status: str, over: bool) -> None:
     assert is_over(job(status=status)) is over
 
 
-# Killed at work
-
-
-def test_a_machine_that_the_fleet_ended_at_work_counts() -> None:
-    told = row(ended=[EndedMachines(machine_ids=("i-1", "i-2"), at_work={1: "rf-1"})])
-    assert told.killed_busy == 1
-    assert told.problems == ("the fleet ended i-1 while job 1 ran on rf-1",)
-
-
-@pytest.mark.parametrize("dead", ["i-1", "rf-1"])
-def test_a_machine_that_was_dead_before_does_not(dead: str) -> None:
-    told = row(
-        ended=[EndedMachines(machine_ids=("i-1",), at_work={1: "rf-1"})], dead=frozenset({dead})
-    )
-    assert told.killed_busy == 0
-
-
-@pytest.mark.parametrize("at_work", [{}, {1: "rf-2"}, {1: "rf-unknown"}, {1: ""}])
-def test_a_machine_that_had_no_job_does_not(at_work: dict[int, str]) -> None:
-    told = row(
-        lived=[machine(1), machine(2)], ended=[EndedMachines(machine_ids=("i-1",), at_work=at_work)]
-    )
-    assert told.killed_busy == 0
-
-
-def test_a_running_job_that_nobody_meant_to_cancel_was_killed_by_the_fleet() -> None:
-    gone = job(1, status="canceled", is_retried=True)
-    told = row(jobs=[gone, job(2)])
-    assert told.killed_busy == 1
-    assert told.problems == ("the fleet cancelled job 1 (one) on rf-1",)
+AT_WORK = [EndedMachines(machine_ids=("i-1", "i-2"), at_work={1: "rf-1"})]
+CANCELLED = [job(status="canceled", is_retried=True), job(id=2)]
 
 
 @pytest.mark.parametrize(
-    "excuse",
-    [{"cancelled": frozenset({PIPELINE})}, {"dead": frozenset({"rf-1"})}],
+    ("facts", "problem"),
+    [
+        pytest.param(
+            {"ended": AT_WORK}, "the fleet ended i-1 while job 1 ran on rf-1", id="its machine"
+        ),
+        pytest.param(
+            {"jobs": CANCELLED}, "the fleet cancelled job 1 (one) on rf-1", id="the job itself"
+        ),
+    ],
 )
-def test_a_cancellation_by_a_person_or_on_a_dead_machine_is_none(excuse: dict[str, Any]) -> None:
-    gone = job(1, status="canceled", is_retried=True)
-    assert row(jobs=[gone, job(2, runner="rf-2")], **excuse).killed_busy == 0
+def test_a_job_that_the_fleet_ended_at_work_counts(facts: dict[str, Any], problem: str) -> None:
+    bad = row(**facts)
+    assert (bad.killed_busy, bad.problems) == (1, (problem,))
 
 
-# Cost
+@pytest.mark.parametrize(
+    "facts",
+    [
+        pytest.param({"ended": AT_WORK, "dead": frozenset({"i-1"})}, id="a dead machine"),
+        pytest.param({"ended": AT_WORK, "dead": frozenset({"rf-1"})}, id="a dead runner"),
+        *(
+            pytest.param(
+                {
+                    "lived": [machine(1), machine(2)],
+                    "ended": [EndedMachines(machine_ids=("i-1",), at_work=at_work)],
+                },
+                id=f"no job there: {at_work}",
+            )
+            for at_work in ({}, {1: "rf-2"}, {1: "rf-unknown"}, {1: ""})
+        ),
+        pytest.param(
+            {"jobs": CANCELLED, "cancelled": frozenset({PIPELINE})}, id="cancelled by a person"
+        ),
+        pytest.param(
+            {"jobs": [CANCELLED[0], job(id=2, runner="rf-2")], "dead": frozenset({"rf-1"})},
+            id="cancelled on a dead machine",
+        ),
+    ],
+)
+def test_no_other_end_counts_as_killed(facts: dict[str, Any]) -> None:
+    assert row(**facts).killed_busy == 0
 
 
-def test_a_machine_without_a_job_is_surplus_all_its_life() -> None:
-    assert row(lived=[machine(1), machine(2, gone=10)]).surplus_machine_s == 11.0
+@pytest.mark.parametrize(
+    ("facts", "surplus_s"),
+    [
+        pytest.param({"lived": [machine(1), machine(2, gone=10)]}, 11.0, id="all a life, no job"),
+        pytest.param({"lived": [machine(gone=4.9)]}, 0.0, id="gone before its job's end"),
+        pytest.param(
+            {
+                "planned": [(PIPELINE, [planned(), planned("two")])],
+                "jobs": [job(), job(id=2, name="two", finished_at=second(8))],
+                "lived": [machine(gone=10)],
+            },
+            2.0,
+            id="after the last of two jobs",
+        ),
+    ],
+)
+def test_surplus_is_the_time_after_the_last_job(facts: dict[str, Any], surplus_s: float) -> None:
+    assert row(**facts).surplus_machine_s == surplus_s
 
 
-def test_what_ended_with_its_job_is_no_surplus() -> None:
-    assert row(lived=[machine(gone=4.9)]).surplus_machine_s == 0.0
-
-
-def test_the_longest_wait_is_of_any_job_retried_ones_too() -> None:
-    early = job(1, status="failed", is_retried=True, started_at=second(30), finished_at=second(40))
-    never = job(3, name="never", started_at=None, finished_at=None)
-    assert row(jobs=[early, job(2), never]).longest_wait_s == 30.0
+def test_the_longest_wait_is_of_any_job_that_was_taken() -> None:
+    early = job(status="failed", is_retried=True, started_at=second(30), finished_at=second(40))
+    never = job(id=3, name="never", **NOT_TAKEN)
+    assert row(jobs=[early, job(id=2), never]).longest_wait_s == 30.0
+    assert row(jobs=[job(status="pending", **NOT_TAKEN)]).longest_wait_s == 0.0
 
 
 def test_a_wait_beyond_the_promise_is_a_problem() -> None:
     assert row(wait_at_most_s=2.0).ok
-    told = row(wait_at_most_s=1.9)
-    assert told.problems == ("a job waited 2.0 s, at most 2 s",)
+    assert row(wait_at_most_s=1.9).problems == ("a job waited 2.0 s, at most 2 s",)
 
 
-def test_everything_that_is_left_is_a_problem_of_its_own() -> None:
-    told = row(leaked={"instances": 2, "messages": 0, "processes": 1})
-    assert told.leaked == 3
-    assert told.problems == ("2 instances left", "1 processes left")
+def test_each_kind_of_leak_and_each_broken_promise_is_a_problem() -> None:
+    bad = row(
+        leaked={"instances": 2, "messages": 0, "processes": 1}, broken=("the webhook is off",)
+    )
+    assert bad.leaked == 3
+    assert bad.problems == ("2 instances left", "1 processes left", "the webhook is off")
 
 
-def test_what_the_scenario_found_broken_is_a_problem() -> None:
-    assert row(broken=("the webhook is off",)).problems == ("the webhook is off",)
-
-
-# As JSON
-
-
-def test_the_json_has_what_the_documentation_says_and_comes_back() -> None:
-    told = row(leaked={"instances": 1})
-    body = told.to_json()
+def test_the_json_has_the_documented_keys_and_reads_back() -> None:
+    bad = row(leaked={"instances": 1})
+    body = bad.to_json()
     assert {
         "fault", "seed", "jobs", "finished", "longest_wait_s", "launched",
         "surplus_machine_s", "stuck", "leaked", "killed_busy",
     } <= set(body)  # fmt: skip
     assert "trail" not in body
-    assert Row.of_json(body) == told
+    assert Row.of_json(body) == bad
     assert Row.of_json(body | {"trail": ["a"]}).trail == ("a",)
 
 
-# The rest of a row
-
-
-def test_a_run_that_broke_counts_nothing_and_is_not_well() -> None:
-    told = broken_run("fault", 7, "no engine")
-    assert told.problems == ("the run broke: no engine",)
-    assert not told.ok
-    numbers = {name: value for name, value in told.to_json().items() if name != "seed"}
+def test_a_run_that_broke_counts_nothing_and_is_not_ok() -> None:
+    broken = broken_run("fault", 7, "no engine")
+    assert (broken.ok, broken.problems) == (False, ("the run broke: no engine",))
+    numbers = {name: value for name, value in broken.to_json().items() if name != "seed"}
     assert {value for value in numbers.values() if isinstance(value, int | float)} == {0}
-
-
-def test_a_job_never_taken_counts_as_no_wait_but_as_stuck() -> None:
-    told = row(jobs=[job(status="pending", started_at=None, finished_at=None)])
-    assert (told.longest_wait_s, told.stuck) == (0.0, 1)
-
-
-@pytest.mark.parametrize(("at_most", "is_late"), [(2.0, False), (1.9, True)])
-def test_a_wait_may_last_as_long_as_it_may(at_most: float, is_late: bool) -> None:
-    told = row(wait_at_most_s=at_most)
-    assert told.ok is not is_late
-    if is_late:
-        assert told.problems == ("a job waited 2.0 s, at most 2 s",)
-
-
-def test_a_machine_of_two_jobs_is_surplus_after_the_last() -> None:
-    jobs = [job(1), job(2, "two", finished_at=second(8))]
-    told = row(
-        planned=[(PIPELINE, [planned(), planned("two")])], jobs=jobs, lived=[machine(gone=10)]
-    )
-    assert told.surplus_machine_s == 2.0
-
-
-def test_a_machine_that_was_gone_before_its_job_ended_is_no_surplus() -> None:
-    assert row(lived=[machine(gone=3)]).surplus_machine_s == 0.0

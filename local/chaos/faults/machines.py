@@ -1,7 +1,7 @@
 """Machines that die: at every step between the launch and the goodbye."""
 
 from fleet.machine.mailbox import MachineState
-from local.chaos.fault import Fault
+from local.chaos.faults.fault import Fault
 from local.chaos.fleet_call import Disruption, FleetCall
 from local.chaos.fleet_file import FleetFile, Periods
 from local.chaos.gitlab_eye import JobSeen
@@ -17,7 +17,7 @@ _NO_RECORDS = ApiChaos(status=500, paths="^/user/runners$")
 
 
 def _at_boot(scene: Scene) -> None:
-    """One of the machines is gone before it has said a word; nobody is told."""
+    """A machine dies before its first report; no event says so."""
     scene.push(draw_jobs(scene.draw))
     if scene.draw.random() < 0.7:
         born = scene.wait(scene.machines, within_s=SOON_S, what="a machine boots")
@@ -70,7 +70,7 @@ def _while_running(scene: Scene) -> None:
 
 
 def _silently(scene: Scene) -> None:
-    """For EC2 the machine runs on: GitLab's word that nobody speaks for the job is the end."""
+    """EC2 shows the machine as running: only GitLab's time-out of the job ends it."""
     taken = _push_with(scene, victim("ec2", 8.0))
     if taken:
         scene.pause(scene.draw.uniform(0.0, 2.0))
@@ -102,8 +102,8 @@ def _push_with(scene: Scene, job: Planned) -> str | None:
     def taken() -> JobSeen | None:
         return scene.job(job.name, "running")
 
-    found = scene.wait(taken, within_s=SOON_S, what="the victim runs")
-    return found.runner if found else None
+    victim_job = scene.wait(taken, within_s=SOON_S, what="the victim runs")
+    return victim_job.runner if victim_job else None
 
 
 def _runner_in(scene: Scene, state: MachineState) -> str | None:

@@ -1,7 +1,7 @@
 """The cloud under the fleet: spot machines taken back, a restart of everything, all at once."""
 
-from local.chaos.fault import Fault
-from local.chaos.faults_launches import DRY
+from local.chaos.faults.fault import Fault
+from local.chaos.faults.launches import DRY
 from local.chaos.fleet_call import Disruption, FleetCall
 from local.chaos.pipeline import draw_jobs, victim
 from local.chaos.scene import Scene

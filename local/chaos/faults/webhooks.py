@@ -1,6 +1,6 @@
 """Faults of webhooks on their way: hints only, so they may cost time and nothing else."""
 
-from local.chaos.fault import Fault
+from local.chaos.faults.fault import Fault
 from local.chaos.fleet_file import Periods
 from local.chaos.pipeline import draw_jobs
 from local.chaos.scene import Scene

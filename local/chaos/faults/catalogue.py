@@ -1,11 +1,11 @@
 """The faults by name, in the order in which the suite runs them."""
 
-from local.chaos.fault import Fault
-from local.chaos.faults_cloud import CLOUD
-from local.chaos.faults_gitlab import GITLAB
-from local.chaos.faults_launches import LAUNCHES
-from local.chaos.faults_machines import MACHINES
-from local.chaos.faults_webhooks import WEBHOOKS
+from local.chaos.faults.cloud import CLOUD
+from local.chaos.faults.fault import Fault
+from local.chaos.faults.gitlab import GITLAB
+from local.chaos.faults.launches import LAUNCHES
+from local.chaos.faults.machines import MACHINES
+from local.chaos.faults.webhooks import WEBHOOKS
 
 FAULTS: tuple[Fault, ...] = (*WEBHOOKS, *GITLAB, *MACHINES, *LAUNCHES, *CLOUD)
 

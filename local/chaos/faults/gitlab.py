@@ -1,6 +1,6 @@
 """GitLab that does not answer, switches the webhook off, or has people who change their minds."""
 
-from local.chaos.fault import Fault
+from local.chaos.faults.fault import Fault
 from local.chaos.pipeline import Planned, any_end, draw_jobs
 from local.chaos.scene import Scene
 from local.gitlab.chaos import ApiChaos, ChaosOrder
@@ -48,7 +48,7 @@ def _hook_disabled(scene: Scene) -> None:
 
 
 def _cancelled(scene: Scene) -> None:
-    """Somebody cancels a whole pipeline at a moment of no choice; another one follows at once."""
+    """A person cancels a whole pipeline at a drawn moment; another pipeline follows at once."""
     jobs = [*draw_jobs(scene.draw)]
     jobs += [Planned(name=f"long-{tag}", tag=tag, seconds=20.0) for tag in ("ec2", "lambda")]
     doomed = scene.push(any_end(jobs))
@@ -62,6 +62,6 @@ def _cancelled(scene: Scene) -> None:
 GITLAB = (
     Fault(name="hook-disabled", about="GitLab has switched the webhook off", act=_hook_disabled),
     Fault(name="gitlab-429", about="GitLab asks the fleet for fewer calls", act=_rate_limited),
-    Fault(name="gitlab-500", about="GitLab answers nobody", act=_down),
+    Fault(name="gitlab-500", about="GitLab answers no call", act=_down),
     Fault(name="cancelled-pipeline", about="a person cancels a pipeline", act=_cancelled),
 )

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from local.chaos.fault import Fault
+from local.chaos.faults.fault import Fault
 from local.chaos.fleet_call import Disruption, FleetCall, Override
 from local.chaos.fleet_file import TYPES
 from local.chaos.pipeline import draw_jobs, on_ec2

@@ -1,4 +1,4 @@
-"""What a fault is: a name, the periods it needs, and what it does to a run."""
+"""A fault: its name, the periods it needs, and its effect on a run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,9 +9,9 @@ from local.chaos.scene import Scene
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One way in which the world goes wrong.
+    """One failure of the world around the fleet.
 
-    `act` pushes the jobs itself, at the moment that is worst.
+    `act` pushes the jobs itself, at the worst moment.
     """
 
     name: str

@@ -1,0 +1,1 @@
+"""The faults of the suite, a file for each part of the world that they strike."""
