@@ -22,6 +22,7 @@ from cli.commands import DEFAULT_STACK, use_stack
 from cli.failures import error_lines
 from cli.options import Stack
 from fleet.errors import Refused, Transient
+from fleet.hook_scope import HookScope
 from fleet.job_event import instance_of
 from operations.deployed import connect, now, read_applied, token_in, way_of
 from operations.stacks import outputs_of
@@ -64,7 +65,8 @@ class HookWorld:
     store: hooks.WebhookSecretStore
     url: str  # the stack's own webhook address
     record: Callable[[str, hooks.Registered], None]  # the instance, and the hook on it
-    since: Callable[[str, str, str], datetime | None]  # instance, scope, name: last registered at
+    # When a webhook was registered last, by its instance, scope and name.
+    since: Callable[[str, HookScope, str], datetime | None]
     way: Callable[[str], Way] = lambda _: DIRECT  # to the GitLab of this address, as applied
     pause: Callable[[float], None] = time.sleep
 
@@ -96,7 +98,7 @@ def register(  # noqa: PLR0913  # a command's parameters are its options
             target,
             record=lambda hook: world.record(instance, hook),
             rotate=rotate,
-            since=world.since(instance, str(scope), target.name),
+            since=world.since(instance, scope, target.name),
             pause=world.pause,
         )
         state = "registered" if registered.changed else "already registered, nothing changed"
@@ -171,7 +173,7 @@ class WebhookOptions:
         hooks.one_of(project=self.project, group=self.group)
         connect(self.gitlab_url, token_in(self.token_env))
 
-    def scope(self, applied: Callable[[str], Way]) -> tuple[GitLab, hooks.HookScope]:
+    def scope(self, applied: Callable[[str], Way]) -> tuple[GitLab, HookScope]:
         """GitLab, on the way that was applied for it, and the project or group in it."""
         way = applied(self.gitlab_url)
         if self.tls_ca_file:
@@ -222,7 +224,7 @@ def applied_way(rows: FleetRows, url: str) -> Way:
     return way_of(stored) if instance_of(applied.url) == instance_of(url) else DIRECT
 
 
-def registered_at(rows: FleetRows, instance: str, scope: str, name: str) -> datetime | None:
+def registered_at(rows: FleetRows, instance: str, scope: HookScope, name: str) -> datetime | None:
     """When this webhook was last registered, by the ledger."""
     row = rows.hook(instance, scope)
     return row.registered_at if row is not None and row.name == name else None
@@ -242,6 +244,5 @@ def keep(rows: FleetRows, instance: str, hook: hooks.Registered, *, at: datetime
             registered_at=at,
         )
     )
-    kind, _, number = hook.scope.partition(":")
-    if kind == "project":
-        rows.watch(instance, int(number), "", at=at)
+    if hook.scope.kind == "project":
+        rows.watch(instance, hook.scope.id, "", at=at)

@@ -1,8 +1,11 @@
 """What a delivery may prove itself with: each webhook has secrets of its own."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
+
+from fleet.hook_scope import HookScope
 
 # Of each kind, for one webhook: the newest, the one before, and those of rotations that GitLab did
 # not answer. After that a rotation offers the newest again until GitLab was seen to use it.
@@ -44,15 +47,17 @@ class WebhookSecrets:
 AllWebhookSecrets = Mapping[str, WebhookSecrets]  # by the webhook's name, as `webhook_name` gives
 
 
-def webhook_name(scope: str, url: str) -> str:
+def webhook_name(scope: HookScope, url: str) -> str:
     """Name the webhook of a scope at an address: "project:77@1f3a9c2b"."""
     address = url.rstrip("/").encode(errors="surrogatepass")
     return f"{scope}@{sha256(address).hexdigest()[:8]}"
 
 
-def scope_of_name(name: str) -> str:
-    """The scope of a webhook's name."""
-    return name.partition("@")[0]
+def scope_of_name(name: str) -> HookScope | None:
+    """The scope in a webhook's name; None where it has none."""
+    with suppress(ValueError):
+        return HookScope.read(name.partition("@")[0])
+    return None
 
 
 def secret_id(secret: str) -> str:

@@ -10,6 +10,7 @@ from adapters.aws.demand import Demand
 from adapters.gitlab.client import GitLabJob
 from fleet.errors import FleetError, Refused
 from fleet.events import WARNING, GitLabRefused, Reconciled, emit
+from fleet.hook_scope import HookScope
 from fleet.model import Job, JobKey, JobStatus
 from fleet.reasons import Reason
 from fleet.rules.fairness import fair_order
@@ -59,7 +60,7 @@ class _Pass:
 
     has_time: Callable[[], bool]
     waiting: defaultdict[int, dict[JobKey, Job]]  # rows by project
-    healed: set[str] = field(default_factory=set)  # scopes of hooks that were looked at
+    healed: set[HookScope] = field(default_factory=set)  # scopes of hooks that were looked at
     unseen: list[Job] = field(default_factory=list)  # rows to look up when all projects are read
     demands: list[Demand] = field(default_factory=list)  # of jobs routed, whatever failed later
 

@@ -6,10 +6,11 @@ from functools import partial
 from itertools import takewhile
 
 from adapters.gitlab.client import GitLabProject
-from adapters.gitlab.hooks import HookScope, hook_fault, hook_health, test_hook
+from adapters.gitlab.hooks import hook_fault, hook_health, test_hook
 from adapters.ledger.hooks import HookRow
 from fleet.errors import FleetError, Transient
 from fleet.events import ERROR, WARNING, GitLabRefused, HookUnhealthy, emit
+from fleet.hook_scope import HookScope
 from fleet.job_event import JobEvent
 from fleet.webhook_secrets import secret_id
 from orchestrator.pool_tokens import keep_token
@@ -60,14 +61,14 @@ def _projects(world: World) -> tuple[int | str, ...]:
 
 def _groups(world: World) -> tuple[int | str, ...]:
     """The groups that fleet.toml names, that our runners are in, and that have our hook."""
-    hooked = (hook.scope.partition(":") for hook in world.fleet.hooks(world.instance))
+    scopes = (hook.scope for hook in world.fleet.hooks(world.instance))
     where = world.config.gitlab.runners_in
     return tuple(
         dict.fromkeys(
             [
                 *world.config.gitlab.watch.groups,
                 *([where.id] if where.kind == "group" and where.id is not None else []),
-                *(int(number) for kind, _, number in hooked if kind == "group"),
+                *(scope.id for scope in scopes if scope.kind == "group"),
             ]
         )
     )
@@ -79,14 +80,14 @@ def note_proof(world: World, told: JobEvent) -> None:
         world.fleet.note_used(world.instance, told.hook, told.hook_secret_id)
 
 
-def look_at_hooks(world: World, has_time: Callable[[], bool], healed: set[str]) -> None:
+def look_at_hooks(world: World, has_time: Callable[[], bool], healed: set[HookScope]) -> None:
     """Look whether GitLab calls our webhooks and is let in, and forget secrets rotated out.
 
     GitLab's own list says whether deliveries are refused: a forged request that the webhook
     function refuses is no word about any webhook. Where there are many, they take turns: a
     stranger's webhook must not take the calls of the jobs.
     """
-    hooks = sorted(world.fleet.hooks(world.instance), key=lambda hook: hook.scope)
+    hooks = sorted(world.fleet.hooks(world.instance), key=lambda hook: str(hook.scope))
     at_most = min(HOOKS_AT_MOST, max(1, world.config.gitlab.calls_per_minute // 30))
     turn = int(world.clock().timestamp() // 60) * at_most
     in_turn = [hooks[(turn + place) % len(hooks)] for place in range(min(at_most, len(hooks)))]
@@ -110,15 +111,14 @@ def _drop_outdated(world: World, hook: HookRow) -> None:
     world.fleet.note_secrets(hook, map(secret_id, kept.demanded))
 
 
-def heal_hook(world: World, project_id: int, healed: set[str]) -> None:
+def heal_hook(world: World, project_id: int, healed: set[HookScope]) -> None:
     """Look at the project's hook; one that GitLab switched off is switched on by a test delivery.
 
     A group's hook serves all of its projects and is looked at for any of them, but each hook once
     in a pass: `healed` has the scopes of those before. GitLab allows five tests a minute.
     """
     for hook in world.fleet.hooks(world.instance):
-        is_its = hook.scope == f"project:{project_id}" or hook.scope.startswith("group:")
-        if is_its and hook.scope not in healed:
+        if hook.scope.may_serve(project_id) and hook.scope not in healed:
             healed.add(hook.scope)
             _heal(world, hook)
 
@@ -132,13 +132,12 @@ def _heal(world: World, hook: HookRow) -> None:
     if detail != hook.detail or hook.healthy is not (detail is None):
         world.fleet.note_hook_health(hook, detail=detail)
     if detail is not None:
-        emit(HookUnhealthy(scope=hook.scope, detail=detail), level=ERROR)
+        emit(HookUnhealthy(scope=str(hook.scope), detail=detail), level=ERROR)
 
 
 def _what_ails(world: World, hook: HookRow) -> str | None:
     """What is wrong with the hook, in GitLab's eyes; None when it is well."""
-    kind, _, number = hook.scope.partition(":")
-    scope = HookScope(kind="group" if kind == "group" else "project", id=int(number))
+    scope = hook.scope
     health = hook_health(world.gitlab, scope, hook.hook_id)
     if health is None:
         return "missing: run `runner-fleet webhook register` again"

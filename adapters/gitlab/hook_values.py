@@ -11,6 +11,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 from adapters.gitlab.values import Id
 from fleet.errors import Transient
 from fleet.field_names import fields_at_fault
+from fleet.hook_scope import HookScope
 from fleet.rules.hook_health import Delivered
 from fleet.times import HasUtcTimes
 from fleet.webhook_secrets import webhook_name
@@ -28,20 +29,9 @@ _STATUS = re.compile(r"[1-5][0-9]{2}")
 Verification = Literal["signing-token", "secret-token"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HookScope:
-    """The project or the group that a hook is on."""
-
-    kind: Literal["project", "group"]
-    id: int
-
-    def __str__(self) -> str:
-        return f"{self.kind}:{self.id}"
-
-    @property
-    def path(self) -> str:
-        """Of its hooks in the API."""
-        return f"/{self.kind}s/{self.id}/hooks"
+def hooks_path(scope: HookScope) -> str:
+    """Of a scope's hooks in the API."""
+    return f"/{scope.kind}s/{scope.id}/hooks"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +41,7 @@ class Registered:
     hook_id: int
     name: str  # of its secrets, as `webhook_name` gives it
     url: str
-    scope: str  # "project:77" or "group:42"
+    scope: HookScope
     verification: Verification
     secret_ids: tuple[str, ...]  # of the secrets that are valid, newest first
     changed: bool  # whether this registration changed anything in GitLab
@@ -82,7 +72,12 @@ class HookTarget:
     @property
     def name(self) -> str:
         """Of the webhook, where its secrets are kept."""
-        return webhook_name(str(self.scope), self.url)
+        return webhook_name(self.scope, self.url)
+
+    @property
+    def path(self) -> str:
+        """Of the scope's hooks in the API."""
+        return hooks_path(self.scope)
 
     @property
     def is_https(self) -> bool:

@@ -14,19 +14,19 @@ from adapters.gitlab.client import GitLab, same
 from adapters.gitlab.hook_values import (
     GitLabHook,
     HookHealth,
-    HookScope,
     HookTarget,
     Registered,
     Verification,
     deliveries_in,
+    hooks_path,
 )
 from fleet.errors import Refused
+from fleet.hook_scope import HookScope
 from fleet.rules.hook_health import HookFault, judge_deliveries
 from fleet.webhook_secrets import KEPT, AllWebhookSecrets, WebhookSecrets, secret_id
 
 __all__ = [
     "HookHealth",
-    "HookScope",
     "HookTarget",
     "Registered",
     "Verification",
@@ -165,7 +165,7 @@ class _Registration:
             body["signing_token"] = secrets.signing[0]
         if secrets.tokens:
             body["token"] = secrets.tokens[0]
-        path = self.target.scope.path
+        path = self.target.path
         api = self.gitlab.api
         return GitLabHook.read(api.put(f"{path}/{hook.id}", body) if hook else api.post(path, body))
 
@@ -176,7 +176,7 @@ class _Registration:
             hook_id=hook.id,
             name=self.target.name,
             url=hook.url,
-            scope=str(self.target.scope),
+            scope=self.target.scope,
             verification="signing-token" if secrets.signing else "secret-token",
             secret_ids=tuple(map(secret_id, secrets.demanded)),
             changed=changed,
@@ -208,7 +208,7 @@ def list_hooks(gitlab: GitLab, scope: HookScope) -> list[HookHealth]:
 def hook_health(gitlab: GitLab, scope: HookScope, hook_id: int) -> HookHealth | None:
     """Whether GitLab still calls the hook; None for a deleted hook."""
     try:
-        hook = GitLabHook.read(gitlab.api.get(f"{scope.path}/{hook_id}"))
+        hook = GitLabHook.read(gitlab.api.get(f"{hooks_path(scope)}/{hook_id}"))
     except Refused as exc:
         if exc.facts.get("status") == 404:
             return None
@@ -222,7 +222,7 @@ def test_hook(gitlab: GitLab, scope: HookScope, hook_id: int) -> None:
     Raises `Refused` when our answer was not 2xx or there is no job to sample; GitLab allows five
     a minute, then `Transient`.
     """
-    gitlab.api.post(f"{scope.path}/{hook_id}/test/job_events")
+    gitlab.api.post(f"{hooks_path(scope)}/{hook_id}/test/job_events")
 
 
 def hook_fault(
@@ -233,7 +233,7 @@ def hook_fault(
     GitLab has it from 17.3 on. Source: GitLab REST API, "List all events for a project webhook".
     """
     try:
-        listed = gitlab.api.pages(f"{scope.path}/{hook_id}/events", per_page=_LOOKED_AT)
+        listed = gitlab.api.pages(f"{hooks_path(scope)}/{hook_id}/events", per_page=_LOOKED_AT)
         deliveries = deliveries_in(islice(listed, _LOOKED_AT))
     except Refused:
         return None  # an older GitLab, or a token that may not see it
@@ -241,7 +241,7 @@ def hook_fault(
 
 
 def _hooks(gitlab: GitLab, scope: HookScope) -> Iterator[GitLabHook]:
-    return (GitLabHook.read(body) for body in gitlab.api.pages(scope.path))
+    return (GitLabHook.read(body) for body in gitlab.api.pages(hooks_path(scope)))
 
 
 def _demanded(secrets: WebhookSecrets) -> WebhookSecrets:

@@ -6,8 +6,9 @@ from datetime import datetime
 
 from boto3.dynamodb.conditions import Attr
 
-from adapters.ledger.rows import RowType
+from adapters.ledger.rows import Form, RowType
 from adapters.ledger.table import Change, Rows, Table
+from fleet.hook_scope import HookScope
 from fleet.times import HasUtcTimes
 from fleet.webhook_secrets import scope_of_name
 
@@ -17,7 +18,7 @@ class HookRow(HasUtcTimes):
     """A webhook that the fleet registered, and its health."""
 
     instance: str
-    scope: str  # "project:77" or "group:42"
+    scope: HookScope
     hook_id: int
     url: str
     verification: str  # signing-token | secret-token
@@ -35,7 +36,7 @@ class HookRow(HasUtcTimes):
         return used if used in self.secret_ids[:-1] else None
 
 
-HOOK_ROW = RowType(of=HookRow)
+HOOK_ROW = RowType(of=HookRow, forms={"scope": Form(read=HookScope.read, write=str)})
 
 
 class HookRows(Rows):
@@ -48,7 +49,7 @@ class HookRows(Rows):
     def record_hook(self, hook: HookRow) -> None:
         """Record a registration. `used_id` stays: only deliveries show it."""
         pk = _hook(hook.instance, hook.scope)
-        index = {"kind": "hook", "changed_at": hook.scope}
+        index = {"kind": "hook", "changed_at": str(hook.scope)}
         self._table.write(HOOK_ROW.replacing(pk, "hook", hook, without={"used_id"}, **index))
 
     def note_hook_health(self, hook: HookRow, *, detail: str | None) -> None:
@@ -66,7 +67,10 @@ class HookRows(Rows):
             return  # a hook delivers several times for each job
         other = Attr("used_id").not_exists() | Attr("used_id").ne(secret_id)
         when = Attr("name").eq(hook) & other
-        pk = _hook(instance, scope_of_name(hook))
+        scope = scope_of_name(hook)
+        if scope is None:
+            return
+        pk = _hook(instance, scope)
         self._table.write(Change(pk=pk, sk="hook", put={"used_id": secret_id}, when=when))
         self._used[hook] = secret_id
 
@@ -75,7 +79,7 @@ class HookRows(Rows):
         rows = [HOOK_ROW.read(item) for item in self._table.query_index("recent", "kind", "hook")]
         return tuple(row for row in rows if row.instance == instance)
 
-    def hook(self, instance: str, scope: str) -> HookRow | None:
+    def hook(self, instance: str, scope: HookScope) -> HookRow | None:
         """The webhook of a scope; None when none is registered."""
         item = self._table.get(_hook(instance, scope), "hook")
         return HOOK_ROW.read(item) if item else None
@@ -91,5 +95,5 @@ class HookRows(Rows):
         self._table.write(Change(pk=pk, sk="hook", put=put, remove=remove, when=when))
 
 
-def _hook(instance: str, scope: str) -> str:
+def _hook(instance: str, scope: HookScope) -> str:
     return f"hook#{instance}#{scope}"

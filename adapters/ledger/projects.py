@@ -40,14 +40,12 @@ class ProjectRows(HookRows):
 
     def watched(self, instance: str) -> tuple[Watched, ...]:
         """Every project whose pending jobs the fleet reads."""
-        unhealthy = {hook.scope for hook in self.hooks(instance) if not hook.healthy}
-        # The ledger does not know the projects of a group: a sick group hook makes all urgent.
-        in_groups = any(scope.startswith("group:") for scope in unhealthy)
+        unhealthy = [hook.scope for hook in self.hooks(instance) if not hook.healthy]
         items = self._table.query_index("recent", "kind", "project")
         return tuple(
             WATCHED_ROW.read(
                 item,
-                hook_healthy=f"project:{item.get('project_id')}" not in unhealthy and not in_groups,
+                hook_healthy=not any(one.may_serve(item.get("project_id")) for one in unhealthy),
             )
             for item in items
             if item.get("instance") == instance

@@ -10,6 +10,7 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from fleet.config.reading import FleetConfig, PoolConfig
+from fleet.hook_scope import HookScope
 from fleet.machine.mailbox import MachineState
 from fleet.model import Job, JobStatus, Runner, RunnerState
 from fleet.reasons import SENTENCES, Reason
@@ -76,7 +77,7 @@ class Problem:
 class HookFacts:
     """A webhook of ours that does not work."""
 
-    scope: str  # "project:77" or "group:42"
+    scope: HookScope
     detail: str | None
 
 
@@ -163,7 +164,7 @@ def _hooks(facts: FleetFacts) -> Iterator[Problem]:
             kind=ProblemKind.WEBHOOK_UNHEALTHY,
             what=f"webhook of {hook.scope}: {hook.detail or 'unhealthy'}",
             do="run `runner-fleet webhook register` for it again",
-            example=hook.scope,
+            example=str(hook.scope),
         )
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from adapters.gitlab import hooks
 from adapters.gitlab.client import Budget, GitLab
-from adapters.gitlab.hooks import HookScope, HookTarget, Registered, register_webhook, scope_of
+from adapters.gitlab.hooks import HookTarget, Registered, register_webhook, scope_of
 from fleet.errors import BadDelivery, FleetError, Refused, Transient
+from fleet.hook_scope import HookScope
 from fleet.webhook_secrets import AllWebhookSecrets, WebhookSecrets, secret_id, webhook_name
 from local.gitlab.chaos import ApiChaos, ChaosOrder
 from local.gitlab.options import Options
@@ -79,7 +80,7 @@ class Site:
 
     @property
     def name(self) -> str:
-        return webhook_name(str(self.scope), URL)
+        return webhook_name(self.scope, URL)
 
     def hook(self, hook_id: int) -> Hook:
         """The record in GitLab, with its secrets."""
@@ -165,7 +166,7 @@ class TestFirstTime:
             hook_id=registered.hook_id,
             name=site.name,
             url=URL,
-            scope=f"project:{site.scope.id}",
+            scope=site.scope,
             verification="signing-token",
             secret_ids=tuple(map(secret_id, site.own.signing)),
             changed=True,
@@ -191,7 +192,7 @@ class TestFirstTime:
     def test_on_a_group(self, site: Site) -> None:
         scope = scope_of(site.gitlab, group="acme")
         registered = site.register(scope=scope, url=f"{URL}/{site.scope.id}")
-        assert registered.scope == str(scope) == f"group:{scope.id}"
+        assert registered.scope == scope == HookScope(kind="group", id=scope.id)
 
 
 class TestAgain:
@@ -232,7 +233,7 @@ class TestAgain:
     def test_replaces_a_deleted_hook(self, which: str, request: pytest.FixtureRequest) -> None:
         site: Site = request.getfixturevalue(which)
         first = site.register()
-        site.gitlab.api.delete(f"{site.scope.path}/{first.hook_id}")
+        site.gitlab.api.delete(f"/projects/{site.scope.id}/hooks/{first.hook_id}")
         second = site.register()
         assert second.changed
         assert second.verification == first.verification

@@ -14,6 +14,7 @@ from adapters.aws.demand import Demand
 from adapters.ledger.hooks import HookRow
 from cli.status_render import render
 from fleet.errors import Transient
+from fleet.hook_scope import HookScope
 from fleet.machine.mailbox import MachineState
 from fleet.reasons import Reason
 from fleet.rules.capacity import BackOff
@@ -301,7 +302,11 @@ def test_jobs_are_listed_newest_first_with_why_they_wait() -> None:
 def hook(at_work: AtWork, scope: str = "group:42", **facts: Any) -> None:
     """A webhook of ours."""
     row = HookRow(
-        instance=INSTANCE, scope=scope, hook_id=5, url="https://x", verification="signing-token"
+        instance=INSTANCE,
+        scope=HookScope.read(scope),
+        hook_id=5,
+        url="https://x",
+        verification="signing-token",
     )
     at_work.fleet.record_hook(replace(row, **facts))
 

@@ -12,6 +12,7 @@ from adapters.gitlab.hooks import Registered
 from adapters.ledger.configuration import StoredConfig
 from adapters.ledger.fleet import FleetRows
 from cli.webhook import HookWorld, app, applied_way, keep, registered_at
+from fleet.hook_scope import HookScope
 from fleet.webhook_secrets import AllWebhookSecrets, WebhookSecrets, webhook_name
 from tests.fakes import AT, FakeTable
 from tests.private_ca import Passed, make_ca, small_proxy, tls_door
@@ -19,6 +20,8 @@ from tests.unit.adapters.fake_gitlab import FakeGitLab, fake_gitlab
 from tests.unit.cli.session import Session
 
 URL = "https://abc.execute-api.eu-central-1.amazonaws.com/webhook"
+PROJECT = HookScope(kind="project", id=77)
+GROUP = HookScope(kind="group", id=42)
 HOOK: dict[str, Any] = {
     "id": 5,
     "url": URL,
@@ -42,7 +45,7 @@ class Store:
     def change(self, hook: str, secrets: WebhookSecrets) -> None:
         self.by_hook[hook] = secrets
 
-    def of(self, scope: str) -> WebhookSecrets:
+    def of(self, scope: HookScope) -> WebhookSecrets:
         return self.by_hook[webhook_name(scope, URL)]
 
 
@@ -79,7 +82,7 @@ def shell() -> Iterator[Shell]:
         yield Shell(fake)
 
 
-def stored(shell: Shell, scope: str, secret: str = "whsec_a") -> WebhookSecrets:
+def stored(shell: Shell, scope: HookScope, secret: str = "whsec_a") -> WebhookSecrets:
     """The secret of a hook, as an earlier registration left it."""
     secrets = WebhookSecrets(signing=(secret,))
     shell.store.by_hook[webhook_name(scope, URL)] = secrets
@@ -95,7 +98,7 @@ def test_all_that_webhook_says(shell: Shell, screen: Callable[[str, str], None])
     group, project = ("--group", "acme"), ("--project", "acme/demo")
     fake.answers("POST", "/projects/77/hooks", HOOK, status=201)
     shell.run("register", *project)
-    stored(shell, "project:77", secret)
+    stored(shell, PROJECT, secret)
     fake.answers("GET", "/projects/77/hooks", [HOOK])
     fake.answers("PUT", "/projects/77/hooks/5", HOOK)
     shell.run("register", *project, "--rotate")
@@ -146,8 +149,8 @@ class TestRegister:
         assert shell.run("register", "--project", "acme/demo").exit_code == 0
         ((instance, hook),) = shell.recorded
         assert instance == shell.fake.url.removeprefix("http://")
-        assert (hook.hook_id, hook.scope, hook.changed) == (5, "project:77", True)
-        (secret,) = shell.store.of("project:77").signing
+        assert (hook.hook_id, hook.scope, hook.changed) == (5, PROJECT, True)
+        (secret,) = shell.store.of(PROJECT).signing
         assert shell.fake.asked[-1].body["signing_token"] == secret
 
     def test_a_group_at_an_address_of_its_own(self, shell: Shell) -> None:
@@ -156,14 +159,14 @@ class TestRegister:
         shell.fake.answers("POST", "/groups/42/hooks", made, status=201)
         shell.run("register", "--group", "acme", "--url", "https://hooks.example.com/")
         assert shell.fake.asked[-1].body["url"] == "https://hooks.example.com/"
-        assert shell.recorded[-1][1].scope == "group:42"
+        assert shell.recorded[-1][1].scope == GROUP
 
     def test_again_and_again_changes_nothing_and_makes_no_secret(self, shell: Shell) -> None:
-        secrets = stored(shell, "group:42")
+        secrets = stored(shell, GROUP)
         shell.fake.answers("GET", "/groups/42/hooks", [HOOK])
         assert len({shell.run("register", "--group", "acme").output for _ in range(3)}) == 1
         assert {asked.verb for asked in shell.fake.asked} == {"GET"}
-        assert shell.store.of("group:42") is secrets
+        assert shell.store.of(GROUP) is secrets
         # The ledger gets it each time: a person may have emptied it.
         assert [hook.changed for _, hook in shell.recorded] == [False, False, False]
 
@@ -179,7 +182,7 @@ class TestRegister:
     def test_a_hook_that_a_person_changed_is_set_right(
         self, fault: dict[str, Any], shell: Shell
     ) -> None:
-        stored(shell, "group:42")
+        stored(shell, GROUP)
         shell.fake.answers("GET", "/groups/42/hooks", [HOOK | fault])
         shell.fake.answers("PUT", "/groups/42/hooks/5", HOOK)
         shell.run("register", "--group", "acme")
@@ -196,19 +199,19 @@ class TestRegister:
         shell.fake.answers("POST", "/projects/77/hooks", plain, status=201)
         shell.fake.answers("PUT", "/projects/77/hooks/5", plain)
         shell.run("register", "--project", "acme/demo")
-        (token,) = shell.store.of("project:77").tokens
+        (token,) = shell.store.of(PROJECT).tokens
         assert shell.fake.asked[-1].body["token"] == token
 
     def test_a_rotation_keeps_the_old_secret_beside_the_new_one(self, shell: Shell) -> None:
-        stored(shell, "group:42", "whsec_old")
+        stored(shell, GROUP, "whsec_old")
         shell.fake.answers("GET", "/groups/42/hooks", [HOOK])
         shell.fake.answers("PUT", "/groups/42/hooks/5", HOOK)
         shell.run("register", "--group", "acme", "--rotate")
-        new, kept = shell.store.of("group:42").signing
+        new, kept = shell.store.of(GROUP).signing
         assert (kept, new != kept) == ("whsec_old", True)
 
     def test_a_hook_at_another_address_is_left_alone(self, shell: Shell) -> None:
-        stored(shell, "group:42")
+        stored(shell, GROUP)
         shell.fake.answers("GET", "/groups/42/hooks", [HOOK | {"id": 6, "url": "https://x/"}])
         shell.fake.answers("POST", "/groups/42/hooks", HOOK, status=201)
         shell.run("register", "--group", "acme")
@@ -228,8 +231,8 @@ class TestRegister:
 class TestKeep:
     """The ledger's row of a hook, which reconcile watches."""
 
-    @pytest.mark.parametrize(("scope", "watched"), [("project:77", [77]), ("group:42", [])])
-    def test_a_hook_is_recorded_for_reconcile(self, scope: str, watched: list[int]) -> None:
+    @pytest.mark.parametrize(("scope", "watched"), [(PROJECT, [77]), (GROUP, [])])
+    def test_a_hook_is_recorded_for_reconcile(self, scope: HookScope, watched: list[int]) -> None:
         rows = FleetRows(FakeTable())
         hook = Registered(
             hook_id=5,

@@ -1,6 +1,7 @@
 import pytest
 from hypothesis import given, strategies as st
 
+from fleet.hook_scope import HookScope
 from fleet.webhook_secrets import (
     KEPT,
     WebhookSecrets,
@@ -49,9 +50,10 @@ def test_what_gitlab_was_seen_to_use_stays_with_all_newer(
 
 
 def test_one_scope_has_a_webhook_for_each_address() -> None:
-    names = {webhook_name(scope, url) for scope in ("group:4", "group:42") for url in ("a", "b")}
+    scopes = {HookScope(kind="group", id=number) for number in (4, 42)}
+    names = {webhook_name(scope, url) for scope in scopes for url in ("a", "b")}
     assert len(names) == 4
-    assert {scope_of_name(name) for name in names} == {"group:4", "group:42"}
-    assert webhook_name("group:4", "https://a/webhook/") == webhook_name(
-        "group:4", "https://a/webhook"
-    )
+    assert {scope_of_name(name) for name in names} == scopes
+    (scope, *_) = scopes
+    assert webhook_name(scope, "https://a/webhook/") == webhook_name(scope, "https://a/webhook")
+    assert scope_of_name("nonsense") is None

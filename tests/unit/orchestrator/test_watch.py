@@ -11,6 +11,7 @@ from adapters.aws.secrets import PoolToken
 from adapters.gitlab.client import GitLabProject, GitLabToken
 from adapters.ledger.hooks import HookRow
 from fleet.errors import FleetError, Refused, Transient
+from fleet.hook_scope import HookScope
 from fleet.webhook_secrets import WebhookSecrets, secret_id
 from operations.status import gather
 from orchestrator.settle import settle
@@ -27,7 +28,7 @@ WATCHING = FLEET.replace('"group:42"\n', f'"group:42"\n{WATCH}')
 def hook(scope: str = "project:7", *, healthy: bool = True) -> HookRow:
     return HookRow(
         instance=INSTANCE,
-        scope=scope,
+        scope=HookScope.read(scope),
         hook_id=5,
         url="https://hook.example.com/webhook",
         verification="signing-token",

@@ -10,11 +10,12 @@ from adapters.gitlab import hooks
 from adapters.gitlab.answer import NotGitLabs, read_refusal
 from adapters.gitlab.client import Budget, GitLab, NewRunner
 from fleet.errors import FleetError, Refused, Transient
+from fleet.hook_scope import HookScope
 from tests.unit.adapters.fake_gitlab import Answer, FakeGitLab, fake_gitlab
 from tests.unit.adapters.stubs import Clock
 
 NEW = NewRunner(kind="instance_type", description="rf-a", tags=("a",))
-SCOPE = hooks.HookScope(kind="project", id=7)
+SCOPE = HookScope(kind="project", id=7)
 
 # Every public method, and the functions about hooks.
 CALLS: Mapping[str, Callable[[GitLab], Any]] = {

@@ -3,8 +3,9 @@ from typing import Any
 
 import pytest
 
-from adapters.gitlab.hook_values import GitLabHook, HookScope, HookTarget
+from adapters.gitlab.hook_values import GitLabHook, HookTarget
 from fleet.errors import Transient
+from fleet.hook_scope import HookScope
 
 PROJECT = HookScope(kind="project", id=77)
 TARGET = HookTarget(scope=PROJECT, url="https://hooks.example.com/webhook")
@@ -33,7 +34,7 @@ def test_asks_for_job_events_and_turns_every_other_event_off() -> None:
 def test_of_a_group_has_more_events_to_turn_off() -> None:
     target = HookTarget(scope=HookScope(kind="group", id=42), url="https://h")
     assert {"member_events", "subgroup_events", "project_events"} <= set(target.body())
-    assert target.scope.path == "/groups/42/hooks"
+    assert target.path == "/groups/42/hooks"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ import pytest
 
 from adapters.gitlab.client import Budget, GitLab
 from adapters.gitlab.hooks import (
-    HookScope,
     HookTarget,
     Registered,
     hook_health,
@@ -22,6 +21,7 @@ from adapters.gitlab.hooks import (
     test_hook as send_sample,
 )
 from fleet.errors import FleetError, Refused, Transient
+from fleet.hook_scope import HookScope
 from fleet.webhook_secrets import (
     KEPT,
     AllWebhookSecrets,
@@ -34,7 +34,7 @@ from tests.unit.adapters.stubs import Clock
 
 URL = "https://hooks.example.com/webhook"
 SCOPE = HookScope(kind="project", id=77)
-NAME = webhook_name("project:77", URL)
+NAME = webhook_name(SCOPE, URL)
 SINCE = datetime(2026, 11, 26, 7, tzinfo=UTC)
 HOOKS, OURS = "/projects/77/hooks", "/projects/77/hooks/5"
 OLD = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
@@ -146,7 +146,7 @@ class TestKeeping:
         other = hook(id=4, url="https://elsewhere.example.com/webhook")
         site.has(other, hook(**shown, url=f"{URL}/"), **secrets)
         registered = site.register()
-        assert (registered.hook_id, registered.scope) == (5, "project:77")
+        assert (registered.hook_id, registered.scope) == (5, SCOPE)
         assert (registered.verification, registered.changed) == (verification, False)
         assert (site.store.changes, site.store.written) == ([], [])
 

@@ -12,6 +12,7 @@ from adapters.ledger.pipelines import Reading
 from adapters.ledger.pools import PoolRow
 from adapters.ledger.table import Change
 from fleet.errors import Transient
+from fleet.hook_scope import HookScope
 from fleet.rules.capacity import BackOff
 from tests.fakes import AT, FakeTable
 
@@ -178,7 +179,7 @@ class TestProjects:
     ) -> None:
         for project_id in (7, 77):
             fleet.watch(HERE, project_id, "acme/demo", at=AT)
-        hook = replace(HOOK, scope=scope, instance=instance)
+        hook = replace(HOOK, scope=HookScope.read(scope), instance=instance)
         fleet.record_hook(hook)
         assert all(one.hook_healthy for one in fleet.watched(HERE))
         fleet.record_hook(replace(hook, healthy=False))
@@ -271,7 +272,7 @@ class TestStrays:
 
 HOOK = HookRow(
     instance=HERE,
-    scope="project:7",
+    scope=HookScope.read("project:7"),
     hook_id=5,
     url="https://hooks.example.com/webhook",
     verification="signing-token",
@@ -282,7 +283,7 @@ class TestHooks:
     """The webhooks that we registered."""
 
     def test_one_for_each_scope_of_each_gitlab(self, fleet: FleetRows) -> None:
-        sick = replace(HOOK, scope="group:42", healthy=False, detail="disabled")
+        sick = replace(HOOK, scope=HookScope.read("group:42"), healthy=False, detail="disabled")
         for hook in (HOOK, sick, replace(HOOK, instance=ELSEWHERE)):
             fleet.record_hook(hook)
         assert set(fleet.hooks(HERE)) == {HOOK, sick}
