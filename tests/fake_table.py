@@ -1,7 +1,6 @@
 """`adapters.ledger.table.Table` in memory, with DynamoDB's rules."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from copy import deepcopy
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import eq, ge, gt, le, lt
 from threading import RLock
 from typing import Any
@@ -35,7 +34,7 @@ class FakeTable(Table):
 
     def lag(self) -> None:
         """From now on the indexes show what is there now, until `catch_up`."""
-        self._stale = deepcopy(self.items)
+        self._stale = _copy(self.items)
 
     def catch_up(self) -> None:
         """The indexes show what the table has."""
@@ -44,12 +43,12 @@ class FakeTable(Table):
     def get(self, pk: str, sk: str) -> Item | None:
         """The item, or None."""
         self._may_fail()
-        return deepcopy(self.items.get((pk, sk)))
+        return _copy(self.items.get((pk, sk)))
 
     def get_many(self, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Item]:
         """The items that exist, by key."""
         self._may_fail()
-        return {key: deepcopy(self.items[key]) for key in keys if key in self.items}
+        return {key: _copy(self.items[key]) for key in keys if key in self.items}
 
     def query(self, pk: str, prefix: str = "") -> Iterator[Item]:
         """The items of one partition whose sort key starts so, in the order of their bytes."""
@@ -57,7 +56,7 @@ class FakeTable(Table):
         with self._lock:
             keys = [key for key in self.items if key[0] == pk and key[1].startswith(prefix)]
             found = [self.items[key] for key in sorted(keys, key=lambda key: key[1].encode())]
-            yield from deepcopy(found)
+            yield from _copy(found)
 
     def query_index(
         self, index: str, key: str, value: str, *, newest_first: bool = False, limit: int = 0
@@ -70,7 +69,7 @@ class FakeTable(Table):
             items = (self.items if self._stale is None else self._stale).values()
             found = [item for item in items if item.get(key) == value and range_key in item]
             found.sort(key=lambda item: item[range_key].encode(), reverse=newest_first)
-            shown = deepcopy(found[:limit] if limit else found)
+            shown = _copy(found[:limit] if limit else found)
         held = PROJECTED.get(index)
         for item in shown:
             keys = {*KEYS, hash_key, range_key}
@@ -162,26 +161,27 @@ def _after(change: Change, items: dict[tuple[str, str], Item]) -> Item | None:
         assert (change.put["pk"], change.put["sk"]) == key, "the item's keys are not the change's"
         rest = [change.once, change.add, change.append, change.remove]
         assert not any(rest), "a Put puts only"
-        return _checked({name: value for name, value in change.put.items() if value is not None})
+        new = {name: value for name, value in change.put.items() if value is not None}
+        return _checked({name: _stored(value) for name, value in new.items()})
     touched = [*change.put, *change.once, *change.add, *change.append, *change.remove]
     assert touched, "an update expression may not be empty"
     assert len(set(touched)) == len(touched), f"paths overlap: {touched}"
     assert not KEYS & set(touched), "a key cannot be updated"
     before = items.get(key, {"pk": change.pk, "sk": change.sk})
-    after = {**before, **change.put}
-    after |= {name: value for name, value in change.once.items() if name not in before}
+    after = before | {name: _stored(value) for name, value in change.put.items()}
+    once = {name: value for name, value in change.once.items() if name not in before}
+    after |= {name: _stored(value) for name, value in once.items()}
     for name, more in change.append.items():
-        after[name] = [*before.get(name, []), *more]
+        after[name] = [*before.get(name, []), *_stored(more)]
     for name, by in change.add.items():
-        after[name] = before.get(name, 0) + by
+        after[name] = _stored(before.get(name, 0) + by)
     for name in change.remove:
         after.pop(name, None)
     return _checked(after)
 
 
-def _checked(item: Item) -> Item:
-    """The item as DynamoDB gives it back; what it would refuse is refused."""
-    stored: Item = {name: _stored(value) for name, value in item.items()}
+def _checked(stored: Item) -> Item:
+    """The stored item; what DynamoDB would refuse is refused."""
     for name in {"pk", "sk", *(name for keys in INDEXES.values() for name in keys)} & set(stored):
         assert isinstance(stored[name], str), f"{name} is a key and must be text"
         assert stored[name], f"{name} is a key and must not be empty"
@@ -190,5 +190,21 @@ def _checked(item: Item) -> Item:
     return stored
 
 
+def _copy(value: Any) -> Any:
+    """A copy of what an item holds: texts, numbers, truth, lists and maps."""
+    if isinstance(value, dict):
+        return {key: _copy(inner) for key, inner in value.items()}
+    return [_copy(inner) for inner in value] if isinstance(value, list) else value
+
+
 def _stored(value: Any) -> Any:
+    """The value as the table writes and reads it; the plain ones without the detour."""
+    if type(value) in {str, bool} or (type(value) is int and abs(value) < 2**63):
+        return value
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _stored(inner) for key, inner in value.items() if inner is not None}
+    if isinstance(value, list | tuple):
+        return [_stored(inner) for inner in value]
     return of_dynamodb(to_dynamodb({"value": value}))["value"]

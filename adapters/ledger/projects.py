@@ -45,7 +45,7 @@ class ProjectRows(HookRows):
         return tuple(
             WATCHED_ROW.read(
                 item,
-                hook_healthy=not any(one.may_serve(item.get("project_id")) for one in unhealthy),
+                hook_healthy=not any(one.may_serve(item.get("project_id", 0)) for one in unhealthy),
             )
             for item in items
             if item.get("instance") == instance

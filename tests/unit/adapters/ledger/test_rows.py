@@ -20,6 +20,7 @@ from adapters.ledger.retries import INTENT_ROW, Intent
 from adapters.ledger.rows import RowType, UnreadableRow
 from adapters.ledger.runners import NOTE_ROW, RUNNER_ROW, RunnerRows
 from adapters.ledger.table import Change, of_dynamodb, to_dynamodb
+from fleet.hook_scope import HookScope
 from fleet.model import Job, JobKey, JobStatus, Note, Runner, RunnerState
 from fleet.reasons import Reason
 from fleet.rules.capacity import BackOff
@@ -176,9 +177,11 @@ def test_older_rows_of_the_fleet_read(older: FakeTable) -> None:
     assert rows.token_looked_at() == (AT, date(2027, 1, 1))
     assert rows.troubles() == (Trouble(kind="token", since=AT, call="GET /user", words="401"),)
     common: dict[str, Any] = {"instance": INSTANCE, "url": "https://x/webhook"}
-    group = HookRow(scope="group:4", hook_id=6, verification="secret-token", **common)
+    group = HookRow(
+        scope=HookScope.read("group:4"), hook_id=6, verification="secret-token", **common
+    )
     project = HookRow(
-        scope="project:77",
+        scope=HookScope.read("project:77"),
         hook_id=5,
         verification="signing-token",
         name="project:77@a",
