@@ -115,10 +115,10 @@ class Step(HasUtcTimes):
         name = item["step"]
         if name not in _NAMES:
             name, facts["detail"] = StepName.UNKNOWN, name
-        if facts.get("reason") not in _REASONS:
+        if facts.get("reason") not in _WORDS[Reason]:
             facts["failure"] = facts.pop("reason", None) or facts.get("failure")
         for fact, kind in (("reason", Reason), ("cause", Reason), ("outcome", Outcome)):
-            facts[fact] = kind(facts[fact]) if facts.get(fact) in set(kind) else None
+            facts[fact] = kind(facts[fact]) if facts.get(fact) in _WORDS[kind] else None
         return cls(at=datetime.fromisoformat(item["at"]), name=StepName(name), **facts)
 
     @classmethod
@@ -153,7 +153,10 @@ class Undated:
 
 
 _FACTS = tuple(name for name in Step.__dataclass_fields__ if name not in {"at", "name"})
-_NAMES, _REASONS = frozenset(StepName), frozenset(Reason)
+_NAMES = frozenset(StepName)
+_WORDS: dict[type[StrEnum], frozenset[StrEnum]] = {
+    kind: frozenset(kind) for kind in (Reason, Outcome)
+}
 
 
 def _plain(fact: object) -> object:

@@ -43,7 +43,8 @@ class FakeTable(Table):
     def get(self, pk: str, sk: str) -> Item | None:
         """The item, or None."""
         self._may_fail()
-        return _copy(self.items.get((pk, sk)))
+        item: Item | None = _copy(self.items.get((pk, sk)))
+        return item
 
     def get_many(self, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Item]:
         """The items that exist, by key."""

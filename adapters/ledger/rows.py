@@ -15,6 +15,7 @@ from fleet.reasons import Reason
 from fleet.steps import Step
 
 RowT = TypeVar("RowT")
+_REASONS = frozenset(Reason)
 _WRONG = (LookupError, AttributeError, TypeError, ValueError, OverflowError, Refused)
 
 
@@ -40,7 +41,7 @@ class Form:
 
 
 def _known_reason(word: str) -> Reason | None:
-    return Reason(word) if word in set(Reason) else None  # a newer fleet has more
+    return Reason(word) if word in _REASONS else None  # a newer fleet has more
 
 
 JOB_KEY = Form(read=JobKey.parse, write=str)
