@@ -1,4 +1,4 @@
-"""Jobs that were given up have their attempts again after an `apply`, while GitLab lists them."""
+"""New attempts, after an `apply`, for jobs that were given up and still wait in GitLab."""
 
 from collections.abc import Iterable
 
@@ -12,13 +12,13 @@ from orchestrator.world import World
 def renew(world: World, jobs: Iterable[Job]) -> list[Demand]:
     """Give jobs that were given up all attempts again; the demands to send for them.
 
-    Should that be left undone, scaling launches for the job all the same.
+    Scaling launches for a job also where its demand is not sent.
     """
     demands = []
     for job in jobs:
         pool = world.pool(job.pool or "")
         if pool is None:
-            continue  # it is routed to another one
+            continue  # the job is routed to another pool
         step = Step(
             at=world.clock(),
             name=StepName.DEMAND_SENT,

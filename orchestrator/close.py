@@ -19,7 +19,7 @@ from orchestrator.world import World
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndedRunner:
-    """A runner whose machine was told to end, with what its row and its job's history shall say."""
+    """A runner whose machine was ended, with the end's reason and the steps of its history."""
 
     runner: Runner
     reason: Reason
@@ -28,7 +28,7 @@ class EndedRunner:
 
 
 def end_machine(world: World, runner: Runner, reason: Reason) -> EndedRunner:
-    """End its machine, and nothing else. It costs money, so it comes first."""
+    """End the runner's machine, and nothing else. The machine costs money, so it is the first."""
     at = world.clock()
     steps = _machine_steps(world, runner)
     backend = world.backends.get(runner.backend)
@@ -39,9 +39,9 @@ def end_machine(world: World, runner: Runner, reason: Reason) -> EndedRunner:
 
 
 def close_runner(world: World, ended: EndedRunner) -> bool:
-    """Delete the runner's record from GitLab and close its row; False when that was done before.
+    """Delete the runner's record from GitLab and close its row; False when another closed it.
 
-    Its jobs must be settled by then: GitLab forgets with the record which they are.
+    Settle its jobs first: with the record GitLab forgets which they are.
     """
     runner, steps = ended.runner, list(ended.steps)
     if runner.gitlab_runner_id is not None:
@@ -63,7 +63,7 @@ def close_runner(world: World, ended: EndedRunner) -> bool:
 
 @contextmanager
 def left_to_sweep(runner: Runner, reason: Reason) -> Iterator[None]:
-    """What fails in here is tried again by the next sweep: the row stays until the rest is gone."""
+    """Log a failure in here. The row stays open, so the next sweep tries again."""
     try:
         yield
     except FleetError as exc:
@@ -74,10 +74,10 @@ def left_to_sweep(runner: Runner, reason: Reason) -> Iterator[None]:
 
 
 def relaunch(world: World, runner: Runner, reason: Reason) -> None:
-    """Send the demand of the job that a runner was launched for again, if the job waits in vain.
+    """Send the demand of the runner's job again, where the runner's end costs it an attempt.
 
-    Only the caller that closed the runner's row does so: one lost runner costs its job one
-    attempt. Should that be left undone, scaling launches for the job all the same.
+    Only the caller that closed the row calls this: one lost runner costs one attempt. Scaling
+    launches for the job also where the demand is not sent.
     """
     job = world.jobs.job(runner.for_job) if runner.for_job is not None else None
     if job is not None and _costs_attempt(world, runner, job, reason):
@@ -92,7 +92,7 @@ def _costs_attempt(world: World, runner: Runner, job: Job, reason: Reason) -> bo
 
 
 def _status_in_gitlab(world: World, job: Job) -> str | FleetError | None:
-    """GitLab's word for a job, None where it has none, or why it gave no answer."""
+    """The job's status in GitLab; None where GitLab has no such job; or why it gave no answer."""
     try:
         shown = world.gitlab.job(job.project_id, job.job_id)
     except FleetError as exc:
@@ -104,7 +104,7 @@ def _status_in_gitlab(world: World, job: Job) -> str | FleetError | None:
 
 
 def demand_again(world: World, job: Job, reason: Reason) -> None:
-    """One more attempt for a job, or the dead-letter queue when they are used up."""
+    """Send a job's next attempt, or its dead letter when the attempts are used up."""
     pool = world.pool(job.pool or "")
     if pool is None:
         return

@@ -16,6 +16,7 @@ from fleet.model import Runner
 from fleet.rules.equipping import patience
 from fleet.rules.fit import serves
 from fleet.rules.holds import CredentialRequest, Hold, asks_again_in_s, held_by, hold_for, lifted
+from fleet.rules.pool_token import is_check_due
 from fleet.times import HasUtcTimes
 from orchestrator.world import World
 
@@ -23,8 +24,6 @@ from orchestrator.world import World
 EQUIP_AT_ONCE = 8
 # When to look again where there is more to do at once.
 SOON_S = 1
-# So long GitLab's word counts that a shared token is valid.
-TRUSTED_FOR = timedelta(minutes=1)
 # GitLab takes no `maximum_timeout` below ten minutes. Source: runners API.
 SHORTEST_MAXIMUM_TIMEOUT = timedelta(minutes=10)
 
@@ -61,7 +60,7 @@ def prepare(
     at = world.clock()
     first = wanted[0]
     try:
-        if _is_shared(world):
+        if world.shares_records:
             _check_token(world, pool, row, in_doubt=bool(holds))
             ready = Ready(runners=tuple(wanted))
         else:
@@ -71,20 +70,16 @@ def prepare(
         return Ready(hold=_remember(world, pool, first, exc, holds))
     for hold in lifted(holds, pool.name, first.project_id, at):
         world.fleet.note_hold(hold)
-    if holds and not _is_shared(world):
+    if holds and not world.shares_records:
         return _each(world, pool, ready, wanted[1:])
     return ready
 
 
-def _is_shared(world: World) -> bool:
-    return world.config.gitlab.credentials == "shared"
-
-
 def _check_token(world: World, pool: PoolConfig, row: PoolRow, *, in_doubt: bool) -> None:
-    """GitLab's word that the pool's own token is valid, which also shows it the pool."""
+    """Ask GitLab whether the pool's own token is valid. GitLab notes that as presence, too."""
     at = world.clock()
     token = world.pool_token(pool.name).token
-    if in_doubt or row.verified_at is None or at - row.verified_at >= TRUSTED_FOR:
+    if is_check_due(row.verified_at, at, in_doubt=in_doubt):
         expires_at = world.gitlab.verify_runner(token)
         world.fleet.note_verified(pool.name, at, expires_at=expires_at)
 
@@ -185,7 +180,7 @@ class _Equipping:
         """The token for a runner, with the record that it is of."""
         if runner.id in self.tokens:
             return runner, self.tokens[runner.id]
-        if _is_shared(self.world):
+        if self.world.shares_records:
             record = self.world.pool_token(self.pool.name)
             ends = self.world.fleet.pool(self.pool.name).token_expires_at
             token = Token(text=record.token, expires_at=ends)
@@ -229,7 +224,7 @@ def _hold_of(
 ) -> Hold:
     """The hold that follows from a failure to get a runner's credential."""
     asked = CredentialRequest(
-        pool=pool.name, project_id=runner.project_id, shared=_is_shared(world)
+        pool=pool.name, project_id=runner.project_id, shared=world.shares_records
     )
     return hold_for(asked, failure, known, world.clock())
 

@@ -1,4 +1,4 @@
-"""What became of a job, asked of GitLab where no webhook told it."""
+"""The state of a job that no webhook reported, asked of GitLab and recorded."""
 
 from dataclasses import dataclass, replace
 
@@ -10,35 +10,37 @@ from fleet.reasons import Reason
 from fleet.rules.job_runner import may_have_taken, ran_on
 from fleet.rules.retry import may_gitlab_lag
 from fleet.steps import Step, StepName
-from orchestrator.retry import retry_if_infra
+from orchestrator.retry import note_outgrown, retry_if_infra
 from orchestrator.world import World
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """How far a job is, and what of it was news to the ledger."""
+    """How far a job is, and what of that was news to the ledger."""
 
     status: JobStatus
     ended: Job | None = None  # the job as it ended, for the caller that recorded its end
     failure_reason: str | None = None
 
 
-def record_seen(world: World, job: Job, found: GitLabJob | None, runner: Runner | None) -> Recorded:
-    """Raise the job's row to what GitLab shows, and nothing else.
+def record_shown(
+    world: World, job: Job, shown: GitLabJob | None, runner: Runner | None
+) -> Recorded:
+    """Raise the job's row to what GitLab shows, and its runner's row to busy while it runs.
 
-    `found` is None where GitLab has the job no longer.
+    `shown` is None where GitLab has the job no longer.
     """
-    status = JobStatus.FINISHED if found is None else rank(found.status)
+    status = JobStatus.FINISHED if shown is None else rank(shown.status)
     if status < JobStatus.RUNNING:
         return Recorded(status=status)
     ended = status is JobStatus.FINISHED
-    outcome = (found.status if found else GONE) if ended else None
-    seen = replace(
+    outcome = (shown.status if shown else GONE) if ended else None
+    recorded = replace(
         job,
         status=status,
         outcome=outcome,
         runner_id=runner.id if runner else None,
-        gitlab_runner_id=found.runner_id if found else None,
+        gitlab_runner_id=shown.runner_id if shown else None,
     )
     at = world.clock()
     step = Step(
@@ -47,27 +49,27 @@ def record_seen(world: World, job: Job, found: GitLabJob | None, runner: Runner 
         reason=Reason.FINISHED_UNSEEN if ended else Reason.TAKEN_UNSEEN,
         runner=runner.id if runner else None,
     )
-    failure_reason = found.failure_reason if found and outcome == "failed" else None
+    failure_reason = shown.failure_reason if shown and outcome == "failed" else None
     facts = {
-        "started_at": found.started_at.isoformat() if found and found.started_at else None,
-        "finished_at": found.finished_at.isoformat() if found and found.finished_at else None,
+        "started_at": shown.started_at.isoformat() if shown and shown.started_at else None,
+        "finished_at": shown.finished_at.isoformat() if shown and shown.finished_at else None,
         "failure_reason": failure_reason,
     }
-    is_news = world.jobs.advance(seen, [step], at=at, facts=facts)
+    is_news = world.jobs.advance(recorded, [step], at=at, facts=facts)
     if runner is not None and not ended:
         world.runners.took(runner, job.key, job.project_id, at=at)
     return Recorded(
-        status=status, ended=seen if is_news and ended else None, failure_reason=failure_reason
+        status=status, ended=recorded if is_news and ended else None, failure_reason=failure_reason
     )
 
 
 def retry_lost_jobs(world: World, runner: Runner) -> None:
-    """Record the end of a runner's job that the ledger knows of no end; retry what it failed.
+    """Record how the job of a runner ended whose machine is gone, and retry it where that failed.
 
-    Its machine is gone. What GitLab still shows as running there will never end by itself: it is
-    cancelled and retried where the pool says so, and else left to GitLab's own time-outs. Raises
-    `Transient` when GitLab does not answer, or may not know yet what the machine said to it; the
-    runner's record must still be there.
+    A job that GitLab still shows as running there never ends by itself: it is cancelled and
+    retried where the pool says so, and else left to GitLab's own time-outs. Raises `Transient`
+    when GitLab does not answer, or may not know yet what the machine reported to it. The runner's
+    record must still exist.
     """
     try:
         for job in _jobs_of(world, runner):
@@ -77,21 +79,22 @@ def retry_lost_jobs(world: World, runner: Runner) -> None:
 
 
 def note_jobs_of(world: World, runner: Runner) -> None:
-    """Record what GitLab shows as running on a runner that cannot say so: it covers nobody then.
+    """Record the jobs that GitLab shows as running on a runner that does not report them.
 
-    Raises `FleetError` when GitLab does not answer.
+    The runner covers no waiting job then. Raises `FleetError` when GitLab does not answer.
     """
     if runner.gitlab_runner_id is not None:
-        for found in world.gitlab.runner_jobs(runner.gitlab_runner_id, status="running"):
-            record_seen(world, _job(world, found), found, runner)
+        for shown in world.gitlab.runner_jobs(runner.gitlab_runner_id, status="running"):
+            record_shown(world, _job(world, shown), shown, runner)
 
 
 def _retry_lost(world: World, runner: Runner, job: Job) -> None:
-    found = world.gitlab.job(job.project_id, job.job_id)
-    if not ran_on(runner, job, found):
+    shown = world.gitlab.job(job.project_id, job.job_id)
+    if not ran_on(runner, job, shown):
         return
-    recorded = record_seen(world, job, found, runner)
+    recorded = record_shown(world, job, shown, runner)
     if recorded.ended is not None:
+        note_outgrown(world, recorded.ended, recorded.failure_reason)
         retry_if_infra(world, recorded.ended, recorded.failure_reason)
     if recorded.status is not JobStatus.RUNNING:
         return
@@ -103,10 +106,10 @@ def _retry_lost(world: World, runner: Runner, job: Job) -> None:
 
 
 def _jobs_of(world: World, runner: Runner) -> list[Job]:
-    """The unfinished job that it took.
+    """The unfinished jobs that a runner took.
 
-    GitLab is asked for it when the machine died too soon to say so, or when no webhook told of
-    the job: its late ones would find nobody left who sees it end.
+    GitLab is asked where neither the machine nor a webhook named the job: after the runner is
+    closed, a late webhook would not find it.
     """
     known = world.jobs.job(runner.job) if runner.job is not None else None
     if known is not None:
@@ -117,16 +120,16 @@ def _jobs_of(world: World, runner: Runner) -> list[Job]:
     return [job for job in jobs if job.status is not JobStatus.FINISHED]
 
 
-def _job(world: World, found: GitLabJob) -> Job:
-    key = JobKey(instance=world.instance, job_id=found.id)
+def _job(world: World, shown: GitLabJob) -> Job:
+    key = JobKey(instance=world.instance, job_id=shown.id)
     return world.jobs.job(key) or Job(
         key=key,
-        project_id=found.project_id,
+        project_id=shown.project_id,
         project_path="",
-        name=found.name,
-        tags=found.tags,
+        name=shown.name,
+        tags=shown.tags,
         status=JobStatus.PENDING,
         outcome=None,
-        pending_at=found.created_at or world.clock(),
-        pipeline_id=found.pipeline_id,
+        pending_at=shown.created_at or world.clock(),
+        pipeline_id=shown.pipeline_id,
     )

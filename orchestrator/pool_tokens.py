@@ -14,28 +14,28 @@ from adapters.ledger.pools import PoolRow
 from fleet.config.reading import PoolConfig, RunnersIn
 from fleet.errors import FleetError, Refused, Transient
 from fleet.events import ERROR, GitLabRefused, emit
+from fleet.rules.pool_token import is_dead, is_presence_due
 from fleet.rules.renewal import is_renewal_due, outlived
 from orchestrator.world import World
 
-# Whether a token that AWS did not answer for is in force shows by then. Each try makes a record.
+# After a timeout of AWS: by then it shows whether the token is in force. Each try makes a record.
 UNSURE_FOR = timedelta(minutes=10)
-FORBIDDEN = 403  # GitLab's word for a runner token that is not valid
 
 
-def keep_token(world: World, pool: PoolConfig, *, shown_every: timedelta) -> None:
-    """Show the pool's token to GitLab; replace one that is about to expire, or not valid."""
+def keep_token(world: World, pool: PoolConfig) -> None:
+    """Show the pool's token to GitLab; replace one that expires soon or is not valid."""
     at = world.clock()
     row = world.fleet.pool(pool.name)
     made_at, expires_at = row.token_made_at, row.token_expires_at
     if is_renewal_due(pool, made_at=made_at, expires_at=expires_at, at=at):
         row = _renew_in_time(world, pool, row)
-    if row.verified_at is not None and at - row.verified_at < shown_every:
+    if not is_presence_due(row.verified_at, at):
         return
     token = _token(world, pool)
     try:
         expires_at = world.gitlab.verify_runner(token.token)
     except Refused as exc:
-        if exc.facts.get("status") != FORBIDDEN:
+        if not is_dead(exc):
             raise
         _renew(world, pool)
         token = _token(world, pool)
@@ -45,7 +45,7 @@ def keep_token(world: World, pool: PoolConfig, *, shown_every: timedelta) -> Non
 
 
 def _renew_in_time(world: World, pool: PoolConfig, row: PoolRow) -> PoolRow:
-    """Renew it; while that fails, what is there is shown as long as it lasts."""
+    """Renew the token; while that fails, the old one is shown as long as it is valid."""
     try:
         _renew(world, pool)
     except FleetError as exc:
@@ -55,13 +55,13 @@ def _renew_in_time(world: World, pool: PoolConfig, row: PoolRow) -> PoolRow:
 
 
 def _renew(world: World, pool: PoolConfig) -> None:
-    """A new record, whose token is in force from now on.
+    """Make a new record and put its token in force.
 
-    Every record is noted before its token is: whatever ends in between is deleted later.
+    Both records are noted first: a record that a crash leaves unused is deleted later.
     """
     at = world.clock()
     if not world.fleet.claim_renewal(pool.name, at=at):
-        return  # another pass is at it
+        return  # another pass renews it
     try:
         before = _token(world, pool)
         created = world.gitlab.create_runner(_wanted(world, pool, before))
@@ -75,9 +75,9 @@ def _renew(world: World, pool: PoolConfig) -> None:
 
 
 def _put_in_force(world: World, pool: PoolConfig, created: CreatedRunner) -> None:
-    """Put the token of a new record into the secret; a record that is refused there goes at once.
+    """Put the token of a new record into the secret; delete the record where AWS refuses that.
 
-    Else a right that is missing makes one more in each minute, until GitLab's limit is reached.
+    Else a missing permission makes another record each minute, up to GitLab's limit.
     """
     token = PoolToken(runner_id=created.id, token=created.token)
     try:
@@ -93,7 +93,7 @@ def _put_in_force(world: World, pool: PoolConfig, created: CreatedRunner) -> Non
 
 
 def _wanted(world: World, pool: PoolConfig, before: PoolToken) -> NewRunner:
-    """The record to make: where the configuration says, or where the one before is."""
+    """The record to make: in the configured place, or in the one of the record before."""
     place = world.config.gitlab.runners_in
     if place.kind == "project" and place.id is None:
         record = world.gitlab.runner(before.runner_id)
@@ -105,7 +105,7 @@ def _wanted(world: World, pool: PoolConfig, before: PoolToken) -> NewRunner:
 
 
 def _drop_former(world: World, pool: PoolConfig, row: PoolRow, current: int) -> None:
-    """Delete the pool's records that are in force no more and that no machine uses."""
+    """Delete the pool's former records that no machine uses."""
     if not row.former:
         return
     used = [runner.pool_record_id for runner in world.runners.live(pool.name)]
@@ -119,7 +119,7 @@ def _drop_former(world: World, pool: PoolConfig, row: PoolRow, current: int) -> 
 
 
 def _token(world: World, pool: PoolConfig) -> PoolToken:
-    found = world.pool_secrets.find(pool.name)
-    if found is None:
+    token = world.pool_secrets.find(pool.name)
+    if token is None:
         raise Refused("the pool has no runner record: run `runner-fleet apply`", pool=pool.name)
-    return found
+    return token

@@ -13,14 +13,15 @@ from fleet.events import WARNING, GitLabRefused, Reconciled, emit
 from fleet.hook_scope import HookScope
 from fleet.model import Job, JobKey, JobStatus
 from fleet.reasons import Reason
+from fleet.rules.calls import decide_pass, is_due, is_project_gone, polls_at_most
 from fleet.rules.fairness import fair_order
 from fleet.rules.reconcile import Watched, decide_polls, decide_reconcile
 from fleet.steps import Step, StepName
 from orchestrator.attempts import renew
-from orchestrator.job_ends import record_seen
-from orchestrator.retry import finish_retries, retry_if_infra
+from orchestrator.job_ends import record_shown
+from orchestrator.job_runner import runner_of
+from orchestrator.retry import finish_retries, note_outgrown, retry_if_infra
 from orchestrator.route import Lead, again, fits_a_pool, route, send_demands
-from orchestrator.settle import runner_of
 from orchestrator.watch import (
     heal_hook,
     look_at_hooks,
@@ -30,23 +31,20 @@ from orchestrator.watch import (
 )
 from orchestrator.world import World
 
-# After so many projects that GitLab did not answer for, the pass ends.
-FAILURES_AT_MOST = 3
 # Of one project's pending jobs, in hundreds: one call each. A backlog of tens of thousands would
 # take more than the minute's calls, and longer than this function may run.
 LISTED_AT_MOST = 2000
-GONE = 404  # a project that was deleted, with its jobs, or that is hidden from us now
-# Of the jobs whose end nobody told for long: one call each.
+# Jobs of which nothing was heard for long: one call each.
 DUE_AT_MOST = 50
-# Jobs that a pool of the last `apply` fits by now are looked for so long after it.
+# Jobs that a pool of the last `apply` fits are looked for this long after it.
 APPLIED_LATELY = timedelta(minutes=5)
-# With less time than this nothing more is begun: one call to GitLab may take ten seconds.
+# With less time than this no call begins: one to GitLab may take ten seconds.
 TO_END_S = 15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconcileResult:
-    """What one pass over some projects set right."""
+    """What one pass over some projects corrected."""
 
     projects: int
     routed: int
@@ -56,20 +54,20 @@ class ReconcileResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Pass:
-    """What one pass carries along."""
+    """The state of one pass."""
 
     has_time: Callable[[], bool]
     waiting: defaultdict[int, dict[JobKey, Job]]  # rows by project
-    healed: set[HookScope] = field(default_factory=set)  # scopes of hooks that were looked at
+    hooks: set[HookScope] = field(default_factory=set)  # scopes of webhooks that this pass checked
     unseen: list[Job] = field(default_factory=list)  # rows to look up when all projects are read
-    demands: list[Demand] = field(default_factory=list)  # of jobs routed, whatever failed later
+    demands: list[Demand] = field(default_factory=list)  # of the jobs routed
 
 
 def reconcile(world: World, time_left_s: Callable[[], float]) -> ReconcileResult:
-    """Read the pending jobs of as many watched projects as time and budget allow, and correct.
+    """Correct the ledger by the pending jobs of as many projects as time and calls allow.
 
-    `time_left_s` tells how long this invocation may still run: what is short and cannot wait comes
-    first, the list of projects last, and whatever is left out has its turn next minute.
+    `time_left_s` gives the seconds that this invocation may still run. Short and urgent work comes
+    first, the list of projects last; the next minute's pass does the rest.
     """
 
     def has_time() -> bool:
@@ -80,7 +78,7 @@ def reconcile(world: World, time_left_s: Callable[[], float]) -> ReconcileResult
     waiting = _waiting_by_project(world)
     this = _Pass(has_time=has_time, waiting=waiting)
     done = _read_projects(world, this)
-    look_at_hooks(world, has_time, this.healed)
+    look_at_hooks(world, has_time, this.hooks)
     refresh_watched(world, has_time)
     if has_time():
         look_at_token(world)
@@ -99,47 +97,45 @@ def reconcile(world: World, time_left_s: Callable[[], float]) -> ReconcileResult
 
 
 def _read_projects(world: World, this: _Pass) -> ReconcileResult:
-    """One project after the other, most urgent first, as long as GitLab answers well."""
+    """Correct one project after the other, most urgent first, until the rule stops the pass."""
     at = world.clock()
     read = routed = failures = 0
-    for one in _polls(world, this):
+    for project in _polls(world, this):
         if not this.has_time():
             break
         try:
-            found = _project(world, one, this)
-            if found or not one.hook_healthy:
-                heal_hook(world, one.project_id, this.healed)
+            routed_here = _correct(world, project, this)
+            if routed_here or not project.hook_healthy:
+                heal_hook(world, project.project_id, this.hooks)
         except FleetError as exc:
-            emit(GitLabRefused(doing=f"project {one.project_id}", error=str(exc)), level=WARNING)
-            # Else it would be the longest unread for ever, and the first of every round.
-            world.fleet.note_polled(one.instance, one.project_id, at=at)
-            if exc.facts.get("status") == GONE:
-                this.unseen.extend(this.waiting[one.project_id].values())
-            if "retry_after_s" in exc.facts:
-                break  # GitLab asks for a pause: the rest has its turn next minute
-            failures += not isinstance(exc, Refused)
-            if failures == FAILURES_AT_MOST:
-                break  # GitLab itself is not well, and each try may take its whole time-out
+            doing = f"project {project.project_id}"
+            emit(GitLabRefused(doing=doing, error=str(exc)), level=WARNING)
+            # Else it stays the longest unread, and the first of every pass.
+            world.fleet.note_polled(project.instance, project.project_id, at=at)
+            if is_project_gone(exc):
+                this.unseen.extend(this.waiting[project.project_id].values())
+            plan = decide_pass(exc, failures=failures)
+            failures = plan.failures
+            if plan.stop is not None:
+                break
             continue
-        read, routed = read + 1, routed + found
+        read, routed = read + 1, routed + routed_here
     this.unseen.extend(_due(world))
-    return ReconcileResult(
-        projects=read, routed=routed, looked_up=_look_up_unseen(world, this), wake=False
-    )
+    looked_up = _look_up_unseen(world, this)
+    return ReconcileResult(projects=read, routed=routed, looked_up=looked_up, wake=False)
 
 
 def _polls(world: World, this: _Pass) -> tuple[Watched, ...]:
-    """The projects whose turn it is."""
+    """The projects to read in this pass."""
     moving = _moving(world, this.waiting)
     known = world.fleet.watched(world.instance)
-    watched = (replace(one, is_moving=one.project_id in moving) for one in known)
-    # A third of the minute's calls stays for corrections, runner records and routing.
-    at_most = max(1, world.config.gitlab.calls_per_minute // 3)
+    watched = (replace(project, is_moving=project.project_id in moving) for project in known)
+    at_most = polls_at_most(world.config.gitlab.calls_per_minute)
     return decide_polls(watched, at=world.clock(), at_most=at_most)
 
 
 def _is_alive(world: World) -> bool:
-    """Whether anything of the fleet is there, or should be: a quiet fleet's tick costs nothing."""
+    """Whether the fleet has or wants a runner: a quiet fleet's scaling is not woken."""
     return (
         any(pool.idle.count or pool.idle.schedule for pool in world.config.pools)
         or any(world.fleet.pool(pool.name).in_use for pool in world.config.pools)
@@ -148,14 +144,15 @@ def _is_alive(world: World) -> bool:
 
 
 def _moving(world: World, waiting: Mapping[int, Mapping[JobKey, Job]]) -> frozenset[int]:
-    """The projects with jobs that `apply` has wait elsewhere: they are read before others."""
+    """The projects with jobs that the last `apply` moves: they are read before others."""
     names = {pool.name for pool in world.config.pools}
     moving = {
         project_id
         for project_id, rows in waiting.items()
         if any(job.pool not in names for job in rows.values())
     }
-    if world.applied_at is not None and world.clock() - world.applied_at < APPLIED_LATELY:
+    applied_at = world.applied_at
+    if applied_at is not None and not is_due(applied_at, every=APPLIED_LATELY, at=world.clock()):
         moving |= {
             job.project_id
             for job in world.jobs.unpooled(world.instance)
@@ -165,30 +162,30 @@ def _moving(world: World, waiting: Mapping[int, Mapping[JobKey, Job]]) -> frozen
 
 
 def _waiting_by_project(world: World) -> defaultdict[int, dict[JobKey, Job]]:
-    """The rows that wait, by project; those in pools that `apply` took away among them."""
+    """The rows that wait, by project, also those in pools that `apply` removed."""
     rows: defaultdict[int, dict[JobKey, Job]] = defaultdict(dict)
-    for pool in (*(one.name for one in world.config.pools), *world.removed):
+    for pool in (*(pool.name for pool in world.config.pools), *world.removed):
         for job in world.jobs.waiting_in(pool):
             rows[job.project_id][job.key] = job
     return rows
 
 
-def _project(world: World, one: Watched, this: _Pass) -> int:
-    """One project set right, but for what must be looked up; how many jobs were routed."""
+def _correct(world: World, project: Watched, this: _Pass) -> int:
+    """Correct one project and note what must be looked up; how many jobs were routed."""
     at = world.clock()
-    found = world.gitlab.pending_jobs(one.project_id, at_most=LISTED_AT_MOST)
-    listed = {JobKey(instance=one.instance, job_id=job.id): job for job in found}
-    waiting = this.waiting[one.project_id]
-    if len(found) >= LISTED_AT_MOST:
-        # Older ones may wait as well. GitLab gives the oldest away first: their turn comes.
+    pending = world.gitlab.pending_jobs(project.project_id, at_most=LISTED_AT_MOST)
+    listed = {JobKey(instance=project.instance, job_id=job.id): job for job in pending}
+    waiting = this.waiting[project.project_id]
+    if len(pending) >= LISTED_AT_MOST:
+        # GitLab has older ones that are not listed. It gives those away first: their turn comes.
         oldest = min(listed)
         waiting = {key: row for key, row in waiting.items() if key >= oldest}
     rows = waiting | world.jobs.jobs(key for key in listed if key not in waiting)
-    # The index of open jobs does not have under which `apply` they were given up.
+    # The index of waiting jobs does not have under which `apply` they were given up.
     rows |= world.jobs.jobs(key for key, row in rows.items() if row.given_up and key in listed)
     fix = decide_reconcile(listed, rows, at=at, applied=world.applied)
     step = Step(at=at, name=StepName.RECONCILE_FOUND, reason=Reason.WEBHOOK_LOST)
-    lost = Lead(steps=(step,), path=one.path)
+    lost = Lead(steps=(step,), path=project.path)
     leads = dict.fromkeys(fix.route, lost) | _misplaced(world, listed, rows)
     routed = (route(world, listed[key], key, lead).demand for key, lead in leads.items())
     renewed = renew(world, [rows[key] for key in fix.renew])
@@ -196,7 +193,7 @@ def _project(world: World, one: Watched, this: _Pass) -> int:
     this.demands.extend(demands)
     send_demands(world, demands)
     this.unseen.extend(rows[key] for key in fix.look_up)
-    world.fleet.note_polled(one.instance, one.project_id, at=at)
+    world.fleet.note_polled(project.instance, project.project_id, at=at)
     return len(fix.route) + len(renewed)
 
 
@@ -214,10 +211,9 @@ def _misplaced(
 
 
 def _look_up_unseen(world: World, this: _Pass) -> int:
-    """Look up what waits for us alone, with the calls that are left; how many were looked up.
+    """Look up the jobs that only the ledger shows as waiting, and due ones; how many it looked up.
 
-    A cancelled pipeline of thousands whose webhooks were lost takes minutes: no project's jobs
-    may keep another's from being read, nor from being looked up.
+    A cancelled pipeline of thousands whose webhooks were lost takes minutes: projects take turns.
     """
     looked_up = failures = 0
     for job in takewhile(lambda _: this.has_time(), fair_order(this.unseen, {})):
@@ -225,11 +221,11 @@ def _look_up_unseen(world: World, this: _Pass) -> int:
             _look_up(world, job)
         except FleetError as exc:
             emit(GitLabRefused(doing=f"look up job {job.job_id}", error=str(exc)), level=WARNING)
-            if isinstance(exc, Refused):
-                world.jobs.looks.put_off(job.key, at=world.clock())  # else always the first
-                continue
-            failures += 1
-            if "retry_after_s" in exc.facts or failures == FAILURES_AT_MOST:
+            if isinstance(exc, Refused):  # else it stays the first
+                world.jobs.looks.put_off(job.key, at=world.clock())
+            plan = decide_pass(exc, failures=failures)
+            failures = plan.failures
+            if plan.stop is not None:
                 break
             continue
         looked_up += 1
@@ -237,18 +233,19 @@ def _look_up_unseen(world: World, this: _Pass) -> int:
 
 
 def _due(world: World) -> list[Job]:
-    """Jobs whose end nobody told for long: of other runners, of dead machines, of no pool."""
+    """Jobs of which nothing was heard for long: of other runners, of dead machines, of no pool."""
     at = world.clock()
     keys = world.jobs.looks.due(world.instance, at=at, at_most=DUE_AT_MOST)
     return [job for job in world.jobs.jobs(keys).values() if job.status < JobStatus.FINISHED]
 
 
 def _look_up(world: World, job: Job) -> None:
-    """A row whose job GitLab does not list as pending, or that is due: ask what became of it."""
-    found = world.gitlab.job(job.project_id, job.job_id)
-    runner = runner_of(world, job, found.runner_description if found else None)
-    recorded = record_seen(world, job, found, runner)
+    """Ask GitLab for one job, record its state, and retry it where its machine failed it."""
+    shown = world.gitlab.job(job.project_id, job.job_id)
+    runner = runner_of(world, job, shown.runner_description if shown else None)
+    recorded = record_shown(world, job, shown, runner)
     if recorded.ended is not None:
+        note_outgrown(world, recorded.ended, recorded.failure_reason)
         retry_if_infra(world, recorded.ended, recorded.failure_reason)
     if recorded.status <= job.status:
         world.jobs.looks.put_off(job.key, at=world.clock())

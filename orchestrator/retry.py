@@ -18,24 +18,30 @@ from fleet.rules.retry import (
     facts_now,
     is_retry_allowed,
 )
+from fleet.rules.route import outgrew
 from fleet.steps import Step, StepName
 from orchestrator.world import World
 
-# A retry that is younger is in the hands of whoever intends it.
+# An intent that is younger is carried out by the process that wrote it.
 IN_HAND = timedelta(seconds=10)
+
+
+def note_outgrown(world: World, job: Job, failure_reason: str | None) -> None:
+    """Remember a job that ran out of time, so that the next of its name goes to the overflow."""
+    pool = world.pool(job.pool or "")
+    if pool is not None and outgrew(failure_reason, overflow=pool.overflow):
+        world.jobs.fits.note(job)
 
 
 def retry_if_infra(
     world: World, job: Job, failure_reason: str | None, *, machine_lost: bool = False
 ) -> None:
-    """Retry a job once on on-demand capacity, when the rule says so; its history tells why not.
+    """Retry a job once on on-demand capacity when the rule says so, else record why not.
 
     GitLab's own `retry:` is never doubled: a newer job of the same name counts as the retry.
-    The intent is written first, so that a GitLab which does not answer now is asked again later.
+    The intent is written first: while GitLab does not answer, reconcile tries again.
     """
     pool = world.pool(job.pool or "")
-    if failure_reason == "job_execution_timeout" and pool is not None and pool.overflow:
-        world.jobs.fits.note(job)
     facts = RetryFacts(
         allowed=is_retry_allowed(job.pool, infra_retry=pool.infra_retry if pool else None),
         outcome=job.outcome,
@@ -58,7 +64,7 @@ def retry_if_infra(
 
 
 def finish_retries(world: World, has_time: Callable[[], bool]) -> None:
-    """Carry out the retries that were intended and not settled, as long as there is time."""
+    """Carry out the intents that are not settled, as long as there is time."""
     due = world.jobs.retries.due(before=world.clock() - IN_HAND)
     for intent in takewhile(lambda _: has_time(), due):
         job = world.jobs.job(intent.job)
@@ -69,7 +75,7 @@ def finish_retries(world: World, has_time: Callable[[], bool]) -> None:
 
 
 def _try(world: World, job: Job, intent: Intent) -> None:
-    """Retry it now; where GitLab does not answer, the intent stays."""
+    """Carry out an intent; it stays while GitLab does not answer."""
     try:
         _retry(world, job, intent)
     except Refused as exc:
@@ -83,13 +89,13 @@ def _try(world: World, job: Job, intent: Intent) -> None:
 
 
 def _retry(world: World, job: Job, intent: Intent) -> None:
-    """Decide on what GitLab says now: since the intent, somebody may have done something."""
-    found = world.gitlab.job(job.project_id, job.job_id)
-    if found is None:
+    """Decide again on GitLab's answer now: it may have changed since the intent."""
+    shown = world.gitlab.job(job.project_id, job.job_id)
+    if shown is None:
         return
     facts = facts_now(
-        found.status,
-        found.failure_reason,
+        shown.status,
+        shown.failure_reason,
         intended_for=intent.failure_reason,
         cancelled=intent.cancelled,
         retried=_ran_again(world, job),
@@ -98,28 +104,28 @@ def _retry(world: World, job: Job, intent: Intent) -> None:
     if not plan.retry:
         _tell(world, job, plan.reason)
         return
-    if plan.cancel_first and rank(found.status) is not JobStatus.FINISHED:
+    if plan.cancel_first and rank(shown.status) is not JobStatus.FINISHED:
         world.jobs.retries.note_cancelled(job.key)
-        found = world.gitlab.cancel_job(job.project_id, job.job_id)
-        _record_end(world, job, found)
-        if found.status == "success":
-            _tell(world, job, Reason.FINISHED)  # it ended while we looked
+        shown = world.gitlab.cancel_job(job.project_id, job.job_id)
+        _record_end(world, job, shown)
+        if shown.status == "success":
+            _tell(world, job, Reason.FINISHED)  # it ended before the cancellation
             return
     new = world.gitlab.retry_job(job.project_id, job.job_id)
     at = world.clock()
     step = Step(at=at, name=StepName.RETRY, reason=plan.reason, retry_of=job.job_id)
     world.jobs.mark_on_demand(_again(job, new), step, at=at)
     _tell(world, job, plan.reason, retried_as=new.id)
-    emit(JobRetried(job_id=job.job_id, new_job_id=new.id, failure_reason=found.failure_reason))
+    emit(JobRetried(job_id=job.job_id, new_job_id=new.id, failure_reason=shown.failure_reason))
 
 
-def _record_end(world: World, job: Job, found: GitLabJob) -> None:
-    """The webhook of a job's end may be lost; whoever ended it knows."""
-    if rank(found.status) is not JobStatus.FINISHED:
+def _record_end(world: World, job: Job, shown: GitLabJob) -> None:
+    """Record the end of a job that the fleet cancelled: its webhook may be lost."""
+    if rank(shown.status) is not JobStatus.FINISHED:
         return
     at = world.clock()
-    ended = replace(job, status=JobStatus.FINISHED, outcome=found.status)
-    step = Step(at=at, name=StepName(found.status), reason=Reason.FINISHED_UNSEEN)
+    ended = replace(job, status=JobStatus.FINISHED, outcome=shown.status)
+    step = Step(at=at, name=StepName(shown.status), reason=Reason.FINISHED_UNSEEN)
     world.jobs.advance(ended, [step], at=at, facts={})
 
 
@@ -128,7 +134,7 @@ def _ran_again(world: World, job: Job) -> bool:
     if job.pipeline_id is None:
         return False
     latest = world.gitlab.pipeline_jobs(job.project_id, job.pipeline_id)
-    return any(one.name == job.name and one.id > job.job_id for one in latest)
+    return any(other.name == job.name and other.id > job.job_id for other in latest)
 
 
 def _again(job: Job, new: GitLabJob) -> Job:
@@ -150,10 +156,10 @@ def _again(job: Job, new: GitLabJob) -> Job:
 def _leave(
     world: World, job: Job, reason: Reason, *, machine_lost: bool, refusal: str | None = None
 ) -> None:
-    """Say why a job is not retried; of one that GitLab goes on to show as running, in its row, too.
+    """Record why a job is not retried: in its history, and in its row where its machine is lost.
 
-    It is not cancelled: GitLab fails it after an hour without a word of its runner, and only then
-    does `retry:` of the CI file count.
+    A lost job is not cancelled: GitLab fails it after an hour without an update of its runner, and
+    only then applies `retry:` of the CI file.
     """
     step = Step(at=world.clock(), name=StepName.RETRY, reason=reason, detail=refusal)
     lost = {"reason": Reason.MACHINE_LOST.value} if machine_lost else {}

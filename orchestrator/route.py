@@ -34,8 +34,8 @@ LOOK_AGAIN_S = 1
 class RouteAnswer:
     """What the state machine is to do next.
 
-    `wake`: a job waits in a pool, this one or another of its pipeline, and scaling may not have
-    looked since. `again_in_s`: call again after so long, nothing is decided yet.
+    `wake`: a job of this pipeline waits in a pool, and scaling may not have observed that yet.
+    `again_in_s`: call again after so long, nothing is decided yet.
     """
 
     reason: Reason
@@ -53,7 +53,7 @@ class Routed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoutedTogether:
-    """The demands to send, and whether any of the jobs wants a runner, whoever routed it."""
+    """The demands to send, and whether any of the jobs wants a runner, also one routed before."""
 
     demands: tuple[Demand, ...] = ()
     waits: bool = False
@@ -61,131 +61,131 @@ class RoutedTogether:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lead:
-    """What led to a job: the steps to tell, and what GitLab's answer does not say."""
+    """Why a job is routed now: steps for its history, and facts that GitLab's answer lacks."""
 
     steps: tuple[Step, ...] = ()
     path: str = ""  # of its project
-    instead_of: str | None = None  # the pool that it was routed to, and that it leaves
+    instead_of: str | None = None  # the pool that it leaves
 
 
-def route_event(world: World, told: JobEvent) -> RouteAnswer:
-    """A pending job as GitLab knows it now: the payload has no tags, and may be old.
+def route_event(world: World, event: JobEvent) -> RouteAnswer:
+    """Route a pending job as GitLab shows it now: the event has no tags, and may be old.
 
-    Keys carry the GitLab of fleet.toml, however the event spells it: an address that only GitLab
-    itself uses, say. The delivery was proven to be its own.
+    Keys have the GitLab of fleet.toml, also where the event has another address of it. The
+    delivery was verified as that GitLab's own.
 
-    The wake does not depend on who routed whom. Whoever finds a job routed and without a runner
-    wakes: a try after a crash anywhere in here sees what the one before it left, and no more.
+    The wake does not depend on which call routed the job: each that meets a routed job without a
+    runner wakes. After a crash anywhere in here another try finds what the first one left.
     """
     at = world.clock()
-    world.fleet.heard_from(world.instance, told.project_id, told.project_path, at=at)
-    note_proof(world, told)
-    key = JobKey(instance=world.instance, job_id=told.job_id)
+    world.fleet.heard_from(world.instance, event.project_id, event.project_path, at=at)
+    note_proof(world, event)
+    key = JobKey(instance=world.instance, job_id=event.job_id)
     steps = (
-        Step(at=told.received_at, name=StepName.WEBHOOK_RECEIVED, delivery_id=told.delivery_id),
-        Step(at=at, name=StepName.EVENT, detail=told.detail_type),
+        Step(at=event.received_at, name=StepName.WEBHOOK_RECEIVED, delivery_id=event.delivery_id),
+        Step(at=at, name=StepName.EVENT, detail=event.detail_type),
     )
-    facts = {"deploys": True} if told.deploys else {}
+    facts = {"deploys": True} if event.deploys else {}
     known = world.jobs.job(key)
     if known is not None and (known.status > JobStatus.PENDING or known.pool):
-        reason = _told_before(known)
+        reason = _why_ignored(known)
         world.jobs.tell(key, [*steps, Step(at=at, name=StepName.IGNORED, reason=reason)], **facts)
-        return RouteAnswer(reason=reason, wake=known.wants_runner or _owes_wake(world, told))
-    reading = world.fleet.claim_pipeline(told.instance, told.pipeline_id, at=at)
+        return RouteAnswer(reason=reason, wake=known.wants_runner or _owes_wake(world, event))
+    reading = world.fleet.claim_pipeline(event.instance, event.pipeline_id, at=at)
     if reading is Reading.UNDER_WAY:
         return RouteAnswer(reason=Reason.UNDER_WAY, again_in_s=LOOK_AGAIN_S)
     # Before the job itself: should this fail, the next try still finds it unrouted.
-    listed = _route_its_pipeline(world, told) if reading is Reading.MINE else None
-    found = listed or world.gitlab.job(told.project_id, told.job_id)
-    routed = route(world, found, key, Lead(steps=steps, path=told.project_path))
+    listed = _route_its_pipeline(world, event) if reading is Reading.MINE else None
+    shown = listed or world.gitlab.job(event.project_id, event.job_id)
+    routed = route(world, shown, key, Lead(steps=steps, path=event.project_path))
     if facts:
         world.jobs.tell(key, [], **facts)
     if routed.demand is not None:
         send_demands(world, [routed.demand])
-    # A stale one was routed by somebody else while we looked.
+    # Another call has routed a stale one since this one read its row.
     is_waiting = routed.demand is not None or routed.plan.reason is Reason.STALE_EVENT
-    return RouteAnswer(reason=routed.plan.reason, wake=is_waiting or _owes_wake(world, told))
+    return RouteAnswer(reason=routed.plan.reason, wake=is_waiting or _owes_wake(world, event))
 
 
-def _route_its_pipeline(world: World, told: JobEvent) -> GitLabJob | None:
-    """Route all other jobs of its pipeline that wait; the job itself, where GitLab lists it.
+def _route_its_pipeline(world: World, event: JobEvent) -> GitLabJob | None:
+    """Route all other pending jobs of its pipeline; the job itself, where GitLab lists it.
 
-    A pipeline's first webhook comes when many more are on their way. Reading all that waits costs
-    GitLab as much as reading one job, and the whole burst is launched for at once.
+    A pipeline's first webhook precedes many more. To read all pending jobs costs GitLab as much as
+    to read one, and scaling launches for the whole burst at once.
     """
-    step = Step(at=world.clock(), name=StepName.FOUND, job_id=told.job_id)
+    step = Step(at=world.clock(), name=StepName.FOUND, job_id=event.job_id)
     read = waits = False
     try:
         listed = world.gitlab.pending_in_pipeline(
-            told.project_id, told.pipeline_id, at_most=PIPELINE_AT_MOST
+            event.project_id, event.pipeline_id, at_most=PIPELINE_AT_MOST
         )
-        others = [job for job in listed if job.id != told.job_id]
-        together = route_together(world, others, Lead(steps=(step,), path=told.project_path))
+        others = [job for job in listed if job.id != event.job_id]
+        together = route_together(world, others, Lead(steps=(step,), path=event.project_path))
         send_demands(world, together.demands)
         read, waits = True, together.waits
     finally:
-        world.fleet.note_pipeline(told.instance, told.pipeline_id, read=read, waits=waits)
-    return next((job for job in listed if job.id == told.job_id), None)
+        world.fleet.note_pipeline(event.instance, event.pipeline_id, read=read, waits=waits)
+    return next((job for job in listed if job.id == event.job_id), None)
 
 
-def _owes_wake(world: World, told: JobEvent) -> bool:
-    return world.fleet.owes_wake(told.instance, told.pipeline_id, at=world.clock())
+def _owes_wake(world: World, event: JobEvent) -> bool:
+    return world.fleet.owes_wake(event.instance, event.pipeline_id, at=world.clock())
 
 
-def _told_before(known: Job) -> Reason:
-    """A duplicate or late delivery: the first one did all there is to do."""
+def _why_ignored(known: Job) -> Reason:
+    """Why a duplicate or late delivery changes nothing."""
     return Reason.STALE_EVENT if known.status is JobStatus.PENDING else Reason.TAKEN
 
 
-def route(world: World, found: GitLabJob | None, key: JobKey, lead: Lead) -> Routed:
+def route(world: World, shown: GitLabJob | None, key: JobKey, lead: Lead) -> Routed:
     """Decide and record where a job goes."""
     at = world.clock()
     decide = partial(decide_route, pools=world.config.pools)
-    pending = _pending(world, found, _outgrew(world, found), decide) if found else None
+    pending = _pending(world, shown, _outgrew(world, shown), decide) if shown else None
     plan = decide(pending)
-    if found is None or plan.reason in {Reason.TAKEN, Reason.NOT_PENDING}:
+    if shown is None or plan.reason in {Reason.TAKEN, Reason.NOT_PENDING}:
         return Routed(plan=plan)
-    job = _job(found, key, plan, path=lead.path, at=at)
-    steps = [*lead.steps, *_told(plan, at)]
+    job = _job(shown, key, plan, path=lead.path, at=at)
+    steps = [*lead.steps, *_steps(plan, at)]
     if not world.jobs.route(job, steps, at=at, instead_of=lead.instead_of):
         return Routed(plan=RoutePlan(pool=None, reason=Reason.STALE_EVENT))
     _announce(job, at=at)
     return Routed(plan=plan, demand=_demand(job))
 
 
-def route_together(world: World, found: Sequence[GitLabJob], lead: Lead) -> RoutedTogether:
+def route_together(world: World, shown: Sequence[GitLabJob], lead: Lead) -> RoutedTogether:
     """Decide and record where many jobs of one project go that the ledger does not know yet.
 
-    The demands are of those that nobody else routed meanwhile.
+    The demands are of the jobs that this call routed, and no other.
     """
     at = world.clock()
-    by_key = {JobKey(instance=world.instance, job_id=one.id): one for one in found}
+    by_key = {JobKey(instance=world.instance, job_id=job.id): job for job in shown}
     known = world.jobs.jobs(by_key)
-    unknown = {key: one for key, one in by_key.items() if key not in known}
+    unknown = {key: job for key, job in by_key.items() if key not in known}
     waits = any(job.wants_runner for job in known.values())
     if not unknown:
         return RoutedTogether(waits=waits)
-    outgrown = world.jobs.fits.outgrown(world.instance, found[0].project_id)
+    outgrown = world.jobs.fits.outgrown(world.instance, shown[0].project_id)
     decide = partial(decide_route, pools=world.config.pools)
     jobs, steps = [], {}
-    for key, one in unknown.items():
+    for key, job in unknown.items():
         try:
-            pending = _pending(world, one, outgrown.get(one.name, frozenset()), decide)
+            pending = _pending(world, job, outgrown.get(job.name, frozenset()), decide)
         except Transient:
-            continue  # its own event asks again, and must not keep the others waiting
+            continue  # its own event asks again
         plan = decide(pending)
         if plan.reason not in {Reason.TAKEN, Reason.NOT_PENDING}:
-            jobs.append(_job(one, key, plan, path=lead.path, at=at))
-            steps[key] = [*lead.steps, *_told(plan, at)]
+            jobs.append(_job(job, key, plan, path=lead.path, at=at))
+            steps[key] = [*lead.steps, *_steps(plan, at)]
     routed = world.jobs.route_all(jobs, steps, at=at)
-    for job in routed:
-        _announce(job, at=at)
-    demands = tuple(demand for job in routed if (demand := _demand(job)) is not None)
-    return RoutedTogether(demands=demands, waits=waits or any(job.pool for job in jobs))
+    for row in routed:
+        _announce(row, at=at)
+    demands = tuple(demand for row in routed if (demand := _demand(row)) is not None)
+    return RoutedTogether(demands=demands, waits=waits or any(row.pool for row in jobs))
 
 
 def send_demands(world: World, demands: Iterable[Demand]) -> None:
-    """Put them on the queues of their pools' back ends."""
+    """Put demands on the queues of their pools' back ends."""
     by_backend: dict[str, list[Demand]] = {}
     for demand in demands:
         pool = world.pool(demand.pool)
@@ -195,18 +195,18 @@ def send_demands(world: World, demands: Iterable[Demand]) -> None:
         world.queues[backend].send(batch)
 
 
-def again(world: World, found: GitLabJob, row: Job) -> Lead | None:
-    """What leads to a job that was routed, where the configuration in force wants it elsewhere.
+def again(world: World, shown: GitLabJob, row: Job) -> Lead | None:
+    """Why a routed job is routed again; None where the configuration in force leaves it there.
 
     A job that no pool may take any more leaves its pool, too: else it waits there for ever, and
-    a pool that fits it later would not be found.
+    a later pool that fits does not get it.
     """
     pools = world.config.pools
     decide = partial(decide_reroute, pool=row.pool, pools=pools, because=row.reason)
     try:
-        reason = decide(_pending(world, found, frozenset(), decide))
+        reason = decide(_pending(world, shown, frozenset(), decide))
     except Transient:
-        return None  # asked again in a minute; meanwhile nothing keeps the others from their turn
+        return None  # the next pass asks again; the other jobs go on
     if reason is None:
         return None
     left = Step(at=world.clock(), name=StepName.LEFT_POOL, reason=reason, pool=row.pool)
@@ -220,34 +220,34 @@ def fits_a_pool(world: World, job: Job) -> bool:
     return decide_route(pending, world.config.pools).pool is not None
 
 
-def _told(plan: RoutePlan, at: datetime) -> Iterator[Step]:
+def _steps(plan: RoutePlan, at: datetime) -> Iterator[Step]:
     """The decision as steps of the job's history."""
     yield Step(at=at, name=StepName.ROUTED, reason=plan.reason, pool=plan.pool)
     if plan.pool is not None:
         yield Step(at=at, name=StepName.DEMAND_SENT, attempt=1, pool=plan.pool)
 
 
-def _outgrew(world: World, found: GitLabJob) -> frozenset[str]:
-    return world.jobs.fits.outgrew(world.instance, found.project_id, found.name)
+def _outgrew(world: World, shown: GitLabJob) -> frozenset[str]:
+    return world.jobs.fits.outgrew(world.instance, shown.project_id, shown.name)
 
 
 def _pending(
     world: World,
-    found: GitLabJob,
+    shown: GitLabJob,
     outgrew: frozenset[str],
     decide: Callable[[Pending], object],
 ) -> Pending:
-    """The job with what a decision hangs on; GitLab is asked for no more than that."""
-    told = Pending(
-        tags=found.tags,
-        status=rank(found.status),
-        has_runner=found.runner_id is not None,
+    """The facts of a decision. GitLab is asked about protection where that changes it."""
+    pending = Pending(
+        tags=shown.tags,
+        status=rank(shown.status),
+        has_runner=shown.runner_id is not None,
         outgrew=outgrew,
     )
-    if found.ref is None or not hangs_on_protection(told, decide):
-        return told
-    is_protected = world.gitlab.is_protected(found.project_id, found.ref, is_tag=found.is_tag)
-    return replace(told, is_protected=is_protected)
+    if shown.ref is None or not hangs_on_protection(pending, decide):
+        return pending
+    is_protected = world.gitlab.is_protected(shown.project_id, shown.ref, is_tag=shown.is_tag)
+    return replace(pending, is_protected=is_protected)
 
 
 def _demand(job: Job) -> Demand | None:
@@ -268,24 +268,24 @@ def _announce(job: Job, *, at: datetime) -> None:
     )
 
 
-def _job(found: GitLabJob, key: JobKey, plan: RoutePlan, *, path: str, at: datetime) -> Job:
+def _job(shown: GitLabJob, key: JobKey, plan: RoutePlan, *, path: str, at: datetime) -> Job:
     return Job(
         key=key,
-        project_id=found.project_id,
+        project_id=shown.project_id,
         project_path=path,
-        name=found.name,
-        tags=found.tags,
+        name=shown.name,
+        tags=shown.tags,
         status=JobStatus.PENDING,
         outcome=None,
-        pending_at=_pending_since(found, at),
+        pending_at=_pending_since(shown, at),
         pool=plan.pool,
         reason=plan.reason,
-        pipeline_id=found.pipeline_id,
+        pipeline_id=shown.pipeline_id,
     )
 
 
-def _pending_since(found: GitLabJob, at: datetime) -> datetime:
-    """GitLab tells how long a job has waited, and not since when."""
-    if found.queued_duration_s is None:
+def _pending_since(shown: GitLabJob, at: datetime) -> datetime:
+    """When the job began to wait: GitLab shows for how long, and not since when."""
+    if shown.queued_duration_s is None:
         return at
-    return at - timedelta(seconds=found.queued_duration_s)
+    return at - timedelta(seconds=shown.queued_duration_s)

@@ -46,10 +46,10 @@ class Scaled:
 
 
 def scale(world: World) -> Scaled:
-    """One round over every pool of every back end; no pool's trouble keeps another from its turn.
+    """One round over every pool of every back end; a pool that fails does not stop the others.
 
-    The first failure is raised at the end, unless others have more to do: then the next round
-    meets it again.
+    The first failure is raised at the end, unless another pool has more to do: then the next round
+    meets the failure again.
     """
     round_ = _Round()
     for backend, queue in world.queues.items():
@@ -60,16 +60,16 @@ def scale(world: World) -> Scaled:
         for pool in pools:
             with round_.surviving(pool.name):
                 round_.serve(world, pool, messages or 0)
-        if messages is not None:  # none may be more than none: SQS counts about
+        if messages is not None:  # also for a count of 0: it is approximate
             with round_.surviving(f"every pool of {backend}"):
                 round_.again |= settle_messages(world, queue, round_.listed)
         with round_.surviving(f"every pool of {backend}"):
             settle_letters(world, queue)
-    again_in_s = SOON_S if round_.again else round_.came.equip_in_s
+    again_in_s = SOON_S if round_.again else round_.outcome.equip_in_s
     if round_.failures and again_in_s is None:
         raise round_.failures[0]
     return Scaled(
-        launched=round_.came.machines,
+        launched=round_.outcome.machines,
         drained=round_.drained,
         again_in_s=again_in_s,
         reasons=round_.reasons,
@@ -78,35 +78,35 @@ def scale(world: World) -> Scaled:
 
 @dataclass(slots=True, kw_only=True)
 class _Round:
-    """What came of one round so far."""
+    """One round so far."""
 
-    came: LaunchOutcome = field(default_factory=LaunchOutcome)
+    outcome: LaunchOutcome = field(default_factory=LaunchOutcome)
     drained: int = 0
     again: bool = False
     reasons: dict[str, Reason] = field(default_factory=dict)
     failures: list[Exception] = field(default_factory=list)
-    listed: dict[str, frozenset[JobKey]] = field(default_factory=dict)  # who waits, by pool
+    listed: dict[str, frozenset[JobKey]] = field(default_factory=dict)  # waiting jobs, by pool
 
     def serve(self, world: World, pool: PoolConfig, messages: int) -> None:
         """Observe, decide and act for one pool."""
         observed = observe(world, pool, messages=messages)
         self.listed[pool.name] = observed.listed
         plan = decide_scale(observed.seen, observed.limits)
-        came = apply(world, observed, plan)
-        self.came += came
+        outcome = apply(world, observed, plan)
+        self.outcome += outcome
         self.drained += len(plan.drain) + len(plan.outdated)
         self.again |= looks_again(
             plan,
-            machines=came.machines,
-            held=came.held,
+            machines=outcome.machines,
+            held=outcome.held,
             was_full=observed.row.wants_room,
             was_held=observed.is_held,
         )
-        self.reasons[pool.name] = _reason(plan, came)
+        self.reasons[pool.name] = _reason(plan, outcome)
 
     @contextmanager
     def surviving(self, pool: str) -> Iterator[None]:
-        """Keep what fails in here for the end of the round, and tell of it now."""
+        """Log a failure in here now, and keep it for the end of the round."""
         try:
             yield
         except (FleetError, UnreadableRow) as exc:  # an unreadable row is one pool's
@@ -115,7 +115,7 @@ class _Round:
 
 
 def apply(world: World, observed: Observed, plan: ScalePlan) -> LaunchOutcome:
-    """Carry out the plan of one pool; what came of it."""
+    """Carry out the plan of one pool."""
     pool, seen = observed.pool, observed.seen
     by_id = {runner.id: runner for runner in seen.runners}
     for runner_id in plan.drain:
@@ -123,46 +123,50 @@ def apply(world: World, observed: Observed, plan: ScalePlan) -> LaunchOutcome:
     for runner_id in plan.outdated:
         world.runners.drain(by_id[runner_id], Reason.OUTDATED, at=seen.at)
     holds = seen.holds
-    came = launch(world, pool, observed.row, plan, holds) if plan.launches else LaunchOutcome()
-    waiting = {**plan.waiting, **came.held_jobs}
+    outcome = launch(world, pool, observed.row, plan, holds) if plan.launches else LaunchOutcome()
+    waiting = {**plan.waiting, **outcome.held_jobs}
     _hold(world, pool, seen.backlog, waiting)  # after it: tens of thousands of rows take their time
     bare = (runner for runner in seen.runners if is_abandoned(runner, seen.at))
-    came += LaunchOutcome(equip_in_s=equip(world, pool, bare, holds=holds))
-    if came.equip_in_s is None:
-        came = replace(came, equip_in_s=plan.ask_in_s)
-    reason = _reason(plan, came)
+    outcome += LaunchOutcome(equip_in_s=equip(world, pool, bare, holds=holds))
+    if outcome.equip_in_s is None:
+        outcome = replace(outcome, equip_in_s=plan.ask_in_s)
+    reason = _reason(plan, outcome)
     before = (observed.row.reason, observed.row.wants_room)
     is_news = before != (reason.value, wants_room(plan))
-    if came.machines or plan.drain or plan.outdated or is_news:
+    if outcome.machines or plan.drain or plan.outdated or is_news:
         world.fleet.note_decision(pool.name, reason.value, wants_room=wants_room(plan))
         _announce(observed, plan, reason)
-    return came
+    return outcome
 
 
-def _reason(plan: ScalePlan, came: LaunchOutcome) -> Reason:
-    """The plan's reason, or why nothing came of it."""
-    if came.held and not came.machines:
-        return next(iter(came.held_jobs.values()), Reason.GITLAB_REFUSES)
+def _reason(plan: ScalePlan, outcome: LaunchOutcome) -> Reason:
+    """The plan's reason, or why it led to no machine."""
+    if outcome.held and not outcome.machines:
+        return next(iter(outcome.held_jobs.values()), Reason.GITLAB_REFUSES)
     return plan.reason
 
 
 def settle_messages(
     world: World, queue: DemandQueue, listed: Mapping[str, frozenset[JobKey]]
 ) -> bool:
-    """Delete the messages whose jobs are served or over; the others come again later.
+    """Delete the messages whose jobs are served or over; the queue shows the others again later.
 
-    Whether one waits that the index of waiting jobs, `listed` by pool, did not show yet. It lags
-    behind the rows, and a wake comes within a second of them: then look again soon.
+    True where a job waits that the index of waiting jobs, `listed` by pool, did not show yet. The
+    index lags behind the rows, and a wake follows them within a second: another round must look.
     """
     is_any_behind = False
     for _ in range(RECEIVES_AT_MOST):
         messages = queue.receive()
         if not messages:
             break
-        ours = [one for one in messages if one.demand and _is_served(world, queue, one.demand.pool)]
-        jobs = world.jobs.jobs(one.demand.job for one in ours if one.demand)
-        waiting = [one for one in ours if _waits(one, jobs)]
-        queue.delete([one for one in messages if one not in waiting])
+        ours = [
+            message
+            for message in messages
+            if message.demand and _is_served(world, queue, message.demand.pool)
+        ]
+        jobs = world.jobs.jobs(message.demand.job for message in ours if message.demand)
+        waiting = [message for message in ours if _waits(message, jobs)]
+        queue.delete([message for message in messages if message not in waiting])
         queue.give_back(waiting)
         is_any_behind |= any(is_behind(job, listed) for job in jobs.values())
         if len(waiting) == len(messages):
@@ -179,17 +183,18 @@ def settle_letters(world: World, queue: DemandQueue) -> None:
         letters = queue.letters.receive()
         if not letters:
             return
-        jobs = world.jobs.jobs(one.demand.job for one in letters if one.demand)
-        queue.letters.delete([one for one in letters if one.times > 1 and _is_over(one, jobs)])
+        jobs = world.jobs.jobs(letter.demand.job for letter in letters if letter.demand)
+        settled = [letter for letter in letters if letter.times > 1 and _is_over(letter, jobs)]
+        queue.letters.delete(settled)
 
 
 def _is_over(letter: Received, jobs: Mapping[JobKey, Job]) -> bool:
-    """Whether a letter may go; what is not ours stays."""
+    """Whether a letter may be deleted; one that is no demand stays."""
     return letter.demand is not None and is_letter_settled(jobs.get(letter.demand.job))
 
 
 def _is_served(world: World, queue: DemandQueue, name: str) -> bool:
-    """Whether a pool is there, and served from this queue: `apply` may have changed that."""
+    """Whether the pool exists and this queue serves it: `apply` may have changed that."""
     pool = world.pool(name)
     return pool is not None and world.queues.get(pool.backend) is queue
 

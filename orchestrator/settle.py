@@ -1,4 +1,4 @@
-"""Settle one happening: record the job, close its runner, retry what the machine failed."""
+"""Settle one event: record the job, close its runner, retry a job that the machine failed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,7 +10,6 @@ from fleet.events import WARNING, NotRelaunched, emit
 from fleet.job_event import JobEvent
 from fleet.model import Job, JobKey, JobStatus, Runner, rank
 from fleet.reasons import Reason
-from fleet.rules.job_runner import ran_here, ran_on, runs_unclaimed
 from fleet.rules.schedule import idle_target
 from fleet.rules.settle import (
     Happening,
@@ -23,7 +22,8 @@ from fleet.rules.settle import (
 from fleet.steps import Step, StepName
 from orchestrator.close import close_runner, end_machine, left_to_sweep, relaunch
 from orchestrator.job_ends import retry_lost_jobs
-from orchestrator.retry import retry_if_infra
+from orchestrator.job_runner import ran_in_fleet, runner_of, runs_a_job
+from orchestrator.retry import note_outgrown, retry_if_infra
 from orchestrator.watch import note_proof
 from orchestrator.world import World
 
@@ -36,7 +36,7 @@ _MACHINE_EVENTS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
-    """`wait_s`: call again after so long. `wake`: somebody may be launched for now."""
+    """`wait_s`: call again after so long. `wake`: scaling has something to do now."""
 
     reason: Reason
     wait_s: float | None = None
@@ -44,7 +44,7 @@ class Settled:
 
 
 def settle(world: World, event: Mapping[str, Any], *, round_: int) -> Settled:
-    """Whatever came on the bus, settled or left for the next round."""
+    """Settle an event of the bus, or ask for another round after a wait."""
     kind = event["detail-type"]
     detail = event["detail"]
     if kind in {"job.running", "job.finished"}:
@@ -59,23 +59,23 @@ def settle(world: World, event: Mapping[str, Any], *, round_: int) -> Settled:
     raise Refused("settle knows no such event", detail_type=kind)
 
 
-def _settle_job(world: World, told: JobEvent, *, round_: int) -> Settled:
-    """A job was taken or ended."""
-    status = rank(told.status)
+def _settle_job(world: World, event: JobEvent, *, round_: int) -> Settled:
+    """A runner took a job, or a job ended."""
     if round_ == 0:
-        note_proof(world, told)
-    job = job_told(world, told, status)
-    runner = runner_of(world, job, told.runner_description)
+        note_proof(world, event)
+    job = job_of(world, event)
+    runner = runner_of(world, job, event.runner_description)
     uncounted = runner is not None and took_uncounted(job, runner)
     if runner is not None:
         # A runner made for another job may have taken it before it was routed at all.
         job = replace(job, runner_id=runner.id, pool=job.pool or runner.pool)
     if round_ == 0:
-        record(world, job, told, runner)
-    if status is JobStatus.RUNNING:
+        record(world, job, event, runner)
+    if job.status is JobStatus.RUNNING:
         return Settled(reason=Reason.RUNNING, wake=uncounted)
-    if round_ == 0 and _ran_here(world, job, told):
-        retry_if_infra(world, job, told.failure_reason)
+    if round_ == 0 and ran_in_fleet(world, job, event):
+        note_outgrown(world, job, event.failure_reason)
+        retry_if_infra(world, job, event.failure_reason)
     facts = SettleFacts(
         happening=Happening.FINISHED,
         round=round_,
@@ -89,129 +89,85 @@ def _settle_job(world: World, told: JobEvent, *, round_: int) -> Settled:
     return _act(world, plan, runner)
 
 
-def job_told(world: World, told: JobEvent, status: JobStatus) -> Job:
-    """The job as the event tells it; what only the ledger knows is added."""
-    key = JobKey(instance=world.instance, job_id=told.job_id)
-    known = world.jobs.job(key)
-    base = known or Job(
+def job_of(world: World, event: JobEvent) -> Job:
+    """The job as the event shows it, with what only the ledger knows."""
+    status = rank(event.status)
+    key = JobKey(instance=world.instance, job_id=event.job_id)
+    job = world.jobs.job(key) or Job(
         key=key,
-        project_id=told.project_id,
-        project_path=told.project_path,
-        name=told.job_name,
+        project_id=event.project_id,
+        project_path=event.project_path,
+        name=event.job_name,
         tags=(),
         status=JobStatus.CREATED,
         outcome=None,
-        pending_at=told.created_at or told.received_at,
-        pipeline_id=told.pipeline_id,
+        pending_at=event.created_at or event.received_at,
+        pipeline_id=event.pipeline_id,
     )
     return replace(
-        base,
-        status=status,
-        outcome=told.status if status is JobStatus.FINISHED else None,
-        gitlab_runner_id=told.runner_id,
-        deploys=base.deploys or told.deploys,
-    )
-
-
-def _ran_here(world: World, job: Job, event: JobEvent) -> bool:
-    name = event.runner_description
-    return ran_here(
         job,
-        described=name,
-        is_ours=name is not None and world.runner_described(name) is not None,
-        shared=world.config.gitlab.credentials == "shared",
+        status=status,
+        outcome=event.status if status is JobStatus.FINISHED else None,
+        gitlab_runner_id=event.runner_id,
+        deploys=job.deploys or event.deploys,
     )
 
 
-def runner_of(world: World, job: Job, description: str | None) -> Runner | None:
-    """Our live runner that took a job: by its name in GitLab, by the ledger, by its own report."""
-    for name in (world.runner_described(description or ""), job.runner_id):
-        found = world.runners.find(name) if name else None
-        if found is not None:
-            return found
-    shared = world.config.gitlab.credentials == "shared"
-    if job.pool is None or not shared:
-        return None
-    return next((one for one in world.runners.live(job.pool) if one.job == job.key), None)
+def record(world: World, job: Job, event: JobEvent, runner: Runner | None) -> None:
+    """Raise the job's row to the event, and its runner's to busy; an older event changes neither.
 
-
-def record(world: World, job: Job, told: JobEvent, runner: Runner | None) -> None:
-    """Raise the job's status, with the hop that told us; an older event changes nothing."""
+    An older event is a step of the job's history only.
+    """
     at = world.clock()
-    name = StepName(told.status) if job.status is JobStatus.FINISHED else StepName.TAKEN
+    name = StepName(event.status) if job.status is JobStatus.FINISHED else StepName.TAKEN
     steps = [
-        Step(at=told.received_at, name=StepName.WEBHOOK_RECEIVED, delivery_id=told.delivery_id),
+        _received(event),
         Step(
             at=at,
             name=name,
-            failure=told.failure_reason,
+            failure=event.failure_reason,
             runner=runner.id if runner else None,
-            detail=None if runner else told.runner_description,
+            detail=None if runner else event.runner_description,
         ),
     ]
     facts = {
-        "started_at": _iso(told.started_at),
-        "finished_at": _iso(told.finished_at),
-        "failure_reason": told.failure_reason,
+        "started_at": _iso(event.started_at),
+        "finished_at": _iso(event.finished_at),
+        "failure_reason": event.failure_reason,
         "machine": runner.machine_id if runner else None,
         "pool": job.pool,
     }
-    advanced = world.jobs.advance(job, steps, at=at, facts=facts)
-    if not advanced:
-        _tell_late(world, job, told)
-    if told.deploys:  # also where GitLab was asked before this event came
+    is_news = world.jobs.advance(job, steps, at=at, facts=facts)
+    if not is_news:
+        _record_late(world, job, event)
+    if event.deploys:  # also where GitLab was asked before this event arrived
         world.jobs.tell(job.key, [], deploys=True)
-    if advanced and runner is not None and job.status is JobStatus.RUNNING:
+    if is_news and runner is not None and job.status is JobStatus.RUNNING:
         world.runners.took(runner, job.key, job.project_id, at=at)
 
 
-def _tell_late(world: World, job: Job, told: JobEvent) -> None:
-    """An event that came after a later one, or after GitLab was asked, is a hop of its job, too.
-
-    Not one that was recorded before: it came twice, or the machine tries again.
-    """
+def _record_late(world: World, job: Job, event: JobEvent) -> None:
+    """Add a late event to its job's history, unless this very delivery is there already."""
     row = world.jobs.row(job.key)
-    if row is None or any(step.delivery_id == told.delivery_id for step in row.steps):
+    if row is None or any(step.delivery_id == event.delivery_id for step in row.steps):
         return
-    steps = [
-        Step(at=told.received_at, name=StepName.WEBHOOK_RECEIVED, delivery_id=told.delivery_id),
-        Step(
-            at=world.clock(),
-            name=StepName.IGNORED,
-            reason=Reason.STALE_EVENT,
-            detail=told.status,
-        ),
-    ]
-    world.jobs.tell(job.key, steps)
+    ignored = Step(
+        at=world.clock(), name=StepName.IGNORED, reason=Reason.STALE_EVENT, detail=event.status
+    )
+    world.jobs.tell(job.key, [_received(event), ignored])
 
 
-def runs_a_job(world: World, runner: Runner) -> bool:
-    """GitLab's word on whether a runner of ours has a job now."""
-    if runner.job is not None:
-        project_id = runner.works_for
-        job = world.jobs.job(runner.job)
-        project_id = job.project_id if job else project_id
-        if project_id is not None:
-            found = world.gitlab.job(project_id, runner.job.job_id)
-            is_running = found is not None and rank(found.status) is JobStatus.RUNNING
-            if is_running and ran_on(runner, job, found):
-                return True
-    if runner.gitlab_runner_id is not None:
-        return bool(world.gitlab.runner_jobs(runner.gitlab_runner_id, status="running"))
-    if runner.pool_record_id is None:
-        return False
-    shown = world.gitlab.runner_jobs(runner.pool_record_id, status="running")
-    running = [JobKey(instance=world.instance, job_id=job.id) for job in shown]
-    return runs_unclaimed(runner, running, world.runners.live(runner.pool))
+def _received(event: JobEvent) -> Step:
+    return Step(at=event.received_at, name=StepName.WEBHOOK_RECEIVED, delivery_id=event.delivery_id)
 
 
 def _settle_machine(world: World, happening: Happening, runner: Runner | None) -> Settled:
-    """A machine is gone or going."""
+    """A machine has ended, or ends soon."""
     plan = decide_settle(SettleFacts(happening=happening, round=0, runner=runner))
     if runner is None:
         return Settled(reason=plan.reason)
     if happening is Happening.INVOCATION_FAILED:
-        world.runners.lose_machine(runner)  # should GitLab be out, the sweep closes it
+        world.runners.lose_machine(runner)  # while GitLab is out, the sweep closes it
     if happening is Happening.SPOT_NOTICE and runner.job is not None:
         step = Step(at=world.clock(), name=StepName.SPOT_NOTICE, reason=Reason.SPOT_NOTICE)
         world.jobs.tell(runner.job, [step])
@@ -219,7 +175,7 @@ def _settle_machine(world: World, happening: Happening, runner: Runner | None) -
 
 
 def _act(world: World, plan: SettlePlan, runner: Runner | None) -> Settled:
-    """Carry out what the rule said of a runner."""
+    """Carry out the plan for a runner."""
     if runner is not None and plan.drain:
         world.runners.drain(runner, plan.reason, at=world.clock())
     if runner is not None and plan.close:
@@ -228,10 +184,10 @@ def _act(world: World, plan: SettlePlan, runner: Runner | None) -> Settled:
 
 
 def _close(world: World, plan: SettlePlan, runner: Runner) -> None:
-    """End a runner whole: its machine, the job that it left running, its record and row.
+    """End its machine, retry the job that it left running, close it, launch again for its job.
 
-    Once it is closed, another try would not find it and wake nothing. A demand that could not be
-    written down is no reason for its job to wait: scaling launches for it all the same.
+    A failure to relaunch is logged and not raised: another try would not find the closed runner,
+    and wake nothing. Scaling launches for the job without its demand.
     """
     is_closed = False
     with left_to_sweep(runner, plan.reason):

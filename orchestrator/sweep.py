@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
 from enum import StrEnum
 from functools import partial
 
@@ -14,8 +13,8 @@ from fleet.errors import FleetError
 from fleet.events import INFO, WARNING, GitLabRefused, SweepSkipped, Swept, emit
 from fleet.model import Limits, Runner
 from fleet.reasons import Reason
+from fleet.rules.limits import LEAVING, fresh_for, limits_of
 from fleet.rules.liveness import (
-    FRESH,
     by_our_clock,
     due_note,
     is_alive,
@@ -25,30 +24,18 @@ from fleet.rules.liveness import (
 from fleet.rules.reap import Fate, Stray, Suspect, decide_reap, decide_strays
 from orchestrator.close import close_runner, end_machine, left_to_sweep, relaunch
 from orchestrator.job_ends import note_jobs_of, retry_lost_jobs
-from orchestrator.observe import limits_of
-from orchestrator.settle import runs_a_job
+from orchestrator.job_runner import runs_a_job
 from orchestrator.world import PREFIX, World
 
-# Closing one takes AWS and GitLab a second or so, and a minute's sweep may find hundreds.
+# Closing a runner takes AWS and GitLab about a second, and a sweep may close hundreds.
 JUDGED_AT_ONCE = 8
-# For the last runners of a pool whose own limits are gone with it.
-LEAVING = Limits(
-    ceiling=0,
-    idle_target=0,
-    idle_time_s=0,
-    launch_at_most=0,
-    attempts=0,
-    boot_deadline_s=300,
-    stalled_after_s=300,
-)
-
 
 # By back end, then by machine id; None for one that can show no machines.
 Shown = Mapping[str, Mapping[str, Machine] | None]
 
 
 class Disposal(StrEnum):
-    """What came of looking at one thing that may have to go."""
+    """What the sweep did about one runner, machine or record."""
 
     KEPT = "kept"
     CLOSED = "closed"  # by this sweep
@@ -58,7 +45,7 @@ class Disposal(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
-    """What one sweep found and did. `runners` live on; `leaked` should not have, of any kind."""
+    """What one sweep did. `runners` live on; `leaked`: what it could not end, of any kind."""
 
     runners: int
     closed: int
@@ -95,7 +82,7 @@ def _judge(
     limits: Limits,
     runner: Runner,
 ) -> Disposal:
-    """Close one runner if it must be."""
+    """Close one runner where the rule says so."""
     at = world.clock()
     runner = _dated(world, limits, runner)
     suspect = Suspect(
@@ -108,7 +95,7 @@ def _judge(
         answered = _ask(world, suspect)
         verdict = decide_reap(answered, limits, at=at) if answered else verdict
     if verdict.reason is Reason.STALLED_BUT_BUSY and runner.covers:
-        with _going_on(f"what {runner.id} works at"):
+        with _going_on(f"the job of {runner.id}"):
             note_jobs_of(world, runner)
     if verdict.fate not in {Fate.CLOSE, Fate.RELAUNCH}:
         return Disposal.KEPT
@@ -117,21 +104,20 @@ def _judge(
 
 
 def _dated(world: World, limits: Limits, runner: Runner) -> Runner:
-    """The runner by our clock; what its report's own date does not prove is noted first."""
+    """The runner by our clock; a report whose own date proves nothing is noted first."""
     at = world.clock()
-    fresh_for = min(FRESH, timedelta(seconds=limits.stalled_after_s / 5))
-    note = due_note(runner, at, fresh_for=fresh_for)
+    note = due_note(runner, at, fresh_for=fresh_for(limits))
     if note is not None:
-        runner = with_note(runner, note)  # also where it cannot be kept: it is seen now
+        runner = with_note(runner, note)  # also where the write fails: it is first seen now
         with _going_on(f"the last report of {runner.id}"):
             world.runners.note(runner, note)
     return by_our_clock(runner, at)
 
 
 def end_launch(backends: Iterable[Backend], launch_id: str) -> int:
-    """End every machine of a launch whose time is over; how many were alive.
+    """End every machine of an expired launch; how many were alive.
 
-    It needs the cloud alone: neither the ledger, nor GitLab, nor a fleet.toml that can be read.
+    It needs the cloud alone: no ledger, no GitLab, and no readable fleet.toml.
     """
     ended = 0
     for backend in backends:
@@ -147,7 +133,7 @@ def end_launch(backends: Iterable[Backend], launch_id: str) -> int:
 
 
 def close_launch(world: World, launch_id: str) -> int:
-    """Close the rows that a launch whose time is over still has."""
+    """Close the runners of an expired launch; how many this call closed."""
     late = [
         runner
         for pool, _ in _pools(world)
@@ -159,9 +145,9 @@ def close_launch(world: World, launch_id: str) -> int:
 
 
 def _close(world: World, runner: Runner, reason: Reason, *, is_owed: bool) -> Disposal:
-    """End a runner whole: its machine, the job that it left running, its record and row.
+    """End its machine, retry the job that it left running, close it, launch again for its job.
 
-    `is_owed`: the job that it was there for still needs one.
+    `is_owed`: the job that it was launched for still needs a runner.
     """
     outcome = Disposal.LEFT
     with left_to_sweep(runner, reason):
@@ -176,7 +162,7 @@ def _close(world: World, runner: Runner, reason: Reason, *, is_owed: bool) -> Di
 
 @contextmanager
 def _going_on(about: str) -> Iterator[None]:
-    """One thing that cannot be had or ended keeps no other from being looked at."""
+    """Log a failure in here, so that the sweep goes on with the rest."""
     try:
         yield
     except FleetError as exc:
@@ -187,13 +173,13 @@ def _pools(world: World) -> Iterator[tuple[str, Limits]]:
     """Every pool that may have runners, those that `apply` took away included."""
     at = world.clock()
     for pool in world.config.pools:
-        yield pool.name, limits_of(world, pool, at)
+        yield pool.name, limits_of(world.config, pool, at)
     for name in world.leaving:
         yield name, LEAVING
 
 
 def _machines(world: World) -> Shown:
-    """What each back end shows; one that does not answer is left out."""
+    """The machines of each back end; one that does not answer is left out."""
     shown: dict[str, dict[str, Machine] | None] = {}
     for name, backend in world.backends.items():
         with _going_on(f"machines of {name}"):
@@ -204,7 +190,7 @@ def _machines(world: World) -> Shown:
 
 
 def _alive(world: World, runner: Runner, machines: Shown) -> bool | None:
-    """What the runner's cloud says, or said; None when it cannot say, or not yet."""
+    """Whether the runner's machine lives; None while its cloud cannot say."""
     shown = machines.get(runner.backend)
     machine = shown.get(runner.machine_id or "") if shown else None
     return is_alive(
@@ -216,7 +202,7 @@ def _alive(world: World, runner: Runner, machines: Shown) -> bool | None:
 
 
 def _ask(world: World, suspect: Suspect) -> Suspect | None:
-    """The second signal: GitLab's. None when it does not answer, then nothing is ended."""
+    """The suspect with GitLab's word on its jobs; None, and no end, while GitLab is out."""
     try:
         return replace(suspect, job_running=runs_a_job(world, suspect.runner))
     except FleetError as exc:
@@ -268,14 +254,14 @@ def _says_busy(world: World, backend: str, machine_id: str) -> bool:
 def _delete_stray_records(world: World, living: Mapping[str, Runner]) -> Counter[Disposal]:
     """Runner records in GitLab that carry our stack's name and have no live row."""
     ends: Counter[Disposal] = Counter()
-    if world.config.gitlab.credentials == "shared":
+    if world.shares_records:
         return ends
     at = world.clock()
     try:
         where = world.config.gitlab.runners_in
         kind = None if where.kind == "project" else f"{where.kind}_type"
         records = world.gitlab.runners_described(PREFIX, kind=kind, owner_id=where.id)
-        ours = {one.id: world.runner_described(one.description) for one in records}
+        ours = {record.id: world.runner_described(record.description) for record in records}
         unknown = [str(number) for number, name in ours.items() if name and name not in living]
         strays = [
             Stray(

@@ -63,8 +63,13 @@ class World:
         is_ours = runner_id.startswith(PREFIX) and description == self.description(runner_id)
         return runner_id if is_ours else None
 
+    @property
+    def shares_records(self) -> bool:
+        """Whether a pool's machines share one runner record, and its token."""
+        return self.config.gitlab.credentials == "shared"
+
     def ends_alone(self, runner: Runner) -> bool:
-        """Whether nobody can end a runner's machine from outside."""
+        """Whether a runner's machine cannot be ended from outside."""
         backend = self.backends.get(runner.backend)
         return backend is not None and backend.ends_alone
 

@@ -208,3 +208,8 @@ def _words(failure: FleetError, code: int | None) -> str:
     """GitLab's own words where it gave any."""
     said = failure.facts.get("said")
     return (f"{code} {said}" if said else str(failure))[:WORDS_AT_MOST]
+
+
+def remembered(holds: Iterable[Hold], pool: str, at: datetime) -> tuple[Hold, ...]:
+    """The holds that concern a pool's launches in any project, or did lately."""
+    return tuple(hold for hold in holds if hold.pool in {None, pool} and hold.is_remembered(at))

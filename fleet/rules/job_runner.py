@@ -51,3 +51,16 @@ def runs_unclaimed(runner: Runner, running: Iterable[JobKey], living: Iterable[R
     """
     claimed = {other.job for other in living if other.id != runner.id}
     return any(key not in claimed for key in running)
+
+
+def possible_runners(job: Job, described: str | None) -> tuple[str, ...]:
+    """Ids of the runners that may have taken a job, the best source first.
+
+    `described`: the runner of this fleet that GitLab's description names.
+    """
+    return tuple(name for name in (described, job.runner_id) if name)
+
+
+def claimant(job: Job, living: Iterable[Runner]) -> Runner | None:
+    """The runner among `living` that reports a job as its own."""
+    return next((runner for runner in living if runner.job == job.key), None)

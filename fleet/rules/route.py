@@ -121,3 +121,11 @@ def _overflowed(fitting: PoolRule, job: Pending, pools: Sequence[PoolRule]) -> R
         passed.add(roomier.name)
         chosen, reason = roomier, Reason.OVERFLOW
     return RoutePlan(pool=chosen.name, reason=reason)
+
+
+def outgrew(failure_reason: str | None, *, overflow: str | None) -> bool:
+    """Whether a job's end says that its pool has too little time for it; `overflow`: the pool's.
+
+    Source: GitLab's `failure_reason` of a job that reached its time-out.
+    """
+    return failure_reason == "job_execution_timeout" and overflow is not None

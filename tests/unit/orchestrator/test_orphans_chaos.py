@@ -10,7 +10,8 @@ from fleet.machine.mailbox import MachineState
 from fleet.model import JobStatus, Runner, RunnerState
 from fleet.reasons import Reason
 from fleet.steps import Outcome, StepName
-from orchestrator.settle import Settled, runs_a_job, settle
+from orchestrator.job_runner import runs_a_job
+from orchestrator.settle import Settled, settle
 from tests.fakes import FakeGitLab
 from tests.unit.orchestrator.scene import FLEET, INSTANCE, Scene, described, key
 

@@ -5,7 +5,14 @@ from dataclasses import dataclass
 import pytest
 
 from fleet.model import Job, JobKey, Runner, RunnerState
-from fleet.rules.job_runner import may_have_taken, ran_here, ran_on, runs_unclaimed
+from fleet.rules.job_runner import (
+    claimant,
+    may_have_taken,
+    possible_runners,
+    ran_here,
+    ran_on,
+    runs_unclaimed,
+)
 from tests.unit.fleet.facts import job, key, runner
 
 OURS = runner("rf-1", gitlab_runner_id=11)
@@ -80,3 +87,24 @@ def test_a_job_on_a_shared_record_may_be_that_of_any_machine_without_one(
     this = runner("this", job=key(2))
     living = (this, runner("other", job=key(1)), runner("idle"))
     assert runs_unclaimed(this, map(key, running), living) is expected
+
+
+@pytest.mark.parametrize(
+    ("described", "row", "expected"),
+    [
+        (None, job(1), ()),
+        ("rf-2", job(1), ("rf-2",)),
+        (None, job(1, runner_id="rf-1"), ("rf-1",)),
+        ("rf-2", job(1, runner_id="rf-1"), ("rf-2", "rf-1")),
+    ],
+)
+def test_gitlabs_name_for_the_runner_goes_before_the_ledgers(
+    described: str | None, row: Job, expected: tuple[str, ...]
+) -> None:
+    assert possible_runners(row, described) == expected
+
+
+def test_a_machine_claims_the_job_that_it_reports() -> None:
+    living = [runner("rf-1"), runner("rf-2", job=key(1)), runner("rf-3", job=key(2))]
+    assert claimant(job(1), living) is living[1]
+    assert claimant(job(9), living) is None

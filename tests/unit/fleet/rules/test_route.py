@@ -14,6 +14,7 @@ from fleet.rules.route import (
     decide_route,
     hangs_on_protection,
     may_take,
+    outgrew,
 )
 
 
@@ -224,3 +225,18 @@ def test_a_job_leaves_a_pool_that_is_not_for_its_ref_or_says_anew_why_it_has_non
     tags = ("deploy",) if pool is None else ("ec2",)
     job = pending(*tags, ref=ref)
     assert decide_reroute(job, pool, (SAFE, OPEN), because=Reason.UNPROTECTED) == reason
+
+
+@pytest.mark.parametrize(
+    ("failure_reason", "overflow", "expected"),
+    [
+        ("job_execution_timeout", "roomy", True),
+        ("job_execution_timeout", None, False),
+        ("script_failure", "roomy", False),
+        (None, "roomy", False),
+    ],
+)
+def test_a_job_outgrows_a_pool_with_an_overflow_by_its_time_out(
+    failure_reason: str | None, overflow: str | None, expected: bool
+) -> None:
+    assert outgrew(failure_reason, overflow=overflow) is expected

@@ -1,0 +1,63 @@
+"""What a pool's configuration allows now."""
+
+from datetime import datetime, timedelta
+
+from fleet.config.reading import FleetConfig, PoolConfig
+from fleet.model import Limits
+from fleet.rules.calls import records_at_most
+from fleet.rules.liveness import FRESH
+from fleet.rules.schedule import idle_target
+
+# One CreateFleet call launches hundreds of machines.
+AT_MOST = 400
+# For the last runners of a pool that `apply` took away.
+LEAVING = Limits(
+    ceiling=0,
+    idle_target=0,
+    idle_time_s=0,
+    launch_at_most=0,
+    attempts=0,
+    boot_deadline_s=300,
+    stalled_after_s=300,
+)
+
+
+def limits_of(config: FleetConfig, pool: PoolConfig, at: datetime) -> Limits:
+    """The limits of a pool. A record of its own for each machine costs a call to GitLab."""
+    at_most = AT_MOST
+    if config.gitlab.credentials == "per-machine":
+        at_most = min(AT_MOST, records_at_most(config.gitlab.calls_per_minute))
+    return Limits(
+        ceiling=pool.ceiling,
+        idle_target=idle_target(pool.idle, at),
+        idle_time_s=pool.idle.idle_time.total_seconds(),
+        launch_at_most=at_most,
+        attempts=pool.attempts,
+        boot_deadline_s=pool.boot_deadline.total_seconds(),
+        stalled_after_s=pool.stalled_after.total_seconds(),
+    )
+
+
+def fresh_for(limits: Limits) -> timedelta:
+    """The age up to which a report's own date proves it fresh."""
+    return min(FRESH, timedelta(seconds=limits.stalled_after_s / 5))
+
+
+def refusal_in_force(
+    words: str | None, *, version: str | None, current: str, dry_until: datetime | None
+) -> str | None:
+    """AWS's words about the configuration of `version`, while it is `current` and not asked again.
+
+    A permission or a network is corrected without a new configuration: AWS is asked again when the
+    back-off is over (`dry_until` is None).
+    """
+    return words if dry_until is not None and version == current else None
+
+
+def may_judge_records(stored: str | None, *, version: str) -> bool:
+    """Whether a process with the configuration of `version` may drain outdated runners.
+
+    A function keeps a configuration for minutes. One that is behind the `stored` version must not
+    drain the runners that another launched by the newer one.
+    """
+    return stored is None or stored == version
