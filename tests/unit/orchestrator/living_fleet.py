@@ -128,7 +128,6 @@ class LivingFleet:
 
     @property
     def at(self) -> datetime:
-        """The time."""
         return self.scene.clock()
 
     def hits(self, probability: float) -> bool:

@@ -15,9 +15,10 @@ from adapters.ledger.table import Change
 from fleet.config.reading import FleetConfig, read_config
 from fleet.errors import FleetError, Refused
 from fleet.job_event import JobEvent
-from fleet.machine.mailbox import MachineState, Report
+from fleet.machine.mailbox import Credential, MachineState, Report
 from fleet.model import Job, JobKey, Runner
 from fleet.reasons import Reason
+from fleet.rules.capacity import CapacityPool
 from fleet.steps import Step, StepName
 from orchestrator.close import close_runner, end_machine, left_to_sweep, relaunch
 from orchestrator.reconcile import ReconcileResult, reconcile
@@ -40,15 +41,19 @@ ceiling = 5
 attempts = 2
 """
 FLEET = GITLAB + POOL
+SHARED = FLEET.replace('"group:42"', '"group:42"\ncredentials = "shared"')
+RETRYING = FLEET + "infra_retry = true\n"
+SPOT, ON_DEMAND = (
+    CapacityPool(instance_type="m7i.large", subnet="subnet-1", market=market)
+    for market in ("spot", "on-demand")
+)
 
 
 def configured(text: str = FLEET) -> FleetConfig:
-    """A configuration on the back end that exists only in tests."""
     return read_config(text, backends=("tests", "lambda"))
 
 
 def key(job_id: int) -> JobKey:
-    """The key of a job."""
     return JobKey(instance=INSTANCE, job_id=job_id)
 
 
@@ -64,7 +69,6 @@ class ScenePoolSecrets(PoolSecrets):
         self.scene = scene
 
     def find(self, pool: str) -> PoolToken | None:
-        """A pool's token."""
         return self.scene.pool_tokens.get(pool)
 
     def store(self, pool: str, token: PoolToken) -> None:
@@ -172,8 +176,13 @@ class Scene:
         """The route machine's task after a `job.pending` event."""
         return route_event(self.world, self.event(job_id, "pending", **facts))
 
+    def waits(self, *job_ids: int, **facts: Any) -> None:
+        """Jobs of these ids are pushed and routed."""
+        for job_id in job_ids:
+            self.push(job_id, **facts)
+            self.route(job_id)
+
     def scale(self) -> Scaled:
-        """One round of the autoscaler."""
         return scale(self.world)
 
     def settle(self, job_id: int, status: str, *, round_: int = 0, **facts: Any) -> Settled:
@@ -193,7 +202,6 @@ class Scene:
         return reconcile(self.world, lambda: next(told, 50.0 if not time_left_s else 0.0))
 
     def sweep(self) -> Sweep:
-        """The minute's sweep."""
         return sweep(self.world)
 
     # The machines' side
@@ -237,34 +245,27 @@ class Scene:
 
     @property
     def runners(self) -> tuple[Runner, ...]:
-        """The live runners of the pool."""
         return self.world.runners.live("docker")
 
     @property
     def only_runner(self) -> Runner:
-        """The one live runner."""
         (runner,) = self.runners
         return runner
 
     def row(self, job_id: int) -> JobRow:
-        """A job's row, which must be there."""
         row = self.world.jobs.row(key(job_id))
         assert row is not None
         return row
 
     def job(self, job_id: int) -> Job:
-        """A job, which must be in the ledger."""
         return self.row(job_id).job
 
     def steps(self, job_id: int) -> list[str]:
-        """The names of a job's steps, as written."""
         return [step.name for step in self.row(job_id).steps]
 
     def launched(self, *job_ids: int) -> tuple[Runner, ...]:
         """Jobs of these ids are pushed, routed and launched for; their runners, oldest first."""
-        for job_id in job_ids:
-            self.push(job_id)
-            self.route(job_id)
+        self.waits(*job_ids)
         self.scale()
         by_job = {runner.for_job: runner for runner in self.runners}
         return tuple(by_job[key(job_id)] for job_id in job_ids)
@@ -283,6 +284,12 @@ class Scene:
         )
         return self.only_runner
 
+    @property
+    def credential(self) -> Credential:
+        """What lies in the only machine's mailbox."""
+        (item,) = [item for (_, sk), item in self.table.items.items() if sk == "credential"]
+        return Credential.of_item(item)
+
     def books_balance(self) -> None:
         """The counter of the pool says how many live rows there are."""
         rows = [item for item in self.table.items if item[0] == "pool#docker" and item[1] != "pool"]
@@ -295,8 +302,12 @@ __all__ = [
     "FLEET",
     "GITLAB",
     "INSTANCE",
+    "ON_DEMAND",
     "POOL",
     "PROJECT",
+    "RETRYING",
+    "SHARED",
+    "SPOT",
     "STACK",
     "Scene",
     "configured",

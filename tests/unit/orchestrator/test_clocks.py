@@ -132,8 +132,7 @@ def test_an_idle_machine_is_spare_after_its_idle_time_and_not_before(clock: Devi
 def test_a_machine_that_calls_home_once_and_falls_silent_uses_up_the_attempts() -> None:
     """72 machines in six hours were launched for one job, and its attempt was still 1."""
     scene = Scene()
-    scene.push(1)
-    scene.route(1)
+    scene.waits(1)
     greeted: set[str] = set()
     for _ in range(6 * 60):
         scene.scale()

@@ -22,13 +22,7 @@ def test_machine_record_and_row_go_and_the_room_is_free() -> None:
     assert not [key for key in scene.table.items if key[0].startswith("machine#")]
     ended = scene.table.items[f"runner#{runner.id}", "runner"]
     assert (ended["reason"], ended["ended_at"]) == ("finished", AT.isoformat())
-
-
-def test_closing_it_again_is_nothing() -> None:
-    scene = Scene()
-    runner = scene.runs(1)
-    assert scene.closes(runner, Reason.FINISHED)
-    assert not scene.closes(runner, Reason.FINISHED)
+    assert not scene.closes(runner, Reason.FINISHED)  # another did
     assert scene.world.fleet.pool("docker").in_use == 0
     assert scene.steps(1).count("machine_gone") == 1
 
@@ -63,8 +57,7 @@ def test_closing_a_runner_leaves_its_job_to_its_caller() -> None:
 
 def test_a_runner_without_a_machine_closes_too_and_its_record_goes() -> None:
     scene = Scene()
-    scene.push(1)
-    scene.route(1)
+    scene.waits(1)
     scene.backend.failing = Transient()
     with pytest.raises(Transient):
         scene.scale()
@@ -114,16 +107,6 @@ def test_the_last_attempt_goes_to_the_dead_letters_once() -> None:
     assert scene.queue.depth() == 0
     assert scene.job(1).given_up
     assert scene.row(1).steps[-1].reason == Reason.ATTEMPTS_USED
-
-
-@pytest.mark.parametrize("word", ["success", "canceled", "running"])
-def test_nothing_is_launched_again_for_a_job_that_waits_no_more(word: str) -> None:
-    scene = Scene()
-    (runner,) = scene.launched(1)
-    scene.settle(1, word)
-    scene.loses(runner, Reason.BOOT_DEADLINE)
-    assert scene.queue.depth() == 0
-    assert scene.job(1).attempt == 1
 
 
 def test_a_job_whose_pool_was_removed_is_left_to_reconcile() -> None:

@@ -41,8 +41,7 @@ def test_a_job_on_another_runner_ends_unseen() -> None:
 
 def test_a_job_that_no_pool_may_take_is_cancelled_unseen() -> None:
     scene = watching()
-    scene.push(1, tags=("gpu",))
-    scene.route(1)
+    scene.waits(1, tags=("gpu",))
     scene.gitlab.change(1, status="canceled")
     scene.clock.go(HOUR)
     scene.reconcile()
@@ -115,19 +114,11 @@ def test_an_outage_of_gitlab_puts_nothing_off() -> None:
     assert scene.job(1).outcome == "success"
 
 
-def test_a_job_found_late_by_its_runner_leaves_the_list_of_its_pool() -> None:
-    scene = running_elsewhere(1)
-    assert scene.world.jobs.waiting_in("docker") == ()
-    assert scene.scale().launched == 0
-
-
 @pytest.mark.parametrize(("status", "looked_up"), [(404, 2), (403, 0)])
 def test_the_jobs_of_a_project_that_is_gone_end(status: int, looked_up: int) -> None:
     """A project that only answers no for now keeps its jobs."""
     scene = watching()
-    for job_id in (1, 2):
-        scene.push(job_id)
-        scene.route(job_id)
+    scene.waits(1, 2)
     scene.gitlab.jobs.clear()
     scene.gitlab.failing[f"pending_jobs {PROJECT}"] = Refused("no", status=status)
     assert scene.reconcile().looked_up == looked_up
@@ -138,8 +129,7 @@ def test_the_jobs_of_a_project_that_is_gone_end(status: int, looked_up: int) -> 
 def test_a_project_that_was_only_hidden_is_served_when_it_is_back() -> None:
     """A token that lost its access for an hour must not cost the jobs that waited meanwhile."""
     scene = watching()
-    scene.push(1)
-    scene.route(1)
+    scene.waits(1)
     hidden = dict(scene.gitlab.jobs)
     scene.gitlab.jobs.clear()
     scene.gitlab.failing[f"pending_jobs {PROJECT}"] = Refused("no", status=404)

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from fleet.machine.mailbox import Credential
 from tests.unit.orchestrator.scene import AT, FLEET, Scene
 
 
@@ -14,12 +13,6 @@ def wanted(scene: Scene) -> Any:
     """The one runner record that was asked for."""
     (record,) = scene.gitlab.wanted.values()
     return record
-
-
-def credential(scene: Scene) -> Credential:
-    """What lies in the only machine's mailbox."""
-    (item,) = [item for (_, sk), item in scene.table.items.items() if sk == "credential"]
-    return Credential.of_item(item)
 
 
 def launched(text: str) -> Scene:
@@ -62,9 +55,9 @@ def test_the_credential_says_how_gitlab_is_reached() -> None:
     scene = Scene(FLEET.replace('"group:42"', '"group:42"\nproxy = "http://proxy:3128"'))
     scene.world = replace(scene.world, tls_ca="-----BEGIN CERTIFICATE-----")
     scene.launched(1)
-    told = credential(scene)
+    told = scene.credential
     assert (told.proxy, told.tls_ca) == ("http://proxy:3128", "-----BEGIN CERTIFICATE-----")
-    bare = credential(launched(FLEET))
+    bare = launched(FLEET).credential
     assert (bare.proxy, bare.tls_ca) == (None, None)
 
 
@@ -72,7 +65,7 @@ def test_the_credential_says_how_to_run_the_one_job() -> None:
     keys = 'max_lifetime = "1h"\nwait_timeout = "90s"\nenv = { HTTP_PROXY = "http://p:3128" }\n'
     docker = 'docker = { image = "debian:13", privileged = true, pull_policy = "always" }\n'
     scene = launched(FLEET + keys + docker)
-    told = credential(scene)
+    told = scene.credential
     runner = scene.only_runner
     assert (told.runner_id, told.name, told.pool) == (runner.id, runner.id, "docker")
     assert told.url == "https://gitlab.example.com"
@@ -85,7 +78,7 @@ def test_the_credential_says_how_to_run_the_one_job() -> None:
 
 
 def test_a_shell_pool_has_no_docker_settings() -> None:
-    told = credential(launched(FLEET + 'executor = "shell"\n'))
+    told = launched(FLEET + 'executor = "shell"\n').credential
     assert (told.executor, told.docker) == ("shell", None)
 
 
@@ -108,9 +101,7 @@ def test_a_mailbox_is_owned_by_its_runner() -> None:
 
 def test_more_machines_than_a_transaction_takes_are_reserved_in_parts() -> None:
     scene = Scene(text=FLEET.replace("ceiling = 5", "ceiling = 150"))
-    for job_id in range(1, 151):
-        scene.push(job_id)
-        scene.route(job_id)
+    scene.waits(*range(1, 151))
     first = scene.scale()
     assert (first.launched, first.again_in_s) == (100, 1)
     assert scene.scale().launched == 50

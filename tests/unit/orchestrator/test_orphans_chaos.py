@@ -1,5 +1,6 @@
 """Jobs whose machine died or whose webhook was lost: none stays open, none runs twice."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,9 +14,8 @@ from fleet.steps import Outcome, StepName
 from orchestrator.job_runner import runs_a_job
 from orchestrator.settle import Settled, settle
 from tests.fakes import FakeGitLab
-from tests.unit.orchestrator.scene import FLEET, INSTANCE, Scene, described, key
+from tests.unit.orchestrator.scene import FLEET, INSTANCE, RETRYING, SHARED, Scene, described, key
 
-RETRYING = FLEET + "infra_retry = true\n"
 BLAMED: dict[str, Any] = {"status": "failed", "failure_reason": "runner_system_failure"}
 LATER_S = 31
 
@@ -27,6 +27,28 @@ def invocation_fails(scene: Scene, runner: Runner) -> Settled:
         "detail": {"requestPayload": {"runner_id": runner.id}},
     }
     return settle(scene.world, event, round_=0)
+
+
+def machine_goes(scene: Scene, runner: Runner) -> None:
+    """AWS says that a runner's machine ended."""
+    scene.world.backends["ec2"] = scene.backend  # type: ignore[index]
+    scene.settle_machine("EC2 Instance State-change Notification", runner.machine_id or "")
+
+
+def cloud_shows_no_machine(scene: Scene, runner: Runner) -> None:
+    """The sweep finds a runner's machine ended."""
+    scene.backend.die(runner.machine_id or "")
+    scene.clock.go(200)  # the cloud may show a machine late
+    for other in scene.runners:
+        if other.id != runner.id:
+            scene.reports(other, MachineState.IDLE)
+    scene.sweep()
+
+
+Finder = Callable[[Scene, Runner], object]
+FINDERS = pytest.mark.parametrize(
+    "found_by", [invocation_fails, machine_goes, cloud_shows_no_machine]
+)
 
 
 def says_goodbye(scene: Scene, runner: Runner, outcome: Outcome) -> None:
@@ -93,18 +115,6 @@ def test_a_job_of_which_nobody_told_but_its_machine_is_recorded_when_that_is_clo
     assert row.job.runner_id == runner.id
 
 
-def test_a_job_of_which_nobody_told_runs_again_when_its_machine_died() -> None:
-    scene = Scene(text=RETRYING)
-    (runner,) = scene.launched(1)
-    scene.push(2)
-    scene.hands_over(2, runner)
-    scene.reports(runner, MachineState.BUSY, StepName.JOB_TAKEN, job_id=2)
-    scene.backend.die(runner.machine_id or "")
-    scene.clock.go(200)
-    scene.sweep()
-    assert (scene.runners, retries(scene)) == ((), 1)
-
-
 def test_a_sandbox_is_closed_with_its_goodbye_where_no_webhook_told_the_end() -> None:
     scene = Scene()
     scene.backend.shows_machines = False  # as Lambda
@@ -116,38 +126,22 @@ def test_a_sandbox_is_closed_with_its_goodbye_where_no_webhook_told_the_end() ->
     assert not scene.runners
 
 
-def test_a_failure_that_no_webhook_told_is_retried_like_any_other() -> None:
+@pytest.mark.parametrize("taken", [True, False], ids=["the sweep finds it", "reconcile finds it"])
+def test_a_failure_without_a_webhook_is_retried(taken: bool) -> None:
+    """Reconcile looks, where for the ledger the job still waits."""
     scene = Scene(text=RETRYING)
-    runner = scene.runs(1)
-    scene.gitlab.change(1, **BLAMED)
-    says_goodbye(scene, runner, Outcome.SYSTEM_FAILURE)
-    scene.clock.go(LATER_S)
-    scene.sweep()
-    assert retries(scene) == 1
-    assert scene.row(1).failure_reason == "runner_system_failure"
-    assert scene.job(max(scene.gitlab.jobs)).on_demand
-
-
-def test_a_failure_found_by_reconcile_is_retried_too() -> None:
-    """Neither `running` nor `failed` was told: for the ledger the job still waits."""
-    scene = Scene(text=RETRYING)
-    (runner,) = scene.launched(1)
     scene.world.fleet.watch(INSTANCE, 7, "acme/demo", at=scene.clock())
+    runner = scene.runs(1) if taken else scene.launched(1)[0]
     scene.hands_over(1, runner)
     scene.gitlab.change(1, **BLAMED)
-    scene.clock.go(10)
-    scene.reconcile()
+    if taken:
+        says_goodbye(scene, runner, Outcome.SYSTEM_FAILURE)
+    scene.clock.go(LATER_S)
+    (scene.sweep if taken else scene.reconcile)()
     assert scene.job(1).outcome == "failed"
+    assert scene.row(1).failure_reason == "runner_system_failure"
     assert retries(scene) == 1
-
-
-def test_a_sandbox_that_died_at_work_has_its_job_run_again() -> None:
-    scene = Scene(text=RETRYING)
-    runner = scene.runs(1)
-    assert invocation_fails(scene, runner).reason is Reason.MACHINE_GONE
-    assert scene.gitlab.jobs[1].status == "canceled"
-    assert retries(scene) == 1
-    assert not scene.runners
+    assert scene.job(max(scene.gitlab.jobs)).on_demand
 
 
 @pytest.mark.parametrize(
@@ -192,32 +186,61 @@ def test_a_lost_job_runs_once_more_also_where_its_pool_was_taken_away(text: str)
 def test_what_others_machines_fail_is_theirs_to_retry(runner: str, is_ours: bool) -> None:
     """They have the same tags: no webhook told who took it, and GitLab shows who failed it."""
     scene = Scene()
-    scene.push(1)
-    scene.route(1)
+    scene.waits(1)
     scene.gitlab.change(1, **BLAMED)
     scene.settle(1, "failed", runner_description=runner, failure_reason=BLAMED["failure_reason"])
     assert retries(scene) == int(is_ours)
 
 
-def test_a_machine_that_died_before_it_named_its_job_is_asked_after_in_gitlab() -> None:
+@FINDERS
+def test_a_machine_that_died_at_work_has_its_job_run_again(found_by: Finder) -> None:
     scene = Scene(text=RETRYING)
-    (runner,) = scene.launched(1)
-    scene.hands_over(1, runner)  # neither the webhook nor the machine has told us
-    assert scene.only_runner.job is None
-    invocation_fails(scene, runner)
+    runner = scene.runs(1)
+    (other,) = scene.launched(2)
+    found_by(scene, runner)
     assert scene.gitlab.jobs[1].status == "canceled"
+    assert (scene.job(1).status, scene.job(1).outcome) == (JobStatus.FINISHED, "canceled")
+    assert retries(scene) == 1
+    assert scene.job(max(scene.gitlab.jobs)).on_demand
+    assert [one.id for one in scene.runners] == [other.id]
+    scene.settle(1, "canceled", runner_description=described(runner))  # its webhook comes late
     assert retries(scene) == 1
 
 
-def test_a_job_that_the_ledger_never_saw_is_run_again_as_well() -> None:
+@FINDERS
+def test_a_machine_that_died_before_it_took_a_job_is_replaced(found_by: Finder) -> None:
+    scene = Scene()
+    (runner,) = scene.launched(1)
+    found_by(scene, runner)
+    assert scene.job(1).attempt == 2
+    assert [demand.attempt for demand in scene.queue.demands] == [2]
+    assert scene.scale().launched == 1
+    scene.books_balance()
+
+
+@FINDERS
+@pytest.mark.parametrize(
+    ("job_id", "told"),
+    [
+        pytest.param(1, False, id="of its own job"),
+        pytest.param(9, False, id="of one that the ledger never saw"),
+        pytest.param(9, True, id="of one that only the machine named"),
+    ],
+)
+def test_a_job_without_a_webhook_runs_again_when_its_machine_died(
+    job_id: int, told: bool, found_by: Finder
+) -> None:
     scene = Scene(text=RETRYING)
     (runner,) = scene.launched(1)
-    scene.push(9)
-    scene.hands_over(9, runner)
-    invocation_fails(scene, runner)
-    assert scene.gitlab.jobs[9].status == "canceled"
-    assert (scene.job(9).status, scene.job(9).outcome) == (JobStatus.FINISHED, "canceled")
-    assert retries(scene) == 1
+    if job_id != 1:
+        scene.push(job_id)
+    scene.hands_over(job_id, runner)
+    if told:
+        scene.reports(runner, MachineState.BUSY, StepName.JOB_TAKEN, job_id=job_id)
+    found_by(scene, runner)
+    assert scene.gitlab.jobs[job_id].status == "canceled"
+    assert scene.job(job_id).outcome == "canceled"
+    assert (scene.runners, retries(scene)) == ((), 1)
 
 
 def test_a_machine_that_served_nobody_is_asked_after_once_whether_its_job_still_waits() -> None:
@@ -228,18 +251,6 @@ def test_a_machine_that_served_nobody_is_asked_after_once_whether_its_job_still_
     scene.gitlab.calls.clear()
     scene.sweep()
     assert scene.gitlab.calls == ["delete_runner", "job", "runners_described"]
-
-
-def test_while_gitlab_does_not_answer_the_row_stays_and_nothing_is_lost() -> None:
-    scene = Scene(text=RETRYING)
-    runner = scene.runs(1)
-    scene.gitlab.failing["job"] = Transient(status=500)
-    invocation_fails(scene, runner)
-    assert len(scene.runners) == 1
-    scene.gitlab.failing.clear()
-    invocation_fails(scene, runner)
-    assert not scene.runners
-    assert retries(scene) == 1
 
 
 def test_a_token_that_may_not_read_jobs_keeps_no_machine_open() -> None:
@@ -370,8 +381,7 @@ def test_a_machine_s_claim_has_no_other_machine_s_job_cancelled() -> None:
 
 
 def test_a_claim_to_a_job_that_the_ledger_knows_as_another_s_is_left() -> None:
-    shared = RETRYING.replace('"group:42"', '"group:42"\ncredentials = "shared"')
-    scene = Scene(text=shared)
+    scene = Scene(text=SHARED + "infra_retry = true\n")
     runner, liar = scene.launched(1, 2)
     scene.hands_over(1, runner)
     scene.settle(1, "running", runner_description=described(runner))

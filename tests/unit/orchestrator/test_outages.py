@@ -15,7 +15,7 @@ from fleet.rules.capacity import CapacityPool, ErrorKind
 from fleet.steps import Outcome, StepName
 from tests.unit.adapters.fake_gitlab import Answer, fake_gitlab
 from tests.unit.orchestrator.living_fleet import LivingFleet
-from tests.unit.orchestrator.scene import AT, FLEET, INSTANCE, Scene, described, key
+from tests.unit.orchestrator.scene import AT, FLEET, INSTANCE, SHARED, Scene, key
 
 LATER_S = 31
 PAUSE = Transient("our calls to GitLab are used up", retry_after_s=5.0)
@@ -67,7 +67,7 @@ def test_an_outage_of_gitlab_uses_up_no_attempt() -> None:
 def test_a_goodbye_without_a_job_counts_while_gitlab_answers(
     failure: FleetError | None, attempt: int
 ) -> None:
-    scene = Scene(text=FLEET.replace('"group:42"', '"group:42"\ncredentials = "shared"'))
+    scene = Scene(text=SHARED)
     (runner,) = scene.launched(1)
     goes_unserved(scene, runner)
     if failure:
@@ -129,14 +129,13 @@ def test_a_silent_machine_at_work_covers_no_other_job() -> None:
         assert scene.sweep().closed == 0
     assert (scene.only_runner.state, scene.only_runner.job) == (RunnerState.BUSY, key(8))
     assert (scene.job(8).status, scene.job(8).runner_id) == (JobStatus.RUNNING, runner.id)
-    scene.push(2)
-    scene.route(2)
+    scene.waits(2)
     assert scene.scale().launched == 1
 
 
 def test_a_silent_machine_that_may_be_at_work_is_left_also_where_a_pool_shares_its_record() -> None:
     """Neither its reports nor the webhook arrive; GitLab shows a job that no other one has."""
-    scene = Scene(text=FLEET.replace('"group:42"', '"group:42"\ncredentials = "shared"'))
+    scene = Scene(text=SHARED)
     silent, other = scene.launched(1, 2)
     for job_id in (1, 2):
         scene.gitlab.change(job_id, status="running", runner_id=1)
@@ -166,8 +165,7 @@ def test_what_one_launch_learned_of_a_place_the_next_one_of_the_round_knows() ->
         kind=ErrorKind.CAPACITY, code="InsufficientInstanceCapacity", capacity=spot, message=""
     )
     for job_id, project in ((1, 7), (2, 8)):
-        scene.push(job_id, project_id=project)
-        scene.route(job_id)
+        scene.waits(job_id, project_id=project)
     scene.scale()
     assert [order.try_in for order in scene.backend.orders] == [(spot, other), (other,)]
     held = scene.world.fleet.pool("docker").back_off or {}
@@ -231,29 +229,22 @@ def test_a_project_that_uses_up_all_calls_has_no_first_turn_the_next_minute() ->
     assert scene.reconcile().routed == 1
 
 
-def test_a_refused_look_up_keeps_no_other_from_being_done() -> None:
-    scene = watching(7)
-    cancelled_unseen(scene, 1, 2)
-    scene.gitlab.failing["job"] = Refused("hidden", status=403)
-    scene.reconcile()
-    assert scene.gitlab.calls.count("job") >= 2
-
-
-def test_looking_up_ends_when_gitlab_is_not_well() -> None:
+@pytest.mark.parametrize(
+    ("failure", "asked"), [(Transient(status=502), 3), (PAUSE, 1), (Refused(status=403), 8)]
+)
+def test_looking_up_ends_when_gitlab_is_not_well(failure: FleetError, asked: int) -> None:
     scene = watching(7)
     cancelled_unseen(scene, *range(1, 9))
-    scene.gitlab.failing["job"] = Transient(status=502)
+    scene.gitlab.failing["job"] = failure
     scene.gitlab.calls.clear()
     assert scene.reconcile().looked_up == 0
-    assert scene.gitlab.calls.count("job") == 3
+    assert scene.gitlab.calls.count("job") == asked
 
 
 def test_of_a_huge_backlog_the_newest_are_read_and_the_older_ones_left_as_they_are() -> None:
     """More than GitLab lists in a minute's calls: what is not listed may wait all the same."""
     scene = watching(7)
-    for job_id in (1, 2, 3, 2000):
-        scene.push(job_id)
-        scene.route(job_id)
+    scene.waits(1, 2, 3, 2000)
     scene.gitlab.change(2000, status="canceled")
     for job_id in range(1001, 3001):
         if job_id != 2000:
@@ -267,31 +258,6 @@ def test_of_a_huge_backlog_the_newest_are_read_and_the_older_ones_left_as_they_a
 
 
 # Books
-
-
-def test_a_job_that_we_cancelled_is_over_without_a_webhook() -> None:
-    scene = Scene(text=FLEET + "infra_retry = true\n")
-    runner = scene.runs(1)
-    scene.backend.die(runner.machine_id or "")
-    scene.sweep()
-    assert scene.gitlab.jobs[1].status == "canceled"
-    assert (scene.job(1).status, scene.job(1).outcome) == (JobStatus.FINISHED, "canceled")
-    scene.settle(1, "canceled", runner_description=described(runner))  # its webhook comes late
-    assert scene.gitlab.calls.count("retry_job") == 1
-
-
-def test_a_stray_that_dates_its_report_into_the_future_is_ended() -> None:
-    """A job may write the report of its machine; it shall not keep the machine for ever."""
-    scene = Scene()
-    (runner,) = scene.launched(1)
-    scene.table.items.pop((f"pool#{runner.pool}", f"runner#{runner.id}"))
-    scene.clock.go(86_400)
-    scene.reports(runner, MachineState.BUSY, job_id=1)
-    scene.clock.go(-86_000)
-    scene.sweep()
-    scene.clock.go(121)
-    scene.sweep()
-    assert scene.backend.ended == [runner.machine_id]
 
 
 @pytest.mark.parametrize("status", [200, 302, 401, 403, 404, 410])

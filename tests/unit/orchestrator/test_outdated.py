@@ -34,8 +34,7 @@ def test_it_is_replaced_at_once(
     scene.gitlab.change(1, status="canceled")
     scene.settle(1, "canceled")
     stored(scene, after)
-    scene.push(2, tags=tags)
-    scene.route(2)
+    scene.waits(2, tags=tags)
     assert (scene.scale().launched, scene.scale().launched) == (1, 0)
     states = {one.for_job: one.state for one in scene.runners}
     assert states == {key(1): RunnerState.DRAINING, key(2): RunnerState.IN_FLIGHT}

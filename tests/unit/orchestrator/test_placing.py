@@ -55,9 +55,7 @@ class ForgetfulRows(FleetRows):
 def late(*, end_fails: bool = False) -> Scene:
     """Three jobs wait, and the machines come late."""
     scene = Scene()
-    for job_id in (1, 2, 3):
-        scene.push(job_id)
-        scene.route(job_id)
+    scene.waits(1, 2, 3)
     scene.backend = SlowBackend(
         clock=scene.clock, runners=RunnerRows(scene.table, INSTANCE), end_fails=end_fails
     )
@@ -90,9 +88,7 @@ def test_a_machine_that_cannot_be_ended_holds_up_nobody() -> None:
 def test_machines_are_equipped_before_the_launch_is_remembered() -> None:
     scene = Scene()
     scene.backend.room = 1
-    for job_id in (1, 2):
-        scene.push(job_id)
-        scene.route(job_id)
+    scene.waits(1, 2)
     scene.world = replace(scene.world, fleet=ForgetfulRows(scene.table))
     with pytest.raises(Transient):
         scene.scale()
@@ -121,8 +117,7 @@ def test_many_places_with_one_trouble_are_one_line_of_the_log(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     scene = Scene()
-    scene.push(1)
-    scene.route(1)
+    scene.waits(1)
     places = tuple(
         CapacityPool(instance_type="m7i.large", subnet=f"subnet-{n}", market="spot")
         for n in range(3)

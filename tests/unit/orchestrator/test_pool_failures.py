@@ -32,8 +32,7 @@ def test_a_pool_that_cannot_be_read_keeps_no_other_from_its_machines(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     scene = with_unreadable_first_pool()
-    scene.push(1)
-    scene.route(1)
+    scene.waits(1)
     with pytest.raises(UnreadableRow):
         scene.scale()
     assert scene.only_runner.for_job == key(1)
@@ -46,9 +45,7 @@ def test_a_pool_that_cannot_be_read_keeps_no_other_from_its_machines(
 def test_a_failure_waits_for_the_round_in_which_the_others_are_done() -> None:
     scene = with_unreadable_first_pool()
     scene.backend.room = 1
-    for job_id in (1, 2):
-        scene.push(job_id)
-        scene.route(job_id)
+    scene.waits(1, 2)
     first = scene.scale()
     assert (first.launched, first.again_in_s) == (1, 1)
     with pytest.raises(UnreadableRow):
@@ -58,8 +55,7 @@ def test_a_failure_waits_for_the_round_in_which_the_others_are_done() -> None:
 def test_the_first_of_two_failures_is_raised(capsys: pytest.CaptureFixture[str]) -> None:
     scene = Scene(text=TWO)
     for job_id, tags in ((1, ("docker",)), (2, ("second",))):
-        scene.push(job_id, tags=tags)
-        scene.route(job_id)
+        scene.waits(job_id, tags=tags)
     scene.backend.failing = Refused("no such thing")
     with pytest.raises(Refused, match="no such thing"):
         scene.scale()
@@ -70,8 +66,7 @@ def test_machines_are_launched_while_the_queue_does_not_answer(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     scene = Scene()
-    scene.push(1)
-    scene.route(1)
+    scene.waits(1)
     scene.queue.unread = Transient(call="sqs.GetQueueAttributes")
     with pytest.raises(Transient):
         scene.scale()

@@ -8,12 +8,10 @@ import pytest
 from adapters.aws.secrets import PoolToken
 from adapters.gitlab.client import NewRunner
 from fleet.errors import FleetError, Refused, Transient
-from fleet.machine.mailbox import Credential
 from fleet.rules.renewal import FORMER_KEPT
 from tests.unit.orchestrator.living_fleet import LivingFleet
-from tests.unit.orchestrator.scene import FLEET, GITLAB, Scene
+from tests.unit.orchestrator.scene import FLEET, GITLAB, SHARED, Scene
 
-SHARED = FLEET.replace('"group:42"', '"group:42"\ncredentials = "shared"')
 PER_PROJECT = FLEET.replace('"group:42"', '"project"')
 HOURS = timedelta(hours=1)
 RENEWALS_FAIL = [Refused(call="POST /user/runners", status=401), Transient(status=503)]
@@ -42,8 +40,7 @@ def minutes(scene: Scene, count: int) -> None:
         assert scene.gitlab.is_valid(scene.pool_tokens["docker"].token)
 
 
-@pytest.mark.parametrize("text", [FLEET, SHARED, PER_PROJECT])
-@pytest.mark.parametrize("hours", [0.5, 2, 24])
+@pytest.mark.parametrize(("text", "hours"), [(FLEET, 0.5), (SHARED, 2), (PER_PROJECT, 24)])
 def test_a_pools_token_is_made_anew_before_it_expires(text: str, hours: float) -> None:
     scene = expiring(text, hours=hours)
     made = scene.gitlab.calls.count("create_runner")
@@ -156,27 +153,15 @@ def test_a_record_that_machines_share_stays_until_they_are_gone() -> None:
     assert old.runner_id not in scene.gitlab.records
 
 
-def credential(scene: Scene) -> Credential:
-    (item,) = [item for (_, sk), item in scene.table.items.items() if sk == "credential"]
-    return Credential.of_item(item)
-
-
 @pytest.mark.parametrize("text", [FLEET, SHARED])
-@pytest.mark.parametrize(("hours", "waits_s"), [(24, 900), (0.25, 600), (0.05, 60)])
+@pytest.mark.parametrize(("hours", "waits_s"), [(24, 900), (0.25, 600)])
 def test_an_idle_machine_leaves_before_its_token_expires(
     text: str, hours: float, waits_s: int
 ) -> None:
     """It boots for five minutes at most, then waits; a quarter of an hour is its own limit."""
     scene = expiring(text + "idle = { count = 1 }\n", hours=hours)
     scene.scale()
-    assert credential(scene).wait_timeout_s == waits_s
-
-
-def test_a_machine_for_a_job_waits_as_the_pool_says_where_its_token_lasts() -> None:
-    scene = expiring(hours=24)
-    scene.launched(1)
-    waits_s = scene.world.config.pools[0].wait_timeout.total_seconds()
-    assert credential(scene).wait_timeout_s == waits_s
+    assert scene.credential.wait_timeout_s == waits_s
 
 
 @pytest.mark.parametrize("shared", [True, False])

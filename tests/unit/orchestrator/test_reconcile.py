@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from fleet.errors import Refused, Transient
+from fleet.errors import FleetError, Refused, Transient
 from fleet.model import JobStatus, RunnerState
 from fleet.reasons import Reason
 from fleet.steps import StepName
@@ -23,31 +23,17 @@ def watching(*projects: int, text: str = FLEET) -> Scene:
     return scene
 
 
-def test_a_job_whose_webhook_was_lost_is_routed() -> None:
+def test_a_job_whose_webhook_was_lost_is_routed_once() -> None:
     scene = watching()
     scene.push(1)
     done = scene.reconcile()
-    assert (done.projects, done.routed, done.looked_up) == (1, 1, 0)
-    assert scene.queue.depth() == 1
+    assert (done.projects, done.routed, done.looked_up, done.wake) == (1, 1, 0, True)
     assert scene.steps(1) == ["reconcile_found", "routed", "demand_sent"]
     assert (scene.job(1).pool, scene.job(1).project_path) == ("docker", "acme/p7")
-
-
-def test_a_second_look_changes_nothing() -> None:
-    scene = watching()
-    scene.push(1)
-    scene.reconcile()
     scene.clock.go(60)
     done = scene.reconcile()
     assert (done.projects, done.routed) == (1, 0)
-    assert scene.queue.depth() == 1
-
-
-def test_a_late_webhook_after_it_changes_nothing() -> None:
-    scene = watching()
-    scene.push(1)
-    scene.reconcile()
-    assert scene.route(1).reason is Reason.STALE_EVENT
+    assert scene.route(1).reason is Reason.STALE_EVENT  # its webhook comes late
     assert scene.queue.depth() == 1
 
 
@@ -57,30 +43,24 @@ def test_a_late_webhook_after_it_changes_nothing() -> None:
         ("success", "success", JobStatus.FINISHED),
         ("canceled", "canceled", JobStatus.FINISHED),
         ("running", None, JobStatus.RUNNING),
+        (None, "gone", JobStatus.FINISHED),
     ],
 )
 def test_a_row_that_waits_for_what_gitlab_does_not_list_is_looked_up(
-    status: str, outcome: str | None, rank: JobStatus
+    status: str | None, outcome: str | None, rank: JobStatus
 ) -> None:
     scene = watching()
-    scene.push(1)
-    scene.route(1)
+    scene.waits(1)
     scene.clock.go(60)
-    scene.gitlab.change(1, status=status)
-    scene.reconcile()
-    assert (scene.job(1).status, scene.job(1).outcome) == (rank, outcome)
-    assert scene.world.jobs.waiting_in("docker") == ()
-
-
-def test_a_job_that_gitlab_lost_is_over() -> None:
-    scene = watching()
-    scene.push(1)
-    scene.route(1)
-    scene.gitlab.jobs.clear()
-    scene.clock.go(60)
+    if status is None:
+        scene.gitlab.jobs.clear()
+    else:
+        scene.gitlab.change(1, status=status)
     assert scene.reconcile().looked_up == 1
-    assert scene.job(1).outcome == "gone"
-    assert scene.row(1).steps[-1].reason == Reason.FINISHED_UNSEEN
+    assert (scene.job(1).status, scene.job(1).outcome) == (rank, outcome)
+    unseen = Reason.TAKEN_UNSEEN if rank is JobStatus.RUNNING else Reason.FINISHED_UNSEEN
+    assert scene.row(1).steps[-1].reason is unseen
+    assert scene.world.jobs.waiting_in("docker") == ()
 
 
 def test_a_job_taken_unseen_makes_its_runner_busy() -> None:
@@ -96,8 +76,7 @@ def test_a_job_taken_unseen_makes_its_runner_busy() -> None:
 
 def test_a_job_that_no_pool_could_take_is_routed_once_one_can() -> None:
     scene = watching()
-    scene.push(1, tags=("gpu",))
-    scene.route(1)
+    scene.waits(1, tags=("gpu",))
     for _ in range(2):
         scene.clock.go(60)
         scene.reconcile()
@@ -131,8 +110,7 @@ def test_a_job_leaves_a_pool_that_is_gone_or_does_not_fit_it_any_more(
 ) -> None:
     """Where no pool fits it waits among those without one, and goes to the first that does."""
     scene = watching()
-    scene.push(1)
-    scene.route(1)
+    scene.waits(1)
     if given_up:
         demand_again(scene.world, replace(scene.job(1), attempt=2), Reason.BOOT_DEADLINE)
         assert scene.job(1).given_up
@@ -164,8 +142,7 @@ def test_a_job_leaves_a_pool_that_is_gone_or_does_not_fit_it_any_more(
 def test_a_job_stays_in_a_pool_that_still_fits() -> None:
     """Also where another comes before it in the file now."""
     scene = watching()
-    scene.push(1)
-    scene.route(1)
+    scene.waits(1)
     scene.with_config(OTHER + FLEET.removeprefix(GITLAB))
     scene.clock.go(60)
     scene.reconcile()
@@ -175,8 +152,7 @@ def test_a_job_stays_in_a_pool_that_still_fits() -> None:
 
 def test_a_job_that_ended_unseen_in_a_removed_pool_is_looked_up() -> None:
     scene = watching()
-    scene.push(1)
-    scene.route(1)
+    scene.waits(1)
     scene.with_config(LESS, removed=("docker",))
     scene.gitlab.change(1, status="canceled")
     scene.clock.go(60)
@@ -188,8 +164,7 @@ def test_a_job_that_ended_unseen_in_a_removed_pool_is_looked_up() -> None:
 def test_jobs_that_an_apply_moves_do_not_wait_for_their_projects_turn(before: str) -> None:
     """Neither from a pool that is gone, nor to one that is new."""
     scene = watching(*range(100, 140), text=before)
-    scene.push(1, project_id=139)
-    scene.route(1)
+    scene.waits(1, project_id=139)
     for project in range(100, 140):
         scene.world.fleet.note_polled(INSTANCE, project, at=scene.clock.go(1))
     scene.clock.go(1200)
@@ -199,23 +174,6 @@ def test_jobs_that_an_apply_moves_do_not_wait_for_their_projects_turn(before: st
     )
     scene.reconcile()
     assert scene.job(1).pool == ("docker" if after == FLEET else None)
-
-
-def test_a_project_that_gitlab_hides_keeps_no_other_from_its_turn() -> None:
-    scene = watching(7, 8)
-    scene.push(1, project_id=8)
-    scene.gitlab.failing["pending_jobs 7"] = Refused("hidden", status=404)
-    for _ in range(2):
-        scene.reconcile()
-        scene.clock.go(60)
-    assert scene.job(1).pool == "docker"
-
-
-def test_a_gitlab_that_asks_for_a_pause_gets_one() -> None:
-    scene = watching(7, 8)
-    scene.gitlab.failing["pending_jobs"] = Transient(status=429, retry_after_s=5.0)
-    scene.reconcile()
-    assert scene.gitlab.calls.count("pending_jobs") == 1
 
 
 def test_more_projects_than_calls_take_turns() -> None:
@@ -235,12 +193,6 @@ def test_a_quiet_fleet_s_tick_wakes_nobody() -> None:
     assert not watching().reconcile().wake
 
 
-def test_a_lost_job_wakes_the_autoscaler() -> None:
-    scene = watching()
-    scene.push(1)
-    assert scene.reconcile().wake
-
-
 def test_a_living_runner_wakes_it_and_a_warm_target_does() -> None:
     scene = watching()
     scene.launched(1)
@@ -252,8 +204,7 @@ def test_a_living_runner_wakes_it_and_a_warm_target_does() -> None:
 
 def test_a_message_that_nobody_needs_any_more_wakes_it() -> None:
     scene = watching()
-    scene.push(1)
-    scene.route(1)
+    scene.waits(1)
     scene.gitlab.change(1, status="canceled")
     scene.clock.go(60)
     assert scene.reconcile().wake
@@ -261,18 +212,25 @@ def test_a_message_that_nobody_needs_any_more_wakes_it() -> None:
     assert scene.reconcile().wake  # the row is closed now, its message is not deleted yet
 
 
-def test_a_project_that_gitlab_cannot_answer_for_blocks_no_other() -> None:
+@pytest.mark.parametrize("failure", [Transient(status=500), Refused("hidden", status=404)])
+def test_a_project_that_gitlab_cannot_answer_for_blocks_no_other(failure: FleetError) -> None:
     scene = watching(7, 8)
     scene.push(1, project_id=8)
-    scene.gitlab.failing["pending_jobs 7"] = Transient(status=500)
+    scene.gitlab.failing["pending_jobs 7"] = failure
     assert scene.reconcile().routed == 1
 
 
-def test_a_gitlab_that_is_down_is_not_asked_for_every_project() -> None:
+@pytest.mark.parametrize(
+    ("failure", "asked"),
+    [(Transient(status=502), 3), (Transient(retry_after_s=5.0), 1), (Refused(status=403), 8)],
+)
+def test_a_gitlab_that_is_down_is_not_asked_for_every_project(
+    failure: FleetError, asked: int
+) -> None:
     scene = watching(*range(7, 15))
-    scene.gitlab.failing["pending_jobs"] = Transient(status=502)
+    scene.gitlab.failing["pending_jobs"] = failure
     scene.reconcile()
-    assert scene.gitlab.calls.count("pending_jobs") == 3
+    assert scene.gitlab.calls.count("pending_jobs") == asked
 
 
 def test_a_pass_ends_before_its_time_does() -> None:
@@ -280,19 +238,6 @@ def test_a_pass_ends_before_its_time_does() -> None:
     #                       presence, two projects, not the third, and no listing
     assert scene.reconcile(50.0, 50.0, 50.0).projects == 2
     assert scene.gitlab.calls.count("pending_jobs") == 2
-
-
-def test_looking_up_ends_before_time_does() -> None:
-    scene = watching()
-    for job_id in (1, 2, 3):
-        scene.push(job_id)
-        scene.route(job_id)
-        scene.gitlab.change(job_id, status="canceled")
-    scene.clock.go(60)
-    #                       presence, the project, two of its jobs
-    assert scene.reconcile(50.0, 50.0, 50.0, 50.0).looked_up == 2
-    scene.clock.go(60)
-    assert scene.reconcile().looked_up == 1
 
 
 def test_presence_is_shown_although_no_time_is_left_to_read_projects() -> None:

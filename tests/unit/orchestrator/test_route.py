@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -32,12 +33,13 @@ def test_a_pending_job_gets_its_pool_and_its_demand_is_sent() -> None:
     assert job.project_path == "acme/demo"
     assert scene.steps(1) == ["webhook_received", "event", "routed", "demand_sent"]
     assert scene.world.jobs.waiting_in("docker") == (job,)
+    (watched,) = scene.world.fleet.watched(INSTANCE)
+    assert (watched.project_id, watched.last_hook_at, watched.last_polled_at) == (PROJECT, AT, None)
 
 
 def test_the_same_delivery_twice_sends_one_demand() -> None:
     scene = Scene()
-    scene.push(1)
-    scene.route(1)
+    scene.waits(1)
     again = scene.route(1)
     assert again == RouteAnswer(reason=Reason.STALE_EVENT, wake=True)
     assert scene.queue.depth() == 1
@@ -64,25 +66,9 @@ def test_running_came_before_pending() -> None:
     assert scene.gitlab.calls == []
 
 
-def test_pending_with_a_runner_already_set_is_taken() -> None:
-    scene = Scene()
-    scene.push(1, runner_id=31)
-    told = scene.route(1, runner_id=31)
-    assert told == RouteAnswer(reason=Reason.TAKEN)
-    assert scene.world.jobs.row(key(1)) is None
-
-
-def test_a_job_canceled_before_it_was_routed_needs_nothing() -> None:
-    scene = Scene()
-    scene.push(1, status="canceled")
-    assert scene.route(1) == RouteAnswer(reason=Reason.NOT_PENDING)
-    assert scene.world.jobs.row(key(1)) is None
-
-
 def test_a_retried_job_is_a_new_job() -> None:
     scene = Scene()
-    scene.push(1)
-    scene.route(1)
+    scene.waits(1)
     scene.settle(1, "canceled")
     retried = scene.gitlab.change(1, status="canceled")
     again = scene.gitlab.retry_job(PROJECT, retried.id)
@@ -105,9 +91,19 @@ def test_a_job_that_no_pool_may_take_is_kept_with_the_reason(
     assert scene.steps(1) == ["webhook_received", "event", "routed"]
 
 
-def test_a_job_that_gitlab_does_not_have_is_nothing() -> None:
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        pytest.param(None, Reason.UNKNOWN_JOB, id="GitLab does not have it"),
+        pytest.param({"runner_id": 31}, Reason.TAKEN, id="it has a runner"),
+        pytest.param({"status": "canceled"}, Reason.NOT_PENDING, id="it is over"),
+    ],
+)
+def test_a_job_that_does_not_wait_gets_no_row(facts: dict[str, Any] | None, reason: Reason) -> None:
     scene = Scene()
-    assert scene.route(1) == RouteAnswer(reason=Reason.UNKNOWN_JOB)
+    if facts is not None:
+        scene.push(1, **facts)
+    assert scene.route(1) == RouteAnswer(reason=reason)
     assert scene.world.jobs.row(key(1)) is None
 
 
@@ -136,25 +132,15 @@ def test_when_gitlab_fails_the_state_machine_gets_its_error_and_nothing_is_writt
     assert scene.route(1).wake
 
 
-def test_its_project_is_watched_from_then_on() -> None:
-    scene = Scene()
-    scene.push(1)
-    scene.route(1)
-    (watched,) = scene.world.fleet.watched(INSTANCE)
-    assert (watched.project_id, watched.last_hook_at, watched.last_polled_at) == (PROJECT, AT, None)
-
-
 def test_a_job_that_outgrew_its_pool_goes_to_the_overflow() -> None:
     scene = Scene(text=f"{GITLAB}{SMALL}\n[pools.docker]{DOCKER}")
-    scene.push(1, name="build")
-    scene.route(1)
+    scene.waits(1, name="build")
     assert scene.job(1).pool == "small"
     scene.settle(1, "failed", failure_reason="job_execution_timeout")
     scene.push(2, name="build")
     told = scene.route(2)
     assert (scene.job(2).pool, told.reason) == ("docker", Reason.OVERFLOW)
-    scene.push(3, name="lint")
-    scene.route(3)
+    scene.waits(3, name="lint")
     assert scene.job(3).pool == "small"
 
 
@@ -171,34 +157,24 @@ class TestPipeline:
         assert scene.queue.depth() == 3
         assert scene.steps(1) == ["found", "routed", "demand_sent"]
         assert scene.job(1).project_path == "acme/demo"
-
-    def test_their_own_webhooks_cost_no_call_and_no_message(self) -> None:
-        scene = Scene()
-        scene.push(1)
-        scene.push(2)
-        scene.route(1)
-        told = scene.route(2)
-        assert told == RouteAnswer(reason=Reason.STALE_EVENT, wake=True)
-        assert scene.gitlab.calls == ["pending_in_pipeline"]
-        assert scene.queue.depth() == 2
-        assert scene.steps(2)[-2:] == ["event", "ignored"]
+        # Their own webhooks cost no call and no message.
+        assert scene.route(1) == RouteAnswer(reason=Reason.STALE_EVENT, wake=True)
+        assert (len(scene.gitlab.calls), scene.queue.depth()) == (1, 3)
+        assert scene.steps(1)[-2:] == ["event", "ignored"]
 
     def test_a_job_that_comes_to_wait_just_after_is_asked_for_alone(self) -> None:
         scene = Scene()
-        scene.push(1)
-        scene.route(1)
+        scene.waits(1)
         scene.push(2)
         assert scene.route(2).reason is Reason.ROUTED
         assert scene.gitlab.calls == ["pending_in_pipeline", "job"]
 
     def test_a_later_stage_is_read_again(self) -> None:
         scene = Scene()
-        scene.push(1)
-        scene.route(1)
+        scene.waits(1)
         scene.clock.go(11)
         scene.push(2)
-        scene.push(3)
-        scene.route(3)
+        scene.waits(3)
         assert [job.job_id for job in scene.world.jobs.waiting_in("docker")] == [1, 2, 3]
         assert scene.gitlab.calls == ["pending_in_pipeline"] * 2
 
@@ -213,8 +189,7 @@ class TestPipeline:
 
     def test_each_goes_where_its_own_tags_and_past_say(self) -> None:
         scene = Scene(text=f"{GITLAB}{SMALL}\n[pools.docker]{DOCKER}")
-        scene.push(1, name="build")
-        scene.route(1)
+        scene.waits(1, name="build")
         scene.settle(1, "failed", failure_reason="job_execution_timeout")
         scene.gitlab.change(1, status="failed")
         scene.clock.go(11)
@@ -273,11 +248,6 @@ class TestPipeline:
         assert scene.gitlab.calls == ["pending_in_pipeline"] * 2
         assert [job.job_id for job in scene.world.jobs.waiting_in("docker")] == [1, 2]
 
-    def test_a_pipeline_that_gitlab_does_not_have_is_no_obstacle(self) -> None:
-        scene = Scene()
-        scene.push(1, pipeline_id=99)
-        assert scene.route(1) == RouteAnswer(reason=Reason.ROUTED, wake=True)
-
 
 class JobsRoutedMeanwhile(JobRows):
     """Somebody else routes a job between the look at the rows and the writing of them."""
@@ -318,11 +288,8 @@ class TestProtection:
         ("tags", "protected", "pool", "reason"),
         [
             (("docker",), True, "safe", Reason.ROUTED),
-            (("docker",), False, "docker", Reason.ROUTED),
             (("docker",), None, "docker", Reason.ROUTED),
-            (("deploy",), True, "safe", Reason.ROUTED),
             (("deploy",), False, None, Reason.UNPROTECTED),
-            (("deploy",), None, None, Reason.PROTECTION_UNKNOWN),
         ],
     )
     @pytest.mark.parametrize("how", ["its event", "the event of another", "reconcile"])
@@ -401,29 +368,16 @@ class TestProtection:
             assert scene.job(1).reason is reason
         assert scene.steps(1).count("routed") == 4  # once for each answer
 
-    @pytest.mark.parametrize(
-        ("tags", "protected", "pool", "reason"),
-        [
-            (("docker",), False, "docker", Reason.ROUTED),
-            (("deploy",), False, None, Reason.UNPROTECTED),
-            (("deploy",), None, "safe", Reason.ROUTED),
-            (("deploy",), True, "safe", Reason.ROUTED),
-        ],
-    )
-    def test_a_job_leaves_a_pool_that_apply_made_one_for_protected_refs(
-        self,
-        *,
-        tags: tuple[str, ...],
-        protected: bool | None,
-        pool: str | None,
-        reason: Reason,
-    ) -> None:
-        scene = self.scene(work=protected)
+    def test_a_job_leaves_a_pool_that_apply_made_one_for_protected_refs(self) -> None:
+        scene = self.scene(work=False)
         text = scene.text
         scene.with_config(text.replace("protected_only = true\n", ""))
-        scene.push(1, tags=tags, ref="work")
-        scene.route(1)
-        assert scene.job(1).pool == "safe"
+        scene.waits(1, ref="work")
+        scene.waits(2, tags=("deploy",), ref="work")
+        assert [scene.job(n).pool for n in (1, 2)] == ["safe", "safe"]
         scene.with_config(text)
         assert scene.reconcile().wake
-        assert (scene.job(1).pool, scene.job(1).reason) == (pool, reason)
+        assert [(scene.job(n).pool, scene.job(n).reason) for n in (1, 2)] == [
+            ("docker", Reason.ROUTED),
+            (None, Reason.UNPROTECTED),
+        ]

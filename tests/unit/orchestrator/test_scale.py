@@ -1,7 +1,6 @@
 """The autoscaler on a back end that exists only here: how many machines, for whom, and why."""
 
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 
@@ -12,22 +11,31 @@ from fleet.errors import Transient
 from fleet.machine.mailbox import MachineState
 from fleet.model import JobKey, RunnerState
 from fleet.reasons import Reason
-from fleet.rules.capacity import BackOff, CapacityPool, ErrorKind
+from fleet.rules.capacity import ErrorKind
 from fleet.rules.scale import decide_scale
-from fleet.steps import Outcome, StepName
+from fleet.steps import StepName
 from orchestrator.close import demand_again
 from orchestrator.observe import observe
 from orchestrator.scale import apply
-from tests.unit.orchestrator.scene import AT, FLEET, INSTANCE, PROJECT, Scene, described, key
+from tests.unit.orchestrator.scene import (
+    FLEET,
+    INSTANCE,
+    ON_DEMAND,
+    PROJECT,
+    RETRYING,
+    SHARED,
+    SPOT,
+    Scene,
+    described,
+    key,
+)
 
 WARM = FLEET + "idle = { count = 2, idle_time = '5m' }\n"
-SHARED = FLEET.replace('"group:42"\n', '"group:42"\ncredentials = "shared"\n')
 
 
 def test_one_job_gets_one_machine_with_its_credential() -> None:
     scene = Scene()
-    scene.push(1)
-    scene.route(1)
+    scene.waits(1)
     assert scene.scale().launched == 1
     runner = scene.only_runner
     assert (runner.state, runner.for_job) == (RunnerState.IN_FLIGHT, key(1))
@@ -50,18 +58,9 @@ def test_the_next_round_launches_nothing_more() -> None:
     assert len(scene.backend.orders) == 1
 
 
-def test_a_burst_is_launched_in_one_order() -> None:
-    scene = Scene()
-    scene.launched(1, 2, 3)
-    (order,) = scene.backend.orders
-    assert len(order.runner_ids) == 3
-    scene.books_balance()
-
-
 def test_two_rounds_on_the_same_snapshot_launch_once() -> None:
     scene = Scene()
-    scene.push(1)
-    scene.route(1)
+    scene.waits(1)
     (pool,) = scene.world.config.pools
     seen = [observe(scene.world, pool, messages=1) for _ in range(2)]
     came = [apply(scene.world, one, decide_scale(one.seen, one.limits)) for one in seen]
@@ -72,8 +71,7 @@ def test_two_rounds_on_the_same_snapshot_launch_once() -> None:
 
 def test_an_index_that_lags_launches_nothing_twice() -> None:
     scene = Scene()
-    scene.push(1)
-    scene.route(1)
+    scene.waits(1)
     scene.table.lag()
     scene.scale()
     scene.scale()
@@ -81,38 +79,31 @@ def test_an_index_that_lags_launches_nothing_twice() -> None:
     assert len(scene.runners) == 1
 
 
-def test_a_message_that_came_twice_launches_once() -> None:
+@pytest.mark.parametrize("messages", [0, 1, 2])
+def test_a_job_is_launched_for_once_whatever_became_of_its_message(messages: int) -> None:
     scene = Scene()
-    scene.push(1)
-    scene.route(1)
-    scene.queue.send([Demand(job=key(1), project_id=PROJECT, pool="docker", attempt=1)])
+    scene.waits(1)
+    scene.queue.messages.clear()
+    scene.queue.send([Demand(job=key(1), project_id=PROJECT, pool="docker", attempt=1)] * messages)
     assert scene.scale().launched == 1
     assert scene.queue.depth() == 0
 
 
-def test_a_message_that_was_lost_costs_no_job() -> None:
+def test_messages_without_a_waiting_job_are_deleted() -> None:
     scene = Scene()
-    scene.push(1)
-    scene.route(1)
-    scene.queue.messages.clear()
-    assert scene.scale().launched == 1
-
-
-def test_messages_of_nobody_are_thrown_away() -> None:
-    scene = Scene()
+    scene.waits(1)
+    scene.settle(1, "canceled")
     unknown = JobKey(instance=INSTANCE, job_id=404)
     scene.queue.send([Demand(job=unknown, project_id=PROJECT, pool="docker", attempt=1)])
     scene.queue.litter()
-    scene.scale()
+    assert scene.scale().launched == 0
     assert scene.queue.depth() == 0
 
 
 def test_at_the_ceiling_the_rest_waits_and_is_told_why() -> None:
     scene = Scene()
     runners = scene.launched(1, 2, 3, 4, 5)
-    for job_id in (6, 7):
-        scene.push(job_id)
-        scene.route(job_id)
+    scene.waits(6, 7)
     done = scene.scale()
     assert (done.launched, done.reasons) == (0, {"docker": Reason.AT_CEILING})
     assert scene.job(6).reason is Reason.AT_CEILING
@@ -129,9 +120,7 @@ def test_at_the_ceiling_the_rest_waits_and_is_told_why() -> None:
 def test_partial_capacity_launches_what_there_is_and_asks_again_later() -> None:
     scene = Scene()
     scene.backend.room = 2
-    for job_id in (1, 2, 3):
-        scene.push(job_id)
-        scene.route(job_id)
+    scene.waits(1, 2, 3)
     done = scene.scale()
     assert (done.launched, done.again_in_s) == (2, 1)
     scene.books_balance()
@@ -147,42 +136,6 @@ def test_partial_capacity_launches_what_there_is_and_asks_again_later() -> None:
     scene.books_balance()
 
 
-def test_a_place_without_machines_is_left_for_the_next_one() -> None:
-    scene = Scene()
-    spot, on_demand = (
-        CapacityPool(instance_type="m7i.large", subnet="subnet-1", market=market)
-        for market in ("spot", "on-demand")
-    )
-    scene.backend.places = (spot, on_demand)
-    scene.backend.room = 0
-    scene.backend.short = Shortfall(
-        kind=ErrorKind.CAPACITY, code="InsufficientInstanceCapacity", capacity=spot, message=""
-    )
-    scene.push(1)
-    scene.route(1)
-    assert scene.scale().launched == 0
-    scene.backend.room = 1
-    assert scene.scale().launched == 1
-    assert [order.try_in for order in scene.backend.orders] == [(spot, on_demand), (on_demand,)]
-
-
-def test_a_configuration_that_aws_refuses_is_not_asked_again_and_again() -> None:
-    scene = Scene()
-    scene.backend.room = 0
-    scene.backend.short = Shortfall(
-        kind=ErrorKind.CONFIGURATION, code="InvalidAMIID.NotFound", capacity=None, message="no"
-    )
-    scene.push(1)
-    scene.route(1)
-    scene.scale()
-    assert "InvalidAMIID.NotFound" in (scene.world.fleet.pool("docker").refused or "")
-    scene.backend.room = 5
-    assert scene.scale().reasons == {"docker": Reason.CONFIGURATION}
-    assert scene.job(1).reason is Reason.CONFIGURATION
-    scene.world.fleet.forgive("docker")
-    assert scene.scale().launched == 1
-
-
 def test_a_configuration_that_aws_refused_is_asked_again_and_may_be_taken() -> None:
     """A permission is put right without `apply`."""
     scene = Scene()
@@ -190,11 +143,11 @@ def test_a_configuration_that_aws_refused_is_asked_again_and_may_be_taken() -> N
     scene.backend.short = Shortfall(
         kind=ErrorKind.CONFIGURATION, code="UnauthorizedOperation", capacity=None, message="no"
     )
-    scene.push(1)
-    scene.route(1)
+    scene.waits(1)
     scene.scale()
     scene.clock.go(299)
     assert scene.scale().reasons == {"docker": Reason.CONFIGURATION}
+    assert scene.job(1).reason is Reason.CONFIGURATION
     scene.clock.go(2)
     assert scene.scale().reasons == {"docker": Reason.BACKLOG}
     assert "UnauthorizedOperation" in (scene.world.fleet.pool("docker").refused or "")
@@ -206,38 +159,10 @@ def test_a_configuration_that_aws_refused_is_asked_again_and_may_be_taken() -> N
     assert scene.world.fleet.pool("docker").refused is None
 
 
-def test_what_is_only_scarce_now_is_not_called_refused_any_more() -> None:
-    scene = Scene()
-    scene.world.fleet.note_refused("docker", "no", scene.world.config.version)
-    scene.backend.room = 0
-    scene.push(1)
-    scene.route(1)
-    scene.scale()
-    assert scene.scale().reasons == {"docker": Reason.NO_CAPACITY_UNTIL}
-    assert scene.world.fleet.pool("docker").refused is None
-
-
-def test_a_retry_takes_spot_where_there_is_nothing_on_demand() -> None:
-    scene = Scene()
-    spot, on_demand = (
-        CapacityPool(instance_type="m7i.large", subnet="subnet-1", market=market)
-        for market in ("spot", "on-demand")
-    )
-    scene.backend.places = (spot, on_demand)
-    none = BackOff(until=AT + timedelta(minutes=1), failures=1, code="VcpuLimitExceeded")
-    scene.world.fleet.note_back_off("docker", {str(on_demand): none})
-    scene.push(1)
-    scene.route(1)
-    scene.table.write(Change(pk=f"job#{key(1)}", sk="job", put={"on_demand": True}))
-    assert scene.scale().launched == 1
-    assert [order.try_in for order in scene.backend.orders] == [(spot,)]
-
-
 def test_a_launch_that_failed_unclearly_is_not_repeated_before_its_deadline() -> None:
     """The cloud may have made the machine: its intent stays until boot deadline says no."""
     scene = Scene()
-    scene.push(1)
-    scene.route(1)
+    scene.waits(1)
     scene.backend.failing = Transient()
     with pytest.raises(Transient):
         scene.scale()
@@ -245,28 +170,6 @@ def test_a_launch_that_failed_unclearly_is_not_repeated_before_its_deadline() ->
     assert scene.scale().launched == 0
     assert scene.only_runner.state is RunnerState.REQUESTED
     scene.books_balance()
-
-
-def test_a_job_canceled_before_its_launch_gets_none() -> None:
-    scene = Scene()
-    scene.push(1)
-    scene.route(1)
-    scene.settle(1, "canceled")
-    assert scene.scale().launched == 0
-    assert scene.queue.depth() == 0
-    assert scene.runners == ()
-
-
-def test_the_machine_of_a_job_canceled_after_its_launch_serves_the_next_one() -> None:
-    scene = Scene()
-    (runner,) = scene.launched(1)
-    scene.settle(1, "canceled")
-    scene.reports(runner, MachineState.IDLE, StepName.CALLED_HOME)
-    scene.push(2)
-    scene.route(2)
-    done = scene.scale()
-    assert (done.launched, done.reasons) == (0, {"docker": Reason.COVERED})
-    assert scene.job(2).reason is Reason.COVERED
 
 
 def test_a_job_whose_machine_took_another_one_gets_its_own() -> None:
@@ -328,8 +231,7 @@ def test_a_machine_that_another_round_is_equipping_just_now_is_left_to_it() -> N
 
 def test_a_machine_is_equipped_once_and_the_record_that_came_too_late_goes() -> None:
     scene = Scene()
-    scene.push(1)
-    scene.route(1)
+    scene.waits(1)
     (pool,) = scene.world.config.pools
     scene.scale()
     runner = scene.only_runner
@@ -350,26 +252,9 @@ def test_a_shared_credential_makes_no_record() -> None:
     assert scene.table.items[f"machine#{runner.mailbox}", "credential"]["token"] == "glrt-p"
 
 
-def test_a_runner_of_each_project_is_launched_for_its_own_project() -> None:
-    scene = Scene(text=FLEET.replace('"group:42"', '"project"'))
-    for job_id, project in ((1, 7), (2, 8), (3, 7)):
-        scene.push(job_id, project_id=project)
-        scene.route(job_id)
-    scene.scale()
-    assert sorted(len(order.runner_ids) for order in scene.backend.orders) == [1, 2]
-    owners = sorted(one.owner_id or 0 for one in scene.gitlab.wanted.values())
-    assert owners == [7, 7, 8]
-    assert {one.kind for one in scene.gitlab.wanted.values()} == {"project_type"}
-    assert all(one.locked for one in scene.gitlab.wanted.values())
-
-
 def test_a_retry_is_launched_on_demand() -> None:
-    scene = Scene(text=FLEET + "infra_retry = true\n")
-    spot, on_demand = (
-        CapacityPool(instance_type="m7i.large", subnet="subnet-1", market=market)
-        for market in ("spot", "on-demand")
-    )
-    scene.backend.places = (spot, on_demand)
+    scene = Scene(text=RETRYING)
+    scene.backend.places = (SPOT, ON_DEMAND)
     runner = scene.runs(1)
     scene.gitlab.change(1, status="failed", failure_reason="runner_system_failure")
     scene.settle(
@@ -378,35 +263,14 @@ def test_a_retry_is_launched_on_demand() -> None:
     again = max(scene.gitlab.jobs)
     scene.route(again)
     scene.scale()
-    assert [order.try_in for order in scene.backend.orders] == [(spot, on_demand), (on_demand,)]
+    assert [order.try_in for order in scene.backend.orders] == [(SPOT, ON_DEMAND), (ON_DEMAND,)]
     assert "retry" in scene.steps(again)
-
-
-def test_a_job_given_up_is_launched_for_no_more() -> None:
-    scene = Scene()
-    scene.push(1)
-    scene.route(1)
-    scene.table.write(Change(pk=f"job#{key(1)}", sk="job", put={"given_up": True}))
-    done = scene.scale()
-    assert (done.launched, done.reasons) == (0, {"docker": Reason.ATTEMPTS_USED})
-    assert scene.queue.depth() == 0
-
-
-def test_a_runner_that_got_no_job_is_replaced_while_its_job_waits() -> None:
-    scene = Scene()
-    (runner,) = scene.launched(1)
-    scene.clock.go(30)
-    scene.reports(runner, MachineState.DONE, StepName.ENDED, outcome=Outcome.NO_JOB)
-    assert scene.scale().launched == 1
-    assert scene.clock() == AT + timedelta(seconds=30)
-    scene.books_balance()
 
 
 def given_up() -> Scene:
     """A job whose letter lies in the dead-letter queue."""
     scene = Scene()
-    scene.push(1)
-    scene.route(1)
+    scene.waits(1)
     demand_again(scene.world, replace(scene.job(1), attempt=2), Reason.BOOT_DEADLINE)
     return scene
 
@@ -456,8 +320,7 @@ def test_a_letter_of_others_is_left_to_a_person() -> None:
 def test_messages_for_a_pool_that_is_not_there_any_more_go(text: str, left: int) -> None:
     """Nothing is served from this back end's queue for it, whether it has other pools or none."""
     scene = Scene()
-    scene.push(1)
-    scene.route(1)
+    scene.waits(1)
     scene.backend.room = 0
     scene.with_config(text)
     scene.scale()

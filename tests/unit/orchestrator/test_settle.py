@@ -5,19 +5,28 @@ from typing import Any
 
 import pytest
 
-from adapters.machines.backend import Machine
-from fleet.errors import Refused, Transient
+from fleet.errors import Refused
 from fleet.machine.mailbox import MachineState
 from fleet.model import JobStatus, RunnerState
 from fleet.reasons import Reason
 from fleet.steps import Outcome, StepName
 from orchestrator.settle import settle
 from tests.fakes import FakeBackend
-from tests.unit.orchestrator.scene import AT, FLEET, PROJECT, Scene, described, key
+from tests.unit.orchestrator.scene import (
+    AT,
+    FLEET,
+    PROJECT,
+    RETRYING,
+    SHARED,
+    Scene,
+    described,
+    key,
+)
 
-RETRYING = FLEET + "infra_retry = true\n"
+OFF = FLEET + "infra_retry = false\n"
 GONE = "EC2 Instance State-change Notification"
 SPOT = "EC2 Spot Instance Interruption Warning"
+SCRIPT = {"failure_reason": "script_failure"}
 BLAMED: dict[str, Any] = {"failure_reason": "runner_system_failure"}
 
 
@@ -89,16 +98,6 @@ def test_the_end_told_twice_closes_once() -> None:
     scene.books_balance()
 
 
-def test_running_after_the_end_changes_nothing() -> None:
-    scene = Scene()
-    runner = scene.runs(1)
-    scene.reports(runner, MachineState.DONE, StepName.ENDED)
-    scene.settle(1, "success", runner_description=described(runner))
-    scene.settle(1, "running", runner_description=described(runner))
-    assert (scene.job(1).status, scene.job(1).outcome) == (JobStatus.FINISHED, "success")
-    assert scene.runners == ()
-
-
 def test_a_created_event_starts_nothing_and_would_be_refused() -> None:
     scene = Scene()
     scene.runs(1)
@@ -142,23 +141,8 @@ def test_the_end_of_one_job_does_not_end_the_machine_of_another() -> None:
     assert len(scene.runners) == 1
 
 
-def test_a_failing_gitlab_leaves_the_row_for_the_sweep() -> None:
-    scene = Scene()
-    runner = scene.runs(1)
-    scene.reports(runner, MachineState.DONE, StepName.ENDED)
-    scene.gitlab.failing["delete_runner"] = Transient(status=502)
-    scene.settle(1, "success", runner_description=described(runner))
-    assert len(scene.runners) == 1
-    scene.gitlab.failing.clear()
-    scene.clock.go(60)
-    assert scene.sweep().closed == 1
-    assert scene.gitlab.records == {}
-    scene.books_balance()
-
-
 def test_with_a_shared_credential_the_runner_is_known_by_its_own_report() -> None:
-    shared = FLEET.replace('"group:42"\n', '"group:42"\ncredentials = "shared"\n')
-    scene = Scene(text=shared)
+    scene = Scene(text=SHARED)
     (runner,) = scene.launched(1)
     scene.reports(runner, MachineState.BUSY, StepName.JOB_TAKEN, job_id=1)
     scene.settle(1, "running", runner_id=1, runner_description="fleet pool docker")
@@ -181,30 +165,27 @@ def test_what_the_machine_failed_runs_once_more() -> None:
     assert scene.job(again).on_demand
 
 
-def test_gitlabs_own_retry_is_not_doubled() -> None:
-    scene = Scene(text=RETRYING)
+@pytest.mark.parametrize(
+    ("settings", "failure", "sibling", "reason"),
+    [
+        pytest.param(RETRYING, BLAMED, True, Reason.ALREADY_RETRIED, id="GitLab retried it"),
+        pytest.param(RETRYING, SCRIPT, False, None, id="its script failed"),
+        pytest.param(OFF, BLAMED, False, Reason.RETRY_OFF, id="the pool says no"),
+    ],
+)
+def test_a_failed_job_that_is_not_retried_says_why(
+    settings: str, failure: dict[str, Any], sibling: bool, reason: Reason | None
+) -> None:
+    scene = Scene(text=settings)
     runner = scene.runs(1)
-    scene.gitlab.change(1, status="failed", **BLAMED)
-    scene.push(2, name="job-1")
-    scene.settle(1, "failed", runner_description=described(runner), **BLAMED)
+    scene.gitlab.change(1, status="failed", **failure)
+    if sibling:
+        scene.push(2, name="job-1")
+    scene.settle(1, "failed", runner_description=described(runner), **failure)
     assert "retry_job" not in scene.gitlab.calls
-    assert scene.row(1).steps[-1].reason == Reason.ALREADY_RETRIED
-
-
-def test_what_the_script_failed_is_left_alone() -> None:
-    scene = Scene(text=RETRYING)
-    runner = scene.runs(1)
-    scene.settle(1, "failed", runner_description=described(runner), failure_reason="script_failure")
-    assert "retry_job" not in scene.gitlab.calls
-    assert "retry" not in scene.steps(1)
-
-
-def test_without_the_pools_leave_nothing_is_retried_and_the_trail_says_so() -> None:
-    scene = Scene(text=FLEET + "infra_retry = false\n")
-    runner = scene.runs(1)
-    scene.settle(1, "failed", runner_description=described(runner), **BLAMED)
-    assert "retry_job" not in scene.gitlab.calls
-    assert scene.row(1).steps[-1].reason == Reason.RETRY_OFF
+    assert [step.reason for step in scene.row(1).steps if step.name == "retry"] == (
+        [reason] if reason else []
+    )
 
 
 def test_a_retry_that_gitlab_refuses_is_told_and_not_tried_again() -> None:
@@ -245,26 +226,6 @@ def test_an_end_wakes_the_autoscaler_where_it_makes_room(
 # Machines that go
 
 
-def test_a_machine_that_died_at_work_has_its_job_run_again() -> None:
-    scene = on_ec2(Scene(text=RETRYING))
-    runner = scene.runs(1)
-    done = scene.settle_machine(GONE, runner.machine_id or "")
-    assert done.reason is Reason.MACHINE_GONE
-    assert scene.gitlab.jobs[1].status == "canceled"
-    assert scene.job(max(scene.gitlab.jobs)).on_demand
-    assert scene.runners == ()
-
-
-def test_a_machine_that_died_before_it_took_a_job_is_replaced() -> None:
-    scene = on_ec2(Scene())
-    (runner,) = scene.launched(1)
-    scene.settle_machine(GONE, runner.machine_id or "")
-    assert scene.job(1).attempt == 2
-    assert [demand.attempt for demand in scene.queue.demands] == [2]
-    assert scene.scale().launched == 1
-    scene.books_balance()
-
-
 def test_a_machine_that_is_none_of_ours_is_nothing() -> None:
     scene = on_ec2(Scene())
     scene.runs(1)
@@ -284,46 +245,9 @@ def test_a_spot_notice_drains_an_idle_machine_and_is_told_of_a_busy_one(busy: bo
     assert ("spot_notice" in scene.steps(1)) is busy
 
 
-def test_an_invocation_that_failed_before_its_job_is_replaced() -> None:
-    scene = Scene()
-    (runner,) = scene.launched(1)
-    event = {
-        "detail-type": "Lambda Function Invocation Result - Failure",
-        "detail": {"requestPayload": {"runner_id": runner.id}},
-    }
-    done = settle(scene.world, event, round_=0)
-    assert (done.reason, done.wake) == (Reason.INVOCATION_FAILED, True)
-    assert [demand.attempt for demand in scene.queue.demands] == [2]
-
-
 def test_an_event_of_another_kind_is_refused() -> None:
     with pytest.raises(Refused):
         settle(Scene().world, {"detail-type": "Object Created", "detail": {}}, round_=0)
-
-
-def test_a_machine_that_waited_in_vain_costs_no_attempt() -> None:
-    """Its job went to another runner: the goodbye without a job asks for nothing."""
-    scene = Scene()
-    (runner,) = scene.launched(1)
-    scene.push(9, runner_id=77)
-    scene.gitlab.change(1, status="running", runner_id=77)
-    scene.settle(1, "running", runner_id=77, runner_description="somebody-elses")
-    scene.reports(runner, MachineState.DONE, StepName.ENDED, outcome=Outcome.NO_JOB)
-    scene.clock.go(60)
-    scene.sweep()
-    assert scene.runners == ()
-    assert scene.queue.depth() == 0
-    assert scene.job(1).attempt == 1
-
-
-def test_two_machines_of_one_launch_are_told_apart() -> None:
-    scene = on_ec2(Scene())
-    first, second = scene.launched(1, 2)
-    scene.settle_machine(GONE, first.machine_id or "")
-    assert [one.id for one in scene.runners] == [second.id]
-    shown = scene.backend.shown
-    assert isinstance(shown[second.machine_id or ""], Machine)
-    assert shown[second.machine_id or ""].alive
 
 
 def test_a_runner_that_nobody_can_end_counts_until_it_says_goodbye() -> None:

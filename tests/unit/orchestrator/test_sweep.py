@@ -10,7 +10,7 @@ from adapters.machines.backend import Machine
 from fleet.errors import Transient
 from fleet.machine.mailbox import MachineState
 from fleet.reasons import Reason
-from fleet.steps import Outcome, StepName
+from fleet.steps import StepName
 from orchestrator.sweep import Sweep, close_launch, end_launch
 from tests.unit.orchestrator.scene import AT, FLEET, STACK, Scene
 
@@ -50,15 +50,6 @@ def test_the_boot_deadline_leads_to_another_attempt_and_then_to_the_dead_letters
     scene.books_balance()
 
 
-def test_a_machine_late_to_call_home_that_gitlab_sees_at_work_is_left() -> None:
-    scene = Scene()
-    (runner,) = scene.launched(1)
-    scene.hands_over(1, runner)
-    scene.clock.go(BOOT_S)
-    assert scene.sweep().closed == 0
-    assert len(scene.runners) == 1
-
-
 def test_a_silent_machine_is_ended_when_gitlab_says_that_nothing_runs_there() -> None:
     scene = Scene(text=FLEET + "infra_retry = true\n")
     runner = scene.runs(1)
@@ -74,15 +65,6 @@ def test_a_silent_machine_is_ended_when_gitlab_says_that_nothing_runs_there() ->
     assert scene.backend.ended == [runner.machine_id]
 
 
-def test_a_machine_that_the_cloud_shows_as_ended_is_closed_and_its_job_runs_again() -> None:
-    scene = Scene(text=FLEET + "infra_retry = true\n")
-    runner = scene.runs(1)
-    scene.backend.die(runner.machine_id or "")
-    assert scene.sweep().closed == 1
-    assert scene.gitlab.calls.count("retry_job") == 1
-    assert scene.gitlab.jobs[1].status == "canceled"
-
-
 def test_a_machine_that_the_cloud_never_showed_is_given_time() -> None:
     scene = Scene()
     (runner,) = scene.launched(1)
@@ -92,15 +74,6 @@ def test_a_machine_that_the_cloud_never_showed_is_given_time() -> None:
     assert scene.sweep().closed == 1
     assert scene.row(1).steps[-1].reason == Reason.MACHINE_GONE
     assert scene.world.runners.find(runner.id) is None
-
-
-def test_a_machine_that_said_goodbye_is_closed_after_a_moment() -> None:
-    scene = Scene()
-    (runner,) = scene.launched(1)
-    scene.reports(runner, MachineState.DONE, StepName.ENDED)
-    assert scene.sweep().closed == 0
-    scene.clock.go(31)
-    assert scene.sweep().closed == 1
 
 
 def test_nothing_outlives_its_expiry() -> None:
@@ -193,16 +166,6 @@ def test_the_runners_of_a_removed_pool_are_looked_after_until_they_are_gone() ->
     assert scene.runners == ()
 
 
-def test_a_machine_left_out_of_one_answer_is_not_ended_while_it_is_heard_from() -> None:
-    scene = Scene()
-    (runner,) = scene.launched(1)
-    scene.reports(runner, MachineState.BUSY, StepName.JOB_TAKEN, job_id=1)
-    scene.clock.go(600)
-    scene.reports(runner, MachineState.BUSY, StepName.FIRST_OUTPUT, job_id=1)
-    scene.backend.shown.clear()
-    assert scene.sweep().closed == 0
-
-
 def test_a_report_that_cannot_be_read_stops_nothing() -> None:
     scene = Scene()
     odd, well = scene.launched(1, 2)
@@ -212,17 +175,6 @@ def test_a_report_that_cannot_be_read_stops_nothing() -> None:
     scene.clock.go(60)
     assert scene.sweep().closed == 1
     assert [one.id for one in scene.runners] == [odd.id]
-
-
-def test_a_machine_that_got_no_job_costs_its_job_an_attempt() -> None:
-    """Else a job that GitLab never hands over would have machines launched for it for ever."""
-    scene = Scene()
-    (runner,) = scene.launched(1)
-    scene.reports(runner, MachineState.DONE, StepName.ENDED, outcome=Outcome.NO_JOB)
-    scene.clock.go(60)
-    scene.sweep()
-    assert scene.job(1).attempt == 2
-    assert scene.queue.depth() == 1
 
 
 @pytest.mark.parametrize("side", ["machine", "record"])

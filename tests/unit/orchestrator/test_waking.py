@@ -242,14 +242,6 @@ def test_a_wake_before_the_index_shows_the_job_looks_again_soon() -> None:
     assert (scene.scale().launched, scene.scale().again_in_s) == (1, None)
 
 
-def test_who_waits_at_the_ceiling_is_not_looked_for() -> None:
-    scene = Scene(text=FLEET.replace("ceiling = 5", "ceiling = 1"))
-    scene.launched(1)
-    scene.push(2)
-    scene.route(2)
-    assert [scene.scale().again_in_s for _ in range(2)] == [1, None]  # 1: it is full as of now
-
-
 class TestSettle:
     """A runner that takes what was never counted leaves the job that it was there for."""
 
@@ -301,8 +293,7 @@ class TestReconcile:
     @pytest.mark.parametrize("tags", [("docker",), ("gpu",)])
     def test_a_pool_that_was_applied(self, tags: tuple[str, ...]) -> None:
         scene = Scene(text=FLEET.replace('["docker", "big"]', '["other"]'))
-        scene.push(1, tags=tags)
-        scene.route(1)
+        scene.waits(1, tags=tags)
         scene.with_config(FLEET)
         scene.queue.depth = lambda: 0  # type: ignore[method-assign]  # SQS counts about
         assert scene.reconcile().wake == (tags == ("docker",))

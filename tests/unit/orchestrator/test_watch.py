@@ -60,20 +60,12 @@ def watched(scene: Scene) -> set[int]:
 
 def test_named_projects_and_those_of_groups_are_watched() -> None:
     scene = Scene(text=WATCHING)
-    for number, path in ((77, "acme/demo"), (78, "acme/api"), (79, "tools/lint")):
+    scene.world.fleet.record_hook(hook("group:50"))  # our webhook is there
+    for number, path in ((77, "acme/demo"), (78, "acme/api"), (79, "tools/lint"), (80, "late/one")):
         scene.gitlab.add_project(GitLabProject(id=number, path=path))
-    scene.gitlab.groups = {"42": [78], "43": [79]}
+    scene.gitlab.groups = {"42": [78], "43": [79], "50": [80]}
     refresh_watched(scene.world, at_leisure)
-    assert watched(scene) == {77, 78, 79}
-
-
-def test_a_group_with_our_hook_is_watched() -> None:
-    scene = Scene(text=FLEET.replace('"group:42"', '"instance"'))
-    scene.world.fleet.record_hook(hook("group:50"))
-    scene.gitlab.add_project(GitLabProject(id=80, path="late/one"))
-    scene.gitlab.groups = {"50": [80]}
-    refresh_watched(scene.world, at_leisure)
-    assert watched(scene) == {80}
+    assert watched(scene) == {77, 78, 79, 80}
 
 
 def test_groups_are_listed_every_ten_minutes_even_after_a_failure() -> None:
@@ -186,25 +178,6 @@ def test_a_hook_that_gitlab_does_not_answer_for_ends_no_pass(where: str) -> None
     assert scene.reconcile().projects == 2
 
 
-def test_a_hook_of_another_project_is_left_alone() -> None:
-    scene = Scene()
-    scene.world.fleet.record_hook(hook("project:8"))
-    heal_hook(scene.world, PROJECT, set())
-    (row,) = scene.world.fleet.hooks(INSTANCE)
-    assert row.healthy
-
-
-def test_a_lost_webhook_has_the_hook_looked_at() -> None:
-    scene = Scene()
-    scene.world.fleet.note_listed(INSTANCE, at=AT)
-    scene.world.fleet.watch(INSTANCE, PROJECT, "acme/demo", at=AT)
-    scene.world.fleet.record_hook(hook())
-    scene.push(1)
-    scene.reconcile()
-    (row,) = scene.world.fleet.hooks(INSTANCE)
-    assert not row.healthy
-
-
 REFUSED = "GitLab's deliveries are refused (401)"
 EVENTS = f"{HOOK}/events"
 
@@ -255,18 +228,6 @@ def test_a_quiet_project_s_hook_that_was_registered_again_is_no_problem_any_more
     scene.clock.go(60)
     scene.reconcile()
     assert scene.world.fleet.hooks(INSTANCE)[0].healthy
-
-
-def test_many_hooks_take_turns() -> None:
-    scene = Scene()
-    for number in range(25):
-        scene.world.fleet.record_hook(hook(f"project:{number}"))
-    sick = []
-    for _ in range(3):
-        look_at_hooks(scene.world, at_leisure, set())
-        sick.append(sum(not row.healthy for row in scene.world.fleet.hooks(INSTANCE)))
-        scene.clock.go(60)
-    assert sick == [10, 20, 25]
 
 
 def test_a_look_at_hooks_ends_when_time_does() -> None:
