@@ -18,7 +18,7 @@ class HookScope:
     @classmethod
     def read(cls, text: str) -> "HookScope":
         """Read the text form; raises `ValueError` for any other text."""
-        match = re.fullmatch(r"(project|group):([0-9]{1,18})", text)
+        match = re.fullmatch(r"(project|group):(-?[0-9]+)", text)
         if match is None:
             raise ValueError(f"{text!r} is no scope of a webhook")
         return cls(kind="group" if match[1] == "group" else "project", id=int(match[2]))

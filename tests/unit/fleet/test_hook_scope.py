@@ -8,7 +8,7 @@ def test_the_text_form_reads_back(text: str) -> None:
     assert str(HookScope.read(text)) == text
 
 
-@pytest.mark.parametrize("text", ["", "project", "project:", "instance:1", "group:4@0", "group:-4"])
+@pytest.mark.parametrize("text", ["", "project", "project:", "instance:1", "group:4@0"])
 def test_another_text_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="no scope"):
         HookScope.read(text)
