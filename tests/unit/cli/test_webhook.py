@@ -111,7 +111,7 @@ def test_all_that_webhook_says(shell: Shell, screen: Callable[[str, str], None])
     fake.answers("GET", "/projects/acme%2Fbare", {"id": 9, "path_with_namespace": "b"})
     fake.answers("GET", "/projects/9/hooks", [])
     fake.answers("POST", "/projects/9/hooks", refused, status=422)
-    stored(shell, "project:9", secret)
+    stored(shell, HookScope.read("project:9"), secret)
     shell.run("register", "--project", "acme/bare")
     fake.answers("GET", "/groups/42/hooks", [HOOK, other])
     shell.run("list", *group)  # the last time without a hook
