@@ -1,4 +1,4 @@
-"""What AWS's error codes mean to us, and what a person can do about each. botocore's own, too.
+"""The kind of each AWS error code, and advice to a person; botocore's own errors, too.
 
 The one table: what a call raises (`adapters.aws.clients`), how long a place is left alone
 (`fleet.rules.capacity`) and what the operator reads are looked up here. Sources: the error shapes
@@ -11,13 +11,13 @@ from enum import StrEnum
 
 
 class ErrorKind(StrEnum):
-    """What to do when AWS gives no machine."""
+    """The kinds of failure, by the fleet's answer to them."""
 
     CAPACITY = "capacity"  # none there now: ask elsewhere, ask here again in minutes
     THROTTLE = "throttle"  # too fast, or AWS hiccuped: the same again in seconds
     QUOTA = "quota"  # the account may not have more: wait for machines to end, or ask AWS
     CONFIGURATION = "configuration"  # will not work until someone changes something
-    UNKNOWN = "unknown"  # a code we never saw: treated as capacity, told as it is
+    UNKNOWN = "unknown"  # a code without a rule: treated as capacity, reported as it is
 
 
 _TABLE: tuple[tuple[ErrorKind, str, str], ...] = (
@@ -265,12 +265,12 @@ _UNHEARD_OF = (
 
 
 def classify(code: str) -> ErrorKind:
-    """What an AWS error code, or the name of an error of botocore's, means."""
+    """The kind of an AWS error code, or of the name of a botocore error."""
     return _look_up(code)[0]
 
 
 def advice(code: str) -> str:
-    """A sentence, without a full stop, that says what a user can do about an AWS code."""
+    """A sentence, without a full stop, with what a user can do about an AWS code."""
     return _look_up(code)[1]
 
 

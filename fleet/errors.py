@@ -3,7 +3,7 @@
 FleetError
 ├── Transient    try the same again, later
 ├── NoCapacity   the cloud has none of this kind: try another kind
-├── Refused      stop and tell someone: permission, configuration, unknown thing
+├── Refused      stop and report: permission, configuration, unknown object
 └── BadDelivery  the sender's fault: answer 4xx
 
 Step Functions matches names exactly, a subclass is a different error: raise the leaf itself.
@@ -11,14 +11,14 @@ Step Functions matches names exactly, a subclass is a different error: raise the
 
 
 class FleetError(Exception):
-    """Something went wrong that the fleet foresaw."""
+    """An error that the fleet expects."""
 
     def __init__(self, detail: str | None = None, **facts: object) -> None:
         """`detail` says what to do about it; `facts` travel with the error and hold no secret."""
         self.facts = facts
         line = detail or (self.__doc__ or "").splitlines()[0]
-        told = ", ".join(f"{key}={value}" for key, value in facts.items())
-        super().__init__(f"{line} ({told})" if told else line)
+        listed = ", ".join(f"{key}={value}" for key, value in facts.items())
+        super().__init__(f"{line} ({listed})" if listed else line)
 
 
 class Transient(FleetError):
@@ -34,7 +34,7 @@ class Refused(FleetError):
 
 
 class BadDelivery(FleetError):
-    """The delivery is not one we can read."""
+    """The delivery cannot be read."""
 
     def __init__(self, detail: str | None = None, *, status: int = 400, **facts: object) -> None:
         """`status` is the HTTP status of the answer: 400, 401, 413 or 415."""

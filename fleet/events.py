@@ -42,7 +42,7 @@ class DeliveryIgnored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryRefused:
-    """A delivery was turned away; nothing of it was believed, so nothing of it is told."""
+    """A delivery was refused; it is not verified, so its content is not logged."""
 
     status: int  # of the HTTP answer
     reason: str
@@ -73,7 +73,7 @@ class JobRouted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScaleDecided:
-    """One pool was looked at and something is to be done."""
+    """The plan of one pool has launches or drains."""
 
     pool: str
     reason: str
@@ -103,7 +103,7 @@ class MachinesUnguarded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachinesUnplaced:
-    """Machines came whose rows were gone by then; they are ended at once."""
+    """Machines started whose rows were already closed; they are ended at once."""
 
     pool: str
     machines: int
@@ -111,13 +111,13 @@ class MachinesUnplaced:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnersLaunched:
-    """Machines came for runners; they are in flight until their first heartbeat."""
+    """The cloud gave machines to runners; they are in flight until their first heartbeat."""
 
     pool: str
     launch_id: str
     asked: int
-    came: int
-    capacity: str  # where the first came from
+    launched: int
+    capacity: str  # capacity pool of the first machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +152,7 @@ class RunnerClosed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerNotClosed:
-    """Something of a runner could not be ended; the next sweep tries again."""
+    """A runner could not be closed completely; the next sweep tries again."""
 
     runner_id: str
     pool: str
@@ -171,7 +171,7 @@ class NotRelaunched:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportUnreadable:
-    """A machine's report is not as we know it; the machine counts as silent."""
+    """A machine's report has an unknown form; the machine counts as silent."""
 
     mailbox: str
     error: str  # the kind of it, not what the machine wrote
@@ -179,7 +179,7 @@ class ReportUnreadable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepSkipped:
-    """One thing could not be looked at or ended; the sweep went on with the others."""
+    """A sweep could not check or end one runner, machine or record; it went on with the others."""
 
     about: str
     error: str
@@ -205,17 +205,17 @@ class JobRetried:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconciled:
-    """GitLab's pending jobs were held against the ledger."""
+    """Reconcile compared GitLab's pending jobs with the ledger."""
 
     projects: int  # read
-    routed: int  # pending jobs that no webhook told of
+    routed: int  # pending jobs without a webhook
     looked_up: int  # jobs that ended or were taken unseen
     gitlab_calls: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swept:
-    """Runners, machines and runner records were held against each other."""
+    """The sweep compared runners, machines and runner records."""
 
     runners: int  # that live on
     closed: int  # by this sweep
@@ -225,7 +225,7 @@ class Swept:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HookUnhealthy:
-    """GitLab does not deliver to us; its jobs are read every minute meanwhile."""
+    """GitLab does not deliver webhooks; its jobs are read every minute meanwhile."""
 
     scope: str
     detail: str
@@ -233,7 +233,7 @@ class HookUnhealthy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GitLabUnusable:
-    """GitLab refuses the fleet's token, or is not proven to be GitLab; told when it begins."""
+    """GitLab refuses the fleet's token, or its certificate is not trusted; logged at the start."""
 
     kind: str  # token, tls, or the call whose scope the token lacks
     call: str
@@ -242,7 +242,7 @@ class GitLabUnusable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GitLabUsable:
-    """What GitLab could not be used for it can be used for again."""
+    """GitLab accepts again the calls that it refused."""
 
     kind: str
     call: str
@@ -250,14 +250,14 @@ class GitLabUsable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GitLabRefused:
-    """A part of the work was left for later because GitLab did not answer well."""
+    """A part of the work is left for later because GitLab did not answer well."""
 
     doing: str
     error: str
 
 
 def begin_request(request_id: str | None) -> None:
-    """From here on, lines of this invocation carry its request id."""
+    """Add the request id to all further lines of this invocation."""
     _request_id.set(request_id)
 
 
@@ -278,12 +278,12 @@ class _Line(logging.Formatter):
         }
         if request_id := _request_id.get():
             line["request_id"] = request_id
-        told = {each.name: getattr(event, each.name) for each in fields(event)}
-        return json.dumps(line | told, default=_plain)
+        values = {each.name: getattr(event, each.name) for each in fields(event)}
+        return json.dumps(line | values, default=_plain)
 
 
 class _Stdout(logging.StreamHandler[TextIO]):
-    """Writes to whatever standard output is now, not to what it was at import."""
+    """Writes to the present standard output, not to that of the import."""
 
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stdout

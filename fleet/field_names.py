@@ -1,4 +1,4 @@
-"""Which fields of outside data did not fit: all that an error may tell of them."""
+"""The names of invalid fields of outside data; an error shows names only, never values."""
 
 from pydantic import ValidationError
 

@@ -1,4 +1,4 @@
-"""What the bus carries: one moment of one job, as GitLab told it."""
+"""The message of the bus: one change of one job, as GitLab's webhook reports it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -11,7 +11,7 @@ from fleet.times import HasUtcTimes
 
 
 class JobStatus(IntEnum):
-    """How far a job is. A lower one never overwrites a higher one."""
+    """The progress of a job. A lower status never overwrites a higher one."""
 
     CREATED = 0
     PENDING = 1
@@ -31,7 +31,7 @@ _STATUSES = {word: status for status, words in _RANKS.items() for word in words.
 
 
 def rank(word: str) -> JobStatus:
-    """The rank of GitLab's status word; a word we do not know ranks lowest."""
+    """The rank of GitLab's status word; an unknown word ranks lowest."""
     return _STATUSES.get(word, JobStatus.CREATED)
 
 
@@ -52,7 +52,7 @@ class JobKey:
         return cls(instance=instance, job_id=int(job_id))
 
 
-# The outcome of a job that GitLab showed no longer: deleted, or hidden from the fleet for a time.
+# The outcome of a job that GitLab no longer shows: deleted, or hidden from the fleet for a time.
 GONE = "gone"
 
 
@@ -78,8 +78,8 @@ class Job(HasUtcTimes):
     given_up_in: str | None = None  # which `apply` was in force then; a later one renews them
     forgiven: int = 0  # of its attempts, those before they were renewed
     pipeline_id: int | None = None
-    deploys: bool = False  # it starts or stops an environment of GitLab's, as a webhook told
-    # When its row was routed or GitLab's word about it came last; None: it was not read from one.
+    deploys: bool = False  # by a webhook, it starts or stops an environment of GitLab's
+    # When its row was last routed or updated from GitLab; None: not read from a row.
     changed_at: datetime | None = field(default=None, compare=False)
 
     @property
@@ -94,13 +94,13 @@ class Job(HasUtcTimes):
 
     @property
     def wants_runner(self) -> bool:
-        """Whether it waits in a pool and, as far as its row says, no runner is there for it."""
+        """Whether it waits in a pool and, by its row, no runner covers it."""
         is_waiting = self.status is JobStatus.PENDING and self.pool is not None
         return is_waiting and not self.given_up and self.reason is not Reason.COVERED
 
 
 class RunnerState(StrEnum):
-    """Where a live runner is. Only `IN_FLIGHT` and `IDLE` are there for the backlog."""
+    """The state of a live runner. `COVERING` has the states that cover a waiting job."""
 
     REQUESTED = "requested"  # intent recorded, the cloud has not answered
     IN_FLIGHT = "in_flight"  # launched, no heartbeat yet
@@ -112,10 +112,10 @@ class RunnerState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note(HasUtcTimes):
-    """What the fleet wrote down of a machine's report when it saw it, by the fleet's clock."""
+    """The fleet's record of first reading a machine's report, by the fleet's clock."""
 
     mark: str  # of the report
-    at: datetime  # when it was seen first
+    at: datetime  # when it was first read
     state: RunnerState
     since: datetime  # the machine is noted in this state since then
 
@@ -124,7 +124,7 @@ class Note(HasUtcTimes):
 class Sign(HasUtcTimes):
     """A machine's last report as a sign of life, and the last note of one.
 
-    A machine dates its report by its own clock, which may show anything.
+    A machine dates its report by its own clock, which may be wrong.
     """
 
     mark: str  # differs from that of every other report of this machine
@@ -135,7 +135,7 @@ class Sign(HasUtcTimes):
 
     @property
     def is_noted(self) -> bool:
-        """Whether the note is of this very report: the machine is silent since then."""
+        """Whether the note is of this very report: no newer report followed."""
         return self.note is not None and self.note.mark == self.mark
 
 
@@ -153,7 +153,7 @@ class Runner(HasUtcTimes):
     launched_at: datetime
     expires_at: datetime
     launch_id: str
-    project_id: int | None = None  # it serves this project only; None: everything of the pool
+    project_id: int | None = None  # it serves this project only; None: every job of the pool
     for_job: JobKey | None = None  # the job it was launched for; None: kept warm
     works_for: int | None = None  # project of the job it runs or was launched for
     job: JobKey | None = None  # the job it took
@@ -166,28 +166,28 @@ class Runner(HasUtcTimes):
     changed_at: datetime | None = None  # since when it is in this state
     capacity: str | None = None  # "m7i.large/subnet-1/spot"
     equipped: bool = False  # its credential is in its mailbox
-    left_bare: bool = False  # whoever launched it could not equip it
-    machine_lost: bool = False  # its cloud said so, and cannot be asked again
-    asks: bool = False  # its machine says that it asks GitLab for a job
-    is_called_off: bool = False  # told to drain, or taken back by AWS, before it was done
+    left_bare: bool = False  # its launch could not equip it
+    machine_lost: bool = False  # by its cloud, which cannot be asked again
+    asks: bool = False  # by its report, it asks GitLab for a job
+    is_called_off: bool = False  # drained, or taken back by AWS, before it was done
     sign: Sign | None = None  # what `fleet.rules.liveness.by_our_clock` dates it with
 
     @property
     def since(self) -> datetime:
-        """Since when it is in its state, as far as that is known: else since its launch."""
+        """Since when it is in its state; since its launch where that is not known."""
         return self.changed_at or self.launched_at
 
     @property
     def covers(self) -> bool:
-        """Whether it is there for a job that still waits."""
+        """Whether it covers a job that still waits."""
         return self.state in COVERING
 
     @property
     def owes_a_job(self) -> bool:
         """Whether its end leaves the job that it was launched for without a runner.
 
-        Not one that was called off: it was replaced at once, or nothing waited for it any more.
-        The job that it says it has may be no more than a claim; GitLab is asked before it counts.
+        Not where it was called off: it was replaced at once, or its job no longer waited. The job
+        in its report is only a claim; GitLab is asked before it counts.
         """
         if self.is_called_off or self.for_job is None or self.job not in {None, self.for_job}:
             return False
@@ -195,9 +195,9 @@ class Runner(HasUtcTimes):
 
     @property
     def went_unserved(self) -> bool:
-        """Whether it said goodbye without the job that it was there for, which may wait still.
+        """Whether it said goodbye without its job, which may still wait.
 
-        One that GitLab's outage, or our own pace, left without a credential never asked for it.
+        A runner left without a credential, by GitLab's outage or the fleet's pace, never asked.
         """
         could_ask = self.equipped or not self.left_bare
         return (
@@ -211,7 +211,7 @@ class Runner(HasUtcTimes):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a pool's configuration allows, at one time."""
+    """The limits of a pool's configuration, at one time."""
 
     ceiling: int
     idle_target: int  # runners to keep warm now
@@ -220,7 +220,7 @@ class Limits:
     attempts: int  # launches for one job
     boot_deadline_s: float
     stalled_after_s: float
-    serves: str | None = None  # which jobs the pool's records take by now; None: it is not known
+    serves: str | None = None  # which jobs the pool's records take now; None: not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,31 +229,33 @@ class Snapshot(HasUtcTimes):
 
     at: datetime
     pool: str
-    backlog: tuple[Job, ...]  # pending, routed here, taken by nobody; oldest first
+    backlog: tuple[Job, ...]  # pending, routed here, without a runner; oldest first
     runners: tuple[Runner, ...]  # alive
     messages: int = 0  # on the demand queue of the pool's back end, in flight included
     dry_until: datetime | None = None  # no capacity pool may be asked before
     refused: str | None = None  # AWS refuses the configuration, in its words
-    holds: tuple[Hold, ...] = ()  # where GitLab gives, or gave lately, no credential
+    holds: tuple[Hold, ...] = ()  # active ones, and those lifted lately
 
     @property
     def size(self) -> int:
-        """What we pay for or have asked for."""
+        """The runners that cost money or were requested."""
         return len(self.runners)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalePlan:
-    """What to do about one pool, and why."""
+    """The launches and drains of one pool, and why."""
 
     reason: Reason
-    launch: tuple[Job, ...] = ()  # one runner for each, most deserving first
-    warm: int = 0  # runners for nobody in particular
+    launch: tuple[Job, ...] = ()  # one runner for each, in fair order
+    warm: int = 0  # runners to launch for no particular job
     drain: tuple[str, ...] = ()  # runner ids
-    outdated: tuple[str, ...] = ()  # runners to drain as GitLab gives them other jobs than wanted
+    outdated: tuple[
+        str, ...
+    ] = ()  # runners to drain because GitLab gives them other jobs than the pool's
     waiting: Mapping[JobKey, Reason] = field(default_factory=dict)  # why each other job waits
     again: bool = False  # more can be done at once, without waiting for the tick
-    ask_in_s: int | None = None  # then GitLab may be asked again for who is held
+    ask_in_s: int | None = None  # when to ask GitLab again for the held launches
 
     @property
     def launches(self) -> int:

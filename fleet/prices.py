@@ -1,4 +1,4 @@
-"""What things cost: AWS list prices in US dollars, region us-east-1, Linux, without discounts.
+"""AWS list prices in US dollars, region us-east-1, Linux, without discounts.
 
 Approximations, as published up to August 2026 (`AS_OF`): other regions cost up to half as much
 again, and what an account really pays is in its bill. A type that is not in the table has no
@@ -105,7 +105,7 @@ class LambdaUse:
 
 
 def instance_price(instance_type: str, market: str) -> Decimal | None:
-    """Give USD per hour; spot is an estimate. None for a type that is not in the table."""
+    """USD per hour; spot is an estimate. None for a type that is not in the table."""
     family, _, size = instance_type.partition(".")
     large = _LARGE_PER_HOUR.get(family)
     share = _share_of_large(size)
@@ -115,7 +115,7 @@ def instance_price(instance_type: str, market: str) -> Decimal | None:
 
 
 def job_cost(use: Ec2Use | LambdaUse) -> Decimal | None:
-    """Give the USD of the machine that ran a job, disk and address included; None: no price."""
+    """USD of the machine that ran a job, disk and address included; None: no price."""
     if isinstance(use, LambdaUse):
         duration = _seconds(use.ran) * use.memory_gb * _LAMBDA_GB_SECOND[use.architecture]
         return duration + _PER_UNIT["lambda_requests"]
@@ -128,7 +128,7 @@ def job_cost(use: Ec2Use | LambdaUse) -> Decimal | None:
 
 
 def control_plane_cost(calls: Mapping[str, int]) -> Decimal:
-    """Give the USD of so many units each of what the fleet itself uses; see `UNITS`.
+    """USD of so many units each of the fleet's own use; see `UNITS`.
 
     Raises `ValueError` for a unit that has no price.
     """
@@ -139,7 +139,7 @@ def control_plane_cost(calls: Mapping[str, int]) -> Decimal:
 
 
 def control_plane_usd_per_1000(calls: Mapping[str, int], jobs: int) -> Decimal:
-    """Give what the fleet itself costs for 1,000 jobs, from the calls that `jobs` jobs took."""
+    """USD of the fleet's own use for 1,000 jobs, from the calls that `jobs` jobs took."""
     return control_plane_cost(calls) * 1000 / max(jobs, 1)
 
 

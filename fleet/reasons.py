@@ -1,4 +1,4 @@
-"""Why the fleet did what it did: one enum, read by logs, metrics, tests and people.
+"""Why a plan is as it is: one enum, read by logs, metrics, tests and people.
 
 A value is the field in a log line, the dimension of a metric and the id of a test;
 `SENTENCES` is what `explain` prints for it.

@@ -31,8 +31,8 @@ class StepName(StrEnum):
     SERVED_ANOTHER = "served_another"  # the job `job_id`
     CALLED_HOME = "called_home"
     CREDENTIAL_READ = "credential_read"
-    JOB_TAKEN = "job_taken"  # the runner's word
-    TAKEN = "taken"  # GitLab's word
+    JOB_TAKEN = "job_taken"  # by the runner's log
+    TAKEN = "taken"  # by GitLab's webhook
     FIRST_OUTPUT = "first_output"
     REBALANCE_NOTICE = "rebalance_notice"
     SPOT_NOTICE = "spot_notice"
@@ -52,7 +52,7 @@ class StepName(StrEnum):
     UNKNOWN = "unknown"  # a newer fleet wrote it; `detail` has its name
 
 
-# What a machine may say. The rest is the fleet's own: a job can write its machine's report.
+# Steps that a machine may report. Only the fleet writes the rest: a job can forge a report.
 OF_MACHINES = frozenset(
     {
         StepName.CALLED_HOME,
@@ -91,7 +91,7 @@ class Step(HasUtcTimes):
     reason: Reason | None = None
     failure: str | None = None  # GitLab's `failure_reason`, or a newer fleet's reason
     delivery_id: str | None = None  # GitLab's id of the webhook delivery
-    runner: str | None = None  # its id: the runner of which it is
+    runner: str | None = None  # id of the step's runner
     machine: str | None = None  # its id at AWS
     pool: str | None = None
     attempt: int | None = None
@@ -138,7 +138,7 @@ class Step(HasUtcTimes):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undated:
-    """A machine's step without its time: whoever reports it has the clock."""
+    """A machine's step without its time: the reporter has the clock."""
 
     name: StepName
     job_id: int | None = None

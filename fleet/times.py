@@ -1,4 +1,4 @@
-"""Times as the fleet keeps them: aware, and in UTC. The ledger orders them as text."""
+"""Times of the fleet: aware, and in UTC. The ledger orders them as text."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ def in_utc(at: datetime) -> datetime:
 
 
 class HasUtcTimes:
-    """A frozen dataclass whose times are in UTC, whatever it is made of.
+    """A frozen dataclass that converts its times to UTC.
 
     Raises `Refused`, with the field, for a time without a zone: it could be any moment.
     """

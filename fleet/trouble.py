@@ -1,4 +1,4 @@
-"""That GitLab cannot be used, as such or for some calls: what is remembered of it and said."""
+"""Trouble with GitLab as such or with some calls: a dead token, TLS, a missing scope."""
 
 import re
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from fleet.times import HasUtcTimes
 
 # Kinds; any other is a call whose scope the token lacks, as `kind_of` writes it.
 TOKEN = "token"  # noqa: S105  # GitLab refuses the fleet's token whatever it is asked
-TLS = "tls"  # whoever answers at GitLab's address is not proven to be GitLab
+TLS = "tls"  # the certificate at GitLab's address is not trusted
 _NUMBER = re.compile(r"/\d+(?=/|$)")
 DO_RENEW = "make a new token, then `runner-fleet apply --gitlab-token-env GITLAB_TOKEN`"
 _APPLY = "`runner-fleet apply --gitlab-token-env GITLAB_TOKEN`"
@@ -16,7 +16,7 @@ _APPLY = "`runner-fleet apply --gitlab-token-env GITLAB_TOKEN`"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble(HasUtcTimes):
-    """Nothing, or not everything, can be asked of GitLab since then; a person must mend it."""
+    """Since `since` GitLab refuses all calls, or calls of one kind; a person must act."""
 
     kind: str
     since: datetime
@@ -25,12 +25,12 @@ class Trouble(HasUtcTimes):
 
     @property
     def is_general(self) -> bool:
-        """Whether nothing at all can be asked."""
+        """Whether every call is refused."""
         return self.kind in {TOKEN, TLS}
 
     @property
     def says(self) -> str:
-        """What is wrong, since when, and in whose words."""
+        """The problem as a sentence, with its start and GitLab's or the library's words."""
         since = f"since {self.since:%F %R} UTC: {self.words}"
         if self.kind == TLS:
             return f"GitLab's certificate is not trusted {since}"
@@ -47,7 +47,7 @@ class Trouble(HasUtcTimes):
         return f"give it a token with the scopes that `runner-fleet validate` names: {_APPLY}"
 
 
-# So long before its last day a token should be renewed: GitLab's own mail comes a week before.
+# Renew a token so long before its last day; GitLab's own mail is sent a week before.
 RENEW_WITHIN = timedelta(days=14)
 
 
@@ -57,5 +57,5 @@ def ends_soon(expires_on: date | None, at: datetime) -> bool:
 
 
 def kind_of(call: str) -> str:
-    """A call without the numbers of what it is about: all of a kind need the same scope."""
+    """A call without its ids: all calls of a kind need the same scope."""
     return _NUMBER.sub("/:id", call)

@@ -1,4 +1,4 @@
-"""What a delivery may prove itself with: each webhook has secrets of its own."""
+"""The secrets that verify a webhook's deliveries; each webhook has its own."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -7,8 +7,8 @@ from hashlib import sha256
 
 from fleet.hook_scope import HookScope
 
-# Of each kind, for one webhook: the newest, the one before, and those of rotations that GitLab did
-# not answer. After that a rotation offers the newest again until GitLab was seen to use it.
+# Of each kind, for one webhook: the newest, the former, and those of rotations that GitLab did not
+# answer. After that a rotation offers the newest again until GitLab uses it.
 KEPT = 4
 
 
@@ -20,23 +20,23 @@ class WebhookSecrets:
     tokens: tuple[str, ...] = ()  # what GitLab sends as X-Gitlab-Token
 
     def __post_init__(self) -> None:
-        """Refuse what could let anyone in: an empty secret equals an empty header."""
+        """Refuse empty secrets: they equal an empty header."""
         for kind in (self.signing, self.tokens):
             if len(kind) > KEPT or not all(secret.strip() for secret in kind):
                 raise ValueError("at most four secrets of each kind, none of them empty")
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is configured, so that every delivery is refused."""
+        """Whether there is no secret, so that every delivery is refused."""
         return not (self.signing or self.tokens)
 
     @property
     def demanded(self) -> tuple[str, ...]:
-        """Those that a delivery is verified with, newest first."""
+        """The secrets that verify a delivery, newest first."""
         return self.signing or self.tokens
 
     def without_older_than(self, secret_id: str | None) -> "WebhookSecrets":
-        """Without those before the secret that GitLab was seen to use; without it, unchanged."""
+        """Without the secrets older than `secret_id`; unchanged where that is not among them."""
         return replace(
             self,
             signing=_up_to(secret_id, self.signing),
@@ -48,7 +48,7 @@ AllWebhookSecrets = Mapping[str, WebhookSecrets]  # by the webhook's name, as `w
 
 
 def webhook_name(scope: HookScope, url: str) -> str:
-    """Name the webhook of a scope at an address: "project:77@1f3a9c2b"."""
+    """The name of the webhook of a scope at an address: "project:77@1f3a9c2b"."""
     address = url.rstrip("/").encode(errors="surrogatepass")
     return f"{scope}@{sha256(address).hexdigest()[:8]}"
 
@@ -61,7 +61,7 @@ def scope_of_name(name: str) -> HookScope | None:
 
 
 def secret_id(secret: str) -> str:
-    """What names a secret in events and rows. It is drawn from 32 random bytes: nobody goes back.
+    """The id of a secret in events and rows. Secrets have 32 random bytes: no id reveals one.
 
     Twelve hexadecimal digits.
     """

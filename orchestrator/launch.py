@@ -242,7 +242,7 @@ def _announce(pool: PoolConfig, order: LaunchOrder, result: LaunchResult) -> Non
                 pool=pool.name,
                 launch_id=order.launch_id,
                 asked=asked,
-                came=launched,
+                launched=launched,
                 capacity=str(result.launched[0].capacity or pool.backend),
             )
         )

@@ -10,7 +10,7 @@ from adapters.guest.reporter import MachineStatus, Reporter
 from adapters.guest.runner_process import RunOnce, RunSpec, clean_environment, runner_binary
 from fleet.errors import Refused
 from fleet.machine.mailbox import Credential, MachineState
-from fleet.machine.runner_log import Follower, conclude, follow
+from fleet.machine.runner_log import RunnerLog, conclude, follow
 from fleet.machine.runner_toml import RunnerPaths, runner_toml
 from fleet.machine.stop import CALLS_OFF, Force, Run, Stop, Why, decide_stop
 from fleet.proxy import proxy_environment
@@ -46,7 +46,7 @@ class Workplace:
     echo: Callable[[str], None] | None = None  # gets the runner's own log lines
 
 
-def run_one_job(credential: Credential, workplace: Workplace, reporter: Reporter) -> Follower:
+def run_one_job(credential: Credential, workplace: Workplace, reporter: Reporter) -> RunnerLog:
     """Run gitlab-runner for its one job, or until it gets none; report every step.
 
     Always returns an outcome, also without a binary. Leaves no process behind.
@@ -55,13 +55,13 @@ def run_one_job(credential: Credential, workplace: Workplace, reporter: Reporter
     spec = _spec(credential, workplace, notice)
     try:
         with RunOnce(spec, echo=workplace.echo) as runner:
-            reporter.tell(status=_status(credential, Follower()))
+            reporter.tell(status=_status(credential, RunnerLog()))
             shift = _Shift(credential, workplace, reporter, notice)
             end = shift.work(runner)
         if end.outcome is Outcome.SYSTEM_FAILURE and not end.started:
             end = replace(end, detail=f"{spec.binary}: {end.detail}")
     except Refused as exc:
-        end = Follower(state=MachineState.DONE, outcome=Outcome.SYSTEM_FAILURE, detail=str(exc))
+        end = RunnerLog(state=MachineState.DONE, outcome=Outcome.SYSTEM_FAILURE, detail=str(exc))
     exited = Undated(
         name=StepName.RUNNER_EXITED, job_id=end.job_id, outcome=end.outcome, detail=end.detail
     )
@@ -92,7 +92,7 @@ def _spec(credential: Credential, workplace: Workplace, notice: Path) -> RunSpec
     )
 
 
-def _status(credential: Credential, log: Follower) -> MachineStatus:
+def _status(credential: Credential, log: RunnerLog) -> MachineStatus:
     return MachineStatus(
         state=log.state,
         runner_id=credential.runner_id,
@@ -112,7 +112,7 @@ class _Shift:
         self._workplace = workplace
         self._reporter = reporter
         self._notice = notice
-        self._log = Follower()
+        self._log = RunnerLog()
         self._started_at: datetime | None = None
         self._called_off = False
         self._is_heard = False
@@ -124,7 +124,7 @@ class _Shift:
             log=self._log,
         )
 
-    def work(self, runner: RunOnce) -> Follower:
+    def work(self, runner: RunOnce) -> RunnerLog:
         """Follow the process to its end; what its log says."""
         while runner.exit_code is None:
             line = runner.next_line(within_s=TICK_S)
@@ -138,7 +138,7 @@ class _Shift:
             self._log, exit_code=0 if code is None else code, called_off=self._called_off
         )
 
-    def _learn(self, log: Follower) -> None:
+    def _learn(self, log: RunnerLog) -> None:
         new = log.steps[len(self._log.steps) :]
         changed = new or log.state != self._log.state
         self._log = log

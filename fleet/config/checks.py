@@ -31,7 +31,7 @@ _RUNNERS_BY_DEFAULT = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What a check found, where, and whether the file may be applied all the same."""
+    """An error at a path of the file, or a warning with which it may still be applied."""
 
     path: Path  # below the file's root
     message: str
@@ -40,7 +40,7 @@ class Finding:
 
 
 def check_pool(pool: PoolConfig) -> Iterator[Finding]:
-    """Find what does not fit together within one pool."""
+    """The findings within one pool."""
     if not pool.tags and not pool.run_untagged:
         yield _of(pool, "tags", "needs a tag or run_untagged = true: no job would come here")
     yield from _secrets(pool)
@@ -56,7 +56,7 @@ def check_pool(pool: PoolConfig) -> Iterator[Finding]:
 
 
 def _secrets(pool: PoolConfig) -> Iterator[Finding]:
-    """Refuse what only a secret looks like: the file is in Git, and every job reads `env`."""
+    """Refuse values that look like a secret: the file is in Git, and every job reads `env`."""
     hint = "take it out and revoke it; jobs get secrets from GitLab's CI/CD variables"
     docker = pool.docker
     texts: list[tuple[Path, str | None]] = [
@@ -80,16 +80,16 @@ def _secrets(pool: PoolConfig) -> Iterator[Finding]:
 def _mixed_letters(pool: PoolConfig) -> Iterator[Finding]:
     """Warn of a tag such as "docker" with a Cyrillic letter in it: no job will ever ask for it."""
     for place, tag in enumerate(pool.tags):
-        foreign = [one for one in tag if unicodedata.name(one, "").startswith(_LOOK_ALIKE)]
+        foreign = [letter for letter in tag if unicodedata.name(letter, "").startswith(_LOOK_ALIKE)]
         if foreign and re.search(r"[A-Za-z]", tag):
-            told = f"U+{ord(foreign[0]):04X} {unicodedata.name(foreign[0])}"
-            message = f"mixes letters that look alike: it has {told}"
+            letter = f"U+{ord(foreign[0]):04X} {unicodedata.name(foreign[0])}"
+            message = f"mixes letters that look alike: it has {letter}"
             path = ("pools", pool.name, "tags", place)
             yield Finding(path=path, message=message, is_warning=True)
 
 
 def _lifetime(pool: PoolConfig) -> Iterator[Finding]:
-    """A machine must outlive the longest job. (What Lambda cannot do is told by `_lambda`.)"""
+    """A machine must outlive the longest job. (`_lambda` checks the limits of Lambda.)"""
     job, life = duration_text(pool.max_job_time), duration_text(pool.max_lifetime)
     beyond_wall = pool.backend == "lambda" and pool.max_job_time > LONGEST_LAMBDA_JOB
     if pool.max_lifetime > pool.max_job_time or beyond_wall:
@@ -124,8 +124,8 @@ def _ec2(pool: PoolConfig) -> Iterator[Finding]:
         yield _of(pool, "instance_types", "must name an instance type", hint)
     by_kind = {_architecture(kind): kind for kind in reversed(pool.instance_types)}
     if len(by_kind) > 1:
-        told = " and ".join(f"{kind} ({name})" for name, kind in sorted(by_kind.items()))
-        message = f"mixes processors: {told}; one image boots on one of them"
+        types = " and ".join(f"{kind} ({name})" for name, kind in sorted(by_kind.items()))
+        message = f"mixes processors: {types}; one image boots on one of them"
         yield _of(pool, "instance_types", message, "make two pools")
     if len(pool.instance_types) == 1 and pool.market != "on-demand":
         message = "is one type: when spot has none of it, every job waits or costs more"
@@ -163,7 +163,7 @@ def _given(pool: PoolConfig, keys: Sequence[str]) -> Iterator[str]:
 
 
 def check_pools(pools: Sequence[PoolConfig], names: Sequence[str]) -> Iterator[Finding]:
-    """Find what does not fit between pools, in file order. `names` has those not valid, too."""
+    """The findings between pools, in file order. `names` has the invalid pools, too."""
     by_name = {pool.name: pool for pool in pools}
     overflows = {pool.overflow for pool in pools}
     for place, pool in enumerate(pools):
@@ -184,8 +184,8 @@ def _overflow(
         return
     chain = _chain(pool, by_name)
     if chain[-1] == pool.name:
-        told = chain if len(chain) <= 8 else [*chain[:6], "…", chain[-1]]
-        message = "leads back to this pool: " + " → ".join(told)
+        shortened = chain if len(chain) <= 8 else [*chain[:6], "…", chain[-1]]
+        message = "leads back to this pool: " + " → ".join(shortened)
         yield _of(pool, "overflow", message)
     elif pool.overflow in by_name:
         yield from _who_stays(pool, by_name[pool.overflow])
@@ -196,15 +196,15 @@ def _chain(pool: PoolConfig, by_name: dict[str, PoolConfig]) -> list[str]:
     chain, met = [pool.name], {pool.name}
     following: PoolConfig | None = pool
     while following is not None and following.overflow is not None:
-        seen = following.overflow in met
+        is_ring = following.overflow in met
         met.add(following.overflow)
         chain.append(following.overflow)
-        following = None if seen else by_name.get(following.overflow)
+        following = None if is_ring else by_name.get(following.overflow)
     return chain
 
 
 def _who_stays(pool: PoolConfig, roomier: PoolConfig) -> Iterator[Finding]:
-    """Say which of the pool's jobs its overflow may not take: GitLab matches all tags of a job."""
+    """Warn of jobs that the overflow may not take: GitLab matches all tags of a job."""
     lacking = [f'"{tag}"' for tag in pool.tags if tag not in roomier.tags]
     if lacking:
         asking = " or ".join(lacking)
@@ -235,16 +235,16 @@ def _shadow(pool: PoolConfig, earlier: Sequence[PoolConfig]) -> Iterator[Finding
 def _shared_tags(pool: PoolConfig, earlier: Sequence[PoolConfig]) -> Iterator[Finding]:
     """Warn of jobs that either of two pools may take, where each also has jobs of its own.
 
-    GitLab gives a job to whichever of its fitting runners asks first; the fleet makes a machine in
-    the first pool. Where one pool has all tags of the other, that is how overflow is made.
+    GitLab gives a job to the first fitting runner that asks; the fleet launches a machine in the
+    first pool. A pool with all tags of another is allowed: overflow needs that.
     """
     tags = set(pool.tags)
     for other in earlier:
         shared = tags.intersection(other.tags)
         if shared and shared != tags and len(shared) < len(other.tags):
-            told = " and ".join(f'"{tag}"' for tag in sorted(shared)[:3])
+            names = " and ".join(f'"{tag}"' for tag in sorted(shared)[:3])
             message = (
-                f'shares {told} with pool "{other.name}": a job with no other tag runs in either'
+                f'shares {names} with pool "{other.name}": a job with no other tag runs in either'
             )
             hint = f'the fleet counts on "{other.name}"; ask for a tag that only one pool has'
             yield _of(pool, "tags", message, hint, is_warning=True)
@@ -252,9 +252,9 @@ def _shared_tags(pool: PoolConfig, earlier: Sequence[PoolConfig]) -> Iterator[Fi
 
 
 def check_instance_types(pools: Sequence[PoolConfig], known: Collection[str]) -> Iterator[Finding]:
-    """Find instance types that AWS does not have, as far as `known` says; empty: nothing is known.
+    """The instance types that AWS does not have, by the list `known`; none when it is empty.
 
-    A family that the list lacks may be newer than the list, so that is only a doubt.
+    A family that the list lacks may be newer than the list, so it is only a warning.
     """
     families = {kind.partition(".")[0] for kind in known}
     for pool in pools if known else ():
@@ -263,7 +263,7 @@ def check_instance_types(pools: Sequence[PoolConfig], known: Collection[str]) ->
                 continue
             path = ("pools", pool.name, "instance_types", place)
             family = kind.partition(".")[0]
-            hint = did_you_mean(kind, [one for one in known if one.startswith(family[:1])])
+            hint = did_you_mean(kind, [name for name in known if name.startswith(family[:1])])
             if family in families:
                 message = f'AWS has no "{kind}"'
                 yield Finding(path=path, message=message, hint=hint)
@@ -273,7 +273,7 @@ def check_instance_types(pools: Sequence[PoolConfig], known: Collection[str]) ->
 
 
 def check_gitlab(gitlab: GitLabConfig, pools: Sequence[PoolConfig]) -> Iterator[Finding]:
-    """Find what in `[gitlab]` does not go with itself or with the pools."""
+    """The findings within `[gitlab]`, and between it and the pools."""
     any_project = gitlab.runners_in.kind == "project" and gitlab.runners_in.id is None
     if any_project and gitlab.credentials == "shared":
         message = '"shared" needs one place for the runner, and runners_in = "project" has many'

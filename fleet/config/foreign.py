@@ -1,4 +1,4 @@
-"""Files of other programs that are given as `fleet.toml`: what each is, and what to do."""
+"""Files of other programs given as `fleet.toml`: a sentence on what the file is and what to do."""
 
 import json
 import re
@@ -26,7 +26,7 @@ _ASSIGNED = re.compile(r"(?m)^\s*(?:export\s+)?[A-Z][A-Z0-9_]*=[^\s\"'\[{]")
 
 
 def foreign_tables(name: str, tables: Mapping[str, Any]) -> str | None:
-    """Say what a TOML file is that is no `fleet.toml`; None when it may be meant as one."""
+    """A sentence on a TOML file that is no `fleet.toml`; None when it may be meant as one."""
     if not tables:
         return f"there is nothing in it; {_SEE}"
     if any(ours in tables for ours in OURS):
@@ -46,7 +46,7 @@ def foreign_tables(name: str, tables: Mapping[str, Any]) -> str | None:
 
 
 def foreign_text(name: str, text: str) -> str | None:
-    """Say what a text is that is no TOML at all; None when it looks like TOML with a mistake."""
+    """A sentence on a text that is no TOML at all; None when it looks like TOML with a mistake."""
     if re.search(r"(?m)^\s*\[\[?\s*(?:gitlab|pools)\b", text):
         return None
     if _is_json(text):
@@ -57,8 +57,8 @@ def foreign_text(name: str, text: str) -> str | None:
         if _HELM.search(text):  # it holds a config.toml, whose tables are indented
             return f"these are values of gitlab-runner's Helm chart, not TOML; {_SEE}"
         if ".gitlab-ci" in name or (_PIPELINE.search(text) and _JOB.search(text)):
-            told = "this is a pipeline (.gitlab-ci.yml), not the fleet's configuration"
-            return f"{told}: its jobs name a pool's tags; {_START}"
+            sentence = "this is a pipeline (.gitlab-ci.yml), not the fleet's configuration"
+            return f"{sentence}: its jobs name a pool's tags; {_START}"
         return f"this is YAML, not TOML; {_SEE}"
     if _ASSIGNED.search(text) and "[" not in text:
         return f"these are variables of a shell, not TOML; {_SEE}"
@@ -66,20 +66,20 @@ def foreign_text(name: str, text: str) -> str | None:
 
 
 def _of_gitlab_runner(runners: object) -> str:
-    """What of gitlab-runner's own file goes where. Its tokens are not told."""
+    """A sentence on gitlab-runner's own file and the keys that replace it; without its tokens."""
     listed = runners if isinstance(runners, list) else []
-    tables = [one for one in listed if isinstance(one, dict)]
-    urls = {one["url"] for one in tables if isinstance(one.get("url"), str)}
+    tables = [table for table in listed if isinstance(table, dict)]
+    urls = {table["url"] for table in tables if isinstance(table.get("url"), str)}
     url = next((url for url in sorted(urls) if len(url) < 80 and not looks_secret(url)), None)
     gitlab = f'[gitlab] with url = "{url.rstrip("/")}"' if url else "[gitlab] with url"
     hints = [f"write {gitlab} and runners_in, and a table [pools.<name>] for each [[runners]]"]
-    if any("autoscaler" in one for one in tables):
+    if any("autoscaler" in table for table in tables):
         hints.append("[runners.autoscaler] max_instances is ceiling, idle_count is idle.count")
-    elif any("machine" in one for one in tables):
+    elif any("machine" in table for table in tables):
         hints.append("[runners.machine] IdleCount is idle.count, limit is ceiling")
     hints.append("tokens stay out: the fleet makes its runners itself")
-    told = "this is the config.toml of gitlab-runner, which the fleet writes for each machine"
-    return f"{told}; {'; '.join(hints)}; see docs/configuration.md"
+    sentence = "this is the config.toml of gitlab-runner, which the fleet writes for each machine"
+    return f"{sentence}; {'; '.join(hints)}; see docs/configuration.md"
 
 
 def _is_json(text: str) -> bool:

@@ -14,7 +14,7 @@ _PAGES = frozenset({"-", "users", "groups", "projects", "dashboard", "explore", 
 
 
 def read_address(text: str) -> str:
-    """Give the address as the client needs it: no slash at its end, scheme and host in lower case.
+    """The address as the client needs it: no slash at its end, scheme and host in lower case.
 
     Raises `ValueError` with a sentence that says what to write. A user or a password is not shown.
     """
@@ -32,7 +32,7 @@ def read_address(text: str) -> str:
     _check_host(host, text)
     port = _port(parts, text)
     if "?" in text or "#" in text:
-        raise ValueError(f"must end with the host or its path (is {shown(text)})")
+        raise ValueError(f"must not contain a query or fragment (is {shown(text)})")
     base = f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}"
     path = parts.path.rstrip("/")
     _check_saas(parts.scheme, host, path, text)
@@ -95,5 +95,5 @@ def _check_saas(scheme: str, host: str, path: str, text: str) -> None:
     if host.removeprefix("www.").removesuffix(".") != SAAS:
         return
     if path or host != SAAS or scheme != "https":
-        told = "; a group or project is named in runners_in" if path else ""
-        raise ValueError(f'must be "https://{SAAS}"{told} (is {shown(text)})')
+        advice = "; a group or project is named in runners_in" if path else ""
+        raise ValueError(f'must be "https://{SAAS}"{advice} (is {shown(text)})')

@@ -1,6 +1,6 @@
-"""What a configuration file must be before it is read as TOML: text, not too long, not too deep.
+"""Limits of a configuration file before it is read as TOML: text, not too long, not too deep.
 
-`tomllib` raises other errors than its own, or takes hours, for what is beyond these limits.
+Beyond these limits `tomllib` raises errors other than its own, or takes hours.
 """
 
 import re
@@ -15,8 +15,8 @@ PARTS = 32  # of a dotted key
 
 _DIGITS = re.compile(rf"[0-9](?:_?[0-9]){{{DIGITS}}}")
 _DOTTED = re.compile(rf"\.(?:[ \t]*(?:[\w-]+[ \t]*)?\.){{{PARTS - 1}}}")
-# What holds brackets, dots and digits that mean nothing: strings and comments. Each alternative
-# matches once begun, so that one pass is all.
+# Strings and comments: their brackets, dots and digits have no meaning. Each alternative matches
+# once begun, so the text is scanned once.
 _INERT = re.compile(
     r'"""(?:[^\\]|\\.)*?(?:"""|\Z)|\'\'\'.*?(?:\'\'\'|\Z)'
     r'|"(?:[^"\\\n]|\\[^\n])*"?|\'[^\'\n]*\'?|#[^\n]*',
@@ -25,7 +25,7 @@ _INERT = re.compile(
 
 
 def beyond_limits(name: str, text: str) -> FileProblem | None:
-    """Say what `tomllib` must not get; None when it may."""
+    """The problem that keeps the text from `tomllib`; None within the limits."""
     beyond = _beyond(text)
     if beyond is None:
         return None
@@ -36,18 +36,18 @@ def beyond_limits(name: str, text: str) -> FileProblem | None:
 
 
 def _beyond(text: str) -> tuple[int, str] | None:
-    """Where it is, and what."""
+    """The index of the first violation, and a sentence."""
     if len(text.encode(errors="surrogatepass")) > LARGEST:
         return 0, f"the file has more than the {LARGEST} bytes that a fleet.toml may have"
     if "\0" in text:
-        told = "the file holds a NUL, which no text does: save it as UTF-8 (it may be UTF-16)"
-        return text.index("\0"), told
-    bare = _INERT.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), text)
+        message = "the file holds a NUL, which no text does: save it as UTF-8 (it may be UTF-16)"
+        return text.index("\0"), message
+    bare = _INERT.sub(lambda bracket: re.sub(r"[^\n]", " ", bracket[0]), text)
     depth = 0
-    for found in re.finditer(r"[\[\]{}]", bare):
-        depth = depth + 1 if found[0] in "[{" else max(0, depth - 1)
+    for bracket in re.finditer(r"[\[\]{}]", bare):
+        depth = depth + 1 if bracket[0] in "[{" else max(0, depth - 1)
         if depth > DEEPEST:
-            return found.start(), f"nests more than {DEEPEST} lists or tables"
+            return bracket.start(), f"nests more than {DEEPEST} lists or tables"
     if digits := _DIGITS.search(bare):
         return digits.start(), f"holds a number of more than {DIGITS} digits"
     if dotted := _DOTTED.search(bare):

@@ -1,8 +1,7 @@
-"""Where each key of a TOML text stands. `tomllib` gives the values and forgets the lines.
+"""The position of each key of a TOML text. `tomllib` reads the values and drops the lines.
 
-`toml_lines` only finds places: whether the text is TOML, and what its values are, is `tomllib`'s
-to say. On a text that `tomllib` refuses it tells what it saw up to the place that it could not
-read, which is enough to name a key that is set twice or a bracket or quote that nobody closed.
+`toml_lines` does not validate: `tomllib` does. On a text that `tomllib` refuses it gives the
+positions up to the first error, enough to name a key that is set twice or an unclosed bracket.
 """
 
 import re
@@ -45,14 +44,14 @@ class Repeat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TomlLines:
-    """The places of a text's keys, list items and tables."""
+    """The positions of a text's keys, list items and tables."""
 
     places: Mapping[Path, Position]
     repeats: tuple[Repeat, ...]
     unclosed: Position | None  # the innermost bracket or quote open where reading stopped
 
     def place(self, path: Path) -> Position:
-        """Give the place of `path`, or of the nearest thing around it that is written down."""
+        """The position of `path`, or of the nearest table or list around it that has one."""
         while path and path not in self.places:
             path = path[:-1]
         return self.places.get(path, Position(line=1, column=1))
@@ -63,7 +62,7 @@ class _Unreadable(Exception):
 
 
 class _Reader:
-    """Walks over a text once and notes where things stand."""
+    """Walks over a text once and notes the start of each key, item and table."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -193,20 +192,20 @@ class _Reader:
         self.at += len(literal)
 
     def _match(self, pattern: re.Pattern[str]) -> str:
-        found = pattern.match(self.text, self.at)
-        if found is None:
+        match = pattern.match(self.text, self.at)
+        if match is None:
             raise _Unreadable
-        self.at = found.end()
-        return found.group()
+        self.at = match.end()
+        return match.group()
 
     def _after(self, pattern: re.Pattern[str]) -> bool:
-        """Step over what may be there; say whether there is text left."""
+        """Step over an optional match; whether text is left."""
         self._match(pattern)
         return self.at < len(self.text)
 
 
 def toml_lines(text: str) -> TomlLines:
-    """Find where the keys, list items and tables of a TOML text stand. Never raises."""
+    """The positions of the keys, list items and tables of a TOML text. Never raises."""
     text = text.replace("\r\n", "\n")
     reader = _Reader(text)
     whole = True
@@ -215,7 +214,7 @@ def toml_lines(text: str) -> TomlLines:
     except (_Unreadable, RecursionError):
         whole = False
     opened = reader.opened[-1:] if not whole else []
-    line_starts = [0, *(found.end() for found in re.finditer("\n", text))]
+    line_starts = [0, *(match.end() for match in re.finditer("\n", text))]
 
     def place(start: int) -> Position:
         line = bisect_right(line_starts, start)

@@ -1,9 +1,10 @@
-"""What is wrong with a configuration file, said so that one can correct it: line, key, sentence."""
+"""The problems of a configuration file: line, key, and a sentence that says how to correct it."""
 
 import re
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -27,7 +28,7 @@ _TABLES: dict[str, type[BaseModel]] = {
     "docker": DockerOptions,
 }
 
-# Words that other autoscalers use for what we call otherwise, and what to write instead.
+# Keys of other autoscalers, by the key of ours that replaces them.
 _OTHER_WORDS = {
     "ceiling": "max_runners max_instances maximum max limit concurrent runners_maximum_count",
     "idle = { count = … }": "idle_count min_idle warm pool_size min_runners",
@@ -64,7 +65,7 @@ _MUST = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileProblem:
-    """One thing that is wrong, or only doubtful, and where; `str` gives the whole line."""
+    """One error or warning and its position; `str` gives the whole line."""
 
     name: str  # of the file
     line: int
@@ -79,15 +80,20 @@ class FileProblem:
         return f"{where}{what}; {self.hint}" if self.hint else where + what
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Source:
-    """The text that problems are about: its name and where its keys stand."""
+    """The name of a file and the positions of its keys."""
 
     name: str
-    lines: TomlLines
+    text: str
+
+    @cached_property
+    def lines(self) -> TomlLines:
+        """The positions, found when the first problem needs one: a good file needs none."""
+        return toml_lines(self.text)
 
     def problem(self, path: Path, message: str, hint: str = "") -> FileProblem:
-        """Say what is wrong with `path`, at its place or that of the table it is missing from."""
+        """The problem at the position of `path`, or of the table that lacks it."""
         place = self.lines.place(path)
         return FileProblem(
             name=self.name,
@@ -100,7 +106,7 @@ class Source:
 
 
 def path_text(path: Path) -> str:
-    """Write a path as TOML does, list items by number: `pools.docker.idle.schedule[0].from`."""
+    """A path as TOML writes it, list items by index: `pools.docker.idle.schedule[0].from`."""
     parts = [f"[{key}]" if isinstance(key, int) else f".{_key_text(key)}" for key in path]
     return "".join(parts).removeprefix(".")
 
@@ -110,35 +116,35 @@ def _key_text(key: str) -> str:
 
 
 def model_problems(source: Source, path: Path, error: ValidationError) -> Iterator[FileProblem]:
-    """Say in our words what pydantic found in the table at `path`."""
-    for found in error.errors(include_url=False):
-        if found["type"] == "default_factory_not_called":
+    """The problems of pydantic's error in the table at `path`."""
+    for detail in error.errors(include_url=False):
+        if detail["type"] == "default_factory_not_called":
             continue  # a default that follows from another key, which has a problem itself
-        where = (*path, *found["loc"])
+        where = (*path, *detail["loc"])
         if where[-1] in ("name", "[key]"):
-            where = where[:-1]  # what is wrong is the key itself, of a pool or a variable
-        yield source.problem(where, _sentence(found), _hint(where, found))
+            where = where[:-1]  # the key itself is wrong, of a pool or a variable
+        yield source.problem(where, _sentence(detail), _hint(where, detail))
 
 
-def _sentence(found: Any) -> str:
-    facts = dict(found.get("ctx", {}))
+def _sentence(detail: Any) -> str:
+    facts = dict(detail.get("ctx", {}))
     if "expected" in facts:
         facts["expected"] = str(facts["expected"]).replace("'", '"')
-    return _MUST.get(found["type"], "is not valid (is {shown})").format(
-        shown=shown(found["input"]), **facts
+    return _MUST.get(detail["type"], "is not valid (is {shown})").format(
+        shown=shown(detail["input"]), **facts
     )
 
 
-def _hint(where: Path, found: Any) -> str:
-    if found["type"] == "literal_error":
-        return did_you_mean(found["input"], re.findall(r"'([^']+)'", found["ctx"]["expected"]))
-    if found["type"] == "extra_forbidden":
+def _hint(where: Path, detail: Any) -> str:
+    if detail["type"] == "literal_error":
+        return did_you_mean(detail["input"], re.findall(r"'([^']+)'", detail["ctx"]["expected"]))
+    if detail["type"] == "extra_forbidden":
         return unknown_key_hint(str(where[-1]), keys_of(where[:-1]))
     return ""
 
 
 def keys_of(path: Path) -> tuple[str, ...]:
-    """Give the keys that the table at `path` may have."""
+    """The keys that the table at `path` may have."""
     names = [key for key in path if isinstance(key, str)]
     model = PoolConfig if len(names) == 2 and names[0] == "pools" else _TABLES[names[-1]]
     keys = (field.alias or key for key, field in model.model_fields.items())
@@ -146,7 +152,7 @@ def keys_of(path: Path) -> tuple[str, ...]:
 
 
 def unknown_key_hint(key: str, known: Sequence[str]) -> str:
-    """Say what may have been meant by a key that a table does not have."""
+    """A hint at the key that an unknown key probably means; empty without a guess."""
     if _SECRET.search(key):
         return "secrets are kept in Secrets Manager, never in this file"
     ours = _OURS.get(key)
@@ -159,13 +165,13 @@ def unknown_key_hint(key: str, known: Sequence[str]) -> str:
 
 
 def syntax_problem(name: str, text: str, error: tomllib.TOMLDecodeError) -> FileProblem:
-    """Say where a text stops being TOML, and what probably happened there."""
-    lines = toml_lines(text)
-    said, line, column = _where(text, error)
-    repeat = next((one for one in lines.repeats if one.again.line <= line), None)
+    """The position where a text stops being TOML, and the probable cause."""
+    source = Source(name=name, text=text)
+    lines = source.lines
+    sentence, line, column = _where(text, error)
+    repeat = next((item for item in lines.repeats if item.again.line <= line), None)
     if repeat is not None:
         message = f"is written twice, first on line {repeat.first.line}"
-        source = Source(name=name, lines=lines)
         at_repeat = source.problem(repeat.path, message)
         return FileProblem(
             name=name,
@@ -175,16 +181,16 @@ def syntax_problem(name: str, text: str, error: tomllib.TOMLDecodeError) -> File
             message=message,
         )
     hint, opened = _quotes_hint(text.split("\n")[line - 1]), lines.unclosed
-    if opened is not None and re.search(r"Unclosed|Unterminated|'\\n'", said):
+    if opened is not None and re.search(r"Unclosed|Unterminated|'\\n'", sentence):
         line, column, hint = opened.line, opened.column, "it starts here and nothing closes it"
     elif opened is not None and opened.line < line:
         hint = f"what line {opened.line} opens is still open here"
-    message = f"not TOML at column {column}: {said}"
+    message = f"not TOML at column {column}: {sentence}"
     return FileProblem(name=name, line=line, column=column, path="", message=message, hint=hint)
 
 
 def _quotes_hint(line: str) -> str:
-    """Show the first value of a line that would be TOML if it were in quotes."""
+    """A hint at the first value of a line that lacks its quotes."""
     for bare in re.findall(r"=\s*([A-Za-z0-9_][\w:./-]*)(?=\s*(?:[,}\]#]|$))", line):
         try:
             tomllib.loads(f"value = {bare}")
@@ -195,8 +201,8 @@ def _quotes_hint(line: str) -> str:
 
 def _where(text: str, error: tomllib.TOMLDecodeError) -> tuple[str, int, int]:
     """Split `tomllib`'s sentence from the line and column that it ends with."""
-    found = re.fullmatch(r"(.*) \(at line (\d+), column (\d+)\)", str(error), re.DOTALL)
-    if found:
-        return found[1], int(found[2]), int(found[3])
+    match = re.fullmatch(r"(.*) \(at line (\d+), column (\d+)\)", str(error), re.DOTALL)
+    if match:
+        return match[1], int(match[2]), int(match[3])
     last = text.rstrip().split("\n")
     return str(error).removesuffix(" (at end of document)"), len(last), len(last[-1]) + 1

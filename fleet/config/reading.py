@@ -1,4 +1,4 @@
-"""`fleet.toml`: text in, one frozen value out, or everything that is wrong with it, by line."""
+"""Read `fleet.toml`: its text becomes one frozen value, or a list of problems by line."""
 
 import hashlib
 import tomllib
@@ -17,7 +17,7 @@ from fleet.config.checks import (
 )
 from fleet.config.foreign import foreign_tables, foreign_text
 from fleet.config.limits import beyond_limits
-from fleet.config.lines import Path, toml_lines
+from fleet.config.lines import Path
 from fleet.config.model import (
     BACKENDS,
     DockerOptions,
@@ -71,11 +71,11 @@ HEALS = "switches webhooks on again that GitLab switched off"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenScope:
-    """A scope that the fleet's GitLab token must or may have, and what for."""
+    """A scope that the fleet's GitLab token must or may have, and its purpose."""
 
     scope: str
     why: str
-    is_optional: bool = False  # without it something is left to a person
+    is_optional: bool = False  # without it a person does that work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,18 +88,18 @@ class FleetConfig:
     warnings: tuple[FileProblem, ...] = ()
 
     def pool(self, name: str) -> PoolConfig | None:
-        """Give the pool of that name, None when there is none (any more)."""
+        """The pool of that name; None when there is none (any more)."""
         return next((pool for pool in self.pools if pool.name == name), None)
 
     def needs_token_scopes(self) -> tuple[TokenScope, ...]:
-        """Give the scopes that the file needs, least first. `api` includes all the others."""
+        """The scopes that the file needs, least first. `api` includes all the others."""
         reads = "reads the tags and states of jobs"
         if any(pool.protected_only for pool in self.pools):
             reads += ", and whether their branches and tags are protected (protected_only)"
         retrying = [pool.name for pool in self.pools if pool.infra_retry]
         named = [pool.name for pool in self.pools if "infra_retry" in pool.model_fields_set]
         asked = [name for name in retrying if name in named]
-        if asked:  # by default it does what the token allows; who asks for it must have that
+        if asked:  # the default does what the token allows; an explicit true needs the scope
             names = ", ".join(asked)
             why = f"{RETRIES} (infra_retry in {names}), {HEALS}"
             return (TokenScope(scope="api", why=why),)
@@ -119,28 +119,30 @@ def read_config(
     backends: Sequence[str] = BACKENDS,
     instance_types: Collection[str] = (),
 ) -> FleetConfig:
-    """Read the text of a configuration file; `name` is what messages call it.
+    """Read the text of a configuration file; messages call it `name`.
 
     `backends` are the back ends that pools may name; `instance_types` are those that AWS is known
-    to have, none where that is not to be checked. Raises `ConfigError` with everything found
-    wrong, and nothing else, whatever the text; what is only doubtful is in `warnings`.
+    to have, none where that is not to be checked. Raises `ConfigError` with all errors, and
+    nothing else, whatever the text; warnings are in the value.
     """
     text = text.removeprefix("\ufeff")  # editors on Windows put a byte-order mark there
     tables = _tables(name, text)
-    reading = _Reading(Source(name=name, lines=toml_lines(text)), tuple(backends))
+    reading = _Reading(Source(name=name, text=text), tuple(backends))
     gitlab, pools = reading.gitlab(tables), reading.pools(tables)
     reading.take(check_pools(pools, reading.names))
     reading.take(check_instance_types(pools, instance_types))
     if gitlab is not None:
         reading.take(check_gitlab(gitlab, pools))
-    problems = sorted(reading.problems, key=lambda one: (one.line, one.column))
+    problems = sorted(reading.problems, key=lambda problem: (problem.line, problem.column))
     if gitlab is None or problems:
         raise ConfigError(problems)
     return FleetConfig(
         gitlab=gitlab,
         pools=pools,
         version=hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:12],
-        warnings=tuple(sorted(reading.warnings, key=lambda one: (one.line, one.column))),
+        warnings=tuple(
+            sorted(reading.warnings, key=lambda problem: (problem.line, problem.column))
+        ),
     )
 
 
@@ -151,12 +153,12 @@ def _tables(name: str, text: str) -> Mapping[str, Any]:
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        told = foreign_text(name, text)
+        message = foreign_text(name, text)
         raise ConfigError(
-            [_first_line(name, told) if told else syntax_problem(name, text, error)]
+            [_first_line(name, message) if message else syntax_problem(name, text, error)]
         ) from None
-    if told := foreign_tables(name, tables):
-        raise ConfigError([_first_line(name, told)])
+    if message := foreign_tables(name, tables):
+        raise ConfigError([_first_line(name, message)])
     return tables
 
 
@@ -168,7 +170,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class _Reading:
-    """One reading of a file: collects what is wrong while it makes values of the tables."""
+    """One reading of a file: makes values of its tables and collects their problems."""
 
     def __init__(self, source: Source, backends: tuple[str, ...]) -> None:
         self.source = source
@@ -223,10 +225,10 @@ class _Reading:
             return None
 
     def take(self, findings: Iterator[Finding]) -> None:
-        """Turn what checks found into problems and warnings with their lines."""
-        for found in findings:
-            problem = self.source.problem(found.path, found.message, found.hint)
-            (self.warnings if found.is_warning else self.problems).append(problem)
+        """Collect findings as problems and warnings with their positions."""
+        for finding in findings:
+            problem = self.source.problem(finding.path, finding.message, finding.hint)
+            (self.warnings if finding.is_warning else self.problems).append(problem)
 
     def _problem(self, path: Path, message: str, hint: str) -> None:
         self.problems.append(self.source.problem(path, message, hint))

@@ -1,4 +1,4 @@
-"""What looks like a secret, by the marks that its maker puts on it."""
+"""Which texts look like a secret, by the prefixes of their issuers."""
 
 import re
 
@@ -22,10 +22,10 @@ _HARMLESS = re.compile(r"(?i)\s*|[./~].*|true|false|yes|no|\d{1,5}|.*\$\{?\w.*",
 
 
 def looks_secret(text: str) -> bool:
-    """Whether a text holds what only a secret looks like."""
+    """Whether a text contains something of the form of a secret."""
     return _LOOKS.search(text) is not None
 
 
 def is_named_secret(name: str, value: str) -> bool:
-    """Whether a variable is called like a secret and has a value of its own."""
+    """Whether a variable has a secret's name and a literal value."""
     return _NAMES.search(name) is not None and not _HARMLESS.fullmatch(value)

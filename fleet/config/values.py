@@ -1,7 +1,7 @@
 """Values as people write them in `fleet.toml`: durations, times of day, weekdays, projects.
 
-Each reader takes what the TOML held, or the value itself, and raises `ValueError` with a sentence
-that can follow the key's name: `must be …`.
+Each reader takes TOML's value, or the value that it would return, and raises `ValueError` with a
+sentence to follow the key's name: `must be …`.
 """
 
 import re
@@ -29,7 +29,7 @@ _TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)|24:00", re.ASCII)
 
 
 def shown(value: object) -> str:
-    """Give a value as a message shows it: as TOML would, and not longer than a line bears."""
+    """A value as a message shows it: as TOML writes it, shortened, and never a secret."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
@@ -46,7 +46,7 @@ def shown(value: object) -> str:
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
-    """Give a hint for a word that is nearly one of `known`, else nothing."""
+    """A hint for a word close to one of `known`; else empty."""
     close = get_close_matches(str(word), list(known), n=1)
     return f'did you mean "{close[0]}"?' if close else ""
 
@@ -55,10 +55,10 @@ def read_duration(value: object) -> timedelta:
     """Read "90s", "14m", "3h", "1h30m" or "1d"."""
     if isinstance(value, timedelta):
         return value
-    found = _DURATION.fullmatch(value) if isinstance(value, str) and value else None
-    if found is None:
+    match = _DURATION.fullmatch(value) if isinstance(value, str) and value else None
+    if match is None:
         raise ValueError(f'must be a duration such as "90s", "14m" or "1h30m" (is {shown(value)})')
-    days, hours, minutes, seconds = (int(number or 0) for number in found.groups())
+    days, hours, minutes, seconds = (int(number or 0) for number in match.groups())
     return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
 
 
@@ -123,14 +123,14 @@ def read_watched(value: object) -> str:
 
 def read_runners_in(value: object) -> dict[str, Any]:
     """Read "instance", "project", "project:7" or "group:42" as a kind and an id."""
-    found = re.fullmatch(
+    match = re.fullmatch(
         r"(instance|project)|(group|project):([1-9][0-9]{0,17})",
         value if isinstance(value, str) else "",
     )
-    if not found:
+    if not match:
         forms = '"instance", "project", "project:<number>" or "group:<number>"'
         raise ValueError(f"must be {forms} (is {shown(value)})")
-    alone, kind, number = found.groups()
+    alone, kind, number = match.groups()
     return {"kind": alone or kind, "id": int(number) if number else None}
 
 
@@ -154,11 +154,11 @@ def _between(least: timedelta, most: timedelta) -> AfterValidator:
 
 
 def _visible(text: str) -> str:
-    """Refuse what cannot be seen: it makes two words of two that look the same."""
+    """Refuse invisible letters: two words that look the same would differ."""
     for letter in text:
         if letter != " " and not letter.isprintable():
-            told = f"U+{ord(letter):04X}"
-            raise ValueError(f"must not hold what cannot be seen (has {told})")
+            code_point = f"U+{ord(letter):04X}"
+            raise ValueError(f"must not hold what cannot be seen (has {code_point})")
     return text
 
 

@@ -1,4 +1,4 @@
-"""What a machine and the fleet leave for each other in the ledger: credential, report, order.
+"""A machine's mailbox in the ledger: credential, report, order.
 
 Pure: values and the items they are written as. The fleet writes credentials and orders, the
 machine takes its credential once and writes reports. Items hold text, whole numbers, booleans,
@@ -17,7 +17,7 @@ from fleet.times import HasUtcTimes, in_utc
 Item = Mapping[str, Any]
 
 CREDENTIAL, REPORT, ORDER = "credential", "report", "order"
-BEATS = "beats"  # of a report: the mailbox adds one with each
+BEATS = "beats"  # of a report: the mailbox counts them
 REPORT_KEPT_S = 7 * 86_400  # a report outlives its machine this long, for `explain`
 
 
@@ -27,7 +27,7 @@ def mailbox_key(mailbox_id: str) -> str:
 
 
 class MachineState(StrEnum):
-    """What a machine says that it is doing."""
+    """The state of a machine by its own report."""
 
     BOOTED = "booted"  # called home, has no credential yet
     IDLE = "idle"  # its runner asks GitLab for a job
@@ -37,7 +37,7 @@ class MachineState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheBucket:
-    """Where jobs keep their cache: a bucket. Without keys the machine's own role is used."""
+    """The bucket of the jobs' cache. Without keys the machine's own role is used."""
 
     bucket: str
     region: str
@@ -71,16 +71,16 @@ class Docker:
 
     def item(self) -> dict[str, Any]:
         """As written inside the credential."""
-        told = {name: getattr(self, name) for name in self.__slots__}
+        attributes = {name: getattr(self, name) for name in self.__slots__}
         lists = {"pull_policy": list(self.pull_policy), "volumes": list(self.volumes)}
-        return _present(told | lists)
+        return _present(attributes | lists)
 
     @classmethod
     def of_item(cls, item: Item) -> "Docker":
         """The settings that `item` wrote."""
-        told = {name: item[name] for name in cls.__slots__ if name in item}
-        lists = {name: tuple(told.get(name, ())) for name in ("pull_policy", "volumes")}
-        return cls(**(told | lists))
+        attributes = {name: item[name] for name in cls.__slots__ if name in item}
+        lists = {name: tuple(attributes.get(name, ())) for name in ("pull_policy", "volumes")}
+        return cls(**(attributes | lists))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +92,8 @@ class Credential(HasUtcTimes):
     url: str  # of GitLab
     token: str = field(repr=False)
     executor: str  # "shell" or "docker"
-    wait_timeout_s: int  # the runner gives up when no job came within this
-    expires_at: datetime  # the machine ends then, whatever it does
+    wait_timeout_s: int  # the runner ends without a job after this
+    expires_at: datetime  # the machine ends then, at work or not
     name: str  # how the runner calls itself in GitLab's job logs
     cache: CacheBucket | None = None
     docker: Docker | None = None
@@ -103,7 +103,7 @@ class Credential(HasUtcTimes):
 
     def item(self, mailbox_id: str) -> dict[str, Any]:
         """The whole ledger item; DynamoDB forgets it when the machine has expired."""
-        told = {
+        attributes = {
             "pk": mailbox_key(mailbox_id),
             "sk": CREDENTIAL,
             "runner_id": self.runner_id,
@@ -121,7 +121,7 @@ class Credential(HasUtcTimes):
             "tls_ca": self.tls_ca,
             "proxy": self.proxy,
         }
-        return _present(told)
+        return _present(attributes)
 
     @classmethod
     def of_item(cls, item: Item) -> "Credential":
@@ -145,7 +145,7 @@ class Credential(HasUtcTimes):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report(HasUtcTimes):
-    """What a machine says of itself. Written whole, except that steps are added to the list."""
+    """A machine's report on itself. Written whole, except that steps are added to the list."""
 
     heartbeat_at: datetime
     state: MachineState
@@ -158,12 +158,12 @@ class Report(HasUtcTimes):
 
     @property
     def mark(self) -> str:
-        """What differs from report to report, also where the machine's clock stands still."""
+        """Text that differs from report to report, also where the machine's clock stands still."""
         return f"{self.beats} {_write_time(self.heartbeat_at)}"
 
     def item(self) -> dict[str, Any]:
         """The attributes without the keys; `steps` holds only the new ones when writing."""
-        told = {
+        attributes = {
             "runner_id": self.runner_id,
             "heartbeat_at": _write_time(self.heartbeat_at),
             "state": self.state.value,
@@ -172,7 +172,7 @@ class Report(HasUtcTimes):
             "detail": self.detail,
             "ttl": int(self.heartbeat_at.timestamp()) + REPORT_KEPT_S,
         }
-        return _present(told) | {"steps": [step.item() for step in self.steps]}
+        return _present(attributes) | {"steps": [step.item() for step in self.steps]}
 
     @classmethod
     def of_item(cls, item: Item) -> "Report":
@@ -214,8 +214,8 @@ class Order(HasUtcTimes):
         return cls(order=item["order"], reason=item["reason"], at=_read_time(item["at"]))
 
 
-def _present(told: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in told.items() if value is not None}
+def _present(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in attributes.items() if value is not None}
 
 
 def _whole(number: Any) -> int | None:

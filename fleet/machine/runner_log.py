@@ -1,4 +1,4 @@
-"""Read what gitlab-runner writes on stderr, line by line, and fold it into what happened.
+"""The log that gitlab-runner writes on stderr: each line's meaning, and the state they add up to.
 
 Pure. Tolerant of versions: 17.9 writes `coordinator...ok` and few fields, 19.x `coordinator... ok`
 and more; both formats, JSON and text, are read. Source: gitlab-runner's `network/gitlab.go`,
@@ -17,9 +17,9 @@ from fleet.steps import Outcome, StepName, Undated
 
 
 class LineKind(StrEnum):
-    """What a line means to us. Other lines mean nothing and are read as `None`."""
+    """The meaning of a line. A line without one of these is read as `None`."""
 
-    STARTED = "started"  # the runner has its configuration and is about to ask for a job
+    STARTED = "started"  # the runner has its configuration and asks for a job next
     JOB_RECEIVED = "job_received"
     OUTPUT = "output"  # GitLab has stored a piece of the job's log
     JOB_FINISHED = "job_finished"
@@ -28,8 +28,8 @@ class LineKind(StrEnum):
     NO_JOB_EXIT = "no_job_exit"
     LIMIT_EXIT = "limit_exit"
     CANCELED = "canceled"  # GitLab answers that the job is canceled, or no longer the runner's
-    QUITTING = "quitting"  # SIGQUIT was heard
-    INTERRUPTED = "interrupted"  # SIGTERM was heard
+    QUITTING = "quitting"  # the runner handles SIGQUIT
+    INTERRUPTED = "interrupted"  # the runner handles SIGTERM
     FORCED_EXIT = "forced_exit"
     SHUTDOWN_TIMED_OUT = "shutdown_timed_out"
     FATAL = "fatal"
@@ -37,7 +37,7 @@ class LineKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerLine:
-    """One line that means something."""
+    """One line with a meaning."""
 
     kind: LineKind
     job_id: int | None = None
@@ -45,9 +45,8 @@ class RunnerLine:
     detail: str | None = None
     exit_code: int | None = None  # of the job's script
     duration_s: float | None = None
-    is_over: bool = (
-        False  # of `CANCELED`: GitLab takes no more word of the job, no after_script runs
-    )
+    # Of `CANCELED`: GitLab takes no more updates of the job, no after_script runs.
+    is_over: bool = False
 
 
 _KINDS = (
@@ -64,7 +63,7 @@ _KINDS = (
     ("forced exit", LineKind.FORCED_EXIT),
     ("shutdown timed out", LineKind.SHUTDOWN_TIMED_OUT),
 )
-# By GitLab's answers to these the runner learns that its job was canceled.
+# GitLab's answers to these tell the runner that its job was canceled.
 _UPDATES = ("Appending trace to coordinator", "Submitting job to coordinator")
 _ENDED = frozenset({"canceling", "canceled", "failed"})
 _STORED = re.compile(r"Appending trace to coordinator\.\.\. ?ok")
@@ -78,7 +77,7 @@ _DETAIL_AT_MOST = 500  # characters; a script's error may be long
 
 
 def read_log_line(line: str) -> RunnerLine | None:
-    """What one line of gitlab-runner's stderr means, or `None` when it means nothing to us."""
+    """The meaning of one line of gitlab-runner's stderr; `None` when it has none here."""
     fields = _read_fields(line)
     message = str(fields.get("msg", "")).strip()
     kind = next((kind for start, kind in _KINDS if message.startswith(start)), None)
@@ -96,12 +95,12 @@ def read_log_line(line: str) -> RunnerLine | None:
     return RunnerLine(
         kind=kind,
         job_id=None if job_id is None else int(job_id),
-        detail=_said(message, fields) if kind in _TELLING else None,
+        detail=_detail_of(message, fields) if kind in _WITH_DETAIL else None,
         is_over=kind is LineKind.CANCELED and fields.get("job-status") != "canceling",
     )
 
 
-_TELLING = frozenset(
+_WITH_DETAIL = frozenset(
     {
         LineKind.FORBIDDEN,
         LineKind.FATAL,
@@ -113,7 +112,7 @@ _TELLING = frozenset(
 
 
 def _is_over(message: str, fields: Mapping[str, Any]) -> bool:
-    """Source: `RemoteJobStateResponse` and who reads it, in `network/`."""
+    """Source: `RemoteJobStateResponse` and its readers, in `network/`."""
     return fields.get("job-status") in _ENDED or message.endswith("job failed")
 
 
@@ -122,9 +121,9 @@ def _read_finish(message: str, fields: Mapping[str, Any]) -> RunnerLine:
     head, _, detail = message.partition(":")
     detail = detail.strip()
     job_id, exit_code = _number(fields.get("job")), _number(fields.get("exit_code"))
-    said = _EXIT_CODE.search(detail)
-    if exit_code is None and said:
-        exit_code = float(said.group(1))
+    code = _EXIT_CODE.search(detail)
+    if exit_code is None and code:
+        exit_code = float(code.group(1))
     return RunnerLine(
         kind=LineKind.JOB_FINISHED,
         job_id=None if job_id is None else int(job_id),
@@ -145,7 +144,7 @@ def _class_of(head: str, detail: str, reason: str) -> Outcome:
     return Outcome.FAILED
 
 
-def _said(message: str, fields: Mapping[str, Any]) -> str:
+def _detail_of(message: str, fields: Mapping[str, Any]) -> str:
     more = fields.get("error") or fields.get("status")
     return f"{message} ({more})"[:_DETAIL_AT_MOST] if more else message[:_DETAIL_AT_MOST]
 
@@ -155,10 +154,10 @@ def _read_fields(line: str) -> Mapping[str, Any]:
     text = _COLOURS.sub("", line).strip()
     if text.startswith("{"):
         try:
-            read = json.loads(text)
+            value = json.loads(text)
         except ValueError:
             return {}
-        return read if isinstance(read, dict) else {}
+        return value if isinstance(value, dict) else {}
     if text.startswith("time="):
         return {key: value.strip('"') for key, value in _FIELD.findall(text)}
     level = _LEVEL.match(text)
@@ -175,118 +174,118 @@ def _number(value: object) -> float | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Follower:
-    """What a runner's log told up to now."""
+class RunnerLog:
+    """The state of a runner by its log up to now."""
 
     state: MachineState = MachineState.IDLE
     started: bool = False
-    quitting: bool = False  # SIGQUIT was heard
+    quitting: bool = False  # the runner handles SIGQUIT
     job_id: int | None = None
     outcome: Outcome | None = None
     detail: str | None = None
-    jobs: int = 0  # received; one, unless the first was cancelled at its very start
+    jobs: int = 0  # received; more than 1 only when the first was canceled at its very start
     forbidden: bool = False
     interrupted: bool = False
-    canceled: bool = False  # GitLab told the runner so while the job ran
-    is_over: bool = False  # and waits for nothing more of it
+    canceled: bool = False  # GitLab answered so while the job ran
+    is_over: bool = False  # and GitLab takes no more updates of the job
     fatal: str | None = None
     steps: tuple[Undated, ...] = ()
 
 
-def follow(seen: Follower, line: RunnerLine) -> Follower:
-    """What is known after one more line."""
-    learn = _LEARN.get(line.kind)
-    return learn(seen, line) if learn else seen
+def follow(log: RunnerLog, line: RunnerLine) -> RunnerLog:
+    """The state after one more line."""
+    fold = _FOLDS.get(line.kind)
+    return fold(log, line) if fold else log
 
 
-def conclude(seen: Follower, *, exit_code: int, called_off: bool = False) -> Follower:
-    """What is known once the process has ended: there is always an outcome.
+def conclude(log: RunnerLog, *, exit_code: int, called_off: bool = False) -> RunnerLog:
+    """The state after the process ended with `exit_code`; it always has an outcome.
 
-    The exit code alone tells little: it is 0 when a job failed and when none came. `called_off`:
-    we ended it, so without a job it did not fail, in whatever way it died.
+    The exit code is 0 also when a job failed and when GitLab gave none. `called_off`: the fleet
+    ended the process, so without a job it did not fail, whatever its exit code.
     """
-    if seen.outcome:
-        return replace(seen, state=MachineState.DONE)
-    if seen.jobs:
-        return replace(seen, state=MachineState.DONE, **_lost(seen, exit_code))
-    outcome, detail = Outcome.NO_JOB, seen.detail
-    if seen.forbidden:
+    if log.outcome:
+        return replace(log, state=MachineState.DONE)
+    if log.jobs:
+        return replace(log, state=MachineState.DONE, **_unreported_end(log, exit_code))
+    outcome, detail = Outcome.NO_JOB, log.detail
+    if log.forbidden:
         outcome = Outcome.FORBIDDEN
     elif called_off and exit_code != 0:
-        detail = detail or "it was told to stop before it had a job"
-    elif exit_code != 0 and not seen.interrupted:
+        detail = detail or "it was stopped before it had a job"
+    elif exit_code != 0 and not log.interrupted:
         outcome = Outcome.SYSTEM_FAILURE
-        detail = seen.fatal or f"gitlab-runner ended with code {exit_code}"
-    elif not seen.started and not seen.interrupted:
+        detail = log.fatal or f"gitlab-runner ended with code {exit_code}"
+    elif not log.started and not log.interrupted:
         outcome = Outcome.SYSTEM_FAILURE
         detail = "it ended with code 0 before it asked GitLab for a job: is it gitlab-runner?"
-    return replace(seen, state=MachineState.DONE, outcome=outcome, detail=detail)
+    return replace(log, state=MachineState.DONE, outcome=outcome, detail=detail)
 
 
-def _lost(seen: Follower, exit_code: int) -> dict[str, Any]:
-    """How a job ended of which the log does not say it."""
-    if seen.interrupted:
-        told = "the runner ended before it could tell GitLab how the job ended"
-        return {"outcome": Outcome.INTERRUPTED, "detail": seen.fatal or told}
-    if seen.canceled:
+def _unreported_end(log: RunnerLog, exit_code: int) -> dict[str, Any]:
+    """The outcome and detail of a job whose end the log does not have."""
+    if log.interrupted:
+        detail = "the runner ended before it could tell GitLab how the job ended"
+        return {"outcome": Outcome.INTERRUPTED, "detail": log.fatal or detail}
+    if log.canceled:
         return {"outcome": Outcome.CANCELED, "detail": "its runner did not end by itself"}
     if exit_code == 0:
         return {"outcome": Outcome.CANCELED, "detail": "dropped by GitLab before it began"}
-    told = f"gitlab-runner ended with code {exit_code} during the job"
-    return {"outcome": Outcome.SYSTEM_FAILURE, "detail": seen.fatal or told}
+    detail = f"gitlab-runner ended with code {exit_code} during the job"
+    return {"outcome": Outcome.SYSTEM_FAILURE, "detail": log.fatal or detail}
 
 
-def _took(seen: Follower, line: RunnerLine) -> Follower:
+def _job_received(log: RunnerLog, line: RunnerLine) -> RunnerLog:
     return replace(
-        seen,
+        log,
         state=MachineState.BUSY,
         job_id=line.job_id,
         outcome=None,
         detail=None,
-        jobs=seen.jobs + 1,
+        jobs=log.jobs + 1,
         canceled=False,
         is_over=False,
-        steps=(*seen.steps, Undated(name=StepName.JOB_TAKEN, job_id=line.job_id)),
+        steps=(*log.steps, Undated(name=StepName.JOB_TAKEN, job_id=line.job_id)),
     )
 
 
-def _canceled(seen: Follower, line: RunnerLine) -> Follower:
-    if seen.outcome is not None:  # the answer to the runner's last word of its job
-        return seen
-    return replace(seen, canceled=True, is_over=seen.is_over or line.is_over)
+def _job_canceled(log: RunnerLog, line: RunnerLine) -> RunnerLog:
+    if log.outcome is not None:  # the answer to the runner's last update of its job
+        return log
+    return replace(log, canceled=True, is_over=log.is_over or line.is_over)
 
 
-def _stored(seen: Follower, line: RunnerLine) -> Follower:
-    said = Undated(name=StepName.FIRST_OUTPUT, job_id=line.job_id or seen.job_id)
-    return seen if said in seen.steps else replace(seen, steps=(*seen.steps, said))
+def _output_stored(log: RunnerLog, line: RunnerLine) -> RunnerLog:
+    step = Undated(name=StepName.FIRST_OUTPUT, job_id=line.job_id or log.job_id)
+    return log if step in log.steps else replace(log, steps=(*log.steps, step))
 
 
-def _finished(seen: Follower, line: RunnerLine) -> Follower:
+def _job_finished(log: RunnerLog, line: RunnerLine) -> RunnerLog:
     outcome = line.outcome
-    if seen.interrupted and outcome is Outcome.SYSTEM_FAILURE:
+    if log.interrupted and outcome is Outcome.SYSTEM_FAILURE:
         outcome = Outcome.INTERRUPTED
-    job_id = line.job_id or seen.job_id
-    said = Undated(name=StepName.JOB_FINISHED, job_id=job_id, outcome=outcome, detail=line.detail)
-    return replace(  # still busy: the rest of the log and the final status go to GitLab after this
-        seen,
+    job_id = line.job_id or log.job_id
+    step = Undated(name=StepName.JOB_FINISHED, job_id=job_id, outcome=outcome, detail=line.detail)
+    return replace(  # still busy: the rest of the log and the final status go to GitLab next
+        log,
         outcome=outcome,
         detail=line.detail,
         job_id=job_id,
-        steps=(*seen.steps, said),
+        steps=(*log.steps, step),
     )
 
 
-_LEARN: Mapping[LineKind, Callable[[Follower, RunnerLine], Follower]] = {
-    LineKind.STARTED: lambda seen, line: replace(seen, started=True),
-    LineKind.JOB_RECEIVED: _took,
-    LineKind.OUTPUT: _stored,
-    LineKind.JOB_FINISHED: _finished,
-    LineKind.CANCELED: _canceled,
-    LineKind.FORBIDDEN: lambda seen, line: replace(seen, forbidden=True, detail=line.detail),
-    LineKind.QUITTING: lambda seen, line: replace(seen, quitting=True),
-    LineKind.INTERRUPTED: lambda seen, line: replace(seen, interrupted=True),
+_FOLDS: Mapping[LineKind, Callable[[RunnerLog, RunnerLine], RunnerLog]] = {
+    LineKind.STARTED: lambda log, line: replace(log, started=True),
+    LineKind.JOB_RECEIVED: _job_received,
+    LineKind.OUTPUT: _output_stored,
+    LineKind.JOB_FINISHED: _job_finished,
+    LineKind.CANCELED: _job_canceled,
+    LineKind.FORBIDDEN: lambda log, line: replace(log, forbidden=True, detail=line.detail),
+    LineKind.QUITTING: lambda log, line: replace(log, quitting=True),
+    LineKind.INTERRUPTED: lambda log, line: replace(log, interrupted=True),
     **dict.fromkeys(
         (LineKind.FATAL, LineKind.FORCED_EXIT, LineKind.SHUTDOWN_TIMED_OUT),
-        lambda seen, line: replace(seen, fatal=line.detail),
+        lambda log, line: replace(log, fatal=line.detail),
     ),
 }

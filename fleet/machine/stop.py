@@ -1,4 +1,4 @@
-"""When a running gitlab-runner is told to stop, and how hard. Pure; used inside the machine.
+"""When a running gitlab-runner is stopped, and with which force. Pure; used inside the machine.
 
 gitlab-runner ends by itself after its job. These rules are for when it does not, or must not.
 """
@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from fleet.machine.mailbox import MachineState
-from fleet.machine.runner_log import Follower
+from fleet.machine.runner_log import RunnerLog
 from fleet.times import HasUtcTimes
 
 
 class Force(StrEnum):
-    """What is done to the runner's process, from gentle to final."""
+    """The ways to stop the runner's process, from gentle to final."""
 
     DRAIN = "drain"  # SIGQUIT: finish the job, take no other
     INTERRUPT = "interrupt"  # SIGTERM: abort the job, tell GitLab, end
@@ -22,7 +22,7 @@ class Force(StrEnum):
 
 
 class Why(StrEnum):
-    """Why a runner is told to stop."""
+    """Why a runner is stopped."""
 
     ORDERED = "ordered"
     SECOND_JOB = "second_job"
@@ -41,7 +41,7 @@ CALLS_OFF = frozenset({Why.ORDERED, Why.SPOT_NOTICE, Why.END_OF_MACHINE, Why.WAI
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stop:
-    """One thing to do to the runner now, and why."""
+    """A force to use on the runner now, and why."""
 
     force: Force
     why: Why
@@ -49,23 +49,23 @@ class Stop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run(HasUtcTimes):
-    """One run of gitlab-runner as seen at `at`, with what was already done to it."""
+    """One run of gitlab-runner as observed at `at`, with the forces already used."""
 
     at: datetime
     started_at: datetime
     ends_at: datetime  # the machine's end: expiry, or Lambda's wall
     wait_timeout_s: int
-    log: Follower
+    log: RunnerLog
     ordered: bool = False  # to drain
     spot_at: datetime | None = None  # AWS takes the machine back then
-    listens: bool = True  # a SIGQUIT will be heard
+    listens: bool = True  # the process handles SIGQUIT by now
     done: frozenset[Force] = frozenset()
     drained_at: datetime | None = None  # when SIGQUIT was last sent
     interrupted_at: datetime | None = None
-    canceled_at: datetime | None = None  # when the log told it
+    canceled_at: datetime | None = None  # when the log said so
 
 
-START_AT_MOST = timedelta(seconds=30)  # exec to the first line that means something
+START_AT_MOST = timedelta(seconds=30)  # from exec to the first line with a meaning
 OVERRUN = timedelta(seconds=60)  # one long poll of 50 s, one pause of 3 s, some air
 # The runner gives itself 30 s after SIGTERM, but a script that ignores SIGTERM has ten minutes:
 # without this the runner would end without telling GitLab (killer.go, common/consts.go).
@@ -73,13 +73,13 @@ JOB_KILLED_AFTER = timedelta(seconds=15)
 KILLED_AFTER = timedelta(seconds=35)
 # gitlab-runner drops a signal that comes while it is not waiting for one (an unbuffered channel).
 DRAIN_AGAIN = timedelta(seconds=2)
-BEFORE_THE_END = timedelta(seconds=45)  # KILLED_AFTER, and time to report and to clean up
+BEFORE_THE_END = timedelta(seconds=45)  # KILLED_AFTER, plus time to report and to clean up
 
 
 def decide_stop(run: Run) -> Stop | None:
-    """What to do to the runner now; `None` leaves it alone.
+    """The stop that is due now; `None`: let the runner work.
 
-    Nothing is asked for twice, except a drain that the runner did not answer.
+    No force is used twice, except a drain that the runner did not answer.
     """
     if run.interrupted_at is not None:
         return _press_on(run, run.interrupted_at)

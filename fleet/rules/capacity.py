@@ -1,4 +1,4 @@
-"""Where machines may come from, and which of these places to ask now: back-off memory."""
+"""Which capacity pools to ask now, by the back-off memory of those that had no machine."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,15 +20,15 @@ __all__ = [
     "note_success",
 ]
 
-# How long a place is left alone after its first failure, and at most. Twice as long each time.
+# The back-off after the first failure, and at most. Each failure doubles it.
 _SECOND = timedelta(seconds=1)
 _MINUTE = timedelta(minutes=1)
 _PATIENCE = {
     ErrorKind.CAPACITY: (_MINUTE, 30 * _MINUTE),
     ErrorKind.QUOTA: (_MINUTE, 15 * _MINUTE),  # frees as soon as machines end
     ErrorKind.THROTTLE: (2 * _SECOND, _MINUTE),
-    # A new configuration ends it at once (`note_applied`). It is tried again all the same: a
-    # permission or a network is put right without a new configuration.
+    # A new configuration ends it at once (`note_applied`). It expires all the same: a permission
+    # or a network can be corrected without a new configuration.
     ErrorKind.CONFIGURATION: (5 * _MINUTE, 60 * _MINUTE),
     ErrorKind.UNKNOWN: (_MINUTE, 30 * _MINUTE),
 }
@@ -37,7 +37,7 @@ _MARKETS = ("spot", "on-demand")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CapacityPool:
-    """A place that machines come from; each has its own supply. `str` names it in the ledger."""
+    """An instance type in a subnet on a market, with its own supply. `str` is its ledger name."""
 
     instance_type: str
     subnet: str
@@ -49,19 +49,19 @@ class CapacityPool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackOff(HasUtcTimes):
-    """A place that had nothing, and until when it is not asked again."""
+    """Until when a capacity pool that had no machine is not asked again."""
 
     until: datetime
     failures: int  # of this kind, in a row
-    code: str  # AWS's word for the last one
+    code: str  # AWS's code of the last failure
 
 
 def decide_capacity(
     pools: Sequence[CapacityPool], back_off: Mapping[str, BackOff], at: datetime
 ) -> tuple[CapacityPool, ...]:
-    """Give the places to ask at `at`: spot before on-demand, else in the given order.
+    """The capacity pools to ask at `at`: spot before on-demand, else in the given order.
 
-    `back_off` is by a place's name (`str`). Nothing: all of them are to be left alone.
+    `back_off` is keyed by the pool's name (`str`). Empty: all of them are backed off.
     """
     ready = [pool for pool in pools if not _is_backed_off(back_off.get(str(pool)), at)]
     return tuple(sorted(ready, key=lambda pool: _MARKETS.index(pool.market)))
@@ -70,9 +70,9 @@ def decide_capacity(
 def dry_until(
     pools: Sequence[CapacityPool], back_off: Mapping[str, BackOff], at: datetime
 ) -> datetime | None:
-    """When a place for machines may be asked again; None: one may be asked now.
+    """When a capacity pool may be asked again; None: one may be asked now.
 
-    A back end that has no places is one place called `*`.
+    A back end without capacity pools is one pool named `*`.
     """
     if not pools:
         whole = back_off.get("*")
@@ -83,10 +83,10 @@ def dry_until(
 
 
 def note_failure(held: BackOff | None, kind: ErrorKind, code: str, at: datetime) -> BackOff:
-    """Give how long to leave a place alone that had nothing at `at`; `held` is what was known.
+    """The back-off after a failure at `at`; `held` is the back-off so far.
 
-    Failures of one kind in a row double the time. The row ends when a place was free to be
-    asked for as long as the longest wait.
+    Failures of one kind in a row double it. The row ends when the capacity pool was free to be
+    asked for as long as the longest back-off.
     """
     first, longest = _PATIENCE[kind]
     in_a_row = held is not None and classify(held.code) is kind and at - held.until <= longest
@@ -96,12 +96,12 @@ def note_failure(held: BackOff | None, kind: ErrorKind, code: str, at: datetime)
 
 
 def note_success(back_off: Mapping[str, BackOff], pool: CapacityPool) -> dict[str, BackOff]:
-    """Give the memory after a place gave a machine: that place is as good as new."""
+    """The back-off memory without the capacity pool that gave a machine."""
     return {name: held for name, held in back_off.items() if name != str(pool)}
 
 
 def note_applied(back_off: Mapping[str, BackOff]) -> dict[str, BackOff]:
-    """Give the memory after a new configuration: what the old one was refused for is forgotten."""
+    """The back-off memory without refusals that a new configuration may have cured."""
     return {
         name: held
         for name, held in back_off.items()

@@ -1,18 +1,18 @@
-"""Who gives a runner its credential, and how long the runner waits for a job with it."""
+"""Which runners still need a credential, and how long a runner waits for a job with it."""
 
 from datetime import datetime, timedelta
 
 from fleet.config.reading import PoolConfig
 from fleet.model import Runner
 
-# The launch equips its machines within this; until then nothing else makes them a record too.
+# The launch equips its machines within this; until then no other code makes a record for them.
 LAUNCH_TAKES = timedelta(minutes=1)
 # A machine waits for its job at least so long, however soon its token expires.
 SHORTEST_PATIENCE = timedelta(minutes=1)
 
 
 def is_abandoned(runner: Runner, at: datetime) -> bool:
-    """Whether a runner that waits for its credential waits for no launch that is under way."""
+    """Whether a runner without a credential is no longer the work of a launch under way."""
     return runner.covers and (runner.left_bare or at - runner.launched_at > LAUNCH_TAKES)
 
 
@@ -25,7 +25,7 @@ def patience(
         # A warm runner stops while a job that it takes last can still run to its end.
         wait = max(wait, runner.expires_at - at - pool.max_job_time)
     if token_expires_at is not None:
-        # With a dead token it would ask in vain. A job that runs needs it no more.
+        # GitLab refuses a dead token. A running job does not need the token any more.
         valid = token_expires_at - at - pool.boot_deadline
         wait = min(wait, max(valid, SHORTEST_PATIENCE))
     return wait

@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 
 class Waiting(Protocol):
-    """What fairness looks at in a job that waits."""
+    """The facts of a waiting job that fairness compares."""
 
     @property
     def project_id(self) -> int: ...
@@ -21,11 +21,11 @@ W = TypeVar("W", bound=Waiting)
 
 
 def fair_order(backlog: Iterable[W], active_by_project: Mapping[int, int]) -> tuple[W, ...]:
-    """Give the backlog in the order in which runners should be launched for it.
+    """The backlog in the order in which runners should be launched for it.
 
-    Again and again the project with the fewest runners, those it has (`active_by_project`) and
-    those it was given here, gets its oldest job next; ties go to the job that waits longest,
-    then to the lower job id. One project's thousands therefore never hide another's one.
+    Each turn goes to the oldest job of the project with the fewest runners: those it has
+    (`active_by_project`) and those it got in earlier turns. Ties go to the job that waits longest,
+    then to the lower job id. So one project's thousands never hide another project's single job.
     """
     given = Counter(dict(active_by_project))
     turns: list[tuple[int, W]] = []

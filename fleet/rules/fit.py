@@ -1,4 +1,4 @@
-"""Whether a machine that was launched before an `apply` gets the jobs that its pool is for now.
+"""Whether a machine launched before an `apply` still gets the jobs of its pool.
 
 Its own record in GitLab keeps the tags, the protection and the place that the pool had then.
 """
@@ -11,18 +11,18 @@ from fleet.model import Limits, Runner
 
 
 def serves(pool: PoolConfig, place: RunnersIn) -> str:
-    """Name which jobs GitLab gives to a record of this pool: another name, other jobs.
+    """The name of the set of jobs that GitLab gives to a record of this pool.
 
     Twelve hexadecimal digits.
     """
-    told = [sorted(set(pool.tags)), pool.run_untagged, pool.protected_only, place.kind, place.id]
-    return sha256(json.dumps(told).encode()).hexdigest()[:12]
+    facts = [sorted(set(pool.tags)), pool.run_untagged, pool.protected_only, place.kind, place.id]
+    return sha256(json.dumps(facts).encode()).hexdigest()[:12]
 
 
 def is_outdated(runner: Runner, limits: Limits) -> bool:
-    """Whether a runner that is there for the backlog is there for another one than its pool's.
+    """Whether a covering runner gets other jobs than those of its pool's backlog.
 
-    One without a record of its own gets the record that is right by then, or shares the pool's.
+    A runner without a record of its own gets a current one later, or shares the pool's.
     """
     is_known = runner.serves is not None and limits.serves is not None
     return runner.covers and is_known and runner.serves != limits.serves

@@ -1,4 +1,4 @@
-"""While GitLab gives out no credential for machines: what is remembered, and when to ask again."""
+"""Holds: launches wait while GitLab gives no credential; when GitLab is asked again."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -9,14 +9,14 @@ from fleet.errors import FleetError, Transient
 from fleet.reasons import Reason
 from fleet.times import HasUtcTimes
 
-# What GitLab refuses stays refused until a person does something; an outage may be over at once.
+# A refusal lasts until a person acts; an outage may end at any moment.
 ASK_EVERY = timedelta(seconds=20)  # less than the minute's tick, so that each tick asks
 ASK_AGAIN = timedelta(seconds=1)  # after the first failure of an outage; twice as long each time
 PAUSE = timedelta(seconds=10)  # the calls of this minute are used up
-# After the last failure GitLab may fail again: so long records are made before machines.
+# So long after the last failure, records are made before machines: GitLab may fail again.
 CAREFUL_FOR = timedelta(hours=1)
 WORDS_AT_MOST = 300
-# An outage of this length is worth telling.
+# An outage of this length is a problem.
 OUTAGE_AFTER = timedelta(minutes=2)
 ASKED_WITHIN = timedelta(minutes=15)
 
@@ -32,7 +32,7 @@ class HoldKind(StrEnum):
     REFUSAL = "refusal"
 
 
-# Who waits for calls waits for the next go, as for every other pace.
+# Used-up calls are a pace like any other: the next round goes on.
 _REASONS = {
     HoldKind.OUTAGE: Reason.GITLAB_OUT,
     HoldKind.PACE: Reason.PACED,
@@ -42,7 +42,7 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold(HasUtcTimes):
-    """Launches that are held, because their machines would get no credential.
+    """Launches that wait because their machines would get no credential.
 
     `status` is GitLab's HTTP status, None where it gave none.
     """
@@ -56,16 +56,16 @@ class Hold(HasUtcTimes):
     words: str
     status: int | None = None
     shared: bool = False  # what is refused is the pool's own token, which its machines share
-    lifted_at: datetime | None = None  # GitLab gives them again
+    lifted_at: datetime | None = None  # since when GitLab gives credentials again
 
     @property
     def scope(self) -> tuple[str | None, int | None]:
-        """What it is about: a pool, a project, both, or everything."""
+        """Its pool and project; None: all of them."""
         return self.pool, self.project_id
 
     @property
     def reason(self) -> Reason:
-        """Why the jobs wait that it holds."""
+        """Why the held jobs wait."""
         return _REASONS[self.kind]
 
     def concerns(self, pool: str, project_id: int | None) -> bool:
@@ -79,7 +79,7 @@ class Hold(HasUtcTimes):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CredentialRequest:
-    """What GitLab was asked for: a record of a pool in a project, or the pool's shared token."""
+    """A request to GitLab: a record of a pool in a project, or the pool's shared token."""
 
     pool: str
     project_id: int | None  # None: in the place that is for all projects
@@ -87,7 +87,7 @@ class CredentialRequest:
 
 
 def hold_for(
-    asked: CredentialRequest, failure: FleetError, known: Iterable[Hold], at: datetime
+    request: CredentialRequest, failure: FleetError, known: Iterable[Hold], at: datetime
 ) -> Hold:
     """The hold that follows from a failure to get a credential, as narrow as the failure is.
 
@@ -98,23 +98,23 @@ def hold_for(
     status = failure.facts.get("status")
     code = status if isinstance(status, int) else None
     kind = _kind(failure)
-    is_general = kind is not HoldKind.REFUSAL or (code == _TOKEN and not asked.shared)
-    is_of_place = code in _PLACE and not asked.shared
-    pool = None if is_general or is_of_place else asked.pool
-    project_id = None if is_general else asked.project_id
+    is_general = kind is not HoldKind.REFUSAL or (code == _TOKEN and not request.shared)
+    is_of_place = code in _PLACE and not request.shared
+    pool = None if is_general or is_of_place else request.pool
+    project_id = None if is_general else request.project_id
     scope = (pool, project_id)
-    before = next((one for one in known if one.scope == scope and one.lifted_at is None), None)
-    failures = before.failures + 1 if before else 1
+    earlier = next((hold for hold in known if hold.scope == scope and hold.lifted_at is None), None)
+    failures = earlier.failures + 1 if earlier else 1
     return Hold(
         pool=pool,
         project_id=project_id,
         kind=kind,
-        since=before.since if before else at,
+        since=earlier.since if earlier else at,
         ask_at=at + _wait(kind, failures),
         failures=failures,
         words=_words(failure, code),
         status=code,
-        shared=asked.shared,
+        shared=request.shared,
     )
 
 
@@ -135,7 +135,7 @@ def _wait(kind: HoldKind, failures: int) -> timedelta:
 
 
 def held_by(holds: Iterable[Hold], pool: str, project_id: int | None, at: datetime) -> Hold | None:
-    """Why GitLab is not to be asked yet for a credential of this pool and project, if so."""
+    """The hold that forbids to ask for a credential of this pool and project now, if any."""
     return next(
         (
             hold
@@ -147,11 +147,11 @@ def held_by(holds: Iterable[Hold], pool: str, project_id: int | None, at: dateti
 
 
 def lifted(holds: Iterable[Hold], pool: str, project_id: int | None, at: datetime) -> list[Hold]:
-    """The holds that a credential for this pool and project ends, as they are then."""
+    """The holds that a credential for this pool and project lifts, with `lifted_at` set."""
     return [
-        replace(one, lifted_at=at)
-        for one in holds
-        if one.lifted_at is None and one.concerns(pool, project_id)
+        replace(hold, lifted_at=at)
+        for hold in holds
+        if hold.lifted_at is None and hold.concerns(pool, project_id)
     ]
 
 
@@ -165,7 +165,7 @@ def asks_again_in_s(hold: Hold, at: datetime) -> int | None:
 def is_problem(hold: Hold, at: datetime) -> bool:
     """Whether a person should know: a refusal at once, an outage when it does not pass.
 
-    What nothing waits for is not asked about any more, so nobody knows whether it still holds.
+    A hold without waiting jobs is not probed any more, so its state is unknown.
     """
     if hold.lifted_at is not None or at - hold.ask_at > ASKED_WITHIN:
         return False
@@ -173,7 +173,7 @@ def is_problem(hold: Hold, at: datetime) -> bool:
 
 
 def sentence(hold: Hold) -> str:
-    """Since when GitLab gives no credential, to what, and its words."""
+    """Since when GitLab gives no credential, for what, and GitLab's words."""
     since = f"since {hold.since:%F %R} UTC: {hold.words}"
     if hold.kind is HoldKind.OUTAGE:
         return f"GitLab does not answer {since}"
@@ -206,8 +206,8 @@ def advice(hold: Hold) -> str:
 
 def _words(failure: FleetError, code: int | None) -> str:
     """GitLab's own words where it gave any."""
-    said = failure.facts.get("said")
-    return (f"{code} {said}" if said else str(failure))[:WORDS_AT_MOST]
+    words = failure.facts.get("said")
+    return (f"{code} {words}" if words else str(failure))[:WORDS_AT_MOST]
 
 
 def remembered(holds: Iterable[Hold], pool: str, at: datetime) -> tuple[Hold, ...]:

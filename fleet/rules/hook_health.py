@@ -1,4 +1,4 @@
-"""What GitLab's own list of deliveries says about a webhook. Forged requests are not in it."""
+"""The health of a webhook by GitLab's own list of deliveries; no forged request is in it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from datetime import datetime
 
 from fleet.times import HasUtcTimes
 
-# One answer of ours that GitLab did not get may be a deployment or a network that blinked.
+# A single lost answer may be a deployment or a network failure of seconds.
 FAILED_IN_A_ROW = 3
 
 
@@ -14,13 +14,13 @@ FAILED_IN_A_ROW = 3
 class Delivered(HasUtcTimes):
     """One delivery as GitLab lists it."""
 
-    status: int | None  # of our answer; None: none came
+    status: int | None  # of our answer; None: GitLab got none
     at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HookFault:
-    """What is wrong with a webhook's deliveries, and whether a new secret mends it."""
+    """A fault in a webhook's deliveries; `needs_secret`: a new secret repairs it."""
 
     detail: str
     needs_secret: bool = False
@@ -29,14 +29,14 @@ class HookFault:
 def judge_deliveries(
     deliveries: Sequence[Delivered], *, since: datetime | None = None
 ) -> HookFault | None:
-    """Say what is wrong with the newest deliveries; None when the newest got through.
+    """The fault in the newest deliveries; None when the newest succeeded.
 
-    Those before `since`, the webhook's last registration, tell nothing about it now. What is
-    refused is a fault at once: nothing but a change mends it. A failure must repeat.
+    Deliveries before `since`, the webhook's last registration, do not count. A refusal is a fault
+    at once: only a change ends it. Any other failure must repeat.
     """
     newest = sorted(
-        (one for one in deliveries if since is None or one.at > since),
-        key=lambda one: one.at,
+        (delivery for delivery in deliveries if since is None or delivery.at > since),
+        key=lambda delivery: delivery.at,
         reverse=True,
     )
     if not newest or _got_through(newest[0]):
@@ -47,10 +47,10 @@ def judge_deliveries(
     if status is not None and 400 <= status < 500 and status != 429:
         return HookFault(detail=f"GitLab's deliveries are refused ({status})")
     if len(newest) >= FAILED_IN_A_ROW and not any(map(_got_through, newest[:FAILED_IN_A_ROW])):
-        said = (
+        answer = (
             f"are answered {status}" if status else "get no answer: can GitLab reach its address?"
         )
-        return HookFault(detail=f"GitLab's deliveries {said}")
+        return HookFault(detail=f"GitLab's deliveries {answer}")
     return None
 
 

@@ -1,4 +1,4 @@
-"""Which runner a job ran on: what GitLab shows, what the ledger has, what a machine claims."""
+"""Which runner a job ran on, by GitLab's answer, the ledger and the machine's claim."""
 
 from collections.abc import Iterable
 from typing import Protocol
@@ -15,10 +15,10 @@ class ShownJob(Protocol):
 
 
 def ran_on(runner: Runner, job: Job | None, shown: ShownJob | None) -> bool:
-    """Whether a job is the runner's indeed, as GitLab shows it or as its webhook said.
+    """Whether GitLab's answer or webhook confirms that the runner had the job.
 
-    The number in a machine's report is no more than a claim: a job can write there what it likes,
-    and must not have another's job cancelled by it. `job` is its row.
+    The job id in a machine's report is only a claim: a job can write any number there, and must
+    not get another job canceled by it. `job` is the job's row.
     """
     if job is not None and job.runner_id is not None:
         return job.runner_id == runner.id
@@ -28,10 +28,10 @@ def ran_on(runner: Runner, job: Job | None, shown: ShownJob | None) -> bool:
 
 
 def ran_here(job: Job, *, described: str | None, is_ours: bool, shared: bool) -> bool:
-    """Whether a runner of this fleet had the job; what others' machines fail is theirs to retry.
+    """Whether a runner of this fleet had the job; other fleets retry their own.
 
-    `described`: the runner's description in GitLab; `is_ours`: it is of a record of this fleet.
-    Where machines share the pool's record (`shared`), it does not say which fleet's it is.
+    `described`: the runner's description in GitLab; `is_ours`: it names a record of this fleet.
+    Where machines share the pool's record (`shared`), the description names no fleet.
     """
     if job.runner_id is not None or described is None or shared:
         return True
@@ -45,7 +45,7 @@ def may_have_taken(runner: Runner) -> bool:
 
 
 def runs_unclaimed(runner: Runner, running: Iterable[JobKey], living: Iterable[Runner]) -> bool:
-    """Whether a job runs on a shared record that no other of the pool's machines is known to have.
+    """Whether a job that no other machine of the pool claims runs on their shared record.
 
     `running`: the jobs that GitLab shows on the record; `living`: the pool's live runners.
     """

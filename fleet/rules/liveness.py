@@ -1,8 +1,8 @@
-"""A runner's row joined with its machine's last report: what the fleet believes of it, and since
-when. A machine's clock may show anything, and so may what it writes: no rule reads its times.
+"""A runner's row joined with its machine's last report: the runner's state, and since when.
 
-What counts as a sign of life is a report that differs from the one before. The sweep notes, by our
-own clock, when it first sees a report, wherever the report's own date does not prove it fresh.
+A machine's clock and its reports may be wrong: no rule reads the machine's times. A sign of life
+is a report that differs from the report before. The sweep notes, by the fleet's clock, when it
+first reads a report whose own date does not prove it fresh.
 """
 
 from collections.abc import Iterable
@@ -13,13 +13,15 @@ from fleet.machine.mailbox import MachineState, Report
 from fleet.model import JobKey, Note, Runner, RunnerState, Sign
 from fleet.steps import Step, StepName
 
-# A report dated this lately needs no note: one heartbeat, and half of one. Where the machine's
-# clock is ahead by as much, its silence is found so much later.
+# A report dated this lately needs no note: 1.5 heartbeats. A machine whose clock is ahead by as
+# much is noticed as stalled so much later.
 FRESH = timedelta(seconds=45)
-AHEAD = timedelta(seconds=5)  # of our clock: as far as clocks that are set by a time service differ
-# A machine that the cloud does not show yet may be younger than the cloud's own answer.
+AHEAD = timedelta(
+    seconds=5
+)  # of the fleet's clock: the usual difference between synchronized clocks
+# A machine that the cloud does not show may be younger than the cloud's answer.
 SHOWN_AFTER = timedelta(minutes=2)
-# Clocks are wrong by less than that, or it does not matter any more by how much.
+# A larger difference of clocks counts as this one.
 LONGEST_SKEW = timedelta(days=366)
 
 
@@ -30,13 +32,13 @@ def heard(
     *,
     note: Note | None = None,
 ) -> Runner:
-    """The runner as its machine last told, where that is news; the row as it is without one.
+    """The runner as its machine last reported it; the row unchanged without a report.
 
-    The `running` webhook may know of a job before the report does, so busy is never undone by
-    an older "idle". A draining runner stays so until it is busy or done. `instance`: the GitLab
-    that the report's job is of. `note`: the last that the fleet made of a report.
+    The `running` webhook may be ahead of the report, so an older "idle" never undoes busy. A
+    draining runner stays so until it is busy or done. `instance`: the GitLab of the report's job.
+    `note`: the last note of a report.
 
-    Its times are the machine's; `by_our_clock` makes them ours.
+    Its times are by the machine's clock; `by_our_clock` converts them.
     """
     if report is None:
         return runner
@@ -76,14 +78,14 @@ def _state(runner: Runner, report: Report) -> RunnerState:
 
 
 def _was_taken_back(report: Report) -> bool:
-    """AWS told the machine itself; the event that tells the fleet may be late or lost."""
+    """The machine got AWS's notice; the event to the fleet may be late or lost."""
     return any(step.name is StepName.SPOT_NOTICE for step in report.steps)
 
 
 def due_note(runner: Runner, at: datetime, *, fresh_for: timedelta = FRESH) -> Note | None:
-    """The note that its last report is first seen now; `None` where its own date will do.
+    """The note that its last report is first read now; `None` where the report's date suffices.
 
-    A goodbye is the last word: there is no silence to find, so any date that can be true will do.
+    A goodbye is the last report: no silence follows, so any possible date suffices.
     """
     sign = runner.sign
     if sign is None or sign.is_noted:
@@ -101,14 +103,14 @@ def due_note(runner: Runner, at: datetime, *, fresh_for: timedelta = FRESH) -> N
 
 
 def with_note(runner: Runner, note: Note) -> Runner:
-    """The runner with a note that was just made."""
+    """The runner with its new note."""
     return replace(runner, sign=replace(runner.sign, note=note)) if runner.sign else runner
 
 
 def by_our_clock(runner: Runner, at: datetime) -> Runner:
-    """The runner with the times of its last sign of life and of its state by our clock.
+    """The runner with the times of its last sign of life and of its state by the fleet's clock.
 
-    A report that was noted came when it was first seen; any other came after the note before it.
+    A noted report counts from its note; any other report counts as later than the note before it.
     """
     sign = runner.sign
     if sign is None:
@@ -126,19 +128,19 @@ def by_our_clock(runner: Runner, at: datetime) -> Runner:
 
 
 def steps_between(steps: Iterable[Step], *, start: datetime, end: datetime) -> tuple[Step, ...]:
-    """A machine's steps, dated so that they lie between its launch and now, in their own order.
+    """A machine's steps, with dates between `start` and `end`, in their own order.
 
-    A clock that is wrong by one and the same time is set right by the least that is needed; one
-    that jumps or drifts keeps the order.
+    A clock with a constant error is corrected by the least shift; a clock that jumps or drifts
+    keeps the order.
     """
-    told = tuple(steps)
+    ordered = tuple(steps)
     low, high = start - LONGEST_SKEW, max(start, end) + LONGEST_SKEW
-    times = [min(max(step.at, low), high) for step in told]
+    times = [min(max(step.at, low), high) for step in ordered]
     late_by = max((at - end for at in times), default=timedelta())
     early_by = max((start - at for at in times), default=timedelta())
     shift = -late_by if late_by > timedelta() else max(early_by, timedelta())
     dated, before = [], start
-    for step, at in zip(told, times, strict=True):
+    for step, at in zip(ordered, times, strict=True):
         before = max(before, min(at + shift, max(start, end)))
         dated.append(replace(step, at=before))
     return tuple(dated)
@@ -149,8 +151,8 @@ def is_alive(
 ) -> bool | None:
     """Whether a runner's machine lives; None where its cloud cannot say, or not yet.
 
-    `can_tell`: the cloud gave a list of machines; `shown_alive`: what it shows of this one, None
-    where the list leaves it out. All times of the runner must be of our own clock.
+    `can_tell`: the cloud gave a list of machines; `shown_alive`: whether the list shows this one
+    alive, None where it is not listed. All times of the runner must be by the fleet's clock.
     """
     if runner.machine_lost:
         return False
@@ -158,7 +160,7 @@ def is_alive(
         return None
     if shown_alive is not None:
         return shown_alive
-    # One answer of the cloud may leave a machine out: a sign of life since then counts for more.
+    # A list may leave a machine out: a later sign of life counts for more.
     heard_at = runner.heartbeat_at or runner.launched_at
     return None if at - heard_at < SHOWN_AFTER else False
 
@@ -168,8 +170,8 @@ def says_busy(
 ) -> bool | None:
     """Whether a machine without a row reported lately that it has a job.
 
-    None: its date proves nothing; ask again with the time at which this very report was first
-    seen, by our clock.
+    None: the report's date proves nothing; call again with the time at which this very report was
+    first read, by the fleet's clock.
     """
     if report is None or report.state is not MachineState.BUSY:
         return False

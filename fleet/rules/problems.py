@@ -1,7 +1,7 @@
-"""What does not heal by itself, or not unnoticed: facts of the whole fleet in, problems out.
+"""The problems of the whole fleet: what does not recover by itself, or must be noticed.
 
 `status` prints them and ends with 1 while there is any. A kind is the stable word for scripts;
-many things of one kind are one problem, with their number and an example.
+many cases of one kind are one problem, with their number and an example.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,9 +21,9 @@ from fleet.trouble import DO_RENEW, TLS, TOKEN, Trouble, ends_soon
 # GitLab stops seeing a pool as online after two hours; the fleet shows itself every half hour, a
 # new pool within the next minutes.
 UNSEEN_AFTER = timedelta(minutes=90)
-# After an `apply` the next ticks look at everything again: what they look at is not judged before.
+# After an `apply` the next ticks read every job and pool again; problems wait for that.
 CHECKED_WITHIN = timedelta(minutes=5)
-# A job without a pool of ours is most often one of other runners, which take it within this time.
+# A job without a pool is mostly for runners outside the fleet, which take it within this time.
 NO_POOL_AFTER = timedelta(minutes=5)
 # Reconcile routes the jobs of a removed pool again within a minute.
 POOL_GONE_AFTER = timedelta(minutes=3)
@@ -64,18 +64,18 @@ class ProblemKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """So many things of one kind that are wrong, and what to do about them."""
+    """One kind of problem: how many cases, and what to do about them."""
 
     kind: ProblemKind
     what: str
     do: str
     count: int = 1
-    example: str = ""  # one of them: a job's number, a runner's id, a pool, a queue, a hook's scope
+    example: str = ""  # of a case: a job's id, a runner's id, a pool, a queue, a hook's scope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HookFacts:
-    """A webhook of ours that does not work."""
+    """An unhealthy webhook of the fleet."""
 
     scope: HookScope
     detail: str | None
@@ -83,12 +83,12 @@ class HookFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolFacts:
-    """One pool with all that waits and lives in it."""
+    """One pool with its backlog and its runners."""
 
     name: str
     config: PoolConfig | None  # None: it is not in fleet.toml any more
     refused: str | None = None  # AWS's words about the configuration in force
-    verified_at: datetime | None = None  # when GitLab heard of it last
+    verified_at: datetime | None = None  # when it last showed itself to GitLab
     token_expires_at: datetime | None = None  # of its runner record
     renewal_failed_at: datetime | None = None  # since when that cannot be renewed
     renewal_failed: str = ""  # and why
@@ -114,17 +114,17 @@ class FleetFacts:
 
     @property
     def is_checked(self) -> bool:
-        """Whether the fleet had the time to look at what was applied last."""
+        """Whether the fleet had the time to read everything since the last `apply`."""
         return self.at - self.applied_at >= CHECKED_WITHIN
 
 
 def decide_problems(facts: FleetFacts) -> tuple[Problem, ...]:
-    """Every problem there is, those that keep most jobs from running first."""
+    """Every problem, those that keep most jobs from running first."""
     return tuple(problem for rule in _RULES for problem in rule(facts))
 
 
 def state_word(runner: Runner) -> str:
-    """Its state; one that called home and does not ask GitLab yet has only booted."""
+    """The state to show; a runner that does not ask GitLab yet has only booted."""
     is_ready = runner.state is not RunnerState.IDLE or runner.asks
     return runner.state.value if is_ready else MachineState.BOOTED.value
 
@@ -137,22 +137,22 @@ def ignored(job: Job, runners: Iterable[Runner], at: datetime) -> Runner | None:
     if job.status is not JobStatus.PENDING or job.given_up or at - job.pending_at < WITHHELD_AFTER:
         return None
     idle = (
-        one
-        for one in runners
-        if one.asks
-        and one.state is RunnerState.IDLE
-        and one.project_id in {None, job.project_id}
-        and one.changed_at is not None
-        and at - one.changed_at >= WITHHELD_AFTER
-        and at - (one.heartbeat_at or one.launched_at) < WITHHELD_AFTER
+        runner
+        for runner in runners
+        if runner.asks
+        and runner.state is RunnerState.IDLE
+        and runner.project_id in {None, job.project_id}
+        and runner.changed_at is not None
+        and at - runner.changed_at >= WITHHELD_AFTER
+        and at - (runner.heartbeat_at or runner.launched_at) < WITHHELD_AFTER
     )
-    return min(idle, key=lambda one: (one.since, one.id), default=None)
+    return min(idle, key=lambda runner: (runner.since, runner.id), default=None)
 
 
 def _troubles(facts: FleetFacts) -> Iterator[Problem]:
-    for one in facts.troubles:
+    for trouble in facts.troubles:
         kind = ProblemKind.GITLAB_UNUSABLE
-        yield Problem(kind=kind, what=one.says, do=one.do, example=one.call)
+        yield Problem(kind=kind, what=trouble.says, do=trouble.do, example=trouble.call)
     if ends_soon(facts.token_ends_on, facts.at):
         what = f"the fleet's GitLab token expires on {facts.token_ends_on}"
         yield Problem(kind=ProblemKind.TOKEN_ENDS, what=what, do=DO_RENEW)
@@ -169,12 +169,14 @@ def _hooks(facts: FleetFacts) -> Iterator[Problem]:
 
 
 def _holds(facts: FleetFacts) -> Iterator[Problem]:
-    """Where machines would get no credential: the projects that GitLab refuses are one problem."""
-    known = {one.kind for one in facts.troubles}  # their problem says it already
-    told = (one for one in facts.holds if is_problem(one, facts.at) and _cause(one) not in known)
-    holds = sorted(told, key=_hold_order)
-    of_projects = [one for one in holds if one.project_id is not None]
-    for hold in [one for one in holds if one.project_id is None] + of_projects[:1]:
+    """The holds; the projects that GitLab refuses are one problem."""
+    known = {trouble.kind for trouble in facts.troubles}  # they have a problem of their own
+    active = (
+        hold for hold in facts.holds if is_problem(hold, facts.at) and _cause(hold) not in known
+    )
+    holds = sorted(active, key=_hold_order)
+    of_projects = [hold for hold in holds if hold.project_id is not None]
+    for hold in [hold for hold in holds if hold.project_id is None] + of_projects[:1]:
         others = of_projects[1:] if hold.project_id is not None else []
         more = f"; and {len(others)} more are refused" if others else ""
         yield Problem(
@@ -260,7 +262,7 @@ def _machines(facts: FleetFacts) -> Iterator[Problem]:
             elif heard is not None and facts.at - heard > pool.config.stalled_after:
                 silent.append((heard, runner))
         if late:
-            first = min(late, key=lambda one: (one.launched_at, one.id)).id
+            first = min(late, key=lambda runner: (runner.launched_at, runner.id)).id
             whose = "their" if late[1:] else "its"
             yield Problem(
                 kind=ProblemKind.BOOT_LATE,
@@ -270,7 +272,7 @@ def _machines(facts: FleetFacts) -> Iterator[Problem]:
                 example=first,
             )
         if silent:
-            heard, runner = min(silent, key=lambda one: (one[0], one[1].id))
+            heard, runner = min(silent, key=lambda pair: (pair[0], pair[1].id))
             minutes = (facts.at - heard).total_seconds() / 60
             are = "are" if silent[1:] else f"is {state_word(runner)} and"
             long = "for up to" if silent[1:] else "for"
@@ -353,7 +355,7 @@ _OF_REF: Mapping[Reason | None, ProblemKind] = {
 
 
 def _why_stuck(job: Job, facts: FleetFacts) -> ProblemKind | None:
-    """Why a job that waits gets no runner, after it had its time; None while all is well."""
+    """Why a waiting job gets no runner for too long; None while it is not late."""
     routed_at = job.changed_at or job.pending_at
     is_late = facts.at - max(routed_at, facts.applied_at) >= UNATTENDED_AFTER
     if job.pool is None:
@@ -362,7 +364,7 @@ def _why_stuck(job: Job, facts: FleetFacts) -> ProblemKind | None:
             return ProblemKind.UNATTENDED if is_late else None
         return kind if facts.at - job.pending_at >= NO_POOL_AFTER else None
     if facts.config.pool(job.pool) is None:
-        removed_at = next(one.removed_at for one in facts.pools if one.name == job.pool)
+        removed_at = next(pool.removed_at for pool in facts.pools if pool.name == job.pool)
         since_removed = facts.at - (removed_at or facts.applied_at)
         return ProblemKind.POOL_GONE if since_removed >= POOL_GONE_AFTER else None
     was_looked_at = job.reason not in {None, Reason.ROUTED, Reason.OVERFLOW}
@@ -370,7 +372,7 @@ def _why_stuck(job: Job, facts: FleetFacts) -> ProblemKind | None:
 
 
 def _without_pool(job: Job, facts: FleetFacts) -> ProblemKind | None:
-    """Why no pool of the configuration in force may serve a job; None: one may, or might."""
+    """Why no pool of the configuration may serve a job; None: some pool may, or might."""
     fitting = [pool for pool in facts.config.pools if may_take(pool, job.tags)]
     if fitting:
         are_closed = all(pool.protected_only for pool in fitting)

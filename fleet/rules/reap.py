@@ -1,4 +1,4 @@
-"""What becomes of a live runner that may be lost: nothing busy is ended on one observation."""
+"""The fate of a live runner that may be lost; a busy one is never ended on one observation."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from fleet.model import Limits, Runner, RunnerState
 from fleet.reasons import Reason
 from fleet.times import HasUtcTimes
 
-# A machine or a record that the ledger does not know may be one whose row is being written.
+# The row of a machine or record that the ledger does not know may be under way.
 UNKNOWN_AFTER = timedelta(minutes=2)
-# A machine is left this long to end by itself after it said goodbye.
+# After its goodbye a machine has this long to end by itself.
 GOODBYE_GRACE = timedelta(seconds=30)
-# States of a machine that owes its first heartbeat; a drained one may have been told so before it.
+# States of a machine that owes its first heartbeat; the order to drain may come before it.
 BOOTING = frozenset({RunnerState.REQUESTED, RunnerState.IN_FLIGHT, RunnerState.DRAINING})
 
 
 class Fate(StrEnum):
-    """What to do with one runner."""
+    """The decision about one runner."""
 
     KEEP = "keep"
     ASK = "ask"  # ask GitLab whether it runs a job, then decide again
@@ -28,11 +28,11 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suspect:
-    """One runner with what its cloud and GitLab say of it; None: not asked or not known."""
+    """One runner with the facts of its cloud and of GitLab; None: not asked or not known."""
 
     runner: Runner
     machine_alive: bool | None
-    ends_alone: bool = False  # nobody can end it from outside: what said goodbye has ended
+    ends_alone: bool = False  # no call can end it from outside: a goodbye is its end
     job_running: bool | None = None
 
 
@@ -47,7 +47,7 @@ class ReapPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stray(HasUtcTimes):
-    """Something that carries our name and has no row: a machine, or a runner record in GitLab."""
+    """A machine, or a runner record in GitLab, that carries the fleet's name and has no row."""
 
     id: str
     seen_since: datetime
@@ -57,18 +57,18 @@ class Stray(HasUtcTimes):
 def decide_reap(suspect: Suspect, limits: Limits, *, at: datetime) -> ReapPlan:
     """Keep it, ask GitLab first, close it, or close it and launch again for its job.
 
-    All times of the runner must be of our own clock: see `fleet.rules.liveness.by_our_clock`.
+    All times of the runner must be by the fleet's clock: see `fleet.rules.liveness.by_our_clock`.
     """
     runner = suspect.runner
     for rule in (_gone, _said_goodbye, _expired, _never_came, _went_silent):
-        verdict = rule(suspect, limits, at)
-        if verdict is not None:
-            return verdict
+        plan = rule(suspect, limits, at)
+        if plan is not None:
+            return plan
     return ReapPlan(runner=runner, fate=Fate.KEEP, reason=Reason.HEALTHY)
 
 
 def _gone(suspect: Suspect, limits: Limits, at: datetime) -> ReapPlan | None:
-    """The cloud says that the machine ended; a launched one that no cloud ever shows is late."""
+    """The cloud shows that the machine ended; a machine that it never showed is only late."""
     runner = suspect.runner
     if suspect.machine_alive is not False or runner.machine_id is None:
         return None
@@ -79,9 +79,9 @@ def _gone(suspect: Suspect, limits: Limits, at: datetime) -> ReapPlan | None:
 
 
 def _ended(runner: Runner, *, is_owed: bool, reason: Reason) -> ReapPlan:
-    """Its end costs the job that it was there for an attempt, should that job wait still.
+    """Its end costs its job an attempt, if that job still waits.
 
-    Else whatever ends machines before their job would have them launched for ever.
+    Otherwise a fault that ends machines before their job would cause launches for ever.
     """
     fate = Fate.RELAUNCH if is_owed else Fate.CLOSE
     return ReapPlan(runner=runner, fate=fate, reason=reason)
@@ -100,7 +100,7 @@ def _said_goodbye(suspect: Suspect, limits: Limits, at: datetime) -> ReapPlan | 
 
 
 def _expired(suspect: Suspect, limits: Limits, at: datetime) -> ReapPlan | None:
-    """Past its lifetime nothing legitimate can run: GitLab's own job time-out is shorter."""
+    """No job of GitLab's can run past the lifetime: the job timeout is shorter."""
     runner = suspect.runner
     if runner.expires_at > at:
         return None
@@ -109,21 +109,21 @@ def _expired(suspect: Suspect, limits: Limits, at: datetime) -> ReapPlan | None:
 
 
 def _never_came(suspect: Suspect, limits: Limits, at: datetime) -> ReapPlan | None:
-    """No heartbeat by the boot deadline; a runner that GitLab sees at work is left alone."""
+    """No heartbeat by the boot deadline; a runner with a job in GitLab is kept."""
     runner = suspect.runner
     if runner.heartbeat_at is not None or runner.state not in BOOTING:
         return None
     if (at - runner.launched_at).total_seconds() < limits.boot_deadline_s:
         return None
-    # A drained one was replaced already. A requested one was never answered for: its job waits and
-    # is launched for again, and an outage of the cloud costs no attempt.
+    # A drained runner is already replaced. The cloud never confirmed a requested one: scaling
+    # launches for its job again, and an outage of the cloud costs no attempt.
     is_owed = runner.state is RunnerState.IN_FLIGHT and not runner.is_called_off
     fate = Fate.RELAUNCH if is_owed else Fate.CLOSE
     return _confirmed(suspect, fate=fate, reason=Reason.BOOT_DEADLINE)
 
 
 def _went_silent(suspect: Suspect, limits: Limits, at: datetime) -> ReapPlan | None:
-    """No heartbeat for too long; of one that never sent any, GitLab may have told that it works."""
+    """No heartbeat for too long; a runner without any may be at work by GitLab's webhook."""
     runner = suspect.runner
     if runner.heartbeat_at is None and runner.state in BOOTING:
         return None
@@ -135,10 +135,10 @@ def _went_silent(suspect: Suspect, limits: Limits, at: datetime) -> ReapPlan | N
 
 
 def _confirmed(suspect: Suspect, *, fate: Fate, reason: Reason) -> ReapPlan:
-    """The second, independent means: GitLab's word that no job runs there."""
+    """The second, independent proof: GitLab shows no job on the runner."""
     runner = suspect.runner
     works = runner.state is RunnerState.BUSY or runner.job is not None
-    # With a credential it may have a job that nobody told of, also where a pool shares its record.
+    # With a credential it may have an unreported job, also on the pool's shared record.
     if runner.gitlab_runner_id is None and not runner.equipped and not works:
         return ReapPlan(runner=runner, fate=fate, reason=reason)
     if suspect.job_running is None:
@@ -149,9 +149,9 @@ def _confirmed(suspect: Suspect, *, fate: Fate, reason: Reason) -> ReapPlan:
 
 
 def decide_strays(strays: Iterable[Stray], known: Mapping[str, object], at: datetime) -> list[str]:
-    """Ids of machines or runner records to remove: ours by name, unknown to the ledger, not new.
+    """Ids of machines or runner records to remove: the fleet's by name, without a row, not new.
 
-    `known` has the ids that the ledger has a live row for.
+    `known` has the ids of the live rows.
     """
     return [
         stray.id

@@ -1,4 +1,4 @@
-"""What the ledger missed: GitLab's list of pending jobs is the truth, webhooks are hints."""
+"""What the ledger missed: GitLab's list of pending jobs decides, webhooks are hints."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ SETTLING = timedelta(seconds=5)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corrections:
-    """What to set right in one project."""
+    """The corrections of one project's rows."""
 
     route: tuple[JobKey, ...]  # pending in GitLab, no pending row: webhook lost
     look_up: tuple[JobKey, ...]  # pending in the ledger, not in GitLab: taken or ended unseen
@@ -29,14 +29,14 @@ def decide_reconcile(
     at: datetime,
     applied: str | None = None,
 ) -> Corrections:
-    """Hold one project's pending jobs in GitLab against its rows in the ledger.
+    """Compare one project's pending jobs in GitLab with its rows in the ledger.
 
     `rows` has the project's rows that wait, and the row of every pending job that has one.
-    A job that GitLab lists as pending while its row is running or finished is left to GitLab:
-    a status never goes back, the list was read before the row changed. But what was gone for a time
-    and is there again was only hidden from us: it waits as before. `applied` names the last
-    `apply`: what was given up under an earlier one has all attempts again. No clocks are compared,
-    as the one of whoever applies may be wrong.
+    A job that GitLab lists as pending while its row is running or finished needs no correction: a
+    status never goes back, so the list is older than the row. A job that was gone and is listed
+    again was hidden from the fleet: it waits as before. `applied` names the last `apply`: a job
+    given up under an earlier one has all attempts again. No clocks are compared: the clock of the
+    operator's machine may be wrong.
     """
     listed = tuple(pending)
     route = tuple(key for key in listed if key not in rows or _is_unrouted(rows[key]))
@@ -66,7 +66,7 @@ def _is_unrouted(row: Job) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched(HasUtcTimes):
-    """One project whose pending jobs we read."""
+    """One project whose pending jobs the fleet reads."""
 
     project_id: int
     instance: str
@@ -74,46 +74,46 @@ class Watched(HasUtcTimes):
     last_polled_at: datetime | None
     hook_healthy: bool = True
     path: str = ""
-    is_moving: bool = False  # jobs there wait where the configuration does not want them
+    is_moving: bool = False  # it has jobs in pools that the configuration no longer gives them
 
 
-# Every watched project is read at least this often; busy or unheard ones every minute, which is
-# how often the projects are chosen.
+# Every watched project is read at least this often; busy ones and those without webhooks every
+# minute, which is how often the projects are chosen.
 ROUND_ROBIN = timedelta(minutes=10)
 EVERY = timedelta(minutes=1)
 RECENT = timedelta(minutes=15)
 
 
-# So many quiet projects are read every minute, for that many calls; more take turns.
+# So many quiet projects are all read every minute; more take turns.
 FEW = 10
 
 
 def decide_polls(watched: Iterable[Watched], *, at: datetime, at_most: int) -> tuple[Watched, ...]:
     """The projects to read now, most urgent first: unhealthy hook, longest unread, recent hook.
 
-    One whose jobs are to be routed again is as urgent as one whose webhooks do not come.
+    A project whose jobs are to be routed again is as urgent as one without webhooks.
 
-    A few quiet projects are all read every minute where the reads suffice: a small fleet whose
-    every webhook is lost starts its jobs within that. Nobody starves, however small `at_most` is:
-    the longest unread come before those with recent hooks, and projects with unhealthy hooks leave
+    A few quiet projects are all read every minute where the reads suffice: a small fleet that gets
+    no webhook starts its jobs within that. No project starves, however small `at_most` is: the
+    longest unread come before those with recent hooks, and projects with unhealthy hooks leave
     them at least a tenth of the reads.
     """
     never = datetime.min.replace(tzinfo=at.tzinfo)
-    projects = sorted(watched, key=lambda one: one.last_polled_at or never)
-    unheard = [one for one in projects if one.is_moving or not one.hook_healthy]
-    healthy = [one for one in projects if one.hook_healthy and not one.is_moving]
+    projects = sorted(watched, key=lambda project: project.last_polled_at or never)
+    unheard = [project for project in projects if project.is_moving or not project.hook_healthy]
+    healthy = [project for project in projects if project.hook_healthy and not project.is_moving]
     share = _rounded_up(len(healthy), ROUND_ROBIN // EVERY)
-    recent = [one for one in healthy[share:] if _is_recent(one, at)]
-    few = [one for one in healthy[share:FEW] if not _is_recent(one, at)]
+    recent = [project for project in healthy[share:] if _is_recent(project, at)]
+    few = [project for project in healthy[share:FEW] if not _is_recent(project, at)]
     first = at_most - min(share, _rounded_up(at_most, 10))
     return tuple((unheard[:first] + healthy[:share] + unheard[first:] + recent + few)[:at_most])
 
 
-def _is_recent(one: Watched, at: datetime) -> bool:
-    """Whether a hook of it came lately."""
-    return one.last_hook_at is not None and at - one.last_hook_at <= RECENT
+def _is_recent(project: Watched, at: datetime) -> bool:
+    """Whether the fleet got a webhook of it lately."""
+    return project.last_hook_at is not None and at - project.last_hook_at <= RECENT
 
 
 def _rounded_up(count: int, parts: int) -> int:
-    """One of so many equal parts of the count."""
+    """`count` divided by `parts`, rounded up."""
     return -(-count // parts)

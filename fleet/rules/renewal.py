@@ -1,25 +1,25 @@
-"""When a pool's runner token is made anew: before it expires, while its machines still need it."""
+"""When a pool's runner token is renewed: before it expires for machines that still need it."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from fleet.config.reading import PoolConfig
 
-# A machine waits so long for its credential after it called home.
+# A machine waits so long for its credential after its first report.
 CREDENTIAL_WITHIN = timedelta(minutes=5)
-# Functions keep a copy of a secret for minutes: so long a machine may still get the token before.
+# Functions cache a secret for minutes: so long a machine may still get the former token.
 FORMER_KEPT = timedelta(minutes=30)
-# Of its life a token is used three quarters, as gitlab-runner does with its own.
+# A token is renewed after three quarters of its life, as gitlab-runner does with its own.
 PARTS = 4
 
 
 def is_renewal_due(
     pool: PoolConfig, *, made_at: datetime | None, expires_at: datetime | None, at: datetime
 ) -> bool:
-    """Whether the token is to be replaced now; one that never expires is not.
+    """Whether the token is to be replaced now; never, where it does not expire.
 
-    A machine that gets it last still boots with it and waits for its job. A token that lives
-    shorter than that is replaced after half of its life, else each minute would make another.
+    The last machine that gets it still boots with it and waits for its job. A token with a life
+    shorter than that is replaced after half of it; otherwise each minute would make another.
     """
     if expires_at is None:
         return False
@@ -32,10 +32,10 @@ def is_renewal_due(
 def outlived(
     former: Mapping[int, datetime], *, current: int, used: Iterable[int | None], at: datetime
 ) -> frozenset[int]:
-    """The pool's records that may be deleted: in force no more for long, and no machine has them.
+    """The pool's records that may be deleted: replaced long ago, and no machine has them.
 
-    `former`: since when each record, by its number, is in force no more; `used`: the records that
-    the pool's live runners have.
+    `former`: when each record, by its id, was replaced; `used`: the records of the pool's live
+    runners.
     """
     old = {record for record, since in former.items() if at - since >= FORMER_KEPT}
     return frozenset(old - {current, *used})

@@ -1,4 +1,4 @@
-"""Whether a job runs once more, because its machine failed it and not its script."""
+"""Whether a job runs once more, because its machine failed and not its script."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,9 +10,9 @@ from fleet.rules.liveness import by_our_clock, due_note
 from fleet.rules.reap import GOODBYE_GRACE
 from fleet.steps import Outcome
 
-# Why a job is not retried that a machine failed, and that GitLab may not retry either.
+# Why the fleet does not retry a job that its machine failed; a person may.
 LEFT_TO_PEOPLE = frozenset({Reason.RETRY_OFF, Reason.RETRIED_BEFORE, Reason.DEPLOYS})
-# How a run ended of which gitlab-runner itself informed GitLab.
+# Outcomes that gitlab-runner itself reported to GitLab.
 REPORTED_TO_GITLAB = frozenset({Outcome.SUCCEEDED, Outcome.FAILED, Outcome.CANCELED})
 
 # GitLab's failure reasons that blame the runner's side. Source: gitlab-facts, failure_reason.
@@ -36,9 +36,9 @@ class RetryFacts:
     allowed: bool  # the pool does not say infra_retry = false
     outcome: str | None  # GitLab's word; None: still shown as running
     failure_reason: str | None
-    machine_lost: bool  # spot loss, host death or boot failure was seen for its runner
+    machine_lost: bool  # its runner had a spot loss, a host death or a boot failure
     retried: bool  # a newer job of this name is in the pipeline, or the ledger says we did it
-    is_retry: bool = False  # it is itself what we retried another as
+    is_retry: bool = False  # it is itself a retry by the fleet
     deploys: bool = False  # it starts or stops an environment of GitLab's
 
 
@@ -52,7 +52,7 @@ class RetryPlan:
 
 
 def decide_retry(facts: RetryFacts) -> RetryPlan:
-    """One retry on on-demand capacity for infrastructure failures; a script's are its own."""
+    """One retry on on-demand capacity for infrastructure failures; none for a script's."""
     vanished = facts.outcome is None
     blamed = facts.outcome == "failed" and facts.failure_reason in INFRA_FAILURES
     if vanished and not facts.machine_lost:
@@ -74,7 +74,7 @@ def decide_retry(facts: RetryFacts) -> RetryPlan:
 def is_retry_allowed(pool: str | None, *, infra_retry: bool | None) -> bool:
     """Whether the pool that a job was in wants it retried; `infra_retry`: its setting.
 
-    A pool that `apply` took away (None) says nothing any more: its last jobs are as good as others.
+    For a pool that `apply` removed, `infra_retry` is None: its last jobs are retried.
     """
     return pool is not None and infra_retry is not False
 
@@ -109,11 +109,11 @@ def facts_now(
 def may_gitlab_lag(runner: Runner, report: Report | None, at: datetime) -> bool:
     """Whether the machine saw its job through so lately that GitLab's answer may be older.
 
-    gitlab-runner ends when GitLab has taken its last word, or when it has given up on GitLab.
+    gitlab-runner ends when GitLab has its last update, or when it gives up on GitLab.
     """
     if report is None or report.outcome not in REPORTED_TO_GITLAB:
         return False
     dated = by_our_clock(runner, at)
     if dated.heartbeat_at is None or due_note(runner, at):
-        return True  # it said so after the fleet last looked; when is not known
+        return True  # the report is newer than the fleet's last look; its age is not known
     return at - dated.heartbeat_at < GOODBYE_GRACE

@@ -9,7 +9,7 @@ from fleet.reasons import WITHOUT_POOL, Reason
 
 
 class PoolRule(Protocol):
-    """What routing needs to know of a pool's configuration."""
+    """The part of a pool's configuration that routing reads."""
 
     @property
     def name(self) -> str: ...
@@ -25,7 +25,7 @@ class PoolRule(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pending:
-    """One job as GitLab answers for it now."""
+    """One job as GitLab shows it now."""
 
     tags: tuple[str, ...]
     status: JobStatus
@@ -36,7 +36,7 @@ class Pending:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoutePlan:
-    """The pool that shall run it, or None with the reason why none will."""
+    """The pool of a job, or None with the reason why no pool runs it."""
 
     pool: str | None
     reason: Reason
@@ -94,7 +94,7 @@ def decide_reroute(
         plan = decide_route(job, pools)
         is_other = plan.reason in WITHOUT_POOL and plan.reason is not because
         return plan.reason if plan.pool is not None or is_other else None
-    known = next((one for one in pools if one.name == pool), None)
+    known = next((rule for rule in pools if rule.name == pool), None)
     if known is None:
         return Reason.POOL_GONE
     is_withheld = known.protected_only and job.is_protected is False

@@ -1,4 +1,4 @@
-"""How many runners a pool launches or drains now: backlog against what is booting or idle."""
+"""How many runners a pool launches or drains now: its backlog against booting and idle ones."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -10,110 +10,118 @@ from fleet.rules.fairness import fair_order
 from fleet.rules.fit import is_outdated
 from fleet.rules.holds import Hold, asks_again_in_s
 
-# A runner whose job waits no longer is kept this long: the ledger may lag, other jobs may come.
-# While others wait it is kept as any: in a burst each runner takes another's job, and is not spare.
+# A runner whose job no longer waits is kept this long: the ledger may lag, other jobs may arrive.
+# While other jobs wait it is kept as long as any: in a burst runners take each other's jobs.
 SURPLUS_KEPT_S = 20.0
-# Of the projects that GitLab refuses records for, so many are asked about in one round.
+# One round probes so many of the holds that are due.
 PROBES_AT_MOST = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Need:
-    """The backlog held against the runners that are there for it."""
+    """The backlog compared with the runners that cover it."""
 
     uncovered: tuple[Job, ...]  # fair order
     covered: tuple[JobKey, ...]
     spare: Counter[int | None]  # covering runners beyond the backlog, by the project they serve
 
 
-def decide_scale(seen: Snapshot, limits: Limits) -> ScalePlan:
-    """Launch for jobs that nobody covers, keep the warm target, drain what stayed idle too long.
+def decide_scale(snapshot: Snapshot, limits: Limits) -> ScalePlan:
+    """Launch for uncovered jobs, keep the idle target, drain runners that idle too long.
 
-    A runner cannot be bound to a job, so runners are counted against the backlog: whatever is
-    booting or idle covers one waiting job each. Busy runners are never drained. Those that an
-    `apply` left with another record than the pool's cover nobody and are drained.
+    A runner cannot be bound to a job, so runners are counted against the backlog: each booting or
+    idle runner covers one waiting job. Busy runners are never drained. Runners whose record an
+    `apply` outdated cover no job and are drained.
     """
-    outdated = [one for one in seen.runners if is_outdated(one, limits)]
-    fit = tuple(one for one in seen.runners if not is_outdated(one, limits))
-    # They keep their places until they are gone.
+    outdated = [runner for runner in snapshot.runners if is_outdated(runner, limits)]
+    fit = tuple(runner for runner in snapshot.runners if not is_outdated(runner, limits))
+    # Outdated runners count against the ceiling until they end.
     left = replace(limits, ceiling=max(0, limits.ceiling - len(outdated)))
-    plan = _decide(replace(seen, runners=fit), left)
-    return replace(plan, outdated=tuple(one.id for one in outdated if one.mailbox))
+    plan = _decide(replace(snapshot, runners=fit), left)
+    return replace(plan, outdated=tuple(runner.id for runner in outdated if runner.mailbox))
 
 
-def _decide(seen: Snapshot, limits: Limits) -> ScalePlan:
+def _decide(snapshot: Snapshot, limits: Limits) -> ScalePlan:
     """The plan for a pool whose runners all fit."""
-    need = _need(seen)
-    told = dict.fromkeys(need.covered, Reason.COVERED)
-    told |= {job.key: Reason.ATTEMPTS_USED for job in seen.backlog if job.given_up}
+    need = _need(snapshot)
+    reasons = dict.fromkeys(need.covered, Reason.COVERED)
+    reasons |= {job.key: Reason.ATTEMPTS_USED for job in snapshot.backlog if job.given_up}
     warm = max(0, limits.idle_target - need.spare[None])
     if need.uncovered or warm:
-        return _launch(seen, limits, need=need, warm=warm, told=told)
-    drain = _drain(seen, limits, spare=need.spare)
+        return _launch(snapshot, limits, need=need, warm=warm, reasons=reasons)
+    drain = _drain(snapshot, limits, spare=need.spare)
     if drain:
-        return ScalePlan(reason=Reason.SURPLUS, drain=drain, waiting=told)
-    hopeless = Reason.ATTEMPTS_USED if told else Reason.BALANCED
-    return ScalePlan(reason=Reason.COVERED if need.covered else hopeless, waiting=told)
+        return ScalePlan(reason=Reason.SURPLUS, drain=drain, waiting=reasons)
+    hopeless = Reason.ATTEMPTS_USED if reasons else Reason.BALANCED
+    return ScalePlan(reason=Reason.COVERED if need.covered else hopeless, waiting=reasons)
 
 
 def _launch(
-    seen: Snapshot, limits: Limits, *, need: _Need, warm: int, told: dict[JobKey, Reason]
+    snapshot: Snapshot, limits: Limits, *, need: _Need, warm: int, reasons: dict[JobKey, Reason]
 ) -> ScalePlan:
-    """As many as ceiling and pace allow, jobs before warm ones; everyone left is told why."""
-    held = _held(seen)
-    may = _Asked(go=need.uncovered, warm=warm) if held else _let_through(seen, need.uncovered, warm)
-    room = 0 if held else max(0, limits.ceiling - seen.size)
+    """Launch as many as ceiling and pace allow, jobs before warm runners; the rest get a reason."""
+    held = _held(snapshot)
+    allowed = (
+        _Allowed(go=need.uncovered, warm=warm)
+        if held
+        else _allowed_by_holds(snapshot, need.uncovered, warm)
+    )
+    room = 0 if held else max(0, limits.ceiling - snapshot.size)
     batch = min(room, limits.launch_at_most)
-    launch = may.go[:batch]
-    warm_now = min(may.warm, batch - len(launch))
-    left = may.go[len(launch) :]
+    launch = allowed.go[:batch]
+    warm_now = min(allowed.warm, batch - len(launch))
+    left = allowed.go[len(launch) :]
     why_left = held or (Reason.PACED if room > batch else Reason.AT_CEILING)
-    told |= {**may.held, **{job.key: why_left for job in left}}
+    reasons |= {**allowed.held, **{job.key: why_left for job in left}}
     why_none = Reason.IDLE_TARGET if warm_now else why_left
-    if may.why and not left and not warm_now:
-        why_none = may.why
-    more = bool(left) or may.warm > warm_now
+    if allowed.why and not left and not warm_now:
+        why_none = allowed.why
+    more = bool(left) or allowed.warm > warm_now
     return ScalePlan(
         reason=Reason.BACKLOG if launch else why_none,
         launch=launch,
         warm=warm_now,
-        # Spare ones of another project go even now: they may hold the room that is missing.
-        drain=_drain(seen, limits, spare=need.spare),
-        waiting=told,
+        # Spare runners of another project are drained even now: they may hold the missing room.
+        drain=_drain(snapshot, limits, spare=need.spare),
+        waiting=reasons,
         again=room > batch and more,
-        ask_in_s=may.ask_in_s,
+        ask_in_s=allowed.ask_in_s,
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
-    """What may be launched as far as GitLab's credentials go, and why the rest is held."""
+class _Allowed:
+    """The launches for which GitLab gives credentials, and why the others are held."""
 
     go: tuple[Job, ...]
     warm: int
     held: Mapping[JobKey, Reason] = field(default_factory=dict)
     why: Reason | None = None  # the pool as a whole is held
-    ask_in_s: int | None = None  # until the first hold that is short lets somebody ask
+    ask_in_s: int | None = None  # until the first short hold may be probed
 
 
-def _let_through(seen: Snapshot, uncovered: tuple[Job, ...], warm: int) -> _Asked:
-    """Every launch that no hold concerns, and one of each hold whose time to ask has come.
+def _allowed_by_holds(snapshot: Snapshot, uncovered: tuple[Job, ...], warm: int) -> _Allowed:
+    """Every launch that no hold concerns, and one launch as a probe of each hold that is due.
 
-    That one asks GitLab before its machine is launched, so a probe costs a call and no machine.
+    The probe asks GitLab before its machine is launched, so it costs a call and no machine.
     """
-    active = [hold for hold in seen.holds if hold.lifted_at is None]
-    due = sorted((hold for hold in active if hold.ask_at <= seen.at), key=lambda one: one.ask_at)
+    active = [hold for hold in snapshot.holds if hold.lifted_at is None]
+    due = sorted(
+        (hold for hold in active if hold.ask_at <= snapshot.at), key=lambda hold: hold.ask_at
+    )
     to_ask = {hold.scope for hold in due[:PROBES_AT_MOST]}
     waits: list[int] = []
 
     def blocking(project_id: int | None) -> Hold | None:
-        mine = [hold for hold in active if hold.concerns(seen.pool, project_id)]
-        found = next((hold for hold in mine if hold.scope not in to_ask), None)
-        if found is None:
-            to_ask.difference_update(hold.scope for hold in mine)
-        elif found.ask_at > seen.at and (wait := asks_again_in_s(found, seen.at)) is not None:
+        concerning = [hold for hold in active if hold.concerns(snapshot.pool, project_id)]
+        block = next((hold for hold in concerning if hold.scope not in to_ask), None)
+        if block is None:
+            to_ask.difference_update(hold.scope for hold in concerning)
+        elif (
+            block.ask_at > snapshot.at and (wait := asks_again_in_s(block, snapshot.at)) is not None
+        ):
             waits.append(wait)
-        return found
+        return block
 
     go: list[Job] = []
     held: dict[JobKey, Reason] = {}
@@ -123,84 +131,86 @@ def _let_through(seen: Snapshot, uncovered: tuple[Job, ...], warm: int) -> _Aske
             go.append(job)
         else:
             held[job.key] = hold.reason
-    is_general = any(hold.concerns(seen.pool, None) for hold in active)
+    is_general = any(hold.concerns(snapshot.pool, None) for hold in active)
     blocked = blocking(None) if warm else None
     if is_general:
         warm = 0 if blocked else min(warm, 1)
     why = next(iter(held.values()), blocked.reason if blocked else None)
     ask_in_s = min(waits, default=None)
-    return _Asked(go=tuple(go), warm=warm, held=held, why=why, ask_in_s=ask_in_s)
+    return _Allowed(go=tuple(go), warm=warm, held=held, why=why, ask_in_s=ask_in_s)
 
 
-def _held(seen: Snapshot) -> Reason | None:
-    """Why nothing can be launched at all at this time, if so."""
-    if seen.refused:
+def _held(snapshot: Snapshot) -> Reason | None:
+    """Why the pool can launch no runner at all now; None when it can."""
+    if snapshot.refused:
         return Reason.CONFIGURATION
-    if seen.dry_until is not None and seen.dry_until > seen.at:
+    if snapshot.dry_until is not None and snapshot.dry_until > snapshot.at:
         return Reason.NO_CAPACITY_UNTIL
     return None
 
 
-def _need(seen: Snapshot) -> _Need:
-    """Who is covered, who is not, and how many covering runners are left over."""
-    cover = Counter(runner.project_id for runner in seen.runners if runner.covers)
-    waiting = [job for job in seen.backlog if not job.given_up]
+def _need(snapshot: Snapshot) -> _Need:
+    """Which jobs are covered, which are not, and how many covering runners are left over."""
+    cover = Counter(runner.project_id for runner in snapshot.runners if runner.covers)
+    waiting = [job for job in snapshot.backlog if not job.given_up]
     covered = []
     uncovered = []
-    for job in _covered_first(waiting, seen.runners):
+    for job in _covered_first(waiting, snapshot.runners):
         scope = job.project_id if cover[job.project_id] else None
         if cover[scope]:
             cover[scope] -= 1
             covered.append(job.key)
         else:
             uncovered.append(job)
-    active = Counter(r.works_for for r in seen.runners if r.works_for is not None)
+    active = Counter(r.works_for for r in snapshot.runners if r.works_for is not None)
     return _Need(
         uncovered=tuple(fair_order(uncovered, active)), covered=tuple(covered), spare=cover
     )
 
 
 def _covered_first(waiting: list[Job], runners: Iterable[Runner]) -> list[Job]:
-    """Jobs that a covering runner was launched for, then the others; each oldest first."""
+    """Jobs with a covering runner launched for them, then the others; each oldest first."""
     launched_for = {runner.for_job for runner in runners if runner.covers}
     return sorted(waiting, key=lambda job: (job.key not in launched_for, job.pending_at, job.key))
 
 
-def _drain(seen: Snapshot, limits: Limits, *, spare: Counter[int | None]) -> tuple[str, ...]:
+def _drain(snapshot: Snapshot, limits: Limits, *, spare: Counter[int | None]) -> tuple[str, ...]:
     """Spare runners that were idle, or booting, for longer than the idle time; longest first."""
     left = spare.copy()
     left[None] = max(0, left[None] - limits.idle_target)
     since = {
         runner.id: runner.since
-        for runner in seen.runners
+        for runner in snapshot.runners
         if runner.state in {RunnerState.IDLE, RunnerState.IN_FLIGHT} and runner.mailbox
     }
-    waiting = {job.key for job in seen.backlog}
-    wanting = {job.project_id for job in seen.backlog if not job.given_up}
+    waiting = {job.key for job in snapshot.backlog}
+    wanting = {job.project_id for job in snapshot.backlog if not job.given_up}
     drained = []
-    for runner in sorted(seen.runners, key=lambda one: (since.get(one.id, seen.at), one.id)):
+    for runner in sorted(
+        snapshot.runners, key=lambda runner: (since.get(runner.id, snapshot.at), runner.id)
+    ):
         if runner.id not in since or not left[runner.project_id]:
             continue
         kept_s = limits.idle_time_s
         may_serve = wanting if runner.project_id is None else wanting & {runner.project_id}
         if runner.for_job is not None and runner.for_job not in waiting and not may_serve:
-            kept_s = min(kept_s, SURPLUS_KEPT_S)  # its job was cancelled, or another served it
-        if (seen.at - since[runner.id]).total_seconds() >= kept_s:
+            kept_s = min(kept_s, SURPLUS_KEPT_S)  # its job was canceled, or another runner took it
+        if (snapshot.at - since[runner.id]).total_seconds() >= kept_s:
             left[runner.project_id] -= 1
             drained.append(runner.id)
     return tuple(drained)
 
 
 def untaken(backlog: Iterable[Job], runners: Iterable[Runner]) -> tuple[Job, ...]:
-    """The jobs that no runner says it has: a machine may say so before GitLab's webhook does."""
+    """The jobs that no runner reports as its own; a report may be ahead of GitLab's webhook."""
     taken = {runner.job for runner in runners}
     return tuple(job for job in backlog if job.key not in taken)
 
 
 def wants_room(plan: ScalePlan) -> bool:
-    """Whether the next runner that ends makes room for a job that waits.
+    """Whether the next runner that ends makes room for a waiting job.
 
-    GitLab's limit of runner records is room as well.
+    GitLab's limit of runner records is room, too.
     """
     room = {Reason.AT_CEILING, Reason.GITLAB_REFUSES}
     return plan.reason in room or not room.isdisjoint(plan.waiting.values())
@@ -209,17 +219,17 @@ def wants_room(plan: ScalePlan) -> bool:
 def looks_again(
     plan: ScalePlan, *, machines: int, held: int, was_full: bool, was_held: bool
 ) -> bool:
-    """Whether a pool has more to do at once, after a round got it so many machines.
+    """Whether a pool needs another round at once, after a round that launched `machines`.
 
-    `held`: launches that GitLab gave no credential for; `was_full`, `was_held`: the pool's row
-    said before the round that a job waits for room, that GitLab gives no credential.
+    `held`: launches that GitLab gave no credential for; `was_full`, `was_held`: before the round
+    the pool's row had a job that waits for room, a job that waits for a credential.
     """
-    # A runner that ended during the round did not know yet that a job waits for its place.
+    # A runner that ended during the round could not know yet that a job waits for its room.
     just_full = wants_room(plan) and not was_full
     missing = machines + held < plan.launches
-    # GitLab gives credentials again: what else was held goes at once.
+    # GitLab gives credentials again: the other held launches follow at once.
     is_lifted = was_held and machines > 0 and not held
-    # What was refused leaves the room that others were said to lack.
+    # A refused launch leaves room for a job that waits for it.
     is_room_left = held > 0 and Reason.AT_CEILING in plan.waiting.values()
     return plan.again or missing or just_full or is_lifted or is_room_left
 
@@ -235,5 +245,5 @@ def is_behind(job: Job, listed: Mapping[str, frozenset[JobKey]]) -> bool:
 
 
 def is_letter_settled(job: Job | None) -> bool:
-    """Whether a dead letter may go: its job is over, or is not given up any more."""
+    """Whether a dead letter may be deleted: its job is over, or not given up any more."""
     return job is None or job.status is not JobStatus.PENDING or not job.given_up

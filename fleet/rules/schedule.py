@@ -1,4 +1,4 @@
-"""How many runners shall be idle at a time: the count of the hour, on the clock of a time zone.
+"""The idle target at a time, by the windows of a schedule in a time zone.
 
 The highest count wins: a window raises the target, it never lowers it below `count` or below
 another window that is open, so the order of windows does not matter.
@@ -20,7 +20,7 @@ _SECOND = timedelta(seconds=1)
 
 
 def idle_target(idle: IdleConfig, at: datetime) -> int:
-    """Give the number of runners that shall be idle at `at`, an aware time."""
+    """The number of runners to keep idle at `at`, an aware time."""
     counts = [window.count for window in idle.schedule if _is_open(window, at)]
     return max(idle.count, *counts) if counts else idle.count
 
@@ -30,7 +30,7 @@ def _is_open(window: ScheduleWindow, at: datetime) -> bool:
 
 
 def _openings(window: ScheduleWindow, at: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """When the window opens and closes, on the day before `at` and on that of `at`."""
+    """When the window opens and closes, on the day before `at` and on the day of `at`."""
     zone = ZoneInfo(window.timezone)
     today = at.astimezone(zone).date()
     until = window.end if window.end > window.start else window.end + _DAY
@@ -41,7 +41,7 @@ def _openings(window: ScheduleWindow, at: datetime) -> Iterator[tuple[datetime, 
 
 
 def _moment(day: date, clock: timedelta, zone: tzinfo, *, last: bool) -> datetime:
-    """Give the moment, in UTC, at which the clock in `zone` shows that time of that day."""
+    """The moment, in UTC, at which the clock in `zone` shows that time of that day."""
     shown = datetime.combine(day, time()) + clock
     first_guess = shown.replace(tzinfo=zone, fold=1 if last else 0).astimezone(UTC)
     if first_guess.astimezone(zone).replace(tzinfo=None) == shown:
@@ -50,7 +50,7 @@ def _moment(day: date, clock: timedelta, zone: tzinfo, *, last: bool) -> datetim
 
 
 def _skip(shown: datetime, zone: tzinfo) -> datetime:
-    """Give the moment at which the clock skips the time `shown`, to the second."""
+    """The moment at which the clock skips the time `shown`, to the second."""
     before = shown.replace(tzinfo=zone, fold=1).astimezone(UTC)  # read with the later offset
     after = shown.replace(tzinfo=zone, fold=0).astimezone(UTC)
     while after - before > _SECOND:

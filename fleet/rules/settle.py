@@ -1,4 +1,4 @@
-"""What closes the books when a job started, a job ended, or a machine is going."""
+"""What to close when a job started, a job ended, or a machine ends."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -8,7 +8,7 @@ from fleet.model import Job, JobKey, Runner, RunnerState
 from fleet.reasons import WITHOUT_POOL, Reason
 
 # How long a machine may take to end by itself after GitLab reported its job's end. Most need a
-# second, one with a cache or artifacts to upload some more.
+# second, more with a cache or artifacts to upload.
 GRACES = (timedelta(seconds=2), timedelta(seconds=15))
 GRACE_ROUNDS = len(GRACES)
 
@@ -27,16 +27,16 @@ class SettleFacts:
     """The happening with the runner it concerns, if that is known."""
 
     happening: Happening
-    round: int  # 0 at first, one more after each wait
+    round: int  # 0 at first, plus 1 after each wait
     job: JobKey | None = None
     runner: Runner | None = None
-    ends_alone: bool = False  # nobody can end the machine from outside
+    ends_alone: bool = False  # no call can end the machine from outside
     job_running: bool | None = None  # GitLab: some job runs on that runner; None: not asked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettlePlan:
-    """What to do. `wait_s` set: look again after so long, nothing is ended yet."""
+    """What to do. `wait_s` set: decide again after so long, no machine is ended yet."""
 
     reason: Reason
     close: bool = False  # end the machine, delete the runner from GitLab, close its row
@@ -47,7 +47,7 @@ class SettlePlan:
 
 
 def decide_settle(facts: SettleFacts) -> SettlePlan:
-    """Close the runner once its machine ended, or after a grace; never one at work."""
+    """Close the runner once its machine ended, or after a grace; never a busy one."""
     runner = facts.runner
     if runner is None:
         finished = facts.happening is Happening.FINISHED
@@ -76,22 +76,22 @@ def wakes_scaling(plan: SettlePlan, *, idle_target: int, wants_room: bool) -> bo
 def took_uncounted(job: Job, runner: Runner) -> bool:
     """Whether a runner took a job that was no part of its pool's backlog.
 
-    `job` is its row before. Then the job that the runner was there for has nobody, and no other
-    event tells so: its own came before, and the job that was taken needs nothing any more.
+    `job` is the taken job's row before. The job that the runner was launched for then has no
+    runner, and no later event of either job says so.
     """
     was_routed = job.reason is not None and job.reason not in WITHOUT_POOL
     return not was_routed or job.pool != runner.pool
 
 
 def _finished(facts: SettleFacts, runner: Runner) -> SettlePlan:
-    """The job's end is one signal; the machine's goodbye, or GitLab asked again, is the other."""
+    """The job's end is the first signal; the machine's goodbye or GitLab's answer the second."""
     if runner.state is RunnerState.DONE:
         return SettlePlan(reason=Reason.FINISHED, close=True)
     if runner.state is RunnerState.BUSY and runner.job not in {None, facts.job}:
         return SettlePlan(reason=Reason.STILL_BUSY)
     if facts.round < GRACE_ROUNDS:
         return SettlePlan(reason=Reason.GRACE, wait_s=GRACES[facts.round].total_seconds())
-    if facts.ends_alone:  # to close its row would end nothing, and free a place that is in use
+    if facts.ends_alone:  # closing its row would free room that the machine still uses
         return SettlePlan(reason=Reason.ENDS_ALONE)
     if facts.job_running is None:
         return SettlePlan(reason=Reason.GRACE, ask=True)
@@ -101,9 +101,9 @@ def _finished(facts: SettleFacts, runner: Runner) -> SettlePlan:
 
 
 def _unserved(runner: Runner) -> bool:
-    """Whether it went before it took a job, while it counted as there for one.
+    """Whether it ended without a job while it covered one.
 
-    A draining one does not count any more: scaling launched another in its place already.
+    A draining runner covers none: scaling already launched another in its place.
     """
     stands_by = runner.covers and runner.job is None and not runner.is_called_off
     return runner.went_unserved or stands_by

@@ -12,7 +12,7 @@ from adapters.guest.one_job import NOTICES, Workplace, run_one_job
 from adapters.guest.reporter import Reporter
 from adapters.guest.runner_process import BINARY_VARIABLE
 from fleet.machine.mailbox import Credential, Order
-from fleet.machine.runner_log import Follower
+from fleet.machine.runner_log import RunnerLog
 from fleet.machine.stop import Why
 from local.machines.keeper import ROOT
 from tests.integration.local.coordinator import Answer, Coordinator, make_job
@@ -75,7 +75,7 @@ class Machine:
             },
         )
 
-    def run(self) -> Follower:
+    def run(self) -> RunnerLog:
         with Reporter(self.letters, heartbeat_s=0.1) as reporter:
             return run_one_job(self.credential, self.workplace, reporter)
 

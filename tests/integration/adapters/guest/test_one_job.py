@@ -14,7 +14,7 @@ from adapters.guest.one_job import NOTICES, Workplace, run_one_job
 from adapters.guest.reporter import Reporter
 from adapters.guest.runner_process import BINARY_VARIABLE
 from fleet.machine.mailbox import CacheBucket, MachineState, Order
-from fleet.machine.runner_log import Follower
+from fleet.machine.runner_log import RunnerLog
 from fleet.machine.stop import Why
 from tests.integration import runs
 from tests.integration.runs import (
@@ -38,7 +38,7 @@ def workplace(folder: Path, **changes: Any) -> Workplace:
     return replace(standard, **changes)
 
 
-def run(script: list[Any], folder: Path, letters: Letters, **changes: Any) -> Follower:
+def run(script: list[Any], folder: Path, letters: Letters, **changes: Any) -> RunnerLog:
     """One run with a heartbeat of a twentieth of a second."""
     with Reporter(letters, heartbeat_s=0.05) as reporter:
         return run_one_job(credential(script, folder), workplace(folder, **changes), reporter)

@@ -5,7 +5,14 @@ import json
 import pytest
 
 from fleet.machine.mailbox import MachineState
-from fleet.machine.runner_log import Follower, LineKind, RunnerLine, conclude, follow, read_log_line
+from fleet.machine.runner_log import (
+    LineKind,
+    RunnerLine,
+    RunnerLog,
+    conclude,
+    follow,
+    read_log_line,
+)
 from fleet.steps import Outcome, StepName
 
 
@@ -171,8 +178,8 @@ def test_a_long_error_is_cut() -> None:
 IS_IT = "it ended with code 0 before it asked GitLab for a job: is it gitlab-runner?"
 
 
-def told(*lines: str, exit_code: int | None = None) -> Follower:
-    seen = Follower()
+def told(*lines: str, exit_code: int | None = None) -> RunnerLog:
+    seen = RunnerLog()
     for text in lines:
         read = read_log_line(text)
         if read is not None:
@@ -270,8 +277,8 @@ def test_a_later_job_undoes_forbidden() -> None:
     assert told(FORBIDDEN, RECEIVED, SUCCEEDED, exit_code=0).outcome is Outcome.SUCCEEDED
 
 
-def followed(*texts: str) -> Follower:
-    seen = Follower()
+def followed(*texts: str) -> RunnerLog:
+    seen = RunnerLog()
     for text in texts:
         read = read_log_line(text)
         seen = follow(seen, read) if read else seen

@@ -6,18 +6,18 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fleet.machine.mailbox import MachineState
-from fleet.machine.runner_log import Follower
+from fleet.machine.runner_log import RunnerLog
 from fleet.machine.stop import Force, Run, Stop, Why, decide_stop
 from fleet.steps import Outcome
 
 START = datetime(2026, 8, 20, 9, 0, tzinfo=UTC)
 LATER = START + timedelta(hours=3)
-IDLE = Follower(started=True)
-BUSY = Follower(started=True, jobs=1, state=MachineState.BUSY, job_id=1)
+IDLE = RunnerLog(started=True)
+BUSY = RunnerLog(started=True, jobs=1, state=MachineState.BUSY, job_id=1)
 CANCELED = replace(BUSY, canceled=True)
 
 
-def run(after_s: float, log: Follower = IDLE, **changes: object) -> Run:
+def run(after_s: float, log: RunnerLog = IDLE, **changes: object) -> Run:
     seen = Run(
         at=START + timedelta(seconds=after_s),
         started_at=START,
@@ -50,13 +50,13 @@ def at(seconds: float) -> datetime:
         pytest.param(
             run(5, replace(BUSY, forbidden=True)), None, None, id="unless it has a job by now"
         ),
-        pytest.param(run(29, Follower()), None, None, id="it may take a while to start"),
+        pytest.param(run(29, RunnerLog()), None, None, id="it may take a while to start"),
         pytest.param(
-            run(30, Follower()), Force.INTERRUPT, Why.NEVER_STARTED, id="but not half a minute"
+            run(30, RunnerLog()), Force.INTERRUPT, Why.NEVER_STARTED, id="but not half a minute"
         ),
         pytest.param(run(1, ordered=True), Force.DRAIN, Why.ORDERED, id="order while idle"),
         pytest.param(
-            run(1, Follower(), ordered=True), None, None, id="not before the runner listens"
+            run(1, RunnerLog(), ordered=True), None, None, id="not before the runner listens"
         ),
         pytest.param(
             run(1, ordered=True, listens=False), None, None, id="nor before it has its handler"
