@@ -1,5 +1,7 @@
 """A corpus of wrong configuration files, each with the exact lines that it is answered with."""
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,65 +9,60 @@ from hypothesis import given, settings, strategies as st
 
 from fleet.config.reading import ConfigError, read_config
 
-PARTS = {
-    # lines 1 to 3
-    "{gitlab}": '[gitlab]\nurl = "https://gitlab.example.com"\nrunners_in = "group:42"',
-    # five lines
-    "{docker}": (
-        '[pools.docker]\nbackend = "ec2"\ntags = ["ec2", "docker"]\n'
-        'instance_types = ["m7i.large", "m7a.large"]\nceiling = 5'
-    ),
-    # four lines
-    "{node}": '[pools.node]\nbackend = "lambda"\ntags = ["lambda"]\nceiling = 9',
-}
+GITLAB = '[gitlab]\nurl = "https://gitlab.example.com"\nrunners_in = "group:42"'  # lines 1 to 3
+DOCKER = (  # five lines
+    '[pools.docker]\nbackend = "ec2"\ntags = ["ec2", "docker"]\n'
+    'instance_types = ["m7i.large", "m7a.large"]\nceiling = 5'
+)
+NODE = '[pools.node]\nbackend = "lambda"\ntags = ["lambda"]\nceiling = 9'  # four lines
 
 
-def corpus() -> list[tuple[str, str, str]]:
-    """Name, text and answer of each case in `bad_fleet_files.txt`."""
+def whole(text: str) -> str:
+    """The file that a case stands for; `{docker with key = value}` is the pool with another key."""
+
+    def changed(match: re.Match[str]) -> str:
+        return re.sub(rf"(?m)^{match[2]} =.*", lambda _: match[1], DOCKER)
+
+    text = re.sub(r"(?m)^\{docker with ((\w+) = .*)\}$", changed, text)
+    parts = {"{gitlab}": GITLAB, "{docker}": DOCKER, "{node}": NODE}
+    for part, lines in parts.items():
+        text = text.replace(part, lines)
+    return text
+
+
+def corpus() -> Iterator[tuple[str, str, str]]:
+    """Name, text and answer of each case in `bad_fleet_files.txt`.
+
+    `=== name` starts a whole file, `+++ name` lines after [gitlab] and [pools.docker]; the answer's
+    lines start with `> ` and the number of their line.
+    """
     written = Path(__file__).with_name("bad_fleet_files.txt").read_text(encoding="utf-8")
-    cases = []
-    for case in written.removeprefix("=== ").split("\n=== "):
-        name, _, rest = case.partition("\n")
-        text, answer = f"\n{rest}".split("\n---\n")
-        for part, lines in PARTS.items():
-            text = text.replace(part, lines)
-        cases.append((name, text.removeprefix("\n"), answer.strip("\n")))
-    return cases
+    for mark, name, text, answer in re.findall(
+        r"(?ms)^(===|\+\+\+) ([^\n]+)\n(.*?)((?:^> [^\n]*\n)+)", written
+    ):
+        start = "{gitlab}\n{docker}\n" if mark == "+++" else ""
+        yield name, whole(start + text.removesuffix("\n")), answer
 
 
-CASES = corpus()
+CASES = list(corpus())
 
 
 @pytest.mark.parametrize(("text", "answer"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
-def test_every_problem_is_told_with_its_line(text: str, answer: str) -> None:
+def test_every_problem_has_its_line_and_its_sentence(text: str, answer: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read_config(text)
-    assert str(caught.value) == answer
+    problems = [str(problem).removeprefix("fleet.toml line ") for problem in caught.value.problems]
+    assert "".join(f"> {problem}\n" for problem in problems) == answer
 
 
-def test_the_corpus_is_large_and_names_no_case_twice() -> None:
-    names = [name for name, _, _ in CASES]
-    assert len(set(names)) == len(names) >= 80
+def test_no_case_is_lost_on_the_way() -> None:
+    written = Path(__file__).with_name("bad_fleet_files.txt").read_text(encoding="utf-8")
+    assert len({name for name, *_ in CASES}) == len(CASES)
+    assert len(CASES) == len(re.findall(r"(?m)^(?:===|\+\+\+) ", written)) >= 80
 
 
 GOOD = (Path(__file__).parents[3] / "fleet.toml").read_text(encoding="utf-8")
-PIECES = [
-    "",
-    '"',
-    "]",
-    "{",
-    "=",
-    "\n",
-    "#",
-    "0",
-    "true",
-    "[x]",
-    "[[pools]]",
-    "é",
-    "\r",
-    "1.5",
-    "\\",
-]
+PIECES = ["", *'"]{=\n#0é\r\\', "true", "[x]", "[[pools]]", "1.5"]
 
 
 @settings(max_examples=150)

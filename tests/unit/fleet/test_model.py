@@ -4,7 +4,7 @@ import pytest
 
 from fleet.model import JobKey, JobStatus, RunnerState, ScalePlan, rank
 from fleet.reasons import Reason
-from tests.unit.fleet.facts import idle, job, jobs, runner, snapshot
+from tests.unit.fleet.facts import idle, jobs, runner, snapshot
 
 # Every status word of GitLab, in the order of a job's life. Source: gitlab-facts, section 1.2.
 WORDS = {
@@ -35,17 +35,6 @@ def test_a_word_that_nobody_knows_overwrites_nothing() -> None:
 
 def test_the_ledger_may_store_a_status_as_its_number() -> None:
     assert [int(status) for status in JobStatus] == [0, 1, 2, 3]
-
-
-def test_what_nobody_said_is_not_so() -> None:
-    new = job(7)
-    assert (new.attempt, new.on_demand, new.given_up) == (1, False, False)
-    assert not runner("r").equipped
-    assert snapshot().messages == 0
-
-
-def test_a_job_only_goes_forward() -> None:
-    assert JobStatus.CREATED < JobStatus.PENDING < JobStatus.RUNNING < JobStatus.FINISHED
 
 
 @pytest.mark.parametrize(
@@ -87,10 +76,6 @@ def test_what_counts_as_there_for_a_job(state: RunnerState, covers: bool) -> Non
     assert runner("r", state).covers is covers
 
 
-def test_a_job_has_gitlabs_id() -> None:
-    assert job(7).job_id == 7
-
-
 def test_everything_that_is_alive_counts_for_the_size() -> None:
     everyone = [runner(state.value, state) for state in RunnerState]
     assert snapshot(jobs(9), *everyone).size == len(RunnerState)
@@ -100,8 +85,3 @@ def test_everything_that_is_alive_counts_for_the_size() -> None:
 
 def test_a_plan_launches_for_its_jobs_and_its_warm_ones() -> None:
     assert ScalePlan(reason=Reason.BACKLOG, launch=jobs(3), warm=2).launches == 5
-
-
-def test_a_plan_to_do_nothing_has_a_reason_and_nothing_else() -> None:
-    plan = ScalePlan(reason=Reason.BALANCED)
-    assert (plan.launches, plan.drain, plan.waiting, plan.again) == (0, (), {}, False)

@@ -70,7 +70,7 @@ ANY_LIMITS = st.builds(
 )
 
 
-@settings(derandomize=True, max_examples=300, deadline=None)
+@settings(derandomize=True, max_examples=200, deadline=None)
 @given(SNAPSHOTS, ANY_LIMITS)
 def test_every_plan_is_right(seen: Snapshot, limits: Limits) -> None:
     check_plan(seen, limits)

@@ -73,15 +73,14 @@ def minutes(text: str) -> timedelta:
     return timedelta(hours=int(hour), minutes=int(minute))
 
 
-def openings(clock: Wall, hours: str, weekday: int | None) -> Iterator[tuple[datetime, ...]]:
-    """Those of the days in the middle of the walk; on one weekday only, if given."""
-    start, end = (minutes(one) for one in hours.split("-"))
+def openings(clock: Wall, hours: str) -> Iterator[tuple[int, tuple[datetime, ...]]]:
+    """Those of the days in the middle of the walk, each with its weekday."""
+    start, end = (minutes(text) for text in hours.split("-"))
     until = end if end > start else end + DAY
     middle = clock[len(clock) // 2][1].date()
     for ahead in range(-2, 3):
         day = middle + ahead * DAY
-        if weekday in {None, day.weekday()}:
-            yield opening(clock, day, start, until)
+        yield day.weekday(), opening(clock, day, start, until)
 
 
 def config(hours: str, zone: str, weekday: int | None) -> IdleConfig:
@@ -98,9 +97,10 @@ def test_windows_open_and_close_as_the_clock_on_the_wall_shows_it(zone: str) -> 
         clock = wall(zone, change)
         day_of_change = change.astimezone(ZoneInfo(zone)).weekday()
         for hours in HOURS:
+            by_day = list(openings(clock, hours))
             for weekday in (None, day_of_change, (day_of_change + 6) % 7):
                 idle = config(hours, zone, weekday)
-                held = list(openings(clock, hours, weekday))
+                held = [opened for day, opened in by_day if weekday in {None, day}]
                 asked = {at for one in held for edge in one for at in (edge - MINUTE, edge)}
                 asked |= {change + n * timedelta(minutes=15) for n in range(-8, 16)}
                 for at in (one for one in asked if abs(one - change) < 1.5 * DAY):

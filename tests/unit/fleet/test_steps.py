@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from fleet.reasons import Reason
 from fleet.steps import OF_MACHINES, Outcome, Step, StepName, Undated
@@ -23,6 +23,7 @@ STEPS = st.builds(
 )
 
 
+@settings(max_examples=40)
 @given(STEPS)
 def test_a_step_survives_the_ledger(step: Step) -> None:
     item = step.item()

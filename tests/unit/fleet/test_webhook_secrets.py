@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from fleet.hook_scope import HookScope
 from fleet.webhook_secrets import (
@@ -37,6 +37,7 @@ def test_is_not_told_by_printing_it() -> None:
     assert "hidden" not in repr(WebhookSecrets(signing=("hidden",), tokens=("hidden",)))
 
 
+@settings(max_examples=50)
 @given(SECRETS, SECRETS, st.text("abc", min_size=1, max_size=4))
 def test_what_gitlab_was_seen_to_use_stays_with_all_newer(
     signing: tuple[str, ...], tokens: tuple[str, ...], used: str

@@ -103,15 +103,10 @@ def is_told(text: str) -> None:
         assert len(str(problem)) < 2000
 
 
-@given(st.text(max_size=200))
+@settings(max_examples=60)
+@given(st.text(max_size=200) | st.binary(max_size=200).map(lambda raw: raw.decode("latin-1")))
 def test_any_text(text: str) -> None:
     is_told(text)
-
-
-@given(st.binary(max_size=200))
-def test_any_bytes(raw: bytes) -> None:
-    is_told(raw.decode("utf-8", "replace"))
-    is_told(raw.decode("latin-1"))
 
 
 WORDS = (
@@ -140,7 +135,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=120)
 @given(
     st.lists(
         st.one_of(
@@ -156,7 +151,7 @@ def test_any_toml(lines: list[str], head: str) -> None:
     is_told(head + "\n".join(lines))
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(st.text(max_size=60))
 def test_any_address(text: str) -> None:
     quoted = json.dumps("https://" + text)

@@ -277,14 +277,6 @@ def test_a_later_job_undoes_forbidden() -> None:
     assert told(FORBIDDEN, RECEIVED, SUCCEEDED, exit_code=0).outcome is Outcome.SUCCEEDED
 
 
-def followed(*texts: str) -> RunnerLog:
-    seen = RunnerLog()
-    for text in texts:
-        read = read_log_line(text)
-        seen = follow(seen, read) if read else seen
-    return seen
-
-
 @pytest.mark.parametrize(
     ("word", "canceled", "is_over"),
     [
@@ -298,21 +290,21 @@ def followed(*texts: str) -> RunnerLog:
 def test_gitlabs_answer_says_that_the_job_was_canceled(
     word: str, canceled: bool, is_over: bool
 ) -> None:
-    seen = followed(STARTED, RECEIVED, ANSWERS[word])
+    seen = told(STARTED, RECEIVED, ANSWERS[word])
     assert (seen.canceled, seen.is_over) == (canceled, is_over)
-    assert followed(STARTED, RECEIVED, SUCCEEDED, ANSWERS[word]).canceled is False
-    again = followed(STARTED, RECEIVED, ANSWERS[word], RECEIVED)
+    assert told(STARTED, RECEIVED, SUCCEEDED, ANSWERS[word]).canceled is False
+    again = told(STARTED, RECEIVED, ANSWERS[word], RECEIVED)
     assert (again.canceled, again.is_over) == (False, False)
 
 
 def test_a_canceled_job_whose_runner_had_to_be_killed_was_canceled() -> None:
-    seen = conclude(followed(STARTED, RECEIVED, ANSWERS["canceled"]), exit_code=-9)
+    seen = conclude(told(STARTED, RECEIVED, ANSWERS["canceled"]), exit_code=-9)
     assert seen.outcome == "canceled"
 
 
 @pytest.mark.parametrize("exit_code", [2, -3, -9, -15])
 def test_a_runner_that_we_called_off_before_a_job_did_not_fail(exit_code: int) -> None:
     """It died of a signal that it was not ready for."""
-    seen = conclude(followed(STARTED), exit_code=exit_code, called_off=True)
+    seen = conclude(told(STARTED), exit_code=exit_code, called_off=True)
     assert seen.outcome == "no_job"
-    assert conclude(followed(STARTED), exit_code=exit_code).outcome == "system_failure"
+    assert conclude(told(STARTED), exit_code=exit_code).outcome == "system_failure"

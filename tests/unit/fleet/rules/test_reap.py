@@ -1,15 +1,12 @@
 """What becomes of a runner that may be lost: the rule as a table of sentences."""
 
 from collections.abc import Iterator
-from datetime import timedelta
 
 import pytest
 
 from fleet.model import Runner, RunnerState
 from fleet.reasons import Reason
 from fleet.rules.reap import (
-    GOODBYE_GRACE,
-    UNKNOWN_AFTER,
     Fate,
     ReapPlan,
     Stray,
@@ -322,8 +319,3 @@ def test_strays(stray: Stray, removed: bool) -> None:
 def test_strays_keep_their_order() -> None:
     strays = [Stray(id=name, seen_since=ago(999), busy=False) for name in "bac"]
     assert decide_strays(strays, {}, AT) == ["b", "a", "c"]
-
-
-def test_the_graces_are_short() -> None:
-    assert timedelta(seconds=30) == GOODBYE_GRACE
-    assert timedelta(minutes=2) == UNKNOWN_AFTER

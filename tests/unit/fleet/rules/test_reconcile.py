@@ -9,9 +9,7 @@ import pytest
 from fleet.model import GONE, Job, JobKey, JobStatus
 from fleet.reasons import Reason
 from fleet.rules.reconcile import (
-    RECENT,
     ROUND_ROBIN,
-    SETTLING,
     Corrections,
     Watched,
     decide_polls,
@@ -66,10 +64,6 @@ def test_decide_reconcile(
         look_up=(key(1),) if look_up else (),
         reason=Reason(reason),
     )
-
-
-def test_a_row_settles_in_seconds() -> None:
-    assert timedelta(seconds=5) == SETTLING
 
 
 def test_sets_everything_right_at_once_in_a_stable_order() -> None:
@@ -168,11 +162,6 @@ def test_decide_polls(projects: list[Watched], at_most: int, chosen: list[int]) 
     assert read(*projects, at_most=at_most) == chosen
 
 
-def test_a_hook_is_healthy_until_it_is_known_not_to_be() -> None:
-    unknown = Watched(project_id=1, instance="x", last_hook_at=None, last_polled_at=None)
-    assert unknown.hook_healthy
-
-
 def minutes(projects: list[Watched], *, count: int, at_most: int) -> Iterator[set[int]]:
     """Choose and read, minute after minute; busy projects stay busy. Yields who was read."""
     known = {one.project_id: one for one in projects}
@@ -251,11 +240,6 @@ def test_nobody_starves_when_the_reads_do_not_suffice(
 ) -> None:
     projects = fleet(unhealthy=unhealthy, busy=busy, quiet=quiet)
     assert max(longest_unread(projects, at_most=at_most).values()) <= within
-
-
-def test_recent_means_longer_than_the_round_robin() -> None:
-    """A project that was just busy is read often until the round robin has it again."""
-    assert RECENT > ROUND_ROBIN
 
 
 @pytest.mark.parametrize(

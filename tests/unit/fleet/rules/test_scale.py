@@ -49,7 +49,6 @@ def told(plan: ScalePlan) -> dict[int, str]:
         pytest.param(snapshot(), LIMITS, 0, 0, "balanced", id="nothing to do"),
         pytest.param(snapshot(jobs(3)), LIMITS, 3, 0, "backlog", id="one runner per job"),
         pytest.param(snapshot(jobs(3), *booting(3)), LIMITS, 0, 0, "covered", id="all boot"),
-        pytest.param(snapshot(jobs(3), *idle(3)), LIMITS, 0, 0, "covered", id="all idle"),
         pytest.param(snapshot(jobs(1), REQUESTED), LIMITS, 0, 0, "covered", id="intent counts"),
         pytest.param(
             snapshot(jobs(3), *booting(1), *idle(1)), LIMITS, 1, 0, "backlog", id="the rest only"
@@ -62,26 +61,15 @@ def told(plan: ScalePlan) -> dict[int, str]:
             LIMITS, 1, 0, "backlog", id="nor does one that leaves",
         ),
         pytest.param(snapshot(jobs(9)), LIMITS, 5, 0, "backlog", id="up to the ceiling"),
-        pytest.param(snapshot(jobs(9), *busy(3)), LIMITS, 2, 0, "backlog", id="busy ones count"),
         pytest.param(
             snapshot(jobs(1), *busy(5)), LIMITS, 0, 0, "at_ceiling", id="says why it stays still"
         ),
-        pytest.param(
-            snapshot(jobs(1), *busy(7)), LIMITS, 0, 0, "at_ceiling", id="a ceiling was lowered"
-        ),
-        pytest.param(snapshot(jobs(1)), NO_ROOM, 0, 0, "at_ceiling", id="a closed pool"),
         pytest.param(snapshot(jobs(4)), BY_TWOS, 2, 0, "backlog", id="not all in one go"),
         pytest.param(snapshot(), TWO_WARM, 0, 2, "idle_target", id="the warm ones"),
-        pytest.param(snapshot((), *idle(2)), TWO_WARM, 0, 0, "balanced", id="warm enough"),
-        pytest.param(snapshot((), *booting(1)), TWO_WARM, 0, 1, "idle_target", id="one to go"),
         pytest.param(
             snapshot(jobs(2), *idle(2)), TWO_WARM, 0, 2, "idle_target", id="warm is beyond need"
         ),
-        pytest.param(snapshot(jobs(1)), TWO_WARM, 1, 2, "backlog", id="jobs and warm ones"),
         pytest.param(snapshot(jobs(4)), TWO_WARM, 4, 1, "backlog", id="jobs before warm ones"),
-        pytest.param(
-            snapshot((), *busy(5)), TWO_WARM, 0, 0, "at_ceiling", id="no room to keep any warm"
-        ),
         pytest.param(
             snapshot((job(1, given_up=True),)), LIMITS, 0, 0, "attempts_used", id="given up"
         ),
@@ -99,17 +87,11 @@ def told(plan: ScalePlan) -> dict[int, str]:
             snapshot(jobs(1), dry_until=AT), LIMITS, 1, 0, "backlog", id="dry no longer"
         ),
         pytest.param(
-            snapshot((), dry_until=ago(-60)), TWO_WARM, 0, 0, "no_capacity_until", id="dry and cold"
-        ),
-        pytest.param(
             snapshot(jobs(1), dry_until=ago(-60), refused="no"),
             LIMITS, 0, 0, "configuration", id="what a person must do is said first",
         ),
         pytest.param(
             snapshot(jobs(1), *idle(1, **FOR_TWO)), LIMITS, 1, 0, "backlog", id="another project's"
-        ),
-        pytest.param(
-            snapshot(jobs(1), *idle(1, **FOR_ONE)), LIMITS, 0, 0, "covered", id="the project's own"
         ),
         pytest.param(
             snapshot(jobs(1) + jobs(1, project=2), *idle(1, **FOR_ONE), *booting(1)),
@@ -132,26 +114,12 @@ def test_launches(seen: Snapshot, limits: Limits, launch: int, warm: int, reason
     [
         pytest.param(snapshot((), *idle(1, since_s=299)), LIMITS, [0], id="idle for long enough"),
         pytest.param(snapshot((), *idle(1, since_s=298)), LIMITS, [], id="not yet"),
-        pytest.param(snapshot((), *idle(3, since_s=300)), LIMITS, [0, 1, 2], id="all of them"),
         pytest.param(snapshot(jobs(1), *idle(3, since_s=300)), LIMITS, [0, 1], id="longest first"),
         pytest.param(snapshot((), *idle(3, since_s=300)), TWO_WARM, [0], id="keeps the target"),
-        pytest.param(snapshot((), *idle(2, since_s=300)), TWO_WARM, [], id="just the target"),
         pytest.param(
             snapshot((), *idle(2, since_s=300, mailbox=None)), LIMITS, [], id="no way to tell them"
         ),
         pytest.param(snapshot((), *busy(3, since_s=9000)), LIMITS, [], id="busy ones never"),
-        pytest.param(
-            snapshot((), runner("idle-0", RunnerState.DRAINING, since_s=900)), LIMITS, [],
-            id="not twice",
-        ),
-        pytest.param(
-            snapshot(jobs(1), REQUESTED, *idle(1, since_s=300)), LIMITS, [0],
-            id="one that is asked for covers the job, the idle one may go",
-        ),
-        pytest.param(
-            snapshot(jobs(1), *idle(2, since_s=300, **FOR_ONE)), LIMITS, [0],
-            id="a project's own beyond its jobs",
-        ),
         pytest.param(
             snapshot((), *idle(2, since_s=300, **FOR_ONE)), TWO_WARM, [0, 1],
             id="a project's own are not kept for the target",
@@ -175,22 +143,9 @@ def test_drains(seen: Snapshot, limits: Limits, drained: list[int]) -> None:
     assert plan.drain == tuple(f"idle-{i}" for i in drained)
 
 
-def test_drains_what_boots_for_longer_than_the_idle_time() -> None:
-    """Its job was cancelled or taken by another one."""
-    plan = decide_scale(snapshot((), *booting(2, since_s=299)), LIMITS)
-    assert plan.drain == ("booting-0", "booting-1")
-    assert plan.reason is Reason.SURPLUS
-
-
-def test_drains_in_the_order_of_the_ids_when_they_are_idle_for_as_long() -> None:
-    twins = [runner(name, since_s=600) for name in ("b", "a")]
-    assert decide_scale(snapshot(jobs(1), *twins), LIMITS).drain == ("a",)
-
-
 @pytest.mark.parametrize(
     ("seen", "limits", "waiting"),
     [
-        pytest.param(snapshot(jobs(1)), LIMITS, {}, id="a launched one does not wait"),
         pytest.param(snapshot(jobs(1), *idle(1)), LIMITS, {100: "covered"}, id="covered"),
         pytest.param(
             snapshot(jobs(2), *idle(1)), LIMITS, {100: "covered"}, id="the oldest is covered"
@@ -202,10 +157,6 @@ def test_drains_in_the_order_of_the_ids_when_they_are_idle_for_as_long() -> None
         pytest.param(
             snapshot(jobs(2), *busy(1), *idle(1), runner("b", RunnerState.BUSY, for_job=key(101))),
             LIMITS, {100: "covered"}, id="a busy one is there for nobody",
-        ),
-        pytest.param(
-            snapshot(jobs(3), *busy(4)), LIMITS, {101: "at_ceiling", 102: "at_ceiling"},
-            id="no room for two",
         ),
         pytest.param(
             snapshot(jobs(5)), BY_TWOS, {102: "paced", 103: "paced", 104: "paced"}, id="paced"
@@ -236,24 +187,6 @@ def test_tells_every_job_that_gets_nothing_why(
     assert {one.key for one in plan.launch} | set(plan.waiting) == {one.key for one in seen.backlog}
 
 
-@pytest.mark.parametrize(
-    ("seen", "limits", "again"),
-    [
-        pytest.param(snapshot(jobs(3)), BY_TWOS, True, id="more can be launched at once"),
-        pytest.param(snapshot(jobs(2)), BY_TWOS, False, id="that was all"),
-        pytest.param(snapshot(jobs(9)), LIMITS, False, id="the ceiling is reached"),
-        pytest.param(snapshot(jobs(3), *busy(3)), BY_TWOS, False, id="reached by this very go"),
-        pytest.param(snapshot(jobs(3), dry_until=ago(-1)), BY_TWOS, False, id="dry"),
-        pytest.param(
-            snapshot(jobs(1)), replace(BY_TWOS, idle_target=2), True, id="more warm ones to launch"
-        ),
-        pytest.param(snapshot(), replace(BY_TWOS, idle_target=2), False, id="warm enough"),
-    ],
-)
-def test_says_when_more_can_be_done_at_once(seen: Snapshot, limits: Limits, again: bool) -> None:
-    assert decide_scale(seen, limits).again is again
-
-
 def test_takes_turns_between_projects_when_room_is_short() -> None:
     many, few = jobs(4), jobs(2, project=2)
     plan = decide_scale(snapshot(many + few), replace(LIMITS, ceiling=4))
@@ -263,11 +196,6 @@ def test_takes_turns_between_projects_when_room_is_short() -> None:
 def test_counts_what_a_project_has_already_in_its_turn() -> None:
     seen = snapshot(jobs(4) + jobs(1, project=2), *busy(2, project=1))
     assert [one.project_id for one in decide_scale(seen, LIMITS).launch] == [2, 1, 1]
-
-
-def test_a_runner_that_leaves_counts_for_the_ceiling_until_it_is_gone() -> None:
-    leaving = [runner(f"r{i}", RunnerState.DONE) for i in range(5)]
-    assert decide_scale(snapshot(jobs(1), *leaving), LIMITS).reason is Reason.AT_CEILING
 
 
 @pytest.mark.parametrize(

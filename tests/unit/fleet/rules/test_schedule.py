@@ -1,6 +1,6 @@
-"""The idle target by the hour: a table per rule, the four days on which clocks change, a check."""
+"""The idle target by the hour; days on which clocks change are in `test_schedule_walks`."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
@@ -8,8 +8,6 @@ from fleet.config.model import IdleConfig
 from fleet.rules.schedule import idle_target
 
 BERLIN = "Europe/Berlin"  # +1; +2 from 2026-03-29 01:00 UTC to 2026-10-25 01:00 UTC
-NEW_YORK = "America/New_York"  # -5; -4 from 2026-03-08 07:00 UTC to 2026-11-01 06:00 UTC
-SOUTH = "Australia/Lord_Howe"  # +10:30; +11, half an hour, from 2026-10-03 15:30 UTC
 
 
 def window(text: str, zone: str = "UTC") -> dict[str, object]:
@@ -68,50 +66,6 @@ NIGHT = idle("fri 22:00-02:00 3", zone=BERLIN)
 )
 def test_idle_target(config: IdleConfig, at: str, target: int) -> None:
     assert idle_target(config, utc(at)) == target
-
-
-CHANGES = [
-    # Berlin skips 02:00 to 03:00 on 2026-03-29, at 01:00 UTC
-    (BERLIN, "sun 02:30-06:00 1", "2026-03-29", "01:00", "04:00", "opens when it is skipped"),
-    (BERLIN, "sun 01:00-02:30 1", "2026-03-29", "00:00", "01:00", "closes when it is skipped"),
-    (BERLIN, "sun 01:30-03:30 1", "2026-03-29", "00:30", "01:30", "around the skipped hour"),
-    (BERLIN, "sun 03:00-04:00 1", "2026-03-29", "01:00", "02:00", "from the end of the gap"),
-    # Berlin shows 02:00 to 03:00 twice on 2026-10-25, at 00:00 and at 01:00 UTC
-    (BERLIN, "sun 02:30-06:00 1", "2026-10-25", "00:30", "05:00", "opens at the first"),
-    (BERLIN, "sun 01:00-02:30 1", "2026-10-24", "23:00", "01:30", "closes at the second"),
-    (BERLIN, "sun 02:00-03:00 1", "2026-10-25", "00:00", "02:00", "lasts two hours"),
-    (BERLIN, "sat 22:00-02:30 1", "2026-10-24", "20:00", "01:30", "into the repeated hour"),
-    # New York skips 02:00 to 03:00 on 2026-03-08, at 07:00 UTC
-    (NEW_YORK, "sun 02:15-04:00 1", "2026-03-08", "07:00", "08:00", "opens when it is skipped"),
-    (NEW_YORK, "sat 22:00-02:15 1", "2026-03-08", "03:00", "07:00", "closes when it is skipped"),
-    # New York shows 01:00 to 02:00 twice on 2026-11-01, at 05:00 and at 06:00 UTC
-    (NEW_YORK, "sun 01:30-04:00 1", "2026-11-01", "05:30", "09:00", "opens at the first"),
-    (NEW_YORK, "sun 00:00-01:30 1", "2026-11-01", "04:00", "06:30", "closes at the second"),
-    # Lord Howe Island moves by half an hour
-    (SOUTH, "sun 02:15-05:00 1", "2026-10-03", "15:30", "18:00", "half an hour is skipped"),
-]
-
-
-@pytest.mark.parametrize(
-    ("zone", "text", "day", "opens", "closes"),
-    [pytest.param(*case[:5], id=f"{case[0]}: {case[5]}") for case in CHANGES],
-)
-def test_days_on_which_the_clock_changes(
-    zone: str, text: str, day: str, opens: str, closes: str
-) -> None:
-    config = idle(text, zone=zone)
-    opened, closed = utc(f"{day} {opens}"), utc(f"{day} {closes}")
-    closed += timedelta(days=closed < opened)
-    second = timedelta(seconds=1)
-    moments = [opened - second, opened, closed - second, closed]
-    assert [idle_target(config, moment) for moment in moments] == [0, 1, 1, 0]
-
-
-def test_a_window_within_the_skipped_hour_does_not_open_that_day() -> None:
-    config = idle("sun 02:15-02:45 1", zone=BERLIN)
-    skipped = utc("2026-03-29 00:00")
-    assert not any(idle_target(config, skipped + timedelta(minutes=5 * n)) for n in range(48))
-    assert idle_target(config, utc("2026-04-05 00:15")) == 1
 
 
 def test_at_may_be_in_any_zone() -> None:
