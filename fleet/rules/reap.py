@@ -60,7 +60,7 @@ def decide_reap(suspect: Suspect, limits: Limits, *, at: datetime) -> ReapPlan:
     All times of the runner must be by the fleet's clock: see `fleet.rules.liveness.by_our_clock`.
     """
     runner = suspect.runner
-    for rule in (_gone, _said_goodbye, _expired, _never_came, _went_silent):
+    for rule in (_gone, _said_goodbye, _expired, _never_reported, _went_silent):
         plan = rule(suspect, limits, at)
         if plan is not None:
             return plan
@@ -108,7 +108,7 @@ def _expired(suspect: Suspect, limits: Limits, at: datetime) -> ReapPlan | None:
     return _ended(runner, is_owed=is_owed, reason=Reason.EXPIRED)
 
 
-def _never_came(suspect: Suspect, limits: Limits, at: datetime) -> ReapPlan | None:
+def _never_reported(suspect: Suspect, limits: Limits, at: datetime) -> ReapPlan | None:
     """No heartbeat by the boot deadline; a runner with a job in GitLab is kept."""
     runner = suspect.runner
     if runner.heartbeat_at is not None or runner.state not in BOOTING:

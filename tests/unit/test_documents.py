@@ -10,6 +10,7 @@ from cli.main import COMMANDS
 from fleet.prices import Ec2Use, LambdaUse, job_cost
 from operations.trail import LABELS
 from tests.unit.infra.documents import resources
+from tests.unit.test_rules import PRODUCT, modules, words
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -38,6 +39,16 @@ def test_every_link_has_a_target(path: Path) -> None:
         assert there.exists(), f"{path.name} links to {target}"
         if anchor:
             assert anchor in anchors(there.read_text(encoding="utf-8"))
+
+
+def test_no_name_of_the_product_has_a_word_that_the_glossary_forbids() -> None:
+    rows = re.findall(r"^\|.*\|([^|]*)\|$", read("docs/glossary.md"), flags=re.MULTILINE)
+    forbidden = {word for row in rows for word in re.findall(r"`(\w+)`", row)}
+    assert {"worker", "letterbox", "scale_up"} <= forbidden
+    for module in modules(*sorted(PRODUCT)):
+        names = {"_".join(words(name)) for name in module.names}
+        wrong = {one for one in names for word in forbidden if f"_{word}_" in f"_{one}_"}
+        assert not wrong, f"{module.path} says {wrong}"
 
 
 def test_operations_lists_every_alarm_and_no_other() -> None:
