@@ -50,6 +50,7 @@ LONGEST_LAMBDA_JOB = timedelta(minutes=14)
 MARGIN = timedelta(minutes=15)
 
 Market = Literal["spot-then-on-demand", "spot", "on-demand"]
+RunnerSize = Literal["2GB", "4GB", "8GB"]  # of memory; each is a function of the template
 
 
 class _Table(BaseModel):
@@ -182,7 +183,7 @@ class PoolConfig(_Table):
     image: Image | None = None
     disk_gb: int | None = Field(default=None, ge=8, le=16_384)
     # Lambda
-    size: Literal["2GB", "4GB", "8GB"] = "4GB"
+    size: RunnerSize = "4GB"
     # Time
     max_lifetime: UpToAWeek = Field(default_factory=_by_backend(LAMBDA_WALL, timedelta(hours=3)))
     max_job_time: UpToAWeek = Field(default_factory=_job_limit)

@@ -3,13 +3,14 @@
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from fleet.config.model import RunnerSize
 from infra import package
 from local.aws.engine import Engine, EngineFailed
 
 CODE_BUCKET = "fleet-code"
-RUNNER_SIZES = ("2gb", "4gb", "8gb")
+RUNNER_SIZES = tuple(size.lower() for size in get_args(RunnerSize))
 _DEPLOY_TIMEOUT_S = 60.0
 
 

@@ -94,6 +94,13 @@ class Module:
         """The top packages that it imports from."""
         return {name.split(".")[0] for name in self.imports}
 
+    @property
+    def names(self) -> set[str]:
+        """Every name that it defines, uses or reads from an object."""
+        fields = ("name", "id", "arg", "attr")
+        values = [getattr(node, field, None) for node in self.nodes for field in fields]
+        return {value for value in values if isinstance(value, str)}
+
     def all(self, *kinds: type[ast.AST]) -> Iterator[Any]:
         """Every node of these kinds."""
         return (node for node in self.nodes if isinstance(node, kinds))

@@ -7,12 +7,13 @@ import subprocess
 from collections.abc import Iterable
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic_settings import BaseSettings
 
 from adapters.aws.settings import OrchestratorSettings
+from fleet.config.model import RunnerSize
 from infra.package import TEMPLATE
 from lambda_runner.handler import RunnerSettings
 from tests.unit.infra.documents import (
@@ -28,7 +29,7 @@ from webhook.app import WebhookSettings
 FUNCTIONS = resources("Lambda::Function")
 ZIPPED = {name: body for name, body in FUNCTIONS.items() if "Handler" in body["Properties"]}
 ROLES = resources("IAM::Role")
-SIZES = ("2gb", "4gb", "8gb")
+SIZES = tuple(size.lower() for size in get_args(RunnerSize))
 STACK_TAG = {"Key": "runner-fleet:stack", "Value": {"Ref": "AWS::StackName"}}
 # AWS gives these no tags, or tags them through the resource they belong to.
 UNTAGGED = """
