@@ -86,6 +86,7 @@ def test_steps_of_two_machines_name_their_machine() -> None:
         ("runner_exited", own),
         ("taken", own),
     ]
+    assert {hop.sentence.count("rf-docker-") for hop in hops} == {1}  # once, not twice
     (alone,) = hops_of(row(Step(at=ago(45), name=StepName.CALLED_HOME, runner=own)), None)
     assert alone.sentence == ""
 
