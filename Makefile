@@ -7,7 +7,7 @@ N ?= 1000
 SEEDS ?= 20
 WORKERS ?= 4
 
-.PHONY: help check test unit demo chaos burst lock clean
+.PHONY: help check test unit demo chaos burst docs lock clean
 help:  ## Say what can be done
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -42,6 +42,9 @@ chaos: $(STAMP)  ## Every fault of the chaos suite, SEEDS seeds each
 
 burst: $(STAMP)  ## N jobs at once
 	$(BIN)/runner-fleet local burst --jobs $(N)
+
+docs: $(STAMP)  ## Write the generated documents anew
+	$(BIN)/python -m infra.permissions
 
 lock: $(STAMP)  ## Compile the hash-pinned requirement files again (needs uv on PATH)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/dev.in -o requirements/dev.txt

@@ -1,7 +1,7 @@
 """What the engine was asked to do, counted as AWS would bill it; read at `units.PATH`.
 
 Calls are counted by the role that made them, so that those of the fleet's functions, of its
-machines and of the person at the laptop stay apart.
+machines and of the person at the laptop stay apart. So is what policies allowed them.
 """
 
 import json
@@ -52,6 +52,7 @@ def install() -> None:
     counts = Counts()
     app.app = _serving(app.app, counts)
     app._dispatch_service_request = _counting(app._dispatch_service_request, counts)
+    iam_evaluator.evaluate = _allowing(iam_evaluator.evaluate, counts)
     app.SERVICE_HANDLERS["dynamodb"] = _measuring(app.SERVICE_HANDLERS["dynamodb"], counts)
     stepfunctions._add_event = _following(stepfunctions._add_event, counts)
     stepfunctions._run_execution = _timing(stepfunctions._run_execution, counts)
@@ -106,6 +107,20 @@ def _counting(dispatch: Callable[..., Any], counts: Counts) -> Callable[..., Any
         return answer
 
     return dispatched
+
+
+def _allowing(evaluate: Callable[..., Any], counts: Counts) -> Callable[..., Any]:
+    """Count what policies allow: by role, the statement's `Sid` and the IAM action."""
+
+    def evaluated(context: Any, *policies: Any) -> Any:
+        result = evaluate(context, *policies)
+        if result.decision == "Allow":
+            counts.add(
+                f"allowed {_role(context.principal_arn)}", f"{result.matched_sid} {context.action}"
+            )
+        return result
+
+    return evaluated
 
 
 def _measuring(handle: Callable[..., Any], counts: Counts) -> Callable[..., Any]:
@@ -199,7 +214,10 @@ class _Runs:
 
 def _caller() -> str:
     """The name of the role that calls; `root` for the account itself."""
-    arn = iam_evaluator.caller_arn()
+    return _role(iam_evaluator.caller_arn())
+
+
+def _role(arn: str) -> str:
     return arn.split("/")[1] if ":assumed-role/" in arn else "root"
 
 

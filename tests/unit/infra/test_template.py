@@ -116,7 +116,7 @@ def allowed_to(role: str) -> set[str]:
 def test_no_role_may_do_everything(name: str) -> None:
     assert not [action for action in allowed_to(name) if "*" in action]
     for statement in statements(name):
-        assert set(statement) <= {"Effect", "Action", "Resource", "Condition"}
+        assert set(statement) <= {"Sid", "Effect", "Action", "Resource", "Condition"}
         assert statement["Effect"] == "Allow"
 
 
@@ -131,10 +131,13 @@ def test_a_wildcard_resource_says_why() -> None:
     ("action", "roles"),
     [
         ("dynamodb:Query", "Route Scale Settle Reconcile Sweep"),
+        ("dynamodb:ConditionCheckItem", ""),
+        ("sqs:GetQueueAttributes", "Scale Reconcile"),
+        ("ec2:DescribeInstances", "Sweep"),
         ("secretsmanager:GetSecretValue", "Webhook Route Scale Settle Reconcile Sweep"),
         ("secretsmanager:PutSecretValue", "Reconcile"),
         ("sqs:ReceiveMessage", "Scale"),
-        ("sqs:SendMessage", "Route Scale Settle Reconcile Sweep Expiry"),
+        ("sqs:SendMessage", "Route Settle Reconcile Sweep Expiry"),
         ("ec2:TerminateInstances", "Scale Settle Sweep"),
         ("scheduler:CreateSchedule", "Scale"),
         (
@@ -146,6 +149,33 @@ def test_a_wildcard_resource_says_why() -> None:
 )
 def test_a_shared_policy_gives_a_right_to_those_that_need_it(action: str, roles: str) -> None:
     assert {role.removesuffix("Role") for role, _ in allowing(action)} == set(roles.split())
+
+
+@pytest.mark.parametrize(
+    ("role", "source"),
+    [
+        ("ExpiryRole", ["schedule-group/${ExpiryGroup}"]),
+        ("RouteMachineRole", ["stateMachine:${AWS::StackName}-route"]),
+        ("ScaleMachineRole", ["stateMachine:${AWS::StackName}-scale"]),
+        ("SettleMachineRole", ["stateMachine:${AWS::StackName}-settle"]),
+        ("ReconcileMachineRole", ["stateMachine:${AWS::StackName}-reconcile"]),
+        ("RulesRole", ["rule/${AWS::StackName}/*", "rule/${AWS::StackName}-*"]),
+    ],
+)
+def test_a_service_takes_a_role_for_the_fleets_own_resource_only(
+    role: str, source: list[str]
+) -> None:
+    (trust,) = properties(role)["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Condition"]["StringEquals"] == {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
+    arns = as_list(trust["Condition"]["ArnLike"]["aws:SourceArn"])
+    for arn, end in zip(arns, source, strict=True):
+        assert arn["Fn::Sub"].endswith(f":${{AWS::Region}}:${{AWS::AccountId}}:{end}")
+
+
+def test_every_rule_has_a_name_that_its_role_trusts() -> None:
+    for name, rule in resources("Events::Rule").items():
+        stem = name.removesuffix("Rule")
+        assert rule["Properties"]["Name"] == {"Fn::Sub": f"${{AWS::StackName}}-{stem}"}
 
 
 @pytest.mark.parametrize("action", ["ec2:TerminateInstances", "ec2:CreateTags"])
