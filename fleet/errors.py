@@ -37,6 +37,6 @@ class BadDelivery(FleetError):
     """The delivery cannot be read."""
 
     def __init__(self, detail: str | None = None, *, status: int = 400, **facts: object) -> None:
-        """`status` is the HTTP status of the answer: 400, 401, 413 or 415."""
+        """`status` is the HTTP status of the answer, from 400 to 499."""
         self.status = status
         super().__init__(detail, **facts)

@@ -1,7 +1,7 @@
 """The webhook function: verify a delivery, publish it, answer."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Annotated, Any, Protocol
@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from mangum import Mangum
 from pydantic import BaseModel
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from starlette.exceptions import HTTPException
 
 from adapters.aws.bus import EventBus
 from adapters.aws.clients import clients, quick
@@ -27,8 +28,11 @@ from fleet.events import (
     emit,
 )
 from fleet.job_event import JobEvent
+from fleet.rules.door import networks
 from fleet.webhook_secrets import AllWebhookSecrets
 from webhook.delivery import MAX_BODY, Ignored, read_delivery
+from webhook.door import Door
+from webhook.request import HttpRequest
 
 
 class SecretsPort(Protocol):
@@ -53,6 +57,7 @@ class WebhookWorld:
     secret_name: str
     bus: BusPort
     clock: Callable[[], datetime]
+    door: Door = field(default_factory=Door)
 
 
 class WebhookSettings(BaseSettings):
@@ -62,6 +67,7 @@ class WebhookSettings(BaseSettings):
     bus: str
     webhook_secret: str  # its name in Secrets Manager
     cache_ttl: float = 300.0  # seconds
+    allowed_sources: str = ""  # networks with commas between; empty: any
 
 
 class Receipt(BaseModel):
@@ -73,15 +79,17 @@ class Receipt(BaseModel):
 
 def create_app(world: WebhookWorld) -> FastAPI:
     """The app: `POST /webhook` (202 accepted, 200 ignored, 4xx refused, 503 try later)."""
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
 
     @app.post("/", status_code=202)
     @app.post("/webhook", status_code=202)
     def receive(
         request: Request, response: Response, body: Annotated[bytes, Depends(_body)]
     ) -> Receipt:
-        at = world.clock()
+        at, source = world.clock(), request.client.host if request.client else ""
+        world.door.admit(source, at)
         delivery = _read(world, request.headers, body, at)
+        world.door.proved(source, at)
         if isinstance(delivery, Ignored):
             emit(DeliveryIgnored(reason=delivery.reason, about=delivery.about))
             response.status_code = 200
@@ -97,6 +105,7 @@ def create_app(world: WebhookWorld) -> FastAPI:
         return {"status": "ok"}
 
     app.add_exception_handler(FleetError, _refuse)
+    app.add_exception_handler(HTTPException, _refuse_route)
     return app
 
 
@@ -138,6 +147,12 @@ def _refuse(request: Request, exc: Exception) -> JSONResponse:
     return _answer(503, "the fleet cannot take it now")
 
 
+def _refuse_route(_request: Request, exc: Exception) -> JSONResponse:
+    """No such path or method, in the form of the other answers."""
+    assert isinstance(exc, HTTPException)
+    return _answer(exc.status_code, exc.detail)
+
+
 def _answer(status: int, reason: str) -> JSONResponse:
     return JSONResponse(Receipt(accepted=False, reason=reason).model_dump(), status)
 
@@ -168,23 +183,35 @@ def wiring() -> WebhookWorld:
         secret_name=settings.webhook_secret,
         bus=EventBus(aws.events, settings.bus),
         clock=clock,
+        door=Door(networks(settings.allowed_sources)),
     )
 
 
-def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+def handler(event: object, context: object) -> dict[str, Any]:
     """Lambda entry: one request of the HTTP API."""
     return serve(wiring(), event, context)
 
 
-def serve(world: WebhookWorld, event: dict[str, Any], context: object) -> dict[str, Any]:
-    """The answer to one request, in the form of the HTTP API."""
+def serve(world: WebhookWorld, event: object, context: object) -> dict[str, Any]:
+    """The answer to one request, in a form that every kind of gateway takes.
+
+    `event` may be anything: what is no request is refused as a bad one.
+    """
     begin_request(getattr(context, "aws_request_id", None))
-    # an HTTP API puts the stage before the path, unless it is the default one
-    stage = event.get("requestContext", {}).get("stage", "$default")
-    base_path = "/" if stage == "$default" else f"/{stage}"
-    return _asgi(world, base_path)(event, context)  # type: ignore[arg-type]
+    try:
+        request = HttpRequest.read(event)
+    except BadDelivery as exc:
+        emit(DeliveryRefused(status=exc.status, reason=str(exc)), level=WARNING)
+        answer = _answer(exc.status, str(exc))
+        return {
+            "statusCode": exc.status,
+            "headers": {"content-type": "application/json"},
+            "body": bytes(answer.body).decode(),
+            "isBase64Encoded": False,
+        }
+    return _asgi(world)(request.to_event(), context)  # type: ignore[arg-type]
 
 
 @cache
-def _asgi(world: WebhookWorld, base_path: str) -> Mangum:
-    return Mangum(create_app(world), lifespan="off", api_gateway_base_path=base_path)
+def _asgi(world: WebhookWorld) -> Mangum:
+    return Mangum(create_app(world), lifespan="off")

@@ -1,0 +1,141 @@
+"""One HTTP request in, whatever kind of gateway invoked the function: read without trust."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from fleet.errors import BadDelivery
+from webhook.delivery import MAX_BODY
+
+MAX_HEADERS = 16 * 1024  # characters of those that are read; an HTTP API lets 10 KiB through
+# Only these go on to the app, so that no other one can be at fault.
+READ = frozenset(
+    {"content-type", "idempotency-key", "webhook-id", "webhook-timestamp", "webhook-signature"}
+    | {"x-gitlab-event", "x-gitlab-instance", "x-gitlab-token"}
+)
+
+
+def _whole(text: str) -> str:
+    """The text. Raises `ValueError` for half a character, which JSON can write."""
+    text.encode()
+    return text
+
+
+_Text = Annotated[str, AfterValidator(_whole)]
+_Method = Annotated[_Text, Field(max_length=32)]
+_Path = Annotated[_Text, Field(max_length=2048)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True)
+
+
+class _Http(_Part):
+    method: _Method
+    path: _Path
+    source: _Text = Field(alias="sourceIp", default="")
+
+
+class _Identity(_Part):
+    source: _Text | None = Field(alias="sourceIp", default=None)
+
+
+class _Context(_Part):
+    """Source: API Gateway, "Payload format version"; a load balancer names no stage."""
+
+    stage: str | None = None
+    http: _Http | None = None  # format 2.0
+    identity: _Identity | None = None  # format 1.0
+
+
+class _Event(_Part):
+    context: _Context = Field(alias="requestContext")
+    method: _Method | None = Field(alias="httpMethod", default=None)  # this and the next: format
+    path: _Path | None = None  # 1.0 and a load balancer
+    headers: Mapping[str, _Text] | None = None
+    each_header: Mapping[str, list[_Text]] | None = Field(alias="multiValueHeaders", default=None)
+    body: str | None = None
+    is_base64: bool | None = Field(alias="isBase64Encoded", default=None)
+
+
+_EVENT = TypeAdapter(_Event)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpRequest:
+    """The part of a request that the app reads."""
+
+    method: str
+    path: str  # without the stage
+    headers: Mapping[str, str]  # those of `READ`, in lower case; one given twice is joined
+    body: bytes
+    source: str  # address as the gateway saw it; empty behind a load balancer
+
+    @classmethod
+    def read(cls, event: object) -> "HttpRequest":
+        """Any event of Lambda as a request.
+
+        Raises `BadDelivery`: 400 no request, 413 a body that is too large (not decoded), 431
+        headers that are too long. Source: API Gateway, "Payload format version" 1.0 and 2.0;
+        Elastic Load Balancing, "Lambda functions as targets".
+        """
+        try:
+            told = _EVENT.validate_python(event)
+        except ValidationError:
+            raise BadDelivery("not an HTTP request") from None
+        http, stage = told.context.http, told.context.stage
+        method, path = (http.method, http.path) if http else (told.method, told.path)
+        if method is None or path is None:
+            raise BadDelivery("not an HTTP request")
+        identity = told.context.identity
+        source = http.source if http else identity.source if identity else ""
+        return cls(
+            method=method,
+            path=_without(stage, path),
+            headers=_headers(told),
+            body=_body(told),
+            source=source or "",
+        )
+
+    def to_event(self) -> dict[str, Any]:
+        """The same as an event of an HTTP API, format 2.0, with nothing else in it."""
+        http = {"method": self.method, "path": self.path, "sourceIp": self.source}
+        return {
+            "version": "2.0",
+            "requestContext": {"http": http},
+            "headers": dict(self.headers),
+            "body": self.body,
+            "isBase64Encoded": False,
+        }
+
+
+def _without(stage: str | None, path: str) -> str:
+    """An HTTP API puts the stage before the path, unless it is the default one."""
+    first, slash, rest = path.removeprefix("/").partition("/")
+    return f"/{rest}" if slash and first == stage else path or "/"
+
+
+def _headers(told: _Event) -> Mapping[str, str]:
+    given = [(name, [value]) for name, value in (told.headers or {}).items()]
+    given = list((told.each_header or dict(given)).items())
+    joined: dict[str, list[str]] = {}
+    for name, values in given:
+        if name.lower() in READ:
+            joined.setdefault(name.lower(), []).extend(values)
+    headers = {name: ",".join(values) for name, values in joined.items()}
+    if sum(map(len, headers.values())) > MAX_HEADERS:
+        raise BadDelivery("the headers are too long", status=431)
+    return headers
+
+
+def _body(told: _Event) -> bytes:
+    text = told.body or ""
+    if len(text) > (MAX_BODY + 2) // 3 * 4 if told.is_base64 else len(text) > MAX_BODY:
+        raise BadDelivery("the body is too large", status=413)
+    try:
+        return base64.b64decode(text, validate=True) if told.is_base64 else text.encode()
+    except ValueError:
+        raise BadDelivery("the body is neither text nor base64") from None
