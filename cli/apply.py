@@ -8,6 +8,7 @@ import typer
 
 from adapters.ledger.runners import RunnerRows
 from cli.commands import DEFAULT_STACK
+from cli.lines import say
 from cli.options import Stack, reach
 from cli.validate import File, read_file
 from fleet.errors import Refused
@@ -48,11 +49,11 @@ def apply(
     )
     if given and given != deployed.stored_token():
         deployed.secrets.store_gitlab_token(deployed.gitlab_secret, given)
-        typer.echo(f"stored the GitLab token in the secret {deployed.gitlab_secret}")
+        say(f"stored the GitLab token in the secret {deployed.gitlab_secret}")
     for warning in config.warnings:
-        typer.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
     for line in lines(applied):
-        typer.echo(line)
+        say(line)
 
 
 def lines(applied: Applied) -> Iterator[str]:

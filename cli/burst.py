@@ -1,6 +1,5 @@
 """`runner-fleet local burst`: many jobs at once, and what they cost in calls."""
 
-import json
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +8,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli.consoles import console as open_console
+from cli.consoles import beside, cell, console as open_console, verdict
+from cli.lines import say_json
 from cli.signals import cleaning_up
 from local.burst.result import CEILING, BurstOptions, BurstResult, Progress
 from local.burst.run import burst as run_burst
@@ -44,7 +44,7 @@ def burst(
             Path(folder), options, tell=lambda progress: status.update(_line(progress))
         )
     if as_json:
-        typer.echo(json.dumps(result.to_json(), indent=2))
+        say_json(result.to_json(), indent=2)
     else:
         _show(console, result)
     raise typer.Exit(0 if result.ok else 1)
@@ -68,13 +68,14 @@ def _show(console: Console, result: BurstResult) -> None:
     console.print(table)
     for name, per_job in result.tally.per_job.items():
         console.print(f"{name:20} {per_job:8.2f} per job")
-    console.print(
+    for line in (
         f"{result.finished} of {result.jobs} jobs in {result.seconds:.1f} s "
         f"(all closed after {result.closed_s:.1f} s), "
-        f"median wait {result.waited_s['p50']} s, longest {result.waited_s['max']} s\n"
-        f"peak memory {result.peak_memory_mb:.0f} MB\n"
-        f"control plane {result.tally.usd_per_1000:.4f} USD per 1,000 jobs"
-    )
+        f"median wait {result.waited_s['p50']} s, longest {result.waited_s['max']} s",
+        f"peak memory {result.peak_memory_mb:.0f} MB",
+        f"control plane {result.tally.usd_per_1000:.4f} USD per 1,000 jobs",
+    ):
+        console.print(line)
     for problem in result.problems:
-        console.print(f"[red]problem[/red] {problem}")
-    console.print("[green]ok[/green]" if result.ok else "[red]not ok[/red]")
+        console.print(beside(cell("problem ", style="red"), cell(problem)))
+    console.print(verdict(result.ok))

@@ -1,6 +1,5 @@
 """`runner-fleet local chaos`: faults on purpose, and a count of what they cost."""
 
-import json
 import os
 from pathlib import Path
 from typing import Annotated
@@ -9,8 +8,10 @@ import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from cli.consoles import console as open_console
+from cli.consoles import cell, console as open_console, joined, verdict
+from cli.lines import say, say_json
 from cli.signals import cleaning_up
 from local.chaos.faults.catalogue import FAULTS, fault_named
 from local.chaos.faults.fault import Fault
@@ -56,7 +57,7 @@ def chaos(  # noqa: PLR0913  # one parameter for each option
     console = open_console(as_json=as_json)
     if names:
         for known in FAULTS:
-            typer.echo(f"{known.name:24} {known.about}")
+            say(f"{known.name:24} {known.about}")
         return
     chosen = _chosen(fault)
     wanted = seed or list(range(1, seeds + 1))
@@ -71,7 +72,7 @@ def chaos(  # noqa: PLR0913  # one parameter for each option
     rows.sort(key=lambda row: order.index((row.fault, row.seed)))
     if as_json:
         ok = all(row.ok for row in rows)
-        typer.echo(json.dumps({"ok": ok, "faults": [row.to_json() for row in rows]}, indent=2))
+        say_json({"ok": ok, "faults": [row.to_json() for row in rows]}, indent=2)
     else:
         console.print(_table(by_fault(rows)))
     raise typer.Exit(0 if all(row.ok for row in rows) else 1)
@@ -84,7 +85,7 @@ def _chosen(names: list[str] | None) -> list[Fault]:
         fault = fault_named(name)
         if fault is None:
             known = ", ".join(each.name for each in FAULTS)
-            typer.echo(f'Error: no fault is called "{name}": choose of {known}', err=True)
+            say(f'Error: no fault is called "{name}": choose of {known}', err=True)
             raise typer.Exit(2)
         chosen.append(fault)
     return chosen or list(FAULTS)
@@ -92,23 +93,23 @@ def _chosen(names: list[str] | None) -> list[Fault]:
 
 def _show(console: Console, row: Row, *, trail: bool) -> None:
     """One line for a run, one for each of its problems, and the history of its jobs if wanted."""
-    word = "[green]ok[/green]    " if row.ok else "[red]not ok[/red]"
-    console.print(
-        f"{word} {row.fault:24} seed {row.seed:<4} {row.finished}/{row.jobs} jobs, longest wait "
-        f"{row.longest_wait_s:5.1f} s, {row.launched:2} machines, {row.seconds:5.1f} s"
-        f"{'' if row.injected else ', the fault had no occasion'}",
-        soft_wrap=True,
+    numbers = cell(
+        f"{'    ' if row.ok else ''} {row.fault:24} seed {row.seed:<4} "
+        f"{row.finished}/{row.jobs} jobs, longest wait {row.longest_wait_s:5.1f} s, "
+        f"{row.launched:2} machines, {row.seconds:5.1f} s"
+        f"{'' if row.injected else ', the fault had no occasion'}"
     )
+    console.print(joined(verdict(row.ok), numbers), soft_wrap=True)
     for line in (*row.problems, *(row.trail if trail else ())):
-        console.print(f"       {line}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"       {line}", soft_wrap=True)
 
 
 def _table(lines: tuple[Line, ...]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("fault", no_wrap=True)
-    for name in ("struck", "jobs", "finished", "longest\nwait", "launched", "surplus"):
+    for name in ("struck", "jobs", "finished", cell("longest", "wait"), "launched", "surplus"):
         table.add_column(name, justify="right", no_wrap=True)
-    for name in ("leaked", "stuck", "killed\nbusy", "seed"):
+    for name in ("leaked", "stuck", cell("killed", "busy"), "seed"):
         table.add_column(name, justify="right", no_wrap=True)
     for line in lines:
         table.add_row(
@@ -126,5 +127,5 @@ def _table(lines: tuple[Line, ...]) -> Table:
     return table
 
 
-def _zero(count: int) -> str:
-    return "0" if not count else f"[bold red]{count}[/bold red]"
+def _zero(count: int) -> Text:
+    return cell(count, style="bold red" if count else "")

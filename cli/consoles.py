@@ -1,10 +1,63 @@
-"""Where commands draw: wide enough in a pipe, and out of the way of JSON."""
+"""Where commands draw: wide enough in a pipe, and out of the way of JSON.
+
+Every string that is drawn is a cell: no markup, nothing that a terminal obeys, no line of its own.
+"""
 
 import sys
+from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.segment import Segment
+from rich.table import Table
+from rich.text import Text
+
+from cli.lines import cut, escaped
 
 PIPE_WIDTH = 180  # columns where no terminal says how wide it is
+
+
+def cell(*lines: object, style: str = "") -> Text:
+    """Text without markup; a line of its own for each argument and for nothing else."""
+    shown = "\n".join(cut(escaped(line)) for line in lines)
+    return Text(shown, style=style, no_wrap=False, overflow="fold")
+
+
+def beside(first: Text, rest: RenderableType) -> RenderableType:
+    """A text that begins after `first`, and whose further lines stay to the right of it."""
+    table = Table.grid()
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row(first, rest)
+    return table
+
+
+def joined(*cells: Text) -> Text:
+    """Cells in a row, without a space between."""
+    return Text.assemble(*cells, no_wrap=False, overflow="fold")
+
+
+def verdict(ok: bool) -> Text:
+    """Whether a run went well."""
+    return cell("ok", style="green") if ok else cell("not ok", style="red")
+
+
+class _Console(Console):
+    """Strings are cells, and no segment holds a control character."""
+
+    def render_str(self, text: str, *, style: Any = "", **options: Any) -> Text:
+        """The text as a cell, not as markup."""
+        shown = cell(text)
+        shown.style = style
+        shown.justify = options.get("justify")
+        return shown
+
+    def render(self, *args: Any, **options: Any) -> Any:
+        """The segments, escaped once more: a last guard for what is no cell."""
+        for segment in super().render(*args, **options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                yield Segment(escaped(segment.text, keep="\n"), segment.style)
 
 
 def console(*, as_json: bool = False) -> Console:
@@ -13,9 +66,11 @@ def console(*, as_json: bool = False) -> Console:
     Standard output then has the JSON object alone.
     """
     stream = sys.stderr if as_json else sys.stdout
-    return Console(
+    return _Console(
         stderr=as_json,
         quiet=as_json and not stream.isatty(),
         width=None if stream.isatty() else PIPE_WIDTH,
+        markup=False,
+        emoji=False,
         highlight=False,
     )

@@ -1,6 +1,5 @@
 """`runner-fleet demo`: the main job, end to end, with no AWS account and no GitLab."""
 
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -11,7 +10,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from cli.consoles import console as open_console
+from cli.consoles import beside, cell, console as open_console, joined, verdict
+from cli.lines import say_json
 from cli.signals import cleaning_up
 from local.demo.run import Demo, DemoJob, DemoResult
 from local.laptop import Laptop
@@ -33,14 +33,14 @@ def demo(as_json: Json = False) -> None:
         finally:
             laptop.stop()
     if as_json:
-        typer.echo(json.dumps(result.to_json(), indent=2))
+        say_json(result.to_json(), indent=2)
     else:
         _show(console, result)
     raise typer.Exit(0 if result.ok else 1)
 
 
 def _run(laptop: Laptop, console: Console, began_at: float) -> DemoResult:
-    console.print(f"webhook {laptop.stack.webhook_url}\nGitLab  {laptop.gitlab_url}")
+    console.print(cell(f"webhook {laptop.stack.webhook_url}", f"GitLab  {laptop.gitlab_url}"))
     demo_run = Demo(laptop, began_at=began_at)
     demo_run.prepare()
     pipeline_id = demo_run.push()
@@ -61,9 +61,8 @@ def _show(console: Console, result: DemoResult) -> None:
         f"{left.messages} messages, {left.processes} processes"
     )
     for problem in result.problems:
-        console.print(f"[red]problem[/red] {problem}")
-    word = "[green]ok[/green]" if result.ok else "[red]not ok[/red]"
-    console.print(f"{word} in {result.seconds:.1f} s")
+        console.print(beside(cell("problem ", style="red"), cell(problem)))
+    console.print(joined(verdict(result.ok), cell(f" in {result.seconds:.1f} s")))
 
 
 def _table(jobs: tuple[DemoJob, ...]) -> Table:
@@ -79,7 +78,7 @@ def _table(jobs: tuple[DemoJob, ...]) -> Table:
             job.machine or "-",
             _seconds(job.waited_s),
             _seconds(job.ran_s),
-            f"[{colour}]{job.status}[/{colour}]",
+            cell(job.status, style=colour),
             "yes" if job.torn_down else "no",
             job.reason or "",
         )

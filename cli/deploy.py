@@ -11,6 +11,7 @@ import typer
 
 from adapters.aws.clients import Clients, clients
 from cli.commands import DEFAULT_STACK, use_stack, with_stack
+from cli.lines import say
 from cli.options import Stack
 from fleet.errors import Refused
 from infra import package
@@ -67,9 +68,9 @@ def deploy(
     order = Deployment(stack=stack, bucket=bucket, parameters=given)
     world = ctx.obj if isinstance(ctx.obj, DeployWorld) else DeployWorld(aws=clients())
     check(world.aws, order)
-    typer.echo("installing the dependencies of the functions")
+    say("installing the dependencies of the functions")
     code = world.pack()
-    typer.echo(f"deploying {stack}, which takes some minutes")
+    say(f"deploying {stack}, which takes some minutes")
     _show(stack, deploy_stack(world.aws, order, code))
 
 
@@ -82,6 +83,7 @@ def read_parameter(text: str) -> tuple[str, str]:
 
 
 def _show(stack: str, done: DeployResult) -> None:
-    typer.echo(f"{stack} is {done.word}; webhook URL: {done.outputs.get('WebhookUrl')}")
+    say(f"{stack} is {done.word}; webhook URL: {done.outputs.get('WebhookUrl')}")
     if done.word == "created":
-        typer.echo(with_stack(NEXT))
+        for line in with_stack(NEXT).splitlines():
+            say(line)

@@ -1,18 +1,17 @@
 """`runner-fleet explain`: what happened to a job, hop by hop, and what it waits for."""
 
-import json
 from dataclasses import asdict, replace
 from typing import Annotated
 
 import typer
 from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from cli.commands import DEFAULT_STACK, with_stack
-from cli.consoles import console
+from cli.consoles import beside, cell, console, joined
+from cli.lines import say, say_json
 from cli.options import Stack, reach
-from cli.status_render import COLOURS, cell
+from cli.status_render import COLOURS
 from operations.deployed import gitlab_of
 from operations.durations import duration
 from operations.explain import Unknown, explain_job, read_asked
@@ -47,14 +46,13 @@ def explain(
     answer = _with_stack(explain_job(deployed, asked, lambda: gitlab_of(deployed, token_env)))
     if as_json:
         plain = answer.to_json() if isinstance(answer, Trail) else asdict(answer)
-        typer.echo(json.dumps(plain, indent=2))
+        say_json(plain, indent=2)
     elif isinstance(answer, Trail):
         console().print(draw(answer))
     else:
-        typer.echo(
-            "\n".join([f"Error: {answer.says}", *(f"  - {check}" for check in answer.checks)]),
-            err=True,
-        )
+        say(f"Error: {answer.says}", err=True)
+        for check in answer.checks:
+            say(f"  - {check}", err=True)
     if isinstance(answer, Unknown):
         raise typer.Exit(1)
 
@@ -69,19 +67,21 @@ def _with_stack(answer: Trail | Unknown) -> Trail | Unknown:
 def draw(trail: Trail) -> RenderableType:
     """The job, a line for each hop, and the last line."""
     tags = f" [{' '.join(trail.tags)}]" if trail.tags else " (no tags)"
-    head = Text.assemble(
-        (f"job {trail.job_id} ", "bold"),
-        cell(f"{trail.name} of {trail.project}{tags}: "),
-        cell(trail.status, COLOURS.get(trail.status, "bold")),
+    head = beside(
+        cell(f"job {trail.job_id} ", style="bold"),
+        joined(
+            cell(f"{trail.name} of {trail.project}{tags}: "),
+            cell(trail.status, style=COLOURS.get(trail.status, "bold")),
+        ),
     )
     where = [f"{hop.at:%F} UTC" for hop in trail.hops[:1]]
     where += [f"pool {trail.pool}" if trail.pool else "no pool", f"attempt {trail.attempt}"]
     where += [name for name in (trail.runner_id, trail.machine) if name]
     where += [f"waited {duration(trail.waited_s)}", f"ran {duration(trail.ran_s)}"]
-    last = [Text.assemble(("→ ", "bold"), cell(trail.verdict))]
+    last = [beside(cell("→ ", style="bold"), cell(trail.verdict))]
     if trail.do:
-        last.append(Text(f"  {trail.do}"))
-    return Group(head, Text(", ".join(where), style="dim"), _hops(trail), *last)
+        last.append(beside(cell("  "), cell(trail.do)))
+    return Group(head, cell(", ".join(where), style="dim"), _hops(trail), *last)
 
 
 def _hops(trail: Trail) -> Table:
@@ -91,9 +91,9 @@ def _hops(trail: Trail) -> Table:
     for hop in trail.hops:
         after = "" if hop.after_s is None else f"+{duration(hop.after_s)}"
         table.add_row(
-            Text(f"{hop.at:%T}.{hop.at.microsecond // 1000:03}", style="dim"),
-            Text(after),
-            Text(hop.label, style="bold"),
+            cell(f"{hop.at:%T}.{hop.at.microsecond // 1000:03}", style="dim"),
+            cell(after),
+            cell(hop.label, style="bold"),
             cell(hop.sentence),
         )
     return table

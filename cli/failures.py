@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import typer
 
 from cli.commands import with_stack
+from cli.lines import cut, escaped, say
 from fleet.aws_errors import ADVICE_BY_HAND, DENIED
 from fleet.errors import FleetError
 
@@ -28,7 +29,7 @@ def error_lines() -> Iterator[None]:
         if not lines:
             raise
         for line in lines:
-            typer.echo(_plain(with_stack(line)), err=True)
+            say(_plain(with_stack(line)), err=True)
         raise typer.Exit(getattr(error, "exit_code", 1)) from error
 
 
@@ -80,6 +81,5 @@ def _is_help(error: typer.TyperException) -> bool:
 
 
 def _plain(text: str) -> str:
-    """One line, without codes from outside that a terminal would obey, and without secrets."""
-    line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
-    return _SECRET.sub(r"\1...", line)
+    """One line, without secrets."""
+    return cut(_SECRET.sub(r"\1...", escaped(" ".join(text.split()))))

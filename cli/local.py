@@ -19,6 +19,7 @@ import typer
 from cli.burst import burst
 from cli.chaos import chaos
 from cli.commands import STACK_VARIABLE
+from cli.lines import say
 from fleet.errors import Refused
 from local.demo.project import CONFIG
 from local.demo.run import register_webhook
@@ -74,7 +75,7 @@ def up(data: Folder = HERE, gitlab_port: Port = 8929) -> None:
                 _write(data, running, laptop.environment())
                 _show(running, data)
                 stopped.wait()
-                typer.echo("stopping")
+                say("stopping")
                 keep_applied(data, laptop.fleet_rows.config())
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
@@ -90,19 +91,19 @@ def down(data: Folder = HERE) -> None:
     """End a running laptop, with every process of it."""
     running = _read(data)
     if running is None:
-        typer.echo("nothing is running")
+        say("nothing is running")
         return
     os.kill(running.pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_TIMEOUT_S
     while _is_held(data):
         if time.monotonic() > deadline:
-            typer.echo(
+            say(
                 f"Error: process {running.pid} did not end within {STOP_TIMEOUT_S:.0f} s: kill it",
                 err=True,
             )
             raise typer.Exit(1)
         time.sleep(0.1)
-    typer.echo("down")
+    say("down")
 
 
 @app.command()
@@ -110,7 +111,7 @@ def status(data: Folder = HERE) -> None:
     """Print the addresses of a running laptop."""
     running = _read(data)
     if running is None:
-        typer.echo(
+        say(
             f"Error: nothing is running: start it with `runner-fleet local up{_option(data)}`",
             err=True,
         )
@@ -126,7 +127,7 @@ def _prepare(laptop: Laptop, data: Path) -> Up:
     project = projects.get(PROJECT) or create_project(url, token, PROJECT, readme)
     default = CONFIG.format(gitlab_url=url)
     for line in put_in_force(laptop.apply, data, default, gitlab_url=url):
-        typer.echo(line, err=True)
+        say(line, err=True)
     keep_applied(data, laptop.fleet_rows.config())
     register_webhook(laptop, group=GROUP)
     return Up(
@@ -142,17 +143,18 @@ def _prepare(laptop: Laptop, data: Path) -> Up:
 def _show(running: Up, data: Path) -> None:
     folder = data.resolve()  # the shell looks for a name without a slash on PATH
     environment, fleet = shlex.quote(str(folder / "env")), shlex.quote(str(folder / FILE))
-    typer.echo(
-        f"webhook  {running.webhook}\n"
-        f"GitLab   {running.gitlab}   (any project of group {GROUP} calls the webhook)\n"
-        f"engine   {running.engine}   (AWS endpoint, stack {running.stack})\n"
-        f"clone    git clone {running.clone}\n"
-        "         (pages of pipelines and jobs ask for the same name and password)\n"
-        f"then     . {environment} && runner-fleet status\n"
-        f"pools    edit {fleet}, then: . {environment} && runner-fleet apply {fleet}\n"
+    for line in (
+        f"webhook  {running.webhook}",
+        f"GitLab   {running.gitlab}   (any project of group {GROUP} calls the webhook)",
+        f"engine   {running.engine}   (AWS endpoint, stack {running.stack})",
+        f"clone    git clone {running.clone}",
+        "         (pages of pipelines and jobs ask for the same name and password)",
+        f"then     . {environment} && runner-fleet status",
+        f"pools    edit {fleet}, then: . {environment} && runner-fleet apply {fleet}",
         "Jobs tagged `lambda` or `ec2` get runners. "
-        f"Ctrl-C or `runner-fleet local down{_option(data)}` ends it."
-    )
+        f"Ctrl-C or `runner-fleet local down{_option(data)}` ends it.",
+    ):
+        say(line)
 
 
 def _write(data: Path, running: Up, environment: dict[str, str]) -> None:

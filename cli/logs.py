@@ -10,6 +10,7 @@ from adapters.gitlab.job_log import plain
 from cli.commands import DEFAULT_STACK
 from cli.explain import Job
 from cli.failures import sentence
+from cli.lines import say, say_log
 from cli.options import Stack, reach
 from fleet.errors import FleetError, Refused, Transient
 from fleet.job_event import instance_of
@@ -50,7 +51,7 @@ def logs(  # noqa: PLR0913  # each is an option of the command
     log = _Log(gitlab, _project_of(deployed, gitlab, asked), asked.job_id)
     try:
         for piece in log.until_its_end(deployed, raw=raw) if follow else log.now(raw=raw):
-            typer.echo(piece, nl=False, color=True)  # as it is, in a pipe as well
+            say_log(piece, raw=raw)
     except KeyboardInterrupt:
         if not follow:
             raise
@@ -150,7 +151,7 @@ def _ended(text: str) -> str:
 def _say(text: str) -> None:
     """Print beside the log, for the person who waits."""
     if text:
-        typer.echo(text, err=True)
+        say(text, err=True)
 
 
 def _why_empty(job: GitLabJob) -> str:

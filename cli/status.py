@@ -1,6 +1,5 @@
 """`runner-fleet status`: the fleet at a glance, once or again and again."""
 
-import json
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -9,11 +8,11 @@ from typing import Annotated
 import typer
 from rich.console import Group
 from rich.live import Live
-from rich.text import Text
 
 from cli.commands import DEFAULT_STACK, with_stack
-from cli.consoles import console
+from cli.consoles import cell, console
 from cli.failures import sentence
+from cli.lines import say, say_json
 from cli.options import Stack, reach
 from cli.status_render import render
 from fleet.errors import Transient
@@ -43,7 +42,7 @@ def status(
         return
     view = _gathered(deployed, jobs)
     if as_json:
-        typer.echo(json.dumps(view.to_json(), indent=2))
+        say_json(view.to_json(), indent=2)
     else:
         console().print(render(view))
     if view.problems:
@@ -61,12 +60,12 @@ def _gathered(deployed: Deployed, jobs: int) -> FleetView:
 
 
 def _print_again(deployed: Deployed, jobs: int) -> None:
-    typer.echo(json.dumps(_gathered(deployed, jobs).to_json()))
+    say_json(_gathered(deployed, jobs).to_json())
     for view in _again(deployed, jobs):
         if isinstance(view, Transient):
-            typer.echo(f"not read: {sentence(view)}", err=True)
+            say(f"not read: {sentence(view)}", err=True)
         else:
-            typer.echo(json.dumps(view.to_json()))
+            say_json(view.to_json())
 
 
 def _draw_again(deployed: Deployed, jobs: int) -> None:
@@ -74,7 +73,7 @@ def _draw_again(deployed: Deployed, jobs: int) -> None:
     with Live(last, console=console(), auto_refresh=False) as live:
         for view in _again(deployed, jobs):
             if isinstance(view, Transient):
-                failed = Text(f"not read since: {sentence(view)}", style="red")
+                failed = cell(f"not read since: {sentence(view)}", style="red")
                 live.update(Group(last, failed), refresh=True)
             else:
                 last = render(view)

@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cli.consoles import beside, cell
 from fleet.rules.problems import Problem
 from operations.durations import duration
 from operations.status import FleetView, JobView, MachineView, PoolView, QueueView
@@ -28,27 +29,25 @@ def render(view: FleetView) -> RenderableType:
     """The parts below each other. Texts from outside are never markup."""
     head = f"{view.stack} · {view.gitlab} · fleet.toml {view.version} · {view.at:%F %T} UTC"
     return Group(
-        Text(head, style="bold"),
+        cell(head, style="bold"),
         _problems(view.problems),
         _pools(view.pools),
         _queues(view.queues),
-        _machines(view.machines) if view.machines else Text("no machine"),
-        _jobs(view.jobs) if view.jobs else Text("no job yet"),
+        _machines(view.machines) if view.machines else cell("no machine"),
+        _jobs(view.jobs) if view.jobs else cell("no job yet"),
     )
-
-
-def cell(value: object, style: str = "") -> Text:
-    """Text from outside as it is: no markup, and no codes that a terminal would obey."""
-    shown = "".join(letter for letter in str(value) if letter.isprintable() or letter == "\n")
-    return Text(shown, style=style, no_wrap=False, overflow="fold")
 
 
 def _problems(problems: Iterable[Problem]) -> RenderableType:
     lines = [
-        Text.assemble(("! ", "bold red"), cell(problem.what), (f"\n  {problem.do}", "dim"))
+        line
         for problem in problems
+        for line in (
+            beside(cell("! ", style="bold red"), cell(problem.what)),
+            beside(cell("  "), cell(problem.do, style="dim")),
+        )
     ]
-    return Group(*lines) if lines else Text("no problems", style="green")
+    return Group(*lines) if lines else cell("no problems", style="green")
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -63,7 +62,7 @@ def _row(table: Table, *cells: object) -> None:
 
 
 def _word(word: str) -> Text:
-    return cell(word, COLOURS.get(word, ""))
+    return cell(word, style=COLOURS.get(word, ""))
 
 
 def _pools(pools: Iterable[PoolView]) -> Table:
@@ -83,7 +82,7 @@ def _pools(pools: Iterable[PoolView]) -> Table:
             ", ".join(states) or "-",
             pool.warm,
             waiting,
-            "\n".join([why, *back_off]),
+            cell(why, *back_off),
         )
     return table
 
@@ -95,7 +94,7 @@ def _queues(queues: Iterable[QueueView]) -> Table:
             table,
             queue.name,
             queue.messages,
-            Text(str(queue.dead), style="red" if queue.dead else ""),
+            cell(queue.dead, style="red" if queue.dead else ""),
         )
     return table
 
@@ -132,6 +131,8 @@ def _jobs(jobs: Iterable[JobView]) -> Table:
             _word(job.status),
             duration(job.waited_s),
             duration(job.ran_s),
-            "\n".join(filter(None, (job.runner_id, job.sentence))) or "-",
+            cell(*(filter(None, (job.runner_id, job.sentence))))
+            if job.runner_id or job.sentence
+            else "-",
         )
     return table

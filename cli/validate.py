@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cli.lines import say
 from fleet.config.limits import LARGEST
 from fleet.config.reading import FleetConfig, read_config
 from fleet.errors import Refused
@@ -36,12 +37,12 @@ def validate(
     """Say everything that is wrong with a fleet.toml."""
     _, config = read_file(path)
     for warning in config.warnings:
-        typer.echo(f"warning: {warning}", err=True)
-    typer.echo(f"{path}: valid, {_count(config)}, version {config.version}")
-    typer.echo("the fleet's GitLab token needs:")
+        say(f"warning: {warning}", err=True)
+    say(f"{path}: valid, {_count(config)}, version {config.version}")
+    say("the fleet's GitLab token needs:")
     for need in config.needs_token_scopes():
         may = " (if you like)" if need.is_optional else ""
-        typer.echo(f"  {need.scope:14} {need.why}{may}")
+        say(f"  {need.scope:14} {need.why}{may}")
     if live:
         known = ctx.obj if isinstance(ctx.obj, Deployed) else None
         open_gitlab = known.connect if known else connect
@@ -90,8 +91,8 @@ def _count(config: FleetConfig) -> str:
 
 
 def _show(findings: tuple[TokenClaim, ...]) -> None:
-    typer.echo("GitLab says:")
+    say("GitLab says:")
     for finding in findings:
-        typer.echo(f"  {MARKS[finding.holds]:4} {finding.claim}")
+        say(f"  {MARKS[finding.holds]:4} {finding.claim}")
     if any(finding.holds is False for finding in findings):
         raise typer.Exit(1)

@@ -20,6 +20,7 @@ from adapters.ledger.hooks import HookRow
 from adapters.ledger.table import Table
 from cli.commands import DEFAULT_STACK, use_stack
 from cli.failures import error_lines
+from cli.lines import say
 from cli.options import Stack
 from fleet.errors import Refused, Transient
 from fleet.hook_scope import HookScope
@@ -103,8 +104,8 @@ def register(  # noqa: PLR0913  # a command's parameters are its options
         )
         state = "registered" if registered.changed else "already registered, nothing changed"
         proof = registered.verification.replace("-", " ")
-        typer.echo(f"{state}: hook {registered.hook_id} on {registered.scope}, {proof}")
-        typer.echo(f"  {registered.url}")
+        say(f"{state}: hook {registered.hook_id} on {registered.scope}, {proof}")
+        say(f"  {registered.url}")
 
 
 @app.command("list")
@@ -125,7 +126,7 @@ def list_(  # noqa: PLR0913
         gitlab, scope = call.scope(_way_if_any(ctx, stack))
         for hook in hooks.list_hooks(gitlab, scope):
             until = f" until {hook.disabled_until:%F %R %Z}" if hook.disabled_until else ""
-            typer.echo(f"{hook.hook_id}\t{hook.alert_status}{until}\t{hook.url}")
+            say(hook.hook_id, f"{hook.alert_status}{until}", hook.url)
 
 
 @app.command("test")
@@ -155,7 +156,7 @@ def send_sample(  # noqa: PLR0913
                 url=address,
             )
         hooks.test_hook(gitlab, scope, matching[0].hook_id)
-        typer.echo(f"accepted: hook {matching[0].hook_id} on {scope}")
+        say(f"accepted: hook {matching[0].hook_id} on {scope}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,7 +169,7 @@ def test_words_from_outside_steer_no_terminal(capsys: pytest.CaptureFixture[str]
     console().print(draw(trail))
     text = capsys.readouterr().out
     assert "\x1b" not in text
-    assert text.count("x[31m[red]y[/red]") == 5
+    assert text.count(r"x\x1b[31m[red]y[/red]") == 5
 
 
 # What is read

@@ -1,0 +1,45 @@
+"""The one place where commands print lines. Text from outside stays in the line where it is put.
+
+Names, reasons and errors come from GitLab, jobs, machines and AWS. What a terminal would obey, and
+what would end a line or turn its order, is printed as an escape; `--json` has the true value.
+"""
+
+import json
+
+import typer
+
+LONGEST = 1000  # characters of one text in a table or an error
+
+
+def escaped(text: object, *, keep: str = "") -> str:
+    r"""The text with `\n`, `\x1b`, `\u202e` for what does not print; `keep` is let through.
+
+    Python counts controls, separators and the characters that turn an order as not printing.
+    """
+    written = str(text)
+    if written.isprintable():
+        return written
+    return "".join(
+        one if one.isprintable() or one in keep else one.encode("unicode_escape").decode()
+        for one in written
+    )
+
+
+def cut(text: str) -> str:
+    """The text, or so much of it that it hides nothing else."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+def say(*cells: object, err: bool = False) -> None:
+    """Print one line; tabs stand between several cells."""
+    typer.echo("\t".join(escaped(each) for each in cells), err=err)
+
+
+def say_json(value: object, *, indent: int | None = None) -> None:
+    """Print one JSON value. It has true values, and ASCII alone."""
+    typer.echo(json.dumps(value, indent=indent))
+
+
+def say_log(text: str, *, raw: bool) -> None:
+    """Print a part of a job's log; `raw` as it is, in a pipe as well."""
+    typer.echo(text if raw else escaped(text, keep="\n\t"), nl=False, color=True)
