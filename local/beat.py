@@ -1,4 +1,4 @@
-"""Does something every so often, from a thread of its own."""
+"""Calls a function at intervals, from a thread of its own."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ from adapters.guest.background import Background
 
 
 class Beat(Background):
-    """A context; `act` is called `every_s` after it was entered, and again until it is left."""
+    """A context: calls `act` every `every_s` seconds until it is left, first after one interval."""
 
     def __init__(self, act: Callable[[], None], every_s: float) -> None:
         super().__init__(self._run)

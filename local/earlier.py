@@ -1,4 +1,4 @@
-"""What an earlier laptop left in a folder: its repositories go on, all else is made anew."""
+"""The folder of an earlier laptop: its repositories are kept, everything else is made anew."""
 
 import shlex
 import shutil
@@ -15,15 +15,15 @@ EARLIER = "earlier"
 
 
 def set_aside(folder: Path) -> None:
-    """Make the folder fresh but for the repositories that an earlier laptop served.
+    """Empty the folder, except for the repositories that an earlier laptop served.
 
-    May be repeated at any point: until `take_up` is done with them, those set aside are the whole.
+    May be repeated at any point: until `take_up` ends, the folder set aside has all of them.
     Raises `Refused` where a repository does not say which project it is of.
     """
     served, earlier = folder / "gitlab" / "repositories", folder / EARLIER
-    found = tuple(served.iterdir()) if served.exists() else ()
-    if found and not earlier.exists():
-        if not all((one / DESCRIPTION).exists() for one in found):
+    repositories = tuple(served.iterdir()) if served.exists() else ()
+    if repositories and not earlier.exists():
+        if not all((repository / DESCRIPTION).exists() for repository in repositories):
             raise Refused(
                 "an earlier `local up` left repositories here that this one cannot take up: "
                 f"remove them (rm -r {shlex.quote(str(folder))}), or give another --data",
@@ -43,14 +43,14 @@ def take_up(folder: Path, *, gitlab_url: str, token: str) -> dict[str, SeededPro
     if not earlier.exists():
         return {}
     made = dict(_made_again(earlier, gitlab_url, token))
-    restored = folder / "restored"  # from here on those that GitLab serves are the whole
+    restored = folder / "restored"  # from here on GitLab serves all of them
     earlier.rename(restored)
     shutil.rmtree(restored)
     return made
 
 
 def _made_again(earlier: Path, url: str, token: str) -> Iterator[tuple[str, SeededProject]]:
-    for repository in sorted(earlier.iterdir(), key=lambda one: (len(one.name), one.name)):
+    for repository in sorted(earlier.iterdir(), key=lambda folder: (len(folder.name), folder.name)):
         path = (repository / DESCRIPTION).read_text().strip()
         branch = run_git(repository, "symbolic-ref", "--short", "HEAD").strip()
         project = create_project(url, token, path, {}, default_branch=branch)

@@ -15,7 +15,7 @@ FILE, APPLIED = "fleet.toml", "applied.toml"
 def put_in_force(
     apply: Callable[[str], object], folder: Path, default: str, *, gitlab_url: str
 ) -> tuple[str, ...]:
-    """Apply the folder's fleet.toml; what is wrong with it, a line each.
+    """Apply the folder's fleet.toml; a line for each of its problems.
 
     A file that cannot be applied gives way to what was applied last, then to `default`.
     """
@@ -35,7 +35,7 @@ def put_in_force(
 
 
 def keep_applied(folder: Path, stored: StoredConfig | None) -> None:
-    """Keep what is in force for the next start: the ledger ends with the laptop."""
+    """Keep the configuration in force for the next start: the ledger ends with the laptop."""
     if stored is not None:
         (folder / APPLIED).write_bytes(stored.text.encode())
 
@@ -62,7 +62,7 @@ def with_address(text: str, url: str) -> str:
 
 
 def _apply(apply: Callable[[str], object], path: Path, url: str) -> Iterator[str]:
-    """Put one file in force, with the address of today; what keeps it from that."""
+    """Apply one file, with the address of this start; yields the problems that prevent it."""
     try:
         text = path.read_bytes().decode()
     except UnicodeDecodeError:

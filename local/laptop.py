@@ -178,10 +178,10 @@ class Laptop:
 
     def queues(self) -> dict[str, DemandQueue]:
         """The demand queues by back end."""
-        sqs, told = self.engine.client("sqs"), self.stack
+        sqs, stack = self.engine.client("sqs"), self.stack
         return {
-            "ec2": DemandQueue(sqs, told.ec2_queue_url, told.ec2_dead_letter_url),
-            "lambda": DemandQueue(sqs, told.lambda_queue_url, told.lambda_dead_letter_url),
+            "ec2": DemandQueue(sqs, stack.ec2_queue_url, stack.ec2_dead_letter_url),
+            "lambda": DemandQueue(sqs, stack.lambda_queue_url, stack.lambda_dead_letter_url),
         }
 
     def apply(self, text: str) -> Applied:
@@ -203,8 +203,8 @@ class Laptop:
         On two cores a cold start costs a second of processor time, and a pipeline needs a dozen.
         """
         functions, name = self.engine.client("lambda"), self.stack.name
-        nobody = {"detail-type": "EC2 Instance State-change Notification"}
-        settle = {"event": nobody | {"detail": {"instance-id": "i-0"}}, "round": 0}
+        no_machine = {"detail-type": "EC2 Instance State-change Notification"}
+        settle = {"event": no_machine | {"detail": {"instance-id": "i-0"}}, "round": 0}
         calls: list[Callable[[], object]] = [
             lambda: functions.invoke(
                 FunctionName=f"{name}-settle", Payload=json.dumps(settle).encode()
@@ -218,7 +218,9 @@ class Laptop:
     def backend_of(self, pool: str | None) -> str | None:
         """The back end of a pool of the applied configuration."""
         pools = self._config.pools if self._config else ()
-        return next((one.backend for one in pools if one.name == pool), None)
+        return next(
+            (pool_config.backend for pool_config in pools if pool_config.name == pool), None
+        )
 
     def reconcile_now(self) -> None:
         """Start the reconcile machine at once, as its rule does every minute."""
@@ -248,13 +250,13 @@ class Laptop:
 
     def instances(self) -> int:
         """How many EC2 instances of the stack run."""
-        found = self.engine.client("ec2").describe_instances(
+        answer = self.engine.client("ec2").describe_instances(
             Filters=[
                 {"Name": "tag:runner-fleet:stack", "Values": [self.stack.name]},
                 {"Name": "instance-state-name", "Values": ["pending", "running", "stopping"]},
             ]
         )
-        return sum(len(one["Instances"]) for one in found["Reservations"])
+        return sum(len(reservation["Instances"]) for reservation in answer["Reservations"])
 
     def _guest_settings(self) -> dict[str, str]:
         """Variables of every guest: which gitlab-runner to run, and how patient the stand-in is."""

@@ -1,11 +1,11 @@
-"""What still lives when all is over: nothing, if the service kept its promise."""
+"""What a run leaves behind: nothing, if the service keeps its promise."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Left:
-    """What still lives."""
+    """Counts of what is left."""
 
     instances: int
     runners: int  # records in GitLab besides the pools' own
@@ -18,11 +18,11 @@ class Left:
         return not any((self.instances, self.runners, self.messages, self.processes))
 
     def problems(self) -> list[str]:
-        """One sentence for each kind of thing that is left."""
-        told = {
+        """A sentence for each count above zero."""
+        counts = {
             "instances still run": self.instances,
             "runner records are left in GitLab": self.runners,
             "messages are left in the queues": self.messages,
             "guest processes are left": self.processes,
         }
-        return [f"{count} {what}" for what, count in told.items() if count]
+        return [f"{count} {what}" for what, count in counts.items() if count]

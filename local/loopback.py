@@ -13,7 +13,7 @@ class Answerer(BaseHTTPRequestHandler):
     """One request; nothing of it is written to stderr."""
 
     def answer(self, status: int, body: bytes, kind: str) -> None:
-        """Answer with a body of the content type `kind`; whoever asked may have given up."""
+        """Answer with a body of the content type `kind`; a caller that is gone is no error."""
         with suppress(ConnectionError):
             self.send_response(status)
             self.send_header("Content-Type", kind)
@@ -22,7 +22,7 @@ class Answerer(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Quiet."""
+        """Nothing."""
 
 
 class LoopbackServer(Background):
@@ -38,7 +38,7 @@ class LoopbackServer(Background):
         return f"http://127.0.0.1:{self._server.server_port}"
 
     def end(self) -> None:
-        """Answer what came, and nothing more."""
+        """Answer the requests under way, then stop."""
         super().end()
         self._server.shutdown()
         self._server.server_close()

@@ -42,7 +42,7 @@ class DemoJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoResult:
-    """What the demo proved, or did not."""
+    """The jobs of the demo, what is left, and the problems."""
 
     seconds: float
     jobs: tuple[DemoJob, ...]
@@ -55,7 +55,7 @@ class DemoResult:
         return not self.problems
 
     def to_json(self) -> dict[str, Any]:
-        """As `--json` prints it."""
+        """The object that `--json` prints."""
         return {
             "ok": self.ok,
             "seconds": round(self.seconds, 1),
@@ -94,8 +94,7 @@ class Demo:
     def watch(self, pipeline_id: int) -> Iterator[tuple[DemoJob, ...]]:
         """The jobs, again and again, until each is over and its machine is gone.
 
-        Cancels the job that is to be cancelled once it runs, and at the end the one that nobody
-        serves.
+        Cancels one job as soon as it runs, and at the end the job that no pool serves.
         """
         deadline = time.monotonic() + JOBS_TIMEOUT_S
         cancelled: set[str] = set()
@@ -109,7 +108,7 @@ class Demo:
             time.sleep(LOOK_EVERY_S)
 
     def finish(self, pipeline_id: int) -> DemoResult:
-        """Wait until nothing is left, then say what was proved."""
+        """The result, as soon as nothing is left."""
         left = self._laptop.left()
         deadline = time.monotonic() + LEFT_TIMEOUT_S
         while not left.nothing and time.monotonic() < deadline:
@@ -126,24 +125,24 @@ class Demo:
             return ()
         project = self._client.projects.get(self._project.id, lazy=True)
         pipeline = project.pipelines.get(pipeline_id, lazy=True)
-        found = pipeline.jobs.list(get_all=True)
-        return tuple(self._job(one.asdict()) for one in sorted(found, key=lambda job: job.id))
+        jobs = pipeline.jobs.list(get_all=True)
+        return tuple(self._job(job.asdict()) for job in sorted(jobs, key=lambda job: job.id))
 
-    def _job(self, told: dict[str, Any]) -> DemoJob:
-        key = JobKey(instance=self._laptop.instance, job_id=told["id"])
+    def _job(self, job: dict[str, Any]) -> DemoJob:
+        key = JobKey(instance=self._laptop.instance, job_id=job["id"])
         row = self._laptop.job_rows.row(key)
         machine = row.machine if row else None
         pool = row.job.pool if row else None
         return DemoJob(
-            id=told["id"],
-            name=told["name"],
-            tags=tuple(told["tag_list"]),
+            id=job["id"],
+            name=job["name"],
+            tags=tuple(job["tag_list"]),
             pool=pool,
             backend=self._laptop.backend_of(pool),
             machine=machine,
-            status=told["status"],
-            waited_s=_rounded(told.get("queued_duration")),
-            ran_s=_rounded(told.get("duration")),
+            status=job["status"],
+            waited_s=_rounded(job.get("queued_duration")),
+            ran_s=_rounded(job.get("duration")),
             torn_down=machine is None or (row is not None and row.torn_down_at is not None),
             reason=_reason(row),
         )
@@ -153,8 +152,8 @@ class Demo:
             if job.name in cancelled:
                 continue
             is_working = job.name == CANCELLED and job.status == "running" and job.machine
-            others = [one for one in jobs if one.name != NOBODY]
-            is_last = all(one.status in {"success", "failed", "canceled"} for one in others)
+            others = [other for other in jobs if other.name != NOBODY]
+            is_last = all(other.status in {"success", "failed", "canceled"} for other in others)
             if is_working or (job.name == NOBODY and is_last and job.reason):
                 self._job_api(job.id).cancel()
                 cancelled.add(job.name)
@@ -185,7 +184,7 @@ def register_webhook(
 
 
 def wait_for(look: Callable[[], Any], what: str, timeout_s: float) -> Any:
-    """The first answer that is not empty. Raises `TimeoutError` naming what did not come."""
+    """The first answer that is not empty. Raises `TimeoutError` that names `what`."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if answer := look():

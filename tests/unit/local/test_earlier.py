@@ -15,8 +15,8 @@ def served(folder: Path) -> dict[str, dict[str, str]]:
     with SimulatorServer(folder / "gitlab") as server:
         take_up(folder, gitlab_url=server.url, token=server.root_token)
         projects = server.world.accounts.projects.values()
-        assert not any(one.by_status for one in projects)
-        return {one.full_path: read_refs(one.repository) for one in projects}
+        assert not any(project.by_status for project in projects)
+        return {project.full_path: read_refs(project.repository) for project in projects}
 
 
 def test_every_branch_goes_on_and_no_job_starts(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_every_branch_goes_on_and_no_job_starts(tmp_path: Path) -> None:
             push_files(made.clone_url, {"x": "1"}, message="x", branch="side")
         create_project(server.url, server.root_token, "acme/empty", {})
         projects = server.world.accounts.projects.values()
-        before = {one.full_path: read_refs(one.repository) for one in projects}
+        before = {project.full_path: read_refs(project.repository) for project in projects}
     (tmp_path / "engine").mkdir()
     before = {path: _branches(refs) for path, refs in before.items()}
     set_aside(tmp_path)

@@ -1,4 +1,4 @@
-"""A laptop's fleet.toml: its owner's text with today's address; a broken one is said."""
+"""A laptop's fleet.toml: its owner's text with the address of this start."""
 
 import tomllib
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ class Fleet:
         return put_in_force(self.apply, folder, DEFAULT, gitlab_url=URL)
 
 
-def test_the_first_start_writes_one_that_fits(tmp_path: Path) -> None:
+def test_the_first_start_writes_a_file_that_fits(tmp_path: Path) -> None:
     fleet = Fleet()
     assert fleet.start(tmp_path) == ()
     assert fleet.applied == [DEFAULT] == [(tmp_path / "fleet.toml").read_text()]
@@ -50,7 +50,7 @@ def test_the_first_start_writes_one_that_fits(tmp_path: Path) -> None:
         MINE.replace("[gitlab]\nurl = ", "[gitlab]\n'url'   =  "),
     ],
 )
-def test_an_edited_one_is_kept_but_for_the_address(text: str, tmp_path: Path) -> None:
+def test_an_edited_file_is_kept_except_for_its_address(text: str, tmp_path: Path) -> None:
     (tmp_path / "fleet.toml").write_bytes(text.encode())
     fleet = Fleet()
     assert fleet.start(tmp_path) == ()
@@ -67,7 +67,7 @@ def test_an_edited_one_is_kept_but_for_the_address(text: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "problem"),
     [
         (MINE.replace("ceiling = 7", "ceiling = 0"), "pools.docker.ceiling: must be 1 or more"),
         ("[gitlab\n", "not TOML"),
@@ -79,21 +79,21 @@ def test_an_edited_one_is_kept_but_for_the_address(text: str, tmp_path: Path) ->
     ],
 )
 @pytest.mark.parametrize("before", [None, MINE, "[broken"])
-def test_a_broken_one_is_said_and_what_was_applied_goes_on(
-    text: str | bytes, says: str, before: str | None, tmp_path: Path
+def test_a_broken_file_has_problems_and_the_last_applied_stays_in_force(
+    text: str | bytes, problem: str, before: str | None, tmp_path: Path
 ) -> None:
     raw = text if isinstance(text, bytes) else text.encode()
     (tmp_path / "fleet.toml").write_bytes(raw)
     if before:
         keep_applied(tmp_path, StoredConfig(text=before, version="v", applied_at=AT))
     fleet = Fleet(refuses="# refused")
-    said = fleet.start(tmp_path)
-    assert any(says in line for line in said)
+    lines = fleet.start(tmp_path)
+    assert any(problem in line for line in lines)
     assert (tmp_path / "fleet.toml").read_bytes() == raw
     in_force = with_address(MINE, URL) if before == MINE else DEFAULT
     assert fleet.applied == [in_force]
     word = "what was applied last is" if before == MINE else "the pools of the demo are"
-    assert said[-1] == f"{tmp_path / 'fleet.toml'} is not applied: {word} in force"
+    assert lines[-1] == f"{tmp_path / 'fleet.toml'} is not applied: {word} in force"
 
 
 def test_nothing_is_kept_of_a_fleet_without_a_configuration(tmp_path: Path) -> None:
