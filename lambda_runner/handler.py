@@ -1,7 +1,6 @@
 """The function of the Lambda back end: one invocation, one gitlab-runner, one job."""
 
 import os
-import shutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,19 +14,21 @@ from botocore.config import Config
 from adapters.aws.plain_settings import EnvironmentReader
 from adapters.guest.cache_keys import CacheKeys, keys_of, no_keys
 from adapters.guest.one_job import Workplace, run_one_job
-from adapters.guest.process_tree import hide_memory
+from adapters.guest.process_tree import Family, hide_memory
 from adapters.guest.reporter import MachineStatus, Post, Reporter
 from adapters.ledger.mailbox import Mailbox
 from fleet.errors import Refused
 from fleet.machine.mailbox import Credential, MachineState, Report
 from fleet.steps import Outcome, Step, StepName, Undated
 from fleet.times import in_utc
+from lambda_runner.sandbox import Sandbox
 
 CLIENT = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard"})
 # Kept free before Lambda ends the sandbox, on top of what stopping a job takes.
 TO_SAY_GOODBYE = timedelta(seconds=3)
 DUPLICATE = "duplicate"
 LATE = "late"
+UNCLEAN = 70  # the exit code of a runtime that is given up
 
 
 class LambdaContext(Protocol):
@@ -93,6 +94,7 @@ class InvocationSetup:
     settings: RunnerSettings
     mailbox: InvocationMailbox
     ends_at: datetime
+    sandbox: Sandbox
     environment: Mapping[str, str] = field(repr=False)
     cache_keys: Callable[[], CacheKeys | None] = no_keys
 
@@ -100,7 +102,8 @@ class InvocationSetup:
 def handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Lambda's entry: serve one job; a failed job is an answer, not an error.
 
-    An event that Lambda held back for too long is `late`: the fleet has given its runner up.
+    An event that Lambda held back for too long is `late`: the fleet has given its runner up. A
+    sandbox that is not proven clean serves no job any more: its runtime ends here.
 
     Raises `Transient` or `Refused` without a usable mailbox or event, before it takes a job.
     """
@@ -111,78 +114,76 @@ def handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
     settings = RunnerSettings.of(os.environ)
     table = invocation.table or settings.ledger_table
     left = timedelta(milliseconds=context.get_remaining_time_in_millis())
-    sandbox = InvocationSetup(
+    setup = InvocationSetup(
         settings=settings,
         mailbox=Mailbox(boto3.client("dynamodb", config=CLIENT), table, invocation.mailbox),
         ends_at=datetime.now(UTC) + left - TO_SAY_GOODBYE,
+        sandbox=Sandbox(settings.work_dir, Family(all_children=True)),
         environment=os.environ,
         cache_keys=lambda: keys_of(boto3.Session(), os.environ),
     )
-    answer = serve(invocation.runner_id, sandbox)
-    return {"runner_id": invocation.runner_id, **answer}
+    return answer(invocation.runner_id, serve(invocation.runner_id, setup))
 
 
-def serve(runner_id: str, sandbox: InvocationSetup) -> dict[str, Any]:
-    """Call home, take the credential, run the one job: `outcome` and `job_id`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """What came of one invocation. `is_clean`: the sandbox may serve another one."""
+
+    outcome: str | None
+    job_id: int | None = None
+    is_clean: bool = True
+
+
+def answer(runner_id: str, served: Served) -> dict[str, Any]:
+    """The answer to Lambda. Instead of one, the runtime ends when its sandbox is not clean."""
+    if not served.is_clean:
+        os._exit(UNCLEAN)
+    return {"runner_id": runner_id, "outcome": served.outcome, "job_id": served.job_id}
+
+
+def serve(runner_id: str, setup: InvocationSetup) -> Served:
+    """Call home, prove the sandbox clean, take the credential, run the one job, clean up.
 
     Lambda delivers an asynchronous event at least once: the second delivery is `duplicate`.
     """
     called = Step(at=datetime.now(UTC), name=StepName.CALLED_HOME)
     booted = MachineStatus(runner_id=runner_id)
     first = Report(heartbeat_at=called.at, state=booted.state, runner_id=runner_id, steps=(called,))
-    if not sandbox.mailbox.claim(first):
-        return {"outcome": DUPLICATE, "job_id": None}
-    heartbeat_s = sandbox.settings.heartbeat_s
-    with Reporter(sandbox.mailbox, heartbeat_s=heartbeat_s, status=booted) as reporter:
-        wait = timedelta(seconds=sandbox.settings.boot_deadline_s)
-        credential = sandbox.mailbox.take_credential(datetime.now(UTC) + wait)
-        if credential is None:
-            detail = f"no credential within {wait.total_seconds():.0f} s"
-            reporter.tell(status=replace(booted, outcome=Outcome.NO_JOB, detail=detail))
+    if not setup.mailbox.claim(first):
+        return Served(outcome=DUPLICATE)
+    heartbeat_s = setup.settings.heartbeat_s
+    with Reporter(setup.mailbox, heartbeat_s=heartbeat_s, status=booted) as reporter:
+        unclean = setup.sandbox.clean()
+        if unclean:
+            reporter.tell(status=replace(booted, outcome=Outcome.NO_JOB, detail=unclean))
         else:
-            reporter.tell(Undated(name=StepName.CREDENTIAL_READ), status=booted)
-            _run(credential, sandbox, reporter)
+            _take_and_run(setup, reporter)
+            unclean = setup.sandbox.clean()
         done = replace(reporter.status, state=MachineState.DONE)
-        reporter.tell(
-            Undated(name=StepName.ENDED, job_id=done.job_id, detail=done.detail), status=done
-        )
-    return {"outcome": done.outcome.value if done.outcome else None, "job_id": done.job_id}
+        detail = unclean or done.detail
+        reporter.tell(Undated(name=StepName.ENDED, job_id=done.job_id, detail=detail), status=done)
+    outcome = done.outcome.value if done.outcome else None
+    return Served(outcome=outcome, job_id=done.job_id, is_clean=unclean is None)
 
 
-def _run(credential: Credential, sandbox: InvocationSetup, reporter: Reporter) -> None:
-    """Run the job in a clean folder, and clean it again."""
-    home = sandbox.settings.work_dir
-    wipe(home)
+def _take_and_run(setup: InvocationSetup, reporter: Reporter) -> None:
+    """Wait for the credential and run the job that it is for."""
+    booted = reporter.status
+    wait = timedelta(seconds=setup.settings.boot_deadline_s)
+    credential = setup.mailbox.take_credential(datetime.now(UTC) + wait)
+    if credential is None:
+        detail = f"no credential within {wait.total_seconds():.0f} s"
+        reporter.tell(status=replace(booted, outcome=Outcome.NO_JOB, detail=detail))
+        return
+    reporter.tell(Undated(name=StepName.CREDENTIAL_READ), status=booted)
     workplace = Workplace(
-        home=home,
-        ends_at=min(sandbox.ends_at, credential.expires_at),
-        environment=sandbox.environment,
-        cache_keys=sandbox.cache_keys,
+        home=setup.settings.work_dir,
+        ends_at=min(setup.ends_at, credential.expires_at),
+        environment=setup.environment,
+        cache_keys=setup.cache_keys,
         echo=_echo,
     )
     run_one_job(credential, workplace, reporter)
-    wipe(home)
-
-
-def wipe(folder: Path) -> None:
-    """Empty a folder, whatever rights a job gave to its files."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for entry in folder.iterdir():
-        if entry.is_dir() and not entry.is_symlink():
-            _open_up(entry)
-            shutil.rmtree(entry, ignore_errors=True)
-        else:
-            entry.unlink(missing_ok=True)
-
-
-def _open_up(folder: Path) -> None:
-    """Make every folder below writable, top down: Go's module cache, for example, is not."""
-    folder.chmod(0o700)
-    for parent, folders, _ in os.walk(folder):
-        for name in folders:
-            inner = Path(parent, name)
-            if not inner.is_symlink():
-                inner.chmod(0o700)
 
 
 def _time(text: object) -> datetime | None:

@@ -1,6 +1,7 @@
 """One job on one machine, from credential to goodbye, on both back ends."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -177,7 +178,7 @@ class _Shift:
 
     def _stop(self, runner: RunOnce, stop: Stop) -> None:
         if stop.why in NOTICES:
-            self._notice.write_text(f"\nrunner-fleet: {NOTICES[stop.why]}\n")
+            _write_notice(self._notice, f"\nrunner-fleet: {NOTICES[stop.why]}\n")
         runner.stop(stop.force)
         interrupted_at = self._run.interrupted_at
         if stop.force is Force.INTERRUPT:
@@ -194,3 +195,11 @@ class _Shift:
         drained = stop.force is Force.DRAIN and stop.why is Why.ORDERED
         name = StepName.DRAINED if drained else StepName.STOPPED
         self._reporter.step(name, job_id=self._log.job_id, detail=f"{stop.force}: {stop.why}")
+
+
+def _write_notice(path: Path, text: str) -> None:
+    """Write a new file: in place of it, a job may have put a pipe that nobody reads."""
+    with suppress(OSError):  # the job goes without the notice
+        path.unlink(missing_ok=True)
+        with path.open("x") as file:
+            file.write(text)

@@ -14,6 +14,8 @@ from pathlib import Path
 
 _PR_SET_DUMPABLE = 4  # linux/prctl.h
 _PR_SET_CHILD_SUBREAPER = 36
+_WALL = 0x40000000  # linux/wait.h: also a child that was cloned to end without SIGCHLD
+EMPTY_LOOKS = 20
 
 
 def adopt_orphans() -> bool:
@@ -31,41 +33,58 @@ def _prctl(option: int, value: int) -> bool:
 
 
 class Family:
-    """Every descendant of this process that is younger than this object.
+    """Every descendant of this process, or every one that is younger than this object.
 
     This process adopts orphans, so nothing leaves the family. For a process with one child.
     """
 
-    def __init__(self) -> None:
-        """Adopt orphans from now on; older children are no members."""
+    def __init__(self, *, all_children: bool = False) -> None:
+        """Adopt orphans from now on. `all_children`: also the older ones are members."""
         adopt_orphans()
         self._me = os.getpid()
-        self._older = frozenset(pid for pid, _, parent in stats() if parent == self._me)
+        self._older = frozenset() if all_children else own_children()
 
     def alive(self) -> frozenset[int]:
         """The living members, without zombies."""
         return frozenset(pid for pid, state in self._members().items() if state not in DEAD)
 
-    def kill(
-        self,
-        *,
-        spare: frozenset[int] | Callable[[], frozenset[int]] = frozenset(),
-        within_s: float = 0.0,
-    ) -> bool:
-        """Kill all members but `spare`, again until none is left; whether that worked in time.
-
-        Reaps the dead among this process's own children, `spare` excepted.
-        """
-        spared = spare if callable(spare) else lambda: spare
+    def kill(self, *, spare: Callable[[], frozenset[int]], within_s: float) -> None:
+        """Kill all members but `spare`, again until no other is seen or the time is over."""
         give_up = time.monotonic() + within_s
-        while victims := self.alive() - spared():
+        while victims := self.alive() - spare():
             for pid in victims:
                 send(pid, signal.SIGKILL)
             if time.monotonic() >= give_up:
                 break
             time.sleep(0.005)
-        _reap(self._members().keys() - spared())
-        return not victims
+        for pid in self._members().keys() - spare():
+            _reap(pid)
+
+    def end(self, *, within_s: float) -> bool:
+        """Kill and reap all members; whether none is left.
+
+        Only children are killed, because the pid of a child is its own until it is reaped. The
+        children of a killed one become children of this process, so the whole family gets its
+        turn, a chain in which each process ends after it has started the next one included. The
+        proof is the kernel's: a process without a child has no descendant.
+        """
+        give_up = time.monotonic() + within_s
+        before: frozenset[int] = frozenset()
+        empty_looks = 0
+        while True:
+            children = own_children() - self._older
+            for pid in children:
+                send(pid, signal.SIGKILL)
+                _reap(pid)
+            empty_looks = 0 if children else empty_looks + 1
+            # Next to an older child, the kernel's answer says nothing about the family.
+            if not has_child() or (self._older and empty_looks >= EMPTY_LOOKS):
+                return True
+            if time.monotonic() >= give_up:
+                return False
+            if children == before:
+                time.sleep(0.001)
+            before = children
 
     def below(self, top: frozenset[int]) -> frozenset[int]:
         """The members that are `top` or descend from it."""
@@ -178,9 +197,33 @@ def send(pid: int, number: signal.Signals) -> bool:
     return True
 
 
-def _reap(pids: Iterable[int]) -> None:
-    for pid in pids:
-        try:
-            os.waitpid(pid, os.WNOHANG)
-        except ChildProcessError:
-            continue  # another's child
+def own_children() -> frozenset[int]:
+    """The children of this process, zombies included."""
+    me = os.getpid()
+    try:
+        threads = os.listdir(f"/proc/{me}/task")
+        texts = [_read(f"/proc/{me}/task/{thread}/children") for thread in threads]
+    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN, or a thread that ended
+        return frozenset(pid for pid, _, parent in stats() if parent == me)
+    return frozenset(int(pid) for text in texts for pid in text.split())
+
+
+def has_child() -> bool:
+    """Whether this process has any child, zombies included: the kernel's own answer."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT | _WALL)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _reap(pid: int) -> None:
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | _WALL)
+    except ChildProcessError:
+        return  # another's child

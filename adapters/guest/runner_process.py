@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from adapters.guest.process_tree import Family, children_of, is_heard, send
+from adapters.guest.wipe import remove_tree
 from fleet.errors import Refused
 from fleet.machine.runner_log import RunnerLine, read_log_line
 from fleet.machine.stop import Force
@@ -23,6 +24,7 @@ from fleet.machine.stop import Force
 BINARY_VARIABLE = "RUNNER_FLEET_GITLAB_RUNNER"
 HAND_OVER_S = 20.0  # from exec to the reading of the configuration
 CLEAN_UP_S = 5.0
+LONGEST_LINE = 65_536  # bytes; a longer one is read in pieces
 SCRIPT_AGE_S = 0.5  # a younger process at a cancel may be its after_script already
 _PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"})
 _PASSED_ON = frozenset(
@@ -73,13 +75,13 @@ class RunOnce:
     def __enter__(self) -> Self:
         """Start it and hand over the configuration. Raises `Refused` when the start fails."""
         (self._spec.home / "tmp").mkdir(parents=True, exist_ok=True)
-        self._private = tempfile.TemporaryDirectory(prefix="runner-", dir=self._spec.home)
-        fifo = Path(self._private.name) / "config.toml"
+        self._private = Path(tempfile.mkdtemp(prefix="runner-", dir=self._spec.home))
+        fifo = self._private / "config.toml"
         os.mkfifo(fifo, stat.S_IRUSR | stat.S_IWUSR)
         try:
             self._process = self._start(fifo)
         except OSError as exc:
-            self._private.cleanup()
+            remove_tree(self._private, within_s=CLEAN_UP_S)
             raise Refused(f"{self._spec.binary} cannot be started: {exc.strerror}") from exc
         assert self._process.stderr
         self._reader = threading.Thread(
@@ -98,9 +100,9 @@ class RunOnce:
         """Kill whatever still runs, read the last lines, remove our files."""
         self._process.kill()
         self._process.wait()
-        self._family.kill(within_s=CLEAN_UP_S)
+        self._family.end(within_s=CLEAN_UP_S)  # Lambda's handler and the keeper look again
         self._reader.join(CLEAN_UP_S)
-        self._private.cleanup()
+        remove_tree(self._private, within_s=CLEAN_UP_S)
 
     @property
     def pid(self) -> int:
@@ -122,7 +124,7 @@ class RunOnce:
     def last_lines(self) -> tuple[RunnerLine, ...]:
         """After its end: the lines that `next_line` has not returned."""
         self._process.wait()
-        self._family.kill(within_s=CLEAN_UP_S)  # else a child could hold its stderr open
+        self._family.end(within_s=CLEAN_UP_S)  # else a child could hold its stderr open
         self._reader.join(CLEAN_UP_S)
         return tuple(self._lines.get() for _ in range(self._lines.qsize()))
 
@@ -149,7 +151,8 @@ class RunOnce:
             self._family.kill(spare=self._spared, within_s=CLEAN_UP_S)
         else:
             self._process.kill()
-            self._family.kill(spare=frozenset({self.pid}), within_s=CLEAN_UP_S)
+            self._process.wait()
+            self._family.end(within_s=CLEAN_UP_S)
 
     def _spared(self) -> frozenset[int]:
         """gitlab-runner, and all that it started after a cancel."""
@@ -195,7 +198,7 @@ class RunOnce:
 
     def _follow(self, stderr: IO[bytes]) -> None:
         with stderr:
-            for raw in stderr:
+            for raw in iter(lambda: stderr.readline(LONGEST_LINE), b""):
                 text = raw.decode(errors="replace").rstrip("\n")
                 if self._echo:
                     self._echo(text)

@@ -4,7 +4,6 @@ A guest runs its instance's own user data, as on AWS. A guest that powers off te
 instance; the end of an instance ends its guest.
 """
 
-import shutil
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -13,11 +12,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from adapters.aws.clients import aws_call
+from adapters.guest.wipe import remove_tree
 from fleet.errors import Refused, Transient
 from local.beat import Beat
 from local.machines.boot import Guest, GuestCloud, GuestOptions, GuestState, boot, instances_up
 from local.machines.imds import ImdsServer
 from local.machines.processes import count_below
+
+WIPE_WITHIN_S = 10.0
 
 __all__ = ["GuestHost", "GuestOptions", "GuestState"]
 
@@ -141,6 +143,6 @@ class GuestHost:
     def _end(self, guest: Guest) -> None:
         guest.keeper.close()
         self._imds.remove(guest.instance_id)
-        shutil.rmtree(guest.home, ignore_errors=True)
+        remove_tree(guest.home, within_s=WIPE_WITHIN_S)
         with self._lock:
             self._guests.pop(guest.instance_id, None)

@@ -18,6 +18,7 @@ from adapters.guest.process_tree import Family, hide_memory
 
 ROOT = Path(__file__).resolve().parents[2]
 END_WITHIN_S = 10.0
+LEFT = 70  # the exit code when not everything could be ended
 _ORDERS = {b"f": signal.SIGSTOP, b"t": signal.SIGCONT}
 
 
@@ -110,8 +111,10 @@ def main(arguments: Sequence[str]) -> int:
         family.signal(_ORDERS[order])
     code = process.poll() or 0
     family.signal(signal.SIGSTOP)  # a host dies as one: no process reports another's end
-    family.kill(within_s=END_WITHIN_S)
-    return code
+    if family.end(within_s=END_WITHIN_S):
+        return code
+    print(f"processes are left after {END_WITHIN_S:.0f} s", file=sys.stderr, flush=True)
+    return LEFT
 
 
 if __name__ == "__main__":

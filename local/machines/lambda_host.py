@@ -6,7 +6,6 @@ function's environment and its role's keys, and a working folder of its own.
 
 import json
 import os
-import shutil
 import sys
 import threading
 import uuid
@@ -18,9 +17,12 @@ from typing import Any, Protocol, Self
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from adapters.guest.wipe import remove_tree
 from local.loopback import Answerer, LoopbackServer
 from local.machines.keeper import ROOT, Keeper, KeptProcess
 from local.machines.processes import count_below
+
+WIPE_WITHIN_S = 10.0
 
 
 class LambdaCloud(Protocol):
@@ -120,7 +122,7 @@ class LambdaHost(LoopbackServer):
             except (BotoCoreError, ClientError) as error:  # the engine ended meanwhile
                 return _failed("ServiceException", str(error))
             finally:
-                shutil.rmtree(folder, ignore_errors=True)
+                remove_tree(folder, within_s=WIPE_WITHIN_S)
 
     def _run(self, function: str, event: str, request: str, folder: Path) -> Answered:
         asked, answered = folder / "event.json", folder / "answer.json"

@@ -1,7 +1,7 @@
 """One invocation: claimed once, in a clean folder, reported to the end, and answered."""
 
-import json
-import os
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,10 +9,19 @@ from typing import Any
 
 import pytest
 
+from adapters.guest.process_tree import Family
 from adapters.guest.runner_process import BINARY_VARIABLE
 from fleet.errors import Refused
 from fleet.machine.mailbox import Credential, Report
-from lambda_runner.handler import Invocation, InvocationSetup, RunnerSettings, serve, wipe
+from lambda_runner.handler import (
+    UNCLEAN,
+    Invocation,
+    InvocationSetup,
+    RunnerSettings,
+    Served,
+    serve,
+)
+from lambda_runner.sandbox import Sandbox
 from tests.integration import runs
 from tests.integration.runs import BUSY, JOB, Letters, credential
 
@@ -43,6 +52,7 @@ def sandbox(letters: InvocationLetters, folder: Path, **changes: Any) -> Invocat
         settings=RunnerSettings(ledger_table="ledger", heartbeat_s=0.05, work_dir=folder / "tmp"),
         mailbox=letters,
         ends_at=datetime.now(UTC) + timedelta(minutes=15),
+        sandbox=Sandbox(folder / "tmp", Family()),
         environment={"PATH": runs.PATH, BINARY_VARIABLE: str(runs.FAKE)},
     )
     return replace(standard, **changes)
@@ -51,7 +61,7 @@ def sandbox(letters: InvocationLetters, folder: Path, **changes: Any) -> Invocat
 def test_one_job(tmp_path: Path) -> None:
     letters = InvocationLetters(credential=credential(JOB, tmp_path))
     answer = serve("rf-test-1", sandbox(letters, tmp_path))
-    assert json.loads(json.dumps(answer)) == {"outcome": "succeeded", "job_id": 101}
+    assert answer == Served(outcome="succeeded", job_id=101)
     assert letters.steps == [
         "called_home",
         "credential_read",
@@ -70,7 +80,7 @@ def test_a_failed_job_is_an_answer(tmp_path: Path) -> None:
     script = [runs.STARTED, runs.RECEIVED, failed, ("exit", 0)]
     letters = InvocationLetters(credential=credential(script, tmp_path))
     answer = serve("rf-test-1", sandbox(letters, tmp_path))
-    assert answer == {"outcome": "failed", "job_id": 101}
+    assert answer == Served(outcome="failed", job_id=101)
     assert letters.reports[-1].detail == "exit status 3"
 
 
@@ -80,7 +90,7 @@ def test_the_second_delivery_of_an_event_does_nothing(tmp_path: Path) -> None:
     kept.parent.mkdir()
     kept.touch()
     answer = serve("rf-test-1", sandbox(letters, tmp_path))
-    assert answer == {"outcome": "duplicate", "job_id": None}
+    assert answer == Served(outcome="duplicate")
     assert letters.reports == []
     assert letters.credential is not None
     assert kept.exists()
@@ -89,7 +99,7 @@ def test_the_second_delivery_of_an_event_does_nothing(tmp_path: Path) -> None:
 def test_without_a_credential_the_answer_is_no_job(tmp_path: Path) -> None:
     letters = InvocationLetters()
     answer = serve("rf-test-1", sandbox(letters, tmp_path))
-    assert answer == {"outcome": "no_job", "job_id": None}
+    assert answer == Served(outcome="no_job")
     assert letters.steps == ["called_home", "ended"]
     assert letters.reports[-1].detail == "no credential within 120 s"
 
@@ -106,11 +116,50 @@ def test_the_folder_is_clean_before_and_after_the_job(tmp_path: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
+class Stained(Sandbox):
+    """A sandbox that is found clean so many times, and never again."""
+
+    def __init__(self, folder: Path, *, clean_times: int) -> None:
+        super().__init__(folder, Family())
+        self.clean_times = clean_times
+
+    def clean(self) -> str | None:
+        """What the real one says, while it may."""
+        self.clean_times -= 1
+        return super().clean() if self.clean_times >= 0 else "a process is left"
+
+
+def test_in_an_unclean_sandbox_no_credential_is_read(tmp_path: Path) -> None:
+    letters = InvocationLetters(credential=credential(JOB, tmp_path))
+    stained = Stained(tmp_path / "tmp", clean_times=0)
+    served = serve("rf-test-1", sandbox(letters, tmp_path, sandbox=stained))
+    assert served == Served(outcome="no_job", is_clean=False)
+    assert letters.credential is not None
+    assert letters.steps == ["called_home", "ended"]
+    assert letters.reports[-1].detail == "a process is left"
+
+
+def test_a_sandbox_that_a_job_left_unclean_is_reported(tmp_path: Path) -> None:
+    letters = InvocationLetters(credential=credential(JOB, tmp_path))
+    stained = Stained(tmp_path / "tmp", clean_times=1)
+    served = serve("rf-test-1", sandbox(letters, tmp_path, sandbox=stained))
+    assert served == Served(outcome="succeeded", job_id=101, is_clean=False)
+    assert letters.reports[-1].steps[-1].detail == "a process is left"
+
+
+@pytest.mark.parametrize("is_clean", [True, False])
+def test_the_runtime_of_an_unclean_sandbox_ends(is_clean: bool) -> None:
+    code = "from lambda_runner.handler import Served, answer; "
+    code += f"answer('rf', Served(outcome=None, is_clean={is_clean}))"
+    done = subprocess.run([sys.executable, "-c", code], check=False)
+    assert done.returncode == (0 if is_clean else UNCLEAN)
+
+
 def test_the_job_ends_before_lambda_does(tmp_path: Path) -> None:
     letters = InvocationLetters(credential=credential(BUSY, tmp_path))
     wall = datetime.now(UTC) + timedelta(seconds=46)
     answer = serve("rf-test-1", sandbox(letters, tmp_path, ends_at=wall))
-    assert answer == {"outcome": "interrupted", "job_id": 101}
+    assert answer == Served(outcome="interrupted", job_id=101)
     stopped = [s.detail for r in letters.reports for s in r.steps if s.name == "stopped"]
     assert stopped == ["interrupt: end_of_machine"]
 
@@ -147,24 +196,3 @@ def test_an_event_with_an_unreadable_time_is_refused() -> None:
 
 def test_on_lambda_the_folder_is_tmp() -> None:
     assert RunnerSettings.of({"FLEET_LEDGER_TABLE": "ledger"}).work_dir == Path("/tmp")
-
-
-def test_wipe_empties_whatever_a_job_left(tmp_path: Path) -> None:
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    (outside / "kept").touch()
-    folder = tmp_path / "work"
-    deep = folder / "go" / "pkg" / "mod"
-    deep.mkdir(parents=True)
-    (deep / "file").touch(mode=0o400)
-    (folder / ".hidden").touch()
-    (folder / "link").symlink_to(outside)
-    (deep / "link").symlink_to(outside)
-    os.mkfifo(folder / "pipe")
-    deep.chmod(0o500)
-    (folder / "go" / "pkg").chmod(0o000)
-    wipe(folder)
-    assert list(folder.iterdir()) == []
-    assert (outside / "kept").exists()
-    wipe(folder / "new" / "folder")
-    assert (folder / "new" / "folder").is_dir()
