@@ -21,7 +21,7 @@ from fleet.errors import Refused
 from fleet.machine.mailbox import Credential, MachineState, Report
 from fleet.steps import Outcome, Step, StepName, Undated
 from fleet.times import in_utc
-from lambda_runner.sandbox import Sandbox
+from lambda_runner.sandbox import LambdaSandbox
 
 CLIENT = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard"})
 # Kept free before Lambda ends the sandbox, on top of what stopping a job takes.
@@ -94,7 +94,7 @@ class InvocationSetup:
     settings: RunnerSettings
     mailbox: InvocationMailbox
     ends_at: datetime
-    sandbox: Sandbox
+    sandbox: LambdaSandbox
     environment: Mapping[str, str] = field(repr=False)
     cache_keys: Callable[[], CacheKeys | None] = no_keys
 
@@ -118,7 +118,7 @@ def handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
         settings=settings,
         mailbox=Mailbox(boto3.client("dynamodb", config=CLIENT), table, invocation.mailbox),
         ends_at=datetime.now(UTC) + left - TO_SAY_GOODBYE,
-        sandbox=Sandbox(settings.work_dir, Family(all_children=True)),
+        sandbox=LambdaSandbox(settings.work_dir, Family(all_children=True)),
         environment=os.environ,
         cache_keys=lambda: keys_of(boto3.Session(), os.environ),
     )

@@ -38,7 +38,7 @@ def is_alone() -> bool:
 _IS_ALONE = is_alone()
 
 
-class Sandbox:
+class LambdaSandbox:
     """The processes and the files that a job may have left."""
 
     def __init__(self, folder: Path, family: Family) -> None:

@@ -153,7 +153,7 @@ subprocess.Popen([sys.executable, "-c", bomb, started], start_new_session=True)
 give_up = time.monotonic() + 10
 while not Path(started).exists() and time.monotonic() < give_up:
     time.sleep(0.005)
-unclean = sandbox.Sandbox(Path(folder), family).clean()
+unclean = sandbox.LambdaSandbox(Path(folder), family).clean()
 others = sorted(sandbox.others_of_this_user())
 print(json.dumps([is_alone, unclean, has_child(), others]))
 """

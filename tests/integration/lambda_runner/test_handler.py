@@ -21,7 +21,7 @@ from lambda_runner.handler import (
     Served,
     serve,
 )
-from lambda_runner.sandbox import Sandbox
+from lambda_runner.sandbox import LambdaSandbox
 from tests.integration import runs
 from tests.integration.runs import BUSY, JOB, Letters, credential
 
@@ -52,7 +52,7 @@ def sandbox(letters: InvocationLetters, folder: Path, **changes: Any) -> Invocat
         settings=RunnerSettings(ledger_table="ledger", heartbeat_s=0.05, work_dir=folder / "tmp"),
         mailbox=letters,
         ends_at=datetime.now(UTC) + timedelta(minutes=15),
-        sandbox=Sandbox(folder / "tmp", Family()),
+        sandbox=LambdaSandbox(folder / "tmp", Family()),
         environment={"PATH": runs.PATH, BINARY_VARIABLE: str(runs.FAKE)},
     )
     return replace(standard, **changes)
@@ -116,7 +116,7 @@ def test_the_folder_is_clean_before_and_after_the_job(tmp_path: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
-class Stained(Sandbox):
+class Stained(LambdaSandbox):
     """A sandbox that is found clean so many times, and never again."""
 
     def __init__(self, folder: Path, *, clean_times: int) -> None:
