@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+AUDIT := .venv-audit
 N ?= 1000
 SEEDS ?= 20
 WORKERS ?= 4
 
-.PHONY: help check test unit demo chaos burst docs lock clean
+.PHONY: help check test unit demo chaos burst audit docs lock clean
 help:  ## Say what can be done
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -43,13 +44,25 @@ chaos: $(STAMP)  ## Every fault of the chaos suite, SEEDS seeds each
 burst: $(STAMP)  ## N jobs at once
 	$(BIN)/runner-fleet local burst --jobs $(N)
 
+$(AUDIT)/.installed: requirements/audit.txt
+	@$(PYTHON) -m venv $(AUDIT)
+	@$(AUDIT)/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/audit.txt
+	@touch $@
+
+audit: $(STAMP) $(AUDIT)/.installed  ## The template under checkov (.checkov.yaml argues), and the functions' parts list
+	$(BIN)/python -m infra.package build
+	$(AUDIT)/bin/checkov --config-file .checkov.yaml
+	$(AUDIT)/bin/cyclonedx-py requirements requirements/runtime.txt --output-reproducible --of JSON -o build/functions.cdx.json
+
 docs: $(STAMP)  ## Write the generated documents anew
 	$(BIN)/python -m infra.permissions
+	$(BIN)/python -m infra.licences
 
 lock: $(STAMP)  ## Compile the hash-pinned requirement files again (needs uv on PATH)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/dev.in -o requirements/dev.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -c requirements/dev.txt requirements/local.in -o requirements/local.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -c requirements/dev.txt requirements/runtime.in -o requirements/runtime.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/audit.in -o requirements/audit.txt
 
 clean:  ## Remove what the targets made
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .runner-fleet
+	rm -rf $(VENV) $(AUDIT) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .runner-fleet

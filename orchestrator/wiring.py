@@ -137,7 +137,7 @@ class Wiring:
             group=names.schedule_group,
         )
         # EC2 takes long to answer a launch of many machines; all else is better asked again soon.
-        aws = clients(slow()) if self._function == "scale" else self._aws
+        aws = self._aws.timed(slow()) if self._function == "scale" else self._aws
         return Ec2Backend(aws.ec2, place, Expiry(self._aws.scheduler, target))
 
     def _cache(self) -> CacheBucket:

@@ -101,6 +101,10 @@ class Clients:
         self._session = session
         self._config = config
 
+    def timed(self, config: Config) -> "Clients":
+        """The same caller's clients with another timing."""
+        return Clients(self._session, config)
+
     @cached_property
     def cloudformation(self) -> "CloudFormationClient":
         """Stacks."""

@@ -1,7 +1,8 @@
 """What the engine was asked to do, counted as AWS would bill it; read at `units.PATH`.
 
 Calls are counted by the role that made them, so that those of the fleet's functions, of its
-machines and of the person at the laptop stay apart. So is what policies allowed them.
+machines and of the person at the laptop stay apart. So do the rights
+that policies gave and refused them.
 """
 
 import json
@@ -53,6 +54,7 @@ def install() -> None:
     app.app = _serving(app.app, counts)
     app._dispatch_service_request = _counting(app._dispatch_service_request, counts)
     iam_evaluator.evaluate = _allowing(iam_evaluator.evaluate, counts)
+    iam_evaluator.enforce = _refusing(iam_evaluator.enforce, counts)
     app.SERVICE_HANDLERS["dynamodb"] = _measuring(app.SERVICE_HANDLERS["dynamodb"], counts)
     stepfunctions._add_event = _following(stepfunctions._add_event, counts)
     stepfunctions._run_execution = _timing(stepfunctions._run_execution, counts)
@@ -115,12 +117,23 @@ def _allowing(evaluate: Callable[..., Any], counts: Counts) -> Callable[..., Any
     def evaluated(context: Any, *policies: Any) -> Any:
         result = evaluate(context, *policies)
         if result.decision == "Allow":
-            counts.add(
-                f"allowed {_role(context.principal_arn)}", f"{result.matched_sid} {context.action}"
-            )
+            statement = f"{result.matched_sid} {context.action}"
+            counts.add(f"allowed {_role(context.principal_arn)}", statement)
         return result
 
     return evaluated
+
+
+def _refusing(enforce: Callable[..., Any], counts: Counts) -> Callable[..., Any]:
+    """Count what is refused: by role, the IAM action."""
+
+    def enforced(key: str, action: str, *request: Any, **more: Any) -> Any:
+        refusal = enforce(key, action, *request, **more)
+        if isinstance(refusal, iam_evaluator.EvalResult):
+            counts.add(f"refused {_role(refusal.principal_arn)}", action)
+        return refusal
+
+    return enforced
 
 
 def _measuring(handle: Callable[..., Any], counts: Counts) -> Callable[..., Any]:

@@ -399,6 +399,20 @@ def test_only_the_webhook_is_public() -> None:
     assert list(block.values()) == [True] * 4
 
 
+@pytest.mark.parametrize(
+    ("image", "is_taken"),
+    [
+        ("", True),
+        (f"1.dkr.ecr.eu-west-1.amazonaws.com/r@sha256:{'a' * 64}", True),
+        ("1.dkr.ecr.eu-west-1.amazonaws.com/r:latest", False),
+        (f"r@sha256:{'a' * 63}", False),
+    ],
+)
+def test_the_runners_image_is_named_by_its_digest(image: str, is_taken: bool) -> None:
+    pattern = template()["Parameters"]["RunnerImageUri"]["AllowedPattern"]
+    assert bool(re.search(pattern, image)) is is_taken
+
+
 def test_a_fleet_without_lambda_runners_has_none_of_their_parts() -> None:
     conditions = {
         name: body.get("Condition")

@@ -1,0 +1,91 @@
+"""Writes docs/licences.md: the licence of each package that the functions are packed with."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, metadata
+from pathlib import Path
+
+from infra.package import REQUIREMENTS, ROOT
+
+DOCUMENT = ROOT / "docs" / "licences.md"
+# Licences that ask for a copyright notice and no more.
+PERMISSIVE = frozenset(
+    {"0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT", "MIT-0", "PSF-2.0"}
+)
+# Packages with another licence, or with none in their metadata, and why the fleet may have them.
+ARGUED = {
+    "certifi": "weak copyleft for its own files, which are packed unchanged",
+    "python-gitlab": "a library that is packed unchanged, with its source, and can be replaced",
+}
+_CLASSIFIED = {
+    "Apache Software License": "Apache-2.0",
+    "BSD License": "BSD-3-Clause",
+    "GNU Lesser General Public License v3 (LGPLv3)": "LGPL-3.0-or-later",
+    "ISC License (ISCL)": "ISC",
+    "MIT License": "MIT",
+    "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
+    "Python Software Foundation License": "PSF-2.0",
+}
+_PINNED = re.compile(r"^([\w.-]+)==([\w.]+)(?: ; (.*?))? \\?$", re.MULTILINE)
+
+_HEAD = """\
+# Licences
+
+Generated from the lock by `make docs`; do not edit. The packages that the functions are packed
+with; `make audit` writes them with their hashes into `build/functions.cdx.json`.
+
+| package | version | licence | note |
+|---|---|---|---|"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Licensed:
+    """One locked package; `licence` is an SPDX expression, or what the metadata says."""
+
+    name: str
+    version: str
+    licence: str
+
+    @property
+    def is_permissive(self) -> bool:
+        """Whether each part of its expression is."""
+        parts = re.split(r" AND | OR |[() ]+", self.licence)
+        return all(part in PERMISSIVE for part in parts if part)
+
+
+def licensed(requirements: Path = REQUIREMENTS) -> Iterator[Licensed]:
+    """Every package of the lock that is installed on Linux."""
+    for name, version, marker in _PINNED.findall(requirements.read_text()):
+        if "win32" not in marker:
+            yield Licensed(name=name, version=version, licence=_licence(name))
+
+
+def document() -> str:
+    """The text of docs/licences.md."""
+    rows = [
+        f"| {one.name} | {one.version} | {one.licence} | {ARGUED.get(one.name, '')} |"
+        for one in licensed()
+    ]
+    return "\n".join([_HEAD, *rows, ""])
+
+
+def _licence(name: str) -> str:
+    try:
+        told = metadata(name)
+    except PackageNotFoundError:
+        return "unknown"
+    if "License-Expression" in told:
+        return told["License-Expression"]
+    classes = [
+        _CLASSIFIED.get(end, end)
+        for one in told.get_all("Classifier", [])
+        if one.startswith("License ::") and (end := one.rpartition(" :: ")[2]) != "OSI Approved"
+    ]
+    if classes:
+        return " AND ".join(classes)
+    return told["License"].partition("\n")[0] if "License" in told else "unknown"
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(document())

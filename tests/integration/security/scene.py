@@ -1,0 +1,214 @@
+"""The orchestrator's scene on the embedded engine: each function acts with its own role."""
+
+import json
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.request import urlopen
+
+import boto3
+
+from adapters.aws.clients import Clients, patient
+from adapters.aws.secrets import SecretStore
+from adapters.aws.settings import OrchestratorSettings
+from adapters.ledger.fleet import FleetRows
+from adapters.ledger.mailbox import Mailbox
+from adapters.ledger.runners import RunnerRows
+from adapters.ledger.table import Table
+from adapters.ledger.trouble_watch import TroubleWatch
+from fleet.machine.mailbox import MachineState, Report
+from fleet.model import Runner
+from fleet.steps import Step, StepName
+from local.aws.engine import REGION, Engine
+from local.aws.stack import Stack
+from local.aws.units import PATH
+from operations.apply import apply_config
+from orchestrator.reconcile import ReconcileResult
+from orchestrator.route import RouteAnswer
+from orchestrator.scale import Scaled
+from orchestrator.settle import Settled
+from orchestrator.sweep import Sweep
+from orchestrator.wiring import Wiring
+from orchestrator.world import World
+from tests.unit.orchestrator.scene import GITLAB, Scene
+
+POOLS = """
+[pools.docker]
+backend = "ec2"
+tags = ["docker", "big"]
+instance_types = ["m7i.large"]
+ceiling = 2
+attempts = 2
+max_lifetime = "1h"
+max_job_time = "20m"
+infra_retry = true
+
+[pools.node]
+backend = "lambda"
+tags = ["node"]
+size = "2GB"
+ceiling = 2
+max_job_time = "14m"
+
+[pools.large]
+backend = "lambda"
+tags = ["large"]
+size = "8GB"
+ceiling = 2
+max_job_time = "14m"
+"""
+TEXT = GITLAB + POOLS
+TOKEN_LIFETIME = timedelta(hours=12)
+FUNCTIONS = ("route", "scale", "settle", "reconcile", "sweep")
+
+
+def role_arns(engine: Engine, stack: Stack) -> dict[str, str]:
+    """Every role of a stack, by its logical id."""
+    resources = engine.client("cloudformation").list_stack_resources(StackName=stack.name)
+    return {
+        one["LogicalResourceId"]: engine.client("iam").get_role(RoleName=one["PhysicalResourceId"])[
+            "Role"
+        ]["Arn"]
+        for one in resources["StackResourceSummaries"]
+        if one["ResourceType"] == "AWS::IAM::Role"
+    }
+
+
+def session(engine: Engine, arn: str, name: str = "test") -> boto3.Session:
+    """A session of a role."""
+    keys = engine.role_environment(arn, name)
+    return boto3.Session(
+        aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
+        aws_session_token=keys["AWS_SESSION_TOKEN"],
+        region_name=REGION,
+    )
+
+
+def decisions(engine: Engine, arns: dict[str, str], kind: str) -> dict[str, set[str]]:
+    """What policies `allowed` or `refused`, by the role's logical id."""
+    with urlopen(engine.url + PATH, timeout=30) as answer:
+        numbers = json.load(answer)
+    names = {arn.rpartition("/")[2]: role for role, arn in arns.items()}
+    return {
+        names[who.partition(" ")[2]]: set(counted)
+        for who, counted in numbers.items()
+        if who.partition(" ")[0] == kind and who.partition(" ")[2] in names
+    }
+
+
+@dataclass
+class RoleScene(Scene):
+    """A scene whose ledger, queues, secrets and machines are the engine's."""
+
+    engine: Engine = field(kw_only=True)
+    stack: Stack = field(kw_only=True)
+    arns: dict[str, str] = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.gitlab.token_lifetime = TOKEN_LIFETIME
+        # What tests read and machines write, with the account's own rights.
+        self.root = Table(self.engine.client("dynamodb"), self.stack.ledger_table)
+        self.secrets = SecretStore(
+            self.engine.client("secretsmanager"), self.settings.cache_ttl, self.clock
+        )
+        self.secrets.store_gitlab_token(self.stack.gitlab_secret, "glpat-test")
+        self.wirings = {name: self._wired(name) for name in FUNCTIONS}
+        self.apply(TEXT)
+
+    @property
+    def settings(self) -> OrchestratorSettings:
+        """The environment of the functions, from the stack's outputs."""
+        told: dict[str, Any] = {
+            name: str(getattr(self.stack, name, "")) for name in OrchestratorSettings.model_fields
+        }
+        sweep = f"arn:aws:lambda:{REGION}:123456789012:function:{self.stack.name}-sweep"
+        return OrchestratorSettings(
+            **told | {"stack": self.stack.name, "cache_ttl": 0, "sweep_arn": sweep}
+        )
+
+    def _wired(self, function: str) -> Wiring:
+        role = session(self.engine, self.arns[f"{function.capitalize()}Role"])
+        return Wiring(function, self.settings, Clients(role, patient()))
+
+    def apply(self, text: str) -> None:
+        """What the operator does, with the account's own rights."""
+        fleet = FleetRows(self.root)
+        apply_config(
+            text,
+            fleet=fleet,
+            runners=RunnerRows(self.root, "gitlab.example.com"),
+            secrets=self.secrets,
+            gitlab=self.gitlab,
+            pool_secret_prefix=self.stack.pool_secret_prefix,
+            at=self.clock(),
+        )
+
+    def acts(self, function: str) -> World:
+        """The world of a function's next invocation."""
+        wired = self.wirings[function].world()
+        self.world = replace(wired, gitlab=self.gitlab, clock=self.clock)
+        # The real client of GitLab tells it of each call.
+        TroubleWatch(self.world.fleet, self.clock).accepted("GET version")
+        return self.world
+
+    def reports(
+        self,
+        runner: Runner,
+        state: MachineState,
+        *steps: StepName,
+        job_id: int | None = None,
+        dated: datetime | None = None,
+        **facts: Any,
+    ) -> None:
+        """A machine's report, with its role."""
+        at = dated or self.clock()
+        told = Report(
+            heartbeat_at=at,
+            state=state,
+            runner_id=runner.id,
+            job_id=job_id,
+            steps=tuple(Step(at=at, name=name, job_id=job_id) for name in steps),
+            **facts,
+        )
+        assert runner.machine_id
+        role = "MachineRole" if runner.backend == "ec2" else "Runner2gbRole"
+        box = self.mailbox(role, runner.machine_id, runner.mailbox or "")
+        box.claim(told)
+        box.report(told)
+
+    def mailbox(self, role: str, session_name: str, mailbox_id: str) -> Mailbox:
+        """A mailbox, with the rights of a machine."""
+        client = session(self.engine, self.arns[role], session_name).client("dynamodb")
+        return Mailbox(client, self.stack.ledger_table, mailbox_id)
+
+    def route(self, job_id: int, **facts: Any) -> RouteAnswer:
+        """Route, with its role."""
+        self.acts("route")
+        return super().route(job_id, **facts)
+
+    def scale(self) -> Scaled:
+        """Scale, with its role."""
+        self.acts("scale")
+        return super().scale()
+
+    def settle(self, job_id: int, status: str, *, round_: int = 0, **facts: Any) -> Settled:
+        """Settle, with its role."""
+        self.acts("settle")
+        return super().settle(job_id, status, round_=round_, **facts)
+
+    def settle_machine(self, kind: str, machine_id: str) -> Settled:
+        """Settle, with its role."""
+        self.acts("settle")
+        return super().settle_machine(kind, machine_id)
+
+    def reconcile(self, *time_left_s: float) -> ReconcileResult:
+        """Reconcile, with its role."""
+        self.acts("reconcile")
+        return super().reconcile(*time_left_s)
+
+    def sweep(self) -> Sweep:
+        """Sweep, with its role."""
+        self.acts("sweep")
+        return super().sweep()

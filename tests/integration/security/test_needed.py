@@ -1,0 +1,256 @@
+"""Each right of the template is used by what the fleet does, with the role that has it."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import pytest
+
+from adapters.aws.bus import EventBus
+from adapters.aws.clients import Clients, patient
+from adapters.aws.secrets import SecretStore
+from adapters.ledger.runners import RunnerRows
+from adapters.machines.backend import Backend, LaunchOrder, LaunchResult
+from adapters.machines.ec2 import Ec2Backend
+from fleet.config.reading import PoolConfig
+from fleet.errors import Transient
+from fleet.machine.mailbox import MachineState, Report
+from fleet.reasons import Reason
+from infra.permissions import rights
+from local.aws.engine import CONFIG
+from orchestrator.scale import scale
+from tests.fakes import Clock
+from tests.integration.security.conftest import Quiet
+from tests.integration.security.scene import TEXT, TOKEN_LIFETIME, RoleScene, decisions, session
+from tests.unit.infra.documents import template
+from tests.unit.orchestrator.scene import INSTANCE, PROJECT, described
+
+SAME = {"Runner4gbRole", "Runner8gbRole"}  # their policies are those of Runner2gbRole
+SHARED = TEXT.replace('"group:42"', '"group:42"\ncredentials = "shared"')
+GONE = "EC2 Instance State-change Notification"
+BLAMED: dict[str, Any] = {"failure_reason": "runner_system_failure"}
+BOOT_S = 400.0
+ENGINE = "the engine's services act without a role; tests/unit/infra/test_permissions.py shows it"
+# What the engine cannot show, by the statement's `Sid`.
+UNSEEN = {
+    "CallOwnFunction": ENGINE,
+    "CallSweep": ENGINE,
+    "StartMachines": ENGINE,
+    "WakeScale": ENGINE,
+    "KeepFailedTimer": "the scheduler sends what it could not deliver",
+    "DeliverLogs": "Step Functions delivers logs; the engine keeps none of them",
+    "WriteOwnLogs": "Lambda writes logs; the engine does it without the role",
+    "PutFailures": "Lambda puts the event of a failed invocation; the engine does it by itself",
+    "PassMachineRole": "EC2 and the scheduler check it when they are handed the role",
+    "PassExpiryRole": "EC2 and the scheduler check it when they are handed the role",
+    "MakeServiceRoles": "AWS makes the roles at an account's first fleet",
+    "RunTagged": "CreateFleet calls RunInstances as its caller",
+    "LaunchParts": "CreateFleet and RunInstances check each part of a launch",
+    "TagLaunched": "CreateFleet tags what it makes as its caller",
+    "ReadImageNames": "CreateFleet reads the parameter as its caller",
+    "ListCache": "without it S3 answers 403 where there is no object, and a runner gives up",
+}
+
+
+@dataclass(slots=True)
+class LateBackend:
+    """EC2, during whose launch another process closes the first runner."""
+
+    ec2: Ec2Backend
+    scene: RoleScene
+    name: str = "ec2"
+    ends_alone: bool = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.ec2, name)
+
+    def launch(self, pool: PoolConfig, order: LaunchOrder) -> LaunchResult:
+        """Launch, late."""
+        others = RunnerRows(self.scene.root, INSTANCE)
+        gone = others.find(order.runner_ids[0])
+        assert gone is not None
+        others.close(gone, Reason.LAUNCH_FAILED, at=self.scene.clock())
+        return self.ec2.launch(pool, order)
+
+
+@pytest.fixture(scope="module")
+def scene(quiet: Quiet) -> RoleScene:
+    """Every path of the fleet that needs a right, taken."""
+    sqs = quiet.engine.client("sqs")
+    for url in (quiet.stack.ec2_queue_url, quiet.stack.ec2_dead_letter_url):
+        sqs.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": "0"})
+    now = Clock(datetime.now(UTC))  # the engine drops what has expired
+    scene = RoleScene(clock=now, engine=quiet.engine, stack=quiet.stack, arns=quiet.arns)
+    machines_take_their_mail(scene)
+    route_after_a_failure(scene)
+    settle_gives_up(scene)
+    sweep_gives_up(scene)
+    scale_looks_at_letters(scene)
+    scale_has_too_much_demand(scene)
+    scale_ends_what_came_too_late(scene)
+    a_launch_fails(scene)
+    scale_shares_credentials(scene)
+    reconcile_retries_what_its_machine_failed(scene)
+    reconcile_renews_secrets(scene)
+    reconcile_finds_all_quiet(scene)
+    the_webhook_publishes(scene)
+    return scene
+
+
+def cancel(scene: RoleScene, *job_ids: int) -> None:
+    for job_id in job_ids:
+        scene.gitlab.change(job_id, status="canceled")
+        scene.settle(job_id, "canceled")
+
+
+def reconcile_finds_all_quiet(scene: RoleScene) -> None:
+    cancel(scene, *[job.id for job in scene.gitlab.jobs.values() if job.status == "pending"])
+    scene.clock.go(3700)
+    scene.sweep()
+    scene.reconcile()
+
+
+def route_after_a_failure(scene: RoleScene) -> None:
+    for job_id in (1, 2):
+        scene.push(job_id, pipeline_id=11)
+    scene.gitlab.failing["pending_in_pipeline"] = Transient(status=503)
+    with pytest.raises(Transient):
+        scene.route(1, pipeline_id=11)
+    del scene.gitlab.failing["pending_in_pipeline"]
+    scene.route(1, pipeline_id=11)
+    cancel(scene, 2)
+
+
+def settle_gives_up(scene: RoleScene) -> None:
+    """The machines of job 1 are lost one after the other."""
+    for _ in range(2):
+        assert scene.scale().launched == 1
+        scene.settle_machine(GONE, scene.only_runner.machine_id or "")
+    assert scene.job(1).given_up
+
+
+def sweep_gives_up(scene: RoleScene) -> None:
+    """The machines of job 3 never call."""
+    scene.waits(3, pipeline_id=12)
+    for _ in range(2):
+        assert scene.scale().launched == 1
+        scene.clock.go(BOOT_S)
+        assert scene.sweep().closed == 1
+    assert scene.job(3).given_up
+
+
+def scale_looks_at_letters(scene: RoleScene) -> None:
+    cancel(scene, 1, 3)
+    for _ in range(2):
+        scene.scale()
+    assert scene.world.queues["ec2"].dead() == 0
+
+
+def scale_has_too_much_demand(scene: RoleScene) -> None:
+    scene.waits(*range(20, 24), pipeline_id=13)
+    assert scene.scale().launched == 2
+    scene.scale()
+    assert scene.world.queues["ec2"].depth() == 2
+    cancel(scene, *range(20, 24))
+    scene.clock.go(BOOT_S)
+    assert scene.sweep().closed == 2
+    assert not scene.runners
+
+
+def scale_ends_what_came_too_late(scene: RoleScene) -> None:
+    scene.waits(30, pipeline_id=14)
+    world = scene.acts("scale")
+    ec2 = world.backends["ec2"]
+    assert isinstance(ec2, Ec2Backend)
+    late = cast(Backend, LateBackend(ec2, scene))
+    assert scale(replace(world, backends={**world.backends, "ec2": late})).launched == 0
+    cancel(scene, 30)
+
+
+def a_launch_fails(scene: RoleScene) -> None:
+    scene.engine.client("lambda").delete_function(FunctionName=f"{scene.stack.name}-runner-8gb")
+    scene.waits(40, pipeline_id=15, tags=("large",))
+    assert scene.scale().launched == 0
+    cancel(scene, 40)
+
+
+def scale_shares_credentials(scene: RoleScene) -> None:
+    scene.apply(SHARED)
+    scene.waits(50, pipeline_id=16)
+    assert scene.scale().launched == 1
+    scene.settle_machine(GONE, scene.only_runner.machine_id or "")
+    cancel(scene, 50)
+    scene.apply(TEXT)
+
+
+def reconcile_retries_what_its_machine_failed(scene: RoleScene) -> None:
+    scene.world.fleet.watch(INSTANCE, PROJECT, "acme/demo", at=scene.clock())
+    scene.push(60, pipeline_id=17)
+    assert scene.reconcile().routed == 1
+    runner = scene.runs(60)
+    scene.gitlab.change(60, status="failed", **BLAMED)
+    scene.clock.go(3600)
+    scene.reconcile()
+    assert "retry_job" in scene.gitlab.calls
+    scene.settle(60, "failed", runner_description=described(runner), **BLAMED)
+
+
+def reconcile_renews_secrets(scene: RoleScene) -> None:
+    before = scene.secrets.pool_token(f"{scene.stack.pool_secret_prefix}docker")
+    for _ in range(2):
+        scene.clock.go(TOKEN_LIFETIME.total_seconds() / 3)
+        scene.reconcile()
+    assert scene.secrets.pool_token(f"{scene.stack.pool_secret_prefix}docker") != before
+
+
+def machines_take_their_mail(scene: RoleScene) -> None:
+    """What gitlab-runner does with the cache is done with the machine's keys."""
+    scene.waits(70, pipeline_id=18)
+    scene.waits(71, pipeline_id=19, tags=("node",))
+    assert scene.scale().launched == 2
+    for pool, role in (("docker", "MachineRole"), ("node", "Runner2gbRole")):
+        (runner,) = scene.world.runners.live(pool)
+        name = runner.machine_id if pool == "docker" else "lambda"
+        mailbox = scene.mailbox(role, name or "", runner.mailbox or "")
+        assert mailbox.try_take_credential() is not None
+        report = Report(heartbeat_at=scene.clock(), state=MachineState.IDLE, runner_id=runner.id)
+        assert mailbox.claim(report)
+        mailbox.report(report)
+        assert mailbox.order() is None
+        cache = session(scene.engine, scene.arns[role], "i-1").client("s3", config=CONFIG)
+        cache.put_object(Bucket=scene.stack.cache_bucket, Key="a", Body=b"a")
+        cache.get_object(Bucket=scene.stack.cache_bucket, Key="a")
+    cancel(scene, 70, 71)
+    scene.clock.go(3700)
+    assert scene.sweep().closed == 2
+
+
+def the_webhook_publishes(scene: RoleScene) -> None:
+    role = Clients(session(scene.engine, scene.arns["WebhookRole"]), patient())
+    secrets = SecretStore(role.secrets, timedelta(0), scene.clock)
+    assert secrets.webhook_secrets(scene.stack.webhook_secret) == {}
+    EventBus(role.events, scene.stack.bus).publish(scene.event(1, "pending"))
+
+
+def test_every_right_is_used(scene: RoleScene, quiet: Quiet) -> None:
+    used = {
+        (role, right)
+        for role, held in decisions(quiet.engine, quiet.arns, "allowed").items()
+        for right in held
+    }
+    unused = [
+        right
+        for right in rights(template())
+        if right.sid not in UNSEEN
+        and (right.role, f"{right.sid} {right.action}") not in used
+        and right.role not in SAME
+    ]
+    assert not unused
+
+
+def test_nothing_that_the_fleet_does_is_refused(scene: RoleScene, quiet: Quiet) -> None:
+    assert decisions(quiet.engine, quiet.arns, "refused") == {}
+
+
+def test_what_the_engine_cannot_show_is_in_the_template() -> None:
+    assert UNSEEN.keys() <= {right.sid for right in rights(template())}
