@@ -10,7 +10,6 @@ import boto3
 from botocore.config import Config
 
 from adapters.aws.clients import aws_call
-from adapters.guest.cache_keys import keys_of
 from adapters.ledger.mailbox import Mailbox
 from ec2_runner.agent import AgentSettings, AgentSetup, work
 from ec2_runner.imds import Imds
@@ -38,7 +37,6 @@ def main() -> int:
         mailbox=Mailbox(ledger, settings.ledger_table, user_id),
         environment=os.environ,
         docker_answers=_docker_answers,
-        cache_keys=lambda: keys_of(session, os.environ),
         echo=lambda line: print(line, file=sys.stderr, flush=True),
     )
     print(f"runner-fleet agent: {work(machine)}", file=sys.stderr, flush=True)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Protocol
 
 from adapters.aws.plain_settings import EnvironmentReader
-from adapters.guest.cache_keys import CacheKeys, no_keys
 from adapters.guest.one_job import Workplace, run_one_job
 from adapters.guest.reporter import MachineStatus, Post, Reporter
 from ec2_runner.spot_watch import Metadata, SpotWatch
@@ -71,7 +70,6 @@ class AgentSetup:
     echo: Callable[[str], None]
     clock: Callable[[], datetime] = _now
     pause: Callable[[float], None] = time.sleep
-    cache_keys: Callable[[], CacheKeys | None] = no_keys
 
 
 def work(machine: AgentSetup) -> Outcome:
@@ -107,7 +105,6 @@ def _serve(machine: AgentSetup, reporter: Reporter, spot: SpotWatch) -> None:
         environment=machine.environment,
         spot_at=spot.spot_at,
         clock=machine.clock,
-        cache_keys=machine.cache_keys,
         echo=machine.echo,
     )
     run_one_job(credential, workplace, reporter)

@@ -141,6 +141,15 @@ class RunnerNotEquipped:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CacheNotGiven:
+    """A runner got no keys of the job cache; its job runs without one."""
+
+    runner_id: str
+    pool: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerClosed:
     """Machine, runner record and row of one runner are gone."""
 

@@ -19,6 +19,7 @@ REASONS = {
     "CallSweep": "sweep ends what outlived a launch; reconcile's machine calls it every minute",
     "DeliverLogs": "Step Functions writes the machine's log; it has no resource-level permission",
     "EndOwnMachines": "a machine whose runner is closed ends; the tag keeps every other machine",
+    "GiveCacheKeys": "starts a session of the cache role for one project, for a runner to use",
     "GiveDemandUp": "a job whose attempts are used raises an alarm",
     "InvokeRunners": "starts a Lambda runner for a waiting job",
     "KeepFailedTimer": "a timer that cannot call sweep raises an alarm",

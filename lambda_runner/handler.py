@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +12,6 @@ import boto3
 from botocore.config import Config
 
 from adapters.aws.plain_settings import EnvironmentReader
-from adapters.guest.cache_keys import CacheKeys, keys_of, no_keys
 from adapters.guest.one_job import Workplace, run_one_job
 from adapters.guest.process_tree import Family, hide_memory
 from adapters.guest.reporter import MachineStatus, Post, Reporter
@@ -96,7 +95,6 @@ class InvocationSetup:
     ends_at: datetime
     sandbox: LambdaSandbox
     environment: Mapping[str, str] = field(repr=False)
-    cache_keys: Callable[[], CacheKeys | None] = no_keys
 
 
 def handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
@@ -120,7 +118,6 @@ def handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
         ends_at=datetime.now(UTC) + left - TO_SAY_GOODBYE,
         sandbox=LambdaSandbox(settings.work_dir, Family(all_children=True)),
         environment=os.environ,
-        cache_keys=lambda: keys_of(boto3.Session(), os.environ),
     )
     return answer(invocation.runner_id, serve(invocation.runner_id, setup))
 
@@ -180,7 +177,6 @@ def _take_and_run(setup: InvocationSetup, reporter: Reporter) -> None:
         home=setup.settings.work_dir,
         ends_at=min(setup.ends_at, credential.expires_at),
         environment=setup.environment,
-        cache_keys=setup.cache_keys,
         echo=_echo,
     )
     run_one_job(credential, workplace, reporter)

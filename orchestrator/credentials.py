@@ -6,12 +6,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from adapters.aws.cache_keys import CacheScope
 from adapters.gitlab.client import NewRunner
 from adapters.ledger.pools import PoolRow
 from fleet.config.reading import PoolConfig
 from fleet.errors import FleetError, Transient
-from fleet.events import WARNING, RunnerNotEquipped, emit
-from fleet.machine.mailbox import Credential, Docker
+from fleet.events import WARNING, CacheNotGiven, RunnerNotEquipped, emit
+from fleet.machine.mailbox import CacheBucket, Credential, Docker
 from fleet.model import Runner
 from fleet.rules.equipping import patience
 from fleet.rules.fit import serves
@@ -253,6 +254,29 @@ def _record(world: World, pool: PoolConfig, runner: Runner) -> NewRunner:
     )
 
 
+def _cache(world: World, pool: PoolConfig, runner: Runner) -> CacheBucket | None:
+    """The cache of the project whose jobs GitLab gives this runner; None where it may be any.
+
+    Without keys jobs run all the same, and keep no cache.
+    """
+    where = world.config.gitlab.runners_in
+    project_id = where.id if where.id is not None else runner.project_id
+    if world.cache is None or where.kind != "project" or project_id is None:
+        return None
+    scope = CacheScope(
+        project_id=project_id,
+        is_protected=pool.protected_only,
+        session=runner.id,
+        lasts=pool.boot_deadline + pool.wait_timeout + pool.max_job_time,
+    )
+    try:
+        return world.cache(scope)
+    except FleetError as exc:
+        withheld = CacheNotGiven(runner_id=runner.id, pool=pool.name, error=str(exc))
+        emit(withheld, level=WARNING)
+        return None
+
+
 def _credential(world: World, pool: PoolConfig, runner: Runner, token: Token) -> Credential:
     wait = patience(pool, runner, token_expires_at=token.expires_at, at=world.clock())
     docker = None
@@ -274,7 +298,7 @@ def _credential(world: World, pool: PoolConfig, runner: Runner, token: Token) ->
         wait_timeout_s=int(wait.total_seconds()),
         expires_at=runner.expires_at,
         name=runner.id,
-        cache=world.cache,
+        cache=_cache(world, pool, runner),
         tls_ca=world.tls_ca,
         proxy=world.config.gitlab.proxy,
         docker=docker,

@@ -1,9 +1,11 @@
 """Builds the world of a function from its environment, once per cold start."""
 
+import os
 import secrets
 from datetime import UTC, datetime
 from functools import cache, cached_property
 
+from adapters.aws.cache_keys import CacheKeys
 from adapters.aws.clients import Clients, clients, slow
 from adapters.aws.demand import DemandQueue
 from adapters.aws.hook_secrets import HookSecretStore
@@ -22,7 +24,6 @@ from adapters.machines.lambda_ import LambdaBackend
 from fleet.config.reading import FleetConfig, read_config
 from fleet.errors import Refused
 from fleet.job_event import instance_of
-from fleet.machine.mailbox import CacheBucket
 from orchestrator.world import World
 
 
@@ -88,7 +89,7 @@ class Wiring:
             clock=_now,
             new_id=lambda: secrets.token_hex(6),
             drop_older=hook_secrets.drop_older,
-            cache=self._cache(),
+            cache=self._cache.of,
             applied_at=stored.applied_at,
             removed=tuple(stored.removed),
             tls_ca=stored.tls_ca,
@@ -140,9 +141,12 @@ class Wiring:
         aws = self._aws.timed(slow()) if self._function == "scale" else self._aws
         return Ec2Backend(aws.ec2, place, Expiry(self._aws.scheduler, target))
 
-    def _cache(self) -> CacheBucket:
-        region = self._aws.dynamodb.meta.region_name
-        return CacheBucket(bucket=self._settings.cache_bucket, region=region)
+    @cached_property
+    def _cache(self) -> CacheKeys:
+        names = self._settings
+        return CacheKeys(
+            self._aws.sts, bucket=names.cache_bucket, role=names.cache_role, environment=os.environ
+        )
 
 
 @cache

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from adapters.aws.cache_keys import CacheScope
 from adapters.aws.demand import DemandQueue
 from adapters.aws.secrets import PoolSecrets, PoolToken
 from adapters.gitlab.client import GitLab
@@ -38,7 +39,7 @@ class World:
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
     drop_older: Callable[[str, str], WebhookSecrets] | None = None  # see `HookSecretStore`
-    cache: CacheBucket | None = None
+    cache: Callable[[CacheScope], CacheBucket] | None = None
     applied_at: datetime | None = None  # when `apply` ran last; None: it is not known
     removed: tuple[str, ...] = ()  # pools that `apply` took away in the last days
     tls_ca: str | None = None  # PEM of the authority that GitLab's certificate is from

@@ -48,5 +48,6 @@ class OrchestratorSettings(BaseSettings):
     expiry_dead_letter_arn: Name
     schedule_group: Name
     cache_bucket: Name
+    cache_role: Name
     machine_role_id: Name
     runner_function_prefix: Name

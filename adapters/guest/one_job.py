@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from adapters.guest.cache_keys import CacheKeys, no_keys, with_keys
 from adapters.guest.reporter import MachineStatus, Reporter
 from adapters.guest.runner_process import RunOnce, RunSpec, clean_environment, runner_binary
 from fleet.errors import Refused
@@ -43,7 +42,6 @@ class Workplace:
     environment: Mapping[str, str] = field(repr=False)  # ours; the runner gets a few of it
     spot_at: Callable[[], datetime | None] = _no_spot_notice  # when AWS takes the machine back
     clock: Callable[[], datetime] = _now
-    cache_keys: Callable[[], CacheKeys | None] = no_keys
     echo: Callable[[str], None] | None = None  # gets the runner's own log lines
 
 
@@ -81,10 +79,9 @@ def _spec(credential: Credential, workplace: Workplace, notice: Path) -> RunSpec
     if credential.tls_ca:
         home.mkdir(parents=True, exist_ok=True)
         (home / TLS_CA).write_text(credential.tls_ca)
-    reaching = replace(credential, cache=with_keys(credential.cache, workplace.cache_keys()))
     return RunSpec(
         binary=runner_binary(workplace.environment),
-        config=runner_toml(reaching, place, ends_at=workplace.ends_at),
+        config=runner_toml(credential, place, ends_at=workplace.ends_at),
         name=credential.name,
         wait_timeout_s=credential.wait_timeout_s,
         home=home,

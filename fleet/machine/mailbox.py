@@ -36,26 +36,29 @@ class MachineState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CacheBucket:
-    """The bucket of the jobs' cache. Without keys the machine's own role is used."""
+class CacheBucket(HasUtcTimes):
+    """The bucket of the jobs' cache, and temporary keys for the objects of one project."""
 
     bucket: str
     region: str
-    prefix: str | None = None  # of every object key
+    prefix: str  # of every object key
     server: str | None = None  # host[:port] when it is not AWS
     insecure: bool = False  # plain HTTP
-    access_key: str | None = None
-    secret_key: str | None = field(default=None, repr=False)
-    session_token: str | None = field(default=None, repr=False)
+    access_key: str
+    secret_key: str = field(repr=False)
+    session_token: str = field(repr=False)
+    keys_end_at: datetime
 
     def item(self) -> dict[str, Any]:
         """As written inside the credential."""
-        return _present({name: getattr(self, name) for name in self.__slots__})
+        attributes = {name: getattr(self, name) for name in self.__slots__}
+        return _present(attributes | {"keys_end_at": _write_time(self.keys_end_at)})
 
     @classmethod
     def of_item(cls, item: Item) -> "CacheBucket":
-        """The cache that `item` wrote."""
-        return cls(**{name: item[name] for name in cls.__slots__ if name in item})
+        """The cache that `item` wrote. Raises `KeyError` without the keys' end."""
+        attributes = {name: item[name] for name in cls.__slots__ if name in item}
+        return cls(**attributes | {"keys_end_at": _read_time(item["keys_end_at"])})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,8 +36,13 @@ def runner_toml(credential: Credential, place: RunnerPaths, *, ends_at: datetime
     }
     if credential.tls_ca:
         runner["tls-ca-file"] = place.tls_ca  # gitlab-runner has git trust it, too
+    told = [] if credential.cache is None else _cache_notice(credential.cache, ends_at)
     if credential.executor == "shell":
-        runner |= {"shell": "bash", "pre_build_script": _shell_notice(place.notice, ends_at)}
+        runner["shell"] = "bash"
+        told = [*_shell_notice(place.notice, ends_at), *told]
+    if told:
+        # Of a script of several lines the job's log shows the first only.
+        runner["pre_build_script"] = "\n".join(["# runner-fleet", *told])
     environment = proxy_environment(credential.proxy) | dict(credential.env)
     if credential.docker and credential.docker.registry_mirror:
         environment["FLEET_REGISTRY_MIRROR"] = credential.docker.registry_mirror
@@ -48,27 +53,35 @@ def runner_toml(credential: Credential, place: RunnerPaths, *, ends_at: datetime
         tables.append(("[runners.docker]", _docker(credential.docker)))
     if credential.cache:
         tables += _cache(credential.cache)
-        if credential.cache.session_token:
-            # Up to 18 the newer S3 client of gitlab-runner leaves the session token out.
-            flags: dict[str, Value] = {"FF_USE_LEGACY_S3_CACHE_ADAPTER": True}
-            tables.append(("[runners.feature_flags]", flags))
+        # Up to 18 the newer S3 client of gitlab-runner leaves the session token out.
+        flags: dict[str, Value] = {"FF_USE_LEGACY_S3_CACHE_ADAPTER": True}
+        tables.append(("[runners.feature_flags]", flags))
     return "\n".join(["concurrent = 1", *(_table(head, rows) for head, rows in tables), ""])
 
 
-def _shell_notice(notice: str, ends_at: datetime) -> str:
+def _shell_notice(notice: str, ends_at: datetime) -> list[str]:
     """Say in the job's log when the machine ends, and why it stopped if it must stop the job.
 
     `exit 143` is what bash would have done without the trap.
     """
     quoted = "'" + notice.replace("'", "'\\''") + "'"
-    until = ends_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    lines = (  # of several lines the job's log shows the first only
-        "# runner-fleet",
-        f"echo 'runner-fleet: this machine ends at {until}'",
+    return [
+        f"echo 'runner-fleet: this machine ends at {_shown(ends_at)}'",
         f"fleet_stopped() {{ test -r {quoted} && cat {quoted}; exit 143; }}",
         "trap fleet_stopped TERM",
-    )
-    return "\n".join(lines)
+    ]
+
+
+def _cache_notice(cache: CacheBucket, ends_at: datetime) -> list[str]:
+    """Say in the job's log until when its cache can be saved, where a job may last longer."""
+    if cache.keys_end_at >= ends_at:
+        return []
+    until = _shown(cache.keys_end_at)
+    return [f"echo 'runner-fleet: this job can save its cache until {until}'"]
+
+
+def _shown(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _docker(docker: Docker) -> dict[str, Value]:
@@ -83,19 +96,17 @@ def _docker(docker: Docker) -> dict[str, Value]:
 
 
 def _cache(cache: CacheBucket) -> list[tuple[str, dict[str, Value]]]:
-    top: dict[str, Value] = {"Type": "s3", "Shared": True}
-    if cache.prefix:
-        top["Path"] = cache.prefix
-    s3: dict[str, Value] = {"BucketName": cache.bucket, "BucketLocation": cache.region}
-    if cache.server:
-        s3 |= {"ServerAddress": cache.server, "Insecure": cache.insecure}
-    keys = {
+    top: dict[str, Value] = {"Type": "s3", "Shared": True, "Path": cache.prefix}
+    s3: dict[str, Value] = {
+        "BucketName": cache.bucket,
+        "BucketLocation": cache.region,
         "AccessKey": cache.access_key,
         "SecretKey": cache.secret_key,
         "SessionToken": cache.session_token,
+        "AuthenticationType": "access-key",
     }
-    s3 |= {name: value for name, value in keys.items() if value}
-    s3["AuthenticationType"] = "access-key" if cache.access_key else "iam"
+    if cache.server:
+        s3 |= {"ServerAddress": cache.server, "Insecure": cache.insecure}
     return [("[runners.cache]", top), ("[runners.cache.s3]", s3)]
 
 

@@ -39,6 +39,7 @@ class Stack:
     machine_role: str
     machine_role_id: str
     cache_bucket: str
+    cache_role: str
     runner_function_prefix: str
     route_machine: str
     scale_machine: str

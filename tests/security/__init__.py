@@ -1,0 +1,1 @@
+"""Attacks: each was possible once, or is a variant of one that was."""

@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from adapters.aws.cache_keys import CacheScope
 from adapters.ledger.trouble_watch import TroubleWatch
 from adapters.machines.backend import Machine
 from fleet import events
 from fleet.errors import FleetError, Refused, Transient
+from fleet.machine.mailbox import CacheBucket
 from fleet.reasons import Reason
 from fleet.trouble import TOKEN
 from tests.unit.adapters.ec2_cloud import ec2_cloud, pool
@@ -84,6 +86,15 @@ def no_credential() -> None:
     scene = waiting_job()
     scene.gitlab.failing["create_runner"] = Transient()
     scene.scale()
+
+
+def no_cache_keys() -> None:
+    def refuse(_scope: CacheScope) -> CacheBucket:
+        raise Transient
+
+    scene = Scene(FLEET.replace("group:42", "project"))
+    scene.world = replace(scene.world, cache=refuse)
+    scene.launched(1)
 
 
 def runner_closes(*, failing: FleetError | None = None) -> None:
@@ -190,6 +201,7 @@ HAPPENS: dict[type, Callable[[], object]] = {
     events.RunnersLaunched: job_launched_for,
     events.LaunchShort: cloud_has_none,
     events.RunnerNotEquipped: no_credential,
+    events.CacheNotGiven: no_cache_keys,
     events.RunnerClosed: runner_closes,
     events.RunnerNotClosed: runner_does_not_close,
     events.NotRelaunched: demand_is_not_sent,

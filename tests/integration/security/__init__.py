@@ -1,0 +1,1 @@
+"""Attacks on the deployed template, on the embedded engine."""

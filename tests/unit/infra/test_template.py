@@ -94,7 +94,7 @@ def test_every_function_has_its_own_role_and_log_group(name: str) -> None:
 def test_a_function_has_the_variables_that_it_reads_and_no_more(name: str) -> None:
     variables, read = set(properties(name)["Environment"]["Variables"]), settings_of(name)
     assert {variable for variable, is_needed in read.items() if is_needed} <= variables
-    assert variables - set(read) <= {"FLEET_STACK", "FLEET_CACHE_BUCKET"}, "for all, read by some"
+    assert variables - set(read) <= {"FLEET_STACK"}, "for all, read by some"
 
 
 def allowing(*actions: str) -> list[tuple[str, dict[str, Any]]]:
@@ -255,10 +255,14 @@ def test_events_are_put_on_the_fleets_bus_and_in_the_callers_own_name() -> None:
     }
 
 
-def test_a_machine_reaches_its_mailbox_and_the_cache_and_deletes_nothing_there() -> None:
-    actions = allowed_to("MachineRole")
-    assert {action.partition(":")[0] for action in actions} == {"dynamodb", "s3"}
-    assert not {action for action in actions if action.startswith("s3:Delete")}
+def test_only_scale_gives_keys_of_the_cache_and_only_they_reach_it() -> None:
+    reaching = {role for role in ROLES for action in allowed_to(role) if action.startswith("s3:")}
+    assert reaching == {"CacheRole"}
+    assert allowed_to("CacheRole") == {"s3:GetObject", "s3:PutObject", "s3:ListBucket"}
+    (trusted,) = properties("CacheRole")["AssumeRolePolicyDocument"]["Statement"]
+    assert trusted["Principal"] == {"AWS": {"Fn::GetAtt": "ScaleRole.Arn"}}
+    ((role, statement),) = allowing("sts:AssumeRole")
+    assert (role, statement["Resource"]) == ("ScaleRole", {"Fn::GetAtt": "CacheRole.Arn"})
 
 
 def test_machines_are_hard_to_misuse() -> None:
@@ -285,7 +289,7 @@ def user_data() -> str:
 
 def test_user_data_has_no_secret() -> None:
     exported = re.findall(r"export (\w+)=", user_data())
-    assert exported == ["AWS_REGION", "FLEET_STACK", "FLEET_LEDGER_TABLE", "FLEET_CACHE_BUCKET"]
+    assert exported == ["AWS_REGION", "FLEET_STACK", "FLEET_LEDGER_TABLE"]
 
 
 @pytest.mark.parametrize(("has_script", "output"), [(True, "booted\n"), (False, "off\n")])

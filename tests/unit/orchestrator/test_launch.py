@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from adapters.aws.cache_keys import CacheScope
+from fleet.errors import FleetError, Refused, Transient
+from fleet.machine.mailbox import CacheBucket
 from tests.unit.orchestrator.scene import AT, FLEET, Scene
 
 
@@ -49,6 +52,67 @@ def test_records_are_made_where_the_configuration_says(
 ) -> None:
     record = wanted(launched(FLEET.replace("group:42", place)))
     assert (record.kind, record.owner_id, record.locked) == (kind, owner, locked)
+
+
+class CacheDesk:
+    """Hands out keys that name what they are for."""
+
+    def __init__(self) -> None:
+        self.asked: list[CacheScope] = []
+        self.failing: FleetError | None = None
+
+    def __call__(self, scope: CacheScope) -> CacheBucket:
+        self.asked.append(scope)
+        if self.failing is not None:
+            raise self.failing
+        return CacheBucket(
+            bucket="fleet-cache",
+            region="eu-west-1",
+            prefix=scope.prefix,
+            access_key=f"for-{scope.project_id}",
+            secret_key="s",
+            session_token="t",
+            keys_end_at=AT + scope.lasts,
+        )
+
+
+def with_cache(text: str, *, failing: FleetError | None = None) -> tuple[Scene, CacheDesk]:
+    """A scene that has launched for job 1, of project 7, and its cache's keys."""
+    scene, desk = Scene(text=text), CacheDesk()
+    desk.failing = failing
+    scene.world = replace(scene.world, cache=desk)
+    scene.launched(1)
+    return scene, desk
+
+
+@pytest.mark.parametrize(("place", "project"), [("project", 7), ("project:9", 9)])
+@pytest.mark.parametrize(
+    ("keys", "prefix"), [("", "open"), ("protected_only = true\n", "protected")]
+)
+def test_a_runner_of_one_project_gets_keys_of_its_cache(
+    place: str, project: int, keys: str, prefix: str
+) -> None:
+    scene, desk = with_cache(FLEET.replace("group:42", place) + keys)
+    (asked,) = desk.asked
+    assert (asked.project_id, asked.prefix) == (project, prefix)
+    assert asked.session == scene.only_runner.id
+    assert asked.lasts == timedelta(minutes=5 + 2 + 165)
+    cache = scene.credential.cache
+    assert cache is not None
+    assert (cache.access_key, cache.prefix) == (f"for-{project}", prefix)
+
+
+@pytest.mark.parametrize("place", ["group:42", "instance"])
+def test_a_runner_that_may_get_any_projects_job_gets_no_keys(place: str) -> None:
+    scene, desk = with_cache(FLEET.replace("group:42", place))
+    assert (desk.asked, scene.credential.cache) == ([], None)
+
+
+@pytest.mark.parametrize("failing", [Transient(), Refused()])
+def test_a_job_runs_without_a_cache_where_aws_gives_no_keys(failing: FleetError) -> None:
+    scene, _ = with_cache(FLEET.replace("group:42", "project"), failing=failing)
+    assert scene.credential.cache is None
+    assert scene.only_runner.equipped
 
 
 def test_the_credential_says_how_gitlab_is_reached() -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from adapters.guest.cache_keys import CacheKeys
 from adapters.guest.one_job import NOTICES, Workplace, run_one_job
 from adapters.guest.reporter import Reporter
 from adapters.guest.runner_process import BINARY_VARIABLE
@@ -231,10 +230,17 @@ def test_a_missing_binary_is_an_outcome(tmp_path: Path) -> None:
 
 def test_the_runner_gets_the_keys_of_the_cache_and_no_job_sees_them(tmp_path: Path) -> None:
     note = tmp_path / "noted.json"
-    cache = CacheBucket(bucket="fleet-cache", region="eu-west-1")
-    keys = CacheKeys(access_key="ASIA1", secret_key="s3cret", session_token="t0ken")
+    cache = CacheBucket(
+        bucket="fleet-cache",
+        region="eu-west-1",
+        prefix="open",
+        access_key="ASIA1",
+        secret_key="s3cret",
+        session_token="t0ken",
+        keys_end_at=datetime.now(UTC),
+    )
     given = replace(credential([("note", str(note)), *JOB], tmp_path), cache=cache)
-    place = workplace(tmp_path, cache_keys=lambda: keys)
+    place = workplace(tmp_path)
     with Reporter(Letters(), heartbeat_s=0.05) as reporter:
         run_one_job(given, place, reporter)
     noted = json.loads(note.read_text())

@@ -43,6 +43,7 @@ FULL = replace(
         access_key="AKIA",
         secret_key="cache-secret",
         session_token="cache-session",
+        keys_end_at=AT,
     ),
     docker=Docker(
         image="debian:12",

@@ -3,7 +3,7 @@
 import subprocess
 import tomllib
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -103,42 +103,53 @@ def test_docker_settings_left_out_are_gitlab_runners_own() -> None:
     assert "environment" not in runner
 
 
-def test_a_cache_with_the_machines_own_role() -> None:
-    credential = replace(SHELL, cache=CacheBucket(bucket="b", region="eu-central-1", prefix="node"))
-    assert read(credential)["runners"][0]["cache"] == {
+CACHE = CacheBucket(
+    bucket="b",
+    region="us-east-1",
+    prefix="open",
+    access_key="a",
+    secret_key="s",
+    session_token="t",
+    keys_end_at=AT,
+)
+
+
+@pytest.mark.parametrize("credential", [SHELL, DOCKER], ids=["shell", "docker"])
+def test_the_cache_is_reached_with_its_own_keys(credential: Credential) -> None:
+    runner = read(replace(credential, cache=CACHE))["runners"][0]
+    assert runner["feature_flags"] == {"FF_USE_LEGACY_S3_CACHE_ADAPTER": True}
+    assert runner["cache"] == {
         "Type": "s3",
         "Shared": True,
-        "Path": "node",
+        "Path": "open",
         "s3": {
             "BucketName": "b",
-            "BucketLocation": "eu-central-1",
-            "AuthenticationType": "iam",
+            "BucketLocation": "us-east-1",
+            "AccessKey": "a",
+            "SecretKey": "s",
+            "SessionToken": "t",
+            "AuthenticationType": "access-key",
         },
     }
 
 
-def test_a_cache_elsewhere_with_keys() -> None:
-    cache = CacheBucket(
-        bucket="b",
-        region="us-east-1",
-        server="127.0.0.1:9000",
-        insecure=True,
-        access_key="a",
-        secret_key="s",
-        session_token="t",
-    )
-    runner = read(replace(DOCKER, cache=cache))["runners"][0]
-    assert runner["feature_flags"] == {"FF_USE_LEGACY_S3_CACHE_ADAPTER": True}
-    assert runner["cache"]["s3"] == {
-        "BucketName": "b",
-        "BucketLocation": "us-east-1",
-        "ServerAddress": "127.0.0.1:9000",
-        "Insecure": True,
-        "AccessKey": "a",
-        "SecretKey": "s",
-        "SessionToken": "t",
-        "AuthenticationType": "access-key",
-    }
+def test_a_cache_may_be_elsewhere() -> None:
+    elsewhere = replace(CACHE, server="127.0.0.1:9000", insecure=True)
+    s3 = read(replace(DOCKER, cache=elsewhere))["runners"][0]["cache"]["s3"]
+    assert (s3["ServerAddress"], s3["Insecure"]) == ("127.0.0.1:9000", True)
+
+
+@pytest.mark.parametrize("credential", [SHELL, DOCKER], ids=["shell", "docker"])
+@pytest.mark.parametrize(("earlier_s", "is_said"), [(1, True), (0, False)])
+def test_the_log_says_until_when_a_cache_is_saved_where_a_job_may_last_longer(
+    credential: Credential, earlier_s: int, *, is_said: bool
+) -> None:
+    cache = replace(CACHE, keys_end_at=AT - timedelta(seconds=earlier_s))
+    text = runner_toml(replace(credential, cache=cache), PLACE, ends_at=AT)
+    script = tomllib.loads(text)["runners"][0].get("pre_build_script", "")
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+    until = cache.keys_end_at.strftime("%Y-%m-%d %H:%M:%S UTC")
+    assert (until in done.stdout and "cache" in done.stdout) is is_said
 
 
 @pytest.mark.parametrize("told", [True, False], ids=["with a notice", "without"])
