@@ -21,6 +21,8 @@ from fleet.rules.pool_token import is_check_due
 from fleet.times import HasUtcTimes
 from orchestrator.world import World
 
+# Of the machine's own engine, mounted into every job container.
+SOCKET = "/var/run/docker.sock:/var/run/docker.sock"
 # Runner records made at once in GitLab; the client's budget paces them over the minute.
 EQUIP_AT_ONCE = 8
 # When to look again where there is more to do at once.
@@ -285,7 +287,7 @@ def _credential(world: World, pool: PoolConfig, runner: Runner, token: Token) ->
             image=pool.docker.image,
             pull_policy=(pool.docker.pull_policy,),
             privileged=pool.docker.privileged,
-            volumes=pool.docker.volumes,
+            volumes=pool.docker.volumes + ((SOCKET,) if pool.docker.socket else ()),
             helper_image=pool.docker.helper_image,
             registry_mirror=pool.docker.registry_mirror,
         )

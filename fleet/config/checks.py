@@ -47,6 +47,7 @@ def check_pool(pool: PoolConfig) -> Iterator[Finding]:
     yield from _mixed_letters(pool)
     yield from _lifetime(pool)
     yield from _idle(pool)
+    yield from _docker(pool)
     if pool.backend == "ec2":
         yield from _ec2(pool)
     if pool.backend == "lambda":
@@ -131,6 +132,14 @@ def _ec2(pool: PoolConfig) -> Iterator[Finding]:
         message = "is one type: when spot has none of it, every job waits or costs more"
         hint = "name three or more of about one size"
         yield _of(pool, "instance_types", message, hint, is_warning=True)
+
+
+def _docker(pool: PoolConfig) -> Iterator[Finding]:
+    for place, volume in enumerate(pool.docker.volumes):
+        if "docker.sock" in volume:
+            path = ("pools", pool.name, "docker", "volumes", place)
+            message = "mounts the engine's socket"
+            yield Finding(path=path, message=message, hint="write socket = true instead")
 
 
 def _architecture(instance_type: str) -> str:
@@ -289,6 +298,8 @@ def check_gitlab(gitlab: GitLabConfig, pools: Sequence[PoolConfig]) -> Iterator[
         hint = 'write "group:<number>" or "project:<number>"'
         yield Finding(path=("gitlab", "runners_in"), message=message, hint=hint)
     yield from _doubts(gitlab, any_project)
+    if gitlab.runners_in.kind != "project":
+        yield from _shared_by_projects(pools)
     if gitlab.credentials == "per-machine":
         yield from _too_many_runners(pools, is_saas=is_saas)
 
@@ -302,6 +313,38 @@ def _doubts(gitlab: GitLabConfig, any_project: bool) -> Iterator[Finding]:
     if not watched and (any_project or gitlab.runners_in.kind == "instance"):
         message = "names nothing: a job whose webhook is lost is only found in projects seen before"
         yield Finding(path=("gitlab", "watch"), message=message, is_warning=True)
+
+
+def _shared_by_projects(pools: Sequence[PoolConfig]) -> Iterator[Finding]:
+    """Warn of what runners do not have, or give away, that may get any project's job."""
+    hint = 'write "project" or "project:<number>"'
+    message = "keeps no job cache: a runner may get any project's job, and cache keys are for one"
+    yield Finding(path=("gitlab", "runners_in"), message=message, hint=hint, is_warning=True)
+    for pool in pools:
+        key = _gives_root(pool)
+        if key is not None:
+            message = (
+                "puts root of the machine into the job's hands, and with it a runner token "
+                "that gets other projects' jobs"
+            )
+            path = ("pools", pool.name, *key)
+            hint = 'runners_in = "project" makes runners that get one project\'s jobs only'
+            yield Finding(path=path, message=message, hint=hint, is_warning=True)
+
+
+def _gives_root(pool: PoolConfig) -> Path | None:
+    """The key by which every job of the pool is root on its machine, or can be; None without."""
+    if pool.backend != "ec2":
+        return None
+    if pool.executor == "shell":
+        return ("executor",)
+    if pool.docker.socket:
+        return ("docker", "socket")
+    if pool.docker.privileged:
+        return ("docker", "privileged")
+    binds = (place for place, one in enumerate(pool.docker.volumes) if re.match(r"/[^:]*:", one))
+    place = next(binds, None)
+    return None if place is None else ("docker", "volumes", place)
 
 
 def _too_many_runners(pools: Sequence[PoolConfig], *, is_saas: bool) -> Iterator[Finding]:

@@ -143,10 +143,9 @@ class DockerOptions(_Table):
     """How gitlab-runner's docker executor runs jobs on the pool's machines."""
 
     image: Text = "alpine:latest"  # for jobs that name none
+    socket: bool = False  # `docker build` works, and root of the machine is in the job's hands
     privileged: bool = False
-    volumes: Texts = (
-        "/var/run/docker.sock:/var/run/docker.sock",  # `docker build` works: one job per machine
-    )
+    volumes: Texts = ()
     registry_mirror: Text | None = None
     pull_policy: Literal["always", "if-not-present", "never"] = "if-not-present"
     helper_image: Text | None = None

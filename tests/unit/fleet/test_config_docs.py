@@ -21,7 +21,7 @@ from fleet.config.values import duration_text
 TEXT = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text(encoding="utf-8")
 ROWS = dict(re.findall(r"^\| `(\w+)` \| ([^|]+?) \|", TEXT, re.MULTILINE))
 EXAMPLES = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
-GITLAB = '[gitlab]\nurl = "https://gitlab.example.com"\nrunners_in = "group:42"\n'
+GITLAB = '[gitlab]\nurl = "https://gitlab.example.com"\nrunners_in = "project:7"\n'
 POOL = '[pools.p]\nbackend = "ec2"\ntags = ["a"]\ninstance_types = ["m7i.large", "m7a.large"]\n'
 
 KEYS = [

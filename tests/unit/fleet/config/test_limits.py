@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 from fleet.config.limits import DEEPEST, DIGITS, LARGEST, PARTS
 from fleet.config.reading import POOLS_AT_MOST, ConfigError, FleetConfig, read_config
 
-HEAD = '[gitlab]\nurl = "https://gitlab.example.com"\nrunners_in = "group:42"\n'
+HEAD = '[gitlab]\nurl = "https://gitlab.example.com"\nrunners_in = "project:7"\n'
 TAGS = "tags = ['{}']"
 EC2 = 'backend = "ec2"\ninstance_types = ["m7i.large", "m7a.large"]\nceiling = 1\n'
 GOOD = (Path(__file__).parents[4] / "fleet.toml").read_text(encoding="utf-8")

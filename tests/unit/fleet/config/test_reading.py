@@ -10,7 +10,7 @@ from fleet.config.reading import ConfigError, FleetConfig, PoolConfig, RunnersIn
 from fleet.config.values import duration_text, read_days, read_duration, read_time
 
 MINUTE = timedelta(minutes=1)
-GITLAB = '[gitlab]\nurl = "https://gitlab.example.com/"\nrunners_in = "group:42"\n'
+GITLAB = '[gitlab]\nurl = "https://gitlab.example.com/"\nrunners_in = "project:7"\n'
 EC2 = 'backend = "ec2"\ninstance_types = ["m7i.large", "m7a.large"]\nceiling = 5\n'
 LAMBDA = 'backend = "lambda"\nceiling = 5\n'
 
@@ -32,7 +32,7 @@ def test_the_sample_file_is_good() -> None:
     read = read_config(sample.read_text(encoding="utf-8"))
     docker, node = read.pools
     assert (docker.name, docker.backend, docker.tags) == ("docker", "ec2", ("ec2", "docker"))
-    assert docker.idle.schedule[0].count == 2
+    assert docker.docker.socket is False
     assert (node.name, node.backend, node.tags) == ("node", "lambda", ("lambda", "node"))
     assert (node.size, node.overflow, read.warnings) == ("4GB", None, ())
 
@@ -61,7 +61,7 @@ def test_defaults_by_back_end(key: str, on_ec2: object, on_lambda: object) -> No
 def test_defaults_of_one_back_end() -> None:
     assert pool("").market == "spot-then-on-demand"
     assert (pool("").idle.count, pool("").idle.idle_time) == (0, 10 * MINUTE)
-    assert pool("").docker.volumes == ("/var/run/docker.sock:/var/run/docker.sock",)
+    assert (pool("").docker.socket, pool("").docker.volumes) == (False, ())
     assert pool("", LAMBDA).size == "4GB"
 
 
@@ -127,7 +127,7 @@ def test_gitlab_table() -> None:
     ],
 )
 def test_runners_in(text: str, kind: str, number: int | None) -> None:
-    gitlab = GITLAB.replace("group:42", text)
+    gitlab = GITLAB.replace("project:7", text)
     where = config(f'p]\n{EC2}tags = ["a"]', gitlab=gitlab).gitlab.runners_in
     assert (where.kind, where.id) == (kind, number)
 
@@ -137,7 +137,7 @@ def test_values_made_in_python_are_taken_as_they_are() -> None:
     assert (made.max_lifetime, made.max_job_time) == (60 * MINUTE, 45 * MINUTE)
     gitlab = config(f'p]\n{EC2}tags = ["a"]').gitlab
     again = type(gitlab).model_validate(dict(gitlab))
-    assert again.runners_in == RunnersIn(kind="group", id=42)
+    assert again.runners_in == RunnersIn(kind="project", id=7)
     idle = pool('idle.schedule = [{from = "08:00", to = "24:00", timezone = "UTC", count = 1}]')
     window = idle.idle.schedule[0]
     assert (window.start, window.end, window.days) == (480 * MINUTE, 1440 * MINUTE, tuple(range(7)))
@@ -318,16 +318,24 @@ def test_warnings_about_pools(pools: tuple[str, ...], told: list[str]) -> None:
             id="http",
         ),
         pytest.param(
-            "group:42",
-            "instance",
+            "project:7",
+            "project",
             [
                 "line 1: gitlab.watch: names nothing: a job whose webhook is lost is only found in"
                 " projects seen before"
             ],
             id="nothing to watch",
         ),
-        pytest.param('"group:42"', '"instance"\nwatch.groups = [1]', [], id="something to watch"),
-        pytest.param("group:42", "project:7", [], id="the project is watched"),
+        pytest.param('"project:7"', '"project"\nwatch.groups = [1]', [], id="something to watch"),
+        pytest.param(
+            "project:7",
+            "group:42",
+            [
+                "line 3: gitlab.runners_in: keeps no job cache: a runner may get any project's job,"
+                ' and cache keys are for one; write "project" or "project:<number>"'
+            ],
+            id="no cache",
+        ),
         pytest.param("gitlab.example.com", "gitlab.com", [], id="gitlab.com, few machines"),
     ],
 )
