@@ -105,7 +105,8 @@ class Laptop:
         self._closing.enter_context(self.engine)
         self._stack = deploy_stack(self.engine, self.options.stack)
         for size in RUNNER_SIZES:
-            self.engine.serve_function(f"{stack_name}-runner-{size}", f"{self.lambdas.url}/")
+            for kind in ("runner", "runner-protected"):
+                self.engine.serve_function(f"{stack_name}-{kind}-{size}", f"{self.lambdas.url}/")
         if self.options.boots_guests:
             self.guests = self._closing.enter_context(self._guest_host(settings))
         self._secrets.store_gitlab_token(self.stack.gitlab_secret, self.gitlab_token)
@@ -113,7 +114,6 @@ class Laptop:
     def _guest_host(self, settings: Mapping[str, str]) -> GuestHost:
         options = GuestOptions(
             stack=self.options.stack.name,
-            machine_role=self.stack.machine_role,
             folder=self.data / "guests",
             environment=settings,
         )

@@ -216,8 +216,9 @@ def _wakes(world: World, plan: SettlePlan, runner: Runner | None) -> bool:
 def _runner_on(world: World, machine_id: str) -> Runner | None:
     """The live runner on an EC2 machine."""
     backend = world.backends.get("ec2")
-    mailbox = backend.mailbox(machine_id) if backend else None
-    runner_id = world.runners.owner(mailbox) if mailbox else None
+    mailboxes = backend.mailboxes(machine_id) if backend else ()
+    owners = (world.runners.owner(mailbox) for mailbox in mailboxes)
+    runner_id = next((owner for owner in owners if owner), None)
     return world.runners.find(runner_id) if runner_id else None
 
 

@@ -241,8 +241,12 @@ def _end_stray_machines(
 
 def _says_busy(world: World, backend: str, machine_id: str) -> bool:
     """Whether a machine without a row reported lately that it has a job."""
-    mailbox = world.backends[backend].mailbox(machine_id)
-    report = world.runners.report(mailbox) if mailbox else None
+    mailboxes = world.backends[backend].mailboxes(machine_id)
+    return any(_reports_a_job(world, mailbox) for mailbox in mailboxes)
+
+
+def _reports_a_job(world: World, mailbox: str) -> bool:
+    report = world.runners.report(mailbox)
     at = world.clock()
     busy = says_busy(report, at)
     if busy is None and report is not None:

@@ -18,7 +18,7 @@ from adapters.ledger.runners import RunnerRows
 from adapters.ledger.table import Table
 from adapters.ledger.trouble_watch import TroubleWatch
 from adapters.machines.backend import Backend
-from adapters.machines.ec2 import Ec2Backend, Ec2Place
+from adapters.machines.ec2 import Ec2Backend, Ec2Place, MachineKind
 from adapters.machines.expiry import Expiry, ExpiryTarget
 from adapters.machines.lambda_ import LambdaBackend
 from fleet.config.reading import FleetConfig, read_config
@@ -127,9 +127,12 @@ class Wiring:
         names = self._settings
         place = Ec2Place(
             stack=names.stack,
-            launch_template=names.launch_template,
             subnets=names.subnets,
-            machine_role_id=names.machine_role_id,
+            open=MachineKind(launch_template=names.launch_template, role_id=names.machine_role_id),
+            protected=MachineKind(
+                launch_template=names.protected_launch_template,
+                role_id=names.protected_machine_role_id,
+            ),
         )
         target = ExpiryTarget(
             function_arn=names.sweep_arn,

@@ -186,8 +186,8 @@ class FakeBackend:
         if machine_id in self.shown:
             self.shown[machine_id] = replace(self.shown[machine_id], alive=False)
 
-    def mailbox(self, machine_id: str) -> str | None:
-        return f"box-{machine_id}"
+    def mailboxes(self, machine_id: str) -> tuple[str, ...]:
+        return (f"box-{machine_id}",)
 
     def machines(self) -> tuple[Machine, ...] | None:
         return tuple(self.shown.values()) if self.shows_machines else None

@@ -40,6 +40,7 @@ class OrchestratorSettings(BaseSettings):
     ec2_dead_letter_url: Name
     lambda_dead_letter_url: Name
     launch_template: Name
+    protected_launch_template: Name
     subnets: Annotated[tuple[Name, ...], NoDecode, BeforeValidator(_comma_separated)] = Field(
         min_length=1
     )
@@ -50,4 +51,5 @@ class OrchestratorSettings(BaseSettings):
     cache_bucket: Name
     cache_role: Name
     machine_role_id: Name
+    protected_machine_role_id: Name
     runner_function_prefix: Name

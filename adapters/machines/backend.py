@@ -85,8 +85,8 @@ class Backend(Protocol):
         """End machines; an ended machine is no error."""
         ...
 
-    def mailbox(self, machine_id: str) -> str | None:
-        """The mailbox of a machine; None when its id does not show it."""
+    def mailboxes(self, machine_id: str) -> tuple[str, ...]:
+        """The mailboxes of which a machine has one; none when its id does not show them."""
         ...
 
     def machines(self) -> tuple[Machine, ...] | None:

@@ -23,17 +23,29 @@ ROOT_DEVICE = "/dev/xvda"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MachineKind:
+    """The machines of one trust level: their launch template, and the role that it gives them."""
+
+    launch_template: str
+    role_id: str  # the part of `aws:userid` before the instance id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ec2Place:
-    """Where machines launch, and their role."""
+    """Where machines launch, and which."""
 
     stack: str
-    launch_template: str
     subnets: tuple[str, ...]
-    machine_role_id: str  # the part of `aws:userid` before the instance id
+    open: MachineKind
+    protected: MachineKind  # of protected_only pools
+
+    def kind(self, pool: PoolConfig) -> MachineKind:
+        """The kind of a pool's machines."""
+        return self.protected if pool.protected_only else self.open
 
 
 class Ec2Backend:
-    """Machines from one launch template; pools differ by CreateFleet overrides."""
+    """Machines from one launch template for each trust level; pools differ by overrides."""
 
     name = "ec2"
     ends_alone = False
@@ -88,7 +100,7 @@ class Ec2Backend:
                 Launched(
                     runner_id=name,
                     machine_id=machine_id,
-                    mailbox=self.mailbox(machine_id),
+                    mailbox=_mailbox(self._place.kind(pool), machine_id),
                     capacity=capacity,
                 )
                 for name, (machine_id, capacity) in zip(names, machines, strict=False)
@@ -110,9 +122,11 @@ class Ec2Backend:
                 for machine_id in batch if len(batch) > 1 else ():
                     self.end([machine_id])
 
-    def mailbox(self, machine_id: str) -> str:
-        """`aws:userid` of the machine's credentials: the only mailbox that its policy allows."""
-        return f"{self._place.machine_role_id}:{machine_id}"
+    def mailboxes(self, machine_id: str) -> tuple[str, ...]:
+        """The mailboxes that the machine may have: one for each trust level."""
+        return tuple(
+            _mailbox(kind, machine_id) for kind in (self._place.open, self._place.protected)
+        )
 
     def machines(self) -> tuple[Machine, ...]:
         """Every machine with the stack's tag; EC2 shows terminated ones for an hour."""
@@ -164,7 +178,7 @@ class Ec2Backend:
     ) -> dict[str, Any]:
         """CreateFleet's answer for one market; `Errors` says what is missing."""
         template = {
-            "LaunchTemplateId": self._place.launch_template,
+            "LaunchTemplateId": self._place.kind(pool).launch_template,
             "Version": "$Latest",
         }
         overrides = [
@@ -212,6 +226,11 @@ class Ec2Backend:
             )
             for machine_id in group["InstanceIds"]:
                 yield machine_id, capacity
+
+
+def _mailbox(kind: MachineKind, machine_id: str) -> str:
+    """`aws:userid` of the machine's credentials: the only mailbox that its policy allows."""
+    return f"{kind.role_id}:{machine_id}"
 
 
 def _differences(pool: PoolConfig) -> dict[str, Any]:

@@ -19,7 +19,7 @@ AT_ONCE = 16
 
 
 class LambdaBackend:
-    """Runners in Lambda functions; each function is one size."""
+    """Runners in Lambda functions; each function is one size and one trust level."""
 
     name = "lambda"
     ends_alone = True
@@ -34,7 +34,8 @@ class LambdaBackend:
 
     def launch(self, pool: PoolConfig, order: LaunchOrder) -> LaunchResult:
         """Invoke once per runner id, in parallel. The function's own retries are off."""
-        function = f"{self._prefix}{(pool.size or '').lower()}"
+        kind = "protected-" if pool.protected_only else ""
+        function = f"{self._prefix}{kind}{(pool.size or '').lower()}"
         with ThreadPoolExecutor(max_workers=AT_ONCE) as pacer:
             answers = list(
                 pacer.map(lambda name: self._invoke(function, name, order), order.runner_ids)
@@ -47,9 +48,9 @@ class LambdaBackend:
     def end(self, machine_ids: Sequence[str]) -> None:
         """Nothing: only a drain order or Lambda's time limit ends an invocation."""
 
-    def mailbox(self, machine_id: str) -> str | None:
+    def mailboxes(self, machine_id: str) -> tuple[str, ...]:
         """The mailbox of the runner whose id ends the machine's id."""
-        return f"lambda:{machine_id.rpartition('/')[2]}"
+        return (f"lambda:{machine_id.rpartition('/')[2]}",)
 
     def machines(self) -> tuple[Machine, ...] | None:
         """Lambda shows no invocations."""

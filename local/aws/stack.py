@@ -35,9 +35,12 @@ class Stack:
     webhook_secret: str
     pool_secret_prefix: str
     launch_template: str
+    protected_launch_template: str
     subnets: str
     machine_role: str
     machine_role_id: str
+    protected_machine_role: str
+    protected_machine_role_id: str
     cache_bucket: str
     cache_role: str
     runner_function_prefix: str

@@ -38,7 +38,6 @@ class GuestOptions:
     """The settings of one host."""
 
     stack: str  # only instances with this stack's tag are booted
-    machine_role: str  # ARN of the role that instances have
     folder: Path  # consoles and working folders
     environment: Mapping[str, str] = field(default_factory=dict)  # more, for every guest
     poll_s: float = 0.3
@@ -111,6 +110,15 @@ def _user_data(cloud: GuestCloud, instance_id: str) -> str:
     return base64.b64decode(answer["UserData"].get("Value", "")).decode()
 
 
+def _role(cloud: GuestCloud, profile: str) -> str:
+    """ARN of the role of an instance profile."""
+    with aws_call("iam.GetInstanceProfile"):
+        answer = cloud.client("iam").get_instance_profile(
+            InstanceProfileName=profile.rpartition("/")[2]
+        )
+    return str(answer["InstanceProfile"]["Roles"][0]["Arn"])
+
+
 def _role_keys(cloud: GuestCloud, role: str, instance_id: str) -> dict[str, str]:
     with aws_call("sts.AssumeRole"):
         return cloud.role_environment(role, instance_id)
@@ -120,7 +128,7 @@ def _metadata(
     cloud: GuestCloud, options: GuestOptions, instance: Mapping[str, Any]
 ) -> InstanceMetadata:
     instance_id, zone = instance["InstanceId"], instance["Placement"]["AvailabilityZone"]
-    role = options.machine_role
+    role = _role(cloud, instance["IamInstanceProfile"]["Arn"])
     return InstanceMetadata(
         instance_id=instance_id,
         region=zone[:-1],

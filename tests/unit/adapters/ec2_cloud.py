@@ -8,7 +8,7 @@ from typing import Any
 from botocore.stub import ANY, Stubber
 
 from adapters.machines.backend import LaunchOrder
-from adapters.machines.ec2 import Ec2Backend, Ec2Place
+from adapters.machines.ec2 import Ec2Backend, Ec2Place, MachineKind
 from adapters.machines.expiry import Expiry, ExpiryTarget
 from fleet.config.reading import PoolConfig, read_config
 from tests.fakes import AT
@@ -76,9 +76,9 @@ def ec2_cloud() -> Iterator[Cloud]:
     """One with a single subnet."""
     place = Ec2Place(
         stack="fleet",
-        launch_template="lt-1",
         subnets=("subnet-1",),
-        machine_role_id="AROA",
+        open=MachineKind(launch_template="lt-1", role_id="AROA"),
+        protected=MachineKind(launch_template="lt-2", role_id="AROB"),
     )
     target = ExpiryTarget(function_arn="f", role_arn="r", dead_letter_arn="d", group="g")
     with scripted("ec2") as (ec2, answers), scripted("scheduler") as (scheduler, timers):

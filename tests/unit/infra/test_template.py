@@ -30,6 +30,8 @@ FUNCTIONS = resources("Lambda::Function")
 ZIPPED = {name: body for name, body in FUNCTIONS.items() if "Handler" in body["Properties"]}
 ROLES = resources("IAM::Role")
 SIZES = tuple(size.lower() for size in get_args(RunnerSize))
+RUNNERS = ("Runner", "ProtectedRunner")
+MACHINES = ("Machine", "ProtectedMachine")
 STACK_TAG = {"Key": "runner-fleet:stack", "Value": {"Ref": "AWS::StackName"}}
 # AWS gives these no tags, or tags them through the resource they belong to.
 UNTAGGED = """
@@ -44,7 +46,7 @@ SETTINGS_OF: dict[str, type[BaseSettings | RunnerSettings]] = {
         (f"{name}Function" for name in ("Route", "Scale", "Settle", "Reconcile", "Sweep")),
         OrchestratorSettings,
     ),
-    **{f"Runner{size}Function": RunnerSettings for size in SIZES},
+    **{f"{kind}{size}Function": RunnerSettings for kind in RUNNERS for size in SIZES},
 }
 
 
@@ -68,8 +70,9 @@ def ids(names: Iterable[str]) -> list[str]:
 
 def test_the_contract_of_functions() -> None:
     names = {body["Properties"]["FunctionName"]["Fn::Sub"] for body in FUNCTIONS.values()}
-    wanted = "webhook route scale settle reconcile sweep runner-2gb runner-4gb runner-8gb"
-    assert names == {f"${{AWS::StackName}}-{name}" for name in wanted.split()}
+    wanted = ["webhook", "route", "scale", "settle", "reconcile", "sweep"]
+    wanted += [f"{kind}-{size}" for kind in ("runner", "runner-protected") for size in SIZES]
+    assert names == {f"${{AWS::StackName}}-{name}" for name in wanted}
 
 
 @pytest.mark.parametrize("name", ids(ZIPPED))
@@ -197,8 +200,10 @@ def test_an_instance_is_launched_only_with_the_stacks_tag() -> None:
         tag = statement["Condition"]["StringEquals"]["aws:RequestTag/runner-fleet:stack"]
         assert tag == {"Ref": "AWS::StackName"}
         if "ec2:RunInstances" in as_list(statement["Action"]):
-            source = statement["Condition"]["ArnEquals"]["ec2:LaunchTemplate"]["Fn::Sub"]
-            assert source.endswith(":launch-template/${MachineTemplate}")
+            sources = statement["Condition"]["ArnEquals"]["ec2:LaunchTemplate"]
+            assert [source["Fn::Sub"].rpartition("/")[2] for source in sources] == [
+                f"${{{kind}Template}}" for kind in MACHINES
+            ]
 
 
 def test_create_fleet_may_read_the_zones_of_subnets_and_parameters_that_name_images() -> None:
@@ -217,11 +222,15 @@ def test_create_fleet_may_read_the_zones_of_subnets_and_parameters_that_name_ima
 
 def test_roles_are_passed_to_one_service_each() -> None:
     passed = {
-        (role, statement["Resource"]["Fn::GetAtt"]): statement["Condition"]["StringEquals"]
+        (role, resource["Fn::GetAtt"]): statement["Condition"]["StringEquals"]
         for role, statement in allowing("iam:PassRole")
+        for resource in as_list(statement["Resource"])
     }
     assert passed == {
-        ("ScaleRole", "MachineRole.Arn"): {"iam:PassedToService": "ec2.amazonaws.com"},
+        **{
+            ("ScaleRole", f"{kind}Role.Arn"): {"iam:PassedToService": "ec2.amazonaws.com"}
+            for kind in MACHINES
+        },
         ("ScaleRole", "ExpiryRole.Arn"): {"iam:PassedToService": "scheduler.amazonaws.com"},
     }
 
@@ -230,7 +239,9 @@ def test_roles_are_passed_to_one_service_each() -> None:
     ("role", "operator", "keys"),
     [
         ("MachineRole", "ForAllValues:StringEquals", ["machine#${aws:userid}"]),
+        ("ProtectedMachineRole", "ForAllValues:StringEquals", ["machine#${aws:userid}"]),
         ("Runner4gbRole", "ForAllValues:StringLike", ["machine#lambda:*"]),
+        ("ProtectedRunner4gbRole", "ForAllValues:StringLike", ["machine#lambda:*"]),
     ],
 )
 def test_a_runner_reaches_its_mailbox_only(role: str, operator: str, keys: list[str]) -> None:
@@ -251,7 +262,7 @@ def test_events_are_put_on_the_fleets_bus_and_in_the_callers_own_name() -> None:
         role: statement["Condition"]["StringEquals"]["events:source"] for role, statement in puts
     } == {
         "WebhookRole": "runner-fleet.webhook",
-        **{f"Runner{size}Role": "lambda" for size in SIZES},
+        **{f"{kind}{size}Role": "lambda" for kind in RUNNERS for size in SIZES},
     }
 
 
@@ -374,13 +385,13 @@ def test_a_machine_is_given_every_name_that_it_uses(name: str) -> None:
 
 
 def test_a_lambda_runner_is_invoked_once() -> None:
-    for size in SIZES:
-        failure = properties(f"Runner{size}Failure")
+    for name in (f"{kind}{size}" for kind in RUNNERS for size in SIZES):
+        failure = properties(f"{name}Failure")
         assert failure["MaximumRetryAttempts"] == 0
         # An invocation that finds no room counts against the ceiling for no longer than this.
         assert failure["MaximumEventAgeInSeconds"] <= 90
         assert failure["DestinationConfig"]["OnFailure"]["Destination"] == {"Fn::GetAtt": "Bus.Arn"}
-        assert properties(f"Runner{size}Function")["Timeout"] == 900
+        assert properties(f"{name}Function")["Timeout"] == 900
     assert properties("Runner8gbFunction")["EphemeralStorage"] == {"Size": 10240}
 
 
@@ -421,12 +432,13 @@ def test_a_fleet_without_lambda_runners_has_none_of_their_parts() -> None:
     conditions = {
         name: body.get("Condition")
         for name, body in template()["Resources"].items()
-        if name.startswith("Runner") and of_type(body) != "Events::Rule"
+        if name.startswith(RUNNERS) and of_type(body) != "Events::Rule"
     }
-    assert {name[6:9] for name in conditions} > set(SIZES)
+    assert conditions.pop("RunnerFunctionPolicy") == "MakeLambdaRunners"
+    assert len(conditions) == len(RUNNERS) * len(SIZES) * 4
     for name, condition in conditions.items():
-        is_of_all = name == "RunnerFunctionPolicy"
-        assert condition == ("MakeLambdaRunners" if is_of_all else f"Make{name[6:9]}Runners"), name
+        size = re.sub("^(Protected)?Runner", "", name)[:3]
+        assert condition == f"Make{size}Runners", name
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,6 @@ def clear_of_others(engine: Engine) -> None:
 def park(engine: Engine, stack: Stack, tmp_path: Path) -> Iterator[Park]:
     options = GuestOptions(
         stack=stack.name,
-        machine_role=stack.machine_role,
         folder=tmp_path / "guests",
         environment={
             "RUNNER_FLEET_GITLAB_RUNNER": str(runs.FAKE),

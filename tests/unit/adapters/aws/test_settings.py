@@ -24,6 +24,8 @@ SETTINGS = {
     "FLEET_EXPIRY_DEAD_LETTER_ARN": "arn:aws:sqs:us-east-1:1:expiry",
     "FLEET_SCHEDULE_GROUP": "runner-fleet-expiry",
     "FLEET_CACHE_BUCKET": "cache",
+    "FLEET_PROTECTED_LAUNCH_TEMPLATE": "lt-2",
+    "FLEET_PROTECTED_MACHINE_ROLE_ID": "AROB",
     "FLEET_CACHE_ROLE": "arn:aws:iam::1:role/cache",
     "FLEET_MACHINE_ROLE_ID": "AROAEXAMPLE",
     "FLEET_RUNNER_FUNCTION_PREFIX": "runner-fleet-runner-",

@@ -407,6 +407,16 @@ class TestMachines:
             cloud.backend.machines()
 
 
+def test_machines_of_a_protected_pool_are_of_a_kind_of_their_own(cloud: Cloud) -> None:
+    template = {"LaunchTemplateId": "lt-2", "Version": "$Latest"}
+    configs = [{"LaunchTemplateSpecification": template, "Overrides": ANY}]
+    cloud.gives("i-0", LaunchTemplateConfigs=configs)
+    cloud.takes_timer()
+    protected = pool(POOL + "protected_only = true\n")
+    (one,) = cloud.backend.launch(protected, cloud.order("rf-linux-1")).launched
+    assert one.mailbox == "AROB:i-0"
+
+
 def test_a_machine_s_mailbox_is_its_own_user_id(cloud: Cloud) -> None:
-    assert cloud.backend.mailbox("i-7") == "AROA:i-7"
+    assert cloud.backend.mailboxes("i-7") == ("AROA:i-7", "AROB:i-7")
     assert cloud.backend.name == "ec2"

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from botocore.exceptions import ClientError
+from botocore.stub import ANY
 
 from adapters.machines.backend import Launched, LaunchOrder
 from adapters.machines.lambda_ import LambdaBackend
@@ -54,6 +55,19 @@ def test_an_event_says_who_to_be_and_until_when() -> None:
     assert result.shortfalls == ()
 
 
+def test_a_protected_pool_has_functions_of_its_own() -> None:
+    asked = {
+        "FunctionName": "demo-runner-protected-2gb",
+        "InvocationType": "Event",
+        "Payload": ANY,
+    }
+    protected = read_config(SIZED + "protected_only = true\n").pools[0]
+    with scripted("lambda") as (client, script):
+        script.add_response("invoke", {"StatusCode": 202}, asked)
+        (one,) = LambdaBackend(client, "demo-runner-").launch(protected, ORDER).launched
+    assert one.machine_id == "demo-runner-protected-2gb/rf-small-1"
+
+
 def test_a_function_that_takes_no_more_events_is_a_shortfall() -> None:
     with scripted("lambda") as (client, script):
         script.add_client_error("invoke", "TooManyRequestsException", "Rate exceeded", 429)
@@ -69,7 +83,7 @@ def test_a_machine_s_mailbox_is_known_by_its_id() -> None:
         script.add_response("invoke", {"StatusCode": 202})
         backend = LambdaBackend(client, "demo-runner-")
         (one,) = backend.launch(pool(), ORDER).launched
-        assert backend.mailbox(one.machine_id) == one.mailbox
+        assert backend.mailboxes(one.machine_id) == (one.mailbox,)
 
 
 def test_lambda_shows_no_machines_and_has_no_places() -> None:
