@@ -20,7 +20,7 @@ backend = "ec2"                    # on a laptop: a process that stands for an i
 tags = ["ec2", "docker"]
 instance_types = ["m7i.large", "m7a.large", "m6i.large"]
 executor = "shell"                 # a laptop's machines have no Docker engine; where there is one:
-# docker = { socket = true }       # `docker build` works, and each job can be root of its machine
+# docker = {{ socket = true }}     # `docker build` works, and each job can be root of its machine
 ceiling = 4
 max_lifetime = "1h"
 max_job_time = "20m"
