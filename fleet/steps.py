@@ -4,7 +4,7 @@ The fleet writes its steps into the job's row, a machine into its report; `expla
 Rules and verdicts read the fields; only `explain` makes words of them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -12,6 +12,11 @@ from typing import Any
 
 from fleet.reasons import Reason
 from fleet.times import HasUtcTimes, in_utc
+
+# A job's row is one item of DynamoDB, of at most 400 KB: so many steps stay below it.
+MOST = 60
+FIRST, LAST = 15, 30  # kept of more than that
+LONGEST = 300  # characters of a fact; GitLab's delivery id has at most 255
 
 
 class StepName(StrEnum):
@@ -49,6 +54,7 @@ class StepName(StrEnum):
     MACHINE_GONE = "machine_gone"
     RUNNER_RECORD_GONE = "runner_record_gone"
     GIVEN_UP = "given_up"
+    LEFT_OUT = "left_out"  # `count` steps made room for newer ones
     UNKNOWN = "unknown"  # a newer fleet wrote it; `detail` has its name
 
 
@@ -101,6 +107,7 @@ class Step(HasUtcTimes):
     retry_of: int | None = None  # the job that this one runs again
     retried_as: int | None = None  # the job that runs this one again
     outcome: Outcome | None = None
+    count: int | None = None  # of steps that were left out
     detail: str | None = None  # words of GitLab, AWS or a machine: for people only
 
     def item(self) -> dict[str, Any]:
@@ -152,6 +159,19 @@ class Undated:
         )
 
 
+def with_room(items: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """The steps of a row as written, at most `MOST`: of more, middle ones make room for a marker.
+
+    A marker that is there already is counted into the new one.
+    """
+    if len(items) <= MOST:
+        return items
+    first, middle, last = items[:FIRST], items[FIRST:-LAST], items[-LAST:]
+    count = sum(item.get("count") or 1 for item in middle)
+    marker = {"at": middle[-1]["at"], "step": StepName.LEFT_OUT.value, "count": count}
+    return [*first, marker, *last]
+
+
 _FACTS = tuple(name for name in Step.__dataclass_fields__ if name not in {"at", "name"})
 _NAMES = frozenset(StepName)
 _WORDS: dict[type[StrEnum], frozenset[StrEnum]] = {
@@ -160,7 +180,9 @@ _WORDS: dict[type[StrEnum], frozenset[StrEnum]] = {
 
 
 def _plain(fact: object) -> object:
-    return fact.value if isinstance(fact, StrEnum) else fact
+    if isinstance(fact, StrEnum):
+        return fact.value
+    return fact[:LONGEST] if isinstance(fact, str) else fact
 
 
 def _present(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -45,6 +45,7 @@ LABELS: Mapping[StepName, str] = {
     StepName.MACHINE_GONE: "machine gone",
     StepName.RUNNER_RECORD_GONE: "runner record gone",
     StepName.GIVEN_UP: "given up",
+    StepName.LEFT_OUT: "left out",
     StepName.UNKNOWN: "of a newer fleet",
 }
 _ORDER = {name: place for place, name in enumerate(StepName)}
@@ -174,6 +175,7 @@ _WORDS: Mapping[StepName, Callable[[Step], str]] = {
     StepName.RUNNER_EXITED: lambda step: _joined(": ", step.outcome, step.detail),
     **dict.fromkeys(_GITLAB_SAYS, lambda step: step.runner or step.detail or ""),
     StepName.GIVEN_UP: _sent,
+    StepName.LEFT_OUT: lambda step: f"{step.count} steps, for newer ones",
 }
 
 

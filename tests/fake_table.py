@@ -5,7 +5,7 @@ from operator import eq, ge, gt, le, lt
 from threading import RLock
 from typing import Any
 
-from boto3.dynamodb.conditions import AttributeBase, ConditionBase
+from boto3.dynamodb.conditions import AttributeBase, ConditionBase, Size
 
 from adapters.ledger.table import TRANSACT, Change, Item, Table, of_dynamodb, to_dynamodb
 from fleet.errors import FleetError, Refused
@@ -80,6 +80,13 @@ class FakeTable(Table):
         """Carry out one change; False when its condition did not hold."""
         return self._carry_out([change])
 
+    def update(self, change: Change) -> Item | None:
+        """Carry out one change: the attributes that it wrote, as they are now."""
+        if not self.write(change):
+            return None
+        after: Item = _copy(self.items[change.pk, change.sk])
+        return after
+
     def transact(self, changes: Sequence[Change]) -> bool:
         """Carry out all changes or none; False when a condition did not hold."""
         if not 0 < len(changes) <= TRANSACT:
@@ -150,6 +157,8 @@ _COMPARISONS: dict[str, Any] = {
 
 
 def _value(operand: Any, item: Item) -> Any:
+    if isinstance(operand, Size):
+        return len(item[operand.get_expression()["values"][0].name])
     return item.get(operand.name) if isinstance(operand, AttributeBase) else _stored(operand)
 
 

@@ -20,7 +20,7 @@ from adapters.ledger.retries import RetryRows
 from adapters.ledger.rows import REASON, STEPS, RowType
 from adapters.ledger.table import TRANSACT, Change, Item, Rows, Table, exists
 from fleet.model import GONE, Job, JobKey, JobStatus
-from fleet.steps import Step
+from fleet.steps import Step, with_room
 from fleet.times import HasUtcTimes
 
 # A row lasts so long after its last change.
@@ -103,7 +103,7 @@ class JobRows(Rows):
 
         `instead_of`: the pool that it leaves.
         """
-        return self._table.write(_routing(job, steps, at, instead_of))
+        return self._record(_routing(job, steps, at, instead_of))
 
     def route_all(
         self, jobs: Sequence[Job], steps: Mapping[JobKey, Sequence[Step]], *, at: datetime
@@ -122,7 +122,7 @@ class JobRows(Rows):
                 known = self.jobs(job.key for job in batch)
             else:
                 pairs = zip(batch, changes, strict=True)
-                done += [job for job, change in pairs if self._table.write(change)]
+                done += [job for job, change in pairs if self._record(change)]
         return tuple(done)
 
     def advance(
@@ -137,7 +137,7 @@ class JobRows(Rows):
         put |= {"runner_id": job.runner_id, "gitlab_runner_id": job.gitlab_runner_id}
         runs = job.status is JobStatus.RUNNING
         put |= look_later(job.key, at) if runs else {}
-        return self._table.write(
+        return self._record(
             Change(
                 pk=job_pk(job.key),
                 sk="job",
@@ -154,7 +154,7 @@ class JobRows(Rows):
         timeline = STEPS.write(steps)
         if not timeline and not facts:
             return
-        self._table.write(
+        self._record(
             Change(
                 pk=job_pk(key),
                 sk="job",
@@ -188,7 +188,7 @@ class JobRows(Rows):
         put: Item = {"attempt": attempt}
         if given_up:
             put |= _present({"given_up": True, "given_up_in": applied})
-        return self._table.write(
+        return self._record(
             Change(
                 pk=job_pk(key),
                 sk="job",
@@ -203,7 +203,7 @@ class JobRows(Rows):
 
         The numbers of attempts go on, so that a late message never matches a new attempt.
         """
-        return self._table.write(
+        return self._record(
             Change(
                 pk=job_pk(job.key),
                 sk="job",
@@ -220,7 +220,7 @@ class JobRows(Rows):
         """Record of a job that is about to be pending that no spot machine may run it."""
         put = {"on_demand": True, "retry_of": True, "changed_at": at, **_history(at)}
         once = JOB_ROW.write(job, without=_CHANGING | {"on_demand", "reason", "pool"})
-        self._table.write(
+        self._record(
             Change(
                 pk=job_pk(job.key),
                 sk="job",
@@ -229,6 +229,19 @@ class JobRows(Rows):
                 append={"timeline": STEPS.write([step])},
             )
         )
+
+    def _record(self, change: Change) -> bool:
+        """Carry out one change; of a history that it makes too long, middle steps make room.
+
+        Of two at once one makes room, and a history in between is longer by what the other adds.
+        """
+        after = self._table.update(change)
+        steps = (after or {}).get("timeline", [])
+        if len(kept := with_room(steps)) < len(steps):
+            unchanged = Attr("timeline").size().eq(len(steps))
+            put = {"timeline": kept}
+            self._table.write(Change(pk=change.pk, sk=change.sk, put=put, when=unchanged))
+        return after is not None
 
     def _each(self, steps: Mapping[JobKey, Step]) -> None:
         """Writes one step for each job, many at a time; a failed write stops no other."""

@@ -133,7 +133,18 @@ class Table:
 
     def write(self, change: Change) -> bool:
         """Carry out one change; False when its condition did not hold."""
-        request = _request(change)
+        return self._write(_request(change)) is not None
+
+    def update(self, change: Change) -> Item | None:
+        """Carry out one change of attributes: those that it wrote, as they are now.
+
+        None when its condition did not hold.
+        """
+        ((kind, body),) = _request(change).items()
+        raw = self._write({kind: {**body, "ReturnValues": "UPDATED_NEW"}})
+        return None if raw is None else of_dynamodb(raw)
+
+    def _write(self, request: dict[str, dict[str, Any]]) -> Mapping[str, Any] | None:
         kind = next(iter(request))
         call = {
             "Put": self._client.put_item,
@@ -143,13 +154,14 @@ class Table:
         for pause_s in CONFLICT_PAUSES_S:
             try:
                 with aws_call(f"dynamodb.{kind}Item", passing=(CONDITION_EXCEPTION, CONFLICT)):
-                    call[kind](TableName=self.name, **request[kind])  # type: ignore[operator]
+                    answer = call[kind](TableName=self.name, **request[kind])  # type: ignore[operator]
             except ClientError as exc:
                 if exc.response["Error"]["Code"] == CONDITION_EXCEPTION:
-                    return False
+                    return None
                 self._pause(random.uniform(pause_s / 2, pause_s))  # noqa: S311  no secret
             else:
-                return True
+                attributes: Mapping[str, Any] = answer.get("Attributes", {})
+                return attributes
         raise Transient(call=f"dynamodb.{kind}Item", code=CONFLICT)
 
     def transact(self, changes: Sequence[Change]) -> bool:

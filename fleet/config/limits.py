@@ -1,10 +1,14 @@
 """Limits of a configuration file before it is read as TOML: text, not too long, not too deep.
 
 Beyond these limits `tomllib` raises errors other than its own, or takes hours.
+What is read may be too much as well: each item of it has its own checks and problems.
 """
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
+from fleet.config.lines import Path
 from fleet.config.problems import FileProblem
 
 # The file is kept in one item of DynamoDB, of at most 400 KB with everything else.
@@ -12,8 +16,11 @@ LARGEST = 350_000  # bytes
 DEEPEST = 64  # arrays and tables within each other
 DIGITS = 100
 PARTS = 32  # of a dotted key
+LONGEST_LIST = 300  # items; CreateFleet takes no more places
+LARGEST_TABLE = 1000  # keys
+LONGEST_TEXT = 4096  # characters of a key or a text
 
-_DIGITS = re.compile(rf"[0-9](?:_?[0-9]){{{DIGITS}}}")
+_DIGITS = re.compile(rf"[0-9](?:_?[0-9]){{{DIGITS}}}|0x(?:_?[0-9A-Fa-f]){{{DIGITS}}}")
 _DOTTED = re.compile(rf"\.(?:[ \t]*(?:[\w-]+[ \t]*)?\.){{{PARTS - 1}}}")
 # Strings and comments: their brackets, dots and digits have no meaning. Each alternative matches
 # once begun, so the text is scanned once.
@@ -33,6 +40,26 @@ def beyond_limits(name: str, text: str) -> FileProblem | None:
     line = text.count("\n", 0, at) + 1
     column = at - text.rfind("\n", 0, at)
     return FileProblem(name=name, line=line, column=column, path="", message=message)
+
+
+def crowded(tables: Mapping[str, Any]) -> tuple[Path, str] | None:
+    """The path of a list or table that holds too much, and a sentence. Counts no pools."""
+    left: list[tuple[Path, Any]] = [((), tables)]
+    while left:
+        path, value = left.pop()
+        if isinstance(value, dict):
+            if len(value) > LARGEST_TABLE and path != ("pools",):
+                return path, f"holds {len(value)} keys, and at most {LARGEST_TABLE} work"
+            if any(len(key) > LONGEST_TEXT for key in value):
+                return path, f"holds a key of more than {LONGEST_TEXT} characters"
+            left += [((*path, key), inner) for key, inner in value.items()]
+        elif isinstance(value, list):
+            if len(value) > LONGEST_LIST:
+                return path, f"holds {len(value)} items, and at most {LONGEST_LIST} work"
+            left += [((*path, place), inner) for place, inner in enumerate(value)]
+        elif isinstance(value, str) and len(value) > LONGEST_TEXT:
+            return path, f"holds {len(value)} characters, and at most {LONGEST_TEXT} work"
+    return None
 
 
 def _beyond(text: str) -> tuple[int, str] | None:

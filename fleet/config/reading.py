@@ -2,8 +2,9 @@
 
 import hashlib
 import tomllib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -16,7 +17,7 @@ from fleet.config.checks import (
     check_pools,
 )
 from fleet.config.foreign import foreign_tables, foreign_text
-from fleet.config.limits import beyond_limits
+from fleet.config.limits import beyond_limits, crowded
 from fleet.config.lines import Path
 from fleet.config.model import (
     BACKENDS,
@@ -54,6 +55,7 @@ __all__ = [
 
 # GitLab allows a group or project 1,000 runners by default, and each pool is one.
 POOLS_AT_MOST = 1000
+PROBLEMS_AT_MOST = 100  # and as many warnings: nobody reads more at once
 
 
 class ConfigError(ValueError):
@@ -122,8 +124,8 @@ def read_config(
     """Read the text of a configuration file; messages call it `name`.
 
     `backends` are the back ends that pools may name; `instance_types` are those that AWS is known
-    to have, none where that is not to be checked. Raises `ConfigError` with all errors, and
-    nothing else, whatever the text; warnings are in the value.
+    to have, none where that is not to be checked. Raises `ConfigError` with all errors, of
+    very many the first, and nothing else, whatever the text; warnings are in the value.
     """
     text = text.removeprefix("\ufeff")  # editors on Windows put a byte-order mark there
     tables = _tables(name, text)
@@ -134,6 +136,8 @@ def read_config(
     if gitlab is not None:
         reading.take(check_gitlab(gitlab, pools))
     problems = sorted(reading.problems, key=lambda problem: (problem.line, problem.column))
+    if len(problems) == PROBLEMS_AT_MOST:
+        problems.append(_first_line(name, "there may be more problems: correct these first"))
     if gitlab is None or problems:
         raise ConfigError(problems)
     return FleetConfig(
@@ -159,6 +163,8 @@ def _tables(name: str, text: str) -> Mapping[str, Any]:
         ) from None
     if message := foreign_tables(name, tables):
         raise ConfigError([_first_line(name, message)])
+    if beyond_reading := crowded(tables):
+        raise ConfigError([Source(name=name, text=text).problem(*beyond_reading)])
     return tables
 
 
@@ -202,6 +208,8 @@ class _Reading:
 
     def _pools(self, named: Mapping[str, Any]) -> Iterator[PoolConfig]:
         for name, table in named.items():
+            if len(self.problems) >= PROBLEMS_AT_MOST:
+                return
             path: Path = ("pools", name)
             if not isinstance(table, dict):
                 self._problem(path, "must be a table", f"write [pools.{name}]")
@@ -221,14 +229,21 @@ class _Reading:
         try:
             return read(table)
         except ValidationError as error:
-            self.problems += model_problems(self.source, path, error)
+            self._add(self.problems, model_problems(self.source, path, error))
             return None
 
     def take(self, findings: Iterator[Finding]) -> None:
         """Collect findings as problems and warnings with their positions."""
         for finding in findings:
             problem = self.source.problem(finding.path, finding.message, finding.hint)
-            (self.warnings if finding.is_warning else self.problems).append(problem)
+            self._add(self.warnings if finding.is_warning else self.problems, [problem])
+            if len(self.problems) >= PROBLEMS_AT_MOST:
+                return
 
     def _problem(self, path: Path, message: str, hint: str) -> None:
-        self.problems.append(self.source.problem(path, message, hint))
+        self._add(self.problems, [self.source.problem(path, message, hint)])
+
+    @staticmethod
+    def _add(problems: list[FileProblem], more: Iterable[FileProblem]) -> None:
+        """Add so many as have room; the rest is not even looked for."""
+        problems += islice(more, max(PROBLEMS_AT_MOST - len(problems), 0))

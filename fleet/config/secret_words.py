@@ -4,6 +4,7 @@ import re
 
 # GitLab's tokens by their prefixes, keys of AWS and of other well-known services, private keys,
 # JSON Web Tokens, and a password in an address. Source: the prefixes that their makers publish.
+# Each repetition that may fail is bounded, so that a search takes linear time.
 _LOOKS = re.compile(
     r"\b(?:gl[a-z]{1,8}-|GR1348941|_gitlab_session=)[\w.+/=-]{6,}"
     r"|\bwhsec_[\w+/=-]{6,}"
@@ -11,8 +12,8 @@ _LOOKS = re.compile(
     r"|\b(?:gh[opsur]|github_pat|glsa|npm|pypi|dckr_pat|hf|shpat|xox[abeprs]|sk|rk|pk_live|AIza)"
     r"[_-][\w-]{16,}|\bAIza[\w-]{30,}"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY"
-    r"|\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\."
-    r"|[a-z][a-z0-9+.-]*://[^\s/?#:@]*:[^\s/?#@$]+@",
+    r"|\beyJ[\w-]{8,400}\.eyJ[\w-]{8}"
+    r"|[a-z][a-z0-9+.-]{0,30}://[^\s/?#:@]*:[^\s/?#@$]+@",
     re.ASCII,
 )
 # Names of variables that mostly hold one, and values that do not: empty, a path, a switch, a
