@@ -64,12 +64,13 @@ FUNCTIONS = ("route", "scale", "settle", "reconcile", "sweep")
 
 def role_arns(engine: Engine, stack: Stack) -> dict[str, str]:
     """Every role of a stack, by its logical id."""
-    resources = engine.client("cloudformation").list_stack_resources(StackName=stack.name)
+    resources = engine.client("cloudformation").get_paginator("list_stack_resources")
     return {
         one["LogicalResourceId"]: engine.client("iam").get_role(RoleName=one["PhysicalResourceId"])[
             "Role"
         ]["Arn"]
-        for one in resources["StackResourceSummaries"]
+        for page in resources.paginate(StackName=stack.name)
+        for one in page["StackResourceSummaries"]
         if one["ResourceType"] == "AWS::IAM::Role"
     }
 

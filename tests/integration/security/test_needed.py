@@ -1,9 +1,11 @@
 """Each right of the template is used by what the fleet does, with the role that has it."""
 
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
+import boto3
 import pytest
 
 from adapters.aws.bus import EventBus
@@ -14,7 +16,7 @@ from adapters.machines.backend import Backend, LaunchOrder, LaunchResult
 from adapters.machines.ec2 import Ec2Backend
 from fleet.config.reading import PoolConfig
 from fleet.errors import Transient
-from fleet.machine.mailbox import MachineState, Report
+from fleet.machine.mailbox import CacheBucket, MachineState, Report
 from fleet.reasons import Reason
 from infra.permissions import rights
 from local.aws.engine import CONFIG
@@ -25,7 +27,26 @@ from tests.integration.security.scene import TEXT, TOKEN_LIFETIME, RoleScene, de
 from tests.unit.infra.documents import template
 from tests.unit.orchestrator.scene import INSTANCE, PROJECT, described
 
-SAME = {"Runner4gbRole", "Runner8gbRole"}  # their policies are those of Runner2gbRole
+# Their policies are those of the roles for 2gb.
+SAME = {f"{kind}{size}Role" for kind in ("Runner", "ProtectedRunner") for size in ("4gb", "8gb")}
+OF_ONE_PROJECT = (
+    TEXT.replace("group:42", "project:7")
+    + """
+[pools.safe]
+backend = "ec2"
+tags = ["safe"]
+instance_types = ["m7i.large"]
+ceiling = 2
+protected_only = true
+
+[pools.safe-node]
+backend = "lambda"
+tags = ["safe-node"]
+size = "2GB"
+ceiling = 2
+protected_only = true
+"""
+)
 SHARED = TEXT.replace('"group:42"', '"group:42"\ncredentials = "shared"')
 GONE = "EC2 Instance State-change Notification"
 BLAMED: dict[str, Any] = {"failure_reason": "runner_system_failure"}
@@ -204,25 +225,43 @@ def reconcile_renews_secrets(scene: RoleScene) -> None:
 
 
 def machines_take_their_mail(scene: RoleScene) -> None:
-    """What gitlab-runner does with the cache is done with the machine's keys."""
-    scene.waits(70, pipeline_id=18)
-    scene.waits(71, pipeline_id=19, tags=("node",))
-    assert scene.scale().launched == 2
-    for pool, role in (("docker", "MachineRole"), ("node", "Runner2gbRole")):
+    """What gitlab-runner does with the cache is done with the keys of the credential."""
+    scene.apply(OF_ONE_PROJECT)
+    scene.gitlab.protected["main"] = True
+    roles = {
+        "docker": "MachineRole",
+        "node": "Runner2gbRole",
+        "safe": "ProtectedMachineRole",
+        "safe-node": "ProtectedRunner2gbRole",
+    }
+    jobs = dict(enumerate(roles, start=70))
+    for job_id, tag in jobs.items():
+        scene.waits(job_id, pipeline_id=job_id, tags=(tag,))
+    assert scene.scale().launched == len(roles)
+    for pool, role in roles.items():
         (runner,) = scene.world.runners.live(pool)
-        name = runner.machine_id if pool == "docker" else "lambda"
+        name = runner.machine_id if runner.backend == "ec2" else "lambda"
         mailbox = scene.mailbox(role, name or "", runner.mailbox or "")
-        assert mailbox.try_take_credential() is not None
+        credential = mailbox.try_take_credential()
+        assert credential is not None
         report = Report(heartbeat_at=scene.clock(), state=MachineState.IDLE, runner_id=runner.id)
         assert mailbox.claim(report)
         mailbox.report(report)
         assert mailbox.order() is None
-        cache = session(scene.engine, scene.arns[role], "i-1").client("s3", config=CONFIG)
-        cache.put_object(Bucket=scene.stack.cache_bucket, Key="a", Body=b"a")
-        cache.get_object(Bucket=scene.stack.cache_bucket, Key="a")
-    cancel(scene, 70, 71)
-    scene.clock.go(3700)
-    assert scene.sweep().closed == 2
+        use(credential.cache, scene)
+    cancel(scene, *jobs)
+    scene.clock.go(4 * 3600)
+    assert scene.sweep().closed == len(roles)
+    scene.apply(TEXT)
+
+
+def use(cache: CacheBucket | None, scene: RoleScene) -> None:
+    assert cache is not None
+    keys = boto3.Session(cache.access_key, cache.secret_key, cache.session_token, cache.region)
+    with closing(keys.client("s3", endpoint_url=scene.engine.url, config=CONFIG)) as files:
+        key = f"{cache.prefix}/project/7/a"
+        files.put_object(Bucket=cache.bucket, Key=key, Body=b"a")
+        files.get_object(Bucket=cache.bucket, Key=key)["Body"].close()
 
 
 def the_webhook_publishes(scene: RoleScene) -> None:
