@@ -41,10 +41,17 @@ class HookSecretStore:
         """The stored secrets, by webhook."""
         return self._store.newest_webhook_secrets(self._name)
 
-    def change(self, hook: str, secrets: WebhookSecrets) -> None:
-        """Store the secrets of one webhook. `Transient` when another process holds the lease."""
+    def change(self, hook: str, secrets: WebhookSecrets, *, before: WebhookSecrets) -> None:
+        """Store the secrets of one webhook instead of those `before`, which the caller has read.
+
+        `Transient` when they are others by now, as GitLab may use one of those, or when another
+        process holds the lease.
+        """
         with self._alone():
-            self._store.store_webhook_secrets(self._name, {**self.read(), hook: secrets})
+            stored = self.read()
+            if stored.get(hook, WebhookSecrets()) != before:
+                raise Transient("another process gives this webhook a secret: run this again")
+            self._store.store_webhook_secrets(self._name, {**stored, hook: secrets})
 
     def drop_older(self, hook: str, secret_id: str) -> WebhookSecrets:
         """Delete the secrets of a webhook older than the one that GitLab uses; the kept ones."""

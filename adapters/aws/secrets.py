@@ -126,8 +126,8 @@ class SecretStore:
         return self.webhook_secrets(name)
 
     def gitlab_token(self, name: str) -> str:
-        """The token that the fleet calls GitLab with."""
-        return self._read(name, _GitLabSecret).token
+        """The token that the fleet calls GitLab with, never from the cache: callers keep it."""
+        return self._read(name, _GitLabSecret, max_age=timedelta(0)).token
 
     def pool_token(self, name: str) -> PoolToken:
         """A pool's runner record."""

@@ -53,8 +53,8 @@ class WebhookSecretStore(Protocol):
     def read(self) -> AllWebhookSecrets:
         """The stored secrets, by hook."""
 
-    def change(self, hook: str, secrets: WebhookSecrets) -> None:
-        """Store the secrets of one hook; all others stay."""
+    def change(self, hook: str, secrets: WebhookSecrets, *, before: WebhookSecrets) -> None:
+        """Store the secrets of one hook instead of those `before`; all others stay."""
 
 
 def register_webhook(  # noqa: PLR0913  # the clock and the time of before among them
@@ -128,7 +128,7 @@ class _Registration:
             return self._registered(saved, newer)
         # GitLab before 19.0 ignores the parameter
         older = WebhookSecrets(tokens=_with_newest(self.stored.tokens, _new_token))
-        return self._registered(self._store_then_save(saved, older), older)
+        return self._registered(self._store_then_save(saved, older, before=newer), older)
 
     def _move_to_signing(self) -> Registered:
         """With a new secret token, and a signing token where GitLab now can.
@@ -140,24 +140,29 @@ class _Registration:
         saved = self._store_then_save(self.hook, newer, sends=both)
         if not saved.signing_token_present:
             return self._registered(saved, newer)
-        self._put(both)
+        self._put(both, before=newer)
         return self._registered(saved, both)
 
     def _store_then_save(
-        self, hook: GitLabHook | None, newer: WebhookSecrets, *, sends: WebhookSecrets | None = None
+        self,
+        hook: GitLabHook | None,
+        newer: WebhookSecrets,
+        *,
+        before: WebhookSecrets | None = None,
+        sends: WebhookSecrets | None = None,
     ) -> GitLabHook:
-        self._put(newer)
+        self._put(newer, before=self.stored if before is None else before)
         if hook is not None:
             self.pause(SETTLE_S)
         try:
             return self._save(hook, sends or newer)
         except Refused:
             # GitLab has not taken it: it is of no use, and one more try stores another
-            self._put(self.stored)
+            self._put(self.stored, before=newer)
             raise
 
-    def _put(self, secrets: WebhookSecrets) -> None:
-        self.store.change(self.target.name, secrets)
+    def _put(self, secrets: WebhookSecrets, *, before: WebhookSecrets) -> None:
+        self.store.change(self.target.name, secrets, before=before)
 
     def _save(self, hook: GitLabHook | None, secrets: WebhookSecrets) -> GitLabHook:
         body = self.target.body()

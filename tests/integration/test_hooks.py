@@ -37,7 +37,8 @@ class Store:
     def read(self) -> AllWebhookSecrets:
         return dict(self.by_hook)
 
-    def change(self, hook: str, secrets: WebhookSecrets) -> None:
+    def change(self, hook: str, secrets: WebhookSecrets, *, before: WebhookSecrets) -> None:
+        assert self.by_hook.get(hook, WebhookSecrets()) == before
         self.by_hook[hook] = secrets
         self.writings += 1
         self.watch()

@@ -247,7 +247,8 @@ class TestRotation:
         """Our hook was rotated: two secrets are valid."""
         scene, secrets = Scene(), FakeSecrets()
         store = HookSecretStore(secrets, "fleet/webhook", scene.world.fleet, scene.clock)
-        store.change(self.NAME, WebhookSecrets(tokens=("new", "old")))
+        none = WebhookSecrets()
+        store.change(self.NAME, WebhookSecrets(tokens=("new", "old")), before=none)
         scene.world = replace(scene.world, drop_older=store.drop_older)
         row = replace(hook(), name=self.NAME, secret_ids=(self.NEW, self.OLD))
         scene.world.fleet.record_hook(row)

@@ -11,6 +11,7 @@ from fleet.webhook_secrets import AllWebhookSecrets, WebhookSecrets, secret_id
 from tests.fakes import AT, Clock, FakeSecrets, FakeTable
 
 NAME = "fleet/webhook"
+NONE = WebhookSecrets()
 
 
 class Site:
@@ -54,9 +55,9 @@ def own(*tokens: str) -> WebhookSecrets:
 def test_each_change_leaves_all_other_webhooks_alone() -> None:
     site = Site()
     for n in range(40):
-        site.process().change(f"project:{n}@0", own(f"t{n}"))
+        site.process().change(f"project:{n}@0", own(f"t{n}"), before=NONE)
     for n in range(0, 40, 3):
-        site.process().change(f"project:{n}@0", own(f"new{n}", f"t{n}"))
+        site.process().change(f"project:{n}@0", own(f"new{n}", f"t{n}"), before=own(f"t{n}"))
     assert site.process().read() == {
         f"project:{n}@0": own(f"t{n}") if n % 3 else own(f"new{n}", f"t{n}") for n in range(40)
     }
@@ -68,11 +69,11 @@ def test_another_s_change_waits_for_the_one_under_way() -> None:
 
     def meanwhile() -> None:
         with pytest.raises(Transient, match="try again"):
-            site.process().change("group:42@0", own("b"))
+            site.process().change("group:42@0", own("b"), before=NONE)
         others.append(Transient)
 
-    site.process(Interrupted(site, meanwhile)).change("project:7@0", own("a"))
-    site.process().change("group:42@0", own("b"))
+    site.process(Interrupted(site, meanwhile)).change("project:7@0", own("a"), before=NONE)
+    site.process().change("group:42@0", own("b"), before=NONE)
     assert (site.stored, len(others)) == ({"project:7@0": own("a"), "group:42@0": own("b")}, 1)
 
 
@@ -80,15 +81,15 @@ def test_a_process_that_died_in_a_change_holds_up_others_for_a_minute() -> None:
     site = Site()
     assert site.rows.take_lease(LEASE, "dead", at=AT)
     site.clock.go(61)
-    site.process().change("project:7@0", own("a"))
+    site.process().change("project:7@0", own("a"), before=NONE)
     site.rows.release_lease(LEASE, "dead")  # it was not dead, only late
     assert site.rows.take_lease(LEASE, "next", at=site.clock())
 
 
 def test_secrets_before_the_one_in_use_are_forgotten() -> None:
     site = Site()
-    site.process().change("project:7@0", own("new", "old", "older"))
-    site.process().change("group:42@0", own("b", "a"))
+    site.process().change("project:7@0", own("new", "old", "older"), before=NONE)
+    site.process().change("group:42@0", own("b", "a"), before=NONE)
     assert site.process().drop_older("project:7@0", secret_id("old")) == own("new", "old")
     assert site.process().drop_older("project:7@0", secret_id("not ours")) == own("new", "old")
     assert site.process().drop_older("project:8@0", secret_id("b")).is_empty

@@ -61,8 +61,9 @@ class Store:
         others = {"project:7@0": WebhookSecrets(tokens=("of another hook",))}
         return others | ({} if self.secrets.is_empty else {NAME: self.secrets})
 
-    def change(self, hook: str, secrets: WebhookSecrets) -> None:
+    def change(self, hook: str, secrets: WebhookSecrets, *, before: WebhookSecrets) -> None:
         assert hook == NAME
+        assert before == self.secrets
         self.secrets = secrets
         self.written.append((len(self.changes), secrets))
 
