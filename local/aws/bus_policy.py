@@ -34,6 +34,8 @@ def _with_principal_keys(resolve: Callable[[str, Any], Any]) -> Callable[[str, A
         # Only a request signed by a principal is checked; AWS's services put events inside.
         if key.lower() == "aws:principalisawsservice":
             return "false"
+        if key.lower() == "aws:securetransport":
+            return "true"  # nothing leaves the loopback, and the engine has no TLS
         resolved = resolve(key, context)
         session = re.fullmatch(r"arn:aws:sts::(\d+):assumed-role/([^/]+)/.+", str(resolved))
         if key.lower() == "aws:principalarn" and session:

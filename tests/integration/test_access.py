@@ -222,6 +222,23 @@ def test_the_bus_refuses_a_role_that_its_own_policies_would_let_put(
         iam.delete_role_policy(RoleName=session.name, PolicyName="put")
 
 
+@pytest.mark.parametrize("queue", ["ec2_queue_url", "ec2_dead_letter_url"])
+def test_a_queue_refuses_a_role_that_its_own_policies_would_let_send(
+    standins: Standins, queue: str
+) -> None:
+    session, url = standins.role("ScaleRole"), getattr(standins.stack, queue)
+    iam = standins.engine.client("iam")
+    right = {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [right]})
+    iam.put_role_policy(RoleName=session.name, PolicyName="send", PolicyDocument=policy)
+    try:
+        assert refused(session.client("sqs").send_message, QueueUrl=url, MessageBody="x")
+    finally:
+        iam.delete_role_policy(RoleName=session.name, PolicyName="send")
+    settle = standins.role("SettleRole").client("sqs")
+    assert not refused(settle.send_message, QueueUrl=url, MessageBody="x")
+
+
 def test_scale_reads_images_of_the_fleet_and_of_aws_only(standins: Standins) -> None:
     read = standins.role("ScaleRole").client("ssm").get_parameters
     assert not refused(read, Names=["/runner-fleet/image"])

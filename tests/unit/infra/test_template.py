@@ -38,7 +38,8 @@ UNTAGGED = """
     ApiGatewayV2::Integration ApiGatewayV2::Route EC2::Route EC2::SubnetRouteTableAssociation
     EC2::VPCEndpoint EC2::VPCGatewayAttachment Events::Archive Events::EventBusPolicy
     IAM::InstanceProfile
-    IAM::ManagedPolicy IAM::Policy Lambda::EventInvokeConfig Lambda::Permission SQS::QueuePolicy
+    IAM::ManagedPolicy IAM::Policy Lambda::EventInvokeConfig Lambda::Permission S3::BucketPolicy
+    SQS::QueuePolicy
 """
 SETTINGS_OF: dict[str, type[BaseSettings | RunnerSettings]] = {
     "WebhookFunction": WebhookSettings,
@@ -412,6 +413,32 @@ def test_only_the_webhook_is_public() -> None:
     assert not resources("Lambda::Url")
     block = properties("CacheBucket")["PublicAccessBlockConfiguration"]
     assert list(block.values()) == [True] * 4
+
+
+@pytest.mark.parametrize("name", ids(set(resources("SQS::Queue")) - set(resources("SQS::QueueP"))))
+def test_only_the_fleet_sends_to_a_queue_and_by_tls(name: str) -> None:
+    allowed = {
+        role.removesuffix("Role")
+        for role, statement in allowing("sqs:SendMessage")
+        if {"Fn::GetAtt": f"{name}.Arn"} in as_list(statement["Resource"])
+    }
+    stated = properties(f"{name}Policy")["PolicyDocument"]["Statement"]
+    only, tls = [one for one in stated if one["Effect"] == "Deny"]
+    others = only["Condition"].get("ArnNotEquals", {}).get("aws:PrincipalArn", [])
+    assert {one["Fn::GetAtt"].removesuffix("Role.Arn") for one in others} == allowed
+    assert (only["Principal"], only["Action"]) == ("*", "sqs:SendMessage")
+    assert tls["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_the_cache_is_reached_by_its_role_and_by_tls_only() -> None:
+    only, tls = properties("CacheBucketPolicy")["PolicyDocument"]["Statement"]
+    for statement in (only, tls):
+        assert (statement["Effect"], statement["Principal"]) == ("Deny", "*")
+    assert only["Condition"]["ArnNotEquals"] == {
+        "aws:PrincipalArn": {"Fn::GetAtt": "CacheRole.Arn"}
+    }
+    assert {role for role, _ in allowing("s3:GetObject", "s3:PutObject")} == {"CacheRole"}
+    assert tls["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
 @pytest.mark.parametrize(
