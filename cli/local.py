@@ -23,7 +23,7 @@ from cli.lines import say
 from fleet.errors import Refused
 from local.demo.project import CONFIG
 from local.demo.run import register_webhook
-from local.earlier import set_aside, take_up
+from local.earlier import make_private, set_aside, take_up
 from local.fleet_file import FILE, keep_applied, put_in_force
 from local.gitlab.seed import create_project
 from local.laptop import Laptop, LaptopOptions
@@ -63,7 +63,7 @@ class Up:
 @app.command()
 def up(data: Folder = HERE, gitlab_port: Port = 8929) -> None:
     """Start everything and stay; Ctrl-C, SIGTERM or `local down` end every process."""
-    data.mkdir(parents=True, exist_ok=True)
+    make_private(data)
     with _alone(data):
         set_aside(data)
         stopped = threading.Event()

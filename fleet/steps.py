@@ -36,6 +36,7 @@ class StepName(StrEnum):
     SERVED_ANOTHER = "served_another"  # the job `job_id`
     CALLED_HOME = "called_home"
     CREDENTIAL_READ = "credential_read"
+    EXPOSED = "exposed"  # jobs can read gitlab-runner's memory; `detail`: why
     JOB_TAKEN = "job_taken"  # by the runner's log
     TAKEN = "taken"  # by GitLab's webhook
     FIRST_OUTPUT = "first_output"
@@ -63,6 +64,7 @@ OF_MACHINES = frozenset(
     {
         StepName.CALLED_HOME,
         StepName.CREDENTIAL_READ,
+        StepName.EXPOSED,
         StepName.JOB_TAKEN,
         StepName.FIRST_OUTPUT,
         StepName.JOB_FINISHED,

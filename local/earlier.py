@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from adapters.guest.wipe import remove_tree
 from fleet.errors import Refused
 from local.gitlab.repository import DESCRIPTION, run_git
 from local.gitlab.seed import SeededProject, create_project
@@ -12,6 +13,13 @@ from local.gitlab.seed import SeededProject, create_project
 # The engine's state, GitLab's jobs and artifacts, the guests' files: nothing reads them again.
 REMAINS = ("engine", "gitlab", "lambda", "guests", "restored")
 EARLIER = "earlier"
+REMOVED_WITHIN_S = 60.0
+
+
+def make_private(folder: Path) -> None:
+    """Make the folder, or close one that is there: what it holds is of its user alone."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
 
 
 def set_aside(folder: Path) -> None:
@@ -31,7 +39,8 @@ def set_aside(folder: Path) -> None:
             )
         served.rename(earlier)
     for name in REMAINS:
-        shutil.rmtree(folder / name, ignore_errors=True)
+        if (folder / name).exists():  # jobs wrote some of it
+            remove_tree(folder / name, within_s=REMOVED_WITHIN_S)
 
 
 def take_up(folder: Path, *, gitlab_url: str, token: str) -> dict[str, SeededProject]:

@@ -27,6 +27,7 @@ LABELS: Mapping[StepName, str] = {
     StepName.SERVED_ANOTHER: "its machine served another",
     StepName.CALLED_HOME: "machine called home",
     StepName.CREDENTIAL_READ: "credential read",
+    StepName.EXPOSED: "warning",
     StepName.JOB_TAKEN: "job taken",
     StepName.TAKEN: "GitLab says running",
     StepName.FIRST_OUTPUT: "first output",

@@ -7,7 +7,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from adapters.guest.reporter import MachineStatus, Reporter
-from adapters.guest.runner_process import RunOnce, RunSpec, clean_environment, runner_binary
+from adapters.guest.runner_process import (
+    RunOnce,
+    RunSpec,
+    clean_environment,
+    open_to_jobs,
+    runner_binary,
+)
 from fleet.errors import Refused
 from fleet.machine.mailbox import Credential, MachineState
 from fleet.machine.runner_log import RunnerLog, conclude, follow
@@ -55,6 +61,7 @@ def run_one_job(credential: Credential, workplace: Workplace, reporter: Reporter
     try:
         with RunOnce(spec, echo=workplace.echo) as runner:
             reporter.tell(status=_status(credential, RunnerLog()))
+            _warn(credential, workplace, reporter)
             shift = _Shift(credential, workplace, reporter, notice)
             end = shift.work(runner)
         if end.outcome is Outcome.SYSTEM_FAILURE and not end.started:
@@ -66,6 +73,15 @@ def run_one_job(credential: Credential, workplace: Workplace, reporter: Reporter
     )
     reporter.tell(exited, status=_status(credential, end))
     return end
+
+
+def _warn(credential: Credential, workplace: Workplace, reporter: Reporter) -> None:
+    """Report a gitlab-runner whose memory is open to jobs. In a container it never is."""
+    if credential.executor == "docker":
+        return
+    opened = open_to_jobs(runner_binary(workplace.environment), workplace.environment)
+    if opened:
+        reporter.step(StepName.EXPOSED, detail=opened)
 
 
 def _spec(credential: Credential, workplace: Workplace, notice: Path) -> RunSpec:

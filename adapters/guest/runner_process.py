@@ -2,6 +2,7 @@
 
 import os
 import queue
+import shutil
 import signal
 import stat
 import subprocess
@@ -38,6 +39,22 @@ _SIGNALS = {Force.DRAIN: signal.SIGQUIT, Force.INTERRUPT: signal.SIGTERM}
 def runner_binary(environment: Mapping[str, str]) -> str:
     """The gitlab-runner to start: the one named in the environment, else the one on PATH."""
     return environment.get(BINARY_VARIABLE) or "gitlab-runner"
+
+
+def open_to_jobs(binary: str, environment: Mapping[str, str]) -> str | None:
+    """Why a shell job could read gitlab-runner's memory, and with it the runner token, or None.
+
+    The kernel closes /proc/<pid>/mem and /proc/<pid>/fd of a program that its user may not read
+    (`would_dump`, fs/exec.c). Its owner could change that, and root reads everything.
+    """
+    path = shutil.which(binary, path=environment.get("PATH"))
+    if path is None:
+        return None  # it will not start
+    if os.geteuid() == 0:
+        return "jobs run as root and can read gitlab-runner's memory"
+    if os.access(path, os.R_OK) or os.stat(path).st_uid == os.geteuid():
+        return f"jobs can read gitlab-runner's memory: make {path} root's, with mode 0711"
+    return None
 
 
 def clean_environment(environment: Mapping[str, str], *, home: Path) -> dict[str, str]:

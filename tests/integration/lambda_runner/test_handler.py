@@ -65,6 +65,7 @@ def test_one_job(tmp_path: Path) -> None:
     assert letters.steps == [
         "called_home",
         "credential_read",
+        "exposed",
         "job_taken",
         "first_output",
         "job_finished",

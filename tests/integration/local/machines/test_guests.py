@@ -115,6 +115,7 @@ def test_a_machine_boots_works_reports_and_is_gone(park: Park) -> None:
     assert [step.name.value for step in report.steps] == [
         "called_home",
         "credential_read",
+        "exposed",
         "job_taken",
         "first_output",
         "job_finished",
