@@ -77,6 +77,7 @@ class Job(HasUtcTimes):
     given_up: bool = False  # attempts used: nothing is launched for it any more
     given_up_in: str | None = None  # which `apply` was in force then; a later one renews them
     forgiven: int = 0  # of its attempts, those before they were renewed
+    swallowed: int = 0  # of its attempts, those whose invocation read no credential, at no cost
     pipeline_id: int | None = None
     deploys: bool = False  # by a webhook, it starts or stops an environment of GitLab's
     # When its row was last routed or updated from GitLab; None: not read from a row.
@@ -90,7 +91,7 @@ class Job(HasUtcTimes):
     @property
     def attempts_used(self) -> int:
         """How many of the pool's attempts are used, the present one included."""
-        return self.attempt - self.forgiven
+        return self.attempt - self.forgiven - self.swallowed
 
     @property
     def wants_runner(self) -> bool:

@@ -51,6 +51,7 @@ class Reason(StrEnum):
     NO_RECORD = "no_record"
     SPOT_NOTICE = "spot_notice"
     INVOCATION_FAILED = "invocation_failed"
+    SWALLOWED = "swallowed"
     STILL_BUSY = "still_busy"
     ENDS_ALONE = "ends_alone"
     HEALTHY = "healthy"
@@ -114,6 +115,7 @@ SENTENCES: dict[Reason, str] = {
     Reason.NO_RECORD: "the ledger does not know it",
     Reason.SPOT_NOTICE: "AWS takes the spot machine back",
     Reason.INVOCATION_FAILED: "the Lambda invocation failed before a job was taken",
+    Reason.SWALLOWED: "its Lambda invocation took no credential; launched again at no cost",
     Reason.STILL_BUSY: "another job runs on it",
     Reason.ENDS_ALONE: "its job is over, and only it can end itself: it counts until it does",
     Reason.HEALTHY: "alive and within its limits",

@@ -80,15 +80,15 @@ def relaunch(world: World, runner: Runner, reason: Reason) -> None:
     launches for the job also where the demand is not sent.
     """
     job = world.jobs.job(runner.for_job) if runner.for_job is not None else None
-    if job is not None and _costs_attempt(world, runner, job, reason):
-        demand_again(world, job, reason)
-
-
-def _costs_attempt(world: World, runner: Runner, job: Job, reason: Reason) -> bool:
-    cost = decide_cost(job, runner, reason)
+    if job is None:
+        return
+    report = world.runners.reports([runner]).get(runner.id)
+    steps = {step.name for step in report.steps} if report else set()
+    cost = decide_cost(job, runner, reason, read_credential=StepName.CREDENTIAL_READ in steps)
     if cost is Cost.ASK:
-        return was_withheld(_status_in_gitlab(world, job))
-    return cost is Cost.ATTEMPT
+        cost = Cost.ATTEMPT if was_withheld(_status_in_gitlab(world, job)) else Cost.NOTHING
+    if cost is not Cost.NOTHING:
+        demand_again(world, job, reason, cost)
 
 
 def _status_in_gitlab(world: World, job: Job) -> str | FleetError | None:
@@ -103,29 +103,35 @@ def _status_in_gitlab(world: World, job: Job) -> str | FleetError | None:
     return shown.status if shown else None
 
 
-def demand_again(world: World, job: Job, reason: Reason) -> None:
+def demand_again(world: World, job: Job, reason: Reason, cost: Cost = Cost.ATTEMPT) -> None:
     """Send a job's next attempt, or its dead letter when the attempts are used up."""
     pool = world.pool(job.pool or "")
     if pool is None:
         return
     now = world.jobs.job(job.key)
-    plan = decide_attempt(job, now, attempts=pool.attempts, reason=reason)
+    plan = decide_attempt(job, now, attempts=pool.attempts, reason=reason, cost=cost)
     if plan is None:
         return
+    counts = cost is Cost.ATTEMPT
     queue = world.queues[pool.backend]
     demand = Demand(job=job.key, project_id=job.project_id, pool=pool.name, attempt=plan.attempt)
     step = Step(
         at=world.clock(),
         name=StepName.GIVEN_UP if plan.given_up else StepName.DEMAND_SENT,
         reason=plan.reason,
-        attempt=job.attempts_used,
-        attempts=pool.attempts,
+        attempt=job.attempts_used if counts else None,
+        attempts=pool.attempts if counts else None,
         cause=reason,
     )
     if plan.given_up:
         queue.bury(demand)  # before the row says so: a crash in between buries it twice, not never
     raised = world.jobs.demand_again(
-        job.key, plan.attempt, step, given_up=plan.given_up, applied=world.applied
+        job.key,
+        plan.attempt,
+        step,
+        given_up=plan.given_up,
+        swallowed=job.swallowed if counts else job.swallowed + 1,
+        applied=world.applied,
     )
     if raised and plan.given_up:
         emit(

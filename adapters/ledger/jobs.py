@@ -51,7 +51,7 @@ HISTORY_ROW = RowType(
 )
 # What a row has of a job besides its identity: written where it changes.
 _CHANGING = frozenset({"status", "outcome", "runner_id", "gitlab_runner_id", "changed_at"}) | {
-    *("given_up", "given_up_in", "forgiven", "deploys")
+    *("given_up", "given_up_in", "forgiven", "swallowed", "deploys")
 }
 
 
@@ -172,20 +172,21 @@ class JobRows(Rows):
         """Record why each of many jobs waits; for jobs whose reason changed."""
         self._each(reasons)
 
-    def demand_again(
+    def demand_again(  # noqa: PLR0913 - two of them are numbers of the one row
         self,
         key: JobKey,
         attempt: int,
         step: Step,
         *,
         given_up: bool,
+        swallowed: int = 0,
         applied: str | None = None,
     ) -> bool:
         """Raise the attempt of a job that still waits; False when it is raised already.
 
-        `applied`: the `apply` in force, for a job that is given up.
+        `swallowed`: its new number. `applied`: the `apply` in force, for a job that is given up.
         """
-        put: Item = {"attempt": attempt}
+        put: Item = {"attempt": attempt} | ({"swallowed": swallowed} if swallowed else {})
         if given_up:
             put |= _present({"given_up": True, "given_up_in": applied})
         return self._record(
@@ -209,7 +210,7 @@ class JobRows(Rows):
                 sk="job",
                 put={"forgiven": job.attempt - 1, "reason": str(step.reason)},
                 append={"timeline": STEPS.write([step])},
-                remove=("given_up", "given_up_in"),
+                remove=("given_up", "given_up_in", "swallowed"),
                 when=Attr("status").eq(JobStatus.PENDING)
                 & Attr("attempt").eq(job.attempt)
                 & Attr("given_up").exists(),
@@ -274,6 +275,7 @@ def _routing(
             "given_up",
             "given_up_in",
             "forgiven",
+            "swallowed",
             "outcome",
             *(() if job.pool else ("pool",)),
         ),

@@ -10,18 +10,30 @@ from fleet.reasons import Reason
 LOST_BEFORE_A_JOB = frozenset({Reason.BOOT_DEADLINE, Reason.MACHINE_GONE, Reason.INVOCATION_FAILED})
 
 
+# Launches without cost that a job may have after invocations that read no credential: the sandbox
+# was not clean, or an earlier job in it took the invocation from Lambda's runtime interface.
+SWALLOWED_AT_MOST = 3
+
+
 class Cost(StrEnum):
     """The cost of a runner's end to its job."""
 
     NOTHING = "nothing"
+    LAUNCH = "launch"  # another launch, and no attempt
     ATTEMPT = "attempt"
     ASK = "ask"  # an attempt, unless GitLab withheld the job: see `rules.withheld`
 
 
-def decide_cost(job: Job, runner: Runner, reason: Reason) -> Cost:
-    """An attempt, where the job waits because of the runner's end; `reason` is of that end."""
+def decide_cost(job: Job, runner: Runner, reason: Reason, *, read_credential: bool = True) -> Cost:
+    """An attempt, where the job waits because of the runner's end; `reason` is of that end.
+
+    `read_credential`: the report of its machine says so.
+    """
     if job.status is not JobStatus.PENDING or job.given_up:
         return Cost.NOTHING
+    is_swallowed = runner.backend == "lambda" and runner.job is None and not read_credential
+    if is_swallowed and job.swallowed < SWALLOWED_AT_MOST:
+        return Cost.LAUNCH
     if reason in LOST_BEFORE_A_JOB and runner.job is None:
         return Cost.ATTEMPT
     return Cost.ASK
@@ -37,7 +49,7 @@ class AttemptPlan:
 
 
 def decide_attempt(
-    lost: Job, now: Job | None, *, attempts: int, reason: Reason
+    lost: Job, now: Job | None, *, attempts: int, reason: Reason, cost: Cost = Cost.ATTEMPT
 ) -> AttemptPlan | None:
     """The next attempt; given up when the pool's `attempts` are used up.
 
@@ -46,6 +58,8 @@ def decide_attempt(
     """
     if now is None or now.given_up or now.attempt > lost.attempt:
         return None
+    if cost is Cost.LAUNCH:
+        return AttemptPlan(attempt=lost.attempt + 1, given_up=False, reason=Reason.SWALLOWED)
     given_up = lost.attempts_used >= attempts
     return AttemptPlan(
         attempt=lost.attempt + 1,
