@@ -46,6 +46,7 @@ process.kill()
 
 
 @pytest.mark.real_runner
+@pytest.mark.skipif(BINARY_VARIABLE not in os.environ, reason=f"{BINARY_VARIABLE} names no binary")
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can own the binary and start it as another")
 @pytest.mark.parametrize(("mode", "is_open"), [(0o711, False), (0o755, True)])
 def test_a_binary_that_jobs_cannot_read_hides_its_process(
