@@ -190,7 +190,7 @@ def test_a_name_that_no_stack_can_have_is_refused(name: str) -> None:
 @pytest.mark.parametrize("name", ["d", "Demo-1", "d" * 32, "my-default", "paws"])
 def test_a_name_that_a_stack_can_have_is_not(name: str) -> None:
     check(FakeAws().clients(), Deployment(stack=name, parameters={"LogDays": "7"}))
-    check(FakeAws().clients(), Deployment(stack="d" * 47, bucket="ours"))
+    check(FakeAws().clients(), Deployment(stack="d" * 43, bucket="ours"))
 
 
 @pytest.mark.parametrize("name", ["default", "aws-fleet", "Amazon", "xn--a", "sthree-x"])
@@ -204,8 +204,8 @@ def test_a_name_that_aws_keeps_is_refused(name: str) -> None:
     [
         # our own bucket is <stack>-code-<account>-<region>, of 63 letters at most
         (33, None, "at most 32 letters; with a --bucket of yours it may be longer"),
-        # a rule is <stack>-MachineReclaimed, of 64 letters at most
-        (48, "ours", "at most 47 letters"),
+        # a function is <stack>-runner-protected-2gb, of 64 letters at most
+        (44, "ours", "at most 43 letters"),
     ],
 )
 def test_a_name_too_long_for_what_is_named_after_it_is_refused(
