@@ -140,6 +140,15 @@ def _docker(pool: PoolConfig) -> Iterator[Finding]:
             path = ("pools", pool.name, "docker", "volumes", place)
             message = "mounts the engine's socket"
             yield Finding(path=path, message=message, hint="write socket = true instead")
+    helper = pool.docker.helper_image
+    if helper is not None and not re.search(r"@sha256:[0-9a-f]{64}$", helper):
+        message = "is not named by its digest: whoever moves the tag reads every job's sources"
+        yield Finding(
+            path=("pools", pool.name, "docker", "helper_image"),
+            message=message,
+            hint="name it …@sha256:…",
+            is_warning=True,
+        )
 
 
 def _architecture(instance_type: str) -> str:

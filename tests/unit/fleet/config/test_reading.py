@@ -272,6 +272,19 @@ UNTAGGED = "run_untagged = true\n"
             id="a single type on demand",
         ),
         pytest.param(
+            (DOCKER + 'docker = { helper_image = "helper:1" }\n',),
+            [
+                "fleet.toml line 9: pools.docker.docker.helper_image: is not named by its digest:"
+                " whoever moves the tag reads every job's sources; name it …@sha256:…"
+            ],
+            id="a helper image by its tag",
+        ),
+        pytest.param(
+            (DOCKER + f'docker = {{ helper_image = "helper@sha256:{"a" * 64}" }}\n',),
+            [],
+            id="a helper image by its digest",
+        ),
+        pytest.param(
             (NODE + "idle.count = 1\n",),
             [
                 "fleet.toml line 8: pools.node.idle: keeps Lambda runners waiting, which is"
