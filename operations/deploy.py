@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError, WaiterError
 
 from adapters.aws.clients import Clients, aws_call
 from fleet.errors import Refused
+from fleet.rules.door import networks
 from infra.compose import compose
 from infra.package import TEMPLATE, Uploaded, parameter_names, upload
 from operations.stacks import cloudformation_of, find_stack
@@ -95,6 +96,10 @@ def check(aws: Clients, order: Deployment) -> None:
             near = get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else "see infra/template.yaml"
             raise Refused(f"the template has no parameter {name}: {hint}")
+    try:
+        networks(order.parameters.get("AllowedSources", ""))
+    except ValueError as error:  # else the function would fail at each delivery
+        raise Refused(f"AllowedSources: {error}") from error
     describe(aws, order.stack)
 
 

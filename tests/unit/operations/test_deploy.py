@@ -230,6 +230,14 @@ def test_a_parameter_that_the_template_does_not_take_is_refused(name: str, hint:
     assert aws.asked == []
 
 
+@pytest.mark.parametrize("text", ["300.1.1.1/8", "gitlab.com", "34.74.90.65/28", "10.0.0.0/8;"])
+def test_networks_that_are_none_are_refused_before_anything_is_built(text: str) -> None:
+    aws = FakeAws()
+    with pytest.raises(Refused, match="AllowedSources"):
+        check(aws.clients(), Deployment(stack="demo", parameters={"AllowedSources": text}))
+    assert aws.asked == []
+
+
 def test_credentials_that_do_not_do_are_seen_before_anything_is_built() -> None:
     aws = FakeAws()
     aws.failing["describe_stacks"] = refusal("ExpiredToken")
