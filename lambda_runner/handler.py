@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
@@ -44,6 +45,7 @@ class Invocation:
     runner_id: str
     mailbox: str
     table: str | None = None  # the ledger, when not the one of FLEET_LEDGER_TABLE
+    project: str | None = None  # path of the project that the sandbox is for; None: of any
     until: datetime | None = None  # later than this, another attempt has taken over
 
     @classmethod
@@ -53,7 +55,8 @@ class Invocation:
         for name, value in values.items():
             if not (isinstance(value, str) and value) and (name != "table" or value is not None):
                 raise Refused("this event does not name its runner and mailbox", name=name)
-        return cls(**values, until=_time(event.get("until")))  # type: ignore[arg-type]  # just checked
+        project, until = str(event.get("project") or ""), _time(event.get("until"))
+        return cls(**values, project=project or None, until=until)  # type: ignore[arg-type]  # just checked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +98,7 @@ class InvocationSetup:
     ends_at: datetime
     sandbox: LambdaSandbox
     environment: Mapping[str, str] = field(repr=False)
+    project: str | None = None
 
 
 def handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
@@ -118,6 +122,7 @@ def handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
         ends_at=datetime.now(UTC) + left - TO_SAY_GOODBYE,
         sandbox=LambdaSandbox(settings.work_dir, Family(all_children=True)),
         environment=os.environ,
+        project=invocation.project,
     )
     return answer(invocation.runner_id, serve(invocation.runner_id, setup))
 
@@ -154,8 +159,8 @@ def serve(runner_id: str, setup: InvocationSetup) -> Served:
         if unclean:
             reporter.tell(status=replace(booted, outcome=Outcome.NO_JOB, detail=unclean))
         else:
-            _take_and_run(setup, reporter)
-            unclean = setup.sandbox.clean()
+            strange = _take_and_run(setup, reporter)
+            unclean = setup.sandbox.clean() or strange
         done = replace(reporter.status, state=MachineState.DONE)
         detail = unclean or done.detail
         reporter.tell(Undated(name=StepName.ENDED, job_id=done.job_id, detail=detail), status=done)
@@ -163,15 +168,19 @@ def serve(runner_id: str, setup: InvocationSetup) -> Served:
     return Served(outcome=outcome, job_id=done.job_id, is_clean=unclean is None)
 
 
-def _take_and_run(setup: InvocationSetup, reporter: Reporter) -> None:
-    """Wait for the credential and run the job that it is for."""
+def _take_and_run(setup: InvocationSetup, reporter: Reporter) -> str | None:
+    """Wait for the credential and run the job that GitLab gives.
+
+    Why no other job may follow in this sandbox, or None: GitLab gives a runner that serves several
+    projects whatever job comes first.
+    """
     booted = reporter.status
     wait = timedelta(seconds=setup.settings.boot_deadline_s)
     credential = setup.mailbox.take_credential(datetime.now(UTC) + wait)
     if credential is None:
         detail = f"no credential within {wait.total_seconds():.0f} s"
         reporter.tell(status=replace(booted, outcome=Outcome.NO_JOB, detail=detail))
-        return
+        return None
     reporter.tell(Undated(name=StepName.CREDENTIAL_READ), status=booted)
     workplace = Workplace(
         home=setup.settings.work_dir,
@@ -179,7 +188,11 @@ def _take_and_run(setup: InvocationSetup, reporter: Reporter) -> None:
         environment=setup.environment,
         echo=_echo,
     )
-    run_one_job(credential, workplace, reporter)
+    log = run_one_job(credential, workplace, reporter)
+    if setup.project is None:
+        return None
+    expected = f"{urlsplit(credential.url).path.strip('/')}/{setup.project}".strip("/")
+    return None if set(log.repositories) <= {expected} else "a job of another project ran here"
 
 
 def _time(text: object) -> datetime | None:

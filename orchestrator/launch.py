@@ -7,7 +7,7 @@ from datetime import datetime
 
 from adapters.ledger.pools import PoolRow
 from adapters.ledger.runners import Placement
-from adapters.machines.backend import Launched, LaunchOrder, LaunchResult
+from adapters.machines.backend import Launched, LaunchOrder, LaunchResult, ServedProject
 from fleet.config.reading import PoolConfig
 from fleet.errors import FleetError
 from fleet.events import (
@@ -74,7 +74,8 @@ def launch(
         if not reserved:
             break  # another round reserved since this one observed: it must observe again
         ready = replace(ready, runners=reserved)
-        order_outcome, row = _launch(world, pool, row, ready, places_for(batch, try_in))
+        order = _order(pool, batch, reserved, places_for(batch, try_in))
+        order_outcome, row = _launch(world, pool, row, ready, order)
         outcome += order_outcome
     return outcome
 
@@ -119,25 +120,39 @@ def _requested(world: World, pool: PoolConfig, batch: Batch) -> list[Runner]:
     ]
 
 
+def _order(
+    pool: PoolConfig,
+    batch: Batch,
+    runners: Sequence[Runner],
+    try_in: tuple[CapacityPool, ...],
+) -> LaunchOrder:
+    projects = {
+        job.key: ServedProject(id=job.project_id, path=job.project_path)
+        for job in batch.jobs
+        if job is not None
+    }
+    return LaunchOrder(
+        launch_id=runners[0].launch_id,
+        runner_ids=tuple(runner.id for runner in runners),
+        call_home_by=runners[0].launched_at + pool.boot_deadline,
+        expires_at=runners[0].expires_at,
+        try_in=try_in,
+        served={runner.id: projects[runner.for_job] for runner in runners if runner.for_job},
+    )
+
+
 def _launch(
     world: World,
     pool: PoolConfig,
     row: PoolRow,
     ready: Ready,
-    try_in: tuple[CapacityPool, ...],
+    order: LaunchOrder,
 ) -> tuple[LaunchOutcome, PoolRow]:
     """Send one order for all of these runners, and close those without a machine.
 
     The outcome, and the pool's row with what the order taught of its places.
     """
     at, runners = world.clock(), ready.runners
-    order = LaunchOrder(
-        launch_id=runners[0].launch_id,
-        runner_ids=tuple(runner.id for runner in runners),
-        call_home_by=runners[0].launched_at + pool.boot_deadline,
-        expires_at=runners[0].expires_at,
-        try_in=try_in,
-    )
     result = world.backend(pool).launch(pool, order)
     living = _place(world, pool, runners, result.launched)
     equip_in_s = equip(world, pool, living, tokens=ready.tokens)

@@ -118,8 +118,13 @@ class Wiring:
         """By name. Route meets no machine, and its start should not pay for their clients."""
         if self._function == "route":
             return {}
-        prefix = self._settings.runner_function_prefix
-        return {"ec2": self._ec2, "lambda": LambdaBackend(self._aws.functions, prefix)}
+        settings = self._settings
+        functions = LambdaBackend(
+            self._aws.functions,
+            settings.runner_function_prefix,
+            isolates=settings.tenant_isolation,
+        )
+        return {"ec2": self._ec2, "lambda": functions}
 
     @cached_property
     def _ec2(self) -> Ec2Backend:

@@ -53,3 +53,4 @@ class OrchestratorSettings(BaseSettings):
     machine_role_id: Name
     protected_machine_role_id: Name
     runner_function_prefix: Name
+    tenant_isolation: bool

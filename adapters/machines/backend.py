@@ -1,13 +1,21 @@
 """The protocol of a back end: launch, end and show machines."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from fleet.config.reading import PoolConfig
 from fleet.rules.capacity import CapacityPool, ErrorKind
 from fleet.times import HasUtcTimes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedProject:
+    """The project of the job that a runner is launched for."""
+
+    id: int
+    path: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +27,7 @@ class LaunchOrder(HasUtcTimes):
     call_home_by: datetime  # later, another machine has replaced it
     expires_at: datetime
     try_in: tuple[CapacityPool, ...]  # in this order; empty for a back end without capacity pools
+    served: Mapping[str, ServedProject] = field(default_factory=dict)  # by runner id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,9 +24,13 @@ class LambdaBackend:
     name = "lambda"
     ends_alone = True
 
-    def __init__(self, client: "LambdaClient", function_prefix: str) -> None:
+    def __init__(
+        self, client: "LambdaClient", function_prefix: str, *, isolates: bool = False
+    ) -> None:
+        """`isolates`: the functions have tenant isolation, so each call names a tenant."""
         self._client = client
         self._prefix = function_prefix
+        self._isolates = isolates
 
     def capacity_pools(self, pool: PoolConfig) -> tuple[CapacityPool, ...]:
         """None: Lambda has one place for each size, and no market."""
@@ -34,11 +38,9 @@ class LambdaBackend:
 
     def launch(self, pool: PoolConfig, order: LaunchOrder) -> LaunchResult:
         """Invoke once per runner id, in parallel. The function's own retries are off."""
-        kind = "protected-" if pool.protected_only else ""
-        function = f"{self._prefix}{kind}{(pool.size or '').lower()}"
         with ThreadPoolExecutor(max_workers=AT_ONCE) as pacer:
             answers = list(
-                pacer.map(lambda name: self._invoke(function, name, order), order.runner_ids)
+                pacer.map(lambda name: self._invoke(pool, name, order), order.runner_ids)
             )
         return LaunchResult(
             launched=tuple(answer for answer in answers if isinstance(answer, Launched)),
@@ -56,15 +58,32 @@ class LambdaBackend:
         """Lambda shows no invocations."""
         return None
 
-    def _invoke(self, function: str, runner_id: str, order: LaunchOrder) -> Launched | Shortfall:
+    def _tenant(self, runner_id: str, order: LaunchOrder) -> dict[str, str]:
+        """Lambda gives no sandbox to two tenants. A runner for no job shares with no other one."""
+        if not self._isolates:
+            return {}
+        served = order.served.get(runner_id)
+        return {"TenantId": str(served.id) if served else runner_id}
+
+    def _invoke(self, pool: PoolConfig, runner_id: str, order: LaunchOrder) -> Launched | Shortfall:
+        kind = "protected-" if pool.protected_only else ""
+        function = f"{self._prefix}{kind}{(pool.size or '').lower()}"
         mailbox = f"lambda:{runner_id}"
         # Lambda keeps an event until it has room, and may deliver it too late.
         until = order.call_home_by.isoformat()
         event = {"runner_id": runner_id, "mailbox": mailbox, "until": until}
+        served = order.served.get(runner_id)
+        if served and served.path:
+            event["project"] = served.path
         payload = json.dumps(event).encode()
         try:
             with aws_call("lambda.Invoke"):
-                self._client.invoke(FunctionName=function, InvocationType="Event", Payload=payload)
+                self._client.invoke(
+                    FunctionName=function,
+                    InvocationType="Event",
+                    Payload=payload,
+                    **self._tenant(runner_id, order),  # type: ignore[arg-type]
+                )
         except FleetError as exc:
             code = str(exc.facts.get("code", ""))
             kind = classify(code)

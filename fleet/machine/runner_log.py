@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
+from urllib.parse import urlsplit
 
 from fleet.machine.mailbox import MachineState
 from fleet.steps import Outcome, StepName, Undated
@@ -45,6 +46,7 @@ class RunnerLine:
     detail: str | None = None
     exit_code: int | None = None  # of the job's script
     duration_s: float | None = None
+    repository: str | None = None  # of `JOB_RECEIVED`: the path in the repository's address
     # Of `CANCELED`: GitLab takes no more updates of the job, no after_script runs.
     is_over: bool = False
 
@@ -95,6 +97,7 @@ def read_log_line(line: str) -> RunnerLine | None:
     return RunnerLine(
         kind=kind,
         job_id=None if job_id is None else int(job_id),
+        repository=_repository(fields) if kind is LineKind.JOB_RECEIVED else None,
         detail=_detail_of(message, fields) if kind in _WITH_DETAIL else None,
         is_over=kind is LineKind.CANCELED and fields.get("job-status") != "canceling",
     )
@@ -109,6 +112,15 @@ _WITH_DETAIL = frozenset(
         LineKind.INTERRUPTED,
     }
 )
+
+
+def _repository(fields: Mapping[str, Any]) -> str | None:
+    """`group/project` of `https://gitlab.example.com/group/project.git`."""
+    try:
+        path = urlsplit(str(fields.get("repo_url") or "")).path
+    except ValueError:
+        return None
+    return path.strip("/").removesuffix(".git") or None
 
 
 def _is_over(message: str, fields: Mapping[str, Any]) -> bool:
@@ -181,6 +193,7 @@ class RunnerLog:
     started: bool = False
     quitting: bool = False  # the runner handles SIGQUIT
     job_id: int | None = None
+    repositories: tuple[str, ...] = ()  # of the jobs received
     outcome: Outcome | None = None
     detail: str | None = None
     jobs: int = 0  # received; more than 1 only when the first was canceled at its very start
@@ -243,6 +256,7 @@ def _job_received(log: RunnerLog, line: RunnerLine) -> RunnerLog:
         outcome=None,
         detail=None,
         jobs=log.jobs + 1,
+        repositories=(*log.repositories, *((line.repository,) if line.repository else ())),
         canceled=False,
         is_over=False,
         steps=(*log.steps, Undated(name=StepName.JOB_TAKEN, job_id=line.job_id)),

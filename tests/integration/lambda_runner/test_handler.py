@@ -1,5 +1,6 @@
 """One invocation: claimed once, in a clean folder, reported to the end, and answered."""
 
+import json
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -146,6 +147,32 @@ def test_a_sandbox_that_a_job_left_unclean_is_reported(tmp_path: Path) -> None:
     served = serve("rf-test-1", sandbox(letters, tmp_path, sandbox=stained))
     assert served == Served(outcome="succeeded", job_id=101, is_clean=False)
     assert letters.reports[-1].steps[-1].detail == "a process is left"
+
+
+@pytest.mark.parametrize(
+    ("projects", "is_clean"),
+    [
+        (["acme/demo"], True),
+        (["other/demo"], False),
+        (["other/acme/demo"], False),
+        (["other/demo", "acme/demo"], False),
+        (["acme/demo", "other/demo"], False),
+    ],
+)
+def test_after_a_job_of_another_project_the_sandbox_serves_no_other(
+    projects: list[str], is_clean: bool, tmp_path: Path
+) -> None:
+    given = credential(JOB, tmp_path)
+    received = [
+        ("say", runs.RECEIVED[1] | {"repo_url": f"https://h{given.url}/{project}.git"})
+        for project in projects
+    ]
+    Path(given.url).write_text(
+        json.dumps([runs.STARTED, *received, runs.STORED, runs.SUCCEEDED, ("exit", 0)])
+    )
+    letters = InvocationLetters(credential=given)
+    setup = sandbox(letters, tmp_path, project="acme/demo")
+    assert serve("rf-test-1", setup).is_clean is is_clean
 
 
 @pytest.mark.parametrize("is_clean", [True, False])

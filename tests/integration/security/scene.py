@@ -126,7 +126,13 @@ class RoleScene(Scene):
         }
         sweep = f"arn:aws:lambda:{REGION}:123456789012:function:{self.stack.name}-sweep"
         return OrchestratorSettings(
-            **told | {"stack": self.stack.name, "cache_ttl": 0, "sweep_arn": sweep}
+            **told
+            | {
+                "stack": self.stack.name,
+                "cache_ttl": 0,
+                "tenant_isolation": True,
+                "sweep_arn": sweep,
+            }
         )
 
     def _wired(self, function: str) -> Wiring:

@@ -17,7 +17,11 @@ def _region(monkeypatch: pytest.MonkeyPatch) -> None:
 def wired(function: str) -> Wiring:
     """The wiring of a function in whose environment each value is its own name."""
     values: dict[str, Any] = {name: name for name in OrchestratorSettings.model_fields}
-    return Wiring(function, OrchestratorSettings(**values | {"cache_ttl": 60}), clients())
+    return Wiring(
+        function,
+        OrchestratorSettings(**values | {"cache_ttl": 60, "tenant_isolation": True}),
+        clients(),
+    )
 
 
 def patience_s(wiring: Wiring) -> float:

@@ -29,6 +29,7 @@ SETTINGS = {
     "FLEET_CACHE_ROLE": "arn:aws:iam::1:role/cache",
     "FLEET_MACHINE_ROLE_ID": "AROAEXAMPLE",
     "FLEET_RUNNER_FUNCTION_PREFIX": "runner-fleet-runner-",
+    "FLEET_TENANT_ISOLATION": "true",
     "FLEET_CACHE_TTL": "2.5",
 }
 

@@ -4,10 +4,11 @@ import json
 from dataclasses import replace
 from typing import Any, cast
 
+import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import ANY
 
-from adapters.machines.backend import Launched, LaunchOrder
+from adapters.machines.backend import Launched, LaunchOrder, ServedProject
 from adapters.machines.lambda_ import LambdaBackend
 from fleet.config.reading import PoolConfig, read_config
 from fleet.rules.capacity import ErrorKind
@@ -66,6 +67,30 @@ def test_a_protected_pool_has_functions_of_its_own() -> None:
         script.add_response("invoke", {"StatusCode": 202}, asked)
         (one,) = LambdaBackend(client, "demo-runner-").launch(protected, ORDER).launched
     assert one.machine_id == "demo-runner-protected-2gb/rf-small-1"
+
+
+@pytest.mark.parametrize(
+    ("served", "tenant"),
+    [
+        pytest.param(ServedProject(id=7, path="acme/demo"), "7", id="a project"),
+        pytest.param(ServedProject(id=7, path=""), "7", id="one whose path is not known"),
+        pytest.param(None, "rf-small-1", id="for no job yet: of its own"),
+    ],
+)
+def test_a_sandbox_serves_one_tenant(served: ServedProject | None, tenant: str) -> None:
+    order = replace(ORDER, served={"rf-small-1": served} if served else {})
+    event = {"runner_id": "rf-small-1", "mailbox": "lambda:rf-small-1", "until": AT.isoformat()}
+    if served and served.path:
+        event["project"] = served.path
+    asked = {
+        "FunctionName": "demo-runner-2gb",
+        "InvocationType": "Event",
+        "Payload": json.dumps(event).encode(),
+        "TenantId": tenant,
+    }
+    with scripted("lambda") as (client, script):
+        script.add_response("invoke", {"StatusCode": 202}, asked)
+        LambdaBackend(client, "demo-runner-", isolates=True).launch(pool(), order)
 
 
 def test_a_function_that_takes_no_more_events_is_a_shortfall() -> None:

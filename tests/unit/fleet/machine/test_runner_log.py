@@ -134,7 +134,7 @@ def test_the_duration_is_in_seconds() -> None:
     [
         pytest.param(
             "Checking for jobs... received                       job=101 repo_url=http://h/x.git",
-            RunnerLine(kind=LineKind.JOB_RECEIVED, job_id=101),
+            RunnerLine(kind=LineKind.JOB_RECEIVED, job_id=101, repository="x"),
             id="the runner's own text",
         ),
         pytest.param(
