@@ -23,7 +23,7 @@ process = subprocess.Popen(
 give_up = time.monotonic() + 20
 while True:  # it waits for its configuration
     try:
-        os.close(os.open(f"{home}/config.toml", os.O_WRONLY | os.O_NONBLOCK)); break
+        sink = os.open(f"{home}/config.toml", os.O_WRONLY | os.O_NONBLOCK); break
     except OSError:
         assert process.poll() is None and time.monotonic() < give_up
         time.sleep(0.01)
