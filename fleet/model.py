@@ -80,6 +80,7 @@ class Job(HasUtcTimes):
     swallowed: int = 0  # of its attempts, those whose invocation read no credential, at no cost
     pipeline_id: int | None = None
     deploys: bool = False  # by a webhook, it starts or stops an environment of GitLab's
+    is_hearsay: bool = False  # known from events alone: GitLab's API was not asked
     # When its row was last routed or updated from GitLab; None: not read from a row.
     changed_at: datetime | None = field(default=None, compare=False)
 
@@ -157,7 +158,10 @@ class Runner(HasUtcTimes):
     project_id: int | None = None  # it serves this project only; None: every job of the pool
     for_job: JobKey | None = None  # the job it was launched for; None: kept warm
     works_for: int | None = None  # project of the job it runs or was launched for
-    job: JobKey | None = None  # the job it took
+    job: JobKey | None = None  # the job it took, by GitLab's word
+    claim: JobKey | None = None  # the job that its machine says it has: a hint, and no more
+    claimed_at: datetime | None = None  # when scaling first waited for GitLab's word about a claim
+    awaits_word: bool = False  # it claims a job that GitLab may give it any moment
     machine_id: str | None = None
     mailbox: str | None = None
     gitlab_runner_id: int | None = None
@@ -181,14 +185,13 @@ class Runner(HasUtcTimes):
     @property
     def covers(self) -> bool:
         """Whether it covers a job that still waits."""
-        return self.state in COVERING
+        return self.state in COVERING or self.awaits_word
 
     @property
     def owes_a_job(self) -> bool:
         """Whether its end leaves the job that it was launched for without a runner.
 
-        Not where it was called off: it was replaced at once, or its job no longer waited. The job
-        in its report is only a claim; GitLab is asked before it counts.
+        Not where it was called off: it was replaced at once, or its job no longer waited.
         """
         if self.is_called_off or self.for_job is None or self.job not in {None, self.for_job}:
             return False

@@ -49,6 +49,8 @@ class Reason(StrEnum):
     STALLED = "stalled"
     STALLED_BUT_BUSY = "stalled_but_busy"
     NO_RECORD = "no_record"
+    UNCONFIRMED = "unconfirmed"
+    FOREIGN = "foreign"
     SPOT_NOTICE = "spot_notice"
     INVOCATION_FAILED = "invocation_failed"
     SWALLOWED = "swallowed"
@@ -113,6 +115,8 @@ SENTENCES: dict[Reason, str] = {
     Reason.STALLED: "no sign of life, and GitLab or AWS agrees that nothing runs there",
     Reason.STALLED_BUT_BUSY: "no sign of life, but GitLab and AWS say that it works: left alone",
     Reason.NO_RECORD: "the ledger does not know it",
+    Reason.UNCONFIRMED: "only an event says that it ended, and its cloud or its mailbox does not",
+    Reason.FOREIGN: "its event is of another project than the job",
     Reason.SPOT_NOTICE: "AWS takes the spot machine back",
     Reason.INVOCATION_FAILED: "the Lambda invocation failed before a job was taken",
     Reason.SWALLOWED: "its Lambda invocation took no credential; launched again at no cost",

@@ -7,7 +7,7 @@ from fleet.errors import Refused, Transient
 from fleet.events import WARNING, GitLabRefused, emit
 from fleet.model import GONE, Job, JobKey, JobStatus, Runner, rank
 from fleet.reasons import Reason
-from fleet.rules.job_runner import may_have_taken, ran_on
+from fleet.rules.job_runner import may_cancel, may_have_taken, ran_on
 from fleet.rules.retry import may_gitlab_lag
 from fleet.steps import Step, StepName
 from orchestrator.retry import note_outgrown, retry_if_infra
@@ -67,7 +67,8 @@ def retry_lost_jobs(world: World, runner: Runner) -> None:
     """Record how the job of a runner ended whose machine is gone, and retry it where that failed.
 
     A job that GitLab still shows as running there never ends by itself: it is cancelled and
-    retried where the pool says so, and else left to GitLab's own time-outs. Raises `Transient`
+    retried where the pool says so, and else left to GitLab's own time-outs; so is one on a record
+    that machines share, as GitLab does not say whose it is. Raises `Transient`
     when GitLab does not answer, or may not know yet what the machine reported to it. The runner's
     record must still exist.
     """
@@ -96,7 +97,7 @@ def _retry_lost(world: World, runner: Runner, job: Job) -> None:
     if recorded.ended is not None:
         note_outgrown(world, recorded.ended, recorded.failure_reason)
         retry_if_infra(world, recorded.ended, recorded.failure_reason)
-    if recorded.status is not JobStatus.RUNNING:
+    if recorded.status is not JobStatus.RUNNING or not may_cancel(runner, shown):
         return
     report = world.runners.reports([runner]).get(runner.id)
     if may_gitlab_lag(runner, report, world.clock()):
@@ -108,8 +109,8 @@ def _retry_lost(world: World, runner: Runner, job: Job) -> None:
 def _jobs_of(world: World, runner: Runner) -> list[Job]:
     """The unfinished jobs that a runner took.
 
-    GitLab is asked where neither the machine nor a webhook named the job: after the runner is
-    closed, a late webhook would not find it.
+    GitLab is asked where no webhook named the job: after the runner is closed, a late webhook
+    would not find it.
     """
     known = world.jobs.job(runner.job) if runner.job is not None else None
     if known is not None:

@@ -2,23 +2,32 @@
 
 from fleet.job_event import JobEvent
 from fleet.model import Job, JobKey, JobStatus, Runner, rank
-from fleet.rules.job_runner import claimant, possible_runners, ran_here, ran_on, runs_unclaimed
+from fleet.rules.job_runner import (
+    claimant,
+    is_of_record,
+    possible_runners,
+    ran_here,
+    ran_on,
+    runs_unclaimed,
+)
 from orchestrator.world import World
 
 
-def runner_of(world: World, job: Job, description: str | None) -> Runner | None:
-    """Our live runner that took a job: by its name in GitLab, by the ledger, by its own report.
+def runner_of(
+    world: World, job: Job, *, description: str | None, record_id: int | None
+) -> Runner | None:
+    """Our live runner that took a job, by what GitLab says: its name there, and its record.
 
-    A report counts only where machines share the pool's record: else GitLab names the runner.
+    Where machines share the pool's record, a machine's own claim says which of them it is.
     """
     described = world.runner_described(description or "")
     for runner_id in possible_runners(job, described):
         runner = world.runners.find(runner_id)
-        if runner is not None:
+        if runner is not None and is_of_record(runner, record_id):
             return runner
     if job.pool is None or not world.shares_records:
         return None
-    return claimant(job, world.runners.live(job.pool))
+    return claimant(job, record_id, world.runners.live(job.pool))
 
 
 def ran_in_fleet(world: World, job: Job, event: JobEvent) -> bool:
@@ -30,6 +39,13 @@ def ran_in_fleet(world: World, job: Job, event: JobEvent) -> bool:
         is_ours=name is not None and world.runner_described(name) is not None,
         shared=world.shares_records,
     )
+
+
+def did_run(world: World, job: Job, runner: Runner) -> bool:
+    """Whether GitLab shows that a job ended which ran on a runner of ours."""
+    shown = world.gitlab.job(job.project_id, job.job_id)
+    is_over = shown is not None and rank(shown.status) is JobStatus.FINISHED
+    return is_over and ran_on(runner, job, shown)
 
 
 def runs_a_job(world: World, runner: Runner) -> bool:

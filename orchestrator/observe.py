@@ -6,13 +6,13 @@ from datetime import datetime
 
 from adapters.ledger.pools import PoolRow
 from fleet.config.reading import PoolConfig
-from fleet.model import JobKey, Limits, Runner, Snapshot
+from fleet.model import Job, JobKey, JobStatus, Limits, Runner, Snapshot
 from fleet.rules.capacity import dry_until
 from fleet.rules.fit import is_outdated, serves
 from fleet.rules.holds import remembered
+from fleet.rules.job_runner import awaits_word
 from fleet.rules.limits import limits_of, may_judge_records, refusal_in_force
 from fleet.rules.liveness import by_our_clock
-from fleet.rules.scale import untaken
 from orchestrator.world import World
 
 
@@ -38,12 +38,13 @@ def observe(world: World, pool: PoolConfig, *, messages: int) -> Observed:
     row = world.fleet.pool(pool.name)
     runners = tuple(by_our_clock(runner, at) for runner in world.runners.live(pool.name))
     waiting = world.jobs.waiting_in(pool.name)
+    backlog = _pending(world, waiting, runners)
     dry = dry_until(world.backend(pool).capacity_pools(pool), row.back_off or {}, at)
     seen = Snapshot(
         at=at,
         pool=pool.name,
-        backlog=untaken(waiting, runners),
-        runners=runners,
+        backlog=backlog,
+        runners=_with_claims(world, runners, backlog, at),
         messages=messages,
         dry_until=dry,
         refused=refusal_in_force(
@@ -61,6 +62,28 @@ def observe(world: World, pool: PoolConfig, *, messages: int) -> Observed:
         limits=_limits(world, pool, runners, at),
         listed=frozenset(job.key for job in waiting),
     )
+
+
+def _pending(world: World, waiting: Iterable[Job], runners: Iterable[Runner]) -> tuple[Job, ...]:
+    """The waiting jobs without those that are taken by their rows: the index lags behind them.
+
+    Whichever runner is said to have a job, only its row decides.
+    """
+    said = {key for runner in runners for key in (runner.job, runner.claim) if key is not None}
+    rows = world.jobs.jobs(job.key for job in waiting if job.key in said)
+    return tuple(job for job in waiting if rows.get(job.key, job).status is JobStatus.PENDING)
+
+
+def _with_claims(
+    world: World, runners: Iterable[Runner], backlog: Iterable[Job], at: datetime
+) -> tuple[Runner, ...]:
+    """The runners, with those marked whose claim GitLab's word may follow; noted at first sight."""
+    keys = frozenset(job.key for job in backlog)
+    marked = tuple(replace(one, awaits_word=awaits_word(one, keys, at)) for one in runners)
+    for runner in marked:
+        if runner.awaits_word and runner.claimed_at is None:
+            world.runners.note_claim(runner, at=at)
+    return marked
 
 
 def _limits(world: World, pool: PoolConfig, runners: Iterable[Runner], at: datetime) -> Limits:

@@ -242,7 +242,12 @@ def _due(world: World) -> list[Job]:
 def _look_up(world: World, job: Job) -> None:
     """Ask GitLab for one job, record its state, and retry it where its machine failed it."""
     shown = world.gitlab.job(job.project_id, job.job_id)
-    runner = runner_of(world, job, shown.runner_description if shown else None)
+    runner = runner_of(
+        world,
+        job,
+        description=shown.runner_description if shown else None,
+        record_id=shown.runner_id if shown else None,
+    )
     recorded = record_shown(world, job, shown, runner)
     if recorded.ended is not None:
         note_outgrown(world, recorded.ended, recorded.failure_reason)

@@ -8,8 +8,9 @@ from typing import Any
 from fleet.errors import FleetError, Refused
 from fleet.events import WARNING, NotRelaunched, emit
 from fleet.job_event import JobEvent
-from fleet.model import Job, JobKey, JobStatus, Runner, rank
+from fleet.model import Job, JobKey, JobStatus, Note, Runner, rank
 from fleet.reasons import Reason
+from fleet.rules.liveness import by_our_clock, is_alive, silent_for
 from fleet.rules.schedule import idle_target
 from fleet.rules.settle import (
     Happening,
@@ -22,7 +23,7 @@ from fleet.rules.settle import (
 from fleet.steps import Step, StepName
 from orchestrator.close import close_runner, end_machine, left_to_sweep, relaunch
 from orchestrator.job_ends import retry_lost_jobs
-from orchestrator.job_runner import ran_in_fleet, runner_of, runs_a_job
+from orchestrator.job_runner import did_run, ran_in_fleet, runner_of, runs_a_job
 from orchestrator.retry import note_outgrown, retry_if_infra
 from orchestrator.watch import note_proof
 from orchestrator.world import World
@@ -51,11 +52,11 @@ def settle(world: World, event: Mapping[str, Any], *, round_: int) -> Settled:
         return _settle_job(world, JobEvent.from_detail(detail), round_=round_)
     if kind in _MACHINE_EVENTS:
         runner = _runner_on(world, detail["instance-id"])
-        return _settle_machine(world, _MACHINE_EVENTS[kind], runner)
+        return _settle_machine(world, _MACHINE_EVENTS[kind], runner, round_=round_)
     if kind.startswith("Lambda Function Invocation Result"):
         payload = detail.get("requestPayload", {})
         runner = world.runners.find(str(payload.get("runner_id", "")))
-        return _settle_machine(world, Happening.INVOCATION_FAILED, runner)
+        return _settle_machine(world, Happening.INVOCATION_FAILED, runner, round_=round_)
     raise Refused("settle knows no such event", detail_type=kind)
 
 
@@ -64,7 +65,7 @@ def _settle_job(world: World, event: JobEvent, *, round_: int) -> Settled:
     if round_ == 0:
         note_proof(world, event)
     job = job_of(world, event)
-    runner = runner_of(world, job, event.runner_description)
+    runner = runner_of(world, job, description=event.runner_description, record_id=event.runner_id)
     uncounted = runner is not None and took_uncounted(job, runner)
     if runner is not None:
         # A runner made for another job may have taken it before it was routed at all.
@@ -85,7 +86,9 @@ def _settle_job(world: World, event: JobEvent, *, round_: int) -> Settled:
     )
     plan = decide_settle(facts)
     if plan.ask and runner is not None:
-        plan = decide_settle(replace(facts, job_running=runs_a_job(world, runner)))
+        running = runs_a_job(world, runner)
+        ran_there = not running and did_run(world, job, runner)
+        plan = decide_settle(replace(facts, ran_there=ran_there, job_running=running))
     return _act(world, plan, runner)
 
 
@@ -161,15 +164,27 @@ def _received(event: JobEvent) -> Step:
     return Step(at=event.received_at, name=StepName.WEBHOOK_RECEIVED, delivery_id=event.delivery_id)
 
 
-def _settle_machine(world: World, happening: Happening, runner: Runner | None) -> Settled:
-    """A machine has ended, or ends soon."""
-    plan = decide_settle(SettleFacts(happening=happening, round=0, runner=runner))
+def _settle_machine(
+    world: World, happening: Happening, runner: Runner | None, *, round_: int
+) -> Settled:
+    """An event says that a machine has ended, or ends soon."""
+    facts = SettleFacts(happening=happening, round=round_, runner=runner)
     if runner is None:
-        return Settled(reason=plan.reason)
+        return Settled(reason=decide_settle(facts).reason)
+    at = world.clock()
+    if happening is Happening.MACHINE_GONE:
+        facts = replace(facts, machine_alive=_alive(world, runner))
     if happening is Happening.INVOCATION_FAILED:
+        facts = replace(
+            facts, ends_alone=world.ends_alone(runner), silent_for=silent_for(runner, at)
+        )
+    plan = decide_settle(facts)
+    if happening is Happening.INVOCATION_FAILED and plan.wait_s is not None:
+        _note_silence(world, runner, at)
+    if happening is Happening.INVOCATION_FAILED and plan.close:
         world.runners.lose_machine(runner)  # while GitLab is out, the sweep closes it
     if happening is Happening.SPOT_NOTICE and runner.job is not None:
-        step = Step(at=world.clock(), name=StepName.SPOT_NOTICE, reason=Reason.SPOT_NOTICE)
+        step = Step(at=at, name=StepName.SPOT_NOTICE, reason=Reason.SPOT_NOTICE)
         world.jobs.tell(runner.job, [step])
     return _act(world, plan, runner)
 
@@ -214,12 +229,33 @@ def _wakes(world: World, plan: SettlePlan, runner: Runner | None) -> bool:
 
 
 def _runner_on(world: World, machine_id: str) -> Runner | None:
-    """The live runner on an EC2 machine."""
+    """The live runner on an EC2 machine, by the runner's own row: any other row is a way there."""
     backend = world.backends.get("ec2")
     mailboxes = backend.mailboxes(machine_id) if backend else ()
     owners = (world.runners.owner(mailbox) for mailbox in mailboxes)
     runner_id = next((owner for owner in owners if owner), None)
-    return world.runners.find(runner_id) if runner_id else None
+    runner = world.runners.find(runner_id) if runner_id else None
+    return runner if runner is not None and runner.machine_id == machine_id else None
+
+
+def _alive(world: World, runner: Runner) -> bool | None:
+    """Whether the runner's machine lives, as its cloud says now."""
+    at = world.clock()
+    shown = world.backends[runner.backend].machine(runner.machine_id or "")
+    return is_alive(
+        by_our_clock(runner, at),
+        can_tell=not world.ends_alone(runner),
+        shown_alive=shown.alive if shown else None,
+        at=at,
+    )
+
+
+def _note_silence(world: World, runner: Runner, at: datetime) -> None:
+    """Note the last report: a machine that lives writes another before the next look."""
+    sign = runner.sign
+    if sign is not None and not sign.is_noted:
+        note = Note(mark=sign.mark, at=at, state=runner.state, since=runner.since)
+        world.runners.note(runner, note)
 
 
 def _iso(at: datetime | None) -> str | None:

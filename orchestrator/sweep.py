@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from enum import StrEnum
 from functools import partial
 
@@ -21,7 +22,7 @@ from fleet.rules.liveness import (
     says_busy,
     with_note,
 )
-from fleet.rules.reap import Fate, Stray, Suspect, decide_reap, decide_strays
+from fleet.rules.reap import Fate, Stray, Suspect, decide_reap, decide_strays, is_expired
 from orchestrator.close import close_runner, end_machine, left_to_sweep, relaunch
 from orchestrator.job_ends import note_jobs_of, retry_lost_jobs
 from orchestrator.job_runner import runs_a_job
@@ -114,17 +115,20 @@ def _dated(world: World, limits: Limits, runner: Runner) -> Runner:
     return by_our_clock(runner, at)
 
 
-def end_launch(backends: Iterable[Backend], launch_id: str) -> int:
+def end_launch(backends: Iterable[Backend], launch_id: str, *, at: datetime) -> int:
     """End every machine of an expired launch; how many were alive.
 
-    It needs the cloud alone: no ledger, no GitLab, and no readable fleet.toml.
+    It needs the cloud alone: no ledger, no GitLab, and no readable fleet.toml. The timer is one
+    signal, the time in the machine's own tag the other.
     """
     ended = 0
     for backend in backends:
         late = [
             machine.machine_id
             for machine in backend.machines() or ()
-            if machine.launch_id == launch_id and machine.alive
+            if machine.launch_id == launch_id
+            and machine.alive
+            and is_expired(machine.expires_at, at)
         ]
         if late:
             backend.end(late)
@@ -138,7 +142,7 @@ def close_launch(world: World, launch_id: str) -> int:
         runner
         for pool, _ in _pools(world)
         for runner in world.runners.live(pool)
-        if runner.launch_id == launch_id
+        if runner.launch_id == launch_id and is_expired(runner.expires_at, world.clock())
     ]
     ends = [_close(world, runner, Reason.EXPIRED, is_owed=runner.owes_a_job) for runner in late]
     return ends.count(Disposal.CLOSED)

@@ -170,6 +170,7 @@ class FakeBackend:
                 launched_at=self.clock(),
                 launch_id=order.launch_id,
                 pool=pool.name,
+                expires_at=order.expires_at,
             )
         short = () if len(names) == len(order.runner_ids) else (self.short,)
         return LaunchResult(launched=tuple(launched), shortfalls=short)
@@ -188,6 +189,9 @@ class FakeBackend:
 
     def mailboxes(self, machine_id: str) -> tuple[str, ...]:
         return (f"box-{machine_id}",)
+
+    def machine(self, machine_id: str) -> Machine | None:
+        return self.shown.get(machine_id) if self.shows_machines else None
 
     def machines(self) -> tuple[Machine, ...] | None:
         return tuple(self.shown.values()) if self.shows_machines else None

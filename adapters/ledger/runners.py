@@ -33,7 +33,7 @@ RUNNER_ROW = RowType(
     of=Runner,
     forms={"for_job": JOB_KEY, "job": JOB_KEY},
     # A report says these.
-    elsewhere=frozenset({"heartbeat_at", "asks", "is_called_off", "sign"}),
+    elsewhere=frozenset({"heartbeat_at", "asks", "is_called_off", "sign", "claim", "awaits_word"}),
 )
 NOTE_ROW = RowType(
     of=Note, names={name: f"noted_{name}" for name in ("mark", "at", "state", "since")}
@@ -120,6 +120,10 @@ class RunnerRows(Rows):
     def lose_machine(self, runner: Runner) -> None:
         """Record that its machine ended, on a back end that shows no machines."""
         self._mark(runner, machine_lost=True)
+
+    def note_claim(self, runner: Runner, *, at: datetime) -> None:
+        """Record since when scaling waits for GitLab's word about its claim."""
+        self._mark(runner, claimed_at=at)
 
     def note(self, runner: Runner, note: Note) -> None:
         """Record when the fleet first saw a report of its machine."""

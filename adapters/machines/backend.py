@@ -67,6 +67,7 @@ class Machine(HasUtcTimes):
     launched_at: datetime
     launch_id: str | None
     pool: str | None
+    expires_at: datetime | None = None  # as its launch said
 
 
 class Backend(Protocol):
@@ -96,6 +97,10 @@ class Backend(Protocol):
 
     def mailboxes(self, machine_id: str) -> tuple[str, ...]:
         """The mailboxes of which a machine has one; none when its id does not show them."""
+        ...
+
+    def machine(self, machine_id: str) -> Machine | None:
+        """One of the fleet's machines; None for one that the cloud does not show."""
         ...
 
     def machines(self) -> tuple[Machine, ...] | None:

@@ -1,7 +1,9 @@
 """EC2 as a back end: one CreateFleet call for many machines, spot first, then on-demand."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from adapters.aws.clients import aws_call
@@ -11,9 +13,11 @@ from fleet.config.reading import PoolConfig
 from fleet.errors import FleetError, Refused, Transient
 from fleet.events import WARNING, MachinesUnguarded, emit
 from fleet.rules.capacity import CapacityPool, classify
+from fleet.times import in_utc
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
+    from mypy_boto3_ec2.type_defs import FilterTypeDef
 
 ALIVE = frozenset({"pending", "running"})
 # TerminateInstances and DescribeInstances take up to a thousand ids; AWS advises fewer.
@@ -130,9 +134,20 @@ class Ec2Backend:
 
     def machines(self) -> tuple[Machine, ...]:
         """Every machine with the stack's tag; EC2 shows terminated ones for an hour."""
+        return self._shown()
+
+    def machine(self, machine_id: str) -> Machine | None:
+        """One machine with the stack's tag. A filter: an unknown id would fail the call."""
+        return next(iter(self._shown({"Name": "instance-id", "Values": [machine_id]})), None)
+
+    def _shown(self, *more: "FilterTypeDef") -> tuple[Machine, ...]:
+        ours: FilterTypeDef = {
+            "Name": "tag:runner-fleet:stack",
+            "Values": [self._place.stack],
+        }
         machines: list[Machine] = []
         pages = self._client.get_paginator("describe_instances").paginate(
-            Filters=[{"Name": "tag:runner-fleet:stack", "Values": [self._place.stack]}],
+            Filters=[ours, *more],
             PaginationConfig={"PageSize": 500},
         )
         with aws_call("ec2.DescribeInstances"):
@@ -278,4 +293,11 @@ def _machine(instance: Any) -> Machine:
         launched_at=instance["LaunchTime"],
         launch_id=tags.get("runner-fleet:launch"),
         pool=tags.get("runner-fleet:pool"),
+        expires_at=_expiry(tags.get("runner-fleet:expires")),
     )
+
+
+def _expiry(told: str | None) -> datetime | None:
+    with suppress(ValueError, TypeError):
+        return in_utc(datetime.fromisoformat(told or ""))
+    return None

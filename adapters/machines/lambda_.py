@@ -54,6 +54,9 @@ class LambdaBackend:
         """The mailbox of the runner whose id ends the machine's id."""
         return (f"lambda:{machine_id.rpartition('/')[2]}",)
 
+    def machine(self, machine_id: str) -> Machine | None:
+        """Lambda shows no invocations."""
+
     def machines(self) -> tuple[Machine, ...] | None:
         """Lambda shows no invocations."""
         return None

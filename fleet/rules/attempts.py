@@ -34,7 +34,7 @@ def decide_cost(job: Job, runner: Runner, reason: Reason, *, read_credential: bo
     is_swallowed = runner.backend == "lambda" and runner.job is None and not read_credential
     if is_swallowed and job.swallowed < SWALLOWED_AT_MOST:
         return Cost.LAUNCH
-    if reason in LOST_BEFORE_A_JOB and runner.job is None:
+    if reason in LOST_BEFORE_A_JOB and runner.job is None and runner.claim is None:
         return Cost.ATTEMPT
     return Cost.ASK
 

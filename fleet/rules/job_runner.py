@@ -1,9 +1,13 @@
 """Which runner a job ran on, by GitLab's answer, the ledger and the machine's claim."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from fleet.model import Job, JobKey, Runner, RunnerState
+
+# GitLab's event follows a machine's report within a second; reconcile looks within a minute.
+WORD_TAKES = timedelta(minutes=1)
 
 
 class ShownJob(Protocol):
@@ -17,14 +21,42 @@ class ShownJob(Protocol):
 def ran_on(runner: Runner, job: Job | None, shown: ShownJob | None) -> bool:
     """Whether GitLab's answer or webhook confirms that the runner had the job.
 
-    The job id in a machine's report is only a claim: a job can write any number there, and must
-    not get another job canceled by it. `job` is the job's row.
+    GitLab's answer goes before the row, which an event may have written. `job` is the job's row.
     """
+    if shown is not None and runner.gitlab_runner_id is not None:
+        return shown.runner_id == runner.gitlab_runner_id
     if job is not None and job.runner_id is not None:
         return job.runner_id == runner.id
-    if shown is None or runner.gitlab_runner_id is None:
-        return True  # GitLab has it no longer, or shows the pool's one record for all machines
-    return shown.runner_id == runner.gitlab_runner_id
+    return shown is None or is_of_record(runner, shown.runner_id)
+
+
+def is_of_record(runner: Runner, record_id: int | None) -> bool:
+    """Whether GitLab's runner record is the runner's own, or that of its pool's machines.
+
+    True without a number: nothing is said then that could contradict.
+    """
+    own = runner.gitlab_runner_id or runner.pool_record_id
+    return record_id is None or own is None or record_id == own
+
+
+def may_cancel(runner: Runner, shown: ShownJob | None) -> bool:
+    """Whether GitLab itself says that a job runs on this very machine.
+
+    Of machines that share a record it never does: who has which job is their own claim then.
+    """
+    own = runner.gitlab_runner_id
+    return own is not None and shown is not None and shown.runner_id == own
+
+
+def awaits_word(runner: Runner, backlog: Container[JobKey], at: datetime) -> bool:
+    """Whether a claim to a job that still waits may be true, and GitLab's event on its way.
+
+    Such a runner is worth one job of the backlog, as it was before. The job itself stays there.
+    """
+    if runner.state is not RunnerState.BUSY or runner.job is not None or runner.is_called_off:
+        return False
+    is_late = runner.claimed_at is not None and at - runner.claimed_at >= WORD_TAKES
+    return runner.claim in backlog and not is_late
 
 
 def ran_here(job: Job, *, described: str | None, is_ours: bool, shared: bool) -> bool:
@@ -41,16 +73,17 @@ def ran_here(job: Job, *, described: str | None, is_ours: bool, shared: bool) ->
 def may_have_taken(runner: Runner) -> bool:
     """Whether GitLab may have given a runner a job, known to the ledger or not."""
     said_none = runner.state is RunnerState.DONE or not runner.equipped
-    return runner.job is not None or not said_none
+    return runner.job is not None or runner.claim is not None or not said_none
 
 
 def runs_unclaimed(runner: Runner, running: Iterable[JobKey], living: Iterable[Runner]) -> bool:
     """Whether a job that no other machine of the pool claims runs on their shared record.
 
-    `running`: the jobs that GitLab shows on the record; `living`: the pool's live runners.
+    `running`: the jobs that GitLab shows on the record; `living`: the pool's live runners. What
+    others claim counts for nothing here, only what GitLab's events named them for.
     """
-    claimed = {other.job for other in living if other.id != runner.id}
-    return any(key not in claimed for key in running)
+    known = {other.job for other in living if other.id != runner.id} - {runner.claim}
+    return any(key not in known for key in running)
 
 
 def possible_runners(job: Job, described: str | None) -> tuple[str, ...]:
@@ -61,6 +94,17 @@ def possible_runners(job: Job, described: str | None) -> tuple[str, ...]:
     return tuple(name for name in (described, job.runner_id) if name)
 
 
-def claimant(job: Job, living: Iterable[Runner]) -> Runner | None:
-    """The runner among `living` that reports a job as its own."""
-    return next((runner for runner in living if runner.job == job.key), None)
+def claimant(job: Job, record_id: int | None, living: Iterable[Runner]) -> Runner | None:
+    """The one runner among `living` that claims a job which GitLab shows on its record.
+
+    None where two claim it: one of them lies.
+    """
+    claiming = [
+        runner
+        for runner in living
+        if runner.claim == job.key
+        and runner.job in {None, job.key}
+        and record_id is not None
+        and record_id == runner.pool_record_id
+    ]
+    return claiming[0] if len(claiming) == 1 else None

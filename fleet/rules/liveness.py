@@ -35,24 +35,25 @@ def heard(
     """The runner as its machine last reported it; the row unchanged without a report.
 
     The `running` webhook may be ahead of the report, so an older "idle" never undoes busy. A
-    draining runner stays so until it is busy or done. `instance`: the GitLab of the report's job.
-    `note`: the last note of a report.
+    draining runner stays so until it is busy or done. The report's job is a claim: `job` is
+    GitLab's word alone. `instance`: the GitLab of the report's job. `note`: the last note of a
+    report.
 
     Its times are by the machine's clock; `by_our_clock` converts them.
     """
     if report is None:
         return runner
     state = _state(runner, report)
-    job = runner.job
+    claim = None
     if report.job_id is not None:
-        job = JobKey(instance=instance, job_id=report.job_id)
+        claim = JobKey(instance=instance, job_id=report.job_id)
     claimed = None
     if state is not runner.state:
         claimed = report.steps[-1].at if report.steps else report.heartbeat_at
     return replace(
         runner,
         state=state,
-        job=job,
+        claim=claim,
         heartbeat_at=report.heartbeat_at,
         changed_at=claimed or runner.changed_at,
         asks=report.state is MachineState.IDLE,
@@ -125,6 +126,17 @@ def by_our_clock(runner: Runner, at: datetime) -> Runner:
         if note and note.state is runner.state:
             changed_at = min(changed_at, note.since)
     return replace(runner, heartbeat_at=heard_at, changed_at=changed_at)
+
+
+def silent_for(runner: Runner, at: datetime) -> timedelta:
+    """How long its mailbox is silent for certain, by our own clock: since its note, or launch.
+
+    Nothing while its last report is not noted, whatever date that has.
+    """
+    if runner.sign is None:
+        return at - runner.launched_at
+    note = runner.sign.note
+    return at - note.at if note is not None and runner.sign.is_noted else timedelta()
 
 
 def steps_between(steps: Iterable[Step], *, start: datetime, end: datetime) -> tuple[Step, ...]:

@@ -13,6 +13,8 @@ from fleet.times import HasUtcTimes
 UNKNOWN_AFTER = timedelta(minutes=2)
 # After its goodbye a machine has this long to end by itself.
 GOODBYE_GRACE = timedelta(seconds=30)
+# A timer is set to the second, and clocks differ by less than this.
+TIMER_EARLY = timedelta(seconds=5)
 # States of a machine that owes its first heartbeat; the order to drain may come before it.
 BOOTING = frozenset({RunnerState.REQUESTED, RunnerState.IN_FLIGHT, RunnerState.DRAINING})
 
@@ -88,15 +90,22 @@ def _ended(runner: Runner, *, is_owed: bool, reason: Reason) -> ReapPlan:
 
 
 def _said_goodbye(suspect: Suspect, limits: Limits, at: datetime) -> ReapPlan | None:
+    """A job in control of its machine can say goodbye for it: GitLab must agree."""
     runner = suspect.runner
     if runner.state is not RunnerState.DONE:
         return None
     since = runner.changed_at or runner.heartbeat_at or runner.launched_at
     reason = Reason.FINISHED if runner.job else Reason.WENT_UNSERVED
-    is_over = (suspect.ends_alone and runner.job is not None) or runner.expires_at <= at
+    has_expired = runner.expires_at <= at
+    is_over = (suspect.ends_alone and runner.job is not None) or has_expired
     if at - since < GOODBYE_GRACE and not is_over:
         return ReapPlan(runner=runner, fate=Fate.KEEP, reason=reason)
-    return _ended(runner, is_owed=runner.went_unserved, reason=reason)
+    verdict = _ended(runner, is_owed=runner.went_unserved, reason=reason)
+    # To close it ends nothing: neither a machine nor a record in GitLab.
+    is_harmless = suspect.ends_alone and runner.gitlab_runner_id is None
+    if has_expired or is_harmless:
+        return verdict
+    return _confirmed(suspect, fate=verdict.fate, reason=reason, busy=Reason.STILL_BUSY)
 
 
 def _expired(suspect: Suspect, limits: Limits, at: datetime) -> ReapPlan | None:
@@ -134,8 +143,10 @@ def _went_silent(suspect: Suspect, limits: Limits, at: datetime) -> ReapPlan | N
     return _confirmed(suspect, fate=fate, reason=Reason.STALLED)
 
 
-def _confirmed(suspect: Suspect, *, fate: Fate, reason: Reason) -> ReapPlan:
-    """The second, independent proof: GitLab shows no job on the runner."""
+def _confirmed(
+    suspect: Suspect, *, fate: Fate, reason: Reason, busy: Reason = Reason.STALLED_BUT_BUSY
+) -> ReapPlan:
+    """The second, independent proof: GitLab shows no job on the runner. `busy`: if it shows one."""
     runner = suspect.runner
     works = runner.state is RunnerState.BUSY or runner.job is not None
     # With a credential it may have an unreported job, also on the pool's shared record.
@@ -144,8 +155,13 @@ def _confirmed(suspect: Suspect, *, fate: Fate, reason: Reason) -> ReapPlan:
     if suspect.job_running is None:
         return ReapPlan(runner=runner, fate=Fate.ASK, reason=reason)
     if suspect.job_running:
-        return ReapPlan(runner=runner, fate=Fate.KEEP, reason=Reason.STALLED_BUT_BUSY)
+        return ReapPlan(runner=runner, fate=Fate.KEEP, reason=busy)
     return ReapPlan(runner=runner, fate=fate, reason=reason)
+
+
+def is_expired(expires_at: datetime | None, at: datetime) -> bool:
+    """Whether a timer that fires now may end what it names; a schedule has whole seconds."""
+    return expires_at is not None and expires_at - at <= TIMER_EARLY
 
 
 def decide_strays(strays: Iterable[Stray], known: Mapping[str, object], at: datetime) -> list[str]:

@@ -201,12 +201,6 @@ def _drain(snapshot: Snapshot, limits: Limits, *, spare: Counter[int | None]) ->
     return tuple(drained)
 
 
-def untaken(backlog: Iterable[Job], runners: Iterable[Runner]) -> tuple[Job, ...]:
-    """The jobs that no runner reports as its own; a report may be ahead of GitLab's webhook."""
-    taken = {runner.job for runner in runners}
-    return tuple(job for job in backlog if job.key not in taken)
-
-
 def wants_room(plan: ScalePlan) -> bool:
     """Whether the next runner that ends makes room for a waiting job.
 

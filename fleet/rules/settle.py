@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from fleet.model import Job, JobKey, Runner, RunnerState
 from fleet.reasons import WITHOUT_POOL, Reason
+from fleet.rules.liveness import FRESH
 
 # How long a machine may take to end by itself after GitLab reported its job's end. Most need a
 # second, more with a cache or artifacts to upload.
@@ -31,6 +32,9 @@ class SettleFacts:
     job: JobKey | None = None
     runner: Runner | None = None
     ends_alone: bool = False  # no call can end the machine from outside
+    machine_alive: bool | None = None  # as its cloud says; None: it cannot say, or not yet
+    silent_for: timedelta = timedelta()  # its mailbox, for certain, by the ledger's clock
+    ran_there: bool = False  # GitLab: the job ran on that runner, and is over
     job_running: bool | None = None  # GitLab: some job runs on that runner; None: not asked
 
 
@@ -47,7 +51,10 @@ class SettlePlan:
 
 
 def decide_settle(facts: SettleFacts) -> SettlePlan:
-    """Close the runner once its machine ended, or after a grace; never a busy one."""
+    """Close the runner once its machine ended, or after a grace; never a busy one.
+
+    An event ends nothing by itself: the cloud, the ledger's clock or GitLab must say so, too.
+    """
     runner = facts.runner
     if runner is None:
         finished = facts.happening is Happening.FINISHED
@@ -57,9 +64,9 @@ def decide_settle(facts: SettleFacts) -> SettlePlan:
     if facts.happening is Happening.SPOT_NOTICE:
         return SettlePlan(reason=Reason.SPOT_NOTICE, drain=runner.covers)
     if facts.happening is Happening.INVOCATION_FAILED:
-        took = runner.job is not None or runner.state is RunnerState.BUSY
-        reason = Reason.MACHINE_GONE if took else Reason.INVOCATION_FAILED
-        return SettlePlan(reason=reason, close=True, relaunch=_unserved(runner))
+        return _invocation_failed(facts, runner)
+    if facts.machine_alive is not False:
+        return SettlePlan(reason=Reason.UNCONFIRMED)
     reason = Reason.WENT_UNSERVED if runner.went_unserved else Reason.MACHINE_GONE
     return SettlePlan(reason=reason, close=True, relaunch=_unserved(runner))
 
@@ -97,7 +104,22 @@ def _finished(facts: SettleFacts, runner: Runner) -> SettlePlan:
         return SettlePlan(reason=Reason.GRACE, ask=True)
     if facts.job_running:
         return SettlePlan(reason=Reason.STILL_BUSY)
+    if not facts.ran_there:
+        return SettlePlan(reason=Reason.UNCONFIRMED)
     return SettlePlan(reason=Reason.FINISHED, close=True)
+
+
+def _invocation_failed(facts: SettleFacts, runner: Runner) -> SettlePlan:
+    """The event is one signal; the mailbox, silent for longer than a heartbeat, is the other."""
+    if not facts.ends_alone:
+        return SettlePlan(reason=Reason.UNCONFIRMED)
+    if facts.silent_for < FRESH:
+        if facts.round == 0:
+            return SettlePlan(reason=Reason.GRACE, wait_s=FRESH.total_seconds())
+        return SettlePlan(reason=Reason.UNCONFIRMED)
+    took = runner.job is not None or runner.state is RunnerState.BUSY
+    reason = Reason.MACHINE_GONE if took else Reason.INVOCATION_FAILED
+    return SettlePlan(reason=reason, close=True, relaunch=_unserved(runner))
 
 
 def _unserved(runner: Runner) -> bool:

@@ -27,7 +27,7 @@ class Standing(StrEnum):
     BOOTING = "booting"
     BOOTED = "booted"  # its machine called home and does not ask GitLab yet
     READY = "ready"  # its machine asks GitLab
-    TAKEN = "taken"  # a runner has it, and GitLab's event is not here yet
+    TAKEN = "taken"  # a runner says that it has it, and GitLab's event is not here yet
     AT_CEILING = "at_ceiling"
     POOL_REFUSED = "pool_refused"
     NO_CAPACITY = "no_capacity"
@@ -164,7 +164,7 @@ def _waiting(facts: JobFacts) -> Diagnosis:
         return Diagnosis(standing=Standing.HELD, advice=Advice.CURE_HOLD)
     if runner is not None and runner.covers:
         return Diagnosis(standing=_progress(runner), runner=runner)
-    if runner is not None and runner.job == facts.job.key:
+    if runner is not None and (runner.job or runner.claim) == facts.job.key:
         return Diagnosis(standing=Standing.TAKEN, runner=runner)
     return replace(_unlaunched(facts), strayed=runner)
 

@@ -286,9 +286,9 @@ def test_of_the_runners_launched_for_it_the_youngest_is_its() -> None:
     at_work.runner(4, launched_s=5, for_job=key(2))
     at_work.runner(5, launched_s=1)
     assert runner_of(at_work) == ("rf-docker-000000000002", "i-2")
-    has_it = at_work.runner(6, launched_s=60)
-    at_work.reports(has_it, MachineState.BUSY, job_id=1)
-    assert runner_of(at_work) == (has_it.id, "i-6")
+    claims_it = at_work.runner(6, launched_s=60)
+    at_work.reports(claims_it, MachineState.BUSY, job_id=1)  # a claim is no launch
+    assert runner_of(at_work) == ("rf-docker-000000000002", "i-2")
 
 
 def test_a_runner_of_another_job_is_not_its() -> None:

@@ -21,17 +21,23 @@ LATER_S = 31
 
 
 def invocation_fails(scene: Scene, runner: Runner) -> Settled:
-    """Lambda says that a runner's invocation came to no regular end."""
+    """Lambda says that a runner's invocation came to no regular end; its mailbox is silent."""
+    scene.backend.shows_machines = False
     event = {
         "detail-type": "Lambda Function Invocation Result - Failure",
         "detail": {"requestPayload": {"runner_id": runner.id}},
     }
-    return settle(scene.world, event, round_=0)
+    settled = settle(scene.world, event, round_=0)
+    if settled.wait_s is None:
+        return settled
+    scene.clock.go(settled.wait_s)
+    return settle(scene.world, event, round_=1)
 
 
 def machine_goes(scene: Scene, runner: Runner) -> None:
     """AWS says that a runner's machine ended."""
     scene.world.backends["ec2"] = scene.backend  # type: ignore[index]
+    scene.backend.die(runner.machine_id or "")
     scene.settle_machine("EC2 Instance State-change Notification", runner.machine_id or "")
 
 
@@ -250,7 +256,7 @@ def test_a_machine_that_served_nobody_is_asked_after_once_whether_its_job_still_
     scene.clock.go(LATER_S)
     scene.gitlab.calls.clear()
     scene.sweep()
-    assert scene.gitlab.calls == ["delete_runner", "job", "runners_described"]
+    assert scene.gitlab.calls == ["runner_jobs", "delete_runner", "job", "runners_described"]
 
 
 def test_a_token_that_may_not_read_jobs_keeps_no_machine_open() -> None:
@@ -285,6 +291,9 @@ def test_a_job_that_gitlab_never_heard_the_end_of_runs_again() -> None:
     runner = scene.runs(1)
     says_goodbye(scene, runner, Outcome.SUCCEEDED)
     scene.clock.go(LATER_S)
+    scene.sweep()
+    assert scene.gitlab.jobs[1].status == "running"  # its own word is not enough
+    scene.backend.die(runner.machine_id or "")
     scene.sweep()
     assert not scene.runners
     assert scene.gitlab.jobs[1].status == "canceled"
@@ -365,7 +374,7 @@ def claims(scene: Scene, runner: Runner, job_id: int) -> Runner:
     scene.reports(runner, MachineState.BUSY, StepName.JOB_TAKEN, job_id=job_id)
     found = scene.world.runners.find(runner.id)
     assert found is not None
-    assert found.job == key(job_id)
+    assert (found.claim, found.job) == (key(job_id), None)
     return found
 
 
@@ -383,8 +392,9 @@ def test_a_machine_s_claim_has_no_other_machine_s_job_cancelled() -> None:
 def test_a_claim_to_a_job_that_the_ledger_knows_as_another_s_is_left() -> None:
     scene = Scene(text=SHARED + "infra_retry = true\n")
     runner, liar = scene.launched(1, 2)
-    scene.hands_over(1, runner)
-    scene.settle(1, "running", runner_description=described(runner))
+    claims(scene, runner, 1)
+    scene.gitlab.change(1, status="running", runner_id=1)
+    scene.settle(1, "running", runner_id=1)
     assert scene.job(1).runner_id == runner.id
     invocation_fails(scene, claims(scene, liar, 1))
     assert scene.gitlab.jobs[1].status == "running"

@@ -134,12 +134,13 @@ def test_a_silent_machine_at_work_covers_no_other_job() -> None:
 
 
 def test_a_silent_machine_that_may_be_at_work_is_left_also_where_a_pool_shares_its_record() -> None:
-    """Neither its reports nor the webhook arrive; GitLab shows a job that no other one has."""
+    """Neither its reports nor its webhook arrive; GitLab shows a job that no other one has."""
     scene = Scene(text=SHARED)
     silent, other = scene.launched(1, 2)
     for job_id in (1, 2):
         scene.gitlab.change(job_id, status="running", runner_id=1)
     scene.reports(other, MachineState.BUSY, StepName.JOB_TAKEN, job_id=2)
+    scene.settle(2, "running", runner_id=1)
     scene.clock.go(60)
     assert scene.sweep().closed == 0
     scene.clock.go(301)

@@ -135,6 +135,7 @@ def test_the_end_of_one_job_does_not_end_the_machine_of_another() -> None:
     scene = Scene()
     runner = scene.runs(1)
     scene.push(2)
+    scene.hands_over(2, runner)
     scene.reports(runner, MachineState.BUSY, StepName.JOB_TAKEN, job_id=2)
     done = scene.settle(1, "canceled", round_=2, runner_description=described(runner))
     assert done.reason is Reason.STILL_BUSY

@@ -90,11 +90,12 @@ def test_the_timer_outside_ends_a_whole_launch_and_nothing_else() -> None:
     first, second = scene.launched(1, 2)
     (other,) = scene.launched(3)
     scene.table.items.pop((f"pool#{second.pool}", f"runner#{second.id}"))  # a row was lost
-    assert end_launch(scene.world.backends.values(), first.launch_id) == 2
+    scene.clock.at = first.expires_at
+    assert end_launch(scene.world.backends.values(), first.launch_id, at=scene.clock()) == 2
     assert close_launch(scene.world, first.launch_id) == 1
     assert {first.machine_id, second.machine_id} == set(scene.backend.ended)
     assert [one.id for one in scene.runners] == [other.id]
-    assert end_launch(scene.world.backends.values(), first.launch_id) == 0
+    assert end_launch(scene.world.backends.values(), first.launch_id, at=scene.clock()) == 0
     assert close_launch(scene.world, first.launch_id) == 0
 
 

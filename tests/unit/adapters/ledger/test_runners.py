@@ -200,7 +200,8 @@ class TestReports:
         ledger.lives(2)
         ledger.writes(1, self.BUSY)
         busy, booting = ledger.rows.live("docker")
-        assert (busy.state, busy.job, busy.heartbeat_at) == (RunnerState.BUSY, key(7), LATER)
+        assert (busy.state, busy.claim, busy.job) == (RunnerState.BUSY, key(7), None)
+        assert busy.heartbeat_at == LATER
         assert (booting.state, booting.heartbeat_at) == (RunnerState.IN_FLIGHT, None)
         assert ledger.find(1) == busy
         assert ledger.rows.reports([busy, booting]) == {busy.id: self.BUSY}

@@ -25,6 +25,8 @@ WORKS = runner("r", BUSY, **ON_MACHINE, **JOB, **HEARD)
 SILENT_AT_WORK = runner("r", BUSY, **ON_MACHINE, **JOB, **SILENT)
 NEVER_HEARD = runner("r", BUSY, since_s=300, **ON_MACHINE, **JOB)
 LATE = runner("r", IN_FLIGHT, since_s=300, **ON_MACHINE)
+LEFT = runner("r", DONE, since_s=30, **ON_MACHINE, **JOB)
+UNSERVED = runner("r", DONE, since_s=30, for_job=key(7), **ON_MACHINE)
 EXPIRED: Facts = {"expires_at": AT}
 
 
@@ -46,12 +48,12 @@ EXPIRED: Facts = {"expires_at": AT}
             runner("r", REQUESTED), False, "keep", "healthy", id="no machine yet is not a lost one"
         ),
         pytest.param(
-            runner("r", DONE, since_s=30, job=key(7), **ON_MACHINE), True, "close", "finished",
-            id="its job is over",
+            runner("r", DONE, since_s=30, job=key(7), **ON_MACHINE), True, "ask", "finished",
+            id="it says that its job is over: ask GitLab",
         ),
         pytest.param(
             runner("r", DONE, since_s=30, for_job=key(7), **ON_MACHINE), True,
-            "relaunch", "went_unserved", id="GitLab gave it nothing, and its job may wait still",
+            "ask", "went_unserved", id="GitLab gave it nothing, as it says",
         ),
         pytest.param(
             runner("r", DONE, since_s=29, for_job=key(7), **ON_MACHINE), True,
@@ -67,11 +69,11 @@ EXPIRED: Facts = {"expires_at": AT}
         ),
         pytest.param(
             runner("r", DONE, since_s=30, for_job=key(7), left_bare=True, **ON_MACHINE), True,
-            "close", "went_unserved", id="it got no credential, as GitLab was out",
+            "ask", "went_unserved", id="it got no credential, as GitLab was out",
         ),
         pytest.param(
             runner("r", DONE, since_s=30, for_job=key(7), left_bare=True, equipped=True), True,
-            "relaunch", "went_unserved", id="it got one later, and no job all the same",
+            "ask", "went_unserved", id="it got one later, and no job all the same",
         ),
         pytest.param(
             runner("r", DONE, since_s=-86400, expires_at=AT, for_job=key(7)), True,
@@ -82,7 +84,7 @@ EXPIRED: Facts = {"expires_at": AT}
             "ask", "boot_deadline", id="drained before it ever called home",
         ),
         pytest.param(
-            runner("r", DONE, since_s=30, **ON_MACHINE), True, "close", "went_unserved",
+            runner("r", DONE, since_s=30, **ON_MACHINE), True, "ask", "went_unserved",
             id="said goodbye, and was there for no job in particular",
         ),
         pytest.param(
@@ -188,6 +190,10 @@ def test_before_gitlab_is_asked(one: Runner, alive: bool | None, fate: str, reas
         pytest.param(NEVER_HEARD, False, "close", "stalled", id="it is dead or its job is over"),
         pytest.param(LATE, True, "keep", "stalled_but_busy", id="it came without a word"),
         pytest.param(LATE, False, "relaunch", "boot_deadline", id="it never came"),
+        pytest.param(LEFT, True, "keep", "still_busy", id="it said goodbye, and its job runs"),
+        pytest.param(LEFT, False, "close", "finished", id="its job is over indeed"),
+        pytest.param(UNSERVED, True, "keep", "still_busy", id="it has a job, whatever it says"),
+        pytest.param(UNSERVED, False, "relaunch", "went_unserved", id="it got none indeed"),
     ],
 )
 def test_after_gitlab_was_asked(one: Runner, job_running: bool, fate: str, reason: str) -> None:
@@ -264,11 +270,13 @@ def test_nothing_busy_is_ended_on_one_observation() -> None:
             assert one.expires_at <= AT or (silent and suspect.job_running is False), suspect
 
 
-def test_nothing_that_gitlab_sees_at_work_is_ended_for_its_silence() -> None:
+def test_nothing_that_gitlab_sees_at_work_is_ended_while_its_cloud_shows_it() -> None:
+    """Whatever it says itself, before its expiry."""
     for suspect, one, verdict in verdicts():
         known = one.gitlab_runner_id is not None or one.job is not None
-        if known and suspect.job_running:
-            assert verdict.reason not in {Reason.STALLED, Reason.BOOT_DEADLINE}, suspect
+        if known and suspect.job_running and one.expires_at > AT:
+            gone = suspect.machine_alive is False and one.machine_id is not None
+            assert gone or verdict.fate is Fate.KEEP, suspect
 
 
 def test_asks_only_what_it_does_not_know() -> None:
@@ -299,8 +307,10 @@ def test_whatever_ends_it_before_its_job_costs_an_attempt() -> None:
 def test_what_went_in_vain_is_never_just_closed_once_its_grace_is_over() -> None:
     for suspect, one, verdict in verdicts():
         if one.went_unserved:
-            assert verdict.fate in {Fate.RELAUNCH, Fate.KEEP}, suspect
-            assert verdict.reason is Reason.WENT_UNSERVED
+            assert verdict.fate in {Fate.RELAUNCH, Fate.KEEP, Fate.ASK}, suspect
+            kept = verdict.fate is Fate.KEEP and suspect.job_running
+            busy = {Reason.STILL_BUSY} if kept else set()
+            assert verdict.reason in {Reason.WENT_UNSERVED, *busy}
 
 
 @pytest.mark.parametrize(

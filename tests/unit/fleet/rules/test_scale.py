@@ -11,7 +11,6 @@ from fleet.rules.scale import (
     is_behind,
     is_letter_settled,
     looks_again,
-    untaken,
     waits_in,
     wants_room,
 )
@@ -276,10 +275,6 @@ def test_what_becomes_of_a_message_and_of_a_letter(
 def test_a_job_that_is_gone_needs_neither() -> None:
     assert not waits_in(None, "docker")
     assert is_letter_settled(None)
-
-
-def test_what_a_machine_says_that_it_has_is_no_backlog() -> None:
-    assert untaken((job(1), job(2)), (runner("r", job=key(1)), runner("idle"))) == (job(2),)
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from fleet.model import Runner, RunnerState
 from fleet.reasons import Reason
+from fleet.rules.liveness import FRESH
 from fleet.rules.settle import (
     GRACE_ROUNDS,
     Happening,
@@ -26,6 +28,10 @@ AT_WORK = runner("r", BUSY, job=key(7))
 ELSEWHERE = runner("r", BUSY, job=key(8))
 LEFT = runner("r", DONE, job=key(7))
 LAST = GRACE_ROUNDS
+SPEAKS = FRESH - timedelta(seconds=1)
+DEAD: dict[str, Any] = {"machine_alive": False}
+FREE: dict[str, Any] = {"job_running": False, "ran_there": True}
+LAMBDA: dict[str, Any] = {"ends_alone": True, "silent_for": FRESH}
 
 
 def facts(happening: Happening, one: Runner | None = None, **more: object) -> SettleFacts:
@@ -59,11 +65,11 @@ def facts(happening: Happening, one: Runner | None = None, **more: object) -> Se
             SettlePlan(reason=Reason.GRACE, ask=True), id="still there: ask GitLab",
         ),
         pytest.param(
-            facts(FINISHED, AT_WORK, round=LAST, job_running=True),
+            facts(FINISHED, AT_WORK, round=LAST, job_running=True, ran_there=True),
             SettlePlan(reason=Reason.STILL_BUSY), id="GitLab says that it took another job",
         ),
         pytest.param(
-            facts(FINISHED, AT_WORK, round=LAST, job_running=False),
+            facts(FINISHED, AT_WORK, round=LAST, **FREE),
             SettlePlan(reason=Reason.FINISHED, close=True), id="GitLab says that it is free",
         ),
         pytest.param(
@@ -75,18 +81,18 @@ def facts(happening: Happening, one: Runner | None = None, **more: object) -> Se
             SettlePlan(reason=Reason.FINISHED, close=True), id="it ended itself",
         ),
         pytest.param(
-            facts(FINISHED, runner("r", BUSY), round=LAST, job_running=False),
+            facts(FINISHED, runner("r", BUSY), round=LAST, **FREE),
             SettlePlan(reason=Reason.FINISHED, close=True), id="at work, on what it did not say",
         ),
         pytest.param(
             facts(FINISHED, ELSEWHERE), SettlePlan(reason=Reason.STILL_BUSY), id="another job's"
         ),
         pytest.param(
-            facts(FINISHED, ELSEWHERE, round=LAST, job_running=False),
+            facts(FINISHED, ELSEWHERE, round=LAST, **FREE),
             SettlePlan(reason=Reason.STILL_BUSY), id="another job's, however often it is looked at",
         ),
         pytest.param(
-            facts(FINISHED, runner("r", DRAINING, job=key(8)), round=LAST, job_running=False),
+            facts(FINISHED, runner("r", DRAINING, job=key(8)), round=LAST, **FREE),
             SettlePlan(reason=Reason.FINISHED, close=True), id="drains, and GitLab agrees",
         ),
         pytest.param(
@@ -98,55 +104,82 @@ def facts(happening: Happening, one: Runner | None = None, **more: object) -> Se
             id="spot notice at work: its agent sees it too",
         ),
         pytest.param(
-            facts(GONE, runner("r", IN_FLIGHT)),
+            facts(GONE, runner("r", IN_FLIGHT), **DEAD),
             SettlePlan(reason=Reason.MACHINE_GONE, close=True, relaunch=True), id="died booting",
         ),
         pytest.param(
-            facts(GONE, AT_WORK), SettlePlan(reason=Reason.MACHINE_GONE, close=True),
+            facts(GONE, AT_WORK, **DEAD), SettlePlan(reason=Reason.MACHINE_GONE, close=True),
             id="died at work: its job is a matter of retry",
         ),
         pytest.param(
-            facts(GONE, runner("r", BUSY)), SettlePlan(reason=Reason.MACHINE_GONE, close=True),
+            facts(GONE, runner("r", BUSY), **DEAD),
+            SettlePlan(reason=Reason.MACHINE_GONE, close=True),
             id="died at work that it did not name",
         ),
         pytest.param(
-            facts(GONE, runner("r", IDLE, job=key(7))),
+            facts(GONE, runner("r", IDLE, job=key(7)), **DEAD),
             SettlePlan(reason=Reason.MACHINE_GONE, close=True),
             id="died before it said that it works, but a webhook had said so",
         ),
         pytest.param(
-            facts(GONE, runner("r", DONE, for_job=key(7))),
+            facts(GONE, runner("r", DONE, for_job=key(7)), **DEAD),
             SettlePlan(reason=Reason.WENT_UNSERVED, close=True, relaunch=True),
             id="ended after it found no job",
         ),
         pytest.param(
-            facts(GONE, runner("r", DONE)), SettlePlan(reason=Reason.MACHINE_GONE, close=True),
+            facts(GONE, runner("r", DONE), **DEAD),
+            SettlePlan(reason=Reason.MACHINE_GONE, close=True),
             id="a warm one ended after it found no job",
         ),
         pytest.param(
-            facts(GONE, runner("r", DONE, for_job=key(7), left_bare=True)),
+            facts(GONE, runner("r", DONE, for_job=key(7), left_bare=True), **DEAD),
             SettlePlan(reason=Reason.MACHINE_GONE, close=True),
             id="ended without a credential, while GitLab gave out none",
         ),
         pytest.param(
-            facts(GONE, runner("r", DRAINING)), SettlePlan(reason=Reason.MACHINE_GONE, close=True),
+            facts(GONE, runner("r", DRAINING), **DEAD),
+            SettlePlan(reason=Reason.MACHINE_GONE, close=True),
             id="ended as it was told to: nobody counted on it any more",
         ),
         pytest.param(
-            facts(FAILED, runner("r", IN_FLIGHT)),
+            facts(FAILED, runner("r", IN_FLIGHT), **LAMBDA),
             SettlePlan(reason=Reason.INVOCATION_FAILED, close=True, relaunch=True),
             id="the function failed before it took a job",
         ),
         pytest.param(
-            facts(FAILED, AT_WORK), SettlePlan(reason=Reason.MACHINE_GONE, close=True),
+            facts(FAILED, AT_WORK, silent_for=FRESH),
+            SettlePlan(reason=Reason.UNCONFIRMED), id="a machine that is no function",
+        ),
+        pytest.param(
+            facts(FAILED, AT_WORK, ends_alone=True, silent_for=SPEAKS),
+            SettlePlan(reason=Reason.GRACE, wait_s=45), id="it reported just now: wait for more",
+        ),
+        pytest.param(
+            facts(FAILED, AT_WORK, ends_alone=True, silent_for=SPEAKS, round=1),
+            SettlePlan(reason=Reason.UNCONFIRMED), id="it goes on to report",
+        ),
+        pytest.param(
+            facts(GONE, AT_WORK, machine_alive=True), SettlePlan(reason=Reason.UNCONFIRMED),
+            id="its cloud shows it alive",
+        ),
+        pytest.param(
+            facts(GONE, AT_WORK), SettlePlan(reason=Reason.UNCONFIRMED), id="its cloud cannot say"
+        ),
+        pytest.param(
+            facts(FINISHED, AT_WORK, round=LAST, job_running=False),
+            SettlePlan(reason=Reason.UNCONFIRMED), id="GitLab shows the job elsewhere, or not over",
+        ),
+        pytest.param(
+            facts(FAILED, AT_WORK, **LAMBDA), SettlePlan(reason=Reason.MACHINE_GONE, close=True),
             id="the function failed at work",
         ),
         pytest.param(
-            facts(FAILED, runner("r", BUSY)), SettlePlan(reason=Reason.MACHINE_GONE, close=True),
+            facts(FAILED, runner("r", BUSY), **LAMBDA),
+            SettlePlan(reason=Reason.MACHINE_GONE, close=True),
             id="the function failed at work that it did not name",
         ),
         pytest.param(
-            facts(FAILED, runner("r", IDLE, job=key(7))),
+            facts(FAILED, runner("r", IDLE, job=key(7)), **LAMBDA),
             SettlePlan(reason=Reason.MACHINE_GONE, close=True),
             id="the function failed at work that only a webhook told of",
         ),
@@ -163,15 +196,24 @@ ALL = tuple(
         job=job,
         runner=one,
         job_running=job_running,
+        ran_there=ran_there,
+        ends_alone=ends_alone,
+        machine_alive=alive,
+        silent_for=silent_for,
     )
     for one in (
         None,
+        runner("r", DONE, for_job=key(7)),
         *(runner("r", state, job=took) for state in RunnerState for took in (None, key(7), key(8))),
     )
     for happening in Happening
     for turn in range(GRACE_ROUNDS + 3)
     for job in (None, key(7))
     for job_running in (None, True, False)
+    for ran_there in (False, True)
+    for ends_alone in (False, True)
+    for alive in (None, True, False)
+    for silent_for in (SPEAKS, FRESH)
 )
 
 
@@ -196,7 +238,18 @@ def test_a_job_s_end_closes_only_with_a_second_sign() -> None:
         if seen.happening is FINISHED and plan.close:
             assert seen.runner is not None
             left = seen.runner.state is DONE
-            assert left or seen.job_running is False, seen
+            assert left or (seen.job_running is False and seen.ran_there), seen
+
+
+def test_an_event_of_a_machine_closes_only_what_another_source_shows_as_gone() -> None:
+    for seen, plan in plans():
+        if seen.happening is GONE and plan.close:
+            assert seen.machine_alive is False, seen
+        if seen.happening is FAILED and plan.close:
+            assert seen.ends_alone, seen
+            assert seen.silent_for >= FRESH, seen
+        if seen.happening is SPOT:
+            assert not plan.close, seen
 
 
 def test_a_plan_waits_asks_closes_or_drains_but_never_two_of_them() -> None:
