@@ -60,6 +60,7 @@ class Reason(StrEnum):
     STALE_EVENT = "stale_event"
     # reconcile and retry
     WEBHOOK_LOST = "webhook_lost"
+    STILL_PENDING = "still_pending"
     FINISHED_UNSEEN = "finished_unseen"
     TAKEN_UNSEEN = "taken_unseen"
     RENEWED = "renewed"
@@ -125,6 +126,7 @@ SENTENCES: dict[Reason, str] = {
     Reason.HEALTHY: "alive and within its limits",
     Reason.STALE_EVENT: "a later event was seen before",
     Reason.WEBHOOK_LOST: "GitLab lists it as pending and no webhook told us",
+    Reason.STILL_PENDING: "GitLab lists it as pending, whatever an event said",
     Reason.FINISHED_UNSEEN: "GitLab says that it ended and no webhook told us",
     Reason.TAKEN_UNSEEN: "GitLab says that a runner has it and no webhook told us",
     Reason.RENEWED: "its attempts were used before the last `apply`: it has all of them again",

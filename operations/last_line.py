@@ -111,7 +111,7 @@ def _of_runner(facts: JobFacts, standing: Standing, runner: Runner) -> str:
         case Standing.WITHHELD:
             return f"{runner.id} has been ready for {ready}, and GitLab does not give it this job"
         case Standing.TAKEN:
-            return f"{runner.id} says that it has taken it, and GitLab's event is on its way"
+            return f"{runner.id} has taken it, and GitLab's event is on its way"
         case Standing.BOOTED:
             return f"{runner.id}, launched {age} ago, has called home and gets ready"
         case Standing.READY:

@@ -277,7 +277,6 @@ def _queues(deployed: Deployed) -> tuple[QueueView, ...]:
 
 
 def _machine_view(runner: Runner, at: datetime) -> MachineView:
-    job = runner.job or runner.claim
     return MachineView(
         runner_id=runner.id,
         machine_id=runner.machine_id,
@@ -285,7 +284,7 @@ def _machine_view(runner: Runner, at: datetime) -> MachineView:
         state=state_word(runner),
         since=runner.since,
         for_s=(at - runner.since).total_seconds(),
-        job_id=job.job_id if job else None,
+        job_id=runner.job.job_id if runner.job else None,
         capacity=runner.capacity,
         heard_s=_seconds(runner.heartbeat_at, at),
     )

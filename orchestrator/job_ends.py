@@ -41,6 +41,7 @@ def record_shown(
         outcome=outcome,
         runner_id=runner.id if runner else None,
         gitlab_runner_id=shown.runner_id if shown else None,
+        is_hearsay=job.is_hearsay and shown is None,
     )
     at = world.clock()
     step = Step(

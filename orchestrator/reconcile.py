@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import takewhile
 
 from adapters.aws.demand import Demand
@@ -15,7 +15,7 @@ from fleet.model import Job, JobKey, JobStatus
 from fleet.reasons import Reason
 from fleet.rules.calls import decide_pass, is_due, is_project_gone, polls_at_most
 from fleet.rules.fairness import fair_order
-from fleet.rules.reconcile import Watched, decide_polls, decide_reconcile
+from fleet.rules.reconcile import Watched, decide_polls, decide_reconcile, is_contradicted
 from fleet.steps import Step, StepName
 from orchestrator.attempts import renew
 from orchestrator.job_ends import record_shown
@@ -187,6 +187,11 @@ def _correct(world: World, project: Watched, this: _Pass) -> int:
     step = Step(at=at, name=StepName.RECONCILE_FOUND, reason=Reason.WEBHOOK_LOST)
     lost = Lead(steps=(step,), path=project.path)
     leads = dict.fromkeys(fix.route, lost) | _misplaced(world, listed, rows)
+    leads |= {
+        key: _despite(project, rows[key], at=at)
+        for key in fix.route
+        if key in rows and is_contradicted(rows[key], at)
+    }
     routed = (route(world, listed[key], key, lead).demand for key, lead in leads.items())
     renewed = renew(world, [rows[key] for key in fix.renew])
     demands = renewed + [demand for demand in routed if demand is not None]
@@ -195,6 +200,12 @@ def _correct(world: World, project: Watched, this: _Pass) -> int:
     this.unseen.extend(rows[key] for key in fix.look_up)
     world.fleet.note_polled(project.instance, project.project_id, at=at)
     return len(fix.route) + len(renewed)
+
+
+def _despite(project: Watched, row: Job, *, at: datetime) -> Lead:
+    """Why a job is routed that its row shows as taken or over: events alone said so."""
+    step = Step(at=at, name=StepName.RECONCILE_FOUND, reason=Reason.STILL_PENDING)
+    return Lead(steps=(step,), path=project.path, despite=row)
 
 
 def _misplaced(

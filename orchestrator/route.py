@@ -66,6 +66,7 @@ class Lead:
     steps: tuple[Step, ...] = ()
     path: str = ""  # of its project
     instead_of: str | None = None  # the pool that it leaves
+    despite: Job | None = None  # its row, which GitLab's list proves wrong
 
 
 def route_event(world: World, event: JobEvent) -> RouteAnswer:
@@ -87,7 +88,10 @@ def route_event(world: World, event: JobEvent) -> RouteAnswer:
     )
     facts = {"deploys": True} if event.deploys else {}
     known = world.jobs.job(key)
-    if known is not None and (known.status > JobStatus.PENDING or known.pool):
+    if known is not None and known.project_id != event.project_id and not known.is_hearsay:
+        return RouteAnswer(reason=Reason.FOREIGN)
+    is_routed = known is not None and not known.is_hearsay
+    if known is not None and is_routed and (known.status > JobStatus.PENDING or known.pool):
         reason = _why_ignored(known)
         world.jobs.tell(key, [*steps, Step(at=at, name=StepName.IGNORED, reason=reason)], **facts)
         return RouteAnswer(reason=reason, wake=known.wants_runner or _owes_wake(world, event))
@@ -147,7 +151,7 @@ def route(world: World, shown: GitLabJob | None, key: JobKey, lead: Lead) -> Rou
         return Routed(plan=plan)
     job = _job(shown, key, plan, path=lead.path, at=at)
     steps = [*lead.steps, *_steps(plan, at)]
-    if not world.jobs.route(job, steps, at=at, instead_of=lead.instead_of):
+    if not world.jobs.route(job, steps, at=at, instead_of=lead.instead_of, despite=lead.despite):
         return Routed(plan=RoutePlan(pool=None, reason=Reason.STALE_EVENT))
     _announce(job, at=at)
     return Routed(plan=plan, demand=_demand(job))

@@ -65,6 +65,8 @@ def _settle_job(world: World, event: JobEvent, *, round_: int) -> Settled:
     if round_ == 0:
         note_proof(world, event)
     job = job_of(world, event)
+    if job is None:
+        return Settled(reason=Reason.FOREIGN)
     runner = runner_of(world, job, description=event.runner_description, record_id=event.runner_id)
     uncounted = runner is not None and took_uncounted(job, runner)
     if runner is not None:
@@ -92,11 +94,17 @@ def _settle_job(world: World, event: JobEvent, *, round_: int) -> Settled:
     return _act(world, plan, runner)
 
 
-def job_of(world: World, event: JobEvent) -> Job:
+def job_of(world: World, event: JobEvent) -> Job | None:
     """The job as the event shows it, with what only the ledger knows."""
     status = rank(event.status)
     key = JobKey(instance=world.instance, job_id=event.job_id)
-    job = world.jobs.job(key) or Job(
+    known = world.jobs.job(key)
+    if known is not None and known.project_id != event.project_id:
+        if not known.is_hearsay:
+            return None
+        world.jobs.drop_hearsay(known)
+        known = None
+    job = known or Job(
         key=key,
         project_id=event.project_id,
         project_path=event.project_path,
@@ -106,6 +114,7 @@ def job_of(world: World, event: JobEvent) -> Job:
         outcome=None,
         pending_at=event.created_at or event.received_at,
         pipeline_id=event.pipeline_id,
+        is_hearsay=True,
     )
     return replace(
         job,

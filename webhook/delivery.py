@@ -16,7 +16,7 @@ from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
 from fleet.errors import BadDelivery
 from fleet.job_event import DETAIL_TYPES, JobEvent, instance_of
-from fleet.webhook_secrets import AllWebhookSecrets, secret_id
+from fleet.webhook_secrets import AllWebhookSecrets, scope_of_name, secret_id
 from webhook.job_hook import JobHook
 
 __all__ = ["MAX_BODY", "IgnoreReason", "Ignored", "read_delivery"]
@@ -70,6 +70,9 @@ def read_delivery(
     if event != JOB_HOOK:
         return Ignored(reason=IgnoreReason.OTHER_EVENT, about=event[:64])
     hook = JobHook.read(body)
+    scope = scope_of_name(proof.hook)
+    if scope is not None and not scope.may_serve(hook.project_id):
+        raise BadDelivery("this webhook is of another project", status=403)
     if hook.status not in DETAIL_TYPES:
         return Ignored(reason=IgnoreReason.OTHER_STATUS, about=hook.status[:64])
     return _event(hook, headers, body, at, proof)

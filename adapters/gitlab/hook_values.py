@@ -26,6 +26,12 @@ _GROUP_EVENTS = "member_events subgroup_events project_events"
 
 _STATUS = re.compile(r"[1-5][0-9]{2}")
 
+# The headers that the webhook function reads.
+HEADERS = frozenset(
+    {"content-type", "x-gitlab-event", "x-gitlab-instance", "x-gitlab-token", "idempotency-key"}
+    | {"webhook-id", "webhook-timestamp", "webhook-signature"}
+)
+
 Verification = Literal["signing-token", "secret-token"]
 
 
@@ -55,6 +61,7 @@ class HookHealth(HasUtcTimes):
     url: str
     alert_status: str  # executable, temporarily_disabled or disabled
     disabled_until: datetime | None = None
+    is_customized: bool = False
 
     @property
     def is_executable(self) -> bool:
@@ -91,8 +98,17 @@ class HookTarget:
             "url": self.url,
             **dict.fromkeys(names.split(), False),
             "job_events": True,
+            "custom_webhook_template": "",  # else its author decides what GitLab signs
             "enable_ssl_verification": self.is_https,
         }
+
+
+class HookHeader(BaseModel):
+    """A header that the webhook's author adds; GitLab never shows its value."""
+
+    model_config = ConfigDict(frozen=True)
+
+    key: str
 
 
 class GitLabHook(BaseModel):
@@ -108,6 +124,14 @@ class GitLabHook(BaseModel):
     signing_token_present: bool = False  # GitLab 19.0 and newer
     alert_status: str = "executable"
     disabled_until: AwareDatetime | None = None
+    custom_webhook_template: str | None = None
+    custom_headers: tuple[HookHeader, ...] = ()
+
+    @property
+    def is_customized(self) -> bool:
+        """Whether GitLab sends what its author wrote in place of what the fleet reads."""
+        names = {header.key.lower() for header in self.custom_headers}
+        return bool(self.custom_webhook_template) or not names.isdisjoint(HEADERS)
 
     @property
     def hears_other_events(self) -> bool:
@@ -135,6 +159,7 @@ class GitLabHook(BaseModel):
             url=self.url,
             alert_status=self.alert_status,
             disabled_until=self.disabled_until,
+            is_customized=self.is_customized,
         )
 
     def is_for(self, target: HookTarget) -> bool:
@@ -150,6 +175,7 @@ class GitLabHook(BaseModel):
             has_secret
             and self.job_events
             and not self.hears_other_events
+            and not self.is_customized
             and self.enable_ssl_verification == target.is_https
         )
 

@@ -170,6 +170,8 @@ class _Registration:
             body["signing_token"] = secrets.signing[0]
         if secrets.tokens:
             body["token"] = secrets.tokens[0]
+        if hook and hook.custom_headers:
+            body["custom_headers"] = []
         path = self.target.path
         api = self.gitlab.api
         return GitLabHook.read(api.put(f"{path}/{hook.id}", body) if hook else api.post(path, body))

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from boto3.dynamodb.conditions import Attr
@@ -55,6 +55,12 @@ _CHANGING = frozenset({"status", "outcome", "runner_id", "gitlab_runner_id", "ch
 }
 
 
+_OF_ITS_RUN = (
+    *("is_hearsay", "runner_id", "gitlab_runner_id", "machine"),
+    *("started_at", "finished_at", "failure_reason", "torn_down_at"),
+)
+
+
 class JobRows(Rows):
     """Reads and writes of job rows. Every write may be repeated."""
 
@@ -97,13 +103,23 @@ class JobRows(Rows):
         return [_row(item) for item in items]
 
     def route(
-        self, job: Job, steps: Iterable[Step], *, at: datetime, instead_of: str | None = None
+        self,
+        job: Job,
+        steps: Iterable[Step],
+        *,
+        at: datetime,
+        instead_of: str | None = None,
+        despite: Job | None = None,
     ) -> bool:
         """Record the route of a pending job; False when it has one, or is not pending any more.
 
-        `instead_of`: the pool that it leaves.
+        `instead_of`: the pool that it leaves. `despite`: its row as it was read, which is wrong.
         """
-        return self._record(_routing(job, steps, at, instead_of))
+        change = _routing(job, steps, at, instead_of)
+        if despite is not None:
+            same = Attr("status").eq(despite.status) & Attr("changed_at").eq(despite.changed_at)
+            change = replace(change, when=change.when | same if change.when else same)
+        return self._record(change)
 
     def route_all(
         self, jobs: Sequence[Job], steps: Mapping[JobKey, Sequence[Step]], *, at: datetime
@@ -144,10 +160,18 @@ class JobRows(Rows):
                 put=_present(put | dict(facts)) | _history(at),
                 once=JOB_ROW.write(job, without=_CHANGING | {"reason", "pool"}),
                 append={"timeline": STEPS.write(steps)},
-                remove=() if runs else ("open_pk", "open_sk"),
+                remove=(
+                    *(() if runs else ("open_pk", "open_sk")),
+                    *(() if job.is_hearsay else ("is_hearsay",)),
+                ),
                 when=Attr("status").lt(job.status) | Attr("status").not_exists(),
             )
         )
+
+    def drop_hearsay(self, job: Job) -> None:
+        """Forget a job of which only events of its project told."""
+        same = Attr("is_hearsay").exists() & Attr("project_id").eq(job.project_id)
+        self._table.write(Change(pk=job_pk(job.key), sk="job", delete=True, when=same))
 
     def tell(self, key: JobKey, steps: Iterable[Step], **facts: object) -> None:
         """Add steps and facts to a job's row; a job without a row gets none."""
@@ -263,7 +287,7 @@ def _routing(
     unrouted = Attr("status").lt(JobStatus.PENDING) | Attr("status").not_exists()
     known = Attr("pool").eq(instead_of) if instead_of else Attr("pool").not_exists()
     held = Attr("status").eq(JobStatus.PENDING) & known
-    hidden = Attr("outcome").eq(GONE)
+    hidden = Attr("outcome").eq(GONE) | Attr("is_hearsay").exists()
     item = JOB_ROW.write(job, without=_CHANGING) | {"status": job.status, "changed_at": at}
     item |= wait_in_pool(job.pool, job) if job.pool else look_later(job.key, at)
     return Change(
@@ -277,6 +301,7 @@ def _routing(
             "forgiven",
             "swallowed",
             "outcome",
+            *_OF_ITS_RUN,
             *(() if job.pool else ("pool",)),
         ),
         when=unrouted | held | hidden,

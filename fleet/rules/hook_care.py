@@ -5,6 +5,7 @@ from typing import Protocol
 
 from fleet.rules.hook_health import HookFault
 
+CUSTOMIZED = "it has a custom template or custom headers: run `runner-fleet webhook register` again"
 MISSING = "missing: run `runner-fleet webhook register` again"
 
 
@@ -15,6 +16,8 @@ class Health(Protocol):
     def is_executable(self) -> bool: ...
     @property
     def alert_status(self) -> str: ...
+    @property
+    def is_customized(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,5 +36,6 @@ def decide_hook(health: Health | None, fault: HookFault | None) -> HookPlan:
     if health is None:
         return HookPlan(detail=MISSING)
     if health.is_executable or (fault is not None and fault.needs_secret):
-        return HookPlan(detail=fault.detail if fault else None)
+        healthy = CUSTOMIZED if health.is_customized else None
+        return HookPlan(detail=fault.detail if fault else healthy)
     return HookPlan(detail=f"GitLab switched it off ({health.alert_status})", test=True)

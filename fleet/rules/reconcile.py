@@ -10,6 +10,8 @@ from fleet.times import HasUtcTimes
 
 # A row younger than this may be ahead of the list that GitLab answered with.
 SETTLING = timedelta(seconds=5)
+# GitLab's list is never so far behind: what it shows as pending waits, whatever its row says.
+LIST_LAGS = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,14 +34,19 @@ def decide_reconcile(
     """Compare one project's pending jobs in GitLab with its rows in the ledger.
 
     `rows` has the project's rows that wait, and the row of every pending job that has one.
-    A job that GitLab lists as pending while its row is running or finished needs no correction: a
-    status never goes back, so the list is older than the row. A job that was gone and is listed
-    again was hidden from the fleet: it waits as before. `applied` names the last `apply`: a job
-    given up under an earlier one has all attempts again. No clocks are compared: the clock of the
-    operator's machine may be wrong.
+    A job that GitLab lists as pending while its row is running or finished needs no correction at
+    first: the list may be older than the row. Soon after the list proves the row wrong: an event
+    alone had said so. A job that was gone and is listed again was hidden from the fleet.
+
+    `applied` names the last `apply`: a job given up under an earlier one has all attempts again. No
+    clocks are compared: the clock of the operator's machine may be wrong.
     """
     listed = tuple(pending)
-    route = tuple(key for key in listed if key not in rows or _is_unrouted(rows[key]))
+    route = tuple(
+        key
+        for key in listed
+        if key not in rows or _is_unrouted(rows[key]) or is_contradicted(rows[key], at)
+    )
     gone = set(listed)
     look_up = tuple(
         key
@@ -61,7 +68,13 @@ def _is_renewed(row: Job, applied: str | None) -> bool:
 
 
 def _is_unrouted(row: Job) -> bool:
-    return row.status is JobStatus.CREATED or row.outcome == GONE
+    return row.status is JobStatus.CREATED or row.outcome == GONE or row.is_hearsay
+
+
+def is_contradicted(row: Job, at: datetime) -> bool:
+    """Whether a list that shows a job as pending proves its row wrong; else it may be older."""
+    is_past = row.status > JobStatus.PENDING and row.changed_at is not None
+    return is_past and (row.is_hearsay or at - row.changed_at >= LIST_LAGS)  # type: ignore[operator]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,13 +90,14 @@ class Site:
     def is_accepted(self, hook_id: int) -> bool:
         """Whether a delivery sent now would be accepted."""
         hook = self.hook(hook_id)
+        body = encoded(project_id=hook.owner.id)
         proof: dict[str, str | None] = {"x_gitlab_token": hook.token}
         if hook.signing_token:
             proof["webhook_signature"] = signature(
-                hook.signing_token, delivery_id=VECTOR_ID, timestamp=VECTOR_STAMP, body=encoded()
+                hook.signing_token, delivery_id=VECTOR_ID, timestamp=VECTOR_STAMP, body=body
             )
         try:
-            read_delivery(headers(**proof), encoded(), secrets=self.store.by_hook, at=AT)
+            read_delivery(headers(**proof), body, secrets=self.store.by_hook, at=AT)
         except BadDelivery:
             return False
         return True
@@ -218,6 +219,12 @@ class TestAgain:
             pytest.param(lambda hook: setattr(hook, "signing_token", None), id="no secret"),
             pytest.param(
                 lambda hook: setattr(hook, "enable_ssl_verification", False), id="no TLS check"
+            ),
+            pytest.param(
+                lambda hook: setattr(hook, "custom_webhook_template", "{}"), id="a template"
+            ),
+            pytest.param(
+                lambda hook: hook.custom_headers.update({"Webhook-Id": "1"}), id="a header"
             ),
         ],
     )

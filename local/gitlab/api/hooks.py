@@ -40,9 +40,13 @@ class HookBody(BaseModel):
     enable_ssl_verification: bool | None = None
     push_events_branch_filter: str | None = None
     custom_headers: list[CustomHeader] | None = None
+    custom_webhook_template: str | None = None
 
 
-_PLAIN = ("url", "name", "description", "push_events_branch_filter", "enable_ssl_verification")
+_PLAIN = (
+    *("url", "name", "description", "push_events_branch_filter", "enable_ssl_verification"),
+    "custom_webhook_template",
+)
 
 
 def hook_view(hook: Hook, at: datetime, *, has_signing_token: bool) -> Json:
@@ -59,7 +63,7 @@ def hook_view(hook: Hook, at: datetime, *, has_signing_token: bool) -> Json:
         "enable_ssl_verification": hook.enable_ssl_verification,
         "push_events_branch_filter": hook.push_events_branch_filter,
         "branch_filter_strategy": "wildcard",
-        "custom_webhook_template": None,
+        "custom_webhook_template": hook.custom_webhook_template or None,
         "repository_update_events": False,
         "alert_status": alert_status(hook, at),
         "disabled_until": api_date(hook.disabled_until),

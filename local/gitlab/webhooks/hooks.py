@@ -74,6 +74,7 @@ class Hook:
     token: str | None = None
     signing_token: str | None = None
     custom_headers: dict[str, str] = field(default_factory=dict)
+    custom_webhook_template: str | None = None  # kept and shown, not rendered
     enable_ssl_verification: bool = True
     push_events_branch_filter: str | None = None
     failures: int = 0  # in a row

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -23,6 +24,7 @@ from tests.fakes import FakeTable
 from tests.unit.orchestrator.scene import INSTANCE, Scene, key
 
 BOOTS_S = 40
+SPOT_NOTICE = "EC2 Spot Instance Interruption Warning"
 CREDENTIAL_WITHIN = timedelta(minutes=5)  # as the agent waits
 WAITS = timedelta(minutes=2)  # the pools' wait_timeout
 LOST_AFTER = timedelta(minutes=20)  # GitLab fails a job whose runner sends nothing
@@ -63,6 +65,7 @@ class Weather:
     cancelled: float = 0.0
     interrupted: float = 0.0  # a spot machine goes with a notice
     skewed_s: int = 0  # machines' clocks are wrong by up to so much
+    forged: float = 0.0  # an event that is not true
 
 
 @dataclass(slots=True, kw_only=True)
@@ -165,6 +168,27 @@ class LivingFleet:
         """A user cancels a job; its runner learns of it with its next word to GitLab."""
         if rank(self.scene.gitlab.jobs[job_id].status) < rank("success"):
             self._ends(job_id, "canceled")
+
+    def forge(self) -> None:
+        """Somebody sends one event that is not true: of a job, a machine or an invocation."""
+        numbers = [*self.scene.gitlab.jobs, self.count + 1]
+        job_id = self.chance.choice(numbers)
+        living = [runner for pool in self._pools() for runner in self.rows(pool)]
+        victim = self.chance.choice(living) if living else {}
+        status = self.chance.choice(["running", "success", "failed", "canceled"])
+        told = {
+            "project_id": self.chance.choice([7, 8, 9]),
+            "runner_id": victim.get("gitlab_runner_id"),
+            "runner_description": f"{victim['id']} (demo)" if victim else None,
+        }
+        guest = self.guests.get(victim.get("machine_id", ""))
+        forged: list[Callable[[], object]] = [self._delivery(job_id, status, told)]
+        if guest is not None and guest.state != "gone":
+            forged += [
+                partial(self.scene.settle_machine, kind, guest.id)
+                for kind in ("EC2 Instance State-change Notification", SPOT_NOTICE)
+            ]
+        self._later(0, self.chance.choice(forged))
 
     def down(self, is_down: bool) -> None:
         """GitLab answers nobody, or does so again."""
@@ -325,7 +349,7 @@ class LivingFleet:
             return
         guest.mute = guest.mute or self.hits(self.weather.mute)
         if self.hits(self.weather.interrupted):
-            self._machine_event("EC2 Spot Instance Interruption Warning", guest)
+            self._machine_event(SPOT_NOTICE, guest)
         step = {
             "boots": self._boots, "waits": self._waits, "asks": self._asks, "works": self._works
         }[guest.state]  # fmt: skip

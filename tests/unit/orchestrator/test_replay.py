@@ -42,6 +42,7 @@ class History:
     seed: int
     text: str = BOTH
     blind: bool = False  # a back end that shows no machines, as Lambda
+    forged: float = 0.0
     fleet: LivingFleet = field(init=False)
 
     def __post_init__(self) -> None:
@@ -62,6 +63,7 @@ class History:
             cancelled=some(0.05),
             interrupted=some(0.02),
             skewed_s=chance.choice([0, 45, 600, 260_000]),
+            forged=self.forged,
         )
         self.fleet = LivingFleet(self.text, seed=self.seed, weather=weather)
         self.fleet.scene.backend.shows_machines = not self.blind
@@ -96,6 +98,8 @@ class History:
         waiting = fleet.unfinished()
         if waiting and fleet.hits(fleet.weather.cancelled):
             fleet.cancel(chance.choice(waiting).id)
+        if fleet.hits(fleet.weather.forged):
+            fleet.forge()
         self._bad_hours()
         if fleet.hits(0.02):
             self._another_configuration()
@@ -198,6 +202,11 @@ def test_nothing_is_stuck_leaked_or_killed_in_any_history(seed: int) -> None:
 @pytest.mark.parametrize("seed", [11, 50007])  # the second: one at work that was never heard of
 def test_nor_on_a_back_end_that_shows_no_machines(seed: int) -> None:
     replayed(History(seed, blind=True))
+
+
+@pytest.mark.parametrize(("seed", "text"), [(1, BOTH), (25, BOTH), (11, SHARED)])
+def test_nor_where_every_other_event_is_forged(seed: int, text: str) -> None:
+    replayed(History(seed, text=text, forged=0.7))
 
 
 def test_nor_where_a_pool_has_one_record_for_all_its_machines() -> None:

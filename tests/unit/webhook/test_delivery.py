@@ -159,7 +159,7 @@ class TestProof:
     def test_each_webhook_is_proven_by_its_own_secrets(self) -> None:
         signing = [f"whsec_{base64.b64encode(bytes([n]) * 32).decode()}" for n in range(8)]
         secrets = {
-            f"project:{n}@0": WebhookSecrets(signing=(signing[n], signing[n + 1]))
+            f"project:77@{n}": WebhookSecrets(signing=(signing[n], signing[n + 1]))
             for n in range(0, 8, 2)
         } | {"group:42@0": WebhookSecrets(tokens=(TOKEN,))}
         for number, secret in enumerate(signing):
@@ -168,7 +168,7 @@ class TestProof:
             )
             assert isinstance(event, JobEvent)
             assert (event.hook, event.hook_secret_id) == (
-                f"project:{number // 2 * 2}@0",
+                f"project:77@{number // 2 * 2}",
                 secret_id(secret),
             )
         event = read_delivery(with_token(), encoded(), secrets=secrets, at=AT)

@@ -160,6 +160,24 @@ class TestKeeping:
         assert site.sent() == [{"signing_token": OLD}], "the plain one would prove nothing"
         assert site.store.written == []
 
+    @pytest.mark.parametrize(
+        "custom",
+        [
+            {"custom_webhook_template": '{"object_kind": "build"}'},
+            {"custom_headers": [{"key": "Webhook-Id"}]},
+        ],
+    )
+    def test_one_that_sends_what_its_author_wrote_is_corrected(
+        self, custom: dict[str, Any], site: Site
+    ) -> None:
+        site.has(hook(**SIGNED, **custom), signing=(OLD,))
+        site.saves(SIGNED)
+        assert site.register().changed
+        (sent,) = (one.body for one in site.fake.asked if one.verb == "PUT")
+        assert sent["custom_webhook_template"] == ""
+        assert ("custom_headers" in sent) is ("custom_headers" in custom)
+        assert not sent.get("custom_headers")
+
     def test_a_missing_one_is_made_with_the_secret_that_is_its_own(self, site: Site) -> None:
         site.has(tokens=("new", "old"))
         site.saves(PLAIN, verb="POST")

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -400,6 +401,33 @@ class TestMachines:
         self.shows(cloud, self.instance("i-0", state), following=True)
         (machine,) = cloud.backend.machines()
         assert not machine.alive
+
+    @pytest.mark.parametrize(
+        ("expires", "expected"),
+        [
+            ("2026-08-20T10:00:00+00:00", datetime(2026, 8, 20, 10, tzinfo=UTC)),
+            ("2026-08-20T10:00:00", None),
+            ("soon", None),
+        ],
+    )
+    def test_one_alone_is_asked_for_by_a_filter(
+        self, expires: str, expected: datetime | None, cloud: Cloud
+    ) -> None:
+        """EC2 refuses the call for an id that it does not know."""
+        shown = self.instance("i-1", "running", launch="l1", pool="linux", expires=expires)
+        asked = {
+            "Filters": [
+                {"Name": "tag:runner-fleet:stack", "Values": ["fleet"]},
+                {"Name": "instance-id", "Values": ["i-1"]},
+            ],
+            "MaxResults": 500,
+        }
+        for told in ([{"Instances": [shown]}], []):
+            cloud.ec2.add_response("describe_instances", {"Reservations": told}, asked)
+        machine = cloud.backend.machine("i-1")
+        assert machine is not None
+        assert (machine.machine_id, machine.alive, machine.expires_at) == ("i-1", True, expected)
+        assert cloud.backend.machine("i-1") is None
 
     def test_that_cannot_be_seen_are_not_gone(self, cloud: Cloud) -> None:
         cloud.ec2.add_client_error("describe_instances", "RequestLimitExceeded")

@@ -16,6 +16,7 @@ class Health:
     """A webhook as GitLab shows it."""
 
     alert_status: str
+    is_customized: bool = False
 
     @property
     def is_executable(self) -> bool:
@@ -29,6 +30,7 @@ ON, OFF = Health("executable"), Health("disabled")
     ("health", "fault", "is_sick", "test"),
     [
         pytest.param(ON, None, False, False, id="healthy"),
+        pytest.param(Health("executable", is_customized=True), None, True, False, id="customized"),
         pytest.param(ON, REFUSED, True, False, id="its deliveries fail"),
         pytest.param(OFF, None, True, True, id="switched off: a test may switch it on"),
         pytest.param(OFF, REFUSED, True, True, id="also where deliveries failed"),
