@@ -40,7 +40,7 @@ def apply(
     applied = apply_config(
         text,
         fleet=deployed.fleet,
-        runners=RunnerRows(deployed.table, instance_of(config.gitlab.url)),
+        runners=RunnerRows(deployed.table, deployed.mailboxes, instance_of(config.gitlab.url)),
         secrets=deployed.secrets,
         gitlab=deployed.connect(config.gitlab.url, given or _stored(deployed), way),
         tls_ca=way.tls_ca or None,

@@ -9,6 +9,7 @@ from typing import TypeVar
 import boto3
 from botocore.config import Config
 
+from adapters.aws.cipher import KmsCipher
 from adapters.aws.clients import aws_call
 from adapters.ledger.mailbox import Mailbox
 from ec2_runner.agent import AgentSettings, AgentSetup, work
@@ -30,11 +31,16 @@ def main() -> int:
     imds = Imds.of(os.environ)
     session = boto3.Session(region_name=_patiently(imds.region))
     user_id = _patiently(lambda: _user_id(session))
-    ledger = session.client("dynamodb", config=CLIENT)
+    mailbox = Mailbox(
+        session.client("dynamodb", config=CLIENT),
+        settings.mailbox_table,
+        user_id,
+        KmsCipher(session.client("kms", config=CLIENT), settings.mailbox_key),
+    )
     machine = AgentSetup(
         settings=settings,
         imds=imds,
-        mailbox=Mailbox(ledger, settings.ledger_table, user_id),
+        mailbox=mailbox,
         environment=os.environ,
         docker_answers=_docker_answers,
         echo=lambda line: print(line, file=sys.stderr, flush=True),

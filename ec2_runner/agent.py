@@ -23,7 +23,8 @@ TIMER_GRACE = timedelta(minutes=2)
 class AgentSettings:
     """The variables of the machine's user data, each as FLEET_ and its name in capitals."""
 
-    ledger_table: str
+    mailbox_table: str
+    mailbox_key: str
     heartbeat_s: float = 30.0
     boot_deadline_s: float = 300.0  # to wait for the credential
     spot_every_s: float = 5.0  # as AWS advises
@@ -35,7 +36,8 @@ class AgentSettings:
         """The settings. Raises `Refused` with the name of a missing or bad variable."""
         reader = EnvironmentReader(environment)
         return cls(
-            ledger_table=reader.text("ledger_table"),
+            mailbox_table=reader.text("mailbox_table"),
+            mailbox_key=reader.text("mailbox_key"),
             **reader.seconds("heartbeat_s", "boot_deadline_s", "spot_every_s"),
             **reader.paths("work_dir", "dead_man"),
         )
@@ -46,7 +48,7 @@ def _now() -> datetime:
 
 
 class AgentMailbox(Post, Protocol):
-    """The machine's own mailbox in the ledger: `adapters.ledger.mailbox.Mailbox`."""
+    """The machine's own mailbox: `adapters.ledger.mailbox.Mailbox`."""
 
     def take_credential(
         self,

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Boots one machine of the fleet: dead-man timer first, then the agent, then power off.
 #
-# Run by the instance's user data, which exports FLEET_LEDGER_TABLE and may export
+# Run by the instance's user data, which exports FLEET_MAILBOX_TABLE and FLEET_MAILBOX_KEY and may export
 # FLEET_HOME (this checkout), FLEET_PYTHON and FLEET_DEAD_MAN_S.
 # Every way out of this script ends the machine: its shutdown behaviour is "terminate".
 set -u

@@ -179,11 +179,13 @@ class NotRelaunched:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReportUnreadable:
-    """A machine's report has an unknown form; the machine counts as silent."""
+class RowsUnreadable:
+    """Rows have an unknown form and were left out; a machine without a report is silent."""
 
-    mailbox: str
-    error: str  # the kind of it, not what the machine wrote
+    table: str
+    rows: int
+    example: str  # the keys of one
+    error: str  # its fields that are wrong, or the kind of error: never what stands there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

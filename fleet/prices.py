@@ -79,6 +79,7 @@ _PER_UNIT = {
     "dynamodb_writes": Decimal("0.625") / _MILLION,  # aws.amazon.com/dynamodb/pricing/on-demand
     "dynamodb_reads": Decimal("0.125") / _MILLION,
     "secrets_calls": Decimal("0.05") / 10_000,  # aws.amazon.com/secrets-manager/pricing
+    "kms_requests": Decimal("0.03") / 10_000,  # aws.amazon.com/kms/pricing
 }
 UNITS = tuple(_PER_UNIT)
 """What `control_plane_cost` can count. DynamoDB's are request units, not calls."""

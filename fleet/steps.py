@@ -17,6 +17,7 @@ from fleet.times import HasUtcTimes, in_utc
 MOST = 60
 FIRST, LAST = 15, 30  # kept of more than that
 LONGEST = 300  # characters of a fact; GitLab's delivery id has at most 255
+NUMBER_BELOW = 2**63  # of each number that a machine writes
 
 
 class StepName(StrEnum):
@@ -139,9 +140,9 @@ class Step(HasUtcTimes):
         return cls(
             at=in_utc(datetime.fromisoformat(item["at"])),
             name=name,
-            job_id=int(item["job_id"]) if item.get("job_id") is not None else None,
+            job_id=job_number(item.get("job_id")),
             outcome=Outcome(item["outcome"]) if item.get("outcome") else None,
-            detail=str(item["detail"]) if item.get("detail") is not None else None,
+            detail=bounded_text(item.get("detail")),
         )
 
 
@@ -172,6 +173,29 @@ def with_room(items: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]
     count = sum(item.get("count") or 1 for item in middle)
     marker = {"at": middle[-1]["at"], "step": StepName.LEFT_OUT.value, "count": count}
     return [*first, marker, *last]
+
+
+def bounded_text(told: object) -> str | None:
+    """A machine's words on one line, cut to `LONGEST`; None where it wrote no text.
+
+    What a terminal or a log would obey becomes a space.
+    """
+    if not isinstance(told, str):
+        return None
+    cut = told[:LONGEST]
+    return "".join(one if one.isprintable() else " " for one in cut)
+
+
+def job_number(told: Any) -> int | None:
+    """A machine's whole number; None where it wrote none. Raises `ValueError` for another one.
+
+    A number of DynamoDB may have 126 digits, and a text may have any number of them.
+    """
+    if told is None:
+        return None
+    if isinstance(told, str | bool) or not 0 <= told < NUMBER_BELOW:
+        raise ValueError("no number of ours")
+    return int(told)
 
 
 _FACTS = tuple(name for name in Step.__dataclass_fields__ if name not in {"at", "name"})

@@ -17,6 +17,7 @@ Statement = Mapping[str, Any]
 REASONS = {
     "CallOwnFunction": "its task states",
     "CallSweep": "sweep ends what outlived a launch; reconcile's machine calls it every minute",
+    "ClearMail": "the mailbox of an ended machine is emptied",
     "DeliverLogs": "Step Functions writes the machine's log; it has no resource-level permission",
     "EndOwnMachines": "a machine whose runner is closed ends; the tag keeps every other machine",
     "GiveCacheKeys": "starts a session of the cache role for one project, for a runner to use",
@@ -24,6 +25,7 @@ REASONS = {
     "InvokeRunners": "starts a Lambda runner for a waiting job",
     "KeepFailedTimer": "a timer that cannot call sweep raises an alarm",
     "LaunchParts": "what a launch touches besides the instance",
+    "LeaveMail": "scale leaves credentials and drain orders, settle drain orders",
     "LaunchTagged": "launches machines, only with the stack's tag",
     "ListCache": "a cache that does not exist yet must not read as forbidden",
     "MakeServiceRoles": "AWS makes two service roles at an account's first fleet and spot request",
@@ -35,7 +37,9 @@ REASONS = {
     "ReadGitlabToken": "asks GitLab for jobs, runners and projects",
     "ReadImageNames": "an image that a pool names by a parameter, read by CreateFleet",
     "ReadIndexes": "waiting jobs of a pool, webhooks and projects that the fleet watches",
+    "ReadManyJobs": "jobs of messages, of a pipeline, of GitLab's lists",
     "ReadPoolTokens": "puts a pool's shared credential into a machine's mailbox",
+    "ReadReports": "what the machines say of themselves",
     "ReadWebhookSecrets": "verifies deliveries",
     "RenewSecrets": "renews pools' tokens before they expire, drops webhook secrets rotated out",
     "RunTagged": "what CreateFleet calls, only with the stack's tag and launch template",
@@ -53,7 +57,7 @@ REASONS = {
     "WakeScale": "wakes the autoscaler after a change",
     "WorkOnLedger": "rows of jobs, runners, pools and holds",
     "WriteOwnLogs": "its own log",
-    "WriteWholeRows": "new runners, closed runners, intended retries, mail to machines",
+    "WriteWholeRows": "new runners, closed runners, intended retries",
 }
 
 _HEAD = """\

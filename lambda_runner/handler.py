@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import boto3
 from botocore.config import Config
 
+from adapters.aws.cipher import KmsCipher
 from adapters.aws.plain_settings import EnvironmentReader
 from adapters.guest.one_job import Workplace, run_one_job
 from adapters.guest.process_tree import Family, hide_memory
@@ -44,16 +45,15 @@ class Invocation:
 
     runner_id: str
     mailbox: str
-    table: str | None = None  # the ledger, when not the one of FLEET_LEDGER_TABLE
     project: str | None = None  # path of the project that the sandbox is for; None: of any
     until: datetime | None = None  # later than this, another attempt has taken over
 
     @classmethod
     def of(cls, event: Mapping[str, Any]) -> "Invocation":
         """Read an event. Raises `Refused` for a foreign one."""
-        values = {name: event.get(name) for name in ("runner_id", "mailbox", "table")}
+        values = {name: event.get(name) for name in ("runner_id", "mailbox")}
         for name, value in values.items():
-            if not (isinstance(value, str) and value) and (name != "table" or value is not None):
+            if not (isinstance(value, str) and value):
                 raise Refused("this event does not name its runner and mailbox", name=name)
         project, until = str(event.get("project") or ""), _time(event.get("until"))
         return cls(**values, project=project or None, until=until)  # type: ignore[arg-type]  # just checked
@@ -63,7 +63,8 @@ class Invocation:
 class RunnerSettings:
     """The function's environment, each as FLEET_ and its name in capitals."""
 
-    ledger_table: str
+    mailbox_table: str
+    mailbox_key: str
     work_dir: Path = Path("/tmp")  # noqa: S108 - the only place that Lambda lets us write
     heartbeat_s: float = 30.0
     boot_deadline_s: float = 120.0  # to wait for the credential
@@ -73,14 +74,15 @@ class RunnerSettings:
         """The settings. Raises `Refused` with the name of a missing or bad variable."""
         reader = EnvironmentReader(environment)
         return cls(
-            ledger_table=reader.text("ledger_table"),
+            mailbox_table=reader.text("mailbox_table"),
+            mailbox_key=reader.text("mailbox_key"),
             **reader.seconds("heartbeat_s", "boot_deadline_s"),
             **reader.paths("work_dir"),
         )
 
 
 class InvocationMailbox(Post, Protocol):
-    """The invocation's own mailbox in the ledger: `adapters.ledger.mailbox.Mailbox`."""
+    """The invocation's own mailbox: `adapters.ledger.mailbox.Mailbox`."""
 
     def claim(self, report: Report) -> bool:
         """Write the first report; False when the mailbox has one already."""
@@ -114,11 +116,15 @@ def handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
     if invocation.until is not None and datetime.now(UTC) >= invocation.until:
         return {"runner_id": invocation.runner_id, "outcome": LATE, "job_id": None}
     settings = RunnerSettings.of(os.environ)
-    table = invocation.table or settings.ledger_table
     left = timedelta(milliseconds=context.get_remaining_time_in_millis())
     setup = InvocationSetup(
         settings=settings,
-        mailbox=Mailbox(boto3.client("dynamodb", config=CLIENT), table, invocation.mailbox),
+        mailbox=Mailbox(
+            boto3.client("dynamodb", config=CLIENT),
+            settings.mailbox_table,
+            invocation.mailbox,
+            KmsCipher(boto3.client("kms", config=CLIENT), settings.mailbox_key),
+        ),
         ends_at=datetime.now(UTC) + left - TO_SAY_GOODBYE,
         sandbox=LambdaSandbox(settings.work_dir, Family(all_children=True)),
         environment=os.environ,

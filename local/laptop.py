@@ -18,6 +18,7 @@ from adapters.gitlab.client import Budget, GitLab
 from adapters.guest.runner_process import BINARY_VARIABLE
 from adapters.ledger.fleet import FleetRows
 from adapters.ledger.jobs import JobRows
+from adapters.ledger.mailboxes import Mailboxes
 from adapters.ledger.runners import RunnerRows
 from adapters.ledger.table import Table
 from fleet.config.reading import FleetConfig, read_config
@@ -169,7 +170,8 @@ class Laptop:
     @property
     def runner_rows(self) -> RunnerRows:
         """The ledger's runners."""
-        return RunnerRows(self.table, self.instance)
+        mail = Table(self.engine.client("dynamodb"), self.stack.mailbox_table)
+        return RunnerRows(self.table, Mailboxes(mail), self.instance)
 
     @property
     def fleet_rows(self) -> FleetRows:

@@ -17,6 +17,7 @@ from adapters.gitlab.tls_ca import read_tls_ca
 from adapters.ledger.configuration import StoredConfig
 from adapters.ledger.fleet import FleetRows
 from adapters.ledger.jobs import JobRows
+from adapters.ledger.mailboxes import Mailboxes
 from adapters.ledger.table import Table
 from fleet.config.reading import FleetConfig, GitLabConfig, read_config
 from fleet.errors import Refused
@@ -56,6 +57,7 @@ class Deployed:
 
     stack: str
     table: Table
+    mail: Table  # the mailboxes'
     secrets: SecretStore
     queues: Mapping[str, DemandQueue]  # by back end
     letters: Mapping[str, DemandQueue]  # what nothing reads: failed events, failed expiries
@@ -74,6 +76,16 @@ class Deployed:
     def jobs(self) -> JobRows:
         """Jobs and their history."""
         return JobRows(self.table)
+
+    @property
+    def mailboxes(self) -> Mailboxes:
+        """The machines' mailboxes. No person writes a credential there."""
+        return Mailboxes(self.mail)
+
+    @property
+    def unreadable(self) -> tuple[str, ...]:
+        """The rows that a listing left out so far, by their keys."""
+        return tuple(sorted(self.table.unreadable | self.mail.unreadable))
 
     def stored(self) -> StoredConfig:
         """What was applied last, and when. `Refused` before the first time."""
@@ -162,7 +174,9 @@ def _deployed(stack: str, aws: Clients, outputs: Mapping[str, str]) -> Deployed:
 
     return Deployed(
         stack=stack,
-        table=Table(aws.dynamodb, outputs["LedgerTable"]),
+        # Rows that cannot be read are a problem of `status`, not a line in between its own.
+        table=Table(aws.dynamodb, outputs["LedgerTable"], warn=lambda _: None),
+        mail=Table(aws.dynamodb, outputs["MailboxTable"], warn=lambda _: None),
         secrets=SecretStore(aws.secrets, timedelta(0), now),
         queues={
             "ec2": queue("Ec2QueueUrl", "Ec2DeadLetterUrl"),

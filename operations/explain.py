@@ -99,7 +99,7 @@ def _is_meant(asked: JobReference, job: Job) -> bool:
 def _trail(deployed: Deployed, config: FleetConfig, row: JobRow) -> Trail:
     at = deployed.clock()
     job = row.job
-    runners = RunnerRows(deployed.table, job.key.instance)
+    runners = RunnerRows(deployed.table, deployed.mailboxes, job.key.instance)
     is_over = job.status is JobStatus.FINISHED
     is_sought = job.runner_id is None and not is_over
     rows = runners.live(job.pool) if job.pool and is_sought else ()
@@ -107,7 +107,7 @@ def _trail(deployed: Deployed, config: FleetConfig, row: JobRow) -> Trail:
     runner = _runner(runners, row, living, at)
     serves_it = runner is not None and runner.job in (None, job.key)
     report = _report(runners, runner, at) if runner and serves_it else None
-    pool_row = deployed.fleet.pool(job.pool) if job.pool else None
+    pool_row = deployed.fleet.shown_pool(job.pool) if job.pool else None
     facts = JobFacts(
         at=at,
         job=job,
@@ -162,7 +162,10 @@ def _runner(
     """The live runner that has the job, else the youngest one that was launched for it."""
     job = row.job
     if job.runner_id is not None:
-        runner = runners.find(job.runner_id)
+        try:
+            runner = runners.find(job.runner_id)
+        except Refused:
+            return None  # its row cannot be read: `status` says so
         return by_our_clock(runner, at) if runner else None
     own = [runner for runner in living if job.key in (runner.job, runner.for_job)]
     return max(own, key=lambda runner: (runner.job == job.key, runner.launched_at), default=None)

@@ -164,6 +164,7 @@ def gather(deployed: Deployed, *, jobs: int) -> FleetView:
         dead={queue.name: queue.dead for queue in queues},
         pools=tuple(_facts(pool, config, stored) for pool in pools),
         unpooled=tuple(deployed.jobs.unpooled(instance)),
+        unreadable=deployed.unreadable,
     )
     return FleetView(
         at=at,
@@ -201,13 +202,13 @@ def job_view(row: JobRow, at: datetime) -> JobView:
 
 
 def _pools(deployed: Deployed, config: FleetConfig, stored: StoredConfig) -> tuple[_Pool, ...]:
-    runners = RunnerRows(deployed.table, instance_of(config.gitlab.url))
+    runners = RunnerRows(deployed.table, deployed.mailboxes, instance_of(config.gitlab.url))
     names = [*(pool.name for pool in config.pools), *_gone(stored)]
     return tuple(
         _Pool(
             name=name,
             config=config.pool(name),
-            row=deployed.fleet.pool(name),
+            row=deployed.fleet.shown_pool(name),
             runners=tuple(by_our_clock(runner, deployed.clock()) for runner in runners.live(name)),
             backlog=deployed.jobs.waiting_in(name),
         )

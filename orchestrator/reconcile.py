@@ -138,7 +138,7 @@ def _is_alive(world: World) -> bool:
     """Whether the fleet has or wants a runner: a quiet fleet's scaling is not woken."""
     return (
         any(pool.idle.count or pool.idle.schedule for pool in world.config.pools)
-        or any(world.fleet.pool(pool.name).in_use for pool in world.config.pools)
+        or any(world.fleet.shown_pool(pool.name).in_use for pool in world.config.pools)
         or any(queue.depth() or queue.dead() for queue in world.queues.values())
     )
 

@@ -67,7 +67,11 @@ def finish_retries(world: World, has_time: Callable[[], bool]) -> None:
     """Carry out the intents that are not settled, as long as there is time."""
     due = world.jobs.retries.due(before=world.clock() - IN_HAND)
     for intent in takewhile(lambda _: has_time(), due):
-        job = world.jobs.job(intent.job)
+        try:
+            job = world.jobs.job(intent.job)
+        except Refused as exc:  # its row cannot be read
+            emit(GitLabRefused(doing=f"retry job {intent.job}", error=str(exc)), level=WARNING)
+            continue
         if job is None:
             world.jobs.retries.settle(intent.job)
         else:

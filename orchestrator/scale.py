@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from adapters.aws.demand import DemandQueue, Received
-from adapters.ledger.rows import UnreadableRow
 from fleet.config.reading import PoolConfig
 from fleet.errors import FleetError
 from fleet.events import ERROR, PoolFailed, ScaleDecided, emit
@@ -109,7 +108,7 @@ class _Round:
         """Log a failure in here now, and keep it for the end of the round."""
         try:
             yield
-        except (FleetError, UnreadableRow) as exc:  # an unreadable row is one pool's
+        except FleetError as exc:
             self.failures.append(exc)
             emit(PoolFailed(pool=pool, error=f"{type(exc).__name__}: {exc}"), level=ERROR)
 

@@ -1,7 +1,7 @@
 """The two-way sweep: runners, machines and runner records held against each other."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -58,14 +58,17 @@ def sweep(world: World) -> Sweep:
     """AWS to ledger, ledger to AWS, GitLab to both."""
     machines = _machines(world)
     known: dict[str, Runner] = {}
+    hidden: set[str] = set()
     ends: Counter[Disposal] = Counter()
     for pool, limits in _pools(world):
-        runners = world.runners.live(pool)
-        known |= {runner.id: runner for runner in runners}
+        seen = world.runners.look(pool)
+        known |= {runner.id: runner for runner in seen.runners}
+        hidden |= seen.hidden
         judge = partial(_judge, world, machines, limits)
         with ThreadPoolExecutor(max_workers=JUDGED_AT_ONCE) as judges:
-            ends.update(judges.map(judge, runners))
-    strays = _end_stray_machines(world, machines, known) + _delete_stray_records(world, known)
+            ends.update(judges.map(judge, seen.runners))
+    strays = _end_stray_machines(world, machines, known, hidden)
+    strays += _delete_stray_records(world, known.keys() | hidden)
     done = Sweep(
         runners=ends[Disposal.KEPT] + ends[Disposal.LEFT],
         closed=ends[Disposal.CLOSED],
@@ -218,8 +221,12 @@ def _end_stray_machines(
     world: World,
     machines: Shown,
     runners: Mapping[str, Runner],
+    hidden: Collection[str],
 ) -> Counter[Disposal]:
-    """Machines with our tag and no live row: older than a launch takes, and not at work."""
+    """Machines with our tag and no live row: older than a launch takes, and not at work.
+
+    A machine whose row cannot be read, among the `hidden`, has one.
+    """
     at = world.clock()
     known = {runner.machine_id or "": runner for runner in runners.values()}
     ends: Counter[Disposal] = Counter()
@@ -231,7 +238,9 @@ def _end_stray_machines(
                 busy=_says_busy(world, name, machine.machine_id),
             )
             for machine in (shown or {}).values()
-            if machine.alive and machine.machine_id not in known
+            if machine.alive
+            and machine.machine_id not in known
+            and machine.machine_id not in hidden
         ]
         unwanted = decide_strays(strays, known, at)
         if unwanted:
@@ -259,7 +268,7 @@ def _reports_a_job(world: World, mailbox: str) -> bool:
     return bool(busy)
 
 
-def _delete_stray_records(world: World, living: Mapping[str, Runner]) -> Counter[Disposal]:
+def _delete_stray_records(world: World, living: Collection[str]) -> Counter[Disposal]:
     """Runner records in GitLab that carry our stack's name and have no live row."""
     ends: Counter[Disposal] = Counter()
     if world.shares_records:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from functools import cache, cached_property
 
 from adapters.aws.cache_keys import CacheKeys
+from adapters.aws.cipher import KmsCipher
 from adapters.aws.clients import Clients, clients, slow
 from adapters.aws.demand import DemandQueue
 from adapters.aws.hook_secrets import HookSecretStore
@@ -14,6 +15,7 @@ from adapters.aws.settings import OrchestratorSettings
 from adapters.gitlab.client import Budget, GitLab, Way
 from adapters.ledger.fleet import FleetRows
 from adapters.ledger.jobs import JobRows
+from adapters.ledger.mailboxes import Mailboxes
 from adapters.ledger.runners import RunnerRows
 from adapters.ledger.table import Table
 from adapters.ledger.trouble_watch import TroubleWatch
@@ -51,6 +53,9 @@ class Wiring:
         self._aws = aws
         self._secrets = SecretStore(aws.secrets, settings.cache_ttl, _now)
         self._table = Table(aws.dynamodb, settings.ledger_table)
+        # The key's policy lets scale alone seal.
+        cipher = KmsCipher(aws.kms, settings.mailbox_key) if function == "scale" else None
+        self._mailboxes = Mailboxes(Table(aws.dynamodb, settings.mailbox_table), cipher)
         self._world: World | None = None
         self._read_at = _now()
 
@@ -79,7 +84,7 @@ class Wiring:
             stack=self._settings.stack,
             instance=instance,
             jobs=JobRows(self._table),
-            runners=RunnerRows(self._table, instance),
+            runners=RunnerRows(self._table, self._mailboxes, instance),
             fleet=fleet,
             gitlab=self._gitlab(config, stored.tls_ca),
             queues=self._queues(),

@@ -1,6 +1,7 @@
 """`adapters.ledger.table.Table` in memory, with DynamoDB's rules."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from operator import eq, ge, gt, le, lt
 from threading import RLock
 from typing import Any
@@ -9,6 +10,7 @@ from boto3.dynamodb.conditions import AttributeBase, ConditionBase, Size
 
 from adapters.ledger.table import TRANSACT, Change, Item, Table, of_dynamodb, to_dynamodb
 from fleet.errors import FleetError, Refused
+from fleet.events import WARNING, RowsUnreadable, emit
 
 INDEXES = {"open": ("open_pk", "open_sk"), "recent": ("kind", "changed_at")}
 # What the index of waiting jobs holds besides the keys; the other one holds whole items.
@@ -26,11 +28,18 @@ class FakeTable(Table):
 
     def __init__(self, name: str = "ledger") -> None:
         self.name = name
+        self.unreadable: set[str] = set()
+        self.warn: Callable[[RowsUnreadable], None] = partial(emit, level=WARNING)
         self.items: dict[tuple[str, str], Item] = {}
         self.writes = 0  # that were carried out, each change of a transaction counted
         self.failing: FleetError | None = None  # raised by the next call
         self._stale: dict[tuple[str, str], Item] | None = None
         self._lock = RLock()
+
+    @cached_property
+    def mail(self) -> "FakeTable":
+        """The mailboxes' table, to which a transaction of this one may write as well."""
+        return FakeTable("mailboxes")
 
     def lag(self) -> None:
         """From now on the indexes show what is there now, until `catch_up`."""
@@ -46,10 +55,10 @@ class FakeTable(Table):
         item: Item | None = _copy(self.items.get((pk, sk)))
         return item
 
-    def get_many(self, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Item]:
-        """The items that exist, by key."""
+    def each(self, keys: Iterable[tuple[str, str]]) -> Iterator[Item]:
+        """The items that exist."""
         self._may_fail()
-        return {key: _copy(self.items[key]) for key in keys if key in self.items}
+        yield from [_copy(self.items[key]) for key in keys if key in self.items]
 
     def query(self, pk: str, prefix: str = "") -> Iterator[Item]:
         """The items of one partition whose sort key starts so, in the order of their bytes."""
@@ -91,21 +100,22 @@ class FakeTable(Table):
         """Carry out all changes or none; False when a condition did not hold."""
         if not 0 < len(changes) <= TRANSACT:
             raise Refused("a transaction takes 1 to 100 changes", changes=len(changes))
-        if len({(one.pk, one.sk) for one in changes}) < len(changes):
+        if len({(one.table, one.pk, one.sk) for one in changes}) < len(changes):
             raise Refused("a transaction may change an item once")
         return self._carry_out(changes)
 
     def _carry_out(self, changes: Sequence[Change]) -> bool:
         self._may_fail()
         with self._lock:
-            if not all(holds(one.when, self.items.get((one.pk, one.sk), {})) for one in changes):
+            tables = [self.mail if one.table == self.mail.name else self for one in changes]
+            each = list(zip(changes, tables, strict=True))
+            if not all(holds(one.when, of.items.get((one.pk, one.sk), {})) for one, of in each):
                 return False
-            after = {(one.pk, one.sk): _after(one, self.items) for one in changes}
-            for key, item in after.items():
-                self.items.pop(key, None)
+            for of, one, item in [(of, one, _after(one, of.items)) for one, of in each]:
+                of.items.pop((one.pk, one.sk), None)
                 if item is not None:
-                    self.items[key] = item
-            self.writes += len(changes)
+                    of.items[one.pk, one.sk] = item
+                of.writes += 1
         return True
 
     def _may_fail(self) -> None:
@@ -181,6 +191,8 @@ def _after(change: Change, items: dict[tuple[str, str], Item]) -> Item | None:
     after = before | {name: _stored(value) for name, value in change.put.items()}
     once = {name: value for name, value in change.once.items() if name not in before}
     after |= {name: _stored(value) for name, value in once.items()}
+    if not all(isinstance(before.get(name, []), list) for name in change.append):
+        raise Refused(call="dynamodb", code="ValidationException")
     for name, more in change.append.items():
         after[name] = [*before.get(name, []), *_stored(more)]
     for name, by in change.add.items():

@@ -3,6 +3,9 @@
 They are dull on purpose, and behave like the real thing where a caller could tell the difference.
 """
 
+from adapters.ledger.mailboxes import Mailboxes
+from adapters.ledger.runners import RunnerRows
+from tests.fake_cipher import FakeCipher
 from tests.fake_cloud import AT, Clock, FakeBackend, FakeQueue, FakeSecrets
 from tests.fake_gitlab import FakeApi, FakeGitLab
 from tests.fake_table import FakeTable
@@ -12,8 +15,15 @@ __all__ = [
     "Clock",
     "FakeApi",
     "FakeBackend",
+    "FakeCipher",
     "FakeGitLab",
     "FakeQueue",
     "FakeSecrets",
     "FakeTable",
+    "runner_rows",
 ]
+
+
+def runner_rows(table: FakeTable, instance: str, cipher: FakeCipher | None = None) -> RunnerRows:
+    """Runner rows on a table and its mailboxes."""
+    return RunnerRows(table, Mailboxes(table.mail, cipher or FakeCipher()), instance)

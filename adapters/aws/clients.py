@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sts import STSClient
 
+    from adapters.aws.cipher import KmsClient
+
 _KINDS = {
     ErrorKind.CAPACITY: NoCapacity,
     ErrorKind.QUOTA: Refused,
@@ -129,6 +131,11 @@ class Clients:
     def functions(self) -> "LambdaClient":
         """Lambda functions."""
         return self._session.client("lambda", config=self._config)
+
+    @cached_property
+    def kms(self) -> "KmsClient":
+        """The mailboxes' key."""
+        return self._session.client("kms", config=self._config)  # type: ignore[no-any-return]
 
     @cached_property
     def s3(self) -> "S3Client":

@@ -32,6 +32,8 @@ class OrchestratorSettings(BaseSettings):
         description="seconds that secrets and configuration are kept in memory",
     )
     ledger_table: Name
+    mailbox_table: Name
+    mailbox_key: Name
     gitlab_secret: Name
     webhook_secret: Name
     pool_secret_prefix: Name

@@ -9,7 +9,7 @@ from adapters.ledger.holds import HoldRows
 from adapters.ledger.pipelines import PipelineRows
 from adapters.ledger.pools import PoolRows
 from adapters.ledger.projects import ProjectRows
-from adapters.ledger.table import Change
+from adapters.ledger.table import Change, time_of
 
 STRAY_KEPT = timedelta(days=1)
 LEASE_KEPT = timedelta(minutes=1)
@@ -21,9 +21,9 @@ class FleetRows(ConfigurationRows, PoolRows, HoldRows, ProjectRows, PipelineRows
     def stray_since(self, name: str, *, at: datetime) -> datetime:
         """When the sweep first saw something that has no row; `at` for a new one, recorded."""
         pk = f"stray#{name}"
-        item = self._table.get(pk, "stray")
-        if item is not None:
-            return datetime.fromisoformat(item["since"])
+        since = time_of(self._table.get(pk, "stray"), "since")
+        if since is not None:
+            return since
         put = {"since": at, "ttl": int((at + STRAY_KEPT).timestamp())}
         self._table.write(Change(pk=pk, sk="stray", put=put))
         return at

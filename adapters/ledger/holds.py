@@ -30,7 +30,7 @@ class HoldRows(Rows):
 
     def holds(self) -> tuple[Hold, ...]:
         """Every scope for which GitLab refuses credentials, or refused them lately."""
-        return tuple(HOLD_ROW.read(item) for item in self._table.query("hold"))
+        return tuple(self._readable(HOLD_ROW.read, self._table.query("hold")))
 
     def note_hold(self, hold: Hold) -> None:
         """Record a hold, or its end; there is one for each scope."""
@@ -44,7 +44,8 @@ class HoldRows(Rows):
 
     def token_looked_at(self) -> tuple[datetime | None, date | None]:
         """When the fleet last asked for the end of its token, and GitLab's answer."""
-        life = TOKEN_LIFE_ROW.read(self._table.get(TOKEN_LIFE, TOKEN_LIFE) or {})
+        item = self._table.get(TOKEN_LIFE, TOKEN_LIFE) or {}
+        (life,) = self._readable(TOKEN_LIFE_ROW.read, [item]) or [_TokenLife()]
         return life.at, life.expires_on
 
     def note_token_life(self, expires_on: date | None, *, at: datetime) -> None:
@@ -59,7 +60,7 @@ class HoldRows(Rows):
 
     def troubles(self) -> tuple[Trouble, ...]:
         """What the fleet cannot use its token for; empty when all calls work."""
-        return tuple(TROUBLE_ROW.read(item) for item in self._table.query(TROUBLE))
+        return tuple(self._readable(TROUBLE_ROW.read, self._table.query(TROUBLE)))
 
     def note_trouble(self, trouble: Trouble) -> bool:
         """Record a trouble; False when one of its kind is recorded."""

@@ -76,7 +76,7 @@ class HookRows(Rows):
 
     def hooks(self, instance: str) -> tuple[HookRow, ...]:
         """Every webhook that the fleet registered."""
-        rows = [HOOK_ROW.read(item) for item in self._table.query_index("recent", "kind", "hook")]
+        rows = self._readable(HOOK_ROW.read, self._table.query_index("recent", "kind", "hook"))
         return tuple(row for row in rows if row.instance == instance)
 
     def hook(self, instance: str, scope: HookScope) -> HookRow | None:

@@ -1,6 +1,6 @@
 """The ledger's job rows: status, pool, reasons and history of each job."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -18,7 +18,8 @@ from adapters.ledger.open_jobs import (
 )
 from adapters.ledger.retries import RetryRows
 from adapters.ledger.rows import REASON, STEPS, RowType
-from adapters.ledger.table import TRANSACT, Change, Item, Rows, Table, exists
+from adapters.ledger.table import INVALID, TRANSACT, Change, Item, Rows, Table, exists
+from fleet.errors import Refused
 from fleet.model import GONE, Job, JobKey, JobStatus
 from fleet.steps import Step, with_room
 from fleet.times import HasUtcTimes
@@ -83,24 +84,23 @@ class JobRows(Rows):
     def jobs(self, keys: Iterable[JobKey]) -> dict[JobKey, Job]:
         """The jobs that have a row."""
         items = self._table.get_many((job_pk(key), "job") for key in keys)
-        jobs = (JOB_ROW.read(item) for item in items.values() if "instance" in item)
+        jobs = self._readable(JOB_ROW.read, (i for i in items.values() if "instance" in i))
         return {job.key: job for job in jobs}
 
     def waiting_in(self, pool: str) -> tuple[Job, ...]:
         """The jobs that wait in a pool, oldest first."""
         items = self._table.query_index("open", "open_pk", pool_pk(pool))
-        return tuple(JOB_ROW.read(item) for item in items)
+        return tuple(self._readable(JOB_ROW.read, items))
 
-    def unpooled(self, instance: str) -> Iterator[Job]:
+    def unpooled(self, instance: str) -> list[Job]:
         """The open jobs outside of pools: they run, or no pool may take them."""
-        for item in self._table.query_index("open", "open_pk", list_pk(instance)):
-            if "instance" in item:
-                yield JOB_ROW.read(item)
+        items = self._table.query_index("open", "open_pk", list_pk(instance))
+        return self._readable(JOB_ROW.read, (item for item in items if "instance" in item))
 
     def recent(self, limit: int) -> list[JobRow]:
         """The last changed jobs, newest first."""
         items = self._table.query_index("recent", "kind", "job", newest_first=True, limit=limit)
-        return [_row(item) for item in items]
+        return self._readable(_row, items)
 
     def route(
         self,
@@ -270,14 +270,22 @@ class JobRows(Rows):
 
     def _each(self, steps: Mapping[JobKey, Step]) -> None:
         """Writes one step for each job, many at a time; a failed write stops no other."""
+        full: list[str] = []
 
         def tell(key: JobKey) -> None:
-            self.tell(key, [steps[key]], reason=steps[key].reason)
+            try:
+                self.tell(key, [steps[key]], reason=steps[key].reason)
+            except Refused as exc:
+                if exc.facts.get("code") != INVALID:
+                    raise
+                full.append(f"{job_pk(key)} job")
 
         with ThreadPoolExecutor(max_workers=AT_ONCE) as pacer:
             writes = [pacer.submit(tell, key) for key in steps]  # `map` drops the rest at a failure
         for write in writes:
             write.result()
+        if full:
+            self._leave_out(full, INVALID)
 
 
 def _routing(

@@ -1,4 +1,4 @@
-"""A machine's own mailbox in the ledger: take the credential once, report, read orders."""
+"""A machine's own mailbox: take the credential once, report, read orders."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -17,9 +17,9 @@ from fleet.machine.mailbox import (
     ORDER,
     REPORT,
     Credential,
+    Opener,
     Order,
     Report,
-    mailbox_key,
 )
 
 if TYPE_CHECKING:
@@ -37,9 +37,12 @@ def _now() -> datetime:
 class Mailbox:
     """The items of one machine. Every call raises `Transient` or `Refused`, nothing else."""
 
-    def __init__(self, client: "DynamoDBClient", table: str, mailbox_id: str) -> None:
-        """`mailbox_id`: `aws:userid` of an instance's role session, or `lambda:<runner id>`."""
+    def __init__(
+        self, client: "DynamoDBClient", table: str, mailbox_id: str, opener: Opener
+    ) -> None:
+        """`mailbox_id`: `aws:userid` of an instance's role session, or the invocation's own."""
         self._client = client
+        self._opener = opener
         self._table = table
         self.mailbox_id = mailbox_id
 
@@ -48,15 +51,17 @@ class Mailbox:
         item = self._get(CREDENTIAL)
         if item is None:
             return None
+        credential = self._opened(item)  # before it is deleted: a KMS that is out keeps it there
         with aws_call("dynamodb.DeleteItem"):
             answer = self._client.delete_item(
                 TableName=self._table, Key=self._key(CREDENTIAL), ReturnValues="ALL_OLD"
             )
         if "Attributes" in answer:
-            return Credential.of_item(_plain(answer["Attributes"]))
+            taken = _plain(answer["Attributes"])
+            return credential if taken == item else self._opened(taken)
         # botocore repeats a call whose answer was lost, and the second one deletes nothing.
         repeated = answer["ResponseMetadata"].get("RetryAttempts", 0) > 0
-        return Credential.of_item(item) if repeated else None
+        return credential if repeated else None
 
     def take_credential(
         self,
@@ -84,7 +89,7 @@ class Mailbox:
 
     def claim(self, report: Report) -> bool:
         """Write the first report; False when another process has written one."""
-        item = {**report.item(), "pk": mailbox_key(self.mailbox_id), "sk": REPORT}
+        item = {**report.item(), "pk": self.mailbox_id, "sk": REPORT}
         try:
             with aws_call("dynamodb.PutItem"):
                 self._client.put_item(
@@ -132,7 +137,13 @@ class Mailbox:
         return _plain(item) if item else None
 
     def _key(self, kind: str) -> dict[str, Any]:
-        return {"pk": {"S": mailbox_key(self.mailbox_id)}, "sk": {"S": kind}}
+        return {"pk": {"S": self.mailbox_id}, "sk": {"S": kind}}
+
+    def _opened(self, item: Mapping[str, Any]) -> Credential:
+        try:
+            return Credential.of_item(item, self._opener)
+        except (LookupError, TypeError, ValueError) as exc:
+            raise Refused("this credential cannot be read", error=type(exc).__name__) from None
 
 
 def _was_repeated(exc: Refused) -> bool:

@@ -25,7 +25,7 @@ class LookRows(Rows):
         """The jobs to ask about by `at`, longest due first."""
         listed = self._table.query_index("open", "open_pk", list_pk(instance), limit=at_most)
         items = takewhile(lambda item: item["open_sk"] <= _ordered(at), listed)
-        return [KEY_ROW.read(item) for item in items]
+        return self._readable(KEY_ROW.read, items)
 
     def put_off(self, key: JobKey, *, at: datetime) -> None:
         """Ask again `LOOK_AFTER` later about a job that has not ended at `at`."""

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from boto3.dynamodb.conditions import Attr
 
-from adapters.ledger.table import Change, Rows
+from adapters.ledger.table import Change, Rows, time_of
 
 # A pipeline's jobs become pending within seconds of each other, with one webhook each.
 PIPELINE_EVERY = timedelta(seconds=10)
@@ -33,7 +33,7 @@ class PipelineRows(Rows):
         if self._table.write(Change(pk=pk, sk="pipeline", put=put, when=when)):
             return Reading.MINE
         item = self._table.get(pk, "pipeline")
-        return Reading.UNDER_WAY if item is not None and not item["done"] else Reading.DONE
+        return Reading.UNDER_WAY if item is not None and not item.get("done") else Reading.DONE
 
     def note_pipeline(
         self, instance: str, pipeline_id: int, *, read: bool, waits: bool = False
@@ -53,10 +53,11 @@ class PipelineRows(Rows):
         The wake is its last act, and a reader that dies before it leaves no other mark.
         """
         item = self._table.get(_pipeline(instance, pipeline_id), "pipeline")
-        if item is None or "listed_at" not in item:
+        listed_at = time_of(item, "listed_at")
+        if item is None or listed_at is None:
             return False
-        is_late = at - datetime.fromisoformat(item["listed_at"]) > WAKE_OWED
-        return not is_late and bool(not item["done"] or item.get("waits"))
+        is_late = at - listed_at > WAKE_OWED
+        return not is_late and bool(not item.get("done") or item.get("waits"))
 
 
 def _pipeline(instance: str, pipeline_id: int) -> str:

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 from boto3.dynamodb.conditions import Attr
 
 from adapters.ledger.rows import RowType, storable
-from adapters.ledger.table import Change, Rows
+from adapters.ledger.table import Change, Item, Rows
 from fleet.rules.capacity import BackOff, note_applied
 from fleet.times import HasUtcTimes
 
@@ -45,13 +46,13 @@ class PoolRows(Rows):
 
     def pool(self, name: str) -> PoolRow:
         """A pool's row; an empty one before its first launch."""
+        return _pool_row(self._table.get(f"pool#{name}", "pool") or {}, name=name)
+
+    def shown_pool(self, name: str) -> PoolRow:
+        """The same for looks alone: an empty one where the row cannot be read."""
         item = self._table.get(f"pool#{name}", "pool") or {}
-        former = {
-            attribute.removeprefix(FORMER): at
-            for attribute, at in item.items()
-            if attribute.startswith(FORMER)
-        }
-        return POOL_ROW.read(item, name=name, former=former)
+        (row,) = self._readable(partial(_pool_row, name=name), [item]) or [PoolRow(name=name)]
+        return row
 
     def note_back_off(self, name: str, back_off: Mapping[str, BackOff]) -> None:
         """Record until when which capacity pools are not asked."""
@@ -122,3 +123,12 @@ class PoolRows(Rows):
 
     def _note(self, pool: str, put: Mapping[str, object]) -> None:
         self._table.write(Change(pk=f"pool#{pool}", sk="pool", put=put))
+
+
+def _pool_row(item: Item, *, name: str) -> PoolRow:
+    former = {
+        attribute.removeprefix(FORMER): at
+        for attribute, at in item.items()
+        if attribute.startswith(FORMER)
+    }
+    return POOL_ROW.read(item, name=name, former=former)

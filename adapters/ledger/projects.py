@@ -7,7 +7,7 @@ from boto3.dynamodb.conditions import Attr, ConditionBase
 
 from adapters.ledger.hooks import HookRows
 from adapters.ledger.rows import RowType
-from adapters.ledger.table import Change, Table
+from adapters.ledger.table import Change, Item, Table, time_of
 from fleet.rules.reconcile import Watched
 
 HEARD_EVERY = timedelta(minutes=1)
@@ -41,20 +41,19 @@ class ProjectRows(HookRows):
     def watched(self, instance: str) -> tuple[Watched, ...]:
         """Every project whose pending jobs the fleet reads."""
         unhealthy = [hook.scope for hook in self.hooks(instance) if not hook.healthy]
+
+        def read(item: Item) -> Watched:
+            is_sick = any(one.may_serve(item.get("project_id", 0)) for one in unhealthy)
+            return WATCHED_ROW.read(item, hook_healthy=not is_sick)
+
         items = self._table.query_index("recent", "kind", "project")
-        return tuple(
-            WATCHED_ROW.read(
-                item,
-                hook_healthy=not any(one.may_serve(item.get("project_id", 0)) for one in unhealthy),
-            )
-            for item in items
-            if item.get("instance") == instance
-        )
+        ours = (item for item in items if item.get("instance") == instance)
+        return tuple(self._readable(read, ours))
 
     def listing_due(self, instance: str, *, at: datetime, every: timedelta) -> bool:
         """Whether the last listing of the groups' projects is older than `every`."""
-        item = self._table.get(f"watch#{instance}", "groups")
-        return item is None or at - datetime.fromisoformat(item["listed_at"]) >= every
+        listed_at = time_of(self._table.get(f"watch#{instance}", "groups"), "listed_at")
+        return listed_at is None or at - listed_at >= every
 
     def note_listed(self, instance: str, *, at: datetime) -> None:
         """Record that the projects of groups were listed."""

@@ -48,7 +48,8 @@ class RetryRows(Rows):
     def due(self, *, before: datetime) -> list[Intent]:
         """The intents from before this time that are not settled, oldest first."""
         items = self._table.query_index("recent", "kind", "retry")
-        return [INTENT_ROW.read(item) for item in items if item["changed_at"] < before.isoformat()]
+        due = (item for item in items if item["changed_at"] < before.isoformat())
+        return self._readable(INTENT_ROW.read, due)
 
     def note_cancelled(self, job: JobKey) -> None:
         """Record, before the call, that the fleet cancels the job."""

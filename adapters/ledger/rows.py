@@ -3,33 +3,28 @@
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cached_property
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 from pydantic import TypeAdapter, ValidationError
 
-from adapters.ledger.table import Change, Item
+from adapters.ledger.table import WRONG, Change, Item, RowT
 from fleet.errors import Refused
 from fleet.field_names import fields_at_fault
 from fleet.model import JobKey
 from fleet.reasons import Reason
 from fleet.steps import Step
 
-RowT = TypeVar("RowT")
 _REASONS = frozenset(Reason)
-_WRONG = (LookupError, AttributeError, TypeError, ValueError, OverflowError, Refused)
 
 
-class UnreadableRow(Exception):
-    """An item that lacks what its kind of row holds, or holds something else.
+def _unreadable(item: Item, kind: type, wrong: Collection[str]) -> Refused:
+    """For an item that lacks what its kind of row holds, or holds something else.
 
-    `key` is the item's `pk` and `sk`. `fields` names what is wrong, never its value.
+    `row` is the item's keys. `wrong` names its fields at fault, never their values.
     """
-
-    def __init__(self, item: Item, kind: type, wrong: Collection[str]) -> None:
-        self.key = (str(item.get("pk")), str(item.get("sk")))
-        self.fields = tuple(wrong)
-        names = ", ".join(self.fields)
-        super().__init__(f"{' '.join(self.key)} is not a readable {kind.__name__}: {names}")
+    row = f"{item.get('pk')} {item.get('sk')}"
+    told = f"a row of the ledger is not a readable {kind.__name__}"
+    return Refused(told, row=row, wrong=", ".join(wrong))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +61,7 @@ class RowType(Generic[RowT]):
         """The value of an item; `others` are the fields that are elsewhere.
 
         An attribute that is missing leaves its field at the default, else at None. Raises
-        `UnreadableRow`.
+        `Refused`, with `row` and `wrong`.
         """
         values = dict(others)
         for name, attribute in self._attributes.items():
@@ -79,9 +74,9 @@ class RowType(Generic[RowT]):
         try:
             return self._adapter.validate_python(values)
         except ValidationError as exc:
-            raise UnreadableRow(item, self.of, fields_at_fault(exc)) from None
+            raise _unreadable(item, self.of, fields_at_fault(exc)) from None
         except Refused as exc:  # of `HasUtcTimes`
-            raise UnreadableRow(item, self.of, [str(exc.facts["field"])]) from None
+            raise _unreadable(item, self.of, [str(exc.facts["field"])]) from None
 
     def write(self, value: RowT, *, without: Collection[str] = ()) -> Item:
         """The attributes of a value. None has no attribute, nor a flag that is off by default."""
@@ -110,8 +105,8 @@ class RowType(Generic[RowT]):
             return stored
         try:
             return form.read(stored)
-        except _WRONG:
-            raise UnreadableRow(item, self.of, [name]) from None
+        except WRONG:
+            raise _unreadable(item, self.of, [name]) from None
 
     @cached_property
     def _adapter(self) -> TypeAdapter[RowT]:

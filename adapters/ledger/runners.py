@@ -1,4 +1,7 @@
-"""The ledger's runner rows: live runners by pool, counted against the ceiling, and their mail."""
+"""The ledger's runner rows: live runners by pool, counted against the ceiling, and their mail.
+
+What the fleet knows of a mailbox, its owner, lies here, where no machine may write.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,9 +9,9 @@ from datetime import datetime, timedelta
 
 from boto3.dynamodb.conditions import Attr, ConditionBase
 
+from adapters.ledger.mailboxes import Mailboxes
 from adapters.ledger.rows import JOB_KEY, RowType
 from adapters.ledger.table import TRANSACT, Change, Item, Rows, Table, absent, exists
-from fleet.events import WARNING, ReportUnreadable, emit
 from fleet.machine.mailbox import Credential, Order, Report
 from fleet.model import JobKey, Note, Runner, RunnerState
 from fleet.reasons import Reason
@@ -16,7 +19,14 @@ from fleet.rules.liveness import heard
 
 # The row of an ended runner lasts so long.
 KEPT = timedelta(days=30)
-MAIL = ("credential", "report", "order", "owner")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveRunners:
+    """The live runners of a pool."""
+
+    runners: tuple[Runner, ...]
+    hidden: frozenset[str]  # ids of runners and machines whose rows cannot be read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +53,9 @@ NOTE_ROW = RowType(
 class RunnerRows(Rows):
     """Live runners of each pool. The pool's counter and the rows change in one transaction."""
 
-    def __init__(self, table: Table, instance: str) -> None:
+    def __init__(self, table: Table, mailboxes: Mailboxes, instance: str) -> None:
         super().__init__(table)
+        self._mailboxes = mailboxes
         self._instance = instance  # the GitLab that this fleet serves
 
     def reserve(
@@ -97,7 +108,7 @@ class RunnerRows(Rows):
         """Put a runner's credential into its mailbox; False when it has had one before."""
         if runner.mailbox is None:
             return False
-        mail = credential.item(runner.mailbox)
+        mail = self._mailboxes.credential(runner.mailbox, credential)
         row = Change(
             pk=f"pool#{runner.pool}",
             sk=f"runner#{runner.id}",
@@ -111,7 +122,7 @@ class RunnerRows(Rows):
             ),
             when=exists() & Attr("equipped").not_exists(),
         )
-        return self._table.transact([row, Change(pk=mail["pk"], sk=mail["sk"], put=mail)])
+        return self._table.transact([row, mail])
 
     def leave_bare(self, runner: Runner) -> None:
         """Record that its launcher could not equip it, so that any other pass may."""
@@ -135,12 +146,22 @@ class RunnerRows(Rows):
 
     def live(self, pool: str) -> tuple[Runner, ...]:
         """The live runners of a pool, each joined with the last report of its machine."""
+        return self.look(pool).runners
+
+    def look(self, pool: str) -> LiveRunners:
+        """The same, with what is known of the rows that cannot be read."""
         items = list(self._table.query(f"pool#{pool}", "runner#"))
-        rows = [RUNNER_ROW.read(item) for item in items]
-        reports = self.reports(rows)
-        return tuple(
-            heard(row, reports.get(row.id), self._instance, note=_note(item))
-            for row, item in zip(rows, items, strict=True)
+        rows = self._readable(_noted, items)
+        reports = self.reports(row for row, _ in rows)
+        readable = {row.id for row, _ in rows}
+        hidden = [item for item in items if _id_of(item) not in readable]
+        return LiveRunners(
+            runners=tuple(
+                heard(row, reports.get(row.id), self._instance, note=note) for row, note in rows
+            ),
+            hidden=frozenset(
+                name for item in hidden for name in (_id_of(item), str(item.get("machine_id")))
+            ),
         )
 
     def find(self, runner_id: str) -> Runner | None:
@@ -148,8 +169,8 @@ class RunnerRows(Rows):
         item = self._table.get(f"pool#{pool_of(runner_id)}", f"runner#{runner_id}")
         if item is None:
             return None
-        row = RUNNER_ROW.read(item)
-        return heard(row, self.reports([row]).get(row.id), self._instance, note=_note(item))
+        row, note = _noted(item)
+        return heard(row, self.reports([row]).get(row.id), self._instance, note=note)
 
     def job_of(self, runner_id: str) -> JobKey | None:
         """The job that a runner took, live or ended in the last 30 days."""
@@ -157,24 +178,24 @@ class RunnerRows(Rows):
         if live is not None:
             return live.job
         item = self._table.get(f"runner#{runner_id}", "runner") or {}
-        return JobKey.parse(item["job"]) if item.get("job") else None
+        ended = self._readable(
+            lambda row: JobKey.parse(row["job"]), [item] if "job" in item else []
+        )
+        return ended[0] if ended else None
 
     def owner(self, mailbox: str) -> str | None:
         """The id of the runner on the machine with this mailbox."""
-        item = self._table.get(f"machine#{mailbox}", "owner")
-        return item["runner_id"] if item else None
+        item = self._table.get(_owner(mailbox), "owner")
+        return item.get("runner_id") if item else None
 
     def reports(self, runners: Iterable[Runner]) -> dict[str, Report]:
         """The last report of each runner that has made one, by runner id."""
-        boxes = {f"machine#{runner.mailbox}": runner.id for runner in runners if runner.mailbox}
-        items = self._table.get_many((box, "report") for box in boxes)
-        reports = ((boxes[pk], _report(item)) for (pk, _), item in items.items())
-        return {runner_id: report for runner_id, report in reports if report}
+        boxes = {runner.mailbox: runner.id for runner in runners if runner.mailbox}
+        return {boxes[box]: report for box, report in self._mailboxes.reports(boxes).items()}
 
     def report(self, mailbox: str) -> Report | None:
         """The last report in a mailbox, whichever runner owns it."""
-        item = self._table.get(f"machine#{mailbox}", "report")
-        return _report(item) if item else None
+        return self._mailboxes.reports([mailbox]).get(mailbox)
 
     def took(self, runner: Runner, job: JobKey, project_id: int, *, at: datetime) -> None:
         """Record the job that a runner took, by GitLab's word."""
@@ -186,14 +207,14 @@ class RunnerRows(Rows):
         if runner.mailbox is None:
             return
         order = Order(reason=str(reason), at=at)
-        mail = order.item(runner.mailbox, expires_at=runner.expires_at)
+        mail = self._mailboxes.order(runner.mailbox, order, expires_at=runner.expires_at)
         row = Change(
             pk=f"pool#{runner.pool}",
             sk=f"runner#{runner.id}",
             put={"state": RunnerState.DRAINING, "changed_at": at},
             when=exists(),
         )
-        self._table.transact([row, Change(pk=mail["pk"], sk=mail["sk"], put=mail)])
+        self._table.transact([row, mail])
 
     def close(self, runner: Runner, reason: Reason, *, at: datetime) -> bool:
         """End a runner's row and free its place under the ceiling; False when done before."""
@@ -213,20 +234,9 @@ class RunnerRows(Rows):
             Change(pk=ended["pk"], sk=ended["sk"], put=ended),
         ]
         if runner.mailbox:
-            box = f"machine#{runner.mailbox}"
-            changes += [Change(pk=box, sk=sk, delete=True) for sk in MAIL]
+            changes.append(Change(pk=_owner(runner.mailbox), sk="owner", delete=True))
+            changes += self._mailboxes.cleared(runner.mailbox)
         return self._table.transact(changes)
-
-
-def _report(item: Item) -> Report | None:
-    """A machine's report; None for an unreadable one, which a machine of another version or a job
-    in control of its machine may write."""
-    try:
-        return Report.of_item(item)
-    except (KeyError, TypeError, ValueError, OverflowError) as exc:
-        event = ReportUnreadable(mailbox=str(item.get("pk")), error=type(exc).__name__)
-        emit(event, level=WARNING)
-        return None
 
 
 def pool_of(runner_id: str) -> str:
@@ -245,7 +255,7 @@ def _placing(place: Placement) -> list[Change]:
     owner = {"runner_id": place.runner_id, "pool": pool}
     return [
         Change(pk=f"pool#{pool}", sk=f"runner#{place.runner_id}", put=put, when=exists()),
-        Change(pk=f"machine#{place.mailbox}", sk="owner", put=owner),
+        Change(pk=_owner(place.mailbox), sk="owner", put=owner),
     ]
 
 
@@ -258,5 +268,14 @@ def _present(facts: Mapping[str, object]) -> Item:
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def _note(item: Item) -> Note | None:
-    return NOTE_ROW.read(item) if "noted_mark" in item else None
+def _owner(mailbox: str) -> str:
+    return f"owner#{mailbox}"
+
+
+def _id_of(item: Item) -> str:
+    return str(item["sk"]).removeprefix("runner#")
+
+
+def _noted(item: Item) -> tuple[Runner, Note | None]:
+    """A runner with the last note that the fleet made of its machine's reports."""
+    return RUNNER_ROW.read(item), NOTE_ROW.read(item) if "noted_mark" in item else None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from boto3.dynamodb.conditions import Attr, ConditionBase, ConditionExpressionBuilder, Key
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
@@ -15,12 +15,16 @@ from botocore.exceptions import ClientError
 
 from adapters.aws.clients import aws_call
 from fleet.errors import Refused, Transient
+from fleet.events import WARNING, RowsUnreadable, emit
 from fleet.times import in_utc
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 Item = dict[str, Any]
+RowT = TypeVar("RowT")
+# What reading an item raises that is not as its kind of row is.
+WRONG = (LookupError, AttributeError, TypeError, ValueError, OverflowError, Refused)
 _serialize, _deserialize = TypeSerializer().serialize, TypeDeserializer().deserialize
 # DynamoDB's own limits, per call.
 BATCH_GET = 100
@@ -30,6 +34,7 @@ CONFLICT_PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8)
 CANCELLED = "TransactionCanceledException"
 CONFLICT = "TransactionConflictException"
 CONDITION_EXCEPTION = "ConditionalCheckFailedException"
+INVALID = "ValidationException"  # such as a step for a history that is full, or is no list
 CONDITION_FAILED = "ConditionalCheckFailed"
 # Reasons of a cancelled transaction that pass by themselves. Source: TransactWriteItems, errors.
 PASSING = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
@@ -41,6 +46,7 @@ class Change:
 
     pk: str
     sk: str
+    table: str = ""  # of the item, where it is another one than the ledger
     put: Mapping[str, Any] = field(default_factory=dict)
     once: Mapping[str, Any] = field(default_factory=dict)  # only where there is none yet
     add: Mapping[str, int] = field(default_factory=dict)
@@ -60,6 +66,10 @@ def absent() -> ConditionBase:
     return Attr("pk").not_exists()
 
 
+def _warn(told: RowsUnreadable) -> None:
+    emit(told, level=WARNING)
+
+
 class Table:
     """One DynamoDB table with the keys `pk` and `sk`; every read is strongly consistent."""
 
@@ -69,9 +79,13 @@ class Table:
         name: str,
         *,
         pause: Callable[[float], None] = time.sleep,
+        warn: Callable[[RowsUnreadable], None] = _warn,
     ) -> None:
+        """`warn` hears of rows that a listing left out."""
         self._client = client
         self.name = name
+        self.warn = warn
+        self.unreadable: set[str] = set()  # rows that a listing left out, by their keys
         self._pause = pause
 
     def get(self, pk: str, sk: str) -> Item | None:
@@ -84,24 +98,24 @@ class Table:
 
     def get_many(self, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Item]:
         """The items that exist, by key; any number of keys."""
+        return {(item["pk"], item["sk"]): item for item in self.each(keys)}
+
+    def each(self, keys: Iterable[tuple[str, str]]) -> Iterator[Item]:
+        """The items that exist, in any order. At most 16 MB of them are in memory at once."""
         unread = list(dict.fromkeys(keys))
-        items: dict[tuple[str, str], Item] = {}
         in_vain = 0  # calls in a row that read nothing
         while unread:
             batch, unread = unread[:BATCH_GET], unread[BATCH_GET:]
             request = {self.name: {"Keys": [_key(*k) for k in batch], "ConsistentRead": True}}
             with aws_call("dynamodb.BatchGetItem"):
                 answer = self._client.batch_get_item(RequestItems=request)  # type: ignore[arg-type]
-            for raw in answer["Responses"].get(self.name, []):
-                item = of_dynamodb(raw)
-                items[item["pk"], item["sk"]] = item
+            yield from (of_dynamodb(raw) for raw in answer["Responses"].get(self.name, []))
             skipped = answer.get("UnprocessedKeys", {}).get(self.name)
             left = [of_dynamodb(raw) for raw in skipped["Keys"]] if skipped else []
             unread += [(key["pk"], key["sk"]) for key in left]
             if left:
                 in_vain = in_vain + 1 if len(left) == len(batch) else 0
                 self._wait_to_read(in_vain)
-        return items
 
     def _wait_to_read(self, in_vain: int) -> None:
         """DynamoDB skips keys under load: a longer pause after each empty answer."""
@@ -133,7 +147,7 @@ class Table:
 
     def write(self, change: Change) -> bool:
         """Carry out one change; False when its condition did not hold."""
-        return self._write(_request(change)) is not None
+        return self._write(change.table, _request(change)) is not None
 
     def update(self, change: Change) -> Item | None:
         """Carry out one change of attributes: those that it wrote, as they are now.
@@ -141,10 +155,10 @@ class Table:
         None when its condition did not hold.
         """
         ((kind, body),) = _request(change).items()
-        raw = self._write({kind: {**body, "ReturnValues": "UPDATED_NEW"}})
+        raw = self._write(change.table, {kind: {**body, "ReturnValues": "UPDATED_NEW"}})
         return None if raw is None else of_dynamodb(raw)
 
-    def _write(self, request: dict[str, dict[str, Any]]) -> Mapping[str, Any] | None:
+    def _write(self, table: str, request: dict[str, dict[str, Any]]) -> Mapping[str, Any] | None:
         kind = next(iter(request))
         call = {
             "Put": self._client.put_item,
@@ -154,7 +168,7 @@ class Table:
         for pause_s in CONFLICT_PAUSES_S:
             try:
                 with aws_call(f"dynamodb.{kind}Item", passing=(CONDITION_EXCEPTION, CONFLICT)):
-                    answer = call[kind](TableName=self.name, **request[kind])  # type: ignore[operator]
+                    answer = call[kind](TableName=table or self.name, **request[kind])  # type: ignore[operator]
             except ClientError as exc:
                 if exc.response["Error"]["Code"] == CONDITION_EXCEPTION:
                     return None
@@ -173,7 +187,7 @@ class Table:
         items = []
         for change in changes:
             ((kind, body),) = _request(change).items()
-            items.append({kind: {"TableName": self.name, **body}})
+            items.append({kind: {"TableName": change.table or self.name, **body}})
         for pause_s in CONFLICT_PAUSES_S:
             codes = self._transact(items)
             if codes is None:
@@ -316,7 +330,42 @@ def _trim(body: dict[str, Any]) -> dict[str, Any]:
 
 
 class Rows:
-    """Rows of one subject in the ledger's table."""
+    """Rows of one subject in one table."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
+
+    def _readable(self, read: Callable[[Item], RowT], items: Iterable[Item]) -> list[RowT]:
+        """What is read of the items. One that does not read is left out, counted and told."""
+        rows: list[RowT] = []
+        left_out: list[str] = []
+        error = ""
+        for item in items:
+            try:
+                rows.append(read(item))
+            except WRONG as exc:
+                left_out.append(_name(item))
+                error = str(exc.facts.get("wrong", "")) if isinstance(exc, Refused) else ""
+                error = error or type(exc).__name__
+        if left_out:
+            self._leave_out(left_out, error)
+        return rows
+
+    def _leave_out(self, rows: Sequence[str], error: str) -> None:
+        """Count rows that are not as their kind is, and tell of them."""
+        self._table.unreadable.update(rows)
+        told = RowsUnreadable(table=self._table.name, rows=len(rows), example=rows[-1], error=error)
+        self._table.warn(told)
+
+
+def time_of(item: Item | None, name: str) -> datetime | None:
+    """The time in an attribute; None where there is none."""
+    try:
+        return in_utc(datetime.fromisoformat((item or {})[name]))
+    except (LookupError, TypeError, ValueError):
+        return None
+
+
+def _name(item: Item) -> str:
+    """The keys of a row. The ids in them are the fleet's own or AWS's."""
+    return f"{item.get('pk')} {item.get('sk')}"

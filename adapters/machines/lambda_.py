@@ -1,7 +1,8 @@
 """Lambda as a back end: one asynchronous invocation per runner."""
 
 import json
-from collections.abc import Sequence
+import secrets
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 # Invocations at once: the sockets of the function and GitLab take no more.
 AT_ONCE = 16
+MAILBOX_BYTES = 16  # of chance in the id of a mailbox
 
 
 class LambdaBackend:
@@ -25,12 +27,21 @@ class LambdaBackend:
     ends_alone = True
 
     def __init__(
-        self, client: "LambdaClient", function_prefix: str, *, isolates: bool = False
+        self,
+        client: "LambdaClient",
+        function_prefix: str,
+        *,
+        isolates: bool = False,
+        new_secret: Callable[[], str] = lambda: secrets.token_hex(MAILBOX_BYTES),
     ) -> None:
-        """`isolates`: the functions have tenant isolation, so each call names a tenant."""
+        """`isolates`: the functions have tenant isolation, so each call names a tenant.
+
+        `new_secret`: the part of a mailbox's id that nobody can guess.
+        """
         self._client = client
         self._prefix = function_prefix
         self._isolates = isolates
+        self._new_secret = new_secret
 
     def capacity_pools(self, pool: PoolConfig) -> tuple[CapacityPool, ...]:
         """None: Lambda has one place for each size, and no market."""
@@ -51,8 +62,8 @@ class LambdaBackend:
         """Nothing: only a drain order or Lambda's time limit ends an invocation."""
 
     def mailboxes(self, machine_id: str) -> tuple[str, ...]:
-        """The mailbox of the runner whose id ends the machine's id."""
-        return (f"lambda:{machine_id.rpartition('/')[2]}",)
+        """None: only the runner's row and its invocation have the id of its mailbox."""
+        return ()
 
     def machine(self, machine_id: str) -> Machine | None:
         """Lambda shows no invocations."""
@@ -71,7 +82,8 @@ class LambdaBackend:
     def _invoke(self, pool: PoolConfig, runner_id: str, order: LaunchOrder) -> Launched | Shortfall:
         kind = "protected-" if pool.protected_only else ""
         function = f"{self._prefix}{kind}{(pool.size or '').lower()}"
-        mailbox = f"lambda:{runner_id}"
+        # All sandboxes of a size have one role: its policy cannot tell their mailboxes apart.
+        mailbox = f"lambda:{runner_id}:{self._new_secret()}"
         # Lambda keeps an event until it has room, and may deliver it too late.
         until = order.call_home_by.isoformat()
         event = {"runner_id": runner_id, "mailbox": mailbox, "until": until}

@@ -3,15 +3,19 @@
 Pure: values and the items they are written as. The fleet writes credentials and orders, the
 machine takes its credential once and writes reports. Items hold text, whole numbers, booleans,
 lists and maps only; the adapters turn them into DynamoDB's own form.
+
+The secret parts of a credential are those that `repr` leaves out. They are one text of the item,
+sealed for this mailbox; the rest is plain. A machine may write anything: the reader bounds it.
 """
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
-from fleet.steps import Outcome, Step
+from fleet.steps import Outcome, Step, bounded_text, job_number
 from fleet.times import HasUtcTimes, in_utc
 
 Item = Mapping[str, Any]
@@ -19,11 +23,22 @@ Item = Mapping[str, Any]
 CREDENTIAL, REPORT, ORDER = "credential", "report", "order"
 BEATS = "beats"  # of a report: the mailbox counts them
 REPORT_KEPT_S = 7 * 86_400  # a report outlives its machine this long, for `explain`
+STEPS_READ = 40  # of a report, from its first; an honest machine writes about ten
+SEALED = "sealed"
 
 
-def mailbox_key(mailbox_id: str) -> str:
-    """The partition key of a machine's items; an instance role may touch no other."""
-    return f"machine#{mailbox_id}"
+class Sealer(Protocol):
+    """What only the fleet does: seals a text so that the machine of one mailbox can open it."""
+
+    def seal(self, text: str, mailbox_id: str) -> str:
+        """The sealed text. Raises `Transient` or `Refused`."""
+
+
+class Opener(Protocol):
+    """What only the machine of a mailbox does: opens what was sealed for it."""
+
+    def open(self, sealed: str, mailbox_id: str) -> str:
+        """The text. Raises `Transient`, or `Refused` for another mailbox's."""
 
 
 class MachineState(StrEnum):
@@ -44,19 +59,18 @@ class CacheBucket(HasUtcTimes):
     prefix: str  # of every object key
     server: str | None = None  # host[:port] when it is not AWS
     insecure: bool = False  # plain HTTP
-    access_key: str
+    access_key: str = field(repr=False)
     secret_key: str = field(repr=False)
     session_token: str = field(repr=False)
     keys_end_at: datetime
 
     def item(self) -> dict[str, Any]:
-        """As written inside the credential."""
-        attributes = {name: getattr(self, name) for name in self.__slots__}
-        return _present(attributes | {"keys_end_at": _write_time(self.keys_end_at)})
+        """As written inside the credential, without its secrets."""
+        return _plain_of(self) | {"keys_end_at": _write_time(self.keys_end_at)}
 
     @classmethod
     def of_item(cls, item: Item) -> "CacheBucket":
-        """The cache that `item` wrote. Raises `KeyError` without the keys' end."""
+        """The cache that `item` and its secrets wrote. Raises `KeyError` without the keys' end."""
         attributes = {name: item[name] for name in cls.__slots__ if name in item}
         return cls(**attributes | {"keys_end_at": _read_time(item["keys_end_at"])})
 
@@ -104,15 +118,18 @@ class Credential(HasUtcTimes):
     tls_ca: str | None = None  # PEM of the authority that GitLab's certificate is from
     proxy: str | None = None  # address of the proxy to GitLab
 
-    def item(self, mailbox_id: str) -> dict[str, Any]:
-        """The whole ledger item; DynamoDB forgets it when the machine has expired."""
+    def item(self, mailbox_id: str, sealer: Sealer) -> dict[str, Any]:
+        """The whole item, its secrets sealed; DynamoDB forgets it when the machine has expired."""
+        secrets = _secrets_of(self)
+        if self.cache:
+            secrets["cache"] = _secrets_of(self.cache)
         attributes = {
-            "pk": mailbox_key(mailbox_id),
+            "pk": mailbox_id,
             "sk": CREDENTIAL,
+            SEALED: sealer.seal(json.dumps(secrets), mailbox_id),
             "runner_id": self.runner_id,
             "pool": self.pool,
             "url": self.url,
-            "token": self.token,
             "executor": self.executor,
             "wait_timeout_s": self.wait_timeout_s,
             "expires_at": _write_time(self.expires_at),
@@ -127,18 +144,20 @@ class Credential(HasUtcTimes):
         return _present(attributes)
 
     @classmethod
-    def of_item(cls, item: Item) -> "Credential":
+    def of_item(cls, item: Item, opener: Opener) -> "Credential":
         """The credential that `item` wrote. Raises `KeyError` when a part is missing."""
+        secrets = json.loads(opener.open(item[SEALED], item["pk"]))
+        cache = item.get("cache")
         return cls(
             runner_id=item["runner_id"],
             pool=item["pool"],
             url=item["url"],
-            token=item["token"],
+            token=secrets["token"],
             executor=item["executor"],
             wait_timeout_s=int(item["wait_timeout_s"]),
             expires_at=_read_time(item["expires_at"]),
             name=item["name"],
-            cache=CacheBucket.of_item(item["cache"]) if item.get("cache") else None,
+            cache=CacheBucket.of_item({**cache, **secrets["cache"]}) if cache else None,
             docker=Docker.of_item(item["docker"]) if item.get("docker") else None,
             env=dict(item.get("env", {})),
             tls_ca=item.get("tls_ca"),
@@ -179,16 +198,16 @@ class Report(HasUtcTimes):
 
     @classmethod
     def of_item(cls, item: Item) -> "Report":
-        """The report that `item` wrote. Raises as `Step.of_report` on anything else."""
+        """The report that `item` wrote, within bounds. Raises as `Step.of_report` otherwise."""
         return cls(
             heartbeat_at=_read_time(item["heartbeat_at"]),
             state=MachineState(item["state"]),
-            runner_id=item.get("runner_id"),
-            job_id=_whole(item.get("job_id")),
+            runner_id=bounded_text(item.get("runner_id")),
+            job_id=job_number(item.get("job_id")),
             outcome=Outcome(item["outcome"]) if item.get("outcome") else None,
-            detail=item.get("detail"),
-            steps=tuple(Step.of_report(step) for step in item.get("steps", ())),
-            beats=int(item.get(BEATS, 0)),
+            detail=bounded_text(item.get("detail")),
+            steps=tuple(Step.of_report(step) for step in item.get("steps", ())[:STEPS_READ]),
+            beats=job_number(item.get(BEATS)) or 0,
         )
 
 
@@ -201,9 +220,9 @@ class Order(HasUtcTimes):
     order: str = "drain"
 
     def item(self, mailbox_id: str, *, expires_at: datetime) -> dict[str, Any]:
-        """The whole ledger item."""
+        """The whole item."""
         return {
-            "pk": mailbox_key(mailbox_id),
+            "pk": mailbox_id,
             "sk": ORDER,
             "order": self.order,
             "reason": self.reason,
@@ -217,12 +236,16 @@ class Order(HasUtcTimes):
         return cls(order=item["order"], reason=item["reason"], at=_read_time(item["at"]))
 
 
+def _secrets_of(part: Credential | CacheBucket) -> dict[str, Any]:
+    return _present({one.name: getattr(part, one.name) for one in fields(part) if not one.repr})
+
+
+def _plain_of(part: CacheBucket) -> dict[str, Any]:
+    return _present({one.name: getattr(part, one.name) for one in fields(part) if one.repr})
+
+
 def _present(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in attributes.items() if value is not None}
-
-
-def _whole(number: Any) -> int | None:
-    return None if number is None else int(number)
 
 
 def _write_time(at: datetime) -> str:

@@ -60,6 +60,7 @@ class ProblemKind(StrEnum):
     PROTECTION_UNKNOWN = "protection_unknown"
     POOL_GONE = "pool_gone"
     UNATTENDED = "unattended"
+    UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +112,7 @@ class FleetFacts:
     dead: Mapping[str, int] = field(default_factory=dict)  # letters, by queue
     pools: tuple[PoolFacts, ...] = ()
     unpooled: tuple[Job, ...] = ()  # jobs that run, and jobs that wait without a pool
+    unreadable: tuple[str, ...] = ()  # rows of the fleet's tables that were left out, by their keys
 
     @property
     def is_checked(self) -> bool:
@@ -395,6 +397,18 @@ def _no_runner(kind: ProblemKind, jobs: Sequence[Job], because: str) -> Iterator
     )
 
 
+def _unreadable(facts: FleetFacts) -> Iterator[Problem]:
+    if facts.unreadable:
+        first = f"the row {facts.unreadable[0]}"
+        yield Problem(
+            kind=ProblemKind.UNREADABLE,
+            what=f"{_and_more(first, facts.unreadable)} cannot be read and counts as absent",
+            do="see `Rows that cannot be read` in docs/operations.md",
+            count=len(facts.unreadable),
+            example=facts.unreadable[0],
+        )
+
+
 def _and_more(first: str, all_of_them: Sequence[object]) -> str:
     more = len(all_of_them) - 1
     return f"{first} and {more} more" if more else first
@@ -411,4 +425,5 @@ _RULES: tuple[Callable[[FleetFacts], Iterator[Problem]], ...] = (
     _lost,
     _withheld,
     _jobs,
+    _unreadable,
 )

@@ -1,9 +1,10 @@
 """The checks of IAM that MiniStack 1.5.33 lacks and the fleet's policies rely on.
 
-Policy variables, `dynamodb:LeadingKeys`, `events:source`, tags on EC2 requests and instances, and
-the resources of CreateFleet, TerminateInstances, secrets and schedules. Without this the template's
-policies would deny what AWS allows or allow what AWS denies, and the local suite would prove
-nothing. The credentials of a role's session also outlive a restart of the engine.
+Policy variables, `dynamodb:LeadingKeys`, `events:source`, KMS's encryption context, tags on EC2
+requests and instances, and the resources of CreateFleet, TerminateInstances, secrets and schedules.
+Without this the template's policies would deny what AWS allows or allow what AWS denies, and the
+local suite would prove nothing. The credentials of a role's session also outlive a restart of the
+engine.
 """
 
 import json
@@ -25,7 +26,7 @@ def install() -> None:
     iam_actions.dynamodb_service_context = _with_leading_keys(iam_actions.dynamodb_service_context)
     iam_actions.extract_iam_action = _without_batches(iam_actions.extract_iam_action)
     iam_actions.extract_resource_arn = _with_resources(iam_actions.extract_resource_arn)
-    iam_actions.request_tag_context = _with_event_source(iam_actions.request_tag_context)
+    iam_actions.request_tag_context = _with_request_keys(iam_actions.request_tag_context)
     iam_actions.verified_access_resource_arns = _other_instances
     iam_actions._TAG_MEMBERS = frozenset({*iam_actions._TAG_MEMBERS, "TagSpecifications"})
     tagging._RESOURCE_TAG_COLLECTORS["ec2"] = _instance_tags
@@ -105,11 +106,17 @@ def _hash_key(table: str, index: str | None) -> str:
     return ""
 
 
-def _with_event_source(known: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """Add `events:source` of the events that a request puts; several at once match none."""
+def _with_request_keys(known: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """Add a KMS request's encryption context, and `events:source` of the events that one puts.
+
+    Several sources at once match none.
+    """
 
     def context(service: str, action: str, body: bytes, params: Any) -> dict[str, Any]:
         found = known(service, action, body, params)
+        if service == "kms":
+            named = _json_object(body).get("EncryptionContext") or {}
+            return {**found, **{f"kms:EncryptionContext:{k}": v for k, v in named.items()}}
         if action != "events:PutEvents":
             return found
         entries = _json_object(body).get("Entries") or []

@@ -17,7 +17,7 @@ from typing import Any
 
 # Libraries only: our own packages come from the function's zip.
 LIBRARIES = "boto3 fastapi gitlab mangum pydantic pydantic_settings standardwebhooks starlette"
-SERVICES = "dynamodb ec2 events lambda scheduler secretsmanager sqs"
+SERVICES = "dynamodb ec2 events kms lambda scheduler secretsmanager sqs"
 _MODELS = ("service-2", "endpoint-rule-set-1")
 _SHARED = ("endpoints", "partitions", "sdk-default-configuration", "_retry")
 

@@ -21,6 +21,8 @@ class Stack:
     name: str
     webhook_url: str
     ledger_table: str
+    mailbox_table: str
+    mailbox_key: str
     bus: str
     ec2_queue_url: str
     lambda_queue_url: str
@@ -116,10 +118,11 @@ def _complete(engine: Engine, options: StackOptions, outputs: dict[str, str]) ->
             FunctionName=f"{options.name}-{function}",
             ReservedConcurrentExecutions=options.at_once,
         )
-    engine.client("dynamodb").update_time_to_live(
-        TableName=outputs["LedgerTable"],
-        TimeToLiveSpecification={"Enabled": True, "AttributeName": "ttl"},
-    )
+    for table in ("LedgerTable", "MailboxTable"):
+        engine.client("dynamodb").update_time_to_live(
+            TableName=outputs[table],
+            TimeToLiveSpecification={"Enabled": True, "AttributeName": "ttl"},
+        )
 
 
 def _snake(key: str) -> str:

@@ -26,7 +26,7 @@ OUTPUT = b"one of many jobs\nJob succeeded\n"
 
 
 class GuestMailbox(Post, Protocol):
-    """The guest's own mailbox in the ledger: `adapters.ledger.mailbox.Mailbox`."""
+    """The guest's own mailbox: `adapters.ledger.mailbox.Mailbox`."""
 
     def take_credential(
         self, deadline: datetime, *, pause: Callable[[float], None]

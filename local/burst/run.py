@@ -59,7 +59,8 @@ def _guest_options(laptop: Laptop, options: BurstOptions) -> ThreadGuestOptions:
         stack=stack.name,
         machine_role=stack.machine_role,
         machine_role_id=stack.machine_role_id,
-        ledger_table=stack.ledger_table,
+        mailbox_table=stack.mailbox_table,
+        mailbox_key=stack.mailbox_key,
         at_once=options.ceiling,
         job_s=options.job_s,
     )

@@ -16,7 +16,7 @@ ROOT = "root"
 # What a runner asks of GitLab, and what making and deleting its record takes.
 RUNNER_CALLS = frozenset({"POST /jobs/request", "PATCH /jobs/{job}/trace", "PUT /jobs/{job}"})
 RECORD_CALLS = frozenset({"POST /user/runners", "DELETE /runners/{runner}"})
-SERVICES = ("ec2", "sqs", "dynamodb", "lambda", "events", "secretsmanager", "scheduler")
+SERVICES = ("ec2", "sqs", "dynamodb", "lambda", "events", "secretsmanager", "kms", "scheduler")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +106,7 @@ def _units(engine: Counts, calls: Mapping[str, int], stack: str) -> dict[str, fl
         "express_gb_seconds": sum(express.values()) * EXPRESS_GB,
         "sqs_requests": _sum(calls, "sqs"),
         "secrets_calls": _sum(calls, "secretsmanager"),
+        "kms_requests": _sum(calls, "kms"),
     }
     return {name: n for name, n in {**units, **billed}.items() if name in UNITS}
 

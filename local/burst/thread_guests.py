@@ -2,15 +2,17 @@
 
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import boto3
 from botocore.config import Config
 
+from adapters.aws.cipher import KmsCipher
 from adapters.aws.clients import aws_call
 from adapters.ledger.mailbox import Mailbox
 from fleet.errors import Refused, Transient
@@ -31,7 +33,8 @@ class ThreadGuestOptions:
     stack: str
     machine_role: str  # ARN
     machine_role_id: str
-    ledger_table: str
+    mailbox_table: str
+    mailbox_key: str
     at_once: int  # guests, so threads
     boot_s: float = 2.0
     job_s: float = 1.0
@@ -97,17 +100,12 @@ class ThreadGuests:
         options = self._options
         with self._clients:
             keys = self._cloud.role_environment(options.machine_role, instance_id)
-            ledger = self._session.client(
-                "dynamodb",
-                endpoint_url=self._cloud.url,
-                aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
-                aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
-                aws_session_token=keys["AWS_SESSION_TOKEN"],
-                config=CLIENT,
-            )
+            table, kms = self._client("dynamodb", keys), self._client("kms", keys)
         mailbox_id = f"{options.machine_role_id}:{instance_id}"
         life = Life(
-            mailbox=Mailbox(ledger, options.ledger_table, mailbox_id),
+            mailbox=Mailbox(
+                table, options.mailbox_table, mailbox_id, KmsCipher(kms, options.mailbox_key)
+            ),
             system_id=f"s_{instance_id}",
             boot_s=options.boot_s,
             job_s=options.job_s,
@@ -116,7 +114,18 @@ class ThreadGuests:
         try:
             return str(live(life))
         finally:
-            ledger.close()
+            table.close()
+            kms.close()
+
+    def _client(self, service: Any, keys: Mapping[str, str]) -> Any:
+        return self._session.client(
+            service,
+            endpoint_url=self._cloud.url,
+            aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
+            aws_session_token=keys["AWS_SESSION_TOKEN"],
+            config=CLIENT,
+        )
 
     def _terminate(self, instance_ids: list[str]) -> None:
         """A machine that has powered off is terminated by EC2 itself."""

@@ -12,9 +12,12 @@ from typing import Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
+from adapters.aws.cipher import KmsCipher
 from adapters.guest.process_tree import DEAD, stats
 from adapters.guest.runner_process import BINARY_VARIABLE, RunSpec, clean_environment
-from fleet.machine.mailbox import Credential, Order, Report, mailbox_key
+from fleet.machine.mailbox import Credential, Order, Report
+from local.aws.engine import Engine
+from local.aws.stack import Stack
 
 FAKE = Path(__file__).with_name("fake_runner.py")
 REAL = os.environ.get(BINARY_VARIABLE, "")
@@ -110,21 +113,24 @@ class Letters:
 
 @dataclass(frozen=True, slots=True)
 class Mailboxes:
-    """The mailboxes of a ledger, as the fleet reads and writes them."""
+    """The mailboxes of a stack, as the fleet reads and writes them."""
 
-    dynamodb: Any
-    table: str
+    engine: Engine
+    stack: Stack
 
     def equip(self, mailbox: str, given: Credential) -> None:
         """Put a credential into a mailbox."""
         write = TypeSerializer().serialize
-        item = {name: write(value) for name, value in given.item(mailbox).items()}
-        self.dynamodb.put_item(TableName=self.table, Item=item)
+        cipher = KmsCipher(self.engine.client("kms"), self.stack.mailbox_key)
+        item = {name: write(value) for name, value in given.item(mailbox, cipher).items()}
+        table = self.stack.mailbox_table
+        self.engine.client("dynamodb").put_item(TableName=table, Item=item)
 
     def report(self, mailbox: str) -> Report | None:
         """The last report of a machine."""
-        key = {"pk": {"S": mailbox_key(mailbox)}, "sk": {"S": "report"}}
-        item = self.dynamodb.get_item(TableName=self.table, Key=key).get("Item")
+        key = {"pk": {"S": mailbox}, "sk": {"S": "report"}}
+        table = self.stack.mailbox_table
+        item = self.engine.client("dynamodb").get_item(TableName=table, Key=key).get("Item")
         read = TypeDeserializer().deserialize
         return item and Report.of_item({name: read(value) for name, value in item.items()})
 

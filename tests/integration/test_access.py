@@ -29,11 +29,80 @@ def refused(call: Callable[..., Any], **request: Any) -> bool:
 
 
 def mailbox(standins: Standins, instance: str) -> str:
-    return f"machine#{standins.stack.machine_role_id}:{instance}"
+    return f"{standins.stack.machine_role_id}:{instance}"
 
 
 def item(pk: str, sk: str = "credential") -> dict[str, dict[str, str]]:
     return {"pk": {"S": pk}, "sk": {"S": sk}}
+
+
+def may(call: Callable[..., Any], **request: Any) -> bool:
+    """Whether IAM lets a call through, whatever else is wrong with it."""
+    try:
+        return not refused(call, **request)
+    except ClientError:
+        return True
+
+
+def allowed(dynamodb: Any, table: str, pk: str) -> set[str]:
+    """The forms of access that IAM lets through, of all that DynamoDB has for one partition."""
+    key, row = item(pk, "x"), item(pk, "x") | {"kind": {"S": "retry"}}
+    query = {
+        "KeyConditionExpression": "#k = :k",
+        "ExpressionAttributeNames": {"#k": "pk"},
+        "ExpressionAttributeValues": {":k": {"S": pk}},
+    }
+    by_index = query | {"IndexName": "recent", "ExpressionAttributeNames": {"#k": "kind"}}
+    update = {
+        "UpdateExpression": "SET kind = :k",
+        "ExpressionAttributeValues": {":k": {"S": "retry"}},
+    }
+    on_table = {"TableName": table}
+    check = {"ConditionExpression": "attribute_not_exists(none)"}
+    sql = f"""INTO "{table}" VALUE {{'pk': '{pk}', 'sk': 'y'}}"""
+    calls: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+        "get": (dynamodb.get_item, {**on_table, "Key": key}),
+        "put": (dynamodb.put_item, {**on_table, "Item": row}),
+        "update": (dynamodb.update_item, {**on_table, "Key": key, **update}),
+        "delete": (dynamodb.delete_item, {**on_table, "Key": key}),
+        "query": (dynamodb.query, {**on_table, **query}),
+        "index": (dynamodb.query, {**on_table, **by_index}),
+        "scan": (dynamodb.scan, on_table),
+        "scan of an index": (dynamodb.scan, {**on_table, "IndexName": "open"}),
+        "batch get": (dynamodb.batch_get_item, {"RequestItems": {table: {"Keys": [key]}}}),
+        "batch write": (
+            dynamodb.batch_write_item,
+            {"RequestItems": {table: [{"PutRequest": {"Item": row}}]}},
+        ),
+        "transact get": (
+            dynamodb.transact_get_items,
+            {"TransactItems": [{"Get": {**on_table, "Key": key}}]},
+        ),
+        "select": (
+            dynamodb.execute_statement,
+            {"Statement": f"""SELECT * FROM "{table}" WHERE pk = '{pk}'"""},
+        ),
+        "insert": (dynamodb.execute_statement, {"Statement": f"INSERT {sql}"}),
+        "batch insert": (
+            dynamodb.batch_execute_statement,
+            {"Statements": [{"Statement": f"INSERT {sql}"}]},
+        ),
+        "transact insert": (
+            dynamodb.execute_transaction,
+            {"TransactStatements": [{"Statement": f"INSERT {sql}"}]},
+        ),
+        "describe": (dynamodb.describe_table, on_table),
+    }
+    parts: dict[str, dict[str, Any]] = {
+        "Put": {"Item": row},
+        "Update": {"Key": key, **update},
+        "Delete": {"Key": key},
+        "ConditionCheck": {"Key": key, **check},
+    }
+    for kind, body in parts.items():
+        request = {"TransactItems": [{kind: {**on_table, **body}}]}
+        calls[f"transact {kind}"] = (dynamodb.transact_write_items, request)
+    return {name for name, (call, request) in calls.items() if may(call, **request)}
 
 
 @pytest.fixture(scope="module")
@@ -42,49 +111,160 @@ def machine(standins: Standins) -> Role:
     return Role(standins.engine, standins.stack.machine_role, INSTANCE)
 
 
-def test_a_machine_has_its_own_mailbox_and_no_other(standins: Standins, machine: Role) -> None:
-    identity = machine.client("sts").get_caller_identity()
-    assert identity["UserId"] == f"{standins.stack.machine_role_id}:{INSTANCE}"
-    table, ledger = standins.stack.ledger_table, machine.client("dynamodb")
-    root = standins.engine.client("dynamodb")
-    own, other = mailbox(standins, INSTANCE), mailbox(standins, OTHER)
-    for box in (own, other):
-        root.put_item(TableName=table, Item=item(box))
-    assert ledger.get_item(TableName=table, Key=item(own))["Item"] == item(own)
-    assert not refused(ledger.put_item, TableName=table, Item=item(own, "report"))
-    assert not refused(ledger.delete_item, TableName=table, Key=item(own))
-    for call, request in (
-        (ledger.get_item, {"Key": item(other)}),
-        (ledger.put_item, {"Item": item(other)}),
-        (ledger.delete_item, {"Key": item(other)}),
-        (ledger.get_item, {"Key": item("config", "current")}),
-        (ledger.get_item, {"Key": item(own + "0")}),
-    ):
-        assert refused(call, TableName=table, **request), request
-    assert root.get_item(TableName=table, Key=item(other))["Item"] == item(other)
+OWN = {"get", "update", "delete", "transact get", "transact Update", "transact Delete"}
+PUTS = {"put", "transact Put"}
 
 
-def test_no_other_kind_of_call_gets_a_machine_past_its_policy(
+def test_a_machine_reaches_its_own_mailbox_and_nothing_of_the_ledger(
     standins: Standins, machine: Role
 ) -> None:
-    table, ledger = standins.stack.ledger_table, machine.client("dynamodb")
+    identity = machine.client("sts").get_caller_identity()
+    assert identity["UserId"] == mailbox(standins, INSTANCE)
+    stack, dynamodb = standins.stack, machine.client("dynamodb")
+    own = mailbox(standins, INSTANCE)
+    assert allowed(dynamodb, stack.mailbox_table, own) == OWN
+    for other in (mailbox(standins, OTHER), own + "0", own[:-1], "lambda:rf-a:1", "*"):
+        assert allowed(dynamodb, stack.mailbox_table, other) == set(), other
+    for pk in (own, f"owner#{own}", f"machine#{own}", "config", "pool#docker", "job#x"):
+        assert allowed(dynamodb, stack.ledger_table, pk) == set(), pk
+
+
+def test_a_sandbox_reaches_mailboxes_of_sandboxes_and_nothing_of_the_ledger(
+    standins: Standins,
+) -> None:
+    stack, dynamodb = standins.stack, standins.role("Runner4gbRole").client("dynamodb")
+    own = "lambda:rf-a:77"
+    assert allowed(dynamodb, stack.mailbox_table, own) == OWN | PUTS
+    for other in (mailbox(standins, INSTANCE), "rf-a", "*"):
+        assert allowed(dynamodb, stack.mailbox_table, other) == set(), other
+    for pk in (own, f"owner#{own}", "config", "pool#docker"):
+        assert allowed(dynamodb, stack.ledger_table, pk) == set(), pk
+
+
+def test_one_request_for_its_own_and_another_s_mailbox_is_refused_whole(
+    standins: Standins, machine: Role
+) -> None:
+    table, dynamodb = standins.stack.mailbox_table, machine.client("dynamodb")
+    both = [
+        {"Delete": {"TableName": table, "Key": item(mailbox(standins, instance))}}
+        for instance in (INSTANCE, OTHER)
+    ]
+    assert refused(dynamodb.transact_write_items, TransactItems=both)
+
+
+@pytest.mark.parametrize(
+    ("role", "forms"),
+    [
+        ("ScaleRole", {*PUTS, "batch get"}),
+        ("SettleRole", {*PUTS, "delete", "transact Delete", "batch get"}),
+        ("SweepRole", {"delete", "transact Delete", "batch get"}),
+        ("ReconcileRole", {"batch get"}),
+        ("RouteRole", set()),
+        ("WebhookRole", set()),
+    ],
+)
+def test_a_function_does_with_mailboxes_what_it_is_for(
+    role: str, forms: set[str], standins: Standins
+) -> None:
+    dynamodb = standins.role(role).client("dynamodb")
+    assert allowed(dynamodb, standins.stack.mailbox_table, mailbox(standins, OTHER)) == forms
+
+
+class Safe:
+    """The mailboxes' key: what scale sealed, and who may open it."""
+
+    def __init__(self, standins: Standins) -> None:
+        self.key = standins.stack.mailbox_key
+        self.scale = standins.role("ScaleRole").client("kms")
+
+    def seal(self, box: str) -> bytes:
+        """A secret, sealed for a mailbox."""
+        context = {"mailbox": box}
+        sealed = self.scale.encrypt(KeyId=self.key, Plaintext=b"glrt", EncryptionContext=context)
+        return bytes(sealed["CiphertextBlob"])
+
+    def opens(self, role: Role, sealed: bytes, context: dict[str, str]) -> bool:
+        """Whether a role opens it under this context; with and without naming the key."""
+        kms = role.client("kms")
+        request = {"CiphertextBlob": sealed, "EncryptionContext": context}
+        told = {may(kms.decrypt, **request, **named) for named in ({}, {"KeyId": self.key})}
+        (is_open,) = told
+        return is_open
+
+
+def test_a_machine_opens_what_was_sealed_for_it_and_nothing_else(
+    standins: Standins, machine: Role
+) -> None:
+    safe = Safe(standins)
     own, other = mailbox(standins, INSTANCE), mailbox(standins, OTHER)
-    query = {
-        "TableName": table,
-        "KeyConditionExpression": "#k = :k",
-        "ExpressionAttributeNames": {"#k": "pk"},
-        "ExpressionAttributeValues": {":k": {"S": other}},
-    }
-    by_index = query | {"IndexName": "recent", "ExpressionAttributeNames": {"#k": "kind"}}
-    both = [{"Put": {"TableName": table, "Item": item(box, "x")}} for box in (own, other)]
-    assert refused(ledger.transact_write_items, TransactItems=both)
-    assert refused(ledger.batch_get_item, RequestItems={table: {"Keys": [item(own), item(other)]}})
-    assert refused(
-        ledger.batch_write_item, RequestItems={table: [{"PutRequest": {"Item": item(other)}}]}
+    opened = machine.client("kms").decrypt(
+        CiphertextBlob=safe.seal(own), EncryptionContext={"mailbox": own}
     )
-    assert refused(ledger.query, **query)
-    assert refused(ledger.query, **by_index)
-    assert refused(ledger.scan, TableName=table)
+    assert opened["Plaintext"] == b"glrt"
+    sealed = safe.seal(other)
+    for context in ({"mailbox": other}, {}, {"Mailbox2": own}, {"other": own}):
+        assert not safe.opens(machine, sealed, context), context
+    with pytest.raises(ClientError, match="InvalidCiphertext"):  # IAM knows the context alone
+        machine.client("kms").decrypt(CiphertextBlob=sealed, EncryptionContext={"mailbox": own})
+
+
+def test_a_sandbox_opens_nothing_that_is_a_machine_s(standins: Standins) -> None:
+    safe, runner = Safe(standins), standins.role("Runner4gbRole")
+    assert safe.opens(runner, safe.seal("lambda:rf-a:77"), {"mailbox": "lambda:rf-a:77"})
+    own = mailbox(standins, INSTANCE)
+    assert not safe.opens(runner, safe.seal(own), {"mailbox": own})
+    assert not safe.opens(runner, safe.seal(own), {})
+
+
+@pytest.mark.parametrize(
+    "role",
+    ["ScaleRole", "SettleRole", "SweepRole", "ReconcileRole", "RouteRole", "WebhookRole"],
+)
+def test_no_function_opens_a_credential_and_scale_alone_seals(
+    role: str, standins: Standins
+) -> None:
+    safe, session = Safe(standins), standins.role(role)
+    own = mailbox(standins, INSTANCE)
+    assert not safe.opens(session, safe.seal(own), {"mailbox": own})
+    request = {"KeyId": safe.key, "Plaintext": b"x", "EncryptionContext": {"mailbox": own}}
+    assert refused(session.client("kms").encrypt, **request) is (role != "ScaleRole")
+
+
+@pytest.mark.parametrize("logical_id", ["MachineRole", "Runner4gbRole"])
+def test_a_machine_seals_nothing_and_has_no_say_over_the_key(
+    logical_id: str, standins: Standins
+) -> None:
+    kms, key = standins.role(logical_id).client("kms"), standins.stack.mailbox_key
+    context = {"mailbox": "lambda:rf-a:77"}
+    assert refused(kms.encrypt, KeyId=key, Plaintext=b"x", EncryptionContext=context)
+    assert refused(kms.generate_data_key, KeyId=key, KeySpec="AES_256", EncryptionContext=context)
+    assert refused(kms.get_key_policy, KeyId=key, PolicyName="default")
+    assert refused(kms.create_grant, KeyId=key, GranteePrincipal="*", Operations=["Decrypt"])
+
+
+def test_a_role_that_may_do_everything_in_the_account_opens_no_credential(
+    standins: Standins,
+) -> None:
+    safe, session = Safe(standins), standins.role("RouteRole")
+    grant = {
+        "RoleName": session.name,
+        "PolicyName": "all",
+        "PolicyDocument": json.dumps(
+            {
+                "Version": "2012-10-17",
+                "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}],
+            }
+        ),
+    }
+    iam, own = standins.engine.client("iam"), mailbox(standins, INSTANCE)
+    iam.put_role_policy(**grant)
+    try:
+        assert not safe.opens(session, safe.seal(own), {"mailbox": own})
+        kms = session.client("kms")
+        assert refused(kms.create_grant, KeyId=safe.key, GranteePrincipal="*", Operations=[])
+        assert may(kms.describe_key, KeyId=safe.key), "the account looks after it"
+    finally:
+        iam.delete_role_policy(RoleName=session.name, PolicyName="all")
 
 
 def test_a_machine_reaches_nothing_else(standins: Standins, machine: Role) -> None:
@@ -95,14 +275,6 @@ def test_a_machine_reaches_nothing_else(standins: Standins, machine: Role) -> No
     assert refused(machine.client("ec2").describe_instances)
     assert refused(machine.client("ec2").terminate_instances, InstanceIds=[OTHER])
     assert refused(machine.client("sqs").receive_message, QueueUrl=standins.stack.ec2_queue_url)
-
-
-def test_a_lambda_runner_reaches_lambda_mailboxes_only(standins: Standins) -> None:
-    ledger = standins.role("Runner4gbRole").client("dynamodb")
-    table = standins.stack.ledger_table
-    assert not refused(ledger.put_item, TableName=table, Item=item("machine#lambda:rf-a"))
-    assert refused(ledger.get_item, TableName=table, Key=item(mailbox(standins, OTHER)))
-    assert refused(ledger.get_item, TableName=table, Key=item("pool#docker", "pool"))
 
 
 def test_the_webhook_puts_events_and_reads_its_secret(standins: Standins) -> None:

@@ -184,10 +184,24 @@ def test_the_ledger_has_its_indexes_and_forgets_by_ttl(engine: Engine, stack: St
     assert ttl["TimeToLiveDescription"]["AttributeName"] == "ttl"
 
 
+def test_a_mailbox_is_in_no_index_and_no_backup_and_is_forgotten(
+    engine: Engine, stack: Stack
+) -> None:
+    dynamodb, table = engine.client("dynamodb"), stack.mailbox_table
+    assert not dynamodb.describe_table(TableName=table)["Table"].get("GlobalSecondaryIndexes")
+    ttl = dynamodb.describe_time_to_live(TableName=table)["TimeToLiveDescription"]
+    assert ttl["AttributeName"] == "ttl"
+    backups = dynamodb.describe_continuous_backups(TableName=table)["ContinuousBackupsDescription"]
+    recovery = backups["PointInTimeRecoveryDescription"]
+    assert recovery["PointInTimeRecoveryStatus"] == "DISABLED"
+
+
 def test_every_name_in_a_functions_settings_is_real(engine: Engine, stack: Stack) -> None:
     scale = engine.client("lambda").get_function_configuration(FunctionName=f"{stack.name}-scale")
     settings = scale["Environment"]["Variables"]
     assert settings["FLEET_LEDGER_TABLE"] == stack.ledger_table
+    assert settings["FLEET_MAILBOX_TABLE"] == stack.mailbox_table
+    assert settings["FLEET_MAILBOX_KEY"] == stack.mailbox_key
     assert settings["FLEET_EC2_QUEUE_URL"] == stack.ec2_queue_url
     assert settings["FLEET_LAMBDA_DEAD_LETTER_URL"] == stack.lambda_dead_letter_url
     assert settings["FLEET_MACHINE_ROLE_ID"] == stack.machine_role_id
@@ -216,7 +230,8 @@ def test_a_machine_reads_its_user_data(engine: Engine, stack: Stack) -> None:
     instance = launched["Instances"][0]["InstanceIds"][0]
     answer = ec2.describe_instance_attribute(InstanceId=instance, Attribute="userData")
     decoded = base64.b64decode(answer["UserData"]["Value"]).decode()
-    assert f'export FLEET_LEDGER_TABLE="{stack.ledger_table}"' in decoded
+    assert f'export FLEET_MAILBOX_TABLE="{stack.mailbox_table}"' in decoded
+    assert f'export FLEET_MAILBOX_KEY="{stack.mailbox_key}"' in decoded
     assert 'exec "${FLEET_HOME:-/opt/runner-fleet}/ec2_runner/boot.sh"' in decoded
     with pytest.raises(ClientError, match="NotFound"):
         ec2.describe_instance_attribute(InstanceId="i-0", Attribute="userData")

@@ -131,8 +131,8 @@ def demand_is_not_sent_by_the_sweep() -> None:
 def nonsense_report() -> None:
     scene = Scene()
     (runner,) = scene.launched(1)
-    box = f"machine#{runner.mailbox}"
-    scene.table.items[box, "report"] = {"pk": box, "sk": "report", "state": "hacked"}
+    box = runner.mailbox or ""
+    scene.table.mail.items[box, "report"] = {"pk": box, "sk": "report", "state": "hacked"}
     assert len(scene.runners) == 1
 
 
@@ -205,7 +205,7 @@ HAPPENS: dict[type, Callable[[], object]] = {
     events.RunnerClosed: runner_closes,
     events.RunnerNotClosed: runner_does_not_close,
     events.NotRelaunched: demand_is_not_sent,
-    events.ReportUnreadable: nonsense_report,
+    events.RowsUnreadable: nonsense_report,
     events.SweepSkipped: demand_is_not_sent_by_the_sweep,
     events.JobGivenUp: last_attempt,
     events.JobRetried: machine_fails_job,

@@ -68,7 +68,11 @@ class Clock:
 def machine(letters: MachineLetters, folder: Path, **changes: Any) -> AgentSetup:
     clock = Clock()
     settings = AgentSettings(
-        ledger_table="ledger", heartbeat_s=0.05, spot_every_s=0.01, work_dir=folder / "work"
+        mailbox_table="mailboxes",
+        mailbox_key="key",
+        heartbeat_s=0.05,
+        spot_every_s=0.01,
+        work_dir=folder / "work",
     )
     standard = AgentSetup(
         settings=settings,
@@ -177,11 +181,12 @@ def test_the_runners_log_reaches_the_console(tmp_path: Path) -> None:
 
 
 def test_settings_come_from_the_user_data() -> None:
-    standard = AgentSettings.of({"FLEET_LEDGER_TABLE": "ledger"})
-    assert standard == AgentSettings(ledger_table="ledger")
+    named = {"FLEET_MAILBOX_TABLE": "mailboxes", "FLEET_MAILBOX_KEY": "key"}
+    standard = AgentSettings.of(named)
+    assert standard == AgentSettings(mailbox_table="mailboxes", mailbox_key="key")
     assert (standard.heartbeat_s, standard.boot_deadline_s) == (30, 300)
     assert standard.work_dir == Path("/var/lib/runner-fleet")
-    changed = {"FLEET_LEDGER_TABLE": "l", "FLEET_HEARTBEAT_S": "0.5", "FLEET_DEAD_MAN": "/run/x"}
-    assert AgentSettings.of(changed) == AgentSettings(
-        ledger_table="l", heartbeat_s=0.5, dead_man=Path("/run/x")
+    changed = {"FLEET_HEARTBEAT_S": "0.5", "FLEET_DEAD_MAN": "/run/x"}
+    assert AgentSettings.of(named | changed) == replace(
+        standard, heartbeat_s=0.5, dead_man=Path("/run/x")
     )

@@ -50,7 +50,12 @@ class InvocationLetters(Letters):
 
 def sandbox(letters: InvocationLetters, folder: Path, **changes: Any) -> InvocationSetup:
     standard = InvocationSetup(
-        settings=RunnerSettings(ledger_table="ledger", heartbeat_s=0.05, work_dir=folder / "tmp"),
+        settings=RunnerSettings(
+            mailbox_table="mailboxes",
+            mailbox_key="key",
+            heartbeat_s=0.05,
+            work_dir=folder / "tmp",
+        ),
         mailbox=letters,
         ends_at=datetime.now(UTC) + timedelta(minutes=15),
         sandbox=LambdaSandbox(folder / "tmp", Family()),
@@ -200,7 +205,6 @@ def test_the_job_ends_before_lambda_does(tmp_path: Path) -> None:
         {"mailbox": "lambda:rf-1"},
         {"runner_id": "", "mailbox": "m"},
         {"runner_id": "rf-1", "mailbox": 5},
-        {"runner_id": "rf-1", "mailbox": "m", "table": ""},
     ],
 )
 def test_a_foreign_event_is_refused(event: dict[str, Any]) -> None:
@@ -211,7 +215,6 @@ def test_a_foreign_event_is_refused(event: dict[str, Any]) -> None:
 def test_an_event_is_read() -> None:
     event = {"runner_id": "rf-1", "mailbox": "lambda:rf-1", "more": 1}
     assert Invocation.of(event) == Invocation(runner_id="rf-1", mailbox="lambda:rf-1")
-    assert Invocation.of(event | {"table": "t"}).table == "t"
     assert Invocation.of(event | {"until": "2026-08-01T14:00:00+02:00"}).until == datetime(
         2026, 8, 1, 12, tzinfo=UTC
     )
@@ -223,4 +226,5 @@ def test_an_event_with_an_unreadable_time_is_refused() -> None:
 
 
 def test_on_lambda_the_folder_is_tmp() -> None:
-    assert RunnerSettings.of({"FLEET_LEDGER_TABLE": "ledger"}).work_dir == Path("/tmp")
+    named = {"FLEET_MAILBOX_TABLE": "mailboxes", "FLEET_MAILBOX_KEY": "key"}
+    assert RunnerSettings.of(named).work_dir == Path("/tmp")

@@ -8,11 +8,13 @@ from urllib.request import urlopen
 
 import boto3
 
+from adapters.aws.cipher import KmsCipher
 from adapters.aws.clients import Clients, patient
 from adapters.aws.secrets import SecretStore
 from adapters.aws.settings import OrchestratorSettings
 from adapters.ledger.fleet import FleetRows
 from adapters.ledger.mailbox import Mailbox
+from adapters.ledger.mailboxes import Mailboxes
 from adapters.ledger.runners import RunnerRows
 from adapters.ledger.table import Table
 from adapters.ledger.trouble_watch import TroubleWatch
@@ -111,6 +113,7 @@ class RoleScene(Scene):
         self.gitlab.token_lifetime = TOKEN_LIFETIME
         # What tests read and machines write, with the account's own rights.
         self.root = Table(self.engine.client("dynamodb"), self.stack.ledger_table)
+        self.mailboxes = Mailboxes(Table(self.engine.client("dynamodb"), self.stack.mailbox_table))
         self.secrets = SecretStore(
             self.engine.client("secretsmanager"), self.settings.cache_ttl, self.clock
         )
@@ -145,7 +148,7 @@ class RoleScene(Scene):
         apply_config(
             text,
             fleet=fleet,
-            runners=RunnerRows(self.root, "gitlab.example.com"),
+            runners=RunnerRows(self.root, self.mailboxes, "gitlab.example.com"),
             secrets=self.secrets,
             gitlab=self.gitlab,
             pool_secret_prefix=self.stack.pool_secret_prefix,
@@ -182,13 +185,15 @@ class RoleScene(Scene):
         assert runner.machine_id
         role = "MachineRole" if runner.backend == "ec2" else "Runner2gbRole"
         box = self.mailbox(role, runner.machine_id, runner.mailbox or "")
-        box.claim(told)
+        if runner.backend == "lambda":  # an event may come twice, a machine boots once
+            box.claim(told)
         box.report(told)
 
     def mailbox(self, role: str, session_name: str, mailbox_id: str) -> Mailbox:
         """A mailbox, with the rights of a machine."""
-        client = session(self.engine, self.arns[role], session_name).client("dynamodb")
-        return Mailbox(client, self.stack.ledger_table, mailbox_id)
+        keys = session(self.engine, self.arns[role], session_name)
+        cipher = KmsCipher(keys.client("kms"), self.stack.mailbox_key)
+        return Mailbox(keys.client("dynamodb"), self.stack.mailbox_table, mailbox_id, cipher)
 
     def route(self, job_id: int, **facts: Any) -> RouteAnswer:
         """Route, with its role."""

@@ -17,7 +17,9 @@ from adapters.machines.ec2 import Ec2Backend
 from fleet.config.reading import PoolConfig
 from fleet.errors import Transient
 from fleet.machine.mailbox import CacheBucket, MachineState, Report
+from fleet.model import RunnerState
 from fleet.reasons import Reason
+from fleet.steps import StepName
 from infra.permissions import rights
 from local.aws.engine import CONFIG
 from orchestrator.scale import scale
@@ -87,7 +89,7 @@ class LateBackend:
 
     def launch(self, pool: PoolConfig, order: LaunchOrder) -> LaunchResult:
         """Launch, late."""
-        others = RunnerRows(self.scene.root, INSTANCE)
+        others = RunnerRows(self.scene.root, self.scene.mailboxes, INSTANCE)
         gone = others.find(order.runner_ids[0])
         assert gone is not None
         others.close(gone, Reason.LAUNCH_FAILED, at=self.scene.clock())
@@ -105,6 +107,7 @@ def scene(quiet: Quiet) -> RoleScene:
     machines_take_their_mail(scene)
     route_after_a_failure(scene)
     settle_gives_up(scene)
+    settle_drains_what_ec2_takes_back(scene)
     sweep_gives_up(scene)
     scale_looks_at_letters(scene)
     scale_has_too_much_demand(scene)
@@ -148,6 +151,18 @@ def settle_gives_up(scene: RoleScene) -> None:
         assert scene.scale().launched == 1
         scene.settle_machine(GONE, scene.only_runner.machine_id or "")
     assert scene.job(1).given_up
+
+
+def settle_drains_what_ec2_takes_back(scene: RoleScene) -> None:
+    scene.waits(40, pipeline_id=40)
+    assert scene.scale().launched == 1
+    runner = scene.only_runner
+    scene.reports(runner, MachineState.IDLE, StepName.CALLED_HOME)
+    scene.settle_machine("EC2 Spot Instance Interruption Warning", runner.machine_id or "")
+    assert scene.only_runner.state is RunnerState.DRAINING
+    cancel(scene, 40)
+    scene.settle_machine(GONE, runner.machine_id or "")
+    assert not scene.runners
 
 
 def sweep_gives_up(scene: RoleScene) -> None:
@@ -245,7 +260,7 @@ def machines_take_their_mail(scene: RoleScene) -> None:
         credential = mailbox.try_take_credential()
         assert credential is not None
         report = Report(heartbeat_at=scene.clock(), state=MachineState.IDLE, runner_id=runner.id)
-        assert mailbox.claim(report)
+        assert runner.backend == "ec2" or mailbox.claim(report)
         mailbox.report(report)
         assert mailbox.order() is None
         use(credential.cache, scene)

@@ -20,14 +20,14 @@ def machine(standins: Standins, *, is_protected: bool) -> Role:
 def mailbox(standins: Standins, *, is_protected: bool) -> str:
     stack = standins.stack
     role_id = stack.protected_machine_role_id if is_protected else stack.machine_role_id
-    return f"machine#{role_id}:{INSTANCE}"
+    return f"{role_id}:{INSTANCE}"
 
 
 @pytest.mark.parametrize("is_protected", [False, True])
 def test_a_machine_of_one_trust_level_opens_no_mailbox_of_the_other(
     standins: Standins, *, is_protected: bool
 ) -> None:
-    table = standins.stack.ledger_table
+    table = standins.stack.mailbox_table
     ledger = machine(standins, is_protected=is_protected).client("dynamodb")
     own = item(mailbox(standins, is_protected=is_protected))
     other = item(mailbox(standins, is_protected=not is_protected))

@@ -3,11 +3,11 @@
 from datetime import timedelta
 from typing import Any
 
-from adapters.ledger.runners import Placement, RunnerRows
+from adapters.ledger.runners import Placement
 from adapters.ledger.table import Change
 from fleet.machine.mailbox import Credential, Report
 from fleet.model import Runner, RunnerState
-from tests.fakes import AT, FakeTable
+from tests.fakes import AT, FakeTable, runner_rows
 from tests.unit.fleet.facts import runner
 
 INSTANCE = "gitlab.example.com"
@@ -44,7 +44,7 @@ class Ledger:
 
     def __init__(self, table: FakeTable | None = None) -> None:
         self.table = table or FakeTable()
-        self.rows = RunnerRows(self.table, INSTANCE)
+        self.rows = runner_rows(self.table, INSTANCE)
 
     def reserve(self, *runners: Runner, ceiling: int = 5, version: int = 0) -> int:
         return len(self.rows.reserve(runners, ceiling=ceiling, version=version))
@@ -70,10 +70,10 @@ class Ledger:
 
     def mail(self, n: int) -> set[str]:
         """What lies in the mailbox of a machine."""
-        return {sk for pk, sk in self.table.items if pk == f"machine#AROA:i-{n}"}
+        return {sk for pk, sk in self.table.mail.items if pk == f"AROA:i-{n}"}
 
     def writes(self, n: int, report: Report, **more: Any) -> None:
         """The machine of this number writes its report."""
-        pk = f"machine#AROA:i-{n}"
+        pk = f"AROA:i-{n}"
         item = {"pk": pk, "sk": "report"} | report.item() | more
-        self.table.write(Change(pk=pk, sk="report", put=item))
+        self.table.mail.write(Change(pk=pk, sk="report", put=item))

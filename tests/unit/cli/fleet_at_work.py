@@ -20,7 +20,7 @@ from fleet.model import Job, JobStatus, Runner, RunnerState
 from fleet.reasons import Reason
 from fleet.steps import Step, StepName
 from operations.deployed import Deployed
-from tests.fakes import AT, Clock, FakeGitLab, FakeQueue, FakeSecrets, FakeTable
+from tests.fakes import AT, Clock, FakeGitLab, FakeQueue, FakeSecrets, FakeTable, runner_rows
 from tests.unit.cli.session import Session
 from tests.unit.fleet.rules.standings import FLEET as PLAIN_FLEET, ago, key
 
@@ -52,6 +52,7 @@ class AtWork:
         return Deployed(
             stack="fleet-a",
             table=self.table,
+            mail=self.table.mail,
             secrets=self.secrets,
             queues={name: self.queues[name] for name in ("ec2", "lambda")},
             letters={name: self.queues[name] for name in ("events", "expiries")},
@@ -90,7 +91,7 @@ class AtWork:
     @property
     def runners(self) -> RunnerRows:
         """The rows of runners."""
-        return RunnerRows(self.table, INSTANCE)
+        return runner_rows(self.table, INSTANCE)
 
     @property
     def fleet(self) -> FleetRows:
@@ -175,8 +176,8 @@ class AtWork:
         plain: dict[str, Any] = {"heartbeat_at": ago(5), "runner_id": runner.id}
         item = Report(state=state, steps=steps, **(plain | facts)).item()
         new = item.pop("steps")
-        pk = f"machine#{runner.mailbox}"
-        self.table.write(Change(pk=pk, sk="report", put=item, append={"steps": new}))
+        pk = runner.mailbox or ""
+        self.table.mail.write(Change(pk=pk, sk="report", put=item, append={"steps": new}))
 
 
 __all__ = ["AT", "FLEET", "AtWork", "ago", "key"]

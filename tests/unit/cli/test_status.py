@@ -404,6 +404,13 @@ def unpooled(at_work: AtWork, *waits_s: float) -> None:
         at_work.job(number, waits_s=seconds, **RUST)
 
 
+def unreadable(fleet: AtWork) -> None:
+    """Rows of two webhooks have another form than this version writes."""
+    for pk in ("hook#a", "hook#b"):
+        row = {"pk": pk, "sk": "hook", "kind": "hook", "changed_at": "0"}
+        fleet.table.items[pk, "hook"] = row
+
+
 # Each kind at its limit: what brings it about, and its number and example.
 PROBLEMS: list[tuple[str, Change, int, str]] = [
     ("gitlab_unusable", lambda f: f.fleet.note_trouble(TROUBLE), 1, TROUBLE.call),
@@ -445,6 +452,7 @@ PROBLEMS: list[tuple[str, Change, int, str]] = [
     ("unattended", lambda f: unattended(f, 600, reason=Reason.ROUTED), 1, "1"),
     # `apply` made its pool, and reconcile does not route it
     ("unattended", lambda f: unattended(f, 600, **NO_POOL), 1, "1"),
+    ("unreadable", unreadable, 2, "hook#a hook"),
 ]
 
 

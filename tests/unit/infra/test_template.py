@@ -237,23 +237,28 @@ def test_roles_are_passed_to_one_service_each() -> None:
 
 
 @pytest.mark.parametrize(
-    ("role", "operator", "keys"),
+    ("role", "operator", "keys", "writes"),
     [
-        ("MachineRole", "ForAllValues:StringEquals", ["machine#${aws:userid}"]),
-        ("ProtectedMachineRole", "ForAllValues:StringEquals", ["machine#${aws:userid}"]),
-        ("Runner4gbRole", "ForAllValues:StringLike", ["machine#lambda:*"]),
-        ("ProtectedRunner4gbRole", "ForAllValues:StringLike", ["machine#lambda:*"]),
+        ("MachineRole", "ForAllValues:StringEquals", ["${aws:userid}"], set()),
+        ("ProtectedMachineRole", "ForAllValues:StringEquals", ["${aws:userid}"], set()),
+        ("Runner4gbRole", "ForAllValues:StringLike", ["lambda:*"], {"Put"}),
+        ("ProtectedRunner4gbRole", "ForAllValues:StringLike", ["lambda:*"], {"Put"}),
     ],
 )
-def test_a_runner_reaches_its_mailbox_only(role: str, operator: str, keys: list[str]) -> None:
+def test_a_runner_reaches_its_mailbox_only(
+    role: str, operator: str, keys: list[str], writes: set[str]
+) -> None:
     (right,) = [
         statement for statement in statements(role) if "dynamodb" in json.dumps(statement["Action"])
     ]
-    assert right["Condition"] == {operator: {"dynamodb:LeadingKeys": keys}}
+    assert right["Resource"] == {"Fn::GetAtt": "Mailboxes.Arn"}
+    assert right["Condition"] == {
+        operator: {"dynamodb:LeadingKeys": keys},
+        "Null": {"dynamodb:LeadingKeys": "false"},
+    }
     # Query, Scan and the batch calls would pass a condition on keys that they do not name.
-    assert sorted(right["Action"]) == [
-        f"dynamodb:{action}Item" for action in ("Delete", "Get", "Put", "Update")
-    ]
+    actions = {"Delete", "Get", "Update"} | writes
+    assert set(right["Action"]) == {f"dynamodb:{action}Item" for action in actions}
 
 
 def test_events_are_put_on_the_fleets_bus_and_in_the_callers_own_name() -> None:
@@ -301,7 +306,7 @@ def user_data() -> str:
 
 def test_user_data_has_no_secret() -> None:
     exported = re.findall(r"export (\w+)=", user_data())
-    assert exported == ["AWS_REGION", "FLEET_STACK", "FLEET_LEDGER_TABLE"]
+    assert exported == ["AWS_REGION", "FLEET_STACK", "FLEET_MAILBOX_TABLE", "FLEET_MAILBOX_KEY"]
 
 
 @pytest.mark.parametrize(("has_script", "output"), [(True, "booted\n"), (False, "off\n")])

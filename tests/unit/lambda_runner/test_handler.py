@@ -22,7 +22,7 @@ def event(until: datetime) -> dict[str, str]:
 
 @pytest.fixture(autouse=True)
 def no_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("FLEET_LEDGER_TABLE", raising=False)
+    monkeypatch.delenv("FLEET_MAILBOX_TABLE", raising=False)
 
 
 def test_a_late_event_ends_before_any_call() -> None:
@@ -35,5 +35,5 @@ def test_a_late_event_ends_before_any_call() -> None:
 
 
 def test_an_event_in_time_reads_the_settings() -> None:
-    with pytest.raises(Refused, match="LEDGER_TABLE"):  # the first thing that it looks for
+    with pytest.raises(Refused, match="MAILBOX_TABLE"):  # the first thing that it looks for
         handler(event(datetime.now(UTC) + timedelta(minutes=1)), Context())

@@ -17,7 +17,7 @@ from fleet.rules.capacity import BackOff
 from fleet.rules.holds import Hold, HoldKind
 from operations.apply import Applied, apply_config
 from operations.pool_records import NO_PROJECT
-from tests.fakes import AT, FakeGitLab, FakeSecrets, FakeTable
+from tests.fakes import AT, FakeGitLab, FakeSecrets, FakeTable, runner_rows
 
 GITLAB = '[gitlab]\nurl = "https://gitlab.example.com"\nrunners_in = "group:42"\n'
 DOCKER = """
@@ -45,7 +45,7 @@ class Stack:
 
     @property
     def runners(self) -> RunnerRows:
-        return RunnerRows(self.table, "gitlab.example.com")
+        return runner_rows(self.table, "gitlab.example.com")
 
     def apply(self, text: str, *, minutes: int = 0) -> Applied:
         return apply_config(
@@ -217,11 +217,11 @@ def test_a_removed_pool_with_runners_keeps_its_record_until_they_are_gone() -> N
     runner = stack.launch("docker")
     applied = stack.apply(GITLAB + NODE, minutes=1)
     assert (applied.removed, applied.leaving) == (("docker",), ("docker",))
-    order, writes = stack.table.get("machine#box", "order"), stack.table.writes
+    order, writes = stack.table.mail.get("box", "order"), stack.table.writes
     assert order is not None
     assert "fleet/pool/docker" in stack.secrets.pools
     assert stack.apply(GITLAB + NODE, minutes=2).leaving == ("docker",)
-    assert stack.table.get("machine#box", "order") == order  # it is ordered once
+    assert stack.table.mail.get("box", "order") == order  # it is ordered once
     assert stack.table.writes == writes + 1  # when `apply` ran
     living = stack.runners.find(runner.id)
     assert living is not None

@@ -21,6 +21,7 @@ from tests.unit.cli.fleet_at_work import AtWork
 # Each queue's address has another length, which is what the fake says is in it.
 OUTPUTS = {
     "LedgerTable": "fleet-a-ledger",
+    "MailboxTable": "fleet-a-mailboxes",
     "Ec2QueueUrl": "q" * 1,
     "Ec2DeadLetterUrl": "q" * 2,
     "LambdaQueueUrl": "q" * 3,
@@ -50,6 +51,7 @@ def test_a_fleet_is_found_by_its_stacks_outputs() -> None:
     deployed = find("fleet-a", aws.clients())
     assert aws.asked == ["fleet-a"]
     assert (deployed.stack, deployed.table.name) == ("fleet-a", "fleet-a-ledger")
+    assert deployed.mail.name == "fleet-a-mailboxes"
     assert (deployed.gitlab_secret, deployed.pool_secret_prefix) == (
         "fleet-a/gitlab",
         "fleet-a/pool/",

@@ -16,11 +16,11 @@ from adapters.aws.secrets import PoolToken
 from adapters.gitlab.client import GitLabJob, GitLabRunner, NewRunner
 from adapters.ledger.table import Change
 from fleet.errors import FleetError, Transient
-from fleet.machine.mailbox import MachineState, Report
+from fleet.machine.mailbox import Credential, MachineState, Report
 from fleet.model import JobKey, rank
 from fleet.reasons import Reason
 from fleet.steps import Outcome, Step, StepName
-from tests.fakes import FakeTable
+from tests.fakes import FakeCipher, FakeTable
 from tests.unit.orchestrator.scene import INSTANCE, Scene, key
 
 BOOTS_S = 40
@@ -371,9 +371,9 @@ class LivingFleet:
             self._reports(guest, MachineState.BOOTED, StepName.CALLED_HOME)
 
     def _waits(self, guest: Guest) -> None:
-        credential = self.table.items.pop((f"machine#box-{guest.id}", "credential"), None)
+        credential = self.table.mail.items.pop((f"box-{guest.id}", "credential"), None)
         if credential is not None:
-            guest.token = credential["token"]
+            guest.token = Credential.of_item(credential, FakeCipher()).token
             guest.state, guest.record = "asks", int(guest.token.removeprefix("glrt-"))
             guest.patience = self.at + timedelta(seconds=credential["wait_timeout_s"])
             self._reports(guest, MachineState.IDLE, StepName.CREDENTIAL_READ)
@@ -384,7 +384,7 @@ class LivingFleet:
             self._reports(guest, MachineState.BOOTED)
 
     def _asks(self, guest: Guest) -> None:
-        ordered = (f"machine#box-{guest.id}", "order") in self.table.items
+        ordered = (f"box-{guest.id}", "order") in self.table.mail.items
         impatient = guest.patience is not None and guest.patience <= self.at
         record = self.scene.gitlab.records.get(guest.record or 0)
         is_refused = record is None or not self.scene.gitlab.is_valid(guest.token)
@@ -447,8 +447,8 @@ class LivingFleet:
             steps=tuple(Step(at=at, name=name, job_id=guest.job_id) for name in steps),
         ).item()
         new = told.pop("steps")
-        pk = f"machine#box-{guest.id}"
-        self.table.write(Change(pk=pk, sk="report", put=told, append={"steps": new}))
+        pk = f"box-{guest.id}"
+        self.table.mail.write(Change(pk=pk, sk="report", put=told, append={"steps": new}))
 
     def _gitlab_gives_up(self) -> None:
         """GitLab fails what runs on a machine that is no more."""

@@ -10,7 +10,6 @@ from adapters.aws.secrets import PoolSecrets, PoolToken
 from adapters.gitlab.client import GitLabJob
 from adapters.ledger.fleet import FleetRows
 from adapters.ledger.jobs import JobRow, JobRows
-from adapters.ledger.runners import RunnerRows
 from adapters.ledger.table import Change
 from fleet.config.reading import FleetConfig, read_config
 from fleet.errors import FleetError, Refused
@@ -27,7 +26,16 @@ from orchestrator.scale import Scaled, scale
 from orchestrator.settle import Settled, settle
 from orchestrator.sweep import Sweep, sweep
 from orchestrator.world import World
-from tests.fakes import AT, Clock, FakeBackend, FakeGitLab, FakeQueue, FakeTable
+from tests.fakes import (
+    AT,
+    Clock,
+    FakeBackend,
+    FakeCipher,
+    FakeGitLab,
+    FakeQueue,
+    FakeTable,
+    runner_rows,
+)
 
 INSTANCE = "gitlab.example.com"
 STACK = "demo"
@@ -108,7 +116,7 @@ class Scene:
             stack=STACK,
             instance=INSTANCE,
             jobs=JobRows(self.table),
-            runners=RunnerRows(self.table, INSTANCE),
+            runners=runner_rows(self.table, INSTANCE),
             fleet=FleetRows(self.table),
             gitlab=self.gitlab,
             queues={"tests": self.queue},
@@ -226,9 +234,9 @@ class Scene:
             **facts,
         ).item()
         new = told.pop("steps")
-        pk = f"machine#{runner.mailbox}"
+        pk = runner.mailbox or ""
         write = Change(pk=pk, sk="report", put=told, append={"steps": new}, add={"beats": 1})
-        self.table.write(write)
+        self.table.mail.write(write)
 
     def closes(self, runner: Runner, reason: Reason) -> bool:
         """End a runner as settle and sweep do; False when that was done before or failed."""
@@ -287,8 +295,9 @@ class Scene:
     @property
     def credential(self) -> Credential:
         """What lies in the only machine's mailbox."""
-        (item,) = [item for (_, sk), item in self.table.items.items() if sk == "credential"]
-        return Credential.of_item(item)
+        items = self.table.mail.items
+        (item,) = [item for (_, sk), item in items.items() if sk == "credential"]
+        return Credential.of_item(item, FakeCipher())
 
     def books_balance(self) -> None:
         """The counter of the pool says how many live rows there are."""

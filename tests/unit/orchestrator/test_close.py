@@ -19,7 +19,7 @@ def test_machine_record_and_row_go_and_the_room_is_free() -> None:
     assert scene.backend.ended == [runner.machine_id]
     assert scene.gitlab.records == {}
     assert scene.world.fleet.pool("docker").in_use == 0
-    assert not [key for key in scene.table.items if key[0].startswith("machine#")]
+    assert scene.table.mail.items == {}
     ended = scene.table.items[f"runner#{runner.id}", "runner"]
     assert (ended["reason"], ended["ended_at"]) == ("finished", AT.isoformat())
     assert not scene.closes(runner, Reason.FINISHED)  # another did

@@ -38,7 +38,7 @@ def test_it_is_replaced_at_once(
     assert (scene.scale().launched, scene.scale().launched) == (1, 0)
     states = {one.for_job: one.state for one in scene.runners}
     assert states == {key(1): RunnerState.DRAINING, key(2): RunnerState.IN_FLIGHT}
-    (order,) = [item for (_, sk), item in scene.table.items.items() if sk == "order"]
+    (order,) = [item for (_, sk), item in scene.table.mail.items.items() if sk == "order"]
     assert order["reason"] == Reason.OUTDATED
 
 

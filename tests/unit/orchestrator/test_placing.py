@@ -13,7 +13,7 @@ from fleet.config.reading import PoolConfig
 from fleet.errors import Refused, Transient
 from fleet.reasons import Reason
 from fleet.rules.capacity import BackOff, CapacityPool
-from tests.fakes import FakeBackend, FakeTable
+from tests.fakes import FakeBackend, FakeTable, runner_rows
 from tests.unit.orchestrator.scene import INSTANCE, Scene
 
 
@@ -57,7 +57,7 @@ def late(*, end_fails: bool = False) -> Scene:
     scene = Scene()
     scene.waits(1, 2, 3)
     scene.backend = SlowBackend(
-        clock=scene.clock, runners=RunnerRows(scene.table, INSTANCE), end_fails=end_fails
+        clock=scene.clock, runners=runner_rows(scene.table, INSTANCE), end_fails=end_fails
     )
     scene.world = replace(scene.world, backends={"tests": scene.backend})
     return scene

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from adapters.ledger.rows import UnreadableRow
 from adapters.ledger.table import Change
 from fleet.errors import Refused, Transient
 from tests.unit.orchestrator.scene import FLEET, POOL, Scene, key
@@ -33,7 +32,7 @@ def test_a_pool_that_cannot_be_read_keeps_no_other_from_its_machines(
 ) -> None:
     scene = with_unreadable_first_pool()
     scene.waits(1)
-    with pytest.raises(UnreadableRow):
+    with pytest.raises(Refused, match="pool#asick"):
         scene.scale()
     assert scene.only_runner.for_job == key(1)
     assert scene.queue.depth() == 0
@@ -48,7 +47,7 @@ def test_a_failure_waits_for_the_round_in_which_the_others_are_done() -> None:
     scene.waits(1, 2)
     first = scene.scale()
     assert (first.launched, first.again_in_s) == (1, 1)
-    with pytest.raises(UnreadableRow):
+    with pytest.raises(Refused, match="pool#asick"):
         scene.scale()
 
 

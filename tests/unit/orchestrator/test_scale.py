@@ -42,8 +42,7 @@ def test_one_job_gets_one_machine_with_its_credential() -> None:
     assert runner.machine_id in scene.backend.shown
     record = scene.gitlab.records[runner.gitlab_runner_id or 0]
     assert (record.description, record.tags) == (described(runner), ("docker", "big"))
-    credential = scene.table.items[f"machine#{runner.mailbox}", "credential"]
-    assert credential["token"] == f"glrt-{record.id}"
+    assert scene.credential.token == f"glrt-{record.id}"
     assert (scene.job(1).reason, scene.steps(1)[-1]) == (Reason.COVERED, "launched")
     assert scene.queue.depth() == 0
     scene.books_balance()
@@ -194,7 +193,7 @@ def test_what_a_machine_took_is_not_waiting_even_before_gitlab_says_so() -> None
 def test_a_warm_target_is_kept_and_its_runners_wait_long() -> None:
     scene = Scene(text=WARM)
     assert scene.scale().launched == 2
-    credentials = [i for (_, sk), i in scene.table.items.items() if sk == "credential"]
+    credentials = [i for (_, sk), i in scene.table.mail.items.items() if sk == "credential"]
     (pool,) = scene.world.config.pools
     longest = pool.max_lifetime - pool.max_job_time
     assert {item["wait_timeout_s"] for item in credentials} == {longest.total_seconds()}
@@ -210,7 +209,7 @@ def test_a_runner_that_stayed_idle_too_long_is_ordered_to_drain() -> None:
     scene.reports(runner, MachineState.IDLE)
     done = scene.scale()
     assert (done.drained, done.reasons) == (1, {"docker": Reason.SURPLUS})
-    order = scene.table.items[f"machine#{runner.mailbox}", "order"]
+    order = scene.table.mail.items[runner.mailbox or "", "order"]
     assert (order["order"], order["reason"]) == ("drain", "surplus")
     assert scene.only_runner.state is RunnerState.DRAINING
     assert scene.scale().drained == 0
@@ -247,9 +246,9 @@ def test_a_machine_is_equipped_once_and_the_record_that_came_too_late_goes() -> 
 
 def test_a_shared_credential_makes_no_record() -> None:
     scene = Scene(text=SHARED)
-    (runner,) = scene.launched(1)
+    scene.launched(1)
     assert scene.gitlab.records == {}
-    assert scene.table.items[f"machine#{runner.mailbox}", "credential"]["token"] == "glrt-p"
+    assert scene.credential.token == "glrt-p"
 
 
 def test_a_retry_is_launched_on_demand() -> None:

@@ -170,8 +170,8 @@ def test_the_runners_of_a_removed_pool_are_looked_after_until_they_are_gone() ->
 def test_a_report_that_cannot_be_read_stops_nothing() -> None:
     scene = Scene()
     odd, well = scene.launched(1, 2)
-    box = f"machine#{odd.mailbox}"
-    scene.table.items[box, "report"] = {"pk": box, "sk": "report", "state": "hacked"}
+    box = odd.mailbox or ""
+    scene.table.mail.items[box, "report"] = {"pk": box, "sk": "report", "state": "hacked"}
     scene.reports(well, MachineState.DONE, StepName.ENDED)
     scene.clock.go(60)
     assert scene.sweep().closed == 1

@@ -6,16 +6,17 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
-import boto3
 import pytest
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
+from adapters.aws.cipher import KmsCipher
 from adapters.ledger.mailbox import Mailbox
 from fleet.errors import Refused
-from fleet.machine.mailbox import Credential, MachineState, Order, Report, mailbox_key
+from fleet.machine.mailbox import Credential, MachineState, Order, Report
 from fleet.steps import Outcome, Step, StepName
-from local.aws.engine import CONFIG, Engine
+from local.aws.engine import Engine
 from local.aws.stack import Stack
+from tests.integration.conftest import Role
 
 AT = datetime(2026, 8, 20, 9, 15, tzinfo=UTC)
 CREDENTIAL = Credential(
@@ -37,9 +38,10 @@ class Ledger:
 
     def __init__(self, engine: Engine, stack: Stack) -> None:
         self.client: Any = engine.client("dynamodb")
-        self.table = stack.ledger_table
+        self.table = stack.mailbox_table
+        self.cipher = KmsCipher(engine.client("kms"), stack.mailbox_key)
         self.machine = f"{stack.machine_role_id}:i-{next(numbers):017x}"
-        self.mailbox = Mailbox(self.client, self.table, self.machine)
+        self.mailbox = Mailbox(self.client, self.table, self.machine, self.cipher)
 
     def put(self, item: dict[str, Any]) -> None:
         write = TypeSerializer().serialize
@@ -47,7 +49,7 @@ class Ledger:
         self.client.put_item(TableName=self.table, Item=marshalled)
 
     def get(self, kind: str) -> dict[str, Any] | None:
-        key = {"pk": {"S": mailbox_key(self.machine)}, "sk": {"S": kind}}
+        key = {"pk": {"S": self.machine}, "sk": {"S": kind}}
         item = self.client.get_item(TableName=self.table, Key=key).get("Item")
         read = TypeDeserializer().deserialize
         return {name: read(value) for name, value in item.items()} if item else None
@@ -77,14 +79,14 @@ class Clock:
 
 
 def test_the_credential_is_taken_and_gone(ledger: Ledger) -> None:
-    ledger.put(CREDENTIAL.item(ledger.machine))
+    ledger.put(CREDENTIAL.item(ledger.machine, ledger.cipher))
     assert ledger.mailbox.try_take_credential() == CREDENTIAL
     assert ledger.get("credential") is None
     assert ledger.mailbox.try_take_credential() is None
 
 
 def test_of_many_only_one_gets_it(ledger: Ledger) -> None:
-    ledger.put(CREDENTIAL.item(ledger.machine))
+    ledger.put(CREDENTIAL.item(ledger.machine, ledger.cipher))
     with ThreadPoolExecutor(8) as pool:
         taken = list(pool.map(lambda _: ledger.mailbox.try_take_credential(), range(8)))
     assert [one for one in taken if one] == [CREDENTIAL]
@@ -98,7 +100,7 @@ def test_it_does_not_wait_for_ever(ledger: Ledger) -> None:
 
 
 def test_it_looks_once_even_when_late(ledger: Ledger) -> None:
-    ledger.put(CREDENTIAL.item(ledger.machine))
+    ledger.put(CREDENTIAL.item(ledger.machine, ledger.cipher))
     clock = Clock()
     taken = ledger.mailbox.take_credential(AT, clock=clock, pause=clock.pause)
     assert taken == CREDENTIAL
@@ -151,23 +153,15 @@ def test_an_order_is_read(ledger: Ledger) -> None:
 def test_a_machine_reaches_its_own_mailbox_and_no_other(engine: Engine, stack: Stack) -> None:
     """The role's policy is enforced: the mailbox is the session's own user id."""
     ledger = Ledger(engine, stack)
-    session = ledger.machine.partition(":")[2]
-    keys = engine.role_environment(stack.machine_role, session)
-    client = boto3.client(
-        "dynamodb",
-        endpoint_url=engine.url,
-        region_name=keys["AWS_REGION"],
-        aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
-        aws_session_token=keys["AWS_SESSION_TOKEN"],
-        config=CONFIG,
-    )
-    own = Mailbox(client, stack.ledger_table, ledger.machine)
-    ledger.put(CREDENTIAL.item(ledger.machine))
+    role = Role(engine, stack.machine_role, ledger.machine.partition(":")[2])
+    client, kms = role.client("dynamodb"), role.client("kms")
+    cipher = KmsCipher(kms, stack.mailbox_key)
+    own = Mailbox(client, stack.mailbox_table, ledger.machine, cipher)
+    ledger.put(CREDENTIAL.item(ledger.machine, ledger.cipher))
     assert own.try_take_credential() == CREDENTIAL
     own.report(IDLE)
     assert own.order() is None
-    other = Mailbox(client, stack.ledger_table, f"{stack.machine_role_id}:i-other")
+    other = Mailbox(client, stack.mailbox_table, f"{stack.machine_role_id}:i-other", cipher)
     for forbidden in (other.try_take_credential, other.order, lambda: other.report(IDLE)):
         with pytest.raises(Refused, match="AccessDenied"):
             forbidden()

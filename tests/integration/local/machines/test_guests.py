@@ -69,7 +69,7 @@ class Park:
 
     @property
     def _mailboxes(self) -> Mailboxes:
-        return Mailboxes(self.engine.client("dynamodb"), self.stack.ledger_table)
+        return Mailboxes(self.engine, self.stack)
 
     def _mailbox(self, instance_id: str) -> str:
         return f"{self.stack.machine_role_id}:{instance_id}"

@@ -51,7 +51,7 @@ class Shop:
 
     @property
     def _mailboxes(self) -> Mailboxes:
-        return Mailboxes(self.engine.client("dynamodb"), self.stack.ledger_table)
+        return Mailboxes(self.engine, self.stack)
 
 
 def event(runner_id: str) -> dict[str, str]:
@@ -113,7 +113,7 @@ def test_an_asynchronous_invocation_is_answered_at_once(shop: Shop) -> None:
 
 
 def test_the_function_cannot_reach_another_mailbox_kind(shop: Shop) -> None:
-    """The function's own role is enforced: only `machine#lambda:*` is its."""
+    """The function's own role is enforced: only `lambda:*` is its."""
     answer = shop.invoke({"runner_id": "rf-l-6", "mailbox": "AROA:i-1"})
     assert answer["FunctionError"] == "Unhandled"
     assert "Refused" in json.dumps(answer["body"])

@@ -10,6 +10,8 @@ from adapters.aws.settings import OrchestratorSettings
 SETTINGS = {
     "FLEET_STACK": "runner-fleet",
     "FLEET_LEDGER_TABLE": "ledger",
+    "FLEET_MAILBOX_TABLE": "mailboxes",
+    "FLEET_MAILBOX_KEY": "arn:aws:kms:us-east-1:1:key/1",
     "FLEET_GITLAB_SECRET": "runner-fleet/gitlab",
     "FLEET_WEBHOOK_SECRET": "runner-fleet/webhook",
     "FLEET_EC2_QUEUE_URL": "https://sqs.example.com/1/ec2",

@@ -13,12 +13,18 @@ from adapters.ledger.mailbox import Mailbox
 from fleet.errors import Refused, Transient
 from fleet.machine.mailbox import Credential, MachineState, Order, Report
 from fleet.steps import Step, StepName
+from tests.fakes import FakeCipher
 from tests.unit.adapters.stubs import scripted
 
 AT = datetime(2026, 8, 20, 9, 15, tzinfo=UTC)
 OURS = Report(heartbeat_at=AT, state=MachineState.IDLE, runner_id="rf-1")
 THEIRS = replace(OURS, heartbeat_at=AT + timedelta(seconds=1))
+CIPHER = FakeCipher()
 TAKEN = "ConditionalCheckFailedException"
+
+
+def mailbox(client: Any) -> Mailbox:
+    return Mailbox(client, "mailboxes", "lambda:rf-1", CIPHER)
 
 
 def marshalled(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,32 +41,32 @@ def test_a_report_that_is_there_is_ours_or_another_s(seen: Report | None, is_our
     with scripted("dynamodb") as (client, script):
         script.add_client_error("put_item", TAKEN, response_meta={"RetryAttempts": 1})
         script.add_response("get_item", stored(seen) if seen else {})
-        assert Mailbox(client, "ledger", "lambda:rf-1").claim(OURS) is is_ours
+        assert mailbox(client).claim(OURS) is is_ours
 
 
 def test_a_claim_that_the_first_try_loses_is_another_s() -> None:
     with scripted("dynamodb") as (client, script):
         script.add_client_error("put_item", TAKEN, response_meta={"RetryAttempts": 0})
-        assert not Mailbox(client, "ledger", "lambda:rf-1").claim(OURS)
+        assert not mailbox(client).claim(OURS)
 
 
 def test_a_claim_that_is_not_allowed_is_no_duplicate() -> None:
     with scripted("dynamodb") as (client, script):
         script.add_client_error("put_item", "AccessDeniedException")
         with pytest.raises(Refused):
-            Mailbox(client, "ledger", "lambda:rf-1").claim(OURS)
+            mailbox(client).claim(OURS)
 
 
 def test_a_claim_is_a_report_where_there_is_none() -> None:
-    item = marshalled({"pk": "machine#lambda:rf-1", "sk": "report"} | OURS.item())
+    item = marshalled({"pk": "lambda:rf-1", "sk": "report"} | OURS.item())
     asked = {
-        "TableName": "ledger",
+        "TableName": "mailboxes",
         "Item": item,
         "ConditionExpression": "attribute_not_exists(pk)",
     }
     with scripted("dynamodb") as (client, script):
         script.add_response("put_item", {}, asked)
-        assert Mailbox(client, "ledger", "lambda:rf-1").claim(OURS)
+        assert mailbox(client).claim(OURS)
 
 
 CREDENTIAL = Credential(
@@ -73,7 +79,7 @@ CREDENTIAL = Credential(
     expires_at=AT + timedelta(hours=3),
     name="rf-1",
 )
-KEY = {"pk": {"S": "machine#lambda:rf-1"}, "sk": {"S": "credential"}}
+KEY = {"pk": {"S": "lambda:rf-1"}, "sk": {"S": "credential"}}
 
 
 class Box:
@@ -81,7 +87,7 @@ class Box:
 
     def __init__(self, client: Any, script: Stubber) -> None:
         self.script = script
-        self.box = Mailbox(client, "ledger", "lambda:rf-1")
+        self.box = mailbox(client)
         self.pauses: list[float] = []
 
     def clock(self) -> datetime:
@@ -94,16 +100,16 @@ class Box:
 
     def holds(self, credential: Credential | None) -> None:
         """The next look finds this."""
-        item = {"Item": marshalled(credential.item("lambda:rf-1"))} if credential else {}
-        asked = {"TableName": "ledger", "Key": KEY, "ConsistentRead": True}
+        item = {"Item": marshalled(credential.item("lambda:rf-1", CIPHER))} if credential else {}
+        asked = {"TableName": "mailboxes", "Key": KEY, "ConsistentRead": True}
         self.script.add_response("get_item", item, asked)
 
     def deletes(self, credential: Credential | None, *, tries: int = 1) -> None:
         """The next deletion takes this away, and needed so many tries."""
         answer: dict[str, Any] = {"ResponseMetadata": {"RetryAttempts": tries - 1}}
         if credential:
-            answer["Attributes"] = marshalled(credential.item("lambda:rf-1"))
-        asked = {"TableName": "ledger", "Key": KEY, "ReturnValues": "ALL_OLD"}
+            answer["Attributes"] = marshalled(credential.item("lambda:rf-1", CIPHER))
+        asked = {"TableName": "mailboxes", "Key": KEY, "ReturnValues": "ALL_OLD"}
         self.script.add_response("delete_item", answer, asked)
 
 
@@ -127,6 +133,24 @@ class TestTaking:
             box.holds(CREDENTIAL)
             box.deletes(None, tries=tries)
             assert box.box.try_take_credential() == taken
+
+    def test_what_cannot_be_opened_now_is_not_deleted(self) -> None:
+        with scripted("dynamodb") as (client, script):
+            box = Box(client, script)
+            box.holds(CREDENTIAL)
+            box.holds(CREDENTIAL)
+            box.deletes(CREDENTIAL)
+            CIPHER.failing = Transient(call="kms.Decrypt")
+            assert box.take(60) == CREDENTIAL
+            assert box.pauses == [0.1]
+
+    @pytest.mark.parametrize("sealed", [None, "not of this mailbox", 7, b"x"])
+    def test_what_is_not_sealed_for_it_is_refused_and_stays(self, sealed: object) -> None:
+        item = CREDENTIAL.item("lambda:rf-1", CIPHER) | {"sealed": sealed}
+        with scripted("dynamodb") as (client, script):
+            script.add_response("get_item", {"Item": marshalled(item)})
+            with pytest.raises(Refused):
+                Box(client, script).box.try_take_credential()
 
     def test_nothing_is_deleted_where_nothing_is(self) -> None:
         with scripted("dynamodb") as (client, script):
@@ -172,7 +196,7 @@ def test_a_report_adds_its_steps_and_replaces_the_rest() -> None:
     sets = ", ".join(f"#{name} = :{name}" for name in item)
     added = "#steps = list_append(if_not_exists(#steps, :none), :steps)"
     asked = {
-        "TableName": "ledger",
+        "TableName": "mailboxes",
         "Key": KEY | {"sk": {"S": "report"}},
         "UpdateExpression": f"SET {sets}, {added} ADD #beats :one",
         "ExpressionAttributeNames": {f"#{name}": name for name in (*item, "steps", "beats")},
@@ -183,17 +207,17 @@ def test_a_report_adds_its_steps_and_replaces_the_rest() -> None:
     }
     with scripted("dynamodb") as (client, script):
         script.add_response("update_item", {}, asked)
-        Mailbox(client, "ledger", "lambda:rf-1").report(told)
+        mailbox(client).report(told)
 
 
 def test_an_order_is_read_when_there_is_one() -> None:
     order = Order(reason="surplus", at=AT)
-    asked = {"TableName": "ledger", "Key": KEY | {"sk": {"S": "order"}}, "ConsistentRead": True}
+    asked = {"TableName": "mailboxes", "Key": KEY | {"sk": {"S": "order"}}, "ConsistentRead": True}
     with scripted("dynamodb") as (client, script):
         script.add_response("get_item", {}, asked)
         item = order.item("lambda:rf-1", expires_at=AT)
         script.add_response("get_item", {"Item": marshalled(item)}, asked)
-        box = Mailbox(client, "ledger", "lambda:rf-1")
+        box = mailbox(client)
         assert (box.order(), box.order()) == (None, order)
 
 
@@ -206,7 +230,7 @@ def test_a_report_or_an_order_that_does_not_get_through_is_told(
     with scripted("dynamodb") as (client, script):
         script.add_client_error("update_item", code)
         script.add_client_error("get_item", code)
-        box = Mailbox(client, "ledger", "lambda:rf-1")
+        box = mailbox(client)
         with pytest.raises(kind, match=r"dynamodb\.UpdateItem"):
             box.report(OURS)
         with pytest.raises(kind, match=r"dynamodb\.GetItem"):

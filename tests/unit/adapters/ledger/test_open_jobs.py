@@ -6,7 +6,6 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from adapters.ledger.open_jobs import LOOK_AFTER
-from adapters.ledger.rows import UnreadableRow
 from adapters.ledger.table import Change
 from fleet.model import JobStatus
 from tests.fakes import AT
@@ -62,13 +61,13 @@ def test_a_job_of_no_pool_is_asked_about_until_one_takes_it(ledger: Ledger) -> N
     assert ledger.waiting_ids() == [1]
 
 
-def test_an_unreadable_row_names_itself(ledger: Ledger) -> None:
-    runs(ledger, 1)
+def test_an_unreadable_row_is_left_out_and_named(ledger: Ledger) -> None:
+    for job_id in (1, 2):
+        runs(ledger, job_id)
     pk = f"job#{key(1)}"
     ledger.table.write(Change(pk=pk, sk="job", put={"job_id": "one"}))
-    with pytest.raises(UnreadableRow) as error:
-        due(ledger)
-    assert error.value.key == (pk, "job")
+    assert due(ledger) == [2]
+    assert ledger.table.unreadable == {f"{pk} job"}
 
 
 def test_a_job_that_waits_in_a_pool_is_not_asked_about(ledger: Ledger) -> None:

@@ -17,9 +17,10 @@ from adapters.ledger.hooks import HOOK_ROW, HookRow
 from adapters.ledger.jobs import JOB_ROW, JobRow, JobRows
 from adapters.ledger.pools import PoolRow
 from adapters.ledger.retries import INTENT_ROW, Intent
-from adapters.ledger.rows import RowType, UnreadableRow
-from adapters.ledger.runners import NOTE_ROW, RUNNER_ROW, RunnerRows
+from adapters.ledger.rows import RowType
+from adapters.ledger.runners import NOTE_ROW, RUNNER_ROW
 from adapters.ledger.table import Change, of_dynamodb, to_dynamodb
+from fleet.errors import Refused
 from fleet.hook_scope import HookScope
 from fleet.model import Job, JobKey, JobStatus, Note, Runner, RunnerState
 from fleet.reasons import Reason
@@ -28,7 +29,7 @@ from fleet.rules.holds import Hold, HoldKind
 from fleet.rules.reconcile import Watched
 from fleet.steps import Step, StepName
 from fleet.trouble import Trouble
-from tests.fakes import FakeTable
+from tests.fakes import FakeTable, runner_rows
 from tests.unit.fleet.facts import AT, job, runner
 
 LATER = AT + timedelta(seconds=1.5)
@@ -114,10 +115,10 @@ def hold(**changes: object) -> dict[str, Any]:
 def test_an_unreadable_row_names_itself_and_its_fields_and_no_value(
     row: RowType[Any], item: dict[str, Any], wrong: tuple[str, ...]
 ) -> None:
-    with pytest.raises(UnreadableRow) as error:
+    with pytest.raises(Refused) as error:
         row.read({"pk": "p#1", "sk": "row"} | item)
-    assert error.value.key == (item.get("pk", "p#1"), item.get("sk", "row"))
-    assert error.value.fields == wrong
+    assert error.value.facts["row"] == f"{item.get('pk', 'p#1')} {item.get('sk', 'row')}"
+    assert error.value.facts["wrong"] == ", ".join(wrong)
     assert "many" not in str(error.value)
 
 
@@ -205,7 +206,7 @@ def test_older_rows_of_the_fleet_read(older: FakeTable) -> None:
 
 
 def test_older_rows_of_jobs_and_runners_read(older: FakeTable) -> None:
-    jobs, runners = JobRows(older), RunnerRows(older, INSTANCE)
+    jobs, runners = JobRows(older), runner_rows(older, INSTANCE)
     waiting = Job(
         key=KEY,
         project_id=77,

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from adapters.ledger.runners import KEPT, RunnerRows, pool_of
+from adapters.ledger.runners import KEPT, pool_of
 from adapters.ledger.table import Change
 from fleet.machine.mailbox import Credential, MachineState, Report
 from fleet.model import RunnerState
 from fleet.reasons import Reason
-from tests.fakes import AT, FakeTable
+from tests.fakes import AT, FakeCipher, FakeTable, runner_rows
 from tests.unit.adapters.runner_ledger import INSTANCE, LATER, Ledger, credential, named, place
 from tests.unit.fleet.facts import key
 
@@ -116,14 +116,14 @@ class TestEquip:
     def test_is_left_for_the_machine_to_take(self, ledger: Ledger) -> None:
         one = replace(ledger.lives(1), gitlab_runner_id=31)
         assert ledger.rows.equip(one, credential(one))
-        item = ledger.table.items["machine#AROA:i-1", "credential"]
-        assert Credential.of_item(item) == credential(one)
+        item = ledger.table.mail.items["AROA:i-1", "credential"]
+        assert Credential.of_item(item, FakeCipher()) == credential(one)
         assert (ledger.find(1).equipped, ledger.find(1).gitlab_runner_id) == (True, 31)
 
     def test_only_once(self, ledger: Ledger) -> None:
         one = ledger.lives(1)
         assert ledger.rows.equip(one, credential(one))
-        del ledger.table.items["machine#AROA:i-1", "credential"]  # the machine took it
+        del ledger.table.mail.items["AROA:i-1", "credential"]  # the machine took it
         assert not ledger.rows.equip(one, credential(one))
         assert "credential" not in ledger.mail(1)
 
@@ -170,7 +170,7 @@ class Watched(FakeTable):
 
 def test_many_are_written_in_as_few_transactions_as_dynamodb_allows() -> None:
     table = Watched()
-    rows = RunnerRows(table, INSTANCE)
+    rows = runner_rows(table, INSTANCE)
     rows.reserve([named(n) for n in range(198)], ceiling=200, version=0)
     assert table.sizes == [100, 100]
     table.sizes.clear()
@@ -237,8 +237,10 @@ class TestReports:
         states = [one.state for one in ledger.rows.live("docker")]
         assert states == [RunnerState.IN_FLIGHT, RunnerState.BUSY]
         line = json.loads(capsys.readouterr().out)
-        assert (line["event"], line["level"]) == ("ReportUnreadable", "WARNING")
-        assert line["mailbox"] == "machine#AROA:i-1"
+        assert (line["event"], line["level"]) == ("RowsUnreadable", "WARNING")
+        assert (line["table"], line["rows"]) == ("mailboxes", 1)
+        assert line["example"] == "AROA:i-1 report"
+        assert ledger.table.mail.unreadable == {"AROA:i-1 report"}
         assert ledger.rows.report("AROA:i-1") is None
         assert ledger.rows.reports([ledger.find(1)]) == {}
 
@@ -266,7 +268,7 @@ class TestDrain:
         ledger.rows.drain(one, Reason.SURPLUS, at=LATER)
         assert ledger.find(1).state is RunnerState.DRAINING
         assert ledger.find(1).changed_at == LATER
-        order = ledger.table.items["machine#AROA:i-1", "order"]
+        order = ledger.table.mail.items["AROA:i-1", "order"]
         assert (order["order"], order["reason"]) == ("drain", "surplus")
         assert order["ttl"] == int(one.expires_at.timestamp())
 
@@ -292,13 +294,14 @@ class TestClose:
         ledger.rows.equip(one, credential(one))
         ledger.rows.drain(one, Reason.SURPLUS, at=AT)
         ledger.writes(1, TestReports.BUSY)
-        assert ledger.mail(1) == {"credential", "order", "owner", "report"}
+        assert ledger.mail(1) == {"credential", "order", "report"}
         assert ledger.rows.close(one, Reason.SURPLUS, at=LATER)
         assert ledger.mail(1) == set()
         assert ledger.in_use == 1
         assert [each.id for each in ledger.rows.live("docker")] == [named(2).id]
         assert ledger.rows.find(one.id) is None
-        assert ledger.mail(2) == {"owner"}
+        assert ledger.rows.owner("AROA:i-1") is None
+        assert ledger.rows.owner("AROA:i-2") == named(2).id
 
     def test_of_many_that_close_it_one_does(self, ledger: Ledger) -> None:
         one = ledger.lives(1)

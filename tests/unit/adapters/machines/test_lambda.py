@@ -36,7 +36,7 @@ def pool() -> PoolConfig:
 
 
 def test_an_event_says_who_to_be_and_until_when() -> None:
-    event = {"runner_id": "rf-small-1", "mailbox": "lambda:rf-small-1", "until": AT.isoformat()}
+    event = {"runner_id": "rf-small-1", "mailbox": "lambda:rf-small-1:77", "until": AT.isoformat()}
     asked = {
         "FunctionName": "demo-runner-2gb",
         "InvocationType": "Event",
@@ -44,12 +44,14 @@ def test_an_event_says_who_to_be_and_until_when() -> None:
     }
     with scripted("lambda") as (client, script):
         script.add_response("invoke", {"StatusCode": 202}, asked)
-        result = LambdaBackend(client, "demo-runner-").launch(pool(), ORDER)
+        result = LambdaBackend(client, "demo-runner-", new_secret=lambda: "77").launch(
+            pool(), ORDER
+        )
     assert result.launched == (
         Launched(
             runner_id="rf-small-1",
             machine_id="demo-runner-2gb/rf-small-1",
-            mailbox="lambda:rf-small-1",
+            mailbox="lambda:rf-small-1:77",
             capacity=None,
         ),
     )
@@ -96,19 +98,26 @@ def test_a_sandbox_serves_one_tenant(served: ServedProject | None, tenant: str) 
 def test_a_function_that_takes_no_more_events_is_a_shortfall() -> None:
     with scripted("lambda") as (client, script):
         script.add_client_error("invoke", "TooManyRequestsException", "Rate exceeded", 429)
-        result = LambdaBackend(client, "demo-runner-").launch(pool(), ORDER)
+        result = LambdaBackend(client, "demo-runner-", new_secret=lambda: "77").launch(
+            pool(), ORDER
+        )
     assert result.launched == ()
     (short,) = result.shortfalls
     assert short.code == "TooManyRequestsException"
     assert short.kind is not ErrorKind.CONFIGURATION
 
 
-def test_a_machine_s_mailbox_is_known_by_its_id() -> None:
+def test_a_mailbox_is_not_known_by_its_runner_and_never_the_same() -> None:
     with scripted("lambda") as (client, script):
-        script.add_response("invoke", {"StatusCode": 202})
         backend = LambdaBackend(client, "demo-runner-")
-        (one,) = backend.launch(pool(), ORDER).launched
-        assert backend.mailboxes(one.machine_id) == (one.mailbox,)
+        boxes = []
+        for _ in range(2):
+            script.add_response("invoke", {"StatusCode": 202})
+            (one,) = backend.launch(pool(), ORDER).launched
+            assert backend.mailboxes(one.machine_id) == ()
+            boxes.append(one.mailbox.removeprefix(f"lambda:{one.runner_id}:"))
+    assert boxes[0] != boxes[1]
+    assert {len(box) for box in boxes} == {32}, "128 bits as hexadecimal digits"
 
 
 def test_lambda_shows_no_machines_and_has_no_places() -> None:

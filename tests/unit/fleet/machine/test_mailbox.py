@@ -6,18 +6,21 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
+from fleet.errors import Refused
 from fleet.machine.mailbox import (
     REPORT_KEPT_S,
+    STEPS_READ,
     CacheBucket,
     Credential,
     Docker,
     MachineState,
     Order,
     Report,
-    mailbox_key,
 )
-from fleet.steps import Outcome, Step, StepName
+from fleet.steps import LONGEST, NUMBER_BELOW, Outcome, Step, StepName
+from tests.fakes import FakeCipher
 
+CIPHER = FakeCipher()
 AT = datetime(2026, 8, 20, 9, 15, 1, 250_000, tzinfo=UTC)
 PLAIN = Credential(
     runner_id="rf-docker-0123456789ab",
@@ -77,29 +80,37 @@ def through_dynamodb(item: dict[str, object]) -> dict[str, object]:
 
 @pytest.mark.parametrize("credential", [PLAIN, FULL], ids=["plain", "with cache and docker"])
 def test_a_credential_survives_the_ledger(credential: Credential) -> None:
-    item = through_dynamodb(credential.item("AROA:i-1"))
-    assert Credential.of_item(item) == credential
-    assert type(Credential.of_item(item).wait_timeout_s) is int
+    item = through_dynamodb(credential.item("AROA:i-1", CIPHER))
+    read = Credential.of_item(item, CIPHER)
+    assert read == credential
+    assert type(read.wait_timeout_s) is int
 
 
 def test_a_credential_lies_under_the_machines_own_key() -> None:
-    item = PLAIN.item("AROA:i-1")
-    assert (item["pk"], item["sk"]) == ("machine#AROA:i-1", "credential")
-    assert mailbox_key("lambda:rf-1") == "machine#lambda:rf-1"
+    item = PLAIN.item("AROA:i-1", CIPHER)
+    assert (item["pk"], item["sk"]) == ("AROA:i-1", "credential")
 
 
 def test_a_credential_is_forgotten_when_its_machine_has_expired() -> None:
-    assert PLAIN.item("m")["ttl"] == int(AT.timestamp())
+    assert PLAIN.item("m", CIPHER)["ttl"] == int(AT.timestamp())
 
 
 def test_what_is_absent_is_not_written() -> None:
-    assert not {"cache", "docker"} & PLAIN.item("m").keys()
+    assert not {"cache", "docker"} & PLAIN.item("m", CIPHER).keys()
 
 
-@pytest.mark.parametrize("secret", ["very-secret-token", "cache-secret", "cache-session"])
-def test_no_secret_is_printed(secret: str) -> None:
+@pytest.mark.parametrize("secret", ["very-secret-token", "cache-secret", "cache-session", "AKIA"])
+def test_no_secret_is_printed_or_lies_open_in_the_table(secret: str) -> None:
     assert secret not in repr(FULL)
-    assert secret in str(FULL.item("m"))
+    item = FULL.item("m", CIPHER)
+    assert secret not in str(item)
+    assert secret in CIPHER.open(item["sealed"], "m")
+
+
+def test_a_credential_is_sealed_for_one_mailbox() -> None:
+    item = FULL.item("m", CIPHER)
+    with pytest.raises(Refused):
+        Credential.of_item(item | {"pk": "another"}, CIPHER)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +137,7 @@ def test_an_order_survives_the_ledger() -> None:
     order = Order(reason="surplus", at=AT)
     item = through_dynamodb(order.item("m", expires_at=AT + timedelta(hours=1)))
     assert Order.of_item(item) == order
-    assert (item["pk"], item["sk"], item["order"]) == ("machine#m", "order", "drain")
+    assert (item["pk"], item["sk"], item["order"]) == ("m", "order", "drain")
     assert item["ttl"] == int(AT.timestamp()) + 3600
 
 
@@ -147,3 +158,36 @@ def test_times_are_written_in_utc() -> None:
 def test_an_unknown_word_is_an_error(item: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"is not a valid|Invalid isoformat"):
         Report.of_item(item)
+
+
+WRITTEN = {"heartbeat_at": "2026-08-20T09:15:01Z", "state": "busy"}
+LONG = "x" * 400_000
+
+
+def test_a_report_is_read_within_bounds_whatever_a_machine_writes() -> None:
+    step = {"at": "2026-08-20T09:15:01Z", "step": "stopped", "detail": LONG}
+    report = Report.of_item(
+        {**WRITTEN, "runner_id": LONG, "detail": LONG, "steps": [step] * 10_000, "more": LONG}
+    )
+    assert len(report.steps) == STEPS_READ
+    told = [report.runner_id, report.detail, *(one.detail for one in report.steps)]
+    assert {len(text or "") for text in told} == {LONGEST}
+    assert len(repr(report)) < 4 * STEPS_READ * LONGEST
+
+
+def test_a_machine_s_words_are_one_line_and_move_no_cursor() -> None:
+    report = Report.of_item({**WRITTEN, "detail": "a\nb\x1b[2Jc\u202ed\u2028e"})
+    assert report.detail == "a b [2Jc d e"
+
+
+@pytest.mark.parametrize("other", [7, ["x"], {"a": 1}, {"x"}, b"x", True])
+def test_words_that_are_no_text_are_absent(other: object) -> None:
+    report = Report.of_item({**WRITTEN, "detail": other, "runner_id": other})
+    assert (report.detail, report.runner_id) == (None, None)
+
+
+@pytest.mark.parametrize("number", [-1, NUMBER_BELOW, 10**125, "7", "9" * 5000, True, [7], {7}])
+@pytest.mark.parametrize("name", ["job_id", "beats"])
+def test_a_number_that_is_none_of_ours_makes_a_report_unreadable(name: str, number: object) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        Report.of_item({**WRITTEN, name: number})

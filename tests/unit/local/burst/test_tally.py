@@ -14,6 +14,7 @@ ENGINE: Mapping[str, Mapping[str, float]] = {
         "ec2.CreateFleet": 1,
         "dynamodb.Query": 6,
         "scheduler.CreateSchedule": 1,
+        "kms.Encrypt": 3,
     },
     "calls fleet-WebhookRole-1": {"events.PutEvents": 40, "secretsmanager.GetSecretValue": 2},
     "calls fleet-MachineRole-1": {"dynamodb.GetItem": 30},
@@ -87,6 +88,7 @@ def test_the_price_is_that_of_the_fleet_without_its_machines(counts: Tally) -> N
         "dynamodb_writes": 40,
         "dynamodb_reads": 20.5,
         "secrets_calls": 2,
+        "kms_requests": 3,
     }
     assert counts.units == units
     whole = {name: round(number) for name, number in units.items()}
