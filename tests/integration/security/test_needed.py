@@ -154,13 +154,13 @@ def settle_gives_up(scene: RoleScene) -> None:
 
 
 def settle_drains_what_ec2_takes_back(scene: RoleScene) -> None:
-    scene.waits(40, pipeline_id=40)
+    scene.waits(45, pipeline_id=45)
     assert scene.scale().launched == 1
     runner = scene.only_runner
     scene.reports(runner, MachineState.IDLE, StepName.CALLED_HOME)
     scene.settle_machine("EC2 Spot Instance Interruption Warning", runner.machine_id or "")
     assert scene.only_runner.state is RunnerState.DRAINING
-    cancel(scene, 40)
+    cancel(scene, 45)
     scene.settle_machine(GONE, runner.machine_id or "")
     assert not scene.runners
 
