@@ -103,6 +103,7 @@ def test_every_service_has_its_calls_per_job(counts: Tally) -> None:
         "lambda": 4.5,  # runs, not throttled invocations
         "events": 4.0,
         "secretsmanager": 0.2,
+        "kms": 0.3,
         "scheduler": 0.1,
         "states.executions": 1.4,  # of all machines
         "states.transitions": 2.0,  # of the standard machine only
