@@ -81,7 +81,7 @@ def test_a_protected_pool_has_functions_of_its_own() -> None:
 )
 def test_a_sandbox_serves_one_tenant(served: ServedProject | None, tenant: str) -> None:
     order = replace(ORDER, served={"rf-small-1": served} if served else {})
-    event = {"runner_id": "rf-small-1", "mailbox": "lambda:rf-small-1", "until": AT.isoformat()}
+    event = {"runner_id": "rf-small-1", "mailbox": "lambda:rf-small-1:77", "until": AT.isoformat()}
     if served and served.path:
         event["project"] = served.path
     asked = {
@@ -92,15 +92,14 @@ def test_a_sandbox_serves_one_tenant(served: ServedProject | None, tenant: str) 
     }
     with scripted("lambda") as (client, script):
         script.add_response("invoke", {"StatusCode": 202}, asked)
-        LambdaBackend(client, "demo-runner-", isolates=True).launch(pool(), order)
+        backend = LambdaBackend(client, "demo-runner-", isolates=True, new_secret=lambda: "77")
+        backend.launch(pool(), order)
 
 
 def test_a_function_that_takes_no_more_events_is_a_shortfall() -> None:
     with scripted("lambda") as (client, script):
         script.add_client_error("invoke", "TooManyRequestsException", "Rate exceeded", 429)
-        result = LambdaBackend(client, "demo-runner-", new_secret=lambda: "77").launch(
-            pool(), ORDER
-        )
+        result = LambdaBackend(client, "demo-runner-").launch(pool(), ORDER)
     assert result.launched == ()
     (short,) = result.shortfalls
     assert short.code == "TooManyRequestsException"
