@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import boto3
 
@@ -86,6 +86,11 @@ def session(engine: Engine, arn: str, name: str = "test") -> boto3.Session:
         aws_session_token=keys["AWS_SESSION_TOKEN"],
         region_name=REGION,
     )
+
+
+def forget_decisions(engine: Engine) -> None:
+    """Count anew: other tests ask for what is refused."""
+    urlopen(Request(engine.url + PATH, method="DELETE"), timeout=30).close()
 
 
 def decisions(engine: Engine, arns: dict[str, str], kind: str) -> dict[str, set[str]]:

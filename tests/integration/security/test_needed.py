@@ -25,7 +25,14 @@ from local.aws.engine import CONFIG
 from orchestrator.scale import scale
 from tests.fakes import Clock
 from tests.integration.security.conftest import Quiet
-from tests.integration.security.scene import TEXT, TOKEN_LIFETIME, RoleScene, decisions, session
+from tests.integration.security.scene import (
+    TEXT,
+    TOKEN_LIFETIME,
+    RoleScene,
+    decisions,
+    forget_decisions,
+    session,
+)
 from tests.unit.infra.documents import template
 from tests.unit.orchestrator.scene import INSTANCE, PROJECT, described
 
@@ -102,6 +109,7 @@ def scene(quiet: Quiet) -> RoleScene:
     sqs = quiet.engine.client("sqs")
     for url in (quiet.stack.ec2_queue_url, quiet.stack.ec2_dead_letter_url):
         sqs.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": "0"})
+    forget_decisions(quiet.engine)
     now = Clock(datetime.now(UTC))  # the engine drops what has expired
     scene = RoleScene(clock=now, engine=quiet.engine, stack=quiet.stack, arns=quiet.arns)
     machines_take_their_mail(scene)
