@@ -16,6 +16,7 @@ from adapters.aws.cipher import KmsCipher
 from adapters.guest.process_tree import DEAD, stats
 from adapters.guest.runner_process import BINARY_VARIABLE, RunSpec, clean_environment
 from fleet.machine.mailbox import Credential, Order, Report
+from fleet.steps import Step, StepName
 from local.aws.engine import Engine
 from local.aws.stack import Stack
 
@@ -100,9 +101,15 @@ class Letters:
         return self.waiting
 
     @property
+    def history(self) -> list[Step]:
+        """All steps in their order, but the warning that depends on how a runner is installed."""
+        steps = [step for report in self.reports for step in report.steps]
+        return [step for step in steps if step.name is not StepName.EXPOSED]
+
+    @property
     def steps(self) -> list[str]:
-        """The names of all steps, in their order."""
-        return [step.name.value for report in self.reports for step in report.steps]
+        """The names of the history's steps."""
+        return [step.name.value for step in self.history]
 
     @property
     def states(self) -> list[str]:

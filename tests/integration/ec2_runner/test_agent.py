@@ -93,7 +93,6 @@ def test_one_job_and_goodbye(tmp_path: Path) -> None:
     assert letters.steps == [
         "called_home",
         "credential_read",
-        "exposed",
         "job_taken",
         "first_output",
         "job_finished",

@@ -71,7 +71,6 @@ def test_one_job(tmp_path: Path) -> None:
     assert letters.steps == [
         "called_home",
         "credential_read",
-        "exposed",
         "job_taken",
         "first_output",
         "job_finished",

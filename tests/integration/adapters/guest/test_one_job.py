@@ -67,7 +67,7 @@ def test_a_job_is_reported_step_by_step(tmp_path: Path) -> None:
     assert letters.states[-3:] == ["idle", "busy", "done"]
     last = letters.reports[-1]
     assert (last.runner_id, last.job_id, last.outcome) == ("rf-test-1", 101, "succeeded")
-    steps = [step for report in letters.reports for step in report.steps]
+    steps = letters.history
     assert [step.job_id for step in steps] == [101] * 4
     assert all(began <= step.at <= datetime.now(UTC) for step in steps)
     assert (steps[-1].outcome, steps[-1].detail) == ("succeeded", None)
