@@ -133,7 +133,7 @@ def test_a_rewritten_owner_row_leads_to_no_other_machine() -> None:
     victim = scene.runs(1)
     (own,) = scene.launched(2)
     backend = on_ec2(scene)
-    scene.table.write(Change(pk=f"machine#{own.mailbox}", sk="owner", put={"runner_id": victim.id}))
+    scene.table.write(Change(pk=f"owner#{own.mailbox}", sk="owner", put={"runner_id": victim.id}))
     backend.die(own.machine_id or "")
     backend.die(victim.machine_id or "")  # even then: the event is of another machine
     for kind in (GONE, SPOT):

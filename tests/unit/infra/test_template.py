@@ -137,7 +137,7 @@ def test_a_wildcard_resource_says_why() -> None:
         ("dynamodb:Query", "Route Scale Settle Reconcile Sweep"),
         ("dynamodb:ConditionCheckItem", ""),
         ("sqs:GetQueueAttributes", "Scale Reconcile"),
-        ("ec2:DescribeInstances", "Sweep"),
+        ("ec2:DescribeInstances", "Settle Sweep"),
         ("secretsmanager:GetSecretValue", "Webhook Route Scale Settle Reconcile Sweep"),
         ("secretsmanager:PutSecretValue", "Reconcile"),
         ("sqs:ReceiveMessage", "Scale"),

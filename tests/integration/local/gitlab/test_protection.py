@@ -13,11 +13,13 @@ from gitlab.exceptions import GitlabHttpError
 from gitlab.v4.objects import Project
 
 from adapters.gitlab.client import Budget, GitLab
+from fleet.machine.mailbox import Credential
 from fleet.reasons import Reason
 from local.gitlab.server import SimulatorServer
 from orchestrator.reconcile import reconcile
 from orchestrator.route import route_event
 from orchestrator.scale import scale
+from tests.fakes import FakeCipher
 from tests.integration.local.gitlab.machine import Machine
 from tests.integration.local.gitlab.site import Site
 from tests.unit.orchestrator.scene import INSTANCE, Scene
@@ -233,8 +235,12 @@ def test_a_job_is_run_by_the_first_pool_that_gitlab_lets_it_use(
         reconcile(world, lambda: 50.0)
     assert (scene.job(job.id).pool, scene.job(job.id).reason) == (pool, reason)
     scale(world)
-    credentials = [item for (_, kind), item in scene.table.items.items() if kind == "credential"]
-    assert [one["pool"] for one in credentials] == ([pool] if pool else [])
-    for one in credentials:
-        with Machine(guarded.site.server.url, one["token"]) as machine:
+    credentials = [
+        Credential.of_item(item, FakeCipher())
+        for (_, kind), item in scene.table.mail.items.items()
+        if kind == "credential"
+    ]
+    assert [credential.pool for credential in credentials] == ([pool] if pool else [])
+    for credential in credentials:
+        with Machine(guarded.site.server.url, credential.token) as machine:
             assert machine.take()["id"] == job.id

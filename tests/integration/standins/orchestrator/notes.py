@@ -23,7 +23,13 @@ def note(who: str, event: Any) -> int:
     """Write down one call; gives back how many calls `who` has had with this event's job."""
     job = str(_job(event))
     key = {"pk": {"S": f"calls#{who}#{job}"}, "sk": {"S": f"{time.time():.6f}-{uuid.uuid4().hex}"}}
-    table.put_item(TableName=_ledger(), Item={**key, "event": {"S": json.dumps(event)}})
+    table.update_item(  # every function may update; not all may put
+        TableName=_ledger(),
+        Key=key,
+        UpdateExpression="SET #event = :event",
+        ExpressionAttributeNames={"#event": "event"},
+        ExpressionAttributeValues={":event": {"S": json.dumps(event)}},
+    )
     answer = table.query(
         TableName=_ledger(),
         KeyConditionExpression="pk = :pk",
