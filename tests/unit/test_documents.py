@@ -107,3 +107,13 @@ def test_decisions_are_dated_short_and_newest_first() -> None:
     assert dates == sorted(dates, reverse=True)
     assert all(re.match(r"\d{4}-\d\d-\d\d: \S", part) for part in parts)
     assert all(len(part.strip().splitlines()) - 2 <= 12 for part in parts)
+
+
+def test_every_proof_that_the_security_document_names_is_there() -> None:
+    text = read("docs/security.md")
+    tests = {path: path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")}
+    files = {path.name for path in tests}
+    functions = set(re.findall(r"def (test_\w+)", "\n".join(tests.values())))
+    named = set(re.findall(r"\btest_\w+(?:\.py)?", text))
+    assert len(named) > 40
+    assert named <= files | functions
