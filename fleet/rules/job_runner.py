@@ -52,8 +52,10 @@ def awaits_word(runner: Runner, backlog: Container[JobKey], at: datetime) -> boo
     """Whether a claim to a job that still waits may be true, and GitLab's event on its way.
 
     Such a runner is worth one job of the backlog, as it was before. The job itself stays there.
+    A short job's machine may be done before GitLab's event arrives.
     """
-    if runner.state is not RunnerState.BUSY or runner.job is not None or runner.is_called_off:
+    claims = runner.state in {RunnerState.BUSY, RunnerState.DONE}
+    if not claims or runner.job is not None or runner.is_called_off:
         return False
     is_late = runner.claimed_at is not None and at - runner.claimed_at >= WORD_TAKES
     return runner.claim in backlog and not is_late

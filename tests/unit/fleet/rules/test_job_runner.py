@@ -17,7 +17,7 @@ from fleet.rules.job_runner import (
 )
 from tests.unit.fleet.facts import AT, ago, job, key, runner
 
-BUSY = RunnerState.BUSY
+BUSY, DONE = RunnerState.BUSY, RunnerState.DONE
 OURS = runner("rf-1", gitlab_runner_id=11)
 SHARED = runner("rf-1", pool_record_id=5)
 
@@ -143,6 +143,8 @@ def test_a_claim_never_frees_another_machine() -> None:
     ("one", "expected"),
     [
         pytest.param(runner("r", BUSY, claim=key(1)), True, id="GitLab may say so any moment"),
+        pytest.param(runner("r", DONE, claim=key(1)), True, id="a short job is over already"),
+        pytest.param(runner("r", DONE, claim=key(1), claimed_at=ago(60)), False, id="over, late"),
         pytest.param(runner("r", BUSY, claim=key(2)), False, id="that job does not wait"),
         pytest.param(runner("r", BUSY), False, id="it names no job"),
         pytest.param(runner("r", BUSY, claim=key(1), job=key(3)), False, id="it has another"),
