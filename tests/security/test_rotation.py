@@ -3,7 +3,6 @@
 GitLab may take a secret and not answer, or answer and not have taken it.
 """
 
-import asyncio
 import base64
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -32,16 +31,7 @@ SCOPE = HookScope(kind="project", id=77)
 OURS = "/projects/77/hooks/5"
 SHOWN = {"id": 5, "url": URL, "job_events": True, "enable_ssl_verification": True}
 NAME = "fleet/webhook"
-
-
-@pytest.fixture(autouse=True)
-def closed_event_loop() -> Iterator[None]:
-    """The app of a Lambda function keeps a loop for the next call."""
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    yield
-    asyncio.set_event_loop(None)
-    loop.close()
+pytestmark = pytest.mark.usefixtures("closed_event_loop")
 
 
 class SecretsManager:

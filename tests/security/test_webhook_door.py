@@ -1,11 +1,9 @@
 """Attacks on the webhook from outside: before proof, in every event shape, and after proof."""
 
-import asyncio
 import base64
 import json
 import time
 import tracemalloc
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -31,16 +29,7 @@ from webhook.door import SOURCES, Door
 
 Event = dict[str, Any]
 SOURCE = "203.0.113.7"
-
-
-@pytest.fixture(autouse=True)
-def closed_event_loop() -> Iterator[None]:
-    """The app of a Lambda function keeps a loop for the next call."""
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    yield
-    asyncio.set_event_loop(None)
-    loop.close()
+pytestmark = pytest.mark.usefixtures("closed_event_loop")
 
 
 class Attack:
