@@ -20,24 +20,23 @@ from tests.integration.runs import PATH, REAL, TOKEN, Letters, eventually, is_al
 from tests.private_ca import make_ca, small_proxy, tls_door
 
 STAND_IN = str(ROOT / "local/bin/gitlab-runner")
+BINARIES = [
+    pytest.param(STAND_IN, id="stand-in"),
+    pytest.param(
+        REAL,
+        id="real",
+        marks=[
+            pytest.mark.real_runner,
+            pytest.mark.skipif(not REAL, reason=f"{BINARY_VARIABLE} names no binary"),
+        ],
+    ),
+]
 FORBIDDEN = Answer(
     status=403, headers={"Content-Type": "application/json"}, body=b'{"message":"403 Forbidden"}'
 )
 
 
-@pytest.fixture(
-    params=[
-        pytest.param(STAND_IN, id="stand-in"),
-        pytest.param(
-            REAL,
-            id="real",
-            marks=[
-                pytest.mark.real_runner,
-                pytest.mark.skipif(not REAL, reason=f"{BINARY_VARIABLE} names no binary"),
-            ],
-        ),
-    ]
-)
+@pytest.fixture(params=BINARIES)
 def binary(request: pytest.FixtureRequest) -> str:
     chosen: str = request.param
     return chosen

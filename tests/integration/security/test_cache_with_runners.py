@@ -8,24 +8,11 @@ from pathlib import Path
 import pytest
 
 from adapters.aws.cache_keys import CacheKeys, CacheScope
-from adapters.guest.runner_process import BINARY_VARIABLE
 from fleet.machine.mailbox import CacheBucket
-from tests.integration.adapters.test_with_runners import STAND_IN, Machine, log
+from tests.integration.adapters.test_with_runners import BINARIES, Machine, log
 from tests.integration.conftest import Standins
 from tests.integration.local.coordinator import Coordinator, make_job
-from tests.integration.runs import REAL
 
-BINARIES = [
-    pytest.param(STAND_IN, id="stand-in"),
-    pytest.param(
-        REAL,
-        id="real",
-        marks=[
-            pytest.mark.real_runner,
-            pytest.mark.skipif(not REAL, reason=f"{BINARY_VARIABLE} names no binary"),
-        ],
-    ),
-]
 CACHE = [{"key": "k", "paths": ["kept"], "policy": "pull-push"}]
 SAVES, READS = "mkdir -p kept; echo cached > kept/f; env", "cat kept/f || echo nothing kept"
 
