@@ -64,8 +64,10 @@ def record_shown(
     )
 
 
-def retry_lost_jobs(world: World, runner: Runner) -> None:
+def retry_lost_jobs(world: World, runner: Runner) -> Runner:
     """Record how the job of a runner ended whose machine is gone, and retry it where that failed.
+
+    The runner with the job that GitLab says it had.
 
     A job that GitLab still shows as running there never ends by itself: it is cancelled and
     retried where the pool says so, and else left to GitLab's own time-outs; so is one on a record
@@ -75,9 +77,11 @@ def retry_lost_jobs(world: World, runner: Runner) -> None:
     """
     try:
         for job in _jobs_of(world, runner):
-            _retry_lost(world, runner, job)
+            if _retry_lost(world, runner, job) and runner.job is None:
+                runner = replace(runner, job=job.key)
     except Refused as exc:
         emit(GitLabRefused(doing=f"look up the job of {runner.id}", error=str(exc)), level=WARNING)
+    return runner
 
 
 def note_jobs_of(world: World, runner: Runner) -> None:
@@ -90,21 +94,23 @@ def note_jobs_of(world: World, runner: Runner) -> None:
             record_shown(world, _job(world, shown), shown, runner)
 
 
-def _retry_lost(world: World, runner: Runner, job: Job) -> None:
+def _retry_lost(world: World, runner: Runner, job: Job) -> bool:
+    """Whether the runner had the job."""
     shown = world.gitlab.job(job.project_id, job.job_id)
     if not ran_on(runner, job, shown):
-        return
+        return False
     recorded = record_shown(world, job, shown, runner)
     if recorded.ended is not None:
         note_outgrown(world, recorded.ended, recorded.failure_reason)
         retry_if_infra(world, recorded.ended, recorded.failure_reason)
     if recorded.status is not JobStatus.RUNNING or not may_cancel(runner, shown):
-        return
+        return True
     report = world.runners.reports([runner]).get(runner.id)
     if may_gitlab_lag(runner, report, world.clock()):
         raise Transient("GitLab shows a job as running that its machine has finished")
     lost = replace(job, pool=job.pool or runner.pool, outcome=None)
     retry_if_infra(world, lost, None, machine_lost=True)
+    return True
 
 
 def _jobs_of(world: World, runner: Runner) -> list[Job]:

@@ -74,6 +74,7 @@ def _settle_job(world: World, event: JobEvent, *, round_: int) -> Settled:
         job = replace(job, runner_id=runner.id, pool=job.pool or runner.pool)
     if round_ == 0:
         record(world, job, event, runner)
+        runner = _with_job(world, runner, job)
     if job.status is JobStatus.RUNNING:
         return Settled(reason=Reason.RUNNING, wake=uncounted)
     if round_ == 0 and ran_in_fleet(world, job, event):
@@ -158,6 +159,19 @@ def record(world: World, job: Job, event: JobEvent, runner: Runner | None) -> No
         world.runners.took(runner, job.key, job.project_id, at=at)
 
 
+def _with_job(world: World, runner: Runner | None, job: Job) -> Runner | None:
+    """The runner with the job that GitLab's event names it for.
+
+    A job's end may arrive without its start, or before it. Without its job a runner would count
+    as one that ended unserved, and its history would be that of the job it was launched for.
+    """
+    if runner is None or runner.job is not None:
+        return runner
+    if job.status is JobStatus.FINISHED:
+        world.runners.had(runner, job.key, job.project_id)
+    return replace(runner, job=job.key, works_for=job.project_id)
+
+
 def _record_late(world: World, job: Job, event: JobEvent) -> None:
     """Add a late event to its job's history, unless this very delivery is there already."""
     row = world.jobs.row(job.key)
@@ -216,12 +230,12 @@ def _close(world: World, plan: SettlePlan, runner: Runner) -> None:
     is_closed = False
     with left_to_sweep(runner, plan.reason):
         ended = end_machine(world, runner, plan.reason)
-        retry_lost_jobs(world, runner)
+        ended = replace(ended, runner=retry_lost_jobs(world, runner))
         is_closed = close_runner(world, ended)
     if not is_closed or not plan.relaunch:
         return
     try:
-        relaunch(world, runner, plan.reason)
+        relaunch(world, ended.runner, plan.reason)
     except FleetError as exc:
         event = NotRelaunched(runner_id=runner.id, pool=runner.pool, error=str(exc))
         emit(event, level=WARNING)

@@ -159,11 +159,11 @@ def _close(world: World, runner: Runner, reason: Reason, *, is_owed: bool) -> Di
     outcome = Disposal.LEFT
     with left_to_sweep(runner, reason):
         ended = end_machine(world, runner, reason)
-        retry_lost_jobs(world, runner)
+        ended = replace(ended, runner=retry_lost_jobs(world, runner))
         outcome = Disposal.CLOSED if close_runner(world, ended) else Disposal.GONE
     if outcome is Disposal.CLOSED and is_owed:
         with _going_on(f"the job of {runner.id}"):
-            relaunch(world, runner, reason)
+            relaunch(world, ended.runner, reason)
     return outcome
 
 

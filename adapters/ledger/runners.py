@@ -198,9 +198,13 @@ class RunnerRows(Rows):
         return self._mailboxes.reports([mailbox]).get(mailbox)
 
     def took(self, runner: Runner, job: JobKey, project_id: int, *, at: datetime) -> None:
-        """Record the job that a runner took, by GitLab's word."""
+        """Record the job that a runner took and works on, by GitLab's word."""
         busy = RunnerState.BUSY
         self._mark(runner, state=busy, job=str(job), works_for=project_id, changed_at=at)
+
+    def had(self, runner: Runner, job: JobKey, project_id: int) -> None:
+        """Record the job that a runner took and that is over by now, by GitLab's word."""
+        self._mark(runner, job=str(job), works_for=project_id)
 
     def drain(self, runner: Runner, reason: Reason, *, at: datetime) -> None:
         """Order a machine to take no new job, finish the one it has, and end."""

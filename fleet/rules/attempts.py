@@ -31,6 +31,8 @@ def decide_cost(job: Job, runner: Runner, reason: Reason, *, read_credential: bo
     """
     if job.status is not JobStatus.PENDING or job.given_up:
         return Cost.NOTHING
+    if runner.job not in {None, job.key}:  # it served another job, and this one waits as before
+        return Cost.NOTHING
     is_swallowed = runner.backend == "lambda" and runner.job is None and not read_credential
     if is_swallowed and job.swallowed < SWALLOWED_AT_MOST:
         return Cost.LAUNCH

@@ -130,6 +130,33 @@ def test_a_runner_may_take_another_job_than_it_was_launched_for() -> None:
     assert "machine_gone" not in scene.steps(1)
 
 
+@pytest.mark.parametrize("order", [("success", "running"), ("success",), ()])
+def test_a_runner_of_another_job_is_torn_down_in_the_history_of_the_job_it_had(
+    order: tuple[str, ...],
+) -> None:
+    """The start of a job may arrive after its end, or not at all; the sweep then asks GitLab."""
+    scene = Scene()
+    (runner,) = scene.launched(1)
+    scene.waits(2)
+    scene.hands_over(2, runner)
+    scene.gitlab.change(2, status="success", finished_at=scene.clock())
+    for status in order:
+        scene.settle(2, status, runner_description=described(runner))
+    scene.reports(runner, MachineState.DONE, StepName.JOB_TAKEN, StepName.ENDED, job_id=2)
+    if "success" in order:
+        scene.settle(2, "success", round_=1, runner_description=described(runner))
+    else:
+        scene.clock.go(600)
+        scene.sweep()
+    assert scene.runners == ()
+    row = scene.row(2)
+    assert (row.torn_down_at, row.machine) == (scene.clock(), runner.machine_id)
+    assert {"job_taken", "ended", "machine_gone", "runner_record_gone"} <= set(scene.steps(2))
+    assert (scene.row(1).torn_down_at, scene.job(1).attempt) == (None, 1)
+    assert "machine_gone" not in scene.steps(1)
+    assert scene.scale().launched == 1
+
+
 def test_the_end_of_one_job_does_not_end_the_machine_of_another() -> None:
     """A machine that was cut short took a second job (gitlab-runner may, once)."""
     scene = Scene()

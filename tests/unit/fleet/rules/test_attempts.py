@@ -18,7 +18,7 @@ BUSY = runner("r", for_job=key(1), job=key(2))
         (WAITS, IDLE, Reason.BOOT_DEADLINE, Cost.ATTEMPT),
         (WAITS, IDLE, Reason.MACHINE_GONE, Cost.ATTEMPT),
         (WAITS, IDLE, Reason.INVOCATION_FAILED, Cost.ATTEMPT),
-        (WAITS, BUSY, Reason.MACHINE_GONE, Cost.ASK),
+        (WAITS, BUSY, Reason.MACHINE_GONE, Cost.NOTHING),
         (WAITS, IDLE, Reason.WENT_UNSERVED, Cost.ASK),
         (WAITS, IDLE, Reason.STALLED, Cost.ASK),
         (WAITS, IDLE, Reason.EXPIRED, Cost.ASK),
