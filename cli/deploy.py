@@ -27,7 +27,7 @@ Parameters = Annotated[
 ]
 Image = Annotated[
     str | None,
-    typer.Option("--runner-image", help="Image of the Lambda runners in ECR, with its digest."),
+    typer.Option("--lambda-image", help="Image of the Lambda runners in ECR, with its digest."),
 ]
 NEXT = """next:
   runner-fleet apply --gitlab-token-env GITLAB_TOKEN
@@ -57,14 +57,14 @@ def deploy(
     *,
     stack: Stack = DEFAULT_STACK,
     bucket: Bucket = None,
-    runner_image: Image = None,
+    lambda_image: Image = None,
     parameter: Parameters = None,
 ) -> None:
     """Deploy the fleet's template to AWS, or bring it up to date."""
     use_stack(stack)
     given = dict(read_parameter(text) for text in parameter or ())
-    if runner_image:
-        given["RunnerImageUri"] = runner_image
+    if lambda_image:
+        given["LambdaImage"] = lambda_image
     order = Deployment(stack=stack, bucket=bucket, parameters=given)
     world = ctx.obj if isinstance(ctx.obj, DeployWorld) else DeployWorld(aws=clients())
     check(world.aws, order)

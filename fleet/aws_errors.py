@@ -195,7 +195,7 @@ _TABLE: tuple[tuple[ErrorKind, str, str], ...] = (
     (
         ErrorKind.CONFIGURATION,
         "ResourceNotFoundException",
-        "there is no runner function of this size; run `runner-fleet deploy` with --runner-image,"
+        "there is no runner function of this size; run `runner-fleet deploy` with --lambda-image,"
         " or with the parameter LargestRunner that the pool's size needs",
     ),
     (

@@ -74,7 +74,7 @@ def deploy_stack(engine: Engine, options: StackOptions | None = None) -> Stack:
     parameters = uploaded.parameters() | {
         "CacheTtl": str(chosen.cache_ttl_s),
         "KeepArchive": "false",  # MiniStack has no AWS::Events::Archive
-        "RunnerImageUri": f"local/stand_in@sha256:{'0' * 64}" if chosen.lambda_runners else "",
+        "LambdaImage": f"local/stand_in@sha256:{'0' * 64}" if chosen.lambda_runners else "",
     }
     cloudformation.create_stack(
         StackName=chosen.name,

@@ -51,7 +51,7 @@ def test_all_that_deploy_says(screen: Callable[[str, str], None]) -> None:
     session, aws = Session(), FakeAws()
     assert run(aws, session=session).exit_code == 0
     assert aws.buckets.keys() == {"runner-fleet-code-123456789012-eu-central-1"}
-    assert "RunnerImageUri" not in {one["ParameterKey"] for one in aws.updated}
+    assert "LambdaImage" not in {one["ParameterKey"] for one in aws.updated}
     aws.failing["update_stack"] = refusal("ValidationError", "No updates are to be performed.")
     assert run(aws, "--stack", "fleet-a", session=session).exit_code == 0
     refused = FakeAws()
@@ -70,12 +70,12 @@ def test_all_that_deploy_says(screen: Callable[[str, str], None]) -> None:
 
 def test_what_the_options_say_is_deployed() -> None:
     aws = FakeAws()
-    more = ("-p", "LogDays=7", "--parameter", "CacheDays=3", "--runner-image", FROM_DIGEST)
+    more = ("-p", "LogDays=7", "--parameter", "CacheDays=3", "--lambda-image", FROM_DIGEST)
     assert run(aws, "--stack", "fleet-a", "--bucket", "mine", *more).exit_code == 0
     assert aws.request["StackName"] == "fleet-a"
     given = {one["ParameterKey"]: one.get("ParameterValue") for one in aws.updated}
     assert (given["LogDays"], given["CacheDays"], given["CodeBucket"]) == ("7", "3", "mine")
-    assert given["RunnerImageUri"] == FROM_DIGEST
+    assert given["LambdaImage"] == FROM_DIGEST
     assert aws.buckets == {}
 
 

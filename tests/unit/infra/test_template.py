@@ -306,7 +306,9 @@ def user_data() -> str:
 
 def test_user_data_has_no_secret() -> None:
     exported = re.findall(r"export (\w+)=", user_data())
-    assert exported == ["AWS_REGION", "FLEET_STACK", "FLEET_MAILBOX_TABLE", "FLEET_MAILBOX_KEY"]
+    images = ["FLEET_IMAGE_X86_64", "FLEET_IMAGE_ARM64"]
+    mailbox = ["FLEET_MAILBOX_TABLE", "FLEET_MAILBOX_KEY"]
+    assert exported == ["AWS_REGION", "FLEET_STACK", *images, *mailbox]
 
 
 @pytest.mark.parametrize(("has_script", "output"), [(True, "booted\n"), (False, "off\n")])
@@ -446,6 +448,7 @@ def test_the_cache_is_reached_by_its_role_and_by_tls_only() -> None:
     assert tls["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
+@pytest.mark.parametrize("parameter", ["Ec2Image", "Ec2ImageArm64", "LambdaImage"])
 @pytest.mark.parametrize(
     ("image", "is_taken"),
     [
@@ -453,10 +456,11 @@ def test_the_cache_is_reached_by_its_role_and_by_tls_only() -> None:
         (f"1.dkr.ecr.eu-west-1.amazonaws.com/r@sha256:{'a' * 64}", True),
         ("1.dkr.ecr.eu-west-1.amazonaws.com/r:latest", False),
         (f"r@sha256:{'a' * 63}", False),
+        (f"$(r)@sha256:{'a' * 64}", False),
     ],
 )
-def test_the_runners_image_is_named_by_its_digest(image: str, is_taken: bool) -> None:
-    pattern = template()["Parameters"]["RunnerImageUri"]["AllowedPattern"]
+def test_an_image_is_named_by_its_digest(parameter: str, image: str, is_taken: bool) -> None:
+    pattern = template()["Parameters"][parameter]["AllowedPattern"]
     assert bool(re.search(pattern, image)) is is_taken
 
 
@@ -489,7 +493,7 @@ def test_an_account_with_small_functions_only_makes_no_larger_runners(
         if kind == "Fn::Not":
             return not holds(value[0])
         if kind == "Fn::Equals":
-            given = {"LargestRunner": largest, "RunnerImageUri": "some/image@sha256:1"}
+            given = {"LargestRunner": largest, "LambdaImage": "some/image@sha256:1"}
             return bool(given[value[0]["Ref"]] == value[1])
         return holds(conditions[value])
 
