@@ -16,6 +16,7 @@ from adapters.gitlab.client import CALLS_PER_MINUTE, DIRECT, Budget, GitLab, Way
 from adapters.gitlab.tls_ca import read_tls_ca
 from adapters.ledger.configuration import StoredConfig
 from adapters.ledger.fleet import FleetRows
+from adapters.ledger.history import HistoryRows
 from adapters.ledger.jobs import JobRows
 from adapters.ledger.mailboxes import Mailboxes
 from adapters.ledger.table import Table
@@ -76,6 +77,11 @@ class Deployed:
     def jobs(self) -> JobRows:
         """Jobs and their history."""
         return JobRows(self.table)
+
+    @property
+    def history(self) -> HistoryRows:
+        """Past runs: the ended jobs and machines of 90 days."""
+        return HistoryRows(self.table)
 
     @property
     def mailboxes(self) -> Mailboxes:

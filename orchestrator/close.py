@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from adapters.aws.demand import Demand
+from adapters.ledger.history import past_change
 from fleet.errors import FleetError, Refused
 from fleet.events import WARNING, GitLabRefused, JobGivenUp, RunnerClosed, RunnerNotClosed, emit
 from fleet.model import Job, JobKey, Runner
@@ -14,17 +15,8 @@ from fleet.rules.attempts import Cost, decide_attempt, decide_cost
 from fleet.rules.liveness import steps_between
 from fleet.rules.withheld import was_withheld
 from fleet.steps import Step, StepName
+from orchestrator.past import EndedRunner, past_run
 from orchestrator.world import World
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndedRunner:
-    """A runner whose machine was ended, with the end's reason and the steps of its history."""
-
-    runner: Runner
-    reason: Reason
-    at: datetime
-    steps: tuple[Step, ...]  # the machine's own, then its end
 
 
 def end_machine(world: World, runner: Runner, reason: Reason) -> EndedRunner:
@@ -47,7 +39,8 @@ def close_runner(world: World, ended: EndedRunner) -> bool:
     if runner.gitlab_runner_id is not None:
         world.gitlab.delete_runner(runner.gitlab_runner_id)
         steps.append(Step(at=world.clock(), name=StepName.RUNNER_RECORD_GONE))
-    if not world.runners.close(runner, ended.reason, at=ended.at):
+    past = past_change(past_run(world, ended))
+    if not world.runners.close(runner, ended.reason, at=ended.at, also=[past]):
         return False
     _add_to_history(world, runner, steps, at=ended.at)
     emit(

@@ -10,6 +10,7 @@ from fleet.reasons import Reason
 from fleet.rules.job_runner import may_cancel, may_have_taken, ran_on
 from fleet.rules.retry import may_gitlab_lag
 from fleet.steps import Step, StepName
+from orchestrator.past import keep_end
 from orchestrator.retry import note_outgrown, retry_if_infra
 from orchestrator.world import World
 
@@ -59,6 +60,8 @@ def record_shown(
     is_news = world.jobs.advance(recorded, [step], at=at, facts=facts)
     if runner is not None and not ended:
         world.runners.took(runner, job.key, job.project_id, at=at)
+    if runner is None and ended:
+        keep_end(world, job)
     return Recorded(
         status=status, ended=recorded if is_news and ended else None, failure_reason=failure_reason
     )

@@ -24,6 +24,7 @@ from fleet.steps import Step, StepName
 from orchestrator.close import close_runner, end_machine, left_to_sweep, relaunch
 from orchestrator.job_ends import retry_lost_jobs
 from orchestrator.job_runner import did_run, ran_in_fleet, runner_of, runs_a_job
+from orchestrator.past import keep_end
 from orchestrator.retry import note_outgrown, retry_if_infra
 from orchestrator.watch import note_proof
 from orchestrator.world import World
@@ -157,6 +158,8 @@ def record(world: World, job: Job, event: JobEvent, runner: Runner | None) -> No
         world.jobs.tell(job.key, [], deploys=True)
     if is_news and runner is not None and job.status is JobStatus.RUNNING:
         world.runners.took(runner, job.key, job.project_id, at=at)
+    if runner is None and job.status is JobStatus.FINISHED:
+        keep_end(world, job)
 
 
 def _with_job(world: World, runner: Runner | None, job: Job) -> Runner | None:

@@ -14,6 +14,7 @@ from adapters.aws.secrets import PoolSecrets, SecretStore
 from adapters.aws.settings import OrchestratorSettings
 from adapters.gitlab.client import Budget, GitLab, Way
 from adapters.ledger.fleet import FleetRows
+from adapters.ledger.history import HistoryRows
 from adapters.ledger.jobs import JobRows
 from adapters.ledger.mailboxes import Mailboxes
 from adapters.ledger.runners import RunnerRows
@@ -85,6 +86,7 @@ class Wiring:
             instance=instance,
             jobs=JobRows(self._table),
             runners=RunnerRows(self._table, self._mailboxes, instance),
+            history=HistoryRows(self._table),
             fleet=fleet,
             gitlab=self._gitlab(config, stored.tls_ca),
             queues=self._queues(),

@@ -9,6 +9,7 @@ from adapters.aws.demand import DemandQueue
 from adapters.aws.secrets import PoolSecrets, PoolToken
 from adapters.gitlab.client import GitLab
 from adapters.ledger.fleet import FleetRows
+from adapters.ledger.history import HistoryRows
 from adapters.ledger.jobs import JobRows
 from adapters.ledger.runners import RunnerRows
 from adapters.machines.backend import Backend
@@ -30,6 +31,7 @@ class World:
     instance: str  # of GitLab, as job keys name it
     jobs: JobRows
     runners: RunnerRows
+    history: HistoryRows
     fleet: FleetRows
     gitlab: GitLab
     queues: Mapping[str, DemandQueue]  # by back end

@@ -220,8 +220,13 @@ class RunnerRows(Rows):
         )
         self._table.transact([row, mail])
 
-    def close(self, runner: Runner, reason: Reason, *, at: datetime) -> bool:
-        """End a runner's row and free its place under the ceiling; False when done before."""
+    def close(
+        self, runner: Runner, reason: Reason, *, at: datetime, also: Iterable[Change] = ()
+    ) -> bool:
+        """End a runner's row and free its place under the ceiling; False when done before.
+
+        `also` is written with it, or not at all.
+        """
         ended = RUNNER_ROW.write(runner) | {
             "pk": f"runner#{runner.id}",
             "sk": "runner",
@@ -236,6 +241,7 @@ class RunnerRows(Rows):
             Change(pk=pool, sk=f"runner#{runner.id}", delete=True, when=exists()),
             Change(pk=pool, sk="pool", add={"in_use": -1}),
             Change(pk=ended["pk"], sk=ended["sk"], put=ended),
+            *also,
         ]
         if runner.mailbox:
             changes.append(Change(pk=_owner(runner.mailbox), sk="owner", delete=True))

@@ -9,6 +9,7 @@ from typing import Any
 from adapters.aws.secrets import PoolSecrets, PoolToken
 from adapters.gitlab.client import GitLabJob
 from adapters.ledger.fleet import FleetRows
+from adapters.ledger.history import HistoryRows
 from adapters.ledger.jobs import JobRow, JobRows
 from adapters.ledger.table import Change
 from fleet.config.reading import FleetConfig, read_config
@@ -117,6 +118,7 @@ class Scene:
             instance=INSTANCE,
             jobs=JobRows(self.table),
             runners=runner_rows(self.table, INSTANCE),
+            history=HistoryRows(self.table),
             fleet=FleetRows(self.table),
             gitlab=self.gitlab,
             queues={"tests": self.queue},

@@ -1,0 +1,96 @@
+"""What is kept of ended runners and jobs: once, with their hops, whichever side ends first."""
+
+from datetime import timedelta
+from typing import Any
+
+from fleet.machine.mailbox import MachineState
+from fleet.past import PastRun
+from fleet.reasons import Reason
+from fleet.steps import StepName
+from tests.unit.orchestrator.scene import AT, Scene, described
+
+
+def kept(scene: Scene) -> list[PastRun]:
+    return scene.world.history.between(AT - timedelta(days=1), AT + timedelta(days=2))
+
+
+def test_a_job_and_its_machine_are_one_run_with_their_hops() -> None:
+    scene = Scene()
+    (runner,) = scene.launched(1)
+    scene.clock.go(30)
+    scene.reports(runner, MachineState.IDLE, StepName.CALLED_HOME)
+    scene.clock.go(5)
+    scene.hands_over(1, runner)
+    record: dict[str, Any] = {
+        "runner_id": runner.gitlab_runner_id,
+        "runner_description": described(runner),
+    }
+    scene.settle(1, "running", started_at=scene.clock(), **record)
+    scene.clock.go(60)
+    scene.reports(runner, MachineState.DONE, StepName.JOB_FINISHED, StepName.ENDED, job_id=1)
+    scene.gitlab.change(1, status="success", finished_at=scene.clock())
+    for _ in range(2):
+        told = record | {"started_at": AT + timedelta(seconds=35), "finished_at": scene.clock()}
+        scene.settle(1, "success", round_=0, **told)
+    for round_ in range(1, 4):
+        scene.clock.go(10)
+        scene.settle(1, "success", round_=round_, **told)
+    (run,) = kept(scene)
+    assert (run.id, run.job_id, run.outcome, run.for_job) == (runner.id, 1, "success", 1)
+    assert (run.launched_at, run.called_home_at) == (AT, AT + timedelta(seconds=30))
+    assert run.taken_at == AT + timedelta(seconds=35)
+    assert run.finished_at == AT + timedelta(seconds=95)
+    assert run.heard_by == "webhook_received"
+    assert run.hops() == {"webhook": 1, "route": 0, "launch": 0, "boot": 30, "take": 5}
+
+
+def test_a_machine_without_a_job_is_kept_with_the_job_it_was_for() -> None:
+    scene = Scene()
+    (runner,) = scene.launched(1)
+    assert scene.closes(runner, Reason.BOOT_DEADLINE)
+    assert not scene.closes(runner, Reason.BOOT_DEADLINE)
+    (run,) = kept(scene)
+    assert (run.job_id, run.for_job, run.reason) == (None, 1, "boot_deadline")
+
+
+def test_a_job_that_ends_before_any_machine_is_kept_too() -> None:
+    scene = Scene()
+    scene.waits(1)
+    for _ in range(2):
+        scene.settle(1, "canceled", finished_at=scene.clock())
+    (run,) = kept(scene)
+    assert (run.id, run.outcome, run.had_machine, run.pool) == (
+        "job-1",
+        "canceled",
+        False,
+        "docker",
+    )
+
+
+def test_a_job_of_other_runners_is_not_kept() -> None:
+    scene = Scene()
+    scene.push(1, tags=("elsewhere",), runner_id=99)
+    scene.settle(1, "running", runner_id=99, runner_description="another")
+    scene.settle(1, "success", runner_id=99, runner_description="another")
+    assert kept(scene) == []
+
+
+def test_the_end_that_gitlab_tells_after_the_machine_joins_its_run() -> None:
+    scene = Scene()
+    runner = scene.runs(1)
+    scene.clock.go(50)
+    assert scene.closes(runner, Reason.MACHINE_GONE)
+    (run,) = kept(scene)
+    assert (run.job_id, run.outcome) == (1, None)
+    scene.clock.go(50)
+    scene.settle(1, "failed", failure_reason="runner_system_failure", finished_at=scene.clock())
+    (run,) = kept(scene)
+    assert (run.id, run.outcome, run.failure) == (runner.id, "failed", "runner_system_failure")
+
+
+def test_what_cannot_be_closed_is_not_kept() -> None:
+    scene = Scene()
+    runner = scene.runs(1)
+    scene.table.items.pop(("pool#docker", f"runner#{runner.id}"))  # another closed it
+    assert not scene.closes(runner, Reason.FINISHED)
+    assert kept(scene) == []
