@@ -7,7 +7,9 @@ from contextvars import ContextVar
 DEFAULT_STACK = "runner-fleet"
 STACK_VARIABLE = "RUNNER_FLEET_STACK"
 # The commands that work on a stack; `validate` and `local` work on none.
-_ON_A_STACK = re.compile(r"\brunner-fleet (apply|deploy|status|explain|logs|webhook \w+)\b")
+_ON_A_STACK = re.compile(
+    r"\brunner-fleet (apply|deploy|status|explain|dashboard|logs|webhook \w+)\b"
+)
 _stack: ContextVar[str] = ContextVar("stack", default="")  # of this invocation
 
 

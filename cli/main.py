@@ -24,6 +24,10 @@ COMMANDS = {
     ),
     "explain": ("cli.explain:explain", "Say what happened to a job, step by step, and why."),
     "logs": ("cli.logs:logs", "Print a job's log, once or until the job ends."),
+    "dashboard": (
+        "cli.dashboard:dashboard",
+        "Serve the fleet's pages and metrics on this machine.",
+    ),
     "demo": (
         "cli.demo:demo",
         "Run a pipeline on runners made for it, on this machine, and prove that nothing is left.",

@@ -28,7 +28,8 @@ MAY_IMPORT = {
     "infra": {"infra"},
     "operations": PRODUCT | {"infra", "operations"},
     "local": PRODUCT | {"infra", "operations", "local"},
-    "cli": PRODUCT | {"infra", "operations", "cli"},
+    "monitor": PRODUCT | {"operations", "monitor"},
+    "cli": PRODUCT | {"infra", "operations", "monitor", "cli"},
 }
 # The commands that run the fleet on this machine may import `local` as well.
 LOCAL_COMMANDS = re.compile(r"cli/(demo|burst|chaos|local)\.py")
@@ -42,7 +43,10 @@ ACTS = """
 ONLY_READS_TEXT = "urllib.parse"
 CLOCKS = {"now", "utcnow", "today"}
 # `[project.optional-dependencies]`: for development and the local engine, never deployed.
-NOT_DEPLOYED = "httpx hypothesis ministack multipart pytest rich samtranslator typer uvicorn yaml"
+NOT_DEPLOYED = """
+    httpx hypothesis jinja2 ministack multipart opentelemetry playwright prometheus_client pytest
+    rich samtranslator svg typer uvicorn yaml
+"""
 
 EMPTY_WORDS = {"manager", "managers", "helper", "helpers", "util", "utils", "common"}
 EMPTY_FILE_NAMES = EMPTY_WORDS | {"data", "info", "misc"}

@@ -1,0 +1,80 @@
+"""`runner-fleet dashboard`: the fleet in a browser, from this machine."""
+
+import webbrowser
+from contextlib import suppress
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from cli.commands import DEFAULT_STACK, with_stack
+from cli.lines import say
+from cli.options import Stack, reach
+from fleet.errors import Refused
+from monitor.app import Serving, make_app
+from monitor.guard import LOOPBACK_NAMES, is_loopback
+from monitor.serving import listen
+
+Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0: any free one.")]
+Host = Annotated[
+    str,
+    typer.Option(
+        "--host", help="Address to listen on. Any but a loopback one only shows: no changes."
+    ),
+]
+Name = Annotated[
+    list[str] | None,
+    typer.Option("--name", help="A host name under which browsers may call it; repeatable."),
+]
+Browse = Annotated[bool, typer.Option("--open", help="Open it in a browser.")]
+TokenEnv = Annotated[
+    str, typer.Option("--token-env", help="Environment variable with a GitLab token.")
+]
+DEFAULT_PORT = 8720
+
+
+def dashboard(  # noqa: PLR0913 - options
+    ctx: typer.Context,
+    *,
+    port: Port = DEFAULT_PORT,
+    host: Host = "127.0.0.1",
+    name: Name = None,
+    browse: Browse = False,
+    token_env: TokenEnv = "GITLAB_TOKEN",  # noqa: S107  # a variable's name
+    stack: Stack = DEFAULT_STACK,
+) -> None:
+    """Serve the fleet's pages and metrics on this machine.
+
+    Until Ctrl-C; Prometheus finds the metrics at /metrics.
+
+    Example: runner-fleet dashboard --open
+    """
+    deployed = reach(ctx, stack)
+    deployed.stored()  # without a configuration there is nothing to show
+    try:
+        door = listen(host, port)
+    except OSError as error:
+        raise Refused(
+            f"cannot listen on {host} port {port} ({error.strerror}): try --port 0"
+        ) from error
+    is_ours = is_loopback(host)
+    names = {*(LOOPBACK_NAMES if is_ours else ()), host.lower(), *(name or ())}
+    serving = Serving(
+        names=frozenset(names), may_change=is_ours, token_env=token_env, in_words=with_stack
+    )
+    shown = f"[{host}]" if ":" in host else host
+    address = f"http://{shown}:{door.getsockname()[1]}/"
+    say(f"Dashboard of {deployed.stack}: {address}")
+    if not is_ours:
+        say("Others can reach it: it only shows, and changes nothing.", err=True)
+    if browse:
+        webbrowser.open(address)
+    config = uvicorn.Config(
+        make_app(deployed, serving),
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=1,
+        server_header=False,
+    )
+    with suppress(KeyboardInterrupt), door:
+        uvicorn.Server(config).run(sockets=[door])

@@ -1,0 +1,1 @@
+"""The dashboard: pages, metrics and traces over `operations/`. It draws values, decides nothing."""

@@ -1,0 +1,95 @@
+"""The dashboard's web application: its pages, their live parts, the changes, and the metrics."""
+
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from starlette.responses import Response, StreamingResponse
+from starlette.staticfiles import StaticFiles
+
+from fleet.errors import FleetError
+from monitor import jobs, now
+from monitor.board import RECENT_JOBS, Board
+from monitor.guard import Guard
+from monitor.metrics import FleetCollector
+from monitor.page import Page
+from operations.deployed import Deployed
+from operations.lanes import Lane, LaneReader
+from operations.status import FleetView, gather
+
+STATIC = Path(__file__).with_name("static")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """How the dashboard is served."""
+
+    names: Collection[str]  # hosts under which it may be called
+    may_change: bool = True
+    token_env: str = "GITLAB_TOKEN"  # noqa: S105 - a variable's name
+    in_words: Callable[[str], str] = str  # adapts the commands in a text to this stack
+
+
+def reader(deployed: Deployed) -> Callable[[], tuple[FleetView, tuple[Lane, ...]]]:
+    """Reads the fleet as the board keeps it."""
+    lanes = LaneReader(deployed)
+
+    def read() -> tuple[FleetView, tuple[Lane, ...]]:
+        view = gather(deployed, jobs=RECENT_JOBS)
+        return view, lanes.read(view)
+
+    return read
+
+
+def make_app(deployed: Deployed, serving: Serving, board: Board | None = None) -> FastAPI:
+    """The application over one fleet. It reads in the background while it is served."""
+    board = board or Board(reader(deployed), deployed.clock)
+    guard = Guard(serving.names, may_change=serving.may_change)
+    page = Page(deployed, board, guard, serving.in_words)
+
+    @asynccontextmanager
+    async def served(_app: FastAPI) -> AsyncIterator[None]:
+        board.start()
+        yield
+        board.end()
+
+    app = FastAPI(openapi_url=None, lifespan=served)
+    app.middleware("http")(guard)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.include_router(now.routes(page))
+    app.include_router(jobs.routes(page, serving.token_env))
+    _add_streams(app, board)
+
+    @app.exception_handler(FleetError)
+    async def failed(request: Request, error: Exception) -> Response:
+        return page.failure(request, str(error), status=502)
+
+    @app.exception_handler(404)
+    async def missing(request: Request, _error: Exception) -> Response:
+        return page.failure(request, "there is no such page", status=404)
+
+    return app
+
+
+def _add_streams(app: FastAPI, board: Board) -> None:
+    registry = CollectorRegistry()
+    registry.register(FleetCollector(board))
+
+    @app.get("/live")
+    async def live() -> StreamingResponse:
+        """An event for each new picture; the page then asks for its live part."""
+
+        async def events() -> AsyncIterator[str]:
+            async for number in board.changes():
+                yield f"event: changed\ndata: {number}\n\n"
+
+        return StreamingResponse(events(), media_type="text/event-stream")
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        """The fleet for Prometheus."""
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,139 @@
+"""What every page has: the template, the picture's age, the words and lengths of time in it."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from fleet.errors import Refused
+from monitor import drawings
+from monitor.board import Board
+from monitor.guard import TOKEN_FIELD, Guard
+from operations.deployed import Deployed
+from operations.durations import duration
+
+TEMPLATES = Path(__file__).with_name("templates")
+SEE_OTHER = 303
+# The pages in the bar at the top: address, name.
+SECTIONS = (
+    ("/", "Now"),
+    ("/machines", "Machines"),
+)
+# A picture older than this is marked as old, in seconds.
+OLD_S = 60.0
+
+
+class Page:
+    """Renders templates over one fleet."""
+
+    def __init__(
+        self, deployed: Deployed, board: Board, guard: Guard, in_words: Callable[[str], str]
+    ) -> None:
+        self.deployed = deployed
+        self.board = board
+        self.guard = guard
+        self._templates = Environment(
+            loader=FileSystemLoader(TEMPLATES),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters |= {
+            "duration": duration,
+            "clock": _clock,
+            "day": _day,
+            "usd": usd,
+            "whole": _whole,
+            "words": lambda text: with_code(in_words(text)),
+        }
+        self._templates.globals |= {
+            "sections": SECTIONS,
+            "draw": drawings,
+            "token_field": TOKEN_FIELD,
+        }
+
+    def render(
+        self,
+        request: Request,
+        template: str,
+        values: Mapping[str, Any] | None = None,
+        *,
+        status: int = 200,
+    ) -> Response:
+        """One template with the picture and these values."""
+        picture = self.board.look()
+        at = self.deployed.clock()
+        age_s = picture.age_s(at)
+        shared = {
+            "stack": self.deployed.stack,
+            "path": request.url.path,
+            "picture": picture,
+            "view": picture.view,
+            "age_s": age_s,
+            "is_old": age_s is not None and age_s > OLD_S,
+            "at": at,
+            "token": self.guard.token,
+            "may_change": self.guard.may_change,
+            "said": request.query_params.get("said", "")[:300],
+        }
+        text = self._templates.get_template(template).render(shared | dict(values or {}))
+        return HTMLResponse(text, status_code=status)
+
+    def failure(self, request: Request, says: str, *, status: int) -> Response:
+        """A page, or for a live part a line, that says what is wrong."""
+        template = "parts/failure.html" if "hx-request" in request.headers else "failure.html"
+        return self.render(request, template, {"says": says}, status=status)
+
+    async def change(self, request: Request) -> Mapping[str, str]:
+        """The fields of a form that asks for a change. `Refused` without this page's token."""
+        form = await request.form()
+        fields = {name: value for name, value in form.items() if isinstance(value, str)}
+        if not self.guard.is_ours(fields.get(TOKEN_FIELD, "")):
+            raise Refused("the page is from before this dashboard began: load it again")
+        return fields
+
+
+def back_to(address: str) -> Response:
+    """After a change: show the page with what has changed."""
+    return RedirectResponse(address, status_code=SEE_OTHER)
+
+
+def with_code(text: str) -> Markup:
+    """A text with the commands and names in it, between backticks, as code; all of it escaped."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:  # a lone backtick is a character
+        return escape(text)
+    code = Markup("<code>{}</code>")
+    return Markup("").join(
+        code.format(part) if place % 2 else escape(part) for place, part in enumerate(parts)
+    )
+
+
+def usd(amount: Decimal | float | None) -> str:
+    """An amount such as `$0.0041`, `$1.20`, `$1,250`; a dash for none."""
+    if amount is None:
+        return "-"
+    if 0 < amount < Decimal("0.0001"):
+        return "<$0.0001"
+    if amount < Decimal("0.1"):
+        return f"${amount:.4f}"
+    return f"${amount:,.2f}" if amount < 1000 else f"${amount:,.0f}"
+
+
+def _whole(number: float | None) -> str:
+    return "-" if number is None else f"{number:,.0f}"
+
+
+def _clock(at: datetime | None) -> str:
+    return "-" if at is None else f"{at.astimezone(UTC):%T}"
+
+
+def _day(at: datetime | None) -> str:
+    return "-" if at is None else f"{at.astimezone(UTC):%F %R}"

@@ -1,0 +1,51 @@
+"""Requests to a dashboard, over ASGI, as a browser on its page makes them."""
+
+import asyncio
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+from monitor.app import Serving, make_app, reader
+from monitor.board import Board
+from monitor.guard import LOOPBACK_NAMES
+from tests.unit.cli.fleet_at_work import AtWork
+
+ADDRESS = "http://127.0.0.1:8720"
+
+
+@dataclass(frozen=True)
+class Browser:
+    """Asks an application; it follows redirects."""
+
+    app: FastAPI
+    board: Board
+
+    def get(self, path: str, **given: Any) -> httpx.Response:
+        """One page."""
+        return asyncio.run(self._ask("GET", path, **given))
+
+    def post(self, path: str, fields: dict[str, str], **given: Any) -> httpx.Response:
+        """One form, with the token of the page that it is on."""
+        token = re.search(r'name="token" value="([^"]+)"', self.get("/").text)
+        whole = ({"token": token[1]} if token else {}) | fields
+        return asyncio.run(self._ask("POST", path, data=whole, **given))
+
+    async def _ask(self, method: str, path: str, **given: Any) -> httpx.Response:
+        transport = httpx.ASGITransport(self.app)
+        async with httpx.AsyncClient(
+            transport=transport, base_url=ADDRESS, follow_redirects=True
+        ) as client:
+            return await client.request(method, path, **given)
+
+
+def browser_of(at_work: AtWork, *, may_change: bool = True, is_read: bool = True) -> Browser:
+    """A browser on the fleet's dashboard, which has read the fleet once."""
+    deployed = at_work.deployed
+    board = Board(reader(deployed), deployed.clock)
+    if is_read:
+        board.read_now()
+    app = make_app(deployed, Serving(names=LOOPBACK_NAMES, may_change=may_change), board)
+    return Browser(app=app, board=board)

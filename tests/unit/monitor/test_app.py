@@ -1,0 +1,151 @@
+"""The dashboard's pages over a fleet in memory: what they show, and whom they refuse."""
+
+import re
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from fleet.errors import Transient
+from fleet.machine.mailbox import MachineState
+from fleet.reasons import Reason
+from tests.unit.cli.fleet_at_work import AtWork
+from tests.unit.monitor.browsing import browser_of
+
+PAGES = ("/", "/machines", "/parts/now", "/parts/machines", "/job?of=8", "/parts/job?of=8")
+HTML = re.compile(r"<(script|img|i)[^a-z]")
+
+
+def at_work_with_one_job() -> AtWork:
+    at_work = AtWork().configure()
+    at_work.job(8)
+    at_work.reports(at_work.runner(1), MachineState.IDLE)
+    return at_work
+
+
+# What they show
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_answers_with_its_policy(path: str) -> None:
+    answer = browser_of(at_work_with_one_job()).get(path)
+    assert answer.status_code == 200
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert answer.headers["cache-control"] == "no-store"
+    assert 'style="' not in answer.text  # the policy would drop it
+    assert not re.search(r"<script>|\son\w+=", answer.text)
+
+
+@pytest.mark.parametrize("path", ["/", "/machines", "/metrics"])
+def test_a_page_answers_before_the_fleet_was_read(path: str) -> None:
+    assert browser_of(at_work_with_one_job(), is_read=False).get(path).status_code == 200
+
+
+def test_a_pool_shows_what_waits_and_why() -> None:
+    at_work = AtWork().configure()
+    for number in range(3):
+        at_work.job(number + 1, waits_s=90)
+    at_work.fleet.note_decision("docker", Reason.AT_CEILING.value)
+    text = browser_of(at_work).get("/").text
+    assert 'aria-label="Pool docker: 3 waiting; ceiling 5"' in text
+    assert "3 waiting" in text
+    assert "oldest 1m 30s" in text
+    assert "as many runners as its ceiling allows" in text
+
+
+def test_problems_are_the_first_section() -> None:
+    at_work = AtWork().configure()
+    at_work.job(7, pool=None, reason=Reason.NO_POOL, waits_s=700, tags=("gpu",))
+    text = browser_of(at_work).get("/").text
+    assert text.index("job 7") < text.index('id="pools-title"')
+    assert "<code>runner-fleet explain 7</code>" in text
+
+
+def test_words_from_outside_are_no_markup() -> None:
+    bad = "<script>x</script><img/onerror=1>\"'<i>"
+    at_work = AtWork().configure()
+    at_work.job(8, name=bad, project_path=bad, tags=(bad,), pool=None, reason=Reason.NO_POOL)
+    browser = browser_of(at_work)
+    for path in PAGES:
+        assert not HTML.search(browser.get(path).text.partition("<main")[2]), path
+
+
+def test_a_reading_that_fails_keeps_the_picture_and_says_so() -> None:
+    at_work = at_work_with_one_job()
+    browser = browser_of(at_work)
+    at_work.table.failing = Transient("throttled")
+    at_work.clock.go(120)
+    browser.board.read_now()
+    text = browser.get("/").text
+    assert "throttled" in text
+    assert "2m 00s old" in text
+    assert "rf-docker-000000000001" in text
+    assert "runner_fleet_up 0.0" in browser.get("/metrics").text
+
+
+def test_an_unknown_job_says_what_to_check() -> None:
+    answer = browser_of(at_work_with_one_job()).get("/job?of=999")
+    assert answer.status_code == 404
+    assert "webhook" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("typed", "status"),
+    [
+        ("8", 200),
+        ("https://gitlab.example.com/acme/demo/-/jobs/8", 200),
+        ("acme/demo#8", 200),
+        ("https://gitlab.elsewhere.com/acme/demo/-/jobs/8", 400),
+        ("what?", 400),
+        ("", 400),
+    ],
+)
+def test_the_box_takes_a_jobs_address_or_id(typed: str, status: int) -> None:
+    answer = browser_of(at_work_with_one_job()).get("/find", params={"job": typed})
+    assert answer.status_code == status
+    assert ("job-8" in answer.text) == (status == 200)
+
+
+def test_a_missing_page_is_a_page() -> None:
+    answer = browser_of(at_work_with_one_job()).get("/nowhere")
+    assert (answer.status_code, "Not possible" in answer.text) == (404, True)
+
+
+# Whom they refuse
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8720", "127.0.0.1.evil.example", ""]
+)
+@pytest.mark.parametrize("path", ["/", "/metrics", "/live", "/static/page.css"])
+def test_a_foreign_host_name_is_refused(host: str, path: str) -> None:
+    answer = browser_of(at_work_with_one_job()).get(path, headers={"Host": host})
+    assert answer.status_code == 403
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1:8720", "[::1]:8720"])
+def test_its_own_names_are_accepted(host: str) -> None:
+    assert browser_of(at_work_with_one_job()).get("/", headers={"Host": host}).status_code == 200
+
+
+# Metrics
+
+
+def test_metrics_show_pools_runners_queues_and_problems() -> None:
+    at_work = AtWork().configure()
+    at_work.reports(at_work.runner(1), MachineState.BUSY, job_id=8)
+    at_work.job(7, pool=None, reason=Reason.NO_POOL, waits_s=700, tags=("gpu",))
+    at_work.job(6, waits_s=30)
+    text = browser_of(at_work).get("/metrics").text
+    samples = {
+        (sample.name.removeprefix("runner_fleet_"), *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert samples["up",] == 1
+    assert samples["jobs_waiting", "docker"] == 1
+    assert samples["oldest_wait_seconds", "docker"] == 30
+    assert samples["runners", "busy", "docker"] == 1
+    assert samples["runners", "booting", "docker"] == 0
+    assert (samples["in_use", "docker"], samples["ceiling", "docker"]) == (1, 5)
+    assert samples["dead_letters", "events"] == 0
+    assert samples["problems", "no_pool"] == 1
