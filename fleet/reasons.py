@@ -13,6 +13,8 @@ class Reason(StrEnum):
     # route
     ROUTED = "routed"
     OVERFLOW = "overflow"
+    IMAGE = "image"
+    SERVICES = "services"
     NO_POOL = "no_pool"
     UNTAGGED = "untagged"
     UNPROTECTED = "unprotected"
@@ -81,6 +83,8 @@ WITHOUT_POOL = frozenset(
 SENTENCES: dict[Reason, str] = {
     Reason.ROUTED: "its tags fit this pool, the first in the file that may take it",
     Reason.OVERFLOW: "it cannot fit in the pool its tags name, so it goes to that pool's overflow",
+    Reason.IMAGE: "its image is not there: it goes to the overflow of the pool of its tags",
+    Reason.SERVICES: "its services are not there: it goes to the overflow of the pool of its tags",
     Reason.NO_POOL: "no pool of fleet.toml has all of its tags; add them to a pool, then `apply`",
     Reason.UNTAGGED: "it has no tags and no pool says run_untagged = true",
     Reason.UNPROTECTED: "every pool with its tags is protected_only, and its ref is unprotected",

@@ -39,6 +39,8 @@ class StepName(StrEnum):
     CREDENTIAL_READ = "credential_read"
     EXPOSED = "exposed"  # jobs can read gitlab-runner's memory; `detail`: why
     JOB_TAKEN = "job_taken"  # by the runner's log
+    IMAGE = "image"  # the job's own; `detail`: its name
+    SERVICES = "services"  # the job has some; `detail`: the image of the first
     TAKEN = "taken"  # by GitLab's webhook
     FIRST_OUTPUT = "first_output"
     REBALANCE_NOTICE = "rebalance_notice"
@@ -67,6 +69,8 @@ OF_MACHINES = frozenset(
         StepName.CREDENTIAL_READ,
         StepName.EXPOSED,
         StepName.JOB_TAKEN,
+        StepName.IMAGE,
+        StepName.SERVICES,
         StepName.FIRST_OUTPUT,
         StepName.JOB_FINISHED,
         StepName.RUNNER_EXITED,
@@ -111,7 +115,7 @@ class Step(HasUtcTimes):
     retried_as: int | None = None  # the job that runs this one again
     outcome: Outcome | None = None
     count: int | None = None  # of steps that were left out
-    detail: str | None = None  # words of GitLab, AWS or a machine: for people only
+    detail: str | None = None  # words of GitLab, AWS or a machine
 
     def item(self) -> dict[str, Any]:
         """As written into a list of the ledger."""

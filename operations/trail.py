@@ -29,6 +29,8 @@ LABELS: Mapping[StepName, str] = {
     StepName.CREDENTIAL_READ: "credential read",
     StepName.EXPOSED: "warning",
     StepName.JOB_TAKEN: "job taken",
+    StepName.IMAGE: "asks for image",
+    StepName.SERVICES: "asks for services",
     StepName.TAKEN: "GitLab says running",
     StepName.FIRST_OUTPUT: "first output",
     StepName.REBALANCE_NOTICE: "rebalance notice",

@@ -16,6 +16,7 @@ from fleet.rules.liveness import steps_between
 from fleet.rules.withheld import was_withheld
 from fleet.steps import Step, StepName
 from orchestrator.past import EndedRunner, past_run
+from orchestrator.retry import note_containers
 from orchestrator.world import World
 
 
@@ -43,6 +44,7 @@ def close_runner(world: World, ended: EndedRunner) -> bool:
     if not world.runners.close(runner, ended.reason, at=ended.at, also=[past]):
         return False
     _add_to_history(world, runner, steps, at=ended.at)
+    _learn(world, runner, steps)
     emit(
         RunnerClosed(
             runner_id=runner.id,
@@ -139,6 +141,13 @@ def _machine_steps(world: World, runner: Runner) -> list[Step]:
     report = world.runners.reports([runner]).get(runner.id)
     reported = report.steps if report else ()
     return list(steps_between(reported, start=runner.launched_at, end=world.clock()))
+
+
+def _learn(world: World, runner: Runner, steps: Iterable[Step]) -> None:
+    """Learn from the job that GitLab says the runner had: no report speaks for others."""
+    job = world.jobs.job(runner.job) if runner.job is not None else None
+    if job is not None:
+        note_containers(world, job, steps)
 
 
 def _add_to_history(world: World, runner: Runner, steps: Iterable[Step], *, at: datetime) -> None:

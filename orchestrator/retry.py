@@ -1,6 +1,6 @@
-"""One more run for a job that its machine failed, where the pool says so."""
+"""One more run for a job that its machine failed, and what is learned for the next of its name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import timedelta
 from itertools import takewhile
@@ -11,6 +11,7 @@ from fleet.errors import FleetError, Refused
 from fleet.events import WARNING, GitLabRefused, JobRetried, emit
 from fleet.model import Job, JobKey, JobStatus, rank
 from fleet.reasons import Reason
+from fleet.rules.image import Containers
 from fleet.rules.retry import (
     LEFT_TO_PEOPLE,
     RetryFacts,
@@ -30,7 +31,21 @@ def note_outgrown(world: World, job: Job, failure_reason: str | None) -> None:
     """Remember a job that ran out of time, so that the next of its name goes to the overflow."""
     pool = world.pool(job.pool or "")
     if pool is not None and outgrew(failure_reason, overflow=pool.overflow):
-        world.jobs.fits.note(job)
+        world.jobs.fits.note(job, at=world.clock())
+
+
+def note_containers(world: World, job: Job, steps: Iterable[Step]) -> None:
+    """Remember the `image:` and `services:` that a machine reports of the job it had.
+
+    So the next of its name goes to the overflow of a pool that has no such machines. A machine of
+    the overflow reports them, too, until its job asks for nothing any more.
+    """
+    if not any(pool.overflow for pool in world.config.pools):
+        return
+    own = {step.name: step.detail for step in steps if step.job_id == job.job_id}
+    containers = Containers(image=own.get(StepName.IMAGE), services=StepName.SERVICES in own)
+    if containers or StepName.JOB_FINISHED in own:
+        world.jobs.fits.note_containers(job, containers, at=world.clock())
 
 
 def retry_if_infra(

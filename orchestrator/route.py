@@ -7,6 +7,7 @@ from functools import partial
 
 from adapters.aws.demand import Demand
 from adapters.gitlab.client import GitLabJob
+from adapters.ledger.fits import Fit
 from adapters.ledger.pipelines import Reading
 from fleet.errors import Transient
 from fleet.events import JobRouted, emit
@@ -145,7 +146,7 @@ def route(world: World, shown: GitLabJob | None, key: JobKey, lead: Lead) -> Rou
     """Decide and record where a job goes."""
     at = world.clock()
     decide = partial(decide_route, pools=world.config.pools)
-    pending = _pending(world, shown, _outgrew(world, shown), decide) if shown else None
+    pending = _pending(world, shown, _fit(world, shown), decide) if shown else None
     plan = decide(pending)
     if shown is None or plan.reason in {Reason.TAKEN, Reason.NOT_PENDING}:
         return Routed(plan=plan)
@@ -169,12 +170,12 @@ def route_together(world: World, shown: Sequence[GitLabJob], lead: Lead) -> Rout
     waits = any(job.wants_runner for job in known.values())
     if not unknown:
         return RoutedTogether(waits=waits)
-    outgrown = world.jobs.fits.outgrown(world.instance, shown[0].project_id)
+    fits = world.jobs.fits.of_project(world.instance, shown[0].project_id, at=at)
     decide = partial(decide_route, pools=world.config.pools)
     jobs, steps = [], {}
     for key, job in unknown.items():
         try:
-            pending = _pending(world, job, outgrown.get(job.name, frozenset()), decide)
+            pending = _pending(world, job, fits.get(job.name, Fit()), decide)
         except Transient:
             continue  # its own event asks again
         plan = decide(pending)
@@ -208,7 +209,7 @@ def again(world: World, shown: GitLabJob, row: Job) -> Lead | None:
     pools = world.config.pools
     decide = partial(decide_reroute, pool=row.pool, pools=pools, because=row.reason)
     try:
-        reason = decide(_pending(world, shown, frozenset(), decide))
+        reason = decide(_pending(world, shown, Fit(), decide))
     except Transient:
         return None  # the next pass asks again; the other jobs go on
     if reason is None:
@@ -231,14 +232,15 @@ def _steps(plan: RoutePlan, at: datetime) -> Iterator[Step]:
         yield Step(at=at, name=StepName.DEMAND_SENT, attempt=1, pool=plan.pool)
 
 
-def _outgrew(world: World, shown: GitLabJob) -> frozenset[str]:
-    return world.jobs.fits.outgrew(world.instance, shown.project_id, shown.name)
+def _fit(world: World, shown: GitLabJob) -> Fit:
+    name, at = shown.name, world.clock()
+    return world.jobs.fits.of(world.instance, shown.project_id, name, at=at)
 
 
 def _pending(
     world: World,
     shown: GitLabJob,
-    outgrew: frozenset[str],
+    fit: Fit,
     decide: Callable[[Pending], object],
 ) -> Pending:
     """The facts of a decision. GitLab is asked about protection where that changes it."""
@@ -246,7 +248,8 @@ def _pending(
         tags=shown.tags,
         status=rank(shown.status),
         has_runner=shown.runner_id is not None,
-        outgrew=outgrew,
+        outgrew=fit.outgrew,
+        containers=fit.containers,
     )
     if shown.ref is None or not hangs_on_protection(pending, decide):
         return pending

@@ -1,5 +1,7 @@
 """One job on one machine, from credential to goodbye, on both back ends."""
 
+import os
+import stat
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -24,6 +26,13 @@ from fleet.steps import Outcome, StepName, Undated
 
 TICK_S = 0.25
 TLS_CA = "gitlab-ca.pem"  # below the home
+IMAGE = "image"
+SERVICES = "services"
+LONGEST_IMAGE = 300  # characters
+NO_SERVICES = """\
+runner-fleet: services: are not started, a shell runner has no containers: give the job tags of a \
+pool with the docker executor, or this pool an overflow
+"""
 LISTENS_AFTER = timedelta(seconds=10)  # since "Starting runner", where nothing proves it sooner
 NOTICES = {
     Why.SPOT_NOTICE: "AWS takes this spot machine back, so the job was stopped",
@@ -91,6 +100,8 @@ def _spec(credential: Credential, workplace: Workplace, notice: Path) -> RunSpec
         cache_dir=str(home / "cache"),
         tls_ca=str(home / TLS_CA),
         notice=str(notice),
+        image=str(home / IMAGE),
+        services=str(home / SERVICES),
     )
     if credential.tls_ca:
         home.mkdir(parents=True, exist_ok=True)
@@ -147,6 +158,7 @@ class _Shift:
             self._look(runner)
         for line in runner.last_lines():
             self._learn(follow(self._log, line))
+        self._expand_image()
         code = runner.exit_code
         return conclude(
             self._log, exit_code=0 if code is None else code, called_off=self._called_off
@@ -156,8 +168,22 @@ class _Shift:
         new = log.steps[len(self._log.steps) :]
         changed = new or log.state != self._log.state
         self._log = log
+        if any(step.name is StepName.SERVICES for step in new):
+            # The sources are fetched meanwhile: the script begins later.
+            _write_notice(self._workplace.home / SERVICES, NO_SERVICES)
         if changed:
             self._reporter.tell(*new, status=_status(self._credential, log))
+
+    def _expand_image(self) -> None:
+        """Report the image's name as the job had it, where it holds variables of the job.
+
+        A job can write any name there, and with it says nothing of any other job.
+        """
+        named = next((step for step in self._log.steps if step.name is StepName.IMAGE), None)
+        if named is not None and "$" in (named.detail or ""):
+            name = _read_name(self._workplace.home / IMAGE)
+            if name:
+                self._reporter.step(StepName.IMAGE, job_id=named.job_id, detail=name)
 
     def _look(self, runner: RunOnce) -> None:
         at = self._workplace.clock()
@@ -208,6 +234,18 @@ class _Shift:
         drained = stop.force is Force.DRAIN and stop.why is Why.ORDERED
         name = StepName.DRAINED if drained else StepName.STOPPED
         self._reporter.step(name, job_id=self._log.job_id, detail=f"{stop.force}: {stop.why}")
+
+
+def _read_name(path: Path) -> str | None:
+    """The text of a file of a job, which may have put something else in its place."""
+    try:
+        number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    with os.fdopen(number, "rb") as file:
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            return None
+        return file.read(LONGEST_IMAGE).decode(errors="replace")
 
 
 def _write_notice(path: Path, text: str) -> None:

@@ -22,6 +22,8 @@ class LineKind(StrEnum):
 
     STARTED = "started"  # the runner has its configuration and asks for a job next
     JOB_RECEIVED = "job_received"
+    IMAGE = "image"  # of the job, by its configuration
+    SERVICE = "service"  # a service of the job
     OUTPUT = "output"  # GitLab has stored a piece of the job's log
     JOB_FINISHED = "job_finished"
     FORBIDDEN = "forbidden"
@@ -55,6 +57,8 @@ _KINDS = (
     ("Starting runner for ", LineKind.STARTED),
     ("Checking for jobs... received", LineKind.JOB_RECEIVED),
     ("Checking for jobs... forbidden", LineKind.FORBIDDEN),
+    ("Image configured for job", LineKind.IMAGE),
+    ("Service image configured for job", LineKind.SERVICE),
     ("Runner is not healthy!", LineKind.UNHEALTHY),
     ("Job succeeded", LineKind.JOB_FINISHED),
     ("Job failed", LineKind.JOB_FINISHED),
@@ -98,7 +102,7 @@ def read_log_line(line: str) -> RunnerLine | None:
         kind=kind,
         job_id=None if job_id is None else int(job_id),
         repository=_repository(fields) if kind is LineKind.JOB_RECEIVED else None,
-        detail=_detail_of(message, fields) if kind in _WITH_DETAIL else None,
+        detail=_detail_of(message, fields) if kind in _WITH_DETAIL else _image(fields),
         is_over=kind is LineKind.CANCELED and fields.get("job-status") != "canceling",
     )
 
@@ -112,6 +116,11 @@ _WITH_DETAIL = frozenset(
         LineKind.INTERRUPTED,
     }
 )
+
+
+def _image(fields: Mapping[str, Any]) -> str | None:
+    """Source: the feature flag FF_LOG_IMAGES_CONFIGURED_FOR_JOB, `common/build.go`."""
+    return str(fields.get("image_name") or "")[:_DETAIL_AT_MOST] or None
 
 
 def _repository(fields: Mapping[str, Any]) -> str | None:
@@ -269,6 +278,13 @@ def _job_canceled(log: RunnerLog, line: RunnerLine) -> RunnerLog:
     return replace(log, canceled=True, is_over=log.is_over or line.is_over)
 
 
+def _image_named(log: RunnerLog, line: RunnerLine) -> RunnerLog:
+    name = StepName.IMAGE if line.kind is LineKind.IMAGE else StepName.SERVICES
+    step = Undated(name=name, job_id=line.job_id or log.job_id, detail=line.detail)
+    told = [one for one in log.steps if one.name is name and one.job_id == step.job_id]
+    return log if told or not line.detail else replace(log, steps=(*log.steps, step))
+
+
 def _output_stored(log: RunnerLog, line: RunnerLine) -> RunnerLog:
     step = Undated(name=StepName.FIRST_OUTPUT, job_id=line.job_id or log.job_id)
     return log if step in log.steps else replace(log, steps=(*log.steps, step))
@@ -292,6 +308,8 @@ def _job_finished(log: RunnerLog, line: RunnerLine) -> RunnerLog:
 _FOLDS: Mapping[LineKind, Callable[[RunnerLog, RunnerLine], RunnerLog]] = {
     LineKind.STARTED: lambda log, line: replace(log, started=True),
     LineKind.JOB_RECEIVED: _job_received,
+    LineKind.IMAGE: _image_named,
+    LineKind.SERVICE: _image_named,
     LineKind.OUTPUT: _output_stored,
     LineKind.JOB_FINISHED: _job_finished,
     LineKind.CANCELED: _job_canceled,

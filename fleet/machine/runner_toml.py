@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from fleet.machine.mailbox import CacheBucket, Credential, Docker
 from fleet.proxy import proxy_environment
+from fleet.rules.image import image_script
 
 Value = str | bool | Sequence[str]
 
@@ -22,6 +23,8 @@ class RunnerPaths:
     cache_dir: str
     tls_ca: str  # file with the authority of GitLab's certificate, where the credential has one
     notice: str  # file; when it is there, an interrupted shell job prints it
+    image: str  # file; a shell job writes the name of its image into it
+    services: str  # file; when it is there, a shell job prints it at its start
 
 
 def runner_toml(credential: Credential, place: RunnerPaths, *, ends_at: datetime) -> str:
@@ -39,7 +42,11 @@ def runner_toml(credential: Credential, place: RunnerPaths, *, ends_at: datetime
     told = [] if credential.cache is None else _cache_notice(credential.cache, ends_at)
     if credential.executor == "shell":
         runner["shell"] = "bash"
-        told = [*_shell_notice(place.notice, ends_at), *told]
+        told = [
+            *image_script(_quoted(place.image), _quoted(place.services)),
+            *_shell_notice(place.notice, ends_at),
+            *told,
+        ]
     if told:
         # Of a script of several lines the job's log shows the first only.
         runner["pre_build_script"] = "\n".join(["# runner-fleet", *told])
@@ -51,11 +58,13 @@ def runner_toml(credential: Credential, place: RunnerPaths, *, ends_at: datetime
     tables = [("[[runners]]", runner)]
     if credential.docker and credential.executor == "docker":
         tables.append(("[runners.docker]", _docker(credential.docker)))
+    # In its own log: no job can change it there.
+    flags: dict[str, Value] = {"FF_LOG_IMAGES_CONFIGURED_FOR_JOB": True}
     if credential.cache:
         tables += _cache(credential.cache)
         # Up to 18 the newer S3 client of gitlab-runner leaves the session token out.
-        flags: dict[str, Value] = {"FF_USE_LEGACY_S3_CACHE_ADAPTER": True}
-        tables.append(("[runners.feature_flags]", flags))
+        flags["FF_USE_LEGACY_S3_CACHE_ADAPTER"] = True
+    tables.append(("[runners.feature_flags]", flags))
     return "\n".join(["concurrent = 1", *(_table(head, rows) for head, rows in tables), ""])
 
 
@@ -64,12 +73,17 @@ def _shell_notice(notice: str, ends_at: datetime) -> list[str]:
 
     `exit 143` is what bash would have done without the trap.
     """
-    quoted = "'" + notice.replace("'", "'\\''") + "'"
+    quoted = _quoted(notice)
     return [
         f"echo 'runner-fleet: this machine ends at {_shown(ends_at)}'",
         f"fleet_stopped() {{ test -r {quoted} && cat {quoted}; exit 143; }}",
         "trap fleet_stopped TERM",
     ]
+
+
+def _quoted(text: str) -> str:
+    """For bash."""
+    return "'" + text.replace("'", "'\\''") + "'"
 
 
 def _cache_notice(cache: CacheBucket, ends_at: datetime) -> list[str]:

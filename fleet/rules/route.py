@@ -1,11 +1,12 @@
 """Which pool a pending job goes to: GitLab's own matching rule, first pool in the file wins."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from fleet.model import JobStatus
 from fleet.reasons import WITHOUT_POOL, Reason
+from fleet.rules.image import Containers, why_unfit
 
 
 class PoolRule(Protocol):
@@ -21,6 +22,10 @@ class PoolRule(Protocol):
     def overflow(self) -> str | None: ...
     @property
     def protected_only(self) -> bool: ...
+    @property
+    def backend(self) -> str: ...
+    @property
+    def executor(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +36,7 @@ class Pending:
     status: JobStatus
     has_runner: bool = False
     outgrew: frozenset[str] = frozenset()  # pools in which a job of this name ran out of time
+    containers: Containers = field(default_factory=Containers)  # as the last job of this name had
     is_protected: bool | None = None  # its branch or tag; None: not asked, or GitLab does not say
 
 
@@ -65,7 +71,7 @@ def hangs_on_protection(job: Pending, decide: Callable[[Pending], object]) -> bo
 
 
 def decide_route(job: Pending | None, pools: Sequence[PoolRule]) -> RoutePlan:
-    """The first pool in file order that may serve the job, or its overflow when it outgrew it.
+    """The first pool in file order that may serve the job, or its overflow when it is unfit.
 
     A job whose protection is not known goes where any job may go: an open pool serves it for sure.
     """
@@ -110,17 +116,24 @@ def _why_none(job: Pending, pools: Sequence[PoolRule]) -> Reason:
 
 
 def _overflowed(fitting: PoolRule, job: Pending, pools: Sequence[PoolRule]) -> RoutePlan:
-    """The pool itself, or where its overflow chain ends for a job that outgrew it."""
+    """The pool itself, or where its overflow chain ends for a job that does not fit it."""
     by_name = {pool.name: pool for pool in pools}
     chosen, reason = fitting, Reason.ROUTED
     passed = {fitting.name}
-    while chosen.name in job.outgrew and chosen.overflow and chosen.overflow not in passed:
+    while (unfit := _unfit(chosen, job)) and chosen.overflow and chosen.overflow not in passed:
         roomier = by_name.get(chosen.overflow)
         if roomier is None or not may_serve(roomier, job):
             break
         passed.add(roomier.name)
-        chosen, reason = roomier, Reason.OVERFLOW
+        chosen, reason = roomier, unfit
     return RoutePlan(pool=chosen.name, reason=reason)
+
+
+def _unfit(pool: PoolRule, job: Pending) -> Reason | None:
+    """Why a job does not fit a pool that may serve it, as far as earlier jobs of its name say."""
+    if pool.name in job.outgrew:
+        return Reason.OVERFLOW
+    return why_unfit(job.containers, executor=pool.executor, backend=pool.backend)
 
 
 def outgrew(failure_reason: str | None, *, overflow: str | None) -> bool:

@@ -38,6 +38,13 @@ class CacheOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureFlags:
+    """The flags that change what the stand-in does; the fields have the file's names in lower."""
+
+    ff_log_images_configured_for_job: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerOptions:
     """A `[[runners]]` entry, as far as the fleet's configuration goes."""
 
@@ -53,6 +60,7 @@ class RunnerOptions:
     output_limit: int = 4096  # KiB of a job's log
     tls_ca_file: str = ""
     cache: CacheOptions = CacheOptions()
+    feature_flags: FeatureFlags = FeatureFlags()
 
     @property
     def short_token(self) -> str:

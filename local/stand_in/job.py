@@ -118,6 +118,13 @@ class Features:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerImage:
+    """The image of the job or of a service, which a shell executor does not use."""
+
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """Everything that one build needs."""
 
@@ -129,6 +136,8 @@ class Job:
     runner_info: RunnerInfo = RunnerInfo()
     variables: tuple[Variable, ...] = ()
     steps: tuple[Script, ...] = ()
+    image: ContainerImage = ContainerImage()
+    services: tuple[ContainerImage, ...] = ()
     hooks: tuple[Script, ...] = ()
     artifacts: tuple[Artifact, ...] = ()
     cache: tuple[Cache, ...] = ()

@@ -93,6 +93,8 @@ class RunSingle:
             token_prefixes=job.features.token_mask_prefixes,
             limit_bytes=self.runner.output_limit * 1024,
         )
+        if self.runner.feature_flags.ff_log_images_configured_for_job:
+            self._log_images(job)
         self._stops = stops = Stops(timeout_s=timeout_s)
         if self._is_ending:  # a signal arrived between the job and this line
             stops.interrupt("terminated")
@@ -116,6 +118,18 @@ class RunSingle:
             reason = reason_for(failure, known=job.features.failure_reasons)
             sender.finish("failed", failure_reason=reason, exit_code=failure.exit_code)
         self._stops = None
+
+    def _log_images(self, job: Job) -> None:
+        of_job = [("Image", job.image)] if job.image.name else []
+        for what, image in (*of_job, *(("Service image", one) for one in job.services)):
+            self.log.say(
+                "info",
+                f"{what} configured for job",
+                image_name=image.name,
+                job=job.id,
+                project=job.job_info.project_id,
+                runner=self.runner.short_token,
+            )
 
     def _report(
         self, job: Job, failure: BuildError | None, duration_s: float, trace: Trace

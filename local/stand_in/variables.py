@@ -94,11 +94,13 @@ def job_variables(job: Job, runner: RunnerOptions, places: Places, timeout_s: in
         "CI_RUNNER_EXECUTABLE_ARCH": f"linux/{ARCHITECTURE}",
         "RUNNER_TEMP_PROJECT_DIR": places.temporary,
     }
+    image = [Variable(key="CI_JOB_IMAGE", value=job.image.name)] if job.image.name else []
     configured = dict(line.split("=", 1) for line in runner.environment if "=" in line)
     return Variables(
         [
             *(Variable(key=key, value=value) for key, value in {**configured, **own}.items()),
             *job.variables,
+            *image,
             *(Variable(key=key, value=value, raw=True) for key, value in facts.items()),
         ],
         folder_of_files=places.temporary,

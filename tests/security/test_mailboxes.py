@@ -153,7 +153,7 @@ def full_scene() -> Scene:
     runner = scene.runs(1)
     scene.reports(runner, MachineState.BUSY, job_id=1)
     scene.waits(2)
-    scene.world.jobs.fits.note(scene.job(2))
+    scene.world.jobs.fits.note(scene.job(2), at=AT)
     scene.world.jobs.retries.claim(Intent(job=key(2), failure_reason=None), at=AT)
     scene.clock.go(20)
     scene.push(9, tags=("second",))

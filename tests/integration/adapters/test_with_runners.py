@@ -14,6 +14,7 @@ from adapters.guest.runner_process import BINARY_VARIABLE
 from fleet.machine.mailbox import Credential, Order
 from fleet.machine.runner_log import RunnerLog
 from fleet.machine.stop import Why
+from fleet.steps import StepName
 from local.machines.keeper import ROOT
 from tests.integration.local.coordinator import Answer, Coordinator, make_job
 from tests.integration.runs import PATH, REAL, TOKEN, Letters, eventually, is_alive
@@ -106,6 +107,44 @@ def test_a_job_succeeds(machine: Machine, gitlab: Coordinator) -> None:
     assert final(gitlab)["state"] == "success"
     assert sorted(machine.letters.steps[:3]) == ["first_output", "job_finished", "job_taken"]
     assert machine.letters.steps[3:] == ["runner_exited"]
+
+
+def test_a_jobs_image_and_services_are_reported_and_its_log_says_that_they_are_not_used(
+    machine: Machine, gitlab: Coordinator
+) -> None:
+    """Variables of the job are in the image's name in the log of gitlab-runner 17.9."""
+    job = make_job(
+        11,
+        "echo THE SCRIPT",
+        image={"name": "ruby:$RUBY"},
+        services=[{"name": "postgres:16"}, {"name": "redis"}],
+        variables=[{"key": "RUBY", "value": "3.3"}],
+    )
+    gitlab.offer(job)
+    assert machine.run().outcome == "succeeded"
+    named = [(step.name, step.job_id, step.detail) for step in machine.letters.history]
+    asked = [one for one in named if one[0] in {StepName.IMAGE, StepName.SERVICES}]
+    assert asked == [
+        (StepName.IMAGE, 11, "ruby:$RUBY"),
+        (StepName.SERVICES, 11, "postgres:16"),
+        (StepName.IMAGE, 11, "ruby:3.3"),
+    ]
+    told, _, _ = log(gitlab, 11).partition("THE SCRIPT")
+    assert "runner-fleet: image: 'ruby:3.3' is not used" in told
+    assert "runner-fleet: services: are not started" in told
+
+
+def test_a_job_cannot_have_another_file_read_as_the_name_of_its_image(
+    machine: Machine, gitlab: Coordinator, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("canary")
+    image = machine.workplace.home / "image"
+    script = f"rm -f {image}; ln -s {secret} {image}"
+    gitlab.offer(make_job(11, script, image={"name": "$NONE"}))
+    assert machine.run().outcome == "succeeded"
+    details = [step.detail for step in machine.letters.history if step.name is StepName.IMAGE]
+    assert details == ["$NONE"]
 
 
 @pytest.mark.real_runner

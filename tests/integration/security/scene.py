@@ -20,7 +20,7 @@ from adapters.ledger.table import Table
 from adapters.ledger.trouble_watch import TroubleWatch
 from fleet.machine.mailbox import MachineState, Report
 from fleet.model import Runner
-from fleet.steps import Step, StepName
+from fleet.steps import StepName, Undated
 from local.aws.engine import REGION, Engine
 from local.aws.stack import Stack
 from local.aws.units import PATH
@@ -32,7 +32,7 @@ from orchestrator.settle import Settled
 from orchestrator.sweep import Sweep
 from orchestrator.wiring import Wiring
 from orchestrator.world import World
-from tests.unit.orchestrator.scene import GITLAB, Scene
+from tests.unit.orchestrator.scene import GITLAB, Scene, reported
 
 POOLS = """
 [pools.docker]
@@ -172,7 +172,7 @@ class RoleScene(Scene):
         self,
         runner: Runner,
         state: MachineState,
-        *steps: StepName,
+        *steps: StepName | Undated,
         job_id: int | None = None,
         dated: datetime | None = None,
         **facts: Any,
@@ -184,7 +184,7 @@ class RoleScene(Scene):
             state=state,
             runner_id=runner.id,
             job_id=job_id,
-            steps=tuple(Step(at=at, name=name, job_id=job_id) for name in steps),
+            steps=reported(steps, at, job_id),
             **facts,
         )
         assert runner.machine_id

@@ -19,7 +19,7 @@ from fleet.machine.mailbox import Credential, MachineState, Report
 from fleet.model import Job, JobKey, Runner
 from fleet.reasons import Reason
 from fleet.rules.capacity import CapacityPool
-from fleet.steps import Step, StepName
+from fleet.steps import Step, StepName, Undated
 from orchestrator.close import close_runner, end_machine, left_to_sweep, relaunch
 from orchestrator.reconcile import ReconcileResult, reconcile
 from orchestrator.route import RouteAnswer, route_event
@@ -60,6 +60,16 @@ SPOT, ON_DEMAND = (
 
 def configured(text: str = FLEET) -> FleetConfig:
     return read_config(text, backends=("tests", "lambda"))
+
+
+def reported(
+    steps: Iterable[StepName | Undated], at: datetime, job_id: int | None
+) -> tuple[Step, ...]:
+    """The steps of a report; a name alone is one of this job."""
+    named = (
+        Undated(name=step, job_id=job_id) if isinstance(step, StepName) else step for step in steps
+    )
+    return tuple(step.dated(at) for step in named)
 
 
 def key(job_id: int) -> JobKey:
@@ -220,7 +230,7 @@ class Scene:
         self,
         runner: Runner,
         state: MachineState,
-        *steps: StepName,
+        *steps: StepName | Undated,
         job_id: int | None = None,
         dated: datetime | None = None,
         **facts: Any,
@@ -232,7 +242,7 @@ class Scene:
             state=state,
             runner_id=runner.id,
             job_id=job_id,
-            steps=tuple(Step(at=at, name=name, job_id=job_id) for name in steps),
+            steps=reported(steps, at, job_id),
             **facts,
         ).item()
         new = told.pop("steps")

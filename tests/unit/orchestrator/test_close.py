@@ -7,7 +7,7 @@ import pytest
 from fleet.errors import Refused, Transient
 from fleet.machine.mailbox import MachineState
 from fleet.reasons import Reason
-from fleet.steps import StepName
+from fleet.steps import StepName, Undated
 from orchestrator.close import demand_again
 from tests.unit.orchestrator.scene import AT, FLEET, Scene
 
@@ -42,6 +42,46 @@ def test_what_the_machine_told_is_kept_with_the_job_that_it_ran() -> None:
     )
     row = scene.row(1)
     assert (row.torn_down_at, row.machine) == (scene.clock(), runner.machine_id)
+
+
+TWO_KINDS = """executor = "shell"
+overflow = "containers"
+
+[pools.containers]
+backend = "tests"
+tags = ["docker"]
+ceiling = 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("steps", "pool", "reason"),
+    [
+        ([], "docker", Reason.ROUTED),
+        ([(StepName.IMAGE, 1, "ruby:3")], "containers", Reason.IMAGE),
+        ([(StepName.SERVICES, 1, "redis")], "containers", Reason.SERVICES),
+        ([(StepName.IMAGE, 2, "ruby:3")], "docker", Reason.ROUTED),
+        (
+            [(StepName.IMAGE, 1, "ruby:$V"), (StepName.IMAGE, 1, "ruby:3")],
+            "containers",
+            Reason.IMAGE,
+        ),
+    ],
+    ids=["nothing", "an image", "services", "of another job", "an image with variables"],
+)
+def test_what_a_job_asks_for_decides_where_the_next_of_its_name_goes(
+    steps: list[tuple[StepName, int, str]], pool: str, reason: Reason
+) -> None:
+    scene = Scene(text=FLEET + TWO_KINDS)
+    runner = scene.runs(1)
+    told = [Undated(name=name, job_id=job_id, detail=text) for name, job_id, text in steps]
+    scene.reports(runner, MachineState.DONE, *told, StepName.JOB_FINISHED, job_id=1)
+    assert scene.closes(scene.only_runner, Reason.FINISHED)
+    scene.push(2, name=scene.job(1).name)
+    assert scene.route(2).reason is reason
+    assert scene.job(2).pool == pool
+    scene.waits(3, name="another")
+    assert scene.job(3).pool == "docker"
 
 
 def test_closing_a_runner_leaves_its_job_to_its_caller() -> None:

@@ -5,13 +5,16 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from adapters.ledger.fits import Fit
 from adapters.ledger.jobs import JobRows
 from adapters.ledger.retries import Intent
 from fleet.model import JobKey
+from fleet.rules.image import Containers
 from tests.fakes import AT, FakeTable
 from tests.unit.fleet.facts import job, key
 
 INTENT = Intent(job=key(1), failure_reason="runner_system_failure")
+RUBY = Containers(image="ruby:3", services=True)
 EVER = AT + timedelta(days=365)
 
 
@@ -87,29 +90,57 @@ class TestRetries:
 
 
 class TestFits:
-    """Pools in which jobs of a name ran out of time."""
+    """What earlier jobs of a name say of the next one."""
 
     def test_are_remembered_by_project_and_name(self, jobs: JobRows) -> None:
-        jobs.fits.note(job(1, name="build: [a b]", project=3, pool="small"))
-        jobs.fits.note(job(2, name="build: [a b]", project=3, pool="docker"))
-        jobs.fits.note(job(3, name="test", project=3, pool="small"))
-        jobs.fits.note(job(3, name="test", project=3, pool="small"))
-        told = {"build: [a b]": {"small", "docker"}, "test": {"small"}}
-        assert jobs.fits.outgrown(key(1).instance, 3) == told
-        for name, pools in told.items():
-            assert jobs.fits.outgrew(key(1).instance, 3, name) == pools
+        jobs.fits.note(job(1, name="build: [a b]", project=3, pool="small"), at=AT)
+        jobs.fits.note(job(2, name="build: [a b]", project=3, pool="docker"), at=AT)
+        for _ in range(2):
+            jobs.fits.note(job(3, name="test", project=3, pool="small"), at=AT)
+            jobs.fits.note_containers(job(3, name="test", project=3), RUBY, at=AT)
+        told = {
+            "build: [a b]": Fit(outgrew=frozenset({"small", "docker"})),
+            "test": Fit(outgrew=frozenset({"small"}), containers=RUBY),
+        }
+        assert jobs.fits.of_project(key(1).instance, 3, at=AT) == told
+        for name, fit in told.items():
+            assert jobs.fits.of(key(1).instance, 3, name, at=AT) == fit
 
     def test_of_another_project_gitlab_or_name_nothing_is_known(self, jobs: JobRows) -> None:
-        jobs.fits.note(job(1, name="test", project=3, pool="small"))
+        jobs.fits.note(job(1, name="test", project=3, pool="small"), at=AT)
         fits, instance = jobs.fits, key(1).instance
-        assert fits.outgrew(instance, 3, "tes") == frozenset()
-        assert fits.outgrew(instance, 4, "test") == frozenset()
-        assert fits.outgrew("gitlab.example.org", 3, "test") == frozenset()
-        assert fits.outgrown(instance, 4) == fits.outgrown("gitlab.example.org", 3) == {}
+        assert fits.of(instance, 3, "tes", at=AT) == Fit()
+        assert fits.of(instance, 4, "test", at=AT) == Fit()
+        assert fits.of("gitlab.example.org", 3, "test", at=AT) == Fit()
+        assert fits.of_project(instance, 4, at=AT) == {}
+        assert fits.of_project("gitlab.example.org", 3, at=AT) == {}
 
     def test_a_job_without_a_pool_outgrew_none(self, jobs: JobRows) -> None:
-        jobs.fits.note(job(1, pool=None))
-        assert jobs.fits.outgrown(key(1).instance, 1) == {}
+        jobs.fits.note(job(1, pool=None), at=AT)
+        assert jobs.fits.of_project(key(1).instance, 1, at=AT) == {}
+
+    def test_a_job_that_asks_for_nothing_any_more_is_not_sent_away_again(
+        self, jobs: JobRows
+    ) -> None:
+        one = job(1, name="test", project=3, pool="small")
+        jobs.fits.note_containers(one, Containers(), at=AT)
+        assert jobs.fits.of_project(key(1).instance, 3, at=AT) == {}
+        jobs.fits.note(one, at=AT)
+        jobs.fits.note_containers(one, RUBY, at=AT)
+        jobs.fits.note_containers(one, Containers(), at=AT)
+        kept = Fit(outgrew=frozenset({"small"}))
+        assert jobs.fits.of(key(1).instance, 3, "test", at=AT) == kept
+
+    def test_are_forgotten_thirty_days_after_the_last_job_of_that_name(
+        self, jobs: JobRows, table: FakeTable
+    ) -> None:
+        one, instance, day_s = job(1, name="test", project=3), key(1).instance, 86_400
+        jobs.fits.note_containers(one, RUBY, at=AT)
+        jobs.fits.note_containers(one, RUBY, at=later(20 * day_s))
+        end = later(50 * day_s)
+        assert jobs.fits.of(instance, 3, "test", at=end - timedelta(seconds=1)).containers == RUBY
+        assert jobs.fits.of(instance, 3, "test", at=end) == Fit()
+        assert table.items[f"fit#{instance}#3", "test"]["ttl"] == int(end.timestamp())
 
 
 def test_the_retry_of_one_gitlab_is_not_that_of_another(jobs: JobRows) -> None:

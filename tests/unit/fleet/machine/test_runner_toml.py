@@ -14,7 +14,12 @@ from fleet.machine.runner_toml import RunnerPaths, runner_toml
 
 AT = datetime(2026, 8, 20, 9, 15, tzinfo=UTC)
 PLACE = RunnerPaths(
-    builds_dir="/w/builds", cache_dir="/w/cache", tls_ca="/w/ca.pem", notice="/w/it's here"
+    builds_dir="/w/builds",
+    cache_dir="/w/cache",
+    tls_ca="/w/ca.pem",
+    notice="/w/it's here",
+    image="/w/image",
+    services="/w/services",
 )
 SHELL = Credential(
     runner_id="rf-1",
@@ -75,6 +80,7 @@ def test_one_runner_with_all_it_needs() -> None:
         "shell": "bash",
         "builds_dir": "/w/builds",
         "cache_dir": "/w/cache",
+        "feature_flags": {"FF_LOG_IMAGES_CONFIGURED_FOR_JOB": True},
     }
     assert "this machine ends at 2026-08-20 09:15:00 UTC" in script
 
@@ -117,7 +123,7 @@ CACHE = CacheBucket(
 @pytest.mark.parametrize("credential", [SHELL, DOCKER], ids=["shell", "docker"])
 def test_the_cache_is_reached_with_its_own_keys(credential: Credential) -> None:
     runner = read(replace(credential, cache=CACHE))["runners"][0]
-    assert runner["feature_flags"] == {"FF_USE_LEGACY_S3_CACHE_ADAPTER": True}
+    assert runner["feature_flags"]["FF_USE_LEGACY_S3_CACHE_ADAPTER"] is True
     assert runner["cache"] == {
         "Type": "s3",
         "Shared": True,

@@ -1,12 +1,13 @@
 """Which pool a job goes to: the rule as a table of sentences."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from fleet.model import JobStatus
 from fleet.reasons import Reason
+from fleet.rules.image import Containers
 from fleet.rules.route import (
     Pending,
     RoutePlan,
@@ -27,6 +28,8 @@ class Pool:
     run_untagged: bool = False
     overflow: str | None = None
     protected_only: bool = False
+    backend: str = "ec2"
+    executor: str = "docker"
 
 
 DOCKER = Pool(name="docker", tags=("ec2", "docker"))
@@ -40,10 +43,26 @@ LARGE = Pool(name="large", tags=("light", "heavy"), overflow="small")
 CHAIN = (SMALL, MIDDLE, LARGE)
 
 
-def pending(*tags: str, outgrew: Sequence[str] = (), ref: bool | None = None) -> Pending:
+SHELL = Pool(name="shell", tags=("any",), overflow="lambda", executor="shell")
+LAMBDA = Pool(name="lambda", tags=("any",), overflow="docker", backend="lambda", executor="shell")
+CONTAINERS = Pool(name="docker", tags=("any",))
+KINDS = (SHELL, LAMBDA, CONTAINERS)
+
+
+def pending(
+    *tags: str,
+    outgrew: Sequence[str] = (),
+    ref: bool | None = None,
+    image: str | None = None,
+    services: bool = False,
+) -> Pending:
     """`ref`: whether it is protected."""
     return Pending(
-        tags=tags, status=JobStatus.PENDING, outgrew=frozenset(outgrew), is_protected=ref
+        tags=tags,
+        status=JobStatus.PENDING,
+        outgrew=frozenset(outgrew),
+        containers=Containers(image=image, services=services),
+        is_protected=ref,
     )
 
 
@@ -103,6 +122,30 @@ def test_may_take_is_gitlabs_own_rule(pool: Pool, tags: list[str], taken: bool) 
         pytest.param(
             pending("light", outgrew=["middle"]), CHAIN, "small", "routed",
             id="outgrew a pool that it does not go to",
+        ),
+        pytest.param(pending("any"), KINDS, "shell", "routed", id="asks for no image"),
+        pytest.param(
+            pending("any", image="node:22"), KINDS, "lambda", "image", id="Lambda bundles its image"
+        ),
+        pytest.param(
+            pending("any", image="ruby:3"), KINDS, "docker", "image", id="no shell has its image"
+        ),
+        pytest.param(
+            pending("any", image="node:22", services=True), KINDS, "docker", "services",
+            id="services need containers",
+        ),
+        pytest.param(
+            pending("any", image="ruby:3", outgrew=["lambda"]), KINDS, "docker", "overflow",
+            id="the last pool that it left says why",
+        ),
+        pytest.param(
+            pending("any", image="ruby:3"), (LAMBDA,), "lambda", "routed",
+            id="its image is nowhere: it stays",
+        ),
+        pytest.param(
+            pending("any", services=True, ref=False),
+            (LAMBDA, replace(CONTAINERS, protected_only=True)), "lambda", "routed",
+            id="the pool with containers may not take it",
         ),
         pytest.param(
             pending("node", outgrew=["node"]), POOLS, "node", "routed", id="no overflow to go to"

@@ -1,0 +1,120 @@
+"""Which images the Lambda runners bundle: one rule, in Python for routing and in bash for jobs."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from fleet.reasons import Reason
+from fleet.rules.image import Containers, bundled, image_script, why_unfit
+
+IMAGES = {
+    "node:22": "/opt/node/22/bin",
+    "node:22-alpine": "/opt/node/22/bin",
+    "node:22.11.0-bookworm-slim": "/opt/node/22/bin",
+    "docker.io/library/node:24-alpine3.20": "/opt/node/24/bin",
+    "docker.io/node:24": "/opt/node/24/bin",
+    "index.docker.io/library/python:3.11": "/opt/python/3.11/bin",
+    "library/python:3.12": "/opt/python/3.12/bin",
+    "public.ecr.aws/docker/library/python:3.13-slim": "/opt/python/3.13/bin",
+    "gitlab.example.com:443/acme/dependency_proxy/containers/node:22": "/opt/node/22/bin",
+    f"python:3.12.7-slim@sha256:{'0' * 64}": "/opt/python/3.12/bin",
+    "node": None,
+    "node:latest": None,
+    "node:lts-alpine": None,
+    "node:2": None,
+    "node:220": None,
+    "node:18": None,
+    "python:3": None,
+    "python:3.1": None,
+    "python:3.120": None,
+    "python:3x12": None,
+    "python:3.12-windowsservercore": None,
+    "python:3.12-rc": None,
+    "pypy:3.11": None,
+    "acme/node:22": None,
+    "registry.example.com/node:22": None,
+    "registry.example.com:5000/team/python:3.12": None,
+    "ruby:3.3": None,
+    "node:22'; touch /tmp/x; '": None,
+    "node:22\nruby": None,
+    "": None,
+}
+
+
+@pytest.mark.parametrize(("image", "folder"), IMAGES.items())
+def test_official_images_of_a_bundled_version_are_there(image: str, folder: str | None) -> None:
+    assert bundled(image) == folder
+
+
+@pytest.mark.parametrize(("image", "folder"), IMAGES.items())
+def test_a_job_gets_the_same_version_in_front_and_its_log_says_so(
+    image: str, folder: str | None, tmp_path: Path
+) -> None:
+    script = "\n".join(image_script(str(tmp_path / "image"), str(tmp_path / "services")))
+    script = script.replace("/opt/", f"{tmp_path}/opt/")
+    if folder:
+        (tmp_path / folder.removeprefix("/")).mkdir(parents=True)
+    done = subprocess.run(
+        ["/bin/bash", "-euo", "pipefail", "-c", f'{script}\necho "PATH $PATH"'],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "CI_JOB_IMAGE": image},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    first, _, path = done.stdout.rpartition("PATH ")
+    front = f"{tmp_path}{folder}:" if folder else ""
+    assert path == f"{front}/usr/bin:/bin\n"
+    assert first.startswith("runner-fleet: image: ") is bool(image)
+    profile = tmp_path / ".bash_profile"
+    assert profile.exists() is bool(folder)
+    if image:
+        assert (tmp_path / "image").read_text() == image
+
+
+def test_a_job_without_an_image_or_services_reads_nothing_of_them(tmp_path: Path) -> None:
+    script = "\n".join(image_script(str(tmp_path / "image"), str(tmp_path / "services")))
+    home = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    command = ["/bin/bash", "-euo", "pipefail", "-c", script]
+    silent = subprocess.run(command, env=home, capture_output=True, text=True, check=True)
+    assert (silent.stdout, list(tmp_path.iterdir())) == ("", [])
+    (tmp_path / "services").write_text("told\n")
+    spoken = subprocess.run(command, env=home, capture_output=True, text=True, check=True)
+    assert spoken.stdout == "told\n"
+
+
+def test_after_script_has_the_same_version_in_front(tmp_path: Path) -> None:
+    """Another login shell runs it."""
+    node = tmp_path / "opt/node/22/bin"
+    node.mkdir(parents=True)
+    script = "\n".join(image_script(str(tmp_path / "image"), str(tmp_path / "services")))
+    script = script.replace("/opt/", f"{tmp_path}/opt/")
+    for command in ([script], ["--login", 'echo "$PATH"']):
+        *login, text = command
+        done = subprocess.run(
+            ["/bin/bash", *login, "-c", text],
+            env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "CI_JOB_IMAGE": "node:22"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert done.stdout.startswith(f"{node}:")
+
+
+@pytest.mark.parametrize(
+    ("containers", "executor", "backend", "reason"),
+    [
+        (Containers(), "shell", "lambda", None),
+        (Containers(image="node:22"), "shell", "lambda", None),
+        (Containers(image="node:22"), "shell", "ec2", Reason.IMAGE),
+        (Containers(image="node:22", services=True), "shell", "lambda", Reason.SERVICES),
+        (Containers(services=True), "shell", "ec2", Reason.SERVICES),
+        (Containers(image="ruby:3"), "shell", "lambda", Reason.IMAGE),
+        (Containers(image="$CI_IMAGE"), "shell", "lambda", Reason.IMAGE),
+        (Containers(image="ruby:3", services=True), "docker", "ec2", None),
+    ],
+)
+def test_a_shell_lacks_containers(
+    containers: Containers, executor: str, backend: str, reason: Reason | None
+) -> None:
+    assert why_unfit(containers, executor=executor, backend=backend) is reason
