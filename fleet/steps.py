@@ -35,6 +35,7 @@ class StepName(StrEnum):
     WAITS = "waits"
     LAUNCHED = "launched"
     SERVED_ANOTHER = "served_another"  # the job `job_id`
+    BOOT_FAILED = "boot_failed"  # no agent runs there; `detail`: why
     CALLED_HOME = "called_home"
     CREDENTIAL_READ = "credential_read"
     EXPOSED = "exposed"  # jobs can read gitlab-runner's memory; `detail`: why
@@ -65,6 +66,7 @@ class StepName(StrEnum):
 # Steps that a machine may report. Only the fleet writes the rest: a job can forge a report.
 OF_MACHINES = frozenset(
     {
+        StepName.BOOT_FAILED,
         StepName.CALLED_HOME,
         StepName.CREDENTIAL_READ,
         StepName.EXPOSED,

@@ -6,10 +6,13 @@ and fails on a condition or an `Fn::If` inside a loop: docs/decisions.md, 2026-1
 """
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+FOLDER = Path(__file__).parent
+_FILES = "Files"  # the mapping whose texts are names of files beside the template
 _LOOP = "Fn::ForEach::"
 _PREFIXED = {"Ref", "Condition"}  # short forms that are not `Fn::…` in the long form
 
@@ -17,12 +20,18 @@ _PREFIXED = {"Ref", "Condition"}  # short forms that are not `Fn::…` in the lo
 def compose(source: str) -> dict[str, Any]:
     """The template of `source` without loops, short forms and mappings whose keys are known.
 
+    The texts of the mapping `Files` are read from the files of this folder that they name.
     Raises `ValueError` when two loops, or a loop and a resource, make the same key.
     """
     template: dict[str, Any] = yaml.load(source, Loader=_Reader)  # noqa: S506  a safe loader
     template.pop("Transform", None)
     template.get("Metadata", {}).pop("cfn-lint", None)
     mappings = template.pop("Mappings", {})
+    if _FILES in mappings:
+        mappings[_FILES] = {
+            key: {name: (FOLDER / file).read_text() for name, file in row.items()}
+            for key, row in mappings[_FILES].items()
+        }
     composed: dict[str, Any] = _written_out(template, {}, mappings)
     return composed
 

@@ -25,6 +25,7 @@ LABELS: Mapping[StepName, str] = {
     StepName.WAITS: "waits",
     StepName.LAUNCHED: "launched",
     StepName.SERVED_ANOTHER: "its machine served another",
+    StepName.BOOT_FAILED: "machine did not start",
     StepName.CALLED_HOME: "machine called home",
     StepName.CREDENTIAL_READ: "credential read",
     StepName.EXPOSED: "warning",

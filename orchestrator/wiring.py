@@ -140,6 +140,7 @@ class Wiring:
         place = Ec2Place(
             stack=names.stack,
             subnets=names.subnets,
+            arm64_image=names.arm64_image,
             open=MachineKind(launch_template=names.launch_template, role_id=names.machine_role_id),
             protected=MachineKind(
                 launch_template=names.protected_launch_template,

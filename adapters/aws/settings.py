@@ -43,6 +43,7 @@ class OrchestratorSettings(BaseSettings):
     lambda_dead_letter_url: Name
     launch_template: Name
     protected_launch_template: Name
+    arm64_image: Name  # of machines; the launch templates name that of x86-64
     subnets: Annotated[tuple[Name, ...], NoDecode, BeforeValidator(_comma_separated)] = Field(
         min_length=1
     )

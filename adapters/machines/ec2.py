@@ -10,6 +10,7 @@ from adapters.aws.clients import aws_call
 from adapters.machines.backend import Launched, LaunchOrder, LaunchResult, Machine, Shortfall
 from adapters.machines.expiry import Expiry
 from fleet.config.reading import PoolConfig
+from fleet.config.values import architecture
 from fleet.errors import FleetError, Refused, Transient
 from fleet.events import WARNING, MachinesUnguarded, emit
 from fleet.rules.capacity import CapacityPool, classify
@@ -40,6 +41,7 @@ class Ec2Place:
 
     stack: str
     subnets: tuple[str, ...]
+    arm64_image: str  # of machines with such a processor; the launch templates name that of x86-64
     open: MachineKind
     protected: MachineKind  # of protected_only pools
 
@@ -197,7 +199,11 @@ class Ec2Backend:
             "Version": "$Latest",
         }
         overrides = [
-            {"InstanceType": one.instance_type, "SubnetId": one.subnet, **_differences(pool)}
+            {
+                "InstanceType": one.instance_type,
+                "SubnetId": one.subnet,
+                **self._differences(pool, one.instance_type),
+            }
             for one in places
         ]
         market = places[0].market
@@ -218,11 +224,24 @@ class Ec2Backend:
             )
         return dict(answer)
 
+    def _differences(self, pool: PoolConfig, instance_type: str) -> dict[str, Any]:
+        """What a pool's machines of one type override of the launch template."""
+        is_arm = architecture(instance_type) == "arm64"
+        image = pool.image or (self._place.arm64_image if is_arm else None)
+        overrides: dict[str, Any] = {"ImageId": image} if image else {}
+        if pool.disk_gb:
+            disk = {"VolumeSize": pool.disk_gb, "VolumeType": "gp3", "Encrypted": True}
+            overrides["BlockDeviceMappings"] = [
+                {"DeviceName": ROOT_DEVICE, "Ebs": disk | {"DeleteOnTermination": True}}
+            ]
+        return overrides
+
     def _tags(self, pool: PoolConfig, order: LaunchOrder) -> list[Any]:
         """Tags of the creating call: the sweep finds the machines after a crash."""
         tags = {
             "runner-fleet:stack": self._place.stack,
             "runner-fleet:pool": pool.name,
+            "runner-fleet:executor": pool.executor,  # the machine reads it: infra/user-data.sh
             "runner-fleet:launch": order.launch_id,
             "runner-fleet:expires": order.expires_at.isoformat(),
             "Name": f"{self._place.stack}-{pool.name}",
@@ -246,17 +265,6 @@ class Ec2Backend:
 def _mailbox(kind: MachineKind, machine_id: str) -> str:
     """`aws:userid` of the machine's credentials: the only mailbox that its policy allows."""
     return f"{kind.role_id}:{machine_id}"
-
-
-def _differences(pool: PoolConfig) -> dict[str, Any]:
-    """What a pool overrides of the launch template."""
-    overrides: dict[str, Any] = {"ImageId": pool.image} if pool.image else {}
-    if pool.disk_gb:
-        disk = {"VolumeSize": pool.disk_gb, "VolumeType": "gp3", "Encrypted": True}
-        overrides["BlockDeviceMappings"] = [
-            {"DeviceName": ROOT_DEVICE, "Ebs": disk | {"DeleteOnTermination": True}}
-        ]
-    return overrides
 
 
 def _shortfall(error: dict[str, Any], market: str) -> Shortfall:

@@ -15,7 +15,7 @@ from fleet.config.model import (
     PoolConfig,
 )
 from fleet.config.secret_words import is_named_secret, looks_secret
-from fleet.config.values import did_you_mean, duration_text
+from fleet.config.values import architecture, did_you_mean, duration_text
 
 _EC2_ONLY = ("instance_types", "market", "subnets", "image", "disk_gb", "docker")
 # Alphabets with letters that look like those of a to z.
@@ -123,7 +123,7 @@ def _ec2(pool: PoolConfig) -> Iterator[Finding]:
     if not pool.instance_types:
         hint = 'such as ["m7i.large", "m7a.large", "m6i.large"]'
         yield _of(pool, "instance_types", "must name an instance type", hint)
-    by_kind = {_architecture(kind): kind for kind in reversed(pool.instance_types)}
+    by_kind = {architecture(kind): kind for kind in reversed(pool.instance_types)}
     if len(by_kind) > 1:
         types = " and ".join(f"{kind} ({name})" for name, kind in sorted(by_kind.items()))
         message = f"mixes processors: {types}; one image boots on one of them"
@@ -149,13 +149,6 @@ def _docker(pool: PoolConfig) -> Iterator[Finding]:
             hint="name it …@sha256:…",
             is_warning=True,
         )
-
-
-def _architecture(instance_type: str) -> str:
-    """Tell arm64 from x86_64 by the name: Graviton types have a `g` after their generation."""
-    family = instance_type.partition(".")[0]
-    is_arm = re.match(r"[a-z]+\d+[a-z]*g|a1$|mac2", family)
-    return "arm64" if is_arm else "x86_64"
 
 
 def _lambda(pool: PoolConfig) -> Iterator[Finding]:

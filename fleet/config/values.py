@@ -134,6 +134,13 @@ def read_runners_in(value: object) -> dict[str, Any]:
     return {"kind": alone or kind, "id": int(number) if number else None}
 
 
+def architecture(instance_type: str) -> str:
+    """Tell arm64 from x86_64 by the name: Graviton types have a `g` after their generation."""
+    family = instance_type.partition(".")[0]
+    is_arm = re.match(r"[a-z]+\d+[a-z]*g|a1$|mac2", family)
+    return "arm64" if is_arm else "x86_64"
+
+
 def _of_form(pattern: str, must: str) -> AfterValidator:
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value):

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from fleet.config.model import RunnerSize
 from infra import package
-from local.aws.engine import Engine, EngineFailed
+from local.aws.engine import ACCOUNT, REGION, Engine, EngineFailed
 
 CODE_BUCKET = "fleet-code"
 RUNNER_SIZES = tuple(size.lower() for size in get_args(RunnerSize))
@@ -60,6 +60,8 @@ class StackOptions:
     sources: Path = package.ROOT  # where the functions' packages are taken from
     template: Path = package.TEMPLATE
     lambda_runners: bool = True
+    # Named as in ECR, so that machines log in there. One that is a process pulls nothing.
+    ec2_image: str = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/runner-fleet/ec2@sha256:{'0' * 64}"
     cache_ttl_s: int = 5
     at_once: int = 16  # invocations of route and of settle; others are throttled and tried again
 
@@ -74,6 +76,8 @@ def deploy_stack(engine: Engine, options: StackOptions | None = None) -> Stack:
     parameters = uploaded.parameters() | {
         "CacheTtl": str(chosen.cache_ttl_s),
         "KeepArchive": "false",  # MiniStack has no AWS::Events::Archive
+        "Ec2Image": chosen.ec2_image,
+        "Ec2ImageArm64": chosen.ec2_image,
         "LambdaImage": f"local/stand_in@sha256:{'0' * 64}" if chosen.lambda_runners else "",
     }
     cloudformation.create_stack(

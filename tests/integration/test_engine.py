@@ -14,7 +14,7 @@ from urllib.request import urlopen
 import pytest
 from botocore.exceptions import ClientError
 
-from infra.package import TEMPLATE
+from infra.package import ROOT, TEMPLATE
 from local.aws.engine import ACCOUNT, Engine, EngineFailed, EngineOptions, wait_until
 from local.aws.stack import Stack, StackOptions, deploy_stack
 from tests.integration.conftest import STANDINS, Role, Standins
@@ -232,7 +232,7 @@ def test_a_machine_reads_its_user_data(engine: Engine, stack: Stack) -> None:
     decoded = base64.b64decode(answer["UserData"]["Value"]).decode()
     assert f'export FLEET_MAILBOX_TABLE="{stack.mailbox_table}"' in decoded
     assert f'export FLEET_MAILBOX_KEY="{stack.mailbox_key}"' in decoded
-    assert 'exec "${FLEET_HOME:-/opt/runner-fleet}/ec2_runner/boot.sh"' in decoded
+    assert decoded.endswith((ROOT / "infra/user-data.sh").read_text())
     with pytest.raises(ClientError, match="NotFound"):
         ec2.describe_instance_attribute(InstanceId="i-0", Attribute="userData")
 

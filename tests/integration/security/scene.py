@@ -139,6 +139,7 @@ class RoleScene(Scene):
                 "stack": self.stack.name,
                 "cache_ttl": 0,
                 "tenant_isolation": True,
+                "arm64_image": "resolve:ssm:/aws/service/arm64",
                 "sweep_arn": sweep,
             }
         )

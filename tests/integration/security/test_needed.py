@@ -70,6 +70,7 @@ UNSEEN = {
     "KeepFailedTimer": "the scheduler sends what it could not deliver",
     "DeliverLogs": "Step Functions delivers logs; the engine keeps none of them",
     "WriteOwnLogs": "Lambda writes logs; the engine does it without the role",
+    "PullOwnImage": "the registry checks it at each pull; the engine has no registry to pull from",
     "PutFailures": "Lambda puts the event of a failed invocation; the engine does it by itself",
     "PassMachineRole": "EC2 and the scheduler check it when they are handed the role",
     "PassExpiryRole": "EC2 and the scheduler check it when they are handed the role",
@@ -272,10 +273,19 @@ def machines_take_their_mail(scene: RoleScene) -> None:
         mailbox.report(report)
         assert mailbox.order() is None
         use(credential.cache, scene)
+        if runner.backend == "ec2":
+            log_in(scene, role)
     cancel(scene, *jobs)
     scene.clock.go(4 * 3600)
     assert scene.sweep().closed == len(roles)
     scene.apply(TEXT)
+
+
+def log_in(scene: RoleScene, role: str) -> None:
+    """To the registry, as the user data does."""
+    keys = session(scene.engine, scene.arns[role])
+    with closing(keys.client("ecr", endpoint_url=scene.engine.url, config=CONFIG)) as registry:
+        assert registry.get_authorization_token()["authorizationData"]
 
 
 def use(cache: CacheBucket | None, scene: RoleScene) -> None:

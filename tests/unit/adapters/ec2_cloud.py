@@ -77,6 +77,7 @@ def ec2_cloud() -> Iterator[Cloud]:
     place = Ec2Place(
         stack="fleet",
         subnets=("subnet-1",),
+        arm64_image="resolve:ssm:/aws/service/arm64",
         open=MachineKind(launch_template="lt-1", role_id="AROA"),
         protected=MachineKind(launch_template="lt-2", role_id="AROB"),
     )

@@ -1,6 +1,7 @@
 """The template and the state machines, read as the tests want them."""
 
 import json
+import re
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -42,6 +43,22 @@ def statements(role: str) -> list[dict[str, Any]]:
     ]
     documents = own + managed + shared
     return [statement for document in documents for statement in document["Statement"]]
+
+
+def user_data(kind: str = "Machine", **values: str) -> str:
+    """What a machine runs. `values`: of what the text refers to, such as `Mailboxes`; else `x`."""
+    data = properties(f"{kind}Template")["LaunchTemplateData"]
+    separator, parts = data["UserData"]["Fn::Base64"]["Fn::Join"]
+    return str(separator.join(_text_of(part, values) for part in parts))
+
+
+def _text_of(part: Any, values: dict[str, str]) -> str:
+    """CloudFormation's text for a literal, a `Fn::Sub` or a `Fn::GetAtt`."""
+    if isinstance(part, str):
+        return part
+    if "Fn::GetAtt" in part:
+        return values.get(part["Fn::GetAtt"], "x")
+    return re.sub(r"\$\{([\w.:]+)\}", lambda name: values.get(name[1], "x"), part["Fn::Sub"])
 
 
 def as_list(value: Any) -> list[Any]:

@@ -156,7 +156,7 @@ def test_the_user_data_has_no_aws_key_and_nothing_of_the_developers(
     (instance_id,) = park.launch()
     eventually(lambda: len(park.host.guests) == 1)
     (guest,) = park.host.guests
-    eventually(lambda: "FLEET_HOME" in environment_of_user_data(guest.keeper.pid))
+    eventually(lambda: "FLEET_WORK_DIR" in environment_of_user_data(guest.keeper.pid))
     environment = environment_of_user_data(guest.keeper.pid)
     assert {name for name in environment if name.startswith("AWS_")} == {
         "AWS_EC2_METADATA_SERVICE_ENDPOINT",

@@ -20,6 +20,7 @@ SETTINGS = {
     "FLEET_LAMBDA_DEAD_LETTER_URL": "https://sqs.example.com/1/lambda-dead",
     "FLEET_POOL_SECRET_PREFIX": "runner-fleet/pool/",
     "FLEET_LAUNCH_TEMPLATE": "lt-1",
+    "FLEET_ARM64_IMAGE": "resolve:ssm:/aws/service/arm64",
     "FLEET_SUBNETS": "subnet-a,subnet-b",
     "FLEET_SWEEP_ARN": "arn:aws:lambda:us-east-1:1:function:runner-fleet-sweep",
     "FLEET_EXPIRY_ROLE": "arn:aws:iam::1:role/expiry",

@@ -163,6 +163,7 @@ class TestAsking:
         tags = {
             "runner-fleet:stack": "fleet",
             "runner-fleet:pool": "linux",
+            "runner-fleet:executor": "docker",
             "runner-fleet:launch": "l1",
             "runner-fleet:expires": AT.isoformat(),
             "Name": "fleet-linux",
@@ -215,6 +216,27 @@ class TestAsking:
         cloud.gives("i-0", LaunchTemplateConfigs=configs)
         cloud.takes_timer()
         assert cloud.backend.launch(own, cloud.order(*names(1))).launched
+
+    @pytest.mark.parametrize(
+        ("kind", "more", "image"),
+        [
+            ("m7g.large", "", {"ImageId": "resolve:ssm:/aws/service/arm64"}),
+            ("g5g.xlarge", "", {"ImageId": "resolve:ssm:/aws/service/arm64"}),
+            ("g5.xlarge", "", {}),
+            ("m7g.large", 'image = "ami-0123456789abcdef0"', {"ImageId": "ami-0123456789abcdef0"}),
+        ],
+    )
+    def test_the_image_is_of_the_types_processor(
+        self, kind: str, more: str, image: dict[str, str], cloud: Cloud
+    ) -> None:
+        own = pool(POOL.replace('"m7i.large", "m7a.large"', f'"{kind}"') + more)
+        overrides = [{"InstanceType": kind, "SubnetId": "subnet-1", **image}]
+        configs = [{"LaunchTemplateSpecification": ANY, "Overrides": overrides}]
+        cloud.gives("i-0", LaunchTemplateConfigs=configs)
+        cloud.takes_timer()
+        places = cloud.backend.capacity_pools(own)
+        order = replace(cloud.order(*names(1)), try_in=places)
+        assert cloud.backend.launch(own, order).launched
 
     def test_the_second_market_is_asked_for_the_rest_only(self, cloud: Cloud) -> None:
         cloud.gives("i-0", "i-1", errors=[short("InsufficientInstanceCapacity")])
