@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+RUNS := $(VENV)/.runs
 STAMP := $(VENV)/.installed
 AUDIT := .venv-audit
 N ?= 1000
@@ -12,11 +13,13 @@ WORKERS ?= 4
 help:  ## Say what can be done
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
-$(STAMP): requirements/dev.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11")'
-	@$(PYTHON) -m venv $(VENV)
+# What the command needs; development comes on top, from a lock with the same versions.
+$(RUNS): requirements/local.txt pyproject.toml
+	@PYTHON=$(PYTHON) ./runner-fleet --version
+
+$(STAMP): requirements/dev.txt $(RUNS)
+	@echo "installing what development needs besides, from requirements/dev.txt"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/dev.txt
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 check: $(STAMP)  ## Format, lint, types, template
@@ -35,14 +38,14 @@ test: $(STAMP)  ## All tests, WORKERS at once: most of their time is waiting
 unit: $(STAMP)  ## The tests that need no process besides their own
 	$(BIN)/pytest -n auto --dist worksteal tests/unit
 
-demo: $(STAMP)  ## The main job, end to end, on this machine
-	$(BIN)/runner-fleet demo
+demo: $(RUNS)  ## The main job, end to end, on this machine
+	./runner-fleet demo
 
-chaos: $(STAMP)  ## Every fault of the chaos suite, SEEDS seeds each
-	$(BIN)/runner-fleet local chaos --seeds $(SEEDS)
+chaos: $(RUNS)  ## Every fault of the chaos suite, SEEDS seeds each
+	./runner-fleet local chaos --seeds $(SEEDS)
 
-burst: $(STAMP)  ## N jobs at once
-	$(BIN)/runner-fleet local burst --jobs $(N)
+burst: $(RUNS)  ## N jobs at once
+	./runner-fleet local burst --jobs $(N)
 
 $(AUDIT)/.installed: requirements/audit.txt
 	@$(PYTHON) -m venv $(AUDIT)

@@ -2,8 +2,9 @@
 
 import sys
 from importlib import import_module
+from importlib.metadata import version
 from io import TextIOWrapper
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -90,6 +91,19 @@ app = typer.Typer(
 )
 
 
+def say_version(asked: bool) -> None:
+    """Print the version of the installed package, and end."""
+    if asked:
+        typer.echo(f"runner-fleet {version('gitlab-runner-fleet')}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option("--version", callback=say_version, is_eager=True, help="Say which version it is."),
+]
+
+
 @app.callback()
-def main() -> None:
+def main(*, version: Version = False) -> None:
     """GitLab CI runners on AWS, made for the jobs that wait and gone after them."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = ROOT / "infra" / "template.yaml"
 MACHINES = ROOT / "infra" / "machines"
-REQUIREMENTS = ROOT / "requirements" / "runtime.txt"
+REQUIREMENTS = ROOT / "infra" / "runtime.txt"  # a link in a clone; a wheel has the lock itself
 PACKAGES = ("adapters", "ec2_runner", "fleet", "lambda_runner", "orchestrator", "webhook")
 RUNTIME = (3, 13)  # of the functions, as the template says
 _PLATFORM = (

@@ -42,7 +42,7 @@ ACTS = """
 """
 ONLY_READS_TEXT = "urllib.parse"
 CLOCKS = {"now", "utcnow", "today"}
-# `[project.optional-dependencies]`: for development and the local engine, never deployed.
+# For the command, the local engine and development, never deployed: not in requirements/runtime.in.
 NOT_DEPLOYED = """
     httpx hypothesis jinja2 ministack multipart opentelemetry playwright prometheus_client pytest
     rich samtranslator svg typer uvicorn yaml

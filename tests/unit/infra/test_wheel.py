@@ -1,0 +1,34 @@
+"""The wheel has all that the command reads: an installation has no clone to look into."""
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+from infra.package import ROOT
+
+NOT_SOURCES = shutil.ignore_patterns(
+    ".*", "__pycache__", "build", "docs", "tests", "node_modules", "*.egg-info"
+)
+# Folders that a command reads as files: the template with its machines, what machines start.
+READ = ("infra", "local/bin", "ec2_runner")
+# A wheel has no place for these: they are of the clone.
+OF_THE_CLONE = {".py", ".pyc"}
+
+
+def test_a_wheel_has_every_file_that_the_command_reads(tmp_path: Path) -> None:
+    sources = tmp_path / "sources"
+    shutil.copytree(ROOT, sources, ignore=NOT_SOURCES)
+    build = ("wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path))
+    subprocess.run([sys.executable, "-m", "pip", *build, str(sources)], check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        entries = {entry.filename: entry.external_attr >> 16 for entry in archive.infolist()}
+    for path in (path for folder in READ for path in (ROOT / folder).rglob("*") if path.is_file()):
+        name = path.relative_to(ROOT).as_posix()
+        if path.suffix in OF_THE_CLONE:
+            continue
+        assert name in entries, f"{name} is not in the wheel"
+        is_program = bool(path.stat().st_mode & 0o100)
+        assert bool(entries[name] & 0o100) == is_program, f"{name} is not as executable as it was"
