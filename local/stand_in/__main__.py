@@ -6,7 +6,6 @@ without the real binary; `tests/integration/local/test_standin_runner.py` runs b
 
 import argparse
 import os
-import secrets
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -23,15 +22,19 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The process's exit code; fatal mistakes end it with 1 on the way."""
+    """The process's exit code; fatal mistakes end it with 1 on the way.
+
+    The environment may set shorter pauses than the real runner's three seconds.
+    """
     if list(arguments) in (["--version"], ["-v"]):
         sys.stdout.write(_ABOUT)
         return 0
     try:
         options = _parser().parse_args(arguments)
         runner = read_runner(options.config, options.runner)
-        pauses = {name: _seconds(f"RUNNER_FLEET_STANDIN_{name}_S") for name in ("POLL", "TRACE")}
-    except UsageError as exc:
+        poll_s = float(os.environ.get("RUNNER_FLEET_STANDIN_POLL_S") or 3)
+        trace_s = float(os.environ.get("RUNNER_FLEET_STANDIN_TRACE_S") or 3)
+    except ValueError as exc:
         Log().fatal(str(exc))
     from local.stand_in.single import RunSingle  # noqa: PLC0415 - `--version` need not wait for it
 
@@ -39,10 +42,8 @@ def main(arguments: Sequence[str]) -> int:
         runner=runner,
         max_builds=options.max_builds,
         wait_timeout_s=options.wait_timeout,
-        poll_s=pauses["POLL"],
-        trace_s=pauses["TRACE"],
-        system_id=f"r_{secrets.token_hex(6)}",
-        log=Log(),
+        poll_s=poll_s,
+        trace_s=trace_s,
     ).run()
     return 0
 
@@ -56,14 +57,6 @@ def _parser() -> argparse.ArgumentParser:
     single.add_argument("--max-builds", type=int, default=0, help="0: no limit")
     single.add_argument("--wait-timeout", type=int, default=0, help="seconds; 0: no limit")
     return parser
-
-
-def _seconds(variable: str) -> float:
-    """The stand-in's own settings: shorter pauses than the real runner's three seconds."""
-    try:
-        return float(os.environ.get(variable) or 3)
-    except ValueError as exc:
-        raise UsageError(f"{variable} must be a number of seconds") from exc
 
 
 if __name__ == "__main__":

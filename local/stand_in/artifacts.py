@@ -1,11 +1,12 @@
 """Sends a job's artifacts to GitLab, and fetches those of earlier jobs."""
 
+import gzip
 import io
 import json
 import os
-import shutil
 import zipfile
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from urllib.parse import urlencode
 
 from local.stand_in import files
@@ -18,77 +19,65 @@ _RED = "\033[31;1m"
 
 
 class Artifacts:
-    """The artifacts of one job below `root`; `say` writes a line to its log."""
+    """The artifacts of one job; `say` writes a line to its log."""
 
-    def __init__(self, gitlab: JobServer, job: Job, root: str, say: Callable[[str], None]) -> None:
-        self._gitlab = gitlab
-        self._job = job
-        self._root = root
-        self._say = say
+    def __init__(
+        self, gitlab: JobServer, job: Job, variables: Variables, say: Callable[[str], None]
+    ) -> None:
+        self._gitlab, self._job, self._say = gitlab, job, say
+        self._expand = variables.expand
+        self._root = variables.places.project
 
     def download(self, earlier: Dependency) -> None:
         """Unpack an earlier job's archive. Raises `BuildError` without a whole archive."""
         self._say(f"\033[32;1mDownloading artifacts for {earlier.name} ({earlier.id})...")
         reply = self._gitlab.download_artifact(earlier.id, earlier.token)
-        line = f"Downloading artifacts from coordinator... {_status(reply)}  id={earlier.id}"
-        if reply.status != 200:
-            self._fail(f"ERROR: {line}")
+        self._show("Downloading artifacts from coordinator...", reply, expected=200)
         try:
             files.read_zip(io.BytesIO(reply.body), self._root)
         except (zipfile.BadZipFile, ValueError, OSError) as exc:
             self._fail(f"FATAL: {exc}")
-        self._say(line)
 
-    def upload(self, artifact: Artifact, variables: Variables) -> None:
+    def upload(self, artifact: Artifact) -> None:
         """Pack and send; no files is no failure. Raises `BuildError` when GitLab refuses."""
         self._say("\033[32;1mUploading artifacts...")
-        paths = self._find(artifact, variables)
-        if not paths:
+        names = files.find_all(self._root, artifact, self._expand, self._say)
+        for pattern in artifact.exclude:
+            names -= files.matches(self._root, self._expand(pattern))
+        if not names:
             self._say(f"{_RED}ERROR: No files to upload")
             return
         kind, form = artifact.artifact_type, artifact.artifact_format
         usual = "artifacts" if kind in {"", "archive"} else kind
         ending = {"gzip": ".gz", "raw": ""}.get(form, ".zip")
-        filename = (os.path.basename(variables.expand(artifact.name)) or usual) + ending
+        filename = (os.path.basename(self._expand(artifact.name)) or usual) + ending
         query = {"artifact_format": form, "artifact_type": kind, "expire_in": artifact.expire_in}
         text = urlencode({key: value for key, value in query.items() if value})
-        reply = self._gitlab.upload_artifact(self._job, text, filename, self._pack(form, paths))
-        line = f'Uploading artifacts as "{kind}" to coordinator... {_status(reply)}'
-        if reply.status != 201:
-            self._fail(f"ERROR: {line}")
-        self._say(line)
+        content = self._packed(form, sorted(names))
+        reply = self._gitlab.upload_artifact(self._job, text, filename, content)
+        self._show(f'Uploading artifacts as "{kind}" to coordinator...', reply, expected=201)
+
+    def _packed(self, form: str, names: Sequence[str]) -> bytes:
+        """A zip; one gzip member per file for `gzip`; the first file itself for `raw`."""
+        if form in {"gzip", "raw"}:
+            paths = (Path(self._root, name) for name in names)
+            contents = [path.read_bytes() for path in paths if path.is_file()]
+            return contents[0] if form == "raw" else b"".join(map(gzip.compress, contents))
+        packed = io.BytesIO()
+        files.write_zip(packed, self._root, names)
+        return packed.getvalue()
+
+    def _show(self, action: str, reply: Reply, *, expected: int) -> None:
+        """Write the answer to the log; a refusal with GitLab's message: `400 Bad Request (…)`."""
+        if reply.status == expected:
+            self._say(f"{action} {reply.text}")
+            return
+        try:
+            why = f" ({json.loads(reply.body)['message']})"
+        except (ValueError, LookupError, TypeError):
+            why = ""
+        self._fail(f"ERROR: {action} {reply.text}{why}")
 
     def _fail(self, line: str) -> None:
         self._say(f"{_RED}{line}")
         raise BuildError("exit status 1", exit_code=1)
-
-    def _find(self, artifact: Artifact, variables: Variables) -> Sequence[str]:
-        named = files.find_all(self._root, map(variables.expand, artifact.paths), self._say)
-        if artifact.untracked:
-            untracked = files.find_untracked(self._root)
-            self._say(f"untracked: found {len(untracked)} files")
-            named.update(untracked)
-        for pattern in artifact.exclude:
-            named -= files.matches(self._root, variables.expand(pattern))
-        return sorted(named)
-
-    def _pack(self, form: str, paths: Sequence[str]) -> bytes:
-        packed = io.BytesIO()
-        if form == "gzip":
-            files.write_gzip(packed, self._root, paths)
-        elif form == "raw":
-            with open(os.path.join(self._root, paths[0]), "rb") as file:
-                shutil.copyfileobj(file, packed)
-        else:
-            files.write_zip(packed, self._root, paths)
-        return packed.getvalue()
-
-
-def _status(reply: Reply) -> str:
-    """The status with GitLab's message of a refusal: `400 Bad Request (Invalid Format)`."""
-    if reply.status < 400:
-        return reply.text
-    try:
-        return f"{reply.text} ({json.loads(reply.body)['message']})"
-    except (ValueError, LookupError, TypeError):
-        return reply.text

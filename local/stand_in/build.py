@@ -9,25 +9,35 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from shlex import quote
-from urllib.parse import urlsplit
+from typing import TypeVar
 
 from local.stand_in.artifacts import Artifacts
-from local.stand_in.cache import Bucket, Caches
+from local.stand_in.cache import Caches
 from local.stand_in.config import NAME, REVISION, VERSION, RunnerOptions
 from local.stand_in.gitlab import JobServer
-from local.stand_in.job import Job, is_wanted
-from local.stand_in.script import STRATEGIES, Sources, commands, exports, notice, shell_script
+from local.stand_in.job import Job
+from local.stand_in.log import Log
+from local.stand_in.script import (
+    STRATEGIES,
+    commands,
+    exports,
+    notice,
+    shell_script,
+    source_commands,
+)
 from local.stand_in.shell import BuildError, Over, Stops, run_shell
-from local.stand_in.trace import Trace
-from local.stand_in.variables import Places, Variables
+from local.stand_in.trace import Sender, Trace
+from local.stand_in.variables import Variables, find_places, job_variables
 
+_T = TypeVar("_T")
 _CLEAR, _CYAN, _YELLOW, _RESET = "\033[0K", "\033[36;1m", "\033[0;33m", "\033[0;m"
+_USUAL_TIMEOUT_S = 7200
 _STATUSES = {"job_canceled": "canceled", "job_execution_timeout": "timedout"}
-# Variables that only the real runner follows. An empty GIT_STRATEGY is no strategy.
+_SYSTEM_FAILURES = {"runner_system_failure", "runner_interrupted"}
+# Variables that only the real runner follows.
 _NOT_FOLLOWED = re.compile(
     r"CI_DEBUG_TRACE|AFTER_SCRIPT_IGNORE_ERRORS|RUNNER_(AFTER_)?SCRIPT_TIMEOUT|FF_\w+"
     r"|(GET_SOURCES|RESTORE_CACHE|ARTIFACT_DOWNLOAD|EXECUTOR_JOB_SECTION)_ATTEMPTS"
@@ -35,35 +45,67 @@ _NOT_FOLLOWED = re.compile(
 )
 
 
-@dataclass(kw_only=True)
 class Build:
     """One job on this machine. `stops` may end it at any time."""
 
-    job: Job
-    runner: RunnerOptions
-    gitlab: JobServer
-    places: Places
-    variables: Variables
-    trace: Trace
-    stops: Stops
+    def __init__(self, job: Job, runner: RunnerOptions, gitlab: JobServer, log: Log) -> None:
+        timeout_s = job.runner_info.timeout or _USUAL_TIMEOUT_S
+        self._job, self._runner, self._gitlab = job, runner, gitlab
+        self._places = find_places(job, runner)
+        self._variables = job_variables(job, runner, self._places, timeout_s)
+        self._artifacts = Artifacts(gitlab, job, self._variables, self._say)
+        self._caches = Caches(runner, job, self._variables, self._say)
+        self.stops = Stops(timeout_s=timeout_s)
+        self._trace = Trace(
+            secrets=[variable.value for variable in self._variables if variable.masked],
+            token_prefixes=job.features.token_mask_prefixes,
+            limit_bytes=runner.output_limit * 1024,
+        )
+        project_id, token = job.job_info.project_id, runner.short_token
+        self._log = log.having(job=job.id, project=project_id, runner=token)
 
-    def __post_init__(self) -> None:
-        self._artifacts = Artifacts(self.gitlab, self.job, self.places.project, self._say)
+    def run(self, trace_s: float) -> None:
+        """Run the job; send its log every `trace_s`, and its end to GitLab."""
+        started = time.monotonic()
+        if self._runner.feature_flags.ff_log_images_configured_for_job:
+            self._log_images()
+        sender = Sender(
+            gitlab=self._gitlab,
+            job=self._job,
+            trace=self._trace,
+            stops=self.stops,
+            interval_s=trace_s,
+        )
+        failure = self._run_stages()
+        log = self._log.having(duration_s=time.monotonic() - started)
+        if failure is None:
+            self._trace.write("\033[32;1mJob succeeded\033[0;m\n")
+            log.say("info", "Job succeeded")
+            sender.finish("success")
+            return
+        system = " (system failure)" if failure.reason in _SYSTEM_FAILURES else ""
+        line = f"Job failed{system}: {failure}"
+        self._trace.write(f"\033[31;1mERROR: {line}\n\033[0;m\n")
+        log.say("warning", f"{line}\n")
+        reason = failure.reason_for(self._job.features.failure_reasons)
+        sender.finish("failed", failure_reason=reason, exit_code=failure.exit_code)
 
-    def run(self, system_id: str) -> BuildError | None:
+    def _log_images(self) -> None:
+        of_job = [("Image", self._job.image)] if self._job.image.name else []
+        for kind, image in (*of_job, *(("Service image", image) for image in self._job.services)):
+            self._log.say("info", f"{kind} configured for job", image_name=image.name)
+
+    def _run_stages(self) -> BuildError | None:
         """How the job failed, or None when it did not."""
         try:
-            self._prepare(system_id)
+            self._prepare()
             failure = self._attempt(self._get_ready)
             if failure is None:
                 failure = self._attempt(self._run_script)
                 self._run_after_script(failure)
             succeeded = failure is None
-            late = [
-                self._attempt(lambda: self._save_caches(succeeded)),
-                self._attempt(lambda: self._upload_artifacts(succeeded)),
-            ]
-            return failure or next((error for error in late if error), None)
+            late = self._attempt(lambda: self._save_caches(succeeded))
+            late = self._attempt(lambda: self._upload_artifacts(succeeded)) or late
         except Over as over:
             return over
         except OSError as exc:
@@ -71,7 +113,8 @@ class Build:
         finally:
             title = "Cleaning up project directory and file based variables"
             with self._section("cleanup_file_variables", title):
-                shutil.rmtree(self.places.temporary, ignore_errors=True)
+                shutil.rmtree(self._places.temporary, ignore_errors=True)
+        return failure or late
 
     def _attempt(self, stage: Callable[[], None]) -> BuildError | None:
         """The failure of a stage, unless the job is over altogether: that is raised."""
@@ -84,49 +127,42 @@ class Build:
             return error
         return None
 
-    def _prepare(self, system_id: str) -> None:
-        self.trace.write(f"{_CLEAR}Running with {NAME} {VERSION} ({REVISION}){_RESET}\n")
-        on = f"{self.runner.name} {self.runner.short_token}, system ID: {system_id}"
-        self.trace.write(f"{_CLEAR}  on {on}{_RESET}\n")
+    def _prepare(self) -> None:
+        self._trace.write(f"{_CLEAR}Running with {NAME} {VERSION} ({REVISION}){_RESET}\n")
+        about = f"{self._runner.name} {self._runner.short_token}"
+        self._trace.write(f"{_CLEAR}  on {about}, system ID: {self._gitlab.system_id}{_RESET}\n")
         with self._section("prepare_executor", 'Preparing the "shell" executor'):
-            self.trace.write(f"{_CLEAR}Using Shell ({self.runner.shell}) executor...{_RESET}\n")
-            if names := ", ".join(not_followed(self.variables)):
+            self._trace.write(f"{_CLEAR}Using Shell ({self._runner.shell}) executor...{_RESET}\n")
+            if names := ", ".join(not_followed(self._variables)):
                 self._say(f"{_YELLOW}WARNING: the stand-in runner does not follow {names}")
         with self._section("prepare_script", "Preparing environment"):
-            os.makedirs(self.places.temporary, exist_ok=True)
-            for variable in self.variables:
+            os.makedirs(self._places.temporary, exist_ok=True)
+            for variable in self._variables:
                 if variable.file:
-                    with open(self.variables.exported(variable), "w", encoding="utf-8") as file:
+                    with open(self._variables.exported(variable), "w", encoding="utf-8") as file:
                         file.write(variable.value)
-            self.trace.write(f"Running on {socket.gethostname()}...\n")
+            self._trace.write(f"Running on {socket.gethostname()}...\n")
 
     def _get_ready(self) -> None:
-        self._get_sources()
-        if restored := [cache for cache in self.job.cache if cache.paths or cache.untracked]:
-            with self._section("restore_cache", "Restoring cache"):
-                for cache in restored:
-                    self._caches().restore(cache)
-        if downloads := [one for one in self.job.dependencies if one.artifacts_file.filename]:
-            with self._section("download_artifacts", "Downloading artifacts"):
-                for earlier in downloads:
-                    self._artifacts.download(earlier)
-
-    def _get_sources(self) -> None:
-        sources = Sources(self.job, self.variables, self.places)
-        before = () if sources.strategy == "none" else self.job.script("pre_get_sources_script")
+        job = self._job
         with self._section("get_sources", "Getting source from Git repository"):
-            self._run_lines([*commands(before), *sources.lines()])
+            self._run_lines(source_commands(job, self._variables, self._places))
+        caches = [cache for cache in job.cache if cache.paths or cache.untracked]
+        self._each("restore_cache", "Restoring cache", caches, self._caches.restore)
+        archives = [earlier for earlier in job.dependencies if earlier.artifacts_file.filename]
+        title = "Downloading artifacts"
+        self._each("download_artifacts", title, archives, self._artifacts.download)
 
     def _run_script(self) -> None:
-        script = filter(None, [self.runner.pre_build_script, *self.job.script("script")])
+        script = filter(None, [self._runner.pre_build_script, *self._job.script("script")])
         with self._section("step_script", 'Executing "step_script" stage of the job script'):
             self._run_lines([self._enter(), *commands(script)], is_script=True)
 
     def _run_after_script(self, failure: BuildError | None) -> None:
         """Run what follows the script; its own failure changes nothing."""
         status = _STATUSES.get(failure.reason, "failed") if failure else "success"
-        self.variables.set("CI_JOB_STATUS", status)
-        script = self.job.script("after_script")
+        self._variables.set("CI_JOB_STATUS", status)
+        script = self._job.script("after_script")
         if not script:
             return
         lines = [self._enter(), notice("Running after script..."), *commands(script)]
@@ -137,36 +173,32 @@ class Build:
             self._say(f"{_YELLOW}WARNING: {text}: {error}")
 
     def _save_caches(self, succeeded: bool) -> None:
-        wanted = [cache for cache in self.job.cache if is_wanted(cache, succeeded=succeeded)]
-        if not wanted:
-            return
+        wanted = [cache for cache in self._job.cache if cache.is_wanted(succeeded=succeeded)]
         name = "archive_cache" if succeeded else "archive_cache_on_failure"
-        with self._section(name, f"Saving cache for {_end_word(succeeded)} job"):
-            for cache in wanted:
-                self._caches().save(cache)
+        title = f"Saving cache for {_end_word(succeeded)} job"
+        self._each(name, title, wanted, self._caches.save)
 
     def _upload_artifacts(self, succeeded: bool) -> None:
-        wanted = [files for files in self.job.artifacts if is_wanted(files, succeeded=succeeded)]
-        if not wanted:
-            return
+        wanted = [files for files in self._job.artifacts if files.is_wanted(succeeded=succeeded)]
         name = f"upload_artifacts_on_{'success' if succeeded else 'failure'}"
-        with self._section(name, f"Uploading artifacts for {_end_word(succeeded)} job"):
-            for artifact in wanted:
-                self._artifacts.upload(artifact, self.variables)
+        title = f"Uploading artifacts for {_end_word(succeeded)} job"
+        self._each(name, title, wanted, self._artifacts.upload)
 
-    def _caches(self) -> Caches:
-        project_id = self.job.job_info.project_id
-        bucket = Bucket(self.runner, project_id) if self.runner.cache.type else None
-        return Caches(bucket, self.places, self.variables, self._say)
+    def _each(self, name: str, title: str, items: Sequence[_T], act: Callable[[_T], None]) -> None:
+        """One section for all the items, and none without items."""
+        if items:
+            with self._section(name, title):
+                for item in items:
+                    act(item)
 
     def _enter(self) -> str:
-        return f"cd {quote(self.places.project)}"
+        return f"cd {quote(self._places.project)}"
 
-    def _run_lines(self, lines: list[str], *, is_script: bool = False) -> None:
+    def _run_lines(self, lines: Sequence[str], *, is_script: bool = False) -> None:
         code = run_shell(
-            [self.runner.shell, "-l"],
-            shell_script([*exports(self.variables), *lines]),
-            write=self.trace.write,
+            [self._runner.shell, "-l"],
+            shell_script([*exports(self._variables), *lines]),
+            write=self._trace.write,
             stops=self.stops,
             is_script=is_script,
         )
@@ -177,38 +209,25 @@ class Build:
 
     @contextmanager
     def _section(self, name: str, title: str) -> Iterator[None]:
-        has_sections = self.job.features.trace_sections
+        has_sections = self._job.features.trace_sections
         start = f"section_start:{int(time.time())}:{name}\r{_CLEAR}" if has_sections else ""
-        self.trace.write(f"{start}{_CLEAR}{_CYAN}{title}{_RESET}{_RESET}\n")
+        self._trace.write(f"{start}{_CLEAR}{_CYAN}{title}{_RESET}{_RESET}\n")
         try:
             yield
         finally:
             if has_sections:
-                self.trace.write(f"section_end:{int(time.time())}:{name}\r{_CLEAR}")
+                self._trace.write(f"section_end:{int(time.time())}:{name}\r{_CLEAR}")
 
     def _say(self, line: str) -> None:
-        self.trace.write(f"{line}{_RESET}\n")
+        self._trace.write(f"{line}{_RESET}\n")
 
 
 def not_followed(variables: Variables) -> list[str]:
     """The names of the settings that the real runner follows and the stand-in does not."""
-    names = [one.key for one in variables if one.value and _NOT_FOLLOWED.fullmatch(one.key)]
+    names = [v.key for v in variables if v.value and _NOT_FOLLOWED.fullmatch(v.key)]
     if variables.value("GIT_STRATEGY") not in {"", *STRATEGIES}:
         names.append("GIT_STRATEGY")
     return sorted(names)
-
-
-def find_places(job: Job, runner: RunnerOptions, *, working_dir: str) -> Places:
-    """The job's folders: one per runner and project, as the real runner names it."""
-    builds = os.path.join(working_dir, runner.builds_dir)
-    path = urlsplit(job.git_info.clean_url).path.removesuffix(".git").strip("/")
-    project = os.path.join(builds, runner.short_token, "0", path)
-    return Places(
-        builds=builds,
-        project=project,
-        temporary=f"{project}.tmp",
-        cache=os.path.join(working_dir, runner.cache_dir, path),
-    )
 
 
 def _end_word(succeeded: bool) -> str:

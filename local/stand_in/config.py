@@ -25,7 +25,6 @@ class S3Options:
     bucketname: str = ""
     bucketlocation: str = ""
     insecure: bool = False
-    authenticationtype: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +63,9 @@ class RunnerOptions:
 
     @property
     def short_token(self) -> str:
-        """The part of the token that may be shown: in logs, and as a folder's name."""
-        return shorten(self.token)
+        """What logs and a folder's name show of the token: nine characters after its kind."""
+        kind = next((k for k in ("glrt-", "glcbt-") if self.token.startswith(k)), "")
+        return self.token[len(kind) : len(kind) + 9] if kind else self.token[:8]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,34 +76,19 @@ class _Config:
 def read_runner(path: str, name: str) -> RunnerOptions:
     """The runner of that name. Opens and reads the file once: it may be a pipe.
 
-    Raises `UsageError` without such a file or runner, and for a value of a wrong type.
+    Raises `UsageError` without such a file or runner, and for a value that it cannot follow.
     """
     try:
         with open(path, "rb") as file:
             config = decode(_Config, tomllib.load(file), "config")
     except (OSError, tomllib.TOMLDecodeError, DecodeError) as exc:
         raise UsageError(f"Error loading config: {exc}") from exc
-    for runner in config.runners:
-        if runner.name == name:
-            _check(runner)
-            return runner
-    raise UsageError(f"Error loading runner by name: could not find a runner with the name {name}")
-
-
-def _check(runner: RunnerOptions) -> None:
-    needed = {"URL": runner.url, "Token": runner.token, "Executor": runner.executor}
-    for field_name, value in needed.items():
+    runner = next((entry for entry in config.runners if entry.name == name), None)
+    if runner is None:
+        raise UsageError(f"Error loading runner by name: could not find a runner named {name}")
+    for key, value in (("URL", runner.url), ("Token", runner.token)):
         if not value:
-            raise UsageError(f"Missing {field_name}")
-    if runner.executor != "shell":
-        raise UsageError(f"Unknown executor: {runner.executor} (the stand-in has only shell)")
-    if runner.cache.type not in {"", "s3"}:
-        raise UsageError(f"Unknown cache type: {runner.cache.type} (the stand-in has only s3)")
-
-
-def shorten(token: str) -> str:
-    """The first nine characters after the kind of token, eight of tokens without one."""
-    for prefix in ("glrt-", "glcbt-"):
-        if token.startswith(prefix):
-            return token[len(prefix) : len(prefix) + 9]
-    return token[:8]
+            raise UsageError(f"Missing {key}")
+    if runner.executor != "shell" or runner.cache.type not in {"", "s3"}:
+        raise UsageError("The stand-in has only the executor shell and the cache s3")
+    return runner

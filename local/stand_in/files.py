@@ -1,16 +1,16 @@
 """Finds the files that artifacts and caches name, packs and unpacks them."""
 
 import glob
-import gzip
 import os
 import re
-import shutil
 import stat
 import subprocess
 import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO
+
+from local.stand_in.job import SavedFiles
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 
@@ -28,37 +28,37 @@ def matches(root: str, pattern: str) -> set[str]:
     relative = os.path.relpath(os.path.normpath(os.path.join(root, pattern)), root)
     if relative == ".." or relative.startswith("../"):
         return set()
-    hits = (
-        glob.glob(plain, root_dir=root, recursive=True, include_hidden=True)
-        for plain in _without_braces(relative)
-    )
-    return {hit.rstrip("/") for group in hits for hit in group}
+    braces = _BRACES.search(relative)
+    if braces:
+        head, tail = relative[: braces.start()], relative[braces.end() :]
+        return set().union(*(matches(root, head + part + tail) for part in braces[1].split(",")))
+    hits = glob.glob(relative, root_dir=root, recursive=True, include_hidden=True)
+    return {hit.rstrip("/") for hit in hits}
 
 
-def find_all(root: str, patterns: Iterable[str], say: Callable[[str], None]) -> set[str]:
-    """The paths that any of the patterns names; says of each how many."""
+def find_all(
+    root: str, saved: SavedFiles, expand: Callable[[str], str], say: Callable[[str], None]
+) -> set[str]:
+    """The paths that a job saves; says of each pattern how many."""
     paths: set[str] = set()
-    for pattern in patterns:
+    for pattern in map(expand, saved.paths):
         hits = find(root, pattern)
         paths.update(hits)
         if hits:
             say(f"{pattern}: found {len(hits)} matching artifact files and directories")
         else:
-            say(
-                f"\033[0;33mWARNING: {pattern}: no matching files. Ensure that the artifact path "
-                f"is relative to the working directory ({root})"
-            )
+            hint = f"Ensure that the artifact path is relative to the working directory ({root})"
+            say(f"\033[0;33mWARNING: {pattern}: no matching files. {hint}")
+    if saved.untracked:  # what git does not know, ignored files too
+        command = ["git", "ls-files", "-o", "-z"]
+        listed = subprocess.run(command, cwd=root, capture_output=True, check=False).stdout
+        names = set(filter(None, os.fsdecode(listed).split("\0")))
+        say(f"untracked: found {len(names)} files")
+        paths |= names
     return paths
 
 
-def find_untracked(root: str) -> list[str]:
-    """The files git does not know, ignored ones too."""
-    command = ["git", "ls-files", "-o", "-z"]
-    listed = subprocess.run(command, cwd=root, capture_output=True, check=False)
-    return sorted(name for name in os.fsdecode(listed.stdout).split("\0") if name)
-
-
-def write_zip(target: IO[bytes], root: str, paths: Iterable[str]) -> None:
+def write_zip(target: IO[bytes] | str, root: str, paths: Iterable[str]) -> None:
     """Pack files, folders and symbolic links with their modes."""
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in paths:
@@ -72,7 +72,7 @@ def write_zip(target: IO[bytes], root: str, paths: Iterable[str]) -> None:
                 archive.write(full, path)
 
 
-def read_zip(source: IO[bytes], root: str) -> None:
+def read_zip(source: IO[bytes] | str, root: str) -> None:
     """Unpack below `root`.
 
     Raises `ValueError` for an entry that would land outside, and `zipfile.BadZipFile`.
@@ -83,33 +83,15 @@ def read_zip(source: IO[bytes], root: str) -> None:
             full = os.path.join(top, entry.filename)
             if os.path.commonpath([os.path.realpath(os.path.dirname(full)), top]) != top:
                 raise ValueError(f"{entry.filename} would be outside of the folder")
-            _unpack(archive, entry, full)
-
-
-def write_gzip(target: IO[bytes], root: str, paths: Iterable[str]) -> None:
-    """Pack files one after another, each as a gzip member with its name."""
-    for path in paths:
-        full = os.path.join(root, path)
-        if os.path.isfile(full):
-            with open(full, "rb") as file, gzip.GzipFile(path, "wb", fileobj=target) as member:
-                shutil.copyfileobj(file, member)
-
-
-def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, full: str) -> None:
-    mode = entry.external_attr >> 16
-    if entry.is_dir():
-        os.makedirs(full, exist_ok=True)
-        return
-    os.makedirs(os.path.dirname(full), exist_ok=True)
-    if os.path.lexists(full):
-        os.remove(full)
-    if stat.S_ISLNK(mode):
-        os.symlink(archive.read(entry).decode(), full)
-        return
-    with archive.open(entry) as packed, open(full, "wb") as file:
-        shutil.copyfileobj(packed, file)
-    if mode:
-        os.chmod(full, stat.S_IMODE(mode))
+            mode = entry.external_attr >> 16
+            if os.path.lexists(full) and not entry.is_dir():
+                os.remove(full)  # else a file goes through an old link to what that leads to
+            archive.extract(entry, top)
+            if stat.S_ISLNK(mode):
+                os.remove(full)
+                os.symlink(archive.read(entry).decode(), full)
+            elif mode and not entry.is_dir():
+                os.chmod(full, stat.S_IMODE(mode))
 
 
 def _below(root: str, path: str) -> Iterator[str]:
@@ -120,12 +102,3 @@ def _below(root: str, path: str) -> Iterator[str]:
     if os.path.isdir(full) and not os.path.islink(full):
         for name in os.listdir(full):
             yield from _below(root, name if path == "." else f"{path}/{name}")
-
-
-def _without_braces(pattern: str) -> list[str]:
-    """The patterns that one with `{a,b}` stands for."""
-    braces = _BRACES.search(pattern)
-    if braces is None:
-        return [pattern]
-    head, tail = pattern[: braces.start()], pattern[braces.end() :]
-    return [p for part in braces[1].split(",") for p in _without_braces(f"{head}{part}{tail}")]

@@ -7,6 +7,7 @@ import enum
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import urllib3
 
@@ -21,7 +22,6 @@ _FEATURES = (
     *("return_exit_code", "cancel_gracefully"),
 )
 _AGENT = {"User-Agent": f"{NAME} {VERSION} ({REVISION}; linux/{ARCHITECTURE})"}
-_JSON = {"Content-Type": "application/json", "Accept": "application/json", **_AGENT}
 _TIMEOUT_S = 600  # long enough for a long poll and a slow upload
 _LONGEST_INTERVAL_S = 900
 
@@ -39,7 +39,7 @@ _RETRIES = _Retry(
     raise_on_status=False,
     remove_headers_on_redirect=["JOB-TOKEN", "PRIVATE-TOKEN"],
 )
-_UPLOAD_RETRIES = _RETRIES.new(total=2, status_forcelist={500, 502, 503}, backoff_factor=0.5)
+_FILE_RETRIES = _RETRIES.new(total=2, status_forcelist={500, 502, 503}, backoff_factor=0.5)
 
 
 class Result(enum.StrEnum):
@@ -64,33 +64,27 @@ class Reply:
     @property
     def interval_s(self) -> int:
         """Between two pieces of log, as GitLab wishes; 0 when it does not say."""
-        text = self.headers.get("X-GitLab-Trace-Update-Interval", "")
-        return min(int(text), _LONGEST_INTERVAL_S) if text.isdigit() else 0
+        return min(_whole(self.headers.get("X-GitLab-Trace-Update-Interval")), _LONGEST_INTERVAL_S)
 
     @property
-    def is_canceling(self) -> bool:
-        """Whether the script is to end, and after_script to run."""
-        return self.headers.get("Job-Status") == "canceling"
+    def job_status(self) -> str:
+        """GitLab's word for a job that is to end: canceling, canceled, failed; else ""."""
+        return self.headers.get("Job-Status", "")
 
     @property
     def offset(self) -> int:
         """The size of the log GitLab has, out of `Range: 0-<size>`; 0 when it does not say."""
-        end = self.headers.get("Range", "").partition("-")[2]
-        return int(end) if end.isdigit() else 0
+        return _whole(self.headers.get("Range", "").partition("-")[2])
 
     def result(self, results: Mapping[int, Result]) -> Result:
         """The meaning of the status, unless the job is over for GitLab."""
-        if self.headers.get("Job-Status") in {"canceled", "failed"} or self.status == 403:
+        if self.job_status in {"canceled", "failed"} or self.status == 403:
             return Result.ABORT
         return results.get(self.status, Result.FAILED)
 
-    def fields(self) -> dict[str, object]:
-        """The answer's fields in the process log; the interval in nanoseconds."""
-        return {
-            "code": self.status,
-            "job-status": self.headers.get("Job-Status", ""),
-            "update-interval": self.interval_s * 1_000_000_000,
-        }
+
+def _whole(text: str | None) -> int:
+    return int(text) if text and text.isdigit() else 0
 
 
 class JobServer:
@@ -101,10 +95,7 @@ class JobServer:
         self._pool = urllib3.PoolManager(
             maxsize=4, timeout=_TIMEOUT_S, ca_certs=runner.tls_ca_file or None
         )
-        self._token = runner.token
-        self._system_id = system_id
         self._log = log.having(runner=runner.short_token)
-        self._last_update = ""
         self._info = {
             "name": NAME,
             "version": VERSION,
@@ -116,6 +107,8 @@ class JobServer:
             "features": dict.fromkeys(_FEATURES, True),
             "config": {"gpus": ""},
         }
+        self.system_id = system_id
+        self._question = {"info": self._info, "token": runner.token, "system_id": system_id}
 
     def close(self) -> None:
         """Close the connections."""
@@ -123,20 +116,16 @@ class JobServer:
 
     def request_job(self) -> tuple[Job | None, bool]:
         """A job, if GitLab has one for this runner, and whether the runner may ask again."""
-        question = {"info": self._info, "token": self._token, "system_id": self._system_id}
-        if self._last_update:
-            question["last_update"] = self._last_update
-        headers = {**_JSON, "PRIVATE-TOKEN": self._token}
-        reply = self._send("POST", "jobs/request", headers, json.dumps(question).encode())
-        self._last_update = reply.headers.get("X-GitLab-Last-Update", self._last_update)
+        reply = self._send_json("POST", "jobs/request", self._question)
+        if cursor := reply.headers.get("X-GitLab-Last-Update"):
+            self._question["last_update"] = cursor
         if reply.status == 201:
             return self._received(reply), True
         if reply.status == 403:
             self._log.say("error", "Checking for jobs... forbidden", status=reply.text)
-            return None, False
-        if reply.status != 204:
+        elif reply.status != 204:
             self._log.say("warning", "Checking for jobs... failed", status=reply.text)
-        return None, True
+        return None, reply.status != 403
 
     def _received(self, reply: Reply) -> Job | None:
         try:
@@ -151,59 +140,52 @@ class JobServer:
         return job
 
     def update_job(
-        self,
-        job: Job,
-        state: str,
-        output: Mapping[str, object],
-        *,
-        failure_reason: str = "",
-        exit_code: int = 0,
+        self, job: Job, state: str, output: Mapping[str, object], **ending: str | int
     ) -> tuple[Result, Reply]:
-        """Send the job's state: running, success or failed. `output`: checksum and bytesize."""
-        ending = {"failure_reason": failure_reason, "exit_code": exit_code}
-        body = {
-            **{"info": self._info, "token": job.token, "state": state, "output": output},
-            **{"checksum": output["checksum"]},
-            **{key: value for key, value in ending.items() if value},
-        }
-        log = self._log.having(job=job.id, **output)
-        log.say("info", "Updating job...")
-        headers = {**_JSON, "PRIVATE-TOKEN": job.token}
-        text = json.dumps(body, separators=(",", ":")).encode()
-        reply = self._send("PUT", f"jobs/{job.id}", headers, text)
+        """Send the job's state: running, success or failed.
+
+        `output`: checksum and bytesize. `ending`: failure_reason and exit_code, unless empty.
+        """
+        checksum = output["checksum"]
+        body: dict[str, object] = {"info": self._info, "token": job.token, "state": state}
+        body |= {"output": output, "checksum": checksum}
+        body |= {key: value for key, value in ending.items() if value}
+        reply = self._send_json("PUT", f"jobs/{job.id}", body)
         result = reply.result({200: Result.OK, 404: Result.ABORT})
-        level = "warning" if result in {Result.ABORT, Result.FAILED} else "info"
-        log.say(level, f"Submitting job to coordinator...{result}", **reply.fields())
+        self._log_update("Submitting job to", result, reply, job=job.id, **output)
         return result, reply
 
     def patch_trace(self, job: Job, content: bytes, start: int) -> tuple[Result, Reply]:
         """Send the piece of the log that begins at `start`."""
         sent = f"{start}-{start + len(content) - 1}"
         headers = {"Content-Type": "text/plain", "Content-Range": sent, "JOB-TOKEN": job.token}
-        path = f"jobs/{job.id}/trace?debug_trace=false"
-        reply = self._send("PATCH", path, {**headers, **_AGENT}, content)
+        reply = self._send("PATCH", f"jobs/{job.id}/trace?debug_trace=false", headers, content)
         result = reply.result({202: Result.OK, 404: Result.NOT_FOUND, 416: Result.MISMATCH})
-        fields = {"job": job.id, "sent-log": sent, "job-log": reply.headers.get("Range", "")}
-        self._log.say(
-            "info" if result is Result.OK else "warning",
-            f"Appending trace to coordinator...{result}",
-            **{**fields, "status": reply.text, **reply.fields()},
-        )
+        self._log_update("Appending trace to", result, reply, job=job.id, **{"sent-log": sent})
         return result, reply
 
     def upload_artifact(self, job: Job, query: str, filename: str, content: bytes) -> Reply:
         """Send one file of artifacts; `query` says what it is."""
         form = {"file": (filename, content, "application/octet-stream")}
         body, content_type = urllib3.encode_multipart_formdata(form)
-        headers = {"Content-Type": content_type, "JOB-TOKEN": job.token, **_AGENT}
+        headers = {"Content-Type": content_type, "JOB-TOKEN": job.token}
         path = f"jobs/{job.id}/artifacts?{query}"
-        return self._send("POST", path, headers, body, retries=_UPLOAD_RETRIES)
+        return self._send("POST", path, headers, body, retries=_FILE_RETRIES)
 
     def download_artifact(self, job_id: int, token: str) -> Reply:
         """The archive of an earlier job."""
         path = f"jobs/{job_id}/artifacts?direct_download=true"
-        headers = {"JOB-TOKEN": token, **_AGENT}
-        return self._send("GET", path, headers, retries=_UPLOAD_RETRIES)
+        return self._send("GET", path, {"JOB-TOKEN": token}, retries=_FILE_RETRIES)
+
+    def _log_update(self, action: str, result: Result, reply: Reply, **fields: object) -> None:
+        level = "info" if result in {Result.OK, Result.MISMATCH} else "warning"
+        answer = {"code": reply.status, "status": reply.text, "job-status": reply.job_status}
+        self._log.say(level, f"{action} coordinator...{result}", **fields, **answer)
+
+    def _send_json(self, method: str, path: str, body: Mapping[str, Any]) -> Reply:
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        headers["PRIVATE-TOKEN"] = body["token"]
+        return self._send(method, path, headers, json.dumps(body).encode())
 
     def _send(
         self,
@@ -214,16 +196,10 @@ class JobServer:
         *,
         retries: urllib3.Retry = _RETRIES,
     ) -> Reply:
-        address = f"{self._base}/{path}"
+        url, headers = f"{self._base}/{path}", {**headers, **_AGENT}
         try:
-            answer = self._pool.request(
-                method, address, body=body, headers=headers, retries=retries
-            )
+            answer = self._pool.request(method, url, body=body, headers=headers, retries=retries)
         except (urllib3.exceptions.HTTPError, OSError) as exc:
             return Reply(status=-1, text=f"couldn't execute {method}: {exc}", headers={})
-        return Reply(
-            status=answer.status,
-            text=f"{answer.status} {answer.reason or ''}".rstrip(),
-            headers=answer.headers,
-            body=answer.data,
-        )
+        text = f"{answer.status} {answer.reason or ''}".rstrip()
+        return Reply(status=answer.status, text=text, headers=answer.headers, body=answer.data)

@@ -51,28 +51,36 @@ class GitInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Artifact:
+class SavedFiles:
+    """Files that the job saves when it ends."""
+
+    paths: tuple[str, ...] = ()
+    untracked: bool = False
+    when: str = ""
+
+    def is_wanted(self, *, succeeded: bool) -> bool:
+        """Whether the job saves them after such an end."""
+        ends = ("", "on_success", "always") if succeeded else ("on_failure", "always")
+        return self.when in ends and bool(self.paths or self.untracked)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact(SavedFiles):
     """Files to upload."""
 
     name: str = ""
-    paths: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-    untracked: bool = False
-    when: str = ""
     expire_in: str = ""
     artifact_type: str = ""
     artifact_format: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cache:
+class Cache(SavedFiles):
     """Files to restore and save."""
 
     key: str = ""
-    paths: tuple[str, ...] = ()
-    untracked: bool = False
     policy: str = ""  # "" means pull-push
-    when: str = ""
     fallback_keys: tuple[str, ...] = ()
 
 
@@ -146,9 +154,8 @@ class Job:
 
     def script(self, name: str) -> tuple[str, ...]:
         """The commands of the steps and hooks of that name."""
-        return tuple(
-            line for one in (*self.steps, *self.hooks) if one.name == name for line in one.script
-        )
+        named = (entry for entry in (*self.steps, *self.hooks) if entry.name == name)
+        return tuple(line for entry in named for line in entry.script)
 
 
 def read_job(body: bytes) -> Job:
@@ -159,25 +166,17 @@ def read_job(body: bytes) -> Job:
         raise DecodeError(str(exc)) from exc
 
 
-def is_wanted(files: Artifact | Cache, *, succeeded: bool) -> bool:
-    """Whether the job saves these files after such an end."""
-    ends = ("", "on_success", "always") if succeeded else ("on_failure", "always")
-    return files.when in ends and bool(files.paths or files.untracked)
-
-
 def decode(kind: type[_T], value: object, path: str) -> _T:
     """`value` as a dataclass of this kind. Keys are read in any case and with `-` for `_`.
 
     Null and absent are alike; unknown keys mean nothing. Raises `DecodeError`.
     """
-    entries = {
-        key.lower().replace("-", "_"): entry for key, entry in _of(dict, value, path).items()
-    }
+    table = {key.lower().replace("-", "_"): item for key, item in _of(dict, value, path).items()}
     return kind(
         **{
-            name: _value(hint, entries[name], f"{path}.{name}")
+            name: _value(hint, table[name], f"{path}.{name}")
             for name, hint in get_type_hints(kind).items()
-            if entries.get(name) is not None
+            if table.get(name) is not None
         }
     )
 
@@ -187,7 +186,7 @@ def _value(wanted: Any, value: object, path: str) -> object:
         return decode(wanted, value, path)  # type: ignore[arg-type]
     plain = get_origin(wanted) or wanted
     if plain is tuple:
-        return tuple(_value(get_args(wanted)[0], entry, path) for entry in _of(list, value, path))
+        return tuple(_value(get_args(wanted)[0], item, path) for item in _of(list, value, path))
     return _of(plain, value, path)
 
 

@@ -22,13 +22,11 @@ class Log:
 
     def say(self, level: str, message: str, **fields: object) -> None:
         """One write call per line, so that lines of threads and signal handlers do not mix."""
-        if self.to_fd is None:
-            return
-        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        every = {"level": level, "msg": message, "time": at, **self.fields, **fields}
-        line = json.dumps(every, sort_keys=True, separators=(",", ":"))
-        with suppress(OSError):  # without a reader: the job matters more than its log line
-            os.write(self.to_fd, line.encode() + b"\n")
+        if self.to_fd is not None:
+            at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            line = {"level": level, "msg": message, "time": at, **self.fields, **fields}
+            with suppress(OSError):  # without a reader: the job matters more than its log line
+                os.write(self.to_fd, json.dumps(line).encode() + b"\n")
 
     def fatal(self, message: str) -> NoReturn:
         """Say why, and end the process with code 1 at once."""

@@ -10,7 +10,6 @@ from local.stand_in.job import Job
 from local.stand_in.variables import Places, Variables
 
 STRATEGIES = ("fetch", "clone", "none")
-_GREEN, _RESET = "\033[32;1m", "\033[0;m"
 _NAME = re.compile(r"[A-Za-z_]\w*")
 
 
@@ -27,7 +26,7 @@ def shell_script(lines: Iterable[str]) -> str:
 
 def notice(text: str) -> str:
     """A line that shows `text` in green."""
-    return "printf '%s\\n' " + quote(f"{_GREEN}{text}{_RESET}")
+    return "printf '%s\\n' " + quote(f"\033[32;1m{text}\033[0;m")
 
 
 def exports(variables: Variables) -> list[str]:
@@ -49,76 +48,66 @@ def commands(script: Iterable[str]) -> list[str]:
     return lines
 
 
-class Sources:
-    """The script that puts a job's sources in place."""
+def source_commands(job: Job, variables: Variables, places: Places) -> list[str]:
+    """The commands that put a job's sources in place."""
+    project = quote(places.project)
+    strategy = "fetch" if job.allow_git_fetch else "clone"
+    if variables.value("GIT_STRATEGY") in STRATEGIES:
+        strategy = variables.value("GIT_STRATEGY")
+    if strategy == "none":
+        skipped = ("Git repository setup", "Git checkout", "Git submodules setup")
+        return [f"mkdir -p {project}", *(notice(f"Skipping {part}") for part in skipped)]
+    git, depth = job.git_info, variables.value("GIT_DEPTH")
+    depth = depth if depth.isdigit() else str(job.git_info.depth)
+    limit = [] if depth == "0" else ["--depth", depth]
+    shown = "" if depth == "0" else f" with git depth set to {depth}"
+    words = ["--no-recurse-submodules", *git.refspecs, *limit, "--prune", "--quiet"]
+    agent = quote(f"http.userAgent={NAME} {VERSION} linux/{ARCHITECTURE}")
+    clean = variables.value("GIT_CLEAN_FLAGS") or "-ffdx"
+    credentials = quote(f"{places.temporary}/git-credentials")
+    return [
+        *commands(job.script("pre_get_sources_script")),
+        notice(f"Fetching changes{shown}..."),
+        f"rm -rf {project}" if strategy == "clone" else ":",
+        *_repository(git.repo_url, git.clean_url, project, credentials),
+        f"git -c {agent} fetch origin {_quoted(words)}",
+        notice(f"Checking out {git.sha[:8]} as detached HEAD (ref is {git.ref})..."),
+        f"git -c submodule.recurse=false checkout -f -q {quote(git.sha)}",
+        f"git clean {_quoted(split(clean))}" if clean != "none" else ":",
+        *_submodules(variables.value("GIT_SUBMODULE_STRATEGY"), credentials, limit, shown),
+    ]
 
-    def __init__(self, job: Job, variables: Variables, places: Places) -> None:
-        self._git = job.git_info
-        self._variables = variables
-        self._project = quote(places.project)
-        self._credentials = quote(f"{places.temporary}/git-credentials")
-        self.strategy = "fetch" if job.allow_git_fetch else "clone"
-        if variables.value("GIT_STRATEGY") in STRATEGIES:
-            self.strategy = variables.value("GIT_STRATEGY")
-        depth = variables.whole("GIT_DEPTH", self._git.depth)
-        self._depth = ["--depth", str(depth)] if depth else []
-        self._with_depth = f" with git depth set to {depth}" if depth else ""
-        self._clean = variables.value("GIT_CLEAN_FLAGS") or "-ffdx"
 
-    def lines(self) -> list[str]:
-        """The commands."""
-        if self.strategy == "none":
-            skipped = ("Git repository setup", "Git checkout", "Git submodules setup")
-            return [f"mkdir -p {self._project}", *(notice(f"Skipping {one}") for one in skipped)]
-        return [*self._repository(), self._fetch(), *self._checkout(), *self._submodules()]
+def _repository(url: str, clean_url: str, project: str, credentials: str) -> list[str]:
+    """An initialised repository that knows the address of its sources and its credentials."""
+    given = urlsplit(url)
+    plain = f"{given.scheme}://{given.netloc.rpartition('@')[2]}"
+    rewrite = f"{quote(f'url.{given.scheme}://{given.netloc}.insteadOf')} {quote(plain)}"
+    return [
+        "export GIT_TERMINAL_PROMPT=0",
+        f"git -c init.defaultBranch=none init --template= {project}",
+        f"cd {project}",
+        f"if git remote add origin {quote(clean_url)} >/dev/null 2>&1; then",
+        notice("Created fresh repository."),
+        f"else git remote set-url origin {quote(clean_url)}; fi",
+        # Beside the repository and not in it: the file goes when the job ends.
+        f"rm -f {credentials}",
+        f"(umask 077; git config -f {credentials} {rewrite})",
+        f"git config include.path {credentials}",
+    ]
 
-    def _repository(self) -> list[str]:
-        """An initialised repository that knows the address of its sources and its credentials."""
-        url = quote(self._git.clean_url)
-        given = urlsplit(self._git.repo_url)
-        plain = f"{given.scheme}://{given.netloc.rpartition('@')[2]}"
-        rewrite = f"{quote(f'url.{given.scheme}://{given.netloc}.insteadOf')} {quote(plain)}"
-        return [
-            notice(f"Fetching changes{self._with_depth}..."),
-            "export GIT_TERMINAL_PROMPT=0",
-            f"rm -rf {self._project}" if self.strategy == "clone" else ":",
-            f"git -c init.defaultBranch=none init --template= {self._project}",
-            f"cd {self._project}",
-            f"if git remote add origin {url} >/dev/null 2>&1; then",
-            notice("Created fresh repository."),
-            f"else git remote set-url origin {url}; fi",
-            # Beside the repository and not in it: the file goes when the job ends.
-            f"rm -f {self._credentials}",
-            f"(umask 077; git config -f {self._credentials} {rewrite})",
-            f"git config include.path {self._credentials}",
-        ]
 
-    def _fetch(self) -> str:
-        agent = quote(f"http.userAgent={NAME} {VERSION} linux/{ARCHITECTURE}")
-        words = ["--no-recurse-submodules", *self._git.refspecs, *self._depth, "--prune", "--quiet"]
-        return f"git -c {agent} fetch origin {_quoted(words)}"
-
-    def _checkout(self) -> list[str]:
-        sha, ref = self._git.sha, self._git.ref
-        return [
-            notice(f"Checking out {sha[:8]} as detached HEAD (ref is {ref})..."),
-            f"git -c submodule.recurse=false checkout -f -q {quote(sha)}",
-            f"git clean {_quoted(split(self._clean))}" if self._clean != "none" else ":",
-        ]
-
-    def _submodules(self) -> list[str]:
-        strategy = self._variables.value("GIT_SUBMODULE_STRATEGY") or "none"
-        if strategy == "none":
-            return [notice("Skipping Git submodules setup")]
-        recursive = " --recursive" if strategy == "recursive" else ""
-        how = " recursively" if recursive else ""
-        update = _quoted(["update", "--init", "--force", *self._depth])
-        return [
-            notice(f"Updating/initializing submodules{how}{self._with_depth}..."),
-            f"git submodule sync{recursive}",
-            f"git -c include.path={self._credentials} submodule {update}{recursive}",
-            notice("Updated submodules"),
-        ]
+def _submodules(strategy: str, credentials: str, limit: list[str], shown: str) -> list[str]:
+    if strategy in {"", "none"}:
+        return [notice("Skipping Git submodules setup")]
+    deep = ("--recursive", " recursively") if strategy == "recursive" else ("", "")
+    update = _quoted(["update", "--init", "--force", *limit])
+    return [
+        notice(f"Updating/initializing submodules{deep[1]}{shown}..."),
+        f"git submodule sync {deep[0]}",
+        f"git -c include.path={credentials} submodule {update} {deep[0]}",
+        notice("Updated submodules"),
+    ]
 
 
 def _quoted(words: Iterable[str]) -> str:

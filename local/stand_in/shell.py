@@ -8,7 +8,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
-from typing import IO
 
 _ALWAYS_KNOWN = ("script_failure", "runner_system_failure", "job_execution_timeout")
 _GRACE_S = 300.0  # SIGTERM to SIGKILL; the real runner goes on without the script after as long
@@ -24,6 +23,12 @@ class BuildError(Exception):
         super().__init__(message)
         self.reason = reason
         self.exit_code = exit_code
+
+    def reason_for(self, known: Collection[str]) -> str:
+        """Why, in a word this GitLab knows: an older GitLab gets an older word."""
+        older = {"runner_interrupted": "runner_system_failure"}.get(self.reason, "")
+        words = (word for word in (self.reason, older) if word in (*_ALWAYS_KNOWN, *known))
+        return next(words, "unknown_failure")
 
 
 class Over(BuildError):
@@ -56,33 +61,19 @@ class Stops:
         """A signal ends the runner's own process."""
         self._end(Over(f"aborted: {signal_name}", reason="runner_interrupted"))
 
-    def error(self, *, of_script: bool = False) -> BuildError | None:
-        """How the job fails if it stops now, else None; `canceling` concerns the script only."""
+    def check(self, *, of_script: bool = False) -> None:
+        """Raise how the job fails if it stops now; `canceling` stops the script only."""
         if self._over is None and time.monotonic() >= self.deadline:
             took = f"execution took longer than {self._timeout_s:.0f}s seconds"
             self._over = Over(took, reason="job_execution_timeout")
-        if self._over or not (of_script and self._is_canceling):
-            return self._over
-        return BuildError("canceled", reason="job_canceled")
-
-    def check(self) -> None:
-        """Raise `Over` when none of the job may run any more."""
-        error = self.error()
-        if error:
-            raise error
+        if self._over:
+            raise self._over
+        if of_script and self._is_canceling:
+            raise BuildError("canceled", reason="job_canceled")
 
     def _end(self, over: Over) -> None:
         self._over = self._over or over
         self.wakes.put(None)
-
-
-def reason_for(failure: BuildError, *, known: Collection[str]) -> str:
-    """Why a job failed, in a word this GitLab knows: an older one hears an older word."""
-    older = {"runner_interrupted": "runner_system_failure"}.get(failure.reason, "")
-    for word in (failure.reason, older):
-        if word in _ALWAYS_KNOWN or word in known:
-            return word
-    return "unknown_failure"
 
 
 def run_shell(
@@ -109,15 +100,14 @@ def run_shell(
             stderr=subprocess.STDOUT,
             process_group=0,
         )
-    assert child.stdout is not None
-    ends = (child, child.stdout, write, stops.wakes)
-    reader = threading.Thread(target=_read_to_end, args=ends, daemon=True)
+    reader = threading.Thread(target=_read_to_end, args=(child, write, stops), daemon=True)
     reader.start()
     while child.returncode is None:  # the reader sets it, after the last of the output
-        error = stops.error(of_script=is_script)
-        if error:
+        try:
+            stops.check(of_script=is_script)
+        except BuildError:
             _end(child, reader)
-            raise error
+            raise
         try:
             stops.wakes.get(timeout=max(0.0, stops.deadline - time.monotonic()))
         except queue.Empty:
@@ -126,39 +116,38 @@ def run_shell(
 
 
 def _read_to_end(
-    child: subprocess.Popen[bytes],
-    output: IO[bytes],
-    write: Callable[[bytes], None],
-    wakes: queue.SimpleQueue[None],
+    child: subprocess.Popen[bytes], write: Callable[[bytes], None], stops: Stops
 ) -> None:
-    with output:
+    assert child.stdout is not None
+    with child.stdout as output:
         while piece := os.read(output.fileno(), _PIECE):
             write(piece)
     child.wait()
-    wakes.put(None)
+    stops.wakes.put(None)
 
 
 def _end(child: subprocess.Popen[bytes], reader: threading.Thread) -> None:
     """End the group: ask it, give the shell its time and the rest a short one, then kill."""
-    _signal(child, signal.SIGTERM)
+    group = child.pid
+    _signal(group, signal.SIGTERM)
     _wait_for(lambda: child.poll() is not None, _GRACE_S)
-    _wait_for(lambda: not (reader.is_alive() and _signal(child, 0)), _REST_GRACE_S)
-    _wait_for(lambda: not _signal(child, 0), _SILENCE_S)
-    _signal(child, signal.SIGKILL)
+    _wait_for(lambda: not (reader.is_alive() and _signal(group, 0)), _REST_GRACE_S)
+    _wait_for(lambda: not _signal(group, 0), _SILENCE_S)
+    _signal(group, signal.SIGKILL)
     child.wait()
     reader.join(_SILENCE_S)
 
 
-def _signal(child: subprocess.Popen[bytes], number: int) -> bool:
+def _signal(group: int, number: int) -> bool:
     """Whether the group still had a process to take the signal."""
     try:
-        os.killpg(child.pid, number)
+        os.killpg(group, number)
     except ProcessLookupError:
         return False
     return True
 
 
 def _wait_for(claim: Callable[[], bool], within_s: float) -> None:
-    give_up = time.monotonic() + within_s
-    while not claim() and time.monotonic() < give_up:
+    limit = time.monotonic() + within_s
+    while not claim() and time.monotonic() < limit:
         time.sleep(0.02)

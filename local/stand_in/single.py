@@ -4,26 +4,22 @@ Source: gitlab-runner 17.9, `commands/single.go`.
 """
 
 import os
+import secrets
 import select
 import signal
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType
 
-from local.stand_in.build import Build, find_places
+from local.stand_in.build import Build
 from local.stand_in.config import RunnerOptions
 from local.stand_in.gitlab import JobServer
-from local.stand_in.job import Job
 from local.stand_in.log import Log
-from local.stand_in.shell import BuildError, Stops, reason_for
-from local.stand_in.trace import Sender, Trace
-from local.stand_in.variables import job_variables
 
 _SIGNAL_NAMES = {signal.SIGTERM: "terminated", signal.SIGINT: "interrupt"}
 _UNHEALTHY_PAUSE_S = 300.0
 _SHUTDOWN_LIMIT_S = 30.0
-_USUAL_TIMEOUT_S = 7200
 
 
 @dataclass(kw_only=True)
@@ -35,14 +31,13 @@ class RunSingle:
     wait_timeout_s: int
     poll_s: float
     trace_s: float
-    system_id: str
-    log: Log
+    log: Log = field(default_factory=Log)
 
     def __post_init__(self) -> None:
-        self._gitlab = JobServer(self.runner, system_id=self.system_id, log=self.log)
+        self._gitlab = JobServer(self.runner, system_id=f"r_{secrets.token_hex(6)}", log=self.log)
         self._is_finished = False
         self._is_ending = False
-        self._stops: Stops | None = None
+        self._build: Build | None = None
         self._woken, self._waker = os.pipe()
 
     def run(self) -> None:
@@ -54,7 +49,7 @@ class RunSingle:
         self.log.say("info", f"Starting runner for {shown} ...")
         idle_since, builds = time.monotonic(), 0
         while not self._is_finished:
-            if self._take_one():
+            if self._serve_next_job():
                 idle_since, builds = time.monotonic(), builds + 1
             if 0 < self.max_builds <= builds:
                 self._finish("has processed its build limit")
@@ -65,16 +60,20 @@ class RunSingle:
         self.log.say("info", f"This runner {why}, so now exiting")
         self._is_finished = True
 
-    def _take_one(self) -> bool:
+    def _serve_next_job(self) -> bool:
         """Whether GitLab had a job; without one this waits before the next question."""
         job, is_healthy = self._gitlab.request_job()
-        if not is_healthy:
-            self.log.say("info", "Runner is not healthy!")
-            self._rest(_UNHEALTHY_PAUSE_S)
-        elif job is None:
+        if job is not None:
+            self._build = Build(job, self.runner, self._gitlab, self.log)
+            if self._is_ending:  # a signal arrived between the job and this line
+                self._build.stops.interrupt("terminated")
+            self._build.run(self.trace_s)
+            self._build = None
+        elif is_healthy:
             self._rest(self.poll_s)
         else:
-            self._process(job)
+            self.log.say("info", "Runner is not healthy!")
+            self._rest(_UNHEALTHY_PAUSE_S)
         return job is not None
 
     def _rest(self, seconds: float) -> None:
@@ -82,88 +81,20 @@ class RunSingle:
         if not self._is_finished:
             select.select([self._woken], [], [], seconds)
 
-    def _process(self, job: Job) -> None:
-        """Run one job and send its end to GitLab."""
-        started = time.monotonic()
-        timeout_s = job.runner_info.timeout or _USUAL_TIMEOUT_S
-        places = find_places(job, self.runner, working_dir=os.getcwd())
-        variables = job_variables(job, self.runner, places, timeout_s)
-        trace = Trace(
-            secrets=[variable.value for variable in variables if variable.masked],
-            token_prefixes=job.features.token_mask_prefixes,
-            limit_bytes=self.runner.output_limit * 1024,
-        )
-        if self.runner.feature_flags.ff_log_images_configured_for_job:
-            self._log_images(job)
-        self._stops = stops = Stops(timeout_s=timeout_s)
-        if self._is_ending:  # a signal arrived between the job and this line
-            stops.interrupt("terminated")
-        sender = Sender(
-            gitlab=self._gitlab, job=job, trace=trace, stops=stops, interval_s=self.trace_s
-        )
-        build = Build(
-            job=job,
-            runner=self.runner,
-            gitlab=self._gitlab,
-            places=places,
-            variables=variables,
-            trace=trace,
-            stops=stops,
-        )
-        failure = build.run(self.system_id)
-        self._report(job, failure, time.monotonic() - started, trace)
-        if failure is None:
-            sender.finish("success")
-        else:
-            reason = reason_for(failure, known=job.features.failure_reasons)
-            sender.finish("failed", failure_reason=reason, exit_code=failure.exit_code)
-        self._stops = None
-
-    def _log_images(self, job: Job) -> None:
-        of_job = [("Image", job.image)] if job.image.name else []
-        for what, image in (*of_job, *(("Service image", one) for one in job.services)):
-            self.log.say(
-                "info",
-                f"{what} configured for job",
-                image_name=image.name,
-                job=job.id,
-                project=job.job_info.project_id,
-                runner=self.runner.short_token,
-            )
-
-    def _report(
-        self, job: Job, failure: BuildError | None, duration_s: float, trace: Trace
-    ) -> None:
-        """The job's last line, in its own log and in the process's."""
-        log = self.log.having(
-            duration_s=duration_s,
-            job=job.id,
-            project=job.job_info.project_id,
-            runner=self.runner.short_token,
-        )
-        if failure is None:
-            trace.write("\033[32;1mJob succeeded\033[0;m\n")
-            log.say("info", "Job succeeded")
-            return
-        is_system = failure.reason in {"runner_system_failure", "runner_interrupted"}
-        line = f"Job failed{' (system failure)' if is_system else ''}: {failure}"
-        trace.write(f"\033[31;1mERROR: {line}\n\033[0;m\n")
-        log.say("warning", f"{line}\n")
-
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         """Runs in the main thread, in the middle of anything."""
         self._is_finished = True
         name = _SIGNAL_NAMES.get(signal.Signals(number), signal.Signals(number).name)
-        if number == signal.SIGQUIT and not self._is_ending:
-            self.log.say("warning", "Requested quit, waiting for builds to finish")
-        elif self._is_ending:
+        if self._is_ending:
             self.log.fatal(f"forced exit: {name}")
+        elif number == signal.SIGQUIT:
+            self.log.say("warning", "Requested quit, waiting for builds to finish")
         else:
             self._is_ending = True
             self.log.say("warning", f"Requested exit: {name}")
             limit = threading.Timer(_SHUTDOWN_LIMIT_S, self.log.fatal, ["shutdown timed out"])
             limit.daemon = True
             limit.start()
-            if self._stops is not None:
-                self._stops.interrupt(name)
+            if self._build is not None:
+                self._build.stops.interrupt(name)
         os.write(self._waker, b"!")

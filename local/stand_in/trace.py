@@ -117,31 +117,26 @@ class Sender:
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
-        self._current_s = self.interval_s
         self._offset = 0
         self._sent_at = self.clock()
         self._is_done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
-    def finish(self, state: str, *, failure_reason: str = "", exit_code: int = 0) -> bool:
-        """Send the rest and the final state; False when GitLab took neither."""
+    def finish(self, state: str, **ending: str | int) -> bool:
+        """Send the rest and the final state, with its failure_reason and exit_code.
+
+        False when GitLab took neither.
+        """
         self.trace.write("", is_end=True)
         self._is_done.set()
         self._thread.join()
         for attempt in range(_TRIES):
             if attempt:
                 self.pause(2.0 ** (attempt - 1))
-            if self._send_rest():
-                result = self._update(state, failure_reason, exit_code)
-                if result in {Result.OK, Result.ABORT}:
-                    return True
+            if self._send_rest() and self._update(state, **ending) in {Result.OK, Result.ABORT}:
+                return True
         return False
-
-    def _watch(self) -> None:
-        while not self._is_done.wait(self._current_s):
-            if not self.step():
-                return
 
     def step(self) -> bool:
         """Send what is new, or a sign of life; False when the job is over for GitLab."""
@@ -152,37 +147,36 @@ class Sender:
             self.stops.abort()
         return result is not Result.ABORT
 
+    def _watch(self) -> None:
+        while not self._is_done.wait(self.interval_s) and self.step():
+            pass
+
     def _patch(self) -> Result:
         content = self.trace.read(self._offset, _LARGEST_PATCH)
         if not content:
             return Result.OK
-        result, reply = self.gitlab.patch_trace(self.job, content, self._offset)
+        result = self._heed(*self.gitlab.patch_trace(self.job, content, self._offset))
         if result is Result.OK:
             self._offset += len(content)
-        elif result is Result.MISMATCH:
-            self._offset = reply.offset
-        self._heed(reply, is_taken=result in {Result.OK, Result.MISMATCH})
         return result
 
-    def _update(self, state: str, failure_reason: str = "", exit_code: int = 0) -> Result:
+    def _update(self, state: str, **ending: str | int) -> Result:
         output = {"checksum": self.trace.checksum, "bytesize": self.trace.size}
-        result, reply = self.gitlab.update_job(
-            self.job, state, output, failure_reason=failure_reason, exit_code=exit_code
-        )
-        self._heed(reply, is_taken=result is Result.OK)
-        return result
+        return self._heed(*self.gitlab.update_job(self.job, state, output, **ending))
 
-    def _heed(self, reply: Reply, *, is_taken: bool) -> None:
-        if is_taken:
+    def _heed(self, result: Result, reply: Reply) -> Result:
+        if result in {Result.OK, Result.MISMATCH}:
             self._sent_at = self.clock()
-        self._current_s = reply.interval_s or self._current_s
-        if reply.is_canceling:
+        if result is Result.MISMATCH:
+            self._offset = reply.offset
+        self.interval_s = reply.interval_s or self.interval_s
+        if reply.job_status == "canceling":
             self.stops.cancel()
+        return result
 
     def _send_rest(self) -> bool:
         """Whether GitLab has all of the log, or wants no more of it."""
-        while self._offset < self.trace.size:
+        result = Result.OK
+        while result is Result.OK and self._offset < self.trace.size:
             result = self._patch()
-            if result is not Result.OK:
-                return result in {Result.ABORT, Result.NOT_FOUND}
-        return True
+        return result in {Result.OK, Result.ABORT, Result.NOT_FOUND}

@@ -1,8 +1,10 @@
 """The variables of one job: GitLab's, the runner's own, and what they expand to."""
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
 
 from local.stand_in.config import ARCHITECTURE, REVISION, VERSION, RunnerOptions
 from local.stand_in.job import Job, Variable
@@ -23,12 +25,12 @@ class Places:
 class Variables:
     """Variables by name; the later of two with one name counts."""
 
-    def __init__(self, variables: Iterable[Variable], *, folder_of_files: str) -> None:
-        self._folder = folder_of_files
-        self._written = {variable.key: variable for variable in variables}
+    def __init__(self, variables: Iterable[Variable], places: Places) -> None:
+        self.places = places
+        self._all = {variable.key: variable for variable in variables}
         self._all = {
-            key: variable if variable.raw else replace(variable, value=self._expanded(key, ()))
-            for key, variable in self._written.items()
+            key: replace(variable, raw=True, value=self._expanded(variable, ()))
+            for key, variable in self._all.items()
         }
 
     def __iter__(self) -> Iterator[Variable]:
@@ -45,34 +47,38 @@ class Variables:
 
     def exported(self, variable: Variable) -> str:
         """What the shell sees: a file variable's path."""
-        return f"{self._folder}/{variable.key}" if variable.file else variable.value
+        return f"{self.places.temporary}/{variable.key}" if variable.file else variable.value
 
-    def expand(self, text: str) -> str:
-        """`text` with `$name` and `${name}` replaced; unknown names by ""."""
-        return _REFERENCE.sub(lambda match: match[1] or self._exported(match), text)
-
-    def whole(self, key: str, absent: int) -> int:
-        """A whole number; anything else counts as absent."""
-        text = self.value(key)
-        return int(text) if text.isdigit() else absent
-
-    def _exported(self, match: re.Match[str]) -> str:
-        variable = self._all.get(match[2] or match[3] or "")
-        return self.exported(variable) if variable else ""
-
-    def _expanded(self, key: str, trail: tuple[str, ...]) -> str:
-        """The value with its references followed; a reference back into the trail is ""."""
+    def expand(self, text: str, trail: tuple[str, ...] = ()) -> str:
+        """`text` with `$name` and `${name}` replaced; unknown names and those in `trail` by ""."""
 
         def referred(match: re.Match[str]) -> str:
-            name = match[2] or match[3] or ""
-            variable = self._written.get(name)
+            variable = self._all.get(match[2] or match[3] or "")
             if match[1] or variable is None:
                 return match[1] or ""
             if variable.file or variable.raw:
                 return self.exported(variable)
-            return "" if name in (*trail, key) else self._expanded(name, (*trail, key))
+            return "" if variable.key in trail else self._expanded(variable, trail)
 
-        return _REFERENCE.sub(referred, self._written[key].value)
+        return _REFERENCE.sub(referred, text)
+
+    def _expanded(self, variable: Variable, trail: tuple[str, ...]) -> str:
+        if variable.raw:
+            return variable.value
+        return self.expand(variable.value, (*trail, variable.key))
+
+
+def find_places(job: Job, runner: RunnerOptions) -> Places:
+    """The job's folders: one per runner and project, as the real runner names it."""
+    path = urlsplit(job.git_info.clean_url).path.removesuffix(".git").strip("/")
+    builds = os.path.abspath(runner.builds_dir)
+    project = os.path.join(builds, runner.short_token, "0", path)
+    return Places(
+        builds=builds,
+        project=project,
+        temporary=f"{project}.tmp",
+        cache=os.path.join(os.path.abspath(runner.cache_dir), path),
+    )
 
 
 def job_variables(job: Job, runner: RunnerOptions, places: Places, timeout_s: int) -> Variables:
@@ -103,5 +109,5 @@ def job_variables(job: Job, runner: RunnerOptions, places: Places, timeout_s: in
             *image,
             *(Variable(key=key, value=value, raw=True) for key, value in facts.items()),
         ],
-        folder_of_files=places.temporary,
+        places,
     )

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from local.stand_in.job import Variable
-from local.stand_in.script import Sources, commands, exports, shell_script
+from local.stand_in.script import commands, exports, shell_script, source_commands
 from local.stand_in.variables import Places, Variables
 from tests.unit.local.stand_in.jobs import job
 
@@ -24,10 +23,11 @@ def run(script: str, shell: str = "bash") -> subprocess.CompletedProcess[str]:
     return subprocess.run([shell], input=script, capture_output=True, text=True, check=False)
 
 
+PLACES = places(Path("/b"))
+
+
 def variables(**values: str) -> Variables:
-    return Variables(
-        [Variable(key=key, value=value) for key, value in values.items()], folder_of_files="/t"
-    )
+    return Variables([Variable(key=key, value=value) for key, value in values.items()], PLACES)
 
 
 @pytest.mark.parametrize("shell", ["bash", "sh"])
@@ -51,7 +51,7 @@ def test_variables_are_exported_whatever_is_in_them(tmp_path: Path) -> None:
             Variable(key="not-a-name", value="x"),
             Variable(key="FILE", value="content", file=True),
         ],
-        folder_of_files=where.temporary,
+        where,
     )
     lines = [*exports(given), "env"]
     done = run(shell_script(lines))
@@ -60,9 +60,8 @@ def test_variables_are_exported_whatever_is_in_them(tmp_path: Path) -> None:
     assert f"FILE={where.temporary}/FILE\n" in done.stdout
 
 
-def sources(changes: dict[str, Any] | None = None, **values: str) -> str:
-    where = places(Path("/b"))
-    return "\n".join(Sources(job(**(changes or {})), variables(**values), where).lines())
+def sources(**values: str) -> str:
+    return "\n".join(source_commands(job(), variables(**values), PLACES))
 
 
 def test_the_credentials_stay_out_of_the_repository() -> None:
@@ -79,6 +78,7 @@ def test_the_credentials_stay_out_of_the_repository() -> None:
     [
         ({}, ["--depth 20", "--prune --quiet", "git clean -ffdx"], ["rm -rf"]),
         ({"GIT_DEPTH": "3"}, ["--depth 3", "depth set to 3..."], ["--depth 20"]),
+        ({"GIT_DEPTH": "x"}, ["--depth 20"], []),
         ({"GIT_DEPTH": "0"}, ["Fetching changes..."], ["--depth"]),
         ({"GIT_STRATEGY": "clone"}, ["rm -rf /b/p\n"], []),
         ({"GIT_CLEAN_FLAGS": "-ffd -e cache/"}, ["git clean -ffd -e cache/"], ["-ffdx"]),
@@ -95,6 +95,6 @@ def test_the_credentials_stay_out_of_the_repository() -> None:
 def test_settings_of_the_sources(
     values: dict[str, str], wanted: list[str], unwanted: list[str]
 ) -> None:
-    script = sources(None, **values)
+    script = sources(**values)
     assert [part for part in wanted if part not in script] == []
     assert [part for part in unwanted if part in script] == []

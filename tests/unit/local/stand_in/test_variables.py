@@ -10,13 +10,11 @@ from local.stand_in.job import Variable
 from local.stand_in.variables import Places, Variables, job_variables
 from tests.unit.local.stand_in.jobs import job
 
-PLACES = Places(builds="/b", project="/b/p", temporary="/b/p.tmp", cache="/c")
+PLACES = Places(builds="/b", project="/b/p", temporary="/t", cache="/c")
 
 
 def variables(**values: str) -> Variables:
-    return Variables(
-        [Variable(key=key, value=value) for key, value in values.items()], folder_of_files="/t"
-    )
+    return Variables([Variable(key=key, value=value) for key, value in values.items()], PLACES)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +42,7 @@ def test_references_are_followed(written: str, read: str) -> None:
             Variable(key="RAW", value="$A", raw=True),
             Variable(key="IT", value=written),
         ],
-        folder_of_files="/t",
+        PLACES,
     )
     assert given.value("IT") == read
     assert given.expand(written) == read
@@ -53,11 +51,6 @@ def test_references_are_followed(written: str, read: str) -> None:
 def test_a_circle_of_references_ends_in_an_empty_text() -> None:
     given = variables(A="a$B", B="b$A", SELF="x$SELF")
     assert (given.value("A"), given.value("B"), given.value("SELF")) == ("ab", "ba", "x")
-
-
-def test_a_whole_number_or_else_the_default() -> None:
-    given = variables(N="3", BAD="x")
-    assert (given.whole("N", 1), given.whole("BAD", 1), given.whole("MISSING", 1)) == (3, 1, 1)
 
 
 @pytest.mark.parametrize(
