@@ -41,7 +41,7 @@ def burst(
         console.status("starting the embedded AWS and the GitLab simulator") as status,
     ):
         result = run_burst(
-            Path(folder), options, tell=lambda progress: status.update(_line(progress))
+            Path(folder), options, on_progress=lambda progress: status.update(_line(progress))
         )
     if as_json:
         say_json(result.to_json(), indent=2)

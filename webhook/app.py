@@ -195,7 +195,7 @@ def handler(event: object, context: object) -> dict[str, Any]:
 def serve(world: WebhookWorld, event: object, context: object) -> dict[str, Any]:
     """The answer to one request, in a form that every kind of gateway takes.
 
-    `event` may be anything: what is no request is refused as a bad one.
+    `event` may be anything: anything but a request is refused as a bad request.
     """
     begin_request(getattr(context, "aws_request_id", None))
     try:

@@ -52,7 +52,7 @@ class _Proof:
 def read_delivery(
     headers: Mapping[str, str], body: bytes, *, secrets: AllWebhookSecrets, at: datetime
 ) -> JobEvent | Ignored:
-    """Turn one delivery into a value; `at` is when it came in. Header names are lower-case.
+    """Turn one delivery into a value; `at` is its time of arrival. Header names are lower-case.
 
     Raises `BadDelivery` with the HTTP status to answer: 413 too large, 415 not JSON, 401 not
     proven to be GitLab's, 400 not readable (its facts name the field, never the value).

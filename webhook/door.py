@@ -6,7 +6,7 @@ from datetime import datetime
 from fleet.errors import BadDelivery
 from fleet.rules.door import Network, Visitor, is_among, proven, source_of, tried
 
-SOURCES = 4096  # kept; the one that came longest ago makes room
+SOURCES = 4096  # kept; the oldest makes room
 
 
 class Door:

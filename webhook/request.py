@@ -83,20 +83,20 @@ class HttpRequest:
         Elastic Load Balancing, "Lambda functions as targets".
         """
         try:
-            told = _EVENT.validate_python(event)
+            request = _EVENT.validate_python(event)
         except ValidationError:
             raise BadDelivery("not an HTTP request") from None
-        http, stage = told.context.http, told.context.stage
-        method, path = (http.method, http.path) if http else (told.method, told.path)
+        http, stage = request.context.http, request.context.stage
+        method, path = (http.method, http.path) if http else (request.method, request.path)
         if method is None or path is None:
             raise BadDelivery("not an HTTP request")
-        identity = told.context.identity
+        identity = request.context.identity
         source = http.source if http else identity.source if identity else ""
         return cls(
             method=method,
             path=_without(stage, path),
-            headers=_headers(told),
-            body=_body(told),
+            headers=_headers(request),
+            body=_body(request),
             source=source or "",
         )
 
@@ -118,9 +118,9 @@ def _without(stage: str | None, path: str) -> str:
     return f"/{rest}" if slash and first == stage else path or "/"
 
 
-def _headers(told: _Event) -> Mapping[str, str]:
-    given = [(name, [value]) for name, value in (told.headers or {}).items()]
-    given = list((told.each_header or dict(given)).items())
+def _headers(request: _Event) -> Mapping[str, str]:
+    given = [(name, [value]) for name, value in (request.headers or {}).items()]
+    given = list((request.each_header or dict(given)).items())
     joined: dict[str, list[str]] = {}
     for name, values in given:
         if name.lower() in READ:
@@ -131,11 +131,11 @@ def _headers(told: _Event) -> Mapping[str, str]:
     return headers
 
 
-def _body(told: _Event) -> bytes:
-    text = told.body or ""
-    if len(text) > (MAX_BODY + 2) // 3 * 4 if told.is_base64 else len(text) > MAX_BODY:
+def _body(request: _Event) -> bytes:
+    text = request.body or ""
+    if len(text) > (MAX_BODY + 2) // 3 * 4 if request.is_base64 else len(text) > MAX_BODY:
         raise BadDelivery("the body is too large", status=413)
     try:
-        return base64.b64decode(text, validate=True) if told.is_base64 else text.encode()
+        return base64.b64decode(text, validate=True) if request.is_base64 else text.encode()
     except ValueError:
         raise BadDelivery("the body is neither text nor base64") from None

@@ -141,7 +141,7 @@ class GitLabApi:
         while True:
             response = self._send("GET", path, query=asked)
             items = self._read(call, response)
-            if not isinstance(items, list) or not all(isinstance(one, dict) for one in items):
+            if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
                 raise _not_gitlabs(call, status=response.status_code, type="not a list")
             yield from items
             # GitLab writes the address that it believes to have; the token must not go there.
@@ -181,7 +181,7 @@ class GitLabApi:
         query: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | None = None,
     ) -> "requests.Response":
-        """A response with a success status, whoever sent it."""
+        """A response with a success status, from GitLab or a proxy before it."""
         from requests import RequestException  # noqa: PLC0415
         from requests.exceptions import ProxyError, SSLError  # noqa: PLC0415
 

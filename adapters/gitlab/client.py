@@ -215,7 +215,7 @@ class GitLab:
     def verify_runner(self, token: str, *, system_id: str = SYSTEM_ID) -> datetime | None:
         """Verify a runner token; when it expires, None for never. `Refused` for an invalid token.
 
-        GitLab fails jobs that wait an hour when it has not seen a fitting runner for two.
+        GitLab fails jobs that wait an hour when no fitting runner has called for two.
         """
         body = self.api.post("/runners/verify", {"token": token, "system_id": system_id})
         return _read(VerifiedRunner, body).token_expires_at
@@ -270,7 +270,9 @@ def _job(body: Mapping[str, Any], project_id: int, job_id: int | None = None) ->
 def same(value: OneT, wanted: int) -> OneT:
     """The value, if it has the wanted id: a cache before GitLab may answer with another."""
     if value.id != wanted:
-        raise Transient("GitLab was asked for one thing and told of another", wanted=wanted)
+        raise Transient(
+            "GitLab answered about another object than the request named", wanted=wanted
+        )
     return value
 
 

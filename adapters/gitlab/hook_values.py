@@ -183,7 +183,7 @@ class GitLabHook(BaseModel):
 class _Event(BaseModel):
     model_config = ConfigDict(frozen=True)
 
-    response_status: str | int | None = None  # "202", or "internal error" where none came
+    response_status: str | int | None = None  # "202", or "internal error" without a response
     created_at: AwareDatetime
 
 

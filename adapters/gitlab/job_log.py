@@ -43,4 +43,4 @@ def _line(line: str) -> str:
     text = _CODES.sub("", _SECTION.sub("", line))
     pieces = [piece for piece in text.split("\r") if piece]
     last = pieces[-1] if pieces else ""
-    return "".join(one for one in last if one == "\t" or one.isprintable())
+    return "".join(letter for letter in last if letter == "\t" or letter.isprintable())

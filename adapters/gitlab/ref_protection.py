@@ -60,7 +60,7 @@ class RefProtection:
     def _named(self, path: str, name: str) -> bool | None:
         ref = self._look(GitLabRef, f"{path}/{quote(name, safe='')}")
         if ref is not None and ref.name != name:
-            raise Transient("GitLab was asked for one ref and told of another", wanted=name)
+            raise Transient("GitLab answered about another ref than the request named", wanted=name)
         return None if ref is None else ref.protected
 
     def _of_merge_request(self, project_id: int, iid: int) -> bool | None:

@@ -36,7 +36,9 @@ def read_tls_ca(path: Path, *, at: datetime) -> str:
         context.load_verify_locations(cadata=pem)
     except (ssl.SSLError, ValueError) as exc:
         raise _wrong(path, "holds a certificate that cannot be read") from exc
-    ends = [ssl.cert_time_to_seconds(str(one["notAfter"])) for one in context.get_ca_certs()]
+    ends = [
+        ssl.cert_time_to_seconds(str(authority["notAfter"])) for authority in context.get_ca_certs()
+    ]
     if ends and max(ends) <= at.timestamp():
         until = datetime.fromtimestamp(max(ends), UTC)
         raise _wrong(path, f"has expired on {until:%F}: name the present certificate")

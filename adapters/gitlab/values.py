@@ -127,8 +127,8 @@ class GitLabVersion:
 def _levels(permissions: object) -> object:
     if not isinstance(permissions, Mapping):
         return permissions
-    granted = [one for one in permissions.values() if one is not None]
-    return [one.get("access_level") if isinstance(one, Mapping) else one for one in granted]
+    granted = [entry for entry in permissions.values() if entry is not None]
+    return [entry.get("access_level") if isinstance(entry, Mapping) else entry for entry in granted]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

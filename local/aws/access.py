@@ -96,11 +96,11 @@ def _key_of(request: dict[str, Any]) -> Iterator[str]:
 
 
 def _hash_key(table: str, index: str | None) -> str:
-    found = dynamodb._tables.get(table.rsplit("/", 1)[-1]) or {}
-    for candidate in found.get("GlobalSecondaryIndexes") or []:
+    schema = dynamodb._tables.get(table.rsplit("/", 1)[-1]) or {}
+    for candidate in schema.get("GlobalSecondaryIndexes") or []:
         if candidate.get("IndexName") == index:
-            found = candidate
-    for part in found.get("KeySchema") or []:
+            schema = candidate
+    for part in schema.get("KeySchema") or []:
         if part.get("KeyType") == "HASH":
             return str(part["AttributeName"])
     return ""
@@ -113,15 +113,15 @@ def _with_request_keys(known: Callable[..., dict[str, Any]]) -> Callable[..., di
     """
 
     def context(service: str, action: str, body: bytes, params: Any) -> dict[str, Any]:
-        found = known(service, action, body, params)
+        keys = known(service, action, body, params)
         if service == "kms":
             named = _json_object(body).get("EncryptionContext") or {}
-            return {**found, **{f"kms:EncryptionContext:{k}": v for k, v in named.items()}}
+            return {**keys, **{f"kms:EncryptionContext:{k}": v for k, v in named.items()}}
         if action != "events:PutEvents":
-            return found
+            return keys
         entries = _json_object(body).get("Entries") or []
         sources = sorted({str(entry.get("Source")) for entry in entries})
-        return {**found, "events:source": sources[0] if len(sources) == 1 else sources}
+        return {**keys, "events:source": sources[0] if len(sources) == 1 else sources}
 
     return context
 
@@ -132,7 +132,7 @@ def _with_resources(known: Callable[..., str]) -> Callable[..., str]:
     def resource_arn(
         service: str, method: str, path: str, headers: Any, body: bytes, *rest: Any, **named: Any
     ) -> str:
-        found = known(service, method, path, headers, body, *rest, **named)
+        arn = known(service, method, path, headers, body, *rest, **named)
         params, region, account = (
             rest if rest else (named[k] for k in ("query_params", "region", "account_id"))
         )
@@ -142,12 +142,12 @@ def _with_resources(known: Callable[..., str]) -> Callable[..., str]:
             return secret
         if service == "ssm" and len(names := _json_object(body).get("Names") or []) == 1:
             return f"arn:aws:ssm:{region}:{account}:parameter/{str(names[0]).lstrip('/')}"
-        if service == "scheduler" and ":schedule/default/" in found:
+        if service == "scheduler" and ":schedule/default/" in arn:
             group = _json_object(body).get("GroupName") or iam_actions._query_param(
                 params, "groupName"
             )
-            return found.replace(":schedule/default/", f":schedule/{group or 'default'}/")
-        return found
+            return arn.replace(":schedule/default/", f":schedule/{group or 'default'}/")
+        return arn
 
     return resource_arn
 

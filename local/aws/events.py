@@ -131,7 +131,7 @@ def _with_a_name(throttle: Callable[..., dict[str, Any]]) -> Callable[..., dict[
 def _with_jitter(find: Callable[..., Any]) -> Callable[..., Any]:
     """Let a retry wait as its JitterStrategy and MaxDelaySeconds say."""
 
-    def found(retriers: Any, error: str, counts: dict[int, int]) -> Any:
+    def with_jitter(retriers: Any, error: str, counts: dict[int, int]) -> Any:
         rule, index = find(retriers, error, counts)
         if rule is None:
             return rule, index
@@ -141,7 +141,7 @@ def _with_jitter(find: Callable[..., Any]) -> Callable[..., Any]:
             delay *= random.random()  # noqa: S311  nothing secret about a pause
         return {**rule, "IntervalSeconds": delay, "BackoffRate": 1}, index
 
-    return found
+    return with_jitter
 
 
 def _with_buses(route: Callable[..., None]) -> Callable[..., None]:
@@ -207,7 +207,7 @@ def _with_user_data(
 
 
 def _with_places(
-    tell: Callable[[list[dict[str, Any]]], str],
+    render: Callable[[list[dict[str, Any]]], str],
 ) -> Callable[[list[dict[str, Any]]], str]:
     """Add the override of CreateFleet to each group of instances.
 
@@ -215,12 +215,13 @@ def _with_places(
     """
     end = "</launchTemplateSpecification>"
 
-    def told(groups: list[dict[str, Any]]) -> str:
+    def rendered(groups: list[dict[str, Any]]) -> str:
         return "".join(
-            tell([one]).replace(end, f"{end}<overrides>{_place(one)}</overrides>") for one in groups
+            render([group]).replace(end, f"{end}<overrides>{_place(group)}</overrides>")
+            for group in groups
         )
 
-    return told
+    return rendered
 
 
 def _place(group: dict[str, Any]) -> str:

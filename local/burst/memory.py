@@ -40,7 +40,7 @@ class PeakMemory(Beat):
 def tree_mb(root: int) -> float:
     """Megabytes of a process and its descendants; a page that several share counts once.
 
-    That is the sum of PSS; of RSS where the kernel does not tell PSS.
+    That is the sum of PSS; of RSS where the kernel does not report PSS.
     """
     below: defaultdict[int, list[int]] = defaultdict(list)
     for folder in _PROC.iterdir():

@@ -36,9 +36,9 @@ class _Seen:
 
 
 def burst(
-    data: Path, options: BurstOptions, *, tell: Callable[[Progress], None] = lambda _: None
+    data: Path, options: BurstOptions, *, on_progress: Callable[[Progress], None] = lambda _: None
 ) -> BurstResult:
-    """Bring everything up, run the burst, bring everything down; `tell` hears every second."""
+    """Bring everything up, run the burst, bring everything down; report every second."""
     laptop_options = LaptopOptions(
         engine=EngineOptions(concurrency=1000),
         gitlab=GitLabOptions(hook_lanes=8),
@@ -48,7 +48,7 @@ def burst(
     with ExitStack() as closing:
         memory = closing.enter_context(PeakMemory())
         laptop = closing.enter_context(Laptop(data, laptop_options))
-        run = _Run(laptop, options, memory, tell)
+        run = _Run(laptop, options, memory, on_progress)
         guests = closing.enter_context(ThreadGuests(laptop.engine, _guest_options(laptop, options)))
         return run.through(guests)
 
@@ -74,12 +74,12 @@ class _Run:
         laptop: Laptop,
         options: BurstOptions,
         memory: PeakMemory,
-        tell: Callable[[Progress], None],
+        on_progress: Callable[[Progress], None],
     ) -> None:
         self._laptop = laptop
         self._options = options
         self._memory = memory
-        self._tell = tell
+        self._on_progress = on_progress
         self._began_at = 0.0
         self._last_counts: tuple[float, ...] = ()
 
@@ -142,7 +142,7 @@ class _Run:
         deadline = self._began_at + self._options.timeout_s
         while time.monotonic() < deadline:
             view = self._look()
-            self._tell(
+            self._on_progress(
                 Progress(
                     seconds=time.monotonic() - self._began_at,
                     jobs=view.statuses,
@@ -162,7 +162,7 @@ class _Run:
         return len(self._laptop.runner_rows.live(project.POOL)) + self._laptop.instances()
 
     def _is_quiet(self) -> bool:
-        """Whether GitLab has nothing to tell any more and no state machine runs."""
+        """Whether GitLab has no event left to send and no state machine runs."""
         counts = counters.counted(self._laptop.engine.url)
         now = tuple(sum(counts.get(kind, {}).values()) for kind in ("api", "started", "executions"))
         before, self._last_counts = self._last_counts, now

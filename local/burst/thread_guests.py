@@ -75,7 +75,7 @@ class ThreadGuests:
 
     @property
     def living(self) -> int:
-        """How many guests are at work or have not been seen to end."""
+        """How many guests are at work, or whose end was not noticed yet."""
         return len(self._living)
 
     def _look(self) -> None:

@@ -16,19 +16,21 @@ def variables_for(
 ) -> dict[str, SecretVariable]:
     """By key: the project's own over its groups', the nearest group over those above."""
     places: list[Group | Project] = [*reversed(project.group.lineage), project]
-    found: dict[str, SecretVariable] = {}
+    chosen: dict[str, SecretVariable] = {}
     for place in places:
-        usable = (one for one in place.variables if is_protected or not one.is_protected)
-        found |= _best(usable, environment)
-    return found
+        usable = (item for item in place.variables if is_protected or not item.is_protected)
+        chosen |= _best(usable, environment)
+    return chosen
 
 
 def _best(
     variables: Iterable[SecretVariable], environment: str | None
 ) -> Mapping[str, SecretVariable]:
-    """Of two with one key the one whose scope says most about the environment."""
-    fitting = [one for one in variables if _fits(one.environment_scope, environment)]
-    return {one.key: one for one in sorted(fitting, key=lambda one: _says(one.environment_scope))}
+    """Of two with one key that whose scope says most about the environment."""
+    fitting = [item for item in variables if _fits(item.environment_scope, environment)]
+    return {
+        item.key: item for item in sorted(fitting, key=lambda item: _rank(item.environment_scope))
+    }
 
 
 def _fits(scope: str, environment: str | None) -> bool:
@@ -38,6 +40,6 @@ def _fits(scope: str, environment: str | None) -> bool:
     return re.fullmatch(pattern, environment, re.DOTALL) is not None
 
 
-def _says(scope: str) -> tuple[bool, int]:
+def _rank(scope: str) -> tuple[bool, int]:
     """How much a scope that fits says: an exact name most, then the longest pattern."""
     return "*" not in scope, len(scope)

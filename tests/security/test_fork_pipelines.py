@@ -104,7 +104,7 @@ def test_a_ref_that_the_fork_does_not_show_is_not_protected(ref: str) -> None:
     assert pools(FORK, ref, between(PARENT, PARENT)) == ["open", None]
 
 
-def test_gitlab_is_told_that_runners_of_the_pool_take_protected_jobs_only() -> None:
+def test_runner_records_of_the_pool_take_protected_jobs_only() -> None:
     """So a job that the fleet takes for a protected one gets no runner of the pool either."""
     scene = Scene(text=GITLAB + POOLS, gitlab=ForkedGitLab(None))
     scene.push(1, tags=("deploy",), ref="main")

@@ -93,7 +93,7 @@ def test_an_event_of_another_project_does_not_end_a_running_job() -> None:
 
 
 @pytest.mark.parametrize("status", EARLIER)
-def test_what_gitlab_lists_as_pending_is_routed_whatever_an_event_said(status: str) -> None:
+def test_a_job_that_gitlab_lists_as_pending_is_routed_after_any_event(status: str) -> None:
     """A leaked secret of the job's own project."""
     scene = watching(PROJECT)
     scene.waits(1)

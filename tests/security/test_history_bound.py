@@ -44,23 +44,25 @@ def history(rows: JobRows, key: JobKey) -> tuple[Step, ...]:
 def test_a_long_history_keeps_its_first_and_last_steps_and_a_marker() -> None:
     _, steps = told(1000)
     assert len(steps) <= MOST
-    assert [one.delivery_id for one in steps[:FIRST]] == [f"d{n}" for n in range(FIRST)]
+    assert [item.delivery_id for item in steps[:FIRST]] == [f"d{n}" for n in range(FIRST)]
     marker, last = steps[FIRST], steps[FIRST + 1 :]
     assert marker.name is StepName.LEFT_OUT
-    assert [one.delivery_id for one in last] == [f"d{n}" for n in range(1000 - len(last), 1000)]
+    assert [item.delivery_id for item in last] == [f"d{n}" for n in range(1000 - len(last), 1000)]
     assert len(last) >= LAST
     assert FIRST + (marker.count or 0) + len(last) == 1000
 
 
 def test_a_history_of_usual_length_is_whole() -> None:
     _, steps = told(MOST)
-    assert [one.delivery_id for one in steps] == [f"d{n}" for n in range(MOST)]
+    assert [item.delivery_id for item in steps] == [f"d{n}" for n in range(MOST)]
 
 
 def test_the_largest_history_fits_into_an_item() -> None:
     facts = dict.fromkeys(("delivery_id", "failure", "detail"), WIDE)
     table, steps = told(200, **facts)
-    assert {len(one.detail or "") for one in steps if one.name is StepName.IGNORED} == {LONGEST}
+    assert {len(entry.detail or "") for entry in steps if entry.name is StepName.IGNORED} == {
+        LONGEST
+    }
     (item,) = table.items.values()
     size = sum(len(text.encode()) for text in _texts(to_dynamodb(item)))
     assert size < KEPT_ITEM

@@ -189,7 +189,7 @@ def test_a_row_that_cannot_be_read_stops_no_pass_and_no_other_pool(
         with suppress(Refused):  # of the pool whose own row it is, when the others are served
             scene.scale()
         scene.sweep()
-        served = {one.for_job for one in scene.world.runners.live("second")}
+        served = {entry.for_job for entry in scene.world.runners.live("second")}
         assert mine or key(9) in served, bad
         assert "Traceback" not in capsys.readouterr().err
 
@@ -217,7 +217,7 @@ def test_a_row_that_cannot_be_read_is_counted_and_is_a_problem(
         applied_at=AT - timedelta(hours=1),
         unreadable=tuple(scene.table.unreadable),
     )
-    (problem,) = [one for one in decide_problems(facts) if one.kind is ProblemKind.UNREADABLE]
+    (problem,) = [item for item in decide_problems(facts) if item.kind is ProblemKind.UNREADABLE]
     assert (problem.count, problem.example) == (1, f"job#{key(9)} job")
 
 
@@ -232,7 +232,7 @@ def test_a_machine_whose_row_cannot_be_read_is_no_stray() -> None:
     assert runner.gitlab_runner_id in scene.gitlab.records
 
 
-def test_steps_that_only_the_fleet_may_tell_make_a_report_unreadable() -> None:
+def test_steps_of_the_fleet_make_a_report_unreadable() -> None:
     scene = Scene()
     (runner,) = scene.launched(1)
     scene.reports(runner, MachineState.IDLE)

@@ -96,7 +96,7 @@ def printed(*drawn: Any, width: int = 4000) -> list[str]:
         console.width = width
         for each in drawn:
             console.print(each)
-    assert all(one.isprintable() or one == "\n" for one in out.getvalue())
+    assert all(item.isprintable() or item == "\n" for item in out.getvalue())
     return out.getvalue().split("\n")
 
 
@@ -175,7 +175,7 @@ def test_every_line_is_one_line(
     captured = capsys.readouterr()
     whole = captured.out + captured.err
     assert whole.count("\n") == 1
-    assert all(one.isprintable() for one in whole[:-1].replace("\t", ""))
+    assert all(item.isprintable() for item in whole[:-1].replace("\t", ""))
 
 
 def _fail(error: Exception) -> None:
@@ -192,7 +192,7 @@ def test_json_keeps_the_true_value(text: str, capsys: pytest.CaptureFixture[str]
 def test_a_job_log_steers_no_terminal_unless_it_is_raw(capsys: pytest.CaptureFixture[str]) -> None:
     text = "".join(HOSTILE.values())
     say_log(f"{text}\tend\n", raw=False)
-    assert all(one.isprintable() or one in "\n\t" for one in capsys.readouterr().out)
+    assert all(item.isprintable() or item in "\n\t" for item in capsys.readouterr().out)
 
 
 PRINTS = {"typer.echo", "typer.secho", "print", "Text", "Console", "sys.stdout.write"}

@@ -98,7 +98,7 @@ def test_the_end_of_a_family_is_proven(bomb: str, tmp_path: Path) -> None:
     assert (ended, has_child) == (True, False)
 
 
-def test_an_end_that_is_not_reached_is_told_in_time() -> None:
+def test_an_end_that_is_not_reached_is_reported_in_time() -> None:
     """A process of another user cannot be killed from here."""
     if os.getuid() != 0:
         pytest.skip("only root can start another user's process")

@@ -25,7 +25,7 @@ NO_ROOT = ["", "docker = { socket = false }", 'docker = { volumes = ["/cache", "
 def warned(keys: str, place: str) -> set[str]:
     """The keys of the pool that the file's author is warned of."""
     read = read_config(GITLAB.replace("group:42", place) + POOL + keys)
-    return {one.path for one in read.warnings if one.path.startswith("pools.p.")}
+    return {warning.path for warning in read.warnings if warning.path.startswith("pools.p.")}
 
 
 @pytest.mark.parametrize("place", WIDE)
@@ -38,7 +38,7 @@ def test_root_in_the_hands_of_any_projects_job_is_a_warning(
 
 @pytest.mark.parametrize("place", ["project", "project:7"])
 @pytest.mark.parametrize("keys", ROOT)
-def test_root_in_the_hands_of_one_projects_jobs_is_none(keys: str, place: str) -> None:
+def test_root_of_one_projects_jobs_is_no_finding(keys: str, place: str) -> None:
     assert warned(keys, place) == set()
 
 

@@ -106,9 +106,9 @@ class Load:
             )
         finally:
             given = [
-                one.body["signing_token"]
-                for one in self.fake.asked
-                if one.verb in {"PUT", "POST"} and one.body
+                request.body["signing_token"]
+                for request in self.fake.asked
+                if request.verb in {"PUT", "POST"} and request.body
             ]
             self.uses = given[-1] if given else self.uses
 

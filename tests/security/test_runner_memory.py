@@ -76,7 +76,7 @@ print(open_to_jobs(sys.argv[1], {}) is not None)
     ("owner", "mode", "is_open"),
     [(0, 0o711, False), (0, 0o755, True), (NOBODY, 0o111, True), (0, 0o111, False)],
 )
-def test_a_binary_that_jobs_can_read_is_told(
+def test_a_binary_that_jobs_can_read_is_a_warning(
     owner: int, mode: int, is_open: bool, open_folder: Path
 ) -> None:
     binary = open_folder / "gitlab-runner"
@@ -87,7 +87,7 @@ def test_a_binary_that_jobs_can_read_is_told(
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="root's own binary is safe from others")
-def test_a_runner_of_root_is_told_whatever_its_mode(tmp_path: Path) -> None:
+def test_a_runner_of_root_is_a_warning_in_any_mode(tmp_path: Path) -> None:
     (tmp_path / "gitlab-runner").touch(mode=0o711)
     assert open_to_jobs("gitlab-runner", {"PATH": str(tmp_path)})
     assert open_to_jobs("not-there", {"PATH": str(tmp_path)}) is None

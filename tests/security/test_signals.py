@@ -139,7 +139,7 @@ def test_a_rewritten_owner_row_leads_to_no_other_machine() -> None:
     for kind in (GONE, SPOT):
         assert scene.settle_machine(kind, own.machine_id or "").reason is Reason.NO_RECORD
     assert backend.ended == []
-    assert victim.id in {one.id for one in scene.runners}
+    assert victim.id in {runner.id for runner in scene.runners}
     assert scene.gitlab.jobs[1].status == "running"
 
 
@@ -203,11 +203,11 @@ def test_a_forged_end_of_a_job_ends_no_machine(forged: str) -> None:
             runner_description=described(runner),
         )
     assert scene.backend.ended == []
-    assert [one.id for one in scene.runners] == [runner.id]
+    assert [item.id for item in scene.runners] == [runner.id]
     assert runner.gitlab_runner_id in scene.gitlab.records
 
 
-def test_a_runner_is_not_found_by_its_name_on_another_record() -> None:
+def test_a_name_on_another_record_is_not_the_runner() -> None:
     """Anyone may describe a runner of their own like one of ours."""
     scene = Scene()
     (runner,) = scene.launched(1)
@@ -259,7 +259,7 @@ def test_a_claim_takes_no_job_out_of_the_backlog() -> None:
     scene.settle(1, "running", runner_id=liar.gitlab_runner_id, runner_description=described(liar))
     assert scene.job(2).status is JobStatus.PENDING
     assert scene.job(2).runner_id is None
-    (other,) = (one for one in scene.runners if one.id != liar.id)
+    (other,) = (runner for runner in scene.runners if runner.id != liar.id)
     assert other.covers
     assert scene.world.jobs.waiting_in("docker")[0].key == key(2)
 
@@ -295,7 +295,7 @@ def test_a_claim_has_no_other_machines_job_cancelled(text: str, told: bool) -> N
     scene.clock.go(200)
     scene.reports(victim, MachineState.BUSY, job_id=1)
     scene.sweep()
-    assert [one.id for one in scene.runners] == [victim.id]
+    assert [runner.id for runner in scene.runners] == [victim.id]
     assert scene.gitlab.jobs[1].status == "running"
     assert "retry_job" not in scene.gitlab.calls
 

@@ -139,7 +139,7 @@ def test_a_folder_that_moves_meanwhile_is_emptied(tmp_path: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
-def test_a_wipe_that_takes_too_long_is_told(tmp_path: Path) -> None:
+def test_a_wipe_that_takes_too_long_is_reported(tmp_path: Path) -> None:
     broad(tmp_path)
     assert not wipe(tmp_path, within_s=0)
     assert wipe(tmp_path, within_s=60)
@@ -154,7 +154,7 @@ def test_a_tree_is_removed(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can leave another user's file")
-def test_what_cannot_be_removed_is_told_and_the_rest_goes(open_folder: Path) -> None:
+def test_what_cannot_be_removed_is_reported_and_the_rest_goes(open_folder: Path) -> None:
     """As the unprivileged user of a Lambda sandbox, whose own /proc is hidden as well."""
     folder = open_folder / "work"
     (folder / "mine" / "deep").mkdir(parents=True)
@@ -176,7 +176,7 @@ print(json.dumps([wipe(folder, within_s=5), len(os.listdir(folder))]))
     assert json.loads(run(code, str(folder))) == [False, 1]
 
 
-def test_a_mount_is_told_and_not_entered(tmp_path: Path) -> None:
+def test_a_mount_is_reported_and_not_entered(tmp_path: Path) -> None:
     mount = ["unshare", "--mount", "--propagation", "private"]
     if subprocess.run([*mount, "true"], capture_output=True, check=False).returncode:
         pytest.skip("this machine gives no mount namespace")

@@ -71,10 +71,10 @@ def _view(merge_request: MergeRequest, world: GitLabWorld) -> Json:
 
 
 def _find(call: Call, project: Project) -> MergeRequest:
-    found = project.merge_requests.get(call.number("iid"))
-    if found is None:
+    request = project.merge_requests.get(call.number("iid"))
+    if request is None:
         raise not_found("Merge request")
-    return found
+    return request
 
 
 def _check(project: Project, wanted: NewMergeRequest) -> None:

@@ -48,8 +48,8 @@ async def list_group_projects(call: Call) -> Response:
     """GET /groups/:id/projects; those of subgroups with `include_subgroups`."""
     group = call.group()
     deep = call.request.query_params.get("include_subgroups", "").lower() in ("true", "1")
-    found = call.world.accounts.projects_of(group)
-    projects = [project for project in found if deep or project.group is group]
+    below = call.world.accounts.projects_of(group)
+    projects = [project for project in below if deep or project.group is group]
     return page_of(call.request, projects, lambda project: project_view(project, call.world))
 
 
@@ -97,8 +97,8 @@ def _namespace(call: Call, number: int | None) -> Group:
 
 async def list_projects(call: Call) -> Response:
     """GET /projects."""
-    found = call.world.accounts.projects.values()
-    projects = [p for p in found if p.is_public or call.role_in(p) > Role.NONE]
+    every = call.world.accounts.projects.values()
+    projects = [p for p in every if p.is_public or call.role_in(p) > Role.NONE]
     return page_of(call.request, projects, lambda project: project_view(project, call.world))
 
 

@@ -55,18 +55,20 @@ def _find(call: Call, place: Project | Group) -> SecretVariable:
     """The variable of the path. Raises 404, or 409 when several scopes have the key."""
     scope = call.request.query_params.get("filter[environment_scope]")
     key = call.path("key")
-    found = [
-        one for one in place.variables if one.key == key and scope in (None, one.environment_scope)
+    variables = [
+        variable
+        for variable in place.variables
+        if variable.key == key and scope in (None, variable.environment_scope)
     ]
-    if len(found) > 1:
+    if len(variables) > 1:
         raise ApiError(
             409,
             "There are multiple variables with provided parameters. "
             "Please use 'filter[environment_scope]'",
         )
-    if not found:
+    if not variables:
         raise not_found("Variable")
-    return found[0]
+    return variables[0]
 
 
 def _check(place: Project | Group, wanted: SecretVariable, old: SecretVariable | None) -> None:
@@ -80,23 +82,23 @@ def _check(place: Project | Group, wanted: SecretVariable, old: SecretVariable |
             raise ApiError(400, {"key": [f"({wanted.key}) has already been taken"]})
 
 
-def _view(one: SecretVariable) -> Json:
+def _view(variable: SecretVariable) -> Json:
     return {
-        "variable_type": "file" if one.is_file else "env_var",
-        "key": one.key,
-        "value": None if one.is_hidden else one.value,
-        "hidden": one.is_hidden,
-        "protected": one.is_protected,
-        "masked": one.is_masked,
-        "raw": one.is_raw,
-        "environment_scope": one.environment_scope,
-        "description": one.description,
+        "variable_type": "file" if variable.is_file else "env_var",
+        "key": variable.key,
+        "value": None if variable.is_hidden else variable.value,
+        "hidden": variable.is_hidden,
+        "protected": variable.is_protected,
+        "masked": variable.is_masked,
+        "raw": variable.is_raw,
+        "environment_scope": variable.environment_scope,
+        "description": variable.description,
     }
 
 
 async def list_variables(call: Call) -> Response:
     """GET …/variables."""
-    return JSONResponse([_view(one) for one in _place(call).variables])
+    return JSONResponse([_view(variable) for variable in _place(call).variables])
 
 
 async def get_variable(call: Call) -> Response:
@@ -154,13 +156,13 @@ async def delete_variable(call: Call) -> Response:
 
 
 def _endpoints(base: str) -> tuple[Endpoint, ...]:
-    one = f"{base}/{{key}}"
+    item = f"{base}/{{key}}"
     return (
         Endpoint(method="GET", path=base, handler=list_variables, scopes=READ),
         Endpoint(method="POST", path=base, handler=create_variable, scopes=WRITE),
-        Endpoint(method="GET", path=one, handler=get_variable, scopes=READ),
-        Endpoint(method="PUT", path=one, handler=change_variable, scopes=WRITE),
-        Endpoint(method="DELETE", path=one, handler=delete_variable, scopes=WRITE),
+        Endpoint(method="GET", path=item, handler=get_variable, scopes=READ),
+        Endpoint(method="PUT", path=item, handler=change_variable, scopes=WRITE),
+        Endpoint(method="DELETE", path=item, handler=delete_variable, scopes=WRITE),
     )
 
 

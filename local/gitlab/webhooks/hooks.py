@@ -84,7 +84,7 @@ class Hook:
 
     def history(self, at: datetime) -> list[Delivery]:
         """The deliveries GitLab still shows: those of two days."""
-        return [one for one in self.deliveries if at - one.sent_at <= _HISTORY]
+        return [kept for kept in self.deliveries if at - kept.sent_at <= _HISTORY]
 
 
 class Hooks:

@@ -24,7 +24,7 @@ def updates() -> list[Progress]:
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory, updates: list[Progress]) -> BurstResult:
     options = BurstOptions(jobs=JOBS, projects=2, job_s=0.2, timeout_s=240)
-    return burst(tmp_path_factory.mktemp("burst"), options, tell=updates.append)
+    return burst(tmp_path_factory.mktemp("burst"), options, on_progress=updates.append)
 
 
 def test_every_job_runs_and_nothing_is_left(result: BurstResult) -> None:

@@ -190,7 +190,7 @@ def test_what_jobs_get_from_each_other_and_from_the_project(
     assert "it is [MASKED]\n" in logs["secret"]
     assert "CI/CD job token not allowed from demo to shut" in logs["sibling"]
     (make,) = (job for job in _jobs(project) if job.name == "make")
-    assert {one["file_type"] for one in make.attributes["artifacts"]} == {
+    assert {attribute["file_type"] for attribute in make.attributes["artifacts"]} == {
         "dotenv",
         "junit",
         "trace",

@@ -307,7 +307,7 @@ class Shift:
     def final(self, job_id: int) -> dict[str, Any]:
         """The only final state of a job."""
         (update,) = (
-            one for one in self.coordinator.seen("update") if one.target.endswith(f"/{job_id}")
+            item for item in self.coordinator.seen("update") if item.target.endswith(f"/{job_id}")
         )
         return update.fields
 
@@ -389,10 +389,12 @@ def test_jobs_are_asked_for_one_after_another_without_a_pause(shift: Shift) -> N
 
 
 def test_earlier_artifacts_are_fetched_with_the_earlier_jobs_token(shift: Shift) -> None:
-    requests = [one for one in shift.coordinator.seen("download") if "/901/" in one.target]
-    assert [one.target for one in requests] == ["/api/v4/jobs/901/artifacts?direct_download=true"]
+    requests = [item for item in shift.coordinator.seen("download") if "/901/" in item.target]
+    assert [request.target for request in requests] == [
+        "/api/v4/jobs/901/artifacts?direct_download=true"
+    ]
     assert requests[0].headers["job-token"] == earlier(901)["token"]
-    assert not [one for one in shift.coordinator.seen("download") if "/903/" in one.target]
+    assert not [item for item in shift.coordinator.seen("download") if "/903/" in item.target]
 
 
 # --- answers of GitLab ------------------------------------------------------------------------
@@ -471,8 +473,10 @@ def test_a_failed_poll_is_a_warning_and_the_next_one_counts(
     coordinator.answer_next("request", *answers)
     coordinator.offer(make_job(1, "true"))
     process = finish(start)
-    failed = [one for one in process.lines if one["msg"].startswith("Checking for jobs... failed")]
-    assert [one["level"] for one in failed] == ["warning"] * 5
+    failed = [
+        line for line in process.lines if line["msg"].startswith("Checking for jobs... failed")
+    ]
+    assert [item["level"] for item in failed] == ["warning"] * 5
     assert final(coordinator)["state"] == "success"
     *others, last = (request.fields.get("last_update") for request in coordinator.seen("request"))
     assert (set(others), last) == ({None}, "abc")

@@ -41,7 +41,7 @@ RUNNER = {
 
 
 def job_hook(**changes: Any) -> dict[str, Any]:
-    """The body of a Job Hook of GitLab 19: a pending job that nobody took."""
+    """The body of a Job Hook of GitLab 19: a pending job without a runner."""
     body: dict[str, Any] = {
         "object_kind": "build",
         "ref": "main",
@@ -108,8 +108,8 @@ def headers(**changes: str | None) -> dict[str, str]:
         "webhook-id": VECTOR_ID,
         "webhook-timestamp": str(VECTOR_STAMP),
     }
-    told = usual | {name.replace("_", "-"): value for name, value in changes.items()}
-    return {name: value for name, value in told.items() if value is not None}
+    headers = usual | {name.replace("_", "-"): value for name, value in changes.items()}
+    return {name: value for name, value in headers.items() if value is not None}
 
 
 def with_token(token: str = TOKEN, **changes: str | None) -> dict[str, str]:

@@ -126,7 +126,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> Lines:
 
 
 class TestAnswers:
-    """What GitLab is told."""
+    """The answers to GitLab's requests."""
 
     @pytest.mark.parametrize("path", ["/webhook", "/"])
     def test_one_delivery_is_one_event_on_the_bus(self, path: str, lines: Lines) -> None:
@@ -233,7 +233,7 @@ class TestAnswers:
         assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
     @pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json"])
-    def test_tells_nothing_about_itself(self, path: str) -> None:
+    def test_unknown_paths_show_nothing_of_the_app(self, path: str) -> None:
         assert Client(world()).get(path).status_code == 404
 
 
@@ -289,9 +289,9 @@ def test_no_secret_and_no_value_in_any_answer_or_line(
 ) -> None:
     answer = Client(world(secrets, Bus(error))).post("/webhook", content=body, headers=given)
     captured = capsys.readouterr()
-    told = answer.text + str(answer.headers) + captured.out + captured.err
+    shown = answer.text + str(answer.headers) + captured.out + captured.err
     hidden = [TOKEN, SIGNING, "whsec_", "wrong-9f2c", "value-5d1e", "v1,", "Dana Roe"]
-    assert [secret for secret in hidden if secret in told] == []
+    assert [secret for secret in hidden if secret in shown] == []
 
 
 class Context:

@@ -140,7 +140,7 @@ class TestProof:
         assert refusal(given, encoded(), SIGNED).status == 401
 
     @pytest.mark.parametrize("secret", ["whsec_", "whsec_a", "whsec_\u2026", "=", "whsec_===="])
-    def test_a_stored_secret_that_is_none_lets_nobody_in(self, secret: str) -> None:
+    def test_a_malformed_stored_secret_proves_no_delivery(self, secret: str) -> None:
         given = signed(encoded())
         error = refusal(given, encoded(), only(signing=(secret,)))
         assert error.status == 401
@@ -175,7 +175,7 @@ class TestProof:
         assert isinstance(event, JobEvent)
         assert (event.hook, event.hook_secret_id) == ("group:42@0", secret_id(TOKEN))
 
-    def test_what_proved_it_is_named_and_not_told(self) -> None:
+    def test_the_proof_is_named_and_never_shown(self) -> None:
         event = read_delivery(signed(encoded()), encoded(), secrets=ROTATING, at=AT)
         assert isinstance(event, JobEvent)
         assert (event.hook, event.hook_secret_id) == (HOOK, secret_id(SIGNING))
@@ -376,9 +376,9 @@ class TestReading:
     )
     def test_every_end_that_is_let_through_is_a_step_of_the_history(self, status: str) -> None:
         """The fleet writes GitLab's word for the end as the step's name."""
-        told = read(encoded(build_status=status)).status
-        assert rank(told) is JobStatus.FINISHED
-        assert told in set(StepName)
+        status = read(encoded(build_status=status)).status
+        assert rank(status) is JobStatus.FINISHED
+        assert status in set(StepName)
 
 
 UNREADABLE: list[tuple[dict[str, Any], str]] = [
@@ -444,7 +444,7 @@ class TestUnreadable:
         error = refusal(with_token(), body)
         assert (error.status, error.facts) == (400, {"field": "body"})
 
-    def test_deep_nesting_in_a_field_that_nobody_reads(self) -> None:
+    def test_deep_nesting_in_an_unread_field_is_harmless(self) -> None:
         body = encoded()[:-1] + b',"x":' + b"[" * 50_000 + b"]" * 50_000 + b"}"
         assert refusal(with_token(), body).status == 400
 
@@ -458,7 +458,7 @@ class TestUnreadable:
         error = refusal(given, encoded(repository=None))
         assert error.facts == {"field": "repository.homepage"}
 
-    def test_not_even_a_traceback_tells_the_value(self) -> None:
+    def test_no_traceback_shows_the_value(self) -> None:
         error = refusal(with_token(), encoded(build_created_at="hidden-value"))
         assert "hidden-value" not in "".join(traceback.format_exception(error))
 

@@ -64,8 +64,8 @@ def test_jobs_run_once_stage_by_stage_with_each_hook_once_and_in_order(
         number, state = delivery.summary
         states.setdefault(number, []).append(state)
     assert sorted(states) == sorted(taken)
-    for one in states.values():
-        assert one == ["created", "pending", "running", "success"]
+    for item in states.values():
+        assert item == ["created", "pending", "running", "success"]
     assert site.project(seeded).pipelines.get(2).status == "success"
     assert max(end for _, end in times(site, "many")) <= min(at for at, _ in times(site, "more"))
 

@@ -156,12 +156,14 @@ def test_rules_and_refs_are_listed(guarded: Guarded) -> None:
     for kind, name in (("branch", "release/*"), ("tag", "v*"), ("group", "hotfix/*")):
         guarded.protect(kind, name)
     project = guarded.project
-    rules = {one.name: one.inherited for one in project.protectedbranches.list(get_all=True)}
+    rules = {item.name: item.inherited for item in project.protectedbranches.list(get_all=True)}
     assert rules == {"hotfix/*": True, "main": False, "release/*": False}
-    branches = {one.name: one.protected for one in project.branches.list(get_all=True)}
+    branches = {item.name: item.protected for item in project.branches.list(get_all=True)}
     assert branches == {"main": True, "release/2": True}
-    assert [(one.name, one.protected) for one in project.tags.list(get_all=True)] == [("v1", True)]
-    assert [one.name for one in project.protectedtags.list(get_all=True)] == ["v*"]
+    assert [(item.name, item.protected) for item in project.tags.list(get_all=True)] == [
+        ("v1", True)
+    ]
+    assert [item.name for item in project.protectedtags.list(get_all=True)] == ["v*"]
     project.protectedbranches.delete("release/*")
     project.protectedtags.delete("v*")
     assert not project.branches.get("release/2").protected
@@ -179,9 +181,7 @@ def test_rules_and_refs_are_listed(guarded: Guarded) -> None:
         ("POST", "protected_branches", 409),  # it is protected
     ],
 )
-def test_what_is_not_there_is_said_to_be(
-    guarded: Guarded, verb: str, path: str, status: int
-) -> None:
+def test_an_unknown_address_is_a_404(guarded: Guarded, verb: str, path: str, status: int) -> None:
     with pytest.raises(GitlabHttpError) as refused:
         guarded.site.client.http_request(
             verb.lower(), f"/projects/{guarded.seeded.id}/{path}", post_data={"name": "main"}

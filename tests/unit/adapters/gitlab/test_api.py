@@ -110,7 +110,7 @@ class TestErrors:
         error = caller.refusal()
         assert type(error) is Transient
         assert error.facts == {"call": "GET /version", "status": status}
-        assert len(caller.fake.asked) == 1  # whoever calls decides whether to try again
+        assert len(caller.fake.asked) == 1  # the caller decides whether to try again
 
     @pytest.mark.parametrize(
         ("status", "advice"),
@@ -132,7 +132,7 @@ class TestErrors:
         assert error.facts == {"call": "GET /version", "status": status, **said}
         assert advice in str(error)
 
-    def test_nobody_there(self) -> None:
+    def test_an_address_without_a_server(self) -> None:
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
             fake = FakeGitLab(f"http://127.0.0.1:{unused.getsockname()[1]}")

@@ -93,11 +93,11 @@ def gitlab(fake: FakeGitLab) -> GitLab:
 class TestJobs:
     """Jobs, with the tags that no webhook has."""
 
-    def test_one(self, fake: FakeGitLab, gitlab: GitLab) -> None:
+    def test_a_job(self, fake: FakeGitLab, gitlab: GitLab) -> None:
         fake.answers("GET", "/projects/77/jobs/90210", JOB)
         assert gitlab.job(77, 90210) == READ
 
-    def test_one_that_a_runner_has(self, fake: FakeGitLab, gitlab: GitLab) -> None:
+    def test_a_job_with_its_runner(self, fake: FakeGitLab, gitlab: GitLab) -> None:
         runner = {"id": 31, "description": "rf-small-0123456789ab", "active": True}
         changes = {"status": "failed", "failure_reason": "script_failure", "runner": runner}
         fake.answers("GET", "/projects/77/jobs/90210", JOB | changes)
@@ -106,10 +106,10 @@ class TestJobs:
         assert (job.runner_id, job.runner_description) == (31, "rf-small-0123456789ab")
         assert (job.status, job.failure_reason) == ("failed", "script_failure")
 
-    def test_one_that_is_gone(self, gitlab: GitLab) -> None:
+    def test_a_deleted_job_is_none(self, gitlab: GitLab) -> None:
         assert gitlab.job(77, 1) is None
 
-    def test_the_newest_pending_ones_take_no_more_pages_than_they_fill(
+    def test_the_newest_pending_jobs_take_no_more_pages_than_they_fill(
         self, fake: FakeGitLab, gitlab: GitLab
     ) -> None:
         following = {"Link": f'<{fake.url}/api/v4/projects/77/jobs?cursor=b>; rel="next"'}
@@ -118,7 +118,7 @@ class TestJobs:
         assert [job.id for job in gitlab.pending_jobs(77, at_most=2)] == [8, 9]
         assert len(fake.asked) == 1
 
-    def test_one_that_is_not_as_we_know_it(self, fake: FakeGitLab, gitlab: GitLab) -> None:
+    def test_a_job_of_an_unknown_shape_is_refused(self, fake: FakeGitLab, gitlab: GitLab) -> None:
         fake.answers("GET", "/projects/77/jobs/1", JOB | {"id": "x", "tag_list": 7})
         with pytest.raises(Transient, match="GitLabJob") as caught:
             gitlab.job(77, 1)
@@ -191,7 +191,7 @@ class TestRunners:
         assert {name: body[name] for name in body if name.endswith("_id")} == owner
         assert "maximum_timeout" not in body
 
-    def test_a_strange_answer_does_not_tell_the_token(
+    def test_a_strange_answer_does_not_show_the_token(
         self, fake: FakeGitLab, gitlab: GitLab
     ) -> None:
         fake.answers("POST", "/user/runners", {"token": "glrt-hidden"}, status=201)
@@ -211,7 +211,7 @@ class TestRunners:
         assert (body["tag_list"], body["run_untagged"]) == (["docker", "ec2"], False)
         assert {"runner_type", "group_id"} & set(body) == set()
 
-    def test_one(self, fake: FakeGitLab, gitlab: GitLab) -> None:
+    def test_a_runner(self, fake: FakeGitLab, gitlab: GitLab) -> None:
         body = {
             "id": 31,
             "description": "rf-docker",
@@ -237,12 +237,12 @@ class TestRunners:
             group_ids=(42,),
         )
 
-    def test_one_with_odd_owners(self, fake: FakeGitLab, gitlab: GitLab) -> None:
+    def test_a_runner_with_odd_owners(self, fake: FakeGitLab, gitlab: GitLab) -> None:
         fake.answers("GET", "/runners/31", {"id": 31, "groups": "acme"})
         with pytest.raises(Transient, match="groups"):
             gitlab.runner(31)
 
-    def test_one_that_is_gone(self, gitlab: GitLab) -> None:
+    def test_a_deleted_runner_is_none(self, gitlab: GitLab) -> None:
         assert gitlab.runner(31) is None
 
     def test_deleted_now_or_before(self, fake: FakeGitLab, gitlab: GitLab) -> None:
@@ -363,8 +363,8 @@ class TestPipelines:
         newest_first = [JOB | {"id": 9}, JOB | {"id": 8}]
         fake.answers("GET", IN_PIPELINE, newest_first, headers=following(fake, IN_PIPELINE))
         fake.answers("GET", IN_PIPELINE, [JOB | {"id": 3}])
-        found = gitlab.pending_in_pipeline(77, 5512, at_most=10)
-        assert [(job.id, job.project_id) for job in found] == [(3, 77), (8, 77), (9, 77)]
+        jobs = gitlab.pending_in_pipeline(77, 5512, at_most=10)
+        assert [(job.id, job.project_id) for job in jobs] == [(3, 77), (8, 77), (9, 77)]
         assert fake.asked[0].query["scope[]"] == ["pending"]
 
     @pytest.mark.parametrize(("at_most", "calls"), [(1, 1), (2, 1), (3, 2)])
@@ -378,7 +378,7 @@ class TestPipelines:
         assert len(gitlab.pending_in_pipeline(77, 5512, at_most=at_most)) == at_most
         assert len(fake.asked) == calls
 
-    def test_of_one_that_is_gone(self, gitlab: GitLab) -> None:
+    def test_a_pipeline_that_is_gone_has_no_jobs(self, gitlab: GitLab) -> None:
         assert gitlab.pending_in_pipeline(77, 5512, at_most=10) == []
 
     @pytest.mark.parametrize("path", [IN_PIPELINE, "/projects/77/jobs", "/runners/31/jobs"])
@@ -397,7 +397,7 @@ class TestPipelines:
 
 
 class TestJobsAsGitLabTellsThem:
-    """The project of a job lies where the list it came from has it."""
+    """The project of a job lies where its list has it."""
 
     @pytest.mark.parametrize(
         ("where", "project_id"),
@@ -430,7 +430,7 @@ class TestJobsAsGitLabTellsThem:
         fake.answers(verb, path, {"id": 1, "name": "a", "status": "canceled"})
         assert ask(gitlab).project_id == 77
 
-    def test_one_that_was_never_queued(self, fake: FakeGitLab, gitlab: GitLab) -> None:
+    def test_a_job_that_was_never_queued(self, fake: FakeGitLab, gitlab: GitLab) -> None:
         fake.answers("GET", "/projects/77/jobs/1", {"id": 1, "name": "a", "status": "created"})
         job = gitlab.job(77, 1)
         assert job is not None
@@ -447,8 +447,8 @@ class TestRights:
     """What `validate` asks of the token before anything is launched."""
 
     def test_of_the_token(self, fake: FakeGitLab, gitlab: GitLab) -> None:
-        told = {"scopes": ["api", "create_runner"], "active": False, "expires_at": "2027-01-31"}
-        fake.answers("GET", "/personal_access_tokens/self", told)
+        body = {"scopes": ["api", "create_runner"], "active": False, "expires_at": "2027-01-31"}
+        fake.answers("GET", "/personal_access_tokens/self", body)
         assert gitlab.own_token() == GitLabToken(
             scopes=frozenset({"api", "create_runner"}), active=False, expires_at=date(2027, 1, 31)
         )
@@ -481,7 +481,7 @@ class TestRights:
             (None, 0),
         ],
     )
-    def test_in_a_project_the_higher_one_counts(
+    def test_in_a_project_the_higher_role_counts(
         self, permissions: object, role: int, fake: FakeGitLab, gitlab: GitLab
     ) -> None:
         fake.answers("GET", "/projects/acme%2Fdemo", {"id": 77, "permissions": permissions})
@@ -506,12 +506,12 @@ class TestGroups:
 
     def test_projects_are_read_as_they_are_wanted(self, fake: FakeGitLab, gitlab: GitLab) -> None:
         path = "/groups/42/projects"
-        told = {"path_with_namespace": "acme/demo", "default_branch": None}
-        fake.answers("GET", path, [{"id": 1} | told], headers=following(fake, path))
-        fake.answers("GET", path, [{"id": 2} | told])
+        body = {"path_with_namespace": "acme/demo", "default_branch": None}
+        fake.answers("GET", path, [{"id": 1} | body], headers=following(fake, path))
+        fake.answers("GET", path, [{"id": 2} | body])
         projects = gitlab.group_projects(42)
         assert (next(projects).id, len(fake.asked)) == (1, 1)
-        assert [one.id for one in projects] == [2]
+        assert [project.id for project in projects] == [2]
         query = fake.asked[0].query
         assert (query["order_by"], query["sort"], query["simple"]) == (["id"], ["asc"], ["True"])
 

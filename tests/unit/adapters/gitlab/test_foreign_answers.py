@@ -61,52 +61,52 @@ JSON = {"Content-Type": "application/json"}
 PAGE = "<html><head><title>Sign in</title></head></html>"
 
 
-def somebodys(status: int, body: Any = PAGE, headers: Mapping[str, str] = HTML) -> Answer:
+def foreign(status: int, body: Any = PAGE, headers: Mapping[str, str] = HTML) -> Answer:
     """An answer of something that is not GitLab."""
     return Answer(status=status, body=body, headers=headers)
 
 
 # By what gives it.
 FOREIGN: Mapping[str, Answer] = {
-    "login page": somebodys(200),
-    "maintenance page": somebodys(503),
-    "made, says a page": somebodys(201),
-    "login, moved for good": somebodys(301, "", {"Location": "https://[sso"}),
-    "login, by a link": somebodys(302, "", {"Location": "/sso"}),
-    "login, the same verb": somebodys(307, "", {"Location": "/sso"}),
-    "no location": somebodys(302),
-    "not modified": somebodys(304, ""),
-    "partial": somebodys(206, "{}", JSON),
-    "empty 200": somebodys(200, "", {"Content-Type": "text/css"}),
-    "empty 200 that says JSON": somebodys(200, "", JSON),
-    "cut off": somebodys(200, '[{"id": 9, "name": "bui', JSON),
-    "JSON that says HTML": somebodys(200, "[]", HTML),
-    "a bare word": somebodys(200, '"ok"', JSON),
-    "null": somebodys(200, "null", JSON),
-    "a deep list": somebodys(200, "[" * 100_000, JSON),
-    "a firewall": somebodys(401),
-    "a gateway without a key": somebodys(401, '{"message": "No API key found"}', JSON),
-    "AWS's gateway": somebodys(403, '{"message": "Missing Authentication Token"}', JSON),
-    "a firewall's 403": somebodys(403),
-    "nginx's default backend": somebodys(404, "default backend - 404", {}),
-    "Traefik": somebodys(404, "404 page not found", {"Content-Type": "text/plain"}),
-    "Kong": somebodys(404, '{"message": "no Route matched with those values"}', JSON),
-    "a gateway": somebodys(404, '{"error": "no route"}', JSON),
-    "Spring": somebodys(404, '{"status": 404, "error": "Not Found", "path": "/api"}', JSON),
-    "FastAPI": somebodys(404, '{"detail": "Not Found"}', JSON),
-    "an empty object": somebodys(404, "{}", JSON),
-    "an empty 404": somebodys(404, "", JSON),
-    "a list": somebodys(404, '["404 Not found"]', JSON),
-    "405": somebodys(405),
-    "410": somebodys(410),
-    "422": somebodys(422),
-    "422 of FastAPI": somebodys(422, '{"detail": [{"msg": "x", "message": "y"}]}', JSON),
+    "login page": foreign(200),
+    "maintenance page": foreign(503),
+    "made, says a page": foreign(201),
+    "login, moved for good": foreign(301, "", {"Location": "https://[sso"}),
+    "login, by a link": foreign(302, "", {"Location": "/sso"}),
+    "login, the same verb": foreign(307, "", {"Location": "/sso"}),
+    "no location": foreign(302),
+    "not modified": foreign(304, ""),
+    "partial": foreign(206, "{}", JSON),
+    "empty 200": foreign(200, "", {"Content-Type": "text/css"}),
+    "empty 200 that says JSON": foreign(200, "", JSON),
+    "cut off": foreign(200, '[{"id": 9, "name": "bui', JSON),
+    "JSON that says HTML": foreign(200, "[]", HTML),
+    "a bare word": foreign(200, '"ok"', JSON),
+    "null": foreign(200, "null", JSON),
+    "a deep list": foreign(200, "[" * 100_000, JSON),
+    "a firewall": foreign(401),
+    "a gateway without a key": foreign(401, '{"message": "No API key found"}', JSON),
+    "AWS's gateway": foreign(403, '{"message": "Missing Authentication Token"}', JSON),
+    "a firewall's 403": foreign(403),
+    "nginx's default backend": foreign(404, "default backend - 404", {}),
+    "Traefik": foreign(404, "404 page not found", {"Content-Type": "text/plain"}),
+    "Kong": foreign(404, '{"message": "no Route matched with those values"}', JSON),
+    "a gateway": foreign(404, '{"error": "no route"}', JSON),
+    "Spring": foreign(404, '{"status": 404, "error": "Not Found", "path": "/api"}', JSON),
+    "FastAPI": foreign(404, '{"detail": "Not Found"}', JSON),
+    "an empty object": foreign(404, "{}", JSON),
+    "an empty 404": foreign(404, "", JSON),
+    "a list": foreign(404, '["404 Not found"]', JSON),
+    "405": foreign(405),
+    "410": foreign(410),
+    "422": foreign(422),
+    "422 of FastAPI": foreign(422, '{"detail": [{"msg": "x", "message": "y"}]}', JSON),
 }
 # JSON that no call of its kind is answered with.
 MISFITS: Mapping[str, Answer] = {
-    "another's object": somebodys(200, '{"status": "UP", "id": "x"}', JSON),
-    "wrong types": somebodys(200, '{"id": true, "name": 7, "scopes": 1, "version": null}', JSON),
-    "no answer to it": somebodys(204, None, JSON),
+    "another's object": foreign(200, '{"status": "UP", "id": "x"}', JSON),
+    "wrong types": foreign(200, '{"id": true, "name": 7, "scopes": 1, "version": null}', JSON),
+    "no answer to it": foreign(204, None, JSON),
 }
 
 
@@ -138,23 +138,23 @@ def test_the_table_has_every_method() -> None:
 
 @pytest.mark.parametrize("name", CALLS)
 def test_only_gitlabs_own_word_counts(name: str, fake: FakeGitLab) -> None:
-    found = {}
+    outcomes = {}
     for giver, fake.always in FOREIGN.items():
-        found[giver] = outcome(fake, name)
-    assert {giver: one for giver, one in found.items() if type(one) is not Transient} == {}
+        outcomes[giver] = outcome(fake, name)
+    assert {giver: got for giver, got in outcomes.items() if type(got) is not Transient} == {}
 
 
 @pytest.mark.parametrize("name", sorted(CALLS.keys() - {"delete_runner", "test_hook"}))
 def test_json_of_another_kind_is_no_answer(name: str, fake: FakeGitLab) -> None:
-    found = {}
-    objects_of_lists = {"an object": somebodys(200, "{}", JSON)} if name in LISTS else {}
-    items = {"not of objects": somebodys(200, '[1, "a"]', JSON)} if name in LISTS else {}
+    outcomes = {}
+    objects_of_lists = {"an object": foreign(200, "{}", JSON)} if name in LISTS else {}
+    items = {"not of objects": foreign(200, '[1, "a"]', JSON)} if name in LISTS else {}
     for giver, fake.always in {**MISFITS, **objects_of_lists, **items}.items():
-        found[giver] = outcome(fake, name)
-    assert {giver: one for giver, one in found.items() if type(one) is not Transient} == {}
+        outcomes[giver] = outcome(fake, name)
+    assert {giver: got for giver, got in outcomes.items() if type(got) is not Transient} == {}
 
 
-@pytest.mark.parametrize("answer", [*FOREIGN.values(), somebodys(200, "{}", JSON)])
+@pytest.mark.parametrize("answer", [*FOREIGN.values(), foreign(200, "{}", JSON)])
 def test_a_deletion_is_a_204(answer: Answer, fake: FakeGitLab) -> None:
     fake.always = answer
     assert type(outcome(fake, "delete_runner")) is Transient
@@ -163,20 +163,20 @@ def test_a_deletion_is_a_204(answer: Answer, fake: FakeGitLab) -> None:
 @pytest.mark.parametrize("name", ["job", "runner", "cancel_job", "update_runner", "hook_health"])
 def test_an_answer_about_another_thing_is_none(name: str, fake: FakeGitLab) -> None:
     body = '{"id": 1000, "name": "a", "status": "success", "url": "https://a"}'
-    fake.always = somebodys(200, body, JSON)
+    fake.always = foreign(200, body, JSON)
     assert type(outcome(fake, name)) is Transient
 
 
 @pytest.mark.parametrize("verb", ["retry_job", "update_runner", "delete_runner"])
 def test_a_write_does_not_follow_a_redirect(verb: str, fake: FakeGitLab) -> None:
     """It would arrive as a read, or bring its body to a login page."""
-    fake.always = somebodys(308, "", {"Location": f"{fake.url}/sso?secret=1"})
+    fake.always = foreign(308, "", {"Location": f"{fake.url}/sso?secret=1"})
     fake.asked.clear()
-    told = outcome(fake, verb)
-    assert type(told) is Transient
+    error = outcome(fake, verb)
+    assert type(error) is Transient
     assert len(fake.asked) == 1
-    assert "to=http://127.0.0.1" in str(told)
-    assert "secret" not in str(told)
+    assert "to=http://127.0.0.1" in str(error)
+    assert "secret" not in str(error)
 
 
 @pytest.mark.parametrize("to", ["https://gitlab.example.com", "http://127.0.0.2:1"])
@@ -184,20 +184,20 @@ def test_a_read_that_is_sent_to_another_address_says_so(to: str, fake: FakeGitLa
     """Reads that work would hide that writes do not."""
     with fake_gitlab() as there:
         there.answers("GET", "/version", {"version": "19.0.0"})
-        fake.always = somebodys(301, "", {"Location": f"{to}/api/v4/version"})
+        fake.always = foreign(301, "", {"Location": f"{to}/api/v4/version"})
         fake.asked.clear()
-        told = outcome(fake, "version")
-    assert type(told) is Transient
+        error = outcome(fake, "version")
+    assert type(error) is Transient
     assert len(fake.asked) == 1
-    assert "the address that it redirects to (" in str(told)
-    assert f"to={to}" in str(told)
+    assert "the address that it redirects to (" in str(error)
+    assert f"to={to}" in str(error)
 
 
 def test_a_read_may_go_on_to_another_page(fake: FakeGitLab) -> None:
     """A project that moved, a file in an object storage."""
     with fake_gitlab() as there:
         there.answers("GET", "/moved", {"version": "19.0.0"})
-        fake.always = somebodys(302, "", {"Location": f"{there.url}/api/v4/moved"})
+        fake.always = foreign(302, "", {"Location": f"{there.url}/api/v4/moved"})
         assert not isinstance(outcome(fake, "version"), Exception)
 
 
@@ -218,7 +218,7 @@ def test_every_call_is_counted(name: str, fake: FakeGitLab) -> None:
 def test_what_gitlab_refuses_is_not_gone_and_not_empty(
     name: str, status: int, kind: type[FleetError], fake: FakeGitLab
 ) -> None:
-    fake.always = somebodys(status, f'{{"message": "{status} said so"}}', JSON)
+    fake.always = foreign(status, f'{{"message": "{status} said so"}}', JSON)
     gitlab = GitLab(fake.url, "glpat-1", budget=Budget(calls_per_minute=300, clock=Clock()))
     if (name, status) == ("is_protected", 403):
         assert CALLS[name](gitlab) is None, "the token may not look"
@@ -246,10 +246,10 @@ class TestWhatIsGitLabs:
     def test_by_its_words(self, status: int, body: dict[str, Any], words: str | None) -> None:
         with fake_gitlab() as fake:
             fake.answers("GET", "/version", body, status=status)
-            told = outcome(fake, "version")
-        assert type(told) is Refused
-        assert told.facts["status"] == status
-        assert words is None or status in (401, 404) or told.facts["said"] == words
+            error = outcome(fake, "version")
+        assert type(error) is Refused
+        assert error.facts["status"] == status
+        assert words is None or status in (401, 404) or error.facts["said"] == words
 
     def test_by_the_header_of_rails(self) -> None:
         body = b'{"message": "Terms of service"}'
@@ -262,6 +262,6 @@ class TestWhatIsGitLabs:
         """An older GitLab, or one below another path: the runner may be there for all that."""
         with fake_gitlab() as fake:
             fake.answers("GET", "/runners/31", {"error": "404 Not Found"}, status=404)
-            told = outcome(fake, "runner")
-        assert type(told) is Refused
-        assert "too old" in str(told)
+            error = outcome(fake, "runner")
+        assert type(error) is Refused
+        assert "too old" in str(error)

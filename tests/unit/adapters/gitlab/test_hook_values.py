@@ -59,12 +59,12 @@ def test_a_secret_token_is_no_signing_token() -> None:
 
 
 @pytest.mark.parametrize("left_out", ["job_events", "token_present"])
-def test_what_gitlab_does_not_tell_is_not_so(left_out: str) -> None:
-    told = {name: value for name, value in BODY.items() if name != left_out}
-    assert not GitLabHook.read(told).fits(TARGET, "secret-token")
+def test_a_field_that_gitlab_leaves_out_counts_as_false(left_out: str) -> None:
+    body = {name: value for name, value in BODY.items() if name != left_out}
+    assert not GitLabHook.read(body).fits(TARGET, "secret-token")
 
 
-def test_a_gitlab_that_cannot_sign_does_not_tell_of_it() -> None:
+def test_a_gitlab_without_signatures_shows_none() -> None:
     older = {name: value for name, value in BODY.items() if name != "signing_token_present"}
     assert not GitLabHook.read(older).fits(TARGET, "signing-token")
 

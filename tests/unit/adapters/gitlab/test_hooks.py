@@ -1,4 +1,4 @@
-"""Registering the webhook: what GitLab and the store are told, in which order, also when it fails.
+"""Registering the webhook: what reaches GitLab and the store, in which order, also when it fails.
 
 `tests/integration/test_hooks.py` shows on a GitLab that deliveries are accepted afterwards.
 """
@@ -45,8 +45,8 @@ PLAIN = {"token_present": True}
 
 def hook(**facts: object) -> dict[str, Any]:
     """Our hook as GitLab shows it."""
-    told = {"id": 5, "url": URL, "job_events": True, "enable_ssl_verification": True}
-    return told | facts
+    hook = {"id": 5, "url": URL, "job_events": True, "enable_ssl_verification": True}
+    return hook | facts
 
 
 class Store:
@@ -70,7 +70,9 @@ class Store:
     @property
     def changes(self) -> list[tuple[str, str]]:
         """What GitLab was asked to change."""
-        return [(one.verb, one.path) for one in self.fake.asked if one.verb != "GET"]
+        return [
+            (request.verb, request.path) for request in self.fake.asked if request.verb != "GET"
+        ]
 
 
 class Site:
@@ -121,7 +123,9 @@ class Site:
 
     def sent(self) -> list[dict[str, Any]]:
         """The secrets that GitLab was given."""
-        bodies = [one.body for one in self.fake.asked if one.verb != "GET" and one.body]
+        bodies = [
+            request.body for request in self.fake.asked if request.verb != "GET" and request.body
+        ]
         return [{k: v for k, v in body.items() if k.endswith("token")} for body in bodies]
 
 
@@ -151,7 +155,7 @@ class TestKeeping:
         assert (registered.verification, registered.changed) == (verification, False)
         assert (site.store.changes, site.store.written) == ([], [])
 
-    def test_one_that_somebody_changed_is_mended_with_the_newest_secret(self, site: Site) -> None:
+    def test_a_changed_hook_is_corrected_with_the_newest_secret(self, site: Site) -> None:
         site.has(hook(**SIGNED, push_events=True), signing=(OLD, OLDER), tokens=("t",))
         site.saves(SIGNED)
         registered = site.register()
@@ -167,25 +171,25 @@ class TestKeeping:
             {"custom_headers": [{"key": "Webhook-Id"}]},
         ],
     )
-    def test_one_that_sends_what_its_author_wrote_is_corrected(
+    def test_a_hook_with_a_template_or_headers_is_corrected(
         self, custom: dict[str, Any], site: Site
     ) -> None:
         site.has(hook(**SIGNED, **custom), signing=(OLD,))
         site.saves(SIGNED)
         assert site.register().changed
-        (sent,) = (one.body for one in site.fake.asked if one.verb == "PUT")
+        (sent,) = (request.body for request in site.fake.asked if request.verb == "PUT")
         assert sent["custom_webhook_template"] == ""
         assert ("custom_headers" in sent) is ("custom_headers" in custom)
         assert not sent.get("custom_headers")
 
-    def test_a_missing_one_is_made_with_the_secret_that_is_its_own(self, site: Site) -> None:
+    def test_a_missing_hook_is_made_with_its_own_secret(self, site: Site) -> None:
         site.has(tokens=("new", "old"))
         site.saves(PLAIN, verb="POST")
         assert site.register().verification == "secret-token"
         assert (site.store.changes, site.sent()) == ([("POST", HOOKS)], [{"token": "new"}])
 
     @pytest.mark.parametrize("there", [True, False])
-    def test_one_that_cannot_sign_any_more_gets_a_secret_token(
+    def test_a_hook_that_cannot_sign_any_more_gets_a_secret_token(
         self, there: bool, site: Site
     ) -> None:
         site.has(*([hook(**PLAIN)] if there else []), signing=(OLD,))
@@ -196,7 +200,7 @@ class TestKeeping:
         assert site.sent()[-1] == {"token": site.store.secrets.tokens[0]}
 
     @pytest.mark.parametrize("secrets", [{"signing": (OLD,)}, {"tokens": ("old",)}])
-    def test_one_whose_deliveries_are_refused_gets_a_new_secret(
+    def test_a_hook_whose_deliveries_are_refused_gets_a_new_secret(
         self, secrets: Any, site: Site
     ) -> None:
         site.has(hook(**SIGNED, **PLAIN), **secrets)
@@ -221,7 +225,7 @@ class TestKeeping:
             ((), ""),
         ],
     )
-    def test_what_a_new_secret_does_not_mend_changes_nothing(
+    def test_failures_with_another_cause_change_no_secret(
         self, statuses: tuple[str, ...], at: str, site: Site
     ) -> None:
         site.has(hook(**SIGNED), signing=(OLD,))
@@ -230,7 +234,7 @@ class TestKeeping:
 
 
 class TestRenewing:
-    """With new ones: for the first time, or when told to."""
+    """With new ones: for the first time, or on request."""
 
     def test_is_stored_before_gitlab_has_it(self, site: Site) -> None:
         site.has()
@@ -240,7 +244,7 @@ class TestRenewing:
         assert (before, stored.tokens) == (0, ())
         assert site.sent() == [{"signing_token": stored.signing[0]}]
 
-    def test_keeps_those_before_until_gitlab_is_seen_to_use_it(self, site: Site) -> None:
+    def test_older_secrets_stay_until_gitlab_uses_the_new_secret(self, site: Site) -> None:
         site.has(hook(**SIGNED), signing=(OLD, OLDER))
         site.saves(SIGNED)
         site.register(rotate=True)
@@ -291,7 +295,7 @@ class TestMovingToSignatures:
         assert site.store.secrets.signing == ()
         assert site.store.secrets.tokens[1:] == ("old",)
 
-    def test_a_gitlab_that_does_not_answer_may_have_the_new_one(self, site: Site) -> None:
+    def test_without_an_answer_gitlab_may_have_the_new_secret(self, site: Site) -> None:
         site.has(hook(**PLAIN), tokens=("old", "older"))
         site.fake.answers("PUT", OURS, {"message": "no"}, status=500)
         site.refused(Transient, rotate=True)
@@ -314,14 +318,16 @@ def test_what_gitlab_refuses_does_not_push_out_what_the_hook_has(
 def test_every_secret_is_another(site: Site) -> None:
     site.has()
     site.saves(SIGNED, verb="POST")
-    told = set()
+    secrets = set()
     for _ in range(3):
         site.store.secrets = WebhookSecrets()
         site.recorded.clear()
         site.register()
-        told.add(site.store.secrets.signing[0])
-    assert len(told) == 3
-    assert all(re.fullmatch(r"whsec_[A-Za-z0-9+/]{43}=", one) for one in told), "32 bytes each"
+        secrets.add(site.store.secrets.signing[0])
+    assert len(secrets) == 3
+    assert all(re.fullmatch(r"whsec_[A-Za-z0-9+/]{43}=", secret) for secret in secrets), (
+        "32 bytes each"
+    )
 
 
 class TestLooking:
@@ -331,10 +337,10 @@ class TestLooking:
         more = {"Link": f'<{site.fake.url}/api/v4{HOOKS}?page=2>; rel="next"'}
         site.fake.answers("GET", HOOKS, [hook(id=4)], headers=more)
         site.fake.answers("GET", HOOKS, [hook(alert_status="disabled")])
-        found = list_hooks(site.gitlab, SCOPE)
-        assert [(one.hook_id, one.is_executable) for one in found] == [(4, True), (5, False)]
+        hooks = list_hooks(site.gitlab, SCOPE)
+        assert [(hook.hook_id, hook.is_executable) for hook in hooks] == [(4, True), (5, False)]
 
-    def test_one_that_somebody_deleted(self, site: Site) -> None:
+    def test_a_deleted_hook_is_missing(self, site: Site) -> None:
         assert hook_health(site.gitlab, SCOPE, 5) is None
 
     def test_a_sample_is_a_job_event(self, site: Site) -> None:

@@ -55,7 +55,7 @@ def test_its_authority_is_trusted_where_fleet_toml_names_it(site: Site) -> None:
     assert site.gitlab(way=Way(tls_ca=site.ca.pem)).version() == "19.1.0-ee"
 
 
-def test_without_it_the_sentence_says_what_to_set_and_status_tells(site: Site) -> None:
+def test_without_it_the_error_names_the_setting_and_status_shows_it(site: Site) -> None:
     fleet = FleetRows(FakeTable())
     gitlab = site.gitlab(witness=TroubleWatch(fleet, Clock()))
     for _ in range(3):
@@ -123,7 +123,7 @@ class TestFile:
             read_tls_ca(file, at=NOW)
         assert caught.value.facts == {"file": str(file)}
 
-    def test_one_that_is_not_there(self, tmp_path: Path) -> None:
+    def test_a_missing_file_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(Refused, match="No such file"):
             read_tls_ca(tmp_path / "none.pem", at=NOW)
 
@@ -134,7 +134,7 @@ class TestFile:
             read_tls_ca(file, at=NOW)
         assert "BEGIN" not in str(caught.value)
 
-    def test_one_that_has_expired(self, tmp_path: Path) -> None:
+    def test_an_expired_certificate_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(Refused, match="has expired on 2020-01-01"):
             read_tls_ca(make_ca(tmp_path, days=0).authority, at=NOW)
 

@@ -24,8 +24,8 @@ SETTING = "protect_merge_request_pipelines"
 
 @pytest.fixture
 def fake() -> Iterator[FakeGitLab]:
-    with fake_gitlab() as found:
-        yield found
+    with fake_gitlab() as server:
+        yield server
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def gitlab(fake: FakeGitLab, clock: Clock) -> GitLab:
     return GitLab(fake.url, "glpat-x", budget=Budget(calls_per_minute=300, clock=clock))
 
 
-@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("protected", [True, False])
 @pytest.mark.parametrize(
     ("path", "ref", "is_tag"),
     [
@@ -49,10 +49,10 @@ def gitlab(fake: FakeGitLab, clock: Clock) -> GitLab:
     ],
 )
 def test_gitlab_itself_answers_for_branches_and_tags(
-    fake: FakeGitLab, gitlab: GitLab, *, path: str, ref: str, is_tag: bool, told: bool
+    fake: FakeGitLab, gitlab: GitLab, *, path: str, ref: str, is_tag: bool, protected: bool
 ) -> None:
-    fake.answers("GET", path, {"name": ref, "protected": told})
-    assert gitlab.is_protected(77, ref, is_tag=is_tag) is told
+    fake.answers("GET", path, {"name": ref, "protected": protected})
+    assert gitlab.is_protected(77, ref, is_tag=is_tag) is protected
 
 
 @pytest.mark.parametrize(
@@ -81,9 +81,9 @@ def test_a_merge_request_is_as_safe_as_both_of_its_branches(
 ) -> None:
     if facts is not None:
         fake.answers("GET", "/projects/77/merge_requests/12", MERGE_REQUEST | facts)
-    for name, told in branches.items():
+    for name, protected in branches.items():
         quoted = name.replace("/", "%2F")
-        fake.answers("GET", f"{BRANCHES}{quoted}", {"name": name, "protected": told})
+        fake.answers("GET", f"{BRANCHES}{quoted}", {"name": name, "protected": protected})
     fake.answers("GET", "/projects/77", {"id": 77, **project})
     for kind in ("head", "merge", "train"):
         ref = f"refs/merge-requests/12/{kind}"
@@ -136,9 +136,9 @@ def test_what_is_not_about_the_ref_is_an_error_and_is_asked_again(
 def test_an_answer_is_kept_for_a_minute(fake: FakeGitLab, gitlab: GitLab, clock: Clock) -> None:
     fake.answers("GET", f"{BRANCHES}main", {"name": "main", "protected": False})
     fake.answers("GET", f"{BRANCHES}main", {"name": "main", "protected": True})
-    told = []
+    answers = []
     for seconds in (0, 59, 1):
         clock.pass_(seconds)
-        told.append(gitlab.is_protected(77, "main", is_tag=False))
-    assert told == [False, False, True]
+        answers.append(gitlab.is_protected(77, "main", is_tag=False))
+    assert answers == [False, False, True]
     assert len(fake.asked) == 2

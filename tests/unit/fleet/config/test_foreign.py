@@ -72,14 +72,14 @@ PYPROJECT = '[build-system]\nrequires = ["hatchling"]\n\n[project]\nname = "x"\n
         ("fleet.toml", "[servers.a]\nip = '10.0.0.1'\n", 'it has "servers", and neither'),
     ],
 )
-def test_one_line_says_what_it_is(name: str, text: str, says: str) -> None:
+def test_a_line_has_its_meaning(name: str, text: str, says: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read_config(text, name=name)
-    (told,) = map(str, caught.value.problems)
-    assert told.startswith(f"{name} line 1: ")
-    assert says in told
-    assert "EXAMPLE" not in told
-    assert "\n" not in told
+    (problem,) = map(str, caught.value.problems)
+    assert problem.startswith(f"{name} line 1: ")
+    assert says in problem
+    assert "EXAMPLE" not in problem
+    assert "\n" not in problem
 
 
 @pytest.mark.parametrize(
@@ -94,11 +94,11 @@ def test_one_line_says_what_it_is(name: str, text: str, says: str) -> None:
         ("[pool.docker]\nceiling = 1\n", 1, 'did you mean "pools"?'),
     ],
 )
-def test_a_fleet_file_with_a_mistake_is_told_its_mistake(text: str, line: int, says: str) -> None:
+def test_a_mistake_in_a_fleet_file_is_named(text: str, line: int, says: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read_config(text)
-    told = [str(one) for one in caught.value.problems]
-    assert any(f"line {line}: " in one and says in one for one in told), told
+    problems = [str(problem) for problem in caught.value.problems]
+    assert any(f"line {line}: " in text and says in text for text in problems), problems
 
 
 def test_the_fleet_s_own_file_is_no_other_s() -> None:

@@ -46,10 +46,10 @@ def pool(name: str, keys: str = "") -> str:
     ],
 )
 def test_beyond_the_limits(text: str, line: int, says: str) -> None:
-    (told,) = answer(text)
-    assert told.startswith(f"fleet.toml line {line}: ")
-    assert says in told
-    assert len(told) < 200
+    (problem,) = answer(text)
+    assert problem.startswith(f"fleet.toml line {line}: ")
+    assert says in problem
+    assert len(problem) < 200
 
 
 @pytest.mark.parametrize(
@@ -70,23 +70,23 @@ def test_as_many_pools_as_gitlab_bears_are_read_in_time() -> None:
     pools = [f"[pools.p{n}]\n{compact}tags=['p{n}','a{n % 7}']\n" for n in range(POOLS_AT_MOST + 1)]
     started = time.process_time()
     assert len(read_config(HEAD + "".join(pools[:-1])).pools) == POOLS_AT_MOST
-    (told,) = answer(HEAD + "".join(pools))
-    assert "at most 1000 work" in told
+    (problem,) = answer(HEAD + "".join(pools))
+    assert "at most 1000 work" in problem
     assert time.process_time() - started < 30
 
 
-def test_a_ring_of_overflows_is_told_in_a_line_each() -> None:
+def test_a_ring_of_overflows_is_a_problem_of_each_pool() -> None:
     pools = [pool(f"p{n}", f"tags = ['p{n}']\noverflow = 'p{(n + 1) % 90}'") for n in range(90)]
-    told = answer(HEAD + "".join(pools))
-    assert len(told) == 90
-    assert all(len(line) < 200 for line in told)
+    problems = answer(HEAD + "".join(pools))
+    assert len(problems) == 90
+    assert all(len(line) < 200 for line in problems)
 
 
 @pytest.mark.parametrize(
     "text",
     ['x = """' + '\\"""' * 50_000, "'''" * 50_001, '"' + '\\"' * 99_999, "[" * 60 + "a" * LARGEST],
 )
-def test_one_pass_is_all_that_a_hostile_text_gets(text: str) -> None:
+def test_a_hostile_text_is_read_in_one_pass(text: str) -> None:
     started = time.process_time()
     answer(text[:LARGEST])
     assert time.process_time() - started < 10
@@ -94,11 +94,11 @@ def test_one_pass_is_all_that_a_hostile_text_gets(text: str) -> None:
 
 def is_told(text: str) -> None:
     try:
-        told = read_config(text, instance_types={"m7i.large"}).warnings
+        problems = read_config(text, instance_types={"m7i.large"}).warnings
     except ConfigError as error:
-        told = error.problems
-        assert told
-    for problem in told:
+        problems = error.problems
+        assert problems
+    for problem in problems:
         assert 1 <= problem.line <= text.count("\n") + 1
         assert len(str(problem)) < 2000
 
@@ -184,12 +184,12 @@ def test_addresses_that_work(written: str, read: str) -> None:
     "host", ["\u2026", "a" * 64, "a." * 127 + "aa", "a_b!", "ex ample", "[::1"]
 )
 def test_hosts_that_cannot_work(host: str) -> None:
-    (told,) = answer(GOOD.replace("https://gitlab.example.com", f"https://{host}"))
-    assert "line 5: gitlab.url: must " in told
+    (problem,) = answer(GOOD.replace("https://gitlab.example.com", f"https://{host}"))
+    assert "line 5: gitlab.url: must " in problem
 
 
 @pytest.mark.parametrize(
-    ("tags", "told"),
+    ("tags", "warning"),
     [
         (("docker", "big"), 'with pool "docker"'),
         (("docker",), "never gets a job"),
@@ -197,17 +197,17 @@ def test_hosts_that_cannot_work(host: str) -> None:
         (("other",), None),
     ],
 )
-def test_tags_that_two_pools_share_in_part(tags: tuple[str, ...], told: str | None) -> None:
+def test_tags_that_two_pools_share_in_part(tags: tuple[str, ...], warning: str | None) -> None:
     pools = pool("docker", "tags = ['ec2', 'docker']") + pool("b", f"tags = {list(tags)}")
-    warned = [str(one) for one in read_config(HEAD + pools).warnings]
-    assert len(warned) == (told is not None)
-    assert told is None or told in warned[0]
+    warned = [str(item) for item in read_config(HEAD + pools).warnings]
+    assert len(warned) == (warning is not None)
+    assert warning is None or warning in warned[0]
 
 
 def test_a_tag_of_two_alphabets_is_doubtful() -> None:
-    (told,) = read_config(HEAD + pool("a", 'tags = ["d\u043ecker", "bücher", "тест"]')).warnings
-    assert (told.path, told.line) == ("pools.a.tags[0]", 8)
-    assert "U+043E CYRILLIC SMALL LETTER O" in told.message
+    (problem,) = read_config(HEAD + pool("a", 'tags = ["d\u043ecker", "bücher", "тест"]')).warnings
+    assert (problem.path, problem.line) == ("pools.a.tags[0]", 8)
+    assert "U+043E CYRILLIC SMALL LETTER O" in problem.message
 
 
 @pytest.mark.parametrize(
@@ -222,15 +222,15 @@ def test_a_tag_of_two_alphabets_is_doubtful() -> None:
 )
 def test_a_secret_is_refused_by_its_line_and_never_repeated(keys: str, path: str) -> None:
     keys = keys if keys.startswith("tags") else f"tags = ['a']\n{keys}"
-    (told,) = answer(HEAD + pool("a", keys))
-    assert f"pools.a.{path}: holds what looks like a secret" in told
-    assert not any(secret in told for secret in ("pa55", "abcdefghij", "EXAMPLE"))
+    (problem,) = answer(HEAD + pool("a", keys))
+    assert f"pools.a.{path}: holds what looks like a secret" in problem
+    assert not any(secret in problem for secret in ("pa55", "abcdefghij", "EXAMPLE"))
 
 
 def test_a_variable_that_is_called_like_a_secret_is_doubtful() -> None:
     keys = "tags = ['a']\nenv = { NPM_TOKEN = 'abc', HOME = '/root' }"
-    (told,) = read_config(HEAD + pool("a", keys)).warnings
-    assert told.path == "pools.a.env.NPM_TOKEN"
+    (problem,) = read_config(HEAD + pool("a", keys)).warnings
+    assert problem.path == "pools.a.env.NPM_TOKEN"
 
 
 KNOWN = ("m7i.large", "m7i.xlarge", "m7a.large", "c7i.large")
@@ -250,12 +250,12 @@ def test_instance_types_that_aws_lacks(kind: str, is_wrong: bool | None, says: s
     text = (HEAD + pool("a")).replace('"m7a.large"', f'"{kind}"')
     assert not read_config(text).warnings, "without a list nothing is known"
     try:
-        told = read_config(text, instance_types=KNOWN).warnings
+        problems = read_config(text, instance_types=KNOWN).warnings
         assert not is_wrong
     except ConfigError as error:
-        told = error.problems
+        problems = error.problems
         assert is_wrong
-    assert len(told) == (is_wrong is not None)
-    for one in told:
-        assert one.path == "pools.a.instance_types[1]"
-        assert says in str(one)
+    assert len(problems) == (is_wrong is not None)
+    for problem in problems:
+        assert problem.path == "pools.a.instance_types[1]"
+        assert says in str(problem)

@@ -122,7 +122,7 @@ def test_a_table_may_come_after_what_is_below_it(text: str) -> None:
         pytest.param("b = [1, 2]", None, id="closed"),
     ],
 )
-def test_says_what_nobody_closed(text: str, unclosed: Position | None) -> None:
+def test_an_unclosed_bracket_has_its_position(text: str, unclosed: Position | None) -> None:
     assert toml_lines(text).unclosed == unclosed
 
 
@@ -152,18 +152,18 @@ def paths_of(value: object, path: Path = ()) -> list[Path]:
         below = list(value.items())
     elif isinstance(value, list):
         below = list(enumerate(value))
-    return [path, *(found for key, inner in below for found in paths_of(inner, (*path, key)))]
+    return [path, *(deeper for key, inner in below for deeper in paths_of(inner, (*path, key)))]
 
 
 @settings(max_examples=40)
 @given(TEXTS)
 def test_everything_that_tomllib_reads_has_a_place(text: str) -> None:
-    found = toml_lines(text)
-    assert found.unclosed is None
-    assert found.repeats == ()
+    read = toml_lines(text)
+    assert read.unclosed is None
+    assert read.repeats == ()
     lines = text.split("\n")
     for path in paths_of(tomllib.loads(text))[1:]:
-        place = found.places[path]
+        place = read.places[path]
         key = path[-1]
         if isinstance(key, str) and key in ("a", "b-1", "l"):
             assert key in lines[place.line - 1][place.column - 1 :]

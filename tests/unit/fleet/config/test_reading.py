@@ -145,9 +145,9 @@ def test_values_made_in_python_are_taken_as_they_are() -> None:
     assert type(window).model_validate(by_python | {"from": window.start, "to": window.end})
 
 
-def test_pools_keep_the_order_of_the_file_and_are_found_by_name() -> None:
+def test_pools_keep_the_order_of_the_file_and_have_names() -> None:
     read = config(f'z]\n{EC2}tags = ["z"]\n', f'a]\n{EC2}tags = ["a"]\n', "z.idle]\ncount = 1\n")
-    assert [one.name for one in read.pools] == ["z", "a"]
+    assert [item.name for item in read.pools] == ["z", "a"]
     assert read.pool("a") is read.pools[1]
     assert read.pool("b") is None
 
@@ -202,7 +202,7 @@ UNTAGGED = "run_untagged = true\n"
 
 
 @pytest.mark.parametrize(
-    ("pools", "told"),
+    ("pools", "expected"),
     [
         pytest.param((DOCKER, NODE), [], id="nothing to say"),
         pytest.param(
@@ -316,12 +316,12 @@ UNTAGGED = "run_untagged = true\n"
         ),
     ],
 )
-def test_warnings_about_pools(pools: tuple[str, ...], told: list[str]) -> None:
-    assert warnings(*pools) == told
+def test_warnings_about_pools(pools: tuple[str, ...], expected: list[str]) -> None:
+    assert warnings(*pools) == expected
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "expected"),
     [
         pytest.param("https://gitlab.example.com/", "http://localhost:8929", [], id="loopback"),
         pytest.param(
@@ -352,17 +352,17 @@ def test_warnings_about_pools(pools: tuple[str, ...], told: list[str]) -> None:
         pytest.param("gitlab.example.com", "gitlab.com", [], id="gitlab.com, few machines"),
     ],
 )
-def test_warnings_about_gitlab(old: str, new: str, told: list[str]) -> None:
-    expected = [f"fleet.toml {line}" for line in told]
-    assert warnings(DOCKER, gitlab=GITLAB.replace(old, new)) == expected
+def test_warnings_about_gitlab(old: str, new: str, expected: list[str]) -> None:
+    lines = [f"fleet.toml {line}" for line in expected]
+    assert warnings(DOCKER, gitlab=GITLAB.replace(old, new)) == lines
 
 
 def test_the_free_plan_of_gitlab_com() -> None:
     gitlab = GITLAB.replace("gitlab.example.com", "gitlab.com")
     assert warnings(DOCKER.replace("= 5", "= 49"), gitlab=gitlab) == []
     # 50 records: of 49 machines and one pool; the next machine would get none
-    (told,) = warnings(DOCKER.replace("= 5", "= 50"), gitlab=gitlab)
-    assert "are 50, with a runner for each pool 51; GitLab allows 50 runners on its Free" in told
+    (warning,) = warnings(DOCKER.replace("= 5", "= 50"), gitlab=gitlab)
+    assert "are 50, with a runner for each pool 51; GitLab allows 50 runners on its Free" in warning
     shared = gitlab + 'credentials = "shared"\n'
     assert warnings(DOCKER.replace("= 5", "= 50"), gitlab=shared) == []
 
@@ -376,7 +376,7 @@ def test_the_free_plan_of_gitlab_com() -> None:
         (["g5.xlarge", "g5g.xlarge"], True),
     ],
 )
-def test_processors_are_told_by_the_name_of_the_type(types: list[str], is_mixed: bool) -> None:
+def test_the_name_of_an_instance_type_gives_its_processor(types: list[str], is_mixed: bool) -> None:
     text = f'{GITLAB}[pools.p]\nbackend = "ec2"\nceiling = 1\ntags = ["a"]\n'
     text += f"instance_types = {types}\n"
     if is_mixed:

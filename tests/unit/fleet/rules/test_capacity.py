@@ -61,7 +61,7 @@ PLACES = [place(t) for t in ("a/1/on-demand", "a/1/spot", "b/1/spot", "a/2/spot"
             "a/1/on-demand b/1/on-demand",
             id="no spot: on demand",
         ),
-        pytest.param({str(one): dry(9) for one in PLACES}, "", id="nowhere"),
+        pytest.param({str(item): dry(9) for item in PLACES}, "", id="nowhere"),
         pytest.param(
             {"elsewhere": dry(9)},
             "a/1/spot b/1/spot a/2/spot a/1/on-demand b/1/on-demand",
@@ -121,7 +121,7 @@ def test_success_forgets_the_place_only() -> None:
     assert note_success(back_off, place("z/1/spot")) == back_off
 
 
-def test_a_new_configuration_forgets_what_the_old_one_was_refused_for() -> None:
+def test_a_new_configuration_drops_the_refusals_it_may_have_cured() -> None:
     back_off = {kind.value: dry(9, code) for kind, code in CODES.items()}
     assert set(back_off) - set(note_applied(back_off)) == {"configuration"}
 

@@ -40,7 +40,7 @@ def text_of(jobs: Sequence[Waiter]) -> str:
 @pytest.mark.parametrize(
     ("backlog", "active", "order"),
     [
-        pytest.param("", {}, "", id="nobody waits"),
+        pytest.param("", {}, "", id="no job waits"),
         pytest.param("a3 a1 a2", {}, "a3 a1 a2", id="one project: by age, not by id"),
         pytest.param("a1 a2 a3 b4", {}, "a1 b4 a2 a3", id="the only job of another is second"),
         pytest.param("a1 a2 b3 b4 c5", {}, "a1 b3 c5 a2 b4", id="in turns"),

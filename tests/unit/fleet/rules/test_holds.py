@@ -54,11 +54,11 @@ def waits(plan: ScalePlan) -> dict[int, str]:
         pytest.param((hold(), hold(pool="docker", **EARLY)), [], {"gitlab_refuses"}, id="both"),
     ],
 )
-def test_a_hold_lets_one_launch_ask(
+def test_a_hold_lets_a_single_launch_probe(
     holds: tuple[Hold, ...], launch: list[int], reasons: set[str]
 ) -> None:
     plan = decide_scale(snapshot((*jobs(2), *jobs(1, project=2)), holds=holds), LIMITS)
-    assert sorted(one.job_id for one in plan.launch) == launch
+    assert sorted(item.job_id for item in plan.launch) == launch
     assert set(waits(plan).values()) == reasons
     assert len(waits(plan)) == 3 - len(launch)
     assert plan.reason is (Reason.BACKLOG if launch else Reason(next(iter(reasons))))
@@ -88,7 +88,7 @@ def test_of_many_holds_the_longest_unasked_ask() -> None:
     waiting = tuple(job(n, project=n) for n in range(1, 31))
     holds = tuple(hold(project_id=n, ask_at=ago(n)) for n in range(1, 31))
     plan = decide_scale(snapshot(waiting, holds=holds), replace(LIMITS, ceiling=99))
-    assert {one.project_id for one in plan.launch} == set(range(31 - PROBES_AT_MOST, 31))
+    assert {item.project_id for item in plan.launch} == set(range(31 - PROBES_AT_MOST, 31))
 
 
 @pytest.mark.parametrize(
@@ -112,8 +112,8 @@ def test_of_many_holds_the_longest_unasked_ask() -> None:
 def test_a_failure_holds_what_would_fail_as_it_did(
     asked: CredentialRequest, failure: FleetError, scope: tuple[str | None, int | None], kind: str
 ) -> None:
-    found = hold_for(asked, failure, (), AT)
-    assert (found.scope, found.kind, found.since, found.failures) == (scope, kind, AT, 1)
+    hold = hold_for(asked, failure, (), AT)
+    assert (hold.scope, hold.kind, hold.since, hold.failures) == (scope, kind, AT, 1)
 
 
 @pytest.mark.parametrize(
@@ -142,11 +142,11 @@ def test_an_outage_is_asked_about_soon_and_a_refusal_with_the_tick(
     assert hold_for(RECORD, failure, [over], at).since == at
 
 
-def test_one_credential_lifts_what_would_have_refused_it() -> None:
+def test_a_credential_lifts_the_holds_that_would_have_refused_it() -> None:
     holds = [hold(), hold(project_id=7), hold(project_id=8), hold(pool="docker"), hold(pool="arm")]
     ended = lifted(holds, "docker", 7, AT)
-    assert [one.scope for one in ended] == [(None, None), (None, 7), ("docker", None)]
-    assert {one.lifted_at for one in ended} == {AT}
+    assert [item.scope for item in ended] == [(None, None), (None, 7), ("docker", None)]
+    assert {item.lifted_at for item in ended} == {AT}
     assert lifted(ended, "docker", 7, AT) == []
     assert ended[0].is_remembered(AT + timedelta(minutes=59))
     assert not ended[0].is_remembered(AT + timedelta(minutes=60))
@@ -154,7 +154,7 @@ def test_one_credential_lifts_what_would_have_refused_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "at", "expected"),
+    ("hold", "at", "expected"),
     [
         (hold(since=AT), AT, True),
         (hold(kind=HoldKind.OUTAGE, since=ago(119)), AT, False),
@@ -163,12 +163,12 @@ def test_one_credential_lifts_what_would_have_refused_it() -> None:
         (hold(), AT + timedelta(minutes=16), False),
     ],
 )
-def test_a_person_hears_of_what_does_not_pass(one: Hold, at: Any, expected: bool) -> None:
-    assert is_problem(one, at) is expected
+def test_a_person_hears_of_what_does_not_pass(hold: Hold, at: Any, expected: bool) -> None:
+    assert is_problem(hold, at) is expected
 
 
 @pytest.mark.parametrize(
-    ("one", "told", "do"),
+    ("hold", "says", "do"),
     [
         (hold(status=401), "GitLab refuses runner records since 2026-08-20 08:45 UTC", "new token"),
         (hold(status=403, project_id=7), "runner records in project 7 since", "scopes"),
@@ -178,16 +178,16 @@ def test_a_person_hears_of_what_does_not_pass(one: Hold, at: Any, expected: bool
         (hold(kind=HoldKind.PACE), "called as often as allowed since", "calls_per_minute"),
     ],
 )
-def test_it_says_since_when_what_and_what_to_do(one: Hold, told: str, do: str) -> None:
-    assert told in sentence(one)
-    assert sentence(one).endswith("401 no")
-    assert do in advice(one)
+def test_it_says_since_when_what_and_what_to_do(hold: Hold, says: str, do: str) -> None:
+    assert says in sentence(hold)
+    assert sentence(hold).endswith("401 no")
+    assert do in advice(hold)
 
 
 def test_gitlabs_own_words_come_first_and_are_short() -> None:
-    found = hold_for(RECORD, Refused("do this", status=400, said="x" * 999), (), AT)
-    assert found.words.startswith("400 xxx")
-    assert len(found.words) == 300
+    hold = hold_for(RECORD, Refused("do this", status=400, said="x" * 999), (), AT)
+    assert hold.words.startswith("400 xxx")
+    assert len(hold.words) == 300
     assert "do this" in hold_for(RECORD, Refused("do this", status=401), (), AT).words
 
 

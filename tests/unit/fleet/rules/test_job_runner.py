@@ -55,8 +55,8 @@ def test_a_job_is_a_runners_by_webhook_or_by_gitlab(
     ("row", "described", "is_ours", "shared", "expected"),
     [
         (job(1), "rf-1 (demo)", True, False, True),
-        (job(1), "somebody else's", False, False, False),
-        (job(1, runner_id="rf-1"), "somebody else's", False, False, True),
+        (job(1), "another program's", False, False, False),
+        (job(1, runner_id="rf-1"), "another program's", False, False, True),
         (job(1), None, False, False, True),
         (job(1), "fleet pool docker", False, True, True),
     ],
@@ -87,7 +87,7 @@ def test_a_runner_with_a_credential_may_have_a_job(
     ("running", "expected"),
     [((), False), ((1,), False), ((2,), True), ((1, 2), True), ((3,), True)],
 )
-def test_a_job_on_a_shared_record_may_be_that_of_any_machine_without_one(
+def test_a_job_on_a_shared_record_may_be_of_any_machine_without_a_job(
     running: tuple[int, ...], expected: bool
 ) -> None:
     this = runner("this", job=key(2))
@@ -123,8 +123,8 @@ def test_gitlabs_name_for_the_runner_goes_before_the_ledgers(
 def test_a_claim_counts_where_gitlab_shows_the_job_on_the_shared_record(
     record: int | None, others: tuple[Runner, ...], expected: str | None
 ) -> None:
-    found = claimant(job(1), record, (replace(SHARED, claim=key(1)), *others))
-    assert (found.id if found else None) == expected
+    runner = claimant(job(1), record, (replace(SHARED, claim=key(1)), *others))
+    assert (runner.id if runner else None) == expected
 
 
 def test_a_machine_that_gitlab_named_for_a_job_claims_no_other() -> None:
@@ -140,7 +140,7 @@ def test_a_claim_never_frees_another_machine() -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "expected"),
+    ("runner", "expected"),
     [
         pytest.param(runner("r", BUSY, claim=key(1)), True, id="GitLab may say so any moment"),
         pytest.param(runner("r", DONE, claim=key(1)), True, id="a short job is over already"),
@@ -160,12 +160,12 @@ def test_a_claim_never_frees_another_machine() -> None:
         ),
     ],
 )
-def test_a_claim_to_a_waiting_job_is_worth_a_minute(one: Runner, expected: bool) -> None:
-    assert awaits_word(one, {key(1)}, AT) is expected
+def test_a_claim_to_a_waiting_job_is_worth_a_minute(runner: Runner, expected: bool) -> None:
+    assert awaits_word(runner, {key(1)}, AT) is expected
 
 
 @pytest.mark.parametrize(
-    ("one", "shown", "expected"),
+    ("runner", "shown", "expected"),
     [
         (OURS, Shown(11), True),
         (OURS, Shown(12), False),
@@ -174,6 +174,6 @@ def test_a_claim_to_a_waiting_job_is_worth_a_minute(one: Runner, expected: bool)
     ],
 )
 def test_only_gitlabs_word_on_this_machine_has_a_running_job_cancelled(
-    one: Runner, shown: Shown | None, expected: bool
+    runner: Runner, shown: Shown | None, expected: bool
 ) -> None:
-    assert may_cancel(one, shown) is expected
+    assert may_cancel(runner, shown) is expected

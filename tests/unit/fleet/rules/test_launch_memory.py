@@ -55,7 +55,7 @@ def facts(*shortfalls: Short, machines: tuple[CapacityPool | None, ...] = ()) ->
         pytest.param(facts(NO_CAPACITY, machines=(SPOT,)), set(), id="part of what was asked"),
     ],
 )
-def test_a_place_without_machines_is_left_alone_until_it_gives_one(
+def test_a_capacity_pool_without_machines_is_not_asked_until_it_gives_a_machine(
     launch: LaunchFacts, dry: set[str]
 ) -> None:
     after = learn(LaunchMemory(back_off={"a/1/spot": DRY}), launch, AT)

@@ -47,22 +47,22 @@ def report(dated: datetime, state: MachineState = MachineState.IDLE, **facts: ob
 def test_a_report_is_noted_where_its_own_date_proves_nothing(
     age_s: float, state: MachineState, is_due: bool
 ) -> None:
-    told = heard(BOOTING, report(ago(age_s), state), GITLAB)
-    note = due_note(told, AT)
+    runner = heard(BOOTING, report(ago(age_s), state), GITLAB)
+    note = due_note(runner, AT)
     assert (note is not None) is is_due
     if note:
-        assert due_note(with_note(told, note), AT) is None
+        assert due_note(with_note(runner, note), AT) is None
 
 
 def test_a_goodbye_of_a_machine_that_began_before_its_launch_is_noted() -> None:
     step = Step(at=ago(700), name=StepName.CALLED_HOME)
-    told = heard(BOOTING, report(ago(400), MachineState.DONE, steps=(step,)), GITLAB)
-    assert due_note(told, AT) is not None
+    runner = heard(BOOTING, report(ago(400), MachineState.DONE, steps=(step,)), GITLAB)
+    assert due_note(runner, AT) is not None
 
 
 def test_a_report_in_a_frozen_clock_counts_by_its_number() -> None:
-    told = heard(BOOTING, report(ago(400), beats=7), GITLAB)
-    note = due_note(told, ago(60))
+    runner = heard(BOOTING, report(ago(400), beats=7), GITLAB)
+    note = due_note(runner, ago(60))
     again = heard(BOOTING, report(ago(400), beats=7), GITLAB, note=note)
     after = heard(BOOTING, report(ago(400), beats=8), GITLAB, note=note)
     assert by_our_clock(again, AT).heartbeat_at == ago(60)
@@ -83,8 +83,8 @@ def test_no_claim_dates_anything_before_the_launch_or_after_now(
     dated: datetime, changed: datetime
 ) -> None:
     step = Step(at=changed, name=StepName.CALLED_HOME)
-    told = heard(BOOTING, report(dated, steps=(step,)), GITLAB)
-    ours = by_our_clock(told, AT)
+    runner = heard(BOOTING, report(dated, steps=(step,)), GITLAB)
+    ours = by_our_clock(runner, AT)
     assert ours.heartbeat_at is not None
     assert ours.changed_at is not None
     assert BOOTING.launched_at <= ours.changed_at <= ours.heartbeat_at <= AT
@@ -92,20 +92,20 @@ def test_no_claim_dates_anything_before_the_launch_or_after_now(
 
 @given(times=st.lists(TIMES, max_size=5))
 def test_steps_keep_their_order_between_the_launch_and_now(times: list[datetime]) -> None:
-    told = [Step(at=at, name=StepName.CALLED_HOME, detail=str(i)) for i, at in enumerate(times)]
-    ours = steps_between(told, start=ago(60), end=AT)
-    assert [step.detail for step in ours] == [step.detail for step in told]
+    reported = [Step(at=at, name=StepName.CALLED_HOME, detail=str(i)) for i, at in enumerate(times)]
+    ours = steps_between(reported, start=ago(60), end=AT)
+    assert [step.detail for step in ours] == [step.detail for step in reported]
     dated = [ago(60), *(step.at for step in ours), AT]
     assert dated == sorted(dated)
 
 
 @given(skew_s=st.floats(-9e6, 9e6))
 def test_a_clock_wrong_by_one_time_keeps_the_steps_apart(skew_s: float) -> None:
-    told = [
+    reported = [
         Step(at=ago(60 - s) + timedelta(seconds=skew_s), name=StepName.CALLED_HOME)
         for s in (0, 10, 60)
     ]
-    ours = steps_between(told, start=ago(60), end=AT)
+    ours = steps_between(reported, start=ago(60), end=AT)
     assert [round((step.at - ago(60)).total_seconds()) for step in ours] == [0, 10, 60]
 
 
@@ -123,7 +123,7 @@ def test_a_clock_wrong_by_one_time_keeps_the_steps_apart(skew_s: float) -> None:
         pytest.param({}, True, None, False, id="left out and never heard"),
     ],
 )
-def test_one_answer_of_a_cloud_that_leaves_a_machine_out_is_no_end(
+def test_a_single_answer_without_a_machine_is_no_end(
     facts: dict[str, Any], can_tell: bool, shown_alive: bool | None, expected: bool | None
 ) -> None:
     known = replace(BOOTING, **({"machine_id": "m-1"} | facts))

@@ -31,7 +31,7 @@ EXPIRED: Facts = {"expires_at": AT}
 
 
 @pytest.mark.parametrize(
-    ("one", "alive", "fate", "reason"),
+    ("lost", "alive", "fate", "reason"),
     [
         pytest.param(WORKS, True, "keep", "healthy", id="at work and heard of"),
         pytest.param(WORKS, None, "keep", "healthy", id="at work, the cloud was not asked"),
@@ -42,7 +42,7 @@ EXPIRED: Facts = {"expires_at": AT}
         ),
         pytest.param(
             runner("r", DRAINING, **ON_MACHINE), False, "close", "machine_gone",
-            id="it ended after it was told to",
+            id="it ended after its order",
         ),
         pytest.param(
             runner("r", REQUESTED), False, "keep", "healthy", id="no machine yet is not a lost one"
@@ -152,7 +152,7 @@ EXPIRED: Facts = {"expires_at": AT}
         ),
         pytest.param(
             runner("r", DONE, since_s=30, for_job=key(7), is_called_off=True), True,
-            "close", "went_unserved", id="said goodbye because it was told to",
+            "close", "went_unserved", id="said goodbye after its order",
         ),
         pytest.param(
             runner("r", for_job=key(7), **HEARD, **EXPIRED), True, "relaunch", "expired",
@@ -176,34 +176,36 @@ EXPIRED: Facts = {"expires_at": AT}
         ),
     ],
 )  # fmt: skip
-def test_before_gitlab_is_asked(one: Runner, alive: bool | None, fate: str, reason: str) -> None:
-    verdict = decide_reap(Suspect(runner=one, machine_alive=alive), LIMITS, at=AT)
-    assert (verdict.fate, verdict.reason, verdict.runner) == (fate, reason, one)
+def test_before_gitlab_is_asked(lost: Runner, alive: bool | None, fate: str, reason: str) -> None:
+    verdict = decide_reap(Suspect(runner=lost, machine_alive=alive), LIMITS, at=AT)
+    assert (verdict.fate, verdict.reason, verdict.runner) == (fate, reason, lost)
 
 
 @pytest.mark.parametrize(
-    ("one", "job_running", "fate", "reason"),
+    ("lost", "job_running", "fate", "reason"),
     [
         pytest.param(SILENT_AT_WORK, True, "keep", "stalled_but_busy", id="it works"),
         pytest.param(SILENT_AT_WORK, False, "close", "stalled", id="it does not"),
         pytest.param(NEVER_HEARD, True, "keep", "stalled_but_busy", id="its reports do not come"),
         pytest.param(NEVER_HEARD, False, "close", "stalled", id="it is dead or its job is over"),
-        pytest.param(LATE, True, "keep", "stalled_but_busy", id="it came without a word"),
-        pytest.param(LATE, False, "relaunch", "boot_deadline", id="it never came"),
+        pytest.param(
+            LATE, True, "keep", "stalled_but_busy", id="its events name it, without a report"
+        ),
+        pytest.param(LATE, False, "relaunch", "boot_deadline", id="it never reported"),
         pytest.param(LEFT, True, "keep", "still_busy", id="it said goodbye, and its job runs"),
         pytest.param(LEFT, False, "close", "finished", id="its job is over indeed"),
         pytest.param(UNSERVED, True, "keep", "still_busy", id="it has a job, whatever it says"),
         pytest.param(UNSERVED, False, "relaunch", "went_unserved", id="it got none indeed"),
     ],
 )
-def test_after_gitlab_was_asked(one: Runner, job_running: bool, fate: str, reason: str) -> None:
-    suspect = Suspect(runner=one, machine_alive=True, job_running=job_running)
+def test_after_gitlab_was_asked(lost: Runner, job_running: bool, fate: str, reason: str) -> None:
+    suspect = Suspect(runner=lost, machine_alive=True, job_running=job_running)
     verdict = decide_reap(suspect, LIMITS, at=AT)
     assert (verdict.fate, verdict.reason) == (fate, reason)
 
 
 @pytest.mark.parametrize(
-    ("one", "fate", "reason"),
+    ("lost", "fate", "reason"),
     [
         pytest.param(
             runner("r", DONE, since_s=0, **JOB), "close", "finished", id="its job is done"
@@ -217,10 +219,10 @@ def test_after_gitlab_was_asked(one: Runner, job_running: bool, fate: str, reaso
         pytest.param(runner("r", BUSY, **JOB, **HEARD), "keep", "healthy", id="at work"),
     ],
 )
-def test_what_nobody_can_end_from_outside_has_ended_with_its_goodbye(
-    one: Runner, fate: str, reason: str
+def test_a_machine_without_an_end_from_outside_has_ended_with_its_goodbye(
+    lost: Runner, fate: str, reason: str
 ) -> None:
-    suspect = Suspect(runner=one, machine_alive=None, ends_alone=True)
+    suspect = Suspect(runner=lost, machine_alive=None, ends_alone=True)
     verdict = decide_reap(suspect, LIMITS, at=AT)
     assert (verdict.fate, verdict.reason) == (fate, reason)
 
@@ -262,20 +264,20 @@ def verdicts() -> Iterator[tuple[Suspect, Runner, ReapPlan]]:
 
 
 def test_nothing_busy_is_ended_on_one_observation() -> None:
-    for suspect, one, verdict in verdicts():
+    for suspect, lost, verdict in verdicts():
         ended = verdict.fate in {Fate.CLOSE, Fate.RELAUNCH}
-        if ended and one.state is BUSY and suspect.machine_alive is not False:
-            heard_at = one.heartbeat_at or one.changed_at or one.launched_at
+        if ended and lost.state is BUSY and suspect.machine_alive is not False:
+            heard_at = lost.heartbeat_at or lost.changed_at or lost.launched_at
             silent = heard_at <= ago(300)
-            assert one.expires_at <= AT or (silent and suspect.job_running is False), suspect
+            assert lost.expires_at <= AT or (silent and suspect.job_running is False), suspect
 
 
 def test_nothing_that_gitlab_sees_at_work_is_ended_while_its_cloud_shows_it() -> None:
     """Whatever it says itself, before its expiry."""
-    for suspect, one, verdict in verdicts():
-        known = one.gitlab_runner_id is not None or one.job is not None
-        if known and suspect.job_running and one.expires_at > AT:
-            gone = suspect.machine_alive is False and one.machine_id is not None
+    for suspect, lost, verdict in verdicts():
+        known = lost.gitlab_runner_id is not None or lost.job is not None
+        if known and suspect.job_running and lost.expires_at > AT:
+            gone = suspect.machine_alive is False and lost.machine_id is not None
             assert gone or verdict.fate is Fate.KEEP, suspect
 
 
@@ -285,28 +287,28 @@ def test_asks_only_what_it_does_not_know() -> None:
 
 
 def test_nothing_expired_is_kept_whatever_it_says() -> None:
-    for suspect, one, verdict in verdicts():
-        if one.expires_at <= AT:
+    for suspect, lost, verdict in verdicts():
+        if lost.expires_at <= AT:
             assert verdict.fate in {Fate.CLOSE, Fate.RELAUNCH}, suspect
 
 
-def test_launches_again_only_for_one_that_was_there_for_a_job() -> None:
-    for suspect, one, verdict in verdicts():
-        assert verdict.fate is not Fate.RELAUNCH or one.covers or one.owes_a_job, suspect
+def test_only_a_machine_launched_for_a_job_is_launched_again() -> None:
+    for suspect, lost, verdict in verdicts():
+        assert verdict.fate is not Fate.RELAUNCH or lost.covers or lost.owes_a_job, suspect
 
 
 def test_whatever_ends_it_before_its_job_costs_an_attempt() -> None:
     """Else it goes on for ever; unless the fleet or AWS called it off, or no cloud answered."""
-    for suspect, one, verdict in verdicts():
+    for suspect, lost, verdict in verdicts():
         ended = verdict.fate in {Fate.CLOSE, Fate.RELAUNCH}
-        if ended and one.for_job is not None and one.job is None and one.state is not REQUESTED:
-            kept = one.is_called_off or one.state is DRAINING
+        if ended and lost.for_job is not None and lost.job is None and lost.state is not REQUESTED:
+            kept = lost.is_called_off or lost.state is DRAINING
             assert (verdict.fate is Fate.CLOSE) is kept, suspect
 
 
 def test_what_went_in_vain_is_never_just_closed_once_its_grace_is_over() -> None:
-    for suspect, one, verdict in verdicts():
-        if one.went_unserved:
+    for suspect, lost, verdict in verdicts():
+        if lost.went_unserved:
             assert verdict.fate in {Fate.RELAUNCH, Fate.KEEP, Fate.ASK}, suspect
             kept = verdict.fate is Fate.KEEP and suspect.job_running
             busy = {Reason.STILL_BUSY} if kept else set()

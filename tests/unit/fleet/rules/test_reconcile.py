@@ -91,13 +91,13 @@ def watched(
 
 
 def read(*projects: Watched, at_most: int = 100) -> list[int]:
-    return [one.project_id for one in decide_polls(projects, at=AT, at_most=at_most)]
+    return [poll.project_id for poll in decide_polls(projects, at=AT, at_most=at_most)]
 
 
 @pytest.mark.parametrize(
     ("projects", "at_most", "chosen"),
     [
-        pytest.param([], 9, [], id="nobody"),
+        pytest.param([], 9, [], id="no pipeline"),
         pytest.param([watched(1)], 9, [1], id="one"),
         pytest.param([watched(1)], 0, [], id="none allowed"),
         pytest.param(
@@ -118,7 +118,7 @@ def read(*projects: Watched, at_most: int = 100) -> list[int]:
             id="it was busy long ago",
         ),
         pytest.param(
-            [watched(1), watched(2, unread_s=120, hook_s=10)], 9, [2, 1], id="nobody is read twice"
+            [watched(1), watched(2, unread_s=120, hook_s=10)], 9, [2, 1], id="none is read twice"
         ),
         pytest.param(
             [watched(i, unread_s=60 + i, hook_s=10) for i in range(20)], 4, [19, 18, 17, 16],
@@ -164,24 +164,24 @@ def test_decide_polls(projects: list[Watched], at_most: int, chosen: list[int]) 
 
 def minutes(projects: list[Watched], *, count: int, at_most: int) -> Iterator[set[int]]:
     """Choose and read, minute after minute; busy projects stay busy. Yields who was read."""
-    known = {one.project_id: one for one in projects}
+    known = {project.project_id: project for project in projects}
     at: datetime = AT
     for _ in range(count):
-        chosen = {one.project_id for one in decide_polls(known.values(), at=at, at_most=at_most)}
+        chosen = {poll.project_id for poll in decide_polls(known.values(), at=at, at_most=at_most)}
         assert len(chosen) <= at_most
         yield chosen
-        for one in known.values():
-            known[one.project_id] = replace(
-                one,
-                last_polled_at=at if one.project_id in chosen else one.last_polled_at,
-                last_hook_at=at if one.last_hook_at else None,
+        for item in known.values():
+            known[item.project_id] = replace(
+                item,
+                last_polled_at=at if item.project_id in chosen else item.last_polled_at,
+                last_hook_at=at if item.last_hook_at else None,
             )
         at += MINUTE
 
 
 def longest_unread(projects: list[Watched], *, at_most: int, count: int = 200) -> dict[int, int]:
     """For how many minutes each project was not read, at worst."""
-    last = {one.project_id: -1 for one in projects}
+    last = {project.project_id: -1 for project in projects}
     worst = dict.fromkeys(last, 0)
     for minute, chosen in enumerate(minutes(projects, count=count, at_most=at_most)):
         for project_id in chosen:
@@ -219,7 +219,7 @@ def test_each_is_read_in_time_while_the_reads_suffice(
     assert all(worst[i] == 0 for i in range(unhealthy))
 
 
-def test_busy_ones_are_read_every_minute_while_the_reads_suffice() -> None:
+def test_busy_pipelines_are_read_every_minute_while_the_reads_suffice() -> None:
     worst = longest_unread(fleet(unhealthy=2, busy=10, quiet=40), at_most=20)
     assert all(worst[100 + i] <= 5 for i in range(10))
     settled = list(minutes(fleet(unhealthy=2, busy=10, quiet=40), count=60, at_most=20))[10:]
@@ -235,7 +235,7 @@ def test_busy_ones_are_read_every_minute_while_the_reads_suffice() -> None:
         pytest.param(9, 3, 3, 2, 10, id="hardly any reads"),
     ],
 )
-def test_nobody_starves_when_the_reads_do_not_suffice(
+def test_no_pipeline_starves_when_the_reads_do_not_suffice(
     unhealthy: int, busy: int, quiet: int, at_most: int, within: int
 ) -> None:
     projects = fleet(unhealthy=unhealthy, busy=busy, quiet=quiet)
@@ -256,6 +256,6 @@ def test_nobody_starves_when_the_reads_do_not_suffice(
 def test_what_was_given_up_under_another_apply_is_renewed(
     row: Job, applied: str | None, renewed: bool
 ) -> None:
-    found = decide_reconcile([key(1)], {key(1): row}, at=AT, applied=applied)
-    assert found.renew == ((key(1),) if renewed else ())
+    plan = decide_reconcile([key(1)], {key(1): row}, at=AT, applied=applied)
+    assert plan.renew == ((key(1),) if renewed else ())
     assert decide_reconcile([], {key(1): row}, at=AT, applied=applied).renew == ()

@@ -49,7 +49,7 @@ def test_a_token_is_replaced_while_machines_can_use_it(
     assert is_due(AT + 2 * life)
 
 
-def test_one_that_never_expires_stays_and_one_of_unknown_age_has_what_machines_need() -> None:
+def test_a_token_without_expiry_stays_and_a_token_of_unknown_age_lasts_as_machines_need() -> None:
     assert not is_renewal_due(POOL, made_at=AT, expires_at=None, at=AT + 999 * HOUR)
     ends = AT + HOUR
     assert not is_renewal_due(POOL, made_at=None, expires_at=ends, at=ends - 13 * MINUTE)

@@ -185,8 +185,8 @@ def test_decide_route(
 def test_decide_reroute(
     job: Pending, pool: str | None, pools: Sequence[Pool], reason: str | None
 ) -> None:
-    found = decide_reroute(job, pool, pools, because=Reason.NO_POOL)
-    assert found == (reason and Reason(reason))
+    reroute = decide_reroute(job, pool, pools, because=Reason.NO_POOL)
+    assert reroute == (reason and Reason(reason))
 
 
 SAFE = Pool(name="safe", tags=("ec2", "deploy"), protected_only=True)

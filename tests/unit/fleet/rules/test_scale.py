@@ -38,12 +38,12 @@ FULL = {key(9): Reason.AT_CEILING}
 REQUESTED = runner("requested", RunnerState.REQUESTED)
 
 
-def told(plan: ScalePlan) -> dict[int, str]:
+def waiting_reasons(plan: ScalePlan) -> dict[int, str]:
     return {key.job_id: reason.value for key, reason in plan.waiting.items()}
 
 
 @pytest.mark.parametrize(
-    ("seen", "limits", "launch", "warm", "reason"),
+    ("facts", "limits", "launch", "warm", "reason"),
     [
         pytest.param(snapshot(), LIMITS, 0, 0, "balanced", id="nothing to do"),
         pytest.param(snapshot(jobs(3)), LIMITS, 3, 0, "backlog", id="one runner per job"),
@@ -53,7 +53,7 @@ def told(plan: ScalePlan) -> dict[int, str]:
             snapshot(jobs(3), *booting(1), *idle(1)), LIMITS, 1, 0, "backlog", id="the rest only"
         ),
         pytest.param(
-            snapshot(jobs(2), *busy(2)), LIMITS, 2, 0, "backlog", id="a busy one covers nobody"
+            snapshot(jobs(2), *busy(2)), LIMITS, 2, 0, "backlog", id="a busy runner covers no job"
         ),
         pytest.param(
             snapshot(jobs(1), runner("a", RunnerState.DRAINING), runner("b", RunnerState.DONE)),
@@ -102,21 +102,21 @@ def told(plan: ScalePlan) -> dict[int, str]:
         ),
     ],
 )  # fmt: skip
-def test_launches(seen: Snapshot, limits: Limits, launch: int, warm: int, reason: str) -> None:
-    plan = decide_scale(seen, limits)
+def test_launches(facts: Snapshot, limits: Limits, launch: int, warm: int, reason: str) -> None:
+    plan = decide_scale(facts, limits)
     assert (len(plan.launch), plan.warm, plan.reason) == (launch, warm, reason)
     assert plan.launches == launch + warm
 
 
 @pytest.mark.parametrize(
-    ("seen", "limits", "drained"),
+    ("facts", "limits", "drained"),
     [
         pytest.param(snapshot((), *idle(1, since_s=299)), LIMITS, [0], id="idle for long enough"),
         pytest.param(snapshot((), *idle(1, since_s=298)), LIMITS, [], id="not yet"),
         pytest.param(snapshot(jobs(1), *idle(3, since_s=300)), LIMITS, [0, 1], id="longest first"),
         pytest.param(snapshot((), *idle(3, since_s=300)), TWO_WARM, [0], id="keeps the target"),
         pytest.param(
-            snapshot((), *idle(2, since_s=300, mailbox=None)), LIMITS, [], id="no way to tell them"
+            snapshot((), *idle(2, since_s=300, mailbox=None)), LIMITS, [], id="no mailbox"
         ),
         pytest.param(snapshot((), *busy(3, since_s=9000)), LIMITS, [], id="busy ones never"),
         pytest.param(
@@ -137,13 +137,13 @@ def test_launches(seen: Snapshot, limits: Limits, launch: int, warm: int, reason
         ),
     ],
 )  # fmt: skip
-def test_drains(seen: Snapshot, limits: Limits, drained: list[int]) -> None:
-    plan = decide_scale(seen, limits)
+def test_drains(facts: Snapshot, limits: Limits, drained: list[int]) -> None:
+    plan = decide_scale(facts, limits)
     assert plan.drain == tuple(f"idle-{i}" for i in drained)
 
 
 @pytest.mark.parametrize(
-    ("seen", "limits", "waiting"),
+    ("facts", "limits", "waiting"),
     [
         pytest.param(snapshot(jobs(1), *idle(1)), LIMITS, {100: "covered"}, id="covered"),
         pytest.param(
@@ -155,7 +155,7 @@ def test_drains(seen: Snapshot, limits: Limits, drained: list[int]) -> None:
         ),
         pytest.param(
             snapshot(jobs(2), *busy(1), *idle(1), runner("b", RunnerState.BUSY, for_job=key(101))),
-            LIMITS, {100: "covered"}, id="a busy one is there for nobody",
+            LIMITS, {100: "covered"}, id="a busy runner covers no job",
         ),
         pytest.param(
             snapshot(jobs(5)), BY_TWOS, {102: "paced", 103: "paced", 104: "paced"}, id="paced"
@@ -178,23 +178,25 @@ def test_drains(seen: Snapshot, limits: Limits, drained: list[int]) -> None:
         ),
     ],
 )  # fmt: skip
-def test_tells_every_job_that_gets_nothing_why(
-    seen: Snapshot, limits: Limits, waiting: dict[int, str]
+def test_every_job_without_a_launch_has_a_reason(
+    facts: Snapshot, limits: Limits, waiting: dict[int, str]
 ) -> None:
-    plan = decide_scale(seen, limits)
-    assert told(plan) == waiting
-    assert {one.key for one in plan.launch} | set(plan.waiting) == {one.key for one in seen.backlog}
+    plan = decide_scale(facts, limits)
+    assert waiting_reasons(plan) == waiting
+    assert {item.key for item in plan.launch} | set(plan.waiting) == {
+        item.key for item in facts.backlog
+    }
 
 
 def test_takes_turns_between_projects_when_room_is_short() -> None:
     many, few = jobs(4), jobs(2, project=2)
     plan = decide_scale(snapshot(many + few), replace(LIMITS, ceiling=4))
-    assert [one.project_id for one in plan.launch] == [1, 2, 1, 2]
+    assert [item.project_id for item in plan.launch] == [1, 2, 1, 2]
 
 
 def test_counts_what_a_project_has_already_in_its_turn() -> None:
-    seen = snapshot(jobs(4) + jobs(1, project=2), *busy(2, project=1))
-    assert [one.project_id for one in decide_scale(seen, LIMITS).launch] == [2, 1, 1]
+    facts = snapshot(jobs(4) + jobs(1, project=2), *busy(2, project=1))
+    assert [item.project_id for item in decide_scale(facts, LIMITS).launch] == [2, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -221,14 +223,14 @@ def test_a_runner_whose_job_was_cancelled_goes_soon(
         pytest.param(jobs(1, project=2), 2, False, id="jobs of its own project wait"),
     ],
 )
-def test_a_spare_one_is_kept_while_it_may_be_needed(
+def test_a_spare_machine_is_kept_while_it_may_be_needed(
     backlog: tuple[Job, ...], scope: int | None, drained: bool
 ) -> None:
     """In a burst each runner takes another's job: its own waits no longer, and it is not spare."""
     spare = runner("spare", since_s=20, for_job=key(999), project_id=scope)
     another = runner("another", since_s=1, for_job=key(998), project_id=scope)
-    seen = snapshot(backlog, spare, another)
-    assert ("spare" in decide_scale(seen, LIMITS).drain) == drained
+    facts = snapshot(backlog, spare, another)
+    assert ("spare" in decide_scale(facts, LIMITS).drain) == drained
 
 
 def test_nor_is_it_kept_longer_than_the_pool_s_idle_time() -> None:
@@ -247,7 +249,7 @@ def test_nor_is_it_kept_longer_than_the_pool_s_idle_time() -> None:
         (Reason.BACKLOG, {key(1): Reason.NO_CAPACITY_UNTIL}, False),
     ],
 )
-def test_an_end_is_room_where_a_job_waits_for_one(
+def test_an_ended_machine_makes_room_for_a_waiting_job(
     reason: Reason, waiting: dict[JobKey, Reason], expected: bool
 ) -> None:
     assert wants_room(ScalePlan(reason=reason, waiting=waiting)) is expected
@@ -280,7 +282,7 @@ def test_a_job_that_is_gone_needs_neither() -> None:
 @pytest.mark.parametrize(
     ("plan", "facts", "expected"),
     [
-        pytest.param({}, {"machines": 2}, False, id="all came"),
+        pytest.param({}, {"machines": 2}, False, id="all machines are there"),
         pytest.param({"again": True}, {"machines": 2}, True, id="the plan itself was cut short"),
         pytest.param({}, {"machines": 1}, True, id="the cloud gave fewer"),
         pytest.param({}, {"machines": 1, "held": 1}, False, id="GitLab gave fewer credentials"),

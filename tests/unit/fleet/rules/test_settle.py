@@ -34,13 +34,13 @@ FREE: dict[str, Any] = {"job_running": False, "ran_there": True}
 LAMBDA: dict[str, Any] = {"ends_alone": True, "silent_for": FRESH}
 
 
-def facts(happening: Happening, one: Runner | None = None, **more: object) -> SettleFacts:
-    first = SettleFacts(happening=happening, round=0, job=key(7), runner=one)
+def facts(happening: Happening, runner: Runner | None = None, **more: object) -> SettleFacts:
+    first = SettleFacts(happening=happening, round=0, job=key(7), runner=runner)
     return replace(first, **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("seen", "plan"),
+    ("facts", "plan"),
     [
         pytest.param(
             facts(FINISHED), SettlePlan(reason=Reason.FINISHED), id="it ended on no runner of ours"
@@ -124,12 +124,12 @@ def facts(happening: Happening, one: Runner | None = None, **more: object) -> Se
         pytest.param(
             facts(GONE, runner("r", DONE, for_job=key(7)), **DEAD),
             SettlePlan(reason=Reason.WENT_UNSERVED, close=True, relaunch=True),
-            id="ended after it found no job",
+            id="ended without a job",
         ),
         pytest.param(
             facts(GONE, runner("r", DONE), **DEAD),
             SettlePlan(reason=Reason.MACHINE_GONE, close=True),
-            id="a warm one ended after it found no job",
+            id="a warm runner ended without a job",
         ),
         pytest.param(
             facts(GONE, runner("r", DONE, for_job=key(7), left_bare=True), **DEAD),
@@ -139,7 +139,7 @@ def facts(happening: Happening, one: Runner | None = None, **more: object) -> Se
         pytest.param(
             facts(GONE, runner("r", DRAINING), **DEAD),
             SettlePlan(reason=Reason.MACHINE_GONE, close=True),
-            id="ended as it was told to: nobody counted on it any more",
+            id="ended after its order: no job counts on it any more",
         ),
         pytest.param(
             facts(FAILED, runner("r", IN_FLIGHT), **LAMBDA),
@@ -181,12 +181,12 @@ def facts(happening: Happening, one: Runner | None = None, **more: object) -> Se
         pytest.param(
             facts(FAILED, runner("r", IDLE, job=key(7)), **LAMBDA),
             SettlePlan(reason=Reason.MACHINE_GONE, close=True),
-            id="the function failed at work that only a webhook told of",
+            id="the function failed at work that only a webhook reports",
         ),
     ],
 )  # fmt: skip
-def test_decide_settle(seen: SettleFacts, plan: SettlePlan) -> None:
-    assert decide_settle(seen) == plan
+def test_decide_settle(facts: SettleFacts, plan: SettlePlan) -> None:
+    assert decide_settle(facts) == plan
 
 
 ALL = tuple(
@@ -194,14 +194,14 @@ ALL = tuple(
         happening=happening,
         round=turn,
         job=job,
-        runner=one,
+        runner=given,
         job_running=job_running,
         ran_there=ran_there,
         ends_alone=ends_alone,
         machine_alive=alive,
         silent_for=silent_for,
     )
-    for one in (
+    for given in (
         None,
         runner("r", DONE, for_job=key(7)),
         *(runner("r", state, job=took) for state in RunnerState for took in (None, key(7), key(8))),
@@ -219,50 +219,50 @@ ALL = tuple(
 
 def plans() -> Iterator[tuple[SettleFacts, SettlePlan]]:
     """All facts there can be, and what is done about them."""
-    for seen in ALL:
-        yield seen, decide_settle(seen)
+    for facts in ALL:
+        yield facts, decide_settle(facts)
 
 
 def test_never_closes_a_runner_at_work_for_another_job() -> None:
     """Unless its machine is gone: then there is nothing left to keep."""
-    for seen, plan in plans():
-        gone = seen.happening in {GONE, FAILED}
+    for facts, plan in plans():
+        gone = facts.happening in {GONE, FAILED}
         if plan.close and not gone:
-            assert seen.runner is not None
-            at_work = seen.runner.state is BUSY and seen.runner.job is not None
-            assert not at_work or seen.runner.job == seen.job, seen
+            assert facts.runner is not None
+            at_work = facts.runner.state is BUSY and facts.runner.job is not None
+            assert not at_work or facts.runner.job == facts.job, facts
 
 
 def test_a_job_s_end_closes_only_with_a_second_sign() -> None:
-    for seen, plan in plans():
-        if seen.happening is FINISHED and plan.close:
-            assert seen.runner is not None
-            left = seen.runner.state is DONE
-            assert left or (seen.job_running is False and seen.ran_there), seen
+    for facts, plan in plans():
+        if facts.happening is FINISHED and plan.close:
+            assert facts.runner is not None
+            left = facts.runner.state is DONE
+            assert left or (facts.job_running is False and facts.ran_there), facts
 
 
 def test_an_event_of_a_machine_closes_only_what_another_source_shows_as_gone() -> None:
-    for seen, plan in plans():
-        if seen.happening is GONE and plan.close:
-            assert seen.machine_alive is False, seen
-        if seen.happening is FAILED and plan.close:
-            assert seen.ends_alone, seen
-            assert seen.silent_for >= FRESH, seen
-        if seen.happening is SPOT:
-            assert not plan.close, seen
+    for facts, plan in plans():
+        if facts.happening is GONE and plan.close:
+            assert facts.machine_alive is False, facts
+        if facts.happening is FAILED and plan.close:
+            assert facts.ends_alone, facts
+            assert facts.silent_for >= FRESH, facts
+        if facts.happening is SPOT:
+            assert not plan.close, facts
 
 
 def test_a_plan_waits_asks_closes_or_drains_but_never_two_of_them() -> None:
-    for seen, plan in plans():
+    for facts, plan in plans():
         asked = [plan.wait_s is not None, plan.ask, plan.close, plan.drain]
-        assert sum(asked) <= 1, seen
-        assert plan.close or not plan.relaunch, seen
+        assert sum(asked) <= 1, facts
+        assert plan.close or not plan.relaunch, facts
 
 
 def test_comes_to_an_end_after_its_rounds() -> None:
-    for seen, plan in plans():
-        assert plan.wait_s is None or seen.round < GRACE_ROUNDS, seen
-        assert not plan.ask or seen.job_running is None, seen
+    for facts, plan in plans():
+        assert plan.wait_s is None or facts.round < GRACE_ROUNDS, facts
+        assert not plan.ask or facts.job_running is None, facts
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def codes(answer: HttpAnswer) -> list[str | None]:
     return [text for tag, text in tags if tag in ("errorCode", "Code")]
 
 
-def test_without_a_fault_a_call_goes_through_as_it_came(scene: Scene) -> None:
+def test_without_a_fault_a_call_passes_unchanged(scene: Scene) -> None:
     answer = scene.ask(LAUNCH)
     assert (answer.status, answer.body) == (200, scene.engine.body)
     ((headers, fields),) = scene.engine.asked
@@ -140,7 +140,7 @@ def test_an_error_of_the_engine_is_passed_on_unchanged(scene: Scene) -> None:
     assert (answer.status, answer.body) == (400, b"<errorSet/>")
 
 
-def test_terminations_are_on_record_with_what_was_seen_just_before(scene: Scene) -> None:
+def test_terminations_are_recorded_with_the_observation_before_them(scene: Scene) -> None:
     fields = {"Action": "TerminateInstances", "InstanceId.1": "i-1", "InstanceId.2": "i-2"}
     assert scene.ask({**fields, "DryRun": "false"}).status == 200
     (termination,), launches, _ = scene.proxy.take_record()

@@ -36,6 +36,6 @@ def test_the_seed_is_that_of_a_run_with_a_problem_even_if_others_waited_longer()
     assert (line.stuck, line.leaked, line.killed_busy) == (1, 2, 1)
 
 
-def test_runs_in_which_the_fault_found_no_moment_are_not_hidden() -> None:
+def test_runs_without_a_moment_for_the_fault_are_counted() -> None:
     (line,) = by_fault([GOOD, replace(GOOD, seed=2, injected=0)])
     assert (line.runs, line.struck) == (2, 1)

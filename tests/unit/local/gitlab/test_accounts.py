@@ -58,7 +58,7 @@ def test_an_id_or_a_whole_path_names_a_project_or_a_group(
     scene: Scene, reference: str, project: str | None, group: str | None
 ) -> None:
     named = (scene.accounts.project(reference), scene.accounts.group(reference))
-    assert [one and one.full_path for one in named] == [project, group]
+    assert [item and item.full_path for item in named] == [project, group]
 
 
 def test_a_path_belongs_to_one_project_or_group(scene: Scene) -> None:
@@ -93,6 +93,6 @@ def test_tokens_carry_their_scopes(scene: Scene) -> None:
         scene.accounts.add_token(scene.owner, name="ci", scopes=frozenset({scope}))
         for scope in ("read_api", "api")
     ]
-    assert [one.id for one in tokens] == [1, 2]
+    assert [token.id for token in tokens] == [1, 2]
     assert tokens[0].token.startswith("glpat-")
     assert scene.accounts.tokens[tokens[0].token].scopes == {"read_api"}

@@ -198,14 +198,14 @@ def test_a_resend_repeats_body_and_key_with_the_present_secrets(desk: Desk) -> N
     hook.token = hook.signing_token = None
     send(desk, f"{HOOKS}/1/events/1/resend")
     send(desk)
-    first, again, other = (one.request_headers for one in hook.deliveries)
+    first, again, other = (delivery.request_headers for delivery in hook.deliveries)
     secrets = {"X-Gitlab-Token", "webhook-signature"}
     assert secrets <= first.keys()
     assert not secrets & again.keys()
     assert hook.deliveries[1].body == hook.deliveries[0].body
     for name in ("Idempotency-Key", "webhook-id", "X-Gitlab-Event-UUID"):
         assert again[name] == first[name] != other[name]
-    assert len({one["X-Gitlab-Webhook-UUID"] for one in (first, again, other)}) == 3
+    assert len({item["X-Gitlab-Webhook-UUID"] for item in (first, again, other)}) == 3
     assert first["webhook-id"] == first["Idempotency-Key"]
     shown = desk.answer("GET", f"{HOOKS}/1/events")[-1]
     assert {shown["request_headers"][name] for name in secrets} == {"[REDACTED]"}

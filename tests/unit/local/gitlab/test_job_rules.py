@@ -129,7 +129,7 @@ def test_a_running_job_names_its_runner_and_machine(desk: Desk) -> None:
     assert shown["pipeline"]["status"] == "running"
 
 
-def test_a_job_of_another_project_is_not_found(desk: Desk) -> None:
+def test_a_job_of_another_project_is_a_404(desk: Desk) -> None:
     desk.start()
     desk.world.accounts.add_project(
         "other", name="Other", group=desk.group, at=desk.world.clock.now()

@@ -67,8 +67,8 @@ def test_the_lists_are_shown_and_know_what_is_in_them(desk: Desk) -> None:
     assert desk.answer("GET", SCOPE) == {"inbound_enabled": True, "outbound_enabled": False}
     desk.answer("POST", f"{SCOPE}/allowlist", json={"target_project_id": 1})
     desk.answer("POST", f"{SCOPE}/groups_allowlist", json={"target_group_id": 1})
-    assert {one["id"] for one in desk.answer("GET", f"{SCOPE}/allowlist")} == {1, 2}
-    assert [one["id"] for one in desk.answer("GET", f"{SCOPE}/groups_allowlist")] == [1]
+    assert {item["id"] for item in desk.answer("GET", f"{SCOPE}/allowlist")} == {1, 2}
+    assert [item["id"] for item in desk.answer("GET", f"{SCOPE}/groups_allowlist")] == [1]
     for path, body, status in (
         ("allowlist", {"target_project_id": 1}, 422),
         ("allowlist", {"target_project_id": 9}, 404),

@@ -30,7 +30,7 @@ def with_branches(desk: Desk) -> Desk:
 
 
 def variables(body: Any) -> dict[str, str]:
-    return {one["key"]: one["value"] for one in body["variables"]}
+    return {item["key"]: item["value"] for item in body["variables"]}
 
 
 def test_a_new_merge_request_starts_a_pipeline_of_its_jobs_only(with_branches: Desk) -> None:
@@ -82,7 +82,7 @@ def test_a_push_to_its_branch_starts_another_pipeline(with_branches: Desk) -> No
     (newer,) = desk.run(note_push(desk.world, desk.project, "work", user=desk.world.root))
     assert (newer.commit.sha, newer.source) == (sha, "merge_request_event")
     assert desk.project.refs["refs/merge-requests/1/head"] == sha
-    assert [str(one["status"]) for one in desk.answer("GET", f"{ALL}/1/pipelines")] == [
+    assert [str(item["status"]) for item in desk.answer("GET", f"{ALL}/1/pipelines")] == [
         "pending",
         "canceled",
     ]

@@ -17,7 +17,7 @@ def test_signing_tokens_need_version_19(version: str, has_token: bool) -> None:
     assert Options(gitlab_version=version).has_signing_token is has_token
 
 
-def test_the_clock_is_the_real_one_plus_the_skipped_time() -> None:
+def test_the_clock_is_the_real_clock_plus_the_skipped_time() -> None:
     clock = Clock()
     assert abs(clock.now() - datetime.now(UTC)) < timedelta(seconds=5)
     clock.advance(timedelta(hours=2))

@@ -74,7 +74,7 @@ def retry_all(engine: Any, pipeline: Pipeline) -> None:
 
 def shown(pipeline: Pipeline) -> str:
     """`success pending | running`: the newest job of each name, then the pipeline."""
-    return " ".join([*(one.status for one in pipeline.latest.values()), "|", pipeline.status])
+    return " ".join([*(item.status for item in pipeline.latest.values()), "|", pipeline.status])
 
 
 def capable(site: SmallGitLab) -> SmallGitLab:
@@ -271,9 +271,9 @@ def test_a_job_goes_once_to_one_runner_which_it_remembers() -> None:
     pipeline = site.start(*(job(name) for name in "abc"))
     taken = [site.take() for _ in range(4)]
     assert taken == [*pipeline.jobs.values(), None]
-    for one in pipeline.jobs.values():
-        assert (one.status, one.runner, one.system_id) == (Status.RUNNING, site.runner, "s_1")
-        assert one.heard_at == NOON
+    for item in pipeline.jobs.values():
+        assert (item.status, item.runner, item.system_id) == (Status.RUNNING, site.runner, "s_1")
+        assert item.heard_at == NOON
     assert site.runner.jobs == pipeline.jobs
 
 
@@ -321,10 +321,10 @@ def test_what_a_job_state_does_not_allow_is_refused_in_gitlabs_words() -> None:
 
 def test_job_tokens_are_unique_long_and_lead_to_their_job() -> None:
     site = SmallGitLab()
-    for one in site.start(job("a"), job("b")).jobs.values():
-        prefix, secret = one.token.split("_")
+    for item in site.start(job("a"), job("b")).jobs.values():
+        prefix, secret = item.token.split("_")
         assert (prefix, len(secret)) == ("glcbt-64", 20)
-        assert site.engine.job_by_token(one.token) is one
+        assert site.engine.job_by_token(item.token) is item
     assert site.engine.job_by_token("glcbt-64_unknown") is None
 
 
@@ -449,7 +449,7 @@ def test_a_running_job_is_canceled_gracefully_where_gitlab_and_its_runner_can(
     pipeline = site.start(UNIT, SHIP)
     do(site, pipeline, f"take unit, {steps}")
     unit = pipeline.latest["unit"]
-    assert [str(one.status) for one in pipeline.latest.values()] == expected.split()
+    assert [str(item.status) for item in pipeline.latest.values()] == expected.split()
     assert pipeline.status == unit.status
     assert unit.failure_reason is None
     assert (unit.finished_at is None) is (unit.status is Status.CANCELING)

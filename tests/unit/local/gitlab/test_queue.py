@@ -118,7 +118,7 @@ def test_depth_counts_only_what_the_runner_may_take() -> None:
     assert queue.depth_for(runner("lambda", run_untagged=False)) == 0
 
 
-def test_a_removed_job_is_not_found_and_can_be_removed_again() -> None:
+def test_a_removed_job_is_gone_and_can_be_removed_again() -> None:
     site = SmallGitLab()
     first, second = site.start(job_spec("a"), job_spec("b")).jobs.values()
     queue = site.engine.index.queue

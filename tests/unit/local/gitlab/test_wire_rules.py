@@ -159,8 +159,8 @@ def test_a_log_may_be_as_large_as_the_limit_and_no_larger(
         touch = desk.report(job, "running")
         answer = desk.append(job, b"x" * size, f"0-{size - 1}")
         assert answer.status_code == status
-        for one in (touch, answer):
-            assert one.headers["x-gitlab-trace-update-interval"] == "60"
+        for item in (touch, answer):
+            assert item.headers["x-gitlab-trace-update-interval"] == "60"
         assert (job.failure_reason == "trace_size_exceeded") is (status == 403)
         if status == 403:
             assert answer.headers["job-status"] == "failed"

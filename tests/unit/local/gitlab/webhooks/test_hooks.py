@@ -102,7 +102,7 @@ def test_no_more_than_five_hundred_deliveries_are_kept() -> None:
                 sent_at=NOON,
             )
         )
-    assert [one.id for one in hook.history(NOON)] == list(range(1, 501))
+    assert [item.id for item in hook.history(NOON)] == list(range(1, 501))
 
 
 def test_a_custom_header_cannot_override_gitlabs_in_any_case() -> None:
@@ -128,6 +128,6 @@ def test_a_signing_token_is_whsec_and_32_bytes_in_base64(token: str, why: str) -
         check_signing_token(token)
 
 
-def test_a_signature_is_the_one_of_the_known_vector() -> None:
+def test_a_signature_equals_the_known_vector() -> None:
     signed = signature(SIGNING, delivery_id=VECTOR_ID, timestamp=VECTOR_STAMP, body=VECTOR_BODY)
     assert signed == VECTOR_SIGNATURE

@@ -119,8 +119,8 @@ def test_durations_are_seconds_and_null_until_they_are_known() -> None:
     site = SmallGitLab()
     bodies = [body_of(site, job) for job in lives(site)]
     durations = [
-        (one["build_queued_duration"], one["build_duration"], one["commit"]["duration"])
-        for one in bodies
+        (body["build_queued_duration"], body["build_duration"], body["commit"]["duration"])
+        for body in bodies
     ]
     assert durations == [(None, None, None), (0.0, None, None), (3.0, 0.0, None), (3.0, 7.0, 7)]
     assert bodies[3]["build_failure_reason"] == "script_failure"
