@@ -17,8 +17,12 @@ class ErrorKind(StrEnum):
     THROTTLE = "throttle"  # too fast, or AWS hiccuped: the same again in seconds
     QUOTA = "quota"  # the account may not have more: wait for machines to end, or ask AWS
     CONFIGURATION = "configuration"  # will not work until someone changes something
+    BOOT = "boot"  # a machine was given and came to nothing: ask other places first
     UNKNOWN = "unknown"  # a code without a rule: treated as capacity, reported as it is
 
+
+# The fleet's own code: AWS has none for it.
+CAME_TO_NOTHING = "CameToNothing"
 
 _TABLE: tuple[tuple[ErrorKind, str, str], ...] = (
     # EC2: no machine there
@@ -131,6 +135,12 @@ _TABLE: tuple[tuple[ErrorKind, str, str], ...] = (
         "EFSMountConnectivityException EFSMountTimeoutException EFSIOException"
         " S3FilesMountConnectivityException S3FilesMountTimeoutException",
         "the function's file system did not answer; the fleet asks again",
+    ),
+    # Machines that come and do not serve
+    (
+        ErrorKind.BOOT,
+        CAME_TO_NOTHING,
+        "a machine from there never served; look at its console output in EC2, check the image",
     ),
     # Someone must change something
     (

@@ -93,6 +93,27 @@ class PoolFailed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WarmMachineFailed:
+    """A machine that a pool keeps warm came to nothing; the next one is launched later."""
+
+    pool: str
+    runner_id: str
+    machine_id: str | None
+    place: str | None
+    failures: int  # launches in a row
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarmLaunchesStopped:
+    """A pool launches nothing to be kept warm until the next `apply`; said in every round."""
+
+    pool: str
+    failures: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MachinesUnguarded:
     """Machines have no expiry timer outside; their own and the sweep's still end them."""
 

@@ -39,6 +39,8 @@ class Reason(StrEnum):
     OUTDATED = "outdated"
     BALANCED = "balanced"
     ATTEMPTS_USED = "attempts_used"
+    WARM_FAILED = "warm_failed"
+    WARM_STOPPED = "warm_stopped"
     # settle and reap
     RUNNING = "running"
     FINISHED = "finished"
@@ -109,6 +111,8 @@ SENTENCES: dict[Reason, str] = {
     Reason.OUTDATED: "its pool was changed since its launch, so GitLab gives it other jobs",
     Reason.BALANCED: "as many runners as are needed",
     Reason.ATTEMPTS_USED: "every launch for it failed; its demand is in the dead-letter queue",
+    Reason.WARM_FAILED: "a machine to keep warm came to nothing; one more is tried soon",
+    Reason.WARM_STOPPED: "its warm machines came to nothing: no more are launched until `apply`",
     Reason.RUNNING: "a runner took it",
     Reason.FINISHED: "the job ended",
     Reason.GRACE: "the machine is given a moment to end by itself",

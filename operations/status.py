@@ -227,6 +227,7 @@ def _facts(pool: _Pool, config: FleetConfig, stored: StoredConfig) -> PoolFacts:
         name=pool.name,
         config=pool.config,
         refused=row.refused if row.refused_version == config.version else None,
+        warm=row.warm,
         verified_at=row.verified_at,
         token_expires_at=pool.row.token_expires_at,
         renewal_failed_at=pool.row.renewal_failed_at,

@@ -9,6 +9,7 @@ from adapters.aws.demand import Demand
 from adapters.ledger.history import past_change
 from fleet.errors import FleetError, Refused
 from fleet.events import WARNING, GitLabRefused, JobGivenUp, RunnerClosed, RunnerNotClosed, emit
+from fleet.machine.mailbox import Report
 from fleet.model import Job, JobKey, Runner
 from fleet.reasons import Reason
 from fleet.rules.attempts import Cost, decide_attempt, decide_cost
@@ -17,18 +18,20 @@ from fleet.rules.withheld import was_withheld
 from fleet.steps import Step, StepName
 from orchestrator.past import EndedRunner, past_run
 from orchestrator.retry import note_containers
+from orchestrator.warm import note_warm_end
 from orchestrator.world import World
 
 
 def end_machine(world: World, runner: Runner, reason: Reason) -> EndedRunner:
     """End the runner's machine, and nothing else. The machine costs money, so it is the first."""
     at = world.clock()
-    steps = _machine_steps(world, runner)
+    report = world.runners.reports([runner]).get(runner.id)
+    steps = _machine_steps(runner, report, at)
     backend = world.backends.get(runner.backend)
     if backend is not None and runner.machine_id is not None:
         backend.end([runner.machine_id])
     gone = Step(at=at, name=StepName.MACHINE_GONE, reason=reason, machine=runner.machine_id)
-    return EndedRunner(runner=runner, reason=reason, at=at, steps=(*steps, gone))
+    return EndedRunner(runner=runner, reason=reason, at=at, steps=(*steps, gone), report=report)
 
 
 def close_runner(world: World, ended: EndedRunner) -> bool:
@@ -45,6 +48,7 @@ def close_runner(world: World, ended: EndedRunner) -> bool:
         return False
     _add_to_history(world, runner, steps, at=ended.at)
     _learn(world, runner, steps)
+    note_warm_end(world, runner, ended.report, ended.reason, at=ended.at)
     emit(
         RunnerClosed(
             runner_id=runner.id,
@@ -136,11 +140,10 @@ def demand_again(world: World, job: Job, reason: Reason, cost: Cost = Cost.ATTEM
         queue.send([demand])
 
 
-def _machine_steps(world: World, runner: Runner) -> list[Step]:
+def _machine_steps(runner: Runner, report: Report | None, at: datetime) -> list[Step]:
     """What the machine reported, as steps of a job's history."""
-    report = world.runners.reports([runner]).get(runner.id)
     reported = report.steps if report else ()
-    return list(steps_between(reported, start=runner.launched_at, end=world.clock()))
+    return list(steps_between(reported, start=runner.launched_at, end=at))
 
 
 def _learn(world: World, runner: Runner, steps: Iterable[Step]) -> None:

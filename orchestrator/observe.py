@@ -13,6 +13,7 @@ from fleet.rules.holds import remembered
 from fleet.rules.job_runner import awaits_word
 from fleet.rules.limits import limits_of, may_judge_records, refusal_in_force
 from fleet.rules.liveness import by_our_clock
+from fleet.rules.warm import warm_hold
 from orchestrator.world import World
 
 
@@ -54,6 +55,8 @@ def observe(world: World, pool: PoolConfig, *, messages: int) -> Observed:
             dry_until=dry,
         ),
         holds=remembered(world.fleet.holds(), pool.name, at),
+        warm_hold=warm_hold(row.warm, attempts=pool.attempts, at=at),
+        warm_at_most=1 if row.warm.failures else None,
     )
     return Observed(
         pool=pool,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from adapters.ledger.jobs import JobRow
+from fleet.machine.mailbox import Report
 from fleet.model import Job, Runner
 from fleet.past import PastRun
 from fleet.reasons import Reason
@@ -20,6 +21,7 @@ class EndedRunner:
     reason: Reason
     at: datetime
     steps: tuple[Step, ...]  # the machine's own, then its end
+    report: Report | None = None  # its machine's last
 
 
 def past_run(world: World, ended: EndedRunner) -> PastRun:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from adapters.aws.demand import DemandQueue, Received
 from fleet.config.reading import PoolConfig
 from fleet.errors import FleetError
-from fleet.events import ERROR, PoolFailed, ScaleDecided, emit
+from fleet.events import ERROR, PoolFailed, ScaleDecided, WarmLaunchesStopped, emit
 from fleet.model import Job, JobKey, ScalePlan
 from fleet.reasons import Reason
 from fleet.rules.equipping import is_abandoned
@@ -129,6 +129,12 @@ def apply(world: World, observed: Observed, plan: ScalePlan) -> LaunchOutcome:
     outcome += LaunchOutcome(equip_in_s=equip(world, pool, bare, holds=holds))
     if outcome.equip_in_s is None:
         outcome = replace(outcome, equip_in_s=plan.ask_in_s)
+    if seen.warm_hold is Reason.WARM_STOPPED and observed.limits.idle_target:
+        warm = observed.row.warm
+        emit(
+            WarmLaunchesStopped(pool=pool.name, failures=warm.failures, why=warm.why or ""),
+            level=ERROR,
+        )
     reason = _reason(plan, outcome)
     before = (observed.row.reason, observed.row.wants_room)
     is_news = before != (reason.value, wants_room(plan))

@@ -10,6 +10,7 @@ from boto3.dynamodb.conditions import Attr
 from adapters.ledger.rows import RowType, storable
 from adapters.ledger.table import Change, Item, Rows
 from fleet.rules.capacity import BackOff, note_applied
+from fleet.rules.warm import WarmMemory
 from fleet.times import HasUtcTimes
 
 # Longer than the function that renews a token may run.
@@ -36,9 +37,14 @@ class PoolRow(HasUtcTimes):
     renewal_failed_at: datetime | None = None  # the first failure since the last renewal
     renewal_failed: str | None = None  # GitLab's words
     former: Mapping[int, datetime] = field(default_factory=dict)  # replaced records: when
+    warm: WarmMemory = field(default_factory=WarmMemory)  # of launches that came to nothing
 
 
-POOL_ROW = RowType(of=PoolRow, elsewhere=frozenset({"name", "former"}))
+POOL_ROW = RowType(of=PoolRow, elsewhere=frozenset({"name", "former", "warm"}))
+WARM_ROW = RowType(
+    of=WarmMemory, names={name: f"warm_{name}" for name in ("failures", "failed_at", "why")}
+)
+WARM = tuple(WARM_ROW.names.values())  # its attributes
 
 
 class PoolRows(Rows):
@@ -70,10 +76,23 @@ class PoolRows(Rows):
         """Drop the refusals that a new configuration may have cured: AWS is asked at once."""
         row = self.pool(name)
         kept = note_applied(row.back_off)
-        if row.refused is None and kept == row.back_off:
+        if row.refused is None and kept == row.back_off and row.warm == WarmMemory():
             return
         put = {"back_off": storable(kept)}
-        self._table.write(Change(pk=f"pool#{name}", sk="pool", put=put, remove=REFUSAL))
+        remove = (*REFUSAL, *WARM)
+        self._table.write(Change(pk=f"pool#{name}", sk="pool", put=put, remove=remove))
+
+    def note_warm_failure(self, name: str, before: WarmMemory, after: WarmMemory) -> bool:
+        """Record a warm launch that came to nothing; False when another was recorded meanwhile."""
+        last = Attr("warm_failed_at")
+        same = last.not_exists() if before.failed_at is None else last.eq(before.failed_at)
+        put = WARM_ROW.write(after)
+        return self._table.write(Change(pk=f"pool#{name}", sk="pool", put=put, when=same))
+
+    def note_warm_served(self, name: str, before: WarmMemory) -> None:
+        """Forget the warm launches that came to nothing, unless another was recorded meanwhile."""
+        same = Attr("warm_failed_at").eq(before.failed_at)
+        self._table.write(Change(pk=f"pool#{name}", sk="pool", remove=WARM, when=same))
 
     def note_decision(self, name: str, reason: str, *, wants_room: bool = False) -> None:
         """Record the reason of the last decision, and whether jobs wait for a runner's end."""
@@ -131,4 +150,4 @@ def _pool_row(item: Item, *, name: str) -> PoolRow:
         for attribute, at in item.items()
         if attribute.startswith(FORMER)
     }
-    return POOL_ROW.read(item, name=name, former=former)
+    return POOL_ROW.read(item, name=name, former=former, warm=WARM_ROW.read(item))

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from fleet.aws_errors import ErrorKind, advice, classify
+from fleet.aws_errors import CAME_TO_NOTHING, ErrorKind, advice, classify
 from fleet.times import HasUtcTimes
 
 __all__ = [
@@ -16,7 +16,9 @@ __all__ = [
     "decide_capacity",
     "dry_until",
     "note_applied",
+    "note_came_to_nothing",
     "note_failure",
+    "note_served",
     "note_success",
 ]
 
@@ -30,6 +32,7 @@ _PATIENCE = {
     # A new configuration ends it at once (`note_applied`). It expires all the same: a permission
     # or a network can be corrected without a new configuration.
     ErrorKind.CONFIGURATION: (5 * _MINUTE, 60 * _MINUTE),
+    ErrorKind.BOOT: (_MINUTE, 30 * _MINUTE),
     ErrorKind.UNKNOWN: (_MINUTE, 30 * _MINUTE),
 }
 _MARKETS = ("spot", "on-demand")
@@ -61,9 +64,15 @@ def decide_capacity(
 ) -> tuple[CapacityPool, ...]:
     """The capacity pools to ask at `at`: spot before on-demand, else in the given order.
 
-    `back_off` is keyed by the pool's name (`str`). Empty: all of them are backed off.
+    `back_off` is keyed by the pool's name (`str`). Empty: all of them are backed off. A place whose
+    machines came to nothing is asked only where no other may be: the image may be to blame, and
+    jobs have attempts of their own.
     """
-    ready = [pool for pool in pools if not _is_backed_off(back_off.get(str(pool)), at)]
+    held = {pool: back_off.get(str(pool)) for pool in pools}
+    backed_off = {pool: one for pool, one in held.items() if one is not None and one.until > at}
+    doubtful = {pool for pool, one in backed_off.items() if classify(one.code) is ErrorKind.BOOT}
+    good = [pool for pool in pools if pool not in backed_off]
+    ready = good or [pool for pool in pools if pool in doubtful]
     return tuple(sorted(ready, key=lambda pool: _MARKETS.index(pool.market)))
 
 
@@ -96,8 +105,37 @@ def note_failure(held: BackOff | None, kind: ErrorKind, code: str, at: datetime)
 
 
 def note_success(back_off: Mapping[str, BackOff], pool: CapacityPool) -> dict[str, BackOff]:
-    """The back-off memory without the capacity pool that gave a machine."""
-    return {name: held for name, held in back_off.items() if name != str(pool)}
+    """The back-off memory without the capacity pool that gave a machine.
+
+    That is no proof for a place whose machines came to nothing: they were given, too.
+    """
+    return {
+        name: held
+        for name, held in back_off.items()
+        if name != str(pool) or classify(held.code) is ErrorKind.BOOT
+    }
+
+
+def note_came_to_nothing(
+    back_off: Mapping[str, BackOff], place: str, at: datetime
+) -> dict[str, BackOff]:
+    """The back-off memory after a machine from this place came to nothing.
+
+    The machines of one launch fail within one back-off, and count once.
+    """
+    held = back_off.get(place)
+    if held is not None and _is_backed_off(held, at):
+        return dict(back_off)
+    return {**back_off, place: note_failure(held, ErrorKind.BOOT, CAME_TO_NOTHING, at)}
+
+
+def note_served(back_off: Mapping[str, BackOff], place: str) -> dict[str, BackOff]:
+    """The back-off memory after a machine from this place served."""
+    return {
+        name: held
+        for name, held in back_off.items()
+        if name != place or classify(held.code) is not ErrorKind.BOOT
+    }
 
 
 def note_applied(back_off: Mapping[str, BackOff]) -> dict[str, BackOff]:
@@ -105,7 +143,7 @@ def note_applied(back_off: Mapping[str, BackOff]) -> dict[str, BackOff]:
     return {
         name: held
         for name, held in back_off.items()
-        if classify(held.code) is not ErrorKind.CONFIGURATION
+        if classify(held.code) not in {ErrorKind.CONFIGURATION, ErrorKind.BOOT}
     }
 
 

@@ -16,6 +16,8 @@ from fleet.model import Job, JobStatus, Runner, RunnerState
 from fleet.reasons import SENTENCES, Reason
 from fleet.rules.holds import Hold, HoldKind, advice, is_problem, sentence
 from fleet.rules.route import may_take
+from fleet.rules.schedule import idle_target
+from fleet.rules.warm import WarmMemory
 from fleet.trouble import DO_RENEW, TLS, TOKEN, Trouble, ends_soon
 
 # GitLab stops seeing a pool as online after two hours; the fleet shows itself every half hour, a
@@ -47,6 +49,7 @@ class ProblemKind(StrEnum):
     DEAD_EVENTS = "dead_events"
     DEAD_EXPIRIES = "dead_expiries"
     POOL_REFUSED = "pool_refused"
+    WARM_STOPPED = "warm_stopped"
     POOL_UNSEEN = "pool_unseen"
     RENEWAL_FAILED = "renewal_failed"
     BOOT_LATE = "boot_late"
@@ -93,6 +96,7 @@ class PoolFacts:
     token_expires_at: datetime | None = None  # of its runner record
     renewal_failed_at: datetime | None = None  # since when that cannot be renewed
     renewal_failed: str = ""  # and why
+    warm: WarmMemory = field(default_factory=WarmMemory)
     removed_at: datetime | None = None  # when `apply` took it out of fleet.toml
     runners: tuple[Runner, ...] = ()
     backlog: tuple[Job, ...] = ()  # jobs that wait in it, oldest first
@@ -223,6 +227,15 @@ def _pools(facts: FleetFacts) -> Iterator[Problem]:
         if pool.refused:
             what = f"pool {pool.name}: AWS refuses its configuration: {pool.refused}"
             yield Problem(kind=ProblemKind.POOL_REFUSED, what=what, do=DO_APPLY, example=pool.name)
+        keeps_warm = idle_target(pool.config.idle, facts.at) > 0
+        if keeps_warm and pool.warm.stops(pool.config.attempts):
+            what = f"pool {pool.name}: no machine is kept warm after {pool.warm.failures} failures"
+            yield Problem(
+                kind=ProblemKind.WARM_STOPPED,
+                what=f"{what}: {pool.warm.why}",
+                do="check its image and the console output in EC2, then `runner-fleet apply`",
+                example=pool.name,
+            )
         seen_at = pool.verified_at
         if (seen_at is None or facts.at - seen_at > UNSEEN_AFTER) and facts.is_checked:
             since = f"since {seen_at:%F %R} UTC" if seen_at else "yet"

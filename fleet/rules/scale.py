@@ -46,14 +46,29 @@ def _decide(snapshot: Snapshot, limits: Limits) -> ScalePlan:
     need = _need(snapshot)
     reasons = dict.fromkeys(need.covered, Reason.COVERED)
     reasons |= {job.key: Reason.ATTEMPTS_USED for job in snapshot.backlog if job.given_up}
-    warm = max(0, limits.idle_target - need.spare[None])
+    warm = _warm(snapshot, limits, need)
     if need.uncovered or warm:
         return _launch(snapshot, limits, need=need, warm=warm, reasons=reasons)
     drain = _drain(snapshot, limits, spare=need.spare)
     if drain:
         return ScalePlan(reason=Reason.SURPLUS, drain=drain, waiting=reasons)
+    if limits.idle_target > need.spare[None] and snapshot.warm_at_most is not None:
+        return ScalePlan(reason=snapshot.warm_hold or Reason.WARM_FAILED, waiting=reasons)
     hopeless = Reason.ATTEMPTS_USED if reasons else Reason.BALANCED
     return ScalePlan(reason=Reason.COVERED if need.covered else hopeless, waiting=reasons)
+
+
+def _warm(snapshot: Snapshot, limits: Limits, need: _Need) -> int:
+    """The runners that are missing to the idle target, as far as warm launches may be made."""
+    if snapshot.warm_hold is not None:
+        return 0
+    missing = max(0, limits.idle_target - need.spare[None])
+    if snapshot.warm_at_most is None:
+        return missing
+    unproven = sum(
+        runner.covers and runner.for_job is None and not runner.asks for runner in snapshot.runners
+    )
+    return min(missing, max(0, snapshot.warm_at_most - unproven))
 
 
 def _launch(

@@ -65,6 +65,17 @@ def pool_fails() -> None:
         scene.scale()
 
 
+def warm_machine_fails(*, attempts: int = 2) -> None:
+    scene = Scene(FLEET.replace("attempts = 2", f"attempts = {attempts}\nidle = {{ count = 1 }}"))
+    scene.scale()
+    scene.closes(scene.only_runner, Reason.BOOT_DEADLINE)
+    scene.scale()
+
+
+def warm_launches_stop() -> None:
+    warm_machine_fails(attempts=1)
+
+
 def timer_is_refused() -> None:
     with ec2_cloud() as cloud:
         cloud.gives("i-1")
@@ -196,6 +207,8 @@ HAPPENS: dict[type, Callable[[], object]] = {
     events.JobRouted: waiting_job,
     events.ScaleDecided: job_launched_for,
     events.PoolFailed: pool_fails,
+    events.WarmMachineFailed: warm_machine_fails,
+    events.WarmLaunchesStopped: warm_launches_stop,
     events.MachinesUnguarded: timer_is_refused,
     events.MachinesUnplaced: machine_comes_late,
     events.RunnersLaunched: job_launched_for,

@@ -19,6 +19,7 @@ from fleet.machine.mailbox import MachineState
 from fleet.reasons import Reason
 from fleet.rules.capacity import BackOff
 from fleet.rules.problems import Problem, ProblemKind
+from fleet.rules.warm import WarmMemory
 from fleet.steps import Step, StepName
 from operations.status import (
     BackOffView,
@@ -316,6 +317,12 @@ def refused(at_work: AtWork, pool: str = "docker") -> None:
     at_work.fleet.note_refused(pool, "no such image", view_of(at_work, 1).version)
 
 
+def stops_warm(at_work: AtWork, failures: int) -> None:
+    """The docker pool keeps a machine warm, and the last ones came to nothing."""
+    memory = WarmMemory(failures=failures, failed_at=AT, why="no Docker engine")
+    assert at_work.fleet.note_warm_failure("docker", WarmMemory(), memory)
+
+
 def gives_up(at_work: AtWork, job_id: int = 1, **facts: Any) -> None:
     """A job whose attempts are used."""
     at_work.job(job_id, **facts)
@@ -423,6 +430,7 @@ PROBLEMS: list[tuple[str, Change, int, str]] = [
     ("dead_events", lambda f: bury(f, "events"), 2, "events"),
     ("dead_expiries", lambda f: bury(f, "expiries"), 2, "expiries"),
     ("pool_refused", refused, 1, "docker"),
+    ("warm_stopped", lambda f: stops_warm(f, 3), 1, "docker"),
     ("pool_unseen", lambda f: unseen(f, 5401), 1, "docker"),
     ("pool_unseen", lambda f: unseen(f, 300, ever=False), 1, "docker"),
     ("renewal_failed", lambda f: unrenewed(f, ends=True), 1, "docker"),

@@ -74,7 +74,7 @@ def test_what_stands_twice_is_refused() -> None:
 
 def test_nothing_is_left_that_only_a_transform_understands(tmp_path: Path) -> None:
     written = as_yaml(compose(TEMPLATE.read_text()))
-    for word in ("Fn::ForEach", "Transform", "FindInMap", "cfn-lint", "!Ref", "&id"):
+    for word in ("Fn::ForEach", "Transform:", "FindInMap", "cfn-lint", "!Ref", "&id"):
         assert word not in written
     assert yaml.safe_load(written) == compose(TEMPLATE.read_text())
     assert compose(LOOP)["Metadata"] == {"Other": {}}

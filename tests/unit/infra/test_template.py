@@ -11,6 +11,7 @@ import pytest
 from pydantic_settings import BaseSettings
 
 from adapters.aws.settings import OrchestratorSettings
+from fleet import events
 from fleet.config.model import RunnerSize
 from infra.package import TEMPLATE
 from lambda_runner.handler import RunnerSettings
@@ -36,6 +37,7 @@ STACK_TAG = {"Key": "runner-fleet:stack", "Value": {"Ref": "AWS::StackName"}}
 UNTAGGED = """
     ApiGatewayV2::Integration ApiGatewayV2::Route EC2::Route EC2::SubnetRouteTableAssociation
     EC2::VPCEndpoint EC2::VPCGatewayAttachment Events::Archive Events::EventBusPolicy
+    Logs::MetricFilter
     IAM::InstanceProfile
     IAM::ManagedPolicy IAM::Policy Lambda::EventInvokeConfig Lambda::Permission S3::BucketPolicy
     SQS::QueuePolicy
@@ -403,10 +405,23 @@ def test_a_machine_that_fails_or_runs_out_of_time_rings(name: str) -> None:
     alarms = [
         body["Properties"]
         for body in resources("CloudWatch::Alarm").values()
-        if body["Properties"]["Dimensions"] == [{"Name": "StateMachineArn", "Value": {"Ref": name}}]
+        if body["Properties"].get("Dimensions")
+        == [{"Name": "StateMachineArn", "Value": {"Ref": name}}]
     ]
     metrics = {alarm["MetricName"] for alarm in alarms}
     assert metrics == {"ExecutionsFailed", "ExecutionsTimedOut"}
+
+
+def test_a_pool_that_keeps_nothing_warm_any_more_rings() -> None:
+    metric, alarm = properties("WarmStoppedMetric"), properties("WarmStoppedAlarm")
+    assert metric["LogGroupName"] == {"Ref": "ScaleLogs"}, "scale says so in each round"
+    assert metric["FilterPattern"] == f'{{ $.event = "{events.WarmLaunchesStopped.__name__}" }}'
+    (into,) = metric["MetricTransformations"]
+    assert (into["MetricNamespace"], into["MetricName"]) == (
+        alarm["Namespace"],
+        alarm["MetricName"],
+    )
+    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 0)
 
 
 def test_only_the_webhook_is_public() -> None:

@@ -1,0 +1,72 @@
+"""What the end of a runner says of its pool's warm launches."""
+
+from datetime import datetime
+
+from fleet.errors import FleetError
+from fleet.events import WARNING, PoolFailed, WarmMachineFailed, emit
+from fleet.machine.mailbox import Report
+from fleet.model import Runner
+from fleet.reasons import Reason
+from fleet.rules.capacity import note_came_to_nothing, note_served
+from fleet.rules.schedule import idle_target
+from fleet.rules.warm import after_failure, came_to_nothing, is_news, is_proof
+from orchestrator.world import World
+
+
+def note_warm_end(
+    world: World, runner: Runner, report: Report | None, reason: Reason, *, at: datetime
+) -> None:
+    """Count a warm launch that came to nothing, or forget those before a runner that served.
+
+    Only the caller that closed the runner's row calls this. It is a hint for later launches, so a
+    failure here is logged: the runner is closed.
+    """
+    try:
+        why = came_to_nothing(runner, report, reason, at=at)
+        if why is not None:
+            _count(world, runner, why, at)
+        elif is_proof(runner, report):
+            _forget(world, runner, at)
+    except FleetError as exc:
+        emit(PoolFailed(pool=runner.pool, error=f"{type(exc).__name__}: {exc}"), level=WARNING)
+
+
+def _count(world: World, runner: Runner, why: str, at: datetime) -> None:
+    row = world.fleet.pool(runner.pool)
+    if _has_places(world, runner):
+        world.fleet.note_back_off(
+            runner.pool, note_came_to_nothing(row.back_off, str(runner.capacity), at)
+        )
+    if not is_news(row.warm, runner):
+        return
+    after = after_failure(row.warm, world.runners.live(runner.pool), why=why, at=at)
+    if world.fleet.note_warm_failure(runner.pool, row.warm, after):
+        emit(
+            WarmMachineFailed(
+                pool=runner.pool,
+                runner_id=runner.id,
+                machine_id=runner.machine_id,
+                place=runner.capacity,
+                failures=after.failures,
+                why=why,
+            ),
+            level=WARNING,
+        )
+
+
+def _forget(world: World, runner: Runner, at: datetime) -> None:
+    """A runner that was launched after the last failure served; a stop lasts until `apply`."""
+    pool = world.pool(runner.pool)
+    if pool is None or not idle_target(pool.idle, at):
+        return
+    row = world.fleet.pool(runner.pool)
+    if row.warm.failures and is_news(row.warm, runner) and not row.warm.stops(pool.attempts):
+        world.fleet.note_warm_served(runner.pool, row.warm)
+    kept = note_served(row.back_off, str(runner.capacity))
+    if kept != row.back_off:
+        world.fleet.note_back_off(runner.pool, kept)
+
+
+def _has_places(world: World, runner: Runner) -> bool:
+    """Whether the runner's back end has places to choose from."""
+    return runner.capacity is not None and runner.capacity != runner.backend

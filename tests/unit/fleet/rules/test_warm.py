@@ -1,0 +1,188 @@
+"""Warm launches that come to nothing: which they are, how long to wait, when to stop."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from fleet.machine.mailbox import MachineState, Report
+from fleet.model import Runner, RunnerState
+from fleet.reasons import Reason
+from fleet.rules.scale import decide_scale
+from fleet.rules.warm import (
+    WarmMemory,
+    after_failure,
+    came_to_nothing,
+    is_news,
+    is_proof,
+    warm_hold,
+)
+from fleet.steps import Outcome, Step, StepName
+from tests.unit.fleet.facts import (
+    AT,
+    LIMITS,
+    Facts,
+    ago,
+    booting,
+    idle,
+    jobs,
+    key,
+    runner,
+    snapshot,
+)
+
+WARM = runner("warm", RunnerState.IN_FLIGHT, since_s=300, machine_id="i-1", equipped=True)
+PROBING: Facts = {"warm_at_most": 1}
+DONE = replace(WARM, state=RunnerState.DONE)
+CALLED, READ = StepName.CALLED_HOME, StepName.CREDENTIAL_READ
+
+
+def report(*steps: StepName, state: MachineState = MachineState.DONE, **facts: object) -> Report:
+    dated = tuple(Step(at=AT, name=name) for name in steps)
+    return Report(heartbeat_at=AT, state=state, steps=dated, **facts)  # type: ignore[arg-type]
+
+
+BAD_AGENT = report(CALLED, READ, outcome=Outcome.SYSTEM_FAILURE, detail="no Docker engine")
+REFUSED = report(CALLED, READ, outcome=Outcome.FORBIDDEN)
+PATIENT = report(CALLED, READ, outcome=Outcome.NO_JOB)
+NO_CREDENTIAL = report(CALLED, outcome=Outcome.NO_JOB)
+SILENT = report(CALLED, READ, state=MachineState.IDLE)
+
+
+@pytest.mark.parametrize(
+    ("ended", "last", "reason", "why"),
+    [
+        pytest.param(WARM, None, "boot_deadline", "never called home", id="never called home"),
+        pytest.param(WARM, None, "machine_gone", "never called home", id="powered off at once"),
+        pytest.param(WARM, None, "invocation_failed", "never called home", id="an invocation"),
+        pytest.param(DONE, BAD_AGENT, "went_unserved", "no Docker engine", id="agent says why"),
+        pytest.param(DONE, BAD_AGENT, "machine_gone", "no Docker engine", id="and is gone by now"),
+        pytest.param(DONE, REFUSED, "went_unserved", "could not serve", id="token refused"),
+        pytest.param(DONE, NO_CREDENTIAL, "went_unserved", "did not start", id="mail not read"),
+        pytest.param(
+            replace(WARM, state=RunnerState.IDLE), SILENT, "machine_gone", "without a word",
+            id="died young",
+        ),
+        pytest.param(DONE, PATIENT, "went_unserved", None, id="waited for a job in vain"),
+        pytest.param(
+            replace(WARM, state=RunnerState.IDLE, launched_at=ago(3600)), SILENT, "machine_gone",
+            None, id="died old",
+        ),
+        pytest.param(
+            replace(DONE, equipped=False), NO_CREDENTIAL, "went_unserved", None,
+            id="got no credential",
+        ),
+        pytest.param(replace(WARM, is_called_off=True), None, "machine_gone", None, id="drained"),
+        pytest.param(replace(WARM, for_job=key(1)), None, "boot_deadline", None, id="for a job"),
+        pytest.param(replace(WARM, job=key(1)), None, "machine_gone", None, id="had a job"),
+        pytest.param(replace(WARM, claim=key(1)), SILENT, "machine_gone", None, id="claims a job"),
+        pytest.param(
+            replace(WARM, machine_id=None), None, "boot_deadline", None, id="never had a machine"
+        ),
+        pytest.param(WARM, None, "launch_failed", None, id="the cloud had none"),
+        pytest.param(WARM, None, "expired", None, id="expired"),
+    ],
+)  # fmt: skip
+def test_a_warm_machine_that_never_could_serve_counts(
+    ended: Runner, last: Report | None, reason: str, why: str | None
+) -> None:
+    told = came_to_nothing(ended, last, Reason(reason), at=AT)
+    assert (told is None) is (why is None)
+    assert why is None or why in (told or "")
+
+
+@pytest.mark.parametrize(
+    ("failures", "wait_s"), [(1, 60), (2, 120), (3, 240), (6, 1800), (60, 1800)]
+)
+def test_each_failure_doubles_the_wait(failures: int, wait_s: int) -> None:
+    memory = WarmMemory(failures=failures, failed_at=AT)
+    just_before, then = (AT + timedelta(seconds=wait_s + more) for more in (-1, 0))
+    assert warm_hold(memory, attempts=99, at=just_before) is Reason.WARM_FAILED
+    assert warm_hold(memory, attempts=99, at=then) is None
+
+
+def test_after_the_pools_attempts_time_changes_nothing() -> None:
+    memory = WarmMemory(failures=3, failed_at=AT)
+    assert warm_hold(memory, attempts=3, at=AT + timedelta(days=30)) is Reason.WARM_STOPPED
+    assert warm_hold(memory, attempts=4, at=AT + timedelta(days=30)) is None
+    assert warm_hold(WarmMemory(), attempts=1, at=AT) is None
+
+
+@pytest.mark.parametrize(
+    ("memory", "live", "failures"),
+    [
+        pytest.param(WarmMemory(), (), 1, id="the first"),
+        pytest.param(WarmMemory(failures=1, failed_at=ago(600)), (), 2, id="the next"),
+        pytest.param(WarmMemory(failures=2, failed_at=ago(9000)), (), 1, id="hours later"),
+        pytest.param(
+            WarmMemory(failures=2, failed_at=ago(600)), idle(1, since_s=60, asks=True), 1,
+            id="a newer one serves",
+        ),
+        pytest.param(
+            WarmMemory(failures=2, failed_at=ago(600)), idle(1, since_s=900, asks=True), 3,
+            id="an older one serves",
+        ),
+        pytest.param(
+            WarmMemory(failures=2, failed_at=ago(600)), booting(1), 3, id="a newer one boots"
+        ),
+    ],
+)  # fmt: skip
+def test_failures_count_in_a_row(
+    memory: WarmMemory, live: tuple[Runner, ...], failures: int
+) -> None:
+    assert after_failure(memory, live, why="gone", at=AT) == WarmMemory(
+        failures=failures, failed_at=AT, why="gone"
+    )
+
+
+def test_the_machines_of_one_launch_fail_once() -> None:
+    memory = WarmMemory(failures=1, failed_at=ago(10))
+    assert not is_news(memory, WARM)
+    assert is_news(memory, replace(WARM, launched_at=ago(5)))
+    assert is_news(WarmMemory(), WARM)
+
+
+@pytest.mark.parametrize(
+    ("ended", "last", "proves"),
+    [
+        pytest.param(replace(DONE, job=key(1)), None, True, id="ran a job"),
+        pytest.param(DONE, PATIENT, True, id="asked for jobs"),
+        pytest.param(DONE, BAD_AGENT, False, id="could not serve"),
+        pytest.param(DONE, NO_CREDENTIAL, False, id="never asked"),
+        pytest.param(WARM, None, False, id="never called home"),
+    ],
+)
+def test_a_runner_that_served_proves_its_image(
+    ended: Runner, last: Report | None, proves: bool
+) -> None:
+    assert is_proof(ended, last) is proves
+
+
+@pytest.mark.parametrize(
+    ("facts", "launch", "warm", "reason"),
+    [
+        pytest.param({}, 0, 3, "idle_target", id="no failure"),
+        pytest.param(PROBING, 0, 1, "idle_target", id="one as a probe"),
+        pytest.param(PROBING | {"runners": booting(1)}, 0, 0, "warm_failed", id="one at a time"),
+        pytest.param(
+            PROBING | {"runners": idle(1, asks=True)}, 0, 1, "idle_target", id="the next probe"
+        ),
+        pytest.param(
+            PROBING | {"warm_hold": Reason.WARM_FAILED}, 0, 0, "warm_failed", id="backs off"
+        ),
+        pytest.param(
+            PROBING | {"warm_hold": Reason.WARM_STOPPED}, 0, 0, "warm_stopped", id="stopped"
+        ),
+        pytest.param(
+            {"warm_hold": Reason.WARM_STOPPED, "backlog": jobs(2)}, 2, 0, "backlog",
+            id="jobs are launched for",
+        ),
+        pytest.param(
+            {"warm_hold": Reason.WARM_STOPPED, "runners": idle(3)}, 0, 0, "balanced",
+            id="enough are warm",
+        ),
+    ],
+)  # fmt: skip
+def test_only_warm_launches_are_held(facts: Facts, launch: int, warm: int, reason: str) -> None:
+    plan = decide_scale(replace(snapshot(), **facts), replace(LIMITS, idle_target=3))
+    assert (len(plan.launch), plan.warm, plan.reason) == (launch, warm, reason)
