@@ -1,6 +1,6 @@
 """EC2 as a back end: one CreateFleet call for many machines, spot first, then on-demand."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import FilterTypeDef
 
 ALIVE = frozenset({"pending", "running"})
+ENDED = frozenset({"shutting-down", "terminated"})
 # TerminateInstances and DescribeInstances take up to a thousand ids; AWS advises fewer.
 BATCH = 100
 # As the launch template names it; Amazon Linux and our own images call their root disk so.
@@ -117,16 +118,19 @@ class Ec2Backend:
         return LaunchResult(launched=tuple(launched), shortfalls=tuple(shortfalls))
 
     def end(self, machine_ids: Sequence[str]) -> None:
-        """Terminate machines, one by one when AWS refuses all because of an unknown id."""
+        """Terminate machines. An id that EC2 forgot, an hour after its end, fails a whole call.
+
+        Then EC2 says which of them live, and those are ended without the others.
+        """
         for start in range(0, len(machine_ids), BATCH):
             batch = list(machine_ids[start : start + BATCH])
             try:
                 self._terminate(batch)
             except FleetError as exc:
-                if not _is_unknown(exc):
+                left = self._not_ended(batch) if _may_be_forgotten(exc) else batch
+                if len(left) == len(batch):
                     raise
-                for machine_id in batch if len(batch) > 1 else ():
-                    self.end([machine_id])
+                self.end(left)
 
     def mailboxes(self, machine_id: str) -> tuple[str, ...]:
         """The mailboxes that the machine may have: one for each trust level."""
@@ -147,16 +151,30 @@ class Ec2Backend:
             "Name": "tag:runner-fleet:stack",
             "Values": [self._place.stack],
         }
-        machines: list[Machine] = []
+        return tuple(_machine(instance) for instance in self._instances(ours, *more))
+
+    def _not_ended(self, machine_ids: list[str]) -> list[str]:
+        """Those that EC2 shows and that did not end; all of them without the right to ask.
+
+        A machine without the stack's tag counts, too: it may not be ended, and is not gone.
+        """
+        wanted: FilterTypeDef = {"Name": "instance-id", "Values": machine_ids}
+        try:
+            shown = {one["InstanceId"]: one["State"]["Name"] for one in self._instances(wanted)}
+        except Refused:
+            return machine_ids
+        return [one for one in machine_ids if shown.get(one, "terminated") not in ENDED]
+
+    def _instances(self, *filters: "FilterTypeDef") -> Iterator[Any]:
+        """The instances that pass the filters, on all pages."""
         pages = self._client.get_paginator("describe_instances").paginate(
-            Filters=[ours, *more],
+            Filters=list(filters),
             PaginationConfig={"PageSize": 500},
         )
         with aws_call("ec2.DescribeInstances"):
             for page in pages:
                 for reservation in page["Reservations"]:
-                    machines += [_machine(instance) for instance in reservation["Instances"]]
-        return tuple(machines)
+                    yield from reservation["Instances"]
 
     def _one_per_zone(self, subnets: Sequence[str]) -> tuple[str, ...]:
         unknown = [one for one in subnets if one not in self._zones]
@@ -289,8 +307,10 @@ def _refusal(exc: FleetError, places: Sequence[CapacityPool]) -> list[Shortfall]
     return [Shortfall(kind=kind, code=code, capacity=p, message=message) for p in places]
 
 
-def _is_unknown(exc: FleetError) -> bool:
-    return str(exc.facts.get("code", "")).startswith("InvalidInstanceID")
+def _may_be_forgotten(exc: FleetError) -> bool:
+    """Whether EC2 may not know an id: where the right depends on a tag, that is no right."""
+    code = str(exc.facts.get("code", ""))
+    return code.startswith("InvalidInstanceID") or code == "UnauthorizedOperation"
 
 
 def _machine(instance: Any) -> Machine:

@@ -1,4 +1,4 @@
-"""A proxy in front of the engine's EC2: it spoils launches and records the fleet's terminations.
+"""A proxy in front of the engine's EC2: it spoils launches, records terminations, and forgets.
 
 Only the fleet's own functions call through it (`AWS_ENDPOINT_URL_EC2` in the engine's environment),
 so every TerminateInstances that comes this way is the fleet's.
@@ -7,13 +7,14 @@ so every TerminateInstances that comes this way is the fleet's.
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.client import HTTPConnection, HTTPException
 from urllib.parse import urlsplit
 
 import boto3
 
 from local.aws.engine import REGION
+from local.chaos.ec2_memory import Ec2Memory
 from local.chaos.fleet_call import (
     Disruption,
     FleetCall,
@@ -59,11 +60,19 @@ class _Record:
 class Ec2Proxy(LoopbackServer):
     """A context. `fault` may be set at any time; None forwards every call unchanged."""
 
-    def __init__(self, observe: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self,
+        observe: Callable[[], object] = lambda: None,
+        *,
+        forgets_after_s: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Bind a free port of the loopback interface, so that `url` is known at once.
 
-        `observe` is called just before the fleet's call to end machines is forwarded.
+        `observe` is called just before the fleet's call to end machines is forwarded. A machine
+        that ended is unknown `forgets_after_s` after that was first seen; EC2 takes an hour.
         """
+        self._memory = Ec2Memory(forgets_after_s, clock)
         self.fault: LaunchFault | None = None
         self.observe = observe
         self._target: str | None = None
@@ -87,13 +96,22 @@ class Ec2Proxy(LoopbackServer):
         fields = read_fields(body)
         action = fields.get("Action", "")
         if action == "TerminateInstances":
-            self._note_termination(fields)
+            ids = tuple(v for name, v in fields.items() if name.startswith("InstanceId."))
+            with self._lock:
+                forgotten = self._memory.forgotten(ids)
+            if forgotten:
+                status, text = refused("UnauthorizedOperation")
+                return HttpAnswer(status=status, headers=_XML, body=text)
+            self._note_termination(ids)
         if action == "CreateFleet":
             return self._launch(headers, body, FleetCall.of(fields))
-        return self._forward(headers, body)
+        answer = self._forward(headers, body)
+        if action in _SHOWS_MACHINES and answer.status == 200:
+            with self._lock:
+                return replace(answer, body=self._memory.passes(answer.body))
+        return answer
 
-    def _note_termination(self, fields: Fields) -> None:
-        ids = tuple(v for name, v in fields.items() if name.startswith("InstanceId."))
+    def _note_termination(self, ids: tuple[str, ...]) -> None:
         termination = Termination(at=time.time(), machine_ids=ids, context=self.observe())
         with self._lock:
             self._record.terminations.append(termination)
@@ -152,6 +170,7 @@ class Ec2Proxy(LoopbackServer):
             connection.close()
 
 
+_SHOWS_MACHINES = frozenset({"DescribeInstances", "TerminateInstances"})
 _XML = (("Content-Type", "text/xml;charset=UTF-8"),)
 
 

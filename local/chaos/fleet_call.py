@@ -96,7 +96,8 @@ def refused(code: str) -> tuple[int, bytes]:
         f"<Code>{code}</Code><Message>{_message(code)}</Message>"
         "</Error></Errors><RequestID>chaos</RequestID></Response>"
     )
-    return (503 if code in _THROTTLES else 400), text.encode()
+    status = 503 if code in _THROTTLES else 403 if code == "UnauthorizedOperation" else 400
+    return status, text.encode()
 
 
 _NOTHING = (

@@ -28,6 +28,8 @@ from local.laptop import Laptop, LaptopOptions
 
 LOOK_EVERY_S = 0.4
 WARM_WITHIN_S = 60.0
+# EC2 forgets in an hour, a fault lasts a minute or two.
+FORGETS_AFTER_S = 5.0
 # A queue shows a message again two minutes after the function that held it was cut off.
 BOOKS_WITHIN_S = 150.0
 CALM = ChaosOrder(webhooks=WebhookChaos(), api=ApiChaos(), hook_disabled=False)
@@ -42,7 +44,7 @@ class Stage:
         self._keeps_state = keeps_state
         self._closing = ExitStack()
         self._runs = 0
-        self._proxy = Ec2Proxy()
+        self._proxy = Ec2Proxy(forgets_after_s=FORGETS_AFTER_S)
         self._laptop = Laptop(data, self._options())
         self._project: SeededProject | None = None
 

@@ -337,6 +337,10 @@ class TestPartly:
         ]
 
 
+# For a caller with the right to end any machine, and for one whose right depends on a tag.
+FORGOTTEN = ("InvalidInstanceID.NotFound", "UnauthorizedOperation")
+
+
 class TestEnd:
     """Machines end, those that EC2 has forgotten included."""
 
@@ -357,26 +361,54 @@ class TestEnd:
     def test_none_is_no_call(self, cloud: Cloud) -> None:
         cloud.backend.end([])
 
-    def test_one_that_ec2_forgot_keeps_no_other_alive(self, cloud: Cloud) -> None:
-        self.ends(cloud, "i-0", "i-1", "i-2", code="InvalidInstanceID.NotFound")
-        self.ends(cloud, "i-0")
-        self.ends(cloud, "i-1", code="InvalidInstanceID.NotFound")
-        self.ends(cloud, "i-2")
-        cloud.backend.end(["i-0", "i-1", "i-2"])
+    def shows(self, cloud: Cloud, *machine_ids: str, **states: str) -> None:
+        """EC2 is asked for these, whatever their tags, and shows some of them."""
+        told = [
+            {"InstanceId": name.replace("_", "-"), "State": {"Name": state}}
+            for name, state in states.items()
+        ]
+        asked = {
+            "Filters": [{"Name": "instance-id", "Values": list(machine_ids)}],
+            "MaxResults": 500,
+        }
+        answer = {"Reservations": [{"Instances": told}]}
+        cloud.ec2.add_response("describe_instances", answer, asked)
 
-    def test_one_alone_that_ec2_forgot_has_ended(self, cloud: Cloud) -> None:
-        self.ends(cloud, "i-0", code="InvalidInstanceID.NotFound")
+    @pytest.mark.parametrize("code", FORGOTTEN)
+    def test_one_that_ec2_forgot_keeps_no_other_alive(self, code: str, cloud: Cloud) -> None:
+        asked = ("i-0", "i-1", "i-2", "i-3")
+        self.ends(cloud, *asked, code=code)
+        self.shows(cloud, *asked, i_0="running", i_2="stopped", i_3="terminated")
+        self.ends(cloud, "i-0", "i-2")
+        cloud.backend.end(asked)
+
+    @pytest.mark.parametrize("code", FORGOTTEN)
+    @pytest.mark.parametrize("states", [{}, {"i_0": "terminated"}, {"i_0": "shutting-down"}])
+    def test_one_that_is_unknown_or_terminated_has_ended(
+        self, states: dict[str, str], code: str, cloud: Cloud
+    ) -> None:
+        self.ends(cloud, "i-0", code=code)
+        self.shows(cloud, "i-0", **states)
         cloud.backend.end(["i-0"])
 
-    @pytest.mark.parametrize(
-        ("code", "kind"),
-        [("UnauthorizedOperation", Refused), ("RequestLimitExceeded", Transient)],
-    )
-    def test_one_that_lives_on_is_told(
-        self, code: str, kind: type[Exception], cloud: Cloud
-    ) -> None:
+    @pytest.mark.parametrize("code", FORGOTTEN)
+    def test_one_that_lives_and_may_not_be_ended_is_told(self, code: str, cloud: Cloud) -> None:
         self.ends(cloud, "i-0", "i-1", code=code)
-        with pytest.raises(kind, match=rf"ec2\.TerminateInstances, code={code}"):
+        self.shows(cloud, "i-0", "i-1", i_0="running")
+        self.ends(cloud, "i-0", code=code)
+        self.shows(cloud, "i-0", i_0="running")
+        with pytest.raises(Refused, match=rf"ec2\.TerminateInstances, code={code}"):
+            cloud.backend.end(["i-0", "i-1"])
+
+    def test_without_the_right_to_ask_no_machine_counts_as_ended(self, cloud: Cloud) -> None:
+        self.ends(cloud, "i-0", code="UnauthorizedOperation")
+        cloud.ec2.add_client_error("describe_instances", "UnauthorizedOperation")
+        with pytest.raises(Refused, match=r"ec2\.TerminateInstances"):
+            cloud.backend.end(["i-0"])
+
+    def test_a_throttle_asks_nothing(self, cloud: Cloud) -> None:
+        self.ends(cloud, "i-0", "i-1", code="RequestLimitExceeded")
+        with pytest.raises(Transient, match=r"ec2\.TerminateInstances, code=RequestLimitExceeded"):
             cloud.backend.end(["i-0", "i-1"])
 
 

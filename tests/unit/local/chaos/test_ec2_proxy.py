@@ -7,6 +7,7 @@ from xml.etree import ElementTree as ET
 import boto3
 import pytest
 
+from local.chaos.ec2_memory import NAMESPACE
 from local.chaos.ec2_proxy import Ec2Proxy, HttpAnswer
 from local.chaos.fleet_call import Disruption, FleetCall, Override
 from local.chaos.query import Fields, read_fields, write_fields
@@ -150,6 +151,38 @@ def test_terminations_are_recorded_with_the_observation_before_them(scene: Scene
         0,
     )
     assert len(scene.engine.asked) == 1
+
+
+SHOWN = (
+    f'<DescribeInstancesResponse xmlns="{NAMESPACE}"><reservationSet><item><instancesSet>'
+    "<item><instanceId>i-1</instanceId><instanceState><name>terminated</name></instanceState></item>"
+    "<item><instanceId>i-2</instanceId><instanceState><name>running</name></instanceState></item>"
+    "</instancesSet></item></reservationSet></DescribeInstancesResponse>"
+)
+
+
+def test_a_machine_that_ended_is_forgotten_after_a_time() -> None:
+    engine, at = Engine(), [0.0]
+    engine.body = SHOWN.encode()
+    with (
+        LoopbackServer(type("Told", (_Engine,), {"engine": engine})) as server,
+        Ec2Proxy(forgets_after_s=60, clock=lambda: at[0]) as proxy,
+    ):
+        proxy.forward_to(server.url, boto3.Session())
+        scene = Scene(proxy, engine)
+        look = {"Action": "DescribeInstances"}
+        both = {"Action": "TerminateInstances", "InstanceId.1": "i-2", "InstanceId.2": "i-1"}
+        assert b"i-1" in scene.ask(look).body, "first seen ended"
+        at[0] = 59
+        assert scene.ask(both).status == 200
+        at[0] = 60
+        answer = scene.ask(both)
+        assert (answer.status, codes(answer)) == (403, ["UnauthorizedOperation"])
+        assert len(scene.proxy.take_record()[0]) == 1, "neither is ended"
+        shown = scene.ask(look).body
+        assert b"i-2" in shown
+        assert b"i-1" not in shown
+        assert scene.ask({"Action": "TerminateInstances", "InstanceId.1": "i-2"}).status == 200
 
 
 def test_an_engine_that_is_away_is_an_unavailable_service() -> None:
