@@ -366,6 +366,19 @@ def test_scale_and_reconcile_alone_read_the_pools_credentials(standins: Standins
     assert able == {"Scale", "Reconcile"}
 
 
+def test_a_sandbox_puts_failures_of_invocations_and_nothing_else(standins: Standins) -> None:
+    """Lambda puts them with the runner's role, and so may a job that has the role's keys."""
+    put = standins.role("Runner4gbRole").client("events").put_events
+    kind = "Lambda Function Invocation Result - Failure"
+    failure = {"DetailType": kind, "Detail": "{}", "Source": "lambda"}
+    ours = {**failure, "EventBusName": standins.stack.bus}
+    job_event = {**ours, "Source": "runner-fleet.webhook", "DetailType": "job.finished"}
+    assert not refused(put, Entries=[ours])
+    assert refused(put, Entries=[failure]), "the default bus"
+    assert refused(put, Entries=[job_event]), "in the webhook's name"
+    assert refused(put, Entries=[ours, job_event])
+
+
 @pytest.mark.parametrize("role", ["ScaleRole", "MachineRole"])
 def test_the_bus_refuses_a_role_that_its_own_policies_would_let_put(
     standins: Standins, role: str

@@ -275,12 +275,17 @@ def test_a_machine_pulls_the_stacks_images_and_has_no_other_right(kind: str) -> 
 def test_events_are_put_on_the_fleets_bus_and_in_the_callers_own_name() -> None:
     puts = allowing("events:PutEvents")
     assert all(statement["Resource"] == {"Fn::GetAtt": "Bus.Arn"} for _, statement in puts)
-    assert {
-        role: statement["Condition"]["StringEquals"]["events:source"] for role, statement in puts
-    } == {
-        "WebhookRole": "runner-fleet.webhook",
-        **{f"{kind}{size}Role": "lambda" for kind in RUNNERS for size in SIZES},
+    runners = {f"{kind}{size}Role" for kind in RUNNERS for size in SIZES}
+    in_own_name = {"StringEquals": {"events:source": "runner-fleet.webhook"}}
+    # Lambda checks a destination's right without a source, which no condition on it would meet.
+    assert {role: statement.get("Condition") for role, statement in puts} == {
+        "WebhookRole": in_own_name,
+        **dict.fromkeys(runners),
     }
+    refusal = properties("FailuresPolicy")["Statement"]
+    assert refusal["Condition"]["ForAnyValue:StringNotEquals"] == {"events:source": ["lambda"]}
+    named = json.dumps(refusal["Condition"]["ArnEquals"])
+    assert set(re.findall(r"\w*Runner\d\w+Role", named)) == runners
 
 
 def test_only_scale_gives_keys_of_the_cache_and_only_they_reach_it() -> None:
