@@ -3,7 +3,8 @@
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
 from typing import TypeVar
 
 import boto3
@@ -11,12 +12,14 @@ from botocore.config import Config
 
 from adapters.aws.cipher import KmsCipher
 from adapters.aws.clients import aws_call
+from adapters.guest.usage import Stats
 from adapters.ledger.mailbox import Mailbox
 from ec2_runner.agent import AgentSettings, AgentSetup, work
 from ec2_runner.imds import Imds
 from fleet.errors import Refused, Transient
 
 Answer = TypeVar("Answer")
+AGENT = "runner-fleet-agent"  # the name that infra/user-data.sh gives the agent's container
 BOOT_TRIES = 60  # one a second: the network and the instance role may start a little later
 # botocore asks the metadata once, for one second: too little for a machine that is just booting.
 METADATA = {"AWS_METADATA_SERVICE_TIMEOUT": "3", "AWS_METADATA_SERVICE_NUM_ATTEMPTS": "5"}
@@ -43,6 +46,7 @@ def main() -> int:
         mailbox=mailbox,
         environment=os.environ,
         docker_answers=_docker_answers,
+        containers=_containers,
         echo=lambda line: print(line, file=sys.stderr, flush=True),
     )
     print(f"runner-fleet agent: {work(machine)}", file=sys.stderr, flush=True)
@@ -76,6 +80,20 @@ def _docker_answers() -> bool:
             client.close()
     except DockerException:
         return False
+
+
+def _containers() -> Mapping[str, Stats]:
+    """What each container but the agent's own uses now: all of them are the job's."""
+    import docker  # noqa: PLC0415
+    from docker.errors import DockerException  # noqa: PLC0415
+
+    used: dict[str, Stats] = {}
+    with suppress(DockerException, OSError), closing(docker.from_env(timeout=5)) as client:
+        for one in client.api.containers():
+            if f"/{AGENT}" not in one["Names"]:
+                with suppress(DockerException):  # it ended meanwhile
+                    used[one["Id"]] = client.api.stats(one["Id"], stream=False, one_shot=True)
+    return used
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Protocol
 from adapters.aws.plain_settings import EnvironmentReader
 from adapters.guest.one_job import Workplace, run_one_job
 from adapters.guest.reporter import MachineStatus, Post, Reporter
+from adapters.guest.usage import Looks, Meter
 from ec2_runner.spot_watch import Metadata, SpotWatch
 from fleet.errors import Transient
 from fleet.machine.mailbox import Credential, MachineState
@@ -69,6 +71,7 @@ class AgentSetup:
     mailbox: AgentMailbox
     environment: Mapping[str, str] = field(repr=False)
     docker_answers: Callable[[], bool]
+    containers: Looks
     echo: Callable[[str], None]
     clock: Callable[[], datetime] = _now
     pause: Callable[[float], None] = time.sleep
@@ -94,10 +97,14 @@ def _serve(machine: AgentSetup, reporter: Reporter, spot: SpotWatch) -> None:
     credential = _credential(machine, reporter)
     if credential is None:
         return
-    _set_timer(machine.settings.dead_man, credential.expires_at)
+    with suppress(OSError):  # on a full disk the timer fires at its first time
+        _set_timer(machine.settings.dead_man, credential.expires_at)
     named = replace(reporter.status, runner_id=credential.runner_id)
     reporter.tell(Undated(name=StepName.CREDENTIAL_READ), status=named)
-    if credential.executor == "docker" and not _docker_is_up(machine):
+    in_docker = credential.executor == "docker"
+    if in_docker:
+        reporter.tell(status=replace(named, detail="waits for the Docker engine"))
+    if in_docker and not _docker_is_up(machine):
         detail = f"the Docker engine did not answer within {DOCKER_WITHIN_S:.0f} s"
         reporter.tell(status=replace(named, outcome=Outcome.SYSTEM_FAILURE, detail=detail))
         return
@@ -108,6 +115,9 @@ def _serve(machine: AgentSetup, reporter: Reporter, spot: SpotWatch) -> None:
         spot_at=spot.spot_at,
         clock=machine.clock,
         echo=machine.echo,
+        meter=Meter(
+            machine.settings.work_dir, containers=machine.containers if in_docker else None
+        ),
     )
     run_one_job(credential, workplace, reporter)
 

@@ -49,6 +49,7 @@ class StepName(StrEnum):
     DRAINED = "drained"
     STOPPED = "stopped"  # `detail`: how, and why
     JOB_FINISHED = "job_finished"
+    USED = "used"  # `detail`: processor, memory, network and disk, as its machine saw them
     RUNNER_EXITED = "runner_exited"
     SUCCESS = "success"  # GitLab's words for the end of a job
     FAILED = "failed"
@@ -75,6 +76,7 @@ OF_MACHINES = frozenset(
         StepName.SERVICES,
         StepName.FIRST_OUTPUT,
         StepName.JOB_FINISHED,
+        StepName.USED,
         StepName.RUNNER_EXITED,
         StepName.SPOT_NOTICE,
         StepName.REBALANCE_NOTICE,

@@ -39,6 +39,7 @@ LABELS: Mapping[StepName, str] = {
     StepName.DRAINED: "ordered to drain",
     StepName.STOPPED: "runner ordered to stop",
     StepName.JOB_FINISHED: "job finished",
+    StepName.USED: "used",
     StepName.RUNNER_EXITED: "runner exited",
     StepName.SUCCESS: "GitLab says success",
     StepName.FAILED: "GitLab says failed",

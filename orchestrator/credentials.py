@@ -289,6 +289,8 @@ def _credential(world: World, pool: PoolConfig, runner: Runner, token: Token) ->
             privileged=pool.docker.privileged,
             volumes=pool.docker.volumes + ((SOCKET,) if pool.docker.socket else ()),
             helper_image=pool.docker.helper_image,
+            cpus=f"{pool.docker.cpus:g}" if pool.docker.cpus else None,
+            memory=pool.docker.memory,
             registry_mirror=pool.docker.registry_mirror,
         )
     return Credential(

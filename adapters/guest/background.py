@@ -19,6 +19,10 @@ class Background:
         """Whether the context is being left."""
         return self._closing.is_set()
 
+    def wait(self, seconds: float) -> None:
+        """Wait in `run`, until the context is being left at most."""
+        self._closing.wait(seconds)
+
     def end(self) -> None:
         """Ask `run` to end. A subclass that waits for an event of its own sets it here as well."""
         self._closing.set()

@@ -3,7 +3,7 @@
 import os
 import stat
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +16,7 @@ from adapters.guest.runner_process import (
     open_to_jobs,
     runner_binary,
 )
+from adapters.guest.usage import Meter
 from fleet.errors import Refused
 from fleet.machine.mailbox import Credential, MachineState
 from fleet.machine.runner_log import RunnerLog, conclude, follow
@@ -58,6 +59,7 @@ class Workplace:
     spot_at: Callable[[], datetime | None] = _no_spot_notice  # when AWS takes the machine back
     clock: Callable[[], datetime] = _now
     echo: Callable[[str], None] | None = None  # gets the runner's own log lines
+    meter: Meter | None = None  # of a machine that serves no other job
 
 
 def run_one_job(credential: Credential, workplace: Workplace, reporter: Reporter) -> RunnerLog:
@@ -66,16 +68,19 @@ def run_one_job(credential: Credential, workplace: Workplace, reporter: Reporter
     Always returns an outcome, also without a binary. Leaves no process behind.
     """
     notice = workplace.home / "notice"
-    spec = _spec(credential, workplace, notice)
     try:
-        with RunOnce(spec, echo=workplace.echo) as runner:
+        spec = _spec(credential, workplace, notice)
+        with workplace.meter or nullcontext(), RunOnce(spec, echo=workplace.echo) as runner:
             reporter.tell(status=_status(credential, RunnerLog()))
             _warn(credential, workplace, reporter)
             shift = _Shift(credential, workplace, reporter, notice)
             end = shift.work(runner)
+        if workplace.meter and end.job_id is not None:
+            used = str(workplace.meter.usage())
+            reporter.step(StepName.USED, job_id=end.job_id, detail=used)
         if end.outcome is Outcome.SYSTEM_FAILURE and not end.started:
             end = replace(end, detail=f"{spec.binary}: {end.detail}")
-    except Refused as exc:
+    except (Refused, OSError) as exc:  # a full disk, for one
         end = RunnerLog(state=MachineState.DONE, outcome=Outcome.SYSTEM_FAILURE, detail=str(exc))
     exited = Undated(
         name=StepName.RUNNER_EXITED, job_id=end.job_id, outcome=end.outcome, detail=end.detail

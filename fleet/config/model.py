@@ -26,6 +26,7 @@ from fleet.config.values import (
     AllWatched,
     Image,
     InstanceTypes,
+    Memory,
     PoolName,
     Subnets,
     Tags,
@@ -149,6 +150,8 @@ class DockerOptions(_Table):
     registry_mirror: Text | None = None
     pull_policy: Literal["always", "if-not-present", "never"] = "if-not-present"
     helper_image: Text | None = None
+    cpus: float | None = Field(default=None, ge=0.01, le=1024)  # of the job's own container
+    memory: Memory | None = None
 
 
 def _by_backend(on_lambda: Any, otherwise: Any) -> Callable[[dict[str, Any]], Any]:

@@ -218,6 +218,7 @@ Image = Annotated[
         "/runner-fleet/ or /aws/service/",
     ),
 ]
+Memory = Annotated[str, _of_form(r"[1-9]\d{0,6}[kmg]", 'Docker\'s form, such as "512m" or "2g"')]
 Text = Annotated[str, _of_form(r"\S|\S[^\n]*\S", "one line of text without blanks around it")]
 Variable = Annotated[
     str, _of_form(r"[A-Za-z_][A-Za-z0-9_]*", 'a variable\'s name such as "HTTP_PROXY"')

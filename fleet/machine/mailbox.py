@@ -84,6 +84,8 @@ class Docker:
     privileged: bool = False
     volumes: tuple[str, ...] = ()
     helper_image: str | None = None
+    cpus: str | None = None  # of the job's container: "1.5"
+    memory: str | None = None  # of the job's container: "2g"
     registry_mirror: str | None = None  # URL; jobs see it as FLEET_REGISTRY_MIRROR
 
     def item(self) -> dict[str, Any]:

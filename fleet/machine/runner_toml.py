@@ -19,7 +19,7 @@ Value = str | bool | Sequence[str]
 class RunnerPaths:
     """Where on the machine the runner works. Absolute paths."""
 
-    builds_dir: str
+    builds_dir: str  # of shell jobs; a container has gitlab-runner's own, /builds and /cache
     cache_dir: str
     tls_ca: str  # file with the authority of GitLab's certificate, where the credential has one
     notice: str  # file; when it is there, an interrupted shell job prints it
@@ -34,9 +34,9 @@ def runner_toml(credential: Credential, place: RunnerPaths, *, ends_at: datetime
         "url": credential.url,
         "token": credential.token,
         "executor": credential.executor,
-        "builds_dir": place.builds_dir,
-        "cache_dir": place.cache_dir,
     }
+    if credential.executor == "shell":
+        runner |= {"builds_dir": place.builds_dir, "cache_dir": place.cache_dir}
     if credential.tls_ca:
         runner["tls-ca-file"] = place.tls_ca  # gitlab-runner has git trust it, too
     told = [] if credential.cache is None else _cache_notice(credential.cache, ends_at)
@@ -50,9 +50,7 @@ def runner_toml(credential: Credential, place: RunnerPaths, *, ends_at: datetime
     if told:
         # Of a script of several lines the job's log shows the first only.
         runner["pre_build_script"] = "\n".join(["# runner-fleet", *told])
-    environment = proxy_environment(credential.proxy) | dict(credential.env)
-    if credential.docker and credential.docker.registry_mirror:
-        environment["FLEET_REGISTRY_MIRROR"] = credential.docker.registry_mirror
+    environment = _environment(credential)
     if environment:
         runner["environment"] = [f"{name}={value}" for name, value in environment.items()]
     tables = [("[[runners]]", runner)]
@@ -66,6 +64,14 @@ def runner_toml(credential: Credential, place: RunnerPaths, *, ends_at: datetime
         flags["FF_USE_LEGACY_S3_CACHE_ADAPTER"] = True
     tables.append(("[runners.feature_flags]", flags))
     return "\n".join(["concurrent = 1", *(_table(head, rows) for head, rows in tables), ""])
+
+
+def _environment(credential: Credential) -> dict[str, str]:
+    """Variables of every job."""
+    environment = proxy_environment(credential.proxy) | dict(credential.env)
+    if credential.docker and credential.docker.registry_mirror:
+        environment["FLEET_REGISTRY_MIRROR"] = credential.docker.registry_mirror
+    return environment
 
 
 def _shell_notice(notice: str, ends_at: datetime) -> list[str]:
@@ -104,8 +110,9 @@ def _docker(docker: Docker) -> dict[str, Value]:
         rows["pull_policy"] = docker.pull_policy
     if docker.volumes:
         rows["volumes"] = docker.volumes
-    if docker.helper_image:
-        rows["helper_image"] = docker.helper_image
+    for name in ("helper_image", "cpus", "memory"):
+        if told := getattr(docker, name):
+            rows[name] = told
     return rows
 
 

@@ -1,5 +1,6 @@
 """The agent of one machine, with a fake runner and a mailbox that keeps reports."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -80,6 +81,7 @@ def machine(letters: MachineLetters, folder: Path, **changes: Any) -> AgentSetup
         mailbox=letters,
         environment={"PATH": runs.PATH, BINARY_VARIABLE: str(runs.FAKE)},
         docker_answers=lambda: pytest.fail("the agent asked for Docker"),
+        containers=dict,
         echo=lambda line: None,
         clock=clock,
         pause=clock.pause,
@@ -96,9 +98,12 @@ def test_one_job_and_goodbye(tmp_path: Path) -> None:
         "job_taken",
         "first_output",
         "job_finished",
+        "used",
         "runner_exited",
         "ended",
     ]
+    used = next(str(step.detail) for step in letters.history if step.name == "used")
+    assert re.fullmatch(r".* of processor, .* of memory, .* in, .* out, .* of disk left", used)
     last = letters.reports[-1]
     assert (last.state, last.outcome, last.job_id) == ("done", "succeeded", 101)
     assert last.runner_id == "rf-test-1"

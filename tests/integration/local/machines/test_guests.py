@@ -119,6 +119,7 @@ def test_a_machine_boots_works_reports_and_is_gone(park: Park) -> None:
         "job_taken",
         "first_output",
         "job_finished",
+        "used",
         "runner_exited",
         "ended",
     ]

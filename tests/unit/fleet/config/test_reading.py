@@ -93,7 +93,8 @@ def test_every_key_of_a_pool_arrives() -> None:
         stalled_after = "4m"
         idle = { count = 1, idle_time = "1h" }
         docker = { image = "debian:13", privileged = true, volumes = ["/cache"], \
-            registry_mirror = "https://mirror", pull_policy = "always", helper_image = "h:1" }
+            registry_mirror = "https://mirror", pull_policy = "always", helper_image = "h:1", \
+            cpus = 1.5, memory = "2g" }
         """.replace("        ", "").replace("\\\n", "")
     )
     assert (read.run_untagged, read.protected_only, read.infra_retry) == (True, True, True)
@@ -107,6 +108,7 @@ def test_every_key_of_a_pool_arrives() -> None:
     assert (docker.image, docker.privileged, docker.volumes) == ("debian:13", True, ("/cache",))
     assert (docker.registry_mirror, docker.pull_policy) == ("https://mirror", "always")
     assert docker.helper_image == "h:1"
+    assert (docker.cpus, docker.memory) == (1.5, "2g")
 
 
 def test_gitlab_table() -> None:

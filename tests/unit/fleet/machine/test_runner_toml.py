@@ -39,6 +39,8 @@ DOCKER = replace(
         pull_policy=("always", "if-not-present"),
         volumes=("/cache",),
         helper_image="helper:1",
+        cpus="1.5",
+        memory="2g",
         registry_mirror="http://mirror.example.com",
     ),
 )
@@ -98,7 +100,10 @@ def test_docker_settings() -> None:
         "pull_policy": ["always", "if-not-present"],
         "volumes": ["/cache"],
         "helper_image": "helper:1",
+        "cpus": "1.5",
+        "memory": "2g",
     }
+    assert not {"builds_dir", "cache_dir"} & runner.keys()  # /builds and /cache of the container
     assert runner["environment"] == ["FLEET_REGISTRY_MIRROR=http://mirror.example.com"]
     assert not {"shell", "pre_build_script"} & runner.keys()
 

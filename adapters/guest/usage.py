@@ -1,0 +1,123 @@
+"""What a job uses of its machine, which serves no other one.
+
+A shell job is this process's own descendants. A job of the docker executor is the containers that
+gitlab-runner made; the engine is asked for them while they run, as it forgets what they used.
+"""
+
+import resource
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from adapters.guest.background import Background
+from fleet.machine.usage import Usage
+
+EVERY_S = 2.0
+NETWORK = Path("/proc/net/dev")
+# Interfaces of the machine's own containers: what passes there passes the machine's own one, too.
+INNER = ("lo", "docker", "veth", "br-")
+
+Stats = Mapping[str, Any]  # one container's, as the engine's API gives them
+Looks = Callable[[], Mapping[str, Stats]]  # by container; raises nothing
+
+
+@dataclass(slots=True)
+class _Seen:
+    """The most that was seen of one container."""
+
+    cpu_ns: int = 0
+    received: int = 0
+    sent: int = 0
+
+
+class Meter:
+    """A context around one job; `usage` afterwards. Without `containers` it is a shell job."""
+
+    def __init__(
+        self, home: Path, *, containers: Looks | None = None, every_s: float = EVERY_S
+    ) -> None:
+        """`home`: a folder on the disk that the job fills."""
+        self._home = home
+        self._looks = containers
+        self._every_s = every_s
+        self._seen: dict[str, _Seen] = {}
+        self._peak = 0
+        self._watch = Background(self._follow)
+
+    def __enter__(self) -> Self:
+        self._cpu_s, self._network = _children_cpu_s(), _network()
+        self._watch.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._watch.__exit__(kind, error, trace)
+
+    def usage(self) -> Usage:
+        """The job's totals until now."""
+        disk_left = None
+        with suppress(OSError):
+            disk_left = shutil.disk_usage(self._home).free
+        if self._looks is None:
+            received, sent = _network()
+            return Usage(
+                cpu_s=_children_cpu_s() - self._cpu_s,
+                # Of the largest process; the kernel counts kilobytes.
+                memory_peak=resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024,
+                received=max(0, received - self._network[0]),
+                sent=max(0, sent - self._network[1]),
+                disk_left=disk_left,
+            )
+        seen = tuple(self._seen.values())
+        if not seen:
+            return Usage(disk_left=disk_left)
+        return Usage(
+            cpu_s=sum(one.cpu_ns for one in seen) / 1e9,
+            memory_peak=self._peak,
+            received=sum(one.received for one in seen),
+            sent=sum(one.sent for one in seen),
+            disk_left=disk_left,
+        )
+
+    def _follow(self) -> None:
+        while self._looks is not None and not self._watch.is_closing:
+            self._look(self._looks())
+            self._watch.wait(self._every_s)
+
+    def _look(self, containers: Mapping[str, Stats]) -> None:
+        memory = 0
+        for name, stats in containers.items():
+            seen = self._seen.setdefault(name, _Seen())
+            networks: Iterable[Stats] = (stats.get("networks") or {}).values()
+            received = sum(one.get("rx_bytes", 0) for one in networks)
+            sent = sum(one.get("tx_bytes", 0) for one in (stats.get("networks") or {}).values())
+            cpu_ns = stats.get("cpu_stats", {}).get("cpu_usage", {}).get("total_usage", 0)
+            seen.cpu_ns = max(seen.cpu_ns, cpu_ns)
+            seen.received, seen.sent = max(seen.received, received), max(seen.sent, sent)
+            memory += stats.get("memory_stats", {}).get("usage", 0)
+        self._peak = max(self._peak, memory)
+
+
+def _children_cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _network() -> tuple[int, int]:
+    """Bytes in and out of the machine, by the kernel. Source: proc(5), /proc/net/dev."""
+    received = sent = 0
+    with suppress(OSError):
+        for line in NETWORK.read_text().splitlines()[2:]:
+            name, _, numbers = line.partition(":")
+            if not name.strip().startswith(INNER):
+                columns = numbers.split()
+                received, sent = received + int(columns[0]), sent + int(columns[8])
+    return received, sent
