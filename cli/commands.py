@@ -7,9 +7,21 @@ from contextvars import ContextVar
 DEFAULT_STACK = "runner-fleet"
 STACK_VARIABLE = "RUNNER_FLEET_STACK"
 # The commands that work on a stack; `validate` and `local` work on none.
-_ON_A_STACK = re.compile(
-    r"\brunner-fleet (apply|deploy|status|explain|dashboard|logs|webhook \w+)\b"
+_OF_A_STACK = (
+    "apply",
+    "cost",
+    "dashboard",
+    "deploy",
+    "explain",
+    "interrupt",
+    "jobs",
+    "logs",
+    "runners",
+    "status",
+    "waits",
+    r"(?:job|pool|runner|token|webhook) \w+",
 )
+_ON_A_STACK = re.compile(rf"\brunner-fleet (?:{'|'.join(_OF_A_STACK)})\b")
 _stack: ContextVar[str] = ContextVar("stack", default="")  # of this invocation
 
 

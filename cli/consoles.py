@@ -4,6 +4,8 @@ Every string that is drawn is a cell: no markup, nothing that a terminal obeys, 
 """
 
 import sys
+from collections.abc import Collection
+from decimal import Decimal
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -74,3 +76,42 @@ def console(*, as_json: bool = False) -> Console:
         emoji=False,
         highlight=False,
     )
+
+
+def listing(
+    title: str, *columns: str, whole: Collection[str] = (), right: Collection[str] = ()
+) -> Table:
+    """An empty table. The words of `whole` columns stay whole: ids, numbers, lengths of time.
+
+    Other columns give way to them, and end with an ellipsis where they are too long.
+    """
+    table = Table(
+        title=title or None, title_justify="left", title_style="bold", pad_edge=False, box=None
+    )
+    for name in columns:
+        is_whole = name in whole
+        table.add_column(
+            name,
+            header_style="dim",
+            overflow="fold" if is_whole else "ellipsis",
+            no_wrap=is_whole,
+            justify="right" if name in right else "left",
+        )
+    return table
+
+
+def add(table: Table, *cells: object) -> None:
+    """Add a row of cells to a listing, one line high."""
+    row = [value if isinstance(value, Text) else cell(value) for value in cells]
+    for text, column in zip(row, table.columns, strict=True):
+        text.no_wrap, text.overflow = True, column.overflow
+    table.add_row(*row)
+
+
+def usd(amount: float | Decimal | None) -> str:
+    """An amount as people read it: cents where it is dollars, else three digits that count."""
+    if amount is None:
+        return "-"
+    if amount >= 1:
+        return f"{amount:,.2f}"
+    return f"{amount:.4f}" if amount else "0.00"

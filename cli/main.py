@@ -23,6 +23,19 @@ COMMANDS = {
         "cli.status:status",
         "Show problems (the exit code is then 1), pools, queues, machines and recent jobs.",
     ),
+    "jobs": ("cli.jobs:jobs", "List the jobs of a time, ended and open, newest first."),
+    "runners": (
+        "cli.runners:runners",
+        "List the runners that live; with --since also those that ended.",
+    ),
+    "cost": (
+        "cli.cost:cost",
+        "Say what the machines cost, with boot, idle time and disk shared out.",
+    ),
+    "waits": (
+        "cli.waits:waits",
+        "Say how long jobs waited for a runner, and for what: p50, p95 and longest, by hop.",
+    ),
     "explain": ("cli.explain:explain", "Say what happened to a job, step by step, and why."),
     "logs": ("cli.logs:logs", "Print a job's log, once or until the job ends."),
     "dashboard": (

@@ -1,20 +1,41 @@
 """Options that several commands share, and the fleet that they name."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
 from adapters.aws.clients import clients
 from cli.commands import STACK_VARIABLE, use_stack
+from fleet.errors import Refused
 from operations.deployed import Deployed, find
+from operations.periods import SAYS, Period, read_period
 
 Stack = Annotated[
     str,
     typer.Option("--stack", envvar=STACK_VARIABLE, help="Name of the CloudFormation stack."),
 ]
+Since = Annotated[str, typer.Option("--since", help=f"From when on: {SAYS}.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 
 def reach(ctx: typer.Context, stack: str) -> Deployed:
     """The fleet of this stack, which messages name from now on."""
     use_stack(stack)
     return ctx.obj if isinstance(ctx.obj, Deployed) else find(stack, clients())
+
+
+@contextmanager
+def wrong_calls() -> Iterator[None]:
+    """Make a `Refused` in here one of the call: the exit code is 2."""
+    try:
+        yield
+    except Refused as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def period_of(since: str, deployed: Deployed) -> Period:
+    """The time since what a person names."""
+    with wrong_calls():
+        return read_period(since, deployed.clock())

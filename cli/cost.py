@@ -1,0 +1,80 @@
+"""`runner-fleet cost`: what machines cost, by pool, project or job."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Group, RenderableType
+
+from cli.commands import DEFAULT_STACK
+from cli.consoles import add, cell, console, listing, usd
+from cli.jobs import NARROW
+from cli.lines import say_json, say_log
+from cli.options import AsJson, Since, Stack, period_of, reach
+from fleet.rules.costs import By
+from operations.cost import CostView, cost as cost_of
+from operations.durations import duration
+
+SHOWN = 100
+
+Of = Annotated[By, typer.Option("--by", help="What the lines are.")]
+AsCsv = Annotated[bool, typer.Option("--csv", help="Print comma-separated lines, all of them.")]
+
+
+def cost(  # noqa: PLR0913  # each is an option of the command
+    ctx: typer.Context,
+    *,
+    by: Of = By.POOL,
+    since: Since = "30d",
+    as_csv: AsCsv = False,
+    as_json: AsJson = False,
+    stack: Stack = DEFAULT_STACK,
+) -> None:
+    """Say what the machines cost, with boot, idle time and disk shared out.
+
+    Example: runner-fleet cost --by project --since yesterday --csv
+    """
+    if as_csv and as_json:
+        raise typer.BadParameter("choose one of --csv and --json")
+    deployed = reach(ctx, stack)
+    view = cost_of(deployed, period_of(since, deployed), by)
+    if as_json:
+        say_json(view.to_json(), indent=2)
+    elif as_csv:
+        say_log(view.to_csv(), raw=False)
+    else:
+        out = console()
+        out.print(draw(view, width=out.width))
+
+
+def draw(view: CostView, *, width: int) -> RenderableType:
+    """The dearest lines and the sum of all."""
+    is_wide = width >= NARROW
+    names = [view.by.value, "jobs", "machines", "usd"]
+    names += ["boot", "idle", "run", "without a job"] if is_wide else []
+    names += ["ran", "usd/job"]
+    numbers = set(names[1:])
+    table = listing("", *names, whole=numbers, right=numbers)
+    for line in view.lines[:SHOWN]:
+        parts = [line.boot_usd, line.idle_usd, line.run_usd, line.shared_usd] if is_wide else []
+        each = line.usd / line.jobs if line.jobs else None
+        add(
+            table,
+            line.name,
+            line.jobs,
+            line.machines,
+            *(usd(amount) for amount in (line.usd, *parts)),
+            duration(line.ran_s),
+            usd(each),
+        )
+    more = len(view.lines) - SHOWN
+    unpriced = sum(line.unpriced for line in view.lines)
+    ends = [
+        cell(f"and {more} more: --csv or --json has all") if more > 0 else None,
+        cell(
+            f"{usd(view.usd)} USD for {view.machines} machines that ended since"
+            f" {view.since:%F %R} UTC; list prices of {view.prices_as_of}, an estimate",
+            style="bold",
+        ),
+        cell(f"{unpriced} jobs ran on machines without a known price") if unpriced else None,
+    ]
+    return Group(*([table] if view.lines else []), *(end for end in ends if end is not None))

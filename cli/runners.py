@@ -1,0 +1,69 @@
+"""`runner-fleet runners`: the runners that live, and with `--since` those that ended."""
+
+from typing import Annotated
+
+import typer
+from rich.console import RenderableType
+
+from cli.commands import DEFAULT_STACK
+from cli.consoles import add, cell, console, listing, usd
+from cli.jobs import NARROW, Pool
+from cli.lines import say_json
+from cli.options import AsJson, Stack, period_of, reach
+from cli.status_render import COLOURS
+from operations.durations import duration
+from operations.periods import SAYS
+from operations.runners import RunnersView, list_runners
+
+Since = Annotated[
+    str | None, typer.Option("--since", help=f"Also those that ended since then: {SAYS}.")
+]
+
+
+def runners(
+    ctx: typer.Context,
+    *,
+    since: Since = None,
+    pool: Pool = None,
+    as_json: AsJson = False,
+    stack: Stack = DEFAULT_STACK,
+) -> None:
+    """List the runners that live; with --since also those that ended.
+
+    Example: runner-fleet runners --since 2h --pool docker
+    """
+    deployed = reach(ctx, stack)
+    period = period_of(since, deployed) if since is not None else None
+    view = list_runners(deployed, ended_in=period, pool=pool)
+    if as_json:
+        say_json(view.to_json(), indent=2)
+    else:
+        out = console()
+        out.print(draw(view, width=out.width))
+
+
+def draw(view: RunnersView, *, width: int) -> RenderableType:
+    """A line for each runner; its id is whole at 80 columns."""
+    if not view.runners:
+        return cell("no runner")
+    is_wide = width >= NARROW
+    names = ["runner", "state", "for", "lived", "job"]
+    names += ["for job", "machine", "capacity", "usd", "ended because"] if is_wide else ["machine"]
+    whole = {"runner", "state", "for", "lived", "job", "for job", "usd", "machine"}
+    table = listing("", *names, whole=whole, right={"for", "lived", "usd"})
+    for line in view.runners:
+        since_s = max(0.0, (view.at - line.since).total_seconds())
+        cells: list[object] = [
+            line.runner_id,
+            cell(line.state, style=COLOURS.get(line.state, "")),
+            duration(since_s),
+            duration(line.lived_s),
+            line.job_id or "-",
+        ]
+        if is_wide:
+            cells += [line.for_job or "-", line.machine or "-", line.capacity or "-"]
+            cells += [usd(line.usd), line.reason or "-"]
+        else:
+            cells.append(line.machine or "-")
+        add(table, *cells)
+    return table
