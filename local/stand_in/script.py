@@ -1,6 +1,5 @@
 """Makes the shell scripts of a job: the user's commands, and the fetching of sources."""
 
-import re
 from collections.abc import Iterable
 from shlex import quote, split
 from urllib.parse import urlsplit
@@ -10,7 +9,6 @@ from local.stand_in.job import Job
 from local.stand_in.variables import Places, Variables
 
 STRATEGIES = ("fetch", "clone", "none")
-_NAME = re.compile(r"[A-Za-z_]\w*")
 
 
 def shell_script(lines: Iterable[str]) -> str:
@@ -32,9 +30,7 @@ def notice(text: str) -> str:
 def exports(variables: Variables) -> list[str]:
     """Lines that set the job's variables."""
     return [
-        f"export {variable.key}={quote(variables.exported(variable))}"
-        for variable in variables
-        if _NAME.fullmatch(variable.key)
+        f"export {variable.key}={quote(variables.exported(variable))}" for variable in variables
     ]
 
 
@@ -57,10 +53,9 @@ def source_commands(job: Job, variables: Variables, places: Places) -> list[str]
     if strategy == "none":
         skipped = ("Git repository setup", "Git checkout", "Git submodules setup")
         return [f"mkdir -p {project}", *(notice(f"Skipping {part}") for part in skipped)]
-    git, depth = job.git_info, variables.value("GIT_DEPTH")
-    depth = depth if depth.isdigit() else str(job.git_info.depth)
-    limit = [] if depth == "0" else ["--depth", depth]
-    shown = "" if depth == "0" else f" with git depth set to {depth}"
+    git = job.git_info
+    limit = ["--depth", str(git.depth)] if git.depth else []
+    shown = f" with git depth set to {git.depth}" if git.depth else ""
     words = ["--no-recurse-submodules", *git.refspecs, *limit, "--prune", "--quiet"]
     agent = quote(f"http.userAgent={NAME} {VERSION} linux/{ARCHITECTURE}")
     clean = variables.value("GIT_CLEAN_FLAGS") or "-ffdx"

@@ -28,8 +28,9 @@ class Variables:
     def __init__(self, variables: Iterable[Variable], places: Places) -> None:
         self.places = places
         self._all = {variable.key: variable for variable in variables}
+        # Each refers to the others as they were written: GitLab has expanded what it may expand.
         self._all = {
-            key: replace(variable, raw=True, value=self._expanded(variable, ()))
+            key: variable if variable.raw else replace(variable, value=self.expand(variable.value))
             for key, variable in self._all.items()
         }
 
@@ -49,23 +50,14 @@ class Variables:
         """What the shell sees: a file variable's path."""
         return f"{self.places.temporary}/{variable.key}" if variable.file else variable.value
 
-    def expand(self, text: str, trail: tuple[str, ...] = ()) -> str:
-        """`text` with `$name` and `${name}` replaced; unknown names and those in `trail` by ""."""
+    def expand(self, text: str) -> str:
+        """`text` with `$name` and `${name}` replaced, once; unknown names by ""."""
 
-        def referred(match: re.Match[str]) -> str:
+        def value(match: re.Match[str]) -> str:
             variable = self._all.get(match[2] or match[3] or "")
-            if match[1] or variable is None:
-                return match[1] or ""
-            if variable.file or variable.raw:
-                return self.exported(variable)
-            return "" if variable.key in trail else self._expanded(variable, trail)
+            return match[1] or (self.exported(variable) if variable else "")
 
-        return _REFERENCE.sub(referred, text)
-
-    def _expanded(self, variable: Variable, trail: tuple[str, ...]) -> str:
-        if variable.raw:
-            return variable.value
-        return self.expand(variable.value, (*trail, variable.key))
+        return _REFERENCE.sub(value, text)
 
 
 def find_places(job: Job, runner: RunnerOptions) -> Places:

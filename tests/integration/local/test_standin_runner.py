@@ -111,6 +111,25 @@ def in_two_pieces(printed: str) -> str:
     return f'eval "$(echo {base64.b64encode(pieces.encode()).decode()} | base64 -d)"'
 
 
+# The values of variables that refer to others, and what they expand to: once, by what is written.
+REFERENCES = {
+    "$A": "1",
+    "${A}": "1",
+    "x${A}y$B": "x1y2",
+    "$MISSING.": ".",
+    "$$A": "$A",
+    "$1$?": "",
+    "$CHAIN": "$A$B",
+    "$RAW": "$A",
+    "100%": "100%",
+    "a$SELF": "ax$SELF",
+}
+REFERRED = [
+    *(variable(key, value) for key, value in (("A", "1"), ("B", "2"), ("CHAIN", "$A$B"))),
+    variable("RAW", "$A", raw=True),
+    variable("SELF", "x$SELF"),
+    *(variable(f"R{n}", value) for n, value in enumerate(REFERENCES)),
+]
 FAILED = "script_failure"
 TIMEOUT = "job_execution_timeout"
 MAKE_OUT = "rm -rf out; mkdir out; echo > out/f"
@@ -170,6 +189,43 @@ CASES = {
         },
         shows=["[MASKED]\nid-acme/demo-$x id-$CI_JOB_ID\n", "in a file\nyes set\n"],
         hides=["tops3cret"],
+    ),
+    "references in variables": Case(
+        script=[f'echo "<{n}:$R{n}>"' for n in range(len(REFERENCES))],
+        job={"variables": REFERRED},
+        shows=[f"<{n}:{value}>\n" for n, value in enumerate(REFERENCES.values())],
+    ),
+    "hard variables": Case(
+        script=["echo $HARD"],
+        job={
+            "variables": [
+                variable("HARD", 'it\'s "$HOME"\nline two', raw=True),
+            ]
+        },
+        shows=['\nit\'s "$HOME" line two\n'],
+    ),
+    "a name that bash does not take": Case(
+        script=["echo never"],
+        job={"variables": [variable("not-a-name", "x")]},
+        reason=FAILED,
+        code=1,
+        hides=["never\n"],
+    ),
+    "which of two variables counts": Case(
+        script=["echo $OWN $BOTH $CI_SERVER; echo $CI_PROJECT_DIR", "echo $CI_RUNNER_VERSION"],
+        job={
+            "variables": [
+                variable("BOTH", "gitlab"),
+                variable("CI_SERVER", "sent"),
+                variable("CI_RUNNER_VERSION", "lie"),
+            ]
+        },
+        shows=["set gitlab sent\n", "/builds/abcdefghi/0/acme/demo\n", "17.9.0\n"],
+        hides=["lie\n"],
+    ),
+    "facts of the runner": Case(
+        script=["echo $CI_RUNNER_SHORT_TOKEN $CI_CONCURRENT_ID; echo $CI_BUILDS_DIR"],
+        shows=["abcdefghi 0\n", "/builds\n"],
     ),
     "the runner's environment and script": Case(
         script=["echo script $AWS_SECRET_ACCESS_KEY/$PYTHONPATH."],
@@ -326,7 +382,8 @@ def shift(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archived:
         archived.writestr("out/from-earlier.txt", "hello from earlier\n")
-    scripts = ('pre_build_script = "echo before"', 'environment = ["OWN=set"]')
+    own = '["OWN=set", "BOTH=runner", "CI_PROJECT_DIR=/lie", "broken"]'
+    scripts = ('pre_build_script = "echo before"', f"environment = {own}")
     with Coordinator() as coordinator:
         coordinator.downloads |= {"901": packed.getvalue(), "902": b"no zip at all"}
         for job_id, case in enumerate(CASES.values(), start=1):
@@ -589,20 +646,23 @@ def test_strategies_one_after_another(coordinator: Coordinator, start: Start, wo
     untracked = [archive(paths=[], untracked=True)]
     hooks = [{"name": "pre_get_sources_script", "script": ["echo before sources"]}]
     coordinator.offer(make_job(1, *first, git_info=info, artifacts=untracked, hooks=hooks))
-    coordinator.offer(make_job(2, look, git_info=info))
+    coordinator.offer(make_job(2, look, git_info={**info, "depth": 0}))
     for number, (key, value) in enumerate(
         [
             ("GIT_STRATEGY", "none"),
             ("GIT_CLEAN_FLAGS", "-ffdx -e left"),
             ("GIT_STRATEGY", "clone"),
             ("GIT_STRATEGY", "svn"),
+            ("GIT_CLEAN_FLAGS", "none"),
         ],
         start=3,
     ):
         wanted = [variable(key, value)]
         coordinator.offer(make_job(number, look, git_info=info, variables=wanted))
-    process = finish(start, "--max-builds", "6")
-    fresh, again, none, clean, clone, unknown = (log_of(coordinator, n) for n in range(1, 7))
+    process = finish(start, "--max-builds", "7")
+    fresh, again, none, clean, clone, unknown, unclean = (
+        log_of(coordinator, n) for n in range(1, 8)
+    )
     project = process.home / "builds" / "abcdefghi" / "0" / "acme" / "demo"
     assert fresh.index("\nbefore sources\n") < fresh.index(
         "Fetching changes with git depth set to 2"
@@ -612,6 +672,7 @@ def test_strategies_one_after_another(coordinator: Coordinator, start: Start, wo
     assert "3\n2\n\033[32;1m$ echo $PWD" in fresh
     assert f"{project}\n{project}\n" in fresh
     assert uploaded(coordinator).namelist() == ["left"]
+    assert "\033[32;1mFetching changes...\033" in again
     assert "Reinitialized existing Git repository" in again
     assert "Removing left\n" in again
     assert "\nnumber.txt\n3\n" in again
@@ -622,6 +683,7 @@ def test_strategies_one_after_another(coordinator: Coordinator, start: Start, wo
     assert "\nnumber.txt\n3\n" in clone
     assert "GIT_STRATEGY" in unknown
     assert "\nnumber.txt\n3\n" in unknown
+    assert "\nleft\nnumber.txt\n3\n" in unclean
 
 
 def test_submodules_are_fetched_with_the_jobs_token(
@@ -764,6 +826,8 @@ def test_one_runner_of_several_works_where_its_configuration_says(
         pytest.param("", [], id="no runner"),
         pytest.param("[[runners]", [], id="no TOML"),
         pytest.param(config_toml("http://x", token=""), [], id="no token"),
+        pytest.param(config_toml(""), [], id="no address"),
+        pytest.param(config_toml("http://x").replace("shell", ""), [], id="no executor"),
         pytest.param(config_toml("http://x", 'output_limit = "5"'), [], id="a wrong type"),
         pytest.param(config_toml("http://x"), ["--nonsense"], id="an unknown flag"),
         pytest.param(config_toml("http://x"), ["--max-builds"], id="a flag without its value"),

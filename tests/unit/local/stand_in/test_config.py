@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from local.stand_in.build import not_followed
 from local.stand_in.config import CacheOptions, S3Options, UsageError, read_runner
-from local.stand_in.job import DecodeError, SavedFiles, read_job
+from local.stand_in.job import DecodeError, SavedFiles, Variable, read_job
+from local.stand_in.variables import Places, Variables
 from tests.unit.local.stand_in.jobs import job
 
 NEEDED = 'name = "mine"\nurl = "http://gitlab"\ntoken = "glrt-secret"\nexecutor = "shell"\n'
@@ -50,14 +52,8 @@ def test_a_runner_is_read_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "could not find a runner named mine"),
-        ("[[runners]", "Error loading config"),
         ('[[runners]]\nname = "mine"\nurl = 5', "url must be of type str"),
-        (f"[[runners]]\n{NEEDED}output_limit = true", "output_limit must be of type int"),
         (f'[[runners]]\n{NEEDED}environment = "A=1"', "environment must be of type list"),
-        (f"[[runners]]\n{NEEDED}".replace("http://gitlab", ""), "Missing URL"),
-        (f"[[runners]]\n{NEEDED}".replace("glrt-secret", ""), "Missing Token"),
-        (f"[[runners]]\n{NEEDED}".replace("shell", ""), "has only the executor shell"),
         (f"[[runners]]\n{NEEDED}".replace("shell", "docker"), "has only the executor shell"),
         (f'[[runners]]\n{NEEDED}cache = {{Type = "gcs"}}', "and the cache s3"),
     ],
@@ -97,3 +93,20 @@ def test_files_are_saved_after_the_ends_that_they_name(when: str, ends: list[boo
     files = SavedFiles(when=when, paths=("a",))
     assert [end for end in (True, False) if files.is_wanted(succeeded=end)] == ends
     assert not SavedFiles(when="always").is_wanted(succeeded=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ({"GIT_STRATEGY": "clone", "GIT_DEPTH": "5", "MY_ATTEMPTS": "2"}, []),
+        ({"CI_DEBUG_TRACE": "true", "RUNNER_AFTER_SCRIPT_TIMEOUT": ""}, ["CI_DEBUG_TRACE"]),
+        ({"GIT_STRATEGY": "svn", "GIT_CHECKOUT": "false"}, ["GIT_CHECKOUT", "GIT_STRATEGY"]),
+        ({"GET_SOURCES_ATTEMPTS": "2", "FF_X": "1"}, ["FF_X", "GET_SOURCES_ATTEMPTS"]),
+    ],
+)
+def test_settings_that_only_the_real_runner_follows(
+    given: dict[str, str], names: list[str]
+) -> None:
+    sent = [Variable(key=key, value=value) for key, value in given.items()]
+    places = Places(builds="/b", project="/b/p", temporary="/t", cache="/c")
+    assert not_followed(Variables(sent, places)) == names
