@@ -58,7 +58,7 @@ def files(draw: st.DrawFn) -> dict[str, dict[str, Any]]:
     return dict(reversed(jobs.items())) if draw(st.booleans()) else jobs
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(files(), st.lists(st.booleans()))
 def test_the_pipeline_of_an_accepted_file_ends(
     jobs: dict[str, dict[str, Any]], successes: list[bool]
