@@ -87,11 +87,11 @@ def problems(text: str) -> list[str]:
     try:
         read_config(text, instance_types=TYPES)
     except ConfigError as error:
-        told = [str(problem) for problem in error.problems]
+        lines = [str(problem) for problem in error.problems]
     else:
-        told = []
-    assert sum(map(len, told)) < 100_000
-    return told
+        lines = []
+    assert sum(map(len, lines)) < 100_000
+    return lines
 
 
 @pytest.mark.parametrize("text", ONE_LINE.values(), ids=ONE_LINE)

@@ -23,15 +23,15 @@ def step(number: int, **facts: object) -> Step:
     return Step(at=at, name=StepName.IGNORED, **{"delivery_id": f"d{number}"} | facts)  # type: ignore[arg-type]
 
 
-def told(count: int, **facts: object) -> tuple[FakeTable, tuple[Step, ...]]:
+def history_of(count: int, **facts: object) -> tuple[FakeTable, tuple[Step, ...]]:
     """A table after so many deliveries about one job, and the history in it."""
     table = FakeTable()
     rows = JobRows(table)
-    one = job()
-    assert rows.route(one, [step(0, **facts)], at=AT)
+    row = job()
+    assert rows.route(row, [step(0, **facts)], at=AT)
     for number in range(1, count):
-        rows.tell(one.key, [step(number, **facts)])
-    return table, history(rows, one.key)
+        rows.tell(row.key, [step(number, **facts)])
+    return table, history(rows, row.key)
 
 
 def history(rows: JobRows, key: JobKey) -> tuple[Step, ...]:
@@ -42,7 +42,7 @@ def history(rows: JobRows, key: JobKey) -> tuple[Step, ...]:
 
 
 def test_a_long_history_keeps_its_first_and_last_steps_and_a_marker() -> None:
-    _, steps = told(1000)
+    _, steps = history_of(1000)
     assert len(steps) <= MOST
     assert [item.delivery_id for item in steps[:FIRST]] == [f"d{n}" for n in range(FIRST)]
     marker, last = steps[FIRST], steps[FIRST + 1 :]
@@ -53,13 +53,13 @@ def test_a_long_history_keeps_its_first_and_last_steps_and_a_marker() -> None:
 
 
 def test_a_history_of_usual_length_is_whole() -> None:
-    _, steps = told(MOST)
+    _, steps = history_of(MOST)
     assert [item.delivery_id for item in steps] == [f"d{n}" for n in range(MOST)]
 
 
 def test_the_largest_history_fits_into_an_item() -> None:
     facts = dict.fromkeys(("delivery_id", "failure", "detail"), WIDE)
-    table, steps = told(200, **facts)
+    table, steps = history_of(200, **facts)
     assert {len(entry.detail or "") for entry in steps if entry.name is StepName.IGNORED} == {
         LONGEST
     }
@@ -77,11 +77,11 @@ def _texts(value: object) -> list[str]:
 
 
 def test_a_job_with_a_flooded_history_still_advances() -> None:
-    table, _ = told(500)
-    rows, one = JobRows(table), job()
-    assert not rows.route(one, [step(500)], at=AT)
-    assert rows.demand_again(one.key, one.attempt + 1, step(501), given_up=False)
-    assert len(history(rows, one.key)) <= MOST
+    table, _ = history_of(500)
+    rows, row = JobRows(table), job()
+    assert not rows.route(row, [step(500)], at=AT)
+    assert rows.demand_again(row.key, row.attempt + 1, step(501), given_up=False)
+    assert len(history(rows, row.key)) <= MOST
 
 
 @settings(max_examples=50)

@@ -203,8 +203,8 @@ def test_a_row_that_cannot_be_read_is_counted_and_is_a_problem(
     capsys.readouterr()
     assert scene.world.jobs.waiting_in("second") == ()
     line = json.loads(capsys.readouterr().out)
-    told = {name: line[name] for name in ("event", "level", "table", "rows", "error")}
-    assert told == {
+    logged = {name: line[name] for name in ("event", "level", "table", "rows", "error")}
+    assert logged == {
         "event": "RowsUnreadable",
         "level": "WARNING",
         "table": "ledger",

@@ -123,8 +123,8 @@ class Load:
             genuine["headers"] = signed(body, secret=self.uses, at=self.clock())
             assert serve(world, genuine, Context())["statusCode"] == 202
 
-    def seen(self) -> None:
-        """Reconcile drops what is older than what GitLab was seen to use."""
+    def reconcile_secrets(self) -> None:
+        """Reconcile drops what is older than the secret that GitLab uses."""
         name = self.bus.events[-1].hook
         assert name is not None
         self.hooks().drop_older(name, secret_id(self.uses))
@@ -160,7 +160,7 @@ def test_rotations_that_gitlab_does_not_answer_refuse_no_delivery(load: Load, ta
         if not taken:
             load.uses = before
         load.deliver()
-    load.seen()
+    load.reconcile_secrets()
     load.deliver()
 
 

@@ -59,8 +59,8 @@ def test_a_binary_that_jobs_cannot_read_hides_its_process(
     binary.chmod(mode)
     home.mkdir()
     os.chown(home, NOBODY, NOBODY)
-    seen = json.loads(run(LOOK, str(binary), str(home)))
-    assert seen == dict.fromkeys(["mem", "fd", "stderr", "maps", "environ"], is_open)
+    opened = json.loads(run(LOOK, str(binary), str(home)))
+    assert opened == dict.fromkeys(["mem", "fd", "stderr", "maps", "environ"], is_open)
 
 
 CHECK = """

@@ -58,15 +58,15 @@ def called(node: ast.AST) -> Iterator[str]:
 
 def enders() -> set[str]:
     """Every function of the product that ends a machine, closes a row or deletes a record."""
-    found = set()
+    defined = set()
     for path in (path for part in PARTS for path in (ROOT / part).rglob("*.py")):
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef) and ENDING & set(called(node)):
-                found.add(f"{module}.{node.name}")
+                defined.add(f"{module}.{node.name}")
     return {
         name
-        for name in found
+        for name in defined
         if not name.startswith(ELSEWHERE) and name.rpartition(".")[0] not in OF_POOLS
     }
 
@@ -76,7 +76,9 @@ def test_every_path_that_ends_a_machine_is_known() -> None:
 
 
 def test_every_reason_to_end_a_machine_is_known() -> None:
-    settled = {plan.reason.value for seen in test_settle.ALL if (plan := decide_settle(seen)).close}
+    settled = {
+        plan.reason.value for facts in test_settle.ALL if (plan := decide_settle(facts)).close
+    }
     swept = {
         verdict.reason.value
         for suspect in test_reap.ALL
@@ -95,9 +97,9 @@ def test_every_path_has_two_signals_and_a_test() -> None:
 
 
 def test_a_spot_notice_never_ends_anything() -> None:
-    for seen in test_settle.ALL:
-        if seen.happening is Happening.SPOT_NOTICE:
-            assert not decide_settle(seen).close
+    for facts in test_settle.ALL:
+        if facts.happening is Happening.SPOT_NOTICE:
+            assert not decide_settle(facts).close
 
 
 # Events
@@ -186,7 +188,9 @@ def test_a_heartbeat_counts_whatever_the_machines_clock_says(skew: timedelta) ->
     assert len(scene.runners) == 1
 
 
-@pytest.mark.parametrize("forged", ["a job of its own", "the runner's job", "a job of nobody"])
+@pytest.mark.parametrize(
+    "forged", ["a job of its own", "the runner's job", "a job that does not exist"]
+)
 def test_a_forged_end_of_a_job_ends_no_machine(forged: str) -> None:
     """Whoever has a webhook's secret can sign any job event."""
     scene = Scene()
@@ -266,7 +270,7 @@ def test_a_claim_takes_no_job_out_of_the_backlog() -> None:
 
 @pytest.mark.parametrize("text", [FLEET, SHARED])
 def test_a_claim_hides_nothing_for_longer_than_a_minute(text: str) -> None:
-    """Also where GitLab does not tell machines apart, and the liar goes on with other claims."""
+    """Also where GitLab shows no machines, and the liar goes on with other claims."""
     scene = Scene(text=text)
     (liar,) = scene.launched(1)
     scene.gitlab.change(1, status="running", runner_id=1)
@@ -282,14 +286,14 @@ def test_a_claim_hides_nothing_for_longer_than_a_minute(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", [RETRYING, SHARED + "infra_retry = true\n"])
-@pytest.mark.parametrize("told", [False, True], ids=["no webhook yet", "its webhook came"])
-def test_a_claim_has_no_other_machines_job_cancelled(text: str, told: bool) -> None:
+@pytest.mark.parametrize("has_webhook", [False, True], ids=["no webhook", "webhook"])
+def test_a_claim_has_no_other_machines_job_cancelled(text: str, has_webhook: bool) -> None:
     scene = Scene(text=text)
     victim, liar = scene.launched(1, 2)
     record = victim.gitlab_runner_id or 1
     claims(scene, liar, 1)
     scene.gitlab.change(1, status="running", runner_id=record)
-    if told:
+    if has_webhook:
         scene.settle(1, "running", runner_id=record)
     scene.backend.die(liar.machine_id or "")
     scene.clock.go(200)

@@ -23,7 +23,7 @@ SANDBOX = runner("r", backend="lambda", for_job=key(1))
         (SANDBOX, SWALLOWED_AT_MOST, False, Cost.ATTEMPT),
         (SANDBOX, 0, True, Cost.ATTEMPT),
         (replace(SANDBOX, backend="ec2"), 0, False, Cost.ATTEMPT),
-        (replace(SANDBOX, job=key(2)), 0, False, Cost.ASK),
+        (replace(SANDBOX, job=key(2)), 0, False, Cost.NOTHING),
     ],
 )
 @pytest.mark.parametrize("reason", [Reason.BOOT_DEADLINE, Reason.INVOCATION_FAILED])
@@ -34,8 +34,8 @@ def test_only_a_lambda_runner_without_a_credential_was_swallowed(
     assert decide_cost(waits, lost, reason, read_credential=read_credential) is cost
 
 
-def in_lambda(one: Runner) -> Runner:
-    return replace(one, backend="lambda")
+def in_lambda(runner: Runner) -> Runner:
+    return replace(runner, backend="lambda")
 
 
 def test_a_swallowed_invocation_is_launched_again_at_once_and_not_for_ever() -> None:

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("closed_event_loop")
 
 
 class Attack:
-    """A webhook that nobody but GitLab may use, its bus and what it wrote."""
+    """A webhook that only GitLab may use, its bus and its log."""
 
     def __init__(self, secrets: AllWebhookSecrets = SIGNED, door: Door | None = None) -> None:
         self.bus = Bus()

@@ -95,7 +95,7 @@ def log(gitlab: Coordinator, job_id: int) -> str:
 
 def final(gitlab: Coordinator) -> dict[str, object]:
     """The final status in GitLab."""
-    return gitlab.seen("update")[-1].fields
+    return gitlab.requests_of("update")[-1].fields
 
 
 def test_a_job_succeeds(machine: Machine, gitlab: Coordinator) -> None:

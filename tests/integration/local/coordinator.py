@@ -79,7 +79,7 @@ class Coordinator:
         """Give these answers to the next requests of that kind, one each."""
         self._answers.setdefault(kind, deque()).extend(answers)
 
-    def seen(self, kind: str) -> list[Request]:
+    def requests_of(self, kind: str) -> list[Request]:
         """The requests of one kind, oldest first."""
         return [request for request in self.requests if request.kind == kind]
 
@@ -87,7 +87,7 @@ class Coordinator:
         """Return once the claim holds. Raises `AssertionError` when it does not in time."""
         with self._changed:
             if not self._changed.wait_for(claim, timeout=within_s):
-                raise AssertionError(f"not seen within {within_s} s: {self.requests}")
+                raise AssertionError(f"missing after {within_s} s: {self.requests}")
 
     def take(self, request: Request) -> Answer:
         """Keep a request; its answer."""
@@ -111,8 +111,8 @@ class Coordinator:
             self.uploads[job_id] = request.body
             return Answer(status=201, headers=JSON, body=b"{}")
         if request.kind == "download":
-            found = self.downloads.get(job_id)
-            return Answer(status=404) if found is None else Answer(status=200, body=found)
+            archive = self.downloads.get(job_id)
+            return Answer(status=404) if archive is None else Answer(status=200, body=archive)
         return Answer(status=200, headers=JSON | headers, body=b"200")
 
     def _hand_out(self) -> Answer:

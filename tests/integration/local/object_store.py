@@ -43,8 +43,8 @@ def _handler(objects: dict[str, bytes]) -> type[BaseHTTPRequestHandler]:
             self._answer(200, b"")
 
         def do_GET(self) -> None:
-            found = objects.get(self._name)
-            self._answer(404 if found is None else 200, _MISSING if found is None else found)
+            content = objects.get(self._name)
+            self._answer(404 if content is None else 200, _MISSING if content is None else content)
 
         do_HEAD = do_GET  # noqa: N815
 

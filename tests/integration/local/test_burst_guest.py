@@ -121,7 +121,7 @@ def test_without_a_job_it_waits_as_long_as_its_credential_says(site: Site) -> No
 
 
 def test_an_unknown_token_ends_the_guest_as_forbidden(site: Site) -> None:
-    mailbox = FakeMailbox(credential(site, "glrt-nobody", wait_timeout_s=60))
+    mailbox = FakeMailbox(credential(site, "glrt-unknown", wait_timeout_s=60))
     assert live(life(mailbox)) is Outcome.FORBIDDEN
     assert mailbox.last.outcome is Outcome.FORBIDDEN
 

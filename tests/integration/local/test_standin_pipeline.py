@@ -47,7 +47,7 @@ cached:
   <<: *kept
   stage: test
   needs: [{job: compile, artifacts: false}]
-  variables: {WHO: somebody}
+  variables: {WHO: dana}
   script: [test ! -e out, cat vendor/lib, !reference [.say, script]]
 
 forgiven:
@@ -110,7 +110,7 @@ def test_a_whole_pipeline(binary: str, site: Site, tmp_path: Path) -> None:
     assert "prepared everybody\n" in logs["compile"]
     assert "made of readme\n" in logs["slices 2/2"]
     assert "slice 2 of 2\n" in logs["slices 2/2"]
-    assert "prepared somebody\n" in logs["cached"]
+    assert "prepared dana\n" in logs["cached"]
     assert "dependency\n" in logs["cached"]
     assert "said by reference\n" in logs["cached"]
     assert "ended as failed\n" in logs["stubborn"]

@@ -66,7 +66,7 @@ def finish(start: Start, *flags: str, **more: Any) -> RunnerProcess:
 
 def final(coordinator: Coordinator) -> dict[str, Any]:
     """The body of the last `PUT` with a final state."""
-    return coordinator.seen("update")[-1].fields
+    return coordinator.requests_of("update")[-1].fields
 
 
 def log_of(coordinator: Coordinator, job_id: int = 1) -> str:
@@ -363,7 +363,9 @@ class Shift:
     def final(self, job_id: int) -> dict[str, Any]:
         """The only final state of a job."""
         (update,) = (
-            item for item in self.coordinator.seen("update") if item.target.endswith(f"/{job_id}")
+            item
+            for item in self.coordinator.requests_of("update")
+            if item.target.endswith(f"/{job_id}")
         )
         return update.fields
 
@@ -435,7 +437,7 @@ def test_the_log_lines_a_follower_reads(shift: Shift) -> None:
 
 
 def test_jobs_are_asked_for_one_after_another_without_a_pause(shift: Shift) -> None:
-    requests = shift.coordinator.seen("request")
+    requests = shift.coordinator.requests_of("request")
     assert len(requests) == len(CASES)
     asked = requests[0].fields
     assert asked["token"] == TOKEN
@@ -446,12 +448,16 @@ def test_jobs_are_asked_for_one_after_another_without_a_pause(shift: Shift) -> N
 
 
 def test_earlier_artifacts_are_fetched_with_the_earlier_jobs_token(shift: Shift) -> None:
-    requests = [item for item in shift.coordinator.seen("download") if "/901/" in item.target]
+    requests = [
+        item for item in shift.coordinator.requests_of("download") if "/901/" in item.target
+    ]
     assert [request.target for request in requests] == [
         "/api/v4/jobs/901/artifacts?direct_download=true"
     ]
     assert requests[0].headers["job-token"] == earlier(901)["token"]
-    assert not [item for item in shift.coordinator.seen("download") if "/903/" in item.target]
+    assert not [
+        item for item in shift.coordinator.requests_of("download") if "/903/" in item.target
+    ]
 
 
 # --- answers of GitLab ------------------------------------------------------------------------
@@ -461,7 +467,7 @@ def test_a_long_log_goes_in_pieces_of_a_mebibyte(coordinator: Coordinator, start
     coordinator.offer(make_job(1, "head -c 2500000 /dev/zero | tr '\\0' x"))
     coordinator.trace_interval_s = 30  # however slow the machine: most of it is sent at the end
     finish(start)
-    sizes = [len(request.body) for request in coordinator.seen("trace")]
+    sizes = [len(request.body) for request in coordinator.requests_of("trace")]
     assert max(sizes) == 1024 * 1024
     assert sum(sizes) == len(coordinator.traces["1"]) > 2_500_000
 
@@ -473,7 +479,9 @@ def test_after_a_range_mismatch_the_log_goes_on_from_what_gitlab_has(
     coordinator.answer_next("trace", Answer(status=416, headers={"Range": "0-0", **SOON}))
     finish(start)
     assert "content\n" in log_of(coordinator)
-    first, second = (request.headers["content-range"] for request in coordinator.seen("trace"))
+    first, second = (
+        request.headers["content-range"] for request in coordinator.requests_of("trace")
+    )
     assert first == second
 
 
@@ -484,7 +492,7 @@ def test_a_final_state_is_sent_until_gitlab_takes_or_refuses_it(
     coordinator.answer_next("update", Answer(status=status, headers=SOON))
     coordinator.offer(make_job(1, "true"))
     finish(start)
-    assert len(coordinator.seen("update")) == times
+    assert len(coordinator.requests_of("update")) == times
 
 
 @pytest.mark.parametrize("word", ["canceling", "canceled"])
@@ -535,7 +543,9 @@ def test_a_failed_poll_is_a_warning_and_the_next_one_counts(
     ]
     assert [item["level"] for item in failed] == ["warning"] * 5
     assert final(coordinator)["state"] == "success"
-    *others, last = (request.fields.get("last_update") for request in coordinator.seen("request"))
+    *others, last = (
+        request.fields.get("last_update") for request in coordinator.requests_of("request")
+    )
     assert (set(others), last) == ({None}, "abc")
 
 
@@ -569,11 +579,11 @@ def test_sigterm_ends_a_process_without_a_job_at_once(
 ) -> None:
     coordinator.answer_next("request", answer)
     process = start()
-    coordinator.wait_until(lambda: bool(coordinator.seen("request")))
+    coordinator.wait_until(lambda: bool(coordinator.requests_of("request")))
     if answer.status == 403:
         process.wait_until(lambda: "Runner is not healthy!" in process.messages())
         assert process.line("Checking for jobs... forbidden")["level"] == "error"
-        assert len(coordinator.seen("request")) == 1
+        assert len(coordinator.requests_of("request")) == 1
     process.send(signal.SIGTERM)
     assert process.wait(within_s=5) == 0
 
@@ -584,7 +594,7 @@ def test_sigquit_lets_the_job_finish(coordinator: Coordinator, start: Start) -> 
     assert process.wait() == 0
     assert final(coordinator)["state"] == "success"
     assert "done\n" in log_of(coordinator)
-    assert len(coordinator.seen("request")) == 1
+    assert len(coordinator.requests_of("request")) == 1
     assert "Requested quit, waiting for builds to finish" in process.messages()
 
 
@@ -594,7 +604,7 @@ def test_a_second_signal_forces_the_end(coordinator: Coordinator, start: Start) 
     process.wait_until(lambda: any("Requested exit" in line for line in process.messages()))
     assert process.send_until_end(signal.SIGTERM) == 1
     assert process.line("forced exit")["level"] == "fatal"
-    assert coordinator.seen("update") == []
+    assert coordinator.requests_of("update") == []
 
 
 # --- sources ----------------------------------------------------------------------------------
@@ -734,7 +744,7 @@ def test_artifacts_go_up_as_a_multipart(coordinator: Coordinator, start: Start) 
     artifact = archive(paths=["out"], exclude=["out/**/*.log"], name="mine")
     coordinator.offer(make_job(1, script, artifacts=[artifact]))
     finish(start)
-    (request,) = coordinator.seen("upload")
+    (request,) = coordinator.requests_of("upload")
     assert request.target == (
         "/api/v4/jobs/1/artifacts?artifact_format=zip&artifact_type=archive&expire_in=1+week"
     )
@@ -755,7 +765,7 @@ def test_reports_go_up_in_their_format(
     report = archive(paths=["report.xml"], artifact_type=kind, artifact_format=form)
     coordinator.offer(make_job(1, "echo '<testsuite/>' > report.xml", artifacts=[report]))
     finish(start)
-    (request,) = coordinator.seen("upload")
+    (request,) = coordinator.requests_of("upload")
     assert f"artifact_format={form}&artifact_type={kind}" in request.target
     text = content(coordinator)
     assert (gzip.decompress(text) if form == "gzip" else text) == b"<testsuite/>\n"
@@ -776,7 +786,7 @@ def test_a_refused_upload(
     coordinator.answer_next("upload", *(Answer(status=status) for status in answers))
     coordinator.offer(make_job(1, MAKE_OUT, artifacts=[archive()]))
     finish(start)
-    assert len(coordinator.seen("upload")) == tries
+    assert len(coordinator.requests_of("upload")) == tries
     assert final(coordinator)["state"] == state
 
 
@@ -802,7 +812,7 @@ def test_a_cache_in_a_bucket_reaches_other_machines(coordinator: Coordinator, st
 
 def test_no_job_in_time_ends_the_process(coordinator: Coordinator, start: Start) -> None:
     process = finish(start, "--max-builds", "1", "--wait-timeout", "1")
-    assert coordinator.seen("update") == []
+    assert coordinator.requests_of("update") == []
     assert process.messages()[-1] == (
         "This runner has not received a job in 1 seconds, so now exiting"
     )

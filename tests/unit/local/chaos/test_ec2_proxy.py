@@ -61,7 +61,7 @@ class Scene:
 def scene() -> Iterator[Scene]:
     engine = Engine()
     with LoopbackServer(type("Told", (_Engine,), {"engine": engine})) as server:
-        proxy = Ec2Proxy(lambda: "seen just before")
+        proxy = Ec2Proxy(lambda: "observed before")
         keys = boto3.Session(aws_access_key_id="AK", aws_secret_access_key="SK")
         proxy.forward_to(server.url, keys)
         with proxy:
@@ -147,7 +147,7 @@ def test_terminations_are_recorded_with_the_observation_before_them(scene: Scene
     (termination,), launches, _ = scene.proxy.take_record()
     assert (termination.machine_ids, termination.context, launches) == (
         ("i-1", "i-2"),
-        "seen just before",
+        "observed before",
         0,
     )
     assert len(scene.engine.asked) == 1

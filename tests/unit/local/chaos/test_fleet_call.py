@@ -1,4 +1,4 @@
-"""CreateFleet on a bad day: what is asked of the engine instead, and what the fleet is told."""
+"""CreateFleet on a bad day: the request to the engine, and the answer to the fleet."""
 
 from typing import Any
 from xml.etree import ElementTree

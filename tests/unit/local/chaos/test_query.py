@@ -21,8 +21,8 @@ def test_a_request_is_signed_for_the_host_it_goes_to() -> None:
 
 def test_another_body_has_another_signature() -> None:
     session = boto3.Session(aws_access_key_id="AK", aws_secret_access_key="sk")
-    one, two = (
+    first, second = (
         dict(signed(session, "http://127.0.0.1:1", body, region="us-east-1"))["Authorization"]
         for body in (b"Action=X", b"Action=Y")
     )
-    assert one != two
+    assert first != second

@@ -23,7 +23,7 @@ def tree(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "found"),
+    ("pattern", "paths"),
     [
         ("a.txt", ["a.txt"]),
         ("./a.txt", ["a.txt"]),
@@ -46,8 +46,8 @@ def tree(tmp_path: Path) -> str:
         ("a[]", []),
     ],
 )
-def test_patterns(tree: str, pattern: str, found: list[str]) -> None:
-    assert files.find(tree, pattern) == found
+def test_patterns(tree: str, pattern: str, paths: list[str]) -> None:
+    assert files.find(tree, pattern) == paths
 
 
 def test_an_absolute_path_inside_and_the_whole_folder(tree: str) -> None:
