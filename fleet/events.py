@@ -2,6 +2,7 @@
 
 A class name is the line's `event`, its docstring the event's meaning, its fields carry units.
 `INFO` changed the world or decided, `WARNING` degraded but acted, `ERROR` a person must look.
+Numbers that `measured` names are metrics of CloudWatch as well: a fleet without jobs sends none.
 """
 
 import json
@@ -12,12 +13,15 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TextIO
 
+from fleet.metrics import Measure, embedded, measured
+
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 INFO, WARNING, ERROR = logging.INFO, logging.WARNING, logging.ERROR
 
 _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+_stack: list[str] = []  # the one of this process, once it is named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +88,7 @@ class ScaleDecided:
     drain: int
 
 
+@measured(Measure("PoolsFailed", "Count"))
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolFailed:
     """One pool could not be served in this round; the other pools were."""
@@ -104,6 +109,7 @@ class WarmMachineFailed:
     why: str
 
 
+@measured(Measure("WarmLaunchesStopped", "Count"))
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WarmLaunchesStopped:
     """A pool launches nothing to be kept warm until the next `apply`; said in every round."""
@@ -130,6 +136,7 @@ class MachinesUnplaced:
     machines: int
 
 
+@measured(Measure("RunnersLaunched", "Count", "launched"), by=("pool",))
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnersLaunched:
     """The cloud gave machines to runners; they are in flight until their first heartbeat."""
@@ -141,6 +148,7 @@ class RunnersLaunched:
     capacity: str  # capacity pool of the first machine
 
 
+@measured(Measure("RunnersNotLaunched", "Count", "missing"), by=("code",), is_whole=True)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchShort:
     """The cloud gave fewer machines than asked for."""
@@ -170,6 +178,7 @@ class CacheNotGiven:
     error: str
 
 
+@measured(Measure("RunnersEnded", "Count"), by=("reason",))
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerClosed:
     """Machine, runner record and row of one runner are gone."""
@@ -178,6 +187,76 @@ class RunnerClosed:
     pool: str
     reason: str
     lived_s: float
+
+
+@measured(Measure("CostUsd", "None", "usd"), by=("pool",), is_whole=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachinePaid:
+    """A machine ended, and what it cost from its launch on, by list prices."""
+
+    runner_id: str
+    pool: str
+    usd: float
+
+
+@measured(
+    Measure("Wait", "Seconds", "waited_s"),
+    Measure("WaitForWebhook", "Seconds", "webhook_s"),
+    Measure("WaitForRoute", "Seconds", "route_s"),
+    Measure("WaitForLaunch", "Seconds", "launch_s"),
+    Measure("WaitForBoot", "Seconds", "boot_s"),
+    Measure("WaitForTake", "Seconds", "take_s"),
+    by=("pool",),
+    is_whole=True,
+)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobServed:
+    """A runner of the fleet had a job and ended; the hops of the job's wait, whose sum it is."""
+
+    job_id: int
+    pool: str
+    outcome: str | None  # GitLab's word, where it is known
+    waited_s: float
+    webhook_s: float
+    route_s: float
+    launch_s: float
+    boot_s: float
+    take_s: float
+
+
+@measured(
+    Measure("InUse", "Count", "in_use"),
+    Measure("Ceiling", "Count", "ceiling"),
+    Measure("Backlog", "Count", "backlog"),
+    by=("pool",),
+)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolMeasured:
+    """A pool with runners or waiting jobs, once a minute."""
+
+    pool: str
+    in_use: int  # runners
+    ceiling: int
+    backlog: int  # jobs that wait
+    oldest_wait_s: float | None
+
+
+@measured(
+    Measure("OldestWait", "Seconds", "oldest_wait_s"),
+    Measure("Stuck", "Count", "stuck"),
+    Measure("FullPools", "Count", "full_pools"),
+    Measure("GitLabTroubles", "Count", "troubles"),
+    Measure("GitLabCallsLeft", "Percent", "calls_left_percent"),
+)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetMeasured:
+    """A fleet with something to do or to complain of, once a minute."""
+
+    oldest_wait_s: float | None
+    stuck: int  # jobs in pools that get no runner until a person acts
+    full_pools: int  # pools at their ceiling with jobs that wait
+    troubles: int  # kinds of calls that GitLab refuses
+    calls_left_percent: float  # of a minute's calls to GitLab, at the end of a pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +296,7 @@ class SweepSkipped:
     error: str
 
 
+@measured(Measure("JobsGivenUp", "Count"))
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobGivenUp:
     """Every launch for a job failed; its demand is in the dead-letter queue."""
@@ -245,6 +325,7 @@ class Reconciled:
     gitlab_calls: int
 
 
+@measured(Measure("Leaked", "Count", "leaked"))
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swept:
     """The sweep compared runners, machines and runner records."""
@@ -293,6 +374,11 @@ def begin_request(request_id: str | None) -> None:
     _request_id.set(request_id)
 
 
+def name_stack(stack: str) -> None:
+    """Have this process's events make metrics, of this stack."""
+    _stack[:] = [stack]
+
+
 def emit(event: "DataclassInstance", *, level: int = INFO) -> None:
     """Write one event as one line of JSON to standard output."""
     _logger().log(level, type(event).__name__, extra={"fleet_event": event})
@@ -300,18 +386,17 @@ def emit(event: "DataclassInstance", *, level: int = INFO) -> None:
 
 class _Line(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        event = record.__dict__["fleet_event"]
+        event, at = record.__dict__["fleet_event"], datetime.fromtimestamp(record.created, UTC)
         line: dict[str, Any] = {
             "event": record.getMessage(),
             "level": record.levelname,
-            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(
-                timespec="milliseconds"
-            ),
+            "timestamp": at.isoformat(timespec="milliseconds"),
         }
         if request_id := _request_id.get():
             line["request_id"] = request_id
         values = {each.name: getattr(event, each.name) for each in fields(event)}
-        return json.dumps(line | values, default=_plain)
+        metrics = embedded(event, stack=_stack[0], at=at) if _stack else {}
+        return json.dumps(line | values | metrics, default=_plain)
 
 
 class _Stdout(logging.StreamHandler[TextIO]):

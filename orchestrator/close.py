@@ -16,6 +16,7 @@ from fleet.rules.attempts import Cost, decide_attempt, decide_cost
 from fleet.rules.liveness import steps_between
 from fleet.rules.withheld import was_withheld
 from fleet.steps import Step, StepName
+from orchestrator.measure import announce
 from orchestrator.past import EndedRunner, past_run
 from orchestrator.retry import note_containers
 from orchestrator.warm import note_warm_end
@@ -43,8 +44,8 @@ def close_runner(world: World, ended: EndedRunner) -> bool:
     if runner.gitlab_runner_id is not None:
         world.gitlab.delete_runner(runner.gitlab_runner_id)
         steps.append(Step(at=world.clock(), name=StepName.RUNNER_RECORD_GONE))
-    past = past_change(past_run(world, ended))
-    if not world.runners.close(runner, ended.reason, at=ended.at, also=[past]):
+    past = past_run(world, ended)
+    if not world.runners.close(runner, ended.reason, at=ended.at, also=[past_change(past)]):
         return False
     _add_to_history(world, runner, steps, at=ended.at)
     _learn(world, runner, steps)
@@ -57,6 +58,7 @@ def close_runner(world: World, ended: EndedRunner) -> bool:
             lived_s=(ended.at - runner.launched_at).total_seconds(),
         )
     )
+    announce(past)
     return True
 
 

@@ -20,6 +20,7 @@ from fleet.steps import Step, StepName
 from orchestrator.attempts import renew
 from orchestrator.job_ends import record_shown
 from orchestrator.job_runner import runner_of
+from orchestrator.measure import measure
 from orchestrator.retry import finish_retries, note_outgrown, retry_if_infra
 from orchestrator.route import Lead, again, fits_a_pool, route, send_demands
 from orchestrator.watch import (
@@ -92,6 +93,7 @@ def reconcile(world: World, time_left_s: Callable[[], float]) -> ReconcileResult
                 gitlab_calls=calls,
             )
         )
+    measure(world, [job for rows in waiting.values() for job in rows.values()])
     is_busy = done.routed or done.looked_up or this.demands or any(waiting.values())
     return replace(done, wake=bool(is_busy) or _is_alive(world))
 

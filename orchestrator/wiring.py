@@ -26,6 +26,7 @@ from adapters.machines.expiry import Expiry, ExpiryTarget
 from adapters.machines.lambda_ import LambdaBackend
 from fleet.config.reading import FleetConfig, read_config
 from fleet.errors import Refused
+from fleet.events import name_stack
 from fleet.job_event import instance_of
 from orchestrator.world import World
 
@@ -42,7 +43,9 @@ def cloud(function: str) -> tuple[Backend, ...]:
 
 @cache
 def _wiring(function: str) -> "Wiring":
-    return Wiring(function, OrchestratorSettings(), clients())
+    settings = OrchestratorSettings()
+    name_stack(settings.stack)
+    return Wiring(function, settings, clients())
 
 
 class Wiring:

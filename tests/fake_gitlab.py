@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 
-from adapters.gitlab.api import GitLabApi
+from adapters.gitlab.api import Allowance, GitLabApi
 from adapters.gitlab.client import (
     CreatedRunner,
     GitLab,
@@ -29,6 +29,11 @@ class FakeApi(GitLabApi):
         self.url = "https://gitlab.example.com"
         self.answers: dict[str, Any] = {}
         self.sent: list[tuple[str, str]] = []
+
+    @property
+    def calls_left(self) -> Allowance:
+        """Three quarters of a minute's."""
+        return Allowance(left=450, of=600)
 
     def _answer(self, verb: str, path: str) -> Any:
         if verb != "GET":

@@ -41,6 +41,19 @@ _WHAT_TO_DO: Mapping[int, str] = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """The calls to GitLab that are left now, of how many in a minute."""
+
+    left: float
+    of: float
+
+    @property
+    def percent(self) -> float:
+        """How much is left."""
+        return 100 * self.left / self.of if self.of else 0.0
+
+
 class Budget:
     """A token bucket: the calls of one process per minute, with bursts up to a minute's worth.
 
@@ -54,6 +67,7 @@ class Budget:
         self._left = self._capacity
         self._counted_at = clock()
         self._held_until = self._counted_at
+        self._gitlabs: Allowance | None = None  # as GitLab's last answer said
         self._lock = Lock()
 
     def take(self) -> None:
@@ -70,6 +84,18 @@ class Budget:
                 wait_s = (1 - self._left) / self._per_second
                 raise Transient("our calls to GitLab are used up", retry_after_s=round(wait_s, 1))
             self._left -= 1
+
+    def note(self, left: str | None, of: str | None) -> None:
+        """Keep what GitLab's answer says of its own limit: its `RateLimit-` headers, if any."""
+        if left and of and left.isdecimal() and of.isdecimal():
+            self._gitlabs = Allowance(left=float(left), of=float(of))
+
+    @property
+    def allowance(self) -> Allowance:
+        """What is left of this process's own calls, or of GitLab's limit where that is less."""
+        own = Allowance(left=self._left, of=self._capacity)
+        known = [own, *([self._gitlabs] if self._gitlabs else [])]
+        return min(known, key=lambda one: one.percent)
 
     def hold(self, wait_s: float) -> None:
         """Refuse every call for `wait_s`, as GitLab asked."""
@@ -122,6 +148,11 @@ class GitLabApi:
         self._token = token
         self._budget = budget
         self._witness = witness
+
+    @property
+    def calls_left(self) -> Allowance:
+        """The calls that are left, as of the last one."""
+        return self._budget.allowance
 
     def get(self, path: str, **query: Any) -> Any:
         """One answer."""

@@ -55,6 +55,8 @@ class BudgetedSession(requests.Session):
         if self._proxy:  # goes before that of the environment, which requests put here
             kwargs["proxies"] = {"http": self._proxy, "https": self._proxy}
         response = super().send(request, **kwargs)
+        headers = response.headers
+        self._budget.note(headers.get("RateLimit-Remaining"), headers.get("RateLimit-Limit"))
         if response.status_code == 429:
             wait_s = pause_s(response.headers.get("Retry-After"))
             self._budget.hold(wait_s)

@@ -129,6 +129,11 @@ def decide_problems(facts: FleetFacts) -> tuple[Problem, ...]:
     return tuple(problem for rule in _RULES for problem in rule(facts))
 
 
+def count_stuck(facts: FleetFacts) -> int:
+    """How many waiting jobs get no runner until a person acts."""
+    return sum(problem.count for problem in _jobs(facts))
+
+
 def state_word(runner: Runner) -> str:
     """The state to show; a runner that does not ask GitLab yet has only booted."""
     is_ready = runner.state is not RunnerState.IDLE or runner.asks

@@ -25,7 +25,8 @@ from tests.unit.webhook.test_app import Bus, Client, world
 DECLARED = [
     event
     for event in vars(events).values()
-    if isinstance(event, type) and hasattr(event, "__dataclass_fields__")
+    if isinstance(event, type) and event.__module__ == events.__name__
+    if hasattr(event, "__dataclass_fields__")
 ]
 
 
@@ -193,6 +194,18 @@ def token_works_again() -> None:
     token_is_refused()()
 
 
+def job_waits_for_a_minute() -> None:
+    waiting_job().reconcile()
+
+
+def ec2_machine_ends() -> None:
+    scene = Scene()
+    runner = scene.runs(1)
+    place = replace(runner, capacity="m7i.large/subnet-1/spot")
+    scene.clock.go(600)
+    scene.closes(place, Reason.FINISHED)
+
+
 def records_are_not_listed() -> None:
     scene = Scene()
     scene.gitlab.failing["runners_described"] = Transient(status=500)
@@ -216,6 +229,10 @@ HAPPENS: dict[type, Callable[[], object]] = {
     events.RunnerNotEquipped: no_credential,
     events.CacheNotGiven: no_cache_keys,
     events.RunnerClosed: runner_closes,
+    events.MachinePaid: ec2_machine_ends,
+    events.JobServed: runner_closes,
+    events.PoolMeasured: job_waits_for_a_minute,
+    events.FleetMeasured: job_waits_for_a_minute,
     events.RunnerNotClosed: runner_does_not_close,
     events.NotRelaunched: demand_is_not_sent,
     events.RowsUnreadable: nonsense_report,

@@ -11,7 +11,6 @@ import pytest
 from pydantic_settings import BaseSettings
 
 from adapters.aws.settings import OrchestratorSettings
-from fleet import events
 from fleet.config.model import RunnerSize
 from infra.package import TEMPLATE
 from lambda_runner.handler import RunnerSettings
@@ -37,8 +36,7 @@ STACK_TAG = {"Key": "runner-fleet:stack", "Value": {"Ref": "AWS::StackName"}}
 UNTAGGED = """
     ApiGatewayV2::Integration ApiGatewayV2::Route EC2::Route EC2::SubnetRouteTableAssociation
     EC2::VPCEndpoint EC2::VPCGatewayAttachment Events::Archive Events::EventBusPolicy
-    Logs::MetricFilter
-    IAM::InstanceProfile
+    CloudWatch::Dashboard IAM::InstanceProfile
     IAM::ManagedPolicy IAM::Policy Lambda::EventInvokeConfig Lambda::Permission S3::BucketPolicy
     SQS::QueuePolicy
 """
@@ -415,18 +413,6 @@ def test_a_machine_that_fails_or_runs_out_of_time_rings(name: str) -> None:
     ]
     metrics = {alarm["MetricName"] for alarm in alarms}
     assert metrics == {"ExecutionsFailed", "ExecutionsTimedOut"}
-
-
-def test_a_pool_that_keeps_nothing_warm_any_more_rings() -> None:
-    metric, alarm = properties("WarmStoppedMetric"), properties("WarmStoppedAlarm")
-    assert metric["LogGroupName"] == {"Ref": "ScaleLogs"}, "scale says so in each round"
-    assert metric["FilterPattern"] == f'{{ $.event = "{events.WarmLaunchesStopped.__name__}" }}'
-    (into,) = metric["MetricTransformations"]
-    assert (into["MetricNamespace"], into["MetricName"]) == (
-        alarm["Namespace"],
-        alarm["MetricName"],
-    )
-    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 0)
 
 
 def test_only_the_webhook_is_public() -> None:

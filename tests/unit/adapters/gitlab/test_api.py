@@ -202,6 +202,25 @@ class TestBudget:
         clock.pass_(3600)
         assert taken() == 60
 
+    @pytest.mark.parametrize(
+        ("headers", "left", "of"),
+        [
+            ({}, 9, 10),
+            ({"RateLimit-Remaining": "30", "RateLimit-Limit": "600"}, 30, 600),
+            ({"RateLimit-Remaining": "590", "RateLimit-Limit": "600"}, 9, 10),
+            ({"RateLimit-Remaining": "many", "RateLimit-Limit": "600"}, 9, 10),
+        ],
+    )
+    def test_the_smaller_share_is_what_is_left(
+        self, headers: dict[str, str], left: int, of: int
+    ) -> None:
+        with fake_gitlab() as fake:
+            caller = Caller(fake, calls_per_minute=10)
+            fake.answers("GET", "/version", {"version": "19"}, headers=headers)
+            caller.api.get("/version")
+            allowance = caller.api.calls_left
+            assert (allowance.left, allowance.of) == (left, of)
+
     def test_a_longer_pause_is_not_shortened_by_a_shorter_one(self) -> None:
         clock = Clock()
         budget = Budget(calls_per_minute=60, clock=clock)
