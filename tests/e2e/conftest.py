@@ -1,0 +1,5 @@
+"""The fixtures of the tests that need a Docker engine."""
+
+from tests.e2e.images import images
+
+__all__ = ["images"]
