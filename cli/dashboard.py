@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 import uvicorn
 
+from adapters.aws.clients import clients
 from cli.commands import DEFAULT_STACK, with_stack
 from cli.lines import say
 from cli.options import Stack, reach
@@ -14,6 +15,7 @@ from fleet.errors import Refused
 from monitor.app import Serving, make_app
 from monitor.guard import LOOPBACK_NAMES, is_loopback
 from monitor.serving import listen
+from operations.deployed import Deployed
 
 Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0: any free one.")]
 Host = Annotated[
@@ -60,7 +62,11 @@ def dashboard(  # noqa: PLR0913 - options
     is_ours = is_loopback(host)
     names = {*(LOOPBACK_NAMES if is_ours else ()), host.lower(), *(name or ())}
     serving = Serving(
-        names=frozenset(names), may_change=is_ours, token_env=token_env, in_words=with_stack
+        names=frozenset(names),
+        may_change=is_ours,
+        token_env=token_env,
+        in_words=with_stack,
+        aws=None if isinstance(ctx.obj, Deployed) else clients(),
     )
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{door.getsockname()[1]}/"

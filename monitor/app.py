@@ -6,17 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.responses import Response, StreamingResponse
 from starlette.staticfiles import StaticFiles
 
-from fleet.errors import FleetError
-from monitor import jobs, now
+from adapters.aws.clients import Clients
+from fleet.errors import FleetError, Refused
+from monitor import jobs, limits, now, past, waits
 from monitor.board import RECENT_JOBS, Board
 from monitor.guard import Guard
 from monitor.metrics import FleetCollector
 from monitor.page import Page
+from monitor.readings import Readings
 from operations.deployed import Deployed
 from operations.lanes import Lane, LaneReader
 from operations.status import FleetView, gather
@@ -32,6 +35,7 @@ class Serving:
     may_change: bool = True
     token_env: str = "GITLAB_TOKEN"  # noqa: S105 - a variable's name
     in_words: Callable[[str], str] = str  # adapts the commands in a text to this stack
+    aws: Clients | None = None  # where AWS's quotas are read; None: they are not shown
 
 
 def reader(deployed: Deployed) -> Callable[[], tuple[FleetView, tuple[Lane, ...]]]:
@@ -45,11 +49,17 @@ def reader(deployed: Deployed) -> Callable[[], tuple[FleetView, tuple[Lane, ...]
     return read
 
 
-def make_app(deployed: Deployed, serving: Serving, board: Board | None = None) -> FastAPI:
+def make_app(
+    deployed: Deployed,
+    serving: Serving,
+    board: Board | None = None,
+    readings: Readings | None = None,
+) -> FastAPI:
     """The application over one fleet. It reads in the background while it is served."""
     board = board or Board(reader(deployed), deployed.clock)
     guard = Guard(serving.names, may_change=serving.may_change)
-    page = Page(deployed, board, guard, serving.in_words)
+    readings = readings or Readings(deployed.clock)
+    page = Page(deployed, board, guard, readings, serving.in_words)
 
     @asynccontextmanager
     async def served(_app: FastAPI) -> AsyncIterator[None]:
@@ -62,11 +72,18 @@ def make_app(deployed: Deployed, serving: Serving, board: Board | None = None) -
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.include_router(now.routes(page))
     app.include_router(jobs.routes(page, serving.token_env))
+    app.include_router(waits.routes(page))
+    app.include_router(past.routes(page))
+    app.include_router(limits.routes(page, serving.aws, serving.token_env))
     _add_streams(app, board)
 
     @app.exception_handler(FleetError)
     async def failed(request: Request, error: Exception) -> Response:
-        return page.failure(request, str(error), status=502)
+        return page.failure(request, str(error), status=400 if type(error) is Refused else 502)
+
+    @app.exception_handler(RequestValidationError)
+    async def misread(request: Request, _error: Exception) -> Response:
+        return page.failure(request, "the address has a value that is none of its form", status=400)
 
     @app.exception_handler(404)
     async def missing(request: Request, _error: Exception) -> Response:

@@ -99,10 +99,13 @@ def stacked(shares: Sequence[tuple[str, float]], *, whole: float, label: str) ->
     return _drawn(_parts(parts, _BAR), height=_BAR, label=label, kind="bar")
 
 
-def gauge(share: float | None, *, label: str) -> Markup:
-    """How much of an allowance is used; `share` is between 0 and 1, None where it is not known."""
+def gauge(share: float | None, *, label: str, kind: str = "") -> Markup:
+    """How much of an allowance is used; `share` is between 0 and 1, None where it is not known.
+
+    `kind`: for a share of a whole, which may be large.
+    """
     used = min(max(share or 0.0, 0.0), 1.0)
-    kind = "full" if used >= 0.9 else "high" if used >= 0.7 else "used"
+    kind = kind or ("full" if used >= 0.9 else "high" if used >= 0.7 else "used")
     parts = [Part(kind=kind, start=0, width=max(100 * used, 0.5), title=label)]
     return _drawn(
         _parts(parts if share is not None else (), 10), height=10, label=label, kind="bar"

@@ -10,6 +10,7 @@ from fleet.errors import Refused
 from monitor.page import Page, back_to
 from operations.deployed import gitlab_of
 from operations.explain import Unknown, explain_job, read_asked
+from operations.job_use import job_use
 
 
 def routes(page: Page, token_env: str) -> APIRouter:
@@ -44,6 +45,8 @@ def routes(page: Page, token_env: str) -> APIRouter:
         if isinstance(answer, Unknown):
             return page.render(request, "unknown.html", {"answer": answer}, status=404)
         total = sum(hop.after_s or 0.0 for hop in answer.hops)
-        return page.render(request, template, {"trail": answer, "of": of, "total_s": total})
+        use = job_use(page.deployed, answer)
+        values = {"trail": answer, "of": of, "total_s": total, "use": use}
+        return page.render(request, template, values)
 
     return router

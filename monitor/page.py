@@ -1,6 +1,6 @@
 """What every page has: the template, the picture's age, the words and lengths of time in it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -15,6 +15,7 @@ from fleet.errors import Refused
 from monitor import drawings
 from monitor.board import Board
 from monitor.guard import TOKEN_FIELD, Guard
+from monitor.readings import Readings
 from operations.deployed import Deployed
 from operations.durations import duration
 
@@ -24,6 +25,10 @@ SEE_OTHER = 303
 SECTIONS = (
     ("/", "Now"),
     ("/machines", "Machines"),
+    ("/waits", "Waits"),
+    ("/jobs", "Jobs"),
+    ("/projects", "Projects"),
+    ("/limits", "Limits"),
 )
 # A picture older than this is marked as old, in seconds.
 OLD_S = 60.0
@@ -33,11 +38,17 @@ class Page:
     """Renders templates over one fleet."""
 
     def __init__(
-        self, deployed: Deployed, board: Board, guard: Guard, in_words: Callable[[str], str]
+        self,
+        deployed: Deployed,
+        board: Board,
+        guard: Guard,
+        readings: Readings,
+        in_words: Callable[[str], str],
     ) -> None:
         self.deployed = deployed
         self.board = board
         self.guard = guard
+        self.readings = readings
         self._templates = Environment(
             loader=FileSystemLoader(TEMPLATES),
             autoescape=True,
@@ -51,6 +62,8 @@ class Page:
             "day": _day,
             "usd": usd,
             "whole": _whole,
+            "hops": _hops,
+            "bytes": _bytes,
             "words": lambda text: with_code(in_words(text)),
         }
         self._templates.globals |= {
@@ -125,6 +138,17 @@ def usd(amount: Decimal | float | None) -> str:
     if amount < Decimal("0.1"):
         return f"${amount:.4f}"
     return f"${amount:,.2f}" if amount < 1000 else f"${amount:,.0f}"
+
+
+def _hops(shares: Iterable[tuple[str, float]]) -> str:
+    """The parts of a wait in words, those that count."""
+    return ", ".join(f"{hop} {duration(seconds)}" for hop, seconds in shares if seconds >= 0.05)
+
+
+def _bytes(size: int | None) -> str:
+    if size is None:
+        return "-"
+    return f"{size / 2**30:.1f} GB" if size >= 2**30 else f"{size / 2**20:.0f} MB"
 
 
 def _whole(number: float | None) -> str:

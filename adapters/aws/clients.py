@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cache, cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
@@ -14,6 +14,7 @@ from fleet.errors import FleetError, NoCapacity, Refused, Transient
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
+    from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_ec2 import EC2Client
     from mypy_boto3_events import EventBridgeClient
@@ -113,6 +114,11 @@ class Clients:
         return self._session.client("cloudformation", config=self._config)
 
     @cached_property
+    def cloudwatch(self) -> "CloudWatchClient":
+        """Metrics."""
+        return self._session.client("cloudwatch", config=self._config)
+
+    @cached_property
     def dynamodb(self) -> "DynamoDBClient":
         """The ledger's table."""
         return self._session.client("dynamodb", config=self._config)
@@ -136,6 +142,11 @@ class Clients:
     def kms(self) -> "KmsClient":
         """The mailboxes' key."""
         return self._session.client("kms", config=self._config)  # type: ignore[no-any-return]
+
+    @cached_property
+    def quotas(self) -> Any:
+        """Service Quotas."""
+        return self._session.client("service-quotas", config=self._config)
 
     @cached_property
     def s3(self) -> "S3Client":

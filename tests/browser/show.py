@@ -16,6 +16,7 @@ from fleet.machine.mailbox import MachineState
 from fleet.reasons import Reason
 from fleet.rules.capacity import BackOff
 from fleet.steps import Step, StepName
+from local.past_month import month
 from monitor.app import Serving, make_app
 from monitor.guard import LOOPBACK_NAMES
 from monitor.serving import listen
@@ -80,6 +81,8 @@ def fleet_on_show() -> AtWork:
     at_work.job(7001, pool=None, reason=Reason.NO_POOL, waits_s=700, tags=("gpu",), name="train")
     at_work.fleet.note_decision("big", "at_ceiling")
     at_work.fleet.note_decision("docker", "covered")
+    for run in month(1500, AT):
+        at_work.deployed.history.write(run)
     dry = BackOff(until=AT + timedelta(seconds=90), failures=2, code="InsufficientInstanceCapacity")
     at_work.fleet.note_back_off("docker", {"m7i.large/subnet-1/spot": dry})
     return at_work

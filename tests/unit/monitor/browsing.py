@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from monitor.app import Serving, make_app, reader
 from monitor.board import Board
 from monitor.guard import LOOPBACK_NAMES
+from monitor.readings import Readings
 from tests.unit.cli.fleet_at_work import AtWork
 
 ADDRESS = "http://127.0.0.1:8720"
@@ -47,5 +48,7 @@ def browser_of(at_work: AtWork, *, may_change: bool = True, is_read: bool = True
     board = Board(reader(deployed), deployed.clock)
     if is_read:
         board.read_now()
-    app = make_app(deployed, Serving(names=LOOPBACK_NAMES, may_change=may_change), board)
+    at_once = Readings(deployed.clock, run=lambda read: read())
+    serving = Serving(names=LOOPBACK_NAMES, may_change=may_change)
+    app = make_app(deployed, serving, board, at_once)
     return Browser(app=app, board=board)

@@ -1,0 +1,203 @@
+"""What AWS and GitLab allow, and how much of it is used: one line each, read on its own."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from adapters.aws.clients import Clients, aws_call
+from adapters.gitlab.client import GitLab
+from fleet.config.reading import FleetConfig
+from fleet.errors import FleetError, Refused
+from fleet.rules.buckets import LAUNCHES, TERMINATIONS, TokenBucket, taken
+from operations.deployed import Deployed
+from operations.lanes import Lane
+from operations.status import FleetView
+
+# Source: GitLab, "Instance limits": the default of self-managed and of GitLab.com's paid plans.
+RUNNERS_BY_DEFAULT = 1000
+# Source: Service Quotas, "Running On-Demand Standard instances" and "All Standard Spot requests".
+VCPU_QUOTAS = {"on-demand": "L-1216C47A", "spot": "L-34B43A08"}
+_CLASSES = {"on-demand": "Standard/OnDemand", "spot": "Standard/Spot"}
+LOOK_BACK = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuotaView:
+    """One allowance. `used` or `allowed` is None where it could not be read: `failed` says why."""
+
+    name: str
+    used: float | None
+    allowed: float | None
+    unit: str
+    note: str = ""  # where the numbers are from
+    failed: str = ""
+
+    @property
+    def share(self) -> float | None:
+        """Used of allowed; None where one is not known."""
+        if self.used is None or not self.allowed:
+            return None
+        return self.used / self.allowed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuotaSources:
+    """Where the lines are read. A source that is None gives no lines."""
+
+    deployed: Deployed
+    aws: Clients | None
+    gitlab: GitLab | None
+
+
+def read_quotas(
+    sources: QuotaSources, view: FleetView, lanes: Iterable[Lane]
+) -> tuple[QuotaView, ...]:
+    """Every line; one that cannot be read says why and stops no other."""
+    at, lanes = view.at, tuple(lanes)
+    config = sources.deployed.config()
+    lines: list[QuotaView] = [*_pools(view), *_buckets(sources.deployed, lanes, config, at)]
+    if sources.aws is not None:
+        aws = sources.aws
+        for market in VCPU_QUOTAS:
+            name = f"EC2 vCPU, {market}"
+            lines.append(_line(name, "vCPU", partial(_vcpu, aws, view, market, at)))
+        lines.append(_line("Lambda concurrency", "executions", lambda: _lambda(aws, view, at)))
+    if sources.gitlab is not None:
+        gitlab = sources.gitlab
+        lines.append(_line("GitLab runners", "records", lambda: _records(gitlab, config, view)))
+        lines.append(_line("GitLab calls in a minute", "calls", lambda: _calls(gitlab)))
+    return tuple(lines)
+
+
+Numbers = tuple[float | None, float | None, str]
+
+
+def _line(name: str, unit: str, read: Callable[[], Numbers]) -> QuotaView:
+    try:
+        used, allowed, note = read()
+    except FleetError as error:
+        return QuotaView(name=name, used=None, allowed=None, unit=unit, failed=str(error))
+    return QuotaView(name=name, used=used, allowed=allowed, unit=unit, note=note)
+
+
+def _pools(view: FleetView) -> Iterable[QuotaView]:
+    for pool in view.pools:
+        if pool.ceiling:
+            yield QuotaView(
+                name=f"Pool {pool.name}",
+                used=pool.in_use,
+                allowed=pool.ceiling,
+                unit="runners",
+                note="the ceiling in fleet.toml",
+            )
+
+
+def _buckets(
+    deployed: Deployed, lanes: Iterable[Lane], config: FleetConfig, at: datetime
+) -> Iterable[QuotaView]:
+    """EC2's buckets, by what this fleet launched and ended."""
+    on_ec2 = {pool.name for pool in config.pools if pool.backend == "ec2"}
+    launches = [lane.stretches[0].start for lane in lanes if lane.machine.pool in on_ec2]
+    ended = [run for run in deployed.history.between(at - LOOK_BACK, at) if run.backend == "ec2"]
+    launches += [run.launched_at for run in ended if run.launched_at]
+    note = "by this fleet's own machines; AWS shows no bucket"
+    yield _bucket("EC2 launches", LAUNCHES, launches, at, note)
+    yield _bucket("EC2 terminations", TERMINATIONS, [run.ended_at for run in ended], at, note)
+
+
+def _bucket(
+    name: str, bucket: TokenBucket, times: Iterable[datetime], at: datetime, note: str
+) -> QuotaView:
+    refill = f"refilled by {bucket.per_s:.0f} in a second; {note}"
+    used = taken(bucket, times, at)
+    return QuotaView(name=name, used=used, allowed=bucket.size, unit="machines", note=refill)
+
+
+def _vcpu(aws: Clients, view: FleetView, market: str, at: datetime) -> Numbers:
+    with aws_call("GetServiceQuota"):
+        answer = aws.quotas.get_service_quota(ServiceCode="ec2", QuotaCode=VCPU_QUOTAS[market])
+    allowed = float(answer["Quota"]["Value"])
+    dimensions = {"Service": "EC2", "Type": "Resource", "Resource": "vCPU"}
+    used = _metric(aws, "AWS/Usage", "ResourceCount", dimensions | {"Class": _CLASSES[market]}, at)
+    if used is not None:
+        return used, allowed, "of the whole account"
+    return _own_vcpu(aws, view, market), allowed, "this fleet's own machines"
+
+
+def _own_vcpu(aws: Clients, view: FleetView, market: str) -> float:
+    """The vCPU of this fleet's machines on one market."""
+    places = [machine.capacity.split("/") for machine in view.machines if machine.capacity]
+    types = Counter(place[0] for place in places if len(place) == 3 and place[2] == market)
+    if not types:
+        return 0.0
+    with aws_call("DescribeInstanceTypes"):
+        named: Any = sorted(types)
+        answer = aws.ec2.describe_instance_types(InstanceTypes=named)
+    return float(
+        sum(
+            types[one["InstanceType"]] * one["VCpuInfo"]["DefaultVCpus"]
+            for one in answer["InstanceTypes"]
+        )
+    )
+
+
+def _lambda(aws: Clients, view: FleetView, at: datetime) -> Numbers:
+    with aws_call("GetAccountSettings"):
+        limit = aws.functions.get_account_settings()["AccountLimit"]
+    allowed = float(limit["ConcurrentExecutions"])
+    used = _metric(aws, "AWS/Lambda", "ConcurrentExecutions", {}, at)
+    if used is not None:
+        return used, allowed, "of the whole account, most in five minutes"
+    pools = {pool.name for pool in view.pools if pool.backend == "lambda"}
+    own = sum(machine.pool in pools for machine in view.machines)
+    return float(own), allowed, "this fleet's own runners"
+
+
+def _metric(
+    aws: Clients, namespace: str, name: str, dimensions: Mapping[str, str], at: datetime
+) -> float | None:
+    """The highest value in the last minutes; None where CloudWatch has none."""
+    with aws_call("GetMetricStatistics"):
+        answer = aws.cloudwatch.get_metric_statistics(
+            Namespace=namespace,
+            MetricName=name,
+            Dimensions=[{"Name": key, "Value": value} for key, value in dimensions.items()],
+            StartTime=at - LOOK_BACK,
+            EndTime=at,
+            Period=300,
+            Statistics=["Maximum"],
+        )
+    values = [point["Maximum"] for point in answer.get("Datapoints", [])]
+    return max(values, default=None)
+
+
+def _records(gitlab: GitLab, config: FleetConfig, view: FleetView) -> Numbers:
+    """Runner records where the fleet makes its own; GitLab counts those of others, too."""
+    where = config.gitlab.runners_in
+    allowed, note = _runners_allowed(gitlab)
+    if where.kind == "group":
+        path = f"/groups/{where.id}/runners"
+    elif where.kind == "instance":
+        path = "/runners/all"
+    else:
+        own = len(view.machines) + len(view.pools)
+        return float(own), allowed, f"this fleet's own, of all projects; {note}"
+    return float(sum(1 for _ in gitlab.api.pages(path))), allowed, note
+
+
+def _runners_allowed(gitlab: GitLab) -> tuple[float, str]:
+    try:
+        limits = gitlab.api.get("/application/plan_limits")
+    except Refused:  # administrators alone may read it
+        return RUNNERS_BY_DEFAULT, "GitLab's default limit; 50 on GitLab.com's free plan"
+    allowed = limits.get("ci_registered_group_runners") or RUNNERS_BY_DEFAULT
+    return float(allowed), "GitLab's limit for a group"
+
+
+def _calls(gitlab: GitLab) -> Numbers:
+    gitlab.version()  # the answer says how many are left
+    left = gitlab.api.calls_left
+    return left.of - left.left, left.of, "of the smaller limit: GitLab's, or calls_per_minute"
