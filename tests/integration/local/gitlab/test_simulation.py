@@ -68,26 +68,11 @@ def test_all_hooks_can_be_switched_off_and_on(site: Site) -> None:
     assert hooks.get(made.id).alert_status == "executable"
 
 
-def test_the_clock_advances_on_request(site: Site) -> None:
-    seeded = site.start("unit: {tags: [ec2], script: [x]}\n")
-    site.call("POST", "/_sim/clock", json={"advance_s": 3601})
-    job = site.project(seeded).jobs.get(1)
-    assert (job.status, job.failure_reason) == ("failed", "stuck_pending_no_matching_runners")
-
-
 def test_the_server_sweeps_by_itself(open_site: Callable[..., Site]) -> None:
     site = open_site(sweep_every_s=0.05)
     site.start("later: {script: [x], when: delayed, start_in: 1 second}\n")
     assert site.statuses() == {"later": "scheduled"}
     wait_until(lambda: site.statuses() == {"later": "pending"})
-
-
-def test_a_verifying_presence_keeps_jobs_waiting(site: Site, machine: Machine) -> None:
-    site.start()
-    machine.verify()
-    site.call("POST", "/_sim/clock", json={"advance_s": 3601})
-    assert site.statuses() == {"unit": "pending"}
-    assert machine.ask().status_code == 201
 
 
 def test_ask_raises_the_error_of_the_question_and_needs_a_running_server(tmp_path: Path) -> None:

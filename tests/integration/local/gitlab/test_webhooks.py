@@ -89,17 +89,6 @@ def test_a_resend_repeats_body_and_key_under_a_fresh_signature(
     assert site.call("POST", "/projects/1/hooks/1/events/99/resend").status_code == 404
 
 
-def test_a_group_hook_is_called_for_all_projects_below(site: Site, receiver: Receiver) -> None:
-    site.start(EMPTY, path="acme/platform/demo")
-    site.start(EMPTY, path="other/thing")
-    group = site.client.groups.get("acme")
-    group.hooks.create({"url": receiver.url, "job_events": True, "push_events": False})
-    site.start(path="other/thing")
-    site.start(path="acme/platform/demo")
-    received = receiver.wait_for_count(2)
-    assert {r.body["project"]["path_with_namespace"] for r in received} == {"acme/platform/demo"}
-
-
 def test_pipeline_events(site: Site, receiver: Receiver, machine: Machine) -> None:
     hook(site, receiver, job_events=False, pipeline_events=True)
     site.start()

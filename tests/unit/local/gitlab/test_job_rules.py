@@ -5,14 +5,13 @@ Source: GitLab docs, "Jobs API", "Pipelines API", "REST API: pagination".
 
 from __future__ import annotations
 
-import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from local.gitlab.ci.types import RetrySpec
+from local.gitlab.dates import api_date, hook_date, iso_date
 from local.gitlab.model import Role
 from local.gitlab.options import Options
 from local.gitlab.states import Status
@@ -26,6 +25,9 @@ JOB_KEYS = {
     *("runner", "runner_manager", "user", "commit", "pipeline", "project", "web_url"),
     *("artifacts", "archived"),
 }
+
+
+INSTANT = datetime(2026, 8, 20, 9, 15, 1, 123456, tzinfo=UTC)
 
 
 def ids(items: Any) -> list[int]:
@@ -61,41 +63,6 @@ def test_jobs_are_listed_by_descending_id_and_scope(
     assert ids(desk.answer("GET", f"{JOBS}?{query}")) == expected
 
 
-def test_keyset_pages_follow_the_next_link_and_have_no_totals(desk: Desk) -> None:
-    many(desk, 5)
-    url = f"{JOBS}?pagination=keyset&order_by=id&sort=desc&per_page=2&scope[]=pending"
-    pages: list[list[int]] = []
-    while url:
-        answer = desk.call("GET", url)
-        pages.append(ids(answer.json()))
-        assert "x-total" not in answer.headers
-        link = re.fullmatch(r'<[^>]*/api/v4(/[^>]+)>; rel="next"', answer.headers.get("link", ""))
-        url = link[1] if link else ""
-    assert pages == [[5, 4], [3, 2], [1]]
-
-
-def test_a_keyset_page_is_stable_while_jobs_come_and_go(desk: Desk) -> None:
-    many(desk, 4)
-    url = f"{JOBS}?pagination=keyset&per_page=2&scope[]=pending"
-    first = desk.call("GET", url)
-    many(desk, 1)
-    desk.call("POST", f"{JOBS}/3/cancel")
-    link = re.search(r"/api/v4(/[^>]+)", first.headers["link"])
-    assert link
-    assert ids(desk.answer("GET", link[1])) == [2, 1]
-
-
-@pytest.mark.parametrize(
-    ("query", "count"), [("", 20), ("per_page=100", 100), ("per_page=101", 100)]
-)
-def test_a_page_has_twenty_jobs_and_a_hundred_at_most(desk: Desk, query: str, count: int) -> None:
-    many(desk, 105)
-    answer = desk.call("GET", f"{JOBS}?{query}")
-    assert len(answer.json()) == count
-    assert answer.headers["x-total"] == "105"
-    assert answer.headers["x-per-page"] == str(count)
-
-
 @pytest.mark.parametrize(
     "query",
     [
@@ -119,7 +86,7 @@ def test_one_job_has_the_documented_keys_with_tags_and_without_a_timeout(desk: D
     assert shown["runner"] is shown["runner_manager"] is shown["started_at"] is None
 
 
-def test_a_running_job_names_its_runner_and_machine(desk: Desk) -> None:
+def test_a_running_job_names_its_runner_also_when_the_machine_is_removed(desk: Desk) -> None:
     job = desk.running()
     desk.world.clock.advance(timedelta(seconds=5))
     shown = desk.answer("GET", f"{JOBS}/{job.id}")
@@ -127,6 +94,21 @@ def test_a_running_job_names_its_runner_and_machine(desk: Desk) -> None:
     assert shown["duration"] >= 5
     assert shown["queued_duration"] < 5
     assert shown["pipeline"]["status"] == "running"
+    assert job.runner is not None
+    job.runner.managers.clear()
+    shown = desk.answer("GET", f"{JOBS}/{job.id}")
+    assert (shown["runner"]["id"], shown["runner_manager"]) == (1, None)
+
+
+@pytest.mark.parametrize("at", [INSTANT, INSTANT.astimezone(timezone(timedelta(hours=2)))])
+def test_instants_are_written_in_utc_and_none_is_null(at: datetime) -> None:
+    writers = (api_date, hook_date, iso_date)
+    assert [write(at) for write in writers] == [
+        "2026-08-20T09:15:01.123Z",
+        "2026-08-20 09:15:01 UTC",
+        "2026-08-20T09:15:01Z",
+    ]
+    assert [write(None) for write in writers] == [None] * 3
 
 
 def test_a_job_of_another_project_is_a_404(desk: Desk) -> None:
@@ -203,53 +185,27 @@ def test_only_a_manual_job_can_be_played_and_no_waiting_job_retried(desk: Desk) 
     )
 
 
-def test_erase_deletes_log_and_artifacts_of_a_finished_job(desk: Desk) -> None:
+def test_log_and_artifacts_are_listed_after_the_end_and_can_be_erased_then(desk: Desk) -> None:
     job = desk.running()
-    desk.append(job, b"hello\n", "0-5")
-    job.artifacts = desk.world.data_dir / "artifacts" / "1.zip"
-    job.artifacts.write_bytes(b"zip")
+    desk.append(job, b"hello", "0-4")
+    headers = {"JOB-TOKEN": job.token}
+    files = {"file": ("artifacts.zip", b"zip!")}
+    desk.raw("POST", f"/jobs/{job.id}/artifacts", headers=headers, files=files)
     assert desk.call("POST", f"{JOBS}/1/erase").status_code == 403
+    assert [each["file_type"] for each in desk.answer("GET", f"{JOBS}/1")["artifacts"]] == [
+        "archive"
+    ]
     desk.report(job, "success")
-    assert desk.call("GET", f"{JOBS}/1/trace").text == "hello\n"
-    assert len(desk.answer("GET", f"{JOBS}/1")["artifacts"]) == 2
+    shown = desk.answer("GET", f"{JOBS}/1")
+    assert shown["artifacts_file"] == {"filename": "artifacts.zip", "size": 4}
+    kinds = [(entry["file_type"], entry["size"]) for entry in shown["artifacts"]]
+    assert kinds == [("archive", 4), ("trace", 5)]
+    assert desk.call("GET", f"{JOBS}/1/trace").text == "hello"
     erased = desk.call("POST", f"{JOBS}/1/erase")
     assert erased.status_code == 201
     assert erased.json()["erased_at"] is not None
     assert erased.json()["artifacts"] == []
     assert desk.call("GET", f"{JOBS}/1/trace").text == ""
-
-
-@pytest.mark.parametrize(
-    ("reason", "is_retried"),
-    [
-        ("runner_system_failure", True),
-        ("job_execution_timeout", False),
-        ("script_failure", False),
-        (None, False),
-    ],
-)
-def test_gitlab_retries_a_failure_that_the_file_names(
-    desk: Desk, reason: str | None, is_retried: bool
-) -> None:
-    wanted = RetrySpec(max=2, when=("runner_system_failure", "stuck_or_timeout_failure"))
-    job = desk.running(job_spec("unit", retry=wanted))
-    desk.report(job, "failed", failure_reason=reason)
-    assert job.failure_reason == (reason or "unknown_failure")
-    assert (len(desk.world.ci.jobs) == 2) is is_retried
-    if is_retried:
-        assert desk.world.ci.jobs[2].retries_count == 1
-        assert desk.world.ci.jobs[2].status is Status.PENDING
-
-
-@pytest.mark.parametrize(("attempts", "jobs"), [(0, 1), (1, 2), (2, 3)])
-def test_retries_end_with_their_number(desk: Desk, attempts: int, jobs: int) -> None:
-    desk.start(job_spec("unit", retry=attempts))
-    runner = desk.register()
-    while (answer := desk.ask(runner)).status_code == 201:
-        desk.report(desk.world.ci.jobs[answer.json()["id"]], "failed")
-    assert len(desk.world.ci.jobs) == jobs
-    counts = [job.retries_count for job in desk.world.ci.jobs.values()]
-    assert counts == list(range(jobs))
 
 
 # --- pipelines

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from local.gitlab.merge_requests import note_push
-from local.gitlab.model import Role
 from local.gitlab.repository import read_refs
 from tests.unit.local.gitlab.desk import Desk
 from tests.unit.local.gitlab.test_start_pipeline import commit, push
@@ -131,9 +130,3 @@ def test_what_cannot_be_merged_is_refused(
     assert refused.status_code == status
     assert says in refused.text
     assert with_branches.call("GET", f"{ALL}/7").status_code == 404
-
-
-def test_a_reporter_cannot_create_one(with_branches: Desk) -> None:
-    _, token = with_branches.person(Role.REPORTER)
-    assert with_branches.call("POST", ALL, token=token, json=WANTED).status_code == 403
-    assert with_branches.answer("GET", ALL, token=token) == []

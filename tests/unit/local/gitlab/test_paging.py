@@ -120,9 +120,12 @@ def test_jobs_that_end_between_pages_do_not_shift_keyset_pages() -> None:
     assert ids(ask(query, [item for item in ITEMS if item.id != 7])) == [4, 3, 2]
 
 
-def test_per_page_is_at_most_a_hundred() -> None:
+@pytest.mark.parametrize(
+    ("query", "count"), [("", 20), ("per_page=100", 100), ("per_page=101", 100)]
+)
+def test_a_page_has_twenty_items_and_a_hundred_at_most(query: str, count: int) -> None:
     many = [Item(number) for number in range(150)]
-    assert len(ids(ask("per_page=500", many))) == 100
+    assert len(ids(ask(query, many))) == count
 
 
 @pytest.mark.parametrize("query", ["per_page=0", "page=x", "pagination=keyset&cursor=%%%"])

@@ -22,6 +22,12 @@ from tests.unit.local.gitlab.desk import Desk
         pytest.param(30, "GET", "/projects/1/hooks", 403, id="but sees no hooks"),
         pytest.param(40, "GET", "/projects/1/hooks", 200, id="a maintainer does"),
         pytest.param(40, "GET", "/groups/acme/hooks", 404, id="of the project only"),
+        pytest.param(20, "POST", "/projects/1/pipeline", 403, id="a reporter starts nothing"),
+        pytest.param(30, "POST", "/projects/1/pipeline", 400, id="a developer needs a ref"),
+        pytest.param(20, "POST", "/projects/1/merge_requests", 403, id="and asks for no merge"),
+        pytest.param(20, "GET", "/projects/1/merge_requests", 200, id="but sees them"),
+        pytest.param(30, "GET", "/projects/1/variables", 403, id="a developer sees no variables"),
+        pytest.param(40, "GET", "/projects/1/variables", 200, id="a maintainer sees them"),
     ],
 )
 def test_roles(desk: Desk, role: int | None, method: str, path: str, status: int) -> None:

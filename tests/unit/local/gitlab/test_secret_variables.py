@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from local.gitlab.ci.types import EnvironmentSpec
-from local.gitlab.model import Role
 from tests.unit.local.gitlab.desk import Desk
 from tests.unit.local.gitlab.small_gitlab import job_spec
 from tests.unit.local.gitlab.test_start_pipeline import commit
@@ -98,12 +97,6 @@ def test_a_key_with_two_scopes_needs_a_filter(desk: Desk) -> None:
     assert desk.call("GET", f"{OF_PROJECT}/KEY").status_code == 409
     query = {"filter[environment_scope]": "prod"}
     assert desk.answer("GET", f"{OF_PROJECT}/KEY", params=query)["value"] == "prod"
-
-
-def test_only_maintainers_see_variables(desk: Desk) -> None:
-    for role, status in ((Role.DEVELOPER, 403), (Role.MAINTAINER, 200)):
-        _, token = desk.person(role)
-        assert desk.call("GET", OF_PROJECT, token=token).status_code == status
 
 
 def test_file_dotenv_groups_and_project_win_in_this_order(desk: Desk) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from local.gitlab.model import NO_SHA, Pipeline, Role
+from local.gitlab.model import NO_SHA, Pipeline
 from local.gitlab.repository import create_repository, git_environment, read_refs
 from local.gitlab.states import Status
 from local.gitlab.trigger import RefChange, Wish, changed_refs, push_report, start_pipeline
@@ -160,14 +160,6 @@ def test_a_newer_commit_cancels_the_pipelines_of_older_ones_unless_that_is_off(
     for pipeline, status in ((first, older), (again, older), (newest, Status.PENDING)):
         assert pipeline is not None
         assert pipeline.status is status
-
-
-def test_only_a_developer_may_make_a_pipeline(desk: Desk) -> None:
-    commit(desk, ci=CI)
-    for name, status in (("REPORTER", 403), ("DEVELOPER", 201)):
-        _, token = desk.person(Role[name])
-        answer = desk.call("POST", CREATE, token=token, json={"ref": "main"})
-        assert answer.status_code == status
 
 
 RULES = "variables: {TRUNK: trunk}\njob: {script: x}\n" + "".join(

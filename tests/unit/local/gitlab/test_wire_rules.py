@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from local.gitlab import actions
 from local.gitlab.model import Job
 from local.gitlab.options import Options
 from local.gitlab.states import Status
@@ -461,14 +460,6 @@ def test_a_body_that_is_no_object_is_400(desk: Desk, body: bytes) -> None:
     answer = desk.raw("POST", "/jobs/request", headers=headers, content=body)
     assert answer.status_code == 400
     assert answer.json()["message"].startswith("400 Bad request")
-
-
-def test_a_canceled_pending_job_never_reaches_a_runner(desk: Desk) -> None:
-    job = desk.start().latest["unit"]
-    cancel(desk, job)
-    assert desk.ask(desk.register()).status_code == 204
-    with pytest.raises(actions.NotPossible):
-        actions.play(desk.world.ci, job, user=desk.world.root)
 
 
 def test_the_job_token_counts_in_the_header_before_the_body(desk: Desk) -> None:
