@@ -1,7 +1,8 @@
 """The stand-in runner, end to end against a small coordinator.
 
 Where RUNNER_FLEET_GITLAB_RUNNER names the real binary, each test runs with that one as well: each
-claim about the stand-in is then shown to be true of gitlab-runner itself.
+claim about the stand-in is then shown to be true of gitlab-runner itself. A cache in S3 is in
+tests/integration/security/test_cache_with_runners.py.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from typing import Any
 import pytest
 
 from tests.integration.local.coordinator import Answer, Coordinator, make_job
-from tests.integration.local.object_store import ObjectStore
 from tests.integration.local.runner_process import BINARIES, TOKEN, RunnerProcess, config_toml
 
 Start = Callable[..., RunnerProcess]
@@ -42,13 +42,13 @@ def coordinator(tmp_path: Path) -> Iterator[Coordinator]:
 
 @pytest.fixture
 def start(binary: str, coordinator: Coordinator, tmp_path: Path) -> Iterator[Start]:
-    """Starts a runner for one job; other flags, and lines of its configuration."""
+    """Starts a runner for one job, or with other flags."""
     started: list[RunnerProcess] = []
 
-    def begin(*flags: str, config: Sequence[str] = ()) -> RunnerProcess:
+    def begin(*flags: str) -> RunnerProcess:
         home = tmp_path / f"home{len(started)}"
         home.mkdir()
-        text = config_toml(coordinator.url, *config)
+        text = config_toml(coordinator.url)
         process = RunnerProcess(binary, home, text, *(flags or ("--max-builds", "1")))
         started.append(process)
         return process
@@ -58,8 +58,8 @@ def start(binary: str, coordinator: Coordinator, tmp_path: Path) -> Iterator[Sta
         process.__exit__()
 
 
-def finish(start: Start, *flags: str, **more: Any) -> RunnerProcess:
-    process = start(*flags, **more)
+def finish(start: Start, *flags: str) -> RunnerProcess:
+    process = start(*flags)
     assert process.wait() == 0
     return process
 
@@ -788,23 +788,6 @@ def test_a_refused_upload(
     finish(start)
     assert len(coordinator.requests_of("upload")) == tries
     assert final(coordinator)["state"] == state
-
-
-def test_a_cache_in_a_bucket_reaches_other_machines(coordinator: Coordinator, start: Start) -> None:
-    cache = [{"key": "k", "paths": ["kept"], "policy": "pull-push"}]
-    coordinator.offer(make_job(1, "mkdir kept; echo cached > kept/f", cache=cache))
-    coordinator.offer(make_job(2, "cat kept/f", cache=cache))
-    with ObjectStore() as store:
-        config = [
-            *("[runners.cache]", 'Type = "s3"', "Shared = true"),
-            *("[runners.cache.s3]", f'ServerAddress = "{store.address}"', "Insecure = true"),
-            *('BucketName = "caches"', 'BucketLocation = "us-east-1"'),
-            *('AccessKey = "AK"', 'SecretKey = "SK"', 'AuthenticationType = "access-key"'),
-        ]
-        finish(start, config=config)
-        assert list(store.objects) == ["/caches/project/7/k"]
-        finish(start, config=config)  # in another folder
-    assert "cached\n" in log_of(coordinator, 2)
 
 
 # --- how it starts ----------------------------------------------------------------------------

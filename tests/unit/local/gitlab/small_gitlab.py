@@ -182,3 +182,20 @@ class SmallGitLab:
     def statuses(self, pipeline: Pipeline) -> Mapping[str, str]:
         """The state of the newest job of each name."""
         return {name: str(job.status) for name, job in pipeline.latest.items()}
+
+
+def check_shape(value: Any, shape: Any, at: str) -> None:
+    """`value` has the keys of `shape` and no others, each of its type.
+
+    A shape is a tuple of types, a dict for an object, a list of one shape for a list, not empty.
+    """
+    if isinstance(shape, dict):
+        assert set(value) == set(shape), at
+        for key, wanted in shape.items():
+            check_shape(value[key], wanted, f"{at}.{key}")
+    elif isinstance(shape, list):
+        assert value, at
+        for item in value:
+            check_shape(item, shape[0], at)
+    else:
+        assert type(value) in shape, at

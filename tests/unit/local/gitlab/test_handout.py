@@ -13,7 +13,7 @@ from local.gitlab.handout import Json, job_payload
 from local.gitlab.model import Job
 from local.gitlab.variables import GitLabInstance
 from local.stand_in.job import read_job
-from tests.unit.local.gitlab.small_gitlab import SHA, SmallGitLab, job_spec
+from tests.unit.local.gitlab.small_gitlab import SHA, SmallGitLab, check_shape, job_spec
 
 BASE = "http://127.0.0.1:8929"
 GITLAB = GitLabInstance(base_url=BASE, version="19.3.1-ee")
@@ -208,8 +208,7 @@ def test_a_job_gets_the_artifacts_of_earlier_jobs_but_not_of_retried_ones(
     ]
 
 
-# What each key of the body may hold, as the runner decodes it: a tuple of types, a dict for an
-# object, a list of one shape for a list of those.
+# What each key of the body may hold, as the runner decodes it.
 _TEXT, _WHOLE, _FLAG = (str,), (int,), (bool,)
 _IMAGE: dict[str, Any] = {
     "name": _TEXT,
@@ -289,20 +288,6 @@ _SHAPE: dict[str, Any] = {
 }
 
 
-def check(value: Any, shape: Any, at: str) -> None:
-    """`value` has these keys and no others, each of its type, at least one in each list."""
-    if isinstance(shape, dict):
-        assert set(value) == set(shape), at
-        for key, wanted in shape.items():
-            check(value[key], wanted, f"{at}.{key}")
-    elif isinstance(shape, list):
-        assert value, at
-        for item in value:
-            check(item, shape[0], at)
-    else:
-        assert type(value) in shape, at
-
-
 def test_a_job_that_has_everything_has_the_documented_shape(tmp_path: Path) -> None:
     site = SmallGitLab()
     image = ImageSpec(
@@ -324,7 +309,7 @@ def test_a_job_that_has_everything_has_the_documented_shape(tmp_path: Path) -> N
     built.artifacts = tmp_path / "a.zip"
     built.artifacts.write_bytes(b"zip")
     body = handed(site, site.run(pipeline, "unit"))
-    check(body, _SHAPE, "job")
+    check_shape(body, _SHAPE, "job")
     shown = {"name": "node", "alias": "n", "command": ["run"], "entrypoint": None}
     shown |= {"ports": [], "pull_policy": ["always"]}
     assert body["image"] == {

@@ -210,7 +210,7 @@ def test_pipeline_variables_win_over_the_files_and_these_over_predefined_ones() 
         ("review/Some-Feature-With-A-Long-Name", "review-some-featu-"),
     ],
 )
-def test_a_shortened_shorthas_24_characters_at_most_and_a_digest(name: str, start: str) -> None:
+def test_a_shortened_slug_has_24_characters_at_most_and_a_digest(name: str, start: str) -> None:
     short = environment_slug(name)
     assert re.fullmatch(re.escape(start) + "[a-z0-9]{6}", short)
     assert len(short) <= 24
@@ -218,7 +218,7 @@ def test_a_shortened_shorthas_24_characters_at_most_and_a_digest(name: str, star
 
 
 @pytest.mark.parametrize("name", ["staging-1234567890123456", "production", "a"])
-def test_a_name_that_is_a_shortstays(name: str) -> None:
+def test_a_name_that_is_a_slug_stays(name: str) -> None:
     assert environment_slug(name) == name
     assert environment_slug("prod-") == "prod"
 

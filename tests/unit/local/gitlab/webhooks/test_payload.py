@@ -16,11 +16,18 @@ from local.gitlab.runners import Runners
 from local.gitlab.states import Status
 from local.gitlab.sweep import sweep
 from local.gitlab.webhooks.payload import JobMoment, Json, job_hook, pipeline_hook
-from tests.unit.local.gitlab.small_gitlab import NOON, SHA, SmallGitLab, job_spec, runner
+from tests.unit.local.gitlab.small_gitlab import (
+    NOON,
+    SHA,
+    SmallGitLab,
+    check_shape,
+    job_spec,
+    runner,
+)
 
 BASE = "http://gitlab.example.com:8080"
 
-# The example of the documentation as a shape: a tuple has the types that a value may have.
+# The example of the documentation as a shape.
 TEXT, MAYBE_TEXT, MAYBE_NUMBER = (str,), (str, type(None)), (float, type(None))
 SHAPE: dict[str, Any] = {
     **dict.fromkeys(("object_kind", "ref", "before_sha", "sha"), TEXT),
@@ -65,16 +72,6 @@ RUNNER = {
 }
 
 
-def check(value: Json, shape: dict[str, Any], at: str = "") -> None:
-    """`value` has these keys and no others, each with a value of one of its types."""
-    assert set(value) == set(shape), at
-    for key, wanted in shape.items():
-        if isinstance(wanted, dict):
-            check(value[key], wanted, f"{at}.{key}")
-        else:
-            assert type(value[key]) in wanted, f"{at}.{key}"
-
-
 def body_of(site: SmallGitLab, job: Job | JobMoment) -> Json:
     """The hook for the job as it is now, decoded from JSON."""
     at = site.clock.now()
@@ -108,10 +105,10 @@ def test_every_event_has_the_documented_keys_and_types() -> None:
         body = body_of(site, job)
         statuses.append(body["build_status"])
         taken_by = body.pop("runner")
-        check(body, SHAPE)
+        check_shape(body, SHAPE, "hook")
         assert (taken_by is not None) is (job.runner is not None)
         if taken_by is not None:
-            check(taken_by, RUNNER)
+            check_shape(taken_by, RUNNER, "runner")
     assert statuses == ["manual", "pending", "running", "failed"]
 
 
