@@ -154,6 +154,7 @@ def _ordered(compare: Any) -> Any:
 
 _JOINS: dict[str, Any] = {"AND": all, "OR": any}
 _PRESENCE = {"attribute_exists": True, "attribute_not_exists": False}
+_TYPES = {list: "L", dict: "M", str: "S", int: "N", float: "N", bool: "BOOL"}
 _COMPARISONS: dict[str, Any] = {
     "=": _ordered(eq),
     "<>": lambda there, wanted: not _ordered(eq)(there, wanted),
@@ -161,6 +162,7 @@ _COMPARISONS: dict[str, Any] = {
     "<=": _ordered(le),
     ">": _ordered(gt),
     ">=": _ordered(ge),
+    "attribute_type": lambda there, kind: _TYPES.get(type(there)) == kind,
     "begins_with": lambda there, start: isinstance(there, str) and there.startswith(start),
     "contains": lambda there, part: isinstance(there, str | list) and part in there,
 }
@@ -168,7 +170,8 @@ _COMPARISONS: dict[str, Any] = {
 
 def _value(operand: Any, item: Item) -> Any:
     if isinstance(operand, Size):
-        return len(item[operand.get_expression()["values"][0].name])
+        there = item[operand.get_expression()["values"][0].name]
+        return len(there) if isinstance(there, str | list | dict) else None
     return item.get(operand.name) if isinstance(operand, AttributeBase) else _stored(operand)
 
 

@@ -18,10 +18,19 @@ from adapters.ledger.open_jobs import (
 )
 from adapters.ledger.retries import RetryRows
 from adapters.ledger.rows import REASON, STEPS, RowType
-from adapters.ledger.table import INVALID, TRANSACT, Change, Item, Rows, Table, exists
+from adapters.ledger.table import (
+    INVALID,
+    INVALID_CHANGE,
+    TRANSACT,
+    Change,
+    Item,
+    Rows,
+    Table,
+    exists,
+)
 from fleet.errors import Refused
 from fleet.model import GONE, Job, JobKey, JobStatus
-from fleet.steps import Step, with_room
+from fleet.steps import MOST, Step, with_room
 from fleet.times import HasUtcTimes
 
 # A row lasts so long after its last change.
@@ -128,18 +137,32 @@ class JobRows(Rows):
         done: list[Job] = []
         for start in range(0, len(jobs), TRANSACT):
             batch = jobs[start : start + TRANSACT]
-            known: Collection[JobKey] = ()
+            known: Mapping[JobKey, Job] = {}
             for _ in range(2):  # another invocation may route one of them meanwhile
+                done += [
+                    job
+                    for job in batch
+                    if job.key in known and _is_unrouted(known[job.key])
+                    if self._record(_routing(job, steps[job.key], at))
+                ]
                 batch = [job for job in batch if job.key not in known]
-                changes = [_routing(job, steps[job.key], at) for job in batch]
-                if not changes or self._table.transact(changes):
+                changes = [_with_space(_routing(job, steps[job.key], at)) for job in batch]
+                if not changes or self._transact(changes):
                     done += batch
                     break
                 known = self.jobs(job.key for job in batch)
             else:
-                pairs = zip(batch, changes, strict=True)
-                done += [job for job, change in pairs if self._record(change)]
-        return tuple(done)
+                done += [job for job in batch if self._record(_routing(job, steps[job.key], at))]
+        return tuple(job for job in jobs if job in done)
+
+    def _transact(self, changes: Sequence[Change]) -> bool:
+        """Carry out all or none; False also where a row has a history that takes no step."""
+        try:
+            return self._table.transact(changes)
+        except Refused as exc:
+            if not {INVALID_CHANGE, INVALID} & {exc.facts.get("code"), *_codes(exc)}:
+                raise
+            return False
 
     def advance(
         self, job: Job, steps: Iterable[Step], *, at: datetime, facts: Mapping[str, object]
@@ -259,8 +282,17 @@ class JobRows(Rows):
         """Carry out one change; of a history that it makes too long, middle steps make room.
 
         Of two at once one makes room, and a history in between is longer by what the other adds.
+        A history that is no list is one that cannot be read, and begins anew.
         """
-        after = self._table.update(change)
+        try:
+            after = self._table.update(change)
+        except Refused as exc:
+            if exc.facts.get("code") != INVALID or not change.append:
+                raise
+            after = self._table.update(_anew(change))
+            if after is None:  # it is a list, and full
+                raise
+            self._leave_out([f"{change.pk} {change.sk}"], INVALID)
         steps = (after or {}).get("timeline", [])
         if len(kept := with_room(steps)) < len(steps):
             unchanged = Attr("timeline").size().eq(len(steps))
@@ -314,6 +346,35 @@ def _routing(
         ),
         when=unrouted | held | hidden,
     )
+
+
+def _is_unrouted(known: Job) -> bool:
+    """Whether a job that has a row may be routed all the same, as `_routing` does it."""
+    is_pending = known.status is JobStatus.PENDING
+    is_hidden = known.outcome == GONE or known.is_hearsay
+    return known.status < JobStatus.PENDING or (is_pending and not known.pool) or is_hidden
+
+
+def _with_space(change: Change) -> Change:
+    """The change for a history that needs no room made: a transaction shows none afterwards."""
+    steps = Attr("timeline")
+    most = MOST - sum(map(len, change.append.values()))
+    short = steps.not_exists() | steps.size().lte(most)
+    return replace(change, when=short & change.when if change.when else short)
+
+
+def _anew(change: Change) -> Change:
+    """The change for rows whose history is no list: its steps are the only ones."""
+    steps = Attr("timeline")
+    broken = steps.exists() & ~steps.attribute_type("L")
+    when = broken & change.when if change.when else broken
+    return replace(change, put={**change.put, **change.append}, append={}, when=when)
+
+
+def _codes(exc: Refused) -> Collection[str]:
+    """Why each change of a cancelled transaction was not carried out."""
+    codes = exc.facts.get("codes")
+    return codes if isinstance(codes, list) else ()
 
 
 def _history(at: datetime) -> Item:

@@ -11,7 +11,7 @@ from adapters.ledger.table import Change
 from fleet.errors import Transient
 from fleet.model import Job, JobKey, JobStatus
 from fleet.reasons import Reason
-from fleet.steps import Step, StepName
+from fleet.steps import MOST, Step, StepName
 from tests.fakes import AT, FakeTable
 from tests.unit.adapters.job_ledger import LATER, NOTHING, ROUTED, Ledger, job
 from tests.unit.fleet.facts import key
@@ -376,6 +376,27 @@ class TestRouteAll:
         assert self.route_all(ledger, *(job(n) for n in range(1, 6))) == ours
         assert ledger.waiting_ids() == [1, 2, 3, 4, 5]
         assert all(ledger.steps(n) == ["found" if n in quicker else "routed"] for n in range(1, 6))
+
+    @pytest.mark.parametrize("history", ["gone wrong", 7, {"a": 1}], ids=["text", "number", "map"])
+    def test_a_history_that_is_no_list_keeps_nothing_back(
+        self, ledger: Ledger, history: object
+    ) -> None:
+        ledger.route(job(2, pool=None, reason=Reason.NO_POOL))
+        ledger.table.items[f"job#{key(2)}", "job"]["timeline"] = history
+        assert self.route_all(ledger, *(job(n) for n in range(1, 4))) == [1, 2, 3]
+        assert ledger.waiting_ids() == [1, 2, 3]
+        assert ledger.steps(2) == ["routed"]
+        assert ledger.table.unreadable == {f"job#{key(2)} job"}
+
+    def test_a_long_history_stays_within_its_bound(self, ledger: Ledger) -> None:
+        ledger.route(job(2, pool=None, reason=Reason.NO_POOL))
+        for _ in range(2 * MOST):
+            ledger.rows.tell(key(2), [ROUTED])
+        for _ in range(MOST - len(ledger.steps(2))):
+            ledger.rows.tell(key(2), [ROUTED])
+        assert len(ledger.steps(2)) == MOST
+        assert self.route_all(ledger, *(job(n) for n in range(1, 4))) == [1, 2, 3]
+        assert len(ledger.steps(2)) <= MOST
 
     def test_one_that_had_no_pool_may_get_one(self, ledger: Ledger) -> None:
         ledger.route(job(1, pool=None, reason=Reason.NO_POOL))
