@@ -7,6 +7,7 @@ from datetime import datetime
 
 from adapters.aws.demand import Demand
 from adapters.ledger.history import past_change
+from adapters.machines.backend import Machine
 from fleet.errors import FleetError, Refused
 from fleet.events import WARNING, GitLabRefused, JobGivenUp, RunnerClosed, RunnerNotClosed, emit
 from fleet.machine.mailbox import Report
@@ -23,13 +24,19 @@ from orchestrator.warm import note_warm_end
 from orchestrator.world import World
 
 
-def end_machine(world: World, runner: Runner, reason: Reason) -> EndedRunner:
-    """End the runner's machine, and nothing else. The machine costs money, so it is the first."""
+def end_machine(
+    world: World, runner: Runner, reason: Reason, *, shown: Machine | None = None
+) -> EndedRunner:
+    """End the runner's machine, and nothing else. The machine costs money, so it is the first.
+
+    `shown`: the machine as its cloud shows it now; one that ended already costs no call.
+    """
     at = world.clock()
     report = world.runners.reports([runner]).get(runner.id)
     steps = _machine_steps(runner, report, at)
     backend = world.backends.get(runner.backend)
-    if backend is not None and runner.machine_id is not None:
+    has_ended = shown is not None and shown.ended
+    if backend is not None and runner.machine_id is not None and not has_ended:
         backend.end([runner.machine_id])
     gone = Step(at=at, name=StepName.MACHINE_GONE, reason=reason, machine=runner.machine_id)
     return EndedRunner(runner=runner, reason=reason, at=at, steps=(*steps, gone), report=report)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from adapters.machines.backend import Machine
 from fleet.errors import FleetError, Refused
 from fleet.events import WARNING, NotRelaunched, emit
 from fleet.job_event import JobEvent
@@ -198,8 +199,10 @@ def _settle_machine(
     if runner is None:
         return Settled(reason=decide_settle(facts).reason)
     at = world.clock()
+    shown: Machine | None = None
     if happening is Happening.MACHINE_GONE:
-        facts = replace(facts, machine_alive=_alive(world, runner))
+        shown = world.backends[runner.backend].machine(runner.machine_id or "")
+        facts = replace(facts, machine_alive=_alive(world, runner, shown))
     if happening is Happening.INVOCATION_FAILED:
         facts = replace(
             facts, ends_alone=world.ends_alone(runner), silent_for=silent_for(runner, at)
@@ -212,19 +215,21 @@ def _settle_machine(
     if happening is Happening.SPOT_NOTICE and runner.job is not None:
         step = Step(at=at, name=StepName.SPOT_NOTICE, reason=Reason.SPOT_NOTICE)
         world.jobs.tell(runner.job, [step])
-    return _act(world, plan, runner)
+    return _act(world, plan, runner, shown)
 
 
-def _act(world: World, plan: SettlePlan, runner: Runner | None) -> Settled:
-    """Carry out the plan for a runner."""
+def _act(
+    world: World, plan: SettlePlan, runner: Runner | None, shown: Machine | None = None
+) -> Settled:
+    """Carry out the plan for a runner; `shown`: its machine, where its cloud was asked."""
     if runner is not None and plan.drain:
         world.runners.drain(runner, plan.reason, at=world.clock())
     if runner is not None and plan.close:
-        _close(world, plan, runner)
+        _close(world, plan, runner, shown)
     return Settled(reason=plan.reason, wait_s=plan.wait_s, wake=_wakes(world, plan, runner))
 
 
-def _close(world: World, plan: SettlePlan, runner: Runner) -> None:
+def _close(world: World, plan: SettlePlan, runner: Runner, shown: Machine | None) -> None:
     """End its machine, retry the job that it left running, close it, launch again for its job.
 
     A failure to relaunch is logged and not raised: another try would not find the closed runner,
@@ -232,7 +237,7 @@ def _close(world: World, plan: SettlePlan, runner: Runner) -> None:
     """
     is_closed = False
     with left_to_sweep(runner, plan.reason):
-        ended = end_machine(world, runner, plan.reason)
+        ended = end_machine(world, runner, plan.reason, shown=shown)
         ended = replace(ended, runner=retry_lost_jobs(world, runner))
         is_closed = close_runner(world, ended)
     if not is_closed or not plan.relaunch:
@@ -264,10 +269,9 @@ def _runner_on(world: World, machine_id: str) -> Runner | None:
     return runner if runner is not None and runner.machine_id == machine_id else None
 
 
-def _alive(world: World, runner: Runner) -> bool | None:
+def _alive(world: World, runner: Runner, shown: Machine | None) -> bool | None:
     """Whether the runner's machine lives, as its cloud says now."""
     at = world.clock()
-    shown = world.backends[runner.backend].machine(runner.machine_id or "")
     return is_alive(
         by_our_clock(runner, at),
         can_tell=not world.ends_alone(runner),

@@ -104,7 +104,8 @@ def _judge(
     if verdict.fate not in {Fate.CLOSE, Fate.RELAUNCH}:
         return Disposal.KEPT
     is_owed = verdict.fate is Fate.RELAUNCH
-    return _close(world, verdict.runner, verdict.reason, is_owed=is_owed)
+    shown = (machines.get(runner.backend) or {}).get(runner.machine_id or "")
+    return _close(world, verdict.runner, verdict.reason, is_owed=is_owed, shown=shown)
 
 
 def _dated(world: World, limits: Limits, runner: Runner) -> Runner:
@@ -151,14 +152,16 @@ def close_launch(world: World, launch_id: str) -> int:
     return ends.count(Disposal.CLOSED)
 
 
-def _close(world: World, runner: Runner, reason: Reason, *, is_owed: bool) -> Disposal:
+def _close(
+    world: World, runner: Runner, reason: Reason, *, is_owed: bool, shown: Machine | None = None
+) -> Disposal:
     """End its machine, retry the job that it left running, close it, launch again for its job.
 
-    `is_owed`: the job that it was launched for still needs a runner.
+    `is_owed`: the job that it was launched for still needs a runner. `shown`: its machine.
     """
     outcome = Disposal.LEFT
     with left_to_sweep(runner, reason):
-        ended = end_machine(world, runner, reason)
+        ended = end_machine(world, runner, reason, shown=shown)
         ended = replace(ended, runner=retry_lost_jobs(world, runner))
         outcome = Disposal.CLOSED if close_runner(world, ended) else Disposal.GONE
     if outcome is Disposal.CLOSED and is_owed:

@@ -12,7 +12,8 @@ from adapters.aws.demand import DemandQueue
 from adapters.aws.hook_secrets import HookSecretStore
 from adapters.aws.secrets import PoolSecrets, SecretStore
 from adapters.aws.settings import OrchestratorSettings
-from adapters.gitlab.client import Budget, GitLab, Way
+from adapters.gitlab.client import GitLab, Way
+from adapters.ledger.budget import FleetBudget
 from adapters.ledger.fleet import FleetRows
 from adapters.ledger.history import HistoryRows
 from adapters.ledger.jobs import JobRows
@@ -110,7 +111,8 @@ class Wiring:
         token = self._secrets.gitlab_token(self._settings.gitlab_secret)
         told = config.gitlab
         way = Way(tls_ca=tls_ca or "", proxy=told.proxy or "")
-        return _gitlab(told.url, token, told.calls_per_minute, way, self._watch)
+        budget = _budget(self._table, instance_of(told.url), told.calls_per_minute)
+        return _gitlab(told.url, token, budget, way, self._watch)
 
     @cached_property
     def _watch(self) -> TroubleWatch:
@@ -169,9 +171,14 @@ class Wiring:
 
 
 @cache
-def _gitlab(url: str, token: str, calls_per_minute: int, way: Way, watch: TroubleWatch) -> GitLab:
-    """One client per token, so that its budget outlives the configuration's cache."""
-    budget = Budget(calls_per_minute=calls_per_minute, clock=_now)
+def _budget(table: Table, instance: str, calls_per_minute: int) -> FleetBudget:
+    """One for each limit, so that its lease of calls outlives the configuration's cache."""
+    return FleetBudget(table, instance=instance, calls_per_minute=calls_per_minute, clock=_now)
+
+
+@cache
+def _gitlab(url: str, token: str, budget: FleetBudget, way: Way, watch: TroubleWatch) -> GitLab:
+    """One client per token."""
     return GitLab(url, token, budget=budget, witness=watch, way=way)
 
 

@@ -162,6 +162,7 @@ _COMPARISONS: dict[str, Any] = {
     "<=": _ordered(le),
     ">": _ordered(gt),
     ">=": _ordered(ge),
+    "BETWEEN": lambda there, low, high: _ordered(ge)(there, low) and _ordered(le)(there, high),
     "attribute_type": lambda there, kind: _TYPES.get(type(there)) == kind,
     "begins_with": lambda there, start: isinstance(there, str) and there.startswith(start),
     "contains": lambda there, part: isinstance(there, str | list) and part in there,

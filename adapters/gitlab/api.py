@@ -48,10 +48,37 @@ class Allowance:
     left: float
     of: float
 
+    @classmethod
+    def read(cls, left: str | None, of: str | None) -> "Allowance | None":
+        """What two headers of an answer say; None where they say nothing."""
+        if left and of and left.isdecimal() and of.isdecimal():
+            return cls(left=float(left), of=float(of))
+        return None
+
     @property
     def percent(self) -> float:
         """How much is left."""
         return 100 * self.left / self.of if self.of else 0.0
+
+
+class CallBudget(Protocol):
+    """Paces calls to GitLab."""
+
+    @property
+    def clock(self) -> Callable[[], datetime]: ...
+
+    def take(self) -> None:
+        """Count one call. Raises `Transient` with `retry_after_s` when there is none left."""
+
+    def hold(self, wait_s: float) -> None:
+        """Refuse every call for `wait_s`, as GitLab asked."""
+
+    def note(self, left: str | None, of: str | None) -> None:
+        """Keep what GitLab's answer says of its own limit: its `RateLimit-` headers, if any."""
+
+    @property
+    def allowance(self) -> Allowance:
+        """What is left of our own calls, or of GitLab's limit where that is less."""
 
 
 class Budget:
@@ -87,8 +114,7 @@ class Budget:
 
     def note(self, left: str | None, of: str | None) -> None:
         """Keep what GitLab's answer says of its own limit: its `RateLimit-` headers, if any."""
-        if left and of and left.isdecimal() and of.isdecimal():
-            self._gitlabs = Allowance(left=float(left), of=float(of))
+        self._gitlabs = Allowance.read(left, of) or self._gitlabs
 
     @property
     def allowance(self) -> Allowance:
@@ -139,7 +165,7 @@ class GitLabApi:
         url: str,
         token: str,
         *,
-        budget: Budget,
+        budget: CallBudget,
         witness: Witness | None = None,
         way: Way = DIRECT,
     ) -> None:

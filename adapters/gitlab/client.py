@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from pydantic import TypeAdapter, ValidationError
 
-from adapters.gitlab.api import DIRECT, Budget, GitLabApi, Way, Witness
+from adapters.gitlab.api import DIRECT, Budget, CallBudget, GitLabApi, Way, Witness
 from adapters.gitlab.ref_protection import RefProtection
 from adapters.gitlab.values import (
     CreatedRunner,
@@ -73,7 +73,7 @@ class GitLab:
         url: str,
         token: str,
         *,
-        budget: Budget,
+        budget: CallBudget,
         witness: Witness | None = None,
         way: Way = DIRECT,
     ) -> None:

@@ -8,7 +8,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util.ssl_ import create_urllib3_context
 
-from adapters.gitlab.api import DIRECT, Budget, Way
+from adapters.gitlab.api import DIRECT, CallBudget, Way
 from fleet.errors import Transient
 
 LONGEST_PAUSE_S = 600.0
@@ -41,7 +41,7 @@ class _Trusting(HTTPAdapter):
 class BudgetedSession(requests.Session):
     """Takes from the budget before each request, redirects and further pages included."""
 
-    def __init__(self, budget: Budget, way: Way = DIRECT) -> None:
+    def __init__(self, budget: CallBudget, way: Way = DIRECT) -> None:
         super().__init__()
         self._budget = budget
         self._proxy = way.proxy

@@ -68,6 +68,7 @@ class Machine(HasUtcTimes):
     launch_id: str | None
     pool: str | None
     expires_at: datetime | None = None  # as its launch said
+    ended: bool = False  # for good: no call needs to end it
 
 
 class Backend(Protocol):

@@ -318,6 +318,7 @@ def _machine(instance: Any) -> Machine:
     return Machine(
         machine_id=instance["InstanceId"],
         alive=instance["State"]["Name"] in ALIVE,
+        ended=instance["State"]["Name"] in ENDED,
         launched_at=instance["LaunchTime"],
         launch_id=tags.get("runner-fleet:launch"),
         pool=tags.get("runner-fleet:pool"),

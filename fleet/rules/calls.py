@@ -10,6 +10,8 @@ from fleet.reasons import Reason
 FAILURES_AT_MOST = 3
 HOOKS_AT_MOST = 10  # in one pass, at two calls each
 PAUSE = "retry_after_s"
+LEASED_FOR = timedelta(seconds=5)
+LEASE_AT_MOST = 16
 GONE = 404  # a project that was deleted with its jobs, or that is hidden from us now
 
 
@@ -63,3 +65,13 @@ def is_project_gone(failure: FleetError) -> bool:
 def is_due(last: datetime | None, *, every: timedelta, at: datetime) -> bool:
     """Whether something that is done at intervals is done now; `last`: None if never."""
     return last is None or at - last >= every
+
+
+def calls_to_lease(last: int, *, is_used_up: bool, since: timedelta) -> int:
+    """How many calls a process takes from the fleet's budget at once.
+
+    `last`: its last lease, `since` when. A process that used all of it within seconds takes twice
+    as many, up to `LEASE_AT_MOST`; any other takes one: what it does not use is lost.
+    """
+    is_quick = is_used_up and timedelta() <= since < LEASED_FOR
+    return min(LEASE_AT_MOST, 2 * last) if is_quick and last else 1

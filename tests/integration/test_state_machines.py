@@ -160,10 +160,10 @@ def test_settle_gets_finished_jobs_ending_machines_and_spot_notices(standins: St
     standins.wait_for("settle", instance)
     ec2.terminate_instances(InstanceIds=[instance])
     ec2.terminate_instances(InstanceIds=[instance])  # already gone: no event
-    events = [call["event"] for call in standins.wait_for("settle", instance, times=3)]
+    events = [call["event"] for call in standins.wait_for("settle", instance, times=2)]
     assert events[0]["detail-type"] == SPOT_NOTICE
     states = [event["detail"]["state"] for event in events[1:]]
-    assert sorted(states) == ["shutting-down", "terminated"]
+    assert states == ["shutting-down"], "one event for one end"
 
 
 @pytest.mark.parametrize("source", ["aws.ec2", "runner-fleet.webhook"])

@@ -4,11 +4,12 @@ from datetime import timedelta
 
 import pytest
 
+from adapters.machines.backend import Machine
 from fleet.errors import Refused, Transient
 from fleet.machine.mailbox import MachineState
 from fleet.reasons import Reason
 from fleet.steps import StepName, Undated
-from orchestrator.close import demand_again
+from orchestrator.close import demand_again, end_machine
 from tests.unit.orchestrator.scene import AT, FLEET, Scene
 
 
@@ -156,3 +157,22 @@ def test_a_job_whose_pool_was_removed_is_left_to_reconcile() -> None:
     scene.loses(runner, Reason.MACHINE_GONE)
     assert scene.queue.depth() == 0
     assert scene.job(1).attempt == 1
+
+
+@pytest.mark.parametrize(
+    ("ended", "calls"), [pytest.param(True, 0, id="ended"), pytest.param(False, 1, id="stopped")]
+)
+def test_a_machine_that_its_cloud_shows_as_ended_costs_no_call(ended: bool, calls: int) -> None:
+    scene = Scene()
+    (runner,) = scene.launched(1)
+    shown = Machine(
+        machine_id=runner.machine_id or "", alive=False, launched_at=scene.clock(),
+        launch_id=None, pool=None, ended=ended,
+    )  # fmt: skip
+    scene.backend.failing = Transient()
+    made = 0
+    try:
+        end_machine(scene.world, runner, Reason.MACHINE_GONE, shown=shown)
+    except Transient:
+        made = 1
+    assert made == calls

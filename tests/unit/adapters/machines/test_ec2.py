@@ -446,7 +446,9 @@ class TestMachines:
         assert cloud.backend.machines() == (
             Machine(machine_id="i-0", alive=True, launched_at=AT, launch_id="l1", pool="linux"),
             Machine(machine_id="i-1", alive=True, launched_at=AT, launch_id="l2", pool="big"),
-            Machine(machine_id="i-2", alive=False, launched_at=AT, launch_id=None, pool=None),
+            Machine(
+                machine_id="i-2", alive=False, launched_at=AT, launch_id=None, pool=None, ended=True
+            ),
         )
 
     @pytest.mark.parametrize("state", ["shutting-down", "stopping", "stopped", "terminated"])
