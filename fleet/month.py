@@ -14,19 +14,31 @@ from fleet.prices import AS_OF, Ec2Use, LambdaUse, control_plane_cost, job_cost
 
 MINUTES = 43_800  # of a month
 # Of a template with EC2 pools and Lambda runners; a test counts them there.
-ALARMS = 13
+ALARMS = 20
+DASHBOARDS = 1
 SECRETS = 2  # besides one for each pool's record
 _ALARM = Decimal("0.10")  # a month; source: aws.amazon.com/cloudwatch/pricing
 _SECRET = Decimal("0.40")  # a month; source: aws.amazon.com/secrets-manager/pricing
 _KEY = Decimal("1.00")  # a month; source: aws.amazon.com/kms/pricing
+_DASHBOARD = Decimal("3.00")  # a month, same page
+_METRIC = Decimal("0.30")  # a month, by the hour in which it is sent, same page
 _LOG_GB = Decimal("0.50")  # written; source: aws.amazon.com/cloudwatch/pricing
 _IMAGE_GB = Decimal("0.10")  # a month in ECR; source: aws.amazon.com/ecr/pricing
 # Lambda writes three lines for each invocation, the fleet hardly one more.
 _LOG_GB_PER_INVOCATION = Decimal(1200) / 10**9
 
 # The units of one minute in which nothing happens: reconcile and sweep look. Counted on the laptop
-# over four such minutes, as `local burst` counts.
-PER_TICK: Mapping[str, float] = {}
+# over four such minutes, with one group's webhook, as `local burst` counts.
+PER_TICK: Mapping[str, float] = {
+    "express_requests": 1,
+    "express_gb_seconds": 0.08,
+    "lambda_requests": 2,
+    "lambda_gb_seconds": 0.65,
+    "dynamodb_reads": 12.4,
+    "dynamodb_writes": 2,
+    "sqs_requests": 4,
+    "secrets_calls": 2,
+}
 # A minute in which something waits or runs, beyond that: scale looks once. Source:
 # infra/machines/scale.asl.yaml, and the run time that the laptop shows.
 PER_AWAKE_MINUTE: Mapping[str, float] = {
@@ -42,17 +54,19 @@ PER_JOB: Mapping[str, float] = {
     "http_api_requests": 4,
     "eventbridge_events": 4,
     "lambda_requests": 10,
-    "lambda_gb_seconds": 9,
+    "lambda_gb_seconds": 10,
     "express_requests": 4,
     "express_gb_seconds": 0.4,
     "standard_transitions": 4,
     "sqs_requests": 9,
-    "dynamodb_reads": 30,
-    "dynamodb_writes": 60,
+    "dynamodb_reads": 28,
+    "dynamodb_writes": 67,
     "schedules": 1,
     "secrets_calls": 6,
     "kms_requests": 2,
 }
+# Series that a busy fleet sends, and those of each pool.
+_METRICS, _METRICS_PER_POOL = 25, 5
 # A machine's reports: one each half minute, and a dozen steps.
 _MACHINE_WRITES_PER_MINUTE = 2
 _MACHINE_WRITES = 12
@@ -118,6 +132,8 @@ def month_cost(use: MonthUse) -> MonthCost | None:
         ("secrets", _SECRET * (SECRETS + use.pools)),
         ("the key that seals credentials", _KEY),
         ("alarms", _ALARM * use.alarms),
+        ("the dashboard", _DASHBOARD * DASHBOARDS),
+        ("metrics, while something waits or runs", _metrics(use, awake_h)),
         ("logs", _LOG_GB * _LOG_GB_PER_INVOCATION * invocations),
         ("images in ECR", _IMAGE_GB * use.images_gb),
     )
@@ -144,6 +160,11 @@ def _awake_h(use: MonthUse) -> float:
     return max(min(alone_h, use.awake_at_most_h), min(use.warm_h, MINUTES / 60))
 
 
+def _metrics(use: MonthUse, awake_h: float) -> Decimal:
+    count = _METRICS + _METRICS_PER_POOL * use.pools
+    return _METRIC * count * Decimal(str(awake_h * 60)) / MINUTES
+
+
 def _writes(use: MonthUse) -> int:
     """The ledger's writes for jobs, and those of their machines."""
     machine = _MACHINE_WRITES + _MACHINE_WRITES_PER_MINUTE * use.runs.total_seconds() / 60
@@ -152,3 +173,24 @@ def _writes(use: MonthUse) -> int:
 
 def _counted(units: Mapping[str, float], times: float) -> dict[str, int]:
     return {name: round(number * times) for name, number in units.items()}
+
+
+# README's table: what a month costs, in rows of jobs and columns of machines.
+MONTHS = (0, 1_000, 50_000)
+MARKETS = ("spot", "on-demand")
+
+
+def month_table() -> tuple[tuple[int, tuple[MonthCost, ...]], ...]:
+    """The months of README: so many ten-minute jobs on `m7i.large`, spot and on demand."""
+    return tuple(
+        (jobs, tuple(_known(MonthUse(jobs=jobs, market=market)) for market in MARKETS))
+        for jobs in MONTHS
+    )
+
+
+def _known(use: MonthUse) -> MonthCost:
+    """The cost of a use whose instance type has a price."""
+    cost = month_cost(use)
+    if cost is None:
+        raise ValueError(f"no price for {use.instance_type}")
+    return cost

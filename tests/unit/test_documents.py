@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from cli.main import COMMANDS
-from fleet.prices import Ec2Use, LambdaUse, job_cost
+from fleet.month import ALARMS, month_table
+from fleet.prices import AS_OF, Ec2Use, LambdaUse, job_cost
 from operations.trail import LABELS
 from tests.unit.infra.documents import resources
 from tests.unit.test_rules import PRODUCT, modules, words
@@ -81,6 +82,22 @@ def test_the_readme_has_the_price_of_a_job(row: str, use: Ec2Use | LambdaUse) ->
     cost = job_cost(use)
     assert cost is not None
     assert float(price) == float(f"{cost:.2g}")
+
+
+def test_the_readme_has_the_months_that_are_computed() -> None:
+    readme = read("README.md")
+    (day,) = re.findall(r"^\| a month, by the price list of (\S+) ", readme, re.MULTILINE)
+    assert day == AS_OF.isoformat()
+    amount = r"\| ([\d.]+) USD "
+    rows = re.findall(rf"^\| (no job|[\d,]+ jobs of ten minutes) {amount}{amount}\|", readme, re.M)
+    written = {jobs: [float(usd) for usd in usds] for jobs, *usds in rows}
+    assert written == {
+        f"{jobs:,} jobs of ten minutes" if jobs else "no job": [
+            float(f"{cost.usd:.2g}") for cost in costs
+        ]
+        for jobs, costs in month_table()
+    }
+    assert f"{ALARMS} alarms" in readme
 
 
 def test_the_example_of_explain_has_lines_that_it_prints() -> None:
