@@ -1,11 +1,14 @@
 """`runner-fleet dashboard`: the fleet in a browser, from this machine."""
 
+import os
 import webbrowser
 from contextlib import suppress
 from typing import Annotated
 
 import typer
 import uvicorn
+from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from adapters.aws.clients import clients
 from cli.commands import DEFAULT_STACK, with_stack
@@ -33,6 +36,7 @@ TokenEnv = Annotated[
     str, typer.Option("--token-env", help="Environment variable with a GitLab token.")
 ]
 DEFAULT_PORT = 8720
+COLLECTOR_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
 def dashboard(  # noqa: PLR0913 - options
@@ -66,6 +70,7 @@ def dashboard(  # noqa: PLR0913 - options
         may_change=is_ours,
         token_env=token_env,
         in_words=with_stack,
+        traces=_traces(),
         aws=None if isinstance(ctx.obj, Deployed) else clients(),
     )
     shown = f"[{host}]" if ":" in host else host
@@ -84,3 +89,14 @@ def dashboard(  # noqa: PLR0913 - options
     )
     with suppress(KeyboardInterrupt), door:
         uvicorn.Server(config).run(sockets=[door])
+
+
+def _traces() -> SpanProcessor | None:
+    """What sends traces, where OpenTelemetry's own variables name a collector."""
+    if not any(os.environ.get(name) for name in COLLECTOR_VARIABLES):
+        return None
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
+        OTLPSpanExporter,
+    )
+
+    return BatchSpanProcessor(OTLPSpanExporter())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from opentelemetry.sdk.trace import SpanProcessor
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.responses import Response, StreamingResponse
@@ -20,6 +21,7 @@ from monitor.guard import Guard
 from monitor.metrics import FleetCollector
 from monitor.page import Page
 from monitor.readings import Readings
+from monitor.traces import TraceSender
 from operations.deployed import Deployed
 from operations.lanes import Lane, LaneReader
 from operations.status import FleetView, gather
@@ -35,6 +37,7 @@ class Serving:
     may_change: bool = True
     token_env: str = "GITLAB_TOKEN"  # noqa: S105 - a variable's name
     in_words: Callable[[str], str] = str  # adapts the commands in a text to this stack
+    traces: SpanProcessor | None = None  # gets a trace of each job that ends
     aws: Clients | None = None  # where AWS's quotas are read; None: they are not shown
 
 
@@ -63,9 +66,14 @@ def make_app(
 
     @asynccontextmanager
     async def served(_app: FastAPI) -> AsyncIterator[None]:
+        sender = _sender(deployed, serving)
         board.start()
+        if sender:
+            sender.start()
         yield
         board.end()
+        if sender:
+            sender.end()
 
     app = FastAPI(openapi_url=None, lifespan=served)
     app.middleware("http")(guard)
@@ -76,6 +84,13 @@ def make_app(
     app.include_router(past.routes(page))
     app.include_router(limits.routes(page, serving.aws, serving.token_env))
     _add_streams(app, board)
+
+    _add_failures(app, page)
+    return app
+
+
+def _add_failures(app: FastAPI, page: Page) -> None:
+    """Pages for what cannot be shown."""
 
     @app.exception_handler(FleetError)
     async def failed(request: Request, error: Exception) -> Response:
@@ -89,7 +104,12 @@ def make_app(
     async def missing(request: Request, _error: Exception) -> Response:
         return page.failure(request, "there is no such page", status=404)
 
-    return app
+
+def _sender(deployed: Deployed, serving: Serving) -> TraceSender | None:
+    if serving.traces is None:
+        return None
+    read, clock = deployed.history.between, deployed.clock
+    return TraceSender(read, clock, serving.traces, stack=deployed.stack)
 
 
 def _add_streams(app: FastAPI, board: Board) -> None:

@@ -1,0 +1,66 @@
+"""How long the first byte of each page takes, with 10,000 jobs and 500 machines.
+
+`python -m tests.browser.first_byte` prints the median and the worst of many requests, while the
+fleet is read in the background.
+"""
+
+import http.client
+import statistics
+import sys
+import time
+from urllib.parse import urlsplit
+
+from fleet.machine.mailbox import MachineState
+from fleet.reasons import Reason
+from fleet.steps import Step, StepName
+from local.past_month import month
+from tests.browser.show import FLEET, served
+from tests.unit.cli.fleet_at_work import AT, AtWork, ago
+
+PATHS = (
+    *("/", "/parts/now", "/machines", "/waits?span=month", "/jobs?since=30d"),
+    *("/projects?since=30d", "/limits", "/metrics", "/job?of=10001"),
+)
+
+
+def large_fleet(*, jobs: int, machines: int, past: int) -> AtWork:
+    """A fleet with so many waiting jobs, live machines and past runs."""
+    at_work = AtWork().configure(FLEET.replace("ceiling = 10", "ceiling = 1000"))
+    for number in range(machines):
+        runner = at_work.runner(number, launched_s=60 + number % 900)
+        taken = Step(at=ago(50), name=StepName.JOB_TAKEN, job_id=number)
+        at_work.reports(runner, MachineState.BUSY, taken, job_id=number)
+    for number in range(jobs):
+        at_work.job(10_000 + number, waits_s=10 + number % 3000, reason=Reason.AT_CEILING)
+    for run in month(past, AT):
+        at_work.deployed.history.write(run)
+    return at_work
+
+
+def first_byte_s(address: str, path: str) -> float:
+    """From the request until the answer's head."""
+    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=60)
+    began = time.perf_counter()
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    took = time.perf_counter() - began
+    answer.read()
+    connection.close()
+    return took
+
+
+def main() -> None:
+    """Serve, ask, print."""
+    times = int(sys.argv[1]) if len(sys.argv) > 1 else 30
+    with served(large_fleet(jobs=10_000, machines=500, past=20_000)) as address:
+        for path in PATHS:  # what is read in the background is there
+            first_byte_s(address, path)
+        time.sleep(60)
+        for path in PATHS:
+            took = sorted(first_byte_s(address, path) for _ in range(times))
+            median, worst = statistics.median(took) * 1000, took[-1] * 1000
+            print(f"{path:24} median {median:6.1f} ms   worst {worst:6.1f} ms", flush=True)
+
+
+if __name__ == "__main__":
+    main()

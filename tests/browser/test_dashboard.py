@@ -1,0 +1,138 @@
+"""The dashboard in a browser: every page, every button, light, dark, narrow, by keyboard."""
+
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from fleet.reasons import Reason
+from tests.browser.conftest import AXE, Visit
+from tests.unit.cli.fleet_at_work import AtWork
+
+pytestmark = pytest.mark.browser
+
+PAGES = {
+    "now": "/",
+    "machines": "/machines",
+    "waits": "/waits?span=month",
+    "jobs": "/jobs",
+    "projects": "/projects?since=30d",
+    "limits": "/limits",
+    "job": "/job?of=8001",
+}
+ABSENT = ("/job?of=1", "/nowhere", "/find?job=what", "/jobs?since=soon")
+LOOKS = ("light", "dark", "narrow")
+
+
+def findings(page: Page) -> list[dict[str, Any]]:
+    """What axe-core finds on a page, in short."""
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [
+        {"rule": one["id"], "where": [node["target"] for node in one["nodes"]][:3]}
+        for one in found["violations"]
+    ]
+
+
+def reads_well(visit: Visit) -> None:
+    """Nothing hangs over the side, and axe-core finds nothing."""
+    over = visit.page.evaluate(
+        "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )
+    assert over <= 0, f"{over} pixels hang over the side"
+    assert findings(visit.page) == []
+
+
+@pytest.mark.parametrize("visit", LOOKS, indirect=True)
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_reads_well(name: str, visit: Visit, request: pytest.FixtureRequest) -> None:
+    visit.go(PAGES[name])
+    look = request.node.callspec.params["visit"]
+    visit.keep(f"{name}-{look}")
+    reads_well(visit)
+
+
+@pytest.mark.parametrize("path", ABSENT)
+def test_a_page_that_is_not_there_reads_well(path: str, visit: Visit) -> None:
+    visit.go(path)
+    reads_well(visit)
+    expect(visit.page.locator("h1")).to_be_visible()
+    # The browser itself notes each answer of 400 or 404.
+    visit.complaints[:] = [one for one in visit.complaints if "status of 40" not in one]
+
+
+def test_the_page_follows_the_fleet(visit: Visit, at_work: AtWork) -> None:
+    page = visit.go("/")
+    expect(page.get_by_text("job-9999")).to_have_count(0)
+    at_work.job(9999, pool="big", waits_s=1, reason=Reason.AT_CEILING)
+    expect(page.get_by_text("job-9999")).to_be_visible()
+
+
+def test_the_box_finds_a_job_by_keyboard(visit: Visit) -> None:
+    page = visit.go("/")
+    page.keyboard.press("/")
+    page.keyboard.type("https://gitlab.example.com/acme/demo/-/jobs/8002")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("8002")
+
+
+def test_the_first_stop_of_the_keyboard_leads_to_the_content(visit: Visit) -> None:
+    page = visit.go("/")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#main")).to_be_focused()
+
+
+def test_the_theme_turns_and_stays(visit: Visit) -> None:
+    page = visit.go("/waits?span=month")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(ground)
+    button = page.get_by_role("button", name=re.compile("Theme"))
+    button.click()
+    button.click()
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    dark = page.evaluate(ground)
+    assert dark != light
+    visit.go("/")
+    assert page.evaluate(ground) == dark
+    page.keyboard.press("t")
+    assert page.evaluate(ground) == light
+
+
+def test_the_chart_is_drawn_and_its_numbers_open(visit: Visit) -> None:
+    page = visit.go("/waits?span=month")
+    expect(page.locator("#chart canvas")).to_be_visible()
+    page.get_by_text("The numbers").click()
+    expect(page.get_by_role("region", name="Waits over time")).to_be_visible()
+    reads_well(visit)
+
+
+@pytest.mark.parametrize(
+    ("path", "choices", "ends"),
+    [
+        ("/waits", {"span": "week", "over": "30.0"}, "span=week&over=30.0"),
+        ("/jobs", {"since": "7d", "project": "acme/platform", "pool": "node"}, "pool=node"),
+        ("/projects", {"since": "7d", "by": "pool"}, "since=7d&by=pool"),
+    ],
+)
+def test_a_choice_is_shown(path: str, choices: dict[str, str], ends: str, visit: Visit) -> None:
+    page = visit.go(path)
+    form = page.locator("form.choices")
+    for name, value in choices.items():
+        control = form.locator(f"[name={name}]")
+        is_list = control.evaluate("one => one.tagName") == "SELECT"
+        control.select_option(value) if is_list else control.fill(value)
+    form.get_by_role("button", name="Show").click()
+    page.wait_for_url(re.compile(re.escape(ends)))
+    expect(page.locator("h1")).to_be_visible()
+
+
+def test_the_cost_is_downloaded_as_csv(visit: Visit) -> None:
+    page = visit.go("/projects?since=30d")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="CSV").click()
+    text = download.value.path().read_text(encoding="utf-8")
+    assert text.startswith("project,jobs,")
+    assert len(text.splitlines()) == 41
