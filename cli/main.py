@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from cli.commands import use_stack
 from cli.failures import error_lines
+from cli.lines import say
 
 # Where each command is, and the line that `--help` shows for it: the first of its own help.
 # Reading it here keeps `--help` from importing boto3, pydantic and the local engine.
@@ -107,7 +108,7 @@ app = typer.Typer(
 def say_version(asked: bool) -> None:
     """Print the version of the installed package, and end."""
     if asked:
-        typer.echo(f"runner-fleet {version('gitlab-runner-fleet')}")
+        say(f"runner-fleet {version('gitlab-runner-fleet')}")
         raise typer.Exit
 
 

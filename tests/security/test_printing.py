@@ -205,15 +205,6 @@ def test_commands_print_through_one_place_only() -> None:
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             name = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
-            if name in {
-                "typer.echo",
-                "typer.secho",
-                "print",
-                "Text",
-                "Console",
-                "sys.stdout.write",
-            }:
-                wrong.append(f"{path.name}:{node.lineno}")  # type: ignore[attr-defined]
-            if name.startswith("Text."):
+            if name in PRINTS or name.startswith("Text."):
                 wrong.append(f"{path.name}:{node.lineno}")  # type: ignore[attr-defined]
     assert wrong == []

@@ -42,10 +42,6 @@ class Machine:
         """The fields of every runner call."""
         return {"token": self.token, "system_id": self.system_id, "info": INFO}
 
-    def verify(self) -> httpx.Response:
-        """POST /runners/verify."""
-        return self._http.post("/runners/verify", json=self.identity)
-
     def ask(self, **rest: Any) -> httpx.Response:
         """POST /jobs/request."""
         return self._http.post("/jobs/request", json={**self.identity, **rest})

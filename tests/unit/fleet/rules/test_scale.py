@@ -31,7 +31,6 @@ from tests.unit.fleet.facts import (
 
 TWO_WARM = replace(LIMITS, idle_target=2)
 BY_TWOS = replace(LIMITS, launch_at_most=2)
-NO_ROOM = replace(LIMITS, ceiling=0)
 FOR_ONE: Facts = {"project_id": 1}
 FOR_TWO: Facts = {"project_id": 2}
 FULL = {key(9): Reason.AT_CEILING}

@@ -102,7 +102,10 @@ def test_launches_are_counted_and_those_that_were_changed(scene: Scene) -> None:
     ("verdict", "status", "expected"),
     [
         (Disruption(refuse="RequestLimitExceeded"), 503, ["RequestLimitExceeded"]),
+        (Disruption(refuse="Unavailable"), 503, ["Unavailable"]),
         (Disruption(refuse="VcpuLimitExceeded"), 400, ["VcpuLimitExceeded"]),
+        (Disruption(refuse="UnauthorizedOperation"), 403, ["UnauthorizedOperation"]),
+        (Disruption(most=0), 200, [DRY, DRY]),
         (Disruption(dry=dict.fromkeys((PLACE_A, PLACE_B), DRY)), 200, [DRY, DRY]),
     ],
 )

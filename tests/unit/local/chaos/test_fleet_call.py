@@ -1,7 +1,6 @@
 """CreateFleet on a bad day: the request to the engine, and the answer to the fleet."""
 
 from typing import Any
-from xml.etree import ElementTree
 
 import pytest
 from botocore.loaders import Loader
@@ -12,7 +11,6 @@ from local.chaos.fleet_call import (
     Disruption,
     FleetCall,
     Override,
-    refused,
     shortened,
     with_errors,
 )
@@ -81,11 +79,6 @@ def test_there_are_only_so_many(most: int | None, count: int) -> None:
     assert FleetCall.of(asked).count == count
 
 
-@pytest.mark.parametrize("verdict", [Disruption(dry={A: DRY, B: DRY}), Disruption(most=0)])
-def test_where_nothing_is_left_the_engine_is_not_asked(verdict: Disruption) -> None:
-    assert shortened(call(), verdict) is None
-
-
 def test_the_fleets_client_reads_an_error_for_each_dry_place() -> None:
     answer = parsed(with_errors(ENGINE, call(), Disruption(dry={A: DRY})))
     (error,) = answer["Errors"]
@@ -106,15 +99,3 @@ def test_an_answer_without_machines_is_a_whole_answer() -> None:
     answer = parsed(with_errors(None, call(), Disruption(dry={A: DRY, B: "Other"})))
     assert [error["ErrorCode"] for error in answer["Errors"]] == [DRY, "Other"]
     assert answer["FleetId"] == "fleet-chaos"
-
-
-@pytest.mark.parametrize(
-    ("code", "status"),
-    [("RequestLimitExceeded", 503), ("Unavailable", 503), ("VcpuLimitExceeded", 400)],
-)
-def test_a_refusal_has_the_status_that_ec2_gives_it(code: str, status: int) -> None:
-    got, body = refused(code)
-    assert got == status
-    element = ElementTree.fromstring(body).find(".//Code")
-    assert element is not None
-    assert element.text == code
