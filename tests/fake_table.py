@@ -12,13 +12,21 @@ from adapters.ledger.table import TRANSACT, Change, Item, Table, of_dynamodb, to
 from fleet.errors import FleetError, Refused
 from fleet.events import WARNING, RowsUnreadable, emit
 
-INDEXES = {"open": ("open_pk", "open_sk"), "recent": ("kind", "changed_at")}
-# What the index of waiting jobs holds besides the keys; the other one holds whole items.
+INDEXES = {
+    "open": ("open_pk", "open_sk"),
+    "recent": ("recent_pk", "changed_at"),
+    "kinds": ("kind", "changed_at"),
+}
+# What two indexes hold besides the keys; the third holds whole items.
 _OF_WAITING = """
     instance job_id project_id project_path name tags status pending_at pool reason attempt
     on_demand given_up pipeline_id changed_at
 """
-PROJECTED = {"open": frozenset(_OF_WAITING.split())}
+_OF_RECENT = """
+    instance job_id project_id project_path name tags status outcome pending_at pool reason
+    runner_id started_at finished_at failure_reason id machine_id launched_at ended_at
+"""
+PROJECTED = {"open": frozenset(_OF_WAITING.split()), "recent": frozenset(_OF_RECENT.split())}
 ITEM_LIMIT = 400_000  # bytes, of DynamoDB
 KEYS = frozenset({"pk", "sk"})
 

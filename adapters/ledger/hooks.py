@@ -76,7 +76,7 @@ class HookRows(Rows):
 
     def hooks(self, instance: str) -> tuple[HookRow, ...]:
         """Every webhook that the fleet registered."""
-        rows = self._readable(HOOK_ROW.read, self._table.query_index("recent", "kind", "hook"))
+        rows = self._readable(HOOK_ROW.read, self._table.query_index("kinds", "kind", "hook"))
         return tuple(row for row in rows if row.instance == instance)
 
     def hook(self, instance: str, scope: HookScope) -> HookRow | None:

@@ -16,6 +16,7 @@ from adapters.ledger.open_jobs import (
     pool_pk,
     wait_in_pool,
 )
+from adapters.ledger.recent import KEY as RECENT, newest, recent_pk
 from adapters.ledger.retries import RetryRows
 from adapters.ledger.rows import REASON, STEPS, RowType
 from adapters.ledger.table import (
@@ -43,8 +44,8 @@ class JobRow(HasUtcTimes):
     """A job with its history: what `status` and `explain` show."""
 
     job: Job
-    steps: tuple[Step, ...]
     changed_at: datetime
+    steps: tuple[Step, ...] = ()
     started_at: datetime | None = None
     finished_at: datetime | None = None
     failure_reason: str | None = None
@@ -107,9 +108,8 @@ class JobRows(Rows):
         return self._readable(JOB_ROW.read, (item for item in items if "instance" in item))
 
     def recent(self, limit: int) -> list[JobRow]:
-        """The last changed jobs, newest first."""
-        items = self._table.query_index("recent", "kind", "job", newest_first=True, limit=limit)
-        return self._readable(_row, items)
+        """The last changed jobs, newest first, without their steps."""
+        return self._readable(_row, newest(self._table, "job", limit))
 
     def route(
         self,
@@ -180,7 +180,7 @@ class JobRows(Rows):
             Change(
                 pk=job_pk(job.key),
                 sk="job",
-                put=_present(put | dict(facts)) | _history(at),
+                put=_present(put | dict(facts)) | _history(job.key, at),
                 once=JOB_ROW.write(job, without=_CHANGING | {"reason", "pool"}),
                 append={"timeline": STEPS.write(steps)},
                 remove=(
@@ -266,7 +266,7 @@ class JobRows(Rows):
 
     def mark_on_demand(self, job: Job, step: Step, *, at: datetime) -> None:
         """Record of a job that is about to be pending that no spot machine may run it."""
-        put = {"on_demand": True, "retry_of": True, "changed_at": at, **_history(at)}
+        put = {"on_demand": True, "retry_of": True, "changed_at": at, **_history(job.key, at)}
         once = JOB_ROW.write(job, without=_CHANGING | {"on_demand", "reason", "pool"})
         self._record(
             Change(
@@ -333,7 +333,7 @@ def _routing(
     return Change(
         pk=job_pk(job.key),
         sk="job",
-        put=item | _history(at),
+        put=item | _history(job.key, at),
         append={"timeline": STEPS.write(steps)},
         remove=(
             "given_up",
@@ -377,8 +377,8 @@ def _codes(exc: Refused) -> Collection[str]:
     return codes if isinstance(codes, list) else ()
 
 
-def _history(at: datetime) -> Item:
-    return {"kind": "job", "ttl": int((at + KEPT).timestamp())}
+def _history(key: JobKey, at: datetime) -> Item:
+    return {RECENT: recent_pk("job", str(key)), "ttl": int((at + KEPT).timestamp())}
 
 
 def _present(facts: Mapping[str, object]) -> Item:

@@ -46,7 +46,7 @@ class ProjectRows(HookRows):
             is_sick = any(one.may_serve(item.get("project_id", 0)) for one in unhealthy)
             return WATCHED_ROW.read(item, hook_healthy=not is_sick)
 
-        items = self._table.query_index("recent", "kind", "project")
+        items = self._table.query_index("kinds", "kind", "project")
         ours = (item for item in items if item.get("instance") == instance)
         return tuple(self._readable(read, ours))
 

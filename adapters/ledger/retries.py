@@ -47,7 +47,7 @@ class RetryRows(Rows):
 
     def due(self, *, before: datetime) -> list[Intent]:
         """The intents from before this time that are not settled, oldest first."""
-        items = self._table.query_index("recent", "kind", "retry")
+        items = self._table.query_index("kinds", "kind", "retry")
         due = (item for item in items if item["changed_at"] < before.isoformat())
         return self._readable(INTENT_ROW.read, due)
 

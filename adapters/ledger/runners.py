@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from boto3.dynamodb.conditions import Attr, ConditionBase
 
 from adapters.ledger.mailboxes import Mailboxes
+from adapters.ledger.recent import KEY as RECENT, recent_pk
 from adapters.ledger.rows import JOB_KEY, RowType
 from adapters.ledger.table import TRANSACT, Change, Item, Rows, Table, absent, exists
 from fleet.machine.mailbox import Credential, Order, Report
@@ -230,7 +231,7 @@ class RunnerRows(Rows):
         ended = RUNNER_ROW.write(runner) | {
             "pk": f"runner#{runner.id}",
             "sk": "runner",
-            "kind": "runner",
+            RECENT: recent_pk("runner", runner.id),
             "changed_at": at,
             "ended_at": at,
             "reason": str(reason),

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
+from adapters.ledger.recent import newest
 from fleet.model import JobKey, JobStatus
 from local.chaos.gitlab_eye import JobSeen
 from local.chaos.judge import Lived, is_over
@@ -32,7 +33,7 @@ def leaked(laptop: Laptop, jobs: Iterable[JobSeen]) -> Mapping[str, int]:
 
 def machines_since(laptop: Laptop, at: datetime, observer: Observer) -> tuple[Lived, ...]:
     """Every machine that was launched since `at`, those that still live included."""
-    ended = laptop.table.query_index("recent", "kind", "runner", newest_first=True, limit=RECENT)
+    ended = newest(laptop.table, "runner", RECENT)
     rows = {item["id"]: item for item in ended if item.get("machine_id")}
     lived = [
         Lived(

@@ -52,7 +52,7 @@ def allowed(dynamodb: Any, table: str, pk: str) -> set[str]:
         "ExpressionAttributeNames": {"#k": "pk"},
         "ExpressionAttributeValues": {":k": {"S": pk}},
     }
-    by_index = query | {"IndexName": "recent", "ExpressionAttributeNames": {"#k": "kind"}}
+    by_index = query | {"IndexName": "kinds", "ExpressionAttributeNames": {"#k": "kind"}}
     update = {
         "UpdateExpression": "SET kind = :k",
         "ExpressionAttributeValues": {":k": {"S": "retry"}},

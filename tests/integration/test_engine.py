@@ -179,7 +179,11 @@ def test_the_ledger_has_its_indexes_and_forgets_by_ttl(engine: Engine, stack: St
         index["IndexName"]: [key["AttributeName"] for key in index["KeySchema"]]
         for index in table["GlobalSecondaryIndexes"]
     }
-    assert keys == {"open": ["open_pk", "open_sk"], "recent": ["kind", "changed_at"]}
+    assert keys == {
+        "open": ["open_pk", "open_sk"],
+        "recent": ["recent_pk", "changed_at"],
+        "kinds": ["kind", "changed_at"],
+    }
     ttl = engine.client("dynamodb").describe_time_to_live(TableName=stack.ledger_table)
     assert ttl["TimeToLiveDescription"]["AttributeName"] == "ttl"
 

@@ -248,13 +248,13 @@ def test_an_index_is_read_from_either_end(table: Table, pk: str) -> None:
     table.write(put(f"{pk}#4", "job", kind=pk))
 
     def read(**options: Any) -> list[str]:
-        return [item["changed_at"] for item in table.query_index("recent", "kind", pk, **options)]
+        return [item["changed_at"] for item in table.query_index("kinds", "kind", pk, **options)]
 
     assert read() == ["2026-01", "2026-02", "2026-03"]
     assert read(newest_first=True) == ["2026-03", "2026-02", "2026-01"]
     assert read(newest_first=True, limit=2) == ["2026-03", "2026-02"]
     assert read(limit=5) == ["2026-01", "2026-02", "2026-03"]
-    (first, *_) = table.query_index("recent", "kind", pk)
+    (first, *_) = table.query_index("kinds", "kind", pk)
     assert first["timeline"] == ["x"]
 
 

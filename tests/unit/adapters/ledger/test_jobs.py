@@ -1,5 +1,6 @@
 """Job rows: how far a job is only ever grows, and every write may come twice and in any order."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -7,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from adapters.ledger.jobs import KEPT, JobRows
+from adapters.ledger.recent import SHARDS, recent_pk
 from adapters.ledger.table import Change
 from fleet.errors import Transient
 from fleet.model import Job, JobKey, JobStatus
@@ -212,7 +214,24 @@ class TestRecent:
         assert [row.job.job_id for row in ledger.rows.recent(2)] == [3, 2]
         ledger.rows.advance(job(1, status=JobStatus.RUNNING), [], at=at(9), facts=NOTHING)
         assert [row.job.job_id for row in ledger.rows.recent(5)] == [1, 3, 2]
-        assert ledger.rows.recent(5)[1].steps == (ROUTED,)
+        assert ledger.rows.recent(5)[1].steps == (), "the index has no histories"
+
+    def test_a_burst_spreads_over_partitions(self, ledger: Ledger) -> None:
+        for n in range(1, 161):
+            ledger.rows.route(job(n), [ROUTED], at=AT + timedelta(seconds=n))
+        rows = [item for item in ledger.table.items.values() if "recent_pk" in item]
+        heat = Counter(item["recent_pk"] for item in rows)
+        assert len(heat) == SHARDS
+        assert max(heat.values()) < 2 * 160 / SHARDS
+        newest = [row.job.job_id for row in ledger.rows.recent(30)]
+        assert newest == list(range(160, 130, -1))
+
+    def test_a_step_costs_no_write_in_it(self, ledger: Ledger) -> None:
+        ledger.route(job(1))
+        (before,) = ledger.table.query_index("recent", "recent_pk", recent_pk("job", str(key(1))))
+        ledger.rows.tell(key(1), [ROUTED])
+        (after,) = ledger.table.query_index("recent", "recent_pk", recent_pk("job", str(key(1))))
+        assert before == after
 
 
 class TestRoute:

@@ -208,7 +208,7 @@ PARTITION: dict[str, Any] = {
 
 
 INDEX: dict[str, Any] = {
-    "IndexName": "recent",
+    "IndexName": "kinds",
     "KeyConditionExpression": "#n0 = :v0",
     "ExpressionAttributeNames": {"#n0": "kind"},
     "ExpressionAttributeValues": {":v0": {"S": "job"}},
@@ -287,13 +287,13 @@ def test_an_index_is_not_read_beyond_the_limit(ledger: Ledger) -> None:
     ledger.answers(stored("a", "1"), stored("a", "2"), last="2", **INDEX, **limited)
     rest: dict[str, Any] = {"ExclusiveStartKey": stored("a", "2")}
     ledger.answers(stored("a", "3"), stored("a", "4"), last="4", **INDEX, **limited, **rest)
-    found = ledger.table.query_index("recent", "kind", "job", limit=3)
+    found = ledger.table.query_index("kinds", "kind", "job", limit=3)
     assert [item["sk"] for item in found] == ["1", "2", "3"]
 
 
 def test_a_page_is_asked_for_only_when_it_is_wanted(ledger: Ledger) -> None:
     ledger.answers(stored("a", "1"), stored("a", "2"), last="2", ScanIndexForward=True, **INDEX)
-    found = ledger.table.query_index("recent", "kind", "job")
+    found = ledger.table.query_index("kinds", "kind", "job")
     assert [item["sk"] for item in islice(found, 2)] == ["1", "2"]
 
 
