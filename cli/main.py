@@ -38,6 +38,16 @@ COMMANDS = {
         "Say how long jobs waited for a runner, and for what: p50, p95 and longest, by hop.",
     ),
     "explain": ("cli.explain:explain", "Say what happened to a job, step by step, and why."),
+    "pool": (
+        "cli.controls:pool",
+        "Pause and resume pools, and give them other ceilings for a time.",
+    ),
+    "runner": ("cli.controls:runner", "End a runner."),
+    "job": ("cli.controls:job", "Launch again for a job that waits."),
+    "interrupt": (
+        "cli.controls:interrupt",
+        "End the machine of a running job on purpose, as when AWS takes a spot machine back.",
+    ),
     "logs": ("cli.logs:logs", "Print a job's log, once or until the job ends."),
     "dashboard": (
         "cli.dashboard:dashboard",

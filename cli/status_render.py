@@ -31,6 +31,7 @@ def render(view: FleetView) -> RenderableType:
     return Group(
         cell(head, style="bold"),
         _problems(view.problems),
+        *_orders(view),
         _pools(view.pools),
         _queues(view.queues),
         _machines(view.machines) if view.machines else cell("no machine"),
@@ -48,6 +49,20 @@ def _problems(problems: Iterable[Problem]) -> RenderableType:
         )
     ]
     return Group(*lines) if lines else cell("no problems", style="green")
+
+
+def _orders(view: FleetView) -> list[RenderableType]:
+    """What people ordered, and what is used of budgets."""
+    lines: list[RenderableType] = []
+    for order in view.controls:
+        note = f": {order.note}" if order.note else ""
+        words = f"{order.says}, by {order.who} at {order.since:%F %R} UTC{note}"
+        lines.append(beside(cell("= ", style="bold yellow"), cell(words)))
+    for budget in view.budgets:
+        of = "project" if budget.is_project else "pool"
+        words = f"{of} {budget.name}: {budget.used_usd:.2f} of {budget.usd_per_day:.2f} USD today"
+        lines.append(beside(cell("= "), cell(words, style="dim")))
+    return lines
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -180,6 +180,16 @@ class CacheNotGiven:
 
 @measured(Measure("RunnersEnded", "Count"), by=("reason",))
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerEndOrdered:
+    """A person ordered the end of a runner, and the fleet carries it out."""
+
+    runner_id: str
+    pool: str
+    who: str
+    at_once: bool  # else after its job
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerClosed:
     """Machine, runner record and row of one runner are gone."""
 

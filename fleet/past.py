@@ -58,9 +58,8 @@ class PastRun(HasUtcTimes):
     for_job: int | None = None  # the job that it was launched for; None: kept warm
     reason: str | None = None  # why it ended
     usd_nano: int | None = None  # 10**-9 USD, launch to end, disk and address included
-    peak_cpu: float | None = None  # of all its processors: 1.0 is all of them
+    cpu_s: float | None = None  # of processor that the job used, all processors together
     peak_memory_mb: int | None = None
-    memory_mb: int | None = None  # that the machine has
 
     @property
     def had_job(self) -> bool:

@@ -35,6 +35,8 @@ class Reason(StrEnum):
     CONFIGURATION = "configuration"
     GITLAB_REFUSES = "gitlab_refuses"
     GITLAB_OUT = "gitlab_out"
+    PAUSED = "paused"
+    BUDGET = "budget"
     SURPLUS = "surplus"
     OUTDATED = "outdated"
     BALANCED = "balanced"
@@ -50,6 +52,7 @@ class Reason(StrEnum):
     WENT_UNSERVED = "went_unserved"
     LAUNCH_FAILED = "launch_failed"
     EXPIRED = "expired"
+    ORDERED = "ordered"
     STALLED = "stalled"
     STALLED_BUT_BUSY = "stalled_but_busy"
     NO_RECORD = "no_record"
@@ -107,6 +110,8 @@ SENTENCES: dict[Reason, str] = {
     Reason.CONFIGURATION: "AWS refuses the pool's configuration: correct it, then `apply`",
     Reason.GITLAB_REFUSES: "GitLab refuses its machine a credential; launched when it gives one",
     Reason.GITLAB_OUT: "GitLab does not answer: no machine is launched until it does",
+    Reason.PAUSED: "a person paused its pool: nothing is launched there until it is resumed",
+    Reason.BUDGET: "the day's budget of its pool or project is used up; it is new at 00:00 UTC",
     Reason.SURPLUS: "more runners than the backlog and the warm target need",
     Reason.OUTDATED: "its pool was changed since its launch, so GitLab gives it other jobs",
     Reason.BALANCED: "as many runners as are needed",
@@ -121,6 +126,7 @@ SENTENCES: dict[Reason, str] = {
     Reason.WENT_UNSERVED: "the machine ended and GitLab had given it no job; see its last steps",
     Reason.LAUNCH_FAILED: "no machine could be launched",
     Reason.EXPIRED: "the machine reached its longest lifetime",
+    Reason.ORDERED: "a person ordered its end",
     Reason.STALLED: "no sign of life, and GitLab or AWS agrees that nothing runs there",
     Reason.STALLED_BUT_BUSY: "no sign of life, but GitLab and AWS say that it works: left alone",
     Reason.NO_RECORD: "the ledger does not know it",

@@ -1,5 +1,6 @@
 """A deployed fleet, which the commands reach by its stack's name over AWS's API."""
 
+import getpass
 import os
 import re
 import time
@@ -9,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from adapters.aws.clients import Clients
+from adapters.aws.clients import Clients, aws_call
 from adapters.aws.demand import DemandQueue
 from adapters.aws.secrets import NOT_THERE, SecretStore
 from adapters.gitlab.client import CALLS_PER_MINUTE, DIRECT, Budget, GitLab, Way
@@ -67,6 +68,7 @@ class Deployed:
     connect: Connect = connect
     clock: Callable[[], datetime] = now
     pause: Callable[[float], None] = time.sleep
+    who: Callable[[], str] = getpass.getuser  # the person, as AWS knows them
 
     @property
     def fleet(self) -> FleetRows:
@@ -125,6 +127,12 @@ def find(stack: str, aws: Clients) -> Deployed:
             stack=stack,
             lacks=error.args[0],
         ) from error
+
+
+def caller(aws: Clients) -> str:
+    """Who calls AWS here: the last part of the identity's name."""
+    with aws_call("sts.GetCallerIdentity"):
+        return aws.sts.get_caller_identity()["Arn"].rpartition(":")[2]
 
 
 def read_applied(stored: StoredConfig) -> FleetConfig:
@@ -192,6 +200,7 @@ def _deployed(stack: str, aws: Clients, outputs: Mapping[str, str]) -> Deployed:
             "events": queue("EventDeadLetterUrl"),
             "expiries": queue("ExpiryDeadLetterUrl"),
         },
+        who=lambda: caller(aws),
         gitlab_secret=outputs["GitlabSecret"],
         pool_secret_prefix=outputs["PoolSecretPrefix"],
     )

@@ -13,6 +13,7 @@ from fleet.errors import FleetError, Refused
 from fleet.job_event import instance_of
 from fleet.machine.mailbox import Report
 from fleet.model import Job, JobKey, JobStatus, Runner, rank
+from fleet.rules.controls import ceiling_of, in_force, pause_of
 from fleet.rules.liveness import by_our_clock, steps_between
 from fleet.rules.problems import ignored
 from fleet.rules.route import Pending, decide_route
@@ -108,13 +109,17 @@ def _trail(deployed: Deployed, config: FleetConfig, row: JobRow) -> Trail:
     serves_it = runner is not None and runner.job in (None, job.key)
     report = _report(runners, runner, at) if runner and serves_it else None
     pool_row = deployed.fleet.shown_pool(job.pool) if job.pool else None
+    controls = in_force(deployed.fleet.controls(), at) if is_sought else ()
+    pool = config.pool(job.pool) if job.pool else None
     facts = JobFacts(
         at=at,
         job=job,
         steps=row.steps,
         failure=row.failure_reason,
         torn_down_after=_torn_down_after(row),
-        pool=config.pool(job.pool) if job.pool else None,
+        pool=pool,
+        pause=pause_of(controls, job.pool) if job.pool else None,
+        ceiling=ceiling_of(controls, pool.name, pool.ceiling) if pool else None,
         back_off=pool_row.back_off if pool_row else {},
         trouble=_trouble(deployed),
         hold=widest(deployed.fleet.holds(), job) if is_sought and job.pool else None,

@@ -6,6 +6,7 @@ from fleet.config.reading import PoolConfig
 from fleet.config.values import duration_text
 from fleet.model import Runner
 from fleet.reasons import SENTENCES, Reason
+from fleet.rules.controls import ALL, Control
 from fleet.rules.holds import advice as advice_on_hold, sentence as sentence_of_hold
 from fleet.rules.standing import Advice, Diagnosis, JobFacts, Standing
 from fleet.steps import StepName
@@ -42,6 +43,9 @@ _DO = {
     Advice.CORRECT_TAGS: f"correct its tags, or a pool's, {_ROUTED_SOON}",
     Advice.AWAIT_RECONCILE: "nothing: reconcile routes it again within a minute",
     Advice.RAISE_CEILING: f"nothing, or raise its ceiling, {_APPLY}",
+    Advice.RESUME_POOL: "`runner-fleet pool resume` when the cause is gone",
+    Advice.RAISE_BUDGET: "nothing, or raise the budget in fleet.toml (budget_usd_per_day of pool"
+    " {pool}, or [budgets] of the project), then `runner-fleet apply`",
     Advice.CORRECT_POOL: f"correct it, {_ROUTED_SOON}",
     Advice.ADD_PLACES: "nothing, or name more instance_types or subnets in pool {pool}",
     Advice.RUN_AGAIN: "cancel and retry it in GitLab if it may run a second time; otherwise GitLab"
@@ -85,7 +89,8 @@ def _do(facts: JobFacts, diagnosis: Diagnosis) -> str:
 def _says(facts: JobFacts, diagnosis: Diagnosis, refused: str | None) -> str:
     job, standing = facts.job, diagnosis.standing
     if standing in _SAYS:
-        ceiling = facts.pool.ceiling if facts.pool else 0
+        configured = facts.pool.ceiling if facts.pool else 0
+        ceiling = configured if facts.ceiling is None else facts.ceiling
         return _SAYS[standing].format(pool=job.pool, runner=job.runner_id, ceiling=ceiling)
     match standing:
         case Standing.GITLAB_UNUSABLE if facts.trouble is not None:
@@ -100,8 +105,21 @@ def _says(facts: JobFacts, diagnosis: Diagnosis, refused: str | None) -> str:
             return _ended(facts, diagnosis)
     if diagnosis.runner is not None:
         return _of_runner(facts, standing, diagnosis.runner)
+    return _waits(facts, diagnosis)
+
+
+def _waits(facts: JobFacts, diagnosis: Diagnosis) -> str:
+    if diagnosis.reason is Reason.PAUSED and facts.pause is not None:
+        return _paused(facts.pause)
     when = f", at {diagnosis.until:%T} UTC" if diagnosis.until else ""
     return (sentence_of(diagnosis.reason) or "it waits for the autoscaler") + when
+
+
+def _paused(pause: Control) -> str:
+    what = "every pool" if pause.about == ALL else f"pool {pause.about}"
+    until = f" until {pause.until:%F %R} UTC" if pause.until else ""
+    note = f": {pause.note}" if pause.note else ""
+    return f"{pause.who} paused {what} at {pause.at:%F %R} UTC{until}{note}"
 
 
 def _of_runner(facts: JobFacts, standing: Standing, runner: Runner) -> str:

@@ -37,6 +37,12 @@ def read_period(since: str, at: datetime) -> Period:
     return Period(since=begins, until=after)
 
 
+def read_moment(text: str, at: datetime) -> datetime:
+    """A time to come: a length from now, or a moment. Raises `Refused` for anything else."""
+    length = _length(text)
+    return at + length if length is not None else _moment(text)
+
+
 def read_length(text: str) -> timedelta:
     """A length of time such as `2h`. Raises `Refused` for anything else."""
     length = _length(text)

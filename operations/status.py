@@ -1,7 +1,7 @@
 """The fleet at one time, as `status` shows it, from the ledger and the queues."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -14,9 +14,19 @@ from fleet.config.reading import FleetConfig, PoolConfig
 from fleet.job_event import instance_of
 from fleet.model import Job, JobStatus, Runner
 from fleet.reasons import Reason
+from fleet.rules.budgets import (
+    BudgetUse,
+    Spending,
+    has_budgets,
+    pool_use,
+    project_use,
+    with_living,
+)
 from fleet.rules.liveness import by_our_clock
 from fleet.rules.problems import (
+    SILENT_WITHIN,
     FleetFacts,
+    Heard,
     HookFacts,
     PoolFacts,
     Problem,
@@ -24,9 +34,12 @@ from fleet.rules.problems import (
     state_word,
 )
 from fleet.rules.schedule import idle_target
+from fleet.steps import StepName
+from operations.controls import ControlView, controls_in_force
 from operations.deployed import Deployed, read_applied
 from operations.trail import sentence_of
 
+HEARD_OF = 50  # recent jobs that show whether webhooks arrive
 # Where the sentence of a reason is about a job, and not about its pool.
 OF_POOLS = {
     Reason.BACKLOG.value: "runners were launched for jobs that waited",
@@ -103,6 +116,16 @@ class JobView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetView:
+    """A budget of today, in USD. `used_usd` has ended machines, and live ones so far."""
+
+    name: str  # a pool, or a project as fleet.toml names it
+    is_project: bool
+    usd_per_day: float
+    used_usd: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FleetView:
     """All of it."""
 
@@ -115,6 +138,8 @@ class FleetView:
     queues: tuple[QueueView, ...]
     machines: tuple[MachineView, ...]
     jobs: tuple[JobView, ...]
+    controls: tuple[ControlView, ...] = ()  # orders of people that are in force
+    budgets: tuple[BudgetView, ...] = ()  # of today, UTC
 
     def to_json(self) -> dict[str, Any]:
         """As `--json` prints it: times as ISO 8601 in UTC, durations in seconds."""
@@ -150,7 +175,12 @@ def gather(deployed: Deployed, *, jobs: int) -> FleetView:
     config = read_applied(stored)
     instance = instance_of(config.gitlab.url)
     pools = _pools(deployed, config, stored)
-    recent = deployed.jobs.recent(jobs)
+    recent = deployed.jobs.recent(max(jobs, HEARD_OF))
+    controls = controls_in_force(
+        deployed, frozenset(runner.id for pool in pools for runner in pool.runners)
+    )
+    spending = _spending(deployed, config, pools)
+    uses = _uses(config, spending, pools)
     queues = _queues(deployed)
     sick = (hook for hook in deployed.fleet.hooks(instance) if not hook.healthy)
     facts = FleetFacts(
@@ -165,6 +195,9 @@ def gather(deployed: Deployed, *, jobs: int) -> FleetView:
         pools=tuple(_facts(pool, config, stored) for pool in pools),
         unpooled=tuple(deployed.jobs.unpooled(instance)),
         unreadable=deployed.unreadable,
+        heard=tuple(_heard(row) for row in recent if at - row.changed_at <= SILENT_WITHIN),
+        swept=deployed.fleet.last_sweep(),
+        budgets=uses,
     )
     return FleetView(
         at=at,
@@ -172,11 +205,52 @@ def gather(deployed: Deployed, *, jobs: int) -> FleetView:
         gitlab=config.gitlab.url,
         version=config.version,
         problems=decide_problems(facts),
-        pools=tuple(_pool_view(pool, at) for pool in pools if _is_shown(pool)),
+        pools=tuple(_pool_view(pool, at, controls) for pool in pools if _is_shown(pool)),
         queues=queues,
         machines=tuple(_machine_view(runner, at) for pool in pools for runner in pool.runners),
-        jobs=tuple(job_view(row, at) for row in recent),
+        jobs=tuple(job_view(row, at) for row in recent[:jobs]),
+        controls=controls,
+        budgets=tuple(
+            BudgetView(
+                name=use.name,
+                is_project=use.is_project,
+                usd_per_day=float(use.usd_per_day),
+                used_usd=float(use.used_usd),
+            )
+            for use in uses
+        ),
     )
+
+
+def _heard(row: JobRow) -> Heard:
+    """How the fleet heard of a job."""
+    names = {step.name for step in row.steps}
+    return Heard(
+        by_webhook=StepName.WEBHOOK_RECEIVED in names,
+        is_found=StepName.RECONCILE_FOUND in names,
+        has_run=row.job.status >= JobStatus.RUNNING,
+    )
+
+
+def _backlogs(pools: Iterable[_Pool]) -> list[Job]:
+    return [job for pool in pools for job in pool.backlog]
+
+
+def _spending(deployed: Deployed, config: FleetConfig, pools: Iterable[_Pool]) -> Spending:
+    """Today's, where there are budgets."""
+    if not has_budgets(config):
+        return Spending()
+    at = deployed.clock()
+    living = [runner for pool in pools for runner in pool.runners]
+    return with_living(deployed.fleet.spent(at.date()), living, config, at)
+
+
+def _uses(config: FleetConfig, spending: Spending, pools: Iterable[_Pool]) -> tuple[BudgetUse, ...]:
+    """Each budget once: of every pool, and of the projects whose jobs wait."""
+    of_pools = (pool_use(config, spending, pool.name) for pool in config.pools)
+    of_projects = {use.name: use for job in _backlogs(pools)
+                   if (use := project_use(config, spending, job)) is not None}  # fmt: skip
+    return (*(use for use in of_pools if use is not None), *of_projects.values())
 
 
 def job_view(row: JobRow, at: datetime) -> JobView:
@@ -235,6 +309,7 @@ def _facts(pool: _Pool, config: FleetConfig, stored: StoredConfig) -> PoolFacts:
         removed_at=stored.removed.get(pool.name),
         runners=pool.runners,
         backlog=pool.backlog,
+        full_since=row.full_since,
     )
 
 
@@ -243,13 +318,14 @@ def _is_shown(pool: _Pool) -> bool:
     return pool.config is not None or bool(pool.runners or pool.backlog)
 
 
-def _pool_view(pool: _Pool, at: datetime) -> PoolView:
+def _pool_view(pool: _Pool, at: datetime, controls: Iterable[ControlView]) -> PoolView:
     config = pool.config
+    orders = [one.ceiling for one in controls if one.about == pool.name and one.ceiling is not None]
     oldest = min((job.pending_at for job in pool.backlog), default=None)
     return PoolView(
         name=pool.name,
         backend=config.backend if config else "",
-        ceiling=config.ceiling if config else 0,
+        ceiling=orders[0] if orders else config.ceiling if config else 0,
         in_use=pool.row.in_use,
         states=dict(Counter(state_word(runner) for runner in pool.runners)),
         warm=idle_target(config.idle, at) if config else 0,

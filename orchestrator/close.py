@@ -7,6 +7,7 @@ from datetime import datetime
 
 from adapters.aws.demand import Demand
 from adapters.ledger.history import past_change
+from adapters.ledger.spending import spending_changes
 from adapters.machines.backend import Machine
 from fleet.errors import FleetError, Refused
 from fleet.events import WARNING, GitLabRefused, JobGivenUp, RunnerClosed, RunnerNotClosed, emit
@@ -14,6 +15,7 @@ from fleet.machine.mailbox import Report
 from fleet.model import Job, JobKey, Runner
 from fleet.reasons import Reason
 from fleet.rules.attempts import Cost, decide_attempt, decide_cost
+from fleet.rules.budgets import has_budgets
 from fleet.rules.liveness import steps_between
 from fleet.rules.withheld import was_withheld
 from fleet.steps import Step, StepName
@@ -52,7 +54,9 @@ def close_runner(world: World, ended: EndedRunner) -> bool:
         world.gitlab.delete_runner(runner.gitlab_runner_id)
         steps.append(Step(at=world.clock(), name=StepName.RUNNER_RECORD_GONE))
     past = past_run(world, ended)
-    if not world.runners.close(runner, ended.reason, at=ended.at, also=[past_change(past)]):
+    counters = spending_changes(past) if has_budgets(world.config) else []
+    kept = [past_change(past), *counters]
+    if not world.runners.close(runner, ended.reason, at=ended.at, also=kept):
         return False
     _add_to_history(world, runner, steps, at=ended.at)
     _learn(world, runner, steps)

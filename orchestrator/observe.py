@@ -1,13 +1,16 @@
 """Facts about one pool, gathered into the frozen value that the rules decide on."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from adapters.ledger.pools import PoolRow
 from fleet.config.reading import PoolConfig
 from fleet.model import Job, JobKey, JobStatus, Limits, Runner, Snapshot
+from fleet.reasons import Reason
+from fleet.rules.budgets import Spending, has_budgets, pool_use, projects_used_up, with_living
 from fleet.rules.capacity import dry_until
+from fleet.rules.controls import Control, ceiling_of, in_force, pause_of
 from fleet.rules.fit import is_outdated, serves
 from fleet.rules.holds import remembered
 from fleet.rules.job_runner import awaits_word
@@ -33,8 +36,35 @@ class Observed:
         return any(hold.lifted_at is None for hold in self.seen.holds)
 
 
-def observe(world: World, pool: PoolConfig, *, messages: int) -> Observed:
-    """Read the pool's row first: a launch is refused when another reserved after that."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restraints:
+    """What keeps pools from launching, for all pools of one round."""
+
+    controls: tuple[Control, ...] = ()  # in force
+    spending: Spending = field(default_factory=Spending)  # today's
+
+
+def restraints(world: World) -> Restraints:
+    """The operator's orders, and where there are budgets, what was spent today."""
+    at = world.clock()
+    controls = in_force(world.fleet.controls(), at)
+    if not has_budgets(world.config):
+        return Restraints(controls=controls)
+    living = (runner for pool in world.config.pools for runner in world.runners.live(pool.name))
+    spent = with_living(world.fleet.spent(at.date()), living, world.config, at)
+    return Restraints(controls=controls, spending=spent)
+
+
+def observe(
+    world: World, pool: PoolConfig, *, messages: int, under: Restraints | None = None
+) -> Observed:
+    """Read the pool's row first: a launch is refused when another reserved after that.
+
+    The pool that is answered has the ceiling that is in force.
+    """
+    under = under or Restraints()
+    ceiling = ceiling_of(under.controls, pool.name, pool.ceiling)
+    pool = pool.model_copy(update={"ceiling": ceiling})
     at = world.clock()
     row = world.fleet.pool(pool.name)
     runners = tuple(by_our_clock(runner, at) for runner in world.runners.live(pool.name))
@@ -55,6 +85,8 @@ def observe(world: World, pool: PoolConfig, *, messages: int) -> Observed:
             dry_until=dry,
         ),
         holds=remembered(world.fleet.holds(), pool.name, at),
+        stopped=_stopped(world, pool, under),
+        over_budget=projects_used_up(world.config, under.spending, backlog),
         warm_hold=warm_hold(row.warm, attempts=pool.attempts, at=at),
         warm_at_most=1 if row.warm.failures else None,
     )
@@ -65,6 +97,14 @@ def observe(world: World, pool: PoolConfig, *, messages: int) -> Observed:
         limits=_limits(world, pool, runners, at),
         listed=frozenset(job.key for job in waiting),
     )
+
+
+def _stopped(world: World, pool: PoolConfig, under: Restraints) -> Reason | None:
+    """Why the pool launches nothing whatever waits."""
+    if pause_of(under.controls, pool.name) is not None:
+        return Reason.PAUSED
+    use = pool_use(world.config, under.spending, pool.name)
+    return Reason.BUDGET if use is not None and use.is_used_up else None
 
 
 def _pending(world: World, waiting: Iterable[Job], runners: Iterable[Runner]) -> tuple[Job, ...]:

@@ -3,16 +3,24 @@
 Both back ends, and the one that exists only in tests, are served by the same code.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from adapters.aws.demand import DemandQueue, Received
 from fleet.config.reading import PoolConfig
 from fleet.errors import FleetError
-from fleet.events import ERROR, PoolFailed, ScaleDecided, WarmLaunchesStopped, emit
-from fleet.model import Job, JobKey, ScalePlan
+from fleet.events import (
+    ERROR,
+    PoolFailed,
+    RunnerEndOrdered,
+    ScaleDecided,
+    WarmLaunchesStopped,
+    emit,
+)
+from fleet.model import Job, JobKey, RunnerState, ScalePlan
 from fleet.reasons import Reason
+from fleet.rules.controls import Control, to_drain
 from fleet.rules.equipping import is_abandoned
 from fleet.rules.scale import (
     decide_scale,
@@ -25,7 +33,7 @@ from fleet.rules.scale import (
 from fleet.steps import Step, StepName
 from orchestrator.credentials import SOON_S, equip
 from orchestrator.launch import LaunchOutcome, launch
-from orchestrator.observe import Observed, observe
+from orchestrator.observe import Observed, Restraints, observe, restraints
 from orchestrator.world import World
 
 # Messages are cheap to look at, but a Lambda's time is not endless: ten in each receive.
@@ -50,7 +58,7 @@ def scale(world: World) -> Scaled:
     The first failure is raised at the end, unless another pool has more to do: then the next round
     meets the failure again.
     """
-    round_ = _Round()
+    round_ = _Round(under=restraints(world))
     for backend, queue in world.queues.items():
         pools = [pool for pool in world.config.pools if pool.backend == backend]
         messages = None
@@ -79,6 +87,7 @@ def scale(world: World) -> Scaled:
 class _Round:
     """One round so far."""
 
+    under: Restraints
     outcome: LaunchOutcome = field(default_factory=LaunchOutcome)
     drained: int = 0
     again: bool = False
@@ -88,10 +97,12 @@ class _Round:
 
     def serve(self, world: World, pool: PoolConfig, messages: int) -> None:
         """Observe, decide and act for one pool."""
-        observed = observe(world, pool, messages=messages)
+        observed = observe(world, pool, messages=messages, under=self.under)
+        observed = end_ordered(world, observed, self.under.controls)
         self.listed[pool.name] = observed.listed
         plan = decide_scale(observed.seen, observed.limits)
         outcome = apply(world, observed, plan)
+        note_full(world, observed, plan)
         self.outcome += outcome
         self.drained += len(plan.drain) + len(plan.outdated)
         self.again |= looks_again(
@@ -149,6 +160,33 @@ def _reason(plan: ScalePlan, outcome: LaunchOutcome) -> Reason:
     if outcome.held and not outcome.machines:
         return next(iter(outcome.held_jobs.values()), Reason.GITLAB_REFUSES)
     return plan.reason
+
+
+def end_ordered(world: World, observed: Observed, controls: Sequence[Control]) -> Observed:
+    """Drain the runners that an operator ordered to end; the pool as it is then."""
+    orders = to_drain(controls, observed.seen.runners)
+    if not orders:
+        return observed
+    runners = []
+    for runner in observed.seen.runners:
+        order = orders.get(runner.id)
+        if order is None:
+            runners.append(runner)
+            continue
+        world.runners.drain(runner, Reason.ORDERED, at=world.clock())
+        told = RunnerEndOrdered(
+            runner_id=runner.id, pool=runner.pool, who=order.who, at_once=order.at_once
+        )
+        emit(told)
+        runners.append(replace(runner, state=RunnerState.DRAINING))
+    return replace(observed, seen=replace(observed.seen, runners=tuple(runners)))
+
+
+def note_full(world: World, observed: Observed, plan: ScalePlan) -> None:
+    """Record since when jobs wait because the pool is at its ceiling."""
+    is_full = Reason.AT_CEILING in {plan.reason, *plan.waiting.values()}
+    if is_full is (observed.row.full_since is None):
+        world.fleet.note_full(observed.pool.name, observed.seen.at if is_full else None)
 
 
 def settle_messages(

@@ -14,6 +14,7 @@ from fleet.errors import FleetError
 from fleet.events import INFO, WARNING, GitLabRefused, SweepSkipped, Swept, emit
 from fleet.model import Limits, Runner
 from fleet.reasons import Reason
+from fleet.rules.controls import Control, end_of, in_force
 from fleet.rules.limits import LEAVING, fresh_for, limits_of
 from fleet.rules.liveness import (
     by_our_clock,
@@ -22,6 +23,7 @@ from fleet.rules.liveness import (
     says_busy,
     with_note,
 )
+from fleet.rules.problems import LastSweep
 from fleet.rules.reap import Fate, Stray, Suspect, decide_reap, decide_strays, is_expired
 from orchestrator.close import close_runner, end_machine, left_to_sweep, relaunch
 from orchestrator.job_ends import note_jobs_of, retry_lost_jobs
@@ -30,6 +32,7 @@ from orchestrator.world import PREFIX, World
 
 # Closing a runner takes AWS and GitLab about a second, and a sweep may close hundreds.
 JUDGED_AT_ONCE = 8
+NAMED_AT_MOST = 50  # in the row that `status` reads
 
 # By back end, then by machine id; None for one that can show no machines.
 Shown = Mapping[str, Mapping[str, Machine] | None]
@@ -57,18 +60,24 @@ class Sweep:
 def sweep(world: World) -> Sweep:
     """AWS to ledger, ledger to AWS, GitLab to both."""
     machines = _machines(world)
+    controls = in_force(world.fleet.controls(), world.clock())
     known: dict[str, Runner] = {}
     hidden: set[str] = set()
     ends: Counter[Disposal] = Counter()
+    left: list[str] = []  # names of what could not be ended
     for pool, limits in _pools(world):
         seen = world.runners.look(pool)
         known |= {runner.id: runner for runner in seen.runners}
         hidden |= seen.hidden
-        judge = partial(_judge, world, machines, limits)
+        judge = partial(_judge, world, machines, controls, limits)
         with ThreadPoolExecutor(max_workers=JUDGED_AT_ONCE) as judges:
-            ends.update(judges.map(judge, seen.runners))
-    strays = _end_stray_machines(world, machines, known, hidden)
-    strays += _delete_stray_records(world, known.keys() | hidden)
+            disposals = list(judges.map(judge, seen.runners))
+        ends.update(disposals)
+        pairs = zip(seen.runners, disposals, strict=True)
+        left += [runner.id for runner, disposal in pairs if disposal is Disposal.LEFT]
+    strays = _end_stray_machines(world, machines, known, hidden, left)
+    neighbours: set[str] = set()
+    strays += _delete_stray_records(world, known.keys() | hidden, left, neighbours)
     done = Sweep(
         runners=ends[Disposal.KEPT] + ends[Disposal.LEFT],
         closed=ends[Disposal.CLOSED],
@@ -77,17 +86,28 @@ def sweep(world: World) -> Sweep:
     )
     if done.closed or done.strays or done.leaked:
         emit(Swept(**asdict(done)), level=WARNING if done.leaked else INFO)
+    told = LastSweep(
+        at=world.clock(),
+        leaked=tuple(sorted(left))[:NAMED_AT_MOST],
+        neighbours=tuple(sorted(neighbours))[:NAMED_AT_MOST],
+    )
+    with _going_on("what this sweep could not end"):
+        world.fleet.note_sweep(told)
     return done
 
 
 def _judge(
     world: World,
     machines: Shown,
+    controls: Collection[Control],
     limits: Limits,
     runner: Runner,
 ) -> Disposal:
-    """Close one runner where the rule says so."""
+    """Close one runner where the rule says so, or a person ordered it."""
     at = world.clock()
+    order = end_of(controls, runner)
+    if order is not None and order.at_once and not world.ends_alone(runner):
+        return _close(world, runner, Reason.ORDERED, is_owed=runner.owes_a_job)
     runner = _dated(world, limits, runner)
     suspect = Suspect(
         runner=runner,
@@ -225,10 +245,12 @@ def _end_stray_machines(
     machines: Shown,
     runners: Mapping[str, Runner],
     hidden: Collection[str],
+    left: list[str],
 ) -> Counter[Disposal]:
     """Machines with our tag and no live row: older than a launch takes, and not at work.
 
-    A machine whose row cannot be read, among the `hidden`, has one.
+    A machine whose row cannot be read, among the `hidden`, has one. `left` gets the names of
+    those that cannot be ended.
     """
     at = world.clock()
     known = {runner.machine_id or "": runner for runner in runners.values()}
@@ -252,6 +274,7 @@ def _end_stray_machines(
                 world.backends[name].end(unwanted)
                 outcome = Disposal.CLOSED
             ends[outcome] += len(unwanted)
+            left += unwanted if outcome is Disposal.LEFT else ()
     return ends
 
 
@@ -271,8 +294,13 @@ def _reports_a_job(world: World, mailbox: str) -> bool:
     return bool(busy)
 
 
-def _delete_stray_records(world: World, living: Collection[str]) -> Counter[Disposal]:
-    """Runner records in GitLab that carry our stack's name and have no live row."""
+def _delete_stray_records(
+    world: World, living: Collection[str], left: list[str], neighbours: set[str]
+) -> Counter[Disposal]:
+    """Runner records in GitLab that carry our stack's name and have no live row.
+
+    `left` gets those that cannot be deleted, `neighbours` the stacks of other fleets' records.
+    """
     ends: Counter[Disposal] = Counter()
     if world.shares_records:
         return ends
@@ -281,6 +309,9 @@ def _delete_stray_records(world: World, living: Collection[str]) -> Counter[Disp
         where = world.config.gitlab.runners_in
         kind = None if where.kind == "project" else f"{where.kind}_type"
         records = world.gitlab.runners_described(PREFIX, kind=kind, owner_id=where.id)
+        neighbours |= {
+            stack for record in records if (stack := world.neighbour(record.description))
+        }
         ours = {record.id: world.runner_described(record.description) for record in records}
         unknown = [str(number) for number, name in ours.items() if name and name not in living]
         strays = [
@@ -296,6 +327,7 @@ def _delete_stray_records(world: World, living: Collection[str]) -> Counter[Disp
             with _going_on(f"runner record {number}"):
                 outcome = _delete_stray_record(world, int(number))
             ends[outcome] += 1
+            left += [f"runner record {number}"] if outcome is Disposal.LEFT else ()
     except FleetError as exc:
         emit(GitLabRefused(doing="sweep runner records", error=str(exc)), level=WARNING)
     return ends

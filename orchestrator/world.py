@@ -1,5 +1,6 @@
 """What every handler works with: the ledger, GitLab, queues and back ends of one fleet."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +21,8 @@ from fleet.model import Runner
 from fleet.webhook_secrets import WebhookSecrets
 
 PREFIX = "rf-"  # of every runner's id
+# How GitLab shows a runner of any stack; see `World.description`.
+_DESCRIBED = re.compile(r"rf-[a-z0-9-]+-[0-9a-f]{12} \(([A-Za-z][A-Za-z0-9-]*)\)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +68,11 @@ class World:
         runner_id = description.removesuffix(f" ({self.stack})")
         is_ours = runner_id.startswith(PREFIX) and description == self.description(runner_id)
         return runner_id if is_ours else None
+
+    def neighbour(self, description: str) -> str | None:
+        """The other stack whose runner record is described so; None for any other record."""
+        named = _DESCRIBED.fullmatch(description)
+        return named[1] if named and named[1] != self.stack else None
 
     @property
     def shares_records(self) -> bool:

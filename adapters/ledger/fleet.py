@@ -5,17 +5,30 @@ from datetime import datetime, timedelta
 from boto3.dynamodb.conditions import Attr
 
 from adapters.ledger.configuration import ConfigurationRows
+from adapters.ledger.controls import ControlRows
 from adapters.ledger.holds import HoldRows
 from adapters.ledger.pipelines import PipelineRows
 from adapters.ledger.pools import PoolRows
 from adapters.ledger.projects import ProjectRows
+from adapters.ledger.rows import RowType
+from adapters.ledger.spending import SpendingRows
 from adapters.ledger.table import Change, time_of
+from fleet.rules.problems import LastSweep
 
+SWEEP_ROW = RowType(of=LastSweep)
 STRAY_KEPT = timedelta(days=1)
 LEASE_KEPT = timedelta(minutes=1)
 
 
-class FleetRows(ConfigurationRows, PoolRows, HoldRows, ProjectRows, PipelineRows):
+class FleetRows(
+    ConfigurationRows,
+    ControlRows,
+    PoolRows,
+    HoldRows,
+    ProjectRows,
+    PipelineRows,
+    SpendingRows,
+):
     """Reads and writes of these rows. Every write may be repeated."""
 
     def stray_since(self, name: str, *, at: datetime) -> datetime:
@@ -27,6 +40,19 @@ class FleetRows(ConfigurationRows, PoolRows, HoldRows, ProjectRows, PipelineRows
         put = {"since": at, "ttl": int((at + STRAY_KEPT).timestamp())}
         self._table.write(Change(pk=pk, sk="stray", put=put))
         return at
+
+    def last_sweep(self) -> LastSweep | None:
+        """What the last sweep with anything to tell left undone; None: nothing yet."""
+        item = self._table.get("sweep", "last")
+        found = self._readable(SWEEP_ROW.read, [item] if item else [])
+        return found[0] if found else None
+
+    def note_sweep(self, swept: LastSweep) -> None:
+        """Record what a sweep left undone, where that differs from before."""
+        before = self.last_sweep()
+        known = (before.leaked, before.neighbours) if before else ((), ())
+        if known != (swept.leaked, swept.neighbours):
+            self._table.write(SWEEP_ROW.replacing("sweep", "last", swept))
 
     def take_lease(self, name: str, holder: str, *, at: datetime) -> bool:
         """Whether the holder has the lease, alone, until it releases it.

@@ -56,9 +56,8 @@ _NUMBERS = {
     "attempt": "a",
     "for_job": "fj",
     "usd_nano": "u",
-    "peak_cpu": "x",
+    "cpu_s": "x",
     "peak_memory_mb": "y",
-    "memory_mb": "z",
 }
 
 

@@ -31,6 +31,7 @@ class PoolRow(HasUtcTimes):
     refused_version: str | None = None  # of fleet.toml
     reason: str | None = None  # of the last decision
     wants_room: bool = False  # the last decision left jobs waiting because the pool was full
+    full_since: datetime | None = None  # since then jobs wait because of the ceiling
     verified_at: datetime | None = None  # presence in GitLab
     token_made_at: datetime | None = None  # of the pool's own runner record
     token_expires_at: datetime | None = None  # None: never
@@ -97,6 +98,13 @@ class PoolRows(Rows):
     def note_decision(self, name: str, reason: str, *, wants_room: bool = False) -> None:
         """Record the reason of the last decision, and whether jobs wait for a runner's end."""
         self._note(name, {"reason": reason, "wants_room": wants_room})
+
+    def note_full(self, name: str, since: datetime | None) -> None:
+        """Record since when jobs wait because of the ceiling; None: they do no more."""
+        if since is None:
+            self._table.write(Change(pk=f"pool#{name}", sk="pool", remove=("full_since",)))
+        else:
+            self._note(name, {"full_since": since})
 
     def note_verified(self, name: str, at: datetime, *, expires_at: datetime | None = None) -> None:
         """Record that GitLab verified the pool's own runner record, and when its token ends."""

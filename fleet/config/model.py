@@ -41,6 +41,7 @@ from fleet.config.values import (
     VariableValue,
     Weekdays,
     read_runners_in,
+    read_watched,
     shown,
 )
 
@@ -52,6 +53,10 @@ MARGIN = timedelta(minutes=15)
 
 Market = Literal["spot-then-on-demand", "spot", "on-demand"]
 RunnerSize = Literal["2GB", "4GB", "8GB"]  # of memory; each is a function of the template
+
+
+Usd = Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)]  # of a day
+Project = Annotated[str, BeforeValidator(read_watched)]
 
 
 class _Table(BaseModel):
@@ -76,6 +81,12 @@ class Watch(_Table):
 
     projects: AllWatched = ()
     groups: AllWatched = ()
+
+
+class Budgets(_Table):
+    """The table `[budgets]`: the most that the machines of a project may cost in a day."""
+
+    projects: dict[Project, Usd] = Field(default_factory=dict)  # by number or full path
 
 
 class GitLabConfig(_Table):
@@ -178,6 +189,7 @@ class PoolConfig(_Table):
     overflow: str | None = None
     attempts: int = Field(default=3, ge=1, le=10)
     infra_retry: bool = True
+    budget_usd_per_day: Usd | None = None
     # EC2
     instance_types: InstanceTypes = ()
     market: Market = "spot-then-on-demand"

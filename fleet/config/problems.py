@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from fleet.config.lines import Path, TomlLines, toml_lines
 from fleet.config.model import (
+    Budgets,
     DockerOptions,
     GitLabConfig,
     IdleConfig,
@@ -23,6 +24,7 @@ from fleet.config.values import did_you_mean, shown
 _TABLES: dict[str, type[BaseModel]] = {
     "gitlab": GitLabConfig,
     "watch": Watch,
+    "budgets": Budgets,
     "idle": IdleConfig,
     "schedule": ScheduleWindow,
     "docker": DockerOptions,
@@ -56,6 +58,9 @@ _MUST = {
     "model_type": "must be a table (is {shown})",
     "missing": "is missing",
     "extra_forbidden": "unknown key",
+    "float_type": "must be a number (is {shown})",
+    "finite_number": "must be a number (is {shown})",
+    "greater_than": "must be more than {gt} (is {shown})",
     "greater_than_equal": "must be {ge} or more (is {shown})",
     "less_than_equal": "must be {le} or less (is {shown})",
     "literal_error": "must be {expected} (is {shown})",

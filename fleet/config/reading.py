@@ -3,7 +3,7 @@
 import hashlib
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ from fleet.config.limits import beyond_limits, crowded
 from fleet.config.lines import Path
 from fleet.config.model import (
     BACKENDS,
+    Budgets,
     DockerOptions,
     GitLabConfig,
     IdleConfig,
@@ -38,6 +39,7 @@ from fleet.config.problems import (
 )
 
 __all__ = [
+    "Budgets",
     "ConfigError",
     "DockerOptions",
     "FileProblem",
@@ -55,6 +57,7 @@ __all__ = [
 
 # GitLab allows a group or project 1,000 runners by default, and each pool is one.
 POOLS_AT_MOST = 1000
+TABLES = ("gitlab", "pools", "budgets")
 PROBLEMS_AT_MOST = 100  # and as many warnings: nobody reads more at once
 
 
@@ -88,6 +91,7 @@ class FleetConfig:
     pools: tuple[PoolConfig, ...]  # file order: the first that may take a job gets it
     version: str  # 12 hexadecimal digits of the text's SHA-256: same text, same version
     warnings: tuple[FileProblem, ...] = ()
+    budgets: Budgets = field(default_factory=Budgets)
 
     def pool(self, name: str) -> PoolConfig | None:
         """The pool of that name; None when there is none (any more)."""
@@ -131,6 +135,7 @@ def read_config(
     tables = _tables(name, text)
     reading = _Reading(Source(name=name, text=text), tuple(backends))
     gitlab, pools = reading.gitlab(tables), reading.pools(tables)
+    budgets = reading.budgets(tables)
     reading.take(check_pools(pools, reading.names))
     reading.take(check_instance_types(pools, instance_types))
     if gitlab is not None:
@@ -143,6 +148,7 @@ def read_config(
     return FleetConfig(
         gitlab=gitlab,
         pools=pools,
+        budgets=budgets,
         version=hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:12],
         warnings=tuple(
             sorted(reading.warnings, key=lambda problem: (problem.line, problem.column))
@@ -186,13 +192,17 @@ class _Reading:
         self.warnings: list[FileProblem] = []
 
     def gitlab(self, tables: Mapping[str, Any]) -> GitLabConfig | None:
-        for key in tables.keys() - {"gitlab", "pools"}:
-            hint = unknown_key_hint(key, ("gitlab", "pools"))
+        for key in tables.keys() - set(TABLES):
+            hint = unknown_key_hint(key, TABLES)
             self._problem((key,), "unknown table", hint)
         if "gitlab" not in tables:
             self._problem(("gitlab",), "is missing", "add [gitlab] with url and runners_in")
             return None
         return self._value(GitLabConfig.model_validate, ("gitlab",), tables["gitlab"])
+
+    def budgets(self, tables: Mapping[str, Any]) -> Budgets:
+        value = self._value(Budgets.model_validate, ("budgets",), tables.get("budgets", {}))
+        return value or Budgets()
 
     def pools(self, tables: Mapping[str, Any]) -> tuple[PoolConfig, ...]:
         named = tables.get("pools", {})

@@ -14,10 +14,12 @@ from fleet.hook_scope import HookScope
 from fleet.machine.mailbox import MachineState
 from fleet.model import Job, JobStatus, Runner, RunnerState
 from fleet.reasons import SENTENCES, Reason
+from fleet.rules.budgets import BudgetUse
 from fleet.rules.holds import Hold, HoldKind, advice, is_problem, sentence
 from fleet.rules.route import may_take
 from fleet.rules.schedule import idle_target
 from fleet.rules.warm import WarmMemory
+from fleet.times import HasUtcTimes
 from fleet.trouble import DO_RENEW, TLS, TOKEN, Trouble, ends_soon
 
 # GitLab stops seeing a pool as online after two hours; the fleet shows itself every half hour, a
@@ -34,6 +36,18 @@ UNATTENDED_AFTER = timedelta(minutes=10)
 # A runner that is ready asks GitLab every few seconds, or is answered within a long poll of 50 s.
 WITHHELD_AFTER = timedelta(minutes=2)
 
+# A pool is full for a while whenever many jobs arrive at once.
+FULL_AFTER = timedelta(minutes=10)
+# Capacity comes back by itself within minutes, or another place has some.
+NO_CAPACITY_AFTER = timedelta(minutes=2)
+# A launch answers within a minute; its row then names the machine.
+UNPLACED_AFTER = timedelta(minutes=3)
+# The sweep ends what is over its lifetime within a minute.
+OVER_AGE_AFTER = timedelta(minutes=5)
+# So many jobs of so long a time without any webhook are no accident.
+SILENT_WITHIN = timedelta(hours=1)
+SILENT_JOBS = 3
+
 DO_APPLY = "correct it, then `runner-fleet apply`"
 DO_EXPLAIN_ANY = "`runner-fleet explain <job>` says what went wrong; then docs/operations.md"
 
@@ -44,6 +58,7 @@ class ProblemKind(StrEnum):
     GITLAB_UNUSABLE = "gitlab_unusable"
     TOKEN_ENDS = "token_ends"  # noqa: S105
     WEBHOOK_UNHEALTHY = "webhook_unhealthy"
+    WEBHOOK_SILENT = "webhook_silent"
     NO_CREDENTIAL = "no_credential"
     DEAD_DEMANDS = "dead_demands"
     DEAD_EVENTS = "dead_events"
@@ -52,6 +67,13 @@ class ProblemKind(StrEnum):
     WARM_STOPPED = "warm_stopped"
     POOL_UNSEEN = "pool_unseen"
     RENEWAL_FAILED = "renewal_failed"
+    POOL_FULL = "pool_full"
+    NO_CAPACITY = "no_capacity"
+    BUDGET_USED = "budget_used"
+    LEAKED = "leaked"
+    NEIGHBOUR = "neighbour"
+    UNPLACED = "unplaced"
+    OVER_AGE = "over_age"
     BOOT_LATE = "boot_late"
     SILENT = "silent"
     MACHINE_LOST = "machine_lost"
@@ -86,6 +108,24 @@ class HookFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """How the fleet heard of one of the last jobs."""
+
+    by_webhook: bool  # any webhook of it arrived
+    is_found: bool  # reconcile met it in GitLab's list first
+    has_run: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastSweep(HasUtcTimes):
+    """What the last sweep that had anything to tell could not end, and whom it met."""
+
+    at: datetime
+    leaked: tuple[str, ...] = ()  # runners, machines and runner records
+    neighbours: tuple[str, ...] = ()  # other stacks with runners in the same place of GitLab
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PoolFacts:
     """One pool with its backlog and its runners."""
 
@@ -100,6 +140,7 @@ class PoolFacts:
     removed_at: datetime | None = None  # when `apply` took it out of fleet.toml
     runners: tuple[Runner, ...] = ()
     backlog: tuple[Job, ...] = ()  # jobs that wait in it, oldest first
+    full_since: datetime | None = None  # since then jobs wait because of its ceiling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +158,10 @@ class FleetFacts:
     pools: tuple[PoolFacts, ...] = ()
     unpooled: tuple[Job, ...] = ()  # jobs that run, and jobs that wait without a pool
     unreadable: tuple[str, ...] = ()  # rows of the fleet's tables that were left out, by their keys
+
+    heard: tuple[Heard, ...] = ()  # the jobs that changed within `SILENT_WITHIN`
+    swept: LastSweep | None = None
+    budgets: tuple[BudgetUse, ...] = ()
 
     @property
     def is_checked(self) -> bool:
@@ -177,6 +222,20 @@ def _hooks(facts: FleetFacts) -> Iterator[Problem]:
             do="run `runner-fleet webhook register` for it again",
             example=str(hook.scope),
         )
+
+
+def _silent_hooks(facts: FleetFacts) -> Iterator[Problem]:
+    """No webhook arrives while jobs run: it is missing, or GitLab cannot reach the stack."""
+    found = [one for one in facts.heard if one.is_found]
+    if len(found) < SILENT_JOBS or any(one.by_webhook for one in facts.heard):
+        return
+    yield Problem(
+        kind=ProblemKind.WEBHOOK_SILENT,
+        what=f"no webhook arrived for any of the last {len(facts.heard)} jobs: all were met in"
+        " GitLab's list, which is read once a minute",
+        do="`runner-fleet webhook list` says whether there is one; else `webhook register`",
+        count=len(found),
+    )
 
 
 def _holds(facts: FleetFacts) -> Iterator[Problem]:
@@ -269,12 +328,131 @@ def _tokens(facts: FleetFacts) -> Iterator[Problem]:
         )
 
 
+def _room(facts: FleetFacts) -> Iterator[Problem]:
+    """Jobs that wait for room: the ceiling's, the cloud's, or the budget's."""
+    for pool in facts.pools:
+        if pool.config is None:
+            continue
+        full = [job for job in pool.backlog if job.reason is Reason.AT_CEILING]
+        if full and pool.full_since is not None and facts.at - pool.full_since >= FULL_AFTER:
+            yield Problem(
+                kind=ProblemKind.POOL_FULL,
+                what=f"pool {pool.name} is at its ceiling since {pool.full_since:%F %R} UTC,"
+                f" and {_jobs_wait(full)}",
+                do=f"raise its ceiling, then `runner-fleet apply`; for a time:"
+                f" `runner-fleet pool ceiling {pool.name} <number> --for 2h`",
+                count=len(full),
+                example=pool.name,
+            )
+        dry = [job for job in pool.backlog if job.reason is Reason.NO_CAPACITY_UNTIL]
+        oldest = min((job.pending_at for job in dry), default=facts.at)
+        if dry and facts.at - oldest >= NO_CAPACITY_AFTER:
+            yield Problem(
+                kind=ProblemKind.NO_CAPACITY,
+                what=f"pool {pool.name}: the cloud has no machine, and {_jobs_wait(dry)}",
+                do="it is asked again by itself; more instance_types or subnets help, or the"
+                ' market "spot-then-on-demand"',
+                count=len(dry),
+                example=pool.name,
+            )
+
+
+def _budgets(facts: FleetFacts) -> Iterator[Problem]:
+    """Budgets of today that are used up, while jobs wait for them."""
+    jobs = [job for pool in facts.pools for job in pool.backlog if job.reason is Reason.BUDGET]
+    for use in facts.budgets:
+        kind = "project" if use.is_project else "pool"
+        own = [job for job in jobs if _is_of(job, use)]
+        if not use.is_used_up or not own:
+            continue
+        yield Problem(
+            kind=ProblemKind.BUDGET_USED,
+            what=f"{kind} {use.name} used {use.used_usd:.2f} of its {use.usd_per_day:.2f} USD of"
+            f" today, and {_jobs_wait(own)}",
+            do="launches go on at 00:00 UTC, or with a larger budget in fleet.toml, then"
+            " `runner-fleet apply`",
+            count=len(own),
+            example=use.name,
+        )
+
+
+def _is_of(job: Job, use: BudgetUse) -> bool:
+    if not use.is_project:
+        return job.pool == use.name
+    return use.name.lower() in (str(job.project_id), job.project_path.lower())
+
+
+def _jobs_wait(jobs: Sequence[Job]) -> str:
+    return f"{len(jobs)} jobs wait" if jobs[1:] else f"job {jobs[0].job_id} waits"
+
+
+def _swept(facts: FleetFacts) -> Iterator[Problem]:
+    """What the sweep cannot end, and whose runners it meets."""
+    swept = facts.swept
+    if swept is None:
+        return
+    if swept.leaked:
+        yield Problem(
+            kind=ProblemKind.LEAKED,
+            what=f"{_and_more(swept.leaked[0], swept.leaked)} cannot be ended",
+            do="the sweep tries again each minute; its log says what AWS or GitLab refuses",
+            count=len(swept.leaked),
+            example=swept.leaked[0],
+        )
+    if swept.neighbours:
+        names = ", ".join(swept.neighbours)
+        yield Problem(
+            kind=ProblemKind.NEIGHBOUR,
+            what=f"another stack has runners in the same place of GitLab: {names}",
+            do="give each stack tags or a group of its own: GitLab gives a job to either",
+            count=len(swept.neighbours),
+            example=swept.neighbours[0],
+        )
+
+
+def _aged(facts: FleetFacts) -> Iterator[Problem]:
+    """Runners without a machine, and machines beyond their lifetime."""
+    runners = [runner for pool in facts.pools for runner in pool.runners]
+    unplaced = [
+        runner
+        for runner in runners
+        if runner.state is RunnerState.REQUESTED
+        and facts.at - runner.launched_at >= UNPLACED_AFTER
+        and facts.at <= runner.expires_at
+    ]
+    old = [runner for runner in runners if facts.at - runner.expires_at >= OVER_AGE_AFTER]
+    for kind, found, what, do in (
+        (
+            ProblemKind.UNPLACED,
+            unplaced,
+            "asked for a machine and got no answer",
+            "the sweep closes it after its boot deadline; see the log of scale",
+        ),
+        (
+            ProblemKind.OVER_AGE,
+            old,
+            "older than the pool's max_lifetime",
+            "the sweep ends it within a minute; if it stays, its log says what AWS refuses",
+        ),
+    ):
+        if found:
+            first = min(found, key=lambda runner: (runner.launched_at, runner.id)).id
+            verb = "" if kind is ProblemKind.UNPLACED else "are " if found[1:] else "is "
+            yield Problem(
+                kind=kind,
+                what=f"{_and_more(first, found)} {verb}{what}",
+                do=do,
+                count=len(found),
+                example=first,
+            )
+
+
 def _machines(facts: FleetFacts) -> Iterator[Problem]:
     for pool in facts.pools:
         if pool.config is None:
             continue
         late, silent = [], []
-        for runner in pool.runners:
+        for runner in _not_told_elsewhere(pool.runners, facts.at):
             booting = runner.state in {RunnerState.REQUESTED, RunnerState.IN_FLIGHT}
             heard = runner.heartbeat_at
             if booting and facts.at - runner.launched_at > pool.config.boot_deadline:
@@ -303,6 +481,15 @@ def _machines(facts: FleetFacts) -> Iterator[Problem]:
                 count=len(silent),
                 example=runner.id,
             )
+
+
+def _not_told_elsewhere(runners: Iterable[Runner], at: datetime) -> Iterator[Runner]:
+    """Those that are no problem of their own already: without a machine, or too old."""
+    for runner in runners:
+        is_unplaced = runner.state is RunnerState.REQUESTED
+        is_unplaced &= at - runner.launched_at >= UNPLACED_AFTER
+        if not is_unplaced and at - runner.expires_at < OVER_AGE_AFTER:
+            yield runner
 
 
 def _lost(facts: FleetFacts) -> Iterator[Problem]:
@@ -435,10 +622,15 @@ def _and_more(first: str, all_of_them: Sequence[object]) -> str:
 _RULES: tuple[Callable[[FleetFacts], Iterator[Problem]], ...] = (
     _troubles,
     _hooks,
+    _silent_hooks,
     _holds,
     _dead_letters,
     _pools,
     _tokens,
+    _room,
+    _budgets,
+    _swept,
+    _aged,
     _machines,
     _lost,
     _withheld,

@@ -1,7 +1,7 @@
 """How many runners a pool launches or drains now: its backlog against booting and idle ones."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from fleet.model import Job, JobKey, JobStatus, Limits, Runner, RunnerState, ScalePlan, Snapshot
@@ -52,6 +52,8 @@ def _decide(snapshot: Snapshot, limits: Limits) -> ScalePlan:
     drain = _drain(snapshot, limits, spare=need.spare)
     if drain:
         return ScalePlan(reason=Reason.SURPLUS, drain=drain, waiting=reasons)
+    if snapshot.stopped is not None and not need.covered:
+        return ScalePlan(reason=snapshot.stopped, waiting=reasons)
     if limits.idle_target > need.spare[None] and snapshot.warm_at_most is not None:
         return ScalePlan(reason=snapshot.warm_hold or Reason.WARM_FAILED, waiting=reasons)
     hopeless = Reason.ATTEMPTS_USED if reasons else Reason.BALANCED
@@ -60,7 +62,7 @@ def _decide(snapshot: Snapshot, limits: Limits) -> ScalePlan:
 
 def _warm(snapshot: Snapshot, limits: Limits, need: _Need) -> int:
     """The runners that are missing to the idle target, as far as warm launches may be made."""
-    if snapshot.warm_hold is not None:
+    if snapshot.warm_hold is not None or snapshot.stopped is not None:
         return 0
     missing = max(0, limits.idle_target - need.spare[None])
     if snapshot.warm_at_most is None:
@@ -76,10 +78,12 @@ def _launch(
 ) -> ScalePlan:
     """Launch as many as ceiling and pace allow, jobs before warm runners; the rest get a reason."""
     held = _held(snapshot)
+    over = [job.key for job in need.uncovered if job.project_id in snapshot.over_budget]
+    within = tuple(job for job in need.uncovered if job.key not in over)
     allowed = (
         _Allowed(go=need.uncovered, warm=warm)
         if held
-        else _allowed_by_holds(snapshot, need.uncovered, warm)
+        else _within_budget(_allowed_by_holds(snapshot, within, warm), over)
     )
     room = 0 if held else max(0, limits.ceiling - snapshot.size)
     batch = min(room, limits.launch_at_most)
@@ -155,8 +159,18 @@ def _allowed_by_holds(snapshot: Snapshot, uncovered: tuple[Job, ...], warm: int)
     return _Allowed(go=tuple(go), warm=warm, held=held, why=why, ask_in_s=ask_in_s)
 
 
+def _within_budget(allowed: _Allowed, over: Sequence[JobKey]) -> _Allowed:
+    """The same, with the jobs held whose project has used its budget up."""
+    if not over:
+        return allowed
+    held = {**allowed.held, **dict.fromkeys(over, Reason.BUDGET)}
+    return replace(allowed, held=held, why=allowed.why or Reason.BUDGET)
+
+
 def _held(snapshot: Snapshot) -> Reason | None:
     """Why the pool can launch no runner at all now; None when it can."""
+    if snapshot.stopped is not None:
+        return snapshot.stopped
     if snapshot.refused:
         return Reason.CONFIGURATION
     if snapshot.dry_until is not None and snapshot.dry_until > snapshot.at:
@@ -192,7 +206,8 @@ def _covered_first(waiting: list[Job], runners: Iterable[Runner]) -> list[Job]:
 def _drain(snapshot: Snapshot, limits: Limits, *, spare: Counter[int | None]) -> tuple[str, ...]:
     """Spare runners that were idle, or booting, for longer than the idle time; longest first."""
     left = spare.copy()
-    left[None] = max(0, left[None] - limits.idle_target)
+    kept = 0 if snapshot.stopped else limits.idle_target
+    left[None] = max(0, left[None] - kept)
     since = {
         runner.id: runner.since
         for runner in snapshot.runners

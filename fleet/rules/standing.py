@@ -9,6 +9,7 @@ from fleet.config.reading import PoolConfig
 from fleet.model import Job, JobStatus, Runner, RunnerState
 from fleet.reasons import Reason
 from fleet.rules.capacity import BackOff
+from fleet.rules.controls import Control
 from fleet.rules.holds import Hold
 from fleet.steps import Outcome, Step, StepName
 from fleet.trouble import Trouble
@@ -54,6 +55,8 @@ class Advice(StrEnum):
     CURE_TROUBLE = "cure_trouble"
     CURE_HOLD = "cure_hold"
     RAISE_CEILING = "raise_ceiling"
+    RESUME_POOL = "resume_pool"
+    RAISE_BUDGET = "raise_budget"
     CORRECT_POOL = "correct_pool"
     ADD_PLACES = "add_places"
     RUN_AGAIN = "run_again"
@@ -70,6 +73,10 @@ _OF_FAILURE: Mapping[str, Advice] = {
     "stuck_or_timeout_failure": Advice.CHECK_POOL,
     "runner_system_failure": Advice.READ_STEPS,
     "runner_interrupted": Advice.READ_STEPS_OF_LOSS,
+}
+_OF_HELD: Mapping[Reason | None, Advice] = {
+    Reason.PAUSED: Advice.RESUME_POOL,
+    Reason.BUDGET: Advice.RAISE_BUDGET,
 }
 _OF_REF: Mapping[Reason | None, Advice] = {
     # GitLab decides it when it makes a pipeline: what waits stays as it is.
@@ -91,6 +98,8 @@ class JobFacts:
     back_off: Mapping[str, BackOff] = field(default_factory=dict)  # of its pool, by place
     trouble: Trouble | None = None  # the fleet can ask GitLab nothing at all
     hold: Hold | None = None  # GitLab gives no credential to machines for it
+    pause: Control | None = None  # that its pool is under
+    ceiling: int | None = None  # in force for its pool
     runner: Runner | None = None  # live, and it runs the job or was launched for it
     idle: Runner | None = None  # as `fleet.rules.problems.ignored` answers
 
@@ -189,7 +198,8 @@ def _unlaunched(facts: JobFacts) -> Diagnosis:
             )
         case Reason.ROUTED | Reason.OVERFLOW:
             return Diagnosis(standing=Standing.ROUTED)
-    return Diagnosis(standing=Standing.WAITING, reason=reason)
+    advice = _OF_HELD.get(reason, Advice.NOTHING)
+    return Diagnosis(standing=Standing.WAITING, advice=advice, reason=reason)
 
 
 def _lacks_credential(facts: JobFacts) -> bool:

@@ -14,9 +14,11 @@ from fleet import events
 from fleet.errors import FleetError, Refused, Transient
 from fleet.machine.mailbox import CacheBucket
 from fleet.reasons import Reason
+from fleet.rules.controls import ControlKind
 from fleet.trouble import TOKEN
 from tests.unit.adapters.ec2_cloud import ec2_cloud, pool
 from tests.unit.orchestrator.scene import AT, FLEET, INSTANCE, Scene, described
+from tests.unit.orchestrator.test_controls import orders
 from tests.unit.orchestrator.test_placing import late
 from tests.unit.orchestrator.test_watch import hook
 from tests.unit.webhook.deliveries import encoded, with_token
@@ -75,6 +77,13 @@ def warm_machine_fails(*, attempts: int = 2) -> None:
 
 def warm_launches_stop() -> None:
     warm_machine_fails(attempts=1)
+
+
+def person_ends_a_runner() -> None:
+    scene = Scene()
+    (runner,) = scene.launched(1)
+    orders(scene, ControlKind.END, runner.id)
+    scene.scale()
 
 
 def timer_is_refused() -> None:
@@ -228,6 +237,7 @@ HAPPENS: dict[type, Callable[[], object]] = {
     events.LaunchShort: cloud_has_none,
     events.RunnerNotEquipped: no_credential,
     events.CacheNotGiven: no_cache_keys,
+    events.RunnerEndOrdered: person_ends_a_runner,
     events.RunnerClosed: runner_closes,
     events.MachinePaid: ec2_machine_ends,
     events.JobServed: runner_closes,

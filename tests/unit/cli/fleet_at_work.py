@@ -38,6 +38,7 @@ class AtWork:
     gitlab: FakeGitLab = field(default_factory=FakeGitLab)
     connected: list[tuple[str, str]] = field(default_factory=list)
     ways: list[Way] = field(default_factory=list)
+    person: str = "dana"
     pauses: int = 0
     failing_later: FleetError | None = None  # of the ledger, after the first pause
     session: Session = field(default_factory=Session)
@@ -61,6 +62,7 @@ class AtWork:
             connect=self._connect,
             clock=self.clock,
             pause=self._pause,
+            who=lambda: self.person,
         )
 
     def _connect(self, url: str, token: str, way: Way = DIRECT) -> GitLab:
@@ -145,13 +147,19 @@ class AtWork:
         assert self.jobs.advance(job, [step], at=at, facts=times)
 
     def runner(
-        self, number: int, *, launched_s: float = 30, pool: str = "docker", **facts: Any
+        self,
+        number: int,
+        *,
+        launched_s: float = 30,
+        pool: str = "docker",
+        backend_of: str = "ec2",
+        **facts: Any,
     ) -> Runner:
         """A live runner on a machine."""
         runner = Runner(
             id=f"rf-{pool}-{number:012x}",
             pool=pool,
-            backend="ec2",
+            backend=backend_of,
             state=RunnerState.REQUESTED,
             launched_at=ago(launched_s),
             expires_at=AT + timedelta(hours=1),

@@ -16,9 +16,10 @@ from cli.status_render import render
 from fleet.errors import Transient
 from fleet.hook_scope import HookScope
 from fleet.machine.mailbox import MachineState
+from fleet.model import RunnerState
 from fleet.reasons import Reason
 from fleet.rules.capacity import BackOff
-from fleet.rules.problems import Problem, ProblemKind
+from fleet.rules.problems import LastSweep, Problem, ProblemKind
 from fleet.rules.warm import WarmMemory
 from fleet.steps import Step, StepName
 from operations.status import (
@@ -419,6 +420,58 @@ def unreadable(fleet: AtWork) -> None:
 
 
 # Each kind at its limit: what brings it about, and its number and example.
+POOL_BUDGET = f"{FLEET}budget_usd_per_day = 1\n"
+PROJECT_BUDGET = f'{FLEET}[budgets.projects]\n"acme/demo" = 1\n'
+
+
+def waits(at_work: AtWork, reason: Reason, *waits_s: float) -> None:
+    for number, seconds in enumerate(waits_s, start=1):
+        at_work.job(number, waits_s=seconds)
+        at_work.waits_because(number, reason)
+
+
+def full(at_work: AtWork, seconds: float) -> None:
+    waits(at_work, Reason.AT_CEILING, 700, 20)
+    at_work.fleet.note_full("docker", ago(seconds))
+
+
+def spends(at_work: AtWork, text: str, *, usd: float = 1) -> None:
+    at_work.configure(text)
+    waits(at_work, Reason.BUDGET, 60)
+    day = f"spend#{AT:%Y-%m-%d}"
+    for name in ("pool#docker", "project#7"):
+        at_work.table.items[day, name] = {"pk": day, "sk": name, "nano": int(usd * 10**9)}
+
+
+def sweeps(at_work: AtWork, **facts: Any) -> None:
+    at_work.fleet.note_sweep(LastSweep(at=AT, **facts))
+
+
+def unplaced(at_work: AtWork, seconds: float) -> None:
+    runner = at_work.runner(1, launched_s=seconds)
+    row = at_work.table.items["pool#docker", f"runner#{runner.id}"]
+    row |= {"state": RunnerState.REQUESTED.value}
+
+
+def aged(at_work: AtWork, seconds: float) -> None:
+    """A machine that is so long over its lifetime, and at work."""
+    runner = at_work.runner(1)
+    at_work.table.items["pool#docker", f"runner#{runner.id}"] |= {
+        "expires_at": ago(seconds).isoformat()
+    }
+    at_work.reports(runner, MachineState.BUSY, job_id=8)
+
+
+def unheard(at_work: AtWork, jobs: int, *, webhooks: int = 0) -> None:
+    """Reconcile met these in GitLab's list; of others a webhook told."""
+    for number in range(webhooks):
+        at_work.job(90 + number, waits_s=50)
+    for number in range(1, jobs + 1):
+        at_work.job(number, waits_s=50)
+        row = at_work.table.items[f"job#{INSTANCE}#{number}", "job"]
+        row["timeline"] = [Step(at=ago(40), name=StepName.RECONCILE_FOUND).item()]
+
+
 PROBLEMS: list[tuple[str, Change, int, str]] = [
     ("gitlab_unusable", lambda f: f.fleet.note_trouble(TROUBLE), 1, TROUBLE.call),
     ("webhook_unhealthy", lambda f: hook(f, healthy=False), 1, "group:42"),
@@ -442,6 +495,15 @@ PROBLEMS: list[tuple[str, Change, int, str]] = [
         2,
         "rf-docker-000000000002",
     ),
+    ("pool_full", lambda f: full(f, 600), 2, "docker"),
+    ("no_capacity", lambda f: waits(f, Reason.NO_CAPACITY_UNTIL, 120, 30), 2, "docker"),
+    ("budget_used", lambda f: spends(f, POOL_BUDGET), 1, "docker"),
+    ("budget_used", lambda f: spends(f, PROJECT_BUDGET), 1, "acme/demo"),
+    ("leaked", lambda f: sweeps(f, leaked=("rf-docker-a", "i-1")), 2, "rf-docker-a"),
+    ("neighbour", lambda f: sweeps(f, neighbours=("fleet-b",)), 1, "fleet-b"),
+    ("unplaced", lambda f: unplaced(f, 180), 1, "rf-docker-000000000001"),
+    ("over_age", lambda f: aged(f, 300), 1, "rf-docker-000000000001"),
+    ("webhook_silent", lambda f: unheard(f, 3), 3, ""),
     ("silent", lambda f: silent(f, 301), 1, "rf-docker-000000000001"),
     ("silent", lambda f: silent(f, 3600, state=MachineState.IDLE), 1, "rf-docker-000000000001"),
     ("silent", lambda f: silent(f, 400, 660), 2, "rf-docker-000000000002"),
@@ -495,6 +557,14 @@ def test_every_problem_says_what_to_do(screen: Screen) -> None:
         lambda f: unseen(f, 299, ever=False),
         lambda f: f.runner(1, launched_s=300),
         lambda f: f.configure(f'{FLEET}boot_deadline = "10m"\n').runner(1, launched_s=599),
+        lambda f: full(f, 599),
+        lambda f: waits(f, Reason.NO_CAPACITY_UNTIL, 119),
+        lambda f: spends(f, POOL_BUDGET, usd=0.99),
+        sweeps,
+        lambda f: unplaced(f, 179),
+        lambda f: unheard(f, 2),
+        lambda f: unheard(f, 9, webhooks=1),
+        lambda f: aged(f, 299),
         lambda f: silent(f, 300),
         lambda f: silent(f, 300, state=MachineState.IDLE),
         lambda f: f.advance(f.job(1), "running", at=AT),

@@ -8,6 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from fleet.config.model import (
+    Budgets,
     DockerOptions,
     GitLabConfig,
     IdleConfig,
@@ -26,7 +27,15 @@ POOL = '[pools.p]\nbackend = "ec2"\ntags = ["a"]\ninstance_types = ["m7i.large",
 
 KEYS = [
     (model, field.alias or name)
-    for model in (GitLabConfig, Watch, PoolConfig, IdleConfig, ScheduleWindow, DockerOptions)
+    for model in (
+        GitLabConfig,
+        Budgets,
+        Watch,
+        PoolConfig,
+        IdleConfig,
+        ScheduleWindow,
+        DockerOptions,
+    )
     for name, field in model.model_fields.items()
     if (model, name) != (PoolConfig, "name")
 ]

@@ -15,7 +15,7 @@ DAY_S = 86_400
 def test_a_run_is_read_as_it_was_written_and_once() -> None:
     table = FakeTable()
     rows = HistoryRows(table)
-    runs = [past(1), past(2, peak_cpu=0.5, peak_memory_mb=900), jobless(3), past(4, ended_s=-DAY_S)]
+    runs = [past(1), past(2, cpu_s=90.5, peak_memory_mb=900), jobless(3), past(4, ended_s=-DAY_S)]
     for run in [*runs, *runs]:
         rows.write(run)
     assert len(table.items) == 4
@@ -41,7 +41,7 @@ def test_the_end_of_a_job_that_was_told_the_next_day_joins_it() -> None:
 
 
 def test_a_row_is_one_write_unit_and_goes_after_ninety_days() -> None:
-    run = past(1, peak_cpu=0.123, peak_memory_mb=12_345, memory_mb=16_000, failure="x" * 30)
+    run = past(1, cpu_s=0.123, peak_memory_mb=12_345, failure="x" * 30)
     change = past_change(run)
     item = change.put
     assert sum(len(name) + len(str(value)) for name, value in item.items()) < 1_000

@@ -8,6 +8,7 @@ from fleet.config.reading import PoolConfig, read_config
 from fleet.model import Job, JobKey, JobStatus, Runner, RunnerState
 from fleet.reasons import Reason
 from fleet.rules.capacity import BackOff
+from fleet.rules.controls import ALL, Control, ControlKind
 from fleet.rules.holds import Hold, HoldKind
 from fleet.rules.standing import Advice, Diagnosis, JobFacts, Standing
 from fleet.steps import Outcome, Step, StepName
@@ -165,6 +166,10 @@ def lost(*reasons: Reason) -> Case:
 NO_CAPACITY = (Reason.NO_CAPACITY_UNTIL, Standing.NO_CAPACITY, Advice.ADD_PLACES)
 OUT = {"reason": Reason.NO_CAPACITY_UNTIL}
 REFUSED = (Reason.CONFIGURATION, Standing.POOL_REFUSED, Advice.CORRECT_POOL)
+PAUSED: Any = (Reason.PAUSED, Standing.WAITING, Advice.RESUME_POOL)
+PAUSE = Control(
+    kind=ControlKind.PAUSE, about="docker", at=ago(60), who="user/dana", note="bad image"
+)
 WRONG = {"reason": Reason.CONFIGURATION}
 IDLE, DRAINING = RunnerState.IDLE, runner(RunnerState.DRAINING)
 TOOK_ANOTHER = runner(RunnerState.BUSY, job=key(9))
@@ -210,6 +215,13 @@ CASES: dict[str, Case] = {
     "to the overflow": waits(Reason.OVERFLOW, Standing.ROUTED),
     "nothing known yet": waits(None, Standing.WAITING),
     "at the ceiling": waits(Reason.AT_CEILING, Standing.AT_CEILING, Advice.RAISE_CEILING),
+    "budget used up": waits(
+        Reason.BUDGET, Standing.WAITING, Advice.RAISE_BUDGET, says={"reason": Reason.BUDGET}
+    ),
+    "paused": waits(*PAUSED, pause=PAUSE, says={"reason": Reason.PAUSED}),
+    "all paused": waits(
+        *PAUSED, pause=replace(PAUSE, about=ALL, note="", until=AT), says={"reason": Reason.PAUSED}
+    ),
     "refused": waits(*REFUSED, refused="no such image", says=WRONG),
     "refused without words": waits(*REFUSED, says=WRONG),
     "no capacity": waits(*NO_CAPACITY, back_off=held(c=-1, d=0), says=OUT),

@@ -17,6 +17,8 @@ OWN_STANDING = {
     Reason.NO_CAPACITY_UNTIL,
     Reason.ROUTED,
     Reason.OVERFLOW,
+    Reason.PAUSED,
+    Reason.BUDGET,
 }
 
 

@@ -1,0 +1,43 @@
+"""The ledger's rows of what was spent on a day, for budgets: a counter for each pool and project.
+
+A counter rises in the transaction that closes a runner, so each machine counts once.
+"""
+
+from datetime import date, timedelta
+
+from adapters.ledger.table import Change, Rows
+from fleet.past import PastRun
+from fleet.rules.budgets import Spending
+
+KEPT = timedelta(days=3)
+POOL, PROJECT = "pool#", "project#"
+
+
+def spending_changes(run: PastRun) -> list[Change]:
+    """The counters that a machine's end raises; none for one without a price."""
+    if not run.usd_nano or run.pool is None:
+        return []
+    names = [f"{POOL}{run.pool}"]
+    if run.project_id is not None:
+        names.append(f"{PROJECT}{run.project_id}")
+    put = {"ttl": int((run.ended_at + KEPT).timestamp())}
+    pk = _pk(run.ended_at.date())
+    return [Change(pk=pk, sk=name, put=put, add={"nano": run.usd_nano}) for name in names]
+
+
+class SpendingRows(Rows):
+    """Reads of these rows."""
+
+    def spent(self, day: date) -> Spending:
+        """What the machines cost that ended on a day, UTC."""
+        items = {item["sk"]: int(item.get("nano", 0)) for item in self._table.query(_pk(day))}
+        return Spending(
+            pools={n.removeprefix(POOL): v for n, v in items.items() if n.startswith(POOL)},
+            projects={
+                int(n.removeprefix(PROJECT)): v for n, v in items.items() if n.startswith(PROJECT)
+            },
+        )
+
+
+def _pk(day: date) -> str:
+    return f"spend#{day:%Y-%m-%d}"

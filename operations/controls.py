@@ -1,0 +1,245 @@
+"""An operator's hands: pause and resume pools, other ceilings for a time, ends of runners.
+
+An order is a row of the ledger; scaling reads it in its next round, within a minute. The same order
+twice changes nothing. Who gave it, when and why is kept for 90 days.
+"""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from adapters.aws.demand import Demand
+from adapters.ledger.controls import Act
+from adapters.ledger.runners import RunnerRows
+from fleet.config.reading import FleetConfig
+from fleet.errors import Refused
+from fleet.job_event import instance_of
+from fleet.model import Job, JobKey, JobStatus, Runner
+from fleet.reasons import Reason
+from fleet.rules.controls import ALL, END_KEPT, Control, ControlKind, in_force, pause_of
+from fleet.steps import Step, StepName
+from operations.deployed import Deployed
+from operations.explain import JobReference, check_host
+from operations.periods import Period
+
+CEILING_AT_MOST = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ordered:
+    """What an order led to. `is_change` is False where it was in force already."""
+
+    says: str
+    is_change: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlView:
+    """One order in force, as `status` shows it."""
+
+    kind: str  # pause, ceiling, end
+    about: str  # a pool, `*` for all pools, or a runner
+    says: str
+    who: str
+    since: datetime
+    until: datetime | None
+    note: str
+    ceiling: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActsView:
+    """The audit of a time, newest first."""
+
+    acts: tuple[Act, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As `--json` prints it."""
+        return {"acts": [asdict(act) | {"at": act.at.isoformat()} for act in self.acts]}
+
+
+def pause(
+    deployed: Deployed, pool: str | None, *, note: str = "", until: datetime | None = None
+) -> Ordered:
+    """Launch nothing in a pool, or in any; jobs that run go on, and jobs that wait stay so."""
+    if pool is not None:
+        _check_pool(deployed.config(), pool)
+    control = _new(deployed, ControlKind.PAUSE, pool or ALL, note=note, until=until)
+    return _give(deployed, control)
+
+
+def resume(deployed: Deployed, pool: str | None) -> Ordered:
+    """Launch again in a pool that was paused by name; without one take every pause back."""
+    pauses = [one for one in _in_force(deployed) if one.kind is ControlKind.PAUSE]
+    ours = [one for one in pauses if pool in (None, one.about)]
+    for control in ours:
+        deployed.fleet.take_back(control, _act(deployed, f"resume {_named(control.about)}"))
+    rest = [one for one in pauses if one not in ours]
+    general = pause_of(rest, pool) if pool is not None else None
+    if general is not None:
+        raise Refused(f"every pool is paused, {pool} too: `runner-fleet pool resume` resumes all")
+    if not ours:
+        what = f"pool {pool} was not" if pool else "no pool was"
+        return Ordered(says=f"{what} paused", is_change=False)
+    return Ordered(says=f"{', '.join(_named(one.about) for one in ours)}: resumed")
+
+
+def set_ceiling(
+    deployed: Deployed, pool: str, ceiling: int, *, lasts: timedelta, note: str = ""
+) -> Ordered:
+    """Give a pool another ceiling for a time. 0: nothing is launched."""
+    config = deployed.config()
+    _check_pool(config, pool)
+    if not 0 <= ceiling <= CEILING_AT_MOST:
+        raise Refused(f"a ceiling is from 0 to {CEILING_AT_MOST}")
+    until = deployed.clock() + lasts
+    control = _new(deployed, ControlKind.CEILING, pool, note=note, until=until, ceiling=ceiling)
+    return _give(deployed, control)
+
+
+def reset_ceiling(deployed: Deployed, pool: str) -> Ordered:
+    """Give a pool the ceiling of fleet.toml back."""
+    _check_pool(deployed.config(), pool)
+    for control in _in_force(deployed):
+        if control.kind is ControlKind.CEILING and control.about == pool:
+            deployed.fleet.take_back(control, _act(deployed, f"reset the ceiling of pool {pool}"))
+            return Ordered(says=f"pool {pool}: the ceiling of fleet.toml again")
+    return Ordered(says=f"pool {pool} has the ceiling of fleet.toml", is_change=False)
+
+
+def end_runner(deployed: Deployed, runner_id: str, *, now: bool = False, note: str = "") -> Ordered:
+    """End a runner after its job, or at once: the job is then run again as after a lost machine.
+
+    Raises `Refused` for a runner that does not live, and at once for one on Lambda.
+    """
+    runner = _living(deployed, runner_id)
+    if now and runner.backend == "lambda":
+        job = f"job {runner.job.job_id}" if runner.job else "its job"
+        raise Refused(
+            f"nothing ends a Lambda invocation from outside: cancel {job} in GitLab, or leave"
+            " --now out and it ends after it"
+        )
+    until = deployed.clock() + END_KEPT
+    control = _new(deployed, ControlKind.END, runner_id, note=note, until=until, at_once=now)
+    return _give(deployed, control)
+
+
+def interrupt(deployed: Deployed, asked: JobReference) -> Ordered:
+    """End the machine of a running job as if AWS had taken it back, to see what follows."""
+    job = _job(deployed, asked)
+    if job.status is not JobStatus.RUNNING or job.runner_id is None:
+        raise Refused(f"job {job.job_id} does not run on a machine of this fleet")
+    return end_runner(deployed, job.runner_id, now=True, note=f"interrupt job {job.job_id}")
+
+
+def relaunch(deployed: Deployed, asked: JobReference) -> Ordered:
+    """Give a waiting job all attempts again, and have it launched for in the next round."""
+    job = _job(deployed, asked)
+    if job.status is not JobStatus.PENDING:
+        raise Refused(f"job {job.job_id} does not wait: retry it in GitLab")
+    pool = deployed.config().pool(job.pool or "")
+    if pool is None:
+        raise Refused(f"job {job.job_id} has no pool: `runner-fleet explain {job.job_id}`")
+    renewed = False
+    if job.given_up:
+        step = Step(at=deployed.clock(), name=StepName.DEMAND_SENT, reason=Reason.RENEWED)
+        renewed = deployed.jobs.renew(job, step)
+    elif job.reason is Reason.COVERED:
+        return Ordered(says=f"job {job.job_id}: a runner boots for it", is_change=False)
+    demand = Demand(job=job.key, project_id=job.project_id, pool=pool.name, attempt=job.attempt)
+    deployed.queues[pool.backend].send([demand])
+    return Ordered(
+        says=f"job {job.job_id}: demand sent" + (", all attempts again" if renewed else "")
+    )
+
+
+def controls_in_force(deployed: Deployed, living: frozenset[str]) -> tuple[ControlView, ...]:
+    """The orders in force; those to end a runner as long as it is among the `living`."""
+    return tuple(
+        ControlView(
+            kind=one.kind.value,
+            about=one.about,
+            says=says_of(one),
+            who=one.who,
+            since=one.at,
+            until=one.until,
+            note=one.note,
+            ceiling=one.ceiling,
+        )
+        for one in _in_force(deployed)
+        if one.kind is not ControlKind.END or one.about in living
+    )
+
+
+def acts(deployed: Deployed, period: Period) -> ActsView:
+    """Who gave and took back which orders."""
+    return ActsView(acts=deployed.fleet.acts(period.since, period.until)[::-1])
+
+
+def says_of(control: Control) -> str:
+    """An order in words."""
+    until = f" until {control.until:%F %R} UTC" if control.until else ""
+    match control.kind:
+        case ControlKind.PAUSE:
+            return f"{_named(control.about)} paused{until}"
+        case ControlKind.CEILING:
+            return f"pool {control.about}: ceiling {control.ceiling}{until}"
+        case ControlKind.END:
+            when = "at once" if control.at_once else "after its job"
+            return f"{control.about} ends {when}"
+
+
+def _give(deployed: Deployed, control: Control) -> Ordered:
+    """Give an order, unless the same is in force."""
+    known = next(
+        (
+            one
+            for one in _in_force(deployed)
+            if (one.kind, one.about) == (control.kind, control.about)
+        ),
+        None,
+    )
+    if known is not None and control.same_order(known):
+        since = f"by {known.who} since {known.at:%F %R} UTC"
+        return Ordered(says=f"{says_of(known)}, {since} already", is_change=False)
+    deployed.fleet.order(control, _act(deployed, says_of(control), note=control.note))
+    return Ordered(says=f"{says_of(control)}; in force within a minute")
+
+
+def _new(deployed: Deployed, kind: ControlKind, about: str, **facts: Any) -> Control:
+    return Control(kind=kind, about=about, at=deployed.clock(), who=deployed.who(), **facts)
+
+
+def _act(deployed: Deployed, what: str, *, note: str = "") -> Act:
+    return Act(at=deployed.clock(), who=deployed.who(), what=what, note=note)
+
+
+def _in_force(deployed: Deployed) -> tuple[Control, ...]:
+    return in_force(deployed.fleet.controls(), deployed.clock())
+
+
+def _check_pool(config: FleetConfig, pool: str) -> None:
+    if config.pool(pool) is None:
+        names = ", ".join(one.name for one in config.pools)
+        raise Refused(f"fleet.toml has no pool {pool}; it has {names}")
+
+
+def _living(deployed: Deployed, runner_id: str) -> Runner:
+    instance = instance_of(deployed.config().gitlab.url)
+    runner = RunnerRows(deployed.table, deployed.mailboxes, instance).find(runner_id)
+    if runner is None:
+        raise Refused(f"no runner {runner_id} lives: `runner-fleet runners` lists those that do")
+    return runner
+
+
+def _job(deployed: Deployed, asked: JobReference) -> Job:
+    instance = instance_of(deployed.config().gitlab.url)
+    check_host(asked, instance)
+    job = deployed.jobs.job(JobKey(instance=instance, job_id=asked.job_id))
+    if job is None:
+        raise Refused(f"the ledger has no job {asked.job_id} of {instance}")
+    return job
+
+
+def _named(about: str) -> str:
+    return "every pool" if about == ALL else f"pool {about}"
