@@ -81,6 +81,8 @@ def draw(trail: Trail) -> RenderableType:
     last = [beside(cell("→ ", style="bold"), cell(trail.verdict))]
     if trail.do:
         last.append(beside(cell("  "), cell(trail.do)))
+    if trail.size_hint:
+        last.append(beside(cell("→ ", style="bold"), cell(trail.size_hint)))
     return Group(head, cell(", ".join(where), style="dim"), _hops(trail), *last)
 
 

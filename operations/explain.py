@@ -8,16 +8,19 @@ from datetime import datetime, timedelta
 from adapters.gitlab.client import GitLab
 from adapters.ledger.jobs import JobRow
 from adapters.ledger.runners import RunnerRows
-from fleet.config.reading import FleetConfig
+from fleet.config.reading import FleetConfig, PoolConfig
 from fleet.errors import FleetError, Refused
 from fleet.job_event import instance_of
 from fleet.machine.mailbox import Report
+from fleet.machine.usage import read_usage
 from fleet.model import Job, JobKey, JobStatus, Runner, rank
 from fleet.rules.controls import ceiling_of, in_force, pause_of
 from fleet.rules.liveness import by_our_clock, steps_between
 from fleet.rules.problems import ignored
+from fleet.rules.right_size import HINTS, SizeHint, decide_fit, size_of_lambda, size_of_type
 from fleet.rules.route import Pending, decide_route
 from fleet.rules.standing import JobFacts, diagnose, widest
+from fleet.steps import StepName
 from fleet.trouble import Trouble
 from operations.deployed import Deployed
 from operations.last_line import last_line
@@ -141,11 +144,27 @@ def _trail(deployed: Deployed, config: FleetConfig, row: JobRow) -> Trail:
         machine=row.machine or (runner.machine_id if runner else None),
         waited_s=_between(job.pending_at, row.started_at or ended or at),
         ran_s=_between(row.started_at, ended or at),
-        hops=hops_of(row, report, _served_others(runners, row)),
+        hops=hops_of(row, report, _served_others(runners, row), _made_for(runners, job)),
         standing=diagnosis.standing.value,
         verdict=last.says,
         do=last.do,
+        size_hint=_size_hint(row, report, pool),
     )
+
+
+def _size_hint(row: JobRow, report: Report | None, pool: PoolConfig | None) -> str | None:
+    """Whether another size of machine is better, by what the job used of its own."""
+    steps = [*row.steps, *(report.steps if report else ())]
+    used = [step.detail or "" for step in steps if step.name is StepName.USED]
+    if not used or row.capacity is None:
+        return None
+    if row.capacity == "lambda":
+        size = size_of_lambda(int(pool.size.removesuffix("GB"))) if pool else None
+    else:
+        size = size_of_type(row.capacity.partition("/")[0])
+    ran_s = _between(row.started_at, row.finished_at) if row.finished_at else None
+    fit = decide_fit(read_usage(used[-1]), size, ran_s)
+    return HINTS[fit] if fit in {SizeHint.SMALLER, SizeHint.LARGER} else None
 
 
 def _torn_down_after(row: JobRow) -> timedelta | None:
@@ -159,6 +178,14 @@ def _served_others(runners: RunnerRows, row: JobRow) -> dict[str, int]:
     """The jobs that the runners launched for this one took, by runner."""
     jobs = {name: runners.job_of(name) for name in launched_for(row)}
     return {name: job.job_id for name, job in jobs.items() if job and job != row.job.key}
+
+
+def _made_for(runners: RunnerRows, job: Job) -> dict[str, int]:
+    """The runner that took the job, and the other job that it was launched for."""
+    if job.runner_id is None:
+        return {}
+    origin = runners.made_for(job.runner_id)
+    return {job.runner_id: origin.job_id} if origin and origin != job.key else {}
 
 
 def _runner(

@@ -99,6 +99,7 @@ class Trail:
     standing: str  # the stable word for where it stands
     verdict: str  # what it waits for, or how it ended
     do: str  # what to do about it; empty: nothing
+    size_hint: str | None = None  # whether another size of machine is better
 
     def to_json(self) -> dict[str, Any]:
         """As `--json` prints it."""
@@ -108,17 +109,22 @@ class Trail:
 
 
 def hops_of(
-    row: JobRow, report: Report | None, took: Mapping[str, int] | None = None
+    row: JobRow,
+    report: Report | None,
+    took: Mapping[str, int] | None = None,
+    made_for: Mapping[str, int] | None = None,
 ) -> tuple[Hop, ...]:
     """The job's hops in order: those in its row, and those that only its machine's report has.
 
-    `took`: by runner that was launched for this job, the other job that it took. Hops of more
-    than one runner name their runner, as they happen side by side.
+    `took`: by runner that was launched for this job, the other job that it took; `made_for`: by
+    runner that took this job, the other job that it was launched for. Hops of more than one runner
+    name their runner, as they happen side by side.
     """
     took = took or {}
     steps = [*row.steps, *_reported(report, row.job.job_id), *_elsewhere(row, took)]
     is_shared = len({step.runner for step in steps if step.runner}) > 1
     worded = [(step, _named(step) if is_shared else words_of(step)) for step in steps]
+    worded = [(step, _with_origin(step, words, made_for or {})) for step, words in worded]
     unique = {(step.at, step.name, words): (step, words) for step, words in worded}
     ordered = sorted(unique.values(), key=lambda pair: (pair[0].at, _ORDER[pair[0].name]))
     times = [None, *(step.at for step, _ in ordered)]
@@ -168,6 +174,7 @@ def _retried(step: Step) -> str:
 
 
 _WORDS: Mapping[StepName, Callable[[Step], str]] = {
+    StepName.WEBHOOK_RECEIVED: lambda step: _joined(", ", step.detail, step.delivery_id),
     StepName.FOUND: lambda step: f"with job {step.job_id}" if step.job_id else "",
     StepName.RETRY: _retried,
     StepName.ROUTED: lambda step: f"to pool {step.pool}" if step.pool else "",
@@ -190,6 +197,14 @@ def _named(step: Step) -> str:
     if step.runner is None or step.name in _NAMES_ITS_RUNNER:
         return words
     return f"{step.runner}: {words}" if words else step.runner
+
+
+def _with_origin(step: Step, words: str, made_for: Mapping[str, int]) -> str:
+    """The words of GitLab's start of a job, with the job that its machine was launched for."""
+    origin = made_for.get(step.runner or "")
+    if step.name is not StepName.TAKEN or origin is None:
+        return words
+    return f"{words}, which was launched for job {origin}"
 
 
 def _elsewhere(row: JobRow, took: Mapping[str, int]) -> Iterable[Step]:

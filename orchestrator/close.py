@@ -169,6 +169,12 @@ def _learn(world: World, runner: Runner, steps: Iterable[Step]) -> None:
 def _add_to_history(world: World, runner: Runner, steps: Iterable[Step], *, at: datetime) -> None:
     """Put the machine's history into that of the job it ran, else of the one it was made for."""
     key: JobKey | None = runner.job or runner.for_job
-    if key is not None:
-        steps = [replace(step, runner=runner.id) for step in steps]
-        world.jobs.tell(key, steps, torn_down_at=at.isoformat(), machine=runner.machine_id)
+    if key is None:
+        return
+    steps = [replace(step, runner=runner.id) for step in steps]
+    known = world.jobs.job(key)
+    if known is not None and known.runner_id not in {None, runner.id}:
+        world.jobs.tell(key, steps)  # another machine has the job: its end is that one's
+        return
+    facts = {"machine": runner.machine_id, "capacity": runner.capacity}
+    world.jobs.tell(key, steps, torn_down_at=at.isoformat(), **facts)

@@ -84,7 +84,12 @@ def route_event(world: World, event: JobEvent) -> RouteAnswer:
     note_proof(world, event)
     key = JobKey(instance=world.instance, job_id=event.job_id)
     steps = (
-        Step(at=event.received_at, name=StepName.WEBHOOK_RECEIVED, delivery_id=event.delivery_id),
+        Step(
+            at=event.received_at,
+            name=StepName.WEBHOOK_RECEIVED,
+            delivery_id=event.delivery_id,
+            detail=event.status,
+        ),
         Step(at=at, name=StepName.EVENT, detail=event.detail_type),
     )
     facts = {"deploys": True} if event.deploys else {}

@@ -188,7 +188,12 @@ def _record_late(world: World, job: Job, event: JobEvent) -> None:
 
 
 def _received(event: JobEvent) -> Step:
-    return Step(at=event.received_at, name=StepName.WEBHOOK_RECEIVED, delivery_id=event.delivery_id)
+    return Step(
+        at=event.received_at,
+        name=StepName.WEBHOOK_RECEIVED,
+        delivery_id=event.delivery_id,
+        detail=event.status,
+    )
 
 
 def _settle_machine(

@@ -50,6 +50,7 @@ class JobRow(HasUtcTimes):
     finished_at: datetime | None = None
     failure_reason: str | None = None
     machine: str | None = None
+    capacity: str | None = None  # of its machine, once that has ended
     torn_down_at: datetime | None = None
 
 
@@ -67,7 +68,7 @@ _CHANGING = frozenset({"status", "outcome", "runner_id", "gitlab_runner_id", "ch
 
 
 _OF_ITS_RUN = (
-    *("is_hearsay", "runner_id", "gitlab_runner_id", "machine"),
+    *("is_hearsay", "runner_id", "gitlab_runner_id", "machine", "capacity"),
     *("started_at", "finished_at", "failure_reason", "torn_down_at"),
 )
 

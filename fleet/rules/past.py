@@ -7,6 +7,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
 from fleet.config.reading import PoolConfig
+from fleet.machine.usage import read_usage
 from fleet.model import Job, Runner
 from fleet.past import NANO, PastRun
 from fleet.prices import Ec2Use, LambdaUse, job_cost
@@ -44,6 +45,8 @@ def past_of_runner(machine: MachinePart, part: JobPart | None) -> PastRun:
     """The past run of a runner; `part`: the job that it had."""
     runner = machine.runner
     own = _first(machine.steps)
+    lines = (step.detail for step in machine.steps if step.name is StepName.USED)
+    used = read_usage(next(lines, None) or "")
     launched_for = runner.for_job.job_id if runner.for_job else None
     taken_at = _taken_at(part, own) if part else None
     return PastRun(
@@ -63,6 +66,8 @@ def past_of_runner(machine: MachinePart, part: JobPart | None) -> PastRun:
         for_job=launched_for,
         reason=machine.reason.value,
         usd_nano=machine_price(machine),
+        cpu_s=used.cpu_s,
+        peak_memory_mb=None if used.memory_peak is None else -(-used.memory_peak // (1 << 20)),
     )
 
 

@@ -3,11 +3,12 @@
 from datetime import timedelta
 from typing import Any
 
-from fleet.machine.mailbox import MachineState
+from adapters.ledger.table import Change
+from fleet.machine.mailbox import MachineState, Report
 from fleet.past import PastRun
 from fleet.reasons import Reason
-from fleet.steps import StepName
-from tests.unit.orchestrator.scene import AT, Scene, described
+from fleet.steps import Step, StepName
+from tests.unit.orchestrator.scene import AT, Scene, described, key
 
 
 def kept(scene: Scene) -> list[PastRun]:
@@ -94,3 +95,40 @@ def test_what_cannot_be_closed_is_not_kept() -> None:
     scene.table.items.pop(("pool#docker", f"runner#{runner.id}"))  # another closed it
     assert not scene.closes(runner, Reason.FINISHED)
     assert kept(scene) == []
+
+
+def test_the_end_of_a_machine_that_another_jobs_runner_replaced_is_not_the_jobs() -> None:
+    """The job was launched for on one machine and taken by another: each end is its own."""
+    scene = Scene()
+    first, second = scene.launched(1, 2)
+    scene.hands_over(1, second)
+    scene.settle(
+        1,
+        "running",
+        runner_id=second.gitlab_runner_id,
+        runner_description=described(second),
+        started_at=scene.clock(),
+    )
+    assert scene.closes(first, Reason.SURPLUS)
+    row = scene.row(1)
+    assert (row.machine, row.torn_down_at) == (second.machine_id, None)
+    assert scene.world.runners.made_for(second.id) == key(2)
+    assert scene.world.runners.made_for(first.id) == key(1)  # ended
+
+
+def test_what_a_job_used_is_kept() -> None:
+    scene = Scene()
+    runner = scene.runs(1)
+    used = Step(
+        at=scene.clock(), name=StepName.USED, detail="12.5 s of processor, 512 MB of memory"
+    )
+    report = Report(
+        heartbeat_at=scene.clock(), state=MachineState.DONE, runner_id=runner.id, steps=(used,)
+    )
+    item = report.item()
+    new = item.pop("steps")
+    write = Change(pk=runner.mailbox or "", sk="report", put=item, append={"steps": new})
+    scene.table.mail.write(write)
+    assert scene.closes(runner, Reason.FINISHED)
+    (run,) = kept(scene)
+    assert (run.cpu_s, run.peak_memory_mb) == (12.5, 512)
