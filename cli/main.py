@@ -16,6 +16,7 @@ from cli.lines import say
 # Where each command is, and the line that `--help` shows for it: the first of its own help.
 # Reading it here keeps `--help` from importing boto3, pydantic and the local engine.
 COMMANDS = {
+    "init": ("cli.init:init", "Write a first fleet.toml that fits the account."),
     "deploy": ("cli.deploy:deploy", "Deploy the fleet's template to AWS, or bring it up to date."),
     "validate": ("cli.validate:validate", "Say everything that is wrong with a fleet.toml."),
     "apply": ("cli.apply:apply", "Put a fleet.toml in force, without a deployment."),
@@ -57,6 +58,7 @@ COMMANDS = {
         "cli.demo:demo",
         "Run a pipeline on runners made for it, on this machine, and prove that nothing is left.",
     ),
+    "destroy": ("cli.destroy:destroy", "Remove the fleet, and prove that nothing of it is left."),
     "local": ("cli.local:app", "The whole service on this machine."),
 }
 

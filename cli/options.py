@@ -19,6 +19,11 @@ Stack = Annotated[
 Since = Annotated[str, typer.Option("--since", help=f"From when on: {SAYS}.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
+Region = Annotated[
+    str, typer.Option("--region", help="AWS region; by default the environment's or the profile's.")
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask: for scripts.")]
+
 
 def reach(ctx: typer.Context, stack: str) -> Deployed:
     """The fleet of this stack, which messages name from now on."""

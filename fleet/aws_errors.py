@@ -247,7 +247,7 @@ _BY_HAND: tuple[tuple[str, str], ...] = (
         "AWS does not know these credentials: check AWS_PROFILE",
     ),
     ("NoCredentialsError", "there are no AWS credentials: set AWS_PROFILE, or log in"),
-    ("NoRegionError", "no AWS region is set: set AWS_DEFAULT_REGION"),
+    ("NoRegionError", "no AWS region is set: set AWS_REGION"),
     ("PartialCredentialsError", "half of the AWS credentials is missing: check the environment"),
     ("ProfileNotFound", "there is no such AWS profile: check AWS_PROFILE"),
     ("SSOTokenLoadError", "log in first: aws sso login"),

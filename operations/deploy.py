@@ -110,7 +110,7 @@ def longest_name(order: Deployment, region: str | None) -> int:
     """
     rooms = [
         _LONGEST.get(kind, 64) - len(name.replace(_STACK_NAME, ""))
-        for kind, name in _names_in_template()
+        for kind, name in names_in_template()
     ]
     if region is not None and not order.bucket:
         rooms.append(_LONGEST_BUCKET - len(bucket_name("", "0" * 12, region)))
@@ -118,7 +118,8 @@ def longest_name(order: Deployment, region: str | None) -> int:
 
 
 @cache
-def _names_in_template() -> tuple[tuple[str, str], ...]:
+def names_in_template() -> tuple[tuple[str, str], ...]:
+    """Each property of the template that is a name made of the stack's, and that name."""
     return tuple(_derived_names(compose(TEMPLATE.read_text())["Resources"]))
 
 
@@ -216,10 +217,10 @@ def _wait(aws: Clients, order: Deployment, word: str) -> None:
     try:
         waiter.wait(StackName=order.stack, WaiterConfig=pace)  # type: ignore[arg-type]
     except WaiterError as error:
-        raise Refused(f"the stack was not {word}: {_why(aws, order.stack)}") from error
+        raise Refused(f"the stack was not {word}: {why_it_failed(aws, order.stack)}") from error
 
 
-def _why(aws: Clients, stack: str) -> str:
+def why_it_failed(aws: Clients, stack: str) -> str:
     """The first three failures in CloudFormation's words: later ones follow from them."""
     with aws_call("cloudformation.DescribeStackEvents"):
         events = aws.cloudformation.describe_stack_events(StackName=stack)["StackEvents"]

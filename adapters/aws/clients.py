@@ -1,5 +1,6 @@
 """AWS clients, and AWS errors as ours."""
 
+import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cache, cached_property
@@ -92,9 +93,12 @@ def _config(*, connect_s: float, read_s: float, attempts: int) -> Config:
     )
 
 
-def clients(config: Config | None = None) -> "Clients":
-    """Clients with the timing of `config`, by default `patient()`."""
-    return Clients(_session(), config or patient())
+def clients(config: Config | None = None, *, region: str = "") -> "Clients":
+    """Clients with the timing of `config`, by default `patient()`.
+
+    Without a `region` it is the AWS CLI's: AWS_REGION, AWS_DEFAULT_REGION, then the profile's.
+    """
+    return Clients(_session(region), config or patient())
 
 
 class Clients:
@@ -144,9 +148,24 @@ class Clients:
         return self._session.client("kms", config=self._config)  # type: ignore[no-any-return]
 
     @cached_property
+    def ecr(self) -> Any:
+        """Images of the machines."""
+        return self._session.client("ecr", config=self._config)
+
+    @cached_property
+    def logs(self) -> Any:
+        """Log groups."""
+        return self._session.client("logs", config=self._config)
+
+    @cached_property
     def quotas(self) -> Any:
-        """Service Quotas."""
+        """What AWS allows the account."""
         return self._session.client("service-quotas", config=self._config)
+
+    @cached_property
+    def ssm(self) -> Any:
+        """Parameters that name machine images."""
+        return self._session.client("ssm", config=self._config)
 
     @cached_property
     def s3(self) -> "S3Client":
@@ -175,6 +194,6 @@ class Clients:
 
 
 @cache
-def _session() -> boto3.Session:
-    with aws_call("session"):
-        return boto3.Session()
+def _session(region: str = "") -> boto3.Session:
+    with aws_call("session"):  # boto3 itself does not read AWS_REGION
+        return boto3.Session(region_name=region or os.environ.get("AWS_REGION") or None)

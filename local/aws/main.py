@@ -1,7 +1,7 @@
 """MiniStack as the fleet runs it: `python -m local.aws.main`, settings from the environment.
 
-What `engine_access`, `engine_bus_policy` and `engine_events` add is what AWS does; when MiniStack
-does it, delete it. `engine_calls` only counts.
+What `engine_access`, `engine_archives`, `engine_bus_policy` and `engine_events` add is what AWS
+does; when MiniStack does it, delete it. `engine_calls` only counts.
 """
 
 import os
@@ -14,6 +14,7 @@ from ministack import app
 
 from local.aws import (
     access as engine_access,
+    archives as engine_archives,
     bus_policy as engine_bus_policy,
     calls as engine_calls,
     events as engine_events,
@@ -31,6 +32,7 @@ def main() -> None:
     sys.setswitchinterval(SWITCH_S)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     engine_access.install()
+    engine_archives.install()
     engine_bus_policy.install()
     engine_events.install()
     engine_processes.install()

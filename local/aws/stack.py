@@ -75,7 +75,7 @@ def deploy_stack(engine: Engine, options: StackOptions | None = None) -> Stack:
     uploaded = package.upload(s3, CODE_BUCKET, code, template=chosen.template)
     parameters = uploaded.parameters() | {
         "CacheTtl": str(chosen.cache_ttl_s),
-        "KeepArchive": "false",  # MiniStack has no AWS::Events::Archive
+        "KeepArchive": "false",  # a laptop's memory is short
         "Ec2Image": chosen.ec2_image,
         "Ec2ImageArm64": chosen.ec2_image,
         "LambdaImage": f"local/stand_in@sha256:{'0' * 64}" if chosen.lambda_runners else "",

@@ -1,0 +1,61 @@
+"""The AWS account as commands meet it: who asks, where, and what AWS allows."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from botocore.exceptions import ClientError
+
+from adapters.aws.clients import Clients, aws_call
+from fleet.errors import FleetError
+from fleet.rules.quotas import ON_DEMAND, SPOT, AccountQuotas
+from operations.stacks import cloudformation_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who the credentials are of, and the region of the calls."""
+
+    account: str
+    arn: str
+    region: str
+
+
+def caller(aws: Clients) -> Caller:
+    """Raises `Refused` without valid credentials or a region."""
+    region = cloudformation_of(aws).meta.region_name
+    with aws_call("sts.GetCallerIdentity"):
+        answer = aws.sts.get_caller_identity()
+    return Caller(account=answer["Account"], arn=answer.get("Arn", ""), region=region)
+
+
+def quotas_of(aws: Clients) -> AccountQuotas:
+    """The quotas that the fleet counts on; None for each that the credentials may not read."""
+    return AccountQuotas(
+        on_demand_vcpus=_readable(lambda: _quota(aws, *ON_DEMAND[1:3])),
+        spot_vcpus=_readable(lambda: _quota(aws, *SPOT[1:3])),
+        lambda_at_once=_readable(lambda: _lambda_at_once(aws)),
+    )
+
+
+def _readable(read: Callable[[], int]) -> int | None:
+    try:
+        return read()
+    except (FleetError, KeyError):
+        return None
+
+
+def _quota(aws: Clients, service: str, code: str) -> int:
+    """The account's own value, else AWS's default: a quota never raised may have none."""
+    try:
+        with aws_call("service-quotas.GetServiceQuota", passing=("NoSuchResourceException",)):
+            answer = aws.quotas.get_service_quota(ServiceCode=service, QuotaCode=code)
+    except ClientError:
+        with aws_call("service-quotas.GetAWSDefaultServiceQuota"):
+            answer = aws.quotas.get_aws_default_service_quota(ServiceCode=service, QuotaCode=code)
+    return int(answer["Quota"]["Value"])
+
+
+def _lambda_at_once(aws: Clients) -> int:
+    with aws_call("lambda.GetAccountSettings"):
+        limit = aws.functions.get_account_settings()["AccountLimit"]
+    return int(limit["ConcurrentExecutions"])
