@@ -1,5 +1,6 @@
 """`runner-fleet apply`: put a fleet.toml in force on a deployed stack."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -9,13 +10,15 @@ import typer
 from adapters.ledger.runners import RunnerRows
 from cli.commands import DEFAULT_STACK
 from cli.lines import say
-from cli.options import Stack, reach
+from cli.options import Stack, Yes, reach
 from cli.validate import File, read_file
 from fleet.errors import Refused
 from fleet.job_event import instance_of
 from operations.apply import Applied, apply_config
 from operations.deployed import Deployed, token_in, way_to
+from operations.plan import ConfigPlan, KeyChange, PoolChange, plan_config
 
+SIGNS = {"add": "+", "change": "~", "remove": "-"}
 TokenEnv = Annotated[
     str | None,
     typer.Option(
@@ -31,10 +34,18 @@ def apply(
     *,
     stack: Stack = DEFAULT_STACK,
     gitlab_token_env: TokenEnv = None,
+    yes: Yes = False,
 ) -> None:
-    """Put a fleet.toml in force, without a deployment."""
+    """Put a fleet.toml in force, without a deployment.
+
+    It shows what changes, and asks where a pool goes. Example: runner-fleet apply --yes
+    """
     text, config = read_file(path)  # before any call to AWS
     deployed = reach(ctx, stack)
+    planned = plan_config(text, deployed)
+    for line in plan_lines(planned):
+        say(line)
+    make_sure(planned, yes=yes)
     given = token_in(gitlab_token_env) if gitlab_token_env else None
     way = way_to(config.gitlab, path)
     applied = apply_config(
@@ -54,6 +65,43 @@ def apply(
         say(f"warning: {warning}", err=True)
     for line in lines(applied):
         say(line)
+
+
+def make_sure(planned: ConfigPlan, *, yes: bool) -> None:
+    """Ask where a pool goes. Raises `Refused` where there is no person to ask."""
+    if not planned.removed or yes:
+        return
+    names = ", ".join(pool.name for pool in planned.removed)
+    if not sys.stdin.isatty():
+        raise Refused(f"this takes {names} away, and no terminal can be asked: give --yes")
+    if not typer.confirm(f"Take {names} away?", default=False):
+        raise typer.Exit(1)
+
+
+def plan_lines(planned: ConfigPlan) -> Iterator[str]:
+    """What would change, key by key; nothing for no change."""
+    for change in planned.gitlab if planned.before else ():
+        yield f"~ gitlab.{_key_line(change)}"
+    for pool in planned.pools:
+        has = _has(pool)
+        yield f"{SIGNS[pool.word]} pool {pool.name}{f': {has}' if has else ''}"
+        if pool.word == "change":
+            yield from (f"    {_key_line(change)}" for change in pool.keys)
+
+
+def _key_line(change: KeyChange) -> str:
+    before = "not set" if change.before is None else change.before
+    after = "not set" if change.after is None else change.after
+    return f"{change.key}: {before} -> {after}"
+
+
+def _has(pool: PoolChange) -> str:
+    if pool.word != "remove":
+        return ""
+    return (
+        f"its {pool.living} live runners end after their jobs, and the {pool.waiting} jobs that"
+        " wait there go to another pool that fits"
+    )
 
 
 def lines(applied: Applied) -> Iterator[str]:

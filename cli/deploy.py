@@ -12,7 +12,7 @@ import typer
 from adapters.aws.clients import Clients, clients
 from cli.commands import DEFAULT_STACK, use_stack, with_stack
 from cli.lines import say
-from cli.options import Stack
+from cli.options import Region, Stack
 from fleet.errors import Refused
 from infra import package
 from operations.deploy import Deployment, DeployResult, check, deploy as deploy_stack
@@ -52,21 +52,25 @@ class DeployWorld:
     pack: Callable[[], bytes] = packed
 
 
-def deploy(
+def deploy(  # noqa: PLR0913  # a command's parameters are its options
     ctx: typer.Context,
     *,
     stack: Stack = DEFAULT_STACK,
+    region: Region = "",
     bucket: Bucket = None,
     lambda_image: Image = None,
     parameter: Parameters = None,
 ) -> None:
-    """Deploy the fleet's template to AWS, or bring it up to date."""
+    """Deploy the fleet's template to AWS, or bring it up to date.
+
+    Example: runner-fleet deploy --region eu-central-1 -p LogDays=7
+    """
     use_stack(stack)
     given = dict(read_parameter(text) for text in parameter or ())
     if lambda_image:
         given["LambdaImage"] = lambda_image
     order = Deployment(stack=stack, bucket=bucket, parameters=given)
-    world = ctx.obj if isinstance(ctx.obj, DeployWorld) else DeployWorld(aws=clients())
+    world = ctx.obj if isinstance(ctx.obj, DeployWorld) else DeployWorld(aws=clients(region=region))
     check(world.aws, order)
     say("installing the dependencies of the functions")
     code = world.pack()

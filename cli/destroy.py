@@ -53,9 +53,10 @@ def destroy(  # noqa: PLR0913  # a command's parameters are its options
     token_env: TokenEnv = "GITLAB_TOKEN",  # noqa: S107  # a variable's name
     without_gitlab: WithoutGitLab = False,
 ) -> None:
-    """Remove the fleet: machines, records, webhooks, secrets, buckets, logs, the stack.
+    """Remove the fleet, and prove that nothing of it is left.
 
-    It may be run again at any point. Example: runner-fleet destroy --confirm runner-fleet
+    Machines, runner records, webhooks, secrets, images, buckets, log groups and the stack. It may
+    be run again at any point. Example: runner-fleet destroy --confirm runner-fleet
     """
     use_stack(stack)
     world = ctx.obj if isinstance(ctx.obj, DestroyWorld) else DestroyWorld()

@@ -19,6 +19,10 @@ COMMANDS = {
     "init": ("cli.init:init", "Write a first fleet.toml that fits the account."),
     "deploy": ("cli.deploy:deploy", "Deploy the fleet's template to AWS, or bring it up to date."),
     "validate": ("cli.validate:validate", "Say everything that is wrong with a fleet.toml."),
+    "plan": (
+        "cli.plan:plan",
+        "Say what deploy and apply would change, what the fleet costs, and which quotas lack.",
+    ),
     "apply": ("cli.apply:apply", "Put a fleet.toml in force, without a deployment."),
     "webhook": ("cli.webhook:app", "The webhook through which the fleet hears of jobs."),
     "status": (

@@ -12,6 +12,7 @@ import sys
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from importlib.util import cache_from_source
 from io import BytesIO
 from pathlib import Path
@@ -51,6 +52,7 @@ class Uploaded:
     template_key: str
     code_key: str
     machines_prefix: str
+    version: str = ""  # of the sources; see `sources_version`
 
     def parameters(self) -> dict[str, str]:
         """The template's parameters for it."""
@@ -58,6 +60,7 @@ class Uploaded:
             "CodeBucket": self.bucket,
             "CodeKey": self.code_key,
             "MachinesPrefix": self.machines_prefix,
+            "Version": self.version,
         }
 
 
@@ -86,6 +89,18 @@ def functions_zip(
             entry.external_attr = (0o755 if name.endswith(".sh") else 0o644) << 16
             archive.writestr(entry, contents[name])
     return packed.getvalue()
+
+
+def sources_version(root: Path = ROOT) -> str:
+    """The package's version, and eight digits of what is deployed of these sources.
+
+    The stack says it in its output `Version`: other digits mean that `deploy` has something to do.
+    """
+    files = {str(path.relative_to(root)): path for path in _sources(root)}
+    contents = [name.encode() + b"\0" + files[name].read_bytes() for name in sorted(files)]
+    contents += [REQUIREMENTS.read_bytes(), TEMPLATE.read_bytes()]
+    contents += [path.read_bytes() for path in sorted(MACHINES.glob("*.yaml"))]
+    return f"{version('gitlab-runner-fleet')}+{_digest(*contents)[:8]}"
 
 
 def parameter_names(template: Path = TEMPLATE) -> frozenset[str]:
@@ -127,6 +142,7 @@ def upload(s3: "S3Client", bucket: str, code: bytes, *, template: Path = TEMPLAT
         template_key=f"templates/{_digest(text)}.yaml",
         code_key=f"functions/{_digest(code)}.zip",
         machines_prefix=f"machines/{_digest(*(d for _, d in sorted(definitions.items())))}",
+        version=sources_version(),
     )
     objects = {f"{uploaded.machines_prefix}/{name}": body for name, body in definitions.items()}
     for key, body in (objects | {uploaded.code_key: code, uploaded.template_key: text}).items():

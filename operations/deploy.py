@@ -27,6 +27,11 @@ _LONGEST_BUCKET = 63
 _STACK_NAME = "${AWS::StackName}"
 # Names that AWS keeps: its event bus, and beginnings of buckets and of its own resources.
 _KEPT = re.compile(r"default|(aws|amazon|xn-|sthree-|amzn-s3-demo-).*", re.IGNORECASE)
+_IMAGES = ("Ec2Image", "Ec2ImageArm64", "LambdaImage")
+_ECR = re.compile(
+    r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/"
+    r"(?P<repository>[^@:]+)(?::[^@]+)?@(?P<digest>sha256:[0-9a-f]{64})"
+)
 UNCHANGED = "No updates are to be performed"
 EVERY_S, AT_MOST = 5, 360  # a first deployment takes some minutes; half an hour is a failure
 
@@ -96,11 +101,68 @@ def check(aws: Clients, order: Deployment) -> None:
             near = get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else "see infra/template.yaml"
             raise Refused(f"the template has no parameter {name}: {hint}")
+    for name, value in order.parameters.items():
+        _check_value(name, value)
     try:
         networks(order.parameters.get("AllowedSources", ""))
     except ValueError as error:  # else the function would fail at each delivery
         raise Refused(f"AllowedSources: {error}") from error
     describe(aws, order.stack)
+    _check_images(aws, order.parameters)
+
+
+def _check_value(name: str, value: str) -> None:
+    """Hold a value against the template's own pattern and list, as CloudFormation will."""
+    rule = parameter_rules()[name]
+    pattern, allowed = rule.get("AllowedPattern"), rule.get("AllowedValues")
+    if pattern is not None and not re.search(pattern, value):
+        hint = rule.get("ConstraintDescription", f"must match {pattern}")
+        raise Refused(f"{name} {hint}", given=value)
+    if allowed is not None and value not in [str(one) for one in allowed]:
+        raise Refused(f"{name} must be one of {', '.join(map(str, allowed))}", given=value)
+
+
+def _check_images(aws: Clients, parameters: Mapping[str, str]) -> None:
+    """Look for the images that are named: a deployment would fail some minutes from now."""
+    if name := parameters.get("MachineImage"):
+        _check_machine_image(aws, name)
+    for parameter in _IMAGES:
+        if uri := parameters.get(parameter):
+            _check_container_image(aws, parameter, uri)
+
+
+def _check_machine_image(aws: Clients, name: str) -> None:
+    try:
+        with aws_call("ssm.GetParameter", passing=("ParameterNotFound", "ValidationException")):
+            value = aws.ssm.get_parameter(Name=name)["Parameter"]["Value"]
+    except ClientError as error:
+        raise Refused(
+            "MachineImage: there is no SSM parameter of that name in this region", given=name
+        ) from error
+    if not re.fullmatch(r"ami-[0-9a-f]+", str(value)):
+        raise Refused("MachineImage: this SSM parameter holds no image's id", given=name)
+
+
+def _check_container_image(aws: Clients, parameter: str, uri: str) -> None:
+    """Ask ECR for an image of ECR's; one of another registry is the machine's to pull."""
+    match = _ECR.fullmatch(uri)
+    if match is None:
+        if parameter == "LambdaImage":
+            raise Refused("LambdaImage must be in ECR, where Lambda takes images from", given=uri)
+        return
+    region = cloudformation_of(aws).meta.region_name
+    if match["region"] != region:
+        raise Refused(f"{parameter} must be in ECR of the stack's region", given=uri, region=region)
+    absent = ("ImageNotFoundException", "RepositoryNotFoundException")
+    try:
+        with aws_call("ecr.DescribeImages", passing=absent):
+            aws.ecr.describe_images(
+                registryId=match["account"],
+                repositoryName=match["repository"],
+                imageIds=[{"imageDigest": match["digest"]}],
+            )
+    except ClientError as error:
+        raise Refused(f"{parameter}: ECR has no such image", given=uri) from error
 
 
 def longest_name(order: Deployment, region: str | None) -> int:
@@ -115,6 +177,13 @@ def longest_name(order: Deployment, region: str | None) -> int:
     if region is not None and not order.bucket:
         rooms.append(_LONGEST_BUCKET - len(bucket_name("", "0" * 12, region)))
     return min(rooms)
+
+
+@cache
+def parameter_rules() -> Mapping[str, Any]:
+    """What the template says of each of its parameters."""
+    rules: Mapping[str, Any] = compose(TEMPLATE.read_text())["Parameters"]
+    return rules
 
 
 @cache

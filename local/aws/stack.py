@@ -20,6 +20,7 @@ class Stack:
 
     name: str
     webhook_url: str
+    version: str
     ledger_table: str
     mailbox_table: str
     mailbox_key: str

@@ -134,10 +134,10 @@ def test_applying_again_changes_nothing_and_a_change_is_carried_to_gitlab(applie
     changed = applied.run("apply", wider, RUNNER_FLEET_STACK=STACK)
     assert "updated the GitLab runner record of docker" in changed.stdout
     assert applied.records == {"fleet pool docker": ["big", "docker"]}
-    renamed = applied.call("apply", applied.file(("pools.docker", "pools.build")))
+    renamed = applied.call("apply", "--yes", applied.file(("pools.docker", "pools.build")))
     assert "deleted the GitLab runner record of docker" in renamed.stdout
     assert applied.records == {"fleet pool build": ["docker"]}
-    back = applied.call("apply", applied.file())
+    back = applied.call("apply", "--yes", applied.file())
     assert "made the GitLab runner record of docker" in back.stdout
 
 

@@ -34,6 +34,11 @@ class FakeAws:
         self.calls: list[str] = []
         self.request: dict[str, Any] = {}
         self.asked: list[str] = []  # names of stacks
+        self.named = {
+            "/runner-fleet/image": "ami-0a1b2c3d",
+            "/runner-fleet/text": "hello",
+        }  # parameters of SSM
+        self.digests = {f"sha256:{'0123' * 16}"}
         self.paces: list[dict[str, Any]] = []
         self.meta = SimpleNamespace(
             region_name=region, endpoint_url=f"https://s3.{region}.example.com"
@@ -47,11 +52,17 @@ class FakeAws:
     def clients(self) -> Clients:
         """What the commands work with."""
         sts = SimpleNamespace(get_caller_identity=lambda: {"Account": "123456789012"})
-        ours = dict.fromkeys(("s3", "cloudformation", "sqs", "dynamodb", "secrets"), self)
+        ours = dict.fromkeys(
+            ("s3", "cloudformation", "sqs", "dynamodb", "secrets", "ssm", "ecr"), self
+        )
         return cast("Clients", SimpleNamespace(sts=sts, **ours))
 
     def _called(self, name: str) -> None:
         self.calls.append(name)
+        if name in self.failing:
+            raise self.failing[name]
+
+    def _asked(self, name: str) -> None:
         if name in self.failing:
             raise self.failing[name]
 
@@ -90,6 +101,22 @@ class FakeAws:
     def describe_stack_events(self, **_: str) -> dict[str, Any]:
         """What happened, newest first."""
         return {"StackEvents": self.events}
+
+    # Images
+
+    def get_parameter(self, **told: str) -> dict[str, Any]:
+        """A parameter that names a machine image."""
+        self._asked("get_parameter")
+        if told["Name"] not in self.named:
+            raise refusal("ParameterNotFound")
+        return {"Parameter": {"Value": self.named[told["Name"]]}}
+
+    def describe_images(self, **told: Any) -> dict[str, Any]:
+        """An image of ECR's, by its digest."""
+        self._asked("describe_images")
+        if told["imageIds"][0]["imageDigest"] not in self.digests:
+            raise refusal("ImageNotFoundException")
+        return {}
 
     # SQS
 

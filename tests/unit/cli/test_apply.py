@@ -43,6 +43,15 @@ def test_all_that_apply_says(file: Path, screen: Callable[[str, str], None]) -> 
     assert apply(*GIVEN, env=TOKEN) == 0
     file.write_text(f"# ours\n{FLEET}")
     assert apply() == 0
+    other = FLEET.replace("pools.docker", "pools.other").replace("ceiling = 5", "ceiling = 6")
+    file.write_text(other)
+    assert apply() == 1  # no terminal can be asked whether the pool may go
+    assert at_work.deployed.config().pool("docker") is not None
+    assert apply("--yes") == 0
+    file.write_text(other.replace("ceiling = 6", "ceiling = 7\ndocker = { socket = true }"))
+    assert apply() == 0
+    file.write_text(FLEET)
+    assert apply("--yes") == 0
     file.rename(file.with_name("prod.toml"))
     text = FLEET.replace('"group:42"\n', '"group:42"\nwatch = { projects = [77] }\n')
     file.with_name("prod.toml").write_text(text.replace(', "m7a.large"', ""))
@@ -72,8 +81,8 @@ def test_a_token_that_gitlab_refuses_is_not_stored(file: Path, call: str) -> Non
     refusal = Refused("GitLab does not know this token", status=401)
     at_work.gitlab.failing[call] = refusal
     file.write_text(FLEET if call == "runner" else FLEET.replace("pools.docker", "pools.other"))
-    result = at_work.run("apply", *GIVEN, env={"MY_TOKEN": "glpat-worse"})
-    assert (result.exit_code, result.stdout) == (1, "")
+    result = at_work.run("apply", *GIVEN, "--yes", env={"MY_TOKEN": "glpat-worse"})
+    assert result.exit_code == 1
     assert result.stderr == f"Error: {refusal}\n"
     assert at_work.secrets.gitlab == {"fleet-a/gitlab": "glpat-new"}
 

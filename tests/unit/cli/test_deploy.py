@@ -11,7 +11,7 @@ from fleet.errors import Refused
 from tests.unit.cli.cloudformation import FakeAws, refusal
 from tests.unit.cli.session import Session
 
-FROM_DIGEST = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/runner@sha256:0123"
+FROM_DIGEST = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/runner@sha256:" + "0123" * 16
 
 
 def run(
@@ -66,6 +66,38 @@ def test_all_that_deploy_says(screen: Callable[[str, str], None]) -> None:
     unknown.failing["describe_stacks"] = refusal("UnrecognizedClientException")
     assert run(unknown, session=session, pack=None).exit_code == 1
     screen("deploy", str(session))
+
+
+REGISTRY = "123456789012.dkr.ecr.eu-central-1.amazonaws.com"
+
+
+def test_an_image_that_is_not_there_stops_it_at_once(screen: Callable[[str, str], None]) -> None:
+    session = Session()
+    digest = "sha256:" + "4567" * 16
+    for given in (
+        "MachineImage=ami-0a1b2c3d",
+        "MachineImage=/runner-fleet/other",
+        "MachineImage=/runner-fleet/text",
+        f"LambdaImage={REGISTRY}/runner@{digest}",
+        f"LambdaImage={REGISTRY}/runner:latest",
+        f"LambdaImage=docker.io/library/node@{digest}",
+        f"Ec2Image={REGISTRY.replace('central', 'west')}/runner@{digest}",
+        "LogDays=8",
+        "VpcCidr=10.0.0.0/8",
+    ):
+        aws = FakeAws()
+        result = run(aws, "-p", given, session=session, pack=None)
+        assert (result.exit_code, result.stdout, aws.calls) == (1, "", [])
+        assert result.stderr.count("\n") == 1
+    screen("deploy_images", str(session))
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["MachineImage=/runner-fleet/image", f"Ec2Image=quay.io/acme/runner@sha256:{'4567' * 16}"],
+)
+def test_an_image_that_is_there_or_of_another_registry_is_taken(given: str) -> None:
+    assert run(FakeAws(), "-p", given).exit_code == 0
 
 
 def test_what_the_options_say_is_deployed() -> None:

@@ -5,6 +5,7 @@ import json
 import marshal
 import sys
 import zipfile
+from importlib.metadata import version
 from importlib.util import MAGIC_NUMBER
 from io import BytesIO
 from pathlib import Path
@@ -187,6 +188,15 @@ def test_nothing_new_is_uploaded_twice(sources: Path) -> None:
     assert again.machines_prefix == first.machines_prefix
 
 
+def test_the_version_of_the_sources_follows_what_is_deployed(sources: Path) -> None:
+    before = package.sources_version(sources)
+    assert before.partition("+")[0] == version("gitlab-runner-fleet")
+    (sources / "tests/test_x.py").write_text("other\n")
+    assert package.sources_version(sources) == before
+    (sources / "fleet/model.py").write_text("A = 2\n")
+    assert package.sources_version(sources) != before
+
+
 def test_the_uploaded_objects_are_where_the_parameters_say(sources: Path, tmp_path: Path) -> None:
     bucket, code = Bucket(), package.functions_zip(sources)
     uploaded = package.upload(bucket, "code", code)  # type: ignore[arg-type]
@@ -194,6 +204,7 @@ def test_the_uploaded_objects_are_where_the_parameters_say(sources: Path, tmp_pa
         "CodeBucket": "code",
         "CodeKey": uploaded.code_key,
         "MachinesPrefix": uploaded.machines_prefix,
+        "Version": package.sources_version(),
     }
     package.write_composed(tmp_path / "build")
     written = {path.name: path.read_bytes() for path in (tmp_path / "build").iterdir()}

@@ -9,7 +9,12 @@ from operations.deploy import Deployment, check, deploy, describe
 from tests.unit.cli.cloudformation import FakeAws, refusal, waited_in_vain
 
 ORDER = Deployment(stack="demo", bucket="b")
-OURS = {"CodeBucket", "CodeKey", "MachinesPrefix"}  # parameters that `deploy` itself gives
+OURS = {
+    "CodeBucket",
+    "CodeKey",
+    "MachinesPrefix",
+    "Version",
+}  # parameters that `deploy` itself gives
 
 
 def keys(told: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,0 +1,117 @@
+"""`runner-fleet plan`: what deploy and apply would change, and which quotas are too small."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from adapters.aws.clients import Clients, clients
+from cli.apply import plan_lines
+from cli.commands import DEFAULT_STACK, use_stack
+from cli.lines import say, say_json
+from cli.options import Region, Stack
+from cli.validate import File, read_file
+from fleet.errors import Refused
+from fleet.rules.quotas import Shortage, shortages
+from operations.account import Caller, caller, quotas_of
+from operations.deployed import Deployed, find
+from operations.plan import ConfigPlan, StackPlan, plan_config, plan_stack
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanWorld:
+    """AWS. Tests put their own into the context."""
+
+    aws: Callable[[str], Clients] = field(default=lambda region: clients(region=region))
+    find: Callable[[str, Clients], Deployed] = find
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WholePlan:
+    """All that `plan` says; its fields are those of `--json`."""
+
+    account: Caller
+    stack: StackPlan
+    fleet: ConfigPlan
+    quotas: tuple[Shortage, ...]
+
+
+def plan(
+    ctx: typer.Context,
+    path: File = Path("fleet.toml"),
+    *,
+    stack: Stack = DEFAULT_STACK,
+    region: Region = "",
+    as_json: Json = False,
+) -> None:
+    """Say what deploy and apply would change, what the fleet costs, and which quotas lack.
+
+    It changes nothing. Example: runner-fleet plan --json
+    """
+    use_stack(stack)
+    world = ctx.obj if isinstance(ctx.obj, PlanWorld) else PlanWorld()
+    text, config = read_file(path)
+    aws = world.aws(region)
+    planned = WholePlan(
+        account=caller(aws),
+        stack=plan_stack(aws, stack),
+        fleet=plan_config(text, _deployed(world, stack, aws)),
+        quotas=shortages(config.pools, quotas_of(aws)),
+    )
+    if as_json:
+        say_json(dataclasses.asdict(planned), indent=2)
+        return
+    for line in lines(stack, planned):
+        say(line)
+
+
+def lines(stack: str, planned: WholePlan) -> Iterator[str]:
+    """What it says to people."""
+    whose = planned.account
+    yield f"stack {stack} in account {whose.account}, {whose.region}: {_stack(planned.stack)}"
+    for sign, names in (
+        ("+", planned.stack.added if planned.stack.before is not None else ()),
+        ("~", planned.stack.changed),
+        ("-", planned.stack.removed),
+    ):
+        yield from (f"{sign} resource {name}" for name in names)
+    yield f"pools: {_pools(planned.fleet)}"
+    yield from plan_lines(planned.fleet)
+    for short in planned.quotas:
+        yield (
+            f"quota too small: {short.quota} allows {short.allowed} {short.unit}, all pools at"
+            f" their ceilings need {short.needed}; ask AWS for more:"
+        )
+        yield f"  {short.request(whose.region)}"
+
+
+def _stack(plan: StackPlan) -> str:
+    if plan.before is None:
+        return f"`runner-fleet deploy` makes it, version {plan.after}, {len(plan.added)} resources"
+    if not plan.is_change:
+        return f"version {plan.after}, nothing to deploy"
+    return f"`runner-fleet deploy` brings it from {plan.before or 'an older'} to {plan.after}"
+
+
+def _pools(plan: ConfigPlan) -> str:
+    if plan.before is None:
+        return f"`runner-fleet apply` puts version {plan.after} in force, the first one"
+    if plan.before == plan.after:
+        return f"version {plan.after} is in force, nothing to apply"
+    what = "" if plan.is_change else ", in which only comments differ"
+    return f"`runner-fleet apply` puts version {plan.after} in force instead of {plan.before}{what}"
+
+
+def _deployed(world: PlanWorld, stack: str, aws: Clients) -> Deployed | None:
+    """The fleet; None before its stack is complete."""
+    try:
+        return world.find(stack, aws)
+    except Refused as error:
+        if "code" in error.facts:
+            raise
+        return None
