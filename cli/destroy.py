@@ -11,7 +11,7 @@ from adapters.aws.clients import Clients, clients
 from adapters.gitlab.client import GitLab
 from cli.commands import DEFAULT_STACK, use_stack
 from cli.lines import say
-from cli.options import Region, Stack
+from cli.options import Local, Region, Stack
 from fleet.errors import FleetError, Refused
 from operations.account import caller
 from operations.deployed import Deployed, find, gitlab_of
@@ -49,6 +49,7 @@ def destroy(  # noqa: PLR0913  # a command's parameters are its options
     *,
     stack: Stack = DEFAULT_STACK,
     region: Region = "",
+    local: Local = False,
     confirm: Confirm = None,
     token_env: TokenEnv = "GITLAB_TOKEN",  # noqa: S107  # a variable's name
     without_gitlab: WithoutGitLab = False,
@@ -58,6 +59,7 @@ def destroy(  # noqa: PLR0913  # a command's parameters are its options
     Machines, runner records, webhooks, secrets, images, buckets, log groups and the stack. It may
     be run again at any point. Example: runner-fleet destroy --confirm runner-fleet
     """
+    del local  # its callback entered the laptop
     use_stack(stack)
     world = ctx.obj if isinstance(ctx.obj, DestroyWorld) else DestroyWorld()
     aws = world.aws(region)

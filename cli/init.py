@@ -13,7 +13,7 @@ from adapters.aws.clients import Clients, clients
 from adapters.gitlab.client import GitLab, Way
 from adapters.gitlab.tls_ca import read_tls_ca
 from cli.lines import say
-from cli.options import Region
+from cli.options import Local, Region
 from cli.validate import MARKS
 from fleet.config.reading import read_config
 from fleet.errors import Refused
@@ -48,6 +48,10 @@ RunnersInOption = Annotated[
 Socket = Annotated[
     bool | None,
     typer.Option("--socket/--no-socket", help="Let jobs use their machine's Docker engine."),
+]
+Executor = Annotated[
+    Literal["docker", "shell"],
+    typer.Option("--executor", help="shell: EC2 jobs run on their machine, without containers."),
 ]
 Vpc = Annotated[
     str | None, typer.Option("--vpc", help="Network for the machines; by default one is made.")
@@ -91,6 +95,8 @@ def init(  # noqa: PLR0913  # a command's parameters are its options
     gitlab_url: GitLabUrl = None,
     runners_in: RunnersInOption = None,
     socket: Socket = None,
+    executor: Executor = "docker",
+    local: Local = False,
     region: Region = "",
     vpc: Vpc = None,
     subnet: Subnets = None,
@@ -103,6 +109,7 @@ def init(  # noqa: PLR0913  # a command's parameters are its options
 
     Example: runner-fleet init --in https://gitlab.example.com/acme --no-socket
     """
+    del local  # its callback entered the laptop
     world = ctx.obj if isinstance(ctx.obj, InitWorld) else InitWorld()
     _may_write(world, path, force=force)
     address = read_pasted(world.ask(where, "--in", _ask_where), gitlab_url or "")
@@ -111,7 +118,7 @@ def init(  # noqa: PLR0913  # a command's parameters are its options
     gitlab = world.connect(address.url, token, way)
     place = find_place(gitlab, address.path)
     say(f"GitLab {gitlab.version()}: {place.kind} {place.path}, number {place.id}")
-    kind, has_socket = _runners_in(world, runners_in, place), _socket(world, socket)
+    kind, has_socket = _runners_in(world, runners_in, place), _socket(world, socket, executor)
     pools, options = _account(world, region, vpc, tuple(subnet or ()))
     file = FirstFile(
         gitlab_url=address.url,
@@ -121,6 +128,7 @@ def init(  # noqa: PLR0913  # a command's parameters are its options
         pools=pools,
         deploy=options,
         tls_ca_file=str(tls_ca_file.resolve()) if tls_ca_file else "",
+        executor=executor,
     )
     text = first_text(file)
     config = read_config(text, name=path.name)
@@ -199,7 +207,9 @@ def _runners_in(
     return "project" if typer.confirm(question, default=True) else "group"
 
 
-def _socket(world: InitWorld, given: bool | None) -> bool:
+def _socket(world: InitWorld, given: bool | None, executor: str) -> bool:
+    if executor == "shell":
+        return False
     if given is not None or not world.asks:
         return bool(given)
     question = (

@@ -17,6 +17,10 @@ from cli.lines import say
 # Reading it here keeps `--help` from importing boto3, pydantic and the local engine.
 COMMANDS = {
     "init": ("cli.init:init", "Write a first fleet.toml that fits the account."),
+    "up": (
+        "cli.up:up",
+        "Bring the fleet of a fleet.toml up, and prove it with a pipeline; may be repeated.",
+    ),
     "deploy": ("cli.deploy:deploy", "Deploy the fleet's template to AWS, or bring it up to date."),
     "validate": ("cli.validate:validate", "Say everything that is wrong with a fleet.toml."),
     "plan": (
@@ -57,6 +61,10 @@ COMMANDS = {
     "dashboard": (
         "cli.dashboard:dashboard",
         "Serve the fleet's pages and metrics on this machine.",
+    ),
+    "doctor": (
+        "cli.doctor:doctor",
+        "Examine the fleet, a line for each check; the exit code is 1 when something is bad.",
     ),
     "demo": (
         "cli.demo:demo",

@@ -1,7 +1,9 @@
 """Options that several commands share, and the fleet that they name."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +14,7 @@ from fleet.errors import Refused
 from operations.deployed import Deployed, find
 from operations.periods import SAYS, Period, read_period
 
+LAPTOP = Path(".runner-fleet/local")
 Stack = Annotated[
     str,
     typer.Option("--stack", envvar=STACK_VARIABLE, help="Name of the CloudFormation stack."),
@@ -23,6 +26,31 @@ Region = Annotated[
     str, typer.Option("--region", help="AWS region; by default the environment's or the profile's.")
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask: for scripts.")]
+
+
+def enter_laptop(asked: bool) -> bool:
+    """Take the addresses and keys of the laptop that runs in this folder, as its `env` has them."""
+    if not asked:
+        return asked
+    path = LAPTOP / "env"
+    if not path.exists():
+        raise Refused("no laptop runs in this folder: start one with `runner-fleet local up`")
+    for line in path.read_text().splitlines():
+        name, equals, value = line.removeprefix("export ").partition("=")
+        if equals:
+            os.environ[name] = value.strip("'")
+    return asked
+
+
+Local = Annotated[
+    bool,
+    typer.Option(
+        "--local",
+        is_eager=True,
+        callback=enter_laptop,
+        help="On the laptop that `local up` keeps running in this folder.",
+    ),
+]
 
 
 def reach(ctx: typer.Context, stack: str) -> Deployed:

@@ -12,7 +12,7 @@ from adapters.aws.clients import Clients, clients
 from cli.apply import plan_lines
 from cli.commands import DEFAULT_STACK, use_stack
 from cli.lines import say, say_json
-from cli.options import Region, Stack
+from cli.options import Local, Region, Stack
 from cli.validate import File, read_file
 from fleet.errors import Refused
 from fleet.rules.quotas import Shortage, shortages
@@ -41,18 +41,20 @@ class WholePlan:
     quotas: tuple[Shortage, ...]
 
 
-def plan(
+def plan(  # noqa: PLR0913  # a command's parameters are its options
     ctx: typer.Context,
     path: File = Path("fleet.toml"),
     *,
     stack: Stack = DEFAULT_STACK,
     region: Region = "",
+    local: Local = False,
     as_json: Json = False,
 ) -> None:
     """Say what deploy and apply would change, what the fleet costs, and which quotas lack.
 
     It changes nothing. Example: runner-fleet plan --json
     """
+    del local  # its callback entered the laptop
     use_stack(stack)
     world = ctx.obj if isinstance(ctx.obj, PlanWorld) else PlanWorld()
     text, config = read_file(path)

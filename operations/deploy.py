@@ -144,15 +144,23 @@ def _check_machine_image(aws: Clients, name: str) -> None:
 
 
 def _check_container_image(aws: Clients, parameter: str, uri: str) -> None:
-    """Ask ECR for an image of ECR's; one of another registry is the machine's to pull."""
+    if parameter == "LambdaImage" and _ECR.fullmatch(uri) is None:
+        raise Refused("LambdaImage must be in ECR, where Lambda takes images from", given=uri)
+    if wrong := look_for_image(aws, uri):
+        raise Refused(f"{parameter}: {wrong}", given=uri)
+
+
+def look_for_image(aws: Clients, uri: str) -> str | None:
+    """Ask ECR for an image of ECR's: what is wrong, or None.
+
+    Nothing is known of an image of another registry, which its machine pulls.
+    """
     match = _ECR.fullmatch(uri)
     if match is None:
-        if parameter == "LambdaImage":
-            raise Refused("LambdaImage must be in ECR, where Lambda takes images from", given=uri)
-        return
+        return None
     region = cloudformation_of(aws).meta.region_name
     if match["region"] != region:
-        raise Refused(f"{parameter} must be in ECR of the stack's region", given=uri, region=region)
+        return f"it must be in ECR of the stack's region, {region}"
     absent = ("ImageNotFoundException", "RepositoryNotFoundException")
     try:
         with aws_call("ecr.DescribeImages", passing=absent):
@@ -161,8 +169,9 @@ def _check_container_image(aws: Clients, parameter: str, uri: str) -> None:
                 repositoryName=match["repository"],
                 imageIds=[{"imageDigest": match["digest"]}],
             )
-    except ClientError as error:
-        raise Refused(f"{parameter}: ECR has no such image", given=uri) from error
+    except ClientError:
+        return "ECR has no such image"
+    return None
 
 
 def longest_name(order: Deployment, region: str | None) -> int:

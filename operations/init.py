@@ -19,7 +19,7 @@ SCOPES = ("api", "create_runner", "manage_runner")
 _BEFORE = ("groups/", "projects/")
 
 _EC2_POOL = """
-# `tags: [docker]` in .gitlab-ci.yml: a machine with a Docker engine for each job.
+# `tags: [docker]` in .gitlab-ci.yml: a machine of its own for each job.
 [pools.docker]
 backend = "ec2"
 tags = ["docker"]
@@ -28,10 +28,15 @@ instance_types = [{types}]
 market = "spot-then-on-demand"
 # Most machines at once: it limits the bill. So many fit the account's quotas.
 ceiling = {ceiling}
+{how}
+max_lifetime = "3h\""""
+_IN_CONTAINERS = """\
 # true mounts the engine's socket into each job: `docker build` works, and every job can be
 # root of its machine, which serves that one job only.
-docker = {{ socket = {socket} }}
-max_lifetime = "3h\""""
+docker = {{ socket = {socket} }}"""
+_ON_THE_MACHINE = """\
+# Jobs run on the machine itself, without containers: `image:` and `services:` count for nothing.
+executor = "shell\""""
 
 _LAMBDA_POOL = """
 # `tags: [node]`: light jobs of up to 14 minutes, without Docker, within seconds.
@@ -84,6 +89,7 @@ class FirstFile:
     pools: FirstPools
     deploy: tuple[str, ...] = ()  # the words after `runner-fleet up`
     tls_ca_file: str = ""
+    executor: Literal["docker", "shell"] = "docker"
 
 
 def read_pasted(text: str, gitlab_url: str = "") -> Address:
@@ -195,7 +201,9 @@ def _pools(file: FirstFile) -> Iterator[str]:
         )
     if pools.ec2:
         types = ", ".join(f'"{one}"' for one in INSTANCE_TYPES)
-        yield _EC2_POOL.format(types=types, ceiling=pools.ec2, socket=str(file.socket).lower())
+        how = _IN_CONTAINERS.format(socket=str(file.socket).lower())
+        how = _ON_THE_MACHINE if file.executor == "shell" else how
+        yield _EC2_POOL.format(types=types, ceiling=pools.ec2, how=how)
     if pools.lambda_:
         yield _LAMBDA_POOL.format(size=pools.size, ceiling=pools.lambda_)
 

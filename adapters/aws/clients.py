@@ -163,6 +163,11 @@ class Clients:
         return self._session.client("service-quotas", config=self._config)
 
     @cached_property
+    def sns(self) -> Any:
+        """The topic of the alarms."""
+        return self._session.client("sns", config=self._config)
+
+    @cached_property
     def ssm(self) -> Any:
         """Parameters that name machine images."""
         return self._session.client("ssm", config=self._config)

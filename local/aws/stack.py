@@ -1,6 +1,7 @@
 """The fleet's own template, deployed on the embedded engine."""
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -89,7 +90,17 @@ def deploy_stack(engine: Engine, options: StackOptions | None = None) -> Stack:
     )
     outputs = _outputs(cloudformation, chosen.name)
     _complete(engine, chosen, outputs)
+    _put_image(engine, chosen.ec2_image)
     return Stack(name=chosen.name, **{_snake(key): value for key, value in outputs.items()})
+
+
+def _put_image(engine: Engine, uri: str) -> None:
+    """Have ECR list the image that the stack names, as a build would; no machine here pulls it."""
+    name, _, digest = uri.partition("/")[2].partition("@")
+    ecr = engine.client("ecr")
+    with suppress(ecr.exceptions.RepositoryAlreadyExistsException):
+        ecr.create_repository(repositoryName=name)
+    ecr.put_image(repositoryName=name, imageManifest="{}", imageDigest=digest)
 
 
 def _outputs(cloudformation: Any, name: str) -> dict[str, str]:

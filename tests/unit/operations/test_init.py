@@ -1,7 +1,7 @@
 """A first fleet.toml: what an address means, where that is in GitLab, and that the file holds."""
 
 from itertools import product
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -20,6 +20,7 @@ from operations.init import (
 )
 from tests.fakes import FakeGitLab
 
+EXECUTORS: tuple[Literal["docker", "shell"], ...] = ("docker", "shell")
 EXAMPLE = "https://gitlab.example.com"
 
 
@@ -100,8 +101,8 @@ def test_the_token_page_has_the_scopes_filled_in() -> None:
 
 
 def test_every_first_file_can_be_applied() -> None:
-    for kind, where, socket, ec2, lambda_ in product(
-        ("group", "project"), ("group", "project"), (True, False), (0, 7), (0, 9)
+    for kind, where, socket, ec2, lambda_, executor in product(
+        ("group", "project"), ("group", "project"), (True, False), (0, 7), (0, 9), EXECUTORS
     ):
         if (kind, where) == ("project", "group"):
             continue
@@ -112,6 +113,7 @@ def test_every_first_file_can_be_applied() -> None:
             socket=socket,
             pools=FirstPools(ec2=ec2, lambda_=lambda_, size="2GB"),
             tls_ca_file='/etc/a "ca".pem',
+            executor=executor,
         )
         if not (ec2 or lambda_):
             with pytest.raises(Refused, match="quota"):
@@ -121,7 +123,9 @@ def test_every_first_file_can_be_applied() -> None:
         assert {pool.name: pool.ceiling for pool in config.pools} == {
             name: ceiling for name, ceiling in (("docker", ec2), ("node", lambda_)) if ceiling
         }
-        assert all(pool.docker.socket == socket for pool in config.pools if pool.name == "docker")
+        for pool in (pool for pool in config.pools if pool.name == "docker"):
+            assert pool.executor == executor
+            assert pool.docker.socket == (socket and executor == "docker")
         watch = config.gitlab.watch
         assert (watch.groups, watch.projects) == (
             (("42",), ()) if kind == "group" else ((), ("42",))

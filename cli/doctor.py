@@ -1,0 +1,71 @@
+"""`runner-fleet doctor`: every check of a fleet, a line each, with what to do."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from adapters.aws.clients import Clients, clients
+from cli.commands import DEFAULT_STACK, use_stack, with_stack
+from cli.lines import say, say_json
+from cli.options import Local, Region, Stack
+from operations.deployed import Deployed, find
+from operations.doctor import Checked, Patient, examine
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+File = Annotated[Path, typer.Option("--file", help="The fleet.toml to hold against the fleet's.")]
+MARKS = {"ok": "ok  ", "warning": "warn", "failure": "BAD "}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoctorWorld:
+    """AWS. Tests put their own into the context."""
+
+    aws: Callable[[str], Clients] = field(default=lambda region: clients(region=region))
+    find: Callable[[str, Clients], Deployed] = find
+
+
+def doctor(  # noqa: PLR0913  # a command's parameters are its options
+    ctx: typer.Context,
+    *,
+    stack: Stack = DEFAULT_STACK,
+    region: Region = "",
+    path: File = Path("fleet.toml"),
+    local: Local = False,
+    as_json: Json = False,
+) -> None:
+    """Examine the fleet, a line for each check; the exit code is 1 when something is bad.
+
+    Example: runner-fleet doctor --json
+    """
+    del local  # its callback entered the laptop
+    use_stack(stack)
+    world = ctx.obj if isinstance(ctx.obj, DoctorWorld) else DoctorWorld()
+    patient = Patient(aws=world.aws(region), stack=stack, file=path, find=world.find)
+    checks = []
+    for checked in examine(patient):
+        checks.append(checked)
+        if not as_json:
+            show(checked)
+    if as_json:
+        say_json({"checks": [asdict(one) for one in checks], "ok": is_well(checks)}, indent=2)
+    else:
+        bad = sum(one.result == "failure" for one in checks)
+        warned = sum(one.result == "warning" for one in checks)
+        say(f"{len(checks)} checks: {bad} bad, {warned} warnings")
+    if not is_well(checks):
+        raise typer.Exit(1)
+
+
+def show(checked: Checked) -> None:
+    """One line, and what to do on the next."""
+    say(f"{MARKS[checked.result]}  {checked.subject}: {checked.seen}")
+    if checked.result != "ok" and checked.todo:
+        say(with_stack(f"      -> {checked.todo}"))
+
+
+def is_well(checks: list[Checked]) -> bool:
+    """Whether nothing is bad."""
+    return all(one.result != "failure" for one in checks)

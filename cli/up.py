@@ -1,0 +1,275 @@
+"""`runner-fleet up`: from a fleet.toml to a green pipeline, in steps that may be repeated."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from adapters.aws.clients import Clients, clients
+from adapters.gitlab import hooks
+from adapters.gitlab.client import GitLab, GitLabProject, Way
+from adapters.gitlab.values import GitLabJob
+from adapters.ledger.runners import RunnerRows
+from cli.apply import lines as applied_lines, make_sure, plan_lines
+from cli.commands import DEFAULT_STACK, use_stack
+from cli.deploy import packed, read_parameter
+from cli.doctor import show
+from cli.lines import say
+from cli.options import Local, Region, Stack, Yes
+from cli.validate import File, read_file
+from cli.webhook import wiring
+from fleet.config.reading import FleetConfig
+from fleet.errors import Refused
+from fleet.hook_scope import HookScope
+from fleet.job_event import instance_of
+from infra.package import sources_version
+from operations.account import caller
+from operations.apply import apply_config
+from operations.deploy import Deployment, check, deploy
+from operations.deployed import connect, find, token_in, way_to
+from operations.doctor import Patient, examine
+from operations.first_pipeline import Patience, PipelinePlace, run_pipeline, tested
+from operations.plan import plan_config, plan_stack
+from operations.stacks import find_stack
+
+TokenEnv = Annotated[
+    str, typer.Option("--token-env", help="Environment variable that holds the GitLab token.")
+]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="Of infra/template.yaml."),
+]
+TestProject = Annotated[
+    str | None,
+    typer.Option("--test-project", help="Project in which a test pipeline runs, on a branch."),
+]
+STEPS = 7
+# Group webhooks need GitLab Premium, or a token of an owner.
+NO_GROUP_HOOKS = (403, 404)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpWorld:
+    """AWS and the packing. Tests put their own into the context."""
+
+    aws: Callable[[str], Clients] = field(default=lambda region: clients(region=region))
+    pack: Callable[[], bytes] = packed
+    every_s: float = 5.0
+    patience: Patience = field(default_factory=Patience)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """One invocation: what was asked for, and what it works with."""
+
+    world: UpWorld
+    aws: Clients
+    stack: str
+    path: Path
+    text: str
+    config: FleetConfig
+    token: str = field(repr=False)
+    way: Way
+    parameters: dict[str, str]
+    yes: bool
+
+    @property
+    def gitlab(self) -> GitLab:
+        """GitLab with the token of the environment."""
+        return connect(self.config.gitlab.url, self.token, self.way)
+
+
+def up(  # noqa: PLR0913  # a command's parameters are its options
+    ctx: typer.Context,
+    path: File = Path("fleet.toml"),
+    *,
+    stack: Stack = DEFAULT_STACK,
+    region: Region = "",
+    local: Local = False,
+    parameter: Parameters = None,
+    token_env: TokenEnv = "GITLAB_TOKEN",  # noqa: S107  # a variable's name
+    test_project: TestProject = None,
+    yes: Yes = False,
+) -> None:
+    """Bring the fleet of a fleet.toml up, and prove it with a pipeline; may be repeated.
+
+    Example: runner-fleet up --test-project acme/playground
+    """
+    del local  # its callback entered the laptop
+    use_stack(stack)
+    world = ctx.obj if isinstance(ctx.obj, UpWorld) else UpWorld()
+    text, config = read_file(path)
+    run = _Run(
+        world=world,
+        aws=world.aws(region),
+        stack=stack,
+        path=path,
+        text=text,
+        config=config,
+        token=token_in(token_env),
+        way=way_to(config.gitlab, path),
+        parameters=dict(read_parameter(one) for one in parameter or ()),
+        yes=yes,
+    )
+    for number, (step, does) in enumerate(_steps(run, test_project), start=1):
+        for line in does:
+            say(f"[{number}/{STEPS}] {step}: {line}")
+
+
+def _steps(run: _Run, test_project: str | None) -> Iterator[tuple[str, Iterator[str]]]:
+    yield "account", _account(run)
+    yield "deploy", _deploy(run)
+    yield "images", _images(run)
+    yield "apply", _apply(run)
+    yield "webhook", _webhook(run)
+    yield "doctor", _doctor(run)
+    yield "test", _test(run, test_project)
+
+
+def _account(run: _Run) -> Iterator[str]:
+    whose = caller(run.aws)
+    yield f"{whose.account} in {whose.region}"
+    yield f"GitLab {run.gitlab.version()} at {run.config.gitlab.url}"
+
+
+def _deploy(run: _Run) -> Iterator[str]:
+    order = Deployment(stack=run.stack, parameters=run.parameters, every_s=run.world.every_s)
+    check(run.aws, order)
+    plan = plan_stack(run.aws, run.stack)
+    if not plan.is_change and _has(run, run.parameters):
+        yield f"{run.stack} is there, version {plan.after}"
+        return
+    yield f"{plan.before or 'nothing'} -> {sources_version()}, which takes some minutes"
+    done = deploy(run.aws, order, run.world.pack())
+    yield f"{run.stack} is {done.word}"
+
+
+def _has(run: _Run, parameters: dict[str, str]) -> bool:
+    return parameters.items() <= _parameters(run).items()
+
+
+def _parameters(run: _Run) -> dict[str, str]:
+    stack = find_stack(run.aws, run.stack)
+    given = stack.get("Parameters", []) if stack else []
+    return {one["ParameterKey"]: one.get("ParameterValue", "") for one in given}
+
+
+def _images(run: _Run) -> Iterator[str]:
+    """The images of the pools' machines; without one its machines could not start."""
+    parameters = _parameters(run)
+    for parameter, backend in (("Ec2Image", "ec2"), ("LambdaImage", "lambda")):
+        if not any(pool.backend == backend for pool in run.config.pools):
+            continue
+        if not parameters.get(parameter):
+            raise Refused(f"the stack has no image for {backend} pools: give -p {parameter}=...")
+        yield f"{backend} machines start from {parameters[parameter]}"
+
+
+def _apply(run: _Run) -> Iterator[str]:
+    deployed = find(run.stack, run.aws)
+    planned = plan_config(run.text, deployed)
+    yield from plan_lines(planned)
+    make_sure(planned, yes=run.yes)
+    applied = apply_config(
+        run.text,
+        fleet=deployed.fleet,
+        runners=RunnerRows(deployed.table, deployed.mailboxes, instance_of(run.config.gitlab.url)),
+        secrets=deployed.secrets,
+        gitlab=run.gitlab,
+        tls_ca=run.way.tls_ca or None,
+        pool_secret_prefix=deployed.pool_secret_prefix,
+        at=deployed.clock(),
+    )
+    if run.token != deployed.stored_token():
+        deployed.secrets.store_gitlab_token(deployed.gitlab_secret, run.token)
+        yield "stored the GitLab token"
+    yield from applied_lines(applied)
+
+
+def _webhook(run: _Run) -> Iterator[str]:
+    """On each watched group, else, without group webhooks, on its projects; on each project."""
+    gitlab = run.gitlab
+    scopes = [HookScope(kind="project", id=one.id) for one in _projects(run, gitlab)]
+    for group in _groups(run, gitlab):
+        try:
+            yield _register(run, gitlab, HookScope(kind="group", id=group))
+        except Refused as error:
+            if error.facts.get("status") not in NO_GROUP_HOOKS:
+                raise
+            yield f"group {group} takes no webhook ({error}): one for each of its projects"
+            projects = gitlab.group_projects(group)
+            scopes += [HookScope(kind="project", id=project.id) for project in projects]
+    for scope in dict.fromkeys(scopes):
+        yield _register(run, gitlab, scope)
+    if not scopes and not _groups(run, gitlab):
+        yield "fleet.toml names no project or group: run `runner-fleet webhook register`"
+
+
+def _projects(run: _Run, gitlab: GitLab) -> list[GitLabProject]:
+    where = run.config.gitlab.runners_in
+    names: list[int | str] = [*run.config.gitlab.watch.projects]
+    names += [where.id] if where.kind == "project" and where.id is not None else []
+    return [gitlab.project(name) for name in names]
+
+
+def _groups(run: _Run, gitlab: GitLab) -> list[int]:
+    where = run.config.gitlab.runners_in
+    names: list[int | str] = [*run.config.gitlab.watch.groups]
+    names += [where.id] if where.kind == "group" and where.id is not None else []
+    return list(dict.fromkeys(gitlab.group(name) for name in names))
+
+
+def _register(run: _Run, gitlab: GitLab, scope: HookScope) -> str:
+    world = wiring(run.aws, run.stack)
+    target = hooks.HookTarget(scope=scope, url=world.url)
+    instance = instance_of(run.config.gitlab.url)
+    done = hooks.register_webhook(
+        gitlab,
+        world.store,
+        target,
+        record=lambda hook: world.record(instance, hook),
+        since=world.since(instance, scope, target.name),
+        pause=world.pause,
+    )
+    return f"{scope} {'registered' if done.changed else 'is registered'}, hook {done.hook_id}"
+
+
+def _doctor(run: _Run) -> Iterator[str]:
+    checks = list(examine(Patient(aws=run.aws, stack=run.stack, file=run.path)))
+    bad = [one for one in checks if one.result == "failure"]
+    for one in bad:
+        show(one)
+    warned = sum(one.result == "warning" for one in checks)
+    if bad:
+        raise Refused(
+            f"{len(bad)} of {len(checks)} checks are bad: correct them, then run this again"
+        )
+    yield f"{len(checks)} checks, none is bad, {warned} warnings: `runner-fleet doctor` lists them"
+
+
+def _test(run: _Run, project: str | None) -> Iterator[str]:
+    pools = tested(run.config.pools)
+    if project is None or not pools:
+        yield "left out: give --test-project acme/demo for a job in each pool, on a branch"
+        return
+    gitlab = run.gitlab
+    where = PipelinePlace(
+        gitlab=gitlab,
+        project=gitlab.project(project),
+        url=run.config.gitlab.url,
+        token=run.token,
+        way=run.way,
+    )
+    shown: dict[int, str] = {}
+    jobs: tuple[GitLabJob, ...] = ()
+    for jobs in run_pipeline(where, pools, run.world.patience):
+        for job in jobs:
+            if shown.get(job.id) != job.status:
+                shown[job.id] = job.status
+                yield f"job {job.id} {job.name} is {job.status}"
+    if any(job.status != "success" for job in jobs):
+        failed = next(job.id for job in jobs if job.status != "success")
+        raise Refused(f"the test pipeline is not green: run `runner-fleet explain {failed}`")
+    yield f"the pipeline is green: {len(jobs)} jobs on runners made for them"

@@ -1,0 +1,245 @@
+"""`doctor`: a line for each check, what to do, and the exit code, of a fleet well or ill."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from adapters.aws.clients import Clients
+from adapters.ledger.hooks import HookRow
+from cli.doctor import DoctorWorld
+from cli.main import app
+from fleet.errors import Refused, Transient
+from fleet.hook_scope import HookScope
+from infra.package import sources_version
+from operations.deployed import Deployed
+from tests.unit.cli.cloudformation import refusal
+from tests.unit.cli.fleet_at_work import AT, FLEET, INSTANCE, AtWork
+from tests.unit.cli.session import Session
+from tests.unit.cli.test_init import Account
+from tests.unit.cli.test_validate import SCOPES, FakeAccounts
+
+IMAGE = f"123456789012.dkr.ecr.eu-central-1.amazonaws.com/runner@sha256:{'0123' * 16}"
+HOOK = "https://hook.example.com/webhook"
+
+
+class Ward(Account):
+    """An account in which everything is as it should be; tests take parts away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stack = {"StackStatus": "UPDATE_COMPLETE", "StackName": "fleet-a"}
+        self.outputs |= {"Version": sources_version(), "Subnets": "subnet-a,subnet-b"}
+        self.parameters = {
+            "CodeBucket": "code",
+            "AlarmTopicArn": "arn:aws:sns:eu-central-1:123456789012:ops",
+            "Ec2Image": IMAGE,
+            "MachineImage": "/aws/service/ami",
+        }
+        self.zones = "ab"
+        self.has_route = True
+        self.rule = "ENABLED"
+        self.logged = [{"message": "START"}]
+        self.reserved: dict[str, int] = {}
+        self.subscriptions = "1"
+
+    def clients(self) -> Clients:
+        """What the command works with."""
+        more = dict.fromkeys(("events", "logs", "sns"), self)
+        return cast("Clients", SimpleNamespace(**vars(super().clients()), **more))
+
+    def describe_stacks(self, **told: str) -> dict[str, Any]:
+        """The stack with its parameters."""
+        answer = super().describe_stacks(**told)
+        answer["Stacks"][0]["Parameters"] = [
+            {"ParameterKey": key, "ParameterValue": value} for key, value in self.parameters.items()
+        ]
+        return answer
+
+    def head_bucket(self, **_: str) -> None:
+        """Whether the bucket is there."""
+        self._called("head_bucket")
+
+    def describe_subnets(self, **_: Any) -> dict[str, Any]:
+        """Those of the stack."""
+        self._called("describe_subnets")
+        return {
+            "Subnets": [
+                {
+                    "SubnetId": f"subnet-{zone}",
+                    "VpcId": "vpc-1",
+                    "AvailabilityZone": f"eu-central-1{zone}",
+                    "AvailableIpAddressCount": 250,
+                }
+                for zone in self.zones
+            ]
+        }
+
+    def describe_route_tables(self, **_: Any) -> dict[str, Any]:
+        """One table, with a default route or without."""
+        routes = [{"DestinationCidrBlock": "0.0.0.0/0"}] if self.has_route else []
+        return {"RouteTables": [{"Routes": routes}]}
+
+    def describe_rule(self, **_: str) -> dict[str, Any]:
+        """The minute's rule."""
+        return {"State": self.rule}
+
+    def filter_log_events(self, **_: Any) -> dict[str, Any]:
+        """What reconcile wrote lately."""
+        return {"events": self.logged}
+
+    def get_function_concurrency(self, **_: str) -> dict[str, int]:
+        """Of scale."""
+        return self.reserved
+
+    def get_topic_attributes(self, **_: str) -> dict[str, Any]:
+        """Of the alarms' topic."""
+        self._called("get_topic_attributes")
+        return {"Attributes": {"SubscriptionsConfirmed": self.subscriptions}}
+
+
+@pytest.fixture
+def ward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ward:
+    """An account, and a folder with the fleet.toml in force."""
+    monkeypatch.chdir(tmp_path)
+    Path("fleet.toml").write_text(FLEET)
+    return Ward()
+
+
+@pytest.fixture
+def at_work(ward: Ward) -> AtWork:
+    """A fleet with a token, a pool's record and a webhook in order."""
+    assert ward.stack is not None
+    fleet = AtWork(gitlab=FakeAccounts(SCOPES | {"api"}))
+    applied = fleet.run("apply", "--gitlab-token-env", "T", env={"T": "glpat-1"})
+    assert applied.exit_code == 0
+    scope = HookScope(kind="group", id=42)
+    fleet.deployed.fleet.record_hook(
+        HookRow(
+            instance=INSTANCE,
+            scope=scope,
+            hook_id=7,
+            url=HOOK,
+            verification="signing-token",
+            registered_at=AT,
+        )
+    )
+    fleet.gitlab.fake_api.answers["/groups/42/hooks/7"] = {"id": 7, "url": HOOK}
+    return fleet
+
+
+def run(ward: Ward, fleet: AtWork, session: Session, *options: str) -> Result:
+    """The command on this account."""
+
+    def find(stack: str, _: object) -> Deployed:
+        if "LedgerTable" in ward.failing:
+            raise Refused("this stack is not a runner fleet", stack=stack)
+        return fleet.deployed
+
+    world = DoctorWorld(aws=lambda _: ward.clients(), find=find)
+    arguments = ["doctor", "--stack", "fleet-a", *options]
+    result = CliRunner().invoke(app, arguments, prog_name="runner-fleet", obj=world)
+    return session.show(arguments, result)
+
+
+def test_a_fleet_that_is_well_passes_every_check(
+    ward: Ward, at_work: AtWork, screen: Callable[[str, str], None]
+) -> None:
+    session = Session({sources_version(): "0.1.0+01234567"})
+    assert run(ward, at_work, session).exit_code == 0
+    told = json.loads(run(ward, at_work, Session(), "--json").stdout)
+    assert told["ok"]
+    assert len(told["checks"]) >= 20
+    assert {"subject", "result", "seen", "todo"} == set(told["checks"][0])
+    screen("doctor", str(session))
+
+
+def sick(ward: Ward, fleet: AtWork) -> None:
+    """Everything that can be wrong besides what hides the rest."""
+    ward.stack = {"StackStatus": "UPDATE_ROLLBACK_FAILED"}
+    ward.outputs["Version"] = "0.0.1+deadbeef"
+    ward.failing["head_bucket"] = refusal("404")
+    ward.zones, ward.has_route = "a", False
+    ward.rule = "DISABLED"
+    ward.reserved = {"ReservedConcurrentExecutions": 0}
+    ward.failing["get_topic_attributes"] = refusal("NotFound")
+    ward.vcpus = 2
+    ward.digests = set()
+    Path("fleet.toml").write_text("x")
+    fleet.gitlab.fake_api.answers["/groups/42/hooks/7"] = {
+        "id": 7,
+        "url": HOOK,
+        "custom_webhook_template": "{}",
+    }
+    cast("FakeAccounts", fleet.gitlab).owned.clear()
+    fleet.gitlab.records.clear()
+
+
+def test_what_is_wrong_is_said_with_what_to_do(
+    ward: Ward, at_work: AtWork, screen: Callable[[str, str], None]
+) -> None:
+    session = Session({sources_version(): "0.1.0+01234567"})
+    sick(ward, at_work)
+    result = run(ward, at_work, session)
+    assert result.exit_code == 1
+    lines = result.stdout.splitlines()
+    for number, line in enumerate(lines):
+        if line.startswith("BAD"):
+            assert lines[number + 1].startswith("      -> ")
+    screen("doctor_sick", str(session))
+
+
+def break_stack(ward: Ward, _: AtWork) -> None:
+    """There is no stack."""
+    ward.stack = None
+
+
+def break_credentials(ward: Ward, _: AtWork) -> None:
+    """AWS does not know the caller."""
+    ward.failing["describe_stacks"] = refusal("UnrecognizedClientException")
+
+
+def break_fleet(ward: Ward, _: AtWork) -> None:
+    """The stack is of something else."""
+    ward.failing["LedgerTable"] = refusal("x")
+
+
+def break_configuration(_: Ward, fleet: AtWork) -> None:
+    """Nothing was applied."""
+    fleet.table.items.clear()
+
+
+def break_gitlab(_: Ward, fleet: AtWork) -> None:
+    """GitLab does not answer."""
+    fleet.gitlab.failing["version"] = Transient("GitLab did not answer", call="GET /version")
+
+
+def break_hook(_: Ward, fleet: AtWork) -> None:
+    """The webhook is deleted in GitLab."""
+    fleet.gitlab.fake_api.answers["/groups/42/hooks/7"] = Refused("no", status=404)
+
+
+@pytest.mark.parametrize(
+    ("damage", "subject"),
+    [
+        (break_stack, "stack"),
+        (break_credentials, "stack"),
+        (break_fleet, "stack's outputs"),
+        (break_configuration, "fleet.toml"),
+        (break_gitlab, "GitLab"),
+        (break_hook, "webhook of group:42"),
+    ],
+)
+def test_each_fault_is_a_line_of_its_own_and_no_traceback(
+    ward: Ward, at_work: AtWork, damage: Callable[[Ward, AtWork], None], subject: str
+) -> None:
+    damage(ward, at_work)
+    result = run(ward, at_work, Session(), "--json")
+    told = json.loads(result.stdout)
+    bad = [check["subject"] for check in told["checks"] if check["result"] == "failure"]
+    assert (result.exit_code, told["ok"], result.stderr) == (1, False, "")
+    assert subject in bad
