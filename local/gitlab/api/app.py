@@ -74,14 +74,10 @@ class KeepEncodedSlashes:
 
 def create_app(world: GitLabWorld) -> ASGIApp:
     """The application that serves `world`."""
-    routes = [_route(world, endpoint) for endpoint in _ENDPOINTS]
-    anything = ["GET", "POST", "PUT", "PATCH", "DELETE"]
-    routes.append(Route(f"{_PREFIX}/{{path:path}}", _unknown, methods=anything))
-    routes.append(Route("/-/health", _health))
-    routes.extend(page_routes(world))
-    routes.extend(git_routes(world))
-    routes.extend(last_routes(world))
-    return KeepEncodedSlashes(Starlette(routes=routes))
+    rest = [*page_routes(world), *git_routes(world), *last_routes(world)]
+    app = Starlette(routes=[*_API_ROUTES, *rest])
+    app.state.world = world
+    return KeepEncodedSlashes(app)
 
 
 async def _unknown(request: Request) -> Response:
@@ -93,21 +89,23 @@ async def _health(_request: Request) -> Response:
     return PlainTextResponse("GitLab OK")
 
 
-def _route(world: GitLabWorld, endpoint: Endpoint) -> Route:
+def _route(endpoint: Endpoint) -> Route:
     is_api = not endpoint.path.startswith("/_sim")
     path = _PREFIX + endpoint.path if is_api else endpoint.path
-    serve = _guarded(world, endpoint, counted_as=f"{endpoint.method} {endpoint.path}")
-    return Route(path, serve if is_api else _answering(world, endpoint), methods=[endpoint.method])
+    return Route(
+        path, _guarded(endpoint) if is_api else _answering(endpoint), methods=[endpoint.method]
+    )
 
 
 Serve = Callable[[Request], Awaitable[Response]]
 
 
-def _guarded(world: GitLabWorld, endpoint: Endpoint, *, counted_as: str) -> Serve:
+def _guarded(endpoint: Endpoint) -> Serve:
     """Count the call, apply the faults in force, then answer."""
-    answer = _answering(world, endpoint)
+    answer, counted_as = _answering(endpoint), f"{endpoint.method} {endpoint.path}"
 
     async def serve(request: Request) -> Response:
+        world: GitLabWorld = request.app.state.world
         world.calls[counted_as] += 1
         path = request.url.path.removeprefix(_PREFIX)
         fault = world.chaos.fault_of_call(path, at=world.clock.now())
@@ -122,12 +120,12 @@ def _guarded(world: GitLabWorld, endpoint: Endpoint, *, counted_as: str) -> Serv
     return serve
 
 
-def _answering(world: GitLabWorld, endpoint: Endpoint) -> Serve:
+def _answering(endpoint: Endpoint) -> Serve:
     async def serve(request: Request) -> Response:
-        call = Call(request, world)
+        call = Call(request, request.app.state.world)
         try:
             if endpoint.scopes:
-                call.caller = _authorize(request, world, endpoint.scopes)
+                call.caller = _authorize(request, call.world, endpoint.scopes)
             return await endpoint.handler(call)
         except ApiError as exc:
             return JSONResponse(exc.body, status_code=exc.status, headers=exc.headers)
@@ -154,3 +152,11 @@ def _authorize(request: Request, world: GitLabWorld, scopes: frozenset[str]) -> 
         }
         raise error
     return token
+
+
+# Made once: a process may open many simulators, and a route takes longer than a call.
+_API_ROUTES = (
+    *map(_route, _ENDPOINTS),
+    Route(f"{_PREFIX}/{{path:path}}", _unknown, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
+    Route("/-/health", _health),
+)
