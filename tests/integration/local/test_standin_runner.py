@@ -582,13 +582,15 @@ def test_sigterm_ends_a_process_without_a_job_at_once(
 ) -> None:
     coordinator.answer_next("request", answer)
     process = start()
-    coordinator.wait_until(lambda: bool(coordinator.requests_of("request")))
+    # The real runner may ask once before it hears signals.
+    times = 1 if answer.status == 403 else 2
+    coordinator.wait_until(lambda: len(coordinator.requests_of("request")) >= times)
     if answer.status == 403:
         process.wait_until(lambda: "Runner is not healthy!" in process.messages())
         assert process.line("Checking for jobs... forbidden")["level"] == "error"
         assert len(coordinator.requests_of("request")) == 1
     process.send(signal.SIGTERM)
-    assert process.wait(within_s=5) == 0
+    assert process.wait(within_s=30) == 0  # a rest of the runner is longer
 
 
 def test_sigquit_lets_the_job_finish(coordinator: Coordinator, start: Start) -> None:
