@@ -4,6 +4,7 @@ A job can stop its runner, but no job can stop the check that comes before the n
 read. A sandbox that is not proven clean is given up: its runtime ends, and Lambda resets it.
 """
 
+import ctypes
 import os
 import signal
 import time
@@ -17,6 +18,7 @@ PROCESSES_S = 5.0
 FILES_S = 60.0
 # Besides the runner's own folder. Lambda has none of them today, and a read-only root.
 SHARED_FOLDERS = (Path("/dev/shm"), Path("/dev/mqueue"), Path("/var/tmp"))  # noqa: S108
+_IPC_RMID = 0  # linux/ipc.h
 _FIRST_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, linux/proc_ns.h
 
 
@@ -47,10 +49,12 @@ class LambdaSandbox:
         self._family = family
 
     def clean(self) -> str | None:
-        """End every process of a job, then wipe its files; why that is not proven, or None."""
+        """End every process of a job, then what it left; why that is not proven, or None."""
         ended = _end_all(self._family) if _IS_ALONE else self._family.end(within_s=PROCESSES_S)
         if not ended:
             return "a process of an earlier job is left"
+        if _IS_ALONE and not end_memory():
+            return "shared memory of an earlier job is left"
         folders = [self._folder, *(one for one in SHARED_FOLDERS if _IS_ALONE and one.is_dir())]
         left = [str(one) for one in folders if not wipe(one, within_s=FILES_S)]
         return f"files of an earlier job are left in {', '.join(left)}" if left else None
@@ -66,6 +70,30 @@ def _end_all(family: Family) -> bool:
             return True
         time.sleep(0.001)
     return False
+
+
+def end_memory() -> bool:
+    """Remove the System V memory, queues and semaphores of this namespace; whether none is left.
+
+    They outlive every process that made them.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    for number in _left_in_memory("shm"):
+        libc.shmctl(number, _IPC_RMID, None)
+    for number in _left_in_memory("msg"):
+        libc.msgctl(number, _IPC_RMID, None)
+    for number in _left_in_memory("sem"):
+        libc.semctl(number, 0, _IPC_RMID)
+    return not any(_left_in_memory(kind) for kind in ("shm", "msg", "sem"))
+
+
+def _left_in_memory(kind: str) -> list[int]:
+    """The ids of one kind. Source: proc(5), /proc/sysvipc: a head, then lines of key and id."""
+    try:
+        lines = Path(f"/proc/sysvipc/{kind}").read_text().splitlines()[1:]
+    except OSError:  # a kernel without them
+        return []
+    return [int(line.split()[1]) for line in lines]
 
 
 def others_of_this_user() -> frozenset[int]:

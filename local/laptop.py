@@ -5,7 +5,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,11 @@ from fleet.job_event import instance_of
 from local.aws.engine import Engine, EngineOptions
 from local.aws.stack import RUNNER_SIZES, Stack, StackOptions, deploy_stack
 from local.gitlab.options import Options as GitLabOptions
-from local.gitlab.server import SimulatorServer
+from local.gitlab.server import LOOPBACK, SimulatorServer
 from local.left import Left
 from local.machines.binaries import checked_binary
 from local.machines.guests import GuestHost, GuestOptions
+from local.machines.lambda_containers import LambdaContainers, SandboxImage
 from local.machines.lambda_host import LambdaHost, LambdaOptions
 from operations.apply import Applied, apply_config
 
@@ -51,9 +52,13 @@ HEALTH = json.dumps(
 class LaptopOptions:
     """What can be set on a laptop. `guest_settings`: more variables of every guest.
 
-    Without `boots_guests` EC2 instances stay records, and the caller stands for them.
+    Without `boots_guests` EC2 instances stay records, and the caller stands for them. With
+    `sandboxes` the Lambda runners are containers of an image; then `host` must be one that
+    containers reach.
     """
 
+    host: str = LOOPBACK  # of this machine, where the engine and GitLab answer
+    sandboxes: SandboxImage | None = None
     engine: EngineOptions = field(default_factory=EngineOptions)
     gitlab: GitLabOptions = field(default_factory=GitLabOptions)
     stack: StackOptions = field(default_factory=StackOptions)
@@ -68,7 +73,8 @@ class Laptop:
     def __init__(self, data: Path, options: LaptopOptions | None = None) -> None:
         self.options = options or LaptopOptions()
         self.data = data
-        self.engine = Engine(data / "engine", self.options.engine)
+        engine_options = replace(self.options.engine, host=self.options.host)
+        self.engine = Engine(data / "engine", engine_options)
         self._closing = ExitStack()
         self._simulator: SimulatorServer | None = None
         self._stack: Stack | None = None
@@ -95,14 +101,13 @@ class Laptop:
         settings = self._guest_settings()
         self._simulator = self._closing.enter_context(
             SimulatorServer(
-                self.data / "gitlab", self.options.gitlab, port=self.options.gitlab_port
+                self.data / "gitlab",
+                self.options.gitlab,
+                port=self.options.gitlab_port,
+                host=self.options.host,
             )
         )
-        self.lambdas = self._closing.enter_context(
-            LambdaHost(
-                self.engine, LambdaOptions(folder=self.data / "lambda", environment=settings)
-            )
-        )
+        self.lambdas = self._closing.enter_context(self._lambda_host(settings))
         self._closing.enter_context(self.engine)
         self._stack = deploy_stack(self.engine, self.options.stack)
         for size in RUNNER_SIZES:
@@ -111,6 +116,12 @@ class Laptop:
         if self.options.boots_guests:
             self.guests = self._closing.enter_context(self._guest_host(settings))
         self._secrets.store_gitlab_token(self.stack.gitlab_secret, self.gitlab_token)
+
+    def _lambda_host(self, settings: Mapping[str, str]) -> LambdaHost:
+        options = LambdaOptions(folder=self.data / "lambda", environment=settings)
+        if self.options.sandboxes is None:
+            return LambdaHost(self.engine, options)
+        return LambdaContainers(self.engine, options, self.options.sandboxes)
 
     def _guest_host(self, settings: Mapping[str, str]) -> GuestHost:
         options = GuestOptions(

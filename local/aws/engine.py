@@ -33,6 +33,7 @@ class EngineFailed(RuntimeError):
 class EngineOptions:
     """How the engine is run."""
 
+    host: str = "127.0.0.1"  # the address of this machine at which it answers
     keep_state: bool = False  # across restart(); costs a write of everything at stop
     log_level: str = "WARNING"
     concurrency: int = 64  # Lambda invocations at once, all functions together
@@ -50,7 +51,7 @@ class Engine:
     def __init__(self, data: Path, options: EngineOptions | None = None) -> None:
         self.data = data
         self.options = options or EngineOptions()
-        self.port = _free_port()
+        self.port = _free_port(self.options.host)
         self._secret = secrets.token_hex(20)
         self._session = boto3.Session(
             aws_access_key_id=ACCOUNT, aws_secret_access_key=self._secret, region_name=REGION
@@ -62,7 +63,7 @@ class Engine:
     @property
     def url(self) -> str:
         """Where every service answers."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.options.host}:{self.port}"
 
     @property
     def log(self) -> Path:
@@ -182,7 +183,8 @@ class Engine:
             "AUTH": "true",
             "AWS_ACCESS_KEY_ID": ACCOUNT,
             "AWS_SECRET_ACCESS_KEY": self._secret,
-            "BIND_HOST": "127.0.0.1",
+            "AWS_ENDPOINT_URL": self.url,  # for functions
+            "BIND_HOST": self.options.host,
             # It clears containers off any Docker engine that it finds: it must find none.
             "DOCKER_HOST": f"unix://{tmp}/no-docker.sock",
             "FLEET_ENGINE_PROCESSES": str(self.options.processes),
@@ -192,7 +194,7 @@ class Engine:
             "LAMBDA_EXECUTOR": "local",
             "LOG_LEVEL": self.options.log_level,
             "MINISTACK_ACCOUNT_ID": ACCOUNT,
-            "MINISTACK_HOST": "127.0.0.1",
+            "MINISTACK_HOST": self.options.host,
             "MINISTACK_REGION": REGION,
             "PERSIST_STATE": "1" if self.options.keep_state else "0",
             "S3_DATA_DIR": str(self.data / "s3"),
@@ -206,7 +208,7 @@ class Engine:
             raise EngineFailed(
                 f"the engine ended with {self._process.returncode}\n{_tail(self.log)}"
             )
-        health = HTTPConnection("127.0.0.1", self.port, timeout=2)
+        health = HTTPConnection(self.options.host, self.port, timeout=2)
         try:
             health.request("GET", "/_ministack/health")
             with health.getresponse() as answer:
@@ -261,7 +263,7 @@ def _tail(log: Path, lines: int = 20) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
 
 
-def _free_port() -> int:
+def _free_port(host: str) -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((host, 0))
         return int(probe.getsockname()[1])

@@ -76,8 +76,8 @@ def _with_an_address(create: Callable[..., Any]) -> Callable[..., Any]:
 
     def create_api(*wanted: Any) -> tuple[str, dict[str, Any]]:
         api_id, outputs = create(*wanted)
-        port = os.environ["GATEWAY_PORT"]
-        address = f"http://127.0.0.1:{port}/_aws/execute-api/{api_id}/$default"
+        host, port = os.environ["BIND_HOST"], os.environ["GATEWAY_PORT"]
+        address = f"http://{host}:{port}/_aws/execute-api/{api_id}/$default"
         apigateway._apis[api_id]["apiEndpoint"] = address
         return api_id, {**outputs, "ApiEndpoint": address}
 

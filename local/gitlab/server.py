@@ -18,24 +18,25 @@ from local.gitlab.options import Options
 from local.gitlab.sweep import sweep
 from local.gitlab.world import GitLabWorld
 
-_HOST = "127.0.0.1"
+LOOPBACK = "127.0.0.1"
 _START_S = 10.0
 
 ResultT = TypeVar("ResultT")
 
 
-def bind(port: int) -> socket.socket:
-    """A listening socket on the loopback address; port 0 picks a free one."""
+def bind(port: int, host: str = LOOPBACK) -> socket.socket:
+    """A listening socket on one of this machine's addresses; port 0 picks a free one."""
     bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    bound.bind((_HOST, port))
+    bound.bind((host, port))
     bound.listen(1024)
     return bound
 
 
 def address(bound: socket.socket) -> str:
     """The base URL of a bound socket."""
-    return f"http://{_HOST}:{bound.getsockname()[1]}"
+    host, port = bound.getsockname()[:2]
+    return f"http://{host}:{port}"
 
 
 class _Server(uvicorn.Server):
@@ -89,8 +90,15 @@ class SimulatorServer:
     Use as a context manager; `url`, `root_token` and `world` are valid inside.
     """
 
-    def __init__(self, data_dir: Path, options: Options | None = None, *, port: int = 0) -> None:
-        self._socket = bind(port)
+    def __init__(
+        self,
+        data_dir: Path,
+        options: Options | None = None,
+        *,
+        port: int = 0,
+        host: str = LOOPBACK,
+    ) -> None:
+        self._socket = bind(port, host)
         self.url = address(self._socket)
         self.world = GitLabWorld(data_dir, options=options or Options(), base_url=self.url)
         self.root_token = self.world.root_token

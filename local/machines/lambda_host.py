@@ -35,6 +35,17 @@ class LambdaCloud(Protocol):
         """AWS_* variables of a session of the role."""
 
 
+class KeptSandbox(Protocol):
+    """A sandbox at work: `local.machines.keeper.Keeper`, or a container."""
+
+    @property
+    def pid(self) -> int:
+        """All that it keeps is below."""
+
+    def close(self) -> None:
+        """End all that it keeps."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LambdaOptions:
     """The settings of one host."""
@@ -59,7 +70,7 @@ class LambdaHost(LoopbackServer):
         """Bind a free port of the loopback interface, so that `url` is known at once."""
         self._cloud = cloud
         self._options = options
-        self._keepers: dict[str, Keeper] = {}
+        self._keepers: dict[str, KeptSandbox] = {}
         self._events: dict[str, str] = {}
         self._lock = threading.Lock()
         self._closed = False
@@ -120,7 +131,7 @@ class LambdaHost(LoopbackServer):
             try:
                 return self._run(function, event, request, folder)
             except (BotoCoreError, ClientError) as error:  # the engine ended meanwhile
-                return _failed("ServiceException", str(error))
+                return failed("ServiceException", str(error))
             finally:
                 remove_tree(folder, within_s=WIPE_WITHIN_S)
 
@@ -142,8 +153,9 @@ class LambdaHost(LoopbackServer):
         )
         with self._lock:
             if self._closed:
-                return _failed("Runtime.ExitError", "the host is closed")
-            keeper = self._keepers[request] = Keeper(kept)
+                return failed("Runtime.ExitError", "the host is closed")
+            keeper = Keeper(kept)
+            self._keepers[request] = keeper
             self._events[request] = event
         timeout_s = float(setting["Timeout"])
         in_time = keeper.wait(timeout_s)
@@ -151,9 +163,9 @@ class LambdaHost(LoopbackServer):
         with self._lock:
             del self._keepers[request], self._events[request]
         if not in_time:
-            return _failed("Sandbox.Timedout", f"Task timed out after {timeout_s:.2f} seconds")
+            return failed("Sandbox.Timedout", f"Task timed out after {timeout_s:.2f} seconds")
         if not answered.exists():
-            return _failed("Runtime.ExitError", f"Runtime exited, code {keeper.exit_code}")
+            return failed("Runtime.ExitError", f"Runtime exited, code {keeper.exit_code}")
         return Answered(status=200 if keeper.exit_code == 0 else 500, body=answered.read_text())
 
     def _environment(
@@ -191,5 +203,5 @@ class _Answerer(Answerer):
         self.answer(answer.status, answer.body.encode(), "application/json")
 
 
-def _failed(kind: str, message: str) -> Answered:
+def failed(kind: str, message: str) -> Answered:
     return Answered(status=500, body=json.dumps({"errorType": kind, "errorMessage": message}))
