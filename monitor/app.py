@@ -15,7 +15,7 @@ from starlette.staticfiles import StaticFiles
 
 from adapters.aws.clients import Clients
 from fleet.errors import FleetError, Refused
-from monitor import jobs, limits, now, past, waits
+from monitor import hands, jobs, limits, now, past, waits
 from monitor.board import RECENT_JOBS, Board
 from monitor.guard import Guard
 from monitor.metrics import FleetCollector
@@ -79,6 +79,7 @@ def make_app(
     app.middleware("http")(guard)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.include_router(now.routes(page))
+    app.include_router(hands.routes(page))
     app.include_router(jobs.routes(page, serving.token_env))
     app.include_router(waits.routes(page))
     app.include_router(past.routes(page))

@@ -1,5 +1,6 @@
 """What every page has: the template, the picture's age, the words and lengths of time in it."""
 
+import secrets
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -9,6 +10,7 @@ from typing import Any
 from fastapi import Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from fleet.errors import Refused
@@ -16,6 +18,7 @@ from monitor import drawings
 from monitor.board import Board
 from monitor.guard import TOKEN_FIELD, Guard
 from monitor.readings import Readings
+from operations.controls import Ordered
 from operations.deployed import Deployed
 from operations.durations import duration
 
@@ -32,6 +35,7 @@ SECTIONS = (
 )
 # A picture older than this is marked as old, in seconds.
 OLD_S = 60.0
+SAID_AT_MOST = 50
 
 
 class Page:
@@ -49,6 +53,7 @@ class Page:
         self.board = board
         self.guard = guard
         self.readings = readings
+        self._said: dict[str, str] = {}  # what the last changes led to, by a name of one use
         self._templates = Environment(
             loader=FileSystemLoader(TEMPLATES),
             autoescape=True,
@@ -94,7 +99,7 @@ class Page:
             "at": at,
             "token": self.guard.token,
             "may_change": self.guard.may_change,
-            "said": request.query_params.get("said", "")[:300],
+            "said": self._said.get(request.query_params.get("said", ""), ""),
         }
         text = self._templates.get_template(template).render(shared | dict(values or {}))
         return HTMLResponse(text, status_code=status)
@@ -111,6 +116,16 @@ class Page:
         if not self.guard.is_ours(fields.get(TOKEN_FIELD, "")):
             raise Refused("the page is from before this dashboard began: load it again")
         return fields
+
+    async def changed(self, address: str, order: Callable[[], Ordered]) -> Response:
+        """Give an order, read the fleet anew, and show the page with what it led to."""
+        done = await run_in_threadpool(order)
+        await run_in_threadpool(self.board.read_now)
+        name = secrets.token_urlsafe(6)
+        self._said[name] = done.says
+        while len(self._said) > SAID_AT_MOST:
+            self._said.pop(next(iter(self._said)))
+        return back_to(f"{address}?said={name}")
 
 
 def back_to(address: str) -> Response:

@@ -17,6 +17,13 @@ from local.past_month import month
 from tests.browser.show import FLEET, served
 from tests.unit.cli.fleet_at_work import AT, AtWork, ago
 
+POOL = """
+[pools.{name}]
+backend = "ec2"
+tags = ["{name}"]
+instance_types = ["m7i.large"]
+ceiling = 99
+"""
 PATHS = (
     *("/", "/parts/now", "/machines", "/waits?span=month", "/jobs?since=30d"),
     *("/projects?since=30d", "/limits", "/metrics", "/job?of=10001"),
@@ -24,14 +31,18 @@ PATHS = (
 
 
 def large_fleet(*, jobs: int, machines: int, past: int) -> AtWork:
-    """A fleet with so many waiting jobs, live machines and past runs."""
-    at_work = AtWork().configure(FLEET.replace("ceiling = 10", "ceiling = 1000"))
+    """A fleet with so many waiting jobs, live machines and past runs, in six pools."""
+    names = [f"pool-{number}" for number in range(6)]
+    pools = (POOL.format(name=name) for name in names)
+    at_work = AtWork().configure(FLEET + "".join(pools))
     for number in range(machines):
-        runner = at_work.runner(number, launched_s=60 + number % 900)
+        name = names[number % len(names)]
+        runner = at_work.runner(number, pool=name, launched_s=60 + number % 900)
         taken = Step(at=ago(50), name=StepName.JOB_TAKEN, job_id=number)
         at_work.reports(runner, MachineState.BUSY, taken, job_id=number)
     for number in range(jobs):
-        at_work.job(10_000 + number, waits_s=10 + number % 3000, reason=Reason.AT_CEILING)
+        name, waits_s = names[number % len(names)], 10 + number % 3000
+        at_work.job(10_000 + number, pool=name, waits_s=waits_s, reason=Reason.AT_CEILING)
     for run in month(past, AT):
         at_work.deployed.history.write(run)
     return at_work

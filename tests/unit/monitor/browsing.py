@@ -30,7 +30,9 @@ class Browser:
 
     def post(self, path: str, fields: dict[str, str], **given: Any) -> httpx.Response:
         """One form, with the token of the page that it is on."""
-        token = re.search(r'name="token" value="([^"]+)"', self.get("/").text)
+        token = re.search(
+            r'name="token" value="([^"]+)"', self.get(path.rpartition("/")[0] or "/").text
+        )
         whole = ({"token": token[1]} if token else {}) | fields
         return asyncio.run(self._ask("POST", path, data=whole, **given))
 

@@ -1,0 +1,87 @@
+"""A pool's page with an operator's hands: pause, resume, another ceiling for a time, ends."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from fleet.errors import Refused
+from monitor.drawings import lanes_start
+from monitor.page import Page
+from operations.controls import Ordered, end_runner, pause, reset_ceiling, resume, set_ceiling
+from operations.lanes import Phase, phases_of
+from operations.periods import read_length
+
+DEFAULT_LENGTH = "2h"
+
+
+def routes(page: Page) -> APIRouter:
+    """The routes over one page maker."""
+    router = APIRouter()
+
+    @router.get("/pools/{name}")
+    def pool(request: Request, name: str) -> Response:
+        return page.render(request, "pool.html", _values(page, name))
+
+    @router.post("/pools/{name}/{deed}")
+    async def order(request: Request, name: str, deed: str) -> Response:
+        fields = await page.change(request)
+        return await page.changed(f"/pools/{name}", lambda: _ordered(page, name, deed, fields))
+
+    return router
+
+
+def _ordered(page: Page, name: str, deed: str, fields: Mapping[str, str]) -> Ordered:
+    deployed, note = page.deployed, fields.get("note", "").strip()[:300]
+    match deed:
+        case "pause":
+            return pause(deployed, name, note=note, until=_until(page, fields.get("lasts", "")))
+        case "resume":
+            return resume(deployed, name)
+        case "ceiling":
+            lasts = read_length(fields.get("lasts", "").strip() or DEFAULT_LENGTH)
+            ceiling = _whole(fields.get("ceiling", ""))
+            return set_ceiling(deployed, name, ceiling, lasts=lasts, note=note)
+        case "reset-ceiling":
+            return reset_ceiling(deployed, name)
+        case "end":
+            return end_runner(deployed, fields.get("runner", ""), note=note)
+        case _:
+            raise Refused("a pool can be paused, resumed, and given another ceiling")
+
+
+def _until(page: Page, lasts: str) -> datetime | None:
+    """The end of a pause; None: until it is taken back."""
+    return page.deployed.clock() + read_length(lasts.strip()) if lasts.strip() else None
+
+
+def _whole(text: str) -> int:
+    if not text.strip().isdecimal():
+        raise Refused("a ceiling is a whole number, such as 0 or 25")
+    return int(text)
+
+
+def _values(page: Page, name: str) -> dict[str, object]:
+    picture = page.board.look()
+    if picture.view is None:
+        picture = page.board.read_now()
+    view = picture.view
+    pool = next((one for one in view.pools if one.name == name), None) if view else None
+    if view is None or pool is None:
+        raise Refused(picture.failed or f"the fleet has no pool {name}")
+    lanes = [lane for lane in picture.lanes if lane.machine.pool == name]
+    orders = [one for one in view.controls if one.about in {name, "*"}]
+    ends = {one.about: one for one in view.controls if one.kind == "end"}
+    return {
+        "pool": pool,
+        "at_work": phases_of(pool),
+        "lanes": lanes,
+        "lanes_from": lanes_start(lanes, view.at),
+        "orders": orders,
+        "is_paused": any(one.kind == "pause" for one in orders),
+        "has_ceiling": any(one.kind == "ceiling" for one in orders),
+        "ends": ends,
+        "phases": list(Phase),
+        "length": DEFAULT_LENGTH,
+    }
