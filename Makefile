@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 RUNS := $(VENV)/.runs
 STAMP := $(VENV)/.installed
 AUDIT := .venv-audit
+DOCS := .venv-docs
 N ?= 1000
 SEEDS ?= 20
 WORKERS ?= 4
@@ -57,15 +58,24 @@ audit: $(STAMP) $(AUDIT)/.installed  ## The template under checkov (.checkov.yam
 	$(AUDIT)/bin/checkov --config-file .checkov.yaml
 	$(AUDIT)/bin/cyclonedx-py requirements requirements/runtime.txt --output-reproducible --of JSON -o build/functions.cdx.json
 
-docs: $(STAMP)  ## Write the generated documents anew
+$(DOCS)/.installed: requirements/docs.txt
+	@$(PYTHON) -m venv $(DOCS)
+	@$(DOCS)/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/docs.txt
+	@touch $@
+
+docs: $(STAMP) $(DOCS)/.installed  ## Write the generated documents anew, and the site into build/site
 	$(BIN)/python -m infra.permissions
 	$(BIN)/python -m infra.licences
+	@mkdir -p build
+	$(BIN)/python -m cli.reference build/reference.md
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --quiet
 
 lock: $(STAMP)  ## Compile the hash-pinned requirement files again (needs uv on PATH)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/dev.in -o requirements/dev.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -c requirements/dev.txt requirements/local.in -o requirements/local.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -c requirements/dev.txt requirements/runtime.in -o requirements/runtime.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/audit.in -o requirements/audit.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/docs.in -o requirements/docs.txt
 
 clean:  ## Remove what the targets made
-	rm -rf $(VENV) $(AUDIT) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .runner-fleet
+	rm -rf $(VENV) $(AUDIT) $(DOCS) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .runner-fleet

@@ -15,10 +15,18 @@ from cli.lines import say, say_json
 from cli.options import Local, Region, Stack
 from cli.validate import File, read_file
 from fleet.errors import Refused
+from fleet.prices import AS_OF
 from fleet.rules.quotas import Shortage, shortages
 from operations.account import Caller, caller, quotas_of
 from operations.deployed import Deployed, find
-from operations.plan import ConfigPlan, StackPlan, plan_config, plan_stack
+from operations.plan import (
+    ConfigPlan,
+    PlannedMonth,
+    StackPlan,
+    months,
+    plan_config,
+    plan_stack,
+)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
@@ -39,6 +47,7 @@ class WholePlan:
     stack: StackPlan
     fleet: ConfigPlan
     quotas: tuple[Shortage, ...]
+    months: tuple[PlannedMonth, ...]
 
 
 def plan(  # noqa: PLR0913  # a command's parameters are its options
@@ -64,6 +73,7 @@ def plan(  # noqa: PLR0913  # a command's parameters are its options
         stack=plan_stack(aws, stack),
         fleet=plan_config(text, _deployed(world, stack, aws)),
         quotas=shortages(config.pools, quotas_of(aws)),
+        months=months(config.pools),
     )
     if as_json:
         say_json(dataclasses.asdict(planned), indent=2)
@@ -84,12 +94,20 @@ def lines(stack: str, planned: WholePlan) -> Iterator[str]:
         yield from (f"{sign} resource {name}" for name in names)
     yield f"pools: {_pools(planned.fleet)}"
     yield from plan_lines(planned.fleet)
+    for month in planned.months:
+        yield f"a month of {month.jobs} jobs of ten minutes in pool {month.pool}: {_usd(month.usd)}"
+    if planned.months:
+        yield f"  (list prices of {AS_OF}, us-east-1: docs/cost.md)"
     for short in planned.quotas:
         yield (
             f"quota too small: {short.quota} allows {short.allowed} {short.unit}, all pools at"
             f" their ceilings need {short.needed}; ask AWS for more:"
         )
         yield f"  {short.request(whose.region)}"
+
+
+def _usd(usd: float | None) -> str:
+    return "no known price" if usd is None else f"{usd:,.2f} USD"
 
 
 def _stack(plan: StackPlan) -> str:

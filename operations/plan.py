@@ -1,8 +1,8 @@
 """What `deploy` and `apply` would change, before they do."""
 
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import yaml
@@ -11,12 +11,16 @@ from botocore.exceptions import ClientError
 from adapters.aws.clients import Clients, aws_call
 from adapters.ledger.configuration import StoredConfig
 from adapters.ledger.runners import RunnerRows
-from fleet.config.reading import read_config
+from fleet.config.reading import PoolConfig, read_config
 from fleet.job_event import instance_of
+from fleet.month import MonthUse, month_cost
 from infra.compose import compose
 from infra.package import TEMPLATE, sources_version
 from operations.deployed import Deployed
 from operations.stacks import find_stack
+
+JOBS = (0, 1_000, 50_000)  # of a month
+DISK_GB = 50  # of a machine whose pool says nothing; the launch template's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +41,15 @@ class PoolChange:
     keys: tuple[KeyChange, ...] = ()
     living: int = 0  # its runners, whose jobs run to their end
     waiting: int = 0  # jobs that wait there, which go to another pool that fits or to none
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedMonth:
+    """The cost of a month in USD with so many jobs, all in one pool; None: no known price."""
+
+    jobs: int
+    pool: str
+    usd: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +103,30 @@ def plan_config(text: str, deployed: Deployed | None) -> ConfigPlan:
         before=stored.version,
         living=lambda pool: len(runners.live(pool)),
         waiting=lambda pool: len(deployed.jobs.waiting_in(pool)),
+    )
+
+
+def months(pools: Sequence[PoolConfig]) -> tuple[PlannedMonth, ...]:
+    """A month at rest, and of many jobs, in the first pool of each back end."""
+    first = {pool.backend: pool for pool in reversed(pools)}
+    uses = {pool.name: _use(pool, len(pools)) for pool in pools if pool in first.values()}
+    return tuple(
+        PlannedMonth(jobs=jobs, pool=name, usd=None if cost is None else round(float(cost.usd), 2))
+        for jobs in JOBS
+        for name, use in (list(uses.items())[:1] if jobs == 0 else uses.items())
+        for cost in (month_cost(replace(use, jobs=jobs)),)
+    )
+
+
+def _use(pool: PoolConfig, pools: int) -> MonthUse:
+    is_lambda = pool.backend == "lambda"
+    return MonthUse(
+        jobs=0,
+        instance_type=None if is_lambda else pool.instance_types[0],
+        market="on-demand" if pool.market == "on-demand" else "spot",
+        disk_gb=pool.disk_gb or DISK_GB,
+        memory_gb=int(pool.size.removesuffix("GB")),
+        pools=pools,
     )
 
 
