@@ -170,6 +170,7 @@ class Runner(HasUtcTimes):
     heartbeat_at: datetime | None = None
     changed_at: datetime | None = None  # since when it is in this state
     capacity: str | None = None  # "m7i.large/subnet-1/spot"
+    usd_per_hour: float | None = None  # of a spot machine, as AWS said at its launch
     equipped: bool = False  # its credential is in its mailbox
     left_bare: bool = False  # its launch could not equip it
     machine_lost: bool = False  # by its cloud, which cannot be asked again

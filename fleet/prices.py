@@ -94,6 +94,7 @@ class Ec2Use:
     ran: timedelta
     disk_gb: int = 30
     has_public_address: bool = True
+    usd_per_hour: Decimal | None = None  # what the launch paid, where that is known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +121,7 @@ def job_cost(use: Ec2Use | LambdaUse) -> Decimal | None:
     if isinstance(use, LambdaUse):
         duration = _seconds(use.ran) * use.memory_gb * _LAMBDA_GB_SECOND[use.architecture]
         return duration + _PER_UNIT["lambda_requests"]
-    per_hour = instance_price(use.instance_type, use.market)
+    per_hour = use.usd_per_hour or instance_price(use.instance_type, use.market)
     if per_hour is None:
         return None
     per_hour += use.disk_gb * _DISK_PER_GB_HOUR

@@ -46,6 +46,7 @@ REASONS = {
     "RenewSecrets": "renews pools' tokens before they expire, drops webhook secrets rotated out",
     "RunTagged": "what CreateFleet calls, only with the stack's tag and launch template",
     "SeeMachines": "which machines there are and what became of them; no resource-level permission",
+    "SeeSpotPrices": "what a spot machine costs, for `cost`; it has no resource-level permission",
     "SeeSubnets": "one subnet for each zone; it has no resource-level permission",
     "SendDemand": "a job needs a runner",
     "SetExpiryTimer": "a timer for each launch, outside the machines",

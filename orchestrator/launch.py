@@ -179,6 +179,7 @@ def _place(
             machine_id=machine.machine_id,
             mailbox=machine.mailbox,
             capacity=str(machine.capacity or pool.backend),
+            usd_per_hour=world.spot_price(machine.capacity) if world.spot_price else None,
         )
         for machine in launched
     ]

@@ -25,6 +25,7 @@ from adapters.machines.backend import Backend
 from adapters.machines.ec2 import Ec2Backend, Ec2Place, MachineKind
 from adapters.machines.expiry import Expiry, ExpiryTarget
 from adapters.machines.lambda_ import LambdaBackend
+from adapters.machines.spot_prices import SpotPrices
 from fleet.config.reading import FleetConfig, read_config
 from fleet.errors import Refused
 from fleet.events import name_stack
@@ -101,6 +102,7 @@ class Wiring:
             new_id=lambda: secrets.token_hex(6),
             drop_older=hook_secrets.drop_older,
             cache=self._cache.of,
+            spot_price=self._spot_prices.usd_per_hour if self._function == "scale" else None,
             applied_at=stored.applied_at,
             removed=tuple(stored.removed),
             tls_ca=stored.tls_ca,
@@ -161,6 +163,11 @@ class Wiring:
         # EC2 takes long to answer a launch of many machines; all else is better asked again soon.
         aws = self._aws.timed(slow()) if self._function == "scale" else self._aws
         return Ec2Backend(aws.ec2, place, Expiry(self._aws.scheduler, target))
+
+    @cached_property
+    def _spot_prices(self) -> SpotPrices:
+        """Made once, for it keeps what AWS said."""
+        return SpotPrices(self._aws.ec2, _now)
 
     @cached_property
     def _cache(self) -> CacheKeys:

@@ -18,6 +18,7 @@ from fleet.config.reading import FleetConfig, PoolConfig
 from fleet.errors import Refused
 from fleet.machine.mailbox import CacheBucket
 from fleet.model import Runner
+from fleet.rules.capacity import CapacityPool
 from fleet.webhook_secrets import WebhookSecrets
 
 PREFIX = "rf-"  # of every runner's id
@@ -48,6 +49,7 @@ class World:
     applied_at: datetime | None = None  # when `apply` ran last; None: it is not known
     removed: tuple[str, ...] = ()  # pools that `apply` took away in the last days
     tls_ca: str | None = None  # PEM of the authority that GitLab's certificate is from
+    spot_price: Callable[[CapacityPool | None], float | None] | None = None  # USD an hour
     leaving: tuple[str, ...] = ()  # pools that `apply` took away and that may have runners still
 
     @property

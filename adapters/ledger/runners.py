@@ -38,6 +38,7 @@ class Placement:
     machine_id: str
     mailbox: str
     capacity: str
+    usd_per_hour: float | None = None
 
 
 RUNNER_ROW = RowType(
@@ -266,12 +267,14 @@ def pool_of(runner_id: str) -> str:
 
 def _placing(place: Placement) -> list[Change]:
     pool = pool_of(place.runner_id)
-    put = {
+    put: Item = {
         "state": RunnerState.IN_FLIGHT,
         "machine_id": place.machine_id,
         "mailbox": place.mailbox,
         "capacity": place.capacity,
     }
+    if place.usd_per_hour is not None:
+        put["usd_per_hour"] = place.usd_per_hour
     owner = {"runner_id": place.runner_id, "pool": pool}
     return [
         Change(pk=f"pool#{pool}", sk=f"runner#{place.runner_id}", put=put, when=exists()),

@@ -109,6 +109,7 @@ def machine_price(machine: MachinePart) -> int | None:
             instance_type=instance_type,
             market=rest.rpartition("/")[2],
             ran=max(ended_at, runner.launched_at) - runner.launched_at,
+            usd_per_hour=None if runner.usd_per_hour is None else Decimal(str(runner.usd_per_hour)),
             disk_gb=(machine.pool.disk_gb if machine.pool else None) or DISK_GB,
         )
     usd = job_cost(use)

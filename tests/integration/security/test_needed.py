@@ -69,6 +69,7 @@ UNSEEN = {
     "WakeScale": ENGINE,
     "KeepFailedTimer": "the scheduler sends what it could not deliver",
     "DeliverLogs": "Step Functions delivers logs; the engine keeps none of them",
+    "SeeSpotPrices": "the engine has no spot prices, and a launch goes on without one",
     "WriteOwnLogs": "Lambda writes logs; the engine does it without the role",
     "PullOwnImage": "the registry checks it at each pull; the engine has no registry to pull from",
     "PutFailures": "Lambda puts the event of a failed invocation; the engine does it by itself",

@@ -1,14 +1,18 @@
 """What is kept of ended runners and jobs: once, with their hops, whichever side ends first."""
 
+from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
+
+import pytest
 
 from adapters.ledger.table import Change
 from fleet.machine.mailbox import MachineState, Report
 from fleet.past import PastRun
 from fleet.reasons import Reason
 from fleet.steps import Step, StepName
-from tests.unit.orchestrator.scene import AT, Scene, described, key
+from tests.unit.orchestrator.scene import AT, SPOT, Scene, described, key
 
 
 def kept(scene: Scene) -> list[PastRun]:
@@ -132,3 +136,19 @@ def test_what_a_job_used_is_kept() -> None:
     assert scene.closes(runner, Reason.FINISHED)
     (run,) = kept(scene)
     assert (run.cpu_s, run.peak_memory_mb) == (12.5, 512)
+
+
+@pytest.mark.parametrize(("paid", "usd"), [(0.05, 0.05), (None, 0.0353)])
+def test_a_spot_machine_costs_what_its_launch_paid_where_that_is_known(
+    paid: float | None, usd: float
+) -> None:
+    scene = Scene()
+    scene.world = replace(scene.world, spot_price=lambda _place: paid)
+    scene.backend.places = (SPOT,)
+    (runner,) = scene.launched(1)
+    scene.clock.go(3_600)
+    assert scene.closes(runner, Reason.SURPLUS)
+    (run,) = kept(scene)
+    assert run.usd is not None
+    disk_and_address = Decimal("0.0083")
+    assert float(run.usd - disk_and_address) == pytest.approx(usd, abs=0.0001)
