@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
+from adapters.aws.clients import clients
 from adapters.gitlab.client import GitLab, GitLabJob
 from adapters.gitlab.job_log import plain
 from cli.commands import DEFAULT_STACK
-from cli.explain import Job
 from cli.failures import sentence
 from cli.lines import say, say_log
 from cli.options import Stack, reach
@@ -17,11 +17,20 @@ from fleet.job_event import instance_of
 from fleet.model import JobKey
 from operations.deployed import Deployed, gitlab_of
 from operations.explain import JobReference, check_host, read_asked
+from operations.machine_log import machine_log, says_of
 
 EVERY_S = 3.0
+RUNNER = "rf-"  # how the id of every runner begins
 OVER = frozenset({"success", "failed", "canceled", "skipped"})
 WAITING = frozenset({"created", "waiting_for_resource", "preparing", "pending", "scheduled"})
 
+JobOrRunner = Annotated[
+    str,
+    typer.Argument(
+        metavar="JOB|RUNNER",
+        help="A job's id, project#id or the address of its page; or a runner's id.",
+    ),
+]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")]
 Raw = Annotated[bool, typer.Option("--raw", help="As the runner sent it, with colours.")]
 TokenEnv = Annotated[
@@ -35,7 +44,7 @@ TokenEnv = Annotated[
 
 def logs(  # noqa: PLR0913  # each is an option of the command
     ctx: typer.Context,
-    job: Job,
+    job: JobOrRunner,
     *,
     follow: Follow = False,
     raw: Raw = False,
@@ -43,6 +52,9 @@ def logs(  # noqa: PLR0913  # each is an option of the command
     gitlab_token_env: TokenEnv = "GITLAB_TOKEN",  # noqa: S107  # a variable's name
 ) -> None:
     """Print a job's log, once or until the job ends."""
+    if job.startswith(RUNNER):
+        _say_machine(reach(ctx, stack), job)
+        return
     asked = read_asked(job)
     deployed = reach(ctx, stack)
     gitlab = gitlab_of(deployed, gitlab_token_env)
@@ -55,6 +67,13 @@ def logs(  # noqa: PLR0913  # each is an option of the command
     except KeyboardInterrupt:
         if not follow:
             raise
+
+
+def _say_machine(deployed: Deployed, runner_id: str) -> None:
+    """Print what the machine of a runner said."""
+    says = deployed.says or says_of(clients())
+    for line in machine_log(deployed, runner_id, says):
+        say(line)
 
 
 def _project_of(deployed: Deployed, gitlab: GitLab, asked: JobReference) -> int:

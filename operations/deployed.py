@@ -69,6 +69,8 @@ class Deployed:
     clock: Callable[[], datetime] = now
     pause: Callable[[float], None] = time.sleep
     who: Callable[[], str] = getpass.getuser  # the person, as AWS knows them
+    # What the cloud of a machine kept of it: by its id, between two times.
+    says: Callable[[str, datetime, datetime], str] | None = None
 
     @property
     def fleet(self) -> FleetRows:

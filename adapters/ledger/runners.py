@@ -185,6 +185,12 @@ class RunnerRows(Rows):
         )
         return ended[0] if ended else None
 
+    def ended(self, runner_id: str) -> Runner | None:
+        """A runner that ended in the last 30 days."""
+        item = self._table.get(f"runner#{runner_id}", "runner")
+        rows = self._readable(RUNNER_ROW.read, [item] if item else [])
+        return rows[0] if rows else None
+
     def made_for(self, runner_id: str) -> JobKey | None:
         """The job that a runner was launched for, live or ended in the last 30 days."""
         item = self._table.get(f"pool#{pool_of(runner_id)}", f"runner#{runner_id}")

@@ -80,9 +80,13 @@ class AtWork:
 
     def run(self, *arguments: str, env: dict[str, str] | None = None) -> Result:
         """The command with these arguments."""
-        result = CliRunner().invoke(
-            app, arguments, prog_name="runner-fleet", obj=self.deployed, env=env
-        )
+        return self.run_on(self.deployed, *arguments, env=env)
+
+    def run_on(
+        self, deployed: Deployed, *arguments: str, env: dict[str, str] | None = None
+    ) -> Result:
+        """The same on another view of the stack."""
+        result = CliRunner().invoke(app, arguments, prog_name="runner-fleet", obj=deployed, env=env)
         return self.session.show(arguments, result)
 
     @property

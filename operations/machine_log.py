@@ -1,0 +1,86 @@
+"""What the machine of a runner said: its reported steps, and its console or its function's log."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+
+from botocore.exceptions import ClientError
+
+from adapters.aws.clients import Clients, aws_call
+from adapters.ledger.runners import RunnerRows
+from fleet.errors import FleetError, Refused
+from fleet.job_event import instance_of
+from fleet.steps import Step
+from operations.deployed import Deployed
+from operations.trail import LABELS, words_of
+
+# What a machine's cloud shows of it: by its id and the time in which it lived.
+MachineSays = Callable[[str, datetime, datetime], str]
+LATE = timedelta(minutes=2)  # lines that arrive after the end
+NOT_THERE = "its cloud keeps nothing of it any more"
+
+
+def machine_log(deployed: Deployed, runner_id: str, says: MachineSays) -> Iterator[str]:
+    """Line by line: what its agent reported, then what its cloud kept. `Refused` without a runner.
+
+    The words are a machine's: whoever prints them escapes them.
+    """
+    at = deployed.clock()
+    rows = RunnerRows(deployed.table, deployed.mailboxes, instance_of(deployed.config().gitlab.url))
+    runner = rows.find(runner_id) or rows.ended(runner_id)
+    if runner is None:
+        raise Refused(f"the ledger has no runner {runner_id}: `runner-fleet runners --since 30d`")
+    yield f"{runner.id} of pool {runner.pool}, machine {runner.machine_id or '(none)'}"
+    report = rows.reports([runner]).get(runner.id)
+    steps = report.steps if report else _steps_in_history(deployed, runner_id)
+    for step in steps:
+        yield f"{step.at:%F %T} agent: {LABELS[step.name]} {words_of(step)}".rstrip()
+    if not steps:
+        yield "its agent reported nothing"
+    if runner.machine_id is None:
+        return
+    try:
+        text = says(runner.machine_id, runner.launched_at, min(at, runner.expires_at + LATE))
+    except FleetError as error:
+        text = f"{NOT_THERE}: {error}"
+    yield from (text or NOT_THERE).splitlines()
+
+
+def says_of(aws: Clients) -> MachineSays:
+    """The console of an EC2 machine, or the lines of a Lambda function while a runner lived."""
+
+    def says(machine_id: str, since: datetime, until: datetime) -> str:
+        if machine_id.startswith("i-"):
+            return _console(aws, machine_id)
+        return _function_log(aws, machine_id.partition("/")[0], since, until)
+
+    return says
+
+
+def _steps_in_history(deployed: Deployed, runner_id: str) -> tuple[Step, ...]:
+    """The steps of an ended runner, from the row of its job."""
+    instance = instance_of(deployed.config().gitlab.url)
+    rows = RunnerRows(deployed.table, deployed.mailboxes, instance)
+    key = rows.job_of(runner_id) or rows.made_for(runner_id)
+    row = deployed.jobs.row(key) if key else None
+    return tuple(step for step in row.steps if step.runner == runner_id) if row else ()
+
+
+def _console(aws: Clients, machine_id: str) -> str:
+    with aws_call("ec2.GetConsoleOutput"):
+        return aws.ec2.get_console_output(InstanceId=machine_id).get("Output", "")
+
+
+def _function_log(aws: Clients, function: str, since: datetime, until: datetime) -> str:
+    """All lines of the function in this time: those of runners beside it, too."""
+    pages = aws.logs.get_paginator("filter_log_events").paginate(
+        logGroupName=f"/aws/lambda/{function}",
+        startTime=int(since.timestamp() * 1000),
+        endTime=int((until + LATE).timestamp() * 1000),
+        PaginationConfig={"MaxItems": 2000},
+    )
+    try:
+        with aws_call("logs.FilterLogEvents", passing=("ResourceNotFoundException",)):
+            lines = [event["message"].rstrip() for page in pages for event in page["events"]]
+    except ClientError:
+        return ""
+    return "\n".join(lines)

@@ -1,0 +1,74 @@
+"""`logs` of a runner: its agent's words, then what its cloud kept, live or ended."""
+
+from dataclasses import replace
+from datetime import datetime
+
+import pytest
+
+from cli.logs import RUNNER
+from fleet.errors import Refused
+from fleet.machine.mailbox import MachineState
+from fleet.reasons import Reason
+from fleet.steps import Step, StepName
+from operations.machine_log import machine_log
+from tests.unit.cli.fleet_at_work import AT, AtWork, ago, key
+
+NAME = "rf-docker-000000000001"
+
+
+def at_work() -> AtWork:
+    stack = AtWork().configure()
+    runner = stack.runner(1, for_job=key(1))
+    stack.job(1)
+    home = Step(at=ago(9), name=StepName.CALLED_HOME, detail="agent\x1b[31m 1.0")
+    stack.reports(runner, MachineState.IDLE, home)
+    return stack
+
+
+def says(machine_id: str, since: datetime, until: datetime) -> str:
+    assert since < until
+    return f"console of {machine_id}\nLinux boots"
+
+
+def lines_of(stack: AtWork) -> list[str]:
+    return list(machine_log(stack.deployed, NAME, says))
+
+
+def test_a_live_runners_agent_and_console_are_printed() -> None:
+    assert NAME.startswith(RUNNER)
+    lines = lines_of(at_work())
+    assert lines[-2:] == ["console of i-1", "Linux boots"]
+    assert sum("agent: " in line for line in lines) == 1
+
+
+def test_an_ended_runners_steps_are_those_of_its_jobs_history() -> None:
+    stack = at_work()
+    (runner,) = stack.runners.live("docker")
+    stack.runners.close(runner, Reason.BOOT_DEADLINE, at=AT)
+    gone = Step(at=AT, name=StepName.MACHINE_GONE, runner=NAME, machine="i-1")
+    other = Step(at=AT, name=StepName.MACHINE_GONE, runner="rf-docker-2", machine="i-2")
+    stack.jobs.tell(key(1), [gone, other])
+    lines = lines_of(stack)
+    assert sum("agent: " in line for line in lines) == 1
+    assert lines[-1] == "Linux boots"
+
+
+def test_what_the_cloud_refuses_is_a_line() -> None:
+    def refuses(*_: object) -> str:
+        raise Refused("no such instance")
+
+    lines = list(machine_log(at_work().deployed, NAME, refuses))
+    assert "no such instance" in lines[-1]
+
+
+def test_an_unknown_runner_is_refused() -> None:
+    with pytest.raises(Refused):
+        list(machine_log(AtWork().configure().deployed, NAME, says))
+
+
+def test_the_command_prints_no_orders_of_a_terminal() -> None:
+    stack = at_work()
+    deployed = replace(stack.deployed, says=says)
+    result = stack.run_on(deployed, "logs", NAME)
+    assert result.exit_code == 0
+    assert "\x1b" not in result.stdout
