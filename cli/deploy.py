@@ -87,6 +87,8 @@ def read_parameter(text: str) -> tuple[str, str]:
 
 
 def _show(stack: str, done: DeployResult) -> None:
+    for note in done.notes:
+        say(note)
     say(f"{stack} is {done.word}; webhook URL: {done.outputs.get('WebhookUrl')}")
     if done.word == "created":
         for line in with_stack(NEXT).splitlines():

@@ -65,6 +65,9 @@ class Reason(StrEnum):
     ENDS_ALONE = "ends_alone"
     HEALTHY = "healthy"
     STALE_EVENT = "stale_event"
+    # deploy
+    QUOTA_SHARED = "quota_shared"
+    QUOTA_SMALL = "quota_small"
     # reconcile and retry
     WEBHOOK_LOST = "webhook_lost"
     STILL_PENDING = "still_pending"
@@ -139,6 +142,8 @@ SENTENCES: dict[Reason, str] = {
     Reason.ENDS_ALONE: "its job is over, and only it can end itself: it counts until it does",
     Reason.HEALTHY: "alive and within its limits",
     Reason.STALE_EVENT: "a later event was seen before",
+    Reason.QUOTA_SHARED: "the runners share what the account allows beside the orchestrator's part",
+    Reason.QUOTA_SMALL: "the account allows too few functions at once to keep a share for any",
     Reason.WEBHOOK_LOST: "GitLab lists it as pending and no webhook told us",
     Reason.STILL_PENDING: "GitLab lists it as pending, whatever an event said",
     Reason.FINISHED_UNSEEN: "GitLab says that it ended and no webhook told us",

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from fleet.errors import Refused
 from fleet.rules.door import networks
 from infra.compose import compose
 from infra.package import TEMPLATE, Uploaded, parameter_names, upload
+from operations.lambda_limits import lambda_limits
 from operations.stacks import cloudformation_of, find_stack
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class DeployResult:
 
     word: str
     outputs: Mapping[str, str]
+    notes: tuple[str, ...] = ()  # what the account's limits mean for the fleet
 
 
 def deploy(aws: Clients, order: Deployment, code: bytes) -> DeployResult:
@@ -61,6 +63,8 @@ def deploy(aws: Clients, order: Deployment, code: bytes) -> DeployResult:
     CloudFormation's reasons when it fails; the stack is then as it was before.
     """
     before = describe(aws, order.stack)
+    limits = lambda_limits(aws, order.parameters, _values(before))
+    order = replace(order, parameters={**order.parameters, **limits.parameters})
     bucket = _bucket(aws, order)
     with aws_call("s3.PutObject"):
         uploaded = upload(aws.s3, bucket, code)
@@ -72,8 +76,18 @@ def deploy(aws: Clients, order: Deployment, code: bytes) -> DeployResult:
     stack = describe(aws, order.stack)
     outputs = stack.get("Outputs", []) if stack else []
     return DeployResult(
-        word=word, outputs={output["OutputKey"]: output["OutputValue"] for output in outputs}
+        word=word,
+        outputs={output["OutputKey"]: output["OutputValue"] for output in outputs},
+        notes=limits.notes,
     )
+
+
+def _values(stack: "StackTypeDef | None") -> Mapping[str, str] | None:
+    """The parameters that a stack has; None without a stack."""
+    if stack is None:
+        return None
+    parameters = stack.get("Parameters", [])
+    return {one["ParameterKey"]: one.get("ParameterValue", "") for one in parameters}
 
 
 def check(aws: Clients, order: Deployment) -> None:

@@ -40,6 +40,7 @@ class FakeAws:
         }  # parameters of SSM
         self.digests = {f"sha256:{'0123' * 16}"}
         self.paces: list[dict[str, Any]] = []
+        self.executions, self.unreserved = 1000, 1000  # of Lambda functions, at once
         self.meta = SimpleNamespace(
             region_name=region, endpoint_url=f"https://s3.{region}.example.com"
         )
@@ -52,9 +53,8 @@ class FakeAws:
     def clients(self) -> Clients:
         """What the commands work with."""
         sts = SimpleNamespace(get_caller_identity=lambda: {"Account": "123456789012"})
-        ours = dict.fromkeys(
-            ("s3", "cloudformation", "sqs", "dynamodb", "secrets", "ssm", "ecr"), self
-        )
+        names = ("s3", "cloudformation", "sqs", "dynamodb", "secrets", "ssm", "ecr", "functions")
+        ours = dict.fromkeys(names, self)
         return cast("Clients", SimpleNamespace(sts=sts, **ours))
 
     def _called(self, name: str) -> None:
@@ -117,6 +117,17 @@ class FakeAws:
         if told["imageIds"][0]["imageDigest"] not in self.digests:
             raise refusal("ImageNotFoundException")
         return {}
+
+    # Lambda
+
+    def get_account_settings(self) -> dict[str, Any]:
+        """The account's quota."""
+        self._asked("get_account_settings")
+        limit = {
+            "ConcurrentExecutions": self.executions,
+            "UnreservedConcurrentExecutions": self.unreserved,
+        }
+        return {"AccountLimit": limit}
 
     # SQS
 

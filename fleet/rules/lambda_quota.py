@@ -1,0 +1,50 @@
+"""How much of the account's Lambda concurrency the runners may use, and where tenants are apart.
+
+All functions of an account and region share one quota. Runners stay for minutes, so without a limit
+of their own they leave nothing to the webhook and the orchestrator.
+"""
+
+from dataclasses import dataclass
+
+from fleet.reasons import Reason
+
+# Lambda refuses a reservation that leaves less to functions without one. Source: Lambda guide,
+# "Configuring reserved concurrency".
+UNRESERVED_AT_LEAST = 100
+USUAL_QUOTA = 1000
+# Of a quota that is too small to reserve anything: webhook, route, scale, settle, reconcile, sweep.
+CONTROL_PLANE = 6
+# Source: announcement of tenant isolation, November 2025: all commercial regions but these.
+_WITHOUT_TENANTS = ("ap-southeast-6", "us-gov-", "cn-", "us-iso", "eu-isoe-", "eusc-")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LambdaQuota:
+    """Executions at once: the account's, and those that no function has reserved."""
+
+    executions: int
+    unreserved: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConcurrencyPlan:
+    """What each runner function reserves, which is also the most that it gets; None: nothing."""
+
+    each: int | None
+    reason: Reason
+    at_once: int  # runners, all functions together, that leave the control plane its share
+
+
+def decide_concurrency(quota: LambdaQuota, *, functions: int, held: int = 0) -> ConcurrencyPlan:
+    """Share the quota among the runner functions. `held`: what they have reserved already."""
+    free = quota.unreserved + held - UNRESERVED_AT_LEAST
+    each = free // functions if functions else 0
+    if each < 1:
+        left = max(1, quota.unreserved + held - CONTROL_PLANE)
+        return ConcurrencyPlan(each=None, reason=Reason.QUOTA_SMALL, at_once=left)
+    return ConcurrencyPlan(each=each, reason=Reason.QUOTA_SHARED, at_once=each * functions)
+
+
+def has_tenants(region: str) -> bool:
+    """Whether Lambda keeps tenants apart in a region, as far as it is known."""
+    return not region.startswith(_WITHOUT_TENANTS)

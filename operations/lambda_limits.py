@@ -1,0 +1,112 @@
+"""What the account and its region set for the Lambda runners: looked up before a deployment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from adapters.aws.clients import Clients, aws_call
+from fleet.errors import FleetError, Refused
+from fleet.reasons import SENTENCES, Reason
+from fleet.rules.lambda_quota import (
+    UNRESERVED_AT_LEAST,
+    USUAL_QUOTA,
+    LambdaQuota,
+    decide_concurrency,
+    has_tenants,
+)
+
+KINDS_OF_POOL = 2  # open and protected_only ones have functions of their own
+_SIZES = ("2gb", "4gb", "8gb")  # of `LargestRunner`
+LIMIT, TENANTS, LARGEST, IMAGE = (
+    "RunnerConcurrency",
+    "TenantIsolation",
+    "LargestRunner",
+    "LambdaImage",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LambdaLimits:
+    """Parameters of the template that follow from the account, and what to tell the operator."""
+
+    parameters: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+
+
+def lambda_limits(
+    aws: Clients, given: Mapping[str, str], before: Mapping[str, str] | None
+) -> LambdaLimits:
+    """The parameters that the operator does not give. `before`: the stack's own; None: a new one.
+
+    A value that the stack has is kept. Raises `Refused` where the given ones cannot work.
+    """
+    now = dict(before or {}) | dict(given)
+    if not now.get(IMAGE):
+        return LambdaLimits(parameters={})
+    parameters: dict[str, str] = {}
+    notes: list[str] = []
+    _tenants(aws.functions.meta.region_name, given, before, parameters, notes)
+    if not now.get(LIMIT):
+        _concurrency(aws, now, LIMIT in given, parameters, notes)
+    return LambdaLimits(parameters=parameters, notes=tuple(notes))
+
+
+def _tenants(
+    region: str,
+    given: Mapping[str, str],
+    before: Mapping[str, str] | None,
+    parameters: dict[str, str],
+    notes: list[str],
+) -> None:
+    has_functions = bool((before or {}).get(IMAGE))
+    was = (before or {}).get(TENANTS)
+    if has_functions and was is not None and given.get(TENANTS, was) != was:
+        raise Refused(
+            f"{TENANTS} is fixed when functions are made: deploy with --parameter {IMAGE}= once,"
+            " then with both",
+            is_now=was,
+        )
+    if TENANTS not in given and not has_functions and not has_tenants(region):
+        parameters[TENANTS] = "false"
+        notes.append(
+            f"Lambda in {region} has no tenant isolation: a sandbox may serve several projects one"
+            f" after another; --parameter {TENANTS}=true tries it anyway"
+        )
+
+
+def _concurrency(
+    aws: Clients,
+    now: Mapping[str, str],
+    is_chosen: bool,
+    parameters: dict[str, str],
+    notes: list[str],
+) -> None:
+    try:
+        with aws_call("lambda.GetAccountSettings"):
+            limit = aws.functions.get_account_settings()["AccountLimit"]
+    except FleetError as error:
+        notes.append(f"the account's Lambda quota is not known, so nothing is reserved: {error}")
+        return
+    quota = LambdaQuota(
+        executions=int(limit["ConcurrentExecutions"]),
+        unreserved=int(limit["UnreservedConcurrentExecutions"]),
+    )
+    sizes = _SIZES.index(now.get(LARGEST) or _SIZES[-1]) + 1
+    plan = decide_concurrency(quota, functions=sizes * KINDS_OF_POOL)
+    if plan.each is not None and not is_chosen:
+        parameters[LIMIT] = str(plan.each)
+        notes.append(
+            f"each of {sizes * KINDS_OF_POOL} functions of Lambda runners gets {plan.each} of the"
+            f" account's {quota.executions} executions at once; {UNRESERVED_AT_LEAST} are left to"
+            f" the rest ({LIMIT})"
+        )
+    if quota.executions < USUAL_QUOTA:
+        notes.append(
+            f"this account may run {quota.executions} Lambda functions at once:"
+            f" {SENTENCES[plan.reason]}. Ask for {USUAL_QUOTA} (Service Quotas, AWS Lambda,"
+            " Concurrent executions)"
+            + (
+                f"; until then keep the ceilings of all Lambda pools together at {plan.at_once}"
+                if plan.reason is Reason.QUOTA_SMALL
+                else ""
+            )
+        )

@@ -1,0 +1,73 @@
+"""What the account sets for the Lambda runners, before a deployment."""
+
+import pytest
+
+from fleet.errors import Refused
+from operations.lambda_limits import lambda_limits
+from tests.unit.cli.cloudformation import FakeAws, refusal
+
+IMAGE = {"LambdaImage": "x@sha256:0"}
+TENANTS = {"TenantIsolation": "true"}
+
+
+@pytest.mark.parametrize(
+    ("quota", "given", "before", "reserved", "told"),
+    [
+        ((1000, 1000), IMAGE, None, "150", "each of 6 functions"),
+        ((1000, 1000), IMAGE | {"LargestRunner": "2gb"}, None, "450", "each of 2 functions"),
+        ((1000, 300), IMAGE, None, "33", "each of 6 functions"),
+        ((10, 10), IMAGE, None, None, "ceilings of all Lambda pools together at 4"),
+        ((105, 105), IMAGE, None, None, "ceilings of all Lambda pools together at 99"),
+        ((400, 400), IMAGE, None, "50", "may run 400 Lambda functions at once"),
+        ((1000, 1000), {}, None, None, ""),
+        ((1000, 1000), {}, {"LambdaImage": ""}, None, ""),
+        ((1000, 1000), IMAGE | {"RunnerConcurrency": "7"}, None, None, ""),
+        ((1000, 1000), {}, IMAGE | {"RunnerConcurrency": "7"}, None, ""),
+        ((1000, 1000), {}, IMAGE, "150", "each of 6 functions"),
+        ((1000, 1000), IMAGE | {"RunnerConcurrency": ""}, None, None, ""),
+    ],
+)
+def test_runners_reserve_what_leaves_the_control_plane_its_share(
+    quota: tuple[int, int],
+    given: dict[str, str],
+    before: dict[str, str] | None,
+    reserved: str | None,
+    told: str,
+) -> None:
+    aws = FakeAws()
+    aws.executions, aws.unreserved = quota
+    limits = lambda_limits(aws.clients(), given, before)
+    assert limits.parameters.get("RunnerConcurrency") == reserved
+    assert told in " ".join(limits.notes)
+    assert bool(limits.notes) is bool(told)
+
+
+def test_a_quota_that_may_not_be_read_stops_nothing() -> None:
+    aws = FakeAws()
+    aws.failing["get_account_settings"] = refusal("AccessDeniedException")
+    limits = lambda_limits(aws.clients(), IMAGE, None)
+    assert (limits.parameters, len(limits.notes)) == ({}, 1)
+
+
+@pytest.mark.parametrize(
+    ("region", "given", "before", "tenants"),
+    [
+        ("eu-central-1", IMAGE, None, None),
+        ("cn-north-1", IMAGE, None, "false"),
+        ("us-gov-west-1", IMAGE, {"LambdaImage": ""} | TENANTS, "false"),
+        ("us-gov-west-1", IMAGE | TENANTS, None, None),
+        ("us-gov-west-1", {}, IMAGE | TENANTS, None),
+    ],
+    ids=["has it", "China", "before its functions", "tried anyway", "made already"],
+)
+def test_tenants_are_apart_where_the_region_can(
+    region: str, given: dict[str, str], before: dict[str, str] | None, tenants: str | None
+) -> None:
+    aws = FakeAws(region=region)
+    limits = lambda_limits(aws.clients(), given, before)
+    assert limits.parameters.get("TenantIsolation") == tenants
+
+
+def test_what_is_fixed_with_the_functions_is_not_changed() -> None:
+    with pytest.raises(Refused, match="fixed when functions are made"):
+        lambda_limits(FakeAws().clients(), {"TenantIsolation": "false"}, IMAGE | TENANTS)
