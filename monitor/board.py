@@ -4,6 +4,7 @@ A page never waits for AWS: it shows the last picture, and says how old it is.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -117,6 +118,9 @@ class Board:
     def _go_on(self) -> None:
         while not self.is_ending:
             self._wake.clear()
+            began = time.monotonic()
             with suppress(OSError):  # no network for a while; the next reading tries again
                 self.read_now()
-            self._wake.wait(WATCHED_S if self._is_watched() else UNWATCHED_S)
+            # A fleet that takes long to read leaves as much time for the pages.
+            took_s = time.monotonic() - began
+            self._wake.wait(max(took_s, WATCHED_S if self._is_watched() else UNWATCHED_S))

@@ -19,20 +19,22 @@ def routes(page: Page) -> APIRouter:
 
     @router.get("/")
     def now(request: Request) -> Response:
-        return page.render(request, "now.html", live(page.board.look()))
+        return page.render(request, "now.html", live(page.board.look()), is_kept=True)
 
     @router.get("/parts/now")
     def live_now(request: Request) -> Response:
-        return page.render(request, "parts/now.html", live(page.board.look()))
+        return page.render(request, "parts/now.html", live(page.board.look()), is_kept=True)
 
     @router.get("/machines")
     def machines(request: Request) -> Response:
-        return page.render(request, "machines.html", live(page.board.look(), lanes_shown=None))
+        return page.render(
+            request, "machines.html", live(page.board.look(), lanes_shown=None), is_kept=True
+        )
 
     @router.get("/parts/machines")
     def live_machines(request: Request) -> Response:
         values = live(page.board.look(), lanes_shown=None)
-        return page.render(request, "parts/machines.html", values)
+        return page.render(request, "parts/machines.html", values, is_kept=True)
 
     return router
 

@@ -36,6 +36,7 @@ SECTIONS = (
 # A picture older than this is marked as old, in seconds.
 OLD_S = 60.0
 SAID_AT_MOST = 50
+AGES_DIFFER_S = 5.0  # between two makings of a page of one picture
 
 
 class Page:
@@ -53,6 +54,7 @@ class Page:
         self.board = board
         self.guard = guard
         self.readings = readings
+        self._kept: dict[tuple[str, int, int], str] = {}  # pages of the last picture
         self._said: dict[str, str] = {}  # what the last changes led to, by a name of one use
         self._templates = Environment(
             loader=FileSystemLoader(TEMPLATES),
@@ -84,11 +86,18 @@ class Page:
         values: Mapping[str, Any] | None = None,
         *,
         status: int = 200,
+        is_kept: bool = False,
     ) -> Response:
-        """One template with the picture and these values."""
+        """One template with the picture and these values.
+
+        `is_kept`: they follow from the picture alone, so its readers share what is made of it.
+        """
         picture = self.board.look()
         at = self.deployed.clock()
         age_s = picture.age_s(at)
+        key = (template, picture.number, int((age_s or 0) / AGES_DIFFER_S))
+        if is_kept and key in self._kept:
+            return HTMLResponse(self._kept[key], status_code=status)
         shared = {
             "stack": self.deployed.stack,
             "path": request.url.path,
@@ -102,6 +111,9 @@ class Page:
             "said": self._said.get(request.query_params.get("said", ""), ""),
         }
         text = self._templates.get_template(template).render(shared | dict(values or {}))
+        if is_kept:
+            fresh = {known: page for known, page in self._kept.items() if known[1] == key[1]}
+            self._kept = fresh | {key: text}
         return HTMLResponse(text, status_code=status)
 
     def failure(self, request: Request, says: str, *, status: int) -> Response:

@@ -35,7 +35,9 @@ def test_a_page_answers_with_its_policy(path: str) -> None:
     assert not re.search(r"<script>|\son\w+=", answer.text)
 
 
-@pytest.mark.parametrize("path", ["/", "/machines", "/metrics"])
+@pytest.mark.parametrize(
+    "path", [*PAGES, "/metrics", "/waits", "/jobs", "/projects", "/limits", "/pools/docker"]
+)
 def test_a_page_answers_before_the_fleet_was_read(path: str) -> None:
     assert browser_of(at_work_with_one_job(), is_read=False).get(path).status_code == 200
 
