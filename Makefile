@@ -10,9 +10,9 @@ N ?= 1000
 SEEDS ?= 20
 WORKERS ?= 4
 
-.PHONY: help check test unit demo chaos burst audit docs lock clean
+.PHONY: help check test unit e2e demo chaos burst audit docs lock clean
 help:  ## Say what can be done
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 # What the command needs; development comes on top, from a lock with the same versions.
 $(RUNS): requirements/local.txt pyproject.toml
@@ -38,6 +38,9 @@ test: $(STAMP)  ## All tests, WORKERS at once: most of their time is waiting
 
 unit: $(STAMP)  ## The tests that need no process besides their own
 	$(BIN)/pytest -n auto --dist worksteal tests/unit
+
+e2e: $(STAMP)  ## Real machines in containers, with Docker and gitlab-runner; as root it installs what is missing
+	tests/e2e/engine.sh $(BIN)/pytest -q -s tests/e2e
 
 demo: $(RUNS)  ## The main job, end to end, on this machine
 	./runner-fleet demo

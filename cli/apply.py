@@ -1,5 +1,6 @@
 """`runner-fleet apply`: put a fleet.toml in force on a deployed stack."""
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from fleet.errors import Refused
 from fleet.job_event import instance_of
 from operations.apply import Applied, apply_config
 from operations.deployed import Deployed, token_in, way_to
+from operations.executors import allowed_executors, refuse_executors
 from operations.plan import ConfigPlan, KeyChange, PoolChange, plan_config
 
 SIGNS = {"add": "+", "change": "~", "remove": "-"}
@@ -41,6 +43,7 @@ def apply(
     It shows what changes, and asks where a pool goes. Example: runner-fleet apply --yes
     """
     text, config = read_file(path)  # before any call to AWS
+    refuse_executors(config, allowed_executors(os.environ))
     deployed = reach(ctx, stack)
     planned = plan_config(text, deployed)
     for line in plan_lines(planned):

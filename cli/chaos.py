@@ -12,6 +12,7 @@ from rich.text import Text
 
 from cli.consoles import cell, console as open_console, joined, verdict
 from cli.lines import say, say_json
+from cli.machines import MachineForm, Machines, containers
 from cli.signals import cleaning_up
 from local.chaos.faults.catalogue import FAULTS, fault_named
 from local.chaos.faults.fault import Fault
@@ -47,6 +48,7 @@ def chaos(  # noqa: PLR0913  # one parameter for each option
     as_json: Json = False,
     data: Data = None,
     at_once: AtOnce = PROCESSORS,
+    machines: Machines = MachineForm.PROCESSES,
     explain: Explain = False,
     names: Names = False,
 ) -> None:
@@ -61,7 +63,14 @@ def chaos(  # noqa: PLR0913  # one parameter for each option
         return
     chosen = _chosen(fault)
     wanted = seed or list(range(1, seeds + 1))
-    plan = Plan(faults=chosen, seeds=wanted, at_once=at_once, data=data)
+    chosen_form = containers(machines)
+    plan = Plan(
+        faults=chosen,
+        seeds=wanted,
+        at_once=at_once,
+        agent_image=chosen_form.image if chosen_form else None,
+        data=data,
+    )
     rows = []
     with cleaning_up(), console.status("") as status:
         for row in run_suite(plan):

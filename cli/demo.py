@@ -12,21 +12,22 @@ from rich.table import Table
 
 from cli.consoles import beside, cell, console as open_console, joined, verdict
 from cli.lines import say_json
+from cli.machines import MachineForm, Machines, containers
 from cli.signals import cleaning_up
 from local.demo.run import Demo, DemoJob, DemoResult
-from local.laptop import Laptop
+from local.laptop import Laptop, LaptopOptions
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 _COLOURS = {"success": "green", "failed": "red", "canceled": "yellow", "running": "cyan"}
 
 
-def demo(as_json: Json = False) -> None:
+def demo(as_json: Json = False, machines: Machines = MachineForm.PROCESSES) -> None:
     """Run a pipeline on runners made for it, on this machine, and prove that nothing is left."""
     console = open_console(as_json=as_json)
     began_at = time.monotonic()
     with cleaning_up(), tempfile.TemporaryDirectory(prefix="runner-fleet-demo-") as folder:
         with console.status("starting the embedded AWS and the GitLab simulator"):
-            laptop = Laptop(Path(folder))
+            laptop = Laptop(Path(folder), LaptopOptions(containers=containers(machines)))
             laptop.start()
         try:
             result = _run(laptop, console, began_at)
@@ -40,6 +41,7 @@ def demo(as_json: Json = False) -> None:
 
 
 def _run(laptop: Laptop, console: Console, began_at: float) -> DemoResult:
+    console.print(cell(laptop.machines_are))
     console.print(cell(f"webhook {laptop.stack.webhook_url}", f"GitLab  {laptop.gitlab_url}"))
     demo_run = Demo(laptop, began_at=began_at)
     demo_run.prepare()

@@ -20,6 +20,7 @@ from cli.burst import burst
 from cli.chaos import chaos
 from cli.commands import STACK_VARIABLE
 from cli.lines import say
+from cli.machines import MachineForm, Machines, containers
 from fleet.errors import Refused
 from local.demo.project import CONFIG
 from local.demo.run import register_webhook
@@ -27,6 +28,7 @@ from local.earlier import make_private, set_aside, take_up
 from local.fleet_file import FILE, keep_applied, put_in_force
 from local.gitlab.seed import create_project
 from local.laptop import Laptop, LaptopOptions
+from operations.executors import EXECUTORS_VARIABLE
 
 app = typer.Typer(help="The whole service on this machine.", no_args_is_help=True)
 app.command()(chaos)
@@ -61,8 +63,13 @@ class Up:
 
 
 @app.command()
-def up(data: Folder = HERE, gitlab_port: Port = 8929) -> None:
+def up(
+    data: Folder = HERE,
+    gitlab_port: Port = 8929,
+    machines: Machines = MachineForm.PROCESSES,
+) -> None:
     """Start everything and stay; Ctrl-C, SIGTERM or `local down` end every process."""
+    options = LaptopOptions(gitlab_port=gitlab_port, containers=containers(machines))
     make_private(data)
     with _alone(data):
         set_aside(data)
@@ -70,9 +77,10 @@ def up(data: Folder = HERE, gitlab_port: Port = 8929) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stopped.set())
         try:
-            with Laptop(data.resolve(), LaptopOptions(gitlab_port=gitlab_port)) as laptop:
+            with Laptop(data.resolve(), options) as laptop:
                 running = _prepare(laptop, data)
                 _write(data, running, laptop.environment())
+                say(laptop.machines_are, err=True)
                 _show(running, data)
                 stopped.wait()
                 say("stopping")
@@ -160,6 +168,7 @@ def _show(running: Up, data: Path) -> None:
 def _write(data: Path, running: Up, environment: dict[str, str]) -> None:
     """The addresses, and a file to source, readable by their owner only: they hold local keys."""
     names = [name for name in environment if name.startswith(("AWS_", "GITLAB_"))]
+    names += [EXECUTORS_VARIABLE] if EXECUTORS_VARIABLE in environment else []
     values = {name: environment[name] for name in names} | {STACK_VARIABLE: running.stack}
     lines = "".join(f"export {name}='{value}'\n" for name, value in values.items())
     for name, text in (("env", lines), ("up.json", json.dumps(asdict(running)))):

@@ -30,6 +30,7 @@ class AgentSettings:
     heartbeat_s: float = 30.0
     boot_deadline_s: float = 300.0  # to wait for the credential
     spot_every_s: float = 5.0  # as AWS advises
+    image: str | None = None  # the agent's own, which is gitlab-runner's helper image as well
     work_dir: Path = Path("/var/lib/runner-fleet")
     dead_man: Path | None = None  # where the boot script's timer reads when to power off
 
@@ -40,6 +41,7 @@ class AgentSettings:
         return cls(
             mailbox_table=reader.text("mailbox_table"),
             mailbox_key=reader.text("mailbox_key"),
+            image=environment.get("FLEET_IMAGE"),
             **reader.seconds("heartbeat_s", "boot_deadline_s", "spot_every_s"),
             **reader.paths("work_dir", "dead_man"),
         )
@@ -119,7 +121,20 @@ def _serve(machine: AgentSetup, reporter: Reporter, spot: SpotWatch) -> None:
             machine.settings.work_dir, containers=machine.containers if in_docker else None
         ),
     )
-    run_one_job(credential, workplace, reporter)
+    run_one_job(_with_own_image(credential, machine.settings.image), workplace, reporter)
+
+
+def _with_own_image(credential: Credential, image: str | None) -> Credential:
+    """A credential whose docker jobs need no other image than their own.
+
+    The agent's image is here already. A policy that always pulls would ask the registry for it
+    again, whose password is gone: then the image that is here serves.
+    """
+    docker = credential.docker
+    if docker is None or docker.helper_image or image is None:
+        return credential
+    policy = tuple(dict.fromkeys([*docker.pull_policy, "if-not-present"]))
+    return replace(credential, docker=replace(docker, helper_image=image, pull_policy=policy))
 
 
 def _credential(machine: AgentSetup, reporter: Reporter) -> Credential | None:

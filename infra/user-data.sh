@@ -34,7 +34,8 @@ setsid bash -c '
 timeout 20 systemctl disable --now --no-block ecs >/dev/null 2>&1
 timeout 20 systemctl start --no-block docker >/dev/null 2>&1
 
-say() { echo "runner-fleet: $*"; }
+say() { echo "runner-fleet at $EPOCHREALTIME: $*"; }
+say "$(uname -m), $(uname -r)"
 
 # again TRIES COMMAND: run it until it succeeds, with a longer wait each time.
 again() {
@@ -106,6 +107,7 @@ case $(uname -m) in
   aarch64 | arm64) image=$FLEET_IMAGE_ARM64 ;;
   *) image=$FLEET_IMAGE_X86_64 ;;
 esac
+export FLEET_IMAGE=$image # it is the jobs' helper image as well
 [ -n "$image" ] || fail "the stack names no image for $(uname -m) machines: build one with runner-fleet image build"
 command -v docker >/dev/null || fail "this machine image has no Docker"
 
@@ -133,9 +135,11 @@ pull() {
   return 1
 }
 problem=
+say "pulls $image"
 if ! docker image inspect "$image" >/dev/null 2>&1; then # a baked machine image has it
   again 5 pull || fail "the image cannot be pulled: $problem"
 fi
+say "has the image"
 rm -rf "$DOCKER_CONFIG"
 unset key secret session
 

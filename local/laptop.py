@@ -29,11 +29,23 @@ from local.gitlab.options import Options as GitLabOptions
 from local.gitlab.server import LOOPBACK, SimulatorServer
 from local.left import Left
 from local.machines.binaries import checked_binary
+from local.machines.containers import (
+    REGISTRY_NAME,
+    Park,
+    build_guest_image,
+    docker_engine,
+    gateway_of,
+    shares_groups,
+)
 from local.machines.guests import GuestHost, GuestOptions
 from local.machines.lambda_containers import LambdaContainers, SandboxImage
 from local.machines.lambda_host import LambdaHost, LambdaOptions
+from local.registry import Registry
 from operations.apply import Applied, apply_config
+from operations.executors import EXECUTORS_VARIABLE, refuse_executors
 
+PROCESSES_HAVE = ("shell",)  # executors of machines that are processes
+ECR_PATH = "runner-fleet/ec2"
 # GET /health as an HTTP API hands it to a function.
 _GET_HEALTH = {"method": "GET", "path": "/health", "sourceIp": "127.0.0.1"}
 HEALTH = json.dumps(
@@ -46,6 +58,14 @@ HEALTH = json.dumps(
         "isBase64Encoded": False,
     }
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerOptions:
+    """Machines as containers, on the Docker engine at hand."""
+
+    image: str  # of the agent, as this engine has it
+    bare_images: frozenset[str] = frozenset()  # AMIs without Docker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +85,7 @@ class LaptopOptions:
     gitlab_port: int = 0
     guest_settings: Mapping[str, str] = field(default_factory=dict)
     boots_guests: bool = True
+    containers: ContainerOptions | None = None  # machines are containers; else processes
 
 
 class Laptop:
@@ -73,8 +94,10 @@ class Laptop:
     def __init__(self, data: Path, options: LaptopOptions | None = None) -> None:
         self.options = options or LaptopOptions()
         self.data = data
-        engine_options = replace(self.options.engine, host=self.options.host)
-        self.engine = Engine(data / "engine", engine_options)
+        self._docker = docker_engine() if self.options.containers else None
+        self.host = gateway_of(self._docker) if self._docker else self.options.host
+        self.engine = Engine(data / "engine", replace(self.options.engine, host=self.host))
+        self.registry: Registry | None = None
         self._closing = ExitStack()
         self._simulator: SimulatorServer | None = None
         self._stack: Stack | None = None
@@ -99,17 +122,24 @@ class Laptop:
     def _start(self) -> None:
         stack_name = self.options.stack.name
         settings = self._guest_settings()
+        stack_options = self.options.stack
+        if self._docker and self.options.containers:
+            self._closing.callback(self._docker.close)
+            self.registry = self._closing.enter_context(Registry(self.data / "registry", self.host))
+            digest = self.registry.push(self._docker, self.options.containers.image, ECR_PATH)
+            ec2_image = f"{REGISTRY_NAME}/{ECR_PATH}@{digest}"
+            stack_options = replace(stack_options, ec2_image=ec2_image)
         self._simulator = self._closing.enter_context(
             SimulatorServer(
                 self.data / "gitlab",
                 self.options.gitlab,
                 port=self.options.gitlab_port,
-                host=self.options.host,
+                host=self.host,
             )
         )
         self.lambdas = self._closing.enter_context(self._lambda_host(settings))
         self._closing.enter_context(self.engine)
-        self._stack = deploy_stack(self.engine, self.options.stack)
+        self._stack = deploy_stack(self.engine, stack_options)
         for size in RUNNER_SIZES:
             for kind in ("runner", "runner-protected"):
                 self.engine.serve_function(f"{stack_name}-{kind}-{size}", f"{self.lambdas.url}/")
@@ -128,8 +158,22 @@ class Laptop:
             stack=self.options.stack.name,
             folder=self.data / "guests",
             environment=settings,
+            containers=self._park(),
         )
         return GuestHost(self.engine, options)
+
+    def _park(self) -> Park | None:
+        chosen = self.options.containers
+        if chosen is None or self._docker is None or self.registry is None:
+            return None
+        return Park(
+            client=self._docker,
+            gateway=self.host,
+            image=build_guest_image(self._docker),
+            registry=self.registry.address,
+            shares_groups=shares_groups(self._docker),
+            bare_images=chosen.bare_images,
+        )
 
     def stop(self) -> None:
         """End every process; may be called twice."""
@@ -163,6 +207,15 @@ class Laptop:
     def instance(self) -> str:
         """How job keys name this GitLab."""
         return instance_of(self.gitlab_url)
+
+    @property
+    def machines_are(self) -> str:
+        """What stands for EC2 machines, for a person."""
+        if self.options.containers:
+            return "machines are containers, each with a Docker engine of its own"
+        return (
+            "machines are processes, without a Docker engine: --machines containers gives them one"
+        )
 
     def gitlab_client(self) -> Any:
         """python-gitlab, as a user would use it."""
@@ -200,6 +253,7 @@ class Laptop:
     def apply(self, text: str) -> Applied:
         """What `runner-fleet apply` does."""
         self._config = read_config(text)
+        self._check_executors(self._config)
         return apply_config(
             text,
             fleet=self.fleet_rows,
@@ -209,6 +263,11 @@ class Laptop:
             pool_secret_prefix=self.stack.pool_secret_prefix,
             at=datetime.now(UTC),
         )
+
+    def _check_executors(self, config: FleetConfig) -> None:
+        """Raise `Refused` for a pool whose jobs need an engine that its machines lack."""
+        if self.options.containers is None and self.options.boots_guests:
+            refuse_executors(config, PROCESSES_HAVE)
 
     def warm(self) -> None:
         """Start the functions' processes with requests that change nothing, in the background.
@@ -248,6 +307,7 @@ class Laptop:
             **self.engine.environment(),
             "GITLAB_URL": self.gitlab_url,
             "GITLAB_TOKEN": self.gitlab_token,
+            **({} if self.options.containers else {EXECUTORS_VARIABLE: ",".join(PROCESSES_HAVE)}),
         }
 
     def left(self) -> Left:

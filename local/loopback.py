@@ -28,14 +28,15 @@ class Answerer(BaseHTTPRequestHandler):
 class LoopbackServer(Background):
     """Has its free port from the start, so that `url` is known; answers while it is a context."""
 
-    def __init__(self, answerer: type[Answerer]) -> None:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), answerer)
+    def __init__(self, answerer: type[Answerer], *, host: str = "127.0.0.1") -> None:
+        self._host = host
+        self._server = ThreadingHTTPServer((host, 0), answerer)
         super().__init__(partial(self._server.serve_forever, _LOOK_EVERY_S))
 
     @property
     def url(self) -> str:
         """Where it answers, without a path."""
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return f"http://{self._host}:{self._server.server_port}"
 
     def end(self) -> None:
         """Answer the requests under way, then stop."""

@@ -24,7 +24,7 @@ from local.demo.run import register_webhook
 from local.gitlab.chaos import ApiChaos, ChaosOrder, WebhookChaos
 from local.gitlab.options import Options as GitLabOptions, Timeouts
 from local.gitlab.seed import SeededProject, create_project
-from local.laptop import Laptop, LaptopOptions
+from local.laptop import ContainerOptions, Laptop, LaptopOptions
 
 LOOK_EVERY_S = 0.4
 WARM_WITHIN_S = 60.0
@@ -38,8 +38,16 @@ CALM = ChaosOrder(webhooks=WebhookChaos(), api=ApiChaos(), hook_disabled=False)
 class Stage:
     """A context. Faults with the same `periods` and `keeps_state` may share one."""
 
-    def __init__(self, data: Path, periods: Periods, *, keeps_state: bool = False) -> None:
+    def __init__(
+        self,
+        data: Path,
+        periods: Periods,
+        *,
+        keeps_state: bool = False,
+        containers: ContainerOptions | None = None,
+    ) -> None:
         self._data = data
+        self._containers = containers
         self._periods = periods
         self._keeps_state = keeps_state
         self._closing = ExitStack()
@@ -89,6 +97,7 @@ class Stage:
             ),
             gitlab=GitLabOptions(timeouts=Timeouts(silent=silent)),
             stack=StackOptions(cache_ttl_s=1),
+            containers=self._containers,
             guest_settings={
                 "FLEET_HEARTBEAT_S": str(periods.heartbeat_s),
                 "FLEET_BOOT_DEADLINE_S": str(periods.boot_deadline_s),

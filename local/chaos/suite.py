@@ -26,6 +26,7 @@ class Plan:
     faults: Sequence[Fault]
     seeds: Sequence[int]
     at_once: int = 1
+    agent_image: str | None = None  # machines are containers with it; else processes
     data: Path | None = None  # keeps the files of the laptops; else they are thrown away
 
     def runs(self) -> tuple[tuple[Fault, int], ...]:
@@ -53,7 +54,7 @@ def run_suite(plan: Plan) -> Iterator[Row]:
             made = tempfile.TemporaryDirectory(prefix="runner-fleet-chaos-")
             folder = Path(closing.enter_context(made))
         for number in range(min(plan.at_once, len(runs))):
-            closing.enter_context(_Clerk(desk, folder / f"worker-{number}"))
+            closing.enter_context(_Clerk(desk, plan, folder / f"worker-{number}"))
         for _ in runs:
             yield desk.rows.get()
 
@@ -61,8 +62,9 @@ def run_suite(plan: Plan) -> Iterator[Row]:
 class _Clerk:
     """A context: hands runs to one worker until there is none left, or until it is closed."""
 
-    def __init__(self, desk: _Desk, folder: Path) -> None:
+    def __init__(self, desk: _Desk, plan: Plan, folder: Path) -> None:
         self._desk = desk
+        self._plan = plan
         self._folder = folder
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -97,7 +99,10 @@ class _Clerk:
 
     def _worker(self) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "local.chaos.worker", str(self._folder)],
+            [
+                *(sys.executable, "-m", "local.chaos.worker", str(self._folder)),
+                *([self._plan.agent_image] if self._plan.agent_image else []),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -1,4 +1,6 @@
-"""A worker of the suite: `python -m local.chaos.worker folder`.
+"""A worker of the suite: `python -m local.chaos.worker folder [agent's image]`.
+
+With an image, machines are containers.
 
 It reads runs from standard input, a line of JSON each, `{"fault", "seed"}`, and prints their rows.
 """
@@ -21,6 +23,7 @@ from local.chaos.fleet_file import Periods
 from local.chaos.judge import Row, broken_run
 from local.chaos.stage import Stage
 from local.gitlab.seed import SeedFailed
+from local.laptop import ContainerOptions
 
 BROKEN = (
     FleetError,
@@ -36,8 +39,9 @@ BROKEN = (
 class Worker:
     """A context. Runs of one kind share a laptop until a run is not ok."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, containers: ContainerOptions | None = None) -> None:
         self._folder = folder
+        self._containers = containers
         self._closing = ExitStack()
         self._stage: Stage | None = None
         self._kind: tuple[Periods, bool] | None = None
@@ -65,7 +69,12 @@ class Worker:
         self._leave()
         self._laptops += 1
         folder = self._folder / f"laptop-{self._laptops}"
-        stage = Stage(folder, fault.periods, keeps_state=fault.keeps_state)
+        stage = Stage(
+            folder,
+            fault.periods,
+            keeps_state=fault.keeps_state,
+            containers=self._containers,
+        )
         self._stage = self._closing.enter_context(stage)
         self._kind = fault.kind
         return self._stage
@@ -77,7 +86,9 @@ class Worker:
 
 def main(arguments: list[str]) -> int:
     """Serve standard input until it ends, or SIGINT comes: then the run under way is given up."""
-    with suppress(KeyboardInterrupt), Worker(Path(arguments[0])) as worker:
+    folder, *images = arguments
+    containers = ContainerOptions(image=images[0]) if images else None
+    with suppress(KeyboardInterrupt), Worker(Path(folder), containers) as worker:
         for line in sys.stdin:
             order = json.loads(line)
             fault = fault_named(order["fault"])

@@ -19,7 +19,7 @@ calls_per_minute = 2000
 backend = "ec2"                    # on a laptop: a process that stands for an instance
 tags = ["ec2", "docker"]
 instance_types = ["m7i.large", "m7a.large", "m6i.large"]
-executor = "shell"                 # a laptop's machines have no Docker engine; where there is one:
+executor = "shell"                 # a process has no Docker engine; with --machines containers:
 # docker = {{ socket = true }}     # `docker build` works, and each job can be root of its machine
 ceiling = 4
 max_lifetime = "1h"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from adapters.aws.clients import aws_call
+from local.machines.containers import ContainerKeeper, ContainerSpec, Park
 from local.machines.imds import ImdsServer, InstanceMetadata
 from local.machines.keeper import ROOT, Keeper, KeptProcess
 
@@ -41,6 +42,7 @@ class GuestOptions:
     folder: Path  # consoles and working folders
     environment: Mapping[str, str] = field(default_factory=dict)  # more, for every guest
     poll_s: float = 0.3
+    containers: Park | None = None  # else guests are processes
 
     def console(self, instance_id: str) -> Path:
         """The file with an instance's output."""
@@ -60,7 +62,7 @@ class Guest:
     """One instance's processes."""
 
     instance_id: str
-    keeper: Keeper
+    keeper: Keeper | ContainerKeeper
     metadata: InstanceMetadata
     home: Path
     state: GuestState = GuestState.UP
@@ -77,6 +79,9 @@ def boot(
     home = options.folder / instance_id
     (home / "tmp").mkdir(parents=True, exist_ok=True)
     metadata = _metadata(cloud, options, instance)
+    if options.containers:
+        keeper = _container(cloud, options, options.containers, imds, metadata)
+        return Guest(instance_id=instance_id, keeper=keeper, metadata=metadata, home=home)
     script = home / "user-data"
     script.write_text(metadata.user_data)
     script.chmod(0o700)
@@ -87,6 +92,28 @@ def boot(
         log=options.console(instance_id),
     )
     return Guest(instance_id=instance_id, keeper=Keeper(kept), metadata=metadata, home=home)
+
+
+def _container(
+    cloud: GuestCloud,
+    options: GuestOptions,
+    park: Park,
+    imds: ImdsServer,
+    metadata: InstanceMetadata,
+) -> ContainerKeeper:
+    """A guest that is a container. Of the settings it gets those that a machine image may have."""
+    settings = {name: text for name, text in options.environment.items() if name[:6] == "FLEET_"}
+    imds.add(metadata)
+    spec = ContainerSpec(
+        instance_id=metadata.instance_id,
+        imds=imds.url.removeprefix("http://"),
+        console=options.console(metadata.instance_id),
+        environment=settings | {"AWS_ENDPOINT_URL": cloud.url},
+        has_engine=metadata.image_id not in park.bare_images,
+    )
+    keeper = ContainerKeeper(park, spec)
+    imds.at(keeper.address, metadata.instance_id)
+    return keeper
 
 
 def instances_up(cloud: GuestCloud, stack: str) -> Iterator[Mapping[str, Any]]:

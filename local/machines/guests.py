@@ -6,6 +6,7 @@ instance; the end of an instance ends its guest.
 
 import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -19,6 +20,7 @@ from local.machines.boot import Guest, GuestCloud, GuestOptions, GuestState, boo
 from local.machines.imds import ImdsServer
 from local.machines.processes import count_below
 
+BOOTS_AT_ONCE = 8
 WIPE_WITHIN_S = 10.0
 
 __all__ = ["GuestHost", "GuestOptions", "GuestState"]
@@ -31,7 +33,8 @@ class GuestHost:
         """Nothing starts before the context is entered."""
         self._cloud = cloud
         self._options = options
-        self._imds = ImdsServer()
+        park = options.containers
+        self._imds = ImdsServer(park.gateway) if park else ImdsServer()
         self._guests: dict[str, Guest] = {}
         self._lock = threading.RLock()
         self._watch = Beat(self._look, options.poll_s)
@@ -50,8 +53,8 @@ class GuestHost:
     ) -> None:
         """End every guest at once; their instances are left as they are."""
         self._watch.__exit__(kind, error, trace)
-        for guest in self.guests:
-            self._end(guest)
+        with ThreadPoolExecutor(max_workers=BOOTS_AT_ONCE) as ends:
+            ends.map(self._end, self.guests)
         self._imds.__exit__(kind, error, trace)
 
     @property
@@ -119,11 +122,12 @@ class GuestHost:
             elif self._is_over(guest):
                 self._terminate(guest.instance_id)
                 self._end(guest)
-        for instance_id in sorted(new):
-            if not self._watch.is_closing:
-                self._boot(up[instance_id])
+        with ThreadPoolExecutor(max_workers=BOOTS_AT_ONCE) as boots:
+            boots.map(self._boot, [up[instance_id] for instance_id in sorted(new)])
 
     def _boot(self, instance: Mapping[str, Any]) -> None:
+        if self._watch.is_closing:
+            return
         with suppress(Transient, Refused):  # gone already, or the next look boots it
             guest = boot(self._cloud, self._options, self._imds, instance)
             with self._lock:

@@ -95,20 +95,31 @@ class InstanceMetadata:
 class ImdsServer(LoopbackServer):
     """Answers at `endpoint(instance id)`; a context."""
 
-    def __init__(self) -> None:
-        """Bind a free port of the loopback interface."""
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        """Bind a free port of one of this machine's addresses."""
         self._instances: dict[str, InstanceMetadata] = {}
+        self._addresses: dict[str, str] = {}  # instance ids
         self._tokens: dict[str, float] = {}
-        super().__init__(type("Answerer", (_Answerer,), {"imds": self}))
+        super().__init__(type("Answerer", (_Answerer,), {"imds": self}), host=host)
 
     def add(self, instance: InstanceMetadata) -> str:
         """Serve an instance from now on; its endpoint, for AWS_EC2_METADATA_SERVICE_ENDPOINT."""
         self._instances[instance.instance_id] = instance
         return f"{self.url}/{instance.instance_id}/"
 
+    def at(self, address: str, instance_id: str) -> None:
+        """Serve an instance to the guest with this address, without a prefix, as EC2 does."""
+        self._addresses[address] = instance_id
+
     def remove(self, instance_id: str) -> None:
         """Stop serving an instance."""
         self._instances.pop(instance_id, None)
+        for address in [one for one, served in self._addresses.items() if served == instance_id]:
+            del self._addresses[address]
+
+    def instance_at(self, address: str) -> str:
+        """The id of the instance with this address; empty without one."""
+        return self._addresses.get(address, "")
 
     def grant(self, ttl_s: float) -> str:
         """A new token."""
@@ -143,7 +154,8 @@ class _Answerer(Answerer):
             self._answer(200, self.imds.grant(float(ttl)))
 
     def do_GET(self) -> None:  # noqa: N802  the name http.server asks for
-        instance_id, _, path = self.path.lstrip("/").partition("/latest/")
+        instance_id, _, path = self.path.partition("/latest/")
+        instance_id = instance_id.strip("/") or self.imds.instance_at(self.client_address[0])
         instance = self.imds.instance(instance_id)
         if not self.imds.knows(self.headers.get("X-aws-ec2-metadata-token")):
             self._answer(401, "")

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "cli": PRODUCT | {"infra", "operations", "monitor", "cli"},
 }
 # The commands that run the fleet on this machine may import `local` as well.
-LOCAL_COMMANDS = re.compile(r"cli/(demo|burst|chaos|local)\.py")
+LOCAL_COMMANDS = re.compile(r"cli/(demo|burst|chaos|local|machines)\.py")
 
 # What acts on the world, waits for it or looks at its clock.
 ACTS = """

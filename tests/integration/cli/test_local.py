@@ -125,12 +125,12 @@ def test_the_next_laptop_goes_on_with_the_applied_file_and_the_repositories(shel
     ) as process:
         assert process.stdout is not None
         try:
-            lines = [process.stdout.readline() for _ in range(11)]
+            lines = [process.stdout.readline() for _ in range(12)]
             assert "pools.docker.ceiling: must be 1 or more (is 0)" in lines[0]
             assert lines[2] == f"{file} is not applied: what was applied last is in force\n"
             assert json.loads(shell.run("status", "--json", prelude=_source(shell)).stdout)["pools"]
             refs = subprocess.run(
-                ["git", "ls-remote", lines[6].split()[3]], capture_output=True, check=True
+                ["git", "ls-remote", lines[7].split()[3]], capture_output=True, check=True
             )
             assert b"refs/heads/main" in refs.stdout
         finally:

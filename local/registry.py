@@ -1,0 +1,107 @@
+"""The registry that stands for ECR: Debian's `docker-registry`, for pushing and for guests."""
+
+import shutil
+import socket
+import subprocess
+from contextlib import closing, suppress
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import docker
+
+from fleet.errors import Refused
+from local.aws.engine import wait_until
+
+PROGRAM = "docker-registry"
+_CONFIG = """\
+version: 0.1
+log: {{level: error, accesslog: {{disabled: true}}}}
+storage: {{filesystem: {{rootdirectory: {folder}}}, delete: {{enabled: true}}}}
+http: {{addr: "{address}"}}
+"""
+
+
+class Registry:
+    """Two processes over one folder, as a context.
+
+    An engine pushes over the loopback interface, where it takes plain HTTP without being told to;
+    guests pull at `address`, on the network of containers.
+    """
+
+    def __init__(self, folder: Path, gateway: str) -> None:
+        """Nothing starts before the context is entered."""
+        self._folder = folder
+        self._pushed_at = f"127.0.0.1:{_free_port('127.0.0.1')}"
+        self.address = f"{gateway}:{_free_port(gateway)}"
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> Self:
+        """Raises `Refused` without the program."""
+        program = shutil.which(PROGRAM)
+        if program is None:
+            raise Refused(f"containers as machines need {PROGRAM}: install Debian's package of it")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for address in (self._pushed_at, self.address):
+            config = self._folder / f"{address.replace(':', '-')}.yml"
+            config.write_text(_CONFIG.format(folder=self._folder / "data", address=address))
+            with (self._folder / "registry.log").open("ab") as log:
+                self._processes.append(
+                    subprocess.Popen(
+                        [program, "serve", str(config)],
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=log,
+                    )
+                )
+        for address in (self._pushed_at, self.address):
+            wait_until(
+                lambda: _answers(address),  # noqa: B023  asked at once
+                timeout_s=20,
+                what=f"the registry at {address}",
+                log=self._folder / "registry.log",
+            )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End both."""
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            process.wait()
+
+    def push(self, client: docker.DockerClient, image: str, repository: str) -> str:
+        """Push an image of the engine at hand as `repository`; its digest, `sha256:…`."""
+        tag = f"{self._pushed_at}/{repository}"
+        client.images.get(image).tag(tag, "pushed")
+        digest = ""
+        try:
+            for line in client.api.push(tag, tag="pushed", stream=True, decode=True):
+                if "error" in line:
+                    raise Refused(f"{image} cannot be pushed: {line['error']}")
+                digest = line.get("aux", {}).get("Digest", digest)
+        finally:
+            client.images.remove(f"{tag}:pushed")
+        return digest
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.partition(":")
+    connection = HTTPConnection(host, int(port), timeout=2)
+    with suppress(OSError, HTTPException), closing(connection) as asked:
+        asked.request("GET", "/v2/")
+        with asked.getresponse() as answer:
+            return answer.status == 200
+    return False
+
+
+def _free_port(host: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])

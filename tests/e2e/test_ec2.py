@@ -1,0 +1,194 @@
+"""Jobs on EC2 machines that are containers, with their own engine and the real gitlab-runner."""
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import docker
+import pytest
+
+from fleet.steps import StepName
+from tests.e2e.images import BASE
+from tests.e2e.site import Project, Site, site
+
+BUILD = """
+build:
+  tags: [docker]
+  image: {engine}
+  services:
+    - name: {web}
+      alias: web
+      command: [python3, -m, http.server, "8000"]
+  script:
+    - pwd
+    - test "$PWD" = "$CI_PROJECT_DIR"
+    - printf 'FROM {image}\\nCOPY made /made\\nCMD ["cat", "/made"]\\n' >Dockerfile
+    - echo "made in $CI_JOB_ID" >made
+    - docker build -q -t made-here .
+    - docker run --rm made-here | tee ran
+    - for try in 1 2 3 4 5 6 7 8 9; do curl -sf http://web:8000/ >page && break; sleep 1; done
+    - grep -q etc page
+  artifacts:
+    paths: [ran]
+use:
+  tags: [docker]
+  needs: [build]
+  script:
+    - grep "made in" ran
+"""
+CACHED = """
+install:
+  tags: [docker]
+  cache:
+    key: deps
+    paths: [deps/]
+  script:
+    - if [ -f deps/done ]; then echo "from the cache"; else sleep 8; fi
+    - mkdir -p deps && touch deps/done
+"""
+MANY = "\n".join(
+    f'job-{number}:\n  tags: [docker]\n  script: ["echo number {number}; sleep 1"]'
+    for number in range(10)
+)
+LONG = """
+long:
+  tags: [docker]
+  script:
+    - echo started; for second in $(seq 300); do sleep 1; done
+"""
+BARE = """
+nowhere:
+  tags: [bare]
+  script: ["true"]
+"""
+
+
+SAYS = r"^runner-fleet at ([\d.]+): (pulls|has|x86_64|aarch64)"
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[docker.DockerClient]:
+    client = docker.from_env(timeout=900)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def used(
+    tmp_path_factory: pytest.TempPathFactory,
+    engine: docker.DockerClient,
+    request: pytest.FixtureRequest,
+) -> Iterator[Site]:
+    given = os.environ.get("RUNNER_FLEET_EC2_IMAGE")
+    image = given or request.getfixturevalue("images").ec2
+    with site(tmp_path_factory.mktemp("site"), engine, image, BASE) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def project(used: Site) -> Project:
+    return used.project("shop", {})
+
+
+def steps(project: Project, job: Any) -> dict[StepName, Any]:
+    return {step.name: step for step in project.row(job).steps}
+
+
+def pushed(used: Site, engine: docker.DockerClient, image: str, name: str) -> str:
+    """An image of this engine, as a job's machine reaches it."""
+    assert used.laptop.registry is not None
+    used.laptop.registry.push(engine, image, f"jobs/{name}")
+    return used.job_image.replace("jobs/base", f"jobs/{name}")
+
+
+def test_a_job_builds_and_runs_an_image_beside_a_service(
+    used: Site, project: Project, engine: docker.DockerClient
+) -> None:
+    assert used.laptop.options.containers is not None
+    agent = used.laptop.options.containers.image  # it has Python
+    text = BUILD.format(
+        image=used.job_image,
+        engine=pushed(used, engine, "runner-fleet-guest", "docker"),
+        web=pushed(used, engine, agent, "web"),
+    )
+    jobs = project.expect(project.push(text), build="success", use="success")
+    assert f"made in {jobs['build'].id}" in project.log(jobs["build"])
+    assert f"made in {jobs['build'].id}" in project.log(jobs["use"])
+    used_there = steps(project, jobs["build"])[StepName.USED].detail
+    assert re.search(r"of processor, .*of memory, .* in, .* out, .* of disk left", used_there)
+
+
+def test_the_second_run_finds_the_cache_and_is_faster(project: Project) -> None:
+    first = project.expect(project.push(CACHED), install="success")["install"]
+    again = project.push(CACHED + "# again\n", message="Run it again")
+    second = project.expect(again, install="success")["install"]
+    assert "from the cache" in project.log(second)
+    assert second.duration < first.duration
+
+
+def test_ten_jobs_run_at_once_and_the_first_poll_follows_the_pull(project: Project) -> None:
+    names = {f"job-{number}": "success" for number in range(10)}
+    began = time.monotonic()
+    jobs = project.expect(project.push(MANY), **names)
+    took_s = time.monotonic() - began
+    machines = {project.row(job).machine for job in jobs.values()}
+    assert len(machines) == 10
+    print(f"\n10 jobs on 10 machines: {took_s:.1f} s")
+
+
+def test_user_data_to_first_poll(used: Site, project: Project) -> None:
+    """A machine's own time: from its user data to the runner's first question, less the pull."""
+    one = MANY.partition("job-1:")[0]
+    job = project.expect(project.push(one), **{"job-0": "success"})["job-0"]
+    machine = project.row(job).machine
+    text = (used.laptop.data / "guests" / f"{machine}.console").read_text()
+    told = {
+        what: datetime.fromtimestamp(float(at), UTC)
+        for at, what in re.findall(SAYS, text, re.MULTILINE)
+    }
+    begun = told.get("x86_64") or told["aarch64"]
+    pulled = told["has"] - told["pulls"]
+    taken = steps(project, job)[StepName.JOB_TAKEN].at
+    print(f"\nuser data to first poll: {taken - begun - pulled}, and the pull: {pulled}")
+    assert taken - begun - pulled < timedelta(seconds=30)
+
+
+def test_a_spot_notice_reaches_the_job(used: Site, project: Project) -> None:
+    pipeline = project.push(LONG)
+    guests = used.laptop.guests
+    assert guests is not None
+    give_up = time.monotonic() + 120
+    while "started" not in project.log(project.jobs(pipeline)["long"]):
+        assert time.monotonic() < give_up, used.consoles()
+        time.sleep(0.3)
+    machine = project.row(project.jobs(pipeline)["long"]).machine
+    assert machine is not None
+    guests.inject_spot_notice(machine, in_s=60)
+    jobs = project.finished(pipeline)
+    assert jobs["long"].status == "failed"
+    assert jobs["long"].failure_reason == "runner_system_failure"
+    assert StepName.SPOT_NOTICE in steps(project, jobs["long"])
+
+
+def test_a_machine_without_docker_says_so(used: Site, project: Project) -> None:
+    pipeline = project.push(BARE)
+    give_up = time.monotonic() + 240
+    while True:
+        job = project.jobs(pipeline)["nowhere"]
+        told = steps(project, job).get(StepName.BOOT_FAILED)
+        if told is not None:
+            break
+        assert time.monotonic() < give_up, used.consoles()
+        time.sleep(0.5)
+    assert told.detail == "this machine image has no Docker"
+    project.api.jobs.get(job.id, lazy=True).cancel()
+
+
+def test_nothing_is_left(used: Site, project: Project) -> None:
+    give_up = time.monotonic() + 120
+    while not used.laptop.left().nothing:
+        assert time.monotonic() < give_up, f"{used.laptop.left()}\n{used.consoles()}"
+        time.sleep(0.5)
