@@ -26,7 +26,7 @@ def at_work() -> AtWork:
     stack.job(2)
     step = Step(at=AT, name=StepName.GIVEN_UP, reason=Reason.ATTEMPTS_USED)
     assert stack.jobs.demand_again(key(2), 2, step, given_up=True)
-    stack.job(3)
+    stack.job(3, waits_s=50)
     stack.waits_because(3, Reason.COVERED)
     stack.runner(4, pool="node", backend_of="lambda")
     return stack
