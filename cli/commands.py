@@ -23,7 +23,7 @@ _OF_A_STACK = (
     "status",
     "up",
     "waits",
-    r"(?:job|pool|runner|token|webhook) \w+",
+    r"(?:image|job|pool|runner|token|webhook) \w+",
 )
 _ON_A_STACK = re.compile(rf"\brunner-fleet (?:{'|'.join(_OF_A_STACK)})\b")
 _stack: ContextVar[str] = ContextVar("stack", default="")  # of this invocation

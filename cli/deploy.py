@@ -1,7 +1,7 @@
-"""`runner-fleet deploy`: the fleet's template on AWS, with the functions' code."""
+"""`runner-fleet deploy`: the fleet's template on AWS, the functions' code, and the images."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from subprocess import CalledProcessError
 from tempfile import TemporaryDirectory
@@ -9,12 +9,15 @@ from typing import Annotated
 
 import typer
 
-from adapters.aws.clients import Clients, clients
+from adapters.aws.clients import clients
 from cli.commands import DEFAULT_STACK, use_stack, with_stack
+from cli.image import BuildChoice, Here, ImageWorld, build_images, put_to_use
 from cli.lines import say
 from cli.options import Region, Stack
+from cli.pairs import read_pair
 from fleet.errors import Refused
 from infra import package
+from operations import images
 from operations.deploy import Deployment, DeployResult, check, deploy as deploy_stack
 
 Bucket = Annotated[
@@ -25,9 +28,9 @@ Parameters = Annotated[
     list[str] | None,
     typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="Of infra/template.yaml."),
 ]
-Image = Annotated[
-    str | None,
-    typer.Option("--lambda-image", help="Image of the Lambda runners in ECR, with its digest."),
+WithImages = Annotated[
+    bool,
+    typer.Option("--images/--no-images", help="Build what is new of the images, and use it."),
 ]
 NEXT = """next:
   runner-fleet apply --gitlab-token-env GITLAB_TOKEN
@@ -45,10 +48,9 @@ def packed() -> bytes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeployWorld:
-    """AWS and the packing. Tests put their own into the command's context."""
+class DeployWorld(ImageWorld):
+    """And the packing of the functions."""
 
-    aws: Clients
     pack: Callable[[], bytes] = packed
 
 
@@ -58,32 +60,37 @@ def deploy(  # noqa: PLR0913  # a command's parameters are its options
     stack: Stack = DEFAULT_STACK,
     region: Region = "",
     bucket: Bucket = None,
-    lambda_image: Image = None,
     parameter: Parameters = None,
+    with_images: WithImages = True,
+    local: Here = False,
 ) -> None:
     """Deploy the fleet's template to AWS, or bring it up to date.
 
     Example: runner-fleet deploy --region eu-central-1 -p LogDays=7
     """
     use_stack(stack)
-    given = dict(read_parameter(text) for text in parameter or ())
-    if lambda_image:
-        given["LambdaImage"] = lambda_image
+    given = dict(read_pair(text, "a parameter") for text in parameter or ())
     order = Deployment(stack=stack, bucket=bucket, parameters=given)
     world = ctx.obj if isinstance(ctx.obj, DeployWorld) else DeployWorld(aws=clients(region=region))
     check(world.aws, order)
     say("installing the dependencies of the functions")
     code = world.pack()
     say(f"deploying {stack}, which takes some minutes")
-    _show(stack, deploy_stack(world.aws, order, code))
+    done = deploy_stack(world.aws, order, code)
+    if with_images:
+        _bring_images(world, stack, given, BuildChoice(is_here=local))
+    _show(stack, done)
 
 
-def read_parameter(text: str) -> tuple[str, str]:
-    """`NAME=VALUE` as two. `Refused` without a name or an equals sign."""
-    name, equals, value = text.partition("=")
-    if not name or not equals:
-        raise Refused("write a parameter as NAME=VALUE", given=text)
-    return name, value
+def _bring_images(
+    world: DeployWorld, stack: str, given: Mapping[str, str], choice: BuildChoice
+) -> None:
+    """Build and use the images of these sources, but where the operator chose an image."""
+    workshop = images.workshop_of(world.aws, stack)
+    kinds = [kind.name for kind in images.ours(workshop) if not given.get(kind.parameter)]
+    if kinds:
+        choice = replace(choice, kinds=tuple(kinds))
+        put_to_use(world, workshop, build_images(world, workshop, choice))
 
 
 def _show(stack: str, done: DeployResult) -> None:

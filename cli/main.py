@@ -22,6 +22,7 @@ COMMANDS = {
         "Bring the fleet of a fleet.toml up, and prove it with a pipeline; may be repeated.",
     ),
     "deploy": ("cli.deploy:deploy", "Deploy the fleet's template to AWS, or bring it up to date."),
+    "image": ("cli.image:app", "The images that machines start from: build, list, use, bake."),
     "validate": ("cli.validate:validate", "Say everything that is wrong with a fleet.toml."),
     "plan": (
         "cli.plan:plan",

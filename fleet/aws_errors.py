@@ -205,8 +205,8 @@ _TABLE: tuple[tuple[ErrorKind, str, str], ...] = (
     (
         ErrorKind.CONFIGURATION,
         "ResourceNotFoundException",
-        "there is no runner function of this size; run `runner-fleet deploy` with --lambda-image,"
-        " or with the parameter LargestRunner that the pool's size needs",
+        "there is no runner function of this size; run `runner-fleet image build` and `image use`,"
+        " or deploy with the parameter LargestRunner that the pool's size needs",
     ),
     (
         ErrorKind.CONFIGURATION,

@@ -90,6 +90,31 @@ def _values(stack: "StackTypeDef | None") -> Mapping[str, str] | None:
     return {one["ParameterKey"]: one.get("ParameterValue", "") for one in parameters}
 
 
+def change_parameters(
+    aws: Clients, stack: str, parameters: Mapping[str, str], *, every_s: float = EVERY_S
+) -> None:
+    """Give the stack other values of these parameters; all else stays as it is, its template, too.
+
+    Raises `Refused` with CloudFormation's reasons; the stack is then as it was before.
+    """
+    before = describe(aws, stack)
+    if before is None:
+        raise Refused("there is no such stack here: deploy it first", stack=stack)
+    kept: list[ParameterTypeDef] = [
+        {"ParameterKey": old["ParameterKey"], "UsePreviousValue": True}
+        for old in before.get("Parameters", [])
+        if old["ParameterKey"] not in parameters
+    ]
+    options = {
+        "StackName": stack,
+        "UsePreviousTemplate": True,
+        "Parameters": [*_given(parameters), *kept],
+        "Capabilities": ["CAPABILITY_IAM"],
+    }
+    if _update(aws, options) == "updated":
+        _wait(aws, Deployment(stack=stack, every_s=every_s), "updated")
+
+
 def check(aws: Clients, order: Deployment) -> None:
     """Raise `Refused` for what fails for certain, before anything is built or uploaded."""
     if not _NAME.fullmatch(order.stack):
@@ -264,9 +289,7 @@ def _parameters(
 ) -> "list[ParameterTypeDef]":
     given = uploaded.parameters() | dict(order.parameters)
     known = parameter_names()  # AWS refuses a parameter that the template does not have
-    parameters: list[ParameterTypeDef] = [
-        {"ParameterKey": name, "ParameterValue": value} for name, value in given.items()
-    ]
+    parameters = _given(given)
     for old in before.get("Parameters", []) if before else []:
         if old["ParameterKey"] not in given and old["ParameterKey"] in known:
             parameters.append({"ParameterKey": old["ParameterKey"], "UsePreviousValue": True})
@@ -286,9 +309,17 @@ def _start(
         with aws_call("cloudformation.CreateStack"):
             aws.cloudformation.create_stack(**options)  # type: ignore[arg-type]
         return "created"
+    return _update(aws, options)
+
+
+def _given(parameters: Mapping[str, str]) -> "list[ParameterTypeDef]":
+    return [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
+
+
+def _update(aws: Clients, options: Mapping[str, Any]) -> str:
     try:
         with aws_call("cloudformation.UpdateStack", passing=("ValidationError",)):
-            aws.cloudformation.update_stack(**options)  # type: ignore[arg-type]
+            aws.cloudformation.update_stack(**options)
     except ClientError as error:
         if UNCHANGED in str(error):
             return "unchanged"

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sts import STSClient
 
     from adapters.aws.cipher import KmsClient
+    from adapters.aws.registry import CodeBuildClient
 
 _KINDS = {
     ErrorKind.CAPACITY: NoCapacity,
@@ -141,6 +142,11 @@ class Clients:
     def functions(self) -> "LambdaClient":
         """Lambda functions."""
         return self._session.client("lambda", config=self._config)
+
+    @cached_property
+    def codebuild(self) -> "CodeBuildClient":
+        """The builds of images."""
+        return self._session.client("codebuild", config=self._config)  # type: ignore[no-any-return]
 
     @cached_property
     def kms(self) -> "KmsClient":

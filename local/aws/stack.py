@@ -20,6 +20,7 @@ class Stack:
     """The outputs of the template, in its own words."""
 
     name: str
+    image_repository: str
     webhook_url: str
     version: str
     ledger_table: str

@@ -6,6 +6,7 @@ from typing import Any, cast
 from botocore.exceptions import ClientError, WaiterError
 
 from adapters.aws.clients import Clients
+from tests.unit.cli.registry import URI, FakeRegistry
 
 REGION = "eu-central-1"
 
@@ -26,7 +27,11 @@ class FakeAws:
         self.stack: dict[str, Any] | None = None
         if parameters is not None:
             self.stack = {"StackStatus": "UPDATE_COMPLETE", "Parameters": _told(parameters)}
-        self.outputs = {"WebhookUrl": "https://hook.example.com/webhook"}
+        self.outputs = {
+            "WebhookUrl": "https://hook.example.com/webhook",
+            "ImageRepository": URI,
+        }
+        self.registry = FakeRegistry()
         self.objects: dict[tuple[str, str], bytes] = {}
         self.buckets: dict[str, dict[str, Any]] = {}
         self.events: list[dict[str, str]] = []
@@ -54,7 +59,8 @@ class FakeAws:
         """What the commands work with."""
         sts = SimpleNamespace(get_caller_identity=lambda: {"Account": "123456789012"})
         names = ("s3", "cloudformation", "sqs", "dynamodb", "secrets", "ssm", "ecr", "functions")
-        ours = dict.fromkeys(names, self)
+        ours: dict[str, Any] = dict.fromkeys(names, self)
+        ours |= dict.fromkeys(("codebuild", "logs"), self.registry)
         return cast("Clients", SimpleNamespace(sts=sts, **ours))
 
     def _called(self, name: str) -> None:
@@ -112,11 +118,17 @@ class FakeAws:
         return {"Parameter": {"Value": self.named[told["Name"]]}}
 
     def describe_images(self, **told: Any) -> dict[str, Any]:
-        """An image of ECR's, by its digest."""
+        """An image of ECR's, by its digest; by tags those of the stack's own registry."""
+        if "imageDigest" not in told.get("imageIds", [{}])[0]:
+            return self.registry.describe_images(**told)
         self._asked("describe_images")
         if told["imageIds"][0]["imageDigest"] not in self.digests:
             raise refusal("ImageNotFoundException")
         return {}
+
+    def get_authorization_token(self, **_: Any) -> dict[str, Any]:
+        """A password of the registry."""
+        return self.registry.get_authorization_token()
 
     # Lambda
 

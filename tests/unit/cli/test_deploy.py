@@ -1,17 +1,26 @@
 """`deploy`: what the options become, what it says, and when it stops before minutes are spent."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from cli.deploy import DeployWorld, packed, read_parameter
+from cli.deploy import DeployWorld, packed
 from cli.main import app
+from cli.pairs import read_pair
 from fleet.errors import Refused
+from infra.image_sources import ImageSources
 from tests.unit.cli.cloudformation import FakeAws, refusal
 from tests.unit.cli.session import Session
 
-FROM_DIGEST = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/runner@sha256:" + "0123" * 16
+FROM_DIGEST = f"123456789012.dkr.ecr.eu-central-1.amazonaws.com/runner@sha256:{'0123' * 16}"
+
+
+def sources(given: Mapping[str, Path]) -> ImageSources:
+    """Of images that hold nothing."""
+    assert not given
+    return ImageSources(files={"Dockerfile": b"FROM scratch"})
 
 
 def run(
@@ -23,7 +32,7 @@ def run(
         assert pack is not None
         return pack
 
-    world = DeployWorld(aws=aws.clients(), pack=build)
+    world = DeployWorld(aws=aws.clients(), pack=build, sources=sources, every_s=0)
     result = CliRunner().invoke(app, ["deploy", *arguments], obj=world)
     return (session or Session()).show(["deploy", *arguments], result)
 
@@ -38,20 +47,19 @@ def run(
     ],
 )
 def test_a_parameter_is_a_name_and_a_value(text: str, pair: tuple[str, str]) -> None:
-    assert read_parameter(text) == pair
+    assert read_pair(text, "a parameter") == pair
 
 
 @pytest.mark.parametrize("text", ["LogDays", "=7", ""])
 def test_any_other_parameter_is_refused(text: str) -> None:
     with pytest.raises(Refused, match="NAME=VALUE"):
-        read_parameter(text)
+        read_pair(text, "a parameter")
 
 
 def test_all_that_deploy_says(screen: Callable[[str, str], None]) -> None:
     session, aws = Session(), FakeAws()
     assert run(aws, session=session).exit_code == 0
     assert aws.buckets.keys() == {"runner-fleet-code-123456789012-eu-central-1"}
-    assert "LambdaImage" not in {one["ParameterKey"] for one in aws.updated}
     aws.failing["update_stack"] = refusal("ValidationError", "No updates are to be performed.")
     assert run(aws, "--stack", "fleet-a", session=session).exit_code == 0
     refused = FakeAws()
@@ -102,13 +110,38 @@ def test_an_image_that_is_there_or_of_another_registry_is_taken(given: str) -> N
 
 def test_what_the_options_say_is_deployed() -> None:
     aws = FakeAws()
-    more = ("-p", "LogDays=7", "--parameter", "CacheDays=3", "--lambda-image", FROM_DIGEST)
-    assert run(aws, "--stack", "fleet-a", "--bucket", "mine", *more).exit_code == 0
+    more = ("-p", "LogDays=7", "--parameter", "CacheDays=3", "-p", f"LambdaImage={FROM_DIGEST}")
+    assert run(aws, "--stack", "fleet-a", "--bucket", "mine", "--no-images", *more).exit_code == 0
     assert aws.request["StackName"] == "fleet-a"
     given = {one["ParameterKey"]: one.get("ParameterValue") for one in aws.updated}
     assert (given["LogDays"], given["CacheDays"], given["CodeBucket"]) == ("7", "3", "mine")
     assert given["LambdaImage"] == FROM_DIGEST
     assert aws.buckets == {}
+
+
+def test_what_is_new_of_the_images_is_built_and_used() -> None:
+    aws = FakeAws({"LambdaImage": FROM_DIGEST, "CodeBucket": "b"})
+    assert run(aws, "--stack", "fleet-a").exit_code == 0
+    assert [one["TARGETS"] for one in aws.registry.started] == ["ec2", "ec2"]
+    given = {one["ParameterKey"]: one.get("ParameterValue") for one in aws.updated}
+    built = {one["imageDigest"] for one in aws.registry.images.values()}
+    assert {str(given[name]).partition("@")[2] for name in ("Ec2Image", "Ec2ImageArm64")} == built
+    assert given["LambdaImage"] is None  # as it was: the operator chose it
+
+
+def test_an_image_that_is_given_is_not_built() -> None:
+    aws = FakeAws({"CodeBucket": "b"})
+    given = [f"{name}={FROM_DIGEST}" for name in ("Ec2Image", "Ec2ImageArm64", "LambdaImage")]
+    assert run(aws, *(word for one in given for word in ("-p", one))).exit_code == 0
+    assert aws.registry.started == []
+
+
+def test_a_stack_whose_images_fail_is_deployed_all_the_same() -> None:
+    aws = FakeAws({"CodeBucket": "b"})
+    aws.registry.failing["x86_64"] = "FAILED"
+    result = run(aws)
+    assert (result.exit_code, "FAILED" in result.stderr) == (1, True)
+    assert aws.calls.count("update_stack") == 1
 
 
 def test_a_pip_that_fails_is_no_traceback(

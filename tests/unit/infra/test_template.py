@@ -162,6 +162,7 @@ def test_a_shared_policy_gives_a_right_to_those_that_need_it(action: str, roles:
         ("ScaleMachineRole", ["stateMachine:${AWS::StackName}-scale"]),
         ("SettleMachineRole", ["stateMachine:${AWS::StackName}-settle"]),
         ("ReconcileMachineRole", ["stateMachine:${AWS::StackName}-reconcile"]),
+        ("BuilderRole", ["project/${AWS::StackName}-image-*"]),
         ("RulesRole", ["rule/${AWS::StackName}/*", "rule/${AWS::StackName}-*"]),
     ],
 )
@@ -288,7 +289,9 @@ def test_events_are_put_on_the_fleets_bus_and_in_the_callers_own_name() -> None:
 
 def test_only_scale_gives_keys_of_the_cache_and_only_they_reach_it() -> None:
     reaching = {role for role in ROLES for action in allowed_to(role) if action.startswith("s3:")}
-    assert reaching == {"CacheRole"}
+    assert reaching == {"CacheRole", "BuilderRole"}
+    (sources,) = [one for one in statements("BuilderRole") if one["Sid"] == "ReadImageSources"]
+    assert sources["Resource"]["Fn::Sub"].endswith(":::${CodeBucket}/images/*")
     assert allowed_to("CacheRole") == {"s3:GetObject", "s3:PutObject", "s3:ListBucket"}
     (trusted,) = properties("CacheRole")["AssumeRolePolicyDocument"]["Statement"]
     assert trusted["Principal"] == {"AWS": {"Fn::GetAtt": "ScaleRole.Arn"}}
@@ -445,7 +448,7 @@ def test_the_cache_is_reached_by_its_role_and_by_tls_only() -> None:
     assert only["Condition"]["ArnNotEquals"] == {
         "aws:PrincipalArn": {"Fn::GetAtt": "CacheRole.Arn"}
     }
-    assert {role for role, _ in allowing("s3:GetObject", "s3:PutObject")} == {"CacheRole"}
+    assert {role for role, _ in allowing("s3:PutObject")} == {"CacheRole"}
     assert tls["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 

@@ -1,0 +1,343 @@
+"""The images of a stack's machines: built in the account or here, listed, and put to use."""
+
+import hashlib
+import io
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from adapters.aws.clients import Clients, aws_call
+from adapters.aws.registry import Builder, BuildRun, ImageRepository, StoredImage
+from fleet.errors import Refused
+from infra.image_sources import ImageSources, arguments as known_arguments
+from operations.deploy import change_parameters
+from operations.stacks import find_stack, outputs_of
+
+EVERY_S = 5.0
+LAST_LINES = 20
+# What the classic builder and BuildKit write at the head of a step, and at the end of a push.
+_STEP = re.compile(r"Step \d+/\d+ |#\d+ \[|Successfully |ERROR|[0-9a-z_-]+: digest: ")
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageKind:
+    """An image that the template takes. `architecture` is `x86_64` or `arm64`."""
+
+    name: str  # as an operator says it
+    parameter: str  # of the template
+    target: str  # of the Dockerfile
+    architecture: str
+
+    def tag(self, digest: str) -> str:
+        """The tag of the image that is built from the sources and arguments with this digest."""
+        return f"{self.target}-{self.architecture}-{digest}"
+
+    def made(self, image: StoredImage) -> str | None:
+        """The tag by which this image is one of this kind that we built."""
+        return next((tag for tag in image.tags if tag.startswith(self.tag(""))), None)
+
+
+KINDS = (
+    ImageKind(name="ec2", parameter="Ec2Image", target="ec2", architecture="x86_64"),
+    ImageKind(name="ec2-arm64", parameter="Ec2ImageArm64", target="ec2", architecture="arm64"),
+    ImageKind(name="lambda", parameter="LambdaImage", target="lambda", architecture="x86_64"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workshop:
+    """Where one stack's images are built and kept. `used`: by parameter, empty where none is."""
+
+    stack: str
+    bucket: str
+    repository: ImageRepository
+    used: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageOrder:
+    """What to build: these kinds, from these sources, with these arguments of the Dockerfile."""
+
+    sources: ImageSources = field(repr=False)
+    kinds: tuple[ImageKind, ...] = KINDS
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    every_s: float = EVERY_S
+
+    @property
+    def digest(self) -> str:
+        """Of all that decides what is built, in hexadecimal digits."""
+        given = "\0".join(f"{name}={value}" for name, value in sorted(self.arguments.items()))
+        whole = hashlib.sha256(f"{self.sources.digest}\0{given}".encode())
+        return whole.hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedImage:
+    """One image of the stack's repository, or one from elsewhere that the stack uses."""
+
+    kind: ImageKind
+    reference: str
+    is_used: bool
+    tag: str = ""
+    pushed_at: datetime | None = None
+    size_bytes: int | None = None
+    findings: Mapping[str, int] | None = None
+
+
+def kind_named(name: str) -> ImageKind:
+    """The kind of this name. Raises `Refused` for a name that none has."""
+    for kind in KINDS:
+        if kind.name == name:
+            return kind
+    names = ", ".join(kind.name for kind in KINDS)
+    raise Refused(f"there is no image of this kind: name one of {names}", given=name)
+
+
+def workshop_of(aws: Clients, stack: str) -> Workshop:
+    """The workshop of a deployed stack. Raises `Refused` for one that is older than images."""
+    outputs = outputs_of(aws, stack)
+    if "ImageRepository" not in outputs:
+        raise Refused("this stack has no repository of images yet: deploy it first", stack=stack)
+    described = find_stack(aws, stack)
+    parameters = {
+        one["ParameterKey"]: one.get("ParameterValue", "")
+        for one in (described.get("Parameters", []) if described else [])
+    }
+    return Workshop(
+        stack=stack,
+        bucket=parameters.get("CodeBucket", ""),
+        repository=ImageRepository(aws.ecr, outputs["ImageRepository"]),
+        used={kind.parameter: parameters.get(kind.parameter, "") for kind in KINDS},
+    )
+
+
+def check_arguments(arguments: Mapping[str, str]) -> None:
+    """Raise `Refused` for an argument that the Dockerfile does not have, or of two lines."""
+    known = known_arguments()
+    for name, value in arguments.items():
+        if name not in known:
+            raise Refused(f"infra/runner.Dockerfile has no argument {name}: {', '.join(known)}")
+        if not value.isprintable():
+            raise Refused("an argument of the build is one line", name=name)
+
+
+def ours(workshop: Workshop) -> tuple[ImageKind, ...]:
+    """The kinds that use an image that we built, or none; an operator's own stays as it is."""
+    stored = {image.reference: image for image in workshop.repository.all()}
+
+    def is_ours(kind: ImageKind) -> bool:
+        used = workshop.used[kind.parameter]
+        return not used or (used in stored and kind.made(stored[used]) is not None)
+
+    return tuple(kind for kind in KINDS if is_ours(kind))
+
+
+def build(aws: Clients, workshop: Workshop, order: ImageOrder, tell: Tell) -> dict[ImageKind, str]:
+    """Build in the account what is not built yet; the reference of each kind.
+
+    `tell` gets the steps of the builds' logs, and the last lines of one that fails, which raises
+    `Refused`.
+    """
+    check_arguments(order.arguments)
+    missing = [kind for kind in order.kinds if not _find(workshop, order, kind)]
+    if missing:
+        key = f"images/{order.digest}.zip"
+        with aws_call("s3.PutObject"):
+            aws.s3.put_object(Bucket=workshop.bucket, Key=key, Body=order.sources.zip())
+        variables = {
+            "SOURCES": f"s3://{workshop.bucket}/{key}",
+            "DIGEST": order.digest,
+            "ARGUMENTS": "\n".join(f"{name}={value}" for name, value in order.arguments.items()),
+        }
+        builder = Builder(aws.codebuild, aws.logs)
+        builds = {
+            architecture: builder.start(
+                f"{workshop.stack}-image-{architecture}", variables | {"TARGETS": targets}
+            )
+            for architecture, targets in _targets(missing)
+        }
+        _follow(builder, builds, order, tell)
+    return _references(workshop, order)
+
+
+def build_here(
+    engine: Any, workshop: Workshop, order: ImageOrder, tell: Tell
+) -> dict[ImageKind, str]:
+    """The same with an engine at hand, a client of the Docker SDK, which pushes what it built.
+
+    It builds for its own architecture only; the other kinds are left out of the answer.
+    """
+    check_arguments(order.arguments)
+    order = _for_engine(engine, order)
+    login = None
+    for kind in order.kinds:
+        if _find(workshop, order, kind):
+            continue
+        login = login or workshop.repository.login()
+        tag = kind.tag(order.digest)
+        _read(
+            engine.api.build(
+                fileobj=io.BytesIO(order.sources.tar()),
+                custom_context=True,
+                tag=f"{workshop.repository.uri}:{tag}",
+                target=kind.target,
+                buildargs=dict(order.arguments),
+                rm=True,
+                forcerm=True,
+                decode=True,
+            ),
+            f"the build of {kind.name} failed",
+            tell,
+        )
+        _read(
+            engine.api.push(
+                workshop.repository.uri, tag=tag, auth_config=login, stream=True, decode=True
+            ),
+            f"the registry does not take {kind.name}",
+            tell,
+        )
+    return _references(workshop, order)
+
+
+def listed(workshop: Workshop) -> list[ListedImage]:
+    """Every image of each kind, newest first, and those from elsewhere that the stack uses."""
+    stored = sorted(workshop.repository.all(), key=lambda image: image.pushed_at, reverse=True)
+    rows = []
+    for kind in KINDS:
+        used = workshop.used[kind.parameter]
+        rows += [
+            ListedImage(
+                kind=kind,
+                reference=image.reference,
+                is_used=image.reference == used,
+                tag=tag,
+                pushed_at=image.pushed_at,
+                size_bytes=image.size_bytes,
+                findings=image.findings,
+            )
+            for image in stored
+            if (tag := kind.made(image))
+        ]
+        if used and not any(row.is_used and row.kind == kind for row in rows):
+            rows.append(ListedImage(kind=kind, reference=used, is_used=True))
+    return rows
+
+
+def newest(workshop: Workshop) -> dict[ImageKind, str]:
+    """The reference of the image that was pushed last, by kind."""
+    first: dict[ImageKind, str] = {}
+    for row in listed(workshop):
+        if row.pushed_at is not None:
+            first.setdefault(row.kind, row.reference)
+    return first
+
+
+def kind_of(workshop: Workshop, reference: str) -> ImageKind:
+    """The kind of an image in the stack's repository, by its tag."""
+    for row in listed(workshop):
+        if row.reference == reference and row.tag:
+            return row.kind
+    raise Refused(
+        "say with --for which machines this image is for: it has no tag that says so",
+        image=reference,
+    )
+
+
+def use(
+    aws: Clients, workshop: Workshop, images: Mapping[ImageKind, str], *, every_s: float = EVERY_S
+) -> tuple[ImageKind, ...]:
+    """Have the stack launch machines with these images; the kinds whose image changed.
+
+    Machines that run keep theirs to their end. Raises `Refused` for a tag instead of a digest.
+    """
+    for reference in images.values():
+        if not re.fullmatch(r"[^@\s\"'$`\\]+@sha256:[0-9a-f]{64}", reference):
+            raise Refused("name the image by its digest, …@sha256:…", image=reference)
+    changed = tuple(
+        kind for kind, reference in images.items() if workshop.used[kind.parameter] != reference
+    )
+    if changed:
+        parameters = {kind.parameter: images[kind] for kind in changed}
+        change_parameters(aws, workshop.stack, parameters, every_s=every_s)
+    return changed
+
+
+def _find(workshop: Workshop, order: ImageOrder, kind: ImageKind) -> StoredImage | None:
+    return workshop.repository.find(kind.tag(order.digest))
+
+
+def _references(workshop: Workshop, order: ImageOrder) -> dict[ImageKind, str]:
+    found = {kind: _find(workshop, order, kind) for kind in order.kinds}
+    for kind, image in found.items():
+        if image is None:
+            tag = kind.tag(order.digest)
+            raise Refused("the build ended well, but the repository lacks its image", tag=tag)
+    return {kind: image.reference for kind, image in found.items() if image}
+
+
+def _targets(kinds: Sequence[ImageKind]) -> Iterator[tuple[str, str]]:
+    """Each architecture with its targets, as one word list."""
+    for architecture in sorted({kind.architecture for kind in kinds}):
+        yield (
+            architecture,
+            " ".join(kind.target for kind in kinds if kind.architecture == architecture),
+        )
+
+
+def _follow(
+    builder: Builder, builds: Mapping[str, BuildRun], order: ImageOrder, tell: Tell
+) -> None:
+    """Until all have ended. The first that fails ends this; the others go on by themselves."""
+    running = dict(builds)
+    while running:
+        for architecture, run in list(running.items()):
+            for line in builder.look(run):
+                if _STEP.match(line):
+                    tell(f"{architecture}: {line}")
+            if run.status == "IN_PROGRESS":
+                continue
+            del running[architecture]
+            if run.status != "SUCCEEDED":
+                _fail(architecture, run, tell)
+        if running:
+            time.sleep(order.every_s)
+
+
+def _fail(architecture: str, run: BuildRun, tell: Tell) -> None:
+    for line in run.lines[-LAST_LINES:]:
+        tell(line)
+    raise Refused(
+        f"the build of the images for {architecture} failed"
+        f"{': its last lines are above' if run.lines else ', and it wrote no log'};"
+        " machines go on with the images that they have",
+        build=run.id,
+        status=run.status,
+    )
+
+
+def _for_engine(engine: Any, order: ImageOrder) -> ImageOrder:
+    word = str(engine.info()["Architecture"])
+    own = {"aarch64": "arm64", "amd64": "x86_64"}.get(word, word)
+    kinds = tuple(kind for kind in order.kinds if kind.architecture == own)
+    if not kinds:
+        raise Refused("this engine builds none of these images", engine=own)
+    return ImageOrder(sources=order.sources, kinds=kinds, arguments=order.arguments)
+
+
+def _read(messages: Iterator[Mapping[str, Any]], failure: str, tell: Tell) -> None:
+    """Tell the steps among an engine's messages. Raises `Refused` when one is an error."""
+    lines: list[str] = []
+    for message in messages:
+        new = str(message.get("stream", "")).splitlines()
+        lines += [line for line in new if line.strip()]
+        for line in new:
+            if _STEP.match(line):
+                tell(line)
+        if "error" in message:
+            for line in lines[-LAST_LINES:]:
+                tell(line)
+            raise Refused(f"{failure}: {str(message['error']).strip()}")

@@ -1,0 +1,314 @@
+"""The images of a stack: what is built, where, what is listed, and what the stack uses."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from fleet.errors import Refused
+from infra.image_sources import ImageSources, arguments, image_sources
+from operations import images
+from operations.images import KINDS, ImageOrder, Workshop
+from tests.unit.cli.cloudformation import FakeAws, refusal
+from tests.unit.cli.registry import URI, FakeRegistry, digest_of
+
+EC2, EC2_ARM64, LAMBDA = KINDS
+SOURCES = ImageSources(files={"Dockerfile": b"FROM scratch\n"})
+ORDER = ImageOrder(sources=SOURCES, every_s=0)
+OWN = f"example.com/team/own@sha256:{'a' * 64}"
+
+
+def deployed(**used: str) -> FakeAws:
+    return FakeAws({"CodeBucket": "b", "LogDays": "7"} | used)
+
+
+def workshop(aws: FakeAws) -> Workshop:
+    return images.workshop_of(aws.clients(), "demo")
+
+
+def reference(kind: images.ImageKind, order: ImageOrder = ORDER) -> str:
+    return f"{URI}@{digest_of(kind.tag(order.digest))}"
+
+
+def build(aws: FakeAws, order: ImageOrder = ORDER) -> tuple[dict[Any, str], list[str]]:
+    told: list[str] = []
+    return images.build(aws.clients(), workshop(aws), order, told.append), told
+
+
+# In the account
+
+
+def test_every_architecture_builds_its_images_from_the_uploaded_sources() -> None:
+    aws = deployed()
+    order = ImageOrder(sources=SOURCES, every_s=0, arguments={"BASE": "a", "PNPM": "b"})
+    built, told = build(aws, order)
+    assert built == {kind: reference(kind, order) for kind in KINDS}
+    arm64, x86_64 = aws.registry.started
+    assert (arm64["PROJECT"], arm64["TARGETS"]) == ("demo-image-arm64", "ec2")
+    assert (x86_64["PROJECT"], x86_64["TARGETS"]) == ("demo-image-x86_64", "ec2 lambda")
+    assert x86_64["ARGUMENTS"] == "BASE=a\nPNPM=b"
+    bucket, _, key = x86_64["SOURCES"].removeprefix("s3://").partition("/")
+    assert aws.objects[bucket, key] == SOURCES.zip()
+    assert "arm64: Step 1/2 : FROM base" in told
+    assert told.count("x86_64: Step 2/2 : RUN true") == 1
+    assert not [line for line in told if "--->" in line]
+
+
+def test_what_is_built_is_not_built_again() -> None:
+    aws = deployed()
+    build(aws)
+    aws.registry.started.clear()
+    aws.objects.clear()
+    assert build(aws) == ({kind: reference(kind) for kind in KINDS}, [])
+    assert (aws.registry.started, aws.objects) == ([], {})
+
+
+def test_only_what_is_missing_is_built() -> None:
+    aws = deployed()
+    aws.registry.put(EC2.tag(ORDER.digest))
+    aws.registry.put(EC2_ARM64.tag(ORDER.digest))
+    build(aws)
+    (started,) = aws.registry.started
+    assert (started["PROJECT"], started["TARGETS"]) == ("demo-image-x86_64", "lambda")
+
+
+@pytest.mark.parametrize("status", ["FAILED", "FAULT", "TIMED_OUT", "STOPPED"])
+def test_a_build_that_fails_shows_its_last_lines(status: str) -> None:
+    aws = deployed()
+    aws.registry.failing["x86_64"] = status
+    told: list[str] = []
+    with pytest.raises(Refused, match=status):
+        images.build(aws.clients(), workshop(aws), ORDER, told.append)
+    assert told[-1] == "the end"
+
+
+def test_a_build_without_its_image_is_no_success() -> None:
+    aws = deployed()
+    order = ImageOrder(sources=SOURCES, every_s=0, kinds=(LAMBDA,))
+
+    class Forgetful(FakeRegistry):
+        def put(self, tag: str, **_: Any) -> str:
+            return tag
+
+    aws.registry = Forgetful()
+    with pytest.raises(Refused, match=LAMBDA.tag(order.digest)):
+        build(aws, order)
+
+
+@pytest.mark.parametrize("given", [{"BAES": "a"}, {"BASE": "a\nPNPM=b"}])
+def test_an_argument_is_one_line_that_the_dockerfile_knows(given: dict[str, str]) -> None:
+    aws = deployed()
+    with pytest.raises(Refused):
+        build(aws, ImageOrder(sources=SOURCES, arguments=given))
+    assert aws.registry.started == []
+
+
+def test_sources_and_arguments_decide_whether_an_image_is_new() -> None:
+    others = [
+        ImageOrder(sources=ImageSources(files={"Dockerfile": b"FROM other\n"})),
+        ImageOrder(sources=SOURCES, arguments={"BASE": "a"}),
+        ImageOrder(sources=SOURCES, arguments={"BASE": "b"}),
+    ]
+    assert len({ORDER.digest, *(other.digest for other in others)}) == 4
+    assert ImageOrder(sources=SOURCES, kinds=(EC2,)).digest == ORDER.digest
+
+
+# Here
+
+
+class FakeEngine:
+    """A Docker engine that pushes into the registry, as a client of the SDK shows it."""
+
+    def __init__(self, registry: FakeRegistry, architecture: str = "x86_64") -> None:
+        self.api = self
+        self._registry = registry
+        self._architecture = architecture
+        self.asked: list[dict[str, Any]] = []
+        self.login: dict[str, str] = {}
+        self.failing = ""
+
+    def info(self) -> dict[str, str]:
+        return {"Architecture": self._architecture}
+
+    def build(self, **told: Any) -> Iterator[dict[str, str]]:
+        self.asked.append(told)
+        yield {"stream": "Step 1/1 : FROM scratch\n"}
+        if self.failing == "build":
+            yield {"stream": "the last line\n"}
+            yield {"error": "it returned a non-zero code: 1"}
+
+    def push(self, name: str, **told: Any) -> Iterator[dict[str, str]]:
+        self.login = told["auth_config"]
+        if self.failing == "push":
+            yield {"error": "denied: no basic auth credentials"}
+            return
+        assert name == URI
+        self._registry.put(told["tag"])
+        yield {"status": "Pushed"}
+
+
+def test_an_engine_here_builds_and_pushes_for_its_own_architecture() -> None:
+    aws = deployed()
+    engine, told = FakeEngine(aws.registry), list[str]()
+    order = ImageOrder(sources=SOURCES, arguments={"BASE": "a"})
+    built = images.build_here(engine, workshop(aws), order, told.append)
+    assert built == {kind: reference(kind, order) for kind in (EC2, LAMBDA)}
+    assert [one["target"] for one in engine.asked] == ["ec2", "lambda"]
+    assert engine.asked[0]["buildargs"] == {"BASE": "a"}
+    assert engine.asked[0]["tag"] == f"{URI}:{EC2.tag(order.digest)}"
+    assert engine.login == {"username": "AWS", "password": "pass:word"}
+    assert told == ["Step 1/1 : FROM scratch"] * 2
+    images.build_here(engine, workshop(aws), order, told.append)
+    assert len(engine.asked) == 2
+
+
+def test_an_arm_engine_builds_the_arm_image() -> None:
+    aws = deployed()
+    engine = FakeEngine(aws.registry, "aarch64")
+    assert list(images.build_here(engine, workshop(aws), ORDER, print)) == [EC2_ARM64]
+    order = ImageOrder(sources=SOURCES, kinds=(LAMBDA,))
+    with pytest.raises(Refused, match="arm64"):
+        images.build_here(engine, workshop(aws), order, print)
+
+
+@pytest.mark.parametrize(("step", "words"), [("build", "non-zero code"), ("push", "denied")])
+def test_an_engine_that_fails_says_why(step: str, words: str) -> None:
+    aws = deployed()
+    engine, told = FakeEngine(aws.registry), list[str]()
+    engine.failing = step
+    with pytest.raises(Refused, match=words):
+        images.build_here(engine, workshop(aws), ORDER, told.append)
+    assert ("the last line" in told) is (step == "build")
+
+
+# What there is, and what is used
+
+
+def test_the_list_has_every_image_newest_first_and_what_is_used() -> None:
+    aws = deployed()
+    old = aws.registry.put(EC2.tag("old"), findings={"HIGH": 2})
+    new = aws.registry.put(EC2.tag("new"))
+    aws.registry.put("a-tag-of-others")
+    aws = with_registry(aws, Ec2Image=old, LambdaImage=OWN)
+    rows = images.listed(workshop(aws))
+    assert [(row.kind, row.reference, row.is_used) for row in rows] == [
+        (EC2, new, False),
+        (EC2, old, True),
+        (LAMBDA, OWN, True),
+    ]
+    assert [row.findings for row in rows] == [None, {"HIGH": 2}, None]
+    assert images.newest(workshop(aws)) == {EC2: new}
+
+
+def with_registry(aws: FakeAws, **used: str) -> FakeAws:
+    again = deployed(**used)
+    again.registry = aws.registry
+    return again
+
+
+def test_an_image_of_the_operators_stays() -> None:
+    aws = deployed()
+    built = aws.registry.put(EC2.tag("one"))
+    theirs = aws.registry.put("theirs")
+    aws = with_registry(aws, Ec2Image=built, LambdaImage=theirs)
+    assert images.ours(workshop(aws)) == (EC2, EC2_ARM64)
+    assert images.ours(workshop(with_registry(aws, Ec2Image=OWN))) == (EC2_ARM64, LAMBDA)
+
+
+def test_the_stack_uses_an_image_and_keeps_all_else() -> None:
+    aws = deployed(Ec2Image=OWN)
+    one = f"{URI}@sha256:{'b' * 64}"
+    assert images.use(aws.clients(), workshop(aws), {LAMBDA: one, EC2: OWN}) == (LAMBDA,)
+    assert aws.calls == ["update_stack", "stack_update_complete"]
+    assert aws.request["UsePreviousTemplate"] is True
+    assert {"ParameterKey": "LambdaImage", "ParameterValue": one} in aws.updated
+    kept = {one["ParameterKey"] for one in aws.updated if one.get("UsePreviousValue")}
+    assert kept == {"CodeBucket", "LogDays", "Ec2Image"}
+
+
+def test_an_image_that_is_used_already_changes_nothing() -> None:
+    aws = deployed(Ec2Image=OWN)
+    assert images.use(aws.clients(), workshop(aws), {EC2: OWN}) == ()
+    assert aws.calls == []
+
+
+def test_a_stack_that_does_not_take_an_image_keeps_the_old_one() -> None:
+    aws = deployed()
+    aws.failing["update_stack"] = refusal("ValidationError", "no such parameter")
+    with pytest.raises(Refused, match="no such parameter"):
+        images.use(aws.clients(), workshop(aws), {EC2: OWN})
+
+
+@pytest.mark.parametrize("image", [f"{URI}:latest", f"{URI}@sha256:12", f"a b@sha256:{'a' * 64}"])
+def test_an_image_is_used_by_its_digest_only(image: str) -> None:
+    aws = deployed()
+    with pytest.raises(Refused, match="digest"):
+        images.use(aws.clients(), workshop(aws), {EC2: image})
+    assert aws.calls == []
+
+
+def test_the_tag_of_an_image_says_what_it_is_for() -> None:
+    aws = deployed()
+    built = aws.registry.put(EC2_ARM64.tag("one"))
+    assert images.kind_of(workshop(aws), built) == EC2_ARM64
+    with pytest.raises(Refused, match="--for"):
+        images.kind_of(workshop(aws), OWN)
+    with pytest.raises(Refused, match="ec2-arm64"):
+        images.kind_named("arm")
+
+
+def test_a_stack_without_a_repository_is_deployed_first() -> None:
+    aws = FakeAws({"CodeBucket": "b"})
+    del aws.outputs["ImageRepository"]
+    with pytest.raises(Refused, match="deploy it first"):
+        workshop(aws)
+
+
+# The sources
+
+
+def test_the_sources_are_the_same_bytes_again_and_hold_what_is_copied() -> None:
+    sources = image_sources()
+    assert (sources.digest, sources.zip(), sources.tar()) == (
+        image_sources().digest,
+        image_sources().zip(),
+        image_sources().tar(),
+    )
+    dockerfile = sources.files["Dockerfile"].decode()
+    copied = [
+        word.rstrip("/")
+        for line in dockerfile.splitlines()
+        if line.startswith("COPY ") and "--from" not in line
+        for word in line.split()[1:-1]
+    ]
+    assert copied
+    for name in copied:
+        assert any(file == name or file.startswith(f"{name}/") for file in sources.files), name
+    assert not [name for name in sources.files if "__pycache__" in name]
+
+
+def test_given_files_are_part_of_the_sources(tmp_path: Path) -> None:
+    binary = tmp_path / "any-name"
+    binary.write_bytes(b"\x7fELF")
+    sources = image_sources(given={"gitlab-runner": binary})
+    assert sources.files["given/gitlab-runner"] == b"\x7fELF"
+    assert sources.digest != image_sources().digest
+
+
+def test_bases_are_named_by_their_digests_and_a_checksum_proves_the_runner() -> None:
+    known = arguments()
+    for name in ("BASE", "PYTHON_3_12", "PYTHON_3_13"):
+        assert "@sha256:" in known[name]
+    assert {"GITLAB_RUNNER_SHA256_X86_64", "GITLAB_RUNNER_SHA256_ARM64"} <= known.keys()
+    assert len(known["GITLAB_RUNNER_SIGNER"]) == 40
+
+
+def test_an_engine_builds_nothing_that_is_there() -> None:
+    aws = deployed()
+    aws.registry.put(EC2.tag(ORDER.digest))
+    aws.registry.put(LAMBDA.tag(ORDER.digest))
+    engine = SimpleNamespace(info=lambda: {"Architecture": "amd64"})
+    built = images.build_here(engine, workshop(aws), ORDER, print)
+    assert set(built) == {EC2, LAMBDA}
