@@ -20,6 +20,7 @@ from cli.pairs import read_pair
 from fleet.errors import Refused
 from infra.image_sources import ImageSources, image_sources
 from operations import images
+from operations.bake import BakeOrder, bake as bake_image
 from operations.images import ImageKind, ImageOrder, Workshop
 
 app = typer.Typer(help="The images that machines start from.", no_args_is_help=True)
@@ -67,6 +68,18 @@ def engine_here() -> Any:
             " built in the account"
         ) from error
     return engine
+
+
+JobImages = Annotated[
+    list[str] | None, typer.Argument(help="Job images to pull in advance: public, or in your ECR.")
+]
+Arm64 = Annotated[bool, typer.Option("--arm64", help="For arm64 machines instead of x86-64 ones.")]
+Subnet = Annotated[
+    str | None, typer.Option("--subnet", help="Where to bake; else in the default network.")
+]
+SecurityGroup = Annotated[
+    str | None, typer.Option("--security-group", help="Of that machine; with --subnet.")
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +171,30 @@ def use(
             reference = f"{workshop.repository.uri}@{reference}"
         wanted = dict.fromkeys(chosen or (images.kind_of(workshop, reference),), reference)
     put_to_use(world, workshop, wanted)
+
+
+@app.command()
+def bake(  # noqa: PLR0913 - one argument for each option
+    ctx: typer.Context,
+    job_images: JobImages = None,
+    *,
+    stack: Stack = DEFAULT_STACK,
+    arm64: Arm64 = False,
+    subnet: Subnet = None,
+    security_group: SecurityGroup = None,
+) -> None:
+    """Bake machine images that have the agent's and these job images, now and each week."""
+    world, workshop = _reach(ctx, stack)
+    order = BakeOrder(
+        architecture="arm64" if arm64 else "x86_64",
+        job_images=tuple(job_images or ()),
+        subnet=subnet,
+        security_group=security_group,
+        every_s=world.every_s * 3,
+    )
+    say("baking a machine image, which takes about half an hour")
+    done = bake_image(world.aws, workshop, order, say)
+    say(f"machines start from {done.machine_image} and its weekly successors: {done.parameter}")
 
 
 def build_images(

@@ -14,10 +14,11 @@ from adapters.gitlab.values import GitLabJob
 from adapters.ledger.runners import RunnerRows
 from cli.apply import lines as applied_lines, make_sure, plan_lines
 from cli.commands import DEFAULT_STACK, use_stack
-from cli.deploy import packed, read_parameter
+from cli.deploy import packed
 from cli.doctor import show
 from cli.lines import say
 from cli.options import Local, Region, Stack, Yes
+from cli.pairs import read_pair
 from cli.validate import File, read_file
 from cli.webhook import wiring
 from fleet.config.reading import FleetConfig
@@ -110,7 +111,7 @@ def up(  # noqa: PLR0913  # a command's parameters are its options
         config=config,
         token=token_in(token_env),
         way=way_to(config.gitlab, path),
-        parameters=dict(read_parameter(one) for one in parameter or ()),
+        parameters=dict(read_pair(one, "a parameter") for one in parameter or ()),
         yes=yes,
     )
     for number, (step, does) in enumerate(_steps(run, test_project), start=1):

@@ -70,7 +70,8 @@ def deploy(aws: Clients, order: Deployment, code: bytes) -> DeployResult:
         uploaded = upload(aws.s3, bucket, code)
     # Path style, at whatever address S3 has here: CloudFormation reads the template from there.
     template = f"{aws.s3.meta.endpoint_url}/{uploaded.bucket}/{uploaded.template_key}"
-    word = _start(aws, order, template, _parameters(order, uploaded, before))
+    source = {"TemplateURL": template}
+    word = _start(aws, order, source, _parameters(order, uploaded, before))
     if word != "unchanged":
         _wait(aws, order, word)
     stack = describe(aws, order.stack)
@@ -80,6 +81,17 @@ def deploy(aws: Clients, order: Deployment, code: bytes) -> DeployResult:
         outputs={output["OutputKey"]: output["OutputValue"] for output in outputs},
         notes=limits.notes,
     )
+
+
+def deploy_template(aws: Clients, order: Deployment, template: str) -> DeployResult:
+    """Bring a small stack to this template, with the order's parameters and no code.
+
+    Raises `Refused` as `deploy` does.
+    """
+    word = _start(aws, order, {"TemplateBody": template}, _given(order.parameters))
+    if word != "unchanged":
+        _wait(aws, order, word)
+    return _result(aws, order, word)
 
 
 def _values(stack: "StackTypeDef | None") -> Mapping[str, str] | None:
@@ -297,11 +309,14 @@ def _parameters(
 
 
 def _start(
-    aws: Clients, order: Deployment, template: str, parameters: "Sequence[ParameterTypeDef]"
+    aws: Clients,
+    order: Deployment,
+    source: Mapping[str, str],
+    parameters: "Sequence[ParameterTypeDef]",
 ) -> str:
     options = {
         "StackName": order.stack,
-        "TemplateURL": template,
+        **source,
         "Parameters": parameters,
         "Capabilities": ["CAPABILITY_IAM"],
     }
@@ -310,6 +325,14 @@ def _start(
             aws.cloudformation.create_stack(**options)  # type: ignore[arg-type]
         return "created"
     return _update(aws, options)
+
+
+def _result(aws: Clients, order: Deployment, word: str) -> DeployResult:
+    stack = describe(aws, order.stack)
+    outputs = stack.get("Outputs", []) if stack else []
+    return DeployResult(
+        word=word, outputs={output["OutputKey"]: output["OutputValue"] for output in outputs}
+    )
 
 
 def _given(parameters: Mapping[str, str]) -> "list[ParameterTypeDef]":

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sts import STSClient
 
+    from adapters.aws.bakery import ImageBuilderClient
     from adapters.aws.cipher import KmsClient
     from adapters.aws.registry import CodeBuildClient
 
@@ -147,6 +148,11 @@ class Clients:
     def codebuild(self) -> "CodeBuildClient":
         """The builds of images."""
         return self._session.client("codebuild", config=self._config)  # type: ignore[no-any-return]
+
+    @cached_property
+    def imagebuilder(self) -> "ImageBuilderClient":
+        """The pipelines of machine images."""
+        return self._session.client("imagebuilder", config=self._config)  # type: ignore[no-any-return]
 
     @cached_property
     def kms(self) -> "KmsClient":

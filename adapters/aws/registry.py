@@ -79,6 +79,13 @@ class ImageRepository:
                 return
             request["nextToken"] = page["nextToken"]
 
+    def arn(self) -> str:
+        """The repository's own name in policies. Source: ECR's addresses."""
+        account, _, _, region, *_ = self.registry.split(".")
+        partition = "aws-cn" if self.registry.endswith(".cn") else "aws"
+        partition = "aws-us-gov" if region.startswith("us-gov-") else partition
+        return f"arn:{partition}:ecr:{region}:{account}:repository/{self._name}"
+
     def login(self) -> dict[str, str]:
         """User and password for pushing, as the Docker SDK takes them; valid for hours."""
         with aws_call("ecr.GetAuthorizationToken"):

@@ -201,7 +201,7 @@ def test_a_compiler_builds_a_program(sandbox: Sandbox) -> None:
 
 
 def test_git_works_in_folders_of_others(sandbox: Sandbox) -> None:
-    output = sandbox.run("git config --system --get-all safe.directory; git lfs env | head -n 1")
+    output = sandbox.run("git config --system --get-all safe.directory; git lfs version")
     assert output.startswith("*\ngit-lfs/")
 
 
@@ -267,6 +267,6 @@ def test_pip_installs_what_a_job_needs(sandbox: Sandbox) -> None:
 
 def test_a_job_can_have_many_processes_but_not_more_than_lambda_allows(sandbox: Sandbox) -> None:
     assert (
-        sandbox.run("for _ in $(seq 900); do sleep 5 & done; jobs -r | wc -l; kill $(jobs -p)")
+        sandbox.run("for _ in $(seq 900); do sleep 300 & done; jobs -r | wc -l; kill $(jobs -p)")
         == "900"
     )

@@ -1,0 +1,115 @@
+"""A machine image with the agent's image and chosen job images in it, made anew each week."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from adapters.aws.bakery import Bakery, BakeState
+from adapters.aws.clients import Clients
+from fleet.errors import Refused
+from infra.package import ROOT
+from operations.deploy import Deployment, change_parameters, deploy_template
+from operations.images import Workshop
+
+TEMPLATE = ROOT / "infra" / "image.yaml"
+EVERY_S = 15.0
+_FAILED = {"FAILED", "CANCELLED", "DELETED", "DEPRECATED", "DISABLED"}
+# By architecture: the fleet's parameters for the agent's image and for the machine image, the base
+# and the machine that is baked.
+_PARTS = {
+    "x86_64": (
+        "Ec2Image",
+        "MachineImage",
+        "/aws/service/ecs/optimized-ami/amazon-linux-2023/recommended/image_id",
+        "m7i.large",
+    ),
+    "arm64": (
+        "Ec2ImageArm64",
+        "MachineImageArm64",
+        "/aws/service/ecs/optimized-ami/amazon-linux-2023/arm64/recommended/image_id",
+        "m7g.large",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BakeOrder:
+    """What to bake for machines of this architecture."""
+
+    architecture: str
+    job_images: tuple[str, ...] = ()
+    subnet: str | None = None
+    security_group: str | None = None
+    every_s: float = EVERY_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baked:
+    """The machine image, and the SSM parameter from which launches take it from now on."""
+
+    machine_image: str
+    parameter: str
+
+
+def bake(aws: Clients, workshop: Workshop, order: BakeOrder, tell: Callable[[str], None]) -> Baked:
+    """Make the stack of the pipeline, run it once, and have the fleet launch what it publishes.
+
+    `tell` gets each state of the run. Raises `Refused` with Image Builder's reason when it fails;
+    the fleet then launches what it launched before.
+    """
+    parameters = _parameters(workshop, order)
+    name = f"{workshop.stack}-bake-{order.architecture.replace('_', '-')}"
+    deployment = Deployment(stack=name, parameters=parameters, every_s=order.every_s)
+    made = deploy_template(aws, deployment, TEMPLATE.read_text())
+    tell(f"{name} is {made.word}")
+    state = _run(Bakery(aws.imagebuilder), made.outputs["Pipeline"], order, tell)
+    parameter = made.outputs["Parameter"]
+    _, machine_image, *_ = _PARTS[order.architecture]
+    change_parameters(aws, workshop.stack, {machine_image: parameter}, every_s=order.every_s)
+    return Baked(machine_image=state.machine_image or "", parameter=parameter)
+
+
+def _parameters(workshop: Workshop, order: BakeOrder) -> dict[str, str]:
+    agent_parameter, _, base, instance_type = _PARTS[order.architecture]
+    image = workshop.used[agent_parameter]
+    if not image:
+        raise Refused(
+            "the stack uses no image for these machines yet: run `runner-fleet image build` and"
+            " `runner-fleet image use`",
+            architecture=order.architecture,
+        )
+    if bool(order.subnet) != bool(order.security_group):
+        raise Refused("name a subnet and a security group together")
+    parameters = {
+        "FleetStack": workshop.stack,
+        "Architecture": order.architecture,
+        "AgentImage": image,
+        "RepositoryArn": workshop.repository.arn(),
+        "JobImages": " ".join(order.job_images),
+        "BaseImage": base,
+        "InstanceType": instance_type,
+        "SubnetId": order.subnet or "",
+        "SecurityGroupId": order.security_group or "",
+    }
+    # Recipes are never changed: their names have the digest of the template and of all it is given.
+    whole = TEMPLATE.read_text() + "\0".join(f"{k}={v}" for k, v in sorted(parameters.items()))
+    return parameters | {"Revision": hashlib.sha256(whole.encode()).hexdigest()[:12]}
+
+
+def _run(bakery: Bakery, pipeline: str, order: BakeOrder, tell: Callable[[str], None]) -> BakeState:
+    run, status = bakery.start(pipeline, token=str(time.time_ns())), ""
+    while True:
+        state = bakery.look(run)
+        if state.status != status:
+            tell(f"machine image: {state.status.lower()}")
+        status = state.status
+        if status == "AVAILABLE":
+            return state
+        if status in _FAILED:
+            raise Refused(
+                f"the machine image was not made: {state.reason or status.lower()}; machines"
+                " start from the one before",
+                run=run,
+            )
+        time.sleep(order.every_s)

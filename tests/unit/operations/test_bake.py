@@ -1,0 +1,153 @@
+"""Machine images: the pipeline's stack, its run, and what the fleet launches afterwards."""
+
+import re
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from adapters.aws.clients import Clients
+from fleet.errors import Refused
+from infra.compose import compose
+from operations.bake import TEMPLATE, Baked, BakeOrder, bake
+from operations.images import workshop_of
+from tests.unit.cli.cloudformation import FakeAws
+from tests.unit.cli.registry import URI
+
+AGENT = f"{URI}@sha256:{'a' * 64}"
+ORDER = BakeOrder(architecture="x86_64", job_images=("python:3.13", "node:24"), every_s=0)
+PARAMETER = "/runner-fleet/demo/machine-image-x86_64"
+
+
+class FakeBakery:
+    """A pipeline whose run goes through these states."""
+
+    def __init__(self, *states: str) -> None:
+        self._states = list(states)
+        self.tokens: list[str] = []
+
+    def start_image_pipeline_execution(self, **told: Any) -> dict[str, str]:
+        assert told["imagePipelineArn"] == "arn:pipeline"
+        self.tokens.append(told["clientToken"])
+        return {"imageBuildVersionArn": "arn:run"}
+
+    def get_image(self, **told: Any) -> dict[str, Any]:
+        assert told["imageBuildVersionArn"] == "arn:run"
+        status = self._states.pop(0)
+        image: dict[str, Any] = {"state": {"status": status, "reason": f"why {status}"}}
+        if status == "AVAILABLE":
+            image["outputResources"] = {"amis": [{"image": "ami-0123456789abcdef0"}]}
+        return {"image": image}
+
+
+def world(*states: str, **used: str) -> tuple[FakeAws, Clients]:
+    aws = FakeAws({"CodeBucket": "b", "MachineImage": "/aws/service/one"} | used)
+    aws.outputs |= {"Pipeline": "arn:pipeline", "Parameter": PARAMETER}
+    clients = aws.clients()
+    return aws, cast("Clients", SimpleNamespace(**vars(clients), imagebuilder=FakeBakery(*states)))
+
+
+def run(clients: Clients, order: BakeOrder = ORDER) -> tuple[Baked, list[str]]:
+    told: list[str] = []
+    return bake(clients, workshop_of(clients, "demo"), order, told.append), told
+
+
+def test_a_baked_image_is_launched_from_then_on() -> None:
+    aws, clients = world("BUILDING", "BUILDING", "DISTRIBUTING", "AVAILABLE", Ec2Image=AGENT)
+    baked, told = run(clients)
+    assert baked == Baked(machine_image="ami-0123456789abcdef0", parameter=PARAMETER)
+    assert [line for line in told if "building" in line] == ["machine image: building"]
+    assert {"ParameterKey": "MachineImage", "ParameterValue": PARAMETER} in aws.updated
+    assert "demo-bake-x86-64" in aws.asked
+
+
+@pytest.mark.parametrize("status", ["FAILED", "CANCELLED"])
+def test_an_image_that_is_not_made_changes_no_launch(status: str) -> None:
+    aws, clients = world("BUILDING", status, Ec2Image=AGENT)
+    with pytest.raises(Refused, match=f"why {status}"):
+        run(clients)
+    assert aws.request["StackName"] == "demo-bake-x86-64"
+
+
+def test_the_stack_bakes_the_image_that_the_fleet_uses() -> None:
+    aws, clients = world("FAILED", Ec2Image=AGENT)
+    with pytest.raises(Refused):
+        run(clients)
+    given = {one["ParameterKey"]: one["ParameterValue"] for one in aws.updated}
+    assert given.keys() <= compose(TEMPLATE.read_text())["Parameters"].keys()
+    assert (given["AgentImage"], given["JobImages"]) == (AGENT, "python:3.13 node:24")
+    assert given["RepositoryArn"] == "arn:aws:ecr:eu-central-1:123456789012:repository/demo-images"
+    assert (given["FleetStack"], given["Architecture"]) == ("demo", "x86_64")
+
+
+def test_what_is_baked_decides_the_revision() -> None:
+    revisions = set()
+    for images in ((), ("a",), ("b",), ("a",)):
+        aws, clients = world("FAILED", Ec2Image=AGENT)
+        with pytest.raises(Refused):
+            run(clients, BakeOrder(architecture="x86_64", job_images=images, every_s=0))
+        revisions |= {
+            one["ParameterValue"] for one in aws.updated if one["ParameterKey"] == "Revision"
+        }
+    assert len(revisions) == 3
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        BakeOrder(architecture="arm64"),
+        BakeOrder(architecture="x86_64", subnet="subnet-1"),
+    ],
+)
+def test_what_cannot_be_baked_is_refused_before_anything_is_made(order: BakeOrder) -> None:
+    aws, clients = world(Ec2Image=AGENT)
+    with pytest.raises(Refused):
+        run(clients, order)
+    assert aws.calls == []
+
+
+def test_the_script_pulls_every_image_and_leaves_no_password(tmp_path: Path) -> None:
+    script = _script(AgentImage=AGENT, JobImages="python:3.13 node:24")
+    log = tmp_path / "log"
+    programs = {
+        "curl": r"""
+case "$*" in
+  *aws-sigv4*)
+    cat >/dev/null
+    echo '{"authorizationData":[{"authorizationToken":"cGFzcw==","expiresAt":1}]}'
+    ;;
+  *api/token*) echo token ;;
+  *security-credentials/role)
+    printf '%s\n' '{' ' "AccessKeyId" : "AK",' ' "SecretAccessKey" : "SK",' ' "Token" : "T"' '}'
+    ;;
+  *security-credentials/) echo role ;;
+esac""",
+        "docker": f'cat "$DOCKER_CONFIG/config.json" >>{log}; echo " $*" >>{log}',
+        "systemctl": f'echo "systemctl $*" >>{log}',
+        "rm": '[ "$1 $2" = "-rf /var/lib/cloud/instances" ] || exec /bin/rm "$@"',
+    }
+    for name, body in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "TMPDIR": str(tmp_path)}
+    subprocess.run(["bash", "-c", script], env=environment, check=True, timeout=60)
+    lines = log.read_text()
+    for image in (AGENT, "python:3.13", "node:24"):
+        assert f"pull --quiet {image}\n" in lines
+    login = '{"auths":{"1.dkr.ecr.eu-central-1.amazonaws.com":{"auth":"cGFzcw=="}}}'
+    assert lines.count(login) == 3
+    assert not list(tmp_path.glob("**/config.json"))
+
+
+def _script(**given: str) -> str:
+    resources = compose(TEMPLATE.read_text())["Resources"]
+    text: str = resources["Component"]["Properties"]["Data"]["Fn::Sub"]
+    values = given | {
+        "AWS::AccountId": "1",
+        "AWS::Region": "eu-central-1",
+        "AWS::URLSuffix": "amazonaws.com",
+    }
+    filled = re.sub(r"\$\{([\w:]+)\}", lambda found: values[found[1]], text)
+    return filled.partition("- |\n")[2]
