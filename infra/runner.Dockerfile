@@ -107,7 +107,9 @@ COPY --from=toolchains /sandbox /opt/runner-fleet/packages
 COPY lambda_runner /opt/runner-fleet/lambda_runner
 COPY runner_image/sandbox.sh /opt/runner-fleet/bin/sandbox
 COPY runner_image/package_manager.sh runner_image/interpreters.sh runner_image/finish.sh /
-RUN /interpreters.sh && /finish.sh lambda
+# gitlab-runner's shell is a login shell, and Debian's profile would have it forget the PATH below.
+RUN printf 'for file in /etc/profile.d/*.sh; do if [ -r "$file" ]; then . "$file"; fi; done\n' >/etc/profile \
+ && /interpreters.sh && /finish.sh lambda
 
 FROM scratch AS lambda
 COPY --from=lambda-tree / /

@@ -15,6 +15,8 @@ from adapters.ledger.configuration import StoredConfig
 from adapters.ledger.fleet import FleetRows
 from adapters.ledger.runners import RunnerRows
 from fleet.config.reading import FleetConfig, read_config
+from fleet.config.values import duration_text
+from fleet.errors import Refused
 from fleet.job_event import instance_of
 from operations.pool_records import PoolRecords, end_pool
 
@@ -45,6 +47,18 @@ class Applied:
         pools = (*self.added, *self.changed, *self.removed)
         records = (*self.records_made, *self.records_updated, *self.records_deleted)
         return bool(pools or records or self.gitlab_changed or self.is_rewritten)
+
+
+def check_lambda_wall(config: FleetConfig, wall: timedelta) -> None:
+    """Raise `Refused` for a Lambda pool whose runners Lambda would end before their lifetime."""
+    for pool in config.pools:
+        if pool.backend == "lambda" and pool.max_lifetime > wall:
+            seconds = int(pool.max_lifetime.total_seconds())
+            raise Refused(
+                f"Lambda ends this stack's runners after {duration_text(wall)}, and the"
+                f" max_lifetime of pool {pool.name} is {duration_text(pool.max_lifetime)}: set it"
+                f" lower, or deploy with --parameter LambdaTimeout={seconds}"
+            )
 
 
 def apply_config(  # noqa: PLR0913  # one collaborator for each place that it writes to

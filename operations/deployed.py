@@ -21,6 +21,7 @@ from adapters.ledger.history import HistoryRows
 from adapters.ledger.jobs import JobRows
 from adapters.ledger.mailboxes import Mailboxes
 from adapters.ledger.table import Table
+from fleet.config.model import LAMBDA_WALL
 from fleet.config.reading import FleetConfig, GitLabConfig, read_config
 from fleet.errors import Refused
 from fleet.job_event import instance_of
@@ -65,6 +66,7 @@ class Deployed:
     letters: Mapping[str, DemandQueue]  # what nothing reads: failed events, failed expiries
     gitlab_secret: str
     pool_secret_prefix: str
+    lambda_wall: timedelta = LAMBDA_WALL  # the stack's LambdaTimeout
     connect: Connect = connect
     clock: Callable[[], datetime] = now
     pause: Callable[[float], None] = time.sleep
@@ -184,6 +186,12 @@ def way_to(gitlab: GitLabConfig, path: Path) -> Way:
     return Way(tls_ca=tls_ca, proxy=gitlab.proxy or "")
 
 
+def _wall(outputs: Mapping[str, str]) -> timedelta:
+    """When Lambda ends a runner; an older stack does not say."""
+    seconds = outputs.get("LambdaTimeout")
+    return timedelta(seconds=int(seconds)) if seconds else LAMBDA_WALL
+
+
 def _deployed(stack: str, aws: Clients, outputs: Mapping[str, str]) -> Deployed:
     def queue(output: str, letters: str = "") -> DemandQueue:
         return DemandQueue(aws.sqs, outputs[output], outputs[letters] if letters else "")
@@ -205,4 +213,5 @@ def _deployed(stack: str, aws: Clients, outputs: Mapping[str, str]) -> Deployed:
         who=lambda: caller(aws),
         gitlab_secret=outputs["GitlabSecret"],
         pool_secret_prefix=outputs["PoolSecretPrefix"],
+        lambda_wall=_wall(outputs),
     )

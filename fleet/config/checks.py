@@ -9,8 +9,9 @@ from datetime import timedelta
 from fleet.config.gitlab_address import SAAS, host_of
 from fleet.config.lines import Path
 from fleet.config.model import (
+    LAMBDA_MARGIN,
     LAMBDA_WALL,
-    LONGEST_LAMBDA_JOB,
+    LONGEST_LAMBDA_WALL,
     GitLabConfig,
     PoolConfig,
 )
@@ -92,7 +93,7 @@ def _mixed_letters(pool: PoolConfig) -> Iterator[Finding]:
 def _lifetime(pool: PoolConfig) -> Iterator[Finding]:
     """A machine must outlive the longest job. (`_lambda` checks the limits of Lambda.)"""
     job, life = duration_text(pool.max_job_time), duration_text(pool.max_lifetime)
-    beyond_wall = pool.backend == "lambda" and pool.max_job_time > LONGEST_LAMBDA_JOB
+    beyond_wall = pool.backend == "lambda" and pool.max_job_time > longest_job(pool)
     if pool.max_lifetime > pool.max_job_time or beyond_wall:
         return
     if "max_lifetime" in pool.model_fields_set:
@@ -157,16 +158,35 @@ def _lambda(pool: PoolConfig) -> Iterator[Finding]:
     if pool.executor != "shell":
         message = 'must be "shell": there is no Docker engine in Lambda (is "docker")'
         yield _of(pool, "executor", message)
-    if pool.max_job_time > LONGEST_LAMBDA_JOB:
+    yield from _wall(pool)
+
+
+def longest_job(pool: PoolConfig) -> timedelta:
+    """The longest job of a Lambda pool: its runner ends at its `max_lifetime`, or at the wall."""
+    return min(pool.max_lifetime, LONGEST_LAMBDA_WALL) - LAMBDA_MARGIN
+
+
+def _wall(pool: PoolConfig) -> Iterator[Finding]:
+    """The limits of time: Lambda ends everything at its wall."""
+    longest, life = longest_job(pool), duration_text(pool.max_lifetime)
+    if pool.max_lifetime > LONGEST_LAMBDA_WALL:
+        wall = duration_text(LONGEST_LAMBDA_WALL)
+        yield _of(pool, "max_lifetime", f"must be {wall} or less, as Lambda is (is {life})")
+    elif pool.max_lifetime > LAMBDA_WALL:
+        seconds = int(pool.max_lifetime.total_seconds())
+        message = f"is more than Lambda's {duration_text(LAMBDA_WALL)} in most accounts"
+        hint = f"runner-fleet deploy --parameter LambdaTimeout={seconds}"
+        yield _of(pool, "max_lifetime", message, hint, is_warning=True)
+    if pool.max_job_time > longest:
         is_now = duration_text(pool.max_job_time)
-        message = f"must be 14m or less: Lambda ends everything at 15 minutes (is {is_now})"
+        message = (
+            f"must be {duration_text(longest)} or less: Lambda ends everything at "
+            f"{duration_text(min(pool.max_lifetime, LONGEST_LAMBDA_WALL))} (is {is_now})"
+        )
         yield _of(pool, "max_job_time", message, "longer jobs need an EC2 pool")
-    elif pool.max_job_time + pool.wait_timeout + _LAMBDA_LAST_ORDERS > LAMBDA_WALL:
-        message = "with max_job_time is more than Lambda's 15 minutes: a job taken late is cut off"
+    elif pool.max_job_time + pool.wait_timeout + _LAMBDA_LAST_ORDERS > pool.max_lifetime:
+        message = f"with max_job_time is more than Lambda's {life}: a job taken late is cut off"
         yield _of(pool, "wait_timeout", message, is_warning=True)
-    if pool.max_lifetime > LAMBDA_WALL:
-        is_now = duration_text(pool.max_lifetime)
-        yield _of(pool, "max_lifetime", f"must be 15m or less, as Lambda is (is {is_now})")
 
 
 def _given(pool: PoolConfig, keys: Sequence[str]) -> Iterator[str]:

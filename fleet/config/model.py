@@ -46,8 +46,12 @@ from fleet.config.values import (
 )
 
 BACKENDS = ("ec2", "lambda")
-LAMBDA_WALL = timedelta(minutes=15)  # a Lambda invocation ends here; source: AWS Lambda quotas
-LONGEST_LAMBDA_JOB = timedelta(minutes=14)
+# A Lambda invocation ends here: the default of the template's LambdaTimeout, and what every account
+# has (source: AWS Lambda quotas). A stack may have more, up to what `LONGEST_LAMBDA_WALL` says: the
+# maximum in Lambda's model of November 2026, which is not tried.
+LAMBDA_WALL = timedelta(minutes=15)
+LONGEST_LAMBDA_WALL = timedelta(minutes=30)
+LAMBDA_MARGIN = timedelta(minutes=1)  # of the wall, for all but the job
 # What a machine needs besides its job: boot, waiting for the job, reporting, ending.
 MARGIN = timedelta(minutes=15)
 
@@ -171,7 +175,8 @@ def _by_backend(on_lambda: Any, otherwise: Any) -> Callable[[dict[str, Any]], An
 
 def _job_limit(known: dict[str, Any]) -> timedelta:
     if known.get("backend") == "lambda":
-        return LONGEST_LAMBDA_JOB
+        wall: timedelta = min(known["max_lifetime"], LONGEST_LAMBDA_WALL)
+        return max(SHORTEST_JOB_LIMIT, wall - LAMBDA_MARGIN)
     lifetime: timedelta = known["max_lifetime"]
     return max(SHORTEST_JOB_LIMIT, lifetime - MARGIN)
 

@@ -48,6 +48,7 @@ class Stack:
     protected_machine_role_id: str
     cache_bucket: str
     cache_role: str
+    lambda_timeout: str
     runner_function_prefix: str
     route_machine: str
     scale_machine: str

@@ -402,7 +402,7 @@ def test_a_lambda_runner_is_invoked_once() -> None:
         # An invocation that finds no room counts against the ceiling for no longer than this.
         assert failure["MaximumEventAgeInSeconds"] <= 90
         assert failure["DestinationConfig"]["OnFailure"]["Destination"] == {"Fn::GetAtt": "Bus.Arn"}
-        assert properties(f"{name}Function")["Timeout"] == 900
+        assert properties(f"{name}Function")["Timeout"] == {"Ref": "LambdaTimeout"}
     assert properties("Runner8gbFunction")["EphemeralStorage"] == {"Size": 10240}
 
 

@@ -295,10 +295,18 @@ UNTAGGED = "run_untagged = true\n"
             id="warm Lambda",
         ),
         pytest.param(
+            (NODE + 'max_lifetime = "30m"\n',),
+            [
+                "fleet.toml line 8: pools.node.max_lifetime: is more than Lambda's 15m in most"
+                " accounts; runner-fleet deploy --parameter LambdaTimeout=1800"
+            ],
+            id="Lambda beyond the usual wall",
+        ),
+        pytest.param(
             (NODE + 'wait_timeout = "2m"\n',),
             [
                 "fleet.toml line 8: pools.node.wait_timeout: with max_job_time is more than"
-                " Lambda's 15 minutes: a job taken late is cut off"
+                " Lambda's 15m: a job taken late is cut off"
             ],
             id="Lambda that waits long",
         ),
