@@ -23,6 +23,8 @@ REASONS = {
     "GiveCacheKeys": "starts a session of the cache role for one project, for a runner to use",
     "GiveDemandUp": "a job whose attempts are used raises an alarm",
     "InvokeRunners": "starts a Lambda runner for a waiting job",
+    "JoinNetwork": "Lambda joins the functions' network with their roles, where one is given",
+    "NotByCode": "the functions' own code does not",
     "KeepFailedTimer": "a timer that cannot call sweep raises an alarm",
     "LaunchParts": "what a launch touches besides the instance",
     "LeaveMail": "scale leaves credentials and drain orders, settle drain orders",
@@ -88,7 +90,8 @@ def statements(template: Mapping[str, Any], role: str) -> Iterator[Statement]:
     resources = template["Resources"]
     body = resources[role]["Properties"]
     for policy in body.get("Policies", []):
-        yield from policy["PolicyDocument"]["Statement"]
+        _, given, _ = policy.get("Fn::If", (None, policy, None))  # where a parameter asks for it
+        yield from given["PolicyDocument"]["Statement"]
     for managed in body.get("ManagedPolicyArns", []):
         yield from resources[managed["Ref"]]["Properties"]["PolicyDocument"]["Statement"]
     for resource in resources.values():

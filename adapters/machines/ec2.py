@@ -26,6 +26,8 @@ ENDED = frozenset({"shutting-down", "terminated"})
 BATCH = 100
 # As the launch template names it; Amazon Linux and our own images call their root disk so.
 ROOT_DEVICE = "/dev/xvda"
+# As the launch template has it: AWS's own key, which needs no grants.
+DISK_KEY = "alias/aws/ebs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,7 +250,12 @@ class Ec2Backend:
         image = pool.image or (self._place.arm64_image if is_arm else None)
         overrides: dict[str, Any] = {"ImageId": image} if image else {}
         if pool.disk_gb:
-            disk = {"VolumeSize": pool.disk_gb, "VolumeType": "gp3", "Encrypted": True}
+            disk = {
+                "VolumeSize": pool.disk_gb,
+                "VolumeType": "gp3",
+                "Encrypted": True,
+                "KmsKeyId": DISK_KEY,
+            }
             overrides["BlockDeviceMappings"] = [
                 {"DeviceName": ROOT_DEVICE, "Ebs": disk | {"DeleteOnTermination": True}}
             ]

@@ -32,7 +32,8 @@ def properties(name: str) -> dict[str, Any]:
 def statements(role: str) -> list[dict[str, Any]]:
     """Every statement of a role's own policies, and of those made here that it has."""
     body = properties(role)
-    own = [policy["PolicyDocument"] for policy in body.get("Policies", [])]
+    policies = body.get("Policies", [])  # one that a parameter must ask for is left out
+    own = [policy["PolicyDocument"] for policy in policies if "Fn::If" not in policy]
     managed = [
         properties(policy["Ref"])["PolicyDocument"] for policy in body.get("ManagedPolicyArns", [])
     ]

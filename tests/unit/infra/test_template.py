@@ -11,6 +11,7 @@ import pytest
 from pydantic_settings import BaseSettings
 
 from adapters.aws.settings import OrchestratorSettings
+from adapters.machines.ec2 import DISK_KEY
 from fleet.config.model import RunnerSize
 from infra.package import TEMPLATE
 from lambda_runner.handler import RunnerSettings
@@ -416,6 +417,35 @@ def test_a_machine_that_fails_or_runs_out_of_time_rings(name: str) -> None:
     ]
     metrics = {alarm["MetricName"] for alarm in alarms}
     assert metrics == {"ExecutionsFailed", "ExecutionsTimedOut"}
+
+
+def test_functions_that_ask_gitlab_join_a_network_where_one_is_given() -> None:
+    joining = {}
+    for name in ("Webhook", "Route", "Scale", "Settle", "Reconcile", "Sweep"):
+        config = properties(f"{name}Function").get("VpcConfig")
+        policies = properties(f"{name}Role")["Policies"]
+        (condition, policy, _) = next(one["Fn::If"] for one in policies if "Fn::If" in one)
+        joining[name] = (config or {}).get("Fn::If", [None])[0]
+        assert condition == f"Joins{name}"
+        allow, deny = policy["PolicyDocument"]["Statement"]
+        assert (allow["Effect"], deny["Effect"]) == ("Allow", "Deny")
+        assert set(deny["Action"]) < set(allow["Action"])
+    assert joining.pop("Webhook") is None
+    assert set(joining.values()) == {"FunctionsInNetwork"}
+
+
+def test_disks_are_sealed_with_a_key_that_needs_no_grants() -> None:
+    for kind in ("Machine", "ProtectedMachine"):
+        data = properties(f"{kind}Template")["LaunchTemplateData"]
+        (disk,) = data["BlockDeviceMappings"]
+        assert disk["Ebs"]["KmsKeyId"] == DISK_KEY
+
+
+def test_the_smallest_network_has_room_for_both_subnets() -> None:
+    """Two /20 in a /19, which is the smallest that the parameter takes."""
+    for subnet in ("SubnetA", "SubnetB"):
+        _, cidr = properties(subnet)["CidrBlock"]["Fn::Select"]
+        assert cidr["Fn::Cidr"][1:] == [2, 12]
 
 
 def test_only_the_webhook_is_public() -> None:

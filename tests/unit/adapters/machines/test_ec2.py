@@ -200,6 +200,7 @@ class TestAsking:
         disk = {
             "VolumeSize": 50,
             "VolumeType": "gp3",
+            "KmsKeyId": "alias/aws/ebs",
             "Encrypted": True,
             "DeleteOnTermination": True,
         }
