@@ -23,7 +23,9 @@ from operations import images
 from operations.bake import BakeOrder, bake as bake_image
 from operations.images import ImageKind, ImageOrder, Workshop
 
-app = typer.Typer(help="The images that machines start from.", no_args_is_help=True)
+app = typer.Typer(
+    help="The images that machines start from: build, list, use, bake.", no_args_is_help=True
+)
 
 # The argument of the Dockerfile for a given gitlab-runner, by the processor in its ELF header.
 _CHECKSUMS = {

@@ -178,7 +178,6 @@ class CacheNotGiven:
     error: str
 
 
-@measured(Measure("RunnersEnded", "Count"), by=("reason",))
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerEndOrdered:
     """A person ordered the end of a runner, and the fleet carries it out."""
@@ -189,6 +188,7 @@ class RunnerEndOrdered:
     at_once: bool  # else after its job
 
 
+@measured(Measure("RunnersEnded", "Count"), by=("reason",))
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerClosed:
     """Machine, runner record and row of one runner are gone."""

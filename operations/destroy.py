@@ -343,7 +343,17 @@ def _empty(aws: Clients, bucket: str) -> None:
 
 
 def _repositories(order: Removal) -> list[str]:
-    return _resources(order, "AWS::ECR::Repository")
+    names = _resources(order, "AWS::ECR::Repository")
+    return [name for name in names if _is_there(order.aws, name)]
+
+
+def _is_there(aws: Clients, repository: str) -> bool:
+    try:
+        with aws_call("ecr.DescribeRepositories", passing=("RepositoryNotFoundException",)):
+            aws.ecr.describe_repositories(repositoryNames=[repository])
+    except ClientError:
+        return False
+    return True
 
 
 # The stack, and what is left after it

@@ -195,7 +195,7 @@ def gather(deployed: Deployed, *, jobs: int) -> FleetView:
         pools=tuple(_facts(pool, config, stored) for pool in pools),
         unpooled=tuple(deployed.jobs.unpooled(instance)),
         unreadable=deployed.unreadable,
-        heard=tuple(_heard(row) for row in recent if at - row.changed_at <= SILENT_WITHIN),
+        heard=_heard(deployed, [row for row in recent if at - row.changed_at <= SILENT_WITHIN]),
         swept=deployed.fleet.last_sweep(),
         budgets=uses,
     )
@@ -222,13 +222,17 @@ def gather(deployed: Deployed, *, jobs: int) -> FleetView:
     )
 
 
-def _heard(row: JobRow) -> Heard:
-    """How the fleet heard of a job."""
-    names = {step.name for step in row.steps}
-    return Heard(
-        by_webhook=StepName.WEBHOOK_RECEIVED in names,
-        is_found=StepName.RECONCILE_FOUND in names,
-        has_run=row.job.status >= JobStatus.RUNNING,
+def _heard(deployed: Deployed, recent: Iterable[JobRow]) -> tuple[Heard, ...]:
+    """How the fleet heard of jobs. The index has no steps: each is read from its own row."""
+    rows = deployed.jobs.rows([row.job.key for row in recent])
+    names = {key: {step.name for step in row.steps} for key, row in rows.items()}
+    return tuple(
+        Heard(
+            by_webhook=StepName.WEBHOOK_RECEIVED in names[key],
+            is_found=StepName.RECONCILE_FOUND in names[key],
+            has_run=row.job.status >= JobStatus.RUNNING,
+        )
+        for key, row in rows.items()
     )
 
 

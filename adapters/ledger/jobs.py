@@ -98,6 +98,12 @@ class JobRows(Rows):
         jobs = self._readable(JOB_ROW.read, (i for i in items.values() if "instance" in i))
         return {job.key: job for job in jobs}
 
+    def rows(self, keys: Iterable[JobKey]) -> dict[JobKey, JobRow]:
+        """The jobs that have a row, each with its history."""
+        items = self._table.get_many((job_pk(key), "job") for key in keys)
+        rows = self._readable(_row, (i for i in items.values() if "instance" in i))
+        return {row.job.key: row for row in rows}
+
     def waiting_in(self, pool: str) -> tuple[Job, ...]:
         """The jobs that wait in a pool, oldest first."""
         items = self._table.query_index("open", "open_pk", pool_pk(pool))

@@ -105,6 +105,14 @@ ENDS = (
         signals=("its runner has no row yet", "no machine was asked for"),
         shown_by=("test_every_path_that_ends_a_machine_is_known",),
     ),
+    *(
+        End(
+            of=f"operations.destroy.{name}",
+            signals=("a person names the stack", "the stack's tag in AWS, or its name in GitLab"),
+            shown_by=("test_a_fleet_goes_whole_and_leaves_its_neighbour_as_it_was",),
+        )
+        for name in ("end_machines", "remove", "_living", "_records")
+    ),
 )
 
 # Callers of `delete_runner` that delete a pool's record, which no machine owns.

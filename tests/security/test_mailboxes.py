@@ -163,7 +163,7 @@ def full_scene() -> Scene:
 
 def spoiled(item: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """An item with each of its attributes missing, or as something else; index keys are text."""
-    kept = {"pk", "sk", "kind", "open_pk"}
+    kept = {"pk", "sk", "kind", "open_pk", "recent_pk"}
     for count, name in enumerate(sorted(item.keys() - kept)):
         if name not in {"changed_at", "open_sk"}:
             yield {other: value for other, value in item.items() if other != name}

@@ -39,6 +39,7 @@ ELSEWHERE = (
     "adapters.gitlab.",
     "adapters.machines.",
     "adapters.aws.",
+    "cli.image.",
 )
 
 

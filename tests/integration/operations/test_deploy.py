@@ -44,7 +44,7 @@ def test_a_stack_is_made_and_brought_up_to_date(aws: Clients, code: bytes) -> No
 
 
 def test_a_template_that_aws_refuses_says_why(aws: Clients, code: bytes) -> None:
-    broken = replace(ORDER, stack="broken", parameters={"NoSuchParameter": "1", "VpcId": "vpc-1"})
+    broken = replace(ORDER, stack="broken", parameters={"CacheDays": "many"})
     with pytest.raises(Refused) as refused:
         deploy(aws, broken, code)
     assert str(refused.value)

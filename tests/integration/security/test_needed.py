@@ -70,6 +70,7 @@ UNSEEN = {
     "KeepFailedTimer": "the scheduler sends what it could not deliver",
     "DeliverLogs": "Step Functions delivers logs; the engine keeps none of them",
     "SeeSpotPrices": "the engine has no spot prices, and a launch goes on without one",
+    "JoinNetwork": "Lambda itself joins a network, and the functions of these tests are in none",
     "WriteOwnLogs": "Lambda writes logs; the engine does it without the role",
     "PullOwnImage": "the registry checks it at each pull; the engine has no registry to pull from",
     "PushImages": "CodeBuild runs a build; the engine answers that it succeeded",

@@ -50,7 +50,7 @@ class Ward(Account):
     def clients(self) -> Clients:
         """What the command works with."""
         more = dict.fromkeys(("events", "logs", "sns"), self)
-        return cast("Clients", SimpleNamespace(**vars(super().clients()), **more))
+        return cast("Clients", SimpleNamespace(**(vars(super().clients()) | more)))
 
     def describe_stacks(self, **told: str) -> dict[str, Any]:
         """The stack with its parameters."""

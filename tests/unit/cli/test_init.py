@@ -33,7 +33,7 @@ class Account(FakeAws):
         """What the command works with."""
         known = super().clients()
         more = dict.fromkeys(("quotas", "functions", "ec2"), self)
-        return cast("Clients", SimpleNamespace(**vars(known), **more))
+        return cast("Clients", SimpleNamespace(**(vars(known) | more)))
 
     def get_service_quota(self, **asked: str) -> dict[str, Any]:
         """A quota that the account never raised has no value of its own."""

@@ -59,6 +59,7 @@ def values(row: RowType[Any]) -> st.SearchStrategy[Any]:
         datetime: TIMES,
         datetime | None: st.none() | TIMES,
         int: st.integers(0, 2**63),
+        float | None: st.none() | st.integers(0, 10**7).map(lambda cents: cents / 10**5),
         int | None: st.none() | st.integers(0, 2**63),
         JobKey: st.builds(JobKey, job_id=st.integers(0, 2**63)),
         JobKey | None: st.none() | st.builds(JobKey, job_id=st.integers(0, 2**63)),
