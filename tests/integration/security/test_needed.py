@@ -71,6 +71,7 @@ UNSEEN = {
     "DeliverLogs": "Step Functions delivers logs; the engine keeps none of them",
     "SeeSpotPrices": "the engine has no spot prices, and a launch goes on without one",
     "JoinNetwork": "Lambda itself joins a network, and the functions of these tests are in none",
+    "NotByCode": "a denial",
     "WriteOwnLogs": "Lambda writes logs; the engine does it without the role",
     "PullOwnImage": "the registry checks it at each pull; the engine has no registry to pull from",
     "PushImages": "CodeBuild runs a build; the engine answers that it succeeded",
@@ -122,6 +123,7 @@ def scene(quiet: Quiet) -> RoleScene:
     route_after_a_failure(scene)
     settle_gives_up(scene)
     settle_drains_what_ec2_takes_back(scene)
+    settle_ends_what_said_goodbye(scene)
     sweep_gives_up(scene)
     scale_looks_at_letters(scene)
     scale_has_too_much_demand(scene)
@@ -176,6 +178,18 @@ def settle_drains_what_ec2_takes_back(scene: RoleScene) -> None:
     assert scene.only_runner.state is RunnerState.DRAINING
     cancel(scene, 45)
     scene.settle_machine(GONE, runner.machine_id or "")
+    assert not scene.runners
+
+
+def settle_ends_what_said_goodbye(scene: RoleScene) -> None:
+    """A machine that lives on after its goodbye; EC2 has no event of its end."""
+    scene.waits(46, pipeline_id=46)
+    assert scene.scale().launched == 1
+    runner = scene.only_runner
+    scene.hands_over(46, runner)
+    scene.gitlab.change(46, status="success")
+    scene.reports(runner, MachineState.DONE, StepName.ENDED, job_id=46)
+    scene.settle(46, "success", runner_description=scene.world.description(runner.id))
     assert not scene.runners
 
 
