@@ -16,6 +16,7 @@ from cli.apply import lines as applied_lines, make_sure, plan_lines
 from cli.commands import DEFAULT_STACK, use_stack
 from cli.deploy import packed
 from cli.doctor import show
+from cli.image import BuildChoice, ImageWorld, build_images, put_to_use
 from cli.lines import say
 from cli.options import Local, Region, Stack, Yes
 from cli.pairs import read_pair
@@ -26,6 +27,7 @@ from fleet.errors import Refused
 from fleet.hook_scope import HookScope
 from fleet.job_event import instance_of
 from infra.package import sources_version
+from operations import images
 from operations.account import caller
 from operations.apply import apply_config
 from operations.deploy import Deployment, check, deploy
@@ -158,14 +160,18 @@ def _parameters(run: _Run) -> dict[str, str]:
 
 
 def _images(run: _Run) -> Iterator[str]:
-    """The images of the pools' machines; without one its machines could not start."""
+    """The images of the pools' machines: those that the stack does not have are built."""
     parameters = _parameters(run)
-    for parameter, backend in (("Ec2Image", "ec2"), ("LambdaImage", "lambda")):
-        if not any(pool.backend == backend for pool in run.config.pools):
-            continue
-        if not parameters.get(parameter):
-            raise Refused(f"the stack has no image for {backend} pools: give -p {parameter}=...")
-        yield f"{backend} machines start from {parameters[parameter]}"
+    needed = images.kinds_for(run.config)
+    missing = tuple(kind.name for kind in needed if not parameters.get(kind.parameter))
+    if missing:
+        yield f"the stack has none for {', '.join(missing)}"
+        world = ImageWorld(aws=run.aws, every_s=run.world.every_s)
+        workshop = images.workshop_of(run.aws, run.stack)
+        put_to_use(world, workshop, build_images(world, workshop, BuildChoice(kinds=missing)))
+        parameters = _parameters(run)
+    for kind in needed:
+        yield f"{kind.name} machines start from {parameters[kind.parameter]}"
 
 
 def _apply(run: _Run) -> Iterator[str]:

@@ -11,6 +11,8 @@ from typing import Any
 
 from adapters.aws.clients import Clients, aws_call
 from adapters.aws.registry import Builder, BuildRun, ImageRepository, StoredImage
+from fleet.config.reading import FleetConfig
+from fleet.config.values import architecture as architecture_of
 from fleet.errors import Refused
 from infra.image_sources import ImageSources, arguments as known_arguments
 from operations.deploy import change_parameters
@@ -46,6 +48,17 @@ KINDS = (
     ImageKind(name="ec2-arm64", parameter="Ec2ImageArm64", target="ec2", architecture="arm64"),
     ImageKind(name="lambda", parameter="LambdaImage", target="lambda", architecture="x86_64"),
 )
+
+
+def kinds_for(config: FleetConfig) -> tuple[ImageKind, ...]:
+    """The images that the pools' machines start from, by their types' processors."""
+    needed = {("lambda", "x86_64") for pool in config.pools if pool.backend == "lambda"} | {
+        ("ec2", architecture_of(name))
+        for pool in config.pools
+        if pool.backend == "ec2"
+        for name in pool.instance_types
+    }
+    return tuple(kind for kind in KINDS if (kind.target, kind.architecture) in needed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fleet.config.reading import read_config
 from fleet.errors import Refused
 from infra.image_sources import ImageSources, arguments, image_sources
 from operations import images
@@ -312,3 +313,25 @@ def test_an_engine_builds_nothing_that_is_there() -> None:
     engine = SimpleNamespace(info=lambda: {"Architecture": "amd64"})
     built = images.build_here(engine, workshop(aws), ORDER, print)
     assert set(built) == {EC2, LAMBDA}
+
+
+GITLAB = '[gitlab]\nurl = "https://gitlab.example.com"\nrunners_in = "group:42"\n'
+EC2_POOL = '[pools.d{n}]\nbackend = "ec2"\ntags = ["d{n}"]\ninstance_types = {types}\nceiling = 1\n'
+LAMBDA_POOL = '[pools.node]\nbackend = "lambda"\ntags = ["node"]\nsize = "2GB"\nceiling = 1\n'
+
+
+@pytest.mark.parametrize(
+    ("pools", "names"),
+    [
+        (EC2_POOL.format(n=1, types='["m7i.large", "m7a.large"]'), ["ec2"]),
+        (EC2_POOL.format(n=1, types='["m7g.large"]') + LAMBDA_POOL, ["ec2-arm64", "lambda"]),
+        (
+            EC2_POOL.format(n=1, types='["c7i.large"]')
+            + EC2_POOL.format(n=2, types='["c7gn.large"]'),
+            ["ec2", "ec2-arm64"],
+        ),
+    ],
+)
+def test_a_fleet_needs_the_images_of_its_pools_processors(pools: str, names: list[str]) -> None:
+    config = read_config(GITLAB + pools)
+    assert [kind.name for kind in images.kinds_for(config)] == names

@@ -1,0 +1,92 @@
+"""A newcomer's first hour on the laptop: init, plan, up, status, explain, doctor, destroy."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from local.gitlab.seed import create_project
+from local.laptop import Laptop
+
+PROJECT = "acme/first"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terminal:
+    """A folder, and the command with the laptop's addresses and keys in the environment."""
+
+    laptop: Laptop
+    folder: Path
+
+    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """The command, as a person without a terminal would call it."""
+        root = str(Path(__file__).parents[3])
+        return subprocess.run(
+            [sys.executable, "-m", "cli", *arguments],
+            cwd=self.folder,
+            env={**self.laptop.environment(), "PYTHONPATH": root},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+
+
+@pytest.fixture(scope="module")
+def terminal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
+    with Laptop(tmp_path_factory.mktemp("laptop")) as laptop:
+        create_project(laptop.gitlab_url, laptop.gitlab_token, PROJECT, {"README.md": "first\n"})
+        yield Terminal(laptop=laptop, folder=tmp_path_factory.mktemp("fleet"))
+
+
+def test_from_nothing_to_a_green_pipeline_and_back(terminal: Terminal) -> None:
+    page = f"{terminal.laptop.gitlab_url}/{PROJECT}/-/tree/main"
+    begun = terminal.run("init", "--in", page, "--executor", "shell")
+    assert (begun.returncode, begun.stderr) == (0, "")
+    planned = terminal.run("plan", "--json")
+    assert json.loads(planned.stdout)["fleet"]["before"] is None
+    up = terminal.run("up", "--test-project", PROJECT)
+    assert (up.returncode, up.stderr) == (0, "")
+    assert [line[:5] for line in up.stdout.splitlines()][-1] == "[7/7]"
+    assert "green" in up.stdout
+    again = terminal.run("up")  # every step finds its work done
+    assert (again.returncode, again.stderr) == (0, "")
+    assert "nothing changed" in again.stdout
+    assert json.loads(terminal.run("plan", "--json").stdout)["fleet"]["pools"] == []
+    status = json.loads(terminal.run("status", "--json").stdout)
+    jobs = {job["name"]: job for job in status["jobs"]}
+    assert {job["status"] for job in jobs.values()} == {"success"}
+    for job in jobs.values():
+        explained = terminal.run("explain", str(job["job_id"]))
+        assert explained.returncode == 0
+        assert "it ended: success" in explained.stdout
+    cost = terminal.run("cost")
+    assert cost.returncode == 0
+    gone = terminal.run("destroy", "--confirm", terminal.laptop.stack.name)
+    assert (gone.returncode, gone.stderr) == (0, "")
+    left = terminal.laptop.gitlab_client().runners_all.list(get_all=True)
+    assert list(left) == []
+
+
+def test_a_command_without_what_it_needs_is_one_line(terminal: Terminal) -> None:
+    (terminal.folder / "wrong.toml").write_text("x = 1\n")
+    for arguments in (
+        ("up", "wrong.toml"),
+        ("plan", "wrong.toml"),
+        ("up", "--stack", "no name"),
+        ("up", "-p", "LogDay=7"),
+        ("up", "--token-env", "NOTHING"),
+        ("doctor", "--stack", "no name"),
+        ("destroy",),
+        ("init", "--local"),
+    ):
+        result = terminal.run(*arguments)
+        lines = result.stderr.splitlines()
+        assert result.returncode in {1, 2}, arguments
+        assert "Traceback" not in result.stderr
+        assert len(lines) <= 2, (arguments, lines)
