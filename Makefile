@@ -10,7 +10,7 @@ N ?= 1000
 SEEDS ?= 20
 WORKERS ?= 4
 
-.PHONY: help check test unit e2e demo chaos burst audit docs lock clean
+.PHONY: help check test unit browser e2e demo chaos burst audit docs lock clean
 help:  ## Say what can be done
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -38,6 +38,9 @@ test: $(STAMP)  ## All tests, WORKERS at once: most of their time is waiting
 
 unit: $(STAMP)  ## The tests that need no process besides their own
 	$(BIN)/pytest -n auto --dist worksteal tests/unit
+
+browser: $(STAMP)  ## The dashboard in Chromium, in a process of its own: Playwright keeps an event loop
+	$(BIN)/pytest -q tests/browser
 
 e2e: $(STAMP)  ## Real machines in containers, with Docker and gitlab-runner; as root it installs what is missing
 	tests/e2e/engine.sh $(BIN)/pytest -q -s tests/e2e
