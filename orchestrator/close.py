@@ -53,13 +53,16 @@ def close_runner(world: World, ended: EndedRunner) -> bool:
     if runner.gitlab_runner_id is not None:
         world.gitlab.delete_runner(runner.gitlab_runner_id)
         steps.append(Step(at=world.clock(), name=StepName.RUNNER_RECORD_GONE))
-    past = past_run(world, ended)
+    row = world.jobs.row(runner.job) if runner.job is not None else None
+    past = past_run(world, ended, row)
     counters = spending_changes(past) if has_budgets(world.config) else []
     kept = [past_change(past), *counters]
     if not world.runners.close(runner, ended.reason, at=ended.at, also=kept):
         return False
-    _add_to_history(world, runner, steps, at=ended.at)
-    _learn(world, runner, steps)
+    had = row.job if row is not None else None
+    _add_to_history(world, runner, had, steps, at=ended.at)
+    if had is not None:  # no report speaks for a job that GitLab does not say the runner had
+        note_containers(world, had, steps)
     note_warm_end(world, runner, ended.report, ended.reason, at=ended.at)
     emit(
         RunnerClosed(
@@ -159,20 +162,15 @@ def _machine_steps(runner: Runner, report: Report | None, at: datetime) -> list[
     return list(steps_between(reported, start=runner.launched_at, end=at))
 
 
-def _learn(world: World, runner: Runner, steps: Iterable[Step]) -> None:
-    """Learn from the job that GitLab says the runner had: no report speaks for others."""
-    job = world.jobs.job(runner.job) if runner.job is not None else None
-    if job is not None:
-        note_containers(world, job, steps)
-
-
-def _add_to_history(world: World, runner: Runner, steps: Iterable[Step], *, at: datetime) -> None:
-    """Put the machine's history into that of the job it ran, else of the one it was made for."""
+def _add_to_history(
+    world: World, runner: Runner, had: Job | None, steps: Iterable[Step], *, at: datetime
+) -> None:
+    """Put the machine's history into that of the job it `had`, else of the one it was made for."""
     key: JobKey | None = runner.job or runner.for_job
     if key is None:
         return
     steps = [replace(step, runner=runner.id) for step in steps]
-    known = world.jobs.job(key)
+    known = had if runner.job is not None else world.jobs.job(key)
     if known is not None and known.runner_id not in {None, runner.id}:
         world.jobs.tell(key, steps)  # another machine has the job: its end is that one's
         return

@@ -24,10 +24,9 @@ class EndedRunner:
     report: Report | None = None  # its machine's last
 
 
-def past_run(world: World, ended: EndedRunner) -> PastRun:
-    """The past run of a runner whose machine was ended, with the job that it had."""
+def past_run(world: World, ended: EndedRunner, row: JobRow | None) -> PastRun:
+    """The past run of a runner whose machine was ended; `row`: of the job that it had."""
     runner = ended.runner
-    row = world.jobs.row(runner.job) if runner.job is not None else None
     machine = MachinePart(
         runner=runner,
         steps=ended.steps,
