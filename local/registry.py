@@ -1,7 +1,6 @@
 """The registry that stands for ECR: Debian's `docker-registry`, for pushing and for guests."""
 
 import shutil
-import socket
 import subprocess
 from contextlib import closing, suppress
 from http.client import HTTPConnection, HTTPException
@@ -12,7 +11,7 @@ from typing import Self
 import docker
 
 from fleet.errors import Refused
-from local.aws.engine import wait_until
+from local.aws.engine import free_port, wait_until
 
 PROGRAM = "docker-registry"
 _CONFIG = """\
@@ -33,8 +32,8 @@ class Registry:
     def __init__(self, folder: Path, gateway: str) -> None:
         """Nothing starts before the context is entered."""
         self._folder = folder
-        self._pushed_at = f"127.0.0.1:{_free_port('127.0.0.1')}"
-        self.address = f"{gateway}:{_free_port(gateway)}"
+        self._pushed_at = f"127.0.0.1:{free_port('127.0.0.1')}"
+        self.address = f"{gateway}:{free_port(gateway)}"
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
@@ -99,9 +98,3 @@ def _answers(address: str) -> bool:
         with asked.getresponse() as answer:
             return answer.status == 200
     return False
-
-
-def _free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])

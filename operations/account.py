@@ -7,6 +7,7 @@ from botocore.exceptions import ClientError
 
 from adapters.aws.clients import Clients, aws_call
 from fleet.errors import FleetError
+from fleet.rules.lambda_quota import LambdaQuota
 from fleet.rules.quotas import ON_DEMAND, SPOT, AccountQuotas
 from operations.stacks import cloudformation_of
 
@@ -33,7 +34,7 @@ def quotas_of(aws: Clients) -> AccountQuotas:
     return AccountQuotas(
         on_demand_vcpus=_readable(lambda: _quota(aws, *ON_DEMAND[1:3])),
         spot_vcpus=_readable(lambda: _quota(aws, *SPOT[1:3])),
-        lambda_at_once=_readable(lambda: _lambda_at_once(aws)),
+        lambda_at_once=_readable(lambda: lambda_quota(aws).executions),
     )
 
 
@@ -55,7 +56,11 @@ def _quota(aws: Clients, service: str, code: str) -> int:
     return int(answer["Quota"]["Value"])
 
 
-def _lambda_at_once(aws: Clients) -> int:
+def lambda_quota(aws: Clients) -> LambdaQuota:
+    """What the account allows its functions. Raises `FleetError` where it may not be read."""
     with aws_call("lambda.GetAccountSettings"):
         limit = aws.functions.get_account_settings()["AccountLimit"]
-    return int(limit["ConcurrentExecutions"])
+    return LambdaQuota(
+        executions=int(limit["ConcurrentExecutions"]),
+        unreserved=int(limit["UnreservedConcurrentExecutions"]),
+    )

@@ -74,13 +74,7 @@ def deploy(aws: Clients, order: Deployment, code: bytes) -> DeployResult:
     word = _start(aws, order, source, _parameters(order, uploaded, before))
     if word != "unchanged":
         _wait(aws, order, word)
-    stack = describe(aws, order.stack)
-    outputs = stack.get("Outputs", []) if stack else []
-    return DeployResult(
-        word=word,
-        outputs={output["OutputKey"]: output["OutputValue"] for output in outputs},
-        notes=limits.notes,
-    )
+    return replace(_result(aws, order, word), notes=limits.notes)
 
 
 def deploy_template(aws: Clients, order: Deployment, template: str) -> DeployResult:

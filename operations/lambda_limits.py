@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from adapters.aws.clients import Clients, aws_call
+from adapters.aws.clients import Clients
 from fleet.errors import FleetError, Refused
 from fleet.reasons import SENTENCES, Reason
 from fleet.rules.lambda_quota import (
     UNRESERVED_AT_LEAST,
     USUAL_QUOTA,
-    LambdaQuota,
     decide_concurrency,
     has_tenants,
 )
+from operations.account import lambda_quota
 
 KINDS_OF_POOL = 2  # open and protected_only ones have functions of their own
 _SIZES = ("2gb", "4gb", "8gb")  # of `LargestRunner`
@@ -81,15 +81,10 @@ def _concurrency(
     notes: list[str],
 ) -> None:
     try:
-        with aws_call("lambda.GetAccountSettings"):
-            limit = aws.functions.get_account_settings()["AccountLimit"]
+        quota = lambda_quota(aws)
     except FleetError as error:
         notes.append(f"the account's Lambda quota is not known, so nothing is reserved: {error}")
         return
-    quota = LambdaQuota(
-        executions=int(limit["ConcurrentExecutions"]),
-        unreserved=int(limit["UnreservedConcurrentExecutions"]),
-    )
     sizes = _SIZES.index(now.get(LARGEST) or _SIZES[-1]) + 1
     plan = decide_concurrency(quota, functions=sizes * KINDS_OF_POOL)
     if plan.each is not None and not is_chosen:

@@ -12,6 +12,7 @@ from adapters.gitlab.client import GitLab
 from fleet.config.reading import FleetConfig
 from fleet.errors import FleetError, Refused
 from fleet.rules.buckets import LAUNCHES, TERMINATIONS, TokenBucket, taken
+from operations.account import lambda_quota
 from operations.deployed import Deployed
 from operations.lanes import Lane
 from operations.status import FleetView
@@ -145,9 +146,7 @@ def _own_vcpu(aws: Clients, view: FleetView, market: str) -> float:
 
 
 def _lambda(aws: Clients, view: FleetView, at: datetime) -> Numbers:
-    with aws_call("GetAccountSettings"):
-        limit = aws.functions.get_account_settings()["AccountLimit"]
-    allowed = float(limit["ConcurrentExecutions"])
+    allowed = float(lambda_quota(aws).executions)
     used = _metric(aws, "AWS/Lambda", "ConcurrentExecutions", {}, at)
     if used is not None:
         return used, allowed, "of the whole account, most in five minutes"

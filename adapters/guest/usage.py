@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from adapters.guest.background import Background
@@ -34,32 +33,23 @@ class _Seen:
     sent: int = 0
 
 
-class Meter:
+class Meter(Background):
     """A context around one job; `usage` afterwards. Without `containers` it is a shell job."""
 
     def __init__(
         self, home: Path, *, containers: Looks | None = None, every_s: float = EVERY_S
     ) -> None:
         """`home`: a folder on the disk that the job fills."""
+        super().__init__(self._follow)
         self._home = home
         self._looks = containers
         self._every_s = every_s
         self._seen: dict[str, _Seen] = {}
         self._peak = 0
-        self._watch = Background(self._follow)
 
     def __enter__(self) -> Self:
         self._cpu_s, self._network = _children_cpu_s(), _network()
-        self._watch.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._watch.__exit__(kind, error, trace)
+        return super().__enter__()
 
     def usage(self) -> Usage:
         """The job's totals until now."""
@@ -88,9 +78,9 @@ class Meter:
         )
 
     def _follow(self) -> None:
-        while self._looks is not None and not self._watch.is_closing:
+        while self._looks is not None and not self.is_closing:
             self._look(self._looks())
-            self._watch.wait(self._every_s)
+            self.wait(self._every_s)
 
     def _look(self, containers: Mapping[str, Stats]) -> None:
         memory = 0

@@ -51,7 +51,7 @@ class Engine:
     def __init__(self, data: Path, options: EngineOptions | None = None) -> None:
         self.data = data
         self.options = options or EngineOptions()
-        self.port = _free_port(self.options.host)
+        self.port = free_port(self.options.host)
         self._secret = secrets.token_hex(20)
         self._session = boto3.Session(
             aws_access_key_id=ACCOUNT, aws_secret_access_key=self._secret, region_name=REGION
@@ -263,7 +263,8 @@ def _tail(log: Path, lines: int = 20) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
 
 
-def _free_port(host: str) -> int:
+def free_port(host: str) -> int:
+    """A port that nothing listens on now."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])

@@ -23,18 +23,18 @@ def agent_image(client: docker.DockerClient) -> str:
     """The image that the environment names, else a built one: the same sources are built once."""
     named = os.environ.get(IMAGE_VARIABLE)
     if named:
-        if not _has(client, named):
+        if not has_image(client, named):
             raise Refused(f"the engine has no image {named}: build or pull it, or unset it")
         return named
-    given, arguments = _given()
+    given, arguments = given_here()
     sources = image_sources(given=given)
     tag = f"runner-fleet-ec2:{sources.digest}"
-    if not _has(client, tag):
+    if not has_image(client, tag):
         _build(client, sources.tar(), tag, arguments)
     return tag
 
 
-def _given() -> tuple[dict[str, Path], dict[str, str]]:
+def given_here() -> tuple[dict[str, Path], dict[str, str]]:
     """Files of this machine for the build, and its arguments. Without gitlab-runner it fetches."""
     given: dict[str, Path] = {}
     arguments: dict[str, str] = {}
@@ -71,7 +71,8 @@ def _build(client: docker.DockerClient, packed: bytes, tag: str, arguments: dict
         ) from exc
 
 
-def _has(client: docker.DockerClient, tag: str) -> bool:
+def has_image(client: docker.DockerClient, tag: str) -> bool:
+    """Whether the engine has an image of this name."""
     try:
         client.images.get(tag)
     except ImageNotFound:

@@ -10,7 +10,6 @@ import hashlib
 import io
 import os
 import shutil
-import ssl
 import subprocess
 import tarfile
 import zipfile
@@ -23,10 +22,11 @@ import docker
 import pytest
 from docker.errors import DockerException, ImageNotFound
 
+from adapters.guest.runner_process import BINARY_VARIABLE
 from infra.image_sources import ImageSources, image_sources
+from local.machines.agent_image import BASE_VARIABLE, given_here, has_image
 
-BASE = os.environ.get("RUNNER_FLEET_BASE", "fleet-base:bookworm")
-RUNNER = "RUNNER_FLEET_GITLAB_RUNNER"
+BASE = os.environ.get(BASE_VARIABLE, "fleet-base:bookworm")
 # By their checksums. They are for x86-64, as the machine of these tests is.
 CPYTHONS = {
     "3.12": (
@@ -60,21 +60,12 @@ def images() -> Iterator[Images]:
 
 def built(client: docker.DockerClient) -> Images:
     """Build what the engine does not have yet."""
-    runner = os.environ.get(RUNNER) or shutil.which("gitlab-runner")
-    if not runner:
-        pytest.skip(f"the images need a gitlab-runner: set {RUNNER}")
-    binary = Path(runner)
-    given = {"gitlab-runner": binary}
-    authorities = Path(
-        os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile or ""
-    )
-    if authorities.is_file():
-        given["ca.crt"] = authorities
+    given, arguments = given_here()
+    if "gitlab-runner" not in given:
+        pytest.skip(f"the images need a gitlab-runner: set {BINARY_VARIABLE}")
     files = image_sources(given=given)
-    arguments = {
+    arguments |= {
         "BASE": BASE,
-        "GITLAB_RUNNER_VERSION": _version(binary),
-        "GITLAB_RUNNER_SHA256_X86_64": hashlib.sha256(binary.read_bytes()).hexdigest(),
         "PYTHON_3_12": _python(client, "3.12"),
         "PYTHON_3_13": _python(client, "3.13"),
     }
@@ -100,7 +91,7 @@ def _image(
     client: docker.DockerClient, files: ImageSources, target: str, arguments: dict[str, str]
 ) -> str:
     tag = f"fleet-{target}:{files.digest}"
-    if not _has(client, tag):
+    if not has_image(client, tag):
         _build(client, files.tar(), tag, target=target, buildargs=arguments)
     return tag
 
@@ -111,7 +102,7 @@ def _python(client: docker.DockerClient, version: str) -> str:
         return chosen
     artifact, sha256 = CPYTHONS[version]
     tag = f"fleet-python:{version}-{sha256[:12]}"
-    if not _has(client, tag):
+    if not has_image(client, tag):
         _build(client, _cpython(version, _fetched(artifact, sha256)), tag)
     return tag
 
@@ -173,18 +164,5 @@ def _build(
         decode=True,
     )
     told = [str(line.get("stream") or line.get("error") or "") for line in lines]
-    if not _has(client, tag):
+    if not has_image(client, tag):
         pytest.fail("".join(told[-30:]))
-
-
-def _has(client: docker.DockerClient, tag: str) -> bool:
-    try:
-        client.images.get(tag)
-    except ImageNotFound:
-        return False
-    return True
-
-
-def _version(binary: Path) -> str:
-    told = subprocess.run([binary, "--version"], check=True, capture_output=True, text=True).stdout
-    return told.split()[1]

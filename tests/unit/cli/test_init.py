@@ -27,7 +27,8 @@ class Account(FakeAws):
 
     def __init__(self, *, vcpus: int = 64, at_once: int = 1000) -> None:
         super().__init__()
-        self.vcpus, self.at_once = vcpus, at_once
+        self.vcpus = vcpus
+        self.executions = self.unreserved = at_once
 
     def clients(self) -> Clients:
         """What the command works with."""
@@ -43,10 +44,6 @@ class Account(FakeAws):
     def get_aws_default_service_quota(self, **_: str) -> dict[str, Any]:
         """AWS's default."""
         return {"Quota": {"Value": float(self.vcpus)}}
-
-    def get_account_settings(self) -> dict[str, Any]:
-        """Of Lambda."""
-        return {"AccountLimit": {"ConcurrentExecutions": self.at_once}}
 
     def describe_subnets(self, **asked: Any) -> dict[str, Any]:
         """Of one network."""
