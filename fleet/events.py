@@ -52,6 +52,16 @@ class DeliveryRefused:
     reason: str
 
 
+@measured(Measure("DeliveriesOutside", "Count"))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryOutside:
+    """A webhook delivered for a project that is not in its group; it changed nothing."""
+
+    hook: str  # its scope
+    project_id: int
+    job_id: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryNotPublished:
     """The bus did not take a verified delivery. Reconcile finds the job within a minute."""

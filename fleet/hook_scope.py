@@ -24,5 +24,8 @@ class HookScope:
         return cls(kind="group" if match[1] == "group" else "project", id=int(match[2]))
 
     def may_serve(self, project_id: int) -> bool:
-        """Whether the webhook may deliver for a project; which ones a group has is not known."""
+        """Whether the webhook may deliver for a project, as far as its scope alone can say.
+
+        Which projects a group has is GitLab's to say: `fleet/rules/hook_reach.py`.
+        """
         return self.kind == "group" or self.id == project_id

@@ -58,6 +58,7 @@ class Reason(StrEnum):
     NO_RECORD = "no_record"
     UNCONFIRMED = "unconfirmed"
     FOREIGN = "foreign"
+    OUTSIDE = "outside"
     SPOT_NOTICE = "spot_notice"
     INVOCATION_FAILED = "invocation_failed"
     SWALLOWED = "swallowed"
@@ -135,6 +136,7 @@ SENTENCES: dict[Reason, str] = {
     Reason.NO_RECORD: "the ledger does not know it",
     Reason.UNCONFIRMED: "only an event says that it ended, and its cloud or its mailbox does not",
     Reason.FOREIGN: "its event is of another project than the job",
+    Reason.OUTSIDE: "its event is of a webhook whose group has no such project",
     Reason.SPOT_NOTICE: "AWS takes the spot machine back",
     Reason.INVOCATION_FAILED: "the Lambda invocation failed before a job was taken",
     Reason.SWALLOWED: "its Lambda invocation took no credential; launched again at no cost",

@@ -22,6 +22,7 @@ from fleet.rules.route import (
     hangs_on_protection,
 )
 from fleet.steps import Step, StepName
+from orchestrator.hook_reach import is_within_reach
 from orchestrator.watch import note_proof
 from orchestrator.world import World
 
@@ -80,6 +81,8 @@ def route_event(world: World, event: JobEvent) -> RouteAnswer:
     runner wakes. After a crash anywhere in here another try finds what the first one left.
     """
     at = world.clock()
+    if not is_within_reach(world, event):
+        return RouteAnswer(reason=Reason.OUTSIDE)
     world.fleet.heard_from(world.instance, event.project_id, event.project_path, at=at)
     note_proof(world, event)
     key = JobKey(instance=world.instance, job_id=event.job_id)

@@ -23,6 +23,7 @@ from fleet.rules.settle import (
 )
 from fleet.steps import Step, StepName
 from orchestrator.close import close_runner, end_machine, left_to_sweep, relaunch
+from orchestrator.hook_reach import is_within_reach
 from orchestrator.job_ends import retry_lost_jobs
 from orchestrator.job_runner import did_run, ran_in_fleet, runner_of, runs_a_job
 from orchestrator.past import keep_end
@@ -51,7 +52,10 @@ def settle(world: World, event: Mapping[str, Any], *, round_: int) -> Settled:
     kind = event["detail-type"]
     detail = event["detail"]
     if kind in {"job.running", "job.finished"}:
-        return _settle_job(world, JobEvent.from_detail(detail), round_=round_)
+        told = JobEvent.from_detail(detail)
+        if not is_within_reach(world, told):
+            return Settled(reason=Reason.OUTSIDE)
+        return _settle_job(world, told, round_=round_)
     if kind in _MACHINE_EVENTS:
         runner = _runner_on(world, detail["instance-id"])
         return _settle_machine(world, _MACHINE_EVENTS[kind], runner, round_=round_)

@@ -82,6 +82,7 @@ class FakeGitLab(GitLab):
         self.wanted: dict[int, NewRunner] = {}  # as it was made or updated last
         self.projects: dict[str, GitLabProject] = {}
         self.groups: dict[str, list[int]] = {}
+        self.groups_by_project: dict[int, tuple[int, ...]] = {}  # from its own to the top
         self.logs: dict[int, list[str]] = {}  # by job, what each question finds
         self.verified: list[str] = []
         self.token = GitLabToken(scopes=frozenset({"api"}))
@@ -253,6 +254,11 @@ class FakeGitLab(GitLab):
         self._called("group_projects")
         for number in self.groups.get(str(group_id), []):
             yield self.projects[str(number)]
+
+    def groups_above(self, project_id: int) -> tuple[int, ...]:
+        """The groups of a project."""
+        self._called("groups_above", project_id)
+        return self.groups_by_project.get(project_id, ())
 
     def project(self, id_or_path: int | str) -> GitLabProject:
         """One project."""

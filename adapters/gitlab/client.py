@@ -227,6 +227,20 @@ class GitLab:
         for body in self.api.pages(path, order_by="id", sort="asc", **query):
             yield _read(GitLabProject, body)
 
+    def groups_above(self, project_id: int) -> tuple[int, ...]:
+        """The groups that a project is in, from its own to the top; none for one without a group.
+
+        None either where GitLab has no such project, or hides it from this token. Source: GitLab
+        REST API, "List all groups of a project"; groups that it is shared with are left out.
+        """
+        try:
+            listed = list(self.api.pages(f"/projects/{project_id}/groups"))
+        except Refused as exc:
+            if exc.facts.get("status") == 404:
+                return ()
+            raise
+        return tuple(_read(GitLabId, body).id for body in listed)
+
     def project(self, id_or_path: int | str) -> GitLabProject:
         """One project."""
         return _read(GitLabProject, self.api.get(f"/projects/{_reference(id_or_path)}"))

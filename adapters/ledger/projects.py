@@ -8,9 +8,12 @@ from boto3.dynamodb.conditions import Attr, ConditionBase
 from adapters.ledger.hooks import HookRows
 from adapters.ledger.rows import RowType
 from adapters.ledger.table import Change, Item, Table, time_of
+from fleet.rules.hook_reach import ProjectGroups
 from fleet.rules.reconcile import Watched
 
 HEARD_EVERY = timedelta(minutes=1)
+GROUPS_KEPT = timedelta(days=1)
+GROUPS_ROW = RowType(of=ProjectGroups)
 WATCHED_ROW = RowType(of=Watched, elsewhere=frozenset({"hook_healthy", "is_moving"}))
 
 
@@ -37,6 +40,17 @@ class ProjectRows(HookRows):
     def note_polled(self, instance: str, project_id: int, *, at: datetime) -> None:
         """Record that the fleet read its pending jobs."""
         self._watch(instance, project_id, {"last_polled_at": at}, at)
+
+    def groups_of(self, instance: str, project_id: int) -> ProjectGroups | None:
+        """The groups that a project is in, as GitLab said last; None: not lately, or unreadable."""
+        item = self._table.get(_project(instance, project_id), "groups")
+        return next(iter(self._readable(GROUPS_ROW.read, [item] if item else [])), None)
+
+    def note_groups(self, instance: str, project_id: int, groups: ProjectGroups) -> None:
+        """Record the groups that a project is in."""
+        ttl = int((groups.asked_at + GROUPS_KEPT).timestamp())
+        pk = _project(instance, project_id)
+        self._table.write(GROUPS_ROW.replacing(pk, "groups", groups, ttl=ttl))
 
     def watched(self, instance: str) -> tuple[Watched, ...]:
         """Every project whose pending jobs the fleet reads."""
@@ -71,10 +85,14 @@ class ProjectRows(HookRows):
         identity = {"instance": instance, "project_id": project_id, "kind": "project"}
         self._table.write(
             Change(
-                pk=f"project#{instance}#{project_id}",
+                pk=_project(instance, project_id),
                 sk="project",
                 put=put,
                 once=identity | {"changed_at": at},
                 when=when,
             )
         )
+
+
+def _project(instance: str, project_id: int) -> str:
+    return f"project#{instance}#{project_id}"

@@ -102,6 +102,9 @@ class TestProjects:
         assert site.gitlab.project("acme/platform/demo") == project
 
         assert project in list(site.gitlab.group_projects("acme"))
+        groups = [site.gitlab.group(path) for path in ("acme/platform", "acme")]
+        assert sorted(site.gitlab.groups_above(project.id)) == sorted(groups)
+        assert site.gitlab.groups_above(10**6) == ()
         with pytest.raises(Refused, match="hides it"):
             site.gitlab.project("acme/none")
 

@@ -134,6 +134,6 @@ def test_a_project_s_secret_proves_nothing_of_another_project() -> None:
     assert str(PROJECT) not in json.dumps(str(refused.value))
 
 
-def test_a_group_s_secret_may_prove_any_project() -> None:
-    """Which projects a group has is GitLab's to say: its API decides."""
+def test_the_door_knows_no_groups() -> None:
+    """Which projects a group has is GitLab's to say: route and settle ask it (test_hook_reach)."""
     assert proven_by(HookScope(kind="group", id=1), STRANGER).project_id == STRANGER

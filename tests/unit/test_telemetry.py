@@ -203,6 +203,11 @@ def token_works_again() -> None:
     token_is_refused()()
 
 
+def group_has_no_such_project() -> None:
+    scene = Scene()
+    scene.route(1, hook="group:5@0a0a0a0a")
+
+
 def job_waits_for_a_minute() -> None:
     waiting_job().reconcile()
 
@@ -226,6 +231,7 @@ HAPPENS: dict[type, Callable[[], object]] = {
     events.DeliveryIgnored: other_webhook,
     events.DeliveryRefused: wrong_token,
     events.DeliveryNotPublished: bus_is_out,
+    events.DeliveryOutside: group_has_no_such_project,
     events.JobRouted: waiting_job,
     events.ScaleDecided: job_launched_for,
     events.PoolFailed: pool_fails,

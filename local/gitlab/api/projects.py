@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from local.gitlab.accounts import PathTaken
 from local.gitlab.api.call import READ, WRITE, ApiError, Call, Endpoint, forbidden, not_found
 from local.gitlab.api.paging import page_of
-from local.gitlab.api.views import project_view
+from local.gitlab.api.views import group_view, project_view
 from local.gitlab.model import Group, Role
 from local.gitlab.repository import create_repository
 
@@ -51,6 +51,12 @@ async def list_group_projects(call: Call) -> Response:
     below = call.world.accounts.projects_of(group)
     projects = [project for project in below if deep or project.group is group]
     return page_of(call.request, projects, lambda project: project_view(project, call.world))
+
+
+async def list_groups_above(call: Call) -> Response:
+    """GET /projects/:id/groups: from its own to the top."""
+    project = call.project(role=Role.GUEST)
+    return page_of(call.request, project.group.lineage, lambda group: group_view(group, call.world))
 
 
 async def create_project(call: Call) -> Response:
@@ -137,6 +143,7 @@ ENDPOINTS = (
     ),
     Endpoint(method="POST", path="/projects", handler=create_project, scopes=WRITE),
     Endpoint(method="GET", path="/projects", handler=list_projects, scopes=READ),
+    Endpoint(method="GET", path=f"{_PROJECT}/groups", handler=list_groups_above, scopes=READ),
     Endpoint(method="GET", path=_PROJECT, handler=get_project, scopes=READ),
     Endpoint(method="PUT", path=_PROJECT, handler=change_project, scopes=WRITE),
 )

@@ -30,7 +30,8 @@ WAITS = timedelta(minutes=2)  # the pools' wait_timeout
 LOST_AFTER = timedelta(minutes=20)  # GitLab fails a job whose runner sends nothing
 GITLAB_CALLS = (
     "job pending_jobs retry_job cancel_job pipeline_jobs pending_in_pipeline create_runner"
-    " delete_runner runners_described runner_jobs verify_runner group_projects project"
+    " delete_runner runners_described runner_jobs verify_runner group_projects groups_above"
+    " project"
 )
 
 

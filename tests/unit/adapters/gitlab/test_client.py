@@ -298,6 +298,13 @@ class TestProjects:
         query = fake.asked[0].query
         assert (query["include_subgroups"], query["archived"]) == (["True"], ["False"])
 
+    def test_the_groups_above_one(self, fake: FakeGitLab, gitlab: GitLab) -> None:
+        path = "/projects/77/groups"
+        fake.answers("GET", path, [{"id": 42}], headers=following(fake, path))
+        fake.answers("GET", path, [{"id": 4}])
+        assert gitlab.groups_above(77) == (42, 4)
+        assert gitlab.groups_above(78) == ()  # no such project, or hidden from this token
+
     def test_version(self, fake: FakeGitLab, gitlab: GitLab) -> None:
         fake.answers("GET", "/version", {"version": "19.3.0-ee", "revision": "abc"})
         assert gitlab.version() == "19.3.0-ee"
@@ -313,6 +320,7 @@ CALLS: list[Callable[[GitLab], Any]] = [
     lambda gitlab: gitlab.runner_jobs(1),
     lambda gitlab: gitlab.verify_runner("glrt-1"),
     lambda gitlab: list(gitlab.group_projects(1)),
+    lambda gitlab: gitlab.groups_above(1),
     lambda gitlab: gitlab.project(1),
     lambda gitlab: gitlab.version(),
 ]

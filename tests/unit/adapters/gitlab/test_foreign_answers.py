@@ -35,6 +35,7 @@ CALLS: Mapping[str, Callable[[GitLab], Any]] = {
     "runner_jobs": lambda gitlab: gitlab.runner_jobs(31, status="running"),
     "verify_runner": lambda gitlab: gitlab.verify_runner("glrt-1"),
     "group_projects": lambda gitlab: list(gitlab.group_projects(42)),
+    "groups_above": lambda gitlab: gitlab.groups_above(7),
     "project": lambda gitlab: gitlab.project(7),
     "group": lambda gitlab: gitlab.group("acme"),
     "own_token": lambda gitlab: gitlab.own_token(),
@@ -53,6 +54,7 @@ LISTS = {
     "runners_described",
     "runner_jobs",
     "group_projects",
+    "groups_above",
     "has_group",
     "list_hooks",
 }
