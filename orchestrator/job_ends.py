@@ -136,7 +136,7 @@ def _job(world: World, shown: GitLabJob) -> Job:
     return world.jobs.job(key) or Job(
         key=key,
         project_id=shown.project_id,
-        project_path="",
+        project_path=shown.project_path(world.config.gitlab.url),
         name=shown.name,
         tags=shown.tags,
         status=JobStatus.PENDING,

@@ -66,7 +66,7 @@ class Lead:
     """Why a job is routed now: steps for its history, and facts that GitLab's answer lacks."""
 
     steps: tuple[Step, ...] = ()
-    path: str = ""  # of its project
+    path: str = ""  # of its project, where GitLab's answer has none: an event may say anything
     instead_of: str | None = None  # the pool that it leaves
     despite: Job | None = None  # its row, which GitLab's list proves wrong
 
@@ -158,7 +158,7 @@ def route(world: World, shown: GitLabJob | None, key: JobKey, lead: Lead) -> Rou
     plan = decide(pending)
     if shown is None or plan.reason in {Reason.TAKEN, Reason.NOT_PENDING}:
         return Routed(plan=plan)
-    job = _job(shown, key, plan, path=lead.path, at=at)
+    job = _job(world, shown, key, plan, lead)
     steps = [*lead.steps, *_steps(plan, at)]
     if not world.jobs.route(job, steps, at=at, instead_of=lead.instead_of, despite=lead.despite):
         return Routed(plan=RoutePlan(pool=None, reason=Reason.STALE_EVENT))
@@ -188,7 +188,7 @@ def route_together(world: World, shown: Sequence[GitLabJob], lead: Lead) -> Rout
             continue  # its own event asks again
         plan = decide(pending)
         if plan.reason not in {Reason.TAKEN, Reason.NOT_PENDING}:
-            jobs.append(_job(job, key, plan, path=lead.path, at=at))
+            jobs.append(_job(world, job, key, plan, lead))
             steps[key] = [*lead.steps, *_steps(plan, at)]
     routed = world.jobs.route_all(jobs, steps, at=at)
     for row in routed:
@@ -283,16 +283,16 @@ def _announce(job: Job, *, at: datetime) -> None:
     )
 
 
-def _job(shown: GitLabJob, key: JobKey, plan: RoutePlan, *, path: str, at: datetime) -> Job:
+def _job(world: World, shown: GitLabJob, key: JobKey, plan: RoutePlan, lead: Lead) -> Job:
     return Job(
         key=key,
         project_id=shown.project_id,
-        project_path=path,
+        project_path=shown.project_path(world.config.gitlab.url) or lead.path,
         name=shown.name,
         tags=shown.tags,
         status=JobStatus.PENDING,
         outcome=None,
-        pending_at=_pending_since(shown, at),
+        pending_at=_pending_since(shown, world.clock()),
         pool=plan.pool,
         reason=plan.reason,
         pipeline_id=shown.pipeline_id,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, AliasPath, BeforeValidator, Field, StrictBool
 from pydantic.types import Strict
@@ -45,6 +46,12 @@ class GitLabJob:
     failure_reason: str | None = None
     queued_duration_s: Annotated[float | None, Field(validation_alias="queued_duration")] = None
     web_url: str = ""
+
+    def project_path(self, gitlab_url: str) -> str:
+        """Its project's path by GitLab's own word; empty where GitLab does not say."""
+        root = urlsplit(gitlab_url).path.strip("/")  # GitLab may live under a path of its host
+        path, jobs, _ = urlsplit(self.web_url).path.strip("/").partition("/-/jobs/")
+        return path.removeprefix(f"{root}/") if jobs else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from adapters.gitlab.client import GitLabJob
 from fleet.errors import BadDelivery
 from fleet.hook_scope import HookScope
 from fleet.job_event import JobEvent
@@ -111,6 +112,30 @@ def test_a_job_that_gitlab_lists_as_pending_is_routed_after_any_event(status: st
     scene.clock.go(60)
     scene.reconcile()
     assert scene.steps(1).count("routed") == 2
+
+
+def test_a_jobs_project_has_the_path_that_gitlab_says() -> None:
+    """A budget is found by it: an event that names another path would spend another's, or none."""
+    scene = Scene()
+    for job_id in (1, 2):
+        scene.push(job_id, web_url=f"https://{INSTANCE}/acme/demo/-/jobs/{job_id}")
+    scene.route(1, project_path="rich/uncle")
+    assert scene.job(1).project_path == scene.job(2).project_path == "acme/demo"
+
+
+@pytest.mark.parametrize(
+    ("gitlab", "web_url", "path"),
+    [
+        ("https://a.b", "https://a.b/acme/demo/-/jobs/1", "acme/demo"),
+        ("https://a.b/git/", "https://a.b/git/acme/demo/-/jobs/1", "acme/demo"),
+        ("http://10.0.0.1", "https://a.b/acme/-/jobs/-/jobs/1", "acme"),
+        ("https://a.b", "", ""),
+        ("https://a.b", "https://a.b/acme/demo", ""),
+    ],
+)
+def test_the_path_stands_in_a_jobs_address(gitlab: str, web_url: str, path: str) -> None:
+    job = GitLabJob(id=1, project_id=7, name="a", status="pending", web_url=web_url)
+    assert job.project_path(gitlab) == path
 
 
 # The webhook's own scope
