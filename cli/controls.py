@@ -91,8 +91,8 @@ def ceiling_of_pool(  # noqa: PLR0913  # each is an option of the command
         if not (ceiling.isascii() and ceiling.isdecimal()) or len(ceiling) > 5:
             raise Refused("the ceiling is a whole number from 0 to 10000, or `reset`")
         length = read_length(lasts)
-    told = controls.set_ceiling(deployed, name, int(ceiling), lasts=length, note=note)
-    _say(told, as_json=as_json)
+    ordered = controls.set_ceiling(deployed, name, int(ceiling), lasts=length, note=note)
+    _say(ordered, as_json=as_json)
 
 
 @pool.command("acts")
@@ -161,11 +161,11 @@ def interrupt(
     _say(controls.interrupt(reach(ctx, stack), asked), as_json=as_json)
 
 
-def _say(told: Ordered, *, as_json: bool) -> None:
+def _say(ordered: Ordered, *, as_json: bool) -> None:
     if as_json:
-        say_json({"says": told.says, "is_change": told.is_change})
+        say_json({"says": ordered.says, "is_change": ordered.is_change})
     else:
-        say(with_stack(told.says))
+        say(with_stack(ordered.says))
 
 
 def _until(until: str | None, deployed: Deployed) -> datetime | None:

@@ -50,10 +50,10 @@ def doctor(  # noqa: PLR0913  # a command's parameters are its options
         if not as_json:
             show(checked)
     if as_json:
-        say_json({"checks": [asdict(one) for one in checks], "ok": is_well(checks)}, indent=2)
+        say_json({"checks": [asdict(check) for check in checks], "ok": is_well(checks)}, indent=2)
     else:
-        bad = sum(one.result == "failure" for one in checks)
-        warned = sum(one.result == "warning" for one in checks)
+        bad = sum(check.result == "failure" for check in checks)
+        warned = sum(check.result == "warning" for check in checks)
         say(f"{len(checks)} checks: {bad} bad, {warned} warnings")
     if not is_well(checks):
         raise typer.Exit(1)
@@ -61,11 +61,11 @@ def doctor(  # noqa: PLR0913  # a command's parameters are its options
 
 def show(checked: Checked) -> None:
     """One line, and what to do on the next."""
-    say(f"{MARKS[checked.result]}  {checked.subject}: {checked.seen}")
+    say(f"{MARKS[checked.result]}  {checked.subject}: {checked.finding}")
     if checked.result != "ok" and checked.todo:
         say(with_stack(f"      -> {checked.todo}"))
 
 
 def is_well(checks: list[Checked]) -> bool:
     """Whether nothing is bad."""
-    return all(one.result != "failure" for one in checks)
+    return all(check.result != "failure" for check in checks)

@@ -239,12 +239,12 @@ def _reach(ctx: typer.Context, stack: str) -> tuple[ImageWorld, Workshop]:
 def _checksum(binary: Path) -> tuple[str, str]:
     """The architecture of a program and the argument for its checksum."""
     head = binary.read_bytes()[:20]
-    found = (
+    reference = (
         _CHECKSUMS.get(int.from_bytes(head[18:20], "little")) if head[:4] == b"\x7fELF" else None
     )
-    if found is None:
+    if reference is None:
         raise Refused("this is no Linux program for x86-64 or arm64", file=binary)
-    return found
+    return reference
 
 
 def _findings(findings: Mapping[str, int] | None) -> str:

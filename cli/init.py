@@ -152,7 +152,7 @@ def _account(
     network = find_network(aws, _vpc(world, vpc), subnets)
     pools = first_pools(quotas, INSTANCE_TYPES)
     options = [f"--region {whose.region}"] if region else []
-    options += [f"--parameter {one}" for one in network.parameters()]
+    options += [f"--parameter {parameter}" for parameter in network.parameters()]
     options += ["--parameter LargestRunner=2gb"] if pools.size == "2GB" else []
     return pools, tuple(options)
 

@@ -45,7 +45,7 @@ def _command(path: str, command: Any) -> Iterator[str]:
         return
     usage = command.collect_usage_pieces(click.Context(command, info_name=path))
     yield f"\n### `{path}`\n\n{_plain(command.help or '')}\n\n`{path} {' '.join(usage)}`"
-    options = [one for one in command.params if getattr(one, "opts", None)]
+    options = [param for param in command.params if getattr(param, "opts", None)]
     if options:
         yield "\n| option | meaning |\n|---|---|"
     for option in options:

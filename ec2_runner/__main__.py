@@ -89,10 +89,12 @@ def _containers() -> Mapping[str, Stats]:
 
     used: dict[str, Stats] = {}
     with suppress(DockerException, OSError), closing(docker.from_env(timeout=5)) as client:
-        for one in client.api.containers():
-            if f"/{AGENT}" not in one["Names"]:
+        for container in client.api.containers():
+            if f"/{AGENT}" not in container["Names"]:
                 with suppress(DockerException):  # it ended meanwhile
-                    used[one["Id"]] = client.api.stats(one["Id"], stream=False, one_shot=True)
+                    used[container["Id"]] = client.api.stats(
+                        container["Id"], stream=False, one_shot=True
+                    )
     return used
 
 

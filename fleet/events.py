@@ -109,7 +109,7 @@ class PoolFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WarmMachineFailed:
-    """A machine that a pool keeps warm came to nothing; the next one is launched later."""
+    """A machine that a pool keeps warm failed; the next one is launched later."""
 
     pool: str
     runner_id: str

@@ -243,7 +243,7 @@ class Snapshot(HasUtcTimes):
     stopped: Reason | None = None  # paused by a person, or the pool's budget is used up
     over_budget: frozenset[int] = frozenset()  # projects whose budget is used up
     warm_hold: Reason | None = None  # why nothing may be launched to be kept warm
-    warm_at_most: int | None = None  # unproven ones, after a warm machine came to nothing
+    warm_at_most: int | None = None  # unproven ones, after a warm machine failed
 
     @property
     def size(self) -> int:

@@ -42,7 +42,7 @@ class PastRun(HasUtcTimes):
     attempt: int = 1
     # The hops.
     pending_at: datetime | None = None
-    heard_at: datetime | None = None  # by webhook, or found in GitLab's list
+    heard_at: datetime | None = None  # by webhook, or from GitLab's list
     heard_by: str | None = None  # the step's name: webhook_received, reconcile_found, found
     routed_at: datetime | None = None
     demand_at: datetime | None = None

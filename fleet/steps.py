@@ -183,27 +183,27 @@ def with_room(items: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]
     return [*first, marker, *last]
 
 
-def bounded_text(told: object) -> str | None:
+def bounded_text(words: object) -> str | None:
     """A machine's words on one line, cut to `LONGEST`; None where it wrote no text.
 
     What a terminal or a log would obey becomes a space.
     """
-    if not isinstance(told, str):
+    if not isinstance(words, str):
         return None
-    cut = told[:LONGEST]
-    return "".join(one if one.isprintable() else " " for one in cut)
+    cut = words[:LONGEST]
+    return "".join(letter if letter.isprintable() else " " for letter in cut)
 
 
-def job_number(told: Any) -> int | None:
+def job_number(number: Any) -> int | None:
     """A machine's whole number; None where it wrote none. Raises `ValueError` for another one.
 
     A number of DynamoDB may have 126 digits, and a text may have any number of them.
     """
-    if told is None:
+    if number is None:
         return None
-    if isinstance(told, str | bool) or not 0 <= told < NUMBER_BELOW:
+    if isinstance(number, str | bool) or not 0 <= number < NUMBER_BELOW:
         raise ValueError("no number of ours")
-    return int(told)
+    return int(number)
 
 
 _FACTS = tuple(name for name in Step.__dataclass_fields__ if name not in {"at", "name"})

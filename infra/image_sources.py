@@ -75,8 +75,8 @@ def image_sources(root: Path = ROOT, *, given: Mapping[str, Path] | None = None)
 
 def arguments(dockerfile: Path = DOCKERFILE) -> dict[str, str]:
     """The build's arguments and what they are by default."""
-    found = re.findall(r"^ARG (\w+)=(.*)$", dockerfile.read_text(), re.MULTILINE)
-    return dict(found)
+    arguments = re.findall(r"^ARG (\w+)=(.*)$", dockerfile.read_text(), re.MULTILINE)
+    return dict(arguments)
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -72,19 +72,19 @@ def document() -> str:
 
 def _licence(name: str) -> str:
     try:
-        told = metadata(name)
+        facts = metadata(name)
     except PackageNotFoundError:
         return "unknown"
-    if "License-Expression" in told:
-        return told["License-Expression"]
+    if "License-Expression" in facts:
+        return facts["License-Expression"]
     classes = [
         _CLASSIFIED.get(end, end)
-        for one in told.get_all("Classifier", [])
+        for one in facts.get_all("Classifier", [])
         if one.startswith("License ::") and (end := one.rpartition(" :: ")[2]) != "OSI Approved"
     ]
     if classes:
         return " AND ".join(classes)
-    return told["License"].partition("\n")[0] if "License" in told else "unknown"
+    return facts["License"].partition("\n")[0] if "License" in facts else "unknown"
 
 
 if __name__ == "__main__":

@@ -135,24 +135,26 @@ def _trust(statement: Statement) -> str:
 
 def _table(rows: Iterator[Statement]) -> str:
     lines = ["| action | resource | condition | needed for |", "|---|---|---|---|"]
-    for one in rows:
+    for row in rows:
         actions, resources = (
-            "<br>".join(f"`{_words(value)}`" for value in _list(one[key]))
+            "<br>".join(f"`{_words(value)}`" for value in _list(row[key]))
             for key in ("Action", "Resource")
         )
-        condition = _condition(one.get("Condition", {}))
-        lines.append(f"| {actions} | {resources} | {condition} | {REASONS[one['Sid']]} |")
+        condition = _condition(row.get("Condition", {}))
+        lines.append(f"| {actions} | {resources} | {condition} | {REASONS[row['Sid']]} |")
     return "\n".join([*lines, ""])
 
 
 def _resource_policies(template: Mapping[str, Any]) -> Iterator[str]:
     for name, body in template["Resources"].items():
         properties = body["Properties"]
-        found = properties.get("PolicyDocument", {}).get("Statement", properties.get("Statement"))
-        if found is None or body["Type"].startswith("AWS::IAM"):
+        statements = properties.get("PolicyDocument", {}).get(
+            "Statement", properties.get("Statement")
+        )
+        if statements is None or body["Type"].startswith("AWS::IAM"):
             continue
         yield f"- `{name}`"
-        for one in _list(found):
+        for one in _list(statements):
             who = one["Principal"]
             principal = who if isinstance(who, str) else ", ".join(map(_words, who.values()))
             condition = _condition(one.get("Condition", {}))

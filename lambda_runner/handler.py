@@ -135,7 +135,7 @@ def handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """What came of one invocation. `is_clean`: the sandbox may serve another one."""
+    """The result of one invocation. `is_clean`: the sandbox may serve another one."""
 
     outcome: str | None
     job_id: int | None = None

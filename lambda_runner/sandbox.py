@@ -55,8 +55,11 @@ class LambdaSandbox:
             return "a process of an earlier job is left"
         if _IS_ALONE and not end_memory():
             return "shared memory of an earlier job is left"
-        folders = [self._folder, *(one for one in SHARED_FOLDERS if _IS_ALONE and one.is_dir())]
-        left = [str(one) for one in folders if not wipe(one, within_s=FILES_S)]
+        folders = [
+            self._folder,
+            *(folder for folder in SHARED_FOLDERS if _IS_ALONE and folder.is_dir()),
+        ]
+        left = [str(folder) for folder in folders if not wipe(folder, within_s=FILES_S)]
         return f"files of an earlier job are left in {', '.join(left)}" if left else None
 
 

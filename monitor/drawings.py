@@ -1,6 +1,6 @@
 """Drawings as SVG, made here: no script draws them, and each says in words what it shows.
 
-Kinds are told apart by their pattern and by words besides; colours come from the style sheet.
+Kinds differ by their pattern and by words besides; colours come from the style sheet.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -71,16 +71,16 @@ def _values(page: Page, name: str) -> dict[str, object]:
     if view is None or pool is None:
         raise Refused(picture.failed or f"the fleet has no pool {name}")
     lanes = [lane for lane in picture.lanes if lane.machine.pool == name]
-    orders = [one for one in view.controls if one.about in {name, "*"}]
-    ends = {one.about: one for one in view.controls if one.kind == "end"}
+    orders = [control for control in view.controls if control.about in {name, "*"}]
+    ends = {control.about: control for control in view.controls if control.kind == "end"}
     return {
         "pool": pool,
         "at_work": phases_of(pool),
         "lanes": lanes,
         "lanes_from": lanes_start(lanes, view.at),
         "orders": orders,
-        "is_paused": any(one.kind == "pause" for one in orders),
-        "has_ceiling": any(one.kind == "ceiling" for one in orders),
+        "is_paused": any(order.kind == "pause" for order in orders),
+        "has_ceiling": any(order.kind == "ceiling" for order in orders),
         "ends": ends,
         "phases": list(Phase),
         "length": DEFAULT_LENGTH,

@@ -12,7 +12,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         door.bind(address)
-        door.listen(128)  # who is told the address may call it at once
+        door.listen(128)  # a reader of the address may call it at once
     except OSError:
         door.close()
         raise

@@ -81,7 +81,7 @@ def resume(deployed: Deployed, pool: str | None) -> Ordered:
     if not ours:
         what = f"pool {pool} was not" if pool else "no pool was"
         return Ordered(says=f"{what} paused", is_change=False)
-    return Ordered(says=f"{', '.join(_named(one.about) for one in ours)}: resumed")
+    return Ordered(says=f"{', '.join(_named(our.about) for our in ours)}: resumed")
 
 
 def set_ceiling(

@@ -93,7 +93,9 @@ def _values(stack: "StackTypeDef | None") -> Mapping[str, str] | None:
     if stack is None:
         return None
     parameters = stack.get("Parameters", [])
-    return {one["ParameterKey"]: one.get("ParameterValue", "") for one in parameters}
+    return {
+        parameter["ParameterKey"]: parameter.get("ParameterValue", "") for parameter in parameters
+    }
 
 
 def change_parameters(

@@ -133,7 +133,11 @@ def _records(deployed: Deployed, gitlab: GitLab, where: RunnersIn, pools: Sequen
 
     def find() -> list[str]:
         machines = gitlab.runners_described("rf-", kind=kind, owner_id=where.id)
-        ours = [one.id for one in machines if one.description.endswith(f" ({deployed.stack})")]
+        ours = [
+            machine.id
+            for machine in machines
+            if machine.description.endswith(f" ({deployed.stack})")
+        ]
         for pool in pools:
             token = deployed.secrets.find_pool_token(deployed.pool_secret_prefix + pool)
             record = gitlab.runner(token.runner_id) if token else None
@@ -286,7 +290,7 @@ def _snapshots(order: Removal) -> list[str]:
     filters: Any = [{"Name": f"tag:{TAG}", "Values": [order.stack]}]
     with aws_call("ec2.DescribeSnapshots"):
         answer = order.aws.ec2.describe_snapshots(OwnerIds=["self"], Filters=filters)
-    return [one["SnapshotId"] for one in answer["Snapshots"]]
+    return [snapshot["SnapshotId"] for snapshot in answer["Snapshots"]]
 
 
 def _secrets(order: Removal) -> list[str]:
@@ -309,14 +313,14 @@ def _resources(order: Removal, kind: str) -> list[str]:
             pages = order.aws.cloudformation.get_paginator("list_stack_resources").paginate(
                 StackName=order.stack
             )
-            summaries = [one for page in pages for one in page["StackResourceSummaries"]]
+            summaries = [summary for page in pages for summary in page["StackResourceSummaries"]]
     except ClientError:
         return []
     return [
-        one["PhysicalResourceId"]
-        for one in summaries
-        if one["ResourceType"] == kind and one.get("PhysicalResourceId")
-        if one["ResourceStatus"] != "DELETE_COMPLETE"
+        summary["PhysicalResourceId"]
+        for summary in summaries
+        if summary["ResourceType"] == kind and summary.get("PhysicalResourceId")
+        if summary["ResourceStatus"] != "DELETE_COMPLETE"
     ]
 
 
@@ -336,8 +340,10 @@ def _has_objects(aws: Clients, bucket: str) -> bool:
 def _empty(aws: Clients, bucket: str) -> None:
     """Delete every version of every object, and what is half uploaded."""
     for page in aws.s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
-        found = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
-        objects: Any = [{"Key": one["Key"], "VersionId": one["VersionId"]} for one in found]
+        versions = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
+        objects: Any = [
+            {"Key": version["Key"], "VersionId": version["VersionId"]} for version in versions
+        ]
         if objects:
             aws.s3.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
 
@@ -429,14 +435,16 @@ def _log_groups(order: Removal) -> list[str]:
             wanted.add(full)
         elif kind in _LOGS_OF:
             wanted.add(_LOGS_OF[kind] + full)
-    found = []
+    existing = []
     for prefix in sorted({name[: name.index(order.stack)] + order.stack for name in wanted}):
         with aws_call("logs.DescribeLogGroups"):
             pages = order.aws.logs.get_paginator("describe_log_groups").paginate(
                 logGroupNamePrefix=prefix
             )
-            found += [one["logGroupName"] for page in pages for one in page["logGroups"]]
-    return sorted(wanted & set(found))
+            existing += [
+                log_group["logGroupName"] for page in pages for log_group in page["logGroups"]
+            ]
+    return sorted(wanted & set(existing))
 
 
 GONE = (

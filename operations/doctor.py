@@ -33,11 +33,11 @@ WHOLE = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """One check: its subject, how it ended, what was seen, and what to do about it."""
+    """One check: its subject, how it ended, what it found, and what to do about it."""
 
     subject: str
     result: Result
-    seen: str
+    finding: str
     todo: str = ""
 
 
@@ -132,12 +132,16 @@ class _Stack:
         parameters: Sequence[Any] = stack.get("Parameters", [])
         return cls(
             status=stack["StackStatus"],
-            outputs={one["OutputKey"]: one["OutputValue"] for one in stack.get("Outputs", [])},
-            parameters={one["ParameterKey"]: one["ParameterValue"] for one in parameters},
+            outputs={
+                output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])
+            },
+            parameters={
+                parameter["ParameterKey"]: parameter["ParameterValue"] for parameter in parameters
+            },
             resolved={
-                one["ParameterKey"]: one["ResolvedValue"]
-                for one in parameters
-                if one.get("ResolvedValue")
+                parameter["ParameterKey"]: parameter["ResolvedValue"]
+                for parameter in parameters
+                if parameter.get("ResolvedValue")
             },
         )
 
@@ -150,8 +154,8 @@ def _account(patient: Patient) -> Iterator[Checked]:
 
 def _stack(patient: Patient, stack: _Stack | None) -> Iterator[Checked]:
     if stack is None:
-        seen = f"there is no stack {patient.stack} in this region"
-        yield _failed("stack", seen, "run `runner-fleet deploy`, or give --stack or --region")
+        finding = f"there is no stack {patient.stack} in this region"
+        yield _failed("stack", finding, "run `runner-fleet deploy`, or give --stack or --region")
         return
     if stack.status in WHOLE:
         yield _ok("stack", f"{patient.stack} is {stack.status}")
@@ -164,8 +168,8 @@ def _stack(patient: Patient, stack: _Stack | None) -> Iterator[Checked]:
     if here == there:
         yield _ok("version", here)
     else:
-        seen = f"the stack has {there or 'an older one'}, this command is {here}"
-        yield _warned("version", seen, "run `runner-fleet deploy`")
+        finding = f"the stack has {there or 'an older one'}, this command is {here}"
+        yield _warned("version", finding, "run `runner-fleet deploy`")
     bucket = stack.parameters.get("CodeBucket", "")
     try:
         with aws_call("s3.HeadBucket", passing=("404", "NoSuchBucket", "NotFound")):
@@ -184,14 +188,14 @@ def _network(patient: Patient, stack: _Stack) -> Iterator[Checked]:
         todo = "deploy with subnets that are there: --parameter SubnetIds=..."
         yield _failed("network", f"a subnet of {', '.join(names)} is gone", todo)
         return
-    zones = {one["AvailabilityZone"] for one in subnets}
-    free = sum(one.get("AvailableIpAddressCount", 0) for one in subnets)
+    zones = {subnet["AvailabilityZone"] for subnet in subnets}
+    free = sum(subnet.get("AvailableIpAddressCount", 0) for subnet in subnets)
     if len(zones) < 2:
-        seen = f"all subnets are in {', '.join(zones)}: spot machines run out sooner"
-        yield _warned("network", seen, "give a subnet in another zone as well")
+        finding = f"all subnets are in {', '.join(zones)}: spot machines run out sooner"
+        yield _warned("network", finding, "give a subnet in another zone as well")
     else:
         yield _ok("network", f"{len(subnets)} subnets in {len(zones)} zones, {free} free addresses")
-    blind = [one["SubnetId"] for one in subnets if not _leads_out(patient, one)]
+    blind = [subnet["SubnetId"] for subnet in subnets if not _leads_out(patient, subnet)]
     if blind:
         todo = "route 0.0.0.0/0 to an internet or NAT gateway: machines must reach GitLab"
         yield _failed("way out", f"{', '.join(blind)} has no default route", todo)
@@ -225,11 +229,11 @@ def _tick(patient: Patient) -> Iterator[Checked]:
     since = patient.clock() - TICK_WITHIN
     group = f"/aws/lambda/{patient.stack}-reconcile"
     with aws_call("logs.FilterLogEvents"):
-        found = patient.aws.logs.filter_log_events(
+        logged = patient.aws.logs.filter_log_events(
             logGroupName=group, startTime=int(since.timestamp() * 1000), limit=1
         )
     minutes = int(TICK_WITHIN.total_seconds() // 60)
-    if found.get("events"):
+    if logged.get("events"):
         yield _ok("tick", f"reconcile ran within {minutes} minutes")
     else:
         todo = f"see the state machine {patient.stack}-reconcile and the log group {group}"
@@ -299,12 +303,14 @@ def _safety(config: FleetConfig) -> Iterator[Checked]:
     if not rooted:
         yield _ok("docker.socket", "no job has its machine's Docker engine")
     elif where == "project":
-        seen = f"jobs of {', '.join(rooted)} may be root of their machine, which is theirs alone"
-        yield _ok("docker.socket", seen)
+        finding = f"jobs of {', '.join(rooted)} may be root of their machine, which is theirs alone"
+        yield _ok("docker.socket", finding)
     else:
         todo = 'write runners_in = "project", or docker = { socket = false }'
-        seen = f"jobs of {', '.join(rooted)} may be root, and read a runner token of all projects"
-        yield _failed("docker.socket", seen, todo)
+        finding = (
+            f"jobs of {', '.join(rooted)} may be root, and read a runner token of all projects"
+        )
+        yield _failed("docker.socket", finding, todo)
     for warning in config.warnings[:5]:
         yield _warned("fleet.toml", str(warning), "`runner-fleet validate` lists all warnings")
 
@@ -312,7 +318,9 @@ def _safety(config: FleetConfig) -> Iterator[Checked]:
 def _quotas(patient: Patient, config: FleetConfig) -> Iterator[Checked]:
     quotas: AccountQuotas = quotas_of(patient.aws)
     region = caller(patient.aws).region
-    short: dict[str, Shortage] = {one.code: one for one in shortages(config.pools, quotas)}
+    short: dict[str, Shortage] = {
+        shortage.code: shortage for shortage in shortages(config.pools, quotas)
+    }
     for subject, code, allowed in (
         ("quota of on-demand vCPUs", "L-1216C47A", quotas.on_demand_vcpus),
         ("quota of spot vCPUs", "L-34B43A08", quotas.spot_vcpus),
@@ -322,8 +330,8 @@ def _quotas(patient: Patient, config: FleetConfig) -> Iterator[Checked]:
             todo = "allow servicequotas:GetServiceQuota and lambda:GetAccountSettings"
             yield _warned(subject, "these credentials may not read it", todo)
         elif code in short:
-            seen = f"{allowed}, and all pools at their ceilings need {short[code].needed}"
-            yield _warned(subject, seen, short[code].request(region))
+            finding = f"{allowed}, and all pools at their ceilings need {short[code].needed}"
+            yield _warned(subject, finding, short[code].request(region))
         else:
             yield _ok(subject, f"{allowed}")
 
@@ -340,8 +348,8 @@ def _images(patient: Patient, stack: _Stack, config: FleetConfig) -> Iterator[Ch
         if not uri:
             todo = f"run `runner-fleet up`, or deploy with --parameter {parameter}=..."
             yield _failed(parameter, f"none, and there are {backend} pools", todo)
-        elif seen := look_for_image(patient.aws, uri):
-            yield _failed(parameter, f"{uri}: {seen}", "build it again: `runner-fleet up`")
+        elif finding := look_for_image(patient.aws, uri):
+            yield _failed(parameter, f"{uri}: {finding}", "build it again: `runner-fleet up`")
         else:
             yield _ok(parameter, uri)
 
@@ -402,8 +410,8 @@ def _webhooks(
 def _problems(deployed: Deployed) -> Iterator[Checked]:
     problems = gather(deployed, jobs=1).problems
     if problems:
-        seen = f"`status` lists {len(problems)} problems"
-        yield _failed("fleet's state", seen, "run `runner-fleet status`")
+        finding = f"`status` lists {len(problems)} problems"
+        yield _failed("fleet's state", finding, "run `runner-fleet status`")
     else:
         yield _ok("fleet's state", "`status` lists no problem")
 
@@ -422,13 +430,13 @@ def _words(error: FleetError) -> str:
     return f"{error} ({call}: {code})" if code else str(error)
 
 
-def _ok(subject: str, seen: str) -> Checked:
-    return Checked(subject=subject, result="ok", seen=seen)
+def _ok(subject: str, finding: str) -> Checked:
+    return Checked(subject=subject, result="ok", finding=finding)
 
 
-def _warned(subject: str, seen: str, todo: str) -> Checked:
-    return Checked(subject=subject, result="warning", seen=seen, todo=todo)
+def _warned(subject: str, finding: str, todo: str) -> Checked:
+    return Checked(subject=subject, result="warning", finding=finding, todo=todo)
 
 
-def _failed(subject: str, seen: str, todo: str) -> Checked:
-    return Checked(subject=subject, result="failure", seen=seen, todo=todo)
+def _failed(subject: str, finding: str, todo: str) -> Checked:
+    return Checked(subject=subject, result="failure", finding=finding, todo=todo)

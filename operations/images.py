@@ -284,12 +284,12 @@ def _find(workshop: Workshop, order: ImageOrder, kind: ImageKind) -> StoredImage
 
 
 def _references(workshop: Workshop, order: ImageOrder) -> dict[ImageKind, str]:
-    found = {kind: _find(workshop, order, kind) for kind in order.kinds}
-    for kind, image in found.items():
+    images = {kind: _find(workshop, order, kind) for kind in order.kinds}
+    for kind, image in images.items():
         if image is None:
             tag = kind.tag(order.digest)
             raise Refused("the build ended well, but the repository lacks its image", tag=tag)
-    return {kind: image.reference for kind, image in found.items() if image}
+    return {kind: image.reference for kind, image in images.items() if image}
 
 
 def _targets(kinds: Sequence[ImageKind]) -> Iterator[tuple[str, str]]:

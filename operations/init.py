@@ -154,10 +154,10 @@ def find_network(aws: Clients, vpc: str, subnets: Sequence[str]) -> Network:
     filters = [{"Name": "vpc-id", "Values": [vpc]}]
     with aws_call("ec2.DescribeSubnets"):
         answer = aws.ec2.describe_subnets(Filters=filters)  # type: ignore[arg-type]
-    there = {one["SubnetId"]: one["AvailabilityZone"] for one in answer["Subnets"]}
+    there = {subnet["SubnetId"]: subnet["AvailabilityZone"] for subnet in answer["Subnets"]}
     if not there:
         raise Refused("this network has no subnets, or is not in this region", vpc=vpc)
-    if missing := [one for one in subnets if one not in there]:
+    if missing := [subnet for subnet in subnets if subnet not in there]:
         raise Refused("this subnet is not in that network", vpc=vpc, subnet=missing[0])
     return Network(vpc=vpc, subnets=tuple(subnets) or tuple(sorted(there)))
 
@@ -200,7 +200,7 @@ def _pools(file: FirstFile) -> Iterator[str]:
             " `aws service-quotas request-service-quota-increase`"
         )
     if pools.ec2:
-        types = ", ".join(f'"{one}"' for one in INSTANCE_TYPES)
+        types = ", ".join(f'"{type_}"' for type_ in INSTANCE_TYPES)
         how = _IN_CONTAINERS.format(socket=str(file.socket).lower())
         how = _ON_THE_MACHINE if file.executor == "shell" else how
         yield _EC2_POOL.format(types=types, ceiling=pools.ec2, how=how)

@@ -47,8 +47,8 @@ class JobUse:
 def job_use(deployed: Deployed, trail: Trail) -> JobUse:
     """What a job used, by its machine's report, and what its machine cost once that has ended."""
     run = _run_of(deployed, trail.job_id)
-    told = next((hop.sentence for hop in trail.hops if hop.step == StepName.USED), "")
-    usage = read_usage(told)
+    line = next((hop.sentence for hop in trail.hops if hop.step == StepName.USED), "")
+    usage = read_usage(line)
     capacity = run.capacity if run else None
     size = _size(deployed, trail, capacity)
     fit = decide_fit(usage, size, trail.ran_s)

@@ -91,7 +91,7 @@ def stretches_of(runner: Runner, state: str, steps: Iterable[Step]) -> tuple[Str
     begun.append(Stretch(phase=now, start=max(runner.since, runner.launched_at)))
     begun.sort(key=lambda stretch: (order.index(stretch.phase), stretch.start))
     firsts = [next(same) for _, same in groupby(begun, key=lambda stretch: stretch.phase)]
-    firsts = [one for one in firsts if order.index(one.phase) <= order.index(now)]
+    firsts = [first for first in firsts if order.index(first.phase) <= order.index(now)]
     kept = [one for one, later in pairwise(firsts) if one.start <= later.start]
     return (*kept, firsts[-1])
 

@@ -22,7 +22,7 @@ NOT_THERE = "its cloud keeps nothing of it any more"
 def machine_log(deployed: Deployed, runner_id: str, says: MachineSays) -> Iterator[str]:
     """Line by line: what its agent reported, then what its cloud kept. `Refused` without a runner.
 
-    The words are a machine's: whoever prints them escapes them.
+    The words are a machine's: the caller that prints them escapes them.
     """
     at = deployed.clock()
     rows = RunnerRows(deployed.table, deployed.mailboxes, instance_of(deployed.config().gitlab.url))

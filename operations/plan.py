@@ -133,11 +133,11 @@ def _use(pool: PoolConfig, pools: int) -> MonthUse:
 def plan_stack(aws: Clients, stack: str) -> StackPlan:
     """Compare the stack with the template and the sources that are here."""
     after = sources_version()
-    found = find_stack(aws, stack)
+    deployed = find_stack(aws, stack)
     wanted = compose(TEMPLATE.read_text())["Resources"]
-    if found is None or found["StackStatus"] == "DELETE_COMPLETE":
+    if deployed is None or deployed["StackStatus"] == "DELETE_COMPLETE":
         return StackPlan(before=None, after=after, added=tuple(wanted))
-    outputs = {one["OutputKey"]: one["OutputValue"] for one in found.get("Outputs", [])}
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in deployed.get("Outputs", [])}
     there = _resources(aws, stack)
     return StackPlan(
         before=outputs.get("Version", ""),

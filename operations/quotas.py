@@ -139,8 +139,8 @@ def _own_vcpu(aws: Clients, view: FleetView, market: str) -> float:
         answer = aws.ec2.describe_instance_types(InstanceTypes=named)
     return float(
         sum(
-            types[one["InstanceType"]] * one["VCpuInfo"]["DefaultVCpus"]
-            for one in answer["InstanceTypes"]
+            types[type_["InstanceType"]] * type_["VCpuInfo"]["DefaultVCpus"]
+            for type_ in answer["InstanceTypes"]
         )
     )
 

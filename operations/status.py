@@ -324,7 +324,11 @@ def _is_shown(pool: _Pool) -> bool:
 
 def _pool_view(pool: _Pool, at: datetime, controls: Iterable[ControlView]) -> PoolView:
     config = pool.config
-    orders = [one.ceiling for one in controls if one.about == pool.name and one.ceiling is not None]
+    orders = [
+        control.ceiling
+        for control in controls
+        if control.about == pool.name and control.ceiling is not None
+    ]
     oldest = min((job.pending_at for job in pool.backlog), default=None)
     return PoolView(
         name=pool.name,

@@ -14,8 +14,8 @@ from fleet.steps import Step, StepName
 # The label of every step.
 LABELS: Mapping[StepName, str] = {
     StepName.WEBHOOK_RECEIVED: "webhook received",
-    StepName.RECONCILE_FOUND: "found in GitLab's list",
-    StepName.FOUND: "found in its pipeline",
+    StepName.RECONCILE_FOUND: "read from GitLab's list",
+    StepName.FOUND: "read from its pipeline",
     StepName.EVENT: "event on the bus",
     StepName.IGNORED: "event ignored",
     StepName.RETRY: "retry",

@@ -101,7 +101,7 @@ def _each(world: World, pool: PoolConfig, ready: Ready, others: Sequence[Runner]
             return None
 
     with ThreadPoolExecutor(max_workers=EQUIP_AT_ONCE) as pacer:
-        made = [one for one in pacer.map(make, others) if one is not None]
+        made = [pair for pair in pacer.map(make, others) if pair is not None]
     return Ready(
         runners=(ready.runners[0], *(runner for runner, _ in made)),
         tokens={**ready.tokens, **{runner.id: token for runner, token in made}},
@@ -130,12 +130,12 @@ def equip(
     In how many seconds to try again for those that got none; None: not before the minute's tick.
     After the first that GitLab gives nothing, the others of the same scope are left for later.
     """
-    bare = [one for one in runners if one.mailbox and not one.equipped]
+    bare = [runner for runner in runners if runner.mailbox and not runner.equipped]
     round_ = _Equipping(world=world, pool=pool, tokens=tokens or {}, holds=holds)
     with ThreadPoolExecutor(max_workers=EQUIP_AT_ONCE) as pacer:
-        done = [pacer.submit(round_.give, one) for one in bare]
-    for one in done:
-        one.result()
+        calls = [pacer.submit(round_.give, runner) for runner in bare]
+    for call in calls:
+        call.result()
     for hold in round_.changed.values():
         world.fleet.note_hold(hold)
     return max(round_.waits, default=None)
@@ -218,8 +218,8 @@ def _remember(
 
 
 def _tell(runner: Runner, failure: FleetError) -> None:
-    told = RunnerNotEquipped(runner_id=runner.id, pool=runner.pool, error=str(failure))
-    emit(told, level=WARNING)
+    event = RunnerNotEquipped(runner_id=runner.id, pool=runner.pool, error=str(failure))
+    emit(event, level=WARNING)
 
 
 def _hold_of(

@@ -26,14 +26,14 @@ class Observed:
 
     pool: PoolConfig
     row: PoolRow
-    seen: Snapshot
+    snapshot: Snapshot
     limits: Limits
     listed: frozenset[JobKey]  # waiting jobs, as the index shows them
 
     @property
     def is_held(self) -> bool:
         """Whether GitLab gave no credential to some of the pool's machines."""
-        return any(hold.lifted_at is None for hold in self.seen.holds)
+        return any(hold.lifted_at is None for hold in self.snapshot.holds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ def observe(
     waiting = world.jobs.waiting_in(pool.name)
     backlog = _pending(world, waiting, runners)
     dry = dry_until(world.backend(pool).capacity_pools(pool), row.back_off or {}, at)
-    seen = Snapshot(
+    snapshot = Snapshot(
         at=at,
         pool=pool.name,
         backlog=backlog,
@@ -93,7 +93,7 @@ def observe(
     return Observed(
         pool=pool,
         row=row,
-        seen=seen,
+        snapshot=snapshot,
         limits=_limits(world, pool, runners, at),
         listed=frozenset(job.key for job in waiting),
     )

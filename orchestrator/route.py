@@ -26,7 +26,7 @@ from orchestrator.hook_reach import is_within_reach
 from orchestrator.watch import note_proof
 from orchestrator.world import World
 
-# Ten pages of GitLab's; the rest of a larger pipeline is found by its own webhooks.
+# Ten pages of GitLab's; the rest of a larger pipeline arrives by its own webhooks.
 PIPELINE_AT_MOST = 1000
 # Reading a pipeline takes about a second.
 LOOK_AGAIN_S = 1

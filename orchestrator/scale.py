@@ -100,7 +100,7 @@ class _Round:
         observed = observe(world, pool, messages=messages, under=self.under)
         observed = end_ordered(world, observed, self.under.controls)
         self.listed[pool.name] = observed.listed
-        plan = decide_scale(observed.seen, observed.limits)
+        plan = decide_scale(observed.snapshot, observed.limits)
         outcome = apply(world, observed, plan)
         note_full(world, observed, plan)
         self.outcome += outcome
@@ -126,21 +126,23 @@ class _Round:
 
 def apply(world: World, observed: Observed, plan: ScalePlan) -> LaunchOutcome:
     """Carry out the plan of one pool."""
-    pool, seen = observed.pool, observed.seen
-    by_id = {runner.id: runner for runner in seen.runners}
+    pool, snapshot = observed.pool, observed.snapshot
+    by_id = {runner.id: runner for runner in snapshot.runners}
     for runner_id in plan.drain:
-        world.runners.drain(by_id[runner_id], plan.reason, at=seen.at)
+        world.runners.drain(by_id[runner_id], plan.reason, at=snapshot.at)
     for runner_id in plan.outdated:
-        world.runners.drain(by_id[runner_id], Reason.OUTDATED, at=seen.at)
-    holds = seen.holds
+        world.runners.drain(by_id[runner_id], Reason.OUTDATED, at=snapshot.at)
+    holds = snapshot.holds
     outcome = launch(world, pool, observed.row, plan, holds) if plan.launches else LaunchOutcome()
     waiting = {**plan.waiting, **outcome.held_jobs}
-    _hold(world, pool, seen.backlog, waiting)  # after it: tens of thousands of rows take their time
-    bare = (runner for runner in seen.runners if is_abandoned(runner, seen.at))
+    _hold(
+        world, pool, snapshot.backlog, waiting
+    )  # after it: tens of thousands of rows take their time
+    bare = (runner for runner in snapshot.runners if is_abandoned(runner, snapshot.at))
     outcome += LaunchOutcome(equip_in_s=equip(world, pool, bare, holds=holds))
     if outcome.equip_in_s is None:
         outcome = replace(outcome, equip_in_s=plan.ask_in_s)
-    if seen.warm_hold is Reason.WARM_STOPPED and observed.limits.idle_target:
+    if snapshot.warm_hold is Reason.WARM_STOPPED and observed.limits.idle_target:
         warm = observed.row.warm
         emit(
             WarmLaunchesStopped(pool=pool.name, failures=warm.failures, why=warm.why or ""),
@@ -164,29 +166,29 @@ def _reason(plan: ScalePlan, outcome: LaunchOutcome) -> Reason:
 
 def end_ordered(world: World, observed: Observed, controls: Sequence[Control]) -> Observed:
     """Drain the runners that an operator ordered to end; the pool as it is then."""
-    orders = to_drain(controls, observed.seen.runners)
+    orders = to_drain(controls, observed.snapshot.runners)
     if not orders:
         return observed
     runners = []
-    for runner in observed.seen.runners:
+    for runner in observed.snapshot.runners:
         order = orders.get(runner.id)
         if order is None:
             runners.append(runner)
             continue
         world.runners.drain(runner, Reason.ORDERED, at=world.clock())
-        told = RunnerEndOrdered(
+        event = RunnerEndOrdered(
             runner_id=runner.id, pool=runner.pool, who=order.who, at_once=order.at_once
         )
-        emit(told)
+        emit(event)
         runners.append(replace(runner, state=RunnerState.DRAINING))
-    return replace(observed, seen=replace(observed.seen, runners=tuple(runners)))
+    return replace(observed, snapshot=replace(observed.snapshot, runners=tuple(runners)))
 
 
 def note_full(world: World, observed: Observed, plan: ScalePlan) -> None:
     """Record since when jobs wait because the pool is at its ceiling."""
     is_full = Reason.AT_CEILING in {plan.reason, *plan.waiting.values()}
     if is_full is (observed.row.full_since is None):
-        world.fleet.note_full(observed.pool.name, observed.seen.at if is_full else None)
+        world.fleet.note_full(observed.pool.name, observed.snapshot.at if is_full else None)
 
 
 def settle_messages(
@@ -266,9 +268,9 @@ def _announce(observed: Observed, plan: ScalePlan, reason: Reason) -> None:
         ScaleDecided(
             pool=observed.pool.name,
             reason=reason.value,
-            backlog=len(observed.seen.backlog),
-            runners=observed.seen.size,
-            messages=observed.seen.messages,
+            backlog=len(observed.snapshot.backlog),
+            runners=observed.snapshot.size,
+            messages=observed.snapshot.messages,
             launch=plan.launches,
             drain=len(plan.drain) + len(plan.outdated),
         )

@@ -66,14 +66,14 @@ def sweep(world: World) -> Sweep:
     ends: Counter[Disposal] = Counter()
     left: list[str] = []  # names of what could not be ended
     for pool, limits in _pools(world):
-        seen = world.runners.look(pool)
-        known |= {runner.id: runner for runner in seen.runners}
-        hidden |= seen.hidden
+        looked = world.runners.look(pool)
+        known |= {runner.id: runner for runner in looked.runners}
+        hidden |= looked.hidden
         judge = partial(_judge, world, machines, controls, limits)
         with ThreadPoolExecutor(max_workers=JUDGED_AT_ONCE) as judges:
-            disposals = list(judges.map(judge, seen.runners))
+            disposals = list(judges.map(judge, looked.runners))
         ends.update(disposals)
-        pairs = zip(seen.runners, disposals, strict=True)
+        pairs = zip(looked.runners, disposals, strict=True)
         left += [runner.id for runner, disposal in pairs if disposal is Disposal.LEFT]
     strays = _end_stray_machines(world, machines, known, hidden, left)
     neighbours: set[str] = set()
@@ -86,13 +86,13 @@ def sweep(world: World) -> Sweep:
     )
     if done.closed or done.strays or done.leaked:
         emit(Swept(**asdict(done)), level=WARNING if done.leaked else INFO)
-    told = LastSweep(
+    last = LastSweep(
         at=world.clock(),
         leaked=tuple(sorted(left))[:NAMED_AT_MOST],
         neighbours=tuple(sorted(neighbours))[:NAMED_AT_MOST],
     )
     with _going_on("what this sweep could not end"):
-        world.fleet.note_sweep(told)
+        world.fleet.note_sweep(last)
     return done
 
 
@@ -133,7 +133,7 @@ def _dated(world: World, limits: Limits, runner: Runner) -> Runner:
     at = world.clock()
     note = due_note(runner, at, fresh_for=fresh_for(limits))
     if note is not None:
-        runner = with_note(runner, note)  # also where the write fails: it is first seen now
+        runner = with_note(runner, note)  # also where the write fails: it starts now
         with _going_on(f"the last report of {runner.id}"):
             world.runners.note(runner, note)
     return by_our_clock(runner, at)

@@ -16,7 +16,7 @@ from orchestrator.world import World
 def note_warm_end(
     world: World, runner: Runner, report: Report | None, reason: Reason, *, at: datetime
 ) -> None:
-    """Count a warm launch that came to nothing, or forget those before a runner that served.
+    """Count a warm launch that failed, or forget those before a runner that served.
 
     Only the caller that closed the runner's row calls this. It is a hint for later launches, so a
     failure here is logged: the runner is closed.

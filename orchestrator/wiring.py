@@ -111,10 +111,10 @@ class Wiring:
 
     def _gitlab(self, config: FleetConfig, tls_ca: str | None) -> GitLab:
         token = self._secrets.gitlab_token(self._settings.gitlab_secret)
-        told = config.gitlab
-        way = Way(tls_ca=tls_ca or "", proxy=told.proxy or "")
-        budget = _budget(self._table, instance_of(told.url), told.calls_per_minute)
-        return _gitlab(told.url, token, budget, way, self._watch)
+        settings = config.gitlab
+        way = Way(tls_ca=tls_ca or "", proxy=settings.proxy or "")
+        budget = _budget(self._table, instance_of(settings.url), settings.calls_per_minute)
+        return _gitlab(settings.url, token, budget, way, self._watch)
 
     @cached_property
     def _watch(self) -> TroubleWatch:

@@ -121,7 +121,7 @@ class Budget:
         """What is left of this process's own calls, or of GitLab's limit where that is less."""
         own = Allowance(left=self._left, of=self._capacity)
         known = [own, *([self._gitlabs] if self._gitlabs else [])]
-        return min(known, key=lambda one: one.percent)
+        return min(known, key=lambda allowance: allowance.percent)
 
     def hold(self, wait_s: float) -> None:
         """Refuse every call for `wait_s`, as GitLab asked."""

@@ -254,7 +254,7 @@ def _read_name(path: Path) -> str | None:
 
 
 def _write_notice(path: Path, text: str) -> None:
-    """Write a new file: in place of it, a job may have put a pipe that nobody reads."""
+    """Write a new file: in place of it, a job may have put a pipe without a reader."""
     with suppress(OSError):  # the job goes without the notice
         path.unlink(missing_ok=True)
         with path.open("x") as file:

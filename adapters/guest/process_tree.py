@@ -49,7 +49,7 @@ class Family:
         return frozenset(pid for pid, state in self._members().items() if state not in DEAD)
 
     def kill(self, *, spare: Callable[[], frozenset[int]], within_s: float) -> None:
-        """Kill all members but `spare`, again until no other is seen or the time is over."""
+        """Kill all members but `spare`, again until there is no other or the time is over."""
         give_up = time.monotonic() + within_s
         while victims := self.alive() - spare():
             for pid in victims:
@@ -121,7 +121,9 @@ DEAD = frozenset("ZX")
 def children_of(pid: int, *, older_than_s: float = 0.0) -> frozenset[int]:
     """The direct children of a process that are at least so old."""
     children = _children()[pid]
-    return frozenset(one for one in children if older_than_s <= 0 or _age_s(one) >= older_than_s)
+    return frozenset(
+        child for child in children if older_than_s <= 0 or _age_s(child) >= older_than_s
+    )
 
 
 def _children() -> defaultdict[int, list[int]]:

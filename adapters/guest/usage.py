@@ -25,8 +25,8 @@ Looks = Callable[[], Mapping[str, Stats]]  # by container; raises nothing
 
 
 @dataclass(slots=True)
-class _Seen:
-    """The most that was seen of one container."""
+class _Peak:
+    """The highest figures of one container."""
 
     cpu_ns: int = 0
     received: int = 0
@@ -44,7 +44,7 @@ class Meter(Background):
         self._home = home
         self._looks = containers
         self._every_s = every_s
-        self._seen: dict[str, _Seen] = {}
+        self._peaks: dict[str, _Peak] = {}
         self._peak = 0
 
     def __enter__(self) -> Self:
@@ -66,14 +66,14 @@ class Meter(Background):
                 sent=max(0, sent - self._network[1]),
                 disk_left=disk_left,
             )
-        seen = tuple(self._seen.values())
-        if not seen:
+        peaks = tuple(self._peaks.values())
+        if not peaks:
             return Usage(disk_left=disk_left)
         return Usage(
-            cpu_s=sum(one.cpu_ns for one in seen) / 1e9,
+            cpu_s=sum(peak.cpu_ns for peak in peaks) / 1e9,
             memory_peak=self._peak,
-            received=sum(one.received for one in seen),
-            sent=sum(one.sent for one in seen),
+            received=sum(peak.received for peak in peaks),
+            sent=sum(peak.sent for peak in peaks),
             disk_left=disk_left,
         )
 
@@ -85,13 +85,15 @@ class Meter(Background):
     def _look(self, containers: Mapping[str, Stats]) -> None:
         memory = 0
         for name, stats in containers.items():
-            seen = self._seen.setdefault(name, _Seen())
+            peak = self._peaks.setdefault(name, _Peak())
             networks: Iterable[Stats] = (stats.get("networks") or {}).values()
-            received = sum(one.get("rx_bytes", 0) for one in networks)
-            sent = sum(one.get("tx_bytes", 0) for one in (stats.get("networks") or {}).values())
+            received = sum(network.get("rx_bytes", 0) for network in networks)
+            sent = sum(
+                network.get("tx_bytes", 0) for network in (stats.get("networks") or {}).values()
+            )
             cpu_ns = stats.get("cpu_stats", {}).get("cpu_usage", {}).get("total_usage", 0)
-            seen.cpu_ns = max(seen.cpu_ns, cpu_ns)
-            seen.received, seen.sent = max(seen.received, received), max(seen.sent, sent)
+            peak.cpu_ns = max(peak.cpu_ns, cpu_ns)
+            peak.received, peak.sent = max(peak.received, received), max(peak.sent, sent)
             memory += stats.get("memory_stats", {}).get("usage", 0)
         self._peak = max(self._peak, memory)
 

@@ -105,11 +105,11 @@ class _Wiping:
 @contextmanager
 def _reached(name: str, folder: int | None) -> Iterator[str]:
     """A path to exactly this folder, whatever its mode and wherever it moves."""
-    found = os.open(name, _FOLDER | os.O_PATH, dir_fd=folder)
+    inner = os.open(name, _FOLDER | os.O_PATH, dir_fd=folder)
     try:
-        yield f"/proc/self/fd/{found}"
+        yield f"/proc/self/fd/{inner}"
     finally:
-        os.close(found)
+        os.close(inner)
 
 
 @contextmanager

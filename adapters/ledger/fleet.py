@@ -44,8 +44,8 @@ class FleetRows(
     def last_sweep(self) -> LastSweep | None:
         """What the last sweep with anything to tell left undone; None: nothing yet."""
         item = self._table.get("sweep", "last")
-        found = self._readable(SWEEP_ROW.read, [item] if item else [])
-        return found[0] if found else None
+        sweeps = self._readable(SWEEP_ROW.read, [item] if item else [])
+        return sweeps[0] if sweeps else None
 
     def note_sweep(self, swept: LastSweep) -> None:
         """Record what a sweep left undone, where that differs from before."""

@@ -112,12 +112,12 @@ def _text(run: PastRun) -> str:
 
 def _run(item: Item) -> PastRun:
     """The run of an item. Raises `ValueError` or the like where it is no run."""
-    told: Mapping[str, Any] = json.loads(item[RUN])
+    run: Mapping[str, Any] = json.loads(item[RUN])
     facts: dict[str, Any] = {
-        name: _EPOCH + int(told[short]) * _MS for name, short in _TIMES.items() if short in told
+        name: _EPOCH + int(run[short]) * _MS for name, short in _TIMES.items() if short in run
     }
-    facts |= {name: str(told[short]) for name, short in _TEXTS.items() if short in told}
-    numbers = {name: told[short] for name, short in _NUMBERS.items() if short in told}
+    facts |= {name: str(run[short]) for name, short in _TEXTS.items() if short in run}
+    numbers = {name: run[short] for name, short in _NUMBERS.items() if short in run}
     if not all(isinstance(number, int | float) for number in numbers.values()):
         raise ValueError("no number")
     return PastRun(**{"pool": None} | facts | numbers)

@@ -199,7 +199,7 @@ class JobRows(Rows):
         )
 
     def drop_hearsay(self, job: Job) -> None:
-        """Forget a job of which only events of its project told."""
+        """Forget a job known only from events of its project."""
         same = Attr("is_hearsay").exists() & Attr("project_id").eq(job.project_id)
         self._table.write(Change(pk=job_pk(job.key), sk="job", delete=True, when=same))
 

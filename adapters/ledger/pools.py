@@ -38,7 +38,7 @@ class PoolRow(HasUtcTimes):
     renewal_failed_at: datetime | None = None  # the first failure since the last renewal
     renewal_failed: str | None = None  # GitLab's words
     former: Mapping[int, datetime] = field(default_factory=dict)  # replaced records: when
-    warm: WarmMemory = field(default_factory=WarmMemory)  # of launches that came to nothing
+    warm: WarmMemory = field(default_factory=WarmMemory)  # of launches that failed
 
 
 POOL_ROW = RowType(of=PoolRow, elsewhere=frozenset({"name", "former", "warm"}))
@@ -84,14 +84,14 @@ class PoolRows(Rows):
         self._table.write(Change(pk=f"pool#{name}", sk="pool", put=put, remove=remove))
 
     def note_warm_failure(self, name: str, before: WarmMemory, after: WarmMemory) -> bool:
-        """Record a warm launch that came to nothing; False when another was recorded meanwhile."""
+        """Record a warm launch that failed; False when another was recorded meanwhile."""
         last = Attr("warm_failed_at")
         same = last.not_exists() if before.failed_at is None else last.eq(before.failed_at)
         put = WARM_ROW.write(after)
         return self._table.write(Change(pk=f"pool#{name}", sk="pool", put=put, when=same))
 
     def note_warm_served(self, name: str, before: WarmMemory) -> None:
-        """Forget the warm launches that came to nothing, unless another was recorded meanwhile."""
+        """Forget the warm launches that failed, unless another was recorded meanwhile."""
         same = Attr("warm_failed_at").eq(before.failed_at)
         self._table.write(Change(pk=f"pool#{name}", sk="pool", remove=WARM, when=same))
 

@@ -23,8 +23,8 @@ def _unreadable(item: Item, kind: type, wrong: Collection[str]) -> Refused:
     `row` is the item's keys. `wrong` names its fields at fault, never their values.
     """
     row = f"{item.get('pk')} {item.get('sk')}"
-    told = f"a row of the ledger is not a readable {kind.__name__}"
-    return Refused(told, row=row, wrong=", ".join(wrong))
+    sentence = f"a row of the ledger is not a readable {kind.__name__}"
+    return Refused(sentence, row=row, wrong=", ".join(wrong))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,26 +114,28 @@ class RowType(Generic[RowT]):
 
     @cached_property
     def _attributes(self) -> Mapping[str, str]:
-        names = [one.name for one in fields(self.of) if one.name not in self.elsewhere]  # type: ignore[arg-type]
+        parts = fields(self.of)  # type: ignore[arg-type]
+        names = [part.name for part in parts if part.name not in self.elsewhere]
         return {name: self.names.get(name, name) for name in names}
 
     @cached_property
     def _required(self) -> frozenset[str]:
         return frozenset(
-            one.name
-            for one in fields(self.of)  # type: ignore[arg-type]
-            if one.default is MISSING and one.default_factory is MISSING
+            part.name
+            for part in fields(self.of)  # type: ignore[arg-type]
+            if part.default is MISSING and part.default_factory is MISSING
         )
 
     @cached_property
     def _flags(self) -> frozenset[str]:
-        return frozenset(one.name for one in fields(self.of) if one.default is False)  # type: ignore[arg-type]
+        parts = fields(self.of)  # type: ignore[arg-type]
+        return frozenset(part.name for part in parts if part.default is False)
 
 
 def storable(value: Any) -> Any:
     """Dataclasses as maps, however deep they lie."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {one.name: storable(getattr(value, one.name)) for one in fields(value)}
+        return {part.name: storable(getattr(value, part.name)) for part in fields(value)}
     if isinstance(value, Mapping):
         return {key: storable(inner) for key, inner in value.items()}
     return value

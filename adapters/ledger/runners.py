@@ -195,10 +195,10 @@ class RunnerRows(Rows):
         """The job that a runner was launched for, live or ended in the last 30 days."""
         item = self._table.get(f"pool#{pool_of(runner_id)}", f"runner#{runner_id}")
         item = item or self._table.get(f"runner#{runner_id}", "runner") or {}
-        told = self._readable(
+        reports = self._readable(
             lambda row: JobKey.parse(row["for_job"]), [item] if "for_job" in item else []
         )
-        return told[0] if told else None
+        return reports[0] if reports else None
 
     def owner(self, mailbox: str) -> str | None:
         """The id of the runner on the machine with this mailbox."""

@@ -67,8 +67,8 @@ def absent() -> ConditionBase:
     return Attr("pk").not_exists()
 
 
-def _warn(told: RowsUnreadable) -> None:
-    emit(told, level=WARNING)
+def _warn(event: RowsUnreadable) -> None:
+    emit(event, level=WARNING)
 
 
 class Table:
@@ -337,7 +337,7 @@ class Rows:
         self._table = table
 
     def _readable(self, read: Callable[[Item], RowT], items: Iterable[Item]) -> list[RowT]:
-        """What is read of the items. One that does not read is left out, counted and told."""
+        """What is read of the items. One that does not read is left out, counted and logged."""
         rows: list[RowT] = []
         left_out: list[str] = []
         error = ""
@@ -355,8 +355,10 @@ class Rows:
     def _leave_out(self, rows: Sequence[str], error: str) -> None:
         """Count rows that are not as their kind is, and tell of them."""
         self._table.unreadable.update(rows)
-        told = RowsUnreadable(table=self._table.name, rows=len(rows), example=rows[-1], error=error)
-        self._table.warn(told)
+        event = RowsUnreadable(
+            table=self._table.name, rows=len(rows), example=rows[-1], error=error
+        )
+        self._table.warn(event)
 
 
 def time_of(item: Item | None, name: str) -> datetime | None:

@@ -162,10 +162,17 @@ class Ec2Backend:
         """
         wanted: FilterTypeDef = {"Name": "instance-id", "Values": machine_ids}
         try:
-            shown = {one["InstanceId"]: one["State"]["Name"] for one in self._instances(wanted)}
+            shown = {
+                instance["InstanceId"]: instance["State"]["Name"]
+                for instance in self._instances(wanted)
+            }
         except Refused:
             return machine_ids
-        return [one for one in machine_ids if shown.get(one, "terminated") not in ENDED]
+        return [
+            machine_id
+            for machine_id in machine_ids
+            if shown.get(machine_id, "terminated") not in ENDED
+        ]
 
     def _instances(self, *filters: "FilterTypeDef") -> Iterator[Any]:
         """The instances that pass the filters, on all pages."""
@@ -196,7 +203,7 @@ class Ec2Backend:
                 answer = self._client.describe_subnets(Filters=[wanted])  # type: ignore[list-item]
         except Refused:
             return {}
-        return {one["SubnetId"]: one["AvailabilityZone"] for one in answer["Subnets"]}
+        return {subnet["SubnetId"]: subnet["AvailabilityZone"] for subnet in answer["Subnets"]}
 
     def _guard(self, order: LaunchOrder, machines: int) -> None:
         """Set the expiry timer. A failure is only logged: the machines exist without it."""
@@ -220,11 +227,11 @@ class Ec2Backend:
         }
         overrides = [
             {
-                "InstanceType": one.instance_type,
-                "SubnetId": one.subnet,
-                **self._differences(pool, one.instance_type),
+                "InstanceType": place.instance_type,
+                "SubnetId": place.subnet,
+                **self._differences(pool, place.instance_type),
             }
-            for one in places
+            for place in places
         ]
         market = places[0].market
         with aws_call("ec2.CreateFleet"):
@@ -333,7 +340,7 @@ def _machine(instance: Any) -> Machine:
     )
 
 
-def _expiry(told: str | None) -> datetime | None:
+def _expiry(tag: str | None) -> datetime | None:
     with suppress(ValueError, TypeError):
-        return in_utc(datetime.fromisoformat(told or ""))
+        return in_utc(datetime.fromisoformat(tag or ""))
     return None

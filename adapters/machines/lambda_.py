@@ -36,7 +36,7 @@ class LambdaBackend:
     ) -> None:
         """`isolates`: the functions have tenant isolation, so each call names a tenant.
 
-        `new_secret`: the part of a mailbox's id that nobody can guess.
+        `new_secret`: the part of a mailbox's id that cannot be guessed.
         """
         self._client = client
         self._prefix = function_prefix

@@ -19,7 +19,7 @@ LINUX = "Linux/UNIX"
 class SpotPrices:
     """The present price by instance type. AWS bills a machine at the price of its zone.
 
-    The zones of a type differ by some percent, and a launch names a subnet: the mean is told.
+    The zones of a type differ by some percent, and a launch names a subnet: the mean is the answer.
     """
 
     def __init__(self, client: "EC2Client", clock: Callable[[], datetime]) -> None:
@@ -42,13 +42,13 @@ class SpotPrices:
         """One call; a failure costs the launch nothing, and the price is estimated."""
         try:
             with aws_call("ec2.DescribeSpotPriceHistory"):
-                told = self._client.describe_spot_price_history(
+                answer = self._client.describe_spot_price_history(
                     InstanceTypes=[instance_type],  # type: ignore[list-item]
                     ProductDescriptions=[LINUX],
                     StartTime=at,  # the prices that are in force then
                     MaxResults=50,
                 )
-            prices = [float(one["SpotPrice"]) for one in told["SpotPriceHistory"]]
+            prices = [float(quote["SpotPrice"]) for quote in answer["SpotPriceHistory"]]
         except (FleetError, LookupError, ValueError):
             return None
         return round(sum(prices) / len(prices), 6) if prices else None

@@ -143,7 +143,7 @@ def _docker(pool: PoolConfig) -> Iterator[Finding]:
             yield Finding(path=path, message=message, hint="write socket = true instead")
     helper = pool.docker.helper_image
     if helper is not None and not re.search(r"@sha256:[0-9a-f]{64}$", helper):
-        message = "is not named by its digest: whoever moves the tag reads every job's sources"
+        message = "is not named by its digest: a person who moves the tag reads every job's sources"
         yield Finding(
             path=("pools", pool.name, "docker", "helper_image"),
             message=message,
@@ -316,7 +316,7 @@ def check_gitlab(gitlab: GitLabConfig, pools: Sequence[PoolConfig]) -> Iterator[
             yield _of(pool, "idle", message)
     is_saas = host_of(gitlab.url) == SAAS
     if is_saas and gitlab.runners_in.kind == "instance":
-        message = f"{SAAS} lets nobody make runners for all of it"
+        message = f"{SAAS} lets no user make runners for all of it"
         hint = 'write "group:<number>" or "project:<number>"'
         yield Finding(path=("gitlab", "runners_in"), message=message, hint=hint)
     yield from _doubts(gitlab, any_project)
@@ -333,7 +333,9 @@ def _doubts(gitlab: GitLabConfig, any_project: bool) -> Iterator[Finding]:
         yield Finding(path=("gitlab", "url"), message=message, is_warning=True)
     watched = gitlab.watch.projects or gitlab.watch.groups
     if not watched and (any_project or gitlab.runners_in.kind == "instance"):
-        message = "names nothing: a job whose webhook is lost is only found in projects seen before"
+        message = (
+            "names nothing: a job whose webhook is lost is met only in projects of earlier jobs"
+        )
         yield Finding(path=("gitlab", "watch"), message=message, is_warning=True)
 
 

@@ -94,7 +94,7 @@ class Source:
 
     @cached_property
     def lines(self) -> TomlLines:
-        """The positions, found when the first problem needs one: a good file needs none."""
+        """The positions, computed when the first problem needs one: a good file needs none."""
         return toml_lines(self.text)
 
     def problem(self, path: Path, message: str, hint: str = "") -> FileProblem:

@@ -58,7 +58,7 @@ __all__ = [
 # GitLab allows a group or project 1,000 runners by default, and each pool is one.
 POOLS_AT_MOST = 1000
 TABLES = ("gitlab", "pools", "budgets")
-PROBLEMS_AT_MOST = 100  # and as many warnings: nobody reads more at once
+PROBLEMS_AT_MOST = 100  # and as many warnings: more are not read at once
 
 
 class ConfigError(ValueError):

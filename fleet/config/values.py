@@ -165,7 +165,7 @@ def _visible(text: str) -> str:
     for letter in text:
         if letter != " " and not letter.isprintable():
             code_point = f"U+{ord(letter):04X}"
-            raise ValueError(f"must not hold what cannot be seen (has {code_point})")
+            raise ValueError(f"must not hold invisible characters (has {code_point})")
     return text
 
 

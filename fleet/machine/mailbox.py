@@ -239,11 +239,23 @@ class Order(HasUtcTimes):
 
 
 def _secrets_of(part: Credential | CacheBucket) -> dict[str, Any]:
-    return _present({one.name: getattr(part, one.name) for one in fields(part) if not one.repr})
+    return _present(
+        {
+            attribute.name: getattr(part, attribute.name)
+            for attribute in fields(part)
+            if not attribute.repr
+        }
+    )
 
 
 def _plain_of(part: CacheBucket) -> dict[str, Any]:
-    return _present({one.name: getattr(part, one.name) for one in fields(part) if one.repr})
+    return _present(
+        {
+            attribute.name: getattr(part, attribute.name)
+            for attribute in fields(part)
+            if attribute.repr
+        }
+    )
 
 
 def _present(attributes: Mapping[str, Any]) -> dict[str, Any]:

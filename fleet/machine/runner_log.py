@@ -281,8 +281,8 @@ def _job_canceled(log: RunnerLog, line: RunnerLine) -> RunnerLog:
 def _image_named(log: RunnerLog, line: RunnerLine) -> RunnerLog:
     name = StepName.IMAGE if line.kind is LineKind.IMAGE else StepName.SERVICES
     step = Undated(name=name, job_id=line.job_id or log.job_id, detail=line.detail)
-    told = [one for one in log.steps if one.name is name and one.job_id == step.job_id]
-    return log if told or not line.detail else replace(log, steps=(*log.steps, step))
+    is_known = any(known.name is name and known.job_id == step.job_id for known in log.steps)
+    return log if is_known or not line.detail else replace(log, steps=(*log.steps, step))
 
 
 def _output_stored(log: RunnerLog, line: RunnerLine) -> RunnerLog:

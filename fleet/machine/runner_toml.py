@@ -28,7 +28,7 @@ class RunnerPaths:
 
 
 def runner_toml(credential: Credential, place: RunnerPaths, *, ends_at: datetime) -> str:
-    """The configuration as text, ending with a newline. `ends_at` is told to shell jobs."""
+    """The configuration as text, ending with a newline. Shell jobs log `ends_at`."""
     runner: dict[str, Value] = {
         "name": credential.name,
         "url": credential.url,
@@ -39,17 +39,17 @@ def runner_toml(credential: Credential, place: RunnerPaths, *, ends_at: datetime
         runner |= {"builds_dir": place.builds_dir, "cache_dir": place.cache_dir}
     if credential.tls_ca:
         runner["tls-ca-file"] = place.tls_ca  # gitlab-runner has git trust it, too
-    told = [] if credential.cache is None else _cache_notice(credential.cache, ends_at)
+    notice = [] if credential.cache is None else _cache_notice(credential.cache, ends_at)
     if credential.executor == "shell":
         runner["shell"] = "bash"
-        told = [
+        notice = [
             *image_script(_quoted(place.image), _quoted(place.services)),
             *_shell_notice(place.notice, ends_at),
-            *told,
+            *notice,
         ]
-    if told:
+    if notice:
         # Of a script of several lines the job's log shows the first only.
-        runner["pre_build_script"] = "\n".join(["# runner-fleet", *told])
+        runner["pre_build_script"] = "\n".join(["# runner-fleet", *notice])
     environment = _environment(credential)
     if environment:
         runner["environment"] = [f"{name}={value}" for name, value in environment.items()]
@@ -111,8 +111,8 @@ def _docker(docker: Docker) -> dict[str, Value]:
     if docker.volumes:
         rows["volumes"] = docker.volumes
     for name in ("helper_image", "cpus", "memory"):
-        if told := getattr(docker, name):
-            rows[name] = told
+        if setting := getattr(docker, name):
+            rows[name] = setting
     return rows
 
 

@@ -41,12 +41,12 @@ _FIELDS = {
 def read_usage(text: str) -> Usage:
     """The numbers in the text of a `Usage`, as exact as the text; a machine may write anything."""
     sizes = {unit: step for step, unit in _STEPS} | {"bytes": 1}
-    seconds, found = _SECONDS.search(text), {}
+    seconds, sizes_read = _SECONDS.search(text), {}
     for number, unit, what in _SIZE.findall(text):
         if number.count(".") <= 1 and number.strip("."):
-            found[_FIELDS[what]] = int(float(number) * sizes[unit])
+            sizes_read[_FIELDS[what]] = int(float(number) * sizes[unit])
     spent = seconds[1] if seconds and seconds[1].count(".") <= 1 and seconds[1].strip(".") else None
-    return Usage(cpu_s=float(spent) if spent else None, **found)
+    return Usage(cpu_s=float(spent) if spent else None, **sizes_read)
 
 
 def _shown(size: int | None, what: str) -> str | None:

@@ -66,10 +66,10 @@ def with_living(
 
 def pool_use(config: FleetConfig, spending: Spending, pool: str) -> BudgetUse | None:
     """The budget of a pool; None where it has none."""
-    found = config.pool(pool)
-    if found is None or found.budget_usd_per_day is None:
+    configured = config.pool(pool)
+    if configured is None or configured.budget_usd_per_day is None:
         return None
-    return _use(pool, found.budget_usd_per_day, spending.pools.get(pool, 0), is_project=False)
+    return _use(pool, configured.budget_usd_per_day, spending.pools.get(pool, 0), is_project=False)
 
 
 def project_use(config: FleetConfig, spending: Spending, job: Job) -> BudgetUse | None:

@@ -65,7 +65,7 @@ def decide_capacity(
     """The capacity pools to ask at `at`: spot before on-demand, else in the given order.
 
     `back_off` is keyed by the pool's name (`str`). Empty: all of them are backed off. A place whose
-    machines came to nothing is asked only where no other may be: the image may be to blame, and
+    machines failed is asked only where no other may be: the image may be to blame, and
     jobs have attempts of their own.
     """
     held = {pool: back_off.get(str(pool)) for pool in pools}
@@ -107,7 +107,7 @@ def note_failure(held: BackOff | None, kind: ErrorKind, code: str, at: datetime)
 def note_success(back_off: Mapping[str, BackOff], pool: CapacityPool) -> dict[str, BackOff]:
     """The back-off memory without the capacity pool that gave a machine.
 
-    That is no proof for a place whose machines came to nothing: they were given, too.
+    That is no proof for a place whose machines failed: EC2 gave those, too.
     """
     return {
         name: held
@@ -119,7 +119,7 @@ def note_success(back_off: Mapping[str, BackOff], pool: CapacityPool) -> dict[st
 def note_came_to_nothing(
     back_off: Mapping[str, BackOff], place: str, at: datetime
 ) -> dict[str, BackOff]:
-    """The back-off memory after a machine from this place came to nothing.
+    """The back-off memory after a machine from this place failed.
 
     The machines of one launch fail within one back-off, and count once.
     """

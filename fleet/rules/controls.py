@@ -34,44 +34,53 @@ class Control(HasUtcTimes):
     at_once: bool = False  # of an end: at once, whatever runs there
 
     def same_order(self, other: "Control | None") -> bool:
-        """Whether another orders the same, whoever gave it and when."""
+        """Whether another orders the same, whatever its author and its time."""
         if other is None:
             return False
         # An order to end a runner lapses by itself; when is of no account.
         is_as_long = self.kind is ControlKind.END or self.until == other.until
         own, others = (
-            (one.kind, one.about, one.note, one.ceiling, one.at_once) for one in (self, other)
+            (control.kind, control.about, control.note, control.ceiling, control.at_once)
+            for control in (self, other)
         )
         return is_as_long and own == others
 
 
 def in_force(controls: Iterable[Control], at: datetime) -> tuple[Control, ...]:
     """Those that have not lapsed, oldest first."""
-    live = (one for one in controls if one.until is None or one.until > at)
-    return tuple(sorted(live, key=lambda one: (one.at, one.kind, one.about)))
+    live = (control for control in controls if control.until is None or control.until > at)
+    return tuple(sorted(live, key=lambda control: (control.at, control.kind, control.about)))
 
 
 def pause_of(controls: Iterable[Control], pool: str) -> Control | None:
     """The pause that a pool is under: its own, else that of all pools."""
-    pauses = {one.about: one for one in controls if one.kind is ControlKind.PAUSE}
+    pauses = {control.about: control for control in controls if control.kind is ControlKind.PAUSE}
     return pauses.get(pool) or pauses.get(ALL)
 
 
 def ceiling_of(controls: Iterable[Control], pool: str, configured: int) -> int:
     """The ceiling in force for a pool."""
-    orders = (one for one in controls if one.kind is ControlKind.CEILING and one.about == pool)
+    orders = (
+        control
+        for control in controls
+        if control.kind is ControlKind.CEILING and control.about == pool
+    )
     order = next(orders, None)
     return configured if order is None or order.ceiling is None else order.ceiling
 
 
 def end_of(controls: Iterable[Control], runner: Runner) -> Control | None:
     """The order to end this runner."""
-    ends = (one for one in controls if one.kind is ControlKind.END and one.about == runner.id)
+    ends = (
+        control
+        for control in controls
+        if control.kind is ControlKind.END and control.about == runner.id
+    )
     return next(ends, None)
 
 
 def to_drain(controls: Iterable[Control], runners: Iterable[Runner]) -> dict[str, Control]:
-    """The runners that an operator ordered to end and that are not told yet, with the order."""
+    """The runners that an operator ordered to end and that have not got it yet, with the order."""
     ends = ((runner, end_of(controls, runner)) for runner in runners)
     return {
         runner.id: order

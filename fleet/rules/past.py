@@ -148,8 +148,8 @@ def _of_job(part: JobPart | None) -> dict[str, Any]:
 
 def _taken_at(part: JobPart, own: Mapping[StepName, datetime]) -> datetime | None:
     """GitLab's time of its start, else the machine's, else when GitLab's word arrived."""
-    told = [step.at for step in part.steps if step.name is StepName.TAKEN]
-    return part.started_at or own.get(StepName.JOB_TAKEN) or min(told, default=None)
+    taken = [step.at for step in part.steps if step.name is StepName.TAKEN]
+    return part.started_at or own.get(StepName.JOB_TAKEN) or min(taken, default=None)
 
 
 def _first(steps: Iterable[Step]) -> dict[StepName, datetime]:

@@ -226,15 +226,15 @@ def _hooks(facts: FleetFacts) -> Iterator[Problem]:
 
 def _silent_hooks(facts: FleetFacts) -> Iterator[Problem]:
     """No webhook arrives while jobs run: it is missing, or GitLab cannot reach the stack."""
-    found = [one for one in facts.heard if one.is_found]
-    if len(found) < SILENT_JOBS or any(one.by_webhook for one in facts.heard):
+    unheard = [job for job in facts.heard if job.is_found]
+    if len(unheard) < SILENT_JOBS or any(job.by_webhook for job in facts.heard):
         return
     yield Problem(
         kind=ProblemKind.WEBHOOK_SILENT,
         what=f"no webhook arrived for any of the last {len(facts.heard)} jobs: all were met in"
         " GitLab's list, which is read once a minute",
         do="`runner-fleet webhook list` says whether there is one; else `webhook register`",
-        count=len(found),
+        count=len(unheard),
     )
 
 
@@ -323,7 +323,7 @@ def _tokens(facts: FleetFacts) -> Iterator[Problem]:
         yield Problem(
             kind=ProblemKind.RENEWAL_FAILED,
             what=f"pool {pool.name}: its runner token{when} {since}",
-            do="mend what GitLab or AWS refuses, then `runner-fleet apply`; see reconcile's log",
+            do="correct what GitLab or AWS refuses, then `runner-fleet apply`; see reconcile's log",
             example=pool.name,
         )
 
@@ -421,7 +421,7 @@ def _aged(facts: FleetFacts) -> Iterator[Problem]:
         and facts.at <= runner.expires_at
     ]
     old = [runner for runner in runners if facts.at - runner.expires_at >= OVER_AGE_AFTER]
-    for kind, found, what, do in (
+    for kind, runners, what, do in (
         (
             ProblemKind.UNPLACED,
             unplaced,
@@ -435,14 +435,14 @@ def _aged(facts: FleetFacts) -> Iterator[Problem]:
             "the sweep ends it within a minute; if it stays, its log says what AWS refuses",
         ),
     ):
-        if found:
-            first = min(found, key=lambda runner: (runner.launched_at, runner.id)).id
-            verb = "" if kind is ProblemKind.UNPLACED else "are " if found[1:] else "is "
+        if runners:
+            first = min(runners, key=lambda runner: (runner.launched_at, runner.id)).id
+            verb = "" if kind is ProblemKind.UNPLACED else "are " if runners[1:] else "is "
             yield Problem(
                 kind=kind,
-                what=f"{_and_more(first, found)} {verb}{what}",
+                what=f"{_and_more(first, runners)} {verb}{what}",
                 do=do,
-                count=len(found),
+                count=len(runners),
                 example=first,
             )
 

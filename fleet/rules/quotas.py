@@ -76,7 +76,7 @@ def own_share(at_once: int) -> int:
 
 def first_pools(quotas: AccountQuotas, instance_types: Sequence[str]) -> FirstPools:
     """Two pools within the quotas, and within 50 machines and 100 Lambda runners."""
-    largest = max((vcpus(one) or 2 for one in instance_types), default=2)
+    largest = max((vcpus(type_) or 2 for type_ in instance_types), default=2)
     known = [
         allowed // largest
         for allowed in (quotas.on_demand_vcpus, quotas.spot_vcpus)
@@ -114,4 +114,4 @@ def _shortages(pools: Sequence[PoolConfig], quotas: AccountQuotas) -> Iterator[S
 
 
 def _vcpus_of(pool: PoolConfig) -> int:
-    return pool.ceiling * max((vcpus(one) or 0 for one in pool.instance_types), default=0)
+    return pool.ceiling * max((vcpus(type_) or 0 for type_ in pool.instance_types), default=0)

@@ -32,7 +32,7 @@ class WaitLine:
     mean_s: float
     hops: tuple[HopWait, ...]  # all five, in order
     slowest: int | None  # id of the job that waited longest
-    heard_late: int  # jobs of which no webhook told: found in GitLab's list
+    heard_late: int  # jobs without a webhook: read from GitLab's list
 
 
 def wait_lines(runs: Iterable[PastRun], *, over_s: float) -> tuple[WaitLine, ...]:

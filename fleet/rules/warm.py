@@ -36,7 +36,7 @@ _CANNOT_SERVE = frozenset({Outcome.SYSTEM_FAILURE, Outcome.FORBIDDEN})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WarmMemory(HasUtcTimes):
-    """The warm launches of a pool that came to nothing, in a row since the last `apply`."""
+    """The warm launches of a pool that failed, in a row since the last `apply`."""
 
     failures: int = 0  # launches, however many machines each had
     failed_at: datetime | None = None  # when the last one was counted
@@ -94,12 +94,12 @@ def after_failure(
 ) -> WarmMemory:
     """The memory with one more failure at `at`; `live`: the pool's other runners.
 
-    A runner that was launched after the last failure and is heard of ends the row of failures.
+    A runner that was launched after the last failure and reported ends the row of failures.
     """
     last = memory.failed_at
     is_ended = last is None or at - last > IN_A_ROW_WITHIN
     if last is not None:
-        is_ended |= any(one.launched_at > last and _serves(one) for one in live)
+        is_ended |= any(runner.launched_at > last and _serves(runner) for runner in live)
     return WarmMemory(failures=1 if is_ended else memory.failures + 1, failed_at=at, why=why)
 
 

@@ -21,7 +21,7 @@ INTERPRETERS = {"node": Path("/opt/node"), "interpreters": Path("/opt/python")}
 def versions(image: str) -> dict[str, object]:
     """The contents of the image that this runs in."""
     packages = distributions(path=[str(HOME / "packages")])
-    found: dict[str, object] = {
+    versions: dict[str, object] = {
         "image": image,
         "architecture": _output("dpkg", "--print-architecture"),
         "gitlab_runner": {
@@ -34,14 +34,14 @@ def versions(image: str) -> dict[str, object]:
     for name, folder in INTERPRETERS.items():
         if folder.is_dir():
             program = "node" if name == "node" else "python3"
-            found[name] = {
+            versions[name] = {
                 one.name: {
                     "version": _number(_output(str(one / "bin" / program), "--version")),
                     "path": str(one / "bin"),
                 }
                 for one in sorted(folder.iterdir())
             }
-    return found
+    return versions
 
 
 def _debian() -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ _ENDED = "terminated"
 
 
 class Ec2Memory:
-    """Since when machines are seen to have ended, by the answers that pass by."""
+    """Since when machines are known to have ended, by the answers that pass by."""
 
     def __init__(self, forgets_after_s: float | None, clock: Callable[[], float]) -> None:
         """`forgets_after_s`: None never forgets. `clock`: seconds."""
@@ -27,7 +27,11 @@ class Ec2Memory:
         if self._forgets_after_s is None:
             return frozenset()
         before = self._clock() - self._forgets_after_s
-        return frozenset(one for one in machine_ids if self._ended.get(one, before + 1) <= before)
+        return frozenset(
+            machine_id
+            for machine_id in machine_ids
+            if self._ended.get(machine_id, before + 1) <= before
+        )
 
     def passes(self, body: bytes) -> bytes:
         """An answer of EC2 without the machines that it forgot; those that ended are noted."""
@@ -52,6 +56,8 @@ def _machines(tree: ET.Element) -> Iterator[tuple[ET.Element, ET.Element, str, s
             machine_id = item.findtext(f"{{{NAMESPACE}}}instanceId")
             states = (f"{{{NAMESPACE}}}{name}" for name in ("instanceState", "currentState"))
             name = f"{{{NAMESPACE}}}name"
-            state = next((found for one in states if (found := item.find(one)) is not None), None)
+            state = next(
+                (element for path in states if (element := item.find(path)) is not None), None
+            )
             if machine_id and state is not None:
                 yield machines, item, machine_id, state.findtext(name) or ""

@@ -70,7 +70,7 @@ class Ec2Proxy(LoopbackServer):
         """Bind a free port of the loopback interface, so that `url` is known at once.
 
         `observe` is called just before the fleet's call to end machines is forwarded. A machine
-        that ended is unknown `forgets_after_s` after that was first seen; EC2 takes an hour.
+        that ended is unknown `forgets_after_s` after that first showed; EC2 takes an hour.
         """
         self._memory = Ec2Memory(forgets_after_s, clock)
         self.fault: LaunchFault | None = None

@@ -45,10 +45,10 @@ def given_here() -> tuple[dict[str, Path], dict[str, str]]:
         given["ca.crt"] = Path(authorities)
     runner = shutil.which(os.environ.get(BINARY_VARIABLE) or "gitlab-runner")
     if runner:
-        told = subprocess.run([runner, "--version"], check=True, capture_output=True, text=True)
+        answer = subprocess.run([runner, "--version"], check=True, capture_output=True, text=True)
         given["gitlab-runner"] = Path(runner)
         arguments |= {
-            "GITLAB_RUNNER_VERSION": told.stdout.split()[1],
+            "GITLAB_RUNNER_VERSION": answer.stdout.split()[1],
             "GITLAB_RUNNER_SHA256_X86_64": hashlib.sha256(Path(runner).read_bytes()).hexdigest(),
         }
     return given, arguments

@@ -192,10 +192,10 @@ class LambdaContainers(LambdaHost):
         finally:
             self._keep_log(sandbox)
         self.durations_s.append(time.monotonic() - began)
-        told = error_of(body)
-        if told is None:
+        kind = error_of(body)
+        if kind is None:
             return Answered(status=200, body=body)
-        if told in _ENDED or "exited" in body or "timed out" in body.lower():
+        if kind in _ENDED or "exited" in body or "timed out" in body.lower():
             sandbox.is_gone = True
         return Answered(status=500, body=body)
 

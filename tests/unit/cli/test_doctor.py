@@ -154,7 +154,7 @@ def test_a_fleet_that_is_well_passes_every_check(
     told = json.loads(run(ward, at_work, Session(), "--json").stdout)
     assert told["ok"]
     assert len(told["checks"]) >= 20
-    assert {"subject", "result", "seen", "todo"} == set(told["checks"][0])
+    assert {"subject", "result", "finding", "todo"} == set(told["checks"][0])
     screen("doctor", str(session))
 
 

@@ -62,7 +62,7 @@ def test_two_rounds_on_the_same_snapshot_launch_once() -> None:
     scene.waits(1)
     (pool,) = scene.world.config.pools
     seen = [observe(scene.world, pool, messages=1) for _ in range(2)]
-    came = [apply(scene.world, one, decide_scale(one.seen, one.limits)) for one in seen]
+    came = [apply(scene.world, one, decide_scale(one.snapshot, one.limits)) for one in seen]
     assert [one.machines for one in came] == [1, 0]
     assert len(scene.backend.orders) == len(scene.runners) == 1
     scene.books_balance()
@@ -240,8 +240,8 @@ def test_a_machine_is_equipped_once_and_the_record_that_came_too_late_goes() -> 
     scene.clock.go(61)
     bare = observe(scene.world, pool, messages=0)
     scene.table.write(Change(pk=pk, sk=f"runner#{runner.id}", put={"equipped": True}))
-    apply(scene.world, bare, decide_scale(bare.seen, bare.limits))
-    assert list(scene.gitlab.records) == [seen_bare.seen.runners[0].gitlab_runner_id]
+    apply(scene.world, bare, decide_scale(bare.snapshot, bare.limits))
+    assert list(scene.gitlab.records) == [seen_bare.snapshot.runners[0].gitlab_runner_id]
 
 
 def test_a_shared_credential_makes_no_record() -> None:

@@ -277,7 +277,7 @@ UNTAGGED = "run_untagged = true\n"
             (DOCKER + 'docker = { helper_image = "helper:1" }\n',),
             [
                 "fleet.toml line 9: pools.docker.docker.helper_image: is not named by its digest:"
-                " whoever moves the tag reads every job's sources; name it …@sha256:…"
+                " a person who moves the tag reads every job's sources; name it …@sha256:…"
             ],
             id="a helper image by its tag",
         ),
@@ -344,8 +344,8 @@ def test_warnings_about_pools(pools: tuple[str, ...], expected: list[str]) -> No
             "project:7",
             "project",
             [
-                "line 1: gitlab.watch: names nothing: a job whose webhook is lost is only found in"
-                " projects seen before"
+                "line 1: gitlab.watch: names nothing: a job whose webhook is lost is met only in"
+                " projects of earlier jobs"
             ],
             id="nothing to watch",
         ),
