@@ -60,6 +60,8 @@ def record_shown(
     is_news = world.jobs.advance(recorded, [step], at=at, facts=facts)
     if runner is not None and not ended:
         world.runners.took(runner, job.key, job.project_id, at=at)
+    if runner is not None and ended and runner.job is None:
+        world.runners.had(runner, job.key, job.project_id)  # else it would count as unserved
     if runner is None and ended:
         keep_end(world, job)
     return Recorded(

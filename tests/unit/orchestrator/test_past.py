@@ -12,7 +12,7 @@ from fleet.machine.mailbox import MachineState, Report
 from fleet.past import PastRun
 from fleet.reasons import Reason
 from fleet.steps import Step, StepName
-from tests.unit.orchestrator.scene import AT, SPOT, Scene, described, key
+from tests.unit.orchestrator.scene import AT, INSTANCE, PROJECT, SPOT, Scene, described, key
 
 
 def kept(scene: Scene) -> list[PastRun]:
@@ -47,6 +47,25 @@ def test_a_job_and_its_machine_are_one_run_with_their_hops() -> None:
     assert run.finished_at == AT + timedelta(seconds=95)
     assert run.heard_by == "webhook_received"
     assert run.hops() == {"webhook": 1, "route": 0, "launch": 0, "boot": 30, "take": 5}
+
+
+def test_a_job_that_ended_unseen_is_kept_with_its_runner() -> None:
+    """No webhook arrived, neither of its start nor of its end."""
+    scene = Scene()
+    scene.world.fleet.note_listed(INSTANCE, at=AT)
+    scene.world.fleet.watch(INSTANCE, PROJECT, "acme/p7", at=AT)
+    (runner,) = scene.launched(1)
+    scene.hands_over(1, runner)
+    scene.gitlab.change(1, status="failed", failure_reason="script_failure")
+    scene.clock.go(60)
+    scene.reconcile()
+    scene.reports(runner, MachineState.DONE)
+    scene.backend.die(runner.machine_id or "")
+    assert scene.sweep().closed == 1
+    (gone,) = (step for step in scene.row(1).steps if step.name is StepName.MACHINE_GONE)
+    assert gone.reason is Reason.MACHINE_GONE
+    (run,) = kept(scene)
+    assert (run.job_id, run.outcome, run.failure) == (1, "failed", "script_failure")
 
 
 def test_a_machine_without_a_job_is_kept_with_the_job_it_was_for() -> None:
