@@ -224,11 +224,14 @@ def _checked(stored: Item) -> Item:
     return stored
 
 
+_INNER = frozenset({dict, list})
+
+
 def _copy(value: Any) -> Any:
     """A copy of what an item holds: texts, numbers, truth, lists and maps."""
-    if isinstance(value, dict):
-        return {key: _copy(inner) for key, inner in value.items()}
-    return [_copy(inner) for inner in value] if isinstance(value, list) else value
+    if type(value) is dict:
+        return {k: _copy(v) if type(v) in _INNER else v for k, v in value.items()}
+    return [_copy(inner) for inner in value] if type(value) is list else value
 
 
 def _stored(value: Any) -> Any:

@@ -12,14 +12,13 @@ from adapters.ledger.table import Change
 from fleet.machine.mailbox import MachineState
 from fleet.model import JobStatus, Runner, RunnerState
 from fleet.reasons import Reason
-from fleet.rules.reap import Fate, decide_reap
-from fleet.rules.settle import Happening, decide_settle
+from fleet.rules.reap import Fate
+from fleet.rules.settle import Happening
 from fleet.steps import StepName
 from orchestrator.settle import Settled, settle
 from orchestrator.sweep import close_launch, end_launch
 from tests.fakes import FakeBackend
 from tests.security.ends import ENDS, OF_POOLS, SETTLE, SWEEP
-from tests.unit.fleet.facts import AT, LIMITS
 from tests.unit.fleet.rules import test_reap, test_settle
 from tests.unit.orchestrator.scene import FLEET, RETRYING, SHARED, Scene, described, key
 
@@ -77,14 +76,9 @@ def test_every_path_that_ends_a_machine_is_known() -> None:
 
 
 def test_every_reason_to_end_a_machine_is_known() -> None:
-    settled = {
-        plan.reason.value for facts in test_settle.ALL if (plan := decide_settle(facts)).close
-    }
-    swept = {
-        verdict.reason.value
-        for suspect in test_reap.ALL
-        if (verdict := decide_reap(suspect, LIMITS, at=AT)).fate in {Fate.CLOSE, Fate.RELAUNCH}
-    }
+    settled = {plan.reason.value for _, plan in test_settle.plans() if plan.close}
+    ended = {Fate.CLOSE, Fate.RELAUNCH}
+    swept = {plan.reason.value for *_, plan in test_reap.verdicts() if plan.fate in ended}
     assert settled == {why for end in ENDS if end.of == SETTLE for why in end.why}
     assert swept == {why for end in ENDS if end.of == SWEEP for why in end.why}
 
@@ -98,9 +92,9 @@ def test_every_path_has_two_signals_and_a_test() -> None:
 
 
 def test_a_spot_notice_never_ends_anything() -> None:
-    for facts in test_settle.ALL:
+    for facts, plan in test_settle.plans():
         if facts.happening is Happening.SPOT_NOTICE:
-            assert not decide_settle(facts).close
+            assert not plan.close
 
 
 # Events

@@ -111,41 +111,52 @@ class Module:
 
 
 @cache
+def parsed(path: Path) -> Module:
+    """One file; only what a test asks for is read, in the worker that runs it."""
+    nodes = tuple(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    return Module(path=path.relative_to(ROOT).as_posix(), nodes=nodes)
+
+
+@cache
 def modules(*folders: str) -> tuple[Module, ...]:
     """All Python files below these folders."""
     paths = sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
-    return tuple(
-        Module(
-            path=path.relative_to(ROOT).as_posix(),
-            nodes=tuple(ast.walk(ast.parse(path.read_text(encoding="utf-8")))),
-        )
-        for path in paths
-    )
+    return tuple(map(parsed, paths))
 
 
-OURS = modules(*MAY_IMPORT)
-CORE = modules("fleet")
-TESTS = modules("tests")
+def ours() -> tuple[Module, ...]:
+    """All files but the tests."""
+    return modules(*MAY_IMPORT)
+
+
+def core() -> tuple[Module, ...]:
+    """The files that act on nothing."""
+    return modules("fleet")
+
+
+def of_tests() -> tuple[Module, ...]:
+    """The files of the tests."""
+    return modules("tests")
 
 
 @pytest.mark.parametrize("folder", MAY_IMPORT)
 def test_imports_point_one_way(folder: str) -> None:
-    ours = {*MAY_IMPORT, "tests"}
+    all_folders = {*MAY_IMPORT, "tests"}
     for module in modules(folder):
         more = {"local"} if LOCAL_COMMANDS.fullmatch(module.path) else set()
-        wrong = module.imported & ours - MAY_IMPORT[folder] - more
+        wrong = module.imported & all_folders - MAY_IMPORT[folder] - more
         assert not wrong, f"{module.path} imports {wrong}"
 
 
 def test_no_imports_go_in_a_circle() -> None:
     """Those at the top of a file: one inside a function is late on purpose."""
-    ours = {module.name for module in OURS}
+    names_of_ours = {module.name for module in ours()}
     left = {}
-    for module in OURS:
+    for module in ours():
         (tree,) = module.all(ast.Module)
         names = module.imported_by(tree.body)
-        needs = {name if name in ours else name.rpartition(".")[0] for name in names}
-        left[module.name] = needs & ours - {module.name}
+        needs = {name if name in names_of_ours else name.rpartition(".")[0] for name in names}
+        left[module.name] = needs & names_of_ours - {module.name}
     while done := {name for name, needs in left.items() if not needs & left.keys()}:
         left = {name: needs for name, needs in left.items() if name not in done}
     assert left == {}
@@ -163,18 +174,18 @@ def test_operations_draw_nothing() -> None:
 
 def test_the_core_imports_nothing_that_acts() -> None:
     acts = set(ACTS.split())
-    for module in CORE:
+    for module in core():
         pure = {name for name in module.imports if name.startswith(ONLY_READS_TEXT)}
         names = {name.split(".")[0] for name in module.imports - pure}
         assert not names & acts, f"{module.path} imports {names & acts}"
 
 
 def test_only_the_declared_events_of_the_core_are_logged() -> None:
-    assert [m.path for m in CORE if "logging" in m.imported] == ["fleet/events.py"]
+    assert [m.path for m in core() if "logging" in m.imported] == ["fleet/events.py"]
 
 
 def test_the_core_has_no_clock() -> None:
-    clocks = [(m.path, node.lineno) for m in CORE for node in m.all(ast.Attribute)
+    clocks = [(m.path, node.lineno) for m in core() for node in m.all(ast.Attribute)
               if node.attr in CLOCKS]  # fmt: skip
     assert clocks == []
 
@@ -182,7 +193,7 @@ def test_the_core_has_no_clock() -> None:
 def test_modules_and_public_classes_say_what_they_are() -> None:
     silent = [
         (module.path, getattr(node, "name", "module"))
-        for module in OURS
+        for module in ours()
         for node in module.all(ast.Module, ast.ClassDef)
         if node.body and not getattr(node, "name", "").startswith("_")
         if not ast.get_docstring(node)
@@ -191,7 +202,7 @@ def test_modules_and_public_classes_say_what_they_are() -> None:
 
 
 def test_no_handler_swallows_every_error() -> None:
-    broad = [(m.path, node.lineno) for m in OURS + TESTS for node in m.all(ast.ExceptHandler)
+    broad = [(m.path, node.lineno) for m in ours() + of_tests() for node in m.all(ast.ExceptHandler)
              if is_broad(node)]  # fmt: skip
     assert broad == []
 
@@ -207,10 +218,10 @@ def is_broad(handler: ast.ExceptHandler) -> bool:
 
 
 def test_tests_patch_nothing() -> None:
-    calls = [(m.path, node.lineno) for m in TESTS for node in m.all(ast.Call)
+    calls = [(m.path, node.lineno) for m in of_tests() for node in m.all(ast.Call)
              if PATCHES.fullmatch(ast.unparse(node.func))]  # fmt: skip
     mocks = {"unittest.mock", "mock", "pytest_mock"}
-    imports = [m.path for m in TESTS if m.imports & mocks or "unittest" in m.imported]
+    imports = [m.path for m in of_tests() if m.imports & mocks or "unittest" in m.imported]
     assert (calls, imports) == ([], [])
 
 
@@ -222,7 +233,7 @@ def test_errors_are_one_level_deep() -> None:
     assert all(f"── {name} " in (errors.__doc__ or "") for name in leaves)
     kinds = {
         (module.path, node.name)
-        for module in OURS
+        for module in ours()
         for node in module.all(ast.ClassDef)
         if {ast.unparse(base).split(".")[-1] for base in node.bases} & {*leaves, tree.__name__}
     }
@@ -239,7 +250,7 @@ def test_an_error_without_a_message_says_what_happened(error: type[errors.FleetE
 def test_names_say_something() -> None:
     empty = [
         (module.path, node.name)
-        for module in OURS
+        for module in ours()
         for node in module.all(ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
         if set(words(node.name)) & EMPTY_WORDS - gitlabs_words(module)
     ]
@@ -248,13 +259,15 @@ def test_names_say_something() -> None:
 
 def test_one_noun_names_one_thing() -> None:
     names = Counter(
-        node.name for m in OURS for node in m.all(ast.ClassDef) if not node.name.startswith("_")
+        node.name for m in ours() for node in m.all(ast.ClassDef) if not node.name.startswith("_")
     )
     assert {name for name, times in names.items() if times > 1} <= SHARED_NOUNS
 
 
 def test_file_names_say_something() -> None:
-    parts = {(m.path, part) for m in OURS + TESTS for part in Path(m.path).with_suffix("").parts}
+    parts = {
+        (m.path, part) for m in ours() + of_tests() for part in Path(m.path).with_suffix("").parts
+    }
     assert [path for path, part in parts if set(words(part)) & EMPTY_FILE_NAMES] == []
 
 
@@ -262,7 +275,7 @@ def test_no_prefix_tells_the_files_of_a_folder_apart() -> None:
     """Four files with one first word are a folder."""
     families = Counter(
         f"{Path(module.path).parent}/{words(Path(module.path).stem)[0]}_"
-        for module in OURS
+        for module in ours()
         if "_" in Path(module.path).stem.strip("_")
     )
     assert [family for family, count in families.items() if count > 3] == []

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from itertools import count
 from typing import Any
 
@@ -58,6 +59,7 @@ SPOT, ON_DEMAND = (
 )
 
 
+@cache
 def configured(text: str = FLEET) -> FleetConfig:
     return read_config(text, backends=("tests", "lambda"))
 

@@ -1,6 +1,7 @@
 """What becomes of a runner that may be lost: the rule as a table of sentences."""
 
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 
@@ -227,40 +228,41 @@ def test_a_machine_without_an_end_from_outside_has_ended_with_its_goodbye(
     assert (verdict.fate, verdict.reason) == (fate, reason)
 
 
-ALL = tuple(
-    Suspect(
-        runner=runner(
-            "r",
-            state,
-            since_s=since_s,
-            heartbeat_at=heartbeat_at,
-            expires_at=ago(expired_s),
-            job=job,
-            for_job=for_job,
-            machine_id=machine_id,
-            gitlab_runner_id=gitlab_runner_id,
-            is_called_off=is_called_off,
-        ),
-        machine_alive=alive,
-        job_running=job_running,
+def suspects() -> Iterator[Suspect]:
+    return (
+        Suspect(
+            runner=runner(
+                "r",
+                state,
+                since_s=since_s,
+                heartbeat_at=heartbeat_at,
+                expires_at=ago(expired_s),
+                job=job,
+                for_job=for_job,
+                machine_id=machine_id,
+                gitlab_runner_id=gitlab_runner_id,
+                is_called_off=is_called_off,
+            ),
+            machine_alive=alive,
+            job_running=job_running,
+        )
+        for state in RunnerState
+        for since_s in (29, 30, 299, 300)
+        for heartbeat_at in (None, ago(299), ago(300))
+        for expired_s in (0, -1)
+        for job, for_job in ((None, None), (None, key(7)), (key(7), key(7)))
+        for machine_id in (None, "i-1")
+        for gitlab_runner_id in (None, 31)
+        for alive in (None, True, False)
+        for job_running in (None, True, False)
+        for is_called_off in (False, True)
     )
-    for state in RunnerState
-    for since_s in (29, 30, 299, 300)
-    for heartbeat_at in (None, ago(299), ago(300))
-    for expired_s in (0, -1)
-    for job, for_job in ((None, None), (None, key(7)), (key(7), key(7)))
-    for machine_id in (None, "i-1")
-    for gitlab_runner_id in (None, 31)
-    for alive in (None, True, False)
-    for job_running in (None, True, False)
-    for is_called_off in (False, True)
-)
 
 
-def verdicts() -> Iterator[tuple[Suspect, Runner, ReapPlan]]:
+@cache
+def verdicts() -> tuple[tuple[Suspect, Runner, ReapPlan], ...]:
     """Every suspect there is, its runner and what becomes of it."""
-    for suspect in ALL:
-        yield suspect, suspect.runner, decide_reap(suspect, LIMITS, at=AT)
+    return tuple((one, one.runner, decide_reap(one, LIMITS, at=AT)) for one in suspects())
 
 
 def test_nothing_busy_is_ended_on_one_observation() -> None:

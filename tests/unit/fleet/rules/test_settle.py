@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import pytest
@@ -189,38 +190,43 @@ def test_decide_settle(facts: SettleFacts, plan: SettlePlan) -> None:
     assert decide_settle(facts) == plan
 
 
-ALL = tuple(
-    SettleFacts(
-        happening=happening,
-        round=turn,
-        job=job,
-        runner=given,
-        job_running=job_running,
-        ran_there=ran_there,
-        ends_alone=ends_alone,
-        machine_alive=alive,
-        silent_for=silent_for,
+def every_fact() -> Iterator[SettleFacts]:
+    return (
+        SettleFacts(
+            happening=happening,
+            round=turn,
+            job=job,
+            runner=given,
+            job_running=job_running,
+            ran_there=ran_there,
+            ends_alone=ends_alone,
+            machine_alive=alive,
+            silent_for=silent_for,
+        )
+        for given in (
+            None,
+            runner("r", DONE, for_job=key(7)),
+            *(
+                runner("r", state, job=took)
+                for state in RunnerState
+                for took in (None, key(7), key(8))
+            ),
+        )
+        for happening in Happening
+        for turn in range(GRACE_ROUNDS + 3)
+        for job in (None, key(7))
+        for job_running in (None, True, False)
+        for ran_there in (False, True)
+        for ends_alone in (False, True)
+        for alive in (None, True, False)
+        for silent_for in (SPEAKS, FRESH)
     )
-    for given in (
-        None,
-        runner("r", DONE, for_job=key(7)),
-        *(runner("r", state, job=took) for state in RunnerState for took in (None, key(7), key(8))),
-    )
-    for happening in Happening
-    for turn in range(GRACE_ROUNDS + 3)
-    for job in (None, key(7))
-    for job_running in (None, True, False)
-    for ran_there in (False, True)
-    for ends_alone in (False, True)
-    for alive in (None, True, False)
-    for silent_for in (SPEAKS, FRESH)
-)
 
 
-def plans() -> Iterator[tuple[SettleFacts, SettlePlan]]:
+@cache
+def plans() -> tuple[tuple[SettleFacts, SettlePlan], ...]:
     """All facts there can be, and what is done about them."""
-    for facts in ALL:
-        yield facts, decide_settle(facts)
+    return tuple((facts, decide_settle(facts)) for facts in every_fact())
 
 
 def test_never_closes_a_runner_at_work_for_another_job() -> None:
