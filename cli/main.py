@@ -29,6 +29,7 @@ COMMANDS = {
         "Say what deploy and apply would change, what the fleet costs, and which quotas lack.",
     ),
     "apply": ("cli.apply:apply", "Put a fleet.toml in force, without a deployment."),
+    "token": ("cli.token:app", "The token with which the fleet calls GitLab."),
     "webhook": ("cli.webhook:app", "The webhook through which the fleet hears of jobs."),
     "status": (
         "cli.status:status",

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from adapters.aws.clients import Clients, clients
-from adapters.gitlab import hooks
 from adapters.gitlab.client import GitLab, GitLabProject, Way
+from adapters.gitlab.hooks import HookTarget
 from adapters.gitlab.values import GitLabJob
 from adapters.ledger.runners import RunnerRows
 from cli.apply import lines as applied_lines, make_sure, plan_lines
@@ -21,7 +21,6 @@ from cli.lines import say
 from cli.options import Local, Region, Stack, Yes
 from cli.pairs import read_pair
 from cli.validate import File, read_file
-from cli.webhook import wiring
 from fleet.config.reading import FleetConfig
 from fleet.errors import Refused
 from fleet.hook_scope import HookScope
@@ -36,6 +35,7 @@ from operations.doctor import Patient, examine
 from operations.first_pipeline import Patience, PipelinePlace, run_pipeline, tested
 from operations.plan import plan_config, plan_stack
 from operations.stacks import find_stack
+from operations.webhooks import Place, register, wiring
 
 TokenEnv = Annotated[
     str, typer.Option("--token-env", help="Environment variable that holds the GitLab token.")
@@ -230,16 +230,12 @@ def _groups(run: _Run, gitlab: GitLab) -> list[int]:
 
 def _register(run: _Run, gitlab: GitLab, scope: HookScope) -> str:
     world = wiring(run.aws, run.stack)
-    target = hooks.HookTarget(scope=scope, url=world.url)
-    instance = instance_of(run.config.gitlab.url)
-    done = hooks.register_webhook(
-        gitlab,
-        world.store,
-        target,
-        record=lambda hook: world.record(instance, hook),
-        since=world.since(instance, scope, target.name),
-        pause=world.pause,
+    place = Place(
+        gitlab=gitlab,
+        instance=instance_of(run.config.gitlab.url),
+        target=HookTarget(scope=scope, url=world.url),
     )
+    done = register(world, place)
     return f"{scope} {'registered' if done.changed else 'is registered'}, hook {done.hook_id}"
 
 

@@ -1,32 +1,26 @@
-"""`runner-fleet webhook`: register the webhook in GitLab, list hooks, have GitLab send a sample."""
+"""`runner-fleet webhook`: the webhook through which the fleet hears of jobs, and its secret."""
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from adapters.aws.clients import Clients, clients
-from adapters.aws.hook_secrets import HookSecretStore
-from adapters.aws.secrets import SecretStore
+from adapters.aws.clients import clients
 from adapters.gitlab import hooks
-from adapters.gitlab.client import DIRECT, GitLab, Way
+from adapters.gitlab.client import DIRECT, GitLab
 from adapters.gitlab.tls_ca import read_tls_ca
-from adapters.ledger.fleet import FleetRows
-from adapters.ledger.hooks import HookRow
-from adapters.ledger.table import Table
 from cli.commands import DEFAULT_STACK, use_stack
 from cli.failures import error_lines
-from cli.lines import say
-from cli.options import Stack
+from cli.lines import say, say_json
+from cli.options import AsJson, Local, Stack, wrong_calls
 from fleet.errors import Refused, Transient
 from fleet.hook_scope import HookScope
 from fleet.job_event import instance_of
-from operations.deployed import connect, now, read_applied, token_in, way_of
-from operations.stacks import outputs_of
+from operations import webhooks
+from operations.deployed import connect, has_token, now, token_in
+from operations.webhooks import HookWorld, ListedHook, Place, wiring
 
 app = typer.Typer(help="The webhook through which the fleet hears of jobs.", no_args_is_help=True)
 
@@ -39,9 +33,18 @@ Group = Annotated[
 Url = Annotated[
     str | None, typer.Option("--url", help="Where GitLab posts to; else the stack's own address.")
 ]
-GitLabUrl = Annotated[str, typer.Option("--gitlab-url", envvar="GITLAB_URL", help="Of GitLab.")]
+GitLabUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--gitlab-url", envvar="GITLAB_URL", help="Of GitLab; else the one that was applied."
+    ),
+]
 TokenEnv = Annotated[
-    str, typer.Option("--token-env", help="Environment variable that holds a GitLab token.")
+    str,
+    typer.Option(
+        "--token-env",
+        help="Environment variable with a GitLab token; else the fleet's own is used.",
+    ),
 ]
 TlsCaFile = Annotated[
     Path | None,
@@ -51,136 +54,230 @@ TlsCaFile = Annotated[
         help="PEM file with GitLab's certificate authority; else the one that `apply` stored.",
     ),
 ]
-Rotate = Annotated[
-    bool,
-    typer.Option(
-        "--rotate", help="Make a new secret; those before it stay valid until GitLab uses it."
-    ),
-]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HookWorld:
-    """The deployed stack as these commands use it."""
-
-    store: hooks.WebhookSecretStore
-    url: str  # the stack's own webhook address
-    record: Callable[[str, hooks.Registered], None]  # the instance, and the hook on it
-    # When a webhook was registered last, by its instance, scope and name.
-    since: Callable[[str, HookScope, str], datetime | None]
-    way: Callable[[str], Way] = lambda _: DIRECT  # to the GitLab of this address, as applied
-    pause: Callable[[float], None] = time.sleep
+DEFAULT_TOKEN = "GITLAB_TOKEN"  # noqa: S105  # a variable's name
 
 
 @app.command()
 def register(  # noqa: PLR0913  # a command's parameters are its options
     ctx: typer.Context,
-    gitlab_url: GitLabUrl,
     *,
+    gitlab_url: GitLabUrl = None,
     project: Project = None,
     group: Group = None,
     url: Url = None,
-    token_env: TokenEnv = "GITLAB_TOKEN",  # noqa: S107  # a variable's name
+    token_env: TokenEnv = DEFAULT_TOKEN,
     tls_ca_file: TlsCaFile = None,
     stack: Stack = DEFAULT_STACK,
-    rotate: Rotate = False,
+    local: Local = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Register or repair the webhook; safe to repeat. Prints no secret."""
+    """Register or repair the webhook; safe to repeat. Prints no secret.
+
+    Example: runner-fleet webhook register --project acme/web
+    """
+    del local  # its callback entered the laptop
     with error_lines():
         call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
-        call.check()
-        world = _world(ctx, stack)
-        gitlab, scope = call.scope(world.way)
-        target = hooks.HookTarget(scope=scope, url=url or world.url)
-        instance = instance_of(gitlab_url)
-        registered = hooks.register_webhook(
-            gitlab,
-            world.store,
-            target,
-            record=lambda hook: world.record(instance, hook),
-            rotate=rotate,
-            since=world.since(instance, scope, target.name),
-            pause=world.pause,
-        )
+        world = call.world(ctx, stack)
+        registered = webhooks.register(world, call.place(world, url))
         state = "registered" if registered.changed else "already registered, nothing changed"
-        proof = registered.verification.replace("-", " ")
-        say(f"{state}: hook {registered.hook_id} on {registered.scope}, {proof}")
-        say(f"  {registered.url}")
+        _say_registered(state, registered, as_json=as_json)
 
 
 @app.command("list")
 def list_(  # noqa: PLR0913
     ctx: typer.Context,
-    gitlab_url: GitLabUrl,
     *,
+    gitlab_url: GitLabUrl = None,
     project: Project = None,
     group: Group = None,
-    token_env: TokenEnv = "GITLAB_TOKEN",  # noqa: S107
+    token_env: TokenEnv = DEFAULT_TOKEN,
     tls_ca_file: TlsCaFile = None,
     stack: Stack = DEFAULT_STACK,
+    local: Local = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Every webhook of the project or group, and whether GitLab still calls it."""
+    """List the fleet's webhooks, or those of a project or group; 1: one of the fleet's is off.
+
+    Each with GitLab's state, and when the fleet last heard of it.
+    Example: runner-fleet webhook list
+    """
+    del local
     with error_lines():
         call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
-        call.check()
-        gitlab, scope = call.scope(_way_if_any(ctx, stack))
-        for hook in hooks.list_hooks(gitlab, scope):
-            until = f" until {hook.disabled_until:%F %R %Z}" if hook.disabled_until else ""
-            say(hook.hook_id, f"{hook.alert_status}{until}", hook.url)
+        listed = _listed(call, ctx, stack)
+        if as_json:
+            say_json({"webhooks": [_json_of(one) for one in listed]}, indent=2)
+        elif not listed:
+            say("there is no webhook: run `runner-fleet webhook register`")
+        for one in listed if not as_json else ():
+            until = one.health.disabled_until
+            state = f"{one.health.alert_status}{f' until {until:%F %R %Z}' if until else ''}"
+            say(one.health.hook_id, one.scope, state, _heard(one), one.health.url)
+    if any(one.row is not None and not one.health.is_executable for one in listed):
+        raise typer.Exit(1)
 
 
 @app.command("test")
 def send_sample(  # noqa: PLR0913
     ctx: typer.Context,
-    gitlab_url: GitLabUrl,
     *,
+    gitlab_url: GitLabUrl = None,
     project: Project = None,
     group: Group = None,
     url: Url = None,
-    token_env: TokenEnv = "GITLAB_TOKEN",  # noqa: S107
+    token_env: TokenEnv = DEFAULT_TOKEN,
     tls_ca_file: TlsCaFile = None,
     stack: Stack = DEFAULT_STACK,
+    local: Local = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Have GitLab send a sample job event; a disabled webhook comes back when it is accepted."""
+    """Have GitLab send a sample job event, and wait until the fleet has it.
+
+    A disabled webhook comes back when the sample is accepted.
+    Example: runner-fleet webhook test --project acme/web
+    """
+    del local
     with error_lines():
         call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
-        call.check()
-        way = _way_if_any(ctx, stack) if url else _world(ctx, stack).way
-        gitlab, scope = call.scope(way)
-        address = url or _world(ctx, stack).url
-        matching = [hook for hook in hooks.list_hooks(gitlab, scope) if hook.url == address]
-        if not matching:
-            raise Refused(
-                "there is no such webhook: run `runner-fleet webhook register`",
-                scope=scope,
-                url=address,
+        world = call.world(ctx, stack)
+        place = call.place(world, url)
+        tested = webhooks.test(world, place)
+        where = f"hook {tested.hook_id} on {place.target.scope}"
+        if as_json:
+            say_json(
+                {
+                    "hook_id": tested.hook_id,
+                    "scope": str(place.target.scope),
+                    "accepted": True,
+                    "heard_at": _iso(tested.heard_at),
+                }
             )
-        hooks.test_hook(gitlab, scope, matching[0].hook_id)
-        say(f"accepted: hook {matching[0].hook_id} on {scope}")
+        elif tested.heard_at is not None:
+            say(f"accepted: {where}; the fleet heard of it at {tested.heard_at:%F %T} UTC")
+        if tested.heard_at is None:
+            raise Refused(
+                f"accepted: {where}, but the fleet did not hear of it within"
+                f" {webhooks.HEARD_WITHIN_S:.0f} s: where GitLab's newest job is neither pending,"
+                " running nor ended, run this again after one is; else see the logs of"
+                f" {stack}-webhook and {stack}-settle"
+            )
+
+
+@app.command()
+def rotate(  # noqa: PLR0913
+    ctx: typer.Context,
+    *,
+    gitlab_url: GitLabUrl = None,
+    project: Project = None,
+    group: Group = None,
+    url: Url = None,
+    token_env: TokenEnv = DEFAULT_TOKEN,
+    tls_ca_file: TlsCaFile = None,
+    stack: Stack = DEFAULT_STACK,
+    local: Local = False,
+    as_json: AsJson = False,
+) -> None:
+    """Give the webhook a new secret; the ones before stay valid until GitLab uses it.
+
+    No delivery is refused meanwhile, and it may be repeated.
+    Example: runner-fleet webhook rotate --project acme/web
+    """
+    del local
+    with error_lines():
+        call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
+        world = call.world(ctx, stack)
+        rotated = webhooks.rotate(world, call.place(world, url))
+        _say_registered("rotated", rotated, as_json=as_json)
+
+
+@app.command()
+def remove(  # noqa: PLR0913
+    ctx: typer.Context,
+    *,
+    gitlab_url: GitLabUrl = None,
+    project: Project = None,
+    group: Group = None,
+    url: Url = None,
+    token_env: TokenEnv = DEFAULT_TOKEN,
+    tls_ca_file: TlsCaFile = None,
+    stack: Stack = DEFAULT_STACK,
+    local: Local = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete the webhook in GitLab, and what the fleet keeps of it. `up` registers it again.
+
+    Example: runner-fleet webhook remove --project acme/web
+    """
+    del local
+    with error_lines():
+        call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
+        world = call.world(ctx, stack)
+        place = call.place(world, url)
+        removed = webhooks.remove(world, place)
+        scope = place.target.scope
+        if as_json:
+            facts = {"scope": str(scope), "hook_ids": removed.hook_ids}
+            say_json(facts | {"is_change": removed.is_change})
+        elif not removed.is_change:
+            say(f"there is none on {scope}, nothing changed")
+        else:
+            ids = ", ".join(f"hook {one}" for one in removed.hook_ids) or "none in GitLab"
+            say(f"removed: {ids} on {scope}, its secret and its row")
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookOptions:
     """The options that name a GitLab, and a project or group in it."""
 
-    gitlab_url: str
+    gitlab_url: str | None
     token_env: str
     tls_ca_file: Path | None
     project: str | None
     group: str | None
 
-    def check(self) -> None:
-        """Raise `Refused` for options that cannot be right, without a call to AWS or GitLab."""
-        hooks.one_of(project=self.project, group=self.group)
-        connect(self.gitlab_url, token_in(self.token_env))
+    @property
+    def names_scope(self) -> bool:
+        """Whether a project or a group is given."""
+        return (self.project, self.group) != (None, None)
 
-    def scope(self, applied: Callable[[str], Way]) -> tuple[GitLab, HookScope]:
-        """GitLab, on the way that was applied for it, and the project or group in it."""
-        way = applied(self.gitlab_url)
+    def check(self, *, needs_scope: bool = True) -> None:
+        """Raise a usage error for options that cannot be right, without a call to AWS or GitLab."""
+        with wrong_calls():
+            if needs_scope or self.names_scope:
+                hooks.one_of(project=self.project, group=self.group)
+            if self.gitlab_url is not None:
+                connect(self.gitlab_url, "")
+            if has_token(self.token_env):
+                token_in(self.token_env)
+
+    def world(self, ctx: typer.Context, stack: str) -> HookWorld:
+        """The stack, once the options are right."""
+        self.check()
+        return _world(ctx, stack)
+
+    def gitlab(self, world: HookWorld | None) -> GitLab:
+        """GitLab, on the way that was applied for it, with the environment's token or ours."""
+        address = self.gitlab_url or (world.gitlab_url() if world else None)
+        if address is None:
+            raise Refused("give --gitlab-url: no configuration was applied that names GitLab")
+        token = None if has_token(self.token_env) or world is None else world.token()
+        if token is None:
+            token = token_in(self.token_env)
+        way = world.way(address) if world else DIRECT
         if self.tls_ca_file:
             way = replace(way, tls_ca=read_tls_ca(self.tls_ca_file, at=now()))
-        gitlab = connect(self.gitlab_url, token_in(self.token_env), way)
-        return gitlab, hooks.scope_of(gitlab, project=self.project, group=self.group)
+        return connect(address, token, way)
+
+    def place(self, world: HookWorld, url: str | None) -> Place:
+        """The project or group in GitLab, and the address there."""
+        gitlab = self.gitlab(world)
+        target = hooks.HookTarget(scope=self.scope(gitlab), url=url or world.url)
+        return Place(gitlab=gitlab, instance=instance_of(gitlab.api.url), target=target)
+
+    def scope(self, gitlab: GitLab) -> HookScope:
+        """The project or group in GitLab."""
+        return hooks.scope_of(gitlab, project=self.project, group=self.group)
 
 
 def _world(ctx: typer.Context, stack: str) -> HookWorld:
@@ -188,62 +285,60 @@ def _world(ctx: typer.Context, stack: str) -> HookWorld:
     return ctx.obj if isinstance(ctx.obj, HookWorld) else wiring(clients(), stack)
 
 
-def _way_if_any(ctx: typer.Context, stack: str) -> Callable[[str], Way]:
-    """The way that `apply` stored; direct without a stack, as the call needs GitLab alone."""
+def _listed(call: WebhookOptions, ctx: typer.Context, stack: str) -> tuple[ListedHook, ...]:
+    """Those of the scope; they need GitLab alone. Without a scope those of the fleet."""
+    call.check(needs_scope=False)
+    if not call.names_scope:
+        world = _world(ctx, stack)
+        gitlab = call.gitlab(world)
+        return webhooks.list_registered(world, gitlab, instance_of(gitlab.api.url))
+    known: HookWorld | None
     try:
-        return _world(ctx, stack).way
+        known = _world(ctx, stack)
     except (Refused, Transient):
-        return lambda _: DIRECT
+        known = None
+    gitlab = call.gitlab(known)
+    return webhooks.list_in(known, gitlab, call.scope(gitlab), instance_of(gitlab.api.url))
 
 
-def wiring(aws: Clients, stack: str) -> HookWorld:
-    """The deployed stack, by its outputs. `Refused` when it is not a fleet's."""
-    outputs = outputs_of(aws, stack)
-    if lacking := {"LedgerTable", "WebhookSecret", "WebhookUrl"} - outputs.keys():
-        raise Refused(
-            "this is not a fleet's stack: name the fleet's with --stack",
-            stack=stack,
-            lacking=sorted(lacking),
+def _say_registered(state: str, registered: hooks.Registered, *, as_json: bool) -> None:
+    if as_json:
+        say_json(
+            {
+                "hook_id": registered.hook_id,
+                "scope": str(registered.scope),
+                "url": registered.url,
+                "verification": registered.verification,
+                "changed": registered.changed,
+            }
         )
-    rows = FleetRows(Table(aws.dynamodb, outputs["LedgerTable"]))
-    secrets = SecretStore(aws.secrets, timedelta(0), now)
-    return HookWorld(
-        store=HookSecretStore(secrets, outputs["WebhookSecret"], rows, now),
-        url=outputs["WebhookUrl"],
-        since=lambda *hook: registered_at(rows, *hook),
-        way=lambda url: applied_way(rows, url),
-        record=lambda instance, hook: keep(rows, instance, hook, at=now()),
-    )
+        return
+    proof = registered.verification.replace("-", " ")
+    say(f"{state}: hook {registered.hook_id} on {registered.scope}, {proof}")
+    say(f"  {registered.url}")
 
 
-def applied_way(rows: FleetRows, url: str) -> Way:
-    """The way to this GitLab that `apply` stored; direct for any other GitLab."""
-    stored = rows.config()
-    if stored is None:
-        return DIRECT
-    applied = read_applied(stored).gitlab
-    return way_of(stored) if instance_of(applied.url) == instance_of(url) else DIRECT
+def _json_of(listed: ListedHook) -> dict[str, Any]:
+    health, row = listed.health, listed.row
+    return {
+        "hook_id": health.hook_id,
+        "scope": str(listed.scope),
+        "url": health.url,
+        "alert_status": health.alert_status,
+        "disabled_until": _iso(health.disabled_until),
+        "is_ours": row is not None,
+        "detail": row.detail if row else None,
+        "heard_at": _iso(row.heard_at) if row else None,
+    }
 
 
-def registered_at(rows: FleetRows, instance: str, scope: HookScope, name: str) -> datetime | None:
-    """When this webhook was last registered, by the ledger."""
-    row = rows.hook(instance, scope)
-    return row.registered_at if row is not None and row.name == name else None
+def _heard(listed: ListedHook) -> str:
+    if listed.row is None:
+        return "not the fleet's"
+    if listed.row.heard_at is None:
+        return "not heard of yet"
+    return f"heard of at {listed.row.heard_at:%F %T} UTC"
 
 
-def keep(rows: FleetRows, instance: str, hook: hooks.Registered, *, at: datetime) -> None:
-    """Record the hook, which reconcile then watches, with the pending jobs of its project."""
-    rows.record_hook(
-        HookRow(
-            instance=instance,
-            scope=hook.scope,
-            hook_id=hook.hook_id,
-            url=hook.url,
-            verification=hook.verification,
-            name=hook.name,
-            secret_ids=hook.secret_ids,
-            registered_at=at,
-        )
-    )
-    if hook.scope.kind == "project":
-        rows.watch(instance, hook.scope.id, "", at=at)
+def _iso(at: datetime | None) -> str | None:
+    return at.isoformat() if at else None

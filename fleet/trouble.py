@@ -10,8 +10,8 @@ from fleet.times import HasUtcTimes
 TOKEN = "token"  # noqa: S105  # GitLab refuses the fleet's token whatever it is asked
 TLS = "tls"  # the certificate at GitLab's address is not trusted
 _NUMBER = re.compile(r"/\d+(?=/|$)")
-DO_RENEW = "make a new token, then `runner-fleet apply --gitlab-token-env GITLAB_TOKEN`"
-_APPLY = "`runner-fleet apply --gitlab-token-env GITLAB_TOKEN`"
+DO_RENEW = "make a new token, then `runner-fleet token set`"
+_SET = "`runner-fleet token set`"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class Trouble(HasUtcTimes):
             return "set tls_ca_file of [gitlab] in fleet.toml, then `runner-fleet apply`"
         if self.kind == TOKEN:
             return DO_RENEW
-        return f"give it a token with the scopes that `runner-fleet validate` names: {_APPLY}"
+        return f"give it a token with the scopes that `runner-fleet validate` names: {_SET}"
 
 
 # Renew a token so long before its last day; GitLab's own mail is sent a week before.

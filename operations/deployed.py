@@ -144,23 +144,35 @@ def read_applied(stored: StoredConfig) -> FleetConfig:
     return read_config(stored.text, name="the fleet.toml that was applied")
 
 
+def has_token(variable: str) -> bool:
+    """Whether the environment has something in this variable."""
+    return bool(os.environ.get(variable, "").strip())
+
+
 def token_in(variable: str) -> str:
     """A GitLab token from the environment. Raises `Refused`, which never has the token."""
     if not _VARIABLE.fullmatch(variable):
         raise Refused("give the name of an environment variable that holds the token")
-    token = os.environ.get(variable, "").strip()
-    if not token:
+    if not has_token(variable):
         raise Refused(f"the environment has no GitLab token: put it into {variable}")
+    return read_token(os.environ[variable], variable)
+
+
+def read_token(text: str, where: str) -> str:
+    """A GitLab token that stands alone in a text. Raises `Refused`, which never has the text."""
+    token = text.strip()
+    if not token:
+        raise Refused(f"{where} is empty: it must hold a GitLab token and nothing else")
     if not _TOKEN.fullmatch(token):
         raise Refused(
-            f"{variable} holds no GitLab token: it has a space, a line break or a foreign letter"
+            f"{where} holds no GitLab token: it has a space, a line break or a foreign letter"
         )
     return token
 
 
 def gitlab_of(deployed: Deployed, token_env: str) -> GitLab | None:
     """GitLab with the token of the environment, else with the fleet's own; None without either."""
-    if os.environ.get(token_env, "").strip():
+    if has_token(token_env):
         token = token_in(token_env)
     else:
         try:

@@ -14,9 +14,8 @@ from botocore.exceptions import ClientError, WaiterError
 
 from adapters.aws.clients import Clients, aws_call
 from adapters.gitlab.client import GitLab
-from adapters.gitlab.hook_values import hooks_path
+from adapters.gitlab.hooks import delete_hook, hook_health
 from adapters.gitlab.pool_records import record_name
-from adapters.ledger.hooks import HookRow
 from fleet.config.reading import RunnersIn
 from fleet.errors import Refused, Transient
 from fleet.job_event import instance_of
@@ -118,11 +117,13 @@ def _webhooks(deployed: Deployed, gitlab: GitLab, instance: str) -> Kind:
     hooks = {f"{hook.scope} {hook.hook_id}": hook for hook in deployed.fleet.hooks(instance)}
 
     def find() -> list[str]:
-        return [name for name, hook in hooks.items() if _has_hook(gitlab, hook)]
+        return [
+            name for name, hook in hooks.items() if hook_health(gitlab, hook.scope, hook.hook_id)
+        ]
 
     def remove(names: Sequence[str]) -> None:
         for name in names:
-            _delete(gitlab, f"{hooks_path(hooks[name].scope)}/{hooks[name].hook_id}")
+            delete_hook(gitlab, hooks[name].scope, hooks[name].hook_id)
 
     return Kind(words="webhooks", find=find, remove=remove)
 
@@ -150,24 +151,6 @@ def _records(deployed: Deployed, gitlab: GitLab, where: RunnersIn, pools: Sequen
             gitlab.delete_runner(int(name))
 
     return Kind(words="runner records", find=find, remove=remove)
-
-
-def _has_hook(gitlab: GitLab, hook: HookRow) -> bool:
-    try:
-        gitlab.api.get(f"{hooks_path(hook.scope)}/{hook.hook_id}")
-    except Refused as error:
-        if error.facts.get("status") != 404:
-            raise
-        return False
-    return True
-
-
-def _delete(gitlab: GitLab, path: str) -> None:
-    try:
-        gitlab.api.delete(path)
-    except Refused as error:
-        if error.facts.get("status") != 404:
-            raise
 
 
 # AWS, before the stack goes

@@ -97,7 +97,7 @@ def _of_the_fleet(patient: Patient, stack: "_Stack", deployed: Deployed) -> Iter
     yield from _guarded("images", lambda: _images(patient, stack, config))
     token = deployed.stored_token()
     if token is None:
-        todo = "run `runner-fleet apply --gitlab-token-env GITLAB_TOKEN`"
+        todo = "run `runner-fleet token set`"
         yield _failed("GitLab token", "the stack has none", todo)
         return
     gitlab = deployed.connect(config.gitlab.url, token, way_of(stored))
@@ -362,7 +362,7 @@ def _gitlab(config: FleetConfig, gitlab: GitLab) -> Iterator[Checked]:
 
 
 def _token(config: FleetConfig, gitlab: GitLab, at: datetime) -> Iterator[Checked]:
-    todo = "give it one that may: `runner-fleet apply --gitlab-token-env GITLAB_TOKEN`"
+    todo = "give it one that may: `runner-fleet token set`"
     for claim in check_token(config, gitlab, at):
         if claim.holds:
             yield _ok("GitLab token", claim.claim)

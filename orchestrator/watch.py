@@ -72,9 +72,10 @@ def _groups(world: World) -> tuple[int | str, ...]:
 
 
 def note_proof(world: World, event: JobEvent) -> None:
-    """Remember which of its webhook's secrets GitLab used for this delivery."""
+    """Remember when its webhook delivered, and which of its secrets GitLab used for it."""
     if event.hook and event.hook_secret_id:
-        world.fleet.note_used(world.instance, event.hook, event.hook_secret_id)
+        at = world.clock()
+        world.fleet.note_delivery(world.instance, event.hook, event.hook_secret_id, at=at)
 
 
 def look_at_hooks(world: World, has_time: Callable[[], bool], looked_at: set[HookScope]) -> None:

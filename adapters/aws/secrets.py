@@ -153,6 +153,7 @@ class SecretStore:
         hooks = {
             hook: {kind: list(kept) for kind in KINDS if (kept := getattr(own, kind))}
             for hook, own in secrets.items()
+            if not own.is_empty
         }
         if len(json.dumps({"hooks": hooks})) > LARGEST:
             raise Refused(

@@ -257,6 +257,13 @@ class GitLab:
         """Whether the token's user is an administrator; GitLab says so only to administrators."""
         return _read(GitLabUser, self.api.get("/user")).is_admin
 
+    def user_name(self) -> str:
+        """The token's user; empty where the token may not ask who it is."""
+        try:
+            return _read(GitLabUser, self.api.get("/user")).username
+        except Refused:
+            return ""
+
     def has_group(self, group_id: int, *, role: int) -> bool:
         """Whether the token's user has this role in a group, its own or one from above."""
         groups = self.api.pages("/groups", min_access_level=role)

@@ -31,8 +31,10 @@ __all__ = [
     "Registered",
     "Verification",
     "WebhookSecretStore",
+    "delete_hook",
     "hook_fault",
     "hook_health",
+    "hooks_at",
     "list_hooks",
     "register_webhook",
     "scope_of",
@@ -210,6 +212,20 @@ def scope_of(
 def list_hooks(gitlab: GitLab, scope: HookScope) -> list[HookHealth]:
     """Every hook of the scope, ours or not."""
     return [hook.health for hook in _hooks(gitlab, scope)]
+
+
+def hooks_at(gitlab: GitLab, target: HookTarget) -> list[HookHealth]:
+    """Those hooks of the target's scope that post to its address."""
+    return [hook.health for hook in _hooks(gitlab, target.scope) if hook.is_for(target)]
+
+
+def delete_hook(gitlab: GitLab, scope: HookScope, hook_id: int) -> None:
+    """Delete a hook that may be gone already."""
+    try:
+        gitlab.api.delete(f"{hooks_path(scope)}/{hook_id}")
+    except Refused as exc:
+        if exc.facts.get("status") != 404:
+            raise
 
 
 def hook_health(gitlab: GitLab, scope: HookScope, hook_id: int) -> HookHealth | None:

@@ -121,6 +121,7 @@ class GitLabUser:
     """The token's user."""
 
     id: Id
+    username: str = ""
     is_admin: StrictBool = False  # GitLab tells administrators only
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from boto3.dynamodb.conditions import Attr
 
@@ -11,6 +11,9 @@ from adapters.ledger.table import Change, Rows, Table
 from fleet.hook_scope import HookScope
 from fleet.times import HasUtcTimes
 from fleet.webhook_secrets import scope_of_name
+
+# A hook delivers several times for each job; this often a process writes that it does.
+HEARD_EVERY = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +28,7 @@ class HookRow(HasUtcTimes):
     name: str = ""  # of its secrets, as `webhook_name` gives it
     secret_ids: tuple[str, ...] = ()  # of the valid secrets, newest first
     used_id: str | None = None  # of the secret that proved the last delivery
+    heard_at: datetime | None = None  # by the last delivery, to `HEARD_EVERY`
     registered_at: datetime | None = None  # by the last `webhook register`
     healthy: bool = True
     detail: str | None = None
@@ -44,13 +48,15 @@ class HookRows(Rows):
 
     def __init__(self, table: Table) -> None:
         super().__init__(table)
-        self._used: dict[str, str] = {}  # by webhook, the last noted secret
+        self._noted: dict[str, tuple[str, datetime]] = {}  # by webhook: its secret, and when
 
     def record_hook(self, hook: HookRow) -> None:
-        """Record a registration. `used_id` stays: only deliveries show it."""
+        """Record a registration. `used_id` and `heard_at` stay: only deliveries show them."""
         pk = _hook(hook.instance, hook.scope)
         index = {"kind": "hook", "changed_at": str(hook.scope)}
-        self._table.write(HOOK_ROW.replacing(pk, "hook", hook, without={"used_id"}, **index))
+        self._table.write(
+            HOOK_ROW.replacing(pk, "hook", hook, without={"used_id", "heard_at"}, **index)
+        )
 
     def note_hook_health(self, hook: HookRow, *, detail: str | None) -> None:
         """Record the health of a hook, unless it was registered again meanwhile."""
@@ -61,18 +67,22 @@ class HookRows(Rows):
         """Record the valid secrets, unless the hook was registered again meanwhile."""
         self._note_hook(hook, {"secret_ids": list(secret_ids)})
 
-    def note_used(self, instance: str, hook: str, secret_id: str) -> None:
-        """Record that this secret proved a delivery of the hook: GitLab has it."""
-        if self._used.get(hook) == secret_id:
-            return  # a hook delivers several times for each job
-        other = Attr("used_id").not_exists() | Attr("used_id").ne(secret_id)
-        when = Attr("name").eq(hook) & other
+    def note_delivery(self, instance: str, hook: str, secret_id: str, *, at: datetime) -> None:
+        """Record that this secret proved a delivery of the hook now: GitLab has it."""
+        secret, noted_at = self._noted.get(hook, ("", at))
+        if secret == secret_id and at - noted_at < HEARD_EVERY:
+            return
         scope = scope_of_name(hook)
         if scope is None:
             return
-        pk = _hook(instance, scope)
-        self._table.write(Change(pk=pk, sk="hook", put={"used_id": secret_id}, when=when))
-        self._used[hook] = secret_id
+        put = {"used_id": secret_id, "heard_at": at}
+        pk, ours = _hook(instance, scope), Attr("name").eq(hook)
+        self._table.write(Change(pk=pk, sk="hook", put=put, when=ours))
+        self._noted[hook] = (secret_id, at)
+
+    def forget_hook(self, instance: str, scope: HookScope) -> None:
+        """Delete the row: reconcile does not watch the hook any more."""
+        self._table.write(Change(pk=_hook(instance, scope), sk="hook", delete=True))
 
     def hooks(self, instance: str) -> tuple[HookRow, ...]:
         """Every webhook that the fleet registered."""

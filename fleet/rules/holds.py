@@ -198,7 +198,7 @@ def advice(hold: Hold) -> str:
     if hold.shared:
         return "`runner-fleet apply` makes the pool's runner record anew where its token is dead"
     if hold.status == _TOKEN:
-        return "make a new token, then `runner-fleet apply --gitlab-token-env GITLAB_TOKEN`"
+        return "make a new token, then `runner-fleet token set`"
     if hold.status in _PLACE:
         return "give the fleet's token the scopes and the role that `runner-fleet validate` names"
     return "if it is a limit, delete unused runners or raise it; else correct the pool and `apply`"

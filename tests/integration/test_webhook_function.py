@@ -29,7 +29,7 @@ class Site:
     server: SimulatorServer
     queue_url: str
 
-    def command(self, *arguments: str) -> str:
+    def command(self, *arguments: str, code: int = 0) -> str:
         """The output of `runner-fleet webhook` with these arguments."""
         environment = {
             **self.engine.environment(),
@@ -45,8 +45,8 @@ class Site:
             text=True,
             check=False,
         )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        assert done.returncode == code, done.stderr
+        return done.stdout + done.stderr
 
     def signing_tokens(self, scope: str) -> list[str]:
         """The signing tokens of a webhook, newest first."""
@@ -81,7 +81,8 @@ class Site:
 @pytest.fixture(scope="module")
 def site(engine: Engine, stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     sqs, events = engine.client("sqs"), engine.client("events")
-    queue_url = sqs.create_queue(QueueName="everything")["QueueUrl"]
+    once = {"VisibilityTimeout": "3600"}  # each event is received once
+    queue_url = sqs.create_queue(QueueName="everything", Attributes=once)["QueueUrl"]
     queue = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])["Attributes"]
     rule = {"Name": "everything", "EventBusName": stack.bus}
     events.put_rule(**rule, EventPattern=json.dumps({"source": ["runner-fleet.webhook"]}))
@@ -114,9 +115,11 @@ def test_a_job_of_a_registered_project_is_on_the_bus(site: Site) -> None:
     assert row["verification"]["S"] == "signing-token"
 
     # After a rotation the very next delivery is accepted, whatever the function has cached.
-    site.command("register", "--project", "acme/demo", "--rotate")
+    site.command("rotate", "--project", "acme/demo")
     assert site.signing_tokens("project:1")[1] == signing
-    assert site.command("test", "--project", "acme/demo").startswith("accepted")
+    # No configuration was applied: what is on the bus leads to nothing in the ledger.
+    said = site.command("test", "--project", "acme/demo", code=1)
+    assert said.startswith("Error: accepted: hook 1 on project:1, but the fleet did not hear of it")
     (sample,) = site.events(project.id, 1)
     assert sample.job_id == pending.job_id
 

@@ -12,7 +12,6 @@ from adapters.gitlab import hooks
 from adapters.ledger.runners import RunnerRows
 from cli.destroy import DestroyWorld
 from cli.main import app
-from cli.webhook import wiring
 from fleet.job_event import instance_of
 from infra import package
 from local.aws.engine import Engine
@@ -21,6 +20,7 @@ from local.gitlab.server import SimulatorServer
 from operations.apply import apply_config
 from operations.deploy import Deployment, deploy
 from operations.deployed import connect, find, now
+from operations.webhooks import Place, register, wiring
 from tests.integration.operations.engine_session import EngineSession
 
 FLEET = """
@@ -96,12 +96,9 @@ def _put_to_work(account: Account, stack: str, project: int) -> None:
     deployed.secrets.store_gitlab_token(deployed.gitlab_secret, account.gitlab.root_token)
     world = wiring(aws, stack)
     scope = hooks.scope_of(gitlab, project=project)
-    hooks.register_webhook(
-        gitlab,
-        world.store,
-        hooks.HookTarget(scope=scope, url=world.url),
-        record=lambda hook: world.record(instance_of(account.gitlab.url), hook),
-    )
+    target = hooks.HookTarget(scope=scope, url=world.url)
+    instance = instance_of(account.gitlab.url)
+    register(world, Place(gitlab=gitlab, instance=instance, target=target))
     outputs = {
         one["OutputKey"]: one["OutputValue"]
         for one in aws.cloudformation.describe_stacks(StackName=stack)["Stacks"][0]["Outputs"]

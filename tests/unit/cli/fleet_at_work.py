@@ -78,15 +78,23 @@ class AtWork:
         if self.pauses == 2:
             raise KeyboardInterrupt
 
-    def run(self, *arguments: str, env: dict[str, str] | None = None) -> Result:
-        """The command with these arguments."""
-        return self.run_on(self.deployed, *arguments, env=env)
+    def run(
+        self, *arguments: str, env: dict[str, str] | None = None, typed: str | None = None
+    ) -> Result:
+        """The command with these arguments, and this text on its standard input."""
+        return self.run_on(self.deployed, *arguments, env=env, typed=typed)
 
     def run_on(
-        self, deployed: Deployed, *arguments: str, env: dict[str, str] | None = None
+        self,
+        deployed: Deployed,
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        typed: str | None = None,
     ) -> Result:
         """The same on another view of the stack."""
-        result = CliRunner().invoke(app, arguments, prog_name="runner-fleet", obj=deployed, env=env)
+        result = CliRunner().invoke(
+            app, arguments, prog_name="runner-fleet", obj=deployed, env=env, input=typed
+        )
         return self.session.show(arguments, result)
 
     @property

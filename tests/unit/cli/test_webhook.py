@@ -11,10 +11,12 @@ from typer.testing import CliRunner, Result
 from adapters.gitlab.hooks import Registered
 from adapters.ledger.configuration import StoredConfig
 from adapters.ledger.fleet import FleetRows
-from cli.webhook import HookWorld, app, applied_way, keep, registered_at
+from adapters.ledger.hooks import HEARD_EVERY, HookRow
+from cli.webhook import app
 from fleet.hook_scope import HookScope
 from fleet.webhook_secrets import AllWebhookSecrets, WebhookSecrets, webhook_name
-from tests.fakes import AT, FakeTable
+from operations.webhooks import HookWorld, keep
+from tests.fakes import AT, Clock, FakeTable
 from tests.private_ca import Passed, make_ca, small_proxy, tls_door
 from tests.unit.adapters.fake_gitlab import FakeGitLab, fake_gitlab
 from tests.unit.cli.session import Session
@@ -45,6 +47,8 @@ class Store:
     def change(self, hook: str, secrets: WebhookSecrets, *, before: WebhookSecrets) -> None:
         assert self.by_hook.get(hook, WebhookSecrets()) == before
         self.by_hook[hook] = secrets
+        if secrets.is_empty:
+            del self.by_hook[hook]
 
     def of(self, scope: HookScope) -> WebhookSecrets:
         return self.by_hook[webhook_name(scope, URL)]
@@ -56,18 +60,38 @@ class Shell:
 
     fake: FakeGitLab
     store: Store = field(default_factory=Store)
-    recorded: list[tuple[str, Registered]] = field(default_factory=list)
     rows: FleetRows = field(default_factory=lambda: FleetRows(FakeTable()))
     session: Session = field(default_factory=Session)
+    clock: Clock = field(default_factory=Clock)
+    own_token: str | None = None
+    hears_after: int | None = 2  # pauses, then the fleet has the delivery
+
+    @property
+    def instance(self) -> str:
+        return self.fake.url.removeprefix("http://")
+
+    @property
+    def recorded(self) -> tuple[HookRow, ...]:
+        return self.rows.hooks(self.instance)
+
+    def pause(self, seconds: float) -> None:
+        """A function notes the delivery while the command waits."""
+        self.clock.go(seconds)
+        if self.hears_after is None:
+            return
+        self.hears_after -= 1
+        if self.hears_after == 0:
+            for row in self.recorded:
+                self.rows.note_delivery(self.instance, row.name, "used", at=self.clock())
 
     def run(self, command: str, *options: str, token: str | None = "glpat-hidden") -> Result:
         world = HookWorld(
             store=self.store,
             url=URL,
-            record=lambda instance, hook: self.recorded.append((instance, hook)),
-            since=lambda *_: AT,
-            way=lambda url: applied_way(self.rows, url),
-            pause=lambda _: None,
+            rows=self.rows,
+            token=lambda: self.own_token,
+            clock=self.clock,
+            pause=self.pause,
         )
         arguments = [command, "--gitlab-url", self.fake.url, *options]
         result = CliRunner().invoke(app, arguments, obj=world, env={"GITLAB_TOKEN": token})
@@ -98,11 +122,11 @@ def test_all_that_webhook_says(shell: Shell, screen: Callable[[str, str], None])
     plain = HOOK | {"signing_token_present": False, "token_present": True}
     group, project = ("--group", "acme"), ("--project", "acme/demo")
     fake.answers("POST", "/projects/77/hooks", HOOK, status=201)
+    fake.answers("GET", "/projects/77/hooks", [HOOK])  # after the first look
     shell.run("register", *project)
     stored(shell, PROJECT, secret)
-    fake.answers("GET", "/projects/77/hooks", [HOOK])
     fake.answers("PUT", "/projects/77/hooks/5", HOOK)
-    shell.run("register", *project, "--rotate")
+    shell.run("rotate", *project)
     shell.run("register", *project)
     fake.answers("GET", "/groups/42/hooks", [])
     fake.answers("POST", "/groups/42/hooks", plain, status=201)
@@ -118,11 +142,28 @@ def test_all_that_webhook_says(shell: Shell, screen: Callable[[str, str], None])
     shell.run("list", *group)  # the last time without a hook
     shell.run("list", *group)
     fake.answers("POST", "/groups/42/hooks/5/test/job_events", {}, status=201)
+    shell.hears_after = 2
     shell.run("test", *group)
+    shell.run("test", *group, "--json")
+    shell.run("list", *group, "--json")
+    fake.answers("GET", "/projects/77/hooks/5", HOOK | paused)
+    fake.answers("GET", "/groups/42/hooks/5", HOOK)
+    shell.run("list")  # those of the fleet; one of them is off
+    shell.run("test", *group, "--url", "https://other.example.com")  # not the fleet's
     said = {"message": "Hook executed successfully but returned HTTP 401"}
-    fake.answers("POST", "/groups/42/hooks/6/test/job_events", said, status=422)
-    shell.run("test", *group, "--url", "https://other.example.com")
     shell.run("test", *group, "--url", "https://nowhere.example.com")
+    shell.run("rotate", *group, "--url", "https://nowhere.example.com")
+    shell.hears_after = None
+    shell.clock.go(60)
+    shell.run("test", *group)  # without a word from the fleet
+    fake.answers("POST", "/groups/42/hooks/5/test/job_events", said, status=422)
+    shell.run("test", *group)
+    shell.run("test", *group)
+    fake.answers("DELETE", "/groups/42/hooks/5", status=204)
+    fake.answers("GET", "/groups/42/hooks", [other])  # after the next look
+    shell.run("remove", *group)
+    shell.run("remove", *group)
+    shell.run("remove", *group, "--json")
     shell.run("register")
     shell.run("register", *project, *group)
     shell.run("register", "--project", "acme/none")
@@ -136,9 +177,9 @@ def test_all_that_webhook_says(shell: Shell, screen: Callable[[str, str], None])
     text = str(shell.session)
     secrets = [one for by_hook in shell.store.by_hook.values() for one in by_hook.signing]
     secrets += [one for by_hook in shell.store.by_hook.values() for one in by_hook.tokens]
-    assert len(secrets) == 4
+    assert len(secrets) == 3  # the group's are gone
     assert not [one for one in (*secrets, "glpat-hidden") if one in text]
-    assert len([hook for _, hook in shell.recorded]) == 4  # what failed is not recorded
+    assert [hook.scope for hook in shell.recorded] == [PROJECT]  # what failed is not recorded
     screen("webhook", text)
 
 
@@ -148,9 +189,8 @@ class TestRegister:
     def test_a_project(self, shell: Shell) -> None:
         shell.fake.answers("POST", "/projects/77/hooks", HOOK, status=201)
         assert shell.run("register", "--project", "acme/demo").exit_code == 0
-        ((instance, hook),) = shell.recorded
-        assert instance == shell.fake.url.removeprefix("http://")
-        assert (hook.hook_id, hook.scope, hook.changed) == (5, PROJECT, True)
+        (hook,) = shell.recorded
+        assert (hook.hook_id, hook.scope, hook.registered_at) == (5, PROJECT, AT)
         (secret,) = shell.store.of(PROJECT).signing
         assert shell.fake.asked[-1].body["signing_token"] == secret
 
@@ -160,7 +200,7 @@ class TestRegister:
         shell.fake.answers("POST", "/groups/42/hooks", made, status=201)
         shell.run("register", "--group", "acme", "--url", "https://hooks.example.com/")
         assert shell.fake.asked[-1].body["url"] == "https://hooks.example.com/"
-        assert shell.recorded[-1][1].scope == GROUP
+        assert shell.recorded[-1].scope == GROUP
 
     def test_again_and_again_changes_nothing_and_makes_no_secret(self, shell: Shell) -> None:
         secrets = stored(shell, GROUP)
@@ -169,7 +209,7 @@ class TestRegister:
         assert {asked.verb for asked in shell.fake.asked} == {"GET"}
         assert shell.store.of(GROUP) is secrets
         # The ledger gets it each time: a person may have emptied it.
-        assert [hook.changed for _, hook in shell.recorded] == [False, False, False]
+        assert [hook.scope for hook in shell.recorded] == [GROUP]
 
     @pytest.mark.parametrize(
         "fault",
@@ -207,7 +247,7 @@ class TestRegister:
         stored(shell, GROUP, "whsec_old")
         shell.fake.answers("GET", "/groups/42/hooks", [HOOK])
         shell.fake.answers("PUT", "/groups/42/hooks/5", HOOK)
-        shell.run("register", "--group", "acme", "--rotate")
+        shell.run("rotate", "--group", "acme")
         new, kept = shell.store.of(GROUP).signing
         assert (kept, new != kept) == ("whsec_old", True)
 
@@ -225,7 +265,7 @@ class TestRegister:
         arguments = ["register", "--gitlab-url", shell.fake.url, *options]
         env = {"GITLAB_TOKEN": "glpat-hidden", "AWS_PROFILE": "no-such-profile"}
         done = CliRunner().invoke(app, arguments, env=env)  # no stack in place of AWS
-        assert (done.exit_code, shell.fake.asked) == (1, [])
+        assert (done.exit_code, shell.fake.asked) == (2, [])
         assert "AWS" not in done.stderr
 
 
@@ -250,13 +290,84 @@ class TestKeep:
         assert (row.scope, row.hook_id, row.url) == (scope, 5, URL)
         assert (row.verification, row.healthy) == ("signing-token", True)
         assert (row.name, row.secret_ids, row.registered_at) == (hook.name, hook.secret_ids, AT)
-        assert registered_at(rows, "gitlab.example.com", scope, hook.name) == AT
-        assert registered_at(rows, "gitlab.example.com", scope, "another address") is None
-        assert registered_at(rows, "elsewhere.example.com", scope, hook.name) is None
         assert [one.project_id for one in rows.watched("gitlab.example.com")] == watched
 
 
-@pytest.mark.parametrize("command", ["list", "test", "register"])
+class TestRemove:
+    """`webhook remove`: GitLab first, then the row, then the secret; again it changes nothing."""
+
+    def test_only_what_is_of_this_address(self, shell: Shell) -> None:
+        other = HOOK | {"id": 6, "url": "https://other.example.com"}
+        stored(shell, PROJECT)
+        mine = stored(shell, GROUP)
+        shell.fake.answers("GET", "/groups/42/hooks", [HOOK])
+        shell.run("register", "--group", "acme")
+        shell.fake.answers("GET", "/projects/77/hooks", [HOOK, other])
+        shell.run("register", "--project", "acme/demo")
+        shell.fake.answers("DELETE", "/projects/77/hooks/5", status=204)
+        assert shell.run("remove", "--project", "acme/demo").exit_code == 0
+        assert [hook.scope for hook in shell.recorded] == [GROUP]
+        assert shell.store.by_hook == {webhook_name(GROUP, URL): mine}
+        deleted = [one.path for one in shell.fake.asked if one.verb == "DELETE"]
+        assert deleted == ["/projects/77/hooks/5"]
+
+    def test_what_gitlab_does_not_delete_keeps_its_secret(self, shell: Shell) -> None:
+        secrets = stored(shell, GROUP)
+        shell.fake.answers("GET", "/groups/42/hooks", [HOOK])
+        shell.run("register", "--group", "acme")
+        shell.fake.refuses("DELETE", "/groups/42/hooks/5", 403)
+        assert shell.run("remove", "--group", "acme").exit_code == 1
+        assert shell.store.of(GROUP) is secrets
+        assert [hook.scope for hook in shell.recorded] == [GROUP]
+
+
+class TestTest:
+    """`webhook test` ends well only when the fleet itself heard of the sample."""
+
+    def shell_with_hook(self, shell: Shell) -> Shell:
+        stored(shell, GROUP)
+        shell.fake.answers("GET", "/groups/42/hooks", [HOOK])
+        shell.run("register", "--group", "acme")
+        shell.fake.answers("POST", "/groups/42/hooks/5/test/job_events", {}, status=201)
+        return shell
+
+    @pytest.mark.parametrize(
+        ("before", "hears_after", "code"),
+        [
+            pytest.param(None, 1, 0, id="heard of"),
+            pytest.param(None, None, 1, id="never heard of"),
+            pytest.param(HEARD_EVERY.total_seconds(), None, 0, id="the last one was just noted"),
+            pytest.param(HEARD_EVERY.total_seconds() + 1, None, 1, id="an older one says nothing"),
+        ],
+    )
+    def test_when(
+        self, before: float | None, hears_after: int | None, code: int, shell: Shell
+    ) -> None:
+        at_work = self.shell_with_hook(shell)
+        if before is not None:
+            (row,) = at_work.recorded
+            at_work.rows.note_delivery(at_work.instance, row.name, "used", at=at_work.clock())
+            at_work.clock.go(before)
+        at_work.hears_after = hears_after
+        assert at_work.run("test", "--group", "acme").exit_code == code
+
+
+def test_gitlab_and_its_token_are_the_fleet_s_where_none_is_given(shell: Shell) -> None:
+    text = (
+        f'[gitlab]\nurl = "{shell.fake.url}"\nrunners_in = "group:42"\n'
+        '[pools.p]\nbackend = "lambda"\nrun_untagged = true\nceiling = 1\n'
+    )
+    shell.rows.store_config(StoredConfig(text=text, version="v", applied_at=AT))
+    shell.own_token = "glpat-own"
+    shell.fake.answers("GET", "/groups/42/hooks", [HOOK])
+    world = HookWorld(store=shell.store, url=URL, rows=shell.rows, token=lambda: "glpat-own")
+    env = {"GITLAB_URL": None, "GITLAB_TOKEN": None}
+    done = CliRunner().invoke(app, ["list", "--group", "acme"], obj=world, env=env)
+    assert done.exit_code == 0
+    assert {asked.token for asked in shell.fake.asked} == {"glpat-own"}
+
+
+@pytest.mark.parametrize("command", ["list", "test", "register", "rotate", "remove"])
 @pytest.mark.parametrize("status", [401, 403, 404, 500])
 def test_a_refusal_of_gitlab_is_one_line(command: str, status: int, shell: Shell) -> None:
     shell.fake.refuses("GET", "/groups/closed", status)
@@ -284,13 +395,13 @@ class TestTheWayToGitLab:
             shell.rows.store_config(stored)
             yield passed
 
-    @pytest.mark.parametrize("command", ["list", "register", "test"])
+    @pytest.mark.parametrize("command", ["list", "register", "remove"])
     def test_it_is_the_one_that_was_applied(
         self, command: str, shell: Shell, passed: Passed
     ) -> None:
         shell.fake.answers("GET", "/groups/42/hooks", [HOOK] if command != "register" else [])
         shell.fake.answers("POST", "/groups/42/hooks", HOOK, status=201)
-        shell.fake.answers("POST", "/groups/42/hooks/5/test/job_events", {}, status=201)
+        shell.fake.answers("DELETE", "/groups/42/hooks/5", status=204)
         done = shell.run(command, "--group", "acme", "--gitlab-url", "https://gitlab.example.com")
         assert (done.exit_code, done.stderr) == (0, "")
         assert set(passed.connects) == {"CONNECT gitlab.example.com:443"}
@@ -308,4 +419,5 @@ def test_hooks_can_be_listed_without_a_stack() -> None:
         env = {"GITLAB_TOKEN": "glpat-hidden", "AWS_PROFILE": "no-such-profile"}
         arguments = ["list", "--gitlab-url", fake.url, "--group", "acme"]
         done = CliRunner().invoke(app, arguments, env=env)
-    assert (done.exit_code, done.output) == (0, f"5\texecutable\t{URL}\n")
+    assert done.exit_code == 0
+    assert done.output == f"5\tgroup:42\texecutable\tnot the fleet's\t{URL}\n"

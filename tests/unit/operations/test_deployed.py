@@ -9,11 +9,11 @@ import pytest
 from botocore.config import Config
 
 from adapters.aws.clients import Clients, clients
-from cli.webhook import wiring
 from fleet.errors import FleetError, Refused, Transient
 from operations.deploy import Deployment, check
 from operations.deployed import connect, find, token_in
 from operations.stacks import find_stack, outputs_of
+from operations.webhooks import wiring
 from tests.fakes import FakeSecrets
 from tests.unit.cli.cloudformation import FakeAws, refusal
 from tests.unit.cli.fleet_at_work import AtWork

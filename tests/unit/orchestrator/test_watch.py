@@ -287,7 +287,7 @@ class TestRotation:
         def fails(*_: object) -> WebhookSecrets:
             raise Refused(code="AccessDeniedException")
 
-        scene.world.fleet.note_used(INSTANCE, self.NAME, self.NEW)
+        scene.world.fleet.note_delivery(INSTANCE, self.NAME, self.NEW, at=scene.clock())
         scene.world = replace(scene.world, drop_older=fails)
         scene.reconcile()
         assert scene.world.fleet.hooks(INSTANCE)[0].secret_ids == (self.NEW, self.OLD)

@@ -301,21 +301,33 @@ class TestHooks:
         fleet.record_hook(row)
         assert row.outdated_below is None
         for hook, used in ((row.name, "old"), (f"{HOOK.scope}@1", "x"), ("project:9@0", "y")):
-            fleet.note_used(HERE, hook, used)
-        assert fleet.hooks(HERE) == (replace(row, used_id="old"),)
+            fleet.note_delivery(HERE, hook, used, at=AT)
+        assert fleet.hooks(HERE) == (replace(row, used_id="old", heard_at=AT),)
         assert fleet.hooks(HERE)[0].outdated_below == "old"
         fleet.record_hook(row)  # a registration does not know it
-        assert fleet.hook(HERE, HOOK.scope) == replace(row, used_id="old")
-        fleet.note_used(HERE, row.name, "older")
+        assert fleet.hook(HERE, HOOK.scope) == replace(row, used_id="old", heard_at=AT)
+        fleet.note_delivery(HERE, row.name, "older", at=AT)
         assert fleet.hooks(HERE)[0].outdated_below is None
         assert fleet.hook(ELSEWHERE, HOOK.scope) is None
 
-    def test_deliveries_of_one_secret_are_written_once(self, fleet: FleetRows) -> None:
+    def test_deliveries_of_one_secret_are_written_every_ten_seconds(self) -> None:
+        table = CountingTable()
+        fleet = FleetRows(table)
         row = replace(HOOK, name=f"{HOOK.scope}@0")
         fleet.record_hook(row)
-        for _ in range(20):
-            fleet.note_used(HERE, row.name, "new")
-        assert fleet.hooks(HERE)[0].used_id == "new"
+        before = table.tried
+        for seconds in range(20):
+            fleet.note_delivery(HERE, row.name, "new", at=later(seconds))
+        assert table.tried - before == 2
+        assert fleet.hooks(HERE) == (replace(row, used_id="new", heard_at=later(10)),)
+
+    def test_a_hook_that_was_removed_is_not_watched_and_stays_so(self, fleet: FleetRows) -> None:
+        row = replace(HOOK, name=f"{HOOK.scope}@0")
+        fleet.record_hook(row)
+        for _ in range(2):
+            fleet.forget_hook(HERE, HOOK.scope)
+        fleet.note_delivery(HERE, row.name, "late", at=AT)
+        assert fleet.hooks(HERE) == ()
 
     @pytest.mark.parametrize("before", [None, AT])
     def test_a_look_at_what_was_registered_again_meanwhile_tells_nothing(

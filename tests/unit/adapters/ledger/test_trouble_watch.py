@@ -171,9 +171,7 @@ def test_one_tick_tells_status_and_explain(watched: Watched) -> None:
     )
     assert problem.what.startswith("GitLab refuses the fleet's token since 20")
     assert "Token was revoked" in problem.what
-    assert (
-        problem.do == "make a new token, then `runner-fleet apply --gitlab-token-env GITLAB_TOKEN`"
-    )
+    assert problem.do == "make a new token, then `runner-fleet token set`"
 
     at_work.job(5, status=JobStatus.PENDING, reason=Reason.ROUTED, waits_s=60)
     waiting = explain_job(at_work.deployed, read_asked("5"), lambda: None)

@@ -1,0 +1,103 @@
+"""`runner-fleet token`: the token with which the fleet calls GitLab, never on a command line."""
+
+import sys
+from typing import Any
+
+import typer
+
+from cli.commands import DEFAULT_STACK
+from cli.lines import say, say_json
+from cli.options import AsJson, Local, Stack, reach, wrong_calls
+from cli.validate import MARKS
+from fleet.errors import Refused
+from operations.deployed import Deployed, read_token
+from operations.init import token_page
+from operations.token_set import TokenSet, look_at_token, set_token
+
+LONGEST = 4096  # characters of standard input: a token is far shorter
+
+app = typer.Typer(help="The token with which the fleet calls GitLab.", no_args_is_help=True)
+
+
+@app.command("set")
+def set_(
+    ctx: typer.Context,
+    *,
+    stack: Stack = DEFAULT_STACK,
+    local: Local = False,
+    as_json: AsJson = False,
+) -> None:
+    """Ask GitLab about a new token and store it: from standard input, or typed in unseen.
+
+    Example: runner-fleet token set < token.txt
+    """
+    del local  # its callback entered the laptop
+    deployed = reach(ctx, stack)
+    page = token_page(deployed.config().gitlab.url)
+    done = set_token(deployed, _given(page))
+    _show(done, as_json=as_json)
+    if not done.is_good:
+        raise Refused(f"this token is not stored: make one that may do all of it: {page}")
+    if not as_json:
+        state = "is stored" if done.is_change else "was stored already"
+        say(f"it {state} in the secret {deployed.gitlab_secret}; in use within a minute")
+
+
+@app.command("check")
+def check(
+    ctx: typer.Context,
+    *,
+    stack: Stack = DEFAULT_STACK,
+    local: Local = False,
+    as_json: AsJson = False,
+) -> None:
+    """Ask GitLab about the token that the fleet has: whose, which scopes, until when.
+
+    Example: runner-fleet token check
+    """
+    del local
+    deployed = reach(ctx, stack)
+    looked = look_at_token(deployed, _stored(deployed))
+    _show(looked, as_json=as_json)
+    if not looked.is_good:
+        raise Refused("the token may not do all that the fleet needs: `runner-fleet token set`")
+
+
+def _stored(deployed: Deployed) -> str:
+    token = deployed.stored_token()
+    if token is None:
+        raise Refused(
+            "the stack has no GitLab token: run `runner-fleet token set`",
+            secret=deployed.gitlab_secret,
+        )
+    return token
+
+
+def _given(page: str) -> str:
+    """The token, from a person or a pipe. A wrong call for what cannot be one."""
+    if sys.stdin.isatty():
+        say(f"make a token here, its scopes are filled in: {page}", err=True)
+        text = str(typer.prompt("The token", hide_input=True, err=True))
+    else:
+        text = sys.stdin.read(LONGEST)
+    with wrong_calls():
+        return read_token(text, "standard input")
+
+
+def _show(looked: TokenSet, *, as_json: bool) -> None:
+    if as_json:
+        say_json(_json_of(looked), indent=2)
+        return
+    say(f"GitLab says of the token{f' of {looked.user}' if looked.user else ''}:")
+    for claim in looked.claims:
+        say(f"  {MARKS[claim.holds]:4} {claim.claim}")
+
+
+def _json_of(looked: TokenSet) -> dict[str, Any]:
+    return {
+        "user": looked.user or None,
+        "claims": [{"claim": one.claim, "holds": one.holds} for one in looked.claims],
+        "is_good": looked.is_good,
+        "is_stored": looked.is_stored,
+        "is_change": looked.is_change,
+    }

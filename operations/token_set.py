@@ -1,0 +1,55 @@
+"""Puts another GitLab token in force, once GitLab says that it may do what the fleet needs."""
+
+from dataclasses import dataclass
+
+from adapters.gitlab.client import GitLab
+from fleet.config.reading import FleetConfig
+from operations.deployed import Deployed, read_applied, way_of
+from operations.token_check import TokenClaim, check_token
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenSet:
+    """What GitLab says of a token, and what was done with it."""
+
+    user: str  # of the token in GitLab; empty where GitLab does not say
+    claims: tuple[TokenClaim, ...]
+    is_stored: bool = False  # it is the fleet's token now
+    is_change: bool = False  # it was another before
+
+    @property
+    def is_good(self) -> bool:
+        """Whether no claim is false."""
+        return all(claim.holds is not False for claim in self.claims)
+
+
+def look_at_token(deployed: Deployed, token: str) -> TokenSet:
+    """What GitLab says of a token. Raises `Refused` where it does not know it."""
+    config, gitlab = _gitlab(deployed, token)
+    claims = check_token(config, gitlab, deployed.clock())
+    return TokenSet(user=gitlab.user_name(), claims=claims)
+
+
+def set_token(deployed: Deployed, token: str) -> TokenSet:
+    """Store a token that is good, and have the fleet try it at once; else change nothing.
+
+    The functions use it as soon as their copy of the former one is old, within a minute.
+    """
+    looked = look_at_token(deployed, token)
+    if not looked.is_good:
+        return looked
+    is_change = token != deployed.stored_token()
+    if is_change:
+        deployed.secrets.store_gitlab_token(deployed.gitlab_secret, token)
+    fleet = deployed.fleet
+    fleet.forget_token_life()
+    for trouble in fleet.troubles():
+        fleet.drop_trouble(trouble.kind)
+    fleet.drop_holds()
+    return TokenSet(user=looked.user, claims=looked.claims, is_stored=True, is_change=is_change)
+
+
+def _gitlab(deployed: Deployed, token: str) -> tuple[FleetConfig, GitLab]:
+    stored = deployed.stored()
+    config = read_applied(stored)
+    return config, deployed.connect(config.gitlab.url, token, way_of(stored))

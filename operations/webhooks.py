@@ -1,0 +1,254 @@
+"""The webhooks of a deployed fleet: register, test, rotate and remove them."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from adapters.aws.clients import Clients
+from adapters.aws.hook_secrets import HookSecretStore
+from adapters.aws.secrets import SecretStore
+from adapters.gitlab import hooks
+from adapters.gitlab.client import DIRECT, GitLab, Way
+from adapters.gitlab.hooks import HookHealth, HookTarget, Registered
+from adapters.ledger.fleet import FleetRows
+from adapters.ledger.hooks import HEARD_EVERY, HookRow
+from adapters.ledger.table import Table
+from fleet.errors import Refused
+from fleet.hook_scope import HookScope
+from fleet.job_event import instance_of
+from fleet.webhook_secrets import WebhookSecrets
+from operations.deployed import now, read_applied, way_of
+from operations.stacks import outputs_of
+
+# From GitLab's sample to the ledger: the bus, a state machine, and a function's cold start.
+HEARD_WITHIN_S = 30.0
+LOOK_EVERY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookWorld:
+    """The deployed stack as these commands use it."""
+
+    store: hooks.WebhookSecretStore
+    url: str  # the stack's own webhook address
+    rows: FleetRows
+    token: Callable[[], str | None] = lambda: None  # the fleet's own
+    clock: Callable[[], datetime] = now
+    pause: Callable[[float], None] = time.sleep
+
+    def way(self, url: str) -> Way:
+        """The way to this GitLab that `apply` stored; direct for any other GitLab."""
+        stored = self.rows.config()
+        if stored is None or instance_of(read_applied(stored).gitlab.url) != instance_of(url):
+            return DIRECT
+        return way_of(stored)
+
+    def gitlab_url(self) -> str | None:
+        """The GitLab of the configuration in force; None before the first `apply`."""
+        stored = self.rows.config()
+        return read_applied(stored).gitlab.url if stored else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """One address to which GitLab posts the job events of a project or a group."""
+
+    gitlab: GitLab
+    instance: str
+    target: HookTarget
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedHook:
+    """A webhook in GitLab, and what the ledger has of it."""
+
+    health: HookHealth
+    scope: HookScope
+    row: HookRow | None  # None: the fleet did not register it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tested:
+    """A sample that GitLab sent and our webhook accepted; `heard_at`: the fleet has it, too."""
+
+    hook_id: int
+    heard_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemovedHook:
+    """What was there of a webhook."""
+
+    hook_ids: tuple[int, ...]  # in GitLab
+    had_row: bool
+    had_secrets: bool
+
+    @property
+    def is_change(self) -> bool:
+        """Whether there was anything."""
+        return bool(self.hook_ids) or self.had_row or self.had_secrets
+
+
+def wiring(aws: Clients, stack: str) -> HookWorld:
+    """The deployed stack, by its outputs. `Refused` when it is not a fleet's."""
+    outputs = outputs_of(aws, stack)
+    if lacking := {"LedgerTable", "WebhookSecret", "WebhookUrl"} - outputs.keys():
+        raise Refused(
+            "this is not a fleet's stack: name the fleet's with --stack",
+            stack=stack,
+            lacking=sorted(lacking),
+        )
+    rows = FleetRows(Table(aws.dynamodb, outputs["LedgerTable"]))
+    secrets = SecretStore(aws.secrets, timedelta(0), now)
+    return HookWorld(
+        store=HookSecretStore(secrets, outputs["WebhookSecret"], rows, now),
+        url=outputs["WebhookUrl"],
+        rows=rows,
+        token=lambda: _own_token(secrets, outputs.get("GitlabSecret")),
+    )
+
+
+def register(world: HookWorld, place: Place, *, rotate: bool = False) -> Registered:
+    """Make or correct the webhook, and record it for reconcile. May be repeated.
+
+    `rotate`: with a new secret; those before stay valid until GitLab proves that it uses it.
+    """
+    row = world.rows.hook(place.instance, place.target.scope)
+    return hooks.register_webhook(
+        place.gitlab,
+        world.store,
+        place.target,
+        record=lambda hook: keep(world.rows, place.instance, hook, at=world.clock()),
+        rotate=rotate,
+        since=row.registered_at if row is not None and row.name == place.target.name else None,
+        pause=world.pause,
+    )
+
+
+def rotate(world: HookWorld, place: Place) -> Registered:
+    """Give the webhook a new secret. `Refused` where GitLab has no such webhook."""
+    _in_gitlab(place)
+    return register(world, place, rotate=True)
+
+
+def test(world: HookWorld, place: Place) -> Tested:
+    """Have GitLab send a sample job event, and wait until the fleet has heard of it.
+
+    That also has GitLab call a disabled webhook again. Raises `Refused` where GitLab has no such
+    webhook or the fleet did not register it, no job to sample, or another answer than 2xx.
+    """
+    hook_id = _in_gitlab(place)[0].hook_id
+    row = world.rows.hook(place.instance, place.target.scope)
+    if row is None or row.name != place.target.name:
+        raise Refused(
+            "the fleet did not register this webhook: run `runner-fleet webhook register`",
+            scope=place.target.scope,
+            url=place.target.url,
+        )
+    before, asked_at = _heard_at(world, place), world.clock()
+    hooks.test_hook(place.gitlab, place.target.scope, hook_id)
+    heard_at = None
+    while heard_at is None and (world.clock() - asked_at).total_seconds() < HEARD_WITHIN_S:
+        latest = _heard_at(world, place)
+        # A function that wrote down another delivery just before does not write this one.
+        if latest is not None and (latest != before or latest >= asked_at - HEARD_EVERY):
+            heard_at = latest
+        else:
+            world.pause(LOOK_EVERY_S)
+    return Tested(hook_id=hook_id, heard_at=heard_at)
+
+
+def remove(world: HookWorld, place: Place) -> RemovedHook:
+    """Delete the webhook in GitLab, then its row, then its secrets. May be repeated.
+
+    In this order no delivery is refused: GitLab sends none any more when the secret goes.
+    """
+    target = place.target
+    there = hooks.hooks_at(place.gitlab, target)
+    for hook in there:
+        hooks.delete_hook(place.gitlab, target.scope, hook.hook_id)
+    row = world.rows.hook(place.instance, target.scope)
+    is_ours = row is not None and row.url.rstrip("/") == target.url.rstrip("/")
+    if is_ours:
+        world.rows.forget_hook(place.instance, target.scope)
+    stored = world.store.read().get(target.name, WebhookSecrets())
+    if not stored.is_empty:
+        world.store.change(target.name, WebhookSecrets(), before=stored)
+    return RemovedHook(
+        hook_ids=tuple(hook.hook_id for hook in there),
+        had_row=is_ours,
+        had_secrets=not stored.is_empty,
+    )
+
+
+def list_in(
+    world: HookWorld | None, gitlab: GitLab, scope: HookScope, instance: str
+) -> tuple[ListedHook, ...]:
+    """Every webhook of the scope in GitLab, ours or not; without a stack no rows."""
+    row = world.rows.hook(instance, scope) if world else None
+    return tuple(
+        ListedHook(
+            health=health,
+            scope=scope,
+            row=row if row is not None and row.hook_id == health.hook_id else None,
+        )
+        for health in hooks.list_hooks(gitlab, scope)
+    )
+
+
+def list_registered(world: HookWorld, gitlab: GitLab, instance: str) -> tuple[ListedHook, ...]:
+    """Every webhook that the fleet registered, as GitLab shows it now."""
+    return tuple(
+        ListedHook(health=health, scope=row.scope, row=row)
+        for row in sorted(world.rows.hooks(instance), key=lambda row: str(row.scope))
+        for health in [hooks.hook_health(gitlab, row.scope, row.hook_id) or _missing(row)]
+    )
+
+
+def keep(rows: FleetRows, instance: str, hook: Registered, *, at: datetime) -> None:
+    """Record the hook, which reconcile then watches, with the pending jobs of its project."""
+    rows.record_hook(
+        HookRow(
+            instance=instance,
+            scope=hook.scope,
+            hook_id=hook.hook_id,
+            url=hook.url,
+            verification=hook.verification,
+            name=hook.name,
+            secret_ids=hook.secret_ids,
+            registered_at=at,
+        )
+    )
+    if hook.scope.kind == "project":
+        rows.watch(instance, hook.scope.id, "", at=at)
+
+
+def _missing(row: HookRow) -> HookHealth:
+    return HookHealth(hook_id=row.hook_id, url=row.url, alert_status="missing")
+
+
+def _in_gitlab(place: Place) -> list[HookHealth]:
+    found = hooks.hooks_at(place.gitlab, place.target)
+    if not found:
+        raise Refused(
+            "there is no such webhook: run `runner-fleet webhook register`",
+            scope=place.target.scope,
+            url=place.target.url,
+        )
+    return found
+
+
+def _heard_at(world: HookWorld, place: Place) -> datetime | None:
+    """When the fleet heard of this webhook last, as exactly as functions write that down."""
+    row = world.rows.hook(place.instance, place.target.scope)
+    return row.heard_at if row is not None and row.name == place.target.name else None
+
+
+def _own_token(secrets: SecretStore, name: str | None) -> str | None:
+    if name is None:
+        return None
+    try:
+        return secrets.gitlab_token(name)
+    except Refused:
+        return None
