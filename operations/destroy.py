@@ -21,6 +21,7 @@ from fleet.errors import Refused, Transient
 from fleet.job_event import instance_of
 from operations.deploy import EVERY_S, bucket_name, names_in_template, why_it_failed
 from operations.deployed import Deployed, read_applied
+from operations.pool_records import pool_secrets
 from operations.stacks import find_stack
 
 TAG = "runner-fleet:stack"
@@ -139,8 +140,10 @@ def _records(deployed: Deployed, gitlab: GitLab, where: RunnersIn, pools: Sequen
             for machine in machines
             if machine.description.endswith(f" ({deployed.stack})")
         ]
-        for pool in pools:
-            token = deployed.secrets.find_pool_token(deployed.pool_secret_prefix + pool)
+        prefix = deployed.pool_secret_prefix
+        named = [(pool, name) for pool in pools for name in pool_secrets(prefix, pool)]
+        for pool, name in named:
+            token = deployed.secrets.find_pool_token(name)
             record = gitlab.runner(token.runner_id) if token else None
             if record is not None and record.description == record_name(pool):
                 ours.append(record.id)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from botocore.exceptions import ClientError
 
 from adapters.aws.clients import Clients, aws_call
+from adapters.aws.secrets import pool_secret
 from adapters.gitlab.client import GitLab
 from adapters.gitlab.hooks import hook_fault, hook_health
 from fleet.config.reading import ConfigError, FleetConfig, read_config
@@ -376,7 +377,8 @@ def _records(deployed: Deployed, config: FleetConfig, gitlab: GitLab) -> Iterato
     """The record with which each pool is present in GitLab."""
     lacking = []
     for pool in config.pools:
-        token = deployed.secrets.find_pool_token(deployed.pool_secret_prefix + pool.name)
+        name = pool_secret(deployed.pool_secret_prefix, pool.name, is_protected=pool.protected_only)
+        token = deployed.secrets.find_pool_token(name)
         if token is None or gitlab.runner(token.runner_id) is None:
             lacking.append(pool.name)
     if lacking:

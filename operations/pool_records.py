@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from adapters.aws.secrets import PoolToken, SecretStore
+from adapters.aws.secrets import PoolToken, SecretStore, pool_secret
 from adapters.gitlab.client import GitLab, GitLabRunner, NewRunner
 from adapters.gitlab.pool_records import record_name, wanted_record
 from adapters.ledger.runners import RunnerRows
-from fleet.config.reading import FleetConfig, RunnersIn
+from fleet.config.reading import FleetConfig, PoolConfig, RunnersIn
 from fleet.errors import Refused
 from fleet.model import RunnerState
 from fleet.reasons import Reason
@@ -32,7 +32,7 @@ class RecordChanges:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolRecords:
-    """The runner records of pools, each with its token in the secret `<prefix><pool>`."""
+    """The runner records of pools, each with its token in a secret; see `pool_secret`."""
 
     secrets: SecretStore
     gitlab: GitLab
@@ -52,27 +52,51 @@ class PoolRecords:
         former: dict[str, int] = {}
         for pool in config.pools:
             wanted = wanted_record(pool, place)
-            known = self.secrets.find_pool_token(self.prefix + pool.name)
+            own, other = self._names(pool)
+            known = self.secrets.find_pool_token(own)
             record = self.gitlab.runner(known.runner_id) if known else None
             if record is None or not _is_in_place(record, wanted) or not self._is_valid(known):
-                if self._make(pool.name, wanted, record) and record is not None:
+                if self._make(own, pool.name, wanted, record) and record is not None:
                     former[pool.name] = record.id
                 made.append(pool.name)
             elif not _is_as_wanted(record, wanted):
                 self.gitlab.update_runner(record.id, wanted)
                 updated.append(pool.name)
+            stays = self._drop(other, pool.name)  # from before a change of `protected_only`
+            if stays is not None:
+                former[pool.name] = stays
         return RecordChanges(made=tuple(made), former=former, updated=tuple(updated))
 
     def delete(self, pool: str) -> bool:
         """Delete the record and the token of this pool; whether there was a token."""
-        known = self.secrets.find_pool_token(self.prefix + pool)
+        had = False
+        for name in pool_secrets(self.prefix, pool):
+            known = self.secrets.find_pool_token(name)
+            if known is None:
+                continue
+            had = True
+            record = self.gitlab.runner(known.runner_id)
+            if record is not None and record.description == record_name(pool):
+                self.gitlab.delete_runner(record.id)
+            self.secrets.delete_pool_token(name)
+        return had
+
+    def _names(self, pool: PoolConfig) -> tuple[str, str]:
+        """The pool's secret, and that of its other trust level."""
+        names = [
+            pool_secret(self.prefix, pool.name, is_protected=is_protected)
+            for is_protected in (pool.protected_only, not pool.protected_only)
+        ]
+        return names[0], names[1]
+
+    def _drop(self, name: str, pool: str) -> int | None:
+        """Delete a secret and its record; the record's number where it stays, as jobs run on it."""
+        known = self.secrets.find_pool_token(name)
         if known is None:
-            return False
-        record = self.gitlab.runner(known.runner_id)
-        if record is not None and record.description == record_name(pool):
-            self.gitlab.delete_runner(record.id)
-        self.secrets.delete_pool_token(self.prefix + pool)
-        return True
+            return None
+        stays = self._retire(self.gitlab.runner(known.runner_id), pool)
+        self.secrets.delete_pool_token(name)
+        return known.runner_id if stays else None
 
     def _is_valid(self, known: PoolToken | None) -> bool:
         """Whether GitLab knows the token; it may be expired or reset while its record is there."""
@@ -85,14 +109,18 @@ class PoolRecords:
             return False
         return known is not None
 
-    def _make(self, pool: str, wanted: NewRunner, before: GitLabRunner | None) -> bool:
+    def _make(self, name: str, pool: str, wanted: NewRunner, before: GitLabRunner | None) -> bool:
         """Make a new record; delete the record before it unless a job runs there.
 
         Whether the record before it stays.
         """
         created = self.gitlab.create_runner(wanted)
         token = PoolToken(runner_id=created.id, token=created.token)
-        self.secrets.store_pool_token(self.prefix + pool, token)
+        self.secrets.store_pool_token(name, token)
+        return self._retire(before, pool)
+
+    def _retire(self, before: GitLabRunner | None, pool: str) -> bool:
+        """Delete a record of the pool unless a job runs there; whether it stays."""
         ours = before is not None and before.description == record_name(pool)
         if before is None or not ours:
             return False
@@ -100,6 +128,14 @@ class PoolRecords:
             return True
         self.gitlab.delete_runner(before.id)
         return False
+
+
+def pool_secrets(prefix: str, pool: str) -> tuple[str, str]:
+    """The names of a pool's secrets, of both trust levels: a removed pool may have had either."""
+    return (
+        pool_secret(prefix, pool, is_protected=False),
+        pool_secret(prefix, pool, is_protected=True),
+    )
 
 
 def end_pool(runners: RunnerRows, pool: str, *, at: datetime) -> bool:

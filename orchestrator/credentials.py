@@ -63,7 +63,7 @@ def prepare(
     at = world.clock()
     first = wanted[0]
     try:
-        if world.shares_records:
+        if world.shares_record(pool.name):
             _check_token(world, pool, row, in_doubt=bool(holds))
             ready = Ready(runners=tuple(wanted))
         else:
@@ -73,7 +73,7 @@ def prepare(
         return Ready(hold=_remember(world, pool, first, exc, holds))
     for hold in lifted(holds, pool.name, first.project_id, at):
         world.fleet.note_hold(hold)
-    if holds and not world.shares_records:
+    if holds and not world.shares_record(pool.name):
         return _each(world, pool, ready, wanted[1:])
     return ready
 
@@ -183,7 +183,7 @@ class _Equipping:
         """The token for a runner, with the record that it is of."""
         if runner.id in self.tokens:
             return runner, self.tokens[runner.id]
-        if self.world.shares_records:
+        if self.world.shares_record(self.pool.name):
             record = self.world.pool_token(self.pool.name)
             ends = self.world.fleet.pool(self.pool.name).token_expires_at
             token = Token(text=record.token, expires_at=ends)
@@ -227,7 +227,7 @@ def _hold_of(
 ) -> Hold:
     """The hold that follows from a failure to get a runner's credential."""
     asked = CredentialRequest(
-        pool=pool.name, project_id=runner.project_id, shared=world.shares_records
+        pool=pool.name, project_id=runner.project_id, shared=world.shares_record(pool.name)
     )
     return hold_for(asked, failure, known, world.clock())
 

@@ -25,7 +25,7 @@ def runner_of(
         runner = world.runners.find(runner_id)
         if runner is not None and is_of_record(runner, record_id):
             return runner
-    if job.pool is None or not world.shares_records:
+    if job.pool is None or not world.shares_record(job.pool):
         return None
     return claimant(job, record_id, world.runners.live(job.pool))
 
@@ -37,7 +37,7 @@ def ran_in_fleet(world: World, job: Job, event: JobEvent) -> bool:
         job,
         described=name,
         is_ours=name is not None and world.runner_described(name) is not None,
-        shared=world.shares_records,
+        shared=world.shares_record(job.pool),
     )
 
 

@@ -81,7 +81,7 @@ def _put_in_force(world: World, pool: PoolConfig, created: CreatedRunner) -> Non
     """
     token = PoolToken(runner_id=created.id, token=created.token)
     try:
-        world.pool_secrets.store(pool.name, token)
+        world.pool_secrets.store(pool, token)
     except Refused:
         with suppress(FleetError):
             world.gitlab.delete_runner(created.id)
@@ -119,7 +119,7 @@ def _drop_former(world: World, pool: PoolConfig, row: PoolRow, current: int) -> 
 
 
 def _token(world: World, pool: PoolConfig) -> PoolToken:
-    token = world.pool_secrets.find(pool.name)
+    token = world.pool_secrets.find(pool)
     if token is None:
         raise Refused("the pool has no runner record: run `runner-fleet apply`", pool=pool.name)
     return token

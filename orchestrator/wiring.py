@@ -10,7 +10,7 @@ from adapters.aws.cipher import KmsCipher
 from adapters.aws.clients import Clients, clients, slow
 from adapters.aws.demand import DemandQueue
 from adapters.aws.hook_secrets import HookSecretStore
-from adapters.aws.secrets import PoolSecrets, SecretStore
+from adapters.aws.secrets import PoolSecrets, SecretStore, pool_secret
 from adapters.aws.settings import OrchestratorSettings
 from adapters.gitlab.client import GitLab, Way
 from adapters.ledger.budget import FleetBudget
@@ -96,7 +96,10 @@ class Wiring:
             gitlab=self._gitlab(config, stored.tls_ca),
             queues=self._queues(),
             backends=self.backends(),
-            pool_token=lambda pool: self._secrets.pool_token(prefix + pool),
+            # of open pools only: machines of protected ones never share a token
+            pool_token=lambda pool: self._secrets.pool_token(
+                pool_secret(prefix, pool, is_protected=False)
+            ),
             pool_secrets=PoolSecrets(self._secrets, prefix),
             clock=_now,
             new_id=lambda: secrets.token_hex(6),

@@ -19,6 +19,7 @@ from fleet.errors import Refused
 from fleet.machine.mailbox import CacheBucket
 from fleet.model import Runner
 from fleet.rules.capacity import CapacityPool
+from fleet.rules.limits import shares_record
 from fleet.webhook_secrets import WebhookSecrets
 
 PREFIX = "rf-"  # of every runner's id
@@ -40,7 +41,7 @@ class World:
     gitlab: GitLab
     queues: Mapping[str, DemandQueue]  # by back end
     backends: Mapping[str, Backend]  # by name
-    pool_token: Callable[[str], PoolToken]
+    pool_token: Callable[[str], PoolToken]  # of a pool whose machines share it
     pool_secrets: PoolSecrets  # reconcile renews them
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
@@ -76,10 +77,10 @@ class World:
         named = _DESCRIBED.fullmatch(description)
         return named[1] if named and named[1] != self.stack else None
 
-    @property
-    def shares_records(self) -> bool:
-        """Whether a pool's machines share one runner record, and its token."""
-        return self.config.gitlab.credentials == "shared"
+    def shares_record(self, pool: str | None) -> bool:
+        """Whether the machines of a pool share one runner record, and its token."""
+        named = self.pool(pool) if pool else None
+        return shares_record(self.config, named)
 
     def ends_alone(self, runner: Runner) -> bool:
         """Whether a runner's machine cannot be ended from outside."""

@@ -17,6 +17,8 @@ from fleet.webhook_secrets import KEPT, AllWebhookSecrets, WebhookSecrets
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
+    from fleet.config.reading import PoolConfig
+
 # A delivery without proof causes a new reading, but no more often than this: so long a function
 # may not know a new secret.
 DOUBT_EVERY = timedelta(seconds=2)
@@ -68,20 +70,28 @@ class PoolToken:
         return f"PoolToken(runner_id={self.runner_id})"
 
 
+def pool_secret(prefix: str, pool: str, *, is_protected: bool) -> str:
+    """The name of a pool's secret: of each trust level under a prefix of its own, for IAM."""
+    return f"{prefix}{'protected' if is_protected else 'open'}/{pool}"
+
+
 class PoolSecrets:
-    """The tokens of one fleet's pools, by pool, for the function that may renew them."""
+    """The tokens of one fleet's pools, for the function that may renew them."""
 
     def __init__(self, secrets: "SecretStore", prefix: str) -> None:
         self._secrets = secrets
         self._prefix = prefix
 
-    def find(self, pool: str) -> PoolToken | None:
+    def find(self, pool: "PoolConfig") -> PoolToken | None:
         """A pool's token, never from the cache; None when there is none yet."""
-        return self._secrets.find_pool_token(self._prefix + pool)
+        return self._secrets.find_pool_token(self._name(pool))
 
-    def store(self, pool: str, token: PoolToken) -> None:
+    def store(self, pool: "PoolConfig", token: PoolToken) -> None:
         """Store a pool's token."""
-        self._secrets.store_pool_token(self._prefix + pool, token)
+        self._secrets.store_pool_token(self._name(pool), token)
+
+    def _name(self, pool: "PoolConfig") -> str:
+        return pool_secret(self._prefix, pool.name, is_protected=pool.protected_only)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

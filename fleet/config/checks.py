@@ -322,8 +322,9 @@ def check_gitlab(gitlab: GitLabConfig, pools: Sequence[PoolConfig]) -> Iterator[
     yield from _doubts(gitlab, any_project)
     if gitlab.runners_in.kind != "project":
         yield from _shared_by_projects(pools)
-    if gitlab.credentials == "per-machine":
-        yield from _too_many_runners(pools, is_saas=is_saas)
+    alone = [pool for pool in pools if gitlab.credentials != "shared" or pool.protected_only]
+    if alone:
+        yield from _too_many_runners(alone, len(pools), is_saas=is_saas)
 
 
 def _doubts(gitlab: GitLabConfig, any_project: bool) -> Iterator[Finding]:
@@ -371,15 +372,17 @@ def _gives_root(pool: PoolConfig) -> Path | None:
     return None if place is None else ("docker", "volumes", place)
 
 
-def _too_many_runners(pools: Sequence[PoolConfig], *, is_saas: bool) -> Iterator[Finding]:
-    """Warn when GitLab would refuse the last machines a runner record."""
-    machines = sum(pool.ceiling for pool in pools)
+def _too_many_runners(
+    alone: Sequence[PoolConfig], pools: int, *, is_saas: bool
+) -> Iterator[Finding]:
+    """Warn when GitLab would refuse the last machines of pools a runner record of their own."""
+    machines = sum(pool.ceiling for pool in alone)
     limit = _RUNNERS_ON_FREE if is_saas else _RUNNERS_BY_DEFAULT
-    if machines + len(pools) > limit:
+    if machines + pools > limit:
         plan = " on its Free plan" if is_saas else " by default"
         message = (
             f"all ceilings together are {machines}, with a runner for each pool "
-            f"{machines + len(pools)}; GitLab allows {limit} runners{plan}"
+            f"{machines + pools}; GitLab allows {limit} runners{plan}"
         )
         hint = 'credentials = "shared" needs one runner per pool'
         yield Finding(path=("gitlab", "credentials"), message=message, hint=hint, is_warning=True)

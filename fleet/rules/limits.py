@@ -22,10 +22,19 @@ LEAVING = Limits(
 )
 
 
+def shares_record(config: FleetConfig, pool: PoolConfig | None) -> bool:
+    """Whether a pool's machines share its runner record; of a removed pool (None) as configured.
+
+    Those of a `protected_only` pool never do: a shared token outlives the machine that leaks it.
+    """
+    is_protected = pool is not None and pool.protected_only
+    return config.gitlab.credentials == "shared" and not is_protected
+
+
 def limits_of(config: FleetConfig, pool: PoolConfig, at: datetime) -> Limits:
     """The limits of a pool. A record of its own for each machine costs a call to GitLab."""
     at_most = AT_MOST
-    if config.gitlab.credentials == "per-machine":
+    if not shares_record(config, pool):
         at_most = min(AT_MOST, records_at_most(config.gitlab.calls_per_minute))
     return Limits(
         ceiling=pool.ceiling,

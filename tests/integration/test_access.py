@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from adapters.aws.secrets import pool_secret
 from tests.integration.conftest import Role, Standins
 
 INSTANCE = "i-0123456789abcdef0"
@@ -351,8 +352,14 @@ def test_scale_invokes_runners_and_makes_timers_of_its_own_group(standins: Stand
     assert refused(timers.create_schedule, **timer)
 
 
-def test_scale_and_reconcile_alone_read_the_pools_credentials(standins: Standins) -> None:
-    name = f"{standins.stack.pool_secret_prefix}docker"
+@pytest.mark.parametrize(
+    ("is_protected", "readers"), [(False, {"Scale", "Reconcile"}), (True, {"Reconcile"})]
+)
+def test_who_reads_the_pools_credentials(
+    standins: Standins, *, is_protected: bool, readers: set[str]
+) -> None:
+    prefix = standins.stack.pool_secret_prefix
+    name = pool_secret(prefix, "docker", is_protected=is_protected)
     standins.engine.client("secretsmanager").create_secret(Name=name, SecretString="{}")
     functions = ("Scale", "Reconcile", "Settle", "Sweep", "Route")
     able = {
@@ -363,7 +370,7 @@ def test_scale_and_reconcile_alone_read_the_pools_credentials(standins: Standins
             SecretId=name,
         )
     }
-    assert able == {"Scale", "Reconcile"}
+    assert able == readers
 
 
 def test_a_sandbox_puts_failures_of_invocations_and_nothing_else(standins: Standins) -> None:

@@ -10,16 +10,21 @@ import pytest
 
 from adapters.aws.bus import EventBus
 from adapters.aws.clients import Clients, patient
-from adapters.aws.secrets import SecretStore
+from adapters.aws.secrets import SecretStore, pool_secret
+from adapters.gitlab.hook_values import HookTarget
+from adapters.ledger.fleet import FleetRows
+from adapters.ledger.hooks import HookRow
 from adapters.ledger.runners import RunnerRows
 from adapters.machines.backend import Backend, LaunchOrder, LaunchResult
 from adapters.machines.ec2 import Ec2Backend
 from fleet.config.reading import PoolConfig
 from fleet.errors import Transient
+from fleet.hook_scope import HookScope
 from fleet.machine.mailbox import CacheBucket, MachineState, Report
 from fleet.model import RunnerState
 from fleet.reasons import Reason
 from fleet.steps import StepName
+from fleet.webhook_secrets import WebhookSecrets, secret_id
 from infra.permissions import rights
 from local.aws.engine import CONFIG
 from orchestrator.scale import scale
@@ -260,11 +265,45 @@ def reconcile_retries_what_its_machine_failed(scene: RoleScene) -> None:
 
 
 def reconcile_renews_secrets(scene: RoleScene) -> None:
-    before = scene.secrets.pool_token(f"{scene.stack.pool_secret_prefix}docker")
-    for _ in range(2):
+    """Tokens of both trust levels, and a webhook's secret that GitLab uses no more."""
+    scene.apply(OF_ONE_PROJECT)
+    prefix = scene.stack.pool_secret_prefix
+    names = [
+        pool_secret(prefix, pool, is_protected=is_protected)
+        for pool, is_protected in (("docker", False), ("safe", True))
+    ]
+    before = [scene.secrets.pool_token(name) for name in names]
+    for _ in range(3):
         scene.clock.go(TOKEN_LIFETIME.total_seconds() / 3)
         scene.reconcile()
-    assert scene.secrets.pool_token(f"{scene.stack.pool_secret_prefix}docker") != before
+    for name, token in zip(names, before, strict=True):
+        assert scene.secrets.pool_token(name) != token
+    scene.apply(TEXT)
+    drops_what_is_rotated_out(scene)
+
+
+def drops_what_is_rotated_out(scene: RoleScene) -> None:
+    scope, old, new = HookScope(kind="project", id=PROJECT), "0" * 43, "1" * 43
+    target = HookTarget(scope=scope, url="https://fleet.example.com/webhook")
+    both = {target.name: WebhookSecrets(tokens=(new, old))}
+    scene.secrets.store_webhook_secrets(scene.stack.webhook_secret, both)
+    row = HookRow(
+        instance=INSTANCE,
+        scope=scope,
+        hook_id=5,
+        url=target.url,
+        verification="secret-token",
+        name=target.name,
+        secret_ids=(secret_id(new), secret_id(old)),
+    )
+    fleet = FleetRows(scene.root)
+    fleet.record_hook(row)
+    fleet.note_delivery(INSTANCE, target.name, secret_id(new), at=scene.clock())
+    scene.reconcile()
+    kept = scene.secrets.newest_webhook_secrets(scene.stack.webhook_secret)
+    assert kept[target.name].tokens == (new,)
+    fleet.forget_hook(INSTANCE, scope)
+    scene.secrets.store_webhook_secrets(scene.stack.webhook_secret, {})
 
 
 def machines_take_their_mail(scene: RoleScene) -> None:

@@ -66,7 +66,7 @@ class Stack:
 
     def record(self, pool: str) -> int:
         """The number of the pool's runner record."""
-        return self.secrets.pools[f"fleet/pool/{pool}"].runner_id
+        return self.secrets.pools[f"fleet/pool/open/{pool}"].runner_id
 
     def launch(self, pool: str) -> Runner:
         """A runner of this pool lives on a machine."""
@@ -95,7 +95,7 @@ def test_the_first_time_every_pool_gets_a_record_a_secret_and_its_settings() -> 
     assert (docker.kind, docker.owner_id) == ("group_type", 42)
     assert (docker.description, docker.tags) == ("fleet pool docker", ("ec2", "docker"))
     assert not docker.run_untagged
-    node = stack.secrets.pools["fleet/pool/node"]
+    node = stack.secrets.pools["fleet/pool/open/node"]
     assert node.token == f"glrt-{node.runner_id}"
     assert stack.gitlab.wanted[node.runner_id].maximum_timeout_s == 660
     assert not applied.is_rewritten
@@ -122,7 +122,6 @@ def test_doing_it_again_changes_nothing() -> None:
         ('tags = ["node"]', 'tags = ["node", "js"]', {"tags": ("node", "js")}),
         ('max_job_time = "11m"', 'max_job_time = "12m"', {"maximum_timeout_s": 720}),
         ("ceiling = 9", "ceiling = 9\nrun_untagged = true", {"run_untagged": True}),
-        ("ceiling = 9", "ceiling = 9\nprotected_only = true", {"protected_only": True}),
         ("ceiling = 9", "ceiling = 8", {}),
     ],
 )
@@ -185,7 +184,7 @@ def test_a_removed_pool_loses_its_record_and_its_secret() -> None:
     applied = stack.apply(GITLAB + NODE)
     assert applied.removed == applied.records_deleted == ("docker",)
     assert number not in stack.gitlab.records
-    assert set(stack.secrets.pools) == {"fleet/pool/node"}
+    assert set(stack.secrets.pools) == {"fleet/pool/open/node"}
 
 
 @pytest.mark.parametrize(
@@ -204,10 +203,10 @@ def test_a_removed_pool_without_its_record_loses_its_secret(
     elif record == "gone":
         stack.gitlab.delete_runner(number)
     else:
-        stack.secrets.pools.pop("fleet/pool/docker")
+        stack.secrets.pools.pop("fleet/pool/open/docker")
     applied = stack.apply(GITLAB + NODE)
     assert (applied.removed, applied.records_deleted) == (("docker",), deleted)
-    assert set(stack.secrets.pools) == {"fleet/pool/node"}
+    assert set(stack.secrets.pools) == {"fleet/pool/open/node"}
     assert (number in stack.gitlab.records) is (record != "gone")
 
 
@@ -219,7 +218,7 @@ def test_a_removed_pool_with_runners_keeps_its_record_until_they_are_gone() -> N
     assert (applied.removed, applied.leaving) == (("docker",), ("docker",))
     order, writes = stack.table.mail.get("box", "order"), stack.table.writes
     assert order is not None
-    assert "fleet/pool/docker" in stack.secrets.pools
+    assert "fleet/pool/open/docker" in stack.secrets.pools
     assert stack.apply(GITLAB + NODE, minutes=2).leaving == ("docker",)
     assert stack.table.mail.get("box", "order") == order  # it is ordered once
     assert stack.table.writes == writes + 1  # when `apply` ran
@@ -254,7 +253,7 @@ def test_a_pool_that_comes_back_while_it_leaves_stays() -> None:
     stack.apply(GITLAB + NODE)
     applied = stack.apply(BOTH)
     assert (applied.added, applied.leaving, applied.records_deleted) == (("docker",), (), ())
-    assert "fleet/pool/docker" in stack.secrets.pools
+    assert "fleet/pool/open/docker" in stack.secrets.pools
 
 
 def test_aws_and_gitlab_are_asked_again_for_what_they_refused() -> None:
@@ -324,12 +323,12 @@ def test_what_was_made_before_a_failure_is_kept() -> None:
     with pytest.raises(Refused):
         stack.apply(BOTH)
     before = dict(stack.secrets.pools)
-    assert set(before) == {"fleet/pool/docker"}
+    assert set(before) == {"fleet/pool/open/docker"}
     assert stack.fleet.config() is None  # the fleet goes on with what it had
     halting.makes = 9
     applied = stack.apply(BOTH)
     assert applied.records_made == ("node",)
-    assert stack.secrets.pools["fleet/pool/docker"] == before["fleet/pool/docker"]
+    assert stack.secrets.pools["fleet/pool/open/docker"] == before["fleet/pool/open/docker"]
     assert len(stack.gitlab.records) == 2
 
 
@@ -457,7 +456,7 @@ def test_a_runner_token_that_is_not_valid_any_more_is_made_again(busy: bool) -> 
     """The record is there and as it should be; its token expired, or a person reset it."""
     stack = Stack()
     stack.apply(GITLAB + DOCKER)
-    old = stack.secrets.pools["fleet/pool/docker"]
+    old = stack.secrets.pools["fleet/pool/open/docker"]
     stack.fleet.note_verified("docker", AT, expires_at=AT + timedelta(hours=1))
     stack.gitlab.invalid.add(old.token)
     if busy:
@@ -466,7 +465,7 @@ def test_a_runner_token_that_is_not_valid_any_more_is_made_again(busy: bool) -> 
         )
         stack.gitlab.add(job)
     assert stack.apply(GITLAB + DOCKER).records_made == ("docker",)
-    assert stack.secrets.pools["fleet/pool/docker"] != old
+    assert stack.secrets.pools["fleet/pool/open/docker"] != old
     row = stack.fleet.pool("docker")
     assert (row.verified_at, row.token_expires_at) == (None, None)
     assert (old.runner_id in stack.gitlab.records, tuple(row.former)) == (
@@ -477,3 +476,26 @@ def test_a_runner_token_that_is_not_valid_any_more_is_made_again(busy: bool) -> 
     stack.gitlab.failing["verify_runner"] = Refused("no", status=400)
     with pytest.raises(Refused):
         stack.apply(GITLAB + DOCKER)
+
+
+@pytest.mark.parametrize("works", [False, True])
+def test_a_pool_that_becomes_protected_gets_another_record_and_secret(*, works: bool) -> None:
+    stack = Stack()
+    stack.apply(BOTH)
+    before = stack.record("docker")
+    if works:
+        job = GitLabJob(id=1, project_id=7, name="a", status="running", runner_id=before)
+        stack.gitlab.add(job)
+    for turn, level in enumerate(("protected", "open"), start=1):
+        flag = f"\nprotected_only = {str(level == 'protected').lower()}\n"
+        text = BOTH.replace("[pools.docker]", f"[pools.docker]{flag}")
+        applied = stack.apply(text, minutes=turn)
+        assert applied.records_made == ("docker",)
+        assert set(stack.secrets.pools) == {f"fleet/pool/{level}/docker", "fleet/pool/open/node"}
+        token = stack.secrets.pools[f"fleet/pool/{level}/docker"]
+        assert token.runner_id != before
+        wanted = stack.gitlab.wanted[token.runner_id]
+        assert wanted.protected_only is (level == "protected")
+        assert (before in stack.gitlab.records) is works
+        former = stack.fleet.pool("docker").former
+        assert (before in former) is works

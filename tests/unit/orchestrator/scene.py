@@ -13,7 +13,7 @@ from adapters.ledger.fleet import FleetRows
 from adapters.ledger.history import HistoryRows
 from adapters.ledger.jobs import JobRow, JobRows
 from adapters.ledger.table import Change
-from fleet.config.reading import FleetConfig, read_config
+from fleet.config.reading import FleetConfig, PoolConfig, read_config
 from fleet.errors import FleetError, Refused
 from fleet.job_event import JobEvent
 from fleet.machine.mailbox import Credential, MachineState, Report
@@ -89,13 +89,13 @@ class ScenePoolSecrets(PoolSecrets):
     def __init__(self, scene: "Scene") -> None:
         self.scene = scene
 
-    def find(self, pool: str) -> PoolToken | None:
-        return self.scene.pool_tokens.get(pool)
+    def find(self, pool: PoolConfig) -> PoolToken | None:
+        return self.scene.pool_tokens.get(pool.name)
 
-    def store(self, pool: str, token: PoolToken) -> None:
+    def store(self, pool: PoolConfig, token: PoolToken) -> None:
         """Another token; a failure may come after it was written."""
         if self.scene.fails_to_store is None or self.scene.stores_all_the_same:
-            self.scene.pool_tokens[pool] = token
+            self.scene.pool_tokens[pool.name] = token
         if self.scene.fails_to_store is not None:
             raise self.scene.fails_to_store
 
