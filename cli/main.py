@@ -23,6 +23,10 @@ COMMANDS = {
     ),
     "deploy": ("cli.deploy:deploy", "Deploy the fleet's template to AWS, or bring it up to date."),
     "image": ("cli.image:app", "The images that machines start from: build, list, use, bake."),
+    "import-config": (
+        "cli.import_config:import_config",
+        "Propose a fleet.toml from a config.toml of gitlab-runner.",
+    ),
     "validate": ("cli.validate:validate", "Say everything that is wrong with a fleet.toml."),
     "plan": (
         "cli.plan:plan",

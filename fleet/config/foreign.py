@@ -31,9 +31,8 @@ def foreign_tables(name: str, tables: Mapping[str, Any]) -> str | None:
         return f"there is nothing in it; {_SEE}"
     if any(ours in tables for ours in OURS):
         return None
-    runners = tables.get("runners")
-    if isinstance(runners, list) or _RUNNER_KEYS & tables.keys():
-        return _of_gitlab_runner(runners)
+    if looks_like_runner_config(tables):
+        return _of_gitlab_runner(tables.get("runners"))
     for program, marks in _PROGRAMS.items():
         if marks & tables.keys():
             return f"this is {program}, not a fleet.toml; {_SEE}"
@@ -43,6 +42,11 @@ def foreign_tables(name: str, tables: Mapping[str, Any]) -> str | None:
         return None
     keys = ", ".join(f'"{key[:30]}"' for key in list(tables)[:3])
     return f"this is not a fleet.toml: it has {keys}, and neither [gitlab] nor [pools]; {_SEE}"
+
+
+def looks_like_runner_config(tables: Mapping[str, Any]) -> bool:
+    """Whether a TOML file is a config.toml of gitlab-runner."""
+    return isinstance(tables.get("runners"), list) or bool(_RUNNER_KEYS & tables.keys())
 
 
 def foreign_text(name: str, text: str) -> str | None:
@@ -78,6 +82,7 @@ def _of_gitlab_runner(runners: object) -> str:
     elif any("machine" in table for table in tables):
         hints.append("[runners.machine] IdleCount is idle.count, limit is ceiling")
     hints.append("tokens stay out: the fleet makes its runners itself")
+    hints.append("`runner-fleet import-config` proposes all of it")
     sentence = "this is the config.toml of gitlab-runner, which the fleet writes for each machine"
     return f"{sentence}; {'; '.join(hints)}; see docs/configuration.md"
 

@@ -1,0 +1,44 @@
+"""`runner-fleet import-config`: a fleet.toml proposed from gitlab-runner's config.toml."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.lines import say, say_json, say_log
+from cli.options import AsJson
+from cli.validate import read_text
+from fleet.config.from_runner import Carry, propose
+
+File = Annotated[
+    Path,
+    typer.Argument(exists=True, dir_okay=False, readable=True, help="gitlab-runner's config.toml."),
+]
+
+
+def import_config(
+    path: File = Path("/etc/gitlab-runner/config.toml"), *, as_json: AsJson = False
+) -> None:
+    """Propose a fleet.toml from a config.toml of gitlab-runner.
+
+    The proposal is on standard output; on standard error is a line for each key of the file: kept,
+    changed or left out. Tokens, keys and passwords are in neither. 1: no runner carries over.
+    Example: runner-fleet import-config config.toml > fleet.toml
+    """
+    proposal = propose(read_text(path), name=path.name)
+    if as_json:
+        lines = [
+            {"line": one.line, "key": one.key, "becomes": one.becomes.value, "says": one.says}
+            for one in proposal.lines
+        ]
+        say_json({"fleet_toml": proposal.text, "pools": proposal.pools, "lines": lines}, indent=2)
+    else:
+        say_log(proposal.text, raw=False)
+        for one in proposal.lines:
+            where = f"{path.name} line {one.line}" if one.line else "fleet.toml"
+            say(f"{where}: {one.key}: {one.becomes}: {one.says}", err=True)
+        left = sum(one.becomes is Carry.LEFT_OUT for one in proposal.lines)
+        count = f"{len(proposal.pools)} pool{'' if len(proposal.pools) == 1 else 's'}"
+        say(f"{count} proposed; {left} of {len(proposal.lines)} lines do not carry over", err=True)
+    if not proposal.pools:
+        raise typer.Exit(1)
