@@ -3,6 +3,7 @@
 import os
 import webbrowser
 from contextlib import suppress
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -15,10 +16,12 @@ from cli.commands import DEFAULT_STACK, with_stack
 from cli.lines import say
 from cli.options import Stack, reach
 from fleet.errors import Refused
+from monitor.apart import Apart
 from monitor.app import Serving, make_app
 from monitor.guard import LOOPBACK_NAMES, is_loopback
+from monitor.questions import Sources
 from monitor.serving import listen
-from operations.deployed import Deployed
+from operations.deployed import Deployed, find
 
 Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0: any free one.")]
 Host = Annotated[
@@ -68,10 +71,8 @@ def dashboard(  # noqa: PLR0913 - options
     serving = Serving(
         names=frozenset(names),
         may_change=is_ours,
-        token_env=token_env,
         in_words=with_stack,
         traces=_traces(),
-        aws=None if isinstance(ctx.obj, Deployed) else clients(),
     )
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{door.getsockname()[1]}/"
@@ -80,8 +81,9 @@ def dashboard(  # noqa: PLR0913 - options
         say("Others can reach it: it only shows, and changes nothing.", err=True)
     if browse:
         webbrowser.open(address)
+    apart = None if isinstance(ctx.obj, Deployed) else Apart(partial(_sources, stack, token_env))
     config = uvicorn.Config(
-        make_app(deployed, serving),
+        make_app(deployed, serving, ask=apart),
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=1,
@@ -89,6 +91,14 @@ def dashboard(  # noqa: PLR0913 - options
     )
     with suppress(KeyboardInterrupt), door:
         uvicorn.Server(config).run(sockets=[door])
+    if apart:
+        apart.end()
+
+
+def _sources(stack: str, token_env: str) -> Sources:
+    """In a process that reads."""
+    aws = clients()
+    return Sources(deployed=find(stack, aws), aws=aws, token_env=token_env)
 
 
 def _traces() -> SpanProcessor | None:

@@ -13,18 +13,16 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.responses import Response, StreamingResponse
 from starlette.staticfiles import StaticFiles
 
-from adapters.aws.clients import Clients
 from fleet.errors import FleetError, Refused
 from monitor import hands, jobs, limits, now, past, waits
-from monitor.board import RECENT_JOBS, Board
+from monitor.board import Board
 from monitor.guard import Guard
 from monitor.metrics import FleetCollector
 from monitor.page import Page
+from monitor.questions import Ask, Sources, here, read_picture
 from monitor.readings import Readings
 from monitor.traces import TraceSender
 from operations.deployed import Deployed
-from operations.lanes import Lane, LaneReader
-from operations.status import FleetView, gather
 
 STATIC = Path(__file__).with_name("static")
 
@@ -35,34 +33,32 @@ class Serving:
 
     names: Collection[str]  # hosts under which it may be called
     may_change: bool = True
-    token_env: str = "GITLAB_TOKEN"  # noqa: S105 - a variable's name
     in_words: Callable[[str], str] = str  # adapts the commands in a text to this stack
     traces: SpanProcessor | None = None  # gets a trace of each job that ends
-    aws: Clients | None = None  # where AWS's quotas are read; None: they are not shown
 
 
-def reader(deployed: Deployed) -> Callable[[], tuple[FleetView, tuple[Lane, ...]]]:
-    """Reads the fleet as the board keeps it."""
-    lanes = LaneReader(deployed)
-
-    def read() -> tuple[FleetView, tuple[Lane, ...]]:
-        view = gather(deployed, jobs=RECENT_JOBS)
-        return view, lanes.read(view)
-
-    return read
+def board_of(deployed: Deployed, ask: Ask) -> Board:
+    """The board over one fleet, which `ask` reads."""
+    return Board(lambda known: ask(read_picture, known), deployed.clock)
 
 
 def make_app(
     deployed: Deployed,
     serving: Serving,
+    *,
+    ask: Ask | None = None,
     board: Board | None = None,
     readings: Readings | None = None,
 ) -> FastAPI:
-    """The application over one fleet. It reads in the background while it is served."""
-    board = board or Board(reader(deployed), deployed.clock)
+    """The application over one fleet. It has the fleet read in the background while it is served.
+
+    `ask` calls the functions of `monitor.questions`, by default in this process.
+    """
+    ask = ask or here(Sources(deployed=deployed))
+    board = board or board_of(deployed, ask)
     guard = Guard(serving.names, may_change=serving.may_change)
     readings = readings or Readings(deployed.clock)
-    page = Page(deployed, board, guard, readings, serving.in_words)
+    page = Page(deployed, board, guard, readings=readings, ask=ask, in_words=serving.in_words)
 
     @asynccontextmanager
     async def served(_app: FastAPI) -> AsyncIterator[None]:
@@ -78,12 +74,8 @@ def make_app(
     app = FastAPI(openapi_url=None, lifespan=served)
     app.middleware("http")(guard)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    app.include_router(now.routes(page))
-    app.include_router(hands.routes(page))
-    app.include_router(jobs.routes(page, serving.token_env))
-    app.include_router(waits.routes(page))
-    app.include_router(past.routes(page))
-    app.include_router(limits.routes(page, serving.aws, serving.token_env))
+    for pages in (now, hands, jobs, waits, past, limits):
+        app.include_router(pages.routes(page))
     _add_streams(app, board)
 
     _add_failures(app, page)

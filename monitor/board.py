@@ -38,14 +38,14 @@ class Picture:
         return None if self.view is None else max(0.0, (at - self.view.at).total_seconds())
 
 
-Read = Callable[[], tuple[FleetView, tuple[Lane, ...]]]
+# From the lanes of the last picture to the fleet and its lanes.
+Read = Callable[[tuple[Lane, ...]], tuple[FleetView, tuple[Lane, ...]]]
 
 
 class Board:
-    """Reads the fleet in a thread of its own and keeps the last picture.
+    """Has the fleet read, again and again, and keeps the last picture.
 
-    `read` gives the fleet and its machines' lanes; it may raise `FleetError`, and the next reading
-    tries again.
+    `read` may raise `FleetError`: the next reading tries again.
     """
 
     def __init__(self, read: Read, clock: Callable[[], datetime]) -> None:
@@ -53,6 +53,7 @@ class Board:
         self._clock = clock
         self._picture = Picture()
         self._looked_at: datetime | None = None
+        self.streams = 0  # open ones
         self._lock = Lock()
         self._wake = Event()
         self._ending = Event()
@@ -81,7 +82,7 @@ class Board:
         with self._lock:
             before = self._picture
             try:
-                view, lanes = self._read()
+                view, lanes = self._read(before.lanes)
             except FleetError as error:
                 failed = f"the fleet could not be read: {error}"
                 self._picture = replace(before, number=before.number + 1, failed=failed)
@@ -104,12 +105,16 @@ class Board:
     async def changes(self, *, look_s: float = 0.5) -> AsyncIterator[int]:
         """The number of each new picture, from the present one on, until the dashboard ends."""
         last = -1
-        while not self.is_ending:
-            number = self.look().number
-            if number != last:
-                last = number
-                yield number
-            await asyncio.sleep(look_s)
+        self.streams += 1
+        try:
+            while not self.is_ending:
+                number = self.look().number
+                if number != last:
+                    last = number
+                    yield number
+                await asyncio.sleep(look_s)
+        finally:
+            self.streams -= 1
 
     def _is_watched(self) -> bool:
         looked = self._looked_at

@@ -107,9 +107,7 @@ def gauge(share: float | None, *, label: str, kind: str = "") -> Markup:
     used = min(max(share or 0.0, 0.0), 1.0)
     kind = kind or ("full" if used >= 0.9 else "high" if used >= 0.7 else "used")
     parts = [Part(kind=kind, start=0, width=max(100 * used, 0.5), title=label)]
-    return _drawn(
-        _parts(parts if share is not None else (), 10), height=10, label=label, kind="bar"
-    )
+    return _drawn(_parts(parts if used else (), 10), height=10, label=label, kind="bar")
 
 
 def _parts(parts: Iterable[Part], height: int) -> list[svg.Element]:

@@ -10,7 +10,7 @@ from fleet.errors import Refused
 from monitor.drawings import lanes_start
 from monitor.page import Page
 from operations.controls import Ordered, end_runner, pause, reset_ceiling, resume, set_ceiling
-from operations.lanes import Phase, phases_of
+from operations.lanes import phases_of
 from operations.periods import read_length
 
 DEFAULT_LENGTH = "2h"
@@ -63,25 +63,27 @@ def _whole(text: str) -> int:
 
 
 def _values(page: Page, name: str) -> dict[str, object]:
+    """The values of a pool's page; without a pool before the fleet was read first."""
     picture = page.board.look()
-    if picture.view is None:
-        picture = page.board.read_now()
     view = picture.view
-    pool = next((one for one in view.pools if one.name == name), None) if view else None
-    if view is None or pool is None:
-        raise Refused(picture.failed or f"the fleet has no pool {name}")
+    if view is None:
+        return {"name": name, "pool": None}
+    pool = next((one for one in view.pools if one.name == name), None)
+    if pool is None:
+        raise Refused(f"the fleet has no pool {name}")
     lanes = [lane for lane in picture.lanes if lane.machine.pool == name]
     orders = [control for control in view.controls if control.about in {name, "*"}]
     ends = {control.about: control for control in view.controls if control.kind == "end"}
     return {
+        "name": name,
         "pool": pool,
         "at_work": phases_of(pool),
         "lanes": lanes,
         "lanes_from": lanes_start(lanes, view.at),
+        "is_detailed": True,
         "orders": orders,
         "is_paused": any(order.kind == "pause" for order in orders),
         "has_ceiling": any(order.kind == "ceiling" for order in orders),
         "ends": ends,
-        "phases": list(Phase),
         "length": DEFAULT_LENGTH,
     }

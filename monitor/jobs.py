@@ -1,5 +1,6 @@
 """One job's page, and the box that takes a job's address."""
 
+from datetime import timedelta
 from typing import Annotated
 from urllib.parse import quote
 
@@ -8,12 +9,14 @@ from starlette.responses import Response
 
 from fleet.errors import Refused
 from monitor.page import Page, back_to
-from operations.deployed import gitlab_of
-from operations.explain import Unknown, explain_job, read_asked
-from operations.job_use import job_use
+from monitor.past import shown
+from monitor.questions import read_job
+from operations.explain import Unknown, read_asked
+
+KEEP = timedelta(seconds=2)
 
 
-def routes(page: Page, token_env: str) -> APIRouter:
+def routes(page: Page) -> APIRouter:
     """The routes over one page maker."""
     router = APIRouter()
 
@@ -30,23 +33,16 @@ def routes(page: Page, token_env: str) -> APIRouter:
 
     @router.get("/job")
     def job(request: Request, of: Annotated[str, Query(max_length=2000)]) -> Response:
-        return shown(request, of, "job.html")
-
-    @router.get("/parts/job")
-    def live_job(request: Request, of: Annotated[str, Query(max_length=2000)]) -> Response:
-        return shown(request, of, "parts/job.html")
-
-    def shown(request: Request, of: str, template: str) -> Response:
-        try:
-            asked = read_asked(of)
-            answer = explain_job(page.deployed, asked, lambda: gitlab_of(page.deployed, token_env))
-        except Refused as error:
-            return page.failure(request, str(error), status=400)
-        if isinstance(answer, Unknown):
-            return page.render(request, "unknown.html", {"answer": answer}, status=404)
-        total = sum(hop.after_s or 0.0 for hop in answer.hops)
-        use = job_use(page.deployed, answer)
-        values = {"trail": answer, "of": of, "total_s": total, "use": use}
-        return page.render(request, template, values)
+        asked = read_asked(of)  # refuse what names no job before it is read
+        reading = page.readings.ask(("job", of), lambda: page.ask(read_job, of), keep=KEEP)
+        if isinstance(reading.value, Unknown):
+            return page.render(request, "unknown.html", {"answer": reading.value}, status=404)
+        if reading.value is None and reading.failed:
+            return page.failure(request, reading.failed, status=400)
+        trail, use = reading.value or (None, None)
+        total = sum(hop.after_s or 0.0 for hop in trail.hops) if trail else 0.0
+        values = {"trail": trail, "use": use, "of": of, "total_s": total, "job_id": asked.job_id}
+        values |= {"every_s": 0}  # the page is live
+        return shown(page, request, "job.html", reading, values)
 
     return router

@@ -6,15 +6,14 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from adapters.aws.clients import Clients
 from monitor.page import Page
-from operations.deployed import gitlab_of
-from operations.quotas import QuotaSources, read_quotas
+from monitor.past import shown
+from monitor.questions import read_limits
 
 KEEP = timedelta(minutes=1)
 
 
-def routes(page: Page, aws: Clients | None, token_env: str) -> APIRouter:
+def routes(page: Page) -> APIRouter:
     """The routes over one page maker."""
     router = APIRouter()
 
@@ -25,12 +24,10 @@ def routes(page: Page, aws: Clients | None, token_env: str) -> APIRouter:
             picture = picture if picture.view else page.board.read_now()
             if picture.view is None:
                 return ()
-            gitlab = gitlab_of(page.deployed, token_env)
-            sources = QuotaSources(deployed=page.deployed, aws=aws, gitlab=gitlab)
-            return read_quotas(sources, picture.view, picture.lanes)
+            return page.ask(read_limits, picture.view, picture.lanes)
 
         reading = page.readings.ask("limits", read, keep=KEEP)
-        values = {"reading": reading, "answer": reading.value, "asked": ""}
-        return page.render(request, "limits.html", values)
+        values = {"every_s": int(KEEP.total_seconds())}
+        return shown(page, request, "limits.html", reading, values)
 
     return router

@@ -21,20 +21,11 @@ def routes(page: Page) -> APIRouter:
     def now(request: Request) -> Response:
         return page.render(request, "now.html", live(page.board.look()), is_kept=True)
 
-    @router.get("/parts/now")
-    def live_now(request: Request) -> Response:
-        return page.render(request, "parts/now.html", live(page.board.look()), is_kept=True)
-
     @router.get("/machines")
     def machines(request: Request) -> Response:
         return page.render(
             request, "machines.html", live(page.board.look(), lanes_shown=None), is_kept=True
         )
-
-    @router.get("/parts/machines")
-    def live_machines(request: Request) -> Response:
-        values = live(page.board.look(), lanes_shown=None)
-        return page.render(request, "parts/machines.html", values, is_kept=True)
 
     return router
 
@@ -46,6 +37,7 @@ def live(picture: Picture, *, lanes_shown: int | None = LANES_SHOWN) -> dict[str
     at = picture.view.at if picture.view else None
     return {
         "lanes": shown,
+        "is_detailed": lanes_shown is None,
         "lanes_hidden": len(lanes) - len(shown),
         "lanes_from": lanes_start(shown, at) if at else None,
         "counts": {pool.name: phases_of(pool) for pool in picture.view.pools}

@@ -1,10 +1,12 @@
 """What every page has: the template, the picture's age, the words and lengths of time in it."""
 
+import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from fastapi import Request
@@ -17,6 +19,7 @@ from fleet.errors import Refused
 from monitor import drawings
 from monitor.board import Board
 from monitor.guard import TOKEN_FIELD, Guard
+from monitor.questions import Ask
 from monitor.readings import Readings
 from operations.controls import Ordered
 from operations.deployed import Deployed
@@ -36,25 +39,30 @@ SECTIONS = (
 # A picture older than this is marked as old, in seconds.
 OLD_S = 60.0
 SAID_AT_MOST = 50
+_EXPLAINS = re.compile(r"runner-fleet explain (\d+)\b", re.ASCII)
 AGES_DIFFER_S = 5.0  # between two makings of a page of one picture
 
 
 class Page:
     """Renders templates over one fleet."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it is made of
         self,
         deployed: Deployed,
         board: Board,
         guard: Guard,
+        *,
         readings: Readings,
+        ask: Ask,
         in_words: Callable[[str], str],
     ) -> None:
         self.deployed = deployed
         self.board = board
         self.guard = guard
         self.readings = readings
-        self._kept: dict[tuple[str, int, int], str] = {}  # pages of the last picture
+        self.ask = ask
+        self._kept: dict[tuple[str, int, int], str] = {}  # pages of the last picture, by address
+        self._making = Lock()
         self._said: dict[str, str] = {}  # what the last changes led to, by a name of one use
         self._templates = Environment(
             loader=FileSystemLoader(TEMPLATES),
@@ -62,10 +70,12 @@ class Page:
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
+            auto_reload=False,
         )
         self._templates.filters |= {
             "duration": duration,
             "clock": _clock,
+            "date": _date,
             "day": _day,
             "usd": usd,
             "whole": _whole,
@@ -73,6 +83,8 @@ class Page:
             "bytes": _bytes,
             "words": lambda text: with_code(in_words(text)),
         }
+        for name in self._templates.list_templates():
+            self._templates.get_template(name)  # compile it before it is asked for
         self._templates.globals |= {
             "sections": SECTIONS,
             "draw": drawings,
@@ -95,9 +107,6 @@ class Page:
         picture = self.board.look()
         at = self.deployed.clock()
         age_s = picture.age_s(at)
-        key = (template, picture.number, int((age_s or 0) / AGES_DIFFER_S))
-        if is_kept and key in self._kept:
-            return HTMLResponse(self._kept[key], status_code=status)
         shared = {
             "stack": self.deployed.stack,
             "path": request.url.path,
@@ -110,16 +119,22 @@ class Page:
             "may_change": self.guard.may_change,
             "said": self._said.get(request.query_params.get("said", ""), ""),
         }
-        text = self._templates.get_template(template).render(shared | dict(values or {}))
-        if is_kept:
-            fresh = {known: page for known, page in self._kept.items() if known[1] == key[1]}
-            self._kept = fresh | {key: text}
-        return HTMLResponse(text, status_code=status)
+
+        def make() -> str:
+            return self._templates.get_template(template).render(shared | dict(values or {}))
+
+        if not is_kept:
+            return HTMLResponse(make(), status_code=status)
+        key = (request.url.path, picture.number, int((age_s or 0) / AGES_DIFFER_S))
+        with self._making:  # many tabs ask at once for what is made once
+            if key not in self._kept:
+                fresh = {one: text for one, text in self._kept.items() if one[1] == key[1]}
+                self._kept = fresh | {key: make()}
+            return HTMLResponse(self._kept[key], status_code=status)
 
     def failure(self, request: Request, says: str, *, status: int) -> Response:
-        """A page, or for a live part a line, that says what is wrong."""
-        template = "parts/failure.html" if "hx-request" in request.headers else "failure.html"
-        return self.render(request, template, {"says": says}, status=status)
+        """A page that says what is wrong."""
+        return self.render(request, "failure.html", {"says": says}, status=status)
 
     async def change(self, request: Request) -> Mapping[str, str]:
         """The fields of a form that asks for a change. `Refused` without this page's token."""
@@ -150,16 +165,24 @@ def with_code(text: str) -> Markup:
     parts = text.split("`")
     if len(parts) % 2 == 0:  # a lone backtick is a character
         return escape(text)
-    code = Markup("<code>{}</code>")
     return Markup("").join(
-        code.format(part) if place % 2 else escape(part) for place, part in enumerate(parts)
+        _code(part) if place % 2 else escape(part) for place, part in enumerate(parts)
     )
+
+
+def _code(text: str) -> Markup:
+    """A command or a name; `explain` of a job leads to the job's page."""
+    code = Markup("<code>{}</code>").format(text)
+    job = _EXPLAINS.match(text)
+    return Markup('<a href="/job?of={}">{}</a>').format(job[1], code) if job else code
 
 
 def usd(amount: Decimal | float | None) -> str:
     """An amount such as `$0.0041`, `$1.20`, `$1,250`; a dash for none."""
     if amount is None:
         return "-"
+    if not amount:
+        return "$0"
     if 0 < amount < Decimal("0.0001"):
         return "<$0.0001"
     if amount < Decimal("0.1"):
@@ -184,6 +207,10 @@ def _whole(number: float | None) -> str:
 
 def _clock(at: datetime | None) -> str:
     return "-" if at is None else f"{at.astimezone(UTC):%T}"
+
+
+def _date(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%F}"
 
 
 def _day(at: datetime | None) -> str:

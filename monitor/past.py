@@ -10,11 +10,11 @@ from starlette.responses import Response
 from fleet.errors import Refused
 from fleet.rules.costs import By
 from monitor.page import Page
+from monitor.questions import read_costs, read_costs_csv, read_jobs
 from monitor.readings import KeptAnswer
-from operations.cost import cost
-from operations.jobs import JobsAsked, list_jobs
 from operations.periods import read_length, read_period
 
+MINUTE = timedelta(minutes=1)
 FRESH, OF_A_MONTH = timedelta(seconds=20), timedelta(minutes=5)
 JOBS_SHOWN = 200
 PERIODS = ("today", "yesterday", "24h", "7d", "30d")
@@ -34,43 +34,40 @@ def routes(page: Page) -> APIRouter:
     ) -> Response:
         read_period(since, page.deployed.clock())  # refuse what is no time before it is read
 
-        def read() -> Any:
-            period = read_period(since, page.deployed.clock())
-            asked = JobsAsked(
-                period=period,
-                project=project.strip() or None,
-                pool=pool or None,
-                failed=failed,
-                limit=JOBS_SHOWN,
-            )
-            return list_jobs(page.deployed, asked)
-
-        question = ("jobs", since, project.strip(), pool, failed)
-        reading = page.readings.ask(question, read, keep=keep_of(since))
+        asked = {
+            "project": project.strip() or None,
+            "pool": pool or None,
+            "failed": failed,
+            "limit": JOBS_SHOWN,
+        }
+        reading = page.readings.ask(
+            ("jobs", since, *asked.values()),
+            lambda: page.ask(read_jobs, since, asked),
+            keep=keep_of(since),
+        )
         values = {"since": since, "project": project, "pool": pool, "failed": failed}
-        return shown(page, request, "jobs.html", reading, values | {"periods": PERIODS})
+        values |= {"periods": PERIODS, "every_s": every_s(since)}
+        return shown(page, request, "jobs.html", reading, values)
 
     @router.get("/projects")
     def projects(request: Request, since: str = "24h", by: By = By.PROJECT) -> Response:
         read_period(since, page.deployed.clock())
         reading = page.readings.ask(
-            ("cost", since, by), lambda: _cost(page, since, by), keep=keep_of(since)
+            ("cost", since, by), lambda: page.ask(read_costs, since, by), keep=keep_of(since)
         )
         values = {"since": since, "by": by, "periods": PERIODS, "kinds": list(By)}
-        return shown(page, request, "projects.html", reading, values)
+        more = {"every_s": every_s(since)}
+        return shown(page, request, "projects.html", reading, values | more)
 
     @router.get("/projects.csv")
     def projects_csv(since: str = "24h", by: By = By.PROJECT) -> Response:
         name = f"cost-by-{by}-{since}.csv".replace(":", "")
-        view = _cost(page, since, by)
+        read_period(since, page.deployed.clock())
+        text = page.ask(read_costs_csv, since, by)
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-        return Response(view.to_csv(), media_type="text/csv; charset=utf-8", headers=headers)
+        return Response(text, media_type="text/csv; charset=utf-8", headers=headers)
 
     return router
-
-
-def _cost(page: Page, since: str, by: By) -> Any:
-    return cost(page.deployed, read_period(since, page.deployed.clock()), by)
 
 
 def shown(
@@ -88,3 +85,8 @@ def keep_of(since: str) -> timedelta:
     except Refused:
         is_short = since == "today"
     return FRESH if is_short else OF_A_MONTH
+
+
+def every_s(since: str) -> int:
+    """How often an open page asks for an answer of a period again."""
+    return int(max(keep_of(since), MINUTE).total_seconds())

@@ -1,20 +1,22 @@
 """Answers that take seconds, such as a month of history: read in the background, kept, read anew.
 
-A page never waits for one: it shows the last answer, or says that it is being read.
+A page waits for one a twentieth of a second at most: then it shows the last answer, or says that it
+is being read.
 """
 
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from threading import Lock
+from threading import Event, Lock
 from typing import Any
 
 from fleet.errors import FleetError
 
 # Different questions that are kept; one more drops that which was asked longest ago.
 KEPT_AT_MOST = 40
-AT_ONCE = 2
+AT_ONCE = 3
+PATIENCE_S = 0.05
 
 Run = Callable[[Callable[[], None]], object]
 
@@ -25,17 +27,28 @@ class KeptAnswer:
 
     value: Any = None
     at: datetime | None = None  # when it was asked
+    is_going: bool = False  # it is being read anew
     failed: str = ""  # why the last try gave no answer
 
 
 class Readings:
-    """The last answers by question. `run` starts a function at once or later, in any thread."""
+    """The last answers by question. `run` starts a function at once or later, in any thread.
 
-    def __init__(self, clock: Callable[[], datetime], run: Run | None = None) -> None:
+    `patience_s`: how long one who asks waits for an answer that is being read.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], datetime],
+        run: Run | None = None,
+        *,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
         self._clock = clock
+        self._patience_s = patience_s
         self._run = run or ThreadPoolExecutor(AT_ONCE, thread_name_prefix="reading").submit
         self._known: dict[Hashable, KeptAnswer] = {}
-        self._going: set[Hashable] = set()
+        self._going: dict[Hashable, Event] = {}
         self._lock = Lock()
 
     def ask(self, question: Hashable, read: Callable[[], Any], *, keep: timedelta) -> KeptAnswer:
@@ -43,17 +56,16 @@ class Readings:
         with self._lock:
             known = self._known.pop(question, None) or KeptAnswer()
             self._known[question] = known  # the last of the dictionary: asked last
-            is_fresh = known.at is not None and self._clock() - known.at < keep
-            if is_fresh or question in self._going:
+            if known.at is not None and self._clock() - known.at < keep:
                 return known
-            self._going.add(question)
-        self._run(lambda: self._read(question, read))
-        return self._known.get(question, known)
-
-    def forget(self) -> None:
-        """Read everything anew, such as after a change."""
+            is_new = question not in self._going
+            done = self._going.setdefault(question, Event())
+        if is_new:
+            self._run(lambda: self._read(question, read))
+        done.wait(self._patience_s)
         with self._lock:
-            self._known.clear()
+            known = self._known.get(question, known)
+            return replace(known, is_going=question in self._going)
 
     def _read(self, question: Hashable, read: Callable[[], Any]) -> None:
         at = self._clock()
@@ -62,9 +74,16 @@ class Readings:
         except FleetError as error:
             before = self._known.get(question, KeptAnswer())
             answer = KeptAnswer(value=before.value, at=at, failed=str(error))
-        finally:
-            self._going.discard(question)
+        except BaseException:
+            self._end(question)
+            raise
         with self._lock:
             self._known[question] = answer
             while len(self._known) > KEPT_AT_MOST:
                 self._known.pop(next(iter(self._known)))
+        self._end(question)
+
+    def _end(self, question: Hashable) -> None:
+        with self._lock:
+            done = self._going.pop(question)
+        done.set()

@@ -2,9 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -12,21 +10,12 @@ from starlette.responses import Response
 from fleet.past import WaitHop
 from fleet.rules.waits import WaitLine
 from monitor.page import Page
-from monitor.past import keep_of, shown
+from monitor.past import every_s, keep_of, shown
+from monitor.questions import read_waits
 from monitor.readings import KeptAnswer
-from operations.periods import read_period
-from operations.wait_series import wait_series
+from operations.wait_series import ChartSpan
 
 OVER_S = (10.0, 30.0, 60.0, 120.0, 300.0, 900.0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChartSpan:
-    """A length of time that the page of waits offers."""
-
-    name: str
-    since: str
-    step: timedelta
 
 
 SPANS = {
@@ -45,15 +34,14 @@ def routes(page: Page) -> APIRouter:
         chosen = SPANS.get(span, SPANS["day"])
         over_s = min(max(over, 0.0), 86_400.0)
 
-        def read() -> Any:
-            period = read_period(chosen.since, page.deployed.clock())
-            return wait_series(page.deployed, period, step=chosen.step, over_s=over_s)
-
         reading = page.readings.ask(
-            ("waits", chosen.name, over_s), read, keep=keep_of(chosen.since)
+            ("waits", chosen.name, over_s),
+            lambda: page.ask(read_waits, chosen, over_s),
+            keep=keep_of(chosen.since),
         )
         values = {"span": chosen, "spans": SPANS.values(), "over_s": over_s, "overs": OVER_S}
         more = _of_waits(reading) if reading.value else {}
+        more |= {"every_s": every_s(chosen.since)}
         return shown(page, request, "waits.html", reading, values | more)
 
     return router
@@ -65,9 +53,9 @@ def _of_waits(reading: KeptAnswer) -> dict[str, object]:
     points = reading.value.points
     columns = [
         [point.at.timestamp() for point in points],
+        [point.over for point in points],
         [point.p50_s for point in points],
         [point.p95_s for point in points],
-        [point.over for point in points],
     ]
     longest = max((line.p95_s for line in lines), default=0.0)
     return {

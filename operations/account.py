@@ -32,8 +32,8 @@ def caller(aws: Clients) -> Caller:
 def quotas_of(aws: Clients) -> AccountQuotas:
     """The quotas that the fleet counts on; None for each that the credentials may not read."""
     return AccountQuotas(
-        on_demand_vcpus=_readable(lambda: _quota(aws, *ON_DEMAND[1:3])),
-        spot_vcpus=_readable(lambda: _quota(aws, *SPOT[1:3])),
+        on_demand_vcpus=_readable(lambda: quota_of(aws, *ON_DEMAND[1:3])),
+        spot_vcpus=_readable(lambda: quota_of(aws, *SPOT[1:3])),
         lambda_at_once=_readable(lambda: lambda_quota(aws).executions),
     )
 
@@ -45,7 +45,7 @@ def _readable(read: Callable[[], int]) -> int | None:
         return None
 
 
-def _quota(aws: Clients, service: str, code: str) -> int:
+def quota_of(aws: Clients, service: str, code: str) -> int:
     """The account's own value, else AWS's default: a quota never raised may have none."""
     try:
         with aws_call("service-quotas.GetServiceQuota", passing=("NoSuchResourceException",)):

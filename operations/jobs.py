@@ -67,7 +67,7 @@ def list_jobs(deployed: Deployed, asked: JobsAsked) -> JobsView:
     period = asked.period
     runs = deployed.history.between(period.since, period.until)
     lines = [line_of_run(run) for run in runs if run.had_job and _is_asked(run, asked)]
-    if not asked.failed and period.until > at:
+    if not asked.failed and period.goes_on:
         shown = {line.job_id for line in lines}
         open_jobs = [job for job in _open(deployed) if job.job_id not in shown]
         lines += [_line_of_open(job, at) for job in open_jobs if _is_asked_open(job, asked)]

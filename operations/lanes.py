@@ -97,21 +97,17 @@ def stretches_of(runner: Runner, state: str, steps: Iterable[Step]) -> tuple[Str
 
 
 class LaneReader:
-    """Lanes of one fleet; a machine that did not change since the last time is not read again."""
+    """Lanes of one fleet. `known`: the last ones; a machine that has not changed is not read."""
 
-    def __init__(self, deployed: Deployed) -> None:
+    def __init__(self, deployed: Deployed, known: Iterable[Lane] = ()) -> None:
         self._deployed = deployed
-        self._known: dict[str, Lane] = {}
+        self._known = {lane.machine.runner_id: lane for lane in known}
 
     def read(self, view: FleetView) -> tuple[Lane, ...]:
         """The lane of each machine of a view, in the view's order."""
         changed = [machine for machine in view.machines if self._is_new(machine)]
         lanes = self._read(changed, view)
-        self._known = {
-            machine.runner_id: self._lane(machine, lanes.get(machine.runner_id))
-            for machine in view.machines
-        }
-        return tuple(self._known.values())
+        return tuple(self._lane(machine, lanes.get(machine.runner_id)) for machine in view.machines)
 
     def _is_new(self, machine: MachineView) -> bool:
         known = self._known.get(machine.runner_id)

@@ -18,6 +18,7 @@ class Period(HasUtcTimes):
 
     since: datetime
     until: datetime
+    goes_on: bool = True  # until now
 
 
 def read_period(since: str, at: datetime) -> Period:
@@ -30,7 +31,7 @@ def read_period(since: str, at: datetime) -> Period:
     if since == "today":
         return Period(since=midnight, until=after)
     if since == "yesterday":
-        return Period(since=midnight - timedelta(days=1), until=midnight)
+        return Period(since=midnight - timedelta(days=1), until=midnight, goes_on=False)
     begins = at - length if (length := _length(since)) is not None else _moment(since)
     if begins > at:
         raise Refused(f"{since} is still to come")

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -9,10 +10,12 @@ from typing import Any
 
 from adapters.aws.clients import Clients, aws_call
 from adapters.gitlab.client import GitLab
+from adapters.ledger.budget import FleetBudget
 from fleet.config.reading import FleetConfig
 from fleet.errors import FleetError, Refused
+from fleet.job_event import instance_of
 from fleet.rules.buckets import LAUNCHES, TERMINATIONS, TokenBucket, taken
-from operations.account import lambda_quota
+from operations.account import lambda_quota, quota_of
 from operations.deployed import Deployed
 from operations.lanes import Lane
 from operations.status import FleetView
@@ -66,10 +69,13 @@ def read_quotas(
             name = f"EC2 vCPU, {market}"
             lines.append(_line(name, "vCPU", partial(_vcpu, aws, view, market, at)))
         lines.append(_line("Lambda concurrency", "executions", lambda: _lambda(aws, view, at)))
+    calls = partial(_calls, sources.deployed, config)
+    lines.append(_line("GitLab calls in a minute", "calls", calls))
     if sources.gitlab is not None:
         gitlab = sources.gitlab
         lines.append(_line("GitLab runners", "records", lambda: _records(gitlab, config, view)))
-        lines.append(_line("GitLab calls in a minute", "calls", lambda: _calls(gitlab)))
+        if allowed := _gitlabs_own(gitlab):
+            lines.append(_line("GitLab's rate limit", "calls", lambda: allowed))
     return tuple(lines)
 
 
@@ -80,11 +86,18 @@ def _line(name: str, unit: str, read: Callable[[], Numbers]) -> QuotaView:
     try:
         used, allowed, note = read()
     except FleetError as error:
-        return QuotaView(name=name, used=None, allowed=None, unit=unit, failed=str(error))
+        return QuotaView(name=name, used=None, allowed=None, unit=unit, failed=_words(error))
     return QuotaView(name=name, used=used, allowed=allowed, unit=unit, note=note)
 
 
+def _words(error: FleetError) -> str:
+    """An error in words; AWS's own say only that a call failed."""
+    call, code = error.facts.get("call"), error.facts.get("code")
+    return f"AWS answered {call} with {code}" if call and code else str(error)
+
+
 def _pools(view: FleetView) -> Iterable[QuotaView]:
+    other = {one.about for one in view.controls if one.ceiling is not None}
     for pool in view.pools:
         if pool.ceiling:
             yield QuotaView(
@@ -92,7 +105,7 @@ def _pools(view: FleetView) -> Iterable[QuotaView]:
                 used=pool.in_use,
                 allowed=pool.ceiling,
                 unit="runners",
-                note="the ceiling in fleet.toml",
+                note="for a time" if pool.name in other else "the ceiling in fleet.toml",
             )
 
 
@@ -118,9 +131,7 @@ def _bucket(
 
 
 def _vcpu(aws: Clients, view: FleetView, market: str, at: datetime) -> Numbers:
-    with aws_call("GetServiceQuota"):
-        answer = aws.quotas.get_service_quota(ServiceCode="ec2", QuotaCode=VCPU_QUOTAS[market])
-    allowed = float(answer["Quota"]["Value"])
+    allowed = float(quota_of(aws, "ec2", VCPU_QUOTAS[market]))
     dimensions = {"Service": "EC2", "Type": "Resource", "Resource": "vCPU"}
     used = _metric(aws, "AWS/Usage", "ResourceCount", dimensions | {"Class": _CLASSES[market]}, at)
     if used is not None:
@@ -196,7 +207,22 @@ def _runners_allowed(gitlab: GitLab) -> tuple[float, str]:
     return float(allowed), "GitLab's limit for a group"
 
 
-def _calls(gitlab: GitLab) -> Numbers:
-    gitlab.version()  # the answer says how many are left
-    left = gitlab.api.calls_left
-    return left.of - left.left, left.of, "of the smaller limit: GitLab's, or calls_per_minute"
+def _calls(deployed: Deployed, config: FleetConfig) -> Numbers:
+    """The calls of the fleet's functions; those of people's commands are not in it."""
+    left = FleetBudget(
+        deployed.table,
+        instance=instance_of(config.gitlab.url),
+        calls_per_minute=config.gitlab.calls_per_minute,
+        clock=deployed.clock,
+    ).of_all
+    return left.of - left.left, left.of, "of the fleet's functions; calls_per_minute in fleet.toml"
+
+
+def _gitlabs_own(gitlab: GitLab) -> Numbers | None:
+    """GitLab's limit for the token of this page; None where GitLab does not say it."""
+    with suppress(FleetError):  # then the line of records says what is wrong
+        gitlab.version()  # the answer says how many are left
+    limit = gitlab.api.limit
+    if limit is None:
+        return None
+    return limit.of - limit.left, limit.of, "for this page's token, as GitLab says"

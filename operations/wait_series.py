@@ -12,6 +12,15 @@ from operations.waits import WaitsView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChartSpan:
+    """A length of time until now, and its steps."""
+
+    name: str
+    since: str
+    step: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WaitPoint:
     """The jobs whose runner ended in one step of time; without any, the waits are None."""
 

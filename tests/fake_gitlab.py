@@ -29,11 +29,17 @@ class FakeApi(GitLabApi):
         self.url = "https://gitlab.example.com"
         self.answers: dict[str, Any] = {}
         self.sent: list[tuple[str, str]] = []
+        self.said: Allowance | None = None  # of its limit
 
     @property
     def calls_left(self) -> Allowance:
         """Three quarters of a minute's."""
         return Allowance(left=450, of=600)
+
+    @property
+    def limit(self) -> Allowance | None:
+        """GitLab says nothing of its limit until a test does."""
+        return self.said
 
     def _answer(self, verb: str, path: str) -> Any:
         if verb != "GET":

@@ -80,6 +80,10 @@ class CallBudget(Protocol):
     def allowance(self) -> Allowance:
         """What is left of our own calls, or of GitLab's limit where that is less."""
 
+    @property
+    def gitlabs(self) -> Allowance | None:
+        """What is left of GitLab's limit by its last answer; None where it says nothing of it."""
+
 
 class Budget:
     """A token bucket: the calls of one process per minute, with bursts up to a minute's worth.
@@ -122,6 +126,11 @@ class Budget:
         own = Allowance(left=self._left, of=self._capacity)
         known = [own, *([self._gitlabs] if self._gitlabs else [])]
         return min(known, key=lambda allowance: allowance.percent)
+
+    @property
+    def gitlabs(self) -> Allowance | None:
+        """What is left of GitLab's limit by its last answer; None where it says nothing of it."""
+        return self._gitlabs
 
     def hold(self, wait_s: float) -> None:
         """Refuse every call for `wait_s`, as GitLab asked."""
@@ -179,6 +188,11 @@ class GitLabApi:
     def calls_left(self) -> Allowance:
         """The calls that are left, as of the last one."""
         return self._budget.allowance
+
+    @property
+    def limit(self) -> Allowance | None:
+        """What is left of GitLab's own limit for this token; None where GitLab says nothing."""
+        return self._budget.gitlabs
 
     def get(self, path: str, **query: Any) -> Any:
         """One answer."""

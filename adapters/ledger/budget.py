@@ -80,6 +80,20 @@ class FleetBudget:
         known = [own, self._gitlabs] if self._gitlabs else [own]
         return min(known, key=lambda allowance: allowance.percent)
 
+    @property
+    def gitlabs(self) -> Allowance | None:
+        """What is left of GitLab's limit by its last answer; None where it says nothing of it."""
+        return self._gitlabs
+
+    @property
+    def of_all(self) -> Allowance:
+        """What is left of the calls of all processes now, by the ledger alone."""
+        row = self._table.get(self._pk, "budget") or {}
+        unpaid = max(0, int(row.get(PAID, 0)) - _number(self.clock()))
+        return Allowance(
+            left=max(0, _MINUTE - unpaid) // self._cost, of=float(self._calls_per_minute)
+        )
+
     def _lease(self, count: int, at: datetime) -> int:
         """Take so many calls from the row, or one where there are fewer."""
         now = _number(at)

@@ -1,4 +1,4 @@
-// The keys, the theme, and the chart. Everything else of the page works without a script.
+// The keys, the theme, and what keeps an open page fresh. Everything else works without a script.
 "use strict";
 (() => {
   const root = document.documentElement;
@@ -30,7 +30,62 @@
     if (event.key === "t") turn();
   });
 
-  // An open page whose dashboard ended says so.
-  document.addEventListener("htmx:sseError", () => document.body.classList.add("lost"));
-  document.addEventListener("htmx:sseOpen", () => document.body.classList.remove("lost"));
+  // A page that is read anew keeps what its reader opened.
+  const open = new Set();
+  document.addEventListener("toggle", (event) => {
+    if (!event.target.id) return;
+    if (event.target.open) open.add(event.target.id); else open.delete(event.target.id);
+  }, true);
+  document.addEventListener("htmx:afterSwap", () => open.forEach((id) => {
+    const details = document.getElementById(id);
+    if (details) details.open = true;
+  }));
+
+  // A page that nobody sees is not read anew every so often.
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    if (document.hidden && event.detail.elt.matches('[hx-trigger^="every"]')) event.preventDefault();
+  });
+
+  // Changes come over one stream for all pages of this browser: it gives a host six connections
+  // in all. The page that holds the lock has the stream, and passes on what it says.
+  const isLive = () => document.getElementById("live");
+  if (!isLive()) return;
+  const others = "BroadcastChannel" in window ? new BroadcastChannel("live") : null;
+  let stream = null, leave = null;
+
+  function react(word) {
+    document.body.classList.toggle("lost", word === "lost");
+    document.getElementById("lost").hidden = word !== "lost";
+    if (word === "changed" && !document.hidden && window.htmx) htmx.trigger(isLive(), "changed");
+  }
+  function tell(word) {
+    react(word);
+    if (others) others.postMessage(word);
+  }
+  function listen() {
+    stream = new EventSource("/live");
+    stream.addEventListener("changed", () => tell("changed"));
+    stream.addEventListener("error", () => tell("lost"));
+  }
+  function begin() {
+    if (!navigator.locks) { listen(); leave = () => {}; return; }
+    const waiting = new AbortController();
+    leave = () => waiting.abort();
+    const held = () => new Promise((done) => { leave = done; listen(); });
+    navigator.locks.request("live", { signal: waiting.signal }, held).catch(() => { /* it was hidden */ });
+  }
+  function end() {
+    if (stream) stream.close();
+    if (leave) leave();
+    stream = leave = null;
+  }
+  if (others) others.addEventListener("message", (event) => react(event.data));
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) { end(); return; }
+    react("changed");
+    begin();
+  });
+  window.addEventListener("pagehide", end);
+  window.addEventListener("pageshow", (event) => { if (event.persisted) begin(); });
+  if (!document.hidden) begin();
 })();

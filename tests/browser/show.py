@@ -19,6 +19,7 @@ from fleet.steps import Step, StepName
 from local.past_month import month
 from monitor.app import Serving, make_app
 from monitor.guard import LOOPBACK_NAMES
+from monitor.questions import Ask
 from monitor.serving import listen
 from tests.unit.cli.fleet_at_work import AT, AtWork, ago, key
 
@@ -102,11 +103,11 @@ def _report(at_work: AtWork, runner: Any, state: MachineState, lived_s: float, j
 
 
 @contextmanager
-def served(at_work: AtWork, *, may_change: bool = True) -> Iterator[str]:
+def served(at_work: AtWork, *, may_change: bool = True, ask: Ask | None = None) -> Iterator[str]:
     """The dashboard of a fleet on a free port of this machine; gives its address."""
     door = listen("127.0.0.1", 0)
     serving = Serving(names=LOOPBACK_NAMES, may_change=may_change)
-    app = make_app(at_work.deployed, serving)
+    app = make_app(at_work.deployed, serving, ask=ask)
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [door]}, daemon=True)

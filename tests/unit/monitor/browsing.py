@@ -8,9 +8,10 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
-from monitor.app import Serving, make_app, reader
+from monitor.app import Serving, board_of, make_app
 from monitor.board import Board
 from monitor.guard import LOOPBACK_NAMES
+from monitor.questions import Sources, here
 from monitor.readings import Readings
 from tests.unit.cli.fleet_at_work import AtWork
 
@@ -47,10 +48,10 @@ class Browser:
 def browser_of(at_work: AtWork, *, may_change: bool = True, is_read: bool = True) -> Browser:
     """A browser on the fleet's dashboard, which has read the fleet once."""
     deployed = at_work.deployed
-    board = Board(reader(deployed), deployed.clock)
+    board = board_of(deployed, here(Sources(deployed=deployed)))
     if is_read:
         board.read_now()
     at_once = Readings(deployed.clock, run=lambda read: read())
     serving = Serving(names=LOOPBACK_NAMES, may_change=may_change)
-    app = make_app(deployed, serving, board, at_once)
+    app = make_app(deployed, serving, board=board, readings=at_once)
     return Browser(app=app, board=board)

@@ -11,7 +11,7 @@ from fleet.reasons import Reason
 from tests.unit.cli.fleet_at_work import AtWork
 from tests.unit.monitor.browsing import browser_of
 
-PAGES = ("/", "/machines", "/parts/now", "/parts/machines", "/job?of=8", "/parts/job?of=8")
+PAGES = ("/", "/machines", "/job?of=8")
 HTML = re.compile(r"<(script|img|i)[^a-z]")
 
 
@@ -59,7 +59,7 @@ def test_problems_are_the_first_section() -> None:
     at_work.job(7, pool=None, reason=Reason.NO_POOL, waits_s=700, tags=("gpu",))
     text = browser_of(at_work).get("/").text
     assert text.index("job 7") < text.index('id="pools-title"')
-    assert "<code>runner-fleet explain 7</code>" in text
+    assert '<a href="/job?of=7"><code>runner-fleet explain 7</code></a>' in text
 
 
 def test_words_from_outside_are_no_markup() -> None:

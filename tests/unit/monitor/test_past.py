@@ -94,7 +94,7 @@ def test_the_chart_has_its_columns_as_data() -> None:
     text = browser_of(with_history()).get("/waits?over=30").text
     data = re.search(r'data-columns="([^"]+)"', text)
     assert data
-    times, p50, p95, over = json.loads(data[1])
+    times, over, p50, p95 = json.loads(data[1])
     assert len(times) == len(p50) == len(p95) == len(over) == 25
     assert sum(over) == 1
     assert [value for value in p50 if value is not None] == [
@@ -131,7 +131,7 @@ def test_a_jobs_page_has_its_use_cost_and_size() -> None:
 def later() -> tuple[list[Callable[[], None]], Clock, Readings]:
     waiting: list[Callable[[], None]] = []
     clock = Clock()
-    return waiting, clock, Readings(clock, run=waiting.append)
+    return waiting, clock, Readings(clock, run=waiting.append, patience_s=0)
 
 
 def test_an_answer_is_read_behind_the_page_and_kept() -> None:
@@ -252,7 +252,7 @@ def test_what_a_machine_makes_up_is_no_usage(text: str) -> None:
     ("amount", "shown"),
     [
         (None, "-"),
-        (0, "$0.0000"),
+        (0, "$0"),
         (0.00004, "<$0.0001"),
         (0.0412, "$0.0412"),
         (1.5, "$1.50"),

@@ -1,0 +1,107 @@
+"""What the pages ask of the fleet: functions of plain values, so that any process may answer."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from adapters.aws.clients import Clients
+from fleet.rules.costs import By
+from monitor.board import RECENT_JOBS
+from operations.cost import CostView, cost
+from operations.deployed import Deployed, gitlab_of
+from operations.explain import Unknown, explain_job, read_asked
+from operations.job_use import JobUse, job_use
+from operations.jobs import JobsAsked, JobsView, list_jobs
+from operations.lanes import Lane, LaneReader
+from operations.periods import read_period
+from operations.quotas import QuotaSources, QuotaView, read_quotas
+from operations.status import FleetView, gather
+from operations.trail import Trail
+from operations.wait_series import ChartSpan, WaitSeries, wait_series
+
+# Lines of a page; the commands have all of them.
+LINES_SHOWN = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Where answers are read. `aws` None: AWS's quotas are not shown."""
+
+    deployed: Deployed
+    aws: Clients | None = None
+    token_env: str = "GITLAB_TOKEN"  # noqa: S105 - a variable's name
+
+
+# Calls one of the functions below with the sources, and gives its answer.
+Ask = Callable[..., Any]
+
+
+def here(sources: Sources) -> Ask:
+    """Answers in this process."""
+    return lambda function, *values: function(sources, *values)
+
+
+def read_picture(sources: Sources, known: tuple[Lane, ...]) -> tuple[FleetView, tuple[Lane, ...]]:
+    """The fleet, and a lane for each of its machines. `known`: those of the last picture."""
+    view = gather(sources.deployed, jobs=RECENT_JOBS)
+    return view, LaneReader(sources.deployed, known).read(view)
+
+
+def read_jobs(sources: Sources, since: str, asked: dict[str, Any]) -> JobsView:
+    """The jobs since then. `asked`: the other fields of `JobsAsked`."""
+    period = read_period(since, sources.deployed.clock())
+    return list_jobs(sources.deployed, JobsAsked(period=period, **asked))
+
+
+def read_waits(sources: Sources, span: ChartSpan, over_s: float) -> WaitSeries:
+    """The waits of a span until now."""
+    period = read_period(span.since, sources.deployed.clock())
+    return wait_series(sources.deployed, period, step=span.step, over_s=over_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostPage:
+    """The dearest lines of a cost, and what all of its lines add up to."""
+
+    view: CostView  # with the lines that are shown
+    jobs: int
+    ran_s: float
+    left_out: int
+
+
+def read_costs(sources: Sources, since: str, by: By) -> CostPage:
+    """What machines cost since then."""
+    view = _cost(sources, since, by)
+    return CostPage(
+        view=replace(view, lines=view.lines[:LINES_SHOWN]),
+        jobs=sum(line.jobs for line in view.lines),
+        ran_s=sum(line.ran_s for line in view.lines),
+        left_out=max(0, len(view.lines) - LINES_SHOWN),
+    )
+
+
+def read_costs_csv(sources: Sources, since: str, by: By) -> str:
+    """The same with every line, as CSV."""
+    return _cost(sources, since, by).to_csv()
+
+
+def _cost(sources: Sources, since: str, by: By) -> CostView:
+    return cost(sources.deployed, read_period(since, sources.deployed.clock()), by)
+
+
+def read_limits(
+    sources: Sources, view: FleetView, lanes: tuple[Lane, ...]
+) -> tuple[QuotaView, ...]:
+    """Used of allowed, by the fleet as it was last read."""
+    deployed = sources.deployed
+    gitlab = gitlab_of(deployed, sources.token_env)
+    return read_quotas(QuotaSources(deployed=deployed, aws=sources.aws, gitlab=gitlab), view, lanes)
+
+
+def read_job(sources: Sources, named: str) -> tuple[Trail, JobUse] | Unknown:
+    """One job's history and use. Raises `Refused` for what names no job of this fleet."""
+    deployed = sources.deployed
+    answer = explain_job(
+        deployed, read_asked(named), lambda: gitlab_of(deployed, sources.token_env)
+    )
+    return answer if isinstance(answer, Unknown) else (answer, job_use(deployed, answer))
