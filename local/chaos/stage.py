@@ -11,6 +11,7 @@ from typing import Any, Self
 from fleet.errors import Transient
 from local.aws.engine import EngineOptions, wait_until
 from local.aws.stack import StackOptions
+from local.canaries import out_of_hand
 from local.chaos.books import POOLS, leaked, machines_since, trail
 from local.chaos.ec2_proxy import Ec2Proxy, Termination
 from local.chaos.faults.fault import Fault
@@ -117,6 +118,7 @@ class Stage:
                 scene.apply(FleetFile())  # the warm ones may go now
             left = self._until_closed(scene)
             self._calm()
+            shown = out_of_hand(self._laptop, since=began_at)
             ended, _, spoiled = self._proxy.take_record()
             evidence = Evidence(
                 planned=scene.deeds.planned,
@@ -126,7 +128,7 @@ class Stage:
                 dead=frozenset(scene.deeds.dead),
                 cancelled=frozenset(scene.deeds.cancelled),
                 leaked=left,
-                broken=tuple(scene.deeds.broken),
+                broken=(*scene.deeds.broken, *shown),
                 injected=scene.deeds.injected + spoiled,
                 seconds=time.monotonic() - began,
             )

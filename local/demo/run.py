@@ -13,6 +13,7 @@ from typing import Any
 
 from adapters.ledger.jobs import JobRow
 from fleet.model import JobKey
+from local.canaries import out_of_hand
 from local.demo.project import CANCELLED, CONFIG, EXPECTED, FILES, NOBODY, PATH, PIPELINE
 from local.gitlab.seed import SeededProject, create_project, push_files
 from local.laptop import Laptop
@@ -115,7 +116,7 @@ class Demo:
             time.sleep(LOOK_EVERY_S)
             left = self._laptop.left()
         jobs = self.jobs(pipeline_id)
-        problems = [*(_problems(jobs)), *left.problems()]
+        problems = [*(_problems(jobs)), *left.problems(), *out_of_hand(self._laptop)]
         seconds = time.monotonic() - self._began_at
         return DemoResult(seconds=seconds, jobs=jobs, left=left, problems=tuple(problems))
 

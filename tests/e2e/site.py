@@ -11,6 +11,7 @@ import docker
 
 from adapters.ledger.jobs import JobRow
 from fleet.model import JobKey
+from local.canaries import out_of_hand
 from local.demo.run import register_webhook
 from local.gitlab.seed import create_project, push_files
 from local.laptop import ContainerOptions, Laptop, LaptopOptions
@@ -137,4 +138,5 @@ def site(folder: Path, client: docker.DockerClient, image: str, base: str) -> It
         laptop.apply(POOLS.format(url=laptop.gitlab_url, image=job_image, bare=BARE))
         laptop.warm()
         yield Site(laptop=laptop, job_image=job_image)
+        assert out_of_hand(laptop) == ()
     assert client.containers.list(all=True, filters={"label": LABEL}) == []

@@ -20,6 +20,11 @@ def break_run(_: Scene) -> None:
     raise TimeoutError("no answer")
 
 
+def show_a_secret(scene: Scene) -> None:
+    """A machine writes what it must not."""
+    (scene.laptop.data / "guests" / "i-1.console").write_text(scene.laptop.gitlab_token)
+
+
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
     with Worker(tmp_path_factory.mktemp("chaos")) as running:
@@ -41,6 +46,12 @@ def row(worker: Worker, broken: Row, request: pytest.FixtureRequest) -> Row:
 
 def test_a_run_that_breaks_is_a_row_with_the_error(broken: Row) -> None:
     assert broken.problems == ("the run broke: TimeoutError: no answer",)
+
+
+def test_a_secret_that_is_shown_is_a_problem(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with Worker(tmp_path_factory.mktemp("shown")) as alone:
+        row = alone.run(Fault(name="shows", about="shows a secret", act=show_a_secret), SEED)
+    assert [one for one in row.problems if "GitLab token is in file" in one]
 
 
 def test_every_job_ends_as_it_must_and_nothing_is_left(row: Row) -> None:

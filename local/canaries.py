@@ -1,18 +1,28 @@
-"""Where secrets must not be: everything that a laptop leaves or shows while its jobs run."""
+"""Where secrets must not be: everything that a laptop leaves or shows while its jobs run.
+
+A canary is a secret that is looked for: GitLab's token, webhooks' secrets, runner tokens, sessions
+of roles (cache keys among them), and what a caller planted.
+"""
 
 import base64
 import json
 import re
+import stat
 import threading
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from local.laptop import Laptop
 
 SAMPLE_EVERY_S = 0.05
-# Whatever looks like a token of GitLab or a signing token.
-TOKENS = re.compile(r"(?:glrt|glpat|glrtr|glcbt)-[\w.-]{16,}|whsec_[\w+/=]{16,}")
+# Whatever looks like a token of GitLab, a signing token or the session of a role of AWS.
+TOKENS = re.compile(
+    r"(?:glrt|glpat|glrtr|glcbt)-[\w.-]{16,}|whsec_[\w+/=]{16,}|(?:FwoG|IQoJ)[\w+/=]{40,}"
+)
+KINDS = frozenset({"stack", "log", "table", "history", "function", "instance", "launch", "file"})
+SKEW = timedelta(seconds=2)  # between the clocks of a file system and of this process
 
 
 class Processes:
@@ -53,23 +63,48 @@ class Processes:
             self.of_jobs.add(environment.decode(errors="replace"))
 
 
-def places(laptop: Laptop) -> Iterator[tuple[str, str]]:
+def out_of_hand(
+    laptop: Laptop, planted: Mapping[str, str] | None = None, *, since: datetime | None = None
+) -> tuple[str, ...]:
+    """A sentence for each place with a secret that must not be there, without the secret.
+
+    `planted`: more secrets, by name. `since`: logs, histories and files of before are left out.
+    A kind of place that holds nothing is a sentence, too: then the search proves nothing.
+    """
+    secrets = {**secrets_of(laptop), **(planted or {})}
+    said, kinds = [], set()
+    for place, text in places(laptop, since=since):
+        kinds.add(place.split()[0])
+        said += [
+            f"the secret {name} is in {place}" for name, value in secrets.items() if value in text
+        ]
+        said += [f"a token {found[:6]}… is in {place}" for found in TOKENS.findall(text)]
+    said += [f"no {kind} was there to be searched" for kind in sorted(KINDS - kinds)]
+    return tuple(dict.fromkeys(said))
+
+
+def places(laptop: Laptop, *, since: datetime | None = None) -> Iterator[tuple[str, str]]:
     """The name of each place where a secret would be out of hand, and all that it holds."""
     client = laptop.engine.client
+    after = since or datetime.fromtimestamp(0, UTC)
     yield "stack", _text(client("cloudformation").describe_stacks())
     for function in client("lambda").list_functions()["Functions"]:
         yield f"function {function['FunctionName']}", _text(function)
-    yield from _logs(client("logs"))
+    yield from _logs(client("logs"), after)
     yield from _tables(client("dynamodb"))
-    yield from _histories(client("stepfunctions"))
+    yield from _histories(client("stepfunctions"), after)
     yield from _machines(client("ec2"))
-    yield from _files(laptop)
+    yield from _files(laptop, after)
 
 
-def _logs(logs: Any) -> Iterator[tuple[str, str]]:
+def _logs(logs: Any, after: datetime) -> Iterator[tuple[str, str]]:
     for group in logs.describe_log_groups()["logGroups"]:
         name = group["logGroupName"]
-        yield f"log {name}", _text(logs.filter_log_events(logGroupName=name)["events"])
+        pages = logs.get_paginator("filter_log_events").paginate(
+            logGroupName=name, startTime=int(after.timestamp() * 1000)
+        )
+        for page in pages:
+            yield f"log {name}", _text(page["events"])
 
 
 def _tables(tables: Any) -> Iterator[tuple[str, str]]:
@@ -78,12 +113,18 @@ def _tables(tables: Any) -> Iterator[tuple[str, str]]:
             yield f"table {table}", _text(page["Items"])
 
 
-def _histories(steps: Any) -> Iterator[tuple[str, str]]:
+def _histories(steps: Any, after: datetime) -> Iterator[tuple[str, str]]:
     for machine in steps.list_state_machines()["stateMachines"]:
         arn, name = machine["stateMachineArn"], machine["name"]
-        for place, execution in enumerate(steps.list_executions(stateMachineArn=arn)["executions"]):
-            history = steps.get_execution_history(executionArn=execution["executionArn"])
-            yield f"history of {name} {place}", _text(history["events"])
+        for page in steps.get_paginator("list_executions").paginate(stateMachineArn=arn):
+            for execution in page["executions"]:
+                if execution["startDate"] < after:
+                    continue
+                pages = steps.get_paginator("get_execution_history").paginate(
+                    executionArn=execution["executionArn"]
+                )
+                for history in pages:
+                    yield f"history of {name} {execution['name']}", _text(history["events"])
 
 
 def _machines(machines: Any) -> Iterator[tuple[str, str]]:
@@ -101,12 +142,17 @@ def _machines(machines: Any) -> Iterator[tuple[str, str]]:
             yield f"launch template {name}", _text(version) + _decoded(script)
 
 
-def _files(laptop: Laptop) -> Iterator[tuple[str, str]]:
+def _files(laptop: Laptop, after: datetime) -> Iterator[tuple[str, str]]:
     """Files of machines and of the engine's own log; its state and GitLab's keep secrets."""
+    oldest = (after - SKEW).timestamp()
     for folder in (laptop.data / "guests", laptop.data / "lambda"):
         for path in sorted(folder.rglob("*")):
-            if path.is_file() and not path.is_symlink():
-                yield f"file {path}", path.read_bytes().decode(errors="replace")
+            try:
+                told = path.lstat()
+                if stat.S_ISREG(told.st_mode) and told.st_mtime >= oldest:
+                    yield f"file {path}", path.read_bytes().decode(errors="replace")
+            except OSError:
+                continue  # a machine that ends removes what it had
     yield "log of the engine", laptop.engine.log.read_text(errors="replace")
 
 
@@ -117,7 +163,8 @@ def secrets_of(laptop: Laptop) -> Mapping[str, str]:
     for secret in client.list_secrets()["SecretList"]:
         text = client.get_secret_value(SecretId=secret["Name"]).get("SecretString") or ""
         for place, value in enumerate(TOKENS.findall(text)):
-            found[f"{secret['Name']} {place}"] = value
+            if value not in found.values():
+                found[f"{secret['Name']} {place}"] = value
     return found
 
 
