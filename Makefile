@@ -75,8 +75,7 @@ $(DOCS)/.installed: requirements/docs.txt
 docs: $(STAMP) $(DOCS)/.installed  ## Write the generated documents anew, and the site into build/site
 	$(BIN)/python -m infra.permissions
 	$(BIN)/python -m infra.licences
-	@mkdir -p build
-	$(BIN)/python -m cli.reference build/reference.md
+	$(BIN)/python -m cli.reference docs/cli.md
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --quiet
 
 lock: $(STAMP)  ## Compile the hash-pinned requirement files again (needs uv on PATH)

@@ -1,21 +1,13 @@
-"""What the site has besides docs/: the generated reference, and links to files as their paths."""
+"""Links of docs/ to files outside the site, as the files' paths."""
 
 import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mkdocs.structure.files import File, Files
+from mkdocs.structure.files import Files
 
 ROOT = Path(__file__).resolve().parents[2]
-REFERENCE = ROOT / "build" / "reference.md"  # `python -m cli.reference` writes it
 _LINK = re.compile(r"\[([^\]]*)\]\(((?!https?:|mailto:|#)[^)#]+)(#[^)]*)?\)")
-
-
-def on_files(files: Files, config: Any) -> Files:
-    """Add the generated reference."""
-    text = REFERENCE.read_text(encoding="utf-8")
-    files.append(File.generated(config, "reference.md", content=text))
-    return files
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:

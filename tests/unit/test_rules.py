@@ -31,8 +31,8 @@ MAY_IMPORT = {
     "monitor": PRODUCT | {"operations", "monitor"},
     "cli": PRODUCT | {"infra", "operations", "monitor", "cli"},
 }
-# The commands that run the fleet on this machine may import `local` as well.
-LOCAL_COMMANDS = re.compile(r"cli/(demo|burst|chaos|local|machines)\.py")
+# The commands that run the fleet on this machine, and what lists all commands, may import `local`.
+LOCAL_COMMANDS = re.compile(r"cli/(demo|burst|chaos|local|machines|json_fields)\.py")
 
 # What acts on the world, waits for it or looks at its clock.
 ACTS = """
