@@ -25,6 +25,8 @@ from fleet.config.model import LAMBDA_WALL
 from fleet.config.reading import FleetConfig, GitLabConfig, read_config
 from fleet.errors import Refused
 from fleet.job_event import instance_of
+from fleet.rules.problems import ImageFacts
+from operations.image_ages import ImageAges
 from operations.stacks import outputs_of
 
 
@@ -73,6 +75,7 @@ class Deployed:
     who: Callable[[], str] = getpass.getuser  # the person, as AWS knows them
     # What the cloud of a machine kept of it: by its id, between two times.
     says: Callable[[str, datetime, datetime], str] | None = None
+    images: Callable[[], tuple[ImageFacts, ...]] = tuple  # of the machines, by their ages
 
     @property
     def fleet(self) -> FleetRows:
@@ -223,6 +226,7 @@ def _deployed(stack: str, aws: Clients, outputs: Mapping[str, str]) -> Deployed:
             "expiries": queue("ExpiryDeadLetterUrl"),
         },
         who=lambda: caller(aws),
+        images=ImageAges(aws, stack, now),
         gitlab_secret=outputs["GitlabSecret"],
         pool_secret_prefix=outputs["PoolSecretPrefix"],
         lambda_wall=_wall(outputs),

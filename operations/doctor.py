@@ -17,6 +17,7 @@ from fleet.config.reading import ConfigError, FleetConfig, read_config
 from fleet.errors import FleetError
 from fleet.job_event import instance_of
 from fleet.rules.hook_care import decide_hook
+from fleet.rules.problems import OF_THE_FLEET
 from fleet.rules.quotas import AccountQuotas, Shortage, shortages
 from infra.package import sources_version
 from operations.account import Caller, caller, quotas_of
@@ -410,11 +411,12 @@ def _webhooks(
 
 
 def _problems(deployed: Deployed) -> Iterator[Checked]:
+    """Those of `status`. What is about single jobs, or over by itself, is no fault of the fleet."""
     problems = gather(deployed, jobs=1).problems
-    if problems:
-        finding = f"`status` lists {len(problems)} problems"
-        yield _failed("fleet's state", finding, "run `runner-fleet status`")
-    else:
+    for problem in problems:
+        found = _failed if problem.kind in OF_THE_FLEET else _warned
+        yield found("fleet's state", problem.what, problem.do)
+    if not problems:
         yield _ok("fleet's state", "`status` lists no problem")
 
 

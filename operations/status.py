@@ -28,6 +28,7 @@ from fleet.rules.problems import (
     FleetFacts,
     Heard,
     HookFacts,
+    ImageFacts,
     PoolFacts,
     Problem,
     decide_problems,
@@ -37,6 +38,7 @@ from fleet.rules.schedule import idle_target
 from fleet.steps import StepName
 from operations.controls import ControlView, controls_in_force
 from operations.deployed import Deployed, read_applied
+from operations.images import kinds_for
 from operations.trail import sentence_of
 
 HEARD_OF = 50  # recent jobs that show whether webhooks arrive
@@ -198,6 +200,7 @@ def gather(deployed: Deployed, *, jobs: int) -> FleetView:
         heard=_heard(deployed, [row for row in recent if at - row.changed_at <= SILENT_WITHIN]),
         swept=deployed.fleet.last_sweep(),
         budgets=uses,
+        images=_images(deployed, config),
     )
     return FleetView(
         at=at,
@@ -220,6 +223,11 @@ def gather(deployed: Deployed, *, jobs: int) -> FleetView:
             for use in uses
         ),
     )
+
+
+def _images(deployed: Deployed, config: FleetConfig) -> tuple[ImageFacts, ...]:
+    needed = {kind.name for kind in kinds_for(config)}
+    return tuple(image for image in deployed.images() if image.kind in needed)
 
 
 def _heard(deployed: Deployed, recent: Iterable[JobRow]) -> tuple[Heard, ...]:

@@ -1,6 +1,6 @@
 """Facts about one pool, gathered into the frozen value that the rules decide on."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -42,6 +42,15 @@ class Restraints:
 
     controls: tuple[Control, ...] = ()  # in force
     spending: Spending = field(default_factory=Spending)  # today's
+    read: Mapping[str, "PoolNow"] = field(default_factory=dict)  # what that took to count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolNow:
+    """A pool's row, and its live runners as they are after it."""
+
+    row: PoolRow
+    runners: tuple[Runner, ...]
 
 
 def restraints(world: World) -> Restraints:
@@ -50,15 +59,22 @@ def restraints(world: World) -> Restraints:
     controls = in_force(world.fleet.controls(), at)
     if not has_budgets(world.config):
         return Restraints(controls=controls)
-    living = (runner for pool in world.config.pools for runner in world.runners.live(pool.name))
+    read = {pool.name: _read(world, pool.name) for pool in world.config.pools}
+    living = (runner for now in read.values() for runner in now.runners)
     spent = with_living(world.fleet.spent(at.date()), living, world.config, at)
-    return Restraints(controls=controls, spending=spent)
+    return Restraints(controls=controls, spending=spent, read=read)
+
+
+def _read(world: World, pool: str) -> PoolNow:
+    """Read the row first: a launch is refused when another reserved after that."""
+    row = world.fleet.pool(pool)
+    return PoolNow(row=row, runners=tuple(world.runners.live(pool)))
 
 
 def observe(
     world: World, pool: PoolConfig, *, messages: int, under: Restraints | None = None
 ) -> Observed:
-    """Read the pool's row first: a launch is refused when another reserved after that.
+    """The pool as it is now, or as it was when the spending of this round was counted.
 
     The pool that is answered has the ceiling that is in force.
     """
@@ -66,8 +82,9 @@ def observe(
     ceiling = ceiling_of(under.controls, pool.name, pool.ceiling)
     pool = pool.model_copy(update={"ceiling": ceiling})
     at = world.clock()
-    row = world.fleet.pool(pool.name)
-    runners = tuple(by_our_clock(runner, at) for runner in world.runners.live(pool.name))
+    now = under.read.get(pool.name) or _read(world, pool.name)
+    row = now.row
+    runners = tuple(by_our_clock(runner, at) for runner in now.runners)
     waiting = world.jobs.waiting_in(pool.name)
     backlog = _pending(world, waiting, runners)
     dry = dry_until(world.backend(pool).capacity_pools(pool), row.back_off or {}, at)

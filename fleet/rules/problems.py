@@ -64,6 +64,7 @@ class ProblemKind(StrEnum):
     DEAD_EVENTS = "dead_events"
     DEAD_EXPIRIES = "dead_expiries"
     POOL_REFUSED = "pool_refused"
+    IMAGE_BEHIND = "image_behind"
     WARM_STOPPED = "warm_stopped"
     POOL_UNSEEN = "pool_unseen"
     RENEWAL_FAILED = "renewal_failed"
@@ -88,6 +89,23 @@ class ProblemKind(StrEnum):
     UNREADABLE = "unreadable"
 
 
+# Those that keep the fleet from serving jobs, or cost money, until a person acts. Any other is
+# about single jobs and letters, or ends by itself.
+OF_THE_FLEET = frozenset(
+    {
+        ProblemKind.GITLAB_UNUSABLE,
+        ProblemKind.WEBHOOK_UNHEALTHY,
+        ProblemKind.WEBHOOK_SILENT,
+        ProblemKind.NO_CREDENTIAL,
+        ProblemKind.POOL_REFUSED,
+        ProblemKind.WARM_STOPPED,
+        ProblemKind.POOL_UNSEEN,
+        ProblemKind.RENEWAL_FAILED,
+        ProblemKind.LEAKED,
+    }
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """One kind of problem: how many cases, and what to do about them."""
@@ -105,6 +123,15 @@ class HookFacts:
 
     scope: HookScope
     detail: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageFacts(HasUtcTimes):
+    """An image of the stack's own that machines start from, and the newest one of its kind."""
+
+    kind: str  # ec2, ec2-arm64, lambda
+    used_at: datetime  # when it was built
+    newest_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +189,7 @@ class FleetFacts:
     heard: tuple[Heard, ...] = ()  # the jobs that changed within `SILENT_WITHIN`
     swept: LastSweep | None = None
     budgets: tuple[BudgetUse, ...] = ()
+    images: tuple[ImageFacts, ...] = ()  # of those kinds that the pools use
 
     @property
     def is_checked(self) -> bool:
@@ -309,6 +337,19 @@ def _pools(facts: FleetFacts) -> Iterator[Problem]:
                 what=f"{what}; jobs that wait over an hour fail as stuck",
                 do="`runner-fleet apply` makes its runner record; then look at reconcile's log",
                 example=pool.name,
+            )
+
+
+def _images(facts: FleetFacts) -> Iterator[Problem]:
+    """Machines that start from an image older than the one that was built for the stack last."""
+    for image in facts.images:
+        if image.newest_at > image.used_at:
+            yield Problem(
+                kind=ProblemKind.IMAGE_BEHIND,
+                what=f"{image.kind} machines start from an image of {image.used_at:%F %R} UTC, and"
+                f" one of {image.newest_at:%F %R} UTC is built",
+                do="`runner-fleet image use` takes the newest; `runner-fleet image list` has all",
+                example=image.kind,
             )
 
 
@@ -626,6 +667,7 @@ _RULES: tuple[Callable[[FleetFacts], Iterator[Problem]], ...] = (
     _holds,
     _dead_letters,
     _pools,
+    _images,
     _tokens,
     _room,
     _budgets,

@@ -18,6 +18,7 @@ from fleet.errors import FleetError
 from fleet.machine.mailbox import MachineState, Report
 from fleet.model import Job, JobStatus, Runner, RunnerState
 from fleet.reasons import Reason
+from fleet.rules.problems import ImageFacts
 from fleet.steps import Step, StepName
 from operations.deployed import Deployed
 from tests.fakes import AT, Clock, FakeGitLab, FakeQueue, FakeSecrets, FakeTable, runner_rows
@@ -39,6 +40,7 @@ class AtWork:
     connected: list[tuple[str, str]] = field(default_factory=list)
     ways: list[Way] = field(default_factory=list)
     person: str = "dana"
+    images: tuple[ImageFacts, ...] = ()
     pauses: int = 0
     failing_later: FleetError | None = None  # of the ledger, after the first pause
     session: Session = field(default_factory=Session)
@@ -63,6 +65,7 @@ class AtWork:
             clock=self.clock,
             pause=self._pause,
             who=lambda: self.person,
+            images=lambda: self.images,
         )
 
     def _connect(self, url: str, token: str, way: Way = DIRECT) -> GitLab:

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from adapters.aws.clients import Clients
+from adapters.aws.demand import Demand
 from adapters.ledger.hooks import HookRow
 from cli.doctor import DoctorWorld
 from cli.main import app
@@ -18,10 +19,11 @@ from fleet.hook_scope import HookScope
 from infra.package import sources_version
 from operations.deployed import Deployed
 from tests.unit.cli.cloudformation import refusal
-from tests.unit.cli.fleet_at_work import AT, FLEET, INSTANCE, AtWork
+from tests.unit.cli.fleet_at_work import AT, FLEET, INSTANCE, AtWork, key
 from tests.unit.cli.session import Session
 from tests.unit.cli.test_init import Account
 from tests.unit.cli.test_validate import SCOPES, FakeAccounts
+from tests.unit.fleet.rules.standings import TROUBLE
 
 IMAGE = f"123456789012.dkr.ecr.eu-central-1.amazonaws.com/runner@sha256:{'0123' * 16}"
 HOOK = "https://hook.example.com/webhook"
@@ -156,6 +158,22 @@ def test_a_fleet_that_is_well_passes_every_check(
     assert len(told["checks"]) >= 20
     assert {"subject", "result", "finding", "todo"} == set(told["checks"][0])
     screen("doctor", str(session))
+
+
+def test_old_dead_letters_keep_no_fleet_from_being_well(ward: Ward, at_work: AtWork) -> None:
+    """They are about jobs of before: `up` goes on, and says what to do about them."""
+    at_work.queues["events"].send([Demand(job=key(1), project_id=7, pool="docker", attempt=4)])
+    result = run(ward, at_work, Session())
+    assert result.exit_code == 0
+    assert "warn  fleet's state: 1 events started no state machine" in result.stdout
+    assert "-> see docs/operations.md, EventDeadLetters" in result.stdout
+
+
+def test_a_problem_of_the_fleet_itself_is_bad(ward: Ward, at_work: AtWork) -> None:
+    at_work.fleet.note_trouble(TROUBLE)
+    result = run(ward, at_work, Session())
+    assert result.exit_code == 1
+    assert f"BAD   fleet's state: {TROUBLE.says}" in result.stdout
 
 
 def sick(ward: Ward, fleet: AtWork) -> None:

@@ -19,7 +19,7 @@ from fleet.machine.mailbox import MachineState
 from fleet.model import RunnerState
 from fleet.reasons import Reason
 from fleet.rules.capacity import BackOff
-from fleet.rules.problems import LastSweep, Problem, ProblemKind
+from fleet.rules.problems import ImageFacts, LastSweep, Problem, ProblemKind
 from fleet.rules.warm import WarmMemory
 from fleet.steps import Step, StepName
 from operations.status import (
@@ -472,6 +472,11 @@ def unheard(at_work: AtWork, jobs: int, *, webhooks: int = 0) -> None:
         row["timeline"] = [Step(at=ago(40), name=StepName.RECONCILE_FOUND).item()]
 
 
+def images(at_work: AtWork, kind: str, newer_s: float) -> None:
+    """The newest image is so much newer than the one that machines start from."""
+    at_work.images = (ImageFacts(kind=kind, used_at=ago(newer_s), newest_at=AT),)
+
+
 PROBLEMS: list[tuple[str, Change, int, str]] = [
     ("gitlab_unusable", lambda f: f.fleet.note_trouble(TROUBLE), 1, TROUBLE.call),
     ("webhook_unhealthy", lambda f: hook(f, healthy=False), 1, "group:42"),
@@ -483,6 +488,7 @@ PROBLEMS: list[tuple[str, Change, int, str]] = [
     ("dead_events", lambda f: bury(f, "events"), 2, "events"),
     ("dead_expiries", lambda f: bury(f, "expiries"), 2, "expiries"),
     ("pool_refused", refused, 1, "docker"),
+    ("image_behind", lambda f: images(f, "ec2", 1), 1, "ec2"),
     ("warm_stopped", lambda f: stops_warm(f, 3), 1, "docker"),
     ("pool_unseen", lambda f: unseen(f, 5401), 1, "docker"),
     ("pool_unseen", lambda f: unseen(f, 300, ever=False), 1, "docker"),
@@ -560,6 +566,8 @@ def test_every_problem_says_what_to_do(screen: Screen) -> None:
         lambda f: full(f, 599),
         lambda f: waits(f, Reason.NO_CAPACITY_UNTIL, 119),
         lambda f: spends(f, POOL_BUDGET, usd=0.99),
+        lambda f: images(f, "ec2", 0),
+        lambda f: images(f, "lambda", 99),  # no pool uses it
         sweeps,
         lambda f: unplaced(f, 179),
         lambda f: unheard(f, 2),

@@ -1,6 +1,7 @@
 """The images of a stack: what is built, where, what is listed, and what the stack uses."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,9 @@ from fleet.config.reading import read_config
 from fleet.errors import Refused
 from infra.image_sources import ImageSources, arguments, image_sources
 from operations import images
+from operations.image_ages import ImageAges
 from operations.images import KINDS, ImageOrder, Workshop
+from tests.fakes import Clock
 from tests.unit.cli.cloudformation import FakeAws, refusal
 from tests.unit.cli.registry import URI, FakeRegistry, digest_of
 
@@ -201,6 +204,26 @@ def test_the_list_has_every_image_newest_first_and_what_is_used() -> None:
     ]
     assert [row.findings for row in rows] == [None, {"HIGH": 2}, None]
     assert images.newest(workshop(aws)) == {EC2: new}
+
+
+def test_an_image_is_held_against_the_newest_of_its_kind_every_five_minutes() -> None:
+    aws, clock = deployed(), Clock()
+    old, other = aws.registry.put(EC2.tag("old")), aws.registry.put(LAMBDA.tag("one"))
+    aws.registry.put(EC2.tag("new"))
+    aws = with_registry(aws, Ec2Image=old, LambdaImage=other, Ec2ImageArm64=OWN)
+    ages = ImageAges(aws.clients(), "fleet-a", clock)
+    behind = {one.kind: one.newest_at - one.used_at for one in ages()}
+    assert behind == {"ec2": timedelta(minutes=2), "lambda": timedelta(0)}
+    aws.registry.put(LAMBDA.tag("two"))
+    seen = []
+    for _ in range(2):
+        clock.go(299)
+        seen.append({one.kind: one.newest_at > one.used_at for one in ages()}["lambda"])
+    assert seen == [False, True]
+
+
+def test_no_image_is_held_against_another_where_aws_may_not_be_asked() -> None:
+    assert ImageAges(FakeAws().clients(), "nowhere", Clock())() == ()
 
 
 def with_registry(aws: FakeAws, **used: str) -> FakeAws:

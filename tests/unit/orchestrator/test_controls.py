@@ -1,5 +1,6 @@
 """An operator's orders and budgets, as scaling and the sweep carry them out."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -8,13 +9,31 @@ import pytest
 
 from adapters.gitlab.values import NewRunner
 from adapters.ledger.controls import Act
+from adapters.ledger.table import Item
 from fleet.errors import Refused
 from fleet.machine.mailbox import MachineState
 from fleet.model import RunnerState
 from fleet.reasons import Reason
 from fleet.rules.controls import ALL, Control, ControlKind
+from fleet.rules.scale import decide_scale
 from fleet.steps import StepName
+from orchestrator.observe import observe, restraints
+from orchestrator.scale import apply
+from tests.fakes import FakeTable
 from tests.unit.orchestrator.scene import AT, FLEET, PROJECT, Scene, key
+
+
+class AskedTable(FakeTable):
+    """Remembers what was queried."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[tuple[str, str]] = []
+
+    def query(self, pk: str, prefix: str = "") -> Iterator[Item]:
+        self.asked.append((pk, prefix))
+        return super().query(pk, prefix)
+
 
 IDLE = FLEET + "idle = { count = 2 }\n"
 BUDGET = FLEET + "budget_usd_per_day = 1\n"
@@ -178,6 +197,29 @@ def test_live_machines_count_with_what_they_cost_so_far() -> None:
     scene.reports(runner, MachineState.BUSY, job_id=1)
     assert scene.scale().launched == 0
     assert reasons(scene, 2) == [Reason.BUDGET]
+
+
+@pytest.mark.parametrize("text", [FLEET, BUDGET])
+def test_a_round_reads_the_runners_of_a_pool_once(text: str) -> None:
+    table = AskedTable()
+    scene = Scene(text, table=table)
+    scene.waits(1)
+    assert scene.scale().launched == 1
+    table.asked.clear()
+    scene.scale()
+    assert table.asked.count(("pool#docker", "runner#")) == 1
+
+
+def test_a_launch_of_another_round_since_the_budgets_were_counted_is_not_done_twice() -> None:
+    scene = Scene(BUDGET)
+    scene.waits(1)
+    under = restraints(scene.world)
+    assert scene.scale().launched == 1
+    observed = observe(scene.world, scene.world.config.pools[0], messages=1, under=under)
+    assert observed.snapshot.runners == ()  # as it was then
+    assert (
+        apply(scene.world, observed, decide_scale(observed.snapshot, observed.limits)).machines == 0
+    )
 
 
 def test_each_ended_machine_counts_once() -> None:

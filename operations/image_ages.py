@@ -1,0 +1,48 @@
+"""Which images a stack's machines start from, and whether a newer one lies in its repository."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from adapters.aws.clients import Clients
+from fleet.errors import FleetError
+from fleet.rules.problems import ImageFacts
+from operations.images import Workshop, listed, workshop_of
+
+LOOK_EVERY = timedelta(minutes=5)  # images change with deployments; `status --watch` reads each 2 s
+
+
+def image_ages(workshop: Workshop) -> tuple[ImageFacts, ...]:
+    """Each kind whose image is one of the stack's repository."""
+    rows = [row for row in listed(workshop) if row.pushed_at is not None]
+    newest: dict[str, datetime] = {}
+    for row in rows:  # newest first
+        if row.pushed_at is not None:
+            newest.setdefault(row.kind.name, row.pushed_at)
+    return tuple(
+        ImageFacts(kind=row.kind.name, used_at=row.pushed_at, newest_at=newest[row.kind.name])
+        for row in rows
+        if row.is_used and row.pushed_at is not None
+    )
+
+
+class ImageAges:
+    """Reads them, and again after `LOOK_EVERY`; none where AWS may not be asked."""
+
+    def __init__(self, aws: Clients, stack: str, clock: Callable[[], datetime]) -> None:
+        self._aws = aws
+        self._stack = stack
+        self._clock = clock
+        self._read: tuple[datetime, tuple[ImageFacts, ...]] | None = None
+
+    def __call__(self) -> tuple[ImageFacts, ...]:
+        """The facts."""
+        at = self._clock()
+        if self._read is None or at - self._read[0] >= LOOK_EVERY:
+            self._read = (at, self._look())
+        return self._read[1]
+
+    def _look(self) -> tuple[ImageFacts, ...]:
+        try:
+            return image_ages(workshop_of(self._aws, self._stack))
+        except FleetError:
+            return ()
