@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from fastapi import FastAPI, Request
@@ -19,12 +20,13 @@ from monitor.board import Board
 from monitor.guard import Guard
 from monitor.metrics import FleetCollector
 from monitor.page import Page
-from monitor.questions import Ask, Sources, here, read_picture
+from monitor.questions import Ask, Recent, Sources, here, read_picture, read_recent
 from monitor.readings import Readings
 from monitor.traces import TraceSender
 from operations.deployed import Deployed
 
 STATIC = Path(__file__).with_name("static")
+RECENT_KEPT = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +78,7 @@ def make_app(
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     for pages in (now, hands, jobs, waits, past, limits):
         app.include_router(pages.routes(page))
-    _add_streams(app, board)
+    _add_streams(app, board, lambda: _recent(page))
 
     _add_failures(app, page)
     return app
@@ -105,9 +107,17 @@ def _sender(deployed: Deployed, serving: Serving) -> TraceSender | None:
     return TraceSender(read, clock, serving.traces, stack=deployed.stack)
 
 
-def _add_streams(app: FastAPI, board: Board) -> None:
+def _recent(page: Page) -> Recent | None:
+    """What ended lately; read in the background, as a scrape waits for nothing."""
+    known: Recent | None = page.readings.ask(
+        "metrics", lambda: page.ask(read_recent), keep=RECENT_KEPT
+    ).value
+    return known
+
+
+def _add_streams(app: FastAPI, board: Board, recent: Callable[[], Recent | None]) -> None:
     registry = CollectorRegistry()
-    registry.register(FleetCollector(board))
+    registry.register(FleetCollector(board, recent))
 
     @app.get("/live")
     async def live() -> StreamingResponse:

@@ -1,24 +1,31 @@
 """The fleet for Prometheus: what the last picture shows, as gauges."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from fleet.rules.problems import STUCK, ProblemKind
 from monitor.board import Board
+from monitor.questions import Recent
 from operations.lanes import Phase, phases_of
 from operations.status import FleetView, PoolView
 
 PREFIX = "runner_fleet_"
+LEAKED = ProblemKind.LEAKED
 
 
 class FleetCollector(Collector):
-    """Collects from the board; a scrape reads nothing of AWS."""
+    """Collects from the board; a scrape reads nothing of AWS.
 
-    def __init__(self, board: Board) -> None:
+    `recent`: what is known of ended machines, None before it was read for the first time.
+    """
+
+    def __init__(self, board: Board, recent: Callable[[], Recent | None]) -> None:
         self._board = board
+        self._recent = recent
 
     def collect(self) -> Iterable[Metric]:
         """Every metric of the last picture; `up` alone before the first one."""
@@ -44,6 +51,44 @@ class FleetCollector(Collector):
             {(queue.name,): queue.messages for queue in view.queues},
         )
         yield _problems(view)
+        found = Counter(dict.fromkeys((LEAKED, *STUCK), 0))
+        found.update({problem.kind: problem.count for problem in view.problems})
+        yield _one("leaked", "What the sweep cannot end.", found[LEAKED])
+        stuck = sum(found[kind] for kind in STUCK)
+        yield _one("stuck_jobs", "Waiting jobs that get no runner until a person acts.", stuck)
+        recent = self._recent()
+        if recent is not None:
+            yield from _past(recent)
+
+
+def _past(recent: Recent) -> Iterable[Metric]:
+    """Gauges of the last hour and of today, UTC: a scraper needs no state of ours."""
+    yield _labelled(
+        "wait_seconds",
+        "Waits of the last hour's jobs by hop; `all`: the whole wait.",
+        ("pool", "hop", "quantile"),
+        {
+            (line.name, hop, quantile): seconds
+            for line in recent.waits
+            for hop, p50_s, p95_s in (
+                ("all", line.p50_s, line.p95_s),
+                *((hop.hop.value, hop.p50_s, hop.p95_s) for hop in line.hops),
+            )
+            for quantile, seconds in (("0.5", p50_s), ("0.95", p95_s))
+        },
+    )
+    yield _labelled(
+        "machines_ended_today", "Ended machines by why they ended.", ("pool", "reason"),
+        recent.ended,
+    )  # fmt: skip
+    yield _labelled(
+        "cost_usd_today",
+        "List price of today's ended machines.",
+        ("pool",),
+        {(pool,): usd for pool, usd in recent.usd.items()},
+    )
+    says = "Calls to GitLab that the fleet has left of this minute's."
+    yield _one("gitlab_calls_left", says, recent.calls_left)
 
 
 def _pools(pools: Iterable[PoolView]) -> Iterable[Metric]:

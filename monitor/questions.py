@@ -1,11 +1,14 @@
 """What the pages ask of the fleet: functions of plain values, so that any process may answer."""
 
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 from adapters.aws.clients import Clients
 from fleet.rules.costs import By
+from fleet.rules.waits import WaitLine, wait_lines
 from monitor.board import RECENT_JOBS
 from operations.cost import CostView, cost
 from operations.deployed import Deployed, gitlab_of
@@ -14,13 +17,14 @@ from operations.job_use import JobUse, job_use
 from operations.jobs import JobsAsked, JobsView, list_jobs
 from operations.lanes import Lane, LaneReader
 from operations.periods import read_period
-from operations.quotas import QuotaSources, QuotaView, read_quotas
+from operations.quotas import QuotaSources, QuotaView, calls_left, read_quotas
 from operations.status import FleetView, gather
 from operations.trail import Trail
 from operations.wait_series import ChartSpan, WaitSeries, wait_series
 
 # Lines of a page; the commands have all of them.
 LINES_SHOWN = 200
+HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +91,34 @@ def read_costs_csv(sources: Sources, since: str, by: By) -> str:
 
 def _cost(sources: Sources, since: str, by: By) -> CostView:
     return cost(sources.deployed, read_period(since, sources.deployed.clock()), by)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recent:
+    """What `/metrics` shows of ended machines, and of calls to GitLab."""
+
+    waits: tuple[WaitLine, ...]  # of the last hour: all jobs, then each pool
+    ended: Mapping[tuple[str, ...], float]  # machines of today, UTC, by pool and reason
+    usd: Mapping[str, float]  # of the same, by pool
+    calls_left: float  # to GitLab, of this minute's
+
+
+def read_recent(sources: Sources) -> Recent:
+    """The ended machines of today, UTC, and of the last hour."""
+    deployed = sources.deployed
+    at = deployed.clock()
+    midnight, hour_ago = at.replace(hour=0, minute=0, second=0, microsecond=0), at - HOUR
+    runs = list(deployed.history.between(min(midnight, hour_ago), at))
+    machines = [run for run in runs if run.had_machine and run.ended_at >= midnight]
+    usd: dict[str, float] = defaultdict(float)
+    for run in machines:
+        usd[run.pool or ""] += float(run.usd or 0)
+    return Recent(
+        waits=wait_lines([run for run in runs if run.ended_at >= hour_ago], over_s=0),
+        ended=Counter((run.pool or "", run.reason or "") for run in machines),
+        usd=dict(usd),
+        calls_left=calls_left(deployed, deployed.config()).left,
+    )
 
 
 def read_limits(

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from adapters.aws.clients import Clients, aws_call
+from adapters.gitlab.api import Allowance
 from adapters.gitlab.client import GitLab
 from adapters.ledger.budget import FleetBudget
 from fleet.config.reading import FleetConfig
@@ -207,14 +208,19 @@ def _runners_allowed(gitlab: GitLab) -> tuple[float, str]:
     return float(allowed), "GitLab's limit for a group"
 
 
-def _calls(deployed: Deployed, config: FleetConfig) -> Numbers:
-    """The calls of the fleet's functions; those of people's commands are not in it."""
-    left = FleetBudget(
+def calls_left(deployed: Deployed, config: FleetConfig) -> Allowance:
+    """What is left of a minute's calls to GitLab, of all functions together."""
+    return FleetBudget(
         deployed.table,
         instance=instance_of(config.gitlab.url),
         calls_per_minute=config.gitlab.calls_per_minute,
         clock=deployed.clock,
     ).of_all
+
+
+def _calls(deployed: Deployed, config: FleetConfig) -> Numbers:
+    """The calls of the fleet's functions; those of people's commands are not in it."""
+    left = calls_left(deployed, config)
     return left.of - left.left, left.of, "of the fleet's functions; calls_per_minute in fleet.toml"
 
 

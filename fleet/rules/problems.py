@@ -596,6 +596,7 @@ _BECAUSE = {
 }
 
 
+STUCK = (ProblemKind.GIVEN_UP, *_BECAUSE)  # the kinds of `count_stuck`
 _OF_REF: Mapping[Reason | None, ProblemKind] = {
     Reason.UNPROTECTED: ProblemKind.UNPROTECTED,
     Reason.PROTECTION_UNKNOWN: ProblemKind.PROTECTION_UNKNOWN,

@@ -9,6 +9,8 @@ from fleet.errors import Transient
 from fleet.machine.mailbox import MachineState
 from fleet.reasons import Reason
 from tests.unit.cli.fleet_at_work import AtWork
+from tests.unit.fleet.facts import AT as PAST_AT
+from tests.unit.fleet.past_runs import jobless, past
 from tests.unit.monitor.browsing import browser_of
 
 PAGES = ("/", "/machines", "/job?of=8")
@@ -151,3 +153,30 @@ def test_metrics_show_pools_runners_queues_and_problems() -> None:
     assert (samples["in_use", "docker"], samples["ceiling", "docker"]) == (1, 5)
     assert samples["dead_letters", "events"] == 0
     assert samples["problems", "no_pool"] == 1
+    assert (samples["stuck_jobs",], samples["leaked",]) == (1, 0)
+
+
+def test_metrics_show_waits_by_hop_ends_cost_and_calls() -> None:
+    at_work = AtWork().configure()
+    at_work.clock.at = PAST_AT
+    old = past(2, ended_s=-3700, usd_nano=10**9, taken_at=None)
+    for run in (past(1, ended_s=-9), old, jobless(3, ended_s=-9, reason="boot_deadline")):
+        at_work.deployed.history.write(run)
+    text = browser_of(at_work).get("/metrics").text
+    samples = {
+        (sample.name.removeprefix("runner_fleet_"), *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    hops = {"all": 60, "webhook": 1, "route": 2, "launch": 7, "boot": 40, "take": 10}
+    waits = {
+        name[1]: value
+        for name, value in samples.items()
+        if (name[0], *name[2:]) == ("wait_seconds", "docker", "0.95")
+    }
+    assert waits == hops
+    assert samples["wait_seconds", "boot", "all", "0.5"] == 40
+    assert samples["machines_ended_today", "docker", "finished"] == 2
+    assert samples["machines_ended_today", "docker", "boot_deadline"] == 1
+    assert samples["cost_usd_today", "docker"] == pytest.approx(1.004)
+    assert samples["gitlab_calls_left",] == 300
