@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -139,3 +140,17 @@ def test_the_next_laptop_goes_on_with_the_applied_file_and_the_repositories(shel
 
 def _source(shell: Shell) -> str:
     return f". {shlex.quote(str(shell.folder / 'env'))}"
+
+
+def test_a_port_in_use_ends_up_and_leaves_nothing(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "cli", "local", "up", "--gitlab-port", port]
+        done = subprocess.run(
+            [*command, "--data", str(tmp_path)], capture_output=True, text=True, check=False
+        )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert "--gitlab-port" in done.stderr
+    assert not (tmp_path / "up.json").exists()

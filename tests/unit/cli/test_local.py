@@ -1,7 +1,6 @@
 """`local up|down|status`: which laptop is meant, and that nothing else is ever ended."""
 
 import json
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -114,21 +113,6 @@ def test_a_file_that_up_did_not_write_ends_no_process(text: str, tmp_path: Path)
             result = run(command, "--data", str(tmp_path))
             assert (result.exit_code, result.stdout) == (1, "")
         assert process.poll() is None
-
-
-def test_a_port_in_use_ends_up_and_leaves_nothing(tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = str(taken.getsockname()[1])
-        command = [sys.executable, "-m", "cli", "local", "up", "--gitlab-port", port]
-        done = subprocess.run(
-            [*command, "--data", str(tmp_path)], capture_output=True, text=True, check=False
-        )
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
-    assert "--gitlab-port" in done.stderr
-    assert not (tmp_path / "up.json").exists()
-    assert run("status", "--data", str(tmp_path)).exit_code == 1
 
 
 def test_chaos_lists_every_fault_and_runs_none() -> None:

@@ -1,6 +1,5 @@
 """Packing: the same sources give the same bytes, and only what is new is uploaded."""
 
-import hashlib
 import json
 import marshal
 import sys
@@ -9,7 +8,6 @@ from importlib.metadata import version
 from importlib.util import MAGIC_NUMBER
 from io import BytesIO
 from pathlib import Path
-from subprocess import CalledProcessError
 from typing import Any
 
 import pytest
@@ -127,31 +125,6 @@ def test_the_runtime_is_the_template_s() -> None:
         function["Properties"].get("Runtime") for function in resources("Lambda::Function").values()
     }
     assert runtimes == {"python{}.{}".format(*package.RUNTIME), None}
-
-
-def wheel(folder: Path) -> Path:
-    """A library of one module, as pip installs it."""
-    built = folder / "tiny-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(built, "w") as packed:
-        packed.writestr("tiny.py", "A = 1\n")
-        packed.writestr(
-            "tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n"
-        )
-        packed.writestr("tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
-        packed.writestr("tiny-1.0.dist-info/RECORD", "")
-    return built
-
-
-def test_dependencies_are_installed_only_as_they_are_locked(tmp_path: Path) -> None:
-    built = wheel(tmp_path)
-    lock = tmp_path / "runtime.txt"
-    lock.write_text(f"{built} --hash=sha256:{hashlib.sha256(built.read_bytes()).hexdigest()}\n")
-    target = package.install_dependencies(tmp_path / "installed", requirements=lock)
-    assert (target / "tiny.py").read_text() == "A = 1\n"
-    assert not (target / "__pycache__").exists()
-    lock.write_text(f"{built} --hash=sha256:{'0' * 64}\n")
-    with pytest.raises(CalledProcessError):
-        package.install_dependencies(tmp_path / "again", requirements=lock)
 
 
 def test_state_machines_are_uploaded_as_plain_json() -> None:

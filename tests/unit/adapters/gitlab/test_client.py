@@ -1,5 +1,3 @@
-import subprocess
-import sys
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -324,13 +322,6 @@ CALLS: list[Callable[[GitLab], Any]] = [
     lambda gitlab: gitlab.project(1),
     lambda gitlab: gitlab.version(),
 ]
-
-
-def test_python_gitlab_is_loaded_by_the_first_call_only() -> None:
-    loaded = "'gitlab' in sys.modules, 'requests' in sys.modules"
-    probe = f"import sys, adapters.gitlab.client; print({loaded})"
-    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False False"
 
 
 CANCEL = "/projects/77/jobs/90210/cancel"

@@ -1,11 +1,16 @@
-"""The wheel has all that the command reads: an installation has no clone to look into."""
+"""Pip at work: the wheel has all that the command reads, and functions get what is locked."""
 
+import hashlib
 import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from subprocess import CalledProcessError
 
+import pytest
+
+from infra import package
 from infra.package import ROOT
 
 NOT_SOURCES = shutil.ignore_patterns(
@@ -32,3 +37,28 @@ def test_a_wheel_has_every_file_that_the_command_reads(tmp_path: Path) -> None:
         assert name in entries, f"{name} is not in the wheel"
         is_program = bool(path.stat().st_mode & 0o100)
         assert bool(entries[name] & 0o100) == is_program, f"{name} is not as executable as it was"
+
+
+def wheel(folder: Path) -> Path:
+    """A library of one module, as pip installs it."""
+    built = folder / "tiny-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(built, "w") as packed:
+        packed.writestr("tiny.py", "A = 1\n")
+        packed.writestr(
+            "tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n"
+        )
+        packed.writestr("tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        packed.writestr("tiny-1.0.dist-info/RECORD", "")
+    return built
+
+
+def test_dependencies_are_installed_only_as_they_are_locked(tmp_path: Path) -> None:
+    built = wheel(tmp_path)
+    lock = tmp_path / "runtime.txt"
+    lock.write_text(f"{built} --hash=sha256:{hashlib.sha256(built.read_bytes()).hexdigest()}\n")
+    target = package.install_dependencies(tmp_path / "installed", requirements=lock)
+    assert (target / "tiny.py").read_text() == "A = 1\n"
+    assert not (target / "__pycache__").exists()
+    lock.write_text(f"{built} --hash=sha256:{'0' * 64}\n")
+    with pytest.raises(CalledProcessError):
+        package.install_dependencies(tmp_path / "again", requirements=lock)
