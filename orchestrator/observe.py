@@ -6,6 +6,7 @@ from datetime import datetime
 
 from adapters.ledger.pools import PoolRow
 from fleet.config.reading import PoolConfig
+from fleet.errors import Refused
 from fleet.model import Job, JobKey, JobStatus, Limits, Runner, Snapshot
 from fleet.reasons import Reason
 from fleet.rules.budgets import Spending, has_budgets, pool_use, projects_used_up, with_living
@@ -59,8 +60,14 @@ def restraints(world: World) -> Restraints:
     controls = in_force(world.fleet.controls(), at)
     if not has_budgets(world.config):
         return Restraints(controls=controls)
-    read = {pool.name: _read(world, pool.name) for pool in world.config.pools}
-    living = (runner for now in read.values() for runner in now.runners)
+    read: dict[str, PoolNow] = {}
+    living: list[Runner] = []
+    for pool in world.config.pools:
+        try:
+            read[pool.name] = _read(world, pool.name)
+            living += read[pool.name].runners
+        except Refused:  # its row cannot be read: `observe` fails for this pool alone
+            living += world.runners.live(pool.name)
     spent = with_living(world.fleet.spent(at.date()), living, world.config, at)
     return Restraints(controls=controls, spending=spent, read=read)
 

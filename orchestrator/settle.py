@@ -264,8 +264,15 @@ def _wakes(world: World, plan: SettlePlan, runner: Runner | None) -> bool:
     return wakes_scaling(
         plan,
         idle_target=idle_target(pool.idle, world.clock()) if pool else 0,
-        wants_room=pool is not None and world.fleet.pool(pool.name).wants_room,
+        wants_room=pool is not None and _wants_room(world, pool.name),
     )
+
+
+def _wants_room(world: World, pool: str) -> bool:
+    try:
+        return world.fleet.pool(pool).wants_room
+    except Refused:  # its row cannot be read: scaling looks and says so
+        return True
 
 
 def _runner_on(world: World, machine_id: str) -> Runner | None:

@@ -207,6 +207,8 @@ def _after(change: Change, items: dict[tuple[str, str], Item]) -> Item | None:
         raise Refused(call="dynamodb", code="ValidationException")
     for name, more in change.append.items():
         after[name] = [*before.get(name, []), *_stored(more)]
+    if not all(type(before.get(name, 0)) in {int, float} for name in change.add):
+        raise Refused(call="dynamodb", code="ValidationException")
     for name, by in change.add.items():
         after[name] = _stored(before.get(name, 0) + by)
     for name in change.remove:

@@ -1,6 +1,6 @@
 """The ledger's job rows: status, pool, reasons and history of each job."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -21,13 +21,13 @@ from adapters.ledger.retries import RetryRows
 from adapters.ledger.rows import REASON, STEPS, RowType
 from adapters.ledger.table import (
     INVALID,
-    INVALID_CHANGE,
     TRANSACT,
     Change,
     Item,
     Rows,
     Table,
     exists,
+    is_invalid,
 )
 from fleet.errors import Refused
 from fleet.model import GONE, Job, JobKey, JobStatus
@@ -83,9 +83,9 @@ class JobRows(Rows):
         self.looks = LookRows(table)
 
     def row(self, key: JobKey) -> JobRow | None:
-        """One job with its history."""
+        """One job with its history; None also where its row cannot be read, which is counted."""
         item = self._table.get(job_pk(key), "job")
-        return _row(item) if item and "instance" in item else None
+        return next(iter(self._readable(_row, [item] if item and "instance" in item else [])), None)
 
     def job(self, key: JobKey) -> Job | None:
         """One job."""
@@ -167,7 +167,7 @@ class JobRows(Rows):
         try:
             return self._table.transact(changes)
         except Refused as exc:
-            if not {INVALID_CHANGE, INVALID} & {exc.facts.get("code"), *_codes(exc)}:
+            if not is_invalid(exc):
                 raise
             return False
 
@@ -376,12 +376,6 @@ def _anew(change: Change) -> Change:
     broken = steps.exists() & ~steps.attribute_type("L")
     when = broken & change.when if change.when else broken
     return replace(change, put={**change.put, **change.append}, append={}, when=when)
-
-
-def _codes(exc: Refused) -> Collection[str]:
-    """Why each change of a cancelled transaction was not carried out."""
-    codes = exc.facts.get("codes")
-    return codes if isinstance(codes, list) else ()
 
 
 def _history(key: JobKey, at: datetime) -> Item:

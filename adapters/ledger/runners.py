@@ -12,7 +12,18 @@ from boto3.dynamodb.conditions import Attr, ConditionBase
 from adapters.ledger.mailboxes import Mailboxes
 from adapters.ledger.recent import KEY as RECENT, recent_pk
 from adapters.ledger.rows import JOB_KEY, RowType
-from adapters.ledger.table import TRANSACT, Change, Item, Rows, Table, absent, exists
+from adapters.ledger.table import (
+    INVALID,
+    TRANSACT,
+    Change,
+    Item,
+    Rows,
+    Table,
+    absent,
+    exists,
+    is_invalid,
+)
+from fleet.errors import Refused
 from fleet.machine.mailbox import Credential, Order, Report
 from fleet.model import JobKey, Note, Runner, RunnerState
 from fleet.reasons import Reason
@@ -167,11 +178,15 @@ class RunnerRows(Rows):
         )
 
     def find(self, runner_id: str) -> Runner | None:
-        """One live runner, joined with its last report; None when it is closed or unknown."""
+        """One live runner, joined with its last report; None when it is closed or unknown.
+
+        None also where its row cannot be read, which is counted.
+        """
         item = self._table.get(f"pool#{pool_of(runner_id)}", f"runner#{runner_id}")
-        if item is None:
+        noted = self._readable(_noted, [item] if item else [])
+        if not noted:
             return None
-        row, note = _noted(item)
+        row, note = noted[0]
         return heard(row, self.reports([row]).get(row.id), self._instance, note=note)
 
     def job_of(self, runner_id: str) -> JobKey | None:
@@ -263,7 +278,22 @@ class RunnerRows(Rows):
         if runner.mailbox:
             changes.append(Change(pk=_owner(runner.mailbox), sk="owner", delete=True))
             changes += self._mailboxes.cleared(runner.mailbox)
-        return self._table.transact(changes)
+        return self._close(changes)
+
+    def _close(self, changes: Sequence[Change]) -> bool:
+        """Carry out what closes a row; a counter that is no number keeps no runner open."""
+        try:
+            return self._table.transact(changes)
+        except Refused as exc:
+            if not is_invalid(exc):
+                raise
+        sound = [change for change in changes if not change.add or self._counts(change)]
+        self._leave_out([f"{one.pk} {one.sk}" for one in changes if one not in sound], INVALID)
+        return self._table.transact(sound)
+
+    def _counts(self, change: Change) -> bool:
+        item = self._table.get(change.pk, change.sk) or {}
+        return all(type(item.get(name, 0)) is int for name in change.add)
 
 
 def pool_of(runner_id: str) -> str:

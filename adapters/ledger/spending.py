@@ -3,14 +3,17 @@
 A counter rises in the transaction that closes a runner, so each machine counts once.
 """
 
+from collections.abc import Callable, Iterable
 from datetime import date, timedelta
+from typing import TypeVar
 
-from adapters.ledger.table import Change, Rows
+from adapters.ledger.table import Change, Item, Rows
 from fleet.past import PastRun
 from fleet.rules.budgets import Spending
 
 KEPT = timedelta(days=3)
 POOL, PROJECT = "pool#", "project#"
+KeyT = TypeVar("KeyT")
 
 
 def spending_changes(run: PastRun) -> list[Change]:
@@ -30,13 +33,19 @@ class SpendingRows(Rows):
 
     def spent(self, day: date) -> Spending:
         """What the machines cost that ended on a day, UTC."""
-        items = {item["sk"]: int(item.get("nano", 0)) for item in self._table.query(_pk(day))}
-        return Spending(
-            pools={n.removeprefix(POOL): v for n, v in items.items() if n.startswith(POOL)},
-            projects={
-                int(n.removeprefix(PROJECT)): v for n, v in items.items() if n.startswith(PROJECT)
-            },
-        )
+        items = list(self._table.query(_pk(day)))
+        return Spending(pools=self._by(POOL, str, items), projects=self._by(PROJECT, int, items))
+
+    def _by(
+        self, kind: str, named: Callable[[str], KeyT], items: Iterable[Item]
+    ) -> dict[KeyT, int]:
+        """The counters of one kind, by name."""
+
+        def read(item: Item) -> tuple[KeyT, int]:
+            return named(item["sk"].removeprefix(kind)), int(item.get("nano", 0))
+
+        ours = (item for item in items if item["sk"].startswith(kind))
+        return dict(self._readable(read, ours))
 
 
 def _pk(day: date) -> str:

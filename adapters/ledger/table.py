@@ -57,6 +57,13 @@ class Change:
     delete: bool = False  # remove the whole item instead
 
 
+def is_invalid(error: Refused) -> bool:
+    """Whether DynamoDB refused a change because of what stands in the row."""
+    codes = error.facts.get("codes")
+    each = codes if isinstance(codes, list) else []
+    return bool({INVALID, INVALID_CHANGE} & {error.facts.get("code"), *each})
+
+
 def exists() -> ConditionBase:
     """The item exists."""
     return Attr("pk").exists()

@@ -8,23 +8,28 @@ from typing import Any
 
 import pytest
 
+from adapters.ledger.controls import Act
 from adapters.ledger.hooks import HookRow
 from adapters.ledger.retries import Intent
+from adapters.ledger.table import Change
 from fleet.config.reading import read_config
 from fleet.errors import Refused
 from fleet.hook_scope import HookScope
 from fleet.machine.mailbox import STEPS_READ, MachineState
 from fleet.model import Runner
 from fleet.reasons import Reason
+from fleet.rules.controls import Control, ControlKind
 from fleet.rules.holds import Hold, HoldKind
+from fleet.rules.hook_reach import ProjectGroups
 from fleet.rules.problems import FleetFacts, ProblemKind, decide_problems
 from fleet.steps import LONGEST, Step, StepName
 from fleet.trouble import Trouble
 from tests.unit.infra.documents import properties, statements
-from tests.unit.orchestrator.scene import AT, FLEET, INSTANCE, POOL, PROJECT, Scene, key
+from tests.unit.orchestrator.scene import AT, FLEET, INSTANCE, POOL, PROJECT, Scene, described, key
 
 LONG = "x" * 390_000
-TWO_POOLS = FLEET + POOL.replace("docker", "second")
+BUDGETS = '[budgets]\nprojects = { "7" = 50.0 }\n'
+TWO_POOLS = FLEET + POOL.replace("docker", "second") + BUDGETS
 JOB = {"instance": INSTANCE, "job_id": 1, "project_id": PROJECT, "status": 1, "attempt": 1}
 WAITING = {**JOB, "job_id": 66, "name": "x", "tags": ["docker"], "project_path": "a/b"}
 # What a machine plants in its own mailbox: the attributes by which the ledger's indexes find rows.
@@ -150,6 +155,16 @@ def full_scene() -> Scene:
     )
     fleet.note_hold(Hold(kind=HoldKind.PACE, since=AT, ask_at=AT, words="slow down", pool="docker"))
     fleet.note_trouble(Trouble(kind="token", since=AT, call="GET /x", words="401"))
+    raised = Control(kind=ControlKind.CEILING, about="docker", at=AT, who="ann", ceiling=9)
+    fleet.order(raised, Act(at=AT, who="ann", what="ceiling docker 9"))
+    scene.gitlab.groups_by_project[PROJECT] = (42,)
+    fleet.note_groups(INSTANCE, PROJECT, ProjectGroups(ids=(42,), asked_at=AT))
+    for name in ("pool#docker", f"project#{PROJECT}"):
+        scene.table.write(Change(pk=f"spend#{AT:%Y-%m-%d}", sk=name, add={"nano": 1}))
+    (gone,) = scene.launched(3)
+    scene.gitlab.change(3, status="canceled")
+    scene.settle(3, "canceled")
+    assert scene.closes(gone, Reason.WENT_UNSERVED)
     runner = scene.runs(1)
     scene.reports(runner, MachineState.BUSY, job_id=1)
     scene.waits(2)
@@ -173,6 +188,16 @@ def spoiled(item: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield {name: value for name, value in item.items() if name in {*kept, "changed_at", "open_sk"}}
 
 
+GROUP_HOOK = "group:42@00000000"
+
+
+def as_runner(runner: Runner, job_id: int) -> dict[str, Any]:
+    """What GitLab says of the runner of job 1."""
+    if job_id != 1:
+        return {}
+    return {"runner_id": runner.gitlab_runner_id, "runner_description": described(runner)}
+
+
 ROWS = sorted(full_scene().table.items)
 
 
@@ -192,6 +217,49 @@ def test_a_row_that_cannot_be_read_stops_no_pass_and_no_other_pool(
         served = {entry.for_job for entry in scene.world.runners.live("second")}
         assert mine or key(9) in served, bad
         assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("row", ROWS, ids=" ".join)
+def test_a_row_that_cannot_be_read_stops_no_event_and_keeps_no_runner_open(
+    row: tuple[str, str],
+) -> None:
+    """Job 1 ends, whose runner is then closed; jobs 10 and 11 come and are taken."""
+    item = full_scene().table.items[row]
+    its_own = row[0] == "pool#docker"  # the pool's row, and its runners'
+    for bad in spoiled(item):
+        scene = full_scene()
+        runner = next(one for one in scene.runners if one.job == key(1))
+        scene.table.items[row] = bad
+        scene.push(10)
+        scene.route(10, hook=GROUP_HOOK)
+        scene.gitlab.change(1, status="success")
+        for job_id, status in ((1, "success"), (11, "running"), (11, "failed")):
+            scene.settle(job_id, status, hook=GROUP_HOOK, **as_runner(runner, job_id))
+        scene.settle_machine("EC2 Instance State-change Notification", "m-0")
+        scene.reports(runner, MachineState.DONE, StepName.ENDED, job_id=1)
+        scene.backend.die(runner.machine_id or "")
+        for _ in range(2):
+            scene.clock.go(400)
+            scene.reconcile()  # has job 10 where its pipeline's row says that another reads it
+            scene.sweep()
+        assert scene.job(10).pool == "docker", bad
+        assert its_own or runner.id not in {one.id for one in scene.runners}, bad
+
+
+@pytest.mark.parametrize(("pk", "sk"), [("pool#docker", "pool"), ("spend#d", "pool#docker")])
+def test_a_counter_that_is_no_number_keeps_no_runner_open(pk: str, sk: str) -> None:
+    scene = Scene()
+    (runner,) = scene.launched(1)
+    name = {"pool": "in_use"}.get(sk, "nano")
+    counters = {("pool#docker", "pool"): "in_use", ("spend#d", "pool#docker"): "nano"}
+    scene.table.items.setdefault((pk, sk), {"pk": pk, "sk": sk})[name] = "many"
+    spent = Change(pk="spend#d", sk="pool#docker", add={"nano": 5})
+    assert scene.world.runners.close(runner, Reason.FINISHED, at=AT, also=[spent])
+    assert scene.world.runners.live("docker") == ()
+    left = {key: scene.table.items[key][counters[key]] for key in counters}
+    sound = {("pool#docker", "pool"): 0, ("spend#d", "pool#docker"): 5}
+    assert left == {**sound, (pk, sk): "many"}
+    assert scene.table.unreadable == {f"{pk} {sk}"}
 
 
 def test_a_row_that_cannot_be_read_is_counted_and_is_a_problem(
@@ -228,7 +296,7 @@ def test_a_machine_whose_row_cannot_be_read_is_no_stray() -> None:
     scene.reports(runner, MachineState.IDLE)
     scene.clock.go(3600)
     scene.sweep()
-    assert scene.backend.ended == []
+    assert runner.machine_id not in scene.backend.ended
     assert runner.gitlab_runner_id in scene.gitlab.records
 
 

@@ -10,7 +10,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from boto3.dynamodb.conditions import Attr, ConditionBase
 
-from adapters.ledger.table import Change, Table, absent, exists
+from adapters.ledger.table import Change, Table, absent, exists, is_invalid
+from fleet.errors import Refused
 from fleet.reasons import Reason
 from local.aws.engine import Engine
 from tests.fakes import FakeTable
@@ -278,3 +279,14 @@ def test_of_many_at_once_as_many_get_a_place_as_there_are(table: Table, pk: str)
         done = list(pacer.map(reserve, range(8)))
     assert sum(done) == 5
     assert len(list(table.query(pk, "runner#"))) == 5
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_counter_that_is_no_number_takes_no_more(table: Table, pk: str, *, at_once: bool) -> None:
+    table.write(put(pk, "a", n="many"))
+    change = Change(pk=pk, sk="a", add={"n": 1})
+    other = Change(pk=pk, sk="b", add={"n": 1})
+    with pytest.raises(Refused) as refused:
+        _ = table.transact([other, change]) if at_once else table.write(change)
+    assert is_invalid(refused.value)
+    assert table.get(pk, "b") is None
