@@ -63,12 +63,11 @@ def chaos(  # noqa: PLR0913  # one parameter for each option
         return
     chosen = _chosen(fault)
     wanted = seed or list(range(1, seeds + 1))
-    chosen_form = containers(machines)
     plan = Plan(
         faults=chosen,
         seeds=wanted,
         at_once=at_once,
-        agent_image=chosen_form.image if chosen_form else None,
+        containers=containers(machines),
         data=data,
     )
     rows = []

@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 
 from local.laptop import ContainerOptions
-from local.machines.agent_image import agent_image
 from local.machines.containers import docker_engine
+from local.machines.runner_images import AGENT, runner_image, sandbox_image
 
 
 class MachineForm(StrEnum):
-    """What stands for an EC2 instance."""
+    """What stands for EC2 machines and for the sandboxes of Lambda."""
 
     PROCESSES = "processes"
     CONTAINERS = "containers"
@@ -22,8 +22,8 @@ Machines = Annotated[
     MachineForm,
     typer.Option(
         "--machines",
-        help="What stands for EC2 machines. Containers, on a Docker engine as root of it, have an"
-        " engine of their own: jobs of the docker executor run there.",
+        help="What runs jobs. Containers, on a Docker engine as root of it, are of the deployed"
+        " images: EC2 machines have an engine of their own, Lambda is AWS's emulator.",
     ),
 ]
 
@@ -33,4 +33,4 @@ def containers(form: MachineForm) -> ContainerOptions | None:
     if form is MachineForm.PROCESSES:
         return None
     with closing(docker_engine()) as client:
-        return ContainerOptions(image=agent_image(client))
+        return ContainerOptions(agent=runner_image(client, AGENT), sandbox=sandbox_image(client))

@@ -38,7 +38,7 @@ from local.machines.containers import (
     shares_groups,
 )
 from local.machines.guests import GuestHost, GuestOptions
-from local.machines.lambda_containers import LambdaContainers, SandboxImage
+from local.machines.lambda_containers import LambdaContainers
 from local.machines.lambda_host import LambdaHost, LambdaOptions
 from local.registry import Registry
 from operations.apply import Applied, apply_config
@@ -64,21 +64,18 @@ HEALTH = json.dumps(
 class ContainerOptions:
     """Machines as containers, on the Docker engine at hand."""
 
-    image: str  # of the agent, as this engine has it
-    bare_images: frozenset[str] = frozenset()  # AMIs without Docker
+    agent: str | None = None  # the image of EC2 machines; without it none is booted
+    sandbox: str | None = None  # that of Lambda runners, with the emulator; else they are processes
+    bare_images: tuple[str, ...] = ()  # AMIs without Docker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaptopOptions:
     """What can be set on a laptop. `guest_settings`: more variables of every guest.
 
-    Without `boots_guests` EC2 instances stay records, and the caller stands for them. With
-    `sandboxes` the Lambda runners are containers of an image; then `host` must be one that
-    containers reach.
+    Without `boots_guests` EC2 instances stay records, and the caller stands for them.
     """
 
-    host: str = LOOPBACK  # of this machine, where the engine and GitLab answer
-    sandboxes: SandboxImage | None = None
     engine: EngineOptions = field(default_factory=EngineOptions)
     gitlab: GitLabOptions = field(default_factory=GitLabOptions)
     stack: StackOptions = field(default_factory=StackOptions)
@@ -95,7 +92,7 @@ class Laptop:
         self.options = options or LaptopOptions()
         self.data = data
         self._docker = docker_engine() if self.options.containers else None
-        self.host = gateway_of(self._docker) if self._docker else self.options.host
+        self.host = gateway_of(self._docker) if self._docker else LOOPBACK
         self.engine = Engine(data / "engine", replace(self.options.engine, host=self.host))
         self.registry: Registry | None = None
         self._closing = ExitStack()
@@ -123,10 +120,12 @@ class Laptop:
         stack_name = self.options.stack.name
         settings = self._guest_settings()
         stack_options = self.options.stack
-        if self._docker and self.options.containers:
+        if self._docker:
             self._closing.callback(self._docker.close)
+        agent = self.options.containers and self.options.containers.agent
+        if self._docker and agent:
             self.registry = self._closing.enter_context(Registry(self.data / "registry", self.host))
-            digest = self.registry.push(self._docker, self.options.containers.image, ECR_PATH)
+            digest = self.registry.push(self._docker, agent, ECR_PATH)
             ec2_image = f"{REGISTRY_NAME}/{ECR_PATH}@{digest}"
             stack_options = replace(stack_options, ec2_image=ec2_image)
         self._simulator = self._closing.enter_context(
@@ -149,9 +148,10 @@ class Laptop:
 
     def _lambda_host(self, settings: Mapping[str, str]) -> LambdaHost:
         options = LambdaOptions(folder=self.data / "lambda", environment=settings)
-        if self.options.sandboxes is None:
+        chosen = self.options.containers
+        if chosen is None or chosen.sandbox is None or self._docker is None:
             return LambdaHost(self.engine, options)
-        return LambdaContainers(self.engine, options, self.options.sandboxes)
+        return LambdaContainers(self.engine, options, self._docker, chosen.sandbox)
 
     def _guest_host(self, settings: Mapping[str, str]) -> GuestHost:
         options = GuestOptions(

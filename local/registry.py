@@ -89,6 +89,13 @@ class Registry:
             client.images.remove(f"{tag}:pushed")
         return digest
 
+    def forget(self, repository: str, digest: str) -> None:
+        """Have an image no more. Raises `OSError` without the registry."""
+        host, _, port = self._pushed_at.partition(":")
+        with closing(HTTPConnection(host, int(port), timeout=20)) as connection:
+            connection.request("DELETE", f"/v2/{repository}/manifests/{digest}")
+            connection.getresponse().read()
+
 
 def _answers(address: str) -> bool:
     host, _, port = address.partition(":")

@@ -10,11 +10,12 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from local.chaos.faults.fault import Fault
 from local.chaos.judge import Row, broken_run
+from local.laptop import ContainerOptions
 
 STOP_TIMEOUT_S = 60.0
 
@@ -26,7 +27,7 @@ class Plan:
     faults: Sequence[Fault]
     seeds: Sequence[int]
     at_once: int = 1
-    agent_image: str | None = None  # machines are containers with it; else processes
+    containers: ContainerOptions | None = None  # what machines are; else processes
     data: Path | None = None  # keeps the files of the laptops; else they are thrown away
 
     def runs(self) -> tuple[tuple[Fault, int], ...]:
@@ -101,7 +102,7 @@ class _Clerk:
         return subprocess.Popen(
             [
                 *(sys.executable, "-m", "local.chaos.worker", str(self._folder)),
-                *([self._plan.agent_image] if self._plan.agent_image else []),
+                *([json.dumps(asdict(self._plan.containers))] if self._plan.containers else []),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -1,6 +1,6 @@
-"""A worker of the suite: `python -m local.chaos.worker folder [agent's image]`.
+"""A worker of the suite: `python -m local.chaos.worker folder [containers]`.
 
-With an image, machines are containers.
+`containers`: JSON of `ContainerOptions`; without it machines are processes.
 
 It reads runs from standard input, a line of JSON each, `{"fault", "seed"}`, and prints their rows.
 """
@@ -86,8 +86,8 @@ class Worker:
 
 def main(arguments: list[str]) -> int:
     """Serve standard input until it ends, or SIGINT comes: then the run under way is given up."""
-    folder, *images = arguments
-    containers = ContainerOptions(image=images[0]) if images else None
+    folder, *chosen = arguments
+    containers = ContainerOptions(**json.loads(chosen[0])) if chosen else None
     with suppress(KeyboardInterrupt), Worker(Path(folder), containers) as worker:
         for line in sys.stdin:
             order = json.loads(line)

@@ -16,9 +16,9 @@ from docker.types import Mount
 
 from fleet.errors import Refused, Transient
 from local.aws.engine import ACCOUNT, REGION
+from local.machines.runner_images import BASE_VARIABLE
 
 CONTEXT = Path(__file__).parent / "container"
-BASE_VARIABLE = "RUNNER_FLEET_GUEST_BASE"  # an image of Debian 12
 REGISTRY_NAME = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
 REGISTRY_IP = "169.254.169.253"
 LABEL = "runner-fleet.guest"
@@ -39,7 +39,7 @@ class Park:
     # Without a namespace of control groups, which came with their version 2, the engine of a guest
     # makes its groups among this machine's.
     shares_groups: bool
-    bare_images: frozenset[str] = frozenset()  # machine images (AMIs) without Docker
+    bare_images: tuple[str, ...] = ()  # machine images (AMIs) without Docker
 
 
 def docker_engine() -> docker.DockerClient:

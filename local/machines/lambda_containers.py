@@ -6,9 +6,7 @@ and ended as soon as its runtime ends.
 """
 
 import json
-import os
 import time
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -20,11 +18,13 @@ import docker
 from docker.errors import APIError, NotFound
 
 from local.machines.lambda_host import Answered, LambdaCloud, LambdaHost, LambdaOptions, failed
+from local.machines.runner_images import EMULATOR
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
 
-EMULATOR = "/usr/local/bin/aws-lambda-rie"
+NETWORK = "bridge"
+AT_ONCE = 32  # sandboxes; further invocations wait
 PORT = 8080
 USER = 65534  # as in Lambda: no user of the image, without rights
 PROCESSES = 1024  # with their threads; source: Lambda quotas
@@ -33,16 +33,6 @@ ANSWERS_AFTER_S = 15.0  # the emulator itself, after the function's time is over
 LABEL = "runner-fleet.lambda"
 _PATH = "/2015-03-31/functions/function/invocations"
 _ENDED = frozenset({"Runtime.ExitError", "Sandbox.Timedout", "Sandbox.Failure"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SandboxImage:
-    """What sandboxes are made of."""
-
-    image: str  # of the Lambda runners
-    emulator: Path  # the program for this processor
-    network: str = "bridge"
-    concurrency: int = 32  # sandboxes at once; further invocations wait
 
 
 @dataclass(slots=True)
@@ -69,13 +59,14 @@ class ContainerSandbox:
 class LambdaContainers(LambdaHost):
     """An HTTP server at `url`; a context. Its sandboxes are containers."""
 
-    def __init__(self, cloud: LambdaCloud, options: LambdaOptions, made_of: SandboxImage) -> None:
-        """Find the engine. Raises `docker.errors.DockerException` without one."""
-        super().__init__(cloud, replace(options, concurrency=made_of.concurrency))
-        self._made_of = made_of
-        self._engine = docker.from_env()
-        image = self._engine.images.get(made_of.image)
-        config: Mapping[str, Any] = image.attrs["Config"]
+    def __init__(
+        self, cloud: LambdaCloud, options: LambdaOptions, engine: docker.DockerClient, image: str
+    ) -> None:
+        """`image`: of the Lambda runners, with the emulator (`runner_images.sandbox_image`)."""
+        super().__init__(cloud, replace(options, concurrency=AT_ONCE))
+        self._engine = engine
+        self._image = image
+        config: Mapping[str, Any] = engine.images.get(image).attrs["Config"]
         self._command = [*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())]
         self._warm: list[ContainerSandbox] = []
         self.durations_s: list[float] = []  # of the invocations that ended, in their order
@@ -127,10 +118,9 @@ class LambdaContainers(LambdaHost):
         return fitting
 
     def _start(self, setting: Mapping[str, Any], kind: tuple[str, str]) -> ContainerSandbox:
-        made_of = self._made_of
         disk_mb = int(setting.get("EphemeralStorage", {}).get("Size", 512))
         container = self._engine.containers.run(
-            made_of.image,
+            self._image,
             ["--log-level", "error", *self._command],
             entrypoint=[EMULATOR],
             detach=True,
@@ -143,13 +133,12 @@ class LambdaContainers(LambdaHost):
             ipc_mode="none",  # Lambda has no /dev/shm
             mem_limit=f"{setting['MemorySize']}m",
             tmpfs={"/tmp": f"rw,exec,nosuid,nodev,mode=0700,uid={USER},gid={USER},size={disk_mb}m"},  # noqa: S108
-            volumes={str(made_of.emulator): {"bind": EMULATOR, "mode": "ro"}},
             environment=self._inside(setting),
-            network=made_of.network,
+            network=NETWORK,
         )
         container.reload()
         networks = container.attrs["NetworkSettings"]["Networks"]
-        sandbox = ContainerSandbox(container, networks[made_of.network]["IPAddress"], kind)
+        sandbox = ContainerSandbox(container, networks[NETWORK]["IPAddress"], kind)
         try:
             _wait_for(sandbox.address)
         except OSError:
@@ -250,16 +239,3 @@ def _wait_for(address: str) -> None:
             time.sleep(0.01)
         else:
             return
-
-
-def emulator(folder: Path, wheel: Path) -> Path:
-    """Unpack the emulator for this processor from the wheel of `aws-sam-cli`.
-
-    Readable by root only: jobs in a sandbox have its user and must not read its memory.
-    """
-    machine = {"aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
-    program = folder / "aws-lambda-rie"
-    with zipfile.ZipFile(wheel) as files:
-        program.write_bytes(files.read(f"samcli/local/rapid/aws-lambda-rie-{machine}"))
-    program.chmod(0o711)
-    return program

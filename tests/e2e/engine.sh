@@ -50,5 +50,5 @@ if ! docker image inspect "$base" >/dev/null 2>&1; then
     tar -C "$folder/root" -c . | docker import - "$base" >/dev/null
   fi
 fi
-export RUNNER_FLEET_BASE=$base RUNNER_FLEET_GUEST_BASE=${RUNNER_FLEET_GUEST_BASE:-$base}
+export RUNNER_FLEET_BASE=$base
 timeout "${E2E_WITHIN_S:-1800}" "$@"

@@ -1,9 +1,10 @@
 """Both targets of the runner image, built once by the engine at hand, for the tests that run them.
 
-- `RUNNER_FLEET_GITLAB_RUNNER` names the gitlab-runner that goes into them.
+- `RUNNER_FLEET_GITLAB_RUNNER` names the gitlab-runner that goes into them; else the stand-in does.
 - `RUNNER_FLEET_BASE` names their base, an image of Debian 12; `fleet-base:bookworm` by default.
 - `RUNNER_FLEET_PYTHON_3_12` and `RUNNER_FLEET_PYTHON_3_13` name images with that Python in
   `/usr/local`. Without them, Maven fetches builds of CPython that are made for Java programs.
+- `RUNNER_FLEET_EC2_IMAGE` and `RUNNER_FLEET_LAMBDA_IMAGE` name images to use as they are.
 """
 
 import hashlib
@@ -11,20 +12,32 @@ import io
 import os
 import shutil
 import subprocess
-import tarfile
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import closing
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import docker
 import pytest
-from docker.errors import DockerException, ImageNotFound
+from docker.errors import ImageNotFound
 
 from adapters.guest.runner_process import BINARY_VARIABLE
-from infra.image_sources import ImageSources, image_sources
-from local.machines.agent_image import BASE_VARIABLE, given_here, has_image
+from fleet.errors import Refused
+from infra.image_sources import ImageSources
+from local.machines.binaries import STANDIN
+from local.machines.containers import docker_engine
+from local.machines.runner_images import (
+    AGENT,
+    BASE_VARIABLE,
+    IMAGE_VARIABLES,
+    SANDBOX,
+    build,
+    has_image,
+    runner_image,
+    sandbox_image,
+)
 
 BASE = os.environ.get(BASE_VARIABLE, "fleet-base:bookworm")
 # By their checksums. They are for x86-64, as the machine of these tests is.
@@ -40,70 +53,68 @@ CPYTHONS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Images:
-    """References of the built images: `<name>:<digest of the sources>`."""
+    """References of the images, each built when it is asked for."""
 
-    ec2: str
-    sandbox: str
+    def __init__(self, client: docker.DockerClient) -> None:
+        self._client = client
+        self.executor = "shell" if os.environ[BINARY_VARIABLE] == str(STANDIN) else "docker"
+
+    @cached_property
+    def ec2(self) -> str:
+        """Of the agent."""
+        return runner_image(self._client, AGENT)
+
+    @cached_property
+    def sandbox(self) -> str:
+        """Of the Lambda runners."""
+        self._bring_pythons()
+        return runner_image(self._client, SANDBOX)
+
+    @cached_property
+    def emulated(self) -> str:
+        """Of the Lambda runners, with AWS's emulator in it."""
+        self._bring_pythons()
+        return sandbox_image(self._client)
+
+    def _bring_pythons(self) -> None:
+        for version in CPYTHONS:
+            variable = f"RUNNER_FLEET_PYTHON_{version.replace('.', '_')}"
+            if not os.environ.get(variable) and not os.environ.get(IMAGE_VARIABLES[SANDBOX]):
+                os.environ[variable] = _python(self._client, version)
+
+
+def needs_gitlab_runner(images: Images) -> None:
+    """Skip a test of what the stand-in does not have."""
+    if images.executor == "shell":
+        pytest.skip(f"the stand-in does not have this: set {BINARY_VARIABLE}")
 
 
 @pytest.fixture(scope="session")
 def images() -> Iterator[Images]:
-    """Both images; the same sources are built once, whatever the number of sessions."""
-    client = _engine()
-    try:
-        yield built(client)
-    finally:
-        client.close()
-
-
-def built(client: docker.DockerClient) -> Images:
-    """Build what the engine does not have yet."""
-    given, arguments = given_here()
-    if "gitlab-runner" not in given:
-        pytest.skip(f"the images need a gitlab-runner: set {BINARY_VARIABLE}")
-    files = image_sources(given=given)
-    arguments |= {
-        "BASE": BASE,
-        "PYTHON_3_12": _python(client, "3.12"),
-        "PYTHON_3_13": _python(client, "3.13"),
-    }
-    return Images(
-        ec2=_image(client, files, "ec2", arguments),
-        sandbox=_image(client, files, "lambda", arguments),
-    )
+    """The images; the same sources are built once, whatever the number of sessions."""
+    with pytest.MonkeyPatch.context() as environment, closing(_engine()) as client:
+        environment.setenv(BASE_VARIABLE, BASE)
+        environment.setenv(BINARY_VARIABLE, os.environ.get(BINARY_VARIABLE) or str(STANDIN))
+        yield Images(client)
 
 
 def _engine() -> docker.DockerClient:
     try:
-        client = docker.from_env(timeout=1800)
-        client.ping()
+        client = docker_engine()
         client.images.get(BASE)
     except ImageNotFound:
-        pytest.skip(f"the engine has no image {BASE}: set RUNNER_FLEET_BASE")
-    except DockerException as exc:
-        pytest.skip(f"no Docker engine answers: {exc}")
+        pytest.skip(f"the engine has no image {BASE}: set {BASE_VARIABLE}")
+    except Refused as exc:
+        pytest.skip(str(exc))
     return client
 
 
-def _image(
-    client: docker.DockerClient, files: ImageSources, target: str, arguments: dict[str, str]
-) -> str:
-    tag = f"fleet-{target}:{files.digest}"
-    if not has_image(client, tag):
-        _build(client, files.tar(), tag, target=target, buildargs=arguments)
-    return tag
-
-
 def _python(client: docker.DockerClient, version: str) -> str:
-    chosen = os.environ.get(f"RUNNER_FLEET_PYTHON_{version.replace('.', '_')}")
-    if chosen:
-        return chosen
     artifact, sha256 = CPYTHONS[version]
     tag = f"fleet-python:{version}-{sha256[:12]}"
     if not has_image(client, tag):
-        _build(client, _cpython(version, _fetched(artifact, sha256)), tag)
+        build(client, tag, _cpython(version, _fetched(artifact, sha256)))
     return tag
 
 
@@ -119,50 +130,19 @@ def _fetched(artifact: str, sha256: str) -> bytes:
     return content
 
 
-def _cpython(version: str, archive: bytes) -> bytes:
+def _cpython(version: str, archive: bytes) -> ImageSources:
     """A build's context whose image has this CPython where Docker's official images have it."""
-    packed = io.BytesIO()
     prefix = "org/bytedeco/cpython/linux-x86_64/"
-    with tarfile.open(fileobj=packed, mode="w") as context_:
-        _add(context_, "Dockerfile", b"FROM scratch\nCOPY usr/ /usr/\n")
-        with zipfile.ZipFile(io.BytesIO(archive)) as parts:
-            for entry in parts.infolist():
-                name = entry.filename.removeprefix(prefix)
-                if entry.is_dir() or name == entry.filename:
-                    continue
-                if name.startswith("libffi.so."):
-                    name = f"lib/python{version}/lib-dynload/{name}"
-                elif name.startswith("libpython"):
-                    name = f"lib/{name}"
-                if name.split("/")[0] in {"bin", "include", "lib"}:
-                    _add(context_, f"usr/local/{name}", parts.read(entry))
-    return packed.getvalue()
-
-
-def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
-    entry = tarfile.TarInfo(name)
-    entry.size, entry.mode = len(content), 0o755 if "/bin/" in name else 0o644
-    archive.addfile(entry, io.BytesIO(content))
-
-
-def _build(
-    client: docker.DockerClient,
-    packed: bytes,
-    tag: str,
-    *,
-    target: str = "",
-    buildargs: dict[str, str] | None = None,
-) -> None:
-    lines = client.api.build(
-        fileobj=io.BytesIO(packed),
-        custom_context=True,
-        tag=tag,
-        target=target,
-        buildargs=buildargs,
-        rm=True,
-        forcerm=True,
-        decode=True,
-    )
-    told = [str(line.get("stream") or line.get("error") or "") for line in lines]
-    if not has_image(client, tag):
-        pytest.fail("".join(told[-30:]))
+    files = {"Dockerfile": b"FROM scratch\nCOPY usr/ /usr/\n"}
+    with zipfile.ZipFile(io.BytesIO(archive)) as parts:
+        for entry in parts.infolist():
+            name = entry.filename.removeprefix(prefix)
+            if entry.is_dir() or name == entry.filename:
+                continue
+            if name.startswith("libffi.so."):
+                name = f"lib/python{version}/lib-dynload/{name}"
+            elif name.startswith("libpython"):
+                name = f"lib/{name}"
+            if name.split("/")[0] in {"bin", "include", "lib"}:
+                files[f"usr/local/{name}"] = parts.read(entry)
+    return ImageSources(files=files)

