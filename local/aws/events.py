@@ -1,17 +1,18 @@
 """The events and answers of AWS that MiniStack 1.5.33 lacks and the fleet needs.
 
-State changes of EC2 instances, their user data and where a fleet launched them, what a function's
-handler raised, failed asynchronous invocations on an event bus, AWS's names for a throttled
-invocation and for an execution that exists already, retries that do not all come at once, and an
-address of an HTTP API that can be posted to.
+State changes of EC2 instances, their user data and image and where a fleet launched them, what a
+function's handler raised, failed asynchronous invocations on an event bus, AWS's names for a
+throttled invocation and for an execution that exists already, retries that do not all come at
+once, and an address of an HTTP API that can be posted to.
 The account's root, which stands for the cloud itself here, may also put events whose source is
 `aws.*`: so a spot notice is injected.
 """
 
+import itertools
 import json
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ministack.core import iam_evaluator, lambda_runtime
@@ -50,6 +51,7 @@ def install() -> None:
     stepfunctions._find_matching_retrier = _with_jitter(stepfunctions._find_matching_retrier)
     describe = ec2._ACTION_MAP["DescribeInstanceAttribute"]
     ec2._ACTION_MAP["DescribeInstanceAttribute"] = _with_user_data(describe)
+    ec2._ACTION_MAP["CreateFleet"] = _with_images(ec2._ACTION_MAP["CreateFleet"])
     ec2._fleet_instances_xml = _with_places(ec2._fleet_instances_xml)
     stepfunctions._invoke_nested_start_execution = _with_aws_error_name(
         stepfunctions._invoke_nested_start_execution
@@ -204,6 +206,35 @@ def _with_user_data(
         return status, headers, body.replace(b"<userData/>", value)
 
     return described
+
+
+def _with_images(create: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:
+    """Launch each machine of a fleet from the image of its override."""
+
+    def created(params: dict[str, Any]) -> Any:
+        known = set(ec2._instances)
+        answer = create(params)
+        images = dict(_images(params))
+        for instance_id in set(ec2._instances) - known:
+            instance = ec2._instances[instance_id]
+            place = (instance["InstanceType"], instance["SubnetId"])
+            instance["ImageId"] = images.get(place) or instance["ImageId"]
+        return answer
+
+    return created
+
+
+def _images(params: dict[str, Any]) -> Iterator[tuple[tuple[str, str], str]]:
+    """The image of each override of the first launch template, by instance type and subnet."""
+    for number in itertools.count(1):
+        override = f"LaunchTemplateConfigs.1.Overrides.{number}"
+        place = (
+            ec2._p(params, f"{override}.InstanceType"),
+            ec2._p(params, f"{override}.SubnetId"),
+        )
+        if not any(place):
+            return
+        yield place, ec2._p(params, f"{override}.ImageId")
 
 
 def _with_places(

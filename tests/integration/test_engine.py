@@ -241,21 +241,33 @@ def test_a_machine_reads_its_user_data(engine: Engine, stack: Stack) -> None:
         ec2.describe_instance_attribute(InstanceId="i-0", Attribute="userData")
 
 
-def test_a_launch_names_the_place_of_each_machine(engine: Engine, stack: Stack) -> None:
-    """Without it, a place that gives one machine at a time would count as an empty one."""
+def test_a_launch_names_the_place_of_each_machine_and_takes_its_image(
+    engine: Engine, stack: Stack
+) -> None:
+    """Without the place, a place that gives one machine at a time would count as an empty one."""
     places = [
         {"InstanceType": kind, "SubnetId": subnet}
         for kind in ("m7i.large", "m7a.large")
         for subnet in stack.subnets.split(",")
     ]
+    own = [*places[:-1], places[-1] | {"ImageId": "ami-00000000000000bad"}]
     template = {"LaunchTemplateId": stack.launch_template, "Version": "$Latest"}
-    launched = engine.client("ec2").create_fleet(
+    ec2 = engine.client("ec2")
+    launched = ec2.create_fleet(
         Type="instant",
-        LaunchTemplateConfigs=[{"LaunchTemplateSpecification": template, "Overrides": places}],
+        LaunchTemplateConfigs=[{"LaunchTemplateSpecification": template, "Overrides": own}],
         TargetCapacitySpecification={"TotalTargetCapacity": 4},
     )
     named = [group["LaunchTemplateAndOverrides"]["Overrides"] for group in launched["Instances"]]
     assert sorted(named, key=places.index) == places
+    (last,) = (
+        group["InstanceIds"][0]
+        for group in launched["Instances"]
+        if group["LaunchTemplateAndOverrides"]["Overrides"] == places[-1]
+    )
+    machines = ec2.describe_instances()["Reservations"]
+    images = {one["InstanceId"]: one["ImageId"] for each in machines for one in each["Instances"]}
+    assert [one for one, image in images.items() if image == own[-1]["ImageId"]] == [last]
 
 
 def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
