@@ -7,7 +7,6 @@ from functools import partial
 from typing import Annotated
 
 import typer
-import uvicorn
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
@@ -20,7 +19,7 @@ from monitor.apart import Apart
 from monitor.app import Serving, make_app
 from monitor.guard import LOOPBACK_NAMES, is_loopback
 from monitor.questions import Sources
-from monitor.serving import listen
+from monitor.serving import Server, listen
 from operations.deployed import Deployed, find
 
 Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0: any free one.")]
@@ -82,17 +81,10 @@ def dashboard(  # noqa: PLR0913 - options
     if browse:
         webbrowser.open(address)
     apart = None if isinstance(ctx.obj, Deployed) else Apart(partial(_sources, stack, token_env))
-    config = uvicorn.Config(
-        make_app(deployed, serving, ask=apart),
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=1,
-        server_header=False,
-    )
+    app = make_app(deployed, serving, ask=apart)
+    server = Server(app, apart.end) if apart else Server(app)
     with suppress(KeyboardInterrupt), door:
-        uvicorn.Server(config).run(sockets=[door])
-    if apart:
-        apart.end()
+        server.run(sockets=[door])
 
 
 def _sources(stack: str, token_env: str) -> Sources:

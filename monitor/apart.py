@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from threading import Thread
 from typing import Any
 
@@ -32,20 +32,25 @@ class Apart:
     def __init__(self, open_sources: Open) -> None:
         self._open = open_sources
         self._pool = self._begin()
+        self._is_ended = False
 
     def __call__(self, function: Callable[..., Any], *values: Any) -> Any:
         """The function's answer for these values. Raises what it raises."""
         try:
             return self._pool.submit(_answer, function, values).result()
         except BrokenProcessPool as error:  # the system ended a process, such as for its memory
-            self._pool = self._begin()
+            if not self._is_ended:
+                self._pool = self._begin()
             raise Transient("a process that reads the fleet ended; the next try has another") from (
                 error
             )
 
     def end(self) -> None:
         """End the processes; what they read is dropped."""
+        self._is_ended = True
         self._pool.shutdown(wait=False, cancel_futures=True)
+        for process in active_children():  # this process begins no others
+            process.terminate()
 
     def _begin(self) -> ProcessPoolExecutor:
         # Not forked: this process has threads, and connections to AWS that no two may share.

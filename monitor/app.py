@@ -74,6 +74,7 @@ def make_app(
             sender.end()
 
     app = FastAPI(openapi_url=None, lifespan=served)
+    app.state.board = board
     app.middleware("http")(guard)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     for pages in (now, hands, jobs, waits, past, limits):

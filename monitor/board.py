@@ -5,7 +5,7 @@ A page never waits for AWS: it shows the last picture, and says how old it is.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -95,14 +95,18 @@ class Board:
         self._thread = Thread(target=self._go_on, name="board", daemon=True)
         self._thread.start()
 
-    def end(self) -> None:
-        """Read no more."""
+    def stop(self) -> None:
+        """Begin no reading any more, and end the streams."""
         self._ending.set()
         self._wake.set()
+
+    def end(self) -> None:
+        """Read no more."""
+        self.stop()
         if self._thread is not None:
             self._thread.join(timeout=5)
 
-    async def changes(self, *, look_s: float = 0.5) -> AsyncIterator[int]:
+    async def changes(self, *, look_s: float = 0.5) -> AsyncGenerator[int]:
         """The number of each new picture, from the present one on, until the dashboard ends."""
         last = -1
         self.streams += 1

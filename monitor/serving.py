@@ -1,6 +1,33 @@
-"""The socket that the dashboard listens on."""
+"""The server of the dashboard, and the socket that it listens on."""
 
 import socket
+from collections.abc import Callable
+
+import uvicorn
+from fastapi import FastAPI
+
+
+class Server(uvicorn.Server):
+    """Serves the application until it is to exit: first `ended` is called, and open streams end."""
+
+    def __init__(self, app: FastAPI, ended: Callable[[], None] = lambda: None) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_level="warning",
+                access_log=False,
+                timeout_graceful_shutdown=2,
+                server_header=False,
+            )
+        )
+        self._app = app
+        self._ended = ended
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the readings and the streams, then the rest."""
+        self._app.state.board.stop()
+        self._ended()
+        await super().shutdown(sockets)
 
 
 def listen(host: str, port: int) -> socket.socket:

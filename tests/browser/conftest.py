@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.browser.show import fleet_on_show, served
+from monitor.app import board_of
+from monitor.board import Board
+from tests.browser.show import asking, fleet_on_show, served
 from tests.unit.cli.fleet_at_work import AtWork
 
 HERE = Path(__file__).parent
@@ -56,9 +58,15 @@ def at_work() -> AtWork:
 
 
 @pytest.fixture(scope="session")
-def address(at_work: AtWork) -> Iterator[str]:
+def board(at_work: AtWork) -> Board:
+    """What its dashboard last read."""
+    return board_of(at_work.deployed, asking(at_work))
+
+
+@pytest.fixture(scope="session")
+def address(at_work: AtWork, board: Board) -> Iterator[str]:
     """Its dashboard."""
-    with served(at_work) as address:
+    with served(at_work, board=board) as address:
         yield address
 
 

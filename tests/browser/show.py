@@ -7,21 +7,24 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-import uvicorn
-
+from adapters.ledger.spending import spending_changes
 from fleet.machine.mailbox import MachineState
 from fleet.reasons import Reason
 from fleet.rules.capacity import BackOff
 from fleet.steps import Step, StepName
 from local.past_month import month
 from monitor.app import Serving, make_app
+from monitor.board import Board
 from monitor.guard import LOOPBACK_NAMES
-from monitor.questions import Ask
-from monitor.serving import listen
+from monitor.questions import Ask, Sources, here
+from monitor.serving import Server, listen
+from operations.controls import pause
 from tests.unit.cli.fleet_at_work import AT, AtWork, ago, key
+from tests.unit.operations.test_quotas import Account
 
 FLEET = """\
 [gitlab]
@@ -34,6 +37,7 @@ tags = ["docker"]
 instance_types = ["m7i.large", "m7a.large"]
 ceiling = 10
 idle = { count = 1 }
+budget_usd_per_day = 40
 
 [pools.big]
 backend = "ec2"
@@ -46,6 +50,9 @@ backend = "lambda"
 tags = ["node"]
 ceiling = 50
 max_job_time = "11m"
+
+[budgets.projects]
+"acme/demo" = 25
 """
 _STATES = [
     *[("docker", MachineState.BUSY)] * 6,
@@ -86,7 +93,17 @@ def fleet_on_show() -> AtWork:
         at_work.deployed.history.write(run)
     dry = BackOff(until=AT + timedelta(seconds=90), failures=2, code="InsufficientInstanceCapacity")
     at_work.fleet.note_back_off("docker", {"m7i.large/subnet-1/spot": dry})
+    _spend_and_pause(at_work)
     return at_work
+
+
+def _spend_and_pause(at_work: AtWork) -> None:
+    for pool, usd in (("docker", 12), ("big", 6)):
+        run = replace(next(month(1, AT)), ended_at=AT, pool=pool, project_id=7)
+        for change in spending_changes(replace(run, usd_nano=usd * 10**9)):
+            at_work.table.write(change)
+    until = AT + timedelta(hours=2)
+    pause(at_work.deployed, "node", note="waiting for AWS's case 4711", until=until)
 
 
 def _report(at_work: AtWork, runner: Any, state: MachineState, lived_s: float, job_id: int) -> None:
@@ -102,14 +119,19 @@ def _report(at_work: AtWork, runner: Any, state: MachineState, lived_s: float, j
     at_work.reports(runner, state, *steps, **facts)
 
 
+def asking(at_work: AtWork) -> Ask:
+    """Reads it in this process, with the quotas of an account."""
+    aws = Account(metrics={"Standard/Spot": 27.0}).clients()
+    return here(Sources(deployed=at_work.deployed, aws=aws))
+
+
 @contextmanager
-def served(at_work: AtWork, *, may_change: bool = True, ask: Ask | None = None) -> Iterator[str]:
+def served(at_work: AtWork, *, ask: Ask | None = None, board: Board | None = None) -> Iterator[str]:
     """The dashboard of a fleet on a free port of this machine; gives its address."""
     door = listen("127.0.0.1", 0)
-    serving = Serving(names=LOOPBACK_NAMES, may_change=may_change)
-    app = make_app(at_work.deployed, serving, ask=ask)
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
+    serving = Serving(names=LOOPBACK_NAMES)
+    app = make_app(at_work.deployed, serving, ask=ask or asking(at_work), board=board)
+    server = Server(app)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [door]}, daemon=True)
     thread.start()
     try:

@@ -7,7 +7,10 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from fleet.reasons import Reason
+from monitor.board import Board
 from tests.browser.conftest import AXE, Visit
+from tests.browser.show import served
+from tests.integration.runs import eventually
 from tests.unit.cli.fleet_at_work import AtWork
 
 pytestmark = pytest.mark.browser
@@ -68,6 +71,52 @@ def test_the_page_follows_the_fleet(visit: Visit, at_work: AtWork) -> None:
     expect(page.get_by_text("job-9999")).to_have_count(0)
     at_work.job(9999, pool="big", waits_s=1, reason=Reason.AT_CEILING)
     expect(page.get_by_text("job-9999")).to_be_visible()
+
+
+def test_what_has_the_keyboard_keeps_it_on_a_live_page(visit: Visit, at_work: AtWork) -> None:
+    page = visit.go("/")
+    link = page.locator("#pool-big")
+    link.focus()
+    at_work.job(9998, pool="big", waits_s=1, reason=Reason.AT_CEILING)
+    expect(page.get_by_text("job-9998")).to_be_visible()
+    expect(link).to_be_focused()
+
+
+def test_a_pools_page_follows_the_fleet(visit: Visit, at_work: AtWork) -> None:
+    page = visit.go("/pools/big")
+    page.get_by_label("Note", exact=False).first.fill("half a note")
+    numbers = page.locator("#live .numbers")
+    before = numbers.inner_text()
+    at_work.job(9997, pool="big", waits_s=1, reason=Reason.AT_CEILING)
+    expect(numbers).not_to_have_text(before)
+    expect(page.get_by_label("Note", exact=False).first).to_have_value("half a note")
+
+
+def test_many_tabs_share_one_stream(visit: Visit, at_work: AtWork, board: Board) -> None:
+    pages = [visit.page, *(visit.page.context.new_page() for _ in range(8))]
+    for page in pages:  # more than the six connections that a browser gives to a host
+        page.goto(visit.address + "/")
+    at_work.job(9996, pool="big", waits_s=1, reason=Reason.AT_CEILING)
+    for page in pages:
+        expect(page.get_by_text("job-9996")).to_be_visible()
+    assert board.streams == 1
+    pages[0].goto("about:blank")  # it had the stream; another page takes it over
+    at_work.job(9995, pool="big", waits_s=1, reason=Reason.AT_CEILING)
+    for page in pages[1:]:
+        expect(page.get_by_text("job-9995")).to_be_visible()
+    for page in pages:
+        page.close()
+    eventually(lambda: board.streams == 0)
+
+
+def test_an_open_page_says_when_the_dashboard_has_ended(visit: Visit, at_work: AtWork) -> None:
+    with served(at_work) as address:
+        visit.page.goto(address)
+        banner = visit.page.get_by_role("alert")
+        expect(banner).to_have_count(0)
+    expect(banner).to_contain_text("does not answer")
+    reads_well(visit)
+    visit.complaints.clear()  # the browser itself notes that it could not connect
 
 
 def test_the_box_finds_a_job_by_keyboard(visit: Visit) -> None:

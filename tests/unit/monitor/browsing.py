@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from monitor.app import Serving, board_of, make_app
 from monitor.board import Board
 from monitor.guard import LOOPBACK_NAMES
-from monitor.questions import Sources, here
+from monitor.questions import Ask, Sources, here
 from monitor.readings import Readings
 from tests.unit.cli.fleet_at_work import AtWork
 
@@ -45,13 +45,21 @@ class Browser:
             return await client.request(method, path, **given)
 
 
-def browser_of(at_work: AtWork, *, may_change: bool = True, is_read: bool = True) -> Browser:
+def browser_of(
+    at_work: AtWork,
+    *,
+    may_change: bool = True,
+    is_read: bool = True,
+    ask: Ask | None = None,
+    readings: Readings | None = None,
+) -> Browser:
     """A browser on the fleet's dashboard, which has read the fleet once."""
     deployed = at_work.deployed
-    board = board_of(deployed, here(Sources(deployed=deployed)))
+    ask = ask or here(Sources(deployed=deployed))
+    board = board_of(deployed, ask)
     if is_read:
         board.read_now()
-    at_once = Readings(deployed.clock, run=lambda read: read())
+    readings = readings or Readings(deployed.clock, run=lambda read: read())
     serving = Serving(names=LOOPBACK_NAMES, may_change=may_change)
-    app = make_app(deployed, serving, board=board, readings=at_once)
+    app = make_app(deployed, serving, ask=ask, board=board, readings=readings)
     return Browser(app=app, board=board)

@@ -1,14 +1,18 @@
 """The dashboard's pages over a fleet in memory: what they show, and whom they refuse."""
 
+import asyncio
 import re
+from dataclasses import replace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from adapters.ledger.spending import spending_changes
 from fleet.errors import Transient
 from fleet.machine.mailbox import MachineState
 from fleet.reasons import Reason
-from tests.unit.cli.fleet_at_work import AtWork
+from local.past_month import month
+from tests.unit.cli.fleet_at_work import AT, FLEET, AtWork
 from tests.unit.fleet.facts import AT as PAST_AT
 from tests.unit.fleet.past_runs import jobless, past
 from tests.unit.monitor.browsing import browser_of
@@ -56,6 +60,19 @@ def test_a_pool_shows_what_waits_and_why() -> None:
     assert "as many runners as its ceiling allows" in text
 
 
+def test_budgets_stand_with_what_is_spent() -> None:
+    budgets = '\n[budgets.projects]\n"acme/demo" = 4.0\n'
+    at_work = AtWork().configure(FLEET + "budget_usd_per_day = 0.5\n" + budgets)
+    at_work.job(1)
+    run = replace(next(month(1, AT)), ended_at=AT, pool="docker", project_id=7, usd_nano=2 * 10**9)
+    for change in spending_changes(run):
+        at_work.table.write(change)
+    text = browser_of(at_work).get("/").text
+    assert "$2.00 of $0.50 spent today (UTC)" in text
+    assert "nothing is launched until 00:00 UTC" in text
+    assert "$2.00 of $4.00 spent today (UTC)" in text
+
+
 def test_problems_are_the_first_section() -> None:
     at_work = AtWork().configure()
     at_work.job(7, pool=None, reason=Reason.NO_POOL, waits_s=700, tags=("gpu",))
@@ -84,6 +101,44 @@ def test_a_reading_that_fails_keeps_the_picture_and_says_so() -> None:
     assert "2m 00s old" in text
     assert "rf-docker-000000000001" in text
     assert "runner_fleet_up 0.0" in browser.get("/metrics").text
+
+
+def test_a_jobs_page_leads_to_gitlab_and_says_when_its_steps_were() -> None:
+    text = browser_of(at_work_with_one_job()).get("/job?of=8").text
+    assert 'href="https://gitlab.example.com/acme/demo/-/jobs/8"' in text
+    assert f"from {AT:%F}, times in UTC" in text
+
+
+@pytest.mark.parametrize("path", ["/", "/machines", "/pools/docker", "/job?of=8"])
+def test_a_live_page_asks_for_itself_again(path: str) -> None:
+    text = browser_of(at_work_with_one_job()).get(path).text
+    assert f'id="live" hx-get="{path}"' in text
+
+
+def test_many_requests_for_one_picture_make_a_page_once() -> None:
+    at_work = at_work_with_one_job()
+    browser = browser_of(at_work)
+    before = browser.get("/").text
+    at_work.job(77)
+    assert browser.get("/").text == before
+    browser.board.read_now()
+    assert "job-77" in browser.get("/").text
+
+
+def test_a_stream_says_each_picture_and_ends_with_its_reader() -> None:
+    board = browser_of(at_work_with_one_job()).board
+
+    async def read() -> list[int]:
+        changes = board.changes(look_s=0)
+        first = await anext(changes)
+        assert board.streams == 1
+        board.read_now()
+        second = await anext(changes)
+        await changes.aclose()
+        return [first, second]
+
+    assert asyncio.run(read()) == [1, 2]
+    assert board.streams == 0
 
 
 def test_an_unknown_job_says_what_to_check() -> None:

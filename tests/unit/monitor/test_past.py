@@ -147,6 +147,19 @@ def test_an_answer_is_read_behind_the_page_and_kept() -> None:
     assert readings.ask("q", lambda: 5, keep=keep).value == 4
 
 
+def test_an_old_answer_is_shown_with_its_time_and_read_anew() -> None:
+    waiting, clock, readings = later()
+    browser = browser_of(with_history(), readings=readings)
+    assert "Reading the history" in browser.get("/projects").text
+    waiting.pop()()
+    fresh = browser.get("/projects").text
+    assert (f"As of {clock.at:%T} UTC" in fresh, "every 60s" in fresh) == (True, True)
+    clock.go(21)
+    old = browser.get("/projects").text
+    assert ("being read anew" in old, "load delay:400ms" in old) == (True, True)
+    assert "$0.0040" in old
+
+
 def test_a_failure_keeps_the_answer_before_it() -> None:
     waiting, clock, readings = later()
     keep = timedelta(seconds=20)
