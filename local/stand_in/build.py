@@ -41,7 +41,7 @@ _SYSTEM_FAILURES = {"runner_system_failure", "runner_interrupted"}
 _NOT_FOLLOWED = re.compile(
     r"CI_DEBUG_TRACE|AFTER_SCRIPT_IGNORE_ERRORS|RUNNER_(AFTER_)?SCRIPT_TIMEOUT|FF_\w+"
     r"|(GET_SOURCES|RESTORE_CACHE|ARTIFACT_DOWNLOAD|EXECUTOR_JOB_SECTION)_ATTEMPTS"
-    r"|GIT_(CHECKOUT|CLONE_PATH|FETCH_EXTRA_FLAGS|SUBMODULE_(DEPTH|PATHS|UPDATE_FLAGS))"
+    r"|GIT_(CHECKOUT|CLONE_PATH|FETCH_EXTRA_FLAGS|SUBMODULE_(STRATEGY|DEPTH|PATHS|UPDATE_FLAGS))"
 )
 
 
@@ -224,7 +224,8 @@ class Build:
 
 def not_followed(variables: Variables) -> list[str]:
     """The names of the settings that the real runner follows and the stand-in does not."""
-    names = [v.key for v in variables if v.value and _NOT_FOLLOWED.fullmatch(v.key)]
+    given = (v for v in variables if v.value not in {"", "none"})
+    names = [v.key for v in given if _NOT_FOLLOWED.fullmatch(v.key)]
     if variables.value("GIT_STRATEGY") not in {"", *STRATEGIES}:
         names.append("GIT_STRATEGY")
     return sorted(names)

@@ -69,7 +69,7 @@ def source_commands(job: Job, variables: Variables, places: Places) -> list[str]
         notice(f"Checking out {git.sha[:8]} as detached HEAD (ref is {git.ref})..."),
         f"git -c submodule.recurse=false checkout -f -q {quote(git.sha)}",
         f"git clean {_quoted(split(clean))}" if clean != "none" else ":",
-        *_submodules(variables.value("GIT_SUBMODULE_STRATEGY"), credentials, limit, shown),
+        notice("Skipping Git submodules setup"),
     ]
 
 
@@ -89,19 +89,6 @@ def _repository(url: str, clean_url: str, project: str, credentials: str) -> lis
         f"rm -f {credentials}",
         f"(umask 077; git config -f {credentials} {rewrite})",
         f"git config include.path {credentials}",
-    ]
-
-
-def _submodules(strategy: str, credentials: str, limit: list[str], shown: str) -> list[str]:
-    if strategy in {"", "none"}:
-        return [notice("Skipping Git submodules setup")]
-    deep = ("--recursive", " recursively") if strategy == "recursive" else ("", "")
-    update = _quoted(["update", "--init", "--force", *limit])
-    return [
-        notice(f"Updating/initializing submodules{deep[1]}{shown}..."),
-        f"git submodule sync {deep[0]}",
-        f"git -c include.path={credentials} submodule {update} {deep[0]}",
-        notice("Updated submodules"),
     ]
 
 

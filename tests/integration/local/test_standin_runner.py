@@ -635,8 +635,7 @@ def work(tmp_path: Path) -> Path:
         git("commit", "-q", "-m", str(number), cwd=work)
     served = tmp_path / "repositories" / "acme"
     served.mkdir(parents=True)
-    for name in ("demo", "library"):
-        git("clone", "-q", "--bare", str(work), str(served / f"{name}.git"), cwd=tmp_path)
+    git("clone", "-q", "--bare", str(work), str(served / "demo.git"), cwd=tmp_path)
     return work
 
 
@@ -699,27 +698,6 @@ def test_strategies_one_after_another(coordinator: Coordinator, start: Start, wo
     assert "GIT_STRATEGY" in unknown
     assert "\nnumber.txt\n3\n" in unknown
     assert "\nleft\nnumber.txt\n3\n" in unclean
-
-
-def test_submodules_are_fetched_with_the_jobs_token(
-    coordinator: Coordinator, start: Start, work: Path, tmp_path: Path
-) -> None:
-    served = tmp_path / "repositories" / "acme"
-    library = str(served / "library.git")
-    url = f"{coordinator.url}/acme/library.git"
-    git("-c", "protocol.file.allow=always", "submodule", "add", "-q", library, "lib", cwd=work)
-    git("config", "-f", ".gitmodules", "submodule.lib.url", url, cwd=work)
-    git("commit", "-q", "-a", "-m", "with a library", cwd=work)
-    git("push", "-q", str(served / "demo.git"), "main", cwd=work)
-    script = "cat lib/number.txt; git -C lib rev-list --count HEAD; cat .git/modules/lib/config"
-    wanted = [variable("GIT_SUBMODULE_STRATEGY", "recursive")]
-    coordinator.offer(make_job(1, script, git_info=git_info(coordinator, work), variables=wanted))
-    finish(start)
-    log = log_of(coordinator)
-    assert final(coordinator)["state"] == "success"
-    assert "Updating/initializing submodules recursively with git depth set to 2..." in log
-    assert "\n3\n2\n" in log
-    assert "secret-token" not in log
 
 
 def test_missing_sources_fail_the_job(coordinator: Coordinator, start: Start, work: Path) -> None:

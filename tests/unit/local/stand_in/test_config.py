@@ -12,7 +12,6 @@ from local.stand_in.build import not_followed
 from local.stand_in.config import CacheOptions, S3Options, UsageError, read_runner
 from local.stand_in.job import DecodeError, SavedFiles, Variable, read_job
 from local.stand_in.variables import Places, Variables
-from tests.unit.local.stand_in.jobs import job
 
 NEEDED = 'name = "mine"\nurl = "http://gitlab"\ntoken = "glrt-secret"\nexecutor = "shell"\n'
 CACHE = """
@@ -63,10 +62,6 @@ def test_a_bad_file_is_a_usage_error(text: str, problem: str, tmp_path: Path) ->
         read(tmp_path, text)
 
 
-def test_null_and_absent_are_alike_and_unknown_keys_mean_nothing() -> None:
-    assert job(artifacts=None, hooks=None, new={"x": 1}) == job()
-
-
 @pytest.mark.parametrize(
     "content",
     [
@@ -99,6 +94,8 @@ def test_files_are_saved_after_the_ends_that_they_name(when: str, ends: list[boo
     ("given", "names"),
     [
         ({"GIT_STRATEGY": "clone", "GIT_DEPTH": "5", "MY_ATTEMPTS": "2"}, []),
+        ({"GIT_SUBMODULE_STRATEGY": "none"}, []),
+        ({"GIT_SUBMODULE_STRATEGY": "normal"}, ["GIT_SUBMODULE_STRATEGY"]),
         ({"CI_DEBUG_TRACE": "true", "RUNNER_AFTER_SCRIPT_TIMEOUT": ""}, ["CI_DEBUG_TRACE"]),
         ({"GIT_STRATEGY": "svn", "GIT_CHECKOUT": "false"}, ["GIT_CHECKOUT", "GIT_STRATEGY"]),
         ({"GET_SOURCES_ATTEMPTS": "2", "FF_X": "1"}, ["FF_X", "GET_SOURCES_ATTEMPTS"]),
