@@ -35,13 +35,6 @@ def test_an_unknown_name_is_no_fault() -> None:
     assert fault_named("sunshine") is None
 
 
-def test_with_all_webhooks_lost_a_job_waits_one_period_and_a_boot_at_most() -> None:
-    fault = fault_named("lost-webhooks")
-    assert fault is not None
-    periods = fault.periods
-    assert fault.wait_at_most_s == periods.reconcile_s + periods.boot_deadline_s
-
-
 def test_runs_that_share_a_laptop_follow_each_other() -> None:
     runs = Plan(faults=FAULTS, seeds=(1, 2, 3)).runs()
     assert len(runs) == 3 * len(FAULTS)

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pytest
 from botocore.loaders import Loader
 from botocore.model import ServiceModel
 from botocore.parsers import EC2QueryParser
@@ -11,7 +10,6 @@ from local.chaos.fleet_call import (
     Disruption,
     FleetCall,
     Override,
-    shortened,
     with_errors,
 )
 from local.chaos.query import Fields
@@ -57,28 +55,6 @@ def parsed(body: bytes) -> dict[str, Any]:
     return answer
 
 
-def test_a_call_is_read_with_its_places_in_order() -> None:
-    read = call(count=7, market="on-demand")
-    assert (read.market, read.count, read.places) == ("on-demand", 7, (A, B))
-    assert call(places=()).places == ()
-
-
-def test_dry_places_are_left_out_and_the_others_numbered_anew() -> None:
-    asked = shortened(call(), Disruption(dry={A: DRY}))
-    assert asked is not None
-    assert FleetCall.of(asked).places == (B,)
-    assert asked["LaunchTemplateConfigs.1.Overrides.1.SubnetId"] == "subnet-b"
-    assert asked["LaunchTemplateConfigs.1.LaunchTemplateSpecification.LaunchTemplateId"] == "lt-1"
-    assert FleetCall.of(asked).count == 3
-
-
-@pytest.mark.parametrize(("most", "count"), [(None, 3), (2, 2), (5, 3)])
-def test_there_are_only_so_many(most: int | None, count: int) -> None:
-    asked = shortened(call(), Disruption(most=most))
-    assert asked is not None
-    assert FleetCall.of(asked).count == count
-
-
 def test_the_fleets_client_reads_an_error_for_each_dry_place() -> None:
     answer = parsed(with_errors(ENGINE, call(), Disruption(dry={A: DRY})))
     (error,) = answer["Errors"]
@@ -87,15 +63,3 @@ def test_the_fleets_client_reads_an_error_for_each_dry_place() -> None:
     override = error["LaunchTemplateAndOverrides"]["Overrides"]
     assert override == {"InstanceType": "m7i.large", "SubnetId": "subnet-a"}
     assert answer["Instances"] == []
-
-
-@pytest.mark.parametrize(("count", "blamed"), [(3, [DRY, DRY]), (1, [])])
-def test_only_too_few_machines_blame_every_place(count: int, blamed: list[str]) -> None:
-    answer = parsed(with_errors(ENGINE, call(count=count), Disruption(most=1)))
-    assert [error["ErrorCode"] for error in answer.get("Errors", [])] == blamed
-
-
-def test_an_answer_without_machines_is_a_whole_answer() -> None:
-    answer = parsed(with_errors(None, call(), Disruption(dry={A: DRY, B: "Other"})))
-    assert [error["ErrorCode"] for error in answer["Errors"]] == [DRY, "Other"]
-    assert answer["FleetId"] == "fleet-chaos"

@@ -38,28 +38,6 @@ EVERYTHING = ["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"]
 
 
 @pytest.mark.parametrize(
-    ("ref", "refs", "refspecs"),
-    [
-        ("main", (MAIN, KEPT), [f"+{KEPT}:{KEPT}", f"+{MAIN}:refs/remotes/origin/main"]),
-        ("main", (KEPT,), [f"+{KEPT}:{KEPT}"]),
-        ("v1", (TAG,), [f"+{TAG}:{TAG}"]),
-    ],
-)
-def test_git_comes_with_a_login_and_the_refs_that_exist(
-    ref: str, refs: tuple[str, ...], refspecs: list[str]
-) -> None:
-    site = SmallGitLab()
-    site.project.refs = dict.fromkeys(refs, SHA)
-    is_tag = ref == "v1"
-    info = taken(site, of={"ref": ref, "is_tag": is_tag})["git_info"]
-    token = site.engine.jobs[1].token
-    assert info["repo_url"] == f"http://gitlab-ci-token:{token}@127.0.0.1:8929/acme/demo.git"
-    assert (info["ref"], info["ref_type"]) == (ref, "tag" if is_tag else "branch")
-    assert (info["sha"], info["protected"]) == (SHA, not is_tag)
-    assert info["refspecs"] == refspecs
-
-
-@pytest.mark.parametrize(
     ("depth", "sent"),
     [(None, 20), ("0", 0), ("7", 7), ("$HOW_DEEP", 3), ("many", 20), ("", 20)],
 )
@@ -73,44 +51,6 @@ def test_the_depth_of_a_clone_is_a_variable_and_zero_fetches_everything(
     assert info["depth"] == sent
     wanted = [f"+{MAIN}:refs/remotes/origin/main"] if sent else EVERYTHING
     assert info["refspecs"] == [f"+{KEPT}:{KEPT}", *wanted]
-
-
-def test_steps_are_the_script_and_then_the_after_script() -> None:
-    assert [step["name"] for step in taken(SmallGitLab())["steps"]] == ["script"]
-    steps = taken(SmallGitLab(), after_script=("echo bye",), timeout_s=90)["steps"]
-    assert steps == [
-        {
-            "name": "script",
-            "script": ["true"],
-            "timeout": 90,
-            "when": "on_success",
-            "allow_failure": False,
-        },
-        {
-            "name": "after_script",
-            "script": ["echo bye"],
-            "timeout": 90,
-            "when": "always",
-            "allow_failure": True,
-        },
-    ]
-
-
-def test_secrets_are_masked_and_not_public() -> None:
-    variables = {v["key"]: v for v in taken(SmallGitLab())["variables"]}
-    for name in ("CI_JOB_TOKEN", "CI_REPOSITORY_URL"):
-        assert variables[name]["masked"]
-        assert not variables[name]["public"]
-    assert variables["CI_JOB_ID"]["public"]
-    assert not variables["CI_JOB_ID"]["masked"]
-
-
-def test_raw_variables_are_not_expanded_unless_the_pipeline_sets_its_own() -> None:
-    site = SmallGitLab()
-    own = {"A": "$B", "C": "$D"}
-    body = taken(site, of={"variables": {"C": "mine"}}, variables=own, raw_variables=frozenset(own))
-    raw = {v["key"] for v in body["variables"] if v["raw"]}
-    assert raw == {"A"}
 
 
 @pytest.mark.parametrize(
@@ -162,50 +102,6 @@ def test_caches_of_protected_branches_are_kept_apart(ref: str, suffix: str) -> N
     assert entry["key"] == f"npm-{suffix}"
     assert entry["fallback_keys"] == [f"old-{suffix}"]
     assert entry["paths"] == ["node_modules/"]
-
-
-def test_running_jobs_on_instance_runners_are_counted_in_words() -> None:
-    site = SmallGitLab()
-    site.start(job_spec("first"))
-    site.take()
-    info = taken(site)["job_info"]
-    assert info["project_jobs_running_on_instance_runners_count"] == "2"
-    assert (info["time_in_queue_seconds"], info["queue_depth"]) == (1, 2)
-
-
-@pytest.mark.parametrize(
-    ("rest", "expected"),
-    [
-        pytest.param({}, ["a", "b"], id="all of the stages before"),
-        pytest.param({"dependencies": ("b",)}, ["b"], id="only those named"),
-        pytest.param({"dependencies": ()}, [], id="none when none is named"),
-        pytest.param({"needs": ["a"]}, ["a"], id="only those needed"),
-        pytest.param({"needs": [NeedSpec(job="a", artifacts=False)]}, [], id="need without files"),
-        pytest.param({"needs": []}, [], id="needs nothing"),
-    ],
-)
-def test_a_job_gets_the_artifacts_of_earlier_jobs_but_not_of_retried_ones(
-    rest: dict[str, Any], expected: list[str], tmp_path: Path
-) -> None:
-    site = SmallGitLab()
-    names = ("a", "b", "dry")
-    specs = (job_spec(name, "build", retry=1) for name in names)
-    pipeline = site.start(*specs, job_spec("unit", tags=("other",), **rest))
-    (tmp_path / "kept.zip").write_bytes(b"zip!")
-    for name in names:
-        site.end(pipeline, name, "failed").artifacts = tmp_path / "old.zip"
-    for name in names:
-        ended = site.end(pipeline, name)
-        ended.artifacts = None if name == "dry" else tmp_path / "kept.zip"
-    assert handed(site, pipeline.latest["unit"])["dependencies"] == [
-        {
-            "id": pipeline.latest[name].id,
-            "token": pipeline.latest[name].token,
-            "name": name,
-            "artifacts_file": {"filename": "artifacts.zip", "size": 4},
-        }
-        for name in expected
-    ]
 
 
 # What each key of the body may hold, as the runner decodes it.
@@ -345,39 +241,3 @@ def test_a_job_gets_the_dotenv_variables_of_earlier_jobs(
     pipeline.latest["beside"].dotenv = {"A": "never"}
     variables = handed(site, pipeline.latest["unit"])["variables"]
     assert {v["key"]: v["value"] for v in variables if v["key"] in "ABC"} == expected
-
-
-def test_nested_variables_are_expanded_before_the_runner_gets_them() -> None:
-    variables = {
-        "A": "$B/${B} %B%",
-        "B": "$C",
-        "C": "deep",
-        "KEPT": "$$C $UNSET $RAW",
-        "RAW": "$C",
-        "ROUND": "a$ROUND2",
-        "ROUND2": "b$ROUND",
-    }
-    body = taken(SmallGitLab(), variables=variables, raw_variables=frozenset({"RAW"}))
-    sent = {v["key"]: v["value"] for v in body["variables"] if v["key"] in variables}
-    assert sent == {
-        "A": "deep/deep deep",
-        "B": "deep",
-        "C": "deep",
-        "KEPT": "$$C $UNSET $RAW",
-        "RAW": "$C",
-        "ROUND": "ab$ROUND",
-        "ROUND2": "ba$ROUND2",
-    }
-
-
-def test_a_bare_job_has_what_a_runner_cannot_do_without() -> None:
-    body = taken(SmallGitLab())
-    assert "run" not in body
-    assert body["image"] is body["artifacts"] is None
-    assert body["id"] > 0
-    assert body["token"].startswith("glcbt-64_")
-    assert len(body["token"]) == len("glcbt-64_") + 20  # the real runner panics below 15
-    assert len(body["git_info"]["sha"]) >= 8
-    assert body["features"]["failure_reasons"][:2] == ["unknown_failure", "script_failure"]
-    newer = {"runner_interrupted", "runner_system_failure", "job_execution_timeout"}
-    assert newer <= set(body["features"]["failure_reasons"])

@@ -5,29 +5,16 @@ Source: GitLab docs, "Jobs API", "Pipelines API", "REST API: pagination".
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from local.gitlab.dates import api_date, hook_date, iso_date
 from local.gitlab.model import Role
-from local.gitlab.options import Options
 from local.gitlab.states import Status
 from tests.unit.local.gitlab.desk import Desk
 from tests.unit.local.gitlab.small_gitlab import job_spec
 
 JOBS = "/projects/1/jobs"
-JOB_KEYS = {
-    *("id", "name", "stage", "status", "ref", "tag", "allow_failure", "created_at", "started_at"),
-    *("finished_at", "erased_at", "duration", "queued_duration", "failure_reason", "tag_list"),
-    *("runner", "runner_manager", "user", "commit", "pipeline", "project", "web_url"),
-    *("artifacts", "archived"),
-}
-
-
-INSTANT = datetime(2026, 8, 20, 9, 15, 1, 123456, tzinfo=UTC)
 
 
 def ids(items: Any) -> list[int]:
@@ -77,40 +64,6 @@ def test_a_wrong_parameter_is_400(desk: Desk, query: str) -> None:
 # --- one job
 
 
-def test_one_job_has_the_documented_keys_with_tags_and_without_a_timeout(desk: Desk) -> None:
-    desk.start(job_spec("unit", tags=("ec2", "docker"), timeout_s=90))
-    shown = desk.answer("GET", f"{JOBS}/1")
-    assert set(shown) >= JOB_KEYS
-    assert shown["tag_list"] == ["ec2", "docker"]
-    assert not any("timeout" in key for key in shown)
-    assert shown["runner"] is shown["runner_manager"] is shown["started_at"] is None
-
-
-def test_a_running_job_names_its_runner_also_when_the_machine_is_removed(desk: Desk) -> None:
-    job = desk.running()
-    desk.world.clock.advance(timedelta(seconds=5))
-    shown = desk.answer("GET", f"{JOBS}/{job.id}")
-    assert (shown["runner"]["id"], shown["runner_manager"]["system_id"]) == (1, "s_0123456789ab")
-    assert shown["duration"] >= 5
-    assert shown["queued_duration"] < 5
-    assert shown["pipeline"]["status"] == "running"
-    assert job.runner is not None
-    job.runner.managers.clear()
-    shown = desk.answer("GET", f"{JOBS}/{job.id}")
-    assert (shown["runner"]["id"], shown["runner_manager"]) == (1, None)
-
-
-@pytest.mark.parametrize("at", [INSTANT, INSTANT.astimezone(timezone(timedelta(hours=2)))])
-def test_instants_are_written_in_utc_and_none_is_null(at: datetime) -> None:
-    writers = (api_date, hook_date, iso_date)
-    assert [write(at) for write in writers] == [
-        "2026-08-20T09:15:01.123Z",
-        "2026-08-20 09:15:01 UTC",
-        "2026-08-20T09:15:01Z",
-    ]
-    assert [write(None) for write in writers] == [None] * 3
-
-
 def test_a_job_of_another_project_is_a_404(desk: Desk) -> None:
     desk.start()
     desk.world.accounts.add_project(
@@ -137,39 +90,6 @@ def test_an_action_on_a_job_needs_a_developer_and_the_scope_api(desk: Desk, verb
     assert desk.call("POST", path, token=reader).status_code == 403
     assert desk.call("POST", path, token=stranger).status_code == 404
     assert desk.call("POST", path, token="glpat-none").status_code == 401
-
-
-@pytest.mark.parametrize("end", ["success", "failed", "canceled"])
-def test_a_retry_is_201_with_a_new_job_and_the_old_one_never_runs_again(
-    desk: Desk, end: str
-) -> None:
-    job = desk.running(job_spec("unit", tags=()))
-    if end == "canceled":
-        desk.call("POST", f"{JOBS}/{job.id}/cancel")
-    else:
-        desk.report(job, end)
-    _, token = desk.person(Role.DEVELOPER)
-    answer = desk.call("POST", f"{JOBS}/{job.id}/retry", token=token)
-    assert (answer.status_code, answer.json()["id"]) == (201, job.id + 1)
-    assert (answer.json()["status"], answer.json()["name"]) == ("pending", "unit")
-    assert answer.json()["user"]["username"] == "user1"
-    again = desk.call("POST", f"{JOBS}/{job.id}/retry")
-    assert (again.status_code, again.json()["message"]) == (
-        403,
-        "403 Forbidden - Job is not retryable",
-    )
-    assert desk.ask(desk.register()).json()["id"] == job.id + 1
-    assert desk.world.ci.jobs[job.id].status == end
-
-
-def test_force_ends_a_job_that_is_stuck_in_canceling(tmp_path: Path) -> None:
-    with Desk(tmp_path, Options(cancels_gracefully=True)) as desk:
-        desk.start()
-        desk.ask(desk.register(), info={"features": {"cancel_gracefully": True}})
-        path = f"{JOBS}/1/cancel"
-        states = [desk.answer("POST", path)["status"] for _ in range(2)]
-        assert states == ["canceling", "canceling"]
-        assert desk.answer("POST", path, json={"force": True})["status"] == "canceled"
 
 
 def test_only_a_manual_job_can_be_played_and_no_waiting_job_retried(desk: Desk) -> None:

@@ -46,13 +46,6 @@ def test_a_project_admits_the_jobs_of_its_lists(
     assert reading_is_allowed(job, desk.project)
 
 
-def test_a_public_project_is_open_to_all(desk: Desk) -> None:
-    job, project = sibling(desk)
-    project.is_public = True
-    assert reading_is_allowed(job, project)
-    assert user_may_read(job, project)
-
-
 def test_a_token_does_no_more_than_its_user(desk: Desk) -> None:
     job, project = sibling(desk)
     job.user, _ = desk.person(Role.DEVELOPER)

@@ -6,13 +6,12 @@ import json
 import re
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from local.gitlab.api.call import ApiError
 from local.gitlab.api.paging import page_of
 
 
@@ -85,51 +84,3 @@ def follow(query: str) -> list[list[int]]:
 )
 def test_the_links_lead_through_every_item_once(query: str, pages: list[list[int]]) -> None:
     assert follow(query) == pages
-
-
-@pytest.mark.parametrize(
-    ("query", "numbers", "pages"),
-    [
-        ("per_page=3", "1 3 7 3 2 ", {"first": "1", "last": "3", "next": "2"}),
-        (
-            "per_page=3&page=2",
-            "2 3 7 3 3 1",
-            {"first": "1", "last": "3", "prev": "1", "next": "3"},
-        ),
-        ("per_page=3&page=3", "3 3 7 3  2", {"first": "1", "last": "3", "prev": "2"}),
-        ("pagination=keyset&per_page=3", " 3    ", {"next": ""}),
-    ],
-)
-def test_headers_of_a_page(query: str, numbers: str, pages: dict[str, str]) -> None:
-    names = ("x-page", "x-per-page", "x-total", "x-total-pages", "x-next-page", "x-prev-page")
-    response = ask(query)
-    assert [response.headers.get(name, "") for name in names] == numbers.split(" ")
-    queries = {name: parse_qs(urlsplit(url).query) for name, url in links(response).items()}
-    assert {name: query.get("page", [""])[0] for name, query in queries.items()} == pages
-
-
-def test_links_keep_the_encoded_slash_and_the_other_parameters() -> None:
-    following = links(ask("per_page=3&scope[]=pending"))["next"]
-    assert urlsplit(following).path == PATH
-    assert "scope%5B%5D=pending" in following
-
-
-def test_jobs_that_end_between_pages_do_not_shift_keyset_pages() -> None:
-    first = ask("pagination=keyset&per_page=3")
-    query = urlsplit(links(first)["next"]).query
-    assert ids(ask(query, [item for item in ITEMS if item.id != 7])) == [4, 3, 2]
-
-
-@pytest.mark.parametrize(
-    ("query", "count"), [("", 20), ("per_page=100", 100), ("per_page=101", 100)]
-)
-def test_a_page_has_twenty_items_and_a_hundred_at_most(query: str, count: int) -> None:
-    many = [Item(number) for number in range(150)]
-    assert len(ids(ask(query, many))) == count
-
-
-@pytest.mark.parametrize("query", ["per_page=0", "page=x", "pagination=keyset&cursor=%%%"])
-def test_a_bad_page_is_400(query: str) -> None:
-    with pytest.raises(ApiError) as caught:
-        ask(query)
-    assert caught.value.status == 400

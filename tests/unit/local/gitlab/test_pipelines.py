@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -20,7 +19,6 @@ from tests.unit.local.gitlab.small_gitlab import (
     SmallGitLab,
     commit,
     job_spec as job,
-    runner,
     user,
 )
 
@@ -180,61 +178,6 @@ def test_after_these_steps_the_states_are(
     assert shown(pipeline) == expected
 
 
-@pytest.mark.parametrize(
-    ("when", "end", "then"),
-    [
-        ("on_success", "success", "pending"),
-        ("on_success", "failed", "skipped"),
-        ("on_failure", "failed", "pending"),
-        ("on_failure", "success", "skipped"),
-        ("always", "failed", "pending"),
-        ("manual", "success", "manual"),
-    ],
-)
-def test_when_is_applied_to_needed_jobs(when: str, end: str, then: str) -> None:
-    site = SmallGitLab()
-    pipeline = site.start(job("a"), job("next", needs=["a"], when=when))
-    site.end(pipeline, "a", end)
-    assert pipeline.latest["next"].status == then
-
-
-@pytest.mark.parametrize(
-    ("spec", "steps", "heard"),
-    [
-        (UNIT, "end unit", "created pending running success"),
-        (UNIT, "cancel unit", "created pending canceled"),
-        (job("unit", when="manual"), "", "created"),
-        (job("unit", when="manual"), "play unit", "created pending"),
-        (job("unit", when="delayed", start_in_s=5), "", "created"),
-        (job("unit", when="on_failure"), "", "created"),
-        (job("unit", retry=1), "fail unit", "created pending running failed created pending"),
-    ],
-)
-def test_a_job_hook_is_sent_for_six_states_only(spec: JobSpec, steps: str, heard: str) -> None:
-    site = SmallGitLab()
-    do(site, site.start(spec), steps)
-    assert site.ear.heard_of("unit") == heard.split()
-
-
-def test_a_pipeline_hook_is_sent_for_each_change_of_status() -> None:
-    site = SmallGitLab()
-    do(site, site.start(UNIT), "end unit")
-    assert site.ear.pipelines == [Status.PENDING, Status.RUNNING, Status.SUCCESS]
-
-
-def test_a_resource_passes_on_to_the_next_pipeline_without_a_hook_for_the_wait() -> None:
-    site = SmallGitLab()
-    first, second, third = (
-        site.start(job(name, resource_group="production")) for name in ("one", "two", "three")
-    )
-    assert (shown(first), second.status) == ("pending | pending", "waiting_for_resource")
-    do(site, first, "take one")
-    assert site.take() is None
-    do(site, first, "end one")
-    assert (shown(second), third.status) == ("pending | pending", "waiting_for_resource")
-    assert site.ear.heard_of("two") == ["created", "pending"]
-
-
 # --- facts of a job
 
 
@@ -249,94 +192,11 @@ def test_a_failure_is_allowed_by_its_exit_code(exit_code: int | None, status: St
     assert ended.allow_failure is (exit_code == 3)
 
 
-def test_times_are_kept_from_creation_to_the_end() -> None:
-    site = SmallGitLab()
-    assert site.start(LATER).latest["later"].scheduled_at == NOON + timedelta(seconds=90)
-    pipeline = site.start(BUILD, UNIT)
-    site.clock.advance(timedelta(seconds=10))
-    taken = site.run(pipeline, "build")
-    site.clock.advance(timedelta(seconds=5))
-    site.engine.finish(taken, JobEnd(status=Status.SUCCESS))
-    site.clock.advance(timedelta(seconds=100))
-    at, waiting = site.clock.now(), pipeline.latest["unit"]
-    assert (taken.queued_s(at), taken.duration_s(at)) == (10.0, 5.0)
-    assert (waiting.queued_s(at), waiting.duration_s(at)) == (100.0, None)
-    assert (pipeline.started_at, pipeline.finished_at) == (NOON + timedelta(seconds=10), None)
-    do(site, pipeline, "end unit")
-    assert pipeline.finished_at == at
-
-
-def test_a_job_goes_once_to_one_runner_which_it_remembers() -> None:
-    site = SmallGitLab()
-    pipeline = site.start(*(job(name) for name in "abc"))
-    taken = [site.take() for _ in range(4)]
-    assert taken == [*pipeline.jobs.values(), None]
-    for item in pipeline.jobs.values():
-        assert (item.status, item.runner, item.system_id) == (Status.RUNNING, site.runner, "s_1")
-        assert item.heard_at == NOON
-    assert site.runner.jobs == pipeline.jobs
-
-
-@pytest.mark.parametrize(
-    ("job_s", "runner_s", "expected"),
-    [
-        pytest.param(None, None, 3600, id="the project's"),
-        pytest.param(600, None, 600, id="the job's own"),
-        pytest.param(7200, None, 7200, id="the job's own beyond the project's"),
-        pytest.param(7200, 840, 840, id="the runner's below the job's"),
-        pytest.param(None, 840, 840, id="the runner's below the project's"),
-        pytest.param(60, 840, 60, id="the shortest"),
-    ],
-)
-def test_timeout(job_s: int | None, runner_s: int | None, expected: int) -> None:
-    site = SmallGitLab()
-    site.start(job("unit", timeout_s=job_s))
-    taken = site.take(runner(maximum_timeout_s=runner_s))
-    assert taken is not None
-    assert taken.timeout_s == expected
-    assert isinstance(taken.timeout_s, int)
-
-
-def test_a_failure_without_a_reason_is_unknown_and_a_success_has_none() -> None:
-    site = SmallGitLab()
-    pipeline = site.start(job("bad"), job("good"))
-    assert site.end(pipeline, "bad", "failed").failure_reason == "unknown_failure"
-    assert site.end(pipeline, "good").failure_reason is None
-
-
 def test_an_ended_job_cannot_end_again() -> None:
     site = SmallGitLab()
     ended = site.end(site.start(UNIT), "unit", "failed")
     with pytest.raises(ImpossibleTransition, match=r"job 1 cannot go from failed to success"):
         site.engine.finish(ended, JobEnd(status=Status.SUCCESS))
-
-
-def test_job_tokens_are_unique_long_and_lead_to_their_job() -> None:
-    site = SmallGitLab()
-    for item in site.start(job("a"), job("b")).jobs.values():
-        prefix, secret = item.token.split("_")
-        assert (prefix, len(secret)) == ("glcbt-64", 20)
-        assert site.engine.job_by_token(item.token) is item
-    assert site.engine.job_by_token("glcbt-64_unknown") is None
-
-
-def test_ids_count_over_the_instance_and_iids_in_the_project() -> None:
-    site = SmallGitLab()
-    first, second = site.start(job("a")), site.start(job("a"))
-    assert (first.id, second.id, second.iid) == (1, 2, 2)
-    assert list(site.project.jobs) == [1, 2]
-    assert site.engine.next_pipeline_id == 3
-
-
-def test_an_unreadable_ci_file_fails_and_a_skipped_commit_skips_a_pipeline_without_jobs() -> None:
-    site = SmallGitLab()
-    broken = site.engine.add_broken_pipeline(site.request(), "line 3: unknown key")
-    skipped = site.engine.add_skipped_pipeline(site.request())
-    assert (broken.status, broken.yaml_errors) == (Status.FAILED, "line 3: unknown key")
-    assert skipped.status is Status.SKIPPED
-    assert site.project.pipelines == {1: broken, 2: skipped}
-    assert not broken.jobs
-    assert not skipped.jobs
 
 
 # --- retry
@@ -353,24 +213,6 @@ def test_a_retry_is_a_new_job_of_the_user_who_asked() -> None:
     do(site, pipeline, "fail unit, retry unit")
     third = pipeline.latest["unit"]
     assert (third.id, third.retries_count, third.user.id) == (3, 2, 9)
-
-
-@pytest.mark.parametrize(
-    ("reason", "attempts"),
-    [
-        pytest.param("runner_system_failure", 3, id="caught: the first and two more"),
-        pytest.param("no_updates_running", 3, id="caught by its old family name"),
-        pytest.param("script_failure", 1, id="not caught"),
-    ],
-)
-def test_gitlab_retries_a_caught_failure_as_often_as_the_job_says(
-    reason: str, attempts: int
-) -> None:
-    site = SmallGitLab()
-    pipeline = site.start(job("unit", retry=SYSTEM))
-    while pipeline.latest["unit"].status is Status.PENDING:
-        site.end(pipeline, "unit", "failed", failure_reason=reason)
-    assert (len(pipeline.jobs), pipeline.status) == (attempts, Status.FAILED)
 
 
 BY_TIME = (
@@ -436,41 +278,6 @@ def test_a_running_job_is_canceled_gracefully_where_gitlab_and_its_runner_can(
     assert (unit.finished_at is None) is (unit.status is Status.CANCELING)
     states = ["created", "pending", "running", "canceled"]
     assert site.ear.heard_of("unit") == states[: 4 if unit.finished_at else 3]
-
-
-@pytest.mark.parametrize(
-    ("interruptible", "steps", "older"),
-    [
-        pytest.param(False, "", Status.CANCELED, id="nothing began"),
-        pytest.param(False, "take unit", Status.RUNNING, id="a job that may not be interrupted"),
-        pytest.param(True, "take unit", Status.CANCELED, id="what began may be interrupted"),
-    ],
-)
-def test_a_newer_pipeline_makes_older_ones_redundant(
-    interruptible: bool, steps: str, older: Status
-) -> None:
-    site = SmallGitLab()
-    first = site.start(job("unit", interruptible=interruptible))
-    do(site, first, steps)
-    second, third = site.start(UNIT, commit=NEWER), site.start(UNIT, commit=NEWER)
-    actions.cancel_redundant(site.engine, second)
-    assert (first.status, second.status, third.status) == (older, Status.PENDING, Status.PENDING)
-
-
-@pytest.mark.parametrize(
-    ("of_newest", "setting"),
-    [
-        pytest.param({"ref": "feature", "commit": NEWER}, True, id="another branch"),
-        pytest.param({}, True, id="the same commit"),
-        pytest.param({"commit": NEWER}, False, id="switched off"),
-    ],
-)
-def test_what_is_not_redundant_stays(of_newest: dict[str, Any], setting: bool) -> None:
-    site = SmallGitLab()
-    site.project.cancels_redundant = setting
-    older = site.start(UNIT)
-    actions.cancel_redundant(site.engine, site.start(UNIT, **of_newest))
-    assert older.status is Status.PENDING
 
 
 @pytest.mark.parametrize(

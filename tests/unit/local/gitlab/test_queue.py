@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from local.gitlab.model import Project, Runner
-from local.gitlab.queue import kind_of, may_run
+from local.gitlab.queue import may_run
 from tests.unit.local.gitlab.small_gitlab import SmallGitLab, group, job_spec, project, runner
 
 TOP = group("acme")
@@ -14,22 +14,6 @@ DEMO = project("demo", number=1, within=SUB)
 ALIEN = project("alien", number=2, within=group("other", number=3))
 ALONE = project()
 ALONE.shared_runners_enabled = False
-
-
-@pytest.mark.parametrize(
-    ("job_tags", "by", "expected"),
-    [
-        pytest.param({"ec2"}, runner("ec2", "docker"), True, id="a subset of the runner's tags"),
-        pytest.param({"ec2", "docker"}, runner("ec2", "docker"), True, id="all of them"),
-        pytest.param({"ec2", "gpu"}, runner("ec2", "docker"), False, id="one tag too many"),
-        pytest.param({"EC2"}, runner("ec2"), False, id="tags are case-sensitive"),
-        pytest.param(set(), runner("ec2", run_untagged=True), True, id="untagged where allowed"),
-        pytest.param(set(), runner("ec2", run_untagged=False), False, id="untagged elsewhere"),
-        pytest.param({"ec2"}, runner(), False, id="a runner without tags"),
-    ],
-)
-def test_tags(job_tags: set[str], by: Runner, expected: bool) -> None:
-    assert may_run(by, DEMO, frozenset(job_tags), protected=False) is expected
 
 
 @pytest.mark.parametrize(
@@ -60,18 +44,6 @@ def test_scope(by: Runner, where: Project, expected: bool) -> None:
 def test_protection(access_level: str, protected: bool, expected: bool) -> None:
     by = runner(access_level=access_level)
     assert may_run(by, DEMO, frozenset(), protected=protected) is expected
-
-
-@pytest.mark.parametrize(
-    ("ref", "is_tag", "protected"),
-    [("main", False, True), ("feature", False, False), ("main", True, False)],
-)
-def test_at_first_only_the_default_branch_is_protected(
-    ref: str, is_tag: bool, protected: bool
-) -> None:
-    site = SmallGitLab()
-    job = site.start(job_spec("unit", tags=("ec2",)), ref=ref, is_tag=is_tag).latest["unit"]
-    assert kind_of(job) == (1, frozenset({"ec2"}), protected)
 
 
 @pytest.mark.parametrize(
@@ -107,39 +79,3 @@ def test_a_runner_gets_the_oldest_job_of_all_kinds_that_it_may_take() -> None:
     only = runner("lambda", run_untagged=False)
     assert [site.take(only), site.take(only)] == [pipeline.latest["b"], None]
     assert [site.take() for _ in range(4)] == [*(pipeline.latest[n] for n in "acd"), None]
-
-
-def test_depth_counts_only_what_the_runner_may_take() -> None:
-    site = SmallGitLab()
-    site.start(*(job_spec(f"big {n}", tags=("ec2",)) for n in range(3)), job_spec("plain"))
-    queue = site.engine.index.queue
-    assert queue.depth_for(runner("ec2")) == 4
-    assert queue.depth_for(runner("ec2", run_untagged=False)) == 3
-    assert queue.depth_for(runner("lambda", run_untagged=False)) == 0
-
-
-def test_a_removed_job_is_gone_and_can_be_removed_again() -> None:
-    site = SmallGitLab()
-    first, second = site.start(job_spec("a"), job_spec("b")).jobs.values()
-    queue = site.engine.index.queue
-    queue.remove(first)
-    queue.remove(first)
-    assert queue.first_for(site.runner) is second
-    queue.remove(second)
-    assert queue.first_for(site.runner) is None
-    assert queue.kinds() == []
-
-
-def test_the_version_changes_with_each_arrival_and_change_but_not_when_a_job_is_taken() -> None:
-    site = SmallGitLab()
-    queue = site.engine.index.queue
-    versions = [queue.version]
-    for _ in range(3):
-        site.start(job_spec("unit"))
-        versions.append(queue.version)
-    queue.touch()
-    versions.append(queue.version)
-    assert len(set(versions)) == 5
-    assert {len(version) for version in versions} == {32}
-    assert site.take() is not None
-    assert queue.version == versions[-1]

@@ -57,20 +57,6 @@ def asked(desk: Desk, **body: Any) -> Any:
     return desk.call("POST", CREATE, json={"ref": "main", **body})
 
 
-def test_a_push_makes_a_pipeline_and_keeps_its_commit_fetchable(desk: Desk) -> None:
-    sha = commit(desk, ci=CI)
-    pipeline = push(desk)
-    assert pipeline is not None
-    assert (pipeline.commit.sha, pipeline.source, pipeline.ref) == (sha, "push", "main")
-    assert [job.status for job in pipeline.jobs.values()] == [Status.PENDING]
-    assert pipeline.commit.message == "Change it\n"
-    assert pipeline.commit.author_name == "Dana Roe"
-    assert desk.project.refs["refs/pipelines/1"] == sha
-    assert read_refs(desk.project.repository)["refs/pipelines/1"] == sha
-    body = desk.ask(desk.register()).json()
-    assert "+refs/pipelines/1:refs/pipelines/1" in body["git_info"]["refspecs"]
-
-
 @pytest.mark.parametrize(
     "files", [{"other": CI}, {"ci": "unit: {script: x, only: [tags]}\n"}], ids=["no file", "no job"]
 )
@@ -83,14 +69,6 @@ def test_a_commit_without_a_selected_job_makes_no_pipeline(
     assert (refused.status_code, desk.world.ci.pipelines) == (400, {})
     assert "will not run" in refused.text
     assert "refs/pipelines/1" not in desk.project.refs
-
-
-def test_a_project_may_have_another_ci_file(desk: Desk) -> None:
-    commit(desk, ci="broken", other="lint: {script: x}")
-    desk.project.ci_config_path = "other.yml"
-    pipeline = push(desk)
-    assert pipeline is not None
-    assert list(pipeline.latest) == ["lint"]
 
 
 def test_a_ci_file_with_an_error_makes_a_failed_pipeline(desk: Desk) -> None:
@@ -122,22 +100,6 @@ def test_a_message_skips_a_push_but_no_pipeline_over_the_api(
     assert pipeline is not None
     assert (pipeline.status, len(pipeline.jobs)) == (status, int(status is Status.PENDING))
     assert asked(desk).json()["status"] == "pending"
-
-
-def test_a_pipeline_over_the_api_has_its_source_and_its_variables(desk: Desk) -> None:
-    rules = '[{if: \'$CI_PIPELINE_SOURCE == "api" && $WHAT == "all"\'}]'
-    commit(desk, ci=f"unit: {{script: x, rules: {rules}}}\n")
-    assert asked(desk).status_code == 400
-    made = asked(desk, variables=[{"key": "WHAT", "value": "all"}])
-    assert (made.status_code, made.json()["source"]) == (201, "api")
-    variables = desk.ask(desk.register()).json()["variables"]
-    assert {entry["key"]: entry["value"] for entry in variables}["WHAT"] == "all"
-
-
-def test_a_pipeline_over_the_api_may_be_of_a_tag(desk: Desk) -> None:
-    commit(desk, ci="unit: {script: x, only: [tags]}\n", ref="tags/v1")
-    made = desk.call("POST", CREATE, json={"ref": "v1"})
-    assert (made.status_code, made.json()["tag"], made.json()["ref"]) == (201, True, "v1")
 
 
 @pytest.mark.parametrize(

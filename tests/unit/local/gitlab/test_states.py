@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Set
 
 import pytest
-from hypothesis import given, strategies as st
 
 from local.gitlab.states import (
     ACTIVE,
@@ -126,19 +125,3 @@ def test_status_of_needs(counted: Set[Counted], status: Status) -> None:
 )
 def test_decide_start(when: str, earlier: Status, by_needs: bool, start: Status | None) -> None:
     assert decide_start(when, earlier, by_needs=by_needs) is start
-
-
-marks: st.SearchStrategy[Counted] = st.one_of(st.sampled_from(Status), st.sampled_from(Mark))
-
-
-@given(st.sets(marks))
-def test_a_status_is_completed_when_every_job_is(counted: set[Counted]) -> None:
-    over: set[Counted] = {*COMPLETED, *Mark}
-    assert (status_of(counted) in COMPLETED) == (counted <= over)
-
-
-@given(st.sets(marks))
-def test_needs_are_completed_when_one_never_runs_or_all_end(counted: set[Counted]) -> None:
-    never_ran = bool(counted & {Status.SKIPPED, Mark.IGNORED})
-    over: set[Counted] = {*COMPLETED, *Mark}
-    assert (status_of_needs(counted) in COMPLETED) == (never_ran or counted <= over)

@@ -8,8 +8,6 @@ from __future__ import annotations
 import gzip
 import io
 import zipfile
-import zlib
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,119 +15,17 @@ import pytest
 
 from local.gitlab.model import Job
 from local.gitlab.options import Options
-from local.gitlab.states import Status
 from tests.unit.local.gitlab.desk import Desk
 from tests.unit.local.gitlab.small_gitlab import job_spec
 
 TOKEN = "glrt-unknown"
-HOUR = timedelta(hours=1)
 
 
 def cancel(desk: Desk, job: Job) -> None:
     assert desk.call("POST", f"/projects/1/jobs/{job.id}/cancel").status_code == 201
 
 
-# --- verify and request
-
-
-def test_verify_answers_id_token_and_an_expiry_that_go_can_decode(desk: Desk) -> None:
-    runner = desk.register("ec2")
-    answer = desk.raw("POST", "/runners/verify", json={"token": runner.token, "system_id": "s_1"})
-    assert answer.status_code == 200
-    assert answer.headers["content-type"] == "application/json"
-    assert answer.json() == {"id": runner.id, "token": runner.token, "token_expires_at": None}
-
-
-@pytest.mark.parametrize("path", ["/runners/verify", "/jobs/request"])
-def test_an_unknown_token_is_403_with_a_message(desk: Desk, path: str) -> None:
-    answer = desk.raw("POST", path, json={"token": TOKEN})
-    assert (answer.status_code, answer.json()) == (403, {"message": "403 Forbidden"})
-
-
-def test_each_call_is_a_heartbeat_and_each_system_id_a_machine(desk: Desk) -> None:
-    runner = desk.register()
-    body = {"token": runner.token, "system_id": "s_presence"}
-    for _ in range(3):
-        assert desk.raw("POST", "/runners/verify", json=body).status_code == 200
-    assert list(runner.managers) == ["s_presence"]
-    first = runner.contacted_at
-    assert first is not None
-    desk.world.clock.advance(HOUR)
-    assert desk.ask(runner, system_id="s_presence").status_code == 204
-    assert runner.contacted_at is not None
-    assert runner.contacted_at - first >= HOUR
-    desk.ask(runner, system_id="s_other")
-    assert list(runner.managers) == ["s_presence", "s_other"]
-
-
-def test_a_job_is_201_as_json_and_names_the_machine_that_took_it(desk: Desk) -> None:
-    runner = desk.register()
-    desk.start(job_spec("named"), job_spec("unnamed"))
-    answer = desk.ask(runner, system_id="s_1")
-    assert (answer.status_code, answer.headers["content-type"]) == (201, "application/json")
-    assert answer.headers["x-gitlab-last-update"] != desk.world.ci.index.queue.version
-    assert desk.raw("POST", "/jobs/request", json={"token": runner.token}).status_code == 201
-    jobs = desk.world.ci.jobs.values()
-    assert [(job.status, job.system_id) for job in jobs] == [
-        (Status.RUNNING, "s_1"),
-        (Status.RUNNING, "<legacy>"),  # a call without a system_id
-    ]
-    assert list(runner.managers) == ["s_1", "<legacy>"]
-
-
-def test_a_machines_address_and_build_are_noted(desk: Desk) -> None:
-    runner = desk.register()
-    info = {"version": "19.4.0", "architecture": "arm64", "executor": "docker", "platform": 5}
-    desk.ask(runner, info=info)
-    manager = runner.managers["s_0123456789ab"]
-    assert (manager.version, manager.architecture) == ("19.4.0", "arm64")
-    assert (manager.executor, manager.ip_address) == ("docker", "127.0.0.1")
-    assert manager.platform is None  # no text: left out
-
-
-def test_no_job_and_a_paused_runner_are_204_with_the_queues_value(desk: Desk) -> None:
-    idle, paused = desk.register("ec2"), desk.register("ec2", paused=True)
-    desk.start(job_spec("unit", tags=("lambda",)))
-    empty = desk.ask(idle)
-    assert (empty.status_code, empty.content) == (204, b"")
-    assert empty.headers["x-gitlab-last-update"] == desk.world.ci.index.queue.version
-    desk.start(job_spec("unit", tags=("ec2",)))
-    answer = desk.ask(paused)
-    assert (answer.status_code, answer.content) == (204, b"")
-    assert answer.headers["x-gitlab-last-update"] == desk.world.ci.index.queue.version
-
-
-def test_an_unchanged_last_update_is_204_even_with_a_job_waiting(desk: Desk) -> None:
-    runner = desk.register()
-    desk.start()
-    version = desk.world.ci.index.queue.version
-    assert desk.ask(runner, last_update=version).status_code == 204
-    assert desk.ask(runner, last_update="older").status_code == 201
-
-
-def test_the_depth_of_the_queue_leaves_out_the_job_itself(desk: Desk) -> None:
-    desk.start(job_spec("a"), job_spec("b"), job_spec("c"))
-    desk.world.clock.advance(timedelta(seconds=90))
-    about = desk.ask(desk.register()).json()["job_info"]
-    assert (about["queue_depth"], about["queue_size"]) == (2, 2)
-    assert about["time_in_queue_seconds"] == 90
-
-
 # --- the log
-
-
-def test_a_piece_of_log_is_202_with_the_size_as_an_exclusive_end(desk: Desk) -> None:
-    job = desk.running()
-    answer = desk.append(job, b"hello\n", "0-5")
-    assert answer.status_code == 202
-    assert answer.headers["range"] == "0-6"
-    assert answer.headers["job-status"] == "running"
-    assert answer.headers["x-gitlab-trace-update-interval"] == "3"
-    more = desk.append(job, b"you\n", "6-9")
-    assert (more.status_code, more.headers["range"]) == (202, "0-10")
-    empty = desk.append(job, b"", "10-9")
-    assert (empty.status_code, empty.headers["range"]) == (202, "0-10")
-    assert bytes(job.trace) == b"hello\nyou\n"
 
 
 @pytest.mark.parametrize("start", [0, 2, 4, 99])
@@ -140,13 +36,6 @@ def test_another_start_than_the_stored_size_is_416_with_that_size(desk: Desk, st
     assert (answer.status_code, answer.headers["range"]) == (416, "0-3")
     assert answer.headers["job-status"] == "running"
     assert bytes(job.trace) == b"abc"
-
-
-@pytest.mark.parametrize("span", [None, "", "abc", "0", "bytes 0-2", "0-2/3"])
-def test_a_missing_or_foreign_content_range_is_400(desk: Desk, span: str | None) -> None:
-    job = desk.running()
-    assert desk.append(job, b"abc", span).status_code == 400
-    assert not job.trace
 
 
 @pytest.mark.parametrize(("size", "status"), [(10, 202), (11, 403)])
@@ -168,69 +57,6 @@ def test_a_log_may_be_as_large_as_the_limit_and_no_larger(
 # --- the state
 
 
-@pytest.mark.parametrize("call", ["trace", "artifacts", "running", "pending", "canceled", ""])
-def test_every_call_of_a_runner_is_a_sign_of_life_and_only_an_end_ends_the_job(
-    desk: Desk, call: str
-) -> None:
-    job = desk.running()
-    desk.world.clock.advance(HOUR)
-    if call == "trace":
-        assert desk.append(job, b"a", "0-0").status_code == 202
-    elif call == "artifacts":
-        assert upload(desk, job, b"zip").status_code == 201
-    else:
-        answer = desk.report(job, call, output={"checksum": "crc32:00000000", "bytesize": 0})
-        assert (answer.status_code, answer.json()) == (200, 200)
-        assert answer.headers["job-status"] == "running"
-    assert job.status is Status.RUNNING
-    assert job.heard_at is not None
-    assert job.started_at is not None
-    assert job.heard_at - job.started_at >= HOUR
-
-
-@pytest.mark.parametrize(
-    ("state", "reason", "code", "kept"),
-    [
-        ("failed", "runner_interrupted", 143, ("failed", "runner_interrupted", 143)),
-        ("success", "script_failure", None, ("success", None, None)),
-    ],
-)
-def test_a_failure_keeps_its_reason_and_code_and_a_success_has_no_reason(
-    desk: Desk, state: str, reason: str, code: int | None, kept: tuple[Any, ...]
-) -> None:
-    job = desk.running()
-    desk.report(job, state, failure_reason=reason, exit_code=code)
-    assert (job.status, job.failure_reason, job.exit_code) == kept
-
-
-def test_a_final_state_is_taken_whatever_checksum_it_carries(desk: Desk) -> None:
-    job = desk.running()
-    desk.append(job, b"hello\n", "0-5")
-    checksum = f"crc32:{zlib.crc32(b'hello' + bytes([10])):08x}"
-    assert checksum == "crc32:363a3020"
-    answer = desk.report(job, "success", checksum=checksum, output={"bytesize": 6})
-    assert (answer.status_code, answer.headers["job-status"]) == (200, "success")
-    assert job.status is Status.SUCCESS
-
-
-@pytest.mark.parametrize(
-    ("number", "token"),
-    [
-        pytest.param("1", "glcbt-64_wrong", id="another token"),
-        pytest.param("2", "", id="the token of another job"),
-        pytest.param("99", "", id="no such job"),
-    ],
-)
-def test_a_wrong_job_token_is_403_and_never_404(desk: Desk, number: str, token: str) -> None:
-    job = desk.running()
-    desk.running(job_spec("other"))
-    headers = {"JOB-TOKEN": token or job.token, "Content-Range": "0-0"}
-    assert desk.raw("PUT", f"/jobs/{number}", headers=headers, json={}).status_code == 403
-    answer = desk.raw("PATCH", f"/jobs/{number}/trace", headers=headers, content=b"a")
-    assert answer.status_code == 403
-    assert "job-status" not in answer.headers
-
-
 @pytest.mark.parametrize("end", ["success", "failed", "canceled"])
 def test_after_its_end_every_call_is_403_with_the_jobs_status(desk: Desk, end: str) -> None:
     job = desk.running()
@@ -246,18 +72,6 @@ def test_after_its_end_every_call_is_403_with_the_jobs_status(desk: Desk, end: s
         assert (answer.status_code, answer.headers["job-status"]) == (403, end)
     assert (job.status, bytes(job.trace)) == (end, b"")
     assert job.artifacts is None
-
-
-def test_every_answer_names_canceling_and_the_log_goes_on(tmp_path: Path) -> None:
-    with Desk(tmp_path, Options(cancels_gracefully=True)) as desk:
-        pipeline = desk.start()
-        desk.ask(desk.register(), info={"features": {"cancel_gracefully": True}})
-        job = pipeline.latest["unit"]
-        cancel(desk, job)
-        trace, touch = desk.append(job, b"a", "0-0"), desk.report(job, "running")
-        assert (trace.status_code, trace.headers["job-status"]) == (202, "canceling")
-        assert (touch.status_code, touch.headers["job-status"]) == (200, "canceling")
-        assert desk.report(job, "failed").headers["job-status"] == "canceled"
 
 
 # --- artifacts
@@ -276,15 +90,6 @@ def upload(desk: Desk, job: Job, content: bytes, token: str = "", **query: str) 
 def download(desk: Desk, job: Job, token: str) -> Any:
     path = f"/jobs/{job.id}/artifacts?direct_download=true"
     return desk.raw("GET", path, headers={"JOB-TOKEN": token})
-
-
-def test_an_upload_can_be_downloaded_with_its_own_token_after_the_end(desk: Desk) -> None:
-    job = desk.running()
-    assert upload(desk, job, b"zip", expire_in="1 week").status_code == 201
-    desk.report(job, "success")
-    answer = download(desk, job, job.token)
-    assert (answer.status_code, answer.content) == (200, b"zip")
-    assert "built.zip" in answer.headers["content-disposition"]
 
 
 def test_a_report_is_taken_but_is_no_archive(desk: Desk) -> None:

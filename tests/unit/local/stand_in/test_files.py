@@ -55,20 +55,6 @@ def test_an_absolute_path_inside_and_the_whole_folder(tree: str) -> None:
     assert set(files.find(tree, ".")) >= {"a.txt", "sub", "sub/deep/e.log"}
 
 
-@pytest.mark.parametrize(
-    ("pattern", "exact"),
-    [
-        ("**/*.log", {"b.log", "sub/deep/e.log"}),
-        ("sub/**/*", {"sub/c.txt", "sub/deep", "sub/deep/d.txt", "sub/deep/e.log"}),
-        ("sub/", {"sub"}),
-        ("*.txt", {"a.txt"}),
-        ("{*.txt,sub/{c,x}.*}", {"a.txt", "sub/c.txt"}),
-    ],
-)
-def test_exclusion_is_of_the_path_itself(tree: str, pattern: str, exact: set[str]) -> None:
-    assert files.matches(tree, pattern) == exact
-
-
 def test_a_round_trip_keeps_content_modes_links_and_empty_folders(
     tree: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

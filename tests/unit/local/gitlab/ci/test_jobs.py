@@ -9,7 +9,6 @@ from local.gitlab.ci.types import (
     CacheSpec,
     EnvironmentSpec,
     ImageSpec,
-    JobSpec,
     NeedSpec,
     RetrySpec,
 )
@@ -125,10 +124,6 @@ def test_a_keyword_gives_the_field_its_value(body: str, field: str, value: objec
     assert getattr(read_job(body), field) == value
 
 
-def test_a_job_of_a_script_alone_has_gitlabs_defaults() -> None:
-    assert read_job("tags: []") == JobSpec(name="job", stage="test", script=("x",))
-
-
 def test_the_key_of_a_cache_depends_on_the_content_of_its_files_alone() -> None:
     body = "cache: {key: {files: [package-lock.json, go.sum], prefix: $CI_JOB_NAME}, paths: [a]}"
     key = read_job(body, FILES).cache[0].key
@@ -137,47 +132,7 @@ def test_the_key_of_a_cache_depends_on_the_content_of_its_files_alone() -> None:
     assert read_job(body, {**FILES, "go.sum": "y"}).cache[0].key != key
 
 
-def test_the_job_named_pages_publishes_the_folder_public() -> None:
-    job = read_jobs("pages: {script: x, artifacts: {paths: [site]}}")["pages"]
-    assert job.artifacts == (ArtifactSpec(paths=("site", "public")),)
-
-
 # --- defaults and variables
-
-
-def test_a_job_replaces_the_defaults() -> None:
-    plain, own = read("""
-        default:
-          image: alpine:3
-          tags: [docker]
-          retry: 1
-          timeout: 10m
-          interruptible: true
-          before_script: [setup]
-        plain: {script: x, image: null}
-        own:
-          script: x
-          image: {name: "node:20", entrypoint: [""]}
-          tags: []
-          before_script: []
-          retry: 2
-    """).jobs
-    assert plain.image == ImageSpec(name="alpine:3")
-    assert (plain.tags, plain.retry.max, plain.script) == (("docker",), 1, ("setup", "x"))
-    assert (plain.timeout_s, plain.interruptible) == (600, True)
-    assert own.image == ImageSpec(name="node:20", entrypoint=("",))
-    assert (own.tags, own.script, own.retry.max) == ((), ("x",), 2)
-
-
-def test_top_level_defaults_hold_beside_default() -> None:
-    job = read_jobs("""
-        services: [postgres]
-        before_script: [first]
-        default: {image: new}
-        job: {script: x}
-    """)["job"]
-    assert (job.image, job.script) == (ImageSpec(name="new"), ("first", "x"))
-    assert job.services == (ImageSpec(name="postgres"),)
 
 
 def test_variables_of_the_job_win_over_those_of_the_file_and_are_text() -> None:
@@ -237,35 +192,6 @@ def test_inherit_selects_defaults_and_variables(
 # --- the file
 
 
-@pytest.mark.parametrize(
-    ("text", "stages"),
-    [
-        ("job: {script: x}", (".pre", "build", "test", "deploy", ".post")),
-        ("stages: [.post, test, .pre]\njob: {script: x}", (".pre", "test", ".post")),
-    ],
-)
-def test_pre_and_post_enclose_the_stages(text: str, stages: tuple[str, ...]) -> None:
-    assert read(text).stages == stages
-
-
-def test_jobs_keep_the_order_of_the_file_without_hidden_ones() -> None:
-    jobs = read_jobs("b: {script: x}\n.hidden: {script: x}\na: {script: x, stage: build}")
-    assert list(jobs) == ["b", "a"]
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "job: {stage: .pre, script: x}",
-        "job: {script: x, rules: [{if: $NOPE}]}",
-        "workflow: {rules: [{if: $NOPE}]}\njob: {script: x}",
-        "workflow: {rules: [{when: never}]}\njob: {script: x}",
-    ],
-)
-def test_a_file_without_a_selected_job_makes_no_pipeline(text: str) -> None:
-    assert read(text).jobs == ()
-
-
 def test_the_workflow_names_the_pipeline_and_adds_variables() -> None:
     text = """
         variables: {MODE: slow, COLOUR: red}
@@ -285,60 +211,3 @@ def test_the_workflow_names_the_pipeline_and_adds_variables() -> None:
     assert pipeline.jobs[0].variables["MODE"] == "fast"
     other = read(text, variables={**BRANCH, "CI_COMMIT_BRANCH": "dev"})
     assert (other.name, len(other.jobs)) == ("slow on dev", 1)
-
-
-@pytest.mark.parametrize(
-    ("workflow", "cancels"),
-    [
-        ("{}", ("conservative", "none")),
-        ("{auto_cancel: {on_new_commit: none}}", ("none", "none")),
-        (
-            "{auto_cancel: {on_new_commit: interruptible, on_job_failure: all}}",
-            ("interruptible", "all"),
-        ),
-        (
-            "{auto_cancel: {on_new_commit: none}, rules: [{auto_cancel: {on_job_failure: all}}]}",
-            ("none", "all"),
-        ),
-    ],
-)
-def test_auto_cancel_is_of_the_workflow_and_its_rule(
-    workflow: str, cancels: tuple[str, str]
-) -> None:
-    pipeline = read(f"workflow: {workflow}\njob: {{script: x}}")
-    assert (pipeline.cancels_on_new_commit, pipeline.cancels_on_job_failure) == cancels
-
-
-# --- parallel
-
-
-def test_a_number_makes_numbered_jobs() -> None:
-    jobs = read("test: {script: x, parallel: 3}").jobs
-    assert [job.name for job in jobs] == ["test 1/3", "test 2/3", "test 3/3"]
-    assert [job.id_in_parallel for job in jobs] == [(1, 3), (2, 3), (3, 3)]
-
-
-def test_a_matrix_makes_every_combination_in_order() -> None:
-    jobs = read("""
-        deploy:
-          script: x
-          variables: {PROVIDER: none, REGION: here}
-          tags: [$PROVIDER]
-          parallel:
-            matrix:
-              - PROVIDER: [aws, gcp]
-                SIZE: [1, 2]
-              - PROVIDER: own
-    """).jobs
-    assert [job.name.removeprefix("deploy: ") for job in jobs] == [
-        *("[aws, 1]", "[aws, 2]", "[gcp, 1]", "[gcp, 2]", "[own]")
-    ]
-    assert jobs[1].variables == {"PROVIDER": "aws", "SIZE": "2", "REGION": "here"}
-    assert jobs[4].variables == {"PROVIDER": "own", "REGION": "here"}
-    assert [job.tags for job in jobs[2:]] == [("gcp",), ("gcp",), ("own",)]
-    assert jobs[4].id_in_parallel == (5, 5)
-
-
-def test_rules_see_the_variables_of_the_matrix() -> None:
-    text = "a: {script: x, parallel: {matrix: [{OS: [linux, mac]}]}, rules: [{if: $OS == 'mac'}]}"
-    assert list(read_jobs(text)) == ["a: [mac]"]

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import pytest
 
-from local.gitlab.ci.file import read_pipeline
-from local.gitlab.ci.types import CiError
 from tests.unit.local.gitlab.ci.ci_text import job, needing, refusal
 
 LATER = "stages: [a, b]\nlate: {stage: b, script: x}\nearly:\n  stage: a\n  script: x\n"
@@ -269,8 +267,3 @@ def test_an_error_names_line_key_and_reason(text: str, line: int, reason: str) -
     message = refusal(text)
     assert message.startswith(f".gitlab-ci.yml line {line}: ")
     assert reason in message
-
-
-def test_an_error_names_the_projects_own_ci_file() -> None:
-    with pytest.raises(CiError, match=r"^other\.yml line 1: "):
-        read_pipeline("job: {script: 5}", variables={}, file="other.yml")

@@ -78,35 +78,6 @@ def test_a_rule_replaces_keys_of_the_job() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "is_allowed"),
-    [
-        ("when: manual", True),
-        ("when: manual\nallow_failure: false", False),
-        ("when: manual\nrules: [{if: $CI_COMMIT_BRANCH}]", False),
-        ("rules: [{when: manual}]", False),
-        ("rules: [{when: manual, allow_failure: true}]", True),
-    ],
-)
-def test_a_manual_job_may_fail_unless_it_has_rules(body: str, is_allowed: bool) -> None:
-    spec = job(body)
-    assert spec is not None
-    assert (spec.when, spec.allow_failure) == ("manual", is_allowed)
-
-
-@pytest.mark.parametrize(
-    ("body", "given", "is_selected"),
-    [
-        ("variables: {MODE: full}\nrules: [{if: $MODE == 'full'}]", {}, True),
-        ("variables: {MODE: full}\nrules: [{if: $MODE == 'full'}]", {"MODE": "quick"}, False),
-    ],
-)
-def test_rules_see_the_jobs_variables_below_the_given_ones(
-    body: str, given: dict[str, str], is_selected: bool
-) -> None:
-    assert (job(body, {**BRANCH, **given}) is not None) is is_selected
-
-
-@pytest.mark.parametrize(
     ("rule", "is_selected"),
     [
         ("{changes: [src/**/*]}", True),
@@ -144,26 +115,12 @@ GLOBS = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("glob", "path", "is_match"), [*GLOBS, ("$CI_COMMIT_BRANCH/*", "main/f", True)]
-)
-@pytest.mark.parametrize("rule", ["changes: ['{}']", "exists: ['{}']", "exists: {{paths: ['{}']}}"])
-def test_rules_match_globs(rule: str, glob: str, path: str, is_match: bool) -> None:
-    text = f"always: {{script: x}}\njob:\n  script: x\n  rules:\n    - {rule.format(glob)}\n"
-    assert (len(read(text, changes=Changed([path]), paths=[path]).jobs) == 2) is is_match
-
-
 @pytest.mark.parametrize(("glob", "path", "is_match"), GLOBS)
 def test_only_and_except_match_globs(glob: str, path: str, is_match: bool) -> None:
     text = f"always: {{script: x}}\njob:\n  script: x\n  only: {{changes: ['{glob}']}}\n"
     assert (len(read(text, changes=Changed([path])).jobs) == 2) is is_match
     text = text.replace("only", "except")
     assert (len(read(text, changes=Changed([path])).jobs) == 2) is not is_match
-
-
-@pytest.mark.parametrize(("glob", "is_match"), [("docs/", True), ("doc/", False), ("d*/", False)])
-def test_a_glob_of_exists_that_ends_in_a_slash_is_a_folder(glob: str, is_match: bool) -> None:
-    assert (job(f"rules: [{{exists: ['{glob}']}}]", paths=["docs/x/y"]) is not None) is is_match
 
 
 @pytest.mark.parametrize(
@@ -229,24 +186,3 @@ def test_a_ref_selects_pipelines_in_only_and_excludes_them_in_except(
     assert selecting(f"only: ['{ref}']") == pipelines
     rest = [name for name in PIPELINES if name not in pipelines.split()]
     assert selecting(f"only: [/./, merge_requests]\nexcept: ['{ref}']") == " ".join(rest)
-
-
-@pytest.mark.parametrize("source", ["api", "schedule", "trigger", "pipeline", "web", "chat"])
-@pytest.mark.parametrize("plural", ["", "s"])
-def test_a_source_selects_in_singular_and_plural(source: str, plural: str) -> None:
-    body = f"only: [{source}{plural}]"
-    assert job(body, {**BRANCH, "CI_PIPELINE_SOURCE": source})
-    assert not job(body, BRANCH)
-
-
-@pytest.mark.parametrize("name", ["CI_COMMIT_REF_NAME", "CI_COMMIT_TAG", "CI_COMMIT_BRANCH"])
-def test_the_ref_is_that_of_any_variable_and_the_source_a_push(name: str) -> None:
-    for only, is_selected in (("v1", True), ("v2", False), ("/^v/", True), ("pushes", True)):
-        assert (job(f"only: [{only}]", {name: "v1"}) is not None) is is_selected
-    assert job("only: [schedules]", {name: "v1"}) is None
-
-
-def test_workflow_rules_replace_the_default_of_only() -> None:
-    text = "job: {script: x}"
-    assert not read(text, variables=MERGE).jobs
-    assert read(f"workflow: {{rules: [{{when: always}}]}}\n{text}", variables=MERGE).jobs

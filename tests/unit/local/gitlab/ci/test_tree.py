@@ -4,61 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from local.gitlab.ci.types import ImageSpec
 from tests.unit.local.gitlab.ci.ci_text import Changed, read, read_jobs, refusal
-
-# --- extends and !reference
-
-
-def test_extends_merges_maps_and_replaces_lists() -> None:
-    job = read_jobs("""
-        .base:
-          script: [base]
-          tags: [a, b]
-          variables: {ONE: base, TWO: base}
-          retry: {max: 1, when: always}
-        job:
-          extends: .base
-          tags: [c]
-          variables: {TWO: job}
-          retry: {max: 2}
-    """)["job"]
-    assert (job.script, job.tags) == (("base",), ("c",))
-    assert job.variables == {"ONE": "base", "TWO": "job"}
-    assert (job.retry.max, job.retry.when) == (2, ("always",))
-
-
-def test_the_later_parent_wins_and_parents_have_parents() -> None:
-    jobs = read_jobs("""
-        .root: {script: [root], tags: [root], image: root}
-        .left: {extends: .root, tags: [left]}
-        .right: {tags: [right]}
-        visible: {extends: [.left, .right]}
-        job: {extends: visible, script: own}
-    """)
-    assert (jobs["visible"].script, jobs["job"].script) == (("root",), ("own",))
-    assert (jobs["job"].tags, jobs["job"].image) == (("right",), ImageSpec(name="root"))
-
-
-def test_references_are_resolved_in_lists_maps_and_through_each_other() -> None:
-    job = read_jobs("""
-        .root: {script: [inherited]}
-        .child: {extends: .root}
-        .a: {variables: {URL: "http://x"}, script: [!reference [.child, script], deep]}
-        .b: {script: [!reference [.a, script], shallow], after_script: [last]}
-        job:
-          variables: {URL: !reference [.a, variables, URL]}
-          script:
-            - !reference [.b, script]
-            - own
-          after_script: !reference [.b, after_script]
-          rules: [!reference [.rules, main]]
-        .rules: {main: [{if: $CI_COMMIT_BRANCH}]}
-    """)["job"]
-    assert job.variables == {"URL": "http://x"}
-    assert job.script == ("inherited", "deep", "shallow", "own")
-    assert job.after_script == ("last",)
-
 
 # --- include
 
@@ -99,14 +45,6 @@ def test_an_include_adds_the_jobs_of_its_files(include: str, jobs: str) -> None:
     text = f"include: {include}\njob: {{script: x}}"
     pipeline = read(text, files=FILES, paths=[*FILES], changes=Changed(["docs/x"]))
     assert [job.name for job in pipeline.jobs] == [*jobs.split(), "job"]
-
-
-def test_the_main_file_wins_over_its_includes() -> None:
-    files = {"m.yml": "variables: {FROM: more, ONLY: more}\nlint: {script: lint, tags: [more]}"}
-    text = "include: m.yml\nvariables: {FROM: main}\nlint: {tags: [main]}"
-    lint = read_jobs(text, files)["lint"]
-    assert (lint.script, lint.tags) == (("lint",), ("main",))
-    assert lint.variables == {"FROM": "main", "ONLY": "more"}
 
 
 @pytest.mark.parametrize(
@@ -178,13 +116,6 @@ def test_inputs_keep_their_types() -> None:
 )
 def test_a_block_in_a_text_is_replaced(block: str, text: str) -> None:
     assert read_jobs(*tool(script=block))["web-lint"].script == (text,)
-
-
-def test_functions_change_the_value_of_an_input() -> None:
-    script = "$[[ inputs.name | expand_vars | posix_escape ]]"
-    text, files = tool("name: $CI_COMMIT_BRANCH it's", script=script)
-    files["tool.yml"] = files["tool.yml"].replace("$[[ inputs.name ]]-lint", "lint")
-    assert read_jobs(text, files)["lint"].script == ("'main it'\"'\"'s'",)
 
 
 @pytest.mark.parametrize(

@@ -102,11 +102,6 @@ def test_a_keyword_without_effect_is_one_warning(text: str, line: int, warning: 
     assert warning in message
 
 
-def test_a_default_without_effect_is_one_warning_for_all_jobs() -> None:
-    pipeline = read("default: {id_tokens: {T: {aud: x}}}\na: {script: x}\nb: {script: x}")
-    assert len(pipeline.warnings) == 1
-
-
 @pytest.mark.parametrize(
     ("text", "jobs", "warning"),
     [
@@ -145,31 +140,3 @@ def test_an_error_names_the_unfetched_includes_when_no_job_remains(count: int, n
     includes = ", ".join(f"{{template: X{n}}}" for n in range(count))
     with pytest.raises(CiError, match=f"there is no job in it; not fetched here: {names}"):
         read(f"include: [{includes}]")
-
-
-def test_a_job_may_replace_the_undefined_key_of_its_parent() -> None:
-    pipeline = read(
-        f"{UNFETCHED}"
-        ".parent: {tags: [x], before_script: [!reference [.elsewhere, script]]}\n"
-        "job: {extends: .parent, before_script: [mine], script: x}\n"
-        "also: {script: x, tags: !reference [.parent, tags]}\n"
-    )
-    assert [(job.name, job.tags) for job in pipeline.jobs] == [("job", ("x",)), ("also", ("x",))]
-
-
-@pytest.mark.parametrize(
-    ("text", "is_left_out"),
-    [
-        ("child: {trigger: a/b}", True),
-        ("child: {trigger: a/b, rules: [{if: $NOPE}]}", False),
-        (f"{UNFETCHED}job: {{extends: .x}}\nother: {{script: x, rules: [{{when: never}}]}}", True),
-        (UNFETCHED + "job: {script: x, stage: elsewhere}", True),
-        (f"{UNFETCHED}job: {{extends: .x}}\n{NEVER}other: {{script: x}}", False),
-        (UNFETCHED + "other: {script: x, rules: [{when: never}]}", False),
-    ],
-)
-def test_a_file_is_left_out_when_its_selected_jobs_cannot_run_here(
-    text: str, is_left_out: bool
-) -> None:
-    pipeline = read(text)
-    assert (pipeline.jobs, pipeline.is_left_out) == ((), is_left_out)

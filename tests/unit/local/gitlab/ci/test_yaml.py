@@ -36,30 +36,6 @@ def test_a_scalar_has_its_yaml_type(text: str, scalar: object) -> None:
     assert value(f"k: {text}") == scalar
 
 
-def test_entries_have_the_line_of_their_key_and_items_their_own() -> None:
-    nodes = entries("a: &x [1]\nb:\n\n  c: 2\nd: *x\ne:\n  - a\n  - b\n")
-    assert {key: node.line for key, node in nodes.items()} == {"a": 1, "b": 2, "d": 5, "e": 6}
-    assert isinstance(nodes["b"].value, dict)
-    assert nodes["b"].value["c"].line == 4
-    assert nodes["d"].value == nodes["a"].value
-    assert isinstance(nodes["e"].value, tuple)
-    assert [(item.file, item.line) for item in nodes["e"].value] == [("ci.yml", 7), ("ci.yml", 8)]
-
-
-def test_own_entries_win_over_merge_keys_and_later_keys_over_earlier_ones() -> None:
-    node = value("base: &b {x: 1, y: 2}\nk:\n  <<: *b\n  y: 3\n  y: 4\n")
-    assert isinstance(node, dict)
-    assert {key: entry.value for key, entry in node.items()} == {"x": 1, "y": 4}
-
-
-def test_a_key_is_text() -> None:
-    assert list(entries("on: 1\n12: 2\n")) == ["on", "12"]
-
-
-def test_an_empty_file_is_an_empty_map() -> None:
-    assert entries("# nothing\n") == {}
-
-
 @pytest.mark.parametrize(
     ("text", "line", "reason"),
     [

@@ -15,9 +15,8 @@ from local.gitlab.model import Job
 from local.gitlab.runners import Runners
 from local.gitlab.states import Status
 from local.gitlab.sweep import sweep
-from local.gitlab.webhooks.payload import JobMoment, Json, job_hook, pipeline_hook
+from local.gitlab.webhooks.payload import JobMoment, Json, job_hook
 from tests.unit.local.gitlab.small_gitlab import (
-    NOON,
     SHA,
     SmallGitLab,
     check_shape,
@@ -148,44 +147,6 @@ def test_values_and_oddities_of_a_pending_job() -> None:
     assert not {"tag_list", "timeout"} & set(body)
 
 
-def test_addresses_are_those_of_the_instance_and_ssh_has_no_port() -> None:
-    site = SmallGitLab()
-    body = body_of(site, first_job(site))
-    for part in ("repository", "project"):
-        assert body[part]["git_http_url"] == f"{BASE}/acme/demo.git"
-        assert body[part]["git_ssh_url"] == "git@gitlab.example.com:acme/demo.git"
-    assert body["repository"]["url"] == body["repository"]["git_ssh_url"]
-    assert body["project"]["web_url"] == f"{BASE}/acme/demo"
-
-
-@pytest.mark.parametrize(("is_public", "level"), [(True, 20), (False, 0)])
-def test_a_public_project_is_level_20(is_public: bool, level: int) -> None:
-    site = SmallGitLab()
-    site.project.is_public = is_public
-    body = body_of(site, first_job(site))
-    assert body["project"]["visibility_level"] == level
-    assert body["repository"]["visibility_level"] == level
-
-
-@pytest.mark.parametrize(("is_tag", "ref"), [(True, "v1.0"), (False, "feature/x")])
-def test_tag_means_a_git_tag(is_tag: bool, ref: str) -> None:
-    site = SmallGitLab()
-    body = body_of(site, first_job(site, is_tag=is_tag, ref=ref))
-    assert (body["tag"], body["ref"]) == (is_tag, ref)
-
-
-def test_a_created_event_is_blanked_whatever_happened_since() -> None:
-    site = SmallGitLab()
-    job = site.start(job_spec("gate", when="manual")).latest["gate"]
-    job.status = Status.CREATED
-    moment = JobMoment.of(job, NOON)
-    job.status, job.queued_at, job.runner = Status.RUNNING, NOON, runner("ec2")
-    body = body_of(site, moment)
-    assert body["build_status"] == "created"
-    blank = ("runner", "build_queued_duration", "build_duration", "build_failure_reason")
-    assert [body[key] for key in blank] == [None] * 4
-
-
 @pytest.mark.parametrize(
     ("kind", "paused", "is_shared", "active"),
     [("instance_type", False, True, True), ("group_type", True, False, False)],
@@ -232,17 +193,3 @@ def test_an_environment_has_a_name_an_action_and_a_tier() -> None:
         "action": "start",
         "deployment_tier": "production",
     }
-
-
-def test_a_pipeline_lists_the_newest_job_of_each_name() -> None:
-    site = SmallGitLab()
-    pipeline = site.start(job_spec("unit", retry=1), job_spec("gate", when="manual"))
-    site.end(pipeline, "unit", "failed")
-    body = json.loads(json.dumps(pipeline_hook(pipeline, base_url=BASE, at=site.clock.now())))
-    assert (body["object_kind"], body["object_attributes"]["id"]) == ("pipeline", pipeline.id)
-    builds = {build["name"]: build for build in body["builds"]}
-    assert (builds["unit"]["id"], builds["unit"]["status"]) == (3, "pending")
-    assert builds["gate"]["manual"]
-    assert "tag_list" not in builds["unit"]
-    retried = body_of(site, pipeline.latest["unit"])
-    assert (retried["build_id"], retried["retries_count"]) == (3, 1)
