@@ -4,18 +4,20 @@ Every string that is drawn is a cell: no markup, nothing that a terminal obeys, 
 """
 
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from cli.lines import cut, escaped
+from cli.lines import LONGEST, cut, escaped
 
-PIPE_WIDTH = 180  # columns where no terminal says how wide it is
+PIPE_WIDTH = 4 * LONGEST  # columns where no terminal says how wide it is: nothing is folded
+NARROW = 110  # columns; below that some parts of a screen are left out
+GAP = 2  # between columns
 
 
 def cell(*lines: object, style: str = "") -> Text:
@@ -105,7 +107,46 @@ def add(table: Table, *cells: object) -> None:
     row = [value if isinstance(value, Text) else cell(value) for value in cells]
     for text, column in zip(row, table.columns, strict=True):
         text.no_wrap, text.overflow = True, column.overflow
+        if column.no_wrap:
+            column.min_width = max(column.min_width or 0, text.cell_len)
     table.add_row(*row)
+
+
+def fill(
+    table: Table, rows: Sequence[Sequence[object]], *, width: int, drop: Sequence[str]
+) -> None:
+    """Add the rows. Columns of `drop` are left out, the first of them first, until ids fit."""
+    names = [str(column.header) for column in table.columns]
+    cells = [[one if isinstance(one, Text) else cell(one) for one in row] for row in rows]
+
+    def needed(place: int) -> int:
+        if not table.columns[place].no_wrap:
+            return len(names[place])
+        return max([len(names[place]), *(row[place].cell_len for row in cells)])
+
+    kept = list(range(len(names)))
+    for name in drop:
+        if sum(map(needed, kept)) + GAP * (len(kept) - 1) <= width:
+            break
+        kept.remove(names.index(name))
+    table.columns = [table.columns[place] for place in kept]
+    for row in cells:
+        add(table, *(row[place] for place in kept))
+
+
+def machine_word(machine: str | None) -> str:
+    """A machine's id; of a Lambda runner no more: its id is long, and has the runner's again."""
+    return "Lambda" if "/" in (machine or "") else machine or "-"
+
+
+class ByWidth:
+    """What is drawn as wide as the console is."""
+
+    def __init__(self, draw: Callable[[int], RenderableType]) -> None:
+        self._draw = draw
+
+    def __rich_console__(self, _: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        yield self._draw(options.max_width)
 
 
 def usd(amount: float | Decimal | None) -> str:

@@ -6,8 +6,7 @@ import typer
 from rich.console import Group, RenderableType
 
 from cli.commands import DEFAULT_STACK
-from cli.consoles import add, cell, console, listing, usd
-from cli.jobs import NARROW
+from cli.consoles import NARROW, cell, console, fill, listing, usd
 from cli.lines import say_json, say_log
 from cli.options import AsJson, Since, Stack, period_of, reach
 from fleet.rules.costs import By
@@ -53,19 +52,16 @@ def draw(view: CostView, *, width: int) -> RenderableType:
     names += ["boot", "idle", "run", "without a job"] if is_wide else []
     names += ["ran", "usd/job"]
     numbers = set(names[1:])
-    table = listing("", *names, whole=numbers, right=numbers)
+    table = listing("", *names, whole={*names}, right=numbers)
+    rows: list[list[object]] = []
     for line in view.lines[:SHOWN]:
         parts = [line.boot_usd, line.idle_usd, line.run_usd, line.shared_usd] if is_wide else []
         each = line.usd / line.jobs if line.jobs else None
-        add(
-            table,
-            line.name,
-            line.jobs,
-            line.machines,
-            *(usd(amount) for amount in (line.usd, *parts)),
-            duration(line.ran_s),
-            usd(each),
+        amounts = [usd(amount) for amount in (line.usd, *parts)]
+        rows.append(
+            [line.name, line.jobs, line.machines, *amounts, duration(line.ran_s), usd(each)]
         )
+    fill(table, rows, width=width, drop=("machines", "ran", "usd/job", "jobs"))
     more = len(view.lines) - SHOWN
     unpriced = sum(line.unpriced for line in view.lines)
     ends = [

@@ -8,7 +8,7 @@ from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 
 from cli.commands import DEFAULT_STACK, with_stack
-from cli.consoles import beside, cell, console, joined
+from cli.consoles import GAP, NARROW, ByWidth, beside, cell, console, joined
 from cli.lines import say, say_json
 from cli.options import Stack, reach
 from cli.status_render import COLOURS
@@ -86,7 +86,30 @@ def draw(trail: Trail) -> RenderableType:
     return Group(head, cell(", ".join(where), style="dim"), _hops(trail), *last)
 
 
-def _hops(trail: Trail) -> Table:
+def _hops(trail: Trail) -> RenderableType:
+    return ByWidth(lambda width: _table(trail) if width >= NARROW else _lines(trail, width))
+
+
+def _lines(trail: Trail, width: int) -> RenderableType:
+    """A line for each hop, and where it is too long a second one."""
+    lines: list[RenderableType] = []
+    for hop in trail.hops:
+        after = "" if hop.after_s is None else f"+{duration(hop.after_s)}"
+        head = joined(
+            cell(f"{hop.at:%T}.{hop.at.microsecond // 1000:03}", style="dim"),
+            cell(f" {after:>8}  "),
+            cell(hop.label, style="bold"),
+        )
+        if not hop.sentence:
+            lines.append(head)
+        elif head.cell_len + GAP + len(hop.sentence) <= width:
+            lines.append(joined(head, cell(f"  {hop.sentence}")))
+        else:
+            lines += [head, beside(cell(" " * 14), cell(hop.sentence))]
+    return Group(*lines)
+
+
+def _table(trail: Trail) -> Table:
     table = Table.grid(padding=(0, 2))
     for place, justify in enumerate(JUSTIFY):
         table.add_column(justify=justify, overflow="fold", no_wrap=place < 3)

@@ -6,7 +6,7 @@ import typer
 from rich.console import Group, RenderableType
 
 from cli.commands import DEFAULT_STACK
-from cli.consoles import add, cell, console, listing, usd
+from cli.consoles import NARROW, cell, console, fill, listing, usd
 from cli.lines import say_json
 from cli.options import AsJson, Since, Stack, period_of, reach
 from cli.status_render import COLOURS
@@ -14,7 +14,6 @@ from operations.durations import duration
 from operations.jobs import AT_MOST, JobsAsked, JobsView, list_jobs
 
 SHOWN = 100  # without --limit, where people read it
-NARROW = 110  # columns; below that some are left out
 
 Project = Annotated[
     str | None, typer.Option("--project", help="A project's id or path, or a group's path.")
@@ -69,6 +68,7 @@ def draw(view: JobsView, *, width: int) -> RenderableType:
     names += ["pool", "usd", "runner", "why"] if is_wide else []
     whole = {"job", "status", "at", "waited", "ran", "usd", "runner"}
     table = listing("", *names, whole=whole, right={"waited", "ran", "usd"})
+    rows: list[list[object]] = []
     for job in view.jobs:
         cells: list[object] = [
             job.job_id,
@@ -81,6 +81,7 @@ def draw(view: JobsView, *, width: int) -> RenderableType:
         ]
         if is_wide:
             cells += [job.pool or "-", usd(job.usd), job.runner_id or "-", job.why]
-        add(table, *cells)
+        rows.append(cells)
+    fill(table, rows, width=width, drop=("usd", "at") if is_wide else ())
     more = [cell(f"and {view.left_out} more: see --limit")] if view.left_out else []
     return Group(table, *more)

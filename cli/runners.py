@@ -6,8 +6,8 @@ import typer
 from rich.console import RenderableType
 
 from cli.commands import DEFAULT_STACK
-from cli.consoles import add, cell, console, listing, usd
-from cli.jobs import NARROW, Pool
+from cli.consoles import NARROW, cell, console, fill, listing, machine_word, usd
+from cli.jobs import Pool
 from cli.lines import say_json
 from cli.options import AsJson, Stack, period_of, reach
 from cli.status_render import COLOURS
@@ -51,6 +51,7 @@ def draw(view: RunnersView, *, width: int) -> RenderableType:
     names += ["for job", "machine", "capacity", "usd", "ended because"] if is_wide else ["machine"]
     whole = {"runner", "state", "for", "lived", "job", "for job", "usd", "machine"}
     table = listing("", *names, whole=whole, right={"for", "lived", "usd"})
+    rows: list[list[object]] = []
     for line in view.runners:
         since_s = max(0.0, (view.at - line.since).total_seconds())
         cells: list[object] = [
@@ -64,6 +65,8 @@ def draw(view: RunnersView, *, width: int) -> RenderableType:
             cells += [line.for_job or "-", line.machine or "-", line.capacity or "-"]
             cells += [usd(line.usd), line.reason or "-"]
         else:
-            cells.append(line.machine or "-")
-        add(table, *cells)
+            cells.append(machine_word(line.machine))
+        rows.append(cells)
+    drop = ("usd", "for job", "lived", "capacity", "machine") if is_wide else ("lived", "machine")
+    fill(table, rows, width=width, drop=drop)
     return table

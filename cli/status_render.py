@@ -1,12 +1,11 @@
 """`status` on a terminal: problems first, then what there is. Draws values, decides nothing."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from cli.consoles import beside, cell
+from cli.consoles import NARROW, ByWidth, add, beside, cell, fill, listing, machine_word
 from fleet.rules.problems import Problem
 from operations.durations import duration
 from operations.status import FleetView, JobView, MachineView, PoolView, QueueView
@@ -20,22 +19,27 @@ COLOURS = {
     "idle": "green",
     "draining": "yellow",
 }
-# Short ones, whose words stay whole as long as the others can give way.
-WHOLE = frozenset({"job", "status", "waited", "ran", "state", "for", "heard", "in use", "warm"})
+# Their words stay whole; the others give way.
+WHOLE = frozenset(
+    {"job", "status", "waited", "ran", "runner", "machine", "state", "for", "heard"}
+    | {"pool", "in use", "warm"}
+)
 STATES = ("requested", "in_flight", "booted", "idle", "busy", "draining", "done")
 
 
 def render(view: FleetView) -> RenderableType:
-    """The parts below each other. Texts from outside are never markup."""
+    """The parts below each other, readable at 80 columns. Texts from outside are never markup."""
     head = f"{view.stack} · {view.gitlab} · fleet.toml {view.version} · {view.at:%F %T} UTC"
     return Group(
         cell(head, style="bold"),
         _problems(view.problems),
         *_orders(view),
-        _pools(view.pools),
+        ByWidth(lambda width: _pools(view.pools, width)),
         _queues(view.queues),
-        _machines(view.machines) if view.machines else cell("no machine"),
-        _jobs(view.jobs) if view.jobs else cell("no job yet"),
+        ByWidth(lambda width: _machines(view.machines, width))
+        if view.machines
+        else cell("no machine"),
+        ByWidth(lambda width: _jobs(view.jobs, width)) if view.jobs else cell("no job yet"),
     )
 
 
@@ -65,23 +69,14 @@ def _orders(view: FleetView) -> list[RenderableType]:
     return lines
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", pad_edge=False, box=None)
-    for name in columns:
-        table.add_column(name, header_style="dim", overflow="fold", no_wrap=name in WHOLE)
-    return table
-
-
-def _row(table: Table, *cells: object) -> None:
-    table.add_row(*(value if isinstance(value, Text) else cell(value) for value in cells))
-
-
 def _word(word: str) -> Text:
     return cell(word, style=COLOURS.get(word, ""))
 
 
-def _pools(pools: Iterable[PoolView]) -> Table:
-    table = _table("Pools", "pool", "back end", "in use", "runners", "warm", "waiting", "why")
+def _pools(pools: Iterable[PoolView], width: int) -> RenderableType:
+    """Why each is as it is stands below the table."""
+    rows: list[Sequence[object]] = []
+    whys: list[RenderableType] = []
     for pool in pools:
         waiting = str(pool.backlog)
         if pool.backlog:
@@ -89,65 +84,74 @@ def _pools(pools: Iterable[PoolView]) -> Table:
         states = [f"{pool.states[state]} {state}" for state in STATES if pool.states.get(state)]
         back_off = [f"{b.place}: {b.code}, {duration(b.for_s)} more" for b in pool.back_off]
         why = "leaving" if pool.is_leaving else pool.sentence
-        _row(
-            table,
-            pool.name,
-            pool.backend,
-            f"{pool.in_use}/{pool.ceiling}",
-            ", ".join(states) or "-",
-            pool.warm,
-            waiting,
-            cell(why, *back_off),
+        rows.append(
+            (
+                pool.name,
+                pool.backend,
+                f"{pool.in_use}/{pool.ceiling}",
+                ", ".join(states) or "-",
+                pool.warm,
+                waiting,
+            )
         )
-    return table
+        words = filter(None, (why, *back_off))
+        whys += [beside(cell(f"  {pool.name}: ", style="dim"), cell(one)) for one in words]
+    names = ("pool", "back end", "in use", "runners", "warm", "waiting")
+    table = listing("Pools", *names, whole=WHOLE)
+    fill(table, rows, width=width, drop=("back end", "warm"))
+    return Group(table, *whys)
 
 
-def _queues(queues: Iterable[QueueView]) -> Table:
-    table = _table("Queues", "queue", "messages", "dead letters")
+def _queues(queues: Iterable[QueueView]) -> RenderableType:
+    table = listing("Queues", "queue", "messages", "dead letters")
     for queue in queues:
-        _row(
-            table,
-            queue.name,
-            queue.messages,
-            cell(queue.dead, style="red" if queue.dead else ""),
-        )
+        dead = cell(queue.dead, style="red" if queue.dead else "")
+        add(table, queue.name, queue.messages, dead)
     return table
 
 
-def _machines(machines: Iterable[MachineView]) -> Table:
-    names = ("runner", "machine", "state", "for", "heard", "job", "from")
-    table = _table("Machines", *names)
-    for machine in machines:
-        heard = f"{duration(machine.heard_s)} ago" if machine.heard_s is not None else "-"
-        _row(
-            table,
+def _machines(machines: Iterable[MachineView], width: int) -> RenderableType:
+    names = ("runner", "state", "for", "heard", "job", "machine", "from")
+    rows = [
+        (
             machine.runner_id,
-            machine.machine_id or "-",
             _word(machine.state),
             duration(machine.for_s),
-            heard,
+            f"{duration(machine.heard_s)} ago" if machine.heard_s is not None else "-",
             machine.job_id or "-",
+            machine_word(machine.machine_id),
             machine.capacity or "-",
         )
+        for machine in machines
+    ]
+    table = listing("Machines", *names, whole=WHOLE)
+    fill(table, rows, width=width, drop=("from", "heard", "machine"))
     return table
 
 
-def _jobs(jobs: Iterable[JobView]) -> Table:
-    names = ("job", "name", "project", "tags", "pool", "status", "waited", "ran", "runner or why")
-    table = _table("Jobs", *names)
+def _jobs(jobs: Iterable[JobView], width: int) -> RenderableType:
+    """Why a job waits or failed stands below the table."""
+    jobs, is_wide = tuple(jobs), width >= NARROW
+    names = ["job", "status", "waited", "ran", "runner", "name", "project"]
+    names += ["tags", "pool"] if is_wide else []
+    rows: list[Sequence[object]] = []
     for job in jobs:
-        _row(
-            table,
+        row: list[object] = [
             job.job_id,
-            job.name,
-            job.project,
-            " ".join(job.tags),
-            job.pool or "-",
             _word(job.status),
             duration(job.waited_s),
             duration(job.ran_s),
-            cell(*(filter(None, (job.runner_id, job.sentence))))
-            if job.runner_id or job.sentence
-            else "-",
-        )
-    return table
+            job.runner_id or "-",
+            job.name,
+            job.project,
+        ]
+        row += [" ".join(job.tags), job.pool or "-"] if is_wide else []
+        rows.append(row)
+    table = listing("Jobs", *names, whole=WHOLE)
+    fill(table, rows, width=width, drop=("tags", "project") if is_wide else ("project",))
+    whys = [
+        beside(cell(f"  {job.job_id}: ", style="dim"), cell(job.sentence))
+        for job in jobs
+        if job.sentence
+    ]
+    return Group(table, *whys)

@@ -6,8 +6,7 @@ import typer
 from rich.console import Group, RenderableType
 
 from cli.commands import DEFAULT_STACK
-from cli.consoles import add, cell, console, listing
-from cli.jobs import NARROW
+from cli.consoles import NARROW, add, cell, console, listing
 from cli.lines import say_json
 from cli.options import AsJson, Since, Stack, period_of, reach, wrong_calls
 from fleet.past import WaitHop

@@ -5,7 +5,8 @@ import io
 
 import pytest
 
-from cli.consoles import PIPE_WIDTH, console
+from cli.consoles import console
+from cli.lines import LONGEST
 
 
 class Terminal(io.StringIO):
@@ -16,7 +17,7 @@ class Terminal(io.StringIO):
 
 
 def test_a_pipe_gets_whole_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    line = "x" * PIPE_WIDTH
+    line = "x" * LONGEST
     console().print(line)
     assert capsys.readouterr().out == f"{line}\n"
 

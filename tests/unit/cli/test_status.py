@@ -180,7 +180,7 @@ def test_words_from_outside_are_neither_markup_nor_orders() -> None:
     )
     text = drawn(view, width=400)
     assert "\x1b" not in text
-    assert text.count(r"x\x1b[31m[red]y[/red]") == 9
+    assert text.count(r"x\x1b[31m[red]y[/red]") == 10
 
 
 # What is read
