@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, cast
 from urllib.parse import urlsplit
@@ -27,6 +28,16 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 Utc = Annotated[AwareDatetime, AfterValidator(in_utc)]
 
 
+def _of_these_days(at: datetime) -> datetime:
+    """The time. Raises `ValueError` for one with which the fleet cannot reckon."""
+    if not 2000 <= at.year < 2100:
+        raise ValueError("a time of another age")
+    return at
+
+
+EventTime = Annotated[Utc, AfterValidator(_of_these_days)]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobEvent(HasUtcTimes):
     """One delivery, read and verified. Orders by rank of status, never by arrival."""
@@ -43,13 +54,13 @@ class JobEvent(HasUtcTimes):
     ref: str
     status: str  # GitLab's own word
     delivery_id: str
-    received_at: Utc
+    received_at: EventTime
     retries_count: int = 0
     runner_id: int | None = None  # GitLab's; a pending job that has one is taken already
     runner_description: str | None = None
-    created_at: Utc | None = None
-    started_at: Utc | None = None
-    finished_at: Utc | None = None
+    created_at: EventTime | None = None
+    started_at: EventTime | None = None
+    finished_at: EventTime | None = None
     queued_s: float | None = None
     failure_reason: str | None = None  # only of a job that failed
     allow_failure: bool = False

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
+from unicodedata import normalize
 
 from fleet.past import NANO
 from fleet.prices import AS_OF
@@ -17,6 +18,7 @@ COLUMNS = (
     *("name", "jobs", "machines", "usd", "own_usd", "shared_usd"),
     *("boot_usd", "idle_usd", "run_usd", "ran_s", "unpriced"),
 )
+_SIGNS = frozenset("=+-@\\|%")  # with which a formula begins
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +78,21 @@ def _plain(line: CostLine) -> dict[str, Any]:
 
 
 def _field(value: object) -> object:
-    if isinstance(value, str) and value[:1] in "=+-@\t\r":
-        return f"'{value}"  # a spreadsheet would run it
+    if isinstance(value, str):
+        return _harmless(value)
     if isinstance(value, Decimal):
         return f"{value:.9f}"
     return f"{value:.3f}" if isinstance(value, float) else value
+
+
+def _harmless(name: str) -> str:
+    r"""A name in a cell of its own that a spreadsheet takes for text: names come from GitLab.
+
+    Spreadsheets skip spaces before a formula, know its signs in full width as well, and some begin
+    a cell at a semicolon. What does not print is an escape, so that no name ends its line.
+    """
+    shown = "".join(
+        one if one.isprintable() and one != ";" else f"\\u{ord(one):04x}" for one in name
+    )
+    begins = normalize("NFKC", shown).strip()[:1]
+    return f"'{shown}" if begins in _SIGNS else shown

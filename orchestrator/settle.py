@@ -114,7 +114,7 @@ def job_of(world: World, event: JobEvent) -> Job | None:
     job = known or Job(
         key=key,
         project_id=event.project_id,
-        project_path=event.project_path,
+        project_path="",  # an event may say anything; GitLab's answer has it
         name=event.job_name,
         tags=(),
         status=JobStatus.CREATED,

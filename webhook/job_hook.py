@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from fleet.errors import BadDelivery
 from fleet.field_names import fields_at_fault
-from fleet.job_event import Utc
+from fleet.job_event import EventTime
 
 
 def _as_time(value: object) -> object:
@@ -25,7 +25,7 @@ def _as_time(value: object) -> object:
 
 Text = Annotated[str, Field(max_length=2048)]
 Id = Annotated[int, Field(gt=0, lt=2**63)]
-Time = Annotated[Utc | None, BeforeValidator(_as_time)]
+Time = Annotated[EventTime | None, BeforeValidator(_as_time)]
 
 
 class _Part(BaseModel):

@@ -73,7 +73,7 @@ def past_of_runner(machine: MachinePart, part: JobPart | None) -> PastRun:
 
 def past_of_job(part: JobPart, *, at: datetime) -> PastRun:
     """The past run of a job that ended without a live runner; `at`: when the fleet heard so."""
-    ended_at = part.finished_at or at
+    ended_at = min(part.finished_at or at, at)
     return PastRun(
         id=f"job-{part.job.job_id}",
         ended_at=ended_at,
@@ -86,7 +86,12 @@ def past_of_job(part: JobPart, *, at: datetime) -> PastRun:
 
 
 def is_kept(job: Job) -> bool:
-    """Whether the end of a job without a live runner is of interest: not one that ran elsewhere."""
+    """Whether the end of a job without a live runner is of interest: not one that ran elsewhere.
+
+    Nor one that only events speak of: whoever knows a webhook's secret can write those.
+    """
+    if job.is_hearsay:
+        return False
     ran_elsewhere = job.gitlab_runner_id is not None and job.runner_id is None
     return not (ran_elsewhere and job.pool is None)
 

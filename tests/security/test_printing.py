@@ -1,11 +1,14 @@
 """Texts from GitLab, jobs, machines and AWS cannot forge a line, steer a terminal or be markup."""
 
 import ast
+import csv
 import io
 import json
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import fields, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,9 @@ from cli.lines import say, say_json, say_log
 from cli.status_render import render
 from fleet.errors import Refused
 from fleet.events import DeliveryIgnored, emit
+from fleet.rules.costs import By, CostLine
 from fleet.rules.problems import Problem, ProblemKind
+from operations.cost import CostView
 from operations.status import BackOffView
 from operations.trail import Hop, Trail
 from tests.unit.cli.fleet_at_work import AT
@@ -194,6 +199,41 @@ def test_a_job_log_steers_no_terminal_unless_it_is_raw(capsys: pytest.CaptureFix
     say_log(f"{text}\tend\n", raw=False)
     assert all(item.isprintable() or item in "\n\t" for item in capsys.readouterr().out)
 
+
+FORMULAS = [
+    *(
+        "=1+1",
+        "+1",
+        "-1",
+        "@SUM(1)",
+        "\t=1",
+        "\r=1",
+        "\n=1",
+        " =1",
+        "\u3000=1",
+        "\uff1d1",
+        "\ufe621",
+    ),
+    *("a;=1", "a\t=1", 'a",=1', "a\n=1,2", "\x1b]0;x\x07", "\u202e1+1=", "|x", "\ud800"),
+]
+
+
+@pytest.mark.parametrize("name", [*FORMULAS, *HOSTILE.values()])
+def test_a_name_is_one_cell_of_text_in_csv(name: str) -> None:
+    line = CostLine(name=name, **dict.fromkeys(NUMBERS, 1))  # type: ignore[arg-type]
+    view = CostView(
+        since=AT, until=AT, by=By.JOB, lines=(line,), usd=Decimal(1), machines=1, prices_as_of=""
+    )
+    text = view.to_csv()
+    text.encode()
+    assert text.count("\n") == 2
+    assert all(one.isprintable() for one in text.replace("\n", ""))
+    (_, (cell, *numbers)) = csv.reader(text.splitlines())
+    assert (len(numbers), ";" in text) == (len(NUMBERS), False)
+    assert unicodedata.normalize("NFKC", cell).strip()[0] not in "=+-@"
+
+
+NUMBERS = [field.name for field in fields(CostLine) if field.name != "name"]
 
 PRINTS = {"typer.echo", "typer.secho", "print", "Text", "Console", "sys.stdout.write"}
 
