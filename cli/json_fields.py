@@ -123,7 +123,7 @@ _OTHERS: Mapping[str, str] = {
         images[].size_bytes | number or null |
         images[].findings.* | number | of the scan, by severity; or null
     """,
-    "local burst": "… | | see [its own page](burst.md#the-keys-of-json)",
+    "local burst": "… | | see [its own page](burst.md)",
 }
 
 

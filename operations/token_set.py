@@ -1,9 +1,11 @@
 """Puts another GitLab token in force, once GitLab says that it may do what the fleet needs."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from adapters.gitlab.client import GitLab
 from fleet.config.reading import FleetConfig
+from fleet.errors import Refused
 from operations.deployed import Deployed, read_applied, way_of
 from operations.token_check import TokenClaim, check_token
 
@@ -27,7 +29,10 @@ def look_at_token(deployed: Deployed, token: str) -> TokenSet:
     """What GitLab says of a token. Raises `Refused` where it does not know it."""
     config, gitlab = _gitlab(deployed, token)
     claims = check_token(config, gitlab, deployed.clock())
-    return TokenSet(user=gitlab.user_name(), claims=claims)
+    user = ""
+    with suppress(Refused):
+        user = gitlab.user_name()
+    return TokenSet(user=user, claims=claims)
 
 
 def set_token(deployed: Deployed, token: str) -> TokenSet:

@@ -258,11 +258,8 @@ class GitLab:
         return _read(GitLabUser, self.api.get("/user")).is_admin
 
     def user_name(self) -> str:
-        """The token's user; empty where the token may not ask who it is."""
-        try:
-            return _read(GitLabUser, self.api.get("/user")).username
-        except Refused:
-            return ""
+        """The token's user. Raises `Refused` where the token may not ask who it is."""
+        return _read(GitLabUser, self.api.get("/user")).username
 
     def has_group(self, group_id: int, *, role: int) -> bool:
         """Whether the token's user has this role in a group, its own or one from above."""

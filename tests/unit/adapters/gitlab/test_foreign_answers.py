@@ -40,6 +40,7 @@ CALLS: Mapping[str, Callable[[GitLab], Any]] = {
     "group": lambda gitlab: gitlab.group("acme"),
     "own_token": lambda gitlab: gitlab.own_token(),
     "is_administrator": lambda gitlab: gitlab.is_administrator(),
+    "user_name": lambda gitlab: gitlab.user_name(),
     "has_group": lambda gitlab: gitlab.has_group(42, role=50),
     "role_in_project": lambda gitlab: gitlab.role_in_project(7),
     "version": lambda gitlab: gitlab.version(),
