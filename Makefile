@@ -9,6 +9,7 @@ DOCS := .venv-docs
 N ?= 1000
 SEEDS ?= 20
 WORKERS ?= 4
+E2E ?= tests/e2e
 
 # Compiled once, the tests and what they start are read in a fraction of the time.
 unexport PYTHONDONTWRITEBYTECODE
@@ -46,7 +47,7 @@ browser: $(STAMP)  ## The dashboard in Chromium, in a process of its own: Playwr
 	$(BIN)/pytest -q tests/browser
 
 e2e: $(STAMP)  ## Real machines in containers, with Docker and gitlab-runner; as root it installs what is missing
-	tests/e2e/engine.sh $(BIN)/pytest -q -s tests/e2e
+	tests/e2e/engine.sh $(BIN)/pytest -q -s $(E2E)
 
 demo: $(RUNS)  ## The main job, end to end, on this machine
 	./runner-fleet demo

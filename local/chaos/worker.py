@@ -55,6 +55,8 @@ class Worker:
 
     def run(self, fault: Fault, seed: int) -> Row:
         """One run; one that breaks is a row that says how."""
+        if self._containers:
+            fault = fault.on_containers()
         try:
             row = self._stage_for(fault).run(fault, seed)
         except BROKEN as exc:

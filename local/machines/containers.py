@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 import docker
 from docker.errors import APIError, DockerException, NotFound
@@ -25,6 +26,13 @@ LABEL = "runner-fleet.guest"
 # Another network than that of the outer engine, whose default is 172.17.0.0/16.
 BRIDGES = ("172.30.255.1/24", "10.255.254.1/24")
 CALL_TIMEOUT_S = 1800
+# What an engine inside a container needs besides `places`.
+RIGHTS: Mapping[str, Any] = {
+    "cap_add": ["ALL"],
+    "cap_drop": ["SYS_RESOURCE"],
+    "security_opt": ["seccomp=unconfined", "apparmor=unconfined"],
+    "tmpfs": {"/run": ""},
+}
 STOPPED = frozenset({"exited", "dead", "removing"})
 
 
@@ -65,6 +73,14 @@ def gateway_of(client: docker.DockerClient) -> str:
 def shares_groups(client: docker.DockerClient) -> bool:
     """Whether the engine's control groups are of version 1."""
     return str(client.info().get("CgroupVersion", "1")) == "1"
+
+
+def places(*, shares_groups: bool) -> list[Mount]:
+    """The mounts that an engine inside a container needs."""
+    mounts = [Mount("/var/lib/docker", None, type="volume")]
+    if shares_groups:
+        mounts.append(Mount("/sys/fs/cgroup", "/sys/fs/cgroup", type="bind"))
+    return mounts
 
 
 def build_guest_image(client: docker.DockerClient) -> str:
@@ -115,15 +131,10 @@ class ContainerKeeper:
             "GUEST_BIP": bridge,
             "GUEST_ENGINE": "yes" if spec.has_engine else "no",
         }
-        mounts = [
-            Mount("/var/lib/docker", None, type="volume"),
-            Mount("/console", str(spec.console), type="bind"),
-        ]
-        if park.shares_groups:
-            mounts.append(Mount("/sys/fs/cgroup", "/sys/fs/cgroup", type="bind"))
+        console = Mount("/console", str(spec.console), type="bind")
         try:
             self._container = self._run(
-                park, spec.instance_id, mounts, {**spec.environment, **guest}
+                park, spec.instance_id, console, {**spec.environment, **guest}
             )
         except DockerException as exc:
             raise Transient("the engine starts no guest", error=str(exc)) from exc
@@ -131,7 +142,7 @@ class ContainerKeeper:
 
     @staticmethod
     def _run(
-        park: Park, instance_id: str, mounts: list[Mount], environment: Mapping[str, str]
+        park: Park, instance_id: str, console: Mount, environment: Mapping[str, str]
     ) -> Container:
         container = park.client.containers.run(
             park.image,
@@ -139,11 +150,8 @@ class ContainerKeeper:
             hostname=instance_id,
             labels={LABEL: instance_id},
             environment=dict(environment),
-            cap_add=["ALL"],
-            cap_drop=["SYS_RESOURCE"],
-            security_opt=["seccomp=unconfined", "apparmor=unconfined"],
-            tmpfs={"/run": ""},
-            mounts=mounts,
+            mounts=[*places(shares_groups=park.shares_groups), console],
+            **RIGHTS,
             detach=True,
             auto_remove=True,  # with its volume, also when this process is gone
         )

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import docker
-import urllib3
 from docker.errors import DockerException, ImageNotFound
 
 from adapters.guest.runner_process import BINARY_VARIABLE
@@ -33,6 +32,7 @@ ARGUMENT_VARIABLES = {AGENT: {"BASE": BASE_VARIABLE}, SANDBOX: {"BASE": BASE_VAR
 EMULATOR = "/usr/local/bin/aws-lambda-rie"
 EMULATOR_LOCK = ROOT / "requirements" / "e2e.txt"
 FETCH_WITHIN_S = 300.0
+PACKAGES = "/opt/runner-fleet/packages"  # in the images
 RUNNER = Path("/usr/bin/gitlab-runner")
 CHECKSUMS = ("GITLAB_RUNNER_SHA256_X86_64", "GITLAB_RUNNER_SHA256_ARM64")
 
@@ -143,11 +143,12 @@ def _named_runner() -> Path | None:
 
 
 def _packed_stand_in(folder: Path) -> Path:
-    """The stand-in runner as one file, which needs Python alone."""
+    """The stand-in runner as one file, which needs what the images have for the agent."""
     tree, packed = folder / "stand-in", folder / "gitlab-runner"
     shutil.copytree(STANDIN.parents[1] / "stand_in", tree / "local" / "stand_in")
-    shutil.copytree(Path(urllib3.__file__).parent, tree / "urllib3")
-    start = "import sys\nfrom local.stand_in.__main__ import main\nsys.exit(main(sys.argv[1:]))\n"
+    start = f"import sys\nsys.path.append({PACKAGES!r})\n" + (
+        "from local.stand_in.__main__ import main\nsys.exit(main(sys.argv[1:]))\n"
+    )
     (tree / "__main__.py").write_text(start)
     (tree / "local" / "__init__.py").touch()
     for cache in tree.rglob("__pycache__"):

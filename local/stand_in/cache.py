@@ -4,6 +4,8 @@ import os
 import zipfile
 from collections.abc import Callable
 from functools import cached_property
+from http import HTTPStatus
+from urllib.parse import quote
 
 from local.stand_in import files
 from local.stand_in.config import RunnerOptions
@@ -88,40 +90,47 @@ class Caches:
 
 
 class Bucket:
-    """Caches as objects. Raises `StoreError` for what S3 refuses."""
+    """Caches as objects. Raises `StoreError` for what S3 refuses.
+
+    Signed by botocore and sent without boto3, which the machines' images have no S3 for.
+    """
 
     def __init__(self, runner: RunnerOptions, job: Job) -> None:
-        # Half a second that jobs without a cache need not wait for.
-        import boto3  # noqa: PLC0415
-        from boto3.exceptions import Boto3Error  # noqa: PLC0415
-        from botocore.config import Config  # noqa: PLC0415
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
-
         s3 = runner.cache.s3
+        self._region = s3.bucketlocation or "us-east-1"
+        self._keys = (s3.accesskey, s3.secretkey, s3.sessiontoken or None)
         scheme = "http" if s3.insecure else "https"
-        self._errors = (Boto3Error, BotoCoreError, ClientError)
-        self._objects = boto3.resource(
-            "s3",
-            aws_access_key_id=s3.accesskey or None,
-            aws_secret_access_key=s3.secretkey or None,
-            aws_session_token=s3.sessiontoken or None,
-            region_name=s3.bucketlocation or None,
-            endpoint_url=f"{scheme}://{s3.serveraddress}" if s3.serveraddress else None,
-            config=Config(s3={"addressing_style": "path" if s3.serveraddress else "auto"}),
-        ).Bucket(s3.bucketname)
-        parts = (runner.cache.path.strip("/"), f"project/{job.job_info.project_id}")
-        self._prefix = "/".join(filter(None, parts))
+        host = f"{s3.bucketname}.s3.{self._region}.amazonaws.com"
+        if s3.serveraddress:
+            host = f"{s3.serveraddress}/{s3.bucketname}"
+        parts = (host, runner.cache.path.strip("/"), f"project/{job.job_info.project_id}")
+        self._folder = f"{scheme}://{'/'.join(filter(None, parts))}"
 
     def fetch(self, key: str, path: str) -> None:
         """Write the cache to a file."""
-        try:
-            self._objects.download_file(f"{self._prefix}/{key}", path)
-        except self._errors as exc:
-            raise StoreError(str(exc)) from exc
+        content = self._call("GET", key)
+        with open(path, "wb") as file:
+            file.write(content)
 
     def keep(self, key: str, path: str) -> None:
         """Store the cache of a file."""
+        with open(path, "rb") as file:
+            self._call("PUT", key, file.read())
+
+    def _call(self, method: str, key: str, body: bytes = b"") -> bytes:
+        # A while that jobs without a cache need not wait for.
+        import urllib3  # noqa: PLC0415
+        from botocore.auth import S3SigV4Auth  # noqa: PLC0415
+        from botocore.awsrequest import AWSRequest  # noqa: PLC0415
+        from botocore.credentials import Credentials  # noqa: PLC0415
+
+        url = f"{self._folder}/{quote(key)}"
+        request = AWSRequest(method, url, data=body)
+        S3SigV4Auth(Credentials(*self._keys), "s3", self._region).add_auth(request)
         try:
-            self._objects.upload_file(path, f"{self._prefix}/{key}")
-        except self._errors as exc:
+            answer = urllib3.request(method, url, body=body, headers=dict(request.headers.items()))
+        except urllib3.exceptions.HTTPError as exc:
             raise StoreError(str(exc)) from exc
+        if answer.status != HTTPStatus.OK:
+            raise StoreError(f"{method} {url}: {answer.status} {answer.reason}")
+        return answer.data

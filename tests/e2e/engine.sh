@@ -50,5 +50,9 @@ if ! docker image inspect "$base" >/dev/null 2>&1; then
     tar -C "$folder/root" -c . | docker import - "$base" >/dev/null
   fi
 fi
+# An engine may run where its containers reach nothing.
+docker run --rm "$base" timeout 60 bash -c \
+  'apt-get -qq update && exec 3<>/dev/tcp/pypi.org/443' >"$folder/log" 2>&1 ||
+  skip "containers do not reach Debian's packages and PyPI: $(tail -n 1 "$folder/log")"
 export RUNNER_FLEET_BASE=$base
 timeout "${E2E_WITHIN_S:-1800}" "$@"

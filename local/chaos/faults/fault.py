@@ -1,10 +1,12 @@
 """A fault: its name, the periods it needs, and its effect on a run."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from local.chaos.fleet_file import FleetFile, Periods
 from local.chaos.scene import Scene
+
+CONTAINER_BOOTS_S = 60  # with the pull of its image, on a machine at work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,3 +29,14 @@ class Fault:
     def kind(self) -> tuple[Periods, bool]:
         """Faults of one kind can share a laptop."""
         return self.periods, self.keeps_state
+
+    def on_containers(self) -> "Fault":
+        """The same, with the time that machines need that are containers."""
+        late = CONTAINER_BOOTS_S
+        deadline_s = self.periods.boot_deadline_s + late
+        return replace(
+            self,
+            periods=replace(self.periods, boot_deadline_s=deadline_s),
+            finish_within_s=self.finish_within_s + 3 * late,
+            wait_at_most_s=None if self.wait_at_most_s is None else self.wait_at_most_s + late,
+        )
