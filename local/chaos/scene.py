@@ -20,6 +20,7 @@ from local.machines.guests import GuestHost
 
 LOOK_EVERY_S = 0.05
 PIPELINE_WITHIN_S = 15.0
+CONTAINER_BOOTS_S = 60  # with the pull of its image, on a machine at work
 FoundT = TypeVar("FoundT")
 
 
@@ -57,6 +58,7 @@ class Scene:
         self.deeds = Deeds()
         self._project = ground.project
         self._name = name
+        self._late_s = CONTAINER_BOOTS_S if ground.laptop.options.containers else 0
 
     def apply(self, file: FleetFile) -> None:
         """Put a fleet.toml in force."""
@@ -91,7 +93,7 @@ class Scene:
         self, look: Callable[[], FoundT | None], *, within_s: float, what: str = ""
     ) -> FoundT | None:
         """The first answer that is not empty; None, with `what` noted, when none is in time."""
-        deadline = time.monotonic() + within_s
+        deadline = time.monotonic() + within_s + self._late_s
         while time.monotonic() < deadline:
             if answer := look():
                 return answer

@@ -5,12 +5,12 @@ instance; the end of an instance ends its guest.
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from adapters.aws.clients import aws_call
 from adapters.guest.wipe import remove_tree
@@ -20,10 +20,12 @@ from local.machines.boot import Guest, GuestCloud, GuestOptions, GuestState, boo
 from local.machines.imds import ImdsServer
 from local.machines.processes import count_below
 
-BOOTS_AT_ONCE = 8
+AT_ONCE = 12  # boots and ends
 WIPE_WITHIN_S = 10.0
 
 __all__ = ["GuestHost", "GuestOptions", "GuestState"]
+
+Subject = TypeVar("Subject")
 
 
 class GuestHost:
@@ -37,6 +39,9 @@ class GuestHost:
         self._imds = ImdsServer(park.gateway) if park else ImdsServer()
         self._guests: dict[str, Guest] = {}
         self._lock = threading.RLock()
+        # An engine takes seconds to start a container and to remove one: no look waits for it.
+        self._hands = ThreadPoolExecutor(max_workers=AT_ONCE)
+        self._busy: set[str] = set()  # instances that are being booted or ended
         self._watch = Beat(self._look, options.poll_s)
 
     def __enter__(self) -> Self:
@@ -53,7 +58,8 @@ class GuestHost:
     ) -> None:
         """End every guest at once; their instances are left as they are."""
         self._watch.__exit__(kind, error, trace)
-        with ThreadPoolExecutor(max_workers=BOOTS_AT_ONCE) as ends:
+        self._hands.shutdown(cancel_futures=True)
+        with ThreadPoolExecutor(max_workers=AT_ONCE) as ends:
             ends.map(self._end, self.guests)
         self._imds.__exit__(kind, error, trace)
 
@@ -114,16 +120,30 @@ class GuestHost:
 
     def _compare(self) -> None:
         up = {one["InstanceId"]: one for one in instances_up(self._cloud, self._options.stack)}
+        busy = frozenset(self._busy)  # before the guests: one whose boot ends now is in either
         known = self.guests
         new = up.keys() - {guest.instance_id for guest in known}
         for guest in known:
+            if guest.instance_id in busy:
+                continue
             if guest.instance_id not in up:
-                self._end(guest)
+                self._begin(guest.instance_id, self._end, guest)
             elif self._is_over(guest):
                 self._terminate(guest.instance_id)
-                self._end(guest)
-        with ThreadPoolExecutor(max_workers=BOOTS_AT_ONCE) as boots:
-            boots.map(self._boot, [up[instance_id] for instance_id in sorted(new)])
+                self._begin(guest.instance_id, self._end, guest)
+        for instance_id in sorted(new - busy):
+            self._begin(instance_id, self._boot, up[instance_id])
+
+    def _begin(self, instance_id: str, act: Callable[[Subject], None], subject: Subject) -> None:
+        self._busy.add(instance_id)
+
+        def acting() -> None:
+            try:
+                act(subject)
+            finally:
+                self._busy.discard(instance_id)
+
+        self._hands.submit(acting)
 
     def _boot(self, instance: Mapping[str, Any]) -> None:
         if self._watch.is_closing:

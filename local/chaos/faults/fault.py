@@ -4,9 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from local.chaos.fleet_file import FleetFile, Periods
-from local.chaos.scene import Scene
-
-CONTAINER_BOOTS_S = 60  # with the pull of its image, on a machine at work
+from local.chaos.scene import CONTAINER_BOOTS_S, Scene
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
