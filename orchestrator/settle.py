@@ -31,6 +31,7 @@ from orchestrator.retry import note_outgrown, retry_if_infra
 from orchestrator.watch import note_proof
 from orchestrator.world import World
 
+LONGEST_ID = 200  # characters; a key of the ledger takes 1024 bytes
 _MACHINE_EVENTS = {
     "EC2 Spot Instance Interruption Warning": Happening.SPOT_NOTICE,
     "EC2 Instance Rebalance Recommendation": Happening.SPOT_NOTICE,
@@ -60,8 +61,7 @@ def settle(world: World, event: Mapping[str, Any], *, round_: int) -> Settled:
         runner = _runner_on(world, detail["instance-id"])
         return _settle_machine(world, _MACHINE_EVENTS[kind], runner, round_=round_)
     if kind.startswith("Lambda Function Invocation Result"):
-        payload = detail.get("requestPayload", {})
-        runner = world.runners.find(str(payload.get("runner_id", "")))
+        runner = world.runners.find(_invoked(detail))
         return _settle_machine(world, Happening.INVOCATION_FAILED, runner, round_=round_)
     raise Refused("settle knows no such event", detail_type=kind)
 
@@ -273,6 +273,16 @@ def _wants_room(world: World, pool: str) -> bool:
         return world.fleet.pool(pool).wants_room
     except Refused:  # its row cannot be read: scaling looks and says so
         return True
+
+
+def _invoked(detail: object) -> str:
+    """The id of the runner that was invoked; empty where the event names none.
+
+    A job that has its sandbox's role can put any event of this kind.
+    """
+    payload = detail.get("requestPayload") if isinstance(detail, Mapping) else None
+    named = payload.get("runner_id") if isinstance(payload, Mapping) else None
+    return named if isinstance(named, str) and len(named) <= LONGEST_ID else ""
 
 
 def _runner_on(world: World, machine_id: str) -> Runner | None:

@@ -80,10 +80,15 @@ _FIRST_FIELD = re.compile(r"\s+(?=[\w-]+=)")
 _FIELD = re.compile(r'([\w-]+)=("(?:[^"\\]|\\.)*"|\S*)')
 _FATAL_LEVELS = frozenset({"fatal", "panic"})
 _DETAIL_AT_MOST = 500  # characters; a script's error may be long
+_TOO_LARGE = 2**53  # no id, code or duration; what is no number is not below it either
+_STEPS_AT_MOST = 200  # of one process, which serves one job
 
 
 def read_log_line(line: str) -> RunnerLine | None:
-    """The meaning of one line of gitlab-runner's stderr; `None` when it has none here."""
+    """The meaning of one line of gitlab-runner's stderr; `None` when it has none here.
+
+    Raises nothing: where a job is root it can write there what it likes.
+    """
     fields = _read_fields(line)
     message = str(fields.get("msg", "")).strip()
     kind = next((kind for start, kind in _KINDS if message.startswith(start)), None)
@@ -91,16 +96,16 @@ def read_log_line(line: str) -> RunnerLine | None:
         kind = LineKind.CANCELED
     if kind is None and _STORED.match(message):
         kind = LineKind.OUTPUT
-    if kind is None and fields.get("level") in _FATAL_LEVELS:
+    if kind is None and str(fields.get("level")) in _FATAL_LEVELS:
         kind = LineKind.FATAL
     if kind is None:
         return None
-    job_id = _number(fields.get("job"))
+    job_id = _whole(fields.get("job"))
     if kind is LineKind.JOB_FINISHED:
         return _read_finish(message, fields)
     return RunnerLine(
         kind=kind,
-        job_id=None if job_id is None else int(job_id),
+        job_id=job_id,
         repository=_repository(fields) if kind is LineKind.JOB_RECEIVED else None,
         detail=_detail_of(message, fields) if kind in _WITH_DETAIL else _image(fields),
         is_over=kind is LineKind.CANCELED and fields.get("job-status") != "canceling",
@@ -134,23 +139,23 @@ def _repository(fields: Mapping[str, Any]) -> str | None:
 
 def _is_over(message: str, fields: Mapping[str, Any]) -> bool:
     """Source: `RemoteJobStateResponse` and its readers, in `network/`."""
-    return fields.get("job-status") in _ENDED or message.endswith("job failed")
+    return str(fields.get("job-status")) in _ENDED or message.endswith("job failed")
 
 
 def _read_finish(message: str, fields: Mapping[str, Any]) -> RunnerLine:
     """Class the end of a job by its message; newer versions' fields only add to it."""
     head, _, detail = message.partition(":")
     detail = detail.strip()
-    job_id, exit_code = _number(fields.get("job")), _number(fields.get("exit_code"))
+    exit_code = _whole(fields.get("exit_code"))
     code = _EXIT_CODE.search(detail)
     if exit_code is None and code:
-        exit_code = float(code.group(1))
+        exit_code = _whole(code.group(1))
     return RunnerLine(
         kind=LineKind.JOB_FINISHED,
-        job_id=None if job_id is None else int(job_id),
+        job_id=_whole(fields.get("job")),
         outcome=_class_of(head, detail, str(fields.get("failure_reason", ""))),
         detail=detail[:_DETAIL_AT_MOST] or None,
-        exit_code=None if exit_code is None else int(exit_code),
+        exit_code=exit_code,
         duration_s=_number(fields.get("duration_s")),
     )
 
@@ -176,7 +181,7 @@ def _read_fields(line: str) -> Mapping[str, Any]:
     if text.startswith("{"):
         try:
             value = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
         return value if isinstance(value, dict) else {}
     if text.startswith("time="):
@@ -189,9 +194,15 @@ def _read_fields(line: str) -> Mapping[str, Any]:
 
 def _number(value: object) -> float | None:
     try:
-        return None if isinstance(value, bool) else float(str(value))
+        number = float("nan" if isinstance(value, bool) else str(value))
     except ValueError:
         return None
+    return number if abs(number) < _TOO_LARGE else None
+
+
+def _whole(value: object) -> int | None:
+    number = _number(value)
+    return None if number is None else int(number)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,9 +226,14 @@ class RunnerLog:
 
 
 def follow(log: RunnerLog, line: RunnerLine) -> RunnerLog:
-    """The state after one more line."""
+    """The state after one more line. Of lines without end the first make steps: it stays small."""
     fold = _FOLDS.get(line.kind)
-    return fold(log, line) if fold else log
+    if fold is None:
+        return log
+    after = fold(log, line)
+    if len(after.steps) <= _STEPS_AT_MOST:
+        return after
+    return replace(after, steps=log.steps, repositories=log.repositories)
 
 
 def conclude(log: RunnerLog, *, exit_code: int, called_off: bool = False) -> RunnerLog:

@@ -312,3 +312,23 @@ def test_a_claim_on_a_shared_record_frees_no_silent_machine() -> None:
         claims(scene, liar, 1)
         scene.sweep()
     assert victim.machine_id not in scene.backend.ended
+
+
+NAMED: list[object] = [7, [], {}, "", "rf-", "x" * 5000, "rf-\x00#\u202e"]
+
+
+@pytest.mark.parametrize(
+    "detail",
+    [
+        *(None, [], 7, "x", {}, {"requestPayload": None}, {"requestPayload": ["rf"]}),
+        *({"requestPayload": {"runner_id": named}} for named in NAMED),
+    ],
+    ids=str,
+)
+def test_a_failure_that_names_no_runner_is_no_failure_of_settle(detail: object) -> None:
+    scene = Scene()
+    scene.launched(1)
+    before = dict(scene.table.items)
+    event = {"detail-type": "Lambda Function Invocation Result - Failure", "detail": detail}
+    assert settle(scene.world, event, round_=0).wait_s is None
+    assert scene.table.items == before
