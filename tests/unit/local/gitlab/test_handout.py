@@ -53,6 +53,27 @@ def test_the_depth_of_a_clone_is_a_variable_and_zero_fetches_everything(
     assert info["refspecs"] == [f"+{KEPT}:{KEPT}", *wanted]
 
 
+def test_steps_are_the_script_and_then_the_after_script() -> None:
+    assert [step["name"] for step in taken(SmallGitLab())["steps"]] == ["script"]
+    steps = taken(SmallGitLab(), after_script=("echo bye",), timeout_s=90)["steps"]
+    assert steps == [
+        {
+            "name": "script",
+            "script": ["true"],
+            "timeout": 90,
+            "when": "on_success",
+            "allow_failure": False,
+        },
+        {
+            "name": "after_script",
+            "script": ["echo bye"],
+            "timeout": 90,
+            "when": "always",
+            "allow_failure": True,
+        },
+    ]
+
+
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [
@@ -102,6 +123,15 @@ def test_caches_of_protected_branches_are_kept_apart(ref: str, suffix: str) -> N
     assert entry["key"] == f"npm-{suffix}"
     assert entry["fallback_keys"] == [f"old-{suffix}"]
     assert entry["paths"] == ["node_modules/"]
+
+
+def test_running_jobs_on_instance_runners_are_counted_in_words() -> None:
+    site = SmallGitLab()
+    site.start(job_spec("first"))
+    site.take()
+    info = taken(site)["job_info"]
+    assert info["project_jobs_running_on_instance_runners_count"] == "2"
+    assert (info["time_in_queue_seconds"], info["queue_depth"]) == (1, 2)
 
 
 # What each key of the body may hold, as the runner decodes it.

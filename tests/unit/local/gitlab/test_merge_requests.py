@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from local.gitlab.merge_requests import note_push
+from local.gitlab.repository import read_refs
 from tests.unit.local.gitlab.desk import Desk
 from tests.unit.local.gitlab.test_start_pipeline import commit, push
 
@@ -25,6 +26,43 @@ def with_branches(desk: Desk) -> Desk:
     commit(desk, ci=CI)
     commit(desk, ci=CI, other="a: b", ref="heads/work")
     return desk
+
+
+def variables(body: Any) -> dict[str, str]:
+    return {item["key"]: item["value"] for item in body["variables"]}
+
+
+def test_its_jobs_get_its_variables_and_its_commit(with_branches: Desk) -> None:
+    desk = with_branches
+    desk.answer("POST", ALL, json={**WANTED, "labels": "a, b", "description": "why"})
+    body = desk.ask(desk.register()).json()
+    sent = variables(body)
+    assert "CI_COMMIT_BRANCH" not in sent
+    expected = {
+        "CI_PIPELINE_SOURCE": "merge_request_event",
+        "CI_COMMIT_REF_NAME": "work",
+        "CI_COMMIT_REF_PROTECTED": "false",
+        "CI_COMMIT_BEFORE_SHA": "0" * 40,
+        "CI_MERGE_REQUEST_IID": "1",
+        "CI_MERGE_REQUEST_EVENT_TYPE": "detached",
+        "CI_MERGE_REQUEST_REF_PATH": "refs/merge-requests/1/head",
+        "CI_MERGE_REQUEST_SOURCE_BRANCH_NAME": "work",
+        "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main",
+        "CI_MERGE_REQUEST_TARGET_BRANCH_PROTECTED": "true",
+        "CI_MERGE_REQUEST_TITLE": "Draft: Do it",
+        "CI_MERGE_REQUEST_DRAFT": "true",
+        "CI_MERGE_REQUEST_DESCRIPTION": "why",
+        "CI_MERGE_REQUEST_LABELS": "a,b",
+        "CI_MERGE_REQUEST_PROJECT_PATH": "acme/demo",
+        "CI_MERGE_REQUEST_SOURCE_BRANCH_SHA": "",
+        "CI_OPEN_MERGE_REQUESTS": "acme/demo!1",
+    }
+    assert {key: sent.get(key) for key in expected} == expected
+    sha = desk.project.refs["refs/heads/work"]
+    assert (body["git_info"]["sha"], body["git_info"]["ref_type"]) == (sha, "branch")
+    assert body["git_info"]["refspecs"] == ["+refs/pipelines/1:refs/pipelines/1"]
+    assert body["git_info"]["protected"] is False
+    assert read_refs(desk.project.repository)["refs/merge-requests/1/head"] == sha
 
 
 def test_a_push_to_its_branch_starts_another_pipeline(with_branches: Desk) -> None:

@@ -281,6 +281,22 @@ def test_a_running_job_is_canceled_gracefully_where_gitlab_and_its_runner_can(
 
 
 @pytest.mark.parametrize(
+    ("of_newest", "setting"),
+    [
+        pytest.param({"ref": "feature", "commit": NEWER}, True, id="another branch"),
+        pytest.param({}, True, id="the same commit"),
+        pytest.param({"commit": NEWER}, False, id="switched off"),
+    ],
+)
+def test_what_is_not_redundant_stays(of_newest: dict[str, Any], setting: bool) -> None:
+    site = SmallGitLab()
+    site.project.cancels_redundant = setting
+    older = site.start(UNIT)
+    actions.cancel_redundant(site.engine, site.start(UNIT, **of_newest))
+    assert older.status is Status.PENDING
+
+
+@pytest.mark.parametrize(
     ("word", "left"),
     [
         ("conservative", "running pending pending created | running"),

@@ -57,6 +57,20 @@ def asked(desk: Desk, **body: Any) -> Any:
     return desk.call("POST", CREATE, json={"ref": "main", **body})
 
 
+def test_a_push_makes_a_pipeline_and_keeps_its_commit_fetchable(desk: Desk) -> None:
+    sha = commit(desk, ci=CI)
+    pipeline = push(desk)
+    assert pipeline is not None
+    assert (pipeline.commit.sha, pipeline.source, pipeline.ref) == (sha, "push", "main")
+    assert [job.status for job in pipeline.jobs.values()] == [Status.PENDING]
+    assert pipeline.commit.message == "Change it\n"
+    assert pipeline.commit.author_name == "Dana Roe"
+    assert desk.project.refs["refs/pipelines/1"] == sha
+    assert read_refs(desk.project.repository)["refs/pipelines/1"] == sha
+    body = desk.ask(desk.register()).json()
+    assert "+refs/pipelines/1:refs/pipelines/1" in body["git_info"]["refspecs"]
+
+
 @pytest.mark.parametrize(
     "files", [{"other": CI}, {"ci": "unit: {script: x, only: [tags]}\n"}], ids=["no file", "no job"]
 )

@@ -192,6 +192,19 @@ def test_inherit_selects_defaults_and_variables(
 # --- the file
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "job: {stage: .pre, script: x}",
+        "job: {script: x, rules: [{if: $NOPE}]}",
+        "workflow: {rules: [{if: $NOPE}]}\njob: {script: x}",
+        "workflow: {rules: [{when: never}]}\njob: {script: x}",
+    ],
+)
+def test_a_file_without_a_selected_job_makes_no_pipeline(text: str) -> None:
+    assert read(text).jobs == ()
+
+
 def test_the_workflow_names_the_pipeline_and_adds_variables() -> None:
     text = """
         variables: {MODE: slow, COLOUR: red}
@@ -211,3 +224,6 @@ def test_the_workflow_names_the_pipeline_and_adds_variables() -> None:
     assert pipeline.jobs[0].variables["MODE"] == "fast"
     other = read(text, variables={**BRANCH, "CI_COMMIT_BRANCH": "dev"})
     assert (other.name, len(other.jobs)) == ("slow on dev", 1)
+
+
+# --- parallel

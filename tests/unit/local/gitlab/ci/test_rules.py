@@ -78,6 +78,22 @@ def test_a_rule_replaces_keys_of_the_job() -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "is_allowed"),
+    [
+        ("when: manual", True),
+        ("when: manual\nallow_failure: false", False),
+        ("when: manual\nrules: [{if: $CI_COMMIT_BRANCH}]", False),
+        ("rules: [{when: manual}]", False),
+        ("rules: [{when: manual, allow_failure: true}]", True),
+    ],
+)
+def test_a_manual_job_may_fail_unless_it_has_rules(body: str, is_allowed: bool) -> None:
+    spec = job(body)
+    assert spec is not None
+    assert (spec.when, spec.allow_failure) == ("manual", is_allowed)
+
+
+@pytest.mark.parametrize(
     ("rule", "is_selected"),
     [
         ("{changes: [src/**/*]}", True),
@@ -113,6 +129,15 @@ GLOBS = [
     (r"a\*f", "a*f", True),
     ("/a/f", "a/f", False),
 ]
+
+
+@pytest.mark.parametrize(
+    ("glob", "path", "is_match"), [*GLOBS, ("$CI_COMMIT_BRANCH/*", "main/f", True)]
+)
+@pytest.mark.parametrize("rule", ["changes: ['{}']", "exists: ['{}']", "exists: {{paths: ['{}']}}"])
+def test_rules_match_globs(rule: str, glob: str, path: str, is_match: bool) -> None:
+    text = f"always: {{script: x}}\njob:\n  script: x\n  rules:\n    - {rule.format(glob)}\n"
+    assert (len(read(text, changes=Changed([path]), paths=[path]).jobs) == 2) is is_match
 
 
 @pytest.mark.parametrize(("glob", "path", "is_match"), GLOBS)
@@ -186,3 +211,9 @@ def test_a_ref_selects_pipelines_in_only_and_excludes_them_in_except(
     assert selecting(f"only: ['{ref}']") == pipelines
     rest = [name for name in PIPELINES if name not in pipelines.split()]
     assert selecting(f"only: [/./, merge_requests]\nexcept: ['{ref}']") == " ".join(rest)
+
+
+def test_workflow_rules_replace_the_default_of_only() -> None:
+    text = "job: {script: x}"
+    assert not read(text, variables=MERGE).jobs
+    assert read(f"workflow: {{rules: [{{when: always}}]}}\n{text}", variables=MERGE).jobs
