@@ -2,6 +2,7 @@
 
 import codecs
 from collections.abc import Collection
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -73,6 +74,7 @@ def read_file(path: Path) -> tuple[str, FleetConfig]:
     return text, read_config(text, name=path.name, instance_types=instance_types())
 
 
+@cache
 def instance_types() -> Collection[str]:
     """The instance types of EC2 in botocore's copy of its API; empty if that fails."""
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415  # 0.2 s

@@ -6,6 +6,8 @@ and fails on a condition or an `Fn::If` inside a loop: docs/decisions.md, 2026-1
 """
 
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,17 @@ def compose(source: str) -> dict[str, Any]:
     The texts of the mapping `Files` are read from the files of this folder that they name.
     Raises `ValueError` when two loops, or a loop and a resource, make the same key.
     """
+    return deepcopy(_composed(source))
+
+
+@cache
+def composed_text(source: str) -> str:
+    """The composed template to be read, linted and deployed."""
+    return as_yaml(_composed(source))
+
+
+@cache  # a command asks several times, and reading takes half a second
+def _composed(source: str) -> dict[str, Any]:
     template: dict[str, Any] = yaml.load(source, Loader=_Reader)  # noqa: S506  a safe loader
     template.pop("Transform", None)
     template.get("Metadata", {}).pop("cfn-lint", None)
@@ -37,7 +50,7 @@ def compose(source: str) -> dict[str, Any]:
 
 
 def as_yaml(template: Mapping[str, Any]) -> str:
-    """The composed template to be read, linted and deployed."""
+    """A template as text."""
     return str(
         yaml.dump(
             dict(template), Dumper=_Writer, sort_keys=False, width=160, default_flow_style=None

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import yaml
 from botocore.exceptions import ClientError
 
-from infra.compose import as_yaml, compose
+from infra.compose import compose, composed_text
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -120,7 +120,7 @@ def machines(folder: Path = MACHINES) -> dict[str, bytes]:
 def write_composed(folder: Path, *, template: Path = TEMPLATE) -> None:
     """Write what `upload` puts beside the code into `folder`, to be read and linted."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / template.name).write_text(as_yaml(compose(template.read_text())))
+    (folder / template.name).write_text(composed_text(template.read_text()))
     for name, definition in machines(template.parent / "machines").items():
         (folder / name).write_bytes(definition)
 
@@ -136,7 +136,7 @@ def install_dependencies(target: Path, *, requirements: Path = REQUIREMENTS) -> 
 def upload(s3: "S3Client", bucket: str, code: bytes, *, template: Path = TEMPLATE) -> Uploaded:
     """Put what is not there yet: the zip, the state machines beside `template`, the template."""
     definitions = machines(template.parent / "machines")
-    text = as_yaml(compose(template.read_text())).encode()
+    text = composed_text(template.read_text()).encode()
     uploaded = Uploaded(
         bucket=bucket,
         template_key=f"templates/{_digest(text)}.yaml",

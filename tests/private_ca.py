@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 
+NEW_KEY = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
+
 
 @dataclass(frozen=True, kw_only=True)
 class PrivateCa:
@@ -29,7 +31,7 @@ def make_ca(folder: Path, *, days: int = 30) -> PrivateCa:
     """Made by openssl; with `days` below one it has expired."""
     ca = PrivateCa(authority=folder / "ca.pem", key=folder / "ca.key", server=folder / "server.pem")
     end = "20200101000000Z" if days < 1 else "20991231000000Z"
-    _openssl(folder, "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.csr.pem")
+    _openssl(folder, f"req -x509 {NEW_KEY} -keyout ca.key -out ca.csr.pem")
     (folder / "ca.cnf").write_text(
         "[ca]\ndefault_ca=d\n[d]\ndatabase=index\nserial=serial\nnew_certs_dir=.\n"
         "default_md=sha256\npolicy=p\n[p]\ncommonName=supplied\n"
@@ -42,7 +44,7 @@ def make_ca(folder: Path, *, days: int = 30) -> PrivateCa:
     _openssl(folder, "req -new -key ca.key -out ca.csr")
     of_ca = "ca -config ca.cnf -selfsign -keyfile ca.key -extensions v3 -in ca.csr -out ca.pem"
     _openssl(folder, f"{of_ca} {dates}")
-    _openssl(folder, "req -new -newkey rsa:2048 -nodes -keyout leaf.key -out leaf.csr", "leaf")
+    _openssl(folder, f"req -new {NEW_KEY} -keyout leaf.key -out leaf.csr", "leaf")
     of_leaf = "ca -config ca.cnf -cert ca.pem -keyfile ca.key -extensions leaf"
     _openssl(folder, f"{of_leaf} -in leaf.csr -out leaf.pem {dates}")
     ca.server.write_text((folder / "leaf.pem").read_text() + (folder / "leaf.key").read_text())
