@@ -10,8 +10,8 @@ import typer
 
 from adapters.ledger.runners import RunnerRows
 from cli.commands import DEFAULT_STACK
-from cli.lines import say
-from cli.options import Stack, Yes, reach
+from cli.lines import say, say_json
+from cli.options import AsJson, Stack, Yes, reach
 from cli.validate import File, read_file
 from fleet.errors import Refused
 from fleet.job_event import instance_of
@@ -30,13 +30,14 @@ TokenEnv = Annotated[
 ]
 
 
-def apply(
+def apply(  # noqa: PLR0913  # a command's parameters are its options
     ctx: typer.Context,
     path: File = Path("fleet.toml"),
     *,
     stack: Stack = DEFAULT_STACK,
     gitlab_token_env: TokenEnv = None,
     yes: Yes = False,
+    as_json: AsJson = False,
 ) -> None:
     """Put a fleet.toml in force, without a deployment.
 
@@ -47,7 +48,7 @@ def apply(
     deployed = reach(ctx, stack)
     check_lambda_wall(config, deployed.lambda_wall)
     planned = plan_config(text, deployed)
-    for line in plan_lines(planned):
+    for line in plan_lines(planned) if not as_json else ():
         say(line)
     make_sure(planned, yes=yes)
     given = token_in(gitlab_token_env) if gitlab_token_env else None
@@ -64,8 +65,14 @@ def apply(
     )
     if given and given != deployed.stored_token():
         deployed.secrets.store_gitlab_token(deployed.gitlab_secret, given)
-        say(f"stored the GitLab token in the secret {deployed.gitlab_secret}")
-    for warning in config.warnings:
+        if not as_json:
+            say(f"stored the GitLab token in the secret {deployed.gitlab_secret}")
+    warnings = [str(warning) for warning in config.warnings]
+    if as_json:
+        said = {"version": applied.version, "is_change": applied.is_change}
+        say_json(said | {"lines": [*lines(applied)], "warnings": warnings}, indent=2)
+        return
+    for warning in warnings:
         say(f"warning: {warning}", err=True)
     for line in lines(applied):
         say(line)

@@ -30,7 +30,10 @@ def burst(
     credentials: Credentials = "per-machine",
     ceiling: Ceiling = CEILING,
 ) -> None:
-    """Push many jobs at once and count every call that they cost."""
+    """Push many jobs at once and count every call that they cost.
+
+    Example: runner-fleet local burst --jobs 1000
+    """
     if credentials not in {"per-machine", "shared"}:
         raise typer.BadParameter("--credentials must be per-machine or shared")
     console = open_console(as_json=as_json)

@@ -9,12 +9,11 @@ from cli.commands import DEFAULT_STACK, with_stack
 from cli.consoles import add, cell, console, listing
 from cli.explain import Job
 from cli.lines import say, say_json
-from cli.options import AsJson, Since, Stack, period_of, reach, wrong_calls
+from cli.options import AsJson, Since, Stack, job_named, period_of, reach, wrong_calls
 from fleet.errors import Refused
 from operations import controls
 from operations.controls import Ordered
 from operations.deployed import Deployed
-from operations.explain import read_asked
 from operations.periods import read_length, read_moment
 
 pool = typer.Typer(help="Pause and resume pools, and give them other ceilings for a time.")
@@ -146,7 +145,7 @@ def relaunch_job(
 
     Example: runner-fleet job relaunch acme/web#4711
     """
-    asked = read_asked(name)
+    asked = job_named(name)
     _say(controls.relaunch(reach(ctx, stack), asked), as_json=as_json)
 
 
@@ -157,7 +156,7 @@ def interrupt(
 
     Example: runner-fleet interrupt acme/web#4711
     """
-    asked = read_asked(name)
+    asked = job_named(name)
     _say(controls.interrupt(reach(ctx, stack), asked), as_json=as_json)
 
 

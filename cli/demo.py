@@ -22,7 +22,10 @@ _COLOURS = {"success": "green", "failed": "red", "canceled": "yellow", "running"
 
 
 def demo(as_json: Json = False, machines: Machines = MachineForm.PROCESSES) -> None:
-    """Run a pipeline on runners made for it, on this machine, and prove that nothing is left."""
+    """Run a pipeline on runners made for it, on this machine, and prove that nothing is left.
+
+    Example: runner-fleet demo --json
+    """
     console = open_console(as_json=as_json)
     began_at = time.monotonic()
     with cleaning_up(), tempfile.TemporaryDirectory(prefix="runner-fleet-demo-") as folder:

@@ -10,11 +10,11 @@ from rich.table import Table
 from cli.commands import DEFAULT_STACK, with_stack
 from cli.consoles import GAP, NARROW, ByWidth, beside, cell, console, joined
 from cli.lines import say, say_json
-from cli.options import Stack, reach
+from cli.options import Stack, job_named, reach
 from cli.status_render import COLOURS
 from operations.deployed import gitlab_of
 from operations.durations import duration
-from operations.explain import Unknown, explain_job, read_asked
+from operations.explain import Unknown, explain_job
 from operations.trail import Trail
 
 Job = Annotated[
@@ -40,8 +40,11 @@ def explain(
     stack: Stack = DEFAULT_STACK,
     token_env: TokenEnv = "GITLAB_TOKEN",  # noqa: S107  # a variable's name
 ) -> None:
-    """Say what happened to a job, step by step, and why."""
-    asked = read_asked(job)
+    """Say what happened to a job, step by step, and why.
+
+    Example: runner-fleet explain acme/web#4711
+    """
+    asked = job_named(job)
     deployed = reach(ctx, stack)
     answer = _with_stack(explain_job(deployed, asked, lambda: gitlab_of(deployed, token_env)))
     if as_json:

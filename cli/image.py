@@ -114,7 +114,10 @@ def build(  # noqa: PLR0913 - one argument for each option
     gitlab_runner: Binary = None,
     kind: Kinds = None,
 ) -> None:
-    """Build the images from these sources. Nothing uses them until `image use` or `deploy`."""
+    """Build the images from these sources. Nothing uses them until `image use` or `deploy`.
+
+    Example: runner-fleet image build --for ec2
+    """
     world, workshop = _reach(ctx, stack)
     choice = BuildChoice(
         is_here=local, arguments=tuple(arg or ()), binary=gitlab_runner, kinds=tuple(kind or ())
@@ -128,7 +131,10 @@ def build(  # noqa: PLR0913 - one argument for each option
 def list_images(
     ctx: typer.Context, *, stack: Stack = DEFAULT_STACK, as_json: AsJson = False
 ) -> None:
-    """List the images that the stack can use, and those that it uses."""
+    """List the images that the stack can use, and those that it uses.
+
+    Example: runner-fleet image list
+    """
     _, workshop = _reach(ctx, stack)
     rows = images.listed(workshop)
     if as_json:
@@ -160,7 +166,10 @@ def use(
     stack: Stack = DEFAULT_STACK,
     kind: Kinds = None,
 ) -> None:
-    """Start machines from this image, or from the newest of each kind, from now on."""
+    """Start machines from this image, or from the newest of each kind, from now on.
+
+    Example: runner-fleet image use --for lambda
+    """
     world, workshop = _reach(ctx, stack)
     chosen = tuple(images.kind_named(name) for name in kind or ())
     if reference is None:
@@ -185,7 +194,10 @@ def bake(  # noqa: PLR0913 - one argument for each option
     subnet: Subnet = None,
     security_group: SecurityGroup = None,
 ) -> None:
-    """Bake machine images that have the agent's and these job images, now and each week."""
+    """Bake machine images that have the agent's and these job images, now and each week.
+
+    Example: runner-fleet image bake node:22 python:3.12
+    """
     world, workshop = _reach(ctx, stack)
     order = BakeOrder(
         architecture="arm64" if arm64 else "x86_64",

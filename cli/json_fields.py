@@ -84,6 +84,21 @@ _OTHERS: Mapping[str, str] = {
         lines[].becomes | text | kept, changed or left out
         lines[].says | text |
     """,
+    "validate": """
+        file | text |
+        version | text or null | null: it is not valid
+        pools[] | text |
+        problems[] | text | each with its line
+        warnings[] | text |
+        claims[].claim | text | with `--live`: what the fleet needs of the token
+        claims[].holds | true, false or null | null: GitLab does not say
+    """,
+    "apply": """
+        version | text | in force now
+        is_change | true or false |
+        lines[] | text | what changed, as without `--json`
+        warnings[] | text |
+    """,
     "token set": """
         user | text or null | as GitLab calls the token's owner
         claims[].claim | text | what the fleet needs of it
@@ -116,7 +131,7 @@ _OTHERS: Mapping[str, str] = {
         is_change | true or false |
     """,
     "image list": """
-        images[].kind | text | as `image build --kind` takes it
+        images[].kind | text | as `image build --for` takes it
         images[].image | text | its address, with its digest
         images[].is_used | true or false | by the stack
         images[].pushed_at | time or null |

@@ -68,7 +68,10 @@ def up(
     gitlab_port: Port = 8929,
     machines: Machines = MachineForm.PROCESSES,
 ) -> None:
-    """Start everything and stay; Ctrl-C, SIGTERM or `local down` end every process."""
+    """Start everything and stay; Ctrl-C, SIGTERM or `local down` end every process.
+
+    Example: runner-fleet local up --gitlab-port 0
+    """
     options = LaptopOptions(gitlab_port=gitlab_port, containers=containers(machines))
     make_private(data)
     with _alone(data):
@@ -96,7 +99,10 @@ def up(
 
 @app.command()
 def down(data: Folder = HERE) -> None:
-    """End a running laptop, with every process of it."""
+    """End a running laptop, with every process of it.
+
+    Example: runner-fleet local down
+    """
     running = _read(data)
     if running is None:
         say("nothing is running")
@@ -116,7 +122,10 @@ def down(data: Folder = HERE) -> None:
 
 @app.command()
 def status(data: Folder = HERE) -> None:
-    """Print the addresses of a running laptop."""
+    """Print the addresses of a running laptop.
+
+    Example: runner-fleet local status
+    """
     running = _read(data)
     if running is None:
         say(

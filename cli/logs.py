@@ -11,12 +11,12 @@ from adapters.gitlab.job_log import plain
 from cli.commands import DEFAULT_STACK
 from cli.failures import sentence
 from cli.lines import say, say_log
-from cli.options import Stack, reach
+from cli.options import Stack, job_named, reach
 from fleet.errors import FleetError, Refused, Transient
 from fleet.job_event import instance_of
 from fleet.model import JobKey
 from operations.deployed import Deployed, gitlab_of
-from operations.explain import JobReference, check_host, read_asked
+from operations.explain import JobReference, check_host
 from operations.machine_log import machine_log, says_of
 
 EVERY_S = 3.0
@@ -51,11 +51,14 @@ def logs(  # noqa: PLR0913  # each is an option of the command
     stack: Stack = DEFAULT_STACK,
     gitlab_token_env: TokenEnv = "GITLAB_TOKEN",  # noqa: S107  # a variable's name
 ) -> None:
-    """Print a job's log, once or until the job ends."""
+    """Print a job's log, once or until the job ends.
+
+    Example: runner-fleet logs acme/web#4711 --follow
+    """
     if job.startswith(RUNNER):
         _say_machine(reach(ctx, stack), job)
         return
-    asked = read_asked(job)
+    asked = job_named(job)
     deployed = reach(ctx, stack)
     gitlab = gitlab_of(deployed, gitlab_token_env)
     if gitlab is None:

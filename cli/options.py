@@ -12,6 +12,7 @@ from adapters.aws.clients import clients
 from cli.commands import STACK_VARIABLE, use_stack
 from fleet.errors import Refused
 from operations.deployed import Deployed, find
+from operations.explain import JobReference, read_asked
 from operations.periods import SAYS, Period, read_period
 
 LAPTOP = Path(".runner-fleet/local")
@@ -66,6 +67,12 @@ def wrong_calls() -> Iterator[None]:
         yield
     except Refused as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def job_named(text: str) -> JobReference:
+    """The job that a person names; what names none is a wrong call."""
+    with wrong_calls():
+        return read_asked(text)
 
 
 def period_of(since: str, deployed: Deployed) -> Period:

@@ -1,11 +1,11 @@
 """`NAME=VALUE`, as some options take it."""
 
-from fleet.errors import Refused
+import typer
 
 
 def read_pair(text: str, what: str) -> tuple[str, str]:
-    """The name and the value. `Refused` without a name or an equals sign."""
+    """The name and the value. A wrong call without a name or an equals sign."""
     name, equals, value = text.partition("=")
     if not name or not equals:
-        raise Refused(f"write {what} as NAME=VALUE", given=text)
+        raise typer.BadParameter(f"write {what} as NAME=VALUE")
     return name, value

@@ -34,7 +34,10 @@ def status(
     jobs: Jobs = 20,
     stack: Stack = DEFAULT_STACK,
 ) -> None:
-    """Show problems (the exit code is then 1), pools, queues, machines and recent jobs."""
+    """Show problems (the exit code is then 1), pools, queues, machines and recent jobs.
+
+    Example: runner-fleet status --watch
+    """
     deployed = reach(ctx, stack)
     if watch:
         with suppress(KeyboardInterrupt):

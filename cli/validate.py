@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from cli.lines import say
+from cli.lines import say, say_json
 from fleet.config.limits import LARGEST
-from fleet.config.reading import FleetConfig, read_config
+from fleet.config.reading import ConfigError, FleetConfig, read_config
 from fleet.errors import Refused
 from operations.deployed import Deployed, connect, now, token_in, way_to
 from operations.token_check import TokenClaim, check_token
@@ -25,6 +25,7 @@ Live = Annotated[
 TokenEnv = Annotated[
     str, typer.Option("--token-env", help="Environment variable that holds that token.")
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 MARKS = {True: "yes", False: "NO", None: "?"}
 
 
@@ -34,9 +35,25 @@ def validate(
     *,
     live: Live = False,
     token_env: TokenEnv = "GITLAB_TOKEN",  # noqa: S107  # a variable's name
+    as_json: AsJson = False,
 ) -> None:
-    """Say everything that is wrong with a fleet.toml."""
-    _, config = read_file(path)
+    """Say everything that is wrong with a fleet.toml.
+
+    Example: runner-fleet validate --live
+    """
+    try:
+        _, config = read_file(path)
+    except ConfigError as error:
+        if as_json:
+            _say_json(str(path), None, tuple(map(str, error.problems)), ())
+            raise typer.Exit(1) from error
+        raise
+    if as_json:
+        findings = _ask(ctx, config, path, token_env) if live else ()
+        _say_json(str(path), config, (), findings)
+        if any(finding.holds is False for finding in findings):
+            raise typer.Exit(1)
+        return
     for warning in config.warnings:
         say(f"warning: {warning}", err=True)
     say(f"{path}: valid, {_count(config)}, version {config.version}")
@@ -45,12 +62,36 @@ def validate(
         may = " (if you like)" if need.is_optional else ""
         say(f"  {need.scope:14} {need.why}{may}")
     if live:
-        known = ctx.obj if isinstance(ctx.obj, Deployed) else None
-        open_gitlab = known.connect if known else connect
-        way = way_to(config.gitlab, path)
-        gitlab = open_gitlab(config.gitlab.url, token_in(token_env), way)
-        findings = check_token(config, gitlab, known.clock() if known else now())
-        _show(findings)
+        _show(_ask(ctx, config, path, token_env))
+
+
+def _ask(
+    ctx: typer.Context, config: FleetConfig, path: Path, token_env: str
+) -> tuple[TokenClaim, ...]:
+    """What GitLab says of the token of the environment."""
+    known = ctx.obj if isinstance(ctx.obj, Deployed) else None
+    open_gitlab = known.connect if known else connect
+    gitlab = open_gitlab(config.gitlab.url, token_in(token_env), way_to(config.gitlab, path))
+    return check_token(config, gitlab, known.clock() if known else now())
+
+
+def _say_json(
+    path: str,
+    config: FleetConfig | None,
+    problems: tuple[str, ...],
+    findings: tuple[TokenClaim, ...],
+) -> None:
+    say_json(
+        {
+            "file": path,
+            "version": config.version if config else None,
+            "pools": [pool.name for pool in config.pools] if config else [],
+            "problems": problems,
+            "warnings": [str(warning) for warning in config.warnings] if config else [],
+            "claims": [{"claim": one.claim, "holds": one.holds} for one in findings],
+        },
+        indent=2,
+    )
 
 
 def read_text(path: Path) -> str:

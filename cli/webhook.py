@@ -12,7 +12,6 @@ from adapters.gitlab import hooks
 from adapters.gitlab.client import DIRECT, GitLab
 from adapters.gitlab.tls_ca import read_tls_ca
 from cli.commands import DEFAULT_STACK, use_stack
-from cli.failures import error_lines
 from cli.lines import say, say_json
 from cli.options import AsJson, Local, Stack, wrong_calls
 from fleet.errors import Refused, Transient
@@ -76,12 +75,11 @@ def register(  # noqa: PLR0913  # a command's parameters are its options
     Example: runner-fleet webhook register --project acme/web
     """
     del local  # its callback entered the laptop
-    with error_lines():
-        call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
-        world = call.world(ctx, stack)
-        registered = webhooks.register(world, call.place(world, url))
-        state = "registered" if registered.changed else "already registered, nothing changed"
-        _say_registered(state, registered, as_json=as_json)
+    call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
+    world = call.world(ctx, stack)
+    registered = webhooks.register(world, call.place(world, url))
+    state = "registered" if registered.changed else "already registered, nothing changed"
+    _say_registered(state, registered, as_json=as_json)
 
 
 @app.command("list")
@@ -103,17 +101,16 @@ def list_(  # noqa: PLR0913
     Example: runner-fleet webhook list
     """
     del local
-    with error_lines():
-        call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
-        listed = _listed(call, ctx, stack)
-        if as_json:
-            say_json({"webhooks": [_json_of(one) for one in listed]}, indent=2)
-        elif not listed:
-            say("there is no webhook: run `runner-fleet webhook register`")
-        for one in listed if not as_json else ():
-            until = one.health.disabled_until
-            state = f"{one.health.alert_status}{f' until {until:%F %R %Z}' if until else ''}"
-            say(one.health.hook_id, one.scope, state, _heard(one), one.health.url)
+    call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
+    listed = _listed(call, ctx, stack)
+    if as_json:
+        say_json({"webhooks": [_json_of(one) for one in listed]}, indent=2)
+    elif not listed:
+        say("there is no webhook: run `runner-fleet webhook register`")
+    for one in listed if not as_json else ():
+        until = one.health.disabled_until
+        state = f"{one.health.alert_status}{f' until {until:%F %R %Z}' if until else ''}"
+        say(one.health.hook_id, one.scope, state, _heard(one), one.health.url)
     if any(one.row is not None and not one.health.is_executable for one in listed):
         raise typer.Exit(1)
 
@@ -138,30 +135,29 @@ def send_sample(  # noqa: PLR0913
     Example: runner-fleet webhook test --project acme/web
     """
     del local
-    with error_lines():
-        call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
-        world = call.world(ctx, stack)
-        place = call.place(world, url)
-        tested = webhooks.test(world, place)
-        where = f"hook {tested.hook_id} on {place.target.scope}"
-        if as_json:
-            say_json(
-                {
-                    "hook_id": tested.hook_id,
-                    "scope": str(place.target.scope),
-                    "accepted": True,
-                    "heard_at": _iso(tested.heard_at),
-                }
-            )
-        elif tested.heard_at is not None:
-            say(f"accepted: {where}; the fleet heard of it at {tested.heard_at:%F %T} UTC")
-        if tested.heard_at is None:
-            raise Refused(
-                f"accepted: {where}, but the fleet did not hear of it within"
-                f" {webhooks.HEARD_WITHIN_S:.0f} s: where GitLab's newest job is neither pending,"
-                " running nor ended, run this again after one is; else see the logs of"
-                f" {stack}-webhook and {stack}-settle"
-            )
+    call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
+    world = call.world(ctx, stack)
+    place = call.place(world, url)
+    tested = webhooks.test(world, place)
+    where = f"hook {tested.hook_id} on {place.target.scope}"
+    if as_json:
+        say_json(
+            {
+                "hook_id": tested.hook_id,
+                "scope": str(place.target.scope),
+                "accepted": True,
+                "heard_at": _iso(tested.heard_at),
+            }
+        )
+    elif tested.heard_at is not None:
+        say(f"accepted: {where}; the fleet heard of it at {tested.heard_at:%F %T} UTC")
+    if tested.heard_at is None:
+        raise Refused(
+            f"accepted: {where}, but the fleet did not hear of it within"
+            f" {webhooks.HEARD_WITHIN_S:.0f} s: where GitLab's newest job is neither pending,"
+            " running nor ended, run this again after one is; else see the logs of"
+            f" {stack}-webhook and {stack}-settle"
+        )
 
 
 @app.command()
@@ -184,11 +180,10 @@ def rotate(  # noqa: PLR0913
     Example: runner-fleet webhook rotate --project acme/web
     """
     del local
-    with error_lines():
-        call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
-        world = call.world(ctx, stack)
-        rotated = webhooks.rotate(world, call.place(world, url))
-        _say_registered("rotated", rotated, as_json=as_json)
+    call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
+    world = call.world(ctx, stack)
+    rotated = webhooks.rotate(world, call.place(world, url))
+    _say_registered("rotated", rotated, as_json=as_json)
 
 
 @app.command()
@@ -210,20 +205,19 @@ def remove(  # noqa: PLR0913
     Example: runner-fleet webhook remove --project acme/web
     """
     del local
-    with error_lines():
-        call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
-        world = call.world(ctx, stack)
-        place = call.place(world, url)
-        removed = webhooks.remove(world, place)
-        scope = place.target.scope
-        if as_json:
-            facts = {"scope": str(scope), "hook_ids": removed.hook_ids}
-            say_json(facts | {"is_change": removed.is_change})
-        elif not removed.is_change:
-            say(f"there is none on {scope}, nothing changed")
-        else:
-            ids = ", ".join(f"hook {one}" for one in removed.hook_ids) or "none in GitLab"
-            say(f"removed: {ids} on {scope}, its secret and its row")
+    call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
+    world = call.world(ctx, stack)
+    place = call.place(world, url)
+    removed = webhooks.remove(world, place)
+    scope = place.target.scope
+    if as_json:
+        facts = {"scope": str(scope), "hook_ids": removed.hook_ids}
+        say_json(facts | {"is_change": removed.is_change})
+    elif not removed.is_change:
+        say(f"there is none on {scope}, nothing changed")
+    else:
+        ids = ", ".join(f"hook {one}" for one in removed.hook_ids) or "none in GitLab"
+        say(f"removed: {ids} on {scope}, its secret and its row")
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,8 @@ def resume(deployed: Deployed, pool: str | None) -> Ordered:
     if general is not None:
         raise Refused(f"every pool is paused, {pool} too: `runner-fleet pool resume` resumes all")
     if not ours:
+        if pool is not None:
+            _check_pool(deployed.config(), pool)
         what = f"pool {pool} was not" if pool else "no pool was"
         return Ordered(says=f"{what} paused", is_change=False)
     return Ordered(says=f"{', '.join(_named(our.about) for our in ours)}: resumed")

@@ -377,7 +377,7 @@ def _machine_view(runner: Runner, at: datetime) -> MachineView:
         pool=runner.pool,
         state=state_word(runner),
         since=runner.since,
-        for_s=(at - runner.since).total_seconds(),
+        for_s=max(0.0, (at - runner.since).total_seconds()),  # clocks differ
         job_id=runner.job.job_id if runner.job else None,
         capacity=runner.capacity,
         heard_s=_seconds(runner.heartbeat_at, at),

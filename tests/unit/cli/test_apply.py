@@ -1,5 +1,6 @@
 """`apply` at the command line: which token it uses, what it prints, when it stops."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,6 +73,14 @@ def test_all_that_apply_says(file: Path, screen: Callable[[str, str], None]) -> 
         notes=("no project",),
     )
     screen("apply", "\n".join([str(at_work.session), "", "everything:", *lines(everything)]))
+
+
+def test_json_is_one_object_with_what_changed(file: Path) -> None:
+    at_work = AtWork()
+    said = json.loads(at_work.run("apply", *GIVEN, "--json", env=TOKEN).stdout)
+    assert said["is_change"]
+    assert said["lines"][-1] == f"version {said['version']} is in force"
+    assert "glpat" not in json.dumps(said)
 
 
 @pytest.mark.parametrize("call", ["runner", "create_runner"])

@@ -75,7 +75,9 @@ def test_the_orders_and_how_they_are_shown(screen: Screen) -> None:
         ("interrupt 2", 1),
         ("interrupt 99", 1),
         ("job relaunch 1", 1),
-        ("job relaunch x", 1),
+        ("job relaunch x", 2),
+        ("interrupt x", 2),
+        ("pool resume nope", 1),
         ("pool acts --since never", 2),
     ],
 )

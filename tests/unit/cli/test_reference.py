@@ -39,6 +39,10 @@ def test_the_fields_of_every_json_are_listed(name: str) -> None:
     assert json_fields(name)
 
 
+def test_every_command_has_an_example() -> None:
+    assert [name for name, one in ALL.items() if "Example: runner-fleet " not in one.help] == []
+
+
 def paths(value: Any, at: str = "") -> Iterator[str]:
     """The paths of a JSON value, as the page writes them."""
     if isinstance(value, dict):

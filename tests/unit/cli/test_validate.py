@@ -1,5 +1,6 @@
 """`validate`: every problem by its line, the scopes that are needed, and GitLab's own word."""
 
+import json
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
@@ -163,6 +164,16 @@ def test_each_claim_holds_or_does_not_or_cannot_be_seen(
     config = read_config(FLEET.replace("group:42", where).replace("idle", "# idle"))
     found = [one.holds for one in check_token(config, accounts, AT) if claim in one.claim]
     assert found == [holds]
+
+
+def test_json_has_the_problems_or_what_the_file_is(file: Path) -> None:
+    good = AtWork().run("validate", str(file), "--json")
+    said = json.loads(good.stdout)
+    assert (good.exit_code, said["pools"], said["problems"]) == (0, ["docker"], [])
+    file.write_text(FLEET.replace("ceiling = 5", "ceiling = 0"))
+    bad = AtWork().run("validate", str(file), "--json")
+    (problem,) = json.loads(bad.stdout)["problems"]
+    assert (bad.exit_code, "ceiling: must be 1 or more" in problem) == (1, True)
 
 
 @pytest.mark.parametrize(("days", "claims"), [(13, 1), (14, 0)])

@@ -12,7 +12,7 @@ from adapters.gitlab.hooks import Registered
 from adapters.ledger.configuration import StoredConfig
 from adapters.ledger.fleet import FleetRows
 from adapters.ledger.hooks import HEARD_EVERY, HookRow
-from cli.webhook import app
+from cli.main import app
 from fleet.hook_scope import HookScope
 from fleet.webhook_secrets import AllWebhookSecrets, WebhookSecrets, webhook_name
 from operations.webhooks import HookWorld, keep
@@ -93,8 +93,10 @@ class Shell:
             clock=self.clock,
             pause=self.pause,
         )
-        arguments = [command, "--gitlab-url", self.fake.url, *options]
-        result = CliRunner().invoke(app, arguments, obj=world, env={"GITLAB_TOKEN": token})
+        arguments = ["webhook", command, "--gitlab-url", self.fake.url, *options]
+        result = CliRunner().invoke(
+            app, arguments, prog_name="runner-fleet", obj=world, env={"GITLAB_TOKEN": token}
+        )
         return self.session.show(["webhook", command, *options], result)
 
 
@@ -262,9 +264,11 @@ class TestRegister:
     def test_a_wrong_call_asks_neither_gitlab_nor_aws(
         self, options: list[str], shell: Shell
     ) -> None:
-        arguments = ["register", "--gitlab-url", shell.fake.url, *options]
+        arguments = ["webhook", "register", "--gitlab-url", shell.fake.url, *options]
         env = {"GITLAB_TOKEN": "glpat-hidden", "AWS_PROFILE": "no-such-profile"}
-        done = CliRunner().invoke(app, arguments, env=env)  # no stack in place of AWS
+        done = CliRunner().invoke(
+            app, arguments, prog_name="runner-fleet", env=env
+        )  # no stack in place of AWS
         assert (done.exit_code, shell.fake.asked) == (2, [])
         assert "AWS" not in done.stderr
 
@@ -362,7 +366,9 @@ def test_gitlab_and_its_token_are_the_fleet_s_where_none_is_given(shell: Shell) 
     shell.fake.answers("GET", "/groups/42/hooks", [HOOK])
     world = HookWorld(store=shell.store, url=URL, rows=shell.rows, token=lambda: "glpat-own")
     env = {"GITLAB_URL": None, "GITLAB_TOKEN": None}
-    done = CliRunner().invoke(app, ["list", "--group", "acme"], obj=world, env=env)
+    done = CliRunner().invoke(
+        app, ["webhook", "list", "--group", "acme"], prog_name="runner-fleet", obj=world, env=env
+    )
     assert done.exit_code == 0
     assert {asked.token for asked in shell.fake.asked} == {"glpat-own"}
 
@@ -417,7 +423,7 @@ def test_hooks_can_be_listed_without_a_stack() -> None:
         fake.answers("GET", "/groups/acme", {"id": 42})
         fake.answers("GET", "/groups/42/hooks", [HOOK])
         env = {"GITLAB_TOKEN": "glpat-hidden", "AWS_PROFILE": "no-such-profile"}
-        arguments = ["list", "--gitlab-url", fake.url, "--group", "acme"]
-        done = CliRunner().invoke(app, arguments, env=env)
+        arguments = ["webhook", "list", "--gitlab-url", fake.url, "--group", "acme"]
+        done = CliRunner().invoke(app, arguments, prog_name="runner-fleet", env=env)
     assert done.exit_code == 0
     assert done.output == f"5\tgroup:42\texecutable\tnot the fleet's\t{URL}\n"
