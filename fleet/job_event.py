@@ -7,7 +7,14 @@ from functools import cache
 from typing import Annotated, Any, cast
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, AwareDatetime, ConfigDict, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
 
 from fleet.errors import Refused
 from fleet.field_names import fields_at_fault
@@ -28,6 +35,12 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 Utc = Annotated[AwareDatetime, AfterValidator(in_utc)]
 
 
+def _known(status: str) -> str:
+    if status not in DETAIL_TYPES:
+        raise ValueError("a status without a hook")
+    return status
+
+
 def _of_these_days(at: datetime) -> datetime:
     """The time. Raises `ValueError` for one with which the fleet cannot reckon."""
     if not 2000 <= at.year < 2100:
@@ -35,6 +48,8 @@ def _of_these_days(at: datetime) -> datetime:
     return at
 
 
+Id = Annotated[int, Field(gt=0, lt=2**63)]
+Status = Annotated[str, AfterValidator(_known)]
 EventTime = Annotated[Utc, AfterValidator(_of_these_days)]
 
 
@@ -45,18 +60,18 @@ class JobEvent(HasUtcTimes):
     __pydantic_config__ = ConfigDict(allow_inf_nan=False)
 
     instance: str  # "gitlab.example.com", with the port where it is not the usual one
-    project_id: int
+    project_id: Id
     project_path: str
-    job_id: int
+    job_id: Id
     job_name: str
     stage: str
-    pipeline_id: int
+    pipeline_id: Id
     ref: str
-    status: str  # GitLab's own word
+    status: Status  # GitLab's own word
     delivery_id: str
     received_at: EventTime
-    retries_count: int = 0
-    runner_id: int | None = None  # GitLab's; a pending job that has one is taken already
+    retries_count: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    runner_id: Id | None = None  # GitLab's; a pending job that has one is taken already
     runner_description: str | None = None
     created_at: EventTime | None = None
     started_at: EventTime | None = None
@@ -78,10 +93,10 @@ class JobEvent(HasUtcTimes):
         return cast("dict[str, Any]", _adapter().dump_python(self, mode="json"))
 
     @classmethod
-    def from_detail(cls, detail: Mapping[str, Any]) -> "JobEvent":
+    def from_detail(cls, detail: object) -> "JobEvent":
         """The event that `to_detail` wrote. `Refused` names the fields that do not fit."""
         try:
-            return _adapter().validate_python(dict(detail))
+            return _adapter().validate_python(detail)
         except ValidationError as exc:
             raise Refused("not a job event of this bus", fields=fields_at_fault(exc)) from None
 

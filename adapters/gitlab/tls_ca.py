@@ -8,6 +8,7 @@ from pathlib import Path
 from fleet.errors import Refused
 
 AT_MOST = 64 * 1024  # the ledger and every machine's credential hold it
+_READ_AT_MOST = 1024 * 1024  # bytes: files of authorities have texts between the certificates
 _BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
@@ -18,7 +19,7 @@ def read_tls_ca(path: Path, *, at: datetime) -> str:
     certificates, and for more than `AT_MOST` bytes.
     """
     try:
-        text = path.expanduser().read_text(encoding="utf-8")
+        text = _read(path.expanduser())
     except UnicodeDecodeError:
         raise _wrong(path, "is not PEM text: convert it with `openssl x509 -inform der`") from None
     except OSError as exc:
@@ -43,6 +44,14 @@ def read_tls_ca(path: Path, *, at: datetime) -> str:
         until = datetime.fromtimestamp(max(ends), UTC)
         raise _wrong(path, f"has expired on {until:%F}: name the present certificate")
     return pem
+
+
+def _read(path: Path) -> str:
+    """The text of a plain file: a device, as a fleet.toml of a stranger may name, has no end."""
+    if path.exists() and not path.is_file():
+        raise OSError(None, "it is no plain file")
+    with path.open("rb") as file:
+        return file.read(_READ_AT_MOST).decode()
 
 
 def _wrong(path: Path, what: str) -> Refused:

@@ -1,13 +1,17 @@
 """What the holder of a webhook's secret writes about a job: times, paths, ends of jobs unknown."""
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given, settings, strategies as st
 
-from fleet.errors import Refused
+from fleet.errors import FleetError, Refused
 from fleet.job_event import JobEvent
-from tests.security.test_webhook_door import hostile
+from orchestrator.route import route_event
+from orchestrator.settle import settle
+from tests.security.test_webhook_door import hostile, json_values
 from tests.unit.orchestrator.scene import AT, INSTANCE, PROJECT, Scene, key
 from tests.unit.webhook.deliveries import encoded
 
@@ -35,6 +39,44 @@ def test_nor_is_it_a_message_of_the_bus(name: str, age: str) -> None:
     detail = Scene().event(1, "success").to_detail() | {name: age}
     with pytest.raises(Refused):
         JobEvent.from_detail(detail)
+
+
+ODD: list[object] = [10**40, 2**63, -1, 0, 1.5, None, [], {}, float("nan")]
+WRONG: dict[str, list[object]] = {
+    **dict.fromkeys(["project_id", "job_id", "pipeline_id"], ODD),
+    "runner_id": [value for value in ODD if value is not None],
+    "retries_count": [2**31, -1, None, []],
+    "status": ["", "deleted", "PENDING", 7, None],
+    "queued_s": [float("inf"), float("nan"), "x"],
+}
+
+
+@pytest.mark.parametrize(
+    "detail",
+    [
+        *(None, [], [{}], "x", 7, {}),
+        *({name: value} for name, values in WRONG.items() for value in values),
+    ],
+    ids=str,
+)
+def test_what_is_no_event_of_the_webhook_is_refused(detail: object) -> None:
+    """Whoever sends it has the role of the webhook function."""
+    if isinstance(detail, dict) and detail:
+        detail = Scene().event(1, "success").to_detail() | detail
+    with pytest.raises(Refused, match="not a job event"):
+        JobEvent.from_detail(detail)
+
+
+@settings(max_examples=150, deadline=None)
+@given(key=st.sampled_from(sorted(Scene().event(1, "success").to_detail())), value=json_values)
+def test_no_message_of_the_bus_is_more_than_refused(key: str, value: object) -> None:
+    scene = Scene()
+    detail = scene.event(1, "success").to_detail() | {key: value}
+    for kind in ("job.running", "job.finished"):
+        with suppress(FleetError):
+            settle(scene.world, {"detail-type": kind, "detail": detail}, round_=0)
+    with suppress(FleetError):
+        route_event(scene.world, JobEvent.from_detail(detail))
 
 
 @pytest.mark.parametrize("days", [-9000, -1, 0, 1, 20_000])

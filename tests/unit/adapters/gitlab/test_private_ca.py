@@ -1,5 +1,6 @@
 """A GitLab with a certificate authority of its own, and one behind a proxy."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -143,3 +144,13 @@ class TestFile:
         file.write_text(ca.pem * (AT_MOST // len(ca.pem) + 1))
         with pytest.raises(Refused, match="over 64 KB"):
             read_tls_ca(file, at=AT + timedelta(days=1))
+
+
+@pytest.mark.parametrize("name", ["zero", "pipe", "folder"])
+def test_what_is_no_plain_file_is_not_read(name: str, tmp_path: Path) -> None:
+    """A `fleet.toml` of a stranger may name one without an end."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    path = Path("/dev/zero") if name == "zero" else tmp_path / name
+    with pytest.raises(Refused, match="no plain file"):
+        read_tls_ca(path, at=NOW)
