@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from adapters.aws.clients import clients
 from cli.commands import DEFAULT_STACK, with_stack
 from cli.lines import say
-from cli.options import Stack, reach
+from cli.options import Local, Stack, reach
 from fleet.errors import Refused
 from monitor.apart import Apart
 from monitor.app import Serving, make_app
@@ -50,6 +50,7 @@ def dashboard(  # noqa: PLR0913 - options
     browse: Browse = False,
     token_env: TokenEnv = "GITLAB_TOKEN",  # noqa: S107  # a variable's name
     stack: Stack = DEFAULT_STACK,
+    local: Local = False,
 ) -> None:
     """Serve the fleet's pages and metrics on this machine.
 
@@ -57,6 +58,7 @@ def dashboard(  # noqa: PLR0913 - options
 
     Example: runner-fleet dashboard --open
     """
+    del local  # its callback entered the laptop
     deployed = reach(ctx, stack)
     deployed.stored()  # without a configuration there is nothing to show
     try:

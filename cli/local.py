@@ -167,6 +167,7 @@ def _show(running: Up, data: Path) -> None:
         f"clone    git clone {running.clone}",
         "         (pages of pipelines and jobs ask for the same name and password)",
         f"then     . {environment} && runner-fleet status",
+        f"pages    . {environment} && runner-fleet dashboard --open",
         f"pools    edit {fleet}, then: . {environment} && runner-fleet apply {fleet}",
         "Jobs tagged `lambda` or `ec2` get runners. "
         f"Ctrl-C or `runner-fleet local down{_option(data)}` ends it.",

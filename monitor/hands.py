@@ -22,7 +22,7 @@ def routes(page: Page) -> APIRouter:
 
     @router.get("/pools/{name}")
     def pool(request: Request, name: str) -> Response:
-        return page.render(request, "pool.html", _values(page, name))
+        return page.render(request, "pool.html", _values(page, name), of=name)
 
     @router.post("/pools/{name}/{deed}")
     async def order(request: Request, name: str, deed: str) -> Response:

@@ -11,6 +11,7 @@ from operations.lanes import Phase, phases_of
 # The first page stays readable; /machines has all of them.
 LANES_SHOWN = 24
 JOBS_SHOWN = 20
+ALL = "the picture alone"
 
 
 def routes(page: Page) -> APIRouter:
@@ -19,12 +20,12 @@ def routes(page: Page) -> APIRouter:
 
     @router.get("/")
     def now(request: Request) -> Response:
-        return page.render(request, "now.html", live(page.board.look()), is_kept=True)
+        return page.render(request, "now.html", live(page.board.look()), of=ALL)
 
     @router.get("/machines")
     def machines(request: Request) -> Response:
         return page.render(
-            request, "machines.html", live(page.board.look(), lanes_shown=None), is_kept=True
+            request, "machines.html", live(page.board.look(), lanes_shown=None), of=ALL
         )
 
     return router

@@ -2,11 +2,10 @@
 
 import re
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 from fastapi import Request
@@ -60,9 +59,8 @@ class Page:
         self.board = board
         self.guard = guard
         self.readings = readings
+        self.pages = readings.another()  # by their address
         self.ask = ask
-        self._kept: dict[tuple[str, int, int], str] = {}  # pages of the last picture, by address
-        self._making = Lock()
         self._said: dict[str, str] = {}  # what the last changes led to, by a name of one use
         self._templates = Environment(
             loader=FileSystemLoader(TEMPLATES),
@@ -98,11 +96,12 @@ class Page:
         values: Mapping[str, Any] | None = None,
         *,
         status: int = 200,
-        is_kept: bool = False,
+        of: Hashable = None,
     ) -> Response:
         """One template with the picture and these values.
 
-        `is_kept`: they follow from the picture alone, so its readers share what is made of it.
+        `of`: what the values follow from besides the picture. All readers of one address share
+        what is made of it; while it is made anew, some get the page of a moment ago.
         """
         picture = self.board.look()
         at = self.deployed.clock()
@@ -123,14 +122,13 @@ class Page:
         def make() -> str:
             return self._templates.get_template(template).render(shared | dict(values or {}))
 
-        if not is_kept:
+        if of is None or shared["said"]:
             return HTMLResponse(make(), status_code=status)
-        key = (request.url.path, picture.number, int((age_s or 0) / AGES_DIFFER_S))
-        with self._making:  # many tabs ask at once for what is made once
-            if key not in self._kept:
-                fresh = {one: text for one, text in self._kept.items() if one[1] == key[1]}
-                self._kept = fresh | {key: make()}
-            return HTMLResponse(self._kept[key], status_code=status)
+        age = int((age_s or 0) / AGES_DIFFER_S)
+        kept = self.pages.ask(
+            str(request.url), make, version=(picture.number, age, of), is_first_awaited=True
+        )
+        return HTMLResponse(kept.value or make(), status_code=status)
 
     def failure(self, request: Request, says: str, *, status: int) -> Response:
         """A page that says what is wrong."""
@@ -148,6 +146,7 @@ class Page:
         """Give an order, read the fleet anew, and show the page with what it led to."""
         done = await run_in_threadpool(order)
         await run_in_threadpool(self.board.read_now)
+        self.pages.forget()
         name = secrets.token_urlsafe(6)
         self._said[name] = done.says
         while len(self._said) > SAID_AT_MOST:

@@ -75,7 +75,8 @@ def shown(
 ) -> Response:
     """A page with an answer, or with the word that it is being read."""
     shared = {"reading": reading, "answer": reading.value, "asked": str(request.url.query)}
-    return page.render(request, template, {**values, **shared})
+    of = (reading.at, reading.is_going, reading.failed)
+    return page.render(request, template, {**values, **shared}, of=of)
 
 
 def keep_of(since: str) -> timedelta:

@@ -26,6 +26,7 @@ class KeptAnswer:
     """The last answer to one question. `value` is None until the first one."""
 
     value: Any = None
+    version: Hashable = None  # of what it was made of
     at: datetime | None = None  # when it was asked
     is_going: bool = False  # it is being read anew
     failed: str = ""  # why the last try gave no answer
@@ -46,34 +47,59 @@ class Readings:
     ) -> None:
         self._clock = clock
         self._patience_s = patience_s
+        self._given = run
         self._run = run or ThreadPoolExecutor(AT_ONCE, thread_name_prefix="reading").submit
         self._known: dict[Hashable, KeptAnswer] = {}
         self._going: dict[Hashable, Event] = {}
         self._lock = Lock()
 
-    def ask(self, question: Hashable, read: Callable[[], Any], *, keep: timedelta) -> KeptAnswer:
-        """The last answer; one that is older than `keep` is read anew meanwhile."""
+    def ask(
+        self,
+        question: Hashable,
+        read: Callable[[], Any],
+        *,
+        keep: timedelta = timedelta.max,
+        version: Hashable = None,
+        is_first_awaited: bool = False,
+    ) -> KeptAnswer:
+        """The last answer; one that is older than `keep`, or of another version, is read anew.
+
+        `is_first_awaited`: without an answer, wait for the first one, however long it takes.
+        """
         with self._lock:
             known = self._known.pop(question, None) or KeptAnswer()
             self._known[question] = known  # the last of the dictionary: asked last
-            if known.at is not None and self._clock() - known.at < keep:
+            is_same = known.at is not None and known.version == version
+            if known.at is not None and is_same and self._clock() - known.at < keep:
                 return known
             is_new = question not in self._going
             done = self._going.setdefault(question, Event())
-        if is_new:
-            self._run(lambda: self._read(question, read))
-        done.wait(self._patience_s)
+        is_awaited = is_first_awaited and known.value is None
+        if is_new and is_awaited:
+            self._read(question, read, version)
+        elif is_new:
+            self._run(lambda: self._read(question, read, version))
+        done.wait(None if is_awaited else self._patience_s)
         with self._lock:
             known = self._known.get(question, known)
             return replace(known, is_going=question in self._going)
 
-    def _read(self, question: Hashable, read: Callable[[], Any]) -> None:
+    def another(self) -> "Readings":
+        """Other answers that are read in the same way, and wait for none of these."""
+        return Readings(self._clock, self._given, patience_s=self._patience_s)
+
+    def forget(self) -> None:
+        """Make every answer anew, as after a change."""
+        with self._lock:
+            self._known.clear()
+
+    def _read(self, question: Hashable, read: Callable[[], Any], version: Hashable) -> None:
         at = self._clock()
         try:
-            answer = KeptAnswer(value=read(), at=at)
+            answer = KeptAnswer(value=read(), at=at, version=version)
         except FleetError as error:
             before = self._known.get(question, KeptAnswer())
-            answer = KeptAnswer(value=before.value, at=at, failed=str(error))
+            answer = replace(before, at=at, version=version, failed=str(error))
         except BaseException:
             self._end(question)
             raise

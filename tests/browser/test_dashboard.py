@@ -54,6 +54,7 @@ def test_a_page_reads_well(name: str, visit: Visit, request: pytest.FixtureReque
     visit.go(PAGES[name])
     look = request.node.callspec.params["visit"]
     visit.keep(f"{name}-{look}")
+    visit.keep(f"{name}-{look}-first", whole=False)  # docs/images has copies of some
     reads_well(visit)
 
 
@@ -133,6 +134,22 @@ def test_the_first_stop_of_the_keyboard_leads_to_the_content(visit: Visit) -> No
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.locator("#main")).to_be_focused()
+
+
+def test_every_action_is_reached_by_keyboard_and_seen_to_be(visit: Visit) -> None:
+    page = visit.go("/pools/big")
+    focused = "(({outlineStyle}, text) => [text.trim(), outlineStyle])"
+    reached = set()
+    for _ in range(page.locator("a, button, input, select").count()):
+        page.keyboard.press("Tab")
+        text, outline = page.evaluate(
+            f"{focused}(getComputedStyle(document.activeElement), document.activeElement.innerText)"
+        )
+        if page.evaluate("document.activeElement === document.body"):
+            break  # after the last one
+        assert outline == "solid", text
+        reached.add(text)
+    assert reached >= {"Pause", "Set", "End after its job", "Explain", "its jobs", "Limits"}
 
 
 def test_the_theme_turns_and_stays(visit: Visit) -> None:

@@ -7,8 +7,10 @@ from datetime import timedelta
 import pytest
 
 from fleet.model import RunnerState
+from fleet.past import WaitHop
 from fleet.steps import Step, StepName
-from monitor.drawings import LANE_SPANS, gauge, lane, lanes_start, pool_bar, stacked
+from monitor.drawings import KINDS, LANE_SPANS, WAITING, gauge, lane, lanes_start, pool_bar, stacked
+from monitor.page import TEMPLATES
 from operations.lanes import Lane, Phase, Stretch, stretches_of
 from tests.unit.cli.fleet_at_work import AT, ago
 from tests.unit.cli.test_status import MACHINE, POOL
@@ -38,6 +40,17 @@ def test_a_pool_bar_shares_its_width(
 ) -> None:
     pool = replace(POOL, ceiling=ceiling, backlog=backlog)
     assert parts(pool_bar(pool, counts)) == shown
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [[*KINDS, WAITING], list(WaitHop), ["used", "high", "full"]],
+    ids=lambda kinds: kinds[0],
+)
+def test_kinds_of_a_drawing_differ_without_colour(kinds: list[str]) -> None:
+    page = (TEMPLATES / "parts" / "patterns.html").read_text(encoding="utf-8")
+    patterns = dict(re.findall(r'<pattern id="pattern-(\w+)" ([^\n]*)</pattern>', page))
+    assert len({patterns[kind] for kind in kinds}) == len(kinds)
 
 
 def test_a_drawing_escapes_its_words() -> None:
