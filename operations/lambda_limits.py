@@ -12,6 +12,7 @@ from fleet.rules.lambda_quota import (
     decide_concurrency,
     has_tenants,
 )
+from fleet.rules.quotas import NEW_ACCOUNT_AT_ONCE
 from operations.account import lambda_quota
 
 KINDS_OF_POOL = 2  # open and protected_only ones have functions of their own
@@ -86,6 +87,11 @@ def _concurrency(
         notes.append(f"the account's Lambda quota is not known, so nothing is reserved: {error}")
         return
     sizes = _SIZES.index(now.get(LARGEST) or _SIZES[-1]) + 1
+    if quota.executions <= NEW_ACCOUNT_AT_ONCE and sizes > 1:
+        notes.append(
+            "a new account may have no function above 3,008 MB: if Lambda refuses it, deploy"
+            f" with --parameter {LARGEST}={_SIZES[0]}"
+        )
     plan = decide_concurrency(quota, functions=sizes * KINDS_OF_POOL)
     if plan.each is not None and not is_chosen:
         parameters[LIMIT] = str(plan.each)

@@ -108,6 +108,7 @@ def _container(
         instance_id=metadata.instance_id,
         imds=imds.url.removeprefix("http://"),
         console=options.console(metadata.instance_id),
+        disk=options.folder / metadata.instance_id / "disk",
         environment=settings | {"AWS_ENDPOINT_URL": cloud.url},
         has_engine=metadata.image_id not in park.bare_images,
     )

@@ -75,9 +75,13 @@ def shares_groups(client: docker.DockerClient) -> bool:
     return str(client.info().get("CgroupVersion", "1")) == "1"
 
 
-def places(*, shares_groups: bool) -> list[Mount]:
-    """The mounts that an engine inside a container needs."""
-    mounts = [Mount("/var/lib/docker", None, type="volume")]
+def places(disk: Path, *, shares_groups: bool) -> list[Mount]:
+    """The mounts that an engine inside a container needs; it keeps its images in `disk`.
+
+    No volume: while the outer engine removes one, which takes a while, it makes no other.
+    """
+    disk.mkdir(parents=True, exist_ok=True)
+    mounts = [Mount("/var/lib/docker", str(disk.resolve()), type="bind")]
     if shares_groups:
         mounts.append(Mount("/sys/fs/cgroup", "/sys/fs/cgroup", type="bind"))
     return mounts
@@ -111,12 +115,13 @@ class ContainerSpec:
     instance_id: str
     imds: str  # address:port of the metadata
     console: Path  # its output goes to the end of this file
+    disk: Path  # a folder for its engine, which the caller removes
     environment: Mapping[str, str]
     has_engine: bool
 
 
 class ContainerKeeper:
-    """One guest: a container. Close it, and nothing of it is left."""
+    """One guest: a container. Close it, and only its disk is left."""
 
     def __init__(self, park: Park, spec: ContainerSpec) -> None:
         """Start it. Raises `Transient` when the engine does not."""
@@ -131,10 +136,13 @@ class ContainerKeeper:
             "GUEST_BIP": bridge,
             "GUEST_ENGINE": "yes" if spec.has_engine else "no",
         }
-        console = Mount("/console", str(spec.console), type="bind")
+        mounts = [
+            *places(spec.disk, shares_groups=park.shares_groups),
+            Mount("/console", str(spec.console), type="bind"),
+        ]
         try:
             self._container = self._run(
-                park, spec.instance_id, console, {**spec.environment, **guest}
+                park, spec.instance_id, mounts, {**spec.environment, **guest}
             )
         except DockerException as exc:
             raise Transient("the engine starts no guest", error=str(exc)) from exc
@@ -142,7 +150,7 @@ class ContainerKeeper:
 
     @staticmethod
     def _run(
-        park: Park, instance_id: str, console: Mount, environment: Mapping[str, str]
+        park: Park, instance_id: str, mounts: list[Mount], environment: Mapping[str, str]
     ) -> Container:
         container = park.client.containers.run(
             park.image,
@@ -150,10 +158,10 @@ class ContainerKeeper:
             hostname=instance_id,
             labels={LABEL: instance_id},
             environment=dict(environment),
-            mounts=[*places(shares_groups=park.shares_groups), console],
+            mounts=mounts,
             **RIGHTS,
             detach=True,
-            auto_remove=True,  # with its volume, also when this process is gone
+            auto_remove=True,  # also when this process is gone
         )
         container.reload()
         return container
@@ -192,7 +200,7 @@ class ContainerKeeper:
             self._container.unpause()
 
     def close(self) -> None:
-        """End everything at once, with its volume."""
+        """End everything at once."""
         self.thaw()
         with suppress(NotFound, APIError):  # its removal may be under way
             self._container.remove(v=True, force=True)

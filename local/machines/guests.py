@@ -21,7 +21,7 @@ from local.machines.imds import ImdsServer
 from local.machines.processes import count_below
 
 AT_ONCE = 12  # boots and ends
-WIPE_WITHIN_S = 10.0
+WIPE_WITHIN_S = 60.0  # a container has an engine's images
 
 __all__ = ["GuestHost", "GuestOptions", "GuestState"]
 

@@ -27,7 +27,7 @@ install() {
 
 command -v docker-registry >/dev/null || install docker-registry
 if ! timeout 20 docker version >/dev/null 2>&1; then
-  command -v dockerd iptables >/dev/null || install docker.io iptables
+  { command -v dockerd && command -v iptables; } >/dev/null || install docker.io iptables
   [ "$(id -u)" = 0 ] || skip "no Docker engine answers, and to start one needs root"
   dockerd --data-root "$folder/data" --exec-root "$folder/exec" --pidfile "$folder/pid" \
     --host "unix://$folder/docker.sock" >"$folder/dockerd.log" 2>&1 &

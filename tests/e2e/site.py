@@ -151,13 +151,13 @@ class Project:
         return jobs
 
 
-def needs_nested_engines(client: docker.DockerClient) -> None:
+def needs_nested_engines(client: docker.DockerClient, folder: Path) -> None:
     """Skip where no engine starts inside a container: that is no fault of a machine's."""
     try:
         client.containers.run(
             build_guest_image(client),
             ["bash", "-c", START_AN_ENGINE],
-            mounts=places(shares_groups=shares_groups(client)),
+            mounts=places(folder / "probe", shares_groups=shares_groups(client)),
             remove=True,
             stderr=True,
             **RIGHTS,
@@ -169,7 +169,7 @@ def needs_nested_engines(client: docker.DockerClient) -> None:
 @contextmanager
 def site(folder: Path, client: docker.DockerClient, images: Images) -> Iterator[Site]:
     """The laptop, with the pools applied."""
-    needs_nested_engines(client)
+    needs_nested_engines(client, folder)
     options = LaptopOptions(
         containers=ContainerOptions(agent=images.ec2, bare_images=(BARE,)),
         guest_settings={"FLEET_SPOT_EVERY_S": "1"},
@@ -186,4 +186,7 @@ def site(folder: Path, client: docker.DockerClient, images: Images) -> Iterator[
         laptop.warm()
         yield Site(laptop=laptop, job_image=job_image)
         assert out_of_hand(laptop) == ()
-    assert client.containers.list(all=True, filters={"label": LABEL}) == []
+    guests = {path.stem for path in (folder / "guests").glob("*.console")}
+    left = client.containers.list(all=True, filters={"label": LABEL})
+    assert guests.isdisjoint(one.labels[LABEL] for one in left)
+    assert not [path for path in (folder / "guests").iterdir() if path.is_dir()]

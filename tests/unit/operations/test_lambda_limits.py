@@ -42,6 +42,17 @@ def test_runners_reserve_what_leaves_the_control_plane_its_share(
     assert bool(limits.notes) is bool(told)
 
 
+@pytest.mark.parametrize(
+    ("quota", "largest", "is_told"),
+    [(10, "8gb", True), (10, "4gb", True), (10, "2gb", False), (11, "8gb", False)],
+)
+def test_a_new_account_may_have_no_large_runner(quota: int, largest: str, *, is_told: bool) -> None:
+    aws = FakeAws()
+    aws.executions = aws.unreserved = quota
+    notes = lambda_limits(aws.clients(), IMAGE | {"LargestRunner": largest}, None).notes
+    assert any("above 3,008 MB" in note for note in notes) is is_told
+
+
 def test_a_quota_that_may_not_be_read_stops_nothing() -> None:
     aws = FakeAws()
     aws.failing["get_account_settings"] = refusal("AccessDeniedException")
