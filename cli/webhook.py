@@ -95,9 +95,9 @@ def list_(  # noqa: PLR0913
     local: Local = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the fleet's webhooks, or those of a project or group; 1: one of the fleet's is off.
+    """List the fleet's webhooks, or those of a project or group, with GitLab's state of each.
 
-    Each with GitLab's state, and when the fleet last heard of it.
+    And when the fleet last heard of it. 1: one of the fleet's is off, or it has none.
     Example: runner-fleet webhook list
     """
     del local
@@ -111,7 +111,8 @@ def list_(  # noqa: PLR0913
         until = one.health.disabled_until
         state = f"{one.health.alert_status}{f' until {until:%F %R %Z}' if until else ''}"
         say(one.health.hook_id, one.scope, state, _heard(one), one.health.url)
-    if any(one.row is not None and not one.health.is_executable for one in listed):
+    is_off = any(one.row is not None and not one.health.is_executable for one in listed)
+    if is_off or not (listed or call.names_scope):
         raise typer.Exit(1)
 
 

@@ -373,6 +373,11 @@ def test_gitlab_and_its_token_are_the_fleet_s_where_none_is_given(shell: Shell) 
     assert {asked.token for asked in shell.fake.asked} == {"glpat-own"}
 
 
+def test_a_fleet_without_a_webhook_is_a_problem(shell: Shell) -> None:
+    done = shell.run("list")
+    assert (done.exit_code, done.stdout.count("webhook register")) == (1, 1)
+
+
 @pytest.mark.parametrize("command", ["list", "test", "register", "rotate", "remove"])
 @pytest.mark.parametrize("status", [401, 403, 404, 500])
 def test_a_refusal_of_gitlab_is_one_line(command: str, status: int, shell: Shell) -> None:
