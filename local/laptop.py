@@ -25,6 +25,7 @@ from fleet.config.reading import FleetConfig, read_config
 from fleet.job_event import instance_of
 from local.aws.engine import Engine, EngineOptions
 from local.aws.stack import RUNNER_SIZES, Stack, StackOptions, deploy_stack
+from local.earlier import make_private
 from local.gitlab.options import Options as GitLabOptions
 from local.gitlab.server import LOOPBACK, SimulatorServer
 from local.left import Left
@@ -117,6 +118,7 @@ class Laptop:
             undo.pop_all()
 
     def _start(self) -> None:
+        make_private(self.data)
         stack_name = self.options.stack.name
         settings = self._guest_settings()
         stack_options = self.options.stack

@@ -18,7 +18,9 @@ CANARY = "canary-4f1d9c27e06b"  # a masked variable of the demo's project
 
 @pytest.fixture(scope="module")
 def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
-    with Laptop(tmp_path_factory.mktemp("laptop")) as up:
+    data = tmp_path_factory.mktemp("laptop")
+    data.chmod(0o755)
+    with Laptop(data) as up:
         yield up
 
 
@@ -92,6 +94,7 @@ def test_the_history_of_a_job_has_every_hop(laptop: Laptop, result: DemoResult) 
 
 def test_no_secret_is_out_of_hand(laptop: Laptop, result: DemoResult) -> None:
     assert result.jobs
+    assert laptop.data.stat().st_mode & 0o777 == 0o700
     assert {"GitLab token", f"{laptop.stack.name}/webhook 0"} <= set(secrets_of(laptop))
     assert any("RunnersLaunched" in text for _, text in places(laptop))
     assert out_of_hand(laptop, {"masked variable": CANARY}) == ()
