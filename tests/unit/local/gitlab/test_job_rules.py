@@ -5,6 +5,7 @@ Source: GitLab docs, "Jobs API", "Pipelines API", "REST API: pagination".
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -64,6 +65,20 @@ def test_a_wrong_parameter_is_400(desk: Desk, query: str) -> None:
 # --- one job
 
 
+def test_a_running_job_names_its_runner_also_when_the_machine_is_removed(desk: Desk) -> None:
+    job = desk.running()
+    desk.world.clock.advance(timedelta(seconds=5))
+    shown = desk.answer("GET", f"{JOBS}/{job.id}")
+    assert (shown["runner"]["id"], shown["runner_manager"]["system_id"]) == (1, "s_0123456789ab")
+    assert shown["duration"] >= 5
+    assert shown["queued_duration"] < 5
+    assert shown["pipeline"]["status"] == "running"
+    assert job.runner is not None
+    job.runner.managers.clear()
+    shown = desk.answer("GET", f"{JOBS}/{job.id}")
+    assert (shown["runner"]["id"], shown["runner_manager"]) == (1, None)
+
+
 def test_a_job_of_another_project_is_a_404(desk: Desk) -> None:
     desk.start()
     desk.world.accounts.add_project(
@@ -90,6 +105,29 @@ def test_an_action_on_a_job_needs_a_developer_and_the_scope_api(desk: Desk, verb
     assert desk.call("POST", path, token=reader).status_code == 403
     assert desk.call("POST", path, token=stranger).status_code == 404
     assert desk.call("POST", path, token="glpat-none").status_code == 401
+
+
+@pytest.mark.parametrize("end", ["success", "failed", "canceled"])
+def test_a_retry_is_201_with_a_new_job_and_the_old_one_never_runs_again(
+    desk: Desk, end: str
+) -> None:
+    job = desk.running(job_spec("unit", tags=()))
+    if end == "canceled":
+        desk.call("POST", f"{JOBS}/{job.id}/cancel")
+    else:
+        desk.report(job, end)
+    _, token = desk.person(Role.DEVELOPER)
+    answer = desk.call("POST", f"{JOBS}/{job.id}/retry", token=token)
+    assert (answer.status_code, answer.json()["id"]) == (201, job.id + 1)
+    assert (answer.json()["status"], answer.json()["name"]) == ("pending", "unit")
+    assert answer.json()["user"]["username"] == "user1"
+    again = desk.call("POST", f"{JOBS}/{job.id}/retry")
+    assert (again.status_code, again.json()["message"]) == (
+        403,
+        "403 Forbidden - Job is not retryable",
+    )
+    assert desk.ask(desk.register()).json()["id"] == job.id + 1
+    assert desk.world.ci.jobs[job.id].status == end
 
 
 def test_only_a_manual_job_can_be_played_and_no_waiting_job_retried(desk: Desk) -> None:

@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from starlette.requests import Request
@@ -84,3 +84,24 @@ def follow(query: str) -> list[list[int]]:
 )
 def test_the_links_lead_through_every_item_once(query: str, pages: list[list[int]]) -> None:
     assert follow(query) == pages
+
+
+@pytest.mark.parametrize(
+    ("query", "numbers", "pages"),
+    [
+        ("per_page=3", "1 3 7 3 2 ", {"first": "1", "last": "3", "next": "2"}),
+        (
+            "per_page=3&page=2",
+            "2 3 7 3 3 1",
+            {"first": "1", "last": "3", "prev": "1", "next": "3"},
+        ),
+        ("per_page=3&page=3", "3 3 7 3  2", {"first": "1", "last": "3", "prev": "2"}),
+        ("pagination=keyset&per_page=3", " 3    ", {"next": ""}),
+    ],
+)
+def test_headers_of_a_page(query: str, numbers: str, pages: dict[str, str]) -> None:
+    names = ("x-page", "x-per-page", "x-total", "x-total-pages", "x-next-page", "x-prev-page")
+    response = ask(query)
+    assert [response.headers.get(name, "") for name in names] == numbers.split(" ")
+    queries = {name: parse_qs(urlsplit(url).query) for name, url in links(response).items()}
+    assert {name: query.get("page", [""])[0] for name, query in queries.items()} == pages

@@ -42,6 +42,41 @@ def test_the_token_is_shown_once(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        pytest.param(
+            {},
+            {
+                **{"run_untagged": True, "paused": False, "active": True, "locked": False},
+                **{"tag_list": [], "access_level": "not_protected", "maximum_timeout": None},
+                **{"maintenance_note": None, "status": "never_contacted", "online": False},
+            },
+            id="defaults",
+        ),
+        pytest.param(
+            {
+                **{"description": "aws-small", "maintenance_note": "ours", "paused": True},
+                **{"locked": True, "run_untagged": False, "tag_list": "aws, small,"},
+                **{"access_level": "ref_protected", "maximum_timeout": 600},
+            },
+            {
+                **{"description": "aws-small", "maintenance_note": "ours", "paused": True},
+                **{"locked": True, "run_untagged": False, "tag_list": ["aws", "small"]},
+                **{"access_level": "ref_protected", "maximum_timeout": 600, "active": False},
+            },
+            id="all fields",
+        ),
+    ],
+)
+def test_a_record_keeps_the_fields_of_its_creation(
+    desk: Desk, body: dict[str, Any], shown: dict[str, Any]
+) -> None:
+    make(desk, **body)
+    runner = desk.answer("GET", "/runners/1")
+    assert {key: runner[key] for key in shown} == shown
+
+
+@pytest.mark.parametrize(
     ("body", "status"),
     [
         pytest.param({"maintenance_note": "x" * 1024}, 201, id="a note of 1024"),
@@ -198,6 +233,42 @@ def test_a_runner_lists_its_jobs_by_state_and_machine(desk: Desk) -> None:
     assert listed("?system_id=s_1&status=running") == []
 
 
+def test_a_runner_lists_its_machines_with_status_and_contact(desk: Desk) -> None:
+    runner = made(desk)
+    desk.ask(runner, system_id="s_1", info={"version": "19.4.0", "platform": "linux"})
+    desk.world.clock.advance(timedelta(hours=3))
+    desk.ask(runner, system_id="s_2", info={"version": "19.5.0"})
+    first, second = desk.answer("GET", "/runners/1/managers")
+    assert (first["system_id"], first["status"], first["version"]) == ("s_1", "offline", "19.4.0")
+    assert (second["system_id"], second["status"]) == ("s_2", "online")
+    assert first["ip_address"] == "127.0.0.1"
+    assert first["platform"] == "linux"
+    newest = desk.answer("GET", "/runners/1")
+    assert (newest["version"], newest["platform"]) == ("19.5.0", None)
+
+
+@pytest.mark.parametrize(
+    ("query", "ids"),
+    [
+        ("", [3, 2, 1]),
+        ("tag_list=a", [2, 1]),
+        ("tag_list=a,b", [2]),
+        ("paused=true", [3]),
+        ("paused=false", [2, 1]),
+        ("type=project_type", [2]),
+        ("status=online", [1]),
+        ("status=never_contacted", [3, 2]),
+        ("status=stale", []),
+    ],
+)
+def test_lists_are_filtered(desk: Desk, query: str, ids: list[int]) -> None:
+    first = made(desk, tag_list=["a"])
+    made(desk, tag_list=["a", "b"], runner_type="project_type", project_id=1)
+    made(desk, paused=True)
+    desk.ask(first)
+    assert [runner["id"] for runner in desk.answer("GET", f"/runners/all?{query}")] == ids
+
+
 def test_administrators_list_all_runners_and_users_those_they_manage(desk: Desk) -> None:
     made(desk)
     made(desk, runner_type="project_type", project_id=1)
@@ -220,6 +291,16 @@ def test_only_an_unlocked_project_runner_is_assigned(desk: Desk) -> None:
         assert assign.status_code == 403
     assert desk.call("POST", "/projects/1/runners", json={"runner_id": 9}).status_code == 404
     assert desk.call("DELETE", "/projects/1/runners/1").status_code == 404
+
+
+def test_a_runner_is_active_while_a_job_runs(desk: Desk) -> None:
+    runner = made(desk)
+    desk.start()
+    assert desk.answer("GET", "/runners/1")["job_execution_status"] == "idle"
+    desk.ask(runner)
+    assert desk.answer("GET", "/runners/1")["job_execution_status"] == "active"
+    desk.report(desk.world.ci.jobs[1], "failed")
+    assert desk.answer("GET", "/runners/1")["job_execution_status"] == "idle"
 
 
 # --- tokens that expire

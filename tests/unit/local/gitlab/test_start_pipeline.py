@@ -116,6 +116,12 @@ def test_a_message_skips_a_push_but_no_pipeline_over_the_api(
     assert asked(desk).json()["status"] == "pending"
 
 
+def test_a_pipeline_over_the_api_may_be_of_a_tag(desk: Desk) -> None:
+    commit(desk, ci="unit: {script: x, only: [tags]}\n", ref="tags/v1")
+    made = desk.call("POST", CREATE, json={"ref": "v1"})
+    assert (made.status_code, made.json()["tag"], made.json()["ref"]) == (201, True, "v1")
+
+
 @pytest.mark.parametrize(
     ("setting", "ref", "older"),
     [

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import io
 import zipfile
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,35 @@ import pytest
 
 from local.gitlab.model import Job
 from local.gitlab.options import Options
+from local.gitlab.states import Status
 from tests.unit.local.gitlab.desk import Desk
 from tests.unit.local.gitlab.small_gitlab import job_spec
 
 TOKEN = "glrt-unknown"
+HOUR = timedelta(hours=1)
 
 
 def cancel(desk: Desk, job: Job) -> None:
     assert desk.call("POST", f"/projects/1/jobs/{job.id}/cancel").status_code == 201
+
+
+# --- verify and request
+
+
+def test_an_unchanged_last_update_is_204_even_with_a_job_waiting(desk: Desk) -> None:
+    runner = desk.register()
+    desk.start()
+    version = desk.world.ci.index.queue.version
+    assert desk.ask(runner, last_update=version).status_code == 204
+    assert desk.ask(runner, last_update="older").status_code == 201
+
+
+def test_the_depth_of_the_queue_leaves_out_the_job_itself(desk: Desk) -> None:
+    desk.start(job_spec("a"), job_spec("b"), job_spec("c"))
+    desk.world.clock.advance(timedelta(seconds=90))
+    about = desk.ask(desk.register()).json()["job_info"]
+    assert (about["queue_depth"], about["queue_size"]) == (2, 2)
+    assert about["time_in_queue_seconds"] == 90
 
 
 # --- the log
@@ -36,6 +58,13 @@ def test_another_start_than_the_stored_size_is_416_with_that_size(desk: Desk, st
     assert (answer.status_code, answer.headers["range"]) == (416, "0-3")
     assert answer.headers["job-status"] == "running"
     assert bytes(job.trace) == b"abc"
+
+
+@pytest.mark.parametrize("span", [None, "", "abc", "0", "bytes 0-2", "0-2/3"])
+def test_a_missing_or_foreign_content_range_is_400(desk: Desk, span: str | None) -> None:
+    job = desk.running()
+    assert desk.append(job, b"abc", span).status_code == 400
+    assert not job.trace
 
 
 @pytest.mark.parametrize(("size", "status"), [(10, 202), (11, 403)])
@@ -55,6 +84,41 @@ def test_a_log_may_be_as_large_as_the_limit_and_no_larger(
 
 
 # --- the state
+
+
+@pytest.mark.parametrize("call", ["trace", "artifacts", "running", "pending", "canceled", ""])
+def test_every_call_of_a_runner_is_a_sign_of_life_and_only_an_end_ends_the_job(
+    desk: Desk, call: str
+) -> None:
+    job = desk.running()
+    desk.world.clock.advance(HOUR)
+    if call == "trace":
+        assert desk.append(job, b"a", "0-0").status_code == 202
+    elif call == "artifacts":
+        assert upload(desk, job, b"zip").status_code == 201
+    else:
+        answer = desk.report(job, call, output={"checksum": "crc32:00000000", "bytesize": 0})
+        assert (answer.status_code, answer.json()) == (200, 200)
+        assert answer.headers["job-status"] == "running"
+    assert job.status is Status.RUNNING
+    assert job.heard_at is not None
+    assert job.started_at is not None
+    assert job.heard_at - job.started_at >= HOUR
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "code", "kept"),
+    [
+        ("failed", "runner_interrupted", 143, ("failed", "runner_interrupted", 143)),
+        ("success", "script_failure", None, ("success", None, None)),
+    ],
+)
+def test_a_failure_keeps_its_reason_and_code_and_a_success_has_no_reason(
+    desk: Desk, state: str, reason: str, code: int | None, kept: tuple[Any, ...]
+) -> None:
+    job = desk.running()
+    desk.report(job, state, failure_reason=reason, exit_code=code)
+    assert (job.status, job.failure_reason, job.exit_code) == kept
 
 
 @pytest.mark.parametrize("end", ["success", "failed", "canceled"])

@@ -227,3 +227,24 @@ def test_the_workflow_names_the_pipeline_and_adds_variables() -> None:
 
 
 # --- parallel
+
+
+def test_a_matrix_makes_every_combination_in_order() -> None:
+    jobs = read("""
+        deploy:
+          script: x
+          variables: {PROVIDER: none, REGION: here}
+          tags: [$PROVIDER]
+          parallel:
+            matrix:
+              - PROVIDER: [aws, gcp]
+                SIZE: [1, 2]
+              - PROVIDER: own
+    """).jobs
+    assert [job.name.removeprefix("deploy: ") for job in jobs] == [
+        *("[aws, 1]", "[aws, 2]", "[gcp, 1]", "[gcp, 2]", "[own]")
+    ]
+    assert jobs[1].variables == {"PROVIDER": "aws", "SIZE": "2", "REGION": "here"}
+    assert jobs[4].variables == {"PROVIDER": "own", "REGION": "here"}
+    assert [job.tags for job in jobs[2:]] == [("gcp",), ("gcp",), ("own",)]
+    assert jobs[4].id_in_parallel == (5, 5)
