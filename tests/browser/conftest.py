@@ -13,6 +13,7 @@ from monitor.board import Board
 from tests.browser.show import asking, fleet_on_show, served
 from tests.unit.cli.fleet_at_work import AtWork
 
+expect.set_options(timeout=15_000)
 HERE = Path(__file__).parent
 SCREENS = HERE.parents[1] / "build" / "screens"
 AXE = HERE / "vendor" / "axe-4.14.1.min.js"

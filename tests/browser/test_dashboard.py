@@ -67,11 +67,17 @@ def test_a_page_that_is_not_there_reads_well(path: str, visit: Visit) -> None:
     visit.complaints[:] = [one for one in visit.complaints if "status of 40" not in one]
 
 
-def test_the_page_follows_the_fleet(visit: Visit, at_work: AtWork) -> None:
+@pytest.mark.parametrize(
+    ("job_id", "lacks"),
+    [(9999, ""), (9994, "Object.defineProperty(navigator, 'locks', {value: undefined})")],
+    ids=["loopback", "another address"],  # a browser has locks on secure and loopback ones alone
+)
+def test_the_page_follows_the_fleet(job_id: int, lacks: str, visit: Visit, at_work: AtWork) -> None:
+    visit.page.add_init_script(lacks)
     page = visit.go("/")
-    expect(page.get_by_text("job-9999")).to_have_count(0)
-    at_work.job(9999, pool="big", waits_s=1, reason=Reason.AT_CEILING)
-    expect(page.get_by_text("job-9999")).to_be_visible()
+    expect(page.get_by_text(f"job-{job_id}")).to_have_count(0)
+    at_work.job(job_id, pool="big", waits_s=1, reason=Reason.AT_CEILING)
+    expect(page.get_by_text(f"job-{job_id}")).to_be_visible()
 
 
 def test_what_has_the_keyboard_keeps_it_on_a_live_page(visit: Visit, at_work: AtWork) -> None:
