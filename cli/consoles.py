@@ -13,7 +13,8 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from cli.lines import LONGEST, cut, escaped
+from cli.lines import LONGEST, cut
+from operations.printable import escaped
 
 PIPE_WIDTH = 4 * LONGEST  # columns where no terminal says how wide it is: nothing is folded
 NARROW = 110  # columns; below that some parts of a screen are left out

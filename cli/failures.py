@@ -7,9 +7,10 @@ from contextlib import contextmanager
 import typer
 
 from cli.commands import with_stack
-from cli.lines import cut, escaped, say
+from cli.lines import cut, say
 from fleet.aws_errors import ADVICE_BY_HAND, DENIED
 from fleet.errors import FleetError
+from operations.printable import escaped
 
 UNREACHED = "GitLab did not answer: check its address and the network, then run this again"
 # Tokens of GitLab's and webhook secrets, by the letters that they begin with.

@@ -8,21 +8,9 @@ import json
 
 import typer
 
+from operations.printable import escaped
+
 LONGEST = 1000  # characters of one text in a table or an error
-
-
-def escaped(text: object, *, keep: str = "") -> str:
-    r"""The text with `\n`, `\x1b`, `\u202e` for what does not print; `keep` is let through.
-
-    Python counts controls, separators and the characters that turn an order as not printing.
-    """
-    written = str(text)
-    if written.isprintable():
-        return written
-    return "".join(
-        one if one.isprintable() or one in keep else one.encode("unicode_escape").decode()
-        for one in written
-    )
 
 
 def cut(text: str) -> str:

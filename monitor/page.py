@@ -23,6 +23,7 @@ from monitor.readings import Readings
 from operations.controls import Ordered
 from operations.deployed import Deployed
 from operations.durations import duration
+from operations.printable import escaped
 
 TEMPLATES = Path(__file__).with_name("templates")
 SEE_OTHER = 303
@@ -65,6 +66,7 @@ class Page:
         self._templates = Environment(
             loader=FileSystemLoader(TEMPLATES),
             autoescape=True,
+            finalize=_printable,
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
@@ -163,10 +165,17 @@ def with_code(text: str) -> Markup:
     """A text with the commands and names in it, between backticks, as code; all of it escaped."""
     parts = text.split("`")
     if len(parts) % 2 == 0:  # a lone backtick is a character
-        return escape(text)
+        return escape(_printable(text))
     return Markup("").join(
-        _code(part) if place % 2 else escape(part) for place, part in enumerate(parts)
+        _code(escaped(part)) if place % 2 else escape(_printable(part))
+        for place, part in enumerate(parts)
     )
+
+
+def _printable(value: Any) -> Any:
+    """A text from outside without what would turn the order of the page around it."""
+    is_plain = isinstance(value, str) and not isinstance(value, Markup)
+    return escaped(value, keep="\n\t") if is_plain else value
 
 
 def _code(text: str) -> Markup:

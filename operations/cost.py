@@ -13,6 +13,7 @@ from fleet.prices import AS_OF
 from fleet.rules.costs import By, CostLine, cost_lines, total_nano
 from operations.deployed import Deployed
 from operations.periods import Period
+from operations.printable import escaped
 
 COLUMNS = (
     *("name", "jobs", "machines", "usd", "own_usd", "shared_usd"),
@@ -91,8 +92,6 @@ def _harmless(name: str) -> str:
     Spreadsheets skip spaces before a formula, know its signs in full width as well, and some begin
     a cell at a semicolon. What does not print is an escape, so that no name ends its line.
     """
-    shown = "".join(
-        one if one.isprintable() and one != ";" else f"\\u{ord(one):04x}" for one in name
-    )
+    shown = escaped(name).replace(";", "\\x3b")
     begins = normalize("NFKC", shown).strip()[:1]
     return f"'{shown}" if begins in _SIGNS else shown

@@ -90,6 +90,17 @@ def test_words_from_outside_are_no_markup() -> None:
         assert not HTML.search(browser.get(path).text.partition("<main")[2]), path
 
 
+def test_no_character_from_outside_turns_the_order_of_a_page() -> None:
+    bad = "x\u202egnp.exe\u2066\u200f\x1b[2J\x9b`\u202e`"
+    at_work = AtWork().configure()
+    at_work.job(8, name=bad, project_path=bad, tags=(bad,), pool=None, reason=Reason.NO_POOL)
+    browser = browser_of(at_work)
+    for path in PAGES:
+        text = browser.get(path).text
+        assert [one for one in text if not one.isprintable() and one not in "\n\t"] == [], path
+    assert "\\u202egnp.exe" in browser.get("/job?of=8").text
+
+
 def test_a_reading_that_fails_keeps_the_picture_and_says_so() -> None:
     at_work = at_work_with_one_job()
     browser = browser_of(at_work)
