@@ -24,6 +24,6 @@ def is_within_reach(world: World, event: JobEvent) -> bool:
         world.fleet.note_groups(world.instance, project_id, known)
         verdict = bool(may_speak(scope, project_id, known, at))
     if not verdict:
-        told = DeliveryOutside(hook=str(scope), project_id=project_id, job_id=event.job_id)
-        emit(told, level=WARNING)
+        outside = DeliveryOutside(hook=str(scope), project_id=project_id, job_id=event.job_id)
+        emit(outside, level=WARNING)
     return verdict

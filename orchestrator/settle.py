@@ -53,10 +53,10 @@ def settle(world: World, event: Mapping[str, Any], *, round_: int) -> Settled:
     kind = event["detail-type"]
     detail = event["detail"]
     if kind in {"job.running", "job.finished"}:
-        told = JobEvent.from_detail(detail)
-        if not is_within_reach(world, told):
+        heard = JobEvent.from_detail(detail)
+        if not is_within_reach(world, heard):
             return Settled(reason=Reason.OUTSIDE)
-        return _settle_job(world, told, round_=round_)
+        return _settle_job(world, heard, round_=round_)
     if kind in _MACHINE_EVENTS:
         runner = _runner_on(world, detail["instance-id"])
         return _settle_machine(world, _MACHINE_EVENTS[kind], runner, round_=round_)

@@ -7,9 +7,9 @@ from fleet.events import WARNING, PoolFailed, WarmMachineFailed, emit
 from fleet.machine.mailbox import Report
 from fleet.model import Runner
 from fleet.reasons import Reason
-from fleet.rules.capacity import note_came_to_nothing, note_served
+from fleet.rules.capacity import note_machine_failure, note_served
 from fleet.rules.schedule import idle_target
-from fleet.rules.warm import after_failure, came_to_nothing, is_news, is_proof
+from fleet.rules.warm import after_failure, is_news, is_proof, why_failed
 from orchestrator.world import World
 
 
@@ -22,7 +22,7 @@ def note_warm_end(
     failure here is logged: the runner is closed.
     """
     try:
-        why = came_to_nothing(runner, report, reason, at=at)
+        why = why_failed(runner, report, reason, at=at)
         if why is not None:
             _count(world, runner, why, at)
         elif is_proof(runner, report):
@@ -35,7 +35,7 @@ def _count(world: World, runner: Runner, why: str, at: datetime) -> None:
     row = world.fleet.pool(runner.pool)
     if _has_places(world, runner):
         world.fleet.note_back_off(
-            runner.pool, note_came_to_nothing(row.back_off, str(runner.capacity), at)
+            runner.pool, note_machine_failure(row.back_off, str(runner.capacity), at)
         )
     if not is_news(row.warm, runner):
         return

@@ -16,8 +16,8 @@ __all__ = [
     "decide_capacity",
     "dry_until",
     "note_applied",
-    "note_came_to_nothing",
     "note_failure",
+    "note_machine_failure",
     "note_served",
     "note_success",
 ]
@@ -116,7 +116,7 @@ def note_success(back_off: Mapping[str, BackOff], pool: CapacityPool) -> dict[st
     }
 
 
-def note_came_to_nothing(
+def note_machine_failure(
     back_off: Mapping[str, BackOff], place: str, at: datetime
 ) -> dict[str, BackOff]:
     """The back-off memory after a machine from this place failed.

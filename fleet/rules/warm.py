@@ -62,7 +62,7 @@ def warm_hold(memory: WarmMemory, *, attempts: int, at: datetime) -> Reason | No
     return Reason.WARM_FAILED if memory.ask_at is not None and at < memory.ask_at else None
 
 
-def came_to_nothing(
+def why_failed(
     runner: Runner, report: Report | None, reason: Reason, *, at: datetime
 ) -> str | None:
     """Why a warm machine that ends at `at` never could serve a job, in words; None where it could.

@@ -12,10 +12,10 @@ from fleet.rules.scale import decide_scale
 from fleet.rules.warm import (
     WarmMemory,
     after_failure,
-    came_to_nothing,
     is_news,
     is_proof,
     warm_hold,
+    why_failed,
 )
 from fleet.steps import Outcome, Step, StepName
 from tests.unit.fleet.facts import (
@@ -86,7 +86,7 @@ SILENT = report(CALLED, READ, state=MachineState.IDLE)
 def test_a_warm_machine_that_never_could_serve_counts(
     ended: Runner, last: Report | None, reason: str, why: str | None
 ) -> None:
-    told = came_to_nothing(ended, last, Reason(reason), at=AT)
+    told = why_failed(ended, last, Reason(reason), at=AT)
     assert (told is None) is (why is None)
     assert why is None or why in (told or "")
 
