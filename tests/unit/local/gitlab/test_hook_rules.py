@@ -35,6 +35,18 @@ def history(desk: Desk) -> list[int]:
     return [event["id"] for event in desk.answer("GET", f"{HOOKS}/1/events")]
 
 
+@pytest.mark.parametrize(
+    ("value", "is_on"),
+    [
+        *((value, True) for value in (True, "true", "1", "t", "yes", "on")),
+        *((value, False) for value in (False, "false", "0", "no", None)),
+    ],
+)
+def test_an_event_is_switched_in_any_spelling(desk: Desk, value: object, is_on: bool) -> None:
+    made = make(desk, job_events=value, push_events=value).json()
+    assert made["job_events"] is made["push_events"] is is_on
+
+
 def test_an_update_needs_the_url_and_keeps_what_it_does_not_name(desk: Desk) -> None:
     make(desk, token="hush", name="fleet", job_events=True, enable_ssl_verification=False)
     assert desk.call("PUT", f"{HOOKS}/1", json={"push_events": False}).status_code == 400

@@ -156,6 +156,15 @@ def download(desk: Desk, job: Job, token: str) -> Any:
     return desk.raw("GET", path, headers={"JOB-TOKEN": token})
 
 
+def test_an_upload_can_be_downloaded_with_its_own_token_after_the_end(desk: Desk) -> None:
+    job = desk.running()
+    assert upload(desk, job, b"zip", expire_in="1 week").status_code == 201
+    desk.report(job, "success")
+    answer = download(desk, job, job.token)
+    assert (answer.status_code, answer.content) == (200, b"zip")
+    assert "built.zip" in answer.headers["content-disposition"]
+
+
 def test_a_report_is_taken_but_is_no_archive(desk: Desk) -> None:
     job = desk.running()
     sent = upload(desk, job, b"gz", artifact_type="junit", artifact_format="gzip")

@@ -9,6 +9,7 @@ import pytest
 
 from local.gitlab.webhooks.delivery import beside_custom
 from local.gitlab.webhooks.hooks import (
+    Delivery,
     Hook,
     Hooks,
     alert_status,
@@ -84,6 +85,24 @@ def test_the_fortieth_failure_disables_a_hook_until_a_success() -> None:
     for _ in range(3):
         note_failure(hook, NOON)
     assert is_executable(hook, NOON)  # the count began again
+
+
+def test_no_more_than_five_hundred_deliveries_are_kept() -> None:
+    hook = failed(0)
+    for number in range(501):
+        hook.deliveries.append(
+            Delivery(
+                id=number,
+                trigger="job_events",
+                request_headers={},
+                body=b"{}",
+                status=200,
+                answer="",
+                took_s=0.0,
+                sent_at=NOON,
+            )
+        )
+    assert [item.id for item in hook.history(NOON)] == list(range(1, 501))
 
 
 def test_a_custom_header_cannot_override_gitlabs_in_any_case() -> None:
