@@ -77,6 +77,17 @@ def codes(answer: HttpAnswer) -> list[str | None]:
     return [text for tag, text in tags if tag in ("errorCode", "Code")]
 
 
+def test_without_a_fault_a_call_passes_unchanged(scene: Scene) -> None:
+    answer = scene.ask(LAUNCH)
+    assert (answer.status, answer.body) == (200, scene.engine.body)
+    ((headers, fields),) = scene.engine.asked
+    assert fields == LAUNCH
+    assert (headers["host"], headers["authorization"]) == ("ec2.signed", "signed")
+    assert "connection" not in headers
+    assert ("Content-Type", "text/xml") in answer.headers
+    assert not any(name.lower() == "content-length" for name, _ in answer.headers)
+
+
 def test_launches_are_counted_and_those_that_were_changed(scene: Scene) -> None:
     verdicts = iter([None, Disruption(refuse="RequestLimitExceeded"), None])
     scene.proxy.fault = lambda _call: next(verdicts)

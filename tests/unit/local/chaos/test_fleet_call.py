@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from botocore.loaders import Loader
 from botocore.model import ServiceModel
 from botocore.parsers import EC2QueryParser
@@ -63,3 +64,9 @@ def test_the_fleets_client_reads_an_error_for_each_dry_place() -> None:
     override = error["LaunchTemplateAndOverrides"]["Overrides"]
     assert override == {"InstanceType": "m7i.large", "SubnetId": "subnet-a"}
     assert answer["Instances"] == []
+
+
+@pytest.mark.parametrize(("count", "blamed"), [(3, [DRY, DRY]), (1, [])])
+def test_only_too_few_machines_blame_every_place(count: int, blamed: list[str]) -> None:
+    answer = parsed(with_errors(ENGINE, call(count=count), Disruption(most=1)))
+    assert [error["ErrorCode"] for error in answer.get("Errors", [])] == blamed

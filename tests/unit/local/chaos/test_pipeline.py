@@ -27,6 +27,17 @@ def test_a_seed_draws_the_same_jobs_again() -> None:
     assert len({drawn(seed) for seed in SEEDS}) == len(SEEDS)
 
 
+def test_every_pipeline_asks_for_both_back_ends_and_is_small() -> None:
+    for seed in SEEDS:
+        jobs = drawn(seed)
+        assert {job.tag for job in jobs} == {"ec2", "lambda"}
+        assert 4 <= len(jobs) <= 7
+        assert len({job.name for job in jobs}) == len(jobs)
+        assert jobs[-1].after[0] in {job.name for job in jobs[:-1] if job.ends != FAILED}
+        assert all(job.seconds <= 2.0 for job in jobs)
+    assert 5 <= sum(any(job.ends == FAILED for job in drawn(seed)) for seed in SEEDS) <= 30
+
+
 def test_the_file_reads_as_the_jobs_were_planned() -> None:
     (text,) = ci_file(
         [

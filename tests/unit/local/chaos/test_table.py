@@ -22,6 +22,13 @@ GOOD = Row(
 )
 
 
+def test_the_seed_is_that_of_a_run_with_a_problem_even_if_others_waited_longer() -> None:
+    bad = replace(GOOD, seed=3, stuck=1, leaked=2, killed_busy=1, problems=("x",))
+    (line,) = by_fault([replace(GOOD, seed=2, longest_wait_s=99.0), bad])
+    assert (line.seed, line.ok) == (3, False)
+    assert (line.stuck, line.leaked, line.killed_busy) == (1, 2, 1)
+
+
 def test_runs_without_a_moment_for_the_fault_are_counted() -> None:
     (line,) = by_fault([GOOD, replace(GOOD, seed=2, injected=0)])
     assert (line.runs, line.struck) == (2, 1)

@@ -15,7 +15,7 @@ from local.gitlab.model import Job
 from local.gitlab.runners import Runners
 from local.gitlab.states import Status
 from local.gitlab.sweep import sweep
-from local.gitlab.webhooks.payload import JobMoment, Json, job_hook
+from local.gitlab.webhooks.payload import JobMoment, Json, job_hook, pipeline_hook
 from tests.unit.local.gitlab.small_gitlab import (
     SHA,
     SmallGitLab,
@@ -147,6 +147,15 @@ def test_values_and_oddities_of_a_pending_job() -> None:
     assert not {"tag_list", "timeout"} & set(body)
 
 
+@pytest.mark.parametrize(("is_public", "level"), [(True, 20), (False, 0)])
+def test_a_public_project_is_level_20(is_public: bool, level: int) -> None:
+    site = SmallGitLab()
+    site.project.is_public = is_public
+    body = body_of(site, first_job(site))
+    assert body["project"]["visibility_level"] == level
+    assert body["repository"]["visibility_level"] == level
+
+
 @pytest.mark.parametrize(
     ("kind", "paused", "is_shared", "active"),
     [("instance_type", False, True, True), ("group_type", True, False, False)],
@@ -193,3 +202,17 @@ def test_an_environment_has_a_name_an_action_and_a_tier() -> None:
         "action": "start",
         "deployment_tier": "production",
     }
+
+
+def test_a_pipeline_lists_the_newest_job_of_each_name() -> None:
+    site = SmallGitLab()
+    pipeline = site.start(job_spec("unit", retry=1), job_spec("gate", when="manual"))
+    site.end(pipeline, "unit", "failed")
+    body = json.loads(json.dumps(pipeline_hook(pipeline, base_url=BASE, at=site.clock.now())))
+    assert (body["object_kind"], body["object_attributes"]["id"]) == ("pipeline", pipeline.id)
+    builds = {build["name"]: build for build in body["builds"]}
+    assert (builds["unit"]["id"], builds["unit"]["status"]) == (3, "pending")
+    assert builds["gate"]["manual"]
+    assert "tag_list" not in builds["unit"]
+    retried = body_of(site, pipeline.latest["unit"])
+    assert (retried["build_id"], retried["retries_count"]) == (3, 1)
