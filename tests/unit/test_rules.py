@@ -66,10 +66,14 @@ PATCHES = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Module:
-    """One file of ours, parsed."""
+    """One file of ours, parsed where its nodes are asked for."""
 
     path: str  # from the root of the repository, with slashes
-    nodes: tuple[ast.AST, ...]  # all of them, the module itself first
+
+    @property
+    def nodes(self) -> tuple[ast.AST, ...]:
+        """All of them, the module itself first."""
+        return nodes_of(self.path)
 
     @property
     def name(self) -> str:
@@ -111,17 +115,16 @@ class Module:
 
 
 @cache
-def parsed(path: Path) -> Module:
-    """One file; only what a test asks for is read, in the worker that runs it."""
-    nodes = tuple(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
-    return Module(path=path.relative_to(ROOT).as_posix(), nodes=nodes)
+def nodes_of(path: str) -> tuple[ast.AST, ...]:
+    """The nodes of one file, which is parsed once."""
+    return tuple(ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))))
 
 
 @cache
 def modules(*folders: str) -> tuple[Module, ...]:
     """All Python files below these folders."""
     paths = sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
-    return tuple(map(parsed, paths))
+    return tuple(Module(path=path.relative_to(ROOT).as_posix()) for path in paths)
 
 
 def ours() -> tuple[Module, ...]:
