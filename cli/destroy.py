@@ -10,8 +10,8 @@ import typer
 from adapters.aws.clients import Clients, clients
 from adapters.gitlab.client import GitLab
 from cli.commands import DEFAULT_STACK, use_stack
-from cli.lines import say
-from cli.options import Local, Region, Stack
+from cli.lines import say, say_json
+from cli.options import AsJson, Local, Region, Stack
 from fleet.errors import FleetError, Refused
 from operations.account import caller
 from operations.deployed import Deployed, find, gitlab_of
@@ -53,6 +53,7 @@ def destroy(  # noqa: PLR0913  # a command's parameters are its options
     confirm: Confirm = None,
     token_env: TokenEnv = "GITLAB_TOKEN",  # noqa: S107  # a variable's name
     without_gitlab: WithoutGitLab = False,
+    as_json: AsJson = False,
 ) -> None:
     """Remove the fleet, and prove that nothing of it is left.
 
@@ -74,16 +75,24 @@ def destroy(  # noqa: PLR0913  # a command's parameters are its options
         gitlab=None if without_gitlab else _gitlab(deployed, token_env),
         every_s=world.every_s,
     )
-    say(f"{stack} in account {whose.account}, {whose.region}: {jobs_at_work(order)} machines live")
+    live = (
+        f"{stack} in account {whose.account}, {whose.region}: {jobs_at_work(order)} machines live"
+    )
+    say(live, err=as_json)
     _make_sure(world, stack, confirm)
+    removed = []
     for step in remove_fleet(order):
-        say(f"{step.words}: {_count(step.names)}")
+        removed.append({"what": step.words, "names": step.names})
+        say(f"{step.words}: {_count(step.names)}", err=as_json)
     left = tuple(remains(order))
+    if as_json:
+        remaining = [{"what": kind.words, "names": kind.names} for kind in left]
+        say_json({"stack": stack, "removed": removed, "left": remaining}, indent=2)
     for kind in left:
         say(f"left: {kind.words} {', '.join(kind.names)}", err=True)
     if left:
         raise Refused("this is left of the fleet: run the same command again")
-    say(f"nothing of {stack} is left")
+    say(f"nothing of {stack} is left", err=as_json)
 
 
 def _make_sure(world: DestroyWorld, stack: str, confirm: str | None) -> None:

@@ -165,6 +165,7 @@ def use(
     *,
     stack: Stack = DEFAULT_STACK,
     kind: Kinds = None,
+    as_json: AsJson = False,
 ) -> None:
     """Start machines from this image, or from the newest of each kind, from now on.
 
@@ -181,7 +182,14 @@ def use(
         if reference.startswith("sha256:"):
             reference = f"{workshop.repository.uri}@{reference}"
         wanted = dict.fromkeys(chosen or (images.kind_of(workshop, reference),), reference)
-    put_to_use(world, workshop, wanted)
+    if as_json:
+        changed = images.use(world.aws, workshop, wanted, every_s=world.every_s)
+        used = [
+            {"kind": one.name, "image": wanted[one], "is_change": one in changed} for one in wanted
+        ]
+        say_json({"images": used}, indent=2)
+    else:
+        put_to_use(world, workshop, wanted)
 
 
 @app.command()

@@ -130,6 +130,18 @@ _OTHERS: Mapping[str, str] = {
         hook_ids[] | number | those deleted in GitLab
         is_change | true or false |
     """,
+    "image use": """
+        images[].kind | text | as `image build --for` takes it
+        images[].image | text | its address, with its digest
+        images[].is_change | true or false |
+    """,
+    "destroy": """
+        stack | text |
+        removed[].what | text | a kind of thing
+        removed[].names[] | text |
+        left[].what | text | the exit code is then 1
+        left[].names[] | text |
+    """,
     "image list": """
         images[].kind | text | as `image build --for` takes it
         images[].image | text | its address, with its digest

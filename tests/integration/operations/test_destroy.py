@@ -1,5 +1,6 @@
 """`destroy` on the embedded engine: everything of one fleet goes, and nothing of its neighbour."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -171,6 +172,8 @@ def test_a_fleet_goes_whole_and_leaves_its_neighbour_as_it_was(account: Account)
 
 def test_it_may_be_run_again(account: Account) -> None:
     before = everything(account)
-    result = account.destroy("--confirm", GONE)
-    assert (result.exit_code, result.stderr) == (0, "")
+    result = account.destroy("--confirm", GONE, "--json")
+    said = json.loads(result.stdout)
+    assert (result.exit_code, said["stack"], said["left"]) == (0, GONE, [])
+    assert not any(step["names"] for step in said["removed"])
     assert everything(account) == before

@@ -59,7 +59,7 @@ def test_all_that_image_says(screen: Callable[[str, str], None]) -> None:
     assert run(aws, "list", session=session).exit_code == 0
     assert run(aws, "use", old, session=session).exit_code == 0
     new = aws.registry.images[EC2.tag(ImageOrder(sources=sources({})).digest)]["imageDigest"]
-    assert run(aws, "use", new, session=session).exit_code == 0
+    assert run(aws, "use", new, "--json", session=session).exit_code == 0
     assert run(aws, "use", OWN, session=session).exit_code == 1
     assert run(aws, "use", OWN, "--for", "lambda", session=session).exit_code == 0
     assert run(aws, "use", "a:latest", "--for", "lambda", session=session).exit_code == 1
