@@ -88,7 +88,7 @@ def past_of_job(part: JobPart, *, at: datetime) -> PastRun:
 def is_kept(job: Job) -> bool:
     """Whether the end of a job without a live runner is of interest: not one that ran elsewhere.
 
-    Nor one that only events speak of: whoever knows a webhook's secret can write those.
+    Nor one that only events speak of: the holder of a webhook's secret can write those.
     """
     if job.is_hearsay:
         return False

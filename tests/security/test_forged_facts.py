@@ -60,7 +60,7 @@ WRONG: dict[str, list[object]] = {
     ids=str,
 )
 def test_what_is_no_event_of_the_webhook_is_refused(detail: object) -> None:
-    """Whoever sends it has the role of the webhook function."""
+    """Its sender has the role of the webhook function."""
     if isinstance(detail, dict) and detail:
         detail = Scene().event(1, "success").to_detail() | detail
     with pytest.raises(Refused, match="not a job event"):
