@@ -16,6 +16,7 @@ from tests.unit.orchestrator.scene import AT, INSTANCE, PROJECT, Scene, key
 from tests.unit.webhook.deliveries import encoded
 
 DAYS = timedelta(days=1)
+pytestmark = pytest.mark.usefixtures("closed_event_loop")
 AGES = [
     "0001-01-01T00:00:00+14:00",  # no time in UTC
     "0001-01-01T00:00:00Z",
