@@ -51,7 +51,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
         start_new_session=True,
     ) as process:
         assert process.stdout is not None
-        lines = [process.stdout.readline().rstrip() for _ in range(8)]
+        lines = [process.stdout.readline().rstrip() for _ in range(9)]
         try:
             yield Shell(folder=folder, process=process, lines=lines)
         finally:
@@ -67,6 +67,7 @@ def test_up_prints_the_addresses_and_status_prints_them_again(shell: Shell) -> N
         "clone",
         "(pages",
         "then",
+        "pages",
         "pools",
         "Jobs",
     ]
