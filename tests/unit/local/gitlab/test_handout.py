@@ -38,6 +38,28 @@ EVERYTHING = ["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"]
 
 
 @pytest.mark.parametrize(
+    ("ref", "refs", "refspecs"),
+    [
+        ("main", (MAIN, KEPT), [f"+{KEPT}:{KEPT}", f"+{MAIN}:refs/remotes/origin/main"]),
+        ("main", (KEPT,), [f"+{KEPT}:{KEPT}"]),
+        ("v1", (TAG,), [f"+{TAG}:{TAG}"]),
+    ],
+)
+def test_git_comes_with_a_login_and_the_refs_that_exist(
+    ref: str, refs: tuple[str, ...], refspecs: list[str]
+) -> None:
+    site = SmallGitLab()
+    site.project.refs = dict.fromkeys(refs, SHA)
+    is_tag = ref == "v1"
+    info = taken(site, of={"ref": ref, "is_tag": is_tag})["git_info"]
+    token = site.engine.jobs[1].token
+    assert info["repo_url"] == f"http://gitlab-ci-token:{token}@127.0.0.1:8929/acme/demo.git"
+    assert (info["ref"], info["ref_type"]) == (ref, "tag" if is_tag else "branch")
+    assert (info["sha"], info["protected"]) == (SHA, not is_tag)
+    assert info["refspecs"] == refspecs
+
+
+@pytest.mark.parametrize(
     ("depth", "sent"),
     [(None, 20), ("0", 0), ("7", 7), ("$HOW_DEEP", 3), ("many", 20), ("", 20)],
 )
@@ -72,6 +94,15 @@ def test_steps_are_the_script_and_then_the_after_script() -> None:
             "allow_failure": True,
         },
     ]
+
+
+def test_secrets_are_masked_and_not_public() -> None:
+    variables = {v["key"]: v for v in taken(SmallGitLab())["variables"]}
+    for name in ("CI_JOB_TOKEN", "CI_REPOSITORY_URL"):
+        assert variables[name]["masked"]
+        assert not variables[name]["public"]
+    assert variables["CI_JOB_ID"]["public"]
+    assert not variables["CI_JOB_ID"]["masked"]
 
 
 @pytest.mark.parametrize(
@@ -271,3 +302,26 @@ def test_a_job_gets_the_dotenv_variables_of_earlier_jobs(
     pipeline.latest["beside"].dotenv = {"A": "never"}
     variables = handed(site, pipeline.latest["unit"])["variables"]
     assert {v["key"]: v["value"] for v in variables if v["key"] in "ABC"} == expected
+
+
+def test_nested_variables_are_expanded_before_the_runner_gets_them() -> None:
+    variables = {
+        "A": "$B/${B} %B%",
+        "B": "$C",
+        "C": "deep",
+        "KEPT": "$$C $UNSET $RAW",
+        "RAW": "$C",
+        "ROUND": "a$ROUND2",
+        "ROUND2": "b$ROUND",
+    }
+    body = taken(SmallGitLab(), variables=variables, raw_variables=frozenset({"RAW"}))
+    sent = {v["key"]: v["value"] for v in body["variables"] if v["key"] in variables}
+    assert sent == {
+        "A": "deep/deep deep",
+        "B": "deep",
+        "C": "deep",
+        "KEPT": "$$C $UNSET $RAW",
+        "RAW": "$C",
+        "ROUND": "ab$ROUND",
+        "ROUND2": "ba$ROUND2",
+    }

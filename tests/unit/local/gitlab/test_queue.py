@@ -79,3 +79,18 @@ def test_a_runner_gets_the_oldest_job_of_all_kinds_that_it_may_take() -> None:
     only = runner("lambda", run_untagged=False)
     assert [site.take(only), site.take(only)] == [pipeline.latest["b"], None]
     assert [site.take() for _ in range(4)] == [*(pipeline.latest[n] for n in "acd"), None]
+
+
+def test_the_version_changes_with_each_arrival_and_change_but_not_when_a_job_is_taken() -> None:
+    site = SmallGitLab()
+    queue = site.engine.index.queue
+    versions = [queue.version]
+    for _ in range(3):
+        site.start(job_spec("unit"))
+        versions.append(queue.version)
+    queue.touch()
+    versions.append(queue.version)
+    assert len(set(versions)) == 5
+    assert {len(version) for version in versions} == {32}
+    assert site.take() is not None
+    assert queue.version == versions[-1]

@@ -35,6 +35,15 @@ def made(desk: Desk, **body: Any) -> Runner:
 # --- create
 
 
+def test_the_answer_is_id_token_and_expiry_and_nothing_else(desk: Desk) -> None:
+    answer = make(desk, tag_list=["ec2"])
+    assert answer.status_code == 201
+    assert set(answer.json()) == {"id", "token", "token_expires_at"}
+    assert answer.json()["token"].startswith("glrt-")
+    assert len(answer.json()["token"]) == len("glrt-") + 20
+    assert answer.json()["token_expires_at"] is None
+
+
 def test_the_token_is_shown_once(desk: Desk) -> None:
     token = make(desk).json()["token"]
     for path in ("/runners/1", "/runners", "/runners/all", "/projects/1/runners"):

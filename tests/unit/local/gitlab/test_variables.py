@@ -13,8 +13,9 @@ from local.gitlab.model import Job
 from local.gitlab.variables import (
     GitLabInstance,
     job_variables,
+    pipeline_variables,
 )
-from tests.unit.local.gitlab.small_gitlab import SmallGitLab, job_spec
+from tests.unit.local.gitlab.small_gitlab import SHA, SmallGitLab, commit, job_spec
 
 BASE = "http://127.0.0.1:8929"
 GITLAB = GitLabInstance(base_url=BASE, version="19.3.1-ee")
@@ -29,6 +30,107 @@ def of_job(site: SmallGitLab, **rest: Any) -> dict[str, str]:
 
 def texts(job: Job) -> dict[str, str]:
     return {key: variable.value for key, variable in job_variables(job, GITLAB).items()}
+
+
+def of_pipeline(gitlab: GitLabInstance = GITLAB, **rest: Any) -> dict[str, str]:
+    return pipeline_variables(SmallGitLab().request(**rest), gitlab)
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        (
+            {"ref": "feature/x"},
+            {
+                "CI_COMMIT_BRANCH": "feature/x",
+                "CI_COMMIT_TAG": None,
+                "CI_COMMIT_REF_NAME": "feature/x",
+                "CI_COMMIT_REF_SLUG": "feature-x",
+                "CI_COMMIT_REF_PROTECTED": "false",
+                "CI_PIPELINE_SOURCE": "push",
+            },
+        ),
+        ({"ref": "v1.0", "is_tag": True}, {"CI_COMMIT_TAG": "v1.0", "CI_COMMIT_BRANCH": None}),
+        (
+            {"commit": commit("Speed up tests\n\nThey were slow.\n")},
+            {
+                "CI_COMMIT_SHA": SHA,
+                "CI_COMMIT_SHORT_SHA": SHA[:8],
+                "CI_COMMIT_TITLE": "Speed up tests",
+                "CI_COMMIT_DESCRIPTION": "They were slow.",
+                "CI_COMMIT_AUTHOR": "Dana Roe <dana@example.com>",
+                "CI_COMMIT_REF_PROTECTED": "true",
+            },
+        ),
+    ],
+    ids=["branch", "tag", "commit"],
+)
+def test_a_pipeline_knows_its_ref_and_commit(
+    request_: dict[str, Any], expected: dict[str, str | None]
+) -> None:
+    variables = of_pipeline(**request_)
+    assert {name: variables.get(name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("base_url", "expected"),
+    [
+        (BASE, ("8929", "http", "127.0.0.1", "127.0.0.1:8929")),
+        ("http://gitlab.example.com", ("80", "http", *["gitlab.example.com"] * 2)),
+        ("https://gitlab.example.com", ("443", "https", *["gitlab.example.com"] * 2)),
+    ],
+)
+def test_a_pipeline_knows_the_address_of_the_server(
+    base_url: str, expected: tuple[str, ...]
+) -> None:
+    variables = of_pipeline(GitLabInstance(base_url=base_url, version="19.3"))
+    keys = ("CI_SERVER_PORT", "CI_SERVER_PROTOCOL", "CI_SERVER_HOST", "CI_SERVER_FQDN")
+    assert tuple(variables[key] for key in keys) == expected
+
+
+def test_a_job_knows_its_server_project_pipeline_runner_and_user() -> None:
+    site = SmallGitLab()
+    variables = of_job(site, name="Unit Tests 1", timeout_s=90)
+    token = site.engine.jobs[1].token
+    expected = {
+        "CI": "true",
+        "GITLAB_CI": "true",
+        "CI_SERVER_URL": BASE,
+        "CI_SERVER_VERSION": "19.3.1-ee",
+        "CI_SERVER_VERSION_MAJOR": "19",
+        "CI_SERVER_VERSION_MINOR": "3",
+        "CI_SERVER_VERSION_PATCH": "1",
+        "CI_API_V4_URL": f"{BASE}/api/v4",
+        "CI_PROJECT_ID": "1",
+        "CI_PROJECT_PATH": "acme/demo",
+        "CI_PROJECT_NAMESPACE": "acme",
+        "CI_PROJECT_URL": f"{BASE}/acme/demo",
+        "CI_DEFAULT_BRANCH": "main",
+        "CI_COMMIT_MESSAGE_IS_TRUNCATED": "false",
+        "CI_PIPELINE_ID": "1",
+        "CI_PIPELINE_NAME": "",
+        "CI_PIPELINE_CREATED_AT": "2026-08-20T12:00:00Z",
+        "CI_JOB_ID": "1",
+        "CI_JOB_NAME": "Unit Tests 1",
+        "CI_JOB_NAME_SLUG": "unit-tests-1",
+        "CI_JOB_STAGE": "test",
+        "CI_JOB_STARTED_AT": "2026-08-20T12:00:00Z",
+        "CI_JOB_TIMEOUT": "90",
+        "CI_JOB_URL": f"{BASE}/acme/demo/-/jobs/1",
+        "CI_JOB_TAGS": "[]",
+        "CI_JOB_RETRY_COUNT": "0",
+        "CI_JOB_TOKEN": token,
+        "CI_REPOSITORY_URL": f"http://gitlab-ci-token:{token}@127.0.0.1:8929/acme/demo.git",
+        "CI_NODE_TOTAL": "1",
+        "CI_RUNNER_ID": "1",
+        "CI_RUNNER_DESCRIPTION": "",
+        "CI_RUNNER_TAGS": '["docker", "ec2", "lambda", "node"]',
+        "GITLAB_USER_LOGIN": "user1",
+    }
+    assert {name: variables[name] for name in expected} == expected
+    assert of_job(SmallGitLab())["CI_JOB_TIMEOUT"] == "3600"
+    site.engine.jobs[1].pipeline.name = "nightly"
+    assert texts(site.engine.jobs[1])["CI_PIPELINE_NAME"] == "nightly"
 
 
 def test_some_variables_need_a_keyword_of_the_job() -> None:
@@ -83,6 +185,12 @@ def test_a_shortened_slug_has_24_characters_at_most_and_a_digest(name: str, star
     assert re.fullmatch(re.escape(start) + "[a-z0-9]{6}", short)
     assert len(short) <= 24
     assert environment_slug(f"{name}x")[-6:] != short[-6:]
+
+
+@pytest.mark.parametrize("name", ["staging-1234567890123456", "production", "a"])
+def test_a_name_that_is_a_slug_stays(name: str) -> None:
+    assert environment_slug(name) == name
+    assert environment_slug("prod-") == "prod"
 
 
 @pytest.mark.parametrize(
