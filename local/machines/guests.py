@@ -167,7 +167,8 @@ class GuestHost:
     def _end(self, guest: Guest) -> None:
         guest.keeper.close()
         self._imds.remove(guest.instance_id)
-        for folder in (guest.home, self._options.disk(guest.instance_id)):
-            remove_tree(folder, within_s=WIPE_WITHIN_S)
+        remove_tree(guest.home, within_s=WIPE_WITHIN_S)
+        if self._options.containers:
+            remove_tree(self._options.disk(guest.instance_id), within_s=WIPE_WITHIN_S)
         with self._lock:
             self._guests.pop(guest.instance_id, None)
