@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from adapters.aws.clients import clients
 from cli.commands import DEFAULT_STACK, with_stack
 from cli.lines import say
-from cli.options import Local, Stack, reach
+from cli.options import InJson, Local, Stack, reach
 from fleet.errors import Refused
 from monitor.apart import Apart
 from monitor.app import Serving, make_app
@@ -51,6 +51,7 @@ def dashboard(  # noqa: PLR0913 - options
     token_env: TokenEnv = "GITLAB_TOKEN",  # noqa: S107  # a variable's name
     stack: Stack = DEFAULT_STACK,
     local: Local = False,
+    as_json: InJson = False,
 ) -> None:
     """Serve the fleet's pages and metrics on this machine.
 
@@ -58,7 +59,7 @@ def dashboard(  # noqa: PLR0913 - options
 
     Example: runner-fleet dashboard --open
     """
-    del local  # its callback entered the laptop
+    del local, as_json  # their callbacks have acted
     deployed = reach(ctx, stack)
     deployed.stored()  # without a configuration there is nothing to show
     try:

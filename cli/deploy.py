@@ -13,7 +13,7 @@ from adapters.aws.clients import clients
 from cli.commands import DEFAULT_STACK, use_stack, with_stack
 from cli.image import BuildChoice, Here, ImageWorld, build_images, put_to_use
 from cli.lines import say
-from cli.options import Region, Stack
+from cli.options import InJson, Region, Stack
 from cli.pairs import read_pair
 from fleet.errors import Refused
 from infra import package
@@ -63,11 +63,13 @@ def deploy(  # noqa: PLR0913  # a command's parameters are its options
     parameter: Parameters = None,
     with_images: WithImages = True,
     local: Here = False,
+    as_json: InJson = False,
 ) -> None:
     """Deploy the fleet's template to AWS, or bring it up to date.
 
     Example: runner-fleet deploy --region eu-central-1 -p LogDays=7
     """
+    del as_json  # its callback has acted
     use_stack(stack)
     given = dict(read_pair(text, "a parameter") for text in parameter or ())
     order = Deployment(stack=stack, bucket=bucket, parameters=given)

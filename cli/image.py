@@ -15,7 +15,7 @@ from adapters.aws.clients import Clients, clients
 from cli.commands import DEFAULT_STACK, use_stack
 from cli.consoles import add, console, listing
 from cli.lines import say, say_json
-from cli.options import AsJson, Stack
+from cli.options import AsJson, InJson, Stack
 from cli.pairs import read_pair
 from fleet.errors import Refused
 from infra.image_sources import ImageSources, image_sources
@@ -113,11 +113,13 @@ def build(  # noqa: PLR0913 - one argument for each option
     arg: Arguments = None,
     gitlab_runner: Binary = None,
     kind: Kinds = None,
+    as_json: InJson = False,
 ) -> None:
     """Build the images from these sources. Nothing uses them until `image use` or `deploy`.
 
     Example: runner-fleet image build --for ec2
     """
+    del as_json  # its callback has acted
     world, workshop = _reach(ctx, stack)
     choice = BuildChoice(
         is_here=local, arguments=tuple(arg or ()), binary=gitlab_runner, kinds=tuple(kind or ())
@@ -201,11 +203,13 @@ def bake(  # noqa: PLR0913 - one argument for each option
     arm64: Arm64 = False,
     subnet: Subnet = None,
     security_group: SecurityGroup = None,
+    as_json: InJson = False,
 ) -> None:
     """Bake machine images that have the agent's and these job images, now and each week.
 
     Example: runner-fleet image bake node:22 python:3.12
     """
+    del as_json  # its callback has acted
     world, workshop = _reach(ctx, stack)
     order = BakeOrder(
         architecture="arm64" if arm64 else "x86_64",

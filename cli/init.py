@@ -13,7 +13,7 @@ from adapters.aws.clients import Clients, clients
 from adapters.gitlab.client import GitLab, Way
 from adapters.gitlab.tls_ca import read_tls_ca
 from cli.lines import say
-from cli.options import Local, Region
+from cli.options import InJson, Local, Region
 from cli.validate import MARKS
 from fleet.config.reading import read_config
 from fleet.errors import Refused
@@ -97,6 +97,7 @@ def init(  # noqa: PLR0913  # a command's parameters are its options
     socket: Socket = None,
     executor: Executor = "docker",
     local: Local = False,
+    as_json: InJson = False,
     region: Region = "",
     vpc: Vpc = None,
     subnet: Subnets = None,
@@ -109,7 +110,7 @@ def init(  # noqa: PLR0913  # a command's parameters are its options
 
     Example: runner-fleet init --in https://gitlab.example.com/acme --no-socket
     """
-    del local  # its callback entered the laptop
+    del local, as_json  # their callbacks have acted
     world = ctx.obj if isinstance(ctx.obj, InitWorld) else InitWorld()
     _may_write(world, path, force=force)
     address = read_pasted(world.ask(where, "--in", _ask_where), gitlab_url or "")

@@ -67,6 +67,7 @@ PRINTED: Mapping[str, tuple[tuple[str, type], ...]] = {
 WITH_OK = frozenset({"doctor", "demo", "local demo", "local chaos"})
 _SAME_AS = {"token check": "token set"}
 LEFT_OUT = frozenset({"faults[].trail[]"})  # for people
+_LINE = "says | text | a line, as without `--json`"  # of those that print an object for each
 _REGISTERED = """
     hook_id | number |
     scope | text | `project 7` or `group 5`
@@ -76,6 +77,28 @@ _REGISTERED = """
 """
 # Of values that are no class of their own: path, what it holds, meaning.
 _OTHERS: Mapping[str, str] = {
+    "init": _LINE,
+    "up": """
+        step | text | deploy, images, …
+        number | number | of the step
+        of | number | how many steps there are
+        says | text | a line, as without `--json`
+    """,
+    "deploy": _LINE,
+    "image build": _LINE,
+    "image bake": _LINE,
+    "logs": "says | text | a part of the log",
+    "dashboard": _LINE,
+    "local up": _LINE,
+    "local down": _LINE,
+    "local status": """
+        pid | number | of `local up`
+        webhook | text | where GitLab posts to
+        gitlab | text |
+        engine | text | the address of AWS here
+        clone | text | of the first project
+        stack | text |
+    """,
     "import-config": """
         fleet_toml | text | the proposal
         pools[] | text |

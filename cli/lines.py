@@ -5,12 +5,15 @@ what would end a line or turn its order, is printed as an escape; `--json` has t
 """
 
 import json
+from contextvars import ContextVar
+from typing import Any
 
 import typer
 
 from operations.printable import escaped
 
 LONGEST = 1000  # characters of one text in a table or an error
+_IN_JSON = ContextVar("_IN_JSON", default=False)  # whether the command prints JSON lines
 
 
 def cut(text: str) -> str:
@@ -18,8 +21,18 @@ def cut(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
-def say(*cells: object, err: bool = False) -> None:
-    """Print one line; tabs stand between several cells."""
+def say_in_json(ctx: typer.Context, asked: bool) -> bool:
+    """Print each line of this command as a JSON object: the callback of its option `--json`."""
+    before = _IN_JSON.set(asked)
+    ctx.call_on_close(lambda: _IN_JSON.reset(before))
+    return asked
+
+
+def say(*cells: object, err: bool = False, **facts: Any) -> None:
+    """Print one line; tabs stand between several cells. `facts`: what its JSON has besides."""
+    if not err and _IN_JSON.get():
+        say_json({**facts, "says": "\t".join(map(str, cells))})
+        return
     typer.echo("\t".join(escaped(each) for each in cells), err=err)
 
 
@@ -30,4 +43,7 @@ def say_json(value: object, *, indent: int | None = None) -> None:
 
 def say_log(text: str, *, raw: bool) -> None:
     """Print a part of a job's log; `raw` as it is, in a pipe as well."""
+    if _IN_JSON.get():
+        say_json({"says": text})
+        return
     typer.echo(text if raw else escaped(text, keep="\n\t"), nl=False, color=True)

@@ -19,8 +19,9 @@ import typer
 from cli.burst import burst
 from cli.chaos import chaos
 from cli.commands import STACK_VARIABLE
-from cli.lines import say
+from cli.lines import say, say_json
 from cli.machines import MachineForm, Machines, containers
+from cli.options import AsJson, InJson
 from fleet.errors import Refused
 from local.demo.project import CONFIG
 from local.demo.run import register_webhook
@@ -67,11 +68,14 @@ def up(
     data: Folder = HERE,
     gitlab_port: Port = 8929,
     machines: Machines = MachineForm.PROCESSES,
+    *,
+    as_json: InJson = False,
 ) -> None:
     """Start everything and stay; Ctrl-C, SIGTERM or `local down` end every process.
 
     Example: runner-fleet local up --gitlab-port 0
     """
+    del as_json  # its callback has acted
     options = LaptopOptions(gitlab_port=gitlab_port, containers=containers(machines))
     make_private(data)
     with _alone(data):
@@ -98,11 +102,12 @@ def up(
 
 
 @app.command()
-def down(data: Folder = HERE) -> None:
+def down(data: Folder = HERE, *, as_json: InJson = False) -> None:
     """End a running laptop, with every process of it.
 
     Example: runner-fleet local down
     """
+    del as_json  # its callback has acted
     running = _read(data)
     if running is None:
         say("nothing is running")
@@ -121,7 +126,7 @@ def down(data: Folder = HERE) -> None:
 
 
 @app.command()
-def status(data: Folder = HERE) -> None:
+def status(data: Folder = HERE, *, as_json: AsJson = False) -> None:
     """Print the addresses of a running laptop.
 
     Example: runner-fleet local status
@@ -133,6 +138,9 @@ def status(data: Folder = HERE) -> None:
             err=True,
         )
         raise typer.Exit(1)
+    if as_json:
+        say_json(asdict(running), indent=2)
+        return
     _show(running, data)
 
 

@@ -10,6 +10,7 @@ import typer
 
 from adapters.aws.clients import clients
 from cli.commands import STACK_VARIABLE, use_stack
+from cli.lines import say_in_json
 from fleet.errors import Refused
 from operations.deployed import Deployed, find
 from operations.explain import JobReference, read_asked
@@ -22,6 +23,10 @@ Stack = Annotated[
 ]
 Since = Annotated[str, typer.Option("--since", help=f"From when on: {SAYS}.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+InJson = Annotated[
+    bool,
+    typer.Option("--json", callback=say_in_json, help="Print a JSON object for each line."),
+]
 
 Region = Annotated[
     str, typer.Option("--region", help="AWS region; by default the environment's or the profile's.")

@@ -18,7 +18,7 @@ from cli.deploy import packed
 from cli.doctor import show
 from cli.image import BuildChoice, ImageWorld, build_images, put_to_use
 from cli.lines import say
-from cli.options import Local, Region, Stack, Yes
+from cli.options import InJson, Local, Region, Stack, Yes
 from cli.pairs import read_pair
 from cli.validate import File, read_file
 from fleet.config.reading import FleetConfig
@@ -91,6 +91,7 @@ def up(  # noqa: PLR0913  # a command's parameters are its options
     stack: Stack = DEFAULT_STACK,
     region: Region = "",
     local: Local = False,
+    as_json: InJson = False,
     parameter: Parameters = None,
     token_env: TokenEnv = "GITLAB_TOKEN",  # noqa: S107  # a variable's name
     test_project: TestProject = None,
@@ -118,7 +119,10 @@ def up(  # noqa: PLR0913  # a command's parameters are its options
     )
     for number, (step, does) in enumerate(_steps(run, test_project), start=1):
         for line in does:
-            say(f"[{number}/{STEPS}] {step}: {line}")
+            if as_json:
+                say(line, step=step, number=number, of=STEPS)
+            else:
+                say(f"[{number}/{STEPS}] {step}: {line}")
 
 
 def _steps(run: _Run, test_project: str | None) -> Iterator[tuple[str, Iterator[str]]]:

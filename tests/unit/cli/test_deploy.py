@@ -1,5 +1,6 @@
 """`deploy`: what the options become, what it says, and when it stops before minutes are spent."""
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -76,6 +77,13 @@ def test_all_that_deploy_says(screen: Callable[[str, str], None]) -> None:
     unknown.failing["describe_stacks"] = refusal("UnrecognizedClientException")
     assert run(unknown, session=session, pack=None).exit_code == 1
     screen("deploy", str(session))
+
+
+def test_each_line_is_a_json_object_for_programs() -> None:
+    words = run(FakeAws()).stdout.splitlines()
+    assert [json.loads(line) for line in run(FakeAws(), "--json").stdout.splitlines()] == [
+        {"says": line} for line in words
+    ]
 
 
 REGISTRY = "123456789012.dkr.ecr.eu-central-1.amazonaws.com"

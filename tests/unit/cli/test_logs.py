@@ -1,5 +1,6 @@
 """`logs`: which log it prints, what of it reaches a terminal, and what it says without one."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -107,6 +108,12 @@ LOG = (
     "\n"
     "section_end is a word\n"
 )
+
+
+def test_a_program_gets_the_log_in_json() -> None:
+    stack = with_job("all good\n")
+    printed = stack.run("logs", "acme/demo#1", "--json", env=TOKEN).stdout.splitlines()
+    assert "".join(json.loads(line)["says"] for line in printed) == "all good\n"
 
 
 def test_codes_for_terminals_are_removed() -> None:
