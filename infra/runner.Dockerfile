@@ -40,7 +40,7 @@ COPY runner_image/gitlab_runner.sh /
 RUN /gitlab_runner.sh /gitlab-runner
 
 
-# ---- What both images share
+# ---- What both images share besides the sources, which come last: they change most.
 FROM ${BASE} AS shared
 ENV DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
 RUN apt-get update --quiet --quiet \
@@ -51,18 +51,18 @@ RUN apt-get update --quiet --quiet \
  && git config --system --add safe.directory '*'
 COPY --from=fetched /gitlab-runner /usr/bin/gitlab-runner
 COPY --from=fetched /packages /opt/runner-fleet/packages
-COPY adapters /opt/runner-fleet/adapters
-COPY fleet /opt/runner-fleet/fleet
-COPY runner_image/versions.py /opt/runner-fleet/
 ENV RUNNER_FLEET_GITLAB_RUNNER=/usr/bin/gitlab-runner
 
 
 # ---- Target ec2. The last stage is flat, so what a stage removes from its base is gone.
 FROM shared AS ec2-tree
+COPY adapters /opt/runner-fleet/adapters
+COPY fleet /opt/runner-fleet/fleet
 COPY ec2_runner /opt/runner-fleet/ec2_runner
 COPY runner_image/agent.sh /opt/runner-fleet/bin/agent
 # The commands of gitlab-runner's helper are in gitlab-runner itself.
 COPY runner_image/helper.sh /usr/bin/gitlab-runner-build
+COPY runner_image/versions.py /opt/runner-fleet/
 COPY runner_image/finish.sh /
 RUN ln -s gitlab-runner /usr/bin/gitlab-runner-helper && /finish.sh ec2
 
@@ -104,12 +104,17 @@ COPY --from=toolchains /packages/bin/uv /packages/bin/uvx /usr/local/bin/
 COPY --from=python-3-12 /usr/local/ /opt/python/3.12/
 COPY --from=python-3-13 /usr/local/ /opt/python/3.13/
 COPY --from=toolchains /sandbox /opt/runner-fleet/packages
-COPY lambda_runner /opt/runner-fleet/lambda_runner
-COPY runner_image/sandbox.sh /opt/runner-fleet/bin/sandbox
-COPY runner_image/package_manager.sh runner_image/interpreters.sh runner_image/finish.sh /
+COPY runner_image/package_manager.sh runner_image/interpreters.sh /
 # gitlab-runner's shell is a login shell, and Debian's profile would have it forget the PATH below.
 RUN printf 'for file in /etc/profile.d/*.sh; do if [ -r "$file" ]; then . "$file"; fi; done\n' >/etc/profile \
- && /interpreters.sh && /finish.sh lambda
+ && /interpreters.sh
+COPY adapters /opt/runner-fleet/adapters
+COPY fleet /opt/runner-fleet/fleet
+COPY lambda_runner /opt/runner-fleet/lambda_runner
+COPY runner_image/sandbox.sh /opt/runner-fleet/bin/sandbox
+COPY runner_image/versions.py /opt/runner-fleet/
+COPY runner_image/finish.sh /
+RUN /finish.sh lambda
 
 FROM scratch AS lambda
 COPY --from=lambda-tree / /

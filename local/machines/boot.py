@@ -48,6 +48,10 @@ class GuestOptions:
         """The file with an instance's output."""
         return self.folder / f"{instance_id}.console"
 
+    def disk(self, instance_id: str) -> Path:
+        """The folder of an instance's engine, with what its jobs have on disk."""
+        return self.folder.with_name("disks") / instance_id
+
 
 class GuestState(StrEnum):
     """The state of a guest on its host."""
@@ -108,7 +112,7 @@ def _container(
         instance_id=metadata.instance_id,
         imds=imds.url.removeprefix("http://"),
         console=options.console(metadata.instance_id),
-        disk=options.folder / metadata.instance_id / "disk",
+        disk=options.disk(metadata.instance_id),
         environment=settings | {"AWS_ENDPOINT_URL": cloud.url},
         has_engine=metadata.image_id not in park.bare_images,
     )

@@ -168,5 +168,7 @@ class GuestHost:
         guest.keeper.close()
         self._imds.remove(guest.instance_id)
         remove_tree(guest.home, within_s=WIPE_WITHIN_S)
+        if self._options.containers:
+            remove_tree(self._options.disk(guest.instance_id), within_s=WIPE_WITHIN_S)
         with self._lock:
             self._guests.pop(guest.instance_id, None)

@@ -30,7 +30,7 @@ USER = 65534  # as in Lambda: no user of the image, without rights
 PROCESSES = 1024  # with their threads; source: Lambda quotas
 STARTS_WITHIN_S = 30.0
 ANSWERS_AFTER_S = 15.0  # the emulator itself, after the function's time is over
-LABEL = "runner-fleet.lambda"
+LABEL = "runner-fleet.lambda"  # with the folder of its host
 _PATH = "/2015-03-31/functions/function/invocations"
 _ENDED = frozenset({"Runtime.ExitError", "Sandbox.Timedout", "Sandbox.Failure"})
 
@@ -124,7 +124,7 @@ class LambdaContainers(LambdaHost):
             ["--log-level", "error", *self._command],
             entrypoint=[EMULATOR],
             detach=True,
-            labels={LABEL: kind[0]},
+            labels={LABEL: str(self._options.folder)},
             read_only=True,
             user=f"{USER}:{USER}",
             cap_drop=["ALL"],

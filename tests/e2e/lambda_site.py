@@ -117,12 +117,13 @@ def lambda_site(image: str, *, ceiling: int = 24) -> Iterator[LambdaSite]:
         project = create_project(url, token, "acme/shop", {"README.md": "A project\n"})
         register_webhook(laptop, project="acme/shop")
         yield LambdaSite(laptop, project)
-    assert containers_left(client) == []
+    assert containers_left(client, laptop) == []
 
 
-def containers_left(client: docker.DockerClient) -> list[str]:
-    """The names of the sandboxes that still are."""
-    return [str(one.name) for one in client.containers.list(all=True, filters={"label": LABEL})]
+def containers_left(client: docker.DockerClient, laptop: Laptop) -> list[str]:
+    """The names of a laptop's sandboxes that still are."""
+    ours = f"{LABEL}={laptop.data / 'lambda'}"
+    return [str(one.name) for one in client.containers.list(all=True, filters={"label": ours})]
 
 
 class Collector:

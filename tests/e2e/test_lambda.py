@@ -128,7 +128,7 @@ def test_many_at_once_and_nothing_is_left(site: LambdaSite) -> None:
     left = site.laptop.left()
     assert (left.runners, left.messages, left.processes) == (0, 0, 0)
     site.host.end_idle()
-    assert containers_left(docker.from_env()) == []
+    assert containers_left(docker.from_env(), site.laptop) == []
 
 
 def test_the_handler_adds_little_to_gitlab_runner(site: LambdaSite) -> None:

@@ -9,6 +9,7 @@ from local.gitlab.ci.types import (
     CacheSpec,
     EnvironmentSpec,
     ImageSpec,
+    JobSpec,
     NeedSpec,
     RetrySpec,
 )
@@ -122,6 +123,10 @@ KEYWORDS = [
 )
 def test_a_keyword_gives_the_field_its_value(body: str, field: str, value: object) -> None:
     assert getattr(read_job(body), field) == value
+
+
+def test_a_job_of_a_script_alone_has_gitlabs_defaults() -> None:
+    assert read_job("tags: []") == JobSpec(name="job", stage="test", script=("x",))
 
 
 def test_the_key_of_a_cache_depends_on_the_content_of_its_files_alone() -> None:

@@ -148,6 +148,11 @@ def test_only_and_except_match_globs(glob: str, path: str, is_match: bool) -> No
     assert (len(read(text, changes=Changed([path])).jobs) == 2) is not is_match
 
 
+@pytest.mark.parametrize(("glob", "is_match"), [("docs/", True), ("doc/", False), ("d*/", False)])
+def test_a_glob_of_exists_that_ends_in_a_slash_is_a_folder(glob: str, is_match: bool) -> None:
+    assert (job(f"rules: [{{exists: ['{glob}']}}]", paths=["docs/x/y"]) is not None) is is_match
+
+
 @pytest.mark.parametrize(
     ("ref", "names"), [("trunk", ["a"]), ("main", ["a", "job"]), ("gone", None)]
 )
@@ -211,6 +216,13 @@ def test_a_ref_selects_pipelines_in_only_and_excludes_them_in_except(
     assert selecting(f"only: ['{ref}']") == pipelines
     rest = [name for name in PIPELINES if name not in pipelines.split()]
     assert selecting(f"only: [/./, merge_requests]\nexcept: ['{ref}']") == " ".join(rest)
+
+
+@pytest.mark.parametrize("name", ["CI_COMMIT_REF_NAME", "CI_COMMIT_TAG", "CI_COMMIT_BRANCH"])
+def test_the_ref_is_that_of_any_variable_and_the_source_a_push(name: str) -> None:
+    for only, is_selected in (("v1", True), ("v2", False), ("/^v/", True), ("pushes", True)):
+        assert (job(f"only: [{only}]", {name: "v1"}) is not None) is is_selected
+    assert job("only: [schedules]", {name: "v1"}) is None
 
 
 def test_workflow_rules_replace_the_default_of_only() -> None:

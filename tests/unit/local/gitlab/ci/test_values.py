@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from local.gitlab.ci.values import read_duration_s
+from local.gitlab.ci.values import expand, read_duration_s
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,8 @@ from local.gitlab.ci.values import read_duration_s
 )
 def test_a_duration_is_read_in_seconds(text: str, seconds: int | None) -> None:
     assert read_duration_s(text) == seconds
+
+
+def test_unknown_variables_stay_as_written() -> None:
+    known = {"A": "1", "B_2": "two"}
+    assert expand("$A-${B_2}-$C-${C}-$", known) == "1-two-$C-${C}-$"
