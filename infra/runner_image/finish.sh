@@ -1,5 +1,5 @@
 #!/bin/bash
-# finish.sh IMAGE: compiles the agent, writes the versions down, and removes what no image keeps.
+# finish.sh IMAGE: compiles the agent, writes the versions and the parts list down, and removes what no image keeps.
 set -euo pipefail
 home=/opt/runner-fleet
 # Of botocore's data, which is for all services of AWS, keep what the agent and the function call.
@@ -7,7 +7,7 @@ find "$home/packages/botocore/data" -mindepth 1 -maxdepth 1 -type d \
   ! -name dynamodb ! -name kms ! -name sts -exec rm -r {} +
 # Unchecked: Lambda starts faster when it need not look at the sources.
 python3 -m compileall -q --invalidation-mode unchecked-hash "$home"
-python3 "$home/versions.py" "$1" >"$home/versions.json"
+python3 "$home/versions.py" "$1" "$home"
 rm -rf "$home/versions.py" "$home"/__pycache__
 chmod -R a+rX,go-w "$home"
 

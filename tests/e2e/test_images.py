@@ -108,6 +108,13 @@ def test_an_image_says_what_it_holds(
     assert told["python"].keys() >= {"boto3", "docker"}
     assert told["debian"].keys() >= {"git", "git-lfs", "openssh-client"}
     assert "pip" not in told["python"]
+    command = ["cat", "/opt/runner-fleet/sbom.cdx.json"]
+    parts = json.loads(
+        engine.containers.run(getattr(images, target), command, entrypoint=[], remove=True)
+    )
+    names = {part["name"] for part in parts["components"]}
+    assert names >= {"gitlab-runner", *told["python"], *told["debian"]}
+    assert (target == "sandbox") is (names >= {"node", "python", "npm", "pnpm", "yarn"})
 
 
 def test_the_machines_image_has_no_compiler_and_no_cache(
