@@ -11,7 +11,7 @@ import typer
 from adapters.ledger.runners import RunnerRows
 from cli.commands import DEFAULT_STACK
 from cli.lines import say, say_json
-from cli.options import AsJson, Stack, Yes, reach
+from cli.options import AsJson, Local, Stack, Yes, reach
 from cli.validate import File, read_file
 from fleet.errors import Refused
 from fleet.job_event import instance_of
@@ -35,6 +35,7 @@ def apply(  # noqa: PLR0913  # a command's parameters are its options
     path: File = Path("fleet.toml"),
     *,
     stack: Stack = DEFAULT_STACK,
+    local: Local = False,
     gitlab_token_env: TokenEnv = None,
     yes: Yes = False,
     as_json: AsJson = False,
@@ -43,6 +44,7 @@ def apply(  # noqa: PLR0913  # a command's parameters are its options
 
     It shows what changes, and asks where a pool goes. Example: runner-fleet apply --yes
     """
+    del local  # its callback entered the laptop
     text, config = read_file(path)  # before any call to AWS
     refuse_executors(config, allowed_executors(os.environ))
     deployed = reach(ctx, stack)

@@ -10,7 +10,7 @@ from rich.table import Table
 from cli.commands import DEFAULT_STACK, with_stack
 from cli.consoles import GAP, NARROW, ByWidth, beside, cell, console, joined
 from cli.lines import say, say_json
-from cli.options import Stack, job_named, reach
+from cli.options import Local, Stack, job_named, reach
 from cli.status_render import COLOURS
 from operations.deployed import gitlab_of
 from operations.durations import duration
@@ -32,18 +32,20 @@ TokenEnv = Annotated[
 JUSTIFY: tuple[JustifyMethod, ...] = ("left", "right", "left", "left")
 
 
-def explain(
+def explain(  # noqa: PLR0913  # each is an option of the command
     ctx: typer.Context,
     job: Job,
     *,
     as_json: AsJson = False,
     stack: Stack = DEFAULT_STACK,
+    local: Local = False,
     token_env: TokenEnv = "GITLAB_TOKEN",  # noqa: S107  # a variable's name
 ) -> None:
     """Say what happened to a job, step by step, and why.
 
     Example: runner-fleet explain acme/web#4711
     """
+    del local  # its callback entered the laptop
     asked = job_named(job)
     deployed = reach(ctx, stack)
     answer = _with_stack(explain_job(deployed, asked, lambda: gitlab_of(deployed, token_env)))

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from cli.commands import DEFAULT_STACK
 from cli.consoles import NARROW, cell, console, fill, listing, usd
 from cli.lines import say_json
-from cli.options import AsJson, Since, Stack, period_of, reach
+from cli.options import AsJson, Local, Since, Stack, period_of, reach
 from cli.status_render import COLOURS
 from operations.durations import duration
 from operations.jobs import AT_MOST, JobsAsked, JobsView, list_jobs
@@ -38,11 +38,13 @@ def jobs(  # noqa: PLR0913  # each is an option of the command
     limit: Limit = None,
     as_json: AsJson = False,
     stack: Stack = DEFAULT_STACK,
+    local: Local = False,
 ) -> None:
     """List the jobs of a time, ended and open, newest first.
 
     Example: runner-fleet jobs --since today --failed
     """
+    del local  # its callback entered the laptop
     deployed = reach(ctx, stack)
     asked = JobsAsked(
         period=period_of(since, deployed),

@@ -11,7 +11,7 @@ from adapters.gitlab.job_log import plain
 from cli.commands import DEFAULT_STACK
 from cli.failures import sentence
 from cli.lines import say, say_log
-from cli.options import InJson, Stack, job_named, reach
+from cli.options import InJson, Local, Stack, job_named, reach
 from fleet.errors import FleetError, Refused, Transient
 from fleet.job_event import instance_of
 from fleet.model import JobKey
@@ -49,6 +49,7 @@ def logs(  # noqa: PLR0913  # each is an option of the command
     follow: Follow = False,
     raw: Raw = False,
     stack: Stack = DEFAULT_STACK,
+    local: Local = False,
     gitlab_token_env: TokenEnv = "GITLAB_TOKEN",  # noqa: S107  # a variable's name
     as_json: InJson = False,
 ) -> None:
@@ -56,6 +57,7 @@ def logs(  # noqa: PLR0913  # each is an option of the command
 
     Example: runner-fleet logs acme/web#4711 --follow
     """
+    del local  # its callback entered the laptop
     del as_json  # its callback has acted
     if job.startswith(RUNNER):
         _say_machine(reach(ctx, stack), job)

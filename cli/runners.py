@@ -9,7 +9,7 @@ from cli.commands import DEFAULT_STACK
 from cli.consoles import NARROW, cell, console, fill, listing, machine_word, usd
 from cli.jobs import Pool
 from cli.lines import say_json
-from cli.options import AsJson, Stack, period_of, reach
+from cli.options import AsJson, Local, Stack, period_of, reach
 from cli.status_render import COLOURS
 from operations.durations import duration
 from operations.periods import SAYS
@@ -20,18 +20,20 @@ Since = Annotated[
 ]
 
 
-def runners(
+def runners(  # noqa: PLR0913  # each is an option of the command
     ctx: typer.Context,
     *,
     since: Since = None,
     pool: Pool = None,
     as_json: AsJson = False,
     stack: Stack = DEFAULT_STACK,
+    local: Local = False,
 ) -> None:
     """List the runners that live; with --since also those that ended.
 
     Example: runner-fleet runners --since 2h --pool docker
     """
+    del local  # its callback entered the laptop
     deployed = reach(ctx, stack)
     period = period_of(since, deployed) if since is not None else None
     view = list_runners(deployed, ended_in=period, pool=pool)

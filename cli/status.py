@@ -13,7 +13,7 @@ from cli.commands import DEFAULT_STACK, with_stack
 from cli.consoles import cell, console
 from cli.failures import sentence
 from cli.lines import say, say_json
-from cli.options import Stack, reach
+from cli.options import Local, Stack, reach
 from cli.status_render import render
 from fleet.errors import Transient
 from operations.deployed import Deployed
@@ -26,18 +26,20 @@ Watch = Annotated[bool, typer.Option("--watch", help="Show it again every two se
 Jobs = Annotated[int, typer.Option("--jobs", min=1, max=500, help="How many recent jobs.")]
 
 
-def status(
+def status(  # noqa: PLR0913  # each is an option of the command
     ctx: typer.Context,
     *,
     as_json: AsJson = False,
     watch: Watch = False,
     jobs: Jobs = 20,
     stack: Stack = DEFAULT_STACK,
+    local: Local = False,
 ) -> None:
     """Show problems (the exit code is then 1), pools, queues, machines and recent jobs.
 
     Example: runner-fleet status --watch
     """
+    del local  # its callback entered the laptop
     deployed = reach(ctx, stack)
     if watch:
         with suppress(KeyboardInterrupt):

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from cli.commands import DEFAULT_STACK
 from cli.consoles import NARROW, add, cell, console, listing
 from cli.lines import say_json
-from cli.options import AsJson, Since, Stack, period_of, reach, wrong_calls
+from cli.options import AsJson, Local, Since, Stack, period_of, reach, wrong_calls
 from fleet.past import WaitHop
 from operations.durations import duration
 from operations.periods import read_length
@@ -17,18 +17,20 @@ from operations.waits import WaitsView, waits as waits_of
 Over = Annotated[str, typer.Option("--over", help="Count the jobs that waited longer: 60s, 5m.")]
 
 
-def waits(
+def waits(  # noqa: PLR0913  # each is an option of the command
     ctx: typer.Context,
     *,
     since: Since = "24h",
     over: Over = "60s",
     as_json: AsJson = False,
     stack: Stack = DEFAULT_STACK,
+    local: Local = False,
 ) -> None:
     """Say how long jobs waited for a runner, and for what: p50, p95 and longest, by hop.
 
     Example: runner-fleet waits --since 7d --over 2m
     """
+    del local  # its callback entered the laptop
     deployed = reach(ctx, stack)
     with wrong_calls():
         over_s = read_length(over).total_seconds()

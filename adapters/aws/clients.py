@@ -100,7 +100,8 @@ def clients(config: Config | None = None, *, region: str = "") -> "Clients":
 
     Without a `region` it is the AWS CLI's: AWS_REGION, AWS_DEFAULT_REGION, then the profile's.
     """
-    return Clients(_session(region), config or patient())
+    asked = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION", "")
+    return Clients(_session(asked), config or patient())
 
 
 class Clients:
@@ -213,4 +214,4 @@ class Clients:
 @cache
 def _session(region: str = "") -> boto3.Session:
     with aws_call("session"):  # boto3 itself does not read AWS_REGION
-        return boto3.Session(region_name=region or os.environ.get("AWS_REGION") or None)
+        return boto3.Session(region_name=region or None)

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -76,7 +77,10 @@ class Engine:
         return None if self._process is None else self._process.pid
 
     def __enter__(self) -> Self:
-        self.start()
+        with ExitStack() as undo:  # a signal may come while it starts
+            undo.callback(self.stop)
+            self.start()
+            undo.pop_all()
         return self
 
     def __exit__(

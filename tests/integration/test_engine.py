@@ -4,8 +4,11 @@ import base64
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import HTTPError
@@ -32,6 +35,44 @@ def processes_of(group: int) -> list[int]:
             if int(its_group) == group and state != "Z":
                 pids.append(int(entry.name))
     return pids
+
+
+def running(folder: Path) -> list[str]:
+    """The engine's processes of a folder: by their environment, once they run our program."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            is_ours = str(folder).encode() in (entry / "environ").read_bytes()
+            if is_ours and b"local.aws" in (entry / "cmdline").read_bytes():
+                found.append(entry.name)
+    return found
+
+
+def test_a_signal_while_it_starts_ends_it(tmp_path: Path) -> None:
+    """The laptop's folder is removed next: a process that still writes there would keep it."""
+
+    class Stopped(Exception):
+        pass
+
+    def stop(*_: object) -> None:
+        raise Stopped
+
+    started = Engine(tmp_path)
+
+    def interrupt() -> None:
+        wait_until(lambda: bool(running(tmp_path)), timeout_s=30, what="the engine's process")
+        os.kill(os.getpid(), signal.SIGALRM)
+
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        with pytest.raises(Stopped), started:
+            pass
+        thread.join()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert running(tmp_path) == []
 
 
 def test_it_answers_on_this_machine_only_and_to_credentials_of_the_account(engine: Engine) -> None:
