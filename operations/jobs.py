@@ -1,10 +1,11 @@
 """The jobs of a time, ended and open, newest first."""
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from adapters.ledger.jobs import JobRow
 from fleet.job_event import instance_of
 from fleet.model import Job, JobStatus
 from fleet.past import PastRun, seconds_between
@@ -67,17 +68,37 @@ def list_jobs(deployed: Deployed, asked: JobsAsked) -> JobsView:
     period = asked.period
     runs = deployed.history.between(period.since, period.until)
     lines = [line_of_run(run) for run in runs if run.had_job and _is_asked(run, asked)]
+    running: dict[int, Job] = {}
     if not asked.failed and period.goes_on:
         shown = {line.job_id for line in lines}
-        open_jobs = [job for job in _open(deployed) if job.job_id not in shown]
-        lines += [_line_of_open(job, at) for job in open_jobs if _is_asked_open(job, asked)]
+        open_jobs = [
+            job for job in _open(deployed) if job.job_id not in shown and _is_asked_open(job, asked)
+        ]
+        lines += [_line_of_open(job, at) for job in open_jobs]
+        running = {job.job_id: job for job in open_jobs if job.status is JobStatus.RUNNING}
     lines.sort(key=lambda line: (line.at, line.job_id), reverse=True)
     return JobsView(
         since=period.since,
         until=period.until,
-        jobs=tuple(lines[: asked.limit]),
+        jobs=_with_starts(deployed, lines[: asked.limit], running, at),
         left_out=max(0, len(lines) - asked.limit),
     )
+
+
+def _with_starts(
+    deployed: Deployed, lines: Sequence[ListedJob], running: Mapping[int, Job], at: datetime
+) -> tuple[ListedJob, ...]:
+    """The lines, with how long the jobs that run waited and run: the index has no start."""
+    asked = [running[line.job_id].key for line in lines if line.job_id in running]
+    rows = {key.job_id: row for key, row in deployed.jobs.rows(asked).items()} if asked else {}
+    return tuple(_with_start(line, rows.get(line.job_id), at) for line in lines)
+
+
+def _with_start(line: ListedJob, row: JobRow | None, at: datetime) -> ListedJob:
+    if row is None or row.started_at is None:
+        return line
+    waited_s = seconds_between(row.job.pending_at, row.started_at)
+    return replace(line, waited_s=waited_s, ran_s=seconds_between(row.started_at, at))
 
 
 def line_of_run(run: PastRun) -> ListedJob:

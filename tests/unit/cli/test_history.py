@@ -22,7 +22,7 @@ from operations.jobs import JobsAsked, list_jobs
 from operations.periods import read_period
 from operations.runners import list_runners
 from operations.waits import waits as waits_of
-from tests.unit.cli.fleet_at_work import AT, AtWork
+from tests.unit.cli.fleet_at_work import AT, AtWork, ago
 from tests.unit.fleet.past_runs import jobless, past as past_of
 
 Screen = Callable[[str, str], None]
@@ -123,12 +123,13 @@ def test_yesterdays_jobs_are_neither_todays_nor_open_ones() -> None:
 def test_a_job_that_runs_is_listed_once() -> None:
     stack = at_work()
     job = stack.job(71)
-    stack.advance(job, "running", at=AT)
+    stack.advance(job, "running", at=AT, started_at=ago(20))
     period = read_period("1h", AT)
     stack.clock.go(0.5)  # reading takes a while
     view = list_jobs(stack.deployed, JobsAsked(period=period))
     (line,) = [line for line in view.jobs if line.job_id == 71]
     assert line.status == JobStatus.RUNNING.name.lower()
+    assert (line.waited_s, line.ran_s) == (40, 20.5)
 
 
 def test_every_command_prints_json_for_programs() -> None:
