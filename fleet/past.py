@@ -4,11 +4,10 @@ A job that ended without a runner of the fleet has one, too, without a machine. 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
 
 from fleet.times import HasUtcTimes
 
@@ -110,20 +109,6 @@ class PastRun(HasUtcTimes):
             hops[hop] = (until - before).total_seconds()
             before = until
         return hops
-
-    def to_json(self) -> dict[str, Any]:
-        """Every field; times as ISO 8601, with `usd`, `waited_s`, `ran_s` and `hops` in seconds."""
-        plain = {
-            name: value.isoformat() if isinstance(value, datetime) else value
-            for name, value in asdict(self).items()
-        }
-        hops = self.hops()
-        return plain | {
-            "usd": None if self.usd is None else float(self.usd),
-            "waited_s": self.waited_s,
-            "ran_s": self.ran_s,
-            "hops": dict(hops) if hops else None,
-        }
 
 
 def joined(runs: Iterable[PastRun]) -> list[PastRun]:

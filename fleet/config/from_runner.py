@@ -40,7 +40,9 @@ _MACHINES = frozenset({"docker+machine", "docker-autoscaler", "instance"})
 _ON_EC2 = _MACHINES | {"docker", "shell"}
 _ON_THE_MACHINE = frozenset({"instance", "shell"})
 _SOCKET = re.compile(r"/var/run/docker\.sock(?::|$)")
-_SECRET_KEYS = re.compile(r"(?i)token|secret|password|access-?key|credential|auth")
+_SECRET_KEYS = re.compile(
+    r"(?i)token|secret|password|(?:access|account|private)[-_]?key|credential|auth"
+)
 _MEMORY = re.compile(r"(?i)([1-9]\d{0,6})([kmg])b?")
 
 

@@ -173,3 +173,90 @@ def test_no_value_of_another_kind_breaks_it(keys: dict[str, str]) -> None:
     except tomllib.TOMLDecodeError:  # a key below a value
         return
     tomllib.loads(propose(text).text)
+
+
+EVERYTHING = """
+concurrent = 4
+check_interval = 3
+[[runners]]
+name = "a"
+url = "https://gitlab.example.com"
+token = "glrt-abcdefghijklmnopqrst"
+executor = "docker+machine"
+[runners.feature_flags]
+FF_NETWORK_PER_BUILD = true
+not_a_flag = true
+[runners.docker]
+privileged = false
+volumes = ["glrt-abcdefghijklmnopqrst:/x", "/a:/b"]
+[runners.cache]
+Type = "gcs"
+Shared = true
+[runners.cache.gcs]
+BucketName = "old"
+PrivateKey = "opensesame"
+[runners.machine]
+IdleCount = 1
+MachineName = "auto-%s"
+[[runners.machine.autoscaling]]
+Periods = ["* * 9-17 * * mon-fri *"]
+IdleCount = 5
+Timezone = "Local"
+[[runners]]
+name = "a"
+url = "https://gitlab.example.com"
+executor = "docker-autoscaler"
+[runners.cache]
+Type = "s3"
+[runners.autoscaler]
+max_instances = 7
+capacity_per_instance = 2
+[[runners.autoscaler.policy]]
+idle_count = 2
+idle_time = "half an hour"
+scale_factor = 1.5
+"""
+
+
+def test_what_becomes_of_each_line() -> None:
+    proposal = propose(EVERYTHING)
+    first, second = tomllib.loads(proposal.text)["pools"].values()
+    assert proposal.pools == ("a", "a-2")
+    assert first["docker"] == {"volumes": ["/a:/b"]}
+    assert first["env"] == {"FF_NETWORK_PER_BUILD": "true"}
+    (window,) = first["idle"]["schedule"]
+    assert (first["idle"]["count"], window["count"], window["timezone"]) == (1, 5, "UTC")
+    assert (second["ceiling"], second["idle"]) == (4, {"count": 2})
+    becomes = {(line.key, line.becomes) for line in proposal.lines}
+    assert becomes >= {
+        ("check_interval", Carry.LEFT_OUT),
+        ("runners.docker.privileged", Carry.KEPT),
+        ("runners.docker.volumes", Carry.LEFT_OUT),  # the secret
+        ("runners.docker.volumes", Carry.KEPT),
+        ("runners.cache", Carry.LEFT_OUT),  # gcs
+        ("runners.cache", Carry.CHANGED),  # s3
+        ("runners.cache.Shared", Carry.LEFT_OUT),
+        ("runners.cache.gcs.BucketName", Carry.LEFT_OUT),
+        ("runners.machine.MachineName", Carry.LEFT_OUT),
+        ("runners.machine", Carry.CHANGED),  # the manager's own time zone
+        ("runners.autoscaler.policy.scale_factor", Carry.LEFT_OUT),
+    }
+    keys = [line.says for line in proposal.lines if line.key == "runners.cache.gcs.PrivateKey"]
+    assert keys == ["machines get keys of their own"]
+    assert "glrt" not in proposal.text
+    assert "opensesame" not in str(proposal)
+
+
+def test_a_schedule_of_too_many_windows_is_left_to_the_person() -> None:
+    periods = [
+        f"* {minute} {hour} * * {day} *"
+        for day in ("mon", "wed", "fri")
+        for hour, minute in ((hour, "0-29") for hour in range(24))
+    ]
+    policies = "".join(
+        f"[[runners.machine.autoscaling]]\nPeriods = ['{period}']\nIdleCount = {number % 7 + 1}\n"
+        for number, period in enumerate(periods)
+    )
+    proposal = propose(runner(f"[runners.machine]\nIdleCount = 0\n{policies}"))
+    assert "schedule" not in pool_of(proposal).get("idle", {})
+    assert any("write idle.schedule by hand" in line.says for line in proposal.lines)
