@@ -16,11 +16,12 @@ from cli.validate import File, read_file
 from fleet.errors import Refused
 from fleet.job_event import instance_of
 from operations.apply import Applied, apply_config, check_lambda_wall
-from operations.deployed import Deployed, token_in, way_to
+from operations.deployed import token_in, way_to
 from operations.executors import allowed_executors, refuse_executors
 from operations.plan import ConfigPlan, KeyChange, PoolChange, plan_config
 
 SIGNS = {"add": "+", "change": "~", "remove": "-"}
+GIVE_ONE = "the stack has no GitLab token yet: give it one with --gitlab-token-env GITLAB_TOKEN"
 TokenEnv = Annotated[
     str | None,
     typer.Option(
@@ -60,7 +61,7 @@ def apply(  # noqa: PLR0913  # a command's parameters are its options
         fleet=deployed.fleet,
         runners=RunnerRows(deployed.table, deployed.mailboxes, instance_of(config.gitlab.url)),
         secrets=deployed.secrets,
-        gitlab=deployed.connect(config.gitlab.url, given or _stored(deployed), way),
+        gitlab=deployed.connect(config.gitlab.url, given or deployed.own_token(GIVE_ONE), way),
         tls_ca=way.tls_ca or None,
         pool_secret_prefix=deployed.pool_secret_prefix,
         at=deployed.clock(),
@@ -139,13 +140,3 @@ def lines(applied: Applied) -> Iterator[str]:
         yield f"note: {note}"
     state = "in force" if applied.is_change else "in force already, nothing changed"
     yield f"version {applied.version} is {state}"
-
-
-def _stored(deployed: Deployed) -> str:
-    token = deployed.stored_token()
-    if token is None:
-        raise Refused(
-            "the stack has no GitLab token yet: give it one with --gitlab-token-env GITLAB_TOKEN",
-            secret=deployed.gitlab_secret,
-        )
-    return token

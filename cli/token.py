@@ -10,12 +10,12 @@ from cli.lines import say, say_json
 from cli.options import AsJson, Local, Stack, reach, wrong_calls
 from cli.validate import MARKS
 from fleet.errors import Refused
-from operations.deployed import Deployed, read_token
+from operations.deployed import read_token
 from operations.init import token_page
 from operations.token_set import TokenSet, look_at_token, set_token
 
 LONGEST = 4096  # characters of standard input: a token is far shorter
-
+GIVE_ONE = "the stack has no GitLab token: run `runner-fleet token set`"
 app = typer.Typer(help="The token with which the fleet calls GitLab.", no_args_is_help=True)
 
 
@@ -57,20 +57,10 @@ def check(
     """
     del local
     deployed = reach(ctx, stack)
-    looked = look_at_token(deployed, _stored(deployed))
+    looked = look_at_token(deployed, deployed.own_token(GIVE_ONE))
     _show(looked, as_json=as_json)
     if not looked.is_good:
         raise Refused("the token may not do all that the fleet needs: `runner-fleet token set`")
-
-
-def _stored(deployed: Deployed) -> str:
-    token = deployed.stored_token()
-    if token is None:
-        raise Refused(
-            "the stack has no GitLab token: run `runner-fleet token set`",
-            secret=deployed.gitlab_secret,
-        )
-    return token
 
 
 def _given(page: str) -> str:

@@ -122,6 +122,13 @@ class Deployed:
                 raise
             return None
 
+    def own_token(self, without: str) -> str:
+        """The same. Raises `Refused` with the sentence `without` before it has one."""
+        token = self.stored_token()
+        if token is None:
+            raise Refused(without, secret=self.gitlab_secret)
+        return token
+
 
 def find(stack: str, aws: Clients) -> Deployed:
     """The fleet of this stack. Raises `Refused` without a stack or access to it."""

@@ -135,9 +135,8 @@ def apply(world: World, observed: Observed, plan: ScalePlan) -> LaunchOutcome:
     holds = snapshot.holds
     outcome = launch(world, pool, observed.row, plan, holds) if plan.launches else LaunchOutcome()
     waiting = {**plan.waiting, **outcome.held_jobs}
-    _hold(
-        world, pool, snapshot.backlog, waiting
-    )  # after it: tens of thousands of rows take their time
+    # After the launch: tens of thousands of rows take their time.
+    _hold(world, pool, snapshot.backlog, waiting)
     bare = (runner for runner in snapshot.runners if is_abandoned(runner, snapshot.at))
     outcome += LaunchOutcome(equip_in_s=equip(world, pool, bare, holds=holds))
     if outcome.equip_in_s is None:

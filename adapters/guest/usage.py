@@ -88,9 +88,7 @@ class Meter(Background):
             peak = self._peaks.setdefault(name, _Peak())
             networks: Iterable[Stats] = (stats.get("networks") or {}).values()
             received = sum(network.get("rx_bytes", 0) for network in networks)
-            sent = sum(
-                network.get("tx_bytes", 0) for network in (stats.get("networks") or {}).values()
-            )
+            sent = sum(network.get("tx_bytes", 0) for network in networks)
             cpu_ns = stats.get("cpu_stats", {}).get("cpu_usage", {}).get("total_usage", 0)
             peak.cpu_ns = max(peak.cpu_ns, cpu_ns)
             peak.received, peak.sent = max(peak.received, received), max(peak.sent, sent)
