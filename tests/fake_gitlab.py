@@ -50,27 +50,21 @@ class FakeApi(GitLabApi):
         return answer
 
     def get(self, path: str, **query: Any) -> Any:
-        """One answer."""
         return self._answer("GET", path)
 
     def text(self, path: str) -> str:
-        """An answer that is plain text."""
         return str(self._answer("GET", path))
 
     def pages(self, path: str, **query: Any) -> Iterator[Mapping[str, Any]]:
-        """Every item of a list."""
         yield from self._answer("GET", path)
 
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """The answer to a POST."""
         return self._answer("POST", path)
 
     def put(self, path: str, body: Mapping[str, Any]) -> Any:
-        """The answer to a PUT."""
         return self._answer("PUT", path)
 
     def delete(self, path: str) -> None:
-        """Delete it."""
         self._answer("DELETE", path)
 
 
@@ -122,7 +116,6 @@ class FakeGitLab(GitLab):
                 raise self.failing[failing]
 
     def job(self, project_id: int, job_id: int) -> GitLabJob | None:
-        """The job, or None."""
         self._called("job")
         found = self.jobs.get(job_id)
         return found if found and found.project_id == project_id else None
@@ -142,12 +135,10 @@ class FakeGitLab(GitLab):
         return newest[::-1]
 
     def is_protected(self, project_id: int, ref: str, *, is_tag: bool) -> bool | None:
-        """Whether runners for protected refs get its jobs."""
         self._called("is_protected", ref)
         return self.protected.get(f"tag {ref}" if is_tag else ref, False)
 
     def retry_job(self, project_id: int, job_id: int) -> GitLabJob:
-        """A new job with a new id."""
         self._called("retry_job")
         old = self.jobs[job_id]
         if old.status not in OVER:
@@ -166,7 +157,6 @@ class FakeGitLab(GitLab):
         )
 
     def cancel_job(self, project_id: int, job_id: int) -> GitLabJob:
-        """End a job; one that is over stays as it is."""
         self._called("cancel_job")
         if self.jobs[job_id].status not in OVER:
             self.change(job_id, status="canceled")
@@ -181,14 +171,12 @@ class FakeGitLab(GitLab):
     def pending_in_pipeline(
         self, project_id: int, pipeline_id: int, *, at_most: int
     ) -> list[GitLabJob]:
-        """What waits in one pipeline, oldest first."""
         self._called("pending_in_pipeline")
         mine = [one for one in self.jobs.values() if one.pipeline_id == pipeline_id]
         waiting = [one for one in mine if one.status == "pending"]
         return sorted(waiting, key=lambda one: one.id)[:at_most]
 
     def create_runner(self, new: NewRunner) -> CreatedRunner:
-        """A runner record."""
         self._called("create_runner", new.owner_id)
         number = next(self._ids)
         self._keep(number, new)
@@ -214,29 +202,24 @@ class FakeGitLab(GitLab):
         )
 
     def runner(self, runner_id: int) -> GitLabRunner | None:
-        """One runner record."""
         self._called("runner")
         return self.records.get(runner_id)
 
     def update_runner(self, runner_id: int, wanted: NewRunner) -> None:
-        """Change a runner record."""
         self._called("update_runner")
         self._keep(runner_id, wanted)
 
     def delete_runner(self, runner_id: int) -> None:
-        """No such record any more."""
         self._called("delete_runner")
         self.records.pop(runner_id, None)
 
     def runners_described(
         self, prefix: str, *, kind: str | None = None, owner_id: int | None = None
     ) -> list[GitLabRunner]:
-        """The runner records whose description starts so."""
         self._called("runners_described")
         return [one for one in self.records.values() if one.description.startswith(prefix)]
 
     def runner_jobs(self, runner_id: int, *, status: str | None = None) -> list[GitLabJob]:
-        """The jobs that a runner has, or had."""
         self._called("runner_jobs")
         its = [one for one in self.jobs.values() if one.runner_id == runner_id]
         return [one for one in its if status in {None, one.status}]
@@ -248,7 +231,6 @@ class FakeGitLab(GitLab):
         return token not in self.invalid and not is_over
 
     def verify_runner(self, token: str, *, system_id: str = "s_test") -> datetime | None:
-        """GitLab hears from a runner."""
         self._called("verify_runner")
         if not self.is_valid(token):
             raise Refused("403 Forbidden", call="POST /runners/verify", status=403)
@@ -256,29 +238,24 @@ class FakeGitLab(GitLab):
         return self.token_ends.get(token)
 
     def group_projects(self, group_id: int | str) -> Iterator[GitLabProject]:
-        """The projects of a group."""
         self._called("group_projects")
         for number in self.groups.get(str(group_id), []):
             yield self.projects[str(number)]
 
     def groups_above(self, project_id: int) -> tuple[int, ...]:
-        """The groups of a project."""
         self._called("groups_above", project_id)
         return self.groups_by_project.get(project_id, ())
 
     def project(self, id_or_path: int | str) -> GitLabProject:
-        """One project."""
         self._called("project")
         if str(id_or_path) not in self.projects:
             raise NOT_THERE
         return self.projects[str(id_or_path)]
 
     def own_token(self) -> GitLabToken:
-        """The token that is called with."""
         self._called("own_token")
         return self.token
 
     def version(self) -> str:
-        """GitLab's version."""
         self._called("version")
         return "19.1.0-ee"

@@ -58,18 +58,15 @@ class FakeTable(Table):
         self._stale = None
 
     def get(self, pk: str, sk: str) -> Item | None:
-        """The item, or None."""
         self._may_fail()
         item: Item | None = _copy(self.items.get((pk, sk)))
         return item
 
     def each(self, keys: Iterable[tuple[str, str]]) -> Iterator[Item]:
-        """The items that exist."""
         self._may_fail()
         yield from [_copy(self.items[key]) for key in keys if key in self.items]
 
     def query(self, pk: str, prefix: str = "") -> Iterator[Item]:
-        """The items of one partition whose sort key starts so, in the order of their bytes."""
         self._may_fail()
         with self._lock:
             keys = [key for key in self.items if key[0] == pk and key[1].startswith(prefix)]
@@ -79,7 +76,6 @@ class FakeTable(Table):
     def query_index(
         self, index: str, key: str, value: str, *, newest_first: bool = False, limit: int = 0
     ) -> Iterator[Item]:
-        """The items of one partition of an index, ordered by its sort key."""
         self._may_fail()
         hash_key, range_key = INDEXES[index]
         assert key == hash_key, f"the index {index} is by {hash_key}"
@@ -94,18 +90,15 @@ class FakeTable(Table):
             yield item if held is None else {k: v for k, v in item.items() if k in held | keys}
 
     def write(self, change: Change) -> bool:
-        """Carry out one change; False when its condition did not hold."""
         return self._carry_out([change])
 
     def update(self, change: Change) -> Item | None:
-        """Carry out one change: the attributes that it wrote, as they are now."""
         if not self.write(change):
             return None
         after: Item = _copy(self.items[change.pk, change.sk])
         return after
 
     def transact(self, changes: Sequence[Change]) -> bool:
-        """Carry out all changes or none; False when a condition did not hold."""
         if not 0 < len(changes) <= TRANSACT:
             raise Refused("a transaction takes 1 to 100 changes", changes=len(changes))
         if len({(one.table, one.pk, one.sk) for one in changes}) < len(changes):

@@ -1,13 +1,13 @@
 """An EC2 back end, one pool, and what AWS will answer."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from botocore.stub import ANY, Stubber
 
-from adapters.machines.backend import LaunchOrder
+from adapters.machines.backend import LaunchOrder, LaunchResult
 from adapters.machines.ec2 import Ec2Backend, Ec2Place, MachineKind
 from adapters.machines.expiry import Expiry, ExpiryTarget
 from fleet.config.reading import PoolConfig, read_config
@@ -40,15 +40,26 @@ class Cloud:
     ec2: Stubber
     scheduler: Stubber
 
-    def order(self, *names: str) -> LaunchOrder:
+    def order(self, *names: str, of: PoolConfig | None = None) -> LaunchOrder:
         """An order for these runners, anywhere."""
-        places = self.backend.capacity_pools(pool())
+        places = self.backend.capacity_pools(of or pool())
         return LaunchOrder(
             launch_id="l1", runner_ids=names, call_home_by=AT, expires_at=AT, try_in=places
         )
 
-    def gives(self, *machine_ids: str, errors: Any = (), **asked: Any) -> None:
-        """CreateFleet launches these."""
+    def launch(self, runners: int, *, of: PoolConfig | None = None) -> LaunchResult:
+        """What becomes of an order for `rf-linux-0` and so on."""
+        names = (f"rf-linux-{n}" for n in range(runners))
+        return self.backend.launch(of or pool(), self.order(*names, of=of))
+
+    def gives(
+        self,
+        *machine_ids: str,
+        errors: Sequence[dict[str, Any]] = (),
+        timed: bool = False,
+        **asked: Any,
+    ) -> None:
+        """CreateFleet launches these. `timed`: the last call of a launch, whose timer is taken."""
         override = {"Overrides": {"SubnetId": "subnet-1"}}
         group = {
             "LaunchTemplateAndOverrides": override,
@@ -57,6 +68,8 @@ class Cloud:
         }
         told = {"Instances": [group] if machine_ids else [], "Errors": list(errors)}
         self.ec2.add_response("create_fleet", told, _expected(asked) if asked else None)
+        if timed:
+            self.takes_timer()
 
     def takes_timer(self) -> None:
         """The expiry timer is taken."""

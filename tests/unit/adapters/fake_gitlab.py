@@ -49,6 +49,12 @@ class FakeGitLab:
         self.always: Answer | None = None  # to whatever the script has no answer to
         self._script: dict[tuple[str, str], deque[Answer]] = defaultdict(deque)
 
+    def forget(self) -> None:
+        """No script, and no requests so far."""
+        self.asked.clear()
+        self._script.clear()
+        self.always = None
+
     def answers(
         self,
         verb: str,
@@ -66,6 +72,16 @@ class FakeGitLab:
         """The next answer to `verb` on `path` is no, in GitLab's own words."""
         words = SAID.get(status, "GitLab's words")
         self.answers(verb, path, {"message": words}, status=status)
+
+    def pages(self, path: str, *pages: Any) -> None:
+        """The next answers to `GET path`: a list, page after page."""
+        for page in pages[:-1]:
+            self.answers("GET", path, page, headers=self.following(path))
+        self.answers("GET", path, pages[-1])
+
+    def following(self, path: str) -> dict[str, str]:
+        """The header by which GitLab says that a list goes on."""
+        return {"Link": f'<{self.url}/api/v4{path}?page=2>; rel="next"'}
 
     def answer(self, asked: Asked) -> Answer:
         """The answer to a request: 404 as GitLab says it where the script has none."""
@@ -111,14 +127,7 @@ def fake_gitlab() -> Iterator[FakeGitLab]:
             self.end_headers()
             self.wfile.write(content)
 
-        def do_POST(self) -> None:
-            self.do_GET()
-
-        def do_PUT(self) -> None:
-            self.do_GET()
-
-        def do_DELETE(self) -> None:
-            self.do_GET()
+        do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""

@@ -1,10 +1,10 @@
 """Job rows on a table in memory, and a few words for what tests say of them."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from adapters.ledger.jobs import JobRows
-from fleet.model import Job
+from adapters.ledger.jobs import JobRow, JobRows
+from fleet.model import Job, JobStatus
 from fleet.reasons import Reason
 from fleet.steps import Step, StepName
 from tests.fakes import AT, FakeTable
@@ -12,7 +12,7 @@ from tests.unit.fleet.facts import job as waiting, key
 
 LATER = AT + timedelta(seconds=5)
 ROUTED = Step(at=AT, name=StepName.ROUTED, reason=Reason.ROUTED)
-NOTHING: dict[str, object] = {}
+RUNNING, FINISHED = JobStatus.RUNNING, JobStatus.FINISHED
 
 
 def job(job_id: int, **facts: Any) -> Job:
@@ -32,12 +32,21 @@ class Ledger:
         for one in jobs:
             assert self.rows.route(one, [ROUTED], at=AT)
 
+    def advance(self, told: Job, *steps: Step, at: datetime = AT, **facts: object) -> bool:
+        """Whether the job's row went on to its status."""
+        return self.rows.advance(told, steps, at=at, facts=facts)
+
     def waiting_ids(self, pool: str = "docker") -> list[int]:
         return [one.job_id for one in self.rows.waiting_in(pool)]
 
     def steps(self, job_id: int) -> list[str]:
         row = self.rows.row(key(job_id))
         return [step.name for step in row.steps] if row else []
+
+    def row(self, job_id: int) -> JobRow:
+        found = self.rows.row(key(job_id))
+        assert found is not None
+        return found
 
     def job(self, job_id: int) -> Job:
         found = self.rows.job(key(job_id))

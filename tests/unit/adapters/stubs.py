@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -27,17 +26,3 @@ def scripted(service: str) -> Iterator[tuple[Any, Stubber]]:
 def _client(service: str) -> Any:
     """One for all tests: reading a service's model takes longer than most of them."""
     return _AWS.client(service)  # type: ignore[call-overload]
-
-
-class Clock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.at = datetime(2026, 8, 20, 9, 0, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.at
-
-    def pass_(self, seconds: float) -> None:
-        """Let so many seconds go by."""
-        self.at += timedelta(seconds=seconds)

@@ -53,21 +53,24 @@ def test_one_line_per_event_with_its_name_and_fields(capsys: pytest.CaptureFixtu
     }
 
 
-@pytest.mark.parametrize(("level", "name"), [(WARNING, "WARNING"), (ERROR, "ERROR")])
-def test_levels(level: int, name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    emit(DeliveryIgnored(reason="r", about="a"), level=level)
-    assert [line["level"] for line in lines(capsys)] == [name]
+def test_levels(capsys: pytest.CaptureFixture[str]) -> None:
+    for level in (WARNING, ERROR):
+        emit(DeliveryIgnored(reason="r", about="a"), level=level)
+    assert [line["level"] for line in lines(capsys)] == ["WARNING", "ERROR"]
 
 
 def test_values_are_written_for_machines(capsys: pytest.CaptureFixture[str]) -> None:
     emit(Everything())
     (line,) = lines(capsys)
-    assert line["reason"] == "red"
-    assert line["at"] == "2026-08-20T09:15:00+00:00"
-    assert line["lasted"] == 60.5
-    assert line["pools"] == ["a", "b"]
-    assert line["nothing"] is None
-    assert line["where"].startswith("<module")
+    assert line.pop("where").startswith("<module")
+    del line["timestamp"], line["event"], line["level"]
+    assert line == {
+        "reason": "red",
+        "at": "2026-08-20T09:15:00+00:00",
+        "lasted": 60.5,
+        "pools": ["a", "b"],
+        "nothing": None,
+    }
 
 
 def test_lines_carry_the_request_id_of_their_invocation(

@@ -17,19 +17,12 @@ WORDS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("word", "status"),
-    [
-        pytest.param(word, status, id=word)
-        for status, words in WORDS.items()
-        for word in words.split()
-    ],
-)
-def test_ranks_gitlabs_words(word: str, status: JobStatus) -> None:
-    assert rank(word) is status
+@pytest.mark.parametrize("status", JobStatus)
+def test_ranks_gitlabs_words(status: JobStatus) -> None:
+    assert {rank(word) for word in WORDS[status].split()} == {status}
 
 
-def test_a_word_that_nobody_knows_overwrites_nothing() -> None:
+def test_an_unknown_word_overwrites_nothing() -> None:
     assert rank("renamed_in_19_9") is JobStatus.CREATED
 
 
@@ -61,19 +54,9 @@ def test_keys_have_an_order() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("state", "covers"),
-    [
-        (RunnerState.REQUESTED, True),
-        (RunnerState.IN_FLIGHT, True),
-        (RunnerState.IDLE, True),
-        (RunnerState.BUSY, False),
-        (RunnerState.DRAINING, False),
-        (RunnerState.DONE, False),
-    ],
-)
-def test_what_counts_as_there_for_a_job(state: RunnerState, covers: bool) -> None:
-    assert runner("r", state).covers is covers
+def test_what_counts_as_there_for_a_job() -> None:
+    there = {RunnerState.REQUESTED, RunnerState.IN_FLIGHT, RunnerState.IDLE}
+    assert {state for state in RunnerState if runner("r", state).covers} == there
 
 
 def test_everything_that_is_alive_counts_for_the_size() -> None:

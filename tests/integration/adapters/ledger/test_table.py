@@ -178,6 +178,11 @@ def test_only_what_is_not_there_yet(table: Table, pk: str) -> None:
         (exists() & Attr("nothing").not_exists(), True),
         (exists() & Attr("n").not_exists(), False),
         (Attr("flag").eq(1), False),
+        (Attr("n").gt(4.5), True),
+        (Attr("n").eq("5"), False),
+        (Attr("nothing").ne(5), True),
+        (Attr("word").begins_with("b"), True),
+        (~Attr("n").eq(5), False),
     ],
 )
 def test_a_condition(condition: ConditionBase, holds: bool, table: Table, pk: str) -> None:

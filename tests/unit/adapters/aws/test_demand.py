@@ -1,7 +1,7 @@
 """The demand queue: what SQS is asked, ten at a time, and what its messages say."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -69,6 +69,12 @@ class Queue:
             },
         )
 
+    def changes(self, call: str, *batches: Iterable[dict[str, Any]]) -> None:
+        """The next calls are for these messages."""
+        for batch in batches:
+            asked = {"QueueUrl": URL, "Entries": list(batch)}
+            self.script.add_response(call, {"Successful": [], "Failed": []}, asked)
+
 
 @pytest.fixture
 def sqs() -> Iterator[Queue]:
@@ -76,105 +82,75 @@ def sqs() -> Iterator[Queue]:
         yield Queue(client, script)
 
 
-class TestSending:
-    """Demand goes to the queue, ten a call."""
-
-    def test_each_message_is_in_the_group_of_its_project(self, sqs: Queue) -> None:
-        sqs.takes(entry(0, 1), entry(1, 2, project_id=4))
-        sqs.queue.send([demand(1), demand(2, project_id=4)])
-
-    def test_many_are_sent_ten_a_call(self, sqs: Queue) -> None:
-        for batch in (range(10), range(10, 20), range(20, 21)):
-            sqs.takes(*(entry(n, n) for n in batch))
-        sqs.queue.send(demand(n) for n in range(21))
-
-    def test_none_is_no_call(self, sqs: Queue) -> None:
-        sqs.queue.send([])
-
-    def test_what_sqs_did_not_take_is_for_a_later_try(self, sqs: Queue) -> None:
-        sqs.takes(entry(0, 1), entry(1, 2), failed=1)
-        with pytest.raises(Transient, match=r"sqs\.SendMessageBatch, failed=1"):
-            sqs.queue.send([demand(1), demand(2)])
-
-    def test_what_is_given_up_goes_to_the_dead_letters(self, sqs: Queue) -> None:
-        sqs.takes(entry(0, 1), url=DEAD)
-        sqs.queue.bury(demand(1))
+def test_each_message_is_in_the_group_of_its_project(sqs: Queue) -> None:
+    sqs.takes(entry(0, 1), entry(1, 2, project_id=4))
+    sqs.queue.send([demand(1), demand(2, project_id=4)])
 
 
-class TestReceiving:
-    """Messages, whoever wrote them."""
+def test_all_calls_are_for_ten_messages_at_most_and_none_is_no_call(sqs: Queue) -> None:
+    batches = (range(10), range(10, 20), range(20, 21))
+    for batch in batches:
+        sqs.takes(*(entry(n, n) for n in batch))
+    sqs.queue.send(demand(n) for n in range(21))
+    named = [[{"Id": str(n), "ReceiptHandle": f"r{n}"} for n in batch] for batch in batches]
+    sqs.changes("delete_message_batch", *named)
+    sqs.queue.delete([received(n) for n in range(21)])
+    hidden = [[message | {"VisibilityTimeout": 1} for message in batch] for batch in named]
+    sqs.changes("change_message_visibility_batch", *hidden)
+    sqs.queue.give_back([received(n) for n in range(21)])
+    sqs.queue.send([])
+    sqs.queue.delete([])
+    sqs.queue.give_back([])
 
-    def test_say_what_was_sent_and_how_often_they_came(self, sqs: Queue) -> None:
-        body = json.dumps(demand(1).body())
-        often = {"Attributes": {"ApproximateReceiveCount": "3"}}
-        sqs.holds(
-            {"Body": body, "ReceiptHandle": "r1"} | often, {"Body": body, "ReceiptHandle": "r2"}
-        )
-        assert sqs.queue.receive() == (
-            Received(demand=demand(1), receipt="r1", times=3),
-            Received(demand=demand(1), receipt="r2", times=1),
-        )
 
-    def test_none(self, sqs: Queue) -> None:
-        sqs.holds()
-        assert sqs.queue.receive() == ()
+def test_what_sqs_did_not_take_is_for_a_later_try(sqs: Queue) -> None:
+    sqs.takes(entry(0, 1), entry(1, 2), failed=1)
+    with pytest.raises(Transient, match=r"sqs\.SendMessageBatch, failed=1"):
+        sqs.queue.send([demand(1), demand(2)])
 
-    @pytest.mark.parametrize(
-        "body",
-        [
-            "",
-            "no json",
-            "null",
-            "[]",
-            '"text"',
-            "{}",
-            json.dumps(demand(1).body() | {"job_id": "seven"}),
-            json.dumps(demand(1).body() | {"job_id": None}),
-            json.dumps(demand(1).body()).replace('"job_id": 1', '"job_id": 1e999'),
-            json.dumps({k: v for k, v in demand(1).body().items() if k != "pool"}),
-        ],
+
+def test_what_is_given_up_goes_to_the_dead_letters(sqs: Queue) -> None:
+    sqs.takes(entry(0, 1), url=DEAD)
+    sqs.queue.bury(demand(1))
+
+
+def test_messages_say_what_was_sent_and_how_often_they_came(sqs: Queue) -> None:
+    body = json.dumps(demand(1).body())
+    often = {"Attributes": {"ApproximateReceiveCount": "3"}}
+    sqs.holds({"Body": body, "ReceiptHandle": "r1"} | often, {"Body": body, "ReceiptHandle": "r2"})
+    assert sqs.queue.receive() == (
+        Received(demand=demand(1), receipt="r1", times=3),
+        Received(demand=demand(1), receipt="r2", times=1),
     )
-    def test_one_that_is_not_ours_can_be_put_away_all_the_same(self, body: str, sqs: Queue) -> None:
-        sqs.holds({"Body": body, "ReceiptHandle": "r1"})
-        assert sqs.queue.receive() == (Received(demand=None, receipt="r1", times=1),)
+    sqs.holds()
+    assert sqs.queue.receive() == ()
 
 
-class TestPuttingAway:
-    """Messages in hand are served, or come again later."""
+@pytest.mark.parametrize(
+    "body",
+    [
+        *("", "no json", "null", "[]", '"text"', "{}"),
+        json.dumps(demand(1).body() | {"job_id": "seven"}),
+        json.dumps(demand(1).body() | {"job_id": None}),
+        json.dumps(demand(1).body()).replace('"job_id": 1', '"job_id": 1e999'),
+        json.dumps({k: v for k, v in demand(1).body().items() if k != "pool"}),
+    ],
+)
+def test_a_message_that_is_not_ours_can_be_put_away_all_the_same(body: str, sqs: Queue) -> None:
+    sqs.holds({"Body": body, "ReceiptHandle": "r1"})
+    assert sqs.queue.receive() == (Received(demand=None, receipt="r1", times=1),)
 
-    def test_served_ones_are_deleted_ten_a_call(self, sqs: Queue) -> None:
-        for batch in (range(10), range(10, 12)):
-            entries = [{"Id": str(n), "ReceiptHandle": f"r{n}"} for n in batch]
-            asked = {"QueueUrl": URL, "Entries": entries}
-            sqs.script.add_response("delete_message_batch", {"Successful": [], "Failed": []}, asked)
-        sqs.queue.delete([received(n) for n in range(12)])
 
-    def test_each_comes_again_after_twice_as_long_and_never_later_than_a_quarter_of_an_hour(
-        self, sqs: Queue
-    ) -> None:
-        waits = {1: 1, 2: 2, 3: 4, 10: 512, 11: 900, 5000: 900}
-        entries = [
-            {"Id": str(n), "ReceiptHandle": f"r{n}", "VisibilityTimeout": wait_s}
-            for n, wait_s in enumerate(waits.values())
-        ]
-        answer: dict[str, Any] = {"Successful": [], "Failed": []}
-        asked = {"QueueUrl": URL, "Entries": entries}
-        sqs.script.add_response("change_message_visibility_batch", answer, asked)
-        sqs.queue.give_back([received(n, times) for n, times in enumerate(waits)])
-
-    def test_many_are_given_back_ten_a_call(self, sqs: Queue) -> None:
-        for batch in (range(10), range(10, 11)):
-            entries = [
-                {"Id": str(n), "ReceiptHandle": f"r{n}", "VisibilityTimeout": 1} for n in batch
-            ]
-            answer: dict[str, Any] = {"Successful": [], "Failed": []}
-            asked = {"QueueUrl": URL, "Entries": entries}
-            sqs.script.add_response("change_message_visibility_batch", answer, asked)
-        sqs.queue.give_back([received(n) for n in range(11)])
-
-    def test_none_is_no_call(self, sqs: Queue) -> None:
-        sqs.queue.delete([])
-        sqs.queue.give_back([])
+def test_each_comes_again_after_twice_as_long_and_never_later_than_a_quarter_of_an_hour(
+    sqs: Queue,
+) -> None:
+    waits = {1: 1, 2: 2, 3: 4, 10: 512, 11: 900, 5000: 900}
+    hidden = [
+        {"Id": str(n), "ReceiptHandle": f"r{n}", "VisibilityTimeout": wait_s}
+        for n, wait_s in enumerate(waits.values())
+    ]
+    sqs.changes("change_message_visibility_batch", hidden)
+    sqs.queue.give_back([received(n, times) for n, times in enumerate(waits)])
 
 
 @pytest.mark.parametrize(

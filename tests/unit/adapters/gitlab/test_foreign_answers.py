@@ -1,6 +1,6 @@
 """What stands between us and GitLab answers with GitLab's statuses: none of that is a fact."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -11,8 +11,8 @@ from adapters.gitlab.answer import NotGitLabs, read_refusal
 from adapters.gitlab.client import Budget, GitLab, NewRunner
 from fleet.errors import FleetError, Refused, Transient
 from fleet.hook_scope import HookScope
+from tests.fakes import Clock
 from tests.unit.adapters.fake_gitlab import Answer, FakeGitLab, fake_gitlab
-from tests.unit.adapters.stubs import Clock
 
 NEW = NewRunner(kind="instance_type", description="rf-a", tags=("a",))
 SCOPE = HookScope(kind="project", id=7)
@@ -113,19 +113,26 @@ MISFITS: Mapping[str, Answer] = {
 }
 
 
-@pytest.fixture(scope="module")
-def fake() -> Iterator[FakeGitLab]:
-    with fake_gitlab() as running:
-        running.answers("GET", "/sso", PAGE)
-        yield running
+@pytest.fixture
+def fake(fake: FakeGitLab) -> FakeGitLab:
+    """It has a login page."""
+    fake.answers("GET", "/sso", PAGE)
+    return fake
 
 
-def outcome(fake: FakeGitLab, name: str) -> object:
-    """What a call ends with."""
+def outcome(fake: FakeGitLab, name: str, answer: Answer) -> object:
+    """What a call ends with where everything is answered so."""
+    fake.always = answer
     try:
         return CALLS[name](client(fake.url))
     except FleetError as error:
         return error
+
+
+def believed(fake: FakeGitLab, name: str, answers: Mapping[str, Answer]) -> dict[str, object]:
+    """The answers after which the call can be anything but tried again, by what gives them."""
+    ends = {giver: outcome(fake, name, answer) for giver, answer in answers.items()}
+    return {giver: end for giver, end in ends.items() if type(end) is not Transient}
 
 
 @cache
@@ -141,43 +148,32 @@ def test_the_table_has_every_method() -> None:
 
 @pytest.mark.parametrize("name", CALLS)
 def test_only_gitlabs_own_word_counts(name: str, fake: FakeGitLab) -> None:
-    outcomes = {}
-    for giver, fake.always in FOREIGN.items():
-        outcomes[giver] = outcome(fake, name)
-    assert {giver: got for giver, got in outcomes.items() if type(got) is not Transient} == {}
+    assert believed(fake, name, FOREIGN) == {}
 
 
 @pytest.mark.parametrize("name", sorted(CALLS.keys() - {"delete_runner", "test_hook"}))
 def test_json_of_another_kind_is_no_answer(name: str, fake: FakeGitLab) -> None:
-    outcomes = {}
-    objects_of_lists = {"an object": foreign(200, "{}", JSON)} if name in LISTS else {}
-    items = {"not of objects": foreign(200, '[1, "a"]', JSON)} if name in LISTS else {}
-    for giver, fake.always in {**MISFITS, **objects_of_lists, **items}.items():
-        outcomes[giver] = outcome(fake, name)
-    assert {giver: got for giver, got in outcomes.items() if type(got) is not Transient} == {}
+    of_lists = {"an object": "{}", "not of objects": '[1, "a"]'} if name in LISTS else {}
+    others = {giver: foreign(200, body, JSON) for giver, body in of_lists.items()}
+    assert believed(fake, name, {**MISFITS, **others}) == {}
 
 
-@pytest.mark.parametrize("answer", [*FOREIGN.values(), foreign(200, "{}", JSON)])
-def test_a_deletion_is_a_204(answer: Answer, fake: FakeGitLab) -> None:
-    fake.always = answer
-    assert type(outcome(fake, "delete_runner")) is Transient
+def test_a_deletion_is_a_204(fake: FakeGitLab) -> None:
+    assert type(outcome(fake, "delete_runner", foreign(200, "{}", JSON))) is Transient
 
 
 @pytest.mark.parametrize("name", ["job", "runner", "cancel_job", "update_runner", "hook_health"])
 def test_an_answer_about_another_thing_is_none(name: str, fake: FakeGitLab) -> None:
     body = '{"id": 1000, "name": "a", "status": "success", "url": "https://a"}'
-    fake.always = foreign(200, body, JSON)
-    assert type(outcome(fake, name)) is Transient
+    assert type(outcome(fake, name, foreign(200, body, JSON))) is Transient
 
 
 @pytest.mark.parametrize("verb", ["retry_job", "update_runner", "delete_runner"])
 def test_a_write_does_not_follow_a_redirect(verb: str, fake: FakeGitLab) -> None:
     """It would arrive as a read, or bring its body to a login page."""
-    fake.always = foreign(308, "", {"Location": f"{fake.url}/sso?secret=1"})
-    fake.asked.clear()
-    error = outcome(fake, verb)
-    assert type(error) is Transient
-    assert len(fake.asked) == 1
+    there = {"Location": f"{fake.url}/sso?secret=1"}
+    error = outcome(fake, verb, foreign(308, "", there))
+    assert (type(error), len(fake.asked)) == (Transient, 1)
     assert "to=http://127.0.0.1" in str(error)
     assert "secret" not in str(error)
 
@@ -185,13 +181,8 @@ def test_a_write_does_not_follow_a_redirect(verb: str, fake: FakeGitLab) -> None
 @pytest.mark.parametrize("to", ["https://gitlab.example.com", "http://127.0.0.2:1"])
 def test_a_read_that_is_sent_to_another_address_says_so(to: str, fake: FakeGitLab) -> None:
     """Reads that work would hide that writes do not."""
-    with fake_gitlab() as there:
-        there.answers("GET", "/version", {"version": "19.0.0"})
-        fake.always = foreign(301, "", {"Location": f"{to}/api/v4/version"})
-        fake.asked.clear()
-        error = outcome(fake, "version")
-    assert type(error) is Transient
-    assert len(fake.asked) == 1
+    error = outcome(fake, "version", foreign(301, "", {"Location": f"{to}/api/v4/version"}))
+    assert (type(error), len(fake.asked)) == (Transient, 1)
     assert "the address that it redirects to (" in str(error)
     assert f"to={to}" in str(error)
 
@@ -200,15 +191,14 @@ def test_a_read_may_go_on_to_another_page(fake: FakeGitLab) -> None:
     """A project that moved, a file in an object storage."""
     with fake_gitlab() as there:
         there.answers("GET", "/moved", {"version": "19.0.0"})
-        fake.always = foreign(302, "", {"Location": f"{there.url}/api/v4/moved"})
-        assert not isinstance(outcome(fake, "version"), Exception)
+        moved = foreign(302, "", {"Location": f"{there.url}/api/v4/moved"})
+        assert outcome(fake, "version", moved) == "19.0.0"
 
 
 @pytest.mark.parametrize("name", CALLS)
 def test_every_call_is_counted(name: str, fake: FakeGitLab) -> None:
     budget = Budget(calls_per_minute=1, clock=Clock())
     budget.take()
-    fake.asked.clear()
     with pytest.raises(Transient, match="used up"):
         CALLS[name](GitLab(fake.url, "glpat-1", budget=budget))
     assert fake.asked == []
@@ -219,10 +209,9 @@ def test_every_call_is_counted(name: str, fake: FakeGitLab) -> None:
 )
 @pytest.mark.parametrize("name", CALLS)
 def test_what_gitlab_refuses_is_not_gone_and_not_empty(
-    name: str, status: int, kind: type[FleetError], fake: FakeGitLab
+    name: str, status: int, kind: type[FleetError], fake: FakeGitLab, gitlab: GitLab
 ) -> None:
     fake.always = foreign(status, f'{{"message": "{status} said so"}}', JSON)
-    gitlab = GitLab(fake.url, "glpat-1", budget=Budget(calls_per_minute=300, clock=Clock()))
     if (name, status) == ("is_protected", 403):
         assert CALLS[name](gitlab) is None, "the token may not look"
     else:
@@ -230,41 +219,38 @@ def test_what_gitlab_refuses_is_not_gone_and_not_empty(
             CALLS[name](gitlab)
 
 
-class TestWhatIsGitLabs:
-    """GitLab's own refusals, which are facts."""
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (404, {"message": "404 Project Not Found"}, "404 Project Not Found"),
+        (403, {"message": "403 Forbidden - Job is not retryable"}, None),
+        (401, {"error": "invalid_token", "error_description": "Token was revoked."}, None),
+        (403, {"error": "insufficient_scope", "scope": "api"}, "insufficient_scope"),
+        (400, {"message": {"tags_list": ["is bad"]}}, '{"tags_list": ["is bad"]}'),
+        (400, {"error": "name is missing"}, "name is missing"),
+        (422, {"message": "Hook execution failed"}, None),
+        (405, {"error": "405 Not Allowed"}, None),
+    ],
+)
+def test_gitlabs_own_refusals_are_facts_by_their_words(
+    status: int, body: dict[str, Any], words: str | None, fake: FakeGitLab
+) -> None:
+    error = outcome(fake, "version", Answer(status=status, body=body))
+    assert type(error) is Refused
+    assert error.facts["status"] == status
+    assert words is None or status in (401, 404) or error.facts["said"] == words
 
-    @pytest.mark.parametrize(
-        ("status", "body", "words"),
-        [
-            (404, {"message": "404 Project Not Found"}, "404 Project Not Found"),
-            (403, {"message": "403 Forbidden - Job is not retryable"}, None),
-            (401, {"error": "invalid_token", "error_description": "Token was revoked."}, None),
-            (403, {"error": "insufficient_scope", "scope": "api"}, "insufficient_scope"),
-            (400, {"message": {"tags_list": ["is bad"]}}, '{"tags_list": ["is bad"]}'),
-            (400, {"error": "name is missing"}, "name is missing"),
-            (422, {"message": "Hook execution failed"}, None),
-            (405, {"error": "405 Not Allowed"}, None),
-        ],
-    )
-    def test_by_its_words(self, status: int, body: dict[str, Any], words: str | None) -> None:
-        with fake_gitlab() as fake:
-            fake.answers("GET", "/version", body, status=status)
-            error = outcome(fake, "version")
-        assert type(error) is Refused
-        assert error.facts["status"] == status
-        assert words is None or status in (401, 404) or error.facts["said"] == words
 
-    def test_by_the_header_of_rails(self) -> None:
-        body = b'{"message": "Terms of service"}'
-        with pytest.raises(NotGitLabs):
-            read_refusal(403, JSON, body)
-        said = read_refusal(403, {**JSON, "X-Gitlab-Meta": '{"version":"1"}'}, body)
-        assert said.words == "Terms of service"
+def test_gitlabs_own_refusals_are_facts_by_the_header_of_rails() -> None:
+    body = b'{"message": "Terms of service"}'
+    with pytest.raises(NotGitLabs):
+        read_refusal(403, JSON, body)
+    said = read_refusal(403, {**JSON, "X-Gitlab-Meta": '{"version":"1"}'}, body)
+    assert said.words == "Terms of service"
 
-    def test_a_call_that_it_does_not_know_says_nothing_of_the_thing(self) -> None:
-        """An older GitLab, or one below another path: the runner may be there for all that."""
-        with fake_gitlab() as fake:
-            fake.answers("GET", "/runners/31", {"error": "404 Not Found"}, status=404)
-            error = outcome(fake, "runner")
-        assert type(error) is Refused
-        assert "too old" in str(error)
+
+def test_a_call_that_gitlab_does_not_know_says_nothing_of_the_thing(fake: FakeGitLab) -> None:
+    """An older GitLab, or one below another path: the runner may be there for all that."""
+    error = outcome(fake, "runner", Answer(status=404, body={"error": "404 Not Found"}))
+    assert type(error) is Refused
+    assert "too old" in str(error)

@@ -3,12 +3,12 @@ from typing import Any
 
 import pytest
 
-from adapters.gitlab.hook_values import GitLabHook, HookTarget
+from adapters.gitlab.hook_values import GitLabHook, HookTarget, Verification
 from fleet.errors import Transient
 from fleet.hook_scope import HookScope
 
-PROJECT = HookScope(kind="project", id=77)
-TARGET = HookTarget(scope=PROJECT, url="https://hooks.example.com/webhook")
+LEFT_OUT = object()
+TARGET = HookTarget(scope=HookScope(kind="project", id=77), url="https://hooks.example.com/webhook")
 BODY: dict[str, Any] = {
     "id": 5,
     "url": "https://hooks.example.com/webhook",
@@ -22,51 +22,46 @@ BODY: dict[str, Any] = {
 }
 
 
+def events(target: HookTarget, *, wanted: bool) -> set[str]:
+    """The events that a hook asks for, or that it turns off."""
+    return {
+        name
+        for name, is_on in target.body().items()
+        if name.endswith("_events") and is_on == wanted
+    }
+
+
 def test_asks_for_job_events_and_turns_every_other_event_off() -> None:
-    body = TARGET.body()
-    wanted = {name for name, value in body.items() if name.endswith("_events") and value}
-    unwanted = {name for name, value in body.items() if name.endswith("_events") and not value}
-    assert wanted == {"job_events"}
-    assert "push_events" in unwanted  # GitLab's default is true
-    assert "member_events" not in unwanted  # of groups only
-
-
-def test_of_a_group_has_more_events_to_turn_off() -> None:
-    target = HookTarget(scope=HookScope(kind="group", id=42), url="https://h")
-    assert {"member_events", "subgroup_events", "project_events"} <= set(target.body())
-    assert target.path == "/groups/42/hooks"
+    group = HookTarget(scope=HookScope(kind="group", id=42), url="https://h")
+    of_groups = {"member_events", "subgroup_events", "project_events"}
+    assert events(TARGET, wanted=True) == events(group, wanted=True) == {"job_events"}
+    assert "push_events" in events(TARGET, wanted=False)  # GitLab's default is true
+    assert events(group, wanted=False) - events(TARGET, wanted=False) == of_groups
+    assert group.path == "/groups/42/hooks"
 
 
 @pytest.mark.parametrize(
-    ("changes", "fits"),
+    ("changes", "verification", "fits"),
     [
-        ({}, True),
-        ({"token_present": False}, False),
-        ({"job_events": False}, False),
-        ({"push_events": True}, False),
-        ({"an_event_of_next_year_events": True}, False),
-        ({"push_events_branch_filter": "main"}, True),
-        ({"enable_ssl_verification": False}, False),
+        ({}, "secret-token", True),
+        ({"token_present": False}, "secret-token", False),
+        ({"token_present": LEFT_OUT}, "secret-token", False),
+        ({"job_events": False}, "secret-token", False),
+        ({"job_events": LEFT_OUT}, "secret-token", False),
+        ({"push_events": True}, "secret-token", False),
+        ({"an_event_of_next_year_events": True}, "secret-token", False),
+        ({"push_events_branch_filter": "main"}, "secret-token", True),
+        ({"enable_ssl_verification": False}, "secret-token", False),
+        ({}, "signing-token", False),
+        ({"signing_token_present": True}, "signing-token", True),
+        ({"signing_token_present": LEFT_OUT}, "signing-token", False),  # an older GitLab
     ],
 )
-def test_fits_only_as_asked(changes: dict[str, Any], fits: bool) -> None:
-    assert GitLabHook.read(BODY | changes).fits(TARGET, "secret-token") is fits
-
-
-def test_a_secret_token_is_no_signing_token() -> None:
-    assert not GitLabHook.read(BODY).fits(TARGET, "signing-token")
-    assert GitLabHook.read(BODY | {"signing_token_present": True}).fits(TARGET, "signing-token")
-
-
-@pytest.mark.parametrize("left_out", ["job_events", "token_present"])
-def test_a_field_that_gitlab_leaves_out_counts_as_false(left_out: str) -> None:
-    body = {name: value for name, value in BODY.items() if name != left_out}
-    assert not GitLabHook.read(body).fits(TARGET, "secret-token")
-
-
-def test_a_gitlab_without_signatures_shows_none() -> None:
-    older = {name: value for name, value in BODY.items() if name != "signing_token_present"}
-    assert not GitLabHook.read(older).fits(TARGET, "signing-token")
+def test_fits_only_as_asked(
+    changes: dict[str, Any], verification: Verification, fits: bool
+) -> None:
+    body = {name: value for name, value in (BODY | changes).items() if value is not LEFT_OUT}
+    assert GitLabHook.read(body).fits(TARGET, verification) is fits
 
 
 def test_health_says_until_when() -> None:

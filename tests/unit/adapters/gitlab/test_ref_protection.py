@@ -1,14 +1,13 @@
 """Whether a job counts as protected, asked of GitLab's own answers about its ref."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from adapters.gitlab.client import Budget, GitLab
+from adapters.gitlab.client import GitLab
 from fleet.errors import FleetError, Refused, Transient
-from tests.unit.adapters.fake_gitlab import FakeGitLab, fake_gitlab
-from tests.unit.adapters.stubs import Clock
+from tests.fakes import Clock
+from tests.unit.adapters.fake_gitlab import FakeGitLab
 
 BRANCHES = "/projects/77/repository/branches/"
 TAGS = "/projects/77/repository/tags/"
@@ -20,22 +19,6 @@ MERGE_REQUEST = {
     "target_project_id": 77,
 }
 SETTING = "protect_merge_request_pipelines"
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeGitLab]:
-    with fake_gitlab() as server:
-        yield server
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def gitlab(fake: FakeGitLab, clock: Clock) -> GitLab:
-    return GitLab(fake.url, "glpat-x", budget=Budget(calls_per_minute=300, clock=clock))
 
 
 @pytest.mark.parametrize("protected", [True, False])
@@ -98,8 +81,12 @@ def test_a_ref_of_gitlabs_own_is_not_asked_about(
     assert fake.asked == []
 
 
-def test_what_gitlab_does_not_say_is_not_known(fake: FakeGitLab, gitlab: GitLab) -> None:
-    fake.answers("GET", f"{TAGS}v1", {"name": "v1", "message": ""})
+@pytest.mark.parametrize("status", [200, 403, 404])
+def test_what_gitlab_does_not_say_is_not_known(
+    fake: FakeGitLab, gitlab: GitLab, status: int
+) -> None:
+    said = {"name": "v1", "message": "" if status == 200 else f"{status} no"}
+    fake.answers("GET", f"{TAGS}v1", said, status=status)
     assert gitlab.is_protected(77, "v1", is_tag=True) is None
 
 
@@ -110,14 +97,6 @@ def test_an_answer_of_another_kind_or_about_another_ref_is_none(
     fake.answers("GET", f"{BRANCHES}main", body)
     with pytest.raises(Transient):
         gitlab.is_protected(77, "main", is_tag=False)
-
-
-@pytest.mark.parametrize("status", [403, 404])
-def test_a_token_that_may_not_look_leaves_it_unknown(
-    fake: FakeGitLab, gitlab: GitLab, status: int
-) -> None:
-    fake.refuses("GET", f"{BRANCHES}main", status)
-    assert gitlab.is_protected(77, "main", is_tag=False) is None
 
 
 @pytest.mark.parametrize(("status", "error"), [(500, Transient), (401, Refused)])
@@ -138,7 +117,7 @@ def test_an_answer_is_kept_for_a_minute(fake: FakeGitLab, gitlab: GitLab, clock:
     fake.answers("GET", f"{BRANCHES}main", {"name": "main", "protected": True})
     answers = []
     for seconds in (0, 59, 1):
-        clock.pass_(seconds)
+        clock.go(seconds)
         answers.append(gitlab.is_protected(77, "main", is_tag=False))
     assert answers == [False, False, True]
     assert len(fake.asked) == 2

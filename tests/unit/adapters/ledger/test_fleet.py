@@ -25,329 +25,20 @@ CONFIG = StoredConfig(
     removed={"old": AT},
     tls_ca="PEM",
 )
-DRY = BackOff(until=AT, failures=2, code="InsufficientInstanceCapacity")
-WRONG = BackOff(until=AT, failures=1, code="InvalidParameterValue")
-
-
-def later(seconds: float) -> datetime:
-    return AT + timedelta(seconds=seconds)
-
-
-@pytest.fixture
-def table() -> FakeTable:
-    return FakeTable()
-
-
-@pytest.fixture
-def fleet(table: FakeTable) -> FleetRows:
-    return FleetRows(table)
-
-
-class TestConfig:
-    """The fleet.toml in force."""
-
-    def test_there_is_none_before_the_first_time(self, fleet: FleetRows) -> None:
-        assert fleet.config() is None
-
-    def test_the_last_one_counts(self, fleet: FleetRows) -> None:
-        fleet.store_config(CONFIG)
-        assert fleet.config() == CONFIG
-        newer = StoredConfig(text="[other]", version="v2", applied_at=later(9))
-        fleet.store_config(newer)
-        assert fleet.config() == newer
-
-
-class TestPools:
-    """What is remembered of a pool besides its runners."""
-
-    def test_nothing_before_its_first_launch(self, fleet: FleetRows) -> None:
-        assert fleet.pool("docker") == PoolRow(name="docker", back_off={})
-
-    def test_each_note_leaves_the_others_as_they_are(
-        self, fleet: FleetRows, table: FakeTable
-    ) -> None:
-        table.write(Change(pk="pool#docker", sk="pool", add={"in_use": 3, "version": 2}))
-        fleet.note_back_off("docker", {"m7i.large/a/spot": DRY})
-        fleet.note_refused("docker", "no such image", "v1")
-        fleet.note_decision("docker", "backlog", wants_room=True)
-        fleet.note_verified("docker", later(1))
-        assert fleet.pool("docker") == PoolRow(
-            name="docker",
-            in_use=3,
-            version=2,
-            back_off={"m7i.large/a/spot": DRY},
-            refused="no such image",
-            refused_version="v1",
-            reason="backlog",
-            wants_room=True,
-            verified_at=later(1),
-        )
-        assert fleet.pool("small") == PoolRow(name="small", back_off={})
-
-    def test_the_newest_note_counts(self, fleet: FleetRows) -> None:
-        fleet.note_decision("docker", "backlog", wants_room=True)
-        fleet.note_decision("docker", "balanced")
-        fleet.note_back_off("docker", {"a": DRY, "b": DRY})
-        fleet.note_back_off("docker", {"b": WRONG})
-        row = fleet.pool("docker")
-        assert (row.reason, row.wants_room, row.back_off) == ("balanced", False, {"b": WRONG})
-
-    def test_accepted_again_is_not_refused_any_more(self, fleet: FleetRows) -> None:
-        fleet.note_back_off("docker", {"a": DRY})
-        fleet.note_refused("docker", "no such image", "v1")
-        fleet.note_accepted("docker")
-        row = fleet.pool("docker")
-        assert (row.refused, row.refused_version, row.back_off) == (None, None, {"a": DRY})
-
-    def test_a_new_configuration_forgives_what_the_old_one_was_refused_for(
-        self, fleet: FleetRows
-    ) -> None:
-        fleet.note_back_off("docker", {"a": DRY, "b": WRONG})
-        fleet.note_refused("docker", "no such image", "v1")
-        fleet.forgive("docker")
-        row = fleet.pool("docker")
-        assert (row.refused, row.refused_version) == (None, None)
-        assert row.back_off == {"a": DRY}, "a place that was empty still is"
-
-    @pytest.mark.parametrize("refused", [True, False])
-    def test_either_mark_is_forgiven_without_the_other(
-        self, refused: bool, fleet: FleetRows
-    ) -> None:
-        if refused:
-            fleet.note_refused("docker", "no such image", "v1")
-        else:
-            fleet.note_back_off("docker", {"b": WRONG})
-        fleet.forgive("docker")
-        assert fleet.pool("docker") == PoolRow(name="docker", back_off={})
-
-    def test_where_there_is_nothing_to_forgive_nothing_is_written(
-        self, fleet: FleetRows, table: FakeTable
-    ) -> None:
-        fleet.forgive("docker")
-        fleet.note_back_off("small", {"a": DRY})
-        before = table.writes
-        fleet.forgive("small")
-        assert table.writes == before
-        assert ("pool#docker", "pool") not in table.items
-
-
-class TestProjects:
-    """Whose pending jobs are read."""
-
-    def test_are_watched_by_gitlab(self, fleet: FleetRows) -> None:
-        fleet.watch(HERE, 7, "acme/demo", at=AT)
-        fleet.watch(ELSEWHERE, 7, "other/demo", at=AT)
-        (one,) = fleet.watched(HERE)
-        assert (one.project_id, one.instance, one.path) == (7, HERE, "acme/demo")
-        assert (one.last_hook_at, one.last_polled_at, one.hook_healthy) == (None, None, True)
-
-    def test_a_hook_and_a_reading_are_remembered(self, fleet: FleetRows) -> None:
-        fleet.heard_from(HERE, 7, "acme/demo", at=AT)
-        fleet.note_polled(HERE, 7, at=later(1))
-        (one,) = fleet.watched(HERE)
-        assert (one.last_hook_at, one.last_polled_at, one.path) == (AT, later(1), "acme/demo")
-
-    def test_a_path_is_kept_until_there_is_a_new_one(self, fleet: FleetRows) -> None:
-        fleet.watch(HERE, 7, "acme/demo", at=AT)
-        fleet.watch(HERE, 7, "", at=AT)
-        fleet.note_polled(HERE, 7, at=AT)
-        assert [one.path for one in fleet.watched(HERE)] == ["acme/demo"]
-        fleet.heard_from(HERE, 7, "acme/renamed", at=AT)
-        assert [one.path for one in fleet.watched(HERE)] == ["acme/renamed"]
-
-    @pytest.mark.parametrize(("after_s", "seen_s"), [(30, 0), (59, 0), (61, 61)])
-    def test_processes_write_one_project_once_a_minute_between_them(
-        self, after_s: float, seen_s: float, table: FakeTable
-    ) -> None:
-        FleetRows(table).heard_from(HERE, 7, "acme/demo", at=AT)
-        another = FleetRows(table)
-        another.heard_from(HERE, 7, "acme/demo", at=later(after_s))
-        (one,) = another.watched(HERE)
-        assert one.last_hook_at == later(seen_s)
-
-    @pytest.mark.parametrize(
-        ("scope", "instance", "well"),
-        [
-            ("project:7", HERE, {7: False, 77: True}),
-            ("group:42", HERE, {7: False, 77: False}),
-            ("project:7", ELSEWHERE, {7: True, 77: True}),
-            ("group:42", ELSEWHERE, {7: True, 77: True}),
-        ],
-    )
-    def test_a_sick_hook_is_its_projects_trouble(
-        self, scope: str, instance: str, well: dict[int, bool], fleet: FleetRows
-    ) -> None:
-        for project_id in (7, 77):
-            fleet.watch(HERE, project_id, "acme/demo", at=AT)
-        hook = replace(HOOK, scope=HookScope.read(scope), instance=instance)
-        fleet.record_hook(hook)
-        assert all(one.hook_healthy for one in fleet.watched(HERE))
-        fleet.record_hook(replace(hook, healthy=False))
-        assert {one.project_id: one.hook_healthy for one in fleet.watched(HERE)} == well
-
-    def test_groups_are_listed_again_after_a_while(self, fleet: FleetRows) -> None:
-        every = timedelta(seconds=60)
-        assert fleet.listing_due(HERE, at=AT, every=every)
-        fleet.note_listed(HERE, at=AT)
-        due = [fleet.listing_due(HERE, at=later(s), every=every) for s in (0, 59, 60, 61)]
-        assert due == [False, False, True, True]
-        assert fleet.listing_due(ELSEWHERE, at=AT, every=every)
-
-
-class TestPipelines:
-    """Of all the hooks of one pipeline, one has its jobs read."""
-
-    def claim(self, fleet: FleetRows, after_s: float = 0, pipeline_id: int = 5) -> Reading:
-        return fleet.claim_pipeline(HERE, pipeline_id, at=later(after_s))
-
-    def test_the_first_reads_and_the_others_wait_for_it(self, fleet: FleetRows) -> None:
-        assert [self.claim(fleet) for _ in range(2)] == [Reading.MINE, Reading.UNDER_WAY]
-        fleet.note_pipeline(HERE, 5, read=True)
-        assert self.claim(fleet, 1) is Reading.DONE
-
-    def test_one_that_could_not_be_read_may_be_claimed_again(self, fleet: FleetRows) -> None:
-        self.claim(fleet)
-        fleet.note_pipeline(HERE, 5, read=False)
-        assert self.claim(fleet, 1) is Reading.MINE
-
-    @pytest.mark.parametrize("read", [True, False])
-    def test_after_ten_seconds_it_is_read_anew(self, read: bool, fleet: FleetRows) -> None:
-        self.claim(fleet)
-        if read:
-            fleet.note_pipeline(HERE, 5, read=True)
-        told = [self.claim(fleet, after_s) for after_s in (10, 10.5, 11)]
-        before = Reading.DONE if read else Reading.UNDER_WAY
-        assert told == [before, Reading.MINE, Reading.UNDER_WAY]
-
-    def test_each_is_claimed_for_itself(self, fleet: FleetRows) -> None:
-        self.claim(fleet)
-        assert self.claim(fleet, pipeline_id=6) is Reading.MINE
-        assert fleet.claim_pipeline(ELSEWHERE, 5, at=AT) is Reading.MINE
-
-    @pytest.mark.parametrize(
-        ("done", "waits", "after_s", "owes"),
-        [
-            (False, False, 0, True),  # its reader may have died with jobs routed
-            (False, False, 240, True),
-            (False, False, 241, False),  # no execution is that old
-            (True, True, 0, True),
-            (True, True, 241, False),
-            (True, False, 0, False),
-        ],
-    )
-    def test_a_wake_is_owed_until_its_reader_has_surely_ended(
-        self, done: bool, waits: bool, after_s: float, owes: bool, fleet: FleetRows
-    ) -> None:
-        assert not fleet.owes_wake(HERE, 5, at=AT)
-        self.claim(fleet)
-        if done:
-            fleet.note_pipeline(HERE, 5, read=True, waits=waits)
-        assert fleet.owes_wake(HERE, 5, at=later(after_s)) == owes
-
-    def test_a_reader_that_is_late_leaves_no_wake_owed_for_what_is_forgotten(
-        self, fleet: FleetRows
-    ) -> None:
-        fleet.note_pipeline(HERE, 5, read=True, waits=True)
-        assert not fleet.owes_wake(HERE, 5, at=AT)
-
-    def test_is_forgotten_after_an_hour(self, fleet: FleetRows, table: FakeTable) -> None:
-        self.claim(fleet)
-        (item,) = table.items.values()
-        assert item["ttl"] == int(later(3600).timestamp())
-
-
-class TestStrays:
-    """Since when something is there that has no row."""
-
-    def test_counts_from_the_first_time(self, fleet: FleetRows) -> None:
-        told = [fleet.stray_since("i-1", at=later(s)) for s in (0, 60, 120)]
-        assert told == [AT, AT, AT]
-        assert fleet.stray_since("i-2", at=later(60)) == later(60)
-
-    def test_is_forgotten_after_a_day(self, fleet: FleetRows, table: FakeTable) -> None:
-        fleet.stray_since("i-1", at=AT)
-        (item,) = table.items.values()
-        assert item["ttl"] == int(later(86_400).timestamp())
-
-
 HOOK = HookRow(
     instance=HERE,
     scope=HookScope.read("project:7"),
     hook_id=5,
     url="https://hooks.example.com/webhook",
     verification="signing-token",
+    name="project:7@0",
 )
+DRY = BackOff(until=AT, failures=2, code="InsufficientInstanceCapacity")
+WRONG = BackOff(until=AT, failures=1, code="InvalidParameterValue")
 
 
-class TestHooks:
-    """The webhooks that we registered."""
-
-    def test_one_for_each_scope_of_each_gitlab(self, fleet: FleetRows) -> None:
-        sick = replace(HOOK, scope=HookScope.read("group:42"), healthy=False, detail="disabled")
-        for hook in (HOOK, sick, replace(HOOK, instance=ELSEWHERE)):
-            fleet.record_hook(hook)
-        assert set(fleet.hooks(HERE)) == {HOOK, sick}
-        assert fleet.hooks(ELSEWHERE) == (replace(HOOK, instance=ELSEWHERE),)
-
-    def test_the_last_look_counts(self, fleet: FleetRows) -> None:
-        fleet.record_hook(replace(HOOK, healthy=False, detail="disabled"))
-        fleet.record_hook(replace(HOOK, hook_id=6))
-        assert fleet.hooks(HERE) == (replace(HOOK, hook_id=6),)
-
-    def test_which_secret_gitlab_uses_is_noted_for_the_hook_it_is_of(
-        self, fleet: FleetRows
-    ) -> None:
-        row = replace(HOOK, name=f"{HOOK.scope}@0", secret_ids=("new", "old", "older"))
-        fleet.record_hook(row)
-        assert row.outdated_below is None
-        for hook, used in ((row.name, "old"), (f"{HOOK.scope}@1", "x"), ("project:9@0", "y")):
-            fleet.note_delivery(HERE, hook, used, at=AT)
-        assert fleet.hooks(HERE) == (replace(row, used_id="old", heard_at=AT),)
-        assert fleet.hooks(HERE)[0].outdated_below == "old"
-        fleet.record_hook(row)  # a registration does not know it
-        assert fleet.hook(HERE, HOOK.scope) == replace(row, used_id="old", heard_at=AT)
-        fleet.note_delivery(HERE, row.name, "older", at=AT)
-        assert fleet.hooks(HERE)[0].outdated_below is None
-        assert fleet.hook(ELSEWHERE, HOOK.scope) is None
-
-    def test_deliveries_of_one_secret_are_written_every_ten_seconds(self) -> None:
-        table = CountingTable()
-        fleet = FleetRows(table)
-        row = replace(HOOK, name=f"{HOOK.scope}@0")
-        fleet.record_hook(row)
-        before = table.tried
-        for seconds in range(20):
-            fleet.note_delivery(HERE, row.name, "new", at=later(seconds))
-        assert table.tried - before == 2
-        assert fleet.hooks(HERE) == (replace(row, used_id="new", heard_at=later(10)),)
-
-    def test_a_hook_that_was_removed_is_not_watched_and_stays_so(self, fleet: FleetRows) -> None:
-        row = replace(HOOK, name=f"{HOOK.scope}@0")
-        fleet.record_hook(row)
-        for _ in range(2):
-            fleet.forget_hook(HERE, HOOK.scope)
-        fleet.note_delivery(HERE, row.name, "late", at=AT)
-        assert fleet.hooks(HERE) == ()
-
-    @pytest.mark.parametrize("before", [None, AT])
-    def test_a_look_at_what_was_registered_again_meanwhile_tells_nothing(
-        self, before: datetime | None, fleet: FleetRows
-    ) -> None:
-        seen = replace(HOOK, registered_at=before, secret_ids=("b", "a"))
-        fleet.record_hook(seen)
-        fleet.note_hook_health(seen, detail="refused")
-        assert fleet.hooks(HERE) == (replace(seen, healthy=False, detail="refused"),)
-        anew = replace(seen, registered_at=later(1))
-        fleet.record_hook(anew)
-        fleet.note_hook_health(seen, detail="refused")
-        fleet.note_secrets(seen, ["b"])
-        assert fleet.hooks(HERE) == (anew,)
-        fleet.note_hook_health(anew, detail=None)
-        fleet.note_secrets(anew, ["b"])
-        assert fleet.hooks(HERE) == (replace(anew, secret_ids=("b",)),)
-
-
-INSTANCE = "gitlab.example.com"
+def later(seconds: float) -> datetime:
+    return AT + timedelta(seconds=seconds)
 
 
 class CountingTable(FakeTable):
@@ -365,6 +56,133 @@ class CountingTable(FakeTable):
         return super().write(change)
 
 
+@pytest.fixture
+def table() -> CountingTable:
+    return CountingTable()
+
+
+@pytest.fixture
+def fleet(table: CountingTable) -> FleetRows:
+    return FleetRows(table)
+
+
+def forgotten_after(table: CountingTable) -> timedelta:
+    """How long the only item is kept."""
+    (item,) = table.items.values()
+    return timedelta(seconds=float(item["ttl"]) - AT.timestamp())
+
+
+def test_the_last_configuration_counts(fleet: FleetRows) -> None:
+    assert fleet.config() is None
+    newer = StoredConfig(text="[other]", version="v2", applied_at=later(9))
+    for config in (CONFIG, newer):
+        fleet.store_config(config)
+        assert fleet.config() == config
+
+
+def test_each_note_of_a_pool_leaves_the_others_as_they_are(
+    fleet: FleetRows, table: CountingTable
+) -> None:
+    assert fleet.pool("docker") == PoolRow(name="docker", back_off={})
+    table.write(Change(pk="pool#docker", sk="pool", add={"in_use": 3, "version": 2}))
+    fleet.note_back_off("docker", {"m7i.large/a/spot": DRY})
+    fleet.note_refused("docker", "no such image", "v1")
+    fleet.note_decision("docker", "backlog", wants_room=True)
+    fleet.note_verified("docker", later(1))
+    assert fleet.pool("docker") == PoolRow(
+        name="docker",
+        in_use=3,
+        version=2,
+        back_off={"m7i.large/a/spot": DRY},
+        refused="no such image",
+        refused_version="v1",
+        reason="backlog",
+        wants_room=True,
+        verified_at=later(1),
+    )
+    assert fleet.pool("small") == PoolRow(name="small", back_off={})
+
+
+def test_the_newest_note_of_a_pool_counts(fleet: FleetRows) -> None:
+    fleet.note_decision("docker", "backlog", wants_room=True)
+    fleet.note_decision("docker", "balanced")
+    fleet.note_back_off("docker", {"a": DRY, "b": DRY})
+    fleet.note_back_off("docker", {"b": WRONG})
+    row = fleet.pool("docker")
+    assert (row.reason, row.wants_room, row.back_off) == ("balanced", False, {"b": WRONG})
+
+
+def test_a_pool_that_is_accepted_again_is_not_refused_any_more(fleet: FleetRows) -> None:
+    fleet.note_back_off("docker", {"a": DRY})
+    fleet.note_refused("docker", "no such image", "v1")
+    fleet.note_accepted("docker")
+    assert fleet.pool("docker") == PoolRow(name="docker", back_off={"a": DRY})
+
+
+@pytest.mark.parametrize(
+    ("refused", "back_off", "kept"),
+    [
+        (True, {"a": DRY, "b": WRONG}, {"a": DRY}),  # a place that was empty still is
+        (True, {}, {}),
+        (False, {"b": WRONG}, {}),
+    ],
+)
+def test_a_new_configuration_forgives_what_the_old_one_was_refused_for(
+    refused: bool, back_off: dict[str, BackOff], kept: dict[str, BackOff], fleet: FleetRows
+) -> None:
+    if refused:
+        fleet.note_refused("docker", "no such image", "v1")
+    if back_off:
+        fleet.note_back_off("docker", back_off)
+    fleet.forgive("docker")
+    assert fleet.pool("docker") == PoolRow(name="docker", back_off=kept)
+
+
+def test_where_there_is_nothing_to_forgive_nothing_is_written(
+    fleet: FleetRows, table: CountingTable
+) -> None:
+    fleet.note_back_off("small", {"a": DRY})
+    before = table.tried
+    for pool in ("docker", "small"):
+        fleet.forgive(pool)
+    assert table.tried == before
+
+
+def test_projects_are_watched_by_gitlab(fleet: FleetRows) -> None:
+    fleet.watch(HERE, 7, "acme/demo", at=AT)
+    fleet.watch(ELSEWHERE, 7, "other/demo", at=AT)
+    (one,) = fleet.watched(HERE)
+    assert (one.project_id, one.instance, one.path) == (7, HERE, "acme/demo")
+    assert (one.last_hook_at, one.last_polled_at, one.hook_healthy) == (None, None, True)
+
+
+def test_a_projects_hook_and_reading_are_remembered(fleet: FleetRows) -> None:
+    fleet.heard_from(HERE, 7, "acme/demo", at=AT)
+    fleet.note_polled(HERE, 7, at=later(1))
+    (one,) = fleet.watched(HERE)
+    assert (one.last_hook_at, one.last_polled_at, one.path) == (AT, later(1), "acme/demo")
+
+
+def test_a_projects_path_is_kept_until_there_is_a_new_one(fleet: FleetRows) -> None:
+    fleet.watch(HERE, 7, "acme/demo", at=AT)
+    fleet.watch(HERE, 7, "", at=AT)
+    fleet.note_polled(HERE, 7, at=AT)
+    assert [one.path for one in fleet.watched(HERE)] == ["acme/demo"]
+    fleet.heard_from(HERE, 7, "acme/renamed", at=AT)
+    assert [one.path for one in fleet.watched(HERE)] == ["acme/renamed"]
+
+
+@pytest.mark.parametrize(("after_s", "seen_s"), [(30, 0), (59, 0), (61, 61)])
+def test_processes_write_one_project_once_a_minute_between_them(
+    after_s: float, seen_s: float, table: CountingTable
+) -> None:
+    FleetRows(table).heard_from(HERE, 7, "acme/demo", at=AT)
+    another = FleetRows(table)
+    another.heard_from(HERE, 7, "acme/demo", at=later(after_s))
+    (one,) = another.watched(HERE)
+    assert one.last_hook_at == later(seen_s)
+
+
 @pytest.mark.parametrize(
     ("after_s", "tried"),
     [
@@ -373,30 +191,179 @@ class CountingTable(FakeTable):
         pytest.param([0, 59, 61, 62], 2, id="the minute counts from the last write"),
     ],
 )
-def test_writes_of_one_process(after_s: list[float], tried: int) -> None:
-    table = CountingTable()
-    fleet = FleetRows(table)
+def test_a_process_writes_each_project_once_a_minute(
+    after_s: list[float], tried: int, fleet: FleetRows, table: CountingTable
+) -> None:
     for seconds in after_s:
-        fleet.heard_from(INSTANCE, 7, "acme/demo", at=AT + timedelta(seconds=seconds))
-    assert table.tried == tried
+        for project_id in (7, 8):
+            fleet.heard_from(HERE, project_id, "acme/demo", at=later(seconds))
+    assert {one.project_id for one in fleet.watched(HERE)} == {7, 8}
+    assert table.tried == 2 * tried
 
 
-def test_each_project_is_written_for_itself() -> None:
-    table = CountingTable()
-    fleet = FleetRows(table)
-    for project_id in (7, 8, 7, 8):
-        fleet.heard_from(INSTANCE, project_id, "acme/demo", at=AT)
-    assert {one.project_id for one in fleet.watched(INSTANCE)} == {7, 8}
-    assert table.tried == 2
-
-
-def test_what_could_not_be_written_is_tried_again() -> None:
-    table = CountingTable()
-    fleet = FleetRows(table)
+def test_a_project_that_could_not_be_written_is_tried_again(
+    fleet: FleetRows, table: CountingTable
+) -> None:
     table.broken = True
     with pytest.raises(Transient):
-        fleet.heard_from(INSTANCE, 7, "acme/demo", at=AT)
+        fleet.heard_from(HERE, 7, "acme/demo", at=AT)
     table.broken = False
-    fleet.heard_from(INSTANCE, 7, "acme/demo", at=AT)
-    (watched,) = fleet.watched(INSTANCE)
-    assert watched.last_hook_at == AT
+    fleet.heard_from(HERE, 7, "acme/demo", at=AT)
+    assert [one.last_hook_at for one in fleet.watched(HERE)] == [AT]
+
+
+@pytest.mark.parametrize(
+    ("scope", "instance", "well"),
+    [
+        ("project:7", HERE, {7: False, 77: True}),
+        ("group:42", HERE, {7: False, 77: False}),
+        ("project:7", ELSEWHERE, {7: True, 77: True}),
+        ("group:42", ELSEWHERE, {7: True, 77: True}),
+    ],
+)
+def test_a_sick_hook_is_its_projects_trouble(
+    scope: str, instance: str, well: dict[int, bool], fleet: FleetRows
+) -> None:
+    for project_id in (7, 77):
+        fleet.watch(HERE, project_id, "acme/demo", at=AT)
+    hook = replace(HOOK, scope=HookScope.read(scope), instance=instance)
+    fleet.record_hook(hook)
+    assert all(one.hook_healthy for one in fleet.watched(HERE))
+    fleet.record_hook(replace(hook, healthy=False))
+    assert {one.project_id: one.hook_healthy for one in fleet.watched(HERE)} == well
+
+
+def test_groups_are_listed_again_after_a_while(fleet: FleetRows) -> None:
+    every = timedelta(seconds=60)
+    assert fleet.listing_due(HERE, at=AT, every=every)
+    fleet.note_listed(HERE, at=AT)
+    due = [fleet.listing_due(HERE, at=later(s), every=every) for s in (0, 59, 60, 61)]
+    assert due == [False, False, True, True]
+    assert fleet.listing_due(ELSEWHERE, at=AT, every=every)
+
+
+def claim(fleet: FleetRows, after_s: float = 0, pipeline_id: int = 5) -> Reading:
+    return fleet.claim_pipeline(HERE, pipeline_id, at=later(after_s))
+
+
+def test_of_all_hooks_of_a_pipeline_the_first_reads_it(
+    fleet: FleetRows, table: CountingTable
+) -> None:
+    assert [claim(fleet) for _ in range(2)] == [Reading.MINE, Reading.UNDER_WAY]
+    assert forgotten_after(table) == timedelta(hours=1)
+    fleet.note_pipeline(HERE, 5, read=True)
+    assert claim(fleet, 1) is Reading.DONE
+    assert claim(fleet, pipeline_id=6) is Reading.MINE
+    assert fleet.claim_pipeline(ELSEWHERE, 5, at=AT) is Reading.MINE
+
+
+def test_a_pipeline_that_could_not_be_read_may_be_claimed_again(fleet: FleetRows) -> None:
+    claim(fleet)
+    fleet.note_pipeline(HERE, 5, read=False)
+    assert claim(fleet, 1) is Reading.MINE
+
+
+@pytest.mark.parametrize("read", [True, False])
+def test_after_ten_seconds_a_pipeline_is_read_anew(read: bool, fleet: FleetRows) -> None:
+    claim(fleet)
+    if read:
+        fleet.note_pipeline(HERE, 5, read=True)
+    told = [claim(fleet, after_s) for after_s in (10, 10.5, 11)]
+    before = Reading.DONE if read else Reading.UNDER_WAY
+    assert told == [before, Reading.MINE, Reading.UNDER_WAY]
+
+
+@pytest.mark.parametrize(
+    ("done", "waits", "after_s", "owes"),
+    [
+        (False, False, 0, True),  # its reader may have died with jobs routed
+        (False, False, 240, True),
+        (False, False, 241, False),  # no execution is that old
+        (True, True, 0, True),
+        (True, True, 241, False),
+        (True, False, 0, False),
+    ],
+)
+def test_a_wake_is_owed_until_its_reader_has_surely_ended(
+    done: bool, waits: bool, after_s: float, owes: bool, fleet: FleetRows
+) -> None:
+    assert not fleet.owes_wake(HERE, 5, at=AT)
+    claim(fleet)
+    if done:
+        fleet.note_pipeline(HERE, 5, read=True, waits=waits)
+    assert fleet.owes_wake(HERE, 5, at=later(after_s)) == owes
+
+
+def test_a_reader_that_is_late_leaves_no_wake_owed_for_what_is_forgotten(fleet: FleetRows) -> None:
+    fleet.note_pipeline(HERE, 5, read=True, waits=True)
+    assert not fleet.owes_wake(HERE, 5, at=AT)
+
+
+def test_a_stray_is_known_from_its_first_time_on_for_a_day(
+    fleet: FleetRows, table: CountingTable
+) -> None:
+    assert [fleet.stray_since("i-1", at=later(s)) for s in (0, 60, 120)] == [AT] * 3
+    assert forgotten_after(table) == timedelta(days=1)
+    assert fleet.stray_since("i-2", at=later(60)) == later(60)
+
+
+def test_there_is_a_hook_for_each_scope_of_each_gitlab(fleet: FleetRows) -> None:
+    sick = replace(HOOK, scope=HookScope.read("group:42"), healthy=False, detail="disabled")
+    for hook in (HOOK, sick, replace(HOOK, instance=ELSEWHERE)):
+        fleet.record_hook(hook)
+    assert set(fleet.hooks(HERE)) == {HOOK, sick}
+    assert fleet.hooks(ELSEWHERE) == (replace(HOOK, instance=ELSEWHERE),)
+    fleet.record_hook(replace(sick, healthy=True, detail=None, hook_id=6))
+    assert set(fleet.hooks(HERE)) == {HOOK, replace(sick, healthy=True, detail=None, hook_id=6)}
+
+
+def test_which_secret_gitlab_uses_is_noted_for_the_hook_it_is_of(fleet: FleetRows) -> None:
+    row = replace(HOOK, secret_ids=("new", "old", "older"))
+    fleet.record_hook(row)
+    assert row.outdated_below is None
+    for hook, used in ((row.name, "old"), (f"{HOOK.scope}@1", "x"), ("project:9@0", "y")):
+        fleet.note_delivery(HERE, hook, used, at=AT)
+    assert fleet.hooks(HERE) == (replace(row, used_id="old", heard_at=AT),)
+    assert fleet.hooks(HERE)[0].outdated_below == "old"
+    fleet.record_hook(row)  # a registration does not know it
+    assert fleet.hook(HERE, HOOK.scope) == replace(row, used_id="old", heard_at=AT)
+    fleet.note_delivery(HERE, row.name, "older", at=AT)
+    assert fleet.hooks(HERE)[0].outdated_below is None
+    assert fleet.hook(ELSEWHERE, HOOK.scope) is None
+
+
+def test_deliveries_of_one_secret_are_written_every_ten_seconds(
+    fleet: FleetRows, table: CountingTable
+) -> None:
+    fleet.record_hook(HOOK)
+    before = table.tried
+    for seconds in range(20):
+        fleet.note_delivery(HERE, HOOK.name, "new", at=later(seconds))
+    assert table.tried - before == 2
+    assert fleet.hooks(HERE) == (replace(HOOK, used_id="new", heard_at=later(10)),)
+
+
+def test_a_hook_that_was_removed_is_not_watched_and_stays_so(fleet: FleetRows) -> None:
+    fleet.record_hook(HOOK)
+    for _ in range(2):
+        fleet.forget_hook(HERE, HOOK.scope)
+    fleet.note_delivery(HERE, HOOK.name, "late", at=AT)
+    assert fleet.hooks(HERE) == ()
+
+
+@pytest.mark.parametrize("before", [None, AT])
+def test_a_look_at_what_was_registered_again_meanwhile_tells_nothing(
+    before: datetime | None, fleet: FleetRows
+) -> None:
+    seen = replace(HOOK, registered_at=before, secret_ids=("b", "a"))
+    fleet.record_hook(seen)
+    fleet.note_hook_health(seen, detail="refused")
+    assert fleet.hooks(HERE) == (replace(seen, healthy=False, detail="refused"),)
+    anew = replace(seen, registered_at=later(1))
+    fleet.record_hook(anew)
+    fleet.note_hook_health(seen, detail="refused")
+    fleet.note_secrets(seen, ["b"])
+    assert fleet.hooks(HERE) == (anew,)
+    fleet.note_hook_health(anew, detail=None)
+    fleet.note_secrets(anew, ["b"])
+    assert fleet.hooks(HERE) == (replace(anew, secret_ids=("b",)),)

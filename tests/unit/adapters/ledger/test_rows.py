@@ -1,41 +1,24 @@
-"""Values as rows and back, rows of an older fleet, and unreadable rows."""
+"""Values as rows and back, and unreadable rows."""
 
-import json
-from dataclasses import fields, replace
-from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
+from dataclasses import fields
+from datetime import UTC, datetime
 from typing import Any, get_type_hints
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from adapters.ledger.configuration import CONFIG_ROW, StoredConfig
-from adapters.ledger.fleet import FleetRows
+from adapters.ledger.configuration import CONFIG_ROW
 from adapters.ledger.holds import HOLD_ROW
-from adapters.ledger.hooks import HOOK_ROW, HookRow
-from adapters.ledger.jobs import JOB_ROW, JobRow, JobRows
-from adapters.ledger.pools import PoolRow
-from adapters.ledger.retries import INTENT_ROW, Intent
+from adapters.ledger.hooks import HOOK_ROW
+from adapters.ledger.jobs import JOB_ROW
+from adapters.ledger.retries import INTENT_ROW
 from adapters.ledger.rows import RowType
 from adapters.ledger.runners import NOTE_ROW, RUNNER_ROW
-from adapters.ledger.table import Change, of_dynamodb, to_dynamodb
+from adapters.ledger.table import of_dynamodb, to_dynamodb
 from fleet.errors import Refused
-from fleet.hook_scope import HookScope
-from fleet.model import Job, JobKey, JobStatus, Note, Runner, RunnerState
-from fleet.reasons import Reason
-from fleet.rules.capacity import BackOff
-from fleet.rules.holds import Hold, HoldKind
-from fleet.rules.reconcile import Watched
-from fleet.steps import Step, StepName
-from fleet.trouble import Trouble
-from tests.fakes import FakeTable, runner_rows
+from fleet.model import JobKey
 from tests.unit.fleet.facts import AT, job, runner
-
-LATER = AT + timedelta(seconds=1.5)
-INSTANCE = "gitlab.example.com"
-KEY = JobKey(instance=INSTANCE, job_id=1)
-OLDER = Path(__file__).parent / "rows_before_mapping.json"
 
 ROWS: dict[str, RowType[Any]] = {
     "config": CONFIG_ROW,
@@ -126,142 +109,3 @@ def test_an_unreadable_row_names_itself_and_its_fields_and_no_value(
 def test_a_reason_that_only_a_newer_fleet_knows_is_none() -> None:
     item = JOB_ROW.write(job(1)) | {"reason": "warm"}
     assert JOB_ROW.read(item).reason is None
-
-
-@pytest.fixture(scope="module")
-def older() -> FakeTable:
-    """Rows as the fleet wrote them before rows mapped themselves."""
-    table = FakeTable()
-    for item in json.loads(OLDER.read_text(encoding="utf-8")):
-        table.write(Change(pk=item["pk"], sk=item["sk"], put=item))
-    return table
-
-
-def test_older_rows_of_the_fleet_read(older: FakeTable) -> None:
-    rows = FleetRows(older)
-    assert rows.config() == StoredConfig(
-        text="[gitlab]",
-        version="v1",
-        applied_at=AT,
-        tls_ca="PEM",
-        leaving=("old",),
-        removed={"gone": LATER},
-    )
-    assert rows.pool("docker") == PoolRow(
-        name="docker",
-        in_use=1,
-        version=1,
-        back_off={"m7i.large/a/spot": BackOff(until=LATER, failures=2, code="NoCapacity")},
-        refused="no such image",
-        refused_version="v1",
-        reason="backlog",
-        wants_room=True,
-        verified_at=AT,
-        token_made_at=AT,
-        token_expires_at=LATER,
-        renewal_failed_at=LATER,
-        renewal_failed="401",
-        former={7: AT},
-    )
-    refusal = Hold(
-        kind=HoldKind.REFUSAL,
-        since=AT,
-        ask_at=LATER,
-        words="403",
-        shared=True,
-        lifted_at=LATER,
-        failures=3,
-    )
-    outage = Hold(
-        pool="docker", kind=HoldKind.OUTAGE, since=AT, ask_at=LATER, words="502", status=502
-    )
-    assert rows.holds() == (refusal, outage)
-    assert rows.token_looked_at() == (AT, date(2027, 1, 1))
-    assert rows.troubles() == (Trouble(kind="token", since=AT, call="GET /user", words="401"),)
-    common: dict[str, Any] = {"instance": INSTANCE, "url": "https://x/webhook"}
-    group = HookRow(
-        scope=HookScope.read("group:4"), hook_id=6, verification="secret-token", **common
-    )
-    project = HookRow(
-        scope=HookScope.read("project:77"),
-        hook_id=5,
-        verification="signing-token",
-        name="project:77@a",
-        secret_ids=("b", "a"),
-        used_id="a",
-        registered_at=AT,
-        healthy=False,
-        detail="disabled",
-        **common,
-    )
-    assert rows.hooks(INSTANCE) == (group, project)
-    (watched,) = rows.watched(INSTANCE)
-    assert watched == Watched(
-        project_id=77,
-        instance=INSTANCE,
-        last_hook_at=AT,
-        last_polled_at=LATER,
-        hook_healthy=False,
-        path="group/app",
-    )
-
-
-def test_older_rows_of_jobs_and_runners_read(older: FakeTable) -> None:
-    jobs, runners = JobRows(older), runner_rows(older, INSTANCE)
-    waiting = Job(
-        key=KEY,
-        project_id=77,
-        project_path="group/app",
-        name="unit",
-        tags=("docker",),
-        status=JobStatus.PENDING,
-        outcome=None,
-        pending_at=AT,
-        pool="docker",
-        reason=Reason.ROUTED,
-        attempt=2,
-        given_up=True,
-        given_up_in="v1",
-        pipeline_id=9,
-    )
-    assert jobs.job(KEY) == waiting
-    row = jobs.row(replace(KEY, job_id=2))
-    assert row is not None
-    assert row == JobRow(
-        job=row.job,
-        steps=(Step(at=LATER, name=StepName.FAILED, failure="script_failure"),),
-        changed_at=LATER,
-        started_at=AT,
-        finished_at=LATER,
-        failure_reason="script_failure",
-        machine="i-1",
-    )
-    finished = row.job
-    assert (finished.job_id, finished.status, finished.outcome) == (2, JobStatus.FINISHED, "failed")
-    assert (finished.deploys, finished.on_demand, finished.attempt) == (True, True, 1)
-    assert (finished.runner_id, finished.gitlab_runner_id) == ("rf-docker-1", 3)
-    intent = Intent(job=finished.key, failure_reason="script_failure")
-    assert jobs.retries.due(before=LATER + timedelta(seconds=1)) == [intent]
-    item = older.items["pool#docker", "runner#rf-docker-000000000001"]
-    assert NOTE_ROW.read(item) == Note(mark="1 x", at=AT, state=RunnerState.IDLE, since=AT)
-    assert runners.live("docker") == (
-        Runner(
-            id="rf-docker-000000000001",
-            pool="docker",
-            backend="ec2",
-            state=RunnerState.BUSY,
-            launched_at=AT,
-            expires_at=LATER,
-            launch_id="launch-1",
-            for_job=KEY,
-            works_for=77,
-            job=KEY,
-            machine_id="i-1",
-            mailbox="AROA:i-1",
-            gitlab_runner_id=3,
-            serves="docker",
-            changed_at=LATER,
-            capacity="m7i.large/a/spot",
-            equipped=True,
-        ),
-    )

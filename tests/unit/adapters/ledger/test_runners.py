@@ -18,143 +18,126 @@ from tests.fakes import AT, FakeCipher, FakeTable, runner_rows
 from tests.unit.adapters.runner_ledger import INSTANCE, LATER, Ledger, credential, named, place
 from tests.unit.fleet.facts import key
 
+BUSY = Report(heartbeat_at=LATER, state=MachineState.BUSY, runner_id="rf-1", job_id=7)
+
 
 @pytest.fixture
 def ledger() -> Ledger:
     return Ledger()
 
 
-class TestReserve:
-    """Places below the ceiling, taken before anything is launched."""
-
-    def test_all_that_there_is_room_for(self, ledger: Ledger) -> None:
-        wanted = named(1, for_job=key(7), works_for=3, project_id=3)
-        assert ledger.rows.reserve([wanted, named(2)], ceiling=5, version=0) == (wanted, named(2))
-        assert ledger.rows.live("docker") == (wanted, named(2))
-        assert (ledger.in_use, ledger.version) == (2, 1)
-
-    @pytest.mark.parametrize(("asked", "got"), [(2, 2), (3, 0)])
-    def test_never_above_the_ceiling(self, asked: int, got: int, ledger: Ledger) -> None:
-        ledger.reserve(named(1), named(2), named(3))
-        assert ledger.reserve(*(named(n) for n in range(4, 4 + asked)), version=1) == got
-        assert ledger.in_use == 3 + got == len(ledger.rows.live("docker"))
-
-    @pytest.mark.parametrize(("ceiling", "got"), [(2, 2), (1, 0), (0, 0)])
-    def test_the_first_of_a_pool(self, ceiling: int, got: int, ledger: Ledger) -> None:
-        assert ledger.reserve(named(1), named(2), ceiling=ceiling) == got
-        assert ledger.in_use == got
-
-    def test_none_when_somebody_reserved_since_the_pool_was_seen(self, ledger: Ledger) -> None:
-        ledger.reserve(named(1))
-        for seen in (0, 2):
-            assert ledger.reserve(named(2), version=seen) == 0
-        assert ledger.reserve(named(2), version=1) == 1
-        assert ledger.version == 2
-
-    def test_none_when_the_pool_that_was_seen_is_gone(self, ledger: Ledger) -> None:
-        assert ledger.reserve(named(1), version=1) == 0
-        assert ledger.table.items == {}
-
-    def test_a_runner_that_is_there_is_not_reserved_again(self, ledger: Ledger) -> None:
-        ledger.reserve(named(1))
-        assert ledger.reserve(named(1), named(2), version=1) == 0
-        assert (ledger.in_use, ledger.version) == (1, 1)
-
-    def test_more_than_a_transaction_takes(self, ledger: Ledger) -> None:
-        many = [named(n) for n in range(250)]
-        assert ledger.rows.reserve(many, ceiling=250, version=0) == tuple(many)
-        assert (ledger.in_use, ledger.version) == (250, 3)
-        assert ledger.reserve(named(999), ceiling=251, version=3) == 1
-
-    def test_what_there_is_no_room_for_does_not_undo_the_rest(self, ledger: Ledger) -> None:
-        many = [named(n) for n in range(150)]
-        assert ledger.rows.reserve(many, ceiling=149, version=0) == tuple(many[:99])
-        assert ledger.in_use == 99
-
-    def test_each_pool_counts_for_itself(self, ledger: Ledger) -> None:
-        ledger.reserve(named(1), ceiling=1)
-        assert ledger.reserve(named(2, pool="small"), ceiling=1) == 1
-        assert [one.pool for one in ledger.rows.live("small")] == ["small"]
+def test_all_are_reserved_that_there_is_room_for(ledger: Ledger) -> None:
+    wanted = named(1, for_job=key(7), works_for=3, project_id=3)
+    assert ledger.rows.reserve([wanted, named(2)], ceiling=5, version=0) == (wanted, named(2))
+    assert ledger.rows.live("docker") == (wanted, named(2))
+    assert (ledger.in_use, ledger.version) == (2, 1)
 
 
-class TestPlace:
-    """Machines for requested runners."""
+@pytest.mark.parametrize(
+    ("before", "ceiling", "asked", "got"),
+    [(3, 5, 2, 2), (3, 5, 3, 0), (0, 2, 2, 2), (0, 1, 2, 0), (0, 0, 2, 0)],
+)
+def test_a_pool_never_grows_above_the_ceiling(
+    before: int, ceiling: int, asked: int, got: int, ledger: Ledger
+) -> None:
+    ledger.reserve(*(named(n) for n in range(before)))
+    more = (named(n) for n in range(before, before + asked))
+    assert ledger.reserve(*more, ceiling=ceiling, version=1 if before else 0) == got
+    assert ledger.in_use == before + got == len(ledger.rows.live("docker"))
 
-    def test_is_seen_on_the_runner_and_by_its_mailbox(self, ledger: Ledger) -> None:
-        ledger.reserve(named(1))
+
+def test_none_are_reserved_when_the_pool_is_not_as_it_was_seen(ledger: Ledger) -> None:
+    assert ledger.reserve(named(1), version=1) == 0, "it is gone"
+    assert ledger.table.items == {}
+    ledger.reserve(named(1))
+    for seen in (0, 2):
+        assert ledger.reserve(named(2), version=seen) == 0
+    assert ledger.reserve(named(1), named(2), version=1) == 0, "one is there"
+    assert (ledger.in_use, ledger.version) == (1, 1)
+    assert ledger.reserve(named(2), version=1) == 1
+    assert ledger.version == 2
+
+
+def test_more_are_reserved_than_a_transaction_takes(ledger: Ledger) -> None:
+    many = [named(n) for n in range(250)]
+    assert ledger.rows.reserve(many, ceiling=250, version=0) == tuple(many)
+    assert (ledger.in_use, ledger.version) == (250, 3)
+    assert ledger.reserve(named(999), ceiling=251, version=3) == 1
+
+
+def test_what_there_is_no_room_for_does_not_undo_the_rest(ledger: Ledger) -> None:
+    many = [named(n) for n in range(150)]
+    assert ledger.rows.reserve(many, ceiling=149, version=0) == tuple(many[:99])
+    assert ledger.in_use == 99
+
+
+def test_each_pool_counts_for_itself(ledger: Ledger) -> None:
+    ledger.reserve(named(1), ceiling=1)
+    assert ledger.reserve(named(2, pool="small"), ceiling=1) == 1
+    assert [one.pool for one in ledger.rows.live("small")] == ["small"]
+
+
+def test_a_machine_is_seen_on_its_runner_and_by_its_mailbox(ledger: Ledger) -> None:
+    ledger.reserve(named(1))
+    for _ in range(2):
         assert ledger.rows.place([place(1)]) == {named(1).id}
-        found = ledger.find(1)
-        assert found.state is RunnerState.IN_FLIGHT
-        assert (found.machine_id, found.mailbox) == ("i-1", "AROA:i-1")
-        assert found.capacity == "m7i.large/a/spot"
-        assert ledger.rows.owner("AROA:i-1") == named(1).id
-        assert ledger.rows.owner("AROA:i-2") is None
-
-    def test_a_runner_that_was_closed_meanwhile_is_not_placed(self, ledger: Ledger) -> None:
-        ledger.reserve(*(named(n) for n in range(3)))
-        ledger.rows.close(named(1), Reason.BOOT_DEADLINE, at=AT)
-        placed = ledger.rows.place([place(n) for n in range(3)])
-        assert placed == {named(0).id, named(2).id}
-        assert [one.machine_id for one in ledger.rows.live("docker")] == ["i-0", "i-2"]
-        assert ledger.mail(1) == set(), "nobody lives there"
-
-    def test_more_than_a_transaction_takes(self, ledger: Ledger) -> None:
-        many = [named(n) for n in range(99)]
-        ledger.rows.reserve(many, ceiling=99, version=0)
-        ledger.rows.close(named(80), Reason.BOOT_DEADLINE, at=AT)
-        placed = ledger.rows.place([place(n) for n in range(99)])
-        assert placed == {one.id for one in many} - {named(80).id}
-
-    def test_twice_is_once(self, ledger: Ledger) -> None:
-        ledger.reserve(named(1))
-        assert ledger.rows.place([place(1)]) == ledger.rows.place([place(1)])
-        assert len(ledger.rows.live("docker")) == 1
+    (found,) = ledger.rows.live("docker")
+    assert found.state is RunnerState.IN_FLIGHT
+    assert (found.machine_id, found.mailbox) == ("i-1", "AROA:i-1")
+    assert found.capacity == "m7i.large/a/spot"
+    assert ledger.rows.owner("AROA:i-1") == named(1).id
+    assert ledger.rows.owner("AROA:i-2") is None
 
 
-class TestEquip:
-    """A runner's credential, left in its mailbox once."""
+@pytest.mark.parametrize("count", [3, 99], ids=["a few", "more than a transaction takes"])
+def test_a_runner_that_was_closed_meanwhile_gets_no_machine(count: int, ledger: Ledger) -> None:
+    many = [named(n) for n in range(count)]
+    ledger.rows.reserve(many, ceiling=count, version=0)
+    ledger.rows.close(named(1), Reason.BOOT_DEADLINE, at=AT)
+    placed = ledger.rows.place([place(n) for n in range(count)])
+    assert placed == {one.id for one in many} - {named(1).id}
+    assert {one.machine_id for one in ledger.rows.live("docker")} == {
+        f"i-{n}" for n in range(count) if n != 1
+    }
+    assert ledger.mail(1) == set(), "its mailbox stays empty"
 
-    def test_is_left_for_the_machine_to_take(self, ledger: Ledger) -> None:
-        one = replace(ledger.lives(1), gitlab_runner_id=31)
-        assert ledger.rows.equip(one, credential(one))
-        item = ledger.table.mail.items["AROA:i-1", "credential"]
-        assert Credential.of_item(item, FakeCipher()) == credential(one)
-        assert (ledger.find(1).equipped, ledger.find(1).gitlab_runner_id) == (True, 31)
 
-    def test_only_once(self, ledger: Ledger) -> None:
-        one = ledger.lives(1)
-        assert ledger.rows.equip(one, credential(one))
-        del ledger.table.mail.items["AROA:i-1", "credential"]  # the machine took it
-        assert not ledger.rows.equip(one, credential(one))
-        assert "credential" not in ledger.mail(1)
+def test_a_credential_is_left_for_the_machine_to_take_once(ledger: Ledger) -> None:
+    one = replace(ledger.lives(1), gitlab_runner_id=31)
+    assert ledger.rows.equip(one, credential(one))
+    item = ledger.table.mail.items.pop(("AROA:i-1", "credential"))  # the machine takes it
+    assert Credential.of_item(item, FakeCipher()) == credential(one)
+    assert (ledger.find(1).equipped, ledger.find(1).gitlab_runner_id) == (True, 31)
+    assert not ledger.rows.equip(one, credential(one))
+    assert "credential" not in ledger.mail(1)
 
-    def test_nobody_equips_a_runner_that_is_gone(self, ledger: Ledger) -> None:
-        one = ledger.lives(1)
-        ledger.rows.close(one, Reason.EXPIRED, at=AT)
-        assert not ledger.rows.equip(one, credential(one))
-        assert ledger.mail(1) == set()
-        assert ledger.rows.find(one.id) is None
 
-    def test_a_runner_without_a_machine_has_no_mailbox(self, ledger: Ledger) -> None:
-        ledger.reserve(named(1))
-        assert not ledger.rows.equip(named(1), credential(named(1)))
-        assert not ledger.find(1).equipped
+def test_a_runner_that_is_gone_changes_no_more(ledger: Ledger) -> None:
+    one = ledger.lives(1)
+    ledger.rows.close(one, Reason.EXPIRED, at=AT)
+    assert not ledger.rows.equip(one, credential(one))
+    ledger.rows.drain(one, Reason.SURPLUS, at=LATER)
+    ledger.rows.leave_bare(one)
+    ledger.rows.took(one, key(7), 3, at=LATER)
+    assert ledger.mail(1) == set()
+    assert ledger.rows.find(one.id) is None
+    assert ledger.rows.live("docker") == ()
 
-    def test_a_pool_s_shared_record_is_not_the_runner_s_own(self, ledger: Ledger) -> None:
-        one = ledger.lives(1)
-        ledger.rows.equip(one, credential(one))
-        assert ledger.find(1).gitlab_runner_id is None
 
-    def test_one_that_could_not_be_equipped_is_marked(self, ledger: Ledger) -> None:
-        one = ledger.lives(1)
-        ledger.rows.leave_bare(one)
-        assert ledger.find(1).left_bare
-        assert not ledger.find(1).equipped
-        assert ledger.rows.equip(one, credential(one)), "anybody may do it now"
+def test_a_runner_without_a_machine_has_no_mailbox(ledger: Ledger) -> None:
+    ledger.reserve(named(1))
+    assert not ledger.rows.equip(named(1), credential(named(1)))
+    ledger.rows.drain(named(1), Reason.SURPLUS, at=LATER)
+    assert ledger.find(1) == named(1)
+    assert ledger.rows.reports([named(1)]) == {}
 
-    def test_one_that_is_gone_is_not_marked(self, ledger: Ledger) -> None:
-        ledger.rows.leave_bare(named(1))
-        assert ledger.table.items == {}
+
+def test_a_runner_that_could_not_be_equipped_is_marked(ledger: Ledger) -> None:
+    one = ledger.lives(1)
+    ledger.rows.leave_bare(one)
+    assert (ledger.find(1).left_bare, ledger.find(1).equipped) == (True, False)
+    assert ledger.rows.equip(one, credential(one)), "anybody may do it now"
+    assert ledger.find(1).gitlab_runner_id is None, "a pool's shared record is not its own"
 
 
 class Watched(FakeTable):
@@ -173,10 +156,8 @@ def test_many_are_written_in_as_few_transactions_as_dynamodb_allows() -> None:
     table = Watched()
     rows = runner_rows(table, INSTANCE)
     rows.reserve([named(n) for n in range(198)], ceiling=200, version=0)
-    assert table.sizes == [100, 100]
-    table.sizes.clear()
     rows.place([place(n) for n in range(100)])
-    assert table.sizes == [100, 100]
+    assert table.sizes == [100, 100] * 2
 
 
 @pytest.mark.parametrize(
@@ -191,143 +172,103 @@ def test_a_runner_s_id_names_its_pool(runner_id: str, pool: str) -> None:
     assert pool_of(runner_id) == pool
 
 
-class TestReports:
-    """What machines say of themselves; they write it alone."""
-
-    BUSY = Report(heartbeat_at=LATER, state=MachineState.BUSY, runner_id="rf-1", job_id=7)
-
-    def test_a_runner_is_joined_with_its_last_report(self, ledger: Ledger) -> None:
-        ledger.lives(1)
-        ledger.lives(2)
-        ledger.writes(1, self.BUSY)
-        busy, booting = ledger.rows.live("docker")
-        assert (busy.state, busy.claim, busy.job) == (RunnerState.BUSY, key(7), None)
-        assert busy.heartbeat_at == LATER
-        assert (booting.state, booting.heartbeat_at) == (RunnerState.IN_FLIGHT, None)
-        assert ledger.find(1) == busy
-        assert ledger.rows.reports([busy, booting]) == {busy.id: self.BUSY}
-        assert ledger.rows.report("AROA:i-1") == self.BUSY
-        assert ledger.rows.report("AROA:i-2") is None
-
-    def test_a_runner_without_a_mailbox_has_none(self, ledger: Ledger) -> None:
-        assert ledger.rows.reports([named(1)]) == {}
-
-    @pytest.mark.parametrize(
-        "nonsense",
-        [
-            {"heartbeat_at": "yesterday"},
-            {"heartbeat_at": 5},
-            {"heartbeat_at": "0001-01-01T00:00:00+14:00"},  # before the first year in UTC
-            {"heartbeat_at": None},
-            {"state": "asleep"},
-            {"state": ["busy"]},
-            {"job_id": "seven"},
-            {"outcome": "glorious"},
-            {"steps": 5},
-            {"steps": ["called_home"]},
-            {"steps": [{"step": "called_home"}]},
-        ],
-    )
-    def test_one_that_cannot_be_read_is_told_and_hides_no_other_runner(
-        self, nonsense: dict[str, Any], ledger: Ledger, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        ledger.lives(1)
-        ledger.lives(2)
-        ledger.writes(1, self.BUSY, **nonsense)
-        ledger.writes(2, self.BUSY)
-        states = [one.state for one in ledger.rows.live("docker")]
-        assert states == [RunnerState.IN_FLIGHT, RunnerState.BUSY]
-        line = json.loads(capsys.readouterr().out)
-        assert (line["event"], line["level"]) == ("RowsUnreadable", "WARNING")
-        assert (line["table"], line["rows"]) == ("mailboxes", 1)
-        assert line["example"] == "AROA:i-1 report"
-        assert ledger.table.mail.unreadable == {"AROA:i-1 report"}
-        assert ledger.rows.report("AROA:i-1") is None
-        assert ledger.rows.reports([ledger.find(1)]) == {}
+def test_a_runner_is_joined_with_its_last_report(ledger: Ledger) -> None:
+    ledger.lives(1)
+    ledger.lives(2)
+    ledger.writes(1, BUSY)
+    busy, booting = ledger.rows.live("docker")
+    assert (busy.state, busy.claim, busy.job) == (RunnerState.BUSY, key(7), None)
+    assert busy.heartbeat_at == LATER
+    assert (booting.state, booting.heartbeat_at) == (RunnerState.IN_FLIGHT, None)
+    assert ledger.find(1) == busy
+    assert ledger.rows.reports([busy, booting]) == {busy.id: BUSY}
+    assert [ledger.rows.report(f"AROA:i-{n}") for n in (1, 2)] == [BUSY, None]
 
 
-class TestTook:
-    """GitLab says which job a runner took, before its machine does."""
-
-    def test_is_busy_from_then_on(self, ledger: Ledger) -> None:
-        one = ledger.lives(1)
-        ledger.rows.took(one, key(7), 3, at=LATER)
-        found = ledger.find(1)
-        assert (found.state, found.job, found.works_for) == (RunnerState.BUSY, key(7), 3)
-        assert found.changed_at == LATER
-
-    def test_a_runner_that_is_gone_does_not_come_back(self, ledger: Ledger) -> None:
-        ledger.rows.took(named(1), key(7), 3, at=LATER)
-        assert ledger.rows.live("docker") == ()
-
-
-class TestDrain:
-    """The order to take no new job."""
-
-    def test_is_left_in_the_mailbox_and_seen_on_the_runner(self, ledger: Ledger) -> None:
-        one = ledger.lives(1)
-        ledger.rows.drain(one, Reason.SURPLUS, at=LATER)
-        assert ledger.find(1).state is RunnerState.DRAINING
-        assert ledger.find(1).changed_at == LATER
-        order = ledger.table.mail.items["AROA:i-1", "order"]
-        assert (order["order"], order["reason"]) == ("drain", "surplus")
-        assert order["ttl"] == int(one.expires_at.timestamp())
-
-    def test_of_a_runner_that_is_gone_leaves_no_letter(self, ledger: Ledger) -> None:
-        one = ledger.lives(1)
-        ledger.rows.close(one, Reason.EXPIRED, at=AT)
-        ledger.rows.drain(one, Reason.SURPLUS, at=LATER)
-        assert ledger.mail(1) == set()
-        assert ledger.rows.live("docker") == ()
-
-    def test_of_a_runner_without_a_machine_is_nothing(self, ledger: Ledger) -> None:
-        ledger.reserve(named(1))
-        ledger.rows.drain(named(1), Reason.SURPLUS, at=LATER)
-        assert ledger.find(1).state is RunnerState.REQUESTED
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        {"heartbeat_at": "yesterday"},
+        {"heartbeat_at": 5},
+        {"heartbeat_at": "0001-01-01T00:00:00+14:00"},  # before the first year in UTC
+        {"heartbeat_at": None},
+        {"state": "asleep"},
+        {"state": ["busy"]},
+        {"job_id": "seven"},
+        {"outcome": "glorious"},
+        {"steps": 5},
+        {"steps": ["called_home"]},
+        {"steps": [{"step": "called_home"}]},
+    ],
+)
+def test_a_report_that_cannot_be_read_is_told_and_hides_no_other_runner(
+    nonsense: dict[str, Any], ledger: Ledger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger.lives(1)
+    ledger.lives(2)
+    ledger.writes(1, BUSY, **nonsense)
+    ledger.writes(2, BUSY)
+    states = [one.state for one in ledger.rows.live("docker")]
+    assert states == [RunnerState.IN_FLIGHT, RunnerState.BUSY]
+    line = json.loads(capsys.readouterr().out)
+    assert (line["event"], line["level"]) == ("RowsUnreadable", "WARNING")
+    assert (line["table"], line["rows"]) == ("mailboxes", 1)
+    assert line["example"] == "AROA:i-1 report"
+    assert ledger.table.mail.unreadable == {"AROA:i-1 report"}
+    assert ledger.rows.report("AROA:i-1") is None
+    assert ledger.rows.reports([ledger.find(1)]) == {}
 
 
-class TestClose:
-    """The end of a runner gives its place back, once."""
+def test_a_runner_is_busy_from_the_moment_when_gitlab_says_which_job_it_took(
+    ledger: Ledger,
+) -> None:
+    ledger.rows.took(ledger.lives(1), key(7), 3, at=LATER)
+    found = ledger.find(1)
+    assert (found.state, found.job, found.works_for) == (RunnerState.BUSY, key(7), 3)
+    assert found.changed_at == LATER
 
-    def test_gives_the_place_back_and_clears_the_mailbox(self, ledger: Ledger) -> None:
-        one = ledger.lives(1)
-        ledger.lives(2)
-        ledger.rows.equip(one, credential(one))
-        ledger.rows.drain(one, Reason.SURPLUS, at=AT)
-        ledger.writes(1, TestReports.BUSY)
-        assert ledger.mail(1) == {"credential", "order", "report"}
-        assert ledger.rows.close(one, Reason.SURPLUS, at=LATER)
-        assert ledger.mail(1) == set()
-        assert ledger.in_use == 1
-        assert [each.id for each in ledger.rows.live("docker")] == [named(2).id]
-        assert ledger.rows.find(one.id) is None
-        assert ledger.rows.owner("AROA:i-1") is None
-        assert ledger.rows.owner("AROA:i-2") == named(2).id
 
-    def test_of_many_that_close_it_one_does(self, ledger: Ledger) -> None:
-        one = ledger.lives(1)
-        told = [ledger.rows.close(one, Reason.EXPIRED, at=AT) for _ in range(3)]
-        assert told == [True, False, False]
-        assert ledger.in_use == 0
+def test_an_order_is_left_in_the_mailbox_and_seen_on_the_runner(ledger: Ledger) -> None:
+    one = ledger.lives(1)
+    ledger.rows.drain(one, Reason.SURPLUS, at=LATER)
+    assert ledger.find(1).state is RunnerState.DRAINING
+    assert ledger.find(1).changed_at == LATER
+    order = ledger.table.mail.items["AROA:i-1", "order"]
+    assert (order["order"], order["reason"]) == ("drain", "surplus")
+    assert order["ttl"] == int(one.expires_at.timestamp())
 
-    def test_a_runner_that_never_was_takes_no_place_away(self, ledger: Ledger) -> None:
-        ledger.lives(1)
-        assert not ledger.rows.close(named(2), Reason.EXPIRED, at=AT)
-        assert ledger.in_use == 1
 
-    def test_what_it_was_is_kept_for_a_month(self, ledger: Ledger) -> None:
-        one = replace(ledger.lives(1), job=key(7))
-        ledger.rows.close(one, Reason.STALLED, at=LATER)
-        kept = ledger.table.items[f"runner#{one.id}", "runner"]
-        assert (kept["reason"], kept["machine_id"], kept["job"]) == ("stalled", "i-1", str(key(7)))
-        assert kept["ended_at"] == kept["changed_at"] == LATER.isoformat()
-        assert kept["ttl"] == int((LATER + timedelta(days=30)).timestamp())
-        (shown,) = newest(ledger.table, "runner", 9)
-        assert shown["id"] == one.id
-        assert timedelta(days=30) == KEPT
+def test_an_end_frees_the_place_and_clears_the_mailbox_once(ledger: Ledger) -> None:
+    one = ledger.lives(1)
+    ledger.lives(2)
+    ledger.rows.equip(one, credential(one))
+    ledger.rows.drain(one, Reason.SURPLUS, at=AT)
+    ledger.writes(1, BUSY)
+    assert ledger.mail(1) == {"credential", "order", "report"}
+    closed = [ledger.rows.close(one, Reason.SURPLUS, at=LATER) for _ in range(3)]
+    assert closed == [True, False, False]
+    assert not ledger.rows.close(named(3), Reason.EXPIRED, at=AT), "it never was"
+    assert ledger.mail(1) == set()
+    assert ledger.in_use == 1
+    assert [each.id for each in ledger.rows.live("docker")] == [named(2).id]
+    assert ledger.rows.find(one.id) is None
+    assert [ledger.rows.owner(f"AROA:i-{n}") for n in (1, 2)] == [None, named(2).id]
 
-    def test_makes_room_for_another_under_the_same_version(self, ledger: Ledger) -> None:
-        """Only a reservation says that somebody launched: a close must not stop the next one."""
-        ledger.reserve(named(1), ceiling=1)
-        ledger.rows.close(named(1), Reason.LAUNCH_FAILED, at=AT)
-        assert ledger.reserve(named(2), ceiling=1, version=1) == 1
+
+def test_what_an_ended_runner_was_is_kept_for_a_month(ledger: Ledger) -> None:
+    one = replace(ledger.lives(1), job=key(7))
+    ledger.rows.close(one, Reason.STALLED, at=LATER)
+    kept = ledger.table.items[f"runner#{one.id}", "runner"]
+    assert (kept["reason"], kept["machine_id"], kept["job"]) == ("stalled", "i-1", str(key(7)))
+    assert kept["ended_at"] == kept["changed_at"] == LATER.isoformat()
+    assert kept["ttl"] == int((LATER + timedelta(days=30)).timestamp())
+    (shown,) = newest(ledger.table, "runner", 9)
+    assert shown["id"] == one.id
+    assert timedelta(days=30) == KEPT
+
+
+def test_an_end_makes_room_for_another_under_the_same_version(ledger: Ledger) -> None:
+    """Only a reservation says that another process launched: an end must not stop the next one."""
+    ledger.reserve(named(1), ceiling=1)
+    ledger.rows.close(named(1), Reason.LAUNCH_FAILED, at=AT)
+    assert ledger.reserve(named(2), ceiling=1, version=1) == 1

@@ -1,7 +1,6 @@
 """A token that GitLab refuses is told: once in the ledger, in `status` and in `explain`."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -17,7 +16,7 @@ from fleet.trouble import TOKEN
 from operations.explain import Unknown, explain_job, read_asked
 from operations.status import gather
 from tests.fakes import Clock, FakeTable
-from tests.unit.adapters.fake_gitlab import FakeGitLab, fake_gitlab
+from tests.unit.adapters.fake_gitlab import FakeGitLab
 from tests.unit.cli.fleet_at_work import FLEET, AtWork
 from tests.unit.orchestrator.scene import Scene
 
@@ -53,9 +52,8 @@ class Watched:
 
 
 @pytest.fixture
-def watched() -> Iterator[Watched]:
-    with fake_gitlab() as fake:
-        yield Watched(fake)
+def watched(fake: FakeGitLab) -> Watched:
+    return Watched(fake)
 
 
 def refused(gitlab: GitLab) -> None:

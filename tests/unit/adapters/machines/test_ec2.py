@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 from botocore.stub import ANY
 
-from adapters.machines.backend import Machine
+from adapters.machines.backend import LaunchResult, Machine
 from adapters.machines.ec2 import BATCH
 from fleet.config.reading import PoolConfig
-from fleet.errors import Refused, Transient
+from fleet.errors import FleetError, Refused, Transient
 from fleet.rules.capacity import ErrorKind
 from tests.fakes import AT
 from tests.unit.adapters.ec2_cloud import POOL, Cloud, ec2_cloud, pool
+
+NONE_THERE = "InsufficientInstanceCapacity"
 
 
 @pytest.fixture
@@ -24,15 +26,31 @@ def cloud() -> Iterator[Cloud]:
         yield running
 
 
+def machines(came: LaunchResult) -> list[str]:
+    return [one.machine_id for one in came.launched]
+
+
+def places(came: LaunchResult) -> list[str]:
+    """Where there were fewer machines than asked for."""
+    return [str(one.capacity) for one in came.shortfalls]
+
+
+def short(code: str, kind: str | None = "m7i.large", message: str = "") -> dict[str, Any]:
+    """One of the errors in CreateFleet's answer."""
+    where = {"InstanceType": kind, "SubnetId": "subnet-1"} if kind else {}
+    told = {"LaunchTemplateAndOverrides": {"Overrides": where}, "ErrorCode": code}
+    return told | ({"ErrorMessage": message} if message else {})
+
+
 def test_machines_are_kept_when_their_timer_is_refused(
     cloud: Cloud, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cloud.gives("i-1", "i-2")
+    cloud.gives("i-0", "i-1")
     cloud.scheduler.add_client_error("create_schedule", "ServiceQuotaExceededException")
-    came = cloud.backend.launch(pool(), cloud.order("rf-linux-1", "rf-linux-2"))
+    came = cloud.launch(2)
     assert [(one.runner_id, one.machine_id, one.mailbox) for one in came.launched] == [
+        ("rf-linux-0", "i-0", "AROA:i-0"),
         ("rf-linux-1", "i-1", "AROA:i-1"),
-        ("rf-linux-2", "i-2", "AROA:i-2"),
     ]
     line = json.loads(capsys.readouterr().out)
     assert (line["event"], line["level"]) == ("MachinesUnguarded", "WARNING")
@@ -44,24 +62,19 @@ def test_machines_are_kept_when_their_timer_is_refused(
 def test_after_a_lost_answer_no_other_market_is_asked(cloud: Cloud, code: str) -> None:
     """It may have launched: asked elsewhere, there would be two machines for each runner."""
     cloud.ec2.add_client_error("create_fleet", code)
-    order = cloud.order("rf-linux-1")
-    came = cloud.backend.launch(pool(), order)
+    came = cloud.launch(1)
     assert came.launched == ()
     assert {one.kind for one in came.shortfalls} == {ErrorKind.THROTTLE}
-    assert tuple(one.capacity for one in came.shortfalls) == order.try_in
+    assert tuple(one.capacity for one in came.shortfalls) == cloud.order().try_in
 
 
 def test_a_market_that_is_refused_is_left_alone_and_the_other_one_is_not(cloud: Cloud) -> None:
     message = "you have no service-linked role for spot"
     cloud.ec2.add_client_error("create_fleet", "AuthFailure", message)
-    cloud.gives("i-1", ClientToken="l1-on-demand")
-    cloud.takes_timer()
-    came = cloud.backend.launch(pool(), cloud.order("rf-linux-1"))
-    assert [one.machine_id for one in came.launched] == ["i-1"]
-    assert [str(one.capacity) for one in came.shortfalls] == [
-        "m7i.large/subnet-1/spot",
-        "m7a.large/subnet-1/spot",
-    ]
+    cloud.gives("i-1", ClientToken="l1-on-demand", timed=True)
+    came = cloud.launch(1)
+    assert machines(came) == ["i-1"]
+    assert places(came) == ["m7i.large/subnet-1/spot", "m7a.large/subnet-1/spot"]
     assert all(message in one.message for one in came.shortfalls)
 
 
@@ -74,53 +87,49 @@ def in_subnets(*subnets: str) -> PoolConfig:
     return pool(text + f"subnets = {json.dumps(subnets)}\n")
 
 
-def described(cloud: Cloud, **zones: str) -> None:
-    """EC2 tells the zones of these subnets when it is asked for all three."""
-    told = [{"SubnetId": f"subnet-0000000{n}", "AvailabilityZone": z} for n, z in zones.items()]
-    asked = {"Filters": [{"Name": "subnet-id", "Values": list(THREE)}]}
-    cloud.ec2.add_response("describe_subnets", {"Subnets": told}, asked)
+def described(cloud: Cloud, *asked: str, **zones: str) -> None:
+    """EC2 tells the zones of these subnets when it is asked for all three, or for `asked`."""
+    told = [
+        {"SubnetId": f"subnet-0000000{n}", "AvailabilityZone": f"eu-central-1{z}"}
+        for n, z in zones.items()
+    ]
+    filters = {"Filters": [{"Name": "subnet-id", "Values": list(asked or THREE)}]}
+    cloud.ec2.add_response("describe_subnets", {"Subnets": told}, filters)
 
 
-def offered(cloud: Cloud) -> list[str]:
-    """The subnets of the places that a pool in all three is offered."""
-    return [one.subnet for one in cloud.backend.capacity_pools(in_subnets(*THREE))]
+def offered(cloud: Cloud, *subnets: str) -> list[str]:
+    """The subnets of the places that a pool in these, or in all three, is offered."""
+    return [one.subnet for one in cloud.backend.capacity_pools(in_subnets(*(subnets or THREE)))]
 
 
 def test_of_two_subnets_in_a_zone_the_first_is_taken_and_ec2_asked_once(cloud: Cloud) -> None:
-    described(cloud, a="eu-central-1a", b="eu-central-1a", c="eu-central-1b")
-    assert offered(cloud) == ["subnet-0000000a", "subnet-0000000c"]
-    assert offered(cloud) == ["subnet-0000000a", "subnet-0000000c"]
+    described(cloud, a="a", b="a", c="b")
+    for _ in range(2):
+        assert offered(cloud) == ["subnet-0000000a", "subnet-0000000c"]
 
 
-def test_two_subnets_are_enough_to_ask(cloud: Cloud) -> None:
-    zones = [{"SubnetId": one, "AvailabilityZone": "eu-central-1a"} for one in THREE[:2]]
-    asked = {"Filters": [{"Name": "subnet-id", "Values": list(THREE[:2])}]}
-    cloud.ec2.add_response("describe_subnets", {"Subnets": zones}, asked)
-    (place,) = cloud.backend.capacity_pools(in_subnets(*THREE[:2]))
-    assert place.subnet == THREE[0]
+def test_two_subnets_are_enough_to_ask_and_one_is_not(cloud: Cloud) -> None:
+    assert offered(cloud, THREE[0]) == [THREE[0]]
+    described(cloud, *THREE[:2], a="a", b="a")
+    assert offered(cloud, *THREE[:2]) == [THREE[0]]
 
 
 def test_a_subnet_that_ec2_does_not_know_stays_for_ec2_to_refuse(cloud: Cloud) -> None:
-    described(cloud, a="eu-central-1a", c="eu-central-1a")
+    described(cloud, a="a", c="a")
     assert offered(cloud) == ["subnet-0000000a", "subnet-0000000b"]
 
 
 def test_where_subnets_may_not_be_described_all_are_taken(cloud: Cloud) -> None:
     cloud.ec2.add_client_error("describe_subnets", "UnauthorizedOperation")
-    assert offered(cloud) == list(THREE)
-    assert offered(cloud) == list(THREE)
-
-
-def test_one_subnet_needs_no_question(cloud: Cloud) -> None:
-    (place,) = cloud.backend.capacity_pools(in_subnets(THREE[0]))
-    assert str(place) == "m7i.large/subnet-0000000a/on-demand"
+    for _ in range(2):
+        assert offered(cloud) == list(THREE)
 
 
 def test_where_ec2_does_not_answer_now_it_is_asked_again_the_next_time(cloud: Cloud) -> None:
     cloud.ec2.add_client_error("describe_subnets", "RequestLimitExceeded")
     with pytest.raises(Transient, match=r"ec2\.DescribeSubnets"):
         offered(cloud)
-    described(cloud, a="eu-central-1a", b="eu-central-1a", c="eu-central-1a")
+    described(cloud, a="a", b="a", c="a")
     assert offered(cloud) == ["subnet-0000000a"]
 
 
@@ -135,373 +144,323 @@ def test_where_ec2_does_not_answer_now_it_is_asked_again_the_next_time(cloud: Cl
 def test_places_come_market_by_market_and_then_by_type(
     market: str, offered_in: list[str], cloud: Cloud
 ) -> None:
-    places = cloud.backend.capacity_pools(pool(POOL.replace("spot-then-on-demand", market)))
-    types = ("m7i.large", "m7a.large")
-    wanted = [f"{kind}/subnet-1/{one}" for one in offered_in for kind in types]
-    assert [str(place) for place in places] == wanted
+    of_market = pool(POOL.replace("spot-then-on-demand", market))
+    assert [str(place) for place in cloud.backend.capacity_pools(of_market)] == [
+        f"{kind}/subnet-1/{one}" for one in offered_in for kind in ("m7i.large", "m7a.large")
+    ]
 
 
-def names(count: int) -> tuple[str, ...]:
-    return tuple(f"rf-linux-{n}" for n in range(count))
+def templates(template: object, *overrides: dict[str, Any]) -> dict[str, Any]:
+    """What CreateFleet is asked to launch from."""
+    asked = {"LaunchTemplateSpecification": template, "Overrides": list(overrides) or ANY}
+    return {"LaunchTemplateConfigs": [asked]}
 
 
-def short(code: str, kind: str | None = "m7i.large", message: str = "") -> dict[str, Any]:
-    """One of the errors in CreateFleet's answer."""
-    where = {"InstanceType": kind, "SubnetId": "subnet-1"} if kind else {}
-    told = {"LaunchTemplateAndOverrides": {"Overrides": where}, "ErrorCode": code}
-    return told | ({"ErrorMessage": message} if message else {})
-
-
-class TestAsking:
-    """One call for many machines, which are found again whatever happens next."""
-
-    def test_an_instant_fleet_of_one_market(self, cloud: Cloud) -> None:
-        template = {"LaunchTemplateId": "lt-1", "Version": "$Latest"}
-        overrides = [
-            {"InstanceType": kind, "SubnetId": "subnet-1"} for kind in ("m7i.large", "m7a.large")
-        ]
-        tags = {
-            "runner-fleet:stack": "fleet",
-            "runner-fleet:pool": "linux",
-            "runner-fleet:executor": "docker",
-            "runner-fleet:launch": "l1",
-            "runner-fleet:expires": AT.isoformat(),
-            "Name": "fleet-linux",
-        }
-        cloud.gives(
-            "i-0",
-            "i-1",
-            "i-2",
-            Type="instant",
-            ClientToken="l1-spot",
-            LaunchTemplateConfigs=[
-                {"LaunchTemplateSpecification": template, "Overrides": overrides}
-            ],
-            TargetCapacitySpecification={
-                "TotalTargetCapacity": 3,
-                "DefaultTargetCapacityType": "spot",
-            },
-            SpotOptions={"AllocationStrategy": "price-capacity-optimized"},
-            OnDemandOptions={"AllocationStrategy": "lowest-price"},
-            TagSpecifications=[
-                {
-                    "ResourceType": "instance",
-                    "Tags": [{"Key": key, "Value": value} for key, value in tags.items()],
-                }
-            ],
-        )
-        cloud.takes_timer()
-        came = cloud.backend.launch(pool(), cloud.order(*names(3)))
-        assert [one.runner_id for one in came.launched] == list(names(3))
-        assert came.shortfalls == ()
-
-    def test_a_pool_s_own_image_and_disk(self, cloud: Cloud) -> None:
-        own = pool(POOL + 'image = "ami-0123456789abcdef0"\ndisk_gb = 50\n')
-        disk = {
-            "VolumeSize": 50,
-            "VolumeType": "gp3",
-            "KmsKeyId": "alias/aws/ebs",
-            "Encrypted": True,
-            "DeleteOnTermination": True,
-        }
-        overrides = [
-            {
-                "InstanceType": kind,
-                "SubnetId": "subnet-1",
-                "ImageId": "ami-0123456789abcdef0",
-                "BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": disk}],
-            }
-            for kind in ("m7i.large", "m7a.large")
-        ]
-        configs = [{"LaunchTemplateSpecification": ANY, "Overrides": overrides}]
-        cloud.gives("i-0", LaunchTemplateConfigs=configs)
-        cloud.takes_timer()
-        assert cloud.backend.launch(own, cloud.order(*names(1))).launched
-
-    @pytest.mark.parametrize(
-        ("kind", "more", "image"),
-        [
-            ("m7g.large", "", {"ImageId": "resolve:ssm:/aws/service/arm64"}),
-            ("g5g.xlarge", "", {"ImageId": "resolve:ssm:/aws/service/arm64"}),
-            ("g5.xlarge", "", {}),
-            ("m7g.large", 'image = "ami-0123456789abcdef0"', {"ImageId": "ami-0123456789abcdef0"}),
-        ],
+def test_one_call_asks_for_an_instant_fleet_of_one_market(cloud: Cloud) -> None:
+    tags = {
+        "runner-fleet:stack": "fleet",
+        "runner-fleet:pool": "linux",
+        "runner-fleet:executor": "docker",
+        "runner-fleet:launch": "l1",
+        "runner-fleet:expires": AT.isoformat(),
+        "Name": "fleet-linux",
+    }
+    tagged = [{"Key": key, "Value": value} for key, value in tags.items()]
+    kinds = ({"InstanceType": kind} for kind in ("m7i.large", "m7a.large"))
+    cloud.gives(
+        "i-0",
+        "i-1",
+        "i-2",
+        timed=True,
+        Type="instant",
+        ClientToken="l1-spot",
+        TargetCapacitySpecification={"TotalTargetCapacity": 3, "DefaultTargetCapacityType": "spot"},
+        SpotOptions={"AllocationStrategy": "price-capacity-optimized"},
+        OnDemandOptions={"AllocationStrategy": "lowest-price"},
+        TagSpecifications=[{"ResourceType": "instance", "Tags": tagged}],
+        **templates(
+            {"LaunchTemplateId": "lt-1", "Version": "$Latest"},
+            *({**kind, "SubnetId": "subnet-1"} for kind in kinds),
+        ),
     )
-    def test_the_image_is_of_the_types_processor(
-        self, kind: str, more: str, image: dict[str, str], cloud: Cloud
-    ) -> None:
-        own = pool(POOL.replace('"m7i.large", "m7a.large"', f'"{kind}"') + more)
-        overrides = [{"InstanceType": kind, "SubnetId": "subnet-1", **image}]
-        configs = [{"LaunchTemplateSpecification": ANY, "Overrides": overrides}]
-        cloud.gives("i-0", LaunchTemplateConfigs=configs)
-        cloud.takes_timer()
-        places = cloud.backend.capacity_pools(own)
-        order = replace(cloud.order(*names(1)), try_in=places)
-        assert cloud.backend.launch(own, order).launched
+    came = cloud.launch(3)
+    assert [one.runner_id for one in came.launched] == [f"rf-linux-{n}" for n in range(3)]
+    assert came.shortfalls == ()
 
-    def test_the_second_market_is_asked_for_the_rest_only(self, cloud: Cloud) -> None:
-        cloud.gives("i-0", "i-1", errors=[short("InsufficientInstanceCapacity")])
-        rest = {"TotalTargetCapacity": 1, "DefaultTargetCapacityType": "on-demand"}
-        cloud.gives("i-2", ClientToken="l1-on-demand", TargetCapacitySpecification=rest)
-        cloud.takes_timer()
-        came = cloud.backend.launch(pool(), cloud.order(*names(3)))
-        assert [(one.runner_id, one.machine_id) for one in came.launched] == [
-            ("rf-linux-0", "i-0"),
-            ("rf-linux-1", "i-1"),
-            ("rf-linux-2", "i-2"),
-        ]
+
+ARM = {"ImageId": "resolve:ssm:/aws/service/arm64"}
+OWN = {"ImageId": "ami-0123456789abcdef0"}
+DISK = {
+    "VolumeSize": 50,
+    "VolumeType": "gp3",
+    "KmsKeyId": "alias/aws/ebs",
+    "Encrypted": True,
+    "DeleteOnTermination": True,
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "override"),
+    [
+        ("m7g.large", "", ARM),
+        ("g5g.xlarge", "", ARM),
+        ("g5.xlarge", "", {}),
+        ("m7g.large", 'image = "ami-0123456789abcdef0"', OWN),
+        (
+            "m7i.large",
+            'image = "ami-0123456789abcdef0"\ndisk_gb = 50\n',
+            OWN | {"BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": DISK}]},
+        ),
+    ],
+)
+def test_the_image_is_of_the_types_processor_or_the_pools_own(
+    kind: str, more: str, override: dict[str, Any], cloud: Cloud
+) -> None:
+    own = pool(POOL.replace('"m7i.large", "m7a.large"', f'"{kind}"') + more)
+    asked = {"InstanceType": kind, "SubnetId": "subnet-1", **override}
+    cloud.gives("i-0", timed=True, **templates(ANY, asked))
+    assert cloud.launch(1, of=own).launched
+
+
+def test_machines_of_a_protected_pool_are_of_a_kind_of_their_own(cloud: Cloud) -> None:
+    protected = pool(POOL + "protected_only = true\n")
+    template = {"LaunchTemplateId": "lt-2", "Version": "$Latest"}
+    cloud.gives("i-0", timed=True, **templates(template))
+    (one,) = cloud.launch(1, of=protected).launched
+    assert one.mailbox == "AROB:i-0"
+    assert cloud.backend.mailboxes("i-7") == ("AROA:i-7", "AROB:i-7")
+    assert cloud.backend.name == "ec2"
+
+
+def test_the_second_market_is_asked_for_the_rest_only(cloud: Cloud) -> None:
+    cloud.gives("i-0", "i-1", errors=[short(NONE_THERE)])
+    rest = {"TotalTargetCapacity": 1, "DefaultTargetCapacityType": "on-demand"}
+    cloud.gives("i-2", ClientToken="l1-on-demand", TargetCapacitySpecification=rest, timed=True)
+    came = cloud.launch(3)
+    assert [(one.runner_id, one.machine_id) for one in came.launched] == [
+        (f"rf-linux-{n}", f"i-{n}") for n in range(3)
+    ]
 
 
 @pytest.mark.parametrize(("runners", "has_places"), [(1, False), (0, True)])
-def test_an_order_for_nobody_or_nowhere_makes_no_call(
+def test_an_order_for_no_runner_or_nowhere_makes_no_call(
     runners: int, has_places: bool, cloud: Cloud
 ) -> None:
-    order = cloud.order(*names(runners))
+    order = cloud.order(*("rf-linux-0",)[:runners])
     outcome = cloud.backend.launch(pool(), order if has_places else replace(order, try_in=()))
     assert (outcome.launched, outcome.shortfalls) == ((), ())
 
 
-class TestPartly:
-    """Less than asked for is normal; each shortfall says where and why."""
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (NONE_THERE, ErrorKind.CAPACITY),
+        ("MaxSpotInstanceCountExceeded", ErrorKind.QUOTA),
+        ("RequestLimitExceeded", ErrorKind.THROTTLE),
+        ("InvalidAMIID.NotFound", ErrorKind.CONFIGURATION),
+        ("NeverHeardOf", ErrorKind.UNKNOWN),
+    ],
+)
+def test_an_error_in_a_good_answer_says_where_and_why(
+    code: str, kind: ErrorKind, cloud: Cloud
+) -> None:
+    of_all_places = short(code, kind=None)
+    cloud.gives(errors=[short(code, message="so it is"), of_all_places])
+    cloud.gives("i-0", timed=True)
+    came = cloud.launch(1)
+    told, other = came.shortfalls
+    assert (told.kind, told.code, told.message) == (kind, code, "so it is")
+    assert (other.capacity, other.message) == (None, "")
+    assert str(told.capacity) == "m7i.large/subnet-1/spot"
+    assert machines(came) == ["i-0"]
 
-    @pytest.mark.parametrize(
-        ("code", "kind"),
-        [
-            ("InsufficientInstanceCapacity", ErrorKind.CAPACITY),
-            ("MaxSpotInstanceCountExceeded", ErrorKind.QUOTA),
-            ("VcpuLimitExceeded", ErrorKind.QUOTA),
-            ("RequestLimitExceeded", ErrorKind.THROTTLE),
-            ("InvalidAMIID.NotFound", ErrorKind.CONFIGURATION),
-            ("NeverHeardOf", ErrorKind.UNKNOWN),
-        ],
-    )
-    def test_an_error_in_a_good_answer(self, code: str, kind: ErrorKind, cloud: Cloud) -> None:
-        cloud.gives(errors=[short(code, message="so it is")])
-        cloud.gives("i-0")
-        cloud.takes_timer()
-        came = cloud.backend.launch(pool(), cloud.order(*names(1)))
-        (told,) = came.shortfalls
-        assert (told.kind, told.code, told.message) == (kind, code, "so it is")
-        assert str(told.capacity) == "m7i.large/subnet-1/spot"
-        assert [one.machine_id for one in came.launched] == ["i-0"]
 
-    def test_an_error_of_no_place_is_of_all_of_them(self, cloud: Cloud) -> None:
-        cloud.gives(errors=[short("UnfulfillableCapacity", kind=None)])
-        cloud.gives("i-0")
-        cloud.takes_timer()
-        came = cloud.backend.launch(pool(), cloud.order(*names(1)))
-        assert [(one.capacity, one.message) for one in came.shortfalls] == [(None, "")]
+def test_no_machine_anywhere_needs_no_timer(
+    cloud: Cloud, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cloud.gives(errors=[short(NONE_THERE)])
+    cloud.gives(errors=[short(NONE_THERE, "m7a.large")])
+    came = cloud.launch(2)
+    assert came.launched == ()
+    assert capsys.readouterr().out == "", "no timer was missed"
+    assert places(came) == ["m7i.large/subnet-1/spot", "m7a.large/subnet-1/on-demand"]
 
-    def test_nothing_anywhere_needs_no_timer(
-        self, cloud: Cloud, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        cloud.gives(errors=[short("InsufficientInstanceCapacity")])
-        cloud.gives(errors=[short("InsufficientInstanceCapacity", "m7a.large")])
-        came = cloud.backend.launch(pool(), cloud.order(*names(2)))
-        assert came.launched == ()
-        assert capsys.readouterr().out == "", "no timer was missed"
-        assert [str(one.capacity) for one in came.shortfalls] == [
-            "m7i.large/subnet-1/spot",
-            "m7a.large/subnet-1/on-demand",
-        ]
 
-    def test_what_came_before_an_answer_was_lost_is_kept_and_timed(self, cloud: Cloud) -> None:
-        cloud.gives("i-0")
-        cloud.ec2.add_client_error("create_fleet", "InternalError", http_status_code=500)
-        cloud.takes_timer()
-        came = cloud.backend.launch(pool(), cloud.order(*names(2)))
-        assert [one.machine_id for one in came.launched] == ["i-0"]
-        assert {str(one.capacity) for one in came.shortfalls} == {
-            "m7i.large/subnet-1/on-demand",
-            "m7a.large/subnet-1/on-demand",
+def test_what_came_before_an_answer_was_lost_is_kept_and_timed(cloud: Cloud) -> None:
+    cloud.gives("i-0")
+    cloud.ec2.add_client_error("create_fleet", "InternalError", http_status_code=500)
+    cloud.takes_timer()
+    came = cloud.launch(2)
+    assert machines(came) == ["i-0"]
+    assert places(came) == ["m7i.large/subnet-1/on-demand", "m7a.large/subnet-1/on-demand"]
+
+
+def test_machines_of_several_places_are_told_apart(cloud: Cloud) -> None:
+    groups = [
+        {
+            "LaunchTemplateAndOverrides": {"Overrides": {"SubnetId": subnet}},
+            "InstanceType": kind,
+            "InstanceIds": ids,
         }
-
-    def test_machines_of_several_places_are_told_apart(self, cloud: Cloud) -> None:
-        groups = [
-            {
-                "LaunchTemplateAndOverrides": {"Overrides": {"SubnetId": subnet}},
-                "InstanceType": kind,
-                "InstanceIds": ids,
-            }
-            for subnet, kind, ids in (
-                ("subnet-1", "m7i.large", ["i-0", "i-1"]),
-                ("subnet-2", "m7a.large", ["i-2"]),
-            )
-        ]
-        cloud.ec2.add_response("create_fleet", {"Instances": groups, "Errors": []})
-        cloud.takes_timer()
-        came = cloud.backend.launch(pool(), cloud.order(*names(3)))
-        assert [(one.machine_id, str(one.capacity)) for one in came.launched] == [
-            ("i-0", "m7i.large/subnet-1/spot"),
-            ("i-1", "m7i.large/subnet-1/spot"),
-            ("i-2", "m7a.large/subnet-2/spot"),
-        ]
+        for subnet, kind, ids in (
+            ("subnet-1", "m7i.large", ["i-0", "i-1"]),
+            ("subnet-2", "m7a.large", ["i-2"]),
+        )
+    ]
+    cloud.ec2.add_response("create_fleet", {"Instances": groups, "Errors": []})
+    cloud.takes_timer()
+    assert [(one.machine_id, str(one.capacity)) for one in cloud.launch(3).launched] == [
+        ("i-0", "m7i.large/subnet-1/spot"),
+        ("i-1", "m7i.large/subnet-1/spot"),
+        ("i-2", "m7a.large/subnet-2/spot"),
+    ]
 
 
 # For a caller with the right to end any machine, and for one whose right depends on a tag.
-FORGOTTEN = ("InvalidInstanceID.NotFound", "UnauthorizedOperation")
+forgotten = pytest.mark.parametrize("code", ["InvalidInstanceID.NotFound", "UnauthorizedOperation"])
 
 
-class TestEnd:
-    """Machines end, those that EC2 has forgotten included."""
+def ends(cloud: Cloud, *machine_ids: str, code: str | None = None) -> None:
+    """The next call is for these; it fails with this code."""
+    asked = {"InstanceIds": list(machine_ids)}
+    if code is None:
+        cloud.ec2.add_response("terminate_instances", {}, asked)
+    else:
+        cloud.ec2.add_client_error("terminate_instances", code, expected_params=asked)
 
-    def ends(self, cloud: Cloud, *machine_ids: str, code: str | None = None) -> None:
-        """The next call is for these; it fails with this code."""
-        asked = {"InstanceIds": list(machine_ids)}
-        if code is None:
-            cloud.ec2.add_response("terminate_instances", {}, asked)
-        else:
-            cloud.ec2.add_client_error("terminate_instances", code, expected_params=asked)
 
-    def test_a_hundred_a_call(self, cloud: Cloud) -> None:
-        ids = [f"i-{n}" for n in range(2 * BATCH + 1)]
-        for start in (0, BATCH, 2 * BATCH):
-            self.ends(cloud, *ids[start : start + BATCH])
-        cloud.backend.end(ids)
+def shows(cloud: Cloud, *machine_ids: str, **states: str) -> None:
+    """EC2 is asked for these, whatever their tags, and shows some of them."""
+    told = [
+        {"InstanceId": name.replace("_", "-"), "State": {"Name": state}}
+        for name, state in states.items()
+    ]
+    filters = [{"Name": "instance-id", "Values": list(machine_ids)}]
+    answer = {"Reservations": [{"Instances": told}]}
+    asked = {"Filters": filters, "MaxResults": 500}
+    cloud.ec2.add_response("describe_instances", answer, asked)
 
-    def test_none_is_no_call(self, cloud: Cloud) -> None:
-        cloud.backend.end([])
 
-    def shows(self, cloud: Cloud, *machine_ids: str, **states: str) -> None:
-        """EC2 is asked for these, whatever their tags, and shows some of them."""
-        told = [
-            {"InstanceId": name.replace("_", "-"), "State": {"Name": state}}
-            for name, state in states.items()
-        ]
-        asked = {
-            "Filters": [{"Name": "instance-id", "Values": list(machine_ids)}],
-            "MaxResults": 500,
-        }
-        answer = {"Reservations": [{"Instances": told}]}
-        cloud.ec2.add_response("describe_instances", answer, asked)
+def test_machines_are_ended_a_hundred_a_call_and_none_is_no_call(cloud: Cloud) -> None:
+    ids = [f"i-{n}" for n in range(2 * BATCH + 1)]
+    for start in (0, BATCH, 2 * BATCH):
+        ends(cloud, *ids[start : start + BATCH])
+    cloud.backend.end(ids)
+    cloud.backend.end([])
 
-    @pytest.mark.parametrize("code", FORGOTTEN)
-    def test_one_that_ec2_forgot_keeps_no_other_alive(self, code: str, cloud: Cloud) -> None:
-        asked = ("i-0", "i-1", "i-2", "i-3")
-        self.ends(cloud, *asked, code=code)
-        self.shows(cloud, *asked, i_0="running", i_2="stopped", i_3="terminated")
-        self.ends(cloud, "i-0", "i-2")
-        cloud.backend.end(asked)
 
-    @pytest.mark.parametrize("code", FORGOTTEN)
-    @pytest.mark.parametrize("states", [{}, {"i_0": "terminated"}, {"i_0": "shutting-down"}])
-    def test_one_that_is_unknown_or_terminated_has_ended(
-        self, states: dict[str, str], code: str, cloud: Cloud
-    ) -> None:
-        self.ends(cloud, "i-0", code=code)
-        self.shows(cloud, "i-0", **states)
+@forgotten
+def test_a_machine_that_ec2_forgot_keeps_no_other_alive(code: str, cloud: Cloud) -> None:
+    asked = ("i-0", "i-1", "i-2", "i-3")
+    ends(cloud, *asked, code=code)
+    shows(cloud, *asked, i_0="running", i_2="stopped", i_3="terminated")
+    ends(cloud, "i-0", "i-2")
+    cloud.backend.end(asked)
+
+
+@forgotten
+@pytest.mark.parametrize("states", [{}, {"i_0": "terminated"}, {"i_0": "shutting-down"}])
+def test_a_machine_that_is_unknown_or_terminated_has_ended(
+    states: dict[str, str], code: str, cloud: Cloud
+) -> None:
+    ends(cloud, "i-0", code=code)
+    shows(cloud, "i-0", **states)
+    cloud.backend.end(["i-0"])
+
+
+@forgotten
+def test_a_machine_that_lives_and_may_not_be_ended_is_told(code: str, cloud: Cloud) -> None:
+    ends(cloud, "i-0", "i-1", code=code)
+    shows(cloud, "i-0", "i-1", i_0="running")
+    ends(cloud, "i-0", code=code)
+    shows(cloud, "i-0", i_0="running")
+    with pytest.raises(Refused, match=rf"ec2\.TerminateInstances, code={code}"):
+        cloud.backend.end(["i-0", "i-1"])
+
+
+@pytest.mark.parametrize(
+    ("code", "error"), [("UnauthorizedOperation", Refused), ("RequestLimitExceeded", Transient)]
+)
+def test_without_an_answer_no_machine_counts_as_ended(
+    code: str, error: type[FleetError], cloud: Cloud
+) -> None:
+    ends(cloud, "i-0", code=code)
+    if error is Refused:  # a throttle asks nothing
+        cloud.ec2.add_client_error("describe_instances", code)
+    with pytest.raises(error, match=rf"ec2\.TerminateInstances, code={code}"):
         cloud.backend.end(["i-0"])
 
-    @pytest.mark.parametrize("code", FORGOTTEN)
-    def test_one_that_lives_and_may_not_be_ended_is_told(self, code: str, cloud: Cloud) -> None:
-        self.ends(cloud, "i-0", "i-1", code=code)
-        self.shows(cloud, "i-0", "i-1", i_0="running")
-        self.ends(cloud, "i-0", code=code)
-        self.shows(cloud, "i-0", i_0="running")
-        with pytest.raises(Refused, match=rf"ec2\.TerminateInstances, code={code}"):
-            cloud.backend.end(["i-0", "i-1"])
 
-    def test_without_the_right_to_ask_no_machine_counts_as_ended(self, cloud: Cloud) -> None:
-        self.ends(cloud, "i-0", code="UnauthorizedOperation")
-        cloud.ec2.add_client_error("describe_instances", "UnauthorizedOperation")
-        with pytest.raises(Refused, match=r"ec2\.TerminateInstances"):
-            cloud.backend.end(["i-0"])
-
-    def test_a_throttle_asks_nothing(self, cloud: Cloud) -> None:
-        self.ends(cloud, "i-0", "i-1", code="RequestLimitExceeded")
-        with pytest.raises(Transient, match=r"ec2\.TerminateInstances, code=RequestLimitExceeded"):
-            cloud.backend.end(["i-0", "i-1"])
+def instance(machine_id: str, state: str, **tags: str) -> dict[str, Any]:
+    told = [{"Key": f"runner-fleet:{key}", "Value": value} for key, value in tags.items()]
+    return {
+        "InstanceId": machine_id,
+        "State": {"Name": state},
+        "LaunchTime": AT,
+        "Tags": told,
+    }
 
 
-class TestMachines:
-    """What EC2 shows of the stack's machines."""
+def listed(cloud: Cloud, *pages: list[dict[str, Any]], **filters: str) -> None:
+    """EC2 lists the stack's instances, page after page."""
+    named = {"tag:runner-fleet:stack": "fleet"} | {
+        name.replace("_", "-"): value for name, value in filters.items()
+    }
+    asked: dict[str, Any] = {
+        "Filters": [{"Name": name, "Values": [value]} for name, value in named.items()],
+        "MaxResults": 500,
+    }
+    for number, page in enumerate(pages, start=1):
+        told: dict[str, Any] = {"Reservations": [{"Instances": [one]} for one in page]}
+        more = {"NextToken": "more"}
+        answer = told | (more if number < len(pages) else {})
+        cloud.ec2.add_response("describe_instances", answer, asked | (more if number > 1 else {}))
 
-    def shows(self, cloud: Cloud, *instances: dict[str, Any], following: bool = False) -> None:
-        told: dict[str, Any] = {"Reservations": [{"Instances": [one]} for one in instances]}
-        asked: dict[str, Any] = {
-            "Filters": [{"Name": "tag:runner-fleet:stack", "Values": ["fleet"]}],
-            "MaxResults": 500,
-        }
-        if following:
-            asked["NextToken"] = "more"
-        else:
-            told["NextToken"] = "more"
-        cloud.ec2.add_response("describe_instances", told, asked)
 
-    def instance(self, machine_id: str, state: str, **tags: str) -> dict[str, Any]:
-        told = [{"Key": f"runner-fleet:{key}", "Value": value} for key, value in tags.items()]
-        return {
-            "InstanceId": machine_id,
-            "State": {"Name": state},
-            "LaunchTime": AT,
-            "Tags": told,
-        }
-
-    def test_on_all_pages_with_what_they_are_tagged(self, cloud: Cloud) -> None:
-        self.shows(
-            cloud,
-            self.instance("i-0", "running", launch="l1", pool="linux", stack="fleet"),
-            self.instance("i-1", "pending", launch="l2", pool="big"),
-        )
-        self.shows(cloud, self.instance("i-2", "terminated"), following=True)
-        assert cloud.backend.machines() == (
-            Machine(machine_id="i-0", alive=True, launched_at=AT, launch_id="l1", pool="linux"),
-            Machine(machine_id="i-1", alive=True, launched_at=AT, launch_id="l2", pool="big"),
-            Machine(
-                machine_id="i-2", alive=False, launched_at=AT, launch_id=None, pool=None, ended=True
-            ),
-        )
-
-    @pytest.mark.parametrize("state", ["shutting-down", "stopping", "stopped", "terminated"])
-    def test_one_that_ends_is_not_alive(self, state: str, cloud: Cloud) -> None:
-        self.shows(cloud)
-        self.shows(cloud, self.instance("i-0", state), following=True)
-        (machine,) = cloud.backend.machines()
-        assert not machine.alive
-
-    @pytest.mark.parametrize(
-        ("expires", "expected"),
-        [
-            ("2026-08-20T10:00:00+00:00", datetime(2026, 8, 20, 10, tzinfo=UTC)),
-            ("2026-08-20T10:00:00", None),
-            ("soon", None),
-        ],
+def test_machines_are_seen_on_all_pages_with_what_they_are_tagged(cloud: Cloud) -> None:
+    first = instance("i-0", "running", launch="l1", pool="linux", stack="fleet")
+    listed(
+        cloud,
+        [first, instance("i-1", "pending", launch="l2", pool="big")],
+        [instance("i-2", "terminated")],
     )
-    def test_one_alone_is_asked_for_by_a_filter(
-        self, expires: str, expected: datetime | None, cloud: Cloud
-    ) -> None:
-        """EC2 refuses the call for an id that it does not know."""
-        shown = self.instance("i-1", "running", launch="l1", pool="linux", expires=expires)
-        asked = {
-            "Filters": [
-                {"Name": "tag:runner-fleet:stack", "Values": ["fleet"]},
-                {"Name": "instance-id", "Values": ["i-1"]},
-            ],
-            "MaxResults": 500,
-        }
-        for told in ([{"Instances": [shown]}], []):
-            cloud.ec2.add_response("describe_instances", {"Reservations": told}, asked)
-        machine = cloud.backend.machine("i-1")
-        assert machine is not None
-        assert (machine.machine_id, machine.alive, machine.expires_at) == ("i-1", True, expected)
-        assert cloud.backend.machine("i-1") is None
-
-    def test_that_cannot_be_seen_are_not_gone(self, cloud: Cloud) -> None:
-        cloud.ec2.add_client_error("describe_instances", "RequestLimitExceeded")
-        with pytest.raises(Transient, match=r"ec2\.DescribeInstances"):
-            cloud.backend.machines()
+    assert cloud.backend.machines() == (
+        Machine(machine_id="i-0", alive=True, launched_at=AT, launch_id="l1", pool="linux"),
+        Machine(machine_id="i-1", alive=True, launched_at=AT, launch_id="l2", pool="big"),
+        Machine(
+            machine_id="i-2", alive=False, launched_at=AT, launch_id=None, pool=None, ended=True
+        ),
+    )
 
 
-def test_machines_of_a_protected_pool_are_of_a_kind_of_their_own(cloud: Cloud) -> None:
-    template = {"LaunchTemplateId": "lt-2", "Version": "$Latest"}
-    configs = [{"LaunchTemplateSpecification": template, "Overrides": ANY}]
-    cloud.gives("i-0", LaunchTemplateConfigs=configs)
-    cloud.takes_timer()
-    protected = pool(POOL + "protected_only = true\n")
-    (one,) = cloud.backend.launch(protected, cloud.order("rf-linux-1")).launched
-    assert one.mailbox == "AROB:i-0"
+def test_a_machine_that_ends_is_not_alive(cloud: Cloud) -> None:
+    states = ["shutting-down", "stopping", "stopped", "terminated"]
+    listed(cloud, [instance(f"i-{state}", state) for state in states])
+    assert {one.alive for one in cloud.backend.machines()} == {False}
 
 
-def test_a_machine_s_mailbox_is_its_own_user_id(cloud: Cloud) -> None:
-    assert cloud.backend.mailboxes("i-7") == ("AROA:i-7", "AROB:i-7")
-    assert cloud.backend.name == "ec2"
+@pytest.mark.parametrize(
+    ("expires", "expected"),
+    [
+        ("2026-08-20T10:00:00+00:00", datetime(2026, 8, 20, 10, tzinfo=UTC)),
+        ("2026-08-20T10:00:00", None),
+        ("soon", None),
+    ],
+)
+def test_a_machine_alone_is_asked_for_by_a_filter(
+    expires: str, expected: datetime | None, cloud: Cloud
+) -> None:
+    """EC2 refuses the call for an id that it does not know."""
+    shown = instance("i-1", "running", launch="l1", pool="linux", expires=expires)
+    listed(cloud, [shown], instance_id="i-1")
+    listed(cloud, [], instance_id="i-1")
+    machine = cloud.backend.machine("i-1")
+    assert machine is not None
+    assert (machine.machine_id, machine.alive, machine.expires_at) == ("i-1", True, expected)
+    assert cloud.backend.machine("i-1") is None
+
+
+def test_machines_that_cannot_be_seen_are_not_gone(cloud: Cloud) -> None:
+    cloud.ec2.add_client_error("describe_instances", "RequestLimitExceeded")
+    with pytest.raises(Transient, match=r"ec2\.DescribeInstances"):
+        cloud.backend.machines()

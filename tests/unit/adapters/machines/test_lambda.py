@@ -6,9 +6,8 @@ from typing import Any, cast
 
 import pytest
 from botocore.exceptions import ClientError
-from botocore.stub import ANY
 
-from adapters.machines.backend import Launched, LaunchOrder, ServedProject
+from adapters.machines.backend import Launched, LaunchOrder, LaunchResult, ServedProject
 from adapters.machines.lambda_ import LambdaBackend
 from fleet.config.reading import PoolConfig, read_config
 from fleet.rules.capacity import ErrorKind
@@ -31,22 +30,29 @@ ORDER = LaunchOrder(
 )
 
 
-def pool() -> PoolConfig:
-    return read_config(SIZED).pools[0]
+def pool(more: str = "") -> PoolConfig:
+    return read_config(SIZED + more).pools[0]
+
+
+def launch(
+    order: LaunchOrder = ORDER, *, of: PoolConfig | None = None, **asked: Any
+) -> LaunchResult:
+    """What becomes of an order for one runner, for whose event Lambda is asked so."""
+    event = {"runner_id": "rf-small-1", "mailbox": "lambda:rf-small-1:77", "until": AT.isoformat()}
+    usual = {
+        "FunctionName": "demo-runner-2gb",
+        "InvocationType": "Event",
+        "Payload": json.dumps(event | asked.pop("event", {})).encode(),
+    }
+    with scripted("lambda") as (client, script):
+        script.add_response("invoke", {"StatusCode": 202}, usual | asked)
+        isolates = "TenantId" in asked
+        backend = LambdaBackend(client, "demo-runner-", isolates=isolates, new_secret=lambda: "77")
+        return backend.launch(of or pool(), order)
 
 
 def test_an_event_says_who_to_be_and_until_when() -> None:
-    event = {"runner_id": "rf-small-1", "mailbox": "lambda:rf-small-1:77", "until": AT.isoformat()}
-    asked = {
-        "FunctionName": "demo-runner-2gb",
-        "InvocationType": "Event",
-        "Payload": json.dumps(event).encode(),
-    }
-    with scripted("lambda") as (client, script):
-        script.add_response("invoke", {"StatusCode": 202}, asked)
-        result = LambdaBackend(client, "demo-runner-", new_secret=lambda: "77").launch(
-            pool(), ORDER
-        )
+    result = launch()
     assert result.launched == (
         Launched(
             runner_id="rf-small-1",
@@ -59,51 +65,26 @@ def test_an_event_says_who_to_be_and_until_when() -> None:
 
 
 def test_a_protected_pool_has_functions_of_its_own() -> None:
-    asked = {
-        "FunctionName": "demo-runner-protected-2gb",
-        "InvocationType": "Event",
-        "Payload": ANY,
-    }
-    protected = read_config(SIZED + "protected_only = true\n").pools[0]
-    with scripted("lambda") as (client, script):
-        script.add_response("invoke", {"StatusCode": 202}, asked)
-        (one,) = LambdaBackend(client, "demo-runner-").launch(protected, ORDER).launched
+    protected = pool("protected_only = true\n")
+    (one,) = launch(of=protected, FunctionName="demo-runner-protected-2gb").launched
     assert one.machine_id == "demo-runner-protected-2gb/rf-small-1"
 
 
 @pytest.mark.parametrize(
-    ("served", "tenant"),
+    ("served", "event", "tenant"),
     [
-        pytest.param(ServedProject(id=7, path="acme/demo"), "7", id="a project"),
-        pytest.param(ServedProject(id=7, path=""), "7", id="one whose path is not known"),
-        pytest.param(None, "rf-small-1", id="for no job yet: of its own"),
+        pytest.param(
+            ServedProject(id=7, path="acme/demo"), {"project": "acme/demo"}, "7", id="a project"
+        ),
+        pytest.param(ServedProject(id=7, path=""), {}, "7", id="one whose path is not known"),
+        pytest.param(None, {}, "rf-small-1", id="for no job yet: of its own"),
     ],
 )
-def test_a_sandbox_serves_one_tenant(served: ServedProject | None, tenant: str) -> None:
+def test_a_sandbox_serves_one_tenant(
+    served: ServedProject | None, event: dict[str, str], tenant: str
+) -> None:
     order = replace(ORDER, served={"rf-small-1": served} if served else {})
-    event = {"runner_id": "rf-small-1", "mailbox": "lambda:rf-small-1:77", "until": AT.isoformat()}
-    if served and served.path:
-        event["project"] = served.path
-    asked = {
-        "FunctionName": "demo-runner-2gb",
-        "InvocationType": "Event",
-        "Payload": json.dumps(event).encode(),
-        "TenantId": tenant,
-    }
-    with scripted("lambda") as (client, script):
-        script.add_response("invoke", {"StatusCode": 202}, asked)
-        backend = LambdaBackend(client, "demo-runner-", isolates=True, new_secret=lambda: "77")
-        backend.launch(pool(), order)
-
-
-def test_a_function_that_takes_no_more_events_is_a_shortfall() -> None:
-    with scripted("lambda") as (client, script):
-        script.add_client_error("invoke", "TooManyRequestsException", "Rate exceeded", 429)
-        result = LambdaBackend(client, "demo-runner-").launch(pool(), ORDER)
-    assert result.launched == ()
-    (short,) = result.shortfalls
-    assert short.code == "TooManyRequestsException"
-    assert short.kind is not ErrorKind.CONFIGURATION
+    assert launch(order, event=event, TenantId=tenant).launched
 
 
 def test_a_mailbox_is_not_known_by_its_runner_and_never_the_same() -> None:
@@ -122,11 +103,8 @@ def test_a_mailbox_is_not_known_by_its_runner_and_never_the_same() -> None:
 def test_lambda_shows_no_machines_and_has_no_places() -> None:
     with scripted("lambda") as (client, _):
         backend = LambdaBackend(client, "demo-runner-")
-        assert (backend.name, backend.machines(), backend.capacity_pools(pool())) == (
-            "lambda",
-            None,
-            (),
-        )
+        shown = (backend.name, backend.machines(), backend.capacity_pools(pool()))
+        assert shown == ("lambda", None, ())
 
 
 class Functions:

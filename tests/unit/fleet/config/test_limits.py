@@ -188,22 +188,6 @@ def test_hosts_that_cannot_work(host: str) -> None:
     assert "line 5: gitlab.url: must " in problem
 
 
-@pytest.mark.parametrize(
-    ("tags", "warning"),
-    [
-        (("docker", "big"), 'with pool "docker"'),
-        (("docker",), "never gets a job"),
-        (("ec2", "docker", "big"), None),
-        (("other",), None),
-    ],
-)
-def test_tags_that_two_pools_share_in_part(tags: tuple[str, ...], warning: str | None) -> None:
-    pools = pool("docker", "tags = ['ec2', 'docker']") + pool("b", f"tags = {list(tags)}")
-    warned = [str(item) for item in read_config(HEAD + pools).warnings]
-    assert len(warned) == (warning is not None)
-    assert warning is None or warning in warned[0]
-
-
 def test_a_tag_of_two_alphabets_is_doubtful() -> None:
     (problem,) = read_config(HEAD + pool("a", 'tags = ["d\u043ecker", "bücher", "тест"]')).warnings
     assert (problem.path, problem.line) == ("pools.a.tags[0]", 8)

@@ -1,6 +1,7 @@
 """gitlab-runner's log as it was seen from 17.9, and as newer versions and text form write it."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -207,53 +208,33 @@ def test_steps_in_the_order_of_the_log() -> None:
     assert (seen.steps[-1].outcome, seen.steps[-1].detail) == (Outcome.FAILED, "exit status 3")
 
 
+OUTCOMES: dict[str, Any] = {
+    "success": ([RECEIVED, SUCCEEDED, LIMIT], 0, "succeeded", None),
+    "exit code is 0": ([RECEIVED, FAILED, LIMIT], 0, "failed", "exit status 3"),
+    "system": ([RECEIVED, ABORTED], 0, "system_failure", "aborted: terminated"),
+    "by us": ([RECEIVED, TERMINATED, ABORTED], 0, "interrupted", "aborted: terminated"),
+    "ended before it could tell GitLab": (
+        [RECEIVED, TERMINATED, TIMED_OUT], 1, "interrupted", "shutdown timed out"
+    ),
+    "failed just before": ([RECEIVED, TERMINATED, FAILED], 0, "failed", "exit status 3"),
+    "nothing came": ([STARTED, NO_JOB], 0, "no_job", None),
+    "another program": ([], 0, "system_failure", IS_IT),
+    "stopped while idle": ([TERMINATED], 0, "no_job", None),
+    "stopped in a long poll": ([TERMINATED, TIMED_OUT], 1, "no_job", None),
+    "revoked token": (
+        [FORBIDDEN, TERMINATED], 0, "forbidden", "Checking for jobs... forbidden (403 Forbidden)"
+    ),
+    "silent drop": ([RECEIVED, LIMIT], 0, "canceled", "dropped by GitLab before it began"),
+    "killed by somebody": (
+        [RECEIVED], -9, "system_failure", "gitlab-runner ended with code -9 during the job"
+    ),
+    "no start": ([line("Missing Token", "fatal")], 1, "system_failure", "Missing Token"),
+    "wrong flag, no log": ([], 2, "system_failure", "gitlab-runner ended with code 2"),
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("lines", "exit_code", "outcome", "detail"),
-    [
-        pytest.param([RECEIVED, SUCCEEDED, LIMIT], 0, "succeeded", None, id="success"),
-        pytest.param([RECEIVED, FAILED, LIMIT], 0, "failed", "exit status 3", id="exit code is 0"),
-        pytest.param([RECEIVED, ABORTED], 0, "system_failure", "aborted: terminated", id="system"),
-        pytest.param(
-            [RECEIVED, TERMINATED, ABORTED], 0, "interrupted", "aborted: terminated", id="by us"
-        ),
-        pytest.param(
-            [RECEIVED, TERMINATED, TIMED_OUT],
-            1,
-            "interrupted",
-            "shutdown timed out",
-            id="ended before it could tell GitLab",
-        ),
-        pytest.param(
-            [RECEIVED, TERMINATED, FAILED], 0, "failed", "exit status 3", id="failed just before"
-        ),
-        pytest.param([STARTED, NO_JOB], 0, "no_job", None, id="nothing came"),
-        pytest.param([], 0, "system_failure", IS_IT, id="another program"),
-        pytest.param([TERMINATED], 0, "no_job", None, id="stopped while idle"),
-        pytest.param([TERMINATED, TIMED_OUT], 1, "no_job", None, id="stopped in a long poll"),
-        pytest.param(
-            [FORBIDDEN, TERMINATED],
-            0,
-            "forbidden",
-            "Checking for jobs... forbidden (403 Forbidden)",
-            id="revoked token",
-        ),
-        pytest.param(
-            [RECEIVED, LIMIT], 0, "canceled", "dropped by GitLab before it began", id="silent drop"
-        ),
-        pytest.param(
-            [RECEIVED],
-            -9,
-            "system_failure",
-            "gitlab-runner ended with code -9 during the job",
-            id="killed by somebody",
-        ),
-        pytest.param(
-            [line("Missing Token", "fatal")], 1, "system_failure", "Missing Token", id="no start"
-        ),
-        pytest.param(
-            [], 2, "system_failure", "gitlab-runner ended with code 2", id="wrong flag, no log"
-        ),
-    ],
+    ("lines", "exit_code", "outcome", "detail"), OUTCOMES.values(), ids=OUTCOMES
 )
 def test_there_is_always_an_outcome(
     lines: list[str], exit_code: int, outcome: str, detail: str | None

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ LATER = START + timedelta(hours=3)
 IDLE = RunnerLog(started=True)
 BUSY = RunnerLog(started=True, jobs=1, state=MachineState.BUSY, job_id=1)
 CANCELED = replace(BUSY, canceled=True)
+DRAINED, KILLED_JOB = frozenset({Force.DRAIN}), frozenset({Force.KILL_JOB})
 
 
 def run(after_s: float, log: RunnerLog = IDLE, **changes: object) -> Run:
@@ -32,132 +34,74 @@ def at(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
 
 
-@pytest.mark.parametrize(
-    ("seen", "force", "why"),
-    [
-        pytest.param(run(10), None, None, id="an idle runner is left alone"),
-        pytest.param(run(9000, BUSY), None, None, id="so is a busy one, for hours"),
-        pytest.param(run(299), None, None, id="it ends its waiting by itself"),
-        pytest.param(run(359), None, None, id="a long poll may hold it over its time"),
-        pytest.param(run(360), Force.INTERRUPT, Why.WAIT_OVERRUN, id="but not for ever"),
-        pytest.param(run(360, BUSY), None, None, id="a job has no waiting time"),
-        pytest.param(
-            run(5, replace(IDLE, forbidden=True)),
-            Force.INTERRUPT,
-            Why.FORBIDDEN,
-            id="a revoked token would keep it for 300 s",
-        ),
-        pytest.param(
-            run(5, replace(BUSY, forbidden=True)), None, None, id="unless it has a job by now"
-        ),
-        pytest.param(run(29, RunnerLog()), None, None, id="it may take a while to start"),
-        pytest.param(
-            run(30, RunnerLog()), Force.INTERRUPT, Why.NEVER_STARTED, id="but not half a minute"
-        ),
-        pytest.param(run(1, ordered=True), Force.DRAIN, Why.ORDERED, id="order while idle"),
-        pytest.param(
-            run(1, RunnerLog(), ordered=True), None, None, id="not before the runner listens"
-        ),
-        pytest.param(
-            run(1, ordered=True, listens=False), None, None, id="nor before it has its handler"
-        ),
-        pytest.param(
-            run(9, ordered=True, done=frozenset({Force.DRAIN}), drained_at=at(7)),
-            Force.DRAIN,
-            Why.ORDERED,
-            id="again, where it did not answer",
-        ),
-        pytest.param(
-            run(8, ordered=True, done=frozenset({Force.DRAIN}), drained_at=at(7)),
-            None,
-            None,
-            id="it has two seconds to answer",
-        ),
-        pytest.param(
-            run(
-                99,
-                replace(BUSY, quitting=True),
-                ordered=True,
-                done=frozenset({Force.DRAIN}),
-                drained_at=at(7),
-            ),
-            None,
-            None,
-            id="it answered, and finishes its job",
-        ),
-        pytest.param(run(24, CANCELED, canceled_at=at(10)), None, None, id="15 s after a cancel"),
-        pytest.param(
-            run(25, CANCELED, canceled_at=at(10)),
-            Force.KILL_JOB,
-            Why.IGNORED_CANCEL,
-            id="then what is left of the script is killed",
-        ),
-        pytest.param(
-            run(99, CANCELED, canceled_at=at(10), done=frozenset({Force.KILL_JOB})),
-            None,
-            None,
-            id="its after_script may take longer",
-        ),
-        pytest.param(
-            run(
-                45,
-                replace(CANCELED, is_over=True),
-                canceled_at=at(10),
-                done=frozenset({Force.KILL_JOB}),
-            ),
-            Force.KILL,
-            Why.IGNORED_CANCEL,
-            id="where GitLab waits for nothing more, the runner goes too",
-        ),
-        pytest.param(
-            run(99, replace(CANCELED, outcome=Outcome.CANCELED), canceled_at=at(10)),
-            None,
-            None,
-            id="the canceled job ended by itself",
-        ),
-        pytest.param(run(1, BUSY, ordered=True), Force.DRAIN, Why.ORDERED, id="order while busy"),
-        pytest.param(
-            run(1, BUSY, ordered=True, done=frozenset({Force.DRAIN})),
-            None,
-            None,
-            id="nothing is asked for twice",
-        ),
-        pytest.param(
-            run(1, replace(BUSY, jobs=2)), Force.DRAIN, Why.SECOND_JOB, id="a second job, no third"
-        ),
-        pytest.param(
-            run(0, BUSY, spot_at=at(120)),
-            Force.DRAIN,
-            Why.SPOT_NOTICE,
-            id="after a spot notice the job may still make it",
-        ),
-        pytest.param(
-            run(74, BUSY, spot_at=at(120), done=frozenset({Force.DRAIN})),
-            None,
-            None,
-            id="it has until 45 s before",
-        ),
-        pytest.param(
-            run(75, BUSY, spot_at=at(120), done=frozenset({Force.DRAIN})),
-            Force.INTERRUPT,
-            Why.SPOT_NOTICE,
-            id="then GitLab must learn of it",
-        ),
-        pytest.param(run(0, BUSY, ends_at=at(46)), None, None, id="46 s before the machine's end"),
-        pytest.param(
-            run(1, BUSY, ends_at=at(46)),
-            Force.INTERRUPT,
-            Why.END_OF_MACHINE,
-            id="45 s before the machine's end",
-        ),
-        pytest.param(
-            run(1, BUSY, ends_at=at(46), spot_at=at(300), ordered=True),
-            Force.INTERRUPT,
-            Why.END_OF_MACHINE,
-            id="what must be comes before what should be",
-        ),
-    ],
-)
+STOPS: dict[str, Any] = {
+    "an idle runner is left alone": (run(10), None, None),
+    "so is a busy one, for hours": (run(9000, BUSY), None, None),
+    "it ends its waiting by itself": (run(299), None, None),
+    "a long poll may hold it over its time": (run(359), None, None),
+    "but not for ever": (run(360), Force.INTERRUPT, Why.WAIT_OVERRUN),
+    "a job has no waiting time": (run(360, BUSY), None, None),
+    "a revoked token would keep it for 300 s": (
+        run(5, replace(IDLE, forbidden=True)), Force.INTERRUPT, Why.FORBIDDEN
+    ),
+    "unless it has a job by now": (run(5, replace(BUSY, forbidden=True)), None, None),
+    "it may take a while to start": (run(29, RunnerLog()), None, None),
+    "but not half a minute": (run(30, RunnerLog()), Force.INTERRUPT, Why.NEVER_STARTED),
+    "order while idle": (run(1, ordered=True), Force.DRAIN, Why.ORDERED),
+    "not before the runner listens": (run(1, RunnerLog(), ordered=True), None, None),
+    "nor before it has its handler": (run(1, ordered=True, listens=False), None, None),
+    "again, where it did not answer": (
+        run(9, ordered=True, done=DRAINED, drained_at=at(7)), Force.DRAIN,
+        Why.ORDERED
+    ),
+    "it has two seconds to answer": (
+        run(8, ordered=True, done=DRAINED, drained_at=at(7)), None, None
+    ),
+    "it answered, and finishes its job": (
+        run(99, replace(BUSY, quitting=True), ordered=True, done=DRAINED, drained_at=at(7)),
+        None, None
+    ),
+    "15 s after a cancel": (run(24, CANCELED, canceled_at=at(10)), None, None),
+    "then what is left of the script is killed": (
+        run(25, CANCELED, canceled_at=at(10)), Force.KILL_JOB, Why.IGNORED_CANCEL
+    ),
+    "its after_script may take longer": (
+        run(99, CANCELED, canceled_at=at(10), done=KILLED_JOB), None, None
+    ),
+    "where GitLab waits for nothing more, the runner goes too": (
+        run(45, replace(CANCELED, is_over=True), canceled_at=at(10), done=KILLED_JOB),
+        Force.KILL, Why.IGNORED_CANCEL
+    ),
+    "the canceled job ended by itself": (
+        run(99, replace(CANCELED, outcome=Outcome.CANCELED), canceled_at=at(10)), None, None
+    ),
+    "order while busy": (run(1, BUSY, ordered=True), Force.DRAIN, Why.ORDERED),
+    "nothing is asked for twice": (
+        run(1, BUSY, ordered=True, done=DRAINED), None, None
+    ),
+    "a second job, no third": (run(1, replace(BUSY, jobs=2)), Force.DRAIN, Why.SECOND_JOB),
+    "after a spot notice the job may still make it": (
+        run(0, BUSY, spot_at=at(120)), Force.DRAIN, Why.SPOT_NOTICE
+    ),
+    "it has until 45 s before": (
+        run(74, BUSY, spot_at=at(120), done=DRAINED), None, None
+    ),
+    "then GitLab must learn of it": (
+        run(75, BUSY, spot_at=at(120), done=DRAINED), Force.INTERRUPT,
+        Why.SPOT_NOTICE
+    ),
+    "46 s before the machine's end": (run(0, BUSY, ends_at=at(46)), None, None),
+    "45 s before the machine's end": (
+        run(1, BUSY, ends_at=at(46)), Force.INTERRUPT, Why.END_OF_MACHINE
+    ),
+    "what must be comes before what should be": (
+        run(1, BUSY, ends_at=at(46), spot_at=at(300), ordered=True), Force.INTERRUPT,
+        Why.END_OF_MACHINE
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("seen", "force", "why"), STOPS.values(), ids=STOPS)
 def test_decide_stop(seen: Run, force: Force | None, why: Why | None) -> None:
     expected = None if force is None or why is None else Stop(force=force, why=why)
     assert decide_stop(seen) == expected
@@ -166,30 +110,20 @@ def test_decide_stop(seen: Run, force: Force | None, why: Why | None) -> None:
 INTERRUPTED = frozenset({Force.INTERRUPT})
 
 
-@pytest.mark.parametrize(
-    ("seen", "force"),
-    [
-        pytest.param(run(114, BUSY, done=INTERRUPTED), None, id="15 s for the job to end"),
-        pytest.param(run(115, BUSY, done=INTERRUPTED), Force.KILL_JOB, id="then it is killed"),
-        pytest.param(
-            run(116, BUSY, done=INTERRUPTED | {Force.KILL_JOB}), None, id="once is enough"
-        ),
-        pytest.param(run(115, IDLE, done=INTERRUPTED), None, id="without a job nothing to kill"),
-        pytest.param(
-            run(134, BUSY, done=INTERRUPTED | {Force.KILL_JOB}), None, id="the runner's own 30 s"
-        ),
-        pytest.param(
-            run(135, BUSY, done=INTERRUPTED | {Force.KILL_JOB}), Force.KILL, id="then everything"
-        ),
-        pytest.param(run(135, IDLE, done=INTERRUPTED), Force.KILL, id="idle or not"),
-        pytest.param(run(900, IDLE, done=INTERRUPTED | {Force.KILL}), None, id="killed is killed"),
-        pytest.param(
-            run(101, BUSY, done=INTERRUPTED, ordered=True),
-            None,
-            id="an order changes nothing any more",
-        ),
-    ],
-)
+PRESSED: dict[str, Any] = {
+    "15 s for the job to end": (run(114, BUSY, done=INTERRUPTED), None),
+    "then it is killed": (run(115, BUSY, done=INTERRUPTED), Force.KILL_JOB),
+    "once is enough": (run(116, BUSY, done=INTERRUPTED | KILLED_JOB), None),
+    "without a job nothing to kill": (run(115, IDLE, done=INTERRUPTED), None),
+    "the runner's own 30 s": (run(134, BUSY, done=INTERRUPTED | KILLED_JOB), None),
+    "then everything": (run(135, BUSY, done=INTERRUPTED | KILLED_JOB), Force.KILL),
+    "idle or not": (run(135, IDLE, done=INTERRUPTED), Force.KILL),
+    "killed is killed": (run(900, IDLE, done=INTERRUPTED | {Force.KILL}), None),
+    "an order changes nothing any more": (run(101, BUSY, done=INTERRUPTED, ordered=True), None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("seen", "force"), PRESSED.values(), ids=PRESSED)
 def test_an_interrupted_runner_is_pressed_on(seen: Run, force: Force | None) -> None:
     stop = decide_stop(replace(seen, interrupted_at=at(100)))
     assert (stop and stop.force) == force

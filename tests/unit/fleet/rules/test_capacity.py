@@ -1,6 +1,7 @@
 """Which places to ask for machines, and for how long a dry one is left alone."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -38,37 +39,26 @@ def dry(seconds: float, code: str = "InsufficientInstanceCapacity") -> BackOff:
 PLACES = [place(t) for t in ("a/1/on-demand", "a/1/spot", "b/1/spot", "a/2/spot", "b/1/on-demand")]
 
 
-@pytest.mark.parametrize(
-    ("back_off", "asked"),
-    [
-        pytest.param(
-            {},
-            "a/1/spot b/1/spot a/2/spot a/1/on-demand b/1/on-demand",
-            id="spot first, else as given",
-        ),
-        pytest.param(
-            {"a/1/spot": dry(60), "a/1/on-demand": dry(1)},
-            "b/1/spot a/2/spot b/1/on-demand",
-            id="skips those left alone",
-        ),
-        pytest.param(
-            {"a/1/spot": dry(0), "b/1/spot": dry(-5)},
-            "a/1/spot b/1/spot a/2/spot a/1/on-demand b/1/on-demand",
-            id="asks again when the time is over",
-        ),
-        pytest.param(
-            {"a/1/spot": dry(9), "b/1/spot": dry(9), "a/2/spot": dry(9)},
-            "a/1/on-demand b/1/on-demand",
-            id="no spot: on demand",
-        ),
-        pytest.param({str(item): dry(9) for item in PLACES}, "", id="nowhere"),
-        pytest.param(
-            {"elsewhere": dry(9)},
-            "a/1/spot b/1/spot a/2/spot a/1/on-demand b/1/on-demand",
-            id="places of an older configuration do not matter",
-        ),
-    ],
-)
+ASKED: dict[str, Any] = {
+    "spot first, else as given": ({}, "a/1/spot b/1/spot a/2/spot a/1/on-demand b/1/on-demand"),
+    "skips those left alone": (
+        {"a/1/spot": dry(60), "a/1/on-demand": dry(1)}, "b/1/spot a/2/spot b/1/on-demand"
+    ),
+    "asks again when the time is over": (
+        {"a/1/spot": dry(0), "b/1/spot": dry(-5)},
+        "a/1/spot b/1/spot a/2/spot a/1/on-demand b/1/on-demand"
+    ),
+    "no spot: on demand": (
+        {"a/1/spot": dry(9), "b/1/spot": dry(9), "a/2/spot": dry(9)}, "a/1/on-demand b/1/on-demand"
+    ),
+    "nowhere": ({str(item): dry(9) for item in PLACES}, ""),
+    "places of an older configuration do not matter": (
+        {"elsewhere": dry(9)}, "a/1/spot b/1/spot a/2/spot a/1/on-demand b/1/on-demand"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("back_off", "asked"), ASKED.values(), ids=ASKED)
 def test_decide_capacity(back_off: dict[str, BackOff], asked: str) -> None:
     assert " ".join(map(str, decide_capacity(PLACES, back_off, NOON))) == asked
 

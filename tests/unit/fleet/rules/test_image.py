@@ -1,12 +1,9 @@
-"""Which images the Lambda runners bundle: one rule, in Python for routing and in bash for jobs."""
-
-import subprocess
-from pathlib import Path
+"""Which images the Lambda runners bundle; `test_job_script` shows the same rule in bash."""
 
 import pytest
 
 from fleet.reasons import Reason
-from fleet.rules.image import Containers, bundled, image_script, why_unfit
+from fleet.rules.image import Containers, bundled, why_unfit
 
 IMAGES = {
     "node:22": "/opt/node/22/bin",
@@ -45,60 +42,6 @@ IMAGES = {
 @pytest.mark.parametrize(("image", "folder"), IMAGES.items())
 def test_official_images_of_a_bundled_version_are_there(image: str, folder: str | None) -> None:
     assert bundled(image) == folder
-
-
-@pytest.mark.parametrize(("image", "folder"), IMAGES.items())
-def test_a_job_gets_the_same_version_in_front_and_its_log_says_so(
-    image: str, folder: str | None, tmp_path: Path
-) -> None:
-    script = "\n".join(image_script(str(tmp_path / "image"), str(tmp_path / "services")))
-    script = script.replace("/opt/", f"{tmp_path}/opt/")
-    if folder:
-        (tmp_path / folder.removeprefix("/")).mkdir(parents=True)
-    done = subprocess.run(
-        ["/bin/bash", "-euo", "pipefail", "-c", f'{script}\necho "PATH $PATH"'],
-        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "CI_JOB_IMAGE": image},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    first, _, path = done.stdout.rpartition("PATH ")
-    front = f"{tmp_path}{folder}:" if folder else ""
-    assert path == f"{front}/usr/bin:/bin\n"
-    assert first.startswith("runner-fleet: image: ") is bool(image)
-    profile = tmp_path / ".bash_profile"
-    assert profile.exists() is bool(folder)
-    if image:
-        assert (tmp_path / "image").read_text() == image
-
-
-def test_a_job_without_an_image_or_services_reads_nothing_of_them(tmp_path: Path) -> None:
-    script = "\n".join(image_script(str(tmp_path / "image"), str(tmp_path / "services")))
-    home = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
-    command = ["/bin/bash", "-euo", "pipefail", "-c", script]
-    silent = subprocess.run(command, env=home, capture_output=True, text=True, check=True)
-    assert (silent.stdout, list(tmp_path.iterdir())) == ("", [])
-    (tmp_path / "services").write_text("told\n")
-    spoken = subprocess.run(command, env=home, capture_output=True, text=True, check=True)
-    assert spoken.stdout == "told\n"
-
-
-def test_after_script_has_the_same_version_in_front(tmp_path: Path) -> None:
-    """Another login shell runs it."""
-    node = tmp_path / "opt/node/22/bin"
-    node.mkdir(parents=True)
-    script = "\n".join(image_script(str(tmp_path / "image"), str(tmp_path / "services")))
-    script = script.replace("/opt/", f"{tmp_path}/opt/")
-    for command in ([script], ["--login", 'echo "$PATH"']):
-        *login, text = command
-        done = subprocess.run(
-            ["/bin/bash", *login, "-c", text],
-            env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "CI_JOB_IMAGE": "node:22"},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    assert done.stdout.startswith(f"{node}:")
 
 
 @pytest.mark.parametrize(

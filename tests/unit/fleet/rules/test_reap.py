@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
 import pytest
 
@@ -20,212 +21,151 @@ from tests.unit.fleet.facts import AT, LIMITS, Facts, ago, key, runner
 REQUESTED, IN_FLIGHT, IDLE, BUSY, DRAINING, DONE = RunnerState
 ON_MACHINE: Facts = {"machine_id": "i-1", "gitlab_runner_id": 31}
 JOB: Facts = {"job": key(7)}
+FOR_JOB: Facts = {"for_job": key(7)}
 SILENT: Facts = {"heartbeat_at": ago(300)}
 HEARD: Facts = {"heartbeat_at": ago(299)}
-WORKS = runner("r", BUSY, **ON_MACHINE, **JOB, **HEARD)
-SILENT_AT_WORK = runner("r", BUSY, **ON_MACHINE, **JOB, **SILENT)
-NEVER_HEARD = runner("r", BUSY, since_s=300, **ON_MACHINE, **JOB)
-LATE = runner("r", IN_FLIGHT, since_s=300, **ON_MACHINE)
-LEFT = runner("r", DONE, since_s=30, **ON_MACHINE, **JOB)
-UNSERVED = runner("r", DONE, since_s=30, for_job=key(7), **ON_MACHINE)
 EXPIRED: Facts = {"expires_at": AT}
+CALLED_OFF: Facts = {"is_called_off": True}
 
 
-@pytest.mark.parametrize(
-    ("lost", "alive", "fate", "reason"),
-    [
-        pytest.param(WORKS, True, "keep", "healthy", id="at work and heard of"),
-        pytest.param(WORKS, None, "keep", "healthy", id="at work, the cloud was not asked"),
-        pytest.param(runner("r", **ON_MACHINE, **HEARD), True, "keep", "healthy", id="idle"),
-        pytest.param(WORKS, False, "close", "machine_gone", id="its machine ended under a job"),
-        pytest.param(
-            runner("r", **ON_MACHINE), False, "relaunch", "machine_gone", id="it ended before a job"
-        ),
-        pytest.param(
-            runner("r", DRAINING, **ON_MACHINE), False, "close", "machine_gone",
-            id="it ended after its order",
-        ),
-        pytest.param(
-            runner("r", REQUESTED), False, "keep", "healthy", id="no machine yet is not a lost one"
-        ),
-        pytest.param(
-            runner("r", DONE, since_s=30, job=key(7), **ON_MACHINE), True, "ask", "finished",
-            id="it says that its job is over: ask GitLab",
-        ),
-        pytest.param(
-            runner("r", DONE, since_s=30, for_job=key(7), **ON_MACHINE), True,
-            "ask", "went_unserved", id="GitLab gave it nothing, as it says",
-        ),
-        pytest.param(
-            runner("r", DONE, since_s=29, for_job=key(7), **ON_MACHINE), True,
-            "keep", "went_unserved", id="GitLab gave it nothing, a moment ago",
-        ),
-        pytest.param(
-            runner("r", DONE, since_s=1, for_job=key(7), **ON_MACHINE), False,
-            "relaunch", "went_unserved", id="GitLab gave it nothing, and it powered off at once",
-        ),
-        pytest.param(
-            runner("r", DONE, since_s=1, job=key(7), for_job=key(7), **ON_MACHINE), False,
-            "close", "machine_gone", id="it powered off after its job",
-        ),
-        pytest.param(
-            runner("r", DONE, since_s=30, for_job=key(7), left_bare=True, **ON_MACHINE), True,
-            "ask", "went_unserved", id="it got no credential, as GitLab was out",
-        ),
-        pytest.param(
-            runner("r", DONE, since_s=30, for_job=key(7), left_bare=True, equipped=True), True,
-            "ask", "went_unserved", id="it got one later, and no job all the same",
-        ),
-        pytest.param(
-            runner("r", DONE, since_s=-86400, expires_at=AT, for_job=key(7)), True,
-            "relaunch", "went_unserved", id="its goodbye is dated tomorrow: expiry ends the wait",
-        ),
-        pytest.param(
-            runner("r", DRAINING, since_s=9999, for_job=key(7), **ON_MACHINE), True,
-            "ask", "boot_deadline", id="drained before it ever called home",
-        ),
-        pytest.param(
-            runner("r", DONE, since_s=30, **ON_MACHINE), True, "ask", "went_unserved",
-            id="said goodbye, and was there for no job in particular",
-        ),
-        pytest.param(
-            runner("r", DONE, since_s=29, **ON_MACHINE), True, "keep", "went_unserved",
-            id="said goodbye just now",
-        ),
-        pytest.param(
-            runner("r", DONE, since_s=900, changed_at=None, heartbeat_at=ago(29)), True,
-            "keep", "went_unserved", id="its goodbye was its last heartbeat",
-        ),
-        pytest.param(
-            runner("r", DONE, since_s=30, heartbeat_at=ago(1)), True, "close", "went_unserved",
-            id="its goodbye was heard a second time",
-        ),
-        pytest.param(
-            runner("r", DONE, since_s=900, changed_at=None), True, "close", "went_unserved",
-            id="its goodbye has no time",
-        ),
-        pytest.param(
-            runner("r", BUSY, **ON_MACHINE, **JOB, **HEARD, **EXPIRED), True, "close", "expired",
-            id="expired at work",
-        ),
-        pytest.param(
-            runner("r", BUSY, **JOB, **HEARD, expires_at=ago(-1)), True, "keep", "healthy",
-            id="one second to go",
-        ),
-        pytest.param(
-            runner("r", IN_FLIGHT, since_s=299, **ON_MACHINE), True, "keep", "healthy", id="boots"
-        ),
-        pytest.param(LATE, True, "ask", "boot_deadline", id="did not come: ask GitLab first"),
-        pytest.param(
-            runner("r", IN_FLIGHT, since_s=300), True, "relaunch", "boot_deadline",
-            id="did not come, and GitLab has no record of it",
-        ),
-        pytest.param(
-            runner("r", REQUESTED, since_s=300), None, "close", "boot_deadline",
-            id="the cloud never answered: no attempt is lost",
-        ),
-        pytest.param(
-            runner("r", IN_FLIGHT, since_s=300, job=key(7)), True, "ask", "boot_deadline",
-            id="a webhook says that it took a job",
-        ),
-        pytest.param(SILENT_AT_WORK, True, "ask", "stalled", id="silent at work: ask first"),
-        pytest.param(
-            runner("r", BUSY, **SILENT), True, "ask", "stalled", id="silent at an unknown job"
-        ),
-        pytest.param(
-            runner("r", **SILENT), True, "close", "stalled", id="silent, no job, no record"
-        ),
-        pytest.param(
-            runner("r", equipped=True, **SILENT), True, "ask", "stalled",
-            id="silent, and the record that it asks with is the pool's: it may have a job",
-        ),
-        pytest.param(
-            runner("r", for_job=key(7), **SILENT), True, "relaunch", "stalled",
-            id="called home for its job, and was never heard of again",
-        ),
-        pytest.param(
-            runner("r", for_job=key(7), is_called_off=True, **SILENT), True, "close", "stalled",
-            id="silent, but AWS took it back: that is not the job's fault",
-        ),
-        pytest.param(
-            runner("r", for_job=key(7), is_called_off=True, **ON_MACHINE), False,
-            "close", "machine_gone", id="AWS took it back before its job",
-        ),
-        pytest.param(
-            runner("r", DONE, since_s=30, for_job=key(7), is_called_off=True), True,
-            "close", "went_unserved", id="said goodbye after its order",
-        ),
-        pytest.param(
-            runner("r", for_job=key(7), **HEARD, **EXPIRED), True, "relaunch", "expired",
-            id="expired before its job",
-        ),
-        pytest.param(
-            runner("r", DRAINING, **ON_MACHINE, **SILENT), True, "ask", "stalled",
-            id="silent while it drains",
-        ),
-        pytest.param(
-            runner("r", BUSY, since_s=299, **ON_MACHINE, **JOB), True, "keep", "healthy",
-            id="GitLab gave it a job, and it has not been heard of yet",
-        ),
-        pytest.param(
-            runner("r", BUSY, since_s=300, **ON_MACHINE, **JOB), True, "ask", "stalled",
-            id="GitLab gave it a job, and it was never heard of: its end may be unseen, too",
-        ),
-        pytest.param(
-            runner("r", BUSY, since_s=300, changed_at=None, **ON_MACHINE, **JOB), None, "ask",
-            "stalled", id="never heard of, and since when it works is not known",
-        ),
-    ],
-)  # fmt: skip
-def test_before_gitlab_is_asked(lost: Runner, alive: bool | None, fate: str, reason: str) -> None:
+def lost(state: RunnerState, since_s: float = 60, *facts: Facts, **more: Any) -> Runner:
+    """A runner that may be lost."""
+    every = {name: value for each in (*facts, more) for name, value in each.items()}
+    return runner("r", state, since_s=since_s, **every)
+
+
+def left(since_s: float, *facts: Facts, **more: Any) -> Runner:
+    """One that said goodbye so long ago."""
+    return lost(DONE, since_s, ON_MACHINE, *facts, **more)
+
+
+WORKS = lost(BUSY, 60, ON_MACHINE, JOB, HEARD)
+SILENT_AT_WORK = lost(BUSY, 60, ON_MACHINE, JOB, SILENT)
+NEVER_HEARD = lost(BUSY, 300, ON_MACHINE, JOB)
+LATE = lost(IN_FLIGHT, 300, ON_MACHINE)
+# The runner, whether its cloud shows its machine, and what becomes of it.
+BEFORE: dict[str, tuple[Runner, bool | None, str]] = {
+    "at work and heard of": (WORKS, True, "keep healthy"),
+    "at work, the cloud was not asked": (WORKS, None, "keep healthy"),
+    "idle": (lost(IDLE, 60, ON_MACHINE, HEARD), True, "keep healthy"),
+    "its machine ended under a job": (WORKS, False, "close machine_gone"),
+    "it ended before a job": (lost(IDLE, 60, ON_MACHINE), False, "relaunch machine_gone"),
+    "it ended after its order": (lost(DRAINING, 60, ON_MACHINE), False, "close machine_gone"),
+    "no machine yet is not a lost one": (lost(REQUESTED), False, "keep healthy"),
+    "it says that its job is over: ask GitLab": (left(30, JOB), True, "ask finished"),
+    "GitLab gave it nothing, as it says": (left(30, FOR_JOB), True, "ask went_unserved"),
+    "GitLab gave it nothing, a moment ago": (left(29, FOR_JOB), True, "keep went_unserved"),
+    "GitLab gave it nothing, and it powered off at once": (
+        left(1, FOR_JOB), False, "relaunch went_unserved"
+    ),
+    "it powered off after its job": (left(1, JOB, FOR_JOB), False, "close machine_gone"),
+    "it got no credential, as GitLab was out": (
+        left(30, FOR_JOB, left_bare=True), True, "ask went_unserved"
+    ),
+    "it got one later, and no job all the same": (
+        lost(DONE, 30, FOR_JOB, left_bare=True, equipped=True), True, "ask went_unserved"
+    ),
+    "its goodbye is dated tomorrow: expiry ends the wait": (
+        lost(DONE, -86400, FOR_JOB, EXPIRED), True, "relaunch went_unserved"
+    ),
+    "drained before it ever called home": (
+        lost(DRAINING, 9999, FOR_JOB, ON_MACHINE), True, "ask boot_deadline"
+    ),
+    "said goodbye, and was there for no job in particular": (left(30), True, "ask went_unserved"),
+    "said goodbye just now": (left(29), True, "keep went_unserved"),
+    "its goodbye was its last heartbeat": (
+        lost(DONE, 900, changed_at=None, heartbeat_at=ago(29)), True, "keep went_unserved"
+    ),
+    "its goodbye was heard a second time": (
+        lost(DONE, 30, heartbeat_at=ago(1)), True, "close went_unserved"
+    ),
+    "its goodbye has no time": (lost(DONE, 900, changed_at=None), True, "close went_unserved"),
+    "expired at work": (lost(BUSY, 60, ON_MACHINE, JOB, HEARD, EXPIRED), True, "close expired"),
+    "one second to go": (lost(BUSY, 60, JOB, HEARD, expires_at=ago(-1)), True, "keep healthy"),
+    "boots": (lost(IN_FLIGHT, 299, ON_MACHINE), True, "keep healthy"),
+    "did not come: ask GitLab first": (LATE, True, "ask boot_deadline"),
+    "did not come, and GitLab has no record of it": (
+        lost(IN_FLIGHT, 300), True, "relaunch boot_deadline"
+    ),
+    "the cloud never answered: no attempt is lost": (
+        lost(REQUESTED, 300), None, "close boot_deadline"
+    ),
+    "a webhook says that it took a job": (lost(IN_FLIGHT, 300, JOB), True, "ask boot_deadline"),
+    "silent at work: ask first": (SILENT_AT_WORK, True, "ask stalled"),
+    "silent at an unknown job": (lost(BUSY, 60, SILENT), True, "ask stalled"),
+    "silent, no job, no record": (lost(IDLE, 60, SILENT), True, "close stalled"),
+    "silent, and the record that it asks with is the pool's: it may have a job": (
+        lost(IDLE, 60, SILENT, equipped=True), True, "ask stalled"
+    ),
+    "called home for its job, and was never heard of again": (
+        lost(IDLE, 60, SILENT, FOR_JOB), True, "relaunch stalled"
+    ),
+    "silent, but AWS took it back: that is not the job's fault": (
+        lost(IDLE, 60, SILENT, FOR_JOB, CALLED_OFF), True, "close stalled"
+    ),
+    "AWS took it back before its job": (
+        lost(IDLE, 60, FOR_JOB, CALLED_OFF, ON_MACHINE), False, "close machine_gone"
+    ),
+    "said goodbye after its order": (
+        lost(DONE, 30, FOR_JOB, CALLED_OFF), True, "close went_unserved"
+    ),
+    "expired before its job": (
+        lost(IDLE, 60, FOR_JOB, HEARD, EXPIRED), True, "relaunch expired"
+    ),
+    "silent while it drains": (lost(DRAINING, 60, ON_MACHINE, SILENT), True, "ask stalled"),
+    "GitLab gave it a job, and it has not been heard of yet": (
+        lost(BUSY, 299, ON_MACHINE, JOB), True, "keep healthy"
+    ),
+    "GitLab gave it a job, and it was never heard of: its end may be unseen, too": (
+        NEVER_HEARD, True, "ask stalled"
+    ),
+    "never heard of, and since when it works is not known": (
+        lost(BUSY, 300, ON_MACHINE, JOB, changed_at=None), None, "ask stalled"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("lost", "alive", "plan"), BEFORE.values(), ids=BEFORE)
+def test_before_gitlab_is_asked(lost: Runner, alive: bool | None, plan: str) -> None:
     verdict = decide_reap(Suspect(runner=lost, machine_alive=alive), LIMITS, at=AT)
-    assert (verdict.fate, verdict.reason, verdict.runner) == (fate, reason, lost)
+    assert (f"{verdict.fate} {verdict.reason}", verdict.runner) == (plan, lost)
 
 
 @pytest.mark.parametrize(
-    ("lost", "job_running", "fate", "reason"),
+    ("lost", "job_running", "plan"),
     [
-        pytest.param(SILENT_AT_WORK, True, "keep", "stalled_but_busy", id="it works"),
-        pytest.param(SILENT_AT_WORK, False, "close", "stalled", id="it does not"),
-        pytest.param(NEVER_HEARD, True, "keep", "stalled_but_busy", id="its reports do not come"),
-        pytest.param(NEVER_HEARD, False, "close", "stalled", id="it is dead or its job is over"),
-        pytest.param(
-            LATE, True, "keep", "stalled_but_busy", id="its events name it, without a report"
-        ),
-        pytest.param(LATE, False, "relaunch", "boot_deadline", id="it never reported"),
-        pytest.param(LEFT, True, "keep", "still_busy", id="it said goodbye, and its job runs"),
-        pytest.param(LEFT, False, "close", "finished", id="its job is over indeed"),
-        pytest.param(UNSERVED, True, "keep", "still_busy", id="it has a job, whatever it says"),
-        pytest.param(UNSERVED, False, "relaunch", "went_unserved", id="it got none indeed"),
+        pytest.param(SILENT_AT_WORK, True, "keep stalled_but_busy", id="it works"),
+        pytest.param(SILENT_AT_WORK, False, "close stalled", id="it does not"),
+        pytest.param(NEVER_HEARD, True, "keep stalled_but_busy", id="its reports do not come"),
+        pytest.param(NEVER_HEARD, False, "close stalled", id="it is dead or its job is over"),
+        pytest.param(LATE, True, "keep stalled_but_busy", id="its events name it"),
+        pytest.param(LATE, False, "relaunch boot_deadline", id="it never reported"),
+        pytest.param(left(30, JOB), True, "keep still_busy", id="it left, and its job runs"),
+        pytest.param(left(30, JOB), False, "close finished", id="its job is over indeed"),
+        pytest.param(left(30, FOR_JOB), True, "keep still_busy", id="it has one, it says not"),
+        pytest.param(left(30, FOR_JOB), False, "relaunch went_unserved", id="it got none indeed"),
     ],
 )
-def test_after_gitlab_was_asked(lost: Runner, job_running: bool, fate: str, reason: str) -> None:
+def test_after_gitlab_was_asked(lost: Runner, job_running: bool, plan: str) -> None:
     suspect = Suspect(runner=lost, machine_alive=True, job_running=job_running)
     verdict = decide_reap(suspect, LIMITS, at=AT)
-    assert (verdict.fate, verdict.reason) == (fate, reason)
+    assert f"{verdict.fate} {verdict.reason}" == plan
 
 
 @pytest.mark.parametrize(
-    ("lost", "fate", "reason"),
+    ("lost", "plan"),
     [
-        pytest.param(
-            runner("r", DONE, since_s=0, **JOB), "close", "finished", id="its job is done"
-        ),
-        pytest.param(
-            runner("r", DONE, since_s=5, for_job=key(7)),
-            "keep",
-            "went_unserved",
-            id="its job may be taken",
-        ),
-        pytest.param(runner("r", BUSY, **JOB, **HEARD), "keep", "healthy", id="at work"),
+        pytest.param(lost(DONE, 0, JOB), "close finished", id="its job is done"),
+        pytest.param(lost(DONE, 5, FOR_JOB), "keep went_unserved", id="its job may be taken"),
+        pytest.param(lost(BUSY, 60, JOB, HEARD), "keep healthy", id="at work"),
     ],
 )
 def test_a_machine_without_an_end_from_outside_has_ended_with_its_goodbye(
-    lost: Runner, fate: str, reason: str
+    lost: Runner, plan: str
 ) -> None:
     suspect = Suspect(runner=lost, machine_alive=None, ends_alone=True)
     verdict = decide_reap(suspect, LIMITS, at=AT)
-    assert (verdict.fate, verdict.reason) == (fate, reason)
+    assert f"{verdict.fate} {verdict.reason}" == plan
 
 
 def suspects() -> Iterator[Suspect]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -21,39 +22,28 @@ MINUTE = timedelta(minutes=1)
 NEW, OLD = job(1, waits_s=4.9), job(1, waits_s=5)
 
 
-@pytest.mark.parametrize(
-    ("pending", "row", "route", "look_up", "reason"),
-    [
-        pytest.param(True, None, True, False, "webhook_lost", id="no row: its webhook was lost"),
-        pytest.param(
-            True, replace(OLD, status=JobStatus.CREATED), True, False, "webhook_lost",
-            id="created is the last that we heard",
-        ),
-        pytest.param(True, OLD, False, False, "balanced", id="both say pending"),
-        pytest.param(
-            True, replace(OLD, status=JobStatus.RUNNING), False, False, "balanced",
-            id="it was taken while GitLab answered",
-        ),
-        pytest.param(
-            True, replace(OLD, status=JobStatus.FINISHED), False, False, "balanced", id="or ended"
-        ),
-        pytest.param(
-            True, replace(OLD, status=JobStatus.FINISHED, outcome=GONE), True, False,
-            "webhook_lost", id="it was hidden from us, and is there again",
-        ),
-        pytest.param(
-            False, OLD, False, True, "finished_unseen", id="pending for us alone: look it up"
-        ),
-        pytest.param(False, NEW, False, False, "balanced", id="the list may be older than the row"),
-        pytest.param(
-            False, replace(OLD, status=JobStatus.RUNNING), False, False, "balanced", id="it runs"
-        ),
-        pytest.param(
-            False, replace(OLD, status=JobStatus.CREATED), False, False, "balanced", id="not yet"
-        ),
-        pytest.param(False, None, False, False, "balanced", id="nothing anywhere"),
-    ],
-)  # fmt: skip
+ROWS: dict[str, Any] = {
+    "no row: its webhook was lost": (True, None, True, False, "webhook_lost"),
+    "created is the last that we heard": (
+        True, replace(OLD, status=JobStatus.CREATED), True, False, "webhook_lost"
+    ),
+    "both say pending": (True, OLD, False, False, "balanced"),
+    "it was taken while GitLab answered": (
+        True, replace(OLD, status=JobStatus.RUNNING), False, False, "balanced"
+    ),
+    "or ended": (True, replace(OLD, status=JobStatus.FINISHED), False, False, "balanced"),
+    "it was hidden from us, and is there again": (
+        True, replace(OLD, status=JobStatus.FINISHED, outcome=GONE), True, False, "webhook_lost"
+    ),
+    "pending for us alone: look it up": (False, OLD, False, True, "finished_unseen"),
+    "the list may be older than the row": (False, NEW, False, False, "balanced"),
+    "it runs": (False, replace(OLD, status=JobStatus.RUNNING), False, False, "balanced"),
+    "not yet": (False, replace(OLD, status=JobStatus.CREATED), False, False, "balanced"),
+    "nothing anywhere": (False, None, False, False, "balanced"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("pending", "row", "route", "look_up", "reason"), ROWS.values(), ids=ROWS)
 def test_decide_reconcile(
     pending: bool, row: Job | None, route: bool, look_up: bool, reason: str
 ) -> None:
@@ -94,70 +84,52 @@ def read(*projects: Watched, at_most: int = 100) -> list[int]:
     return [poll.project_id for poll in decide_polls(projects, at=AT, at_most=at_most)]
 
 
-@pytest.mark.parametrize(
-    ("projects", "at_most", "chosen"),
-    [
-        pytest.param([], 9, [], id="no pipeline"),
-        pytest.param([watched(1)], 9, [1], id="one"),
-        pytest.param([watched(1)], 0, [], id="none allowed"),
-        pytest.param(
-            [watched(1), watched(2, healthy=False)], 9, [2, 1], id="the unhealthy one first"
-        ),
-        pytest.param(
-            [watched(1, unread_s=60), watched(2, unread_s=120)], 9, [2, 1], id="longest unread"
-        ),
-        pytest.param(
-            [watched(1, unread_s=9999), watched(2, unread_s=None)], 1, [2], id="never read before"
-        ),
-        pytest.param(
-            [*(watched(i) for i in range(99)), watched(99, hook_s=900)], 99, [*range(10), 99],
-            id="a busy one as well",
-        ),
-        pytest.param(
-            [*(watched(i) for i in range(99)), watched(99, hook_s=901)], 99, [*range(10)],
-            id="it was busy long ago",
-        ),
-        pytest.param(
-            [watched(1), watched(2, unread_s=120, hook_s=10)], 9, [2, 1], id="none is read twice"
-        ),
-        pytest.param(
-            [watched(i, unread_s=60 + i, hook_s=10) for i in range(20)], 4, [19, 18, 17, 16],
-            id="busy ones take turns when they are too many",
-        ),
-        pytest.param(
-            [watched(i, unread_s=60 + i) for i in range(11)], 99, [*range(10, 0, -1)],
-            id="ten quiet ones are few: all of them",
-        ),
-        pytest.param(
-            [watched(i, unread_s=60 + i) for i in range(200)], 99, [*range(199, 179, -1)],
-            id="a tenth of many quiet ones",
-        ),
-        pytest.param(
-            [watched(i, unread_s=60 + i) for i in range(201)], 99, [*range(200, 179, -1)],
-            id="a tenth, rounded up",
-        ),
-        pytest.param(
-            [watched(i, unread_s=60 + i, healthy=False) for i in range(5)] + [watched(9)], 4,
-            [4, 3, 2, 9], id="more unhealthy ones than reads leave room for the others",
-        ),
-        pytest.param(
-            [watched(i, unread_s=60 + i, healthy=False) for i in range(5)], 4, [4, 3, 2, 1],
-            id="and use it when there are none",
-        ),
-        pytest.param(
-            [watched(i, unread_s=60 + i, healthy=False) for i in range(50)]
-            + [watched(50)],
-            20, [*range(49, 30, -1), 50],
-            id="a share no larger than the others need",
-        ),
-        pytest.param(
-            [watched(i, unread_s=60 + i, healthy=False) for i in range(11)]
-            + [watched(11 + i, unread_s=60 + i) for i in range(40)],
-            11, [*range(10, 1, -1), 50, 49],
-            id="a tenth of the reads, rounded up, and not more",
-        ),
-    ],
-)  # fmt: skip
+POLLS: dict[str, Any] = {
+    "no pipeline": ([], 9, []),
+    "one": ([watched(1)], 9, [1]),
+    "none allowed": ([watched(1)], 0, []),
+    "the unhealthy one first": ([watched(1), watched(2, healthy=False)], 9, [2, 1]),
+    "longest unread": ([watched(1, unread_s=60), watched(2, unread_s=120)], 9, [2, 1]),
+    "never read before": ([watched(1, unread_s=9999), watched(2, unread_s=None)], 1, [2]),
+    "a busy one as well": (
+        [*(watched(i) for i in range(99)), watched(99, hook_s=900)], 99, [*range(10), 99]
+    ),
+    "it was busy long ago": (
+        [*(watched(i) for i in range(99)), watched(99, hook_s=901)], 99, [*range(10)]
+    ),
+    "none is read twice": ([watched(1), watched(2, unread_s=120, hook_s=10)], 9, [2, 1]),
+    "busy ones take turns when they are too many": (
+        [watched(i, unread_s=60 + i, hook_s=10) for i in range(20)], 4, [19, 18, 17, 16]
+    ),
+    "ten quiet ones are few: all of them": (
+        [watched(i, unread_s=60 + i) for i in range(11)], 99, [*range(10, 0, -1)]
+    ),
+    "a tenth of many quiet ones": (
+        [watched(i, unread_s=60 + i) for i in range(200)], 99, [*range(199, 179, -1)]
+    ),
+    "a tenth, rounded up": (
+        [watched(i, unread_s=60 + i) for i in range(201)], 99, [*range(200, 179, -1)]
+    ),
+    "more unhealthy ones than reads leave room for the others": (
+        [watched(i, unread_s=60 + i, healthy=False) for i in range(5)] + [watched(9)], 4,
+        [4, 3, 2, 9]
+    ),
+    "and use it when there are none": (
+        [watched(i, unread_s=60 + i, healthy=False) for i in range(5)], 4, [4, 3, 2, 1]
+    ),
+    "a share no larger than the others need": (
+        [watched(i, unread_s=60 + i, healthy=False) for i in range(50)] + [watched(50)], 20,
+        [*range(49, 30, -1), 50]
+    ),
+    "a tenth of the reads, rounded up, and not more": (
+        [watched(i, unread_s=60 + i, healthy=False) for i in range(11)]
+        + [watched(11 + i, unread_s=60 + i) for i in range(40)],
+        11, [*range(10, 1, -1), 50, 49]
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("projects", "at_most", "chosen"), POLLS.values(), ids=POLLS)
 def test_decide_polls(projects: list[Watched], at_most: int, chosen: list[int]) -> None:
     assert read(*projects, at_most=at_most) == chosen
 

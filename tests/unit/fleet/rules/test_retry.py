@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import pytest
 
@@ -35,58 +36,44 @@ OTHERS = """
 """
 
 
-@pytest.mark.parametrize(
-    ("facts", "plan"),
-    [
-        pytest.param(
-            LOST, RetryPlan(retry=True, reason=Reason.INFRA_RETRY, cancel_first=True),
-            id="the machine is lost and GitLab does not know",
-        ),
-        pytest.param(
-            BLAMED, RetryPlan(retry=True, reason=Reason.INFRA_RETRY), id="GitLab blames the runner"
-        ),
-        pytest.param(
-            replace(BLAMED, machine_lost=False),
-            RetryPlan(retry=True, reason=Reason.INFRA_RETRY), id="GitLab's word is enough",
-        ),
-        pytest.param(
-            replace(LOST, allowed=False), RetryPlan(retry=False, reason=Reason.RETRY_OFF), id="off"
-        ),
-        pytest.param(
-            replace(LOST, retried=True), RetryPlan(retry=False, reason=Reason.ALREADY_RETRIED),
-            id="once is enough",
-        ),
-        pytest.param(
-            replace(LOST, allowed=False, retried=True),
-            RetryPlan(retry=False, reason=Reason.RETRY_OFF), id="what the user can change is said",
-        ),
-        pytest.param(
-            replace(LOST, machine_lost=False), RetryPlan(retry=False, reason=Reason.RUNNING),
-            id="it runs, nothing is wrong",
-        ),
-        pytest.param(
-            replace(LOST, outcome="success"), RetryPlan(retry=False, reason=Reason.FINISHED),
-            id="it succeeded before its machine went",
-        ),
-        pytest.param(
-            replace(LOST, outcome="canceled"), RetryPlan(retry=False, reason=Reason.FINISHED),
-            id="a person cancelled it",
-        ),
-        pytest.param(
-            replace(BLAMED, outcome="canceled"), RetryPlan(retry=False, reason=Reason.FINISHED),
-            id="cancelled, whatever reason GitLab has beside it",
-        ),
-        pytest.param(
-            replace(BLAMED, failure_reason="script_failure"),
-            RetryPlan(retry=False, reason=Reason.SCRIPT_FAILED),
-            id="its script failed, on a machine that went later",
-        ),
-        pytest.param(
-            replace(BLAMED, failure_reason=None),
-            RetryPlan(retry=False, reason=Reason.SCRIPT_FAILED), id="failed for no known reason",
-        ),
-    ],
-)  # fmt: skip
+RETRIES: dict[str, Any] = {
+    "the machine is lost and GitLab does not know": (
+        LOST, RetryPlan(retry=True, reason=Reason.INFRA_RETRY, cancel_first=True)
+    ),
+    "GitLab blames the runner": (BLAMED, RetryPlan(retry=True, reason=Reason.INFRA_RETRY)),
+    "GitLab's word is enough": (
+        replace(BLAMED, machine_lost=False), RetryPlan(retry=True, reason=Reason.INFRA_RETRY)
+    ),
+    "off": (replace(LOST, allowed=False), RetryPlan(retry=False, reason=Reason.RETRY_OFF)),
+    "once is enough": (
+        replace(LOST, retried=True), RetryPlan(retry=False, reason=Reason.ALREADY_RETRIED)
+    ),
+    "what the user can change is said": (
+        replace(LOST, allowed=False, retried=True), RetryPlan(retry=False, reason=Reason.RETRY_OFF)
+    ),
+    "it runs, nothing is wrong": (
+        replace(LOST, machine_lost=False), RetryPlan(retry=False, reason=Reason.RUNNING)
+    ),
+    "it succeeded before its machine went": (
+        replace(LOST, outcome="success"), RetryPlan(retry=False, reason=Reason.FINISHED)
+    ),
+    "a person cancelled it": (
+        replace(LOST, outcome="canceled"), RetryPlan(retry=False, reason=Reason.FINISHED)
+    ),
+    "cancelled, whatever reason GitLab has beside it": (
+        replace(BLAMED, outcome="canceled"), RetryPlan(retry=False, reason=Reason.FINISHED)
+    ),
+    "its script failed, on a machine that went later": (
+        replace(BLAMED, failure_reason="script_failure"),
+        RetryPlan(retry=False, reason=Reason.SCRIPT_FAILED)
+    ),
+    "failed for no known reason": (
+        replace(BLAMED, failure_reason=None), RetryPlan(retry=False, reason=Reason.SCRIPT_FAILED)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("facts", "plan"), RETRIES.values(), ids=RETRIES)
 def test_decide_retry(facts: RetryFacts, plan: RetryPlan) -> None:
     assert decide_retry(facts) == plan
 

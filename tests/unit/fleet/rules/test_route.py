@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 
@@ -82,85 +83,60 @@ def test_may_take_is_gitlabs_own_rule(pool: Pool, tags: list[str], taken: bool) 
     assert may_take(pool, tags) is taken
 
 
-@pytest.mark.parametrize(
-    ("job", "pools", "pool", "reason"),
-    [
-        pytest.param(pending("docker"), POOLS, "docker", "routed", id="by its tag"),
-        pytest.param(pending("node", "lambda"), POOLS, "node", "routed", id="by both its tags"),
-        pytest.param(pending(), POOLS, "any", "routed", id="by having none"),
-        pytest.param(pending("heavy"), CHAIN, "middle", "routed", id="first in the file of two"),
-        pytest.param(pending("gpu"), POOLS, None, "no_pool", id="a tag that no pool has"),
-        pytest.param(pending("ec2", "node"), POOLS, None, "no_pool", id="tags of two pools"),
-        pytest.param(pending("docker"), (), None, "no_pool", id="no pools yet"),
-        pytest.param(pending(), (DOCKER,), None, "untagged", id="no pool takes untagged ones"),
-        pytest.param(None, POOLS, None, "unknown_job", id="GitLab does not know it"),
-        pytest.param(
-            Pending(tags=("docker",), status=JobStatus.RUNNING), POOLS, None, "taken", id="it runs"
-        ),
-        pytest.param(
-            Pending(tags=("docker",), status=JobStatus.PENDING, has_runner=True),
-            POOLS, None, "taken", id="pending, with a runner: taken",
-        ),
-        pytest.param(
-            Pending(tags=("ec2",), status=JobStatus.FINISHED),
-            POOLS, None, "not_pending", id="ended"
-        ),
-        pytest.param(
-            Pending(tags=("docker",), status=JobStatus.CREATED), POOLS, None, "not_pending",
-            id="does not wait yet",
-        ),
-        pytest.param(
-            pending("light", outgrew=["small"]), CHAIN, "middle", "overflow", id="outgrew one"
-        ),
-        pytest.param(
-            pending("light", outgrew=["small", "middle"]), CHAIN, "large", "overflow", id="and two"
-        ),
-        pytest.param(
-            pending("light", outgrew=["small", "middle", "large"]), CHAIN, "large", "overflow",
-            id="outgrew all: the last one of the circle has it",
-        ),
-        pytest.param(
-            pending("light", outgrew=["middle"]), CHAIN, "small", "routed",
-            id="outgrew a pool that it does not go to",
-        ),
-        pytest.param(pending("any"), KINDS, "shell", "routed", id="asks for no image"),
-        pytest.param(
-            pending("any", image="node:22"), KINDS, "lambda", "image", id="Lambda bundles its image"
-        ),
-        pytest.param(
-            pending("any", image="ruby:3"), KINDS, "docker", "image", id="no shell has its image"
-        ),
-        pytest.param(
-            pending("any", image="node:22", services=True), KINDS, "docker", "services",
-            id="services need containers",
-        ),
-        pytest.param(
-            pending("any", image="ruby:3", outgrew=["lambda"]), KINDS, "docker", "overflow",
-            id="the last pool that it left says why",
-        ),
-        pytest.param(
-            pending("any", image="ruby:3"), (LAMBDA,), "lambda", "routed",
-            id="its image is nowhere: it stays",
-        ),
-        pytest.param(
-            pending("any", services=True, ref=False),
-            (LAMBDA, replace(CONTAINERS, protected_only=True)), "lambda", "routed",
-            id="the pool with containers may not take it",
-        ),
-        pytest.param(
-            pending("node", outgrew=["node"]), POOLS, "node", "routed", id="no overflow to go to"
-        ),
-        pytest.param(
-            pending("light", outgrew=["small"]), (SMALL,), "small", "routed",
-            id="its overflow is not in the file",
-        ),
-        pytest.param(
-            pending("light", outgrew=["small"]),
-            (SMALL, Pool(name="middle", tags=("heavy",))), "small", "routed",
-            id="its tags do not allow the overflow",
-        ),
-    ],
-)  # fmt: skip
+ROUTES: dict[str, Any] = {
+    "by its tag": (pending("docker"), POOLS, "docker", "routed"),
+    "by both its tags": (pending("node", "lambda"), POOLS, "node", "routed"),
+    "by having none": (pending(), POOLS, "any", "routed"),
+    "first in the file of two": (pending("heavy"), CHAIN, "middle", "routed"),
+    "a tag that no pool has": (pending("gpu"), POOLS, None, "no_pool"),
+    "tags of two pools": (pending("ec2", "node"), POOLS, None, "no_pool"),
+    "no pools yet": (pending("docker"), (), None, "no_pool"),
+    "no pool takes untagged ones": (pending(), (DOCKER,), None, "untagged"),
+    "GitLab does not know it": (None, POOLS, None, "unknown_job"),
+    "it runs": (Pending(tags=("docker",), status=JobStatus.RUNNING), POOLS, None, "taken"),
+    "pending, with a runner: taken": (
+        Pending(tags=("docker",), status=JobStatus.PENDING, has_runner=True), POOLS, None, "taken"
+    ),
+    "ended": (Pending(tags=("ec2",), status=JobStatus.FINISHED), POOLS, None, "not_pending"),
+    "does not wait yet": (
+        Pending(tags=("docker",), status=JobStatus.CREATED), POOLS, None, "not_pending"
+    ),
+    "outgrew one": (pending("light", outgrew=["small"]), CHAIN, "middle", "overflow"),
+    "and two": (pending("light", outgrew=["small", "middle"]), CHAIN, "large", "overflow"),
+    "outgrew all: the last one of the circle has it": (
+        pending("light", outgrew=["small", "middle", "large"]), CHAIN, "large", "overflow"
+    ),
+    "outgrew a pool that it does not go to": (
+        pending("light", outgrew=["middle"]), CHAIN, "small", "routed"
+    ),
+    "asks for no image": (pending("any"), KINDS, "shell", "routed"),
+    "Lambda bundles its image": (pending("any", image="node:22"), KINDS, "lambda", "image"),
+    "no shell has its image": (pending("any", image="ruby:3"), KINDS, "docker", "image"),
+    "services need containers": (
+        pending("any", image="node:22", services=True), KINDS, "docker", "services"
+    ),
+    "the last pool that it left says why": (
+        pending("any", image="ruby:3", outgrew=["lambda"]), KINDS, "docker", "overflow"
+    ),
+    "its image is nowhere: it stays": (
+        pending("any", image="ruby:3"), (LAMBDA,), "lambda", "routed"
+    ),
+    "the pool with containers may not take it": (
+        pending("any", services=True, ref=False),
+        (LAMBDA, replace(CONTAINERS, protected_only=True)), "lambda", "routed"
+    ),
+    "no overflow to go to": (pending("node", outgrew=["node"]), POOLS, "node", "routed"),
+    "its overflow is not in the file": (
+        pending("light", outgrew=["small"]), (SMALL,), "small", "routed"
+    ),
+    "its tags do not allow the overflow": (
+        pending("light", outgrew=["small"]), (SMALL, Pool(name="middle", tags=("heavy",))), "small",
+        "routed"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("job", "pools", "pool", "reason"), ROUTES.values(), ids=ROUTES)
 def test_decide_route(
     job: Pending | None, pools: Sequence[Pool], pool: str | None, reason: str
 ) -> None:
@@ -196,35 +172,33 @@ TIGHT = Pool(name="tight", tags=("ec2",), overflow="safe")
 NARROW = Pool(name="narrow", tags=("ec2",), overflow="open", protected_only=True)
 
 
+PROTECTED: dict[str, Any] = {
+    "the open one behind": (["ec2"], (SAFE, OPEN), [], "safe", "open", "open"),
+    "the open one before": (["ec2"], (OPEN, SAFE), [], "open", "open", "open"),
+    "two before": (["ec2"], (SAFE, NARROW, OPEN), [], "safe", "open", "open"),
+    "only a protected one fits": (
+        ["deploy"], (SAFE, OPEN), [], "safe", "unprotected", "protection_unknown"
+    ),
+    "no tags": ([], (SAFE, WIDE), [], "wide", "unprotected", "protection_unknown"),
+    "none fits": (["gpu"], (SAFE, WIDE), [], "no_pool", "no_pool", "no_pool"),
+    "none untagged": ([], (SAFE, OPEN), [], "untagged", "untagged", "untagged"),
+    "its overflow is for protected ones": (
+        ["ec2"], (TIGHT, SAFE), ["tight"], "safe", "tight", "tight"
+    ),
+    "the overflow of a protected one is open": (
+        ["ec2"], (NARROW, SAFE, OPEN), ["narrow"], "open", "open", "open"
+    ),
+    "an overflow that is not in the file": (
+        ["ec2"], (NARROW, SAFE), ["narrow"], "narrow", "unprotected", "protection_unknown"
+    ),
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("tags", "pools", "outgrew", "protected", "unprotected", "unknown"),
-    [
-        pytest.param(["ec2"], (SAFE, OPEN), [], "safe", "open", "open", id="the open one behind"),
-        pytest.param(["ec2"], (OPEN, SAFE), [], "open", "open", "open", id="the open one before"),
-        pytest.param(["ec2"], (SAFE, NARROW, OPEN), [], "safe", "open", "open", id="two before"),
-        pytest.param(
-            ["deploy"], (SAFE, OPEN), [], "safe", "unprotected", "protection_unknown",
-            id="only a protected one fits",
-        ),
-        pytest.param(
-            [], (SAFE, WIDE), [], "wide", "unprotected", "protection_unknown", id="no tags"
-        ),
-        pytest.param(["gpu"], (SAFE, WIDE), [], "no_pool", "no_pool", "no_pool", id="none fits"),
-        pytest.param([], (SAFE, OPEN), [], "untagged", "untagged", "untagged", id="none untagged"),
-        pytest.param(
-            ["ec2"], (TIGHT, SAFE), ["tight"], "safe", "tight", "tight",
-            id="its overflow is for protected ones",
-        ),
-        pytest.param(
-            ["ec2"], (NARROW, SAFE, OPEN), ["narrow"], "open", "open", "open",
-            id="the overflow of a protected one is open",
-        ),
-        pytest.param(
-            ["ec2"], (NARROW, SAFE), ["narrow"], "narrow", "unprotected", "protection_unknown",
-            id="an overflow that is not in the file",
-        ),
-    ],
-)  # fmt: skip
+    PROTECTED.values(),
+    ids=PROTECTED,
+)
 def test_a_job_goes_to_the_first_pool_that_gitlab_lets_it_use(
     *,
     tags: list[str],

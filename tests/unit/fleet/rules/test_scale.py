@@ -1,6 +1,7 @@
 """How many runners a pool launches and drains: the rule as a table of sentences."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -41,142 +42,108 @@ def waiting_reasons(plan: ScalePlan) -> dict[int, str]:
     return {key.job_id: reason.value for key, reason in plan.waiting.items()}
 
 
+LAUNCHES: dict[str, Any] = {
+    "nothing to do": (snapshot(), LIMITS, 0, 0, "balanced"),
+    "one runner per job": (snapshot(jobs(3)), LIMITS, 3, 0, "backlog"),
+    "all boot": (snapshot(jobs(3), *booting(3)), LIMITS, 0, 0, "covered"),
+    "intent counts": (snapshot(jobs(1), REQUESTED), LIMITS, 0, 0, "covered"),
+    "the rest only": (snapshot(jobs(3), *booting(1), *idle(1)), LIMITS, 1, 0, "backlog"),
+    "a busy runner covers no job": (snapshot(jobs(2), *busy(2)), LIMITS, 2, 0, "backlog"),
+    "nor does one that leaves": (
+        snapshot(jobs(1), runner("a", RunnerState.DRAINING), runner("b", RunnerState.DONE)),
+        LIMITS, 1, 0, "backlog"
+    ),
+    "up to the ceiling": (snapshot(jobs(9)), LIMITS, 5, 0, "backlog"),
+    "says why it stays still": (snapshot(jobs(1), *busy(5)), LIMITS, 0, 0, "at_ceiling"),
+    "not all in one go": (snapshot(jobs(4)), BY_TWOS, 2, 0, "backlog"),
+    "the warm ones": (snapshot(), TWO_WARM, 0, 2, "idle_target"),
+    "warm is beyond need": (snapshot(jobs(2), *idle(2)), TWO_WARM, 0, 2, "idle_target"),
+    "jobs before warm ones": (snapshot(jobs(4)), TWO_WARM, 4, 1, "backlog"),
+    "given up": (snapshot((job(1, given_up=True),)), LIMITS, 0, 0, "attempts_used"),
+    "one given up, one covered": (
+        snapshot((job(1, given_up=True), *jobs(1)), *idle(1)), LIMITS, 0, 0, "covered"
+    ),
+    "refused": (snapshot(jobs(1), refused="no such image"), LIMITS, 0, 0, "configuration"),
+    "dry": (snapshot(jobs(1), dry_until=ago(-60)), LIMITS, 0, 0, "no_capacity_until"),
+    "dry no longer": (snapshot(jobs(1), dry_until=AT), LIMITS, 1, 0, "backlog"),
+    "what a person must do is said first": (
+        snapshot(jobs(1), dry_until=ago(-60), refused="no"), LIMITS, 0, 0, "configuration"
+    ),
+    "another project's": (snapshot(jobs(1), *idle(1, **FOR_TWO)), LIMITS, 1, 0, "backlog"),
+    "its own first, the shared one is for the other": (
+        snapshot(jobs(1) + jobs(1, project=2), *idle(1, **FOR_ONE), *booting(1)), LIMITS, 0, 0,
+        "covered"
+    ),
+    "a project's own runner is not a warm one": (
+        snapshot((), *idle(2, **FOR_ONE)), TWO_WARM, 0, 2, "idle_target"
+    ),
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("facts", "limits", "launch", "warm", "reason"),
-    [
-        pytest.param(snapshot(), LIMITS, 0, 0, "balanced", id="nothing to do"),
-        pytest.param(snapshot(jobs(3)), LIMITS, 3, 0, "backlog", id="one runner per job"),
-        pytest.param(snapshot(jobs(3), *booting(3)), LIMITS, 0, 0, "covered", id="all boot"),
-        pytest.param(snapshot(jobs(1), REQUESTED), LIMITS, 0, 0, "covered", id="intent counts"),
-        pytest.param(
-            snapshot(jobs(3), *booting(1), *idle(1)), LIMITS, 1, 0, "backlog", id="the rest only"
-        ),
-        pytest.param(
-            snapshot(jobs(2), *busy(2)), LIMITS, 2, 0, "backlog", id="a busy runner covers no job"
-        ),
-        pytest.param(
-            snapshot(jobs(1), runner("a", RunnerState.DRAINING), runner("b", RunnerState.DONE)),
-            LIMITS, 1, 0, "backlog", id="nor does one that leaves",
-        ),
-        pytest.param(snapshot(jobs(9)), LIMITS, 5, 0, "backlog", id="up to the ceiling"),
-        pytest.param(
-            snapshot(jobs(1), *busy(5)), LIMITS, 0, 0, "at_ceiling", id="says why it stays still"
-        ),
-        pytest.param(snapshot(jobs(4)), BY_TWOS, 2, 0, "backlog", id="not all in one go"),
-        pytest.param(snapshot(), TWO_WARM, 0, 2, "idle_target", id="the warm ones"),
-        pytest.param(
-            snapshot(jobs(2), *idle(2)), TWO_WARM, 0, 2, "idle_target", id="warm is beyond need"
-        ),
-        pytest.param(snapshot(jobs(4)), TWO_WARM, 4, 1, "backlog", id="jobs before warm ones"),
-        pytest.param(
-            snapshot((job(1, given_up=True),)), LIMITS, 0, 0, "attempts_used", id="given up"
-        ),
-        pytest.param(
-            snapshot((job(1, given_up=True), *jobs(1)), *idle(1)),
-            LIMITS, 0, 0, "covered", id="one given up, one covered",
-        ),
-        pytest.param(
-            snapshot(jobs(1), refused="no such image"), LIMITS, 0, 0, "configuration", id="refused"
-        ),
-        pytest.param(
-            snapshot(jobs(1), dry_until=ago(-60)), LIMITS, 0, 0, "no_capacity_until", id="dry"
-        ),
-        pytest.param(
-            snapshot(jobs(1), dry_until=AT), LIMITS, 1, 0, "backlog", id="dry no longer"
-        ),
-        pytest.param(
-            snapshot(jobs(1), dry_until=ago(-60), refused="no"),
-            LIMITS, 0, 0, "configuration", id="what a person must do is said first",
-        ),
-        pytest.param(
-            snapshot(jobs(1), *idle(1, **FOR_TWO)), LIMITS, 1, 0, "backlog", id="another project's"
-        ),
-        pytest.param(
-            snapshot(jobs(1) + jobs(1, project=2), *idle(1, **FOR_ONE), *booting(1)),
-            LIMITS, 0, 0, "covered", id="its own first, the shared one is for the other",
-        ),
-        pytest.param(
-            snapshot((), *idle(2, **FOR_ONE)), TWO_WARM, 0, 2, "idle_target",
-            id="a project's own runner is not a warm one",
-        ),
-    ],
-)  # fmt: skip
+    ("facts", "limits", "launch", "warm", "reason"), LAUNCHES.values(), ids=LAUNCHES
+)
 def test_launches(facts: Snapshot, limits: Limits, launch: int, warm: int, reason: str) -> None:
     plan = decide_scale(facts, limits)
     assert (len(plan.launch), plan.warm, plan.reason) == (launch, warm, reason)
     assert plan.launches == launch + warm
 
 
-@pytest.mark.parametrize(
-    ("facts", "limits", "drained"),
-    [
-        pytest.param(snapshot((), *idle(1, since_s=299)), LIMITS, [0], id="idle for long enough"),
-        pytest.param(snapshot((), *idle(1, since_s=298)), LIMITS, [], id="not yet"),
-        pytest.param(snapshot(jobs(1), *idle(3, since_s=300)), LIMITS, [0, 1], id="longest first"),
-        pytest.param(snapshot((), *idle(3, since_s=300)), TWO_WARM, [0], id="keeps the target"),
-        pytest.param(
-            snapshot((), *idle(2, since_s=300, mailbox=None)), LIMITS, [], id="no mailbox"
-        ),
-        pytest.param(snapshot((), *busy(3, since_s=9000)), LIMITS, [], id="busy ones never"),
-        pytest.param(
-            snapshot((), *idle(2, since_s=300, **FOR_ONE)), TWO_WARM, [0, 1],
-            id="a project's own are not kept for the target",
-        ),
-        pytest.param(
-            snapshot(jobs(1, project=2), *idle(1, since_s=300, **FOR_ONE)), LIMITS, [0],
-            id="drains one project's while it launches for another",
-        ),
-        pytest.param(
-            snapshot(jobs(1, project=2), *idle(1, since_s=300, **FOR_ONE), *busy(4)), LIMITS, [0],
-            id="drains one project's so that another finds room under the ceiling",
-        ),
-        pytest.param(
-            snapshot((), *idle(1, since_s=300, changed_at=None)), LIMITS, [0],
-            id="counts from the launch when nothing else is known",
-        ),
-    ],
-)  # fmt: skip
+DRAINS: dict[str, Any] = {
+    "idle for long enough": (snapshot((), *idle(1, since_s=299)), LIMITS, [0]),
+    "not yet": (snapshot((), *idle(1, since_s=298)), LIMITS, []),
+    "longest first": (snapshot(jobs(1), *idle(3, since_s=300)), LIMITS, [0, 1]),
+    "keeps the target": (snapshot((), *idle(3, since_s=300)), TWO_WARM, [0]),
+    "no mailbox": (snapshot((), *idle(2, since_s=300, mailbox=None)), LIMITS, []),
+    "busy ones never": (snapshot((), *busy(3, since_s=9000)), LIMITS, []),
+    "a project's own are not kept for the target": (
+        snapshot((), *idle(2, since_s=300, **FOR_ONE)), TWO_WARM, [0, 1]
+    ),
+    "drains one project's while it launches for another": (
+        snapshot(jobs(1, project=2), *idle(1, since_s=300, **FOR_ONE)), LIMITS, [0]
+    ),
+    "drains one project's so that another finds room under the ceiling": (
+        snapshot(jobs(1, project=2), *idle(1, since_s=300, **FOR_ONE), *busy(4)), LIMITS, [0]
+    ),
+    "counts from the launch when nothing else is known": (
+        snapshot((), *idle(1, since_s=300, changed_at=None)), LIMITS, [0]
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("facts", "limits", "drained"), DRAINS.values(), ids=DRAINS)
 def test_drains(facts: Snapshot, limits: Limits, drained: list[int]) -> None:
     plan = decide_scale(facts, limits)
     assert plan.drain == tuple(f"idle-{i}" for i in drained)
 
 
-@pytest.mark.parametrize(
-    ("facts", "limits", "waiting"),
-    [
-        pytest.param(snapshot(jobs(1), *idle(1)), LIMITS, {100: "covered"}, id="covered"),
-        pytest.param(
-            snapshot(jobs(2), *idle(1)), LIMITS, {100: "covered"}, id="the oldest is covered"
-        ),
-        pytest.param(
-            snapshot(jobs(2), *idle(1, for_job=key(101))), LIMITS, {101: "covered"},
-            id="the one that it was launched for is the covered one",
-        ),
-        pytest.param(
-            snapshot(jobs(2), *busy(1), *idle(1), runner("b", RunnerState.BUSY, for_job=key(101))),
-            LIMITS, {100: "covered"}, id="a busy runner covers no job",
-        ),
-        pytest.param(
-            snapshot(jobs(5)), BY_TWOS, {102: "paced", 103: "paced", 104: "paced"}, id="paced"
-        ),
-        pytest.param(
-            snapshot(jobs(3), *busy(3)), BY_TWOS, {102: "at_ceiling"},
-            id="one go reaches the ceiling",
-        ),
-        pytest.param(
-            snapshot(jobs(2), refused="no"), LIMITS,
-            {100: "configuration", 101: "configuration"}, id="refused",
-        ),
-        pytest.param(
-            snapshot(jobs(2), *idle(1), dry_until=ago(-1)), LIMITS,
-            {100: "covered", 101: "no_capacity_until"}, id="dry",
-        ),
-        pytest.param(
-            snapshot((*jobs(1), job(7, given_up=True)), *busy(5)), LIMITS,
-            {100: "at_ceiling", 7: "attempts_used"}, id="each its own",
-        ),
-    ],
-)  # fmt: skip
+WAITS: dict[str, Any] = {
+    "covered": (snapshot(jobs(1), *idle(1)), LIMITS, {100: "covered"}),
+    "the oldest is covered": (snapshot(jobs(2), *idle(1)), LIMITS, {100: "covered"}),
+    "the one that it was launched for is the covered one": (
+        snapshot(jobs(2), *idle(1, for_job=key(101))), LIMITS, {101: "covered"}
+    ),
+    "a busy runner covers no job": (
+        snapshot(jobs(2), *busy(1), *idle(1), runner("b", RunnerState.BUSY, for_job=key(101))),
+        LIMITS, {100: "covered"}
+    ),
+    "paced": (snapshot(jobs(5)), BY_TWOS, {102: "paced", 103: "paced", 104: "paced"}),
+    "one go reaches the ceiling": (snapshot(jobs(3), *busy(3)), BY_TWOS, {102: "at_ceiling"}),
+    "refused": (
+        snapshot(jobs(2), refused="no"), LIMITS, {100: "configuration", 101: "configuration"}
+    ),
+    "dry": (
+        snapshot(jobs(2), *idle(1), dry_until=ago(-1)), LIMITS,
+        {100: "covered", 101: "no_capacity_until"}
+    ),
+    "each its own": (
+        snapshot((*jobs(1), job(7, given_up=True)), *busy(5)), LIMITS,
+        {100: "at_ceiling", 7: "attempts_used"}
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("facts", "limits", "waiting"), WAITS.values(), ids=WAITS)
 def test_every_job_without_a_launch_has_a_reason(
     facts: Snapshot, limits: Limits, waiting: dict[int, str]
 ) -> None:

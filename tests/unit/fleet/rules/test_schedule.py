@@ -1,6 +1,7 @@
 """The idle target by the hour; days on which clocks change are in `test_schedule_walks`."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -30,40 +31,34 @@ WORK = idle("mon-fri 08:00-18:00 2", zone=BERLIN)
 NIGHT = idle("fri 22:00-02:00 3", zone=BERLIN)
 
 
-@pytest.mark.parametrize(
-    ("config", "at", "target"),
-    [
-        pytest.param(idle(), "2026-08-20 12:00", 0, id="no schedule"),
-        pytest.param(idle(count=1), "2026-08-20 12:00", 1, id="the base count"),
-        pytest.param(WORK, "2026-08-20 05:59:59", 0, id="a second before it opens"),
-        pytest.param(WORK, "2026-08-20 06:00", 2, id="opens on the clock of the zone, summer"),
-        pytest.param(WORK, "2026-08-20 15:59:59", 2, id="still open"),
-        pytest.param(WORK, "2026-08-20 16:00", 0, id="closed at its end"),
-        pytest.param(WORK, "2026-01-20 06:59", 0, id="winter: not yet"),
-        pytest.param(WORK, "2026-01-20 07:00", 2, id="winter: an hour later in UTC"),
-        pytest.param(WORK, "2026-08-22 12:00", 0, id="not on Saturday"),
-        pytest.param(NIGHT, "2026-08-21 19:59", 0, id="before the night"),
-        pytest.param(NIGHT, "2026-08-21 20:00", 3, id="Friday night"),
-        pytest.param(NIGHT, "2026-08-21 23:59", 3, id="goes on after midnight, on Saturday"),
-        pytest.param(NIGHT, "2026-08-22 00:00", 0, id="until Saturday 02:00"),
-        pytest.param(NIGHT, "2026-08-20 22:30", 0, id="not in the night to Friday"),
-        pytest.param(idle("sun 23:00-01:00 1"), "2026-08-24 00:59", 1, id="over the week's end"),
-        pytest.param(idle("mon 00:00-24:00 1"), "2026-08-24 23:59:59", 1, id="a whole day"),
-        pytest.param(idle("mon 00:00-24:00 1"), "2026-08-25 00:00", 0, id="and not longer"),
-        pytest.param(
-            idle("mon-sun 08:00-18:00 5", "mon-sun 10:00-12:00 1"),
-            "2026-08-20 11:00",
-            5,
-            id="the highest count wins",
-        ),
-        pytest.param(
-            idle("mon-sun 08:00-18:00 1", count=4),
-            "2026-08-20 11:00",
-            4,
-            id="a window never lowers the base count",
-        ),
-    ],
-)
+TARGETS: dict[str, Any] = {
+    "no schedule": (idle(), "2026-08-20 12:00", 0),
+    "the base count": (idle(count=1), "2026-08-20 12:00", 1),
+    "a second before it opens": (WORK, "2026-08-20 05:59:59", 0),
+    "opens on the clock of the zone, summer": (WORK, "2026-08-20 06:00", 2),
+    "still open": (WORK, "2026-08-20 15:59:59", 2),
+    "closed at its end": (WORK, "2026-08-20 16:00", 0),
+    "winter: not yet": (WORK, "2026-01-20 06:59", 0),
+    "winter: an hour later in UTC": (WORK, "2026-01-20 07:00", 2),
+    "not on Saturday": (WORK, "2026-08-22 12:00", 0),
+    "before the night": (NIGHT, "2026-08-21 19:59", 0),
+    "Friday night": (NIGHT, "2026-08-21 20:00", 3),
+    "goes on after midnight, on Saturday": (NIGHT, "2026-08-21 23:59", 3),
+    "until Saturday 02:00": (NIGHT, "2026-08-22 00:00", 0),
+    "not in the night to Friday": (NIGHT, "2026-08-20 22:30", 0),
+    "over the week's end": (idle("sun 23:00-01:00 1"), "2026-08-24 00:59", 1),
+    "a whole day": (idle("mon 00:00-24:00 1"), "2026-08-24 23:59:59", 1),
+    "and not longer": (idle("mon 00:00-24:00 1"), "2026-08-25 00:00", 0),
+    "the highest count wins": (
+        idle("mon-sun 08:00-18:00 5", "mon-sun 10:00-12:00 1"), "2026-08-20 11:00", 5
+    ),
+    "a window never lowers the base count": (
+        idle("mon-sun 08:00-18:00 1", count=4), "2026-08-20 11:00", 4
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("config", "at", "target"), TARGETS.values(), ids=TARGETS)
 def test_idle_target(config: IdleConfig, at: str, target: int) -> None:
     assert idle_target(config, utc(at)) == target
 

@@ -30,9 +30,7 @@ ELSEWHERE = runner("r", BUSY, job=key(8))
 LEFT = runner("r", DONE, job=key(7))
 LAST = GRACE_ROUNDS
 SPEAKS = FRESH - timedelta(seconds=1)
-DEAD: dict[str, Any] = {"machine_alive": False}
 FREE: dict[str, Any] = {"job_running": False, "ran_there": True}
-LAMBDA: dict[str, Any] = {"ends_alone": True, "silent_for": FRESH}
 
 
 def facts(happening: Happening, runner: Runner | None = None, **more: object) -> SettleFacts:
@@ -40,152 +38,97 @@ def facts(happening: Happening, runner: Runner | None = None, **more: object) ->
     return replace(first, **more)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("facts", "plan"),
-    [
-        pytest.param(
-            facts(FINISHED), SettlePlan(reason=Reason.FINISHED), id="it ended on no runner of ours"
-        ),
-        pytest.param(
-            facts(GONE), SettlePlan(reason=Reason.NO_RECORD), id="a machine that we do not know"
-        ),
-        pytest.param(facts(SPOT), SettlePlan(reason=Reason.NO_RECORD), id="nor this one"),
-        pytest.param(
-            facts(FINISHED, LEFT), SettlePlan(reason=Reason.FINISHED, close=True), id="it left"
-        ),
-        pytest.param(
-            facts(FINISHED, AT_WORK),
-            SettlePlan(reason=Reason.GRACE, wait_s=2), id="a moment to end by itself",
-        ),
-        pytest.param(
-            facts(FINISHED, AT_WORK, round=LAST - 1, job_running=False),
-            SettlePlan(reason=Reason.GRACE, wait_s=15), id="and one more",
-        ),
-        pytest.param(
-            facts(FINISHED, AT_WORK, round=LAST),
-            SettlePlan(reason=Reason.GRACE, ask=True), id="still there: ask GitLab",
-        ),
-        pytest.param(
-            facts(FINISHED, AT_WORK, round=LAST, job_running=True, ran_there=True),
-            SettlePlan(reason=Reason.STILL_BUSY), id="GitLab says that it took another job",
-        ),
-        pytest.param(
-            facts(FINISHED, AT_WORK, round=LAST, **FREE),
-            SettlePlan(reason=Reason.FINISHED, close=True), id="GitLab says that it is free",
-        ),
-        pytest.param(
-            facts(FINISHED, AT_WORK, round=LAST, ends_alone=True),
-            SettlePlan(reason=Reason.ENDS_ALONE), id="only it can end itself: it counts until then",
-        ),
-        pytest.param(
-            facts(FINISHED, LEFT, round=LAST, ends_alone=True),
-            SettlePlan(reason=Reason.FINISHED, close=True), id="it ended itself",
-        ),
-        pytest.param(
-            facts(FINISHED, runner("r", BUSY), round=LAST, **FREE),
-            SettlePlan(reason=Reason.FINISHED, close=True), id="at work, on what it did not say",
-        ),
-        pytest.param(
-            facts(FINISHED, ELSEWHERE), SettlePlan(reason=Reason.STILL_BUSY), id="another job's"
-        ),
-        pytest.param(
-            facts(FINISHED, ELSEWHERE, round=LAST, **FREE),
-            SettlePlan(reason=Reason.STILL_BUSY), id="another job's, however often it is looked at",
-        ),
-        pytest.param(
-            facts(FINISHED, runner("r", DRAINING, job=key(8)), round=LAST, **FREE),
-            SettlePlan(reason=Reason.FINISHED, close=True), id="drains, and GitLab agrees",
-        ),
-        pytest.param(
-            facts(SPOT, runner("r")), SettlePlan(reason=Reason.SPOT_NOTICE, drain=True),
-            id="spot notice: takes no job any more",
-        ),
-        pytest.param(
-            facts(SPOT, AT_WORK), SettlePlan(reason=Reason.SPOT_NOTICE),
-            id="spot notice at work: its agent sees it too",
-        ),
-        pytest.param(
-            facts(GONE, runner("r", IN_FLIGHT), **DEAD),
-            SettlePlan(reason=Reason.MACHINE_GONE, close=True, relaunch=True), id="died booting",
-        ),
-        pytest.param(
-            facts(GONE, AT_WORK, **DEAD), SettlePlan(reason=Reason.MACHINE_GONE, close=True),
-            id="died at work: its job is a matter of retry",
-        ),
-        pytest.param(
-            facts(GONE, runner("r", BUSY), **DEAD),
-            SettlePlan(reason=Reason.MACHINE_GONE, close=True),
-            id="died at work that it did not name",
-        ),
-        pytest.param(
-            facts(GONE, runner("r", IDLE, job=key(7)), **DEAD),
-            SettlePlan(reason=Reason.MACHINE_GONE, close=True),
-            id="died before it said that it works, but a webhook had said so",
-        ),
-        pytest.param(
-            facts(GONE, runner("r", DONE, for_job=key(7)), **DEAD),
-            SettlePlan(reason=Reason.WENT_UNSERVED, close=True, relaunch=True),
-            id="ended without a job",
-        ),
-        pytest.param(
-            facts(GONE, runner("r", DONE), **DEAD),
-            SettlePlan(reason=Reason.MACHINE_GONE, close=True),
-            id="a warm runner ended without a job",
-        ),
-        pytest.param(
-            facts(GONE, runner("r", DONE, for_job=key(7), left_bare=True), **DEAD),
-            SettlePlan(reason=Reason.MACHINE_GONE, close=True),
-            id="ended without a credential, while GitLab gave out none",
-        ),
-        pytest.param(
-            facts(GONE, runner("r", DRAINING), **DEAD),
-            SettlePlan(reason=Reason.MACHINE_GONE, close=True),
-            id="ended after its order: no job counts on it any more",
-        ),
-        pytest.param(
-            facts(FAILED, runner("r", IN_FLIGHT), **LAMBDA),
-            SettlePlan(reason=Reason.INVOCATION_FAILED, close=True, relaunch=True),
-            id="the function failed before it took a job",
-        ),
-        pytest.param(
-            facts(FAILED, AT_WORK, silent_for=FRESH),
-            SettlePlan(reason=Reason.UNCONFIRMED), id="a machine that is no function",
-        ),
-        pytest.param(
-            facts(FAILED, AT_WORK, ends_alone=True, silent_for=SPEAKS),
-            SettlePlan(reason=Reason.GRACE, wait_s=45), id="it reported just now: wait for more",
-        ),
-        pytest.param(
-            facts(FAILED, AT_WORK, ends_alone=True, silent_for=SPEAKS, round=1),
-            SettlePlan(reason=Reason.UNCONFIRMED), id="it goes on to report",
-        ),
-        pytest.param(
-            facts(GONE, AT_WORK, machine_alive=True), SettlePlan(reason=Reason.UNCONFIRMED),
-            id="its cloud shows it alive",
-        ),
-        pytest.param(
-            facts(GONE, AT_WORK), SettlePlan(reason=Reason.UNCONFIRMED), id="its cloud cannot say"
-        ),
-        pytest.param(
-            facts(FINISHED, AT_WORK, round=LAST, job_running=False),
-            SettlePlan(reason=Reason.UNCONFIRMED), id="GitLab shows the job elsewhere, or not over",
-        ),
-        pytest.param(
-            facts(FAILED, AT_WORK, **LAMBDA), SettlePlan(reason=Reason.MACHINE_GONE, close=True),
-            id="the function failed at work",
-        ),
-        pytest.param(
-            facts(FAILED, runner("r", BUSY), **LAMBDA),
-            SettlePlan(reason=Reason.MACHINE_GONE, close=True),
-            id="the function failed at work that it did not name",
-        ),
-        pytest.param(
-            facts(FAILED, runner("r", IDLE, job=key(7)), **LAMBDA),
-            SettlePlan(reason=Reason.MACHINE_GONE, close=True),
-            id="the function failed at work that only a webhook reports",
-        ),
-    ],
-)  # fmt: skip
+def last(runner: Runner, **more: object) -> SettleFacts:
+    """Its job ended, and all rounds of grace are over."""
+    return facts(FINISHED, runner, round=LAST, **more)
+
+
+def dead(state: RunnerState, **of: Any) -> SettleFacts:
+    """Its machine ended, as its cloud confirms."""
+    return facts(GONE, runner("r", state, **of), machine_alive=False)
+
+
+def failed(given: Runner, **more: object) -> SettleFacts:
+    """Its invocation failed, and it reports no more."""
+    silent: dict[str, object] = {"ends_alone": True, "silent_for": FRESH}
+    return facts(FAILED, given, **silent | more)
+
+
+def plan(reason: str, *does: str, wait_s: int | None = None) -> SettlePlan:
+    return SettlePlan(reason=Reason(reason), wait_s=wait_s, **dict.fromkeys(does, True))
+
+
+CLOSES = ("machine_gone", "close")
+CASES: dict[str, tuple[SettleFacts, SettlePlan]] = {
+    "it ended on no runner of ours": (facts(FINISHED), plan("finished")),
+    "a machine that we do not know": (facts(GONE), plan("no_record")),
+    "nor this one": (facts(SPOT), plan("no_record")),
+    "it left": (facts(FINISHED, LEFT), plan("finished", "close")),
+    "a moment to end by itself": (facts(FINISHED, AT_WORK), plan("grace", wait_s=2)),
+    "and one more": (
+        facts(FINISHED, AT_WORK, round=LAST - 1, job_running=False), plan("grace", wait_s=15)
+    ),
+    "still there: ask GitLab": (last(AT_WORK), plan("grace", "ask")),
+    "GitLab says that it took another job": (
+        last(AT_WORK, job_running=True, ran_there=True), plan("still_busy")
+    ),
+    "GitLab says that it is free": (last(AT_WORK, **FREE), plan("finished", "close")),
+    "GitLab shows the job elsewhere, or not over": (
+        last(AT_WORK, job_running=False), plan("unconfirmed")
+    ),
+    "only it can end itself: it counts until then": (
+        last(AT_WORK, ends_alone=True), plan("ends_alone")
+    ),
+    "it ended itself": (last(LEFT, ends_alone=True), plan("finished", "close")),
+    "at work, on what it did not say": (
+        last(runner("r", BUSY), **FREE), plan("finished", "close")
+    ),
+    "another job's": (facts(FINISHED, ELSEWHERE), plan("still_busy")),
+    "another job's, however often it is looked at": (last(ELSEWHERE, **FREE), plan("still_busy")),
+    "drains, and GitLab agrees": (
+        last(runner("r", DRAINING, job=key(8)), **FREE), plan("finished", "close")
+    ),
+    "spot notice: takes no job any more": (
+        facts(SPOT, runner("r")), plan("spot_notice", "drain")
+    ),
+    "spot notice at work: its agent sees it too": (facts(SPOT, AT_WORK), plan("spot_notice")),
+    "died booting": (dead(IN_FLIGHT), plan("machine_gone", "close", "relaunch")),
+    "died at work: its job is a matter of retry": (dead(BUSY, job=key(7)), plan(*CLOSES)),
+    "died at work that it did not name": (dead(BUSY), plan(*CLOSES)),
+    "died before it said that it works, but a webhook had said so": (
+        dead(IDLE, job=key(7)), plan(*CLOSES)
+    ),
+    "ended without a job": (
+        dead(DONE, for_job=key(7)), plan("went_unserved", "close", "relaunch")
+    ),
+    "a warm runner ended without a job": (dead(DONE), plan(*CLOSES)),
+    "ended without a credential, while GitLab gave out none": (
+        dead(DONE, for_job=key(7), left_bare=True), plan(*CLOSES)
+    ),
+    "ended after its order: no job counts on it any more": (dead(DRAINING), plan(*CLOSES)),
+    "its cloud shows it alive": (
+        facts(GONE, AT_WORK, machine_alive=True), plan("unconfirmed")
+    ),
+    "its cloud cannot say": (facts(GONE, AT_WORK), plan("unconfirmed")),
+    "the function failed before it took a job": (
+        failed(runner("r", IN_FLIGHT)), plan("invocation_failed", "close", "relaunch")
+    ),
+    "a machine that is no function": (failed(AT_WORK, ends_alone=False), plan("unconfirmed")),
+    "it reported just now: wait for more": (
+        failed(AT_WORK, silent_for=SPEAKS), plan("grace", wait_s=45)
+    ),
+    "it goes on to report": (failed(AT_WORK, silent_for=SPEAKS, round=1), plan("unconfirmed")),
+    "the function failed at work": (failed(AT_WORK), plan(*CLOSES)),
+    "the function failed at work that it did not name": (
+        failed(runner("r", BUSY)), plan(*CLOSES)
+    ),
+    "the function failed at work that only a webhook reports": (
+        failed(runner("r", IDLE, job=key(7))), plan(*CLOSES)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("facts", "plan"), CASES.values(), ids=CASES)
 def test_decide_settle(facts: SettleFacts, plan: SettlePlan) -> None:
     assert decide_settle(facts) == plan
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -49,40 +50,31 @@ NO_CREDENTIAL = report(CALLED, outcome=Outcome.NO_JOB)
 SILENT = report(CALLED, READ, state=MachineState.IDLE)
 
 
-@pytest.mark.parametrize(
-    ("ended", "last", "reason", "why"),
-    [
-        pytest.param(WARM, None, "boot_deadline", "never called home", id="never called home"),
-        pytest.param(WARM, None, "machine_gone", "never called home", id="powered off at once"),
-        pytest.param(WARM, None, "invocation_failed", "never called home", id="an invocation"),
-        pytest.param(DONE, BAD_AGENT, "went_unserved", "no Docker engine", id="agent says why"),
-        pytest.param(DONE, BAD_AGENT, "machine_gone", "no Docker engine", id="and is gone by now"),
-        pytest.param(DONE, REFUSED, "went_unserved", "could not serve", id="token refused"),
-        pytest.param(DONE, NO_CREDENTIAL, "went_unserved", "did not start", id="mail not read"),
-        pytest.param(
-            replace(WARM, state=RunnerState.IDLE), SILENT, "machine_gone", "without a word",
-            id="died young",
-        ),
-        pytest.param(DONE, PATIENT, "went_unserved", None, id="waited for a job in vain"),
-        pytest.param(
-            replace(WARM, state=RunnerState.IDLE, launched_at=ago(3600)), SILENT, "machine_gone",
-            None, id="died old",
-        ),
-        pytest.param(
-            replace(DONE, equipped=False), NO_CREDENTIAL, "went_unserved", None,
-            id="got no credential",
-        ),
-        pytest.param(replace(WARM, is_called_off=True), None, "machine_gone", None, id="drained"),
-        pytest.param(replace(WARM, for_job=key(1)), None, "boot_deadline", None, id="for a job"),
-        pytest.param(replace(WARM, job=key(1)), None, "machine_gone", None, id="had a job"),
-        pytest.param(replace(WARM, claim=key(1)), SILENT, "machine_gone", None, id="claims a job"),
-        pytest.param(
-            replace(WARM, machine_id=None), None, "boot_deadline", None, id="never had a machine"
-        ),
-        pytest.param(WARM, None, "launch_failed", None, id="the cloud had none"),
-        pytest.param(WARM, None, "expired", None, id="expired"),
-    ],
-)  # fmt: skip
+ENDS: dict[str, Any] = {
+    "never called home": (WARM, None, "boot_deadline", "never called home"),
+    "powered off at once": (WARM, None, "machine_gone", "never called home"),
+    "an invocation": (WARM, None, "invocation_failed", "never called home"),
+    "agent says why": (DONE, BAD_AGENT, "went_unserved", "no Docker engine"),
+    "and is gone by now": (DONE, BAD_AGENT, "machine_gone", "no Docker engine"),
+    "token refused": (DONE, REFUSED, "went_unserved", "could not serve"),
+    "mail not read": (DONE, NO_CREDENTIAL, "went_unserved", "did not start"),
+    "died young": (replace(WARM, state=RunnerState.IDLE), SILENT, "machine_gone", "without a word"),
+    "waited for a job in vain": (DONE, PATIENT, "went_unserved", None),
+    "died old": (
+        replace(WARM, state=RunnerState.IDLE, launched_at=ago(3600)), SILENT, "machine_gone", None
+    ),
+    "got no credential": (replace(DONE, equipped=False), NO_CREDENTIAL, "went_unserved", None),
+    "drained": (replace(WARM, is_called_off=True), None, "machine_gone", None),
+    "for a job": (replace(WARM, for_job=key(1)), None, "boot_deadline", None),
+    "had a job": (replace(WARM, job=key(1)), None, "machine_gone", None),
+    "claims a job": (replace(WARM, claim=key(1)), SILENT, "machine_gone", None),
+    "never had a machine": (replace(WARM, machine_id=None), None, "boot_deadline", None),
+    "the cloud had none": (WARM, None, "launch_failed", None),
+    "expired": (WARM, None, "expired", None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("ended", "last", "reason", "why"), ENDS.values(), ids=ENDS)
 def test_a_warm_machine_that_never_could_serve_counts(
     ended: Runner, last: Report | None, reason: str, why: str | None
 ) -> None:
@@ -108,25 +100,21 @@ def test_after_the_pools_attempts_time_changes_nothing() -> None:
     assert warm_hold(WarmMemory(), attempts=1, at=AT) is None
 
 
-@pytest.mark.parametrize(
-    ("memory", "live", "failures"),
-    [
-        pytest.param(WarmMemory(), (), 1, id="the first"),
-        pytest.param(WarmMemory(failures=1, failed_at=ago(600)), (), 2, id="the next"),
-        pytest.param(WarmMemory(failures=2, failed_at=ago(9000)), (), 1, id="hours later"),
-        pytest.param(
-            WarmMemory(failures=2, failed_at=ago(600)), idle(1, since_s=60, asks=True), 1,
-            id="a newer one serves",
-        ),
-        pytest.param(
-            WarmMemory(failures=2, failed_at=ago(600)), idle(1, since_s=900, asks=True), 3,
-            id="an older one serves",
-        ),
-        pytest.param(
-            WarmMemory(failures=2, failed_at=ago(600)), booting(1), 3, id="a newer one boots"
-        ),
-    ],
-)  # fmt: skip
+FAILURES: dict[str, Any] = {
+    "the first": (WarmMemory(), (), 1),
+    "the next": (WarmMemory(failures=1, failed_at=ago(600)), (), 2),
+    "hours later": (WarmMemory(failures=2, failed_at=ago(9000)), (), 1),
+    "a newer one serves": (
+        WarmMemory(failures=2, failed_at=ago(600)), idle(1, since_s=60, asks=True), 1
+    ),
+    "an older one serves": (
+        WarmMemory(failures=2, failed_at=ago(600)), idle(1, since_s=900, asks=True), 3
+    ),
+    "a newer one boots": (WarmMemory(failures=2, failed_at=ago(600)), booting(1), 3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("memory", "live", "failures"), FAILURES.values(), ids=FAILURES)
 def test_failures_count_in_a_row(
     memory: WarmMemory, live: tuple[Runner, ...], failures: int
 ) -> None:
@@ -158,31 +146,21 @@ def test_a_runner_that_served_proves_its_image(
     assert is_proof(ended, last) is proves
 
 
-@pytest.mark.parametrize(
-    ("facts", "launch", "warm", "reason"),
-    [
-        pytest.param({}, 0, 3, "idle_target", id="no failure"),
-        pytest.param(PROBING, 0, 1, "idle_target", id="one as a probe"),
-        pytest.param(PROBING | {"runners": booting(1)}, 0, 0, "warm_failed", id="one at a time"),
-        pytest.param(
-            PROBING | {"runners": idle(1, asks=True)}, 0, 1, "idle_target", id="the next probe"
-        ),
-        pytest.param(
-            PROBING | {"warm_hold": Reason.WARM_FAILED}, 0, 0, "warm_failed", id="backs off"
-        ),
-        pytest.param(
-            PROBING | {"warm_hold": Reason.WARM_STOPPED}, 0, 0, "warm_stopped", id="stopped"
-        ),
-        pytest.param(
-            {"warm_hold": Reason.WARM_STOPPED, "backlog": jobs(2)}, 2, 0, "backlog",
-            id="jobs are launched for",
-        ),
-        pytest.param(
-            {"warm_hold": Reason.WARM_STOPPED, "runners": idle(3)}, 0, 0, "balanced",
-            id="enough are warm",
-        ),
-    ],
-)  # fmt: skip
+HELD: dict[str, Any] = {
+    "no failure": ({}, 0, 3, "idle_target"),
+    "one as a probe": (PROBING, 0, 1, "idle_target"),
+    "one at a time": (PROBING | {"runners": booting(1)}, 0, 0, "warm_failed"),
+    "the next probe": (PROBING | {"runners": idle(1, asks=True)}, 0, 1, "idle_target"),
+    "backs off": (PROBING | {"warm_hold": Reason.WARM_FAILED}, 0, 0, "warm_failed"),
+    "stopped": (PROBING | {"warm_hold": Reason.WARM_STOPPED}, 0, 0, "warm_stopped"),
+    "jobs are launched for": (
+        {"warm_hold": Reason.WARM_STOPPED, "backlog": jobs(2)}, 2, 0, "backlog"
+    ),
+    "enough are warm": ({"warm_hold": Reason.WARM_STOPPED, "runners": idle(3)}, 0, 0, "balanced"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("facts", "launch", "warm", "reason"), HELD.values(), ids=HELD)
 def test_only_warm_launches_are_held(facts: Facts, launch: int, warm: int, reason: str) -> None:
     plan = decide_scale(replace(snapshot(), **facts), replace(LIMITS, idle_target=3))
     assert (len(plan.launch), plan.warm, plan.reason) == (launch, warm, reason)
