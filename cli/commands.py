@@ -1,17 +1,21 @@
-"""Commands in messages, with the stack of this invocation."""
+"""Commands in messages: as the user calls the program, and with the stack of this invocation."""
 
 import os
 import re
+import shlex
+import sys
 from contextvars import ContextVar
+from pathlib import Path
+from shutil import which
 
-DEFAULT_STACK = "runner-fleet"
+PROGRAM = DEFAULT_STACK = "runner-fleet"
 STACK_VARIABLE = "RUNNER_FLEET_STACK"
-# The commands that work on a stack; `validate` and `local` work on none.
+CALLED_VARIABLE = "RUNNER_FLEET_CALLED"  # set by the script of a clone
+# The commands that work on a stack and take `--local`, those that do not take it, and the others.
 _OF_A_STACK = (
     "apply",
     "cost",
     "dashboard",
-    "deploy",
     "destroy",
     "doctor",
     "explain",
@@ -23,10 +27,17 @@ _OF_A_STACK = (
     "status",
     "up",
     "waits",
-    r"(?:image|job|pool|runner|token|webhook) \w+",
+    r"(?:job|pool|runner|token|webhook) \w+",
 )
-_ON_A_STACK = re.compile(rf"\brunner-fleet (?:{'|'.join(_OF_A_STACK)})\b")
+_OF_AWS = ("deploy", r"image \w+")
+_OF_NO_STACK = ("demo", "import-config", "init", "validate", r"local \w+")
+_COMMAND = re.compile(
+    rf"(?<![\w./-]){PROGRAM} "
+    rf"(?:(?P<of_a_stack>(?P<anywhere>{'|'.join(_OF_A_STACK)})|{'|'.join(_OF_AWS)})"
+    rf"|{'|'.join(_OF_NO_STACK)})\b(?! --(?:stack|local)\b)"
+)
 _stack: ContextVar[str] = ContextVar("stack", default="")  # of this invocation
+_is_local: ContextVar[bool] = ContextVar("is_local", default=False)  # it has `--local`
 
 
 def use_stack(stack: str) -> None:
@@ -34,12 +45,36 @@ def use_stack(stack: str) -> None:
     _stack.set(stack)
 
 
-def with_stack(text: str) -> str:
-    """The text with `--stack` in each command that would otherwise reach another fleet.
+def use_laptop(asked: bool) -> None:
+    """Say whether this invocation has `--local`, which the commands in messages then have, too."""
+    _is_local.set(asked)
 
-    A stack that the environment names needs no option.
+
+def called(program: str = "") -> str:
+    """How the user called this program, for a shell: by its name, or by a path that is not on PATH.
+
+    `program`: the path of this process, by default its own. The script of a clone says how it was
+    called itself, as it runs another program.
+    """
+    said = os.environ.get(CALLED_VARIABLE) or program or sys.argv[0]
+    if Path(said).name != PROGRAM or said == which(PROGRAM):
+        return PROGRAM
+    return shlex.quote(said)
+
+
+def as_called(text: str) -> str:
+    """The text with each command as the user can call it; doing it again changes nothing.
+
+    A command gets `--stack` and `--local` where it would otherwise reach another fleet; a stack
+    that the environment names needs no option.
     """
     stack = _stack.get()
     if stack in {"", os.environ.get(STACK_VARIABLE) or DEFAULT_STACK}:
-        return text
-    return _ON_A_STACK.sub(lambda command: f"{command[0]} --stack {stack}", text)
+        stack = ""
+
+    def written(command: re.Match[str]) -> str:
+        option = f" --stack {stack}" if stack and command["of_a_stack"] else ""
+        local = " --local" if _is_local.get() and command["anywhere"] else ""
+        return f"{called()}{command[0].removeprefix(PROGRAM)}{local}{option}"
+
+    return _COMMAND.sub(written, text)

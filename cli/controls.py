@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli.commands import DEFAULT_STACK, with_stack
+from cli.commands import DEFAULT_STACK
 from cli.consoles import add, cell, console, listing
 from cli.explain import Job
 from cli.lines import say, say_json
@@ -186,7 +186,7 @@ def _say(ordered: Ordered, *, as_json: bool) -> None:
     if as_json:
         say_json({"says": ordered.says, "is_change": ordered.is_change})
     else:
-        say(with_stack(ordered.says))
+        say(ordered.says)
 
 
 def _until(until: str | None, deployed: Deployed) -> datetime | None:

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from adapters.aws.clients import clients
-from cli.commands import DEFAULT_STACK, with_stack
+from cli.commands import DEFAULT_STACK, as_called
 from cli.lines import say
 from cli.options import InJson, Local, Stack, reach
 from fleet.errors import Refused
@@ -73,7 +73,7 @@ def dashboard(  # noqa: PLR0913 - options
     serving = Serving(
         names=frozenset(names),
         may_change=is_ours,
-        in_words=with_stack,
+        in_words=as_called,
         traces=_traces(),
     )
     shown = f"[{host}]" if ":" in host else host

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from adapters.aws.clients import clients
-from cli.commands import DEFAULT_STACK, use_stack, with_stack
+from cli.commands import DEFAULT_STACK, use_stack
 from cli.image import BuildChoice, Here, ImageWorld, build_images, put_to_use
 from cli.lines import say
 from cli.options import InJson, Region, Stack
@@ -100,5 +100,5 @@ def _show(stack: str, done: DeployResult) -> None:
         say(note)
     say(f"{stack} is {done.word}; webhook URL: {done.outputs.get('WebhookUrl')}")
     if done.word == "created":
-        for line in with_stack(NEXT).splitlines():
+        for line in NEXT.splitlines():
             say(line)

@@ -1,14 +1,14 @@
 """`runner-fleet doctor`: every check of a fleet, a line each, with what to do."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from adapters.aws.clients import Clients, clients
-from cli.commands import DEFAULT_STACK, use_stack, with_stack
+from cli.commands import DEFAULT_STACK, as_called, use_stack
 from cli.lines import say, say_json
 from cli.options import Local, Region, Stack
 from operations.deployed import Deployed, find
@@ -45,7 +45,8 @@ def doctor(  # noqa: PLR0913  # a command's parameters are its options
     world = ctx.obj if isinstance(ctx.obj, DoctorWorld) else DoctorWorld()
     patient = Patient(aws=world.aws(region), stack=stack, file=path, find=world.find)
     checks = []
-    for checked in examine(patient):
+    for examined in examine(patient):
+        checked = replace(examined, todo=as_called(examined.todo))
         checks.append(checked)
         if not as_json:
             show(checked)
@@ -63,7 +64,7 @@ def show(checked: Checked) -> None:
     """One line, and what to do on the next."""
     say(f"{MARKS[checked.result]}  {checked.subject}: {checked.finding}")
     if checked.result != "ok" and checked.todo:
-        say(with_stack(f"      -> {checked.todo}"))
+        say(f"      -> {checked.todo}")
 
 
 def is_well(checks: list[Checked]) -> bool:

@@ -7,7 +7,7 @@ import typer
 from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 
-from cli.commands import DEFAULT_STACK, with_stack
+from cli.commands import DEFAULT_STACK, as_called
 from cli.consoles import GAP, NARROW, ByWidth, beside, cell, console, joined
 from cli.lines import say, say_json
 from cli.options import Local, Stack, job_named, reach
@@ -48,7 +48,7 @@ def explain(  # noqa: PLR0913  # each is an option of the command
     del local  # its callback entered the laptop
     asked = job_named(job)
     deployed = reach(ctx, stack)
-    answer = _with_stack(explain_job(deployed, asked, lambda: gitlab_of(deployed, token_env)))
+    answer = _said(explain_job(deployed, asked, lambda: gitlab_of(deployed, token_env)))
     if as_json:
         plain = answer.to_json() if isinstance(answer, Trail) else asdict(answer)
         say_json(plain, indent=2)
@@ -62,11 +62,11 @@ def explain(  # noqa: PLR0913  # each is an option of the command
         raise typer.Exit(1)
 
 
-def _with_stack(answer: Trail | Unknown) -> Trail | Unknown:
-    """The answer with the stack in its commands."""
+def _said(answer: Trail | Unknown) -> Trail | Unknown:
+    """The answer with its commands as the user can call them."""
     if isinstance(answer, Trail):
-        return replace(answer, verdict=with_stack(answer.verdict), do=with_stack(answer.do))
-    return replace(answer, checks=tuple(with_stack(check) for check in answer.checks))
+        return replace(answer, verdict=as_called(answer.verdict), do=as_called(answer.do))
+    return replace(answer, checks=tuple(as_called(check) for check in answer.checks))
 
 
 def draw(trail: Trail) -> RenderableType:

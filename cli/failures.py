@@ -6,7 +6,6 @@ from contextlib import contextmanager
 
 import typer
 
-from cli.commands import with_stack
 from cli.lines import cut, say
 from fleet.aws_errors import ADVICE_BY_HAND, DENIED
 from fleet.errors import FleetError
@@ -30,7 +29,7 @@ def error_lines() -> Iterator[None]:
         if not lines:
             raise
         for line in lines:
-            say(_plain(with_stack(line)), err=True)
+            say(_plain(line), err=True)
         raise typer.Exit(getattr(error, "exit_code", 1)) from error
 
 

@@ -140,6 +140,8 @@ def init(  # noqa: PLR0913  # a command's parameters are its options
     say("next:")
     if is_new:
         say(f"  export {token_env}=...   # the token, for the commands of this shell")
+    if place.kind == "project":
+        options = (*options, f"--test-project {place.path}")
     say(f"  {' '.join(['runner-fleet up', *options])}")
 
 

@@ -6,12 +6,12 @@ import typer
 from rich.console import Group, RenderableType
 
 from cli.commands import DEFAULT_STACK
-from cli.consoles import NARROW, cell, console, fill, listing, usd
+from cli.consoles import NARROW, beside, cell, console, fill, listing, usd
 from cli.lines import say_json
 from cli.options import AsJson, Local, Since, Stack, period_of, reach
 from cli.status_render import COLOURS
 from operations.durations import duration
-from operations.jobs import AT_MOST, JobsAsked, JobsView, list_jobs
+from operations.jobs import AT_MOST, JobsAsked, JobsView, ListedJob, list_jobs
 
 SHOWN = 100  # without --limit, where people read it
 
@@ -62,7 +62,7 @@ def jobs(  # noqa: PLR0913  # each is an option of the command
 
 
 def draw(view: JobsView, *, width: int) -> RenderableType:
-    """A line for each job, and how many are left out."""
+    """A line for each job, below it why each waits or failed, and how many are left out."""
     if not view.jobs:
         return cell(f"no such job since {view.since:%F %R} UTC")
     is_wide = width >= NARROW
@@ -85,5 +85,10 @@ def draw(view: JobsView, *, width: int) -> RenderableType:
             cells += [job.pool or "-", usd(job.usd), job.runner_id or "-", job.why]
         rows.append(cells)
     fill(table, rows, width=width, drop=("usd", "at") if is_wide else ())
+    whys = [] if is_wide else [_why(job) for job in view.jobs if job.why]
     more = [cell(f"and {view.left_out} more: see --limit")] if view.left_out else []
-    return Group(table, *more)
+    return Group(table, *whys, *more)
+
+
+def _why(job: ListedJob) -> RenderableType:
+    return beside(cell(f"  {job.job_id}: ", style="dim"), cell(job.why))

@@ -70,10 +70,11 @@ LEFT_OUT = frozenset({"faults[].trail[]"})  # for people
 _LINE = "says | text | a line, as without `--json`"  # of those that print an object for each
 _REGISTERED = """
     hook_id | number |
-    scope | text | `project 7` or `group 5`
+    scope | text | `project:7` or `group:5`
     url | text |
     verification | text | how the webhook knows GitLab: by signature, or by secret
     changed | true or false |
+    above | text or null | the group above whose webhook brings the same jobs
 """
 # Of values that are no class of their own: path, what it holds, meaning.
 _OTHERS: Mapping[str, str] = {
@@ -134,7 +135,7 @@ _OTHERS: Mapping[str, str] = {
     "webhook rotate": _REGISTERED,
     "webhook list": """
         webhooks[].hook_id | number |
-        webhooks[].scope | text | `project 7` or `group 5`
+        webhooks[].scope | text | `project:7` or `group:5`
         webhooks[].url | text |
         webhooks[].alert_status | text | GitLab's word
         webhooks[].disabled_until | time or null |
@@ -144,12 +145,14 @@ _OTHERS: Mapping[str, str] = {
     """,
     "webhook test": """
         hook_id | number |
-        scope | text | `project 7` or `group 5`
-        accepted | true or false | GitLab sent it, and the address took it
+        scope | text | `project:7` or `group:5`
         heard_at | time or null | when the fleet had it
+        hops[].hop | text | from GitLab to the ledger
+        hops[].result | text | ok, missing or untried; the exit code is 1 unless all are ok
+        hops[].says | text |
     """,
     "webhook remove": """
-        scope | text | `project 7` or `group 5`
+        scope | text | `project:7` or `group:5`
         hook_ids[] | number | those deleted in GitLab
         is_change | true or false |
     """,

@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from cli.commands import as_called
 from operations.printable import escaped
 
 LONGEST = 1000  # characters of one text in a table or an error
@@ -29,11 +30,15 @@ def say_in_json(ctx: typer.Context, asked: bool) -> bool:
 
 
 def say(*cells: object, err: bool = False, **facts: Any) -> None:
-    """Print one line; tabs stand between several cells. `facts`: what its JSON has besides."""
+    """Print one line; tabs stand between several cells. `facts`: what its JSON has besides.
+
+    Its commands are printed as the user can call them.
+    """
+    texts = [as_called(str(cell)) for cell in cells]
     if not err and _IN_JSON.get():
-        say_json({**facts, "says": "\t".join(map(str, cells))})
+        say_json({**facts, "says": "\t".join(texts)})
         return
-    typer.echo("\t".join(escaped(each) for each in cells), err=err)
+    typer.echo("\t".join(map(escaped, texts)), err=err)
 
 
 def say_json(value: object, *, indent: int | None = None) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli.commands import use_stack
+from cli.commands import PROGRAM, called, use_laptop, use_stack
 from cli.failures import error_lines
 from cli.lines import say
 
@@ -102,11 +102,13 @@ class LazyGroup(TyperGroup):
             self.commands = {name: TyperGroup(name=name) for name in COMMANDS}
         return super().resolve_command(ctx, args)
 
-    def make_context(self, *args: Any, **extra: Any) -> Any:
+    def make_context(self, info_name: str | None, *args: Any, **extra: Any) -> Any:
         """Read the options before the command; a wrong option is an error of one line."""
         use_stack("")  # an earlier invocation in this process may have named a stack
+        use_laptop(False)
+        name = called() if info_name == PROGRAM else info_name
         with error_lines():
-            return super().make_context(*args, **extra)
+            return super().make_context(name, *args, **extra)
 
     def invoke(self, ctx: Any) -> Any:
         """Run it. A foreseen error is a line that says what to do, without a traceback."""

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from adapters.aws.clients import clients
-from cli.commands import STACK_VARIABLE, use_stack
+from cli.commands import STACK_VARIABLE, use_laptop, use_stack
 from cli.lines import say_in_json
 from fleet.errors import Refused
 from operations.deployed import Deployed, find
@@ -36,6 +36,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask: for scripts.
 
 def enter_laptop(asked: bool) -> bool:
     """Take the addresses and keys of the laptop that runs in this folder, as its `env` has them."""
+    use_laptop(asked)
     if not asked:
         return asked
     path = LAPTOP / "env"

@@ -9,7 +9,7 @@ import typer
 from rich.console import Group
 from rich.live import Live
 
-from cli.commands import DEFAULT_STACK, with_stack
+from cli.commands import DEFAULT_STACK, as_called
 from cli.consoles import cell, console
 from cli.failures import sentence
 from cli.lines import say, say_json
@@ -58,7 +58,7 @@ def _gathered(deployed: Deployed, jobs: int) -> FleetView:
     """The fleet, with the stack in the commands of its problems."""
     view = gather(deployed, jobs=jobs)
     problems = (
-        replace(problem, what=with_stack(problem.what), do=with_stack(problem.do))
+        replace(problem, what=as_called(problem.what), do=as_called(problem.do))
         for problem in view.problems
     )
     return replace(view, problems=tuple(problems))

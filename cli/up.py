@@ -33,9 +33,10 @@ from operations.deploy import Deployment, check, deploy
 from operations.deployed import connect, find, token_in, way_to
 from operations.doctor import Patient, examine
 from operations.first_pipeline import Patience, PipelinePlace, run_pipeline, tested
+from operations.image_ages import kinds_to_build
 from operations.plan import plan_config, plan_stack
 from operations.stacks import find_stack
-from operations.webhooks import Place, register, wiring
+from operations.webhooks import Place, register_once, wiring
 
 TokenEnv = Annotated[
     str, typer.Option("--token-env", help="Environment variable that holds the GitLab token.")
@@ -164,18 +165,16 @@ def _parameters(run: _Run) -> dict[str, str]:
 
 
 def _images(run: _Run) -> Iterator[str]:
-    """The images of the pools' machines: those that the stack does not have are built."""
-    parameters = _parameters(run)
-    needed = images.kinds_for(run.config)
-    missing = tuple(kind.name for kind in needed if not parameters.get(kind.parameter))
-    if missing:
-        yield f"the stack has none for {', '.join(missing)}"
+    """Those of the pools' machines; built where there are none, or of other code's sources."""
+    workshop = images.workshop_of(run.aws, run.stack)
+    wanted = tuple(kind.name for kind in kinds_to_build(workshop, run.config))
+    if wanted:
+        yield f"the stack has none of its code's sources for {', '.join(wanted)}"
         world = ImageWorld(aws=run.aws, every_s=run.world.every_s)
+        put_to_use(world, workshop, build_images(world, workshop, BuildChoice(kinds=wanted)))
         workshop = images.workshop_of(run.aws, run.stack)
-        put_to_use(world, workshop, build_images(world, workshop, BuildChoice(kinds=missing)))
-        parameters = _parameters(run)
-    for kind in needed:
-        yield f"{kind.name} machines start from {parameters[kind.parameter]}"
+    for kind in images.kinds_for(run.config):
+        yield f"{kind.name} machines start from {workshop.used[kind.parameter]}"
 
 
 def _apply(run: _Run) -> Iterator[str]:
@@ -239,8 +238,13 @@ def _register(run: _Run, gitlab: GitLab, scope: HookScope) -> str:
         instance=instance_of(run.config.gitlab.url),
         target=HookTarget(scope=scope, url=world.url),
     )
-    done = register(world, place)
-    return f"{scope} {'registered' if done.changed else 'is registered'}, hook {done.hook_id}"
+    done = register_once(world, place)
+    if done.own is None:
+        above = done.above
+        return f"{scope} has its jobs by hook {above.hook_id} on {above.scope}" if above else ""
+    twice = f"; {done.above.scope} has one, too: each event arrives twice" if done.above else ""
+    word = "registered" if done.own.changed else "is registered"
+    return f"{scope} {word}, hook {done.own.hook_id}{twice}"
 
 
 def _doctor(run: _Run) -> Iterator[str]:

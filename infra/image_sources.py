@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from infra.package import ROOT
-
+ROOT = Path(__file__).resolve().parents[1]
 DOCKERFILE = ROOT / "infra" / "runner.Dockerfile"
 PACKAGES = ("adapters", "ec2_runner", "fleet", "lambda_runner")
 LOCKS = ("agent", "sandbox", "tools")
+_GIVEN, _NOTHING_GIVEN = "given/", "given/README"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time that a zip can hold
 
 
@@ -28,11 +28,17 @@ class ImageSources:
 
     @property
     def digest(self) -> str:
-        """Sixteen hexadecimal digits that stand for the names and contents."""
-        whole = hashlib.sha256()
-        for name, content in sorted(self.files.items()):
-            whole.update(f"{name}\0{len(content)}\0".encode() + content)
-        return whole.hexdigest()[:16]
+        """Sixteen hexadecimal digits for the sources' names and contents; given files aside."""
+        return _digest({k: v for k, v in self.files.items() if not k.startswith(_GIVEN)})
+
+    @property
+    def given(self) -> Mapping[str, str]:
+        """The digests of the files of the build machine, by their names."""
+        return {
+            name: _digest({name: content})
+            for name, content in self.files.items()
+            if name.startswith(_GIVEN) and name != _NOTHING_GIVEN
+        }
 
     def zip(self) -> bytes:
         """For CodeBuild, whose source it is."""
@@ -68,15 +74,22 @@ def image_sources(root: Path = ROOT, *, given: Mapping[str, Path] | None = None)
     files |= {f"requirements/{name}.txt": root / "requirements" / f"{name}.txt" for name in LOCKS}
     for package in PACKAGES:
         files |= {str(path.relative_to(root)): path for path in _files(root / package)}
-    files |= {f"given/{name}": path for name, path in (given or {}).items()}
+    files |= {f"{_GIVEN}{name}": path for name, path in (given or {}).items()}
     contents = {name: path.read_bytes() for name, path in files.items()}
-    return ImageSources(files={"given/README": b"Files of the build machine.\n"} | contents)
+    return ImageSources(files={_NOTHING_GIVEN: b"Files of the build machine.\n"} | contents)
 
 
 def arguments(dockerfile: Path = DOCKERFILE) -> dict[str, str]:
     """The build's arguments and what they are by default."""
     arguments = re.findall(r"^ARG (\w+)=(.*)$", dockerfile.read_text(), re.MULTILINE)
     return dict(arguments)
+
+
+def _digest(files: Mapping[str, bytes]) -> str:
+    whole = hashlib.sha256()
+    for name, content in sorted(files.items()):
+        whole.update(f"{name}\0{len(content)}\0".encode() + content)
+    return whole.hexdigest()[:16]
 
 
 def _files(folder: Path) -> Iterator[Path]:

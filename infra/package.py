@@ -23,6 +23,7 @@ import yaml
 from botocore.exceptions import ClientError
 
 from infra.compose import compose, composed_text
+from infra.image_sources import image_sources
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -53,6 +54,7 @@ class Uploaded:
     code_key: str
     machines_prefix: str
     version: str = ""  # of the sources; see `sources_version`
+    image_sources: str = ""  # the digest of what the images of this code are built from
 
     def parameters(self) -> dict[str, str]:
         """The template's parameters for it."""
@@ -61,6 +63,7 @@ class Uploaded:
             "CodeKey": self.code_key,
             "MachinesPrefix": self.machines_prefix,
             "Version": self.version,
+            "ImageSources": self.image_sources,
         }
 
 
@@ -143,6 +146,7 @@ def upload(s3: "S3Client", bucket: str, code: bytes, *, template: Path = TEMPLAT
         code_key=f"functions/{_digest(code)}.zip",
         machines_prefix=f"machines/{_digest(*(d for _, d in sorted(definitions.items())))}",
         version=sources_version(),
+        image_sources=image_sources().digest,
     )
     objects = {f"{uploaded.machines_prefix}/{name}": body for name, body in definitions.items()}
     for key, body in (objects | {uploaded.code_key: code, uploaded.template_key: text}).items():

@@ -39,7 +39,9 @@ SECTIONS = (
 # A picture older than this is marked as old, in seconds.
 OLD_S = 60.0
 SAID_AT_MOST = 50
-_EXPLAINS = re.compile(r"runner-fleet explain (\d+)\b", re.ASCII)
+_EXPLAINS = re.compile(
+    r".*\brunner-fleet'? explain (?:--local )?(?:--stack [\w-]+ )?(\d+)\b", re.ASCII
+)
 AGES_DIFFER_S = 5.0  # between two makings of a page of one picture
 
 

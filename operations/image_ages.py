@@ -1,12 +1,13 @@
-"""Which images a stack's machines start from, and whether a newer one lies in its repository."""
+"""Which images a stack's machines start from, and what there is to hold them against."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from adapters.aws.clients import Clients
+from fleet.config.reading import FleetConfig
 from fleet.errors import FleetError
 from fleet.rules.problems import ImageFacts
-from operations.images import Workshop, listed, workshop_of
+from operations.images import ImageKind, Workshop, kinds_for, listed, workshop_of
 
 LOOK_EVERY = timedelta(minutes=5)  # images change with deployments; `status --watch` reads each 2 s
 
@@ -19,9 +20,23 @@ def image_ages(workshop: Workshop) -> tuple[ImageFacts, ...]:
         if row.pushed_at is not None:
             newest.setdefault(row.kind.name, row.pushed_at)
     return tuple(
-        ImageFacts(kind=row.kind.name, used_at=row.pushed_at, newest_at=newest[row.kind.name])
+        ImageFacts(
+            kind=row.kind.name,
+            used_at=row.pushed_at,
+            newest_at=newest[row.kind.name],
+            sources=row.kind.sources(row.tag),
+            code_sources=workshop.sources,
+        )
         for row in rows
         if row.is_used and row.pushed_at is not None
+    )
+
+
+def kinds_to_build(workshop: Workshop, config: FleetConfig) -> tuple[ImageKind, ...]:
+    """Those of the pools' machines for which the stack has no image, or one of other code."""
+    old = {image.kind for image in image_ages(workshop) if image.is_of_other_code}
+    return tuple(
+        kind for kind in kinds_for(config) if kind.name in old or not workshop.used[kind.parameter]
     )
 
 

@@ -38,6 +38,10 @@ class ImageKind:
         """The tag of the image that is built from the sources and arguments with this digest."""
         return f"{self.target}-{self.architecture}-{digest}"
 
+    def sources(self, tag: str) -> str:
+        """The digest of the sources that the image with this tag was built from."""
+        return tag.removeprefix(self.tag("")).partition("-")[0]
+
     def made(self, image: StoredImage) -> str | None:
         """The tag by which this image is one of this kind that we built."""
         return next((tag for tag in image.tags if tag.startswith(self.tag(""))), None)
@@ -69,6 +73,7 @@ class Workshop:
     bucket: str
     repository: ImageRepository
     used: Mapping[str, str]
+    sources: str = ""  # the digest of the sources of the stack's code; empty: it does not say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,10 +87,12 @@ class ImageOrder:
 
     @property
     def digest(self) -> str:
-        """Of all that decides what is built, in hexadecimal digits."""
-        given = "\0".join(f"{name}={value}" for name, value in sorted(self.arguments.items()))
-        whole = hashlib.sha256(f"{self.sources.digest}\0{given}".encode())
-        return whole.hexdigest()[:16]
+        """That of the sources; behind it that of what is given for the build, if anything is."""
+        given = {**self.arguments, **self.sources.given}
+        if not given:
+            return self.sources.digest
+        whole = "\0".join(f"{name}={value}" for name, value in sorted(given.items()))
+        return f"{self.sources.digest}-{hashlib.sha256(whole.encode()).hexdigest()[:16]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +132,7 @@ def workshop_of(aws: Clients, stack: str) -> Workshop:
         bucket=parameters.get("CodeBucket", ""),
         repository=ImageRepository(aws.ecr, outputs["ImageRepository"]),
         used={kind.parameter: parameters.get(kind.parameter, "") for kind in KINDS},
+        sources=outputs.get("ImageSources", ""),
     )
 
 

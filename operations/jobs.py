@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from adapters.ledger.jobs import JobRow
+from fleet.gitlab_failures import failure_words
 from fleet.job_event import instance_of
 from fleet.model import Job, JobStatus
 from fleet.past import PastRun, seconds_between
@@ -43,7 +44,7 @@ class ListedJob:
     runner_id: str | None
     capacity: str | None
     usd: float | None  # of its machine
-    why: str  # in words: why it waits
+    why: str  # in words: why it waits, or failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +117,7 @@ def line_of_run(run: PastRun) -> ListedJob:
         runner_id=run.id if run.had_machine else None,
         capacity=run.capacity,
         usd=None if run.usd is None else float(run.usd),
-        why=run.failure or "",
+        why=failure_words(run.failure or ""),
     )
 
 

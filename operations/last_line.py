@@ -165,7 +165,7 @@ def _not_retried(facts: JobFacts) -> str:
 def _ended(facts: JobFacts, diagnosis: Diagnosis) -> str:
     says = f"it ended: {facts.job.outcome or 'finished'}"
     if facts.failure:
-        says += f" ({facts.failure})"
+        says += f" ({sentence_of(facts.failure)})"
     if facts.torn_down_after is not None:
         after = duration(facts.torn_down_after.total_seconds())
         return f"{says}; its machine was gone {after} later"

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from adapters.ledger.jobs import JobRow
+from fleet.gitlab_failures import failure_words
 from fleet.machine.mailbox import Report
 from fleet.model import JobStatus
 from fleet.reasons import SENTENCES, Reason
@@ -225,8 +226,8 @@ def word_of(row: JobRow) -> str:
 
 
 def sentence_of(reason: str | None) -> str:
-    """A reason in words: empty for none, and an unknown reason as it is."""
-    return SENTENCES[Reason(reason)] if reason in set(Reason) else reason or ""
+    """A reason of ours or of GitLab's in words: empty for none, and an unknown one as it is."""
+    return SENTENCES[Reason(reason)] if reason in set(Reason) else failure_words(reason or "")
 
 
 def _reported(report: Report | None, job_id: int) -> Iterable[Step]:

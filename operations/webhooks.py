@@ -1,10 +1,11 @@
-"""The webhooks of a deployed fleet: register, test, rotate and remove them."""
+"""The webhooks of a deployed fleet: register, rotate and remove them."""
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from adapters.aws.bus import fault_of_rule
 from adapters.aws.clients import Clients
 from adapters.aws.hook_secrets import HookSecretStore
 from adapters.aws.secrets import SecretStore
@@ -12,7 +13,7 @@ from adapters.gitlab import hooks
 from adapters.gitlab.client import DIRECT, GitLab, Way
 from adapters.gitlab.hooks import HookHealth, HookTarget, Registered
 from adapters.ledger.fleet import FleetRows
-from adapters.ledger.hooks import HEARD_EVERY, HookRow
+from adapters.ledger.hooks import HookRow
 from adapters.ledger.table import Table
 from fleet.errors import Refused
 from fleet.hook_scope import HookScope
@@ -20,10 +21,6 @@ from fleet.job_event import instance_of
 from fleet.webhook_secrets import WebhookSecrets
 from operations.deployed import now, read_applied, way_of
 from operations.stacks import outputs_of
-
-# From GitLab's sample to the ledger: the bus, a state machine, and a function's cold start.
-HEARD_WITHIN_S = 30.0
-LOOK_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +30,9 @@ class HookWorld:
     store: hooks.WebhookSecretStore
     url: str  # the stack's own webhook address
     rows: FleetRows
+    stack: str = ""  # its name, and its functions' and rules' beginning
+    # What is wrong with a rule of the bus by its name in the template; None: nothing.
+    rule_fault: Callable[[str], str | None] = lambda _: None
     token: Callable[[], str | None] = lambda: None  # the fleet's own
     clock: Callable[[], datetime] = now
     pause: Callable[[float], None] = time.sleep
@@ -69,11 +69,11 @@ class ListedHook:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tested:
-    """A sample that GitLab sent and our webhook accepted; `heard_at`: the fleet has it, too."""
+class Registration:
+    """What brings the jobs of a place. `own`: None where the one above was enough."""
 
-    hook_id: int
-    heard_at: datetime | None
+    own: Registered | None
+    above: HookRow | None  # on a group above
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +105,10 @@ def wiring(aws: Clients, stack: str) -> HookWorld:
         store=HookSecretStore(secrets, outputs["WebhookSecret"], rows, now),
         url=outputs["WebhookUrl"],
         rows=rows,
+        stack=stack,
+        rule_fault=lambda rule: fault_of_rule(
+            aws.events, outputs.get("Bus", stack), f"{stack}-{rule}"
+        ),
         token=lambda: _own_token(secrets, outputs.get("GitlabSecret")),
     )
 
@@ -126,37 +130,44 @@ def register(world: HookWorld, place: Place, *, rotate: bool = False) -> Registe
     )
 
 
+def register_once(world: HookWorld, place: Place) -> Registration:
+    """The same, but where a webhook of the fleet on a group above brings these jobs already.
+
+    GitLab would send each event by both. One that is there already is kept.
+    """
+    above = _above(world, place)
+    if above is not None and not hooks.hooks_at(place.gitlab, place.target):
+        if place.target.scope.kind == "project":
+            _watch(world.rows, place.instance, place.target.scope, at=world.clock())
+        return Registration(own=None, above=above)
+    return Registration(own=register(world, place), above=above)
+
+
+def _above(world: HookWorld, place: Place) -> HookRow | None:
+    """The fleet's webhook to the same address on a group above, if GitLab has it."""
+    scope, gitlab = place.target.scope, place.gitlab
+    is_project = scope.kind == "project"
+    groups = gitlab.groups_above(scope.id) if is_project else gitlab.groups_over(scope.id)
+    for group in groups:
+        above = replace(place.target, scope=HookScope(kind="group", id=group))
+        row = world.rows.hook(place.instance, above.scope)
+        if row is not None and row.name == above.name and _is_there(gitlab, row):
+            return row
+    return None
+
+
+def _is_there(gitlab: GitLab, row: HookRow) -> bool:
+    """Whether GitLab has it still; where the token may not see it, as reconcile saw it last."""
+    try:
+        return hooks.hook_health(gitlab, row.scope, row.hook_id) is not None
+    except Refused:
+        return row.healthy
+
+
 def rotate(world: HookWorld, place: Place) -> Registered:
     """Give the webhook a new secret. `Refused` where GitLab has no such webhook."""
-    _in_gitlab(place)
+    in_gitlab(place)
     return register(world, place, rotate=True)
-
-
-def test(world: HookWorld, place: Place) -> Tested:
-    """Have GitLab send a sample job event, and wait until the fleet has heard of it.
-
-    That also has GitLab call a disabled webhook again. Raises `Refused` where GitLab has no such
-    webhook or the fleet did not register it, no job to sample, or another answer than 2xx.
-    """
-    hook_id = _in_gitlab(place)[0].hook_id
-    row = world.rows.hook(place.instance, place.target.scope)
-    if row is None or row.name != place.target.name:
-        raise Refused(
-            "the fleet did not register this webhook: run `runner-fleet webhook register`",
-            scope=place.target.scope,
-            url=place.target.url,
-        )
-    before, asked_at = _heard_at(world, place), world.clock()
-    hooks.test_hook(place.gitlab, place.target.scope, hook_id)
-    heard_at = None
-    while heard_at is None and (world.clock() - asked_at).total_seconds() < HEARD_WITHIN_S:
-        latest = _heard_at(world, place)
-        # A function that wrote down another delivery just before does not write this one.
-        if latest is not None and (latest != before or latest >= asked_at - HEARD_EVERY):
-            heard_at = latest
-        else:
-            world.pause(LOOK_EVERY_S)
-    return Tested(hook_id=hook_id, heard_at=heard_at)
 
 
 def remove(world: HookWorld, place: Place) -> RemovedHook:
@@ -221,14 +232,20 @@ def keep(rows: FleetRows, instance: str, hook: Registered, *, at: datetime) -> N
         )
     )
     if hook.scope.kind == "project":
-        rows.watch(instance, hook.scope.id, "", at=at)
+        _watch(rows, instance, hook.scope, at=at)
+
+
+def _watch(rows: FleetRows, instance: str, scope: HookScope, *, at: datetime) -> None:
+    """Have reconcile look at the pending jobs of a project."""
+    rows.watch(instance, scope.id, "", at=at)
 
 
 def _missing(row: HookRow) -> HookHealth:
     return HookHealth(hook_id=row.hook_id, url=row.url, alert_status="missing")
 
 
-def _in_gitlab(place: Place) -> list[HookHealth]:
+def in_gitlab(place: Place) -> list[HookHealth]:
+    """The webhooks at this place. Raises `Refused` where GitLab has none."""
     found = hooks.hooks_at(place.gitlab, place.target)
     if not found:
         raise Refused(
@@ -237,12 +254,6 @@ def _in_gitlab(place: Place) -> list[HookHealth]:
             url=place.target.url,
         )
     return found
-
-
-def _heard_at(world: HookWorld, place: Place) -> datetime | None:
-    """When the fleet heard of this webhook last, as exactly as functions write that down."""
-    row = world.rows.hook(place.instance, place.target.scope)
-    return row.heard_at if row is not None and row.name == place.target.name else None
 
 
 def _own_token(secrets: SecretStore, name: str | None) -> str | None:

@@ -13,6 +13,7 @@ from adapters.gitlab.api import DIRECT, Budget, CallBudget, GitLabApi, Way, Witn
 from adapters.gitlab.ref_protection import RefProtection
 from adapters.gitlab.values import (
     CreatedRunner,
+    GitLabGroup,
     GitLabId,
     GitLabJob,
     GitLabMergeRequest,
@@ -241,6 +242,23 @@ class GitLab:
             raise
         return tuple(_read(GitLabId, body).id for body in listed)
 
+    def groups_over(self, group_id: int) -> tuple[int, ...]:
+        """The groups that a group is in, from the one above it to the top, as far as GitLab says.
+
+        Source: GitLab REST API, "Retrieve a group": `parent_id`.
+        """
+        above: list[int] = []
+        try:
+            while (id_ := self._parent(above[-1] if above else group_id)) is not None:
+                above.append(id_)
+        except Refused as exc:
+            if exc.facts.get("status") != 404:
+                raise
+        return tuple(above)
+
+    def _parent(self, group_id: int) -> int | None:
+        return same(_read(GitLabGroup, self.api.get(f"/groups/{group_id}")), group_id).parent_id
+
     def project(self, id_or_path: int | str) -> GitLabProject:
         """One project."""
         return _read(GitLabProject, self.api.get(f"/projects/{_reference(id_or_path)}"))
@@ -316,6 +334,7 @@ def _adapters() -> dict[type, TypeAdapter[Any]]:
         GitLabToken,
         GitLabUser,
         GitLabVersion,
+        GitLabGroup,
         GitLabId,
         VerifiedRunner,
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Json, ValidationError
 
 from adapters.gitlab.values import Id
 from fleet.errors import Transient
@@ -101,6 +101,14 @@ class HookTarget:
             "custom_webhook_template": "",  # else its author decides what GitLab signs
             "enable_ssl_verification": self.is_https,
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleReceipt:
+    """Our webhook's answer to a delivery. `event`: what it put on the bus; None: nothing."""
+
+    id: int
+    event: str | None
 
 
 class HookHeader(BaseModel):
@@ -201,4 +209,31 @@ def deliveries_in(listed: Iterable[object]) -> tuple[Delivered, ...]:
                 status=int(status) if _STATUS.fullmatch(status) else None, at=event.created_at
             )
         )
+    return tuple(read)
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    accepted: bool
+    reason: str
+
+
+class _Answered(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    id: Id
+    response_body: Json[_Answer]
+
+
+def receipts_in(listed: Iterable[object]) -> tuple[SampleReceipt, ...]:
+    """Our answers in GitLab's list of a hook's deliveries; entries without one are left out."""
+    read = []
+    for entry in listed:
+        try:
+            delivery = _Answered.model_validate(entry)
+        except ValidationError:
+            continue
+        answer = delivery.response_body
+        read.append(SampleReceipt(id=delivery.id, event=answer.reason if answer.accepted else None))
     return tuple(read)

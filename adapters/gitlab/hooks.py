@@ -16,9 +16,11 @@ from adapters.gitlab.hook_values import (
     HookHealth,
     HookTarget,
     Registered,
+    SampleReceipt,
     Verification,
     deliveries_in,
     hooks_path,
+    receipts_in,
 )
 from fleet.errors import Refused
 from fleet.hook_scope import HookScope
@@ -29,6 +31,7 @@ __all__ = [
     "HookHealth",
     "HookTarget",
     "Registered",
+    "SampleReceipt",
     "Verification",
     "WebhookSecretStore",
     "delete_hook",
@@ -36,7 +39,9 @@ __all__ = [
     "hook_health",
     "hooks_at",
     "list_hooks",
+    "receipts",
     "register_webhook",
+    "resend",
     "scope_of",
     "test_hook",
 ]
@@ -47,6 +52,9 @@ SETTLE_S = DOUBT_EVERY.total_seconds() + 1.0
 
 # GitLab's newest deliveries of a hook: one page of its list is enough to judge by.
 _LOOKED_AT = 5
+_RECEIPTS = 20
+# Our answer where the bus does not take an event: `webhook/app.py`.
+UNPUBLISHED = "the fleet cannot take it now"
 
 
 class WebhookSecretStore(Protocol):
@@ -246,6 +254,24 @@ def test_hook(gitlab: GitLab, scope: HookScope, hook_id: int) -> None:
     a minute, then `Transient`.
     """
     gitlab.api.post(f"{hooks_path(scope)}/{hook_id}/test/job_events")
+
+
+def receipts(gitlab: GitLab, scope: HookScope, hook_id: int) -> tuple[SampleReceipt, ...]:
+    """What our webhook answered to GitLab's newest deliveries, newest first; none without a list.
+
+    GitLab has it from 17.3 on. Source: GitLab REST API, "List all events for a project webhook".
+    """
+    try:
+        listed = gitlab.api.pages(f"{hooks_path(scope)}/{hook_id}/events", per_page=_RECEIPTS)
+        read = receipts_in(islice(listed, _RECEIPTS))
+    except Refused:
+        return ()
+    return tuple(sorted(read, key=lambda receipt: receipt.id, reverse=True))
+
+
+def resend(gitlab: GitLab, scope: HookScope, hook_id: int, delivery_id: int) -> None:
+    """Have GitLab send a delivery again; five a minute, then `Transient`."""
+    gitlab.api.post(f"{hooks_path(scope)}/{hook_id}/events/{delivery_id}/resend")
 
 
 def hook_fault(

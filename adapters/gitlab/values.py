@@ -117,6 +117,14 @@ class GitLabId:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GitLabGroup:
+    """A group, and the group that it is in."""
+
+    id: Id
+    parent_id: Id | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GitLabUser:
     """The token's user."""
 

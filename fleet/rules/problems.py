@@ -132,6 +132,13 @@ class ImageFacts(HasUtcTimes):
     kind: str  # ec2, ec2-arm64, lambda
     used_at: datetime  # when it was built
     newest_at: datetime
+    sources: str = ""  # the digest of those that it was built from
+    code_sources: str = ""  # of those of the stack's code; empty: an older stack does not say
+
+    @property
+    def is_of_other_code(self) -> bool:
+        """Whether the stack's code, from which machines get their work, is of other sources."""
+        return self.code_sources not in {"", self.sources}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -341,14 +348,22 @@ def _pools(facts: FleetFacts) -> Iterator[Problem]:
 
 
 def _images(facts: FleetFacts) -> Iterator[Problem]:
-    """Machines that start from an image older than the one that was built for the stack last."""
+    """Machines that start from an older image than is built, or than the stack's code."""
     for image in facts.images:
+        start = f"{image.kind} machines start from an image of {image.used_at:%F %R} UTC"
         if image.newest_at > image.used_at:
             yield Problem(
                 kind=ProblemKind.IMAGE_BEHIND,
-                what=f"{image.kind} machines start from an image of {image.used_at:%F %R} UTC, and"
-                f" one of {image.newest_at:%F %R} UTC is built",
+                what=f"{start}, and one of {image.newest_at:%F %R} UTC is built",
                 do="`runner-fleet image use` takes the newest; `runner-fleet image list` has all",
+                example=image.kind,
+            )
+        elif image.is_of_other_code:
+            yield Problem(
+                kind=ProblemKind.IMAGE_BEHIND,
+                what=f"{start}, which was built from other sources than the stack's code",
+                do=f"`runner-fleet image build --for {image.kind}`, then `runner-fleet image use`;"
+                " `runner-fleet deploy` does both",
                 example=image.kind,
             )
 

@@ -23,6 +23,7 @@ class Stack:
     image_repository: str
     webhook_url: str
     version: str
+    image_sources: str
     ledger_table: str
     mailbox_table: str
     mailbox_key: str

@@ -1,5 +1,6 @@
 """`webhook`: what GitLab is asked, what the ledger keeps, and that no secret is printed."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,6 +66,7 @@ class Shell:
     clock: Clock = field(default_factory=Clock)
     own_token: str | None = None
     hears_after: int | None = 2  # pauses, then the fleet has the delivery
+    rule_faults: dict[str, str] = field(default_factory=dict)
 
     @property
     def instance(self) -> str:
@@ -89,6 +91,8 @@ class Shell:
             store=self.store,
             url=URL,
             rows=self.rows,
+            stack="fleet-a",
+            rule_fault=self.rule_faults.get,
             token=lambda: self.own_token,
             clock=self.clock,
             pause=self.pause,
@@ -325,14 +329,27 @@ class TestRemove:
         assert [hook.scope for hook in shell.recorded] == [GROUP]
 
 
+def delivery(number: int, event: str, *, accepted: bool = True) -> dict[str, Any]:
+    """A delivery as GitLab lists it, with our webhook's answer."""
+    answer = {"accepted": accepted, "reason": event}
+    return {"id": number, "response_body": json.dumps(answer), "response_status": "202"}
+
+
+PENDING, FINISHED = delivery(8, "job.pending"), delivery(7, "job.finished")
+MANUAL, CREATED = delivery(9, "other_status", accepted=False), delivery(9, "job.created")
+OTHER = {"id": 10, "response_body": "<html>"}  # of a proxy before our webhook
+DISABLED = {"JobPending": "is disabled"}
+
+
 class TestTest:
     """`webhook test` ends well only when the fleet itself heard of the sample."""
 
-    def shell_with_hook(self, shell: Shell) -> Shell:
+    def shell_with_hook(self, shell: Shell, answer: Any = None, status: int = 201) -> Shell:
         stored(shell, GROUP)
         shell.fake.answers("GET", "/groups/42/hooks", [HOOK])
         shell.run("register", "--group", "acme")
-        shell.fake.answers("POST", "/groups/42/hooks/5/test/job_events", {}, status=201)
+        path = "/groups/42/hooks/5/test/job_events"
+        shell.fake.answers("POST", path, answer or {}, status=status)
         return shell
 
     @pytest.mark.parametrize(
@@ -354,6 +371,108 @@ class TestTest:
             at_work.clock.go(before)
         at_work.hears_after = hears_after
         assert at_work.run("test", "--group", "acme").exit_code == code
+
+    @pytest.mark.parametrize(
+        ("listed", "faults", "lost"),
+        [
+            pytest.param([PENDING], {}, "missing route to ledger", id="its function is broken"),
+            pytest.param([PENDING], DISABLED, "missing bus to route", id="its rule is disabled"),
+            pytest.param([FINISHED], DISABLED, "missing settle to ledger", id="another rule is"),
+            pytest.param([MANUAL], DISABLED, "untried webhook to bus", id="no event"),
+            pytest.param([CREATED], {}, "untried webhook to bus", id="an event without a rule"),
+            pytest.param([OTHER], {}, "untried webhook to bus", id="an answer of others"),
+            pytest.param([OTHER], DISABLED, "missing bus to route or settle", id="and a bad rule"),
+            pytest.param(None, {}, "untried webhook to bus", id="no list, as before GitLab 17.3"),
+        ],
+    )
+    def test_it_says_which_hop_is_missing(
+        self, listed: Any, faults: dict[str, str], lost: str, shell: Shell
+    ) -> None:
+        at_work = self.shell_with_hook(shell)
+        at_work.hears_after, at_work.rule_faults = None, faults
+        if listed is not None:
+            at_work.fake.answers("GET", "/groups/42/hooks/5/events", [])
+            at_work.fake.answers("GET", "/groups/42/hooks/5/events", listed)
+        done = at_work.run("test", "--group", "acme", "--json")
+        hops = json.loads(done.stdout)["hops"]
+        found = [f"{hop['result']} {hop['hop']}" for hop in hops]
+        first = next(one for one in found if one.startswith(lost.partition(" ")[0]))
+        assert (done.exit_code, first) == (1, lost)
+        assert lost.partition(" ")[2] in done.stderr
+        assert all("missing" not in one for one in found if lost.startswith("untried"))
+
+    def test_a_bus_that_takes_no_event_is_a_hop_of_its_own(self, shell: Shell) -> None:
+        said = {"message": '{"accepted":false,"reason":"the fleet cannot take it now"}'}
+        at_work = self.shell_with_hook(shell, said, status=422)
+        done = at_work.run("test", "--group", "acme")
+        assert (done.exit_code, "lost from webhook to bus" in done.stderr) == (1, True)
+
+    def test_where_the_newest_job_has_no_event_an_earlier_delivery_is_sent_again(
+        self, shell: Shell
+    ) -> None:
+        at_work = self.shell_with_hook(shell)
+        at_work.hears_after = 1
+        at_work.fake.answers("GET", "/groups/42/hooks/5/events", [FINISHED])
+        at_work.fake.answers("GET", "/groups/42/hooks/5/events", [MANUAL, FINISHED])
+        at_work.fake.answers("POST", "/groups/42/hooks/5/events/7/resend", {}, status=201)
+        done = at_work.run("test", "--group", "acme")
+        assert (done.exit_code, done.stderr) == (0, "")
+        assert "settle to ledger: noted at" in done.stdout
+
+
+class TestAGroupAbove:
+    """A webhook of the fleet on a group brings the jobs of all that is in it."""
+
+    @pytest.fixture
+    def covered(self, shell: Shell) -> Shell:
+        """`acme/demo` is in the subgroup 43 of the group 42, which has one."""
+        stored(shell, GROUP)
+        shell.fake.answers("GET", "/groups/42/hooks", [HOOK])
+        shell.fake.answers("GET", "/groups/acme%2Fsub", {"id": 43})
+        shell.fake.answers("GET", "/groups/43", {"id": 43, "parent_id": 42})
+        shell.fake.answers("GET", "/groups/42", {"id": 42, "parent_id": None})
+        shell.fake.answers("GET", "/groups/43/hooks", [])
+        shell.fake.answers("GET", "/projects/77/groups", [{"id": 43}, {"id": 42}])
+        assert shell.run("register", "--group", "acme").exit_code == 0
+        shell.fake.asked.clear()
+        return shell
+
+    @pytest.mark.parametrize("scope", [("--project", "acme/demo"), ("--group", "acme/sub")])
+    def test_no_second_one_is_registered(self, scope: tuple[str, str], covered: Shell) -> None:
+        covered.fake.answers("GET", "/groups/42/hooks/5", HOOK)
+        for _ in range(2):
+            done = covered.run("register", *scope, "--json")
+            assert (done.exit_code, json.loads(done.stdout)["scope"]) == (0, "group:42")
+        assert "brings the jobs of" in covered.run("register", *scope).stdout
+        assert {asked.verb for asked in covered.fake.asked} == {"GET"}
+        assert [hook.scope for hook in covered.recorded] == [GROUP]
+        watched = [one.project_id for one in covered.rows.watched(covered.instance)]
+        assert watched == ([77] if scope[0] == "--project" else [])
+
+    @pytest.mark.parametrize("status", [403, 404])
+    def test_one_that_gitlab_has_no_more_brings_nothing(self, status: int, covered: Shell) -> None:
+        """A token that may not see it (403) goes by what reconcile saw."""
+        covered.fake.refuses("GET", "/groups/42/hooks/5", status)
+        covered.fake.answers("POST", "/projects/77/hooks", HOOK, status=201)
+        covered.run("register", "--project", "acme/demo")
+        is_made = PROJECT in {hook.scope for hook in covered.recorded}
+        assert is_made is (status == 404)
+
+    def test_one_of_its_own_is_kept_and_said(self, covered: Shell) -> None:
+        covered.fake.answers("GET", "/groups/42/hooks/5", HOOK)
+        stored(covered, PROJECT)
+        covered.fake.answers("GET", "/projects/77/hooks", [HOOK])
+        covered.run("register", "--project", "acme/demo")  # meets the list without one
+        done = covered.run("register", "--project", "acme/demo")
+        assert done.stdout.startswith("already registered")
+        assert "`runner-fleet webhook remove --project 77`" in done.stdout
+
+    def test_one_at_another_address_is_another_fleet(self, covered: Shell) -> None:
+        covered.fake.answers("GET", "/groups/42/hooks/5", HOOK)
+        url = "https://other.example.com"
+        covered.fake.answers("POST", "/projects/77/hooks", HOOK | {"url": url}, status=201)
+        covered.run("register", "--project", "acme/demo", "--url", url)
+        assert PROJECT in {hook.scope for hook in covered.recorded}
 
 
 def test_gitlab_and_its_token_are_the_fleet_s_where_none_is_given(shell: Shell) -> None:

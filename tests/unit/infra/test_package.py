@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 
 from infra import package
 from infra.compose import compose
+from infra.image_sources import image_sources
 from tests.unit.infra.documents import resources
 
 
@@ -178,6 +179,7 @@ def test_the_uploaded_objects_are_where_the_parameters_say(sources: Path, tmp_pa
         "CodeKey": uploaded.code_key,
         "MachinesPrefix": uploaded.machines_prefix,
         "Version": package.sources_version(),
+        "ImageSources": image_sources().digest,
     }
     package.write_composed(tmp_path / "build")
     written = {path.name: path.read_bytes() for path in (tmp_path / "build").iterdir()}

@@ -12,6 +12,7 @@ from fleet.errors import Transient
 from fleet.machine.mailbox import MachineState
 from fleet.reasons import Reason
 from local.past_month import month
+from monitor.page import with_code
 from tests.unit.cli.fleet_at_work import AT, FLEET, AtWork
 from tests.unit.fleet.facts import AT as PAST_AT
 from tests.unit.fleet.past_runs import jobless, past
@@ -79,6 +80,20 @@ def test_problems_are_the_first_section() -> None:
     text = browser_of(at_work).get("/").text
     assert text.index("job 7") < text.index('id="pools-title"')
     assert '<a href="/job?of=7"><code>runner-fleet explain 7</code></a>' in text
+
+
+@pytest.mark.parametrize(
+    ("command", "leads"),
+    [
+        ("./runner-fleet explain --local 7", True),
+        ("'/my fleet/runner-fleet' explain --stack b 7", True),
+        ("runner-fleet explain <job>", False),
+        ("runner-fleet logs 7", False),
+    ],
+)
+def test_a_command_that_explains_leads_to_the_page_of_its_job(command: str, leads: bool) -> None:
+    html = with_code(f"see `{command}`")
+    assert html.startswith('see <a href="/job?of=7"><code>') is leads
 
 
 def test_words_from_outside_are_no_markup() -> None:

@@ -14,6 +14,7 @@ OURS = {
     "CodeKey",
     "MachinesPrefix",
     "Version",
+    "ImageSources",
 }  # parameters that `deploy` itself gives
 
 

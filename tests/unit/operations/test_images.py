@@ -12,7 +12,7 @@ from fleet.config.reading import read_config
 from fleet.errors import Refused
 from infra.image_sources import ImageSources, arguments, image_sources
 from operations import images
-from operations.image_ages import ImageAges
+from operations.image_ages import ImageAges, kinds_to_build
 from operations.images import KINDS, ImageOrder, Workshop
 from tests.fakes import Clock
 from tests.unit.cli.cloudformation import FakeAws, refusal
@@ -222,6 +222,23 @@ def test_an_image_is_held_against_the_newest_of_its_kind_every_five_minutes() ->
     assert seen == [False, True]
 
 
+def test_an_image_is_held_against_the_sources_of_the_stacks_code() -> None:
+    aws = deployed()
+    aws.outputs["ImageSources"] = "new"
+    old = aws.registry.put(EC2_ARM64.tag("old-of-arguments"))
+    new = aws.registry.put(EC2.tag("new-of-arguments"))
+    again = with_registry(aws, Ec2Image=new, Ec2ImageArm64=old)
+    again.outputs = aws.outputs
+    ages = ImageAges(again.clients(), "fleet-a", Clock())()
+    assert {one.kind: (one.sources, one.code_sources) for one in ages} == {
+        "ec2": ("new", "new"),
+        "ec2-arm64": ("old", "new"),
+    }
+    pools = [EC2_POOL.format(n=n, types=[f"{name}.large"]) for n, name in enumerate(("m7i", "m7g"))]
+    config = read_config(GITLAB + "".join(pools) + LAMBDA_POOL)
+    assert kinds_to_build(workshop(again), config) == (EC2_ARM64, LAMBDA)
+
+
 def test_no_image_is_held_against_another_where_aws_may_not_be_asked() -> None:
     assert ImageAges(FakeAws().clients(), "nowhere", Clock())() == ()
 
@@ -318,7 +335,10 @@ def test_given_files_are_part_of_the_sources(tmp_path: Path) -> None:
     binary.write_bytes(b"\x7fELF")
     sources = image_sources(given={"gitlab-runner": binary})
     assert sources.files["given/gitlab-runner"] == b"\x7fELF"
-    assert sources.digest != image_sources().digest
+    assert sources.digest == image_sources().digest
+    order, plain = ImageOrder(sources=sources), ImageOrder(sources=image_sources())
+    assert order.digest not in {plain.digest, ImageOrder(sources=SOURCES).digest}
+    assert {EC2.sources(EC2.tag(one.digest)) for one in (order, plain)} == {sources.digest}
 
 
 def test_bases_are_named_by_their_digests_and_a_checksum_proves_the_runner() -> None:

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from adapters.aws.bus import EventBus
+from adapters.aws.bus import EventBus, fault_of_rule
 from fleet.errors import Refused, Transient
 from fleet.job_event import JobEvent
 from tests.unit.adapters.stubs import scripted
@@ -55,3 +55,37 @@ def test_a_call_that_failed(code: str, status: int, kind: type[Exception]) -> No
         script.add_client_error("put_events", code, http_status_code=status)
         with pytest.raises(kind):
             EventBus(client, "fleet").publish(EVENT)
+
+
+@pytest.mark.parametrize(
+    ("state", "targets", "fault"),
+    [
+        ("ENABLED", [{"Id": "route", "Arn": "arn:aws:states:eu-central-1:1:m"}], None),
+        ("DISABLED", None, "is disabled"),
+        ("ENABLED", None, "starts nothing"),
+    ],
+)
+def test_what_is_wrong_with_a_rule(
+    state: str, targets: list[object] | None, fault: str | None
+) -> None:
+    with scripted("events") as (client, script):
+        asked = {"EventBusName": "fleet"}
+        script.add_response("describe_rule", {"State": state}, asked | {"Name": "fleet-JobPending"})
+        script.add_response(
+            "list_targets_by_rule",
+            {"Targets": targets} if targets else {},
+            asked | {"Rule": "fleet-JobPending"},
+        )
+        said = fault_of_rule(client, "fleet", "fleet-JobPending")
+    assert (said or "").partition(":")[0] == (fault or "")
+
+
+@pytest.mark.parametrize(
+    ("code", "fault"),
+    [("ResourceNotFoundException", "is not there"), ("AccessDeniedException", "")],
+)
+def test_a_rule_that_is_gone_and_one_that_may_not_be_seen(code: str, fault: str) -> None:
+    with scripted("events") as (client, script):
+        script.add_client_error("describe_rule", code)
+        said = fault_of_rule(client, "fleet", "fleet-JobPending")
+    assert (said or "").partition(":")[0] == fault

@@ -374,6 +374,15 @@ def test_the_groups_above_a_project(fake: FakeGitLab, gitlab: GitLab) -> None:
     assert gitlab.groups_above(77) == (42, 4)
 
 
+@pytest.mark.parametrize(("group_id", "over"), [(44, (43, 42)), (42, ()), (50, (49,))])
+def test_the_groups_over_a_group_as_far_as_they_are_shown(
+    group_id: int, over: tuple[int, ...], fake: FakeGitLab, gitlab: GitLab
+) -> None:
+    for number, parent in ((44, 43), (43, 42), (42, None), (50, 49)):
+        fake.answers("GET", f"/groups/{number}", {"id": number, "parent_id": parent})
+    assert gitlab.groups_over(group_id) == over
+
+
 @pytest.mark.parametrize(("group_id", "has"), [(42, True), (43, True), (44, False)])
 def test_the_role_in_a_group_on_whichever_page_it_is(
     group_id: int, has: bool, fake: FakeGitLab, gitlab: GitLab

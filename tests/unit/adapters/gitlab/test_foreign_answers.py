@@ -36,6 +36,7 @@ CALLS: Mapping[str, Callable[[GitLab], Any]] = {
     "verify_runner": lambda gitlab: gitlab.verify_runner("glrt-1"),
     "group_projects": lambda gitlab: list(gitlab.group_projects(42)),
     "groups_above": lambda gitlab: gitlab.groups_above(7),
+    "groups_over": lambda gitlab: gitlab.groups_over(42),
     "project": lambda gitlab: gitlab.project(7),
     "group": lambda gitlab: gitlab.group("acme"),
     "own_token": lambda gitlab: gitlab.own_token(),

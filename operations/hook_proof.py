@@ -1,0 +1,181 @@
+"""The way of a sample from GitLab to the ledger, hop by hop."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from adapters.gitlab import hooks
+from adapters.gitlab.hooks import SampleReceipt
+from adapters.ledger.hooks import HEARD_EVERY
+from fleet.errors import Refused
+from operations.webhooks import HookWorld, Place, in_gitlab
+
+# From GitLab's sample to the ledger: the bus, a state machine, and a function's cold start.
+HEARD_WITHIN_S = 30.0
+LOOK_EVERY_S = 1.0
+# By the event that the webhook puts on the bus: the rule that takes it, and what the rule starts.
+RULES: Mapping[str, tuple[str, str]] = {
+    "job.pending": ("JobPending", "route"),
+    "job.running": ("JobTaken", "settle"),
+    "job.finished": ("JobTaken", "settle"),
+}
+_TO_BUS = "webhook to bus"
+_BEFORE = "not tried: the hop before is not proven"
+_NO_EVENT = (
+    "GitLab's newest job is neither pending, running nor ended, and no earlier delivery can be sent"
+    " again: run this after a job is pending"
+)
+_NOT_LISTED = (
+    "GitLab does not list the delivery, so its newest job may be one without an event: run this"
+    " after a job is pending"
+)
+
+
+Result = Literal["ok", "missing", "untried"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TriedHop:
+    """One hop: `missing` where the sample got lost, `untried` where it did not get."""
+
+    hop: str
+    result: Result
+    says: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tested:
+    """A sample that GitLab sent; `heard_at`: it came all the way, and the ledger has it."""
+
+    hook_id: int
+    heard_at: datetime | None
+    hops: tuple[TriedHop, ...]
+
+    @property
+    def lost_at(self) -> TriedHop | None:
+        """The hop that is missing, else the first that is not proven."""
+        for result in ("missing", "untried"):
+            for hop in self.hops:
+                if hop.result == result:
+                    return hop
+        return None
+
+
+def test(world: HookWorld, place: Place) -> Tested:
+    """Have GitLab send a sample job event, and follow it until the ledger has it.
+
+    Where GitLab's newest job has no event for the bus, an earlier delivery is sent again. That also
+    has GitLab call a disabled webhook again. Raises `Refused` where GitLab has no such webhook or
+    the fleet did not register it, no job to sample, or our webhook refuses the sample.
+    """
+    hook_id = in_gitlab(place)[0].hook_id
+    row = world.rows.hook(place.instance, place.target.scope)
+    if row is None or row.name != place.target.name:
+        raise Refused(
+            "the fleet did not register this webhook: run `runner-fleet webhook register`",
+            scope=place.target.scope,
+            url=place.target.url,
+        )
+    return _Sample(world=world, place=place, hook_id=hook_id).follow()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sample:
+    world: HookWorld
+    place: Place
+    hook_id: int
+
+    def follow(self) -> Tested:
+        """Send it, and an earlier delivery where it has no event; then say how far it came."""
+        scope, gitlab = self.place.target.scope, self.place.gitlab
+        known = {receipt.id for receipt in self._receipts()}
+        try:
+            sent, heard_at = self._send(lambda: hooks.test_hook(gitlab, scope, self.hook_id), known)
+            if heard_at is None and sent is not None and sent.event not in RULES:
+                former = next((one for one in self._receipts() if one.event in RULES), None)
+                if former is None:
+                    lost = TriedHop(hop=_TO_BUS, result="untried", says=_NO_EVENT)
+                    return self._tested(None, (lost, *_untried("route")))
+                _, heard_at = self._send(
+                    lambda: hooks.resend(gitlab, scope, self.hook_id, former.id)
+                )
+                sent = former
+        except Refused as error:
+            if hooks.UNPUBLISHED not in str(error.facts.get("said")):
+                raise
+            says = f"the bus does not take it: see the log of {self.world.stack}-webhook"
+            lost = TriedHop(hop=_TO_BUS, result="missing", says=says)
+            return self._tested(None, (lost, *_untried("route")))
+        event = sent.event if sent else None
+        return self._tested(heard_at, tuple(self._behind_webhook(event, heard_at)))
+
+    def _tested(self, heard_at: datetime | None, hops: tuple[TriedHop, ...]) -> Tested:
+        says = "our webhook took the sample"
+        arrived = TriedHop(hop="GitLab to webhook", result="ok", says=says)
+        return Tested(hook_id=self.hook_id, heard_at=heard_at, hops=(arrived, *hops))
+
+    def _send(
+        self, send: Callable[[], None], known: Collection[int] | None = None
+    ) -> tuple[SampleReceipt | None, datetime | None]:
+        """What GitLab lists besides those `known`, and when the ledger had a delivery.
+
+        A receipt that says that nothing follows ends the wait.
+        """
+        before, asked_at, sent = self._heard_at(), self.world.clock(), None
+        send()
+        while (self.world.clock() - asked_at).total_seconds() < HEARD_WITHIN_S:
+            latest = self._heard_at()
+            # A function that wrote down another delivery just before does not write this one.
+            if latest is not None and (latest != before or latest >= asked_at - HEARD_EVERY):
+                return sent, latest
+            if known is not None and sent is None:
+                sent = next((one for one in self._receipts() if one.id not in known), None)
+            if sent is not None and sent.event not in RULES:
+                break
+            self.world.pause(LOOK_EVERY_S)
+        return sent, None
+
+    def _behind_webhook(self, event: str | None, heard_at: datetime | None) -> Iterator[TriedHop]:
+        stack, rules = self.world.stack, [*dict.fromkeys(RULES.values())]
+        if event is not None and event in RULES:
+            rules = [RULES[event]]
+        starts = " or ".join(machine for _, machine in rules)
+        bus, ledger = f"bus to {starts}", f"{starts} to ledger"
+        if heard_at is not None:
+            yield TriedHop(hop=_TO_BUS, result="ok", says=f"{event or 'its event'} is on the bus")
+            yield TriedHop(hop=bus, result="ok", says="its rule started it")
+            yield TriedHop(hop=ledger, result="ok", says=f"noted at {heard_at:%F %T} UTC")
+            return
+        if event is None:
+            yield TriedHop(hop=_TO_BUS, result="untried", says=_NOT_LISTED)
+        else:
+            yield TriedHop(hop=_TO_BUS, result="ok", says=f"{event} is on the bus")
+        faults = [
+            f"rule {stack}-{rule} {fault}"
+            for rule, _ in rules
+            if (fault := self.world.rule_fault(rule)) is not None
+        ]
+        if faults:
+            yield TriedHop(hop=bus, result="missing", says="; ".join(faults))
+        elif event is None:
+            yield from _untried(starts)
+            return
+        else:
+            yield TriedHop(hop=bus, result="ok", says="its rule is enabled")
+        says = f"nothing was noted within {HEARD_WITHIN_S:.0f} s: see the log of {stack}-{starts}"
+        result: Result = "untried" if faults else "missing"
+        yield TriedHop(hop=ledger, result=result, says=_BEFORE if faults else says)
+
+    def _receipts(self) -> tuple[SampleReceipt, ...]:
+        return hooks.receipts(self.place.gitlab, self.place.target.scope, self.hook_id)
+
+    def _heard_at(self) -> datetime | None:
+        """When the fleet heard of this webhook last, as exactly as functions write that down."""
+        row = self.world.rows.hook(self.place.instance, self.place.target.scope)
+        return row.heard_at if row is not None and row.name == self.place.target.name else None
+
+
+def _untried(starts: str) -> Iterator[TriedHop]:
+    for hop in (f"bus to {starts}", f"{starts} to ledger"):
+        yield TriedHop(hop=hop, result="untried", says=_BEFORE)

@@ -1,0 +1,80 @@
+"""Commands in messages: as the user calls the program, and with the stack that is meant."""
+
+from pathlib import Path
+
+import pytest
+
+from cli.commands import CALLED_VARIABLE, as_called, called, use_laptop, use_stack
+from cli.main import COMMANDS
+
+GROUPS = {"image", "job", "local", "pool", "runner", "token", "webhook"}
+
+
+@pytest.mark.parametrize(
+    ("variable", "program", "expected"),
+    [
+        ("", "/usr/bin/pytest", "runner-fleet"),
+        ("", "/src/cli/__main__.py", "runner-fleet"),
+        ("", ".venv/bin/runner-fleet", ".venv/bin/runner-fleet"),
+        ("", "{on_path}", "runner-fleet"),
+        ("./runner-fleet", "/home/dana/fleet/.venv/bin/runner-fleet", "./runner-fleet"),
+        ("/my fleet/runner-fleet", "any", "'/my fleet/runner-fleet'"),
+    ],
+)
+def test_a_message_names_the_program_as_it_was_called(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, program: str, expected: str
+) -> None:
+    on_path = tmp_path / "runner-fleet"
+    on_path.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv(CALLED_VARIABLE, variable)
+    assert called(program.format(on_path=on_path)) == expected
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_in_a_message_can_be_called(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(CALLED_VARIABLE, "./runner-fleet")
+    command = f"{name} up" if name in GROUPS else name
+    said = as_called(f"run `runner-fleet {command}`")
+    assert said == f"run `./runner-fleet {command}`"
+    assert as_called(said) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("`runner-fleet image use` now", "`runner-fleet image use --stack b` now"),
+        ("runner-fleet up --yes", "runner-fleet up --stack b --yes"),
+        ("runner-fleet validate", "runner-fleet validate"),
+        ("runner-fleet local up", "runner-fleet local up"),
+        ("runner-fleet is there", "runner-fleet is there"),
+        ("my-runner-fleet status", "my-runner-fleet status"),
+    ],
+)
+def test_a_command_gets_the_stack_once(
+    monkeypatch: pytest.MonkeyPatch, text: str, expected: str
+) -> None:
+    monkeypatch.delenv("RUNNER_FLEET_STACK", raising=False)
+    use_stack("b")
+    assert as_called(text) == as_called(as_called(text)) == expected
+    monkeypatch.setenv("RUNNER_FLEET_STACK", "b")
+    assert as_called(text) == text
+    use_stack("")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("`runner-fleet explain 7`", "`runner-fleet explain --local 7`"),
+        ("runner-fleet webhook test", "runner-fleet webhook test --local"),
+        ("runner-fleet local up", "runner-fleet local up"),
+        ("runner-fleet image use", "runner-fleet image use"),
+    ],
+)
+def test_a_command_stays_on_the_laptop_of_the_invocation(text: str, expected: str) -> None:
+    use_laptop(True)
+    assert as_called(text) == as_called(as_called(text)) == expected
+    use_laptop(False)
+    assert as_called(text) == text
