@@ -334,10 +334,9 @@ class Laptop:
         return sum(len(reservation["Instances"]) for reservation in answer["Reservations"])
 
     def _guest_settings(self) -> dict[str, str]:
-        """Variables of every guest: which gitlab-runner to run, and how patient the stand-in is."""
+        """Variables of every guest; one says which gitlab-runner to run."""
         return {
             BINARY_VARIABLE: checked_binary(os.environ),
-            "RUNNER_FLEET_STANDIN_POLL_S": "0.5",
             **self.options.guest_settings,
         }
 

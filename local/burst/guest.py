@@ -14,9 +14,7 @@ from adapters.guest.reporter import MachineStatus, Post, Reporter
 from fleet.machine.mailbox import Credential, MachineState
 from fleet.steps import Outcome, StepName, Undated
 from local.stand_in.config import RunnerOptions
-from local.stand_in.gitlab import JobServer, Result
-from local.stand_in.job import Job
-from local.stand_in.log import Log
+from local.stand_in.gitlab import Job, JobServer, Result
 
 HEARTBEAT_S = 30.0  # as the agent's
 BOOT_DEADLINE = timedelta(minutes=5)
@@ -68,39 +66,40 @@ def live(life: Life) -> Outcome:
 def _serve(life: Life, credential: Credential, reporter: Reporter) -> Outcome:
     """Ask for a job until there is one, as long as the credential says."""
     runner = RunnerOptions(url=credential.url, token=credential.token)
-    gitlab = JobServer(runner, system_id=life.system_id, log=Log(to_fd=None))
+    gitlab = JobServer(runner, system_id=life.system_id, log=_say_nothing)
     reporter.tell(status=replace(reporter.status, state=MachineState.IDLE))
     gives_up_at = _now() + timedelta(seconds=credential.wait_timeout_s)
-    try:
-        while life.is_up() and not reporter.ordered and _now() < gives_up_at:
-            job, may_ask = gitlab.request_job()
-            if job is not None:
-                return _run(life, gitlab, job, reporter)
-            if not may_ask:
-                return Outcome.FORBIDDEN
-            _rest(life, ASK_EVERY_S)
-        return Outcome.NO_JOB
-    finally:
-        gitlab.close()
+    while life.is_up() and not reporter.ordered and _now() < gives_up_at:
+        job, may_ask = gitlab.request_job()
+        if job is not None:
+            return _run(life, gitlab, job, reporter)
+        if not may_ask:
+            return Outcome.FORBIDDEN
+        _rest(life, ASK_EVERY_S)
+    return Outcome.NO_JOB
 
 
 def _run(life: Life, gitlab: JobServer, job: Job, reporter: Reporter) -> Outcome:
     """Take as long as the job does, send its log and its end."""
-    busy = replace(reporter.status, state=MachineState.BUSY, job_id=job.id)
-    reporter.tell(Undated(name=StepName.JOB_TAKEN, job_id=job.id), status=busy)
+    busy = replace(reporter.status, state=MachineState.BUSY, job_id=job["id"])
+    reporter.tell(Undated(name=StepName.JOB_TAKEN, job_id=job["id"]), status=busy)
     if not _rest(life, life.job_s):
         return Outcome.INTERRUPTED
     gitlab.patch_trace(job, OUTPUT, 0)
     checksum = f"crc32:{zlib.crc32(OUTPUT):08x}"
     output = {"checksum": checksum, "bytesize": len(OUTPUT)}
-    accepted, _ = gitlab.update_job(job, "success", output)
-    outcome = Outcome.SUCCEEDED if accepted is Result.OK else Outcome.SYSTEM_FAILURE
+    reply = gitlab.update_job(job, "success", output)
+    outcome = Outcome.SUCCEEDED if reply.result is Result.OK else Outcome.SYSTEM_FAILURE
     steps = (
-        Undated(name=StepName.FIRST_OUTPUT, job_id=job.id),
-        Undated(name=StepName.JOB_FINISHED, job_id=job.id, outcome=outcome),
+        Undated(name=StepName.FIRST_OUTPUT, job_id=job["id"]),
+        Undated(name=StepName.JOB_FINISHED, job_id=job["id"], outcome=outcome),
     )
     reporter.tell(*steps, status=replace(busy, outcome=outcome))
     return outcome
+
+
+def _say_nothing(*_: object, **__: object) -> None:
+    """Instead of the runner's own log."""
 
 
 def _rest(life: Life, seconds: float) -> bool:

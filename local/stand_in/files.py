@@ -1,4 +1,4 @@
-"""Finds the files that artifacts and caches name, packs and unpacks them."""
+"""Finds the files that patterns name, packs and unpacks them."""
 
 import glob
 import os
@@ -7,17 +7,10 @@ import stat
 import subprocess
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from typing import IO
 
-from local.stand_in.job import SavedFiles
-
 _BRACES = re.compile(r"\{([^{}]*)\}")
-
-
-def find(root: str, pattern: str) -> list[str]:
-    """Paths below `root`, relative to it, that a pattern names; folders with all below them."""
-    return sorted({path for hit in matches(root, pattern) for path in _below(root, hit)})
 
 
 def matches(root: str, pattern: str) -> set[str]:
@@ -25,43 +18,38 @@ def matches(root: str, pattern: str) -> set[str]:
 
     Knows `*`, `?`, `[abc]`, `{a,b}` and `**`, which alone crosses folders.
     """
-    relative = os.path.relpath(os.path.normpath(os.path.join(root, pattern)), root)
+    relative = os.path.relpath(os.path.join(root, pattern), root)
     if relative == ".." or relative.startswith("../"):
         return set()
-    braces = _BRACES.search(relative)
-    if braces:
+    if braces := _BRACES.search(relative):
         head, tail = relative[: braces.start()], relative[braces.end() :]
         return set().union(*(matches(root, head + part + tail) for part in braces[1].split(",")))
     hits = glob.glob(relative, root_dir=root, recursive=True, include_hidden=True)
     return {hit.rstrip("/") for hit in hits}
 
 
-def find_all(
-    root: str, saved: SavedFiles, expand: Callable[[str], str], say: Callable[[str], None]
-) -> set[str]:
-    """The paths that a job saves; says of each pattern how many."""
-    paths: set[str] = set()
-    for pattern in map(expand, saved.paths):
-        hits = find(root, pattern)
-        paths.update(hits)
-        if hits:
-            say(f"{pattern}: found {len(hits)} matching artifact files and directories")
-        else:
-            hint = f"Ensure that the artifact path is relative to the working directory ({root})"
-            say(f"\033[0;33mWARNING: {pattern}: no matching files. {hint}")
-    if saved.untracked:  # what git does not know, ignored files too
-        command = ["git", "ls-files", "-o", "-z"]
-        listed = subprocess.run(command, cwd=root, capture_output=True, check=False).stdout
-        names = set(filter(None, os.fsdecode(listed).split("\0")))
-        say(f"untracked: found {len(names)} files")
-        paths |= names
-    return paths
+def find(root: str, pattern: str) -> set[str]:
+    """Paths below `root`, relative to it, that a pattern names; folders with all below them."""
+    found = matches(root, pattern)
+    for hit in (os.path.join(root, name) for name in tuple(found)):
+        if not os.path.islink(hit):
+            for folder, folders, others in os.walk(hit):
+                paths = (os.path.join(folder, name) for name in (*folders, *others))
+                found.update(os.path.relpath(path, root) for path in paths)
+    return found
+
+
+def untracked(root: str) -> set[str]:
+    """Files that git does not know, ignored ones too."""
+    command = ["git", "ls-files", "-o", "-z"]
+    listed = subprocess.run(command, cwd=root, capture_output=True, check=False).stdout
+    return set(filter(None, os.fsdecode(listed).split("\0")))
 
 
 def write_zip(target: IO[bytes] | str, root: str, paths: Iterable[str]) -> None:
     """Pack files, folders and symbolic links with their modes."""
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in paths:
+        for path in sorted(paths):
             full = os.path.join(root, path)
             status = os.lstat(full)
             if stat.S_ISLNK(status.st_mode):
@@ -73,32 +61,15 @@ def write_zip(target: IO[bytes] | str, root: str, paths: Iterable[str]) -> None:
 
 
 def read_zip(source: IO[bytes] | str, root: str) -> None:
-    """Unpack below `root`.
-
-    Raises `ValueError` for an entry that would land outside, and `zipfile.BadZipFile`.
-    """
-    top = os.path.realpath(root)
+    """Unpack below `root`. Raises `zipfile.BadZipFile` and `OSError`."""
     with zipfile.ZipFile(source) as archive:
         for entry in archive.infolist():
-            full = os.path.join(top, entry.filename)
-            if os.path.commonpath([os.path.realpath(os.path.dirname(full)), top]) != top:
-                raise ValueError(f"{entry.filename} would be outside of the folder")
-            mode = entry.external_attr >> 16
-            if os.path.lexists(full) and not entry.is_dir():
-                os.remove(full)  # else a file goes through an old link to what that leads to
-            archive.extract(entry, top)
+            path = os.path.join(root, entry.filename)
+            if os.path.islink(path):
+                os.remove(path)  # else a file goes through an old link to what that leads to
+            path, mode = archive.extract(entry, root), entry.external_attr >> 16
             if stat.S_ISLNK(mode):
-                os.remove(full)
-                os.symlink(archive.read(entry).decode(), full)
+                os.remove(path)
+                os.symlink(archive.read(entry).decode(), path)
             elif mode and not entry.is_dir():
-                os.chmod(full, stat.S_IMODE(mode))
-
-
-def _below(root: str, path: str) -> Iterator[str]:
-    """The path itself, and everything below it when it is a folder."""
-    full = os.path.join(root, path)
-    if path != ".":
-        yield path
-    if os.path.isdir(full) and not os.path.islink(full):
-        for name in os.listdir(full):
-            yield from _below(root, name if path == "." else f"{path}/{name}")
+                os.chmod(path, stat.S_IMODE(mode))

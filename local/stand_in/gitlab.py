@@ -5,15 +5,18 @@ Source: gitlab-runner 17.9, `network/gitlab.go`.
 
 import enum
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import urllib3
 
 from local.stand_in.config import ARCHITECTURE, NAME, REVISION, VERSION, RunnerOptions
-from local.stand_in.job import DecodeError, Job, read_job
-from local.stand_in.log import Log
+from local.stand_in.log import say
+
+# A job as GitLab hands it out: the answer's JSON without its nulls.
+Job = Mapping[str, Any]
 
 _FEATURES = (
     *("variables", "artifacts", "cache", "fallback_cache_keys", "shared", "refspecs", "masking"),
@@ -21,25 +24,15 @@ _FEATURES = (
     *("multi_build_steps", "trace_reset", "trace_checksum", "trace_size", "cancelable"),
     *("return_exit_code", "cancel_gracefully"),
 )
-_AGENT = {"User-Agent": f"{NAME} {VERSION} ({REVISION}; linux/{ARCHITECTURE})"}
 _TIMEOUT_S = 600  # long enough for a long poll and a slow upload
-_LONGEST_INTERVAL_S = 900
-
-
-class _Retry(urllib3.Retry):
-    RETRY_AFTER_STATUS_CODES = frozenset({429})
-
-
-# The caller sends a piece of log or a state again by itself; an upload is worth more tries.
-_RETRIES = _Retry(
-    total=5,
-    connect=0,
-    read=0,
+# Of a file. A piece of log or a state is sent again by its sender.
+_TRIES = urllib3.Retry(
+    total=2,
     allowed_methods=None,
+    status_forcelist={500, 502, 503},
+    backoff_factor=0.5,
     raise_on_status=False,
-    remove_headers_on_redirect=["JOB-TOKEN", "PRIVATE-TOKEN"],
 )
-_FILE_RETRIES = _RETRIES.new(total=2, status_forcelist={500, 502, 503}, backoff_factor=0.5)
 
 
 class Result(enum.StrEnum):
@@ -47,7 +40,6 @@ class Result(enum.StrEnum):
 
     OK = "ok"
     MISMATCH = "range mismatch"
-    NOT_FOUND = "not-found"
     ABORT = "job failed"
     FAILED = "failed"
 
@@ -58,133 +50,103 @@ class Reply:
 
     status: int
     text: str  # such as `202 Accepted`
-    headers: Mapping[str, str]  # names in any case
+    headers: Mapping[str, str] = field(default_factory=dict)  # names in any case
     body: bytes = b""
 
     @property
-    def interval_s(self) -> int:
-        """Between two pieces of log, as GitLab wishes; 0 when it does not say."""
-        return min(_whole(self.headers.get("X-GitLab-Trace-Update-Interval")), _LONGEST_INTERVAL_S)
+    def result(self) -> Result:
+        """The meaning for the job."""
+        if self.job_status in {"canceled", "failed"} or self.status in {403, 404}:
+            return Result.ABORT
+        results = {200: Result.OK, 202: Result.OK, 416: Result.MISMATCH}
+        return results.get(self.status, Result.FAILED)
 
     @property
     def job_status(self) -> str:
         """GitLab's word for a job that is to end: canceling, canceled, failed; else ""."""
         return self.headers.get("Job-Status", "")
 
-    @property
-    def offset(self) -> int:
-        """The size of the log GitLab has, out of `Range: 0-<size>`; 0 when it does not say."""
-        return _whole(self.headers.get("Range", "").partition("-")[2])
-
-    def result(self, results: Mapping[int, Result]) -> Result:
-        """The meaning of the status, unless the job is over for GitLab."""
-        if self.job_status in {"canceled", "failed"} or self.status == 403:
-            return Result.ABORT
-        return results.get(self.status, Result.FAILED)
-
-
-def _whole(text: str | None) -> int:
-    return int(text) if text and text.isdigit() else 0
-
 
 class JobServer:
     """GitLab, as one runner sees it; safe to use from several threads."""
 
-    def __init__(self, runner: RunnerOptions, *, system_id: str, log: Log) -> None:
-        self._base = f"{runner.url.rstrip('/').removesuffix('/ci')}/api/v4"
+    def __init__(
+        self, runner: RunnerOptions, *, system_id: str, log: Callable[..., None] = say
+    ) -> None:
+        self._base = f"{runner.url.rstrip('/')}/api/v4"
         self._pool = urllib3.PoolManager(
             maxsize=4, timeout=_TIMEOUT_S, ca_certs=runner.tls_ca_file or None
         )
-        self._log = log.having(runner=runner.short_token)
+        self._log = partial(log, runner=runner.short_token)
         self._info = {
             "name": NAME,
             "version": VERSION,
             "revision": REVISION,
             "platform": "linux",
             "architecture": ARCHITECTURE,
-            "executor": "shell",
+            "executor": runner.executor,
             "shell": runner.shell,
             "features": dict.fromkeys(_FEATURES, True),
-            "config": {"gpus": ""},
         }
         self.system_id = system_id
         self._question = {"info": self._info, "token": runner.token, "system_id": system_id}
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._pool.clear()
 
     def request_job(self) -> tuple[Job | None, bool]:
         """A job, if GitLab has one for this runner, and whether the runner may ask again."""
         reply = self._send_json("POST", "jobs/request", self._question)
         if cursor := reply.headers.get("X-GitLab-Last-Update"):
             self._question["last_update"] = cursor
-        if reply.status == 201:
-            return self._received(reply), True
-        if reply.status == 403:
-            self._log.say("error", "Checking for jobs... forbidden", status=reply.text)
+        job = _read_job(reply) if reply.status == 201 else None
+        if job is not None:
+            fields = {"job": job["id"], "repo_url": clean_url(job)}
+            self._log("info", "Checking for jobs... received", **fields)
+        elif reply.status == 403:
+            self._log("error", "Checking for jobs... forbidden", status=reply.text)
         elif reply.status != 204:
-            self._log.say("warning", "Checking for jobs... failed", status=reply.text)
-        return None, reply.status != 403
-
-    def _received(self, reply: Reply) -> Job | None:
-        try:
-            if not reply.headers.get("Content-Type", "").startswith("application/json"):
-                raise DecodeError("the answer is no JSON")
-            job = read_job(reply.body)
-        except DecodeError as exc:
-            self._log.say("warning", "Checking for jobs... failed", status=f"decoding: {exc}")
-            return None
-        url = job.git_info.clean_url
-        self._log.say("info", "Checking for jobs... received", job=job.id, repo_url=url)
-        return job
+            self._log("warning", "Checking for jobs... failed", status=reply.text)
+        return job, reply.status != 403
 
     def update_job(
         self, job: Job, state: str, output: Mapping[str, object], **ending: str | int
-    ) -> tuple[Result, Reply]:
+    ) -> Reply:
         """Send the job's state: running, success or failed.
 
         `output`: checksum and bytesize. `ending`: failure_reason and exit_code, unless empty.
         """
-        checksum = output["checksum"]
-        body: dict[str, object] = {"info": self._info, "token": job.token, "state": state}
-        body |= {"output": output, "checksum": checksum}
+        body = {"info": self._info, "token": job["token"], "state": state, "output": output}
         body |= {key: value for key, value in ending.items() if value}
-        reply = self._send_json("PUT", f"jobs/{job.id}", body)
-        result = reply.result({200: Result.OK, 404: Result.ABORT})
-        self._log_update("Submitting job to", result, reply, job=job.id, **output)
-        return result, reply
+        reply = self._send_json("PUT", f"jobs/{job['id']}", body)
+        self._log_update("Submitting job to", reply, job=job["id"], **output)
+        return reply
 
-    def patch_trace(self, job: Job, content: bytes, start: int) -> tuple[Result, Reply]:
+    def patch_trace(self, job: Job, content: bytes, start: int) -> Reply:
         """Send the piece of the log that begins at `start`."""
         sent = f"{start}-{start + len(content) - 1}"
-        headers = {"Content-Type": "text/plain", "Content-Range": sent, "JOB-TOKEN": job.token}
-        reply = self._send("PATCH", f"jobs/{job.id}/trace?debug_trace=false", headers, content)
-        result = reply.result({202: Result.OK, 404: Result.NOT_FOUND, 416: Result.MISMATCH})
-        self._log_update("Appending trace to", result, reply, job=job.id, **{"sent-log": sent})
-        return result, reply
+        headers = {"Content-Type": "text/plain", "Content-Range": sent, "JOB-TOKEN": job["token"]}
+        reply = self._send("PATCH", f"jobs/{job['id']}/trace?debug_trace=false", headers, content)
+        self._log_update("Appending trace to", reply, job=job["id"], **{"sent-log": sent})
+        return reply
 
     def upload_artifact(self, job: Job, query: str, filename: str, content: bytes) -> Reply:
         """Send one file of artifacts; `query` says what it is."""
         form = {"file": (filename, content, "application/octet-stream")}
         body, content_type = urllib3.encode_multipart_formdata(form)
-        headers = {"Content-Type": content_type, "JOB-TOKEN": job.token}
-        path = f"jobs/{job.id}/artifacts?{query}"
-        return self._send("POST", path, headers, body, retries=_FILE_RETRIES)
+        headers = {"Content-Type": content_type, "JOB-TOKEN": job["token"]}
+        path = f"jobs/{job['id']}/artifacts?{query}"
+        return self._send("POST", path, headers, body, retries=_TRIES)
 
     def download_artifact(self, job_id: int, token: str) -> Reply:
         """The archive of an earlier job."""
         path = f"jobs/{job_id}/artifacts?direct_download=true"
-        return self._send("GET", path, {"JOB-TOKEN": token}, retries=_FILE_RETRIES)
+        return self._send("GET", path, {"JOB-TOKEN": token}, retries=_TRIES)
 
-    def _log_update(self, action: str, result: Result, reply: Reply, **fields: object) -> None:
-        level = "info" if result in {Result.OK, Result.MISMATCH} else "warning"
+    def _log_update(self, action: str, reply: Reply, **fields: object) -> None:
+        level = "info" if reply.result in {Result.OK, Result.MISMATCH} else "warning"
         answer = {"code": reply.status, "status": reply.text, "job-status": reply.job_status}
-        self._log.say(level, f"{action} coordinator...{result}", **fields, **answer)
+        self._log(level, f"{action} coordinator...{reply.result}", **fields, **answer)
 
     def _send_json(self, method: str, path: str, body: Mapping[str, Any]) -> Reply:
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        headers["PRIVATE-TOKEN"] = body["token"]
+        headers = {"Content-Type": "application/json", "PRIVATE-TOKEN": body["token"]}
         return self._send(method, path, headers, json.dumps(body).encode())
 
     def _send(
@@ -193,13 +155,32 @@ class JobServer:
         path: str,
         headers: Mapping[str, str],
         body: bytes | None = None,
-        *,
-        retries: urllib3.Retry = _RETRIES,
+        retries: urllib3.Retry | bool = False,
     ) -> Reply:
-        url, headers = f"{self._base}/{path}", {**headers, **_AGENT}
+        url = f"{self._base}/{path}"
         try:
             answer = self._pool.request(method, url, body=body, headers=headers, retries=retries)
         except (urllib3.exceptions.HTTPError, OSError) as exc:
-            return Reply(status=-1, text=f"couldn't execute {method}: {exc}", headers={})
+            return Reply(status=-1, text=f"couldn't execute {method}: {exc}")
         text = f"{answer.status} {answer.reason or ''}".rstrip()
         return Reply(status=answer.status, text=text, headers=answer.headers, body=answer.data)
+
+
+def clean_url(job: Job) -> str:
+    """The address of the job's sources, without credentials."""
+    scheme, slashes, rest = str(job["git_info"]["repo_url"]).partition("://")
+    return scheme + slashes + rest.rpartition("@")[2]
+
+
+def _read_job(reply: Reply) -> Job | None:
+    """The job in an answer; None where the real runner loses it."""
+    is_json = reply.headers.get("Content-Type", "").startswith("application/json")
+    try:
+        job: Job = json.loads(reply.body if is_json else b"{}", object_hook=_without_nulls)
+    except json.JSONDecodeError:
+        return None
+    return job if isinstance(job.get("id"), int) else None
+
+
+def _without_nulls(table: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if value is not None}

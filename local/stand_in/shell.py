@@ -1,34 +1,31 @@
-"""Runs a shell script to its end, or to an earlier one, in a process group of its own."""
+"""The shell scripts of a job: their text, and one run in a process group of its own.
+
+Source: gitlab-runner 17.9, `shells/bash.go` and `helpers/process`.
+"""
 
 import os
-import queue
 import signal
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from shlex import quote
 
-_ALWAYS_KNOWN = ("script_failure", "runner_system_failure", "job_execution_timeout")
-_GRACE_S = 300.0  # SIGTERM to SIGKILL; the real runner goes on without the script after as long
-_REST_GRACE_S = 5.0  # the same for what the script left behind, once the shell itself is gone
-_SILENCE_S = 1.0  # without output what is left may well be dead and waiting for its parent
+_GRACE_S = 600.0  # SIGTERM to SIGKILL
+_KILL_S = 10.0  # from then on until the output counts as ended
+_LOOK_EVERY_S = 0.1
 _PIECE = 64 * 1024
 
 
 class BuildError(Exception):
-    """The job failed; the message is for its log."""
+    """The job failed; the message is for its log, the reason is GitLab's word."""
 
     def __init__(self, message: str, *, reason: str = "script_failure", exit_code: int = 0) -> None:
         super().__init__(message)
         self.reason = reason
         self.exit_code = exit_code
-
-    def reason_for(self, known: Collection[str]) -> str:
-        """Why, in a word this GitLab knows: an older GitLab gets an older word."""
-        older = {"runner_interrupted": "runner_system_failure"}.get(self.reason, "")
-        words = (word for word in (self.reason, older) if word in (*_ALWAYS_KNOWN, *known))
-        return next(words, "unknown_failure")
 
 
 class Over(BuildError):
@@ -36,44 +33,57 @@ class Over(BuildError):
 
 
 class Stops:
-    """The requests to stop one job, from any thread or signal handler.
-
-    Nothing here takes a lock: a signal handler runs in the middle of the main thread.
-    """
+    """The requests to stop one job, from any thread or signal handler."""
 
     def __init__(self, *, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self.deadline = time.monotonic() + timeout_s
+        self._deadline = time.monotonic() + timeout_s
         self._is_canceling = False
         self._over: Over | None = None
-        self.wakes: queue.SimpleQueue[None] = queue.SimpleQueue()  # an item for each request
 
     def cancel(self) -> None:
         """GitLab says `canceling`: the script ends, and after_script runs."""
         self._is_canceling = True
-        self.wakes.put(None)
 
-    def abort(self) -> None:
-        """GitLab says that the job is over."""
-        self._end(Over("canceled", reason="job_canceled"))
-
-    def interrupt(self, signal_name: str) -> None:
-        """A signal ends the runner's own process."""
-        self._end(Over(f"aborted: {signal_name}", reason="runner_interrupted"))
+    def end(self, message: str, *, reason: str) -> None:
+        """The job is over: for GitLab, or since the runner's own process ends. The first counts."""
+        self._over = self._over or Over(message, reason=reason)
 
     def check(self, *, of_script: bool = False) -> None:
         """Raise how the job fails if it stops now; `canceling` stops the script only."""
-        if self._over is None and time.monotonic() >= self.deadline:
+        if time.monotonic() >= self._deadline:
             took = f"execution took longer than {self._timeout_s:.0f}s seconds"
-            self._over = Over(took, reason="job_execution_timeout")
+            self.end(took, reason="job_execution_timeout")
         if self._over:
             raise self._over
         if of_script and self._is_canceling:
             raise BuildError("canceled", reason="job_canceled")
 
-    def _end(self, over: Over) -> None:
-        self._over = self._over or over
-        self.wakes.put(None)
+
+def shell_script(lines: Iterable[str]) -> str:
+    """A script that stops at the first line that fails, its input empty.
+
+    As with the real runner, bash gives the exit code of a failed command (not of an `exit`) as 1.
+    """
+    body = "\n".join(lines) + "\n"
+    pipefail = "if set -o | grep pipefail > /dev/null; then set -o pipefail; fi; set -o errexit\n"
+    # Of the trap's three words two are signals, 1 and TERM: `exit` keeps the script's own code.
+    return f"trap exit 1 TERM\n{pipefail}set +o noclobber\n: | eval {quote(body)}\nexit 0\n"
+
+
+def notice(text: str) -> str:
+    """A line that shows `text` in green."""
+    return "printf '%s\\n' " + quote(f"\033[32;1m{text}\033[0;m")
+
+
+def commands(script: Iterable[str]) -> list[str]:
+    """Each command after a green line that shows it; a long command shows its beginning."""
+    lines: list[str] = []
+    for command in (item.strip() for item in script):
+        first, newline, _ = command.partition("\n")
+        shown = f"$ {first} # collapsed multi-line command" if newline else f"$ {first}"
+        lines += [notice(shown) if command else "echo", command]
+    return lines
 
 
 def run_shell(
@@ -100,54 +110,25 @@ def run_shell(
             stderr=subprocess.STDOUT,
             process_group=0,
         )
-    reader = threading.Thread(target=_read_to_end, args=(child, write, stops), daemon=True)
+    reader = threading.Thread(target=_read_to_end, args=(child, write), daemon=True)
     reader.start()
-    while child.returncode is None:  # the reader sets it, after the last of the output
-        try:
+    try:
+        while reader.is_alive():
             stops.check(of_script=is_script)
-        except BuildError:
-            _end(child, reader)
-            raise
-        try:
-            stops.wakes.get(timeout=max(0.0, stops.deadline - time.monotonic()))
-        except queue.Empty:
-            continue
-    return child.returncode
+            reader.join(_LOOK_EVERY_S)
+    except BuildError:
+        for number, seconds in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, _KILL_S)):
+            if reader.is_alive():
+                with suppress(ProcessLookupError):
+                    os.killpg(child.pid, number)
+                reader.join(seconds)
+        raise
+    return child.wait()
 
 
-def _read_to_end(
-    child: subprocess.Popen[bytes], write: Callable[[bytes], None], stops: Stops
-) -> None:
+def _read_to_end(child: subprocess.Popen[bytes], write: Callable[[bytes], None]) -> None:
     assert child.stdout is not None
     with child.stdout as output:
         while piece := os.read(output.fileno(), _PIECE):
             write(piece)
     child.wait()
-    stops.wakes.put(None)
-
-
-def _end(child: subprocess.Popen[bytes], reader: threading.Thread) -> None:
-    """End the group: ask it, give the shell its time and the rest a short one, then kill."""
-    group = child.pid
-    _signal(group, signal.SIGTERM)
-    _wait_for(lambda: child.poll() is not None, _GRACE_S)
-    _wait_for(lambda: not (reader.is_alive() and _signal(group, 0)), _REST_GRACE_S)
-    _wait_for(lambda: not _signal(group, 0), _SILENCE_S)
-    _signal(group, signal.SIGKILL)
-    child.wait()
-    reader.join(_SILENCE_S)
-
-
-def _signal(group: int, number: int) -> bool:
-    """Whether the group still had a process to take the signal."""
-    try:
-        os.killpg(group, number)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def _wait_for(claim: Callable[[], bool], within_s: float) -> None:
-    limit = time.monotonic() + within_s
-    while not claim() and time.monotonic() < limit:
-        time.sleep(0.02)

@@ -10,8 +10,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from local.stand_in.gitlab import JobServer, Reply, Result
-from local.stand_in.job import Job
+from local.stand_in.gitlab import Job, JobServer, Reply, Result
 from local.stand_in.shell import Stops
 
 # Of tokens and of addresses, by what stands before the secret part.
@@ -52,7 +51,6 @@ class Trace:
         self._is_full = False
         self._line = bytearray()  # the last one, not yet ended
         self._content = bytearray()
-        self._crc = 0
         self._lock = threading.Lock()
 
     def write(self, data: bytes | str, *, is_end: bool = False) -> None:
@@ -69,7 +67,9 @@ class Trace:
             del self._line[:end]
             for mask in self._masks:
                 text = mask.sub(r"\1[MASKED]", text)
-            self._add(text.encode(), is_over=is_over)
+            self._content += text.encode()
+            if is_over or len(self._content) >= self._limit:
+                self._cut()
 
     @property
     def size(self) -> int:
@@ -78,25 +78,25 @@ class Trace:
             return len(self._content)
 
     @property
-    def checksum(self) -> str:
-        """CRC-32 of everything so far, as GitLab compares it."""
+    def output(self) -> dict[str, str | int]:
+        """Size, and the CRC-32 of everything so far, as GitLab compares them."""
         with self._lock:
-            return f"crc32:{self._crc:08x}"
+            checksum = f"crc32:{zlib.crc32(self._content):08x}"
+            return {"checksum": checksum, "bytesize": len(self._content)}
 
     def read(self, start: int, most: int) -> bytes:
         """Up to `most` bytes from `start` on."""
         with self._lock:
             return bytes(self._content[start : start + most])
 
-    def _add(self, data: bytes, *, is_over: bool) -> None:
-        room = self._limit - len(self._content)
-        if is_over or (data and len(data) >= room):
-            self._is_full = True
-            data = data[:room].decode(errors="ignore").encode()  # never half a character
-            data += f"\n\033[33;1mJob's log exceeded limit of {self._limit} bytes.\n".encode()
-            data += b"Job execution will continue but no more output will be collected.\033[0;m\n"
-        self._content += data
-        self._crc = zlib.crc32(data, self._crc)
+    def _cut(self) -> None:
+        self._is_full = True
+        kept = self._content[: self._limit].decode(errors="ignore")  # never half a character
+        notice = (
+            f"\n\033[33;1mJob's log exceeded limit of {self._limit} bytes.\n"
+            "Job execution will continue but no more output will be collected.\033[0;m\n"
+        )
+        self._content[:] = (kept + notice).encode()
 
 
 def _either(words: Iterable[str]) -> str:
@@ -104,7 +104,7 @@ def _either(words: Iterable[str]) -> str:
     return "|".join(map(re.escape, sorted(filter(None, words), key=len, reverse=True)))
 
 
-@dataclass(kw_only=True)
+@dataclass
 class Sender:
     """Sends one job's log and state, in a thread of its own until `finish`; heeds the answers."""
 
@@ -144,39 +144,39 @@ class Sender:
         if result is Result.OK and self.clock() - self._sent_at > _TOUCH_AFTER_S:
             result = self._update("running")
         if result is Result.ABORT:
-            self.stops.abort()
+            self.stops.end("canceled", reason="job_canceled")
         return result is not Result.ABORT
 
     def _watch(self) -> None:
         while not self._is_done.wait(self.interval_s) and self.step():
             pass
 
-    def _patch(self) -> Result:
-        content = self.trace.read(self._offset, _LARGEST_PATCH)
-        if not content:
-            return Result.OK
-        result = self._heed(*self.gitlab.patch_trace(self.job, content, self._offset))
-        if result is Result.OK:
-            self._offset += len(content)
-        return result
-
-    def _update(self, state: str, **ending: str | int) -> Result:
-        output = {"checksum": self.trace.checksum, "bytesize": self.trace.size}
-        return self._heed(*self.gitlab.update_job(self.job, state, output, **ending))
-
-    def _heed(self, result: Result, reply: Reply) -> Result:
-        if result in {Result.OK, Result.MISMATCH}:
-            self._sent_at = self.clock()
-        if result is Result.MISMATCH:
-            self._offset = reply.offset
-        self.interval_s = reply.interval_s or self.interval_s
-        if reply.job_status == "canceling":
-            self.stops.cancel()
-        return result
-
     def _send_rest(self) -> bool:
         """Whether GitLab has all of the log, or wants no more of it."""
         result = Result.OK
         while result is Result.OK and self._offset < self.trace.size:
             result = self._patch()
-        return result in {Result.OK, Result.ABORT, Result.NOT_FOUND}
+        return result in {Result.OK, Result.ABORT}
+
+    def _patch(self) -> Result:
+        content = self.trace.read(self._offset, _LARGEST_PATCH)
+        if not content:
+            return Result.OK
+        reply = self.gitlab.patch_trace(self.job, content, self._offset)
+        if reply.result is Result.OK:
+            self._offset += len(content)
+        elif reply.result is Result.MISMATCH:
+            self._offset = int(reply.headers["Range"].partition("-")[2])  # of 0-<size>
+        return self._heed(reply)
+
+    def _update(self, state: str, **ending: str | int) -> Result:
+        return self._heed(self.gitlab.update_job(self.job, state, self.trace.output, **ending))
+
+    def _heed(self, reply: Reply) -> Result:
+        if reply.result in {Result.OK, Result.MISMATCH}:
+            self._sent_at = self.clock()
+        interval_s = reply.headers.get("X-GitLab-Trace-Update-Interval")
+        self.interval_s = float(interval_s or self.interval_s)
+        if reply.job_status == "canceling":
+            self.stops.cancel()
+        return reply.result

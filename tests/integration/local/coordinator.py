@@ -236,6 +236,7 @@ def make_job(job_id: int, *script: str, **changes: Any) -> dict[str, Any]:
         "script_failure",
         "runner_system_failure",
         "job_execution_timeout",
+        "job_canceled",
     ]
     return {
         "id": job_id,

@@ -124,6 +124,5 @@ def clean_environ(home: Path) -> dict[str, str]:
         "PATH": os.environ["PATH"],
         "HOME": str(home),
         "RUNNER_FLEET_PYTHON": sys.executable,
-        "RUNNER_FLEET_STANDIN_POLL_S": "0.2",
-        "RUNNER_FLEET_STANDIN_TRACE_S": "0.2",
+        "RUNNER_FLEET_STANDIN_PAUSE_S": "0.2",
     }

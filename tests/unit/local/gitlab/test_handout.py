@@ -12,7 +12,6 @@ from local.gitlab.ci.types import ArtifactSpec, CacheSpec, ImageSpec, NeedSpec
 from local.gitlab.handout import Json, job_payload
 from local.gitlab.model import Job
 from local.gitlab.variables import GitLabInstance
-from local.stand_in.job import read_job
 from tests.unit.local.gitlab.small_gitlab import SHA, SmallGitLab, check_shape, job_spec
 
 BASE = "http://127.0.0.1:8929"
@@ -275,8 +274,7 @@ def test_a_job_that_has_everything_has_the_documented_shape(tmp_path: Path) -> N
     }
     (service,) = body["services"]
     assert (service["name"], service["alias"], service["entrypoint"]) == ("db", None, [""])
-    # the stand-in decodes as strictly as the real runner does
-    assert read_job(json.dumps(body).encode()).dependencies[0].id == built.id
+    assert body["dependencies"][0]["id"] == built.id
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,9 @@ from typing import Any, cast
 import pytest
 from hypothesis import given, strategies as st
 
-from local.stand_in.gitlab import Reply, Result
+from local.stand_in.gitlab import Reply
 from local.stand_in.shell import BuildError, Over, Stops
 from local.stand_in.trace import Sender, Trace
-from tests.unit.local.stand_in.jobs import job
 
 pieces = st.lists(st.text(alphabet="abc", max_size=6), max_size=12)
 secrets = st.lists(st.text(alphabet="abc", min_size=2, max_size=5), min_size=1, max_size=3)
@@ -87,30 +86,29 @@ def test_at_the_limit_it_says_so_once_and_takes_no_more(limit: int, text: str, k
     said = f"\n\033[33;1mJob's log exceeded limit of {limit} bytes.\n"
     assert read.startswith(kept + said)
     assert read.count("more") == 1  # in the sentence itself
-    assert trace.checksum == f"crc32:{zlib.crc32(read.encode()):08x}"
-    assert trace.size == len(read.encode())
-
-
-def reply(**headers: str) -> Reply:
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Reply(status=200, text="200 OK", headers=named)
+    checksum = f"crc32:{zlib.crc32(read.encode()):08x}"
+    assert trace.output == {"checksum": checksum, "bytesize": len(read.encode())}
 
 
 @dataclass
 class FakeGitLab:
-    """Answers with these results, then with OK; keeps the states and the starts of pieces."""
+    """Answers with these statuses, then takes all; keeps the states and the starts of pieces."""
 
-    results: list[Result] = field(default_factory=list)
+    answers: list[int] = field(default_factory=list)
     states: list[str] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
 
-    def update_job(self, _job: object, state: str, *_: Any, **__: Any) -> tuple[Result, Reply]:
+    def update_job(self, _job: object, state: str, *_: Any, **__: Any) -> Reply:
         self.states.append(state)
-        return (self.results.pop(0) if self.results else Result.OK), reply()
+        return self._reply(200)
 
-    def patch_trace(self, _job: object, _: bytes, start: int, **__: Any) -> tuple[Result, Reply]:
+    def patch_trace(self, _job: object, _: bytes, start: int) -> Reply:
         self.starts.append(start)
-        return (self.results.pop(0) if self.results else Result.OK), reply(Range="0-2")
+        return self._reply(202)
+
+    def _reply(self, usual: int) -> Reply:
+        status = self.answers.pop(0) if self.answers else usual
+        return Reply(status=status, text="", headers={"Range": "0-2"})
 
 
 @dataclass
@@ -124,75 +122,39 @@ class Scene:
     waited: list[float] = field(default_factory=list)
 
     def sender(self) -> Sender:
-        return Sender(
-            gitlab=cast(Any, self.gitlab),
-            job=job(),
-            trace=self.trace,
-            stops=self.stops,
-            interval_s=3600,
-            pause=self.waited.append,
-            clock=lambda: self.now,
-        )
+        gitlab, pause = cast(Any, self.gitlab), self.waited.append
+        return Sender(gitlab, {}, self.trace, self.stops, 3600, pause, lambda: self.now)
 
 
 def test_after_half_a_minute_of_silence_a_state_says_that_the_job_runs() -> None:
     scene = Scene()
     sender = scene.sender()
     scene.now = 31
-    scene.gitlab.results.append(Result.FAILED)
+    scene.gitlab.answers.append(500)
     assert sender.step()
     assert sender.step()  # only a state that arrived breaks the silence
     assert sender.step()
     assert scene.gitlab.states == ["running", "running"]
     scene.now = 62
-    scene.gitlab.results.append(Result.ABORT)
+    scene.gitlab.answers.append(403)
     assert not sender.step()
     with pytest.raises(Over):
         scene.stops.check()
 
 
 def test_a_final_state_has_ten_tries_with_growing_pauses() -> None:
-    scene = Scene(FakeGitLab([Result.FAILED] * 99))
+    scene = Scene(FakeGitLab([500] * 99))
     assert not scene.sender().finish("success")
     assert len(scene.gitlab.states) == 10
     assert scene.waited == [2.0**power for power in range(9)]
 
 
-@pytest.mark.parametrize(
-    ("results", "starts"),
-    [
-        ([Result.MISMATCH], [0, 2]),
-        ([Result.FAILED, Result.NOT_FOUND], [0, 0]),
-        ([Result.FAILED, Result.OK], [0, 0]),
-    ],
-)
-def test_the_log_goes_on_from_what_gitlab_has(results: list[Result], starts: list[int]) -> None:
-    scene = Scene(FakeGitLab(results))
+@pytest.mark.parametrize(("answers", "starts"), [([416], [0, 2]), ([500], [0, 0]), ([-1], [0, 0])])
+def test_the_log_goes_on_from_what_gitlab_has(answers: list[int], starts: list[int]) -> None:
+    scene = Scene(FakeGitLab(answers))
     scene.trace.write("abcd")
     assert scene.sender().finish("success")
     assert scene.gitlab.starts == starts
-
-
-@pytest.mark.parametrize(
-    ("interval", "seconds"), [("60", 60), ("99999", 900), ("0", 0), ("x", 0), ("", 0)]
-)
-def test_gitlab_sets_the_interval(interval: str, seconds: int) -> None:
-    answer = reply(X_GitLab_Trace_Update_Interval=interval)
-    assert answer.interval_s == seconds
-
-
-@pytest.mark.parametrize(
-    ("reason", "known", "word"),
-    [
-        ("script_failure", [], "script_failure"),
-        ("runner_interrupted", ["runner_interrupted"], "runner_interrupted"),
-        ("runner_interrupted", [], "runner_system_failure"),
-        ("job_canceled", ["job_canceled"], "job_canceled"),
-        ("job_canceled", ["script_failure"], "unknown_failure"),
-    ],
-)
-def test_a_failure_has_a_reason_gitlab_knows(reason: str, known: list[str], word: str) -> None:
-    assert BuildError("x", reason=reason).reason_for(known) == word
 
 
 def failure(stops: Stops, *, of_script: bool = True) -> str:
@@ -209,7 +171,7 @@ def test_the_first_reason_to_end_a_job_counts() -> None:
     stops.cancel()
     assert failure(stops, of_script=False) == ""
     assert failure(stops) == "canceled"
-    stops.interrupt("terminated")
-    stops.abort()
+    stops.end("aborted: terminated", reason="runner_system_failure")
+    stops.end("canceled", reason="job_canceled")
     assert failure(stops) == "aborted: terminated"
     assert failure(Stops(timeout_s=0)) == "execution took longer than 0s seconds"
