@@ -33,12 +33,10 @@ class FakeApi(GitLabApi):
 
     @property
     def calls_left(self) -> Allowance:
-        """Three quarters of a minute's."""
         return Allowance(left=450, of=600)
 
     @property
     def limit(self) -> Allowance | None:
-        """GitLab says nothing of its limit until a test does."""
         return self.said
 
     def _answer(self, verb: str, path: str) -> Any:
@@ -97,16 +95,13 @@ class FakeGitLab(GitLab):
         self._ids = count(1000)
 
     def add(self, job: GitLabJob) -> GitLabJob:
-        """GitLab has this job."""
         self.jobs[job.id] = job
         return job
 
     def change(self, job_id: int, **facts: Any) -> GitLabJob:
-        """Something about a job is different now."""
         return self.add(replace(self.jobs[job_id], **facts))
 
     def add_project(self, project: GitLabProject) -> None:
-        """GitLab has this project, by id and by path."""
         self.projects |= {str(project.id): project, project.path: project}
 
     def _called(self, name: str, about: object = None) -> None:
@@ -143,18 +138,9 @@ class FakeGitLab(GitLab):
         old = self.jobs[job_id]
         if old.status not in OVER:
             raise Refused("GitLab does not accept this request", status=403)
-        return self.add(
-            replace(
-                old,
-                id=next(self._ids),
-                status="pending",
-                runner_id=None,
-                runner_description=None,
-                started_at=None,
-                finished_at=None,
-                failure_reason=None,
-            )
-        )
+        names = ("runner_id", "runner_description", "started_at", "finished_at", "failure_reason")
+        fresh: dict[str, Any] = dict.fromkeys(names)
+        return self.add(replace(old, id=next(self._ids), status="pending", **fresh))
 
     def cancel_job(self, project_id: int, job_id: int) -> GitLabJob:
         self._called("cancel_job")
@@ -163,7 +149,6 @@ class FakeGitLab(GitLab):
         return self.jobs[job_id]
 
     def pipeline_jobs(self, project_id: int, pipeline_id: int) -> list[GitLabJob]:
-        """The newest job of each name in a pipeline."""
         self._called("pipeline_jobs")
         mine = [one for one in self.jobs.values() if one.pipeline_id == pipeline_id]
         return list({one.name: one for one in sorted(mine, key=lambda one: one.id)}.values())

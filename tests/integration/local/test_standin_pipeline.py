@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,66 +13,7 @@ from local.gitlab.server import SimulatorServer
 from tests.integration.local.gitlab.site import Site
 from tests.integration.local.runner_process import BINARIES, RunnerProcess, config_toml
 
-CI = """
-stages: [build, test, report]
-
-default:
-  tags: [shell]
-  before_script: [echo "prepared $WHO"]
-
-variables: {WHO: everybody}
-
-.kept: &kept
-  cache: {key: $CI_COMMIT_REF_SLUG, paths: [vendor]}
-
-.say: {script: [echo "said by reference"]}
-
-compile:
-  <<: *kept
-  stage: build
-  script:
-    - mkdir -p out vendor
-    - echo "made of $(cat README.md)" > out/product.txt
-    - echo dependency > vendor/lib
-  artifacts: {paths: [out], expire_in: 1 day}
-
-slices:
-  stage: test
-  parallel: 2
-  needs: [compile]
-  script: [cat out/product.txt, 'echo "slice $CI_NODE_INDEX of $CI_NODE_TOTAL"']
-
-cached:
-  <<: *kept
-  stage: test
-  needs: [{job: compile, artifacts: false}]
-  variables: {WHO: dana}
-  script: [test ! -e out, cat vendor/lib, !reference [.say, script]]
-
-forgiven:
-  stage: test
-  needs: []
-  allow_failure: {exit_codes: [42]}
-  script: [exit 42]
-
-stubborn:
-  stage: test
-  needs: []
-  retry: 1
-  allow_failure: true
-  script: [exit 1]
-  after_script: ['echo "ended as $CI_JOB_STATUS"']
-
-report:
-  stage: report
-  needs: [{job: slices}, {job: compile, artifacts: true}]
-  script: [wc -l out/product.txt]
-
-by-hand:
-  stage: report
-  when: manual
-  script: [echo never]
-"""
+PIPELINES = Path(__file__).with_name("pipelines")
 RUNS = 8  # stubborn runs twice, by-hand never
 
 
@@ -88,7 +28,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 @pytest.mark.parametrize("binary", BINARIES)
 def test_a_whole_pipeline(binary: str, site: Site, tmp_path: Path) -> None:
-    files = {".gitlab-ci.yml": textwrap.dedent(CI), "README.md": "readme\n"}
+    files = {".gitlab-ci.yml": (PIPELINES / "whole.yml").read_text(), "README.md": "readme\n"}
     seeded = create_project(site.server.url, site.server.root_token, "acme/demo", files)
     config = config_toml(site.server.url, token=site.register("shell"))
     limits = ["--max-builds", str(RUNS), "--wait-timeout", "20"]
@@ -121,46 +61,6 @@ def _jobs(project: gitlab.v4.objects.Project) -> list[gitlab.v4.objects.ProjectJ
     return list(project.jobs.list(get_all=True))
 
 
-SHARED = """
-stages: [build, test]
-
-default: {tags: [shell]}
-
-make:
-  stage: build
-  script:
-    - printf 'VERSION=1.2\\nHOST=x.example.com\\n' > build.env
-    - echo '<testsuites/>' > junit.xml
-  artifacts: {reports: {dotenv: build.env, junit: junit.xml}}
-
-uses:
-  variables: {NESTED: "v$VERSION", DEEP: "$NESTED-$CI_COMMIT_REF_NAME"}
-  script: [test "$VERSION" = 1.2, test "$DEEP" = v1.2-main]
-
-unrelated:
-  dependencies: []
-  script: [test -z "$VERSION"]
-
-deploy:
-  environment: {name: Review/$NAME, url: "https://$HOST/$CI_ENVIRONMENT_SLUG"}
-  variables: {NAME: "of-$CI_COMMIT_REF_NAME-and-a-long-end"}
-  script:
-    - test ${#CI_ENVIRONMENT_SLUG} -le 24 -a "$CI_ENVIRONMENT_TIER" = development
-    - test "$CI_ENVIRONMENT_NAME" = Review/of-main-and-a-long-end
-    - test "$CI_ENVIRONMENT_URL" = "https://x.example.com/$CI_ENVIRONMENT_SLUG"
-    - test -n "$CI_RUNNER_ID" -a "$CI_RUNNER_TAGS" = '["shell"]' -a -n "$CI_SERVER_VERSION_MAJOR"
-
-secret:
-  script: [echo "it is $PASSWORD", 'test "$(cat "$CONFIG")" = "a: b"', test -n "$PROTECTED"]
-
-sibling:
-  script:
-    - git clone -q "$CI_SERVER_PROTOCOL://gitlab-ci-token:$CI_JOB_TOKEN@$CI_SERVER_FQDN/acme/open" o
-    - test -e o/README.md
-    - git clone "$CI_SERVER_PROTOCOL://gitlab-ci-token:$CI_JOB_TOKEN@$CI_SERVER_FQDN/acme/shut" s
-"""
-
-
 @pytest.mark.parametrize("binary", BINARIES)
 def test_what_jobs_get_from_each_other_and_from_the_project(
     binary: str, site: Site, tmp_path: Path
@@ -179,7 +79,7 @@ def test_what_jobs_get_from_each_other_and_from_the_project(
         {"key": "PROTECTED", "value": "x", "protected": True},
     ):
         project.variables.create(variable)
-    site.push(seeded, SHARED)
+    site.push(seeded, (PIPELINES / "shared.yml").read_text())
     config = config_toml(url, token=site.register("shell"))
     limits = ["--max-builds", "6", "--wait-timeout", "20"]
     with RunnerProcess(binary, tmp_path, config, *limits) as process:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import textwrap
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +12,15 @@ import httpx
 from gitlab.v4.objects import Project
 
 from local.gitlab.ci.file import read_pipeline
-from local.gitlab.model import NO_SHA, Commit, PipelineRequest
+from local.gitlab.model import NO_SHA, PipelineRequest
 from local.gitlab.repository import git_environment
 from local.gitlab.seed import SeededProject, create_project, push_files
 from local.gitlab.server import SimulatorServer
 from local.gitlab.states import Status
 from local.gitlab.variables import pipeline_variables
 from local.gitlab.world import GitLabWorld
+from tests.unit.local.gitlab.small_gitlab import commit
 
-_COMMIT = Commit(
-    sha="4be2a6d0c1f34758a9b0c1d2e3f405162738495a",
-    message="Speed up tests\n",
-    author_name="Dana Roe",
-    author_email="dana@example.com",
-    authored_at=datetime(2026, 8, 20, 12, tzinfo=UTC),
-)
 ONE_JOB = """
     unit:
       tags: [ec2]
@@ -52,23 +45,19 @@ class Site:
         *groups, name = path.split("/")
 
         def begin(world: GitLabWorld) -> int:
-            parent = None
-            for depth, group in enumerate(groups, start=1):
-                known = world.accounts.group("/".join(groups[:depth]))
-                parent = known or world.accounts.add_group(
-                    group, name=group, parent=parent, owner=world.root
-                )
-            assert parent is not None
-            at = world.clock.now()
-            known_project = world.accounts.project(path)
-            project = known_project or world.accounts.add_project(
-                name, name=name, group=parent, at=at
+            group, at, accounts = None, world.clock.now(), world.accounts
+            for depth, part in enumerate(groups, start=1):
+                known = accounts.group("/".join(groups[:depth]))
+                group = known or accounts.add_group(part, name=part, parent=group, owner=world.root)
+            assert group is not None
+            project = accounts.project(path) or accounts.add_project(
+                name, name=name, group=group, at=at
             )
             request = PipelineRequest(
                 project=project,
                 ref="main",
                 is_tag=False,
-                commit=_COMMIT,
+                commit=commit(),
                 before_sha=NO_SHA,
                 source="push",
                 user=world.root,

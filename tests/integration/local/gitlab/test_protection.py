@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import gitlab
 import pytest
 from gitlab.exceptions import GitlabHttpError
-from gitlab.v4.objects import Project
 
 from adapters.gitlab.client import Budget, GitLab
 from fleet.machine.mailbox import Credential
@@ -31,39 +29,33 @@ CI = """
 
 
 class Guarded:
-    """A project in a group, our client of it, and a runner for protected refs only."""
+    """A project in a group of its own, our client of it, and runners for protected refs only."""
 
-    def __init__(self, server: SimulatorServer) -> None:
-        self.site = Site(server, gitlab.Gitlab(server.url, private_token=server.root_token))
-        self.seeded = self.site.seed(CI)
+    def __init__(self, site: Site, group: str) -> None:
+        self.site = site
+        self.group = group
+        self.seeded = site.seed(CI, path=f"{group}/platform/demo")
         budget = Budget(calls_per_minute=3000, clock=lambda: datetime.now(UTC))
-        self.fleet = GitLab(server.url, server.root_token, budget=budget)
-
-    @property
-    def project(self) -> Project:
-        """As python-gitlab sees it."""
-        return self.site.project(self.seeded)
+        self.fleet = GitLab(site.server.url, site.server.root_token, budget=budget)
+        self.project = site.project(self.seeded)
 
     def protect(self, kind: str, name: str) -> None:
         """Protect a branch, a tag, or a branch in the group above."""
         if kind == "group":
-            self.site.client.http_post("/groups/acme/protected_branches", post_data={"name": name})
+            path = f"/groups/{self.group}/protected_branches"
+            self.site.client.http_post(path, post_data={"name": name})
         elif kind == "tag":
             self.project.protectedtags.create({"name": name})
         else:
             self.project.protectedbranches.create({"name": name})
 
+    def refs(self) -> dict[str, str]:
+        """The refs that the simulator knows, to be changed in place."""
+        return self.site.server.ask(lambda world: world.accounts.projects[self.seeded.id].refs)
+
     def commit(self, name: str, *, is_tag: bool = False) -> None:
         """The project has this branch or tag."""
-        kind = "tags" if is_tag else "heads"
-        sha = self.site.server.ask(
-            lambda world: world.accounts.projects[self.seeded.id].refs["refs/heads/main"]
-        )
-        self.site.server.ask(
-            lambda world: world.accounts.projects[self.seeded.id].refs.update(
-                {f"refs/{kind}/{name}": sha}
-            )
-        )
+        self.refs()[f"refs/{'tags' if is_tag else 'heads'}/{name}"] = self.refs()["refs/heads/main"]
 
     def drain(self) -> None:
         """Nothing waits."""
@@ -72,15 +64,28 @@ class Guarded:
 
     def gets(self) -> bool:
         """Whether a runner for protected refs gets the job that waits."""
-        token = self.site.register("docker", access_level="ref_protected")
+        own = {"runner_type": "project_type", "project_id": self.seeded.id}
+        token = self.site.register("docker", access_level="ref_protected", **own)
         with Machine(self.site.server.url, token) as machine:
             return bool(machine.ask().status_code == 201)
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """One simulator for all tests here."""
+    with (
+        SimulatorServer(tmp_path_factory.mktemp("gitlab")) as server,
+        gitlab.Gitlab(server.url, private_token=server.root_token) as client,
+    ):
+        yield Site(server, client)
+
+
 @pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[Guarded]:
-    with SimulatorServer(tmp_path) as server:
-        yield Guarded(server)
+def guarded(shared: Site) -> Iterator[Guarded]:
+    number = shared.server.ask(lambda world: len(world.accounts.projects))
+    made = Guarded(shared, f"group-{number}")
+    yield made
+    made.drain()
 
 
 @pytest.mark.parametrize(
@@ -107,9 +112,7 @@ def test_our_client_knows_who_gets_a_job(
     if ref != "main" or is_tag:
         guarded.commit(ref, is_tag=is_tag)
     if ref == "main" and is_tag:  # the API would take the branch
-        guarded.site.server.ask(
-            lambda world: world.accounts.projects[guarded.seeded.id].refs.pop("refs/heads/main")
-        )
+        guarded.refs().pop("refs/heads/main")
     guarded.project.pipelines.create({"ref": ref})
     (job,) = guarded.fleet.pending_jobs(guarded.seeded.id)
     assert (job.ref, job.is_tag) == (ref, is_tag)
@@ -147,7 +150,6 @@ def test_what_waits_stays_as_it_was_made(guarded: Guarded) -> None:
     guarded.project.pipelines.create({"ref": "main"})
     guarded.protect("branch", "main")
     assert not guarded.gets()
-    guarded.drain()
 
 
 def test_rules_and_refs_are_listed(guarded: Guarded) -> None:
@@ -170,23 +172,17 @@ def test_rules_and_refs_are_listed(guarded: Guarded) -> None:
     assert not project.tags.get("v1").protected
 
 
-@pytest.mark.parametrize(
-    ("verb", "path", "status"),
-    [
-        ("GET", "repository/branches/none", 404),
-        ("GET", "repository/tags/main", 404),
-        ("GET", "protected_branches/none", 404),
-        ("DELETE", "protected_branches/none", 404),
-        ("DELETE", "protected_tags/none", 404),
-        ("POST", "protected_branches", 409),  # it is protected
-    ],
-)
-def test_an_unknown_address_is_a_404(guarded: Guarded, verb: str, path: str, status: int) -> None:
-    with pytest.raises(GitlabHttpError) as refused:
-        guarded.site.client.http_request(
-            verb.lower(), f"/projects/{guarded.seeded.id}/{path}", post_data={"name": "main"}
-        )
-    assert refused.value.response_code == status
+def test_an_unknown_address_is_a_404_and_a_rule_is_made_once(guarded: Guarded) -> None:
+    for verb, path, status in (
+        *(("get", f"{path}/none", 404) for path in ("repository/branches", "protected_branches")),
+        *(("delete", f"protected_{kind}/none", 404) for kind in ("branches", "tags")),
+        ("get", "repository/tags/main", 404),
+        ("post", "protected_branches", 409),
+    ):
+        address, body = f"/projects/{guarded.seeded.id}/{path}", {"name": "main"}
+        with pytest.raises(GitlabHttpError) as refused:
+            guarded.site.client.http_request(verb, address, post_data=body)
+        assert refused.value.response_code == status, address
 
 
 POOLS = """
@@ -208,16 +204,17 @@ ceiling = 5
 
 
 @pytest.mark.parametrize(
-    ("ref", "tags", "pool", "reason"),
+    ("how", "ref", "tags", "pool", "reason"),
     [
-        ("main", "docker", "safe", Reason.ROUTED),
-        ("release/2", "docker", "safe", Reason.ROUTED),
-        ("work", "docker", "open", Reason.ROUTED),
-        ("work", "deploy", None, Reason.UNPROTECTED),
-        ("main", "deploy", "safe", Reason.ROUTED),
+        ("webhook", "main", "docker", "safe", Reason.ROUTED),
+        ("reconcile", "release/2", "docker", "safe", Reason.ROUTED),
+        ("webhook", "work", "docker", "open", Reason.ROUTED),
+        ("reconcile", "work", "docker", "open", Reason.ROUTED),
+        ("webhook", "work", "deploy", None, Reason.UNPROTECTED),
+        ("reconcile", "work", "deploy", None, Reason.UNPROTECTED),
+        ("webhook", "main", "deploy", "safe", Reason.ROUTED),
     ],
 )
-@pytest.mark.parametrize("how", ["webhook", "reconcile"])
 def test_a_job_is_run_by_the_first_pool_that_gitlab_lets_it_use(
     guarded: Guarded, *, how: str, ref: str, tags: str, pool: str | None, reason: Reason
 ) -> None:
@@ -231,7 +228,8 @@ def test_a_job_is_run_by_the_first_pool_that_gitlab_lets_it_use(
     if how == "webhook":
         route_event(world, scene.event(job.id, "pending", **facts))
     else:
-        world.fleet.watch(INSTANCE, guarded.seeded.id, "acme/platform/demo", at=scene.clock())
+        path = f"{guarded.group}/platform/demo"
+        world.fleet.watch(INSTANCE, guarded.seeded.id, path, at=scene.clock())
         reconcile(world, lambda: 50.0)
     assert (scene.job(job.id).pool, scene.job(job.id).reason) == (pool, reason)
     scale(world)

@@ -1,4 +1,4 @@
-"""Bare repositories on disk, through the git command."""
+"""Bare repositories on disk, through the git command; other tests push to them."""
 
 from __future__ import annotations
 
@@ -11,71 +11,38 @@ from local.gitlab.repository import (
     GitFailed,
     create_repository,
     git_environment,
-    keep_ref,
     read_commit,
     read_refs,
-    run_git,
 )
-from tests.integration.local.gitlab.site import run_git as git
-
-WHO = ("-c", "user.name=Dana Roe", "-c", "user.email=dana@example.com")
+from tests.integration.local.gitlab.site import run_git
 
 
-@pytest.fixture
-def bare(tmp_path: Path) -> Path:
-    """A repository with one commit of two files on main, and an annotated tag on it."""
-    repository = tmp_path / "1.git"
-    create_repository(repository, default_branch="main")
-    work = tmp_path / "work"
-    git(tmp_path, "init", "--quiet", "--initial-branch=main", "work")
-    (work / "ci").mkdir()
-    (work / "ci" / "jobs.yml").write_text("unit: {}\n")
-    (work / "grüße.txt").write_text("hallo\n")
-    git(work, "add", ".")
-    git(work, *WHO, "commit", "--quiet", "--message", "Say hello\n\nIn German.")
-    git(work, *WHO, "tag", "--annotate", "v1", "--message", "First")
-    pushed = git(work, "push", "--quiet", str(repository), "main", "v1")
-    assert pushed.returncode == 0, pushed.stderr
-    return repository
-
-
-def test_a_new_repository_is_empty_and_takes_pushes(tmp_path: Path) -> None:
+def test_a_repository_has_its_default_branch_and_the_files_of_its_commits(tmp_path: Path) -> None:
     repository = tmp_path / "deep" / "1.git"
     create_repository(repository, default_branch="trunk")
     assert read_refs(repository) == {}
     assert (repository / "HEAD").read_text() == "ref: refs/heads/trunk\n"
-    settings = run_git(repository, "config", "--list")
-    for line in ("http.receivepack=true", "receive.advertisepushoptions=true", "gc.auto=0"):
-        assert line in settings.splitlines()
-
-
-def test_annotated_tags_are_peeled_to_their_commit(bare: Path) -> None:
-    refs = read_refs(bare)
-    assert set(refs) == {"refs/heads/main", "refs/tags/v1"}
-    assert refs["refs/tags/v1"] == refs["refs/heads/main"]
-
-
-def test_a_commit_has_author_and_message_and_can_be_kept_under_a_ref(bare: Path) -> None:
-    commit = read_commit(bare, "main")
-    assert commit.sha == read_refs(bare)["refs/heads/main"]
-    assert commit.message == "Say hello\n\nIn German.\n"
-    assert (commit.author_name, commit.author_email) == ("Dana Roe", "dana@example.com")
+    work = tmp_path / "work"
+    (work / "ci").mkdir(parents=True)
+    (work / "ci" / "jobs.yml").write_text("unit: {}\n")
+    (work / "grüße.txt").write_text("hallo\n")
+    who = ("-c", "user.name=Dana Roe", "-c", "user.email=dana@example.com")
+    for command in (
+        ("init", "--quiet", "--initial-branch=trunk"),
+        ("add", "."),
+        (*who, "commit", "--quiet", "--message", "Say hello\n\nIn German."),
+        ("push", "--quiet", str(repository), "trunk"),
+    ):
+        assert run_git(work, *command).returncode == 0
+    commit = read_commit(repository, "trunk")
+    assert (commit.message, commit.author_name) == ("Say hello\n\nIn German.\n", "Dana Roe")
     assert commit.authored_at.tzinfo is not None
-    keep_ref(bare, "refs/pipelines/7", commit.sha)
-    assert read_refs(bare)["refs/pipelines/7"] == commit.sha
-    with pytest.raises(GitFailed, match="nothing"):
-        read_commit(bare, "nothing")
-
-
-def test_the_files_of_a_commit_are_a_mapping(bare: Path) -> None:
-    files = CommitFiles(bare, read_commit(bare, "main").sha)
-    assert list(files) == ["ci/jobs.yml", "grüße.txt"]
+    files = CommitFiles(repository, commit.sha)
+    assert dict(files) == {"ci/jobs.yml": "unit: {}\n", "grüße.txt": "hallo\n"}
     assert len(files) == 2
-    assert files["ci/jobs.yml"] == "unit: {}\n"
-    assert files["grüße.txt"] == "hallo\n"
-    assert "README.md" not in files
-    assert files.get("README.md") is None
-    assert "ci" not in files
+    assert files.get("README.md") is files.get("ci") is None
+    with pytest.raises(GitFailed, match="nothing"):
+        read_commit(repository, "nothing")
 
 
 def test_git_runs_without_personal_settings(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,19 +75,14 @@ def test_the_server_sweeps_by_itself(open_site: Callable[..., Site]) -> None:
     wait_until(lambda: site.statuses() == {"later": "pending"})
 
 
-def test_ask_raises_the_error_of_the_question_and_needs_a_running_server(tmp_path: Path) -> None:
-    server = SimulatorServer(tmp_path)
+def test_ask_raises_the_error_of_the_question_and_servers_share_nothing(tmp_path: Path) -> None:
+    first, second = SimulatorServer(tmp_path / "a"), SimulatorServer(tmp_path / "b")
     with pytest.raises(RuntimeError, match="not running"):
-        server.ask(lambda world: world)
-    with server:
-        assert server.ask(lambda world: world.base_url) == server.url
+        first.ask(lambda world: world)
+    with first, second:
+        assert first.ask(lambda world: world.base_url) == first.url != second.url
         with pytest.raises(KeyError):
-            server.ask(lambda world: world.ci.jobs[99])
-
-
-def test_two_servers_share_nothing(tmp_path: Path) -> None:
-    with SimulatorServer(tmp_path / "a") as first, SimulatorServer(tmp_path / "b") as second:
-        assert first.url != second.url
+            first.ask(lambda world: world.ci.jobs[99])
         assert httpx.get(f"{first.url}/-/health").text == "GitLab OK"
         answer = httpx.get(f"{second.url}/api/v4/user", headers={"PRIVATE-TOKEN": first.root_token})
         assert answer.status_code == 401

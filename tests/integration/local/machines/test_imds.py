@@ -64,42 +64,28 @@ def refused(status: int) -> Iterator[None]:
         assert answer.code == status
 
 
-@pytest.mark.parametrize(
-    ("path", "text"),
-    [
-        ("meta-data/instance-id", "i-1"),
-        ("meta-data/instance-type", "m7i.large"),
-        ("meta-data/ami-id", "ami-1"),
-        ("meta-data/placement/region", "eu-central-1"),
-        ("meta-data/placement/availability-zone", "eu-central-1a"),
-        ("meta-data/tags/instance", "runner-fleet:stack\nName"),
-        ("meta-data/tags/instance/Name", "rf-1"),
-        ("meta-data/iam/security-credentials/", "machine"),
-        ("user-data", "#!/bin/bash\necho"),
-    ],
-)
-def test_pages(server: ImdsServer, path: str, text: str) -> None:
-    assert read(server.add(instance()), path) == text
-
-
-def test_the_identity_document(server: ImdsServer) -> None:
-    document = json.loads(read(server.add(instance()), "dynamic/instance-identity/document"))
+def test_pages(server: ImdsServer) -> None:
+    endpoint = server.add(instance())
+    for path, text in {
+        "meta-data/instance-id": "i-1",
+        "meta-data/instance-type": "m7i.large",
+        "meta-data/ami-id": "ami-1",
+        "meta-data/placement/region": "eu-central-1",
+        "meta-data/placement/availability-zone": "eu-central-1a",
+        "meta-data/tags/instance": "runner-fleet:stack\nName",
+        "meta-data/tags/instance/Name": "rf-1",
+        "meta-data/iam/security-credentials/": "machine",
+        "user-data": "#!/bin/bash\necho",
+    }.items():
+        assert read(endpoint, path) == text, path
+    document = json.loads(read(endpoint, "dynamic/instance-identity/document"))
     assert (document["instanceId"], document["region"]) == ("i-1", "eu-central-1")
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "meta-data/spot/instance-action",
-        "meta-data/events/recommendations/rebalance",
-        "meta-data/tags/instance/nothing",
-        "meta-data/iam/security-credentials/other",
-        "meta-data/nothing",
-    ],
-)
-def test_a_missing_page_is_404(server: ImdsServer, path: str) -> None:
-    with refused(404):
-        read(server.add(instance()), path)
+    for path in (
+        *("spot/instance-action", "events/recommendations/rebalance", "tags/instance/nothing"),
+        *("iam/security-credentials/other", "nothing"),
+    ):
+        with refused(404):
+            read(endpoint, f"meta-data/{path}")
 
 
 def test_notices_appear_while_it_runs(server: ImdsServer) -> None:
@@ -112,22 +98,14 @@ def test_notices_appear_while_it_runs(server: ImdsServer) -> None:
     assert advice == {"noticeTime": "2026-08-20T09:15:01Z"}
 
 
-@pytest.mark.parametrize("headers", [{}, {TOKEN: "made-up"}], ids=["version 1", "wrong token"])
-def test_without_a_token_the_answer_is_401(server: ImdsServer, headers: dict[str, str]) -> None:
-    with refused(401):
-        ask(f"{server.add(instance())}latest/meta-data/instance-id", **headers)
-
-
-def test_a_token_expires(server: ImdsServer) -> None:
+def test_a_page_needs_a_token_that_has_not_expired(server: ImdsServer) -> None:
     endpoint = server.add(instance())
-    token = ask(f"{endpoint}latest/api/token", "PUT", **{TTL: "0"})
-    with refused(401):
-        ask(f"{endpoint}latest/meta-data/instance-id", **{TOKEN: token})
-
-
-def test_a_token_needs_a_lifetime(server: ImdsServer) -> None:
-    with refused(400):
-        ask(f"{server.add(instance())}latest/api/token", "PUT")
+    expired = ask(f"{endpoint}latest/api/token", "PUT", **{TTL: "0"})
+    for headers in ({}, {TOKEN: "made-up"}, {TOKEN: expired}):
+        with refused(401):
+            ask(f"{endpoint}latest/meta-data/instance-id", **headers)
+    with refused(400):  # it needs a lifetime
+        ask(f"{endpoint}latest/api/token", "PUT")
 
 
 def test_each_instance_has_its_own_pages(server: ImdsServer) -> None:

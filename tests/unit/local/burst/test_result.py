@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from local.burst.result import BurstOptions, BurstResult, over_budget
+from local.burst.result import BurstOptions, over_budget
 from local.burst.tally import Tally
 
 
@@ -42,22 +42,3 @@ def tally(launches: int = 1, **per_job: float) -> Tally:
 )  # fmt: skip
 def test_budgets(counts: Tally, options: dict[str, int], problems: list[str]) -> None:
     assert list(over_budget(counts, BurstOptions(**{"jobs": 200, **options}))) == problems  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("problems", [(), ("one",)])
-def test_a_burst_without_problems_is_ok(problems: tuple[str, ...]) -> None:
-    result = BurstResult(
-        jobs=2,
-        finished=2,
-        seconds=1.26,
-        closed_s=2.0,
-        waited_s={"p50": 1.0},
-        peak_memory_mb=99.6,
-        tally=tally(),
-        guests={"succeeded": 2},
-        problems=problems,
-    )
-    body = result.to_json()
-    assert result.ok == body["ok"] == (not problems)
-    assert (body["seconds"], body["peak_memory_mb"], body["problems"]) == (1.3, 100, list(problems))
-    assert body["control_plane_usd_per_1000"] == 0.2568

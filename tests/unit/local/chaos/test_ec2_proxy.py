@@ -137,6 +137,12 @@ def test_what_is_left_is_asked_for_as_the_account_itself(scene: Scene) -> None:
     assert codes(answer) == ["UnfulfillableCapacity", DRY]
 
 
+def test_with_enough_machines_no_place_is_blamed(scene: Scene) -> None:
+    scene.proxy.fault = lambda _call: Disruption(most=3)
+    answer = scene.ask(LAUNCH)
+    assert (b"i-1" in answer.body, codes(answer)) == (True, [])
+
+
 def test_an_error_of_the_engine_is_passed_on_unchanged(scene: Scene) -> None:
     scene.engine.status, scene.engine.body = 400, b"<errorSet/>"
     scene.proxy.fault = lambda _call: Disruption(most=1)
@@ -188,13 +194,11 @@ def test_a_machine_that_ended_is_forgotten_after_a_time() -> None:
         assert scene.ask({"Action": "TerminateInstances", "InstanceId.1": "i-2"}).status == 200
 
 
-def test_an_engine_that_is_away_is_an_unavailable_service() -> None:
+def test_an_engine_that_is_away_is_an_unavailable_service_and_an_unknown_one_an_error() -> None:
+    look = write_fields({"Action": "DescribeInstances"})
     with Ec2Proxy() as proxy:
+        with pytest.raises(RuntimeError, match="does not know its engine"):
+            proxy.serve(HEADERS, look)
         proxy.forward_to("http://127.0.0.1:9", boto3.Session())
-        answer = proxy.serve(HEADERS, write_fields({"Action": "DescribeInstances"}))
+        answer = proxy.serve(HEADERS, look)
     assert (answer.status, codes(answer)) == (503, ["ServiceUnavailable"])
-
-
-def test_a_proxy_that_does_not_know_its_engine_says_so() -> None:
-    with Ec2Proxy() as proxy, pytest.raises(RuntimeError, match="does not know its engine"):
-        proxy.serve(HEADERS, write_fields({"Action": "DescribeInstances"}))

@@ -1,4 +1,4 @@
-"""The judge: what counts as stuck, leaked, killed at work, and wasted."""
+"""The judge: what counts as stuck, leaked, killed at work, and wasted; and many runs together."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,20 +18,10 @@ from local.chaos.judge import (
     unfinished,
 )
 from local.chaos.pipeline import ANY_END, FAILED, Planned
+from local.chaos.table import by_fault
 
 AT = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 PIPELINE = 3
-
-
-def second(count: float) -> datetime:
-    """So long after the start."""
-    return AT + timedelta(seconds=count)
-
-
-def planned(name: str = "one", **facts: Any) -> Planned:
-    return Planned(name=name, tag="ec2", seconds=1.0, **facts)
-
-
 JOB = JobSeen(
     id=1,
     name="one",
@@ -42,9 +32,13 @@ JOB = JobSeen(
     failure_reason=None,
     is_retried=False,
     queued_at=AT,
-    started_at=second(2),
-    finished_at=second(5),
+    started_at=AT + timedelta(seconds=2),
+    finished_at=AT + timedelta(seconds=5),
 )
+
+
+def planned(name: str = "one", **facts: Any) -> Planned:
+    return Planned(name=name, tag="ec2", seconds=1.0, **facts)
 
 
 def job(**facts: Any) -> JobSeen:
@@ -53,8 +47,9 @@ def job(**facts: Any) -> JobSeen:
 
 
 def machine(number: int = 1, *, gone: float = 6) -> Lived:
+    gone_at = AT + timedelta(seconds=gone)
     return Lived(
-        runner_id=f"rf-{number}", machine_id=f"i-{number}", launched_at=AT, gone_at=second(gone)
+        runner_id=f"rf-{number}", machine_id=f"i-{number}", launched_at=AT, gone_at=gone_at
     )
 
 
@@ -72,12 +67,12 @@ GOOD = Evidence(
 )
 
 
-def row(*, wait_at_most_s: float | None = None, **facts: Any) -> Row:
-    return judge("fault", 7, replace(GOOD, **facts), wait_at_most_s=wait_at_most_s)
+def row(*, seed: int = 7, wait_at_most_s: float | None = None, **facts: Any) -> Row:
+    return judge("fault", seed, replace(GOOD, **facts), wait_at_most_s=wait_at_most_s)
 
 
 def test_a_good_run_is_counted_and_has_no_problem() -> None:
-    good = row()
+    good = row(wait_at_most_s=2.0)
     assert good.ok
     assert (good.fault, good.seed, good.jobs, good.finished) == ("fault", 7, 1, 1)
     assert (good.longest_wait_s, good.launched, good.surplus_machine_s) == (2.0, 1, 1.0)
@@ -85,33 +80,28 @@ def test_a_good_run_is_counted_and_has_no_problem() -> None:
 
 
 NOT_TAKEN = {"started_at": None, "finished_at": None}
+STUCK = [
+    *(
+        ([job(status=status, **NOT_TAKEN)], f"one (job 1) is {status}, should be success")
+        for status in ("created", "pending", "running", "failed", "canceled")
+    ),
+    (
+        [job(status="failed", failure_reason="runner_system_failure")],
+        "one (job 1) is failed, runner_system_failure, should be success",
+    ),
+    ([], "one is missing, should be success"),
+]
 
 
-@pytest.mark.parametrize(
-    ("jobs", "problem"),
-    [
-        *(
-            ([job(status=status, **NOT_TAKEN)], f"one (job 1) is {status}, should be success")
-            for status in ("created", "pending", "running", "failed", "canceled")
-        ),
-        (
-            [job(status="failed", failure_reason="runner_system_failure")],
-            "one (job 1) is failed, runner_system_failure, should be success",
-        ),
-        ([], "one is missing, should be success"),
-    ],
-)
+@pytest.mark.parametrize(("jobs", "problem"), STUCK)
 def test_a_job_that_did_not_end_as_it_must_is_stuck(jobs: list[JobSeen], problem: str) -> None:
     bad = row(jobs=jobs)
     assert (bad.finished, bad.stuck, bad.ok, bad.problems) == (0, 1, False, (problem,))
 
 
-def test_the_newest_job_of_a_name_counts() -> None:
+def test_the_newest_job_of_a_name_counts_in_each_pipeline() -> None:
     lost = job(status="canceled", is_retried=True, runner="rf-dead")
-    assert row(jobs=[lost, job(id=2)], dead=frozenset({"rf-dead"})).ok
-
-
-def test_jobs_of_one_name_in_two_pipelines_are_two_jobs() -> None:
+    assert row(jobs=[job(id=2), lost], dead=frozenset({"rf-dead"})).ok
     both = row(planned=[(3, [planned()]), (4, [planned()])], jobs=[job()])
     assert (both.jobs, both.finished, both.stuck) == (2, 1, 1)
 
@@ -121,11 +111,8 @@ def test_jobs_of_one_name_in_two_pipelines_are_two_jobs() -> None:
 )
 def test_a_job_may_be_meant_to_end_otherwise(ends: frozenset[str], status: str) -> None:
     assert unfinished([(PIPELINE, [planned(ends=ends)])], [job(status=status)]) == []
-
-
-@pytest.mark.parametrize(("status", "over"), [("success", True), ("running", False)])
-def test_last_states(status: str, over: bool) -> None:
-    assert is_over(job(status=status)) is over
+    assert is_over(job(status=status))
+    assert not is_over(job(status="running"))
 
 
 AT_WORK = [EndedMachines(machine_ids=("i-1", "i-2"), at_work={1: "rf-1"})]
@@ -135,12 +122,8 @@ CANCELLED = [job(status="canceled", is_retried=True), job(id=2)]
 @pytest.mark.parametrize(
     ("facts", "problem"),
     [
-        pytest.param(
-            {"ended": AT_WORK}, "the fleet ended i-1 while job 1 ran on rf-1", id="its machine"
-        ),
-        pytest.param(
-            {"jobs": CANCELLED}, "the fleet cancelled job 1 (one) on rf-1", id="the job itself"
-        ),
+        ({"ended": AT_WORK}, "the fleet ended i-1 while job 1 ran on rf-1"),
+        ({"jobs": CANCELLED}, "the fleet cancelled job 1 (one) on rf-1"),
     ],
 )
 def test_a_job_that_the_fleet_ended_at_work_counts(facts: dict[str, Any], problem: str) -> None:
@@ -151,29 +134,28 @@ def test_a_job_that_the_fleet_ended_at_work_counts(facts: dict[str, Any], proble
 @pytest.mark.parametrize(
     "facts",
     [
-        pytest.param({"ended": AT_WORK, "dead": frozenset({"i-1"})}, id="a dead machine"),
-        pytest.param({"ended": AT_WORK, "dead": frozenset({"rf-1"})}, id="a dead runner"),
+        *({"ended": AT_WORK, "dead": frozenset({dead})} for dead in ("i-1", "rf-1")),
         *(
-            pytest.param(
-                {
-                    "lived": [machine(1), machine(2)],
-                    "ended": [EndedMachines(machine_ids=("i-1",), at_work=at_work)],
-                },
-                id=f"no job there: {at_work}",
-            )
-            for at_work in ({}, {1: "rf-2"}, {1: "rf-unknown"}, {1: ""})
+            {"ended": [EndedMachines(machine_ids=("i-1",), at_work=at_work)]}
+            for at_work in ({}, {1: "rf-unknown"}, {1: ""})
         ),
-        pytest.param(
-            {"jobs": CANCELLED, "cancelled": frozenset({PIPELINE})}, id="cancelled by a person"
-        ),
-        pytest.param(
-            {"jobs": [CANCELLED[0], job(id=2, runner="rf-2")], "dead": frozenset({"rf-1"})},
-            id="cancelled on a dead machine",
-        ),
+        {
+            "lived": [machine(1), machine(2)],
+            "ended": [EndedMachines(machine_ids=("i-1",), at_work={1: "rf-2"})],
+        },
+        {"jobs": CANCELLED, "cancelled": frozenset({PIPELINE})},  # by a person
+        {"jobs": [CANCELLED[0], job(id=2, runner="rf-2")], "dead": frozenset({"rf-1"})},
     ],
 )
 def test_no_other_end_counts_as_killed(facts: dict[str, Any]) -> None:
     assert row(**facts).killed_busy == 0
+
+
+TWO_JOBS = {
+    "planned": [(PIPELINE, [planned(), planned("two")])],
+    "jobs": [job(), job(id=2, name="two", finished_at=AT + timedelta(seconds=8))],
+    "lived": [machine(gone=10)],
+}
 
 
 @pytest.mark.parametrize(
@@ -181,15 +163,7 @@ def test_no_other_end_counts_as_killed(facts: dict[str, Any]) -> None:
     [
         pytest.param({"lived": [machine(1), machine(2, gone=10)]}, 11.0, id="all a life, no job"),
         pytest.param({"lived": [machine(gone=4.9)]}, 0.0, id="gone before its job's end"),
-        pytest.param(
-            {
-                "planned": [(PIPELINE, [planned(), planned("two")])],
-                "jobs": [job(), job(id=2, name="two", finished_at=second(8))],
-                "lived": [machine(gone=10)],
-            },
-            2.0,
-            id="after the last of two jobs",
-        ),
+        pytest.param(TWO_JOBS, 2.0, id="after the last of two jobs"),
     ],
 )
 def test_surplus_is_the_time_after_the_last_job(facts: dict[str, Any], surplus_s: float) -> None:
@@ -197,33 +171,26 @@ def test_surplus_is_the_time_after_the_last_job(facts: dict[str, Any], surplus_s
 
 
 def test_the_longest_wait_is_of_any_job_that_was_taken() -> None:
-    early = job(status="failed", is_retried=True, started_at=second(30), finished_at=second(40))
+    at = AT + timedelta(seconds=30)
+    early = job(status="failed", is_retried=True, started_at=at, finished_at=at)
     never = job(id=3, name="never", **NOT_TAKEN)
     assert row(jobs=[early, job(id=2), never]).longest_wait_s == 30.0
     assert row(jobs=[job(status="pending", **NOT_TAKEN)]).longest_wait_s == 0.0
 
 
-def test_a_wait_beyond_the_promise_is_a_problem() -> None:
-    assert row(wait_at_most_s=2.0).ok
-    assert row(wait_at_most_s=1.9).problems == ("a job waited 2.0 s, at most 2 s",)
-
-
-def test_each_kind_of_leak_and_each_broken_promise_is_a_problem() -> None:
-    bad = row(
-        leaked={"instances": 2, "messages": 0, "processes": 1}, broken=("the webhook is off",)
-    )
+def test_each_leak_each_broken_promise_and_a_long_wait_is_a_problem() -> None:
+    leaked = {"instances": 2, "messages": 0, "processes": 1}
+    bad = row(leaked=leaked, broken=("the webhook is off",), wait_at_most_s=1.9)
     assert bad.leaked == 3
-    assert bad.problems == ("2 instances left", "1 processes left", "the webhook is off")
+    assert bad.problems == (
+        *("2 instances left", "1 processes left", "the webhook is off"),
+        "a job waited 2.0 s, at most 2 s",
+    )
 
 
-def test_the_json_has_the_documented_keys_and_reads_back() -> None:
+def test_a_row_reads_back_from_its_json() -> None:
     bad = row(leaked={"instances": 1})
     body = bad.to_json()
-    assert {
-        "fault", "seed", "jobs", "finished", "longest_wait_s", "launched",
-        "surplus_machine_s", "stuck", "leaked", "killed_busy",
-    } <= set(body)  # fmt: skip
-    assert "trail" not in body
     assert Row.of_json(body) == bad
     assert Row.of_json(body | {"trail": ["a"]}).trail == ("a",)
 
@@ -233,3 +200,11 @@ def test_a_run_that_broke_counts_nothing_and_is_not_ok() -> None:
     assert (broken.ok, broken.problems) == (False, ("the run broke: no engine",))
     numbers = {name: value for name, value in broken.to_json().items() if name != "seed"}
     assert {value for value in numbers.values() if isinstance(value, int | float)} == {0}
+
+
+def test_runs_of_a_fault_are_one_line_with_the_seed_of_the_worst() -> None:
+    bad = row(seed=3, leaked={"instances": 2}, jobs=[], injected=0)
+    slow = row(seed=2, jobs=[job(started_at=AT + timedelta(seconds=99))])
+    (line,) = by_fault([slow, bad])
+    assert (line.seed, line.ok, line.longest_wait_s) == (3, False, 99.0)
+    assert (line.runs, line.struck, line.stuck, line.leaked) == (2, 1, 1, 2)

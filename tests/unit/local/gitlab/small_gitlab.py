@@ -44,11 +44,9 @@ class Ear:
         self.pipelines: list[Status] = []
 
     def job_moved(self, job: Job) -> None:
-        """Record the job and its present state."""
         self.jobs.append((job, job.status))
 
     def pipeline_moved(self, pipeline: Pipeline) -> None:
-        """Record the pipeline's status."""
         self.pipelines.append(pipeline.status)
 
     def heard_of(self, name: str) -> list[str]:
@@ -187,15 +185,18 @@ class SmallGitLab:
 def check_shape(value: Any, shape: Any, at: str) -> None:
     """`value` has the keys of `shape` and no others, each of its type.
 
-    A shape is a tuple of types, a dict for an object, a list of one shape for a list, not empty.
+    A shape is `str`, or `str or null`; a dict for an object, a list of one shape
+    for a list that is not empty, `list` for any; a key `a b` stands for both.
     """
     if isinstance(shape, dict):
-        assert set(value) == set(shape), at
-        for key, wanted in shape.items():
+        keys = {key: wanted for names, wanted in shape.items() for key in names.split()}
+        assert set(value) == set(keys), at
+        for key, wanted in keys.items():
             check_shape(value[key], wanted, f"{at}.{key}")
     elif isinstance(shape, list):
         assert value, at
         for item in value:
             check_shape(item, shape[0], at)
     else:
-        assert type(value) in shape, at
+        kinds = shape.replace("null", "NoneType").split(" or ")
+        assert type(value).__name__ in kinds, at

@@ -1,4 +1,4 @@
-"""The head of a push, and remarks in the answer to it."""
+"""The head of a push, the refs that it changes, and remarks in the answer to it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import io
 import pytest
 
 from local.gitlab.git_protocol import Push, add_remarks, read_push
+from local.gitlab.model import NO_SHA
+from local.gitlab.trigger import changed_refs
 
 OLD, NEW = b"0" * 40, b"4" * 40
 COMMAND = OLD + b" " + NEW + b" refs/heads/main"
@@ -67,3 +69,14 @@ def test_remarks_stand_before_the_final_flush(
     reply: bytes, lines: list[str], expected: bytes
 ) -> None:
     assert add_remarks(reply, lines) == expected
+
+
+A, B = "a" * 40, "b" * 40
+
+
+def test_a_push_changes_branches_and_tags_that_are_new_or_moved() -> None:
+    before = {"refs/heads/a": A, "refs/heads/same": A, "refs/heads/deleted": A}
+    after = {"refs/heads/a": B, "refs/heads/b/c": B, "refs/heads/same": A}
+    after |= {"refs/pipelines/1": A, "refs/tags/v1": A}
+    refs = [(c.short_name, c.old, c.new, c.is_tag) for c in changed_refs(before, after)]
+    assert refs == [("a", A, B, False), ("b/c", NO_SHA, B, False), ("v1", NO_SHA, A, True)]

@@ -53,23 +53,3 @@ def test_a_token_does_no_more_than_its_user(desk: Desk) -> None:
     assert not user_may_read(job, project)
     project.members[job.user.id] = Role.REPORTER
     assert user_may_read(job, project)
-
-
-def test_the_lists_are_shown_and_know_what_is_in_them(desk: Desk) -> None:
-    sibling(desk)
-    assert desk.answer("GET", SCOPE) == {"inbound_enabled": True, "outbound_enabled": False}
-    desk.answer("POST", f"{SCOPE}/allowlist", json={"target_project_id": 1})
-    desk.answer("POST", f"{SCOPE}/groups_allowlist", json={"target_group_id": 1})
-    assert {item["id"] for item in desk.answer("GET", f"{SCOPE}/allowlist")} == {1, 2}
-    assert [item["id"] for item in desk.answer("GET", f"{SCOPE}/groups_allowlist")] == [1]
-    for path, body, status in (
-        ("allowlist", {"target_project_id": 1}, 422),
-        ("allowlist", {"target_project_id": 9}, 404),
-        ("groups_allowlist", {"target_group_id": 1}, 422),
-        ("groups_allowlist", {"target_group_id": 9}, 404),
-    ):
-        assert desk.call("POST", f"{SCOPE}/{path}", json=body).status_code == status
-    for path in ("allowlist/9", "groups_allowlist/9"):
-        assert desk.call("DELETE", f"{SCOPE}/{path}").status_code == 404
-    _, token = desk.person(Role.MAINTAINER)
-    assert desk.call("GET", SCOPE, token=token).status_code == 404

@@ -64,22 +64,12 @@ def follow(query: str) -> list[list[int]]:
 @pytest.mark.parametrize(
     ("query", "pages"),
     [
-        pytest.param("per_page=3", [[7, 6, 5], [4, 3, 2], [1]], id="offset, newest first"),
-        pytest.param("per_page=3&sort=asc", [[1, 2, 3], [4, 5, 6], [7]], id="offset, ascending"),
-        pytest.param("", [[7, 6, 5, 4, 3, 2, 1]], id="twenty by default"),
-        pytest.param(
-            "pagination=keyset&order_by=id&per_page=3",
-            [[7, 6, 5], [4, 3, 2], [1]],
-            id="keyset, newest first",
-        ),
-        pytest.param(
-            "pagination=keyset&order_by=id&sort=asc&per_page=4",
-            [[1, 2, 3, 4], [5, 6, 7]],
-            id="keyset, ascending",
-        ),
-        pytest.param(
-            "pagination=keyset&per_page=7&sort=asc", [[1, 2, 3, 4, 5, 6, 7]], id="one full page"
-        ),
+        ("per_page=3", [[7, 6, 5], [4, 3, 2], [1]]),
+        ("per_page=3&sort=asc", [[1, 2, 3], [4, 5, 6], [7]]),
+        ("", [[7, 6, 5, 4, 3, 2, 1]]),  # twenty by default
+        ("pagination=keyset&order_by=id&per_page=3", [[7, 6, 5], [4, 3, 2], [1]]),
+        ("pagination=keyset&order_by=id&sort=asc&per_page=4", [[1, 2, 3, 4], [5, 6, 7]]),
+        ("pagination=keyset&per_page=7&sort=asc", [[1, 2, 3, 4, 5, 6, 7]]),  # one full page
     ],
 )
 def test_the_links_lead_through_every_item_once(query: str, pages: list[list[int]]) -> None:

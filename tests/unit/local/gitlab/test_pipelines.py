@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,24 +28,7 @@ NEWER = replace(commit(), sha="5" * 40)
 GRACEFUL = Options(cancels_gracefully=True)
 SYSTEM = RetrySpec(max=2, when=("runner_system_failure", "stuck_or_timeout_failure"))
 
-BUILD, LINT, UNIT = job("build", "build"), job("lint", "build"), job("unit")
-SHIP = job("ship", "deploy")
-AFTER = (
-    UNIT,
-    job("report", "after", when="on_failure"),
-    job("clean", "after", when="always"),
-    job("last", "after"),
-)
-ALLOWED = job("lint", "build", allow_failure=True)
-RETRIED = job("build", "build", retry=1)
-NEEDING = job("quick", needs=["build"])
-LAST = job("ship", "deploy", needs=["unit"])
-CHAIN = (job("a"), job("b", needs=["a"]), job("c", needs=["b"]), job("other"))
-BOTH = (job("a"), job("b"), job("both", needs=["a", "b"]))
-LINE = tuple(job(name, resource_group="production") for name in ("a", "b", "c"))
-GATE = job("gate", "build", when="manual")
-OPTIONAL = job("gate", "build", when="manual", allow_failure=True)
-LATER = job("later", "build", when="delayed", start_in_s=90)
+UNIT, SHIP = job("unit"), job("ship", "deploy")
 ENDS = {"end": Status.SUCCESS, "fail": Status.FAILED}
 
 
@@ -83,98 +67,39 @@ def capable(site: SmallGitLab) -> SmallGitLab:
     return site
 
 
-@pytest.mark.parametrize(
-    ("jobs", "steps", "expected"),
-    [
-        # stages
-        ((BUILD, LINT, UNIT), "", "pending pending created | pending"),
-        ((BUILD, LINT, UNIT), "end build", "success pending created | running"),
-        ((BUILD, LINT, UNIT), "end build, end lint", "success success pending | running"),
-        ((BUILD, UNIT), "end build, end unit", "success success | success"),
-        ((SHIP, BUILD), "", "created pending | pending"),
-        ((BUILD, UNIT, SHIP), "fail build", "failed skipped skipped | failed"),
-        ((ALLOWED, UNIT), "fail lint, end unit", "failed success | success"),
-        (AFTER, "fail unit", "failed pending pending skipped | running"),
-        (AFTER, "fail unit, end report, end clean", "failed success success skipped | failed"),
-        (AFTER, "end unit", "success skipped pending pending | running"),
-        # manual and delayed jobs
-        ((OPTIONAL, UNIT), "", "manual pending | pending"),
-        ((OPTIONAL, UNIT), "end unit", "manual success | success"),
-        ((GATE, UNIT), "", "manual created | manual"),
-        ((GATE, UNIT), "play gate", "pending created | pending"),
-        ((LATER,), "", "scheduled | scheduled"),
-        ((LATER,), "play later", "pending | pending"),
-        # needs
-        ((BUILD, job("docs", "deploy", needs=[])), "", "pending pending | pending"),
-        ((BUILD, LINT, NEEDING, UNIT), "end build", "success pending pending created | running"),
-        (CHAIN, "", "pending created created pending | pending"),
-        (CHAIN, "fail a", "failed skipped skipped pending | running"),
-        (BOTH, "end a", "success pending created | running"),
-        (BOTH, "end a, end b", "success success pending | running"),
-        ((job("a", needs=[NeedSpec(job="absent", optional=True)]),), "", "pending | pending"),
-        ((OPTIONAL, job("next", needs=["gate"])), "", "manual skipped | skipped"),
-        ((ALLOWED, job("next", needs=["lint"])), "fail lint", "failed pending | pending"),
-        ((BUILD, NEEDING, SHIP), "end build", "success pending created | running"),
-        ((BUILD, NEEDING, SHIP), "end build, end quick", "success success pending | running"),
-        # resource groups: one job at a time, in order of arrival
-        (LINE, "", "pending waiting_for_resource waiting_for_resource | running"),
-        (LINE, "end a", "success pending waiting_for_resource | running"),
-        (LINE, "fail a", "failed pending waiting_for_resource | running"),
-        (LINE, "cancel a", "canceled pending waiting_for_resource | running"),
-        (LINE, "cancel b, end a", "success canceled pending | running"),
-        ((LINE[0], job("b", resource_group="staging")), "", "pending pending | pending"),
-        ((*LINE[:2], SHIP), "end a", "success pending created | running"),
-        ((*LINE[:2], SHIP), "end a, end b", "success success pending | running"),
-        (
-            (job("a", resource_group="production", retry=1), LINE[1]),
-            "fail a",
-            "waiting_for_resource pending | running",
-        ),
-        # retries by GitLab
-        ((RETRIED, UNIT), "fail build", "pending created | pending"),
-        ((RETRIED, UNIT), "fail build, end build", "success pending | running"),
-        ((job("unit", retry=2),), "cancel unit", "canceled | canceled"),
-        ((job("unit", retry=2),), "take unit, cancel unit", "canceled | canceled"),
-        # retries by people
-        ((BUILD, UNIT, LAST), "fail build", "failed skipped skipped | failed"),
-        ((BUILD, UNIT, LAST), "fail build, retry build", "pending created created | pending"),
-        (
-            (BUILD, UNIT, LAST),
-            "fail build, retry build, end build, end unit, end ship",
-            "success success success | success",
-        ),
-        (CHAIN, "fail a, retry a", "pending created created pending | pending"),
-        ((BUILD, UNIT), "end build, end unit, retry build", "pending success | running"),
-        (
-            (BUILD, UNIT),  # a retry by hand does not wait for earlier stages
-            "end build, fail unit, retry build, retry unit",
-            "pending pending | pending",
-        ),
-        (
-            (BUILD, LINT, UNIT),
-            "end build, fail lint, retry all",
-            "success pending created | running",
-        ),
-        ((BUILD, UNIT), "cancel all, retry all", "pending created | pending"),
-        ((GATE,), "play gate, fail gate, retry gate", "pending | pending"),
-        # cancels
-        ((UNIT, SHIP), "cancel unit", "canceled skipped | canceled"),
-        ((UNIT,), "take unit, cancel unit", "canceled | canceled"),
-        ((UNIT,), "end unit, cancel unit", "success | success"),
-        ((UNIT,), "fail unit, cancel unit", "failed | failed"),
-        (
-            (BUILD, OPTIONAL, LATER, UNIT, job("clean", "after", when="always")),
-            "take build, cancel all",
-            "canceled manual canceled canceled canceled | canceled",
-        ),
-    ],
-)
-def test_after_these_steps_the_states_are(
-    jobs: tuple[JobSpec, ...], steps: str, expected: str
-) -> None:
+TABLE = Path(__file__).with_name("steps.txt").read_text().splitlines()
+
+
+def planned(text: str) -> JobSpec:
+    """The job of `name@stage` and its settings, as in `b@deploy manual allowed needs=a+c?`."""
+    rest: dict[str, Any] = {}
+    first, *settings = text.split()
+    for setting in settings:
+        key, _, value = setting.partition("=")
+        if key == "needs":
+            names = filter(None, value.split("+"))
+            needs = [NeedSpec(job=n.rstrip("?"), optional=n.endswith("?")) for n in names]
+            rest["needs"] = needs
+        elif key == "retry":
+            rest["retry"] = int(value)
+        elif key == "in":
+            rest["resource_group"] = value
+        elif key == "allowed":
+            rest["allow_failure"] = True
+        else:
+            rest |= {"when": key, "start_in_s": 90 if key == "delayed" else None}
+    name, _, stage = first.partition("@")
+    return job(name, stage or "test", **rest)
+
+
+@pytest.mark.parametrize("case", [line for line in TABLE if line and not line.startswith("#")])
+def test_after_these_steps_the_states_are(case: str) -> None:
+    """A line of `steps.txt`: jobs, what happens to them, and their states after it."""
+    before, expected = case.split(" -> ")
+    jobs, _, steps = before.partition(":")
     site = SmallGitLab()
-    pipeline = site.start(*jobs, stages=STAGES)
-    do(site, pipeline, steps)
+    pipeline = site.start(*map(planned, jobs.split(",")), stages=STAGES)
+    do(site, pipeline, steps.strip())
     assert shown(pipeline) == expected
 
 
@@ -219,6 +144,7 @@ BY_TIME = (
     *("stuck_pending_no_matching_runners", "stuck_pending_with_matching_runners"),
     *("no_updates_running", "no_updates_canceling", "job_execution_server_timeout"),
     *("server_timeout_running", "server_timeout_canceling", "no_matching_runner"),
+    "stuck_or_timeout_failure",
 )
 
 
@@ -229,14 +155,13 @@ BY_TIME = (
         ("script_failure", "script_failure", True),
         ("script_failure", "runner_system_failure", False),
         ("runner_system_failure", "script_failure runner_system_failure", True),
-        ("job_execution_timeout", "job_execution_timeout", True),
         ("unknown_failure", "", False),
         *((reason, "stuck_or_timeout_failure", True) for reason in BY_TIME),
-        ("stuck_or_timeout_failure", "stuck_or_timeout_failure", True),
-        ("script_failure", "stuck_or_timeout_failure", False),
-        ("runner_system_failure", "stuck_or_timeout_failure", False),
-        ("job_execution_timeout", "stuck_or_timeout_failure", False),
         *((reason, "runner_system_failure", False) for reason in BY_TIME),
+        *(
+            (reason, "stuck_or_timeout_failure", False)
+            for reason in ("script_failure", "runner_system_failure", "job_execution_timeout")
+        ),
     ],
 )
 def test_retry_catches_the_reasons_that_it_names(reason: str, wanted: str, caught: bool) -> None:

@@ -60,10 +60,9 @@ def test_a_runner_that_never_calls_becomes_stale() -> None:
     assert runners.status(made, NOON + 8 * DAY) == "stale"
 
 
-def test_a_machine_may_leave_out_its_version_or_send_nonsense() -> None:
+@pytest.mark.parametrize("able", [True, False])
+def test_a_machine_says_whether_it_cancels_gracefully(able: bool) -> None:
     runners = Runners(Options())
-    made = new_runner(runners)
-    info = {"version": "19.4.0", "features": {"cancel_gracefully": True}}
-    manager = runners.hear(made, system_id="s_1", info=info, at=NOON)
-    runners.hear(made, system_id="s_1", info={"version": 7}, at=NOON)
-    assert (manager.version, manager.cancels_gracefully) == ("19.4.0", True)
+    info = {"features": {"cancel_gracefully": able}}
+    manager = runners.hear(new_runner(runners), system_id="s_1", info=info, at=NOON)
+    assert manager.cancels_gracefully is able

@@ -17,12 +17,7 @@ BRANCH = {
     "CI_PIPELINE_SOURCE": "push",
     "CI_PROJECT_PATH": "acme/demo",
 }
-TAG = {
-    "CI_COMMIT_TAG": "v1",
-    "CI_COMMIT_REF_NAME": "v1",
-    "CI_PIPELINE_SOURCE": "push",
-    "CI_PROJECT_PATH": "acme/demo",
-}
+TAG = {**BRANCH, "CI_COMMIT_BRANCH": "", "CI_COMMIT_TAG": "v1", "CI_COMMIT_REF_NAME": "v1"}
 MERGE = {"CI_COMMIT_REF_NAME": "topic", "CI_PIPELINE_SOURCE": "merge_request_event"}
 
 
@@ -55,7 +50,6 @@ def read(
 
 
 def read_jobs(text: str, files: Mapping[str, str] | None = None) -> dict[str, JobSpec]:
-    """The jobs of a file by name."""
     return {job.name: job for job in read(text, files=files).jobs}
 
 
@@ -69,14 +63,3 @@ def refusal(text: str, files: Mapping[str, str] | None = None) -> str:
     with pytest.raises(CiError) as caught:
         read(text, files=files)
     return str(caught.value)
-
-
-def job(body: str) -> str:
-    """A file with the job `other` in line 1 and a job whose `body` begins in line 4."""
-    return f"other: {{script: x, stage: build}}\njob:\n  script: x\n  {body}\n"
-
-
-def needing(count: int, stage: str = "build") -> str:
-    """A file whose last job needs `count` others."""
-    jobs = "".join(f"j{n}: {{script: x, stage: {stage}}}\n" for n in range(count))
-    return f"{jobs}all: {{script: x, needs: [{', '.join(f'j{n}' for n in range(count))}]}}\n"

@@ -1,8 +1,12 @@
-"""The values of jobs: keywords, defaults, variables, `parallel` and the workflow."""
+"""The values of jobs: keywords, defaults, variables, `parallel`, links and the workflow."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
+import yaml
 
 from local.gitlab.ci.types import (
     ArtifactSpec,
@@ -16,113 +20,33 @@ from local.gitlab.ci.types import (
 from tests.unit.local.gitlab.ci.ci_text import BRANCH, read, read_job, read_jobs
 
 FILES = {"package-lock.json": "{}", "go.sum": "x"}
-IMAGE = "image: {name: a, entrypoint: [sh, ''], pull_policy: never}"
-PULLED = ImageSpec(name="a", pull_policy=("always", "if-not-present"))
-WITH_OPTIONS = ImageSpec(
-    name="a", executor_options={"docker": {"user": "1001", "platform": "arm64"}}
-)
-SERVICES = """services: [redis, {name: "postgres:16", alias: db, command: [postgres, -c, '1'],
-    entrypoint: [e], variables: {POSTGRES_DB: x, PORT: 1}}]"""
-POSTGRES = ImageSpec(
-    name="postgres:16",
-    alias="db",
-    command=("postgres", "-c", "1"),
-    entrypoint=("e",),
-    variables={"POSTGRES_DB": "x", "PORT": "1"},
-)
-REASONS = (
-    *("always", "unknown_failure", "script_failure", "api_failure", "stuck_or_timeout_failure"),
-    *("runner_system_failure", "runner_unsupported", "stale_schedule", "job_execution_timeout"),
-    *("archived_failure", "unmet_prerequisites", "scheduler_failure", "data_integrity_failure"),
-    "runner_interrupted",
-)
-ENVIRONMENT = """environment: {name: a, url: 'https://$X', action: verify, deployment_tier: testing,
-    auto_stop_in: 1 day}"""
-VERIFIED = EnvironmentSpec(
-    name="a", url="https://$X", action="verify", tier="testing", auto_stop_in="1 day"
-)
-ARTIFACTS = """artifacts: {paths: [a], exclude: ['**/*.o'], untracked: true, when: always,
-    expire_in: 1 week, name: $CI_JOB_NAME}"""
-KEPT = ArtifactSpec(
-    name="$CI_JOB_NAME",
-    paths=("a",),
-    exclude=("**/*.o",),
-    untracked=True,
-    when="always",
-    expire_in="1 week",
-)
-REPORTS = """artifacts: {reports: {junit: [a.xml, b.xml], dotenv: build.env,
-    coverage_report: {coverage_format: cobertura, path: c.xml}}}"""
-REPORTED = ArtifactSpec(
-    reports={"junit": ("a.xml", "b.xml"), "dotenv": ("build.env",), "cobertura": ("c.xml",)}
-)
-CACHE = """cache: {key: $CI_COMMIT_REF_SLUG, paths: [a], untracked: true, policy: pull,
-    when: on_failure, fallback_keys: [main, other], unprotect: true}"""
-CACHED = CacheSpec(
-    key="$CI_COMMIT_REF_SLUG",
-    paths=("a",),
-    untracked=True,
-    policy="pull",
-    when="on_failure",
-    fallback_keys=("main", "other"),
-    unprotect=True,
-)
-
-KEYWORDS = [
-    ("before_script: [a, [b]]", "script", ("a", "b", "x")),
-    ("before_script: a", "script", ("a", "x")),
-    ("after_script: [d]", "after_script", ("d",)),
-    ("hooks: {pre_get_sources_script: [a, b]}", "before_sources", ("a", "b")),
-    ("image: alpine", "image", ImageSpec(name="alpine")),
-    (IMAGE, "image", ImageSpec(name="a", entrypoint=("sh", ""), pull_policy=("never",))),
-    ("image: {name: a, pull_policy: [always, if-not-present]}", "image", PULLED),
-    ("image: {name: a, docker: {user: '1001', platform: arm64}}", "image", WITH_OPTIONS),
-    (SERVICES, "services", (ImageSpec(name="redis"), POSTGRES)),
-    ("retry: 2", "retry", RetrySpec(max=2, when=("always",))),
-    ("retry: {when: always}", "retry", RetrySpec(max=0)),
-    ("retry: {max: 1, when: api_failure}", "retry", RetrySpec(max=1, when=("api_failure",))),
-    (f"retry: {{when: [{', '.join(REASONS)}]}}", "retry", RetrySpec(when=REASONS)),
-    ("retry: {exit_codes: [137, 255]}", "retry", RetrySpec(when=(), exit_codes=(137, 255))),
-    ("needs: []", "needs", ()),
-    ("needs: [other]", "needs", (NeedSpec(job="other"),)),
-    ("needs: {job: other}", "needs", (NeedSpec(job="other"),)),
-    ("needs: [{job: other, artifacts: false}]", "needs", (NeedSpec(job="other", artifacts=False),)),
-    ("needs: [{job: other, optional: true}]", "needs", (NeedSpec(job="other", optional=True),)),
-    ("needs: [{job: ghost, optional: true}]", "needs", ()),
-    ("allow_failure: true", "allow_failure", True),
-    ("allow_failure: false", "allow_failure", False),
-    ("allow_failure: {exit_codes: 137}", "allow_failure", False),
-    ("allow_failure: {exit_codes: 137}", "allow_failure_exit_codes", (137,)),
-    ("allow_failure: {exit_codes: [1, 300]}", "allow_failure_exit_codes", (1, 300)),
-    ("environment: review/$UNKNOWN", "environment", EnvironmentSpec(name="review/$UNKNOWN")),
-    ("environment: a/$CI_COMMIT_BRANCH", "environment", EnvironmentSpec(name="a/main")),
-    (ENVIRONMENT, "environment", VERIFIED),
-    ("variables: {POOL: big}, tags: [$POOL, x]", "tags", ("big", "x")),
-    ("resource_group: a-$CI_COMMIT_BRANCH", "resource_group", "a-main"),
-    ("artifacts: {}", "artifacts", ()),
-    ("artifacts: {untracked: false}", "artifacts", (ArtifactSpec(),)),
-    ("artifacts: {expire_in: never}", "artifacts", (ArtifactSpec(expire_in="never"),)),
-    (ARTIFACTS, "artifacts", (KEPT,)),
-    (REPORTS, "artifacts", (REPORTED,)),
-    ("pages: {publish: dist}", "artifacts", (ArtifactSpec(paths=("dist",)),)),
-    ("pages: true, artifacts: {paths: [public]}", "artifacts", (ArtifactSpec(paths=("public",)),)),
-    ("pages: true, artifacts: {paths: [a]}", "artifacts", (ArtifactSpec(paths=("a", "public")),)),
-    ("cache: {}", "cache", ()),
-    ("cache: []", "cache", ()),
-    ("cache: {paths: [a], untracked: false}", "cache", (CacheSpec(paths=("a",)),)),
-    (CACHE, "cache", (CACHED,)),
-    ("cache: [{key: one}, {key: two}]", "cache", (CacheSpec(key="one"), CacheSpec(key="two"))),
-    ("variables: {POLICY: pull}, cache: {policy: $POLICY}", "cache", (CacheSpec(policy="pull"),)),
-    ("cache: {key: {files: [nope]}}", "cache", (CacheSpec(key="default"),)),
-    ("cache: {key: {files: [nope], prefix: p}}", "cache", (CacheSpec(key="p-default"),)),
-]
+KEYWORDS = Path(__file__).with_name("keywords.txt").read_text().splitlines()
+SPECS = {
+    **{"artifacts": ArtifactSpec, "cache": CacheSpec, "environment": EnvironmentSpec},
+    **{"image": ImageSpec, "services": ImageSpec, "needs": NeedSpec, "retry": RetrySpec},
+}
 
 
-@pytest.mark.parametrize(
-    ("body", "field", "value"), KEYWORDS, ids=[f"{row[1]}-{row[0][:40]}" for row in KEYWORDS]
-)
-def test_a_keyword_gives_the_field_its_value(body: str, field: str, value: object) -> None:
-    assert getattr(read_job(body), field) == value
+def made(field: str, value: Any) -> Any:
+    """The value of a field from its YAML; a map has what differs from the defaults."""
+    if isinstance(value, list):
+        return tuple(made(field, item) for item in value)
+    return SPECS[field](**frozen(value)) if isinstance(value, dict) else value
+
+
+def frozen(value: Any) -> Any:
+    """With tuples for lists."""
+    if isinstance(value, dict):
+        return {key: frozen(item) for key, item in value.items()}
+    return tuple(map(frozen, value)) if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("case", KEYWORDS)
+def test_a_keyword_gives_the_field_its_value(case: str) -> None:
+    """A line of `keywords.txt`: entries of a job, and the field that they set."""
+    body, _, expected = case.partition(" -> ")
+    field, _, value = expected.partition(" ")
+    assert getattr(read_job(body), field) == made(field, yaml.safe_load(value))
 
 
 def test_a_job_of_a_script_alone_has_gitlabs_defaults() -> None:
@@ -253,3 +177,45 @@ def test_a_matrix_makes_every_combination_in_order() -> None:
     assert jobs[4].variables == {"PROVIDER": "own", "REGION": "here"}
     assert [job.tags for job in jobs[2:]] == [("gcp",), ("gcp",), ("own",)]
     assert jobs[4].id_in_parallel == (5, 5)
+
+
+# --- links between jobs
+
+
+def needed(job: JobSpec) -> list[str]:
+    return [need.job for need in job.needs or ()]
+
+
+def test_a_need_is_all_jobs_of_an_entry_or_those_of_a_matrix() -> None:
+    jobs = read_jobs("""
+        numbered: {script: x, parallel: 2}
+        build: {script: x, parallel: {matrix: [{OS: [linux, mac], BITS: 64}]}}
+        all: {script: x, needs: [numbered], dependencies: [numbered]}
+        some:
+          script: x
+          needs: [{job: build, artifacts: false, parallel: {matrix: [{OS: mac, BITS: 64}]}}]
+        name: {script: x, needs: ["build: [linux, 64]"]}
+        own:
+          script: x
+          parallel: {matrix: [{OS: [mac]}]}
+          needs: ["build: [$[[ matrix.OS ]], 64]"]
+    """)
+    assert needed(jobs["all"]) == ["numbered 1/2", "numbered 2/2"]
+    assert jobs["all"].dependencies == ("numbered 1/2", "numbered 2/2")
+    assert needed(jobs["some"]) == ["build: [mac, 64]"]
+    assert [need.artifacts for need in jobs["some"].needs or ()] == [False]
+    assert needed(jobs["name"]) == ["build: [linux, 64]"]
+    assert needed(jobs["own: [mac]"]) == ["build: [mac, 64]"]
+
+
+def test_links_to_excluded_jobs_are_dropped_and_a_trigger_stands_for_those_before_it() -> None:
+    jobs = read_jobs("""
+        lint: {script: x, rules: [{if: $NOPE}]}
+        test: {script: x, needs: [{job: lint, optional: true}], dependencies: [lint]}
+        first: {script: x, stage: build}
+        child: {trigger: a/b}
+        chosen: {trigger: a/b, needs: [child, first]}
+        after: {script: x, stage: deploy, needs: [chosen]}
+    """)
+    assert (jobs["test"].needs, jobs["test"].dependencies) == ((), ())
+    assert needed(jobs["after"]) == ["first"]

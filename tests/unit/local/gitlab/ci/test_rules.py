@@ -106,51 +106,25 @@ def test_a_condition_about_unknown_files_holds(rule: str, is_selected: bool) -> 
     assert (job(f"rules: [{rule}]") is not None) is is_selected
 
 
-GLOBS = [
-    ("a/**/*", "a/f", True),
-    ("a/**/*", "a/b/c/f", True),
-    ("a/**/*", "b/a/f", False),
-    ("**/*.py", "x.py", True),
-    ("**/*.py", "a/.hidden/x.py", True),
-    ("*.py", "a/x.py", False),
-    ("a/*", "a/.f", True),
-    ("a", "a/f", False),
-    ("a", "b/a", False),
-    ("a/**", "a/b/f", False),
-    ("a/**", "a/f", True),
-    ("A/f", "a/f", False),
-    ("{a,b/{c,d}}/f", "b/d/f", True),
-    ("{a,b}/f", "c/f", False),
-    ("a/[fg].txt", "a/g.txt", True),
-    ("a/[!f].txt", "a/f.txt", False),
-    ("a?f", "a/f", False),
-    ("a?f", "abf", True),
-    ("a.f", "axf", False),
-    (r"a\*f", "a*f", True),
-    ("/a/f", "a/f", False),
-]
-
-
 @pytest.mark.parametrize(
-    ("glob", "path", "is_match"), [*GLOBS, ("$CI_COMMIT_BRANCH/*", "main/f", True)]
+    "body",
+    [
+        "rules: [{changes: ['GLOB']}]",
+        "rules: [{exists: ['GLOB']}]",
+        "rules: [{exists: {paths: ['GLOB']}}]",
+        "only: {changes: ['GLOB']}",
+        "except: {changes: ['GLOB']}",
+    ],
 )
-@pytest.mark.parametrize("rule", ["changes: ['{}']", "exists: ['{}']", "exists: {{paths: ['{}']}}"])
-def test_rules_match_globs(rule: str, glob: str, path: str, is_match: bool) -> None:
-    text = f"always: {{script: x}}\njob:\n  script: x\n  rules:\n    - {rule.format(glob)}\n"
-    assert (len(read(text, changes=Changed([path]), paths=[path]).jobs) == 2) is is_match
+def test_conditions_about_files_match_globs(body: str) -> None:
+    def is_selected(glob: str) -> bool:
+        text = f"always: {{script: x}}\njob:\n  script: x\n  {body.replace('GLOB', glob)}\n"
+        return len(read(text, changes=Changed(["main/a/f"]), paths=["main/a/f"]).jobs) == 2
 
-
-@pytest.mark.parametrize(("glob", "path", "is_match"), GLOBS)
-def test_only_and_except_match_globs(glob: str, path: str, is_match: bool) -> None:
-    text = f"always: {{script: x}}\njob:\n  script: x\n  only: {{changes: ['{glob}']}}\n"
-    assert (len(read(text, changes=Changed([path])).jobs) == 2) is is_match
-    text = text.replace("only", "except")
-    assert (len(read(text, changes=Changed([path])).jobs) == 2) is not is_match
-
-
-@pytest.mark.parametrize(("glob", "is_match"), [("docs/", True), ("doc/", False), ("d*/", False)])
-def test_a_glob_of_exists_that_ends_in_a_slash_is_a_folder(glob: str, is_match: bool) -> None:
-    assert (job(f"rules: [{{exists: ['{glob}']}}]", paths=["docs/x/y"]) is not None) is is_match
+    assert is_selected("main/**/f") is ("except" not in body)
+    assert is_selected("main/*") is ("except" in body)
+    if "rules" in body:
+        assert is_selected("$CI_COMMIT_BRANCH/a/*")
 
 
 @pytest.mark.parametrize(

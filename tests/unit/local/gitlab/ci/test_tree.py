@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from local.gitlab.ci.types import CiError
 from tests.unit.local.gitlab.ci.ci_text import Changed, read, read_jobs, refusal
 
 # --- include
@@ -65,6 +66,42 @@ def test_an_error_names_the_included_file(include: str, message: str) -> None:
     assert message in refusal(f"include: {include}", FILES)
 
 
+@pytest.mark.parametrize(
+    ("text", "jobs", "warning"),
+    [
+        ("sast: {variables: {A: b}}", ["job"], "jobs:sast: script is missing"),
+        ("lint: {extends: .lint}", ["job"], "jobs:lint: extends unknown '.lint'"),
+        ("lint: {script: !reference [.x, script]}", ["job"], "could not be found"),
+        (".own: {extends: .x}\nlint: {extends: .own}", ["job"], "'.x'; 'lint' is left out"),
+        ("lint: {script: x, stage: scan}", ["job"], "stage 'scan' does not exist"),
+        ("lint: {script: x, needs: [sast]}", ["lint", "job"], "needs 'sast', but there is"),
+    ],
+)
+def test_an_undefined_name_is_a_warning_only_beside_an_unfetched_include(
+    text: str, jobs: list[str], warning: str
+) -> None:
+    text = f"{text}\njob: {{script: x}}"
+    pipeline = read(f"include: {{template: X.yml}}\n{text}")
+    assert [job.name for job in pipeline.jobs] == jobs
+    (_, message) = pipeline.warnings
+    assert warning in message
+    assert "may be in an include that was not fetched" in message
+    refusal(text)
+
+
+@pytest.mark.parametrize(
+    ("count", "names"),
+    [
+        (1, "include:template 'X0'$"),
+        (4, "include:template 'X0', include:template 'X1', include:template 'X2' and 1 more$"),
+    ],
+)
+def test_an_error_names_the_unfetched_includes_when_no_job_remains(count: int, names: str) -> None:
+    includes = ", ".join(f"{{template: X{n}}}" for n in range(count))
+    with pytest.raises(CiError, match=f"there is no job in it; not fetched here: {names}"):
+        read(f"include: [{includes}]")
+
+
 # --- inputs
 
 TOOL = """spec:
@@ -119,34 +156,27 @@ def test_a_block_in_a_text_is_replaced(block: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("inputs", "message"),
+    ("inputs", "block", "message"),
     [
-        ("", "tool.yml line 3: header:spec:inputs:name: `name` input: required value"),
-        ("name: a, more: b", "the included file knows no input 'more'"),
-        ("name: a, loud: 5", "`loud` input: the value is not a boolean"),
-        ("name: a, tags: b", "`tags` input: the value is not an array"),
-        ("name: a, count: true", "`count` input: the value is not a number"),
-        ("name: a, size: m", "`size` input: 'm' is not among its options"),
-        ("name: a, code: 1a", "`code` input: '1a' does not match"),
+        ("", "", "tool.yml line 3: header:spec:inputs:name: `name` input: required value"),
+        ("name: a, more: b", "", "the included file knows no input 'more'"),
+        ("name: a, loud: 5", "", "`loud` input: the value is not a boolean"),
+        ("name: a, tags: b", "", "`tags` input: the value is not an array"),
+        ("name: a, count: true", "", "`count` input: the value is not a number"),
+        ("name: a, size: m", "", "`size` input: 'm' is not among its options"),
+        ("name: a, code: 1a", "", "`code` input: '1a' does not match"),
+        ("name: a", "inputs.other", "unknown interpolation `inputs.other`; there are inputs.name"),
+        ("name: a", "inputs.tags[2]", "`inputs.tags[2]`: there is no item 2"),
+        ("name: a", "inputs.name[0]", "`inputs.name[0]`: there is no item 0"),
+        ("name: a", "inputs.name | shout", "no function matching `shout`; there are truncate(a,b)"),
+        ("name: a", "inputs.count | posix_escape", "posix_escape takes a string"),
+        ("name: a", "inputs.name | a | b | c | d", "too many functions"),
     ],
 )
-def test_an_input_of_the_wrong_kind_is_refused(inputs: str, message: str) -> None:
-    assert message in refusal(*tool(inputs))
-
-
-@pytest.mark.parametrize(
-    ("block", "message"),
-    [
-        ("inputs.other", "unknown interpolation `inputs.other`; there are inputs.name"),
-        ("inputs.tags[2]", "`inputs.tags[2]`: there is no item 2"),
-        ("inputs.name[0]", "`inputs.name[0]`: there is no item 0"),
-        ("inputs.name | shout", "no function matching `shout`; there are truncate(a,b)"),
-        ("inputs.count | posix_escape", "posix_escape takes a string"),
-        ("inputs.name | a | b | c | d", "too many functions"),
-    ],
-)
-def test_a_block_that_gitlab_cannot_interpolate_is_refused(block: str, message: str) -> None:
-    assert message in refusal(*tool(script=f"$[[ {block} ]]"))
+def test_an_input_of_the_wrong_kind_and_a_wrong_block_are_refused(
+    inputs: str, block: str, message: str
+) -> None:
+    assert message in refusal(*tool(inputs, script=f"$[[ {block or 'inputs.name'} ]]"))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import yaml
 
 from local.gitlab.ci.types import EnvironmentSpec
 from local.gitlab.engine import JobEnd
@@ -27,48 +28,35 @@ from tests.unit.local.gitlab.small_gitlab import (
 BASE = "http://gitlab.example.com:8080"
 
 # The example of the documentation as a shape.
-TEXT, MAYBE_TEXT, MAYBE_NUMBER = (str,), (str, type(None)), (float, type(None))
-SHAPE: dict[str, Any] = {
-    **dict.fromkeys(("object_kind", "ref", "before_sha", "sha"), TEXT),
-    **dict.fromkeys(("build_name", "build_stage", "build_status", "build_created_at"), TEXT),
-    **dict.fromkeys(("build_created_at_iso", "project_name"), TEXT),
-    **dict.fromkeys(("build_started_at", "build_finished_at"), MAYBE_TEXT),
-    **dict.fromkeys(("build_started_at_iso", "build_finished_at_iso"), MAYBE_TEXT),
-    **dict.fromkeys(("build_duration", "build_queued_duration"), MAYBE_NUMBER),
-    **dict.fromkeys(("retries_count", "build_id", "pipeline_id", "project_id"), (int,)),
-    **dict.fromkeys(("tag", "build_allow_failure"), (bool,)),
-    "build_failure_reason": MAYBE_TEXT,
-    "user": {"id": (int,), **dict.fromkeys(("name", "username", "avatar_url", "email"), TEXT)},
-    "commit": {
-        "id": (int,),
-        "name": MAYBE_TEXT,
-        **dict.fromkeys(("sha", "message", "author_name", "author_email"), TEXT),
-        **dict.fromkeys(("author_url", "status"), TEXT),
-        "duration": (int, type(None)),
-        **dict.fromkeys(("started_at", "finished_at"), MAYBE_TEXT),
-        **dict.fromkeys(("started_at_iso", "finished_at_iso"), MAYBE_TEXT),
-    },
-    "repository": {
-        **dict.fromkeys(("name", "url", "description", "homepage"), TEXT),
-        **dict.fromkeys(("git_http_url", "git_ssh_url"), TEXT),
-        "visibility_level": (int,),
-    },
-    "project": {
-        "id": (int,),
-        **dict.fromkeys(("name", "description", "web_url", "git_ssh_url"), TEXT),
-        **dict.fromkeys(("git_http_url", "namespace", "path_with_namespace"), TEXT),
-        "default_branch": TEXT,
-        **dict.fromkeys(("avatar_url", "ci_config_path"), MAYBE_TEXT),
-        "visibility_level": (int,),
-    },
-    "environment": (type(None),),
-}
-RUNNER = {
-    "id": (int,),
-    **dict.fromkeys(("description", "runner_type"), TEXT),
-    **dict.fromkeys(("active", "is_shared"), (bool,)),
-    "tags": (list,),
-}
+SHAPE = yaml.safe_load("""
+object_kind ref before_sha sha build_name build_stage build_status: str
+build_created_at build_created_at_iso project_name: str
+build_started_at build_finished_at build_started_at_iso build_finished_at_iso: str or null
+build_duration build_queued_duration: float or null
+retries_count build_id pipeline_id project_id: int
+tag build_allow_failure: bool
+build_failure_reason environment: str or null
+user: {id: int, name username avatar_url email: str}
+commit:
+  id: int
+  sha message author_name author_email author_url status: str
+  name started_at finished_at started_at_iso finished_at_iso: str or null
+  duration: int or null
+repository:
+  name url description homepage git_http_url git_ssh_url: str
+  visibility_level: int
+project:
+  id visibility_level: int
+  name description web_url git_ssh_url git_http_url namespace path_with_namespace: str
+  default_branch: str
+  avatar_url ci_config_path: str or null
+""")
+RUNNER = yaml.safe_load("""
+id: int
+description runner_type: str
+active is_shared: bool
+tags: list
+""")
 
 
 def body_of(site: SmallGitLab, job: Job | JobMoment) -> Json:
@@ -119,30 +107,31 @@ def test_durations_are_seconds_and_null_until_they_are_known() -> None:
         for body in bodies
     ]
     assert durations == [(None, None, None), (0.0, None, None), (3.0, 0.0, None), (3.0, 7.0, 7)]
-    assert bodies[3]["build_failure_reason"] == "script_failure"
-    assert bodies[3]["build_created_at"] == "2026-08-20 12:00:00 UTC"
-    assert bodies[3]["build_finished_at"] == "2026-08-20 12:00:10 UTC"
-    assert bodies[3]["build_finished_at_iso"] == "2026-08-20T12:00:10Z"
     assert bodies[1]["build_started_at"] is None
-    commit = bodies[3]["commit"]
-    assert (commit["author_name"], commit["author_email"]) == ("Dana Roe", "dana@example.com")
-    assert (commit["message"], commit["status"]) == ("Speed up tests\n", "failed")
-    assert commit["started_at"] == "2026-08-20 12:00:03 UTC"
-    assert commit["finished_at_iso"] == "2026-08-20T12:00:10Z"
+    last = bodies[3]
+    assert last["build_failure_reason"] == "script_failure"
+    assert last["build_created_at"] == "2026-08-20 12:00:00 UTC"
+    assert last["build_finished_at"] == "2026-08-20 12:00:10 UTC"
+    assert last["build_finished_at_iso"] == "2026-08-20T12:00:10Z"
+    shown = ("author_name", "author_email", "message", "status", "started_at", "finished_at_iso")
+    assert [last["commit"][name] for name in shown] == [
+        *("Dana Roe", "dana@example.com", "Speed up tests\n", "failed"),
+        *("2026-08-20 12:00:03 UTC", "2026-08-20T12:00:10Z"),
+    ]
 
 
 def test_values_and_oddities_of_a_pending_job() -> None:
     site = SmallGitLab()
     site.start(job_spec("first"))
     body = body_of(site, first_job(site))
-    assert (body["object_kind"], body["build_id"], body["build_name"]) == ("build", 2, "unit")
-    assert (body["build_stage"], body["ref"], body["sha"]) == ("test", "main", SHA)
-    assert body["before_sha"] == "0" * 40
-    assert body["commit"]["id"] == body["pipeline_id"] == 2  # no sha
-    assert body["commit"]["sha"] == SHA
-    assert body["project_name"] == "Acme / Demo"
+    expected = {
+        **{"object_kind": "build", "build_id": 2, "build_name": "unit", "build_stage": "test"},
+        **{"ref": "main", "sha": SHA, "before_sha": "0" * 40, "pipeline_id": 2},
+        **{"project_name": "Acme / Demo", "build_failure_reason": "unknown_failure"},
+    }
+    assert {name: body[name] for name in expected} == expected
+    assert (body["commit"]["id"], body["commit"]["sha"]) == (2, SHA)  # the pipeline's id
     assert body["project"]["path_with_namespace"] == "acme/demo"
-    assert body["build_failure_reason"] == "unknown_failure"
     assert body["user"]["email"] == "[REDACTED]"
     assert not {"tag_list", "timeout"} & set(body)
 
