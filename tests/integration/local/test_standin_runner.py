@@ -74,6 +74,8 @@ def log_of(coordinator: Coordinator, job_id: int = 1) -> str:
     return coordinator.traces.get(str(job_id), b"").decode()
 
 
+FAILED = "script_failure"
+
 # --- many jobs, one process -------------------------------------------------------------------
 
 
@@ -88,6 +90,12 @@ class Case:
     shows: Sequence[str] = ()
     hides: Sequence[str] = ()
     uploads: bool = False
+
+
+def failing(code: int, *script: str, **more: Any) -> Case:
+    """A job whose script fails before its last line, which is added."""
+    lines = (*script, "echo never")
+    return Case(script=lines, reason=FAILED, code=code, **{"hides": ["never\n"], **more})
 
 
 def variable(key: str, value: str, **more: bool) -> dict[str, Any]:
@@ -131,7 +139,6 @@ REFERRED = [
     variable("SELF", "x$SELF"),
     *(variable(f"R{n}", value) for n, value in enumerate(REFERENCES)),
 ]
-FAILED = "script_failure"
 TIMEOUT = "job_execution_timeout"
 MAKE_OUT = "rm -rf out; mkdir out; echo > out/f"
 AFTER = ("echo after $CI_JOB_STATUS $X.", "exit 4")
@@ -148,13 +155,7 @@ CACHE = {"key": "k-$CI_PROJECT_PATH", "paths": ["kept"], "policy": "pull-push"}
 PULLED = {"key": "topic", "paths": ["kept"], "policy": "pull", "fallback_keys": ["k-acme/demo"]}
 CASES = {
     "a job succeeds": Case(script=["echo täglich"], shows=["täglich\n"]),
-    "a failing script": Case(
-        script=["exit 3", "echo never"],
-        reason=FAILED,
-        code=3,
-        shows=["ERROR: Job failed: exit status 3"],
-        hides=["never\n"],
-    ),
+    "a failing script": failing(3, "exit 3", shows=["ERROR: Job failed: exit status 3"]),
     "commands are green": Case(
         script=['echo "it\'s $((40 + 2))"', "if true; then\n  echo inner\nfi"],
         shows=[
@@ -164,16 +165,10 @@ CASES = {
             ":step_script\r\033[0K",
         ],
     ),
-    "a pipe fails by its first command": Case(
-        script=["false | true", "echo never"], reason=FAILED, code=1, hides=["never\n"]
-    ),
-    "a line fails in the middle": Case(
-        script=["(exit 1); true", "echo never"], reason=FAILED, code=1, hides=["never\n"]
-    ),
-    "a block fails in the middle": Case(
-        script=["cat no-file\ntrue", "echo never"], reason=FAILED, code=1, hides=["never\n"]
-    ),
-    "a command's own code is 1": Case(script=["bash -c 'exit 7'"], reason=FAILED, code=1),
+    "a pipe fails by its first command": failing(1, "false | true"),
+    "a line fails in the middle": failing(1, "(exit 1); true"),
+    "a block fails in the middle": failing(1, "cat no-file\ntrue"),
+    "a command's own code is 1": failing(1, "bash -c 'exit 7'"),
     "one shell without input": Case(
         script=["cd /; X=kept", "echo $PWD $X; read line || echo no input"],
         shows=["/ kept\nno input\n"],
@@ -198,20 +193,10 @@ CASES = {
     ),
     "hard variables": Case(
         script=["echo $HARD"],
-        job={
-            "variables": [
-                variable("HARD", 'it\'s "$HOME"\nline two', raw=True),
-            ]
-        },
+        job={"variables": [variable("HARD", 'it\'s "$HOME"\nline two', raw=True)]},
         shows=['\nit\'s "$HOME" line two\n'],
     ),
-    "a name that bash does not take": Case(
-        script=["echo never"],
-        job={"variables": [variable("not-a-name", "x")]},
-        reason=FAILED,
-        code=1,
-        hides=["never\n"],
-    ),
+    "a name that bash does not take": failing(1, job={"variables": [variable("not-a-name", "x")]}),
     "which of two variables counts": Case(
         script=["echo $OWN $BOTH $CI_SERVER; echo $CI_PROJECT_DIR", "echo $CI_RUNNER_VERSION"],
         job={
@@ -237,12 +222,8 @@ CASES = {
         job={"after_script": AFTER},
         shows=["after success .\n", "after_script failed, but job will continue unaffected"],
     ),
-    "after_script after a failure": Case(
-        script=["exit 2"],
-        job={"after_script": AFTER},
-        reason=FAILED,
-        code=2,
-        shows=["after failed .\n"],
+    "after_script after a failure": failing(
+        2, "exit 2", job={"after_script": AFTER}, shows=["after failed .\n"]
     ),
     "open output keeps the job open": Case(
         script=["(sleep 1; echo late) & echo begun"], shows=["begun\nlate\n"]
@@ -258,15 +239,9 @@ CASES = {
         hides=["late\n"],
     ),
     "TERM to its own shell": Case(script=["kill -TERM $$", "echo goes on"], shows=["goes on\n"]),
-    "TERM keeps the script's code": Case(
-        script=["kill -TERM $$", "echo goes on; exit 3"], reason=FAILED, code=3
-    ),
-    "HUP keeps the script's code": Case(
-        script=["kill -HUP $$", "echo goes on; false"], reason=FAILED, code=1
-    ),
-    "TERM to the inner shell": Case(
-        script=["kill -TERM $BASHPID", "echo never"], reason=FAILED, code=143, hides=["never\n"]
-    ),
+    "TERM keeps the script's code": failing(3, "kill -TERM $$", "echo goes on; exit 3"),
+    "HUP keeps the script's code": failing(1, "kill -HUP $$", "echo goes on; false"),
+    "TERM to the inner shell": failing(143, "kill -TERM $BASHPID"),
     "a killed shell": Case(
         script=["kill -KILL $$"], reason=FAILED, shows=["Job failed: signal: killed"]
     ),
@@ -297,22 +272,22 @@ CASES = {
         shows=["nothing: no matching files", "No files to upload"],
     ),
     "artifacts of an earlier job": Case(
-        script=["cat out/from-earlier.txt; readlink out/link; stat -c %a out/tool"],
+        script=[
+            "cat out/from-earlier.txt; readlink out/link; stat -c %a out/tool",
+            "echo old > ../kept; ln -sf ../../kept out/from-earlier.txt",
+        ],
         job={"dependencies": [earlier(901), {**earlier(903), "artifacts_file": {}}]},
         shows=["hello from earlier\nnowhere\n750\n"],
     ),
-    "a broken archive": Case(
-        script=["echo never"],
-        job={"dependencies": [earlier(902)]},
-        reason=FAILED,
-        code=1,
-        hides=["never\n"],
+    "artifacts take a link's place": Case(
+        script=["cat ../kept out/from-earlier.txt; test ! -L out/from-earlier.txt"],
+        job={"dependencies": [earlier(901)]},
+        shows=["old\nhello from earlier\n"],
     ),
-    "missing artifacts": Case(
-        script=["echo never"],
+    "a broken archive": failing(1, job={"dependencies": [earlier(902)]}),
+    "missing artifacts": failing(
+        1,
         job={"dependencies": [earlier(904)], "after_script": ("echo after",)},
-        reason=FAILED,
-        code=1,
         shows=["Downloading artifacts from coordinator..."],
         hides=["never\n", "after\n"],
     ),
@@ -336,11 +311,10 @@ CASES = {
             "Not uploading cache topic due to policy",
         ],
     ),
-    "a cache after a failure": Case(
-        script=["mkdir -p kept; echo of a failure > kept/f; false"],
+    "a cache after a failure": failing(
+        1,
+        "mkdir -p kept; echo of a failure > kept/f; false",
         job={"cache": [{"key": "failed", "paths": ["kept"], "when": "on_failure"}]},
-        reason=FAILED,
-        code=1,
         shows=["Creating cache failed..."],
     ),
     "the fallback key of a variable": Case(
@@ -457,16 +431,10 @@ def test_jobs_are_asked_for_one_after_another_without_a_pause(shift: Shift) -> N
 
 
 def test_earlier_artifacts_are_fetched_with_the_earlier_jobs_token(shift: Shift) -> None:
-    requests = [
-        item for item in shift.coordinator.requests_of("download") if "/901/" in item.target
-    ]
-    assert [request.target for request in requests] == [
-        "/api/v4/jobs/901/artifacts?direct_download=true"
-    ]
-    assert requests[0].headers["job-token"] == earlier(901)["token"]
-    assert not [
-        item for item in shift.coordinator.requests_of("download") if "/903/" in item.target
-    ]
+    downloads = shift.coordinator.requests_of("download")
+    assert downloads[0].target == "/api/v4/jobs/901/artifacts?direct_download=true"
+    assert downloads[0].headers["job-token"] == earlier(901)["token"]
+    assert not [download for download in downloads if "/903/" in download.target]
 
 
 # --- answers of GitLab ------------------------------------------------------------------------
