@@ -7,7 +7,6 @@ from adapters.aws.clients import Clients
 from fleet.errors import FleetError, Refused
 from fleet.reasons import SENTENCES, Reason
 from fleet.rules.lambda_quota import (
-    UNRESERVED_AT_LEAST,
     USUAL_QUOTA,
     decide_concurrency,
     has_tenants,
@@ -97,7 +96,7 @@ def _concurrency(
         parameters[LIMIT] = str(plan.each)
         notes.append(
             f"each of {sizes * KINDS_OF_POOL} functions of Lambda runners gets {plan.each} of the"
-            f" account's {quota.executions} executions at once; {UNRESERVED_AT_LEAST} are left to"
+            f" account's {quota.executions} executions at once; {plan.left} are left to"
             f" the rest ({LIMIT})"
         )
     if quota.executions < USUAL_QUOTA:

@@ -7,6 +7,7 @@ of their own they leave nothing to the webhook and the orchestrator.
 from dataclasses import dataclass
 
 from fleet.reasons import Reason
+from fleet.rules.quotas import own_share
 
 # Lambda refuses a reservation that leaves less to functions without one. Source: Lambda guide,
 # "Configuring reserved concurrency".
@@ -33,16 +34,24 @@ class ConcurrencyPlan:
     each: int | None
     reason: Reason
     at_once: int  # runners, all functions together, that leave the control plane its share
+    left: int  # executions that all other functions of the account share
 
 
 def decide_concurrency(quota: LambdaQuota, *, functions: int, held: int = 0) -> ConcurrencyPlan:
     """Share the quota among the runner functions. `held`: what they have reserved already."""
-    free = quota.unreserved + held - UNRESERVED_AT_LEAST
+    open_to_all = quota.unreserved + held
+    # What Lambda insists on is the whole account's; the fleet's own functions get theirs on top.
+    free = open_to_all - UNRESERVED_AT_LEAST - own_share(quota.executions)
     each = free // functions if functions else 0
     if each < 1:
-        left = max(1, quota.unreserved + held - CONTROL_PLANE)
-        return ConcurrencyPlan(each=None, reason=Reason.QUOTA_SMALL, at_once=left)
-    return ConcurrencyPlan(each=each, reason=Reason.QUOTA_SHARED, at_once=each * functions)
+        at_once = max(1, open_to_all - CONTROL_PLANE)
+        return ConcurrencyPlan(
+            each=None, reason=Reason.QUOTA_SMALL, at_once=at_once, left=open_to_all
+        )
+    at_once = each * functions
+    return ConcurrencyPlan(
+        each=each, reason=Reason.QUOTA_SHARED, at_once=at_once, left=open_to_all - at_once
+    )
 
 
 def has_tenants(region: str) -> bool:

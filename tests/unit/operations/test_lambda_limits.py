@@ -13,17 +13,23 @@ TENANTS = {"TenantIsolation": "true"}
 @pytest.mark.parametrize(
     ("quota", "given", "before", "reserved", "told"),
     [
-        ((1000, 1000), IMAGE, None, "150", "each of 6 functions"),
-        ((1000, 1000), IMAGE | {"LargestRunner": "2gb"}, None, "450", "each of 2 functions"),
-        ((1000, 300), IMAGE, None, "33", "each of 6 functions"),
+        ((1000, 1000), IMAGE, None, "133", "of 6 functions"),
+        (
+            (1000, 1000),
+            IMAGE | {"LargestRunner": "2gb"},
+            None,
+            "400",
+            "1000 executions at once; 200 are left",
+        ),
+        ((1000, 300), IMAGE, None, "16", "each of 6 functions"),
         ((10, 10), IMAGE, None, None, "ceilings of all Lambda pools together at 4"),
         ((105, 105), IMAGE, None, None, "ceilings of all Lambda pools together at 99"),
-        ((400, 400), IMAGE, None, "50", "may run 400 Lambda functions at once"),
+        ((400, 400), IMAGE, None, "43", "may run 400 Lambda functions at once"),
         ((1000, 1000), {}, None, None, ""),
         ((1000, 1000), {}, {"LambdaImage": ""}, None, ""),
         ((1000, 1000), IMAGE | {"RunnerConcurrency": "7"}, None, None, ""),
         ((1000, 1000), {}, IMAGE | {"RunnerConcurrency": "7"}, None, ""),
-        ((1000, 1000), {}, IMAGE, "150", "each of 6 functions"),
+        ((1000, 1000), {}, IMAGE, "133", "each of 6 functions"),
         ((1000, 1000), IMAGE | {"RunnerConcurrency": ""}, None, None, ""),
     ],
 )
