@@ -8,59 +8,18 @@ import base64
 import json
 import re
 import stat
-import threading
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from local.laptop import Laptop
 
-SAMPLE_EVERY_S = 0.05
 # Whatever looks like a token of GitLab, a signing token or the session of a role of AWS.
 TOKENS = re.compile(
     r"(?:glrt|glpat|glrtr|glcbt)-[\w.-]{16,}|whsec_[\w+/=]{16,}|(?:FwoG|IQoJ)[\w+/=]{40,}"
 )
 KINDS = frozenset({"stack", "log", "table", "history", "function", "instance", "launch", "file"})
 SKEW = timedelta(seconds=2)  # between the clocks of a file system and of this process
-
-
-class Processes:
-    """Arguments and environments of the processes of jobs and machines, while they run."""
-
-    def __init__(self, laptop: Laptop) -> None:
-        self._mark = str(laptop.data).encode()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self.arguments: set[str] = set()  # of every process of the laptop
-        self.of_jobs: set[str] = set()  # environments of jobs
-
-    def __enter__(self) -> "Processes":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._over.wait(SAMPLE_EVERY_S):
-            for folder in Path("/proc").glob("[0-9]*"):
-                self._look(folder)
-
-    def _look(self, folder: Path) -> None:
-        try:
-            arguments, environment = (
-                (folder / "cmdline").read_bytes(),
-                (folder / "environ").read_bytes(),
-            )
-        except OSError:
-            return  # it has ended
-        if self._mark not in arguments and self._mark not in environment:
-            return
-        self.arguments.add(arguments.decode(errors="replace"))
-        if b"CI_JOB_ID=" in environment:
-            self.of_jobs.add(environment.decode(errors="replace"))
 
 
 def out_of_hand(

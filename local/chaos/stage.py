@@ -47,7 +47,6 @@ class Stage:
         keeps_state: bool = False,
         containers: ContainerOptions | None = None,
     ) -> None:
-        self._data = data
         self._containers = containers
         self._periods = periods
         self._keeps_state = keeps_state

@@ -73,10 +73,7 @@ class LambdaContainers(LambdaHost):
 
     def kill_all(self) -> int:
         """End every sandbox, the warm ones too; the number of those at work."""
-        with self._lock:
-            idle, self._warm = self._warm, []
-        for sandbox in idle:
-            sandbox.close()
+        self.end_idle()
         return super().kill_all()
 
     def end_idle(self) -> int:

@@ -1,19 +1,60 @@
 """The main job, end to end: the demo itself, in the process that the tests run in."""
 
 import re
+import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from fleet.model import JobKey
-from local.canaries import TOKENS, Processes, out_of_hand, places, secrets_of
+from local.canaries import TOKENS, out_of_hand, places, secrets_of
 from local.demo.project import EXPECTED, NOBODY, PATH
 from local.demo.run import Demo, DemoResult
 from local.laptop import Laptop
 
 OF_A_JOB = "glcbt-"  # its own token, which Git gets from the runner
 CANARY = "canary-4f1d9c27e06b"  # a masked variable of the demo's project
+SAMPLE_EVERY_S = 0.05
+
+
+class Processes:
+    """Arguments and environments of the processes of jobs and machines, while they run."""
+
+    def __init__(self, laptop: Laptop) -> None:
+        self._mark = str(laptop.data).encode()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self.arguments: set[str] = set()  # of every process of the laptop
+        self.of_jobs: set[str] = set()  # environments of jobs
+
+    def __enter__(self) -> "Processes":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(SAMPLE_EVERY_S):
+            for folder in Path("/proc").glob("[0-9]*"):
+                self._look(folder)
+
+    def _look(self, folder: Path) -> None:
+        try:
+            arguments, environment = (
+                (folder / "cmdline").read_bytes(),
+                (folder / "environ").read_bytes(),
+            )
+        except OSError:
+            return  # it has ended
+        if self._mark not in arguments and self._mark not in environment:
+            return
+        self.arguments.add(arguments.decode(errors="replace"))
+        if b"CI_JOB_ID=" in environment:
+            self.of_jobs.add(environment.decode(errors="replace"))
 
 
 @pytest.fixture(scope="module")

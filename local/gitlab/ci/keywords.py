@@ -276,7 +276,6 @@ def read_environment(spot: Location, known: Mapping[str, str]) -> EnvironmentSpe
         action=entries["action"].one_of(_ACTIONS) if "action" in entries else "start",
         tier=entries["deployment_tier"].one_of(_TIERS) if "deployment_tier" in entries else None,
         on_stop=entries["on_stop"].text() if "on_stop" in entries else None,
-        auto_stop_in=entries["auto_stop_in"].text() if "auto_stop_in" in entries else None,
     )
 
 

@@ -72,7 +72,6 @@ class EnvironmentSpec:
     action: str = "start"  # start | prepare | stop | verify | access
     tier: str | None = None  # production | staging | testing | development | other
     on_stop: str | None = None
-    auto_stop_in: str | None = None  # as written, such as "1 week"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
