@@ -71,6 +71,8 @@ def _show(console: Console, result: BurstResult) -> None:
     console.print(table)
     for name, per_job in result.tally.per_job.items():
         console.print(f"{name:20} {per_job:8.2f} per job")
+    for key, units in result.tally.partitions.items():
+        console.print(cell(f"{units:5.0f} write units in the worst second of {key}"))
     for line in (
         f"{result.finished} of {result.jobs} jobs in {result.seconds:.1f} s "
         f"(all closed after {result.closed_s:.1f} s), "

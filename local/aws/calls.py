@@ -10,17 +10,21 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import Any
 
 from ministack import app
 from ministack.core import iam_evaluator
-from ministack.services import lambda_svc, stepfunctions
+from ministack.services import dynamodb, lambda_svc, stepfunctions
 
+from local.aws.partitions import TRANSACTION, Partitions, Written, paid, refused
 from local.aws.units import PATH, action_of, read_units, write_units
 
 _API_PATH = "/_aws/execute-api/"
 STATES = "states"  # what state machines do themselves
 API = "api"  # the HTTP API's requests
+PARTITIONS = "partitions"  # the worst second of a key, in write units
+_CHANGES: ContextVar[list[Written]] = ContextVar("changes")
 Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 
 
@@ -31,6 +35,7 @@ class Counts:
         """Everything is zero."""
         self._lock = threading.Lock()
         self._numbers: dict[str, Counter[str]] = {}
+        self.partitions = Partitions()
 
     def add(self, kind: str, name: str, by: float = 1) -> None:
         """Count something."""
@@ -40,12 +45,16 @@ class Counts:
     def numbers(self) -> dict[str, dict[str, float]]:
         """All numbers."""
         with self._lock:
-            return {kind: dict(sorted(held.items())) for kind, held in self._numbers.items()}
+            numbers: dict[str, dict[str, float]] = {
+                kind: dict(sorted(held.items())) for kind, held in self._numbers.items()
+            }
+        return {**numbers, PARTITIONS: self.partitions.most()}
 
     def reset(self) -> None:
         """Start anew."""
         with self._lock:
             self._numbers.clear()
+        self.partitions.reset()
 
 
 def install() -> None:
@@ -55,6 +64,7 @@ def install() -> None:
     app._dispatch_service_request = _counting(app._dispatch_service_request, counts)
     iam_evaluator.evaluate = _allowing(iam_evaluator.evaluate, counts)
     iam_evaluator.enforce = _refusing(iam_evaluator.enforce, counts)
+    dynamodb._emit_stream_event = _keeping_changes(dynamodb._emit_stream_event)
     app.SERVICE_HANDLERS["dynamodb"] = _measuring(app.SERVICE_HANDLERS["dynamodb"], counts)
     stepfunctions._add_event = _following(stepfunctions._add_event, counts)
     stepfunctions._run_execution = _timing(stepfunctions._run_execution, counts)
@@ -144,13 +154,35 @@ def _measuring(handle: Callable[..., Any], counts: Counts) -> Callable[..., Any]
     ) -> Any:
         action = headers.get("x-amz-target", "").rpartition(".")[2]
         asked = b'{"ReturnConsumedCapacity":"INDEXES",' + body[1:] if len(body) > 2 else body
-        status, answer_headers, answer = await handle(method, path, headers, asked, *rest)
+        changes: list[Written] = []
+        request = _CHANGES.set(changes)
+        try:
+            status, answer_headers, answer = await handle(method, path, headers, asked, *rest)
+        finally:
+            _CHANGES.reset(request)
+        times = 2 if action == TRANSACTION else 1
+        done = status == 200
+        units = paid(changes, dynamodb._tables, times=times) if done else refused(action, body)
+        for one in units:
+            counts.partitions.add(one, second=int(time.monotonic()))
         who = f"units {_caller()}"
         counts.add(who, "dynamodb_reads", read_units(action, body, answer))
-        counts.add(who, "dynamodb_writes", write_units(action, body, answer, ok=status == 200))
+        counts.add(who, "dynamodb_writes", write_units(action, body, answer, ok=done))
         return status, answer_headers, answer
 
     return handled
+
+
+def _keeping_changes(emit: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep what a request changes; what the engine itself does, such as expiry, costs nothing."""
+
+    def emitted(table: str, kind: str, before: Any, after: Any, **more: Any) -> Any:
+        changes = _CHANGES.get(None)
+        if changes is not None:
+            changes.append(Written(table=table, before=before, after=after))
+        return emit(table, kind, before, after, **more)
+
+    return emitted
 
 
 def _following(add: Callable[..., Any], counts: Counts) -> Callable[..., Any]:

@@ -11,6 +11,7 @@ TRANSITIONS_PER_JOB = 10
 GITLAB_CALLS_PER_JOB = 2
 LAUNCHES = 4  # CreateFleet calls for as many jobs as may run at once, up to
 LAUNCHED_BY_THEM = 200
+WRITES_A_SECOND = 1000  # of one partition; see `local.aws.partitions`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +69,7 @@ class BurstResult:
             "per_job": dict(tally.per_job),
             "units": dict(tally.units),
             "control_plane_usd_per_1000": float(round(tally.usd_per_1000, 4)),
+            "partition_writes": dict(tally.partitions),
             "guest_calls": dict(tally.guest_calls),
             "guests": self.guests,
             "problems": list(self.problems),
@@ -86,3 +88,6 @@ def over_budget(tally: Tally, options: BurstOptions) -> Iterator[str]:
     at_once = options.jobs <= min(LAUNCHED_BY_THEM, options.ceiling)
     if at_once and launches > LAUNCHES:
         yield f"ec2.CreateFleet: {launches} calls, at most {LAUNCHES}"
+    for key, units in tally.partitions.items():
+        if units > WRITES_A_SECOND:
+            yield f"{key}: {units:.0f} write units in a second, at most {WRITES_A_SECOND}"

@@ -28,6 +28,7 @@ class Tally:
     per_job: Mapping[str, float]
     units: Mapping[str, float]
     usd_per_1000: Decimal
+    partitions: Mapping[str, float]  # write units of a key's worst second, by table and index
 
 
 def tally(engine: Counts, gitlab: Mapping[str, int], *, stack: str, jobs: int) -> Tally:
@@ -61,6 +62,9 @@ def tally(engine: Counts, gitlab: Mapping[str, int], *, stack: str, jobs: int) -
         usd_per_1000=control_plane_usd_per_1000(
             {name: round(number) for name, number in units.items()}, jobs
         ),
+        partitions={
+            _short(name, stack): round(n, 1) for name, n in engine.get("partitions", {}).items()
+        },
     )
 
 

@@ -12,7 +12,8 @@ JOBS = 30
 # What the command's readers rely on.
 KEYS = {
     "ok", "jobs", "finished", "seconds", "closed_s", "waited_s", "peak_memory_mb", "calls",
-    "per_job", "units", "control_plane_usd_per_1000", "guest_calls", "guests", "problems",
+    "per_job", "units", "control_plane_usd_per_1000", "partition_writes", "guest_calls", "guests",
+    "problems",
 }  # fmt: skip
 
 
@@ -52,6 +53,14 @@ def test_every_kind_of_call_is_counted(result: BurstResult) -> None:
     assert per_job["http_api"] >= 4  # created, pending, running, success
     assert result.tally.guest_calls["gitlab.PUT /jobs/{job}"] == JOBS
     assert result.tally.guest_calls["dynamodb.DeleteItem"] >= JOBS  # a credential is taken once
+
+
+def test_the_write_units_of_each_table_and_index_are_counted(result: BurstResult) -> None:
+    places = {place.partition(" ")[0] for place in result.tally.partitions}
+    indexes = {place.partition("/")[2] for place in places if place.startswith("Ledger")}
+    assert {"open", "recent"} <= indexes
+    assert any(place.startswith("Mailboxes") for place in places)
+    assert all(0 < units <= 1000 for units in result.tally.partitions.values())
 
 
 def test_it_has_a_price_and_a_size(result: BurstResult) -> None:

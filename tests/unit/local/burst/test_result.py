@@ -9,7 +9,7 @@ from local.burst.result import BurstOptions, over_budget
 from local.burst.tally import Tally
 
 
-def tally(launches: int = 1, **per_job: float) -> Tally:
+def tally(launches: int = 1, writes: float = 0, **per_job: float) -> Tally:
     """A tally in which only these numbers matter."""
     kept: Mapping[str, float] = {"states.transitions": 1.0, "gitlab": 1.0}
     return Tally(
@@ -18,6 +18,7 @@ def tally(launches: int = 1, **per_job: float) -> Tally:
         per_job={**kept, **{name.replace("_", "."): n for name, n in per_job.items()}},
         units={},
         usd_per_1000=Decimal("0.25678"),
+        partitions={"Ledger/open pool": writes},
     )
 
 
@@ -32,6 +33,11 @@ def tally(launches: int = 1, **per_job: float) -> Tally:
         ),
         pytest.param(tally(launches=30), {"jobs": 1000}, [], id="over 200 jobs launch more often"),
         pytest.param(tally(launches=9), {"ceiling": 50}, [], id="a small ceiling does, too"),
+        pytest.param(tally(writes=1000), {"jobs": 1000}, [], id="as much as a partition takes"),
+        pytest.param(
+            tally(writes=1001), {"jobs": 1000},
+            ["Ledger/open pool: 1001 write units in a second, at most 1000"], id="a hot key",
+        ),
         pytest.param(tally(gitlab=2.0), {}, [], id="two calls of GitLab"),
         pytest.param(tally(gitlab=2.1), {}, ["gitlab: 2.1 per job, at most 2"], id="GitLab"),
         pytest.param(

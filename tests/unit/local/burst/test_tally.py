@@ -32,6 +32,7 @@ ENGINE: Mapping[str, Mapping[str, float]] = {
     "entered": {"fleet-scale": 19, "fleet-route": 50},
     "tasks": {"fleet-scale": 5, "fleet-route": 30},
     "attempts": {"fleet-scale": 6, "fleet-route": 37},
+    "partitions": {"fleet-Ledger-1/open pool": 412.04},
 }
 GITLAB = {
     "POST /jobs/request": 12,
@@ -90,6 +91,10 @@ def test_the_price_is_that_of_the_fleet_without_its_machines(counts: Tally) -> N
     assert counts.units == units
     whole = {name: round(number) for name, number in units.items()}
     assert counts.usd_per_1000 == control_plane_usd_per_1000(whole, 10)
+
+
+def test_the_worst_second_of_a_key_is_named_by_its_table_and_index(counts: Tally) -> None:
+    assert counts.partitions == {"Ledger-1/open pool": 412.0}
 
 
 def test_every_service_has_its_calls_per_job(counts: Tally) -> None:
