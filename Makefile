@@ -32,7 +32,7 @@ check: $(STAMP)  ## Format, lint, types, template
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m infra.package build
-	$(BIN)/cfn-lint infra/template.yaml
+	$(BIN)/cfn-lint infra/template.yaml infra/image.yaml
 	$(BIN)/cfn-lint --ignore-checks W8003 -- build/template.yaml
 
 # In the order of their names, the integration tests start first. xdist's own order starts with the files of most tests,

@@ -33,6 +33,19 @@ _PARTS = {
 }
 
 
+ARCHITECTURES = tuple(_PARTS)
+
+
+def bake_stack(stack: str, architecture: str) -> str:
+    """The name of the stack that bakes for these machines of a fleet."""
+    return f"{stack}-bake-{architecture.replace('_', '-')}"
+
+
+def published(stack: str, architecture: str) -> str:
+    """The SSM parameter that names what was baked last, as `infra/image.yaml` has it."""
+    return f"/runner-fleet/{stack}/machine-image-{architecture}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BakeOrder:
     """What to bake for machines of this architecture."""
@@ -59,7 +72,7 @@ def bake(aws: Clients, workshop: Workshop, order: BakeOrder, tell: Callable[[str
     the fleet then launches what it launched before.
     """
     parameters = _parameters(workshop, order)
-    name = f"{workshop.stack}-bake-{order.architecture.replace('_', '-')}"
+    name = bake_stack(workshop.stack, order.architecture)
     deployment = Deployment(stack=name, parameters=parameters, every_s=order.every_s)
     made = deploy_template(aws, deployment, TEMPLATE.read_text())
     tell(f"{name} is {made.word}")

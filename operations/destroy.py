@@ -19,6 +19,7 @@ from adapters.gitlab.pool_records import record_name
 from fleet.config.reading import RunnersIn
 from fleet.errors import Refused, Transient
 from fleet.job_event import instance_of
+from operations.bake import ARCHITECTURES, bake_stack, published
 from operations.deploy import EVERY_S, bucket_name, names_in_template, why_it_failed
 from operations.deployed import Deployed, read_applied
 from operations.pool_records import pool_secrets
@@ -82,7 +83,7 @@ def remains(order: Removal) -> Iterator[Removed]:
     for kind in kinds:
         if names := tuple(kind.find()):
             yield Removed(words=kind.words, names=names)
-    if _stack_status(order):
+    if _stack_status(order, order.stack):
         yield Removed(words="stack", names=(order.stack,))
 
 
@@ -197,6 +198,11 @@ def _living(order: Removal) -> Kind:
 
 def _in_aws(order: Removal) -> Iterator[Kind]:
     aws = order.aws
+    yield Kind(
+        words="stacks that bake",  # before what they bake
+        find=lambda: _bakeries(order),
+        remove=lambda names: _delete_all(order, names),
+    )
     yield _living(order)
     yield Kind(words="machine images", find=lambda: _images(order), remove=_deregister(order))
     yield Kind(
@@ -204,6 +210,13 @@ def _in_aws(order: Removal) -> Iterator[Kind]:
         find=lambda: _snapshots(order),
         remove=lambda names: _each(
             names, "ec2.DeleteSnapshot", lambda one: aws.ec2.delete_snapshot(SnapshotId=one)
+        ),
+    )
+    yield Kind(
+        words="names of machine images",
+        find=lambda: _published(order),
+        remove=lambda names: _each(
+            names, "ssm.DeleteParameter", lambda one: aws.ssm.delete_parameter(Name=one)
         ),
     )
     yield Kind(
@@ -351,32 +364,56 @@ def _is_there(aws: Clients, repository: str) -> bool:
 # The stack, and what is left after it
 
 
-def _stack_status(order: Removal) -> str | None:
-    stack = find_stack(order.aws, order.stack)
+def _bakeries(order: Removal) -> list[str]:
+    names = [bake_stack(order.stack, architecture) for architecture in ARCHITECTURES]
+    return [name for name in names if _stack_status(order, name)]
+
+
+def _published(order: Removal) -> list[str]:
+    names = [published(order.stack, architecture) for architecture in ARCHITECTURES]
+    with aws_call("ssm.GetParameters"):
+        answer = order.aws.ssm.get_parameters(Names=names)
+    return [one["Name"] for one in answer["Parameters"]]
+
+
+def _stack_status(order: Removal, name: str) -> str | None:
+    stack = find_stack(order.aws, name)
     if stack is None or stack["StackStatus"] == "DELETE_COMPLETE":
         return None
     return stack["StackStatus"]
 
 
 def _delete_stack(order: Removal) -> Removed:
-    stack = find_stack(order.aws, order.stack)
-    if stack is None or stack["StackStatus"] == "DELETE_COMPLETE":
+    if not _stack_status(order, order.stack):
         return Removed(words="stack", names=())
+    _delete(order, order.stack)
+    return Removed(words="stack", names=(order.stack,))
+
+
+def _delete_all(order: Removal, names: Sequence[str]) -> None:
+    for name in names:
+        _delete(order, name)
+
+
+def _delete(order: Removal, name: str) -> None:
+    """Delete a stack and wait for it. Raises `Refused` with CloudFormation's reasons."""
+    stack = find_stack(order.aws, name)
+    if stack is None:
+        return
     by_id = stack["StackId"]  # its name means no stack any more once it is deleted
     with aws_call("cloudformation.DeleteStack"):
-        order.aws.cloudformation.delete_stack(StackName=order.stack)
+        order.aws.cloudformation.delete_stack(StackName=name)
     waiter = order.aws.cloudformation.get_waiter("stack_delete_complete")
     pace: Any = {"Delay": order.every_s, "MaxAttempts": int(1800 / max(order.every_s, 1))}
     try:
         with aws_call("cloudformation.DescribeStacks"):
             waiter.wait(StackName=by_id, WaiterConfig=pace)
     except (WaiterError, Refused) as error:
-        if _stack_status(order):
+        if _stack_status(order, name):
             raise Refused(
-                f"the stack was not deleted: {why_it_failed(order.aws, order.stack)};"
+                f"the stack {name} was not deleted: {why_it_failed(order.aws, name)};"
                 " run `runner-fleet destroy` again when that is corrected"
             ) from error
-    return Removed(words="stack", names=(order.stack,))
 
 
 def _after_the_stack(order: Removal) -> Iterator[Kind]:
@@ -435,6 +472,7 @@ def _log_groups(order: Removal) -> list[str]:
 
 GONE = (
     "404",
+    "ParameterNotFound",
     "InvalidSnapshot.NotFound",
     "NoSuchBucket",
     "RepositoryNotFoundException",

@@ -19,6 +19,7 @@ from local.aws.engine import Engine
 from local.gitlab.seed import create_project
 from local.gitlab.server import SimulatorServer
 from operations.apply import apply_config
+from operations.bake import bake_stack, published
 from operations.deploy import Deployment, deploy
 from operations.deployed import connect, find, now
 from operations.webhooks import Place, register, wiring
@@ -108,6 +109,10 @@ def _put_to_work(account: Account, stack: str, project: int) -> None:
     tags: Any = [
         {"ResourceType": "instance", "Tags": [{"Key": "runner-fleet:stack", "Value": stack}]}
     ]
+    small = json.dumps({"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}})
+    aws.cloudformation.create_stack(StackName=bake_stack(stack, "x86_64"), TemplateBody=small)
+    parameter = published(stack, "x86_64")
+    aws.ssm.put_parameter(Name=parameter, Value="ami-1", Type="String")
     aws.ec2.run_instances(ImageId="ami-1", MinCount=1, MaxCount=1, TagSpecifications=tags)
 
 
@@ -132,6 +137,11 @@ def everything(account: Account) -> dict[str, set[str]]:
         "log groups": names(aws.logs.describe_log_groups(), "logGroups", "logGroupName"),
         "tables": set(aws.dynamodb.list_tables()["TableNames"]),
         "functions": names(aws.functions.list_functions(), "Functions", "FunctionName"),
+        "parameters": {
+            name
+            for name in (published(stack, "x86_64") for stack in (GONE, NEIGHBOUR))
+            if aws.ssm.get_parameters(Names=[name])["Parameters"]
+        },
         "queues": set(aws.sqs.list_queues().get("QueueUrls", ())),
         "rules": names(aws.events.list_rules(), "Rules", "Name"),
         "hooks": {str(body["url"]) for body in gitlab.api.pages(f"/projects/{project}/hooks")},
@@ -158,7 +168,7 @@ def test_a_fleet_goes_whole_and_leaves_its_neighbour_as_it_was(account: Account)
     assert (result.exit_code, result.stderr) == (0, "")
     assert "nothing of short is left" in result.stdout
     after = everything(account)
-    assert after["stacks"] == before["stacks"] - {GONE}
+    assert after["stacks"] == before["stacks"] - {GONE, bake_stack(GONE, "x86_64")}
     for kind, left in after.items():
         gone = before[kind] - left
         assert gone, kind
