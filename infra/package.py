@@ -6,22 +6,20 @@ deployment that changes nothing uploads nothing and updates nothing.
 
 import hashlib
 import json
-import py_compile
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.util import cache_from_source
 from io import BytesIO
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import yaml
 from botocore.exceptions import ClientError
 
+from infra.compiling import Command, compiled
 from infra.compose import compose, composed_text
 from infra.image_sources import image_sources
 
@@ -68,12 +66,12 @@ class Uploaded:
 
 
 def functions_zip(
-    root: Path = ROOT, *, dependencies: Path | None = None, runtime: tuple[int, int] = RUNTIME
+    root: Path = ROOT, *, dependencies: Path | None = None, python: Command | None = None
 ) -> bytes:
     """The functions' zip: our packages under `root`, and installed dependencies if given.
 
-    With these, a cold start need not compile: where this Python is of the functions' `runtime`, the
-    zip has the compiled modules too. Lambda could not keep them: code is read-only there.
+    `python`: the command of a Python of the functions' version (`python_of`). It compiles the
+    modules, so that a cold start need not; Lambda could not keep them, as code is read-only there.
     """
     files = {str(path.relative_to(root)): path for path in _sources(root)}
     if dependencies is not None:
@@ -82,8 +80,8 @@ def functions_zip(
             str(path.relative_to(dependencies)): path for path in installed if _is_wanted(path)
         }
     contents = {name: path.read_bytes() for name, path in files.items()}
-    if dependencies is not None and sys.version_info[:2] == runtime:
-        contents |= dict(_compiled(files))
+    if python is not None:
+        contents |= compiled(files, python)
     packed = BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(contents):
@@ -165,24 +163,6 @@ def _composed(text: str) -> bytes:
 def _sources(root: Path) -> Iterator[Path]:
     for package in PACKAGES:
         yield from (p for p in (root / package).rglob("*") if p.is_file() and _is_wanted(p))
-
-
-def _compiled(files: Mapping[str, Path]) -> Iterator[tuple[str, bytes]]:
-    """Each module compiled, unchecked: checking the source would cost the time saved."""
-    with TemporaryDirectory() as folder:
-        target = str(Path(folder, "module.pyc"))
-        for name, path in files.items():
-            if path.suffix != ".py":
-                continue
-            mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
-            try:
-                py_compile.compile(
-                    str(path), target, f"/var/task/{name}", doraise=True, invalidation_mode=mode
-                )
-            except py_compile.PyCompileError:
-                continue  # a package may ship a template with the suffix .py
-            compiled = Path(cache_from_source(name, optimization=""))
-            yield str(compiled), Path(target).read_bytes()
 
 
 def _is_wanted(path: Path) -> bool:

@@ -15,6 +15,7 @@ import yaml
 from botocore.exceptions import ClientError
 
 from infra import package
+from infra.compiling import compiled, python_of
 from infra.compose import compose
 from infra.image_sources import image_sources
 from tests.unit.infra.documents import resources
@@ -93,8 +94,9 @@ def with_modules(tmp_path: Path) -> Path:
 
 def test_compiled_modules_come_with_dependencies(sources: Path, tmp_path: Path) -> None:
     installed = with_modules(tmp_path)
-    packed = package.functions_zip(sources, dependencies=installed, runtime=HERE)
-    assert packed == package.functions_zip(sources, dependencies=installed, runtime=HERE)
+    python = python_of(HERE)
+    packed = package.functions_zip(sources, dependencies=installed, python=python)
+    assert packed == package.functions_zip(sources, dependencies=installed, python=python)
     tag = sys.implementation.cache_tag
     compiled = [name for name in names(packed) if name.endswith(".pyc")]
     assert compiled == [
@@ -108,10 +110,10 @@ def test_compiled_modules_come_with_dependencies(sources: Path, tmp_path: Path) 
     assert marshal.loads(code[16:]).co_filename == "/var/task/fleet/model.py"
 
 
-def test_dependencies_lie_beside_our_packages_uncompiled_for_another_python(
+def test_dependencies_lie_beside_our_packages_uncompiled_without_the_functions_python(
     sources: Path, tmp_path: Path
 ) -> None:
-    packed = package.functions_zip(sources, dependencies=with_modules(tmp_path), runtime=(3, 0))
+    packed = package.functions_zip(sources, dependencies=with_modules(tmp_path))
     assert names(packed) == [
         "dependency/__init__.py",
         "dependency/template.py",
@@ -119,6 +121,48 @@ def test_dependencies_lie_beside_our_packages_uncompiled_for_another_python(
         "fleet/model.py",
         "webhook/app.py",
     ]
+
+
+def program(folder: Path, name: str, text: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize("place", ["PATH", "uv on PATH", "the uv that runs this"])
+def test_another_python_of_the_functions_version_compiles(
+    place: str, sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here a program that says it is 3.99, and compiles with this one."""
+    folder = tmp_path / "bin"
+    says = f'[ "$1" = -c ] && echo 3.99 && exit; exec {sys.executable} "$@"'
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    monkeypatch.delenv("UV", raising=False)
+    if place == "PATH":
+        expected: tuple[str, ...] = (str(program(folder, "python3.99", says)),)
+    else:
+        order = "run --no-project --quiet --python 3.99 python"
+        asked = f'[ "$1 $2 $3 $4 $5 $6" = "{order}" ] || exit 2; shift 6'
+        uv = program(folder, "uv" if "PATH" in place else "other", f"{asked}; {says}")
+        monkeypatch.setenv("UV", "" if "PATH" in place else str(uv))
+        expected = (str(uv), *order.split())
+    found = python_of((3, 99))
+    assert found == expected
+    model = sources / "fleet" / "model.py"
+    (name,) = compiled({"fleet/model.py": model}, found)
+    assert name == f"fleet/__pycache__/model.{sys.implementation.cache_tag}.pyc"
+
+
+@pytest.mark.parametrize("text", ["exit 1", "echo 3.11"])
+def test_a_name_that_stands_for_no_such_python_is_passed_over(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(tmp_path / "bin", "python3.99", text)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    monkeypatch.delenv("UV", raising=False)
+    assert python_of((3, 99)) is None
 
 
 def test_the_runtime_is_the_template_s() -> None:
