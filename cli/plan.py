@@ -19,6 +19,7 @@ from fleet.prices import AS_OF
 from fleet.rules.quotas import Shortage, shortages
 from operations.account import Caller, caller, quotas_of
 from operations.deployed import Deployed, find
+from operations.lambda_limits import starts_from_snapshot
 from operations.plan import (
     ConfigPlan,
     PlannedMonth,
@@ -27,6 +28,7 @@ from operations.plan import (
     plan_config,
     plan_stack,
 )
+from operations.stacks import parameters_of
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
@@ -68,12 +70,14 @@ def plan(  # noqa: PLR0913  # a command's parameters are its options
     world = ctx.obj if isinstance(ctx.obj, PlanWorld) else PlanWorld()
     text, config = read_file(path)
     aws = world.aws(region)
+    whose = caller(aws)
+    has_snapshot = starts_from_snapshot(whose.region, parameters_of(aws, stack))
     planned = WholePlan(
-        account=caller(aws),
+        account=whose,
         stack=plan_stack(aws, stack),
         fleet=plan_config(text, _deployed(world, stack, aws)),
         quotas=shortages(config.pools, quotas_of(aws)),
-        months=months(config.pools),
+        months=months(config.pools, has_snapshot=has_snapshot),
     )
     if as_json:
         say_json(dataclasses.asdict(planned), indent=2)

@@ -14,7 +14,7 @@ from fleet.prices import AS_OF, Ec2Use, LambdaUse, control_plane_cost, job_cost
 
 MINUTES = 43_800  # of a month
 # Of a template with EC2 pools and Lambda runners; a test counts them there.
-ALARMS = 20
+ALARMS = 21
 DASHBOARDS = 1
 SECRETS = 2  # besides one for each pool's record
 _ALARM = Decimal("0.10")  # a month; source: aws.amazon.com/cloudwatch/pricing
@@ -24,6 +24,11 @@ _DASHBOARD = Decimal("3.00")  # a month, same page
 _METRIC = Decimal("0.30")  # a month, by the hour in which it is sent, same page
 _LOG_GB = Decimal("0.50")  # written; source: aws.amazon.com/cloudwatch/pricing
 _IMAGE_GB = Decimal("0.10")  # a month in ECR; source: aws.amazon.com/ecr/pricing
+# SnapStart of Python functions: keeping and restoring. Source: aws.amazon.com/lambda/pricing,
+# us-east-1, as of November 2026.
+_SNAPSHOT_GB_SECOND = Decimal("0.0000015046")
+_RESTORED_GB = Decimal("0.0001397998")
+_STARTS_PER_JOB = 2  # of the webhook, by a job that comes alone
 # Lambda writes three lines for each invocation, the fleet hardly one more.
 _LOG_GB_PER_INVOCATION = Decimal(1200) / 10**9
 
@@ -87,6 +92,7 @@ class MonthUse:
     pools: int = 2
     alarms: int = ALARMS
     images_gb: Decimal = Decimal(0)  # of images kept in ECR
+    snapshot_gb: Decimal = Decimal("0.5")  # the webhook's memory; 0 where it starts from none
     warm_h: float = 0  # of machines that wait for jobs
     awake_h: float | None = None
     # Jobs come in working hours: 22 days of eight.
@@ -135,6 +141,7 @@ def month_cost(use: MonthUse) -> MonthCost | None:
         ("the dashboard", _DASHBOARD * DASHBOARDS),
         ("metrics, while something waits or runs", _metrics(use, awake_h)),
         ("logs", _LOG_GB * _LOG_GB_PER_INVOCATION * invocations),
+        ("the webhook's snapshot", _snapshot(use, awake_h)),
         ("images in ECR", _IMAGE_GB * use.images_gb),
     )
     return MonthCost(lines=tuple(MonthLine(what=what, usd=usd) for what, usd in lines if usd))
@@ -158,6 +165,12 @@ def _awake_h(use: MonthUse) -> float:
         return use.awake_h
     alone_h = use.jobs * (use.runs + use.around).total_seconds() / 3600
     return max(min(alone_h, use.awake_at_most_h), min(use.warm_h, MINUTES / 60))
+
+
+def _snapshot(use: MonthUse, awake_h: float) -> Decimal:
+    """Kept all month, and restored at most once a minute while something waits or runs."""
+    restored = min(_STARTS_PER_JOB * use.jobs, round(awake_h * 60))
+    return use.snapshot_gb * (_SNAPSHOT_GB_SECOND * MINUTES * 60 + _RESTORED_GB * restored)
 
 
 def _metrics(use: MonthUse, awake_h: float) -> Decimal:

@@ -283,7 +283,7 @@ class Laptop:
             lambda: functions.invoke(
                 FunctionName=f"{name}-settle", Payload=json.dumps(settle).encode()
             ),
-            lambda: functions.invoke(FunctionName=f"{name}-webhook", Payload=HEALTH.encode()),
+            lambda: functions.invoke(FunctionName=f"{name}-webhook:live", Payload=HEALTH.encode()),
             self.reconcile_now,
         ]
         for call in calls:

@@ -1,4 +1,4 @@
-"""What the account and its region set for the Lambda runners: looked up before a deployment."""
+"""What the account and its region set for Lambda functions: looked up before a deployment."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from fleet.reasons import SENTENCES, Reason
 from fleet.rules.lambda_quota import (
     USUAL_QUOTA,
     decide_concurrency,
+    has_snapshots,
     has_tenants,
 )
 from fleet.rules.quotas import NEW_ACCOUNT_AT_ONCE
@@ -16,11 +17,12 @@ from operations.account import lambda_quota
 
 KINDS_OF_POOL = 2  # open and protected_only ones have functions of their own
 _SIZES = ("2gb", "4gb", "8gb")  # of `LargestRunner`
-LIMIT, TENANTS, LARGEST, IMAGE = (
+LIMIT, TENANTS, LARGEST, IMAGE, SNAPSHOT = (
     "RunnerConcurrency",
     "TenantIsolation",
     "LargestRunner",
     "LambdaImage",
+    "WebhookSnapStart",
 )
 
 
@@ -40,14 +42,26 @@ def lambda_limits(
     A value that the stack has is kept. Raises `Refused` where the given ones cannot work.
     """
     now = dict(before or {}) | dict(given)
-    if not now.get(IMAGE):
-        return LambdaLimits(parameters={})
+    region = aws.functions.meta.region_name
     parameters: dict[str, str] = {}
     notes: list[str] = []
-    _tenants(aws.functions.meta.region_name, given, before, parameters, notes)
+    if SNAPSHOT not in now and not starts_from_snapshot(region, now):
+        parameters[SNAPSHOT] = "false"
+        notes.append(
+            f"Lambda in {region} starts no function from a snapshot: the webhook's first answer"
+            f" takes about a second; --parameter {SNAPSHOT}=true tries it anyway"
+        )
+    if not now.get(IMAGE):
+        return LambdaLimits(parameters=parameters, notes=tuple(notes))
+    _tenants(region, given, before, parameters, notes)
     if not now.get(LIMIT):
         _concurrency(aws, now, LIMIT in given, parameters, notes)
     return LambdaLimits(parameters=parameters, notes=tuple(notes))
+
+
+def starts_from_snapshot(region: str, parameters: Mapping[str, str]) -> bool:
+    """Whether the webhook of a stack with these parameters does, or of one without any yet."""
+    return parameters.get(SNAPSHOT, str(has_snapshots(region)).lower()) == "true"
 
 
 def _tenants(

@@ -3,6 +3,7 @@
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any, Literal
 
 import yaml
@@ -106,10 +107,15 @@ def plan_config(text: str, deployed: Deployed | None) -> ConfigPlan:
     )
 
 
-def months(pools: Sequence[PoolConfig]) -> tuple[PlannedMonth, ...]:
-    """A month at rest, and of many jobs, in the first pool of each back end."""
+def months(pools: Sequence[PoolConfig], *, has_snapshot: bool) -> tuple[PlannedMonth, ...]:
+    """A month at rest, and of many jobs, in the first pool of each back end.
+
+    `has_snapshot`: the webhook starts from one.
+    """
     first = {pool.backend: pool for pool in reversed(pools)}
     uses = {pool.name: _use(pool, len(pools)) for pool in pools if pool in first.values()}
+    if not has_snapshot:
+        uses = {name: replace(use, snapshot_gb=Decimal(0)) for name, use in uses.items()}
     return tuple(
         PlannedMonth(jobs=jobs, pool=name, usd=None if cost is None else round(float(cost.usd), 2))
         for jobs in JOBS

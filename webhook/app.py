@@ -1,5 +1,6 @@
 """The webhook function: verify a delivery, publish it, answer."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -215,3 +216,15 @@ def serve(world: WebhookWorld, event: object, context: object) -> dict[str, Any]
 @cache
 def _asgi(world: WebhookWorld) -> Mangum:
     return Mangum(create_app(world), lifespan="off")
+
+
+def prepare(environment: Mapping[str, str]) -> None:
+    """Make what requests need now if Lambda keeps a snapshot of this process, else at the first.
+
+    Nothing that is made reads a secret, a clock or a random number.
+    """
+    if environment.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
+        _asgi(wiring())
+
+
+prepare(os.environ)

@@ -1,4 +1,4 @@
-"""How much of the account's Lambda concurrency the runners may use, and where tenants are apart.
+"""How much of the account's Lambda concurrency the runners may use, and what a region has.
 
 All functions of an account and region share one quota. Runners stay for minutes, so without a limit
 of their own they leave nothing to the webhook and the orchestrator.
@@ -17,6 +17,17 @@ USUAL_QUOTA = 1000
 CONTROL_PLANE = 6
 # Source: announcement of tenant isolation, November 2025: all commercial regions but these.
 _WITHOUT_TENANTS = ("ap-southeast-6", "us-gov-", "cn-", "us-iso", "eu-isoe-", "eusc-")
+# Source: Lambda guide, "Improving startup performance with Lambda SnapStart": all commercial
+# regions but these. What it does not name counts as one of them.
+_WITHOUT_SNAPSHOTS = (
+    "ap-southeast-6",
+    "ap-east-2",
+    "us-gov-",
+    "cn-",
+    "us-iso",
+    "eu-isoe-",
+    "eusc-",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,3 +68,8 @@ def decide_concurrency(quota: LambdaQuota, *, functions: int, held: int = 0) -> 
 def has_tenants(region: str) -> bool:
     """Whether Lambda keeps tenants apart in a region, as far as it is known."""
     return not region.startswith(_WITHOUT_TENANTS)
+
+
+def has_snapshots(region: str) -> bool:
+    """Whether Lambda starts functions from snapshots in a region, as far as it is known."""
+    return not region.startswith(_WITHOUT_SNAPSHOTS)

@@ -50,6 +50,7 @@ class Stack:
     cache_bucket: str
     cache_role: str
     lambda_timeout: str
+    largest_runner: str
     runner_function_prefix: str
     route_machine: str
     scale_machine: str

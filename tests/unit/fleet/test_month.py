@@ -8,7 +8,7 @@ import pytest
 
 from fleet.month import ALARMS, DASHBOARDS, SECRETS, MonthCost, MonthUse, month_cost
 from fleet.prices import AS_OF, Ec2Use, LambdaUse, job_cost
-from tests.unit.infra.documents import resources
+from tests.unit.infra.documents import properties, resources
 
 IDLE = MonthUse(jobs=0)
 THOUSAND = MonthUse(jobs=1000)
@@ -29,6 +29,7 @@ def test_what_is_there_by_the_month_is_that_of_the_template() -> None:
     assert len(resources("CloudWatch::Alarm")) == ALARMS
     assert len(resources("SecretsManager::Secret")) == SECRETS
     assert len(resources("CloudWatch::Dashboard")) == DASHBOARDS
+    assert properties("WebhookFunction")["MemorySize"] == 1024 * IDLE.snapshot_gb
 
 
 def test_an_idle_month_has_no_machine_and_is_not_free() -> None:
@@ -62,6 +63,9 @@ def test_lambda_is_paid_by_its_run_time() -> None:
         pytest.param({"alarms": ALARMS + 7}, "alarms", 0.7, id="seven alarms more"),
         pytest.param({"images_gb": Decimal(20)}, "ECR", 2.0, id="20 GB of images"),
         pytest.param({"warm_h": 10.0}, "machines", 0.458, id="ten warm hours"),
+        pytest.param({"snapshot_gb": Decimal(0)}, "snapshot", -1.977, id="no snapshot"),
+        pytest.param({"jobs": 1000}, "snapshot", 0.14, id="two starts of the webhook for a job"),
+        pytest.param({"jobs": 50_000}, "snapshot", 0.738, id="at most one a minute"),
     ],
 )
 def test_what_more_costs(more: dict[str, object], word: str, usd: float) -> None:

@@ -37,7 +37,7 @@ STACK_TAG = {"Key": "runner-fleet:stack", "Value": {"Ref": "AWS::StackName"}}
 UNTAGGED = """
     ApiGatewayV2::Integration ApiGatewayV2::Route EC2::Route EC2::SubnetRouteTableAssociation
     EC2::VPCEndpoint EC2::VPCGatewayAttachment Events::Archive Events::EventBusPolicy
-    CloudWatch::Dashboard IAM::InstanceProfile
+    CloudWatch::Dashboard IAM::InstanceProfile Lambda::Alias Lambda::Version
     IAM::ManagedPolicy IAM::Policy Lambda::EventInvokeConfig Lambda::Permission S3::BucketPolicy
     SQS::QueuePolicy
 """
@@ -454,6 +454,33 @@ def test_only_the_webhook_is_public() -> None:
     assert not resources("Lambda::Url")
     block = properties("CacheBucket")["PublicAccessBlockConfiguration"]
     assert list(block.values()) == [True] * 4
+
+
+def test_deliveries_reach_a_published_version_of_the_webhook() -> None:
+    alias = {"Ref": "WebhookAlias"}
+    assert properties("ApiIntegration")["IntegrationUri"] == alias
+    assert properties("ApiMayInvokeWebhook")["FunctionName"] == alias
+    version = properties("WebhookAlias")["FunctionVersion"]
+    assert version == {"Fn::GetAtt": "WebhookVersion.Version"}
+
+
+def test_a_new_version_of_the_webhook_is_published_when_its_function_changes_and_only_then() -> (
+    None
+):
+    """Lambda refuses to publish a function that is as it was, and keeps the old one otherwise."""
+    text = json.dumps(properties("WebhookFunction"))
+    named = set(re.findall(r'"Ref": "(\w+)"|\$\{(\w+)\}', text))
+    changing = {one for pair in named for one in pair} & set(template()["Parameters"])
+    assert template()["Conditions"]["SnapStartsWebhook"] == {
+        "Fn::Equals": [{"Ref": "WebhookSnapStart"}, "true"]
+    }
+    changing |= {"WebhookSnapStart"}
+    written = properties("WebhookVersion")["Description"]["Fn::Sub"]
+    # The same code may lie in another bucket.
+    assert set(re.findall(r"\$\{(\w+)\}", written)) == changing - {"CodeBucket"}
+    longest = {"Version": 22, "CodeKey": 34, "CacheTtl": 8, "WebhookSnapStart": 5}
+    longest["AllowedSources"] = template()["Parameters"]["AllowedSources"]["MaxLength"]
+    assert sum(longest[name] for name in changing - {"CodeBucket"}) + written.count(" ") <= 256
 
 
 @pytest.mark.parametrize("name", ids(set(resources("SQS::Queue")) - set(resources("SQS::QueueP"))))

@@ -85,6 +85,25 @@ def test_tenants_are_apart_where_the_region_can(
     assert limits.parameters.get("TenantIsolation") == tenants
 
 
+@pytest.mark.parametrize(
+    ("region", "given", "before", "told"),
+    [
+        ("eu-central-1", {}, None, None),
+        ("ap-east-2", {}, None, "false"),
+        ("us-gov-west-1", {}, {"LogDays": "7"}, "false"),
+        ("us-gov-west-1", {"WebhookSnapStart": "true"}, None, None),
+        ("us-gov-west-1", {}, {"WebhookSnapStart": "true"}, None),
+    ],
+    ids=["has them", "Taipei", "an older stack", "tried anyway", "tried before"],
+)
+def test_the_webhook_starts_from_a_snapshot_where_the_region_can(
+    region: str, given: dict[str, str], before: dict[str, str] | None, told: str | None
+) -> None:
+    limits = lambda_limits(FakeAws(region=region).clients(), given, before)
+    assert limits.parameters.get("WebhookSnapStart") == told
+    assert bool(limits.notes) is (told is not None)
+
+
 def test_what_is_fixed_with_the_functions_is_not_changed() -> None:
     with pytest.raises(Refused, match="fixed when functions are made"):
         lambda_limits(FakeAws().clients(), {"TenantIsolation": "false"}, IMAGE | TENANTS)

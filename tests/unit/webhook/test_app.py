@@ -29,7 +29,7 @@ from tests.unit.webhook.deliveries import (
     signed,
     with_token,
 )
-from webhook.app import WebhookWorld, create_app, handler, serve, wiring
+from webhook.app import WebhookWorld, create_app, handler, prepare, serve, wiring
 from webhook.delivery import MAX_BODY
 
 PENDING, PROVEN = encoded(), with_token()
@@ -348,6 +348,20 @@ class TestLambda:
         try:
             assert handler(event, Context())["statusCode"] == 200
             assert wiring.cache_info().currsize == 1
+        finally:
+            wiring.cache_clear()
+
+    @pytest.mark.parametrize(("kind", "is_made"), [("snap-start", 1), ("on-demand", 0), (None, 0)])
+    def test_a_snapshot_has_what_requests_need(
+        self, monkeypatch: pytest.MonkeyPatch, kind: str | None, is_made: int
+    ) -> None:
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+        monkeypatch.setenv("FLEET_BUS", "fleet")
+        monkeypatch.setenv("FLEET_WEBHOOK_SECRET", "fleet/webhook")
+        wiring.cache_clear()
+        try:
+            prepare({"AWS_LAMBDA_INITIALIZATION_TYPE": kind} if kind else {})
+            assert wiring.cache_info().currsize == is_made
         finally:
             wiring.cache_clear()
 
