@@ -15,7 +15,7 @@ from cli.options import AsJson, Local, Stack, Yes, reach
 from cli.validate import File, read_file
 from fleet.errors import Refused
 from fleet.job_event import instance_of
-from operations.apply import Applied, apply_config, check_lambda_wall
+from operations.apply import Applied, apply_config, check_lambda_pools
 from operations.deployed import token_in, way_to
 from operations.executors import allowed_executors, refuse_executors
 from operations.plan import ConfigPlan, KeyChange, PoolChange, plan_config
@@ -49,7 +49,7 @@ def apply(  # noqa: PLR0913  # a command's parameters are its options
     text, config = read_file(path)  # before any call to AWS
     refuse_executors(config, allowed_executors(os.environ))
     deployed = reach(ctx, stack)
-    check_lambda_wall(config, deployed.lambda_wall)
+    check_lambda_pools(config, wall=deployed.lambda_wall, largest=deployed.largest_runner)
     planned = plan_config(text, deployed)
     for line in plan_lines(planned) if not as_json else ():
         say(line)

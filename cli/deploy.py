@@ -10,15 +10,23 @@ from typing import Annotated
 import typer
 
 from adapters.aws.clients import clients
+from adapters.gitlab.client import Way
+from adapters.gitlab.reach import GitLabAnswer, ask_gitlab
 from cli.commands import DEFAULT_STACK, use_stack
 from cli.image import BuildChoice, Here, ImageWorld, build_images, put_to_use
 from cli.lines import say
 from cli.options import InJson, Region, Stack
 from cli.pairs import read_pair
-from fleet.errors import Refused
+from cli.validate import read_file
+from fleet.config.reading import ConfigError
+from fleet.errors import FleetError, Refused
 from infra import package
+from infra.compiling import python_of
 from operations import images
 from operations.deploy import Deployment, DeployResult, check, deploy as deploy_stack
+from operations.deployed import way_to
+from operations.gitlab_reach import NETWORK, ask_functions, what_to_do
+from operations.stacks import parameters_of
 
 Bucket = Annotated[
     str | None,
@@ -32,6 +40,13 @@ WithImages = Annotated[
     bool,
     typer.Option("--images/--no-images", help="Build what is new of the images, and use it."),
 ]
+File = Annotated[
+    Path, typer.Option("--file", help="The fleet.toml with the GitLab that must answer.")
+]
+AskGitLab = Annotated[
+    bool,
+    typer.Option("--gitlab/--no-gitlab", help="Ask that GitLab, from here and from the functions."),
+]
 NEXT = """next:
   runner-fleet apply --gitlab-token-env GITLAB_TOKEN
   runner-fleet webhook register --gitlab-url https://gitlab.example.com --group my-group"""
@@ -44,7 +59,14 @@ def packed() -> bytes:
             dependencies = package.install_dependencies(Path(folder))
         except CalledProcessError as error:
             raise Refused("pip could not install the dependencies: read its lines above") from error
-        return package.functions_zip(dependencies=dependencies)
+        python = python_of(package.RUNTIME)
+        if python is None:
+            wanted = "{}.{}".format(*package.RUNTIME)
+            say(
+                f"no Python {wanted} and no uv is here, so the functions are packed uncompiled: a"
+                " cold start takes about half a second more"
+            )
+        return package.functions_zip(dependencies=dependencies, python=python)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +74,7 @@ class DeployWorld(ImageWorld):
     """And the packing of the functions."""
 
     pack: Callable[[], bytes] = packed
+    ask: Callable[[str, Way], GitLabAnswer] = ask_gitlab
 
 
 def deploy(  # noqa: PLR0913  # a command's parameters are its options
@@ -63,6 +86,8 @@ def deploy(  # noqa: PLR0913  # a command's parameters are its options
     parameter: Parameters = None,
     with_images: WithImages = True,
     local: Here = False,
+    path: File = Path("fleet.toml"),
+    with_gitlab: AskGitLab = True,
     as_json: InJson = False,
 ) -> None:
     """Deploy the fleet's template to AWS, or bring it up to date.
@@ -75,13 +100,58 @@ def deploy(  # noqa: PLR0913  # a command's parameters are its options
     order = Deployment(stack=stack, bucket=bucket, parameters=given)
     world = ctx.obj if isinstance(ctx.obj, DeployWorld) else DeployWorld(aws=clients(region=region))
     check(world.aws, order)
+    place = _gitlab_in(path) if with_gitlab else None
+    if place:
+        _ask_from_here(world, order, *place)
     say("installing the dependencies of the functions")
     code = world.pack()
     say(f"deploying {stack}, which takes some minutes")
     done = deploy_stack(world.aws, order, code)
     if with_images:
         _bring_images(world, stack, given, BuildChoice(is_here=local))
+    unreached = _ask_from_functions(world, stack, *place) if place else None
     _show(stack, done)
+    if unreached:
+        raise Refused(unreached)
+
+
+def _gitlab_in(path: Path) -> tuple[str, Way] | None:
+    """The address of the file's GitLab and the way there; None, and why, without such a file."""
+    if not path.exists():
+        say(f"no {path} here, so GitLab is not asked: `runner-fleet doctor` does, after `apply`")
+        return None
+    try:
+        _, config = read_file(path)
+    except ConfigError:
+        say(f"{path} is not valid, so GitLab is not asked: see `runner-fleet validate`")
+        return None
+    return config.gitlab.url, way_to(config.gitlab, path)
+
+
+def _ask_from_here(world: DeployWorld, order: Deployment, url: str, way: Way) -> None:
+    """Say whether GitLab answers. Raises `Refused` where the functions have no network for it."""
+    answer = world.ask(url, way)
+    if answer.answers:
+        say(f"GitLab answers at {url}")
+        return
+    words = f"GitLab does not answer at {url}: {answer.says}"
+    if not {**parameters_of(world.aws, order.stack), **order.parameters}.get(NETWORK):
+        raise Refused(f"{words}; --no-gitlab deploys all the same")
+    say(f"{words}; the functions are asked later, from their network")
+
+
+def _ask_from_functions(world: DeployWorld, stack: str, url: str, way: Way) -> str | None:
+    """Why the fleet cannot work, and what to do, where GitLab does not answer the functions."""
+    try:
+        answer = ask_functions(world.aws, stack, url, way)
+    except FleetError as error:
+        say(f"whether the functions reach GitLab is not known: {error}")
+        return None
+    if not answer.answers:
+        do = what_to_do(parameters_of(world.aws, stack))
+        return f"the functions do not reach GitLab: {answer.says}; {do}"
+    say("the functions reach GitLab")
+    return None
 
 
 def _bring_images(
@@ -92,7 +162,7 @@ def _bring_images(
     kinds = [kind.name for kind in images.ours(workshop) if not given.get(kind.parameter)]
     if kinds:
         choice = replace(choice, kinds=tuple(kinds))
-        put_to_use(world, workshop, build_images(world, workshop, choice))
+        put_to_use(world, workshop, build_images(world, workshop, choice), given)
 
 
 def _show(stack: str, done: DeployResult) -> None:

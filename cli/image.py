@@ -185,11 +185,12 @@ def use(
             reference = f"{workshop.repository.uri}@{reference}"
         wanted = dict.fromkeys(chosen or (images.kind_of(workshop, reference),), reference)
     if as_json:
-        changed = images.use(world.aws, workshop, wanted, every_s=world.every_s)
+        done = images.use(world.aws, workshop, wanted, every_s=world.every_s)
         used = [
-            {"kind": one.name, "image": wanted[one], "is_change": one in changed} for one in wanted
+            {"kind": one.name, "image": wanted[one], "is_change": one in done.changed}
+            for one in wanted
         ]
-        say_json({"images": used}, indent=2)
+        say_json({"images": used, "notes": done.notes}, indent=2)
     else:
         put_to_use(world, workshop, wanted)
 
@@ -246,11 +247,18 @@ def build_images(
     return images.build(world.aws, workshop, order, say)
 
 
-def put_to_use(world: ImageWorld, workshop: Workshop, wanted: Mapping[ImageKind, str]) -> None:
-    """Have the stack use these images, and say so."""
-    changed = images.use(world.aws, workshop, wanted, every_s=world.every_s)
+def put_to_use(
+    world: ImageWorld,
+    workshop: Workshop,
+    wanted: Mapping[ImageKind, str],
+    given: Mapping[str, str] | None = None,
+) -> None:
+    """Have the stack use these images, and say so; `given`: the operator's parameters."""
+    done = images.use(world.aws, workshop, wanted, given=given, every_s=world.every_s)
+    for note in done.notes:
+        say(note)
     for one in wanted:
-        word = "machines start from" if one in changed else "unchanged:"
+        word = "machines start from" if one in done.changed else "unchanged:"
         say(one.name, word, wanted[one])
 
 

@@ -160,6 +160,7 @@ _OTHERS: Mapping[str, str] = {
         images[].kind | text | as `image build --for` takes it
         images[].image | text | its address, with its digest
         images[].is_change | true or false |
+        notes[] | text | what the account's limits mean for the fleet
     """,
     "destroy": """
         stack | text |

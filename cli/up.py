@@ -22,20 +22,21 @@ from cli.options import InJson, Local, Region, Stack, Yes
 from cli.pairs import read_pair
 from cli.validate import File, read_file
 from fleet.config.reading import FleetConfig
-from fleet.errors import Refused
+from fleet.errors import FleetError, Refused
 from fleet.hook_scope import HookScope
 from fleet.job_event import instance_of
 from infra.package import sources_version
 from operations import images
 from operations.account import caller
-from operations.apply import apply_config
+from operations.apply import apply_config, check_lambda_pools
 from operations.deploy import Deployment, check, deploy
 from operations.deployed import connect, find, token_in, way_to
 from operations.doctor import Patient, examine
 from operations.first_pipeline import Patience, PipelinePlace, run_pipeline, tested
+from operations.gitlab_reach import ask_functions, what_to_do
 from operations.image_ages import kinds_to_build
 from operations.plan import plan_config, plan_stack
-from operations.stacks import find_stack
+from operations.stacks import parameters_of
 from operations.webhooks import Place, register_once, wiring
 
 TokenEnv = Annotated[
@@ -151,17 +152,21 @@ def _deploy(run: _Run) -> Iterator[str]:
         return
     yield f"{plan.before or 'nothing'} -> {sources_version()}, which takes some minutes"
     done = deploy(run.aws, order, run.world.pack())
+    yield from done.notes
     yield f"{run.stack} is {done.word}"
+    try:
+        answer = ask_functions(run.aws, run.stack, run.config.gitlab.url, run.way)
+    except FleetError as error:
+        yield f"whether the functions reach GitLab is not known: {error}"
+        return
+    if not answer.answers:
+        do = what_to_do(parameters_of(run.aws, run.stack))
+        raise Refused(f"the functions do not reach GitLab: {answer.says}; {do}")
+    yield "the functions reach GitLab"
 
 
 def _has(run: _Run, parameters: dict[str, str]) -> bool:
-    return parameters.items() <= _parameters(run).items()
-
-
-def _parameters(run: _Run) -> dict[str, str]:
-    stack = find_stack(run.aws, run.stack)
-    given = stack.get("Parameters", []) if stack else []
-    return {one["ParameterKey"]: one.get("ParameterValue", "") for one in given}
+    return parameters.items() <= parameters_of(run.aws, run.stack).items()
 
 
 def _images(run: _Run) -> Iterator[str]:
@@ -171,7 +176,8 @@ def _images(run: _Run) -> Iterator[str]:
     if wanted:
         yield f"the stack has none of its code's sources for {', '.join(wanted)}"
         world = ImageWorld(aws=run.aws, every_s=run.world.every_s)
-        put_to_use(world, workshop, build_images(world, workshop, BuildChoice(kinds=wanted)))
+        built = build_images(world, workshop, BuildChoice(kinds=wanted))
+        put_to_use(world, workshop, built, run.parameters)
         workshop = images.workshop_of(run.aws, run.stack)
     for kind in images.kinds_for(run.config):
         yield f"{kind.name} machines start from {workshop.used[kind.parameter]}"
@@ -179,6 +185,7 @@ def _images(run: _Run) -> Iterator[str]:
 
 def _apply(run: _Run) -> Iterator[str]:
     deployed = find(run.stack, run.aws)
+    check_lambda_pools(run.config, wall=deployed.lambda_wall, largest=deployed.largest_runner)
     planned = plan_config(run.text, deployed)
     yield from plan_lines(planned)
     make_sure(planned, yes=run.yes)

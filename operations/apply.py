@@ -49,16 +49,31 @@ class Applied:
         return bool(pools or records or self.gitlab_changed or self.is_rewritten)
 
 
-def check_lambda_wall(config: FleetConfig, wall: timedelta) -> None:
-    """Raise `Refused` for a Lambda pool whose runners Lambda would end before their lifetime."""
+def check_lambda_pools(config: FleetConfig, *, wall: timedelta, largest: str) -> None:
+    """Raise `Refused` for a Lambda pool that the stack's functions do not serve.
+
+    `wall`: when Lambda ends a runner; `largest`: the size of the largest function, such as "8GB".
+    """
     for pool in config.pools:
-        if pool.backend == "lambda" and pool.max_lifetime > wall:
+        if pool.backend != "lambda":
+            continue
+        if _gigabytes(pool.size) > _gigabytes(largest):
+            raise Refused(
+                f"this stack's Lambda runners have up to {largest.upper()}, and pool {pool.name}"
+                f" wants {pool.size}: choose a smaller size, or deploy with --parameter"
+                f" LargestRunner={pool.size.lower()}"
+            )
+        if pool.max_lifetime > wall:
             seconds = int(pool.max_lifetime.total_seconds())
             raise Refused(
                 f"Lambda ends this stack's runners after {duration_text(wall)}, and the"
                 f" max_lifetime of pool {pool.name} is {duration_text(pool.max_lifetime)}: set it"
                 f" lower, or deploy with --parameter LambdaTimeout={seconds}"
             )
+
+
+def _gigabytes(size: str) -> int:
+    return int(size.upper().removesuffix("GB"))
 
 
 def apply_config(  # noqa: PLR0913  # one collaborator for each place that it writes to

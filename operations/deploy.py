@@ -159,7 +159,7 @@ def check(aws: Clients, order: Deployment) -> None:
 
 
 def _check_value(name: str, value: str) -> None:
-    """Hold a value against the template's own pattern and list, as CloudFormation will."""
+    """Hold a value against the template's own pattern, list and bounds, as CloudFormation will."""
     rule = parameter_rules()[name]
     pattern, allowed = rule.get("AllowedPattern"), rule.get("AllowedValues")
     if pattern is not None and not re.search(pattern, value):
@@ -167,6 +167,21 @@ def _check_value(name: str, value: str) -> None:
         raise Refused(f"{name} {hint}", given=value)
     if allowed is not None and value not in [str(one) for one in allowed]:
         raise Refused(f"{name} must be one of {', '.join(map(str, allowed))}", given=value)
+    longest = rule.get("MaxLength")
+    if longest is not None and len(value) > longest:
+        raise Refused(f"{name} may have at most {longest} letters", letters=len(value))
+    if rule["Type"] == "Number" and not _is_within(value, rule):
+        bounds = f"from {rule['MinValue']}" if "MinValue" in rule else ""
+        bounds += f" to {rule['MaxValue']}" if "MaxValue" in rule else ""
+        raise Refused(f"{name} must be a whole number {bounds}".rstrip(), given=value)
+
+
+def _is_within(value: str, rule: Mapping[str, Any]) -> bool:
+    """Whether a text is a whole number between the bounds that the template says, if any."""
+    if not (value.isascii() and value.isdigit()):
+        return False
+    low, high = rule.get("MinValue", 0), rule.get("MaxValue")
+    return int(value) >= low and (high is None or int(value) <= high)
 
 
 def _check_images(aws: Clients, parameters: Mapping[str, str]) -> None:

@@ -37,6 +37,7 @@ class Connect(Protocol):
         """One for a URL and a token."""
 
 
+LARGEST_RUNNER = "8GB"  # of a stack that does not say
 _VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _TOKEN = re.compile(r"[!-~]+")  # what an HTTP header can carry
 
@@ -69,6 +70,7 @@ class Deployed:
     gitlab_secret: str
     pool_secret_prefix: str
     lambda_wall: timedelta = LAMBDA_WALL  # the stack's LambdaTimeout
+    largest_runner: str = LARGEST_RUNNER  # the stack's LargestRunner
     connect: Connect = connect
     clock: Callable[[], datetime] = now
     pause: Callable[[float], None] = time.sleep
@@ -237,4 +239,5 @@ def _deployed(stack: str, aws: Clients, outputs: Mapping[str, str]) -> Deployed:
         gitlab_secret=outputs["GitlabSecret"],
         pool_secret_prefix=outputs["PoolSecretPrefix"],
         lambda_wall=_wall(outputs),
+        largest_runner=outputs.get("LargestRunner", LARGEST_RUNNER),
     )

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from adapters.aws.clients import Clients, aws_call
 from adapters.aws.secrets import pool_secret
-from adapters.gitlab.client import GitLab
+from adapters.gitlab.client import GitLab, Way
 from adapters.gitlab.hooks import hook_fault, hook_health
 from fleet.config.reading import ConfigError, FleetConfig, read_config
 from fleet.errors import FleetError
@@ -23,6 +23,7 @@ from infra.package import sources_version
 from operations.account import Caller, caller, quotas_of
 from operations.deploy import look_for_image
 from operations.deployed import Deployed, find, now, read_applied, way_of
+from operations.gitlab_reach import FUNCTION, ask_functions, what_to_do
 from operations.stacks import find_stack
 from operations.status import gather
 from operations.token_check import check_token
@@ -95,14 +96,20 @@ def _of_the_fleet(patient: Patient, stack: "_Stack", deployed: Deployed) -> Iter
         return
     yield from _file(patient, config)
     yield from _safety(config)
-    yield from _guarded("quotas", lambda: _quotas(patient, config))
-    yield from _guarded("images", lambda: _images(patient, stack, config))
+    way = way_of(stored)
+    parts = {
+        "quotas": lambda: _quotas(patient, config),
+        "images": lambda: _images(patient, stack, config),
+        "functions": lambda: _functions(patient, stack, config, way),
+    }
+    for subject, look in parts.items():
+        yield from _guarded(subject, look)
     token = deployed.stored_token()
     if token is None:
         todo = "run `runner-fleet token set`"
         yield _failed("GitLab token", "the stack has none", todo)
         return
-    gitlab = deployed.connect(config.gitlab.url, token, way_of(stored))
+    gitlab = deployed.connect(config.gitlab.url, token, way)
     reached = list(_guarded("GitLab", lambda: _gitlab(config, gitlab)))
     yield from reached
     if reached[-1].result != "failure":
@@ -357,6 +364,22 @@ def _images(patient: Patient, stack: _Stack, config: FleetConfig) -> Iterator[Ch
 
 
 # GitLab
+
+
+def _functions(patient: Patient, stack: _Stack, config: FleetConfig, way: Way) -> Iterator[Checked]:
+    """The functions may be in another network than this command."""
+    url = config.gitlab.url
+    try:
+        answer = ask_functions(patient.aws, patient.stack, url, way)
+    except FleetError as error:
+        todo = f"allow lambda:InvokeFunction on {patient.stack}-{FUNCTION}"
+        yield _warned("functions", f"they cannot be asked: {_words(error)}", todo)
+        return
+    if answer.answers:
+        yield _ok("functions", f"they reach {url}")
+    else:
+        finding = f"they do not reach {url}: {answer.says}"
+        yield _failed("functions", finding, what_to_do(stack.parameters))
 
 
 def _gitlab(config: FleetConfig, gitlab: GitLab) -> Iterator[Checked]:

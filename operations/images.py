@@ -16,7 +16,8 @@ from fleet.config.values import architecture as architecture_of
 from fleet.errors import Refused
 from infra.image_sources import ImageSources, arguments as known_arguments
 from operations.deploy import change_parameters
-from operations.stacks import find_stack, outputs_of
+from operations.lambda_limits import IMAGE, lambda_limits
+from operations.stacks import outputs_of, parameters_of
 
 EVERY_S = 5.0
 LAST_LINES = 20
@@ -108,6 +109,14 @@ class ListedImage:
     findings: Mapping[str, int] | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """The kinds whose image changed, and what the account's limits mean for the fleet."""
+
+    changed: tuple[ImageKind, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
 def kind_named(name: str) -> ImageKind:
     """The kind of this name. Raises `Refused` for a name that none has."""
     for kind in KINDS:
@@ -122,11 +131,7 @@ def workshop_of(aws: Clients, stack: str) -> Workshop:
     outputs = outputs_of(aws, stack)
     if "ImageRepository" not in outputs:
         raise Refused("this stack has no repository of images yet: deploy it first", stack=stack)
-    described = find_stack(aws, stack)
-    parameters = {
-        one["ParameterKey"]: one.get("ParameterValue", "")
-        for one in (described.get("Parameters", []) if described else [])
-    }
+    parameters = parameters_of(aws, stack)
     return Workshop(
         stack=stack,
         bucket=parameters.get("CodeBucket", ""),
@@ -269,11 +274,18 @@ def kind_of(workshop: Workshop, reference: str) -> ImageKind:
 
 
 def use(
-    aws: Clients, workshop: Workshop, images: Mapping[ImageKind, str], *, every_s: float = EVERY_S
-) -> tuple[ImageKind, ...]:
-    """Have the stack launch machines with these images; the kinds whose image changed.
+    aws: Clients,
+    workshop: Workshop,
+    images: Mapping[ImageKind, str],
+    *,
+    given: Mapping[str, str] | None = None,
+    every_s: float = EVERY_S,
+) -> Use:
+    """Have the stack launch machines with these images.
 
-    Machines that run keep theirs to their end. Raises `Refused` for a tag instead of a digest.
+    A first image of Lambda runners makes their functions, so the account's limits are looked up
+    then, save what the operator has `given`. Machines that run keep their image to their end.
+    Raises `Refused` for a tag instead of a digest.
     """
     for reference in images.values():
         if not re.fullmatch(r"[^@\s\"'$`\\]+@sha256:[0-9a-f]{64}", reference):
@@ -281,10 +293,18 @@ def use(
     changed = tuple(
         kind for kind, reference in images.items() if workshop.used[kind.parameter] != reference
     )
-    if changed:
-        parameters = {kind.parameter: images[kind] for kind in changed}
-        change_parameters(aws, workshop.stack, parameters, every_s=every_s)
-    return changed
+    if not changed:
+        return Use()
+    parameters = {kind.parameter: images[kind] for kind in changed}
+    notes: tuple[str, ...] = ()
+    if IMAGE in parameters:
+        limits = lambda_limits(
+            aws, {**(given or {}), **parameters}, parameters_of(aws, workshop.stack)
+        )
+        parameters |= limits.parameters
+        notes = limits.notes
+    change_parameters(aws, workshop.stack, parameters, every_s=every_s)
+    return Use(changed=changed, notes=notes)
 
 
 def _find(workshop: Workshop, order: ImageOrder, kind: ImageKind) -> StoredImage | None:

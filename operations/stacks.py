@@ -41,6 +41,13 @@ def outputs_of(aws: Clients, name: str) -> dict[str, str]:
     }
 
 
+def parameters_of(aws: Clients, name: str) -> dict[str, str]:
+    """The parameters of the stack; empty when there is none."""
+    stack = find_stack(aws, name)
+    given = stack.get("Parameters", []) if stack else []
+    return {one["ParameterKey"]: one.get("ParameterValue", "") for one in given}
+
+
 def cloudformation_of(aws: Clients) -> "CloudFormationClient":
     """The client; the first that is made, so it meets every fault of region and endpoint."""
     try:

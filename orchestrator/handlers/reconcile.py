@@ -1,7 +1,10 @@
 """Task `Reconcile`: GitLab's pending jobs against the ledger."""
 
+from dataclasses import asdict
 from typing import Any, Protocol
 
+from adapters.gitlab.client import Way
+from adapters.gitlab.reach import ask_gitlab
 from orchestrator.reconcile import reconcile
 from orchestrator.wiring import wiring
 
@@ -14,7 +17,13 @@ class LambdaContext(Protocol):
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """One pass; the autoscaler's one-minute tick, unless the whole fleet is quiet."""
+    """One pass; the autoscaler's one-minute tick, unless the whole fleet is quiet.
+
+    A person's commands have it ask a GitLab instead, before the fleet has a configuration.
+    """
+    if asked := event.get("ask_gitlab"):
+        way = Way(tls_ca=asked["tls_ca"], proxy=asked["proxy"])
+        return asdict(ask_gitlab(asked["url"], way))
     done = reconcile(wiring("reconcile"), lambda: context.get_remaining_time_in_millis() / 1000)
     return {
         "projects": done.projects,

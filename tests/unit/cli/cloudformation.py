@@ -1,5 +1,7 @@
 """AWS in memory as `deploy` and the finding of a stack meet it: a stack, its bucket and queues."""
 
+import json
+from io import BytesIO
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -46,6 +48,8 @@ class FakeAws:
         self.digests = {f"sha256:{'0123' * 16}"}
         self.paces: list[dict[str, Any]] = []
         self.executions, self.unreserved = 1000, 1000  # of Lambda functions, at once
+        self.answer: dict[str, Any] = {"answers": True, "says": ""}  # of the function that is asked
+        self.invoked: list[tuple[str, Any]] = []
         self.meta = SimpleNamespace(
             region_name=region, endpoint_url=f"https://s3.{region}.example.com"
         )
@@ -61,7 +65,15 @@ class FakeAws:
         names = ("s3", "cloudformation", "sqs", "dynamodb", "secrets", "ssm", "ecr", "functions")
         ours: dict[str, Any] = dict.fromkeys(names, self)
         ours |= dict.fromkeys(("codebuild", "logs"), self.registry)
+        ours["timed"] = lambda _: SimpleNamespace(functions=self)
         return cast("Clients", SimpleNamespace(sts=sts, **ours))
+
+    def invoke(self, **told: Any) -> dict[str, Any]:
+        """A function that answers; one that fails has an `errorMessage`."""
+        self._asked("invoke")
+        self.invoked.append((told["FunctionName"], json.loads(told["Payload"])))
+        error = {"FunctionError": "Unhandled"} if "errorMessage" in self.answer else {}
+        return {"Payload": BytesIO(json.dumps(self.answer).encode()), **error}
 
     def _called(self, name: str) -> None:
         self.calls.append(name)

@@ -2,7 +2,10 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -94,6 +97,38 @@ def test_a_token_that_gitlab_refuses_is_not_stored(file: Path, call: str) -> Non
     assert result.exit_code == 1
     assert result.stderr == f"Error: {refusal}\n"
     assert at_work.secrets.gitlab == {"fleet-a/gitlab": "glpat-new"}
+
+
+NODE = '\n[pools.node]\nbackend = "lambda"\ntags = ["node"]\nceiling = 2\nsize = "4GB"\n'
+
+
+@pytest.mark.parametrize(
+    ("stack", "says"),
+    [
+        pytest.param({}, "", id="the template's own limits"),
+        pytest.param(
+            {"largest_runner": "2gb"},
+            "this stack's Lambda runners have up to 2GB, and pool node wants 4GB: choose a smaller"
+            " size, or deploy with --parameter LargestRunner=4gb",
+            id="a stack with small functions",
+        ),
+        pytest.param(
+            {"lambda_wall": timedelta(minutes=12)},
+            "Lambda ends this stack's runners after 12m, and the max_lifetime of pool node is 15m:"
+            " set it lower, or deploy with --parameter LambdaTimeout=900",
+            id="a stack with an early wall",
+        ),
+    ],
+)
+def test_a_pool_that_the_stacks_functions_do_not_serve_is_refused(
+    file: Path, stack: dict[str, Any], says: str
+) -> None:
+    file.write_text(FLEET + NODE)
+    at_work = AtWork()
+    deployed = replace(at_work.deployed, **stack)
+    result = at_work.run_on(deployed, "apply", *GIVEN, env=TOKEN)
+    assert (result.exit_code, f"Error: {says}\n" in result.stderr) == (bool(says), bool(says))
+    assert bool(at_work.table.items) is (not says)
 
 
 class TestPrivateAuthority:

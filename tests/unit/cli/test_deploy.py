@@ -8,6 +8,8 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from adapters.gitlab.client import Way
+from adapters.gitlab.reach import GitLabAnswer
 from cli.deploy import DeployWorld, packed
 from cli.main import app
 from cli.pairs import read_pair
@@ -15,7 +17,9 @@ from fleet.errors import Refused
 from infra.image_sources import ImageSources
 from tests.unit.cli.cloudformation import FakeAws, refusal
 from tests.unit.cli.session import Session
+from tests.unit.fleet.rules.standings import FLEET
 
+PROXY = "http://proxy.example.com:3128"
 FROM_DIGEST = f"123456789012.dkr.ecr.eu-central-1.amazonaws.com/runner@sha256:{'0123' * 16}"
 
 
@@ -25,16 +29,35 @@ def sources(given: Mapping[str, Path]) -> ImageSources:
     return ImageSources(files={"Dockerfile": b"FROM scratch"})
 
 
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the command runs: without a fleet.toml."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 def run(
-    aws: FakeAws, *arguments: str, session: Session | None = None, pack: bytes | None = b"zip"
+    aws: FakeAws,
+    *arguments: str,
+    session: Session | None = None,
+    pack: bytes | None = b"zip",
+    gitlab: GitLabAnswer | None = None,
 ) -> Result:
-    """The command on this AWS; without `pack` it must not come to build the functions' zip."""
+    """The command on this AWS; without `pack` it must not come to build the functions' zip.
+
+    `gitlab`: what the GitLab of its fleet.toml answers from here.
+    """
 
     def build() -> bytes:
         assert pack is not None
         return pack
 
-    world = DeployWorld(aws=aws.clients(), pack=build, sources=sources, every_s=0)
+    def ask(url: str, way: Way) -> GitLabAnswer:
+        assert (url, way.proxy) == ("https://gitlab.example.com", PROXY)
+        assert gitlab is not None
+        return gitlab
+
+    world = DeployWorld(aws=aws.clients(), pack=build, ask=ask, sources=sources, every_s=0)
     result = CliRunner().invoke(app, ["deploy", *arguments], prog_name="runner-fleet", obj=world)
     return (session or Session()).show(["deploy", *arguments], result)
 
@@ -152,6 +175,48 @@ def test_a_stack_whose_images_fail_is_deployed_all_the_same() -> None:
     result = run(aws)
     assert (result.exit_code, "FAILED" in result.stderr) == (1, True)
     assert aws.calls.count("update_stack") == 1
+
+
+HERE = GitLabAnswer(answers=True)
+NOT_HERE = GitLabAnswer(answers=False, says="GitLab did not answer (error=ConnectTimeout)")
+NETWORK = ("-p", "FunctionSubnetIds=subnet-a", "-p", "FunctionSecurityGroupIds=sg-a")
+NO_ANSWER = {"answers": False, "says": "GitLab did not answer (error=ConnectTimeout)"}
+
+
+def with_file(folder: Path, more: str = "") -> None:
+    (folder / "fleet.toml").write_text(
+        FLEET.replace("[gitlab]", f'[gitlab]\nproxy = "{PROXY}"') + more
+    )
+
+
+def test_gitlab_is_asked_before_and_after(folder: Path, screen: Callable[[str, str], None]) -> None:
+    """From here, and from the functions: each case with what they answer, and the exit code."""
+    with_file(folder)
+    session = Session()
+    for gitlab, options, answer, code in (
+        (HERE, (), {"answers": True}, 0),
+        (HERE, (), NO_ANSWER, 1),
+        (HERE, NETWORK, NO_ANSWER, 1),
+        (HERE, (), {"errorMessage": "Task timed out after 55.00 seconds"}, 1),
+        (HERE, (), {"wake": True}, 0),  # functions of an older version
+        (NOT_HERE, (), None, 1),
+        (NOT_HERE, ("--no-gitlab",), None, 0),
+        (NOT_HERE, NETWORK, {"answers": True}, 0),
+    ):
+        aws = FakeAws()
+        aws.answer = answer or {}
+        result = run(aws, "--no-images", *options, session=session, gitlab=gitlab)
+        assert result.exit_code == code
+        # Nothing is deployed where GitLab does not answer; the functions are asked where it may.
+        assert bool(aws.calls) is (code == 0 or answer is not None)
+        assert len(aws.invoked) == (answer is not None)
+    screen("deploy_gitlab", str(session))
+
+
+def test_a_fleet_toml_that_is_not_valid_stops_no_deployment(folder: Path) -> None:
+    with_file(folder, "ceiling = -1\n")
+    result = run(FakeAws(), "--no-images", gitlab=HERE)
+    assert (result.exit_code, "not valid, so GitLab is not asked" in result.stdout) == (0, True)
 
 
 def test_a_pip_that_fails_is_no_traceback(

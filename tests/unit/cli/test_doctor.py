@@ -169,6 +169,26 @@ def test_old_dead_letters_keep_no_fleet_from_being_well(ward: Ward, at_work: AtW
     assert "-> see docs/operations.md, EventDeadLetters" in result.stdout
 
 
+@pytest.mark.parametrize(
+    ("failing", "says"),
+    [
+        pytest.param({}, "older than this command: deploy it again", id="of an older version"),
+        pytest.param(
+            {"invoke": refusal("AccessDeniedException")}, "AccessDeniedException", id="no right"
+        ),
+    ],
+)
+def test_functions_that_cannot_be_asked_keep_no_fleet_from_being_well(
+    ward: Ward, at_work: AtWork, failing: dict[str, Exception], says: str
+) -> None:
+    ward.answer = {"wake": True}
+    ward.failing |= failing
+    result = run(ward, at_work, Session())
+    (line,) = [line for line in result.stdout.splitlines() if "functions:" in line]
+    assert (result.exit_code, line.startswith("warn")) == (0, True)
+    assert says in line
+
+
 def test_a_problem_of_the_fleet_itself_is_bad(ward: Ward, at_work: AtWork) -> None:
     at_work.fleet.note_trouble(TROUBLE)
     result = run(ward, at_work, Session())
@@ -187,6 +207,7 @@ def sick(ward: Ward, fleet: AtWork) -> None:
     ward.failing["get_topic_attributes"] = refusal("NotFound")
     ward.vcpus = 2
     ward.digests = set()
+    ward.answer = {"answers": False, "says": "GitLab did not answer (error=ConnectTimeout)"}
     Path("fleet.toml").write_text("x")
     fleet.gitlab.fake_api.answers["/groups/42/hooks/7"] = {
         "id": 7,

@@ -236,6 +236,27 @@ def test_a_parameter_that_the_template_does_not_take_is_refused(name: str, hint:
     assert aws.asked == []
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("LambdaTimeout", "600", "whole number from 720 to 1800"),
+        ("LambdaTimeout", "3600", "whole number from 720 to 1800"),
+        ("CacheTtl", "-1", "whole number from 0"),
+        ("CacheDays", "many", "whole number from 1"),
+        ("LogDays", "8", "must be one of 1, 3, 5"),
+        ("VpcCidr", "10.0.0.0/20", "VpcCidr must be a network of /16 to /19"),
+        ("AllowedSources", ",".join(["192.168.100.100/32"] * 10), "at most 180 letters"),
+    ],
+)
+def test_a_value_that_the_template_does_not_take_is_refused(
+    name: str, value: str, says: str
+) -> None:
+    aws = FakeAws()
+    with pytest.raises(Refused, match=says):
+        check(aws.clients(), Deployment(stack="demo", parameters={name: value}))
+    assert aws.asked == []
+
+
 @pytest.mark.parametrize("text", ["300.1.1.1/8", "gitlab.com", "34.74.90.65/28", "10.0.0.0/8;"])
 def test_networks_that_are_none_are_refused_before_anything_is_built(text: str) -> None:
     aws = FakeAws()

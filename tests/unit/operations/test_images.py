@@ -261,7 +261,8 @@ def test_an_image_of_the_operators_stays() -> None:
 def test_the_stack_uses_an_image_and_keeps_all_else() -> None:
     aws = deployed(Ec2Image=OWN)
     one = f"{URI}@sha256:{'b' * 64}"
-    assert images.use(aws.clients(), workshop(aws), {LAMBDA: one, EC2: OWN}) == (LAMBDA,)
+    done = images.use(aws.clients(), workshop(aws), {LAMBDA: one, EC2: OWN})
+    assert done.changed == (LAMBDA,)
     assert aws.calls == ["update_stack", "stack_update_complete"]
     assert aws.request["UsePreviousTemplate"] is True
     assert {"ParameterKey": "LambdaImage", "ParameterValue": one} in aws.updated
@@ -269,9 +270,27 @@ def test_the_stack_uses_an_image_and_keeps_all_else() -> None:
     assert kept == {"CodeBucket", "LogDays", "Ec2Image"}
 
 
+@pytest.mark.parametrize(
+    ("given", "reserved"),
+    [
+        pytest.param({}, "133", id="by the account's quota"),
+        pytest.param({"RunnerConcurrency": ""}, None, id="the operator wants none"),
+    ],
+)
+def test_the_first_image_of_lambda_runners_reserves_their_share(
+    given: dict[str, str], reserved: str | None
+) -> None:
+    aws = deployed()
+    one = {LAMBDA: f"{URI}@sha256:{'b' * 64}"}
+    done = images.use(aws.clients(), workshop(aws), one, given=given)
+    told = {one["ParameterKey"]: one.get("ParameterValue") for one in aws.updated}
+    assert told.get("RunnerConcurrency") == reserved
+    assert bool(done.notes) == (reserved is not None)
+
+
 def test_an_image_that_is_used_already_changes_nothing() -> None:
     aws = deployed(Ec2Image=OWN)
-    assert images.use(aws.clients(), workshop(aws), {EC2: OWN}) == ()
+    assert images.use(aws.clients(), workshop(aws), {EC2: OWN}).changed == ()
     assert aws.calls == []
 
 

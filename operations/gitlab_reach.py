@@ -1,0 +1,44 @@
+"""Whether the fleet's functions reach GitLab, which may be in a network of its own."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from adapters.aws.clients import Clients, aws_call, slow
+from adapters.gitlab.client import Way
+from adapters.gitlab.reach import GitLabAnswer
+from fleet.errors import Refused
+
+FUNCTION = "reconcile"
+NETWORK = "FunctionSubnetIds"
+
+
+def ask_functions(aws: Clients, stack: str, url: str, way: Way) -> GitLabAnswer:
+    """Have a function ask GitLab. Raises `FleetError` where that function cannot be asked."""
+    asked = {"ask_gitlab": {"url": url, "tls_ca": way.tls_ca, "proxy": way.proxy}}
+    functions = aws.timed(slow()).functions  # a start, and a network that swallows what is sent
+    with aws_call("lambda.Invoke"):
+        answer = functions.invoke(
+            FunctionName=f"{stack}-{FUNCTION}", Payload=json.dumps(asked).encode()
+        )
+        body: Mapping[str, Any] = json.loads(answer["Payload"].read())
+    if "FunctionError" in answer:
+        return GitLabAnswer(
+            answers=False, says=str(body.get("errorMessage", "the function failed"))
+        )
+    if "answers" not in body:
+        raise Refused("this stack's functions are older than this command: deploy it again")
+    return GitLabAnswer(answers=body["answers"] is True, says=str(body.get("says", "")))
+
+
+def what_to_do(parameters: Mapping[str, str]) -> str:
+    """What lets the functions of a stack with these parameters reach GitLab."""
+    if parameters.get(NETWORK):
+        return (
+            f"the subnets of {NETWORK} need a route to GitLab and to AWS's services,"
+            " FunctionSecurityGroupIds must let the functions out, and GitLab's firewall in"
+        )
+    return (
+        "the functions come from the internet: let them in, or deploy with --parameter"
+        f" {NETWORK}=... and FunctionSecurityGroupIds=... of a network that reaches GitLab"
+    )
