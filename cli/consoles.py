@@ -118,7 +118,7 @@ def fill(
 ) -> None:
     """Add the rows. Columns of `drop` are left out, the first of them first, until ids fit."""
     names = [str(column.header) for column in table.columns]
-    cells = [[one if isinstance(one, Text) else cell(one) for one in row] for row in rows]
+    cells = [[value if isinstance(value, Text) else cell(value) for value in row] for row in rows]
 
     def needed(place: int) -> int:
         if not table.columns[place].no_wrap:

@@ -177,7 +177,7 @@ def use(
     chosen = tuple(images.kind_named(name) for name in kind or ())
     if reference is None:
         wanted = images.newest(workshop)
-        wanted = {one: wanted[one] for one in chosen or wanted if one in wanted}
+        wanted = {one: wanted[kind] for one in chosen or wanted if one in wanted}
         if not wanted:
             raise Refused("there is no such image yet: run `runner-fleet image build`")
     else:
@@ -187,8 +187,8 @@ def use(
     if as_json:
         done = images.use(world.aws, workshop, wanted, every_s=world.every_s)
         used = [
-            {"kind": one.name, "image": wanted[one], "is_change": one in done.changed}
-            for one in wanted
+            {"kind": kind.name, "image": wanted[kind], "is_change": kind in done.changed}
+            for kind in wanted
         ]
         say_json({"images": used, "notes": done.notes}, indent=2)
     else:
@@ -257,9 +257,9 @@ def put_to_use(
     done = images.use(world.aws, workshop, wanted, given=given, every_s=world.every_s)
     for note in done.notes:
         say(note)
-    for one in wanted:
-        word = "machines start from" if one in done.changed else "unchanged:"
-        say(one.name, word, wanted[one])
+    for kind in wanted:
+        word = "machines start from" if kind in done.changed else "unchanged:"
+        say(kind.name, word, wanted[kind])
 
 
 def _reach(ctx: typer.Context, stack: str) -> tuple[ImageWorld, Workshop]:

@@ -28,16 +28,21 @@ def import_config(
     proposal = propose(read_text(path), name=path.name)
     if as_json:
         lines = [
-            {"line": one.line, "key": one.key, "becomes": one.becomes.value, "says": one.says}
-            for one in proposal.lines
+            {
+                "line": finding.line,
+                "key": finding.key,
+                "becomes": finding.becomes.value,
+                "says": finding.says,
+            }
+            for finding in proposal.lines
         ]
         say_json({"fleet_toml": proposal.text, "pools": proposal.pools, "lines": lines}, indent=2)
     else:
         say_log(proposal.text, raw=False)
-        for one in proposal.lines:
-            where = f"{path.name} line {one.line}" if one.line else "fleet.toml"
-            say(f"{where}: {one.key}: {one.becomes}: {one.says}", err=True)
-        left = sum(one.becomes is Carry.LEFT_OUT for one in proposal.lines)
+        for finding in proposal.lines:
+            where = f"{path.name} line {finding.line}" if finding.line else "fleet.toml"
+            say(f"{where}: {finding.key}: {finding.becomes}: {finding.says}", err=True)
+        left = sum(finding.becomes is Carry.LEFT_OUT for finding in proposal.lines)
         count = f"{len(proposal.pools)} pool{'' if len(proposal.pools) == 1 else 's'}"
         say(f"{count} proposed; {left} of {len(proposal.lines)} lines do not carry over", err=True)
     if not proposal.pools:

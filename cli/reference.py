@@ -45,8 +45,8 @@ def _commands() -> Iterator[str]:
 def _command(path: str, command: Any) -> Iterator[str]:
     inner = getattr(command, "commands", None)
     if inner:
-        for name, one in inner.items():
-            yield from _command(f"{path} {name}", one)
+        for name, nested in inner.items():
+            yield from _command(f"{path} {name}", nested)
         return
     usage = command.collect_usage_pieces(click.Context(command, info_name=path))
     yield f"\n### `{path}`\n\n{_plain(command.help or '')}\n\n`{path} {' '.join(usage)}`"

@@ -95,7 +95,7 @@ def _pools(pools: Iterable[PoolView], width: int) -> RenderableType:
             )
         )
         words = filter(None, (why, *back_off))
-        whys += [beside(cell(f"  {pool.name}: ", style="dim"), cell(one)) for one in words]
+        whys += [beside(cell(f"  {pool.name}: ", style="dim"), cell(word)) for word in words]
     names = ("pool", "back end", "in use", "runners", "warm", "waiting")
     table = listing("Pools", *names, whole=WHOLE)
     fill(table, rows, width=width, drop=("back end", "warm"))

@@ -86,7 +86,7 @@ def _show(looked: TokenSet, *, as_json: bool) -> None:
 def _json_of(looked: TokenSet) -> dict[str, Any]:
     return {
         "user": looked.user or None,
-        "claims": [{"claim": one.claim, "holds": one.holds} for one in looked.claims],
+        "claims": [{"claim": claim.claim, "holds": claim.holds} for claim in looked.claims],
         "is_good": looked.is_good,
         "is_stored": looked.is_stored,
         "is_change": looked.is_change,

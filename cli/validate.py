@@ -88,7 +88,7 @@ def _say_json(
             "pools": [pool.name for pool in config.pools] if config else [],
             "problems": problems,
             "warnings": [str(warning) for warning in config.warnings] if config else [],
-            "claims": [{"claim": one.claim, "holds": one.holds} for one in findings],
+            "claims": [{"claim": finding.claim, "holds": finding.holds} for finding in findings],
         },
         indent=2,
     )

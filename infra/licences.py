@@ -64,8 +64,8 @@ def licensed(requirements: Path = REQUIREMENTS) -> Iterator[Licensed]:
 def document() -> str:
     """The text of docs/licences.md."""
     rows = [
-        f"| {one.name} | {one.version} | {one.licence} | {ARGUED.get(one.name, '')} |"
-        for one in licensed()
+        f"| {used.name} | {used.version} | {used.licence} | {ARGUED.get(used.name, '')} |"
+        for used in licensed()
     ]
     return "\n".join([_HEAD, *rows, ""])
 
@@ -79,8 +79,8 @@ def _licence(name: str) -> str:
         return facts["License-Expression"]
     classes = [
         _CLASSIFIED.get(end, end)
-        for one in facts.get_all("Classifier", [])
-        if one.startswith("License ::") and (end := one.rpartition(" :: ")[2]) != "OSI Approved"
+        for entry in facts.get_all("Classifier", [])
+        if entry.startswith("License ::") and (end := entry.rpartition(" :: ")[2]) != "OSI Approved"
     ]
     if classes:
         return " AND ".join(classes)

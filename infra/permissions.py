@@ -131,7 +131,9 @@ def document(template: Mapping[str, Any]) -> str:
 
 def _trust(statement: Statement) -> str:
     condition = _condition(statement.get("Condition", {}))
-    who = ", ".join(_words(one) for one in _list(next(iter(statement["Principal"].values()))))
+    who = ", ".join(
+        _words(principal) for principal in _list(next(iter(statement["Principal"].values())))
+    )
     return f"Assumed by {who}{', where ' + condition if condition else ''}.\n"
 
 
@@ -156,12 +158,12 @@ def _resource_policies(template: Mapping[str, Any]) -> Iterator[str]:
         if statements is None or body["Type"].startswith("AWS::IAM"):
             continue
         yield f"- `{name}`"
-        for one in _list(statements):
-            who = one["Principal"]
+        for entry in _list(statements):
+            who = entry["Principal"]
             principal = who if isinstance(who, str) else ", ".join(map(_words, who.values()))
-            condition = _condition(one.get("Condition", {}))
+            condition = _condition(entry.get("Condition", {}))
             yield (
-                f"  - {one['Effect']} {', '.join(_list(one['Action']))} to {principal}"
+                f"  - {entry['Effect']} {', '.join(_list(entry['Action']))} to {principal}"
                 f"{' where ' + condition if condition else ''}"
             )
     yield ""
@@ -169,7 +171,7 @@ def _resource_policies(template: Mapping[str, Any]) -> Iterator[str]:
 
 def _condition(condition: Mapping[str, Mapping[str, Any]]) -> str:
     return " and ".join(
-        f"`{key}` {operator} {' or '.join(f'`{_words(one)}`' for one in _list(value))}"
+        f"`{key}` {operator} {' or '.join(f'`{_words(value)}`' for value in _list(value))}"
         for operator, keys in condition.items()
         for key, value in keys.items()
     )

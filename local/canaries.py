@@ -37,7 +37,7 @@ def out_of_hand(
         said += [
             f"the secret {name} is in {place}" for name, value in secrets.items() if value in text
         ]
-        said += [f"a token {found[:6]}… is in {place}" for found in TOKENS.findall(text)]
+        said += [f"a token {token[:6]}… is in {place}" for token in TOKENS.findall(text)]
     said += [f"no {kind} was there to be searched" for kind in sorted(KINDS - kinds)]
     return tuple(dict.fromkeys(said))
 
@@ -107,8 +107,8 @@ def _files(laptop: Laptop, after: datetime) -> Iterator[tuple[str, str]]:
     for folder in (laptop.data / "guests", laptop.data / "lambda"):
         for path in sorted(folder.rglob("*")):
             try:
-                told = path.lstat()
-                if stat.S_ISREG(told.st_mode) and told.st_mtime >= oldest:
+                facts = path.lstat()
+                if stat.S_ISREG(facts.st_mode) and facts.st_mtime >= oldest:
                     yield f"file {path}", path.read_bytes().decode(errors="replace")
             except OSError:
                 continue  # a machine that ends removes what it had
@@ -118,13 +118,13 @@ def _files(laptop: Laptop, after: datetime) -> Iterator[tuple[str, str]]:
 def secrets_of(laptop: Laptop) -> Mapping[str, str]:
     """Each secret that the fleet keeps, by its name in Secrets Manager and its place there."""
     client = laptop.engine.client("secretsmanager")
-    found = {"GitLab token": laptop.gitlab_token}
+    secrets = {"GitLab token": laptop.gitlab_token}
     for secret in client.list_secrets()["SecretList"]:
         text = client.get_secret_value(SecretId=secret["Name"]).get("SecretString") or ""
         for place, value in enumerate(TOKENS.findall(text)):
-            if value not in found.values():
-                found[f"{secret['Name']} {place}"] = value
-    return found
+            if value not in secrets.values():
+                secrets[f"{secret['Name']} {place}"] = value
+    return secrets
 
 
 def _decoded(user_data: str) -> str:

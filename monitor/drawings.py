@@ -56,15 +56,15 @@ def pool_bar(pool: PoolView, counts: Mapping[str, int]) -> Markup:
     return _drawn(elements, height=_BAR, label=label, kind="bar")
 
 
-def lane(one: Lane, *, start: datetime, at: datetime) -> Markup:
+def lane(drawn: Lane, *, start: datetime, at: datetime) -> Markup:
     """What one machine did between `start` and `at`."""
     whole = (at - start).total_seconds() or 1.0
-    ends = [*(stretch.start for stretch in one.stretches[1:]), at]
+    ends = [*(stretch.start for stretch in drawn.stretches[1:]), at]
     parts = []
-    for stretch, end in zip(one.stretches, ends, strict=True):
+    for stretch, end in zip(drawn.stretches, ends, strict=True):
         since, until = max(stretch.start, start), max(min(end, at), start)
         length_s = (until - since).total_seconds()
-        if length_s <= 0 and stretch is not one.stretches[-1]:
+        if length_s <= 0 and stretch is not drawn.stretches[-1]:
             continue
         parts.append(
             Part(
@@ -75,13 +75,13 @@ def lane(one: Lane, *, start: datetime, at: datetime) -> Markup:
             )
         )
     words = ", then ".join(part.title for part in parts)
-    label = f"{one.machine.runner_id}: {words}"
+    label = f"{drawn.machine.runner_id}: {words}"
     return _drawn(_parts(parts, _LANE), height=_LANE, label=label, kind="lane")
 
 
 def lanes_start(lanes: Sequence[Lane], at: datetime) -> datetime:
     """From when on lanes are drawn: such that the oldest fits, within twelve hours."""
-    oldest = min((one.stretches[0].start for one in lanes), default=at)
+    oldest = min((lane.stretches[0].start for lane in lanes), default=at)
     needed = at - oldest
     return at - next((span for span in LANE_SPANS if span >= needed), LANE_SPANS[-1])
 

@@ -51,10 +51,10 @@ class FleetCollector(Collector):
             {(queue.name,): queue.messages for queue in view.queues},
         )
         yield _problems(view)
-        found = Counter(dict.fromkeys((LEAKED, *STUCK), 0))
-        found.update({problem.kind: problem.count for problem in view.problems})
-        yield _one("leaked", "What the sweep cannot end.", found[LEAKED])
-        stuck = sum(found[kind] for kind in STUCK)
+        counts = Counter(dict.fromkeys((LEAKED, *STUCK), 0))
+        counts.update({problem.kind: problem.count for problem in view.problems})
+        yield _one("leaked", "What the sweep cannot end.", counts[LEAKED])
+        stuck = sum(counts[kind] for kind in STUCK)
         yield _one("stuck_jobs", "Waiting jobs that get no runner until a person acts.", stuck)
         recent = self._recent()
         if recent is not None:

@@ -70,11 +70,11 @@ def pause(
 
 def resume(deployed: Deployed, pool: str | None) -> Ordered:
     """Launch again in a pool that was paused by name; without one take every pause back."""
-    pauses = [one for one in _in_force(deployed) if one.kind is ControlKind.PAUSE]
-    ours = [one for one in pauses if pool in (None, one.about)]
+    pauses = [control for control in _in_force(deployed) if control.kind is ControlKind.PAUSE]
+    ours = [control for control in pauses if pool in (None, control.about)]
     for control in ours:
         deployed.fleet.take_back(control, _act(deployed, f"resume {_named(control.about)}"))
-    rest = [one for one in pauses if one not in ours]
+    rest = [control for control in pauses if control not in ours]
     general = pause_of(rest, pool) if pool is not None else None
     if general is not None:
         raise Refused(f"every pool is paused, {pool} too: `runner-fleet pool resume` resumes all")
@@ -159,17 +159,17 @@ def controls_in_force(deployed: Deployed, living: frozenset[str]) -> tuple[Contr
     """The orders in force; those to end a runner as long as it is among the `living`."""
     return tuple(
         ControlView(
-            kind=one.kind.value,
-            about=one.about,
-            says=says_of(one),
-            who=one.who,
-            since=one.at,
-            until=one.until,
-            note=one.note,
-            ceiling=one.ceiling,
+            kind=control.kind.value,
+            about=control.about,
+            says=says_of(control),
+            who=control.who,
+            since=control.at,
+            until=control.until,
+            note=control.note,
+            ceiling=control.ceiling,
         )
-        for one in _in_force(deployed)
-        if one.kind is not ControlKind.END or one.about in living
+        for control in _in_force(deployed)
+        if control.kind is not ControlKind.END or control.about in living
     )
 
 
@@ -195,9 +195,9 @@ def _give(deployed: Deployed, control: Control) -> Ordered:
     """Give an order, unless the same is in force."""
     known = next(
         (
-            one
-            for one in _in_force(deployed)
-            if (one.kind, one.about) == (control.kind, control.about)
+            standing
+            for standing in _in_force(deployed)
+            if (standing.kind, standing.about) == (control.kind, control.about)
         ),
         None,
     )
@@ -222,7 +222,7 @@ def _in_force(deployed: Deployed) -> tuple[Control, ...]:
 
 def _check_pool(config: FleetConfig, pool: str) -> None:
     if config.pool(pool) is None:
-        names = ", ".join(one.name for one in config.pools)
+        names = ", ".join(pool.name for pool in config.pools)
         raise Refused(f"fleet.toml has no pool {pool}; it has {names}")
 
 

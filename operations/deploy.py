@@ -165,7 +165,7 @@ def _check_value(name: str, value: str) -> None:
     if pattern is not None and not re.search(pattern, value):
         hint = rule.get("ConstraintDescription", f"must match {pattern}")
         raise Refused(f"{name} {hint}", given=value)
-    if allowed is not None and value not in [str(one) for one in allowed]:
+    if allowed is not None and value not in [str(choice) for choice in allowed]:
         raise Refused(f"{name} must be one of {', '.join(map(str, allowed))}", given=value)
     longest = rule.get("MaxLength")
     if longest is not None and len(value) > longest:

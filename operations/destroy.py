@@ -209,7 +209,9 @@ def _in_aws(order: Removal) -> Iterator[Kind]:
         words="snapshots",
         find=lambda: _snapshots(order),
         remove=lambda names: _each(
-            names, "ec2.DeleteSnapshot", lambda one: aws.ec2.delete_snapshot(SnapshotId=one)
+            names,
+            "ec2.DeleteSnapshot",
+            lambda snapshot: aws.ec2.delete_snapshot(SnapshotId=snapshot),
         ),
     )
     yield Kind(
@@ -225,13 +227,15 @@ def _in_aws(order: Removal) -> Iterator[Kind]:
         remove=lambda names: _each(
             names,
             "secretsmanager.DeleteSecret",
-            lambda one: aws.secrets.delete_secret(SecretId=one, ForceDeleteWithoutRecovery=True),
+            lambda secret: aws.secrets.delete_secret(
+                SecretId=secret, ForceDeleteWithoutRecovery=True
+            ),
         ),
     )
     yield Kind(
         words="objects of the cache",
         find=lambda: _filled(order, "AWS::S3::Bucket"),
-        remove=lambda names: _each(names, "s3.DeleteObjects", lambda one: _empty(aws, one)),
+        remove=lambda names: _each(names, "s3.DeleteObjects", lambda bucket: _empty(aws, bucket)),
     )
     yield Kind(
         words="images of machines",
@@ -239,7 +243,7 @@ def _in_aws(order: Removal) -> Iterator[Kind]:
         remove=lambda names: _each(
             names,
             "ecr.DeleteRepository",
-            lambda one: aws.ecr.delete_repository(repositoryName=one, force=True),
+            lambda repository: aws.ecr.delete_repository(repositoryName=repository, force=True),
         ),
     )
 
@@ -433,7 +437,7 @@ def _after_the_stack(order: Removal) -> Iterator[Kind]:
         remove=lambda names: _each(
             names,
             "logs.DeleteLogGroup",
-            lambda one: aws.logs.delete_log_group(logGroupName=one),
+            lambda group: aws.logs.delete_log_group(logGroupName=group),
         ),
     )
 

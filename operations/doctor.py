@@ -189,7 +189,7 @@ def _stack(patient: Patient, stack: _Stack | None) -> Iterator[Checked]:
 
 
 def _network(patient: Patient, stack: _Stack) -> Iterator[Checked]:
-    names = [one for one in stack.outputs.get("Subnets", "").split(",") if one]
+    names = [subnet for subnet in stack.outputs.get("Subnets", "").split(",") if subnet]
     try:
         with aws_call("ec2.DescribeSubnets", passing=("InvalidSubnetID.NotFound",)):
             subnets = patient.aws.ec2.describe_subnets(SubnetIds=names)["Subnets"]
@@ -437,8 +437,8 @@ def _problems(deployed: Deployed) -> Iterator[Checked]:
     """Those of `status`. What is about single jobs, or over by itself, is no fault of the fleet."""
     problems = gather(deployed, jobs=1).problems
     for problem in problems:
-        found = _failed if problem.kind in OF_THE_FLEET else _warned
-        yield found("fleet's state", problem.what, problem.do)
+        checked = _failed if problem.kind in OF_THE_FLEET else _warned
+        yield checked("fleet's state", problem.what, problem.do)
     if not problems:
         yield _ok("fleet's state", "`status` lists no problem")
 

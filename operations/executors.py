@@ -10,7 +10,9 @@ EXECUTORS_VARIABLE = "RUNNER_FLEET_EXECUTORS"  # those that EC2 machines have, w
 
 def allowed_executors(environment: Mapping[str, str]) -> tuple[str, ...]:
     """The executors that the environment allows; empty: any."""
-    return tuple(one for one in environment.get(EXECUTORS_VARIABLE, "").split(",") if one)
+    return tuple(
+        executor for executor in environment.get(EXECUTORS_VARIABLE, "").split(",") if executor
+    )
 
 
 def refuse_executors(config: FleetConfig, allowed: Collection[str]) -> None:

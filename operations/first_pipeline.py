@@ -76,7 +76,9 @@ def run_pipeline(
     with _pushed(where, pipeline_text(pools)):
         deadline = patience.clock() + patience.within_s
         while patience.clock() < deadline:
-            new = [one["id"] for one in _pipelines(where) if one["id"] not in started]
+            new = [
+                pipeline["id"] for pipeline in _pipelines(where) if pipeline["id"] not in started
+            ]
             jobs = tuple(where.gitlab.pipeline_jobs(where.project.id, new[0])) if new else ()
             if jobs:
                 yield jobs

@@ -225,7 +225,7 @@ def _written(value: Any) -> str:
     if isinstance(value, str):
         return f'"{value}"'
     if isinstance(value, list):
-        return f"[{', '.join(_written(one) for one in value)}]"
+        return f"[{', '.join(_written(item) for item in value)}]"
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{key} = {_written(one)}' for key, one in value.items())}}}"
+        return f"{{{', '.join(f'{key} = {_written(item)}' for key, item in value.items())}}}"
     return str(value)

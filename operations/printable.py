@@ -10,6 +10,8 @@ def escaped(text: object, *, keep: str = "") -> str:
     if written.isprintable():
         return written
     return "".join(
-        one if one.isprintable() or one in keep else one.encode("unicode_escape").decode()
-        for one in written
+        letter
+        if letter.isprintable() or letter in keep
+        else letter.encode("unicode_escape").decode()
+        for letter in written
     )

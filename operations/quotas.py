@@ -98,7 +98,7 @@ def _words(error: FleetError) -> str:
 
 
 def _pools(view: FleetView) -> Iterable[QuotaView]:
-    other = {one.about for one in view.controls if one.ceiling is not None}
+    other = {control.about for control in view.controls if control.ceiling is not None}
     for pool in view.pools:
         if pool.ceiling:
             yield QuotaView(

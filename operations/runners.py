@@ -62,7 +62,7 @@ def list_runners(
     at = deployed.clock()
     config, stored = deployed.config(), deployed.stored()
     rows = RunnerRows(deployed.table, deployed.mailboxes, instance_of(config.gitlab.url))
-    names = dict.fromkeys([*(one.name for one in config.pools), *stored.leaving, *stored.removed])
+    names = dict.fromkeys([*(pool.name for pool in config.pools), *stored.leaving, *stored.removed])
     live = [
         _live(by_our_clock(runner, at), at)
         for name in names

@@ -146,7 +146,7 @@ def _with_claims(
 ) -> tuple[Runner, ...]:
     """The runners, with those marked whose claim GitLab's word may follow; noted at first sight."""
     keys = frozenset(job.key for job in backlog)
-    marked = tuple(replace(one, awaits_word=awaits_word(one, keys, at)) for one in runners)
+    marked = tuple(replace(runner, awaits_word=awaits_word(runner, keys, at)) for runner in runners)
     for runner in marked:
         if runner.awaits_word and runner.claimed_at is None:
             world.runners.note_claim(runner, at=at)

@@ -302,7 +302,7 @@ def _delete_stray_records(
     `left` gets those that cannot be deleted, `neighbours` the stacks of other fleets' records.
     """
     ends: Counter[Disposal] = Counter()
-    if world.config.pools and all(world.shares_record(one.name) for one in world.config.pools):
+    if world.config.pools and all(world.shares_record(pool.name) for pool in world.config.pools):
         return ends
     at = world.clock()
     try:

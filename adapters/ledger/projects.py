@@ -57,7 +57,7 @@ class ProjectRows(HookRows):
         unhealthy = [hook.scope for hook in self.hooks(instance) if not hook.healthy]
 
         def read(item: Item) -> Watched:
-            is_sick = any(one.may_serve(item.get("project_id", 0)) for one in unhealthy)
+            is_sick = any(pool.may_serve(item.get("project_id", 0)) for pool in unhealthy)
             return WATCHED_ROW.read(item, hook_healthy=not is_sick)
 
         items = self._table.query_index("kinds", "kind", "project")

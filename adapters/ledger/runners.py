@@ -288,7 +288,9 @@ class RunnerRows(Rows):
             if not is_invalid(exc):
                 raise
         sound = [change for change in changes if not change.add or self._counts(change)]
-        self._leave_out([f"{one.pk} {one.sk}" for one in changes if one not in sound], INVALID)
+        self._leave_out(
+            [f"{change.pk} {change.sk}" for change in changes if change not in sound], INVALID
+        )
         return self._table.transact(sound)
 
     def _counts(self, change: Change) -> bool:

@@ -87,18 +87,18 @@ class Ec2Backend:
         """One call for each market in turn, until every runner id has a machine."""
         launched: list[Launched] = []
         shortfalls: list[Shortfall] = []
-        markets = list(dict.fromkeys(one.market for one in order.try_in))
+        markets = list(dict.fromkeys(place.market for place in order.try_in))
         for index, market in enumerate(markets):
             names = order.runner_ids[len(launched) :]
             if not names:
                 break
-            places = [one for one in order.try_in if one.market == market]
+            places = [place for place in order.try_in if place.market == market]
             try:
                 answer = self._create_fleet(pool, order, len(names), places)
             except Transient as exc:
                 # A lost answer may have launched machines, and a throttle holds in every market: no
                 # other market is asked now.
-                left = [one for one in order.try_in if one.market in markets[index:]]
+                left = [place for place in order.try_in if place.market in markets[index:]]
                 shortfalls += _refusal(exc, left)
                 break
             except FleetError as exc:
@@ -186,7 +186,7 @@ class Ec2Backend:
                     yield from reservation["Instances"]
 
     def _one_per_zone(self, subnets: Sequence[str]) -> tuple[str, ...]:
-        unknown = [one for one in subnets if one not in self._zones]
+        unknown = [subnet for subnet in subnets if subnet not in self._zones]
         if unknown and len(subnets) > 1:
             self._zones |= dict(zip(unknown, unknown, strict=True)) | self._describe(unknown)
         first: dict[str, str] = {}

@@ -367,7 +367,9 @@ def _gives_root(pool: PoolConfig) -> Path | None:
         return ("docker", "socket")
     if pool.docker.privileged:
         return ("docker", "privileged")
-    binds = (place for place, one in enumerate(pool.docker.volumes) if re.match(r"/[^:]*:", one))
+    binds = (
+        place for place, volume in enumerate(pool.docker.volumes) if re.match(r"/[^:]*:", volume)
+    )
     place = next(binds, None)
     return None if place is None else ("docker", "volumes", place)
 

@@ -117,14 +117,14 @@ class _Import:
                 self._global(key)
         pools: list[_Pool] = []
         for place, runner in _tables(self._tables.get("runners")):
-            pool = self._runner(("runners", place), runner, [one.name for one in pools])
+            pool = self._runner(("runners", place), runner, [pool.name for pool in pools])
             if pool is not None:
                 pools.append(pool)
-        text = "\n".join([*self._head(), *(line for one in pools for line in _lines_of(one))])
+        text = "\n".join([*self._head(), *(line for pool in pools for line in _lines_of(pool))])
         text += "\n"
         self._check(text, has_pools=bool(pools))
-        noted = sorted(self._noted, key=lambda one: one.line)
-        return Proposal(text=text, pools=tuple(one.name for one in pools), lines=tuple(noted))
+        noted = sorted(self._noted, key=lambda note: note.line)
+        return Proposal(text=text, pools=tuple(pool.name for pool in pools), lines=tuple(noted))
 
     def _note(self, path: Path, becomes: Carry, says: str) -> None:
         key = ".".join(str(part) for part in path if not isinstance(part, int))
@@ -346,10 +346,10 @@ class _Import:
             elif key not in {"autoscaling", "OffPeakPeriods"}:
                 self._left(where, MACHINE.get(key, "the fleet has nothing of that kind"))
         listed = [
-            ((*path, "autoscaling", place), one.get("Periods"), one.get("IdleCount"))
-            for place, one in _tables(value.get("autoscaling"))
+            ((*path, "autoscaling", place), table.get("Periods"), table.get("IdleCount"))
+            for place, table in _tables(value.get("autoscaling"))
         ]
-        zones = [one.get("Timezone") for _, one in _tables(value.get("autoscaling"))]
+        zones = [table.get("Timezone") for _, table in _tables(value.get("autoscaling"))]
         if "OffPeakPeriods" in value:
             off_peak = ((*path, "OffPeakPeriods"), value["OffPeakPeriods"])
             listed.insert(0, (*off_peak, value.get("OffPeakIdleCount")))
@@ -488,7 +488,7 @@ def _market(value: str) -> str:
 def _tables(value: Any) -> Iterator[tuple[int, Table]]:
     """The tables of a list, with their places."""
     listed = value if isinstance(value, list) else []
-    return ((place, one) for place, one in enumerate(listed) if isinstance(one, Mapping))
+    return ((place, entry) for place, entry in enumerate(listed) if isinstance(entry, Mapping))
 
 
 def _pool_name(name: str, taken: Sequence[str]) -> str:

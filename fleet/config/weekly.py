@@ -64,7 +64,7 @@ def windows_of(week: Sequence[int]) -> tuple[int, tuple[Window, ...]]:
         Window(days=tuple(on), start=start, end=end, count=count)
         for (start, end, count), on in days.items()
     )
-    return base, tuple(sorted(windows, key=lambda one: (one.days, one.start)))
+    return base, tuple(sorted(windows, key=lambda window: (window.days, window.start)))
 
 
 def minutes_of(period: str) -> Iterator[int]:
@@ -82,7 +82,7 @@ def minutes_of(period: str) -> Iterator[int]:
     minutes, hours = _set_of(minute, 60, ()), _set_of(hour, 24, ())
     for on in sorted({(number + 6) % 7 for number in _set_of(weekday, 8, _SUNDAY_FIRST)}):
         for at in sorted(hours):
-            yield from (on * DAY_MINUTES + at * 60 + one for one in sorted(minutes))
+            yield from (on * DAY_MINUTES + at * 60 + minute for minute in sorted(minutes))
 
 
 def days_text(days: Sequence[int]) -> str:
@@ -110,7 +110,7 @@ def _set_of(field: str, below: int, names: Sequence[str]) -> set[int]:
     """The numbers of a field of cron's form."""
     if field == "?":
         field = "*"
-    found: set[int] = set()
+    numbers: set[int] = set()
     for part in field.split(","):
         match = _STEP.fullmatch(part)
         if match is None:
@@ -123,8 +123,8 @@ def _set_of(field: str, below: int, names: Sequence[str]) -> set[int]:
             end = _number(last, names) if last else (below - 1 if match[2] else start)
         if not 0 <= start <= end < below:
             raise ValueError(f"{field} is out of its range")
-        found |= set(range(start, end + 1, int(match[2] or 1)))
-    return found
+        numbers |= set(range(start, end + 1, int(match[2] or 1)))
+    return numbers
 
 
 def _number(text: str, names: Sequence[str]) -> int:

@@ -141,4 +141,4 @@ def _toml(value: Value) -> str:
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, bool):
         return "true" if value else "false"
-    return "[" + ", ".join(_toml(one) for one in value) + "]"
+    return "[" + ", ".join(_toml(item) for item in value) + "]"

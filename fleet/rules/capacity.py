@@ -69,8 +69,14 @@ def decide_capacity(
     jobs have attempts of their own.
     """
     held = {pool: back_off.get(str(pool)) for pool in pools}
-    backed_off = {pool: one for pool, one in held.items() if one is not None and one.until > at}
-    doubtful = {pool for pool, one in backed_off.items() if classify(one.code) is ErrorKind.BOOT}
+    backed_off = {
+        pool: refusal
+        for pool, refusal in held.items()
+        if refusal is not None and refusal.until > at
+    }
+    doubtful = {
+        pool for pool, refusal in backed_off.items() if classify(refusal.code) is ErrorKind.BOOT
+    }
     good = [pool for pool in pools if pool not in backed_off]
     ready = good or [pool for pool in pools if pool in doubtful]
     return tuple(sorted(ready, key=lambda pool: _MARKETS.index(pool.market)))

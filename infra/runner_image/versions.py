@@ -42,11 +42,11 @@ def versions(image: str) -> dict[str, Any]:
         if folder.is_dir():
             program = "node" if name == "node" else "python3"
             versions[name] = {
-                one.name: {
-                    "version": _number(_output(str(one / "bin" / program), "--version")),
-                    "path": str(one / "bin"),
+                home.name: {
+                    "version": _number(_output(str(home / "bin" / program), "--version")),
+                    "path": str(home / "bin"),
                 }
-                for one in sorted(folder.iterdir())
+                for home in sorted(folder.iterdir())
             }
     return versions
 
@@ -75,8 +75,8 @@ def sbom(held: Mapping[str, Any], packages: Mapping[str, str]) -> dict[str, Any]
         ),
     ]
     for kind, name in (("node", "node"), ("interpreters", "python")):
-        for one in held.get(kind, {}).values():
-            parts.append(_part(name, one["version"], f"pkg:generic/{name}"))
+        for entry in held.get(kind, {}).values():
+            parts.append(_part(name, entry["version"], f"pkg:generic/{name}"))
     return {
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",

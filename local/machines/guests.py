@@ -119,7 +119,10 @@ class GuestHost:
             self._compare()
 
     def _compare(self) -> None:
-        up = {one["InstanceId"]: one for one in instances_up(self._cloud, self._options.stack)}
+        up = {
+            instance["InstanceId"]: instance
+            for instance in instances_up(self._cloud, self._options.stack)
+        }
         busy = frozenset(self._busy)  # before the guests: one whose boot ends now is in either
         known = self.guests
         new = up.keys() - {guest.instance_id for guest in known}

@@ -109,7 +109,7 @@ class LambdaContainers(LambdaHost):
     def _take(self, kind: tuple[str, str]) -> ContainerSandbox | None:
         """A warm sandbox of this function and tenant."""
         with self._lock:
-            fitting = next((one for one in self._warm if one.kind == kind), None)
+            fitting = next((sandbox for sandbox in self._warm if sandbox.kind == kind), None)
             if fitting is not None:
                 self._warm.remove(fitting)
         return fitting
