@@ -124,8 +124,8 @@ def build(  # noqa: PLR0913 - one argument for each option
     choice = BuildChoice(
         is_here=local, arguments=tuple(arg or ()), binary=gitlab_runner, kinds=tuple(kind or ())
     )
-    for one, reference in build_images(world, workshop, choice).items():
-        say(one.name, reference)
+    for built, reference in build_images(world, workshop, choice).items():
+        say(built.name, reference)
     say("put them to use with: runner-fleet image use")
 
 
@@ -177,7 +177,7 @@ def use(
     chosen = tuple(images.kind_named(name) for name in kind or ())
     if reference is None:
         wanted = images.newest(workshop)
-        wanted = {one: wanted[kind] for one in chosen or wanted if one in wanted}
+        wanted = {each: wanted[each] for each in chosen or wanted if each in wanted}
         if not wanted:
             raise Refused("there is no such image yet: run `runner-fleet image build`")
     else:
