@@ -1,0 +1,1 @@
+"""The runner that takes the place of gitlab-runner on the laptop."""

@@ -5,7 +5,7 @@ it, a cloud that fails, and the way in which plans are applied (repeatable, coun
 ceiling). It shares no code with the rules but their nouns and `decide_reap`.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
 from datetime import timedelta
@@ -49,6 +49,11 @@ class World:
             dry_until=self.at + timedelta(seconds=self.dry_s) if self.dry_s else None,
             refused=self.refused,
         )
+
+    @property
+    def waiting(self) -> list[Job]:
+        """The jobs that a runner may still be launched for."""
+        return [one for one in self.backlog.values() if not one.given_up]
 
     def in_state(self, *states: RunnerState) -> list[Runner]:
         """The runners that are in one of these states."""
@@ -164,14 +169,14 @@ class World:
 
     # Fair weather.
 
-    def live_on(self, minutes: int, *, until_served: Collection[JobKey] = ()) -> None:
-        """Everything works from now on; ends early once none of these jobs waits any more."""
+    def live_on(self, minutes: int, *, until: Callable[[], bool] = lambda: False) -> None:
+        """Everything works from now on, for so long or until this holds."""
         for _ in range(minutes):
+            if until():
+                return
             self._machines_work()
             self._autoscaler_works()
             self.pass_time(60)
-            if until_served and not any(self._waits(key) for key in until_served):
-                return
 
     def _machines_work(self) -> None:
         """One minute: who leaves is gone, jobs end, idle ones take jobs, booting ones come."""
@@ -194,7 +199,3 @@ class World:
                 return
             plan = decide_scale(self.snapshot(), self.limits)
         assert not plan.again, "it goes on without end"
-
-    def _waits(self, key: JobKey) -> bool:
-        one = self.backlog.get(key)
-        return one is not None and not one.given_up

@@ -134,12 +134,11 @@ class ScaleModel(RuleBasedStateMachine):
         after = self.world.copy()
         after.dry_s, after.refused = 0, None
         after.limits = replace(after.limits, ceiling=max(1, after.limits.ceiling))
-        waiting = [key for key, one in after.backlog.items() if not one.given_up]
-        after.live_on(45 + 5 * len(waiting), until_served=waiting)
-        assert not [one for one in after.backlog.values() if not one.given_up]
+        after.live_on(45 + 5 * len(after.backlog), until=lambda: not after.waiting)
+        assert not after.waiting
         after.backlog.clear()
         after.limits = replace(after.limits, idle_target=0)
-        after.live_on(45)
+        after.live_on(45, until=lambda: not after.runners)
         assert not after.runners
 
     def _pick(self, pick: int, *states: RunnerState) -> Runner:

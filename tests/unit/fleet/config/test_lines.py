@@ -141,9 +141,9 @@ VALUES = st.recursive(
 TABLES = st.dictionaries(KEYS, VALUES, max_size=4).map(
     lambda table: "".join(f"{k} = {v}\n" for k, v in table.items())
 )
-TEXTS = st.lists(st.tuples(st.sampled_from(["[t{}]", "[[list]]", "[u.v{}]"]), TABLES)).map(
-    lambda parts: "\n".join(head.format(i) + "\n" + body for i, (head, body) in enumerate(parts))
-)
+TEXTS = st.lists(
+    st.tuples(st.sampled_from(["[t{}]", "[[list]]", "[u.v{}]"]), TABLES), max_size=4
+).map(lambda parts: "\n".join(head.format(i) + "\n" + body for i, (head, body) in enumerate(parts)))
 
 
 def paths_of(value: object, path: Path = ()) -> list[Path]:

@@ -1,7 +1,7 @@
 """Periods of gitlab-runner as windows: the same count in each minute of the week."""
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from fleet.config.weekly import CountedPeriods, counts_of_week, minutes_of, windows_of
 
@@ -56,6 +56,7 @@ def test_the_last_policy_counts_and_less_at_weekends_is_more_on_weekdays() -> No
     ]
 
 
+@settings(max_examples=40)
 @given(
     st.integers(0, 9),
     st.lists(

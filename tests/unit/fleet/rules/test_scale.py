@@ -1,4 +1,4 @@
-"""How many runners a pool launches and drains: the rule as a table of sentences."""
+"""What a pool launches and drains, in examples; `test_scale_properties` has the whole rule."""
 
 from dataclasses import replace
 from typing import Any
@@ -45,37 +45,23 @@ def waiting_reasons(plan: ScalePlan) -> dict[int, str]:
 LAUNCHES: dict[str, Any] = {
     "nothing to do": (snapshot(), LIMITS, 0, 0, "balanced"),
     "one runner per job": (snapshot(jobs(3)), LIMITS, 3, 0, "backlog"),
-    "all boot": (snapshot(jobs(3), *booting(3)), LIMITS, 0, 0, "covered"),
-    "intent counts": (snapshot(jobs(1), REQUESTED), LIMITS, 0, 0, "covered"),
     "the rest only": (snapshot(jobs(3), *booting(1), *idle(1)), LIMITS, 1, 0, "backlog"),
-    "a busy runner covers no job": (snapshot(jobs(2), *busy(2)), LIMITS, 2, 0, "backlog"),
-    "nor does one that leaves": (
+    "one that leaves covers no job": (
         snapshot(jobs(1), runner("a", RunnerState.DRAINING), runner("b", RunnerState.DONE)),
         LIMITS, 1, 0, "backlog"
     ),
     "up to the ceiling": (snapshot(jobs(9)), LIMITS, 5, 0, "backlog"),
-    "says why it stays still": (snapshot(jobs(1), *busy(5)), LIMITS, 0, 0, "at_ceiling"),
     "not all in one go": (snapshot(jobs(4)), BY_TWOS, 2, 0, "backlog"),
-    "the warm ones": (snapshot(), TWO_WARM, 0, 2, "idle_target"),
     "warm is beyond need": (snapshot(jobs(2), *idle(2)), TWO_WARM, 0, 2, "idle_target"),
     "jobs before warm ones": (snapshot(jobs(4)), TWO_WARM, 4, 1, "backlog"),
     "given up": (snapshot((job(1, given_up=True),)), LIMITS, 0, 0, "attempts_used"),
-    "one given up, one covered": (
-        snapshot((job(1, given_up=True), *jobs(1)), *idle(1)), LIMITS, 0, 0, "covered"
-    ),
-    "refused": (snapshot(jobs(1), refused="no such image"), LIMITS, 0, 0, "configuration"),
-    "dry": (snapshot(jobs(1), dry_until=ago(-60)), LIMITS, 0, 0, "no_capacity_until"),
     "dry no longer": (snapshot(jobs(1), dry_until=AT), LIMITS, 1, 0, "backlog"),
     "what a person must do is said first": (
         snapshot(jobs(1), dry_until=ago(-60), refused="no"), LIMITS, 0, 0, "configuration"
     ),
-    "another project's": (snapshot(jobs(1), *idle(1, **FOR_TWO)), LIMITS, 1, 0, "backlog"),
     "its own first, the shared one is for the other": (
         snapshot(jobs(1) + jobs(1, project=2), *idle(1, **FOR_ONE), *booting(1)), LIMITS, 0, 0,
         "covered"
-    ),
-    "a project's own runner is not a warm one": (
-        snapshot((), *idle(2, **FOR_ONE)), TWO_WARM, 0, 2, "idle_target"
     ),
 }  # fmt: skip
 
@@ -95,13 +81,6 @@ DRAINS: dict[str, Any] = {
     "longest first": (snapshot(jobs(1), *idle(3, since_s=300)), LIMITS, [0, 1]),
     "keeps the target": (snapshot((), *idle(3, since_s=300)), TWO_WARM, [0]),
     "no mailbox": (snapshot((), *idle(2, since_s=300, mailbox=None)), LIMITS, []),
-    "busy ones never": (snapshot((), *busy(3, since_s=9000)), LIMITS, []),
-    "a project's own are not kept for the target": (
-        snapshot((), *idle(2, since_s=300, **FOR_ONE)), TWO_WARM, [0, 1]
-    ),
-    "drains one project's while it launches for another": (
-        snapshot(jobs(1, project=2), *idle(1, since_s=300, **FOR_ONE)), LIMITS, [0]
-    ),
     "drains one project's so that another finds room under the ceiling": (
         snapshot(jobs(1, project=2), *idle(1, since_s=300, **FOR_ONE), *busy(4)), LIMITS, [0]
     ),
@@ -118,7 +97,6 @@ def test_drains(facts: Snapshot, limits: Limits, drained: list[int]) -> None:
 
 
 WAITS: dict[str, Any] = {
-    "covered": (snapshot(jobs(1), *idle(1)), LIMITS, {100: "covered"}),
     "the oldest is covered": (snapshot(jobs(2), *idle(1)), LIMITS, {100: "covered"}),
     "the one that it was launched for is the covered one": (
         snapshot(jobs(2), *idle(1, for_job=key(101))), LIMITS, {101: "covered"}
@@ -127,15 +105,7 @@ WAITS: dict[str, Any] = {
         snapshot(jobs(2), *busy(1), *idle(1), runner("b", RunnerState.BUSY, for_job=key(101))),
         LIMITS, {100: "covered"}
     ),
-    "paced": (snapshot(jobs(5)), BY_TWOS, {102: "paced", 103: "paced", 104: "paced"}),
     "one go reaches the ceiling": (snapshot(jobs(3), *busy(3)), BY_TWOS, {102: "at_ceiling"}),
-    "refused": (
-        snapshot(jobs(2), refused="no"), LIMITS, {100: "configuration", 101: "configuration"}
-    ),
-    "dry": (
-        snapshot(jobs(2), *idle(1), dry_until=ago(-1)), LIMITS,
-        {100: "covered", 101: "no_capacity_until"}
-    ),
     "each its own": (
         snapshot((*jobs(1), job(7, given_up=True)), *busy(5)), LIMITS,
         {100: "at_ceiling", 7: "attempts_used"}
