@@ -173,7 +173,10 @@ def _may_write(world: InitWorld, path: Path, *, force: bool) -> None:
     if not path.exists() or force:
         return
     if not world.asks:
-        raise Refused("the file is there already: give --force to replace it", file=str(path))
+        raise Refused(
+            "the file is there already: give --force to replace it, or --file for another",
+            file=str(path),
+        )
     if not typer.confirm(f"{path} is there already. Replace it?", default=False):
         raise typer.Exit(1)
 

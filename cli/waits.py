@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from rich.console import Group, RenderableType
 
-from cli.commands import DEFAULT_STACK
+from cli.commands import DEFAULT_STACK, as_called
 from cli.consoles import NARROW, add, cell, console, listing
 from cli.lines import say_json
 from cli.options import AsJson, Local, Since, Stack, period_of, reach, wrong_calls
@@ -64,7 +64,8 @@ def draw(view: WaitsView, *, width: int) -> RenderableType:
             f"{duration(hop.at_p95_s)}, {hop.at_p95_s / whole_s:.0%}",
             cell("█" * round(24 * hop.at_p95_s / whole_s)),
         )
-    ends = [cell(f"the longest: `runner-fleet explain {everything.slowest}`")]
+    ends = [cell(as_called(f"the longest: `runner-fleet explain {everything.slowest}`"))]
     if everything.heard_late:
-        ends.append(cell(f"{everything.heard_late} jobs had no webhook: see `runner-fleet status`"))
+        late = f"{everything.heard_late} jobs had no webhook: see `runner-fleet status`"
+        ends.append(cell(as_called(late)))
     return Group(table, cell(""), stack, *ends)

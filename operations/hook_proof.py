@@ -69,7 +69,7 @@ def test(world: HookWorld, place: Place) -> Tested:
     has GitLab call a disabled webhook again. Raises `Refused` where GitLab has no such webhook or
     the fleet did not register it, no job to sample, or our webhook refuses the sample.
     """
-    hook_id = in_gitlab(place)[0].hook_id
+    hook_id = in_gitlab(world, place)[0].hook_id
     row = world.rows.hook(place.instance, place.target.scope)
     if row is None or row.name != place.target.name:
         raise Refused(

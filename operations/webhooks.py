@@ -135,7 +135,7 @@ def register_once(world: HookWorld, place: Place) -> Registration:
 
     GitLab would send each event by both. One that is there already is kept.
     """
-    above = _above(world, place)
+    above = brought_by(world, place)
     if above is not None and not hooks.hooks_at(place.gitlab, place.target):
         if place.target.scope.kind == "project":
             _watch(world.rows, place.instance, place.target.scope, at=world.clock())
@@ -143,7 +143,7 @@ def register_once(world: HookWorld, place: Place) -> Registration:
     return Registration(own=register(world, place), above=above)
 
 
-def _above(world: HookWorld, place: Place) -> HookRow | None:
+def brought_by(world: HookWorld, place: Place) -> HookRow | None:
     """The fleet's webhook to the same address on a group above, if GitLab has it."""
     scope, gitlab = place.target.scope, place.gitlab
     is_project = scope.kind == "project"
@@ -166,7 +166,7 @@ def _is_there(gitlab: GitLab, row: HookRow) -> bool:
 
 def rotate(world: HookWorld, place: Place) -> Registered:
     """Give the webhook a new secret. `Refused` where GitLab has no such webhook."""
-    in_gitlab(place)
+    in_gitlab(world, place)
     return register(world, place, rotate=True)
 
 
@@ -244,9 +244,15 @@ def _missing(row: HookRow) -> HookHealth:
     return HookHealth(hook_id=row.hook_id, url=row.url, alert_status="missing")
 
 
-def in_gitlab(place: Place) -> list[HookHealth]:
+def in_gitlab(world: HookWorld, place: Place) -> list[HookHealth]:
     """The webhooks at this place. Raises `Refused` where GitLab has none."""
     found = hooks.hooks_at(place.gitlab, place.target)
+    above = None if found else brought_by(world, place)
+    if above is not None:
+        raise Refused(
+            f"hook {above.hook_id} on {above.scope} brings the jobs of {place.target.scope}: name"
+            f" its group, --group {above.scope.id}"
+        )
     if not found:
         raise Refused(
             "there is no such webhook: run `runner-fleet webhook register`",

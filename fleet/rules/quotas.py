@@ -71,7 +71,7 @@ def vcpus(instance_type: str) -> int | None:
 
 def own_share(at_once: int) -> int:
     """How many concurrent executions the fleet's own functions keep of so many."""
-    return min(at_once, max(OWN_AT_ONCE, at_once // OWN_SHARE))
+    return min(at_once, max(OWN_AT_ONCE, -(-at_once // OWN_SHARE)))
 
 
 def first_pools(quotas: AccountQuotas, instance_types: Sequence[str]) -> FirstPools:

@@ -446,6 +446,8 @@ class TestAGroupAbove:
         assert "brings the jobs of" in covered.run("register", *scope).stdout
         assert {asked.verb for asked in covered.fake.asked} == {"GET"}
         assert [hook.scope for hook in covered.recorded] == [GROUP]
+        for command in ("test", "rotate"):
+            assert "brings the jobs of" in covered.run(command, *scope).stderr
         watched = [one.project_id for one in covered.rows.watched(covered.instance)]
         assert watched == ([77] if scope[0] == "--project" else [])
 

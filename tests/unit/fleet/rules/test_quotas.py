@@ -61,6 +61,15 @@ def test_the_first_pools_fit(
     assert first_pools(quotas, LARGE) == pools
 
 
+def test_what_init_proposes_is_no_shortage() -> None:
+    for at_once in range(1200):
+        quotas = AccountQuotas(lambda_at_once=at_once)
+        ceiling = first_pools(quotas, LARGE).lambda_
+        if ceiling:
+            text = FILE.replace("ceiling = 90", f"ceiling = {ceiling}")
+            assert shortages(read_config(text).pools, quotas) == (), at_once
+
+
 @pytest.mark.parametrize(
     ("quotas", "needed"),
     [
