@@ -1,5 +1,6 @@
 """`runner-fleet dashboard`: the fleet in a browser, from this machine."""
 
+import errno
 import os
 import webbrowser
 from contextlib import suppress
@@ -65,9 +66,8 @@ def dashboard(  # noqa: PLR0913 - options
     try:
         door = listen(host, port)
     except OSError as error:
-        raise Refused(
-            f"cannot listen on {host} port {port} ({error.strerror}): try --port 0"
-        ) from error
+        hint = ": try --port 0" if error.errno == errno.EADDRINUSE else ""
+        raise Refused(f"cannot listen on {host} port {port} ({error.strerror}){hint}") from error
     is_ours = is_loopback(host)
     names = {*(LOOPBACK_NAMES if is_ours else ()), host.lower(), *(name or ())}
     serving = Serving(

@@ -11,6 +11,8 @@ from fleet.aws_errors import ADVICE_BY_HAND, DENIED
 from fleet.errors import FleetError
 from operations.printable import escaped
 
+# pydantic, with which typer reads values, puts the first before what is wrong; and plainer words.
+_PLAINER = (("Value error, ", ""), ("Input should be", "it must be"))
 UNREACHED = "GitLab did not answer: check its address and the network, then run this again"
 # Tokens of GitLab's and webhook secrets, by the letters that they begin with.
 _SECRET = re.compile(r"\b(gl(?:pat|rt|rtr|dt|cbt|soat)-|whsec_)[\w.+/=-]{6,}", re.ASCII)
@@ -72,7 +74,10 @@ def _words(cause: BaseException | None) -> str:
 def _usage(error: typer.TyperException) -> str:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "runner-fleet"
-    return f"{error.format_message().rstrip('.')}; see `{command} --help`"
+    says = error.format_message().rstrip(".")
+    for theirs, plain in _PLAINER:
+        says = says.replace(theirs, plain)
+    return f"{says}; see `{command} --help`"
 
 
 def _is_help(error: typer.TyperException) -> bool:

@@ -10,6 +10,7 @@ from fleet.times import HasUtcTimes, in_utc
 _LENGTH = re.compile(r"(\d{1,6})(s|m|h|d|w)", re.ASCII)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 SAYS = "write it as 90m, 24h, 7d, today, yesterday, 2026-11-26 or 2026-11-26T08:00 (UTC)"
+SAYS_TO_COME = "write it as 30m, 2h, 7d, 2026-11-26 or 2026-11-26T08:00 (UTC)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +33,7 @@ def read_period(since: str, at: datetime) -> Period:
         return Period(since=midnight, until=after)
     if since == "yesterday":
         return Period(since=midnight - timedelta(days=1), until=midnight, goes_on=False)
-    begins = at - length if (length := _length(since)) is not None else _moment(since)
+    begins = at - length if (length := _length(since)) is not None else _moment(since, SAYS)
     if begins > at:
         raise Refused(f"{since} is still to come")
     return Period(since=begins, until=after)
@@ -41,7 +42,7 @@ def read_period(since: str, at: datetime) -> Period:
 def read_moment(text: str, at: datetime) -> datetime:
     """A time to come: a length from now, or a moment. Raises `Refused` for anything else."""
     length = _length(text)
-    return at + length if length is not None else _moment(text)
+    return at + length if length is not None else _moment(text, SAYS_TO_COME)
 
 
 def read_length(text: str) -> timedelta:
@@ -63,9 +64,9 @@ def _length(text: str) -> timedelta | None:
     return min(length, timedelta(days=3650))
 
 
-def _moment(text: str) -> datetime:
+def _moment(text: str, says: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
         return in_utc(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
     except ValueError as error:
-        raise Refused(f"{text} is no time: {SAYS}") from error
+        raise Refused(f"{text} is no time here: {says}") from error

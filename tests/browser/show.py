@@ -82,7 +82,9 @@ def fleet_on_show() -> AtWork:
             8000 + number, waits_s=900 + number, name="lint" if number % 2 else "build"
         )
         start, end = ago(880), ago(100 + 60 * number)
-        at_work.advance(job, word, at=end, started_at=start, finished_at=end)
+        ended = {"finished_at": end, "runner_id": f"rf-docker-00000000010{number}"}
+        ended |= {"failure_reason": "script_failure"} if word == "failed" else {}
+        at_work.advance(job, word, at=end, started_at=start, **ended)
     for number in range(7):
         at_work.job(9900 + number, pool="big", waits_s=40 + 60 * number, tags=("docker", "big"))
         at_work.waits_because(9900 + number, Reason.AT_CEILING)

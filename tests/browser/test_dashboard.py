@@ -58,6 +58,13 @@ def test_a_page_reads_well(name: str, visit: Visit, request: pytest.FixtureReque
     reads_well(visit)
 
 
+@pytest.mark.parametrize("visit", ["narrow"], indirect=True)
+def test_a_narrow_page_names_no_field_that_is_empty(visit: Visit) -> None:
+    empty = visit.go("/jobs").locator("td:empty")
+    assert empty.count() > 0
+    assert not any(one.is_visible() for one in empty.all())
+
+
 @pytest.mark.parametrize("path", ABSENT)
 def test_a_page_that_is_not_there_reads_well(path: str, visit: Visit) -> None:
     visit.go(path)
