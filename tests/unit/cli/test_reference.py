@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,17 @@ def test_the_fields_of_every_json_are_listed(name: str) -> None:
     assert json_fields(name)
 
 
-def test_every_command_has_an_example() -> None:
-    assert [name for name, one in ALL.items() if "Example: runner-fleet " not in one.help] == []
+@pytest.mark.parametrize("name", ALL)
+def test_every_command_has_an_example_that_it_takes(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for needed in ("config.toml", "fleet.toml"):
+        Path(needed).touch()
+    _, example = ALL[name].help.split("Example: runner-fleet ")
+    words = shlex.split(re.split("[\n<>]", example)[0])
+    assert words[: len(name.split())] == name.split()
+    ALL[name].make_context(name, words[len(name.split()) :])
 
 
 def paths(value: Any, at: str = "") -> Iterator[str]:
