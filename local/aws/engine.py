@@ -182,7 +182,6 @@ class Engine:
             "HOME": tmp,
             "TMPDIR": tmp,
             "LANG": "C.UTF-8",
-            "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONUNBUFFERED": "1",
             "AUTH": "true",
             "AWS_ACCESS_KEY_ID": ACCOUNT,
