@@ -2,15 +2,17 @@
 
 import json
 import os
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
 
-from local.aws.engine import CONFIG, Engine, EngineOptions, wait_until
+from local.aws.engine import ACCOUNT, CONFIG, Engine, EngineOptions, wait_until
 from local.aws.stack import Stack, StackOptions, deploy_stack
 
 STANDINS = Path(__file__).parent / "standins"
@@ -31,6 +33,23 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 def stack(engine: Engine) -> Stack:
     """The fleet as it is deployed, with its own functions; its secrets have no value yet."""
     return deploy_stack(engine)
+
+
+def make_function(engine: Engine, name: str, source: str, **settings: Any) -> None:
+    """A Python function on the engine, whose module is named as the function is."""
+    archive = BytesIO()
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr(f"{name}.py", source)
+    trust = json.dumps({"Statement": []})
+    engine.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument=trust)
+    engine.client("lambda").create_function(
+        FunctionName=name,
+        Runtime="python3.13",
+        Handler=f"{name}.handler",
+        Role=f"arn:aws:iam::{ACCOUNT}:role/{name}",
+        Code={"ZipFile": archive.getvalue()},
+        **settings,
+    )
 
 
 class Role:

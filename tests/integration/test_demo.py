@@ -85,23 +85,17 @@ def result(laptop: Laptop, processes: Processes) -> DemoResult:
     return demo.finish(pipeline_id)
 
 
-def test_the_demo_has_no_problem(result: DemoResult) -> None:
-    assert result.problems == ()
-    assert result.ok
-
-
-def test_every_job_ends_as_it_must(result: DemoResult) -> None:
+def test_every_job_ends_as_it_must_on_a_machine_of_its_own_and_nothing_is_left(
+    result: DemoResult,
+) -> None:
+    assert (result.problems, result.ok) == ((), True)
     ends = {job.name: (job.status, job.pool, job.torn_down) for job in result.jobs}
     assert ends == {name: (end.status, end.pool, True) for name, end in EXPECTED.items()}
-
-
-def test_each_served_job_had_a_machine_of_its_own(result: DemoResult) -> None:
     machines = [job.machine for job in result.jobs if job.name != NOBODY]
     assert None not in machines
     assert len(set(machines)) == len(machines)
-
-
-def test_nothing_is_left(result: DemoResult) -> None:
+    unserved = next(job for job in result.jobs if job.name == NOBODY)
+    assert (unserved.reason, unserved.machine) == ("no_pool", None)
     left = result.left
     assert (left.instances, left.runners, left.messages, left.processes) == (0, 0, 0, 0)
 
@@ -114,11 +108,6 @@ def test_the_json_is_what_is_documented(result: DemoResult) -> None:
         "id", "name", "tags", "pool", "backend", "machine",
         "status", "waited_s", "ran_s", "torn_down", "reason",
     } == set(body["jobs"][0])  # fmt: skip
-
-
-def test_a_job_without_a_pool_has_the_reason(result: DemoResult) -> None:
-    unserved = next(job for job in result.jobs if job.name == NOBODY)
-    assert (unserved.reason, unserved.machine) == ("no_pool", None)
 
 
 def test_the_history_of_a_job_has_every_hop(laptop: Laptop, result: DemoResult) -> None:

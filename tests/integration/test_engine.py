@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -20,7 +19,7 @@ from botocore.exceptions import ClientError
 from infra.package import ROOT, TEMPLATE
 from local.aws.engine import ACCOUNT, Engine, EngineFailed, EngineOptions, wait_until
 from local.aws.stack import Stack, StackOptions, deploy_stack
-from tests.integration.conftest import STANDINS, Role, Standins
+from tests.integration.conftest import Role, make_function
 
 
 def processes_of(group: int) -> list[int]:
@@ -84,68 +83,43 @@ def test_it_answers_on_this_machine_only_and_to_credentials_of_the_account(engin
         assert answer.code in {400, 401, 403}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Life:
-    """One engine that keeps nothing, from its start to its end."""
-
-    folder: Path
-    environment: str
-    queues_after_restart: list[str]
-    processes: int  # of its group, while a function was up
-    pid: int
-    engine: Engine
-
-
-@pytest.fixture(scope="module")
-def life(tmp_path_factory: pytest.TempPathFactory) -> Life:
-    folder = tmp_path_factory.mktemp("life")
-    with pytest.MonkeyPatch.context() as developer:
-        engine = Engine(folder)
-        developer.setenv("AWS_PROFILE", "mine")
-        developer.setenv("HTTPS_PROXY", "http://proxy.example.com")
-        engine.start()
-    try:
-        environment = Path(f"/proc/{engine.pid}/environ").read_text()
-        engine.client("sqs").create_queue(QueueName="gone")
-        engine.restart()
-        queues = engine.client("sqs").list_queues().get("QueueUrls", [])
-        stack = deploy_stack(engine, StackOptions(sources=STANDINS))
-        Standins(engine=engine, stack=stack).post("job.created")
-        pid = engine.pid
-        assert pid is not None
-        count = len(processes_of(pid))
-    finally:
-        engine.stop()
-    return Life(
-        folder=folder,
-        environment=environment,
-        queues_after_restart=queues,
-        processes=count,
-        pid=pid,
-        engine=engine,
-    )
+STARTER = """
+import os, signal, sys
+from pathlib import Path
+from local.aws.engine import Engine
+from tests.integration.conftest import make_function
+engine = Engine(Path(sys.argv[1]))
+os.environ |= {"AWS_PROFILE": "mine", "HTTPS_PROXY": "http://proxy.example.com"}
+engine.start()
+del os.environ["AWS_PROFILE"], os.environ["HTTPS_PROXY"]
+make_function(engine, "up", "def handler(event, context):\\n    return 1")
+engine.client("lambda").invoke(FunctionName="up")
+print(engine.pid, flush=True)
+sys.stdin.read()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
-def test_its_environment_has_nothing_of_the_developers(life: Life) -> None:
-    assert "mine" not in life.environment
-    assert "proxy.example.com" not in life.environment
-    assert f"DOCKER_HOST=unix://{life.folder}" in life.environment
-
-
-def test_it_forgets_at_a_restart_unless_its_options_keep_state(life: Life) -> None:
-    assert life.queues_after_restart == []
-
-
-def test_it_ends_with_all_its_functions(life: Life) -> None:
-    assert life.processes >= 2, "the engine and the webhook's process"
-    wait_until(lambda: not processes_of(life.pid), timeout_s=5, what="the group to be gone")
-    with pytest.raises(ProcessLookupError):
-        os.kill(life.pid, 0)
-
-
-def test_a_second_stop_changes_nothing(life: Life) -> None:
-    life.engine.stop()
-    assert life.engine.pid is None
+def test_it_ends_with_the_process_that_started_it_and_has_nothing_of_its_environment(
+    tmp_path: Path,
+) -> None:
+    """A laptop that was killed leaves no engine behind, and no function."""
+    with subprocess.Popen(
+        [sys.executable, "-c", STARTER, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as starter:
+        assert starter.stdout is not None
+        pid = int(starter.stdout.readline())
+        environment = Path(f"/proc/{pid}/environ").read_text()
+        assert len(processes_of(pid)) >= 3, "the engine, what it forks from, and the function"
+        starter.communicate()
+    wait_until(lambda: not processes_of(pid), timeout_s=40, what="the engine's end")
+    assert "mine" not in environment
+    assert "proxy.example.com" not in environment
+    assert f"DOCKER_HOST=unix://{tmp_path}" in environment
+    assert "PERSIST_STATE=0" in environment, "it forgets"
 
 
 def test_with_its_state_kept_a_restart_changes_nothing_and_a_kill_loses_the_rest(
@@ -161,8 +135,11 @@ def test_with_its_state_kept_a_restart_changes_nothing_and_a_kill_loses_the_rest
             RoleName="machine", AssumeRolePolicyDocument=json.dumps(document)
         )["Role"]
         session = Role(engine, role["Arn"], "i-0123456789abcdef0")
+        make_function(engine, "up", "def handler(event, context):\n    return 1\n")
+        engine.client("lambda").invoke(FunctionName="up")
         first, port = engine.pid, engine.port
         engine.restart()
+        wait_until(lambda: not processes_of(first or 0), timeout_s=5, what="all its functions' end")
         assert (engine.pid != first, engine.port) == (True, port)
         identity = session.client("sts").get_caller_identity()
         assert identity["UserId"] == f"{role['RoleId']}:i-0123456789abcdef0"
@@ -172,14 +149,16 @@ def test_with_its_state_kept_a_restart_changes_nothing_and_a_kill_loses_the_rest
         engine.start()
         queues = engine.client("sqs").list_queues()["QueueUrls"]
         body = engine.client("s3").get_object(Bucket="kept", Key="a")["Body"].read()
+    engine.stop()  # a second time
+    assert engine.pid is None
     assert [url.rpartition("/")[2] for url in queues] == ["kept"]
     assert body == b"1"
     assert (tmp_path / "engine").stat().st_mode & 0o077 == 0, "its state holds secrets"
 
 
 def test_an_engine_that_does_not_come_up_says_why(tmp_path: Path) -> None:
-    engine = Engine(tmp_path, EngineOptions(settings={"GATEWAY_PORT": "not a port"}))
-    with pytest.raises(EngineFailed, match="not a port"):
+    engine = Engine(tmp_path, EngineOptions(settings={"PYTHONHOME": "/nowhere"}))
+    with pytest.raises(EngineFailed, match="/nowhere"):
         engine.start()
     engine.stop()
 
@@ -214,54 +193,45 @@ def test_every_part_of_the_template_is_deployed(engine: Engine, stack: Stack) ->
     assert len(stack.subnets.split(",")) == 2
 
 
-def test_the_ledger_has_its_indexes_and_forgets_by_ttl(engine: Engine, stack: Stack) -> None:
-    table = engine.client("dynamodb").describe_table(TableName=stack.ledger_table)["Table"]
-    keys = {
-        index["IndexName"]: [key["AttributeName"] for key in index["KeySchema"]]
-        for index in table["GlobalSecondaryIndexes"]
-    }
-    assert keys == {
+def test_the_tables_forget_and_a_mailbox_is_in_no_index_and_no_backup(
+    engine: Engine, stack: Stack
+) -> None:
+    dynamodb = engine.client("dynamodb")
+    indexes = {}
+    for table in (stack.ledger_table, stack.mailbox_table):
+        ttl = dynamodb.describe_time_to_live(TableName=table)["TimeToLiveDescription"]
+        assert ttl["AttributeName"] == "ttl"
+        described = dynamodb.describe_table(TableName=table)["Table"]
+        indexes[table] = {
+            index["IndexName"]: [key["AttributeName"] for key in index["KeySchema"]]
+            for index in described.get("GlobalSecondaryIndexes", ())
+        }
+    assert indexes[stack.mailbox_table] == {}
+    assert indexes[stack.ledger_table] == {
         "open": ["open_pk", "open_sk"],
         "recent": ["recent_pk", "changed_at"],
         "kinds": ["kind", "changed_at"],
     }
-    ttl = engine.client("dynamodb").describe_time_to_live(TableName=stack.ledger_table)
-    assert ttl["TimeToLiveDescription"]["AttributeName"] == "ttl"
-
-
-def test_a_mailbox_is_in_no_index_and_no_backup_and_is_forgotten(
-    engine: Engine, stack: Stack
-) -> None:
-    dynamodb, table = engine.client("dynamodb"), stack.mailbox_table
-    assert not dynamodb.describe_table(TableName=table)["Table"].get("GlobalSecondaryIndexes")
-    ttl = dynamodb.describe_time_to_live(TableName=table)["TimeToLiveDescription"]
-    assert ttl["AttributeName"] == "ttl"
-    backups = dynamodb.describe_continuous_backups(TableName=table)["ContinuousBackupsDescription"]
-    recovery = backups["PointInTimeRecoveryDescription"]
+    backups = dynamodb.describe_continuous_backups(TableName=stack.mailbox_table)
+    recovery = backups["ContinuousBackupsDescription"]["PointInTimeRecoveryDescription"]
     assert recovery["PointInTimeRecoveryStatus"] == "DISABLED"
 
 
 def test_every_name_in_a_functions_settings_is_real(engine: Engine, stack: Stack) -> None:
     scale = engine.client("lambda").get_function_configuration(FunctionName=f"{stack.name}-scale")
     settings = scale["Environment"]["Variables"]
-    assert settings["FLEET_LEDGER_TABLE"] == stack.ledger_table
-    assert settings["FLEET_MAILBOX_TABLE"] == stack.mailbox_table
-    assert settings["FLEET_MAILBOX_KEY"] == stack.mailbox_key
-    assert settings["FLEET_EC2_QUEUE_URL"] == stack.ec2_queue_url
+    for name in ("ledger_table", "mailbox_table", "mailbox_key", "ec2_queue_url", "subnets"):
+        assert settings[f"FLEET_{name.upper()}"] == getattr(stack, name)
     assert settings["FLEET_LAMBDA_DEAD_LETTER_URL"] == stack.lambda_dead_letter_url
     assert settings["FLEET_MACHINE_ROLE_ID"] == stack.machine_role_id
-    assert settings["FLEET_SUBNETS"] == stack.subnets
     assert settings["FLEET_SWEEP_ARN"].endswith(f":function:{stack.name}-sweep")
-    secrets = engine.client("secretsmanager")
-    for name in (settings["FLEET_GITLAB_SECRET"], stack.webhook_secret):
-        assert secrets.describe_secret(SecretId=name)["Name"] == name
-
-
-def test_a_burst_does_not_take_the_whole_machine(engine: Engine, stack: Stack) -> None:
-    for function in ("route", "settle"):
+    for function in ("route", "settle"):  # a burst does not take the whole machine
         name = f"{stack.name}-{function}"
         answer = engine.client("lambda").get_function_concurrency(FunctionName=name)
         assert answer["ReservedConcurrentExecutions"] == StackOptions().at_once
+    secrets = engine.client("secretsmanager")
+    for name in (settings["FLEET_GITLAB_SECRET"], stack.webhook_secret):
+        assert secrets.describe_secret(SecretId=name)["Name"] == name
 
 
 def test_a_machine_reads_its_user_data(engine: Engine, stack: Stack) -> None:
@@ -309,17 +279,3 @@ def test_a_launch_names_the_place_of_each_machine_and_takes_its_image(
     machines = ec2.describe_instances()["Reservations"]
     images = {one["InstanceId"]: one["ImageId"] for each in machines for one in each["Instances"]}
     assert [one for one, image in images.items() if image == own[-1]["ImageId"]] == [last]
-
-
-def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
-    """A laptop that was killed leaves no engine behind."""
-    starter = (
-        "import os, signal, sys; from pathlib import Path; from local.aws.engine import Engine\n"
-        "engine = Engine(Path(sys.argv[1])); engine.start(); print(engine.pid, flush=True)\n"
-        "os.kill(os.getpid(), signal.SIGKILL)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", starter, str(tmp_path)], capture_output=True, text=True, check=False
-    )
-    pid = int(done.stdout)
-    wait_until(lambda: not processes_of(pid), timeout_s=40, what="the engine's end")

@@ -2,15 +2,14 @@
 
 import json
 import time
-import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
 from typing import Any
 
 import pytest
 
 from local.aws.engine import ACCOUNT, Engine, EngineOptions
+from tests.integration.conftest import make_function
 
 PROBE = """
 import os, random, subprocess, sys, time
@@ -48,23 +47,8 @@ Invoke = Callable[..., dict[str, Any]]
 @pytest.fixture(scope="module")
 def invoke(engine: Engine) -> Invoke:
     """Invoke a function made of `PROBE`; the answer's payload, or the error that it raised."""
-    archive = BytesIO()
-    with zipfile.ZipFile(archive, "w") as packed:
-        packed.writestr("probe.py", PROBE)
-    engine.client("iam").create_role(
-        RoleName="probe",
-        AssumeRolePolicyDocument=json.dumps({"Statement": []}),
-    )
+    make_function(engine, "probe", PROBE, Timeout=2, Environment={"Variables": {"MINE": "yes"}})
     functions = engine.client("lambda")
-    functions.create_function(
-        FunctionName="probe",
-        Runtime="python3.13",
-        Handler="probe.handler",
-        Role=f"arn:aws:iam::{ACCOUNT}:role/probe",
-        Code={"ZipFile": archive.getvalue()},
-        Timeout=2,
-        Environment={"Variables": {"MINE": "yes"}},
-    )
 
     def invoked(**event: object) -> dict[str, Any]:
         answer = functions.invoke(FunctionName="probe", Payload=json.dumps(event).encode())

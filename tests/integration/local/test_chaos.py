@@ -36,14 +36,6 @@ def broken(worker: Worker) -> Row:
     return worker.run(Fault(name="breaks", about="raises", act=break_run), SEED)
 
 
-@pytest.fixture(scope="module", params=SHORT)
-def row(worker: Worker, broken: Row, request: pytest.FixtureRequest) -> Row:
-    """A run on the laptop after that of the broken run."""
-    fault = fault_named(request.param)
-    assert fault is not None
-    return worker.run(fault, SEED)
-
-
 def test_a_run_that_breaks_is_a_row_with_the_error(broken: Row) -> None:
     assert broken.problems == ("the run broke: TimeoutError: no answer",)
 
@@ -54,13 +46,17 @@ def test_a_secret_that_is_shown_is_a_problem(tmp_path_factory: pytest.TempPathFa
     assert [one for one in row.problems if "GitLab token is in file" in one]
 
 
-def test_every_job_ends_as_it_must_and_nothing_is_left(row: Row) -> None:
+@pytest.mark.parametrize("name", SHORT)
+def test_the_fault_strikes_and_every_job_ends_as_it_must(
+    worker: Worker, broken: Row, name: str
+) -> None:
+    """On the laptop after that of the broken run."""
+    fault = fault_named(name)
+    assert fault is not None
+    row = worker.run(fault, SEED)
     assert row.problems == (), "\n".join(row.trail)
     assert row.finished == row.jobs > 0
     assert (row.stuck, row.leaked, row.killed_busy) == (0, 0, 0)
-
-
-def test_the_fault_struck_and_its_cost_was_counted(row: Row) -> None:
     assert row.injected >= 1
     assert row.launched >= row.jobs
     assert row.longest_wait_s > 0

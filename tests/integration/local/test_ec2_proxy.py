@@ -85,6 +85,11 @@ def test_a_dry_place_gives_an_error_and_the_other_all_machines(
     answer = launch(ec2, stack, 3)
     assert [group["InstanceType"] for group in answer["Instances"]] == ["m7a.large"]
     assert len(machines(answer)) == 3
-    assert [error["ErrorCode"] for error in answer["Errors"]] == [DRY]
+    (error,) = answer["Errors"]
+    assert (error["ErrorCode"], error["Lifecycle"]) == (DRY, "on-demand")
+    assert error["LaunchTemplateAndOverrides"]["Overrides"] == {
+        "InstanceType": "m7i.large",
+        "SubnetId": stack.subnets.split(",")[0],
+    }
     assert proxy.take_record()[2] == 1
     ec2.terminate_instances(InstanceIds=machines(answer))

@@ -30,20 +30,12 @@ class Park:
     def launch(self, count: int = 1) -> list[str]:
         """Instances as the fleet launches them."""
         tags = [{"Key": "runner-fleet:stack", "Value": self.stack.name}]
+        template = {"LaunchTemplateId": self.stack.launch_template, "Version": "$Latest"}
+        capacity = {"TotalTargetCapacity": count, "DefaultTargetCapacityType": "spot"}
         made = self.engine.client("ec2").create_fleet(
             Type="instant",
-            LaunchTemplateConfigs=[
-                {
-                    "LaunchTemplateSpecification": {
-                        "LaunchTemplateId": self.stack.launch_template,
-                        "Version": "$Latest",
-                    }
-                }
-            ],
-            TargetCapacitySpecification={
-                "TotalTargetCapacity": count,
-                "DefaultTargetCapacityType": "spot",
-            },
+            LaunchTemplateConfigs=[{"LaunchTemplateSpecification": template}],
+            TargetCapacitySpecification=capacity,
             TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],
         )
         return [name for group in made["Instances"] for name in group["InstanceIds"]]
@@ -52,6 +44,17 @@ class Park:
         """Put a credential for a script into the machine's mailbox."""
         given = credential(script, self.folder, **changes)
         self._mailboxes.equip(self._mailbox(instance_id), given)
+
+    def busy(self) -> str:
+        """A new instance whose job runs."""
+        (instance_id,) = self.launch()
+        self.equip(instance_id, BUSY)
+        eventually(lambda: self.is_in(instance_id, "busy"), within_s=30)
+        return instance_id
+
+    def wait_for(self, instance_id: str, state: str) -> None:
+        """Wait until EC2 shows this state."""
+        eventually(lambda: self.ec2_state(instance_id) == state, within_s=30)
 
     def report(self, instance_id: str) -> Report | None:
         """The machine's last report."""
@@ -105,36 +108,23 @@ def park(engine: Engine, stack: Stack, tmp_path: Path) -> Iterator[Park]:
     assert host.processes() == 0
 
 
-def test_a_machine_boots_works_reports_and_is_gone(park: Park) -> None:
-    (instance_id,) = park.launch()
-    park.equip(instance_id, JOB)
-    eventually(lambda: park.ec2_state(instance_id) == "terminated", within_s=30)
-    report = park.report(instance_id)
-    assert report is not None
-    assert (report.state, report.outcome, report.job_id) == ("done", "succeeded", 101)
-    assert [step.name.value for step in report.steps] == [
-        "called_home",
-        "credential_read",
-        "exposed",
-        "job_taken",
-        "first_output",
-        "job_finished",
-        "used",
-        "runner_exited",
-        "ended",
-    ]
-    assert "runner-fleet agent: succeeded" in park.host.console(instance_id)
+def test_machines_boot_serve_their_own_credential_report_and_are_gone(park: Park) -> None:
+    both = park.launch(2)
+    for instance_id, name in zip(both, ("rf-one", "rf-two"), strict=True):
+        park.equip(instance_id, JOB, runner_id=name)
+    for instance_id, name in zip(both, ("rf-one", "rf-two"), strict=True):
+        park.wait_for(instance_id, "terminated")
+        report = park.report(instance_id)
+        assert report is not None
+        assert (report.runner_id, report.state, report.outcome) == (name, "done", "succeeded")
+        assert report.job_id == 101
+        assert [step.name.value for step in report.steps] == [
+            *("called_home", "credential_read", "exposed", "job_taken", "first_output"),
+            *("job_finished", "used", "runner_exited", "ended"),
+        ]
+        assert "runner-fleet agent: succeeded" in park.host.console(instance_id)
     eventually(lambda: park.host.guests == ())
-    assert not (park.folder / "guests" / instance_id).exists()
-
-
-def test_each_guest_serves_its_own_credential(park: Park) -> None:
-    first, second = park.launch(2)
-    park.equip(first, JOB, runner_id="rf-one")
-    park.equip(second, JOB, runner_id="rf-two")
-    eventually(lambda: park.is_in(first, "done") and park.is_in(second, "done"), within_s=30)
-    reports = [park.report(first), park.report(second)]
-    assert [report and report.runner_id for report in reports] == ["rf-one", "rf-two"]
+    assert not any((park.folder / "guests" / instance_id).exists() for instance_id in both)
 
 
 def environment_of_user_data(keeper: int) -> dict[str, str]:
@@ -150,13 +140,22 @@ def environment_of_user_data(keeper: int) -> dict[str, str]:
     return {}
 
 
-def test_the_user_data_has_no_aws_key_and_nothing_of_the_developers(
+def test_a_guest_has_the_machine_s_role_and_nothing_of_the_developers(
     park: Park, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The mailbox id is the role session's: a guest that asks for another's is refused."""
     monkeypatch.setenv("DEVELOPERS_SECRET", "developers")
+    other = park.engine.client("ec2").run_instances(ImageId="ami-1", MinCount=1, MaxCount=1)
     (instance_id,) = park.launch()
     eventually(lambda: len(park.host.guests) == 1)
-    (guest,) = park.host.guests
+    (guest,) = park.host.guests  # the instance of another stack has none
+    page = guest.metadata.find(f"meta-data/iam/security-credentials/{guest.metadata.role}")
+    assert page is not None
+    keys = json.loads(page)
+    assert keys["Code"] == "Success"
+    assert datetime.fromisoformat(keys["Expiration"]) > datetime.now(UTC) + timedelta(minutes=30)
+    assert guest.metadata.tags["runner-fleet:stack"] == park.stack.name
+    assert guest.metadata.instance_id == guest.instance_id == instance_id
     eventually(lambda: "FLEET_WORK_DIR" in environment_of_user_data(guest.keeper.pid))
     environment = environment_of_user_data(guest.keeper.pid)
     assert {name for name in environment if name.startswith("AWS_")} == {
@@ -165,55 +164,14 @@ def test_the_user_data_has_no_aws_key_and_nothing_of_the_developers(
     } | ({"AWS_REGION"} & environment.keys())
     assert "developers" not in environment.values()
     assert instance_id in environment["AWS_EC2_METADATA_SERVICE_ENDPOINT"]
-
-
-def test_terminating_the_instance_kills_the_guest(park: Park) -> None:
-    (instance_id,) = park.launch()
-    park.equip(instance_id, BUSY)
-    eventually(lambda: park.is_in(instance_id, "busy"), within_s=30)
-    assert park.host.processes() >= 3
-    park.terminate(instance_id)
+    park.host.inject_spot_notice(instance_id, in_s=0)  # due at once
+    park.wait_for(instance_id, "terminated")
     eventually(lambda: park.host.guests == ())
-    assert park.is_in(instance_id, "busy")  # no time for a last report
+    park.terminate(other["Instances"][0]["InstanceId"])
 
 
-def test_a_spot_notice_reaches_the_job_and_then_takes_the_machine(park: Park) -> None:
-    (instance_id,) = park.launch()
-    park.equip(instance_id, BUSY)
-    eventually(lambda: park.is_in(instance_id, "busy"), within_s=30)
-    park.host.inject_spot_notice(instance_id, in_s=40)
-    eventually(lambda: park.is_in(instance_id, "done"), within_s=30)
-    report = park.report(instance_id)
-    assert report is not None
-    assert report.outcome == "interrupted"
-    assert "spot_notice" in [step.name for step in report.steps]
-    eventually(lambda: park.ec2_state(instance_id) == "terminated")
-
-
-def test_a_machine_is_gone_when_its_notice_is_due(park: Park) -> None:
-    (instance_id,) = park.launch()
-    eventually(lambda: len(park.host.guests) == 1)
-    park.host.inject_spot_notice(instance_id, in_s=0)
-    eventually(lambda: park.ec2_state(instance_id) == "terminated")
-    eventually(lambda: park.host.guests == ())
-
-
-def test_a_killed_guest_reports_nothing(park: Park) -> None:
-    (instance_id,) = park.launch()
-    park.equip(instance_id, BUSY)
-    eventually(lambda: park.is_in(instance_id, "busy"), within_s=30)
-    park.host.kill(instance_id)
-    assert park.host.processes() == 0
-    assert [guest.state for guest in park.host.guests] == [GuestState.LOST]
-    assert park.ec2_state(instance_id) == "running"
-    park.terminate(instance_id)
-    eventually(lambda: park.host.guests == ())
-
-
-def test_a_frozen_guest_has_no_heartbeat(park: Park) -> None:
-    (instance_id,) = park.launch()
-    park.equip(instance_id, BUSY)
-    eventually(lambda: park.is_in(instance_id, "busy"), within_s=30)
+def test_a_frozen_guest_has_no_heartbeat_and_a_spot_notice_reaches_its_job(park: Park) -> None:
+    instance_id = park.busy()
 
     def heartbeat() -> datetime | None:
         report = park.report(instance_id)
@@ -226,31 +184,28 @@ def test_a_frozen_guest_has_no_heartbeat(park: Park) -> None:
     assert [guest.state for guest in park.host.guests] == [GuestState.FROZEN]
     park.host.thaw(instance_id)
     eventually(lambda: heartbeat() not in {*after, before})
+    park.host.inject_spot_notice(instance_id, in_s=40)
+    eventually(lambda: park.is_in(instance_id, "done"), within_s=30)
+    report = park.report(instance_id)
+    assert report is not None
+    assert report.outcome == "interrupted"
+    assert "spot_notice" in [step.name for step in report.steps]
+    park.wait_for(instance_id, "terminated")
 
 
-def test_an_instance_of_another_stack_has_no_guest(park: Park) -> None:
-    other = park.engine.client("ec2").run_instances(ImageId="ami-1", MinCount=1, MaxCount=1)
-    (ours,) = park.launch()
-    eventually(lambda: len(park.host.guests) == 1)
-    assert [guest.instance_id for guest in park.host.guests] == [ours]
-    park.terminate(other["Instances"][0]["InstanceId"])
-
-
-def test_an_unknown_guest_is_refused(park: Park) -> None:
+def test_a_guest_that_is_ended_or_killed_reports_nothing(park: Park) -> None:
+    ended, killed = park.busy(), park.busy()
+    assert park.host.processes() >= 6
+    park.terminate(ended)
+    eventually(lambda: [guest.instance_id for guest in park.host.guests] == [killed])
+    park.host.kill(killed)
+    assert park.host.processes() == 0
+    assert [guest.state for guest in park.host.guests] == [GuestState.LOST]
+    assert park.ec2_state(killed) == "running"
+    park.terminate(killed)
+    eventually(lambda: park.host.guests == ())
+    assert park.is_in(ended, "busy")
+    assert park.is_in(killed, "busy")
     for act in (park.host.kill, park.host.freeze, park.host.thaw):
         with pytest.raises(Refused, match="no such guest"):
             act("i-0")
-
-
-def test_the_role_of_a_guest_is_the_machines(park: Park) -> None:
-    """The mailbox id is the role session's: a guest that asks for another's is refused."""
-    (instance_id,) = park.launch()
-    eventually(lambda: len(park.host.guests) == 1)
-    (guest,) = park.host.guests
-    page = guest.metadata.find(f"meta-data/iam/security-credentials/{guest.metadata.role}")
-    assert page is not None
-    keys = json.loads(page)
-    assert keys["Code"] == "Success"
-    assert datetime.fromisoformat(keys["Expiration"]) > datetime.now(UTC) + timedelta(minutes=30)
-    assert guest.metadata.tags["runner-fleet:stack"] == park.stack.name
-    assert guest.metadata.instance_id == instance_id

@@ -76,7 +76,7 @@ def shop(engine: Engine, stack: Stack, tmp_path: Path) -> Iterator[Shop]:
     assert host.processes() == 0
 
 
-def test_an_invocation_serves_one_job(shop: Shop) -> None:
+def test_an_invocation_serves_one_job_and_its_event_again_is_a_duplicate(shop: Shop) -> None:
     shop.equip("rf-l-1", JOB)
     answer = shop.invoke(event("rf-l-1"))
     assert "FunctionError" not in answer
@@ -84,22 +84,17 @@ def test_an_invocation_serves_one_job(shop: Shop) -> None:
     report = shop.report("rf-l-1")
     assert report is not None
     assert (report.state, report.outcome) == ("done", "succeeded")
+    assert shop.invoke(event("rf-l-1"))["body"]["outcome"] == "duplicate"
+    assert [path.suffix for path in (shop.folder / "lambda").iterdir()] == [".log"]
 
 
-def test_the_same_event_again_is_a_duplicate(shop: Shop) -> None:
-    shop.equip("rf-l-2", JOB)
-    assert shop.invoke(event("rf-l-2"))["body"]["outcome"] == "succeeded"
-    assert shop.invoke(event("rf-l-2"))["body"]["outcome"] == "duplicate"
-
-
-def test_a_missing_credential_is_no_job(shop: Shop) -> None:
+def test_an_invocation_without_a_job_says_why(shop: Shop) -> None:
+    """The function's own role is enforced: only `lambda:*` is its."""
     assert shop.invoke(event("rf-l-3"))["body"]["outcome"] == "no_job"
-
-
-def test_a_handler_that_raises_is_a_function_error(shop: Shop) -> None:
-    answer = shop.invoke({"runner_id": "rf-l-4"})
-    assert answer["FunctionError"] == "Unhandled"
-    assert "Refused" in json.dumps(answer["body"])
+    for wrong in ({"runner_id": "rf-l-4"}, {"runner_id": "rf-l-6", "mailbox": "AROA:i-1"}):
+        answer = shop.invoke(wrong)
+        assert answer["FunctionError"] == "Unhandled"
+        assert "Refused" in json.dumps(answer["body"])
 
 
 def test_an_asynchronous_invocation_is_answered_at_once(shop: Shop) -> None:
@@ -110,13 +105,6 @@ def test_an_asynchronous_invocation_is_answered_at_once(shop: Shop) -> None:
     assert shop.host.kill_all() == 1
     eventually(lambda: shop.host.processes() == 0)
     assert shop.is_in("rf-l-5", "busy")  # no time for a last report
-
-
-def test_the_function_cannot_reach_another_mailbox_kind(shop: Shop) -> None:
-    """The function's own role is enforced: only `lambda:*` is its."""
-    answer = shop.invoke({"runner_id": "rf-l-6", "mailbox": "AROA:i-1"})
-    assert answer["FunctionError"] == "Unhandled"
-    assert "Refused" in json.dumps(answer["body"])
 
 
 def test_beyond_the_limit_invocations_wait(shop: Shop) -> None:
@@ -131,12 +119,6 @@ def test_beyond_the_limit_invocations_wait(shop: Shop) -> None:
     assert shop.host.sandboxes == 2
     shop.host.kill_all()
     eventually(lambda: len(started()) == 3, within_s=30)
-
-
-def test_no_folder_is_left(shop: Shop) -> None:
-    shop.equip("rf-l-10", JOB)
-    shop.invoke(event("rf-l-10"))
-    assert [path.suffix for path in (shop.folder / "lambda").iterdir()] == [".log"]
 
 
 def test_an_unknown_function_is_a_service_exception(shop: Shop) -> None:
