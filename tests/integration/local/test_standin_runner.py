@@ -650,8 +650,10 @@ def test_strategies_one_after_another(coordinator: Coordinator, start: Start, wo
     for job_id, strategy in enumerate(strategies, start=3):
         wanted = [variable("GIT_STRATEGY", strategy)]
         coordinator.offer(make_job(job_id, look, git_info=info, variables=wanted))
-    process = finish(start, "--max-builds", "5")
-    fresh, again, none, clone, unknown = (log_of(coordinator, n) for n in range(1, 6))
+    lost = {**info, "sha": "1" * 40}
+    coordinator.offer(make_job(6, "echo never", git_info=lost, after_script=("echo after",)))
+    process = finish(start, "--max-builds", "6")
+    fresh, again, none, clone, unknown, missing = (log_of(coordinator, n) for n in range(1, 7))
     project = process.home / "builds" / "abcdefghi" / "0" / "acme" / "demo"
     depth = "Fetching changes with git depth set to 2"
     assert fresh.index("\nbefore sources\n") < fresh.index(depth)
@@ -666,15 +668,9 @@ def test_strategies_one_after_another(coordinator: Coordinator, start: Start, wo
     assert "Created fresh repository." in clone
     assert "GIT_STRATEGY" in unknown
     assert [("\nnumber.txt\n3\n" in log) for log in (fresh, again, clone, unknown)] == [True] * 4
-
-
-def test_missing_sources_fail_the_job(coordinator: Coordinator, start: Start, work: Path) -> None:
-    info = git_info(coordinator, work, sha="1" * 40)
-    coordinator.offer(make_job(1, "echo never", git_info=info, after_script=("echo after",)))
-    process = finish(start)
-    assert process.line("Job failed")["msg"].startswith("Job failed: exit status ")
-    assert "never\n" not in log_of(coordinator)
-    assert "after\n" not in log_of(coordinator)
+    failed = process.line("Job failed")
+    assert (failed["job"], failed["msg"][:24]) == (6, "Job failed: exit status ")
+    assert not {"never\n", "after\n"} & set(missing.splitlines(keepends=True))
 
 
 # --- artifacts and caches ---------------------------------------------------------------------
@@ -735,41 +731,34 @@ def test_patterns(coordinator: Coordinator, start: Start) -> None:
     assert saved == PATTERNS
 
 
-def test_artifacts_go_up_as_a_multipart(coordinator: Coordinator, start: Start) -> None:
+def test_artifacts_go_up_in_their_format(coordinator: Coordinator, start: Start) -> None:
     script = (
         "mkdir -p out/deep; echo a > out/a.txt; chmod 755 out/a.txt; ln -s nowhere out/link",
-        "echo b > out/deep/b.log",
+        "echo b > out/deep/b.log; echo '<testsuite/>' > report.xml",
     )
-    artifact = archive(paths=["out"], exclude=["out/**/*.log"], name="mine")
-    coordinator.offer(make_job(1, *script, artifacts=[artifact]))
+    report = archive(paths=["report.xml"], expire_in=None)
+    artifacts = [
+        archive(paths=["out"], exclude=["out/**/*.log"], name="mine"),
+        report | {"artifact_type": "junit", "artifact_format": "gzip"},
+        report | {"artifact_type": "sast", "artifact_format": "raw"},
+    ]
+    coordinator.offer(make_job(1, *script, artifacts=artifacts))
     finish(start)
-    (request,) = coordinator.requests_of("upload")
-    assert request.target == (
-        "/api/v4/jobs/1/artifacts?artifact_format=zip&artifact_type=archive&expire_in=1+week"
-    )
-    assert request.headers["job-token"] == "glcbt-64_00000000000000000001"
-    assert b'name="file"; filename="mine.zip"' in request.body
-    packed = unpacked(request)
+    uploads = coordinator.requests_of("upload")
+    assert [upload.target.removeprefix("/api/v4/jobs/1/artifacts?") for upload in uploads] == [
+        "artifact_format=zip&artifact_type=archive&expire_in=1+week",
+        "artifact_format=gzip&artifact_type=junit",
+        "artifact_format=raw&artifact_type=sast",
+    ]
+    assert {upload.headers["job-token"] for upload in uploads} == {"glcbt-64_00000000000000000001"}
+    assert b'name="file"; filename="mine.zip"' in uploads[0].body
+    packed = unpacked(uploads[0])
     assert packed.read("out/a.txt") == b"a\n"
     assert packed.getinfo("out/a.txt").external_attr >> 16 & 0o777 == 0o755
     assert packed.read("out/link") == b"nowhere"
     assert stat.S_ISLNK(packed.getinfo("out/link").external_attr >> 16)
     assert "out/deep/b.log" not in packed.namelist()
-
-
-@pytest.mark.parametrize(
-    ("kind", "form"), [("junit", "gzip"), ("sast", "raw")], ids=["gzip", "raw"]
-)
-def test_reports_go_up_in_their_format(
-    kind: str, form: str, coordinator: Coordinator, start: Start
-) -> None:
-    report = archive(paths=["report.xml"], artifact_type=kind, artifact_format=form)
-    coordinator.offer(make_job(1, "echo '<testsuite/>' > report.xml", artifacts=[report]))
-    finish(start)
-    (request,) = coordinator.requests_of("upload")
-    assert f"artifact_format={form}&artifact_type={kind}" in request.target
-    text = content(request)
-    assert (gzip.decompress(text) if form == "gzip" else text) == b"<testsuite/>\n"
+    assert gzip.decompress(content(uploads[1])) == content(uploads[2]) == b"<testsuite/>\n"
 
 
 # --- how it starts ----------------------------------------------------------------------------
