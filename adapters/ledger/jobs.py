@@ -27,7 +27,6 @@ from adapters.ledger.table import (
     Rows,
     Table,
     exists,
-    is_invalid,
 )
 from fleet.errors import Refused
 from fleet.model import GONE, Job, JobKey, JobStatus
@@ -154,22 +153,13 @@ class JobRows(Rows):
                 ]
                 batch = [job for job in batch if job.key not in known]
                 changes = [_with_space(_routing(job, steps[job.key], at)) for job in batch]
-                if not changes or self._transact(changes):
+                if not changes or self._table.transact_valid(changes):
                     done += batch
                     break
                 known = self.jobs(job.key for job in batch)
             else:
                 done += [job for job in batch if self._record(_routing(job, steps[job.key], at))]
         return tuple(job for job in jobs if job in done)
-
-    def _transact(self, changes: Sequence[Change]) -> bool:
-        """Carry out all or none; False also where a row has a history that takes no step."""
-        try:
-            return self._table.transact(changes)
-        except Refused as exc:
-            if not is_invalid(exc):
-                raise
-            return False
 
     def advance(
         self, job: Job, steps: Iterable[Step], *, at: datetime, facts: Mapping[str, object]

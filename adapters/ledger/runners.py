@@ -21,9 +21,7 @@ from adapters.ledger.table import (
     Table,
     absent,
     exists,
-    is_invalid,
 )
-from fleet.errors import Refused
 from fleet.machine.mailbox import Credential, Order, Report
 from fleet.model import JobKey, Note, Runner, RunnerState
 from fleet.reasons import Reason
@@ -282,11 +280,9 @@ class RunnerRows(Rows):
 
     def _close(self, changes: Sequence[Change]) -> bool:
         """Carry out what closes a row; a counter that is no number keeps no runner open."""
-        try:
-            return self._table.transact(changes)
-        except Refused as exc:
-            if not is_invalid(exc):
-                raise
+        is_closed = self._table.transact_valid(changes)
+        if is_closed is not None:
+            return is_closed
         sound = [change for change in changes if not change.add or self._counts(change)]
         self._leave_out(
             [f"{change.pk} {change.sk}" for change in changes if change not in sound], INVALID

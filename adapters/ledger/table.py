@@ -207,6 +207,15 @@ class Table:
             self._pause(random.uniform(pause_s / 2, pause_s))  # noqa: S311  no secret
         raise Transient(call="dynamodb.TransactWriteItems", code=CONFLICT)
 
+    def transact_valid(self, changes: Sequence[Change]) -> bool | None:
+        """`transact`; None where it is refused because of what stands in a row."""
+        try:
+            return self.transact(changes)
+        except Refused as exc:
+            if not is_invalid(exc):
+                raise
+            return None
+
     def _transact(self, items: Sequence[Item]) -> set[str] | None:
         """None when the changes are carried out, else the codes of the changes that are not."""
         try:
