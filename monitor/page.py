@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -65,33 +66,7 @@ class Page:
         self.pages = readings.another()  # by their address
         self.ask = ask
         self._said: dict[str, str] = {}  # what the last changes led to, by a name of one use
-        self._templates = Environment(
-            loader=FileSystemLoader(TEMPLATES),
-            autoescape=True,
-            finalize=_printable,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=False,
-        )
-        self._templates.filters |= {
-            "duration": duration,
-            "clock": _clock,
-            "date": _date,
-            "day": _day,
-            "usd": usd,
-            "whole": _whole,
-            "hops": _hops,
-            "bytes": _bytes,
-            "words": lambda text: with_code(in_words(text)),
-        }
-        for name in self._templates.list_templates():
-            self._templates.get_template(name)  # compile it before it is asked for
-        self._templates.globals |= {
-            "sections": SECTIONS,
-            "draw": drawings,
-            "token_field": TOKEN_FIELD,
-        }
+        self._templates = _templates(in_words)
 
     def render(
         self,
@@ -156,6 +131,35 @@ class Page:
         while len(self._said) > SAID_AT_MOST:
             self._said.pop(next(iter(self._said)))
         return back_to(f"{address}?said={name}")
+
+
+@cache
+def _templates(in_words: Callable[[str], str]) -> Environment:
+    """All templates, compiled; `in_words` adapts the commands in a text."""
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        finalize=_printable,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    made.filters |= {
+        "duration": duration,
+        "clock": _clock,
+        "date": _date,
+        "day": _day,
+        "usd": usd,
+        "whole": _whole,
+        "hops": _hops,
+        "bytes": _bytes,
+        "words": lambda text: with_code(in_words(text)),
+    }
+    for name in made.list_templates():
+        made.get_template(name)
+    made.globals |= {"sections": SECTIONS, "draw": drawings, "token_field": TOKEN_FIELD}
+    return made
 
 
 def back_to(address: str) -> Response:

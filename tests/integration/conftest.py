@@ -125,6 +125,5 @@ class Standins:
 
 @pytest.fixture(scope="session")
 def standins(engine: Engine) -> Standins:
-    """The stand-ins' stack."""
     options = StackOptions(name="standin", sources=STANDINS, at_once=4)
     return Standins(engine=engine, stack=deploy_stack(engine, options))

@@ -61,7 +61,6 @@ def start(command: str) -> None:
 
 
 def wait(seconds: float) -> None:
-    """Stay, and let signals come."""
     ends_at = time.monotonic() + seconds
     while time.monotonic() < ends_at:
         time.sleep(0.01)

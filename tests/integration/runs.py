@@ -93,7 +93,6 @@ class Letters:
     waiting: Order | None = None
 
     def report(self, report: Report) -> None:
-        """Keep it."""
         self.reports.append(report)
 
     def order(self) -> Order | None:

@@ -297,15 +297,7 @@ def test_the_webhook_puts_events_and_reads_its_secret(standins: Standins) -> Non
     assert refused(put, Entries=[ours, {**ours, "Source": other}])
 
 
-def test_reconcile_writes_the_webhooks_secret_and_not_gitlabs(standins: Standins) -> None:
-    write = standins.role("ReconcileRole").client("secretsmanager").put_secret_value
-    stack = standins.stack
-    assert not refused(write, SecretId=stack.webhook_secret, SecretString="{}")
-    assert refused(write, SecretId=stack.gitlab_secret, SecretString="{}")
-
-
 def fleet(standins: Standins, tags: dict[str, str]) -> dict[str, Any]:
-    """A request for one machine."""
     specification = {"LaunchTemplateId": standins.stack.launch_template, "Version": "$Latest"}
     tag_list = [{"Key": key, "Value": value} for key, value in tags.items()]
     tagged = [{"ResourceType": "instance", "Tags": tag_list}] if tags else []
@@ -431,9 +423,3 @@ def test_a_queue_refuses_a_role_that_its_own_policies_would_let_send(
     assert not refused(settle.send_message, QueueUrl=url, MessageBody="x")
     # Whoever comes next in this session shares the queue: the stand-in of scale stops at an "x".
     standins.engine.client("sqs").purge_queue(QueueUrl=url)
-
-
-def test_scale_reads_images_of_the_fleet_and_of_aws_only(standins: Standins) -> None:
-    read = standins.role("ScaleRole").client("ssm").get_parameters
-    assert not refused(read, Names=["/runner-fleet/image"])
-    assert refused(read, Names=["/database/password"])

@@ -1,15 +1,14 @@
 """Our GitLab client against the simulated GitLab."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from adapters.gitlab.client import Budget, GitLab, NewRunner
-from fleet.errors import Refused, Transient
-from local.gitlab.chaos import ApiChaos, ChaosOrder
+from fleet.errors import Refused
 from local.gitlab.seed import SeededProject, create_project
 from local.gitlab.server import SimulatorServer
 
@@ -44,20 +43,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             server.url, server.root_token, "acme/platform/demo", {".gitlab-ci.yml": CI}
         )
         yield Site(server=server, project=project, gitlab=client(server, server.root_token))
-
-
-@pytest.fixture
-def faults(site: Site) -> Iterator[SimulatorServer]:
-    """The server, whose faults end with the test."""
-    yield site.server
-    site.server.ask(
-        lambda world: world.chaos.apply(ChaosOrder(api=ApiChaos()), at=world.clock.now())
-    )
-
-
-def break_api(server: SimulatorServer, fault: ApiChaos) -> None:
-    """Let API calls fail from now on."""
-    server.ask(lambda world: world.chaos.apply(ChaosOrder(api=fault), at=world.clock.now()))
 
 
 class TestJobs:
@@ -121,15 +106,14 @@ class TestRunners:
         group_id = gitlab.api.get("/groups/acme")["id"]
         owner_id = {"group_type": group_id, "project_type": site.project.id}.get(kind)
         description = f"rf-{kind}-0123456789ab"
-        created = gitlab.create_runner(
-            NewRunner(
-                kind=kind,
-                owner_id=owner_id,
-                description=description,
-                tags=("docker", "ec2"),
-                maximum_timeout_s=3600,
-            )
+        new = NewRunner(
+            kind=kind,
+            owner_id=owner_id,
+            description=description,
+            tags=("docker", "ec2"),
+            maximum_timeout_s=3600,
         )
+        created = gitlab.create_runner(new)
         assert created.token.startswith("glrt-")
         (listed,) = gitlab.runners_described(f"rf-{kind}", kind=kind, owner_id=owner_id)
         assert (listed.id, listed.description) == (created.id, description)
@@ -138,6 +122,11 @@ class TestRunners:
         assert record is not None
         assert (record.tags, record.run_untagged) == (("docker", "ec2"), False)
         assert record.maximum_timeout_s == 3600
+
+        gitlab.update_runner(created.id, replace(new, tags=("big",)))
+        changed = gitlab.runner(created.id)
+        assert changed is not None
+        assert changed.tags == ("big",)
 
         gitlab.verify_runner(created.token)
         gitlab.verify_runner(created.token)
@@ -151,30 +140,3 @@ class TestRunners:
         assert gitlab.runner(created.id) is None
         with pytest.raises(Refused):
             gitlab.verify_runner(created.token)
-
-
-class TestFaults:
-    """A GitLab that does not answer well."""
-
-    @pytest.mark.parametrize("status", [500, 504])
-    def test_server_errors_are_transient(self, status: int, faults: SimulatorServer) -> None:
-        break_api(faults, ApiChaos(status=status))
-        gitlab = client(faults, faults.root_token)
-        with pytest.raises(Transient) as caught:
-            gitlab.version()
-        assert caught.value.facts["status"] == status
-
-    def test_a_rate_limit_pauses_all_calls(self, faults: SimulatorServer) -> None:
-        break_api(faults, ApiChaos(status=429, retry_after_s=17))
-        gitlab = client(faults, faults.root_token)
-        with pytest.raises(Transient) as caught:
-            gitlab.version()
-        assert caught.value.facts["retry_after_s"] == 17
-        break_api(faults, ApiChaos())
-        with pytest.raises(Transient, match="pause"):
-            gitlab.version()  # refused here: GitLab is not asked before the time
-
-    def test_an_unknown_token_is_refused_without_its_value(self, site: Site) -> None:
-        with pytest.raises(Refused, match="make a new one") as caught:
-            client(site.server, "glpat-unknown").version()
-        assert "glpat-unknown" not in str(caught.value)

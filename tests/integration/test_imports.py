@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+HEAVY = {"boto3", "botocore", "pydantic", "fastapi", "gitlab", "ministack", "local", "adapters"}
+
 
 @pytest.mark.parametrize(
     ("module", "unwanted"),
@@ -19,7 +21,22 @@ def test_a_module_needs_no_settings_and_loads_only_what_it_uses(
     module: str, unwanted: set[str]
 ) -> None:
     probe = f"import sys, {module}; print(*(set(sys.modules) & {unwanted!r}))"
+    assert printed(probe) == [""]
+
+
+def printed(code: str) -> list[str]:
+    """The lines of a fresh process."""
     done = subprocess.run(
-        [sys.executable, "-c", probe], env={}, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], env={}, capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip() == ""
+    return done.stdout.rstrip("\n").split("\n")
+
+
+def test_the_help_of_the_command_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from cli.main import app\n"
+        "try: app(['--help'])\n"
+        "except SystemExit: pass\n"
+        f"print(sorted({HEAVY!r} & {{name.split('.')[0] for name in sys.modules}}))"
+    )
+    assert printed(code)[-1] == "[]"

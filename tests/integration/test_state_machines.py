@@ -23,7 +23,6 @@ def executions(standins: Standins, machine: str) -> list[dict[str, Any]]:
 
 
 def names(standins: Standins, machine: str) -> set[str]:
-    """The names of its executions."""
     return {execution["name"] for execution in executions(standins, machine)}
 
 
@@ -45,7 +44,6 @@ def start(standins: Standins, machine: str, **detail: Any) -> str:
 
 
 def ended(standins: Standins, execution: str) -> dict[str, Any]:
-    """How an execution ended."""
     machines = standins.engine.client("stepfunctions")
 
     def is_over() -> bool:

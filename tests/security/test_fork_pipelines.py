@@ -62,8 +62,7 @@ def pools(project_id: int, ref: str, merge_request: GitLabMergeRequest | None) -
     """The pools of two jobs, tagged for either pool and for the protected one alone."""
     scene = Scene(text=GITLAB + POOLS, gitlab=ForkedGitLab(merge_request))
     for job_id, tag in ((1, "docker"), (2, "deploy")):
-        scene.push(job_id, tags=(tag,), ref=ref, project_id=project_id)
-        scene.route(job_id)
+        scene.waits(job_id, tags=(tag,), ref=ref, project_id=project_id)
     scene.scale()
     names = [record.tags for record in scene.gitlab.wanted.values()]
     assert (("docker", "deploy") in names) is (scene.job(1).pool == "safe")

@@ -12,20 +12,12 @@ from fleet.model import JobStatus
 from fleet.reasons import Reason
 from fleet.webhook_secrets import WebhookSecrets, webhook_name
 from tests.unit.orchestrator.scene import INSTANCE, PROJECT, Scene, described
+from tests.unit.orchestrator.test_reconcile import watching
 from tests.unit.webhook.deliveries import AT, TOKEN, encoded, with_token
 from webhook.delivery import read_delivery
 
 STRANGER = 8  # another project
 EARLIER = ["running", "success", "failed", "canceled", "skipped"]
-
-
-def watching(*projects: int) -> Scene:
-    """A fleet that watches these projects, and lists no groups for now."""
-    scene = Scene()
-    scene.world.fleet.note_listed(INSTANCE, at=scene.clock())
-    for project in projects:
-        scene.world.fleet.watch(INSTANCE, project, f"acme/p{project}", at=scene.clock())
-    return scene
 
 
 # A job that is yet to come

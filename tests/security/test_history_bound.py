@@ -18,7 +18,6 @@ KEPT_ITEM = 400_000  # bytes, of DynamoDB
 
 
 def step(number: int, **facts: object) -> Step:
-    """One step of many."""
     at = AT + timedelta(seconds=number)
     return Step(at=at, name=StepName.IGNORED, **{"delivery_id": f"d{number}"} | facts)  # type: ignore[arg-type]
 

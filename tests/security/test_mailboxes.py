@@ -171,8 +171,7 @@ def full_scene() -> Scene:
     scene.world.jobs.fits.note(scene.job(2), at=AT)
     scene.world.jobs.retries.claim(Intent(job=key(2), failure_reason=None), at=AT)
     scene.clock.go(20)
-    scene.push(9, tags=("second",))
-    scene.route(9)
+    scene.waits(9, tags=("second",))
     return scene
 
 

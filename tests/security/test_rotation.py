@@ -88,7 +88,6 @@ class Load:
         self.fake.answers("PUT", OURS, SHOWN | {"signing_token_present": True}, status=status)
 
     def rotate(self) -> None:
-        """One rotation."""
 
         def pause(seconds: float) -> None:
             during, self.during = self.during, lambda: None

@@ -101,7 +101,6 @@ def test_a_spot_notice_never_ends_anything() -> None:
 
 
 def on_ec2(scene: Scene) -> FakeBackend:
-    """The pool's machines are EC2's."""
     scene.world = replace(scene.world, backends={**scene.world.backends, "ec2": scene.backend})
     return scene.backend
 

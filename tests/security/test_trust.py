@@ -1,6 +1,5 @@
 """Machines of `protected_only` pools share no token, whatever fleet.toml says of credentials."""
 
-from adapters.aws.secrets import PoolToken
 from fleet.config.reading import read_config
 from fleet.reasons import Reason
 from fleet.rules.limits import shares_record
@@ -20,14 +19,6 @@ def test_a_protected_machine_has_a_record_of_its_own_that_ends_with_it() -> None
     assert scene.credential.token == f"glrt-{runner.gitlab_runner_id}"
     scene.closes(runner, Reason.BOOT_DEADLINE)
     assert runner.gitlab_runner_id not in scene.gitlab.records
-
-
-def test_an_open_machine_shares_its_pools_token() -> None:
-    scene = Scene(SHARED)
-    scene.pool_tokens["docker"] = PoolToken(runner_id=1, token="glrt-shared")
-    scene.waits(1)
-    assert scene.scale().launched == 1
-    assert (scene.only_runner.gitlab_runner_id, scene.credential.token) == (None, "glrt-shared")
 
 
 def test_a_removed_pool_is_taken_as_configured() -> None:

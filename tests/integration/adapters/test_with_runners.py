@@ -94,7 +94,6 @@ def log(gitlab: Coordinator, job_id: int) -> str:
 
 
 def final(gitlab: Coordinator) -> dict[str, object]:
-    """The final status in GitLab."""
     return gitlab.requests_of("update")[-1].fields
 
 

@@ -13,9 +13,9 @@ from adapters.guest.runner_process import BINARY_VARIABLE
 from ec2_runner.agent import AgentSettings, AgentSetup, work
 from ec2_runner.imds import SpotNotice
 from fleet.errors import Transient
-from fleet.machine.mailbox import Credential, Docker, Order
+from fleet.machine.mailbox import Credential, Docker
 from tests.integration import runs
-from tests.integration.runs import BUSY, JOB, LONG, Letters, credential
+from tests.integration.runs import BUSY, JOB, Letters, credential
 
 
 @dataclass(slots=True)
@@ -32,7 +32,6 @@ class MachineLetters(Letters):
         clock: Callable[[], datetime],
         pause: Callable[[float], None],
     ) -> Credential | None:
-        """Give it once."""
         if self.failing:
             raise self.failing
         pause((deadline - clock()).total_seconds() if self.credential is None else 0)
@@ -109,17 +108,12 @@ def test_one_job_and_goodbye(tmp_path: Path) -> None:
     assert last.runner_id == "rf-test-1"
 
 
-def test_the_first_report_has_no_runner_id(tmp_path: Path) -> None:
-    letters = MachineLetters()
-    work(machine(letters, tmp_path))
-    assert letters.reports[0].runner_id is None
-
-
 @pytest.mark.parametrize("failing", [None, Transient("away")], ids=["none", "ledger away"])
 def test_without_a_credential_the_agent_ends(failing: Transient | None, tmp_path: Path) -> None:
     letters = MachineLetters(failing=failing)
     assert work(machine(letters, tmp_path)) == "no_job"
     assert letters.steps == ["called_home", "ended"]
+    assert letters.reports[0].runner_id is None
     assert "no credential within 300 s" in str(letters.reports[-1].detail)
     assert letters.states[-1] == "done"
 
@@ -156,14 +150,6 @@ def test_expiry_ends_the_job(tmp_path: Path) -> None:
     soon = datetime.now(UTC) + timedelta(seconds=46)
     letters = MachineLetters(credential=credential(BUSY, tmp_path, expires_at=soon))
     assert work(machine(letters, tmp_path)) == "interrupted"
-
-
-def test_an_order_drains_the_machine(tmp_path: Path) -> None:
-    script = [runs.OBEDIENT, runs.STARTED, LONG]
-    letters = MachineLetters(credential=credential(script, tmp_path))
-    letters.waiting = Order(reason="surplus", at=datetime.now(UTC))
-    assert work(machine(letters, tmp_path)) == "no_job"
-    assert "drained" in letters.steps
 
 
 def test_the_boot_scripts_timer_is_set_to_the_machines_end(tmp_path: Path) -> None:

@@ -122,7 +122,6 @@ class Booting:
             )
 
     def lines(self, name: str) -> list[str]:
-        """A program's calls."""
         file = self.folder / name
         return file.read_text().splitlines() if file.exists() else []
 
@@ -133,7 +132,6 @@ class Booting:
 
     @property
     def run(self) -> str:
-        """How the agent was started."""
         (call,) = [line for line in self.lines("docker") if line.startswith("run ")]
         return call
 

@@ -10,6 +10,8 @@ from subprocess import CalledProcessError
 
 import pytest
 
+from cli.deploy import packed
+from fleet.errors import Refused
 from infra import package
 from infra.package import ROOT
 
@@ -62,3 +64,12 @@ def test_dependencies_are_installed_only_as_they_are_locked(tmp_path: Path) -> N
     lock.write_text(f"{built} --hash=sha256:{'0' * 64}\n")
     with pytest.raises(CalledProcessError):
         package.install_dependencies(tmp_path / "again", requirements=lock)
+
+
+def test_a_pip_that_fails_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PIP_USER", "1")  # which pip refuses together with a target
+    with pytest.raises(Refused):
+        packed()
+    assert "ERROR" in capfd.readouterr().err

@@ -26,7 +26,6 @@ def sources() -> Sources:
 
 
 def process_of(_sources: Sources) -> int:
-    """Who answers."""
     return os.getpid()
 
 

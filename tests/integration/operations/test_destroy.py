@@ -59,7 +59,6 @@ class Account:
         return connect(self.gitlab.url, self.gitlab.root_token)
 
     def instances(self, stack: str) -> list[str]:
-        """The stack's machines that live."""
         answer = self.aws.ec2.describe_instances(
             Filters=[
                 {"Name": "tag:runner-fleet:stack", "Values": [stack]},

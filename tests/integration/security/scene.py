@@ -78,7 +78,6 @@ def role_arns(engine: Engine, stack: Stack) -> dict[str, str]:
 
 
 def session(engine: Engine, arn: str, name: str = "test") -> boto3.Session:
-    """A session of a role."""
     keys = engine.role_environment(arn, name)
     return boto3.Session(
         aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
@@ -202,31 +201,25 @@ class RoleScene(Scene):
         return Mailbox(keys.client("dynamodb"), self.stack.mailbox_table, mailbox_id, cipher)
 
     def route(self, job_id: int, **facts: Any) -> RouteAnswer:
-        """Route, with its role."""
         self.acts("route")
         return super().route(job_id, **facts)
 
     def scale(self) -> Scaled:
-        """Scale, with its role."""
         self.acts("scale")
         return super().scale()
 
     def settle(self, job_id: int, status: str, *, round_: int = 0, **facts: Any) -> Settled:
-        """Settle, with its role."""
         self.acts("settle")
         return super().settle(job_id, status, round_=round_, **facts)
 
     def settle_machine(self, kind: str, machine_id: str) -> Settled:
-        """Settle, with its role."""
         self.acts("settle")
         return super().settle_machine(kind, machine_id)
 
     def reconcile(self, *time_left_s: float) -> ReconcileResult:
-        """Reconcile, with its role."""
         self.acts("reconcile")
         return super().reconcile(*time_left_s)
 
     def sweep(self) -> Sweep:
-        """Sweep, with its role."""
         self.acts("sweep")
         return super().sweep()

@@ -107,7 +107,6 @@ class LateBackend:
         return getattr(self.ec2, name)
 
     def launch(self, pool: PoolConfig, order: LaunchOrder) -> LaunchResult:
-        """Launch, late."""
         others = RunnerRows(self.scene.root, self.scene.mailboxes, INSTANCE)
         gone = others.find(order.runner_ids[0])
         assert gone is not None

@@ -60,7 +60,6 @@ class FakeAws:
         return list(self.request["Parameters"])
 
     def clients(self) -> Clients:
-        """What the commands work with."""
         sts = SimpleNamespace(get_caller_identity=lambda: {"Account": "123456789012"})
         names = ("s3", "cloudformation", "sqs", "dynamodb", "secrets", "ssm", "ecr", "functions")
         ours: dict[str, Any] = dict.fromkeys(names, self)
@@ -87,7 +86,6 @@ class FakeAws:
     # CloudFormation
 
     def describe_stacks(self, **told: str) -> dict[str, Any]:
-        """The stack, by any name."""
         self.asked.append(told["StackName"])
         if "describe_stacks" in self.failing:
             raise self.failing["describe_stacks"]
@@ -97,13 +95,11 @@ class FakeAws:
         return {"Stacks": [{**self.stack, "Outputs": outputs}]}
 
     def create_stack(self, **told: Any) -> None:
-        """A new stack."""
         self._called("create_stack")
         self.request = told
         self.stack = {"StackStatus": "CREATE_COMPLETE", "Parameters": told["Parameters"]}
 
     def update_stack(self, **told: Any) -> None:
-        """The stack, changed."""
         self._called("update_stack")
         self.request = told
 
@@ -117,7 +113,6 @@ class FakeAws:
         return SimpleNamespace(wait=wait)
 
     def describe_stack_events(self, **_: str) -> dict[str, Any]:
-        """What happened, newest first."""
         return {"StackEvents": self.events}
 
     # Images
@@ -139,13 +134,11 @@ class FakeAws:
         return {}
 
     def get_authorization_token(self, **_: Any) -> dict[str, Any]:
-        """A password of the registry."""
         return self.registry.get_authorization_token()
 
     # Lambda
 
     def get_account_settings(self) -> dict[str, Any]:
-        """The account's quota."""
         self._asked("get_account_settings")
         limit = {
             "ConcurrentExecutions": self.executions,
@@ -163,17 +156,14 @@ class FakeAws:
     # S3
 
     def create_bucket(self, **told: Any) -> None:
-        """A bucket."""
         self._called("create_bucket")
         self.buckets[told.pop("Bucket")] = told
 
     def head_object(self, **told: str) -> None:
-        """Whether it is there."""
         if (told["Bucket"], told["Key"]) not in self.objects:
             raise refusal("404")
 
     def put_object(self, **told: Any) -> None:
-        """Put it there."""
         self._called("put_object")
         self.objects[told["Bucket"], told["Key"]] = told["Body"]
 

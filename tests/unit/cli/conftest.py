@@ -8,12 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from tests.private_ca import PrivateCa, make_ca
+
 FOLDER = Path(__file__).with_name("screens")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The switch that writes the screens."""
     parser.addoption("--golden", action="store_true", help="write tests/unit/cli/screens anew")
+
+
+@pytest.fixture(scope="session")
+def ca(tmp_path_factory: pytest.TempPathFactory) -> PrivateCa:
+    """A private certificate authority: openssl takes its time."""
+    return make_ca(tmp_path_factory.mktemp("ca"))
 
 
 @pytest.fixture

@@ -102,12 +102,10 @@ class AtWork:
 
     @property
     def jobs(self) -> JobRows:
-        """The rows of jobs."""
         return JobRows(self.table)
 
     @property
     def runners(self) -> RunnerRows:
-        """The rows of runners."""
         return runner_rows(self.table, INSTANCE)
 
     @property
@@ -195,7 +193,6 @@ class AtWork:
         return placed
 
     def reports(self, runner: Runner, state: MachineState, *steps: Step, **facts: Any) -> None:
-        """A machine wrote its report."""
         plain: dict[str, Any] = {"heartbeat_at": ago(5), "runner_id": runner.id}
         item = Report(state=state, steps=steps, **(plain | facts)).item()
         new = item.pop("steps")

@@ -55,7 +55,6 @@ class FakeRegistry:
         return page | ({"nextToken": str(at + 1)} if at + 1 < len(every) else {})
 
     def get_authorization_token(self, **_: Any) -> dict[str, Any]:
-        """A password."""
         token = base64.b64encode(b"AWS:pass:word").decode()
         return {"authorizationData": [{"authorizationToken": token}]}
 
@@ -70,7 +69,6 @@ class FakeRegistry:
         return {"build": self.builds[name]}
 
     def batch_get_builds(self, **told: Any) -> dict[str, Any]:
-        """The build, one look further."""
         build = self.builds[told["ids"][0]]
         if "logs" not in build:
             build["logs"] = {"groupName": "/aws/codebuild/demo-image", "streamName": build["id"]}

@@ -7,7 +7,6 @@ from shlex import split
 import pytest
 
 from fleet.machine.mailbox import MachineState
-from fleet.model import JobStatus
 from fleet.reasons import Reason
 from fleet.rules.controls import ControlKind
 from fleet.steps import Step, StepName
@@ -106,16 +105,6 @@ def test_an_order_is_there_once_and_its_audit_has_every_change() -> None:
     acts = json.loads(stack.run("pool", "acts", "--json").stdout)["acts"]
     assert [act["note"] for act in acts] == ["b", "a"]
     assert {act["who"] for act in acts} == {"user/dana"}
-
-
-def test_a_job_that_was_given_up_gets_its_attempts_and_its_demand_again() -> None:
-    stack = at_work()
-    stack.run("job", "relaunch", "2")
-    (demand,) = stack.queues["ec2"].demands
-    assert demand.job.job_id == 2
-    job = stack.jobs.job(demand.job)
-    assert job is not None
-    assert (job.given_up, job.status, job.attempts_used) == (False, JobStatus.PENDING, 1)
 
 
 def test_an_interrupted_jobs_machine_is_ordered_to_end_at_once() -> None:

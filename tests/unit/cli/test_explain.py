@@ -3,15 +3,13 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from adapters.gitlab.client import GitLabJob, GitLabProject
 from adapters.ledger.jobs import JobRow
-from cli.consoles import console
-from cli.explain import draw
 from fleet.errors import FleetError, Refused, Transient
 from fleet.machine.mailbox import MachineState
 from fleet.model import Runner
@@ -20,7 +18,7 @@ from fleet.rules.capacity import BackOff
 from fleet.steps import Outcome, Step, StepName
 from operations.explain import NEVER_PENDING, read_asked
 from operations.last_line import LastLine, last_line
-from operations.trail import Hop, Trail, hops_of
+from operations.trail import hops_of
 from tests.unit.cli.fleet_at_work import AT, AtWork, ago, key
 from tests.unit.cli.session import Session
 from tests.unit.fleet.rules.standings import CASES, HOLD, TROUBLE, job
@@ -146,43 +144,7 @@ def test_every_step_and_every_last_line_has_its_words(screen: Screen) -> None:
     screen("explain_lines", "\n".join(lines))
 
 
-def test_words_from_outside_steer_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    bad = "x\x1b[31m[red]y[/red]"
-    hop = Hop(at=AT, step="waits", label="waits", after_s=None, reason=None, sentence=bad)
-    trail = Trail(
-        job_id=1,
-        name=bad,
-        project=bad,
-        tags=(),
-        status=bad,
-        pool=None,
-        attempt=1,
-        runner_id=None,
-        machine=None,
-        waited_s=None,
-        ran_s=None,
-        hops=(hop,),
-        standing="waiting",
-        verdict=bad,
-        do="",
-    )
-    console().print(draw(trail))
-    text = capsys.readouterr().out
-    assert "\x1b" not in text
-    assert text.count(r"x\x1b[31m[red]y[/red]") == 5
-
-
 # What is read
-
-
-def test_the_steps_of_the_machines_report_are_joined_in() -> None:
-    at_work = AtWork().configure()
-    at_work.job(1)
-    runner = with_runner(at_work)
-    steps = machine_steps(StepName.CALLED_HOME, StepName.CREDENTIAL_READ, StepName.JOB_TAKEN)
-    other = Step(at=ago(20), name=StepName.JOB_FINISHED, job_id=2)
-    at_work.reports(runner, MachineState.BUSY, *steps, other, job_id=1)
-    assert hops(at_work)[-4:] == ["launched", "called_home", "credential_read", "job_taken"]
 
 
 @pytest.mark.parametrize(
@@ -251,24 +213,6 @@ def test_a_job_that_is_not_pending_yet_and_an_unusable_gitlab_are_said() -> None
     assert TROUBLE.says in unknown["says"]
 
 
-@pytest.mark.parametrize(
-    ("facts", "waited_s", "ran_s"),
-    [
-        ({"started_at": ago(40), "finished_at": ago(10)}, 20.0, 30.0),
-        ({"started_at": ago(40)}, 20.0, 35.0),  # until GitLab said so
-        ({}, 55.0, None),
-        ({"started_at": ago(61), "finished_at": ago(62)}, 0.0, 0.0),  # clocks differ
-    ],
-)
-def test_how_long_it_waited_and_ran(
-    facts: dict[str, datetime], waited_s: float, ran_s: float | None
-) -> None:
-    at_work = AtWork().configure()
-    at_work.advance(at_work.job(1, waits_s=60), "success", at=ago(5), **facts)
-    trail = told(at_work)
-    assert (trail["waited_s"], trail["ran_s"]) == (waited_s, ran_s)
-
-
 # Which runner is its
 
 
@@ -291,21 +235,6 @@ def test_of_the_runners_launched_for_it_the_youngest_is_its() -> None:
     assert runner_of(at_work) == ("rf-docker-000000000002", "i-2")
 
 
-def test_a_runner_of_another_job_is_not_its() -> None:
-    at_work = AtWork().configure()
-    at_work.job(1)
-    at_work.runner(1, for_job=key(2))
-    assert runner_of(at_work) == (None, None)
-
-
-def test_a_runner_that_was_launched_for_a_job_that_is_over_is_not_its() -> None:
-    at_work = AtWork().configure()
-    job = at_work.job(1)
-    at_work.runner(1, for_job=key(1))
-    at_work.advance(job, "canceled", at=AT)
-    assert runner_of(at_work) == (None, None)
-
-
 def test_the_runner_that_took_it_goes_before_the_one_that_was_launched_for_it() -> None:
     at_work = AtWork().configure()
     job = at_work.job(1)
@@ -313,6 +242,9 @@ def test_the_runner_that_took_it_goes_before_the_one_that_was_launched_for_it() 
     other = at_work.runner(2)
     at_work.advance(job, "running", at=AT, started_at=AT, runner_id=other.id)
     assert runner_of(at_work) == (other.id, "i-2")
+    at_work.advance(at_work.job(2), "canceled", at=AT)
+    at_work.runner(3, for_job=key(2))
+    assert told(at_work, "2")["runner_id"] is None  # it is over
 
 
 # Which job is meant
@@ -362,12 +294,6 @@ def test_each_of_them_finds_the_job_whatever_its_case(name: str) -> None:
     at_work = AtWork().configure()
     at_work.job(1)
     assert at_work.run("explain", name).exit_code == 0
-
-
-def test_a_path_does_not_exclude_a_job_whose_path_is_not_known() -> None:
-    at_work = AtWork().configure()
-    at_work.job(1, project_path="", project_id=77)
-    assert told(at_work, "acme/demo#1")["project"] == "77"
 
 
 # Jobs that the ledger does not know
@@ -440,13 +366,6 @@ def test_a_gitlab_that_cannot_be_asked_is_not_a_hidden_project(
     at_work = with_gitlab_job()
     at_work.gitlab.failing[call] = error
     assert told_unknown(at_work)["says"].endswith(f"; {error}")
-
-
-def test_a_token_that_cannot_be_one_is_refused_and_not_repeated() -> None:
-    at_work = AtWork().configure()
-    result = at_work.run("explain", "acme/demo#9", env={"GITLAB_TOKEN": "glpat-\nsecret"})
-    assert (result.exit_code, at_work.connected) == (1, [])
-    assert "secret" not in result.output
 
 
 def test_the_token_is_the_environments_else_the_fleets() -> None:

@@ -2,8 +2,6 @@
 
 import errno
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +23,7 @@ from botocore.exceptions import (
 from typer.testing import CliRunner
 
 from adapters.aws.clients import aws_call
-from cli.failures import error_lines, sentence
+from cli.failures import error_lines
 from cli.main import COMMANDS, app, load
 from fleet.aws_errors import ADVICE_BY_HAND
 from fleet.config.reading import ConfigError, read_config
@@ -34,7 +32,6 @@ from tests.unit.cli.fleet_at_work import AtWork
 from tests.unit.cli.session import Session
 
 SAID = "User: arn:aws:iam::123456789012:user/dana is not authorized to perform: sqs:SendMessage"
-HEAVY = {"boto3", "botocore", "pydantic", "fastapi", "gitlab", "ministack", "local", "adapters"}
 
 
 def of_aws(code: str, words: str) -> FleetError:
@@ -185,10 +182,6 @@ def test_an_unforeseen_error_keeps_its_traceback(
     assert capsys.readouterr() == ("", "")
 
 
-def test_advice_takes_the_place_of_awss_words() -> None:
-    assert "has expired" not in sentence(of_aws("ExpiredToken", "The provided token has expired."))
-
-
 def test_a_configuration_that_is_wrong_is_a_line_for_each_problem(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -202,16 +195,9 @@ def test_a_configuration_that_is_wrong_is_a_line_for_each_problem(
 # The command itself
 
 
-def test_help_lists_every_command_and_imports_nothing_heavy() -> None:
-    code = (
-        "import sys; from cli.main import app\n"
-        "try: app(['--help'])\n"
-        "except SystemExit: pass\n"
-        f"print(sorted({HEAVY!r} & {{name.split('.')[0] for name in sys.modules}}))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
-    assert all(f" {name} " in done.stdout for name in COMMANDS)
+def test_help_lists_every_command() -> None:
+    shown = CliRunner().invoke(app, ["--help"]).stdout
+    assert all(f" {name} " in shown for name in COMMANDS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

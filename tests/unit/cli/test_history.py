@@ -115,11 +115,6 @@ def test_which_jobs_are_listed(asked: dict[str, Any], numbers: list[int]) -> Non
     assert view.left_out == (4 if asked == {"limit": 1} else 0)
 
 
-def test_yesterdays_jobs_are_neither_todays_nor_open_ones() -> None:
-    view = list_jobs(at_work().deployed, JobsAsked(period=read_period("yesterday", AT)))
-    assert [job.job_id for job in view.jobs] == [3]
-
-
 def test_a_job_that_runs_is_listed_once() -> None:
     stack = at_work()
     job = stack.job(71)
@@ -130,20 +125,6 @@ def test_a_job_that_runs_is_listed_once() -> None:
     (line,) = [line for line in view.jobs if line.job_id == 71]
     assert line.status == JobStatus.RUNNING.name.lower()
     assert (line.waited_s, line.ran_s) == (40, 20.5)
-
-
-def test_every_command_prints_json_for_programs() -> None:
-    stack = at_work()
-    told = {
-        name: json.loads(stack.run(name, "--since", "7d", "--json").stdout)
-        for name in ("jobs", "runners", "cost", "waits")
-    }
-    assert [job["job_id"] for job in told["jobs"]["jobs"]][:2] == [9876543210, 70]
-    assert told["runners"]["states"] == {"in_flight": 1}
-    assert told["cost"]["usd"] == pytest.approx(sum(each["usd"] for each in told["cost"]["lines"]))
-    assert [hop["hop"] for hop in told["waits"]["lines"][0]["hops"]] == [
-        *("webhook", "route", "launch", "boot", "take")
-    ]
 
 
 @pytest.mark.parametrize("by", By)
@@ -165,3 +146,17 @@ def test_names_from_outside_are_neither_markup_nor_orders() -> None:
     for call in ("jobs", "cost --by project", "cost --by job --csv"):
         out = stack.run(*call.split()).stdout
         assert "\x1b" not in out
+
+
+def test_every_command_prints_json_for_programs() -> None:
+    stack = at_work()
+    told = {
+        name: json.loads(stack.run(name, "--since", "7d", "--json").stdout)
+        for name in ("jobs", "runners", "cost", "waits")
+    }
+    assert [job["job_id"] for job in told["jobs"]["jobs"]][:2] == [9876543210, 70]
+    assert told["runners"]["states"] == {"in_flight": 1}
+    assert told["cost"]["usd"] == pytest.approx(sum(each["usd"] for each in told["cost"]["lines"]))
+    assert [hop["hop"] for hop in told["waits"]["lines"][0]["hops"]] == [
+        *("webhook", "route", "launch", "boot", "take")
+    ]

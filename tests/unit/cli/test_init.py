@@ -31,7 +31,6 @@ class Account(FakeAws):
         self.executions = self.unreserved = at_once
 
     def clients(self) -> Clients:
-        """What the command works with."""
         known = super().clients()
         more = dict.fromkeys(("quotas", "functions", "ec2"), self)
         return cast("Clients", SimpleNamespace(**(vars(known) | more)))
@@ -42,11 +41,9 @@ class Account(FakeAws):
         raise refusal("NoSuchResourceException")
 
     def get_aws_default_service_quota(self, **_: str) -> dict[str, Any]:
-        """AWS's default."""
         return {"Quota": {"Value": float(self.vcpus)}}
 
     def describe_subnets(self, **asked: Any) -> dict[str, Any]:
-        """Of one network."""
         (vpc,) = asked["Filters"][0]["Values"]
         found = [{"SubnetId": f"subnet-{zone}", "AvailabilityZone": zone} for zone in "ab"]
         return {"Subnets": found if vpc == "vpc-1" else []}
@@ -62,7 +59,6 @@ class Place(FakeAccounts):
         return GitLabProject(id=7, path="acme/demo")
 
     def group(self, id_or_path: int | str) -> int:
-        """The group's number."""
         if str(id_or_path) != "42":
             raise Refused("no", status=404)
         return 42
@@ -70,7 +66,6 @@ class Place(FakeAccounts):
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the command runs."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GITLAB_TOKEN", raising=False)
     monkeypatch.delenv("GITLAB_URL", raising=False)

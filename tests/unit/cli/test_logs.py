@@ -1,6 +1,5 @@
 """`logs`: which log it prints, what of it reaches a terminal, and what it says without one."""
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -26,28 +25,14 @@ def with_job(*logs: str, status: str = "success", **facts: Any) -> AtWork:
     return at_work
 
 
-@pytest.mark.parametrize(
-    "name", ["1", "7#1", "acme/demo#1", "https://gitlab.example.com/acme/demo/-/jobs/1"]
-)
-def test_a_job_is_named_as_for_explain(name: str) -> None:
-    result = with_job("all good").run("logs", name, env=TOKEN)
-    assert (result.exit_code, result.stdout, result.stderr) == (0, "all good\n", "")
-
-
-def test_a_job_that_the_ledger_lost_is_named_by_its_project() -> None:
-    at_work = with_job()
+def test_a_job_is_named_by_its_number_or_by_its_project_where_the_ledger_lost_it() -> None:
+    at_work = with_job("all good")
+    for name in ("1", "acme/demo#1"):
+        result = at_work.run("logs", name, env=TOKEN)
+        assert (result.exit_code, result.stdout, result.stderr) == (0, "all good\n", "")
     at_work.gitlab.add(GitLabJob(id=9, project_id=7, name="old", status="failed"))
     at_work.gitlab.logs[9] = ["long ago\n"]
     assert at_work.run("logs", "acme/demo#9", env=TOKEN).stdout == "long ago\n"
-
-
-def test_the_token_is_the_environments_else_the_fleets() -> None:
-    at_work = with_job("x\n")
-    at_work.secrets.store_gitlab_token("fleet-a/gitlab", "glpat-stored")
-    assert at_work.run("logs", "1", env=NO_TOKEN).exit_code == 0
-    mine = ("logs", "1", "--gitlab-token-env", "MINE")
-    assert at_work.run(*mine, env={"MINE": "glpat-2"}).exit_code == 0
-    assert [token for _, token in at_work.connected] == ["glpat-stored", "glpat-2"]
 
 
 def test_all_that_logs_says_without_a_log(screen: Callable[[str, str], None]) -> None:
@@ -70,6 +55,7 @@ def test_all_that_logs_says_without_a_log(screen: Callable[[str, str], None]) ->
         assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (code, "", 1)
     assert at_work.run("logs", "1", env=NO_TOKEN).exit_code == 1
     assert at_work.run("logs", "1", "-f", env=TOKEN).stdout == "one\ntwo\n"
+    assert at_work.run("logs", "1", "--json", env=TOKEN).exit_code == 0
     waiting = with_job("", status="pending")
     waiting.session = session
     assert waiting.run("logs", "1", "--follow", env=TOKEN).exit_code == 0
@@ -108,12 +94,6 @@ LOG = (
     "\n"
     "section_end is a word\n"
 )
-
-
-def test_a_program_gets_the_log_in_json() -> None:
-    stack = with_job("all good\n")
-    printed = stack.run("logs", "acme/demo#1", "--json", env=TOKEN).stdout.splitlines()
-    assert "".join(json.loads(line)["says"] for line in printed) == "all good\n"
 
 
 def test_codes_for_terminals_are_removed() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from adapters.gitlab.client import GitLabProject, GitLabToken
 from fleet.config.reading import read_config
-from fleet.errors import Refused, Transient
+from fleet.errors import Refused
 from operations.token_check import check_token
 from tests.fakes import FakeGitLab
 from tests.unit.cli.fleet_at_work import AT, FLEET, AtWork
@@ -36,7 +36,6 @@ class FakeAccounts(FakeGitLab):
         self.add_project(GitLabProject(id=7, path="acme/demo"))
 
     def own_token(self) -> GitLabToken:
-        """The token."""
         return self.token
 
     def is_administrator(self) -> bool:
@@ -54,7 +53,6 @@ class FakeAccounts(FakeGitLab):
         return self.roles[int(id_or_path)]
 
     def group(self, id_or_path: int | str) -> int:
-        """The group's number."""
         if int(id_or_path) not in self.owned:
             raise Refused(status=404)
         return int(id_or_path)
@@ -174,33 +172,3 @@ def test_json_has_the_problems_or_what_the_file_is(file: Path) -> None:
     bad = AtWork().run("validate", str(file), "--json")
     (problem,) = json.loads(bad.stdout)["problems"]
     assert (bad.exit_code, "ceiling: must be 1 or more" in problem) == (1, True)
-
-
-@pytest.mark.parametrize(("days", "claims"), [(13, 1), (14, 0)])
-def test_a_token_that_ends_within_two_weeks_is_doubtful(days: int, claims: int) -> None:
-    accounts = FakeAccounts(expires_at=str(AT.date() + timedelta(days=days)))
-    found = [one for one in check_token(read_config(FLEET), accounts, AT) if one.holds is None]
-    assert len(found) == claims + 1  # the scope `api`
-
-
-def test_the_token_is_of_the_variable_that_is_named(file: Path) -> None:
-    at_work = AtWork(gitlab=FakeAccounts())
-    live = ("validate", str(file), "--live")
-    assert at_work.run(*live, "--token-env", "MY", env=TOKEN | {"MY": "glpat-2"}).exit_code == 0
-    assert at_work.connected == [("https://gitlab.example.com", "glpat-2")]
-    without = at_work.run(*live, env={"GITLAB_TOKEN": ""})
-    assert (without.exit_code, "GITLAB_TOKEN" in without.stderr) == (1, True)
-    assert "glpat" not in str(at_work.session)
-
-
-def test_a_gitlab_that_does_not_answer_does_not_hide_what_the_file_says(file: Path) -> None:
-    class Silent(FakeAccounts):
-        """A GitLab that does not answer."""
-
-        def own_token(self) -> GitLabToken:
-            raise Transient("GitLab did not answer", call="GET /x", error="ConnectTimeout")
-
-    result = AtWork(gitlab=Silent()).run("validate", str(file), "--live", env=TOKEN)
-    assert result.exit_code == 1
-    assert len(result.stdout.splitlines()) == 6
-    assert "ConnectTimeout" in result.stderr

@@ -3,22 +3,20 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from adapters.gitlab.hooks import Registered
 from adapters.ledger.configuration import StoredConfig
 from adapters.ledger.fleet import FleetRows
 from adapters.ledger.hooks import HEARD_EVERY, HookRow
 from cli.main import app
 from fleet.hook_scope import HookScope
 from fleet.webhook_secrets import AllWebhookSecrets, WebhookSecrets, webhook_name
-from operations.webhooks import HookWorld, keep
+from operations.webhooks import HookWorld
 from tests.fakes import AT, Clock, FakeTable
-from tests.private_ca import Passed, make_ca, small_proxy, tls_door
+from tests.private_ca import Passed, PrivateCa, small_proxy, tls_door
 from tests.unit.adapters.fake_gitlab import FakeGitLab, fake_gitlab
 from tests.unit.cli.session import Session
 
@@ -186,19 +184,12 @@ def test_all_that_webhook_says(shell: Shell, screen: Callable[[str, str], None])
     assert len(secrets) == 3  # the group's are gone
     assert not [one for one in (*secrets, "glpat-hidden") if one in text]
     assert [hook.scope for hook in shell.recorded] == [PROJECT]  # what failed is not recorded
+    assert [one.project_id for one in shell.rows.watched(shell.instance)] == [77]
     screen("webhook", text)
 
 
 class TestRegister:
     """`webhook register`."""
-
-    def test_a_project(self, shell: Shell) -> None:
-        shell.fake.answers("POST", "/projects/77/hooks", HOOK, status=201)
-        assert shell.run("register", "--project", "acme/demo").exit_code == 0
-        (hook,) = shell.recorded
-        assert (hook.hook_id, hook.scope, hook.registered_at) == (5, PROJECT, AT)
-        (secret,) = shell.store.of(PROJECT).signing
-        assert shell.fake.asked[-1].body["signing_token"] == secret
 
     def test_a_group_at_an_address_of_its_own(self, shell: Shell) -> None:
         made = HOOK | {"url": "https://hooks.example.com/"}
@@ -207,62 +198,6 @@ class TestRegister:
         shell.run("register", "--group", "acme", "--url", "https://hooks.example.com/")
         assert shell.fake.asked[-1].body["url"] == "https://hooks.example.com/"
         assert shell.recorded[-1].scope == GROUP
-
-    def test_again_and_again_changes_nothing_and_makes_no_secret(self, shell: Shell) -> None:
-        secrets = stored(shell, GROUP)
-        shell.fake.answers("GET", "/groups/42/hooks", [HOOK])
-        assert len({shell.run("register", "--group", "acme").output for _ in range(3)}) == 1
-        assert {asked.verb for asked in shell.fake.asked} == {"GET"}
-        assert shell.store.of(GROUP) is secrets
-        # The ledger gets it each time: a person may have emptied it.
-        assert [hook.scope for hook in shell.recorded] == [GROUP]
-
-    @pytest.mark.parametrize(
-        "fault",
-        [
-            {"push_events": True},
-            {"job_events": False},
-            {"signing_token_present": False},
-            {"pipeline_events": True},
-        ],
-    )
-    def test_a_hook_that_a_person_changed_is_set_right(
-        self, fault: dict[str, Any], shell: Shell
-    ) -> None:
-        stored(shell, GROUP)
-        shell.fake.answers("GET", "/groups/42/hooks", [HOOK | fault])
-        shell.fake.answers("PUT", "/groups/42/hooks/5", HOOK)
-        shell.run("register", "--group", "acme")
-        sent = shell.fake.asked[-1]
-        assert (sent.verb, sent.body["job_events"], sent.body["push_events"]) == (
-            "PUT",
-            True,
-            False,
-        )
-        assert sent.body["signing_token"] == "whsec_a"
-
-    def test_a_gitlab_that_cannot_sign_gets_a_secret_token(self, shell: Shell) -> None:
-        plain = HOOK | {"signing_token_present": False, "token_present": True}
-        shell.fake.answers("POST", "/projects/77/hooks", plain, status=201)
-        shell.fake.answers("PUT", "/projects/77/hooks/5", plain)
-        shell.run("register", "--project", "acme/demo")
-        (token,) = shell.store.of(PROJECT).tokens
-        assert shell.fake.asked[-1].body["token"] == token
-
-    def test_a_rotation_keeps_the_old_secret_beside_the_new_one(self, shell: Shell) -> None:
-        stored(shell, GROUP, "whsec_old")
-        shell.fake.answers("GET", "/groups/42/hooks", [HOOK])
-        shell.fake.answers("PUT", "/groups/42/hooks/5", HOOK)
-        shell.run("rotate", "--group", "acme")
-        new, kept = shell.store.of(GROUP).signing
-        assert (kept, new != kept) == ("whsec_old", True)
-
-    def test_a_hook_at_another_address_is_left_alone(self, shell: Shell) -> None:
-        stored(shell, GROUP)
-        shell.fake.answers("GET", "/groups/42/hooks", [HOOK | {"id": 6, "url": "https://x/"}])
-        shell.fake.answers("POST", "/groups/42/hooks", HOOK, status=201)
-        shell.run("register", "--group", "acme")
-        assert [one.verb for one in shell.fake.asked if one.verb != "GET"] == ["POST"]
 
     @pytest.mark.parametrize("options", [[], ["--project", "a", "--group", "b"]])
     def test_a_wrong_call_asks_neither_gitlab_nor_aws(
@@ -275,30 +210,6 @@ class TestRegister:
         )  # no stack in place of AWS
         assert (done.exit_code, shell.fake.asked) == (2, [])
         assert "AWS" not in done.stderr
-
-
-class TestKeep:
-    """The ledger's row of a hook, which reconcile watches."""
-
-    @pytest.mark.parametrize(("scope", "watched"), [(PROJECT, [77]), (GROUP, [])])
-    def test_a_hook_is_recorded_for_reconcile(self, scope: HookScope, watched: list[int]) -> None:
-        rows = FleetRows(FakeTable())
-        hook = Registered(
-            hook_id=5,
-            name=webhook_name(scope, URL),
-            scope=scope,
-            url=URL,
-            verification="signing-token",
-            secret_ids=("a", "b"),
-            changed=True,
-        )
-        for _ in range(2):
-            keep(rows, "gitlab.example.com", hook, at=AT)
-        (row,) = rows.hooks("gitlab.example.com")
-        assert (row.scope, row.hook_id, row.url) == (scope, 5, URL)
-        assert (row.verification, row.healthy) == ("signing-token", True)
-        assert (row.name, row.secret_ids, row.registered_at) == (hook.name, hook.secret_ids, AT)
-        assert [one.project_id for one in rows.watched("gitlab.example.com")] == watched
 
 
 class TestRemove:
@@ -500,9 +411,8 @@ def test_a_fleet_without_a_webhook_is_a_problem(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize("command", ["list", "test", "register", "rotate", "remove"])
-@pytest.mark.parametrize("status", [401, 403, 404, 500])
-def test_a_refusal_of_gitlab_is_one_line(command: str, status: int, shell: Shell) -> None:
-    shell.fake.refuses("GET", "/groups/closed", status)
+def test_a_refusal_of_gitlab_is_one_line(command: str, shell: Shell) -> None:
+    shell.fake.refuses("GET", "/groups/closed", 403)
     done = shell.run(command, "--group", "closed")
     assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (1, "", 1)
     assert "glpat-hidden" not in done.output
@@ -512,8 +422,7 @@ class TestTheWayToGitLab:
     """The private authority and the proxy are those that `apply` stored."""
 
     @pytest.fixture
-    def passed(self, shell: Shell, tmp_path: Path) -> Iterator[Passed]:
-        ca = make_ca(tmp_path)
+    def passed(self, shell: Shell, ca: PrivateCa) -> Iterator[Passed]:
         with (
             tls_door(shell.fake.url, ca) as door,
             small_proxy(leads_to=door) as passed,
@@ -527,13 +436,12 @@ class TestTheWayToGitLab:
             shell.rows.store_config(stored)
             yield passed
 
-    @pytest.mark.parametrize("command", ["list", "register", "remove"])
+    @pytest.mark.parametrize("command", ["list", "register"])
     def test_it_is_the_one_that_was_applied(
         self, command: str, shell: Shell, passed: Passed
     ) -> None:
         shell.fake.answers("GET", "/groups/42/hooks", [HOOK] if command != "register" else [])
         shell.fake.answers("POST", "/groups/42/hooks", HOOK, status=201)
-        shell.fake.answers("DELETE", "/groups/42/hooks/5", status=204)
         done = shell.run(command, "--group", "acme", "--gitlab-url", "https://gitlab.example.com")
         assert (done.exit_code, done.stderr) == (0, "")
         assert set(passed.connects) == {"CONNECT gitlab.example.com:443"}

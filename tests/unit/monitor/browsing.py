@@ -26,7 +26,6 @@ class Browser:
     board: Board
 
     def get(self, path: str, **given: Any) -> httpx.Response:
-        """One page."""
         return asyncio.run(self._ask("GET", path, **given))
 
     def post(self, path: str, fields: dict[str, str], **given: Any) -> httpx.Response:

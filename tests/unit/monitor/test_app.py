@@ -129,26 +129,10 @@ def test_a_reading_that_fails_keeps_the_picture_and_says_so() -> None:
     assert "runner_fleet_up 0.0" in browser.get("/metrics").text
 
 
-def test_a_jobs_page_leads_to_gitlab_and_says_when_its_steps_were() -> None:
-    text = browser_of(at_work_with_one_job()).get("/job?of=8").text
-    assert 'href="https://gitlab.example.com/acme/demo/-/jobs/8"' in text
-    assert f"from {AT:%F}, times in UTC" in text
-
-
 @pytest.mark.parametrize("path", ["/", "/machines", "/pools/docker", "/job?of=8"])
 def test_a_live_page_asks_for_itself_again(path: str) -> None:
     text = browser_of(at_work_with_one_job()).get(path).text
     assert f'id="live" hx-get="{path}"' in text
-
-
-def test_many_requests_for_one_picture_make_a_page_once() -> None:
-    at_work = at_work_with_one_job()
-    browser = browser_of(at_work)
-    before = browser.get("/").text
-    at_work.job(77)
-    assert browser.get("/").text == before
-    browser.board.read_now()
-    assert "job-77" in browser.get("/").text
 
 
 def test_a_stream_says_each_picture_and_ends_with_its_reader() -> None:
@@ -261,3 +245,9 @@ def test_metrics_show_waits_by_hop_ends_cost_and_calls() -> None:
     assert samples["machines_ended_today", "docker", "boot_deadline"] == 1
     assert samples["cost_usd_today", "docker"] == pytest.approx(1.004)
     assert samples["gitlab_calls_left",] == 300
+
+
+def test_a_jobs_page_leads_to_gitlab_and_says_when_its_steps_were() -> None:
+    text = browser_of(at_work_with_one_job()).get("/job?of=8").text
+    assert 'href="https://gitlab.example.com/acme/demo/-/jobs/8"' in text
+    assert f"from {AT:%F}, times in UTC" in text

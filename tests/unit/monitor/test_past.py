@@ -164,19 +164,6 @@ def test_an_old_answer_is_shown_with_its_time_and_read_anew() -> None:
     assert "$0.0040" in old
 
 
-def test_a_jobs_page_says_that_it_is_being_read() -> None:
-    waiting, _, readings = later()
-    at_work = AtWork().configure()
-    at_work.job(8)
-    browser = browser_of(at_work, readings=readings)
-    assert "Reading the job" in browser.get("/job?of=8").text
-    for made in ("the answer", "the page"):
-        assert waiting, made
-        waiting.pop(0)()
-        text = browser.get("/job?of=8").text
-    assert "job-8" in text
-
-
 def test_a_failure_keeps_the_answer_before_it() -> None:
     waiting, clock, readings = later()
     keep = timedelta(seconds=20)
@@ -291,3 +278,16 @@ def test_what_a_machine_makes_up_is_no_usage(text: str) -> None:
 )
 def test_amounts_are_short(amount: float | None, shown: str) -> None:
     assert usd(amount) == shown
+
+
+def test_a_jobs_page_says_that_it_is_being_read() -> None:
+    waiting, _, readings = later()
+    at_work = AtWork().configure()
+    at_work.job(8)
+    browser = browser_of(at_work, readings=readings)
+    assert "Reading the job" in browser.get("/job?of=8").text
+    for made in ("the answer", "the page"):
+        assert waiting, made
+        waiting.pop(0)()
+        text = browser.get("/job?of=8").text
+    assert "job-8" in text

@@ -1,19 +1,11 @@
-"""Traces of ended jobs: their spans, and what a collector receives."""
+"""Traces of ended jobs: their spans, and that each job is sent once."""
 
-import gzip
 import itertools
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from queue import Queue
-from threading import Thread
 from typing import Any
 
 import pytest
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -67,6 +59,7 @@ def test_a_job_is_one_trace_and_is_sent_once() -> None:
     assert (root.name, root.status.description) == ("job build-image", "script_failure")
     assert root.attributes is not None
     assert root.attributes["runner_fleet.pool"] == RUN.pool
+    assert root.resource.attributes["runner_fleet.stack"] == "fleet-a"
     again, other = InMemorySpanExporter(), sender(history, InMemorySpanExporter())
     other_traces, _ = sender(history, again)
     other_traces.send_new()
@@ -89,41 +82,3 @@ def test_others_are_not_sent(run: PastRun) -> None:
     history.runs.append(run)
     assert traces.send_new() == 0
     traces.end()
-
-
-@contextmanager
-def collector() -> Iterator[tuple[str, "Queue[ExportTraceServiceRequest]"]]:
-    received: Queue[ExportTraceServiceRequest] = Queue()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            if self.headers.get("Content-Encoding") == "gzip":
-                body = gzip.decompress(body)
-            received.put(ExportTraceServiceRequest.FromString(body))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/v1/traces", received
-        server.shutdown()
-        thread.join()
-
-
-def test_a_collector_receives_the_spans() -> None:
-    history = History()
-    with collector() as (endpoint, received):
-        traces, _ = sender(history, OTLPSpanExporter(endpoint=endpoint))
-        history.runs.append(RUN)
-        traces.send_new()
-        request = received.get(timeout=20)
-        traces.end()
-    (resource,) = request.resource_spans
-    names = {one.key: one.value.string_value for one in resource.resource.attributes}
-    assert names["runner_fleet.stack"] == "fleet-a"
-    assert resource.scope_spans[0].spans[0].name == "webhook"

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -366,15 +365,6 @@ def test_bases_are_named_by_their_digests_and_a_checksum_proves_the_runner() -> 
         assert "@sha256:" in known[name]
     assert {"GITLAB_RUNNER_SHA256_X86_64", "GITLAB_RUNNER_SHA256_ARM64"} <= known.keys()
     assert len(known["GITLAB_RUNNER_SIGNER"]) == 40
-
-
-def test_an_engine_builds_nothing_that_is_there() -> None:
-    aws = deployed()
-    aws.registry.put(EC2.tag(ORDER.digest))
-    aws.registry.put(LAMBDA.tag(ORDER.digest))
-    engine = SimpleNamespace(info=lambda: {"Architecture": "amd64"})
-    built = images.build_here(engine, workshop(aws), ORDER, print)
-    assert set(built) == {EC2, LAMBDA}
 
 
 GITLAB = '[gitlab]\nurl = "https://gitlab.example.com"\nrunners_in = "group:42"\n'

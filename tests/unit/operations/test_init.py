@@ -67,13 +67,11 @@ class Places(FakeGitLab):
     """A GitLab with a project and a group, that answers as GitLab does for others."""
 
     def project(self, id_or_path: int | str) -> Any:
-        """The project."""
         if id_or_path != "acme/demo":
             raise Refused("no", status=404)
         return GitLabProject(id=7, path="acme/demo")
 
     def group(self, id_or_path: int | str) -> int:
-        """The group's number."""
         if id_or_path == "locked":
             raise Refused("no", status=401)
         if id_or_path != "acme":

@@ -107,7 +107,6 @@ def at_work(where: str = "group:42") -> AtWork:
 def lines(
     stack: AtWork, account: Account | None = None, *, gitlab: bool = True
 ) -> dict[str, QuotaView]:
-    """The lines by their names."""
     view = gather(stack.deployed, jobs=1)
     sources = QuotaSources(
         deployed=stack.deployed,
@@ -119,7 +118,6 @@ def lines(
 
 
 def numbers(line: QuotaView) -> tuple[float | None, float | None, str]:
-    """Used, allowed, and of what."""
     return line.used, line.allowed, line.unit
 
 
@@ -151,13 +149,6 @@ def test_what_aws_counts_goes_before_what_the_fleet_knows() -> None:
     assert numbers(found["EC2 vCPU, spot"]) == (20, 32, "vCPU")
     assert numbers(found["Lambda concurrency"]) == (60, 100, "executions")
     assert "whole account" in found["EC2 vCPU, spot"].note + found["Lambda concurrency"].note
-
-
-def test_many_launches_at_once_empty_the_bucket() -> None:
-    stack = at_work()
-    for number in range(10, 40):
-        stack.runner(number, launched_s=0)
-    assert numbers(lines(stack)["EC2 launches"])[0] == 30
 
 
 def test_a_ceiling_for_a_time_is_the_one_that_counts() -> None:
@@ -228,10 +219,3 @@ def test_a_gitlab_that_does_not_answer_stops_no_other_line(error: Transient | Re
     found = lines(stack, Account())
     assert str(error) in found["GitLab runners"].failed
     assert found["Lambda concurrency"].used == 1
-
-
-def test_without_aws_or_gitlab_their_lines_are_not_there() -> None:
-    assert set(lines(at_work(), gitlab=False)) == {
-        *("Pool docker", "Pool node", "EC2 launches", "EC2 terminations"),
-        "GitLab calls in a minute",
-    }

@@ -5,7 +5,6 @@ import pytest
 from adapters.ledger.jobs import JobRow
 from fleet.machine.mailbox import MachineState, Report
 from fleet.model import JobStatus
-from fleet.reasons import SENTENCES, Reason
 from fleet.steps import Outcome, Step, StepName
 from operations.durations import duration
 from operations.trail import LABELS, hops_of, sentence_of, word_of
@@ -33,12 +32,6 @@ def test_a_step_of_a_newer_fleet_comes_last_of_its_moment_with_its_own_words() -
     last = hops_of(row(*steps), None)[-1]
     assert (last.step, last.label) == ("of_a_newer_fleet", "of a newer fleet")
     assert (last.reason, last.sentence) == ("new", "new")
-
-
-def test_time_goes_before_the_order_of_life() -> None:
-    early = Step(at=ago(2), name=StepName.GIVEN_UP)
-    late = Step(at=ago(1), name=StepName.WEBHOOK_RECEIVED)
-    assert [hop.step for hop in hops_of(row(late, early), None)] == ["given_up", "webhook_received"]
 
 
 def test_each_hop_has_the_time_since_the_hop_before() -> None:
@@ -89,11 +82,6 @@ def test_steps_of_two_machines_name_their_machine() -> None:
     assert {hop.sentence.count("rf-docker-") for hop in hops} == {1}  # once, not twice
     (alone,) = hops_of(row(Step(at=ago(45), name=StepName.CALLED_HOME, runner=own)), None)
     assert alone.sentence == ""
-
-
-@pytest.mark.parametrize("reason", list(Reason))
-def test_every_reason_has_its_sentence(reason: Reason) -> None:
-    assert sentence_of(reason.value) == SENTENCES[reason]
 
 
 @pytest.mark.parametrize(("reason", "words"), [(None, ""), ("", ""), ("new_one", "new_one")])

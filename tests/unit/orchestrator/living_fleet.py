@@ -342,7 +342,6 @@ class LivingFleet:
         return self.scene.gitlab.jobs[guest.job_id].status if guest.job_id else ""
 
     def _lives(self, guest: Guest) -> None:
-        """One tick of one machine."""
         if guest.state == "gone":
             return
         if self.hits(self.weather.dies):

@@ -1,11 +1,14 @@
 """One small fleet on fakes: GitLab, the ledger, a queue and the third back end, at one clock."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from itertools import count
 from typing import Any
+
+import pytest
 
 from adapters.aws.secrets import PoolSecrets, PoolToken
 from adapters.gitlab.client import GitLabJob
@@ -83,6 +86,12 @@ def described(runner: Runner) -> str:
     return f"{runner.id} ({STACK})"
 
 
+def logged(capsys: pytest.CaptureFixture[str], event: str) -> list[dict[str, Any]]:
+    """The lines of one event in the log, since the last look."""
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    return [line for line in lines if line["event"] == event]
+
+
 class ScenePoolSecrets(PoolSecrets):
     """The pools' tokens of a scene."""
 
@@ -153,7 +162,6 @@ class Scene:
     # GitLab's side
 
     def push(self, job_id: int, *, tags: Iterable[str] = ("docker",), **facts: Any) -> GitLabJob:
-        """GitLab has a pending job."""
         told: dict[str, Any] = {
             "project_id": PROJECT,
             "name": f"job-{job_id}",
@@ -187,6 +195,17 @@ class Scene:
         self.gitlab.change(
             job_id,
             status="running",
+            runner_id=runner.gitlab_runner_id,
+            runner_description=described(runner),
+            started_at=self.clock(),
+        )
+
+    def takes(self, job_id: int, runner: Runner) -> Settled:
+        """A runner of ours takes a job, and GitLab's webhook says so."""
+        self.hands_over(job_id, runner)
+        return self.settle(
+            job_id,
+            "running",
             runner_id=runner.gitlab_runner_id,
             runner_description=described(runner),
             started_at=self.clock(),
@@ -295,15 +314,8 @@ class Scene:
     def runs(self, job_id: int) -> Runner:
         """A job that was launched for and now runs on its runner, which every side knows."""
         (runner,) = self.launched(job_id)
-        self.hands_over(job_id, runner)
         self.reports(runner, MachineState.BUSY, StepName.JOB_TAKEN, job_id=job_id)
-        self.settle(
-            job_id,
-            "running",
-            runner_id=runner.gitlab_runner_id,
-            runner_description=described(runner),
-            started_at=self.clock(),
-        )
+        self.takes(job_id, runner)
         return self.only_runner
 
     @property
@@ -336,4 +348,5 @@ __all__ = [
     "configured",
     "described",
     "key",
+    "logged",
 ]

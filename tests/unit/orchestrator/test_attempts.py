@@ -1,8 +1,5 @@
 """What was given up has its attempts again after an `apply`, as long as GitLab lists it."""
 
-from dataclasses import replace
-from datetime import timedelta
-
 import pytest
 
 from fleet.errors import Transient
@@ -73,14 +70,6 @@ def test_a_job_that_fails_again_uses_them_again_and_is_told_again() -> None:
         assert scene.reconcile().routed == 0
 
 
-def test_a_clock_that_is_wrong_renews_all_the_same() -> None:
-    """The laptop that applies is an hour behind; no time of its is compared with ours."""
-    scene = given_up(1)
-    scene.world = replace(scene.world, applied_at=AT - timedelta(hours=1))
-    assert scene.reconcile().routed == 1
-    assert scene.reconcile().routed == 0
-
-
 def test_two_passes_at_once_renew_once_and_a_late_finder_costs_nothing() -> None:
     scene = given_up(1)
     applies(scene)
@@ -91,15 +80,6 @@ def test_two_passes_at_once_renew_once_and_a_late_finder_costs_nothing() -> None
     assert not scene.world.jobs.renew(job, step)
     assert not scene.world.jobs.demand_again(job.key, attempt, step, given_up=True)
     assert (scene.job(1).attempts_used, scene.job(1).given_up) == (1, False)
-
-
-def test_a_crash_after_the_row_leaves_a_job_that_is_launched_for() -> None:
-    scene = given_up(1)
-    applies(scene)
-    scene.queue.failing = Transient(call="sqs.SendMessageBatch")
-    scene.reconcile()
-    scene.queue.failing = None
-    assert scene.scale().launched == 1
 
 
 def test_what_was_withheld_runs_after_the_cause_is_mended_and_applied() -> None:
@@ -119,3 +99,12 @@ def test_what_was_withheld_runs_after_the_cause_is_mended_and_applied() -> None:
     fleet.go(15)
     assert not fleet.unfinished()
     assert not fleet.scene.queue.buried
+
+
+def test_a_crash_after_the_row_leaves_a_job_that_is_launched_for() -> None:
+    scene = given_up(1)
+    applies(scene)
+    scene.queue.failing = Transient(call="sqs.SendMessageBatch")
+    scene.reconcile()
+    scene.queue.failing = None
+    assert scene.scale().launched == 1

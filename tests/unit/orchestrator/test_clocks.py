@@ -148,13 +148,6 @@ def test_a_machine_that_calls_home_once_and_falls_silent_uses_up_the_attempts() 
     scene.books_balance()
 
 
-def test_a_job_that_its_dead_machine_only_said_to_have_costs_it_an_attempt() -> None:
-    life = Life(_off_by(0))
-    life.says(MachineState.BUSY, StepName.JOB_TAKEN)
-    assert life.goes_on(STALLED_S + 2 * MINUTE_S) == 1
-    assert life.scene.job(1).attempt == 2
-
-
 @pytest.mark.parametrize("word", ["running", "success"])
 def test_a_silent_machine_costs_nothing_where_its_job_waits_no_more(word: str) -> None:
     """No webhook tells of it, so only GitLab knows."""
@@ -185,11 +178,3 @@ def test_a_living_machine_that_the_cloud_leaves_out_is_not_gone_for_its_clock() 
     life.says(MachineState.BUSY, StepName.CALLED_HOME)
     life.scene.backend.shown.clear()
     assert life.goes_on(900, says=MachineState.BUSY) == 0
-
-
-def test_the_note_costs_a_healthy_machine_no_write() -> None:
-    life = Life(_off_by(0))
-    life.says(MachineState.IDLE)
-    life.goes_on(600, says=MachineState.IDLE)
-    row = life.scene.table.items["pool#docker", f"runner#{life.runner.id}"]
-    assert "noted_at" not in row

@@ -85,17 +85,6 @@ def test_what_a_job_asks_for_decides_where_the_next_of_its_name_goes(
     assert scene.job(3).pool == "docker"
 
 
-def test_closing_a_runner_leaves_its_job_to_its_caller() -> None:
-    """Cancelling and retrying are no part of it: settle and sweep call for them by name."""
-    scene = Scene()
-    runner = scene.runs(1)
-    assert scene.closes(runner, Reason.MACHINE_GONE)
-    assert scene.gitlab.jobs[1].status == "running"
-    assert len(scene.gitlab.jobs) == 1
-    assert "retry" not in scene.steps(1)
-    assert scene.queue.depth() == 0
-
-
 def test_a_runner_without_a_machine_closes_too_and_its_record_goes() -> None:
     scene = Scene()
     scene.waits(1)

@@ -63,16 +63,6 @@ def test_a_paused_pool_launches_nothing_and_says_so(about: str) -> None:
     assert scene.scale().launched == 3  # the job's and two warm ones
 
 
-def test_a_pause_of_another_pool_and_a_lapsed_one_hold_nothing() -> None:
-    scene = Scene()
-    orders(scene, ControlKind.PAUSE, "node")
-    orders(scene, ControlKind.PAUSE, "docker", until=AT + timedelta(seconds=60))
-    scene.waits(1)
-    assert scene.scale().launched == 0
-    scene.clock.go(60)
-    assert scene.scale().launched == 1
-
-
 def test_warm_runners_of_a_paused_pool_end_and_busy_ones_go_on() -> None:
     scene = Scene()
     busy = scene.runs(1)

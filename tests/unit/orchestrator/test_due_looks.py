@@ -1,5 +1,6 @@
 """An end that nobody told is found in time: GitLab is asked about each job that never ends."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -7,7 +8,6 @@ import pytest
 from fleet.errors import Refused, Transient
 from fleet.model import GONE, JobStatus
 from fleet.reasons import Reason
-from orchestrator.reconcile import DUE_AT_MOST
 from tests.unit.orchestrator.scene import PROJECT, Scene, key
 from tests.unit.orchestrator.test_reconcile import watching
 
@@ -19,8 +19,7 @@ def running_elsewhere(*job_ids: int) -> Scene:
     """Jobs of a watched project that other runners took, as their webhooks told."""
     scene = watching()
     for job_id in job_ids:
-        scene.push(job_id)
-        scene.route(job_id)
+        scene.waits(job_id)
         scene.gitlab.change(job_id, status="running", **ELSEWHERE)
         scene.settle(job_id, "running", **ELSEWHERE)
     return scene
@@ -30,8 +29,24 @@ def asked(scene: Scene) -> int:
     return scene.gitlab.calls.count("job")
 
 
-def test_a_job_on_another_runner_ends_unseen() -> None:
-    scene = running_elsewhere(1)
+def without_a_pool() -> Scene:
+    scene = watching()
+    scene.waits(1, tags=("gpu",))
+    return scene
+
+
+def of_a_lost_machine() -> Scene:
+    scene = watching()
+    runner = scene.runs(1)
+    scene.clock.go(HOUR)
+    scene.settle_machine("EC2 Instance State-change Notification", runner.machine_id or "")
+    assert scene.job(1).status is JobStatus.RUNNING
+    return scene
+
+
+@pytest.mark.parametrize("job", [lambda: running_elsewhere(1), without_a_pool, of_a_lost_machine])
+def test_a_job_ends_unseen(job: Callable[[], Scene]) -> None:
+    scene = job()
     scene.gitlab.change(1, status="failed")
     scene.clock.go(HOUR)
     assert scene.reconcile().looked_up == 1
@@ -39,42 +54,14 @@ def test_a_job_on_another_runner_ends_unseen() -> None:
     assert scene.row(1).steps[-1].reason == Reason.FINISHED_UNSEEN
 
 
-def test_a_job_that_no_pool_may_take_is_cancelled_unseen() -> None:
-    scene = watching()
-    scene.waits(1, tags=("gpu",))
-    scene.gitlab.change(1, status="canceled")
-    scene.clock.go(HOUR)
-    scene.reconcile()
-    assert scene.job(1).outcome == "canceled"
-
-
-def test_a_job_of_a_lost_machine_that_gitlab_gives_up_unseen() -> None:
-    scene = watching()
-    runner = scene.runs(1)
-    scene.clock.go(HOUR)
-    assert runner.machine_id is not None
-    scene.settle_machine("EC2 Instance State-change Notification", runner.machine_id)
-    assert scene.job(1).status is JobStatus.RUNNING  # GitLab believes in it
-    scene.gitlab.change(1, status="failed")
-    scene.clock.go(HOUR)
-    scene.reconcile()
-    assert scene.job(1).outcome == "failed"
-
-
-def test_nothing_is_asked_while_webhooks_may_still_tell() -> None:
+@pytest.mark.parametrize(("told", "after_s"), [(False, HOUR - 1), (True, HOUR)])
+def test_what_webhooks_told_or_may_still_tell_is_not_asked_for(told: bool, after_s: int) -> None:
     scene = running_elsewhere(1)
+    if told:
+        scene.settle(1, "success", **ELSEWHERE)
     before = asked(scene)
-    scene.clock.go(HOUR - 1)
+    scene.clock.go(after_s)
     assert scene.reconcile().looked_up == 0
-    assert asked(scene) == before
-
-
-def test_an_end_that_was_told_is_not_asked_for() -> None:
-    scene = running_elsewhere(1)
-    scene.settle(1, "success", **ELSEWHERE)
-    before = asked(scene)
-    scene.clock.go(HOUR)
-    scene.reconcile()
     assert asked(scene) == before
 
 
@@ -87,19 +74,6 @@ def test_a_long_job_costs_one_call_an_hour() -> None:
     assert asked(scene) - before == 3
     assert scene.job(1).status is JobStatus.RUNNING
     assert scene.steps(1).count("taken") == 1
-
-
-def test_what_gitlab_refuses_to_tell_keeps_no_other_waiting() -> None:
-    scene = running_elsewhere(*range(1, DUE_AT_MOST + 2))
-    last = DUE_AT_MOST + 1
-    scene.gitlab.change(last, status="success")
-    scene.gitlab.failing["job"] = Refused("hidden", status=403)
-    scene.clock.go(HOUR)
-    scene.reconcile()
-    scene.gitlab.failing.clear()
-    scene.clock.go(60)
-    scene.reconcile()
-    assert scene.job(last).outcome == "success"
 
 
 def test_an_outage_of_gitlab_puts_nothing_off() -> None:

@@ -10,7 +10,7 @@ from fleet.model import JobStatus
 from fleet.reasons import Reason
 from fleet.rules.holds import Hold
 from tests.unit.orchestrator.living_fleet import LivingFleet
-from tests.unit.orchestrator.scene import FLEET, GITLAB, Scene
+from tests.unit.orchestrator.scene import GITLAB, Scene
 
 POOLS = """
 [pools.docker]
@@ -61,16 +61,18 @@ def serves_all_within_two_ticks(fleet: LivingFleet, jobs: Iterable[int]) -> None
     assert {fleet.scene.job(job).attempt for job in jobs} == {1}
 
 
-@pytest.mark.parametrize("text", [PER_MACHINE, SHARED, PER_PROJECT])
 @pytest.mark.parametrize(
-    ("failure", "reason"),
+    ("text", "failure", "reason"),
     [
-        pytest.param(refused(401), Reason.GITLAB_REFUSES, id="401"),
-        pytest.param(refused(400, LIMIT), Reason.GITLAB_REFUSES, id="400"),
-        pytest.param(refused(403), Reason.GITLAB_REFUSES, id="403"),
-        pytest.param(refused(404), Reason.GITLAB_REFUSES, id="404"),
-        pytest.param(Transient(status=503), Reason.GITLAB_OUT, id="503"),
-        pytest.param(Transient(retry_after_s=5.0), Reason.PACED, id="no calls left"),
+        pytest.param(PER_MACHINE, refused(401), Reason.GITLAB_REFUSES, id="401"),
+        pytest.param(SHARED, refused(401), Reason.GITLAB_REFUSES, id="401, shared"),
+        pytest.param(PER_PROJECT, refused(401), Reason.GITLAB_REFUSES, id="401, of a project"),
+        pytest.param(PER_MACHINE, refused(400, LIMIT), Reason.GITLAB_REFUSES, id="400"),
+        pytest.param(PER_PROJECT, refused(403), Reason.GITLAB_REFUSES, id="403"),
+        pytest.param(SHARED, refused(404), Reason.GITLAB_REFUSES, id="404"),
+        pytest.param(PER_MACHINE, Transient(status=503), Reason.GITLAB_OUT, id="503"),
+        pytest.param(SHARED, Transient(status=503), Reason.GITLAB_OUT, id="503, shared"),
+        pytest.param(PER_PROJECT, Transient(retry_after_s=5.0), Reason.PACED, id="no calls left"),
     ],
 )
 def test_what_gitlab_gives_no_credential_for_is_not_launched(
@@ -92,7 +94,7 @@ def test_what_gitlab_gives_no_credential_for_is_not_launched(
     assert all(one.lifted_at for one in fleet.scene.world.fleet.holds())
 
 
-@pytest.mark.parametrize("text", [PER_MACHINE, SHARED, PER_PROJECT])
+@pytest.mark.parametrize("text", [PER_MACHINE, SHARED])
 def test_two_hours_without_gitlab_launch_next_to_nothing(text: str) -> None:
     """The webhooks came, then GitLab went: neither routing nor looking up helps meanwhile."""
     fleet = LivingFleet(text)
@@ -288,16 +290,6 @@ def test_a_hold_is_as_wide_as_the_failure(
     scene.clock.go(60)
     scene.scale()
     assert [one.since for one in active(scene)] == [began]
-
-
-def test_idle_runners_are_held_as_jobs_are() -> None:
-    scene = Scene(text=FLEET + "idle = { count = 3 }\n")
-    scene.gitlab.failing["create_runner"] = refused(401)
-    assert (scene.scale().launched, scene.scale().launched) == (0, 0)
-    assert scene.gitlab.calls.count("create_runner") == 1
-    scene.gitlab.failing.clear()
-    scene.clock.go(60)
-    assert (scene.scale().launched, scene.scale().launched) == (1, 2)
 
 
 def test_what_is_asked_about_many_refused_projects_takes_turns() -> None:

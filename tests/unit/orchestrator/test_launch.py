@@ -139,28 +139,20 @@ def test_the_credential_says_how_to_run_the_one_job() -> None:
     assert (told.docker.image, told.docker.privileged) == ("debian:13", True)
     assert told.docker.pull_policy == ("always",)
     assert told.env == {"HTTP_PROXY": "http://p:3128"}
-
-
-def test_a_shell_pool_has_no_docker_settings() -> None:
-    told = launched(FLEET + 'executor = "shell"\n').credential
-    assert (told.executor, told.docker) == ("shell", None)
+    shell = launched(FLEET + 'executor = "shell"\n').credential
+    assert (shell.executor, shell.docker) == ("shell", None)
 
 
 def test_the_order_and_the_rows_carry_one_launch_and_one_expiry() -> None:
-    scene = Scene(text=FLEET + 'max_lifetime = "2h"\n')
+    scene = Scene(text=FLEET + 'max_lifetime = "2h"\nboot_deadline = "2m"\n')
     runners = scene.launched(1, 2)
     (order,) = scene.backend.orders
     assert {runner.launch_id for runner in runners} == {order.launch_id}
     assert {runner.expires_at for runner in runners} == {order.expires_at}
     assert (order.expires_at - AT).total_seconds() == 7200
+    assert order.call_home_by - AT == timedelta(minutes=2)
     assert set(order.runner_ids) == {runner.id for runner in runners}
     assert all(runner.works_for == 7 for runner in runners)
-
-
-def test_a_mailbox_is_owned_by_its_runner() -> None:
-    scene = launched(FLEET)
-    runner = scene.only_runner
-    assert scene.world.runners.owner(runner.mailbox or "") == runner.id
 
 
 def test_more_machines_than_a_transaction_takes_are_reserved_in_parts() -> None:
@@ -173,8 +165,3 @@ def test_more_machines_than_a_transaction_takes_are_reserved_in_parts() -> None:
     assert scene.scale().launched == 0
     assert scene.queue.depth() == 0
     scene.books_balance()
-
-
-def test_an_order_says_by_when_its_machines_must_have_called_home() -> None:
-    (order,) = launched(FLEET + 'boot_deadline = "2m"\n').backend.orders
-    assert order.call_home_by - AT == timedelta(minutes=2)

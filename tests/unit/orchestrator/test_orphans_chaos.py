@@ -11,10 +11,9 @@ from fleet.machine.mailbox import MachineState
 from fleet.model import JobStatus, Runner, RunnerState
 from fleet.reasons import Reason
 from fleet.steps import Outcome, StepName
-from orchestrator.job_runner import runs_a_job
 from orchestrator.settle import Settled, settle
 from tests.fakes import FakeGitLab
-from tests.unit.orchestrator.scene import FLEET, INSTANCE, RETRYING, SHARED, Scene, described, key
+from tests.unit.orchestrator.scene import FLEET, INSTANCE, RETRYING, Scene, described
 
 BLAMED: dict[str, Any] = {"status": "failed", "failure_reason": "runner_system_failure"}
 LATER_S = 31
@@ -84,13 +83,16 @@ def test_a_lost_invocation_is_not_forgotten_while_gitlab_is_out() -> None:
     assert (scene.gitlab.records, retries(scene)) == ({}, 1)
 
 
-def test_an_end_that_no_webhook_told_is_recorded_when_the_machine_is_closed() -> None:
+@pytest.mark.parametrize("shown", [True, False], ids=["EC2", "Lambda"])
+def test_an_end_that_no_webhook_told_is_recorded_when_the_machine_is_closed(shown: bool) -> None:
     scene = Scene()
+    scene.backend.shows_machines = shown
     runner = scene.runs(1)
     scene.gitlab.change(1, status="success", finished_at=scene.clock())
     says_goodbye(scene, runner, Outcome.SUCCEEDED)
-    scene.clock.go(LATER_S)
+    scene.clock.go(LATER_S if shown else 0)
     assert scene.sweep().closed == 1
+    assert not scene.runners
     row = scene.row(1)
     assert (row.job.status, row.job.outcome) == (JobStatus.FINISHED, "success")
     assert Reason.FINISHED_UNSEEN in {step.reason for step in row.steps}
@@ -119,17 +121,6 @@ def test_a_job_of_which_nobody_told_but_its_machine_is_recorded_when_that_is_clo
     row = scene.row(2)
     assert (row.job.status, row.job.outcome) == (JobStatus.FINISHED, "success")
     assert row.job.runner_id == runner.id
-
-
-def test_a_sandbox_is_closed_with_its_goodbye_where_no_webhook_told_the_end() -> None:
-    scene = Scene()
-    scene.backend.shows_machines = False  # as Lambda
-    runner = scene.runs(1)
-    scene.gitlab.change(1, status="success")
-    says_goodbye(scene, runner, Outcome.SUCCEEDED)
-    assert scene.sweep().closed == 1
-    assert scene.job(1).outcome == "success"
-    assert not scene.runners
 
 
 @pytest.mark.parametrize("taken", [True, False], ids=["the sweep finds it", "reconcile finds it"])
@@ -183,19 +174,6 @@ def test_a_lost_job_runs_once_more_also_where_its_pool_was_taken_away(text: str)
     invocation_fails(scene, runner)
     assert scene.gitlab.jobs[1].status == "canceled"
     assert retries(scene) == 1
-
-
-@pytest.mark.parametrize(
-    ("runner", "is_ours"),
-    [("rf-docker-0123456789ab (demo)", True), ("rf-docker-0123456789ab (other)", False)],
-)
-def test_what_others_machines_fail_is_theirs_to_retry(runner: str, is_ours: bool) -> None:
-    """They have the same tags: no webhook told who took it, and GitLab shows who failed it."""
-    scene = Scene()
-    scene.waits(1)
-    scene.gitlab.change(1, **BLAMED)
-    scene.settle(1, "failed", runner_description=runner, failure_reason=BLAMED["failure_reason"])
-    assert retries(scene) == int(is_ours)
 
 
 @FINDERS
@@ -346,7 +324,6 @@ class EndsJustNow(FakeGitLab):
     """Its answer to a cancellation shows that the job was over."""
 
     def cancel_job(self, project_id: int, job_id: int) -> GitLabJob:
-        """Too late."""
         self.change(job_id, status="success")
         return super().cancel_job(project_id, job_id)
 
@@ -369,41 +346,14 @@ def test_a_retry_of_a_job_that_gitlab_has_no_more_is_forgotten() -> None:
     assert scene.world.jobs.retries.due(before=scene.clock()) == []
 
 
-def claims(scene: Scene, runner: Runner, job_id: int) -> Runner:
-    """A machine says that it has a job which GitLab gave to somebody else."""
-    scene.reports(runner, MachineState.BUSY, StepName.JOB_TAKEN, job_id=job_id)
-    found = scene.world.runners.find(runner.id)
-    assert found is not None
-    assert (found.claim, found.job) == (key(job_id), None)
-    return found
-
-
-def test_a_machine_s_claim_has_no_other_machine_s_job_cancelled() -> None:
-    scene = Scene(text=RETRYING)
-    runner, liar = scene.launched(1, 2)
-    scene.hands_over(1, runner)  # no webhook has told of it yet
-    invocation_fails(scene, claims(scene, liar, 1))
-    assert scene.gitlab.jobs[1].status == "running"
-    assert retries(scene) == 0
-    assert scene.job(1).runner_id is None
-    assert [one.id for one in scene.runners] == [runner.id]
-
-
-def test_a_claim_to_a_job_that_the_ledger_knows_as_another_s_is_left() -> None:
-    scene = Scene(text=SHARED + "infra_retry = true\n")
-    runner, liar = scene.launched(1, 2)
-    claims(scene, runner, 1)
-    scene.gitlab.change(1, status="running", runner_id=1)
-    scene.settle(1, "running", runner_id=1)
-    assert scene.job(1).runner_id == runner.id
-    invocation_fails(scene, claims(scene, liar, 1))
-    assert scene.gitlab.jobs[1].status == "running"
-    assert retries(scene) == 0
-
-
-def test_a_claim_to_another_s_job_keeps_no_machine_alive() -> None:
+@pytest.mark.parametrize(
+    ("runner", "is_ours"),
+    [("rf-docker-0123456789ab (demo)", True), ("rf-docker-0123456789ab (other)", False)],
+)
+def test_what_others_machines_fail_is_theirs_to_retry(runner: str, is_ours: bool) -> None:
+    """They have the same tags: no webhook told who took it, and GitLab shows who failed it."""
     scene = Scene()
-    runner, liar = scene.launched(1, 2)
-    scene.hands_over(1, runner)
-    assert not runs_a_job(scene.world, claims(scene, liar, 1))
-    assert runs_a_job(scene.world, claims(scene, runner, 1))
+    scene.waits(1)
+    scene.gitlab.change(1, **BLAMED)
+    scene.settle(1, "failed", runner_description=runner, failure_reason=BLAMED["failure_reason"])
+    assert retries(scene) == int(is_ours)

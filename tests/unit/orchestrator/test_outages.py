@@ -77,16 +77,6 @@ def test_a_goodbye_without_a_job_counts_while_gitlab_answers(
     assert scene.scale().launched == 1
 
 
-def test_nor_does_it_count_when_another_runner_has_the_job_by_now() -> None:
-    scene = Scene()
-    (runner,) = scene.launched(1)
-    goes_unserved(scene, runner)
-    scene.gitlab.change(1, status="running")
-    scene.sweep()
-    assert scene.job(1).attempt == 1
-    assert scene.queue.buried == []
-
-
 @pytest.mark.parametrize("told", [True, False], ids=["AWS tells of it", "the sweep finds it"])
 def test_a_goodbye_without_a_job_counts_although_the_machine_is_gone_already(told: bool) -> None:
     """A machine powers off within seconds; the sweep comes once a minute."""
@@ -101,16 +91,6 @@ def test_a_goodbye_without_a_job_counts_although_the_machine_is_gone_already(tol
         scene.sweep()
     assert scene.job(1).attempt == 2
     assert Reason.WENT_UNSERVED in {step.reason for step in scene.row(1).steps}
-
-
-def test_one_lost_machine_costs_one_attempt_however_many_find_it() -> None:
-    """The sweep read its row before settle closed it, and closes it again."""
-    scene = Scene()
-    (runner,) = scene.launched(1)
-    for _ in range(3):
-        scene.loses(runner, Reason.MACHINE_GONE)
-    assert (scene.job(1).attempt, scene.job(1).given_up) == (2, False)
-    assert scene.queue.buried == []
 
 
 # Covered by nobody
@@ -173,28 +153,13 @@ def test_what_one_launch_learned_of_a_place_the_next_one_of_the_round_knows() ->
     assert held[str(spot)].failures == 2  # the fake says so of spot whatever it was asked for
 
 
-def test_once_every_place_is_dry_the_round_asks_no_more() -> None:
-    scene = Scene(text=FLEET.replace('"group:42"', '"project"'))
-    spot = CapacityPool(instance_type="m7i.large", subnet="subnet-1", market="spot")
-    scene.backend.places = (spot,)
-    scene.backend.room = 0
-    for job_id in range(1, 6):
-        scene.push(job_id, project_id=6 + job_id)
-        scene.route(job_id)
-    scene.scale()
-    assert len(scene.backend.orders) == 1
-    assert (scene.world.fleet.pool("docker").back_off or {})[str(spot)].failures == 1
-    scene.books_balance()
-
-
 # Reading GitLab
 
 
 def cancelled_unseen(scene: Scene, *job_ids: int, project: int = 7) -> None:
     """Jobs wait in the ledger that were cancelled in GitLab, and no webhook told of it."""
     for job_id in job_ids:
-        scene.push(job_id, project_id=project)
-        scene.route(job_id)
+        scene.waits(job_id, project_id=project)
         scene.gitlab.change(job_id, status="canceled")
     scene.clock.go(60)
 

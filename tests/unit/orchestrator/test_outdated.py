@@ -1,7 +1,5 @@
 """Machines that an `apply` leaves with tags which are not their pool's any more."""
 
-from dataclasses import replace
-
 import pytest
 
 from adapters.ledger.configuration import StoredConfig
@@ -56,20 +54,6 @@ def test_a_machine_that_gets_the_pools_jobs_stays(before: str, after: str) -> No
     stored(scene, after)
     told = scene.scale()
     assert (told.launched, told.drained) == (0, 0)
-
-
-def test_a_function_that_is_behind_does_not_take_turns_with_one_that_is_not() -> None:
-    scene = Scene()
-    behind = scene.world
-    scene.launched(1)
-    stored(scene, FLEET.replace('"big"', '"huge"'))
-    worlds = (scene.world, replace(behind, new_id=scene.world.new_id))
-    drained = []
-    for n in range(8):
-        scene.world = worlds[n % 2]
-        drained.append(scene.scale().drained)
-    assert drained == [1, 0, 0, 0, 0, 0, 0, 0]
-    assert len(scene.runners) == 2
 
 
 def test_at_the_ceiling_its_place_is_used_once_it_is_gone() -> None:

@@ -91,14 +91,6 @@ def test_a_job_that_ends_before_any_machine_is_kept_too() -> None:
     )
 
 
-def test_a_job_of_other_runners_is_not_kept() -> None:
-    scene = Scene()
-    scene.push(1, tags=("elsewhere",), runner_id=99)
-    scene.settle(1, "running", runner_id=99, runner_description="another")
-    scene.settle(1, "success", runner_id=99, runner_description="another")
-    assert kept(scene) == []
-
-
 def test_the_end_that_gitlab_tells_after_the_machine_joins_its_run() -> None:
     scene = Scene()
     runner = scene.runs(1)
@@ -112,26 +104,11 @@ def test_the_end_that_gitlab_tells_after_the_machine_joins_its_run() -> None:
     assert (run.id, run.outcome, run.failure) == (runner.id, "failed", "runner_system_failure")
 
 
-def test_what_cannot_be_closed_is_not_kept() -> None:
-    scene = Scene()
-    runner = scene.runs(1)
-    scene.table.items.pop(("pool#docker", f"runner#{runner.id}"))  # another closed it
-    assert not scene.closes(runner, Reason.FINISHED)
-    assert kept(scene) == []
-
-
 def test_the_end_of_a_machine_that_another_jobs_runner_replaced_is_not_the_jobs() -> None:
     """The job was launched for on one machine and taken by another: each end is its own."""
     scene = Scene()
     first, second = scene.launched(1, 2)
-    scene.hands_over(1, second)
-    scene.settle(
-        1,
-        "running",
-        runner_id=second.gitlab_runner_id,
-        runner_description=described(second),
-        started_at=scene.clock(),
-    )
+    scene.takes(1, second)
     assert scene.closes(first, Reason.SURPLUS)
     row = scene.row(1)
     assert (row.machine, row.torn_down_at) == (second.machine_id, None)

@@ -1,20 +1,19 @@
 """From machines that came to runners: nothing that was launched is lost on the way."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import pytest
 
 from adapters.ledger.fleet import FleetRows
-from adapters.ledger.runners import Placement, RunnerRows
+from adapters.ledger.runners import RunnerRows
 from adapters.machines.backend import LaunchOrder, LaunchResult
 from fleet.config.reading import PoolConfig
 from fleet.errors import Refused, Transient
 from fleet.reasons import Reason
 from fleet.rules.capacity import BackOff, CapacityPool
-from tests.fakes import FakeBackend, FakeTable, runner_rows
-from tests.unit.orchestrator.scene import INSTANCE, Scene
+from tests.fakes import FakeBackend, runner_rows
+from tests.unit.orchestrator.scene import INSTANCE, Scene, logged
 
 
 @dataclass(slots=True, kw_only=True)
@@ -25,7 +24,6 @@ class SlowBackend(FakeBackend):
     end_fails: bool = False
 
     def launch(self, pool: PoolConfig, order: LaunchOrder) -> LaunchResult:
-        """Launch, late."""
         gone = self.runners.find(order.runner_ids[0])
         assert gone is not None
         self.runners.close(gone, Reason.LAUNCH_FAILED, at=self.clock())
@@ -39,7 +37,6 @@ class DryBackend(FakeBackend):
     """A back end that has nothing in any place, and says so of each."""
 
     def launch(self, pool: PoolConfig, order: LaunchOrder) -> LaunchResult:
-        """Give nothing."""
         none = [replace(self.short, capacity=place) for place in order.try_in]
         return LaunchResult(launched=(), shortfalls=tuple(none))
 
@@ -48,7 +45,6 @@ class ForgetfulRows(FleetRows):
     """Rows that do not take what a launch taught."""
 
     def note_back_off(self, name: str, back_off: Mapping[str, BackOff]) -> None:
-        """Fail."""
         raise Transient(call="dynamodb.UpdateItem")
 
 
@@ -73,8 +69,7 @@ def test_a_machine_whose_row_is_gone_is_ended_and_the_others_serve(
     (order,) = scene.backend.orders
     assert scene.backend.ended == [f"m-{order.runner_ids[0]}"]
     assert {one.id for one in scene.runners} == set(order.runner_ids[1:])
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    (told,) = [line for line in lines if line["event"] == "MachinesUnplaced"]
+    (told,) = logged(capsys, "MachinesUnplaced")
     assert (told["pool"], told["machines"]) == ("docker", 1)
     scene.books_balance()
 
@@ -95,24 +90,6 @@ def test_machines_are_equipped_before_the_launch_is_remembered() -> None:
     assert [one.equipped for one in scene.runners if one.machine_id] == [True]
 
 
-def test_one_transaction_places_many_and_says_which() -> None:
-    table = FakeTable()
-    scene = Scene(table=table)
-    launched = scene.launched(1, 2)
-    places = [
-        Placement(runner_id=one.id, machine_id="m", mailbox=f"box-{one.id}", capacity="c")
-        for one in launched
-    ]
-    gone = Placement(runner_id="rf-docker-gone", machine_id="m", mailbox="box-gone", capacity="c")
-    rows = scene.world.runners
-    before = table.writes
-    assert rows.place(places) == {one.id for one in launched}
-    assert table.writes == before + 4
-    assert rows.place([gone, *places]) == {one.id for one in launched}
-    assert rows.owner("box-gone") is None
-    assert rows.place([]) == frozenset()
-
-
 def test_many_places_with_one_trouble_are_one_line_of_the_log(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -125,7 +102,6 @@ def test_many_places_with_one_trouble_are_one_line_of_the_log(
     scene.backend = DryBackend(clock=scene.clock, places=places)
     scene.world = replace(scene.world, backends={"tests": scene.backend})
     scene.scale()
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [line["event"] for line in lines].count("LaunchShort") == 1
+    assert len(logged(capsys, "LaunchShort")) == 1
     held = scene.world.fleet.pool("docker").back_off or {}
     assert set(held) == {str(place) for place in places}

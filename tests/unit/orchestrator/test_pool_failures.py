@@ -1,22 +1,13 @@
 """One pool's trouble is its own: the others are served, and somebody is told."""
 
-import json
-from typing import Any
-
 import pytest
 
 from adapters.ledger.table import Change
 from fleet.errors import Refused, Transient
-from tests.unit.orchestrator.scene import FLEET, POOL, Scene, key
+from tests.unit.orchestrator.scene import FLEET, POOL, Scene, key, logged
 
 TWO = FLEET + POOL.replace("docker", "second")
 SICK = FLEET.replace("pools.docker", "pools.asick").replace('"docker"', '"sick"') + POOL
-
-
-def told(capsys: pytest.CaptureFixture[str], event: str) -> list[dict[str, Any]]:
-    """The lines of one event, as they are in the log."""
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    return [line for line in lines if line["event"] == event]
 
 
 def with_unreadable_first_pool() -> Scene:
@@ -36,7 +27,7 @@ def test_a_pool_that_cannot_be_read_keeps_no_other_from_its_machines(
         scene.scale()
     assert scene.only_runner.for_job == key(1)
     assert scene.queue.depth() == 0
-    (line,) = told(capsys, "PoolFailed")
+    (line,) = logged(capsys, "PoolFailed")
     assert (line["level"], line["pool"]) == ("ERROR", "asick")
     assert "pool#asick" in line["error"]
 
@@ -58,7 +49,7 @@ def test_the_first_of_two_failures_is_raised(capsys: pytest.CaptureFixture[str])
     scene.backend.failing = Refused("no such thing")
     with pytest.raises(Refused, match="no such thing"):
         scene.scale()
-    assert [line["pool"] for line in told(capsys, "PoolFailed")] == ["docker", "second"]
+    assert [line["pool"] for line in logged(capsys, "PoolFailed")] == ["docker", "second"]
 
 
 def test_machines_are_launched_while_the_queue_does_not_answer(
@@ -70,4 +61,4 @@ def test_machines_are_launched_while_the_queue_does_not_answer(
     with pytest.raises(Transient):
         scene.scale()
     assert scene.only_runner.for_job == key(1)
-    assert [line["pool"] for line in told(capsys, "PoolFailed")] == ["every pool of tests"]
+    assert [line["pool"] for line in logged(capsys, "PoolFailed")] == ["every pool of tests"]

@@ -124,19 +124,6 @@ def test_a_secret_that_cannot_be_written_for_hours_fills_no_gitlab(failure: Flee
     assert set(scene.gitlab.records) == {scene.pool_tokens["docker"].runner_id}
 
 
-def test_two_passes_at_once_make_one_record() -> None:
-    """The second looks while the first waits for GitLab."""
-    scene = expiring(hours=4)
-    scene.clock.go(3 * 3600)
-    made = scene.gitlab.calls.count("create_runner")
-    assert scene.world.fleet.claim_renewal("docker", at=scene.clock())
-    scene.reconcile()
-    assert scene.gitlab.calls.count("create_runner") == made
-    scene.clock.go(121)  # whoever it was came to nothing
-    scene.reconcile()
-    assert scene.gitlab.calls.count("create_runner") == made + 1
-
-
 def test_a_record_that_machines_share_stays_until_they_are_gone() -> None:
     scene = expiring(SHARED, hours=2)
     old = scene.pool_tokens["docker"]

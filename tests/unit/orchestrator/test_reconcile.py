@@ -139,27 +139,6 @@ def test_a_job_leaves_a_pool_that_is_gone_or_does_not_fit_it_any_more(
         assert scene.scale().launched == 1
 
 
-def test_a_job_stays_in_a_pool_that_still_fits() -> None:
-    """Also where another comes before it in the file now."""
-    scene = watching()
-    scene.waits(1)
-    scene.with_config(OTHER + FLEET.removeprefix(GITLAB))
-    scene.clock.go(60)
-    scene.reconcile()
-    assert scene.job(1).pool == "docker"
-    assert scene.steps(1) == ["webhook_received", "event", "routed", "demand_sent"]
-
-
-def test_a_job_that_ended_unseen_in_a_removed_pool_is_looked_up() -> None:
-    scene = watching()
-    scene.waits(1)
-    scene.with_config(LESS, removed=("docker",))
-    scene.gitlab.change(1, status="canceled")
-    scene.clock.go(60)
-    assert scene.reconcile().looked_up == 1
-    assert scene.job(1).outcome == "canceled"
-
-
 @pytest.mark.parametrize("before", [FLEET, LESS])
 def test_jobs_that_an_apply_moves_do_not_wait_for_their_projects_turn(before: str) -> None:
     """Neither from a pool that is gone, nor to one that is new."""
@@ -187,10 +166,6 @@ def test_more_projects_than_calls_take_turns() -> None:
         scene.clock.go(60)
         rounds += 1
         assert rounds <= 20
-
-
-def test_a_quiet_fleet_s_tick_wakes_nobody() -> None:
-    assert not watching().reconcile().wake
 
 
 def test_a_living_runner_wakes_it_and_a_warm_target_does() -> None:
@@ -238,17 +213,3 @@ def test_a_pass_ends_before_its_time_does() -> None:
     #                       presence, two projects, not the third, and no listing
     assert scene.reconcile(50.0, 50.0, 50.0).projects == 2
     assert scene.gitlab.calls.count("pending_jobs") == 2
-
-
-def test_presence_is_shown_although_no_time_is_left_to_read_projects() -> None:
-    scene = watching()
-    assert scene.reconcile(50.0).projects == 0
-    assert scene.gitlab.verified == ["glrt-p"]
-
-
-def test_groups_are_listed_although_projects_cannot_be_read() -> None:
-    scene = watching()
-    scene.gitlab.failing["pending_jobs"] = Transient(status=502)
-    scene.clock.go(3600)
-    scene.reconcile()
-    assert "group_projects" in scene.gitlab.calls

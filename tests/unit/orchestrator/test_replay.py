@@ -70,7 +70,6 @@ class History:
         self.down_for = 0
 
     def live(self) -> None:
-        """Storm, then calm."""
         fleet = self.fleet
         fleet.go(30, each_tick=self._storm)
         fleet.weather = CALM

@@ -56,26 +56,6 @@ def test_of_two_that_decide_at_once_the_first_to_write_sends_the_demand() -> Non
     assert scene.steps(1) == ["routed", "demand_sent"]
 
 
-def test_running_came_before_pending() -> None:
-    scene = Scene()
-    scene.push(1)
-    scene.settle(1, "running", runner_id=31, runner_description="somebody-elses")
-    scene.gitlab.change(1, status="running", runner_id=31)
-    assert scene.route(1) == RouteAnswer(reason=Reason.TAKEN)  # by GitLab's own word
-    assert scene.job(1).status is JobStatus.RUNNING
-    assert scene.queue.depth() == 0
-
-
-def test_a_retried_job_is_a_new_job() -> None:
-    scene = Scene()
-    scene.waits(1)
-    scene.settle(1, "canceled")
-    retried = scene.gitlab.change(1, status="canceled")
-    again = scene.gitlab.retry_job(PROJECT, retried.id)
-    assert scene.route(again.id) == RouteAnswer(reason=Reason.ROUTED, wake=True)
-    assert scene.job(1).status is JobStatus.FINISHED
-
-
 @pytest.mark.parametrize(
     ("tags", "reason"),
     [(("gpu",), Reason.NO_POOL), (("docker", "gpu"), Reason.NO_POOL), ((), Reason.UNTAGGED)],
@@ -177,15 +157,6 @@ class TestPipeline:
         scene.waits(3)
         assert [job.job_id for job in scene.world.jobs.waiting_in("docker")] == [1, 2, 3]
         assert scene.gitlab.calls == ["pending_in_pipeline"] * 2
-
-    def test_what_is_known_already_keeps_its_row(self) -> None:
-        scene = Scene()
-        scene.push(1)
-        scene.push(2)
-        scene.settle(1, "running", runner_id=31, runner_description="somebody-elses")
-        scene.route(2)
-        assert scene.job(1).status is JobStatus.RUNNING
-        assert scene.queue.depth() == 1
 
     def test_each_goes_where_its_own_tags_and_past_say(self) -> None:
         scene = Scene(text=f"{GITLAB}{SMALL}\n[pools.docker]{DOCKER}")
@@ -339,20 +310,9 @@ class TestProtection:
         scene.gitlab.failing.clear()
         assert scene.route(1) == RouteAnswer(reason=Reason.ROUTED, wake=True)
 
-    def test_a_job_that_no_pool_may_serve_is_routed_once_one_may(self) -> None:
-        scene = self.scene(work=None)
-        scene.push(1, tags=("deploy",), ref="work")
-        assert not scene.route(1).wake
-        for told, pool in ((None, None), (False, None), (True, "safe")):
-            scene.gitlab.protected["work"] = told
-            scene.clock.go(60)
-            scene.reconcile()
-            assert scene.job(1).pool == pool
-
     def test_the_row_of_a_job_without_a_pool_says_why_it_has_none_by_now(self) -> None:
         scene = self.scene(work=None)
-        scene.push(1, tags=("deploy",), ref="work")
-        scene.route(1)
+        scene.waits(1, tags=("deploy",), ref="work")
         text = scene.text
         for protected, tag, reason in (
             (None, "deploy", Reason.PROTECTION_UNKNOWN),

@@ -9,7 +9,7 @@ from adapters.ledger.table import Change
 from adapters.machines.backend import Shortfall
 from fleet.errors import Transient
 from fleet.machine.mailbox import MachineState
-from fleet.model import JobKey, RunnerState
+from fleet.model import RunnerState
 from fleet.reasons import Reason
 from fleet.rules.capacity import ErrorKind
 from fleet.rules.scale import decide_scale
@@ -19,7 +19,6 @@ from orchestrator.observe import observe
 from orchestrator.scale import apply
 from tests.unit.orchestrator.scene import (
     FLEET,
-    INSTANCE,
     ON_DEMAND,
     PROJECT,
     RETRYING,
@@ -46,15 +45,6 @@ def test_one_job_gets_one_machine_with_its_credential() -> None:
     assert (scene.job(1).reason, scene.steps(1)[-1]) == (Reason.COVERED, "launched")
     assert scene.queue.depth() == 0
     scene.books_balance()
-
-
-def test_the_next_round_launches_nothing_more() -> None:
-    scene = Scene()
-    scene.launched(1)
-    again = scene.scale()
-    assert (again.launched, again.again_in_s) == (0, None)
-    assert again.reasons == {"docker": Reason.COVERED}
-    assert len(scene.backend.orders) == 1
 
 
 def test_two_rounds_on_the_same_snapshot_launch_once() -> None:
@@ -85,17 +75,6 @@ def test_a_job_is_launched_for_once_whatever_became_of_its_message(messages: int
     scene.queue.messages.clear()
     scene.queue.send([Demand(job=key(1), project_id=PROJECT, pool="docker", attempt=1)] * messages)
     assert scene.scale().launched == 1
-    assert scene.queue.depth() == 0
-
-
-def test_messages_without_a_waiting_job_are_deleted() -> None:
-    scene = Scene()
-    scene.waits(1)
-    scene.settle(1, "canceled")
-    unknown = JobKey(instance=INSTANCE, job_id=404)
-    scene.queue.send([Demand(job=unknown, project_id=PROJECT, pool="docker", attempt=1)])
-    scene.queue.litter()
-    assert scene.scale().launched == 0
     assert scene.queue.depth() == 0
 
 
@@ -176,18 +155,10 @@ def test_a_job_whose_machine_took_another_one_gets_its_own() -> None:
     scene = Scene()
     (runner,) = scene.launched(1)
     scene.push(2)
-    scene.hands_over(2, runner)
-    scene.settle(2, "running", runner_description=described(runner))
+    scene.takes(2, runner)
     assert scene.scale().launched == 1
     assert {one.for_job for one in scene.runners} == {key(1)}
     assert [one.job for one in scene.runners if one.job] == [key(2)]
-
-
-def test_what_a_machine_took_is_not_waiting_even_before_gitlab_says_so() -> None:
-    scene = Scene()
-    (runner,) = scene.launched(1)
-    scene.reports(runner, MachineState.BUSY, StepName.JOB_TAKEN, job_id=1)
-    assert scene.scale().launched == 0
 
 
 def test_a_warm_target_is_kept_and_its_runners_wait_long() -> None:
@@ -274,14 +245,6 @@ def given_up() -> Scene:
     return scene
 
 
-def test_a_dead_letter_stays_as_long_as_its_job_is_given_up() -> None:
-    scene = given_up()
-    for _ in range(3):
-        scene.scale()
-        scene.clock.go(60)
-    assert scene.queue.dead() == 1
-
-
 @pytest.mark.parametrize("end", ["canceled", "renewed", "forgotten"])
 def test_a_dead_letter_goes_with_what_it_tells_of(end: str) -> None:
     """Its alarm ends without a person, and not before the row can say what the letter does."""
@@ -297,15 +260,6 @@ def test_a_dead_letter_goes_with_what_it_tells_of(end: str) -> None:
     scene.clock.go(60)
     scene.scale()
     assert scene.queue.dead() == 0
-
-
-def test_a_letter_of_others_is_left_to_a_person() -> None:
-    scene = Scene()
-    scene.queue.letters.litter()
-    for _ in range(3):
-        scene.scale()
-        scene.clock.go(60)
-    assert scene.queue.dead() == 1
 
 
 @pytest.mark.parametrize(
@@ -324,3 +278,11 @@ def test_messages_for_a_pool_that_is_not_there_any_more_go(text: str, left: int)
     scene.with_config(text)
     scene.scale()
     assert scene.queue.depth() == left
+
+
+def test_a_dead_letter_stays_as_long_as_its_job_is_given_up() -> None:
+    scene = given_up()
+    for _ in range(3):
+        scene.scale()
+        scene.clock.go(60)
+    assert scene.queue.dead() == 1

@@ -10,14 +10,12 @@ from fleet.machine.mailbox import MachineState
 from fleet.model import JobStatus, RunnerState
 from fleet.reasons import Reason
 from fleet.steps import Outcome, StepName
-from orchestrator.settle import settle
 from tests.fakes import FakeBackend
 from tests.unit.orchestrator.scene import (
     AT,
     FLEET,
     PROJECT,
     RETRYING,
-    SHARED,
     Scene,
     described,
     key,
@@ -87,50 +85,9 @@ def test_a_machine_that_does_not_end_by_itself_is_ended_when_gitlab_agrees(
     assert (scene.runners == ()) is (reason is Reason.FINISHED)
 
 
-def test_the_end_told_twice_closes_once() -> None:
-    scene = Scene()
-    runner = scene.runs(1)
-    scene.reports(runner, MachineState.DONE, StepName.ENDED)
-    scene.settle(1, "success", runner_description=described(runner))
-    again = scene.settle(1, "success", runner_description=described(runner))
-    assert (again.reason, again.wake) == (Reason.FINISHED, False)
-    assert scene.steps(1).count("success") == 1
-    scene.books_balance()
-
-
-def test_a_created_event_starts_nothing_and_would_be_refused() -> None:
-    scene = Scene()
-    scene.runs(1)
-    with pytest.raises(Refused):
-        scene.settle(1, "created")
-    assert scene.job(1).status is JobStatus.RUNNING
-
-
-def test_a_job_nobody_told_of_before_gets_a_row_from_its_end() -> None:
-    scene = Scene()
-    done = scene.settle(9, "failed", failure_reason="script_failure", runner_description="theirs")
-    assert (done.reason, done.wait_s) == (Reason.FINISHED, None)
-    row = scene.row(9)
-    assert (row.job.outcome, row.failure_reason) == ("failed", "script_failure")
-    assert row.job.runner_id is None
-
-
-def test_a_runner_may_take_another_job_than_it_was_launched_for() -> None:
-    scene = Scene()
-    (runner,) = scene.launched(1)
-    scene.push(2)
-    scene.hands_over(2, runner)
-    scene.settle(2, "running", runner_description=described(runner))
-    assert scene.only_runner.job == key(2)
-    assert scene.job(1).status is JobStatus.PENDING
-    scene.reports(runner, MachineState.DONE, StepName.ENDED, job_id=2)
-    scene.settle(2, "success", runner_description=described(runner))
-    assert scene.runners == ()
-    assert "machine_gone" in scene.steps(2)
-    assert "machine_gone" not in scene.steps(1)
-
-
-@pytest.mark.parametrize("order", [("success", "running"), ("success",), ()])
+@pytest.mark.parametrize(
+    "order", [("running", "success"), ("success", "running"), ("success",), ()]
+)
 def test_a_runner_of_another_job_is_torn_down_in_the_history_of_the_job_it_had(
     order: tuple[str, ...],
 ) -> None:
@@ -155,26 +112,6 @@ def test_a_runner_of_another_job_is_torn_down_in_the_history_of_the_job_it_had(
     assert (scene.row(1).torn_down_at, scene.job(1).attempt) == (None, 1)
     assert "machine_gone" not in scene.steps(1)
     assert scene.scale().launched == 1
-
-
-def test_the_end_of_one_job_does_not_end_the_machine_of_another() -> None:
-    """A machine that was cut short took a second job (gitlab-runner may, once)."""
-    scene = Scene()
-    runner = scene.runs(1)
-    scene.push(2)
-    scene.hands_over(2, runner)
-    scene.reports(runner, MachineState.BUSY, StepName.JOB_TAKEN, job_id=2)
-    done = scene.settle(1, "canceled", round_=2, runner_description=described(runner))
-    assert done.reason is Reason.STILL_BUSY
-    assert len(scene.runners) == 1
-
-
-def test_with_a_shared_credential_the_runner_is_known_by_its_own_report() -> None:
-    scene = Scene(text=SHARED)
-    (runner,) = scene.launched(1)
-    scene.reports(runner, MachineState.BUSY, StepName.JOB_TAKEN, job_id=1)
-    scene.settle(1, "running", runner_id=1, runner_description="fleet pool docker")
-    assert scene.job(1).runner_id == runner.id
 
 
 # A job that its machine failed
@@ -240,8 +177,7 @@ def test_an_end_wakes_the_autoscaler_where_it_makes_room(
     scene = Scene(text=FLEET.replace("ceiling = 5\n", f"ceiling = 1\n{settings}"))
     runner = scene.runs(1)
     for job_id in waiting:
-        scene.push(job_id)
-        scene.route(job_id)
+        scene.waits(job_id)
     assert scene.scale().again_in_s == (1 if wakes else None)  # an end meanwhile woke nobody
     assert scene.scale().again_in_s is None
     scene.reports(runner, MachineState.DONE, StepName.ENDED, job_id=1)
@@ -271,11 +207,6 @@ def test_a_spot_notice_drains_an_idle_machine_and_is_told_of_a_busy_one(busy: bo
     scene.settle_machine(SPOT, runner.machine_id or "")
     assert (scene.only_runner.state is RunnerState.DRAINING) is not busy
     assert ("spot_notice" in scene.steps(1)) is busy
-
-
-def test_an_event_of_another_kind_is_refused() -> None:
-    with pytest.raises(Refused):
-        settle(Scene().world, {"detail-type": "Object Created", "detail": {}}, round_=0)
 
 
 def test_a_runner_that_nobody_can_end_counts_until_it_says_goodbye() -> None:

@@ -167,17 +167,6 @@ def test_the_runners_of_a_removed_pool_are_looked_after_until_they_are_gone() ->
     assert scene.runners == ()
 
 
-def test_a_report_that_cannot_be_read_stops_nothing() -> None:
-    scene = Scene()
-    odd, well = scene.launched(1, 2)
-    box = odd.mailbox or ""
-    scene.table.mail.items[box, "report"] = {"pk": box, "sk": "report", "state": "hacked"}
-    scene.reports(well, MachineState.DONE, StepName.ENDED)
-    scene.clock.go(60)
-    assert scene.sweep().closed == 1
-    assert [one.id for one in scene.runners] == [odd.id]
-
-
 @pytest.mark.parametrize("side", ["machine", "record"])
 def test_what_cannot_be_ended_is_counted_as_leaked_and_not_as_closed(side: str) -> None:
     """One runner that said goodbye, and one stray of each kind."""

@@ -14,7 +14,7 @@ from fleet.job_event import JobEvent
 from fleet.model import Job
 from orchestrator.route import route_event
 from tests.fakes import Clock, FakeQueue, FakeTable
-from tests.unit.orchestrator.scene import FLEET, PROJECT, Scene, described, key
+from tests.unit.orchestrator.scene import FLEET, PROJECT, Scene, key
 
 # One pipeline: two jobs of ours, one for somebody else's runners, one that no pool takes untagged.
 PIPELINE = {1: ("docker",), 2: ("docker", "big"), 3: ("gpu",), 4: ()}
@@ -44,7 +44,6 @@ class Fate:
             self.alive()
 
     def alive(self) -> None:
-        """Go no further when dead."""
         if self.dead:
             raise Died
 
@@ -116,7 +115,6 @@ class Site:
         )
 
     def run(self) -> None:
-        """Until every execution has ended."""
         while self.waiting:
             self.step()
 
@@ -247,14 +245,7 @@ class TestSettle:
 
     def runs(self, scene: Scene, job_id: int) -> bool:
         runner = scene.only_runner
-        scene.hands_over(job_id, runner)
-        told = scene.settle(
-            job_id,
-            "running",
-            runner_id=runner.gitlab_runner_id,
-            runner_description=described(runner),
-        )
-        return told.wake
+        return scene.takes(job_id, runner).wake
 
     @pytest.mark.parametrize("tags", [("docker",), ("gpu",), ()])
     @pytest.mark.parametrize("routed", [False, True])
@@ -266,11 +257,6 @@ class TestSettle:
             scene.route(2)
         was_counted = routed and tags == ("docker",)
         assert [self.runs(scene, 2) for _ in range(2)] == [not was_counted] * 2  # a retry, too
-
-    def test_its_own_job_wakes_nobody(self) -> None:
-        scene = Scene()
-        scene.launched(1)
-        assert not self.runs(scene, 1)
 
     def test_a_relaunch_that_cannot_be_written_down_wakes_all_the_same(self) -> None:
         scene = Scene()

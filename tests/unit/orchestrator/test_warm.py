@@ -1,7 +1,5 @@
 """Pools whose warm machines never serve, over hours: few launches, and the operator is told."""
 
-import json
-
 import pytest
 
 from fleet.machine.mailbox import MachineState
@@ -9,7 +7,7 @@ from fleet.model import RunnerState
 from fleet.reasons import Reason
 from fleet.steps import Outcome, StepName
 from tests.unit.orchestrator.living_fleet import LivingFleet, Weather
-from tests.unit.orchestrator.scene import FLEET, GITLAB, ON_DEMAND, SPOT, Scene
+from tests.unit.orchestrator.scene import FLEET, GITLAB, ON_DEMAND, SPOT, Scene, logged
 
 TIMES = 'max_lifetime = "1h"\nboot_deadline = "5m"\nwait_timeout = "2m"\n'
 KEPT_WARM = (
@@ -40,8 +38,7 @@ def test_an_image_that_never_serves_is_launched_few_times(weather: Weather) -> N
 def test_a_pool_that_stopped_serves_jobs(capsys: pytest.CaptureFixture[str]) -> None:
     fleet = LivingFleet(GITLAB + KEPT_WARM, seed=1, weather=Weather(dies=1), tick_s=30)
     fleet.go(60)
-    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    stopped = [one for one in events if one["event"] == "WarmLaunchesStopped"]
+    stopped = logged(capsys, "WarmLaunchesStopped")
     assert len(stopped) > 30, "each minute, for the alarm"
     assert {(one["pool"], one["failures"]) for one in stopped} == {("small", 3)}
     fleet.weather = Weather()

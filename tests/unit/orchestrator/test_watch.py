@@ -15,7 +15,7 @@ from fleet.hook_scope import HookScope
 from fleet.webhook_secrets import WebhookSecrets, secret_id
 from operations.status import gather
 from orchestrator.settle import settle
-from orchestrator.watch import heal_hook, look_at_hooks, refresh_watched, show_presence
+from orchestrator.watch import heal_hook, refresh_watched, show_presence
 from tests.fakes import FakeSecrets
 from tests.unit.cli.fleet_at_work import FLEET as FLEET_AT_WORK, AtWork
 from tests.unit.orchestrator.scene import AT, FLEET, INSTANCE, PROJECT, Scene
@@ -75,14 +75,6 @@ def test_groups_are_listed_every_ten_minutes_even_after_a_failure() -> None:
         scene.clock.go(seconds)
         refresh_watched(scene.world, at_leisure)
         assert scene.gitlab.calls.count("group_projects") == times
-
-
-def test_a_project_that_gitlab_hides_keeps_no_group_from_being_listed() -> None:
-    scene = Scene(text=WATCHING)
-    scene.gitlab.add_project(GitLabProject(id=79, path="tools/lint"))
-    scene.gitlab.groups = {"43": [79]}
-    refresh_watched(scene.world, at_leisure)
-    assert watched(scene) == {79}
 
 
 def test_a_project_that_is_known_is_not_written_again() -> None:
@@ -218,25 +210,6 @@ def test_gitlab_s_own_list_says_that_deliveries_are_refused(
     assert bool(scene.gitlab.fake_api.sent) is tested
 
 
-def test_a_quiet_project_s_hook_that_was_registered_again_is_no_problem_any_more() -> None:
-    scene = Scene()
-    scene.world.fleet.record_hook(hook())
-    scene.gitlab.fake_api.answers = {HOOK: as_gitlab_shows_it("executable"), EVENTS: listed("401")}
-    scene.reconcile()
-    assert not scene.world.fleet.hooks(INSTANCE)[0].healthy
-    scene.world.fleet.record_hook(replace(hook(), registered_at=AT))
-    scene.clock.go(60)
-    scene.reconcile()
-    assert scene.world.fleet.hooks(INSTANCE)[0].healthy
-
-
-def test_a_look_at_hooks_ends_when_time_does() -> None:
-    scene = Scene()
-    scene.world.fleet.record_hook(hook())
-    look_at_hooks(scene.world, lambda: False, set())
-    assert scene.world.fleet.hooks(INSTANCE)[0].healthy
-
-
 class TestRotation:
     """Secrets that GitLab does not use any more are forgotten, and no sooner."""
 
@@ -353,3 +326,23 @@ class TestTokenLife:
         scene.reconcile()
         scene.reconcile()
         assert scene.gitlab.calls.count("own_token") == calls
+
+
+def test_a_project_that_gitlab_hides_keeps_no_group_from_being_listed() -> None:
+    scene = Scene(text=WATCHING)
+    scene.gitlab.add_project(GitLabProject(id=79, path="tools/lint"))
+    scene.gitlab.groups = {"43": [79]}
+    refresh_watched(scene.world, at_leisure)
+    assert watched(scene) == {79}
+
+
+def test_a_quiet_project_s_hook_that_was_registered_again_is_no_problem_any_more() -> None:
+    scene = Scene()
+    scene.world.fleet.record_hook(hook())
+    scene.gitlab.fake_api.answers = {HOOK: as_gitlab_shows_it("executable"), EVENTS: listed("401")}
+    scene.reconcile()
+    assert not scene.world.fleet.hooks(INSTANCE)[0].healthy
+    scene.world.fleet.record_hook(replace(hook(), registered_at=AT))
+    scene.clock.go(60)
+    scene.reconcile()
+    assert scene.world.fleet.hooks(INSTANCE)[0].healthy

@@ -1,7 +1,6 @@
 """One job from credential to goodbye, with a runner that follows the test's script."""
 
 import json
-import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from adapters.guest.one_job import NOTICES, Workplace, run_one_job
 from adapters.guest.reporter import Reporter
 from adapters.guest.runner_process import BINARY_VARIABLE
-from fleet.machine.mailbox import CacheBucket, MachineState, Order
+from fleet.machine.mailbox import CacheBucket, Order
 from fleet.machine.runner_log import RunnerLog
 from fleet.machine.stop import Why
 from tests.integration import runs
@@ -73,23 +72,6 @@ def test_a_job_is_reported_step_by_step(tmp_path: Path) -> None:
     assert (steps[-1].outcome, steps[-1].detail) == ("succeeded", None)
 
 
-def test_no_job_in_time_is_an_outcome(tmp_path: Path) -> None:
-    gone = ("say", {"msg": "This runner has not received a job in 60 seconds, so now exiting"})
-    letters = Letters()
-    end = run([runs.STARTED, gone, ("exit", 0)], tmp_path, letters)
-    assert (end.outcome, end.state) == ("no_job", MachineState.DONE)
-    assert letters.steps == ["runner_exited"]
-
-
-def test_a_revoked_token_ends_the_runner_at_once(tmp_path: Path) -> None:
-    letters = Letters()
-    began = time.monotonic()
-    script = [("on", {"SIGTERM": [("exit", 0)]}), runs.STARTED, runs.FORBIDDEN, LONG]
-    assert run(script, tmp_path, letters).outcome == "forbidden"
-    assert letters.steps == ["stopped", "runner_exited"]
-    assert time.monotonic() - began < 30
-
-
 @pytest.mark.parametrize(
     "script",
     [
@@ -144,16 +126,6 @@ def test_the_runner_takes_no_third_job(tmp_path: Path) -> None:
     end = run(script, tmp_path, letters)
     assert (end.outcome, end.job_id) == ("succeeded", 102)
     assert letters.steps == ["job_taken", "job_taken", "stopped", "job_finished", "runner_exited"]
-
-
-def test_the_end_of_the_machine_ends_the_job_and_says_why(tmp_path: Path) -> None:
-    letters = Letters()
-    soon = datetime.now(UTC) + timedelta(seconds=46)
-    end = run([ABORTING, runs.STARTED, runs.RECEIVED, LONG], tmp_path, letters, ends_at=soon)
-    assert (end.outcome, end.detail) == ("interrupted", "aborted: terminated")
-    assert "stopped" in letters.steps
-    notice = (tmp_path / "work/notice").read_text()
-    assert NOTICES[Why.END_OF_MACHINE] in notice
 
 
 def test_a_spot_notice_drains_first_and_interrupts_in_time(tmp_path: Path) -> None:

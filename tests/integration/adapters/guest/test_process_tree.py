@@ -1,7 +1,6 @@
-"""Nothing leaves the family: sessions, groups, orphans and ignored signals make no difference."""
+"""What a family is and what it spares; tests/security/test_processes.py attacks its end."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -44,11 +43,8 @@ def outcome(script: str, folder: Path) -> dict[str, object]:
 @pytest.mark.parametrize(
     "command",
     [
-        pytest.param("sleep 300", id="a child"),
         pytest.param("sleep 300 & sleep 300 & wait", id="its children"),
-        pytest.param("setsid sleep 300 & exit", id="an orphan in a session of its own"),
         pytest.param("(setsid setsid sleep 300 &) ; exit", id="an orphan's orphan"),
-        pytest.param("trap '' TERM INT HUP; sleep 300; sleep 300", id="deaf to signals"),
         pytest.param("bash -c 'exec -a \"a) Z 1 (\" sleep 300'", id="with a misleading name"),
     ],
 )
@@ -89,20 +85,6 @@ print(json.dumps(result))
     assert result["spared"] in {None, 0, 137}
 
 
-def test_no_zombie_is_left(tmp_path: Path) -> None:
-    script = """
-family = Family()
-start("for i in 1 2 3; do (setsid true &); done; exit").wait()
-start("sleep 300")
-until(lambda: len(family.alive()) == 1)
-family.end(within_s=5)
-me = str(os.getpid())
-children = f"/proc/{me}/task/{me}/children"
-print(json.dumps({"left": Path(children).read_text()}))
-"""
-    assert outcome(script, tmp_path) == {"left": ""}
-
-
 def test_hidden_memory_is_not_dumpable(tmp_path: Path) -> None:
     script = """
 import ctypes
@@ -119,21 +101,3 @@ def test_send_is_false_for_a_process_that_is_gone() -> None:
     assert send(child.pid, signal.SIGKILL)
     child.wait()
     assert not send(child.pid, signal.SIGTERM)
-
-
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can start another user's process")
-def test_another_users_process_survives_and_breaks_nothing(tmp_path: Path) -> None:
-    script = """
-family = Family()
-theirs = start("exec sleep 300 >/dev/null 2>&1")
-os.setuid(65534)
-start("sleep 300")
-until(lambda: len(family.alive()) == 2)
-worked = family.end(within_s=0.2)
-print(json.dumps({"worked": worked, "theirs": theirs.pid, "left": list(family.alive())}))
-"""
-    result = outcome(script, tmp_path)
-    theirs = result["theirs"]
-    assert isinstance(theirs, int)
-    assert send(theirs, signal.SIGKILL)
-    assert (result["worked"], result["left"]) == (False, [theirs])

@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 
 from adapters.guest.process_tree import Family
-from adapters.guest.runner_process import RunOnce, clean_environment, runner_binary
+from adapters.guest.runner_process import RunOnce, clean_environment
 from fleet.errors import Refused
-from fleet.machine.runner_log import LineKind, RunnerLine
-from fleet.machine.stop import Force
+from fleet.machine.runner_log import LineKind
 from tests.integration import runs
 from tests.integration.runs import LONG, eventually, is_alive, spec
 
@@ -23,7 +22,6 @@ def ended(runner: RunOnce) -> bool:
 
 
 def lines_of(runner: RunOnce) -> list[LineKind]:
-    """All lines to the end."""
     kinds = []
     while not ended(runner):
         line = runner.next_line(within_s=0.1)
@@ -80,28 +78,6 @@ def test_no_other_user_can_open_the_configuration(tmp_path: Path) -> None:
         assert list(private.iterdir()) == []
 
 
-def test_lines_arrive_while_the_runner_runs(tmp_path: Path) -> None:
-    with RunOnce(spec([runs.STARTED, runs.RECEIVED, LONG], tmp_path)) as runner:
-        first = runner.next_line(within_s=10)
-        second = runner.next_line(within_s=10)
-        assert first == RunnerLine(kind=LineKind.STARTED)
-        assert second == RunnerLine(kind=LineKind.JOB_RECEIVED, job_id=101)
-        assert runner.next_line(within_s=0) is None
-        assert not ended(runner)
-
-
-def test_the_last_lines_follow_the_end(tmp_path: Path) -> None:
-    script = [runs.STARTED, runs.RECEIVED, runs.STORED, runs.SUCCEEDED, ("exit", 0)]
-    with RunOnce(spec(script, tmp_path)) as runner:
-        eventually(lambda: ended(runner))
-        assert [line.kind for line in runner.last_lines()] == [
-            LineKind.STARTED,
-            LineKind.JOB_RECEIVED,
-            LineKind.OUTPUT,
-            LineKind.JOB_FINISHED,
-        ]
-
-
 def test_every_line_is_echoed(tmp_path: Path) -> None:
     heard: list[str] = []
     script = [("say", {"msg": "Runtime platform"}), runs.STARTED]
@@ -120,44 +96,6 @@ def test_a_child_with_an_open_log_delays_nothing(tmp_path: Path) -> None:
         assert lines_of(runner) == [LineKind.STARTED]
     eventually(pid.exists)
     assert not is_alive(int(pid.read_text()))
-
-
-@pytest.mark.parametrize(
-    ("force", "kind"),
-    [(Force.DRAIN, LineKind.QUITTING), (Force.INTERRUPT, LineKind.INTERRUPTED)],
-)
-def test_a_runner_obeys(force: Force, kind: LineKind, tmp_path: Path) -> None:
-    with RunOnce(spec([runs.OBEDIENT, runs.STARTED, LONG], tmp_path)) as runner:
-        assert runner.next_line(within_s=10) is not None
-        runner.stop(force)
-        eventually(lambda: ended(runner))
-        assert runner.exit_code == 0
-        assert [line.kind for line in runner.last_lines()] == [kind]
-
-
-def test_kill_job_leaves_the_runner_alive(tmp_path: Path) -> None:
-    script, pid = start_and_find(tmp_path, "trap '' TERM; sleep 300; sleep 300")
-    with RunOnce(spec([*script, runs.STARTED, LONG], tmp_path)) as runner:
-        eventually(pid.exists)
-        job = int(pid.read_text())
-        eventually(lambda: runner.next_line(within_s=0) is not None)
-        runner.stop(Force.KILL_JOB)
-        eventually(lambda: not is_alive(job))
-        assert not ended(runner)
-
-
-def test_kill_ends_the_runner_and_its_job(tmp_path: Path) -> None:
-    deaf: tuple[str, Any] = ("on", {"SIGTERM": [], "SIGQUIT": []})
-    script, pid = start_and_find(tmp_path, "trap '' TERM; setsid sleep 300")
-    with RunOnce(spec([deaf, *script, LONG], tmp_path)) as runner:
-        eventually(pid.exists)
-        runner.stop(Force.INTERRUPT)
-        assert runner.next_line(within_s=0.2) is None
-        assert not ended(runner)
-        runner.stop(Force.KILL)
-        eventually(lambda: ended(runner))
-        assert runner.exit_code == -9
-        assert not is_alive(int(pid.read_text()))
 
 
 def test_leaving_early_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -232,11 +170,6 @@ def test_odd_lines_do_not_end_the_following(tmp_path: Path) -> None:
         assert [line.kind for line in runner.last_lines()] == [LineKind.STARTED]
         assert runner.next_line(within_s=0) is None
     assert echoed == ["\ufffd", "{broken", "", started]
-
-
-def test_the_environment_names_the_binary() -> None:
-    assert runner_binary({}) == "gitlab-runner"
-    assert runner_binary({"RUNNER_FLEET_GITLAB_RUNNER": "/opt/r"}) == "/opt/r"
 
 
 def test_a_machine_without_language_speaks_utf8() -> None:
