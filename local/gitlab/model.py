@@ -381,10 +381,13 @@ class RunnerManager:
 
 @dataclass(slots=True, kw_only=True)
 class Runner:
-    """A runner record: a token, tags, a scope; any number of machines may use it."""
+    """A runner record: a token, tags, a scope; any number of machines may use it.
 
-    id: int
-    token: str
+    `Runners.add` gives it its id and its token.
+    """
+
+    id: int = 0
+    token: str = ""
     runner_type: str  # instance_type | group_type | project_type
     created_at: datetime
     creator: User

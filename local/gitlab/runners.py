@@ -5,10 +5,9 @@ from __future__ import annotations
 import random
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from local.gitlab.model import Group, Project, Runner, RunnerManager, User
+from local.gitlab.model import Runner, RunnerManager
 from local.gitlab.options import Options
 
 LEGACY_SYSTEM_ID = "<legacy>"
@@ -17,24 +16,6 @@ _INFO = ("version", "revision", "platform", "architecture", "executor")
 
 class LimitReached(Exception):
     """The group or project has as many runners as the plan allows."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunnerRequest:
-    """The fields of a new runner."""
-
-    runner_type: str
-    creator: User
-    group: Group | None = None
-    project: Project | None = None
-    description: str = ""
-    maintenance_note: str | None = None
-    tags: frozenset[str] = frozenset()
-    run_untagged: bool = True
-    paused: bool = False
-    locked: bool = False
-    access_level: str = "not_protected"
-    maximum_timeout_s: int | None = None
 
 
 class Runners:
@@ -49,41 +30,27 @@ class Runners:
         self.by_id: dict[int, Runner] = {}
         self._by_token: dict[str, Runner] = {}
 
-    def add(self, wanted: RunnerRequest, *, at: datetime) -> Runner:
-        """A new runner with a fresh token. Raises `LimitReached`."""
-        self._check_limit(wanted, at)
+    def add(self, runner: Runner) -> Runner:
+        """Take a new runner, with an id and a fresh token. Raises `LimitReached`."""
+        self._check_limit(runner)
         self._made += 1
-        runner = Runner(
-            id=self._made,
-            token=f"glrt-{secrets.token_urlsafe(15)}",
-            runner_type=wanted.runner_type,
-            created_at=at,
-            creator=wanted.creator,
-            group=wanted.group,
-            projects={wanted.project.id: wanted.project} if wanted.project else {},
-            description=wanted.description,
-            maintenance_note=wanted.maintenance_note,
-            tags=wanted.tags,
-            run_untagged=wanted.run_untagged,
-            paused=wanted.paused,
-            locked=wanted.locked,
-            access_level=wanted.access_level,
-            maximum_timeout_s=wanted.maximum_timeout_s,
-            token_expires_at=self._expiry(wanted.runner_type, at),
-        )
+        runner.id = self._made
+        runner.token = f"glrt-{secrets.token_urlsafe(15)}"
+        runner.token_expires_at = self._expiry(runner.runner_type, runner.created_at)
         self.by_id[runner.id] = self._by_token[runner.token] = runner
         return runner
 
-    def _check_limit(self, wanted: RunnerRequest, at: datetime) -> None:
-        if wanted.group is not None:
+    def _check_limit(self, new: Runner) -> None:
+        if new.group is not None:
             limit = self._options.group_runner_limit
-            siblings = [r for r in self.by_id.values() if r.group is wanted.group]
-        elif wanted.project is not None:
+            siblings = [r for r in self.by_id.values() if r.group is new.group]
+        elif new.projects:
             limit = self._options.project_runner_limit
-            siblings = [r for r in self.by_id.values() if wanted.project.id in r.projects]
+            siblings = [r for r in self.by_id.values() if new.projects.keys() <= r.projects.keys()]
         else:
             return
         recent = self._options.timeouts.stale
+        at = new.created_at
         counted = [r for r in siblings if at - (r.contacted_at or r.created_at) <= recent]
         if len(counted) >= limit:
             raise LimitReached(f"Maximum number of ci registered runners ({limit}) exceeded")

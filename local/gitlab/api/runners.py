@@ -15,7 +15,7 @@ from local.gitlab.api.paging import page_of
 from local.gitlab.api.views import manager_views, runner_detail, runner_job_view, runner_view
 from local.gitlab.dates import api_date
 from local.gitlab.model import Group, Project, Role, Runner
-from local.gitlab.runners import LimitReached, RunnerRequest
+from local.gitlab.runners import LimitReached
 
 _MANAGE = frozenset({"api", "manage_runner"})
 _SEE = READ | {"manage_runner"}
@@ -55,12 +55,12 @@ class RunnerBody(RunnerChange):
 async def create_runner(call: Call) -> Response:
     """POST /user/runners: the only answer that shows the token."""
     body = await call.body(RunnerBody)
-    wanted = _wanted(call, body)
-    if not wanted.tags and not wanted.run_untagged:
+    new = _new_runner(call, body)
+    if not new.tags and not new.run_untagged:
         message = "Validation failed: Tags list can not be empty when runner is not allowed "
         raise ApiError(400, f"{message}to pick untagged jobs")
     try:
-        runner = call.world.runners.add(wanted, at=call.world.clock.now())
+        runner = call.world.runners.add(new)
     except LimitReached as exc:
         raise ApiError(400, {"base": [str(exc)]}) from exc
     ends = api_date(runner.token_expires_at)
@@ -68,16 +68,17 @@ async def create_runner(call: Call) -> Response:
     return JSONResponse(shown, status_code=201)
 
 
-def _wanted(call: Call, body: RunnerBody) -> RunnerRequest:
+def _new_runner(call: Call, body: RunnerBody) -> Runner:
     place = _place(call, body)
     allowed = call.user.is_admin if place is None else _may_create(call, place)
     if not allowed:
         raise forbidden()
-    return RunnerRequest(
+    return Runner(
         runner_type=body.runner_type,
+        created_at=call.world.clock.now(),
         creator=call.user,
         group=place if isinstance(place, Group) else None,
-        project=place if isinstance(place, Project) else None,
+        projects={place.id: place} if isinstance(place, Project) else {},
         description=body.description or "",
         maintenance_note=body.maintenance_note,
         tags=frozenset(body.tag_list or ()),

@@ -13,7 +13,6 @@ from local.gitlab.api.app import create_app
 from local.gitlab.ci.types import JobSpec, PipelineSpec
 from local.gitlab.model import NO_SHA, Job, Pipeline, PipelineRequest, Project, Role, Runner, User
 from local.gitlab.options import Options
-from local.gitlab.runners import RunnerRequest
 from local.gitlab.world import GitLabWorld
 from tests.unit.local.gitlab.small_gitlab import commit, job_spec
 
@@ -82,8 +81,8 @@ class Desk:
     def register(self, *tags: str, **rest: Any) -> Runner:
         """A runner of the instance."""
         wanted = {"runner_type": "instance_type", "creator": self.world.root, **rest}
-        new = RunnerRequest(tags=frozenset(tags), **wanted)
-        return self.world.runners.add(new, at=self.world.clock.now())
+        new = Runner(tags=frozenset(tags), created_at=self.world.clock.now(), **wanted)
+        return self.world.runners.add(new)
 
     def start(self, *jobs: JobSpec) -> Pipeline:
         """A pipeline of these jobs; without any, of a job `unit`."""

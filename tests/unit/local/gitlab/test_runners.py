@@ -8,7 +8,7 @@ import pytest
 
 from local.gitlab.model import Runner
 from local.gitlab.options import Options
-from local.gitlab.runners import RunnerRequest, Runners
+from local.gitlab.runners import Runners
 from tests.unit.local.gitlab.small_gitlab import NOON, user
 
 MINUTE = timedelta(minutes=1)
@@ -17,7 +17,7 @@ DAY = timedelta(days=1)
 
 def new_runner(runners: Runners) -> Runner:
     """A runner of the instance, made at noon."""
-    return runners.add(RunnerRequest(runner_type="instance_type", creator=user()), at=NOON)
+    return runners.add(Runner(runner_type="instance_type", created_at=NOON, creator=user()))
 
 
 def heard(runners: Runners, made: Runner, minutes: float) -> None:

@@ -10,7 +10,7 @@ import pytest
 from local.gitlab import actions
 from local.gitlab.model import HandedReport, Runner, RunnerManager
 from local.gitlab.options import Options, Timeouts
-from local.gitlab.runners import RunnerRequest, Runners
+from local.gitlab.runners import Runners
 from local.gitlab.sweep import has_online_runner, reason_to_drop, sweep
 from tests.unit.local.gitlab.small_gitlab import NOON, SmallGitLab, job_spec
 
@@ -27,8 +27,13 @@ class Swept(SmallGitLab):
 
     def register(self, *tags: str, online: bool = True) -> Runner:
         """A runner of the instance; it has just called when it is online."""
-        wanted = RunnerRequest(runner_type="instance_type", creator=self.user, tags=frozenset(tags))
-        runner = self.runners.add(wanted, at=self.clock.now())
+        runner = Runner(
+            runner_type="instance_type",
+            created_at=self.clock.now(),
+            creator=self.user,
+            tags=frozenset(tags),
+        )
+        self.runners.add(runner)
         if online:
             self.hear(runner)
         return runner
