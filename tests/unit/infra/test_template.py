@@ -456,6 +456,24 @@ def test_only_the_webhook_is_public() -> None:
     assert list(block.values()) == [True] * 4
 
 
+def test_the_public_door_is_logged_and_no_proof_of_a_delivery_is() -> None:
+    settings = properties("ApiStage")["AccessLogSettings"]
+    assert settings["DestinationArn"] == {"Fn::GetAtt": "ApiLogs.Arn"}
+    assert properties("ApiLogs")["RetentionInDays"] == {"Ref": "LogDays"}
+    line = json.loads(settings["Format"])
+    assert set(line.values()) == {
+        f"$context.{name}"
+        for name in (
+            "requestTime",
+            "identity.sourceIp",
+            "status",
+            "error.message",
+            "requestId",
+            "responseLength",
+        )
+    }
+
+
 def test_deliveries_reach_a_published_version_of_the_webhook() -> None:
     alias = {"Ref": "WebhookAlias"}
     assert properties("ApiIntegration")["IntegrationUri"] == alias
