@@ -6,19 +6,30 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 
-from cli.consoles import beside, cell, console as open_console, joined, verdict
+from cli.consoles import (
+    ByWidth,
+    beside,
+    cell,
+    console as open_console,
+    fill,
+    joined,
+    listing,
+    machine_word,
+    verdict,
+)
 from cli.lines import say_json
 from cli.machines import MachineForm, Machines, containers
 from cli.signals import cleaning_up
+from cli.status_render import COLOURS
 from local.demo.run import Demo, DemoJob, DemoResult
 from local.laptop import Laptop, LaptopOptions
+from operations.durations import duration
+from operations.trail import sentence_of
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-_COLOURS = {"success": "green", "failed": "red", "canceled": "yellow", "running": "cyan"}
 
 
 def demo(as_json: Json = False, machines: Machines = MachineForm.PROCESSES) -> None:
@@ -70,25 +81,32 @@ def _show(console: Console, result: DemoResult) -> None:
     console.print(joined(verdict(result.ok), cell(f" in {result.seconds:.1f} s")))
 
 
-def _table(jobs: tuple[DemoJob, ...]) -> Table:
-    table = Table(title="pipeline")
-    for name in ("job", "tags", "pool", "machine", "waited", "ran", "outcome", "torn down", "why"):
-        table.add_column(name, no_wrap=name in {"job", "outcome"})
-    for job in jobs:
-        colour = _COLOURS.get(job.status, "white")
-        table.add_row(
+def _table(jobs: tuple[DemoJob, ...]) -> RenderableType:
+    """Why a job did not succeed stands below the table."""
+    return ByWidth(lambda width: drawn(jobs, width))
+
+
+def drawn(jobs: tuple[DemoJob, ...], width: int) -> RenderableType:
+    """A line for each job, as wide as there is room."""
+    names = ("job", "outcome", "waited", "ran", "pool", "machine", "gone", "tags")
+    rows = [
+        (
             job.name,
-            " ".join(job.tags),
+            cell(job.status, style=COLOURS.get(job.status, "")),
+            duration(job.waited_s),
+            duration(job.ran_s),
             job.pool or "-",
-            job.machine or "-",
-            _seconds(job.waited_s),
-            _seconds(job.ran_s),
-            cell(job.status, style=colour),
+            machine_word(job.machine),
             "yes" if job.torn_down else "no",
-            job.reason or "",
+            " ".join(job.tags),
         )
-    return table
-
-
-def _seconds(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f} s"
+        for job in jobs
+    ]
+    table = listing("Pipeline", *names, whole=names[:-1])
+    fill(table, rows, width=width, drop=("tags",))
+    whys = [
+        beside(cell(f"  {job.name}: ", style="dim"), cell(sentence_of(job.reason)))
+        for job in jobs
+        if job.reason and (job.status == "failed" or job.pool is None)
+    ]
+    return Group(table, *whys)

@@ -348,7 +348,7 @@ def _pool_view(pool: _Pool, at: datetime, controls: Iterable[ControlView]) -> Po
         backlog=len(pool.backlog),
         oldest_wait_s=_seconds(oldest, at),
         reason=pool.row.reason,
-        sentence=OF_POOLS.get(pool.row.reason or "") or sentence_of(pool.row.reason),
+        sentence=_why(pool),
         back_off=tuple(
             BackOffView(place=place, code=held.code, for_s=(held.until - at).total_seconds())
             for place, held in sorted(pool.row.back_off.items())
@@ -356,6 +356,14 @@ def _pool_view(pool: _Pool, at: datetime, controls: Iterable[ControlView]) -> Po
         ),
         is_leaving=config is None,
     )
+
+
+def _why(pool: _Pool) -> str:
+    """The reason of its last decision in words; none of one about jobs that wait no more."""
+    reason = pool.row.reason or ""
+    if reason in OF_POOLS:
+        return OF_POOLS[reason] if pool.backlog else ""
+    return sentence_of(reason)
 
 
 def _queues(deployed: Deployed) -> tuple[QueueView, ...]:

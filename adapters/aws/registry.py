@@ -66,7 +66,7 @@ class ImageRepository:
                 answer = self._client.describe_images(repositoryName=self._name, imageIds=ids)
         except ClientError:
             return None
-        return self._image(answer["imageDetails"][0])
+        return next(map(self._image, answer["imageDetails"]), None)
 
     def all(self) -> Iterator[StoredImage]:
         """Every image that has a tag, in no order."""

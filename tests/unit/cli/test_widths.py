@@ -1,17 +1,20 @@
 """Every screen at 80 and at 200 columns, and in a pipe: no id is broken, no line too long."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from io import StringIO
+from typing import Any
 
 import pytest
 from rich.console import Console, RenderableType
 
 from adapters.ledger.history import HistoryRows
-from cli import cost, explain, jobs, runners, waits
+from cli import cost, demo, explain, jobs, runners, waits
 from cli.status_render import render
 from fleet.machine.mailbox import MachineState
 from fleet.rules.costs import By
 from fleet.steps import Step, StepName
+from local.demo.run import DemoJob
 from operations.controls import end_runner
 from operations.cost import cost as cost_of
 from operations.deployed import Deployed
@@ -115,3 +118,33 @@ def test_a_pipe_has_no_colour_and_whole_ids_however_wide_the_terminal_is(
     result = at_work().run(*command.split(), env={"COLUMNS": "40"})
     assert "\x1b" not in result.stdout
     assert wanted in result.stdout
+
+
+def test_a_demo_is_read_whole_on_a_small_terminal() -> None:
+    job = DemoJob(
+        id=1,
+        name="cancelled-by-a-person",
+        tags=("ec2",),
+        pool="docker",
+        backend="ec2",
+        machine="i-2e7a2ff717f62f271",
+        status="canceled",
+        waited_s=19.3,
+        ran_s=8.0,
+        torn_down=True,
+        reason="covered",
+    )
+    gone: dict[str, Any] = {
+        "machine": "runner-fleet-runner-2gb/rf-node-dd5f3054c4f7",
+        "pool": "node",
+    }
+    failed = replace(job, name="fails", status="failed", reason="script_failure", **gone)
+    nobody = replace(job, name="served-by-nobody", pool=None, machine=None, reason="no_pool")
+    out = StringIO()
+    Console(file=out, width=80, color_system=None).print(demo.drawn((job, failed, nobody), 80))
+    text = out.getvalue()
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    for whole in ("i-2e7a2ff717f62f271", "canceled", "its script failed", "no pool of fleet.toml"):
+        assert whole in text
+    assert "booting or idle" not in text  # that job got its machine

@@ -118,6 +118,12 @@ def test_sources_and_arguments_decide_whether_an_image_is_new() -> None:
     assert ImageOrder(sources=SOURCES, kinds=(EC2,)).digest == ORDER.digest
 
 
+def test_a_registry_that_lists_nothing_for_a_tag_has_no_image() -> None:
+    aws = deployed()
+    aws.registry.describe_images = lambda **_: {"imageDetails": []}  # type: ignore[method-assign]
+    assert workshop(aws).repository.find(EC2.tag("one")) is None
+
+
 # Here
 
 
