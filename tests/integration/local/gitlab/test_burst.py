@@ -11,8 +11,8 @@ from tests.integration.local.gitlab.machine import Machine
 from tests.integration.local.gitlab.receiver import Receiver
 from tests.integration.local.gitlab.site import Site
 
-JOBS = 200
-MACHINES = 8
+JOBS = 100
+MACHINES = 6
 CI = f"""
     stages: [first, second]
     many: {{stage: first, parallel: {JOBS // 2}, tags: [ec2], script: [x]}}

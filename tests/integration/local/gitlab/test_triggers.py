@@ -167,7 +167,7 @@ RULES = "variables: {TRUNK: trunk}\njob: {script: x}\n" + "".join(
     [
         pytest.param(None, "heads/main", "job changed except since", id="a branch moved"),
         pytest.param(NO_SHA, "heads/main", "job changed other only since", id="a new branch"),
-        pytest.param(NO_SHA, "tags/v1", "job changed other only since", id="a tag"),
+        pytest.param(None, "tags/v1", "job changed other only since", id="a tag"),
         pytest.param("1" * 40, "heads/main", "job changed other only since", id="gone before"),
     ],
 )
@@ -271,6 +271,7 @@ def test_a_push_to_its_branch_starts_another_pipeline(branches: Desk) -> None:
     sha = commit(branches, ci=MERGED, other="c: d", ref="heads/work")
     (newer,) = branches.run(note_push(branches.world, project, "work", user=root))
     assert (newer.commit.sha, newer.source) == (sha, "merge_request_event")
+    assert project.merge_requests[1].diffs == 2
     assert project.refs["refs/merge-requests/1/head"] == sha
     listed = branches.answer("GET", f"{REQUESTS}/1/pipelines")
     assert [item["status"] for item in listed] == ["pending", "canceled"]
@@ -284,6 +285,8 @@ def test_a_branch_pipeline_knows_the_open_merge_requests_of_its_branch(branches:
     assert set(pipeline.latest) == {"both", "branch"}
     branches.answer("PUT", f"{REQUESTS}/1", json={"state_event": "close"})
     assert branches.call("POST", f"{REQUESTS}/1/pipelines").status_code == 400
+    work, root = branches.project, branches.world.root
+    assert branches.run(note_push(branches.world, work, "work", user=root)) == []
     branches.answer("PUT", f"{REQUESTS}/1", json={"state_event": "reopen", "title": "Do it"})
     assert branches.answer("POST", f"{REQUESTS}/1/pipelines")["source"] == "merge_request_event"
     assert branches.answer("GET", f"{REQUESTS}/1")["draft"] is False

@@ -9,13 +9,11 @@ import gzip
 import io
 import zipfile
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from local.gitlab.model import Job
-from local.gitlab.options import Options
 from local.gitlab.states import Status
 from tests.unit.local.gitlab.desk import Desk
 from tests.unit.local.gitlab.small_gitlab import job_spec
@@ -43,36 +41,11 @@ def test_a_change_of_its_record_lets_a_waiting_runner_ask_again(desk: Desk) -> N
 # --- the log
 
 
-def test_another_start_than_the_stored_size_is_416_with_that_size(desk: Desk) -> None:
-    job = desk.running()
-    desk.append(job, b"abc", "0-2")
-    answer = desk.append(job, b"xyz", "4-6")
-    assert (answer.status_code, answer.headers["range"]) == (416, "0-3")
-    assert answer.headers["job-status"] == "running"
-    assert bytes(job.trace) == b"abc"
-
-
 @pytest.mark.parametrize("span", [None, "", "bytes 0-2"])
 def test_a_missing_or_foreign_content_range_is_400(desk: Desk, span: str | None) -> None:
     job = desk.running()
     assert desk.append(job, b"abc", span).status_code == 400
     assert not job.trace
-
-
-@pytest.mark.parametrize(("size", "status"), [(10, 202), (11, 403)])
-def test_a_log_may_be_as_large_as_the_limit_and_no_larger(
-    tmp_path: Path, size: int, status: int
-) -> None:
-    with Desk(tmp_path, Options(trace_limit_bytes=10, trace_interval_s=60)) as desk:
-        job = desk.running()
-        touch = desk.report(job, "running")
-        answer = desk.append(job, b"x" * size, f"0-{size - 1}")
-        assert answer.status_code == status
-        for item in (touch, answer):
-            assert item.headers["x-gitlab-trace-update-interval"] == "60"
-        assert (job.failure_reason == "trace_size_exceeded") is (status == 403)
-        if status == 403:
-            assert answer.headers["job-status"] == "failed"
 
 
 # --- the state
@@ -96,18 +69,6 @@ def test_every_call_of_a_runner_is_a_sign_of_life_and_only_an_end_ends_the_job(
     assert job.heard_at is not None
     assert job.started_at is not None
     assert job.heard_at - job.started_at >= HOUR
-
-
-def test_after_its_end_every_call_is_403_with_the_jobs_status(desk: Desk) -> None:
-    job = desk.running()
-    assert desk.call("POST", f"/projects/1/jobs/{job.id}/cancel").status_code == 201
-    for answer in (
-        desk.append(job, b"late", "0-3"),
-        desk.report(job, "success"),
-        upload(desk, job, b"late"),
-    ):
-        assert (answer.status_code, answer.headers["job-status"]) == (403, "canceled")
-    assert (job.status, bytes(job.trace), job.artifacts) == ("canceled", b"", None)
 
 
 # --- artifacts

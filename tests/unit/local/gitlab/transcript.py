@@ -6,8 +6,8 @@ WHO is the administrator when left out; else a role in the project (`reporter`),
 (`group owner`), with other scopes than `api` (`maintainer/read_api`), `stranger` for a user
 without a role, `nobody`, `wrong` for an unknown token, `runner 1` or `job 1` with their tokens.
 BODY and ANSWER are YAML. An answer has at least the keys of ANSWER (of a list of objects, those
-that they have as `key`), is a list of these ids, or contains this text; `+` is any value but null.
-`(a|b)` stands for one call with each, `x*9` for nine of that letter.
+that they have as `key`), is a list of these ids, or contains this text; `+` is any value but null,
+and `{headers: …}` is about those instead. `(a|b)` is one call with each, `x*9` nine of a letter.
 PAGE is a GET outside of the API, LOG a piece of a log at a span, UPLOAD a file of a type and form.
 
 Other lines: `start [unit, {name: b, when: manual}]` a pipeline, `running` one whose first job a
@@ -157,7 +157,8 @@ def _choices(request: str) -> Iterator[str]:
 def _check(reply: httpx.Response, expected: str, request: str) -> None:
     wanted = yaml.safe_load(expected)
     if isinstance(wanted, dict | list):
-        assert _agrees(reply.json(), wanted), f"{request}: {reply.text}"
+        shown = {"headers": dict(reply.headers)} if "headers" in wanted else reply.json()
+        assert _agrees(shown, wanted), f"{request}: {reply.headers} {reply.text}"
     else:
         assert expected.strip("'") in reply.text, f"{request}: {reply.text}"
 

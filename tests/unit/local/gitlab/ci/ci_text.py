@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -33,6 +34,16 @@ class Changed:
 
     def since(self, ref: str) -> Collection[str] | None:
         return self.by_ref.get(ref)
+
+
+_REPEATED = re.compile(r"\(([^()]+)\)\*(\d+)")
+
+
+def expanded(text: str) -> str:
+    """The text with nine times `x`, from 0 on for each `#` in it, for `(x)*9`."""
+    return _REPEATED.sub(
+        lambda m: "".join(m[1].replace("#", str(n)) for n in range(int(m[2]))), text
+    )
 
 
 def read(

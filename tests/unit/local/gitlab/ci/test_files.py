@@ -13,23 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.local.gitlab.ci.ci_text import read, refusal
+from tests.unit.local.gitlab.ci.ci_text import expanded, read, refusal
 
 LINES = Path(__file__).with_name("files.txt").read_text().splitlines()
 CASES = [line for line in LINES if line and not line.startswith("#")]
-REPEATED = re.compile(r"\(([^()]+)\)\*(\d+)")
 JOB = "other: {script: x, stage: build}\\njob:\\n  script: x\\n  "
-
-
-def numbered(found: re.Match[str]) -> str:
-    return "".join(found[1].replace("#", str(n)) for n in range(int(found[2])))
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_file_has_its_jobs_a_warning_or_an_error(case: str) -> None:
     text, _, answer = case.partition(" -> ")
-    text = re.sub("^job ", lambda _: JOB, text).replace("\\n", "\n")
-    text = REPEATED.sub(numbered, text)
+    text = re.sub("^job ", lambda _: JOB, expanded(text)).replace("\\n", "\n")
     first, _, rest = answer.partition(" ")
     if rest == "jobs":
         pipeline = read(text)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from local.gitlab.ci.types import CiError
-from tests.unit.local.gitlab.ci.ci_text import Changed, read, read_jobs, refusal
+from tests.unit.local.gitlab.ci.ci_text import Changed, expanded, read, refusal
 
 # --- include
 
@@ -21,49 +23,6 @@ FILES = {
     "self.yml": "include: self.yml",
     "a.txt": "job: {script: x}",
 }
-
-
-@pytest.mark.parametrize(
-    ("include", "jobs"),
-    [
-        ("ci/a.yml", "a"),
-        ("/ci/a.yml", "a"),
-        ("{local: ci/a.yml}", "a"),
-        ("[{local: ci/a.yml}, ci/b.yml]", "a b"),
-        ("nested.yml", "a"),
-        ("ci/*.yml", "a b"),
-        ("/ci/**.yml", "a b c"),
-        ("ci/**/*.yml", "c"),
-        ("other/$CI_COMMIT_BRANCH$NOPE.yml", "d"),
-        ("[{local: ci/a.yml, rules: [{if: $CI_COMMIT_BRANCH}]}]", "a"),
-        ("[{local: ci/a.yml, rules: [{if: $CI_COMMIT_TAG}]}, ci/b.yml]", "b"),
-        ("[{local: ci/a.yml, rules: [{exists: [a.txt], when: never}]}, ci/b.yml]", "b"),
-        ("[{local: ci/a.yml, rules: [{changes: [src/*]}]}, ci/b.yml]", "b"),
-        ("[{local: ci/a.yml, rules: [{changes: [docs/*]}]}]", "a"),
-    ],
-)
-def test_an_include_adds_the_jobs_of_its_files(include: str, jobs: str) -> None:
-    text = f"include: {include}\njob: {{script: x}}"
-    pipeline = read(text, files=FILES, paths=[*FILES], changes=Changed(["docs/x"]))
-    assert [job.name for job in pipeline.jobs] == [*jobs.split(), "job"]
-
-
-@pytest.mark.parametrize(
-    ("include", "message"),
-    [
-        ("no.yml", ".gitlab-ci.yml line 1: include: there is no file 'no.yml'"),
-        ("[5]", ".gitlab-ci.yml line 1: include: must be a string; put 5 in quotes"),
-        ("{}", "include: takes exactly one of local, remote"),
-        ("a.txt", "'a.txt' must end in .yml or .yaml"),
-        ("empty.yml", "'empty.yml' is empty"),
-        ("self.yml", "'self.yml' includes itself"),
-        ("list.yml", "list.yml line 1: the file must be a map"),
-        ("wrong.yml", "wrong.yml line 4: jobs:job: unsupported key 'triggre'"),
-        (f"[{'ci/a.yml, ' * 151}]", "include: 150 included files at most"),
-    ],
-)
-def test_an_error_names_the_included_file(include: str, message: str) -> None:
-    assert message in refusal(f"include: {include}", FILES)
 
 
 @pytest.mark.parametrize(
@@ -137,59 +96,32 @@ def test_inputs_keep_their_types() -> None:
     assert (jobs[0].tags, jobs[0].allow_failure) == (("a",), True)
 
 
-@pytest.mark.parametrize(
-    ("block", "text"),
-    [
-        ("$[[ inputs.name ]]", "web"),
-        ("<$[[ inputs.name | truncate(1,2) ]]>", "<eb>"),
-        ("$[[ inputs.tags[1] ]]", "two"),
-        ("$[[inputs.count]] of $[[ inputs.loud ]]", "2 of false"),
-        ("echo $[[ inputs.tags ]]", 'echo ["one", "two"]'),
-        ("$[[ inputs.size | expand_vars ]]", "s"),
-        ("$[[ inputs.name | posix_escape | truncate(0,9) ]]", "web"),
-        ("$[[ matrix.OS ]]", "$[[ matrix.OS ]]"),
-        ("on $[[ matrix.OS ]]", "on $[[ matrix.OS ]]"),
-    ],
-)
-def test_a_block_in_a_text_is_replaced(block: str, text: str) -> None:
-    assert read_jobs(*tool(script=block))["web-lint"].script == (text,)
+CASES = Path(__file__).with_name("includes.txt").read_text().splitlines()
 
 
-@pytest.mark.parametrize(
-    ("inputs", "block", "message"),
-    [
-        ("", "", "tool.yml line 3: header:spec:inputs:name: `name` input: required value"),
-        ("name: a, more: b", "", "the included file knows no input 'more'"),
-        ("name: a, loud: 5", "", "`loud` input: the value is not a boolean"),
-        ("name: a, tags: b", "", "`tags` input: the value is not an array"),
-        ("name: a, count: true", "", "`count` input: the value is not a number"),
-        ("name: a, size: m", "", "`size` input: 'm' is not among its options"),
-        ("name: a, code: 1a", "", "`code` input: '1a' does not match"),
-        ("name: a", "inputs.other", "unknown interpolation `inputs.other`; there are inputs.name"),
-        ("name: a", "inputs.tags[2]", "`inputs.tags[2]`: there is no item 2"),
-        ("name: a", "inputs.name[0]", "`inputs.name[0]`: there is no item 0"),
-        ("name: a", "inputs.name | shout", "no function matching `shout`; there are truncate(a,b)"),
-        ("name: a", "inputs.count | posix_escape", "posix_escape takes a string"),
-        ("name: a", "inputs.name | a | b | c | d", "too many functions"),
-    ],
-)
-def test_an_input_of_the_wrong_kind_and_a_wrong_block_are_refused(
-    inputs: str, block: str, message: str
-) -> None:
-    assert message in refusal(*tool(inputs, script=f"$[[ {block or 'inputs.name'} ]]"))
-
-
-@pytest.mark.parametrize(
-    ("declaration", "message"),
-    [
-        ("{default: a, regex: '('}", "regex: invalid regular expression"),
-        (f"{{default: a, options: [a{', b' * 50}]}}", "options: may have 50 options at most"),
-        ("{default: a, type: map}", "type: must be one of array, boolean, number, string"),
-    ],
-)
-def test_a_wrong_declaration_is_refused(declaration: str, message: str) -> None:
-    text = f"spec: {{inputs: {{a: {declaration}}}}}\n---\njob: {{script: x}}"
-    assert message in refusal(text)
+@pytest.mark.parametrize("case", [line for line in CASES if line and not line.startswith("#")])
+def test_an_include_its_inputs_and_their_blocks(case: str) -> None:
+    """A line of `includes.txt`: what it gives after `->`, or after `=>` the error."""
+    kind, _, rest = expanded(case).partition(" ")
+    given, is_error, expected = rest.partition("=> ")
+    if not is_error:
+        given, _, expected = rest.partition(" -> ")
+    given = given.strip()
+    text, files = {
+        "include": lambda: (f"include: {given}\njob: {{script: x}}", FILES),
+        "input": lambda: tool(given),
+        "block": lambda: tool(script=given),
+        "declare": lambda: (f"spec: {{inputs: {{a: {given}}}}}\n---\njob: {{script: x}}", FILES),
+    }[kind]()
+    if is_error:
+        assert expected in refusal(text, files)
+        return
+    pipeline = read(text, files=files, paths=[*files], changes=Changed(["docs/x"]))
+    (*names, last) = pipeline.jobs
+    if kind == "block":
+        assert last.script == (expected,)
+    else:
+        assert " ".join(job.name for job in names) == expected
 
 
 def test_an_include_without_a_header_takes_no_inputs() -> None:
