@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -95,19 +95,12 @@ class PipelineEngine:
         project = request.project
         at = self.clock.now()
         pipeline = Pipeline(
+            **{each.name: getattr(request, each.name) for each in fields(request)},
             id=self.next_pipeline_id,
             iid=len(project.pipelines) + 1,
-            project=project,
-            ref=request.ref,
-            is_tag=request.is_tag,
-            commit=request.commit,
-            before_sha=request.before_sha,
-            source=request.source,
-            user=request.user,
             created_at=at,
             updated_at=at,
             stages=spec.stages,
-            request=request,
             is_protected=is_protected(request),
             name=spec.name,
             warnings=spec.warnings,

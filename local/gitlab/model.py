@@ -221,7 +221,7 @@ class Project:
         return max(self.members.get(user.id, Role.NONE), self.group.role_of(user))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class PipelineRequest:
     """The commit, the source and the user of a new pipeline."""
 
@@ -240,20 +240,12 @@ class PipelineRequest:
 
 
 @dataclass(slots=True, kw_only=True)
-class Pipeline:
+class Pipeline(PipelineRequest):
     """One pipeline and, by stage, how many jobs count as what."""
 
     id: int
     iid: int
-    project: Project
-    ref: str
-    is_tag: bool
-    commit: Commit
-    before_sha: str
-    source: str
-    user: User
     created_at: datetime
-    request: PipelineRequest
     is_protected: bool = False  # its ref, as it was when the pipeline was made
     stages: tuple[str, ...] = ()
     name: str | None = None
@@ -271,16 +263,6 @@ class Pipeline:
     woken: dict[str, None] = field(default_factory=dict)  # names whose needs must be checked
     dependents: dict[str, list[str]] = field(default_factory=dict)  # needed name -> job names
     tallies: dict[str, Counter[Counted]] = field(default_factory=dict)  # by stage
-
-    @property
-    def variables(self) -> Mapping[str, str]:
-        """The variables of this pipeline alone."""
-        return self.request.variables
-
-    @property
-    def merge_request(self) -> MergeRequest | None:
-        """The merge request of the pipeline."""
-        return self.request.merge_request
 
     def count(self, job: Job, by: int) -> None:
         """Add the job to its stage's tally, or remove it with `by=-1`."""

@@ -231,20 +231,21 @@ def job_variables(
 
     `inherited` are those of the dotenv reports of earlier jobs.
     """
-    pipeline, spec, request = job.pipeline, job.spec, job.pipeline.request
+    pipeline, spec = job.pipeline, job.spec
     environment = spec.environment.name if spec.environment else None
-    secret = variables_for(job.project, environment=environment, is_protected=is_protected(request))
+    is_safe = is_protected(pipeline)
+    secret = variables_for(job.project, environment=environment, is_protected=is_safe)
     from_file = {
         key: CiVariable(value=value, is_raw=key in spec.raw_variables)
         for key, value in spec.variables.items()
     }
     given = {
-        key: CiVariable(value=value, is_public=False, is_file=key in request.file_variables)
+        key: CiVariable(value=value, is_public=False, is_file=key in pipeline.file_variables)
         for key, value in pipeline.variables.items()
     }
     return {
         **_persisted(job, instance.base_url),
-        **_plain(pipeline_variables(request, instance)),
+        **_plain(pipeline_variables(pipeline, instance)),
         **_plain(_of_pipeline(pipeline)),
         **_plain(_of_job(job)),
         **from_file,
