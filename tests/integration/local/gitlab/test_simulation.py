@@ -1,4 +1,4 @@
-"""The `_sim` calls: state, faults, time; and the server as a command."""
+"""The simulator as a server and as a command."""
 
 from __future__ import annotations
 
@@ -16,56 +16,8 @@ import pytest
 
 from local.gitlab.seed import SeedFailed, create_project
 from local.gitlab.server import SimulatorServer
-from tests.integration.local.gitlab.machine import Machine
 from tests.integration.local.gitlab.receiver import wait_until
 from tests.integration.local.gitlab.site import Site
-
-
-def test_the_state_has_jobs_pipelines_projects_and_runners(site: Site, machine: Machine) -> None:
-    site.start()
-    machine.finish("failed", failure_reason="script_failure", exit_code=2)
-    state = site.call("GET", "/_sim/state").json()
-    (job,) = state["jobs"]
-    assert (job["name"], job["status"], job["exit_code"]) == ("unit", "failed", 2)
-    assert (job["runner_id"], job["system_id"]) == (1, machine.system_id)
-    assert job["started_at"] <= job["finished_at"]
-    assert state["pipelines"][0]["status"] == "failed"
-    assert state["projects"][0]["path"] == "acme/platform/demo"
-    assert state["runners"][0]["job_ids"] == [1]
-    assert state["runners"][0]["heard_at"] is not None
-
-
-def test_only_the_administrator_may_use_the_calls(site: Site) -> None:
-    _, token = site.person("eve", "api")
-    for call in ("GET state", "GET calls", "POST calls/reset", "POST chaos", "POST clock"):
-        method, path = call.split()
-        assert site.call(method, f"/_sim/{path}", token="").status_code == 401, call
-        assert site.call(method, f"/_sim/{path}", token=token).status_code == 403, call
-
-
-def test_calls_are_counted_by_template(site: Site, machine: Machine) -> None:
-    seeded = site.start()
-    site.call("POST", "/_sim/calls/reset")
-    site.project(seeded).jobs.get(1)
-    site.client.projects.get("acme/platform/demo").jobs.get(1)
-    machine.ask()
-    site.call("GET", "/_sim/state")
-    assert site.call("GET", "/_sim/calls").json() == {
-        "GET /projects/{project}": 2,
-        "GET /projects/{project}/jobs/{job}": 2,
-        "POST /jobs/request": 1,
-    }
-
-
-def test_all_hooks_can_be_switched_off_and_on(site: Site) -> None:
-    hooks = site.project(site.start()).hooks
-    made = hooks.create({"url": "http://127.0.0.1:9/hook", "job_events": True})
-    site.call("POST", "/_sim/chaos", json={"hook_disabled": True})
-    assert hooks.get(made.id).alert_status == "disabled"
-    site.call("POST", "/_sim/chaos", json={"seed": 1})
-    assert hooks.get(made.id).alert_status == "disabled"
-    site.call("POST", "/_sim/chaos", json={"hook_disabled": False})
-    assert hooks.get(made.id).alert_status == "executable"
 
 
 def test_the_server_sweeps_by_itself(open_site: Callable[..., Site]) -> None:

@@ -19,6 +19,7 @@ from local.gitlab.model import (
     Project,
     Role,
     Runner,
+    RunnerManager,
     User,
 )
 from local.gitlab.options import Clock, Options
@@ -157,6 +158,13 @@ class SmallGitLab:
         return self.engine.add_pipeline(
             self.request(**rest), PipelineSpec(stages=names, jobs=tuple(jobs))
         )
+
+    def capable(self) -> Runner:
+        """The runner, which can cancel gracefully."""
+        self.runner.managers["s_1"] = RunnerManager(
+            id=1, system_id="s_1", created_at=NOON, cancels_gracefully=True
+        )
+        return self.runner
 
     def take(self, by: Runner | None = None) -> Job | None:
         """The job that the runner gets, or None."""

@@ -12,10 +12,10 @@ from local.gitlab import actions
 from local.gitlab.ci.file import read_pipeline
 from local.gitlab.ci.types import CiError, PipelineSpec
 from local.gitlab.engine import JobEnd
-from local.gitlab.model import Job, Pipeline, RunnerManager
+from local.gitlab.model import Job, Pipeline
 from local.gitlab.options import Options
 from local.gitlab.states import COMPLETED, Status, decide_start, status_of, status_of_needs
-from tests.unit.local.gitlab.small_gitlab import NOON, SmallGitLab
+from tests.unit.local.gitlab.small_gitlab import SmallGitLab
 
 STAGES = [".pre", "build", "test", "deploy", ".post"]
 NAMES = "abcdef"
@@ -80,9 +80,7 @@ class Observed(SmallGitLab):
 
     def __init__(self) -> None:
         super().__init__(Options(cancels_gracefully=True))
-        self.runner.managers["s_1"] = RunnerManager(
-            id=1, system_id="s_1", created_at=NOON, cancels_gracefully=True
-        )
+        self.capable()
 
     def happen(self, what: str, number: int) -> None:
         """Apply one event where the state of its job allows it."""

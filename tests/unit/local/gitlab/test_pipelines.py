@@ -12,11 +12,10 @@ from local.gitlab import actions
 from local.gitlab.ci.types import JobSpec, NeedSpec, RetrySpec
 from local.gitlab.engine import JobEnd
 from local.gitlab.failures import FROM_RUNNER, is_caught
-from local.gitlab.model import Pipeline, RunnerManager
+from local.gitlab.model import Pipeline
 from local.gitlab.options import Options
 from local.gitlab.states import ImpossibleTransition, Status
 from tests.unit.local.gitlab.small_gitlab import (
-    NOON,
     SmallGitLab,
     commit,
     job_spec as job,
@@ -57,14 +56,6 @@ def retry_all(engine: Any, pipeline: Pipeline) -> None:
 def shown(pipeline: Pipeline) -> str:
     """`success pending | running`: the newest job of each name, then the pipeline."""
     return " ".join([*(item.status for item in pipeline.latest.values()), "|", pipeline.status])
-
-
-def capable(site: SmallGitLab) -> SmallGitLab:
-    """A site whose runner can cancel gracefully."""
-    site.runner.managers["s_1"] = RunnerManager(
-        id=1, system_id="s_1", created_at=NOON, cancels_gracefully=True
-    )
-    return site
 
 
 TABLE = Path(__file__).with_name("steps.txt").read_text().splitlines()
@@ -193,7 +184,7 @@ def test_a_running_job_is_canceled_gracefully_where_gitlab_and_its_runner_can(
 ) -> None:
     site = SmallGitLab(options)
     if is_capable:
-        capable(site)
+        site.capable()
     pipeline = site.start(UNIT, SHIP)
     do(site, pipeline, f"take unit, {steps}")
     unit = pipeline.latest["unit"]
