@@ -5,7 +5,7 @@ from typing import Any
 
 from adapters.ledger.runners import Placement
 from adapters.ledger.table import Change
-from fleet.machine.mailbox import Credential, Report
+from fleet.machine.mailbox import Report
 from fleet.model import Runner, RunnerState
 from tests.fakes import AT, FakeTable, runner_rows
 from tests.unit.fleet.facts import runner
@@ -24,19 +24,6 @@ def place(n: int, **facts: Any) -> Placement:
     """The machine that came for the runner of this number."""
     told = {"machine_id": f"i-{n}", "mailbox": f"AROA:i-{n}", "capacity": "m7i.large/a/spot"}
     return Placement(runner_id=named(n).id, **(told | facts))
-
-
-def credential(one: Runner) -> Credential:
-    return Credential(
-        runner_id=one.id,
-        pool=one.pool,
-        url="https://gitlab.example.com",
-        token="glrt-1",
-        executor="shell",
-        wait_timeout_s=60,
-        expires_at=AT,
-        name=one.id,
-    )
 
 
 class Ledger:

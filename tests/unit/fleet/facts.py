@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from fleet.machine.mailbox import Credential
 from fleet.model import Job, JobKey, JobStatus, Limits, Runner, RunnerState, Snapshot
 
 Facts = dict[str, Any]
@@ -101,3 +102,18 @@ def snapshot(backlog: tuple[Job, ...] = (), *runners: Runner, **facts: Any) -> S
     """The pool at `AT`."""
     seen = Snapshot(at=AT, pool="docker", backlog=backlog, runners=runners)
     return replace(seen, **facts)
+
+
+def credential(**facts: Any) -> Credential:
+    """All that a shell runner of the pool `docker` needs."""
+    plain = Credential(
+        runner_id="rf-1",
+        pool="docker",
+        url="https://gitlab.example.com",
+        token="glrt-secret",
+        executor="shell",
+        wait_timeout_s=60,
+        expires_at=AT + timedelta(hours=3),
+        name="rf-1",
+    )
+    return replace(plain, **facts)

@@ -177,12 +177,6 @@ def test_a_service_takes_a_role_for_the_fleets_own_resource_only(
         assert arn["Fn::Sub"].endswith(f":${{AWS::Region}}:${{AWS::AccountId}}:{end}")
 
 
-def test_every_rule_has_a_name_that_its_role_trusts() -> None:
-    for name, rule in resources("Events::Rule").items():
-        stem = name.removesuffix("Rule")
-        assert rule["Properties"]["Name"] == {"Fn::Sub": f"${{AWS::StackName}}-{stem}"}
-
-
 @pytest.mark.parametrize("action", ["ec2:TerminateInstances", "ec2:CreateTags"])
 def test_ec2_rights_end_at_the_stacks_tag(action: str) -> None:
     tags = {"aws:ResourceTag/runner-fleet:stack", "aws:RequestTag/runner-fleet:stack"}
@@ -300,8 +294,9 @@ def test_only_scale_gives_keys_of_the_cache_and_only_they_reach_it() -> None:
     assert (role, statement["Resource"]) == ("ScaleRole", {"Fn::GetAtt": "CacheRole.Arn"})
 
 
-def test_machines_are_hard_to_misuse() -> None:
-    data = properties("MachineTemplate")["LaunchTemplateData"]
+@pytest.mark.parametrize("kind", MACHINES)
+def test_machines_are_hard_to_misuse(kind: str) -> None:
+    data = properties(f"{kind}Template")["LaunchTemplateData"]
     assert data["MetadataOptions"] == {
         "HttpEndpoint": "enabled",
         "HttpTokens": "required",
@@ -309,8 +304,9 @@ def test_machines_are_hard_to_misuse() -> None:
         "InstanceMetadataTags": "enabled",
     }
     assert data["InstanceInitiatedShutdownBehavior"] == "terminate"
-    disk = data["BlockDeviceMappings"][0]["Ebs"]
+    (disk,) = (device["Ebs"] for device in data["BlockDeviceMappings"])
     assert (disk["Encrypted"], disk["VolumeType"]) == (True, "gp3")
+    assert disk["KmsKeyId"] == DISK_KEY, "one that needs no grants"
     tagged = {specification["ResourceType"] for specification in data["TagSpecifications"]}
     assert tagged == {"instance", "volume", "network-interface"}
     assert "SecurityGroupIngress" not in properties("MachineSecurityGroup")
@@ -369,12 +365,11 @@ def test_a_demand_that_is_given_up_rings(back_end: str) -> None:
 
 def test_every_rule_starts_a_machine_or_keeps_the_event() -> None:
     for name, rule in resources("Events::Rule").items():
+        trusted = {"Fn::Sub": f"${{AWS::StackName}}-{name.removesuffix('Rule')}"}
+        assert rule["Properties"]["Name"] == trusted, "its role names it so"
         for target in rule["Properties"]["Targets"]:
             assert target["Arn"]["Ref"].endswith("Machine"), name
             assert target["DeadLetterConfig"] == {"Arn": {"Fn::GetAtt": "EventDeadLetters.Arn"}}
-    started = statements("RulesRole")[0]["Resource"]
-    names = {machine["Ref"] for machine in started}
-    assert names == {"RouteMachine", "SettleMachine", "ReconcileMachine"}
 
 
 def test_what_a_job_needs_costs_no_standard_transitions_but_scale() -> None:
@@ -432,13 +427,6 @@ def test_functions_that_ask_gitlab_join_a_network_where_one_is_given() -> None:
         assert set(deny["Action"]) < set(allow["Action"])
     assert joining.pop("Webhook") is None
     assert set(joining.values()) == {"FunctionsInNetwork"}
-
-
-def test_disks_are_sealed_with_a_key_that_needs_no_grants() -> None:
-    for kind in ("Machine", "ProtectedMachine"):
-        data = properties(f"{kind}Template")["LaunchTemplateData"]
-        (disk,) = data["BlockDeviceMappings"]
-        assert disk["Ebs"]["KmsKeyId"] == DISK_KEY
 
 
 def test_the_smallest_network_has_room_for_both_subnets() -> None:

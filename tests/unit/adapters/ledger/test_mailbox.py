@@ -17,6 +17,7 @@ from fleet.errors import Refused, Transient
 from fleet.machine.mailbox import Credential, MachineState, Report
 from tests.fakes import FakeCipher
 from tests.unit.adapters.stubs import scripted
+from tests.unit.fleet.facts import credential
 
 AT = datetime(2026, 8, 20, 9, 15, tzinfo=UTC)
 OURS = Report(heartbeat_at=AT, state=MachineState.IDLE, runner_id="rf-1")
@@ -30,16 +31,7 @@ def marshalled(item: Mapping[str, Any]) -> dict[str, Any]:
     return {name: write(value) for name, value in item.items()}
 
 
-CREDENTIAL = Credential(
-    runner_id="rf-1",
-    pool="docker",
-    url="https://gitlab.example.com",
-    token="glrt-secret",
-    executor="shell",
-    wait_timeout_s=60,
-    expires_at=AT + timedelta(hours=3),
-    name="rf-1",
-)
+CREDENTIAL = credential()
 KEY = {"pk": {"S": "lambda:rf-1"}, "sk": {"S": "credential"}}
 
 
@@ -64,17 +56,17 @@ class Box:
         meta = {"RetryAttempts": tries - 1}
         self.script.add_client_error(call, code, response_meta=meta)
 
-    def holds(self, credential: Credential | None) -> None:
+    def holds(self, found: Credential | None) -> None:
         """The next look finds this."""
-        item = {"Item": marshalled(credential.item("lambda:rf-1", CIPHER))} if credential else {}
+        item = {"Item": marshalled(found.item("lambda:rf-1", CIPHER))} if found else {}
         asked = {"TableName": "mailboxes", "Key": KEY, "ConsistentRead": True}
         self.script.add_response("get_item", item, asked)
 
-    def deletes(self, credential: Credential | None, *, tries: int = 1) -> None:
+    def deletes(self, found: Credential | None, *, tries: int = 1) -> None:
         """The next deletion takes this away, and needed so many tries."""
         answer: dict[str, Any] = {"ResponseMetadata": {"RetryAttempts": tries - 1}}
-        if credential:
-            answer["Attributes"] = marshalled(credential.item("lambda:rf-1", CIPHER))
+        if found:
+            answer["Attributes"] = marshalled(found.item("lambda:rf-1", CIPHER))
         asked = {"TableName": "mailboxes", "Key": KEY, "ReturnValues": "ALL_OLD"}
         self.script.add_response("delete_item", answer, asked)
 

@@ -15,9 +15,10 @@ from fleet.machine.mailbox import Credential, MachineState, Report
 from fleet.model import RunnerState
 from fleet.reasons import Reason
 from tests.fakes import AT, FakeCipher, FakeTable, runner_rows
-from tests.unit.adapters.runner_ledger import INSTANCE, LATER, Ledger, credential, named, place
-from tests.unit.fleet.facts import key
+from tests.unit.adapters.runner_ledger import INSTANCE, LATER, Ledger, named, place
+from tests.unit.fleet.facts import credential, key
 
+CREDENTIAL = credential()
 BUSY = Report(heartbeat_at=LATER, state=MachineState.BUSY, runner_id="rf-1", job_id=7)
 
 
@@ -104,18 +105,18 @@ def test_a_runner_that_was_closed_meanwhile_gets_no_machine(count: int, ledger: 
 
 def test_a_credential_is_left_for_the_machine_to_take_once(ledger: Ledger) -> None:
     one = replace(ledger.lives(1), gitlab_runner_id=31)
-    assert ledger.rows.equip(one, credential(one))
+    assert ledger.rows.equip(one, CREDENTIAL)
     item = ledger.table.mail.items.pop(("AROA:i-1", "credential"))  # the machine takes it
-    assert Credential.of_item(item, FakeCipher()) == credential(one)
+    assert Credential.of_item(item, FakeCipher()) == CREDENTIAL
     assert (ledger.find(1).equipped, ledger.find(1).gitlab_runner_id) == (True, 31)
-    assert not ledger.rows.equip(one, credential(one))
+    assert not ledger.rows.equip(one, CREDENTIAL)
     assert "credential" not in ledger.mail(1)
 
 
 def test_a_runner_that_is_gone_changes_no_more(ledger: Ledger) -> None:
     one = ledger.lives(1)
     ledger.rows.close(one, Reason.EXPIRED, at=AT)
-    assert not ledger.rows.equip(one, credential(one))
+    assert not ledger.rows.equip(one, CREDENTIAL)
     ledger.rows.drain(one, Reason.SURPLUS, at=LATER)
     ledger.rows.leave_bare(one)
     ledger.rows.took(one, key(7), 3, at=LATER)
@@ -126,7 +127,7 @@ def test_a_runner_that_is_gone_changes_no_more(ledger: Ledger) -> None:
 
 def test_a_runner_without_a_machine_has_no_mailbox(ledger: Ledger) -> None:
     ledger.reserve(named(1))
-    assert not ledger.rows.equip(named(1), credential(named(1)))
+    assert not ledger.rows.equip(named(1), CREDENTIAL)
     ledger.rows.drain(named(1), Reason.SURPLUS, at=LATER)
     assert ledger.find(1) == named(1)
     assert ledger.rows.reports([named(1)]) == {}
@@ -136,7 +137,7 @@ def test_a_runner_that_could_not_be_equipped_is_marked(ledger: Ledger) -> None:
     one = ledger.lives(1)
     ledger.rows.leave_bare(one)
     assert (ledger.find(1).left_bare, ledger.find(1).equipped) == (True, False)
-    assert ledger.rows.equip(one, credential(one)), "anybody may do it now"
+    assert ledger.rows.equip(one, CREDENTIAL), "anybody may do it now"
     assert ledger.find(1).gitlab_runner_id is None, "a pool's shared record is not its own"
 
 
@@ -241,7 +242,7 @@ def test_an_order_is_left_in_the_mailbox_and_seen_on_the_runner(ledger: Ledger) 
 def test_an_end_frees_the_place_and_clears_the_mailbox_once(ledger: Ledger) -> None:
     one = ledger.lives(1)
     ledger.lives(2)
-    ledger.rows.equip(one, credential(one))
+    ledger.rows.equip(one, CREDENTIAL)
     ledger.rows.drain(one, Reason.SURPLUS, at=AT)
     ledger.writes(1, BUSY)
     assert ledger.mail(1) == {"credential", "order", "report"}

@@ -51,35 +51,63 @@ def table(*errors: ClientError) -> tuple[Table, Scripted, list[float]]:
     return Table(cast("Any", client), "ledger", pause=pauses.append), client, pauses
 
 
-def test_a_condition_that_failed_is_an_answer_and_not_asked_again() -> None:
-    ledger, client, pauses = table(cancelled("TransactionConflict", "ConditionalCheckFailed"))
-    assert not ledger.transact([CHANGE])
-    assert (len(client.requests), pauses) == (1, [])
+def untold(message: str) -> ClientError:
+    """A cancelled transaction whose reasons stand in its message only."""
+    error = {"Code": "TransactionCanceledException", "Message": message}
+    return ClientError(cast("Any", {"Error": error}), "TransactWriteItems")
+
+
+def transact(ledger: Table) -> bool:
+    return ledger.transact([CHANGE, Change(pk="a", sk="b", put={"x": 1})])
+
+
+def write(ledger: Table) -> bool:
+    return ledger.write(CHANGE)
+
+
+CONFLICT = refused("TransactionConflictException")
+UNMET = refused("ConditionalCheckFailedException")
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("call", "errors"),
     [
-        pytest.param(CHANGE, id="update"),
-        pytest.param(Change(pk="a", sk="b", delete=True), id="delete"),
-        pytest.param(Change(pk="a", sk="b", put={"pk": "a", "sk": "b"}), id="put"),
+        pytest.param(
+            transact, [cancelled("TransactionConflict", "ConditionalCheckFailed")], id="transaction"
+        ),
+        pytest.param(transact, [untold("[None, ConditionalCheckFailed]")], id="by message"),
+        pytest.param(
+            transact,
+            [cancelled("TransactionConflict"), cancelled("ConditionalCheckFailed")],
+            id="the next time",
+        ),
+        pytest.param(write, [UNMET], id="update"),
+        pytest.param(
+            lambda ledger: ledger.write(Change(pk="a", sk="b", delete=True)), [UNMET], id="delete"
+        ),
+        pytest.param(
+            lambda ledger: ledger.write(Change(pk="a", sk="b", put={"pk": "a", "sk": "b"})),
+            [UNMET],
+            id="put",
+        ),
     ],
 )
-def test_a_single_write_whose_condition_failed_says_so(change: Change) -> None:
-    ledger, client, _ = table(refused("ConditionalCheckFailedException"))
-    assert not ledger.write(change)
-    assert len(client.requests) == 1
+def test_a_condition_that_failed_is_an_answer_and_not_asked_again(
+    call: Callable[[Table], bool], errors: list[ClientError]
+) -> None:
+    ledger, client, pauses = table(*errors)
+    assert not call(ledger)
+    assert (len(client.requests), len(pauses)) == (len(errors), len(errors) - 1)
 
 
-@pytest.mark.parametrize("write", ["transact", "write"])
-def test_each_pause_is_longer_and_no_two_writers_pause_alike(write: str) -> None:
+@pytest.mark.parametrize("call", [transact, write])
+def test_each_pause_is_longer_and_no_two_writers_pause_alike(call: Callable[[Table], bool]) -> None:
     """At least half of each pause: writers that met once must not meet again in step."""
-    errors = [refused("TransactionConflictException")] * 9
     told = []
     for _ in range(2):
-        ledger, _, pauses = table(*errors)
+        ledger, _, pauses = table(*[CONFLICT] * 9)
         with pytest.raises(Transient):
-            ledger.write(CHANGE) if write == "write" else ledger.transact([CHANGE])
+            call(ledger)
         assert all(
             most / 2 <= pause <= most for most, pause in zip(CONFLICT_PAUSES_S, pauses, strict=True)
         )
@@ -88,75 +116,47 @@ def test_each_pause_is_longer_and_no_two_writers_pause_alike(write: str) -> None
     assert told[0] != told[1]
 
 
-def test_a_transaction_that_meets_another_may_fail_its_condition_the_next_time() -> None:
-    ledger, client, _ = table(cancelled("TransactionConflict"), cancelled("ConditionalCheckFailed"))
-    assert not ledger.transact([CHANGE])
-    assert len(client.requests) == 2
-
-
-def untold(message: str) -> ClientError:
-    """A cancelled transaction whose reasons stand in its message only."""
-    error = {"Code": "TransactionCanceledException", "Message": message}
-    return ClientError(cast("Any", {"Error": error}), "TransactWriteItems")
-
-
 @pytest.mark.parametrize(
-    "error",
+    ("call", "error"),
     [
-        pytest.param(cancelled("None", "TransactionConflict"), id="conflict"),
-        pytest.param(cancelled("ThrottlingError"), id="throttled"),
-        pytest.param(cancelled("ProvisionedThroughputExceeded"), id="throughput"),
-        pytest.param(refused("TransactionConflictException"), id="not begun"),
-        pytest.param(untold("reasons [None, TransactionConflict]"), id="by message"),
-        pytest.param(untold("reasons [ThrottlingError]"), id="throttled by message"),
+        pytest.param(transact, cancelled("None", "TransactionConflict"), id="conflict"),
+        pytest.param(transact, cancelled("ThrottlingError"), id="throttled"),
+        pytest.param(transact, cancelled("ProvisionedThroughputExceeded"), id="throughput"),
+        pytest.param(transact, CONFLICT, id="not begun"),
+        pytest.param(transact, untold("reasons [None, TransactionConflict]"), id="by message"),
+        pytest.param(transact, untold("reasons [ThrottlingError]"), id="throttled by message"),
+        pytest.param(write, CONFLICT, id="a single write"),
     ],
 )
-def test_a_transaction_is_tried_again_until_its_time_is_over(error: ClientError) -> None:
+def test_a_conflict_is_tried_again_until_its_time_is_over(
+    call: Callable[[Table], bool], error: ClientError
+) -> None:
     ledger, client, pauses = table(error)
-    assert ledger.transact([CHANGE, Change(pk="a", sk="b", put={"x": 1})])
+    assert call(ledger)
     assert (len(client.requests), len(pauses)) == (2, 1)
     ledger, client, pauses = table(*[error] * 9)
-    with pytest.raises(Transient, match=r"dynamodb\.TransactWriteItems"):
-        ledger.transact([CHANGE])
-    assert len(client.requests) == len(pauses) == len(CONFLICT_PAUSES_S)
-
-
-def test_a_write_that_conflicts_is_tried_again_until_its_time_is_over() -> None:
-    conflict = refused("TransactionConflictException")
-    ledger, client, _ = table(conflict)
-    assert ledger.write(CHANGE)
-    assert len(client.requests) == 2
-    ledger, client, pauses = table(*[conflict] * 9)
-    with pytest.raises(Transient, match=r"dynamodb\.UpdateItem"):
-        ledger.write(CHANGE)
+    name = "UpdateItem" if call is write else "TransactWriteItems"
+    with pytest.raises(Transient, match=rf"dynamodb\.{name}"):
+        call(ledger)
     assert len(client.requests) == len(pauses) == len(CONFLICT_PAUSES_S)
 
 
 @pytest.mark.parametrize(
-    ("error", "code"),
+    ("call", "error", "code"),
     [
-        (cancelled("ValidationError"), "ValidationError"),
-        (untold("something else altogether"), "TransactWriteItems"),
-        (refused("AccessDeniedException"), "AccessDenied"),
+        (transact, cancelled("ValidationError"), "ValidationError"),
+        (transact, untold("something else altogether"), "TransactWriteItems"),
+        (transact, refused("AccessDeniedException"), "AccessDenied"),
+        (write, refused("AccessDeniedException"), "AccessDenied"),
     ],
 )
-def test_a_transaction_that_can_never_succeed_is_refused_at_once(
-    error: ClientError, code: str
+def test_a_write_that_can_never_succeed_is_refused_at_once(
+    call: Callable[[Table], bool], error: ClientError, code: str
 ) -> None:
     ledger, client, _ = table(error)
     with pytest.raises(Refused, match=code):
-        ledger.transact([CHANGE])
+        call(ledger)
     assert len(client.requests) == 1
-
-
-def test_a_write_without_permission_is_refused() -> None:
-    with pytest.raises(Refused):
-        table(refused("AccessDeniedException"))[0].write(CHANGE)
-
-
-def test_a_failed_condition_is_read_from_the_message_too() -> None:
-    ledger, _, _ = table(untold("[None, ConditionalCheckFailed]"))
-    assert not ledger.transact([CHANGE])
 
 
 def stored(pk: str, sk: str, **numbers: int) -> dict[str, Any]:

@@ -9,29 +9,19 @@ from botocore.exceptions import ClientError
 
 from adapters.machines.backend import Launched, LaunchOrder, LaunchResult, ServedProject
 from adapters.machines.lambda_ import LambdaBackend
-from fleet.config.reading import PoolConfig, read_config
+from fleet.config.reading import PoolConfig
 from fleet.rules.capacity import ErrorKind
 from tests.fakes import AT
 from tests.unit.adapters.stubs import scripted
+from tests.unit.fleet.configs import pool_of
 
-SIZED = """
-[gitlab]
-url = "https://gitlab.example.com"
-runners_in = "group:42"
-
-[pools.small]
-backend = "lambda"
-tags = ["small"]
-size = "2GB"
-ceiling = 3
-"""
 ORDER = LaunchOrder(
     launch_id="l1", runner_ids=("rf-small-1",), call_home_by=AT, expires_at=AT, try_in=()
 )
 
 
-def pool(more: str = "") -> PoolConfig:
-    return read_config(SIZED + more).pools[0]
+def pool(**keys: object) -> PoolConfig:
+    return pool_of("lambda", size="2GB", **keys)
 
 
 def launch(
@@ -65,7 +55,7 @@ def test_an_event_says_who_to_be_and_until_when() -> None:
 
 
 def test_a_protected_pool_has_functions_of_its_own() -> None:
-    protected = pool("protected_only = true\n")
+    protected = pool(protected_only=True)
     (one,) = launch(of=protected, FunctionName="demo-runner-protected-2gb").launched
     assert one.machine_id == "demo-runner-protected-2gb/rf-small-1"
 

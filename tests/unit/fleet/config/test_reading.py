@@ -129,11 +129,6 @@ def test_the_version_is_that_of_the_text() -> None:
     assert len(read_config(text).version) == 12
 
 
-def test_a_byte_order_mark_and_windows_line_ends_do_not_matter() -> None:
-    text = f'\ufeff{GITLAB}[pools.p]\n{EC2}tags = ["a"]\n'.replace("\n", "\r\n")
-    assert read_config(text).pools[0].tags == ("a",)
-
-
 def test_a_third_back_end_only_by_argument() -> None:
     text = GITLAB + '[pools.p]\nbackend = "test"\ntags = ["a"]\nceiling = 1\n'
     with pytest.raises(ConfigError, match=r'backend: must be "ec2" or "lambda" \(is "test"\)'):

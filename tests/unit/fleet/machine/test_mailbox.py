@@ -18,19 +18,11 @@ from fleet.machine.mailbox import (
 )
 from fleet.steps import LONGEST, NUMBER_BELOW, Outcome, Step, StepName
 from tests.fakes import FakeCipher
+from tests.unit.fleet.facts import credential
 
 CIPHER = FakeCipher()
 AT = datetime(2026, 8, 20, 9, 15, 1, 250_000, tzinfo=UTC)
-PLAIN = Credential(
-    runner_id="rf-docker-0123456789ab",
-    pool="docker",
-    url="https://gitlab.example.com",
-    token="glrt-very-secret-token",
-    executor="shell",
-    wait_timeout_s=300,
-    expires_at=AT,
-    name="rf-docker-0123456789ab",
-)
+PLAIN = credential(expires_at=AT, wait_timeout_s=300)
 FULL = replace(
     PLAIN,
     tls_ca="-----BEGIN CERTIFICATE-----\n",
@@ -78,11 +70,11 @@ def through_dynamodb(item: dict[str, object]) -> dict[str, object]:
     return {key: read(write(value)) for key, value in item.items()}
 
 
-@pytest.mark.parametrize("credential", [PLAIN, FULL], ids=["plain", "with cache and docker"])
-def test_a_credential_survives_the_ledger(credential: Credential) -> None:
-    item = through_dynamodb(credential.item("AROA:i-1", CIPHER))
+@pytest.mark.parametrize("left", [PLAIN, FULL], ids=["plain", "with cache and docker"])
+def test_a_credential_survives_the_ledger(left: Credential) -> None:
+    item = through_dynamodb(left.item("AROA:i-1", CIPHER))
     read = Credential.of_item(item, CIPHER)
-    assert read == credential
+    assert read == left
     assert type(read.wait_timeout_s) is int
 
 
@@ -93,7 +85,7 @@ def test_a_credential_lies_under_the_machines_own_key_until_the_machine_has_expi
     assert not {"cache", "docker"} & item.keys(), "what is absent is not written"
 
 
-@pytest.mark.parametrize("secret", ["very-secret-token", "cache-secret", "cache-session", "AKIA"])
+@pytest.mark.parametrize("secret", ["glrt-secret", "cache-secret", "cache-session", "AKIA"])
 def test_no_secret_is_printed_or_lies_open_in_the_table(secret: str) -> None:
     assert secret not in repr(FULL)
     item = FULL.item("m", CIPHER)

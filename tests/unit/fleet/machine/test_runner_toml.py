@@ -9,6 +9,7 @@ import pytest
 
 from fleet.machine.mailbox import CacheBucket, Credential, Docker
 from fleet.machine.runner_toml import RunnerPaths, runner_toml
+from tests.unit.fleet.facts import credential
 
 AT = datetime(2026, 8, 20, 9, 15, tzinfo=UTC)
 PLACE = RunnerPaths(
@@ -19,16 +20,7 @@ PLACE = RunnerPaths(
     image="/w/image",
     services="/w/services",
 )
-SHELL = Credential(
-    runner_id="rf-1",
-    pool="node",
-    url="https://gitlab.example.com",
-    token='glrt-"quoted"\\',
-    executor="shell",
-    wait_timeout_s=60,
-    expires_at=AT,
-    name="rf-1",
-)
+SHELL = credential(token='glrt-"quoted"\\')
 DOCKER = replace(
     SHELL,
     executor="docker",
@@ -44,16 +36,16 @@ DOCKER = replace(
 )
 
 
-def read(credential: Credential) -> dict[str, Any]:
-    return tomllib.loads(runner_toml(credential, PLACE, ends_at=AT))
+def read(given: Credential) -> dict[str, Any]:
+    return tomllib.loads(runner_toml(given, PLACE, ends_at=AT))
 
 
-@pytest.mark.parametrize("credential", [SHELL, DOCKER])
+@pytest.mark.parametrize("given", [SHELL, DOCKER])
 def test_a_proxy_is_in_every_jobs_environment_and_the_pool_may_say_more(
-    credential: Credential,
+    given: Credential,
 ) -> None:
     """gitlab-runner gives jobs in containers nothing of its own environment."""
-    told = replace(credential, proxy="http://proxy:3128", env={"NO_PROXY": "mine"})
+    told = replace(given, proxy="http://proxy:3128", env={"NO_PROXY": "mine"})
     (runner,) = read(told)["runners"]
     environment = dict(one.split("=", 1) for one in runner["environment"])
     assert environment["HTTPS_PROXY"] == environment["https_proxy"] == "http://proxy:3128"
@@ -120,9 +112,9 @@ CACHE = CacheBucket(
 )
 
 
-@pytest.mark.parametrize("credential", [SHELL, DOCKER], ids=["shell", "docker"])
-def test_the_cache_is_reached_with_its_own_keys(credential: Credential) -> None:
-    runner = read(replace(credential, cache=CACHE))["runners"][0]
+@pytest.mark.parametrize("given", [SHELL, DOCKER], ids=["shell", "docker"])
+def test_the_cache_is_reached_with_its_own_keys(given: Credential) -> None:
+    runner = read(replace(given, cache=CACHE))["runners"][0]
     assert runner["feature_flags"]["FF_USE_LEGACY_S3_CACHE_ADAPTER"] is True
     assert runner["cache"] == {
         "Type": "s3",
@@ -145,12 +137,12 @@ def test_a_cache_may_be_elsewhere() -> None:
     assert (s3["ServerAddress"], s3["Insecure"]) == ("127.0.0.1:9000", True)
 
 
-@pytest.mark.parametrize("credential", [SHELL, DOCKER], ids=["shell", "docker"])
+@pytest.mark.parametrize("given", [SHELL, DOCKER], ids=["shell", "docker"])
 @pytest.mark.parametrize(("earlier_s", "is_said"), [(1, True), (0, False)])
 def test_the_log_says_until_when_a_cache_is_saved_where_a_job_may_last_longer(
-    credential: Credential, earlier_s: int, *, is_said: bool
+    given: Credential, earlier_s: int, *, is_said: bool
 ) -> None:
     cache = replace(CACHE, keys_end_at=AT - timedelta(seconds=earlier_s))
-    script = read(replace(credential, cache=cache))["runners"][0].get("pre_build_script", "")
+    script = read(replace(given, cache=cache))["runners"][0].get("pre_build_script", "")
     line = "echo 'runner-fleet: this job can save its cache until 2026-08-20 09:14:59 UTC'"
     assert (line in script.splitlines()) is is_said

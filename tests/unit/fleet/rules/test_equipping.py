@@ -4,27 +4,12 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from fleet.config.reading import read_config
 from fleet.model import Runner, RunnerState
 from fleet.rules.equipping import is_abandoned, patience
+from tests.unit.fleet.configs import pool_of
 from tests.unit.fleet.facts import AT, key, runner
 
-(POOL,) = read_config(
-    """
-[gitlab]
-url = "https://gitlab.example.com"
-runners_in = "group:42"
-[pools.docker]
-backend = "tests"
-tags = ["docker"]
-ceiling = 5
-wait_timeout = "5m"
-boot_deadline = "4m"
-max_job_time = "1h"
-max_lifetime = "3h"
-""",
-    backends=("tests",),
-).pools
+POOL = pool_of("tests", wait_timeout="5m", boot_deadline="4m", max_job_time="1h", max_lifetime="3h")
 
 
 @pytest.mark.parametrize(

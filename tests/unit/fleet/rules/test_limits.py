@@ -5,25 +5,11 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from fleet.config.reading import read_config
+from fleet.model import Limits
 from fleet.rules.limits import LEAVING, fresh_for, limits_of, may_judge_records, refusal_in_force
 from fleet.rules.liveness import FRESH
+from tests.unit.fleet.configs import config_of
 from tests.unit.fleet.facts import AT
-
-FLEET = """
-[gitlab]
-url = "https://gitlab.example.com"
-runners_in = "group:42"
-{settings}
-[pools.docker]
-backend = "tests"
-tags = ["docker"]
-ceiling = 5
-attempts = 2
-boot_deadline = "4m"
-stalled_after = "{stalled_after}"
-idle = {{ count = 3, idle_time = "7m" }}
-"""
 
 
 @pytest.mark.parametrize(
@@ -39,16 +25,17 @@ idle = {{ count = 3, idle_time = "7m" }}
 def test_a_launch_is_as_large_as_the_calls_for_its_records_allow(
     settings: str, at_most: int
 ) -> None:
-    config = read_config(FLEET.format(settings=settings, stalled_after="6m"), backends=("tests",))
-    limits = limits_of(config, config.pools[0], AT)
-    assert limits.launch_at_most == at_most
-    assert (limits.ceiling, limits.attempts, limits.idle_target, limits.idle_time_s) == (
-        5,
-        2,
-        3,
-        420,
+    times = {"boot_deadline": "4m", "stalled_after": "6m", "idle__idle_time": "7m"}
+    config = config_of("tests", gitlab=settings, attempts=2, idle__count=3, **times)
+    assert replace(limits_of(config, config.pools[0], AT), serves=None) == Limits(
+        ceiling=5,
+        idle_target=3,
+        idle_time_s=420,
+        launch_at_most=at_most,
+        attempts=2,
+        boot_deadline_s=240,
+        stalled_after_s=360,
     )
-    assert (limits.boot_deadline_s, limits.stalled_after_s) == (240, 360)
 
 
 @pytest.mark.parametrize(

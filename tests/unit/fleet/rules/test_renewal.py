@@ -4,27 +4,14 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from fleet.config.reading import read_config
 from fleet.rules.renewal import is_renewal_due, outlived
+from tests.unit.fleet.configs import pool_of
 from tests.unit.fleet.facts import AT
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 # A machine needs five minutes to boot, five for its credential, and two to wait for its job.
-(POOL,) = read_config(
-    """
-[gitlab]
-url = "https://gitlab.example.com"
-runners_in = "group:42"
-[pools.docker]
-backend = "lambda"
-tags = ["docker"]
-ceiling = 1
-max_job_time = "11m"
-boot_deadline = "5m"
-wait_timeout = "2m"
-"""
-).pools
+POOL = pool_of("lambda", max_job_time="11m", boot_deadline="5m", wait_timeout="2m")
 
 
 @pytest.mark.parametrize(
