@@ -39,23 +39,19 @@ def jobs(table: FakeTable) -> JobRows:
 class TestRetries:
     """At most one for a job, ever."""
 
-    def test_is_claimed_once(self, jobs: JobRows) -> None:
-        assert [jobs.retries.claim(INTENT, at=AT) for _ in range(2)] == [True, False]
-        jobs.retries.settle(INTENT.job)
-        assert not jobs.retries.claim(INTENT, at=later(60))
-        assert jobs.retries.due(before=EVER) == []
-
-    def test_is_not_claimed_for_a_job_that_nobody_knows(
+    def test_is_claimed_once_and_does_not_touch_the_job(
         self, jobs: JobRows, table: FakeTable
     ) -> None:
+        assert [jobs.retries.claim(INTENT, at=AT) for _ in range(2)] == [True, False]
+        assert jobs.job(key(1)) == job(1)
+        assert len(jobs.waiting_in("docker")) == 3
+        forgotten = table.items[f"job#{key(1)}", "retry"]["ttl"]
+        assert forgotten == int(later(86_400).timestamp()), "where it was not carried out"
+
+    def test_is_not_claimed_for_a_job_without_a_row(self, jobs: JobRows, table: FakeTable) -> None:
         before = dict(table.items)
         assert not jobs.retries.claim(replace(INTENT, job=key(9)), at=AT)
         assert table.items == before
-
-    def test_a_claim_does_not_touch_the_job(self, jobs: JobRows) -> None:
-        jobs.retries.claim(INTENT, at=AT)
-        assert jobs.job(key(1)) == job(1)
-        assert len(jobs.waiting_in("docker")) == 3
 
     def test_is_due_only_when_it_is_older_oldest_first(self, jobs: JobRows) -> None:
         for n, seconds in ((1, 20.5), (2, 10), (3, 20)):
@@ -67,26 +63,27 @@ class TestRetries:
         assert (due(10), due(10.001), due(20), due(20.25)) == ([], [2], [2], [2, 3])
         assert due(60) == [2, 3, 1]
 
-    def test_that_it_was_cancelled_is_remembered(self, jobs: JobRows) -> None:
+    def test_that_it_was_cancelled_is_remembered_until_it_is_settled(
+        self, jobs: JobRows, table: FakeTable
+    ) -> None:
         jobs.retries.claim(INTENT, at=AT)
         assert jobs.retries.due(before=EVER) == [replace(INTENT, cancelled=False)]
         jobs.retries.note_cancelled(INTENT.job)
         assert jobs.retries.due(before=EVER) == [replace(INTENT, cancelled=True)]
-
-    def test_a_settled_one_does_not_come_back(self, jobs: JobRows, table: FakeTable) -> None:
-        jobs.retries.claim(INTENT, at=AT)
         for _ in range(2):
             jobs.retries.settle(INTENT.job)
         jobs.retries.note_cancelled(INTENT.job)
+        assert not jobs.retries.claim(INTENT, at=later(60))
         assert jobs.retries.due(before=EVER) == []
         assert not any(sk == "retry" for _, sk in table.items)
 
-    def test_one_that_nobody_could_carry_out_is_forgotten_after_a_day(
-        self, jobs: JobRows, table: FakeTable
-    ) -> None:
-        jobs.retries.claim(INTENT, at=AT)
-        item = table.items[f"job#{key(1)}", "retry"]
-        assert item["ttl"] == int(later(86_400).timestamp())
+    def test_of_one_gitlab_is_not_that_of_another(self, jobs: JobRows) -> None:
+        other = JobKey(instance="gitlab.example.org", job_id=1)
+        jobs.route(job(1, key=other), [], at=AT)
+        assert jobs.retries.claim(INTENT, at=AT)
+        assert jobs.retries.claim(replace(INTENT, job=other), at=AT)
+        jobs.retries.settle(INTENT.job)
+        assert [one.job for one in jobs.retries.due(before=EVER)] == [other]
 
 
 class TestFits:
@@ -141,12 +138,3 @@ class TestFits:
         assert jobs.fits.of(instance, 3, "test", at=end - timedelta(seconds=1)).containers == RUBY
         assert jobs.fits.of(instance, 3, "test", at=end) == Fit()
         assert table.items[f"fit#{instance}#3", "test"]["ttl"] == int(end.timestamp())
-
-
-def test_the_retry_of_one_gitlab_is_not_that_of_another(jobs: JobRows) -> None:
-    other = JobKey(instance="gitlab.example.org", job_id=1)
-    jobs.route(job(1, key=other), [], at=AT)
-    assert jobs.retries.claim(INTENT, at=AT)
-    assert jobs.retries.claim(replace(INTENT, job=other), at=AT)
-    jobs.retries.settle(INTENT.job)
-    assert [one.job for one in jobs.retries.due(before=EVER)] == [other]

@@ -23,7 +23,7 @@ from fleet.config.secret_words import is_named_secret, looks_secret
         "postgres://app:s3cr3t@db:5432/app",
     ],
 )
-def test_looks_secret(text: str) -> None:
+def test_what_looks_like_a_secret(text: str) -> None:
     assert looks_secret(text)
 
 
