@@ -1,11 +1,12 @@
 """Configurations with one pool, from the few keys that a test is about."""
 
 import json
+from typing import Any
 
 from fleet.config.reading import FleetConfig, PoolConfig, read_config
 
 
-def config_of(backend: str, *, gitlab: str = "", **keys: object) -> FleetConfig:
+def config_of(backend: str, *, gitlab: str = "", **keys: Any) -> FleetConfig:
     """One with the pool `docker`. `gitlab`: a line of that table; `idle__count` is `idle.count`."""
     pool = {"backend": backend, "tags": ["docker"], "ceiling": 5} | keys
     lines = [f"{key.replace('__', '.')} = {json.dumps(value)}" for key, value in pool.items()]
@@ -14,6 +15,6 @@ def config_of(backend: str, *, gitlab: str = "", **keys: object) -> FleetConfig:
     return read_config(text, backends=("ec2", "lambda", "tests"))
 
 
-def pool_of(backend: str, **keys: object) -> PoolConfig:
+def pool_of(backend: str, **keys: Any) -> PoolConfig:
     """Its pool."""
     return config_of(backend, **keys).pools[0]

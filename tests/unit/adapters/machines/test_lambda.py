@@ -20,7 +20,7 @@ ORDER = LaunchOrder(
 )
 
 
-def pool(**keys: object) -> PoolConfig:
+def pool(**keys: Any) -> PoolConfig:
     return pool_of("lambda", size="2GB", **keys)
 
 
