@@ -60,7 +60,7 @@ def test_no_case_is_lost_on_the_way() -> None:
     assert len(CASES) == len(re.findall(r"(?m)^(?:===|\+\+\+) ", WRITTEN))
 
 
-GOOD = (Path(__file__).parents[3] / "fleet.toml").read_text(encoding="utf-8")
+GOOD = whole('{project}\n{docker}\nidle = { count = 1 }  # warm\n{node}\noverflow = "docker"')
 PIECES = ["", *'"]{=\n#0é\r\\', "true", "[x]", "[[pools]]", "1.5"]
 
 

@@ -1,7 +1,5 @@
 """Other programs' files, given as `fleet.toml`: one line that says what they are."""
 
-from pathlib import Path
-
 import pytest
 
 from fleet.config.reading import ConfigError, read_config
@@ -99,8 +97,3 @@ def test_a_mistake_in_a_fleet_file_is_named(text: str, line: int, says: str) -> 
         read_config(text)
     problems = [str(problem) for problem in caught.value.problems]
     assert any(f"line {line}: " in text and says in text for text in problems), problems
-
-
-def test_the_fleet_s_own_file_is_no_other_s() -> None:
-    own = Path(__file__).parents[4] / "fleet.toml"
-    assert read_config(own.read_text(encoding="utf-8")).pools

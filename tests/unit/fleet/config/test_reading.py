@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,16 +22,6 @@ def config(*pools: str, gitlab: str = GITLAB) -> FleetConfig:
 
 def pool(keys: str, backend: str = EC2) -> PoolConfig:
     return config(f'p]\n{backend}tags = ["a"]\n{keys}').pools[0]
-
-
-def test_the_sample_file_is_good() -> None:
-    sample = Path(__file__).parents[4] / "fleet.toml"
-    read = read_config(sample.read_text(encoding="utf-8"))
-    docker, node = read.pools
-    assert (docker.name, docker.backend, docker.tags) == ("docker", "ec2", ("ec2", "docker"))
-    assert docker.docker.socket is False
-    assert (node.name, node.backend, node.tags) == ("node", "lambda", ("lambda", "node"))
-    assert (node.size, node.overflow, read.warnings) == ("4GB", None, ())
 
 
 @pytest.mark.parametrize(
