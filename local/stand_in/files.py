@@ -5,7 +5,6 @@ import os
 import re
 import stat
 import subprocess
-import time
 import zipfile
 from collections.abc import Iterable
 from typing import IO
@@ -48,12 +47,13 @@ def untracked(root: str) -> set[str]:
 
 def write_zip(target: IO[bytes] | str, root: str, paths: Iterable[str]) -> None:
     """Pack files, folders and symbolic links with their modes."""
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+    # A file may be older than a zip's first year, 1980.
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
         for path in sorted(paths):
             full = os.path.join(root, path)
             status = os.lstat(full)
             if stat.S_ISLNK(status.st_mode):
-                entry = zipfile.ZipInfo(path, time.localtime(status.st_mtime)[:6])
+                entry = zipfile.ZipInfo(path)
                 entry.external_attr = status.st_mode << 16
                 archive.writestr(entry, os.readlink(full))
             elif stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):

@@ -735,6 +735,7 @@ def test_artifacts_go_up_in_their_format(coordinator: Coordinator, start: Start)
     script = (
         "mkdir -p out/deep; echo a > out/a.txt; chmod 755 out/a.txt; ln -s nowhere out/link",
         "echo b > out/deep/b.log; echo '<testsuite/>' > report.xml",
+        "touch -h -d 1970-01-02 out/a.txt out/link",
     )
     report = archive(paths=["report.xml"], expire_in=None)
     artifacts = [
