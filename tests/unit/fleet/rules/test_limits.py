@@ -16,10 +16,10 @@ from tests.unit.fleet.facts import AT
     ("settings", "at_most"),
     [
         pytest.param("", 100, id="a third of the usual 300 calls"),
-        pytest.param("calls_per_minute = 900", 300, id="more calls, more machines"),
-        pytest.param("calls_per_minute = 2000", 400, id="no call launches more than 400"),
+        pytest.param("calls_per_minute = 360", 120, id="more calls, more machines"),
+        pytest.param("calls_per_minute = 2000", 125, id="as many as a partition takes"),
         pytest.param("calls_per_minute = 10", 3, id="a small budget"),
-        pytest.param('credentials = "shared"', 400, id="no record, no call"),
+        pytest.param('credentials = "shared"', 125, id="no record, no call"),
     ],
 )
 def test_a_launch_is_as_large_as_the_calls_for_its_records_allow(
