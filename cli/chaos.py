@@ -121,17 +121,18 @@ def _table(lines: tuple[Line, ...]) -> Table:
     for name in ("leaked", "stuck", cell("killed", "busy"), "seed"):
         table.add_column(name, justify="right", no_wrap=True)
     for line in lines:
+        total = line.total
         table.add_row(
-            line.fault,
+            total.fault,
             f"{line.struck}/{line.runs}",
-            str(line.jobs),
-            str(line.finished),
-            f"{line.longest_wait_s:.1f} s",
-            str(line.launched),
-            f"{line.surplus_machine_s:.0f} s",
-            *(_zero(count) for count in (line.leaked, line.stuck, line.killed_busy)),
-            str(line.seed),
-            style=None if line.ok else "red",
+            str(total.jobs),
+            str(total.finished),
+            f"{total.longest_wait_s:.1f} s",
+            str(total.launched),
+            f"{total.surplus_machine_s:.0f} s",
+            *(_zero(count) for count in (total.leaked, total.stuck, total.killed_busy)),
+            str(total.seed),
+            style=None if total.ok else "red",
         )
     return table
 

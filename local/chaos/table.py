@@ -1,28 +1,20 @@
 """Many runs as one line per fault."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from local.chaos.judge import Row
+
+_SUMMED = ("jobs", "finished", "launched", "surplus_machine_s", "stuck", "leaked", "killed_busy")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """All runs of one fault together; `seed` is the one to look at again: the worst."""
+    """All runs of one fault together."""
 
-    fault: str
     runs: int
     struck: int  # runs in which the fault took effect
-    jobs: int
-    finished: int
-    longest_wait_s: float
-    launched: int
-    surplus_machine_s: float
-    stuck: int
-    leaked: int
-    killed_busy: int
-    seed: int
-    ok: bool
+    total: Row  # the worst run, to be looked at again by its seed, with the numbers of all
 
 
 def by_fault(rows: Iterable[Row]) -> tuple[Line, ...]:
@@ -30,23 +22,12 @@ def by_fault(rows: Iterable[Row]) -> tuple[Line, ...]:
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(row.fault, []).append(row)
-    return tuple(_line(fault, alike) for fault, alike in groups.items())
+    return tuple(_line(alike) for alike in groups.values())
 
 
-def _line(fault: str, rows: list[Row]) -> Line:
+def _line(rows: list[Row]) -> Line:
     worst = max(rows, key=lambda row: (not row.ok, row.longest_wait_s))
-    return Line(
-        fault=fault,
-        runs=len(rows),
-        struck=sum(row.injected > 0 for row in rows),
-        jobs=sum(row.jobs for row in rows),
-        finished=sum(row.finished for row in rows),
-        longest_wait_s=max(row.longest_wait_s for row in rows),
-        launched=sum(row.launched for row in rows),
-        surplus_machine_s=round(sum(row.surplus_machine_s for row in rows), 1),
-        stuck=sum(row.stuck for row in rows),
-        leaked=sum(row.leaked for row in rows),
-        killed_busy=sum(row.killed_busy for row in rows),
-        seed=worst.seed,
-        ok=all(row.ok for row in rows),
-    )
+    longest_wait_s = max(row.longest_wait_s for row in rows)
+    sums = {name: sum(getattr(row, name) for row in rows) for name in _SUMMED}
+    total = replace(worst, longest_wait_s=longest_wait_s, **sums)
+    return Line(runs=len(rows), struck=sum(row.injected > 0 for row in rows), total=total)
