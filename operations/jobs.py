@@ -89,7 +89,7 @@ def list_jobs(deployed: Deployed, asked: JobsAsked) -> JobsView:
 def _with_starts(
     deployed: Deployed, lines: Sequence[ListedJob], running: Mapping[int, Job], at: datetime
 ) -> tuple[ListedJob, ...]:
-    """The lines, with how long the jobs that run waited and run: the index has no start."""
+    """The lines, with the runner of each job that runs, and its times: the index has neither."""
     asked = [running[line.job_id].key for line in lines if line.job_id in running]
     rows = {key.job_id: row for key, row in deployed.jobs.rows(asked).items()} if asked else {}
     return tuple(_with_start(line, rows.get(line.job_id), at) for line in lines)
@@ -99,7 +99,8 @@ def _with_start(line: ListedJob, row: JobRow | None, at: datetime) -> ListedJob:
     if row is None or row.started_at is None:
         return line
     waited_s = seconds_between(row.job.pending_at, row.started_at)
-    return replace(line, waited_s=waited_s, ran_s=seconds_between(row.started_at, at))
+    ran_s = seconds_between(row.started_at, at)
+    return replace(line, waited_s=waited_s, ran_s=ran_s, runner_id=row.job.runner_id)
 
 
 def line_of_run(run: PastRun) -> ListedJob:

@@ -41,7 +41,8 @@ def machine_log(deployed: Deployed, runner_id: str, says: MachineSays) -> Iterat
     try:
         text = says(runner.machine_id, runner.launched_at, min(at, runner.expires_at + LATE))
     except FleetError as error:
-        text = f"{NOT_THERE}: {error}"
+        call, code = error.facts.get("call"), error.facts.get("code")
+        text = f"{NOT_THERE}: {f'AWS answers {call} with {code}' if code else error}"
     yield from (text or NOT_THERE).splitlines()
 
 

@@ -118,13 +118,13 @@ def test_which_jobs_are_listed(asked: dict[str, Any], numbers: list[int]) -> Non
 def test_a_job_that_runs_is_listed_once() -> None:
     stack = at_work()
     job = stack.job(71)
-    stack.advance(job, "running", at=AT, started_at=ago(20))
+    stack.advance(job, "running", at=AT, started_at=ago(20), runner_id="rf-docker-9")
     period = read_period("1h", AT)
     stack.clock.go(0.5)  # reading takes a while
     view = list_jobs(stack.deployed, JobsAsked(period=period))
     (line,) = [line for line in view.jobs if line.job_id == 71]
     assert line.status == JobStatus.RUNNING.name.lower()
-    assert (line.waited_s, line.ran_s) == (40, 20.5)
+    assert (line.waited_s, line.ran_s, line.runner_id) == (40, 20.5, "rf-docker-9")
 
 
 @pytest.mark.parametrize("by", By)

@@ -52,12 +52,19 @@ def test_an_ended_runners_steps_are_those_of_its_jobs_history() -> None:
     assert lines[-1] == "Linux boots"
 
 
-def test_what_the_cloud_refuses_is_a_line() -> None:
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({}, ": no such instance"),
+        ({"call": "ec2.Get", "code": "Gone"}, "answers ec2.Get with Gone"),
+    ],
+)
+def test_what_the_cloud_refuses_is_a_line(facts: dict[str, str], words: str) -> None:
     def refuses(*_: object) -> str:
-        raise Refused("no such instance")
+        raise Refused("no such instance", **facts)
 
     lines = list(machine_log(at_work().deployed, NAME, refuses))
-    assert "no such instance" in lines[-1]
+    assert lines[-1].endswith(words)
 
 
 def test_an_unknown_runner_is_refused() -> None:
