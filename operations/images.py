@@ -21,8 +21,12 @@ from operations.stacks import outputs_of, parameters_of
 
 EVERY_S = 5.0
 LAST_LINES = 20
-# What the classic builder and BuildKit write at the head of a step, and at the end of a push.
-_STEP = re.compile(r"Step \d+/\d+ |#\d+ \[|Successfully |ERROR|[0-9a-z_-]+: digest: ")
+# What the classic builder and BuildKit write at the head of a step, and at the end of a push; and
+# the checksum of gitlab-runner, which an operator may hold on to.
+_STEP = re.compile(
+    r"Step \d+/\d+ |#\d+ \[|Successfully |ERROR|[0-9a-z_-]+: digest: "
+    r"|(#\d+ [\d.]+ )?gitlab-runner [\d.]+ for "
+)
 Tell = Callable[[str], None]
 
 

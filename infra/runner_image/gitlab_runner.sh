@@ -56,3 +56,4 @@ echo "$sha256  $1" | sha256sum --check --strict --quiet || fail "its checksum is
 chown root:root "$1"
 chmod 0711 "$1"
 "$1" --version | grep -Eq "^Version: +$GITLAB_RUNNER_VERSION\$" || fail "this is not version $GITLAB_RUNNER_VERSION"
+echo "gitlab-runner $GITLAB_RUNNER_VERSION for $architecture: sha256 $sha256"

@@ -144,6 +144,8 @@ def test_a_release_that_gitlabs_key_has_signed_is_installed(
     assert (done.returncode, done.stderr) == (0, "")
     found = (tmp_path / "runner").stat()
     assert (oct(found.st_mode)[-4:], found.st_uid) == ("0711", 0)
+    assert done.stdout.startswith(f"gitlab-runner {VERSION} for ")
+    assert done.stdout.endswith(f": sha256 {release.checksum}\n")
 
 
 def test_a_checksum_of_the_dockerfile_needs_no_list(release: Release, tmp_path: Path) -> None:

@@ -84,7 +84,8 @@ class FakeRegistry:
 
     def get_log_events(self, **told: Any) -> dict[str, Any]:
         """Two pages of the log, and then its end, as often as it is asked for."""
-        pages = [["Step 1/2 : FROM base", " ---> 0123"], ["Step 2/2 : RUN true", "the end"]]
+        runner = "gitlab-runner 17.9.0 for amd64: sha256 0123"
+        pages = [["Step 1/2 : FROM base", " ---> 0123"], ["Step 2/2 : RUN true", runner, "the end"]]
         at = int(told.get("nextToken", 0))
         lines = pages[at] if at < len(pages) else []
         return {

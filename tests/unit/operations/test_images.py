@@ -56,6 +56,7 @@ def test_every_architecture_builds_its_images_from_the_uploaded_sources() -> Non
     assert aws.objects[bucket, key] == SOURCES.zip()
     assert "arm64: Step 1/2 : FROM base" in told
     assert told.count("x86_64: Step 2/2 : RUN true") == 1
+    assert told.count("x86_64: gitlab-runner 17.9.0 for amd64: sha256 0123") == 1
     assert not [line for line in told if "--->" in line]
 
 
