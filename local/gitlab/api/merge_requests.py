@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from local.gitlab import merge_requests
 from local.gitlab.api.call import READ, WRITE, ApiError, Call, Endpoint, not_found
 from local.gitlab.api.paging import page_of
+from local.gitlab.api.pipelines import pipeline_made
 from local.gitlab.api.views import Json, pipeline_view, user_view
 from local.gitlab.dates import api_date
 from local.gitlab.model import MergeRequest, Project, Role
@@ -170,11 +171,7 @@ async def create_pipeline(call: Call) -> Response:
     if merge_request.state != "opened" or merge_requests.source_sha(merge_request) is None:
         raise ApiError(400, {"base": ["The merge request is not open, or its branch is gone"]})
     pipeline = await merge_requests.start_for(call.world, merge_request, user=call.user)
-    if pipeline is None:
-        raise ApiError(400, {"base": ["Pipeline will not run for the selected trigger."]})
-    if pipeline.yaml_errors:
-        raise ApiError(400, {"base": [pipeline.yaml_errors]})
-    return JSONResponse(pipeline_view(pipeline, call.world), status_code=201)
+    return pipeline_made(pipeline, call)
 
 
 _ALL = "/projects/{project}/merge_requests"

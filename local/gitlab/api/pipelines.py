@@ -81,7 +81,11 @@ async def create_pipeline(call: Call) -> Response:
             variable.key for variable in wanted.variables if variable.variable_type == "file"
         ),
     )
-    pipeline = await start_pipeline(call.world, wish)
+    return pipeline_made(await start_pipeline(call.world, wish), call)
+
+
+def pipeline_made(pipeline: Pipeline | None, call: Call) -> Response:
+    """The answer to a call that made a pipeline. Raises 400 where it made none that runs."""
     if pipeline is None:
         raise ApiError(400, {"base": ["Pipeline will not run for the selected trigger."]})
     if pipeline.yaml_errors:
