@@ -13,12 +13,10 @@ class FakeCipher:
         self.failing: FleetError | None = None  # raised by the next call
 
     def seal(self, text: str, mailbox_id: str) -> str:
-        """The text, sealed for a mailbox."""
         self._may_fail()
         return b64encode(json.dumps([mailbox_id, text]).encode()).decode()
 
     def open(self, sealed: str, mailbox_id: str) -> str:
-        """The text that was sealed for this mailbox."""
         self._may_fail()
         meant_for, text = json.loads(b64decode(sealed))
         if meant_for != mailbox_id:

@@ -25,5 +25,4 @@ __all__ = [
 
 
 def runner_rows(table: FakeTable, instance: str, cipher: FakeCipher | None = None) -> RunnerRows:
-    """Runner rows on a table and its mailboxes."""
     return RunnerRows(table, Mailboxes(table.mail, cipher or FakeCipher()), instance)

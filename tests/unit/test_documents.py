@@ -20,7 +20,6 @@ LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
 
 
 def read(name: str) -> str:
-    """The text of a document."""
     return (ROOT / name).read_text(encoding="utf-8")
 
 

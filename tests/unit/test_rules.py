@@ -97,7 +97,6 @@ class Module:
 
     @property
     def imported(self) -> set[str]:
-        """The top packages that it imports from."""
         return {name.split(".")[0] for name in self.imports}
 
     @property
@@ -108,7 +107,6 @@ class Module:
         return {value for value in values if isinstance(value, str)}
 
     def all(self, *kinds: type[ast.AST]) -> Iterator[Any]:
-        """Every node of these kinds."""
         return (node for node in self.nodes if isinstance(node, kinds))
 
 
@@ -130,7 +128,6 @@ def nodes_of(path: str) -> tuple[ast.AST, ...]:
 
 @cache
 def modules(*folders: str) -> tuple[Module, ...]:
-    """All Python files below these folders."""
     paths = sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
     return tuple(Module(path=path.relative_to(ROOT).as_posix()) for path in paths)
 
@@ -151,7 +148,6 @@ def core() -> tuple[Module, ...]:
 
 
 def of_tests() -> tuple[Module, ...]:
-    """The files of the tests."""
     return modules("tests")
 
 

@@ -21,7 +21,7 @@ from tests.unit.orchestrator.scene import AT, FLEET, INSTANCE, Scene, described
 from tests.unit.orchestrator.test_controls import orders
 from tests.unit.orchestrator.test_placing import late
 from tests.unit.orchestrator.test_watch import hook
-from tests.unit.webhook.deliveries import encoded, with_token
+from tests.unit.webhook.deliveries import with_token
 from tests.unit.webhook.test_app import Bus, Client, world
 
 DECLARED = [
@@ -32,26 +32,9 @@ DECLARED = [
 ]
 
 
-def delivers(*, bus_error: FleetError | None = None, **headers: str) -> None:
-    app = Client(world(bus=Bus(error=bus_error)))
-    app.post("/webhook", content=encoded(), headers=with_token() | headers)
-
-
-def other_webhook() -> None:
-    given = with_token(x_gitlab_event="Push Hook")
-    Client(world()).post("/webhook", content=b"{}", headers=given)
-
-
-def wrong_token() -> None:
-    Client(world()).post("/webhook", content=encoded(), headers=with_token("wrong"))
-
-
-def bus_is_out() -> None:
-    delivers(bus_error=Transient())
-
-
-def job_launched_for() -> None:
-    Scene().launched(1)
+def delivers(*, bus: Bus | None = None, **changed: str) -> None:
+    given = {name.replace("_", "-"): value for name, value in changed.items()}
+    Client(world(bus=bus or Bus())).post(headers=with_token() | given)
 
 
 def waiting_job() -> Scene:
@@ -73,10 +56,6 @@ def warm_machine_fails(*, attempts: int = 2) -> None:
     scene.scale()
     scene.closes(scene.only_runner, Reason.BOOT_DEADLINE)
     scene.scale()
-
-
-def warm_launches_stop() -> None:
-    warm_machine_fails(attempts=1)
 
 
 def person_ends_a_runner() -> None:
@@ -125,10 +104,6 @@ def runner_closes(*, failing: FleetError | None = None) -> None:
     scene.closes(runner, Reason.FINISHED)
 
 
-def runner_does_not_close() -> None:
-    runner_closes(failing=Transient())
-
-
 def lost_before_its_job() -> Scene:
     scene = Scene()
     (runner,) = scene.launched(1)
@@ -143,10 +118,6 @@ def demand_is_not_sent() -> None:
     scene = lost_before_its_job()
     machine_id = scene.only_runner.machine_id or ""
     scene.settle_machine("EC2 Instance State-change Notification", machine_id)
-
-
-def demand_is_not_sent_by_the_sweep() -> None:
-    lost_before_its_job().sweep()
 
 
 def nonsense_report() -> None:
@@ -192,24 +163,17 @@ def hook_is_deleted() -> None:
     scene.reconcile()
 
 
-def token_is_refused() -> Callable[[], None]:
+def token_is_refused(*, cured: bool = False) -> None:
     scene = Scene()
     watch = TroubleWatch(scene.world.fleet, scene.clock)
     watch.failed("GET /version", "revoked", kind=TOKEN)
-    return lambda: watch.accepted("GET /version")
-
-
-def token_works_again() -> None:
-    token_is_refused()()
+    if cured:
+        watch.accepted("GET /version")
 
 
 def group_has_no_such_project() -> None:
     scene = Scene()
     scene.route(1, hook="group:5@0a0a0a0a")
-
-
-def job_waits_for_a_minute() -> None:
-    waiting_job().reconcile()
 
 
 def ec2_machine_ends() -> None:
@@ -228,18 +192,18 @@ def records_are_not_listed() -> None:
 
 HAPPENS: dict[type, Callable[[], object]] = {
     events.DeliveryAccepted: delivers,
-    events.DeliveryIgnored: other_webhook,
-    events.DeliveryRefused: wrong_token,
-    events.DeliveryNotPublished: bus_is_out,
+    events.DeliveryIgnored: lambda: delivers(x_gitlab_event="Push Hook"),
+    events.DeliveryRefused: lambda: delivers(x_gitlab_token="wrong"),
+    events.DeliveryNotPublished: lambda: delivers(bus=Bus(error=Transient())),
     events.DeliveryOutside: group_has_no_such_project,
     events.JobRouted: waiting_job,
-    events.ScaleDecided: job_launched_for,
+    events.ScaleDecided: lambda: Scene().launched(1),
     events.PoolFailed: pool_fails,
     events.WarmMachineFailed: warm_machine_fails,
-    events.WarmLaunchesStopped: warm_launches_stop,
+    events.WarmLaunchesStopped: lambda: warm_machine_fails(attempts=1),
     events.MachinesUnguarded: timer_is_refused,
     events.MachinesUnplaced: machine_comes_late,
-    events.RunnersLaunched: job_launched_for,
+    events.RunnersLaunched: lambda: Scene().launched(1),
     events.LaunchShort: cloud_has_none,
     events.RunnerNotEquipped: no_credential,
     events.CacheNotGiven: no_cache_keys,
@@ -247,19 +211,19 @@ HAPPENS: dict[type, Callable[[], object]] = {
     events.RunnerClosed: runner_closes,
     events.MachinePaid: ec2_machine_ends,
     events.JobServed: runner_closes,
-    events.PoolMeasured: job_waits_for_a_minute,
-    events.FleetMeasured: job_waits_for_a_minute,
-    events.RunnerNotClosed: runner_does_not_close,
+    events.PoolMeasured: lambda: waiting_job().reconcile(),
+    events.FleetMeasured: lambda: waiting_job().reconcile(),
+    events.RunnerNotClosed: lambda: runner_closes(failing=Transient()),
     events.NotRelaunched: demand_is_not_sent,
     events.RowsUnreadable: nonsense_report,
-    events.SweepSkipped: demand_is_not_sent_by_the_sweep,
+    events.SweepSkipped: lambda: lost_before_its_job().sweep(),
     events.JobGivenUp: last_attempt,
     events.JobRetried: machine_fails_job,
     events.Reconciled: webhook_is_lost,
     events.Swept: stray_machine,
     events.HookUnhealthy: hook_is_deleted,
     events.GitLabUnusable: token_is_refused,
-    events.GitLabUsable: token_works_again,
+    events.GitLabUsable: lambda: token_is_refused(cured=True),
     events.GitLabRefused: records_are_not_listed,
 }
 

@@ -28,7 +28,6 @@ instance_types = ["m7i.large", "m7a.large"]
 
 
 def pool(text: str = POOL) -> PoolConfig:
-    """A pool on EC2."""
     return read_config(text).pools[0]
 
 
@@ -72,7 +71,6 @@ class Cloud:
             self.takes_timer()
 
     def takes_timer(self) -> None:
-        """The expiry timer is taken."""
         self.scheduler.add_response("create_schedule", {"ScheduleArn": "arn"})
 
 

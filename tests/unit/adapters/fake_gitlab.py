@@ -13,8 +13,6 @@ from urllib.parse import parse_qs, urlsplit
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """One request."""
-
     verb: str
     path: str
     query: Mapping[str, list[str]]
@@ -96,8 +94,6 @@ class FakeGitLab:
 
 @contextmanager
 def fake_gitlab() -> Iterator[FakeGitLab]:
-    """A running one."""
-
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         wbufsize = -1  # head and body in one packet: else each answer waits for an ACK

@@ -21,14 +21,11 @@ def job(job_id: int, **facts: Any) -> Job:
 
 
 class Ledger:
-    """The rows, and the table below."""
-
     def __init__(self, table: FakeTable | None = None) -> None:
         self.table = table or FakeTable()
         self.rows = JobRows(self.table)
 
     def route(self, *jobs: Job) -> None:
-        """These wait in their pools."""
         for one in jobs:
             assert self.rows.route(one, [ROUTED], at=AT)
 

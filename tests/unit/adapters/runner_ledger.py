@@ -27,8 +27,6 @@ def place(n: int, **facts: Any) -> Placement:
 
 
 class Ledger:
-    """The rows, and the table below."""
-
     def __init__(self, table: FakeTable | None = None) -> None:
         self.table = table or FakeTable()
         self.rows = runner_rows(self.table, INSTANCE)
@@ -60,7 +58,6 @@ class Ledger:
         return {sk for pk, sk in self.table.mail.items if pk == f"AROA:i-{n}"}
 
     def writes(self, n: int, report: Report, **more: Any) -> None:
-        """The machine of this number writes its report."""
         pk = f"AROA:i-{n}"
         item = {"pk": pk, "sk": "report"} | report.item() | more
         self.table.mail.write(Change(pk=pk, sk="report", put=item))

@@ -16,5 +16,4 @@ def config_of(backend: str, *, gitlab: str = "", **keys: Any) -> FleetConfig:
 
 
 def pool_of(backend: str, **keys: Any) -> PoolConfig:
-    """Its pool."""
     return config_of(backend, **keys).pools[0]

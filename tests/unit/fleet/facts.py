@@ -28,7 +28,6 @@ def ago(seconds: float) -> datetime:
 
 
 def key(job_id: int) -> JobKey:
-    """The key of a job of the one GitLab there is in these tests."""
     return JobKey(instance="gitlab.example.com", job_id=job_id)
 
 

@@ -43,7 +43,6 @@ def past(number: int, *, ended_s: float = 0, **facts: Any) -> PastRun:
 
 
 def jobless(number: int, **facts: Any) -> PastRun:
-    """A machine that had no job."""
     names = ("job_id", "project_id", "outcome", "pending_at", "heard_at", "heard_by", "routed_at")
     none: dict[str, Any] = dict.fromkeys((*names, "taken_at", "finished_at"))
     return past(number, **(none | {"name": "", "project": "", "for_job": None} | facts))

@@ -40,7 +40,6 @@ class World:
         return other
 
     def snapshot(self) -> Snapshot:
-        """What the rules see now."""
         return Snapshot(
             at=self.at,
             pool="docker",
@@ -56,13 +55,11 @@ class World:
         return [one for one in self.backlog.values() if not one.given_up]
 
     def in_state(self, *states: RunnerState) -> list[Runner]:
-        """The runners that are in one of these states."""
         return [one for one in self.runners.values() if one.state in states]
 
     # What GitLab and its users do.
 
     def arrive(self, project: int) -> None:
-        """One more job waits."""
         self.count += 1
         arrived = job(self.count, project=project, pending_at=self.at)
         self.backlog[arrived.key] = arrived

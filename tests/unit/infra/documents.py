@@ -14,7 +14,6 @@ State = dict[str, Any]
 
 @cache
 def template() -> dict[str, Any]:
-    """The composed template."""
     return compose(package.TEMPLATE.read_text())
 
 
@@ -25,7 +24,6 @@ def resources(kind: str = "") -> dict[str, Any]:
 
 
 def properties(name: str) -> dict[str, Any]:
-    """One resource's properties."""
     return dict(template()["Resources"][name]["Properties"])
 
 
@@ -85,6 +83,5 @@ def states(machine: dict[str, Any]) -> Iterator[tuple[str, State]]:
 
 
 def next_of(state: State) -> set[str]:
-    """Where a state may go."""
     rules = [*state.get("Catch", []), *state.get("Choices", []), state]
     return {rule[key] for rule in rules for key in ("Next", "Default") if key in rule}

@@ -112,7 +112,6 @@ def allowing(*actions: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 def allowed_to(role: str) -> set[str]:
-    """Every action of a role."""
     return {action for statement in statements(role) for action in as_list(statement["Action"])}
 
 

@@ -9,8 +9,6 @@ from lambda_runner.handler import handler
 
 
 class Context:
-    """Lambda's context object."""
-
     def get_remaining_time_in_millis(self) -> int:
         """All of Lambda's fifteen minutes."""
         return 900_000

@@ -12,7 +12,6 @@ HOOK = "project:77@1f3a9c2b"
 
 
 def only(**secrets: tuple[str, ...]) -> AllWebhookSecrets:
-    """One webhook and its secrets."""
     return {HOOK: WebhookSecrets(**secrets)}
 
 
@@ -93,7 +92,6 @@ def without(*names: str) -> bytes:
 
 
 def encoded(**changes: Any) -> bytes:
-    """The bytes of `job_hook`."""
     return json.dumps(job_hook(**changes)).encode()
 
 
@@ -113,7 +111,6 @@ def headers(**changes: str | None) -> dict[str, str]:
 
 
 def with_token(token: str = TOKEN, **changes: str | None) -> dict[str, str]:
-    """Headers with a secret token."""
     return headers(x_gitlab_token=token, **changes)
 
 
@@ -127,5 +124,4 @@ def signed(
 
 
 def seconds(count: float) -> timedelta:
-    """So many seconds."""
     return timedelta(seconds=count)

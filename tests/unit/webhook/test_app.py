@@ -66,8 +66,6 @@ class Secrets:
 
 @dataclass(eq=False)
 class Bus:
-    """Keeps what is published."""
-
     error: FleetError | None = None
     events: list[JobEvent] = field(default_factory=list)
 
@@ -82,7 +80,6 @@ def world(
     bus: Bus | None = None,
     clock: Callable[[], datetime] = lambda: AT,
 ) -> WebhookWorld:
-    """A world with these secrets and this bus."""
     return WebhookWorld(
         secrets=secrets if isinstance(secrets, Secrets) else Secrets(secrets),
         secret_name="fleet/webhook",
@@ -112,7 +109,6 @@ class Client:
 
 
 def told(reason: str, *, is_accepted: bool = False) -> dict[str, object]:
-    """The body of an answer."""
     return {"accepted": is_accepted, "reason": reason}
 
 
@@ -132,8 +128,6 @@ def lines(capsys: pytest.CaptureFixture[str]) -> Lines:
 
 
 class TestAnswers:
-    """The answers to GitLab's requests."""
-
     @pytest.mark.parametrize("path", ["/webhook", "/"])
     def test_one_delivery_is_one_event_on_the_bus(self, path: str, lines: Lines) -> None:
         bus = Bus()

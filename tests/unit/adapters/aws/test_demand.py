@@ -39,8 +39,6 @@ def received(n: int, times: int = 1) -> Received:
 
 
 class Queue:
-    """A queue and what SQS will answer it."""
-
     def __init__(self, client: Any, script: Stubber) -> None:
         self.script = script
         self.queue = DemandQueue(client, URL, DEAD)

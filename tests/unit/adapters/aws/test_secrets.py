@@ -28,13 +28,10 @@ def only(**secrets: list[str]) -> dict[str, object]:
 
 
 def pool(runner_id: int) -> dict[str, object]:
-    """A pool's token as it is stored."""
     return {"runner_id": runner_id, "token": f"glrt-{runner_id}"}
 
 
 class Kept:
-    """A store, its script and its clock."""
-
     def __init__(self, client: Any, script: Stubber) -> None:
         self.script = script
         self.clock = Clock()

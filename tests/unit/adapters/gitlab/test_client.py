@@ -26,7 +26,7 @@ JOB = {
     "status": "pending",
     "ref": "main",
     "tag": False,
-    "created_at": "2026-08-20T09:15:01.123Z",
+    "created_at": "2026-08-20T11:15:01.123+02:00",
     "started_at": None,
     "finished_at": None,
     "queued_duration": 0.41,

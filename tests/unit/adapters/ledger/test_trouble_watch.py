@@ -47,7 +47,6 @@ class Watched:
         return GitLab(self.fake.url, "glpat-1", budget=budget, witness=watch)
 
     def kinds(self) -> list[str]:
-        """What the ledger has."""
         return [one.kind for one in self.fleet.troubles()]
 
 

@@ -38,7 +38,6 @@ def ago(seconds: float) -> datetime:
 
 
 def key(job_id: int) -> JobKey:
-    """The key of a job."""
     return JobKey(instance="gitlab.example.com", job_id=job_id)
 
 
@@ -112,7 +111,6 @@ def case(
 
 
 def waits(reason: Reason | None, standing: Standing, *advice: Advice, **facts: Any) -> Case:
-    """The case of a job that waits because of this."""
     return case(standing, *advice, of=job(reason=reason), **facts)
 
 
@@ -128,7 +126,6 @@ def strays(its: Runner) -> Case:
 
 
 def given_up(advice: Advice, *steps: Step, **facts: Any) -> Case:
-    """The case of a job whose attempts are used."""
     return case(Standing.GIVEN_UP, advice, of=job(given_up=True), steps=steps, **facts)
 
 
@@ -144,14 +141,12 @@ def gave_up(cause: Reason | None) -> Step:
 
 
 def runs(standing: Standing, *advice: Advice, its: Runner | None = None, **facts: Any) -> Case:
-    """The case of a job that runs, on this runner."""
     says = {"runner": its} if its else {}
     of = job(JobStatus.RUNNING, **{"runner_id": "rf-docker-1"} | facts.pop("of", {}))
     return case(standing, *advice, of=of, runner=its, says=says, **facts)
 
 
 def ended(outcome: str | None, *advice: Advice, its: Runner | None = None, **facts: Any) -> Case:
-    """The case of a job that is over."""
     of = job(JobStatus.FINISHED, outcome=outcome, given_up=True)
     return case(Standing.ENDED, *advice, of=of, runner=its, **facts)
 

@@ -29,7 +29,6 @@ CALLED_OFF: Facts = {"is_called_off": True}
 
 
 def lost(state: RunnerState, since_s: float = 60, *facts: Facts, **more: Any) -> Runner:
-    """A runner that may be lost."""
     every = {name: value for each in (*facts, more) for name, value in each.items()}
     return runner("r", state, since_s=since_s, **every)
 
