@@ -110,8 +110,11 @@ class Engine:
         )
 
     def stop(self) -> None:
-        """End it and its functions; keeps its state if asked to."""
-        self._end(signal.SIGTERM)
+        """End it and its functions; one that keeps its state writes it first.
+
+        Another has nothing to write, and would wait for seconds for clients to hang up.
+        """
+        self._end(signal.SIGTERM if self.options.keep_state else signal.SIGKILL)
 
     def kill(self) -> None:
         """End it as a power cut would: nothing is saved."""

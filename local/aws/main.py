@@ -45,7 +45,7 @@ def _end_with_parent() -> None:
 
     Busy threads may keep an engine from ending by itself, and no other process ends it.
     """
-    sys.stdin.buffer.read()
+    os.read(sys.stdin.fileno(), 1)  # unbuffered: a buffer's lock would break the engine's own end
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(END_WITHIN_S)
     os.killpg(os.getpgrp(), signal.SIGKILL)

@@ -71,7 +71,7 @@ def test_a_signal_while_it_starts_ends_it(tmp_path: Path) -> None:
         thread.join()
     finally:
         signal.signal(signal.SIGALRM, before)
-    assert running(tmp_path) == []
+    wait_until(lambda: not running(tmp_path), timeout_s=5, what="the end of all its processes")
 
 
 def test_it_answers_on_this_machine_only_and_to_credentials_of_the_account(engine: Engine) -> None:
