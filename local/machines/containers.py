@@ -19,6 +19,8 @@ from fleet.errors import Refused, Transient
 from local.aws.engine import ACCOUNT, REGION
 from local.machines.runner_images import BASE_VARIABLE
 
+# An image with apt-get that guests are built on instead of Debian's, such as ubuntu:24.04.
+GUEST_BASE_VARIABLE = "RUNNER_FLEET_GUEST_BASE"
 CONTEXT = Path(__file__).parent / "container"
 REGISTRY_NAME = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
 REGISTRY_IP = "169.254.169.253"
@@ -93,7 +95,7 @@ def build_guest_image(client: docker.DockerClient) -> str:
     with tarfile.open(fileobj=packed, mode="w") as context:
         for path in sorted(CONTEXT.iterdir()):
             context.add(path, path.name)
-    base = os.environ.get(BASE_VARIABLE)
+    base = os.environ.get(GUEST_BASE_VARIABLE) or os.environ.get(BASE_VARIABLE)
     try:
         image, _ = client.images.build(
             fileobj=io.BytesIO(packed.getvalue()),
@@ -104,7 +106,7 @@ def build_guest_image(client: docker.DockerClient) -> str:
             forcerm=True,
         )
     except DockerException as exc:
-        raise Refused(f"the guests' image cannot be built ({exc}): {BASE_VARIABLE}") from exc
+        raise Refused(f"the guests' image cannot be built ({exc}): {GUEST_BASE_VARIABLE}") from exc
     return str(image.id)
 
 

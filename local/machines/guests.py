@@ -21,7 +21,9 @@ from local.machines.imds import ImdsServer
 from local.machines.processes import count_below
 
 AT_ONCE = 12  # boots and ends
-WIPE_WITHIN_S = 60.0  # a container has an engine's images
+WIPE_WITHIN_S = 60.0
+# A container has an engine's images: at load 30 a minute was too short.
+DISK_WITHIN_S = 300.0
 
 __all__ = ["GuestHost", "GuestOptions", "GuestState"]
 
@@ -172,6 +174,6 @@ class GuestHost:
         self._imds.remove(guest.instance_id)
         remove_tree(guest.home, within_s=WIPE_WITHIN_S)
         if self._options.containers:
-            remove_tree(self._options.disk(guest.instance_id), within_s=WIPE_WITHIN_S)
+            remove_tree(self._options.disk(guest.instance_id), within_s=DISK_WITHIN_S)
         with self._lock:
             self._guests.pop(guest.instance_id, None)
