@@ -160,3 +160,8 @@ def test_every_command_prints_json_for_programs() -> None:
     assert [hop["hop"] for hop in told["waits"]["lines"][0]["hops"]] == [
         *("webhook", "route", "launch", "boot", "take")
     ]
+
+
+def test_yesterdays_jobs_are_neither_todays_nor_open_ones() -> None:
+    view = list_jobs(at_work().deployed, JobsAsked(period=read_period("yesterday", AT)))
+    assert [job.job_id for job in view.jobs] == [3]

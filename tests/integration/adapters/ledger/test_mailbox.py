@@ -11,12 +11,10 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from adapters.aws.cipher import KmsCipher
 from adapters.ledger.mailbox import Mailbox
-from fleet.errors import Refused
 from fleet.machine.mailbox import Credential, MachineState, Order, Report
 from fleet.steps import Outcome, Step, StepName
 from local.aws.engine import Engine
 from local.aws.stack import Stack
-from tests.integration.conftest import Role
 
 AT = datetime(2026, 8, 20, 9, 15, tzinfo=UTC)
 CREDENTIAL = Credential(
@@ -142,20 +140,3 @@ def test_an_order_is_read(ledger: Ledger) -> None:
     order = Order(reason="surplus", at=AT)
     ledger.put(order.item(ledger.machine, expires_at=AT + timedelta(hours=1)))
     assert ledger.mailbox.order() == order
-
-
-def test_a_machine_reaches_its_own_mailbox_and_no_other(engine: Engine, stack: Stack) -> None:
-    """The role's policy is enforced: the mailbox is the session's own user id."""
-    ledger = Ledger(engine, stack)
-    role = Role(engine, stack.machine_role, ledger.machine.partition(":")[2])
-    client, kms = role.client("dynamodb"), role.client("kms")
-    cipher = KmsCipher(kms, stack.mailbox_key)
-    own = Mailbox(client, stack.mailbox_table, ledger.machine, cipher)
-    ledger.put(CREDENTIAL.item(ledger.machine, ledger.cipher))
-    assert own.try_take_credential() == CREDENTIAL
-    own.report(IDLE)
-    assert own.order() is None
-    other = Mailbox(client, stack.mailbox_table, f"{stack.machine_role_id}:i-other", cipher)
-    for forbidden in (other.try_take_credential, other.order, lambda: other.report(IDLE)):
-        with pytest.raises(Refused, match="AccessDenied"):
-            forbidden()
