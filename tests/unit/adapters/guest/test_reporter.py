@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -38,6 +39,11 @@ class FakePost:
 
     def order(self) -> Order | None:
         return self.waiting
+
+    @property
+    def steps(self) -> list[tuple[StepName, int | None, str | None]]:
+        """What was sent, in order."""
+        return [(s.name, s.job_id, s.detail) for report in self.reports for s in report.steps]
 
     def wait_for(self, more: int) -> None:
         """Return after so many more reports."""
@@ -78,7 +84,7 @@ def test_a_heartbeat_repeats_the_state_without_the_steps() -> None:
         post.wait_until(lambda: len(post.reports) > 3)
     states = {report.state for report in post.reports[1:]}
     assert states == {MachineState.IDLE}
-    assert [step.name for report in post.reports for step in report.steps] == [StepName.JOB_TAKEN]
+    assert post.steps == [(StepName.JOB_TAKEN, 42, None)]
 
 
 @pytest.mark.parametrize("error", [Transient(), Refused()])
@@ -91,8 +97,7 @@ def test_failed_steps_are_sent_again_in_order(error: FleetError) -> None:
         telling.tell(TAKEN, status=IDLE)
         post.failing = None
         post.wait_until(lambda: bool(post.reports))
-    sent = [step.name for report in post.reports for step in report.steps]
-    assert sent == [StepName.CALLED_HOME, StepName.JOB_TAKEN]
+    assert [name for name, *_ in post.steps] == [StepName.CALLED_HOME, StepName.JOB_TAKEN]
 
 
 def test_an_order_is_heard_with_the_next_heartbeat_and_stands() -> None:
@@ -114,8 +119,7 @@ def test_a_step_alone_keeps_the_status() -> None:
         telling.tell(status=IDLE)
         telling.step(StepName.SPOT_NOTICE, detail="terminate")
         assert telling.status == IDLE
-    sent = [step for report in post.reports for step in report.steps]
-    assert [(step.name, step.detail) for step in sent] == [(StepName.SPOT_NOTICE, "terminate")]
+    assert post.steps == [(StepName.SPOT_NOTICE, None, "terminate")]
     assert post.reports[-1].state is MachineState.IDLE
 
 
@@ -137,7 +141,7 @@ def test_sent_steps_are_not_repeated_when_the_order_fails() -> None:
         telling.tell(TAKEN, status=IDLE)
         post.wait_until(lambda: len(post.reports) > 2)
         assert not telling.ordered
-    assert [step.name for report in post.reports for step in report.steps] == [StepName.JOB_TAKEN]
+    assert post.steps == [(StepName.JOB_TAKEN, 42, None)]
 
 
 def test_the_last_report_asks_for_no_order_and_is_sent_once() -> None:
@@ -175,27 +179,16 @@ def test_the_last_step_is_sent_when_the_work_raises() -> None:
 
     with pytest.raises(KeyError):
         work()
-    (step,) = [step for report in post.reports for step in report.steps]
-    assert (step.name, step.job_id, step.detail) == (StepName.STOPPED, 7, "why")
+    assert post.steps == [(StepName.STOPPED, 7, "why")]
 
 
 def test_the_last_report_has_the_whole_status_and_the_last_step() -> None:
     post = FakePost()
-    status = MachineStatus(
-        state=MachineState.DONE,
-        runner_id="rf-1",
-        job_id=7,
-        outcome=Outcome.FAILED,
-        detail="exit status 3",
-    )
+    ended: dict[str, Any] = {"job_id": 7, "outcome": Outcome.FAILED, "detail": "exit status 3"}
     with reporter(post) as telling:
-        telling.tell(Undated(name=StepName.ENDED), status=status)
-    assert [s.name for r in post.reports for s in r.steps] == [StepName.ENDED]
+        done = replace(IDLE, state=MachineState.DONE, **ended)
+        telling.tell(Undated(name=StepName.ENDED), status=done)
+    assert [name for name, *_ in post.steps] == [StepName.ENDED]
     assert replace(post.reports[-1], steps=()) == Report(
-        heartbeat_at=AT,
-        state=MachineState.DONE,
-        runner_id="rf-1",
-        job_id=7,
-        outcome=Outcome.FAILED,
-        detail="exit status 3",
+        heartbeat_at=AT, state=MachineState.DONE, runner_id="rf-1", **ended
     )
