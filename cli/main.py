@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli.commands import PROGRAM, called, use_laptop, use_stack
+from cli.commands import PROGRAM, as_called, called, use_laptop, use_stack
 from cli.failures import error_lines
 from cli.lines import say
 
@@ -123,10 +123,18 @@ def load(name: str) -> Any:
     module, _, attribute = COMMANDS[name][0].partition(":")
     command = getattr(import_module(module), attribute)
     if isinstance(command, typer.Typer):
-        return typer.main.get_group(command)
+        return _with_help(typer.main.get_group(command))
     alone = typer.Typer(add_completion=False)
     alone.command(name)(command)
-    return typer.main.get_command(alone)
+    return _with_help(typer.main.get_command(alone))
+
+
+def _with_help(command: Any) -> Any:
+    """The command, whose examples and those of its sub-commands can be called as they stand."""
+    command.help = as_called(command.help or "")
+    for inner in getattr(command, "commands", {}).values():
+        _with_help(inner)
+    return command
 
 
 app = typer.Typer(

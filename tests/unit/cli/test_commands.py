@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from cli.commands import CALLED_VARIABLE, as_called, called, use_laptop, use_stack
-from cli.main import COMMANDS
+from cli.main import COMMANDS, app
 
 GROUPS = {"image", "job", "local", "pool", "runner", "token", "webhook"}
 
@@ -78,3 +79,14 @@ def test_a_command_stays_on_the_laptop_of_the_invocation(text: str, expected: st
     assert as_called(text) == as_called(as_called(text)) == expected
     use_laptop(False)
     assert as_called(text) == text
+
+
+@pytest.mark.parametrize("command", [["status"], ["webhook", "test"]])
+def test_help_can_be_called_as_it_stands(
+    monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.setenv(CALLED_VARIABLE, "./runner-fleet")
+    shown = CliRunner().invoke(app, [*command, "--help"], prog_name="runner-fleet").stdout
+    name = f"./runner-fleet {' '.join(command)}"
+    assert f"Usage: {name}" in shown
+    assert f"Example: {name}" in shown
