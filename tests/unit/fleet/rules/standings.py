@@ -110,6 +110,11 @@ def case(
     )
 
 
+def unrouted(reason: Reason, advice: Advice) -> Case:
+    of = job(pool=None, reason=reason)
+    return case(Standing.NO_POOL, advice, of=of, says={"reason": reason})
+
+
 def waits(reason: Reason | None, standing: Standing, *advice: Advice, **facts: Any) -> Case:
     return case(standing, *advice, of=job(reason=reason), **facts)
 
@@ -180,30 +185,10 @@ SILENT, HEARD = (
 CASES: dict[str, Case] = {
     "created": case(Standing.CREATED, of=job(JobStatus.CREATED, given_up=True)),
     # Without a pool
-    "no pool": case(
-        Standing.NO_POOL,
-        Advice.CORRECT_TAGS,
-        of=job(pool=None, reason=Reason.NO_POOL),
-        says={"reason": Reason.NO_POOL},
-    ),
-    "untagged": case(
-        Standing.NO_POOL,
-        Advice.CORRECT_TAGS,
-        of=job(pool=None, reason=Reason.UNTAGGED),
-        says={"reason": Reason.UNTAGGED},
-    ),
-    "unprotected": case(
-        Standing.NO_POOL,
-        Advice.PROTECT_REF,
-        of=job(pool=None, reason=Reason.UNPROTECTED),
-        says={"reason": Reason.UNPROTECTED},
-    ),
-    "protection unknown": case(
-        Standing.NO_POOL,
-        Advice.RAISE_ROLE,
-        of=job(pool=None, reason=Reason.PROTECTION_UNKNOWN),
-        says={"reason": Reason.PROTECTION_UNKNOWN},
-    ),
+    "no pool": unrouted(Reason.NO_POOL, Advice.CORRECT_TAGS),
+    "untagged": unrouted(Reason.UNTAGGED, Advice.CORRECT_TAGS),
+    "unprotected": unrouted(Reason.UNPROTECTED, Advice.PROTECT_REF),
+    "protection unknown": unrouted(Reason.PROTECTION_UNKNOWN, Advice.RAISE_ROLE),
     "pool gone": case(Standing.POOL_GONE, Advice.AWAIT_RECONCILE, pool=None),
     # Without a machine
     "just routed": waits(Reason.ROUTED, Standing.ROUTED),
@@ -247,11 +232,7 @@ CASES: dict[str, Case] = {
         Reason.ROUTED, Standing.GITLAB_UNUSABLE, Advice.CURE_TROUBLE, trouble=TROUBLE, hold=HOLD
     ),
     "GitLab unusable, machine bare": waits(
-        Reason.COVERED,
-        Standing.GITLAB_UNUSABLE,
-        Advice.CURE_TROUBLE,
-        trouble=TROUBLE,
-        runner=BARE,
+        Reason.COVERED, Standing.GITLAB_UNUSABLE, Advice.CURE_TROUBLE, trouble=TROUBLE, runner=BARE
     ),
     "GitLab unusable, machine ready": comes(Standing.BOOTED, EQUIPPED, trouble=TROUBLE),
     # With a machine
@@ -285,10 +266,7 @@ CASES: dict[str, Case] = {
         Advice.ALLOW_RUNNER, exited(Outcome.NO_JOB), gave_up(Reason.WENT_UNSERVED)
     ),
     "given up unserved, protected": given_up(
-        Advice.PROTECT_BRANCH,
-        exited(Outcome.NO_JOB),
-        gave_up(Reason.WENT_UNSERVED),
-        pool=PROTECTED,
+        Advice.PROTECT_BRANCH, exited(Outcome.NO_JOB), gave_up(Reason.WENT_UNSERVED), pool=PROTECTED
     ),
     "given up, the last machine failed": given_up(
         Advice.FIX_FAILURE,
