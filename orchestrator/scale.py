@@ -211,7 +211,7 @@ def settle_messages(
         jobs = world.jobs.jobs(message.demand.job for message in ours if message.demand)
         waiting = [message for message in ours if _waits(message, jobs)]
         queue.delete([message for message in messages if message not in waiting])
-        queue.give_back(waiting)
+        queue.postpone(waiting)
         is_any_behind |= any(is_behind(job, listed) for job in jobs.values())
         if len(waiting) == len(messages):
             break

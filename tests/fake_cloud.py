@@ -105,7 +105,7 @@ class FakeQueue(DemandQueue):
         for message in messages:
             self.messages.pop(message.receipt, None)
 
-    def give_back(self, messages: Sequence[Received]) -> None:
+    def postpone(self, messages: Sequence[Received]) -> None:
         for message in messages:
             wait_s = min(LONGEST_DELAY_S, 2 ** min(message.times - 1, 10))
             self.messages[message.receipt].visible_at = self._clock() + timedelta(seconds=wait_s)

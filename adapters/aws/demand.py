@@ -113,7 +113,7 @@ class DemandQueue:
             with aws_call("sqs.DeleteMessageBatch"):
                 self._client.delete_message_batch(QueueUrl=self._url, Entries=batch)  # type: ignore[arg-type]
 
-    def give_back(self, messages: Sequence[Received]) -> None:
+    def postpone(self, messages: Sequence[Received]) -> None:
         """Make messages visible again, each time after twice as long."""
         entries = [
             {

@@ -95,10 +95,10 @@ def test_all_calls_are_for_ten_messages_at_most_and_none_is_no_call(sqs: Queue) 
     sqs.queue.delete([received(n) for n in range(21)])
     hidden = [[message | {"VisibilityTimeout": 1} for message in batch] for batch in named]
     sqs.changes("change_message_visibility_batch", *hidden)
-    sqs.queue.give_back([received(n) for n in range(21)])
+    sqs.queue.postpone([received(n) for n in range(21)])
     sqs.queue.send([])
     sqs.queue.delete([])
-    sqs.queue.give_back([])
+    sqs.queue.postpone([])
 
 
 def test_what_sqs_did_not_take_is_for_a_later_try(sqs: Queue) -> None:
@@ -148,7 +148,7 @@ def test_each_comes_again_after_twice_as_long_and_never_later_than_a_quarter_of_
         for n, wait_s in enumerate(waits.values())
     ]
     sqs.changes("change_message_visibility_batch", hidden)
-    sqs.queue.give_back([received(n, times) for n, times in enumerate(waits)])
+    sqs.queue.postpone([received(n, times) for n, times in enumerate(waits)])
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_messages_in_somebody_s_hands_count_too(
         ("SendMessageBatch", lambda queue: queue.send([demand(1)])),
         ("ReceiveMessage", lambda queue: queue.receive()),
         ("DeleteMessageBatch", lambda queue: queue.delete([received(1)])),
-        ("ChangeMessageVisibilityBatch", lambda queue: queue.give_back([received(1)])),
+        ("ChangeMessageVisibilityBatch", lambda queue: queue.postpone([received(1)])),
         ("GetQueueAttributes", lambda queue: queue.depth()),
     ],
 )
