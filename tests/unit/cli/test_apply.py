@@ -1,5 +1,6 @@
 """`apply` at the command line: which token it uses, what it prints, when it stops."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -173,3 +174,11 @@ class TestPrivateAuthority:
     def test_without_asking_gitlab_the_file_may_be_elsewhere(self, private: Path) -> None:
         (private.parent / "ca.pem").unlink()
         assert AtWork().run("validate", str(private)).exit_code == 0
+
+
+def test_json_is_one_object_with_what_changed(file: Path) -> None:
+    at_work = AtWork()
+    said = json.loads(at_work.run("apply", *GIVEN, "--json", env=TOKEN).stdout)
+    assert said["is_change"]
+    assert said["lines"][-1] == f"version {said['version']} is in force"
+    assert "glpat" not in json.dumps(said)

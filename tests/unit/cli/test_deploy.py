@@ -200,3 +200,11 @@ def test_an_image_that_is_given_is_not_built() -> None:
     given = [f"{name}={FROM_DIGEST}" for name in ("Ec2Image", "Ec2ImageArm64", "LambdaImage")]
     assert run(aws, *(word for one in given for word in ("-p", one))).exit_code == 0
     assert aws.registry.started == []
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["MachineImage=/runner-fleet/image", f"Ec2Image=quay.io/acme/runner@sha256:{'4567' * 16}"],
+)
+def test_an_image_that_is_there_or_of_another_registry_is_taken(given: str) -> None:
+    assert run(FakeAws(), "-p", given).exit_code == 0

@@ -1,5 +1,6 @@
 """`logs` of a runner: its agent's words, then what its cloud kept, live or ended."""
 
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -70,3 +71,11 @@ def test_what_the_cloud_refuses_is_a_line(facts: dict[str, str], words: str) -> 
 def test_an_unknown_runner_is_refused() -> None:
     with pytest.raises(Refused):
         list(machine_log(AtWork().configure().deployed, NAME, says))
+
+
+def test_the_command_prints_no_orders_of_a_terminal() -> None:
+    stack = at_work()
+    deployed = replace(stack.deployed, says=says)
+    result = stack.run_on(deployed, "logs", NAME)
+    assert result.exit_code == 0
+    assert "\x1b" not in result.stdout

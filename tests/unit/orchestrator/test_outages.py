@@ -251,3 +251,17 @@ def test_what_stands_before_gitlab_ends_no_working_machine(status: int, credenti
     scene.world = replace(scene.world, gitlab=scene.gitlab)
     scene.gitlab.change(1, status="success")
     assert scene.sweep().closed == 1  # GitLab's own word, and the machine's silence
+
+
+def test_once_every_place_is_dry_the_round_asks_no_more() -> None:
+    scene = Scene(text=FLEET.replace('"group:42"', '"project"'))
+    spot = CapacityPool(instance_type="m7i.large", subnet="subnet-1", market="spot")
+    scene.backend.places = (spot,)
+    scene.backend.room = 0
+    for job_id in range(1, 6):
+        scene.push(job_id, project_id=6 + job_id)
+        scene.route(job_id)
+    scene.scale()
+    assert len(scene.backend.orders) == 1
+    assert (scene.world.fleet.pool("docker").back_off or {})[str(spot)].failures == 1
+    scene.books_balance()

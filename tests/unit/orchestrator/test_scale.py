@@ -286,3 +286,10 @@ def test_a_dead_letter_stays_as_long_as_its_job_is_given_up() -> None:
         scene.scale()
         scene.clock.go(60)
     assert scene.queue.dead() == 1
+
+
+def test_what_a_machine_took_is_not_waiting_even_before_gitlab_says_so() -> None:
+    scene = Scene()
+    (runner,) = scene.launched(1)
+    scene.reports(runner, MachineState.BUSY, StepName.JOB_TAKEN, job_id=1)
+    assert scene.scale().launched == 0

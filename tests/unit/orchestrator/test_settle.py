@@ -10,6 +10,7 @@ from fleet.machine.mailbox import MachineState
 from fleet.model import JobStatus, RunnerState
 from fleet.reasons import Reason
 from fleet.steps import Outcome, StepName
+from orchestrator.settle import settle
 from tests.fakes import FakeBackend
 from tests.unit.orchestrator.scene import (
     AT,
@@ -249,3 +250,8 @@ def test_an_event_after_a_later_one_is_a_hop_once() -> None:
     ]
     assert scene.steps(1).count("webhook_received") == 3  # of pending, running and success
     assert scene.job(1).outcome == "success"
+
+
+def test_an_event_of_another_kind_is_refused() -> None:
+    with pytest.raises(Refused):
+        settle(Scene().world, {"detail-type": "Object Created", "detail": {}}, round_=0)
