@@ -122,7 +122,7 @@ def test_a_large_push_arrives_whole(site: Site, work: Path) -> None:
 
 def test_a_compressed_fetch_is_understood(site: Site, work: Path) -> None:
     """Git compresses a fetch that names many commits it has."""
-    ours = ["commit refs/heads/ours", "committer D <d@example.com> 1786000000 +0000", "data 1", "x"]
+    ours = ["commit refs/heads/ours", "committer D <d@example.com> 4000000000 +0000", "data 1", "x"]
     stream = "\n".join([*(line for _ in range(80) for line in ours), ""])
     subprocess.run(["git", "fast-import", "--quiet"], cwd=work, input=stream, text=True, check=True)
     url = run_git(work, "remote", "get-url", "origin").stdout.strip()
