@@ -10,6 +10,7 @@ from shutil import which
 
 PROGRAM = DEFAULT_STACK = "runner-fleet"
 STACK_VARIABLE = "RUNNER_FLEET_STACK"
+LAPTOP = Path(".runner-fleet/local")  # where `local up` keeps its files, unless it is told
 CALLED_VARIABLE = "RUNNER_FLEET_CALLED"  # set by the script of a clone
 # The commands that work on a stack and take `--local`, those that do not take it, and the others.
 _OF_A_STACK = (

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import typer
 
+from cli.commands import LAPTOP
 from cli.lines import cut, say
 from fleet.aws_errors import ADVICE_BY_HAND, DENIED
 from fleet.errors import FleetError
@@ -13,6 +14,7 @@ from operations.printable import escaped
 
 # pydantic, with which typer reads values, puts the first before what is wrong; and plainer words.
 _PLAINER = (("Value error, ", ""), ("Input should be", "it must be"))
+_WITHOUT_AWS = frozenset({"NoRegionError", "NoCredentialsError"})
 UNREACHED = "GitLab did not answer: check its address and the network, then run this again"
 # Tokens of GitLab's and webhook secrets, by the letters that they begin with.
 _SECRET = re.compile(r"\b(gl(?:pat|rt|rtr|dt|cbt|soat)-|whsec_)[\w.+/=-]{6,}", re.ASCII)
@@ -61,6 +63,8 @@ def sentence(error: FleetError) -> str:
         return str(error)
     if advice is DENIED and words:
         advice = f"{advice}; {words}"
+    if code in _WITHOUT_AWS and (LAPTOP / "env").exists():
+        advice = f"{advice}; for the laptop that runs here add --local"
     return f"{advice or words} ({call}: {code})"
 
 

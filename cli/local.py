@@ -18,7 +18,7 @@ import typer
 
 from cli.burst import burst
 from cli.chaos import chaos
-from cli.commands import STACK_VARIABLE
+from cli.commands import LAPTOP, STACK_VARIABLE
 from cli.lines import say, say_json
 from cli.machines import MachineForm, Machines, containers
 from cli.options import AsJson, InJson
@@ -48,7 +48,7 @@ Port = Annotated[
     int,
     typer.Option("--gitlab-port", min=0, max=65535, help="Port of GitLab; 0 takes a free one."),
 ]
-HERE = Path(".runner-fleet/local")
+HERE = LAPTOP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,20 +3,18 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from adapters.aws.clients import clients
-from cli.commands import STACK_VARIABLE, use_laptop, use_stack
+from cli.commands import LAPTOP, STACK_VARIABLE, use_laptop, use_stack
 from cli.lines import say_in_json
 from fleet.errors import Refused
 from operations.deployed import Deployed, find
 from operations.explain import JobReference, read_asked
 from operations.periods import SAYS, Period, read_period
 
-LAPTOP = Path(".runner-fleet/local")
 Stack = Annotated[
     str,
     typer.Option("--stack", envvar=STACK_VARIABLE, help="Name of the CloudFormation stack."),

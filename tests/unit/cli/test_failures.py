@@ -3,6 +3,7 @@
 import errno
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from botocore.exceptions import (
 from typer.testing import CliRunner
 
 from adapters.aws.clients import aws_call
-from cli.failures import error_lines
+from cli.failures import error_lines, sentence
 from cli.main import COMMANDS, app, load
 from fleet.aws_errors import ADVICE_BY_HAND
 from fleet.config.reading import ConfigError, read_config
@@ -160,6 +161,16 @@ def test_a_secret_that_another_side_repeats_is_not_printed(
     said: str, shown: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert printed(Refused("refused", said=said), capsys)[1] == f"Error: refused (said={shown})\n"
+
+
+def test_where_a_laptop_runs_a_call_without_aws_is_reminded_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "--local" not in sentence(of_botocore(NoRegionError()))
+    (tmp_path / ".runner-fleet/local").mkdir(parents=True)
+    (tmp_path / ".runner-fleet/local/env").touch()
+    assert "add --local" in sentence(of_botocore(NoRegionError()))
 
 
 @pytest.mark.parametrize(
