@@ -1,6 +1,9 @@
 """One job from credential to goodbye, with a runner that follows the test's script."""
 
 import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +14,7 @@ import pytest
 from adapters.guest.one_job import NOTICES, Workplace, run_one_job
 from adapters.guest.reporter import Reporter
 from adapters.guest.runner_process import BINARY_VARIABLE
+from adapters.guest.usage import Meter
 from fleet.machine.mailbox import CacheBucket, Order
 from fleet.machine.runner_log import RunnerLog
 from fleet.machine.stop import Why
@@ -140,6 +144,44 @@ def test_a_spot_notice_drains_first_and_interrupts_in_time(tmp_path: Path) -> No
     assert end.outcome == "interrupted"
     assert stops(letters) == ["drain: spot_notice", "interrupt: spot_notice"]
     assert NOTICES[Why.SPOT_NOTICE] in (tmp_path / "work/notice").read_text()
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """The job's home on a file system without a free byte."""
+    home = tmp_path / "work"
+    home.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(home)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a disk that is full needs the right to mount one")
+    try:
+        with suppress(OSError), (home / "artifact").open("wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+        yield home
+    finally:
+        subprocess.run(["umount", str(home)], check=True)
+
+
+def test_a_job_that_fills_the_disk_is_followed_to_its_end(full_disk: Path, tmp_path: Path) -> None:
+    letters = Letters()
+    soon = datetime.now(UTC) + timedelta(seconds=47)
+    script = [("on", {"SIGQUIT": [runs.QUITTING]}), ABORTING, runs.STARTED, runs.RECEIVED, LONG]
+    end = run(script, tmp_path, letters, spot_at=lambda: soon, meter=Meter(home=full_disk))
+    assert end.outcome == "interrupted"
+    assert stops(letters) == ["drain: spot_notice", "interrupt: spot_notice"]
+    used = next(step for step in letters.history if step.name == "used")
+    assert "0 bytes of disk left" in (used.detail or "")
+
+
+def test_a_disk_without_room_to_begin_is_the_machines_failure(
+    full_disk: Path, tmp_path: Path
+) -> None:
+    given = replace(credential(JOB, tmp_path), tls_ca="a certificate")
+    with Reporter(Letters(), heartbeat_s=0.05) as reporter:
+        end = run_one_job(given, workplace(tmp_path), reporter)
+    assert (end.outcome, full_disk.exists()) == ("system_failure", True)
+    assert "No space left on device" in (end.detail or "")
 
 
 def test_a_deaf_job_is_killed_and_then_the_runner(tmp_path: Path) -> None:
