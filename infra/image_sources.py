@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 DOCKERFILE = ROOT / "infra" / "runner.Dockerfile"
 PACKAGES = ("adapters", "ec2_runner", "fleet", "lambda_runner")
-LOCKS = ("agent", "sandbox", "tools")
+LOCKS = ("agent", "sandbox", "tools")  # links in a clone; a wheel has the locks themselves
 _GIVEN, _NOTHING_GIVEN = "given/", "given/README"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time that a zip can hold
 
@@ -71,7 +71,7 @@ def image_sources(root: Path = ROOT, *, given: Mapping[str, Path] | None = None)
     folder = root / "infra"
     files = {"Dockerfile": folder / DOCKERFILE.name}
     files |= {f"runner_image/{path.name}": path for path in _files(folder / "runner_image")}
-    files |= {f"requirements/{name}.txt": root / "requirements" / f"{name}.txt" for name in LOCKS}
+    files |= {f"requirements/{name}.txt": folder / f"{name}.txt" for name in LOCKS}
     for package in PACKAGES:
         files |= {str(path.relative_to(root)): path for path in _files(root / package)}
     files |= {f"{_GIVEN}{name}": path for name, path in (given or {}).items()}

@@ -13,6 +13,7 @@ import pytest
 from cli.deploy import packed
 from fleet.errors import Refused
 from infra import package
+from infra.image_sources import image_sources
 from infra.package import ROOT
 
 NOT_SOURCES = shutil.ignore_patterns(
@@ -32,6 +33,9 @@ def test_a_wheel_has_every_file_that_the_command_reads(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         entries = {entry.filename: entry.external_attr >> 16 for entry in archive.infolist()}
+        archive.extractall(tmp_path / "installed")
+    # The images of machines are built from it, and are the clone's.
+    assert image_sources(tmp_path / "installed").digest == image_sources().digest
     for path in (path for folder in READ for path in (ROOT / folder).rglob("*") if path.is_file()):
         name = path.relative_to(ROOT).as_posix()
         if path.suffix in OF_THE_CLONE:
