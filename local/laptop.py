@@ -48,17 +48,6 @@ from operations.executors import EXECUTORS_VARIABLE, refuse_executors
 PROCESSES_HAVE = ("shell",)  # executors of machines that are processes
 ECR_PATH = "runner-fleet/ec2"
 # GET /health as an HTTP API hands it to a function.
-_GET_HEALTH = {"method": "GET", "path": "/health", "sourceIp": "127.0.0.1"}
-HEALTH = json.dumps(
-    {
-        "version": "2.0",
-        "rawPath": "/health",
-        "rawQueryString": "",
-        "headers": {"host": "localhost"},
-        "requestContext": {"http": _GET_HEALTH, "stage": "$default"},
-        "isBase64Encoded": False,
-    }
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,7 +272,6 @@ class Laptop:
             lambda: functions.invoke(
                 FunctionName=f"{name}-settle", Payload=json.dumps(settle).encode()
             ),
-            lambda: functions.invoke(FunctionName=f"{name}-webhook:live", Payload=HEALTH.encode()),
             self.reconcile_now,
         ]
         for call in calls:

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from fleet.config.model import RunnerSize
 from infra import package
-from local.aws.engine import ACCOUNT, REGION, Engine, EngineFailed
+from local.aws.engine import ACCOUNT, REGION, Engine, EngineFailed, wait_until
 
 CODE_BUCKET = "fleet-code"
 RUNNER_SIZES = tuple(size.lower() for size in get_args(RunnerSize))
@@ -132,7 +132,14 @@ def _reasons(cloudformation: Any, name: str) -> str:
 
 
 def _complete(engine: Engine, options: StackOptions, outputs: dict[str, str]) -> None:
-    """Set by API what MiniStack's CloudFormation leaves out: concurrency and time to live."""
+    """Do what MiniStack's CloudFormation leaves out: a version's snapshot is awaited there, too."""
+    webhook = {"FunctionName": f"{options.name}-webhook", "Qualifier": "live"}
+    wait_until(
+        lambda: _state(engine, webhook) == "Active",
+        timeout_s=_DEPLOY_TIMEOUT_S,
+        what="the webhook's version to be active",
+        log=engine.log,
+    )
     for function in ("route", "settle"):
         engine.client("lambda").put_function_concurrency(
             FunctionName=f"{options.name}-{function}",
@@ -143,6 +150,11 @@ def _complete(engine: Engine, options: StackOptions, outputs: dict[str, str]) ->
             TableName=outputs[table],
             TimeToLiveSpecification={"Enabled": True, "AttributeName": "ttl"},
         )
+
+
+def _state(engine: Engine, function: dict[str, str]) -> str:
+    configuration = engine.client("lambda").get_function_configuration(**function)
+    return str(configuration["State"])
 
 
 def _snake(key: str) -> str:
