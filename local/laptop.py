@@ -47,7 +47,6 @@ from operations.executors import EXECUTORS_VARIABLE, refuse_executors
 
 PROCESSES_HAVE = ("shell",)  # executors of machines that are processes
 ECR_PATH = "runner-fleet/ec2"
-# GET /health as an HTTP API hands it to a function.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
