@@ -11,6 +11,13 @@ from cli.main import COMMANDS, app
 GROUPS = {"image", "job", "local", "pool", "runner", "token", "webhook"}
 
 
+@pytest.fixture(autouse=True)
+def _own_invocation() -> None:
+    """Nothing of what another test's invocation in this process was given."""
+    use_stack("")
+    use_laptop(False)
+
+
 @pytest.mark.parametrize(
     ("variable", "program", "expected"),
     [
