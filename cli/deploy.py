@@ -19,13 +19,13 @@ from cli.options import InJson, Region, Stack
 from cli.pairs import read_pair
 from cli.validate import read_file
 from fleet.config.reading import ConfigError
-from fleet.errors import FleetError, Refused
+from fleet.errors import Refused
 from infra import package
 from infra.compiling import python_of
 from operations import images
 from operations.deploy import Deployment, DeployResult, check, deploy as deploy_stack
 from operations.deployed import way_to
-from operations.gitlab_reach import NETWORK, ask_functions, what_to_do
+from operations.gitlab_reach import NETWORK, look_from_functions
 from operations.stacks import parameters_of
 
 Bucket = Annotated[
@@ -109,10 +109,14 @@ def deploy(  # noqa: PLR0913  # a command's parameters are its options
     done = deploy_stack(world.aws, order, code)
     if with_images:
         _bring_images(world, stack, given, BuildChoice(is_here=local))
-    unreached = _ask_from_functions(world, stack, *place) if place else None
+    works, says = True, ""
+    if place:
+        works, says = look_from_functions(world.aws, stack, *place)
+        if works:
+            say(says)
     _show(stack, done)
-    if unreached:
-        raise Refused(unreached)
+    if not works:
+        raise Refused(says)
 
 
 def _gitlab_in(path: Path) -> tuple[str, Way] | None:
@@ -138,20 +142,6 @@ def _ask_from_here(world: DeployWorld, order: Deployment, url: str, way: Way) ->
     if not {**parameters_of(world.aws, order.stack), **order.parameters}.get(NETWORK):
         raise Refused(f"{words}; --no-gitlab deploys all the same")
     say(f"{words}; the functions are asked later, from their network")
-
-
-def _ask_from_functions(world: DeployWorld, stack: str, url: str, way: Way) -> str | None:
-    """Why the fleet cannot work, and what to do, where GitLab does not answer the functions."""
-    try:
-        answer = ask_functions(world.aws, stack, url, way)
-    except FleetError as error:
-        say(f"whether the functions reach GitLab is not known: {error}")
-        return None
-    if not answer.answers:
-        do = what_to_do(parameters_of(world.aws, stack))
-        return f"the functions do not reach GitLab: {answer.says}; {do}"
-    say("the functions reach GitLab")
-    return None
 
 
 def _bring_images(

@@ -48,7 +48,6 @@ Port = Annotated[
     int,
     typer.Option("--gitlab-port", min=0, max=65535, help="Port of GitLab; 0 takes a free one."),
 ]
-HERE = LAPTOP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +64,7 @@ class Up:
 
 @app.command()
 def up(
-    data: Folder = HERE,
+    data: Folder = LAPTOP,
     gitlab_port: Port = 8929,
     machines: Machines = MachineForm.PROCESSES,
     *,
@@ -102,7 +101,7 @@ def up(
 
 
 @app.command()
-def down(data: Folder = HERE, *, as_json: InJson = False) -> None:
+def down(data: Folder = LAPTOP, *, as_json: InJson = False) -> None:
     """End a running laptop, with every process of it.
 
     Example: runner-fleet local down
@@ -126,7 +125,7 @@ def down(data: Folder = HERE, *, as_json: InJson = False) -> None:
 
 
 @app.command()
-def status(data: Folder = HERE, *, as_json: AsJson = False) -> None:
+def status(data: Folder = LAPTOP, *, as_json: AsJson = False) -> None:
     """Print the addresses of a running laptop.
 
     Example: runner-fleet local status
@@ -226,7 +225,7 @@ def _alone(data: Path) -> Iterator[None]:
 
 def _option(data: Path) -> str:
     """The option with which a command reaches this folder's laptop."""
-    return "" if data == HERE else f" --data {shlex.quote(str(data))}"
+    return "" if data == LAPTOP else f" --data {shlex.quote(str(data))}"
 
 
 def _is_held(data: Path) -> bool:

@@ -22,7 +22,7 @@ from cli.options import InJson, Local, Region, Stack, Yes
 from cli.pairs import read_pair
 from cli.validate import File, read_file
 from fleet.config.reading import FleetConfig
-from fleet.errors import FleetError, Refused
+from fleet.errors import Refused
 from fleet.hook_scope import HookScope
 from fleet.job_event import instance_of
 from infra.package import sources_version
@@ -33,7 +33,7 @@ from operations.deploy import Deployment, check, deploy
 from operations.deployed import connect, find, token_in, way_to
 from operations.doctor import Patient, examine
 from operations.first_pipeline import Patience, PipelinePlace, run_pipeline, tested
-from operations.gitlab_reach import ask_functions, what_to_do
+from operations.gitlab_reach import look_from_functions
 from operations.image_ages import kinds_to_build
 from operations.plan import plan_config, plan_stack
 from operations.stacks import parameters_of
@@ -154,15 +154,10 @@ def _deploy(run: _Run) -> Iterator[str]:
     done = deploy(run.aws, order, run.world.pack())
     yield from done.notes
     yield f"{run.stack} is {done.word}"
-    try:
-        answer = ask_functions(run.aws, run.stack, run.config.gitlab.url, run.way)
-    except FleetError as error:
-        yield f"whether the functions reach GitLab is not known: {error}"
-        return
-    if not answer.answers:
-        do = what_to_do(parameters_of(run.aws, run.stack))
-        raise Refused(f"the functions do not reach GitLab: {answer.says}; {do}")
-    yield "the functions reach GitLab"
+    works, says = look_from_functions(run.aws, run.stack, run.config.gitlab.url, run.way)
+    if not works:
+        raise Refused(says)
+    yield says
 
 
 def _has(run: _Run, parameters: dict[str, str]) -> bool:

@@ -68,7 +68,7 @@ def _values(page: Page, name: str) -> dict[str, object]:
     view = picture.view
     if view is None:
         return {"name": name, "pool": None}
-    pool = next((pool for pool in view.pools if pool.name == name), None)
+    pool = next((known for known in view.pools if known.name == name), None)
     if pool is None:
         raise Refused(f"the fleet has no pool {name}")
     lanes = [lane for lane in picture.lanes if lane.machine.pool == name]

@@ -222,7 +222,7 @@ def _in_force(deployed: Deployed) -> tuple[Control, ...]:
 
 def _check_pool(config: FleetConfig, pool: str) -> None:
     if config.pool(pool) is None:
-        names = ", ".join(pool.name for pool in config.pools)
+        names = ", ".join(known.name for known in config.pools)
         raise Refused(f"fleet.toml has no pool {pool}; it has {names}")
 
 

@@ -218,7 +218,7 @@ def _in_aws(order: Removal) -> Iterator[Kind]:
         words="names of machine images",
         find=lambda: _published(order),
         remove=lambda names: _each(
-            names, "ssm.DeleteParameter", lambda one: aws.ssm.delete_parameter(Name=one)
+            names, "ssm.DeleteParameter", lambda name: aws.ssm.delete_parameter(Name=name)
         ),
     )
     yield Kind(
@@ -377,7 +377,7 @@ def _published(order: Removal) -> list[str]:
     names = [published(order.stack, architecture) for architecture in ARCHITECTURES]
     with aws_call("ssm.GetParameters"):
         answer = order.aws.ssm.get_parameters(Names=names)
-    return [one["Name"] for one in answer["Parameters"]]
+    return [parameter["Name"] for parameter in answer["Parameters"]]
 
 
 def _stack_status(order: Removal, name: str) -> str | None:

@@ -7,7 +7,8 @@ from typing import Any
 from adapters.aws.clients import Clients, aws_call, slow
 from adapters.gitlab.client import Way
 from adapters.gitlab.reach import GitLabAnswer
-from fleet.errors import Refused
+from fleet.errors import FleetError, Refused
+from operations.stacks import parameters_of
 
 FUNCTION = "reconcile"
 NETWORK = "FunctionSubnetIds"
@@ -29,6 +30,18 @@ def ask_functions(aws: Clients, stack: str, url: str, way: Way) -> GitLabAnswer:
     if "answers" not in body:
         raise Refused("this stack's functions are older than this command: deploy it again")
     return GitLabAnswer(answers=body["answers"] is True, says=str(body.get("says", "")))
+
+
+def look_from_functions(aws: Clients, stack: str, url: str, way: Way) -> tuple[bool, str]:
+    """Whether the fleet can work, as far as is known, and the sentence that says so or why not."""
+    try:
+        answer = ask_functions(aws, stack, url, way)
+    except FleetError as error:
+        return True, f"whether the functions reach GitLab is not known: {error}"
+    if answer.answers:
+        return True, "the functions reach GitLab"
+    do = what_to_do(parameters_of(aws, stack))
+    return False, f"the functions do not reach GitLab: {answer.says}; {do}"
 
 
 def what_to_do(parameters: Mapping[str, str]) -> str:

@@ -93,7 +93,7 @@ class _Sample:
         try:
             sent, heard_at = self._send(lambda: hooks.test_hook(gitlab, scope, self.hook_id), known)
             if heard_at is None and sent is not None and sent.event not in RULES:
-                former = next((one for one in self._receipts() if one.event in RULES), None)
+                former = next((known for known in self._receipts() if known.event in RULES), None)
                 if former is None:
                     lost = TriedHop(hop=_TO_BUS, result="untried", says=_NO_EVENT)
                     return self._tested(None, (lost, *_untried("route")))
@@ -130,7 +130,7 @@ class _Sample:
             if latest is not None and (latest != before or latest >= asked_at - HEARD_EVERY):
                 return sent, latest
             if known is not None and sent is None:
-                sent = next((one for one in self._receipts() if one.id not in known), None)
+                sent = next((new for new in self._receipts() if new.id not in known), None)
             if sent is not None and sent.event not in RULES:
                 break
             self.world.pause(LOOK_EVERY_S)

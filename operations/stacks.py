@@ -45,7 +45,7 @@ def parameters_of(aws: Clients, name: str) -> dict[str, str]:
     """The parameters of the stack; empty when there is none."""
     stack = find_stack(aws, name)
     given = stack.get("Parameters", []) if stack else []
-    return {one["ParameterKey"]: one.get("ParameterValue", "") for one in given}
+    return {each["ParameterKey"]: each.get("ParameterValue", "") for each in given}
 
 
 def cloudformation_of(aws: Clients) -> "CloudFormationClient":

@@ -137,8 +137,7 @@ def register_once(world: HookWorld, place: Place) -> Registration:
     """
     above = brought_by(world, place)
     if above is not None and not hooks.hooks_at(place.gitlab, place.target):
-        if place.target.scope.kind == "project":
-            _watch(world.rows, place.instance, place.target.scope, at=world.clock())
+        _watch(world.rows, place.instance, place.target.scope, at=world.clock())
         return Registration(own=None, above=above)
     return Registration(own=register(world, place), above=above)
 
@@ -231,13 +230,13 @@ def keep(rows: FleetRows, instance: str, hook: Registered, *, at: datetime) -> N
             registered_at=at,
         )
     )
-    if hook.scope.kind == "project":
-        _watch(rows, instance, hook.scope, at=at)
+    _watch(rows, instance, hook.scope, at=at)
 
 
 def _watch(rows: FleetRows, instance: str, scope: HookScope, *, at: datetime) -> None:
-    """Have reconcile look at the pending jobs of a project."""
-    rows.watch(instance, scope.id, "", at=at)
+    """Have reconcile look at the pending jobs, where it is a project's webhook."""
+    if scope.kind == "project":
+        rows.watch(instance, scope.id, "", at=at)
 
 
 def _missing(row: HookRow) -> HookHealth:

@@ -155,7 +155,7 @@ def is_heard(pid: int, number: signal.Signals) -> bool:
     masks = [_masks(status) for status in Path(f"/proc/{pid}/task").glob("*/status")]
     if not all(mask["SigCgt"] & _bit(number) for mask in masks):
         return False
-    is_go = all(mask["SigCgt"] & _bit(number) for number in _OF_GO for mask in masks)
+    is_go = all(mask["SigCgt"] & _bit(caught) for caught in _OF_GO for mask in masks)
     return not is_go or any(
         mask["SigBlk"] & _bit(signal.SIGUSR1) and not mask["SigBlk"] & _bit(number)
         for mask in masks

@@ -61,7 +61,7 @@ class Partitions:
     def most(self) -> dict[str, float]:
         """The units of the worst second, by place and key."""
         with self._lock:
-            return {f"{place} {one.key}": one.units for place, one in sorted(self._most.items())}
+            return {f"{place} {most.key}": most.units for place, most in sorted(self._most.items())}
 
     def reset(self) -> None:
         """Start anew."""
@@ -76,7 +76,7 @@ def paid(
     """The units of what was written. `times`: what a unit of the table counts."""
     for change in changes:
         table = tables[change.table]
-        sizes = [dynamodb._item_size_bytes(one) for one in (change.before, change.after) if one]
+        sizes = [dynamodb._item_size_bytes(item) for item in (change.before, change.after) if item]
         key = _hash_key(table, change.after) or _hash_key(table, change.before)
         units = times * dynamodb._capacity_kb(max(sizes, default=0))
         yield Paid(place=change.table, key=key, units=units)
@@ -95,9 +95,9 @@ def refused(action: str, asked: bytes) -> Iterator[Paid]:
     request = json.loads(asked)
     units = 2.0 if action == TRANSACTION else 1.0
     parts = request.get("TransactItems") or [{action: request}]
-    for one in (one for part in parts for one in part.values()):
-        item = one.get("Key") or one.get("Item") or {}
-        yield Paid(place=one["TableName"], key=_text(item.get("pk")), units=units)
+    for write in (write for part in parts for write in part.values()):
+        item = write.get("Key") or write.get("Item") or {}
+        yield Paid(place=write["TableName"], key=_text(item.get("pk")), units=units)
 
 
 def _sides(index: Mapping[str, Any], change: Written) -> Iterator[tuple[str, Item, Item]]:
@@ -112,7 +112,7 @@ def _sides(index: Mapping[str, Any], change: Written) -> Iterator[tuple[str, Ite
 
 def _hash_key(schema: Mapping[str, Any], item: Item) -> str:
     """The partition key's value; empty without an item or the attribute."""
-    names = (one["AttributeName"] for one in schema["KeySchema"] if one["KeyType"] == "HASH")
+    names = (part["AttributeName"] for part in schema["KeySchema"] if part["KeyType"] == "HASH")
     return _text((item or {}).get(next(names)))
 
 

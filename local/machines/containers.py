@@ -128,7 +128,7 @@ class ContainerKeeper:
     def __init__(self, park: Park, spec: ContainerSpec) -> None:
         """Start it. Raises `Transient` when the engine does not."""
         spec.console.touch()
-        bridge = next(bridge for bridge in BRIDGES if bridge[:6] != park.gateway[:6])
+        bridge = next(free for free in BRIDGES if free[:6] != park.gateway[:6])
         guest = {
             "GUEST_IMDS": spec.imds,
             "GUEST_REGISTRY": park.registry,

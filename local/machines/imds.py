@@ -114,9 +114,7 @@ class ImdsServer(LoopbackServer):
     def remove(self, instance_id: str) -> None:
         """Stop serving an instance."""
         self._instances.pop(instance_id, None)
-        for address in [
-            address for address, served in self._addresses.items() if served == instance_id
-        ]:
+        for address in [at for at, served in self._addresses.items() if served == instance_id]:
             del self._addresses[address]
 
     def instance_at(self, address: str) -> str:

@@ -11,22 +11,14 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from adapters.aws.cipher import KmsCipher
 from adapters.ledger.mailbox import Mailbox
-from fleet.machine.mailbox import Credential, MachineState, Order, Report
+from fleet.machine.mailbox import MachineState, Order, Report
 from fleet.steps import Outcome, Step, StepName
 from local.aws.engine import Engine
 from local.aws.stack import Stack
+from tests.unit.fleet.facts import credential
 
 AT = datetime(2026, 8, 20, 9, 15, tzinfo=UTC)
-CREDENTIAL = Credential(
-    runner_id="rf-1",
-    pool="docker",
-    url="https://gitlab.example.com",
-    token="glrt-secret",
-    executor="shell",
-    wait_timeout_s=60,
-    expires_at=AT + timedelta(hours=3),
-    name="rf-1",
-)
+CREDENTIAL = credential(expires_at=AT + timedelta(hours=3))
 IDLE = Report(heartbeat_at=AT, state=MachineState.IDLE, runner_id="rf-1")
 numbers = count()
 
