@@ -1,7 +1,5 @@
 """`runner-fleet local burst`: many jobs at once, and what they cost in calls."""
 
-import tempfile
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,7 +8,7 @@ from rich.table import Table
 
 from cli.consoles import beside, cell, console as open_console, verdict
 from cli.lines import say_json
-from cli.signals import cleaning_up
+from cli.signals import cleaning_up, temporary_folder
 from local.burst.result import CEILING, BurstOptions, BurstResult, Progress
 from local.burst.run import burst as run_burst
 
@@ -40,11 +38,11 @@ def burst(
     options = BurstOptions(jobs=jobs, projects=projects, credentials=credentials, ceiling=ceiling)
     with (
         cleaning_up(),
-        tempfile.TemporaryDirectory(prefix="runner-fleet-burst-") as folder,
+        temporary_folder("runner-fleet-burst-") as folder,
         console.status("starting the embedded AWS and the GitLab simulator") as status,
     ):
         result = run_burst(
-            Path(folder), options, on_progress=lambda progress: status.update(_line(progress))
+            folder, options, on_progress=lambda progress: status.update(_line(progress))
         )
     if as_json:
         say_json(result.to_json(), indent=2)

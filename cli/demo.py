@@ -1,8 +1,6 @@
 """`runner-fleet demo`: the main job, end to end, with no AWS account and no GitLab."""
 
-import tempfile
 import time
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,7 +20,7 @@ from cli.consoles import (
 )
 from cli.lines import say_json
 from cli.machines import MachineForm, Machines, containers
-from cli.signals import cleaning_up
+from cli.signals import cleaning_up, temporary_folder
 from cli.status_render import COLOURS
 from local.demo.run import Demo, DemoJob, DemoResult
 from local.laptop import Laptop, LaptopOptions
@@ -39,9 +37,9 @@ def demo(as_json: Json = False, machines: Machines = MachineForm.PROCESSES) -> N
     """
     console = open_console(as_json=as_json)
     began_at = time.monotonic()
-    with cleaning_up(), tempfile.TemporaryDirectory(prefix="runner-fleet-demo-") as folder:
+    with cleaning_up(), temporary_folder("runner-fleet-demo-") as folder:
         with console.status("starting the embedded AWS and the GitLab simulator"):
-            laptop = Laptop(Path(folder), LaptopOptions(containers=containers(machines)))
+            laptop = Laptop(folder, LaptopOptions(containers=containers(machines)))
             laptop.start()
         try:
             result = _run(laptop, console, began_at)

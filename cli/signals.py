@@ -1,8 +1,10 @@
 """Commands that start a whole service end it as well when they are asked to end."""
 
 import signal
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 ENDING = (signal.SIGTERM, signal.SIGHUP)
@@ -20,6 +22,20 @@ def cleaning_up() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """A folder that is removed at the end, with all that this process makes in temporary ones.
+
+    A signal that comes while one of these is removed leaves a part of it.
+    """
+    with tempfile.TemporaryDirectory(prefix=prefix) as folder:
+        before, tempfile.tempdir = tempfile.tempdir, folder
+        try:
+            yield Path(folder)
+        finally:
+            tempfile.tempdir = before
 
 
 def _unwind(number: int, _frame: FrameType | None) -> None:

@@ -1,6 +1,7 @@
 """Hands out runs to workers, each a process with a laptop of its own."""
 
 import json
+import os
 import queue
 import signal
 import subprocess
@@ -99,11 +100,14 @@ class _Clerk:
             return None
 
     def _worker(self) -> subprocess.Popen[str]:
+        beside = self._folder.parent  # what a worker that is cut off leaves goes with this folder
+        beside.mkdir(parents=True, exist_ok=True)
         return subprocess.Popen(
             [
                 *(sys.executable, "-m", "local.chaos.worker", str(self._folder)),
                 *([json.dumps(asdict(self._plan.containers))] if self._plan.containers else []),
             ],
+            env={**os.environ, "TMPDIR": str(beside)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -96,7 +96,8 @@ def push_files(
 
 
 def _commit_and_push(push: _Push, files: Mapping[str, str]) -> str:
-    with tempfile.TemporaryDirectory() as folder:
+    # A git that is killed leaves helpers, which may write there a moment longer.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         work = Path(folder)
         _git(work, "init", "--quiet", "--template=", f"--initial-branch={push.branch}")
         if push.on_top and _git(work, "ls-remote", push.clone_url, f"refs/heads/{push.branch}"):

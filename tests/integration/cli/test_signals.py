@@ -4,11 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from adapters.guest.process_tree import stats
+from cli.signals import temporary_folder
 from tests.integration.runs import eventually
 
 
@@ -23,6 +25,15 @@ def processes_in(folder: Path) -> list[int]:
         if str(folder).encode() in arguments:
             numbers.append(number)
     return numbers
+
+
+def test_what_a_signal_keeps_from_being_removed_goes_at_the_end() -> None:
+    usual = tempfile.gettempdir()
+    with temporary_folder("fleet-") as folder:
+        left = Path(tempfile.mkdtemp())
+        assert left.parent == folder
+    assert not folder.exists()
+    assert tempfile.gettempdir() == usual
 
 
 @pytest.mark.parametrize(
