@@ -39,7 +39,7 @@ class LoopbackServer(Background):
         return f"http://{self._host}:{self._server.server_port}"
 
     def end(self) -> None:
-        """Answer the requests under way, then stop."""
+        """Take no more requests; those under way go on in threads of their own."""
         super().end()
         self._server.shutdown()
         self._server.server_close()

@@ -87,11 +87,15 @@ class LambdaHost(LoopbackServer):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End every sandbox at once."""
+        """End every sandbox at once; nothing of an invocation is left after that."""
         with self._lock:
             self._closed = True
         self.kill_all()
         super().__exit__(kind, error, trace)
+        for _ in range(self._options.concurrency):
+            self._room.acquire()  # each is free when its invocation has removed its files
+        for _ in range(self._options.concurrency):
+            self._room.release()  # those that wait are refused
 
     @property
     def sandboxes(self) -> int:
@@ -125,6 +129,8 @@ class LambdaHost(LoopbackServer):
     def invoke(self, function: str, event: str) -> Answered:
         """Run the function with this event (JSON) to its end, as soon as a sandbox is free."""
         with self._room:
+            if self._closed:
+                return _closed()
             request = str(uuid.uuid4())
             folder = self._options.folder / request
             (folder / "work").mkdir(parents=True)
@@ -153,7 +159,7 @@ class LambdaHost(LoopbackServer):
         )
         with self._lock:
             if self._closed:
-                return failed("Runtime.ExitError", "the host is closed")
+                return _closed()
             keeper = Keeper(kept)
             self._keepers[request] = keeper
             self._events[request] = event
@@ -201,6 +207,10 @@ class _Answerer(Answerer):
         function = self.headers.get("X-Amzn-Lambda-Function-Name", "")
         answer = self.host.invoke(function, event)
         self.answer(answer.status, answer.body.encode(), "application/json")
+
+
+def _closed() -> Answered:
+    return failed("Runtime.ExitError", "the host is closed")
 
 
 def failed(kind: str, message: str) -> Answered:

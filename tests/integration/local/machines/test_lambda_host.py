@@ -1,6 +1,7 @@
 """Functions on the engine that need Docker on AWS: here they run as processes."""
 
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -141,6 +142,11 @@ def test_closing_the_host_ends_its_invocations(shop: Shop) -> None:
     caller.start()
     eventually(lambda: shop.is_in("rf-l-11", "busy"), within_s=30)
     shop.host.__exit__(None, None, None)
+    files = shop.folder / "lambda"
+    assert [path.suffix for path in files.iterdir()] == [".log"]
+    shutil.rmtree(files)
+    assert "is closed" in shop.host.invoke(shop.function, "{}").body
+    assert not files.exists()
     caller.join(10)
     assert answers[0]["FunctionError"] == "Unhandled"
     assert shop.host.processes() == 0
