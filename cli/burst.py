@@ -22,7 +22,7 @@ Ceiling = Annotated[int, typer.Option("--ceiling", min=1, help="Most machines at
 
 
 def burst(
-    jobs: Jobs = 1000,
+    jobs: Jobs = 200,
     as_json: Json = False,
     projects: Projects = 1,
     credentials: Credentials = "per-machine",
@@ -30,7 +30,7 @@ def burst(
 ) -> None:
     """Push many jobs at once and count every call that they cost.
 
-    Example: runner-fleet local burst --jobs 1000
+    Example: runner-fleet local burst --jobs 400
     """
     if credentials not in {"per-machine", "shared"}:
         raise typer.BadParameter("--credentials must be per-machine or shared")

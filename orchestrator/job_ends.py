@@ -81,8 +81,8 @@ def retry_lost_jobs(world: World, runner: Runner) -> Runner:
     record must still exist.
     """
     try:
-        for job in _jobs_of(world, runner):
-            if _retry_lost(world, runner, job) and runner.job is None:
+        for job, shown in _jobs_of(world, runner):
+            if _retry_lost(world, runner, job, shown) and runner.job is None:
                 runner = replace(runner, job=job.key)
     except Refused as exc:
         emit(GitLabRefused(doing=f"look up the job of {runner.id}", error=str(exc)), level=WARNING)
@@ -99,9 +99,8 @@ def note_jobs_of(world: World, runner: Runner) -> None:
             record_shown(world, _job(world, shown), shown, runner)
 
 
-def _retry_lost(world: World, runner: Runner, job: Job) -> bool:
+def _retry_lost(world: World, runner: Runner, job: Job, shown: GitLabJob | None) -> bool:
     """Whether the runner had the job."""
-    shown = world.gitlab.job(job.project_id, job.job_id)
     if not ran_on(runner, job, shown):
         return False
     recorded = record_shown(world, job, shown, runner)
@@ -118,19 +117,23 @@ def _retry_lost(world: World, runner: Runner, job: Job) -> bool:
     return True
 
 
-def _jobs_of(world: World, runner: Runner) -> list[Job]:
-    """The unfinished jobs that a runner took.
+def _jobs_of(world: World, runner: Runner) -> list[tuple[Job, GitLabJob | None]]:
+    """The jobs that a runner took and the ledger shows as unfinished, as GitLab shows them.
 
     GitLab is asked where no webhook named the job: after the runner is closed, a late webhook
     would not find it.
     """
     known = world.jobs.job(runner.job) if runner.job is not None else None
     if known is not None:
-        return [known] if known.status is not JobStatus.FINISHED else []
+        if known.status is JobStatus.FINISHED:
+            return []
+        return [(known, world.gitlab.job(known.project_id, known.job_id))]
     if runner.gitlab_runner_id is None or not may_have_taken(runner):
         return []
-    jobs = (_job(world, shown) for shown in world.gitlab.runner_jobs(runner.gitlab_runner_id))
-    return [job for job in jobs if job.status is not JobStatus.FINISHED]
+    record = runner.gitlab_runner_id
+    listed = [replace(shown, runner_id=record) for shown in world.gitlab.runner_jobs(record)]
+    jobs = [(_job(world, shown), shown) for shown in listed]
+    return [(job, shown) for job, shown in jobs if job.status is not JobStatus.FINISHED]
 
 
 def _job(world: World, shown: GitLabJob) -> Job:

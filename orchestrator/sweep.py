@@ -115,6 +115,8 @@ def _judge(
         ends_alone=world.ends_alone(runner),
     )
     verdict = decide_reap(suspect, limits, at=at)
+    if verdict.fate is not Fate.KEEP and world.runners.find(runner.id) is None:
+        return Disposal.GONE  # a sweep of hundreds takes a minute, and settle closes them, too
     if verdict.fate is Fate.ASK:
         answered = _ask(world, suspect)
         verdict = decide_reap(answered, limits, at=at) if answered else verdict

@@ -61,6 +61,11 @@ def awaits_word(runner: Runner, backlog: Container[JobKey], at: datetime) -> boo
     return runner.claim in backlog and not is_late
 
 
+def is_unnamed(runner: Runner) -> bool:
+    """Whether a machine has finished a job, as it says, of which no event of GitLab's told yet."""
+    return runner.state is RunnerState.DONE and runner.claim is not None and runner.job is None
+
+
 def ran_here(job: Job, *, described: str | None, is_ours: bool, shared: bool) -> bool:
     """Whether a runner of this fleet had the job; other fleets retry their own.
 

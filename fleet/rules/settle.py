@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from fleet.model import Job, JobKey, Runner, RunnerState
 from fleet.reasons import WITHOUT_POOL, Reason
+from fleet.rules.job_runner import is_unnamed
 from fleet.rules.liveness import FRESH
 
 # How long a machine may take to end by itself after GitLab reported its job's end. Most need a
@@ -67,6 +68,8 @@ def decide_settle(facts: SettleFacts) -> SettlePlan:
         return _invocation_failed(facts, runner)
     if facts.machine_alive is not False:
         return SettlePlan(reason=Reason.UNCONFIRMED)
+    if is_unnamed(runner) and facts.round == 0:  # a question to GitLab saved, in nearly all cases
+        return SettlePlan(reason=Reason.GRACE, wait_s=GRACES[-1].total_seconds())
     reason = Reason.WENT_UNSERVED if runner.went_unserved else Reason.MACHINE_GONE
     return SettlePlan(reason=reason, close=True, relaunch=_unserved(runner))
 

@@ -2,7 +2,8 @@
 
 MiniStack starts a process for every invocation that comes while the others are busy, as AWS starts
 an environment. Here each costs a second of the two cores that everything shares, so an invocation
-waits for a process instead. Reserved concurrency still throttles, before anything waits.
+waits for a process instead. Reserved concurrency still throttles, before anything waits. A state's
+time-out starts when its function does: on AWS nothing would have waited.
 """
 
 import json
@@ -12,12 +13,16 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from threading import Lock, Semaphore, local
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextvars import ContextVar, copy_context
+from threading import Event, Lock, Semaphore, local
 from types import SimpleNamespace
 from typing import Any
 
 from ministack.core import lambda_runtime
-from ministack.services import lambda_svc
+from ministack.services import lambda_svc, stepfunctions
+
+_BEGUN: ContextVar[Event | None] = ContextVar("begun", default=None)  # set: a process has the task
 
 
 def install() -> None:
@@ -32,6 +37,28 @@ def install() -> None:
     theirs.close()
     nursery = Nursery(ours)
     lambda_runtime.subprocess = SimpleNamespace(PIPE=subprocess.PIPE, Popen=nursery.start)
+    stepfunctions._invoke_resource_with_timeout = in_time
+
+
+def in_time(resource: str, given: Any, timeout_s: float) -> Any:
+    """A task's result; the time that it may take starts when its function has a process.
+
+    As MiniStack's own, whose time starts when the function is asked for. Like there, a task that
+    takes longer goes on, and its result is ignored.
+    """
+    begun = Event()
+    context = copy_context()
+    context.run(_BEGUN.set, begun)
+    thread = ThreadPoolExecutor(max_workers=1)
+    task = thread.submit(context.run, stepfunctions._invoke_resource, resource, given)
+    thread.shutdown(wait=False)
+    task.add_done_callback(lambda _: begun.set())
+    if "lambda" in resource:
+        begun.wait()
+    if task in wait([task], timeout_s).not_done:
+        late = f"Task timed out after {timeout_s} seconds"
+        raise stepfunctions._ExecutionError("States.Timeout", late)
+    return task.result()
 
 
 class Nursery:
@@ -114,6 +141,8 @@ class Turns:
                 turn = self._free.setdefault(function, Semaphore(self._most))
             turn.acquire()
             self._mine.turn = turn
+            if begun := _BEGUN.get():
+                begun.set()
             return acquire(function, *args, **named)
 
         return acquired

@@ -21,8 +21,8 @@ from local.gitlab.world import GitLabWorld
 from local.laptop import Laptop, LaptopOptions
 
 LOOK_EVERY_S = 1.0
-# Invocations of one function that may wait for a process. More are throttled and come again.
-AT_ONCE = 1000
+# Invocations of one function that may wait for a process; on AWS they would run and soon end.
+AT_ONCE = 100_000
 UNBOUNDED = 0
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from local.aws.engine import ACCOUNT, Engine, EngineOptions
+from local.aws.engine import ACCOUNT, Engine, EngineOptions, wait_until
 from tests.integration.conftest import make_function
 
 PROBE = """
@@ -97,3 +97,45 @@ def test_an_invocation_that_takes_too_long_is_ended(invoke: Invoke) -> None:
     assert invoke(sleep_s=30)["errorType"] == "Sandbox.Timedout"
     assert time.monotonic() - began < 10
     assert invoke()["name"] == "probe"
+
+
+def test_a_states_time_out_starts_when_its_function_does(engine: Engine, invoke: Invoke) -> None:
+    """On AWS it would not have waited for a process; only what takes long is late."""
+    machines = engine.client("stepfunctions")
+    invoke()  # a process is up
+
+    def machine(timeout_s: int) -> str:
+        task = {
+            "Type": "Task",
+            "Resource": "arn:aws:states:::lambda:invoke",
+            "Parameters": {"FunctionName": "probe", "Payload.$": "$"},
+            "TimeoutSeconds": timeout_s,
+            "End": True,
+        }
+        created = machines.create_state_machine(
+            name=f"probes-{timeout_s}",
+            definition=json.dumps({"StartAt": "Probe", "States": {"Probe": task}}),
+            roleArn=f"arn:aws:iam::{ACCOUNT}:role/probe",
+        )
+        return str(created["stateMachineArn"])
+
+    def start(arn: str, sleep_s: float) -> str:
+        given = json.dumps({"sleep_s": sleep_s})
+        return str(machines.start_execution(stateMachineArn=arn, input=given)["executionArn"])
+
+    def end(execution: str) -> str:
+        def shown() -> dict[str, Any]:
+            return dict(machines.describe_execution(executionArn=execution))
+
+        wait_until(
+            lambda: shown()["status"] != "RUNNING",
+            timeout_s=60,
+            what=f"{execution} to end",
+            log=engine.log,
+        )
+        return str(shown().get("error", shown()["status"]))
+
+    patient, hasty = machine(3), machine(1)
+    waiting = [start(patient, 0.8) for _ in range(12)]
+    assert {end(execution) for execution in waiting} == {"SUCCEEDED"}
+    assert end(start(hasty, 1.8)) == "States.Timeout"

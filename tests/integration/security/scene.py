@@ -212,9 +212,9 @@ class RoleScene(Scene):
         self.acts("settle")
         return super().settle(job_id, status, round_=round_, **facts)
 
-    def settle_machine(self, kind: str, machine_id: str) -> Settled:
+    def settle_machine(self, kind: str, machine_id: str, *, round_: int = 0) -> Settled:
         self.acts("settle")
-        return super().settle_machine(kind, machine_id)
+        return super().settle_machine(kind, machine_id, round_=round_)
 
     def reconcile(self, *time_left_s: float) -> ReconcileResult:
         self.acts("reconcile")

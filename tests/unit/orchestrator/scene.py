@@ -232,10 +232,10 @@ class Scene:
         event = {"detail-type": told.detail_type, "detail": told.to_detail()}
         return settle(self.world, event, round_=round_)
 
-    def settle_machine(self, kind: str, machine_id: str) -> Settled:
+    def settle_machine(self, kind: str, machine_id: str, *, round_: int = 0) -> Settled:
         """The settle machine's task for an event of a machine."""
         event = {"detail-type": kind, "detail": {"instance-id": machine_id}}
-        return settle(self.world, event, round_=0)
+        return settle(self.world, event, round_=round_)
 
     def reconcile(self, *time_left_s: float) -> ReconcileResult:
         """The minute's reconcile; its time left each time that it looks, else plenty."""

@@ -7,7 +7,7 @@ import pytest
 
 from fleet.errors import Refused
 from fleet.machine.mailbox import MachineState
-from fleet.model import JobStatus, RunnerState
+from fleet.model import JobStatus, Runner, RunnerState
 from fleet.reasons import Reason
 from fleet.steps import Outcome, StepName
 from orchestrator.settle import settle
@@ -197,6 +197,43 @@ def test_a_machine_that_is_none_of_ours_is_nothing() -> None:
     done = scene.settle_machine(GONE, "i-of-somebody")
     assert (done.reason, done.wake) == (Reason.NO_RECORD, False)
     assert len(scene.runners) == 1
+
+
+def finished_before_its_events(scene: Scene) -> Runner:
+    """A runner whose job and machine ended while GitLab's events are under way."""
+    scene.world.backends["ec2"] = scene.backend  # type: ignore[index]
+    (runner,) = scene.launched(1)
+    scene.hands_over(1, runner)
+    scene.reports(runner, MachineState.DONE, StepName.JOB_TAKEN, StepName.ENDED, job_id=1)
+    scene.gitlab.change(1, status="success", finished_at=scene.clock())
+    scene.backend.die(runner.machine_id or "")
+    scene.gitlab.calls.clear()
+    return runner
+
+
+def test_a_machine_that_ends_before_its_jobs_events_costs_no_question() -> None:
+    scene = Scene()
+    runner = finished_before_its_events(scene)
+    first = scene.settle_machine(GONE, runner.machine_id or "")
+    assert (first.reason, first.wait_s) == (Reason.GRACE, 15)
+    scene.sweep()
+    assert scene.only_runner.id == runner.id
+    scene.settle(1, "success", runner_description=described(runner))
+    assert scene.settle_machine(GONE, runner.machine_id or "", round_=1).reason is Reason.NO_RECORD
+    assert not {"job", "runner_jobs"} & set(scene.gitlab.calls)
+    assert scene.gitlab.calls.count("delete_runner") == 1
+    assert (scene.job(1).runner_id, scene.row(1).torn_down_at) == (runner.id, scene.clock())
+
+
+def test_events_that_never_come_are_asked_for_once() -> None:
+    scene = Scene()
+    runner = finished_before_its_events(scene)
+    settled = scene.settle_machine(GONE, runner.machine_id or "", round_=1)
+    assert settled.reason is Reason.WENT_UNSERVED
+    assert scene.gitlab.calls.count("runner_jobs") == 1
+    assert "job" not in scene.gitlab.calls
+    assert (scene.job(1).runner_id, scene.job(1).outcome) == (runner.id, "success")
+    assert scene.scale().launched == 0
 
 
 @pytest.mark.parametrize("busy", [False, True])

@@ -6,13 +6,16 @@ from datetime import timedelta
 import pytest
 
 from adapters.gitlab.client import NewRunner
+from adapters.ledger.mailboxes import Mailboxes
+from adapters.ledger.runners import LiveRunners, RunnerRows
 from adapters.machines.backend import Machine
 from fleet.errors import Transient
 from fleet.machine.mailbox import MachineState
 from fleet.reasons import Reason
 from fleet.steps import StepName
 from orchestrator.sweep import Sweep, close_launch, end_launch
-from tests.unit.orchestrator.scene import AT, FLEET, STACK, Scene
+from tests.fakes import FakeCipher
+from tests.unit.orchestrator.scene import AT, FLEET, INSTANCE, STACK, Scene
 
 BOOT_S = 301
 STALLED_S = 301
@@ -204,3 +207,26 @@ def test_a_burst_that_ended_unseen_is_closed_in_one_sweep() -> None:
     assert scene.runners == ()
     assert scene.gitlab.records == {}
     scene.books_balance()
+
+
+def test_a_runner_that_settle_closed_during_the_sweep_costs_no_call() -> None:
+    """The sweep of a burst takes a minute: it ended machines and deleted records again."""
+    scene = Scene()
+    runner = scene.runs(1)
+
+    class Overtaken(RunnerRows):
+        def look(self, pool: str) -> LiveRunners:
+            looked = super().look(pool)
+            scene.closes(runner, Reason.FINISHED)
+            scene.gitlab.calls.clear()
+            scene.backend.ended.clear()
+            return looked
+
+    rows = Overtaken(scene.table, Mailboxes(scene.table.mail, FakeCipher()), INSTANCE)
+    scene.backend.die(runner.machine_id or "")
+    scene.clock.go(200)
+    scene.world = replace(scene.world, runners=rows)
+    done = scene.sweep()
+    assert (done.closed, done.runners, done.leaked) == (0, 0, 0)
+    assert not {"job", "runner_jobs", "delete_runner"} & set(scene.gitlab.calls)
+    assert scene.backend.ended == []

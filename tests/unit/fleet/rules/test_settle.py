@@ -102,6 +102,16 @@ CASES: dict[str, tuple[SettleFacts, SettlePlan]] = {
         dead(DONE, for_job=key(7)), plan("went_unserved", "close", "relaunch")
     ),
     "a warm runner ended without a job": (dead(DONE), plan(*CLOSES)),
+    "ended after a job, it says, before GitLab's events": (
+        dead(DONE, for_job=key(7), claim=key(8)), plan("grace", wait_s=15)
+    ),
+    "GitLab has told of it meanwhile": (
+        replace(dead(DONE, for_job=key(7), claim=key(8), job=key(8)), round=1), plan(*CLOSES)
+    ),
+    "GitLab has told of none": (
+        replace(dead(DONE, for_job=key(7), claim=key(8)), round=1),
+        plan("went_unserved", "close", "relaunch"),
+    ),
     "ended without a credential, while GitLab gave out none": (
         dead(DONE, for_job=key(7), left_bare=True), plan(*CLOSES)
     ),
