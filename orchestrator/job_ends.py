@@ -11,7 +11,7 @@ from fleet.rules.job_runner import may_cancel, may_have_taken, ran_on
 from fleet.rules.retry import may_gitlab_lag
 from fleet.steps import Step, StepName
 from orchestrator.past import keep_end
-from orchestrator.retry import note_outgrown, retry_if_infra
+from orchestrator.retry import facts_shown, note_outgrown, retry_if_infra
 from orchestrator.world import World
 
 
@@ -51,12 +51,7 @@ def record_shown(
         reason=Reason.FINISHED_UNSEEN if ended else Reason.TAKEN_UNSEEN,
         runner=runner.id if runner else None,
     )
-    failure_reason = shown.failure_reason if shown and outcome == "failed" else None
-    facts = {
-        "started_at": shown.started_at.isoformat() if shown and shown.started_at else None,
-        "finished_at": shown.finished_at.isoformat() if shown and shown.finished_at else None,
-        "failure_reason": failure_reason,
-    }
+    facts = facts_shown(shown) if shown else {}
     is_news = world.jobs.advance(recorded, [step], at=at, facts=facts)
     if runner is not None and not ended:
         world.runners.took(runner, job.key, job.project_id, at=at)
@@ -65,7 +60,9 @@ def record_shown(
     if runner is None and ended:
         keep_end(world, job)
     return Recorded(
-        status=status, ended=recorded if is_news and ended else None, failure_reason=failure_reason
+        status=status,
+        ended=recorded if is_news and ended else None,
+        failure_reason=facts.get("failure_reason"),
     )
 
 

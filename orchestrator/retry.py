@@ -145,7 +145,16 @@ def _record_end(world: World, job: Job, shown: GitLabJob) -> None:
     at = world.clock()
     ended = replace(job, status=JobStatus.FINISHED, outcome=shown.status)
     step = Step(at=at, name=StepName(shown.status), reason=Reason.FINISHED_UNSEEN)
-    world.jobs.advance(ended, [step], at=at, facts={})
+    world.jobs.advance(ended, [step], at=at, facts=facts_shown(shown))
+
+
+def facts_shown(shown: GitLabJob) -> dict[str, str | None]:
+    """What a job's row keeps of GitLab's answer beside the status: its times, why it failed."""
+    return {
+        "started_at": shown.started_at.isoformat() if shown.started_at else None,
+        "finished_at": shown.finished_at.isoformat() if shown.finished_at else None,
+        "failure_reason": shown.failure_reason if shown.status == "failed" else None,
+    }
 
 
 def _ran_again(world: World, job: Job) -> bool:

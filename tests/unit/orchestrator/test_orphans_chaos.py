@@ -184,6 +184,7 @@ def test_a_machine_that_died_at_work_has_its_job_run_again(found_by: Finder) -> 
     found_by(scene, runner)
     assert scene.gitlab.jobs[1].status == "canceled"
     assert (scene.job(1).status, scene.job(1).outcome) == (JobStatus.FINISHED, "canceled")
+    assert scene.row(1).finished_at == scene.clock()
     assert retries(scene) == 1
     assert scene.job(max(scene.gitlab.jobs)).on_demand
     assert [one.id for one in scene.runners] == [other.id]
