@@ -24,7 +24,7 @@ from fleet.rules.liveness import (
     with_note,
 )
 from fleet.rules.problems import LastSweep
-from fleet.rules.reap import Fate, Stray, Suspect, decide_reap, decide_strays, is_expired
+from fleet.rules.reap import Fate, ReapPlan, Stray, Suspect, decide_reap, decide_strays, is_expired
 from orchestrator.close import close_runner, end_machine, left_to_sweep, relaunch
 from orchestrator.job_ends import note_jobs_of, retry_lost_jobs
 from orchestrator.job_runner import runs_a_job
@@ -104,30 +104,56 @@ def _judge(
     runner: Runner,
 ) -> Disposal:
     """Close one runner where the rule says so, or a person ordered it."""
-    at = world.clock()
-    order = end_of(controls, runner)
-    if order is not None and order.at_once and not world.ends_alone(runner):
-        return _close(world, runner, Reason.ORDERED, is_owed=runner.owes_a_job)
-    runner = _dated(world, limits, runner)
-    suspect = Suspect(
-        runner=runner,
-        machine_alive=_alive(world, runner, machines),
-        ends_alone=world.ends_alone(runner),
-    )
-    verdict = decide_reap(suspect, limits, at=at)
-    if verdict.fate is not Fate.KEEP and world.runners.find(runner.id) is None:
-        return Disposal.GONE  # a sweep of hundreds takes a minute, and settle closes them, too
-    if verdict.fate is Fate.ASK:
+    decide = partial(_decide, world, machines, controls, limits)
+    suspect, plan = decide(runner)
+    if plan.fate is not Fate.KEEP:
+        # A sweep of hundreds takes a minute: settle closes them meanwhile, and machines report.
+        current = _read_again(world, runner)
+        if current is None:
+            return Disposal.GONE
+        if current != runner:
+            suspect, plan = decide(current)
+    if plan.fate is Fate.ASK:
         answered = _ask(world, suspect)
-        verdict = decide_reap(answered, limits, at=at) if answered else verdict
-    if verdict.reason is Reason.STALLED_BUT_BUSY and runner.covers:
+        plan = decide_reap(answered, limits, at=world.clock()) if answered else plan
+    runner = suspect.runner
+    if plan.reason is Reason.STALLED_BUT_BUSY and runner.covers:
         with _going_on(f"the job of {runner.id}"):
             note_jobs_of(world, runner)
-    if verdict.fate not in {Fate.CLOSE, Fate.RELAUNCH}:
+    if plan.fate not in {Fate.CLOSE, Fate.RELAUNCH}:
         return Disposal.KEPT
-    is_owed = verdict.fate is Fate.RELAUNCH
+    is_owed = plan.fate is Fate.RELAUNCH
     shown = (machines.get(runner.backend) or {}).get(runner.machine_id or "")
-    return _close(world, verdict.runner, verdict.reason, is_owed=is_owed, shown=shown)
+    return _close(world, plan.runner, plan.reason, is_owed=is_owed, shown=shown)
+
+
+def _decide(
+    world: World,
+    machines: Shown,
+    controls: Collection[Control],
+    limits: Limits,
+    runner: Runner,
+) -> tuple[Suspect, ReapPlan]:
+    """The runner with its machine, and its fate by a person's order or by the rule."""
+    order = end_of(controls, runner)
+    is_ordered = order is not None and order.at_once and not world.ends_alone(runner)
+    dated = runner if is_ordered else _dated(world, limits, runner)
+    suspect = Suspect(
+        runner=dated,
+        machine_alive=_alive(world, dated, machines),
+        ends_alone=world.ends_alone(dated),
+    )
+    if is_ordered:
+        fate = Fate.RELAUNCH if runner.owes_a_job else Fate.CLOSE
+        return suspect, ReapPlan(runner=runner, fate=fate, reason=Reason.ORDERED)
+    return suspect, decide_reap(suspect, limits, at=world.clock())
+
+
+def _read_again(world: World, runner: Runner) -> Runner | None:
+    """The runner as it is now; None when another closed it. As it was, where the read fails."""
+    with _going_on(f"the row of {runner.id}"):
+        return world.runners.find(runner.id)
+    return runner
 
 
 def _dated(world: World, limits: Limits, runner: Runner) -> Runner:

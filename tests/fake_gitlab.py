@@ -145,7 +145,8 @@ class FakeGitLab(GitLab):
     def cancel_job(self, project_id: int, job_id: int) -> GitLabJob:
         self._called("cancel_job")
         if self.jobs[job_id].status not in OVER:
-            self.change(job_id, status="canceled", finished_at=self.clock())
+            ended_at = self.clock() if self.clock is not None else None
+            self.change(job_id, status="canceled", finished_at=ended_at)
         return self.jobs[job_id]
 
     def pipeline_jobs(self, project_id: int, pipeline_id: int) -> list[GitLabJob]:

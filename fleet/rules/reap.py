@@ -7,12 +7,11 @@ from enum import StrEnum
 
 from fleet.model import Limits, Runner, RunnerState
 from fleet.reasons import Reason
-from fleet.rules.job_runner import is_unnamed
 from fleet.times import HasUtcTimes
 
 # The row of a machine or record that the ledger does not know may be under way.
 UNKNOWN_AFTER = timedelta(minutes=2)
-# After its goodbye a machine has this long to end by itself, and GitLab's event to name its job.
+# After its goodbye a machine has this long to end by itself.
 GOODBYE_GRACE = timedelta(seconds=30)
 # A timer is set to the second, and clocks differ by less than this.
 TIMER_EARLY = timedelta(seconds=5)
@@ -75,8 +74,6 @@ def _gone(suspect: Suspect, limits: Limits, at: datetime) -> ReapPlan | None:
     runner = suspect.runner
     if suspect.machine_alive is not False or runner.machine_id is None:
         return None
-    if is_unnamed(runner) and at - runner.since < GOODBYE_GRACE:
-        return ReapPlan(runner=runner, fate=Fate.KEEP, reason=Reason.GRACE)
     if runner.went_unserved:  # it powered off before a sweep saw its goodbye
         return ReapPlan(runner=runner, fate=Fate.RELAUNCH, reason=Reason.WENT_UNSERVED)
     is_owed = runner.owes_a_job or (runner.covers and not runner.is_called_off)

@@ -22,6 +22,7 @@ from typing import Any
 from ministack.core import lambda_runtime
 from ministack.services import lambda_svc, stepfunctions
 
+_LONGEST_WAIT_S = 900.0  # for a process; no task of the fleet takes longer in all
 _BEGUN: ContextVar[Event | None] = ContextVar("begun", default=None)  # set: a process has the task
 
 
@@ -54,7 +55,7 @@ def in_time(resource: str, given: Any, timeout_s: float) -> Any:
     thread.shutdown(wait=False)
     task.add_done_callback(lambda _: begun.set())
     if "lambda" in resource:
-        begun.wait()
+        begun.wait(_LONGEST_WAIT_S)
     if task in wait([task], timeout_s).not_done:
         late = f"Task timed out after {timeout_s} seconds"
         raise stepfunctions._ExecutionError("States.Timeout", late)

@@ -216,8 +216,6 @@ def test_a_machine_that_ends_before_its_jobs_events_costs_no_question() -> None:
     runner = finished_before_its_events(scene)
     first = scene.settle_machine(GONE, runner.machine_id or "")
     assert (first.reason, first.wait_s) == (Reason.GRACE, 15)
-    scene.sweep()
-    assert scene.only_runner.id == runner.id
     scene.settle(1, "success", runner_description=described(runner))
     assert scene.settle_machine(GONE, runner.machine_id or "", round_=1).reason is Reason.NO_RECORD
     assert not {"job", "runner_jobs"} & set(scene.gitlab.calls)

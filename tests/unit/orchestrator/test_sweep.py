@@ -1,17 +1,21 @@
 """The sweep: what should not live is ended, on two signals; what should is left alone."""
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import pytest
 
 from adapters.gitlab.client import NewRunner
+from adapters.ledger.controls import Act
 from adapters.ledger.mailboxes import Mailboxes
 from adapters.ledger.runners import LiveRunners, RunnerRows
 from adapters.machines.backend import Machine
 from fleet.errors import Transient
 from fleet.machine.mailbox import MachineState
+from fleet.model import Runner
 from fleet.reasons import Reason
+from fleet.rules.controls import Control, ControlKind
 from fleet.steps import StepName
 from orchestrator.sweep import Sweep, close_launch, end_launch
 from tests.fakes import FakeCipher
@@ -209,24 +213,70 @@ def test_a_burst_that_ended_unseen_is_closed_in_one_sweep() -> None:
     scene.books_balance()
 
 
-def test_a_runner_that_settle_closed_during_the_sweep_costs_no_call() -> None:
+@dataclass
+class Meanwhile(RunnerRows):
+    """The rows of runners; something happens after a sweep has read them."""
+
+    scene: Scene
+    happens: Callable[[], object]
+
+    def __post_init__(self) -> None:
+        super().__init__(self.scene.table, Mailboxes(self.scene.table.mail, FakeCipher()), INSTANCE)
+
+    def look(self, pool: str) -> LiveRunners:
+        looked = super().look(pool)
+        self.happens()
+        return looked
+
+
+def sweep_while(scene: Scene, happens: Callable[[], object]) -> Sweep:
+    scene.world = replace(scene.world, runners=Meanwhile(scene, happens))
+    return scene.sweep()
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_a_runner_that_settle_closed_during_the_sweep_costs_no_call(ordered: bool) -> None:
     """The sweep of a burst takes a minute: it ended machines and deleted records again."""
     scene = Scene()
     runner = scene.runs(1)
+    if ordered:
+        end = Control(
+            kind=ControlKind.END, about=runner.id, at=scene.clock(), who="dana", at_once=True
+        )
+        scene.world.fleet.order(end, Act(at=end.at, who=end.who, what=f"end {runner.id}"))
+    else:
+        scene.backend.die(runner.machine_id or "")
+        scene.clock.go(200)
 
-    class Overtaken(RunnerRows):
-        def look(self, pool: str) -> LiveRunners:
-            looked = super().look(pool)
-            scene.closes(runner, Reason.FINISHED)
-            scene.gitlab.calls.clear()
-            scene.backend.ended.clear()
-            return looked
+    def closes() -> None:
+        scene.closes(runner, Reason.FINISHED)
+        scene.gitlab.calls.clear()
+        scene.backend.ended.clear()
 
-    rows = Overtaken(scene.table, Mailboxes(scene.table.mail, FakeCipher()), INSTANCE)
-    scene.backend.die(runner.machine_id or "")
-    scene.clock.go(200)
-    scene.world = replace(scene.world, runners=rows)
-    done = scene.sweep()
+    done = sweep_while(scene, closes)
     assert (done.closed, done.runners, done.leaked) == (0, 0, 0)
     assert not {"job", "runner_jobs", "delete_runner"} & set(scene.gitlab.calls)
     assert scene.backend.ended == []
+
+
+def test_a_machine_that_reports_during_the_sweep_lives_on() -> None:
+    """It booted late, and the sweep was busy with others."""
+    scene = Scene()
+    (runner,) = scene.launched(1)
+    scene.clock.go(BOOT_S)
+    done = sweep_while(scene, lambda: scene.reports(runner, MachineState.IDLE))
+    assert (done.closed, done.runners) == (0, 1)
+    assert scene.backend.ended == []
+
+
+def test_a_row_that_cannot_be_read_again_stops_no_sweep() -> None:
+    scene = Scene()
+    scene.launched(1, 2)
+    scene.clock.go(BOOT_S)
+
+    class Throttled(Meanwhile):
+        def find(self, runner_id: str) -> Runner | None:
+            raise Transient(call="dynamodb.GetItem", code="ThrottlingException")
+
+    scene.world = replace(scene.world, runners=Throttled(scene, lambda: None))
+    assert scene.sweep().closed == 2

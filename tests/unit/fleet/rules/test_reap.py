@@ -57,11 +57,8 @@ BEFORE: dict[str, tuple[Runner, bool | None, str]] = {
     "GitLab gave it nothing, and it powered off at once": (
         left(1, FOR_JOB), False, "relaunch went_unserved"
     ),
-    "it powered off after a job, it says, before GitLab's events": (
-        left(29, FOR_JOB, claim=key(8)), False, "keep grace"
-    ),
-    "GitLab's events tell of none": (
-        left(30, FOR_JOB, claim=key(8)), False, "relaunch went_unserved"
+    "it powered off after a job, it says, which delays nothing here": (
+        left(1, FOR_JOB, claim=key(8)), False, "relaunch went_unserved"
     ),
     "it powered off after its job": (left(1, JOB, FOR_JOB), False, "close machine_gone"),
     "it got no credential, as GitLab was out": (
