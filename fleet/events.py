@@ -342,7 +342,6 @@ class Reconciled:
     projects: int  # read
     routed: int  # pending jobs without a webhook
     looked_up: int  # jobs that ended or were taken unseen
-    gitlab_calls: int
 
 
 @measured(Measure("Leaked", "Count", "leaked"))

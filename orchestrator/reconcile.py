@@ -48,7 +48,7 @@ class ReconcileResult:
     """What one pass over some projects corrected."""
 
     projects: int
-    routed: int
+    routed: int  # jobs whose webhook was lost
     looked_up: int
     wake: bool  # the autoscaler has, or may have, something to do
 
@@ -61,7 +61,8 @@ class _Pass:
     waiting: defaultdict[int, dict[JobKey, Job]]  # rows by project
     hooks: set[HookScope] = field(default_factory=set)  # scopes of webhooks that this pass checked
     unseen: list[Job] = field(default_factory=list)  # rows to look up when all projects are read
-    demands: list[Demand] = field(default_factory=list)  # of the jobs routed
+    missed: list[JobKey] = field(default_factory=list)  # pending jobs whose webhook was lost
+    demands: list[Demand] = field(default_factory=list)  # of the jobs routed or renewed
 
 
 def reconcile(world: World, time_left_s: Callable[[], float]) -> ReconcileResult:
@@ -84,17 +85,9 @@ def reconcile(world: World, time_left_s: Callable[[], float]) -> ReconcileResult
     if has_time():
         look_at_token(world)
     if done.routed or done.looked_up:
-        calls = done.routed + done.looked_up + done.projects
-        emit(
-            Reconciled(
-                projects=done.projects,
-                routed=done.routed,
-                looked_up=done.looked_up,
-                gitlab_calls=calls,
-            )
-        )
+        emit(Reconciled(projects=done.projects, routed=done.routed, looked_up=done.looked_up))
     measure(world, [job for rows in waiting.values() for job in rows.values()])
-    is_busy = done.routed or done.looked_up or this.demands or any(waiting.values())
+    is_busy = this.missed or done.looked_up or this.demands or any(waiting.values())
     return replace(done, wake=bool(is_busy) or _is_alive(world))
 
 
@@ -107,8 +100,6 @@ def _read_projects(world: World, this: _Pass) -> ReconcileResult:
             break
         try:
             routed_here = _correct(world, project, this)
-            if routed_here or not project.hook_healthy:
-                heal_hook(world, project.project_id, this.hooks)
         except FleetError as exc:
             doing = f"project {project.project_id}"
             emit(GitLabRefused(doing=doing, error=str(exc)), level=WARNING)
@@ -173,7 +164,10 @@ def _waiting_by_project(world: World) -> defaultdict[int, dict[JobKey, Job]]:
 
 
 def _correct(world: World, project: Watched, this: _Pass) -> int:
-    """Correct one project and note what must be looked up; how many jobs were routed."""
+    """Correct one project, its webhook too, and note what must be looked up.
+
+    How many jobs were routed whose webhook was lost; another call may have routed one meanwhile.
+    """
     at = world.clock()
     pending = world.gitlab.pending_jobs(project.project_id, at_most=LISTED_AT_MOST)
     listed = {JobKey(instance=project.instance, job_id=job.id): job for job in pending}
@@ -194,14 +188,17 @@ def _correct(world: World, project: Watched, this: _Pass) -> int:
         for key in fix.route
         if key in rows and is_contradicted(rows[key], at)
     }
-    routed = (route(world, listed[key], key, lead).demand for key, lead in leads.items())
+    routed = {key: route(world, listed[key], key, lead) for key, lead in leads.items()}
     renewed = renew(world, [rows[key] for key in fix.renew])
-    demands = renewed + [demand for demand in routed if demand is not None]
+    demands = renewed + [each.demand for each in routed.values() if each.demand is not None]
     this.demands.extend(demands)
     send_demands(world, demands)
     this.unseen.extend(rows[key] for key in fix.look_up)
     world.fleet.note_polled(project.instance, project.project_id, at=at)
-    return len(fix.route) + len(renewed)
+    this.missed.extend(fix.route)
+    if fix.route or not project.hook_healthy:
+        heal_hook(world, project.project_id, this.hooks)
+    return sum(routed[key].is_recorded for key in fix.route)
 
 
 def _despite(project: Watched, row: Job, *, at: datetime) -> Lead:

@@ -51,6 +51,7 @@ class Routed:
 
     plan: RoutePlan
     demand: Demand | None = None
+    is_recorded: bool = False  # by this call, in the job's row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +164,7 @@ def route(world: World, shown: GitLabJob | None, key: JobKey, lead: Lead) -> Rou
     if not world.jobs.route(job, steps, at=at, instead_of=lead.instead_of, despite=lead.despite):
         return Routed(plan=RoutePlan(pool=None, reason=Reason.STALE_EVENT))
     _announce(job, at=at)
-    return Routed(plan=plan, demand=_demand(job))
+    return Routed(plan=plan, demand=_demand(job), is_recorded=True)
 
 
 def route_together(world: World, shown: Sequence[GitLabJob], lead: Lead) -> RoutedTogether:

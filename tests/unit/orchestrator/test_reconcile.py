@@ -9,7 +9,7 @@ from fleet.model import JobStatus, RunnerState
 from fleet.reasons import Reason
 from fleet.steps import StepName
 from orchestrator.close import demand_again
-from tests.unit.orchestrator.scene import AT, FLEET, GITLAB, INSTANCE, PROJECT, Scene, key
+from tests.unit.orchestrator.scene import AT, FLEET, GITLAB, INSTANCE, PROJECT, Scene, key, logged
 
 GPU = '\n[pools.gpu]\nbackend = "tests"\ntags = ["gpu"]\nceiling = 1\n'
 
@@ -35,6 +35,15 @@ def test_a_job_whose_webhook_was_lost_is_routed_once() -> None:
     assert (done.projects, done.routed) == (1, 0)
     assert scene.route(1).reason is Reason.STALE_EVENT  # its webhook comes late
     assert scene.queue.depth() == 1
+
+
+def test_only_jobs_that_it_routed_count_as_routed(capsys: pytest.CaptureFixture[str]) -> None:
+    scene = watching()
+    scene.push(1)
+    scene.push(2, runner_id=5)  # GitLab gives it away now
+    done = scene.reconcile()
+    assert (done.routed, done.wake) == (1, True)
+    assert [line["routed"] for line in logged(capsys, "Reconciled")] == [1]
 
 
 @pytest.mark.parametrize(
