@@ -47,7 +47,8 @@ def end_machine(
 def close_runner(world: World, ended: EndedRunner) -> bool:
     """Delete the runner's record from GitLab and close its row; False when another closed it.
 
-    Settle its jobs first: with the record GitLab forgets which they are.
+    Settle its jobs first: with the record GitLab forgets which they are. The one that closes the
+    row also writes down what its end says: the job's history, its containers, a warm failure.
     """
     runner, steps = ended.runner, list(ended.steps)
     if runner.gitlab_runner_id is not None:
