@@ -381,8 +381,11 @@ class GitLabUsable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GitLabRefused:
-    """A part of the work is left for later because GitLab did not answer well."""
+class WorkPutOff:
+    """A part of the work was left out; a later pass does it where that can help.
+
+    A call to GitLab or AWS failed, or a row of the ledger cannot be read.
+    """
 
     doing: str
     error: str

@@ -10,7 +10,7 @@ from adapters.ledger.history import past_change
 from adapters.ledger.spending import spending_changes
 from adapters.machines.backend import Machine
 from fleet.errors import FleetError, Refused
-from fleet.events import WARNING, GitLabRefused, JobGivenUp, RunnerClosed, RunnerNotClosed, emit
+from fleet.events import WARNING, JobGivenUp, RunnerClosed, RunnerNotClosed, WorkPutOff, emit
 from fleet.machine.mailbox import Report
 from fleet.model import Job, JobKey, Runner
 from fleet.reasons import Reason
@@ -114,7 +114,7 @@ def _status_in_gitlab(world: World, job: Job) -> str | FleetError | None:
     except FleetError as exc:
         if not isinstance(exc, Refused):
             doing = f"ask why job {job.job_id} was not served"
-            emit(GitLabRefused(doing=doing, error=str(exc)), level=WARNING)
+            emit(WorkPutOff(doing=doing, error=str(exc)), level=WARNING)
         return exc
     return shown.status if shown else None
 

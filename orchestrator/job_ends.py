@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from adapters.gitlab.client import GitLabJob
 from fleet.errors import Refused, Transient
-from fleet.events import WARNING, GitLabRefused, emit
+from fleet.events import WARNING, WorkPutOff, emit
 from fleet.model import GONE, Job, JobKey, JobStatus, Runner, rank
 from fleet.reasons import Reason
 from fleet.rules.job_runner import may_cancel, may_have_taken, ran_on
@@ -82,7 +82,7 @@ def retry_lost_jobs(world: World, runner: Runner) -> Runner:
             if _retry_lost(world, runner, job, shown) and runner.job is None:
                 runner = replace(runner, job=job.key)
     except Refused as exc:
-        emit(GitLabRefused(doing=f"look up the job of {runner.id}", error=str(exc)), level=WARNING)
+        emit(WorkPutOff(doing=f"look up the job of {runner.id}", error=str(exc)), level=WARNING)
     return runner
 
 

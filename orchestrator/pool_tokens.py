@@ -13,7 +13,7 @@ from adapters.gitlab.pool_records import record_name, wanted_record
 from adapters.ledger.pools import PoolRow
 from fleet.config.reading import PoolConfig, RunnersIn
 from fleet.errors import FleetError, Refused, Transient
-from fleet.events import ERROR, GitLabRefused, emit
+from fleet.events import ERROR, WorkPutOff, emit
 from fleet.rules.pool_token import is_dead, is_presence_due
 from fleet.rules.renewal import is_renewal_due, outlived
 from orchestrator.world import World
@@ -49,7 +49,7 @@ def _renew_in_time(world: World, pool: PoolConfig, row: PoolRow) -> PoolRow:
     try:
         _renew(world, pool)
     except FleetError as exc:
-        emit(GitLabRefused(doing=f"renew pool {pool.name}", error=str(exc)), level=ERROR)
+        emit(WorkPutOff(doing=f"renew pool {pool.name}", error=str(exc)), level=ERROR)
         return row
     return world.fleet.pool(pool.name)
 

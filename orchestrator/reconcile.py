@@ -9,7 +9,7 @@ from itertools import takewhile
 from adapters.aws.demand import Demand
 from adapters.gitlab.client import GitLabJob
 from fleet.errors import FleetError, Refused
-from fleet.events import WARNING, GitLabRefused, Reconciled, emit
+from fleet.events import WARNING, Reconciled, WorkPutOff, emit
 from fleet.hook_scope import HookScope
 from fleet.model import Job, JobKey, JobStatus
 from fleet.reasons import Reason
@@ -102,7 +102,7 @@ def _read_projects(world: World, this: _Pass) -> ReconcileResult:
             routed_here = _correct(world, project, this)
         except FleetError as exc:
             doing = f"project {project.project_id}"
-            emit(GitLabRefused(doing=doing, error=str(exc)), level=WARNING)
+            emit(WorkPutOff(doing=doing, error=str(exc)), level=WARNING)
             # Else it stays the longest unread, and the first of every pass.
             world.fleet.note_polled(project.instance, project.project_id, at=at)
             if is_project_gone(exc):
@@ -230,7 +230,7 @@ def _look_up_unseen(world: World, this: _Pass) -> int:
         try:
             _look_up(world, job)
         except FleetError as exc:
-            emit(GitLabRefused(doing=f"look up job {job.job_id}", error=str(exc)), level=WARNING)
+            emit(WorkPutOff(doing=f"look up job {job.job_id}", error=str(exc)), level=WARNING)
             if isinstance(exc, Refused):  # else it stays the first
                 world.jobs.looks.put_off(job.key, at=world.clock())
             plan = decide_pass(exc, failures=failures)

@@ -8,7 +8,7 @@ from itertools import takewhile
 from adapters.gitlab.client import GitLabJob
 from adapters.ledger.retries import Intent
 from fleet.errors import FleetError, Refused
-from fleet.events import WARNING, GitLabRefused, JobRetried, emit
+from fleet.events import WARNING, JobRetried, WorkPutOff, emit
 from fleet.model import Job, JobKey, JobStatus, rank
 from fleet.reasons import Reason
 from fleet.rules.image import Containers
@@ -85,7 +85,7 @@ def finish_retries(world: World, has_time: Callable[[], bool]) -> None:
         try:
             job = world.jobs.job(intent.job)
         except Refused as exc:  # its row cannot be read
-            emit(GitLabRefused(doing=f"retry job {intent.job}", error=str(exc)), level=WARNING)
+            emit(WorkPutOff(doing=f"retry job {intent.job}", error=str(exc)), level=WARNING)
             continue
         if job is None:
             world.jobs.retries.settle(intent.job)
@@ -98,11 +98,11 @@ def _try(world: World, job: Job, intent: Intent) -> None:
     try:
         _retry(world, job, intent)
     except Refused as exc:
-        emit(GitLabRefused(doing="retry", error=str(exc)), level=WARNING)
+        emit(WorkPutOff(doing="retry", error=str(exc)), level=WARNING)
         is_lost = intent.failure_reason is None
         _leave(world, job, Reason.INFRA_RETRY, machine_lost=is_lost, refusal=str(exc))
     except FleetError as exc:
-        emit(GitLabRefused(doing="retry", error=str(exc)), level=WARNING)
+        emit(WorkPutOff(doing="retry", error=str(exc)), level=WARNING)
         return
     world.jobs.retries.settle(job.key)
 

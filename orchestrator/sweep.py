@@ -11,7 +11,7 @@ from functools import partial
 
 from adapters.machines.backend import Backend, Machine
 from fleet.errors import FleetError
-from fleet.events import INFO, WARNING, GitLabRefused, SweepSkipped, Swept, emit
+from fleet.events import INFO, WARNING, SweepSkipped, Swept, WorkPutOff, emit
 from fleet.model import Limits, Runner
 from fleet.reasons import Reason
 from fleet.rules.controls import Control, end_of, in_force
@@ -264,7 +264,7 @@ def _ask(world: World, suspect: Suspect) -> Suspect | None:
     try:
         return replace(suspect, job_running=runs_a_job(world, suspect.runner))
     except FleetError as exc:
-        emit(GitLabRefused(doing="ask before a kill", error=str(exc)), level=WARNING)
+        emit(WorkPutOff(doing="ask before a kill", error=str(exc)), level=WARNING)
         return None
 
 
@@ -357,7 +357,7 @@ def _delete_stray_records(
             ends[outcome] += 1
             left += [f"runner record {number}"] if outcome is Disposal.LEFT else ()
     except FleetError as exc:
-        emit(GitLabRefused(doing="sweep runner records", error=str(exc)), level=WARNING)
+        emit(WorkPutOff(doing="sweep runner records", error=str(exc)), level=WARNING)
     return ends
 
 

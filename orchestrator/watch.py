@@ -9,7 +9,7 @@ from adapters.gitlab.client import GitLabProject
 from adapters.gitlab.hooks import hook_fault, hook_health, test_hook
 from adapters.ledger.hooks import HookRow
 from fleet.errors import FleetError, Transient
-from fleet.events import ERROR, WARNING, GitLabRefused, HookUnhealthy, emit
+from fleet.events import ERROR, WARNING, HookUnhealthy, WorkPutOff, emit
 from fleet.hook_scope import HookScope
 from fleet.job_event import JobEvent
 from fleet.rules.calls import hooks_in_turn, is_due
@@ -41,7 +41,7 @@ def refresh_watched(world: World, has_time: Callable[[], bool]) -> None:
                 if paths.get(project.id) != project.path:
                     world.fleet.watch(world.instance, project.id, project.path, at=at)
         except FleetError as exc:
-            emit(GitLabRefused(doing="list projects", error=str(exc)), level=WARNING)
+            emit(WorkPutOff(doing="list projects", error=str(exc)), level=WARNING)
     world.fleet.note_listed(world.instance, at=at)
 
 
@@ -101,7 +101,7 @@ def _drop_outdated(world: World, hook: HookRow) -> None:
         kept = world.drop_older(hook.name, hook.outdated_below)
     except FleetError as exc:  # they stay valid a while longer
         doing = f"forget old secrets of {hook.scope}"
-        emit(GitLabRefused(doing=doing, error=str(exc)), level=WARNING)
+        emit(WorkPutOff(doing=doing, error=str(exc)), level=WARNING)
         return
     world.fleet.note_secrets(hook, map(secret_id, kept.demanded))
 
@@ -123,7 +123,7 @@ def _heal(world: World, hook: HookRow) -> None:
     try:
         plan = _plan(world, hook)
     except FleetError as exc:
-        emit(GitLabRefused(doing=f"hook of {hook.scope}", error=str(exc)), level=WARNING)
+        emit(WorkPutOff(doing=f"hook of {hook.scope}", error=str(exc)), level=WARNING)
         return
     detail = plan.detail
     if plan.test:
@@ -155,7 +155,7 @@ def look_at_token(world: World) -> None:
     try:
         expires_on = world.gitlab.own_token().expires_at
     except FleetError as exc:
-        emit(GitLabRefused(doing="look at the token", error=str(exc)), level=WARNING)
+        emit(WorkPutOff(doing="look at the token", error=str(exc)), level=WARNING)
         if isinstance(exc, Transient):
             return
         expires_on = None  # an OAuth token, say, has no such day
@@ -169,4 +169,4 @@ def show_presence(world: World, has_time: Callable[[], bool]) -> None:
             keep_token(world, pool)
         except FleetError as exc:
             doing = f"presence of pool {pool.name}"
-            emit(GitLabRefused(doing=doing, error=str(exc)), level=WARNING)
+            emit(WorkPutOff(doing=doing, error=str(exc)), level=WARNING)

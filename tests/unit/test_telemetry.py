@@ -167,7 +167,7 @@ HAPPENS: dict[type, Callable[[], object]] = {
     events.Reconciled: webhook_is_lost,
     events.Swept: stray_machine,
     events.HookUnhealthy: hook_is_deleted,
-    events.GitLabRefused: records_are_not_listed,
+    events.WorkPutOff: records_are_not_listed,
 }
 
 
