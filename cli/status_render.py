@@ -82,7 +82,7 @@ def _pools(pools: Iterable[PoolView], width: int) -> RenderableType:
         if pool.backlog:
             waiting += f", {duration(pool.oldest_wait_s)}"
         states = [f"{pool.states[state]} {state}" for state in STATES if pool.states.get(state)]
-        back_off = [f"{b.place}: {b.code}, {duration(b.for_s)} more" for b in pool.back_off]
+        back_off = [f"{b.capacity}: {b.code}, {duration(b.for_s)} more" for b in pool.back_off]
         why = "leaving" if pool.is_leaving else pool.sentence
         rows.append(
             (

@@ -114,7 +114,7 @@ class WarmMachineFailed:
     pool: str
     runner_id: str
     machine_id: str | None
-    place: str | None
+    capacity: str | None
     failures: int  # launches in a row
     why: str
 

@@ -100,8 +100,8 @@ class PastRun(HasUtcTimes):
             return None
         marks = [self.heard_at, self.routed_at, self.launched_at, self.called_home_at]
         after = self.taken_at
-        for place in reversed(range(len(marks))):
-            after = marks[place] = marks[place] or after
+        for index in reversed(range(len(marks))):
+            after = marks[index] = marks[index] or after
         hops: dict[WaitHop, float] = {}
         before = min(self.pending_at, self.taken_at)
         for hop, mark in zip(WaitHop, [*marks, self.taken_at], strict=True):

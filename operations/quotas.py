@@ -144,8 +144,8 @@ def _own_vcpu(aws: Clients, view: FleetView, market: str) -> float:
     """The vCPU of this fleet's machines on one market."""
     pools = {pool.name for pool in view.pools if pool.backend == "ec2"}
     own = [machine for machine in view.machines if machine.pool in pools]
-    places = [machine.capacity.split("/") for machine in own if machine.capacity]
-    types = Counter(place[0] for place in places if len(place) == 3 and place[2] == market)
+    capacities = [machine.capacity.split("/") for machine in own if machine.capacity]
+    types = Counter(parts[0] for parts in capacities if len(parts) == 3 and parts[2] == market)
     if not types:
         return 0.0
     with aws_call("DescribeInstanceTypes"):

@@ -51,9 +51,9 @@ OF_POOLS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackOffView:
-    """A place for machines that had none, and how long it is left alone from now on."""
+    """A capacity pool that had no machines, and how long it is left alone from now on."""
 
-    place: str
+    capacity: str
     code: str  # AWS's word
     for_s: float
 
@@ -350,8 +350,8 @@ def _pool_view(pool: _Pool, at: datetime, controls: Iterable[ControlView]) -> Po
         reason=pool.row.reason,
         sentence=_why(pool),
         back_off=tuple(
-            BackOffView(place=place, code=held.code, for_s=(held.until - at).total_seconds())
-            for place, held in sorted(pool.row.back_off.items())
+            BackOffView(capacity=name, code=held.code, for_s=(held.until - at).total_seconds())
+            for name, held in sorted(pool.row.back_off.items())
             if held.until > at
         ),
         is_leaving=config is None,

@@ -20,7 +20,7 @@ from fleet.events import (
 )
 from fleet.model import JobKey, Runner, RunnerState, ScalePlan
 from fleet.reasons import Reason
-from fleet.rules.batches import Batch, batches, places_for
+from fleet.rules.batches import Batch, batches, capacity_pools_for
 from fleet.rules.capacity import CapacityPool, ErrorKind, advice, decide_capacity
 from fleet.rules.holds import Hold, asks_again_in_s
 from fleet.rules.launch_memory import ConfigurationRefusal, LaunchFacts, LaunchMemory, learn
@@ -56,12 +56,12 @@ def launch(
     """Carry out the launches of a plan."""
     outcome = LaunchOutcome()
     version = row.version
-    places = world.backend(pool).capacity_pools(pool)
+    capacity_pools = world.backend(pool).capacity_pools(pool)
     general: Hold | None = None
     for batch in batches(plan, per_project=_is_per_project(world)):
-        try_in = decide_capacity(places, row.back_off or {}, world.clock())
-        if places and not try_in:
-            break  # the batches before took all that the places had
+        try_in = decide_capacity(capacity_pools, row.back_off or {}, world.clock())
+        if capacity_pools and not try_in:
+            break  # the batches before took all that the capacity pools had
         wanted = _requested(world, pool, batch)
         ready = Ready(hold=general) if general else prepare(world, pool, row, wanted, holds)
         outcome += _held(wanted, ready, world.clock())
@@ -74,7 +74,7 @@ def launch(
         if not reserved:
             break  # another round reserved since this one observed: it must observe again
         ready = replace(ready, runners=reserved)
-        order = _order(pool, batch, reserved, places_for(batch, try_in))
+        order = _order(pool, batch, reserved, capacity_pools_for(batch, try_in))
         order_outcome, row = _launch(world, pool, row, ready, order)
         outcome += order_outcome
     return outcome
@@ -82,8 +82,8 @@ def launch(
 
 def _is_per_project(world: World) -> bool:
     """Whether each project has runners of its own."""
-    place = world.config.gitlab.runners_in
-    return place.kind == "project" and place.id is None
+    owner = world.config.gitlab.runners_in
+    return owner.kind == "project" and owner.id is None
 
 
 def _held(wanted: Iterable[Runner], ready: Ready, at: datetime) -> LaunchOutcome:
@@ -150,7 +150,7 @@ def _launch(
 ) -> tuple[LaunchOutcome, PoolRow]:
     """Send one order for all of these runners, and close those without a machine.
 
-    The outcome, and the pool's row with what the order taught of its places.
+    The outcome, and the pool's row with what the order taught of its capacity pools.
     """
     at, runners = world.clock(), ready.runners
     result = world.backend(pool).launch(pool, order)
@@ -173,7 +173,7 @@ def _place(
     world: World, pool: PoolConfig, runners: Sequence[Runner], launched: Sequence[Launched]
 ) -> list[Runner]:
     """The runners that have a machine now; a machine whose runner is gone is ended at once."""
-    places = [
+    placements = [
         Placement(
             runner_id=machine.runner_id,
             machine_id=machine.machine_id,
@@ -183,14 +183,14 @@ def _place(
         )
         for machine in launched
     ]
-    placed = world.runners.place(places)
-    unplaced = [place.machine_id for place in places if place.runner_id not in placed]
+    placed = world.runners.place(placements)
+    unplaced = [each.machine_id for each in placements if each.runner_id not in placed]
     if unplaced:
         emit(MachinesUnplaced(pool=pool.name, machines=len(unplaced)), level=WARNING)
         # A machine that cannot be ended now has no row: the sweep ends it as a stray.
         with suppress(FleetError):
             world.backend(pool).end(unplaced)
-    by_id = {place.runner_id: place for place in places if place.runner_id in placed}
+    by_id = {each.runner_id: each for each in placements if each.runner_id in placed}
     return [
         replace(runner, mailbox=by_id[runner.id].mailbox, machine_id=by_id[runner.id].machine_id)
         for runner in runners
@@ -204,7 +204,7 @@ def _remember(world: World, pool: PoolConfig, row: PoolRow, result: LaunchResult
     facts = LaunchFacts(
         machines=[machine.capacity for machine in result.launched],
         shortfalls=result.shortfalls,
-        places=world.backend(pool).capacity_pools(pool),
+        capacity_pools=world.backend(pool).capacity_pools(pool),
         version=world.config.version,
     )
     after = learn(before, facts, world.clock())
@@ -262,7 +262,7 @@ def _announce(pool: PoolConfig, order: LaunchOrder, result: LaunchResult) -> Non
                 capacity=str(result.launched[0].capacity or pool.backend),
             )
         )
-    by_code = {short.code: short for short in result.shortfalls}  # each place has one
+    by_code = {short.code: short for short in result.shortfalls}  # each capacity pool has one
     for short in by_code.values():
         level = ERROR if short.kind is ErrorKind.CONFIGURATION else WARNING
         event = LaunchShort(

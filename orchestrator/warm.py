@@ -33,7 +33,7 @@ def note_warm_end(
 
 def _count(world: World, runner: Runner, why: str, at: datetime) -> None:
     row = world.fleet.pool(runner.pool)
-    if _has_places(world, runner):
+    if _has_capacity_pools(world, runner):
         world.fleet.note_back_off(
             runner.pool, note_machine_failure(row.back_off, str(runner.capacity), at)
         )
@@ -46,7 +46,7 @@ def _count(world: World, runner: Runner, why: str, at: datetime) -> None:
                 pool=runner.pool,
                 runner_id=runner.id,
                 machine_id=runner.machine_id,
-                place=runner.capacity,
+                capacity=runner.capacity,
                 failures=after.failures,
                 why=why,
             ),
@@ -67,6 +67,6 @@ def _forget(world: World, runner: Runner, at: datetime) -> None:
         world.fleet.note_back_off(runner.pool, kept)
 
 
-def _has_places(world: World, runner: Runner) -> bool:
-    """Whether the runner's back end has places to choose from."""
+def _has_capacity_pools(world: World, runner: Runner) -> bool:
+    """Whether the runner's back end has capacity pools to choose from."""
     return runner.capacity is not None and runner.capacity != runner.backend

@@ -22,7 +22,7 @@ from adapters.ledger.runners import RunnerRows
 from adapters.ledger.table import Table
 from adapters.ledger.trouble_watch import TroubleWatch
 from adapters.machines.backend import Backend
-from adapters.machines.ec2 import Ec2Backend, Ec2Place, MachineKind
+from adapters.machines.ec2 import Ec2Backend, Ec2Resources, MachineKind
 from adapters.machines.expiry import Expiry, ExpiryTarget
 from adapters.machines.lambda_ import LambdaBackend
 from adapters.machines.spot_prices import SpotPrices
@@ -147,7 +147,7 @@ class Wiring:
     def _ec2(self) -> Ec2Backend:
         """Made once, for it keeps what it learnt of the subnets."""
         names = self._settings
-        place = Ec2Place(
+        resources = Ec2Resources(
             stack=names.stack,
             subnets=names.subnets,
             arm64_image=names.arm64_image,
@@ -165,7 +165,7 @@ class Wiring:
         )
         # EC2 takes long to answer a launch of many machines; all else is better asked again soon.
         aws = self._aws.timed(slow()) if self._function == "scale" else self._aws
-        return Ec2Backend(aws.ec2, place, Expiry(self._aws.scheduler, target))
+        return Ec2Backend(aws.ec2, resources, Expiry(self._aws.scheduler, target))
 
     @cached_property
     def _spot_prices(self) -> SpotPrices:

@@ -39,7 +39,7 @@ class MachineKind:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ec2Place:
+class Ec2Resources:
     """Where machines launch, and which."""
 
     stack: str
@@ -59,9 +59,9 @@ class Ec2Backend:
     name = "ec2"
     ends_alone = False
 
-    def __init__(self, client: "EC2Client", place: Ec2Place, expiry: Expiry) -> None:
+    def __init__(self, client: "EC2Client", resources: Ec2Resources, expiry: Expiry) -> None:
         self._client = client
-        self._place = place
+        self._resources = resources
         self._expiry = expiry
         self._zones: dict[str, str] = {}  # by subnet; the subnet itself when EC2 does not say
 
@@ -75,7 +75,7 @@ class Ec2Backend:
             "on-demand": ("on-demand",),
             "spot-then-on-demand": ("spot", "on-demand"),
         }[pool.market]
-        subnets = self._one_per_zone(pool.subnets or self._place.subnets)
+        subnets = self._one_per_zone(pool.subnets or self._resources.subnets)
         return tuple(
             CapacityPool(instance_type=kind, subnet=subnet, market=market)
             for market in markets
@@ -87,29 +87,29 @@ class Ec2Backend:
         """One call for each market in turn, until every runner id has a machine."""
         launched: list[Launched] = []
         shortfalls: list[Shortfall] = []
-        markets = list(dict.fromkeys(place.market for place in order.try_in))
+        markets = list(dict.fromkeys(capacity.market for capacity in order.try_in))
         for index, market in enumerate(markets):
             names = order.runner_ids[len(launched) :]
             if not names:
                 break
-            places = [place for place in order.try_in if place.market == market]
+            capacity_pools = [capacity for capacity in order.try_in if capacity.market == market]
             try:
-                answer = self._create_fleet(pool, order, len(names), places)
+                answer = self._create_fleet(pool, order, len(names), capacity_pools)
             except Transient as exc:
                 # A lost answer may have launched machines, and a throttle holds in every market: no
                 # other market is asked now.
-                left = [place for place in order.try_in if place.market in markets[index:]]
+                left = [capacity for capacity in order.try_in if capacity.market in markets[index:]]
                 shortfalls += _refusal(exc, left)
                 break
             except FleetError as exc:
-                shortfalls += _refusal(exc, places)
+                shortfalls += _refusal(exc, capacity_pools)
                 continue
             machines = self._machines_of(answer, market)
             launched += [
                 Launched(
                     runner_id=name,
                     machine_id=machine_id,
-                    mailbox=_mailbox(self._place.kind(pool), machine_id),
+                    mailbox=_mailbox(self._resources.kind(pool), machine_id),
                     capacity=capacity,
                 )
                 for name, (machine_id, capacity) in zip(names, machines, strict=False)
@@ -137,7 +137,7 @@ class Ec2Backend:
     def mailboxes(self, machine_id: str) -> tuple[str, ...]:
         """The mailboxes that the machine may have: one for each trust level."""
         return tuple(
-            _mailbox(kind, machine_id) for kind in (self._place.open, self._place.protected)
+            _mailbox(kind, machine_id) for kind in (self._resources.open, self._resources.protected)
         )
 
     def machines(self) -> tuple[Machine, ...]:
@@ -151,7 +151,7 @@ class Ec2Backend:
     def _shown(self, *more: "FilterTypeDef") -> tuple[Machine, ...]:
         ours: FilterTypeDef = {
             "Name": "tag:runner-fleet:stack",
-            "Values": [self._place.stack],
+            "Values": [self._resources.stack],
         }
         return tuple(_machine(instance) for instance in self._instances(ours, *more))
 
@@ -218,22 +218,26 @@ class Ec2Backend:
             self._client.terminate_instances(InstanceIds=machine_ids)
 
     def _create_fleet(
-        self, pool: PoolConfig, order: LaunchOrder, count: int, places: Sequence[CapacityPool]
+        self,
+        pool: PoolConfig,
+        order: LaunchOrder,
+        count: int,
+        capacity_pools: Sequence[CapacityPool],
     ) -> dict[str, Any]:
         """CreateFleet's answer for one market; `Errors` says what is missing."""
         template = {
-            "LaunchTemplateId": self._place.kind(pool).launch_template,
+            "LaunchTemplateId": self._resources.kind(pool).launch_template,
             "Version": "$Latest",
         }
         overrides = [
             {
-                "InstanceType": place.instance_type,
-                "SubnetId": place.subnet,
-                **self._differences(pool, place.instance_type),
+                "InstanceType": capacity.instance_type,
+                "SubnetId": capacity.subnet,
+                **self._differences(pool, capacity.instance_type),
             }
-            for place in places
+            for capacity in capacity_pools
         ]
-        market = places[0].market
+        market = capacity_pools[0].market
         with aws_call("ec2.CreateFleet"):
             answer = self._client.create_fleet(
                 Type="instant",
@@ -254,7 +258,7 @@ class Ec2Backend:
     def _differences(self, pool: PoolConfig, instance_type: str) -> dict[str, Any]:
         """What a pool's machines of one type override of the launch template."""
         is_arm = architecture(instance_type) == "arm64"
-        image = pool.image or (self._place.arm64_image if is_arm else None)
+        image = pool.image or (self._resources.arm64_image if is_arm else None)
         overrides: dict[str, Any] = {"ImageId": image} if image else {}
         if pool.disk_gb:
             disk = {
@@ -271,12 +275,12 @@ class Ec2Backend:
     def _tags(self, pool: PoolConfig, order: LaunchOrder) -> list[Any]:
         """Tags of the creating call: the sweep finds the machines after a crash."""
         tags = {
-            "runner-fleet:stack": self._place.stack,
+            "runner-fleet:stack": self._resources.stack,
             "runner-fleet:pool": pool.name,
             "runner-fleet:executor": pool.executor,  # the machine reads it: infra/user-data.sh
             "runner-fleet:launch": order.launch_id,
             "runner-fleet:expires": order.expires_at.isoformat(),
-            "Name": f"{self._place.stack}-{pool.name}",
+            "Name": f"{self._resources.stack}-{pool.name}",
         }
         return [{"Key": key, "Value": value} for key, value in tags.items()]
 
@@ -314,11 +318,11 @@ def _shortfall(error: dict[str, Any], market: str) -> Shortfall:
     )
 
 
-def _refusal(exc: FleetError, places: Sequence[CapacityPool]) -> list[Shortfall]:
-    """A shortfall for each place of a failed call."""
+def _refusal(exc: FleetError, capacity_pools: Sequence[CapacityPool]) -> list[Shortfall]:
+    """A shortfall for each capacity pool of a failed call."""
     code = str(exc.facts.get("code", ""))
     kind, message = classify(code), str(exc.__cause__)
-    return [Shortfall(kind=kind, code=code, capacity=p, message=message) for p in places]
+    return [Shortfall(kind=kind, code=code, capacity=p, message=message) for p in capacity_pools]
 
 
 def _may_be_forgotten(exc: FleetError) -> bool:

@@ -27,15 +27,15 @@ class SpotPrices:
         self._clock = clock
         self._known: dict[str, tuple[datetime, float | None]] = {}
 
-    def usd_per_hour(self, place: CapacityPool | None) -> float | None:
+    def usd_per_hour(self, capacity: CapacityPool | None) -> float | None:
         """USD; None for a machine that is no spot machine, and where AWS does not say."""
-        if place is None or place.market != "spot":
+        if capacity is None or capacity.market != "spot":
             return None
         at = self._clock()
-        asked_at, price = self._known.get(place.instance_type, (None, None))
+        asked_at, price = self._known.get(capacity.instance_type, (None, None))
         if asked_at is None or at - asked_at > KEPT:
-            price = self._ask(place.instance_type, at)
-            self._known[place.instance_type] = at, price
+            price = self._ask(capacity.instance_type, at)
+            self._known[capacity.instance_type] = at, price
         return price
 
     def _ask(self, instance_type: str, at: datetime) -> float | None:

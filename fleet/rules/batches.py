@@ -1,4 +1,4 @@
-"""Which launches go into one order to the cloud, and which places each order asks."""
+"""Which launches go into one order to the cloud, and which capacity pools each order asks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ class Batch:
     """Runners that one order can launch: same project, same market."""
 
     jobs: tuple[Job | None, ...]  # None: a warm runner
-    project_id: int | None  # of the runners' records; None: the place for all projects
+    project_id: int | None  # of the runners' records; None: one record for all projects
     on_demand: bool
 
 
@@ -30,7 +30,7 @@ def batches(plan: ScalePlan, *, per_project: bool) -> tuple[Batch, ...]:
     )
 
 
-def places_for(batch: Batch, ready: Sequence[CapacityPool]) -> tuple[CapacityPool, ...]:
-    """The places of `ready` that a batch asks: a retry avoids spot where the pool allows that."""
-    on_demand = tuple(place for place in ready if place.market == "on-demand")
+def capacity_pools_for(batch: Batch, ready: Sequence[CapacityPool]) -> tuple[CapacityPool, ...]:
+    """Those of `ready` that a batch asks: a retry avoids spot where the pool allows that."""
+    on_demand = tuple(capacity for capacity in ready if capacity.market == "on-demand")
     return on_demand if batch.on_demand and on_demand else tuple(ready)

@@ -64,7 +64,7 @@ def decide_capacity(
 ) -> tuple[CapacityPool, ...]:
     """The capacity pools to ask at `at`: spot before on-demand, else in the given order.
 
-    `back_off` is keyed by the pool's name (`str`). Empty: all of them are backed off. A place whose
+    `back_off` is keyed by the pool's name (`str`). Empty: all of them are backed off. One whose
     machines failed is asked only where no other may be: the image may be to blame, and
     jobs have attempts of their own.
     """
@@ -113,7 +113,7 @@ def note_failure(held: BackOff | None, kind: ErrorKind, code: str, at: datetime)
 def note_success(back_off: Mapping[str, BackOff], pool: CapacityPool) -> dict[str, BackOff]:
     """The back-off memory without the capacity pool that gave a machine.
 
-    That is no proof for a place whose machines failed: EC2 gave those, too.
+    That is no proof for a capacity pool whose machines failed: EC2 gave those, too.
     """
     return {
         name: held
@@ -123,24 +123,24 @@ def note_success(back_off: Mapping[str, BackOff], pool: CapacityPool) -> dict[st
 
 
 def note_machine_failure(
-    back_off: Mapping[str, BackOff], place: str, at: datetime
+    back_off: Mapping[str, BackOff], capacity: str, at: datetime
 ) -> dict[str, BackOff]:
-    """The back-off memory after a machine from this place failed.
+    """The back-off memory after a machine from this capacity pool failed.
 
     The machines of one launch fail within one back-off, and count once.
     """
-    held = back_off.get(place)
+    held = back_off.get(capacity)
     if held is not None and _is_backed_off(held, at):
         return dict(back_off)
-    return {**back_off, place: note_failure(held, ErrorKind.BOOT, CAME_TO_NOTHING, at)}
+    return {**back_off, capacity: note_failure(held, ErrorKind.BOOT, CAME_TO_NOTHING, at)}
 
 
-def note_served(back_off: Mapping[str, BackOff], place: str) -> dict[str, BackOff]:
-    """The back-off memory after a machine from this place served."""
+def note_served(back_off: Mapping[str, BackOff], capacity: str) -> dict[str, BackOff]:
+    """The back-off memory after a machine from this capacity pool served."""
     return {
         name: held
         for name, held in back_off.items()
-        if name != place or classify(held.code) is not ErrorKind.BOOT
+        if name != capacity or classify(held.code) is not ErrorKind.BOOT
     }
 
 

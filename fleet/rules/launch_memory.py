@@ -1,4 +1,4 @@
-"""What a launch teaches about places for machines, and about a pool's configuration."""
+"""What a launch teaches about capacity pools, and about a pool's configuration."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class MissingMachines(Protocol):
     @property
     def code(self) -> str: ...
     @property
-    def capacity(self) -> CapacityPool | None: ...  # None: every place
+    def capacity(self) -> CapacityPool | None: ...  # None: every capacity pool
     @property
     def message(self) -> str: ...
 
@@ -32,7 +32,7 @@ class ConfigurationRefusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchMemory:
-    """What is known of a pool's places, by their names, and whether AWS refuses its machines."""
+    """What is known of its capacity pools, by their names, and whether AWS refuses its machines."""
 
     back_off: Mapping[str, BackOff]
     refusal: ConfigurationRefusal | None = None
@@ -42,13 +42,13 @@ class LaunchMemory:
 class LaunchFacts:
     """One order to the cloud, as it ended.
 
-    `machines`: the place of each machine that AWS gave, None on a back end without places;
-    `places`: those of the pool; `version`: of the fleet.toml in force.
+    `machines`: the capacity pool of each machine that AWS gave, None on a back end without any;
+    `capacity_pools`: those of the pool; `version`: of the fleet.toml in force.
     """
 
     machines: Sequence[CapacityPool | None]
     shortfalls: Sequence[MissingMachines]
-    places: Sequence[CapacityPool]
+    capacity_pools: Sequence[CapacityPool]
     version: str
 
 
@@ -56,19 +56,19 @@ def learn(memory: LaunchMemory, launch: LaunchFacts, at: datetime) -> LaunchMemo
     """The memory after a launch at `at`."""
     back_off = dict(memory.back_off)
     for short in launch.shortfalls:
-        for name in _names(short, launch.places):
+        for name in _names(short, launch.capacity_pools):
             back_off[name] = note_failure(back_off.get(name), short.kind, short.code, at)
-    for place in launch.machines:
-        if place is not None:
-            back_off = note_success(back_off, place)
+    for capacity in launch.machines:
+        if capacity is not None:
+            back_off = note_success(back_off, capacity)
     return LaunchMemory(back_off=back_off, refusal=_refusal(memory.refusal, launch))
 
 
-def _names(short: MissingMachines, places: Iterable[CapacityPool]) -> list[str]:
-    """The places that a shortfall is about; `*` is the one of a back end that has none."""
+def _names(short: MissingMachines, capacity_pools: Iterable[CapacityPool]) -> list[str]:
+    """The capacity pools that a shortfall is about; `*` is the one of a back end that has none."""
     if short.capacity is not None:
         return [str(short.capacity)]
-    return [str(place) for place in places] or ["*"]
+    return [str(capacity) for capacity in capacity_pools] or ["*"]
 
 
 def _refusal(

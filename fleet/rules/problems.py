@@ -38,7 +38,7 @@ WITHHELD_AFTER = timedelta(minutes=2)
 
 # A pool is full for a while whenever many jobs arrive at once.
 FULL_AFTER = timedelta(minutes=10)
-# Capacity comes back by itself within minutes, or another place has some.
+# Capacity comes back by itself within minutes, or another capacity pool has some.
 NO_CAPACITY_AFTER = timedelta(minutes=2)
 # A launch answers within a minute; its row then names the machine.
 UNPLACED_AFTER = timedelta(minutes=3)

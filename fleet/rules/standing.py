@@ -95,7 +95,7 @@ class JobFacts:
     failure: str | None = None  # GitLab's `failure_reason`
     torn_down_after: timedelta | None = None  # from the job's end to its machine's
     pool: PoolConfig | None = None  # None: it has none, or fleet.toml has it no more
-    back_off: Mapping[str, BackOff] = field(default_factory=dict)  # of its pool, by place
+    back_off: Mapping[str, BackOff] = field(default_factory=dict)  # of its pool, by capacity pool
     trouble: Trouble | None = None  # the fleet can ask GitLab nothing at all
     hold: Hold | None = None  # GitLab gives no credential to machines for it
     pause: Control | None = None  # that its pool is under
@@ -189,7 +189,7 @@ def _unlaunched(facts: JobFacts) -> Diagnosis:
                 standing=Standing.POOL_REFUSED, advice=Advice.CORRECT_POOL, reason=reason
             )
         case Reason.NO_CAPACITY_UNTIL:
-            ends = (place.until for place in facts.back_off.values() if place.until > facts.at)
+            ends = (held.until for held in facts.back_off.values() if held.until > facts.at)
             return Diagnosis(
                 standing=Standing.NO_CAPACITY,
                 advice=Advice.ADD_PLACES,

@@ -77,7 +77,7 @@ def views(text: str) -> Iterator[RenderableType]:
             do=text,
         )
     )
-    back_off = (BackOffView(place=text, code=text, for_s=60.0),)
+    back_off = (BackOffView(capacity=text, code=text, for_s=60.0),)
     yield render(
         replace(
             VIEW,

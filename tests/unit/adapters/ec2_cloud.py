@@ -8,7 +8,7 @@ from typing import Any
 from botocore.stub import ANY, Stubber
 
 from adapters.machines.backend import LaunchOrder, LaunchResult
-from adapters.machines.ec2 import Ec2Backend, Ec2Place, MachineKind
+from adapters.machines.ec2 import Ec2Backend, Ec2Resources, MachineKind
 from adapters.machines.expiry import Expiry, ExpiryTarget
 from fleet.config.reading import PoolConfig, read_config
 from tests.fakes import AT
@@ -85,7 +85,7 @@ def _expected(asked: dict[str, Any]) -> dict[str, Any]:
 @contextmanager
 def ec2_cloud() -> Iterator[Cloud]:
     """One with a single subnet."""
-    place = Ec2Place(
+    resources = Ec2Resources(
         stack="fleet",
         subnets=("subnet-1",),
         arm64_image="resolve:ssm:/aws/service/arm64",
@@ -94,5 +94,5 @@ def ec2_cloud() -> Iterator[Cloud]:
     )
     target = ExpiryTarget(function_arn="f", role_arn="r", dead_letter_arn="d", group="g")
     with scripted("ec2") as (ec2, answers), scripted("scheduler") as (scheduler, timers):
-        backend = Ec2Backend(ec2, place, Expiry(scheduler, target))
+        backend = Ec2Backend(ec2, resources, Expiry(scheduler, target))
         yield Cloud(backend=backend, ec2=answers, scheduler=timers)

@@ -52,7 +52,7 @@ POOL = PoolView(
     oldest_wait_s=90.0,
     reason="at_ceiling",
     sentence="the pool runs as many runners as its ceiling allows",
-    back_off=(BackOffView(place="m7i.large/a/spot", code="NoCapacity", for_s=60.0),),
+    back_off=(BackOffView(capacity="m7i.large/a/spot", code="NoCapacity", for_s=60.0),),
 )
 STATES = ("done", "draining", "busy", "idle", "booted", "in_flight", "requested")
 BARE = replace(POOL, name="bare", states={}, backlog=0, oldest_wait_s=None, back_off=(), warm=0)
@@ -216,7 +216,7 @@ def test_back_offs_are_listed_by_place_while_they_last() -> None:
     }
     at_work.fleet.note_back_off("docker", held)
     (pool,) = view_of(at_work).pools
-    assert [(one.place, one.for_s) for one in pool.back_off] == [("b", 1.0), ("c", 5.0)]
+    assert [(one.capacity, one.for_s) for one in pool.back_off] == [("b", 1.0), ("c", 5.0)]
 
 
 @pytest.mark.parametrize(

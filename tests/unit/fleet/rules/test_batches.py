@@ -4,7 +4,7 @@ import pytest
 
 from fleet.model import ScalePlan
 from fleet.reasons import Reason
-from fleet.rules.batches import Batch, batches, places_for
+from fleet.rules.batches import Batch, batches, capacity_pools_for
 from fleet.rules.capacity import CapacityPool
 from tests.unit.fleet.facts import job
 
@@ -54,4 +54,4 @@ def test_one_order_has_runners_of_one_kind(
 def test_a_retry_asks_for_on_demand_machines(
     on_demand: bool, ready: tuple[CapacityPool, ...], asked: tuple[CapacityPool, ...]
 ) -> None:
-    assert places_for(Batch(jobs=(), project_id=None, on_demand=on_demand), ready) == asked
+    assert capacity_pools_for(Batch(jobs=(), project_id=None, on_demand=on_demand), ready) == asked

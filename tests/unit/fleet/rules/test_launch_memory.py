@@ -12,7 +12,7 @@ from tests.unit.fleet.facts import AT
 SPOT, ON_DEMAND = (
     CapacityPool(instance_type="a", subnet="1", market=market) for market in ("spot", "on-demand")
 )
-PLACES = (SPOT, ON_DEMAND)
+CAPACITIES = (SPOT, ON_DEMAND)
 BEFORE = ConfigurationRefusal(words="no such image", version="old")
 DRY = BackOff(until=AT - timedelta(seconds=1), failures=1, code="InsufficientInstanceCapacity")
 
@@ -34,7 +34,9 @@ QUOTA = Short(kind=ErrorKind.QUOTA, code="VcpuLimitExceeded")
 
 
 def facts(*shortfalls: Short, machines: tuple[CapacityPool | None, ...] = ()) -> LaunchFacts:
-    return LaunchFacts(machines=machines, shortfalls=shortfalls, places=PLACES, version="new")
+    return LaunchFacts(
+        machines=machines, shortfalls=shortfalls, capacity_pools=CAPACITIES, version="new"
+    )
 
 
 @pytest.mark.parametrize(
@@ -50,7 +52,9 @@ def facts(*shortfalls: Short, machines: tuple[CapacityPool | None, ...] = ()) ->
         ),
         pytest.param(facts(QUOTA), {"a/1/spot", "a/1/on-demand"}, id="every place had none"),
         pytest.param(
-            replace(facts(QUOTA), places=()), {"a/1/spot", "*"}, id="a back end of one place"
+            replace(facts(QUOTA), capacity_pools=()),
+            {"a/1/spot", "*"},
+            id="a back end without capacity pools",
         ),
         pytest.param(facts(NO_CAPACITY, machines=(SPOT,)), set(), id="part of what was asked"),
     ],
