@@ -161,13 +161,14 @@ class RunnersLaunched:
 @measured(Measure("RunnersNotLaunched", "Count", "missing"), by=("code",), is_whole=True)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchShort:
-    """The cloud gave fewer machines than asked for."""
+    """The cloud gave fewer machines than asked for; one line for each launch."""
 
     pool: str
-    code: str
+    code: str  # the cloud's own, of what a person can cure first
     kind: str
-    missing: int
-    advice: str
+    missing: int  # machines
+    advice: str  # about `code`
+    other_codes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,11 +23,20 @@ from fleet.reasons import Reason
 from fleet.rules.batches import Batch, batches, capacity_pools_for
 from fleet.rules.capacity import CapacityPool, ErrorKind, advice, decide_capacity
 from fleet.rules.holds import Hold, asks_again_in_s
-from fleet.rules.launch_memory import ConfigurationRefusal, LaunchFacts, LaunchMemory, learn
+from fleet.rules.launch_memory import (
+    ConfigurationRefusal,
+    LaunchFacts,
+    LaunchMemory,
+    MissingMachines,
+    learn,
+    most_urgent,
+)
 from fleet.steps import Step, StepName
 from orchestrator.close import close_runner, end_machine, left_to_sweep
 from orchestrator.credentials import Ready, discard, equip, prepare
 from orchestrator.world import World
+
+NO_CODE = "NoCode"  # CloudWatch takes no empty dimension
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,14 +271,20 @@ def _announce(pool: PoolConfig, order: LaunchOrder, result: LaunchResult) -> Non
                 capacity=str(result.launched[0].capacity or pool.backend),
             )
         )
-    by_code = {short.code: short for short in result.shortfalls}  # each capacity pool has one
-    for short in by_code.values():
-        level = ERROR if short.kind is ErrorKind.CONFIGURATION else WARNING
-        event = LaunchShort(
-            pool=pool.name,
-            code=short.code,
-            kind=short.kind.value,
-            missing=asked - launched,
-            advice=advice(short.code),
-        )
-        emit(event, level=level)
+    if launched < asked:
+        _announce_short(pool, asked - launched, most_urgent(result.shortfalls))
+
+
+def _announce_short(pool: PoolConfig, missing: int, why: Sequence[MissingMachines]) -> None:
+    """Log machines that did not come, once: of several codes none says how many it is about."""
+    first = why[0] if why else None
+    kind = first.kind if first else ErrorKind.UNKNOWN
+    event = LaunchShort(
+        pool=pool.name,
+        code=(first.code if first else "") or NO_CODE,
+        kind=kind.value,
+        missing=missing,
+        advice=advice(first.code if first else ""),
+        other_codes=tuple(short.code or NO_CODE for short in why[1:]),
+    )
+    emit(event, level=ERROR if kind is ErrorKind.CONFIGURATION else WARNING)

@@ -22,6 +22,17 @@ class MissingMachines(Protocol):
     def message(self) -> str: ...
 
 
+# What a person can cure comes first, what passes by itself last.
+_URGENCY = (
+    ErrorKind.CONFIGURATION,
+    ErrorKind.QUOTA,
+    ErrorKind.CAPACITY,
+    ErrorKind.BOOT,
+    ErrorKind.UNKNOWN,
+    ErrorKind.THROTTLE,
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigurationRefusal:
     """AWS's words about a pool's configuration, and the version of fleet.toml they are about."""
@@ -62,6 +73,14 @@ def learn(memory: LaunchMemory, launch: LaunchFacts, at: datetime) -> LaunchMemo
         if capacity is not None:
             back_off = note_success(back_off, capacity)
     return LaunchMemory(back_off=back_off, refusal=_refusal(memory.refusal, launch))
+
+
+def most_urgent(shortfalls: Iterable[MissingMachines]) -> tuple[MissingMachines, ...]:
+    """One shortfall for each code, most urgent first, else in the given order."""
+    by_code: dict[str, MissingMachines] = {}
+    for short in shortfalls:
+        by_code.setdefault(short.code, short)
+    return tuple(sorted(by_code.values(), key=lambda short: _URGENCY.index(short.kind)))
 
 
 def _names(short: MissingMachines, capacity_pools: Iterable[CapacityPool]) -> list[str]:

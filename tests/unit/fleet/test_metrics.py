@@ -13,7 +13,7 @@ from fleet.metrics import MEASURED, Measured, embedded
 
 AT = datetime(2026, 8, 20, 9, 15, tzinfo=UTC)
 SHORT = LaunchShort(pool="docker", code="InsufficientInstanceCapacity", kind="capacity",
-                    missing=3, advice="")  # fmt: skip
+                    missing=3, advice="", other_codes=())  # fmt: skip
 POOL = PoolMeasured(pool="docker", in_use=3, ceiling=5, backlog=0, oldest_wait_s=None)
 
 

@@ -7,13 +7,21 @@ import pytest
 
 from adapters.ledger.fleet import FleetRows
 from adapters.ledger.runners import RunnerRows
-from adapters.machines.backend import LaunchOrder, LaunchResult
+from adapters.machines.backend import LaunchOrder, LaunchResult, Shortfall
 from fleet.config.reading import PoolConfig
 from fleet.errors import Refused, Transient
 from fleet.reasons import Reason
-from fleet.rules.capacity import BackOff, CapacityPool
+from fleet.rules.capacity import BackOff, CapacityPool, ErrorKind
 from tests.fakes import FakeBackend, runner_rows
 from tests.unit.orchestrator.scene import INSTANCE, Scene, logged
+
+DRY, QUOTA = (
+    Shortfall(kind=kind, code=code, capacity=None, message="sorry")
+    for kind, code in (
+        (ErrorKind.CAPACITY, "InsufficientInstanceCapacity"),
+        (ErrorKind.QUOTA, "VcpuLimitExceeded"),
+    )
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -39,6 +47,16 @@ class DryBackend(FakeBackend):
     def launch(self, pool: PoolConfig, order: LaunchOrder) -> LaunchResult:
         none = [replace(self.short, capacity=place) for place in order.try_in]
         return LaunchResult(launched=(), shortfalls=tuple(none))
+
+
+@dataclass(slots=True, kw_only=True)
+class ScarceBackend(FakeBackend):
+    """A back end that says of both markets why it gave too few, if it did."""
+
+    said: tuple[Shortfall, ...] = ()
+
+    def launch(self, pool: PoolConfig, order: LaunchOrder) -> LaunchResult:
+        return replace(FakeBackend.launch(self, pool, order), shortfalls=self.said)
 
 
 class ForgetfulRows(FleetRows):
@@ -102,6 +120,31 @@ def test_many_places_with_one_trouble_are_one_line_of_the_log(
     scene.backend = DryBackend(clock=scene.clock, places=places)
     scene.world = replace(scene.world, backends={"tests": scene.backend})
     scene.scale()
-    assert len(logged(capsys, "LaunchShort")) == 1
+    (line,) = logged(capsys, "LaunchShort")
+    assert (line["missing"], line["other_codes"]) == (1, [])
     held = scene.world.fleet.pool("docker").back_off or {}
     assert set(held) == {str(place) for place in places}
+
+
+@pytest.mark.parametrize(
+    ("said", "room", "told"),
+    [
+        ((DRY, QUOTA), 1, [(2, "VcpuLimitExceeded", ["InsufficientInstanceCapacity"])]),
+        ((DRY,), 3, []),  # spot had none, on-demand had all
+        ((), 2, [(1, "NoCode", [])]),
+    ],
+    ids=["two codes", "none is missing", "no code"],
+)
+def test_each_machine_that_did_not_come_is_counted_once(
+    said: tuple[Shortfall, ...],
+    room: int,
+    told: list[object],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    scene = Scene()
+    scene.waits(1, 2, 3)
+    scene.backend = ScarceBackend(clock=scene.clock, room=room, said=said)
+    scene.world = replace(scene.world, backends={"tests": scene.backend})
+    scene.scale()
+    lines = logged(capsys, "LaunchShort")
+    assert [(line["missing"], line["code"], line["other_codes"]) for line in lines] == told

@@ -6,7 +6,13 @@ from datetime import timedelta
 import pytest
 
 from fleet.rules.capacity import BackOff, CapacityPool, ErrorKind
-from fleet.rules.launch_memory import ConfigurationRefusal, LaunchFacts, LaunchMemory, learn
+from fleet.rules.launch_memory import (
+    ConfigurationRefusal,
+    LaunchFacts,
+    LaunchMemory,
+    learn,
+    most_urgent,
+)
 from tests.unit.fleet.facts import AT
 
 SPOT, ON_DEMAND = (
@@ -96,3 +102,13 @@ def test_a_refusal_has_awss_code_its_words_and_an_advice() -> None:
     refusal = learn(LaunchMemory(back_off={}), facts(REFUSED), AT).refusal
     assert refusal is not None
     assert refusal.words.startswith("InvalidAMIID.NotFound: sorry. ")
+
+
+@pytest.mark.parametrize("kind", ErrorKind)
+def test_what_a_person_can_cure_is_told_before_what_passes_by_itself(kind: ErrorKind) -> None:
+    told = most_urgent([THROTTLED, NO_CAPACITY, Short(kind=kind, code="X"), QUOTA, NO_CAPACITY])
+    assert len(told) == 4  # each code once
+    kinds = [short.kind for short in told]
+    assert kinds.index(ErrorKind.QUOTA) < kinds.index(ErrorKind.CAPACITY)
+    assert kinds[-1] is ErrorKind.THROTTLE
+    assert (kinds[0] is kind) == (kind in {ErrorKind.CONFIGURATION, ErrorKind.QUOTA})
