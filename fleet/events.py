@@ -257,7 +257,7 @@ class PoolMeasured:
 
     pool: str
     in_use: int  # runners
-    ceiling: int
+    ceiling: int  # in force: an operator's order may replace the configured one
     backlog: int  # jobs that wait
     oldest_wait_s: float | None
 

@@ -4,6 +4,7 @@ An order is a row of the ledger; scaling reads it in its next round, within a mi
 twice changes nothing. Who gave it, when and why is kept for 90 days.
 """
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -155,8 +156,8 @@ def relaunch(deployed: Deployed, asked: JobReference) -> Ordered:
     )
 
 
-def controls_in_force(deployed: Deployed, living: frozenset[str]) -> tuple[ControlView, ...]:
-    """The orders in force; those to end a runner as long as it is among the `living`."""
+def shown_controls(controls: Iterable[Control], living: frozenset[str]) -> tuple[ControlView, ...]:
+    """The orders as `status` shows them; those to end a runner while it is among the `living`."""
     return tuple(
         ControlView(
             kind=control.kind.value,
@@ -168,7 +169,7 @@ def controls_in_force(deployed: Deployed, living: frozenset[str]) -> tuple[Contr
             note=control.note,
             ceiling=control.ceiling,
         )
-        for control in _in_force(deployed)
+        for control in controls
         if control.kind is not ControlKind.END or control.about in living
     )
 

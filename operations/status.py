@@ -22,6 +22,7 @@ from fleet.rules.budgets import (
     project_use,
     with_living,
 )
+from fleet.rules.controls import Control, ceiling_of, in_force
 from fleet.rules.liveness import by_our_clock
 from fleet.rules.problems import (
     SILENT_WITHIN,
@@ -36,7 +37,7 @@ from fleet.rules.problems import (
 )
 from fleet.rules.schedule import idle_target
 from fleet.steps import StepName
-from operations.controls import ControlView, controls_in_force
+from operations.controls import ControlView, shown_controls
 from operations.deployed import Deployed, read_applied
 from operations.images import kinds_for
 from operations.trail import sentence_of
@@ -178,9 +179,8 @@ def gather(deployed: Deployed, *, jobs: int) -> FleetView:
     instance = instance_of(config.gitlab.url)
     pools = _pools(deployed, config, stored)
     recent = deployed.jobs.recent(max(jobs, HEARD_OF))
-    controls = controls_in_force(
-        deployed, frozenset(runner.id for pool in pools for runner in pool.runners)
-    )
+    controls = in_force(deployed.fleet.controls(), at)
+    living = frozenset(runner.id for pool in pools for runner in pool.runners)
     spending = _spending(deployed, config, pools)
     uses = _uses(config, spending, pools)
     queues = _queues(deployed)
@@ -212,7 +212,7 @@ def gather(deployed: Deployed, *, jobs: int) -> FleetView:
         queues=queues,
         machines=tuple(_machine_view(runner, at) for pool in pools for runner in pool.runners),
         jobs=tuple(job_view(row, at) for row in recent[:jobs]),
-        controls=controls,
+        controls=shown_controls(controls, living),
         budgets=tuple(
             BudgetView(
                 name=use.name,
@@ -330,18 +330,13 @@ def _is_shown(pool: _Pool) -> bool:
     return pool.config is not None or bool(pool.runners or pool.backlog)
 
 
-def _pool_view(pool: _Pool, at: datetime, controls: Iterable[ControlView]) -> PoolView:
+def _pool_view(pool: _Pool, at: datetime, controls: Iterable[Control]) -> PoolView:
     config = pool.config
-    orders = [
-        control.ceiling
-        for control in controls
-        if control.about == pool.name and control.ceiling is not None
-    ]
     oldest = min((job.pending_at for job in pool.backlog), default=None)
     return PoolView(
         name=pool.name,
         backend=config.backend if config else "",
-        ceiling=orders[0] if orders else config.ceiling if config else 0,
+        ceiling=ceiling_of(controls, pool.name, config.ceiling) if config else 0,
         in_use=pool.row.in_use,
         states=dict(Counter(state_word(runner) for runner in pool.runners)),
         warm=idle_target(config.idle, at) if config else 0,

@@ -3,12 +3,14 @@
 A fleet at zero without trouble logs nothing here: metrics cost by the hour in which they are sent.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from fleet.events import FleetMeasured, JobServed, MachinePaid, PoolMeasured, emit
 from fleet.model import Job
 from fleet.past import PastRun
+from fleet.rules.controls import Control, ceiling_of, in_force
+from fleet.rules.limits import is_full
 from fleet.rules.problems import FleetFacts, PoolFacts, count_stuck
 from orchestrator.world import World
 
@@ -19,9 +21,7 @@ def measure(world: World, waiting: Iterable[Job]) -> None:
     by_pool: dict[str, list[Job]] = {}
     for job in waiting:
         by_pool.setdefault(job.pool or "", []).append(job)
-    pools = [_measured(world, name, ceiling, by_pool.get(name, []), at)
-             for name, ceiling in _ceilings(world, by_pool)]  # fmt: skip
-    busy = [pool for pool in pools if pool.in_use or pool.backlog]
+    busy = _busy(world, by_pool, at)
     for pool in busy:
         emit(pool)
     troubles = len(world.fleet.troubles())
@@ -32,7 +32,10 @@ def measure(world: World, waiting: Iterable[Job]) -> None:
         FleetMeasured(
             oldest_wait_s=max(waits, default=0.0),
             stuck=_stuck(world, by_pool, at),
-            full_pools=sum(pool.in_use >= pool.ceiling and pool.backlog > 0 for pool in busy),
+            full_pools=sum(
+                is_full(in_use=pool.in_use, ceiling=pool.ceiling, backlog=pool.backlog)
+                for pool in busy
+            ),
             troubles=troubles,
             calls_left_percent=round(world.gitlab.api.calls_left.percent, 1),
         )
@@ -58,18 +61,29 @@ def announce(run: PastRun) -> None:
     )
 
 
-def _ceilings(world: World, waited_for: Iterable[str]) -> list[tuple[str, int]]:
-    """The pools of the configuration, and others that jobs wait for: those have none."""
-    known = {pool.name: pool.ceiling for pool in world.config.pools}
-    return list((known | {name: 0 for name in waited_for if name not in known}).items())
+def _busy(
+    world: World, waiting: Mapping[str, Sequence[Job]], at: datetime
+) -> tuple[PoolMeasured, ...]:
+    """The pools in use or waited for. `waiting`: also in pools that `apply` removed."""
+    names = dict.fromkeys([*(pool.name for pool in world.config.pools), *waiting])
+    in_use = {name: world.fleet.shown_pool(name).in_use for name in names}
+    busy = [name for name in names if in_use[name] or waiting.get(name)]
+    # Read only now: it is another call to the ledger.
+    controls = in_force(world.fleet.controls(), at) if busy else ()
+    return tuple(
+        _measured(world, name, in_use[name], waiting.get(name, ()), controls) for name in busy
+    )
 
 
-def _measured(world: World, name: str, ceiling: int, jobs: list[Job], at: datetime) -> PoolMeasured:
+def _measured(
+    world: World, name: str, in_use: int, jobs: Sequence[Job], controls: Sequence[Control]
+) -> PoolMeasured:
+    at, pool = world.clock(), world.pool(name)
     oldest = min((job.pending_at for job in jobs), default=None)
     return PoolMeasured(
         pool=name,
-        in_use=world.fleet.shown_pool(name).in_use,
-        ceiling=ceiling,
+        in_use=in_use,
+        ceiling=ceiling_of(controls, name, pool.ceiling) if pool else 0,
         backlog=len(jobs),
         oldest_wait_s=max(0.0, (at - oldest).total_seconds()) if oldest else None,
     )

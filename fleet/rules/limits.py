@@ -48,6 +48,11 @@ def limits_of(config: FleetConfig, pool: PoolConfig, at: datetime) -> Limits:
     )
 
 
+def is_full(*, in_use: int, ceiling: int, backlog: int) -> bool:
+    """Whether jobs wait in a pool that has no room under the ceiling in force."""
+    return backlog > 0 and in_use >= ceiling
+
+
 def fresh_for(limits: Limits) -> timedelta:
     """The age up to which a report's own date proves it fresh."""
     return min(FRESH, timedelta(seconds=limits.stalled_after_s / 5))

@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from adapters.aws.demand import Demand
+from adapters.ledger.controls import Act
 from adapters.ledger.hooks import HookRow
 from cli.status_render import render
 from fleet.errors import Transient
@@ -19,6 +20,7 @@ from fleet.machine.mailbox import MachineState
 from fleet.model import RunnerState
 from fleet.reasons import Reason
 from fleet.rules.capacity import BackOff
+from fleet.rules.controls import Control, ControlKind
 from fleet.rules.problems import ImageFacts, LastSweep, Problem, ProblemKind
 from fleet.rules.warm import WarmMemory
 from fleet.steps import Step, StepName
@@ -566,6 +568,15 @@ def test_a_pool_that_leaves_and_its_runners_are_no_problem() -> None:
     at_work.reports(runner, MachineState.BUSY, heartbeat_at=ago(9000))
     at_work.runner(2, pool="old", launched_s=9000)
     assert view_of(at_work).problems == ()
+
+
+def test_a_pool_shows_the_ceiling_in_force_and_one_that_leaves_none() -> None:
+    at_work = AtWork().configure(FLEET, leaving=("old",))
+    at_work.runner(1, pool="old")
+    for about in ("docker", "old"):
+        order = Control(kind=ControlKind.CEILING, about=about, at=AT, who="dana", ceiling=2)
+        at_work.fleet.order(order, Act(at=AT, who="dana", what="ceiling"))
+    assert {pool.name: pool.ceiling for pool in view_of(at_work).pools} == {"docker": 2, "old": 0}
 
 
 def test_what_is_cured_is_no_problem() -> None:

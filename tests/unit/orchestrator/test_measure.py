@@ -5,7 +5,9 @@ import json
 import pytest
 
 from fleet.reasons import Reason
+from fleet.rules.controls import ControlKind
 from tests.unit.orchestrator.scene import Scene, logged
+from tests.unit.orchestrator.test_controls import orders
 
 
 def test_a_fleet_at_zero_sends_nothing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -26,6 +28,23 @@ def test_a_pool_is_measured_with_its_backlog(capsys: pytest.CaptureFixture[str])
     (fleet,) = [line for line in lines if line["event"] == "FleetMeasured"]
     assert fleet["oldest_wait_s"] == pool["oldest_wait_s"]
     assert (fleet["stuck"], fleet["full_pools"], fleet["calls_left_percent"]) == (0, 0, 75.0)
+
+
+@pytest.mark.parametrize(("ceiling", "full"), [(None, 0), (1, 1), (2, 0)])
+def test_a_pool_at_the_ceiling_that_an_operator_ordered_is_full(
+    ceiling: int | None, full: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene = Scene()
+    scene.launched(1)
+    if ceiling is not None:
+        orders(scene, ControlKind.CEILING, "docker", ceiling=ceiling)
+    scene.waits(2)
+    scene.reconcile()
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    (pool,) = [line for line in lines if line["event"] == "PoolMeasured"]
+    assert (pool["in_use"], pool["ceiling"]) == (1, ceiling or 5)
+    (fleet,) = [line for line in lines if line["event"] == "FleetMeasured"]
+    assert fleet["full_pools"] == full
 
 
 def test_the_hops_of_a_wait_add_up(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,14 @@ from datetime import datetime, timedelta
 import pytest
 
 from fleet.model import Limits
-from fleet.rules.limits import LEAVING, fresh_for, limits_of, may_judge_records, refusal_in_force
+from fleet.rules.limits import (
+    LEAVING,
+    fresh_for,
+    is_full,
+    limits_of,
+    may_judge_records,
+    refusal_in_force,
+)
 from fleet.rules.liveness import FRESH
 from tests.unit.fleet.configs import config_of
 from tests.unit.fleet.facts import AT
@@ -67,3 +74,13 @@ def test_a_process_that_is_behind_drains_no_runner_of_the_newer_configuration(
     stored: str | None, may: bool
 ) -> None:
     assert may_judge_records(stored, version="mine") is may
+
+
+@pytest.mark.parametrize(
+    ("in_use", "ceiling", "backlog", "full"),
+    [(2, 2, 1, True), (3, 2, 1, True), (1, 2, 1, False), (2, 2, 0, False), (0, 0, 1, True)],
+)
+def test_a_pool_is_full_where_jobs_wait_and_there_is_no_room(
+    in_use: int, ceiling: int, backlog: int, full: bool
+) -> None:
+    assert is_full(in_use=in_use, ceiling=ceiling, backlog=backlog) is full
