@@ -213,7 +213,10 @@ class RunnerClosed:
 @measured(Measure("CostUsd", "None", "usd"), by=("pool",), is_whole=True)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachinePaid:
-    """A machine ended, and what it cost from its launch on, by list prices."""
+    """A machine ended, and what it cost from its launch on.
+
+    By the spot price of the launch where that is known, else by list prices.
+    """
 
     runner_id: str
     pool: str
