@@ -120,19 +120,19 @@ def fill(
     names = [str(column.header) for column in table.columns]
     cells = [[value if isinstance(value, Text) else cell(value) for value in row] for row in rows]
 
-    def needed(place: int) -> int:
-        if not table.columns[place].no_wrap:
-            return len(names[place])
-        return max([len(names[place]), *(row[place].cell_len for row in cells)])
+    def needed(index: int) -> int:
+        if not table.columns[index].no_wrap:
+            return len(names[index])
+        return max([len(names[index]), *(row[index].cell_len for row in cells)])
 
     kept = list(range(len(names)))
     for name in drop:
         if sum(map(needed, kept)) + GAP * (len(kept) - 1) <= width:
             break
         kept.remove(names.index(name))
-    table.columns = [table.columns[place] for place in kept]
+    table.columns = [table.columns[index] for index in kept]
     for row in cells:
-        add(table, *(row[place] for place in kept))
+        add(table, *(row[index] for index in kept))
 
 
 def machine_word(machine: str | None) -> str:

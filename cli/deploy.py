@@ -100,9 +100,9 @@ def deploy(  # noqa: PLR0913  # a command's parameters are its options
     order = Deployment(stack=stack, bucket=bucket, parameters=given)
     world = ctx.obj if isinstance(ctx.obj, DeployWorld) else DeployWorld(aws=clients(region=region))
     check(world.aws, order)
-    place = _gitlab_in(path) if with_gitlab else None
-    if place:
-        _ask_from_here(world, order, *place)
+    gitlab = _gitlab_in(path) if with_gitlab else None
+    if gitlab:
+        _ask_from_here(world, order, *gitlab)
     say("installing the dependencies of the functions")
     code = world.pack()
     say(f"deploying {stack}, which takes some minutes")
@@ -110,8 +110,8 @@ def deploy(  # noqa: PLR0913  # a command's parameters are its options
     if with_images:
         _bring_images(world, stack, given, BuildChoice(is_here=local))
     works, says = True, ""
-    if place:
-        works, says = look_from_functions(world.aws, stack, *place)
+    if gitlab:
+        works, says = look_from_functions(world.aws, stack, *gitlab)
         if works:
             say(says)
     _show(stack, done)

@@ -45,14 +45,14 @@ def with_address(text: str, url: str) -> str:
     try:
         tables = tomllib.loads(text)
         given = tables["gitlab"]["url"]
-        place = toml_lines(text).places["gitlab", "url"]
+        position = toml_lines(text).positions["gitlab", "url"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return text
     if not isinstance(given, str) or not given:
         return text
     lines = text.split("\n")
-    line, start = lines[place.line - 1], place.column - 1
-    lines[place.line - 1] = line[:start] + line[start:].replace(given, url, 1)
+    line, start = lines[position.line - 1], position.column - 1
+    lines[position.line - 1] = line[:start] + line[start:].replace(given, url, 1)
     changed = "\n".join(lines)
     try:
         tables["gitlab"]["url"] = url

@@ -297,8 +297,8 @@ def _bucket(aws: Clients, order: Deployment) -> str:
         account = aws.sts.get_caller_identity()["Account"]
     region = aws.s3.meta.region_name
     name = bucket_name(order.stack, account, region)
-    place = {} if region == "us-east-1" else {"LocationConstraint": region}
-    options = {"CreateBucketConfiguration": place} if place else {}
+    location = {} if region == "us-east-1" else {"LocationConstraint": region}
+    options = {"CreateBucketConfiguration": location} if location else {}
     try:
         with aws_call("s3.CreateBucket", passing=("BucketAlreadyOwnedByYou",)):
             aws.s3.create_bucket(Bucket=name, **options)  # type: ignore[arg-type]

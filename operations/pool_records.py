@@ -41,17 +41,17 @@ class PoolRecords:
     def keep(self, config: FleetConfig, *, project_id: int | None) -> RecordChanges:
         """Keep a record for each pool, with the pool's tags.
 
-        `project_id`: the place of the records where runners are made in the jobs' projects.
+        `project_id`: the owner of the records where runners are made in the jobs' projects.
         """
-        place = config.gitlab.runners_in
-        if place.kind == "project" and place.id is None:
+        owner = config.gitlab.runners_in
+        if owner.kind == "project" and owner.id is None:
             if project_id is None:
                 return RecordChanges(notes=(NO_PROJECT,))
-            place = RunnersIn(kind="project", id=project_id)
+            owner = RunnersIn(kind="project", id=project_id)
         made, updated = [], []
         former: dict[str, int] = {}
         for pool in config.pools:
-            wanted = wanted_record(pool, place)
+            wanted = wanted_record(pool, owner)
             own, other = self._names(pool)
             known = self.secrets.find_pool_token(own)
             record = self.gitlab.runner(known.runner_id) if known else None

@@ -87,7 +87,7 @@ def look_at_hooks(world: World, has_time: Callable[[], bool], looked_at: set[Hoo
     hooks = sorted(world.fleet.hooks(world.instance), key=lambda hook: str(hook.scope))
     calls = world.config.gitlab.calls_per_minute
     turns = hooks_in_turn(len(hooks), calls_per_minute=calls, at=world.clock())
-    for hook in takewhile(lambda _: has_time(), (hooks[place] for place in turns)):
+    for hook in takewhile(lambda _: has_time(), (hooks[index] for index in turns)):
         _drop_outdated(world, hook)
         if hook.scope not in looked_at:
             looked_at.add(hook.scope)

@@ -140,10 +140,10 @@ class Builder:
             (answer,) = self._client.batch_get_builds(ids=[build.id])["builds"]
         build.status = answer["buildStatus"]
         build.phase = answer.get("currentPhase", "")
-        place = answer.get("logs", {})
-        if not place.get("streamName"):
+        logs = answer.get("logs", {})
+        if not logs.get("streamName"):
             return []
-        new = list(self._log(place["groupName"], place["streamName"], build))
+        new = list(self._log(logs["groupName"], logs["streamName"], build))
         build.lines += new
         return new
 

@@ -9,15 +9,15 @@ def record_name(pool: str) -> str:
     return f"fleet pool {pool}"
 
 
-def wanted_record(pool: PoolConfig, place: RunnersIn) -> NewRunner:
-    """The wanted record of a pool in this place."""
+def wanted_record(pool: PoolConfig, owner: RunnersIn) -> NewRunner:
+    """The wanted record of a pool of this owner."""
     return NewRunner(
-        kind=f"{place.kind}_type",
-        owner_id=place.id,
+        kind=f"{owner.kind}_type",
+        owner_id=owner.id,
         description=record_name(pool.name),
         tags=pool.tags,
         run_untagged=pool.run_untagged,
         maximum_timeout_s=int(pool.max_job_time.total_seconds()),
-        locked=place.kind == "project",
+        locked=owner.kind == "project",
         protected_only=pool.protected_only,
     )

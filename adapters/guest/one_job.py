@@ -100,7 +100,7 @@ def _warn(credential: Credential, workplace: Workplace, reporter: Reporter) -> N
 
 def _spec(credential: Credential, workplace: Workplace, notice: Path) -> RunSpec:
     home = workplace.home
-    place = RunnerPaths(
+    paths = RunnerPaths(
         builds_dir=str(home / "builds"),
         cache_dir=str(home / "cache"),
         tls_ca=str(home / TLS_CA),
@@ -113,7 +113,7 @@ def _spec(credential: Credential, workplace: Workplace, notice: Path) -> RunSpec
         (home / TLS_CA).write_text(credential.tls_ca)
     return RunSpec(
         binary=runner_binary(workplace.environment),
-        config=runner_toml(credential, place, ends_at=workplace.ends_at),
+        config=runner_toml(credential, paths, ends_at=workplace.ends_at),
         name=credential.name,
         wait_timeout_s=credential.wait_timeout_s,
         home=home,

@@ -97,22 +97,20 @@ class RunnerRows(Rows):
             done += batch
         return tuple(done)
 
-    def place(self, places: Sequence[Placement]) -> frozenset[str]:
+    def place(self, placements: Sequence[Placement]) -> frozenset[str]:
         """Record the machines of requested runners, and the owner of each mailbox.
 
         The ids of the runners that have a row still: it may be closed meanwhile.
         """
         placed: set[str] = set()
         size = TRANSACT // 2
-        for start in range(0, len(places), size):
-            batch = places[start : start + size]
-            if self._table.transact([change for place in batch for change in _placing(place)]):
-                placed |= {place.runner_id for place in batch}
+        for start in range(0, len(placements), size):
+            batch = placements[start : start + size]
+            if self._table.transact([change for each in batch for change in _placing(each)]):
+                placed |= {each.runner_id for each in batch}
             else:
                 # A single closed row makes the table refuse all of them.
-                placed |= {
-                    place.runner_id for place in batch if self._table.transact(_placing(place))
-                }
+                placed |= {each.runner_id for each in batch if self._table.transact(_placing(each))}
         return frozenset(placed)
 
     def equip(self, runner: Runner, credential: Credential) -> bool:
@@ -253,7 +251,7 @@ class RunnerRows(Rows):
     def close(
         self, runner: Runner, reason: Reason, *, at: datetime, also: Iterable[Change] = ()
     ) -> bool:
-        """End a runner's row and free its place under the ceiling; False when done before.
+        """End a runner's row and free its room under the ceiling; False when done before.
 
         `also` is written with it, or not at all.
         """
@@ -299,20 +297,20 @@ def pool_of(runner_id: str) -> str:
     return runner_id.removeprefix("rf-").rpartition("-")[0]
 
 
-def _placing(place: Placement) -> list[Change]:
-    pool = pool_of(place.runner_id)
+def _placing(placement: Placement) -> list[Change]:
+    pool = pool_of(placement.runner_id)
     put: Item = {
         "state": RunnerState.IN_FLIGHT,
-        "machine_id": place.machine_id,
-        "mailbox": place.mailbox,
-        "capacity": place.capacity,
+        "machine_id": placement.machine_id,
+        "mailbox": placement.mailbox,
+        "capacity": placement.capacity,
     }
-    if place.usd_per_hour is not None:
-        put["usd_per_hour"] = place.usd_per_hour
-    owner = {"runner_id": place.runner_id, "pool": pool}
+    if placement.usd_per_hour is not None:
+        put["usd_per_hour"] = placement.usd_per_hour
+    owner = {"runner_id": placement.runner_id, "pool": pool}
     return [
-        Change(pk=f"pool#{pool}", sk=f"runner#{place.runner_id}", put=put, when=exists()),
-        Change(pk=_owner(place.mailbox), sk="owner", put=owner),
+        Change(pk=f"pool#{pool}", sk=f"runner#{placement.runner_id}", put=put, when=exists()),
+        Change(pk=_owner(placement.mailbox), sk="owner", put=owner),
     ]
 
 

@@ -63,8 +63,8 @@ def _secrets(pool: PoolConfig) -> Iterator[Finding]:
     docker = pool.docker
     texts: list[tuple[Path, str | None]] = [
         *((("env", name), value) for name, value in pool.env.items()),
-        *((("tags", place), tag) for place, tag in enumerate(pool.tags)),
-        *((("docker", "volumes", place), each) for place, each in enumerate(docker.volumes)),
+        *((("tags", index), tag) for index, tag in enumerate(pool.tags)),
+        *((("docker", "volumes", index), each) for index, each in enumerate(docker.volumes)),
         (("docker", "image"), docker.image),
         (("docker", "helper_image"), docker.helper_image),
         (("docker", "registry_mirror"), docker.registry_mirror),
@@ -81,12 +81,12 @@ def _secrets(pool: PoolConfig) -> Iterator[Finding]:
 
 def _mixed_letters(pool: PoolConfig) -> Iterator[Finding]:
     """Warn of a tag such as "docker" with a Cyrillic letter in it: no job will ever ask for it."""
-    for place, tag in enumerate(pool.tags):
+    for index, tag in enumerate(pool.tags):
         foreign = [letter for letter in tag if unicodedata.name(letter, "").startswith(_LOOK_ALIKE)]
         if foreign and re.search(r"[A-Za-z]", tag):
             letter = f"U+{ord(foreign[0]):04X} {unicodedata.name(foreign[0])}"
             message = f"mixes letters that look alike: it has {letter}"
-            path = ("pools", pool.name, "tags", place)
+            path = ("pools", pool.name, "tags", index)
             yield Finding(path=path, message=message, is_warning=True)
 
 
@@ -106,8 +106,8 @@ def _lifetime(pool: PoolConfig) -> Iterator[Finding]:
 def _idle(pool: PoolConfig) -> Iterator[Finding]:
     counts: list[tuple[Path, int]] = [(("idle", "count"), pool.idle.count)]
     counts += [
-        (("idle", "schedule", place, "count"), window.count)
-        for place, window in enumerate(pool.idle.schedule)
+        (("idle", "schedule", index, "count"), window.count)
+        for index, window in enumerate(pool.idle.schedule)
     ]
     for path, count in counts:
         if count > pool.ceiling:
@@ -136,9 +136,9 @@ def _ec2(pool: PoolConfig) -> Iterator[Finding]:
 
 
 def _docker(pool: PoolConfig) -> Iterator[Finding]:
-    for place, volume in enumerate(pool.docker.volumes):
+    for index, volume in enumerate(pool.docker.volumes):
         if "docker.sock" in volume:
-            path = ("pools", pool.name, "docker", "volumes", place)
+            path = ("pools", pool.name, "docker", "volumes", index)
             message = "mounts the engine's socket"
             yield Finding(path=path, message=message, hint="write socket = true instead")
     helper = pool.docker.helper_image
@@ -197,11 +197,11 @@ def check_pools(pools: Sequence[PoolConfig], names: Sequence[str]) -> Iterator[F
     """The findings between pools, in file order. `names` has the invalid pools, too."""
     by_name = {pool.name: pool for pool in pools}
     overflows = {pool.overflow for pool in pools}
-    for place, pool in enumerate(pools):
+    for index, pool in enumerate(pools):
         yield from _overflow(pool, by_name, names)
         if pool.name not in overflows:
-            yield from _shadow(pool, pools[:place])
-        yield from _shared_tags(pool, pools[:place])
+            yield from _shadow(pool, pools[:index])
+        yield from _shared_tags(pool, pools[:index])
 
 
 def _overflow(
@@ -289,10 +289,10 @@ def check_instance_types(pools: Sequence[PoolConfig], known: Collection[str]) ->
     """
     families = {kind.partition(".")[0] for kind in known}
     for pool in pools if known else ():
-        for place, kind in enumerate(pool.instance_types):
+        for index, kind in enumerate(pool.instance_types):
             if kind in known:
                 continue
-            path = ("pools", pool.name, "instance_types", place)
+            path = ("pools", pool.name, "instance_types", index)
             family = kind.partition(".")[0]
             hint = did_you_mean(kind, [name for name in known if name.startswith(family[:1])])
             if family in families:
@@ -368,10 +368,10 @@ def _gives_root(pool: PoolConfig) -> Path | None:
     if pool.docker.privileged:
         return ("docker", "privileged")
     binds = (
-        place for place, volume in enumerate(pool.docker.volumes) if re.match(r"/[^:]*:", volume)
+        index for index, volume in enumerate(pool.docker.volumes) if re.match(r"/[^:]*:", volume)
     )
-    place = next(binds, None)
-    return None if place is None else ("docker", "volumes", place)
+    index = next(binds, None)
+    return None if index is None else ("docker", "volumes", index)
 
 
 def _too_many_runners(

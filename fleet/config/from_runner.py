@@ -105,7 +105,7 @@ class _Import:
 
     def __init__(self, text: str, tables: Table) -> None:
         self._tables = tables
-        self._places = toml_lines(text)
+        self._lines = toml_lines(text)
         self._noted: list[ImportedLine] = []
         self._url = ""
         self._tls_ca = ""
@@ -116,8 +116,8 @@ class _Import:
             if key != "runners":
                 self._global(key)
         pools: list[_Pool] = []
-        for place, runner in _tables(self._tables.get("runners")):
-            pool = self._runner(("runners", place), runner, [pool.name for pool in pools])
+        for index, runner in _tables(self._tables.get("runners")):
+            pool = self._runner(("runners", index), runner, [pool.name for pool in pools])
             if pool is not None:
                 pools.append(pool)
         text = "\n".join([*self._head(), *(line for pool in pools for line in _lines_of(pool))])
@@ -128,7 +128,7 @@ class _Import:
 
     def _note(self, path: Path, becomes: Carry, says: str) -> None:
         key = ".".join(str(part) for part in path if not isinstance(part, int))
-        line = self._places.place(path).line
+        line = self._lines.position(path).line
         self._noted.append(ImportedLine(line=line, key=key, becomes=becomes, says=says))
 
     def _kept(self, path: Path, says: str) -> None:
@@ -245,9 +245,9 @@ class _Import:
         self._changed(path, "ceiling" if number else "no limit, and a pool must have a ceiling")
 
     def _read_environment(self, pool: _Pool, path: Path, value: Any) -> None:
-        for place, each in enumerate(value if isinstance(value, list) else []):
+        for index, each in enumerate(value if isinstance(value, list) else []):
             name, equals, text = str(each).partition("=")
-            where = (*path, place)
+            where = (*path, index)
             is_name = re.fullmatch(r"[A-Za-z_]\w*", name) is not None and equals
             if not is_name or looks_secret(text) or is_named_secret(name, text) or _is_auth(name):
                 shown = name if is_name else "an entry"
@@ -295,8 +295,8 @@ class _Import:
 
     def _volumes(self, pool: _Pool, path: Path, value: Any) -> None:
         kept = []
-        for place, each in enumerate(value if isinstance(value, list) else []):
-            where, volume = (*path, place), str(each)
+        for index, each in enumerate(value if isinstance(value, list) else []):
+            where, volume = (*path, index), str(each)
             if _SOCKET.match(volume):
                 pool.docker["socket"] = "true"
                 self._changed(where, "docker.socket = true: every job can be root of its machine")
@@ -339,15 +339,15 @@ class _Import:
         for key, each in value.items():
             where = (*path, key)
             if key == "MachineOptions":
-                for place, option in enumerate(each if isinstance(each, list) else []):
-                    self._option(pool, (*where, place), str(option))
+                for index, option in enumerate(each if isinstance(each, list) else []):
+                    self._option(pool, (*where, index), str(option))
             elif key in _IDLE_KEYS:
                 self._kept(where, _IDLE_KEYS[key])
             elif key not in {"autoscaling", "OffPeakPeriods"}:
                 self._left(where, MACHINE.get(key, "the fleet has nothing of that kind"))
         listed = [
-            ((*path, "autoscaling", place), table.get("Periods"), table.get("IdleCount"))
-            for place, table in _tables(value.get("autoscaling"))
+            ((*path, "autoscaling", index), table.get("Periods"), table.get("IdleCount"))
+            for index, table in _tables(value.get("autoscaling"))
         ]
         zones = [table.get("Timezone") for _, table in _tables(value.get("autoscaling"))]
         if "OffPeakPeriods" in value:
@@ -381,11 +381,11 @@ class _Import:
                     pool.limits.append(_count(each) * per_machine)
                 self._changed(where, "ceiling, in jobs: a machine has one")
             elif key == "policy":
-                for place, policy in _tables(each):
+                for index, policy in _tables(each):
                     periods = policy.get("periods", ["* * * * *"])
-                    policies.append(((*where, place), periods, policy.get("idle_count")))
+                    policies.append(((*where, index), periods, policy.get("idle_count")))
                     zone = zone or _shown(policy.get("timezone"))
-                    self._policy_keys((*where, place), policy)
+                    self._policy_keys((*where, index), policy)
                     pool.idle_s = pool.idle_s or _seconds(policy.get("idle_time"))
             elif isinstance(each, Mapping):
                 for inner in each:
@@ -488,7 +488,7 @@ def _market(value: str) -> str:
 def _tables(value: Any) -> Iterator[tuple[int, Table]]:
     """The tables of a list, with their places."""
     listed = value if isinstance(value, list) else []
-    return ((place, entry) for place, entry in enumerate(listed) if isinstance(entry, Mapping))
+    return ((index, entry) for index, entry in enumerate(listed) if isinstance(entry, Mapping))
 
 
 def _pool_name(name: str, taken: Sequence[str]) -> str:

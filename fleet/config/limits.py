@@ -56,7 +56,7 @@ def crowded(tables: Mapping[str, Any]) -> tuple[Path, str] | None:
         elif isinstance(value, list):
             if len(value) > LONGEST_LIST:
                 return path, f"holds {len(value)} items, and at most {LONGEST_LIST} work"
-            left += [((*path, place), inner) for place, inner in enumerate(value)]
+            left += [((*path, index), inner) for index, inner in enumerate(value)]
         elif isinstance(value, str) and len(value) > LONGEST_TEXT:
             return path, f"holds {len(value)} characters, and at most {LONGEST_TEXT} work"
     return None

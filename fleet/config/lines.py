@@ -46,15 +46,15 @@ class Repeat:
 class TomlLines:
     """The positions of a text's keys, list items and tables."""
 
-    places: Mapping[Path, Position]
+    positions: Mapping[Path, Position]
     repeats: tuple[Repeat, ...]
     unclosed: Position | None  # the innermost bracket or quote open where reading stopped
 
-    def place(self, path: Path) -> Position:
+    def position(self, path: Path) -> Position:
         """The position of `path`, or of the nearest table or list around it that has one."""
-        while path and path not in self.places:
+        while path and path not in self.positions:
             path = path[:-1]
-        return self.places.get(path, Position(line=1, column=1))
+        return self.positions.get(path, Position(line=1, column=1))
 
 
 class _Unreadable(Exception):
@@ -216,17 +216,17 @@ def toml_lines(text: str) -> TomlLines:
     opened = reader.opened[-1:] if not whole else []
     line_starts = [0, *(match.end() for match in re.finditer("\n", text))]
 
-    def place(start: int) -> Position:
+    def position(start: int) -> Position:
         line = bisect_right(line_starts, start)
         return Position(line=line, column=start - line_starts[line - 1] + 1)
 
     return TomlLines(
-        places={path: place(start) for path, start in reader.starts.items()},
+        positions={path: position(start) for path, start in reader.starts.items()},
         repeats=tuple(
-            Repeat(path=path, first=place(reader.starts[path]), again=place(start))
+            Repeat(path=path, first=position(reader.starts[path]), again=position(start))
             for path, start in reader.repeats
         ),
-        unclosed=place(opened[0]) if opened else None,
+        unclosed=position(opened[0]) if opened else None,
     )
 
 

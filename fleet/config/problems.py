@@ -99,11 +99,11 @@ class Source:
 
     def problem(self, path: Path, message: str, hint: str = "") -> FileProblem:
         """The problem at the position of `path`, or of the table that lacks it."""
-        place = self.lines.place(path)
+        position = self.lines.position(path)
         return FileProblem(
             name=self.name,
-            line=place.line,
-            column=place.column,
+            line=position.line,
+            column=position.column,
             path=path_text(path),
             message=message,
             hint=hint,

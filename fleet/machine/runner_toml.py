@@ -27,7 +27,7 @@ class RunnerPaths:
     services: str  # file; when it is there, a shell job prints it at its start
 
 
-def runner_toml(credential: Credential, place: RunnerPaths, *, ends_at: datetime) -> str:
+def runner_toml(credential: Credential, paths: RunnerPaths, *, ends_at: datetime) -> str:
     """The configuration as text, ending with a newline. Shell jobs log `ends_at`."""
     runner: dict[str, Value] = {
         "name": credential.name,
@@ -36,15 +36,15 @@ def runner_toml(credential: Credential, place: RunnerPaths, *, ends_at: datetime
         "executor": credential.executor,
     }
     if credential.executor == "shell":
-        runner |= {"builds_dir": place.builds_dir, "cache_dir": place.cache_dir}
+        runner |= {"builds_dir": paths.builds_dir, "cache_dir": paths.cache_dir}
     if credential.tls_ca:
-        runner["tls-ca-file"] = place.tls_ca  # gitlab-runner has git trust it, too
+        runner["tls-ca-file"] = paths.tls_ca  # gitlab-runner has git trust it, too
     notice = [] if credential.cache is None else _cache_notice(credential.cache, ends_at)
     if credential.executor == "shell":
         runner["shell"] = "bash"
         notice = [
-            *image_script(_quoted(place.image), _quoted(place.services)),
-            *_shell_notice(place.notice, ends_at),
+            *image_script(_quoted(paths.image), _quoted(paths.services)),
+            *_shell_notice(paths.notice, ends_at),
             *notice,
         ]
     if notice:

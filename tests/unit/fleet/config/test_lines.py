@@ -73,11 +73,11 @@ TEXT = dedent('''\
     ],
 )
 def test_place(path: Path, line: int, column: int) -> None:
-    assert toml_lines(TEXT).place(path) == Position(line=line, column=column)
+    assert toml_lines(TEXT).position(path) == Position(line=line, column=column)
 
 
 def test_windows_line_ends_count_once() -> None:
-    assert toml_lines("a = 1\r\nb = [\r\n1,\r\n2]\r\n").place(("b", 1)) == Position(
+    assert toml_lines("a = 1\r\nb = [\r\n1,\r\n2]\r\n").position(("b", 1)) == Position(
         line=4, column=1
     )
 
@@ -163,7 +163,7 @@ def test_everything_that_tomllib_reads_has_a_place(text: str) -> None:
     assert read.repeats == ()
     lines = text.split("\n")
     for path in paths_of(tomllib.loads(text))[1:]:
-        place = read.places[path]
+        place = read.positions[path]
         key = path[-1]
         if isinstance(key, str) and key in ("a", "b-1", "l"):
             assert key in lines[place.line - 1][place.column - 1 :]
@@ -171,4 +171,4 @@ def test_everything_that_tomllib_reads_has_a_place(text: str) -> None:
 
 @given(st.text(alphabet="ab=[]{}\"'.,\n #1\\", max_size=40))
 def test_never_raises(text: str) -> None:
-    assert toml_lines(text).place(()) == Position(line=1, column=1)
+    assert toml_lines(text).position(()) == Position(line=1, column=1)
