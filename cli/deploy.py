@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from adapters.aws.clients import clients
-from adapters.gitlab.client import Way
 from adapters.gitlab.reach import GitLabAnswer, ask_gitlab
+from adapters.gitlab.way import Way
 from cli.commands import DEFAULT_STACK, use_stack
 from cli.image import BuildChoice, Here, ImageWorld, build_images, put_to_use
 from cli.lines import say

@@ -10,8 +10,9 @@ from typing import Annotated, Literal, TypeVar
 import typer
 
 from adapters.aws.clients import Clients, clients
-from adapters.gitlab.client import GitLab, Way
+from adapters.gitlab.client import GitLab
 from adapters.gitlab.tls_ca import read_tls_ca
+from adapters.gitlab.way import Way
 from cli.lines import say
 from cli.options import InJson, Local, Region
 from cli.validate import MARKS

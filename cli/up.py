@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from adapters.aws.clients import Clients, clients
-from adapters.gitlab.client import GitLab, GitLabProject, Way
+from adapters.gitlab.client import GitLab, GitLabProject
 from adapters.gitlab.hooks import HookTarget
 from adapters.gitlab.values import GitLabJob
+from adapters.gitlab.way import Way
 from adapters.ledger.runners import RunnerRows
 from cli.apply import lines as applied_lines, make_sure, plan_lines
 from cli.commands import DEFAULT_STACK, use_stack

@@ -9,8 +9,9 @@ import typer
 
 from adapters.aws.clients import clients
 from adapters.gitlab import hooks
-from adapters.gitlab.client import DIRECT, GitLab
+from adapters.gitlab.client import GitLab
 from adapters.gitlab.tls_ca import read_tls_ca
+from adapters.gitlab.way import DIRECT
 from adapters.ledger.hooks import HookRow
 from cli.commands import DEFAULT_STACK, use_stack
 from cli.lines import say, say_json

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
 
+from fleet.holds import Hold
 from fleet.reasons import Reason
-from fleet.rules.holds import Hold
 from fleet.times import HasUtcTimes
 
 

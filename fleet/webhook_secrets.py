@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from hashlib import sha256
 
 from fleet.hook_scope import HookScope
@@ -10,6 +11,9 @@ from fleet.hook_scope import HookScope
 # Of each kind, for one webhook: the newest, the former, and those of rotations that GitLab did not
 # answer. After that a rotation offers the newest again until GitLab uses it.
 KEPT = 4
+# A delivery without proof causes a new reading, but no more often than this: so long a function
+# may not know a new secret.
+DOUBT_EVERY = timedelta(seconds=2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

@@ -13,8 +13,9 @@ from typing import Protocol
 from adapters.aws.clients import Clients, aws_call
 from adapters.aws.demand import DemandQueue
 from adapters.aws.secrets import NOT_THERE, SecretStore
-from adapters.gitlab.client import CALLS_PER_MINUTE, DIRECT, Budget, GitLab, Way
+from adapters.gitlab.client import CALLS_PER_MINUTE, Budget, GitLab
 from adapters.gitlab.tls_ca import read_tls_ca
+from adapters.gitlab.way import DIRECT, Way
 from adapters.ledger.configuration import StoredConfig
 from adapters.ledger.fleet import FleetRows
 from adapters.ledger.history import HistoryRows

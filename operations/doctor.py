@@ -11,8 +11,9 @@ from botocore.exceptions import ClientError
 
 from adapters.aws.clients import Clients, aws_call
 from adapters.aws.secrets import pool_secret
-from adapters.gitlab.client import GitLab, Way
+from adapters.gitlab.client import GitLab
 from adapters.gitlab.hooks import hook_fault, hook_health
+from adapters.gitlab.way import Way
 from fleet.config.reading import ConfigError, FleetConfig, read_config
 from fleet.errors import FleetError
 from fleet.job_event import instance_of

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
 
-from adapters.gitlab.client import DIRECT, GitLab, GitLabProject, Way
+from adapters.gitlab.client import GitLab, GitLabProject
 from adapters.gitlab.values import GitLabJob
+from adapters.gitlab.way import DIRECT, Way
 from fleet.config.reading import PoolConfig
 from fleet.errors import Refused
 

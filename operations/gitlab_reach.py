@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from adapters.aws.clients import Clients, aws_call, slow
-from adapters.gitlab.client import Way
 from adapters.gitlab.reach import GitLabAnswer
+from adapters.gitlab.way import Way
 from fleet.errors import FleetError, Refused
 from operations.stacks import parameters_of
 

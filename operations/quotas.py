@@ -9,8 +9,8 @@ from functools import partial
 from typing import Any
 
 from adapters.aws.clients import Clients, aws_call
-from adapters.gitlab.api import Allowance
 from adapters.gitlab.client import GitLab
+from adapters.gitlab.way import Allowance
 from adapters.ledger.budget import FleetBudget
 from fleet.config.reading import FleetConfig
 from fleet.errors import FleetError, Refused

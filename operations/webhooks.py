@@ -10,8 +10,9 @@ from adapters.aws.clients import Clients
 from adapters.aws.hook_secrets import HookSecretStore
 from adapters.aws.secrets import SecretStore
 from adapters.gitlab import hooks
-from adapters.gitlab.client import DIRECT, GitLab, Way
+from adapters.gitlab.client import GitLab
 from adapters.gitlab.hooks import HookHealth, HookTarget, Registered
+from adapters.gitlab.way import DIRECT, Way
 from adapters.ledger.fleet import FleetRows
 from adapters.ledger.hooks import HookRow
 from adapters.ledger.table import Table

@@ -12,11 +12,12 @@ from adapters.ledger.pools import PoolRow
 from fleet.config.reading import PoolConfig
 from fleet.errors import FleetError, Transient
 from fleet.events import WARNING, CacheNotGiven, RunnerNotEquipped, emit
+from fleet.holds import Hold
 from fleet.machine.mailbox import CacheBucket, Credential, Docker
 from fleet.model import Runner
 from fleet.rules.equipping import patience
 from fleet.rules.fit import serves
-from fleet.rules.holds import CredentialRequest, Hold, asks_again_in_s, held_by, hold_for, lifted
+from fleet.rules.holds import CredentialRequest, asks_again_in_s, held_by, hold_for, lifted
 from fleet.rules.pool_token import is_check_due
 from fleet.times import HasUtcTimes
 from orchestrator.world import World

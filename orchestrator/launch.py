@@ -18,11 +18,12 @@ from fleet.events import (
     RunnersLaunched,
     emit,
 )
+from fleet.holds import Hold
 from fleet.model import JobKey, Runner, RunnerState, ScalePlan
 from fleet.reasons import Reason
 from fleet.rules.batches import Batch, batches, capacity_pools_for
 from fleet.rules.capacity import CapacityPool, ErrorKind, advice, decide_capacity
-from fleet.rules.holds import Hold, asks_again_in_s
+from fleet.rules.holds import asks_again_in_s
 from fleet.rules.launch_memory import (
     ConfigurationRefusal,
     LaunchFacts,

@@ -12,7 +12,8 @@ from adapters.aws.demand import DemandQueue
 from adapters.aws.hook_secrets import HookSecretStore
 from adapters.aws.secrets import PoolSecrets, SecretStore, pool_secret
 from adapters.aws.settings import OrchestratorSettings
-from adapters.gitlab.client import GitLab, Way
+from adapters.gitlab.client import GitLab
+from adapters.gitlab.way import Way
 from adapters.ledger.budget import FleetBudget
 from adapters.ledger.fleet import FleetRows
 from adapters.ledger.history import HistoryRows

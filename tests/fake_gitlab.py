@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 
-from adapters.gitlab.api import Allowance, GitLabApi
+from adapters.gitlab.api import GitLabApi
 from adapters.gitlab.client import (
     CreatedRunner,
     GitLab,
@@ -16,6 +16,7 @@ from adapters.gitlab.client import (
     GitLabToken,
     NewRunner,
 )
+from adapters.gitlab.way import Allowance
 from fleet.errors import FleetError, Refused
 
 NOT_THERE = Refused("GitLab does not have it", status=404)

@@ -5,15 +5,25 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from secrets import token_hex
+from typing import Protocol
 
 from adapters.aws.secrets import SecretStore
-from adapters.ledger.fleet import FleetRows
 from fleet.errors import Transient
 from fleet.webhook_secrets import AllWebhookSecrets, WebhookSecrets
 
 LEASE = "webhook-secrets"
 TRIES = 20
 TRY_EVERY_S = 0.5
+
+
+class Leases(Protocol):
+    """Gives a lease to one holder at a time; the ledger does."""
+
+    def take_lease(self, name: str, holder: str, *, at: datetime) -> bool:
+        """Whether the holder has the lease, alone, until it releases it."""
+
+    def release_lease(self, name: str, holder: str) -> None:
+        """Free the lease, unless it has another holder by now."""
 
 
 class HookSecretStore:
@@ -27,13 +37,13 @@ class HookSecretStore:
         self,
         store: SecretStore,
         name: str,
-        rows: FleetRows,
+        leases: Leases,
         clock: Callable[[], datetime],
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._store = store
         self._name = name
-        self._rows = rows
+        self._leases = leases
         self._clock = clock
         self._pause = pause
 
@@ -67,7 +77,7 @@ class HookSecretStore:
     def _alone(self) -> Iterator[None]:
         holder = token_hex(8)
         for _ in range(TRIES):
-            if self._rows.take_lease(LEASE, holder, at=self._clock()):
+            if self._leases.take_lease(LEASE, holder, at=self._clock()):
                 break
             self._pause(TRY_EVERY_S)
         else:
@@ -75,4 +85,4 @@ class HookSecretStore:
         try:
             yield
         finally:
-            self._rows.release_lease(LEASE, holder)
+            self._leases.release_lease(LEASE, holder)

@@ -12,16 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from adapters.aws.clients import aws_call
 from fleet.errors import Refused
 from fleet.field_names import fields_at_fault
-from fleet.webhook_secrets import KEPT, AllWebhookSecrets, WebhookSecrets
+from fleet.webhook_secrets import DOUBT_EVERY, KEPT, AllWebhookSecrets, WebhookSecrets
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
     from fleet.config.reading import PoolConfig
 
-# A delivery without proof causes a new reading, but no more often than this: so long a function
-# may not know a new secret.
-DOUBT_EVERY = timedelta(seconds=2)
 # Secrets Manager's limit of one secret: about 450 webhooks during a rotation, else 750.
 LARGEST = 65_536  # bytes
 KINDS = ("signing", "tokens")

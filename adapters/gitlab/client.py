@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from pydantic import TypeAdapter, ValidationError
 
-from adapters.gitlab.api import DIRECT, Budget, CallBudget, GitLabApi, Way, Witness
+from adapters.gitlab.api import Budget, GitLabApi, Witness
 from adapters.gitlab.ref_protection import RefProtection
 from adapters.gitlab.values import (
     CreatedRunner,
@@ -28,11 +28,11 @@ from adapters.gitlab.values import (
     NewRunner,
     VerifiedRunner,
 )
+from adapters.gitlab.way import DIRECT, CallBudget, Way
 from fleet.errors import Refused, Transient
 from fleet.field_names import fields_at_fault
 
 __all__ = [
-    "DIRECT",
     "Budget",
     "CreatedRunner",
     "GitLab",
@@ -42,7 +42,6 @@ __all__ = [
     "GitLabRunner",
     "GitLabToken",
     "NewRunner",
-    "Way",
     "same",
 ]
 

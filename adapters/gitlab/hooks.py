@@ -9,7 +9,6 @@ from datetime import datetime
 from itertools import islice
 from typing import Protocol
 
-from adapters.aws.secrets import DOUBT_EVERY
 from adapters.gitlab.client import GitLab, same
 from adapters.gitlab.hook_values import (
     GitLabHook,
@@ -25,7 +24,7 @@ from adapters.gitlab.hook_values import (
 from fleet.errors import Refused
 from fleet.hook_scope import HookScope
 from fleet.rules.hook_health import HookFault, judge_deliveries
-from fleet.webhook_secrets import KEPT, AllWebhookSecrets, WebhookSecrets, secret_id
+from fleet.webhook_secrets import DOUBT_EVERY, KEPT, AllWebhookSecrets, WebhookSecrets, secret_id
 
 __all__ = [
     "HookHealth",

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from adapters.gitlab.client import CALLS_PER_MINUTE, Budget, GitLab, Way
+from adapters.gitlab.client import CALLS_PER_MINUTE, Budget, GitLab
+from adapters.gitlab.way import Way
 from fleet.errors import FleetError, Refused
 
 # GitLab's own answers to a call without a token: it answers, which is all that is asked.

@@ -8,7 +8,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util.ssl_ import create_urllib3_context
 
-from adapters.gitlab.api import DIRECT, CallBudget, Way
+from adapters.gitlab.way import DIRECT, CallBudget, Way
 from fleet.errors import Transient
 
 LONGEST_PAUSE_S = 600.0

@@ -5,7 +5,7 @@ from datetime import date, datetime, timedelta
 
 from adapters.ledger.rows import RowType
 from adapters.ledger.table import Change, Rows, absent
-from fleet.rules.holds import Hold
+from fleet.holds import Hold
 from fleet.times import HasUtcTimes
 from fleet.trouble import Trouble
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from fleet.machine.bundled import image_script
 from fleet.machine.mailbox import CacheBucket, Credential, Docker
 from fleet.proxy import proxy_environment
-from fleet.rules.image import image_script
 
 Value = str | bool | Sequence[str]
 

@@ -10,12 +10,13 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from fleet.config.reading import FleetConfig, PoolConfig
+from fleet.holds import Hold, HoldKind
 from fleet.hook_scope import HookScope
 from fleet.machine.mailbox import MachineState
 from fleet.model import Job, JobStatus, Runner, RunnerState
 from fleet.reasons import SENTENCES, Reason
 from fleet.rules.budgets import BudgetUse
-from fleet.rules.holds import Hold, HoldKind, advice, is_problem, sentence
+from fleet.rules.holds import advice, is_problem, sentence
 from fleet.rules.route import may_take
 from fleet.rules.schedule import idle_target
 from fleet.rules.warm import WarmMemory

@@ -4,11 +4,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from fleet.holds import Hold
 from fleet.model import Job, JobKey, JobStatus, Limits, Runner, RunnerState, ScalePlan, Snapshot
 from fleet.reasons import Reason
 from fleet.rules.fairness import fair_order
 from fleet.rules.fit import is_outdated
-from fleet.rules.holds import Hold, asks_again_in_s
+from fleet.rules.holds import asks_again_in_s
 
 # A runner whose job no longer waits is kept this long: the ledger may lag, other jobs may arrive.
 # While other jobs wait it is kept as long as any: in a burst runners take each other's jobs.

@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from fleet.config.reading import PoolConfig
+from fleet.holds import Hold
 from fleet.model import Job, JobStatus, Runner, RunnerState
 from fleet.reasons import Reason
 from fleet.rules.capacity import BackOff
 from fleet.rules.controls import Control
-from fleet.rules.holds import Hold
 from fleet.steps import Outcome, Step, StepName
 from fleet.trouble import Trouble
 

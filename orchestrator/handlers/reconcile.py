@@ -3,8 +3,8 @@
 from dataclasses import asdict
 from typing import Any, Protocol
 
-from adapters.gitlab.client import Way
 from adapters.gitlab.reach import ask_gitlab
+from adapters.gitlab.way import Way
 from orchestrator.reconcile import reconcile
 from orchestrator.wiring import wiring
 

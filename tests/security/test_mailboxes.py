@@ -14,12 +14,12 @@ from adapters.ledger.retries import Intent
 from adapters.ledger.table import Change
 from fleet.config.reading import read_config
 from fleet.errors import Refused
+from fleet.holds import Hold, HoldKind
 from fleet.hook_scope import HookScope
 from fleet.machine.mailbox import STEPS_READ, MachineState
 from fleet.model import Runner
 from fleet.reasons import Reason
 from fleet.rules.controls import Control, ControlKind
-from fleet.rules.holds import Hold, HoldKind
 from fleet.rules.hook_reach import ProjectGroups
 from fleet.rules.problems import FleetFacts, ProblemKind, decide_problems
 from fleet.steps import LONGEST, Step, StepName

@@ -24,12 +24,25 @@ MAY_IMPORT = {
     "webhook": {"fleet", "adapters", "webhook"},
     "lambda_runner": {"fleet", "adapters", "lambda_runner"},
     "ec2_runner": {"fleet", "adapters", "ec2_runner"},
-    "orchestrator": {"fleet", "adapters", "orchestrator", "lambda_runner", "ec2_runner"},
+    "orchestrator": {"fleet", "adapters", "orchestrator"},
     "infra": {"infra"},
     "operations": PRODUCT | {"infra", "operations"},
     "local": PRODUCT | {"infra", "operations", "local"},
     "monitor": PRODUCT | {"operations", "monitor"},
     "cli": PRODUCT | {"infra", "operations", "monitor", "cli"},
+}
+# So do the folders inside of two of them: what each may import of the others beside it.
+MAY_IMPORT_INSIDE = {
+    "fleet": set[str](),
+    "fleet/config": {"fleet"},
+    "fleet/machine": {"fleet"},
+    "fleet/rules": {"fleet", "fleet/config", "fleet/machine"},
+    "adapters": set[str](),
+    "adapters/aws": set[str](),
+    "adapters/gitlab": set[str](),
+    "adapters/guest": set[str](),
+    "adapters/ledger": {"adapters/aws", "adapters/gitlab"},
+    "adapters/machines": {"adapters/aws"},
 }
 # The commands that run the fleet on this machine, and what lists all commands, may import `local`.
 LOCAL_COMMANDS = re.compile(r"cli/(demo|burst|chaos|local|machines|json_fields)\.py")
@@ -62,6 +75,7 @@ SHARED_NOUNS = {
 PATCHES = re.compile(
     r"monkeypatch\.(setattr|setitem|delattr)|((\w+\.)?mock(er)?\.)?patch(\.\w+)*|(\w+\.)*\w*Mock"
 )
+FOR_TYPES = re.compile(r"^if TYPE_CHECKING:\n(?:[ ]+[^\n]*\n|\n)*", flags=re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,9 +105,14 @@ class Module:
         return names_in(r"^\s*", self.text)
 
     @property
-    def imports_at_once(self) -> set[str]:
-        """Those at the top of the file: one inside a function is late on purpose."""
-        return names_in(r"^", self.text)
+    def imports_to_run(self) -> set[str]:
+        """Those that it needs for more than types; one inside a function is late, and counts."""
+        return names_in(r"^\s*", FOR_TYPES.sub("", self.text))
+
+    @property
+    def folder(self) -> str:
+        """Its folder, from the root of the repository."""
+        return Path(self.path).parent.as_posix()
 
     @property
     def imported(self) -> set[str]:
@@ -160,13 +179,29 @@ def test_imports_point_one_way(folder: str) -> None:
         assert not wrong, f"{module.path} imports {wrong}"
 
 
+@pytest.mark.parametrize("folder", MAY_IMPORT_INSIDE)
+def test_imports_inside_a_folder_point_one_way(folder: str) -> None:
+    top = Path(folder).parts[0]
+    beside = {other for other in MAY_IMPORT_INSIDE if Path(other).parts[0] == top}
+    not_for_it = beside - MAY_IMPORT_INSIDE[folder] - {folder}
+    names = {module.name for module in ours() if module.folder in not_for_it}
+    for module in modules(folder):
+        wrong = in_ours(module.imports) & names if module.folder == folder else None
+        assert not wrong, f"{module.path} imports {wrong}"
+
+
+def test_each_folder_inside_has_a_direction() -> None:
+    assert {module.folder for module in modules("fleet", "adapters")} == MAY_IMPORT_INSIDE.keys()
+
+
+def in_ours(imports: Iterable[str]) -> set[str]:
+    """The modules of ours that are named, or whose names are."""
+    names = {module.name for module in ours()}
+    return {name if name in names else name.rpartition(".")[0] for name in imports} & names
+
+
 def test_no_imports_go_in_a_circle() -> None:
-    names_of_ours = {module.name for module in ours()}
-    left = {}
-    for module in ours():
-        names = module.imports_at_once
-        needs = {name if name in names_of_ours else name.rpartition(".")[0] for name in names}
-        left[module.name] = needs & names_of_ours - {module.name}
+    left = {module.name: in_ours(module.imports_to_run) - {module.name} for module in ours()}
     while done := {name for name, needs in left.items() if not needs & left.keys()}:
         left = {name: needs for name, needs in left.items() if name not in done}
     assert left == {}

@@ -6,7 +6,8 @@ from typing import Any
 
 from typer.testing import CliRunner, Result
 
-from adapters.gitlab.client import DIRECT, GitLab, Way
+from adapters.gitlab.client import GitLab
+from adapters.gitlab.way import DIRECT, Way
 from adapters.ledger.configuration import StoredConfig
 from adapters.ledger.fleet import FleetRows
 from adapters.ledger.jobs import JobRows

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from adapters.gitlab.client import GitLabProject, Way
+from adapters.gitlab.client import GitLabProject
+from adapters.gitlab.way import Way
 from cli.apply import lines
 from fleet.errors import Refused
 from operations.apply import Applied

@@ -7,8 +7,8 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from adapters.gitlab.client import Way
 from adapters.gitlab.reach import GitLabAnswer
+from adapters.gitlab.way import Way
 from cli.deploy import DeployWorld
 from cli.main import app
 from cli.pairs import read_pair

@@ -9,7 +9,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from adapters.aws.clients import Clients
-from adapters.gitlab.client import DIRECT, GitLab, GitLabProject, Way
+from adapters.gitlab.client import GitLab, GitLabProject
+from adapters.gitlab.way import DIRECT, Way
 from cli.init import InitWorld
 from cli.main import app
 from fleet.config.reading import read_config

@@ -12,9 +12,9 @@ from adapters.ledger.fleet import FleetRows
 from adapters.ledger.runners import Placement, RunnerRows
 from fleet.config.reading import ConfigError
 from fleet.errors import Refused
+from fleet.holds import Hold, HoldKind
 from fleet.model import Runner, RunnerState
 from fleet.rules.capacity import BackOff
-from fleet.rules.holds import Hold, HoldKind
 from operations.apply import Applied, apply_config
 from operations.pool_records import NO_PROJECT
 from tests.fakes import AT, FakeGitLab, FakeSecrets, FakeTable, runner_rows

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from adapters.aws.clients import Clients
-from adapters.gitlab.api import Allowance
+from adapters.gitlab.way import Allowance
 from adapters.ledger.budget import FleetBudget
 from fleet.errors import Refused, Transient
 from fleet.machine.mailbox import MachineState

@@ -6,9 +6,9 @@ import pytest
 
 from adapters.gitlab.client import Budget
 from fleet.errors import FleetError, Refused, Transient
+from fleet.holds import Hold
 from fleet.model import JobStatus
 from fleet.reasons import Reason
-from fleet.rules.holds import Hold
 from tests.unit.orchestrator.living_fleet import LivingFleet
 from tests.unit.orchestrator.scene import GITLAB, Scene
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from adapters.gitlab.client import Budget, GitLab, Way
+from adapters.gitlab.client import Budget, GitLab
 from adapters.gitlab.tls_ca import AT_MOST, read_tls_ca
+from adapters.gitlab.way import Way
 from adapters.ledger.fleet import FleetRows
 from adapters.ledger.trouble_watch import TroubleWatch
 from fleet.errors import Refused, Transient

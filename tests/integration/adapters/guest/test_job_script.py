@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from fleet.machine.bundled import image_script
 from fleet.machine.runner_toml import runner_toml
-from fleet.rules.image import image_script
+from tests.unit.fleet.machine.test_bundled import IMAGES
 from tests.unit.fleet.machine.test_runner_toml import AT, PLACE, SHELL
-from tests.unit.fleet.rules.test_image import IMAGES
 
 
 class Home:

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from adapters.gitlab.client import DIRECT, Way
 from adapters.gitlab.reach import ask_gitlab
+from adapters.gitlab.way import DIRECT, Way
 from orchestrator.handlers.reconcile import handler
 from tests.unit.adapters.fake_gitlab import fake_gitlab
 

@@ -5,11 +5,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from fleet.config.reading import PoolConfig, read_config
+from fleet.holds import Hold, HoldKind
 from fleet.model import Job, JobKey, JobStatus, Runner, RunnerState
 from fleet.reasons import Reason
 from fleet.rules.capacity import BackOff
 from fleet.rules.controls import ALL, Control, ControlKind
-from fleet.rules.holds import Hold, HoldKind
 from fleet.rules.standing import Advice, Diagnosis, JobFacts, Standing
 from fleet.steps import Outcome, Step, StepName
 from fleet.trouble import TOKEN, Trouble

@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 
 from fleet.errors import FleetError, Refused, Transient
+from fleet.holds import Hold, HoldKind
 from fleet.model import ScalePlan
 from fleet.reasons import Reason
 from fleet.rules.holds import (
     CredentialRequest,
-    Hold,
-    HoldKind,
     advice,
     asks_again_in_s,
     held_by,
