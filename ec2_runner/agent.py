@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from adapters.aws.plain_settings import EnvironmentReader
 from adapters.guest.one_job import Workplace, run_one_job
 from adapters.guest.reporter import MachineStatus, Post, Reporter
+from adapters.guest.settings import EnvironmentReader
 from adapters.guest.usage import Looks, Meter
 from ec2_runner.spot_watch import Metadata, SpotWatch
 from fleet.errors import Transient

@@ -13,10 +13,10 @@ import boto3
 from botocore.config import Config
 
 from adapters.aws.cipher import KmsCipher
-from adapters.aws.plain_settings import EnvironmentReader
 from adapters.guest.one_job import Workplace, run_one_job
 from adapters.guest.process_tree import Family, hide_memory
 from adapters.guest.reporter import MachineStatus, Post, Reporter
+from adapters.guest.settings import EnvironmentReader
 from adapters.ledger.mailbox import Mailbox
 from fleet.errors import Refused
 from fleet.machine.mailbox import Credential, MachineState, Report

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.aws.plain_settings import EnvironmentReader
+from adapters.guest.settings import EnvironmentReader
 from fleet.errors import Refused
 
 TOLD = EnvironmentReader(
