@@ -1,7 +1,7 @@
 """MiniStack as the fleet runs it: `python -m local.aws.main`, settings from the environment.
 
-What `engine_access`, `engine_archives`, `engine_bus_policy` and `engine_events` add is what AWS
-does; when MiniStack does it, delete it. `engine_calls` only counts.
+What `access`, `archives`, `bus_policy` and `events` add is what AWS does; when MiniStack does it,
+delete it. `calls` only counts.
 """
 
 import os
@@ -12,14 +12,7 @@ import time
 
 from ministack import app
 
-from local.aws import (
-    access as engine_access,
-    archives as engine_archives,
-    bus_policy as engine_bus_policy,
-    calls as engine_calls,
-    events as engine_events,
-    processes as engine_processes,
-)
+from local.aws import access, archives, bus_policy, calls, events, processes
 
 # One thread answers every call; hundreds that walk through state machines must not make it wait
 # five milliseconds each time, which is Python's default.
@@ -31,12 +24,12 @@ def main() -> None:
     """Serve until SIGTERM, or until the process that started it is gone."""
     sys.setswitchinterval(SWITCH_S)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    engine_access.install()
-    engine_archives.install()
-    engine_bus_policy.install()
-    engine_events.install()
-    engine_processes.install()
-    engine_calls.install()
+    access.install()
+    archives.install()
+    bus_policy.install()
+    events.install()
+    processes.install()
+    calls.install()
     app.main()
 
 
