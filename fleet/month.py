@@ -186,24 +186,3 @@ def _writes(use: MonthUse) -> int:
 
 def _counted(units: Mapping[str, float], times: float) -> dict[str, int]:
     return {name: round(number * times) for name, number in units.items()}
-
-
-# README's table: what a month costs, in rows of jobs and columns of machines.
-MONTHS = (0, 1_000, 50_000)
-MARKETS = ("spot", "on-demand")
-
-
-def month_table() -> tuple[tuple[int, tuple[MonthCost, ...]], ...]:
-    """The months of README: so many ten-minute jobs on `m7i.large`, spot and on demand."""
-    return tuple(
-        (jobs, tuple(_known(MonthUse(jobs=jobs, market=market)) for market in MARKETS))
-        for jobs in MONTHS
-    )
-
-
-def _known(use: MonthUse) -> MonthCost:
-    """The cost of a use whose instance type has a price."""
-    cost = month_cost(use)
-    if cost is None:
-        raise ValueError(f"no price for {use.instance_type}")
-    return cost

@@ -9,11 +9,8 @@ from pathlib import Path
 from infra.package import REQUIREMENTS, ROOT
 
 DOCUMENT = ROOT / "docs" / "licences.md"
-# Licences that ask for a copyright notice and no more.
-PERMISSIVE = frozenset(
-    {"0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT", "MIT-0", "PSF-2.0"}
-)
-# Packages with another licence, or with none in their metadata, and why the fleet may have them.
+# Packages that ask for more than a copyright notice, or say nothing in their metadata, and why the
+# fleet may have them.
 ARGUED = {
     "certifi": "weak copyleft for its own files, which are packed unchanged",
     "python-gitlab": "a library that is packed unchanged, with its source, and can be replaced",
@@ -46,12 +43,6 @@ class Licensed:
     name: str
     version: str
     licence: str
-
-    @property
-    def is_permissive(self) -> bool:
-        """Whether each part of its expression is."""
-        parts = re.split(r" AND | OR |[() ]+", self.licence)
-        return all(part in PERMISSIVE for part in parts if part)
 
 
 def licensed(requirements: Path = REQUIREMENTS) -> Iterator[Licensed]:

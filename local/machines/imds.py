@@ -131,10 +131,6 @@ class ImdsServer(LoopbackServer):
         """Whether the token is known and has not expired."""
         return token is not None and self._tokens.get(token, 0.0) > time.monotonic()
 
-    def forget_tokens(self) -> None:
-        """Let every token expire."""
-        self._tokens.clear()
-
     def instance(self, instance_id: str) -> InstanceMetadata | None:
         """The metadata of an instance, or None."""
         return self._instances.get(instance_id)

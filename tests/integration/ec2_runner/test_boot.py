@@ -296,7 +296,6 @@ def test_why_no_job_runs_there_is_in_the_mailbox(
 
 
 def test_a_machine_without_an_identity_powers_off(booting: Booting) -> None:
-    booting.imds.forget_tokens()
     booting.start(AWS_EC2_METADATA_SERVICE_ENDPOINT=f"{booting.aws.url}/none").wait(60)
     assert booting.off == ["off "]
     assert "the instance metadata gives this machine no identity" in booting.lines("console")[-1]
