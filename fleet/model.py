@@ -166,7 +166,9 @@ class Runner(HasUtcTimes):
     mailbox: str | None = None
     gitlab_runner_id: int | None = None
     pool_record_id: int | None = None  # of the pool's record in GitLab, where machines share it
-    serves: str | None = None  # which jobs its own record takes, as `fleet.rules.fit` names them
+    serves: str | None = (
+        None  # which jobs its own record takes, as `fleet.rules.outdated` names them
+    )
     heartbeat_at: datetime | None = None
     changed_at: datetime | None = None  # since when it is in this state
     capacity: str | None = None  # "m7i.large/subnet-1/spot"

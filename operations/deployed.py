@@ -67,7 +67,7 @@ class Deployed:
     mail: Table  # the mailboxes'
     secrets: SecretStore
     queues: Mapping[str, DemandQueue]  # by back end
-    letters: Mapping[str, DemandQueue]  # what nothing reads: failed events, failed expiries
+    dead_letters: Mapping[str, DemandQueue]  # what nothing reads: failed events, failed expiries
     gitlab_secret: str
     pool_secret_prefix: str
     lambda_wall: timedelta = LAMBDA_WALL  # the stack's LambdaTimeout
@@ -218,8 +218,8 @@ def _wall(outputs: Mapping[str, str]) -> timedelta:
 
 
 def _deployed(stack: str, aws: Clients, outputs: Mapping[str, str]) -> Deployed:
-    def queue(output: str, letters: str = "") -> DemandQueue:
-        return DemandQueue(aws.sqs, outputs[output], outputs[letters] if letters else "")
+    def queue(output: str, dead_letters: str = "") -> DemandQueue:
+        return DemandQueue(aws.sqs, outputs[output], outputs[dead_letters] if dead_letters else "")
 
     return Deployed(
         stack=stack,
@@ -231,7 +231,7 @@ def _deployed(stack: str, aws: Clients, outputs: Mapping[str, str]) -> Deployed:
             "ec2": queue("Ec2QueueUrl", "Ec2DeadLetterUrl"),
             "lambda": queue("LambdaQueueUrl", "LambdaDeadLetterUrl"),
         },
-        letters={
+        dead_letters={
             "events": queue("EventDeadLetterUrl"),
             "expiries": queue("ExpiryDeadLetterUrl"),
         },

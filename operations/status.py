@@ -366,11 +366,11 @@ def _queues(deployed: Deployed) -> tuple[QueueView, ...]:
         QueueView(name=name, messages=queue.depth(), dead=queue.dead())
         for name, queue in deployed.queues.items()
     ]
-    letters = [
+    dead_letters = [
         QueueView(name=name, messages=0, dead=queue.depth())
-        for name, queue in deployed.letters.items()
+        for name, queue in deployed.dead_letters.items()
     ]
-    return (*jobs, *letters)
+    return (*jobs, *dead_letters)
 
 
 def _machine_view(runner: Runner, at: datetime) -> MachineView:

@@ -16,8 +16,8 @@ from fleet.holds import Hold
 from fleet.machine.mailbox import CacheBucket, Credential, Docker
 from fleet.model import Runner
 from fleet.rules.equipping import patience
-from fleet.rules.fit import serves
 from fleet.rules.holds import CredentialRequest, asks_again_in_s, held_by, hold_for, lifted
+from fleet.rules.outdated import serves
 from fleet.rules.pool_token import is_check_due
 from fleet.times import HasUtcTimes
 from orchestrator.world import World
@@ -55,7 +55,7 @@ class Ready:
 def prepare(
     world: World, pool: PoolConfig, row: PoolRow, wanted: Sequence[Runner], holds: Sequence[Hold]
 ) -> Ready:
-    """Ask GitLab before the cloud: a machine that gets no credential is paid for in vain.
+    """Ask GitLab before the cloud: a machine without a credential costs money and serves no job.
 
     The first runner gets its record here, the others theirs while their machines boot; all of
     them here while `holds` remember that GitLab gave none. Where machines share the pool's token,
@@ -154,7 +154,7 @@ class _Equipping:
     waits: list[int] = field(default_factory=list)
 
     def give(self, runner: Runner) -> None:
-        """One credential; without one the runner is left for anybody to equip."""
+        """One credential; on failure the row lets any later pass equip it."""
         hold = None if runner.id in self.tokens else self._held_by(runner)
         if hold is not None:
             _leave_bare(self.world, runner)
@@ -195,7 +195,7 @@ class _Equipping:
         return made
 
     def _fails(self, runner: Runner, failure: FleetError) -> None:
-        _tell(runner, failure)
+        _log_failure(runner, failure)
         _leave_bare(self.world, runner)
 
     def _wait(self, wait_s: int | None) -> None:
@@ -212,13 +212,13 @@ def _remember(
     world: World, pool: PoolConfig, runner: Runner, failure: FleetError, holds: Iterable[Hold]
 ) -> Hold:
     """Hold what would fail as this did."""
-    _tell(runner, failure)
+    _log_failure(runner, failure)
     hold = _hold_of(world, pool, runner, failure, holds)
     world.fleet.note_hold(hold)
     return hold
 
 
-def _tell(runner: Runner, failure: FleetError) -> None:
+def _log_failure(runner: Runner, failure: FleetError) -> None:
     event = RunnerNotEquipped(runner_id=runner.id, pool=runner.pool, error=str(failure))
     emit(event, level=WARNING)
 
@@ -227,10 +227,10 @@ def _hold_of(
     world: World, pool: PoolConfig, runner: Runner, failure: FleetError, known: Iterable[Hold]
 ) -> Hold:
     """The hold that follows from a failure to get a runner's credential."""
-    asked = CredentialRequest(
+    request = CredentialRequest(
         pool=pool.name, project_id=runner.project_id, shared=world.shares_record(pool.name)
     )
-    return hold_for(asked, failure, known, world.clock())
+    return hold_for(request, failure, known, world.clock())
 
 
 def _make(world: World, pool: PoolConfig, runner: Runner) -> tuple[Runner, Token]:

@@ -12,11 +12,11 @@ from fleet.reasons import Reason
 from fleet.rules.budgets import Spending, has_budgets, pool_use, projects_used_up, with_living
 from fleet.rules.capacity import dry_until
 from fleet.rules.controls import Control, ceiling_of, in_force, pause_of
-from fleet.rules.fit import is_outdated, serves
 from fleet.rules.holds import remembered
 from fleet.rules.job_runner import awaits_word
 from fleet.rules.limits import limits_of, may_judge_records, refusal_in_force
 from fleet.rules.liveness import by_our_clock
+from fleet.rules.outdated import is_outdated, serves
 from fleet.rules.warm import warm_hold
 from orchestrator.world import World
 
@@ -124,7 +124,7 @@ def observe(
 
 
 def _stopped(world: World, pool: PoolConfig, under: Restraints) -> Reason | None:
-    """Why the pool launches nothing whatever waits."""
+    """The reason that stops all launches of the pool."""
     if pause_of(under.controls, pool.name) is not None:
         return Reason.PAUSED
     use = pool_use(world.config, under.spending, pool.name)
@@ -134,10 +134,12 @@ def _stopped(world: World, pool: PoolConfig, under: Restraints) -> Reason | None
 def _pending(world: World, waiting: Iterable[Job], runners: Iterable[Runner]) -> tuple[Job, ...]:
     """The waiting jobs without those that are taken by their rows: the index lags behind them.
 
-    Whichever runner is said to have a job, only its row decides.
+    The job's row decides, not a runner's claim.
     """
-    said = {key for runner in runners for key in (runner.job, runner.claim) if key is not None}
-    rows = world.jobs.jobs(job.key for job in waiting if job.key in said)
+    claimed_keys = {
+        key for runner in runners for key in (runner.job, runner.claim) if key is not None
+    }
+    rows = world.jobs.jobs(job.key for job in waiting if job.key in claimed_keys)
     return tuple(job for job in waiting if rows.get(job.key, job).status is JobStatus.PENDING)
 
 

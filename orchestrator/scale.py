@@ -25,7 +25,7 @@ from fleet.rules.equipping import is_abandoned
 from fleet.rules.scale import (
     decide_scale,
     is_behind,
-    is_letter_settled,
+    is_dead_letter_settled,
     looks_again,
     waits_in,
     wants_room,
@@ -38,8 +38,8 @@ from orchestrator.world import World
 
 # Messages are cheap to look at, but a Lambda's time is not endless: ten in each receive.
 RECEIVES_AT_MOST = 60
-# Letters wait for a person, who has weeks: a hundred in a round are looked at.
-LETTERS_AT_MOST = 10
+# Dead letters wait for a person, who has weeks: a hundred in a round are looked at.
+DEAD_LETTERS_AT_MOST = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,16 +62,16 @@ def scale(world: World) -> Scaled:
     for backend, queue in world.queues.items():
         pools = [pool for pool in world.config.pools if pool.backend == backend]
         messages = None
-        with round_.surviving(f"every pool of {backend}"):
+        with round_.collecting_failure(f"every pool of {backend}"):
             messages = queue.depth()
         for pool in pools:
-            with round_.surviving(pool.name):
+            with round_.collecting_failure(pool.name):
                 round_.serve(world, pool, messages or 0)
         if messages is not None:  # also for a count of 0: it is approximate
-            with round_.surviving(f"every pool of {backend}"):
+            with round_.collecting_failure(f"every pool of {backend}"):
                 round_.again |= settle_messages(world, queue, round_.listed)
-        with round_.surviving(f"every pool of {backend}"):
-            settle_letters(world, queue)
+        with round_.collecting_failure(f"every pool of {backend}"):
+            settle_dead_letters(world, queue)
     again_in_s = SOON_S if round_.again else round_.outcome.equip_in_s
     if round_.failures and again_in_s is None:
         raise round_.failures[0]
@@ -115,7 +115,7 @@ class _Round:
         self.reasons[pool.name] = _reason(plan, outcome)
 
     @contextmanager
-    def surviving(self, pool: str) -> Iterator[None]:
+    def collecting_failure(self, pool: str) -> Iterator[None]:
         """Log a failure in here now, and keep it for the end of the round."""
         try:
             yield
@@ -218,23 +218,25 @@ def settle_messages(
     return is_any_behind
 
 
-def settle_letters(world: World, queue: DemandQueue) -> None:
+def settle_dead_letters(world: World, queue: DemandQueue) -> None:
     """Delete the dead letters of jobs that are over, or not given up any more.
 
     Each is looked at twice: it is buried a moment before its job's row says that it was given up.
     """
-    for _ in range(LETTERS_AT_MOST if queue.dead() else 0):
-        letters = queue.letters.receive()
-        if not letters:
+    for _ in range(DEAD_LETTERS_AT_MOST if queue.dead() else 0):
+        dead_letters = queue.dead_letters.receive()
+        if not dead_letters:
             return
-        jobs = world.jobs.jobs(letter.demand.job for letter in letters if letter.demand)
-        settled = [letter for letter in letters if letter.times > 1 and _is_over(letter, jobs)]
-        queue.letters.delete(settled)
+        jobs = world.jobs.jobs(message.demand.job for message in dead_letters if message.demand)
+        settled = [each for each in dead_letters if each.times > 1 and _is_over(each, jobs)]
+        queue.dead_letters.delete(settled)
 
 
-def _is_over(letter: Received, jobs: Mapping[JobKey, Job]) -> bool:
-    """Whether a letter may be deleted; one that is no demand stays."""
-    return letter.demand is not None and is_letter_settled(jobs.get(letter.demand.job))
+def _is_over(dead_letter: Received, jobs: Mapping[JobKey, Job]) -> bool:
+    """Whether a dead letter may be deleted; one that is no demand stays."""
+    return dead_letter.demand is not None and is_dead_letter_settled(
+        jobs.get(dead_letter.demand.job)
+    )
 
 
 def _is_served(world: World, queue: DemandQueue, name: str) -> bool:

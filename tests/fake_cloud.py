@@ -47,16 +47,16 @@ class FakeQueue(DemandQueue):
         self.failing: FleetError | None = None
         self.unread: FleetError | None = None  # raised by `depth` and `receive`
         self._sent = 0
-        self._letters: FakeQueue | None = None
+        self._dead_letters: FakeQueue | None = None
 
     @property
-    def letters(self) -> "FakeQueue":
-        self._letters = self._letters or FakeQueue(self._clock, f"{self._url}-dead")
-        return self._letters
+    def dead_letters(self) -> "FakeQueue":
+        self._dead_letters = self._dead_letters or FakeQueue(self._clock, f"{self._url}-dead")
+        return self._dead_letters
 
     @property
     def buried(self) -> list[Demand]:
-        return self.letters.demands
+        return self.dead_letters.demands
 
     @property
     def demands(self) -> list[Demand]:
@@ -68,7 +68,7 @@ class FakeQueue(DemandQueue):
         return len(self.messages)
 
     def dead(self) -> int:
-        return self.letters.depth()
+        return self.dead_letters.depth()
 
     def send(self, demands: Iterable[Demand]) -> None:
         if self.failing:
@@ -85,7 +85,7 @@ class FakeQueue(DemandQueue):
         self.messages[str(self._sent)] = _Message(demand=demand, visible_at=self._clock())
 
     def bury(self, demand: Demand) -> None:
-        self.letters.send([demand])
+        self.dead_letters.send([demand])
 
     def receive(self) -> tuple[Received, ...]:
         if self.unread:

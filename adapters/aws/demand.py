@@ -65,7 +65,7 @@ class DemandQueue:
         return self._url
 
     @property
-    def letters(self) -> "DemandQueue":
+    def dead_letters(self) -> "DemandQueue":
         """Its dead-letter queue."""
         return DemandQueue(self._client, self._dead_letter_url, "")
 

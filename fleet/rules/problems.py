@@ -91,7 +91,7 @@ class ProblemKind(StrEnum):
 
 
 # Those that keep the fleet from serving jobs, or cost money, until a person acts. Any other is
-# about single jobs and letters, or ends by itself.
+# about single jobs and dead letters, or ends by itself.
 OF_THE_FLEET = frozenset(
     {
         ProblemKind.GITLAB_UNUSABLE,
@@ -189,7 +189,7 @@ class FleetFacts:
     troubles: tuple[Trouble, ...] = ()  # with GitLab, for all of the fleet
     hooks: tuple[HookFacts, ...] = ()  # those that do not work
     holds: tuple[Hold, ...] = ()  # where GitLab gives no credential for machines
-    dead: Mapping[str, int] = field(default_factory=dict)  # letters, by queue
+    dead: Mapping[str, int] = field(default_factory=dict)  # dead letters, by queue
     pools: tuple[PoolFacts, ...] = ()
     unpooled: tuple[Job, ...] = ()  # jobs that run, and jobs that wait without a pool
     unreadable: tuple[str, ...] = ()  # rows of the fleet's tables that were left out, by their keys

@@ -8,8 +8,8 @@ from fleet.holds import Hold
 from fleet.model import Job, JobKey, JobStatus, Limits, Runner, RunnerState, ScalePlan, Snapshot
 from fleet.reasons import Reason
 from fleet.rules.fairness import fair_order
-from fleet.rules.fit import is_outdated
 from fleet.rules.holds import asks_again_in_s
+from fleet.rules.outdated import is_outdated
 
 # A runner whose job no longer waits is kept this long: the ledger may lag, other jobs may arrive.
 # While other jobs wait it is kept as long as any: in a burst runners take each other's jobs.
@@ -35,15 +35,15 @@ def decide_scale(snapshot: Snapshot, limits: Limits) -> ScalePlan:
     `apply` outdated cover no job and are drained.
     """
     outdated = [runner for runner in snapshot.runners if is_outdated(runner, limits)]
-    fit = tuple(runner for runner in snapshot.runners if not is_outdated(runner, limits))
+    current = tuple(runner for runner in snapshot.runners if not is_outdated(runner, limits))
     # Outdated runners count against the ceiling until they end.
     left = replace(limits, ceiling=max(0, limits.ceiling - len(outdated)))
-    plan = _decide(replace(snapshot, runners=fit), left)
+    plan = _decide(replace(snapshot, runners=current), left)
     return replace(plan, outdated=tuple(runner.id for runner in outdated if runner.mailbox))
 
 
 def _decide(snapshot: Snapshot, limits: Limits) -> ScalePlan:
-    """The plan for a pool whose runners all fit."""
+    """The plan for a pool without outdated runners."""
     need = _need(snapshot)
     reasons = dict.fromkeys(need.covered, Reason.COVERED)
     reasons |= {job.key: Reason.ATTEMPTS_USED for job in snapshot.backlog if job.given_up}
@@ -269,6 +269,6 @@ def is_behind(job: Job, listed: Mapping[str, frozenset[JobKey]]) -> bool:
     return job.wants_runner and job.key not in listed.get(job.pool or "", {job.key})
 
 
-def is_letter_settled(job: Job | None) -> bool:
+def is_dead_letter_settled(job: Job | None) -> bool:
     """Whether a dead letter may be deleted: its job is over, or not given up any more."""
     return job is None or job.status is not JobStatus.PENDING or not job.given_up

@@ -59,7 +59,7 @@ class AtWork:
             mail=self.table.mail,
             secrets=self.secrets,
             queues={name: self.queues[name] for name in ("ec2", "lambda")},
-            letters={name: self.queues[name] for name in ("events", "expiries")},
+            dead_letters={name: self.queues[name] for name in ("events", "expiries")},
             gitlab_secret="fleet-a/gitlab",
             pool_secret_prefix="fleet-a/pool/",
             connect=self._connect,

@@ -58,8 +58,8 @@ def test_each_queue_has_its_own_dead_letters() -> None:
     deployed = find("fleet-a", aws_with().clients())
     lengths = {name: (queue.depth(), queue.dead()) for name, queue in deployed.queues.items()}
     assert lengths == {"ec2": (1, 2), "lambda": (3, 4)}
-    letters = {name: queue.depth() for name, queue in deployed.letters.items()}
-    assert letters == {"events": 5, "expiries": 6}
+    dead_letters = {name: queue.depth() for name, queue in deployed.dead_letters.items()}
+    assert dead_letters == {"events": 5, "expiries": 6}
 
 
 @pytest.mark.parametrize("output", sorted(OUTPUTS.keys() - {"WebhookUrl", "WebhookSecret"}))

@@ -10,7 +10,7 @@ from fleet.reasons import Reason
 from fleet.rules.scale import (
     decide_scale,
     is_behind,
-    is_letter_settled,
+    is_dead_letter_settled,
     looks_again,
     waits_in,
     wants_room,
@@ -202,17 +202,17 @@ def test_an_ended_machine_makes_room_for_a_waiting_job(
         pytest.param(job(1, status=JobStatus.FINISHED), False, False, True, id="it is over"),
     ],
 )
-def test_what_becomes_of_a_message_and_of_a_letter(
+def test_what_becomes_of_a_message_and_of_a_dead_letter(
     row: Job, waits: bool, behind: bool, settled: bool
 ) -> None:
     assert waits_in(row, "docker") is waits
     assert is_behind(row, {"docker": frozenset({key(2)})}) is behind
-    assert is_letter_settled(row) is settled
+    assert is_dead_letter_settled(row) is settled
 
 
 def test_a_job_that_is_gone_needs_neither() -> None:
     assert not waits_in(None, "docker")
-    assert is_letter_settled(None)
+    assert is_dead_letter_settled(None)
 
 
 @pytest.mark.parametrize(
