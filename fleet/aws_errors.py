@@ -22,7 +22,7 @@ class ErrorKind(StrEnum):
 
 
 # The fleet's own code: AWS has none for it.
-CAME_TO_NOTHING = "CameToNothing"
+SERVED_NO_JOB = "ServedNoJob"
 
 _TABLE: tuple[tuple[ErrorKind, str, str], ...] = (
     # EC2: no machine there
@@ -139,7 +139,7 @@ _TABLE: tuple[tuple[ErrorKind, str, str], ...] = (
     # Machines that come and do not serve
     (
         ErrorKind.BOOT,
-        CAME_TO_NOTHING,
+        SERVED_NO_JOB,
         "a machine from there never served; look at its console output in EC2, check the image",
     ),
     # Someone must change something
@@ -268,7 +268,7 @@ _FAMILIES = (
     ("Malformed", "", "InvalidParameterValue"),
     ("Missing", "", "InvalidParameterValue"),
 )
-_UNHEARD_OF = (
+_UNKNOWN_CODE = (
     ErrorKind.UNKNOWN,
     "AWS gave a code the fleet does not know; its message says more, and the fleet tries again",
 )
@@ -293,4 +293,4 @@ def _look_up(code: str) -> tuple[ErrorKind, str]:
     for start, end, like in _FAMILIES:
         if plain.startswith(start) and plain.endswith(end):
             return _KNOWN[like]
-    return _UNHEARD_OF
+    return _UNKNOWN_CODE

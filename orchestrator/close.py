@@ -124,8 +124,8 @@ def demand_again(world: World, job: Job, reason: Reason, cost: Cost = Cost.ATTEM
     pool = world.pool(job.pool or "")
     if pool is None:
         return
-    now = world.jobs.job(job.key)
-    plan = decide_attempt(job, now, attempts=pool.attempts, reason=reason, cost=cost)
+    current = world.jobs.job(job.key)
+    plan = decide_attempt(job, current, attempts=pool.attempts, reason=reason, cost=cost)
     if plan is None:
         return
     counts = cost is Cost.ATTEMPT

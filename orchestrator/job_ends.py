@@ -54,9 +54,11 @@ def record_shown(
     facts = facts_shown(shown) if shown else {}
     is_news = world.jobs.advance(recorded, [step], at=at, facts=facts)
     if runner is not None and not ended:
-        world.runners.took(runner, job.key, job.project_id, at=at)
+        world.runners.record_taken(runner, job.key, job.project_id, at=at)
     if runner is not None and ended and runner.job is None:
-        world.runners.had(runner, job.key, job.project_id)  # else it would count as unserved
+        world.runners.record_past_job(
+            runner, job.key, job.project_id
+        )  # else it would count as unserved
     if runner is None and ended:
         keep_end(world, job)
     return Recorded(

@@ -42,9 +42,11 @@ def note_containers(world: World, job: Job, steps: Iterable[Step]) -> None:
     """
     if not any(pool.overflow for pool in world.config.pools):
         return
-    own = {step.name: step.detail for step in steps if step.job_id == job.job_id}
-    containers = Containers(image=own.get(StepName.IMAGE), services=StepName.SERVICES in own)
-    if containers or StepName.JOB_FINISHED in own:
+    details = {step.name: step.detail for step in steps if step.job_id == job.job_id}
+    containers = Containers(
+        image=details.get(StepName.IMAGE), services=StepName.SERVICES in details
+    )
+    if containers or StepName.JOB_FINISHED in details:
         world.jobs.fits.note_containers(job, containers, at=world.clock())
 
 
@@ -75,7 +77,7 @@ def retry_if_infra(
     if world.jobs.retries.claim(intent, at=world.clock()):
         _try(world, job, intent)
     else:
-        _tell(world, job, Reason.ALREADY_RETRIED)
+        _record_retry(world, job, Reason.ALREADY_RETRIED)
 
 
 def finish_retries(world: World, has_time: Callable[[], bool]) -> None:
@@ -121,20 +123,20 @@ def _retry(world: World, job: Job, intent: Intent) -> None:
     )
     plan = decide_retry(facts)
     if not plan.retry:
-        _tell(world, job, plan.reason)
+        _record_retry(world, job, plan.reason)
         return
     if plan.cancel_first and rank(shown.status) is not JobStatus.FINISHED:
         world.jobs.retries.note_cancelled(job.key)
         shown = world.gitlab.cancel_job(job.project_id, job.job_id)
         _record_end(world, job, shown)
         if shown.status == "success":
-            _tell(world, job, Reason.FINISHED)  # it ended before the cancellation
+            _record_retry(world, job, Reason.FINISHED)  # it ended before the cancellation
             return
     new = world.gitlab.retry_job(job.project_id, job.job_id)
     at = world.clock()
     step = Step(at=at, name=StepName.RETRY, reason=plan.reason, retry_of=job.job_id)
     world.jobs.mark_on_demand(_again(job, new), step, at=at)
-    _tell(world, job, plan.reason, retried_as=new.id)
+    _record_retry(world, job, plan.reason, retried_as=new.id)
     emit(JobRetried(job_id=job.job_id, new_job_id=new.id, failure_reason=shown.failure_reason))
 
 
@@ -194,6 +196,6 @@ def _leave(
     world.jobs.tell(job.key, [step], **lost)
 
 
-def _tell(world: World, job: Job, reason: Reason, retried_as: int | None = None) -> None:
+def _record_retry(world: World, job: Job, reason: Reason, retried_as: int | None = None) -> None:
     step = Step(at=world.clock(), name=StepName.RETRY, reason=reason, retried_as=retried_as)
     world.jobs.tell(job.key, [step])

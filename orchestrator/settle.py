@@ -162,7 +162,7 @@ def record(world: World, job: Job, event: JobEvent, runner: Runner | None) -> No
     if event.deploys:  # also where GitLab was asked before this event arrived
         world.jobs.tell(job.key, [], deploys=True)
     if is_news and runner is not None and job.status is JobStatus.RUNNING:
-        world.runners.took(runner, job.key, job.project_id, at=at)
+        world.runners.record_taken(runner, job.key, job.project_id, at=at)
     if runner is None and job.status is JobStatus.FINISHED:
         keep_end(world, job)
 
@@ -176,7 +176,7 @@ def _with_job(world: World, runner: Runner | None, job: Job) -> Runner | None:
     if runner is None or runner.job is not None:
         return runner
     if job.status is JobStatus.FINISHED:
-        world.runners.had(runner, job.key, job.project_id)
+        world.runners.record_past_job(runner, job.key, job.project_id)
     return replace(runner, job=job.key, works_for=job.project_id)
 
 

@@ -25,7 +25,7 @@ from adapters.ledger.table import (
 from fleet.machine.mailbox import Credential, Order, Report
 from fleet.model import JobKey, Note, Runner, RunnerState
 from fleet.reasons import Reason
-from fleet.rules.liveness import heard
+from fleet.rules.liveness import with_report
 
 # The row of an ended runner lasts so long.
 KEPT = timedelta(days=30)
@@ -166,7 +166,8 @@ class RunnerRows(Rows):
         hidden = [item for item in items if _id_of(item) not in readable]
         return LiveRunners(
             runners=tuple(
-                heard(row, reports.get(row.id), self._instance, note=note) for row, note in rows
+                with_report(row, reports.get(row.id), self._instance, note=note)
+                for row, note in rows
             ),
             hidden=frozenset(
                 name for item in hidden for name in (_id_of(item), str(item.get("machine_id")))
@@ -183,7 +184,7 @@ class RunnerRows(Rows):
         if not noted:
             return None
         row, note = noted[0]
-        return heard(row, self.reports([row]).get(row.id), self._instance, note=note)
+        return with_report(row, self.reports([row]).get(row.id), self._instance, note=note)
 
     def job_of(self, runner_id: str) -> JobKey | None:
         """The job that a runner took, live or ended in the last 30 days."""
@@ -225,12 +226,12 @@ class RunnerRows(Rows):
         """The last report in a mailbox, whichever runner owns it."""
         return self._mailboxes.reports([mailbox]).get(mailbox)
 
-    def took(self, runner: Runner, job: JobKey, project_id: int, *, at: datetime) -> None:
+    def record_taken(self, runner: Runner, job: JobKey, project_id: int, *, at: datetime) -> None:
         """Record the job that a runner took and works on, by GitLab's word."""
         busy = RunnerState.BUSY
         self._mark(runner, state=busy, job=str(job), works_for=project_id, changed_at=at)
 
-    def had(self, runner: Runner, job: JobKey, project_id: int) -> None:
+    def record_past_job(self, runner: Runner, job: JobKey, project_id: int) -> None:
         """Record the job that a runner took and that is over by now, by GitLab's word."""
         self._mark(runner, job=str(job), works_for=project_id)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from fleet.aws_errors import CAME_TO_NOTHING, ErrorKind, advice, classify
+from fleet.aws_errors import SERVED_NO_JOB, ErrorKind, advice, classify
 from fleet.times import HasUtcTimes
 
 __all__ = [
@@ -132,7 +132,7 @@ def note_machine_failure(
     held = back_off.get(capacity)
     if held is not None and _is_backed_off(held, at):
         return dict(back_off)
-    return {**back_off, capacity: note_failure(held, ErrorKind.BOOT, CAME_TO_NOTHING, at)}
+    return {**back_off, capacity: note_failure(held, ErrorKind.BOOT, SERVED_NO_JOB, at)}
 
 
 def note_served(back_off: Mapping[str, BackOff], capacity: str) -> dict[str, BackOff]:

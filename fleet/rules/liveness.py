@@ -25,7 +25,7 @@ SHOWN_AFTER = timedelta(minutes=2)
 LONGEST_SKEW = timedelta(days=366)
 
 
-def heard(
+def with_report(
     runner: Runner,
     report: Report | None,
     instance: str,

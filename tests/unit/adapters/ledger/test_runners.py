@@ -119,7 +119,7 @@ def test_a_runner_that_is_gone_changes_no_more(ledger: Ledger) -> None:
     assert not ledger.rows.equip(one, CREDENTIAL)
     ledger.rows.drain(one, Reason.SURPLUS, at=LATER)
     ledger.rows.leave_bare(one)
-    ledger.rows.took(one, key(7), 3, at=LATER)
+    ledger.rows.record_taken(one, key(7), 3, at=LATER)
     assert ledger.mail(1) == set()
     assert ledger.rows.find(one.id) is None
     assert ledger.rows.live("docker") == ()
@@ -223,7 +223,7 @@ def test_a_report_that_cannot_be_read_is_told_and_hides_no_other_runner(
 def test_a_runner_is_busy_from_the_moment_when_gitlab_says_which_job_it_took(
     ledger: Ledger,
 ) -> None:
-    ledger.rows.took(ledger.lives(1), key(7), 3, at=LATER)
+    ledger.rows.record_taken(ledger.lives(1), key(7), 3, at=LATER)
     found = ledger.find(1)
     assert (found.state, found.job, found.works_for) == (RunnerState.BUSY, key(7), 3)
     assert found.changed_at == LATER

@@ -12,11 +12,11 @@ from fleet.model import RunnerState
 from fleet.rules.liveness import (
     by_our_clock,
     due_note,
-    heard,
     is_alive,
     says_busy,
     steps_between,
     with_note,
+    with_report,
 )
 from fleet.steps import Step, StepName
 from tests.unit.fleet.facts import AT, ago, runner
@@ -47,7 +47,7 @@ def report(dated: datetime, state: MachineState = MachineState.IDLE, **facts: ob
 def test_a_report_is_noted_where_its_own_date_proves_nothing(
     age_s: float, state: MachineState, is_due: bool
 ) -> None:
-    runner = heard(BOOTING, report(ago(age_s), state), GITLAB)
+    runner = with_report(BOOTING, report(ago(age_s), state), GITLAB)
     note = due_note(runner, AT)
     assert (note is not None) is is_due
     if note:
@@ -56,15 +56,15 @@ def test_a_report_is_noted_where_its_own_date_proves_nothing(
 
 def test_a_goodbye_of_a_machine_that_began_before_its_launch_is_noted() -> None:
     step = Step(at=ago(700), name=StepName.CALLED_HOME)
-    runner = heard(BOOTING, report(ago(400), MachineState.DONE, steps=(step,)), GITLAB)
+    runner = with_report(BOOTING, report(ago(400), MachineState.DONE, steps=(step,)), GITLAB)
     assert due_note(runner, AT) is not None
 
 
 def test_a_report_in_a_frozen_clock_counts_by_its_number() -> None:
-    runner = heard(BOOTING, report(ago(400), beats=7), GITLAB)
+    runner = with_report(BOOTING, report(ago(400), beats=7), GITLAB)
     note = due_note(runner, ago(60))
-    again = heard(BOOTING, report(ago(400), beats=7), GITLAB, note=note)
-    after = heard(BOOTING, report(ago(400), beats=8), GITLAB, note=note)
+    again = with_report(BOOTING, report(ago(400), beats=7), GITLAB, note=note)
+    after = with_report(BOOTING, report(ago(400), beats=8), GITLAB, note=note)
     assert by_our_clock(again, AT).heartbeat_at == ago(60)
     assert due_note(again, AT) is None
     assert due_note(after, AT) is not None
@@ -73,7 +73,7 @@ def test_a_report_in_a_frozen_clock_counts_by_its_number() -> None:
 def test_what_never_reported_has_nothing_to_note() -> None:
     assert due_note(BOOTING, AT) is None
     assert by_our_clock(BOOTING, AT) is BOOTING
-    note = due_note(heard(BOOTING, report(ago(400)), GITLAB), AT)
+    note = due_note(with_report(BOOTING, report(ago(400)), GITLAB), AT)
     assert note is not None
     assert with_note(BOOTING, note) is BOOTING
 
@@ -83,7 +83,7 @@ def test_no_claim_dates_anything_before_the_launch_or_after_now(
     dated: datetime, changed: datetime
 ) -> None:
     step = Step(at=changed, name=StepName.CALLED_HOME)
-    runner = heard(BOOTING, report(dated, steps=(step,)), GITLAB)
+    runner = with_report(BOOTING, report(dated, steps=(step,)), GITLAB)
     ours = by_our_clock(runner, AT)
     assert ours.heartbeat_at is not None
     assert ours.changed_at is not None

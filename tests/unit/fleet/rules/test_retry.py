@@ -8,7 +8,7 @@ import pytest
 
 from fleet.machine.mailbox import MachineState, Report
 from fleet.reasons import Reason
-from fleet.rules.liveness import heard
+from fleet.rules.liveness import with_report
 from fleet.rules.retry import (
     INFRA_FAILURES,
     RetryFacts,
@@ -161,7 +161,7 @@ def test_gitlab_may_not_know_yet_what_a_machine_has_just_finished(
     outcome: Outcome | None, age_s: float, expected: bool
 ) -> None:
     goodbye = Report(heartbeat_at=ago(age_s), state=MachineState.DONE, outcome=outcome)
-    ended = heard(runner("r", since_s=900), goodbye, "gitlab.example.com")
+    ended = with_report(runner("r", since_s=900), goodbye, "gitlab.example.com")
     assert may_gitlab_lag(ended, goodbye, AT) is expected
 
 
