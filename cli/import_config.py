@@ -31,8 +31,8 @@ def import_config(
             {
                 "line": finding.line,
                 "key": finding.key,
-                "becomes": finding.becomes.value,
-                "says": finding.says,
+                "becomes": finding.result.value,
+                "says": finding.note,
             }
             for finding in proposal.lines
         ]
@@ -41,8 +41,8 @@ def import_config(
         say_log(proposal.text, raw=False)
         for finding in proposal.lines:
             where = f"{path.name} line {finding.line}" if finding.line else "fleet.toml"
-            say(f"{where}: {finding.key}: {finding.becomes}: {finding.says}", err=True)
-        left = sum(finding.becomes is Carry.LEFT_OUT for finding in proposal.lines)
+            say(f"{where}: {finding.key}: {finding.result}: {finding.note}", err=True)
+        left = sum(finding.result is Carry.LEFT_OUT for finding in proposal.lines)
         count = f"{len(proposal.pools)} pool{'' if len(proposal.pools) == 1 else 's'}"
         say(f"{count} proposed; {left} of {len(proposal.lines)} lines do not carry over", err=True)
     if not proposal.pools:

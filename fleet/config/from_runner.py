@@ -1,4 +1,4 @@
-"""A fleet.toml proposed from gitlab-runner's config.toml, and what becomes of each of its lines.
+"""A fleet.toml proposed from gitlab-runner's config.toml, and the result of each of its lines.
 
 No token, key or password of the file is in the result. The tables and keys are those of
 gitlab-runner's "Advanced configuration"; MachineOptions are those of docker-machine's AWS driver.
@@ -47,7 +47,7 @@ _MEMORY = re.compile(r"(?i)([1-9]\d{0,6})([kmg])b?")
 
 
 class Carry(StrEnum):
-    """What becomes of a line."""
+    """The result of a line."""
 
     KEPT = "kept"
     CHANGED = "changed"
@@ -56,12 +56,12 @@ class Carry(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedLine:
-    """One key of config.toml. `says` never has its value where that may be a secret."""
+    """One key of config.toml. `note` never has its value where that may be a secret."""
 
     line: int
     key: str
-    becomes: Carry
-    says: str
+    result: Carry
+    note: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +101,7 @@ def propose(text: str, *, name: str = "config.toml") -> Proposal:
 
 
 class _Import:
-    """One run over the file: takes each key once, and notes what becomes of it."""
+    """One run over the file: takes each key once, and notes its result."""
 
     def __init__(self, text: str, tables: Table) -> None:
         self._tables = tables
@@ -123,22 +123,22 @@ class _Import:
         text = "\n".join([*self._head(), *(line for pool in pools for line in _lines_of(pool))])
         text += "\n"
         self._check(text, has_pools=bool(pools))
-        noted = sorted(self._noted, key=lambda note: note.line)
+        noted = sorted(self._noted, key=lambda line: line.line)
         return Proposal(text=text, pools=tuple(pool.name for pool in pools), lines=tuple(noted))
 
-    def _note(self, path: Path, becomes: Carry, says: str) -> None:
+    def _note(self, path: Path, result: Carry, note: str) -> None:
         key = ".".join(str(part) for part in path if not isinstance(part, int))
         line = self._lines.position(path).line
-        self._noted.append(ImportedLine(line=line, key=key, becomes=becomes, says=says))
+        self._noted.append(ImportedLine(line=line, key=key, result=result, note=note))
 
-    def _kept(self, path: Path, says: str) -> None:
-        self._note(path, Carry.KEPT, says)
+    def _kept(self, path: Path, note: str) -> None:
+        self._note(path, Carry.KEPT, note)
 
-    def _changed(self, path: Path, says: str) -> None:
-        self._note(path, Carry.CHANGED, says)
+    def _changed(self, path: Path, note: str) -> None:
+        self._note(path, Carry.CHANGED, note)
 
-    def _left(self, path: Path, says: str) -> None:
-        self._note(path, Carry.LEFT_OUT, says)
+    def _left(self, path: Path, note: str) -> None:
+        self._note(path, Carry.LEFT_OUT, note)
 
     def _global(self, key: str) -> None:
         if key == "concurrent":
@@ -168,9 +168,9 @@ class _Import:
             read_config(text)
         except ConfigError as error:
             for problem in error.problems:
-                says = f"correct this in the proposal: {problem}"
+                note = f"correct this in the proposal: {problem}"
                 self._noted.append(
-                    ImportedLine(line=0, key="fleet.toml", becomes=Carry.CHANGED, says=says)
+                    ImportedLine(line=0, key="fleet.toml", result=Carry.CHANGED, note=note)
                 )
 
     # One runner
@@ -222,8 +222,8 @@ class _Import:
     def _is_of_another(self, path: Path, runner: Table) -> bool:
         url = _shown(runner.get("url")).rstrip("/")
         if self._url and url != self._url:
-            says = "one stack serves one GitLab: no pool; deploy another stack for this one"
-            self._left((*path, "url"), says)
+            note = "one stack serves one GitLab: no pool; deploy another stack for this one"
+            self._left((*path, "url"), note)
             return True
         self._url = url
         return False
@@ -366,10 +366,10 @@ class _Import:
             kept = _AS_KEY[name]
             into = pool.docker if kept.in_docker else pool.keys
             into[kept.key] = text
-            self._changed(path, f"{kept.key}{kept.says}")
+            self._changed(path, f"{kept.key}{kept.note}")
         else:
-            says = OPTIONS.get(name, "the fleet has nothing of that kind")
-            self._left(path, f"{_word(name)}: {says}")
+            note = OPTIONS.get(name, "the fleet has nothing of that kind")
+            self._left(path, f"{_word(name)}: {note}")
 
     def _read_autoscaler(self, pool: _Pool, path: Path, value: Any) -> None:
         policies, zone = [], ""
@@ -389,8 +389,8 @@ class _Import:
                     pool.idle_s = pool.idle_s or _seconds(policy.get("idle_time"))
             elif isinstance(each, Mapping):
                 for inner in each:
-                    says = TABLES.get(key, "the fleet has nothing of that kind")
-                    self._left((*where, inner), PLUGIN.get(inner, says))
+                    note = TABLES.get(key, "the fleet has nothing of that kind")
+                    self._left((*where, inner), PLUGIN.get(inner, note))
             else:
                 self._left(where, AUTOSCALER.get(key, "the fleet has nothing of that kind"))
         self._schedule(pool, path, policies, zone)
@@ -433,7 +433,7 @@ class _AsKey:
 
     key: str
     write: Callable[[str], str]
-    says: str = ""
+    note: str = ""
     in_docker: bool = False
 
 
@@ -541,13 +541,13 @@ _IDLE_KEYS = {
 }
 _AS_KEY = {
     "amazonec2-instance-type": _AsKey(
-        key="instance_types", write=_listed, says=": name two or three more of about this size"
+        key="instance_types", write=_listed, note=": name two or three more of about this size"
     ),
     "amazonec2-request-spot-instance": _AsKey(key="market", write=_market),
     "amazonec2-root-size": _AsKey(key="disk_gb", write=_digits),
-    "amazonec2-ami": _AsKey(key="image", write=_toml, says=": with systemd, curl and Docker"),
+    "amazonec2-ami": _AsKey(key="image", write=_toml, note=": with systemd, curl and Docker"),
     "amazonec2-subnet-id": _AsKey(
-        key="subnets", write=_listed, says=": give its network to `runner-fleet init --vpc`"
+        key="subnets", write=_listed, note=": give its network to `runner-fleet init --vpc`"
     ),
     "engine-registry-mirror": _AsKey(key="registry_mirror", write=_toml, in_docker=True),
 }

@@ -39,11 +39,11 @@ class Control(HasUtcTimes):
             return False
         # An order to end a runner lapses by itself; when is of no account.
         is_as_long = self.kind is ControlKind.END or self.until == other.until
-        own, others = (
+        this_order, other_order = (
             (control.kind, control.about, control.note, control.ceiling, control.at_once)
             for control in (self, other)
         )
-        return is_as_long and own == others
+        return is_as_long and this_order == other_order
 
 
 def in_force(controls: Iterable[Control], at: datetime) -> tuple[Control, ...]:

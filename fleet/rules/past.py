@@ -104,8 +104,8 @@ def machine_price(machine: MachinePart) -> int | None:
     ended_at = machine.ended_at
     use: Ec2Use | LambdaUse
     if runner.backend == "lambda":
-        said = _first(machine.steps).get(StepName.ENDED)  # the invocation returns then
-        ran = max(said or ended_at, runner.launched_at) - runner.launched_at
+        reported_at = _first(machine.steps).get(StepName.ENDED)  # the invocation returns then
+        ran = max(reported_at or ended_at, runner.launched_at) - runner.launched_at
         size = machine.pool.size if machine.pool else "4GB"
         use = LambdaUse(memory_gb=int(size.removesuffix("GB")), ran=ran)
     else:
@@ -130,7 +130,7 @@ def _of_job(part: JobPart | None) -> dict[str, Any]:
     if part is None:
         return {}
     job = part.job
-    heard = min(
+    first_news = min(
         (step for step in part.steps if step.name in _HEARD),
         key=lambda step: step.at,
         default=None,
@@ -144,8 +144,8 @@ def _of_job(part: JobPart | None) -> dict[str, Any]:
         "failure": part.failure,
         "attempt": job.attempt,
         "pending_at": job.pending_at,
-        "heard_at": heard.at if heard else None,
-        "heard_by": heard.name.value if heard else None,
+        "heard_at": first_news.at if first_news else None,
+        "heard_by": first_news.name.value if first_news else None,
         "routed_at": first.get(StepName.ROUTED),
         "demand_at": first.get(StepName.DEMAND_SENT),
     }

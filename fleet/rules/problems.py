@@ -511,11 +511,13 @@ def _machines(facts: FleetFacts) -> Iterator[Problem]:
         late, silent = [], []
         for runner in _not_told_elsewhere(pool.runners, facts.at):
             booting = runner.state in {RunnerState.REQUESTED, RunnerState.IN_FLIGHT}
-            heard = runner.heartbeat_at
+            last_heartbeat = runner.heartbeat_at
             if booting and facts.at - runner.launched_at > pool.config.boot_deadline:
                 late.append(runner)
-            elif heard is not None and facts.at - heard > pool.config.stalled_after:
-                silent.append((heard, runner))
+            elif (
+                last_heartbeat is not None and facts.at - last_heartbeat > pool.config.stalled_after
+            ):
+                silent.append((last_heartbeat, runner))
         if late:
             first = min(late, key=lambda runner: (runner.launched_at, runner.id)).id
             whose = "their" if late[1:] else "its"
@@ -527,8 +529,8 @@ def _machines(facts: FleetFacts) -> Iterator[Problem]:
                 example=first,
             )
         if silent:
-            heard, runner = min(silent, key=lambda pair: (pair[0], pair[1].id))
-            minutes = (facts.at - heard).total_seconds() / 60
+            last_heartbeat, runner = min(silent, key=lambda pair: (pair[0], pair[1].id))
+            minutes = (facts.at - last_heartbeat).total_seconds() / 60
             are = "are" if silent[1:] else f"is {state_word(runner)} and"
             long = "for up to" if silent[1:] else "for"
             yield Problem(

@@ -113,7 +113,7 @@ def test_what_carries_over(executor: str, keys: str, expected: dict[str, Any]) -
     proposal = propose(runner(keys, executor))
     pool = pool_of(proposal)
     assert {key: pool.get(key) for key in expected} == expected
-    said = proposal.text + "".join(one.says for one in proposal.lines)
+    said = proposal.text + "".join(one.note for one in proposal.lines)
     assert not [secret for secret in SECRETS if secret in said]
     assert proposal.pools == ("ci-gro-es-haus",)
 
@@ -125,8 +125,8 @@ def test_an_executor_without_a_pool_is_said(executor: str) -> None:
     proposal = propose(runner("", executor))
     assert proposal.pools == ()
     (line,) = [one for one in proposal.lines if one.key == "runners.executor"]
-    assert (line.becomes, line.line) == (Carry.LEFT_OUT, 7)
-    assert "pool" in line.says
+    assert (line.result, line.line) == (Carry.LEFT_OUT, 7)
+    assert "pool" in line.note
 
 
 def test_each_key_has_its_line_and_another_gitlab_has_no_pool() -> None:
@@ -134,15 +134,15 @@ def test_each_key_has_its_line_and_another_gitlab_has_no_pool() -> None:
     proposal = propose(text)
     assert len(proposal.pools) == 1
     by_line = {one.line: one for one in proposal.lines}
-    assert by_line[8].says == "ceiling"
-    assert by_line[9].becomes is Carry.LEFT_OUT
-    assert "another stack" in by_line[14].says
+    assert by_line[8].note == "ceiling"
+    assert by_line[9].result is Carry.LEFT_OUT
+    assert "another stack" in by_line[14].note
 
 
 def test_what_validate_would_refuse_is_for_the_person() -> None:
     proposal = propose(runner("[runners.machine]\nIdleCount = 40"))
-    (found,) = [one for one in proposal.lines if one.line == 0 and "idle.count" in one.says]
-    assert "30 or less" in found.says
+    (found,) = [one for one in proposal.lines if one.line == 0 and "idle.count" in one.note]
+    assert "30 or less" in found.note
 
 
 @pytest.mark.parametrize("text", ["", "a = 1", "[gitlab]\nurl = 'x'", "no toml", "[runners]\na=1"])
@@ -227,8 +227,8 @@ def test_what_becomes_of_each_line() -> None:
     (window,) = first["idle"]["schedule"]
     assert (first["idle"]["count"], window["count"], window["timezone"]) == (1, 5, "UTC")
     assert (second["ceiling"], second["idle"]) == (4, {"count": 2})
-    becomes = {(line.key, line.becomes) for line in proposal.lines}
-    assert becomes >= {
+    results = {(line.key, line.result) for line in proposal.lines}
+    assert results >= {
         ("check_interval", Carry.LEFT_OUT),
         ("runners.docker.privileged", Carry.KEPT),
         ("runners.docker.volumes", Carry.LEFT_OUT),  # the secret
@@ -241,7 +241,7 @@ def test_what_becomes_of_each_line() -> None:
         ("runners.machine", Carry.CHANGED),  # the manager's own time zone
         ("runners.autoscaler.policy.scale_factor", Carry.LEFT_OUT),
     }
-    keys = [line.says for line in proposal.lines if line.key == "runners.cache.gcs.PrivateKey"]
+    keys = [line.note for line in proposal.lines if line.key == "runners.cache.gcs.PrivateKey"]
     assert keys == ["machines get keys of their own"]
     assert "glrt" not in proposal.text
     assert "opensesame" not in str(proposal)
@@ -259,4 +259,4 @@ def test_a_schedule_of_too_many_windows_is_left_to_the_person() -> None:
     )
     proposal = propose(runner(f"[runners.machine]\nIdleCount = 0\n{policies}"))
     assert "schedule" not in pool_of(proposal).get("idle", {})
-    assert any("write idle.schedule by hand" in line.says for line in proposal.lines)
+    assert any("write idle.schedule by hand" in line.note for line in proposal.lines)
