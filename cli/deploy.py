@@ -138,7 +138,7 @@ def _ask_from_here(world: DeployWorld, order: Deployment, url: str, way: Way) ->
     if answer.answers:
         say(f"GitLab answers at {url}")
         return
-    words = f"GitLab does not answer at {url}: {answer.says}"
+    words = f"GitLab does not answer at {url}: {answer.failure}"
     if not {**parameters_of(world.aws, order.stack), **order.parameters}.get(NETWORK):
         raise Refused(f"{words}; --no-gitlab deploys all the same")
     say(f"{words}; the functions are asked later, from their network")

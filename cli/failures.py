@@ -70,8 +70,8 @@ def sentence(error: FleetError) -> str:
 
 def _words(cause: BaseException | None) -> str:
     """AWS's own words, or botocore's where the call did not get there; without the full stop."""
-    said = getattr(cause, "response", {}).get("Error", {}).get("Message")
-    words = f"AWS says: {said}" if said else str(cause or "")
+    aws_message = getattr(cause, "response", {}).get("Error", {}).get("Message")
+    words = f"AWS says: {aws_message}" if aws_message else str(cause or "")
     return words.strip().removesuffix(".")
 
 

@@ -174,11 +174,11 @@ def _stack(patient: Patient, stack: _Stack | None) -> Iterator[Checked]:
     else:
         todo = "its events in CloudFormation say why; then run `runner-fleet deploy`"
         yield _failed("stack", f"{stack.status}", todo)
-    here, there = sources_version(), stack.outputs.get("Version", "")
-    if here == there:
-        yield _ok("version", here)
+    local, deployed = sources_version(), stack.outputs.get("Version", "")
+    if local == deployed:
+        yield _ok("version", local)
     else:
-        finding = f"the stack has {there or 'an older one'}, this command is {here}"
+        finding = f"the stack has {deployed or 'an older one'}, this command is {local}"
         yield _warned("version", finding, "run `runner-fleet deploy`")
     bucket = stack.parameters.get("CodeBucket", "")
     try:
@@ -379,7 +379,7 @@ def _functions(patient: Patient, stack: _Stack, config: FleetConfig, way: Way) -
     if answer.answers:
         yield _ok("functions", f"they reach {url}")
     else:
-        finding = f"they do not reach {url}: {answer.says}"
+        finding = f"they do not reach {url}: {answer.failure}"
         yield _failed("functions", finding, what_to_do(stack.parameters))
 
 

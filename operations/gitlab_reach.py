@@ -25,11 +25,11 @@ def ask_functions(aws: Clients, stack: str, url: str, way: Way) -> GitLabAnswer:
         body: Mapping[str, Any] = json.loads(answer["Payload"].read())
     if "FunctionError" in answer:
         return GitLabAnswer(
-            answers=False, says=str(body.get("errorMessage", "the function failed"))
+            answers=False, failure=str(body.get("errorMessage", "the function failed"))
         )
     if "answers" not in body:
         raise Refused("this stack's functions are older than this command: deploy it again")
-    return GitLabAnswer(answers=body["answers"] is True, says=str(body.get("says", "")))
+    return GitLabAnswer(answers=body["answers"] is True, failure=str(body.get("failure", "")))
 
 
 def look_from_functions(aws: Clients, stack: str, url: str, way: Way) -> tuple[bool, str]:
@@ -41,7 +41,7 @@ def look_from_functions(aws: Clients, stack: str, url: str, way: Way) -> tuple[b
     if answer.answers:
         return True, "the functions reach GitLab"
     do = what_to_do(parameters_of(aws, stack))
-    return False, f"the functions do not reach GitLab: {answer.says}; {do}"
+    return False, f"the functions do not reach GitLab: {answer.failure}; {do}"
 
 
 def what_to_do(parameters: Mapping[str, str]) -> str:

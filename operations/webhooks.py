@@ -176,8 +176,8 @@ def remove(world: HookWorld, place: Place) -> RemovedHook:
     In this order no delivery is refused: GitLab sends none any more when the secret goes.
     """
     target = place.target
-    there = hooks.hooks_at(place.gitlab, target)
-    for hook in there:
+    existing = hooks.hooks_at(place.gitlab, target)
+    for hook in existing:
         hooks.delete_hook(place.gitlab, target.scope, hook.hook_id)
     row = world.rows.hook(place.instance, target.scope)
     is_ours = row is not None and row.url.rstrip("/") == target.url.rstrip("/")
@@ -187,7 +187,7 @@ def remove(world: HookWorld, place: Place) -> RemovedHook:
     if not stored.is_empty:
         world.store.change(target.name, WebhookSecrets(), before=stored)
     return RemovedHook(
-        hook_ids=tuple(hook.hook_id for hook in there),
+        hook_ids=tuple(hook.hook_id for hook in existing),
         had_row=is_ours,
         had_secrets=not stored.is_empty,
     )
@@ -246,20 +246,20 @@ def _missing(row: HookRow) -> HookHealth:
 
 def in_gitlab(world: HookWorld, place: Place) -> list[HookHealth]:
     """The webhooks at this place. Raises `Refused` where GitLab has none."""
-    found = hooks.hooks_at(place.gitlab, place.target)
-    above = None if found else brought_by(world, place)
+    hooks_found = hooks.hooks_at(place.gitlab, place.target)
+    above = None if hooks_found else brought_by(world, place)
     if above is not None:
         raise Refused(
             f"hook {above.hook_id} on {above.scope} brings the jobs of {place.target.scope}: name"
             f" its group, --group {above.scope.id}"
         )
-    if not found:
+    if not hooks_found:
         raise Refused(
             "there is no such webhook: run `runner-fleet webhook register`",
             scope=place.target.scope,
             url=place.target.url,
         )
-    return found
+    return hooks_found
 
 
 def _own_token(secrets: SecretStore, name: str | None) -> str | None:

@@ -13,10 +13,10 @@ _WITHOUT_TOKEN = frozenset({401, 403})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GitLabAnswer:
-    """Whether GitLab answers, else a sentence that says what happened, and never of the answer."""
+    """Whether GitLab answers, else a sentence on the failure, which never quotes the answer."""
 
     answers: bool
-    says: str = ""
+    failure: str = ""
 
 
 def ask_gitlab(url: str, way: Way) -> GitLabAnswer:
@@ -26,7 +26,7 @@ def ask_gitlab(url: str, way: Way) -> GitLabAnswer:
         GitLab(url, "", budget=budget, way=way).version()
     except Refused as error:
         if error.facts.get("status") not in _WITHOUT_TOKEN:
-            return GitLabAnswer(answers=False, says=str(error))
+            return GitLabAnswer(answers=False, failure=str(error))
     except FleetError as error:
-        return GitLabAnswer(answers=False, says=str(error))
+        return GitLabAnswer(answers=False, failure=str(error))
     return GitLabAnswer(answers=True)

@@ -110,7 +110,7 @@ class FleetBudget:
         raise Transient(words, retry_after_s=round(wait_s, 1))
 
     def _take_when_idle(self, cost: int, now: int) -> bool:
-        """All that was taken is paid for."""
+        """Take calls while no debt is open."""
         paid = Attr(PAID).not_exists() | Attr(PAID).lte(now)
         change = Change(
             pk=self._pk, sk="budget", put={PAID: now + cost}, when=paid & self._is_free(now)

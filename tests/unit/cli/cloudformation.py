@@ -48,7 +48,10 @@ class FakeAws:
         self.digests = {f"sha256:{'0123' * 16}"}
         self.paces: list[dict[str, Any]] = []
         self.executions, self.unreserved = 1000, 1000  # of Lambda functions, at once
-        self.answer: dict[str, Any] = {"answers": True, "says": ""}  # of the function that is asked
+        self.answer: dict[str, Any] = {
+            "answers": True,
+            "failure": "",
+        }  # of the function that is asked
         self.invoked: list[tuple[str, Any]] = []
         self.meta = SimpleNamespace(
             region_name=region, endpoint_url=f"https://s3.{region}.example.com"

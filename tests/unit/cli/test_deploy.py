@@ -154,9 +154,9 @@ def test_a_stack_whose_images_fail_is_deployed_all_the_same() -> None:
 
 
 HERE = GitLabAnswer(answers=True)
-NOT_HERE = GitLabAnswer(answers=False, says="GitLab did not answer (error=ConnectTimeout)")
+NOT_HERE = GitLabAnswer(answers=False, failure="GitLab did not answer (error=ConnectTimeout)")
 NETWORK = ("-p", "FunctionSubnetIds=subnet-a", "-p", "FunctionSecurityGroupIds=sg-a")
-NO_ANSWER = {"answers": False, "says": "GitLab did not answer (error=ConnectTimeout)"}
+NO_ANSWER = {"answers": False, "failure": "GitLab did not answer (error=ConnectTimeout)"}
 
 
 def with_file(folder: Path, more: str = "") -> None:

@@ -197,7 +197,7 @@ def sick(ward: Ward, fleet: AtWork) -> None:
     ward.failing["get_topic_attributes"] = refusal("NotFound")
     ward.vcpus = 2
     ward.digests = set()
-    ward.answer = {"answers": False, "says": "GitLab did not answer (error=ConnectTimeout)"}
+    ward.answer = {"answers": False, "failure": "GitLab did not answer (error=ConnectTimeout)"}
     Path("fleet.toml").write_text("x")
     fleet.gitlab.fake_api.answers["/groups/42/hooks/7"] = {
         "id": 7,

@@ -16,7 +16,7 @@ VERSION = {"version": "19.1.0-ee", "revision": "1"}
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "headers", "says"),
+    ("status", "body", "headers", "failure"),
     [
         pytest.param(401, {"message": "401 Unauthorized"}, {}, None, id="as GitLab does"),
         pytest.param(200, VERSION, {}, None, id="a GitLab that tells everyone"),
@@ -34,20 +34,20 @@ VERSION = {"version": "19.1.0-ee", "revision": "1"}
     ],
 )
 def test_only_gitlabs_own_answer_counts_and_no_token_goes_there(
-    status: int, body: object, headers: dict[str, str], says: str | None
+    status: int, body: object, headers: dict[str, str], failure: str | None
 ) -> None:
     with fake_gitlab() as gitlab:
         gitlab.answers("GET", "/version", body, status=status, headers=headers)
         here = ask_gitlab(gitlab.url, DIRECT)
         event = {"ask_gitlab": {"url": gitlab.url, "tls_ca": "", "proxy": ""}}
         there = handler(event, CONTEXT)
-    assert (here.answers, says is None or says in here.says) == (says is None, True)
-    assert there == {"answers": here.answers, "says": here.says}
+    assert (here.answers, failure is None or failure in here.failure) == (failure is None, True)
+    assert there == {"answers": here.answers, "failure": here.failure}
     assert {asked.token for asked in gitlab.asked} == {None}
 
 
 @pytest.mark.parametrize(
-    ("way", "says"),
+    ("way", "failure"),
     [
         pytest.param(DIRECT, "GitLab did not answer", id="no listener"),
         pytest.param(
@@ -55,7 +55,7 @@ def test_only_gitlabs_own_answer_counts_and_no_token_goes_there(
         ),
     ],
 )
-def test_an_address_without_an_answer_says_so(way: Way, says: str) -> None:
+def test_an_address_without_an_answer_says_so(way: Way, failure: str) -> None:
     answer = ask_gitlab("http://127.0.0.1:9", way)
     assert not answer.answers
-    assert says in answer.says
+    assert failure in answer.failure
