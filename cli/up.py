@@ -117,7 +117,7 @@ def up(  # noqa: PLR0913  # a command's parameters are its options
         config=config,
         token=token_in(token_env),
         way=way_to(config.gitlab, path),
-        parameters=dict(read_pair(one, "a parameter") for one in parameter or ()),
+        parameters=dict(read_pair(pair, "a parameter") for pair in parameter or ()),
         yes=yes,
     )
     for number, (step, does) in enumerate(_steps(run, test_project), start=1):
@@ -204,14 +204,14 @@ def _apply(run: _Run) -> Iterator[str]:
 def _webhook(run: _Run) -> Iterator[str]:
     """On each watched group, else, without group webhooks, on its projects; on each project."""
     gitlab = run.gitlab
-    scopes = [HookScope(kind="project", id=one.id) for one in _projects(run, gitlab)]
+    scopes = [HookScope(kind="project", id=project.id) for project in _projects(run, gitlab)]
     for group in _groups(run, gitlab):
         try:
             yield _register(run, gitlab, HookScope(kind="group", id=group))
         except Refused as error:
             if error.facts.get("status") not in NO_GROUP_HOOKS:
                 raise
-            yield f"group {group} takes no webhook ({error}): one for each of its projects"
+            yield f"group {group} takes no webhook ({error}): each of its projects gets a webhook"
             projects = gitlab.group_projects(group)
             scopes += [HookScope(kind="project", id=project.id) for project in projects]
     for scope in dict.fromkeys(scopes):
@@ -245,17 +245,19 @@ def _register(run: _Run, gitlab: GitLab, scope: HookScope) -> str:
     if done.own is None:
         above = done.above
         return f"{scope} has its jobs by hook {above.hook_id} on {above.scope}" if above else ""
-    twice = f"; {done.above.scope} has one, too: each event arrives twice" if done.above else ""
+    twice = (
+        f"; {done.above.scope} has a webhook, too: each event arrives twice" if done.above else ""
+    )
     word = "registered" if done.own.changed else "is registered"
     return f"{scope} {word}, hook {done.own.hook_id}{twice}"
 
 
 def _doctor(run: _Run) -> Iterator[str]:
     checks = list(examine(Patient(aws=run.aws, stack=run.stack, file=run.path)))
-    bad = [one for one in checks if one.result == "failure"]
-    for one in bad:
-        show(one)
-    warned = sum(one.result == "warning" for one in checks)
+    bad = [checked for checked in checks if checked.result == "failure"]
+    for checked in bad:
+        show(checked)
+    warned = sum(checked.result == "warning" for checked in checks)
     if bad:
         raise Refused(
             f"{len(bad)} of {len(checks)} checks are bad: correct them, then run this again"

@@ -112,14 +112,15 @@ def list_(  # noqa: PLR0913
     call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
     listed = _listed(call, ctx, stack)
     if as_json:
-        say_json({"webhooks": [_json_of(one) for one in listed]}, indent=2)
+        say_json({"webhooks": [_json_of(webhook) for webhook in listed]}, indent=2)
     elif not listed:
         say("there is no webhook: run `runner-fleet webhook register`")
-    for one in listed if not as_json else ():
-        until = one.health.disabled_until
-        state = f"{one.health.alert_status}{f' until {until:%F %R %Z}' if until else ''}"
-        say(one.health.hook_id, one.scope, state, _heard(one), one.health.url)
-    is_off = any(one.row is not None and not one.health.is_executable for one in listed)
+    for webhook in listed if not as_json else ():
+        health = webhook.health
+        until = health.disabled_until
+        state = f"{health.alert_status}{f' until {until:%F %R %Z}' if until else ''}"
+        say(health.hook_id, webhook.scope, state, _heard(webhook), health.url)
+    is_off = any(webhook.row is not None and not webhook.health.is_executable for webhook in listed)
     if is_off or not (listed or call.names_scope):
         raise typer.Exit(1)
 
@@ -221,9 +222,9 @@ def remove(  # noqa: PLR0913
         facts = {"scope": str(scope), "hook_ids": removed.hook_ids}
         say_json(facts | {"is_change": removed.is_change})
     elif not removed.is_change:
-        say(f"there is none on {scope}, nothing changed")
+        say(f"there is no webhook on {scope}, nothing changed")
     else:
-        ids = ", ".join(f"hook {one}" for one in removed.hook_ids) or "none in GitLab"
+        ids = ", ".join(f"hook {hook_id}" for hook_id in removed.hook_ids) or "none in GitLab"
         say(f"removed: {ids} on {scope}, its secret and its row")
 
 

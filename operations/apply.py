@@ -140,13 +140,13 @@ def _difference(stored: StoredConfig | None, text: str) -> Applied:
     """The pools and tables in which the new text differs from the old text."""
     before = _tables(stored.text) if stored else {}
     after = _tables(text)
-    was: Mapping[str, Any] = before.get("pools", {})
-    now: Mapping[str, Any] = after["pools"]
+    old: Mapping[str, Any] = before.get("pools", {})
+    new: Mapping[str, Any] = after["pools"]
     return Applied(
         version="",
-        added=tuple(name for name in now if name not in was),
-        changed=tuple(name for name in now if name in was and was[name] != now[name]),
-        removed=tuple(name for name in was if name not in now),
+        added=tuple(name for name in new if name not in old),
+        changed=tuple(name for name in new if name in old and old[name] != new[name]),
+        removed=tuple(name for name in old if name not in new),
         gitlab_changed=stored is not None and before.get("gitlab") != after["gitlab"],
     )
 

@@ -1,4 +1,4 @@
-"""An operator's hands: pause and resume pools, other ceilings for a time, ends of runners.
+"""An operator's orders: pause and resume pools, other ceilings for a time, ends of runners.
 
 An order is a row of the ledger; scaling reads it in its next round, within a minute. The same order
 twice changes nothing. Who gave it, when and why is kept for 90 days.

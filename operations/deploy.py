@@ -159,7 +159,7 @@ def check(aws: Clients, order: Deployment) -> None:
 
 
 def _check_value(name: str, value: str) -> None:
-    """Hold a value against the template's own pattern, list and bounds, as CloudFormation will."""
+    """Check a value against the template's own pattern, list and bounds, as CloudFormation will."""
     rule = parameter_rules()[name]
     pattern, allowed = rule.get("AllowedPattern"), rule.get("AllowedValues")
     if pattern is not None and not re.search(pattern, value):

@@ -485,7 +485,7 @@ GONE = (
 
 
 def _each(names: Sequence[str], call: str, remove: Callable[[str], object]) -> None:
-    """Remove each; what is gone already is as it should be."""
+    """Remove each. An absent resource counts as removed."""
     for name in names:
         with suppress(ClientError), aws_call(call, passing=GONE):
             remove(name)

@@ -1,4 +1,4 @@
-"""Which images a stack's machines start from, and what there is to hold them against."""
+"""Which images a stack's machines start from, and the newest image of each kind."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta

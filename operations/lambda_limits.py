@@ -41,21 +41,21 @@ def lambda_limits(
 
     A value that the stack has is kept. Raises `Refused` where the given ones cannot work.
     """
-    now = dict(before or {}) | dict(given)
+    new = dict(before or {}) | dict(given)
     region = aws.functions.meta.region_name
     parameters: dict[str, str] = {}
     notes: list[str] = []
-    if SNAPSHOT not in now and not starts_from_snapshot(region, now):
+    if SNAPSHOT not in new and not starts_from_snapshot(region, new):
         parameters[SNAPSHOT] = "false"
         notes.append(
             f"Lambda in {region} starts no function from a snapshot: the webhook's first answer"
             f" takes about a second; --parameter {SNAPSHOT}=true tries it anyway"
         )
-    if not now.get(IMAGE):
+    if not new.get(IMAGE):
         return LambdaLimits(parameters=parameters, notes=tuple(notes))
     _tenants(region, given, before, parameters, notes)
-    if not now.get(LIMIT):
-        _concurrency(aws, now, LIMIT in given, parameters, notes)
+    if not new.get(LIMIT):
+        _concurrency(aws, new, LIMIT in given, parameters, notes)
     return LambdaLimits(parameters=parameters, notes=tuple(notes))
 
 
@@ -72,12 +72,12 @@ def _tenants(
     notes: list[str],
 ) -> None:
     has_functions = bool((before or {}).get(IMAGE))
-    was = (before or {}).get(TENANTS)
-    if has_functions and was is not None and given.get(TENANTS, was) != was:
+    old = (before or {}).get(TENANTS)
+    if has_functions and old is not None and given.get(TENANTS, old) != old:
         raise Refused(
             f"{TENANTS} is fixed when functions are made: deploy with --parameter {IMAGE}= once,"
             " then with both",
-            is_now=was,
+            is_now=old,
         )
     if TENANTS not in given and not has_functions and not has_tenants(region):
         parameters[TENANTS] = "false"
@@ -89,7 +89,7 @@ def _tenants(
 
 def _concurrency(
     aws: Clients,
-    now: Mapping[str, str],
+    new: Mapping[str, str],
     is_chosen: bool,
     parameters: dict[str, str],
     notes: list[str],
@@ -99,7 +99,7 @@ def _concurrency(
     except FleetError as error:
         notes.append(f"the account's Lambda quota is not known, so nothing is reserved: {error}")
         return
-    sizes = _SIZES.index(now.get(LARGEST) or _SIZES[-1]) + 1
+    sizes = _SIZES.index(new.get(LARGEST) or _SIZES[-1]) + 1
     if quota.executions <= NEW_ACCOUNT_AT_ONCE and sizes > 1:
         notes.append(
             "a new account may have no function above 3,008 MB: if Lambda refuses it, deploy"

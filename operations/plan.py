@@ -144,13 +144,15 @@ def plan_stack(aws: Clients, stack: str) -> StackPlan:
     if deployed is None or deployed["StackStatus"] == "DELETE_COMPLETE":
         return StackPlan(before=None, after=after, added=tuple(wanted))
     outputs = {output["OutputKey"]: output["OutputValue"] for output in deployed.get("Outputs", [])}
-    there = _resources(aws, stack)
+    existing = _resources(aws, stack)
     return StackPlan(
         before=outputs.get("Version", ""),
         after=after,
-        added=tuple(name for name in wanted if name not in there),
-        changed=tuple(name for name in wanted if name in there and there[name] != wanted[name]),
-        removed=tuple(name for name in there if name not in wanted),
+        added=tuple(name for name in wanted if name not in existing),
+        changed=tuple(
+            name for name in wanted if name in existing and existing[name] != wanted[name]
+        ),
+        removed=tuple(name for name in existing if name not in wanted),
     )
 
 
@@ -176,23 +178,23 @@ def _against(  # noqa: PLR0913  # what is in force, and what is asked about a po
     waiting: Callable[[str], int] = lambda _: 0,
 ) -> ConfigPlan:
     tables = tomllib.loads(text.removeprefix("\ufeff"))
-    was, now = before_tables.get("pools", {}), tables["pools"]
+    old, new = before_tables.get("pools", {}), tables["pools"]
     pools = [
         PoolChange(name=name, word="add", keys=tuple(_keys({}, table)))
-        for name, table in now.items()
-        if name not in was
+        for name, table in new.items()
+        if name not in old
     ]
     pools += [
         PoolChange(
-            name=name, word="change", keys=tuple(_keys(was[name], table)), living=living(name)
+            name=name, word="change", keys=tuple(_keys(old[name], table)), living=living(name)
         )
-        for name, table in now.items()
-        if name in was and was[name] != table
+        for name, table in new.items()
+        if name in old and old[name] != table
     ]
     pools += [
         PoolChange(name=name, word="remove", living=living(name), waiting=waiting(name))
-        for name in was
-        if name not in now
+        for name in old
+        if name not in new
     ]
     gitlab = tuple(_keys(before_tables.get("gitlab", {}), tables["gitlab"]))
     return ConfigPlan(before=before, after=after, gitlab=gitlab, pools=tuple(pools))
@@ -203,10 +205,10 @@ def _tables(stored: StoredConfig) -> Mapping[str, Any]:
 
 
 def _keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[KeyChange]:
-    was, now = dict(_flat(before)), dict(_flat(after))
-    for key in dict.fromkeys([*now, *was]):
-        if was.get(key) != now.get(key):
-            yield KeyChange(key=key, before=was.get(key), after=now.get(key))
+    old, new = dict(_flat(before)), dict(_flat(after))
+    for key in dict.fromkeys([*new, *old]):
+        if old.get(key) != new.get(key):
+            yield KeyChange(key=key, before=old.get(key), after=new.get(key))
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
