@@ -72,8 +72,8 @@ def apply(  # noqa: PLR0913  # a command's parameters are its options
             say(f"stored the GitLab token in the secret {deployed.gitlab_secret}")
     warnings = [str(warning) for warning in config.warnings]
     if as_json:
-        said = {"version": applied.version, "is_change": applied.is_change}
-        say_json(said | {"lines": [*lines(applied)], "warnings": warnings}, indent=2)
+        facts = {"version": applied.version, "is_change": applied.is_change}
+        say_json(facts | {"lines": [*lines(applied)], "warnings": warnings}, indent=2)
         return
     for warning in warnings:
         say(f"warning: {warning}", err=True)
@@ -82,13 +82,13 @@ def apply(  # noqa: PLR0913  # a command's parameters are its options
 
 
 def make_sure(planned: ConfigPlan, *, yes: bool) -> None:
-    """Ask where a pool goes. Raises `Refused` where there is no person to ask."""
+    """Ask where a pool is removed. Raises `Refused` where there is no person to ask."""
     if not planned.removed or yes:
         return
     names = ", ".join(pool.name for pool in planned.removed)
     if not sys.stdin.isatty():
-        raise Refused(f"this takes {names} away, and no terminal can be asked: give --yes")
-    if not typer.confirm(f"Take {names} away?", default=False):
+        raise Refused(f"this removes {names}; without a terminal give --yes")
+    if not typer.confirm(f"Remove {names}?", default=False):
         raise typer.Exit(1)
 
 

@@ -1,4 +1,4 @@
-"""`runner-fleet pool`, `runner`, `job` and `interrupt`: an operator's hands."""
+"""`runner-fleet pool`, `runner`, `job` and `interrupt`: an operator's orders."""
 
 from datetime import datetime, timedelta
 from typing import Annotated

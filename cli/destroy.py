@@ -99,7 +99,7 @@ def _make_sure(world: DestroyWorld, stack: str, confirm: str | None) -> None:
     """The stack's name, typed or given. `Refused` for another name."""
     if confirm is None:
         if not world.asks:
-            raise Refused(f"this is no terminal, so nothing is asked: give --confirm {stack}")
+            raise Refused(f"no terminal to ask: give --confirm {stack}")
         confirm = str(typer.prompt("Its jobs end and its history goes. Type the stack's name"))
     if confirm.strip() != stack:
         raise Refused("that is not the stack's name: nothing is removed", stack=stack)

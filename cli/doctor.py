@@ -15,7 +15,7 @@ from operations.deployed import Deployed, find
 from operations.doctor import Checked, Patient, examine
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-File = Annotated[Path, typer.Option("--file", help="The fleet.toml to hold against the fleet's.")]
+File = Annotated[Path, typer.Option("--file", help="The fleet.toml to compare with the fleet's.")]
 MARKS = {"ok": "ok  ", "warning": "warn", "failure": "BAD "}
 
 

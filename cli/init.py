@@ -85,7 +85,7 @@ class InitWorld:
         if given is not None:
             return given
         if not self.asks:
-            raise Refused(f"give {flag}: this is no terminal, so nothing is asked")
+            raise Refused(f"no terminal to ask: give {flag}")
         return question()
 
 
@@ -175,10 +175,10 @@ def _may_write(world: InitWorld, path: Path, *, force: bool) -> None:
         return
     if not world.asks:
         raise Refused(
-            "the file is there already: give --force to replace it, or --file for another",
+            "the file exists: give --force to replace it, or --file for another",
             file=str(path),
         )
-    if not typer.confirm(f"{path} is there already. Replace it?", default=False):
+    if not typer.confirm(f"{path} exists. Replace it?", default=False):
         raise typer.Exit(1)
 
 

@@ -62,7 +62,7 @@ def _begin_to_answer(open_sources: Open) -> None:
     global _open  # noqa: PLW0603 - a process of the pool has nothing else to keep it in
     _open = open_sources
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process ends us
-    os.nice(5)  # whoever waits for a page goes first
+    os.nice(5)  # the pages that a person waits for go first
     Thread(target=_end_with_parent, daemon=True).start()
 
 

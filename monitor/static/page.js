@@ -41,7 +41,7 @@
     if (details) details.open = true;
   }));
 
-  // A page that nobody sees is not read anew every so often.
+  // A hidden page is not read anew at intervals.
   document.addEventListener("htmx:beforeRequest", (event) => {
     if (document.hidden && event.detail.elt.matches('[hx-trigger^="every"]')) event.preventDefault();
   });
