@@ -18,6 +18,7 @@ from fleet.rules.retry import (
     decide_retry,
     facts_now,
     is_retry_allowed,
+    ran_again,
 )
 from fleet.rules.route import outgrew
 from fleet.steps import Step, StepName
@@ -160,11 +161,11 @@ def facts_shown(shown: GitLabJob) -> dict[str, str | None]:
 
 
 def _ran_again(world: World, job: Job) -> bool:
-    """Whether the pipeline has a newer job of this name."""
+    """Whether GitLab shows that the job was retried already; of no known pipeline: no."""
     if job.pipeline_id is None:
         return False
-    latest = world.gitlab.pipeline_jobs(job.project_id, job.pipeline_id)
-    return any(other.name == job.name and other.id > job.job_id for other in latest)
+    listed = world.gitlab.pipeline_jobs(job.project_id, job.pipeline_id)
+    return ran_again(job, ((other.name, other.id) for other in listed))
 
 
 def _again(job: Job, new: GitLabJob) -> Job:

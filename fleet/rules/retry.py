@@ -1,10 +1,11 @@
 """Whether a job runs once more, because its machine failed and not its script."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
 from fleet.machine.mailbox import Report
-from fleet.model import JobStatus, Runner, rank
+from fleet.model import Job, JobStatus, Runner, rank
 from fleet.reasons import Reason
 from fleet.rules.liveness import by_our_clock, due_note
 from fleet.rules.reap import GOODBYE_GRACE
@@ -77,6 +78,14 @@ def is_retry_allowed(pool: str | None, *, infra_retry: bool | None) -> bool:
     For a pool that `apply` removed, `infra_retry` is None: its last jobs are retried.
     """
     return pool is not None and infra_retry is not False
+
+
+def ran_again(job: Job, others: Iterable[tuple[str, int]]) -> bool:
+    """Whether a job was retried already: its pipeline has a newer job of its name.
+
+    `others`: the names and ids of the pipeline's jobs, as GitLab lists them, `job` included or not.
+    """
+    return any(name == job.name and job_id > job.job_id for name, job_id in others)
 
 
 def facts_now(

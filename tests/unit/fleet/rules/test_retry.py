@@ -17,9 +17,10 @@ from fleet.rules.retry import (
     facts_now,
     is_retry_allowed,
     may_gitlab_lag,
+    ran_again,
 )
 from fleet.steps import Outcome
-from tests.unit.fleet.facts import AT, ago, runner
+from tests.unit.fleet.facts import AT, ago, job, runner
 
 LOST = RetryFacts(allowed=True, outcome=None, failure_reason=None, machine_lost=True, retried=False)
 BLAMED = replace(LOST, outcome="failed", failure_reason="runner_system_failure")
@@ -124,6 +125,22 @@ def test_a_pool_may_forbid_the_retry(
     pool: str | None, infra_retry: bool | None, expected: bool
 ) -> None:
     assert is_retry_allowed(pool, infra_retry=infra_retry) is expected
+
+
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [
+        pytest.param([], False, id="GitLab lists none"),
+        pytest.param([("test", 5)], False, id="itself"),
+        pytest.param([("test", 4)], False, id="an older one"),
+        pytest.param([("build", 6)], False, id="another job"),
+        pytest.param([("build", 6), ("test", 7)], True, id="a newer one of its name"),
+    ],
+)
+def test_a_newer_job_of_the_same_name_is_its_retry(
+    others: list[tuple[str, int]], expected: bool
+) -> None:
+    assert ran_again(job(5, name="test"), others) is expected
 
 
 @pytest.mark.parametrize(
