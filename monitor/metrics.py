@@ -83,7 +83,7 @@ def _past(recent: Recent) -> Iterable[Metric]:
     )  # fmt: skip
     yield _labelled(
         "cost_usd_today",
-        "List price of today's ended machines.",
+        "USD of today's ended machines.",
         ("pool",),
         {(pool,): usd for pool, usd in recent.usd.items()},
     )
