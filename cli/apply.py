@@ -36,7 +36,7 @@ def apply(  # noqa: PLR0913  # a command's parameters are its options
     path: File = Path("fleet.toml"),
     *,
     stack: Stack = DEFAULT_STACK,
-    local: Local = False,
+    _local: Local = False,
     gitlab_token_env: TokenEnv = None,
     yes: Yes = False,
     as_json: AsJson = False,
@@ -45,7 +45,6 @@ def apply(  # noqa: PLR0913  # a command's parameters are its options
 
     It shows what changes, and asks where a pool goes. Example: runner-fleet apply --yes
     """
-    del local  # its callback entered the laptop
     text, config = read_file(path)  # before any call to AWS
     refuse_executors(config, allowed_executors(os.environ))
     deployed = reach(ctx, stack)

@@ -40,13 +40,12 @@ def pause_pool(  # noqa: PLR0913  # each is an option of the command
     until: Until = None,
     as_json: AsJson = False,
     stack: Stack = DEFAULT_STACK,
-    local: Local = False,
+    _local: Local = False,
 ) -> None:
     """Launch nothing in a pool, or in any; what runs goes on.
 
     Example: runner-fleet pool pause docker --note "bad image" --until 2h
     """
-    del local  # its callback entered the laptop
     deployed = reach(ctx, stack)
     ends = _until(until, deployed)
     _say(controls.pause(deployed, name, note=note, until=ends), as_json=as_json)
@@ -59,13 +58,12 @@ def resume_pool(
     *,
     as_json: AsJson = False,
     stack: Stack = DEFAULT_STACK,
-    local: Local = False,
+    _local: Local = False,
 ) -> None:
     """Launch again in a pool; without a name in every pool.
 
     Example: runner-fleet pool resume docker
     """
-    del local  # its callback entered the laptop
     _say(controls.resume(reach(ctx, stack), name), as_json=as_json)
 
 
@@ -81,13 +79,12 @@ def ceiling_of_pool(  # noqa: PLR0913  # each is an option of the command
     note: Note = "",
     as_json: AsJson = False,
     stack: Stack = DEFAULT_STACK,
-    local: Local = False,
+    _local: Local = False,
 ) -> None:
     """Give a pool another ceiling for a time.
 
     Example: runner-fleet pool ceiling docker 200 --for 3h --note "release day"
     """
-    del local  # its callback entered the laptop
     deployed = reach(ctx, stack)
     if ceiling == "reset":
         _say(controls.reset_ceiling(deployed, name), as_json=as_json)
@@ -107,13 +104,12 @@ def acts_on_pools(
     since: Since = "30d",
     as_json: AsJson = False,
     stack: Stack = DEFAULT_STACK,
-    local: Local = False,
+    _local: Local = False,
 ) -> None:
     """List who paused, resumed, ended and raised what, and why.
 
     Example: runner-fleet pool acts --since 7d
     """
-    del local  # its callback entered the laptop
     deployed = reach(ctx, stack)
     view = controls.acts(deployed, period_of(since, deployed))
     if as_json:
@@ -137,13 +133,12 @@ def end_runner(  # noqa: PLR0913  # each is an option of the command
     note: Note = "",
     as_json: AsJson = False,
     stack: Stack = DEFAULT_STACK,
-    local: Local = False,
+    _local: Local = False,
 ) -> None:
     """End a runner after its job; with --now at once, and its job runs again.
 
     Example: runner-fleet runner end rf-docker-0f3a9c1d2b4e --note "stuck disk"
     """
-    del local  # its callback entered the laptop
     _say(controls.end_runner(reach(ctx, stack), runner_id, now=now, note=note), as_json=as_json)
 
 
@@ -154,13 +149,12 @@ def relaunch_job(
     *,
     as_json: AsJson = False,
     stack: Stack = DEFAULT_STACK,
-    local: Local = False,
+    _local: Local = False,
 ) -> None:
     """Give a waiting job all attempts again, and launch for it.
 
     Example: runner-fleet job relaunch acme/web#4711
     """
-    del local  # its callback entered the laptop
     asked = job_named(name)
     _say(controls.relaunch(reach(ctx, stack), asked), as_json=as_json)
 
@@ -171,13 +165,12 @@ def interrupt(
     *,
     as_json: AsJson = False,
     stack: Stack = DEFAULT_STACK,
-    local: Local = False,
+    _local: Local = False,
 ) -> None:
     """End the machine of a running job on purpose, as when AWS takes a spot machine back.
 
     Example: runner-fleet interrupt acme/web#4711
     """
-    del local  # its callback entered the laptop
     asked = job_named(name)
     _say(controls.interrupt(reach(ctx, stack), asked), as_json=as_json)
 

@@ -27,13 +27,12 @@ def cost(  # noqa: PLR0913  # each is an option of the command
     as_csv: AsCsv = False,
     as_json: AsJson = False,
     stack: Stack = DEFAULT_STACK,
-    local: Local = False,
+    _local: Local = False,
 ) -> None:
     """Say what the machines cost, with boot, idle time and disk shared out.
 
     Example: runner-fleet cost --by project --since yesterday --csv
     """
-    del local  # its callback entered the laptop
     if as_csv and as_json:
         raise typer.BadParameter("choose one of --csv and --json")
     deployed = reach(ctx, stack)

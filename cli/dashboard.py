@@ -51,8 +51,8 @@ def dashboard(  # noqa: PLR0913 - options
     browse: Browse = False,
     token_env: TokenEnv = "GITLAB_TOKEN",  # noqa: S107  # a variable's name
     stack: Stack = DEFAULT_STACK,
-    local: Local = False,
-    as_json: InJson = False,
+    _local: Local = False,
+    _as_json: InJson = False,
 ) -> None:
     """Serve the fleet's pages and metrics on this machine.
 
@@ -60,7 +60,6 @@ def dashboard(  # noqa: PLR0913 - options
 
     Example: runner-fleet dashboard --open
     """
-    del local, as_json  # their callbacks have acted
     deployed = reach(ctx, stack)
     deployed.stored()  # without a configuration there is nothing to show
     try:

@@ -88,13 +88,12 @@ def deploy(  # noqa: PLR0913  # a command's parameters are its options
     local: Here = False,
     path: File = Path("fleet.toml"),
     with_gitlab: AskGitLab = True,
-    as_json: InJson = False,
+    _as_json: InJson = False,
 ) -> None:
     """Deploy the fleet's template to AWS, or bring it up to date.
 
     Example: runner-fleet deploy --region eu-central-1 -p LogDays=7
     """
-    del as_json  # its callback has acted
     use_stack(stack)
     given = dict(read_pair(text, "a parameter") for text in parameter or ())
     order = Deployment(stack=stack, bucket=bucket, parameters=given)

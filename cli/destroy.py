@@ -49,7 +49,7 @@ def destroy(  # noqa: PLR0913  # a command's parameters are its options
     *,
     stack: Stack = DEFAULT_STACK,
     region: Region = "",
-    local: Local = False,
+    _local: Local = False,
     confirm: Confirm = None,
     token_env: TokenEnv = "GITLAB_TOKEN",  # noqa: S107  # a variable's name
     without_gitlab: WithoutGitLab = False,
@@ -60,7 +60,6 @@ def destroy(  # noqa: PLR0913  # a command's parameters are its options
     Machines, runner records, webhooks, secrets, images, buckets, log groups and the stack. It may
     be run again at any point. Example: runner-fleet destroy --confirm runner-fleet
     """
-    del local  # its callback entered the laptop
     use_stack(stack)
     world = ctx.obj if isinstance(ctx.obj, DestroyWorld) else DestroyWorld()
     aws = world.aws(region)

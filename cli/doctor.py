@@ -27,20 +27,19 @@ class DoctorWorld:
     find: Callable[[str, Clients], Deployed] = find
 
 
-def doctor(  # noqa: PLR0913  # a command's parameters are its options
+def doctor(
     ctx: typer.Context,
     *,
     stack: Stack = DEFAULT_STACK,
     region: Region = "",
     path: File = Path("fleet.toml"),
-    local: Local = False,
+    _local: Local = False,
     as_json: Json = False,
 ) -> None:
     """Examine the fleet, a line for each check; the exit code is 1 when something is bad.
 
     Example: runner-fleet doctor --json
     """
-    del local  # its callback entered the laptop
     use_stack(stack)
     world = ctx.obj if isinstance(ctx.obj, DoctorWorld) else DoctorWorld()
     patient = Patient(aws=world.aws(region), stack=stack, file=path, find=world.find)

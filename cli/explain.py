@@ -32,20 +32,19 @@ TokenEnv = Annotated[
 JUSTIFY: tuple[JustifyMethod, ...] = ("left", "right", "left", "left")
 
 
-def explain(  # noqa: PLR0913  # each is an option of the command
+def explain(
     ctx: typer.Context,
     job: Job,
     *,
     as_json: AsJson = False,
     stack: Stack = DEFAULT_STACK,
-    local: Local = False,
+    _local: Local = False,
     token_env: TokenEnv = "GITLAB_TOKEN",  # noqa: S107  # a variable's name
 ) -> None:
     """Say what happened to a job, step by step, and why.
 
     Example: runner-fleet explain acme/web#4711
     """
-    del local  # its callback entered the laptop
     asked = job_named(job)
     deployed = reach(ctx, stack)
     answer = _said(explain_job(deployed, asked, lambda: gitlab_of(deployed, token_env)))

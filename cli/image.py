@@ -113,13 +113,12 @@ def build(  # noqa: PLR0913 - one argument for each option
     arg: Arguments = None,
     gitlab_runner: Binary = None,
     kind: Kinds = None,
-    as_json: InJson = False,
+    _as_json: InJson = False,
 ) -> None:
     """Build the images from these sources. Nothing uses them until `image use` or `deploy`.
 
     Example: runner-fleet image build --for ec2
     """
-    del as_json  # its callback has acted
     world, workshop = _reach(ctx, stack)
     choice = BuildChoice(
         is_here=local, arguments=tuple(arg or ()), binary=gitlab_runner, kinds=tuple(kind or ())
@@ -204,13 +203,12 @@ def bake(  # noqa: PLR0913 - one argument for each option
     arm64: Arm64 = False,
     subnet: Subnet = None,
     security_group: SecurityGroup = None,
-    as_json: InJson = False,
+    _as_json: InJson = False,
 ) -> None:
     """Bake machine images that have the agent's and these job images, now and each week.
 
     Example: runner-fleet image bake node:22 python:3.12
     """
-    del as_json  # its callback has acted
     world, workshop = _reach(ctx, stack)
     order = BakeOrder(
         architecture="arm64" if arm64 else "x86_64",

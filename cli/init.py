@@ -97,8 +97,8 @@ def init(  # noqa: PLR0913  # a command's parameters are its options
     runners_in: RunnersInOption = None,
     socket: Socket = None,
     executor: Executor = "docker",
-    local: Local = False,
-    as_json: InJson = False,
+    _local: Local = False,
+    _as_json: InJson = False,
     region: Region = "",
     vpc: Vpc = None,
     subnet: Subnets = None,
@@ -111,7 +111,6 @@ def init(  # noqa: PLR0913  # a command's parameters are its options
 
     Example: runner-fleet init --in https://gitlab.example.com/acme --no-socket
     """
-    del local, as_json  # their callbacks have acted
     world = ctx.obj if isinstance(ctx.obj, InitWorld) else InitWorld()
     _may_write(world, path, force=force)
     address = read_pasted(world.ask(where, "--in", _ask_where), gitlab_url or "")

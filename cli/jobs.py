@@ -38,13 +38,12 @@ def jobs(  # noqa: PLR0913  # each is an option of the command
     limit: Limit = None,
     as_json: AsJson = False,
     stack: Stack = DEFAULT_STACK,
-    local: Local = False,
+    _local: Local = False,
 ) -> None:
     """List the jobs of a time, ended and open, newest first.
 
     Example: runner-fleet jobs --since today --failed
     """
-    del local  # its callback entered the laptop
     deployed = reach(ctx, stack)
     asked = JobsAsked(
         period=period_of(since, deployed),

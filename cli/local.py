@@ -68,13 +68,12 @@ def up(
     gitlab_port: Port = 8929,
     machines: Machines = MachineForm.PROCESSES,
     *,
-    as_json: InJson = False,
+    _as_json: InJson = False,
 ) -> None:
     """Start everything and stay; Ctrl-C, SIGTERM or `local down` end every process.
 
     Example: runner-fleet local up --gitlab-port 0
     """
-    del as_json  # its callback has acted
     options = LaptopOptions(gitlab_port=gitlab_port, containers=containers(machines))
     make_private(data)
     with _alone(data):
@@ -101,12 +100,11 @@ def up(
 
 
 @app.command()
-def down(data: Folder = LAPTOP, *, as_json: InJson = False) -> None:
+def down(data: Folder = LAPTOP, *, _as_json: InJson = False) -> None:
     """End a running laptop, with every process of it.
 
     Example: runner-fleet local down
     """
-    del as_json  # its callback has acted
     running = _read(data)
     if running is None:
         say("nothing is running")

@@ -49,16 +49,14 @@ def logs(  # noqa: PLR0913  # each is an option of the command
     follow: Follow = False,
     raw: Raw = False,
     stack: Stack = DEFAULT_STACK,
-    local: Local = False,
+    _local: Local = False,
     gitlab_token_env: TokenEnv = "GITLAB_TOKEN",  # noqa: S107  # a variable's name
-    as_json: InJson = False,
+    _as_json: InJson = False,
 ) -> None:
     """Print a job's log, once or until the job ends.
 
     Example: runner-fleet logs acme/web#4711 --follow
     """
-    del local  # its callback entered the laptop
-    del as_json  # its callback has acted
     if job.startswith(RUNNER):
         _say_machine(reach(ctx, stack), job)
         return

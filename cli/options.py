@@ -1,4 +1,7 @@
-"""Options that several commands share, and the fleet that they name."""
+"""Options that several commands share, and the fleet that they name.
+
+A command calls its parameter `_local` or `_as_json` where the option's callback does all.
+"""
 
 import os
 from collections.abc import Iterator

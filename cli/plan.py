@@ -52,20 +52,19 @@ class WholePlan:
     months: tuple[PlannedMonth, ...]
 
 
-def plan(  # noqa: PLR0913  # a command's parameters are its options
+def plan(
     ctx: typer.Context,
     path: File = Path("fleet.toml"),
     *,
     stack: Stack = DEFAULT_STACK,
     region: Region = "",
-    local: Local = False,
+    _local: Local = False,
     as_json: Json = False,
 ) -> None:
     """Say what deploy and apply would change, what the fleet costs, and which quotas lack.
 
     It changes nothing. Example: runner-fleet plan --json
     """
-    del local  # its callback entered the laptop
     use_stack(stack)
     world = ctx.obj if isinstance(ctx.obj, PlanWorld) else PlanWorld()
     text, config = read_file(path)

@@ -20,20 +20,19 @@ Since = Annotated[
 ]
 
 
-def runners(  # noqa: PLR0913  # each is an option of the command
+def runners(
     ctx: typer.Context,
     *,
     since: Since = None,
     pool: Pool = None,
     as_json: AsJson = False,
     stack: Stack = DEFAULT_STACK,
-    local: Local = False,
+    _local: Local = False,
 ) -> None:
     """List the runners that live; with --since also those that ended.
 
     Example: runner-fleet runners --since 2h --pool docker
     """
-    del local  # its callback entered the laptop
     deployed = reach(ctx, stack)
     period = period_of(since, deployed) if since is not None else None
     view = list_runners(deployed, ended_in=period, pool=pool)

@@ -26,20 +26,19 @@ Watch = Annotated[bool, typer.Option("--watch", help="Show it again every two se
 Jobs = Annotated[int, typer.Option("--jobs", min=1, max=500, help="How many recent jobs.")]
 
 
-def status(  # noqa: PLR0913  # each is an option of the command
+def status(
     ctx: typer.Context,
     *,
     as_json: AsJson = False,
     watch: Watch = False,
     jobs: Jobs = 20,
     stack: Stack = DEFAULT_STACK,
-    local: Local = False,
+    _local: Local = False,
 ) -> None:
     """Show problems (the exit code is then 1), pools, queues, machines and recent jobs.
 
     Example: runner-fleet status --watch
     """
-    del local  # its callback entered the laptop
     deployed = reach(ctx, stack)
     if watch:
         with suppress(KeyboardInterrupt):

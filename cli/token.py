@@ -24,14 +24,13 @@ def set_(
     ctx: typer.Context,
     *,
     stack: Stack = DEFAULT_STACK,
-    local: Local = False,
+    _local: Local = False,
     as_json: AsJson = False,
 ) -> None:
     """Ask GitLab about a new token and store it: from standard input, or typed in unseen.
 
     Example: runner-fleet token set < token.txt
     """
-    del local  # its callback entered the laptop
     deployed = reach(ctx, stack)
     page = token_page(deployed.config().gitlab.url)
     done = set_token(deployed, _given(page))
@@ -48,14 +47,13 @@ def check(
     ctx: typer.Context,
     *,
     stack: Stack = DEFAULT_STACK,
-    local: Local = False,
+    _local: Local = False,
     as_json: AsJson = False,
 ) -> None:
     """Ask GitLab about the token that the fleet has: whose, which scopes, until when.
 
     Example: runner-fleet token check
     """
-    del local
     deployed = reach(ctx, stack)
     looked = look_at_token(deployed, deployed.own_token(GIVE_ONE))
     _show(looked, as_json=as_json)

@@ -93,7 +93,7 @@ def up(  # noqa: PLR0913  # a command's parameters are its options
     *,
     stack: Stack = DEFAULT_STACK,
     region: Region = "",
-    local: Local = False,
+    _local: Local = False,
     as_json: InJson = False,
     parameter: Parameters = None,
     token_env: TokenEnv = "GITLAB_TOKEN",  # noqa: S107  # a variable's name
@@ -104,7 +104,6 @@ def up(  # noqa: PLR0913  # a command's parameters are its options
 
     Example: runner-fleet up --test-project acme/playground
     """
-    del local  # its callback entered the laptop
     use_stack(stack)
     world = ctx.obj if isinstance(ctx.obj, UpWorld) else UpWorld()
     text, config = read_file(path)

@@ -17,20 +17,19 @@ from operations.waits import WaitsView, waits as waits_of
 Over = Annotated[str, typer.Option("--over", help="Count the jobs that waited longer: 60s, 5m.")]
 
 
-def waits(  # noqa: PLR0913  # each is an option of the command
+def waits(
     ctx: typer.Context,
     *,
     since: Since = "24h",
     over: Over = "60s",
     as_json: AsJson = False,
     stack: Stack = DEFAULT_STACK,
-    local: Local = False,
+    _local: Local = False,
 ) -> None:
     """Say how long jobs waited for a runner, and for what: p50, p95 and longest, by hop.
 
     Example: runner-fleet waits --since 7d --over 2m
     """
-    del local  # its callback entered the laptop
     deployed = reach(ctx, stack)
     with wrong_calls():
         over_s = read_length(over).total_seconds()

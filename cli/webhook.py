@@ -69,7 +69,7 @@ def register(  # noqa: PLR0913  # a command's parameters are its options
     token_env: TokenEnv = DEFAULT_TOKEN,
     tls_ca_file: TlsCaFile = None,
     stack: Stack = DEFAULT_STACK,
-    local: Local = False,
+    _local: Local = False,
     as_json: AsJson = False,
 ) -> None:
     """Register or repair the webhook; safe to repeat. Prints no secret.
@@ -77,7 +77,6 @@ def register(  # noqa: PLR0913  # a command's parameters are its options
     Registers none where the fleet's webhook on a group above brings the same jobs.
     Example: runner-fleet webhook register --project acme/web
     """
-    del local  # its callback entered the laptop
     call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
     world = call.world(ctx, stack)
     place = call.place(world, url)
@@ -100,7 +99,7 @@ def list_(  # noqa: PLR0913
     token_env: TokenEnv = DEFAULT_TOKEN,
     tls_ca_file: TlsCaFile = None,
     stack: Stack = DEFAULT_STACK,
-    local: Local = False,
+    _local: Local = False,
     as_json: AsJson = False,
 ) -> None:
     """List the fleet's webhooks, or those of a project or group, with GitLab's state of each.
@@ -108,7 +107,6 @@ def list_(  # noqa: PLR0913
     And when the fleet last heard of it. 1: one of the fleet's is off, or it has none.
     Example: runner-fleet webhook list
     """
-    del local
     call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
     listed = _listed(call, ctx, stack)
     if as_json:
@@ -136,7 +134,7 @@ def send_sample(  # noqa: PLR0913
     token_env: TokenEnv = DEFAULT_TOKEN,
     tls_ca_file: TlsCaFile = None,
     stack: Stack = DEFAULT_STACK,
-    local: Local = False,
+    _local: Local = False,
     as_json: AsJson = False,
 ) -> None:
     """Have GitLab send a sample job event, and follow it hop by hop until the fleet has it.
@@ -144,7 +142,6 @@ def send_sample(  # noqa: PLR0913
     A disabled webhook comes back when the sample is accepted. 1: a hop is missing, or not proven.
     Example: runner-fleet webhook test --project acme/web
     """
-    del local
     call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
     world = call.world(ctx, stack)
     place = call.place(world, url)
@@ -179,7 +176,7 @@ def rotate(  # noqa: PLR0913
     token_env: TokenEnv = DEFAULT_TOKEN,
     tls_ca_file: TlsCaFile = None,
     stack: Stack = DEFAULT_STACK,
-    local: Local = False,
+    _local: Local = False,
     as_json: AsJson = False,
 ) -> None:
     """Give the webhook a new secret; the ones before stay valid until GitLab uses it.
@@ -187,7 +184,6 @@ def rotate(  # noqa: PLR0913
     No delivery is refused meanwhile, and it may be repeated.
     Example: runner-fleet webhook rotate --project acme/web
     """
-    del local
     call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
     world = call.world(ctx, stack)
     rotated = webhooks.rotate(world, call.place(world, url))
@@ -205,14 +201,13 @@ def remove(  # noqa: PLR0913
     token_env: TokenEnv = DEFAULT_TOKEN,
     tls_ca_file: TlsCaFile = None,
     stack: Stack = DEFAULT_STACK,
-    local: Local = False,
+    _local: Local = False,
     as_json: AsJson = False,
 ) -> None:
     """Delete the webhook in GitLab, and what the fleet keeps of it. `up` registers it again.
 
     Example: runner-fleet webhook remove --project acme/web
     """
-    del local
     call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
     world = call.world(ctx, stack)
     place = call.place(world, url)
