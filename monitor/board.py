@@ -1,4 +1,4 @@
-"""The picture of the fleet that all pages share, read anew in the background.
+"""The picture of the fleet that all pages share, read again in the background.
 
 A page never waits for AWS: it shows the last picture, and says how old it is.
 """
@@ -15,7 +15,7 @@ from fleet.errors import FleetError
 from operations.lanes import Lane
 from operations.status import FleetView
 
-# While a page is open the picture is this old at most, besides what reading it takes; else it is
+# While a page is open the picture is this old at most, plus the time of reading it; else it is
 # read for the metrics alone.
 WATCHED_S = 3.0
 UNWATCHED_S = 30.0
@@ -96,12 +96,12 @@ class Board:
         self._thread.start()
 
     def stop(self) -> None:
-        """Begin no reading any more, and end the streams."""
+        """Start no further reading, and end the streams."""
         self._ending.set()
         self._wake.set()
 
     def end(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         self.stop()
         if self._thread is not None:
             self._thread.join(timeout=5)

@@ -87,8 +87,8 @@ def _past(recent: Recent) -> Iterable[Metric]:
         ("pool",),
         {(pool,): usd for pool, usd in recent.usd.items()},
     )
-    says = "Calls to GitLab that the fleet has left of this minute's."
-    yield _one("gitlab_calls_left", says, recent.calls_left)
+    description = "Calls to GitLab that the fleet has left of this minute's."
+    yield _one("gitlab_calls_left", description, recent.calls_left)
 
 
 def _pools(pools: Iterable[PoolView]) -> Iterable[Metric]:
@@ -105,7 +105,7 @@ def _pools(pools: Iterable[PoolView]) -> Iterable[Metric]:
     )
     yield _labelled(
         "runners",
-        "Live runners by what they are at.",
+        "Live runners by phase.",
         ("pool", "phase"),
         {(pool.name, phase): phases_of(pool).get(phase, 0) for pool in pools for phase in Phase},
     )
@@ -133,14 +133,14 @@ def _problems(view: FleetView) -> Metric:
     return _labelled("problems", "Problems of `status` by kind.", ("kind",), counts)
 
 
-def _one(name: str, says: str, value: float) -> Metric:
-    return _labelled(name, says, (), {(): value})
+def _one(name: str, description: str, value: float) -> Metric:
+    return _labelled(name, description, (), {(): value})
 
 
 def _labelled(
-    name: str, says: str, labels: tuple[str, ...], values: Mapping[tuple[str, ...], float]
+    name: str, description: str, labels: tuple[str, ...], values: Mapping[tuple[str, ...], float]
 ) -> Metric:
-    family = GaugeMetricFamily(PREFIX + name, says, labels=labels)
+    family = GaugeMetricFamily(PREFIX + name, description, labels=labels)
     for named, value in values.items():
         family.add_metric(named, float(value))
     return family

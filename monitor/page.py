@@ -39,17 +39,17 @@ SECTIONS = (
 )
 # A picture older than this is marked as old, in seconds.
 OLD_S = 60.0
-SAID_AT_MOST = 50
+RESULTS_AT_MOST = 50
 _EXPLAINS = re.compile(
     r".*\brunner-fleet'? explain (?:--local )?(?:--stack [\w-]+ )?(\d+)\b", re.ASCII
 )
-AGES_DIFFER_S = 5.0  # between two makings of a page of one picture
+AGES_DIFFER_S = 5.0  # between two renderings of a page of one picture
 
 
 class Page:
     """Renders templates over one fleet."""
 
-    def __init__(  # noqa: PLR0913 - what it is made of
+    def __init__(  # noqa: PLR0913 - its collaborators
         self,
         deployed: Deployed,
         board: Board,
@@ -65,7 +65,7 @@ class Page:
         self.readings = readings
         self.pages = readings.another()  # by their address
         self.ask = ask
-        self._said: dict[str, str] = {}  # what the last changes led to, by a name of one use
+        self._results: dict[str, str] = {}  # of the last changes, by a random name
         self._templates = _templates(in_words)
 
     def render(
@@ -79,8 +79,8 @@ class Page:
     ) -> Response:
         """One template with the picture and these values.
 
-        `of`: what the values follow from besides the picture. All readers of one address share
-        what is made of it; while it is made anew, some get the page of a moment ago.
+        `of`: what the values follow from in addition to the picture. All readers of one address
+        share one rendered page; while it is rendered again, some get the previous one.
         """
         picture = self.board.look()
         at = self.deployed.clock()
@@ -95,13 +95,13 @@ class Page:
             "at": at,
             "token": self.guard.token,
             "may_change": self.guard.may_change,
-            "said": self._said.get(request.query_params.get("said", ""), ""),
+            "result": self._results.get(request.query_params.get("result", ""), ""),
         }
 
         def make() -> str:
             return self._templates.get_template(template).render(shared | dict(values or {}))
 
-        if of is None or shared["said"]:
+        if of is None or shared["result"]:
             return HTMLResponse(make(), status_code=status)
         age = int((age_s or 0) / AGES_DIFFER_S)
         kept = self.pages.ask(
@@ -109,9 +109,9 @@ class Page:
         )
         return HTMLResponse(kept.value or make(), status_code=status)
 
-    def failure(self, request: Request, says: str, *, status: int) -> Response:
+    def failure(self, request: Request, message: str, *, status: int) -> Response:
         """A page that says what is wrong."""
-        return self.render(request, "failure.html", {"says": says}, status=status)
+        return self.render(request, "failure.html", {"message": message}, status=status)
 
     async def change(self, request: Request) -> Mapping[str, str]:
         """The fields of a form that asks for a change. `Refused` without this page's token."""
@@ -122,15 +122,15 @@ class Page:
         return fields
 
     async def changed(self, address: str, order: Callable[[], Ordered]) -> Response:
-        """Give an order, read the fleet anew, and show the page with what it led to."""
-        done = await run_in_threadpool(order)
+        """Give an order, read the fleet again, and show the page with the result."""
+        ordered = await run_in_threadpool(order)
         await run_in_threadpool(self.board.read_now)
-        self.pages.forget()
+        self.pages.clear()
         name = secrets.token_urlsafe(6)
-        self._said[name] = done.says
-        while len(self._said) > SAID_AT_MOST:
-            self._said.pop(next(iter(self._said)))
-        return back_to(f"{address}?said={name}")
+        self._results[name] = ordered.says
+        while len(self._results) > RESULTS_AT_MOST:
+            self._results.pop(next(iter(self._results)))
+        return back_to(f"{address}?result={name}")
 
 
 @cache

@@ -75,7 +75,7 @@ def shown(
 ) -> Response:
     """A page with an answer, or with the word that it is being read."""
     shared = {"reading": reading, "answer": reading.value, "asked": str(request.url.query)}
-    of = (reading.at, reading.is_going, reading.failed)
+    of = (reading.at, reading.is_reading, reading.failed)
     return page.render(request, template, {**values, **shared}, of=of)
 
 

@@ -1,4 +1,4 @@
-"""Answers that take seconds, such as a month of history: read in the background, kept, read anew.
+"""Answers that take seconds, such as a month of history: read in the background, kept, read again.
 
 A page waits for one a twentieth of a second at most: then it shows the last answer, or says that it
 is being read.
@@ -26,9 +26,9 @@ class KeptAnswer:
     """The last answer to one question. `value` is None until the first one."""
 
     value: Any = None
-    version: Hashable = None  # of what it was made of
+    version: Hashable = None  # of what it was computed from
     at: datetime | None = None  # when it was asked
-    is_going: bool = False  # it is being read anew
+    is_reading: bool = False  # it is being read again
     failed: str = ""  # why the last try gave no answer
 
 
@@ -50,7 +50,7 @@ class Readings:
         self._given = run
         self._run = run or ThreadPoolExecutor(AT_ONCE, thread_name_prefix="reading").submit
         self._known: dict[Hashable, KeptAnswer] = {}
-        self._going: dict[Hashable, Event] = {}
+        self._reading: dict[Hashable, Event] = {}
         self._lock = Lock()
 
     def ask(
@@ -62,7 +62,7 @@ class Readings:
         version: Hashable = None,
         is_first_awaited: bool = False,
     ) -> KeptAnswer:
-        """The last answer; one that is older than `keep`, or of another version, is read anew.
+        """The last answer; one that is older than `keep`, or of another version, is read again.
 
         `is_first_awaited`: without an answer, wait for the first one, however long it takes.
         """
@@ -72,8 +72,8 @@ class Readings:
             is_same = known.at is not None and known.version == version
             if known.at is not None and is_same and self._clock() - known.at < keep:
                 return known
-            is_new = question not in self._going
-            done = self._going.setdefault(question, Event())
+            is_new = question not in self._reading
+            done = self._reading.setdefault(question, Event())
         is_awaited = is_first_awaited and known.value is None
         if is_new and is_awaited:
             self._read(question, read, version)
@@ -82,14 +82,14 @@ class Readings:
         done.wait(None if is_awaited else self._patience_s)
         with self._lock:
             known = self._known.get(question, known)
-            return replace(known, is_going=question in self._going)
+            return replace(known, is_reading=question in self._reading)
 
     def another(self) -> "Readings":
         """Other answers that are read in the same way, and wait for none of these."""
         return Readings(self._clock, self._given, patience_s=self._patience_s)
 
-    def forget(self) -> None:
-        """Make every answer anew, as after a change."""
+    def clear(self) -> None:
+        """Drop every answer, as after a change: each is read again."""
         with self._lock:
             self._known.clear()
 
@@ -111,5 +111,5 @@ class Readings:
 
     def _end(self, question: Hashable) -> None:
         with self._lock:
-            done = self._going.pop(question)
+            done = self._reading.pop(question)
         done.set()

@@ -87,7 +87,7 @@ class TraceSender:
         self._thread.start()
 
     def end(self) -> None:
-        """Send what is left, and no more."""
+        """Send what is left, then stop."""
         self._ending.set()
         if self._thread is not None:
             self._thread.join(timeout=5)

@@ -237,7 +237,7 @@ def test_a_ceiling_is_set_for_a_time_and_reset(visit: Visit) -> None:
     page = visit.go("/pools/docker")
     page.get_by_label("Ceiling", exact=True).fill("3")
     page.get_by_role("button", name="Set").click()
-    expect(page.locator(".said")).to_contain_text("ceiling 3")
+    expect(page.locator(".result")).to_contain_text("ceiling 3")
     page.get_by_role("button", name="Reset").click()
     expect(page.get_by_role("button", name="Reset")).to_have_count(0)
 
@@ -246,5 +246,5 @@ def test_a_runner_is_ended_after_its_job(visit: Visit) -> None:
     page = visit.go("/pools/node")
     button = page.get_by_role("button", name="End after its job: rf-node-000000000013")
     button.click()
-    expect(page.locator(".said")).to_contain_text("ends after its job")
+    expect(page.locator(".result")).to_contain_text("ends after its job")
     expect(button).to_have_count(0)

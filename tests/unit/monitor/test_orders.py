@@ -29,7 +29,7 @@ def test_a_pause_with_a_note_is_in_force_and_shown() -> None:
     assert answer.status_code == 200
     assert orders(at_work) == [("pause", "docker", None, "AWS is <slow>")]
     assert "AWS is &lt;slow&gt;" in answer.text
-    assert 'class="said"' in answer.text
+    assert 'class="result"' in answer.text
     browser.post(f"{POOL}/resume", {})
     assert orders(at_work) == []
 
@@ -51,7 +51,7 @@ def test_a_runner_is_ended_after_its_job() -> None:
 
 
 @pytest.mark.parametrize(
-    ("deed", "fields"),
+    ("kind", "fields"),
     [
         ("pause", {"lasts": "soon"}),
         ("ceiling", {"ceiling": "many"}),
@@ -61,9 +61,9 @@ def test_a_runner_is_ended_after_its_job() -> None:
         ("explode", {}),
     ],
 )
-def test_a_wrong_field_is_a_page_that_says_so(deed: str, fields: dict[str, str]) -> None:
+def test_a_wrong_field_is_a_page_that_says_so(kind: str, fields: dict[str, str]) -> None:
     at_work = with_a_runner()
-    answer = browser_of(at_work).post(f"{POOL}/{deed}", fields)
+    answer = browser_of(at_work).post(f"{POOL}/{kind}", fields)
     assert (answer.status_code, orders(at_work)) == (400, [])
     assert "Not possible" in answer.text
 

@@ -1,4 +1,4 @@
-"""A pool's page with an operator's hands: pause, resume, another ceiling for a time, ends."""
+"""A pool's page with an operator's orders: pause, resume, another ceiling for a time, ends."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -24,17 +24,17 @@ def routes(page: Page) -> APIRouter:
     def pool(request: Request, name: str) -> Response:
         return page.render(request, "pool.html", _values(page, name), of=name)
 
-    @router.post("/pools/{name}/{deed}")
-    async def order(request: Request, name: str, deed: str) -> Response:
+    @router.post("/pools/{name}/{kind}")
+    async def order(request: Request, name: str, kind: str) -> Response:
         fields = await page.change(request)
-        return await page.changed(f"/pools/{name}", lambda: _ordered(page, name, deed, fields))
+        return await page.changed(f"/pools/{name}", lambda: _ordered(page, name, kind, fields))
 
     return router
 
 
-def _ordered(page: Page, name: str, deed: str, fields: Mapping[str, str]) -> Ordered:
+def _ordered(page: Page, name: str, kind: str, fields: Mapping[str, str]) -> Ordered:
     deployed, note = page.deployed, fields.get("note", "").strip()[:300]
-    match deed:
+    match kind:
         case "pause":
             return pause(deployed, name, note=note, until=_until(page, fields.get("lasts", "")))
         case "resume":
@@ -68,7 +68,7 @@ def _values(page: Page, name: str) -> dict[str, object]:
     view = picture.view
     if view is None:
         return {"name": name, "pool": None}
-    pool = next((known for known in view.pools if known.name == name), None)
+    pool = next((each for each in view.pools if each.name == name), None)
     if pool is None:
         raise Refused(f"the fleet has no pool {name}")
     lanes = [lane for lane in picture.lanes if lane.machine.pool == name]
