@@ -17,7 +17,7 @@ from fleet.job_event import instance_of
 from fleet.model import JobKey
 from operations.deployed import Deployed, gitlab_of
 from operations.explain import JobReference, check_host
-from operations.machine_log import machine_log, says_of
+from operations.machine_log import console_reader, machine_log
 
 EVERY_S = 3.0
 RUNNER = "rf-"  # how the id of every runner begins
@@ -75,9 +75,9 @@ def logs(  # noqa: PLR0913  # each is an option of the command
 
 
 def _say_machine(deployed: Deployed, runner_id: str) -> None:
-    """Print what the machine of a runner said."""
-    says = deployed.says or says_of(clients())
-    for line in machine_log(deployed, runner_id, says):
+    """Print what the machine of a runner reported."""
+    read_console = deployed.read_console or console_reader(clients())
+    for line in machine_log(deployed, runner_id, read_console):
         say(line)
 
 

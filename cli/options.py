@@ -16,13 +16,13 @@ from cli.lines import say_in_json
 from fleet.errors import Refused
 from operations.deployed import Deployed, find
 from operations.explain import JobReference, read_asked
-from operations.periods import SAYS, Period, read_period
+from operations.periods import PERIOD_FORMS, Period, read_period
 
 Stack = Annotated[
     str,
     typer.Option("--stack", envvar=STACK_VARIABLE, help="Name of the CloudFormation stack."),
 ]
-Since = Annotated[str, typer.Option("--since", help=f"From when on: {SAYS}.")]
+Since = Annotated[str, typer.Option("--since", help=f"From when on: {PERIOD_FORMS}.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 InJson = Annotated[
     bool,

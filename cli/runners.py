@@ -12,11 +12,11 @@ from cli.lines import say_json
 from cli.options import AsJson, Local, Stack, period_of, reach
 from cli.status_render import COLOURS
 from operations.durations import duration
-from operations.periods import SAYS
+from operations.periods import PERIOD_FORMS
 from operations.runners import RunnersView, list_runners
 
 Since = Annotated[
-    str | None, typer.Option("--since", help=f"Also those that ended since then: {SAYS}.")
+    str | None, typer.Option("--since", help=f"Also those that ended since then: {PERIOD_FORMS}.")
 ]
 
 

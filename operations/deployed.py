@@ -77,7 +77,7 @@ class Deployed:
     pause: Callable[[float], None] = time.sleep
     who: Callable[[], str] = getpass.getuser  # the person, as AWS knows them
     # What the cloud of a machine kept of it: by its id, between two times.
-    says: Callable[[str, datetime, datetime], str] | None = None
+    read_console: Callable[[str, datetime, datetime], str] | None = None
     images: Callable[[], tuple[ImageFacts, ...]] = tuple  # of the machines, by their ages
 
     @property

@@ -70,7 +70,7 @@ def list_jobs(deployed: Deployed, asked: JobsAsked) -> JobsView:
     runs = deployed.history.between(period.since, period.until)
     lines = [line_of_run(run) for run in runs if run.had_job and _is_asked(run, asked)]
     running: dict[int, Job] = {}
-    if not asked.failed and period.goes_on:
+    if not asked.failed and period.is_open:
         shown = {line.job_id for line in lines}
         open_jobs = [
             job for job in _open(deployed) if job.job_id not in shown and _is_asked_open(job, asked)

@@ -1,4 +1,4 @@
-"""What the machine of a runner said: its reported steps, and its console or its function's log."""
+"""What a runner's machine left: its reported steps, and its console or its function's log."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -14,12 +14,12 @@ from operations.deployed import Deployed
 from operations.trail import LABELS, words_of
 
 # What a machine's cloud shows of it: by its id and the time in which it lived.
-MachineSays = Callable[[str, datetime, datetime], str]
+ReadConsole = Callable[[str, datetime, datetime], str]
 LATE = timedelta(minutes=2)  # lines that arrive after the end
 NOT_THERE = "its cloud keeps nothing of it any more"
 
 
-def machine_log(deployed: Deployed, runner_id: str, says: MachineSays) -> Iterator[str]:
+def machine_log(deployed: Deployed, runner_id: str, read_console: ReadConsole) -> Iterator[str]:
     """Line by line: what its agent reported, then what its cloud kept. `Refused` without a runner.
 
     The words are a machine's: the caller that prints them escapes them.
@@ -39,22 +39,24 @@ def machine_log(deployed: Deployed, runner_id: str, says: MachineSays) -> Iterat
     if runner.machine_id is None:
         return
     try:
-        text = says(runner.machine_id, runner.launched_at, min(at, runner.expires_at + LATE))
+        text = read_console(
+            runner.machine_id, runner.launched_at, min(at, runner.expires_at + LATE)
+        )
     except FleetError as error:
         call, code = error.facts.get("call"), error.facts.get("code")
         text = f"{NOT_THERE}: {f'AWS answers {call} with {code}' if code else error}"
     yield from (text or NOT_THERE).splitlines()
 
 
-def says_of(aws: Clients) -> MachineSays:
+def console_reader(aws: Clients) -> ReadConsole:
     """The console of an EC2 machine, or the lines of a Lambda function while a runner lived."""
 
-    def says(machine_id: str, since: datetime, until: datetime) -> str:
+    def read_console(machine_id: str, since: datetime, until: datetime) -> str:
         if machine_id.startswith("i-"):
             return _console(aws, machine_id)
         return _function_log(aws, machine_id.partition("/")[0], since, until)
 
-    return says
+    return read_console
 
 
 def _steps_in_history(deployed: Deployed, runner_id: str) -> tuple[Step, ...]:
@@ -72,7 +74,7 @@ def _console(aws: Clients, machine_id: str) -> str:
 
 
 def _function_log(aws: Clients, function: str, since: datetime, until: datetime) -> str:
-    """All lines of the function in this time: those of runners beside it, too."""
+    """All lines of the function in this time: also those of other runners."""
     pages = aws.logs.get_paginator("filter_log_events").paginate(
         logGroupName=f"/aws/lambda/{function}",
         startTime=int(since.timestamp() * 1000),

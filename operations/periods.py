@@ -9,8 +9,8 @@ from fleet.times import HasUtcTimes, in_utc
 
 _LENGTH = re.compile(r"(\d{1,6})(s|m|h|d|w)", re.ASCII)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-SAYS = "write it as 90m, 24h, 7d, today, yesterday, 2026-11-26 or 2026-11-26T08:00 (UTC)"
-SAYS_TO_COME = "write it as 30m, 2h, 7d, 2026-11-26 or 2026-11-26T08:00 (UTC)"
+PERIOD_FORMS = "write it as 90m, 24h, 7d, today, yesterday, 2026-11-26 or 2026-11-26T08:00 (UTC)"
+FUTURE_FORMS = "write it as 30m, 2h, 7d, 2026-11-26 or 2026-11-26T08:00 (UTC)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,30 +19,30 @@ class Period(HasUtcTimes):
 
     since: datetime
     until: datetime
-    goes_on: bool = True  # until now
+    is_open: bool = True  # until now
 
 
 def read_period(since: str, at: datetime) -> Period:
     """The time from what a person names until now; `yesterday` ends at midnight, UTC.
 
-    Raises `Refused` for anything else, and for a time to come.
+    Raises `Refused` for anything else, and for a time in the future.
     """
     midnight = at.replace(hour=0, minute=0, second=0, microsecond=0)
     after = at + timedelta(microseconds=1)  # what ended just now is part of it
     if since == "today":
         return Period(since=midnight, until=after)
     if since == "yesterday":
-        return Period(since=midnight - timedelta(days=1), until=midnight, goes_on=False)
-    begins = at - length if (length := _length(since)) is not None else _moment(since, SAYS)
+        return Period(since=midnight - timedelta(days=1), until=midnight, is_open=False)
+    begins = at - length if (length := _length(since)) is not None else _moment(since, PERIOD_FORMS)
     if begins > at:
-        raise Refused(f"{since} is still to come")
+        raise Refused(f"{since} is in the future")
     return Period(since=begins, until=after)
 
 
 def read_moment(text: str, at: datetime) -> datetime:
-    """A time to come: a length from now, or a moment. Raises `Refused` for anything else."""
+    """A time in the future: a length from now, or a moment. Raises `Refused` for anything else."""
     length = _length(text)
-    return at + length if length is not None else _moment(text, SAYS_TO_COME)
+    return at + length if length is not None else _moment(text, FUTURE_FORMS)
 
 
 def read_length(text: str) -> timedelta:
@@ -64,9 +64,9 @@ def _length(text: str) -> timedelta | None:
     return min(length, timedelta(days=3650))
 
 
-def _moment(text: str, says: str) -> datetime:
+def _moment(text: str, forms: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
         return in_utc(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
     except ValueError as error:
-        raise Refused(f"{text} is no time here: {says}") from error
+        raise Refused(f"{text} is not a time: {forms}") from error

@@ -75,7 +75,7 @@ def test_an_unknown_runner_is_refused() -> None:
 
 def test_the_command_prints_no_orders_of_a_terminal() -> None:
     stack = at_work()
-    deployed = replace(stack.deployed, says=says)
+    deployed = replace(stack.deployed, read_console=says)
     result = stack.run_on(deployed, "logs", NAME)
     assert result.exit_code == 0
     assert "\x1b" not in result.stdout
