@@ -57,10 +57,10 @@ def called(program: str = "") -> str:
     `program`: the path of this process, by default its own. The script of a clone says how it was
     called itself, as it runs another program.
     """
-    said = os.environ.get(CALLED_VARIABLE) or program or sys.argv[0]
-    if Path(said).name != PROGRAM or said == which(PROGRAM):
+    invoked_as = os.environ.get(CALLED_VARIABLE) or program or sys.argv[0]
+    if Path(invoked_as).name != PROGRAM or invoked_as == which(PROGRAM):
         return PROGRAM
-    return shlex.quote(said)
+    return shlex.quote(invoked_as)
 
 
 def as_called(text: str) -> str:

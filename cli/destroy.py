@@ -63,20 +63,19 @@ def destroy(  # noqa: PLR0913  # a command's parameters are its options
     use_stack(stack)
     world = ctx.obj if isinstance(ctx.obj, DestroyWorld) else DestroyWorld()
     aws = world.aws(region)
-    whose = caller(aws)
+    identity = caller(aws)
     deployed = _deployed(stack, aws)
     order = Removal(
         aws=aws,
         stack=stack,
-        account=whose.account,
-        region=whose.region,
+        account=identity.account,
+        region=identity.region,
         deployed=deployed,
         gitlab=None if without_gitlab else _gitlab(deployed, token_env),
         every_s=world.every_s,
     )
-    live = (
-        f"{stack} in account {whose.account}, {whose.region}: {jobs_at_work(order)} machines live"
-    )
+    where = f"{stack} in account {identity.account}, {identity.region}"
+    live = f"{where}: {jobs_at_work(order)} machines live"
     say(live, err=as_json)
     _make_sure(world, stack, confirm)
     removed = []

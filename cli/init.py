@@ -150,11 +150,11 @@ def _account(
 ) -> tuple[FirstPools, tuple[str, ...]]:
     """Pools that fit the account, and the options with which its fleet is deployed."""
     aws = world.aws(region)
-    whose, quotas = caller(aws), quotas_of(aws)
-    say(f"AWS account {whose.account} in {whose.region}: {_allowed(quotas)}")
+    identity, quotas = caller(aws), quotas_of(aws)
+    say(f"AWS account {identity.account} in {identity.region}: {_allowed(quotas)}")
     network = find_network(aws, _vpc(world, vpc), subnets)
     pools = first_pools(quotas, INSTANCE_TYPES)
-    options = [f"--region {whose.region}"] if region else []
+    options = [f"--region {identity.region}"] if region else []
     options += [f"--parameter {parameter}" for parameter in network.parameters()]
     options += ["--parameter LargestRunner=2gb"] if pools.size == "2GB" else []
     return pools, tuple(options)

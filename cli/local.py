@@ -25,7 +25,7 @@ from cli.options import AsJson, InJson
 from fleet.errors import Refused
 from local.demo.project import CONFIG
 from local.demo.run import register_webhook
-from local.earlier import make_private, set_aside, take_up
+from local.earlier import make_private, restore_projects, set_aside
 from local.fleet_file import FILE, keep_applied, put_in_force
 from local.gitlab.seed import create_project
 from local.laptop import Laptop, LaptopOptions
@@ -144,7 +144,7 @@ def status(data: Folder = LAPTOP, *, as_json: AsJson = False) -> None:
 def _prepare(laptop: Laptop, data: Path) -> Up:
     """A group with our webhook and a project in it, on the pools of the folder's fleet.toml."""
     url, token = laptop.gitlab_url, laptop.gitlab_token
-    projects = take_up(data, gitlab_url=url, token=token)
+    projects = restore_projects(data, gitlab_url=url, token=token)
     readme = {"README.md": "# Playground\n\nAdd a `.gitlab-ci.yml` and push.\n"}
     project = projects.get(PROJECT) or create_project(url, token, PROJECT, readme)
     default = CONFIG.format(gitlab_url=url)

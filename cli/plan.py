@@ -69,10 +69,10 @@ def plan(
     world = ctx.obj if isinstance(ctx.obj, PlanWorld) else PlanWorld()
     text, config = read_file(path)
     aws = world.aws(region)
-    whose = caller(aws)
-    has_snapshot = starts_from_snapshot(whose.region, parameters_of(aws, stack))
+    identity = caller(aws)
+    has_snapshot = starts_from_snapshot(identity.region, parameters_of(aws, stack))
     planned = WholePlan(
-        account=whose,
+        account=identity,
         stack=plan_stack(aws, stack),
         fleet=plan_config(text, _deployed(world, stack, aws)),
         quotas=shortages(config.pools, quotas_of(aws)),
@@ -87,8 +87,8 @@ def plan(
 
 def lines(stack: str, planned: WholePlan) -> Iterator[str]:
     """What it says to people."""
-    whose = planned.account
-    yield f"stack {stack} in account {whose.account}, {whose.region}: {_stack(planned.stack)}"
+    identity = planned.account
+    yield f"stack {stack} in account {identity.account}, {identity.region}: {_stack(planned.stack)}"
     for sign, names in (
         ("+", planned.stack.added if planned.stack.before is not None else ()),
         ("~", planned.stack.changed),
@@ -106,7 +106,7 @@ def lines(stack: str, planned: WholePlan) -> Iterator[str]:
             f"quota too small: {short.quota} allows {short.allowed} {short.unit}, all pools at"
             f" their ceilings need {short.needed}; ask AWS for more:"
         )
-        yield f"  {short.request(whose.region)}"
+        yield f"  {short.request(identity.region)}"
 
 
 def _usd(usd: float | None) -> str:

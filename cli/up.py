@@ -138,8 +138,8 @@ def _steps(run: _Run, test_project: str | None) -> Iterator[tuple[str, Iterator[
 
 
 def _account(run: _Run) -> Iterator[str]:
-    whose = caller(run.aws)
-    yield f"{whose.account} in {whose.region}"
+    identity = caller(run.aws)
+    yield f"{identity.account} in {identity.region}"
     yield f"GitLab {run.gitlab.version()} at {run.config.gitlab.url}"
 
 

@@ -97,27 +97,27 @@ def apply_config(  # noqa: PLR0913  # one collaborator for each place that it wr
     difference = _difference(stored, text)
     watched = _watch(config, fleet, gitlab, at)
     records = PoolRecords(secrets=secrets, gitlab=gitlab, prefix=pool_secret_prefix)
-    kept = records.keep(config, project_id=watched[0].id if watched else None)
-    for pool, record_id in kept.former.items():
+    records_changed = records.keep(config, project_id=watched[0].id if watched else None)
+    for pool, record_id in records_changed.former.items():
         fleet.note_made(pool, record_id, at)
-    for pool in kept.made:
+    for pool in records_changed.made:
         fleet.note_renewed(pool)
-    gone = _gone(difference, stored, config)
+    leaving_pools = _leaving_pools(difference, stored, config)
     wanted = StoredConfig(
         text=text,
         version=config.version,
         applied_at=at,
-        leaving=gone,
+        leaving=leaving_pools,
         removed=_removed(difference, stored, config, at),
         tls_ca=tls_ca,
     )
     fleet.store_config(wanted)
-    ended = tuple(pool for pool in gone if end_pool(runners, pool, at=at))
+    ended = tuple(pool for pool in leaving_pools if end_pool(runners, pool, at=at))
     deleted = tuple(pool for pool in ended if records.delete(pool))
-    left = replace(wanted, leaving=tuple(pool for pool in gone if pool not in ended))
+    left = replace(wanted, leaving=tuple(pool for pool in leaving_pools if pool not in ended))
     if left != wanted:
         fleet.store_config(left)
-    _forgive(fleet, config)
+    _drop_holds_and_back_offs(fleet, config)
     fleet.forget_token_life()
     for trouble in fleet.troubles():
         fleet.drop_trouble(trouble.kind)  # the fleet tries the new configuration at once
@@ -127,12 +127,12 @@ def apply_config(  # noqa: PLR0913  # one collaborator for each place that it wr
         gitlab_changed=difference.gitlab_changed
         or (stored is not None and stored.tls_ca != tls_ca),
         is_rewritten=stored is not None and stored.version != config.version,
-        records_made=kept.made,
-        records_updated=kept.updated,
+        records_made=records_changed.made,
+        records_updated=records_changed.updated,
         records_deleted=deleted,
         leaving=left.leaving,
         watched=tuple(project.path for project in watched),
-        notes=kept.notes,
+        notes=records_changed.notes,
     )
 
 
@@ -167,7 +167,9 @@ def _watch(
     return projects
 
 
-def _gone(difference: Applied, stored: StoredConfig | None, config: FleetConfig) -> tuple[str, ...]:
+def _leaving_pools(
+    difference: Applied, stored: StoredConfig | None, config: FleetConfig
+) -> tuple[str, ...]:
     """Removed pools, and those that still leave since an earlier `apply`."""
     before = stored.leaving if stored else ()
     leaving = [name for name in before if config.pool(name) is None]
@@ -187,7 +189,7 @@ def _removed(
     return dict.fromkeys(difference.removed, at) | known
 
 
-def _forgive(fleet: FleetRows, config: FleetConfig) -> None:
+def _drop_holds_and_back_offs(fleet: FleetRows, config: FleetConfig) -> None:
     """Drop holds and back-offs: the fleet asks AWS and GitLab again at once."""
     fleet.drop_holds()
     for pool in config.pools:

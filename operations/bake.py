@@ -1,4 +1,4 @@
-"""A machine image with the agent's image and chosen job images in it, made anew each week."""
+"""A machine image with the agent's image and chosen job images in it, rebuilt each week."""
 
 import hashlib
 import time

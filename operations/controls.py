@@ -28,7 +28,7 @@ CEILING_AT_MOST = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ordered:
-    """What an order led to. `is_change` is False where it was in force already."""
+    """The result of an order. `is_change` is False where it was in force already."""
 
     says: str
     is_change: bool = True
@@ -72,19 +72,19 @@ def pause(
 def resume(deployed: Deployed, pool: str | None) -> Ordered:
     """Launch again in a pool that was paused by name; without one take every pause back."""
     pauses = [control for control in _in_force(deployed) if control.kind is ControlKind.PAUSE]
-    ours = [control for control in pauses if pool in (None, control.about)]
-    for control in ours:
+    resumed = [control for control in pauses if pool in (None, control.about)]
+    for control in resumed:
         deployed.fleet.take_back(control, _act(deployed, f"resume {_named(control.about)}"))
-    rest = [control for control in pauses if control not in ours]
+    rest = [control for control in pauses if control not in resumed]
     general = pause_of(rest, pool) if pool is not None else None
     if general is not None:
         raise Refused(f"every pool is paused, {pool} too: `runner-fleet pool resume` resumes all")
-    if not ours:
+    if not resumed:
         if pool is not None:
             _check_pool(deployed.config(), pool)
         what = f"pool {pool} was not" if pool else "no pool was"
         return Ordered(says=f"{what} paused", is_change=False)
-    return Ordered(says=f"{', '.join(_named(our.about) for our in ours)}: resumed")
+    return Ordered(says=f"{', '.join(_named(control.about) for control in resumed)}: resumed")
 
 
 def set_ceiling(
@@ -162,7 +162,7 @@ def shown_controls(controls: Iterable[Control], living: frozenset[str]) -> tuple
         ControlView(
             kind=control.kind.value,
             about=control.about,
-            says=says_of(control),
+            says=sentence_of(control),
             who=control.who,
             since=control.at,
             until=control.until,
@@ -179,7 +179,7 @@ def acts(deployed: Deployed, period: Period) -> ActsView:
     return ActsView(acts=deployed.fleet.acts(period.since, period.until)[::-1])
 
 
-def says_of(control: Control) -> str:
+def sentence_of(control: Control) -> str:
     """An order in words."""
     until = f" until {control.until:%F %R} UTC" if control.until else ""
     match control.kind:
@@ -194,7 +194,7 @@ def says_of(control: Control) -> str:
 
 def _give(deployed: Deployed, control: Control) -> Ordered:
     """Give an order, unless the same is in force."""
-    known = next(
+    in_place = next(
         (
             standing
             for standing in _in_force(deployed)
@@ -202,11 +202,11 @@ def _give(deployed: Deployed, control: Control) -> Ordered:
         ),
         None,
     )
-    if known is not None and control.same_order(known):
-        since = f"by {known.who} since {known.at:%F %R} UTC"
-        return Ordered(says=f"{says_of(known)}, {since} already", is_change=False)
-    deployed.fleet.order(control, _act(deployed, says_of(control), note=control.note))
-    return Ordered(says=f"{says_of(control)}; in force within a minute")
+    if in_place is not None and control.same_order(in_place):
+        since = f"by {in_place.who} since {in_place.at:%F %R} UTC"
+        return Ordered(says=f"{sentence_of(in_place)}, {since} already", is_change=False)
+    deployed.fleet.order(control, _act(deployed, sentence_of(control), note=control.note))
+    return Ordered(says=f"{sentence_of(control)}; in force within a minute")
 
 
 def _new(deployed: Deployed, kind: ControlKind, about: str, **facts: Any) -> Control:

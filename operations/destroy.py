@@ -136,7 +136,7 @@ def _records(deployed: Deployed, gitlab: GitLab, where: RunnersIn, pools: Sequen
 
     def find() -> list[str]:
         machines = gitlab.runners_described("rf-", kind=kind, owner_id=where.id)
-        ours = [
+        record_ids = [
             machine.id
             for machine in machines
             if machine.description.endswith(f" ({deployed.stack})")
@@ -147,8 +147,8 @@ def _records(deployed: Deployed, gitlab: GitLab, where: RunnersIn, pools: Sequen
             token = deployed.secrets.find_pool_token(name)
             record = gitlab.runner(token.runner_id) if token else None
             if record is not None and record.description == record_name(pool):
-                ours.append(record.id)
-        return [str(number) for number in ours]
+                record_ids.append(record.id)
+        return [str(number) for number in record_ids]
 
     def remove(names: Sequence[str]) -> None:
         for name in names:
@@ -161,7 +161,7 @@ def _records(deployed: Deployed, gitlab: GitLab, where: RunnersIn, pools: Sequen
 
 
 def _stop_rules(order: Removal) -> Removed:
-    """Nothing starts any more: no rule fires, and scale, which launches, may not run."""
+    """Stop all launches: no rule fires, and scale may not run."""
     stopped = []
     with suppress(ClientError), aws_call("lambda.PutFunctionConcurrency", passing=GONE):
         order.aws.functions.put_function_concurrency(

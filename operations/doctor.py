@@ -61,9 +61,9 @@ def examine(patient: Patient) -> Iterator[Checked]:
 
     A part that cannot be looked at is a failure of its own, and the next part goes on.
     """
-    whose = list(_guarded("AWS account", lambda: _account(patient)))
-    yield from whose
-    if whose[-1].result == "failure":
+    account_checks = list(_guarded("AWS account", lambda: _account(patient)))
+    yield from account_checks
+    if account_checks[-1].result == "failure":
         return
     stack = _Stack.read(patient)
     yield from _guarded("stack", lambda: _stack(patient, stack))
@@ -157,9 +157,9 @@ class _Stack:
 
 
 def _account(patient: Patient) -> Iterator[Checked]:
-    whose: Caller = caller(patient.aws)
-    yield _ok("AWS account", f"{whose.account}, as {whose.arn or 'its root'}")
-    yield _ok("AWS region", whose.region)
+    identity: Caller = caller(patient.aws)
+    yield _ok("AWS account", f"{identity.account}, as {identity.arn or 'its root'}")
+    yield _ok("AWS region", identity.region)
 
 
 def _stack(patient: Patient, stack: _Stack | None) -> Iterator[Checked]:
@@ -289,12 +289,12 @@ def _file(patient: Patient, applied: FleetConfig) -> Iterator[Checked]:
     if patient.file is None or not patient.file.exists():
         return
     try:
-        here = read_config(patient.file.read_text(), name=patient.file.name)
+        local = read_config(patient.file.read_text(), name=patient.file.name)
     except (ConfigError, ValueError):
         todo = "run `runner-fleet validate`"
         yield _failed("fleet.toml here", f"{patient.file} is not valid", todo)
         return
-    if here.version == applied.version:
+    if local.version == applied.version:
         yield _ok("fleet.toml here", f"{patient.file} is what is in force")
     else:
         todo = "`runner-fleet plan` says what differs, `runner-fleet apply` puts it in force"
@@ -435,7 +435,7 @@ def _webhooks(
 
 
 def _problems(deployed: Deployed) -> Iterator[Checked]:
-    """Those of `status`. What is about single jobs, or over by itself, is no fault of the fleet."""
+    """Those of `status`. Problems of single jobs, or that end by themselves, are warnings only."""
     problems = gather(deployed, jobs=1).problems
     for problem in problems:
         checked = _failed if problem.kind in OF_THE_FLEET else _warned

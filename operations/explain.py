@@ -232,7 +232,7 @@ def _unknown(
     if asked.project is None:
         hint = f"name it as project#{asked.job_id} to have GitLab asked"
         return Unknown(says=says, checks=(hint, *CHECKS))
-    answer, is_lost = _gitlab_says(asked, config, gitlab)
+    answer, is_lost = _ask_gitlab(asked, config, gitlab)
     return Unknown(says=f"{says}; {answer}", checks=CHECKS if is_lost else ())
 
 
@@ -248,7 +248,7 @@ NEVER_PENDING = {
 }
 
 
-def _gitlab_says(asked: JobReference, config: FleetConfig, gitlab: GitLab) -> tuple[str, bool]:
+def _ask_gitlab(asked: JobReference, config: FleetConfig, gitlab: GitLab) -> tuple[str, bool]:
     """GitLab's word about a job that the ledger lacks, and whether its webhook may be lost."""
     assert asked.project is not None
     try:

@@ -139,7 +139,7 @@ class _Git:
     def run(self, *arguments: str) -> None:
         """Run it. Raises `Refused` with git's last line."""
         try:
-            done = subprocess.run(
+            completed = subprocess.run(
                 ["git", *arguments],
                 cwd=self._folder,
                 env=self._environment,
@@ -150,9 +150,9 @@ class _Git:
             )
         except (FileNotFoundError, subprocess.TimeoutExpired) as error:
             raise Refused("git is missing here, or does not end: the test needs it") from error
-        if done.returncode:
-            said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
-            raise Refused(f"git {arguments[0]} failed", said=said)
+        if completed.returncode:
+            last_line = (completed.stderr.strip().splitlines() or ["nothing"])[-1]
+            raise Refused(f"git {arguments[0]} failed", said=last_line)
 
 
 def _way(way: Way, folder: Path) -> Mapping[str, str]:

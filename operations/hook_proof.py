@@ -46,7 +46,7 @@ class TriedHop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tested:
-    """A sample that GitLab sent; `heard_at`: it came all the way, and the ledger has it."""
+    """A sample that GitLab sent; `heard_at`: when the ledger had it."""
 
     hook_id: int
     heard_at: datetime | None
@@ -87,7 +87,7 @@ class _Sample:
     hook_id: int
 
     def follow(self) -> Tested:
-        """Send it, and an earlier delivery where it has no event; then say how far it came."""
+        """Send it, and an earlier delivery where it has no event; then report each hop."""
         scope, gitlab = self.place.target.scope, self.place.gitlab
         known = {receipt.id for receipt in self._receipts()}
         try:

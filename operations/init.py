@@ -154,12 +154,12 @@ def find_network(aws: Clients, vpc: str, subnets: Sequence[str]) -> Network:
     filters = [{"Name": "vpc-id", "Values": [vpc]}]
     with aws_call("ec2.DescribeSubnets"):
         answer = aws.ec2.describe_subnets(Filters=filters)  # type: ignore[arg-type]
-    there = {subnet["SubnetId"]: subnet["AvailabilityZone"] for subnet in answer["Subnets"]}
-    if not there:
+    zones = {subnet["SubnetId"]: subnet["AvailabilityZone"] for subnet in answer["Subnets"]}
+    if not zones:
         raise Refused("this network has no subnets, or is not in this region", vpc=vpc)
-    if missing := [subnet for subnet in subnets if subnet not in there]:
+    if missing := [subnet for subnet in subnets if subnet not in zones]:
         raise Refused("this subnet is not in that network", vpc=vpc, subnet=missing[0])
-    return Network(vpc=vpc, subnets=tuple(subnets) or tuple(sorted(there)))
+    return Network(vpc=vpc, subnets=tuple(subnets) or tuple(sorted(zones)))
 
 
 def first_text(file: FirstFile) -> str:

@@ -68,7 +68,7 @@ class Lane:
 
 
 def phases_of(pool: PoolView) -> Mapping[str, int]:
-    """How many runners of a pool are at what."""
+    """The number of a pool's runners in each phase."""
     counts: Counter[str] = Counter()
     for state, count in pool.states.items():
         counts[PHASE_OF_STATE.get(state, Phase.ENDING)] += count

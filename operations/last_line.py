@@ -21,7 +21,7 @@ _ALLOW_RUNNER = (
     "check in GitLab that the project may use the runner (Settings > CI/CD > Runners)"
     " and has compute minutes left"
 )
-_SAYS = {
+_SENTENCES = {
     Standing.CREATED: "it is not pending yet: GitLab runs other jobs first",
     Standing.GIVEN_UP: SENTENCES[Reason.ATTEMPTS_USED],
     Standing.POOL_GONE: "its pool {pool} is not in fleet.toml any more",
@@ -70,7 +70,7 @@ class LastLine:
 
 def last_line(facts: JobFacts, diagnosis: Diagnosis, *, refused: str | None = None) -> LastLine:
     """The diagnosis in sentences. `refused`: AWS's words about the pool's configuration."""
-    says = _says(facts, diagnosis, refused)
+    says = _sentence(facts, diagnosis, refused)
     if diagnosis.strayed is not None:
         says += f"; {_strayed(diagnosis.strayed)}"
     return LastLine(says=says, do=_do(facts, diagnosis))
@@ -86,12 +86,12 @@ def _do(facts: JobFacts, diagnosis: Diagnosis) -> str:
     return f"{do}, {_RENEWED}" if diagnosis.standing is Standing.GIVEN_UP else do
 
 
-def _says(facts: JobFacts, diagnosis: Diagnosis, refused: str | None) -> str:
+def _sentence(facts: JobFacts, diagnosis: Diagnosis, refused: str | None) -> str:
     job, standing = facts.job, diagnosis.standing
-    if standing in _SAYS:
+    if standing in _SENTENCES:
         configured = facts.pool.ceiling if facts.pool else 0
         ceiling = configured if facts.ceiling is None else facts.ceiling
-        return _SAYS[standing].format(pool=job.pool, runner=job.runner_id, ceiling=ceiling)
+        return _SENTENCES[standing].format(pool=job.pool, runner=job.runner_id, ceiling=ceiling)
     match standing:
         case Standing.GITLAB_UNUSABLE if facts.trouble is not None:
             return facts.trouble.says

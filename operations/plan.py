@@ -94,10 +94,10 @@ def plan_config(text: str, deployed: Deployed | None) -> ConfigPlan:
     config = read_config(text)
     stored = deployed.fleet.config() if deployed is not None else None
     if deployed is None or stored is None:
-        return _against({}, text, config.version, before=None)
+        return _compare({}, text, config.version, before=None)
     instance = instance_of(config.gitlab.url)
     runners = RunnerRows(deployed.table, deployed.mailboxes, instance)
-    return _against(
+    return _compare(
         _tables(stored),
         text,
         config.version,
@@ -108,7 +108,7 @@ def plan_config(text: str, deployed: Deployed | None) -> ConfigPlan:
 
 
 def months(pools: Sequence[PoolConfig], *, has_snapshot: bool) -> tuple[PlannedMonth, ...]:
-    """A month at rest, and of many jobs, in the first pool of each back end.
+    """A month without jobs, and with many, in the first pool of each back end.
 
     `has_snapshot`: the webhook starts from one.
     """
@@ -168,7 +168,7 @@ def _resources(aws: Clients, stack: str) -> Mapping[str, Any]:
     return resources
 
 
-def _against(  # noqa: PLR0913  # what is in force, and what is asked about a pool
+def _compare(  # noqa: PLR0913  # what is in force, and what is asked about a pool
     before_tables: Mapping[str, Any],
     text: str,
     after: str,

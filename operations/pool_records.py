@@ -52,34 +52,34 @@ class PoolRecords:
         former: dict[str, int] = {}
         for pool in config.pools:
             wanted = wanted_record(pool, owner)
-            own, other = self._names(pool)
-            known = self.secrets.find_pool_token(own)
-            record = self.gitlab.runner(known.runner_id) if known else None
-            if record is None or not _is_in_place(record, wanted) or not self._is_valid(known):
-                if self._make(own, pool.name, wanted, record) and record is not None:
+            secret, other_secret = self._names(pool)
+            token = self.secrets.find_pool_token(secret)
+            record = self.gitlab.runner(token.runner_id) if token else None
+            if record is None or not _is_in_place(record, wanted) or not self._is_valid(token):
+                if self._make(secret, pool.name, wanted, record) and record is not None:
                     former[pool.name] = record.id
                 made.append(pool.name)
             elif not _is_as_wanted(record, wanted):
                 self.gitlab.update_runner(record.id, wanted)
                 updated.append(pool.name)
-            stays = self._drop(other, pool.name)  # from before a change of `protected_only`
+            stays = self._drop(other_secret, pool.name)  # from before a change of `protected_only`
             if stays is not None:
                 former[pool.name] = stays
         return RecordChanges(made=tuple(made), former=former, updated=tuple(updated))
 
     def delete(self, pool: str) -> bool:
         """Delete the record and the token of this pool; whether there was a token."""
-        had = False
+        was_stored = False
         for name in pool_secrets(self.prefix, pool):
-            known = self.secrets.find_pool_token(name)
-            if known is None:
+            token = self.secrets.find_pool_token(name)
+            if token is None:
                 continue
-            had = True
-            record = self.gitlab.runner(known.runner_id)
+            was_stored = True
+            record = self.gitlab.runner(token.runner_id)
             if record is not None and record.description == record_name(pool):
                 self.gitlab.delete_runner(record.id)
             self.secrets.delete_pool_token(name)
-        return had
+        return was_stored
 
     def _names(self, pool: PoolConfig) -> tuple[str, str]:
         """The pool's secret, and that of its other trust level."""
@@ -91,23 +91,23 @@ class PoolRecords:
 
     def _drop(self, name: str, pool: str) -> int | None:
         """Delete a secret and its record; the record's number where it stays, as jobs run on it."""
-        known = self.secrets.find_pool_token(name)
-        if known is None:
+        token = self.secrets.find_pool_token(name)
+        if token is None:
             return None
-        stays = self._retire(self.gitlab.runner(known.runner_id), pool)
+        stays = self._retire(self.gitlab.runner(token.runner_id), pool)
         self.secrets.delete_pool_token(name)
-        return known.runner_id if stays else None
+        return token.runner_id if stays else None
 
-    def _is_valid(self, known: PoolToken | None) -> bool:
+    def _is_valid(self, token: PoolToken | None) -> bool:
         """Whether GitLab knows the token; it may be expired or reset while its record is there."""
         try:
-            if known is not None:
-                self.gitlab.verify_runner(known.token)
+            if token is not None:
+                self.gitlab.verify_runner(token.token)
         except Refused as exc:
             if exc.facts.get("status") != FORBIDDEN:
                 raise
             return False
-        return known is not None
+        return token is not None
 
     def _make(self, name: str, pool: str, wanted: NewRunner, before: GitLabRunner | None) -> bool:
         """Make a new record; delete the record before it unless a job runs there.
@@ -121,8 +121,8 @@ class PoolRecords:
 
     def _retire(self, before: GitLabRunner | None, pool: str) -> bool:
         """Delete a record of the pool unless a job runs there; whether it stays."""
-        ours = before is not None and before.description == record_name(pool)
-        if before is None or not ours:
+        is_ours = before is not None and before.description == record_name(pool)
+        if before is None or not is_ours:
             return False
         if self.gitlab.runner_jobs(before.id, status="running"):
             return True

@@ -354,7 +354,7 @@ def _pool_view(pool: _Pool, at: datetime, controls: Iterable[Control]) -> PoolVi
 
 
 def _why(pool: _Pool) -> str:
-    """The reason of its last decision in words; none of one about jobs that wait no more."""
+    """The reason of its last decision in words; none where it is about jobs that no longer wait."""
     reason = pool.row.reason or ""
     if reason in OF_POOLS:
         return OF_POOLS[reason] if pool.backlog else ""

@@ -112,17 +112,17 @@ class Trail:
 def hops_of(
     row: JobRow,
     report: Report | None,
-    took: Mapping[str, int] | None = None,
+    other_jobs: Mapping[str, int] | None = None,
     made_for: Mapping[str, int] | None = None,
 ) -> tuple[Hop, ...]:
     """The job's hops in order: those in its row, and those that only its machine's report has.
 
-    `took`: by runner that was launched for this job, the other job that it took; `made_for`: by
-    runner that took this job, the other job that it was launched for. Hops of more than one runner
-    name their runner, as they happen side by side.
+    `other_jobs`: by runner that was launched for this job, the other job that it took; `made_for`:
+    by runner that took this job, the other job that it was launched for. Hops of more than one
+    runner name their runner, as they happen side by side.
     """
-    took = took or {}
-    steps = [*row.steps, *_reported(report, row.job.job_id), *_elsewhere(row, took)]
+    other_jobs = other_jobs or {}
+    steps = [*row.steps, *_reported(report, row.job.job_id), *_steps_for_others(row, other_jobs)]
     is_shared = len({step.runner for step in steps if step.runner}) > 1
     worded = [(step, _named(step) if is_shared else words_of(step)) for step in steps]
     worded = [(step, _with_origin(step, words, made_for or {})) for step, words in worded]
@@ -208,13 +208,13 @@ def _with_origin(step: Step, words: str, made_for: Mapping[str, int]) -> str:
     return f"{words}, which was launched for job {origin}"
 
 
-def _elsewhere(row: JobRow, took: Mapping[str, int]) -> Iterable[Step]:
+def _steps_for_others(row: JobRow, other_jobs: Mapping[str, int]) -> Iterable[Step]:
     """A step behind each launch whose machine served another job."""
     for step in row.steps:
         runner = step.runner
-        if step.name is StepName.LAUNCHED and runner is not None and runner in took:
+        if step.name is StepName.LAUNCHED and runner is not None and runner in other_jobs:
             name = StepName.SERVED_ANOTHER
-            yield Step(at=step.at, name=name, runner=runner, job_id=took[runner])
+            yield Step(at=step.at, name=name, runner=runner, job_id=other_jobs[runner])
 
 
 def word_of(row: JobRow) -> str:
