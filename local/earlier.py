@@ -1,4 +1,4 @@
-"""The folder of an earlier laptop: its repositories are kept, everything else is made anew."""
+"""The folder of an earlier laptop: its repositories are kept, everything else is created again."""
 
 import shlex
 import shutil
@@ -17,7 +17,7 @@ REMOVED_WITHIN_S = 60.0
 
 
 def make_private(folder: Path) -> None:
-    """Make the folder, or close one that is there: what it holds is of its user alone."""
+    """Make the folder, or restrict an existing one: only its user may read it."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
 
@@ -25,7 +25,7 @@ def make_private(folder: Path) -> None:
 def set_aside(folder: Path) -> None:
     """Empty the folder, except for the repositories that an earlier laptop served.
 
-    May be repeated at any point: until `take_up` ends, the folder set aside has all of them.
+    May be repeated at any point: until `restore_projects` ends, the folder set aside has them all.
     Raises `Refused` where a repository does not say which project it is of.
     """
     served, earlier = folder / "gitlab" / "repositories", folder / EARLIER
@@ -33,7 +33,7 @@ def set_aside(folder: Path) -> None:
     if repositories and not earlier.exists():
         if not all((repository / DESCRIPTION).exists() for repository in repositories):
             raise Refused(
-                "an earlier `local up` left repositories here that this one cannot take up: "
+                "an earlier `local up` left repositories here that this one cannot restore: "
                 f"remove them (rm -r {shlex.quote(str(folder))}), or give another --data",
                 folder=folder,
             )
@@ -43,22 +43,22 @@ def set_aside(folder: Path) -> None:
             remove_tree(folder / name, within_s=REMOVED_WITHIN_S)
 
 
-def take_up(folder: Path, *, gitlab_url: str, token: str) -> dict[str, SeededProject]:
-    """The projects of the repositories set aside, by path, made anew with all branches and tags.
+def restore_projects(folder: Path, *, gitlab_url: str, token: str) -> dict[str, SeededProject]:
+    """Create the projects of the repositories set aside again, with all branches and tags, by path.
 
     No pipeline starts for them.
     """
     earlier = folder / EARLIER
     if not earlier.exists():
         return {}
-    made = dict(_made_again(earlier, gitlab_url, token))
+    made = dict(_recreated(earlier, gitlab_url, token))
     restored = folder / "restored"  # from here on GitLab serves all of them
     earlier.rename(restored)
     shutil.rmtree(restored)
     return made
 
 
-def _made_again(earlier: Path, url: str, token: str) -> Iterator[tuple[str, SeededProject]]:
+def _recreated(earlier: Path, url: str, token: str) -> Iterator[tuple[str, SeededProject]]:
     for repository in sorted(earlier.iterdir(), key=lambda folder: (len(folder.name), folder.name)):
         path = (repository / DESCRIPTION).read_text().strip()
         branch = run_git(repository, "symbolic-ref", "--short", "HEAD").strip()

@@ -90,7 +90,7 @@ class Registry:
         return digest
 
     def forget(self, repository: str, digest: str) -> None:
-        """Have an image no more. Raises `OSError` without the registry."""
+        """Delete an image. Raises `OSError` without the registry."""
         host, _, port = self._pushed_at.partition(":")
         with closing(HTTPConnection(host, int(port), timeout=20)) as connection:
             connection.request("DELETE", f"/v2/{repository}/manifests/{digest}")

@@ -51,7 +51,7 @@ class Counts:
         return {**numbers, PARTITIONS: self.partitions.most()}
 
     def reset(self) -> None:
-        """Start anew."""
+        """Reset all counts."""
         with self._lock:
             self._numbers.clear()
         self.partitions.reset()

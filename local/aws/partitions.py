@@ -64,7 +64,7 @@ class Partitions:
             return {f"{place} {most.key}": most.units for place, most in sorted(self._most.items())}
 
     def reset(self) -> None:
-        """Start anew."""
+        """Reset all counts."""
         with self._lock:
             self._units.clear()
             self._most.clear()

@@ -16,7 +16,7 @@ def counted(engine_url: str) -> dict[str, dict[str, float]]:
 
 
 def clear(engine_url: str) -> None:
-    """Count anew from here on."""
+    """Reset the counts."""
     _ask("DELETE", engine_url)
 
 

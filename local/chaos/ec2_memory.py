@@ -23,7 +23,7 @@ class Ec2Memory:
         self._ended: dict[str, float] = {}
 
     def forgotten(self, machine_ids: Iterable[str]) -> frozenset[str]:
-        """Those of these machines that EC2 knows no more."""
+        """The machines among these that EC2 no longer knows."""
         if self._forgets_after_s is None:
             return frozenset()
         before = self._clock() - self._forgets_after_s

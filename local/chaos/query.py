@@ -1,4 +1,4 @@
-"""EC2's query protocol, as much as the proxy needs: form fields, and requests signed anew."""
+"""EC2's query protocol, as much as the proxy needs: form fields, and requests signed again."""
 
 from urllib.parse import parse_qsl, urlencode
 

@@ -42,7 +42,7 @@ class GuestHost:
         self._guests: dict[str, Guest] = {}
         self._lock = threading.RLock()
         # An engine takes seconds to start a container and to remove one: no look waits for it.
-        self._hands = ThreadPoolExecutor(max_workers=AT_ONCE)
+        self._threads = ThreadPoolExecutor(max_workers=AT_ONCE)
         self._busy: set[str] = set()  # instances that are being booted or ended
         self._watch = Beat(self._look, options.poll_s)
 
@@ -60,7 +60,7 @@ class GuestHost:
     ) -> None:
         """End every guest at once; their instances are left as they are."""
         self._watch.__exit__(kind, error, trace)
-        self._hands.shutdown(cancel_futures=True)
+        self._threads.shutdown(cancel_futures=True)
         with ThreadPoolExecutor(max_workers=AT_ONCE) as ends:
             ends.map(self._end, self.guests)
         self._imds.__exit__(kind, error, trace)
@@ -148,7 +148,7 @@ class GuestHost:
             finally:
                 self._busy.discard(instance_id)
 
-        self._hands.submit(acting)
+        self._threads.submit(acting)
 
     def _boot(self, instance: Mapping[str, Any]) -> None:
         if self._watch.is_closing:

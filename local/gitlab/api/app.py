@@ -63,7 +63,7 @@ class KeepEncodedSlashes:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the call on with its path set anew."""
+        """Pass the call on with a corrected path."""
         if scope["type"] == "http":
             raw: str = scope["raw_path"].decode("ascii")
             if _SLASH.search(raw):

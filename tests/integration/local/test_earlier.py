@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from local.earlier import set_aside, take_up
+from local.earlier import restore_projects, set_aside
 from local.gitlab.repository import read_refs
 from local.gitlab.seed import create_project, push_files
 from local.gitlab.server import SimulatorServer
@@ -13,7 +13,7 @@ CI = "job:\n  script: [make]\n"
 def served(folder: Path) -> dict[str, dict[str, str]]:
     """What a new laptop's GitLab has after it took up the folder: refs by project."""
     with SimulatorServer(folder / "gitlab") as server:
-        take_up(folder, gitlab_url=server.url, token=server.root_token)
+        restore_projects(folder, gitlab_url=server.url, token=server.root_token)
         projects = server.world.accounts.projects.values()
         assert not any(project.by_status for project in projects)
         return {project.full_path: read_refs(project.repository) for project in projects}
