@@ -13,7 +13,7 @@ from cli.options import AsJson, Local, Since, Stack, job_named, period_of, reach
 from fleet.errors import Refused
 from operations import controls
 from operations.controls import Ordered
-from operations.deployed import Deployed
+from operations.fleet_handle import Deployed
 from operations.periods import read_length, read_moment
 
 pool = typer.Typer(help="Pause and resume pools, and give them other ceilings for a time.")

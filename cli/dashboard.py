@@ -16,12 +16,12 @@ from cli.commands import DEFAULT_STACK, as_called
 from cli.lines import say
 from cli.options import InJson, Local, Stack, reach
 from fleet.errors import Refused
-from monitor.apart import Apart
 from monitor.app import Serving, make_app
 from monitor.guard import LOOPBACK_NAMES, is_loopback
 from monitor.questions import Sources
+from monitor.reader_processes import Apart
 from monitor.serving import Server, listen
-from operations.deployed import Deployed, find
+from operations.fleet_handle import Deployed, find
 
 Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0: any free one.")]
 Host = Annotated[

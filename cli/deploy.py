@@ -21,10 +21,10 @@ from cli.validate import read_file
 from fleet.config.reading import ConfigError
 from fleet.errors import Refused
 from infra import package
-from infra.compiling import python_of
+from infra.bytecode import python_of
 from operations import images
 from operations.deploy import Deployment, DeployResult, check, deploy as deploy_stack
-from operations.deployed import way_to
+from operations.fleet_handle import way_to
 from operations.gitlab_reach import NETWORK, look_from_functions
 from operations.stacks import parameters_of
 

@@ -14,8 +14,8 @@ from cli.lines import say, say_json
 from cli.options import AsJson, Local, Region, Stack
 from fleet.errors import FleetError, Refused
 from operations.account import caller
-from operations.deployed import Deployed, find, gitlab_of
 from operations.destroy import Removal, destroy as remove_fleet, jobs_at_work, remains
+from operations.fleet_handle import Deployed, find, gitlab_of
 
 TokenEnv = Annotated[
     str,

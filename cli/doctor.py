@@ -11,8 +11,8 @@ from adapters.aws.clients import Clients, clients
 from cli.commands import DEFAULT_STACK, as_called, use_stack
 from cli.lines import say, say_json
 from cli.options import Local, Region, Stack
-from operations.deployed import Deployed, find
 from operations.doctor import Checked, Patient, examine
+from operations.fleet_handle import Deployed, find
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 File = Annotated[Path, typer.Option("--file", help="The fleet.toml to compare with the fleet's.")]

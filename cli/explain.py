@@ -12,9 +12,9 @@ from cli.consoles import GAP, NARROW, ByWidth, beside, cell, console, joined
 from cli.lines import say, say_json
 from cli.options import Local, Stack, job_named, reach
 from cli.status_render import COLOURS
-from operations.deployed import gitlab_of
 from operations.durations import duration
 from operations.explain import Unknown, explain_job
+from operations.fleet_handle import gitlab_of
 from operations.trail import Trail
 
 Job = Annotated[

@@ -20,7 +20,7 @@ from fleet.config.reading import read_config
 from fleet.errors import Refused
 from fleet.rules.quotas import AccountQuotas, FirstPools, first_pools
 from operations.account import caller, quotas_of
-from operations.deployed import Connect, connect, now, token_in
+from operations.fleet_handle import Connect, connect, now, token_in
 from operations.init import (
     INSTANCE_TYPES,
     Address,

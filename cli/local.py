@@ -25,8 +25,8 @@ from cli.options import AsJson, InJson
 from fleet.errors import Refused
 from local.demo.project import CONFIG
 from local.demo.run import register_webhook
-from local.earlier import make_private, restore_projects, set_aside
 from local.fleet_file import FILE, keep_applied, put_in_force
+from local.former_laptop import make_private, restore_projects, set_aside
 from local.gitlab.seed import create_project
 from local.laptop import Laptop, LaptopOptions
 from operations.executors import EXECUTORS_VARIABLE

@@ -15,8 +15,8 @@ from cli.options import InJson, Local, Stack, job_named, reach
 from fleet.errors import FleetError, Refused, Transient
 from fleet.job_event import instance_of
 from fleet.model import JobKey
-from operations.deployed import Deployed, gitlab_of
 from operations.explain import JobReference, check_host
+from operations.fleet_handle import Deployed, gitlab_of
 from operations.machine_log import console_reader, machine_log
 
 EVERY_S = 3.0

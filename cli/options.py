@@ -14,8 +14,8 @@ from adapters.aws.clients import clients
 from cli.commands import LAPTOP, STACK_VARIABLE, use_laptop, use_stack
 from cli.lines import say_in_json
 from fleet.errors import Refused
-from operations.deployed import Deployed, find
 from operations.explain import JobReference, read_asked
+from operations.fleet_handle import Deployed, find
 from operations.periods import PERIOD_FORMS, Period, read_period
 
 Stack = Annotated[

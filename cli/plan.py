@@ -18,7 +18,7 @@ from fleet.errors import Refused
 from fleet.prices import AS_OF
 from fleet.rules.quotas import Shortage, shortages
 from operations.account import Caller, caller, quotas_of
-from operations.deployed import Deployed, find
+from operations.fleet_handle import Deployed, find
 from operations.lambda_limits import starts_from_snapshot
 from operations.plan import (
     ConfigPlan,

@@ -16,7 +16,7 @@ from cli.lines import say, say_json
 from cli.options import Local, Stack, reach
 from cli.status_render import render
 from fleet.errors import Transient
-from operations.deployed import Deployed
+from operations.fleet_handle import Deployed
 from operations.status import FleetView, gather
 
 EVERY_S = 2.0

@@ -31,9 +31,9 @@ from operations import images
 from operations.account import caller
 from operations.apply import apply_config, check_lambda_pools
 from operations.deploy import Deployment, check, deploy
-from operations.deployed import connect, find, token_in, way_to
 from operations.doctor import Patient, examine
 from operations.first_pipeline import Patience, PipelinePlace, run_pipeline, tested
+from operations.fleet_handle import connect, find, token_in, way_to
 from operations.gitlab_reach import look_from_functions
 from operations.image_ages import kinds_to_build
 from operations.plan import plan_config, plan_stack

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import yaml
 from botocore.exceptions import ClientError
 
-from infra.compiling import Command, compiled
+from infra.bytecode import Command, compiled
 from infra.compose import compose, composed_text
 from infra.image_sources import image_sources
 

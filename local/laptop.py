@@ -25,10 +25,9 @@ from fleet.config.reading import FleetConfig, read_config
 from fleet.job_event import instance_of
 from local.aws.engine import Engine, EngineOptions
 from local.aws.stack import RUNNER_SIZES, Stack, StackOptions, deploy_stack
-from local.earlier import make_private
+from local.former_laptop import make_private
 from local.gitlab.options import Options as GitLabOptions
 from local.gitlab.server import LOOPBACK, SimulatorServer
-from local.left import Left
 from local.machines.binaries import checked_binary
 from local.machines.containers import (
     REGISTRY_NAME,
@@ -42,6 +41,7 @@ from local.machines.guests import GuestHost, GuestOptions
 from local.machines.lambda_containers import LambdaContainers
 from local.machines.lambda_host import LambdaHost, LambdaOptions
 from local.registry import Registry
+from local.remains import Left
 from operations.apply import Applied, apply_config
 from operations.executors import EXECUTORS_VARIABLE, refuse_executors
 

@@ -23,7 +23,7 @@ from monitor.page import Page
 from monitor.questions import Ask, Recent, Sources, here, read_picture, read_recent
 from monitor.readings import Readings
 from monitor.traces import TraceSender
-from operations.deployed import Deployed
+from operations.fleet_handle import Deployed
 
 STATIC = Path(__file__).with_name("static")
 RECENT_KEPT = timedelta(minutes=1)

@@ -22,8 +22,8 @@ from monitor.guard import TOKEN_FIELD, Guard
 from monitor.questions import Ask
 from monitor.readings import Readings
 from operations.controls import Ordered
-from operations.deployed import Deployed
 from operations.durations import duration
+from operations.fleet_handle import Deployed
 from operations.printable import escaped
 
 TEMPLATES = Path(__file__).with_name("templates")

@@ -11,8 +11,8 @@ from fleet.rules.costs import By
 from fleet.rules.waits import WaitLine, wait_lines
 from monitor.board import RECENT_JOBS
 from operations.cost import CostView, cost
-from operations.deployed import Deployed, gitlab_of
 from operations.explain import Unknown, explain_job, read_asked
+from operations.fleet_handle import Deployed, gitlab_of
 from operations.job_use import JobUse, job_use
 from operations.jobs import JobsAsked, JobsView, list_jobs
 from operations.lanes import Lane, LaneReader

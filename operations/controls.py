@@ -19,8 +19,8 @@ from fleet.model import Job, JobKey, JobStatus, Runner
 from fleet.reasons import Reason
 from fleet.rules.controls import ALL, END_KEPT, Control, ControlKind, in_force, pause_of
 from fleet.steps import Step, StepName
-from operations.deployed import Deployed
 from operations.explain import JobReference, check_host
+from operations.fleet_handle import Deployed
 from operations.periods import Period
 
 CEILING_AT_MOST = 10_000

@@ -11,7 +11,7 @@ from unicodedata import normalize
 from fleet.past import NANO
 from fleet.prices import AS_OF
 from fleet.rules.costs import By, CostLine, cost_lines, total_nano
-from operations.deployed import Deployed
+from operations.fleet_handle import Deployed
 from operations.periods import Period
 from operations.printable import escaped
 

@@ -21,7 +21,7 @@ from fleet.errors import Refused, Transient
 from fleet.job_event import instance_of
 from operations.bake import ARCHITECTURES, bake_stack, published
 from operations.deploy import EVERY_S, bucket_name, names_in_template, why_it_failed
-from operations.deployed import Deployed, read_applied
+from operations.fleet_handle import Deployed, read_applied
 from operations.pool_records import pool_secrets
 from operations.stacks import find_stack
 

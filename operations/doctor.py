@@ -23,7 +23,7 @@ from fleet.rules.quotas import AccountQuotas, Shortage, shortages
 from infra.package import sources_version
 from operations.account import Caller, caller, quotas_of
 from operations.deploy import look_for_image
-from operations.deployed import Deployed, find, now, read_applied, way_of
+from operations.fleet_handle import Deployed, find, now, read_applied, way_of
 from operations.gitlab_reach import FUNCTION, ask_functions, what_to_do
 from operations.stacks import find_stack
 from operations.status import gather

@@ -22,7 +22,7 @@ from fleet.rules.route import Pending, decide_route
 from fleet.rules.standing import JobFacts, diagnose, widest
 from fleet.steps import StepName
 from fleet.trouble import Trouble
-from operations.deployed import Deployed
+from operations.fleet_handle import Deployed
 from operations.last_line import last_line
 from operations.trail import Trail, hops_of, launched_for, sentence_of, word_of
 

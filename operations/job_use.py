@@ -20,7 +20,7 @@ from fleet.rules.right_size import (
     size_of_type,
 )
 from fleet.steps import StepName
-from operations.deployed import Deployed
+from operations.fleet_handle import Deployed
 from operations.trail import Trail
 
 # A machine's run is written when the machine has ended, which is after its job.

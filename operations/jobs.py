@@ -11,7 +11,7 @@ from fleet.job_event import instance_of
 from fleet.model import Job, JobStatus
 from fleet.past import PastRun, seconds_between
 from fleet.reasons import SENTENCES
-from operations.deployed import Deployed
+from operations.fleet_handle import Deployed
 from operations.periods import Period
 
 AT_MOST = 100_000  # jobs in one answer

@@ -13,7 +13,7 @@ from fleet.machine.mailbox import MachineState
 from fleet.model import Runner, RunnerState
 from fleet.rules.liveness import by_our_clock, steps_between
 from fleet.steps import Step, StepName
-from operations.deployed import Deployed
+from operations.fleet_handle import Deployed
 from operations.status import FleetView, MachineView, PoolView
 
 

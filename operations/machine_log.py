@@ -10,7 +10,7 @@ from adapters.ledger.runners import RunnerRows
 from fleet.errors import FleetError, Refused
 from fleet.job_event import instance_of
 from fleet.steps import Step
-from operations.deployed import Deployed
+from operations.fleet_handle import Deployed
 from operations.trail import LABELS, words_of
 
 # What a machine's cloud shows of it: by its id and the time in which it lived.

@@ -17,7 +17,7 @@ from fleet.job_event import instance_of
 from fleet.month import MonthUse, month_cost
 from infra.compose import compose
 from infra.package import TEMPLATE, sources_version
-from operations.deployed import Deployed
+from operations.fleet_handle import Deployed
 from operations.stacks import find_stack
 
 JOBS = (0, 1_000, 50_000)  # of a month

@@ -17,7 +17,7 @@ from fleet.errors import FleetError, Refused
 from fleet.job_event import instance_of
 from fleet.rules.buckets import LAUNCHES, TERMINATIONS, TokenBucket, taken
 from operations.account import lambda_quota, quota_of
-from operations.deployed import Deployed
+from operations.fleet_handle import Deployed
 from operations.lanes import Lane
 from operations.status import FleetView
 

@@ -12,7 +12,7 @@ from fleet.model import Runner
 from fleet.past import PastRun, seconds_between
 from fleet.rules.liveness import by_our_clock
 from fleet.rules.problems import state_word
-from operations.deployed import Deployed
+from operations.fleet_handle import Deployed
 from operations.periods import Period
 
 

@@ -38,7 +38,7 @@ from fleet.rules.problems import (
 from fleet.rules.schedule import idle_target
 from fleet.steps import StepName
 from operations.controls import ControlView, shown_controls
-from operations.deployed import Deployed, read_applied
+from operations.fleet_handle import Deployed, read_applied
 from operations.images import kinds_for
 from operations.trail import sentence_of
 

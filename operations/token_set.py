@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from adapters.gitlab.client import GitLab
 from fleet.config.reading import FleetConfig
 from fleet.errors import Refused
-from operations.deployed import Deployed, read_applied, way_of
+from operations.fleet_handle import Deployed, read_applied, way_of
 from operations.token_check import TokenClaim, check_token
 
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from fleet.past import PastRun
 from fleet.rules.waits import WaitLine, wait_lines
-from operations.deployed import Deployed
+from operations.fleet_handle import Deployed
 from operations.periods import Period
 from operations.waits import WaitsView
 

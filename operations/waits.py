@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from fleet.rules.waits import WaitLine, wait_lines
-from operations.deployed import Deployed
+from operations.fleet_handle import Deployed
 from operations.periods import Period
 
 

@@ -20,7 +20,7 @@ from fleet.errors import Refused
 from fleet.hook_scope import HookScope
 from fleet.job_event import instance_of
 from fleet.webhook_secrets import WebhookSecrets
-from operations.deployed import now, read_applied, way_of
+from operations.fleet_handle import now, read_applied, way_of
 from operations.stacks import outputs_of
 
 

@@ -17,7 +17,7 @@ from local.canaries import out_of_hand
 from local.demo.project import CANCELLED, CONFIG, EXPECTED, FILES, NOBODY, PATH, PIPELINE
 from local.gitlab.seed import SeededProject, create_project, push_files
 from local.laptop import Laptop
-from local.left import Left
+from local.remains import Left
 
 LOOK_EVERY_S = 0.25
 JOBS_TIMEOUT_S = 120.0

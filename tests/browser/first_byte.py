@@ -16,8 +16,8 @@ from fleet.machine.mailbox import MachineState
 from fleet.reasons import Reason
 from fleet.steps import Step, StepName
 from local.past_month import month
-from monitor.apart import Apart
 from monitor.questions import Sources
+from monitor.reader_processes import Apart
 from tests.browser.show import FLEET, served
 from tests.unit.cli.fleet_at_work import AT, AtWork, ago
 

@@ -21,7 +21,7 @@ from local.gitlab.server import SimulatorServer
 from operations.apply import apply_config
 from operations.bake import bake_stack, published
 from operations.deploy import Deployment, deploy
-from operations.deployed import connect, find, now
+from operations.fleet_handle import connect, find, now
 from operations.webhooks import Place, register, wiring
 from tests.integration.operations.engine_session import EngineSession
 

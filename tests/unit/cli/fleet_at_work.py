@@ -21,7 +21,7 @@ from fleet.model import Job, JobStatus, Runner, RunnerState
 from fleet.reasons import Reason
 from fleet.rules.problems import ImageFacts
 from fleet.steps import Step, StepName
-from operations.deployed import Deployed
+from operations.fleet_handle import Deployed
 from tests.fakes import AT, Clock, FakeGitLab, FakeQueue, FakeSecrets, FakeTable, runner_rows
 from tests.unit.cli.session import Session
 from tests.unit.fleet.rules.standings import FLEET as PLAIN_FLEET, ago, key

@@ -17,7 +17,7 @@ from cli.main import app
 from fleet.errors import Refused, Transient
 from fleet.hook_scope import HookScope
 from infra.package import sources_version
-from operations.deployed import Deployed
+from operations.fleet_handle import Deployed
 from tests.unit.cli.cloudformation import refusal
 from tests.unit.cli.fleet_at_work import AT, FLEET, INSTANCE, AtWork, key
 from tests.unit.cli.session import Session

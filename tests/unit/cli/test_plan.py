@@ -13,7 +13,7 @@ from cli.plan import PlanWorld
 from fleet.errors import Refused
 from infra.compose import as_yaml, compose
 from infra.package import TEMPLATE, sources_version
-from operations.deployed import Deployed
+from operations.fleet_handle import Deployed
 from tests.unit.cli.fleet_at_work import FLEET, AtWork
 from tests.unit.cli.session import Session
 from tests.unit.cli.test_init import Account

@@ -17,8 +17,8 @@ from fleet.steps import Step, StepName
 from local.demo.run import DemoJob
 from operations.controls import end_runner
 from operations.cost import cost as cost_of
-from operations.deployed import Deployed
 from operations.explain import explain_job, read_asked
+from operations.fleet_handle import Deployed
 from operations.jobs import JobsAsked, list_jobs
 from operations.periods import read_period
 from operations.runners import list_runners

@@ -15,7 +15,7 @@ import yaml
 from botocore.exceptions import ClientError
 
 from infra import package
-from infra.compiling import compiled, python_of
+from infra.bytecode import compiled, python_of
 from infra.compose import compose
 from infra.image_sources import image_sources
 from tests.unit.infra.documents import resources

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from local.earlier import REMAINS, make_private, set_aside
+from local.former_laptop import REMAINS, make_private, set_aside
 
 
 def test_a_new_folder_and_an_open_one_are_closed(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 Command = tuple[str, ...]
-_SCRIPT = Path(__file__).with_name("compile_modules.py")
+_SCRIPT = Path(__file__).with_name("bytecode_script.py")
 _SAYS = "import sys; print('{}.{}'.format(*sys.version_info))"
 _LONGEST_S = 300.0  # uv may have to fetch it
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import Refused, Transient
-from monitor.apart import Apart
 from monitor.questions import Sources, read_job, read_picture
+from monitor.reader_processes import Apart
 from operations.explain import Unknown
 from tests.unit.cli.fleet_at_work import AtWork
 from tests.unit.monitor.browsing import browser_of

@@ -7,7 +7,7 @@ import pytest
 from adapters.aws.clients import Clients
 from fleet.errors import FleetError, Refused, Transient
 from operations.deploy import Deployment, check
-from operations.deployed import connect, find, token_in
+from operations.fleet_handle import connect, find, token_in
 from operations.stacks import find_stack
 from operations.webhooks import wiring
 from tests.fakes import FakeSecrets

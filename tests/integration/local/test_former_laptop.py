@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from local.earlier import restore_projects, set_aside
+from local.former_laptop import restore_projects, set_aside
 from local.gitlab.repository import read_refs
 from local.gitlab.seed import create_project, push_files
 from local.gitlab.server import SimulatorServer
