@@ -49,7 +49,7 @@ def now() -> datetime:
 
 
 def connect(url: str, token: str, way: Way = DIRECT) -> GitLab:
-    """One GitLab, within a budget of its own. Raises `Refused` for a URL that is not valid."""
+    """One GitLab, with a call allowance of its own. `Refused` for a URL that is not valid."""
     try:
         instance_of(url)
     except ValueError as error:

@@ -24,7 +24,7 @@ from orchestrator.world import World
 
 # Of the machine's own engine, mounted into every job container.
 SOCKET = "/var/run/docker.sock:/var/run/docker.sock"
-# Runner records made at once in GitLab; the client's budget paces them over the minute.
+# Runner records made at once in GitLab; the client's call allowance paces them over the minute.
 EQUIP_AT_ONCE = 8
 # When to look again where there is more to do at once.
 SOON_S = 1

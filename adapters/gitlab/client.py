@@ -61,7 +61,7 @@ OneT = TypeVar("OneT", bound=_HasId)
 
 
 class GitLab:
-    """One GitLab, called with one token and within one budget.
+    """One GitLab, called with one token and within one call allowance.
 
     Every method raises `Transient` (rate limit, 5xx, no answer, or an answer of another sender or
     form) or `Refused` (GitLab's own 401, 403, 404) as `GitLabApi` does. A method returns None

@@ -68,7 +68,7 @@ def is_due(last: datetime | None, *, every: timedelta, at: datetime) -> bool:
 
 
 def calls_to_lease(last: int, *, is_used_up: bool, since: timedelta) -> int:
-    """How many calls a process takes from the fleet's budget at once.
+    """How many calls a process takes from the fleet's call allowance at once.
 
     `last`: its last lease, `since` when. A process that used all of it within seconds takes twice
     as many, up to `LEASE_AT_MOST`; any other takes one: what it does not use is lost.

@@ -51,7 +51,7 @@ class BurstResult:
 
     @property
     def ok(self) -> bool:
-        """Every job ran, nothing is left, the budgets were kept."""
+        """Every job ran, nothing is left, no limit was exceeded."""
         return not self.problems
 
     def to_json(self) -> dict[str, Any]:
@@ -76,14 +76,14 @@ class BurstResult:
         }
 
 
-def over_budget(tally: Tally, options: BurstOptions) -> Iterator[str]:
-    """A sentence for each budget that was not kept."""
-    for name, budget in (
+def over_limits(tally: Tally, options: BurstOptions) -> Iterator[str]:
+    """A sentence for each limit that was exceeded."""
+    for name, limit in (
         ("states.transitions", TRANSITIONS_PER_JOB),
         ("gitlab", GITLAB_CALLS_PER_JOB),
     ):
-        if tally.per_job[name] > budget:
-            yield f"{name}: {tally.per_job[name]} per job, at most {budget}"
+        if tally.per_job[name] > limit:
+            yield f"{name}: {tally.per_job[name]} per job, at most {limit}"
     launches = tally.calls.get("ec2.CreateFleet", 0)
     at_once = options.jobs <= min(LAUNCHED_BY_THEM, options.ceiling)
     if at_once and launches > LAUNCHES:

@@ -11,7 +11,7 @@ from local.aws.engine import EngineOptions
 from local.aws.stack import StackOptions
 from local.burst import counters, project
 from local.burst.memory import PeakMemory
-from local.burst.result import BurstOptions, BurstResult, Progress, over_budget
+from local.burst.result import BurstOptions, BurstResult, Progress, over_limits
 from local.burst.tally import Tally, tally
 from local.burst.thread_guests import ThreadGuestOptions, ThreadGuests
 from local.demo.run import register_webhook
@@ -177,7 +177,7 @@ class _Run:
             yield f"{missing} jobs did not run: {view.statuses}"
         elif not closed:
             yield f"{view.records} runner records, {self._machines()} machines are left"
-        yield from over_budget(counts, self._options)
+        yield from over_limits(counts, self._options)
 
 
 def _seen(world: GitLabWorld) -> _Seen:

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from local.burst.result import BurstOptions, over_budget
+from local.burst.result import BurstOptions, over_limits
 from local.burst.tally import Tally
 
 
@@ -46,5 +46,5 @@ def tally(launches: int = 1, writes: float = 0, **per_job: float) -> Tally:
         ),
     ],
 )  # fmt: skip
-def test_budgets(counts: Tally, options: dict[str, int], problems: list[str]) -> None:
-    assert list(over_budget(counts, BurstOptions(**{"jobs": 200, **options}))) == problems  # type: ignore[arg-type]
+def test_limits(counts: Tally, options: dict[str, int], problems: list[str]) -> None:
+    assert list(over_limits(counts, BurstOptions(**{"jobs": 200, **options}))) == problems  # type: ignore[arg-type]
