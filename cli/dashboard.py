@@ -19,7 +19,7 @@ from fleet.errors import Refused
 from monitor.app import Serving, make_app
 from monitor.guard import LOOPBACK_NAMES, is_loopback
 from monitor.questions import Sources
-from monitor.reader_processes import Apart
+from monitor.reader_processes import ReaderProcesses
 from monitor.serving import Server, listen
 from operations.fleet_handle import Deployed, find
 
@@ -82,9 +82,10 @@ def dashboard(  # noqa: PLR0913 - options
         say("Others can reach it: it only shows, and changes nothing.", err=True)
     if browse:
         webbrowser.open(address)
-    apart = None if isinstance(ctx.obj, Deployed) else Apart(partial(_sources, stack, token_env))
-    app = make_app(deployed, serving, ask=apart)
-    server = Server(app, apart.end) if apart else Server(app)
+    sources = partial(_sources, stack, token_env)
+    readers = None if isinstance(ctx.obj, Deployed) else ReaderProcesses(sources)
+    app = make_app(deployed, serving, ask=readers)
+    server = Server(app, readers.end) if readers else Server(app)
     with suppress(KeyboardInterrupt), door:
         server.run(sockets=[door])
 

@@ -1,4 +1,4 @@
-"""The folder of an earlier laptop: its repositories are kept, everything else is created again."""
+"""The folder of a former laptop: its repositories are kept, everything else is created again."""
 
 import shlex
 import shutil
@@ -11,7 +11,7 @@ from local.gitlab.repository import DESCRIPTION, run_git
 from local.gitlab.seed import SeededProject, create_project
 
 # The engine's state, GitLab's jobs and artifacts, the guests' files: nothing reads them again.
-REMAINS = ("engine", "gitlab", "lambda", "guests", "restored")
+RECREATED = ("engine", "gitlab", "lambda", "guests", "restored")
 EARLIER = "earlier"
 REMOVED_WITHIN_S = 60.0
 
@@ -23,7 +23,7 @@ def make_private(folder: Path) -> None:
 
 
 def set_aside(folder: Path) -> None:
-    """Empty the folder, except for the repositories that an earlier laptop served.
+    """Empty the folder, except for the repositories that a former laptop served.
 
     May be repeated at any point: until `restore_projects` ends, the folder set aside has them all.
     Raises `Refused` where a repository does not say which project it is of.
@@ -38,7 +38,7 @@ def set_aside(folder: Path) -> None:
                 folder=folder,
             )
         served.rename(earlier)
-    for name in REMAINS:
+    for name in RECREATED:
         if (folder / name).exists():  # jobs wrote some of it
             remove_tree(folder / name, within_s=REMOVED_WITHIN_S)
 

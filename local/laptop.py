@@ -41,7 +41,7 @@ from local.machines.guests import GuestHost, GuestOptions
 from local.machines.lambda_containers import LambdaContainers
 from local.machines.lambda_host import LambdaHost, LambdaOptions
 from local.registry import Registry
-from local.remains import Left
+from local.remains import Remains
 from operations.apply import Applied, apply_config
 from operations.executors import EXECUTORS_VARIABLE, refuse_executors
 
@@ -299,10 +299,10 @@ class Laptop:
             **({} if self.options.containers else {EXECUTORS_VARIABLE: ",".join(PROCESSES_HAVE)}),
         }
 
-    def left(self) -> Left:
+    def left(self) -> Remains:
         """What lives now besides what always does."""
         queues = self.queues().values()
-        return Left(
+        return Remains(
             instances=self.instances(),
             runners=len(self._fleet_gitlab().runners_described("rf-")),
             messages=sum(queue.depth() + queue.dead() for queue in queues),

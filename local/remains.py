@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Left:
+class Remains:
     """Counts of what is left."""
 
     instances: int

@@ -23,7 +23,7 @@ _open: Open | None = None
 _sources: Sources | None = None  # of this process
 
 
-class Apart:
+class ReaderProcesses:
     """Calls functions of `monitor.questions` in other processes.
 
     `open_sources` opens the fleet there: a function that can be pickled.

@@ -17,7 +17,7 @@ from local.canaries import out_of_hand
 from local.demo.project import CANCELLED, CONFIG, EXPECTED, FILES, NOBODY, PATH, PIPELINE
 from local.gitlab.seed import SeededProject, create_project, push_files
 from local.laptop import Laptop
-from local.remains import Left
+from local.remains import Remains
 
 LOOK_EVERY_S = 0.25
 JOBS_TIMEOUT_S = 120.0
@@ -47,7 +47,7 @@ class DemoResult:
 
     seconds: float
     jobs: tuple[DemoJob, ...]
-    left: Left
+    left: Remains
     problems: tuple[str, ...]
 
     @property

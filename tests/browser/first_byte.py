@@ -17,7 +17,7 @@ from fleet.reasons import Reason
 from fleet.steps import Step, StepName
 from local.past_month import month
 from monitor.questions import Sources
-from monitor.reader_processes import Apart
+from monitor.reader_processes import ReaderProcesses
 from tests.browser.show import FLEET, served
 from tests.unit.cli.fleet_at_work import AT, AtWork, ago
 
@@ -85,15 +85,15 @@ def wait_for(address: str, path: str) -> None:
 def main() -> None:
     """Serve, ask, print."""
     times = int(sys.argv[1]) if len(sys.argv) > 1 else 30
-    apart = Apart(sources)
-    with served(AtWork().configure(CONFIG), ask=apart) as address:
+    readers = ReaderProcesses(sources)
+    with served(AtWork().configure(CONFIG), ask=readers) as address:
         for path in PATHS:
             wait_for(address, path)
         for path in PATHS:
             took = sorted(first_byte_s(address, path) for _ in range(times))
             median, worst = statistics.median(took) * 1000, took[-1] * 1000
             print(f"{path:26} median {median:6.1f} ms   worst {worst:6.1f} ms", flush=True)
-    apart.end()
+    readers.end()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pytest
 
 from fleet.errors import Refused, Transient
 from monitor.questions import Sources, read_job, read_picture
-from monitor.reader_processes import Apart
+from monitor.reader_processes import ReaderProcesses
 from operations.explain import Unknown
 from tests.unit.cli.fleet_at_work import AtWork
 from tests.unit.monitor.browsing import browser_of
@@ -35,29 +35,29 @@ def end_oneself(_sources: Sources) -> None:
 
 
 @pytest.fixture(scope="module")
-def apart() -> Iterator[Apart]:
-    apart = Apart(sources)
+def readers() -> Iterator[ReaderProcesses]:
+    readers = ReaderProcesses(sources)
     with pytest.MonkeyPatch.context() as paths:
         paths.syspath_prepend(ROOT)  # the processes have this one's path, and need this module
-        yield apart
-    apart.end()
+        yield readers
+    readers.end()
 
 
-def test_another_process_reads_what_the_page_shows(apart: Apart) -> None:
-    view, lanes = apart(read_picture, ())
-    assert apart(process_of) != os.getpid()
+def test_another_process_reads_what_the_page_shows(readers: ReaderProcesses) -> None:
+    view, lanes = readers(read_picture, ())
+    assert readers(process_of) != os.getpid()
     assert [lane.machine.runner_id for lane in lanes] == [view.machines[0].runner_id]
-    text = browser_of(AtWork().configure(), ask=apart).get("/job?of=8").text
+    text = browser_of(AtWork().configure(), ask=readers).get("/job?of=8").text
     assert "job-8" in text
 
 
-def test_what_a_reading_raises_arrives(apart: Apart) -> None:
-    assert isinstance(apart(read_job, "9"), Unknown)
+def test_what_a_reading_raises_arrives(readers: ReaderProcesses) -> None:
+    assert isinstance(readers(read_job, "9"), Unknown)
     with pytest.raises(Refused, match="this fleet serves"):
-        apart(read_job, "https://gitlab.elsewhere.com/acme/demo/-/jobs/8")
+        readers(read_job, "https://gitlab.elsewhere.com/acme/demo/-/jobs/8")
 
 
-def test_after_a_process_that_ended_the_next_reading_has_another(apart: Apart) -> None:
+def test_after_a_process_that_ended_the_next_reading_has_another(readers: ReaderProcesses) -> None:
     with pytest.raises(Transient, match="next try"):
-        apart(end_oneself)
-    assert apart(process_of) != os.getpid()
+        readers(end_oneself)
+    assert readers(process_of) != os.getpid()

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from local.former_laptop import REMAINS, make_private, set_aside
+from local.former_laptop import RECREATED, make_private, set_aside
 
 
 def test_a_new_folder_and_an_open_one_are_closed(tmp_path: Path) -> None:
@@ -14,7 +14,7 @@ def test_a_new_folder_and_an_open_one_are_closed(tmp_path: Path) -> None:
 
 def test_deep_remains_of_a_job_do_not_keep_a_laptop_from_its_start(tmp_path: Path) -> None:
     deep = tmp_path / "guests"
-    for name in REMAINS:
+    for name in RECREATED:
         (tmp_path / name).mkdir()
     for _ in range(5):
         deep /= "d" * 200
