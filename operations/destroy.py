@@ -15,10 +15,10 @@ from botocore.exceptions import ClientError, WaiterError
 from adapters.aws.clients import Clients, aws_call
 from adapters.gitlab.client import GitLab
 from adapters.gitlab.hooks import delete_hook, hook_health
-from adapters.gitlab.pool_records import record_name
 from fleet.config.reading import RunnersIn
 from fleet.errors import Refused, Transient
 from fleet.job_event import instance_of
+from fleet.rules.runner_record import PREFIX, RecordName, read_record_name
 from operations.bake import ARCHITECTURES, bake_stack, published
 from operations.deploy import EVERY_S, bucket_name, names_in_template, why_it_failed
 from operations.fleet_handle import Deployed, read_applied
@@ -135,18 +135,15 @@ def _records(deployed: Deployed, gitlab: GitLab, where: RunnersIn, pools: Sequen
     kind = None if where.kind == "project" else f"{where.kind}_type"
 
     def find() -> list[str]:
-        machines = gitlab.runners_described("rf-", kind=kind, owner_id=where.id)
-        record_ids = [
-            machine.id
-            for machine in machines
-            if machine.description.endswith(f" ({deployed.stack})")
-        ]
+        machines = gitlab.runners_described(PREFIX, kind=kind, owner_id=where.id)
+        names = ((machine.id, read_record_name(machine.description)) for machine in machines)
+        record_ids = [number for number, name in names if name and name.stack == deployed.stack]
         prefix = deployed.pool_secret_prefix
         named = [(pool, name) for pool in pools for name in pool_secrets(prefix, pool)]
         for pool, name in named:
             token = deployed.secrets.find_pool_token(name)
             record = gitlab.runner(token.runner_id) if token else None
-            if record is not None and record.description == record_name(pool):
+            if record and read_record_name(record.description) == RecordName(pool=pool):
                 record_ids.append(record.id)
         return [str(number) for number in record_ids]
 

@@ -6,12 +6,13 @@ from datetime import datetime
 
 from adapters.aws.secrets import PoolToken, SecretStore, pool_secret
 from adapters.gitlab.client import GitLab, GitLabRunner, NewRunner
-from adapters.gitlab.pool_records import record_name, wanted_record
+from adapters.gitlab.pool_records import wanted_record
 from adapters.ledger.runners import RunnerRows
 from fleet.config.reading import FleetConfig, PoolConfig, RunnersIn
 from fleet.errors import Refused
 from fleet.model import RunnerState
 from fleet.reasons import Reason
+from fleet.rules.runner_record import RecordName, read_record_name
 
 FORBIDDEN = 403  # GitLab's word for a runner token that is not valid
 NO_PROJECT = (
@@ -76,7 +77,7 @@ class PoolRecords:
                 continue
             was_stored = True
             record = self.gitlab.runner(token.runner_id)
-            if record is not None and record.description == record_name(pool):
+            if record is not None and _is_of_pool(record, pool):
                 self.gitlab.delete_runner(record.id)
             self.secrets.delete_pool_token(name)
         return was_stored
@@ -121,8 +122,7 @@ class PoolRecords:
 
     def _retire(self, before: GitLabRunner | None, pool: str) -> bool:
         """Delete a record of the pool unless a job runs there; whether it stays."""
-        is_ours = before is not None and before.description == record_name(pool)
-        if before is None or not is_ours:
+        if before is None or not _is_of_pool(before, pool):
             return False
         if self.gitlab.runner_jobs(before.id, status="running"):
             return True
@@ -145,6 +145,10 @@ def end_pool(runners: RunnerRows, pool: str, *, at: datetime) -> bool:
         if runner.state is not RunnerState.DRAINING:
             runners.drain(runner, Reason.SURPLUS, at=at)
     return not living
+
+
+def _is_of_pool(record: GitLabRunner, pool: str) -> bool:
+    return read_record_name(record.description) == RecordName(pool=pool)
 
 
 def _is_in_place(record: GitLabRunner, wanted: NewRunner) -> bool:

@@ -9,13 +9,14 @@ from datetime import timedelta
 
 from adapters.aws.secrets import PoolToken
 from adapters.gitlab.client import CreatedRunner, NewRunner
-from adapters.gitlab.pool_records import record_name, wanted_record
+from adapters.gitlab.pool_records import wanted_record
 from adapters.ledger.pools import PoolRow
 from fleet.config.reading import PoolConfig, RunnersIn
 from fleet.errors import FleetError, Refused, Transient
 from fleet.events import ERROR, WorkPutOff, emit
 from fleet.rules.pool_token import is_dead, is_presence_due
 from fleet.rules.renewal import is_renewal_due, outlived
+from fleet.rules.runner_record import RecordName, read_record_name
 from orchestrator.world import World
 
 # After a timeout of AWS: by then it shows whether the token is in force. Each try makes a record.
@@ -108,10 +109,11 @@ def _drop_former(world: World, pool: PoolConfig, row: PoolRow, current: int) -> 
     """Delete the pool's former records that no machine uses."""
     if not row.former:
         return
+    name = RecordName(pool=pool.name)
     used = [runner.pool_record_id for runner in world.runners.live(pool.name)]
     for record_id in outlived(row.former, current=current, used=used, at=world.clock()):
         record = world.gitlab.runner(record_id)
-        if record is not None and record.description == record_name(pool.name):
+        if record is not None and read_record_name(record.description) == name:
             if world.gitlab.runner_jobs(record_id, status="running"):
                 continue
             world.gitlab.delete_runner(record_id)

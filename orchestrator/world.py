@@ -1,6 +1,5 @@
 """What every handler works with: the ledger, GitLab, queues and back ends of one fleet."""
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,11 +19,10 @@ from fleet.machine.mailbox import CacheBucket
 from fleet.model import Runner
 from fleet.rules.capacity import CapacityPool
 from fleet.rules.limits import shares_record
+from fleet.rules.runner_record import PREFIX, read_record_name, runner_record_name
 from fleet.webhook_secrets import WebhookSecrets
 
-PREFIX = "rf-"  # of every runner's id
-# How GitLab shows a runner of any stack; see `World.description`.
-_DESCRIBED = re.compile(r"rf-[a-z0-9-]+-[0-9a-f]{12} \(([A-Za-z][A-Za-z0-9-]*)\)")
+__all__ = ["PREFIX", "World"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,18 +62,17 @@ class World:
 
     def description(self, runner_id: str) -> str:
         """What GitLab shows for a runner record: whose it is, and of which fleet."""
-        return f"{runner_id} ({self.stack})"
+        return runner_record_name(runner_id, self.stack)
 
     def runner_described(self, description: str) -> str | None:
         """The id of the runner of this fleet whose record is described so; None when not ours."""
-        runner_id = description.removesuffix(f" ({self.stack})")
-        is_ours = runner_id.startswith(PREFIX) and description == self.description(runner_id)
-        return runner_id if is_ours else None
+        named = read_record_name(description)
+        return named.runner_id if named and named.stack == self.stack else None
 
     def neighbour(self, description: str) -> str | None:
         """The other stack whose runner record is described so; None for any other record."""
-        named = _DESCRIBED.fullmatch(description)
-        return named[1] if named and named[1] != self.stack else None
+        named = read_record_name(description)
+        return named.stack if named and named.stack != self.stack else None
 
     def shares_record(self, pool: str | None) -> bool:
         """Whether the machines of a pool share one runner record, and its token."""

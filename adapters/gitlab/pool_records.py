@@ -2,11 +2,7 @@
 
 from adapters.gitlab.client import NewRunner
 from fleet.config.reading import PoolConfig, RunnersIn
-
-
-def record_name(pool: str) -> str:
-    """The description of a pool's record."""
-    return f"fleet pool {pool}"
+from fleet.rules.runner_record import pool_record_name
 
 
 def wanted_record(pool: PoolConfig, owner: RunnersIn) -> NewRunner:
@@ -14,7 +10,7 @@ def wanted_record(pool: PoolConfig, owner: RunnersIn) -> NewRunner:
     return NewRunner(
         kind=f"{owner.kind}_type",
         owner_id=owner.id,
-        description=record_name(pool.name),
+        description=pool_record_name(pool.name),
         tags=pool.tags,
         run_untagged=pool.run_untagged,
         maximum_timeout_s=int(pool.max_job_time.total_seconds()),

@@ -349,7 +349,11 @@ def test_a_retry_of_a_job_that_gitlab_has_no_more_is_forgotten() -> None:
 
 @pytest.mark.parametrize(
     ("runner", "is_ours"),
-    [("rf-docker-0123456789ab (demo)", True), ("rf-docker-0123456789ab (other)", False)],
+    [
+        ("rf-docker-0123456789ab (demo)", True),
+        ("rf-docker-0123456789ab (other)", False),
+        ("rf-lab box (demo)", False),
+    ],
 )
 def test_what_others_machines_fail_is_theirs_to_retry(runner: str, is_ours: bool) -> None:
     """They have the same tags: no webhook told who took it, and GitLab shows who failed it."""
