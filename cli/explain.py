@@ -115,8 +115,8 @@ def _lines(trail: Trail, width: int) -> RenderableType:
 
 def _table(trail: Trail) -> Table:
     table = Table.grid(padding=(0, 2))
-    for place, justify in enumerate(JUSTIFY):
-        table.add_column(justify=justify, overflow="fold", no_wrap=place < 3)
+    for index, justify in enumerate(JUSTIFY):
+        table.add_column(justify=justify, overflow="fold", no_wrap=index < 3)
     for hop in trail.hops:
         after = "" if hop.after_s is None else f"+{duration(hop.after_s)}"
         table.add_row(

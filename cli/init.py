@@ -25,9 +25,9 @@ from operations.init import (
     INSTANCE_TYPES,
     Address,
     FirstFile,
-    GitLabPlace,
+    GitLabOwner,
     find_network,
-    find_place,
+    find_owner,
     first_text,
     read_pasted,
     token_page,
@@ -117,13 +117,13 @@ def init(  # noqa: PLR0913  # a command's parameters are its options
     token, is_new = _token(world, address, token_env)
     way = Way(tls_ca=read_tls_ca(tls_ca_file, at=now()) if tls_ca_file else "")
     gitlab = world.connect(address.url, token, way)
-    place = find_place(gitlab, address.path)
-    say(f"GitLab {gitlab.version()}: {place.kind} {place.path}, number {place.id}")
-    kind, has_socket = _runners_in(world, runners_in, place), _socket(world, socket, executor)
+    owner = find_owner(gitlab, address.path)
+    say(f"GitLab {gitlab.version()}: {owner.kind} {owner.path}, number {owner.id}")
+    kind, has_socket = _runners_in(world, runners_in, owner), _socket(world, socket, executor)
     pools, options = _account(world, region, vpc, tuple(subnet or ()))
     file = FirstFile(
         gitlab_url=address.url,
-        place=place,
+        owner=owner,
         runners_in=kind,
         socket=has_socket,
         pools=pools,
@@ -133,15 +133,15 @@ def init(  # noqa: PLR0913  # a command's parameters are its options
     )
     text = first_text(file)
     config = read_config(text, name=path.name)
-    claims = (*check_token(config, gitlab, now()), *_access(gitlab, place))
+    claims = (*check_token(config, gitlab, now()), *_access(gitlab, owner))
     path.write_text(text)
     say(f"wrote {path}: {_described(pools)}")
     _show_claims(claims, address)
     say("next:")
     if is_new:
         say(f"  export {token_env}=...   # the token, for the commands of this shell")
-    if place.kind == "project":
-        options = (*options, f"--test-project {place.path}")
+    if owner.kind == "project":
+        options = (*options, f"--test-project {owner.path}")
     say(f"  {' '.join(['runner-fleet up', *options])}")
 
 
@@ -197,12 +197,12 @@ def _token(world: InitWorld, address: Address, token_env: str) -> tuple[str, boo
 
 
 def _runners_in(
-    world: InitWorld, given: Literal["project", "group"] | None, place: GitLabPlace
+    world: InitWorld, given: Literal["project", "group"] | None, owner: GitLabOwner
 ) -> Literal["project", "group"]:
-    if place.kind == "project":
+    if owner.kind == "project":
         if given == "group":
             raise Refused(
-                "--runners-in group needs a group: --in names a project", project=place.path
+                "--runners-in group needs a group: --in names a project", project=owner.path
             )
         return "project"
     if given is not None:
@@ -232,13 +232,13 @@ def _vpc(world: InitWorld, given: str | None) -> str:
     return str(typer.prompt(question, default="", show_default=False)).strip()
 
 
-def _access(gitlab: GitLab, place: GitLabPlace) -> Iterator[TokenClaim]:
+def _access(gitlab: GitLab, owner: GitLabOwner) -> Iterator[TokenClaim]:
     """Whether the token's user may register webhooks and make runners there."""
-    if place.kind == "group":
-        claim, holds = "owner", gitlab.has_group(place.id, role=OWNER)
+    if owner.kind == "group":
+        claim, holds = "owner", gitlab.has_group(owner.id, role=OWNER)
     else:
-        claim, holds = "maintainer", gitlab.role_in_project(place.id) >= MAINTAINER
-    claim = f"its user is {claim} of {place.kind} {place.path}, or an administrator"
+        claim, holds = "maintainer", gitlab.role_in_project(owner.id) >= MAINTAINER
+    claim = f"its user is {claim} of {owner.kind} {owner.path}, or an administrator"
     yield TokenClaim(claim=claim, holds=holds or _is_administrator(gitlab))
 
 

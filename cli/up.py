@@ -32,13 +32,13 @@ from operations.account import caller
 from operations.apply import apply_config, check_lambda_pools
 from operations.deploy import Deployment, check, deploy
 from operations.doctor import Patient, examine
-from operations.first_pipeline import Patience, PipelinePlace, run_pipeline, tested
+from operations.first_pipeline import Patience, PipelineProject, run_pipeline, tested
 from operations.fleet_handle import connect, find, token_in, way_to
 from operations.gitlab_reach import look_from_functions
 from operations.image_ages import kinds_to_build
 from operations.plan import plan_config, plan_stack
 from operations.stacks import parameters_of
-from operations.webhooks import Place, register_once, wiring
+from operations.webhooks import HookAddress, register_once, wiring
 
 TokenEnv = Annotated[
     str, typer.Option("--token-env", help="Environment variable that holds the GitLab token.")
@@ -235,12 +235,12 @@ def _groups(run: _Run, gitlab: GitLab) -> list[int]:
 
 def _register(run: _Run, gitlab: GitLab, scope: HookScope) -> str:
     world = wiring(run.aws, run.stack)
-    place = Place(
+    address = HookAddress(
         gitlab=gitlab,
         instance=instance_of(run.config.gitlab.url),
         target=HookTarget(scope=scope, url=world.url),
     )
-    done = register_once(world, place)
+    done = register_once(world, address)
     if done.own is None:
         above = done.above
         return f"{scope} has its jobs by hook {above.hook_id} on {above.scope}" if above else ""
@@ -270,7 +270,7 @@ def _test(run: _Run, project: str | None) -> Iterator[str]:
         yield "left out: give --test-project acme/demo for a job in each pool, on a branch"
         return
     gitlab = run.gitlab
-    where = PipelinePlace(
+    where = PipelineProject(
         gitlab=gitlab,
         project=gitlab.project(project),
         url=run.config.gitlab.url,

@@ -21,7 +21,7 @@ from fleet.hook_scope import HookScope
 from fleet.job_event import instance_of
 from operations import hook_proof, webhooks
 from operations.fleet_handle import connect, has_token, now, token_in
-from operations.webhooks import HookWorld, ListedHook, Place, wiring
+from operations.webhooks import HookAddress, HookWorld, ListedHook, wiring
 
 app = typer.Typer(help="The webhook through which the fleet hears of jobs.", no_args_is_help=True)
 
@@ -79,9 +79,9 @@ def register(  # noqa: PLR0913  # a command's parameters are its options
     """
     call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
     world = call.world(ctx, stack)
-    place = call.place(world, url)
-    done = webhooks.register_once(world, place)
-    above, scope = done.above, place.target.scope
+    address = call.address(world, url)
+    done = webhooks.register_once(world, address)
+    above, scope = done.above, address.target.scope
     if done.own is not None:
         state = "registered" if done.own.changed else "already registered, nothing changed"
         _say_registered(state, done.own, above=above, as_json=as_json)
@@ -144,14 +144,14 @@ def send_sample(  # noqa: PLR0913
     """
     call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
     world = call.world(ctx, stack)
-    place = call.place(world, url)
-    tested = hook_proof.test(world, place)
-    where = f"hook {tested.hook_id} on {place.target.scope}"
+    address = call.address(world, url)
+    tested = hook_proof.test(world, address)
+    where = f"hook {tested.hook_id} on {address.target.scope}"
     if as_json:
         say_json(
             {
                 "hook_id": tested.hook_id,
-                "scope": str(place.target.scope),
+                "scope": str(address.target.scope),
                 "heard_at": _iso(tested.heard_at),
                 "hops": [asdict(hop) for hop in tested.hops],
             }
@@ -186,7 +186,7 @@ def rotate(  # noqa: PLR0913
     """
     call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
     world = call.world(ctx, stack)
-    rotated = webhooks.rotate(world, call.place(world, url))
+    rotated = webhooks.rotate(world, call.address(world, url))
     _say_registered("rotated", rotated, as_json=as_json)
 
 
@@ -210,9 +210,9 @@ def remove(  # noqa: PLR0913
     """
     call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
     world = call.world(ctx, stack)
-    place = call.place(world, url)
-    removed = webhooks.remove(world, place)
-    scope = place.target.scope
+    address = call.address(world, url)
+    removed = webhooks.remove(world, address)
+    scope = address.target.scope
     if as_json:
         facts = {"scope": str(scope), "hook_ids": removed.hook_ids}
         say_json(facts | {"is_change": removed.is_change})
@@ -266,11 +266,11 @@ class WebhookOptions:
             way = replace(way, tls_ca=read_tls_ca(self.tls_ca_file, at=now()))
         return connect(address, token, way)
 
-    def place(self, world: HookWorld, url: str | None) -> Place:
+    def address(self, world: HookWorld, url: str | None) -> HookAddress:
         """The project or group in GitLab, and the address there."""
         gitlab = self.gitlab(world)
         target = hooks.HookTarget(scope=self.scope(gitlab), url=url or world.url)
-        return Place(gitlab=gitlab, instance=instance_of(gitlab.api.url), target=target)
+        return HookAddress(gitlab=gitlab, instance=instance_of(gitlab.api.url), target=target)
 
     def scope(self, gitlab: GitLab) -> HookScope:
         """The project or group in GitLab."""

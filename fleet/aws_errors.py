@@ -1,6 +1,6 @@
 """The kind of each AWS error code, and advice to a person; botocore's own errors, too.
 
-The one table: what a call raises (`adapters.aws.clients`), how long a place is left alone
+The one table: what a call raises (`adapters.aws.clients`), how long a capacity pool is left alone
 (`fleet.rules.capacity`) and what the operator reads are looked up here. Sources: the error shapes
 of Lambda's Invoke in botocore's service model; the list "Error codes for the Amazon EC2 API"; the
 codes in CreateFleet's own `Errors`. A code that is not in the table belongs to a family by its

@@ -59,7 +59,7 @@ class Hold(HasUtcTimes):
         return _REASONS[self.kind]
 
     def concerns(self, pool: str, project_id: int | None) -> bool:
-        """Whether it is about records of a pool in a project (None: in the place for all)."""
+        """Whether it is about records of a pool in a project (None: of the owner for all)."""
         return self.pool in {None, pool} and self.project_id in {None, project_id}
 
     def is_remembered(self, at: datetime) -> bool:

@@ -28,7 +28,7 @@ _AUTHOR = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PipelinePlace:
+class PipelineProject:
     """Where the pipeline runs. `url` and `token` are GitLab's, `way` leads there."""
 
     gitlab: GitLab
@@ -66,7 +66,7 @@ def pipeline_text(pools: Sequence[PoolConfig]) -> str:
 
 
 def run_pipeline(
-    where: PipelinePlace, pools: Sequence[PoolConfig], patience: Patience
+    where: PipelineProject, pools: Sequence[PoolConfig], patience: Patience
 ) -> Iterator[tuple[GitLabJob, ...]]:
     """Push the pipeline and yield its jobs again and again, until each is over.
 
@@ -93,13 +93,13 @@ def run_pipeline(
         )
 
 
-def _pipelines(where: PipelinePlace) -> list[Mapping[str, int]]:
+def _pipelines(where: PipelineProject) -> list[Mapping[str, int]]:
     path = f"/projects/{where.project.id}/pipelines"
     return list(where.gitlab.api.pages(path, ref=BRANCH))
 
 
 @contextmanager
-def _pushed(where: PipelinePlace, text: str) -> Iterator[None]:
+def _pushed(where: PipelineProject, text: str) -> Iterator[None]:
     """A branch with this file alone, for as long as the caller works."""
     with tempfile.TemporaryDirectory(prefix="runner-fleet-") as name:
         folder = Path(name)
@@ -118,7 +118,7 @@ def _pushed(where: PipelinePlace, text: str) -> Iterator[None]:
 class _Git:
     """git in one folder; the token reaches it by a program that prints a variable."""
 
-    def __init__(self, where: PipelinePlace, folder: Path) -> None:
+    def __init__(self, where: PipelineProject, folder: Path) -> None:
         scheme, _, rest = where.url.partition("://")
         self.address = f"{scheme}://oauth2@{rest}/{where.project.path}.git"
         self._folder = folder

@@ -9,7 +9,7 @@ from adapters.gitlab import hooks
 from adapters.gitlab.hooks import SampleReceipt
 from adapters.ledger.hooks import HEARD_EVERY
 from fleet.errors import Refused
-from operations.webhooks import HookWorld, Place, in_gitlab
+from operations.webhooks import HookAddress, HookWorld, in_gitlab
 
 # From GitLab's sample to the ledger: the bus, a state machine, and a function's cold start.
 HEARD_WITHIN_S = 30.0
@@ -62,33 +62,33 @@ class Tested:
         return None
 
 
-def test(world: HookWorld, place: Place) -> Tested:
+def test(world: HookWorld, address: HookAddress) -> Tested:
     """Have GitLab send a sample job event, and follow it until the ledger has it.
 
     Where GitLab's newest job has no event for the bus, an earlier delivery is sent again. That also
     has GitLab call a disabled webhook again. Raises `Refused` where GitLab has no such webhook or
     the fleet did not register it, no job to sample, or our webhook refuses the sample.
     """
-    hook_id = in_gitlab(world, place)[0].hook_id
-    row = world.rows.hook(place.instance, place.target.scope)
-    if row is None or row.name != place.target.name:
+    hook_id = in_gitlab(world, address)[0].hook_id
+    row = world.rows.hook(address.instance, address.target.scope)
+    if row is None or row.name != address.target.name:
         raise Refused(
             "the fleet did not register this webhook: run `runner-fleet webhook register`",
-            scope=place.target.scope,
-            url=place.target.url,
+            scope=address.target.scope,
+            url=address.target.url,
         )
-    return _Sample(world=world, place=place, hook_id=hook_id).follow()
+    return _Sample(world=world, address=address, hook_id=hook_id).follow()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sample:
     world: HookWorld
-    place: Place
+    address: HookAddress
     hook_id: int
 
     def follow(self) -> Tested:
         """Send it, and an earlier delivery where it has no event; then report each hop."""
-        scope, gitlab = self.place.target.scope, self.place.gitlab
+        scope, gitlab = self.address.target.scope, self.address.gitlab
         known = {receipt.id for receipt in self._receipts()}
         try:
             sent, heard_at = self._send(lambda: hooks.test_hook(gitlab, scope, self.hook_id), known)
@@ -168,12 +168,12 @@ class _Sample:
         yield TriedHop(hop=ledger, result=result, says=_BEFORE if faults else says)
 
     def _receipts(self) -> tuple[SampleReceipt, ...]:
-        return hooks.receipts(self.place.gitlab, self.place.target.scope, self.hook_id)
+        return hooks.receipts(self.address.gitlab, self.address.target.scope, self.hook_id)
 
     def _heard_at(self) -> datetime | None:
         """When the fleet heard of this webhook last, as exactly as functions write that down."""
-        row = self.world.rows.hook(self.place.instance, self.place.target.scope)
-        return row.heard_at if row is not None and row.name == self.place.target.name else None
+        row = self.world.rows.hook(self.address.instance, self.address.target.scope)
+        return row.heard_at if row is not None and row.name == self.address.target.name else None
 
 
 def _untried(starts: str) -> Iterator[TriedHop]:

@@ -56,7 +56,7 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GitLabPlace:
+class GitLabOwner:
     """The group or project whose jobs the fleet runs."""
 
     kind: Literal["group", "project"]
@@ -83,7 +83,7 @@ class FirstFile:
     """What a first fleet.toml is made of."""
 
     gitlab_url: str
-    place: GitLabPlace
+    owner: GitLabOwner
     runners_in: Literal["project", "group"]
     socket: bool
     pools: FirstPools
@@ -120,18 +120,18 @@ def token_page(url: str) -> str:
     return f"{url}/-/user_settings/personal_access_tokens?{query}"
 
 
-def find_place(gitlab: GitLab, path: str) -> GitLabPlace:
+def find_owner(gitlab: GitLab, path: str) -> GitLabOwner:
     """The project or the group of this path or number. `Refused` where the token sees neither."""
     if not path:
         raise Refused("name the group or project whose jobs the fleet runs: paste its address")
     try:
         project = gitlab.project(path)
-        return GitLabPlace(kind="project", id=project.id, path=project.path)
+        return GitLabOwner(kind="project", id=project.id, path=project.path)
     except Refused as error:
         if error.facts.get("status") != 404:
             raise
     try:
-        return GitLabPlace(kind="group", id=gitlab.group(path), path=path)
+        return GitLabOwner(kind="group", id=gitlab.group(path), path=path)
     except Refused as error:
         if error.facts.get("status") != 404:
             raise
@@ -175,7 +175,7 @@ def _head(file: FirstFile) -> Iterator[str]:
 
 
 def _gitlab(file: FirstFile) -> Iterator[str]:
-    kind, number = file.place.kind, file.place.id
+    kind, number = file.owner.kind, file.owner.id
     where = "project" if file.runners_in == "project" else f"group:{number}"
     yield "[gitlab]"
     yield f'url = "{file.gitlab_url}"'
@@ -188,7 +188,7 @@ def _gitlab(file: FirstFile) -> Iterator[str]:
         yield "# Runners are of the whole group: any project's job may get any of them, and no"
         yield '# cache is kept. "project" makes each in its job\'s own project.'
     yield f'runners_in = "{where}"'
-    yield f"# Read once a minute, should a webhook be lost: {file.place.path}"
+    yield f"# Read once a minute, should a webhook be lost: {file.owner.path}"
     yield f"watch = {{ {kind}s = [{number}] }}"
 
 

@@ -44,7 +44,7 @@ def _claims(config: FleetConfig, gitlab: GitLab, at: datetime) -> Iterator[Token
     if not _has(token, "read_api"):
         yield TokenClaim(claim="its user has the role that making runners needs", holds=None)
         return
-    yield _place(config.gitlab.runners_in, gitlab)
+    yield _owner(config.gitlab.runners_in, gitlab)
     for project in config.gitlab.watch.projects:
         yield _seen(f"project {project} is there", gitlab.project, project)
     for group in config.gitlab.watch.groups:
@@ -55,7 +55,7 @@ def _has(token: GitLabToken, scope: str) -> bool:
     return scope in token.scopes or ALL in token.scopes
 
 
-def _place(where: RunnersIn, gitlab: GitLab) -> TokenClaim:
+def _owner(where: RunnersIn, gitlab: GitLab) -> TokenClaim:
     """Whether its user may make runners where the configuration wants them."""
     if where.kind == "instance":
         return TokenClaim(claim="its user is an administrator", holds=gitlab.is_administrator())

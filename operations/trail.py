@@ -54,7 +54,7 @@ LABELS: Mapping[StepName, str] = {
     StepName.LEFT_OUT: "left out",
     StepName.UNKNOWN: "of a newer fleet",
 }
-_ORDER = {name: place for place, name in enumerate(StepName)}
+_ORDER = {name: index for index, name in enumerate(StepName)}
 # Steps with GitLab's words, about the runner that GitLab shows.
 _GITLAB_SAYS = frozenset(
     {

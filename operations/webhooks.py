@@ -52,7 +52,7 @@ class HookWorld:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class HookAddress:
     """One address to which GitLab posts the job events of a project or a group."""
 
     gitlab: GitLab
@@ -71,7 +71,7 @@ class ListedHook:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
-    """What brings the jobs of a place. `own`: None where the one above was enough."""
+    """What brings the jobs of a project or group. `own`: None where the one above was enough."""
 
     own: Registered | None
     above: HookRow | None  # on a group above
@@ -114,43 +114,43 @@ def wiring(aws: Clients, stack: str) -> HookWorld:
     )
 
 
-def register(world: HookWorld, place: Place, *, rotate: bool = False) -> Registered:
+def register(world: HookWorld, address: HookAddress, *, rotate: bool = False) -> Registered:
     """Make or correct the webhook, and record it for reconcile. May be repeated.
 
     `rotate`: with a new secret; those before stay valid until GitLab proves that it uses it.
     """
-    row = world.rows.hook(place.instance, place.target.scope)
+    row = world.rows.hook(address.instance, address.target.scope)
     return hooks.register_webhook(
-        place.gitlab,
+        address.gitlab,
         world.store,
-        place.target,
-        record=lambda hook: keep(world.rows, place.instance, hook, at=world.clock()),
+        address.target,
+        record=lambda hook: keep(world.rows, address.instance, hook, at=world.clock()),
         rotate=rotate,
-        since=row.registered_at if row is not None and row.name == place.target.name else None,
+        since=row.registered_at if row is not None and row.name == address.target.name else None,
         pause=world.pause,
     )
 
 
-def register_once(world: HookWorld, place: Place) -> Registration:
+def register_once(world: HookWorld, address: HookAddress) -> Registration:
     """The same, but where a webhook of the fleet on a group above brings these jobs already.
 
     GitLab would send each event by both. One that is there already is kept.
     """
-    above = brought_by(world, place)
-    if above is not None and not hooks.hooks_at(place.gitlab, place.target):
-        _watch(world.rows, place.instance, place.target.scope, at=world.clock())
+    above = brought_by(world, address)
+    if above is not None and not hooks.hooks_at(address.gitlab, address.target):
+        _watch(world.rows, address.instance, address.target.scope, at=world.clock())
         return Registration(own=None, above=above)
-    return Registration(own=register(world, place), above=above)
+    return Registration(own=register(world, address), above=above)
 
 
-def brought_by(world: HookWorld, place: Place) -> HookRow | None:
+def brought_by(world: HookWorld, address: HookAddress) -> HookRow | None:
     """The fleet's webhook to the same address on a group above, if GitLab has it."""
-    scope, gitlab = place.target.scope, place.gitlab
+    scope, gitlab = address.target.scope, address.gitlab
     is_project = scope.kind == "project"
     groups = gitlab.groups_above(scope.id) if is_project else gitlab.groups_over(scope.id)
     for group in groups:
-        above = replace(place.target, scope=HookScope(kind="group", id=group))
-        row = world.rows.hook(place.instance, above.scope)
+        above = replace(address.target, scope=HookScope(kind="group", id=group))
+        row = world.rows.hook(address.instance, above.scope)
         if row is not None and row.name == above.name and _is_there(gitlab, row):
             return row
     return None
@@ -164,25 +164,25 @@ def _is_there(gitlab: GitLab, row: HookRow) -> bool:
         return row.healthy
 
 
-def rotate(world: HookWorld, place: Place) -> Registered:
+def rotate(world: HookWorld, address: HookAddress) -> Registered:
     """Give the webhook a new secret. `Refused` where GitLab has no such webhook."""
-    in_gitlab(world, place)
-    return register(world, place, rotate=True)
+    in_gitlab(world, address)
+    return register(world, address, rotate=True)
 
 
-def remove(world: HookWorld, place: Place) -> RemovedHook:
+def remove(world: HookWorld, address: HookAddress) -> RemovedHook:
     """Delete the webhook in GitLab, then its row, then its secrets. May be repeated.
 
     In this order no delivery is refused: GitLab sends none any more when the secret goes.
     """
-    target = place.target
-    existing = hooks.hooks_at(place.gitlab, target)
+    target = address.target
+    existing = hooks.hooks_at(address.gitlab, target)
     for hook in existing:
-        hooks.delete_hook(place.gitlab, target.scope, hook.hook_id)
-    row = world.rows.hook(place.instance, target.scope)
+        hooks.delete_hook(address.gitlab, target.scope, hook.hook_id)
+    row = world.rows.hook(address.instance, target.scope)
     is_ours = row is not None and row.url.rstrip("/") == target.url.rstrip("/")
     if is_ours:
-        world.rows.forget_hook(place.instance, target.scope)
+        world.rows.forget_hook(address.instance, target.scope)
     stored = world.store.read().get(target.name, WebhookSecrets())
     if not stored.is_empty:
         world.store.change(target.name, WebhookSecrets(), before=stored)
@@ -244,20 +244,20 @@ def _missing(row: HookRow) -> HookHealth:
     return HookHealth(hook_id=row.hook_id, url=row.url, alert_status="missing")
 
 
-def in_gitlab(world: HookWorld, place: Place) -> list[HookHealth]:
-    """The webhooks at this place. Raises `Refused` where GitLab has none."""
-    hooks_found = hooks.hooks_at(place.gitlab, place.target)
-    above = None if hooks_found else brought_by(world, place)
+def in_gitlab(world: HookWorld, address: HookAddress) -> list[HookHealth]:
+    """The webhooks at this address. Raises `Refused` where GitLab has none."""
+    hooks_found = hooks.hooks_at(address.gitlab, address.target)
+    above = None if hooks_found else brought_by(world, address)
     if above is not None:
         raise Refused(
-            f"hook {above.hook_id} on {above.scope} brings the jobs of {place.target.scope}: name"
+            f"hook {above.hook_id} on {above.scope} brings the jobs of {address.target.scope}: name"
             f" its group, --group {above.scope.id}"
         )
     if not hooks_found:
         raise Refused(
             "there is no such webhook: run `runner-fleet webhook register`",
-            scope=place.target.scope,
-            url=place.target.url,
+            scope=address.target.scope,
+            url=address.target.url,
         )
     return hooks_found
 

@@ -94,15 +94,15 @@ def _put_in_force(world: World, pool: PoolConfig, created: CreatedRunner) -> Non
 
 
 def _wanted(world: World, pool: PoolConfig, before: PoolToken) -> NewRunner:
-    """The record to make: in the configured place, or in the one of the record before."""
-    place = world.config.gitlab.runners_in
-    if place.kind == "project" and place.id is None:
+    """The record to make: of the configured owner, or of that of the record before."""
+    owner = world.config.gitlab.runners_in
+    if owner.kind == "project" and owner.id is None:
         record = world.gitlab.runner(before.runner_id)
         owners = record.project_ids if record else ()
         if not owners:
             raise Refused("no project is known for the pool's record: run `runner-fleet apply`")
-        place = RunnersIn(kind="project", id=owners[0])
-    return wanted_record(pool, place)
+        owner = RunnersIn(kind="project", id=owners[0])
+    return wanted_record(pool, owner)
 
 
 def _drop_former(world: World, pool: PoolConfig, row: PoolRow, current: int) -> None:

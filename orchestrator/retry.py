@@ -101,11 +101,11 @@ def _try(world: World, job: Job, intent: Intent) -> None:
     try:
         _retry(world, job, intent)
     except Refused as exc:
-        emit(WorkPutOff(doing="retry", error=str(exc)), level=WARNING)
+        emit(WorkPutOff(doing=f"retry job {job.job_id}", error=str(exc)), level=WARNING)
         is_lost = intent.failure_reason is None
         _leave(world, job, Reason.INFRA_RETRY, machine_lost=is_lost, refusal=str(exc))
     except FleetError as exc:
-        emit(WorkPutOff(doing="retry", error=str(exc)), level=WARNING)
+        emit(WorkPutOff(doing=f"retry job {job.job_id}", error=str(exc)), level=WARNING)
         return
     world.jobs.retries.settle(job.key)
 

@@ -32,7 +32,7 @@ def hooks_in_turn(hooks: int, *, calls_per_minute: int, at: datetime) -> list[in
     """
     share = min(HOOKS_AT_MOST, max(1, calls_per_minute // 30))
     first = int(at.timestamp() // 60) * share
-    return [(first + place) % hooks for place in range(min(share, hooks))]
+    return [(first + index) % hooks for index in range(min(share, hooks))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -161,7 +161,7 @@ def _count_jobless(runs: Iterable[PastRun]) -> dict[str, int]:
 def _line(name: str, costs: Sequence[JobCost], jobless: int) -> CostLine:
     runs = [cost.run for cost in costs if cost.run is not None]
     parts = [parts_of(run) for run in runs]
-    boot, idle, ran = (sum(part[place] for part in parts) for place in range(3))
+    boot, idle, ran = (sum(part[index] for part in parts) for index in range(3))
     return CostLine(
         name=name,
         jobs=len(runs),

@@ -17,7 +17,7 @@ OUTAGE_AFTER = timedelta(minutes=2)
 ASKED_WITHIN = timedelta(minutes=15)
 
 _TOKEN = 401  # GitLab does not know the fleet's token, wherever a record is to be made
-_PLACE = frozenset({403, 404})  # the token may not make records in this place
+_OWNER = frozenset({403, 404})  # the token may not make records for this owner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,7 @@ class CredentialRequest:
     """A request to GitLab: a record of a pool in a project, or the pool's shared token."""
 
     pool: str
-    project_id: int | None  # None: in the place that is for all projects
+    project_id: int | None  # None: of the owner for all projects
     shared: bool = False
 
 
@@ -35,15 +35,15 @@ def hold_for(
     """The hold that follows from a failure to get a credential, as narrow as the failure is.
 
     An outage, used up calls and an unknown token concern everything; a token without rights one
-    place; anything else, such as a limit or the tags, one pool in one place. `known` are the holds
+    owner; anything else, such as a limit or the tags, one pool of one owner. `known` are the holds
     so far.
     """
     status = failure.facts.get("status")
     code = status if isinstance(status, int) else None
     kind = _kind(failure)
     is_general = kind is not HoldKind.REFUSAL or (code == _TOKEN and not request.shared)
-    is_of_place = code in _PLACE and not request.shared
-    pool = None if is_general or is_of_place else request.pool
+    is_of_owner = code in _OWNER and not request.shared
+    pool = None if is_general or is_of_owner else request.pool
     project_id = None if is_general else request.project_id
     scope = (pool, project_id)
     earlier = next((hold for hold in known if hold.scope == scope and hold.lifted_at is None), None)
@@ -142,7 +142,7 @@ def advice(hold: Hold) -> str:
         return "`runner-fleet apply` makes the pool's runner record anew where its token is dead"
     if hold.status == _TOKEN:
         return "make a new token, then `runner-fleet token set`"
-    if hold.status in _PLACE:
+    if hold.status in _OWNER:
         return "give the fleet's token the scopes and the role that `runner-fleet validate` names"
     return "if it is a limit, delete unused runners or raise it; else correct the pool and `apply`"
 

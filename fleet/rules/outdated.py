@@ -1,6 +1,6 @@
 """Whether a machine launched before an `apply` still gets the jobs of its pool.
 
-Its own record in GitLab keeps the tags, the protection and the place that the pool had then.
+Its own record in GitLab keeps the tags, the protection and the owner that the pool had then.
 """
 
 import json
@@ -10,12 +10,12 @@ from fleet.config.reading import PoolConfig, RunnersIn
 from fleet.model import Limits, Runner
 
 
-def serves(pool: PoolConfig, place: RunnersIn) -> str:
+def serves(pool: PoolConfig, owner: RunnersIn) -> str:
     """The name of the set of jobs that GitLab gives to a record of this pool.
 
     Twelve hexadecimal digits.
     """
-    facts = [sorted(set(pool.tags)), pool.run_untagged, pool.protected_only, place.kind, place.id]
+    facts = [sorted(set(pool.tags)), pool.run_untagged, pool.protected_only, owner.kind, owner.id]
     return sha256(json.dumps(facts).encode()).hexdigest()[:12]
 
 

@@ -157,7 +157,9 @@ class LastSweep(HasUtcTimes):
 
     at: datetime
     leaked: tuple[str, ...] = ()  # runners, machines and runner records
-    neighbours: tuple[str, ...] = ()  # other stacks with runners in the same place of GitLab
+    neighbours: tuple[
+        str, ...
+    ] = ()  # other stacks with runners in the same group or project of GitLab
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -460,7 +462,7 @@ def _swept(facts: FleetFacts) -> Iterator[Problem]:
         names = ", ".join(swept.neighbours)
         yield Problem(
             kind=ProblemKind.NEIGHBOUR,
-            what=f"another stack has runners in the same place of GitLab: {names}",
+            what=f"another stack has runners in the same group or project of GitLab: {names}",
             do="give each stack tags or a group of its own: GitLab gives a job to either",
             count=len(swept.neighbours),
             example=swept.neighbours[0],

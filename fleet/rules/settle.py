@@ -77,7 +77,7 @@ def decide_settle(facts: SettleFacts) -> SettlePlan:
 def wakes_scaling(plan: SettlePlan, *, idle_target: int, wants_room: bool) -> bool:
     """Whether the end of a runner gives the autoscaler something to do: most do not.
 
-    Its pool keeps `idle_target` runners warm now; `wants_room`: a job waits for a place in it.
+    Its pool keeps `idle_target` runners warm now; `wants_room`: a job waits for room in it.
     """
     is_room_wanted = idle_target > 0 or wants_room
     return plan.relaunch or plan.drain or (plan.close and is_room_wanted)

@@ -22,7 +22,7 @@ from operations.apply import apply_config
 from operations.bake import bake_stack, published
 from operations.deploy import Deployment, deploy
 from operations.fleet_handle import connect, find, now
-from operations.webhooks import Place, register, wiring
+from operations.webhooks import HookAddress, register, wiring
 from tests.integration.operations.engine_session import EngineSession
 
 FLEET = """
@@ -99,7 +99,7 @@ def _put_to_work(account: Account, stack: str, project: int) -> None:
     scope = hooks.scope_of(gitlab, project=project)
     target = hooks.HookTarget(scope=scope, url=world.url)
     instance = instance_of(account.gitlab.url)
-    register(world, Place(gitlab=gitlab, instance=instance, target=target))
+    register(world, HookAddress(gitlab=gitlab, instance=instance, target=target))
     outputs = {
         one["OutputKey"]: one["OutputValue"]
         for one in aws.cloudformation.describe_stacks(StackName=stack)["Stacks"][0]["Outputs"]

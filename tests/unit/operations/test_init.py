@@ -12,8 +12,8 @@ from fleet.rules.quotas import FirstPools
 from operations.init import (
     Address,
     FirstFile,
-    GitLabPlace,
-    find_place,
+    GitLabOwner,
+    find_owner,
     first_text,
     read_pasted,
     token_page,
@@ -81,14 +81,14 @@ class Places(FakeGitLab):
 
 def test_a_place_is_a_project_or_a_group() -> None:
     gitlab = Places()
-    assert find_place(gitlab, "acme/demo") == GitLabPlace(kind="project", id=7, path="acme/demo")
-    assert find_place(gitlab, "acme") == GitLabPlace(kind="group", id=42, path="acme")
+    assert find_owner(gitlab, "acme/demo") == GitLabOwner(kind="project", id=7, path="acme/demo")
+    assert find_owner(gitlab, "acme") == GitLabOwner(kind="group", id=42, path="acme")
     with pytest.raises(Refused, match="member"):
-        find_place(gitlab, "nobody")
+        find_owner(gitlab, "nobody")
     with pytest.raises(Refused, match="paste"):
-        find_place(gitlab, "")
+        find_owner(gitlab, "")
     with pytest.raises(Refused) as refused:
-        find_place(gitlab, "locked")
+        find_owner(gitlab, "locked")
     assert refused.value.facts["status"] == 401
 
 
@@ -106,7 +106,7 @@ def test_every_first_file_can_be_applied() -> None:
             continue
         file = FirstFile(
             gitlab_url=EXAMPLE,
-            place=GitLabPlace(kind=kind, id=42, path="acme"),  # type: ignore[arg-type]
+            owner=GitLabOwner(kind=kind, id=42, path="acme"),  # type: ignore[arg-type]
             runners_in=where,  # type: ignore[arg-type]
             socket=socket,
             pools=FirstPools(ec2=ec2, lambda_=lambda_, size="2GB"),
