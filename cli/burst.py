@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli.consoles import beside, cell, console as open_console, verdict
+from cli.consoles import cell, console as open_console, hanging, verdict
 from cli.lines import say_json
 from cli.signals import cleaning_up, temporary_folder
 from local.burst.result import CEILING, BurstOptions, BurstResult, Progress
@@ -80,5 +80,5 @@ def _show(console: Console, result: BurstResult) -> None:
     ):
         console.print(line)
     for problem in result.problems:
-        console.print(beside(cell("problem ", style="red"), cell(problem)))
+        console.print(hanging(cell("problem ", style="red"), cell(problem)))
     console.print(verdict(result.ok))

@@ -27,8 +27,8 @@ def cell(*lines: object, style: str = "") -> Text:
     return Text(shown, style=style, no_wrap=False, overflow="fold")
 
 
-def beside(first: Text, rest: RenderableType) -> RenderableType:
-    """A text that begins after `first`, and whose further lines stay to the right of it."""
+def hanging(first: Text, rest: RenderableType) -> RenderableType:
+    """A text after `first`, with a hanging indent: further lines begin where it begins."""
     table = Table.grid()
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")

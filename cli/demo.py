@@ -9,10 +9,10 @@ from rich.live import Live
 
 from cli.consoles import (
     ByWidth,
-    beside,
     cell,
     console as open_console,
     fill,
+    hanging,
     joined,
     listing,
     machine_word,
@@ -75,7 +75,7 @@ def _show(console: Console, result: DemoResult) -> None:
         f"{left.messages} messages, {left.processes} processes"
     )
     for problem in result.problems:
-        console.print(beside(cell("problem ", style="red"), cell(problem)))
+        console.print(hanging(cell("problem ", style="red"), cell(problem)))
     console.print(joined(verdict(result.ok), cell(f" in {result.seconds:.1f} s")))
 
 
@@ -103,7 +103,7 @@ def drawn(jobs: tuple[DemoJob, ...], width: int) -> RenderableType:
     table = listing("Pipeline", *names, whole=names[:-1])
     fill(table, rows, width=width, drop=("tags",))
     whys = [
-        beside(cell(f"  {job.name}: ", style="dim"), cell(sentence_of(job.reason)))
+        hanging(cell(f"  {job.name}: ", style="dim"), cell(sentence_of(job.reason)))
         for job in jobs
         if job.reason and (job.status == "failed" or job.pool is None)
     ]

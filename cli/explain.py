@@ -8,7 +8,7 @@ from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 
 from cli.commands import DEFAULT_STACK, as_called
-from cli.consoles import GAP, NARROW, ByWidth, beside, cell, console, joined
+from cli.consoles import GAP, NARROW, ByWidth, cell, console, hanging, joined
 from cli.lines import say, say_json
 from cli.options import Local, Stack, job_named, reach
 from cli.status_render import COLOURS
@@ -71,7 +71,7 @@ def _said(answer: Trail | Unknown) -> Trail | Unknown:
 def draw(trail: Trail) -> RenderableType:
     """The job, a line for each hop, and the last line."""
     tags = f" [{' '.join(trail.tags)}]" if trail.tags else " (no tags)"
-    head = beside(
+    head = hanging(
         cell(f"job {trail.job_id} ", style="bold"),
         joined(
             cell(f"{trail.name} of {trail.project}{tags}: "),
@@ -82,11 +82,11 @@ def draw(trail: Trail) -> RenderableType:
     where += [f"pool {trail.pool}" if trail.pool else "no pool", f"attempt {trail.attempt}"]
     where += [name for name in (trail.runner_id, trail.machine) if name]
     where += [f"waited {duration(trail.waited_s)}", f"ran {duration(trail.ran_s)}"]
-    last = [beside(cell("→ ", style="bold"), cell(trail.verdict))]
+    last = [hanging(cell("→ ", style="bold"), cell(trail.verdict))]
     if trail.do:
-        last.append(beside(cell("  "), cell(trail.do)))
+        last.append(hanging(cell("  "), cell(trail.do)))
     if trail.size_hint:
-        last.append(beside(cell("→ ", style="bold"), cell(trail.size_hint)))
+        last.append(hanging(cell("→ ", style="bold"), cell(trail.size_hint)))
     return Group(head, cell(", ".join(where), style="dim"), _hops(trail), *last)
 
 
@@ -109,7 +109,7 @@ def _lines(trail: Trail, width: int) -> RenderableType:
         elif head.cell_len + GAP + len(hop.sentence) <= width:
             lines.append(joined(head, cell(f"  {hop.sentence}")))
         else:
-            lines += [head, beside(cell(" " * 14), cell(hop.sentence))]
+            lines += [head, hanging(cell(" " * 14), cell(hop.sentence))]
     return Group(*lines)
 
 

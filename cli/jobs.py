@@ -6,7 +6,7 @@ import typer
 from rich.console import Group, RenderableType
 
 from cli.commands import DEFAULT_STACK
-from cli.consoles import NARROW, beside, cell, console, fill, listing, usd
+from cli.consoles import NARROW, cell, console, fill, hanging, listing, usd
 from cli.lines import say_json
 from cli.options import AsJson, Local, Since, Stack, period_of, reach
 from cli.status_render import COLOURS
@@ -90,4 +90,4 @@ def draw(view: JobsView, *, width: int) -> RenderableType:
 
 
 def _why(job: ListedJob) -> RenderableType:
-    return beside(cell(f"  {job.job_id}: ", style="dim"), cell(job.why))
+    return hanging(cell(f"  {job.job_id}: ", style="dim"), cell(job.why))

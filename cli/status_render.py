@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from cli.consoles import NARROW, ByWidth, add, beside, cell, fill, listing, machine_word
+from cli.consoles import NARROW, ByWidth, add, cell, fill, hanging, listing, machine_word
 from fleet.rules.problems import Problem
 from operations.durations import duration
 from operations.status import FleetView, JobView, MachineView, PoolView, QueueView
@@ -48,8 +48,8 @@ def _problems(problems: Iterable[Problem]) -> RenderableType:
         line
         for problem in problems
         for line in (
-            beside(cell("! ", style="bold red"), cell(problem.what)),
-            beside(cell("  "), cell(problem.do, style="dim")),
+            hanging(cell("! ", style="bold red"), cell(problem.what)),
+            hanging(cell("  "), cell(problem.do, style="dim")),
         )
     ]
     return Group(*lines) if lines else cell("no problems", style="green")
@@ -61,11 +61,11 @@ def _orders(view: FleetView) -> list[RenderableType]:
     for order in view.controls:
         note = f": {order.note}" if order.note else ""
         words = f"{order.says}, by {order.who} at {order.since:%F %R} UTC{note}"
-        lines.append(beside(cell("= ", style="bold yellow"), cell(words)))
+        lines.append(hanging(cell("= ", style="bold yellow"), cell(words)))
     for budget in view.budgets:
         of = "project" if budget.is_project else "pool"
         words = f"{of} {budget.name}: {budget.used_usd:.2f} of {budget.usd_per_day:.2f} USD today"
-        lines.append(beside(cell("= "), cell(words, style="dim")))
+        lines.append(hanging(cell("= "), cell(words, style="dim")))
     return lines
 
 
@@ -95,7 +95,7 @@ def _pools(pools: Iterable[PoolView], width: int) -> RenderableType:
             )
         )
         words = filter(None, (why, *back_off))
-        whys += [beside(cell(f"  {pool.name}: ", style="dim"), cell(word)) for word in words]
+        whys += [hanging(cell(f"  {pool.name}: ", style="dim"), cell(word)) for word in words]
     names = ("pool", "back end", "in use", "runners", "warm", "waiting")
     table = listing("Pools", *names, whole=WHOLE)
     fill(table, rows, width=width, drop=("back end", "warm"))
@@ -150,7 +150,7 @@ def _jobs(jobs: Iterable[JobView], width: int) -> RenderableType:
     table = listing("Jobs", *names, whole=WHOLE)
     fill(table, rows, width=width, drop=("tags", "project") if is_wide else ("project",))
     whys = [
-        beside(cell(f"  {job.job_id}: ", style="dim"), cell(job.sentence))
+        hanging(cell(f"  {job.job_id}: ", style="dim"), cell(job.sentence))
         for job in jobs
         if job.sentence
     ]

@@ -20,7 +20,7 @@ from monitor.board import Board
 from monitor.guard import Guard
 from monitor.metrics import FleetCollector
 from monitor.page import Page
-from monitor.questions import Ask, Recent, Sources, here, read_picture, read_recent
+from monitor.questions import Ask, Recent, Sources, in_this_process, read_picture, read_recent
 from monitor.readings import Readings
 from monitor.traces import TraceSender
 from operations.fleet_handle import Deployed
@@ -56,7 +56,7 @@ def make_app(
 
     `ask` calls the functions of `monitor.questions`, by default in this process.
     """
-    ask = ask or here(Sources(deployed=deployed))
+    ask = ask or in_this_process(Sources(deployed=deployed))
     board = board or board_of(deployed, ask)
     guard = Guard(serving.names, may_change=serving.may_change)
     readings = readings or Readings(deployed.clock)

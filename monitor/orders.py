@@ -41,7 +41,7 @@ def _ordered(page: Page, name: str, kind: str, fields: Mapping[str, str]) -> Ord
             return resume(deployed, name)
         case "ceiling":
             lasts = read_length(fields.get("lasts", "").strip() or DEFAULT_LENGTH)
-            ceiling = _whole(fields.get("ceiling", ""))
+            ceiling = _whole_number(fields.get("ceiling", ""))
             return set_ceiling(deployed, name, ceiling, lasts=lasts, note=note)
         case "reset-ceiling":
             return reset_ceiling(deployed, name)
@@ -56,7 +56,7 @@ def _until(page: Page, lasts: str) -> datetime | None:
     return page.deployed.clock() + read_length(lasts.strip()) if lasts.strip() else None
 
 
-def _whole(text: str) -> int:
+def _whole_number(text: str) -> int:
     if not text.strip().isdecimal():
         raise Refused("a ceiling is a whole number, such as 0 or 25")
     return int(text)

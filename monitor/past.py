@@ -43,7 +43,7 @@ def routes(page: Page) -> APIRouter:
         reading = page.readings.ask(
             ("jobs", since, *asked.values()),
             lambda: page.ask(read_jobs, since, asked),
-            keep=keep_of(since),
+            keep=kept_for(since),
         )
         values = {"since": since, "project": project, "pool": pool, "failed": failed}
         values |= {"periods": PERIODS, "every_s": every_s(since)}
@@ -53,7 +53,7 @@ def routes(page: Page) -> APIRouter:
     def projects(request: Request, since: str = "24h", by: By = By.PROJECT) -> Response:
         read_period(since, page.deployed.clock())
         reading = page.readings.ask(
-            ("cost", since, by), lambda: page.ask(read_costs, since, by), keep=keep_of(since)
+            ("cost", since, by), lambda: page.ask(read_costs, since, by), keep=kept_for(since)
         )
         values = {"since": since, "by": by, "periods": PERIODS, "kinds": list(By)}
         more = {"every_s": every_s(since)}
@@ -79,7 +79,7 @@ def shown(
     return page.render(request, template, {**values, **shared}, of=of)
 
 
-def keep_of(since: str) -> timedelta:
+def kept_for(since: str) -> timedelta:
     """How long an answer of a period is kept: a month takes seconds to read, and changes less."""
     try:
         is_short = read_length(since) <= timedelta(days=1)
@@ -90,4 +90,4 @@ def keep_of(since: str) -> timedelta:
 
 def every_s(since: str) -> int:
     """How often an open page asks for an answer of a period again."""
-    return int(max(keep_of(since), MINUTE).total_seconds())
+    return int(max(kept_for(since), MINUTE).total_seconds())

@@ -40,7 +40,7 @@ class Sources:
 Ask = Callable[..., Any]
 
 
-def here(sources: Sources) -> Ask:
+def in_this_process(sources: Sources) -> Ask:
     """Answers in this process."""
     return lambda function, *values: function(sources, *values)
 

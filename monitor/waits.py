@@ -10,7 +10,7 @@ from starlette.responses import Response
 from fleet.past import WaitHop
 from fleet.rules.waits import WaitLine
 from monitor.page import Page
-from monitor.past import every_s, keep_of, shown
+from monitor.past import every_s, kept_for, shown
 from monitor.questions import read_waits
 from monitor.readings import KeptAnswer
 from operations.wait_series import ChartSpan
@@ -37,7 +37,7 @@ def routes(page: Page) -> APIRouter:
         reading = page.readings.ask(
             ("waits", chosen.name, over_s),
             lambda: page.ask(read_waits, chosen, over_s),
-            keep=keep_of(chosen.since),
+            keep=kept_for(chosen.since),
         )
         values = {"span": chosen, "spans": SPANS.values(), "over_s": over_s, "overs": OVER_S}
         more = _of_waits(reading) if reading.value else {}

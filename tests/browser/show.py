@@ -20,7 +20,7 @@ from local.past_month import month
 from monitor.app import Serving, make_app
 from monitor.board import Board
 from monitor.guard import LOOPBACK_NAMES
-from monitor.questions import Ask, Sources, here
+from monitor.questions import Ask, Sources, in_this_process
 from monitor.serving import Server, listen
 from operations.controls import pause
 from tests.unit.cli.fleet_at_work import AT, AtWork, ago, key
@@ -124,7 +124,7 @@ def _report(at_work: AtWork, runner: Any, state: MachineState, lived_s: float, j
 def asking(at_work: AtWork) -> Ask:
     """Reads it in this process, with the quotas of an account."""
     aws = Account(metrics={"Standard/Spot": 27.0}).clients()
-    return here(Sources(deployed=at_work.deployed, aws=aws))
+    return in_this_process(Sources(deployed=at_work.deployed, aws=aws))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from monitor.app import Serving, board_of, make_app
 from monitor.board import Board
 from monitor.guard import LOOPBACK_NAMES
-from monitor.questions import Ask, Sources, here
+from monitor.questions import Ask, Sources, in_this_process
 from monitor.readings import Readings
 from tests.unit.cli.fleet_at_work import AtWork
 
@@ -54,7 +54,7 @@ def browser_of(
 ) -> Browser:
     """A browser on the fleet's dashboard, which has read the fleet once."""
     deployed = at_work.deployed
-    ask = ask or here(Sources(deployed=deployed))
+    ask = ask or in_this_process(Sources(deployed=deployed))
     board = board_of(deployed, ask)
     if is_read:
         board.read_now()
