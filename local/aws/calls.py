@@ -163,8 +163,8 @@ def _measuring(handle: Callable[..., Any], counts: Counts) -> Callable[..., Any]
         times = 2 if action == TRANSACTION else 1
         done = status == 200
         units = paid(changes, dynamodb._tables, times=times) if done else refused(action, body)
-        for one in units:
-            counts.partitions.add(one, second=int(time.monotonic()))
+        for used in units:
+            counts.partitions.add(used, second=int(time.monotonic()))
         who = f"units {_caller()}"
         counts.add(who, "dynamodb_reads", read_units(action, body, answer))
         counts.add(who, "dynamodb_writes", write_units(action, body, answer, ok=done))

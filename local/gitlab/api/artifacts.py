@@ -35,18 +35,18 @@ async def upload(call: Call) -> Response:
         file = form.get("file")
         if not isinstance(file, UploadFile):
             raise ApiError(400, "400 Bad request - Missing artifacts file!")
-        sort = _given(call, form, "artifact_type", "archive")
-        expire_in = _given(call, form, "expire_in", _USUAL_LIFE)
+        sort = _parameter(call, form, "artifact_type", "archive")
+        expire_in = _parameter(call, form, "expire_in", _USUAL_LIFE)
         call.world.ci.keep_artifacts(job, until=_expiry(call, expire_in))
         if sort == "archive":
-            _keep(call, job, file)
+            _store_archive(call, job, file)
         else:
-            _keep_report(call, job, file, sort, _given(call, form, "artifact_format", ""))
+            _store_report(call, job, file, sort, _parameter(call, form, "artifact_format", ""))
     job.heard_at = call.world.clock.now()
     return JSONResponse({"message": "201 Created"}, status_code=201)
 
 
-def _given(call: Call, form: FormData, name: str, absent: str) -> str:
+def _parameter(call: Call, form: FormData, name: str, absent: str) -> str:
     return call.request.query_params.get(name) or str(form.get(name) or absent)
 
 
@@ -60,7 +60,7 @@ def _expiry(call: Call, expire_in: str) -> datetime | None:
     return call.world.clock.now() + timedelta(seconds=seconds)
 
 
-def _keep(call: Call, job: Job, file: UploadFile) -> None:
+def _store_archive(call: Call, job: Job, file: UploadFile) -> None:
     path: Path = call.world.data_dir / "artifacts" / f"{job.id}.zip"
     with path.open("wb") as target:
         shutil.copyfileobj(file.file, target)
@@ -68,7 +68,7 @@ def _keep(call: Call, job: Job, file: UploadFile) -> None:
     job.artifacts_name = file.filename or "artifacts.zip"
 
 
-def _keep_report(call: Call, job: Job, file: UploadFile, sort: str, form: str) -> None:
+def _store_report(call: Call, job: Job, file: UploadFile, sort: str, form: str) -> None:
     """Raises 400 for a type or a form that GitLab does not know, or variables it cannot read."""
     known = {kind: how for kind, (how, _) in REPORTS.items()} | FROM_RUNNER
     if sort not in known:

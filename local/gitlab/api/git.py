@@ -102,11 +102,13 @@ class _Door:
             async with lock:
                 before = dict(project.refs)
                 answer = await _backend(request, project, "git-receive-pack", body)
-                reply = await _whole(answer)
+                reply = await _body(answer)
                 project.refs = await asyncio.to_thread(read_refs, project.repository)
                 lines = await self._start_pipelines(project, visitor, before, command.options)
         text = git_protocol.add_remarks(reply, lines) if command.has_side_band else reply
-        return Response(text, status_code=answer.status_code, headers=_kept(answer.headers))
+        return Response(
+            text, status_code=answer.status_code, headers=_without_length(answer.headers)
+        )
 
     async def _start_pipelines(
         self,
@@ -244,13 +246,13 @@ async def _rest(process: asyncio.subprocess.Process) -> AsyncIterator[bytes]:
     await process.wait()
 
 
-async def _whole(answer: Response) -> bytes:
+async def _body(answer: Response) -> bytes:
     assert isinstance(answer, StreamingResponse)
     parts = [bytes(part) async for part in answer.body_iterator if not isinstance(part, str)]
     return b"".join(parts)
 
 
-def _kept(headers: Mapping[str, str]) -> dict[str, str]:
+def _without_length(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name.lower() != "content-length"}
 
 

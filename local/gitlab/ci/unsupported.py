@@ -86,10 +86,10 @@ def _of_job(entries: Mapping[str, Location]) -> Iterator[tuple[Location, str]]:
     for kind, spot in reports.entries().items() if reports and reports.is_map else ():
         if kind not in _SHOWN_REPORTS:
             yield spot, _REPORT
-    yield from _elsewhere(entries)
+    yield from _other_pipelines(entries)
 
 
-def _elsewhere(entries: Mapping[str, Location]) -> Iterator[tuple[Location, str]]:
+def _other_pipelines(entries: Mapping[str, Location]) -> Iterator[tuple[Location, str]]:
     for item in _items(entries.get("needs")):
         if item.is_map and {"pipeline", "project"} & item.entries().keys():
             yield item, _ELSEWHERE
