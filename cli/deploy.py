@@ -25,7 +25,7 @@ from infra.bytecode import python_of
 from operations import images
 from operations.deploy import Deployment, DeployResult, check, deploy as deploy_stack
 from operations.fleet_handle import way_to
-from operations.gitlab_reach import NETWORK, look_from_functions
+from operations.gitlab_reach import NETWORK, check_reach
 from operations.stacks import parameters_of
 
 Bucket = Annotated[
@@ -110,7 +110,7 @@ def deploy(  # noqa: PLR0913  # a command's parameters are its options
         _bring_images(world, stack, given, BuildChoice(is_here=local))
     works, says = True, ""
     if gitlab:
-        works, says = look_from_functions(world.aws, stack, *gitlab)
+        works, says = check_reach(world.aws, stack, *gitlab)
         if works:
             say(says)
     _show(stack, done)
@@ -148,7 +148,7 @@ def _bring_images(
 ) -> None:
     """Build and use the images of these sources, but where the operator chose an image."""
     workshop = images.workshop_of(world.aws, stack)
-    kinds = [kind.name for kind in images.ours(workshop) if not given.get(kind.parameter)]
+    kinds = [kind.name for kind in images.own_kinds(workshop) if not given.get(kind.parameter)]
     if kinds:
         choice = replace(choice, kinds=tuple(kinds))
         put_to_use(world, workshop, build_images(world, workshop, choice), given)

@@ -42,7 +42,7 @@ def status(
     deployed = reach(ctx, stack)
     if watch:
         with suppress(KeyboardInterrupt):
-            (_print_again if as_json else _draw_again)(deployed, jobs)
+            (_print_views if as_json else _draw_views)(deployed, jobs)
         return
     view = _gathered(deployed, jobs)
     if as_json:
@@ -63,19 +63,19 @@ def _gathered(deployed: Deployed, jobs: int) -> FleetView:
     return replace(view, problems=tuple(problems))
 
 
-def _print_again(deployed: Deployed, jobs: int) -> None:
+def _print_views(deployed: Deployed, jobs: int) -> None:
     say_json(_gathered(deployed, jobs).to_json())
-    for view in _again(deployed, jobs):
+    for view in _views(deployed, jobs):
         if isinstance(view, Transient):
             say(f"not read: {sentence(view)}", err=True)
         else:
             say_json(view.to_json())
 
 
-def _draw_again(deployed: Deployed, jobs: int) -> None:
+def _draw_views(deployed: Deployed, jobs: int) -> None:
     last = render(_gathered(deployed, jobs))
     with Live(last, console=console(), auto_refresh=False) as live:
-        for view in _again(deployed, jobs):
+        for view in _views(deployed, jobs):
             if isinstance(view, Transient):
                 failed = cell(f"not read since: {sentence(view)}", style="red")
                 live.update(Group(last, failed), refresh=True)
@@ -84,7 +84,7 @@ def _draw_again(deployed: Deployed, jobs: int) -> None:
                 live.update(last, refresh=True)
 
 
-def _again(deployed: Deployed, jobs: int) -> Iterator[FleetView | Transient]:
+def _views(deployed: Deployed, jobs: int) -> Iterator[FleetView | Transient]:
     """The fleet every two seconds, or why AWS did not answer: watching goes on."""
     while True:
         deployed.pause(EVERY_S)

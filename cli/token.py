@@ -12,7 +12,7 @@ from cli.validate import MARKS
 from fleet.errors import Refused
 from operations.fleet_handle import read_token
 from operations.init import token_page
-from operations.token_set import TokenSet, look_at_token, set_token
+from operations.token_set import TokenSet, inspect_token, set_token
 
 LONGEST = 4096  # characters of standard input: a token is far shorter
 GIVE_ONE = "the stack has no GitLab token: run `runner-fleet token set`"
@@ -33,7 +33,7 @@ def set_(
     """
     deployed = reach(ctx, stack)
     page = token_page(deployed.config().gitlab.url)
-    done = set_token(deployed, _given(page))
+    done = set_token(deployed, _read_token(page))
     _show(done, as_json=as_json)
     if not done.is_good:
         raise Refused(f"this token is not stored: make one that may do all of it: {page}")
@@ -55,13 +55,13 @@ def check(
     Example: runner-fleet token check
     """
     deployed = reach(ctx, stack)
-    looked = look_at_token(deployed, deployed.own_token(GIVE_ONE))
-    _show(looked, as_json=as_json)
-    if not looked.is_good:
+    inspected = inspect_token(deployed, deployed.own_token(GIVE_ONE))
+    _show(inspected, as_json=as_json)
+    if not inspected.is_good:
         raise Refused("the token may not do all that the fleet needs: `runner-fleet token set`")
 
 
-def _given(page: str) -> str:
+def _read_token(page: str) -> str:
     """The token, from a person or a pipe. A wrong call for what cannot be one."""
     if sys.stdin.isatty():
         say(f"make a token here, its scopes are filled in: {page}", err=True)
@@ -72,20 +72,20 @@ def _given(page: str) -> str:
         return read_token(text, "standard input")
 
 
-def _show(looked: TokenSet, *, as_json: bool) -> None:
+def _show(inspected: TokenSet, *, as_json: bool) -> None:
     if as_json:
-        say_json(_json_of(looked), indent=2)
+        say_json(_json_of(inspected), indent=2)
         return
-    say(f"GitLab says of the token{f' of {looked.user}' if looked.user else ''}:")
-    for claim in looked.claims:
+    say(f"GitLab says of the token{f' of {inspected.user}' if inspected.user else ''}:")
+    for claim in inspected.claims:
         say(f"  {MARKS[claim.holds]:4} {claim.claim}")
 
 
-def _json_of(looked: TokenSet) -> dict[str, Any]:
+def _json_of(inspected: TokenSet) -> dict[str, Any]:
     return {
-        "user": looked.user or None,
-        "claims": [{"claim": claim.claim, "holds": claim.holds} for claim in looked.claims],
-        "is_good": looked.is_good,
-        "is_stored": looked.is_stored,
-        "is_change": looked.is_change,
+        "user": inspected.user or None,
+        "claims": [{"claim": claim.claim, "holds": claim.holds} for claim in inspected.claims],
+        "is_good": inspected.is_good,
+        "is_stored": inspected.is_stored,
+        "is_change": inspected.is_change,
     }

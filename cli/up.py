@@ -34,7 +34,7 @@ from operations.deploy import Deployment, check, deploy
 from operations.doctor import Patient, examine
 from operations.first_pipeline import Patience, PipelineProject, run_pipeline, tested
 from operations.fleet_handle import connect, find, token_in, way_to
-from operations.gitlab_reach import look_from_functions
+from operations.gitlab_reach import check_reach
 from operations.image_ages import kinds_to_build
 from operations.plan import plan_config, plan_stack
 from operations.stacks import parameters_of
@@ -154,7 +154,7 @@ def _deploy(run: _Run) -> Iterator[str]:
     done = deploy(run.aws, order, run.world.pack())
     yield from done.notes
     yield f"{run.stack} is {done.word}"
-    works, says = look_from_functions(run.aws, run.stack, run.config.gitlab.url, run.way)
+    works, says = check_reach(run.aws, run.stack, run.config.gitlab.url, run.way)
     if not works:
         raise Refused(says)
     yield says

@@ -104,7 +104,7 @@ def list_(  # noqa: PLR0913
 ) -> None:
     """List the fleet's webhooks, or those of a project or group, with GitLab's state of each.
 
-    And when the fleet last heard of it. 1: one of the fleet's is off, or it has none.
+    And when its last delivery arrived. 1: one of the fleet's is off, or it has none.
     Example: runner-fleet webhook list
     """
     call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
@@ -117,7 +117,7 @@ def list_(  # noqa: PLR0913
         health = webhook.health
         until = health.disabled_until
         state = f"{health.alert_status}{f' until {until:%F %R %Z}' if until else ''}"
-        say(health.hook_id, webhook.scope, state, _heard(webhook), health.url)
+        say(health.hook_id, webhook.scope, state, _last_delivery(webhook), health.url)
     is_off = any(webhook.row is not None and not webhook.health.is_executable for webhook in listed)
     if is_off or not (listed or call.names_scope):
         raise typer.Exit(1)
@@ -348,12 +348,12 @@ def _json_of(listed: ListedHook) -> dict[str, Any]:
     }
 
 
-def _heard(listed: ListedHook) -> str:
+def _last_delivery(listed: ListedHook) -> str:
     if listed.row is None:
         return "not the fleet's"
     if listed.row.heard_at is None:
-        return "not heard of yet"
-    return f"heard of at {listed.row.heard_at:%F %T} UTC"
+        return "no delivery yet"
+    return f"last delivery at {listed.row.heard_at:%F %T} UTC"
 
 
 def _iso(at: datetime | None) -> str | None:

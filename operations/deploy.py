@@ -82,7 +82,7 @@ def deploy_template(aws: Clients, order: Deployment, template: str) -> DeployRes
 
     Raises `Refused` as `deploy` does.
     """
-    word = _start(aws, order, {"TemplateBody": template}, _given(order.parameters))
+    word = _start(aws, order, {"TemplateBody": template}, _parameter_list(order.parameters))
     if word != "unchanged":
         _wait(aws, order, word)
     return _result(aws, order, word)
@@ -116,7 +116,7 @@ def change_parameters(
     options = {
         "StackName": stack,
         "UsePreviousTemplate": True,
-        "Parameters": [*_given(parameters), *kept],
+        "Parameters": [*_parameter_list(parameters), *kept],
         "Capabilities": ["CAPABILITY_IAM"],
     }
     if _update(aws, options) == "updated":
@@ -208,11 +208,11 @@ def _check_machine_image(aws: Clients, name: str) -> None:
 def _check_container_image(aws: Clients, parameter: str, uri: str) -> None:
     if parameter == "LambdaImage" and _ECR.fullmatch(uri) is None:
         raise Refused("LambdaImage must be in ECR, where Lambda takes images from", given=uri)
-    if wrong := look_for_image(aws, uri):
+    if wrong := image_fault(aws, uri):
         raise Refused(f"{parameter}: {wrong}", given=uri)
 
 
-def look_for_image(aws: Clients, uri: str) -> str | None:
+def image_fault(aws: Clients, uri: str) -> str | None:
     """Ask ECR for an image of ECR's: what is wrong, or None.
 
     Nothing is known of an image of another registry, which its machine pulls.
@@ -312,7 +312,7 @@ def _parameters(
 ) -> "list[ParameterTypeDef]":
     given = uploaded.parameters() | dict(order.parameters)
     known = parameter_names()  # AWS refuses a parameter that the template does not have
-    parameters = _given(given)
+    parameters = _parameter_list(given)
     for old in before.get("Parameters", []) if before else []:
         if old["ParameterKey"] not in given and old["ParameterKey"] in known:
             parameters.append({"ParameterKey": old["ParameterKey"], "UsePreviousValue": True})
@@ -346,7 +346,7 @@ def _result(aws: Clients, order: Deployment, word: str) -> DeployResult:
     )
 
 
-def _given(parameters: Mapping[str, str]) -> "list[ParameterTypeDef]":
+def _parameter_list(parameters: Mapping[str, str]) -> "list[ParameterTypeDef]":
     return [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
 
 

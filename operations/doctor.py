@@ -22,7 +22,7 @@ from fleet.rules.problems import OF_THE_FLEET
 from fleet.rules.quotas import AccountQuotas, Shortage, shortages
 from infra.package import sources_version
 from operations.account import Caller, caller, quotas_of
-from operations.deploy import look_for_image
+from operations.deploy import image_fault
 from operations.fleet_handle import Deployed, find, now, read_applied, way_of
 from operations.gitlab_reach import FUNCTION, ask_functions, what_to_do
 from operations.stacks import find_stack
@@ -278,7 +278,7 @@ def _alarms(patient: Patient, stack: _Stack) -> Iterator[Checked]:
             yield _warned("alarms' topic", f"no one has confirmed a subscription of {topic}", todo)
     else:
         todo = "deploy with --parameter AlarmTopicArn=arn:aws:sns:..."
-        yield _warned("alarms' topic", "none: alarms ring unheard", todo)
+        yield _warned("alarms' topic", "none: nobody receives the alarms", todo)
 
 
 # Pools, quotas, images
@@ -358,7 +358,7 @@ def _images(patient: Patient, stack: _Stack, config: FleetConfig) -> Iterator[Ch
         if not uri:
             todo = f"run `runner-fleet up`, or deploy with --parameter {parameter}=..."
             yield _failed(parameter, f"none, and there are {backend} pools", todo)
-        elif finding := look_for_image(patient.aws, uri):
+        elif finding := image_fault(patient.aws, uri):
             yield _failed(parameter, f"{uri}: {finding}", "build it again: `runner-fleet up`")
         else:
             yield _ok(parameter, uri)

@@ -32,7 +32,7 @@ def ask_functions(aws: Clients, stack: str, url: str, way: Way) -> GitLabAnswer:
     return GitLabAnswer(answers=body["answers"] is True, failure=str(body.get("failure", "")))
 
 
-def look_from_functions(aws: Clients, stack: str, url: str, way: Way) -> tuple[bool, str]:
+def check_reach(aws: Clients, stack: str, url: str, way: Way) -> tuple[bool, str]:
     """Whether the fleet can work, as far as is known, and the sentence that says so or why not."""
     try:
         answer = ask_functions(aws, stack, url, way)

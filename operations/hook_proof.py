@@ -89,18 +89,20 @@ class _Sample:
     def follow(self) -> Tested:
         """Send it, and an earlier delivery where it has no event; then report each hop."""
         scope, gitlab = self.address.target.scope, self.address.gitlab
-        known = {receipt.id for receipt in self._receipts()}
+        listed_ids = {receipt.id for receipt in self._receipts()}
         try:
-            sent, heard_at = self._send(lambda: hooks.test_hook(gitlab, scope, self.hook_id), known)
+            sent, heard_at = self._send(
+                lambda: hooks.test_hook(gitlab, scope, self.hook_id), listed_ids
+            )
             if heard_at is None and sent is not None and sent.event not in RULES:
-                former = next((known for known in self._receipts() if known.event in RULES), None)
-                if former is None:
+                earlier = next((each for each in self._receipts() if each.event in RULES), None)
+                if earlier is None:
                     lost = TriedHop(hop=_TO_BUS, result="untried", says=_NO_EVENT)
                     return self._tested(None, (lost, *_untried("route")))
                 _, heard_at = self._send(
-                    lambda: hooks.resend(gitlab, scope, self.hook_id, former.id)
+                    lambda: hooks.resend(gitlab, scope, self.hook_id, earlier.id)
                 )
-                sent = former
+                sent = earlier
         except Refused as error:
             if hooks.UNPUBLISHED not in str(error.facts.get("said")):
                 raise
@@ -116,9 +118,9 @@ class _Sample:
         return Tested(hook_id=self.hook_id, heard_at=heard_at, hops=(arrived, *hops))
 
     def _send(
-        self, send: Callable[[], None], known: Collection[int] | None = None
+        self, send: Callable[[], None], listed_ids: Collection[int] | None = None
     ) -> tuple[SampleReceipt | None, datetime | None]:
-        """What GitLab lists besides those `known`, and when the ledger had a delivery.
+        """What GitLab lists beyond `listed_ids`, and when the ledger had a delivery.
 
         A receipt that says that nothing follows ends the wait.
         """
@@ -129,8 +131,8 @@ class _Sample:
             # A function that wrote down another delivery just before does not write this one.
             if latest is not None and (latest != before or latest >= asked_at - HEARD_EVERY):
                 return sent, latest
-            if known is not None and sent is None:
-                sent = next((new for new in self._receipts() if new.id not in known), None)
+            if listed_ids is not None and sent is None:
+                sent = next((new for new in self._receipts() if new.id not in listed_ids), None)
             if sent is not None and sent.event not in RULES:
                 break
             self.world.pause(LOOK_EVERY_S)

@@ -155,7 +155,7 @@ def check_arguments(arguments: Mapping[str, str]) -> None:
             raise Refused("an argument of the build is one line", name=name)
 
 
-def ours(workshop: Workshop) -> tuple[ImageKind, ...]:
+def own_kinds(workshop: Workshop) -> tuple[ImageKind, ...]:
     """The kinds that use an image that we built, or none; an operator's own stays as it is."""
     stored = {image.reference: image for image in workshop.repository.all()}
 

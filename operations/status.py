@@ -27,9 +27,9 @@ from fleet.rules.liveness import by_our_clock
 from fleet.rules.problems import (
     SILENT_WITHIN,
     FleetFacts,
-    Heard,
     HookFacts,
     ImageFacts,
+    JobDiscovery,
     PoolFacts,
     Problem,
     decide_problems,
@@ -197,7 +197,9 @@ def gather(deployed: Deployed, *, jobs: int) -> FleetView:
         pools=tuple(_facts(pool, config, stored) for pool in pools),
         unpooled=tuple(deployed.jobs.unpooled(instance)),
         unreadable=deployed.unreadable,
-        heard=_heard(deployed, [row for row in recent if at - row.changed_at <= SILENT_WITHIN]),
+        discoveries=_discoveries(
+            deployed, [row for row in recent if at - row.changed_at <= SILENT_WITHIN]
+        ),
         swept=deployed.fleet.last_sweep(),
         budgets=uses,
         images=_images(deployed, config),
@@ -230,12 +232,12 @@ def _images(deployed: Deployed, config: FleetConfig) -> tuple[ImageFacts, ...]:
     return tuple(image for image in deployed.images() if image.kind in needed)
 
 
-def _heard(deployed: Deployed, recent: Iterable[JobRow]) -> tuple[Heard, ...]:
-    """How the fleet heard of jobs. The index has no steps: each is read from its own row."""
+def _discoveries(deployed: Deployed, recent: Iterable[JobRow]) -> tuple[JobDiscovery, ...]:
+    """How the fleet learned of jobs. The index has no steps: each is read from its own row."""
     rows = deployed.jobs.rows([row.job.key for row in recent])
     names = {key: {step.name for step in row.steps} for key, row in rows.items()}
     return tuple(
-        Heard(
+        JobDiscovery(
             by_webhook=StepName.WEBHOOK_RECEIVED in names[key],
             is_found=StepName.RECONCILE_FOUND in names[key],
             has_run=row.job.status >= JobStatus.RUNNING,
@@ -289,7 +291,7 @@ def job_view(row: JobRow, at: datetime) -> JobView:
 
 def _pools(deployed: Deployed, config: FleetConfig, stored: StoredConfig) -> tuple[_Pool, ...]:
     runners = RunnerRows(deployed.table, deployed.mailboxes, instance_of(config.gitlab.url))
-    names = [*(pool.name for pool in config.pools), *_gone(stored)]
+    names = [*(pool.name for pool in config.pools), *_removed_pools(stored)]
     return tuple(
         _Pool(
             name=name,
@@ -302,8 +304,8 @@ def _pools(deployed: Deployed, config: FleetConfig, stored: StoredConfig) -> tup
     )
 
 
-def _gone(stored: StoredConfig) -> tuple[str, ...]:
-    """Pools that were taken away, and where runners may live, or jobs wait, still."""
+def _removed_pools(stored: StoredConfig) -> tuple[str, ...]:
+    """Removed pools in which runners may live or jobs wait."""
     return tuple(dict.fromkeys([*stored.leaving, *stored.removed]))
 
 
@@ -326,7 +328,7 @@ def _facts(pool: _Pool, config: FleetConfig, stored: StoredConfig) -> PoolFacts:
 
 
 def _is_shown(pool: _Pool) -> bool:
-    """Whether there is anything of it: a removed pool that left is remembered, and not shown."""
+    """Whether it has anything to show: a removed pool without runners and jobs has not."""
     return pool.config is not None or bool(pool.runners or pool.backlog)
 
 

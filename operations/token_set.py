@@ -25,7 +25,7 @@ class TokenSet:
         return all(claim.holds is not False for claim in self.claims)
 
 
-def look_at_token(deployed: Deployed, token: str) -> TokenSet:
+def inspect_token(deployed: Deployed, token: str) -> TokenSet:
     """What GitLab says of a token. Raises `Refused` where it does not know it."""
     config, gitlab = _gitlab(deployed, token)
     claims = check_token(config, gitlab, deployed.clock())
@@ -40,9 +40,9 @@ def set_token(deployed: Deployed, token: str) -> TokenSet:
 
     The functions use it as soon as their copy of the former one is old, within a minute.
     """
-    looked = look_at_token(deployed, token)
-    if not looked.is_good:
-        return looked
+    inspected = inspect_token(deployed, token)
+    if not inspected.is_good:
+        return inspected
     is_change = token != deployed.stored_token()
     if is_change:
         deployed.secrets.store_gitlab_token(deployed.gitlab_secret, token)
@@ -51,7 +51,9 @@ def set_token(deployed: Deployed, token: str) -> TokenSet:
     for trouble in fleet.troubles():
         fleet.drop_trouble(trouble.kind)
     fleet.drop_holds()
-    return TokenSet(user=looked.user, claims=looked.claims, is_stored=True, is_change=is_change)
+    return TokenSet(
+        user=inspected.user, claims=inspected.claims, is_stored=True, is_change=is_change
+    )
 
 
 def _gitlab(deployed: Deployed, token: str) -> tuple[FleetConfig, GitLab]:

@@ -124,7 +124,7 @@ def register(world: HookWorld, address: HookAddress, *, rotate: bool = False) ->
         address.gitlab,
         world.store,
         address.target,
-        record=lambda hook: keep(world.rows, address.instance, hook, at=world.clock()),
+        record=lambda hook: record_hook(world.rows, address.instance, hook, at=world.clock()),
         rotate=rotate,
         since=row.registered_at if row is not None and row.name == address.target.name else None,
         pause=world.pause,
@@ -217,7 +217,7 @@ def list_registered(world: HookWorld, gitlab: GitLab, instance: str) -> tuple[Li
     )
 
 
-def keep(rows: FleetRows, instance: str, hook: Registered, *, at: datetime) -> None:
+def record_hook(rows: FleetRows, instance: str, hook: Registered, *, at: datetime) -> None:
     """Record the hook, which reconcile then watches, with the pending jobs of its project."""
     rows.record_hook(
         HookRow(

@@ -143,11 +143,11 @@ class ImageFacts(HasUtcTimes):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Heard:
-    """How the fleet heard of one of the last jobs."""
+class JobDiscovery:
+    """How the fleet learned of one of the last jobs."""
 
     by_webhook: bool  # any webhook of it arrived
-    is_found: bool  # reconcile met it in GitLab's list first
+    is_found: bool  # reconcile found it in GitLab's list first
     has_run: bool
 
 
@@ -196,7 +196,7 @@ class FleetFacts:
     unpooled: tuple[Job, ...] = ()  # jobs that run, and jobs that wait without a pool
     unreadable: tuple[str, ...] = ()  # rows of the fleet's tables that were left out, by their keys
 
-    heard: tuple[Heard, ...] = ()  # the jobs that changed within `SILENT_WITHIN`
+    discoveries: tuple[JobDiscovery, ...] = ()  # the jobs that changed within `SILENT_WITHIN`
     swept: LastSweep | None = None
     budgets: tuple[BudgetUse, ...] = ()
     images: tuple[ImageFacts, ...] = ()  # of those kinds that the pools use
@@ -264,15 +264,15 @@ def _hooks(facts: FleetFacts) -> Iterator[Problem]:
 
 def _silent_hooks(facts: FleetFacts) -> Iterator[Problem]:
     """No webhook arrives while jobs run: it is missing, or GitLab cannot reach the stack."""
-    unheard = [job for job in facts.heard if job.is_found]
-    if len(unheard) < SILENT_JOBS or any(job.by_webhook for job in facts.heard):
+    polled = [job for job in facts.discoveries if job.is_found]
+    if len(polled) < SILENT_JOBS or any(job.by_webhook for job in facts.discoveries):
         return
     yield Problem(
         kind=ProblemKind.WEBHOOK_SILENT,
-        what=f"no webhook arrived for any of the last {len(facts.heard)} jobs: all were met in"
-        " GitLab's list, which is read once a minute",
+        what=f"no webhook arrived for any of the last {len(facts.discoveries)} jobs: all were found"
+        " in GitLab's list, which is read once a minute",
         do="`runner-fleet webhook list` says whether there is one; else `webhook register`",
-        count=len(unheard),
+        count=len(polled),
     )
 
 

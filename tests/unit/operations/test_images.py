@@ -260,8 +260,8 @@ def test_an_image_of_the_operators_stays() -> None:
     built = aws.registry.put(EC2.tag("one"))
     theirs = aws.registry.put("theirs")
     aws = with_registry(aws, Ec2Image=built, LambdaImage=theirs)
-    assert images.ours(workshop(aws)) == (EC2, EC2_ARM64)
-    assert images.ours(workshop(with_registry(aws, Ec2Image=OWN))) == (EC2_ARM64, LAMBDA)
+    assert images.own_kinds(workshop(aws)) == (EC2, EC2_ARM64)
+    assert images.own_kinds(workshop(with_registry(aws, Ec2Image=OWN))) == (EC2_ARM64, LAMBDA)
 
 
 def test_the_stack_uses_an_image_and_keeps_all_else() -> None:
