@@ -3,6 +3,7 @@
 import asyncio
 import re
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -11,6 +12,7 @@ from adapters.ledger.spending import spending_changes
 from fleet.errors import Transient
 from fleet.machine.mailbox import MachineState
 from fleet.reasons import Reason
+from fleet.rules.capacity import BackOff
 from local.past_month import month
 from monitor.page import with_code
 from tests.unit.cli.fleet_at_work import AT, FLEET, AtWork
@@ -59,6 +61,15 @@ def test_a_pool_shows_what_waits_and_why() -> None:
     assert "3 waiting" in text
     assert "oldest 1m 30s" in text
     assert "as many runners as its ceiling allows" in text
+
+
+@pytest.mark.parametrize("path", ["/", "/pools/docker"])
+def test_a_back_off_stands_with_its_capacity_pool(path: str) -> None:
+    at_work = AtWork().configure()
+    later = BackOff(until=AT + timedelta(seconds=60), failures=1, code="NoCapacity")
+    at_work.fleet.note_back_off("docker", {"m7i.large/a/spot": later})
+    text = browser_of(at_work).get(path).text
+    assert "not launched in m7i.large/a/spot for 1m 00s more: NoCapacity" in text
 
 
 def test_budgets_stand_with_what_is_spent() -> None:
