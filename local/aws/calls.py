@@ -165,9 +165,9 @@ def _measuring(handle: Callable[..., Any], counts: Counts) -> Callable[..., Any]
         units = paid(changes, dynamodb._tables, times=times) if done else refused(action, body)
         for used in units:
             counts.partitions.add(used, second=int(time.monotonic()))
-        who = f"units {_caller()}"
-        counts.add(who, "dynamodb_reads", read_units(action, body, answer))
-        counts.add(who, "dynamodb_writes", write_units(action, body, answer, ok=done))
+        caller = f"units {_caller()}"
+        counts.add(caller, "dynamodb_reads", read_units(action, body, answer))
+        counts.add(caller, "dynamodb_writes", write_units(action, body, answer, ok=done))
         return status, answer_headers, answer
 
     return handled

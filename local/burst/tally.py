@@ -72,10 +72,10 @@ def _aws_calls(engine: Counts) -> tuple[Counter[str], Counter[str]]:
     """The fleet's calls and the machines'; those of the laptop's own root are left out."""
     fleet, guests = Counter[str](), Counter[str]()
     for kind, held in engine.items():
-        who = kind.removeprefix("calls ")
-        if who in {kind, ROOT}:
+        caller = kind.removeprefix("calls ")
+        if caller in {kind, ROOT}:
             continue
-        calls = guests if MACHINE_PART in who else fleet
+        calls = guests if MACHINE_PART in caller else fleet
         calls.update({name: int(n) for name, n in held.items()})
     return fleet, guests
 
@@ -93,8 +93,8 @@ def _units(engine: Counts, calls: Mapping[str, int], stack: str) -> dict[str, fl
     """The billed units, by their names in `fleet.prices`."""
     units = Counter[str]()
     for kind, held in engine.items():
-        who = kind.removeprefix("units ")
-        if who not in {kind, ROOT} and MACHINE_PART not in who:
+        caller = kind.removeprefix("units ")
+        if caller not in {kind, ROOT} and MACHINE_PART not in caller:
             units.update(held)
     express = {
         name: n for name, n in engine.get("execution_seconds", {}).items() if not _is_standard(name)

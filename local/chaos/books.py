@@ -66,8 +66,8 @@ def trail(laptop: Laptop, jobs: Iterable[JobSeen]) -> tuple[str, ...]:
     for job in jobs:
         row = laptop.job_rows.row(JobKey(instance=laptop.instance, job_id=job.id))
         waited = job.waited_s()
-        took = "was never taken" if waited is None else f"waited {waited:.1f} s"
-        lines.append(f"job {job.id} {job.name} [{job.tag}] is {job.status}, {took}, {job.runner}")
+        wait = "was never taken" if waited is None else f"waited {waited:.1f} s"
+        lines.append(f"job {job.id} {job.name} [{job.tag}] is {job.status}, {wait}, {job.runner}")
         for step in row.steps if row else ():
             words = " ".join(word for word in (step.reason, words_of(step)) if word)
             lines.append(f"  {step.at:%H:%M:%S.%f} {step.name:18} {words}")

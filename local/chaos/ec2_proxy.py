@@ -151,8 +151,8 @@ class Ec2Proxy(LoopbackServer):
 
     def _forward(self, headers: list[tuple[str, str]], body: bytes) -> HttpAnswer:
         """Send the call on unchanged, with the Host header that was signed."""
-        there = urlsplit(self._engine)
-        connection = HTTPConnection(there.hostname or "", there.port, timeout=_TIMEOUT_S)
+        engine = urlsplit(self._engine)
+        connection = HTTPConnection(engine.hostname or "", engine.port, timeout=_TIMEOUT_S)
         try:
             connection.putrequest("POST", "/", skip_host=True, skip_accept_encoding=True)
             for name, value in headers:

@@ -164,8 +164,8 @@ def _killed_busy(evidence: Evidence) -> Iterable[str]:
             if machine_id in end.machine_ids and not {machine_id, runner_id} & evidence.dead:
                 yield f"the fleet ended {machine_id} while job {job_id} ran on {runner_id}"
     for job in evidence.jobs:
-        mine = job.pipeline_id in evidence.cancelled or job.runner in evidence.dead
-        if job.status == "canceled" and job.started_at is not None and not mine:
+        is_expected = job.pipeline_id in evidence.cancelled or job.runner in evidence.dead
+        if job.status == "canceled" and job.started_at is not None and not is_expected:
             yield f"the fleet cancelled job {job.id} ({job.name}) on {job.runner}"
 
 

@@ -53,8 +53,8 @@ def run_suite(plan: Plan) -> Iterator[Row]:
     with ExitStack() as closing:
         folder = plan.data
         if folder is None:
-            made = tempfile.TemporaryDirectory(prefix="runner-fleet-chaos-")
-            folder = Path(closing.enter_context(made))
+            temporary = tempfile.TemporaryDirectory(prefix="runner-fleet-chaos-")
+            folder = Path(closing.enter_context(temporary))
         for number in range(min(plan.at_once, len(runs))):
             closing.enter_context(_Clerk(desk, plan, folder / f"worker-{number}"))
         for _ in runs:

@@ -52,8 +52,8 @@ class Stops:
     def check(self, *, of_script: bool = False) -> None:
         """Raise how the job fails if it stops now; `canceling` stops the script only."""
         if time.monotonic() >= self._deadline:
-            took = f"execution took longer than {self._timeout_s:.0f}s seconds"
-            self.end(took, reason="job_execution_timeout")
+            message = f"execution took longer than {self._timeout_s:.0f}s seconds"
+            self.end(message, reason="job_execution_timeout")
         if self._over:
             raise self._over
         if of_script and self._is_canceling:

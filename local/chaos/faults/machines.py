@@ -20,9 +20,9 @@ def _at_boot(scene: Scene) -> None:
     """A machine dies before its first report; no event says so."""
     scene.push(draw_jobs(scene.draw))
     if scene.draw.random() < 0.7:
-        born = scene.wait(scene.machines, within_s=SOON_S, what="a machine boots")
-        if born:
-            scene.kill_machine(born[0], told_after_s=None)
+        booted = scene.wait(scene.machines, within_s=SOON_S, what="a machine boots")
+        if booted:
+            scene.kill_machine(booted[0], told_after_s=None)
         return
     called = scene.wait(scene.sandboxes, within_s=SOON_S, what="a sandbox starts")
     if called:

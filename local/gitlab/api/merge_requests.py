@@ -157,12 +157,12 @@ async def list_pipelines(call: Call) -> Response:
     """GET …/merge_requests/:iid/pipelines."""
     project = call.project()
     merge_request = _find(call, project)
-    mine = [
+    pipelines = [
         pipeline
         for pipeline in project.pipelines.values()
         if pipeline.merge_request is merge_request
     ]
-    return page_of(call.request, mine, lambda pipeline: pipeline_view(pipeline, call.world))
+    return page_of(call.request, pipelines, lambda pipeline: pipeline_view(pipeline, call.world))
 
 
 async def create_pipeline(call: Call) -> Response:

@@ -254,8 +254,8 @@ class _Pages:
             ("by", merge_request.author.username),
             ("description", merge_request.description),
         ]
-        mine = [p for p in project.pipelines.values() if p.merge_request is merge_request]
-        rows = [(_link(_path(p), f"#{p.id}"), escape(p.status)) for p in mine]
+        pipelines = [p for p in project.pipelines.values() if p.merge_request is merge_request]
+        rows = [(_link(_path(p), f"#{p.id}"), escape(p.status)) for p in pipelines]
         return _page(
             project.full_path,
             f"!{merge_request.iid} {merge_request.title}",

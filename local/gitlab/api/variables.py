@@ -131,7 +131,7 @@ async def change_variable(call: Call) -> Response:
     place = _place(call)
     old = _find(call, place)
     change = await call.body(VariableChange)
-    said: dict[str, Any] = {
+    requested: dict[str, Any] = {
         "value": change.value,
         "is_file": None if change.variable_type is None else change.variable_type == "file",
         "is_protected": change.protected,
@@ -140,7 +140,7 @@ async def change_variable(call: Call) -> Response:
         "environment_scope": change.environment_scope,
         "description": change.description,
     }
-    new = replace(old, **{name: value for name, value in said.items() if value is not None})
+    new = replace(old, **{name: value for name, value in requested.items() if value is not None})
     if old.is_hidden and not new.is_masked:
         raise ApiError(400, {"base": ["The visibility setting cannot be changed"]})
     _check(place, new, old)
