@@ -108,14 +108,14 @@ def deploy(  # noqa: PLR0913  # a command's parameters are its options
     done = deploy_stack(world.aws, order, code)
     if with_images:
         _bring_images(world, stack, given, BuildChoice(is_here=local))
-    works, says = True, ""
+    works, sentence = True, ""
     if gitlab:
-        works, says = check_reach(world.aws, stack, *gitlab)
+        works, sentence = check_reach(world.aws, stack, *gitlab)
         if works:
-            say(says)
+            say(sentence)
     _show(stack, done)
     if not works:
-        raise Refused(says)
+        raise Refused(sentence)
 
 
 def _gitlab_in(path: Path) -> tuple[str, Way] | None:

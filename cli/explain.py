@@ -47,7 +47,7 @@ def explain(
     """
     asked = job_named(job)
     deployed = reach(ctx, stack)
-    answer = _said(explain_job(deployed, asked, lambda: gitlab_of(deployed, token_env)))
+    answer = _as_called(explain_job(deployed, asked, lambda: gitlab_of(deployed, token_env)))
     if as_json:
         plain = answer.to_json() if isinstance(answer, Trail) else asdict(answer)
         say_json(plain, indent=2)
@@ -61,7 +61,7 @@ def explain(
         raise typer.Exit(1)
 
 
-def _said(answer: Trail | Unknown) -> Trail | Unknown:
+def _as_called(answer: Trail | Unknown) -> Trail | Unknown:
     """The answer with its commands as the user can call them."""
     if isinstance(answer, Trail):
         return replace(answer, verdict=as_called(answer.verdict), do=as_called(answer.do))

@@ -78,10 +78,10 @@ def _words(cause: BaseException | None) -> str:
 def _usage(error: typer.TyperException) -> str:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "runner-fleet"
-    says = error.format_message().rstrip(".")
+    message = error.format_message().rstrip(".")
     for theirs, plain in _PLAINER:
-        says = says.replace(theirs, plain)
-    return f"{says}; see `{command} --help`"
+        message = message.replace(theirs, plain)
+    return f"{message}; see `{command} --help`"
 
 
 def _is_help(error: typer.TyperException) -> bool:

@@ -154,10 +154,10 @@ def _deploy(run: _Run) -> Iterator[str]:
     done = deploy(run.aws, order, run.world.pack())
     yield from done.notes
     yield f"{run.stack} is {done.word}"
-    works, says = check_reach(run.aws, run.stack, run.config.gitlab.url, run.way)
+    works, sentence = check_reach(run.aws, run.stack, run.config.gitlab.url, run.way)
     if not works:
-        raise Refused(says)
-    yield says
+        raise Refused(sentence)
+    yield sentence
 
 
 def _has(run: _Run, parameters: dict[str, str]) -> bool:

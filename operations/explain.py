@@ -146,7 +146,7 @@ def _trail(deployed: Deployed, config: FleetConfig, row: JobRow) -> Trail:
         ran_s=_between(row.started_at, ended or at),
         hops=hops_of(row, report, _served_others(runners, row), _made_for(runners, job)),
         standing=diagnosis.standing.value,
-        verdict=last.says,
+        verdict=last.sentence,
         do=last.do,
         size_hint=_size_hint(row, report, pool),
     )
@@ -223,17 +223,17 @@ def _unknown(
     gitlab: GitLab | None,
     trouble: Trouble | None,
 ) -> Unknown:
-    says = f"the ledger has no job {asked.job_id} of {instance}"
+    sentence = f"the ledger has no job {asked.job_id} of {instance}"
     if trouble is not None:
-        return Unknown(says=f"{says}; {trouble.says}", checks=(trouble.do, *CHECKS[2:]))
+        return Unknown(says=f"{sentence}; {trouble.says}", checks=(trouble.do, *CHECKS[2:]))
     if gitlab is None:
         hint = "put a GitLab token into GITLAB_TOKEN to have GitLab asked"
-        return Unknown(says=says, checks=(hint, *CHECKS))
+        return Unknown(says=sentence, checks=(hint, *CHECKS))
     if asked.project is None:
         hint = f"name it as project#{asked.job_id} to have GitLab asked"
-        return Unknown(says=says, checks=(hint, *CHECKS))
+        return Unknown(says=sentence, checks=(hint, *CHECKS))
     answer, is_lost = _ask_gitlab(asked, config, gitlab)
-    return Unknown(says=f"{says}; {answer}", checks=CHECKS if is_lost else ())
+    return Unknown(says=f"{sentence}; {answer}", checks=CHECKS if is_lost else ())
 
 
 # GitLab's word for a job that needs no webhook, yet or ever, and what it means.
@@ -260,18 +260,18 @@ def _ask_gitlab(asked: JobReference, config: FleetConfig, gitlab: GitLab) -> tup
         return f"GitLab has no project {asked.project}, or hides it from this token", True
     if job is None:
         return f"GitLab has no such job in {project.path} either", True
-    says = f"GitLab says {job.status}, with the tags {', '.join(job.tags) or '(none)'}"
+    sentence = f"GitLab says {job.status}, with the tags {', '.join(job.tags) or '(none)'}"
     if job.status in NEVER_PENDING:
-        return f"{says}: {NEVER_PENDING[job.status]}", False
+        return f"{sentence}: {NEVER_PENDING[job.status]}", False
     if job.status == "canceled" and job.started_at is None:
-        return f"{says}: it was cancelled before a runner took it", False
+        return f"{sentence}: it was cancelled before a runner took it", False
     plan = decide_route(
         Pending(tags=job.tags, status=rank(job.status), has_runner=job.runner_id is not None),
         config.pools,
     )
     if plan.pool is None:
-        return f"{says}: {sentence_of(plan.reason)}", True
-    return f"{says}: it belongs to pool {plan.pool}, so its webhook was lost", True
+        return f"{sentence}: {sentence_of(plan.reason)}", True
+    return f"{sentence}: it belongs to pool {plan.pool}, so its webhook was lost", True
 
 
 def _between(since: datetime | None, until: datetime) -> float | None:

@@ -64,16 +64,16 @@ _DO = {
 class LastLine:
     """Where the job stands, and what to do; empty: nothing to do."""
 
-    says: str
+    sentence: str
     do: str = ""
 
 
 def last_line(facts: JobFacts, diagnosis: Diagnosis, *, refused: str | None = None) -> LastLine:
     """The diagnosis in sentences. `refused`: AWS's words about the pool's configuration."""
-    says = _sentence(facts, diagnosis, refused)
+    sentence = _sentence(facts, diagnosis, refused)
     if diagnosis.strayed is not None:
-        says += f"; {_strayed(diagnosis.strayed)}"
-    return LastLine(says=says, do=_do(facts, diagnosis))
+        sentence += f"; {_strayed(diagnosis.strayed)}"
+    return LastLine(sentence=sentence, do=_do(facts, diagnosis))
 
 
 def _do(facts: JobFacts, diagnosis: Diagnosis) -> str:
@@ -163,10 +163,10 @@ def _not_retried(facts: JobFacts) -> str:
 
 
 def _ended(facts: JobFacts, diagnosis: Diagnosis) -> str:
-    says = f"it ended: {facts.job.outcome or 'finished'}"
+    sentence = f"it ended: {facts.job.outcome or 'finished'}"
     if facts.failure:
-        says += f" ({sentence_of(facts.failure)})"
+        sentence += f" ({sentence_of(facts.failure)})"
     if facts.torn_down_after is not None:
         after = duration(facts.torn_down_after.total_seconds())
-        return f"{says}; its machine was gone {after} later"
-    return f"{says}; {diagnosis.runner.id} is being ended" if diagnosis.runner else says
+        return f"{sentence}; its machine was gone {after} later"
+    return f"{sentence}; {diagnosis.runner.id} is being ended" if diagnosis.runner else sentence

@@ -139,7 +139,7 @@ def test_every_step_and_every_last_line_has_its_words(screen: Screen) -> None:
         line = last_line(case.facts, case.diagnosis, refused=case.refused)
         names.setdefault(line, []).append(name)
     for line, alike in names.items():
-        lines += ["", f"{' / '.join(alike)}:", f"→ {line.says}"]
+        lines += ["", f"{' / '.join(alike)}:", f"→ {line.sentence}"]
         lines += [f"  {line.do}"] if line.do else []
     screen("explain_lines", "\n".join(lines))
 
