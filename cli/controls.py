@@ -177,9 +177,9 @@ def interrupt(
 
 def _say(ordered: Ordered, *, as_json: bool) -> None:
     if as_json:
-        say_json({"says": ordered.sentence, "is_change": ordered.is_change})
+        say_json({"says": ordered.says, "is_change": ordered.is_change})
     else:
-        say(ordered.sentence)
+        say(ordered.says)
 
 
 def _until(until: str | None, deployed: Deployed) -> datetime | None:

@@ -127,7 +127,7 @@ class Page:
         await run_in_threadpool(self.board.read_now)
         self.pages.clear()
         name = secrets.token_urlsafe(6)
-        self._results[name] = ordered.sentence
+        self._results[name] = ordered.says
         while len(self._results) > RESULTS_AT_MOST:
             self._results.pop(next(iter(self._results)))
         return back_to(f"{address}?result={name}")

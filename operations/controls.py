@@ -30,7 +30,7 @@ CEILING_AT_MOST = 10_000
 class Ordered:
     """The result of an order. `is_change` is False where it was in force already."""
 
-    sentence: str
+    says: str  # as in `--json`
     is_change: bool = True
 
 
@@ -83,8 +83,8 @@ def resume(deployed: Deployed, pool: str | None) -> Ordered:
         if pool is not None:
             _check_pool(deployed.config(), pool)
         what = f"pool {pool} was not" if pool else "no pool was"
-        return Ordered(sentence=f"{what} paused", is_change=False)
-    return Ordered(sentence=f"{', '.join(_named(control.about) for control in resumed)}: resumed")
+        return Ordered(says=f"{what} paused", is_change=False)
+    return Ordered(says=f"{', '.join(_named(control.about) for control in resumed)}: resumed")
 
 
 def set_ceiling(
@@ -106,8 +106,8 @@ def reset_ceiling(deployed: Deployed, pool: str) -> Ordered:
     for control in _in_force(deployed):
         if control.kind is ControlKind.CEILING and control.about == pool:
             deployed.fleet.take_back(control, _act(deployed, f"reset the ceiling of pool {pool}"))
-            return Ordered(sentence=f"pool {pool}: the ceiling of fleet.toml again")
-    return Ordered(sentence=f"pool {pool} has the ceiling of fleet.toml", is_change=False)
+            return Ordered(says=f"pool {pool}: the ceiling of fleet.toml again")
+    return Ordered(says=f"pool {pool} has the ceiling of fleet.toml", is_change=False)
 
 
 def end_runner(deployed: Deployed, runner_id: str, *, now: bool = False, note: str = "") -> Ordered:
@@ -148,11 +148,11 @@ def relaunch(deployed: Deployed, asked: JobReference) -> Ordered:
         step = Step(at=deployed.clock(), name=StepName.DEMAND_SENT, reason=Reason.RENEWED)
         renewed = deployed.jobs.renew(job, step)
     elif job.reason is Reason.COVERED:
-        return Ordered(sentence=f"job {job.job_id}: a runner boots for it", is_change=False)
+        return Ordered(says=f"job {job.job_id}: a runner boots for it", is_change=False)
     demand = Demand(job=job.key, project_id=job.project_id, pool=pool.name, attempt=job.attempt)
     deployed.queues[pool.backend].send([demand])
     return Ordered(
-        sentence=f"job {job.job_id}: demand sent" + (", all attempts again" if renewed else "")
+        says=f"job {job.job_id}: demand sent" + (", all attempts again" if renewed else "")
     )
 
 
@@ -204,9 +204,9 @@ def _give(deployed: Deployed, control: Control) -> Ordered:
     )
     if in_place is not None and control.same_order(in_place):
         since = f"by {in_place.who} since {in_place.at:%F %R} UTC"
-        return Ordered(sentence=f"{sentence_of(in_place)}, {since} already", is_change=False)
+        return Ordered(says=f"{sentence_of(in_place)}, {since} already", is_change=False)
     deployed.fleet.order(control, _act(deployed, sentence_of(control), note=control.note))
-    return Ordered(sentence=f"{sentence_of(control)}; in force within a minute")
+    return Ordered(says=f"{sentence_of(control)}; in force within a minute")
 
 
 def _new(deployed: Deployed, kind: ControlKind, about: str, **facts: Any) -> Control:
