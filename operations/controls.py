@@ -30,7 +30,7 @@ CEILING_AT_MOST = 10_000
 class Ordered:
     """The result of an order. `is_change` is False where it was in force already."""
 
-    says: str  # as in `--json`
+    says: str  # the result in words
     is_change: bool = True
 
 
