@@ -28,7 +28,7 @@ Until = Annotated[
     typer.Option("--until", help="It ends by itself: after 30m, 2h, or at a time (UTC)."),
 ]
 Lasts = Annotated[str, typer.Option("--for", help="How long: 30m, 2h, 7d.")]
-Now = Annotated[bool, typer.Option("--now", help="At once, whatever runs there.")]
+Now = Annotated[bool, typer.Option("--now", help="At once, even with a job.")]
 
 
 @pool.command("pause")

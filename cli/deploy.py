@@ -139,7 +139,7 @@ def _ask_from_here(world: DeployWorld, order: Deployment, url: str, way: Way) ->
         return
     words = f"GitLab does not answer at {url}: {answer.failure}"
     if not {**parameters_of(world.aws, order.stack), **order.parameters}.get(NETWORK):
-        raise Refused(f"{words}; --no-gitlab deploys all the same")
+        raise Refused(f"{words}; --no-gitlab deploys without GitLab")
     say(f"{words}; the functions are asked later, from their network")
 
 

@@ -147,7 +147,7 @@ SENTENCES: dict[Reason, str] = {
     Reason.QUOTA_SHARED: "the runners share what the account allows beside the orchestrator's part",
     Reason.QUOTA_SMALL: "the account allows too few functions at once to keep a share for any",
     Reason.WEBHOOK_LOST: "GitLab lists it as pending; its webhook did not arrive",
-    Reason.STILL_PENDING: "GitLab lists it as pending, whatever an event said",
+    Reason.STILL_PENDING: "GitLab lists it as pending, against an earlier event",
     Reason.FINISHED_UNSEEN: "GitLab says that it ended; its webhook did not arrive",
     Reason.TAKEN_UNSEEN: "GitLab says that a runner has it; its webhook did not arrive",
     Reason.RENEWED: "its attempts were used before the last `apply`: it has all of them again",

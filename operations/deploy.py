@@ -68,7 +68,7 @@ def deploy(aws: Clients, order: Deployment, code: bytes) -> DeployResult:
     bucket = _bucket(aws, order)
     with aws_call("s3.PutObject"):
         uploaded = upload(aws.s3, bucket, code)
-    # Path style, at whatever address S3 has here: CloudFormation reads the template from there.
+    # Path style, at the address that S3 has here: CloudFormation reads the template from there.
     template = f"{aws.s3.meta.endpoint_url}/{uploaded.bucket}/{uploaded.template_key}"
     source = {"TemplateURL": template}
     word = _start(aws, order, source, _parameters(order, uploaded, before))

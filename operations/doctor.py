@@ -425,11 +425,11 @@ def _webhooks(
         health = hook_health(gitlab, row.scope, row.hook_id)
         fault = hook_fault(gitlab, row.scope, row.hook_id, since=row.registered_at)
         detail = decide_hook(health, fault).detail
-        again = f"run `runner-fleet webhook register` for {row.scope} again"
+        todo = f"run `runner-fleet webhook register` for {row.scope} again"
         if detail is not None:
-            yield _failed(subject, detail, again)
+            yield _failed(subject, detail, todo)
         elif row.url != stack.outputs.get("WebhookUrl"):
-            yield _warned(subject, f"it delivers to {row.url}, not to the stack's address", again)
+            yield _warned(subject, f"it delivers to {row.url}, not to the stack's address", todo)
         else:
             yield _ok(subject, f"healthy, {row.verification.replace('-', ' ')}")
 

@@ -260,7 +260,7 @@ def _record(world: World, pool: PoolConfig, runner: Runner) -> NewRunner:
 def _cache(world: World, pool: PoolConfig, runner: Runner) -> CacheBucket | None:
     """The cache of the project whose jobs GitLab gives this runner; None where it may be any.
 
-    Without keys jobs run all the same, and keep no cache.
+    Without keys jobs run without a cache.
     """
     where = world.config.gitlab.runners_in
     project_id = where.id if where.id is not None else runner.project_id

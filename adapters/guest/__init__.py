@@ -1,1 +1,1 @@
-"""What runs inside a machine, whatever its back end."""
+"""What runs inside a machine of any back end."""

@@ -1,7 +1,7 @@
 """Processes of this machine: their parents, and an end for all of a family. Linux only.
 
 A process cannot leave its family here: this process adopts orphans (subreaper), so all that a
-child ever started descends from it, whatever sessions or groups it made.
+child ever started descends from it, in any session or group.
 """
 
 import ctypes

@@ -114,7 +114,7 @@ class RunOnce:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Kill whatever still runs, read the last lines, remove our files."""
+        """Kill what still runs, read the last lines, remove our files."""
         self._process.kill()
         self._process.wait()
         self._family.end(within_s=CLEAN_UP_S)  # Lambda's handler and the keeper look again

@@ -1,4 +1,4 @@
-"""Empties a folder of whatever a job left in it.
+"""Empties a folder of all that a job left in it.
 
 No path is followed and no tree is descended: every folder below moves up into the top one before
 its own entries go. So no name is too long and no tree too deep, three descriptors are enough, and
@@ -104,7 +104,7 @@ class _Wiping:
 
 @contextmanager
 def _reached(name: str, folder: int | None) -> Iterator[str]:
-    """A path to exactly this folder, whatever its mode and wherever it moves."""
+    """A path to exactly this folder, in any mode, also after a move."""
     inner = os.open(name, _FOLDER | os.O_PATH, dir_fd=folder)
     try:
         yield f"/proc/self/fd/{inner}"

@@ -346,7 +346,7 @@ def _routing(
 
 
 def _is_unrouted(known: Job) -> bool:
-    """Whether a job that has a row may be routed all the same, as `_routing` does it."""
+    """Whether a job that has a row may still be routed, as `_routing` does it."""
     is_pending = known.status is JobStatus.PENDING
     is_hidden = known.outcome == GONE or known.is_hearsay
     return known.status < JobStatus.PENDING or (is_pending and not known.pool) or is_hidden

@@ -29,7 +29,7 @@ _PATIENCE = {
     ErrorKind.CAPACITY: (_MINUTE, 30 * _MINUTE),
     ErrorKind.QUOTA: (_MINUTE, 15 * _MINUTE),  # frees as soon as machines end
     ErrorKind.THROTTLE: (2 * _SECOND, _MINUTE),
-    # A new configuration ends it at once (`note_applied`). It expires all the same: a permission
+    # A new configuration ends it at once (`note_applied`). It also expires: a permission
     # or a network can be corrected without a new configuration.
     ErrorKind.CONFIGURATION: (5 * _MINUTE, 60 * _MINUTE),
     ErrorKind.BOOT: (_MINUTE, 30 * _MINUTE),

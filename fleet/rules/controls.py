@@ -31,13 +31,13 @@ class Control(HasUtcTimes):
     note: str = ""
     until: datetime | None = None  # None: until it is taken back
     ceiling: int | None = None
-    at_once: bool = False  # of an end: at once, whatever runs there
+    at_once: bool = False  # of an end: at once, even with a job
 
     def same_order(self, other: "Control | None") -> bool:
-        """Whether another orders the same, whatever its author and its time."""
+        """Whether another orders the same; author and time do not count."""
         if other is None:
             return False
-        # An order to end a runner lapses by itself; when is of no account.
+        # An order to end a runner lapses by itself: its end does not count.
         is_as_long = self.kind is ControlKind.END or self.until == other.until
         this_order, other_order = (
             (control.kind, control.about, control.note, control.ceiling, control.at_once)

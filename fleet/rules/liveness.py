@@ -131,7 +131,7 @@ def by_our_clock(runner: Runner, at: datetime) -> Runner:
 def silent_for(runner: Runner, at: datetime) -> timedelta:
     """How long its mailbox is silent for certain, by our own clock: since its note, or launch.
 
-    Nothing while its last report is not noted, whatever date that has.
+    Nothing while its last report is not noted, with any date.
     """
     if runner.sign is None:
         return at - runner.launched_at

@@ -42,7 +42,7 @@ class Deeds:
     dead: set[str] = field(default_factory=set)  # ids of machines and runners it took away
     cancelled: set[int] = field(default_factory=set)  # pipelines
     injected: int = 0  # how often it struck
-    missed: list[str] = field(default_factory=list)  # moments that the fault waited for in vain
+    missed: list[str] = field(default_factory=list)  # moments that never came for the fault
     broken: list[str] = field(default_factory=list)  # promises of this fault's own, not kept
 
 

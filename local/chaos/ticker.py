@@ -9,7 +9,7 @@ from local.laptop import Laptop
 
 
 class Ticker(Beat):
-    """A context. The rule of the template ticks all the same."""
+    """A context. The rule of the template still ticks."""
 
     def __init__(self, laptop: Laptop, every_s: float) -> None:
         super().__init__(self._tick, every_s)

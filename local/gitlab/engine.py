@@ -136,7 +136,7 @@ class PipelineEngine:
         return job
 
     def job_by_token(self, token: str) -> Job | None:
-        """The job a job token belongs to, whatever the job's state."""
+        """The job a job token belongs to, in any state of the job."""
         return self._by_token.get(token)
 
     def keep_artifacts(self, job: Job, *, until: datetime | None) -> None:
