@@ -22,7 +22,7 @@ from orchestrator.job_ends import record_shown
 from orchestrator.job_runner import runner_of
 from orchestrator.measure import measure
 from orchestrator.retry import finish_retries, note_outgrown, retry_if_infra
-from orchestrator.route import Lead, again, fits_a_pool, route, send_demands
+from orchestrator.route import Lead, fits_a_pool, reroute_lead, route, send_demands
 from orchestrator.watch import (
     heal_hook,
     look_at_hooks,
@@ -213,7 +213,7 @@ def _misplaced(
     """Jobs that wait where the configuration in force does not want them."""
     waiting = {key: rows[key] for key in listed if key in rows}
     leads = {
-        key: again(world, listed[key], job)
+        key: reroute_lead(world, listed[key], job)
         for key, job in waiting.items()
         if job.status is JobStatus.PENDING
     }

@@ -209,7 +209,7 @@ def send_demands(world: World, demands: Iterable[Demand]) -> None:
         world.queues[backend].send(batch)
 
 
-def again(world: World, shown: GitLabJob, row: Job) -> Lead | None:
+def reroute_lead(world: World, shown: GitLabJob, row: Job) -> Lead | None:
     """Why a routed job is routed again; None where the configuration in force leaves it there.
 
     A job that no pool may take any more leaves its pool, too: else it waits there for ever, and
