@@ -56,9 +56,8 @@ def record_shown(
     if runner is not None and not ended:
         world.runners.record_taken(runner, job.key, job.project_id, at=at)
     if runner is not None and ended and runner.job is None:
-        world.runners.record_past_job(
-            runner, job.key, job.project_id
-        )  # else it would count as unserved
+        # Else it would count as unserved.
+        world.runners.record_past_job(runner, job.key, job.project_id)
     if runner is None and ended:
         keep_end(world, job)
     return Recorded(

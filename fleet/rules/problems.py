@@ -157,9 +157,7 @@ class LastSweep(HasUtcTimes):
 
     at: datetime
     leaked: tuple[str, ...] = ()  # runners, machines and runner records
-    neighbours: tuple[
-        str, ...
-    ] = ()  # other stacks with runners in the same group or project of GitLab
+    neighbours: tuple[str, ...] = ()  # other stacks with runners beside ours in GitLab
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
