@@ -18,12 +18,12 @@ def is_within_reach(world: World, event: JobEvent) -> bool:
         return True  # the webhook function names one in each event, and it alone may send any
     at, project_id = world.clock(), event.project_id
     known = world.fleet.groups_of(world.instance, project_id) if scope.kind == "group" else None
-    verdict = may_speak(scope, project_id, known, at)
-    if verdict is None:
+    is_within = may_speak(scope, project_id, known, at)
+    if is_within is None:
         known = ProjectGroups(ids=world.gitlab.groups_above(project_id), asked_at=at)
         world.fleet.note_groups(world.instance, project_id, known)
-        verdict = bool(may_speak(scope, project_id, known, at))
-    if not verdict:
+        is_within = bool(may_speak(scope, project_id, known, at))
+    if not is_within:
         outside = DeliveryOutside(hook=str(scope), project_id=project_id, job_id=event.job_id)
         emit(outside, level=WARNING)
-    return verdict
+    return is_within

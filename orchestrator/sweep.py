@@ -136,16 +136,13 @@ def _decide(
 ) -> tuple[Suspect, ReapPlan]:
     """The runner with its machine, and its fate by a person's order or by the rule."""
     order = end_of(controls, runner)
-    is_ordered = order is not None and order.at_once and not world.ends_alone(runner)
-    dated = runner if is_ordered else _dated(world, limits, runner)
+    runner = _dated(world, limits, runner)
     suspect = Suspect(
-        runner=dated,
-        machine_alive=_alive(world, dated, machines),
-        ends_alone=world.ends_alone(dated),
+        runner=runner,
+        machine_alive=_alive(world, runner, machines),
+        ends_alone=world.ends_alone(runner),
+        is_ordered=order is not None and order.at_once,
     )
-    if is_ordered:
-        fate = Fate.RELAUNCH if runner.owes_a_job else Fate.CLOSE
-        return suspect, ReapPlan(runner=runner, fate=fate, reason=Reason.ORDERED)
     return suspect, decide_reap(suspect, limits, at=world.clock())
 
 
@@ -207,15 +204,15 @@ def _close(
 
     `is_owed`: the job that it was launched for still needs a runner. `shown`: its machine.
     """
-    outcome = Disposal.LEFT
+    disposal = Disposal.LEFT
     with left_to_sweep(runner, reason):
         ended = end_machine(world, runner, reason, shown=shown)
         ended = replace(ended, runner=retry_lost_jobs(world, runner))
-        outcome = Disposal.CLOSED if close_runner(world, ended) else Disposal.GONE
-    if outcome is Disposal.CLOSED and is_owed:
+        disposal = Disposal.CLOSED if close_runner(world, ended) else Disposal.GONE
+    if disposal is Disposal.CLOSED and is_owed:
         with _going_on(f"the job of {runner.id}"):
             relaunch(world, ended.runner, reason)
-    return outcome
+    return disposal
 
 
 @contextmanager
@@ -297,12 +294,12 @@ def _end_stray_machines(
         ]
         unwanted = decide_strays(strays, known, at)
         if unwanted:
-            outcome = Disposal.LEFT
+            disposal = Disposal.LEFT
             with _going_on(f"stray machines of {name}"):
                 world.backends[name].end(unwanted)
-                outcome = Disposal.CLOSED
-            ends[outcome] += len(unwanted)
-            left += unwanted if outcome is Disposal.LEFT else ()
+                disposal = Disposal.CLOSED
+            ends[disposal] += len(unwanted)
+            left += unwanted if disposal is Disposal.LEFT else ()
     return ends
 
 
@@ -351,11 +348,11 @@ def _delete_stray_records(
             for number in unknown
         ]
         for number in decide_strays(strays, {}, at):
-            outcome = Disposal.LEFT
+            disposal = Disposal.LEFT
             with _going_on(f"runner record {number}"):
-                outcome = _delete_stray_record(world, int(number))
-            ends[outcome] += 1
-            left += [f"runner record {number}"] if outcome is Disposal.LEFT else ()
+                disposal = _delete_stray_record(world, int(number))
+            ends[disposal] += 1
+            left += [f"runner record {number}"] if disposal is Disposal.LEFT else ()
     except FleetError as exc:
         emit(WorkPutOff(doing="sweep runner records", error=str(exc)), level=WARNING)
     return ends

@@ -37,7 +37,8 @@ CONDITION_EXCEPTION = "ConditionalCheckFailedException"
 INVALID = "ValidationException"  # such as a step for a history that is full, or is no list
 INVALID_CHANGE = "ValidationError"  # the same, as the reason of a cancelled transaction
 CONDITION_FAILED = "ConditionalCheckFailed"
-# Reasons of a cancelled transaction that pass by themselves. Source: TransactWriteItems, errors.
+# Reasons of a cancelled transaction that pass by themselves: no error codes of a call, which
+# `fleet.aws_errors` has. Source: TransactWriteItems, errors.
 PASSING = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
 
 

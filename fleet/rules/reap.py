@@ -36,6 +36,7 @@ class Suspect:
     machine_alive: bool | None
     ends_alone: bool = False  # no call can end it from outside: a goodbye is its end
     job_running: bool | None = None
+    is_ordered: bool = False  # a person's order ends it at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,11 +63,19 @@ def decide_reap(suspect: Suspect, limits: Limits, *, at: datetime) -> ReapPlan:
     All times of the runner must be by the fleet's clock: see `fleet.rules.liveness.by_our_clock`.
     """
     runner = suspect.runner
-    for rule in (_gone, _said_goodbye, _expired, _never_reported, _went_silent):
+    for rule in (_ordered, _gone, _said_goodbye, _expired, _never_reported, _went_silent):
         plan = rule(suspect, limits, at)
         if plan is not None:
             return plan
     return ReapPlan(runner=runner, fate=Fate.KEEP, reason=Reason.HEALTHY)
+
+
+def _ordered(suspect: Suspect, limits: Limits, at: datetime) -> ReapPlan | None:
+    """A person ended it, with a job or without; a machine that only ends alone has its order."""
+    if not suspect.is_ordered or suspect.ends_alone:
+        return None
+    runner = suspect.runner
+    return _ended(runner, is_owed=runner.owes_a_job, reason=Reason.ORDERED)
 
 
 def _gone(suspect: Suspect, limits: Limits, at: datetime) -> ReapPlan | None:
@@ -100,12 +109,12 @@ def _said_goodbye(suspect: Suspect, limits: Limits, at: datetime) -> ReapPlan | 
     is_over = (suspect.ends_alone and runner.job is not None) or has_expired
     if at - since < GOODBYE_GRACE and not is_over:
         return ReapPlan(runner=runner, fate=Fate.KEEP, reason=reason)
-    verdict = _ended(runner, is_owed=runner.went_unserved, reason=reason)
+    plan = _ended(runner, is_owed=runner.went_unserved, reason=reason)
     # To close it ends nothing: neither a machine nor a record in GitLab.
     is_harmless = suspect.ends_alone and runner.gitlab_runner_id is None
     if has_expired or is_harmless:
-        return verdict
-    return _confirmed(suspect, fate=verdict.fate, reason=reason, busy=Reason.STILL_BUSY)
+        return plan
+    return _confirmed(suspect, fate=plan.fate, reason=reason, busy=Reason.STILL_BUSY)
 
 
 def _expired(suspect: Suspect, limits: Limits, at: datetime) -> ReapPlan | None:

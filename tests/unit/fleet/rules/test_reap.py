@@ -275,3 +275,19 @@ def test_strays(stray: Stray, removed: bool) -> None:
 def test_strays_keep_their_order() -> None:
     strays = [Stray(id=name, seen_since=ago(999), busy=False) for name in "bac"]
     assert decide_strays(strays, {}, AT) == ["b", "a", "c"]
+
+
+@pytest.mark.parametrize(
+    ("ended", "ends_alone", "expected"),
+    [
+        (WORKS, False, (Fate.CLOSE, Reason.ORDERED)),
+        (lost(IDLE, 60, FOR_JOB, HEARD), False, (Fate.RELAUNCH, Reason.ORDERED)),
+        (WORKS, True, (Fate.KEEP, Reason.HEALTHY)),
+    ],
+)
+def test_a_persons_order_goes_first_where_a_call_can_end_the_machine(
+    ended: Runner, ends_alone: bool, expected: tuple[Fate, Reason]
+) -> None:
+    suspect = Suspect(runner=ended, machine_alive=True, ends_alone=ends_alone, is_ordered=True)
+    plan = decide_reap(suspect, LIMITS, at=AT)
+    assert (plan.fate, plan.reason) == expected
