@@ -15,12 +15,12 @@ from cli.options import InJson, Local, Stack, job_named, reach
 from fleet.errors import FleetError, Refused, Transient
 from fleet.job_event import instance_of
 from fleet.model import JobKey
+from fleet.rules.runner_record import PREFIX
 from operations.explain import JobReference, check_host
 from operations.fleet_handle import Deployed, gitlab_of
 from operations.machine_log import console_reader, machine_log
 
 EVERY_S = 3.0
-RUNNER = "rf-"  # how the id of every runner begins
 OVER = frozenset({"success", "failed", "canceled", "skipped"})
 WAITING = frozenset({"created", "waiting_for_resource", "preparing", "pending", "scheduled"})
 
@@ -57,7 +57,7 @@ def logs(  # noqa: PLR0913  # each is an option of the command
 
     Example: runner-fleet logs acme/web#4711 --follow
     """
-    if job.startswith(RUNNER):
+    if job.startswith(PREFIX):
         _say_machine(reach(ctx, stack), job)
         return
     asked = job_named(job)

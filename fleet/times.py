@@ -23,6 +23,11 @@ def in_utc(at: datetime) -> datetime:
         raise ValueError("a time out of range") from None
 
 
+def iso(at: datetime | None) -> str | None:
+    """The text of a time, as JSON and the ledger have it; None without one."""
+    return at.isoformat() if at else None
+
+
 @cache
 def _times_of(kind: "type[DataclassInstance]") -> tuple[str, ...]:
     """The fields that may hold a time: rows are read by the thousand, and most fields hold none."""

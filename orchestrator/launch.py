@@ -32,6 +32,7 @@ from fleet.rules.launch_memory import (
     learn,
     most_urgent,
 )
+from fleet.rules.runner_record import PREFIX
 from fleet.steps import Step, StepName
 from orchestrator.close import close_runner, end_machine, left_to_sweep
 from orchestrator.credentials import Ready, discard, equip, prepare
@@ -115,7 +116,7 @@ def _requested(world: World, pool: PoolConfig, batch: Batch) -> list[Runner]:
     at, launch_id = world.clock(), world.new_id()
     return [
         Runner(
-            id=f"rf-{pool.name}-{world.new_id()}",
+            id=f"{PREFIX}{pool.name}-{world.new_id()}",
             pool=pool.name,
             backend=pool.backend,
             state=RunnerState.REQUESTED,

@@ -22,6 +22,7 @@ from fleet.rules.retry import (
 )
 from fleet.rules.route import outgrew
 from fleet.steps import Step, StepName
+from fleet.times import iso
 from orchestrator.world import World
 
 # An intent that is younger is carried out by the process that wrote it.
@@ -154,8 +155,8 @@ def _record_end(world: World, job: Job, shown: GitLabJob) -> None:
 def facts_shown(shown: GitLabJob) -> dict[str, str | None]:
     """What a job's row keeps of GitLab's answer beside the status: its times, why it failed."""
     return {
-        "started_at": shown.started_at.isoformat() if shown.started_at else None,
-        "finished_at": shown.finished_at.isoformat() if shown.finished_at else None,
+        "started_at": iso(shown.started_at),
+        "finished_at": iso(shown.finished_at),
         "failure_reason": shown.failure_reason if shown.status == "failed" else None,
     }
 

@@ -22,6 +22,7 @@ from fleet.rules.settle import (
     wakes_scaling,
 )
 from fleet.steps import Step, StepName
+from fleet.times import iso
 from orchestrator.close import close_runner, end_machine, left_to_sweep, relaunch
 from orchestrator.hook_reach import is_within_reach
 from orchestrator.job_ends import retry_lost_jobs
@@ -150,8 +151,8 @@ def record(world: World, job: Job, event: JobEvent, runner: Runner | None) -> No
         ),
     ]
     facts = {
-        "started_at": _iso(event.started_at),
-        "finished_at": _iso(event.finished_at),
+        "started_at": iso(event.started_at),
+        "finished_at": iso(event.finished_at),
         "failure_reason": event.failure_reason,
         "machine": runner.machine_id if runner else None,
         "pool": job.pool,
@@ -312,7 +313,3 @@ def _note_silence(world: World, runner: Runner, at: datetime) -> None:
     if sign is not None and not sign.is_noted:
         note = Note(mark=sign.mark, at=at, state=runner.state, since=runner.since)
         world.runners.note(runner, note)
-
-
-def _iso(at: datetime | None) -> str | None:
-    return at.isoformat() if at else None

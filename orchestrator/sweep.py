@@ -25,10 +25,11 @@ from fleet.rules.liveness import (
 )
 from fleet.rules.problems import LastSweep
 from fleet.rules.reap import Fate, ReapPlan, Stray, Suspect, decide_reap, decide_strays, is_expired
+from fleet.rules.runner_record import PREFIX
 from orchestrator.close import close_runner, end_machine, left_to_sweep, relaunch
 from orchestrator.job_ends import note_jobs_of, retry_lost_jobs
 from orchestrator.job_runner import runs_a_job
-from orchestrator.world import PREFIX, World
+from orchestrator.world import World
 
 # Closing a runner takes AWS and GitLab about a second, and a sweep may close hundreds.
 JUDGED_AT_ONCE = 8

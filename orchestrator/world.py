@@ -19,10 +19,9 @@ from fleet.machine.mailbox import CacheBucket
 from fleet.model import Runner
 from fleet.rules.capacity import CapacityPool
 from fleet.rules.limits import shares_record
-from fleet.rules.runner_record import PREFIX, read_record_name, runner_record_name
+from fleet.rules.runner_record import read_record_name, runner_record_name
+from fleet.times import iso
 from fleet.webhook_secrets import WebhookSecrets
-
-__all__ = ["PREFIX", "World"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +53,7 @@ class World:
     @property
     def applied(self) -> str | None:
         """What tells the last `apply` from every other, also of the same file."""
-        return self.applied_at.isoformat() if self.applied_at else None
+        return iso(self.applied_at)
 
     def pool(self, name: str) -> PoolConfig | None:
         """The configuration of a pool; None when `apply` took it away."""

@@ -26,6 +26,7 @@ from fleet.machine.mailbox import Credential, Order, Report
 from fleet.model import JobKey, Note, Runner, RunnerState
 from fleet.reasons import Reason
 from fleet.rules.liveness import with_report
+from fleet.rules.runner_record import PREFIX
 
 # The row of an ended runner lasts so long.
 KEPT = timedelta(days=30)
@@ -295,7 +296,7 @@ class RunnerRows(Rows):
 
 def pool_of(runner_id: str) -> str:
     """The pool in a runner's id, `rf-<pool>-<12 hex>`."""
-    return runner_id.removeprefix("rf-").rpartition("-")[0]
+    return runner_id.removeprefix(PREFIX).rpartition("-")[0]
 
 
 def _placing(placement: Placement) -> list[Change]:

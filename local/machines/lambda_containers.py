@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Any
 import docker
 from docker.errors import APIError, NotFound
 
-from local.machines.lambda_host import Answered, LambdaCloud, LambdaHost, LambdaOptions, failed
+from local.machines.lambda_host import (
+    Answered,
+    LambdaCloud,
+    LambdaHost,
+    LambdaOptions,
+    failed,
+    host_closed,
+)
 from local.machines.runner_images import EMULATOR
 
 if TYPE_CHECKING:
@@ -94,7 +101,7 @@ class LambdaContainers(LambdaHost):
             self._keepers[request], self._events[request] = sandbox, event
         try:
             if is_closed:
-                return failed("Runtime.ExitError", "the host is closed")
+                return host_closed()
             return self._ask(sandbox, event, timeout_s)
         finally:
             with self._lock:

@@ -130,7 +130,7 @@ class LambdaHost(LoopbackServer):
         """Run the function with this event (JSON) to its end, as soon as a sandbox is free."""
         with self._room:
             if self._closed:
-                return _closed()
+                return host_closed()
             request = str(uuid.uuid4())
             folder = self._options.folder / request
             (folder / "work").mkdir(parents=True)
@@ -159,7 +159,7 @@ class LambdaHost(LoopbackServer):
         )
         with self._lock:
             if self._closed:
-                return _closed()
+                return host_closed()
             keeper = Keeper(kept)
             self._keepers[request] = keeper
             self._events[request] = event
@@ -209,7 +209,8 @@ class _Answerer(Answerer):
         self.answer(answer.status, answer.body.encode(), "application/json")
 
 
-def _closed() -> Answered:
+def host_closed() -> Answered:
+    """The answer to an invocation that comes after the host's end."""
     return failed("Runtime.ExitError", "the host is closed")
 
 

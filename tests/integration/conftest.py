@@ -52,6 +52,17 @@ def make_function(engine: Engine, name: str, source: str, **settings: Any) -> No
     )
 
 
+def execution_end(engine: Engine, execution: str) -> dict[str, Any]:
+    """How an execution of a state machine ended, as soon as it has."""
+    machines = engine.client("stepfunctions")
+
+    def is_over() -> bool:
+        return bool(machines.describe_execution(executionArn=execution)["status"] != "RUNNING")
+
+    wait_until(is_over, timeout_s=30, what=f"{execution} to end", log=engine.log)
+    return dict(machines.describe_execution(executionArn=execution))
+
+
 class Role:
     """The session of one role."""
 

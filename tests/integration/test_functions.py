@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from local.aws.engine import ACCOUNT, Engine, EngineOptions, wait_until
-from tests.integration.conftest import make_function
+from local.aws.engine import ACCOUNT, Engine, EngineOptions
+from tests.integration.conftest import execution_end, make_function
 
 PROBE = """
 import os, random, subprocess, sys, time
@@ -124,16 +124,8 @@ def test_a_states_time_out_starts_when_its_function_does(engine: Engine, invoke:
         return str(machines.start_execution(stateMachineArn=arn, input=given)["executionArn"])
 
     def end(execution: str) -> str:
-        def shown() -> dict[str, Any]:
-            return dict(machines.describe_execution(executionArn=execution))
-
-        wait_until(
-            lambda: shown()["status"] != "RUNNING",
-            timeout_s=60,
-            what=f"{execution} to end",
-            log=engine.log,
-        )
-        return str(shown().get("error", shown()["status"]))
+        shown = execution_end(engine, execution)
+        return str(shown.get("error", shown["status"]))
 
     patient, hasty = machine(3), machine(1)
     waiting = [start(patient, 0.8) for _ in range(12)]

@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from local.aws.engine import wait_until
-from tests.integration.conftest import Standins
+from tests.integration.conftest import Standins, execution_end
 
 SPOT_NOTICE = "EC2 Spot Instance Interruption Warning"
 
@@ -44,13 +44,7 @@ def start(standins: Standins, machine: str, **detail: Any) -> str:
 
 
 def ended(standins: Standins, execution: str) -> dict[str, Any]:
-    machines = standins.engine.client("stepfunctions")
-
-    def is_over() -> bool:
-        return bool(machines.describe_execution(executionArn=execution)["status"] != "RUNNING")
-
-    wait_until(is_over, timeout_s=30, what=f"{execution} to end", log=standins.engine.log)
-    return dict(machines.describe_execution(executionArn=execution))
+    return execution_end(standins.engine, execution)
 
 
 def run(standins: Standins, machine: str, **detail: Any) -> dict[str, Any]:

@@ -5,10 +5,10 @@ from datetime import datetime
 
 import pytest
 
-from cli.logs import RUNNER
 from fleet.errors import Refused
 from fleet.machine.mailbox import MachineState
 from fleet.reasons import Reason
+from fleet.rules.runner_record import PREFIX
 from fleet.steps import Step, StepName
 from operations.machine_log import machine_log
 from tests.unit.cli.fleet_at_work import AT, AtWork, ago, key
@@ -35,7 +35,7 @@ def lines_of(stack: AtWork) -> list[str]:
 
 
 def test_a_live_runners_agent_and_console_are_printed() -> None:
-    assert NAME.startswith(RUNNER)
+    assert NAME.startswith(PREFIX)
     lines = lines_of(at_work())
     assert lines[-2:] == ["console of i-1", "Linux boots"]
     assert sum("agent: " in line for line in lines) == 1
