@@ -57,8 +57,15 @@ def awaits_word(runner: Runner, backlog: Container[JobKey], at: datetime) -> boo
     claims = runner.state in {RunnerState.BUSY, RunnerState.DONE}
     if not claims or runner.job is not None or runner.is_called_off:
         return False
-    is_late = runner.claimed_at is not None and at - runner.claimed_at >= WORD_TAKES
-    return runner.claim in backlog and not is_late
+    return runner.claim in backlog and (runner.claimed_at is None or may_hear(runner, at))
+
+
+def may_hear(runner: Runner, at: datetime) -> bool:
+    """Whether GitLab's events of the job that a machine claims may still be on their way.
+
+    By the time at which the fleet first read the claim: the machine cannot move it.
+    """
+    return runner.claimed_at is not None and at - runner.claimed_at < WORD_TAKES
 
 
 def is_unnamed(runner: Runner) -> bool:

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from fleet.model import Limits, Runner, RunnerState
 from fleet.reasons import Reason
+from fleet.rules.job_runner import is_unnamed, may_hear
 from fleet.times import HasUtcTimes
 
 # The row of a machine or record that the ledger does not know may be under way.
@@ -83,6 +84,8 @@ def _gone(suspect: Suspect, limits: Limits, at: datetime) -> ReapPlan | None:
     runner = suspect.runner
     if suspect.machine_alive is not False or runner.machine_id is None:
         return None
+    if is_unnamed(runner) and may_hear(runner, at):  # its job's events close it, unasked
+        return ReapPlan(runner=runner, fate=Fate.KEEP, reason=Reason.GRACE)
     if runner.went_unserved:  # it powered off before a sweep saw its goodbye
         return ReapPlan(runner=runner, fate=Fate.RELAUNCH, reason=Reason.WENT_UNSERVED)
     is_owed = runner.owes_a_job or (runner.covers and not runner.is_called_off)

@@ -60,6 +60,15 @@ BEFORE: dict[str, tuple[Runner, bool | None, str]] = {
     "it powered off after a job, it says, which delays nothing here": (
         left(1, FOR_JOB, claim=key(8)), False, "relaunch went_unserved"
     ),
+    "scaling read the claim 59 s ago: the job's events may still come": (
+        left(1, FOR_JOB, claim=key(8), claimed_at=ago(59)), False, "keep grace"
+    ),
+    "no event came within a minute of the claim": (
+        left(1, FOR_JOB, claim=key(8), claimed_at=ago(60)), False, "relaunch went_unserved"
+    ),
+    "GitLab named its job: there is nothing to wait for": (
+        left(1, JOB, claim=key(7), claimed_at=ago(1)), False, "close machine_gone"
+    ),
     "it powered off after its job": (left(1, JOB, FOR_JOB), False, "close machine_gone"),
     "it got no credential, as GitLab was out": (
         left(30, FOR_JOB, left_bare=True), True, "ask went_unserved"
