@@ -85,11 +85,11 @@ def work(machine: AgentSetup) -> Outcome:
     with Reporter(
         machine.mailbox, heartbeat_s=settings.heartbeat_s, clock=machine.clock
     ) as reporter:
-        reporter.tell(Undated(name=StepName.CALLED_HOME), status=MachineStatus())
+        reporter.report(Undated(name=StepName.CALLED_HOME), status=MachineStatus())
         with SpotWatch(machine.imds, reporter, every_s=settings.spot_every_s) as spot:
             _serve(machine, reporter, spot)
         done = replace(reporter.status, state=MachineState.DONE)
-        reporter.tell(
+        reporter.report(
             Undated(name=StepName.ENDED, job_id=done.job_id, detail=done.detail), status=done
         )
     return reporter.status.outcome or Outcome.SYSTEM_FAILURE
@@ -102,13 +102,13 @@ def _serve(machine: AgentSetup, reporter: Reporter, spot: SpotWatch) -> None:
     with suppress(OSError):  # on a full disk the timer fires at its first time
         _set_timer(machine.settings.dead_man, credential.expires_at)
     named = replace(reporter.status, runner_id=credential.runner_id)
-    reporter.tell(Undated(name=StepName.CREDENTIAL_READ), status=named)
+    reporter.report(Undated(name=StepName.CREDENTIAL_READ), status=named)
     in_docker = credential.executor == "docker"
     if in_docker:
-        reporter.tell(status=replace(named, detail="waits for the Docker engine"))
+        reporter.report(status=replace(named, detail="waits for the Docker engine"))
     if in_docker and not _docker_is_up(machine):
         detail = f"the Docker engine did not answer within {DOCKER_WITHIN_S:.0f} s"
-        reporter.tell(status=replace(named, outcome=Outcome.SYSTEM_FAILURE, detail=detail))
+        reporter.report(status=replace(named, outcome=Outcome.SYSTEM_FAILURE, detail=detail))
         return
     workplace = Workplace(
         home=machine.settings.work_dir,
@@ -147,7 +147,7 @@ def _credential(machine: AgentSetup, reporter: Reporter) -> Credential | None:
     except Transient as exc:
         credential, detail = None, f"{detail}: {exc}"
     if credential is None:
-        reporter.tell(status=replace(reporter.status, outcome=Outcome.NO_JOB, detail=detail))
+        reporter.report(status=replace(reporter.status, outcome=Outcome.NO_JOB, detail=detail))
     return credential
 
 

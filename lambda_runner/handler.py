@@ -163,13 +163,15 @@ def serve(runner_id: str, setup: InvocationSetup) -> Served:
     with Reporter(setup.mailbox, heartbeat_s=heartbeat_s, status=booted) as reporter:
         unclean = setup.sandbox.clean()
         if unclean:
-            reporter.tell(status=replace(booted, outcome=Outcome.NO_JOB, detail=unclean))
+            reporter.report(status=replace(booted, outcome=Outcome.NO_JOB, detail=unclean))
         else:
             strange = _take_and_run(setup, reporter)
             unclean = setup.sandbox.clean() or strange
         done = replace(reporter.status, state=MachineState.DONE)
         detail = unclean or done.detail
-        reporter.tell(Undated(name=StepName.ENDED, job_id=done.job_id, detail=detail), status=done)
+        reporter.report(
+            Undated(name=StepName.ENDED, job_id=done.job_id, detail=detail), status=done
+        )
     outcome = done.outcome.value if done.outcome else None
     return Served(outcome=outcome, job_id=done.job_id, is_clean=unclean is None)
 
@@ -185,9 +187,9 @@ def _take_and_run(setup: InvocationSetup, reporter: Reporter) -> str | None:
     credential = setup.mailbox.take_credential(datetime.now(UTC) + wait)
     if credential is None:
         detail = f"no credential within {wait.total_seconds():.0f} s"
-        reporter.tell(status=replace(booted, outcome=Outcome.NO_JOB, detail=detail))
+        reporter.report(status=replace(booted, outcome=Outcome.NO_JOB, detail=detail))
         return None
-    reporter.tell(Undated(name=StepName.CREDENTIAL_READ), status=booted)
+    reporter.report(Undated(name=StepName.CREDENTIAL_READ), status=booted)
     workplace = Workplace(
         home=setup.settings.work_dir,
         ends_at=min(setup.ends_at, credential.expires_at),

@@ -173,7 +173,7 @@ def _add_to_history(
     steps = [replace(step, runner=runner.id) for step in steps]
     known = had if runner.job is not None else world.jobs.job(key)
     if known is not None and known.runner_id not in {None, runner.id}:
-        world.jobs.tell(key, steps)  # another machine has the job: its end is that one's
+        world.jobs.extend(key, steps)  # another machine has the job: its end is that one's
         return
     facts = {"machine": runner.machine_id, "capacity": runner.capacity}
-    world.jobs.tell(key, steps, torn_down_at=at.isoformat(), **facts)
+    world.jobs.extend(key, steps, torn_down_at=at.isoformat(), **facts)

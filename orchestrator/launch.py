@@ -258,7 +258,7 @@ def _add_to_histories(
         for runner in runners
         if runner.for_job
     }
-    world.jobs.launched(steps)
+    world.jobs.note_reasons(steps)
 
 
 def _announce(pool: PoolConfig, order: LaunchOrder, result: LaunchResult) -> None:

@@ -195,9 +195,9 @@ def _leave(
     """
     step = Step(at=world.clock(), name=StepName.RETRY, reason=reason, detail=refusal)
     lost = {"reason": Reason.MACHINE_LOST.value} if machine_lost else {}
-    world.jobs.tell(job.key, [step], **lost)
+    world.jobs.extend(job.key, [step], **lost)
 
 
 def _record_retry(world: World, job: Job, reason: Reason, retried_as: int | None = None) -> None:
     step = Step(at=world.clock(), name=StepName.RETRY, reason=reason, retried_as=retried_as)
-    world.jobs.tell(job.key, [step])
+    world.jobs.extend(job.key, [step])

@@ -103,7 +103,7 @@ def route_event(world: World, event: JobEvent) -> RouteAnswer:
     is_routed = known is not None and not known.is_hearsay
     if known is not None and is_routed and (known.status > JobStatus.PENDING or known.pool):
         reason = _why_ignored(known)
-        world.jobs.tell(key, [*steps, Step(at=at, name=StepName.IGNORED, reason=reason)], **facts)
+        world.jobs.extend(key, [*steps, Step(at=at, name=StepName.IGNORED, reason=reason)], **facts)
         return RouteAnswer(reason=reason, wake=known.wants_runner or _owes_wake(world, event))
     reading = world.fleet.claim_pipeline(event.instance, event.pipeline_id, at=at)
     if reading is Reading.UNDER_WAY:
@@ -113,7 +113,7 @@ def route_event(world: World, event: JobEvent) -> RouteAnswer:
     shown = listed or world.gitlab.job(event.project_id, event.job_id)
     routed = route(world, shown, key, Lead(steps=steps, path=event.project_path))
     if facts:
-        world.jobs.tell(key, [], **facts)
+        world.jobs.extend(key, [], **facts)
     if routed.demand is not None:
         send_demands(world, [routed.demand])
     # Another call has routed a stale one since this one read its row.

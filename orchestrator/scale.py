@@ -261,7 +261,7 @@ def _hold(
         for job in backlog
         if job.key in waiting and job.reason is not waiting[job.key]
     }
-    world.jobs.hold(changed)
+    world.jobs.note_reasons(changed)
 
 
 def _announce(observed: Observed, plan: ScalePlan, reason: Reason) -> None:

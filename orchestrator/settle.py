@@ -161,7 +161,7 @@ def record(world: World, job: Job, event: JobEvent, runner: Runner | None) -> No
     if not is_news:
         _record_late(world, job, event)
     if event.deploys:  # also where GitLab was asked before this event arrived
-        world.jobs.tell(job.key, [], deploys=True)
+        world.jobs.extend(job.key, [], deploys=True)
     if is_news and runner is not None and job.status is JobStatus.RUNNING:
         world.runners.record_taken(runner, job.key, job.project_id, at=at)
     if runner is None and job.status is JobStatus.FINISHED:
@@ -189,7 +189,7 @@ def _record_late(world: World, job: Job, event: JobEvent) -> None:
     ignored = Step(
         at=world.clock(), name=StepName.IGNORED, reason=Reason.STALE_EVENT, detail=event.status
     )
-    world.jobs.tell(job.key, [_received(event), ignored])
+    world.jobs.extend(job.key, [_received(event), ignored])
 
 
 def _received(event: JobEvent) -> Step:
@@ -224,7 +224,7 @@ def _settle_machine(
         world.runners.lose_machine(runner)  # while GitLab is out, the sweep closes it
     if happening is Happening.SPOT_NOTICE and runner.job is not None:
         step = Step(at=at, name=StepName.SPOT_NOTICE, reason=Reason.SPOT_NOTICE)
-        world.jobs.tell(runner.job, [step])
+        world.jobs.extend(runner.job, [step])
     return _act(world, plan, runner, shown)
 
 

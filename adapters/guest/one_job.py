@@ -71,7 +71,7 @@ def run_one_job(credential: Credential, workplace: Workplace, reporter: Reporter
     try:
         spec = _spec(credential, workplace, notice)
         with workplace.meter or nullcontext(), RunOnce(spec, echo=workplace.echo) as runner:
-            reporter.tell(status=_status(credential, RunnerLog()))
+            reporter.report(status=_status(credential, RunnerLog()))
             _warn(credential, workplace, reporter)
             shift = _Shift(credential, workplace, reporter, notice)
             end = shift.work(runner)
@@ -85,7 +85,7 @@ def run_one_job(credential: Credential, workplace: Workplace, reporter: Reporter
     exited = Undated(
         name=StepName.RUNNER_EXITED, job_id=end.job_id, outcome=end.outcome, detail=end.detail
     )
-    reporter.tell(exited, status=_status(credential, end))
+    reporter.report(exited, status=_status(credential, end))
     return end
 
 
@@ -177,7 +177,7 @@ class _Shift:
             # The sources are fetched meanwhile: the script begins later.
             _write_notice(self._workplace.home / SERVICES, NO_SERVICES)
         if changed:
-            self._reporter.tell(*new, status=_status(self._credential, log))
+            self._reporter.report(*new, status=_status(self._credential, log))
 
     def _expand_image(self) -> None:
         """Report the image's name as the job had it, where it holds variables of the job.

@@ -49,7 +49,7 @@ class _Outbox:
 
 
 class Reporter(Background):
-    """Sends from a thread of its own what any thread tells it; sends again what failed."""
+    """Sends from a thread of its own what any thread reports; sends again what failed."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Reporter(Background):
         clock: Callable[[], datetime] = _now,
         status: MachineStatus | None = None,
     ) -> None:
-        """The first `tell` or the first heartbeat sends the first report."""
+        """The first `report` or the first heartbeat sends the first one."""
         super().__init__(self._send_until_closed)
         self._post = post
         self._heartbeat_s = heartbeat_s
@@ -79,7 +79,7 @@ class Reporter(Background):
         """The last status."""
         return self._outbox.status
 
-    def tell(self, *steps: Undated, status: MachineStatus) -> None:
+    def report(self, *steps: Undated, status: MachineStatus) -> None:
         """Send the status and new steps at once."""
         at = self._clock()
         with self._lock:
@@ -89,7 +89,7 @@ class Reporter(Background):
 
     def step(self, name: StepName, *, job_id: int | None = None, detail: str | None = None) -> None:
         """Send a step and leave the status as it is."""
-        self.tell(Undated(name=name, job_id=job_id, detail=detail), status=self._outbox.status)
+        self.report(Undated(name=name, job_id=job_id, detail=detail), status=self._outbox.status)
 
     def end(self) -> None:
         """Send the rest, in a few tries, and stop."""

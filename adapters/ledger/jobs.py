@@ -193,7 +193,7 @@ class JobRows(Rows):
         same = Attr("is_hearsay").exists() & Attr("project_id").eq(job.project_id)
         self._table.write(Change(pk=job_pk(job.key), sk="job", delete=True, when=same))
 
-    def tell(self, key: JobKey, steps: Iterable[Step], **facts: object) -> None:
+    def extend(self, key: JobKey, steps: Iterable[Step], **facts: object) -> None:
         """Add steps and facts to a job's row; a job without a row gets none."""
         timeline = STEPS.write(steps)
         if not timeline and not facts:
@@ -208,13 +208,27 @@ class JobRows(Rows):
             )
         )
 
-    def launched(self, jobs: Mapping[JobKey, Step]) -> None:
-        """Record for many jobs that a runner was launched for them."""
-        self._each(jobs)
+    def note_reasons(self, steps: Mapping[JobKey, Step]) -> None:
+        """Record one step for each of many jobs; its reason is then that of the job's row.
 
-    def hold(self, reasons: Mapping[JobKey, Step]) -> None:
-        """Record why each of many jobs waits; for jobs whose reason changed."""
-        self._each(reasons)
+        A failed write stops no other.
+        """
+        full: list[str] = []
+
+        def note(key: JobKey) -> None:
+            try:
+                self.extend(key, [steps[key]], reason=steps[key].reason)
+            except Refused as exc:
+                if exc.facts.get("code") != INVALID:
+                    raise
+                full.append(f"{job_pk(key)} job")
+
+        with ThreadPoolExecutor(max_workers=AT_ONCE) as pacer:
+            writes = [pacer.submit(note, key) for key in steps]  # `map` drops the rest at a failure
+        for write in writes:
+            write.result()
+        if full:
+            self._leave_out(full, INVALID)
 
     def demand_again(  # noqa: PLR0913 - two of them are numbers of the one row
         self,
@@ -296,25 +310,6 @@ class JobRows(Rows):
             put = {"timeline": kept}
             self._table.write(Change(pk=change.pk, sk=change.sk, put=put, when=unchanged))
         return after is not None
-
-    def _each(self, steps: Mapping[JobKey, Step]) -> None:
-        """Writes one step for each job, many at a time; a failed write stops no other."""
-        full: list[str] = []
-
-        def tell(key: JobKey) -> None:
-            try:
-                self.tell(key, [steps[key]], reason=steps[key].reason)
-            except Refused as exc:
-                if exc.facts.get("code") != INVALID:
-                    raise
-                full.append(f"{job_pk(key)} job")
-
-        with ThreadPoolExecutor(max_workers=AT_ONCE) as pacer:
-            writes = [pacer.submit(tell, key) for key in steps]  # `map` drops the rest at a failure
-        for write in writes:
-            write.result()
-        if full:
-            self._leave_out(full, INVALID)
 
 
 def _routing(

@@ -49,17 +49,17 @@ def live(life: Life) -> Outcome:
     if not _rest(life, life.boot_s):
         return Outcome.INTERRUPTED
     with Reporter(life.mailbox, heartbeat_s=HEARTBEAT_S) as reporter:
-        reporter.tell(Undated(name=StepName.CALLED_HOME), status=MachineStatus())
+        reporter.report(Undated(name=StepName.CALLED_HOME), status=MachineStatus())
         credential = life.mailbox.take_credential(_now() + BOOT_DEADLINE, pause=life.pause)
         if credential is None:
             outcome = Outcome.NO_JOB
         else:
             status = MachineStatus(runner_id=credential.runner_id)
-            reporter.tell(Undated(name=StepName.CREDENTIAL_READ), status=status)
+            reporter.report(Undated(name=StepName.CREDENTIAL_READ), status=status)
             outcome = _serve(life, credential, reporter)
         done = replace(reporter.status, state=MachineState.DONE, outcome=outcome)
         exited = Undated(name=StepName.RUNNER_EXITED, job_id=done.job_id, outcome=outcome)
-        reporter.tell(exited, Undated(name=StepName.ENDED, job_id=done.job_id), status=done)
+        reporter.report(exited, Undated(name=StepName.ENDED, job_id=done.job_id), status=done)
     return outcome
 
 
@@ -67,7 +67,7 @@ def _serve(life: Life, credential: Credential, reporter: Reporter) -> Outcome:
     """Ask for a job until there is one, as long as the credential says."""
     runner = RunnerOptions(url=credential.url, token=credential.token)
     gitlab = JobServer(runner, system_id=life.system_id, log=_say_nothing)
-    reporter.tell(status=replace(reporter.status, state=MachineState.IDLE))
+    reporter.report(status=replace(reporter.status, state=MachineState.IDLE))
     gives_up_at = _now() + timedelta(seconds=credential.wait_timeout_s)
     while life.is_up() and not reporter.ordered and _now() < gives_up_at:
         job, may_ask = gitlab.request_job()
@@ -82,7 +82,7 @@ def _serve(life: Life, credential: Credential, reporter: Reporter) -> Outcome:
 def _run(life: Life, gitlab: JobServer, job: Job, reporter: Reporter) -> Outcome:
     """Take as long as the job does, send its log and its end."""
     busy = replace(reporter.status, state=MachineState.BUSY, job_id=job["id"])
-    reporter.tell(Undated(name=StepName.JOB_TAKEN, job_id=job["id"]), status=busy)
+    reporter.report(Undated(name=StepName.JOB_TAKEN, job_id=job["id"]), status=busy)
     if not _rest(life, life.job_s):
         return Outcome.INTERRUPTED
     gitlab.patch_trace(job, OUTPUT, 0)
@@ -94,7 +94,7 @@ def _run(life: Life, gitlab: JobServer, job: Job, reporter: Reporter) -> Outcome
         Undated(name=StepName.FIRST_OUTPUT, job_id=job["id"]),
         Undated(name=StepName.JOB_FINISHED, job_id=job["id"], outcome=outcome),
     )
-    reporter.tell(*steps, status=replace(busy, outcome=outcome))
+    reporter.report(*steps, status=replace(busy, outcome=outcome))
     return outcome
 
 

@@ -29,7 +29,7 @@ def history_of(count: int, **facts: object) -> tuple[FakeTable, tuple[Step, ...]
     row = job()
     assert rows.route(row, [step(0, **facts)], at=AT)
     for number in range(1, count):
-        rows.tell(row.key, [step(number, **facts)])
+        rows.extend(row.key, [step(number, **facts)])
     return table, history(rows, row.key)
 
 

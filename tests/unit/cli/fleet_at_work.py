@@ -148,7 +148,7 @@ class AtWork:
 
     def waits_because(self, job_id: int, reason: Reason) -> None:
         """The autoscaler wrote why a job waits."""
-        self.jobs.hold({key(job_id): Step(at=ago(1), name=StepName.WAITS, reason=reason)})
+        self.jobs.note_reasons({key(job_id): Step(at=ago(1), name=StepName.WAITS, reason=reason)})
 
     def advance(self, job: Job, word: str, *, at: datetime, **facts: Any) -> None:
         """GitLab said that the job runs or ended."""

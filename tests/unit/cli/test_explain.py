@@ -87,7 +87,7 @@ def with_runner(at_work: AtWork, launched_s: float = 50) -> Runner:
     """The runner that was launched for job 1."""
     runner = at_work.runner(1, launched_s=launched_s, for_job=key(1))
     step = Step(at=ago(launched_s), name=StepName.LAUNCHED, reason=Reason.COVERED, runner=runner.id)
-    at_work.jobs.launched({key(1): step})
+    at_work.jobs.note_reasons({key(1): step})
     return runner
 
 
@@ -106,10 +106,10 @@ def with_gitlab_job(**facts: Any) -> AtWork:
 def test_a_finished_job_reads_in_the_order_of_its_life(screen: Screen) -> None:
     at_work = AtWork().configure()
     job = at_work.job(1)
-    at_work.jobs.tell(key(1), [Step(at=ago(59), name=StepName.DEMAND_SENT)])
+    at_work.jobs.extend(key(1), [Step(at=ago(59), name=StepName.DEMAND_SENT)])
     runner = with_runner(at_work)
     took = ago(36)
-    at_work.jobs.tell(key(1), [Step(at=took, name=StepName.WEBHOOK_RECEIVED, delivery_id="d2")])
+    at_work.jobs.extend(key(1), [Step(at=took, name=StepName.WEBHOOK_RECEIVED, delivery_id="d2")])
     at_work.advance(job, "running", at=took, started_at=took, runner_id=runner.id)
     at_work.advance(job, "success", at=ago(20), started_at=took, finished_at=ago(20))
     at_its_end = [
@@ -120,7 +120,7 @@ def test_a_finished_job_reads_in_the_order_of_its_life(screen: Screen) -> None:
         Step(at=ago(10), name=StepName.MACHINE_GONE, reason=Reason.FINISHED, machine="i-1"),
         Step(at=ago(10), name=StepName.RUNNER_RECORD_GONE),
     ]
-    at_work.jobs.tell(key(1), at_its_end, torn_down_at=ago(10).isoformat(), machine="i-1")
+    at_work.jobs.extend(key(1), at_its_end, torn_down_at=ago(10).isoformat(), machine="i-1")
     assert at_work.run("explain", "1").exit_code == 0
     at_work.job(2, pool=None, reason=Reason.NO_POOL, tags=(), project_path="", project_id=77)
     at_work.run("explain", "--stack", "blue", "2")

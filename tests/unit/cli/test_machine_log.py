@@ -47,7 +47,7 @@ def test_an_ended_runners_steps_are_those_of_its_jobs_history() -> None:
     stack.runners.close(runner, Reason.BOOT_DEADLINE, at=AT)
     gone = Step(at=AT, name=StepName.MACHINE_GONE, runner=NAME, machine="i-1")
     other = Step(at=AT, name=StepName.MACHINE_GONE, runner="rf-docker-2", machine="i-2")
-    stack.jobs.tell(key(1), [gone, other])
+    stack.jobs.extend(key(1), [gone, other])
     lines = lines_of(stack)
     assert sum("agent: " in line for line in lines) == 1
     assert lines[-1] == "Linux boots"

@@ -284,14 +284,14 @@ def stops_warm(at_work: AtWork, failures: int) -> None:
 def gives_up(at_work: AtWork, job_id: int = 1, **facts: Any) -> None:
     """A job whose attempts are used."""
     at_work.job(job_id, **facts)
-    at_work.jobs.tell(key(job_id), [], given_up=True)
+    at_work.jobs.extend(key(job_id), [], given_up=True)
 
 
 def loses(at_work: AtWork, *job_ids: int) -> None:
     """Jobs whose machine is gone, the last of them the oldest."""
     for job_id in job_ids:
         at_work.advance(at_work.job(job_id, waits_s=60 * job_id), "running", at=AT)
-        at_work.jobs.tell(key(job_id), [], reason=Reason.MACHINE_LOST.value)
+        at_work.jobs.extend(key(job_id), [], reason=Reason.MACHINE_LOST.value)
 
 
 def unseen(at_work: AtWork, after_s: float, *, ever: bool = True) -> None:
@@ -556,7 +556,7 @@ def test_before_its_limit_it_is_no_problem(change: Change) -> None:
 def test_a_job_that_waits_no_more_is_no_problem(word: str) -> None:
     at_work = AtWork().configure()
     job = at_work.job(1, waits_s=400, **RUST)
-    at_work.jobs.tell(key(1), [], given_up=True)
+    at_work.jobs.extend(key(1), [], given_up=True)
     at_work.advance(job, word, at=AT)
     assert view_of(at_work).problems == ()
 

@@ -53,7 +53,7 @@ def at_work() -> AtWork:
         machine=FUNCTION,
         pool=POOL,
     )
-    stack.jobs.tell(job.key, [step])
+    stack.jobs.extend(job.key, [step])
     stack.job(JOB + 1, waits_s=90, **facts)
     rows = HistoryRows(stack.table)
     rows.write(past(JOB - 1, ended_s=-60, machine=MACHINE, project=PROJECT, pool=POOL))

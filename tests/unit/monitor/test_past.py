@@ -117,7 +117,7 @@ def test_a_jobs_page_has_its_use_cost_and_size() -> None:
     job = at_work.job(8, waits_s=900)
     at_work.advance(job, "success", at=ago(305), started_at=ago(605), finished_at=ago(305))
     used = str(Usage(cpu_s=30.0, memory_peak=GB))
-    at_work.jobs.tell(RUN_KEY, [Step(at=ago(304), name=StepName.USED, detail=used)])
+    at_work.jobs.extend(RUN_KEY, [Step(at=ago(304), name=StepName.USED, detail=used)])
     text = browser_of(at_work).get("/job?of=8").text
     assert "1.0 GB" in text
     assert "12 % of the machine" in text

@@ -62,7 +62,7 @@ def reporter(post: FakePost, heartbeat_s: float = NEVER_S) -> Reporter:
 def test_a_change_is_sent_at_once() -> None:
     post = FakePost()
     with reporter(post) as telling:
-        telling.tell(TAKEN, status=replace(IDLE, state=MachineState.BUSY, job_id=42))
+        telling.report(TAKEN, status=replace(IDLE, state=MachineState.BUSY, job_id=42))
         post.wait_until(lambda: bool(post.reports))
     (step,) = post.reports[0].steps
     assert (step.name, step.job_id, step.at) == (StepName.JOB_TAKEN, 42, AT)
@@ -80,7 +80,7 @@ def test_the_first_report_waits_for_the_first_change() -> None:
 def test_a_heartbeat_repeats_the_state_without_the_steps() -> None:
     post = FakePost()
     with reporter(post, heartbeat_s=0.01) as telling:
-        telling.tell(TAKEN, status=IDLE)
+        telling.report(TAKEN, status=IDLE)
         post.wait_until(lambda: len(post.reports) > 3)
     states = {report.state for report in post.reports[1:]}
     assert states == {MachineState.IDLE}
@@ -92,9 +92,9 @@ def test_failed_steps_are_sent_again_in_order(error: FleetError) -> None:
     post = FakePost()
     post.failing = error
     with reporter(post, heartbeat_s=0.01) as telling:
-        telling.tell(Undated(name=StepName.CALLED_HOME), status=IDLE)
+        telling.report(Undated(name=StepName.CALLED_HOME), status=IDLE)
         post.wait_until(lambda: post.tries > 1)
-        telling.tell(TAKEN, status=IDLE)
+        telling.report(TAKEN, status=IDLE)
         post.failing = None
         post.wait_until(lambda: bool(post.reports))
     assert [name for name, *_ in post.steps] == [StepName.CALLED_HOME, StepName.JOB_TAKEN]
@@ -116,7 +116,7 @@ def test_an_order_is_heard_with_the_next_heartbeat_and_stands() -> None:
 def test_a_step_alone_keeps_the_status() -> None:
     post = FakePost()
     with reporter(post) as telling:
-        telling.tell(status=IDLE)
+        telling.report(status=IDLE)
         telling.step(StepName.SPOT_NOTICE, detail="terminate")
         assert telling.status == IDLE
     assert post.steps == [(StepName.SPOT_NOTICE, None, "terminate")]
@@ -138,7 +138,7 @@ class Deaf(FakePost):
 def test_sent_steps_are_not_repeated_when_the_order_fails() -> None:
     post = Deaf()
     with reporter(post, heartbeat_s=0.01) as telling:
-        telling.tell(TAKEN, status=IDLE)
+        telling.report(TAKEN, status=IDLE)
         post.wait_until(lambda: len(post.reports) > 2)
         assert not telling.ordered
     assert post.steps == [(StepName.JOB_TAKEN, 42, None)]
@@ -187,7 +187,7 @@ def test_the_last_report_has_the_whole_status_and_the_last_step() -> None:
     ended: dict[str, Any] = {"job_id": 7, "outcome": Outcome.FAILED, "detail": "exit status 3"}
     with reporter(post) as telling:
         done = replace(IDLE, state=MachineState.DONE, **ended)
-        telling.tell(Undated(name=StepName.ENDED), status=done)
+        telling.report(Undated(name=StepName.ENDED), status=done)
     assert [name for name, *_ in post.steps] == [StepName.ENDED]
     assert replace(post.reports[-1], steps=()) == Report(
         heartbeat_at=AT, state=MachineState.DONE, runner_id="rf-1", **ended

@@ -83,18 +83,18 @@ def test_a_job_that_no_webhook_told_of_gets_its_row(ledger: Ledger) -> None:
 def test_steps_and_facts_are_told_beside_the_status(ledger: Ledger) -> None:
     ledger.route(job(1))
     writes = ledger.table.writes
-    ledger.rows.tell(key(1), [])
-    assert ledger.table.writes == writes, "nothing to tell is no write"
-    ledger.rows.tell(key(1), [], machine="i-1")
+    ledger.rows.extend(key(1), [])
+    assert ledger.table.writes == writes, "nothing to add is no write"
+    ledger.rows.extend(key(1), [], machine="i-1")
     assert (ledger.row(1).machine, ledger.steps(1)) == ("i-1", ["routed"])
     steps = [Step(at=LATER, name=StepName.ENDED), Step(at=LATER, name=StepName.GONE)]
-    ledger.rows.tell(key(1), steps, torn_down_at=LATER.isoformat(), none=None)
+    ledger.rows.extend(key(1), steps, torn_down_at=LATER.isoformat(), none=None)
     assert ledger.steps(1) == ["routed", "ended", "gone"]
     assert (ledger.row(1).machine, ledger.row(1).torn_down_at) == ("i-1", LATER)
 
 
 def test_an_unknown_job_is_left_alone(ledger: Ledger) -> None:
-    ledger.rows.tell(key(1), [ROUTED], machine="i-1")
+    ledger.rows.extend(key(1), [ROUTED], machine="i-1")
     assert not ledger.rows.demand_again(key(1), 2, ROUTED, given_up=False)
     assert ledger.table.items == {}
     assert (ledger.rows.row(key(1)), ledger.rows.job(key(1))) == (None, None)
@@ -103,8 +103,8 @@ def test_an_unknown_job_is_left_alone(ledger: Ledger) -> None:
 def test_many_are_told_that_they_are_launched_for_or_why_they_wait(ledger: Ledger) -> None:
     ledger.route(job(1), job(2), job(3))
     launched = Step(at=AT, name=StepName.LAUNCHED, reason=Reason.BACKLOG)
-    ledger.rows.launched({key(1): launched})
-    ledger.rows.hold({key(2): waits(Reason.AT_CEILING), key(3): waits(Reason.PACED)})
+    ledger.rows.note_reasons({key(1): launched})
+    ledger.rows.note_reasons({key(2): waits(Reason.AT_CEILING), key(3): waits(Reason.PACED)})
     assert [ledger.job(n).reason for n in (1, 2, 3)] == ["backlog", "at_ceiling", "paced"]
     assert (ledger.steps(1), ledger.steps(2)) == (["routed", "launched"], ["routed", "waits"])
     assert ledger.waiting_ids() == [1, 2, 3]
@@ -125,7 +125,7 @@ def test_one_that_cannot_be_told_keeps_no_other_from_being_told(ledger: Ledger) 
     fussy = Fussy()
     fussy.items = ledger.table.items
     with pytest.raises(Transient):
-        JobRows(fussy).hold({key(n): waits(Reason.PACED) for n in numbers})
+        JobRows(fussy).note_reasons({key(n): waits(Reason.PACED) for n in numbers})
     told = [n for n in numbers if ledger.job(n).reason is Reason.PACED]
     assert told == list(range(2, 101))
 
@@ -203,7 +203,7 @@ def test_a_step_costs_no_write_in_the_index_of_recent_ones(ledger: Ledger) -> No
     shard = recent_pk("job", str(key(1)))
     ledger.route(job(1))
     (before,) = ledger.table.query_index("recent", "recent_pk", shard)
-    ledger.rows.tell(key(1), [ROUTED])
+    ledger.rows.extend(key(1), [ROUTED])
     (after,) = ledger.table.query_index("recent", "recent_pk", shard)
     assert before == after
 
@@ -360,9 +360,9 @@ def test_a_history_that_is_no_list_keeps_nothing_back(ledger: Ledger, history: o
 def test_a_long_history_stays_within_its_bound(ledger: Ledger) -> None:
     ledger.route(NO_POOL)
     for _ in range(2 * MOST):
-        ledger.rows.tell(key(1), [ROUTED])
+        ledger.rows.extend(key(1), [ROUTED])
     for _ in range(MOST - len(ledger.steps(1))):
-        ledger.rows.tell(key(1), [ROUTED])
+        ledger.rows.extend(key(1), [ROUTED])
     assert len(ledger.steps(1)) == MOST
     assert route_all(ledger, *(job(n) for n in range(1, 4))) == [1, 2, 3]
     assert len(ledger.steps(1)) <= MOST
