@@ -1,19 +1,13 @@
 """Jobs in the simulated GitLab, read in one piece, so that none changes meanwhile."""
 
-import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from urllib.request import Request, urlopen
 
 from local.gitlab.chaos import ChaosOrder
 from local.gitlab.model import Job
 from local.gitlab.server import SimulatorServer
 from local.gitlab.webhooks.hooks import is_executable
-from local.gitlab.world import GitLabWorld
-
-_TIMEOUT_S = 10.0
-UNDER_WAY = frozenset({"running", "canceling"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,49 +41,38 @@ class GitLabEye:
 
     def jobs(self, pipelines: Collection[int]) -> tuple[JobSeen, ...]:
         """Every job of these pipelines, retried ones included, by id."""
-
-        def look(world: GitLabWorld) -> tuple[JobSeen, ...]:
-            jobs = world.ci.jobs.values()
-            return tuple(_seen(job) for job in jobs if job.pipeline.id in pipelines)
-
-        return self._simulator.ask(look)
+        return self._simulator.ask(
+            lambda world: tuple(
+                _seen(job) for job in world.ci.jobs.values() if job.pipeline.id in pipelines
+            )
+        )
 
     def at_work(self) -> dict[int, str]:
         """Our runner's id for every job that is under way, by job id."""
-
-        def look(world: GitLabWorld) -> dict[int, str]:
-            return {job.id: _runner(job) or "" for job in world.ci.index.under_way.values()}
-
-        return self._simulator.ask(look)
+        return self._simulator.ask(
+            lambda world: {job.id: _runner(job) or "" for job in world.ci.index.under_way.values()}
+        )
 
     def pipeline_of(self, ref: str) -> int | None:
         """The newest pipeline of a branch."""
-
-        def look(world: GitLabWorld) -> int | None:
-            return max((p.id for p in world.ci.pipelines.values() if p.ref == ref), default=None)
-
-        return self._simulator.ask(look)
+        return self._simulator.ask(
+            lambda world: max(
+                (id_ for id_, pipeline in world.ci.pipelines.items() if pipeline.ref == ref),
+                default=None,
+            )
+        )
 
     def hooks_work(self) -> bool:
         """Whether GitLab would call every webhook now."""
-
-        def look(world: GitLabWorld) -> bool:
-            at = world.clock.now()
-            return all(is_executable(hook, at) for hook in world.hooks.by_id.values())
-
-        return self._simulator.ask(look)
+        return self._simulator.ask(
+            lambda world: all(
+                is_executable(hook, world.clock.now()) for hook in world.hooks.by_id.values()
+            )
+        )
 
     def order(self, order: ChaosOrder) -> None:
         """Put faults in force: what the order leaves out stays as it is."""
-        body = order.model_dump_json(exclude_none=True).encode()
-        headers = {
-            "Content-Type": "application/json",
-            "PRIVATE-TOKEN": self._simulator.root_token,
-        }
-        url = f"{self._simulator.url}/_sim/chaos"
-        request = Request(url, data=body, headers=headers, method="POST")  # noqa: S310  loopback
-        with urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
-            json.load(answer)
+        self._simulator.ask(lambda world: world.disturb(order))
 
 
 def _seen(job: Job) -> JobSeen:

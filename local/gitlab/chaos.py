@@ -7,34 +7,31 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from pydantic import BaseModel, ConfigDict, Field
 
-
-class _Order(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class WebhookChaos(_Order):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookChaos:
     """Faults of deliveries; probabilities from 0 to 1."""
 
-    drop: float = Field(default=0.0, ge=0, le=1)
+    drop: float = 0.0
     delay_s: tuple[float, float] = (0.0, 0.0)  # least, most
-    duplicate: float = Field(default=0.0, ge=0, le=1)
-    reorder: float = Field(default=0.0, ge=0, le=1)
+    duplicate: float = 0.0
+    reorder: float = 0.0
 
 
-class ApiChaos(_Order):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiChaos:
     """Which API calls fail, and how. `status=None` switches it off."""
 
     status: int | None = None
-    rate: float = Field(default=1.0, ge=0, le=1)
+    rate: float = 1.0  # probability, from 0 to 1
     for_s: float | None = None
     retry_after_s: int | None = None
     paths: str | None = None  # regular expression searched in the path below /api/v4
 
 
-class ChaosOrder(_Order):
-    """Body of `POST /_sim/chaos`; absent parts keep their value."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChaosOrder:
+    """A change of the faults in force; absent parts keep their value."""
 
     webhooks: WebhookChaos | None = None
     api: ApiChaos | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 
@@ -19,10 +19,6 @@ class Timeouts:
     stale: timedelta = timedelta(days=7)  # a runner silent for longer is stale
     contact_written_every: timedelta = timedelta(minutes=40)  # at the earliest
     contact_written_at_latest: timedelta = timedelta(minutes=55)
-
-    def compressed(self, factor: float) -> Timeouts:
-        """The same thresholds, each `factor` times shorter."""
-        return Timeouts(**{f.name: getattr(self, f.name) / factor for f in fields(self)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

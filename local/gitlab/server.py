@@ -1,14 +1,12 @@
-"""Runs a simulated GitLab on a local port: in a thread for tests, in the foreground for people."""
+"""A simulated GitLab on a local port, in a thread of this process."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Self, TypeVar
 
 import uvicorn
@@ -24,71 +22,8 @@ _START_S = 10.0
 ResultT = TypeVar("ResultT")
 
 
-def bind(port: int, host: str = LOOPBACK) -> socket.socket:
-    """A listening socket on one of this machine's addresses; port 0 picks a free one."""
-    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    bound.bind((host, port))
-    bound.listen(1024)
-    return bound
-
-
-def address(bound: socket.socket) -> str:
-    """The base URL of a bound socket."""
-    host, port = bound.getsockname()[:2]
-    return f"http://{host}:{port}"
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handling, which would end the process by the signal again."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals to the caller."""
-        yield
-
-
-class Service:
-    """A world and the uvicorn server in front of it."""
-
-    def __init__(self, world: GitLabWorld) -> None:
-        self.world = world
-        self.uvicorn = _Server(
-            uvicorn.Config(
-                create_app(world),
-                log_level="warning",
-                access_log=False,
-                lifespan="off",
-                timeout_keep_alive=75,
-                timeout_graceful_shutdown=3,
-            )
-        )
-
-    async def run(self, bound: socket.socket, on_ready: Callable[[], None]) -> None:
-        """Serve until asked to stop."""
-        on_ready()  # the socket listens already: early callers wait in its queue
-        sweeping = asyncio.create_task(self._sweep())
-        try:
-            await self.uvicorn.serve(sockets=[bound])
-        finally:
-            sweeping.cancel()
-            await self.world.dispatcher.close()
-
-    def stop(self) -> None:
-        """Finish the calls under way, then let `run` return."""
-        self.uvicorn.should_exit = True
-
-    async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(self.world.options.sweep_every_s)
-            sweep(self.world.ci, self.world.runners)
-
-
 class SimulatorServer:
-    """A simulated GitLab in a thread of this process.
-
-    Use as a context manager; `url`, `root_token` and `world` are valid inside.
-    """
+    """A context manager; `url`, `root_token` and `world` are valid inside."""
 
     def __init__(
         self,
@@ -98,21 +33,41 @@ class SimulatorServer:
         port: int = 0,
         host: str = LOOPBACK,
     ) -> None:
-        self._socket = bind(port, host)
-        self.url = address(self._socket)
+        """Bind the port; 0 picks a free one."""
+        self._socket = _bound(host, port)
+        self.url = f"http://{host}:{self._socket.getsockname()[1]}"
         self.world = GitLabWorld(data_dir, options=options or Options(), base_url=self.url)
         self.root_token = self.world.root_token
-        self._service = Service(self.world)
+        self._uvicorn = uvicorn.Server(
+            uvicorn.Config(
+                create_app(self.world),
+                log_level="warning",
+                access_log=False,
+                lifespan="off",
+                timeout_keep_alive=75,
+                timeout_graceful_shutdown=3,
+            )
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._serve, name="gitlab-simulator", daemon=True)
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._serve()), name="gitlab-simulator", daemon=True
+        )
 
-    def _serve(self) -> None:
-        asyncio.run(self._main())
-
-    async def _main(self) -> None:
+    async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        await self._service.run(self._socket, self._ready.set)
+        self._ready.set()  # the socket listens already: early callers wait in its queue
+        sweeping = asyncio.create_task(self._sweep())
+        try:
+            await self._uvicorn.serve(sockets=[self._socket])
+        finally:
+            sweeping.cancel()
+            await self.world.dispatcher.close()
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(self.world.options.sweep_every_s)
+            sweep(self.world.ci, self.world.runners)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -120,13 +75,9 @@ class SimulatorServer:
             raise TimeoutError("the GitLab simulator did not start")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._service.stop()
+    def __exit__(self, *_: object) -> None:
+        """Finish the calls under way, then end."""
+        self._uvicorn.should_exit = True
         self._thread.join()
         self._socket.close()
 
@@ -139,3 +90,11 @@ class SimulatorServer:
             return question(self.world)
 
         return asyncio.run_coroutine_threadsafe(answer(), self._loop).result()
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.bind((host, port))
+    bound.listen(1024)
+    return bound

@@ -6,13 +6,13 @@ from collections import Counter
 from pathlib import Path
 
 from local.gitlab.accounts import Accounts
-from local.gitlab.chaos import Chaos
+from local.gitlab.chaos import Chaos, ChaosOrder
 from local.gitlab.engine import PipelineEngine
 from local.gitlab.options import Clock, Options
 from local.gitlab.runners import Runners
 from local.gitlab.variables import GitLabInstance
 from local.gitlab.webhooks.delivery import Dispatcher
-from local.gitlab.webhooks.hooks import Hooks
+from local.gitlab.webhooks.hooks import Hooks, note_success
 
 
 class GitLabWorld:
@@ -44,3 +44,12 @@ class GitLabWorld:
         self.root_token = self.accounts.add_token(
             self.root, name="root", scopes=frozenset({"api"})
         ).token
+
+    def disturb(self, order: ChaosOrder) -> None:
+        """Put faults in force: what the order leaves out stays as it is."""
+        self.chaos.apply(order, at=self.clock.now())
+        for hook in self.hooks.by_id.values():
+            if order.hook_disabled:
+                hook.is_disabled = True
+            elif order.hook_disabled is False:
+                note_success(hook)

@@ -1,10 +1,9 @@
-"""The ASGI application: API, git and simulation endpoints on one address."""
+"""The ASGI application: API, git and pages on one address."""
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Awaitable, Callable
 from urllib.parse import unquote
 
 from starlette.applications import Starlette
@@ -26,7 +25,6 @@ from local.gitlab.api import (
     refs,
     runner_protocol,
     runners,
-    simulation,
     variables,
 )
 from local.gitlab.api.call import ApiError, Call, Endpoint
@@ -50,7 +48,6 @@ _ENDPOINTS: tuple[Endpoint, ...] = (
     *job_token.ENDPOINTS,
     *merge_requests.ENDPOINTS,
     *environments.ENDPOINTS,
-    *simulation.ENDPOINTS,
 )
 _LOG = logging.getLogger("local.gitlab")
 _SLASH = re.compile("%2f", re.IGNORECASE)
@@ -90,47 +87,32 @@ async def _health(_request: Request) -> Response:
 
 
 def _route(endpoint: Endpoint) -> Route:
-    is_api = not endpoint.path.startswith("/_sim")
-    path = _PREFIX + endpoint.path if is_api else endpoint.path
-    return Route(
-        path, _guarded(endpoint) if is_api else _answering(endpoint), methods=[endpoint.method]
-    )
-
-
-Serve = Callable[[Request], Awaitable[Response]]
-
-
-def _guarded(endpoint: Endpoint) -> Serve:
-    """Count the call, apply the faults in force, then answer."""
-    answer, counted_as = _answering(endpoint), f"{endpoint.method} {endpoint.path}"
+    """Count each call, apply the faults in force, then answer."""
 
     async def serve(request: Request) -> Response:
         world: GitLabWorld = request.app.state.world
-        world.calls[counted_as] += 1
+        world.calls[f"{endpoint.method} {endpoint.path}"] += 1
         path = request.url.path.removeprefix(_PREFIX)
         fault = world.chaos.fault_of_call(path, at=world.clock.now())
         if fault is None:
-            return await answer(request)
+            return await _answer(endpoint, request)
         headers = {}
         if fault.retry_after_s is not None:
             headers["Retry-After"] = str(fault.retry_after_s)
         body = {"message": f"{fault.status} by request"}
         return JSONResponse(body, status_code=fault.status, headers=headers)
 
-    return serve
+    return Route(_PREFIX + endpoint.path, serve, methods=[endpoint.method])
 
 
-def _answering(endpoint: Endpoint) -> Serve:
-    async def serve(request: Request) -> Response:
-        call = Call(request, request.app.state.world)
-        try:
-            if endpoint.scopes:
-                call.caller = _authorize(request, call.world, endpoint.scopes)
-            return await endpoint.handler(call)
-        except ApiError as exc:
-            return JSONResponse(exc.body, status_code=exc.status, headers=exc.headers)
-
-    return serve
+async def _answer(endpoint: Endpoint, request: Request) -> Response:
+    call = Call(request, request.app.state.world)
+    try:
+        if endpoint.scopes:
+            call.caller = _authorize(request, call.world, endpoint.scopes)
+        return await endpoint.handler(call)
+    except ApiError as exc:
+        return JSONResponse(exc.body, status_code=exc.status, headers=exc.headers)
 
 
 def _authorize(request: Request, world: GitLabWorld, scopes: frozenset[str]) -> AccessToken:

@@ -151,10 +151,10 @@ Handler = Callable[[Call], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """A row of the API: `scopes` are the caller's token must have one of them."""
+    """A row of the API. The caller's token must have one of the `scopes`."""
 
     method: str
-    path: str  # below /api/v4, or absolute when it starts with /_sim
+    path: str  # below /api/v4
     handler: Handler
     scopes: frozenset[str] = frozenset()  # none: the handler checks tokens by itself
 

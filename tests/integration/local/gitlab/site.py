@@ -108,8 +108,7 @@ class Site:
         headers = {"PRIVATE-TOKEN": self.server.root_token if token is None else token}
         if token == "":
             headers = {}
-        url = path if path.startswith("/_sim") else f"/api/v4{path}"
-        return httpx.request(method, f"{self.server.url}{url}", headers=headers, **rest)
+        return httpx.request(method, f"{self.server.url}/api/v4{path}", headers=headers, **rest)
 
     def statuses(self) -> dict[str, str]:
         """The state of the newest job of each name."""

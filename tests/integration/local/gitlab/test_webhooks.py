@@ -10,6 +10,7 @@ from typing import Any
 from gitlab.v4.objects import ProjectHook
 from standardwebhooks import Webhook
 
+from local.gitlab.chaos import ChaosOrder, WebhookChaos
 from local.gitlab.world import GitLabWorld
 from tests.integration.local.gitlab.machine import Machine
 from tests.integration.local.gitlab.receiver import Received, Receiver, wait_until
@@ -52,8 +53,8 @@ def assert_answered(site: Site, number: int, recorded: list[str], failed: int) -
 
 def chaos(site: Site, **webhooks: Any) -> None:
     """Put faults of deliveries in force."""
-    answer = site.call("POST", "/_sim/chaos", json={"webhooks": webhooks, "seed": 5})
-    assert answer.status_code == 200, answer.text
+    order = ChaosOrder(webhooks=WebhookChaos(**webhooks), seed=5)
+    site.server.ask(lambda world: world.disturb(order))
 
 
 def test_a_delivery_has_gitlabs_headers_a_signature_and_the_custom_headers(
@@ -171,7 +172,7 @@ def test_four_failures_in_a_row_pause_the_hook(site: Site, receiver: Receiver) -
     count = len(receiver.received)
     receiver.status = 200
     site.start()
-    site.call("POST", "/_sim/clock", json={"advance_s": 90})
+    site.server.ask(lambda world: world.clock.advance(timedelta(seconds=90)))
     site.start()
     received = receiver.wait_for(lambda all_: all_[-1].summary == (5, "pending"))
     assert 4 not in [r.summary[0] for r in received[count:]], summaries(received)
@@ -207,7 +208,7 @@ def test_duplicates_share_their_key_and_delays_hold_deliveries_back(
     site: Site, receiver: Receiver
 ) -> None:
     hook(site, receiver)
-    chaos(site, duplicate=1.0, delay_s=[0.3, 0.3])
+    chaos(site, duplicate=1.0, delay_s=(0.3, 0.3))
     started = time.monotonic()
     site.start()
     received = receiver.wait_for_count(4)
@@ -233,7 +234,7 @@ def test_calls_above_the_rate_are_lost_until_the_next_minute(
     hook(site, receiver)
     site.server.ask(to_the_start_of_a_minute)
     site.start(TWENTY)
-    site.call("POST", "/_sim/clock", json={"advance_s": 60})
+    site.server.ask(lambda world: world.clock.advance(timedelta(seconds=60)))
     site.start()
     received = receiver.wait_for(lambda all_: bool(all_) and all_[-1].summary == (22, "pending"))
     assert len(received) == 5

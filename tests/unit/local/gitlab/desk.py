@@ -52,8 +52,7 @@ class Desk:
 
     def raw(self, method: str, path: str, **rest: Any) -> httpx.Response:
         """A call without a token."""
-        url = path if path.startswith("/_sim") else f"/api/v4{path}"
-        return self._loop.run(self._http.request(method, url, **rest))
+        return self._loop.run(self._http.request(method, f"/api/v4{path}", **rest))
 
     def page(self, path: str, **rest: Any) -> httpx.Response:
         """A GET outside the API."""

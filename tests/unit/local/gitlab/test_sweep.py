@@ -154,15 +154,6 @@ def test_a_canceling_job_without_reports_is_canceled_after_an_hour() -> None:
     assert job.status == "canceled"
 
 
-def test_compressed_timeouts_make_an_hour_a_second() -> None:
-    short = Timeouts().compressed(3600)
-    assert (short.online, short.pending) == (2 * SECOND, 24 * SECOND)
-    site = Swept(Options(timeouts=short))
-    job = site.start(job_spec("unit")).latest["unit"]
-    site.after(1.1 * SECOND)
-    assert (job.status, job.failure_reason) == NO_RUNNER
-
-
 @pytest.mark.parametrize(
     ("waited", "branch", "later", "is_there"),
     [
