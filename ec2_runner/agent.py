@@ -12,7 +12,7 @@ from adapters.guest.one_job import Workplace, run_one_job
 from adapters.guest.reporter import MachineStatus, Post, Reporter
 from adapters.guest.settings import EnvironmentReader
 from adapters.guest.usage import Looks, Meter
-from ec2_runner.spot_watch import Metadata, SpotWatch
+from ec2_runner.spot_watch import EVERY_S, Metadata, SpotWatch
 from fleet.errors import Transient
 from fleet.machine.mailbox import Credential, MachineState
 from fleet.steps import Outcome, StepName, Undated
@@ -29,7 +29,7 @@ class AgentSettings:
     mailbox_key: str
     heartbeat_s: float = 30.0
     boot_deadline_s: float = 300.0  # to wait for the credential
-    spot_every_s: float = 5.0  # as AWS advises
+    spot_every_s: float = EVERY_S
     image: str | None = None  # the agent's own, which is gitlab-runner's helper image as well
     work_dir: Path = Path("/var/lib/runner-fleet")
     dead_man: Path | None = None  # where the boot script's timer reads when to power off

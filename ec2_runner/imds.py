@@ -1,4 +1,4 @@
-"""EC2's instance metadata, version 2: the machine's id and region, and notices of its end.
+"""EC2's instance metadata, version 2: the machine's region, and notices of its end.
 
 Source: EC2 User Guide, "Use the Instance Metadata Service", "Spot Instance interruption notices".
 """
@@ -42,13 +42,13 @@ class Imds:
         """The client of the endpoint that the environment names, else of EC2's own."""
         return cls(environment.get(ENDPOINT_VARIABLE) or ENDPOINT)
 
-    def instance_id(self) -> str:
-        """`i-…`."""
-        return self._must("meta-data/instance-id")
-
     def region(self) -> str:
         """The region's code."""
-        return self._must("meta-data/placement/region")
+        path = "meta-data/placement/region"
+        text = self._get(path)
+        if text is None:
+            raise Transient("the instance metadata lacks this", path=path)
+        return text
 
     def spot_notice(self) -> SpotNotice | None:
         """The interruption notice, two minutes ahead as a rule; `None` while there is none."""
@@ -66,12 +66,6 @@ class Imds:
             return None
         with _understood("recommendations/rebalance"):
             return _time(json.loads(text)["noticeTime"])
-
-    def _must(self, path: str) -> str:
-        text = self._get(path)
-        if text is None:
-            raise Transient("the instance metadata lacks this", path=path)
-        return text
 
     def _get(self, path: str) -> str | None:
         """The text at a path, `None` for 404. Replaces an expired token once."""

@@ -7,10 +7,10 @@ is not: traffic, caches in S3, taxes, discounts, and the free tier of an account
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import timedelta
 from decimal import Decimal
 
-from fleet.prices import AS_OF, Ec2Use, LambdaUse, control_plane_cost, job_cost
+from fleet.prices import Ec2Use, LambdaUse, control_plane_cost, job_cost
 
 MINUTES = 43_800  # of a month
 # Of a template with EC2 pools and Lambda runners; a test counts them there.
@@ -109,10 +109,9 @@ class MonthLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MonthCost:
-    """The parts of an estimate, by the price list of a day."""
+    """The parts of an estimate."""
 
     lines: tuple[MonthLine, ...]
-    as_of: date = AS_OF
 
     @property
     def usd(self) -> Decimal:

@@ -6,18 +6,18 @@ from datetime import datetime
 from fleet.errors import BadDelivery
 from fleet.rules.door import Network, Visitor, is_among, proven, source_of, tried
 
-SOURCES = 4096  # kept; the oldest makes room
+SOURCES = 4096  # in memory at most: the one that tried longest ago makes room
 
 
 class Door:
-    """The sources that tried lately. Only the gateway's word for an address counts."""
+    """The sources that tried lately, by the address that the gateway names."""
 
     def __init__(self, allowed: tuple[Network, ...] = ()) -> None:
         self._allowed = allowed
         self._visitors: OrderedDict[str, Visitor] = OrderedDict()
 
     @property
-    def kept(self) -> int:
+    def sources(self) -> int:
         """The number of sources in memory."""
         return len(self._visitors)
 

@@ -32,9 +32,9 @@ def server() -> Iterator[ImdsServer]:
         yield running
 
 
-def test_the_machine_knows_its_id_and_region(server: ImdsServer) -> None:
+def test_the_machine_knows_its_region(server: ImdsServer) -> None:
     imds = Imds.of({"AWS_EC2_METADATA_SERVICE_ENDPOINT": server.add(instance())})
-    assert (imds.instance_id(), imds.region()) == ("i-1", "eu-central-1")
+    assert imds.region() == "eu-central-1"
 
 
 def test_the_usual_endpoint_is_ec2s_own() -> None:
@@ -65,12 +65,12 @@ class ImpatientServer(ImdsServer):
 def test_a_token_that_ran_out_is_replaced() -> None:
     with ImpatientServer() as server:
         imds = Imds(server.add(instance()))
-        assert [imds.instance_id(), imds.instance_id()] == ["i-1", "i-1"]
+        assert [imds.region(), imds.region()] == ["eu-central-1"] * 2
         assert len(set(server.used)) == 2
 
 
-def test_an_unknown_machine_has_no_identity(server: ImdsServer) -> None:
+def test_an_unknown_machine_has_no_region(server: ImdsServer) -> None:
     endpoint = server.add(instance())
     server.remove("i-1")
     with pytest.raises(Transient, match="lacks"):
-        Imds(endpoint).instance_id()
+        Imds(endpoint).region()
