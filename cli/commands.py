@@ -10,7 +10,7 @@ from shutil import which
 
 PROGRAM = DEFAULT_STACK = "runner-fleet"
 STACK_VARIABLE = "RUNNER_FLEET_STACK"
-LAPTOP = Path(".runner-fleet/local")  # where `local up` keeps its files, unless it is told
+LAPTOP = Path(".runner-fleet/local")  # where `local up` keeps its files without `--data`
 CALLED_VARIABLE = "RUNNER_FLEET_CALLED"  # set by the script of a clone
 # The commands that work on a stack and take `--local`, those that do not take it, and the others.
 _OF_A_STACK = (
@@ -46,9 +46,9 @@ def use_stack(stack: str) -> None:
     _stack.set(stack)
 
 
-def use_laptop(asked: bool) -> None:
+def use_laptop(is_set: bool) -> None:
     """Say whether this invocation has `--local`, which the commands in messages then have, too."""
-    _is_local.set(asked)
+    _is_local.set(is_set)
 
 
 def called(program: str = "") -> str:

@@ -155,8 +155,8 @@ def relaunch_job(
 
     Example: runner-fleet job relaunch acme/web#4711
     """
-    asked = job_named(name)
-    _say(controls.relaunch(reach(ctx, stack), asked), as_json=as_json)
+    reference = job_named(name)
+    _say(controls.relaunch(reach(ctx, stack), reference), as_json=as_json)
 
 
 def interrupt(
@@ -171,8 +171,8 @@ def interrupt(
 
     Example: runner-fleet interrupt acme/web#4711
     """
-    asked = job_named(name)
-    _say(controls.interrupt(reach(ctx, stack), asked), as_json=as_json)
+    reference = job_named(name)
+    _say(controls.interrupt(reach(ctx, stack), reference), as_json=as_json)
 
 
 def _say(ordered: Ordered, *, as_json: bool) -> None:

@@ -13,7 +13,7 @@ from cli.lines import say, say_json
 from cli.options import Local, Stack, job_named, reach
 from cli.status_render import COLOURS
 from operations.durations import duration
-from operations.explain import Unknown, explain_job
+from operations.explain import UnknownJob, explain_job
 from operations.fleet_handle import gitlab_of
 from operations.trail import Trail
 
@@ -45,9 +45,9 @@ def explain(
 
     Example: runner-fleet explain acme/web#4711
     """
-    asked = job_named(job)
+    reference = job_named(job)
     deployed = reach(ctx, stack)
-    answer = _as_called(explain_job(deployed, asked, lambda: gitlab_of(deployed, token_env)))
+    answer = _as_called(explain_job(deployed, reference, lambda: gitlab_of(deployed, token_env)))
     if as_json:
         plain = answer.to_json() if isinstance(answer, Trail) else asdict(answer)
         say_json(plain, indent=2)
@@ -57,11 +57,11 @@ def explain(
         say(f"Error: {answer.says}", err=True)
         for check in answer.checks:
             say(f"  - {check}", err=True)
-    if isinstance(answer, Unknown):
+    if isinstance(answer, UnknownJob):
         raise typer.Exit(1)
 
 
-def _as_called(answer: Trail | Unknown) -> Trail | Unknown:
+def _as_called(answer: Trail | UnknownJob) -> Trail | UnknownJob:
     """The answer with its commands as the user can call them."""
     if isinstance(answer, Trail):
         return replace(answer, verdict=as_called(answer.verdict), do=as_called(answer.do))

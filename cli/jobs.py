@@ -11,7 +11,7 @@ from cli.lines import say_json
 from cli.options import AsJson, Local, Since, Stack, period_of, reach
 from cli.status_render import COLOURS
 from operations.durations import duration
-from operations.jobs import AT_MOST, JobsAsked, JobsView, ListedJob, list_jobs
+from operations.jobs import AT_MOST, JobQuery, JobsView, ListedJob, list_jobs
 
 SHOWN = 100  # without --limit, where people read it
 
@@ -45,14 +45,14 @@ def jobs(  # noqa: PLR0913  # each is an option of the command
     Example: runner-fleet jobs --since today --failed
     """
     deployed = reach(ctx, stack)
-    asked = JobsAsked(
+    query = JobQuery(
         period=period_of(since, deployed),
         project=project,
         pool=pool,
         failed=failed,
         limit=limit or (AT_MOST if as_json else SHOWN),
     )
-    view = list_jobs(deployed, asked)
+    view = list_jobs(deployed, query)
     if as_json:
         say_json(view.to_json(), indent=2)
     else:

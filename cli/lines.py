@@ -22,11 +22,11 @@ def cut(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
-def say_in_json(ctx: typer.Context, asked: bool) -> bool:
+def say_in_json(ctx: typer.Context, is_set: bool) -> bool:
     """Print each line of this command as a JSON object: the callback of its option `--json`."""
-    before = _IN_JSON.set(asked)
+    before = _IN_JSON.set(is_set)
     ctx.call_on_close(lambda: _IN_JSON.reset(before))
-    return asked
+    return is_set
 
 
 def say(*cells: object, err: bool = False, **facts: Any) -> None:

@@ -60,12 +60,12 @@ def logs(  # noqa: PLR0913  # each is an option of the command
     if job.startswith(PREFIX):
         _say_machine(reach(ctx, stack), job)
         return
-    asked = job_named(job)
+    reference = job_named(job)
     deployed = reach(ctx, stack)
     gitlab = gitlab_of(deployed, gitlab_token_env)
     if gitlab is None:
         raise Refused("there is no GitLab token: put one into GITLAB_TOKEN, or name its variable")
-    log = _Log(gitlab, _project_of(deployed, gitlab, asked), asked.job_id)
+    log = _Log(gitlab, _project_of(deployed, gitlab, reference), reference.job_id)
     try:
         for piece in log.until_its_end(deployed, raw=raw) if follow else log.now(raw=raw):
             say_log(piece, raw=raw)
@@ -81,17 +81,18 @@ def _say_machine(deployed: Deployed, runner_id: str) -> None:
         say(line)
 
 
-def _project_of(deployed: Deployed, gitlab: GitLab, asked: JobReference) -> int:
+def _project_of(deployed: Deployed, gitlab: GitLab, reference: JobReference) -> int:
     """The number of the job's project: from its name, else from the ledger."""
     instance = instance_of(deployed.config().gitlab.url)
-    check_host(asked, instance)
-    if asked.project is not None:
-        return int(asked.project) if asked.project.isdecimal() else gitlab.project(asked.project).id
-    row = deployed.jobs.row(JobKey(instance=instance, job_id=asked.job_id))
+    check_host(reference, instance)
+    project = reference.project
+    if project is not None:
+        return int(project) if project.isdecimal() else gitlab.project(project).id
+    row = deployed.jobs.row(JobKey(instance=instance, job_id=reference.job_id))
     if row is None:
         raise Refused(
-            f"the ledger has no job {asked.job_id} of {instance}: "
-            f"name it as project#{asked.job_id}, or by the address of its page"
+            f"the ledger has no job {reference.job_id} of {instance}: "
+            f"name it as project#{reference.job_id}, or by the address of its page"
         )
     return row.job.project_id
 

@@ -145,9 +145,9 @@ app = typer.Typer(
 )
 
 
-def say_version(asked: bool) -> None:
+def say_version(is_set: bool) -> None:
     """Print the version of the installed package, and end."""
-    if asked:
+    if is_set:
         say(f"runner-fleet {version('gitlab-runner-fleet')}")
         raise typer.Exit
 

@@ -14,7 +14,7 @@ from adapters.aws.clients import clients
 from cli.commands import LAPTOP, STACK_VARIABLE, use_laptop, use_stack
 from cli.lines import say_in_json
 from fleet.errors import Refused
-from operations.explain import JobReference, read_asked
+from operations.explain import JobReference, read_reference
 from operations.fleet_handle import Deployed, find
 from operations.periods import PERIOD_FORMS, Period, read_period
 
@@ -35,11 +35,11 @@ Region = Annotated[
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask: for scripts.")]
 
 
-def enter_laptop(asked: bool) -> bool:
+def enter_laptop(is_set: bool) -> bool:
     """Take the addresses and keys of the laptop that runs in this folder, as its `env` has them."""
-    use_laptop(asked)
-    if not asked:
-        return asked
+    use_laptop(is_set)
+    if not is_set:
+        return is_set
     path = LAPTOP / "env"
     if not path.exists():
         raise Refused("no laptop runs in this folder: start one with `runner-fleet local up`")
@@ -47,7 +47,7 @@ def enter_laptop(asked: bool) -> bool:
         name, equals, value = line.removeprefix("export ").partition("=")
         if equals:
             os.environ[name] = value.strip("'")
-    return asked
+    return is_set
 
 
 Local = Annotated[
@@ -79,7 +79,7 @@ def wrong_calls() -> Iterator[None]:
 def job_named(text: str) -> JobReference:
     """The job that a person names; what names none is a wrong call."""
     with wrong_calls():
-        return read_asked(text)
+        return read_reference(text)
 
 
 def period_of(since: str, deployed: Deployed) -> Period:

@@ -34,15 +34,15 @@ def routes(page: Page) -> APIRouter:
     ) -> Response:
         read_period(since, page.deployed.clock())  # refuse what is no time before it is read
 
-        asked = {
+        filters = {
             "project": project.strip() or None,
             "pool": pool or None,
             "failed": failed,
             "limit": JOBS_SHOWN,
         }
         reading = page.readings.ask(
-            ("jobs", since, *asked.values()),
-            lambda: page.ask(read_jobs, since, asked),
+            ("jobs", since, *filters.values()),
+            lambda: page.ask(read_jobs, since, filters),
             keep=kept_for(since),
         )
         values = {"since": since, "project": project, "pool": pool, "failed": failed}
@@ -74,7 +74,7 @@ def shown(
     page: Page, request: Request, template: str, reading: KeptAnswer, values: Mapping[str, Any]
 ) -> Response:
     """A page with an answer, or with the word that it is being read."""
-    shared = {"reading": reading, "answer": reading.value, "asked": str(request.url.query)}
+    shared = {"reading": reading, "answer": reading.value, "query": str(request.url.query)}
     of = (reading.at, reading.is_reading, reading.failed)
     return page.render(request, template, {**values, **shared}, of=of)
 

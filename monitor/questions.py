@@ -11,10 +11,10 @@ from fleet.rules.costs import By
 from fleet.rules.waits import WaitLine, wait_lines
 from monitor.board import RECENT_JOBS
 from operations.cost import CostView, cost
-from operations.explain import Unknown, explain_job, read_asked
+from operations.explain import UnknownJob, explain_job, read_reference
 from operations.fleet_handle import Deployed, gitlab_of
 from operations.job_use import JobUse, job_use
-from operations.jobs import JobsAsked, JobsView, list_jobs
+from operations.jobs import JobQuery, JobsView, list_jobs
 from operations.lanes import Lane, LaneReader
 from operations.periods import read_period
 from operations.quotas import QuotaSources, QuotaView, calls_left, read_quotas
@@ -51,10 +51,10 @@ def read_picture(sources: Sources, known: tuple[Lane, ...]) -> tuple[FleetView, 
     return view, LaneReader(sources.deployed, known).read(view)
 
 
-def read_jobs(sources: Sources, since: str, asked: dict[str, Any]) -> JobsView:
-    """The jobs since then. `asked`: the other fields of `JobsAsked`."""
+def read_jobs(sources: Sources, since: str, filters: dict[str, Any]) -> JobsView:
+    """The jobs since then. `filters`: the other fields of `JobQuery`."""
     period = read_period(since, sources.deployed.clock())
-    return list_jobs(sources.deployed, JobsAsked(period=period, **asked))
+    return list_jobs(sources.deployed, JobQuery(period=period, **filters))
 
 
 def read_waits(sources: Sources, span: ChartSpan, over_s: float) -> WaitSeries:
@@ -130,10 +130,10 @@ def read_limits(
     return read_quotas(QuotaSources(deployed=deployed, aws=sources.aws, gitlab=gitlab), view, lanes)
 
 
-def read_job(sources: Sources, named: str) -> tuple[Trail, JobUse] | Unknown:
+def read_job(sources: Sources, named: str) -> tuple[Trail, JobUse] | UnknownJob:
     """One job's history and use. Raises `Refused` for what names no job of this fleet."""
     deployed = sources.deployed
     answer = explain_job(
-        deployed, read_asked(named), lambda: gitlab_of(deployed, sources.token_env)
+        deployed, read_reference(named), lambda: gitlab_of(deployed, sources.token_env)
     )
-    return answer if isinstance(answer, Unknown) else (answer, job_use(deployed, answer))
+    return answer if isinstance(answer, UnknownJob) else (answer, job_use(deployed, answer))

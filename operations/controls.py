@@ -127,17 +127,17 @@ def end_runner(deployed: Deployed, runner_id: str, *, now: bool = False, note: s
     return _give(deployed, control)
 
 
-def interrupt(deployed: Deployed, asked: JobReference) -> Ordered:
+def interrupt(deployed: Deployed, reference: JobReference) -> Ordered:
     """End the machine of a running job as if AWS had taken it back, to see what follows."""
-    job = _job(deployed, asked)
+    job = _job(deployed, reference)
     if job.status is not JobStatus.RUNNING or job.runner_id is None:
         raise Refused(f"job {job.job_id} does not run on a machine of this fleet")
     return end_runner(deployed, job.runner_id, now=True, note=f"interrupt job {job.job_id}")
 
 
-def relaunch(deployed: Deployed, asked: JobReference) -> Ordered:
+def relaunch(deployed: Deployed, reference: JobReference) -> Ordered:
     """Give a waiting job all attempts again, and have it launched for in the next round."""
-    job = _job(deployed, asked)
+    job = _job(deployed, reference)
     if job.status is not JobStatus.PENDING:
         raise Refused(f"job {job.job_id} does not wait: retry it in GitLab")
     pool = deployed.config().pool(job.pool or "")
@@ -235,12 +235,12 @@ def _living(deployed: Deployed, runner_id: str) -> Runner:
     return runner
 
 
-def _job(deployed: Deployed, asked: JobReference) -> Job:
+def _job(deployed: Deployed, reference: JobReference) -> Job:
     instance = instance_of(deployed.config().gitlab.url)
-    check_host(asked, instance)
-    job = deployed.jobs.job(JobKey(instance=instance, job_id=asked.job_id))
+    check_host(reference, instance)
+    job = deployed.jobs.job(JobKey(instance=instance, job_id=reference.job_id))
     if job is None:
-        raise Refused(f"the ledger has no job {asked.job_id} of {instance}")
+        raise Refused(f"the ledger has no job {reference.job_id} of {instance}")
     return job
 
 

@@ -46,14 +46,14 @@ class JobReference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unknown:
+class UnknownJob:
     """A job that the ledger lacks: what GitLab says of it, and what to check."""
 
     says: str
     checks: tuple[str, ...]
 
 
-def read_asked(text: str) -> JobReference:
+def read_reference(text: str) -> JobReference:
     """A job id, `project#id`, or the address of a job's page. `Refused` for anything else."""
     by_url = _URL.match(text)
     name = by_url or _NAMED.fullmatch(text)
@@ -66,38 +66,39 @@ def read_asked(text: str) -> JobReference:
     return JobReference(job_id=int(name["job"]), project=name["project"], host=host)
 
 
-def check_host(asked: JobReference, instance: str) -> None:
+def check_host(reference: JobReference, instance: str) -> None:
     """Raise `Refused` for the address of another GitLab than the fleet's."""
-    if asked.host not in (None, instance):
+    if reference.host not in (None, instance):
         raise Refused(
-            f"this fleet serves {instance}, not {asked.host}: name that GitLab's fleet with --stack"
+            f"this fleet serves {instance}, not {reference.host}: name that GitLab's fleet with"
+            " --stack"
         )
 
 
 def explain_job(
-    deployed: Deployed, asked: JobReference, gitlab: Callable[[], GitLab | None]
-) -> Trail | Unknown:
+    deployed: Deployed, reference: JobReference, gitlab: Callable[[], GitLab | None]
+) -> Trail | UnknownJob:
     """A job's history. `gitlab` is called only for jobs that the ledger lacks.
 
     Raises `Refused` for a job of another GitLab or project than the person names.
     """
     config = deployed.config()
     instance = instance_of(config.gitlab.url)
-    check_host(asked, instance)
-    row = deployed.jobs.row(JobKey(instance=instance, job_id=asked.job_id))
+    check_host(reference, instance)
+    row = deployed.jobs.row(JobKey(instance=instance, job_id=reference.job_id))
     if row is None:
-        return _unknown(asked, instance, config, gitlab(), _trouble(deployed))
+        return _unknown(reference, instance, config, gitlab(), _trouble(deployed))
     job = row.job
-    if not _is_meant(asked, job):
+    if not _is_meant(reference, job):
         raise Refused(f"job {job.job_id} is of project {job.project_path}: name that project")
     return _trail(deployed, config, row)
 
 
-def _is_meant(asked: JobReference, job: Job) -> bool:
+def _is_meant(reference: JobReference, job: Job) -> bool:
     """Whether it is of the project that the person names. GitLab's paths have no case."""
-    if asked.project in (None, str(job.project_id)) or not job.project_path:
+    if reference.project in (None, str(job.project_id)) or not job.project_path:
         return True  # without the job's own path there is nothing to compare
-    return str(asked.project).lower() == job.project_path.lower()
+    return str(reference.project).lower() == job.project_path.lower()
 
 
 def _trail(deployed: Deployed, config: FleetConfig, row: JobRow) -> Trail:
@@ -217,23 +218,23 @@ def _trouble(deployed: Deployed) -> Trouble | None:
 
 
 def _unknown(
-    asked: JobReference,
+    reference: JobReference,
     instance: str,
     config: FleetConfig,
     gitlab: GitLab | None,
     trouble: Trouble | None,
-) -> Unknown:
-    sentence = f"the ledger has no job {asked.job_id} of {instance}"
+) -> UnknownJob:
+    sentence = f"the ledger has no job {reference.job_id} of {instance}"
     if trouble is not None:
-        return Unknown(says=f"{sentence}; {trouble.says}", checks=(trouble.do, *CHECKS[2:]))
+        return UnknownJob(says=f"{sentence}; {trouble.says}", checks=(trouble.do, *CHECKS[2:]))
     if gitlab is None:
         hint = "put a GitLab token into GITLAB_TOKEN to have GitLab asked"
-        return Unknown(says=sentence, checks=(hint, *CHECKS))
-    if asked.project is None:
-        hint = f"name it as project#{asked.job_id} to have GitLab asked"
-        return Unknown(says=sentence, checks=(hint, *CHECKS))
-    answer, is_lost = _ask_gitlab(asked, config, gitlab)
-    return Unknown(says=f"{sentence}; {answer}", checks=CHECKS if is_lost else ())
+        return UnknownJob(says=sentence, checks=(hint, *CHECKS))
+    if reference.project is None:
+        hint = f"name it as project#{reference.job_id} to have GitLab asked"
+        return UnknownJob(says=sentence, checks=(hint, *CHECKS))
+    answer, is_lost = _ask_gitlab(reference, config, gitlab)
+    return UnknownJob(says=f"{sentence}; {answer}", checks=CHECKS if is_lost else ())
 
 
 # GitLab's word for a job that needs no webhook, yet or ever, and what it means.
@@ -248,16 +249,16 @@ NEVER_PENDING = {
 }
 
 
-def _ask_gitlab(asked: JobReference, config: FleetConfig, gitlab: GitLab) -> tuple[str, bool]:
+def _ask_gitlab(reference: JobReference, config: FleetConfig, gitlab: GitLab) -> tuple[str, bool]:
     """GitLab's word about a job that the ledger lacks, and whether its webhook may be lost."""
-    assert asked.project is not None
+    assert reference.project is not None
     try:
-        project = gitlab.project(asked.project)
-        job = gitlab.job(project.id, asked.job_id)
+        project = gitlab.project(reference.project)
+        job = gitlab.job(project.id, reference.job_id)
     except FleetError as error:
         if error.facts.get("status") != 404:
             return str(error), True
-        return f"GitLab has no project {asked.project}, or hides it from this token", True
+        return f"GitLab has no project {reference.project}, or hides it from this token", True
     if job is None:
         return f"GitLab has no such job in {project.path} either", True
     sentence = f"GitLab says {job.status}, with the tags {', '.join(job.tags) or '(none)'}"

@@ -16,11 +16,11 @@ NETWORK = "FunctionSubnetIds"
 
 def ask_functions(aws: Clients, stack: str, url: str, way: Way) -> GitLabAnswer:
     """Have a function ask GitLab. Raises `FleetError` where that function cannot be asked."""
-    asked = {"ask_gitlab": {"url": url, "tls_ca": way.tls_ca, "proxy": way.proxy}}
+    request = {"ask_gitlab": {"url": url, "tls_ca": way.tls_ca, "proxy": way.proxy}}
     functions = aws.timed(slow()).functions  # a start, and a network that swallows what is sent
     with aws_call("lambda.Invoke"):
         answer = functions.invoke(
-            FunctionName=f"{stack}-{FUNCTION}", Payload=json.dumps(asked).encode()
+            FunctionName=f"{stack}-{FUNCTION}", Payload=json.dumps(request).encode()
         )
         body: Mapping[str, Any] = json.loads(answer["Payload"].read())
     if "FunctionError" in answer:

@@ -18,7 +18,7 @@ AT_MOST = 100_000  # jobs in one answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobsAsked:
+class JobQuery:
     """Which jobs. `project`: an id, or a path or the beginning of one."""
 
     period: Period
@@ -63,17 +63,17 @@ class JobsView:
         return plain | {"jobs": jobs}
 
 
-def list_jobs(deployed: Deployed, asked: JobsAsked) -> JobsView:
+def list_jobs(deployed: Deployed, query: JobQuery) -> JobsView:
     """The jobs that ended in the period, and those that are open now."""
     at = deployed.clock()
-    period = asked.period
+    period = query.period
     runs = deployed.history.between(period.since, period.until)
-    lines = [line_of_run(run) for run in runs if run.had_job and _is_asked(run, asked)]
+    lines = [line_of_run(run) for run in runs if run.had_job and _matches(run, query)]
     running: dict[int, Job] = {}
-    if not asked.failed and period.is_open:
+    if not query.failed and period.is_open:
         shown = {line.job_id for line in lines}
         open_jobs = [
-            job for job in _open(deployed) if job.job_id not in shown and _is_asked_open(job, asked)
+            job for job in _open(deployed) if job.job_id not in shown and _matches_open(job, query)
         ]
         lines += [_line_of_open(job, at) for job in open_jobs]
         running = {job.job_id: job for job in open_jobs if job.status is JobStatus.RUNNING}
@@ -81,8 +81,8 @@ def list_jobs(deployed: Deployed, asked: JobsAsked) -> JobsView:
     return JobsView(
         since=period.since,
         until=period.until,
-        jobs=_with_starts(deployed, lines[: asked.limit], running, at),
-        left_out=max(0, len(lines) - asked.limit),
+        jobs=_with_starts(deployed, lines[: query.limit], running, at),
+        left_out=max(0, len(lines) - query.limit),
     )
 
 
@@ -90,8 +90,8 @@ def _with_starts(
     deployed: Deployed, lines: Sequence[ListedJob], running: Mapping[int, Job], at: datetime
 ) -> tuple[ListedJob, ...]:
     """The lines, with the runner of each job that runs, and its times: the index has neither."""
-    asked = [running[line.job_id].key for line in lines if line.job_id in running]
-    rows = {key.job_id: row for key, row in deployed.jobs.rows(asked).items()} if asked else {}
+    keys = [running[line.job_id].key for line in lines if line.job_id in running]
+    rows = {key.job_id: row for key, row in deployed.jobs.rows(keys).items()} if keys else {}
     return tuple(_with_start(line, rows.get(line.job_id), at) for line in lines)
 
 
@@ -150,20 +150,20 @@ def _line_of_open(job: Job, at: datetime) -> ListedJob:
     )
 
 
-def _is_asked(run: PastRun, asked: JobsAsked) -> bool:
-    if asked.failed and not run.failed:
+def _matches(run: PastRun, query: JobQuery) -> bool:
+    if query.failed and not run.failed:
         return False
-    return _fits(asked, run.project_id, run.project, run.pool)
+    return _fits(query, run.project_id, run.project, run.pool)
 
 
-def _is_asked_open(job: Job, asked: JobsAsked) -> bool:
-    return _fits(asked, job.project_id, job.project_path, job.pool)
+def _matches_open(job: Job, query: JobQuery) -> bool:
+    return _fits(query, job.project_id, job.project_path, job.pool)
 
 
-def _fits(asked: JobsAsked, project_id: int | None, path: str, pool: str | None) -> bool:
-    if asked.pool not in (None, pool):
+def _fits(query: JobQuery, project_id: int | None, path: str, pool: str | None) -> bool:
+    if query.pool not in (None, pool):
         return False
-    if asked.project is None or asked.project == str(project_id):
+    if query.project is None or query.project == str(project_id):
         return True
-    wanted, own = asked.project.strip("/").lower(), path.lower()
+    wanted, own = query.project.strip("/").lower(), path.lower()
     return own == wanted or own.startswith(f"{wanted}/")

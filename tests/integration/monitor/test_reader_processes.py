@@ -10,7 +10,7 @@ import pytest
 from fleet.errors import Refused, Transient
 from monitor.questions import Sources, read_job, read_picture
 from monitor.reader_processes import ReaderProcesses
-from operations.explain import Unknown
+from operations.explain import UnknownJob
 from tests.unit.cli.fleet_at_work import AtWork
 from tests.unit.monitor.browsing import browser_of
 
@@ -52,7 +52,7 @@ def test_another_process_reads_what_the_page_shows(readers: ReaderProcesses) -> 
 
 
 def test_what_a_reading_raises_arrives(readers: ReaderProcesses) -> None:
-    assert isinstance(readers(read_job, "9"), Unknown)
+    assert isinstance(readers(read_job, "9"), UnknownJob)
     with pytest.raises(Refused, match="this fleet serves"):
         readers(read_job, "https://gitlab.elsewhere.com/acme/demo/-/jobs/8")
 

@@ -16,7 +16,7 @@ from fleet.model import Runner
 from fleet.reasons import Reason
 from fleet.rules.capacity import BackOff
 from fleet.steps import Outcome, Step, StepName
-from operations.explain import NEVER_PENDING, read_asked
+from operations.explain import NEVER_PENDING, read_reference
 from operations.last_line import LastLine, last_line
 from operations.trail import hops_of
 from tests.unit.cli.fleet_at_work import AT, AtWork, ago, key
@@ -263,8 +263,8 @@ def test_the_runner_that_took_it_goes_before_the_one_that_was_launched_for_it() 
 def test_a_job_is_named_in_three_ways(
     text: str, job_id: int, project: str | None, host: str | None
 ) -> None:
-    asked = read_asked(text)
-    assert (asked.job_id, asked.project, asked.host) == (job_id, project, host)
+    reference = read_reference(text)
+    assert (reference.job_id, reference.project, reference.host) == (job_id, project, host)
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_a_job_is_named_in_three_ways(
 )
 def test_any_other_name_is_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(Refused) as refused:
-        read_asked(text)
+        read_reference(text)
     assert refused.value.facts == {}
     assert "pw" not in str(refused.value)
 

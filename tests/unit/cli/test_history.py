@@ -18,7 +18,7 @@ from fleet.past import NANO
 from fleet.reasons import Reason
 from fleet.rules.costs import By
 from operations.cost import cost as cost_of
-from operations.jobs import JobsAsked, list_jobs
+from operations.jobs import JobQuery, list_jobs
 from operations.periods import read_period
 from operations.runners import list_runners
 from operations.waits import waits as waits_of
@@ -67,7 +67,7 @@ def test_the_screens(width: int, screen: Screen) -> None:
     deployed = at_work().deployed
     week = read_period("7d", AT)
     parts: Iterable[tuple[str, RenderableType]] = (
-        ("jobs", jobs.draw(list_jobs(deployed, JobsAsked(period=week)), width=width)),
+        ("jobs", jobs.draw(list_jobs(deployed, JobQuery(period=week)), width=width)),
         ("runners", runners.draw(list_runners(deployed, ended_in=week), width=width)),
         *((f"cost --by {by}", cost.draw(cost_of(deployed, week, by), width=width)) for by in By),
         ("waits", waits.draw(waits_of(deployed, week, over_s=60), width=width)),
@@ -97,7 +97,7 @@ def test_the_screens_of_an_empty_time_and_of_bad_calls(screen: Screen) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "numbers"),
+    ("filters", "numbers"),
     [
         ({}, [70, 9876543210, 2, 4, 6]),
         ({"failed": True}, [2]),
@@ -109,10 +109,10 @@ def test_the_screens_of_an_empty_time_and_of_bad_calls(screen: Screen) -> None:
         ({"limit": 1}, [9876543210]),
     ],
 )
-def test_which_jobs_are_listed(asked: dict[str, Any], numbers: list[int]) -> None:
-    view = list_jobs(at_work().deployed, JobsAsked(period=read_period("2h", AT), **asked))
+def test_which_jobs_are_listed(filters: dict[str, Any], numbers: list[int]) -> None:
+    view = list_jobs(at_work().deployed, JobQuery(period=read_period("2h", AT), **filters))
     assert sorted(job.job_id for job in view.jobs) == sorted(numbers)
-    assert view.left_out == (4 if asked == {"limit": 1} else 0)
+    assert view.left_out == (4 if filters == {"limit": 1} else 0)
 
 
 def test_a_job_that_runs_is_listed_once() -> None:
@@ -121,7 +121,7 @@ def test_a_job_that_runs_is_listed_once() -> None:
     stack.advance(job, "running", at=AT, started_at=ago(20), runner_id="rf-docker-9")
     period = read_period("1h", AT)
     stack.clock.go(0.5)  # reading takes a while
-    view = list_jobs(stack.deployed, JobsAsked(period=period))
+    view = list_jobs(stack.deployed, JobQuery(period=period))
     (line,) = [line for line in view.jobs if line.job_id == 71]
     assert line.status == JobStatus.RUNNING.name.lower()
     assert (line.waited_s, line.ran_s, line.runner_id) == (40, 20.5, "rf-docker-9")
@@ -163,5 +163,5 @@ def test_every_command_prints_json_for_programs() -> None:
 
 
 def test_yesterdays_jobs_are_neither_todays_nor_open_ones() -> None:
-    view = list_jobs(at_work().deployed, JobsAsked(period=read_period("yesterday", AT)))
+    view = list_jobs(at_work().deployed, JobQuery(period=read_period("yesterday", AT)))
     assert [job.job_id for job in view.jobs] == [3]

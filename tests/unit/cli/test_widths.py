@@ -17,9 +17,9 @@ from fleet.steps import Step, StepName
 from local.demo.run import DemoJob
 from operations.controls import end_runner
 from operations.cost import cost as cost_of
-from operations.explain import explain_job, read_asked
+from operations.explain import explain_job, read_reference
 from operations.fleet_handle import Deployed
-from operations.jobs import JobsAsked, list_jobs
+from operations.jobs import JobQuery, list_jobs
 from operations.periods import read_period
 from operations.runners import list_runners
 from operations.status import gather
@@ -62,7 +62,7 @@ def at_work() -> AtWork:
 
 
 def _explained(deployed: Deployed, width: int) -> RenderableType:
-    answer = explain_job(deployed, read_asked(str(JOB)), lambda: None)
+    answer = explain_job(deployed, read_reference(str(JOB)), lambda: None)
     assert isinstance(answer, Trail)
     return explain.draw(answer)
 
@@ -72,7 +72,7 @@ WEEK = read_period("7d", AT)
 SCREENS: dict[str, tuple[Callable[[Deployed, int], RenderableType], tuple[str, ...]]] = {
     "status": (lambda d, _: render(gather(d, jobs=9)), (RUNNER, str(JOB), str(JOB + 1))),
     "jobs": (
-        lambda d, width: jobs.draw(list_jobs(d, JobsAsked(period=WEEK)), width=width),
+        lambda d, width: jobs.draw(list_jobs(d, JobQuery(period=WEEK)), width=width),
         (str(JOB), str(JOB + 1), str(JOB - 1)),
     ),
     "runners": (

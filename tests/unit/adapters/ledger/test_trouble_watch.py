@@ -13,7 +13,7 @@ from fleet.model import JobStatus
 from fleet.reasons import Reason
 from fleet.rules.problems import ProblemKind
 from fleet.trouble import TOKEN
-from operations.explain import Unknown, explain_job, read_asked
+from operations.explain import UnknownJob, explain_job, read_reference
 from operations.status import gather
 from tests.fakes import Clock, FakeTable
 from tests.unit.adapters.fake_gitlab import FakeGitLab
@@ -171,11 +171,11 @@ def test_one_tick_tells_status_and_explain(watched: Watched) -> None:
     assert problem.do == "make a new token, then `runner-fleet token set`"
 
     at_work.job(5, status=JobStatus.PENDING, reason=Reason.ROUTED, waits_s=60)
-    waiting = explain_job(at_work.deployed, read_asked("5"), lambda: None)
-    assert not isinstance(waiting, Unknown)
+    waiting = explain_job(at_work.deployed, read_reference("5"), lambda: None)
+    assert not isinstance(waiting, UnknownJob)
     assert waiting.verdict == problem.what
-    unknown = explain_job(at_work.deployed, read_asked("7#77"), lambda: None)
-    assert isinstance(unknown, Unknown)
+    unknown = explain_job(at_work.deployed, read_reference("7#77"), lambda: None)
+    assert isinstance(unknown, UnknownJob)
     assert unknown.says.endswith(problem.what)
     assert unknown.checks[0] == problem.do
 
@@ -206,6 +206,6 @@ def test_one_cause_is_one_problem_where_it_is_known(
     assert scene.scale().launched == 0
     found = gather(at_work.deployed, jobs=5).problems
     assert [one.kind for one in found] == problems
-    told = explain_job(at_work.deployed, read_asked("1"), lambda: None)
-    assert not isinstance(told, Unknown)
+    told = explain_job(at_work.deployed, read_reference("1"), lambda: None)
+    assert not isinstance(told, UnknownJob)
     assert told.verdict.startswith("GitLab refuses")
