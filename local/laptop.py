@@ -14,7 +14,7 @@ import gitlab
 
 from adapters.aws.demand import DemandQueue
 from adapters.aws.secrets import SecretStore
-from adapters.gitlab.client import Budget, GitLab
+from adapters.gitlab.client import GitLab, OwnAllowance
 from adapters.guest.runner_process import BINARY_VARIABLE
 from adapters.ledger.fleet import FleetRows
 from adapters.ledger.jobs import JobRows
@@ -333,8 +333,8 @@ class Laptop:
         return SecretStore(client, timedelta(0), _now)
 
     def _fleet_gitlab(self) -> GitLab:
-        budget = Budget(calls_per_minute=100_000, clock=_now)
-        return GitLab(self.gitlab_url, self.gitlab_token, budget=budget)
+        allowance = OwnAllowance(calls_per_minute=100_000, clock=_now)
+        return GitLab(self.gitlab_url, self.gitlab_token, allowance=allowance)
 
 
 def _now() -> datetime:

@@ -13,7 +13,7 @@ from typing import Protocol
 from adapters.aws.clients import Clients, aws_call
 from adapters.aws.demand import DemandQueue
 from adapters.aws.secrets import NOT_THERE, SecretStore
-from adapters.gitlab.client import CALLS_PER_MINUTE, Budget, GitLab
+from adapters.gitlab.client import CALLS_PER_MINUTE, GitLab, OwnAllowance
 from adapters.gitlab.tls_ca import read_tls_ca
 from adapters.gitlab.way import DIRECT, Way
 from adapters.ledger.configuration import StoredConfig
@@ -55,7 +55,9 @@ def connect(url: str, token: str, way: Way = DIRECT) -> GitLab:
     except ValueError as error:
         # An empty address would send the token to gitlab.com.
         raise Refused("write GitLab's address as https://gitlab.example.com") from error
-    return GitLab(url, token, budget=Budget(calls_per_minute=CALLS_PER_MINUTE, clock=now), way=way)
+    return GitLab(
+        url, token, allowance=OwnAllowance(calls_per_minute=CALLS_PER_MINUTE, clock=now), way=way
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

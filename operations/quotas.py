@@ -10,8 +10,8 @@ from typing import Any
 
 from adapters.aws.clients import Clients, aws_call
 from adapters.gitlab.client import GitLab
-from adapters.gitlab.way import Allowance
-from adapters.ledger.budget import FleetBudget
+from adapters.gitlab.way import CallsLeft
+from adapters.ledger.call_allowance import FleetAllowance
 from fleet.config.reading import FleetConfig
 from fleet.errors import FleetError, Refused
 from fleet.job_event import instance_of
@@ -210,14 +210,14 @@ def _runners_allowed(gitlab: GitLab) -> tuple[float, str]:
     return float(allowed), "GitLab's limit for a group"
 
 
-def calls_left(deployed: Deployed, config: FleetConfig) -> Allowance:
+def calls_left(deployed: Deployed, config: FleetConfig) -> CallsLeft:
     """What is left of a minute's calls to GitLab, of all functions together."""
-    return FleetBudget(
+    return FleetAllowance(
         deployed.table,
         instance=instance_of(config.gitlab.url),
         calls_per_minute=config.gitlab.calls_per_minute,
         clock=deployed.clock,
-    ).of_all
+    ).left_of_all
 
 
 def _calls(deployed: Deployed, config: FleetConfig) -> Numbers:
@@ -230,7 +230,7 @@ def _gitlabs_own(gitlab: GitLab) -> Numbers | None:
     """GitLab's limit for the token of this page; None where GitLab does not say it."""
     with suppress(FleetError):  # then the line of records says what is wrong
         gitlab.version()  # the answer says how many are left
-    limit = gitlab.api.limit
+    limit = gitlab.api.left_at_gitlab
     if limit is None:
         return None
     return limit.of - limit.left, limit.of, "for this page's token, as GitLab says"

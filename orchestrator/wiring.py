@@ -14,7 +14,7 @@ from adapters.aws.secrets import PoolSecrets, SecretStore, pool_secret
 from adapters.aws.settings import OrchestratorSettings
 from adapters.gitlab.client import GitLab
 from adapters.gitlab.way import Way
-from adapters.ledger.budget import FleetBudget
+from adapters.ledger.call_allowance import FleetAllowance
 from adapters.ledger.fleet import FleetRows
 from adapters.ledger.history import HistoryRows
 from adapters.ledger.jobs import JobRows
@@ -117,8 +117,8 @@ class Wiring:
         token = self._secrets.gitlab_token(self._settings.gitlab_secret)
         settings = config.gitlab
         way = Way(tls_ca=tls_ca or "", proxy=settings.proxy or "")
-        budget = _budget(self._table, instance_of(settings.url), settings.calls_per_minute)
-        return _gitlab(settings.url, token, budget, way, self._watch)
+        allowance = _allowance(self._table, instance_of(settings.url), settings.calls_per_minute)
+        return _gitlab(settings.url, token, allowance, way, self._watch)
 
     @cached_property
     def _watch(self) -> TroubleWatch:
@@ -182,15 +182,17 @@ class Wiring:
 
 
 @cache
-def _budget(table: Table, instance: str, calls_per_minute: int) -> FleetBudget:
+def _allowance(table: Table, instance: str, calls_per_minute: int) -> FleetAllowance:
     """One for each limit, so that its lease of calls outlives the configuration's cache."""
-    return FleetBudget(table, instance=instance, calls_per_minute=calls_per_minute, clock=_now)
+    return FleetAllowance(table, instance=instance, calls_per_minute=calls_per_minute, clock=_now)
 
 
 @cache
-def _gitlab(url: str, token: str, budget: FleetBudget, way: Way, watch: TroubleWatch) -> GitLab:
+def _gitlab(
+    url: str, token: str, allowance: FleetAllowance, way: Way, watch: TroubleWatch
+) -> GitLab:
     """One client per token."""
-    return GitLab(url, token, budget=budget, witness=watch, way=way)
+    return GitLab(url, token, allowance=allowance, witness=watch, way=way)
 
 
 def _now() -> datetime:

@@ -16,7 +16,7 @@ from adapters.gitlab.client import (
     GitLabToken,
     NewRunner,
 )
-from adapters.gitlab.way import Allowance
+from adapters.gitlab.way import CallsLeft
 from fleet.errors import FleetError, Refused
 
 NOT_THERE = Refused("GitLab does not have it", status=404)
@@ -30,15 +30,15 @@ class FakeApi(GitLabApi):
         self.url = "https://gitlab.example.com"
         self.answers: dict[str, Any] = {}
         self.sent: list[tuple[str, str]] = []
-        self.said: Allowance | None = None  # of its limit
+        self.said_left: CallsLeft | None = None  # of its limit
 
     @property
-    def calls_left(self) -> Allowance:
-        return Allowance(left=450, of=600)
+    def calls_left(self) -> CallsLeft:
+        return CallsLeft(left=450, of=600)
 
     @property
-    def limit(self) -> Allowance | None:
-        return self.said
+    def left_at_gitlab(self) -> CallsLeft | None:
+        return self.said_left
 
     def _answer(self, verb: str, path: str) -> Any:
         if verb != "GET":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from adapters.gitlab.answer import NotGitLabs, Refusal, read_body, read_deletion, read_refusal
-from adapters.gitlab.way import DIRECT, Allowance, CallBudget, Way
+from adapters.gitlab.way import DIRECT, CallAllowance, CallsLeft, Way
 from fleet.errors import Refused, Transient
 from fleet.trouble import TLS, TOKEN, kind_of
 
@@ -41,7 +41,7 @@ _WHAT_TO_DO: Mapping[int, str] = {
 }
 
 
-class Budget:
+class OwnAllowance:
     """A token bucket: the calls of one process per minute, with bursts up to a minute's worth.
 
     `take` never waits, it refuses.
@@ -54,7 +54,7 @@ class Budget:
         self._left = self._capacity
         self._counted_at = clock()
         self._held_until = self._counted_at
-        self._gitlabs: Allowance | None = None  # as GitLab's last answer said
+        self._left_at_gitlab: CallsLeft | None = None  # as GitLab's last answer said
         self._lock = Lock()
 
     def take(self) -> None:
@@ -74,19 +74,19 @@ class Budget:
 
     def note(self, left: str | None, of: str | None) -> None:
         """Keep what GitLab's answer says of its own limit: its `RateLimit-` headers, if any."""
-        self._gitlabs = Allowance.read(left, of) or self._gitlabs
+        self._left_at_gitlab = CallsLeft.read(left, of) or self._left_at_gitlab
 
     @property
-    def allowance(self) -> Allowance:
+    def left(self) -> CallsLeft:
         """What is left of this process's own calls, or of GitLab's limit where that is less."""
-        own = Allowance(left=self._left, of=self._capacity)
-        known = [own, *([self._gitlabs] if self._gitlabs else [])]
-        return min(known, key=lambda allowance: allowance.percent)
+        own = CallsLeft(left=self._left, of=self._capacity)
+        known = [own, *([self._left_at_gitlab] if self._left_at_gitlab else [])]
+        return min(known, key=lambda left: left.percent)
 
     @property
-    def gitlabs(self) -> Allowance | None:
+    def left_at_gitlab(self) -> CallsLeft | None:
         """What is left of GitLab's limit by its last answer; None where it says nothing of it."""
-        return self._gitlabs
+        return self._left_at_gitlab
 
     def hold(self, wait_s: float) -> None:
         """Refuse every call for `wait_s`, as GitLab asked."""
@@ -110,7 +110,7 @@ class GitLabApi:
 
     Raises `Refused` for what GitLab itself refuses (facts have `call` and `status`, save where
     GitLab has no such call), and `Transient` for everything else: no answer, 408, 409, 429, 5xx,
-    the budget used up (`retry_after_s` where it is known), and whatever GitLab did not write
+    the allowance used up (`retry_after_s` where it is known), and whatever GitLab did not write
     itself, such as an ingress's 404, a login page, or JSON that is cut off.
     """
 
@@ -119,25 +119,25 @@ class GitLabApi:
         url: str,
         token: str,
         *,
-        budget: CallBudget,
+        allowance: CallAllowance,
         witness: Witness | None = None,
         way: Way = DIRECT,
     ) -> None:
         self.url = url
         self._way = way
         self._token = token
-        self._budget = budget
+        self._allowance = allowance
         self._witness = witness
 
     @property
-    def calls_left(self) -> Allowance:
+    def calls_left(self) -> CallsLeft:
         """The calls that are left, as of the last one."""
-        return self._budget.allowance
+        return self._allowance.left
 
     @property
-    def limit(self) -> Allowance | None:
+    def left_at_gitlab(self) -> CallsLeft | None:
         """What is left of GitLab's own limit for this token; None where GitLab says nothing."""
-        return self._budget.gitlabs
+        return self._allowance.left_at_gitlab
 
     def get(self, path: str, **query: Any) -> Any:
         """One answer."""
@@ -249,7 +249,7 @@ class GitLabApi:
     def _client(self) -> "gitlab.Gitlab":
         from gitlab import Gitlab  # noqa: PLC0415  # 0.2 s that only callers of GitLab pay
 
-        from adapters.gitlab.session import BudgetedSession  # noqa: PLC0415
+        from adapters.gitlab.session import PacedSession  # noqa: PLC0415
 
         return Gitlab(
             self.url,
@@ -257,7 +257,7 @@ class GitLabApi:
             timeout=TIMEOUT_S,
             retry_transient_errors=False,
             keep_base_url=True,
-            session=BudgetedSession(self._budget, self._way),
+            session=PacedSession(self._allowance, self._way),
         )
 
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from pydantic import TypeAdapter, ValidationError
 
-from adapters.gitlab.api import Budget, GitLabApi, Witness
+from adapters.gitlab.api import GitLabApi, OwnAllowance, Witness
 from adapters.gitlab.ref_protection import RefProtection
 from adapters.gitlab.values import (
     CreatedRunner,
@@ -28,12 +28,11 @@ from adapters.gitlab.values import (
     NewRunner,
     VerifiedRunner,
 )
-from adapters.gitlab.way import DIRECT, CallBudget, Way
+from adapters.gitlab.way import DIRECT, CallAllowance, Way
 from fleet.errors import Refused, Transient
 from fleet.field_names import fields_at_fault
 
 __all__ = [
-    "Budget",
     "CreatedRunner",
     "GitLab",
     "GitLabApi",
@@ -42,6 +41,7 @@ __all__ = [
     "GitLabRunner",
     "GitLabToken",
     "NewRunner",
+    "OwnAllowance",
     "same",
 ]
 
@@ -73,12 +73,12 @@ class GitLab:
         url: str,
         token: str,
         *,
-        budget: CallBudget,
+        allowance: CallAllowance,
         witness: Witness | None = None,
         way: Way = DIRECT,
     ) -> None:
-        self.api = GitLabApi(url, token, budget=budget, witness=witness, way=way)
-        self._protection = RefProtection(self._seen, budget.clock)
+        self.api = GitLabApi(url, token, allowance=allowance, witness=witness, way=way)
+        self._protection = RefProtection(self._seen, allowance.clock)
 
     def job(self, project_id: int, job_id: int) -> GitLabJob | None:
         """The job with its tags; None when GitLab does not have it."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from adapters.gitlab.client import CALLS_PER_MINUTE, Budget, GitLab
+from adapters.gitlab.client import CALLS_PER_MINUTE, GitLab, OwnAllowance
 from adapters.gitlab.way import Way
 from fleet.errors import FleetError, Refused
 
@@ -21,9 +21,9 @@ class GitLabAnswer:
 
 def ask_gitlab(url: str, way: Way) -> GitLabAnswer:
     """Ask the GitLab at this address for its version."""
-    budget = Budget(calls_per_minute=CALLS_PER_MINUTE, clock=lambda: datetime.now(UTC))
+    allowance = OwnAllowance(calls_per_minute=CALLS_PER_MINUTE, clock=lambda: datetime.now(UTC))
     try:
-        GitLab(url, "", budget=budget, way=way).version()
+        GitLab(url, "", allowance=allowance, way=way).version()
     except Refused as error:
         if error.facts.get("status") not in _WITHOUT_TOKEN:
             return GitLabAnswer(answers=False, failure=str(error))

@@ -8,7 +8,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util.ssl_ import create_urllib3_context
 
-from adapters.gitlab.way import DIRECT, CallBudget, Way
+from adapters.gitlab.way import DIRECT, CallAllowance, Way
 from fleet.errors import Transient
 
 LONGEST_PAUSE_S = 600.0
@@ -38,28 +38,28 @@ class _Trusting(HTTPAdapter):
         return there, how
 
 
-class BudgetedSession(requests.Session):
-    """Takes from the budget before each request, redirects and further pages included."""
+class PacedSession(requests.Session):
+    """Takes from the allowance before each request, redirects and further pages included."""
 
-    def __init__(self, budget: CallBudget, way: Way = DIRECT) -> None:
+    def __init__(self, allowance: CallAllowance, way: Way = DIRECT) -> None:
         super().__init__()
-        self._budget = budget
+        self._allowance = allowance
         self._proxy = way.proxy
         if way.tls_ca:
             self.mount("https://", _Trusting(way.tls_ca))
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
-        """Send it. Raises `Transient` when the budget is used up or GitLab answers 429, and
+        """Send it. Raises `Transient` when the allowance is used up or GitLab answers 429, and
         `Unread` for every other answer that is neither a success nor a redirect to follow."""
-        self._budget.take()
+        self._allowance.take()
         if self._proxy:  # goes before that of the environment, which requests put here
             kwargs["proxies"] = {"http": self._proxy, "https": self._proxy}
         response = super().send(request, **kwargs)
         headers = response.headers
-        self._budget.note(headers.get("RateLimit-Remaining"), headers.get("RateLimit-Limit"))
+        self._allowance.note(headers.get("RateLimit-Remaining"), headers.get("RateLimit-Limit"))
         if response.status_code == 429:
             wait_s = pause_s(response.headers.get("Retry-After"))
-            self._budget.hold(wait_s)
+            self._allowance.hold(wait_s)
             raise Transient("GitLab's rate limit", status=429, retry_after_s=wait_s)
         if not response.ok or (300 <= response.status_code < 400 and not response.is_redirect):
             raise Unread(response)

@@ -18,14 +18,14 @@ DIRECT = Way()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Allowance:
+class CallsLeft:
     """The calls to GitLab that are left now, of how many in a minute."""
 
     left: float
     of: float
 
     @classmethod
-    def read(cls, left: str | None, of: str | None) -> "Allowance | None":
+    def read(cls, left: str | None, of: str | None) -> "CallsLeft | None":
         """What two headers of an answer say; None where they say nothing."""
         if left and of and left.isdecimal() and of.isdecimal():
             return cls(left=float(left), of=float(of))
@@ -37,7 +37,7 @@ class Allowance:
         return 100 * self.left / self.of if self.of else 0.0
 
 
-class CallBudget(Protocol):
+class CallAllowance(Protocol):
     """Paces calls to GitLab."""
 
     @property
@@ -53,9 +53,9 @@ class CallBudget(Protocol):
         """Keep what GitLab's answer says of its own limit: its `RateLimit-` headers, if any."""
 
     @property
-    def allowance(self) -> Allowance:
+    def left(self) -> CallsLeft:
         """What is left of our own calls, or of GitLab's limit where that is less."""
 
     @property
-    def gitlabs(self) -> Allowance | None:
+    def left_at_gitlab(self) -> CallsLeft | None:
         """What is left of GitLab's limit by its last answer; None where it says nothing of it."""

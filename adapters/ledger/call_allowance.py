@@ -10,7 +10,7 @@ from threading import Lock
 
 from boto3.dynamodb.conditions import Attr, ConditionBase
 
-from adapters.gitlab.way import Allowance
+from adapters.gitlab.way import CallsLeft
 from adapters.ledger.table import Change, Table
 from fleet.errors import Transient
 from fleet.rules.calls import LEASED_FOR, calls_to_lease
@@ -21,8 +21,8 @@ _MINUTE = timedelta(minutes=1) // _MICROSECOND
 PAID, HELD = "paid_until", "held_until"  # attributes: microseconds since 1970
 
 
-class FleetBudget:
-    """What `adapters.gitlab.api.CallBudget` asks for, of all processes together.
+class FleetAllowance:
+    """What `adapters.gitlab.way.CallAllowance` asks for, of all processes together.
 
     Bursts of up to a minute's worth of calls are allowed, as GitLab counts by the minute.
     """
@@ -37,7 +37,7 @@ class FleetBudget:
     ) -> None:
         self.clock = clock
         self._table = table
-        self._pk = f"budget#{instance}"
+        self._pk = f"calls#{instance}"
         self._cost = _MINUTE // calls_per_minute
         self._lock = Lock()
         self._leased = 0  # calls in the last lease
@@ -46,7 +46,7 @@ class FleetBudget:
         self._is_busy = False  # others took calls within the last minute
         self._calls_per_minute = calls_per_minute
         self._paid_until = 0  # as of the last lease
-        self._gitlabs: Allowance | None = None  # as GitLab's last answer said
+        self._left_at_gitlab: CallsLeft | None = None  # as GitLab's last answer said
 
     def take(self) -> None:
         """Count one call. Raises `Transient` with `retry_after_s` when there is none left."""
@@ -65,32 +65,32 @@ class FleetBudget:
             self._left = 0
             until = _number(self.clock() + timedelta(seconds=wait_s))
             later = Attr(HELD).not_exists() | Attr(HELD).lt(until)
-            self._table.write(Change(pk=self._pk, sk="budget", put={HELD: until}, when=later))
+            self._table.write(Change(pk=self._pk, sk="calls", put={HELD: until}, when=later))
 
     def note(self, left: str | None, of: str | None) -> None:
         """Keep what GitLab's answer says of its own limit: its `RateLimit-` headers, if any."""
-        self._gitlabs = Allowance.read(left, of) or self._gitlabs
+        self._left_at_gitlab = CallsLeft.read(left, of) or self._left_at_gitlab
 
     @property
-    def allowance(self) -> Allowance:
+    def left(self) -> CallsLeft:
         """What is left of the fleet's calls by its last lease here, or of GitLab's limit."""
         unpaid = max(0, self._paid_until - _number(self.clock()))
         left = max(0, _MINUTE - unpaid) / self._cost
-        own = Allowance(left=left, of=float(self._calls_per_minute))
-        known = [own, self._gitlabs] if self._gitlabs else [own]
-        return min(known, key=lambda allowance: allowance.percent)
+        own = CallsLeft(left=left, of=float(self._calls_per_minute))
+        known = [own, self._left_at_gitlab] if self._left_at_gitlab else [own]
+        return min(known, key=lambda left: left.percent)
 
     @property
-    def gitlabs(self) -> Allowance | None:
+    def left_at_gitlab(self) -> CallsLeft | None:
         """What is left of GitLab's limit by its last answer; None where it says nothing of it."""
-        return self._gitlabs
+        return self._left_at_gitlab
 
     @property
-    def of_all(self) -> Allowance:
+    def left_of_all(self) -> CallsLeft:
         """What is left of the calls of all processes now, by the ledger alone."""
-        row = self._table.get(self._pk, "budget") or {}
+        row = self._table.get(self._pk, "calls") or {}
         unpaid = max(0, int(row.get(PAID, 0)) - _number(self.clock()))
-        return Allowance(
+        return CallsLeft(
             left=max(0, _MINUTE - unpaid) // self._cost, of=float(self._calls_per_minute)
         )
 
@@ -103,7 +103,7 @@ class FleetBudget:
                 if way(wanted * self._cost, now):
                     self._is_busy = way == self._take_when_busy
                     return wanted
-        row = self._table.get(self._pk, "budget") or {}
+        row = self._table.get(self._pk, "calls") or {}
         held, full = row.get(HELD, 0) - now, row.get(PAID, 0) + self._cost - _MINUTE - now
         words = "GitLab asked for a pause" if held > 0 else "our calls to GitLab are used up"
         wait_s = max(held, full, self._cost) * _MICROSECOND / timedelta(seconds=1)
@@ -113,13 +113,13 @@ class FleetBudget:
         """Take calls while no debt is open."""
         paid = Attr(PAID).not_exists() | Attr(PAID).lte(now)
         change = Change(
-            pk=self._pk, sk="budget", put={PAID: now + cost}, when=paid & self._is_free(now)
+            pk=self._pk, sk="calls", put={PAID: now + cost}, when=paid & self._is_free(now)
         )
         return self._took(change)
 
     def _take_when_busy(self, cost: int, now: int) -> bool:
         room = Attr(PAID).between(now, now + _MINUTE - cost)
-        change = Change(pk=self._pk, sk="budget", add={PAID: cost}, when=room & self._is_free(now))
+        change = Change(pk=self._pk, sk="calls", add={PAID: cost}, when=room & self._is_free(now))
         return self._took(change)
 
     def _took(self, change: Change) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.gitlab.client import Budget, GitLab, NewRunner
+from adapters.gitlab.client import GitLab, NewRunner, OwnAllowance
 from fleet.errors import Refused
 from local.gitlab.seed import SeededProject, create_project
 from local.gitlab.server import SimulatorServer
@@ -21,9 +21,9 @@ later: {script: "true", stage: deploy, tags: [docker]}
 
 
 def client(server: SimulatorServer, token: str) -> GitLab:
-    """A client with a budget of its own."""
-    budget = Budget(calls_per_minute=3000, clock=lambda: datetime.now(UTC))
-    return GitLab(server.url, token, budget=budget)
+    """A client with an allowance of its own."""
+    allowance = OwnAllowance(calls_per_minute=3000, clock=lambda: datetime.now(UTC))
+    return GitLab(server.url, token, allowance=allowance)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from adapters.gitlab import hooks
-from adapters.gitlab.client import Budget, GitLab
+from adapters.gitlab.client import GitLab, OwnAllowance
 from adapters.gitlab.hook_values import HookHealth
 from adapters.gitlab.hooks import HookTarget, Registered, register_webhook, scope_of
 from fleet.errors import BadDelivery, Refused, Transient
@@ -142,8 +142,8 @@ def old_gitlab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorSe
 def site_of(server: SimulatorServer, name: str) -> Site:
     path = f"acme/p{abs(hash(name))}"
     project = create_project(server.url, server.root_token, path, {})
-    budget = Budget(calls_per_minute=3000, clock=lambda: datetime.now(UTC))
-    gitlab = GitLab(server.url, server.root_token, budget=budget)
+    allowance = OwnAllowance(calls_per_minute=3000, clock=lambda: datetime.now(UTC))
+    gitlab = GitLab(server.url, server.root_token, allowance=allowance)
     return Site(server=server, gitlab=gitlab, scope=HookScope(kind="project", id=project.id))
 
 

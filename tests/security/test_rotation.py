@@ -12,7 +12,7 @@ import pytest
 
 from adapters.aws.hook_secrets import HookSecretStore
 from adapters.aws.secrets import SecretStore
-from adapters.gitlab.client import Budget, GitLab
+from adapters.gitlab.client import GitLab, OwnAllowance
 from adapters.gitlab.hooks import HookTarget, register_webhook
 from adapters.ledger.fleet import FleetRows
 from fleet.errors import FleetError, Transient
@@ -57,7 +57,7 @@ class Load:
         self.rows = FleetRows(FakeTable())
         self.bus = Bus()
         self.gitlab = GitLab(
-            gitlab.url, "glpat-1", budget=Budget(calls_per_minute=300, clock=self.clock)
+            gitlab.url, "glpat-1", allowance=OwnAllowance(calls_per_minute=300, clock=self.clock)
         )
         self.worlds = [
             WebhookWorld(secrets=self.store(), secret_name=NAME, bus=self.bus, clock=self.clock)

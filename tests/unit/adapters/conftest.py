@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from adapters.gitlab.client import Budget, GitLab
+from adapters.gitlab.client import GitLab, OwnAllowance
 from tests.fakes import Clock
 from tests.unit.adapters.fake_gitlab import FakeGitLab, fake_gitlab
 
@@ -29,4 +29,4 @@ def clock() -> Clock:
 
 @pytest.fixture
 def gitlab(fake: FakeGitLab, clock: Clock) -> GitLab:
-    return GitLab(fake.url, "glpat-1", budget=Budget(calls_per_minute=300, clock=clock))
+    return GitLab(fake.url, "glpat-1", allowance=OwnAllowance(calls_per_minute=300, clock=clock))

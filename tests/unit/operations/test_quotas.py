@@ -9,8 +9,8 @@ from typing import Any, cast
 import pytest
 
 from adapters.aws.clients import Clients
-from adapters.gitlab.way import Allowance
-from adapters.ledger.budget import FleetBudget
+from adapters.gitlab.way import CallsLeft
+from adapters.ledger.call_allowance import FleetAllowance
 from fleet.errors import Refused, Transient
 from fleet.machine.mailbox import MachineState
 from local.past_month import month
@@ -160,9 +160,11 @@ def test_a_ceiling_for_a_time_is_the_one_that_counts() -> None:
 
 def test_calls_to_gitlab_are_those_of_all_functions() -> None:
     stack = at_work()
-    budget = FleetBudget(stack.table, instance=INSTANCE, calls_per_minute=600, clock=stack.clock)
+    allowance = FleetAllowance(
+        stack.table, instance=INSTANCE, calls_per_minute=600, clock=stack.clock
+    )
     for _ in range(40):
-        budget.take()
+        allowance.take()
     used = lines(stack)["GitLab calls in a minute"].used
     assert used is not None
     assert 40 <= used < 60  # calls are leased by the dozen
@@ -173,7 +175,7 @@ def test_calls_to_gitlab_are_those_of_all_functions() -> None:
 def test_gitlabs_own_limit_is_a_line_where_gitlab_says_it() -> None:
     stack = at_work()
     assert "GitLab's rate limit" not in lines(stack)
-    stack.gitlab.fake_api.said = Allowance(left=500, of=2000)
+    stack.gitlab.fake_api.said_left = CallsLeft(left=500, of=2000)
     assert numbers(lines(stack)["GitLab's rate limit"]) == (1500, 2000, "calls")
 
 

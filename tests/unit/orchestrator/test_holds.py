@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from adapters.gitlab.client import Budget
+from adapters.gitlab.client import OwnAllowance
 from fleet.errors import FleetError, Refused, Transient
 from fleet.holds import Hold
 from fleet.model import JobStatus
@@ -133,11 +133,11 @@ def test_a_burst_beyond_the_minutes_calls_is_no_outage_and_does_not_wait_for_the
     """Three hundred calls at once, five more in each second; machines need one each."""
     told = "calls_per_minute = 300\n"
     scene = Scene(text=GITLAB + told + POOLS.replace("ceiling = 12", "ceiling = 900"))
-    budget = Budget(calls_per_minute=300, clock=scene.clock)
+    allowance = OwnAllowance(calls_per_minute=300, clock=scene.clock)
     called = scene.gitlab._called
 
     def paced(name: str, about: object = None) -> None:
-        budget.take()
+        allowance.take()
         called(name, about)
 
     scene.gitlab._called = paced  # type: ignore[method-assign]

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from adapters.gitlab.client import Budget, GitLab
+from adapters.gitlab.client import GitLab, OwnAllowance
 from adapters.machines.backend import Shortfall
 from fleet.errors import FleetError, Refused, Transient
 from fleet.machine.mailbox import MachineState
@@ -237,8 +237,8 @@ def test_what_stands_before_gitlab_ends_no_working_machine(status: int, credenti
     page = "<html>default backend - 404</html>"
     with fake_gitlab() as ingress:
         ingress.always = Answer(status=status, body=page)
-        budget = Budget(calls_per_minute=1000, clock=scene.clock)
-        before = GitLab(ingress.url, "glpat-1", budget=budget)
+        allowance = OwnAllowance(calls_per_minute=1000, clock=scene.clock)
+        before = GitLab(ingress.url, "glpat-1", allowance=allowance)
         scene.world = replace(scene.world, gitlab=before)
         scene.clock.go(301)
         assert scene.sweep().closed == 0

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from adapters.gitlab.client import Budget, GitLab
+from adapters.gitlab.client import GitLab, OwnAllowance
 from adapters.gitlab.tls_ca import AT_MOST, read_tls_ca
 from adapters.gitlab.way import Way
 from adapters.ledger.fleet import FleetRows
@@ -34,8 +34,8 @@ class Site:
     proxy: Passed
 
     def gitlab(self, **facts: Any) -> GitLab:
-        budget = Budget(calls_per_minute=2000, clock=Clock())
-        return GitLab(self.url, "glpat-1", budget=budget, **facts)
+        allowance = OwnAllowance(calls_per_minute=2000, clock=Clock())
+        return GitLab(self.url, "glpat-1", allowance=allowance, **facts)
 
 
 @pytest.fixture(scope="module")

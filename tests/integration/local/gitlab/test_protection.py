@@ -10,7 +10,7 @@ import gitlab
 import pytest
 from gitlab.exceptions import GitlabHttpError
 
-from adapters.gitlab.client import Budget, GitLab
+from adapters.gitlab.client import GitLab, OwnAllowance
 from fleet.machine.mailbox import Credential
 from fleet.reasons import Reason
 from local.gitlab.server import SimulatorServer
@@ -35,8 +35,8 @@ class Guarded:
         self.site = site
         self.group = group
         self.seeded = site.seed(CI, path=f"{group}/platform/demo")
-        budget = Budget(calls_per_minute=3000, clock=lambda: datetime.now(UTC))
-        self.fleet = GitLab(site.server.url, site.server.root_token, budget=budget)
+        allowance = OwnAllowance(calls_per_minute=3000, clock=lambda: datetime.now(UTC))
+        self.fleet = GitLab(site.server.url, site.server.root_token, allowance=allowance)
         self.project = site.project(self.seeded)
 
     def protect(self, kind: str, name: str) -> None:

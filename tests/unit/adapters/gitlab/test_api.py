@@ -3,8 +3,8 @@ import traceback
 
 import pytest
 
-from adapters.gitlab.api import Budget, GitLabApi
-from adapters.gitlab.session import BudgetedSession, pause_s
+from adapters.gitlab.api import GitLabApi, OwnAllowance
+from adapters.gitlab.session import PacedSession, pause_s
 from fleet.errors import FleetError, Refused, Transient
 from tests.fakes import Clock
 from tests.unit.adapters.fake_gitlab import FakeGitLab
@@ -18,8 +18,8 @@ class Caller:
     def __init__(self, fake: FakeGitLab, *, calls_per_minute: int = 300) -> None:
         self.fake = fake
         self.clock = Clock()
-        self.budget = Budget(calls_per_minute=calls_per_minute, clock=self.clock)
-        self.api = GitLabApi(fake.url, TOKEN, budget=self.budget)
+        self.allowance = OwnAllowance(calls_per_minute=calls_per_minute, clock=self.clock)
+        self.api = GitLabApi(fake.url, TOKEN, allowance=self.allowance)
 
     def refusal(self, path: str = "/version") -> FleetError:
         with pytest.raises(FleetError) as caught:
@@ -28,10 +28,10 @@ class Caller:
         return caught.value
 
     def taken(self) -> int:
-        """How many calls the budget grants now."""
+        """How many calls the allowance grants now."""
         for count in range(1000):
             try:
-                self.budget.take()
+                self.allowance.take()
             except Transient:
                 return count
         raise AssertionError
@@ -67,7 +67,7 @@ def test_our_token_follows_a_redirect_on_the_same_host_only(
 def test_how_a_request_is_to_be_sent_is_heeded(caller: Caller) -> None:
     there = {"Location": "/api/v4/elsewhere"}
     caller.fake.answers("GET", "/version", status=302, headers=there)
-    with BudgetedSession(caller.budget) as session:
+    with PacedSession(caller.allowance) as session:
         answer = session.get(f"{caller.fake.url}/api/v4/version", allow_redirects=False)
     assert (answer.status_code, len(caller.fake.asked)) == (302, 1)
 
@@ -166,8 +166,8 @@ def test_the_smaller_share_is_what_is_left(
 
 
 def test_a_longer_pause_is_not_shortened_by_a_shorter_one(caller: Caller) -> None:
-    caller.budget.hold(60)
-    caller.budget.hold(1)
+    caller.allowance.hold(60)
+    caller.allowance.hold(1)
     caller.clock.go(30)
     with pytest.raises(Transient, match="retry_after_s=30"):
-        caller.budget.take()
+        caller.allowance.take()

@@ -8,7 +8,7 @@ import pytest
 
 from adapters.gitlab import hooks
 from adapters.gitlab.answer import NotGitLabs, read_refusal
-from adapters.gitlab.client import Budget, GitLab, NewRunner
+from adapters.gitlab.client import GitLab, NewRunner, OwnAllowance
 from fleet.errors import FleetError, Refused, Transient
 from fleet.hook_scope import HookScope
 from tests.fakes import Clock
@@ -139,7 +139,7 @@ def believed(fake: FakeGitLab, name: str, answers: Mapping[str, Answer]) -> dict
 @cache
 def client(url: str) -> GitLab:
     """One for all calls."""
-    return GitLab(url, "glpat-1", budget=Budget(calls_per_minute=100_000, clock=Clock()))
+    return GitLab(url, "glpat-1", allowance=OwnAllowance(calls_per_minute=100_000, clock=Clock()))
 
 
 def test_the_table_has_every_method() -> None:
@@ -198,10 +198,10 @@ def test_a_read_may_go_on_to_another_page(fake: FakeGitLab) -> None:
 
 @pytest.mark.parametrize("name", CALLS)
 def test_every_call_is_counted(name: str, fake: FakeGitLab) -> None:
-    budget = Budget(calls_per_minute=1, clock=Clock())
-    budget.take()
+    allowance = OwnAllowance(calls_per_minute=1, clock=Clock())
+    allowance.take()
     with pytest.raises(Transient, match="used up"):
-        CALLS[name](GitLab(fake.url, "glpat-1", budget=budget))
+        CALLS[name](GitLab(fake.url, "glpat-1", allowance=allowance))
     assert fake.asked == []
 
 

@@ -1,11 +1,11 @@
-"""The fleet's calls to GitLab: one budget for all processes, at few writes."""
+"""The fleet's calls to GitLab: one allowance for all processes, at few writes."""
 
 from datetime import datetime, timedelta
 from random import Random
 
 import pytest
 
-from adapters.ledger.budget import FleetBudget
+from adapters.ledger.call_allowance import FleetAllowance
 from fleet.errors import Transient
 from fleet.rules.calls import LEASE_AT_MOST, LEASED_FOR, calls_to_lease
 from tests.fakes import Clock, FakeTable
@@ -14,22 +14,22 @@ PER_MINUTE = 60
 
 
 class Fleet:
-    """So many processes, each with a budget over the same table."""
+    """So many processes, each with an allowance over the same table."""
 
     def __init__(self, processes: int, calls_per_minute: int = PER_MINUTE) -> None:
         self.clock, self.table = Clock(), FakeTable()
         self.processes = [self.process(calls_per_minute) for _ in range(processes)]
         self.granted: list[datetime] = []
 
-    def process(self, calls_per_minute: int = PER_MINUTE) -> FleetBudget:
-        return FleetBudget(
+    def process(self, calls_per_minute: int = PER_MINUTE) -> FleetAllowance:
+        return FleetAllowance(
             self.table,
             instance="gitlab.example.com",
             calls_per_minute=calls_per_minute,
             clock=self.clock,
         )
 
-    def asks(self, process: FleetBudget) -> float | None:
+    def asks(self, process: FleetAllowance) -> float | None:
         """The wait that it is told; None where the call is granted."""
         try:
             process.take()
@@ -91,15 +91,15 @@ def test_a_pause_that_gitlab_asks_for_is_for_every_process() -> None:
 def test_what_is_left_is_what_no_process_took() -> None:
     fleet = Fleet(2)
     first, second = fleet.processes
-    assert first.allowance.percent == 100
+    assert first.left.percent == 100
     for _ in range(15):
         fleet.asks(first)
     fleet.asks(second)
-    assert second.allowance.percent == pytest.approx(75, abs=5)
+    assert second.left.percent == pytest.approx(75, abs=5)
     second.note("5", "100")
-    assert second.allowance.percent == 5
+    assert second.left.percent == 5
     fleet.clock.go(60)
-    assert first.allowance.percent == 100
+    assert first.left.percent == 100
 
 
 def test_a_lease_does_not_outlive_a_pause_of_the_process() -> None:

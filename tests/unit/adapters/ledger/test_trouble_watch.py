@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from adapters.gitlab.client import Budget, GitLab
+from adapters.gitlab.client import GitLab, OwnAllowance
 from adapters.ledger.fleet import FleetRows
 from adapters.ledger.trouble_watch import KNOWN_FOR, TroubleWatch
 from fleet.errors import FleetError, Refused, Transient
@@ -43,8 +43,8 @@ class Watched:
     def again(self) -> GitLab:
         """A function that starts cold."""
         watch = TroubleWatch(self.fleet, self.clock)
-        budget = Budget(calls_per_minute=2000, clock=self.clock)
-        return GitLab(self.fake.url, "glpat-1", budget=budget, witness=watch)
+        allowance = OwnAllowance(calls_per_minute=2000, clock=self.clock)
+        return GitLab(self.fake.url, "glpat-1", allowance=allowance, witness=watch)
 
     def kinds(self) -> list[str]:
         return [one.kind for one in self.fleet.troubles()]
