@@ -30,7 +30,8 @@ COMMANDS = {
     "validate": ("cli.validate:validate", "Say everything that is wrong with a fleet.toml."),
     "plan": (
         "cli.plan:plan",
-        "Say what deploy and apply would change, what the fleet costs, and which quotas lack.",
+        "Say what deploy and apply would change, what the fleet costs,"
+        " and which quotas are too small.",
     ),
     "apply": ("cli.apply:apply", "Put a fleet.toml in force, without a deployment."),
     "token": ("cli.token:app", "The token with which the fleet calls GitLab."),

@@ -19,7 +19,7 @@ from fleet.prices import AS_OF
 from fleet.rules.quotas import Shortage, shortages
 from operations.account import Caller, caller, quotas_of
 from operations.fleet_handle import Deployed, find
-from operations.lambda_limits import starts_from_snapshot
+from operations.lambda_parameters import starts_from_snapshot
 from operations.plan import (
     ConfigPlan,
     PlannedMonth,
@@ -61,7 +61,7 @@ def plan(
     _local: Local = False,
     as_json: Json = False,
 ) -> None:
-    """Say what deploy and apply would change, what the fleet costs, and which quotas lack.
+    """Say what deploy and apply would change, what the fleet costs, and which quotas are too small.
 
     It changes nothing. Example: runner-fleet plan --json
     """
@@ -103,8 +103,8 @@ def lines(stack: str, planned: WholePlan) -> Iterator[str]:
         yield f"  (list prices of {AS_OF}, us-east-1: docs/cost.md)"
     for short in planned.quotas:
         yield (
-            f"quota too small: {short.quota} allows {short.allowed} {short.unit}, all pools at"
-            f" their ceilings need {short.needed}; ask AWS for more:"
+            f"quota too small: {short.quota.name} allows {short.allowed} {short.quota.unit},"
+            f" all pools at their ceilings need {short.needed}; ask AWS for more:"
         )
         yield f"  {short.request(identity.region)}"
 

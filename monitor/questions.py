@@ -16,8 +16,8 @@ from operations.fleet_handle import Deployed, gitlab_of
 from operations.job_use import JobUse, job_use
 from operations.jobs import JobQuery, JobsView, list_jobs
 from operations.lanes import Lane, LaneReader
+from operations.limits import LimitSources, LimitView, calls_left, used_of_allowed
 from operations.periods import read_period
-from operations.quotas import QuotaSources, QuotaView, calls_left, read_quotas
 from operations.status import FleetView, gather
 from operations.trail import Trail
 from operations.wait_series import ChartSpan, WaitSeries, wait_series
@@ -123,11 +123,12 @@ def read_recent(sources: Sources) -> Recent:
 
 def read_limits(
     sources: Sources, view: FleetView, lanes: tuple[Lane, ...]
-) -> tuple[QuotaView, ...]:
+) -> tuple[LimitView, ...]:
     """Used of allowed, by the fleet as it was last read."""
     deployed = sources.deployed
     gitlab = gitlab_of(deployed, sources.token_env)
-    return read_quotas(QuotaSources(deployed=deployed, aws=sources.aws, gitlab=gitlab), view, lanes)
+    limits = LimitSources(deployed=deployed, aws=sources.aws, gitlab=gitlab)
+    return used_of_allowed(limits, view, lanes)
 
 
 def read_job(sources: Sources, named: str) -> tuple[Trail, JobUse] | UnknownJob:

@@ -7,8 +7,8 @@ from botocore.exceptions import ClientError
 
 from adapters.aws.clients import Clients, aws_call
 from fleet.errors import FleetError
-from fleet.rules.lambda_quota import LambdaQuota
-from fleet.rules.quotas import ON_DEMAND, SPOT, AccountQuotas
+from fleet.rules.lambda_account import LambdaQuota
+from fleet.rules.quotas import ON_DEMAND, SPOT, AccountQuotas, Quota
 from operations.stacks import cloudformation_of
 
 
@@ -32,8 +32,8 @@ def caller(aws: Clients) -> Caller:
 def quotas_of(aws: Clients) -> AccountQuotas:
     """The quotas that the fleet counts on; None for each that the credentials may not read."""
     return AccountQuotas(
-        on_demand_vcpus=_readable(lambda: quota_of(aws, *ON_DEMAND[1:3])),
-        spot_vcpus=_readable(lambda: quota_of(aws, *SPOT[1:3])),
+        on_demand_vcpus=_readable(lambda: quota_of(aws, ON_DEMAND)),
+        spot_vcpus=_readable(lambda: quota_of(aws, SPOT)),
         lambda_at_once=_readable(lambda: lambda_quota(aws).executions),
     )
 
@@ -45,14 +45,15 @@ def _readable(read: Callable[[], int]) -> int | None:
         return None
 
 
-def quota_of(aws: Clients, service: str, code: str) -> int:
+def quota_of(aws: Clients, quota: Quota) -> int:
     """The account's own value, else AWS's default: a quota never raised may have none."""
+    codes = {"ServiceCode": quota.service, "QuotaCode": quota.code}
     try:
         with aws_call("service-quotas.GetServiceQuota", passing=("NoSuchResourceException",)):
-            answer = aws.quotas.get_service_quota(ServiceCode=service, QuotaCode=code)
+            answer = aws.quotas.get_service_quota(**codes)
     except ClientError:
         with aws_call("service-quotas.GetAWSDefaultServiceQuota"):
-            answer = aws.quotas.get_aws_default_service_quota(ServiceCode=service, QuotaCode=code)
+            answer = aws.quotas.get_aws_default_service_quota(**codes)
     return int(answer["Quota"]["Value"])
 
 

@@ -14,7 +14,7 @@ from fleet.errors import Refused
 from fleet.rules.door import networks
 from infra.compose import compose
 from infra.package import TEMPLATE, Uploaded, parameter_names, upload
-from operations.lambda_limits import lambda_limits
+from operations.lambda_parameters import lambda_parameters
 from operations.stacks import cloudformation_of, find_stack
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def deploy(aws: Clients, order: Deployment, code: bytes) -> DeployResult:
     CloudFormation's reasons when it fails; the stack is then as it was before.
     """
     before = describe(aws, order.stack)
-    limits = lambda_limits(aws, order.parameters, _values(before))
+    limits = lambda_parameters(aws, order.parameters, _values(before))
     order = replace(order, parameters={**order.parameters, **limits.parameters})
     bucket = _bucket(aws, order)
     with aws_call("s3.PutObject"):

@@ -19,7 +19,7 @@ from fleet.errors import FleetError
 from fleet.job_event import instance_of
 from fleet.rules.hook_care import decide_hook
 from fleet.rules.problems import OF_THE_FLEET
-from fleet.rules.quotas import AccountQuotas, Shortage, shortages
+from fleet.rules.quotas import AT_ONCE, ON_DEMAND, SPOT, AccountQuotas, shortages
 from infra.package import sources_version
 from operations.account import Caller, caller, quotas_of
 from operations.deploy import image_fault
@@ -328,20 +328,18 @@ def _safety(config: FleetConfig) -> Iterator[Checked]:
 def _quotas(patient: Patient, config: FleetConfig) -> Iterator[Checked]:
     quotas: AccountQuotas = quotas_of(patient.aws)
     region = caller(patient.aws).region
-    short: dict[str, Shortage] = {
-        shortage.code: shortage for shortage in shortages(config.pools, quotas)
-    }
-    for subject, code, allowed in (
-        ("quota of on-demand vCPUs", "L-1216C47A", quotas.on_demand_vcpus),
-        ("quota of spot vCPUs", "L-34B43A08", quotas.spot_vcpus),
-        ("quota of Lambda", "L-B99A9384", quotas.lambda_at_once),
+    short = {shortage.quota: shortage for shortage in shortages(config.pools, quotas)}
+    for subject, quota, allowed in (
+        ("quota of on-demand vCPUs", ON_DEMAND, quotas.on_demand_vcpus),
+        ("quota of spot vCPUs", SPOT, quotas.spot_vcpus),
+        ("quota of Lambda", AT_ONCE, quotas.lambda_at_once),
     ):
         if allowed is None:
             todo = "allow servicequotas:GetServiceQuota and lambda:GetAccountSettings"
             yield _warned(subject, "these credentials may not read it", todo)
-        elif code in short:
-            finding = f"{allowed}, and all pools at their ceilings need {short[code].needed}"
-            yield _warned(subject, finding, short[code].request(region))
+        elif quota in short:
+            finding = f"{allowed}, and all pools at their ceilings need {short[quota].needed}"
+            yield _warned(subject, finding, short[quota].request(region))
         else:
             yield _ok(subject, f"{allowed}")
 

@@ -16,7 +16,7 @@ from fleet.config.values import architecture as architecture_of
 from fleet.errors import Refused
 from infra.image_sources import ImageSources, arguments as known_arguments
 from operations.deploy import change_parameters
-from operations.lambda_limits import IMAGE, lambda_limits
+from operations.lambda_parameters import IMAGE, lambda_parameters
 from operations.stacks import outputs_of, parameters_of
 
 EVERY_S = 5.0
@@ -302,7 +302,7 @@ def use(
     parameters = {kind.parameter: images[kind] for kind in changed}
     notes: tuple[str, ...] = ()
     if IMAGE in parameters:
-        limits = lambda_limits(
+        limits = lambda_parameters(
             aws, {**(given or {}), **parameters}, parameters_of(aws, workshop.stack)
         )
         parameters |= limits.parameters

@@ -35,29 +35,36 @@ class FirstPools:
     size: RunnerSize
 
 
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """A quota of AWS, by its name and its codes in Service Quotas."""
+
+    name: str
+    service: str
+    code: str
+    unit: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shortage:
     """A quota that is smaller than what the pools may need at their ceilings."""
 
-    quota: str
-    service: str
-    code: str
+    quota: Quota
     allowed: int
     needed: int
-    unit: str
 
     def request(self, region: str) -> str:
         """The command that asks AWS for more."""
         return (
             f"aws service-quotas request-service-quota-increase --region {region}"
-            f" --service-code {self.service} --quota-code {self.code}"
+            f" --service-code {self.quota.service} --quota-code {self.quota.code}"
             f" --desired-value {self.needed}"
         )
 
 
-ON_DEMAND = ("Running On-Demand Standard instances", "ec2", "L-1216C47A", "vCPUs")
-SPOT = ("All Standard Spot Instance Requests", "ec2", "L-34B43A08", "vCPUs")
-AT_ONCE = ("Concurrent executions", "lambda", "L-B99A9384", "invocations at once")
+ON_DEMAND = Quota("Running On-Demand Standard instances", "ec2", "L-1216C47A", "vCPUs")
+SPOT = Quota("All Standard Spot Instance Requests", "ec2", "L-34B43A08", "vCPUs")
+AT_ONCE = Quota("Concurrent executions", "lambda", "L-B99A9384", "invocations at once")
 
 
 def vcpus(instance_type: str) -> int | None:
@@ -107,10 +114,7 @@ def _shortages(pools: Sequence[PoolConfig], quotas: AccountQuotas) -> Iterator[S
         (AT_ONCE, quotas.lambda_at_once, runners + own if runners else 0),
     ):
         if allowed is not None and allowed < needed:
-            name, service, code, unit = quota
-            yield Shortage(
-                quota=name, service=service, code=code, unit=unit, allowed=allowed, needed=needed
-            )
+            yield Shortage(quota=quota, allowed=allowed, needed=needed)
 
 
 def _vcpus_of(pool: PoolConfig) -> int:

@@ -24,7 +24,7 @@ from monitor.questions import Ask, Sources, in_this_process
 from monitor.serving import Server, listen
 from operations.controls import pause
 from tests.unit.cli.fleet_at_work import AT, AtWork, ago, key
-from tests.unit.operations.test_quotas import Account
+from tests.unit.operations.test_limits import Account
 
 FLEET = """\
 [gitlab]

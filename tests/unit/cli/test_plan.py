@@ -90,4 +90,4 @@ def test_scripts_get_all_of_it(file: Path) -> None:
     assert told["stack"]["before"] is None
     assert told["stack"]["after"] == sources_version()
     assert [pool["word"] for pool in told["fleet"]["pools"]] == ["add"]
-    assert {short["code"] for short in told["quotas"]} == {"L-1216C47A", "L-34B43A08"}
+    assert {short["quota"]["code"] for short in told["quotas"]} == {"L-1216C47A", "L-34B43A08"}

@@ -91,8 +91,8 @@ def test_a_quota_is_too_small_below_what_all_ceilings_need(
     quotas: AccountQuotas, needed: dict[str, int]
 ) -> None:
     found = shortages(read_config(FILE).pools, quotas)
-    assert {one.code: one.needed for one in found} == needed
+    assert {one.quota.code: one.needed for one in found} == needed
     for one in found:
         request = one.request("eu-central-1").split()
         assert request[:2] == ["aws", "service-quotas"]
-        assert {"eu-central-1", one.service, one.code, str(one.needed)} <= set(request)
+        assert {"eu-central-1", one.quota.service, one.quota.code, str(one.needed)} <= set(request)

@@ -1,4 +1,4 @@
-"""What the account and its region set for Lambda functions: looked up before a deployment."""
+"""Parameters of the template that follow from what the account and its region have for Lambda."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from adapters.aws.clients import Clients
 from fleet.errors import FleetError, Refused
 from fleet.reasons import SENTENCES, Reason
-from fleet.rules.lambda_quota import (
+from fleet.rules.lambda_account import (
     USUAL_QUOTA,
     decide_concurrency,
     has_snapshots,
@@ -27,16 +27,16 @@ LIMIT, TENANTS, LARGEST, IMAGE, SNAPSHOT = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LambdaLimits:
+class LambdaParameters:
     """Parameters of the template that follow from the account, and what to tell the operator."""
 
     parameters: Mapping[str, str]
     notes: tuple[str, ...] = ()
 
 
-def lambda_limits(
+def lambda_parameters(
     aws: Clients, given: Mapping[str, str], before: Mapping[str, str] | None
-) -> LambdaLimits:
+) -> LambdaParameters:
     """The parameters that the operator does not give. `before`: the stack's own; None: a new one.
 
     A value that the stack has is kept. Raises `Refused` where the given ones cannot work.
@@ -52,11 +52,11 @@ def lambda_limits(
             f" takes about a second; --parameter {SNAPSHOT}=true tries it anyway"
         )
     if not new.get(IMAGE):
-        return LambdaLimits(parameters=parameters, notes=tuple(notes))
+        return LambdaParameters(parameters=parameters, notes=tuple(notes))
     _tenants(region, given, before, parameters, notes)
     if not new.get(LIMIT):
         _concurrency(aws, new, LIMIT in given, parameters, notes)
-    return LambdaLimits(parameters=parameters, notes=tuple(notes))
+    return LambdaParameters(parameters=parameters, notes=tuple(notes))
 
 
 def starts_from_snapshot(region: str, parameters: Mapping[str, str]) -> bool:

@@ -1,4 +1,4 @@
-"""How much of the account's Lambda concurrency the runners may use, and what a region has.
+"""What the account and its region have for Lambda runners: concurrency, tenants, snapshots.
 
 All functions of an account and region share one quota. Runners stay for minutes, so without a limit
 of their own they leave nothing to the webhook and the orchestrator.

@@ -16,6 +16,7 @@ from fleet.config.reading import FleetConfig
 from fleet.errors import FleetError, Refused
 from fleet.job_event import instance_of
 from fleet.rules.buckets import LAUNCHES, TERMINATIONS, TokenBucket, taken
+from fleet.rules.quotas import ON_DEMAND, SPOT
 from operations.account import lambda_quota, quota_of
 from operations.fleet_handle import Deployed
 from operations.lanes import Lane
@@ -23,15 +24,17 @@ from operations.status import FleetView
 
 # Source: GitLab, "Instance limits": the default of self-managed and of GitLab.com's paid plans.
 RUNNERS_BY_DEFAULT = 1000
-# Source: Service Quotas, "Running On-Demand Standard instances" and "All Standard Spot requests".
-VCPU_QUOTAS = {"on-demand": "L-1216C47A", "spot": "L-34B43A08"}
+# By market.
+_VCPUS = {"on-demand": ON_DEMAND, "spot": SPOT}
 _CLASSES = {"on-demand": "Standard/OnDemand", "spot": "Standard/Spot"}
 LOOK_BACK = timedelta(minutes=10)
 
+Numbers = tuple[float | None, float | None, str]  # used, allowed, where they are from
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QuotaView:
-    """One allowance. `used` or `allowed` is None where it could not be read: `failed` says why."""
+class LimitView:
+    """One limit. `used` or `allowed` is None where it could not be read: `failed` says why."""
 
     name: str
     used: float | None
@@ -49,7 +52,7 @@ class QuotaView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QuotaSources:
+class LimitSources:
     """Where the lines are read. A source that is None gives no lines."""
 
     deployed: Deployed
@@ -57,16 +60,16 @@ class QuotaSources:
     gitlab: GitLab | None
 
 
-def read_quotas(
-    sources: QuotaSources, view: FleetView, lanes: Iterable[Lane]
-) -> tuple[QuotaView, ...]:
+def used_of_allowed(
+    sources: LimitSources, view: FleetView, lanes: Iterable[Lane]
+) -> tuple[LimitView, ...]:
     """Every line; one that cannot be read says why and stops no other."""
     at, lanes = view.at, tuple(lanes)
     config = sources.deployed.config()
-    lines: list[QuotaView] = [*_pools(view), *_buckets(sources.deployed, lanes, config, at)]
+    lines: list[LimitView] = [*_pools(view), *_buckets(sources.deployed, lanes, config, at)]
     if sources.aws is not None:
         aws = sources.aws
-        for market in VCPU_QUOTAS:
+        for market in _VCPUS:
             name = f"EC2 vCPU, {market}"
             lines.append(_line(name, "vCPU", partial(_vcpu, aws, view, market, at)))
         lines.append(_line("Lambda concurrency", "executions", lambda: _lambda(aws, view, at)))
@@ -80,15 +83,12 @@ def read_quotas(
     return tuple(lines)
 
 
-Numbers = tuple[float | None, float | None, str]
-
-
-def _line(name: str, unit: str, read: Callable[[], Numbers]) -> QuotaView:
+def _line(name: str, unit: str, read: Callable[[], Numbers]) -> LimitView:
     try:
         used, allowed, note = read()
     except FleetError as error:
-        return QuotaView(name=name, used=None, allowed=None, unit=unit, failed=_words(error))
-    return QuotaView(name=name, used=used, allowed=allowed, unit=unit, note=note)
+        return LimitView(name=name, used=None, allowed=None, unit=unit, failed=_words(error))
+    return LimitView(name=name, used=used, allowed=allowed, unit=unit, note=note)
 
 
 def _words(error: FleetError) -> str:
@@ -97,11 +97,11 @@ def _words(error: FleetError) -> str:
     return f"AWS answered {call} with {code}" if call and code else str(error)
 
 
-def _pools(view: FleetView) -> Iterable[QuotaView]:
+def _pools(view: FleetView) -> Iterable[LimitView]:
     other = {control.about for control in view.controls if control.ceiling is not None}
     for pool in view.pools:
         if pool.ceiling:
-            yield QuotaView(
+            yield LimitView(
                 name=f"Pool {pool.name}",
                 used=pool.in_use,
                 allowed=pool.ceiling,
@@ -112,7 +112,7 @@ def _pools(view: FleetView) -> Iterable[QuotaView]:
 
 def _buckets(
     deployed: Deployed, lanes: Iterable[Lane], config: FleetConfig, at: datetime
-) -> Iterable[QuotaView]:
+) -> Iterable[LimitView]:
     """EC2's buckets, by what this fleet launched and ended."""
     on_ec2 = {pool.name for pool in config.pools if pool.backend == "ec2"}
     launches = [lane.stretches[0].start for lane in lanes if lane.machine.pool in on_ec2]
@@ -125,14 +125,14 @@ def _buckets(
 
 def _bucket(
     name: str, bucket: TokenBucket, times: Iterable[datetime], at: datetime, note: str
-) -> QuotaView:
+) -> LimitView:
     refill = f"refilled by {bucket.per_s:.0f} in a second; {note}"
     used = taken(bucket, times, at)
-    return QuotaView(name=name, used=used, allowed=bucket.size, unit="machines", note=refill)
+    return LimitView(name=name, used=used, allowed=bucket.size, unit="machines", note=refill)
 
 
 def _vcpu(aws: Clients, view: FleetView, market: str, at: datetime) -> Numbers:
-    allowed = float(quota_of(aws, "ec2", VCPU_QUOTAS[market]))
+    allowed = float(quota_of(aws, _VCPUS[market]))
     dimensions = {"Service": "EC2", "Type": "Resource", "Resource": "vCPU"}
     used = _metric(aws, "AWS/Usage", "ResourceCount", dimensions | {"Class": _CLASSES[market]}, at)
     if used is not None:

@@ -3,7 +3,7 @@
 import pytest
 
 from fleet.errors import Refused
-from operations.lambda_limits import lambda_limits
+from operations.lambda_parameters import lambda_parameters
 from tests.unit.cli.cloudformation import FakeAws, refusal
 
 IMAGE = {"LambdaImage": "x@sha256:0"}
@@ -42,7 +42,7 @@ def test_runners_reserve_what_leaves_the_control_plane_its_share(
 ) -> None:
     aws = FakeAws()
     aws.executions, aws.unreserved = quota
-    limits = lambda_limits(aws.clients(), given, before)
+    limits = lambda_parameters(aws.clients(), given, before)
     assert limits.parameters.get("RunnerConcurrency") == reserved
     assert told in " ".join(limits.notes)
     assert bool(limits.notes) is bool(told)
@@ -55,14 +55,14 @@ def test_runners_reserve_what_leaves_the_control_plane_its_share(
 def test_a_new_account_may_have_no_large_runner(quota: int, largest: str, *, is_told: bool) -> None:
     aws = FakeAws()
     aws.executions = aws.unreserved = quota
-    notes = lambda_limits(aws.clients(), IMAGE | {"LargestRunner": largest}, None).notes
+    notes = lambda_parameters(aws.clients(), IMAGE | {"LargestRunner": largest}, None).notes
     assert any("above 3,008 MB" in note for note in notes) is is_told
 
 
 def test_a_quota_that_may_not_be_read_stops_nothing() -> None:
     aws = FakeAws()
     aws.failing["get_account_settings"] = refusal("AccessDeniedException")
-    limits = lambda_limits(aws.clients(), IMAGE, None)
+    limits = lambda_parameters(aws.clients(), IMAGE, None)
     assert (limits.parameters, len(limits.notes)) == ({}, 1)
 
 
@@ -81,7 +81,7 @@ def test_tenants_are_apart_where_the_region_can(
     region: str, given: dict[str, str], before: dict[str, str] | None, tenants: str | None
 ) -> None:
     aws = FakeAws(region=region)
-    limits = lambda_limits(aws.clients(), given, before)
+    limits = lambda_parameters(aws.clients(), given, before)
     assert limits.parameters.get("TenantIsolation") == tenants
 
 
@@ -99,11 +99,11 @@ def test_tenants_are_apart_where_the_region_can(
 def test_the_webhook_starts_from_a_snapshot_where_the_region_can(
     region: str, given: dict[str, str], before: dict[str, str] | None, told: str | None
 ) -> None:
-    limits = lambda_limits(FakeAws(region=region).clients(), given, before)
+    limits = lambda_parameters(FakeAws(region=region).clients(), given, before)
     assert limits.parameters.get("WebhookSnapStart") == told
     assert bool(limits.notes) is (told is not None)
 
 
 def test_what_is_fixed_with_the_functions_is_not_changed() -> None:
     with pytest.raises(Refused, match="fixed when functions are made"):
-        lambda_limits(FakeAws().clients(), {"TenantIsolation": "false"}, IMAGE | TENANTS)
+        lambda_parameters(FakeAws().clients(), {"TenantIsolation": "false"}, IMAGE | TENANTS)

@@ -13,10 +13,11 @@ from adapters.gitlab.way import CallsLeft
 from adapters.ledger.call_allowance import FleetAllowance
 from fleet.errors import Refused, Transient
 from fleet.machine.mailbox import MachineState
+from fleet.rules.quotas import ON_DEMAND, SPOT
 from local.past_month import month
 from operations.controls import set_ceiling
 from operations.lanes import LaneReader
-from operations.quotas import VCPU_QUOTAS, QuotaSources, QuotaView, read_quotas
+from operations.limits import LimitSources, LimitView, used_of_allowed
 from operations.status import gather
 from tests.unit.cli.cloudformation import refusal
 from tests.unit.cli.fleet_at_work import AT, INSTANCE, AtWork, ago
@@ -46,7 +47,7 @@ class Account:
     """AWS's quotas and its metrics; `refuses` names the calls that it does not answer."""
 
     quotas: Mapping[str, float] = field(
-        default_factory=lambda: {VCPU_QUOTAS["on-demand"]: 64.0, VCPU_QUOTAS["spot"]: 32.0}
+        default_factory=lambda: {ON_DEMAND.code: 64.0, SPOT.code: 32.0}
     )
     metrics: Mapping[str, float] = field(default_factory=dict)
     refuses: frozenset[str] = frozenset()
@@ -106,18 +107,18 @@ def at_work(where: str = "group:42") -> AtWork:
 
 def lines(
     stack: AtWork, account: Account | None = None, *, gitlab: bool = True
-) -> dict[str, QuotaView]:
+) -> dict[str, LimitView]:
     view = gather(stack.deployed, jobs=1)
-    sources = QuotaSources(
+    sources = LimitSources(
         deployed=stack.deployed,
         aws=account.clients() if account else None,
         gitlab=stack.gitlab if gitlab else None,
     )
-    read = read_quotas(sources, view, LaneReader(stack.deployed).read(view))
+    read = used_of_allowed(sources, view, LaneReader(stack.deployed).read(view))
     return {line.name: line for line in read}
 
 
-def numbers(line: QuotaView) -> tuple[float | None, float | None, str]:
+def numbers(line: LimitView) -> tuple[float | None, float | None, str]:
     return line.used, line.allowed, line.unit
 
 
