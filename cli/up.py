@@ -67,7 +67,7 @@ class UpWorld:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Run:
+class _UpRun:
     """One invocation: what was asked for, and what it works with."""
 
     world: UpWorld
@@ -107,7 +107,7 @@ def up(  # noqa: PLR0913  # a command's parameters are its options
     use_stack(stack)
     world = ctx.obj if isinstance(ctx.obj, UpWorld) else UpWorld()
     text, config = read_file(path)
-    run = _Run(
+    run = _UpRun(
         world=world,
         aws=world.aws(region),
         stack=stack,
@@ -127,7 +127,7 @@ def up(  # noqa: PLR0913  # a command's parameters are its options
                 say(f"[{number}/{STEPS}] {step}: {line}")
 
 
-def _steps(run: _Run, test_project: str | None) -> Iterator[tuple[str, Iterator[str]]]:
+def _steps(run: _UpRun, test_project: str | None) -> Iterator[tuple[str, Iterator[str]]]:
     yield "account", _account(run)
     yield "deploy", _deploy(run)
     yield "images", _images(run)
@@ -137,13 +137,13 @@ def _steps(run: _Run, test_project: str | None) -> Iterator[tuple[str, Iterator[
     yield "test", _test(run, test_project)
 
 
-def _account(run: _Run) -> Iterator[str]:
+def _account(run: _UpRun) -> Iterator[str]:
     identity = caller(run.aws)
     yield f"{identity.account} in {identity.region}"
     yield f"GitLab {run.gitlab.version()} at {run.config.gitlab.url}"
 
 
-def _deploy(run: _Run) -> Iterator[str]:
+def _deploy(run: _UpRun) -> Iterator[str]:
     order = Deployment(stack=run.stack, parameters=run.parameters, every_s=run.world.every_s)
     check(run.aws, order)
     plan = plan_stack(run.aws, run.stack)
@@ -160,11 +160,11 @@ def _deploy(run: _Run) -> Iterator[str]:
     yield sentence
 
 
-def _has(run: _Run, parameters: dict[str, str]) -> bool:
+def _has(run: _UpRun, parameters: dict[str, str]) -> bool:
     return parameters.items() <= parameters_of(run.aws, run.stack).items()
 
 
-def _images(run: _Run) -> Iterator[str]:
+def _images(run: _UpRun) -> Iterator[str]:
     """Those of the pools' machines; built where there are none, or of other code's sources."""
     workshop = images.workshop_of(run.aws, run.stack)
     wanted = tuple(kind.name for kind in kinds_to_build(workshop, run.config))
@@ -178,7 +178,7 @@ def _images(run: _Run) -> Iterator[str]:
         yield f"{kind.name} machines start from {workshop.used[kind.parameter]}"
 
 
-def _apply(run: _Run) -> Iterator[str]:
+def _apply(run: _UpRun) -> Iterator[str]:
     deployed = find(run.stack, run.aws)
     check_lambda_pools(run.config, wall=deployed.lambda_wall, largest=deployed.largest_runner)
     planned = plan_config(run.text, deployed)
@@ -200,7 +200,7 @@ def _apply(run: _Run) -> Iterator[str]:
     yield from applied_lines(applied)
 
 
-def _webhook(run: _Run) -> Iterator[str]:
+def _webhook(run: _UpRun) -> Iterator[str]:
     """On each watched group, else, without group webhooks, on its projects; on each project."""
     gitlab = run.gitlab
     scopes = [HookScope(kind="project", id=project.id) for project in _projects(run, gitlab)]
@@ -219,21 +219,21 @@ def _webhook(run: _Run) -> Iterator[str]:
         yield "fleet.toml names no project or group: run `runner-fleet webhook register`"
 
 
-def _projects(run: _Run, gitlab: GitLab) -> list[GitLabProject]:
+def _projects(run: _UpRun, gitlab: GitLab) -> list[GitLabProject]:
     where = run.config.gitlab.runners_in
     names: list[int | str] = [*run.config.gitlab.watch.projects]
     names += [where.id] if where.kind == "project" and where.id is not None else []
     return [gitlab.project(name) for name in names]
 
 
-def _groups(run: _Run, gitlab: GitLab) -> list[int]:
+def _groups(run: _UpRun, gitlab: GitLab) -> list[int]:
     where = run.config.gitlab.runners_in
     names: list[int | str] = [*run.config.gitlab.watch.groups]
     names += [where.id] if where.kind == "group" and where.id is not None else []
     return list(dict.fromkeys(gitlab.group(name) for name in names))
 
 
-def _register(run: _Run, gitlab: GitLab, scope: HookScope) -> str:
+def _register(run: _UpRun, gitlab: GitLab, scope: HookScope) -> str:
     world = wiring(run.aws, run.stack)
     address = HookAddress(
         gitlab=gitlab,
@@ -251,7 +251,7 @@ def _register(run: _Run, gitlab: GitLab, scope: HookScope) -> str:
     return f"{scope} {word}, hook {done.own.hook_id}{twice}"
 
 
-def _doctor(run: _Run) -> Iterator[str]:
+def _doctor(run: _UpRun) -> Iterator[str]:
     checks = list(examine(Patient(aws=run.aws, stack=run.stack, file=run.path)))
     bad = [checked for checked in checks if checked.result == "failure"]
     for checked in bad:
@@ -264,7 +264,7 @@ def _doctor(run: _Run) -> Iterator[str]:
     yield f"{len(checks)} checks, none is bad, {warned} warnings: `runner-fleet doctor` lists them"
 
 
-def _test(run: _Run, project: str | None) -> Iterator[str]:
+def _test(run: _UpRun, project: str | None) -> Iterator[str]:
     pools = tested(run.config.pools)
     if project is None or not pools:
         yield "left out: give --test-project acme/demo for a job in each pool, on a branch"

@@ -36,7 +36,7 @@ def composed_text(source: str) -> str:
 
 @cache  # a command asks several times, and reading takes half a second
 def _composed(source: str) -> dict[str, Any]:
-    template: dict[str, Any] = yaml.load(source, Loader=_Reader)  # noqa: S506  a safe loader
+    template: dict[str, Any] = yaml.load(source, Loader=_TemplateLoader)  # noqa: S506  a safe loader
     template.pop("Transform", None)
     template.get("Metadata", {}).pop("cfn-lint", None)
     mappings = template.pop("Mappings", {})
@@ -104,11 +104,11 @@ def _filled(text: str, names: Mapping[str, str]) -> str:
     return text
 
 
-class _Reader(yaml.CSafeLoader):
+class _TemplateLoader(yaml.CSafeLoader):
     """YAML with CloudFormation's short forms."""
 
 
-def _long_form(loader: _Reader, suffix: str, node: yaml.Node) -> dict[str, Any]:
+def _long_form(loader: _TemplateLoader, suffix: str, node: yaml.Node) -> dict[str, Any]:
     if isinstance(node, yaml.SequenceNode):
         value: Any = loader.construct_sequence(node, deep=True)
     else:
@@ -116,7 +116,7 @@ def _long_form(loader: _Reader, suffix: str, node: yaml.Node) -> dict[str, Any]:
     return {suffix if suffix in _PREFIXED else f"Fn::{suffix}": value}
 
 
-_Reader.add_multi_constructor("!", _long_form)
+_TemplateLoader.add_multi_constructor("!", _long_form)
 
 
 class _Writer(yaml.CSafeDumper):

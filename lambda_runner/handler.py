@@ -13,6 +13,7 @@ import boto3
 from botocore.config import Config
 
 from adapters.aws.cipher import KmsCipher
+from adapters.aws.lambda_context import LambdaContext
 from adapters.guest.one_job import Workplace, run_one_job
 from adapters.guest.process_tree import Family, hide_memory
 from adapters.guest.reporter import MachineStatus, Post, Reporter
@@ -30,13 +31,6 @@ TO_SAY_GOODBYE = timedelta(seconds=3)
 DUPLICATE = "duplicate"
 LATE = "late"
 UNCLEAN = 70  # the exit code of a runtime that is given up
-
-
-class LambdaContext(Protocol):
-    """The part of Lambda's context object that we use."""
-
-    def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds until Lambda ends this invocation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

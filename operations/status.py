@@ -158,7 +158,7 @@ def _plain(value: Any) -> Any:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Pool:
+class _PoolFacts:
     """One pool with everything read of it."""
 
     name: str
@@ -246,11 +246,11 @@ def _discoveries(deployed: Deployed, recent: Iterable[JobRow]) -> tuple[JobDisco
     )
 
 
-def _backlogs(pools: Iterable[_Pool]) -> list[Job]:
+def _backlogs(pools: Iterable[_PoolFacts]) -> list[Job]:
     return [job for pool in pools for job in pool.backlog]
 
 
-def _spending(deployed: Deployed, config: FleetConfig, pools: Iterable[_Pool]) -> Spending:
+def _spending(deployed: Deployed, config: FleetConfig, pools: Iterable[_PoolFacts]) -> Spending:
     """Today's, where there are budgets."""
     if not has_budgets(config):
         return Spending()
@@ -259,7 +259,9 @@ def _spending(deployed: Deployed, config: FleetConfig, pools: Iterable[_Pool]) -
     return with_living(deployed.fleet.spent(at.date()), living, config, at)
 
 
-def _uses(config: FleetConfig, spending: Spending, pools: Iterable[_Pool]) -> tuple[BudgetUse, ...]:
+def _uses(
+    config: FleetConfig, spending: Spending, pools: Iterable[_PoolFacts]
+) -> tuple[BudgetUse, ...]:
     """Each budget once: of every pool, and of the projects whose jobs wait."""
     of_pools = (pool_use(config, spending, pool.name) for pool in config.pools)
     of_projects = {use.name: use for job in _backlogs(pools)
@@ -289,11 +291,11 @@ def job_view(row: JobRow, at: datetime) -> JobView:
     )
 
 
-def _pools(deployed: Deployed, config: FleetConfig, stored: StoredConfig) -> tuple[_Pool, ...]:
+def _pools(deployed: Deployed, config: FleetConfig, stored: StoredConfig) -> tuple[_PoolFacts, ...]:
     runners = RunnerRows(deployed.table, deployed.mailboxes, instance_of(config.gitlab.url))
     names = [*(pool.name for pool in config.pools), *_removed_pools(stored)]
     return tuple(
-        _Pool(
+        _PoolFacts(
             name=name,
             config=config.pool(name),
             row=deployed.fleet.shown_pool(name),
@@ -309,7 +311,7 @@ def _removed_pools(stored: StoredConfig) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*stored.leaving, *stored.removed]))
 
 
-def _facts(pool: _Pool, config: FleetConfig, stored: StoredConfig) -> PoolFacts:
+def _facts(pool: _PoolFacts, config: FleetConfig, stored: StoredConfig) -> PoolFacts:
     row = pool.row
     return PoolFacts(
         name=pool.name,
@@ -327,12 +329,12 @@ def _facts(pool: _Pool, config: FleetConfig, stored: StoredConfig) -> PoolFacts:
     )
 
 
-def _is_shown(pool: _Pool) -> bool:
+def _is_shown(pool: _PoolFacts) -> bool:
     """Whether it has anything to show: a removed pool without runners and jobs has not."""
     return pool.config is not None or bool(pool.runners or pool.backlog)
 
 
-def _pool_view(pool: _Pool, at: datetime, controls: Iterable[Control]) -> PoolView:
+def _pool_view(pool: _PoolFacts, at: datetime, controls: Iterable[Control]) -> PoolView:
     config = pool.config
     oldest = min((job.pending_at for job in pool.backlog), default=None)
     return PoolView(
@@ -355,7 +357,7 @@ def _pool_view(pool: _Pool, at: datetime, controls: Iterable[Control]) -> PoolVi
     )
 
 
-def _why(pool: _Pool) -> str:
+def _why(pool: _PoolFacts) -> str:
     """The reason of its last decision in words; none where it is about jobs that no longer wait."""
     reason = pool.row.reason or ""
     if reason in OF_POOLS:

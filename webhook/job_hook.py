@@ -28,31 +28,31 @@ Id = Annotated[int, Field(gt=0, lt=2**63)]
 Time = Annotated[EventTime | None, BeforeValidator(_as_time)]
 
 
-class _Part(BaseModel):
+class _HookPart(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
 
 
-class RunnerPart(_Part):
+class RunnerPart(_HookPart):
     """The job's runner."""
 
     id: Id
     description: Text | None = None
 
 
-class ProjectPart(_Part):
+class ProjectPart(_HookPart):
     """The job's project."""
 
     path: Text = Field(alias="path_with_namespace", min_length=1)
 
 
-class Repository(_Part):
+class Repository(_HookPart):
     """Where the project is, on the web and for Git."""
 
     homepage: Text = ""
     git_http_url: Text = ""
 
 
-class EnvironmentPart(_Part):
+class EnvironmentPart(_HookPart):
     """The job's environment, and its action there; None: it starts it."""
 
     action: Text | None = None
@@ -62,7 +62,7 @@ class EnvironmentPart(_Part):
 DEPLOYS = frozenset({None, "start", "stop"})
 
 
-class JobHook(_Part):
+class JobHook(_HookPart):
     """The part of a `Job Hook` body that the fleet relies on. GitLab calls a job a build here.
 
     `commit.id` is the pipeline's id, `project_name` no path and `tag` no runner tag: not read.

@@ -29,21 +29,21 @@ _Method = Annotated[_Text, Field(max_length=32)]
 _Path = Annotated[_Text, Field(max_length=2048)]
 
 
-class _Part(BaseModel):
+class _GatewayPart(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True)
 
 
-class _Http(_Part):
+class _Http(_GatewayPart):
     method: _Method
     path: _Path
     source: _Text = Field(alias="sourceIp", default="")
 
 
-class _Identity(_Part):
+class _Identity(_GatewayPart):
     source: _Text | None = Field(alias="sourceIp", default=None)
 
 
-class _Context(_Part):
+class _Context(_GatewayPart):
     """Source: API Gateway, "Payload format version"; a load balancer names no stage."""
 
     stage: str | None = None
@@ -51,7 +51,7 @@ class _Context(_Part):
     identity: _Identity | None = None  # format 1.0
 
 
-class _Event(_Part):
+class _GatewayEvent(_GatewayPart):
     context: _Context = Field(alias="requestContext")
     method: _Method | None = Field(alias="httpMethod", default=None)  # this and the next: format
     path: _Path | None = None  # 1.0 and a load balancer
@@ -61,7 +61,7 @@ class _Event(_Part):
     is_base64: bool | None = Field(alias="isBase64Encoded", default=None)
 
 
-_EVENT = TypeAdapter(_Event)
+_GATEWAY_EVENT = TypeAdapter(_GatewayEvent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +83,7 @@ class HttpRequest:
         Elastic Load Balancing, "Lambda functions as targets".
         """
         try:
-            request = _EVENT.validate_python(event)
+            request = _GATEWAY_EVENT.validate_python(event)
         except ValidationError:
             raise BadDelivery("not an HTTP request") from None
         http, stage = request.context.http, request.context.stage
@@ -118,7 +118,7 @@ def _without(stage: str | None, path: str) -> str:
     return f"/{rest}" if slash and first == stage else path or "/"
 
 
-def _headers(request: _Event) -> Mapping[str, str]:
+def _headers(request: _GatewayEvent) -> Mapping[str, str]:
     given = [(name, [value]) for name, value in (request.headers or {}).items()]
     given = list((request.each_header or dict(given)).items())
     joined: dict[str, list[str]] = {}
@@ -131,7 +131,7 @@ def _headers(request: _Event) -> Mapping[str, str]:
     return headers
 
 
-def _body(request: _Event) -> bytes:
+def _body(request: _GatewayEvent) -> bytes:
     text = request.body or ""
     if len(text) > (MAX_BODY + 2) // 3 * 4 if request.is_base64 else len(text) > MAX_BODY:
         raise BadDelivery("the body is too large", status=413)

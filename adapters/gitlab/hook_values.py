@@ -188,7 +188,7 @@ class GitLabHook(BaseModel):
         )
 
 
-class _Event(BaseModel):
+class _ListedDelivery(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     response_status: str | int | None = None  # "202", or "internal error" without a response
@@ -200,7 +200,7 @@ def deliveries_in(listed: Iterable[object]) -> tuple[Delivered, ...]:
     read = []
     for entry in listed:
         try:
-            event = _Event.model_validate(entry)
+            event = _ListedDelivery.model_validate(entry)
         except ValidationError:
             continue
         status = str(event.response_status)
@@ -212,18 +212,18 @@ def deliveries_in(listed: Iterable[object]) -> tuple[Delivered, ...]:
     return tuple(read)
 
 
-class _Answer(BaseModel):
+class _OurAnswer(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True)
 
     accepted: bool
     reason: str
 
 
-class _Answered(BaseModel):
+class _ListedSample(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     id: Id
-    response_body: Json[_Answer]
+    response_body: Json[_OurAnswer]
 
 
 def receipts_in(listed: Iterable[object]) -> tuple[SampleReceipt, ...]:
@@ -231,7 +231,7 @@ def receipts_in(listed: Iterable[object]) -> tuple[SampleReceipt, ...]:
     read = []
     for entry in listed:
         try:
-            delivery = _Answered.model_validate(entry)
+            delivery = _ListedSample.model_validate(entry)
         except ValidationError:
             continue
         answer = delivery.response_body

@@ -74,7 +74,7 @@ class Proposal:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Pool:
+class _PoolDraft:
     """A pool as it grows. `keys` in the order of the file, as TOML."""
 
     name: str
@@ -115,7 +115,7 @@ class _Import:
         for key in self._tables:
             if key != "runners":
                 self._global(key)
-        pools: list[_Pool] = []
+        pools: list[_PoolDraft] = []
         for index, runner in _tables(self._tables.get("runners")):
             pool = self._runner(("runners", index), runner, [pool.name for pool in pools])
             if pool is not None:
@@ -175,7 +175,7 @@ class _Import:
 
     # One runner
 
-    def _runner(self, path: Path, runner: Table, taken: Sequence[str]) -> _Pool | None:
+    def _runner(self, path: Path, runner: Table, taken: Sequence[str]) -> _PoolDraft | None:
         executor = str(runner.get("executor", ""))
         if executor not in _ON_EC2:
             where = (*path, "executor") if "executor" in runner else path
@@ -184,7 +184,7 @@ class _Import:
         if self._is_of_another(path, runner):
             return None
         label = _shown(runner.get("name")) or "a runner without a name"
-        pool = _Pool(name=_pool_name(_shown(runner.get("name")), taken), runner=label)
+        pool = _PoolDraft(name=_pool_name(_shown(runner.get("name")), taken), runner=label)
         pool.keys["backend"] = '"ec2"'
         pool.keys["tags"] = f"[{_toml(pool.name)}]"
         pool.keys["instance_types"] = _toml(TYPES)
@@ -201,9 +201,9 @@ class _Import:
             self._changed(path, f"neither limit nor concurrent: a ceiling of {NO_LIMIT}")
         return pool
 
-    def _key_of_runner(self, pool: _Pool, path: Path, key: str, value: Any) -> None:
+    def _key_of_runner(self, pool: _PoolDraft, path: Path, key: str, value: Any) -> None:
         where = (*path, key)
-        reader: Callable[[_Pool, Path, Any], None] | None = getattr(self, f"_read_{key}", None)
+        reader: Callable[[_PoolDraft, Path, Any], None] | None = getattr(self, f"_read_{key}", None)
         if key == "tls-ca-file":
             self._tls_ca = self._tls_ca or _shown(value)
             self._kept(where, "[gitlab] tls_ca_file")
@@ -216,7 +216,7 @@ class _Import:
         else:
             self._left(where, RUNNER.get(key, "the fleet has nothing of that kind"))
 
-    def _read_name(self, pool: _Pool, path: Path, _: Any) -> None:
+    def _read_name(self, pool: _PoolDraft, path: Path, _: Any) -> None:
         self._changed(path, f"the pool {pool.name}")
 
     def _is_of_another(self, path: Path, runner: Table) -> bool:
@@ -228,10 +228,10 @@ class _Import:
         self._url = url
         return False
 
-    def _read_url(self, _: _Pool, path: Path, value: Any) -> None:
+    def _read_url(self, _: _PoolDraft, path: Path, value: Any) -> None:
         self._kept(path, "[gitlab] url")
 
-    def _read_executor(self, pool: _Pool, path: Path, value: Any) -> None:
+    def _read_executor(self, pool: _PoolDraft, path: Path, value: Any) -> None:
         pool_has = 'backend = "ec2"'
         if value in _ON_THE_MACHINE:
             pool_has += (
@@ -239,12 +239,12 @@ class _Import:
             )
         self._changed(path, f"{pool_has}; one job for each machine")
 
-    def _read_limit(self, pool: _Pool, path: Path, value: Any) -> None:
+    def _read_limit(self, pool: _PoolDraft, path: Path, value: Any) -> None:
         if number := _count(value):
             pool.limits.append(number)
         self._changed(path, "ceiling" if number else "no limit, and a pool must have a ceiling")
 
-    def _read_environment(self, pool: _Pool, path: Path, value: Any) -> None:
+    def _read_environment(self, pool: _PoolDraft, path: Path, value: Any) -> None:
         for index, each in enumerate(value if isinstance(value, list) else []):
             name, equals, text = str(each).partition("=")
             where = (*path, index)
@@ -256,20 +256,20 @@ class _Import:
                 pool.env[name] = text
                 self._kept(where, f"env.{name}")
 
-    def _read_feature_flags(self, pool: _Pool, path: Path, value: Any) -> None:
+    def _read_feature_flags(self, pool: _PoolDraft, path: Path, value: Any) -> None:
         for name, is_on in value.items():
             if re.fullmatch(r"FF_\w+", name):
                 pool.env[name] = str(bool(is_on)).lower()
                 self._changed((*path, name), f"env.{name}")
 
-    def _read_docker(self, pool: _Pool, path: Path, value: Any) -> None:
+    def _read_docker(self, pool: _PoolDraft, path: Path, value: Any) -> None:
         if "executor" in pool.keys:
             self._left(path, "no effect without the docker executor")
             return
         for key, each in value.items():
             self._docker_key(pool, (*path, key), key, each)
 
-    def _docker_key(self, pool: _Pool, path: Path, key: str, value: Any) -> None:
+    def _docker_key(self, pool: _PoolDraft, path: Path, key: str, value: Any) -> None:
         if key in {"image", "helper_image"} and (text := _shown(value)):
             pool.docker[key] = _toml(text)
             self._kept(path, f"docker.{key}")
@@ -293,7 +293,7 @@ class _Import:
         else:
             self._left(path, DOCKER.get(key, "gitlab-runner's own default counts"))
 
-    def _volumes(self, pool: _Pool, path: Path, value: Any) -> None:
+    def _volumes(self, pool: _PoolDraft, path: Path, value: Any) -> None:
         kept = []
         for index, each in enumerate(value if isinstance(value, list) else []):
             where, volume = (*path, index), str(each)
@@ -310,7 +310,7 @@ class _Import:
         if kept:
             pool.docker["volumes"] = _toml(kept)
 
-    def _read_cache(self, _: _Pool, path: Path, value: Any) -> None:
+    def _read_cache(self, _: _PoolDraft, path: Path, value: Any) -> None:
         kind = _shown(value.get("Type"))
         if kind in {"", "s3"}:
             self._changed(
@@ -333,7 +333,7 @@ class _Import:
 
     # Machines
 
-    def _read_machine(self, pool: _Pool, path: Path, value: Any) -> None:
+    def _read_machine(self, pool: _PoolDraft, path: Path, value: Any) -> None:
         pool.base = _count(value.get("IdleCount"))
         pool.idle_s = _count(value.get("IdleTime")) or None
         for key, each in value.items():
@@ -356,7 +356,7 @@ class _Import:
             zones.append(value.get("OffPeakTimezone"))
         self._schedule(pool, path, listed, next(filter(None, map(_shown, zones)), ""))
 
-    def _option(self, pool: _Pool, path: Path, option: str) -> None:
+    def _option(self, pool: _PoolDraft, path: Path, option: str) -> None:
         name, _, value = option.partition("=")
         name = name.strip().removeprefix("--")
         value = value.strip()
@@ -371,7 +371,7 @@ class _Import:
             note = OPTIONS.get(name, "the fleet has nothing of that kind")
             self._left(path, f"{_word(name)}: {note}")
 
-    def _read_autoscaler(self, pool: _Pool, path: Path, value: Any) -> None:
+    def _read_autoscaler(self, pool: _PoolDraft, path: Path, value: Any) -> None:
         policies, zone = [], ""
         per_machine = _count(value.get("capacity_per_instance")) or 1
         for key, each in value.items():
@@ -401,7 +401,7 @@ class _Import:
                 self._left((*path, key), "the idle target is a number of its own for each hour")
 
     def _schedule(
-        self, pool: _Pool, path: Path, policies: Sequence[tuple[Path, Any, Any]], zone: str
+        self, pool: _PoolDraft, path: Path, policies: Sequence[tuple[Path, Any, Any]], zone: str
     ) -> None:
         """The warm schedule: the lowest count of the week, and windows where it is higher."""
         counted = []
@@ -437,7 +437,7 @@ class _AsKey:
     in_docker: bool = False
 
 
-def _lines_of(pool: _Pool) -> Iterator[str]:
+def _lines_of(pool: _PoolDraft) -> Iterator[str]:
     yield ""
     yield f"# From the runner {pool.runner}. Its tags are in GitLab, not in config.toml:"
     yield "# write them here, or give the jobs this one."
@@ -454,7 +454,7 @@ def _lines_of(pool: _Pool) -> Iterator[str]:
         yield f"env = {{ {inner} }}"
 
 
-def _idle_lines(pool: _Pool) -> Iterator[str]:
+def _idle_lines(pool: _PoolDraft) -> Iterator[str]:
     parts = [f"count = {pool.base}"]
     if pool.idle_s:
         parts.append(f'idle_time = "{pool.idle_s}s"')

@@ -61,7 +61,7 @@ class _Unreadable(Exception):
     """The text is not TOML from here on."""
 
 
-class _Reader:
+class _TomlWalk:
     """Walks over a text once and notes the start of each key, item and table."""
 
     def __init__(self, text: str) -> None:
@@ -207,7 +207,7 @@ class _Reader:
 def toml_lines(text: str) -> TomlLines:
     """The positions of the keys, list items and tables of a TOML text. Never raises."""
     text = text.replace("\r\n", "\n")
-    reader = _Reader(text)
+    reader = _TomlWalk(text)
     whole = True
     try:
         reader.document()

@@ -51,7 +51,7 @@ def burst(
     with ExitStack() as closing:
         memory = closing.enter_context(PeakMemory())
         laptop = closing.enter_context(Laptop(data, laptop_options))
-        run = _Run(laptop, options, memory, on_progress)
+        run = _BurstRun(laptop, options, memory, on_progress)
         guests = closing.enter_context(ThreadGuests(laptop.engine, _guest_options(laptop, options)))
         return run.through(guests)
 
@@ -69,7 +69,7 @@ def _guest_options(laptop: Laptop, options: BurstOptions) -> ThreadGuestOptions:
     )
 
 
-class _Run:
+class _BurstRun:
     """One burst on a laptop that is up."""
 
     def __init__(

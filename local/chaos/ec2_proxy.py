@@ -79,7 +79,7 @@ class Ec2Proxy(LoopbackServer):
         self._session: boto3.Session | None = None
         self._record = _Record()
         self._lock = threading.Lock()
-        super().__init__(type("Answerer", (_Answerer,), {"proxy": self}))
+        super().__init__(type("Answerer", (_Ec2Answerer,), {"proxy": self}))
 
     def forward_to(self, url: str, session: boto3.Session) -> None:
         """Where EC2 answers, and the account's root, as whom changed launches are asked for."""
@@ -174,7 +174,7 @@ _SHOWS_MACHINES = frozenset({"DescribeInstances", "TerminateInstances"})
 _XML = (("Content-Type", "text/xml;charset=UTF-8"),)
 
 
-class _Answerer(Answerer):
+class _Ec2Answerer(Answerer):
     proxy: Ec2Proxy
     protocol_version = "HTTP/1.1"
 

@@ -100,7 +100,7 @@ class ImdsServer(LoopbackServer):
         self._instances: dict[str, InstanceMetadata] = {}
         self._addresses: dict[str, str] = {}  # instance ids
         self._tokens: dict[str, float] = {}
-        super().__init__(type("Answerer", (_Answerer,), {"imds": self}), host=host)
+        super().__init__(type("Answerer", (_MetadataAnswerer,), {"imds": self}), host=host)
 
     def add(self, instance: InstanceMetadata) -> str:
         """Serve an instance from now on; its endpoint, for AWS_EC2_METADATA_SERVICE_ENDPOINT."""
@@ -136,7 +136,7 @@ class ImdsServer(LoopbackServer):
         return self._instances.get(instance_id)
 
 
-class _Answerer(Answerer):
+class _MetadataAnswerer(Answerer):
     imds: ImdsServer
     protocol_version = "HTTP/1.1"
 

@@ -75,7 +75,7 @@ class LambdaHost(LoopbackServer):
         self._lock = threading.Lock()
         self._closed = False
         self._room = threading.BoundedSemaphore(options.concurrency)
-        super().__init__(type("Answerer", (_Answerer,), {"host": self}))
+        super().__init__(type("Answerer", (_InvokeAnswerer,), {"host": self}))
 
     def __enter__(self) -> Self:
         self._options.folder.mkdir(parents=True, exist_ok=True)
@@ -197,7 +197,7 @@ class LambdaHost(LoopbackServer):
         }
 
 
-class _Answerer(Answerer):
+class _InvokeAnswerer(Answerer):
     """One invocation. The headers are those of the engine's proxy mode."""
 
     host: LambdaHost

@@ -16,7 +16,7 @@ from local.stand_in.log import fatal
 _ABOUT = f"Version:      {VERSION}\nGit revision: {REVISION}\nOS/Arch:      linux/{ARCHITECTURE}"
 
 
-class _Parser(argparse.ArgumentParser):
+class _Arguments(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise ValueError(message)
 
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     plain = argparse.RawDescriptionHelpFormatter
-    parser = _Parser(prog=NAME, allow_abbrev=False, formatter_class=plain)
+    parser = _Arguments(prog=NAME, allow_abbrev=False, formatter_class=plain)
     parser.add_argument("--version", action="version", version=_ABOUT)
     parser.add_argument("--log-format", choices=("json",), required=True)
     single = parser.add_subparsers(required=True).add_parser("run-single", allow_abbrev=False)

@@ -1,19 +1,13 @@
 """Task `Reconcile`: GitLab's pending jobs against the ledger."""
 
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any
 
+from adapters.aws.lambda_context import LambdaContext
 from adapters.gitlab.reach import ask_gitlab
 from adapters.gitlab.way import Way
 from orchestrator.reconcile import reconcile
 from orchestrator.wiring import wiring
-
-
-class LambdaContext(Protocol):
-    """The part of Lambda's context object that we use."""
-
-    def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds until Lambda ends this invocation."""
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

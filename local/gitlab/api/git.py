@@ -31,7 +31,7 @@ _READ_SCOPES = frozenset({"api", "read_api", "read_repository", "write_repositor
 _WRITE_SCOPES = frozenset({"api", "write_repository"})
 
 
-class _Refused(Exception):
+class _GitRefused(Exception):
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
         self.status = status
@@ -74,7 +74,7 @@ class _Door:
         writes = request.query_params.get("service") == "git-receive-pack"
         try:
             project, _ = self._admit(request, writes=writes)
-        except _Refused as exc:
+        except _GitRefused as exc:
             return _refusal(exc)
         with tempfile.TemporaryFile() as nothing:
             return await _backend(request, project, "info/refs", nothing)
@@ -83,7 +83,7 @@ class _Door:
         """POST git-upload-pack: send objects."""
         try:
             project, _ = self._admit(request, writes=False)
-        except _Refused as exc:
+        except _GitRefused as exc:
             return _refusal(exc)
         with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as body:
             await _collect(request, body)
@@ -93,7 +93,7 @@ class _Door:
         """POST git-receive-pack: take objects, then start pipelines for the changed refs."""
         try:
             project, visitor = self._admit(request, writes=True)
-        except _Refused as exc:
+        except _GitRefused as exc:
             return _refusal(exc)
         lock = self._pushing.setdefault(project.id, asyncio.Lock())
         with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as body:
@@ -133,16 +133,16 @@ class _Door:
         return lines
 
     def _admit(self, request: Request, *, writes: bool) -> tuple[Project, _Visitor]:
-        """The project and the caller. Raises `_Refused`: 401 first, so that git sends its login."""
+        """The project and the caller. `_GitRefused` with 401 first, so that git sends its login."""
         visitor = self._visitor(request)
         project = self._world.accounts.project(request.path_params["path"])
         is_open = project is not None and project.is_public and not writes
         if visitor is None and not is_open and self._world.options.requires_clone_login:
-            raise _Refused(401, "HTTP Basic: Access denied")
+            raise _GitRefused(401, "HTTP Basic: Access denied")
         if visitor is None and writes:
-            raise _Refused(401, "HTTP Basic: Access denied")
+            raise _GitRefused(401, "HTTP Basic: Access denied")
         if project is None:
-            raise _Refused(404, "The project you were looking for could not be found")
+            raise _GitRefused(404, "The project you were looking for could not be found")
         if visitor is not None:
             _check(project, visitor, writes=writes)
         return project, visitor or _Visitor()
@@ -165,7 +165,7 @@ class _Door:
             return _Visitor(job=job)
         token = self._world.accounts.tokens.get(password)
         if token is None:
-            raise _Refused(401, "HTTP Basic: Access denied")
+            raise _GitRefused(401, "HTTP Basic: Access denied")
         return _Visitor(user=token.user, scopes=token.scopes)
 
 
@@ -176,24 +176,24 @@ def _check(project: Project, visitor: _Visitor, *, writes: bool) -> None:
         return
     role = Role.OWNER if visitor.user.is_admin else project.role_of(visitor.user)
     if role is Role.NONE and not project.is_public:
-        raise _Refused(404, "The project you were looking for could not be found")
+        raise _GitRefused(404, "The project you were looking for could not be found")
     if not visitor.scopes & (_WRITE_SCOPES if writes else _READ_SCOPES):
-        raise _Refused(403, "The token lacks the scope for this")
+        raise _GitRefused(403, "The token lacks the scope for this")
     if writes and role < Role.DEVELOPER:
-        raise _Refused(403, "You are not allowed to push code to this project")
+        raise _GitRefused(403, "You are not allowed to push code to this project")
 
 
 def _check_job(project: Project, job: Job, *, writes: bool) -> None:
-    """Check a job token. Raises `_Refused` with GitLab's words."""
+    """Check a job token. Raises `_GitRefused` with GitLab's words."""
     if writes:
-        raise _Refused(403, "You are not allowed to push code to this project with a job token")
+        raise _GitRefused(403, "You are not allowed to push code to this project with a job token")
     if not reading_is_allowed(job, project):
         source, target = job.project.path, project.path
-        raise _Refused(
+        raise _GitRefused(
             403, f"Authentication by CI/CD job token not allowed from {source} to {target}."
         )
     if not user_may_read(job, project):
-        raise _Refused(404, "The project you were looking for could not be found")
+        raise _GitRefused(404, "The project you were looking for could not be found")
 
 
 def _basic_login(request: Request) -> tuple[str, str] | None:
@@ -207,7 +207,7 @@ def _basic_login(request: Request) -> tuple[str, str] | None:
     return name, password
 
 
-def _refusal(refused: _Refused) -> Response:
+def _refusal(refused: _GitRefused) -> Response:
     headers = _LOGIN if refused.status == 401 else {}
     return PlainTextResponse(str(refused), status_code=refused.status, headers=headers)
 

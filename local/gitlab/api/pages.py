@@ -35,7 +35,7 @@ _STYLE = (
 _T = TypeVar("_T")
 
 
-class _Refused(Exception):
+class _PageRefused(Exception):
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
         self.status = status
@@ -89,7 +89,7 @@ class _Pages:
         async def serve(request: Request) -> Response:
             try:
                 answer = page(request)
-            except _Refused as exc:
+            except _PageRefused as exc:
                 headers = {**_SAFE, **(_LOGIN if exc.status == 401 else {})}
                 answer = PlainTextResponse(f"{exc}\n", status_code=exc.status, headers=headers)
             return answer
@@ -97,26 +97,26 @@ class _Pages:
         return serve
 
     def _admit(self, request: Request) -> Project:
-        """The project. Raises `_Refused`: 401 first, which hides whether it exists."""
+        """The project. Raises `_PageRefused`: 401 first, which hides whether it exists."""
         project = self._world.accounts.project(request.path_params["path"])
         if project is not None and project.is_public:
             return project
         user = self._visitor(request)
         if project is None or (project.role_of(user) < Role.REPORTER and not user.is_admin):
-            raise _Refused(404, "404 Not Found")
+            raise _PageRefused(404, "404 Not Found")
         return project
 
     def _visitor(self, request: Request) -> User:
-        """The user whose token the request carries. Raises `_Refused`: 401 or 403."""
+        """The user whose token the request carries. Raises `_PageRefused`: 401 or 403."""
         token = self._world.accounts.tokens.get(_secret(request) or "")
         if token is None:
-            raise _Refused(
+            raise _PageRefused(
                 401,
                 "401 Unauthorized: log in with any name and an access token as password, "
                 "or send the token as PRIVATE-TOKEN",
             )
         if not token.scopes & READ:
-            raise _Refused(403, "403 Forbidden: the token has neither api nor read_api")
+            raise _PageRefused(403, "403 Forbidden: the token has neither api nor read_api")
         return token.user
 
     def user(self, request: Request) -> Response:
@@ -125,14 +125,14 @@ class _Pages:
         for user in self._world.accounts.users.values():
             if user.username == request.path_params["username"]:
                 return _page(user.username, user.name, _facts([("username", user.username)]))
-        raise _Refused(404, "404 Not Found")
+        raise _PageRefused(404, "404 Not Found")
 
     def group(self, request: Request) -> Response:
         """The projects of a group and its subgroups."""
         user, accounts = self._visitor(request), self._world.accounts
         group = accounts.group(request.path_params["path"])
         if group is None or (group.role_of(user) is Role.NONE and not user.is_admin):
-            raise _Refused(404, "404 Not Found")
+            raise _PageRefused(404, "404 Not Found")
         rows = [(_link(f"/{p.full_path}", p.full_path),) for p in accounts.projects_of(group)]
         return _page(f"groups/{group.full_path}", group.full_name, _table(rows))
 
@@ -140,7 +140,7 @@ class _Pages:
         """The pipelines of a branch, newest first."""
         name = request.path_params["branch"]
         if f"refs/heads/{name}" not in project.refs:
-            raise _Refused(404, "404 Not Found")
+            raise _PageRefused(404, "404 Not Found")
         pipelines = [
             pipeline
             for pipeline in project.pipelines.values()
@@ -240,7 +240,7 @@ class _Pages:
         path = job.artifacts if sort == "archive" else report.path if report else None
         name = job.artifacts_name if sort == "archive" else report.name if report else ""
         if path is None:
-            raise _Refused(404, "404 Not Found")
+            raise _PageRefused(404, "404 Not Found")
         kind = "application/octet-stream"
         return FileResponse(path, media_type=kind, filename=name, headers=_SAFE)
 
@@ -278,7 +278,7 @@ def _secret(request: Request) -> str | None:
 def _record(records: Mapping[int, _T], request: Request) -> _T:
     number = request.path_params["number"]
     if number not in records:
-        raise _Refused(404, "404 Not Found")
+        raise _PageRefused(404, "404 Not Found")
     return records[number]
 
 

@@ -31,7 +31,7 @@ class ExpressionError(ValueError):
 
 def holds(text: str, variables: Mapping[str, str]) -> bool:
     """Whether the expression is true. Raises `ExpressionError`; does not expand values."""
-    return _is_true(_Parser(text).expression()(variables))
+    return _is_true(_ExpressionParser(text).expression()(variables))
 
 
 def matches(pattern: str, text: str) -> bool:
@@ -52,7 +52,7 @@ def _is_true(value: Value) -> bool:
     return bool(value.strip()) if isinstance(value, str) else bool(value)
 
 
-class _Parser:
+class _ExpressionParser:
     """Recursive descent: `||` binds least, then `&&`, then the comparisons."""
 
     def __init__(self, text: str) -> None:

@@ -55,7 +55,7 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Answer:
+class _Response:
     status: int | None
     text: str
     took_s: float
@@ -226,12 +226,14 @@ def beside_custom(custom: Mapping[str, str], own: Mapping[str, str]) -> dict[str
     return {**{n: value for n, value in custom.items() if n.lower() not in taken}, **own}
 
 
-def _call(pool: urllib3.PoolManager, url: str, headers: Mapping[str, str], body: bytes) -> _Answer:
+def _call(
+    pool: urllib3.PoolManager, url: str, headers: Mapping[str, str], body: bytes
+) -> _Response:
     """POST and wait for the answer; redirects are not followed."""
     started = time.monotonic()
     try:
         response = pool.request("POST", url, body=body, headers=dict(headers), redirect=False)
         text = response.data[:_ANSWER_BYTES].decode("utf-8", "replace")
-        return _Answer(status=response.status, text=text, took_s=time.monotonic() - started)
+        return _Response(status=response.status, text=text, took_s=time.monotonic() - started)
     except urllib3.exceptions.HTTPError as exc:
-        return _Answer(status=None, text=str(exc), took_s=time.monotonic() - started)
+        return _Response(status=None, text=str(exc), took_s=time.monotonic() - started)
