@@ -96,16 +96,16 @@ def deploy(  # noqa: PLR0913  # a command's parameters are its options
     """
     use_stack(stack)
     given = dict(read_pair(text, "a parameter") for text in parameter or ())
-    order = Deployment(stack=stack, bucket=bucket, parameters=given)
+    deployment = Deployment(stack=stack, bucket=bucket, parameters=given)
     world = ctx.obj if isinstance(ctx.obj, DeployWorld) else DeployWorld(aws=clients(region=region))
-    check(world.aws, order)
+    check(world.aws, deployment)
     gitlab = _gitlab_in(path) if with_gitlab else None
     if gitlab:
-        _ask_from_here(world, order, *gitlab)
+        _ask_from_here(world, deployment, *gitlab)
     say("installing the dependencies of the functions")
     code = world.pack()
     say(f"deploying {stack}, which takes some minutes")
-    done = deploy_stack(world.aws, order, code)
+    done = deploy_stack(world.aws, deployment, code)
     if with_images:
         _bring_images(world, stack, given, BuildChoice(is_here=local))
     works, sentence = True, ""
@@ -131,14 +131,14 @@ def _gitlab_in(path: Path) -> tuple[str, Way] | None:
     return config.gitlab.url, way_to(config.gitlab, path)
 
 
-def _ask_from_here(world: DeployWorld, order: Deployment, url: str, way: Way) -> None:
+def _ask_from_here(world: DeployWorld, deployment: Deployment, url: str, way: Way) -> None:
     """Say whether GitLab answers. Raises `Refused` where the functions have no network for it."""
     answer = world.ask(url, way)
     if answer.answers:
         say(f"GitLab answers at {url}")
         return
     words = f"GitLab does not answer at {url}: {answer.failure}"
-    if not {**parameters_of(world.aws, order.stack), **order.parameters}.get(NETWORK):
+    if not {**parameters_of(world.aws, deployment.stack), **deployment.parameters}.get(NETWORK):
         raise Refused(f"{words}; --no-gitlab deploys without GitLab")
     say(f"{words}; the functions are asked later, from their network")
 

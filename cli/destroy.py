@@ -14,7 +14,7 @@ from cli.lines import say, say_json
 from cli.options import AsJson, Local, Region, Stack
 from fleet.errors import FleetError, Refused
 from operations.account import caller
-from operations.destroy import Removal, destroy as remove_fleet, jobs_at_work, remains
+from operations.destroy import Removal, count_machines, destroy as remove_fleet, remains
 from operations.fleet_handle import Deployed, find, gitlab_of
 
 TokenEnv = Annotated[
@@ -65,7 +65,7 @@ def destroy(  # noqa: PLR0913  # a command's parameters are its options
     aws = world.aws(region)
     identity = caller(aws)
     deployed = _deployed(stack, aws)
-    order = Removal(
+    removal = Removal(
         aws=aws,
         stack=stack,
         account=identity.account,
@@ -75,19 +75,19 @@ def destroy(  # noqa: PLR0913  # a command's parameters are its options
         every_s=world.every_s,
     )
     where = f"{stack} in account {identity.account}, {identity.region}"
-    live = f"{where}: {jobs_at_work(order)} machines live"
+    live = f"{where}: {count_machines(removal)} machines live"
     say(live, err=as_json)
     _make_sure(world, stack, confirm)
     removed = []
-    for step in remove_fleet(order):
-        removed.append({"what": step.words, "names": step.names})
-        say(f"{step.words}: {_count(step.names)}", err=as_json)
-    left = tuple(remains(order))
+    for step in remove_fleet(removal):
+        removed.append({"what": step.what, "names": step.names})
+        say(f"{step.what}: {_count(step.names)}", err=as_json)
+    left = tuple(remains(removal))
     if as_json:
-        remaining = [{"what": kind.words, "names": kind.names} for kind in left]
+        remaining = [{"what": kind.what, "names": kind.names} for kind in left]
         say_json({"stack": stack, "removed": removed, "left": remaining}, indent=2)
     for kind in left:
-        say(f"left: {kind.words} {', '.join(kind.names)}", err=True)
+        say(f"left: {kind.what} {', '.join(kind.names)}", err=True)
     if left:
         raise Refused("this is left of the fleet: run the same command again")
     say(f"nothing of {stack} is left", err=as_json)

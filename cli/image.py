@@ -20,8 +20,8 @@ from cli.pairs import read_pair
 from fleet.errors import Refused
 from infra.image_sources import ImageSources, image_sources
 from operations import images
-from operations.bake import BakeOrder, bake as bake_image
-from operations.images import ImageKind, ImageOrder, Workshop
+from operations.bake import BakeRequest, bake as bake_image
+from operations.images import BuildRequest, ImageKind, Workshop
 
 app = typer.Typer(
     help="The images that machines start from: build, list, use, bake.", no_args_is_help=True
@@ -210,7 +210,7 @@ def bake(  # noqa: PLR0913 - one argument for each option
     Example: runner-fleet image bake node:22 python:3.12
     """
     world, workshop = _reach(ctx, stack)
-    order = BakeOrder(
+    request = BakeRequest(
         architecture="arm64" if arm64 else "x86_64",
         job_images=tuple(job_images or ()),
         subnet=subnet,
@@ -218,7 +218,7 @@ def bake(  # noqa: PLR0913 - one argument for each option
         every_s=world.every_s * 3,
     )
     say("baking a machine image, which takes about half an hour")
-    done = bake_image(world.aws, workshop, order, say)
+    done = bake_image(world.aws, workshop, request, say)
     say(f"machines start from {done.machine_image} and its weekly successors: {done.parameter}")
 
 
@@ -234,15 +234,15 @@ def build_images(
         given["gitlab-runner"] = choice.binary
         arguments.setdefault(argument, hashlib.sha256(choice.binary.read_bytes()).hexdigest())
         kinds = tuple(kind for kind in kinds if kind.architecture == architecture)
-    order = ImageOrder(
+    request = BuildRequest(
         sources=world.sources(given), kinds=kinds, arguments=arguments, every_s=world.every_s
     )
     images.check_arguments(arguments)
     if choice.is_here:
         with closing(world.engine()) as engine:
-            return images.build_here(engine, workshop, order, say)
+            return images.build_here(engine, workshop, request, say)
     say("building the images in the account, which takes some minutes unless they are there")
-    return images.build(world.aws, workshop, order, say)
+    return images.build(world.aws, workshop, request, say)
 
 
 def put_to_use(

@@ -144,14 +144,14 @@ def _account(run: _UpRun) -> Iterator[str]:
 
 
 def _deploy(run: _UpRun) -> Iterator[str]:
-    order = Deployment(stack=run.stack, parameters=run.parameters, every_s=run.world.every_s)
-    check(run.aws, order)
+    deployment = Deployment(stack=run.stack, parameters=run.parameters, every_s=run.world.every_s)
+    check(run.aws, deployment)
     plan = plan_stack(run.aws, run.stack)
     if not plan.is_change and _has(run, run.parameters):
         yield f"{run.stack} is there, version {plan.after}"
         return
     yield f"{plan.before or 'nothing'} -> {sources_version()}, which takes some minutes"
-    done = deploy(run.aws, order, run.world.pack())
+    done = deploy(run.aws, deployment, run.world.pack())
     yield from done.notes
     yield f"{run.stack} is {done.word}"
     works, sentence = check_reach(run.aws, run.stack, run.config.gitlab.url, run.way)

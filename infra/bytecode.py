@@ -28,12 +28,12 @@ def compiled(modules: Mapping[str, Path], python: Command) -> dict[str, bytes]:
     """The code of each module by its name in the zip, as this Python looks for it."""
     with TemporaryDirectory(prefix="runner-fleet-") as folder:
         paths = {name: str(path) for name, path in modules.items() if path.suffix == ".py"}
-        order = {"folder": folder, "modules": paths}
+        request = {"folder": folder, "modules": paths}
         # The order of a set in the code follows the seed.
         environment = {**os.environ, "PYTHONHASHSEED": "0"}
         subprocess.run(
             [*python, str(_SCRIPT)],
-            input=json.dumps(order).encode(),
+            input=json.dumps(request).encode(),
             env=environment,
             check=True,
             timeout=_LONGEST_S,

@@ -10,14 +10,16 @@ import sys
 from importlib.util import cache_from_source
 from pathlib import Path
 
-MODE = py_compile.PycInvalidationMode.UNCHECKED_HASH  # to look at the source costs the time saved
+MODE = (
+    py_compile.PycInvalidationMode.UNCHECKED_HASH
+)  # checking the source would cost the time saved
 
 
 def main() -> None:
     """Write each module's code below the folder, by its name in the zip."""
-    order = json.load(sys.stdin)
-    for name, source in order["modules"].items():
-        target = Path(order["folder"], cache_from_source(name, optimization=""))
+    request = json.load(sys.stdin)
+    for name, source in request["modules"].items():
+        target = Path(request["folder"], cache_from_source(name, optimization=""))
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             py_compile.compile(

@@ -41,13 +41,13 @@ def bake_stack(stack: str, architecture: str) -> str:
     return f"{stack}-bake-{architecture.replace('_', '-')}"
 
 
-def published(stack: str, architecture: str) -> str:
+def image_parameter(stack: str, architecture: str) -> str:
     """The SSM parameter that names what was baked last, as `infra/image.yaml` has it."""
     return f"/runner-fleet/{stack}/machine-image-{architecture}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BakeOrder:
+class BakeRequest:
     """What to bake for machines of this architecture."""
 
     architecture: str
@@ -65,52 +65,56 @@ class Baked:
     parameter: str
 
 
-def bake(aws: Clients, workshop: Workshop, order: BakeOrder, tell: Callable[[str], None]) -> Baked:
+def bake(
+    aws: Clients, workshop: Workshop, request: BakeRequest, tell: Callable[[str], None]
+) -> Baked:
     """Make the stack of the pipeline, run it once, and have the fleet launch what it publishes.
 
     `tell` gets each state of the run. Raises `Refused` with Image Builder's reason when it fails;
     the fleet then launches what it launched before.
     """
-    parameters = _parameters(workshop, order)
-    name = bake_stack(workshop.stack, order.architecture)
-    deployment = Deployment(stack=name, parameters=parameters, every_s=order.every_s)
+    parameters = _parameters(workshop, request)
+    name = bake_stack(workshop.stack, request.architecture)
+    deployment = Deployment(stack=name, parameters=parameters, every_s=request.every_s)
     made = deploy_template(aws, deployment, TEMPLATE.read_text())
     tell(f"{name} is {made.word}")
-    state = _run(Bakery(aws.imagebuilder), made.outputs["Pipeline"], order, tell)
+    state = _run(Bakery(aws.imagebuilder), made.outputs["Pipeline"], request, tell)
     parameter = made.outputs["Parameter"]
-    _, machine_image, *_ = _PARTS[order.architecture]
-    change_parameters(aws, workshop.stack, {machine_image: parameter}, every_s=order.every_s)
+    _, machine_image, *_ = _PARTS[request.architecture]
+    change_parameters(aws, workshop.stack, {machine_image: parameter}, every_s=request.every_s)
     return Baked(machine_image=state.machine_image or "", parameter=parameter)
 
 
-def _parameters(workshop: Workshop, order: BakeOrder) -> dict[str, str]:
-    agent_parameter, _, base, instance_type = _PARTS[order.architecture]
+def _parameters(workshop: Workshop, request: BakeRequest) -> dict[str, str]:
+    agent_parameter, _, base, instance_type = _PARTS[request.architecture]
     image = workshop.used[agent_parameter]
     if not image:
         raise Refused(
             "the stack uses no image for these machines yet: run `runner-fleet image build` and"
             " `runner-fleet image use`",
-            architecture=order.architecture,
+            architecture=request.architecture,
         )
-    if bool(order.subnet) != bool(order.security_group):
+    if bool(request.subnet) != bool(request.security_group):
         raise Refused("name a subnet and a security group together")
     parameters = {
         "FleetStack": workshop.stack,
-        "Architecture": order.architecture,
+        "Architecture": request.architecture,
         "AgentImage": image,
         "RepositoryArn": workshop.repository.arn(),
-        "JobImages": " ".join(order.job_images),
+        "JobImages": " ".join(request.job_images),
         "BaseImage": base,
         "InstanceType": instance_type,
-        "SubnetId": order.subnet or "",
-        "SecurityGroupId": order.security_group or "",
+        "SubnetId": request.subnet or "",
+        "SecurityGroupId": request.security_group or "",
     }
     # Recipes are never changed: their names have the digest of the template and of all it is given.
     whole = TEMPLATE.read_text() + "\0".join(f"{k}={v}" for k, v in sorted(parameters.items()))
     return parameters | {"Revision": hashlib.sha256(whole.encode()).hexdigest()[:12]}
 
 
-def _run(bakery: Bakery, pipeline: str, order: BakeOrder, tell: Callable[[str], None]) -> BakeState:
+def _run(
+    bakery: Bakery, pipeline: str, request: BakeRequest, tell: Callable[[str], None]
+) -> BakeState:
     run, status = bakery.start(pipeline, token=str(time.time_ns())), ""
     while True:
         state = bakery.look(run)
@@ -125,4 +129,4 @@ def _run(bakery: Bakery, pipeline: str, order: BakeOrder, tell: Callable[[str], 
                 " start from the one before",
                 run=run,
             )
-        time.sleep(order.every_s)
+        time.sleep(request.every_s)

@@ -56,36 +56,38 @@ class DeployResult:
     notes: tuple[str, ...] = ()  # what the account's limits mean for the fleet
 
 
-def deploy(aws: Clients, order: Deployment, code: bytes) -> DeployResult:
+def deploy(aws: Clients, deployment: Deployment, code: bytes) -> DeployResult:
     """Upload what is new and bring the stack to the template; `code` is the functions' zip.
 
     A parameter that is not given keeps the value that the stack has. Raises `Refused` with
     CloudFormation's reasons when it fails; the stack is then as it was before.
     """
-    before = describe(aws, order.stack)
-    limits = lambda_parameters(aws, order.parameters, _values(before))
-    order = replace(order, parameters={**order.parameters, **limits.parameters})
-    bucket = _bucket(aws, order)
+    before = describe(aws, deployment.stack)
+    limits = lambda_parameters(aws, deployment.parameters, _values(before))
+    deployment = replace(deployment, parameters={**deployment.parameters, **limits.parameters})
+    bucket = _bucket(aws, deployment)
     with aws_call("s3.PutObject"):
         uploaded = upload(aws.s3, bucket, code)
     # Path style, at the address that S3 has here: CloudFormation reads the template from there.
     template = f"{aws.s3.meta.endpoint_url}/{uploaded.bucket}/{uploaded.template_key}"
     source = {"TemplateURL": template}
-    word = _start(aws, order, source, _parameters(order, uploaded, before))
+    word = _start(aws, deployment, source, _parameters(deployment, uploaded, before))
     if word != "unchanged":
-        _wait(aws, order, word)
-    return replace(_result(aws, order, word), notes=limits.notes)
+        _wait(aws, deployment, word)
+    return replace(_result(aws, deployment, word), notes=limits.notes)
 
 
-def deploy_template(aws: Clients, order: Deployment, template: str) -> DeployResult:
-    """Bring a small stack to this template, with the order's parameters and no code.
+def deploy_template(aws: Clients, deployment: Deployment, template: str) -> DeployResult:
+    """Bring a small stack to this template, with the deployment's parameters and no code.
 
     Raises `Refused` as `deploy` does.
     """
-    word = _start(aws, order, {"TemplateBody": template}, _parameter_list(order.parameters))
+    word = _start(
+        aws, deployment, {"TemplateBody": template}, _parameter_list(deployment.parameters)
+    )
     if word != "unchanged":
-        _wait(aws, order, word)
-    return _result(aws, order, word)
+        _wait(aws, deployment, word)
+    return _result(aws, deployment, word)
 
 
 def _values(stack: "StackTypeDef | None") -> Mapping[str, str] | None:
@@ -123,39 +125,41 @@ def change_parameters(
         _wait(aws, Deployment(stack=stack, every_s=every_s), "updated")
 
 
-def check(aws: Clients, order: Deployment) -> None:
+def check(aws: Clients, deployment: Deployment) -> None:
     """Raise `Refused` for what fails for certain, before anything is built or uploaded."""
-    if not _NAME.fullmatch(order.stack):
+    if not _NAME.fullmatch(deployment.stack):
         raise Refused(
-            "name the stack with letters, digits and hyphens, a letter first", stack=order.stack
+            "name the stack with letters, digits and hyphens, a letter first",
+            stack=deployment.stack,
         )
-    if _KEPT.fullmatch(order.stack):
+    if _KEPT.fullmatch(deployment.stack):
         raise Refused(
-            "AWS keeps this name, or its beginning, for itself: choose another", stack=order.stack
+            "AWS keeps this name, or its beginning, for itself: choose another",
+            stack=deployment.stack,
         )
-    longest = longest_name(order, cloudformation_of(aws).meta.region_name)
-    if len(order.stack) > longest:
-        hint = "" if order.bucket else "; with a --bucket of yours it may be longer"
+    longest = longest_name(deployment, cloudformation_of(aws).meta.region_name)
+    if len(deployment.stack) > longest:
+        hint = "" if deployment.bucket else "; with a --bucket of yours it may be longer"
         raise Refused(
             f"this stack's name is too long for the resources named after it: at most {longest}"
-            f" letters{hint if longest < longest_name(order, None) else ''}",
-            stack=order.stack,
-            letters=len(order.stack),
+            f" letters{hint if longest < longest_name(deployment, None) else ''}",
+            stack=deployment.stack,
+            letters=len(deployment.stack),
         )
-    known = parameter_names() if order.parameters else frozenset()
-    for name in order.parameters:
+    known = parameter_names() if deployment.parameters else frozenset()
+    for name in deployment.parameters:
         if name not in known:
             near = get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else "see infra/template.yaml"
             raise Refused(f"the template has no parameter {name}: {hint}")
-    for name, value in order.parameters.items():
+    for name, value in deployment.parameters.items():
         _check_value(name, value)
     try:
-        networks(order.parameters.get("AllowedSources", ""))
+        networks(deployment.parameters.get("AllowedSources", ""))
     except ValueError as error:  # else the function would fail at each delivery
         raise Refused(f"AllowedSources: {error}") from error
-    describe(aws, order.stack)
-    _check_images(aws, order.parameters)
+    describe(aws, deployment.stack)
+    _check_images(aws, deployment.parameters)
 
 
 def _check_value(name: str, value: str) -> None:
@@ -236,7 +240,7 @@ def image_fault(aws: Clients, uri: str) -> str | None:
     return None
 
 
-def longest_name(order: Deployment, region: str | None) -> int:
+def longest_name(deployment: Deployment, region: str | None) -> int:
     """The longest stack name, as the template and our bucket name resources after it.
 
     Without a region our own bucket does not count.
@@ -245,7 +249,7 @@ def longest_name(order: Deployment, region: str | None) -> int:
         _LONGEST.get(kind, 64) - len(name.replace(_STACK_NAME, ""))
         for kind, name in names_in_template()
     ]
-    if region is not None and not order.bucket:
+    if region is not None and not deployment.bucket:
         rooms.append(_LONGEST_BUCKET - len(bucket_name("", "0" * 12, region)))
     return min(rooms)
 
@@ -289,14 +293,14 @@ def describe(aws: Clients, stack: str) -> "StackTypeDef | None":
     return described
 
 
-def _bucket(aws: Clients, order: Deployment) -> str:
+def _bucket(aws: Clients, deployment: Deployment) -> str:
     """The bucket for code; our own is made when it is missing. New buckets are private."""
-    if order.bucket:
-        return order.bucket
+    if deployment.bucket:
+        return deployment.bucket
     with aws_call("sts.GetCallerIdentity"):
         account = aws.sts.get_caller_identity()["Account"]
     region = aws.s3.meta.region_name
-    name = bucket_name(order.stack, account, region)
+    name = bucket_name(deployment.stack, account, region)
     location = {} if region == "us-east-1" else {"LocationConstraint": region}
     options = {"CreateBucketConfiguration": location} if location else {}
     try:
@@ -308,9 +312,9 @@ def _bucket(aws: Clients, order: Deployment) -> str:
 
 
 def _parameters(
-    order: Deployment, uploaded: Uploaded, before: "StackTypeDef | None"
+    deployment: Deployment, uploaded: Uploaded, before: "StackTypeDef | None"
 ) -> "list[ParameterTypeDef]":
-    given = uploaded.parameters() | dict(order.parameters)
+    given = uploaded.parameters() | dict(deployment.parameters)
     known = parameter_names()  # AWS refuses a parameter that the template does not have
     parameters = _parameter_list(given)
     for old in before.get("Parameters", []) if before else []:
@@ -321,25 +325,25 @@ def _parameters(
 
 def _start(
     aws: Clients,
-    order: Deployment,
+    deployment: Deployment,
     source: Mapping[str, str],
     parameters: "Sequence[ParameterTypeDef]",
 ) -> str:
     options = {
-        "StackName": order.stack,
+        "StackName": deployment.stack,
         **source,
         "Parameters": parameters,
         "Capabilities": ["CAPABILITY_IAM"],
     }
-    if describe(aws, order.stack) is None:
+    if describe(aws, deployment.stack) is None:
         with aws_call("cloudformation.CreateStack"):
             aws.cloudformation.create_stack(**options)  # type: ignore[arg-type]
         return "created"
     return _update(aws, options)
 
 
-def _result(aws: Clients, order: Deployment, word: str) -> DeployResult:
-    stack = describe(aws, order.stack)
+def _result(aws: Clients, deployment: Deployment, word: str) -> DeployResult:
+    stack = describe(aws, deployment.stack)
     outputs = stack.get("Outputs", []) if stack else []
     return DeployResult(
         word=word, outputs={output["OutputKey"]: output["OutputValue"] for output in outputs}
@@ -363,18 +367,20 @@ def _update(aws: Clients, options: Mapping[str, Any]) -> str:
     return "updated"
 
 
-def _wait(aws: Clients, order: Deployment, word: str) -> None:
+def _wait(aws: Clients, deployment: Deployment, word: str) -> None:
     client = aws.cloudformation
     waiter = (
         client.get_waiter("stack_create_complete")
         if word == "created"
         else client.get_waiter("stack_update_complete")
     )
-    pace = {"Delay": order.every_s, "MaxAttempts": AT_MOST}
+    pace = {"Delay": deployment.every_s, "MaxAttempts": AT_MOST}
     try:
-        waiter.wait(StackName=order.stack, WaiterConfig=pace)  # type: ignore[arg-type]
+        waiter.wait(StackName=deployment.stack, WaiterConfig=pace)  # type: ignore[arg-type]
     except WaiterError as error:
-        raise Refused(f"the stack was not {word}: {why_it_failed(aws, order.stack)}") from error
+        raise Refused(
+            f"the stack was not {word}: {why_it_failed(aws, deployment.stack)}"
+        ) from error
 
 
 def why_it_failed(aws: Clients, stack: str) -> str:

@@ -82,7 +82,7 @@ class Workshop:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImageOrder:
+class BuildRequest:
     """What to build: these kinds, from these sources, with these arguments of the Dockerfile."""
 
     sources: ImageSources = field(repr=False)
@@ -166,22 +166,24 @@ def own_kinds(workshop: Workshop) -> tuple[ImageKind, ...]:
     return tuple(kind for kind in KINDS if is_ours(kind))
 
 
-def build(aws: Clients, workshop: Workshop, order: ImageOrder, tell: Tell) -> dict[ImageKind, str]:
+def build(
+    aws: Clients, workshop: Workshop, request: BuildRequest, tell: Tell
+) -> dict[ImageKind, str]:
     """Build in the account what is not built yet; the reference of each kind.
 
     `tell` gets the steps of the builds' logs, and the last lines of one that fails, which raises
     `Refused`.
     """
-    check_arguments(order.arguments)
-    missing = [kind for kind in order.kinds if not _find(workshop, order, kind)]
+    check_arguments(request.arguments)
+    missing = [kind for kind in request.kinds if not _find(workshop, request, kind)]
     if missing:
-        key = f"images/{order.digest}.zip"
+        key = f"images/{request.digest}.zip"
         with aws_call("s3.PutObject"):
-            aws.s3.put_object(Bucket=workshop.bucket, Key=key, Body=order.sources.zip())
+            aws.s3.put_object(Bucket=workshop.bucket, Key=key, Body=request.sources.zip())
         variables = {
             "SOURCES": f"s3://{workshop.bucket}/{key}",
-            "DIGEST": order.digest,
-            "ARGUMENTS": "\n".join(f"{name}={value}" for name, value in order.arguments.items()),
+            "DIGEST": request.digest,
+            "ARGUMENTS": "\n".join(f"{name}={value}" for name, value in request.arguments.items()),
         }
         builder = Builder(aws.codebuild, aws.logs)
         builds = {
@@ -190,32 +192,32 @@ def build(aws: Clients, workshop: Workshop, order: ImageOrder, tell: Tell) -> di
             )
             for architecture, targets in _targets(missing)
         }
-        _follow(builder, builds, order, tell)
-    return _references(workshop, order)
+        _follow(builder, builds, request, tell)
+    return _references(workshop, request)
 
 
 def build_here(
-    engine: Any, workshop: Workshop, order: ImageOrder, tell: Tell
+    engine: Any, workshop: Workshop, request: BuildRequest, tell: Tell
 ) -> dict[ImageKind, str]:
     """The same with an engine at hand, a client of the Docker SDK, which pushes what it built.
 
     It builds for its own architecture only; the other kinds are left out of the answer.
     """
-    check_arguments(order.arguments)
-    order = _for_engine(engine, order)
+    check_arguments(request.arguments)
+    request = _for_engine(engine, request)
     login = None
-    for kind in order.kinds:
-        if _find(workshop, order, kind):
+    for kind in request.kinds:
+        if _find(workshop, request, kind):
             continue
         login = login or workshop.repository.login()
-        tag = kind.tag(order.digest)
+        tag = kind.tag(request.digest)
         _read(
             engine.api.build(
-                fileobj=io.BytesIO(order.sources.tar()),
+                fileobj=io.BytesIO(request.sources.tar()),
                 custom_context=True,
                 tag=f"{workshop.repository.uri}:{tag}",
                 target=kind.target,
-                buildargs=dict(order.arguments),
+                buildargs=dict(request.arguments),
                 rm=True,
                 forcerm=True,
                 decode=True,
@@ -230,7 +232,7 @@ def build_here(
             f"the registry does not take {kind.name}",
             tell,
         )
-    return _references(workshop, order)
+    return _references(workshop, request)
 
 
 def listed(workshop: Workshop) -> list[ListedImage]:
@@ -311,15 +313,15 @@ def use(
     return Use(changed=changed, notes=notes)
 
 
-def _find(workshop: Workshop, order: ImageOrder, kind: ImageKind) -> StoredImage | None:
-    return workshop.repository.find(kind.tag(order.digest))
+def _find(workshop: Workshop, request: BuildRequest, kind: ImageKind) -> StoredImage | None:
+    return workshop.repository.find(kind.tag(request.digest))
 
 
-def _references(workshop: Workshop, order: ImageOrder) -> dict[ImageKind, str]:
-    images = {kind: _find(workshop, order, kind) for kind in order.kinds}
+def _references(workshop: Workshop, request: BuildRequest) -> dict[ImageKind, str]:
+    images = {kind: _find(workshop, request, kind) for kind in request.kinds}
     for kind, image in images.items():
         if image is None:
-            tag = kind.tag(order.digest)
+            tag = kind.tag(request.digest)
             raise Refused("the build ended well, but the repository lacks its image", tag=tag)
     return {kind: image.reference for kind, image in images.items() if image}
 
@@ -334,7 +336,7 @@ def _targets(kinds: Sequence[ImageKind]) -> Iterator[tuple[str, str]]:
 
 
 def _follow(
-    builder: Builder, builds: Mapping[str, BuildRun], order: ImageOrder, tell: Tell
+    builder: Builder, builds: Mapping[str, BuildRun], request: BuildRequest, tell: Tell
 ) -> None:
     """Until all have ended. The first that fails ends this; the others go on by themselves."""
     running = dict(builds)
@@ -349,7 +351,7 @@ def _follow(
             if run.status != "SUCCEEDED":
                 _fail(architecture, run, tell)
         if running:
-            time.sleep(order.every_s)
+            time.sleep(request.every_s)
 
 
 def _fail(architecture: str, run: BuildRun, tell: Tell) -> None:
@@ -364,13 +366,13 @@ def _fail(architecture: str, run: BuildRun, tell: Tell) -> None:
     )
 
 
-def _for_engine(engine: Any, order: ImageOrder) -> ImageOrder:
+def _for_engine(engine: Any, request: BuildRequest) -> BuildRequest:
     word = str(engine.info()["Architecture"])
     own = {"aarch64": "arm64", "amd64": "x86_64"}.get(word, word)
-    kinds = tuple(kind for kind in order.kinds if kind.architecture == own)
+    kinds = tuple(kind for kind in request.kinds if kind.architecture == own)
     if not kinds:
         raise Refused("this engine builds none of these images", engine=own)
-    return ImageOrder(sources=order.sources, kinds=kinds, arguments=order.arguments)
+    return BuildRequest(sources=request.sources, kinds=kinds, arguments=request.arguments)
 
 
 def _read(messages: Iterator[Mapping[str, Any]], failure: str, tell: Tell) -> None:

@@ -19,7 +19,7 @@ from local.aws.engine import Engine
 from local.gitlab.seed import create_project
 from local.gitlab.server import SimulatorServer
 from operations.apply import apply_config
-from operations.bake import bake_stack, published
+from operations.bake import bake_stack, image_parameter
 from operations.deploy import Deployment, deploy
 from operations.fleet_handle import connect, find, now
 from operations.webhooks import HookAddress, register, wiring
@@ -110,7 +110,7 @@ def _put_to_work(account: Account, stack: str, project: int) -> None:
     ]
     small = json.dumps({"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}})
     aws.cloudformation.create_stack(StackName=bake_stack(stack, "x86_64"), TemplateBody=small)
-    parameter = published(stack, "x86_64")
+    parameter = image_parameter(stack, "x86_64")
     aws.ssm.put_parameter(Name=parameter, Value="ami-1", Type="String")
     aws.ec2.run_instances(ImageId="ami-1", MinCount=1, MaxCount=1, TagSpecifications=tags)
 
@@ -138,7 +138,7 @@ def everything(account: Account) -> dict[str, set[str]]:
         "functions": names(aws.functions.list_functions(), "Functions", "FunctionName"),
         "parameters": {
             name
-            for name in (published(stack, "x86_64") for stack in (GONE, NEIGHBOUR))
+            for name in (image_parameter(stack, "x86_64") for stack in (GONE, NEIGHBOUR))
             if aws.ssm.get_parameters(Names=[name])["Parameters"]
         },
         "queues": set(aws.sqs.list_queues().get("QueueUrls", ())),

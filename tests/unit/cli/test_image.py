@@ -11,7 +11,7 @@ from cli.image import ImageWorld, engine_here
 from cli.main import app
 from fleet.errors import Refused
 from infra.image_sources import ImageSources
-from operations.images import KINDS, ImageOrder
+from operations.images import KINDS, BuildRequest
 from tests.unit.cli.cloudformation import FakeAws
 from tests.unit.cli.session import Session
 
@@ -58,7 +58,7 @@ def test_all_that_image_says(screen: Callable[[str, str], None]) -> None:
     assert run(aws, "list", session=session).exit_code == 0
     assert run(aws, "list", "--json", session=session).exit_code == 0
     assert run(aws, "use", old, session=session).exit_code == 0
-    new = aws.registry.images[EC2.tag(ImageOrder(sources=sources({})).digest)]["imageDigest"]
+    new = aws.registry.images[EC2.tag(BuildRequest(sources=sources({})).digest)]["imageDigest"]
     assert run(aws, "use", new, "--json", session=session).exit_code == 0
     assert run(aws, "use", OWN, session=session).exit_code == 1
     assert run(aws, "use", OWN, "--for", "lambda", session=session).exit_code == 0
@@ -99,7 +99,7 @@ def test_a_given_runner_is_a_program_for_an_image(tmp_path: Path, content: bytes
 
 def test_a_build_here_asks_the_engine_and_no_project() -> None:
     aws = deployed()
-    order = ImageOrder(sources=sources({}))
+    order = BuildRequest(sources=sources({}))
     aws.registry.put(EC2.tag(order.digest))
     aws.registry.put(LAMBDA.tag(order.digest))
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from adapters.machines.ec2 import DISK_KEY
 from infra.compose import compose
-from operations.bake import TEMPLATE, published
+from operations.bake import TEMPLATE, image_parameter
 
 RESOURCES: dict[str, Any] = compose(TEMPLATE.read_text())["Resources"]
 
@@ -33,7 +33,7 @@ def test_a_few_images_are_kept_and_those_of_this_stack_only() -> None:
 def test_destroy_finds_what_is_published() -> None:
     distribution = part("Distribution")["Distributions"][0]
     (parameter,) = distribution["SsmParameterConfigurations"]
-    wanted = published("${FleetStack}", "${Architecture}")
+    wanted = image_parameter("${FleetStack}", "${Architecture}")
     assert parameter["ParameterName"] == {"Fn::Sub": wanted}
     # By this tag it finds machine images.
     assert distribution["AmiDistributionConfiguration"]["AmiTags"] == {

@@ -8,13 +8,13 @@ import pytest
 from adapters.aws.clients import Clients
 from fleet.errors import Refused
 from infra.compose import compose
-from operations.bake import TEMPLATE, Baked, BakeOrder, bake
+from operations.bake import TEMPLATE, Baked, BakeRequest, bake
 from operations.images import workshop_of
 from tests.unit.cli.cloudformation import FakeAws
 from tests.unit.cli.registry import URI
 
 AGENT = f"{URI}@sha256:{'a' * 64}"
-ORDER = BakeOrder(architecture="x86_64", job_images=("python:3.13", "node:24"), every_s=0)
+ORDER = BakeRequest(architecture="x86_64", job_images=("python:3.13", "node:24"), every_s=0)
 PARAMETER = "/runner-fleet/demo/machine-image-x86_64"
 
 
@@ -46,7 +46,7 @@ def world(*states: str, **used: str) -> tuple[FakeAws, Clients]:
     return aws, cast("Clients", SimpleNamespace(**vars(clients), imagebuilder=FakeBakery(*states)))
 
 
-def run(clients: Clients, order: BakeOrder = ORDER) -> tuple[Baked, list[str]]:
+def run(clients: Clients, order: BakeRequest = ORDER) -> tuple[Baked, list[str]]:
     told: list[str] = []
     return bake(clients, workshop_of(clients, "demo"), order, told.append), told
 
@@ -84,7 +84,7 @@ def test_what_is_baked_decides_the_revision() -> None:
     for images in ((), ("a",), ("b",), ("a",)):
         aws, clients = world("FAILED", Ec2Image=AGENT)
         with pytest.raises(Refused):
-            run(clients, BakeOrder(architecture="x86_64", job_images=images, every_s=0))
+            run(clients, BakeRequest(architecture="x86_64", job_images=images, every_s=0))
         revisions |= {
             one["ParameterValue"] for one in aws.updated if one["ParameterKey"] == "Revision"
         }
@@ -94,11 +94,11 @@ def test_what_is_baked_decides_the_revision() -> None:
 @pytest.mark.parametrize(
     "order",
     [
-        BakeOrder(architecture="arm64"),
-        BakeOrder(architecture="x86_64", subnet="subnet-1"),
+        BakeRequest(architecture="arm64"),
+        BakeRequest(architecture="x86_64", subnet="subnet-1"),
     ],
 )
-def test_what_cannot_be_baked_is_refused_before_anything_is_made(order: BakeOrder) -> None:
+def test_what_cannot_be_baked_is_refused_before_anything_is_made(order: BakeRequest) -> None:
     aws, clients = world(Ec2Image=AGENT)
     with pytest.raises(Refused):
         run(clients, order)

@@ -12,14 +12,14 @@ from fleet.errors import Refused
 from infra.image_sources import ImageSources, arguments, image_sources
 from operations import images
 from operations.image_ages import ImageAges, kinds_to_build
-from operations.images import KINDS, ImageOrder, Workshop
+from operations.images import KINDS, BuildRequest, Workshop
 from tests.fakes import Clock
 from tests.unit.cli.cloudformation import FakeAws, refusal
 from tests.unit.cli.registry import URI, FakeRegistry, digest_of
 
 EC2, EC2_ARM64, LAMBDA = KINDS
 SOURCES = ImageSources(files={"Dockerfile": b"FROM scratch\n"})
-ORDER = ImageOrder(sources=SOURCES, every_s=0)
+ORDER = BuildRequest(sources=SOURCES, every_s=0)
 OWN = f"example.com/team/own@sha256:{'a' * 64}"
 
 
@@ -31,11 +31,11 @@ def workshop(aws: FakeAws) -> Workshop:
     return images.workshop_of(aws.clients(), "demo")
 
 
-def reference(kind: images.ImageKind, order: ImageOrder = ORDER) -> str:
+def reference(kind: images.ImageKind, order: BuildRequest = ORDER) -> str:
     return f"{URI}@{digest_of(kind.tag(order.digest))}"
 
 
-def build(aws: FakeAws, order: ImageOrder = ORDER) -> tuple[dict[Any, str], list[str]]:
+def build(aws: FakeAws, order: BuildRequest = ORDER) -> tuple[dict[Any, str], list[str]]:
     told: list[str] = []
     return images.build(aws.clients(), workshop(aws), order, told.append), told
 
@@ -45,7 +45,7 @@ def build(aws: FakeAws, order: ImageOrder = ORDER) -> tuple[dict[Any, str], list
 
 def test_every_architecture_builds_its_images_from_the_uploaded_sources() -> None:
     aws = deployed()
-    order = ImageOrder(sources=SOURCES, every_s=0, arguments={"BASE": "a", "PNPM": "b"})
+    order = BuildRequest(sources=SOURCES, every_s=0, arguments={"BASE": "a", "PNPM": "b"})
     built, told = build(aws, order)
     assert built == {kind: reference(kind, order) for kind in KINDS}
     arm64, x86_64 = aws.registry.started
@@ -90,7 +90,7 @@ def test_a_build_that_fails_shows_its_last_lines(status: str) -> None:
 
 def test_a_build_without_its_image_is_no_success() -> None:
     aws = deployed()
-    order = ImageOrder(sources=SOURCES, every_s=0, kinds=(LAMBDA,))
+    order = BuildRequest(sources=SOURCES, every_s=0, kinds=(LAMBDA,))
 
     class Forgetful(FakeRegistry):
         def put(self, tag: str, **_: Any) -> str:
@@ -105,18 +105,18 @@ def test_a_build_without_its_image_is_no_success() -> None:
 def test_an_argument_is_one_line_that_the_dockerfile_knows(given: dict[str, str]) -> None:
     aws = deployed()
     with pytest.raises(Refused):
-        build(aws, ImageOrder(sources=SOURCES, arguments=given))
+        build(aws, BuildRequest(sources=SOURCES, arguments=given))
     assert aws.registry.started == []
 
 
 def test_sources_and_arguments_decide_whether_an_image_is_new() -> None:
     others = [
-        ImageOrder(sources=ImageSources(files={"Dockerfile": b"FROM other\n"})),
-        ImageOrder(sources=SOURCES, arguments={"BASE": "a"}),
-        ImageOrder(sources=SOURCES, arguments={"BASE": "b"}),
+        BuildRequest(sources=ImageSources(files={"Dockerfile": b"FROM other\n"})),
+        BuildRequest(sources=SOURCES, arguments={"BASE": "a"}),
+        BuildRequest(sources=SOURCES, arguments={"BASE": "b"}),
     ]
     assert len({ORDER.digest, *(other.digest for other in others)}) == 4
-    assert ImageOrder(sources=SOURCES, kinds=(EC2,)).digest == ORDER.digest
+    assert BuildRequest(sources=SOURCES, kinds=(EC2,)).digest == ORDER.digest
 
 
 def test_a_registry_that_lists_nothing_for_a_tag_has_no_image() -> None:
@@ -162,7 +162,7 @@ class FakeEngine:
 def test_an_engine_here_builds_and_pushes_for_its_own_architecture() -> None:
     aws = deployed()
     engine, told = FakeEngine(aws.registry), list[str]()
-    order = ImageOrder(sources=SOURCES, arguments={"BASE": "a"})
+    order = BuildRequest(sources=SOURCES, arguments={"BASE": "a"})
     built = images.build_here(engine, workshop(aws), order, told.append)
     assert built == {kind: reference(kind, order) for kind in (EC2, LAMBDA)}
     assert [one["target"] for one in engine.asked] == ["ec2", "lambda"]
@@ -178,7 +178,7 @@ def test_an_arm_engine_builds_the_arm_image() -> None:
     aws = deployed()
     engine = FakeEngine(aws.registry, "aarch64")
     assert list(images.build_here(engine, workshop(aws), ORDER, print)) == [EC2_ARM64]
-    order = ImageOrder(sources=SOURCES, kinds=(LAMBDA,))
+    order = BuildRequest(sources=SOURCES, kinds=(LAMBDA,))
     with pytest.raises(Refused, match="arm64"):
         images.build_here(engine, workshop(aws), order, print)
 
@@ -361,8 +361,8 @@ def test_given_files_are_part_of_the_sources(tmp_path: Path) -> None:
     sources = image_sources(given={"gitlab-runner": binary})
     assert sources.files["given/gitlab-runner"] == b"\x7fELF"
     assert sources.digest == image_sources().digest
-    order, plain = ImageOrder(sources=sources), ImageOrder(sources=image_sources())
-    assert order.digest not in {plain.digest, ImageOrder(sources=SOURCES).digest}
+    order, plain = BuildRequest(sources=sources), BuildRequest(sources=image_sources())
+    assert order.digest not in {plain.digest, BuildRequest(sources=SOURCES).digest}
     assert {EC2.sources(EC2.tag(one.digest)) for one in (order, plain)} == {sources.digest}
 
 
