@@ -4,8 +4,10 @@ Anew, not reset: a reset kills the old token at once, which machines may share. 
 stays until nothing uses it any more.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
+from itertools import takewhile
 
 from adapters.aws.secrets import PoolToken
 from adapters.gitlab.client import CreatedRunner, NewRunner
@@ -13,7 +15,7 @@ from adapters.gitlab.pool_records import wanted_record
 from adapters.ledger.pools import PoolRow
 from fleet.config.reading import PoolConfig, RunnersIn
 from fleet.errors import FleetError, Refused, Transient
-from fleet.events import ERROR, WorkPutOff, emit
+from fleet.events import ERROR, WARNING, WorkPutOff, emit
 from fleet.rules.pool_token import is_dead, is_presence_due
 from fleet.rules.renewal import is_renewal_due, outlived
 from fleet.rules.runner_record import RecordName, read_record_name
@@ -21,6 +23,16 @@ from orchestrator.world import World
 
 # After a timeout of AWS: by then it shows whether the token is in force. Each try makes a record.
 UNSURE_FOR = timedelta(minutes=10)
+
+
+def show_presence(world: World, has_time: Callable[[], bool]) -> None:
+    """Verify each pool's own runner record with GitLab, so that no job there counts as stuck."""
+    for pool in takewhile(lambda _: has_time(), world.config.pools):
+        try:
+            keep_token(world, pool)
+        except FleetError as exc:
+            doing = f"presence of pool {pool.name}"
+            emit(WorkPutOff(doing=doing, error=str(exc)), level=WARNING)
 
 
 def keep_token(world: World, pool: PoolConfig) -> None:

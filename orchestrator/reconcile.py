@@ -18,18 +18,15 @@ from fleet.rules.fairness import fair_order
 from fleet.rules.reconcile import Watched, decide_polls, decide_reconcile, is_contradicted
 from fleet.steps import Step, StepName
 from orchestrator.attempts import renew
+from orchestrator.gitlab_token import look_at_token
+from orchestrator.hooks import heal_hook, look_at_hooks
 from orchestrator.job_ends import record_shown
 from orchestrator.job_runner import runner_of
 from orchestrator.measure import measure
+from orchestrator.pool_tokens import show_presence
 from orchestrator.retry import finish_retries, note_outgrown, retry_if_infra
 from orchestrator.route import Lead, fits_a_pool, reroute_lead, route, send_demands
-from orchestrator.watch import (
-    heal_hook,
-    look_at_hooks,
-    look_at_token,
-    refresh_watched,
-    show_presence,
-)
+from orchestrator.watched_projects import refresh_watched
 from orchestrator.world import World
 
 # Of one project's pending jobs, in hundreds: one call each. A backlog of tens of thousands would

@@ -23,7 +23,7 @@ from fleet.rules.route import (
 )
 from fleet.steps import Step, StepName
 from orchestrator.hook_reach import is_within_reach
-from orchestrator.watch import note_proof
+from orchestrator.hooks import note_proof
 from orchestrator.world import World
 
 # Ten pages of GitLab's; the rest of a larger pipeline arrives by its own webhooks.

@@ -16,7 +16,7 @@ from fleet.reasons import Reason
 from fleet.rules.controls import ControlKind
 from tests.unit.orchestrator.scene import AT, FLEET, INSTANCE, Scene, described
 from tests.unit.orchestrator.test_controls import orders
-from tests.unit.orchestrator.test_watch import hook
+from tests.unit.orchestrator.test_hooks import hook
 
 TESTS = Path(__file__).parents[1]
 DECLARED = {

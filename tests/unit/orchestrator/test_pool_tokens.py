@@ -9,6 +9,7 @@ from adapters.aws.secrets import PoolToken
 from adapters.gitlab.client import NewRunner
 from fleet.errors import FleetError, Refused, Transient
 from fleet.rules.renewal import FORMER_KEPT
+from orchestrator.pool_tokens import show_presence
 from tests.unit.orchestrator.living_fleet import LivingFleet
 from tests.unit.orchestrator.scene import FLEET, GITLAB, SHARED, Scene
 
@@ -172,3 +173,24 @@ def test_half_a_day_of_tokens_that_expire_costs_no_job_anything(shared: bool) ->
     assert not fleet.unfinished()
     assert {scene.job(job).attempt for job in jobs} == {1}
     assert len(scene.gitlab.records) <= 4
+
+
+def test_every_pool_shows_itself_each_half_hour() -> None:
+    scene = Scene()
+    for seconds, times in ((0, 1), (60, 1), (1800, 2)):
+        scene.clock.go(seconds)
+        show_presence(scene.world, lambda: True)
+        assert scene.gitlab.verified == ["glrt-p"] * times
+    assert scene.world.fleet.pool("docker").verified_at == scene.clock()
+
+
+def test_a_pool_without_a_record_does_not_keep_the_next_from_showing_itself() -> None:
+    scene = Scene(
+        text='[gitlab]\nurl = "https://gitlab.example.com"\nrunners_in = "group:42"\n'
+        '[pools.bare]\nbackend = "tests"\ntags = ["bare"]\nceiling = 1\n'
+        '[pools.docker]\nbackend = "tests"\ntags = ["docker"]\nceiling = 1\n'
+    )
+    scene.pool_tokens["docker"] = PoolToken(runner_id=1, token="glrt-p")
+    show_presence(scene.world, lambda: True)
+    assert scene.gitlab.verified == ["glrt-p"]
+    assert scene.world.fleet.pool("bare").verified_at is None

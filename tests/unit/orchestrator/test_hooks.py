@@ -1,4 +1,4 @@
-"""What keeps the hints coming: who is watched, hooks that GitLab switched off, presence."""
+"""Webhooks that GitLab switched off, or that have secrets which it does not use any more."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -7,22 +7,16 @@ from typing import Any
 import pytest
 
 from adapters.aws.hook_secrets import HookSecretStore
-from adapters.aws.secrets import PoolToken
-from adapters.gitlab.client import GitLabProject, GitLabToken
 from adapters.ledger.hooks import HookRow
-from fleet.errors import FleetError, Refused, Transient
+from fleet.errors import Refused, Transient
 from fleet.hook_scope import HookScope
 from fleet.webhook_secrets import WebhookSecrets, secret_id
-from operations.status import gather
+from orchestrator.hooks import heal_hook
 from orchestrator.settle import settle
-from orchestrator.watch import heal_hook, refresh_watched, show_presence
 from tests.fakes import FakeSecrets
-from tests.unit.cli.fleet_at_work import FLEET as FLEET_AT_WORK, AtWork
-from tests.unit.orchestrator.scene import AT, FLEET, INSTANCE, PROJECT, Scene
+from tests.unit.orchestrator.scene import AT, INSTANCE, PROJECT, Scene
 
 HOOK = "/projects/7/hooks/5"
-WATCH = 'watch = { projects = ["acme/demo"], groups = [43] }\n'
-WATCHING = FLEET.replace('"group:42"\n', f'"group:42"\n{WATCH}')
 
 
 def hook(scope: str = "project:7", *, healthy: bool = True) -> HookRow:
@@ -48,58 +42,6 @@ def as_gitlab_shows_it(status: str) -> dict[str, Any]:
         "enable_ssl_verification": True,
         "signing_token_present": True,
     }
-
-
-def at_leisure() -> bool:
-    return True
-
-
-def watched(scene: Scene) -> set[int]:
-    return {one.project_id for one in scene.world.fleet.watched(INSTANCE)}
-
-
-def test_named_projects_and_those_of_groups_are_watched() -> None:
-    scene = Scene(text=WATCHING)
-    scene.world.fleet.record_hook(hook("group:50"))  # our webhook is there
-    for number, path in ((77, "acme/demo"), (78, "acme/api"), (79, "tools/lint"), (80, "late/one")):
-        scene.gitlab.add_project(GitLabProject(id=number, path=path))
-    scene.gitlab.groups = {"42": [78], "43": [79], "50": [80]}
-    refresh_watched(scene.world, at_leisure)
-    assert watched(scene) == {77, 78, 79, 80}
-
-
-def test_groups_are_listed_every_ten_minutes_even_after_a_failure() -> None:
-    scene = Scene()
-    scene.gitlab.failing["group_projects"] = Transient(status=500)
-    for seconds, times in ((0, 1), (60, 1), (600, 2)):
-        scene.clock.go(seconds)
-        refresh_watched(scene.world, at_leisure)
-        assert scene.gitlab.calls.count("group_projects") == times
-
-
-def test_a_project_that_is_known_is_not_written_again() -> None:
-    scene = Scene()
-    scene.gitlab.add_project(GitLabProject(id=78, path="acme/api"))
-    scene.gitlab.groups = {"42": [78]}
-    refresh_watched(scene.world, at_leisure)
-    written = scene.table.writes
-    scene.clock.go(600)
-    refresh_watched(scene.world, at_leisure)
-    assert scene.table.writes == written + 1  # when it was listed
-    scene.gitlab.add_project(GitLabProject(id=78, path="acme/moved"))
-    scene.clock.go(600)
-    refresh_watched(scene.world, at_leisure)
-    assert [one.path for one in scene.world.fleet.watched(INSTANCE)] == ["acme/moved"]
-
-
-def test_a_listing_ends_when_time_does() -> None:
-    scene = Scene()
-    for number in (78, 79, 80):
-        scene.gitlab.add_project(GitLabProject(id=number, path=f"acme/{number}"))
-    scene.gitlab.groups = {"42": [78, 79, 80]}
-    looks = iter([True, True, True])
-    refresh_watched(scene.world, lambda: next(looks, False))
-    assert watched(scene) == {78, 79}
 
 
 def test_a_hook_that_gitlab_switched_off_is_switched_on_by_a_test() -> None:
@@ -267,73 +209,6 @@ class TestRotation:
         scene.world = replace(scene.world, drop_older=None)
         scene.reconcile()
         assert scene.world.fleet.hooks(INSTANCE)[0].healthy
-
-
-def test_every_pool_shows_itself_each_half_hour() -> None:
-    scene = Scene()
-    for seconds, times in ((0, 1), (60, 1), (1800, 2)):
-        scene.clock.go(seconds)
-        show_presence(scene.world, at_leisure)
-        assert scene.gitlab.verified == ["glrt-p"] * times
-    assert scene.world.fleet.pool("docker").verified_at == scene.clock()
-
-
-def test_a_pool_without_a_record_does_not_keep_the_next_from_showing_itself() -> None:
-    scene = Scene(
-        text='[gitlab]\nurl = "https://gitlab.example.com"\nrunners_in = "group:42"\n'
-        '[pools.bare]\nbackend = "tests"\ntags = ["bare"]\nceiling = 1\n'
-        '[pools.docker]\nbackend = "tests"\ntags = ["docker"]\nceiling = 1\n'
-    )
-    scene.pool_tokens["docker"] = PoolToken(runner_id=1, token="glrt-p")
-    show_presence(scene.world, at_leisure)
-    assert scene.gitlab.verified == ["glrt-p"]
-    assert scene.world.fleet.pool("bare").verified_at is None
-
-
-class TestTokenLife:
-    """Until when the fleet's token is valid: asked once a day, told two weeks before."""
-
-    @pytest.mark.parametrize(("days", "warned"), [(13, True), (14, False), (0, True), (-1, True)])
-    def test_status_warns_in_time(self, days: int, warned: bool) -> None:
-        scene = Scene()
-        ends_on = scene.clock().date() + timedelta(days=days)
-        scene.gitlab.token = GitLabToken(scopes=frozenset({"api"}), expires_at=ends_on)
-        scene.reconcile()
-        at_work = AtWork(table=scene.table, clock=scene.clock).configure(FLEET_AT_WORK)
-        found = [one for one in gather(at_work.deployed, jobs=1).problems if "expires" in one.what]
-        assert [one.what for one in found] == (
-            [f"the fleet's GitLab token expires on {ends_on}"] if warned else []
-        )
-
-    def test_is_asked_once_a_day_and_after_apply(self) -> None:
-        scene = Scene()
-        for _ in range(3):
-            scene.clock.go(60)
-            scene.reconcile()
-        assert scene.gitlab.calls.count("own_token") == 1
-        scene.world.fleet.forget_token_life()
-        scene.reconcile()
-        scene.clock.go(86_400)
-        scene.reconcile()
-        assert scene.gitlab.calls.count("own_token") == 3
-
-    @pytest.mark.parametrize(
-        ("failure", "calls"), [(Refused("no", status=404), 1), (Transient("no"), 2)]
-    )
-    def test_a_token_that_has_no_such_day(self, failure: FleetError, calls: int) -> None:
-        scene = Scene()
-        scene.gitlab.failing["own_token"] = failure
-        scene.reconcile()
-        scene.reconcile()
-        assert scene.gitlab.calls.count("own_token") == calls
-
-
-def test_a_project_that_gitlab_hides_keeps_no_group_from_being_listed() -> None:
-    scene = Scene(text=WATCHING)
-    scene.gitlab.add_project(GitLabProject(id=79, path="tools/lint"))
-    scene.gitlab.groups = {"43": [79]}
-    refresh_watched(scene.world, at_leisure)
-    assert watched(scene) == {79}
 
 
 def test_a_quiet_project_s_hook_that_was_registered_again_is_no_problem_any_more() -> None:

@@ -1,74 +1,23 @@
-"""What keeps the hints coming: watched projects, the health of hooks, presence in GitLab."""
+"""The webhooks that the fleet registered: checked, switched on again, old secrets dropped."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
-from functools import partial
 from itertools import takewhile
 
-from adapters.gitlab.client import GitLabProject
 from adapters.gitlab.hooks import hook_fault, hook_health, test_hook
 from adapters.ledger.hooks import HookRow
-from fleet.errors import FleetError, Transient
+from fleet.errors import FleetError
 from fleet.events import ERROR, WARNING, HookUnhealthy, WorkPutOff, emit
 from fleet.hook_scope import HookScope
 from fleet.job_event import JobEvent
-from fleet.rules.calls import hooks_in_turn, is_due
+from fleet.rules.calls import hooks_in_turn
 from fleet.rules.hook_care import HookPlan, decide_hook
 from fleet.webhook_secrets import secret_id
-from orchestrator.pool_tokens import keep_token
 from orchestrator.world import World
 
 TOKEN_EVERY = timedelta(days=1)
 # A group gets and loses projects slowly.
 GROUPS_EVERY = timedelta(minutes=10)
-
-
-def refresh_watched(world: World, has_time: Callable[[], bool]) -> None:
-    """Put the projects of watched groups, and those that fleet.toml names, on the list.
-
-    A listing that fails, or for which there is no time, is done the next time; the others go on.
-    """
-    at = world.clock()
-    if not has_time() or not world.fleet.listing_due(world.instance, at=at, every=GROUPS_EVERY):
-        return
-    watched = world.fleet.watched(world.instance)
-    paths = {project.project_id: project.path for project in watched}
-    listings = [partial(_project, world, project) for project in _projects(world)]
-    listings += [partial(world.gitlab.group_projects, group) for group in _groups(world)]
-    for listing in listings:
-        try:
-            for project in takewhile(lambda _: has_time(), listing()):
-                if paths.get(project.id) != project.path:
-                    world.fleet.watch(world.instance, project.id, project.path, at=at)
-        except FleetError as exc:
-            emit(WorkPutOff(doing="list projects", error=str(exc)), level=WARNING)
-    world.fleet.note_listed(world.instance, at=at)
-
-
-def _project(world: World, id_or_path: int | str) -> Iterator[GitLabProject]:
-    yield world.gitlab.project(id_or_path)
-
-
-def _projects(world: World) -> tuple[int | str, ...]:
-    """The projects that fleet.toml names, and the one that has our runners."""
-    where = world.config.gitlab.runners_in
-    own = [where.id] if where.kind == "project" and where.id is not None else []
-    return (*world.config.gitlab.watch.projects, *own)
-
-
-def _groups(world: World) -> tuple[int | str, ...]:
-    """The groups that fleet.toml names, that have our runners, and that have our webhook."""
-    scopes = (hook.scope for hook in world.fleet.hooks(world.instance))
-    where = world.config.gitlab.runners_in
-    return tuple(
-        dict.fromkeys(
-            [
-                *world.config.gitlab.watch.groups,
-                *([where.id] if where.kind == "group" and where.id is not None else []),
-                *(scope.id for scope in scopes if scope.kind == "group"),
-            ]
-        )
-    )
 
 
 def note_proof(world: World, event: JobEvent) -> None:
@@ -144,29 +93,3 @@ def _plan(world: World, hook: HookRow) -> HookPlan:
         return decide_hook(None, None)
     fault = hook_fault(world.gitlab, hook.scope, hook.hook_id, since=hook.registered_at)
     return decide_hook(health, fault)
-
-
-def look_at_token(world: World) -> None:
-    """Once a day, ask GitLab when the fleet's token expires: `status` warns in time."""
-    at = world.clock()
-    looked_at, _ = world.fleet.token_looked_at()
-    if not is_due(looked_at, every=TOKEN_EVERY, at=at):
-        return
-    try:
-        expires_on = world.gitlab.own_token().expires_at
-    except FleetError as exc:
-        emit(WorkPutOff(doing="look at the token", error=str(exc)), level=WARNING)
-        if isinstance(exc, Transient):
-            return
-        expires_on = None  # an OAuth token, say, has no such day
-    world.fleet.note_token_life(expires_on, at=at)
-
-
-def show_presence(world: World, has_time: Callable[[], bool]) -> None:
-    """Verify each pool's own runner record with GitLab, so that no job there counts as stuck."""
-    for pool in takewhile(lambda _: has_time(), world.config.pools):
-        try:
-            keep_token(world, pool)
-        except FleetError as exc:
-            doing = f"presence of pool {pool.name}"
-            emit(WorkPutOff(doing=doing, error=str(exc)), level=WARNING)
