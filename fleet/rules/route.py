@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from fleet.model import JobStatus
+from fleet.model import Job, JobStatus
 from fleet.reasons import WITHOUT_POOL, Reason
 from fleet.rules.image import Containers, why_unfit
 
@@ -68,6 +68,20 @@ def may_serve(pool: PoolRule, job: Pending) -> bool:
 def hangs_on_protection(job: Pending, decide: Callable[[Pending], object]) -> bool:
     """Whether a decision is another one when the job's ref is protected: then GitLab is asked."""
     return decide(replace(job, is_protected=True)) != decide(replace(job, is_protected=False))
+
+
+def why_ignored(row: Job | None, project_id: int) -> Reason | None:
+    """Why an event that a job is pending changes nothing; None: the job is to be routed.
+
+    `row`: the job's row; `project_id`: of the event. Hearsay in the row counts as no row.
+    """
+    if row is None or row.is_hearsay:
+        return None
+    if row.project_id != project_id:
+        return Reason.FOREIGN
+    if row.status <= JobStatus.PENDING and not row.pool:
+        return None
+    return Reason.STALE_EVENT if row.status is JobStatus.PENDING else Reason.TAKEN
 
 
 def decide_route(job: Pending | None, pools: Sequence[PoolRule]) -> RoutePlan:

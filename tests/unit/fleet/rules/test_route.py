@@ -17,7 +17,9 @@ from fleet.rules.route import (
     hangs_on_protection,
     may_take,
     outgrew,
+    why_ignored,
 )
+from tests.unit.fleet.facts import job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,3 +259,24 @@ def test_a_job_outgrows_a_pool_with_an_overflow_by_its_time_out(
     failure_reason: str | None, overflow: str | None, expected: bool
 ) -> None:
     assert outgrew(failure_reason, overflow=overflow) is expected
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (None, None),
+        ({"pool": None}, None),
+        ({"pool": None, "status": JobStatus.CREATED}, None),
+        ({"pool": "docker"}, Reason.STALE_EVENT),
+        ({"pool": "docker", "status": JobStatus.RUNNING}, Reason.TAKEN),
+        ({"pool": None, "status": JobStatus.FINISHED}, Reason.TAKEN),
+        ({"project": 2}, Reason.FOREIGN),
+        ({"project": 2, "is_hearsay": True}, None),
+        ({"status": JobStatus.RUNNING, "is_hearsay": True}, None),
+    ],
+)
+def test_an_event_of_a_routed_or_taken_job_or_of_another_project_is_ignored(
+    row: dict[str, Any] | None, expected: Reason | None
+) -> None:
+    known = None if row is None else job(1, **row)
+    assert why_ignored(known, 1) is expected
