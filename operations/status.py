@@ -189,7 +189,7 @@ def gather(deployed: Deployed, *, jobs: int) -> FleetView:
         at=at,
         config=config,
         applied_at=stored.applied_at,
-        token_ends_on=deployed.fleet.token_looked_at()[1],
+        token_ends_on=deployed.fleet.token_life()[1],
         troubles=deployed.fleet.troubles(),
         hooks=tuple(HookFacts(scope=hook.scope, detail=hook.detail) for hook in sick),
         holds=deployed.fleet.holds(),

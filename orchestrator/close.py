@@ -47,8 +47,8 @@ def end_machine(
 def close_runner(world: World, ended: EndedRunner) -> bool:
     """Delete the runner's record from GitLab and close its row; False when another closed it.
 
-    Settle its jobs first: with the record GitLab forgets which they are. The one that closes the
-    row also writes down what its end says: the job's history, its containers, a warm failure.
+    Settle its jobs first: with the record GitLab forgets which they are. The caller that closes
+    the row also writes down what its end says: the job's history, its containers, a warm failure.
     """
     runner, steps = ended.runner, list(ended.steps)
     if runner.gitlab_runner_id is not None:
@@ -57,13 +57,13 @@ def close_runner(world: World, ended: EndedRunner) -> bool:
     row = world.jobs.row(runner.job) if runner.job is not None else None
     past = past_run(world, ended, row)
     counters = spending_changes(past) if has_budgets(world.config) else []
-    kept = [past_change(past), *counters]
-    if not world.runners.close(runner, ended.reason, at=ended.at, also=kept):
+    also = [past_change(past), *counters]
+    if not world.runners.close(runner, ended.reason, at=ended.at, also=also):
         return False
-    had = row.job if row is not None else None
-    _add_to_history(world, runner, had, steps, at=ended.at)
-    if had is not None:  # no report speaks for a job that GitLab does not say the runner had
-        note_containers(world, had, steps)
+    job = row.job if row is not None else None
+    _add_to_history(world, runner, job, steps, at=ended.at)
+    if job is not None:  # no report speaks for a job that GitLab does not say the runner had
+        note_containers(world, job, steps)
     note_warm_end(world, runner, ended.report, ended.reason, at=ended.at)
     emit(
         RunnerClosed(
@@ -164,14 +164,14 @@ def _machine_steps(runner: Runner, report: Report | None, at: datetime) -> list[
 
 
 def _add_to_history(
-    world: World, runner: Runner, had: Job | None, steps: Iterable[Step], *, at: datetime
+    world: World, runner: Runner, job: Job | None, steps: Iterable[Step], *, at: datetime
 ) -> None:
-    """Put the machine's history into that of the job it `had`, else of the one it was made for."""
+    """Put the machine's history into that of its `job`, else of the one it was launched for."""
     key: JobKey | None = runner.job or runner.for_job
     if key is None:
         return
     steps = [replace(step, runner=runner.id) for step in steps]
-    known = had if runner.job is not None else world.jobs.job(key)
+    known = job if runner.job is not None else world.jobs.job(key)
     if known is not None and known.runner_id not in {None, runner.id}:
         world.jobs.extend(key, steps)  # another machine has the job: its end is that one's
         return

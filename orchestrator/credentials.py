@@ -75,7 +75,7 @@ def prepare(
     for hold in lifted(holds, pool.name, first.project_id, at):
         world.fleet.note_hold(hold)
     if holds and not world.shares_record(pool.name):
-        return _each(world, pool, ready, wanted[1:])
+        return _make_others(world, pool, ready, wanted[1:])
     return ready
 
 
@@ -88,7 +88,7 @@ def _check_token(world: World, pool: PoolConfig, row: PoolRow, *, in_doubt: bool
         world.fleet.note_verified(pool.name, at, expires_at=expires_at)
 
 
-def _each(world: World, pool: PoolConfig, ready: Ready, others: Sequence[Runner]) -> Ready:
+def _make_others(world: World, pool: PoolConfig, ready: Ready, others: Sequence[Runner]) -> Ready:
     """A record for each of the others, until GitLab gives none."""
     failures: list[FleetError] = []
 
@@ -129,7 +129,7 @@ def equip(
     """Give each runner its credential, of its own or the pool's; `tokens` of records made already.
 
     In how many seconds to try again for those that got none; None: not before the minute's tick.
-    After the first that GitLab gives nothing, the others of the same scope are left for later.
+    After the first refusal of GitLab, the other runners of its scope wait.
     """
     bare = [runner for runner in runners if runner.mailbox and not runner.equipped]
     round_ = _Equipping(world=world, pool=pool, tokens=tokens or {}, holds=holds)

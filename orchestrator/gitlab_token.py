@@ -10,11 +10,11 @@ from orchestrator.world import World
 TOKEN_EVERY = timedelta(days=1)
 
 
-def look_at_token(world: World) -> None:
+def check_token_life(world: World) -> None:
     """Once a day, ask GitLab when the fleet's token expires: `status` warns in time."""
     at = world.clock()
-    looked_at, _ = world.fleet.token_looked_at()
-    if not is_due(looked_at, every=TOKEN_EVERY, at=at):
+    asked_at, _ = world.fleet.token_life()
+    if not is_due(asked_at, every=TOKEN_EVERY, at=at):
         return
     try:
         expires_on = world.gitlab.own_token().expires_at

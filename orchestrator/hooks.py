@@ -27,20 +27,20 @@ def note_proof(world: World, event: JobEvent) -> None:
         world.fleet.note_delivery(world.instance, event.hook, event.hook_secret_id, at=at)
 
 
-def look_at_hooks(world: World, has_time: Callable[[], bool], looked_at: set[HookScope]) -> None:
+def check_hooks(world: World, has_time: Callable[[], bool], checked: set[HookScope]) -> None:
     """Check the webhooks whose turn it is, and drop their secrets that were rotated out.
 
     GitLab's own list says whether deliveries are refused: a forged request that the webhook
-    function refuses says nothing about any webhook. `looked_at` has those that this pass checked.
+    function refuses says nothing about any webhook. `checked` has those that this pass checked.
     """
     hooks = sorted(world.fleet.hooks(world.instance), key=lambda hook: str(hook.scope))
     calls = world.config.gitlab.calls_per_minute
     turns = hooks_in_turn(len(hooks), calls_per_minute=calls, at=world.clock())
     for hook in takewhile(lambda _: has_time(), (hooks[index] for index in turns)):
         _drop_outdated(world, hook)
-        if hook.scope not in looked_at:
-            looked_at.add(hook.scope)
-            _heal(world, hook)
+        if hook.scope not in checked:
+            checked.add(hook.scope)
+            _check(world, hook)
 
 
 def _drop_outdated(world: World, hook: HookRow) -> None:
@@ -55,19 +55,19 @@ def _drop_outdated(world: World, hook: HookRow) -> None:
     world.fleet.note_secrets(hook, map(secret_id, kept.demanded))
 
 
-def heal_hook(world: World, project_id: int, looked_at: set[HookScope]) -> None:
+def check_hooks_of(world: World, project_id: int, checked: set[HookScope]) -> None:
     """Check the webhooks that may serve a project; GitLab switches one on for a test delivery.
 
-    A group's webhook serves all of its projects, but is checked once in a pass: `looked_at` has
-    the scopes of those before. GitLab allows five tests a minute.
+    A group's webhook serves all of its projects, but is checked once in a pass: `checked` has
+    the scopes of the webhooks before. GitLab allows five tests a minute.
     """
     for hook in world.fleet.hooks(world.instance):
-        if hook.scope.may_serve(project_id) and hook.scope not in looked_at:
-            looked_at.add(hook.scope)
-            _heal(world, hook)
+        if hook.scope.may_serve(project_id) and hook.scope not in checked:
+            checked.add(hook.scope)
+            _check(world, hook)
 
 
-def _heal(world: World, hook: HookRow) -> None:
+def _check(world: World, hook: HookRow) -> None:
     """Observe one webhook, test it where the rule says so, and note what is wrong with it."""
     try:
         plan = _plan(world, hook)

@@ -43,7 +43,7 @@ class Restraints:
 
     controls: tuple[Control, ...] = ()  # in force
     spending: Spending = field(default_factory=Spending)  # today's
-    read: Mapping[str, "PoolNow"] = field(default_factory=dict)  # what that took to count
+    pools: Mapping[str, "PoolNow"] = field(default_factory=dict)  # read to count the spending
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,22 +54,22 @@ class PoolNow:
     runners: tuple[Runner, ...]
 
 
-def restraints(world: World) -> Restraints:
+def observe_restraints(world: World) -> Restraints:
     """The operator's orders, and where there are budgets, what was spent today."""
     at = world.clock()
     controls = in_force(world.fleet.controls(), at)
     if not has_budgets(world.config):
         return Restraints(controls=controls)
-    read: dict[str, PoolNow] = {}
+    pools: dict[str, PoolNow] = {}
     living: list[Runner] = []
     for pool in world.config.pools:
         try:
-            read[pool.name] = _read(world, pool.name)
-            living += read[pool.name].runners
+            pools[pool.name] = _read(world, pool.name)
+            living += pools[pool.name].runners
         except Refused:  # its row cannot be read: `observe` fails for this pool alone
             living += world.runners.live(pool.name)
     spent = with_living(world.fleet.spent(at.date()), living, world.config, at)
-    return Restraints(controls=controls, spending=spent, read=read)
+    return Restraints(controls=controls, spending=spent, pools=pools)
 
 
 def _read(world: World, pool: str) -> PoolNow:
@@ -79,17 +79,17 @@ def _read(world: World, pool: str) -> PoolNow:
 
 
 def observe(
-    world: World, pool: PoolConfig, *, messages: int, under: Restraints | None = None
+    world: World, pool: PoolConfig, *, messages: int, restraints: Restraints | None = None
 ) -> Observed:
     """The pool as it is now, or as it was when the spending of this round was counted.
 
     The pool that is answered has the ceiling that is in force.
     """
-    under = under or Restraints()
-    ceiling = ceiling_of(under.controls, pool.name, pool.ceiling)
+    restraints = restraints or Restraints()
+    ceiling = ceiling_of(restraints.controls, pool.name, pool.ceiling)
     pool = pool.model_copy(update={"ceiling": ceiling})
     at = world.clock()
-    now = under.read.get(pool.name) or _read(world, pool.name)
+    now = restraints.pools.get(pool.name) or _read(world, pool.name)
     row = now.row
     runners = tuple(by_our_clock(runner, at) for runner in now.runners)
     waiting = world.jobs.waiting_in(pool.name)
@@ -109,8 +109,8 @@ def observe(
             dry_until=dry,
         ),
         holds=remembered(world.fleet.holds(), pool.name, at),
-        stopped=_stopped(world, pool, under),
-        over_budget=projects_used_up(world.config, under.spending, backlog),
+        stopped=_stopped(world, pool, restraints),
+        over_budget=projects_used_up(world.config, restraints.spending, backlog),
         warm_hold=warm_hold(row.warm, attempts=pool.attempts, at=at),
         warm_at_most=1 if row.warm.failures else None,
     )
@@ -123,11 +123,11 @@ def observe(
     )
 
 
-def _stopped(world: World, pool: PoolConfig, under: Restraints) -> Reason | None:
+def _stopped(world: World, pool: PoolConfig, restraints: Restraints) -> Reason | None:
     """The reason that stops all launches of the pool."""
-    if pause_of(under.controls, pool.name) is not None:
+    if pause_of(restraints.controls, pool.name) is not None:
         return Reason.PAUSED
-    use = pool_use(world.config, under.spending, pool.name)
+    use = pool_use(world.config, restraints.spending, pool.name)
     return Reason.BUDGET if use is not None and use.is_used_up else None
 
 

@@ -18,8 +18,8 @@ from fleet.rules.fairness import fair_order
 from fleet.rules.reconcile import Watched, decide_polls, decide_reconcile, is_contradicted
 from fleet.steps import Step, StepName
 from orchestrator.attempts import renew
-from orchestrator.gitlab_token import look_at_token
-from orchestrator.hooks import heal_hook, look_at_hooks
+from orchestrator.gitlab_token import check_token_life
+from orchestrator.hooks import check_hooks, check_hooks_of
 from orchestrator.job_ends import record_shown
 from orchestrator.job_runner import runner_of
 from orchestrator.measure import measure
@@ -75,49 +75,49 @@ def reconcile(world: World, time_left_s: Callable[[], float]) -> ReconcileResult
     show_presence(world, has_time)
     finish_retries(world, has_time)
     waiting = _waiting_by_project(world)
-    this = _Pass(has_time=has_time, waiting=waiting)
-    done = _read_projects(world, this)
-    look_at_hooks(world, has_time, this.hooks)
+    pass_ = _Pass(has_time=has_time, waiting=waiting)
+    done = _read_projects(world, pass_)
+    check_hooks(world, has_time, pass_.hooks)
     refresh_watched(world, has_time)
     if has_time():
-        look_at_token(world)
+        check_token_life(world)
     if done.routed or done.looked_up:
         emit(Reconciled(projects=done.projects, routed=done.routed, looked_up=done.looked_up))
     measure(world, [job for rows in waiting.values() for job in rows.values()])
-    is_busy = this.missed or done.looked_up or this.demands or any(waiting.values())
+    is_busy = pass_.missed or done.looked_up or pass_.demands or any(waiting.values())
     return replace(done, wake=bool(is_busy) or _is_alive(world))
 
 
-def _read_projects(world: World, this: _Pass) -> ReconcileResult:
+def _read_projects(world: World, pass_: _Pass) -> ReconcileResult:
     """Correct one project after the other, most urgent first, until the rule stops the pass."""
     at = world.clock()
     read = routed = failures = 0
-    for project in _polls(world, this):
-        if not this.has_time():
+    for project in _polls(world, pass_):
+        if not pass_.has_time():
             break
         try:
-            routed_here = _correct(world, project, this)
+            routed_here = _correct(world, project, pass_)
         except FleetError as exc:
             doing = f"project {project.project_id}"
             emit(WorkPutOff(doing=doing, error=str(exc)), level=WARNING)
             # Else it stays the longest unread, and the first of every pass.
             world.fleet.note_polled(project.instance, project.project_id, at=at)
             if is_project_gone(exc):
-                this.unseen.extend(this.waiting[project.project_id].values())
+                pass_.unseen.extend(pass_.waiting[project.project_id].values())
             plan = decide_pass(exc, failures=failures)
             failures = plan.failures
             if plan.stop is not None:
                 break
             continue
         read, routed = read + 1, routed + routed_here
-    this.unseen.extend(_due(world))
-    looked_up = _look_up_unseen(world, this)
+    pass_.unseen.extend(_due(world))
+    looked_up = _look_up_unseen(world, pass_)
     return ReconcileResult(projects=read, routed=routed, looked_up=looked_up, wake=False)
 
 
-def _polls(world: World, this: _Pass) -> tuple[Watched, ...]:
+def _polls(world: World, pass_: _Pass) -> tuple[Watched, ...]:
     """The projects to read in this pass."""
-    moving = _moving(world, this.waiting)
+    moving = _moving(world, pass_.waiting)
     known = world.fleet.watched(world.instance)
     watched = (replace(project, is_moving=project.project_id in moving) for project in known)
     at_most = polls_at_most(world.config.gitlab.calls_per_minute)
@@ -160,7 +160,7 @@ def _waiting_by_project(world: World) -> defaultdict[int, dict[JobKey, Job]]:
     return rows
 
 
-def _correct(world: World, project: Watched, this: _Pass) -> int:
+def _correct(world: World, project: Watched, pass_: _Pass) -> int:
     """Correct one project, its webhook too, and note what must be looked up.
 
     How many jobs were routed whose webhook was lost; another call may have routed one meanwhile.
@@ -168,7 +168,7 @@ def _correct(world: World, project: Watched, this: _Pass) -> int:
     at = world.clock()
     pending = world.gitlab.pending_jobs(project.project_id, at_most=LISTED_AT_MOST)
     listed = {JobKey(instance=project.instance, job_id=job.id): job for job in pending}
-    waiting = this.waiting[project.project_id]
+    waiting = pass_.waiting[project.project_id]
     if len(pending) >= LISTED_AT_MOST:
         # GitLab has older ones that are not listed. It gives those away first: their turn comes.
         oldest = min(listed)
@@ -188,13 +188,13 @@ def _correct(world: World, project: Watched, this: _Pass) -> int:
     routed = {key: route(world, listed[key], key, lead) for key, lead in leads.items()}
     renewed = renew(world, [rows[key] for key in fix.renew])
     demands = renewed + [each.demand for each in routed.values() if each.demand is not None]
-    this.demands.extend(demands)
+    pass_.demands.extend(demands)
     send_demands(world, demands)
-    this.unseen.extend(rows[key] for key in fix.look_up)
+    pass_.unseen.extend(rows[key] for key in fix.look_up)
     world.fleet.note_polled(project.instance, project.project_id, at=at)
-    this.missed.extend(fix.route)
+    pass_.missed.extend(fix.route)
     if fix.route or not project.hook_healthy:
-        heal_hook(world, project.project_id, this.hooks)
+        check_hooks_of(world, project.project_id, pass_.hooks)
     return sum(routed[key].is_recorded for key in fix.route)
 
 
@@ -217,13 +217,13 @@ def _misplaced(
     return {key: lead for key, lead in leads.items() if lead is not None}
 
 
-def _look_up_unseen(world: World, this: _Pass) -> int:
+def _look_up_unseen(world: World, pass_: _Pass) -> int:
     """Look up the jobs that only the ledger shows as waiting, and due ones; how many it looked up.
 
     A cancelled pipeline of thousands whose webhooks were lost takes minutes: projects take turns.
     """
     looked_up = failures = 0
-    for job in takewhile(lambda _: this.has_time(), fair_order(this.unseen, {})):
+    for job in takewhile(lambda _: pass_.has_time(), fair_order(pass_.unseen, {})):
         try:
             _look_up(world, job)
         except FleetError as exc:

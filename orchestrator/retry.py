@@ -73,11 +73,11 @@ def retry_if_infra(
     plan = decide_retry(facts)
     if not plan.retry:
         if plan.reason in LEFT_TO_PEOPLE:
-            _leave(world, job, plan.reason, machine_lost=machine_lost)
+            _record_unretried(world, job, plan.reason, machine_lost=machine_lost)
         return
     intent = Intent(job=job.key, failure_reason=failure_reason)
     if world.jobs.retries.claim(intent, at=world.clock()):
-        _try(world, job, intent)
+        _carry_out(world, job, intent)
     else:
         _record_retry(world, job, Reason.ALREADY_RETRIED)
 
@@ -94,17 +94,17 @@ def finish_retries(world: World, has_time: Callable[[], bool]) -> None:
         if job is None:
             world.jobs.retries.settle(intent.job)
         else:
-            _try(world, job, intent)
+            _carry_out(world, job, intent)
 
 
-def _try(world: World, job: Job, intent: Intent) -> None:
+def _carry_out(world: World, job: Job, intent: Intent) -> None:
     """Carry out an intent; it stays while GitLab does not answer."""
     try:
         _retry(world, job, intent)
     except Refused as exc:
         emit(WorkPutOff(doing=f"retry job {job.job_id}", error=str(exc)), level=WARNING)
         is_lost = intent.failure_reason is None
-        _leave(world, job, Reason.INFRA_RETRY, machine_lost=is_lost, refusal=str(exc))
+        _record_unretried(world, job, Reason.INFRA_RETRY, machine_lost=is_lost, refusal=str(exc))
     except FleetError as exc:
         emit(WorkPutOff(doing=f"retry job {job.job_id}", error=str(exc)), level=WARNING)
         return
@@ -137,7 +137,7 @@ def _retry(world: World, job: Job, intent: Intent) -> None:
     new = world.gitlab.retry_job(job.project_id, job.job_id)
     at = world.clock()
     step = Step(at=at, name=StepName.RETRY, reason=plan.reason, retry_of=job.job_id)
-    world.jobs.mark_on_demand(_again(job, new), step, at=at)
+    world.jobs.mark_on_demand(_row_of_retry(job, new), step, at=at)
     _record_retry(world, job, plan.reason, retried_as=new.id)
     emit(JobRetried(job_id=job.job_id, new_job_id=new.id, failure_reason=shown.failure_reason))
 
@@ -169,7 +169,7 @@ def _ran_again(world: World, job: Job) -> bool:
     return ran_again(job, ((other.name, other.id) for other in listed))
 
 
-def _again(job: Job, new: GitLabJob) -> Job:
+def _row_of_retry(job: Job, new: GitLabJob) -> Job:
     key = JobKey(instance=job.key.instance, job_id=new.id)
     return Job(
         key=key,
@@ -185,7 +185,7 @@ def _again(job: Job, new: GitLabJob) -> Job:
     )
 
 
-def _leave(
+def _record_unretried(
     world: World, job: Job, reason: Reason, *, machine_lost: bool, refusal: str | None = None
 ) -> None:
     """Record why a job is not retried: in its history, and in its row where its machine is lost.

@@ -20,6 +20,7 @@ from fleet.rules.route import (
     decide_reroute,
     decide_route,
     hangs_on_protection,
+    why_ignored,
 )
 from fleet.steps import Step, StepName
 from orchestrator.hook_reach import is_within_reach
@@ -33,11 +34,11 @@ LOOK_AGAIN_S = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RouteAnswer:
+class RouteResult:
     """What the state machine is to do next.
 
     `wake`: a job of this pipeline waits in a pool, and scaling may not have observed that yet.
-    `again_in_s`: call again after so long, nothing is decided yet.
+    `again_in_s`: nothing is decided yet, call again after this wait.
     """
 
     reason: Reason
@@ -72,19 +73,19 @@ class Lead:
     despite: Job | None = None  # its row, which GitLab's list proves wrong
 
 
-def route_event(world: World, event: JobEvent) -> RouteAnswer:
+def route_event(world: World, event: JobEvent) -> RouteResult:
     """Route a pending job as GitLab shows it now: the event has no tags, and may be old.
 
     Keys have the GitLab of fleet.toml, also where the event has another address of it. The
     delivery was verified as that GitLab's own.
 
-    The wake does not depend on which call routed the job: each that meets a routed job without a
-    runner wakes. After a crash anywhere in here another try finds what the first one left.
+    Every call that meets a routed job without a runner wakes scaling, whichever call routed it: so
+    another try completes what a crash anywhere in here left undone.
     """
     at = world.clock()
     if not is_within_reach(world, event):
-        return RouteAnswer(reason=Reason.OUTSIDE)
-    world.fleet.heard_from(world.instance, event.project_id, event.project_path, at=at)
+        return RouteResult(reason=Reason.OUTSIDE)
+    world.fleet.note_project_delivery(world.instance, event.project_id, event.project_path, at=at)
     note_proof(world, event)
     key = JobKey(instance=world.instance, job_id=event.job_id)
     steps = (
@@ -98,16 +99,15 @@ def route_event(world: World, event: JobEvent) -> RouteAnswer:
     )
     facts = {"deploys": True} if event.deploys else {}
     known = world.jobs.job(key)
-    if known is not None and known.project_id != event.project_id and not known.is_hearsay:
-        return RouteAnswer(reason=Reason.FOREIGN)
-    is_routed = known is not None and not known.is_hearsay
-    if known is not None and is_routed and (known.status > JobStatus.PENDING or known.pool):
-        reason = _why_ignored(known)
+    reason = why_ignored(known, event.project_id)
+    if reason is Reason.FOREIGN:
+        return RouteResult(reason=reason)
+    if known is not None and reason is not None:
         world.jobs.extend(key, [*steps, Step(at=at, name=StepName.IGNORED, reason=reason)], **facts)
-        return RouteAnswer(reason=reason, wake=known.wants_runner or _owes_wake(world, event))
+        return RouteResult(reason=reason, wake=known.wants_runner or _owes_wake(world, event))
     reading = world.fleet.claim_pipeline(event.instance, event.pipeline_id, at=at)
     if reading is Reading.UNDER_WAY:
-        return RouteAnswer(reason=Reason.UNDER_WAY, again_in_s=LOOK_AGAIN_S)
+        return RouteResult(reason=Reason.UNDER_WAY, again_in_s=LOOK_AGAIN_S)
     # Before the job itself: should this fail, the next try still finds it unrouted.
     listed = _route_its_pipeline(world, event) if reading is Reading.MINE else None
     shown = listed or world.gitlab.job(event.project_id, event.job_id)
@@ -116,13 +116,13 @@ def route_event(world: World, event: JobEvent) -> RouteAnswer:
         world.jobs.extend(key, [], **facts)
     if routed.demand is not None:
         send_demands(world, [routed.demand])
-    # Another call has routed a stale one since this one read its row.
+    # A stale one was routed by another call after this one read its row.
     is_waiting = routed.demand is not None or routed.plan.reason is Reason.STALE_EVENT
-    return RouteAnswer(reason=routed.plan.reason, wake=is_waiting or _owes_wake(world, event))
+    return RouteResult(reason=routed.plan.reason, wake=is_waiting or _owes_wake(world, event))
 
 
 def _route_its_pipeline(world: World, event: JobEvent) -> GitLabJob | None:
-    """Route all other pending jobs of its pipeline; the job itself, where GitLab lists it.
+    """Route all other pending jobs of the event's pipeline; its own job, where GitLab lists it.
 
     A pipeline's first webhook precedes many more. To read all pending jobs costs GitLab as much as
     to read one, and scaling launches for the whole burst at once.
@@ -146,11 +146,6 @@ def _owes_wake(world: World, event: JobEvent) -> bool:
     return world.fleet.owes_wake(event.instance, event.pipeline_id, at=world.clock())
 
 
-def _why_ignored(known: Job) -> Reason:
-    """Why a duplicate or late delivery changes nothing."""
-    return Reason.STALE_EVENT if known.status is JobStatus.PENDING else Reason.TAKEN
-
-
 def route(world: World, shown: GitLabJob | None, key: JobKey, lead: Lead) -> Routed:
     """Decide and record where a job goes."""
     at = world.clock()
@@ -170,7 +165,7 @@ def route(world: World, shown: GitLabJob | None, key: JobKey, lead: Lead) -> Rou
 def route_together(world: World, shown: Sequence[GitLabJob], lead: Lead) -> RoutedTogether:
     """Decide and record where many jobs of one project go that the ledger does not know yet.
 
-    The demands are of the jobs that this call routed, and no other.
+    The demands are only for the jobs that this call routed.
     """
     at = world.clock()
     by_key = {JobKey(instance=world.instance, job_id=job.id): job for job in shown}

@@ -33,7 +33,7 @@ from fleet.rules.scale import (
 from fleet.steps import Step, StepName
 from orchestrator.credentials import SOON_S, equip
 from orchestrator.launch import LaunchOutcome, launch
-from orchestrator.observe import Observed, Restraints, observe, restraints
+from orchestrator.observe import Observed, Restraints, observe, observe_restraints
 from orchestrator.world import World
 
 # Messages are cheap to look at, but a Lambda's time is not endless: ten in each receive.
@@ -43,7 +43,7 @@ DEAD_LETTERS_AT_MOST = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scaled:
+class ScaleResult:
     """What one round did. `again_in_s`: there is more to do at once."""
 
     launched: int
@@ -52,13 +52,13 @@ class Scaled:
     reasons: Mapping[str, Reason]  # by pool
 
 
-def scale(world: World) -> Scaled:
+def scale(world: World) -> ScaleResult:
     """One round over every pool of every back end; a pool that fails does not stop the others.
 
     The first failure is raised at the end, unless another pool has more to do: then the next round
     meets the failure again.
     """
-    round_ = _Round(under=restraints(world))
+    round_ = _Round(restraints=observe_restraints(world))
     for backend, queue in world.queues.items():
         pools = [pool for pool in world.config.pools if pool.backend == backend]
         messages = None
@@ -75,7 +75,7 @@ def scale(world: World) -> Scaled:
     again_in_s = SOON_S if round_.again else round_.outcome.equip_in_s
     if round_.failures and again_in_s is None:
         raise round_.failures[0]
-    return Scaled(
+    return ScaleResult(
         launched=round_.outcome.machines,
         drained=round_.drained,
         again_in_s=again_in_s,
@@ -87,7 +87,7 @@ def scale(world: World) -> Scaled:
 class _Round:
     """One round so far."""
 
-    under: Restraints
+    restraints: Restraints
     outcome: LaunchOutcome = field(default_factory=LaunchOutcome)
     drained: int = 0
     again: bool = False
@@ -97,8 +97,8 @@ class _Round:
 
     def serve(self, world: World, pool: PoolConfig, messages: int) -> None:
         """Observe, decide and act for one pool."""
-        observed = observe(world, pool, messages=messages, under=self.under)
-        observed = end_ordered(world, observed, self.under.controls)
+        observed = observe(world, pool, messages=messages, restraints=self.restraints)
+        observed = end_ordered(world, observed, self.restraints.controls)
         self.listed[pool.name] = observed.listed
         plan = decide_scale(observed.snapshot, observed.limits)
         outcome = apply(world, observed, plan)

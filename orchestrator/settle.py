@@ -41,23 +41,23 @@ _MACHINE_EVENTS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settled:
-    """`wait_s`: call again after so long. `wake`: scaling has something to do now."""
+class SettleResult:
+    """`wait_s`: call again after this wait. `wake`: scaling has something to do now."""
 
     reason: Reason
     wait_s: float | None = None
     wake: bool = False
 
 
-def settle(world: World, event: Mapping[str, Any], *, round_: int) -> Settled:
+def settle(world: World, event: Mapping[str, Any], *, round_: int) -> SettleResult:
     """Settle an event of the bus, or ask for another round after a wait."""
     kind = event["detail-type"]
     detail = event["detail"]
     if kind in {"job.running", "job.finished"}:
-        heard = JobEvent.from_detail(detail)
-        if not is_within_reach(world, heard):
-            return Settled(reason=Reason.OUTSIDE)
-        return _settle_job(world, heard, round_=round_)
+        job_event = JobEvent.from_detail(detail)
+        if not is_within_reach(world, job_event):
+            return SettleResult(reason=Reason.OUTSIDE)
+        return _settle_job(world, job_event, round_=round_)
     if kind in _MACHINE_EVENTS:
         runner = _runner_on(world, detail["instance-id"])
         return _settle_machine(world, _MACHINE_EVENTS[kind], runner, round_=round_)
@@ -67,23 +67,23 @@ def settle(world: World, event: Mapping[str, Any], *, round_: int) -> Settled:
     raise Refused("settle knows no such event", detail_type=kind)
 
 
-def _settle_job(world: World, event: JobEvent, *, round_: int) -> Settled:
+def _settle_job(world: World, event: JobEvent, *, round_: int) -> SettleResult:
     """A runner took a job, or a job ended."""
     if round_ == 0:
         note_proof(world, event)
     job = job_of(world, event)
     if job is None:
-        return Settled(reason=Reason.FOREIGN)
+        return SettleResult(reason=Reason.FOREIGN)
     runner = runner_of(world, job, description=event.runner_description, record_id=event.runner_id)
     uncounted = runner is not None and took_uncounted(job, runner)
     if runner is not None:
         # A runner made for another job may have taken it before it was routed at all.
         job = replace(job, runner_id=runner.id, pool=job.pool or runner.pool)
     if round_ == 0:
-        record(world, job, event, runner)
+        record_event(world, job, event, runner)
         runner = _with_job(world, runner, job)
     if job.status is JobStatus.RUNNING:
-        return Settled(reason=Reason.RUNNING, wake=uncounted)
+        return SettleResult(reason=Reason.RUNNING, wake=uncounted)
     if round_ == 0 and ran_in_fleet(world, job, event):
         note_outgrown(world, job, event.failure_reason)
         retry_if_infra(world, job, event.failure_reason)
@@ -133,7 +133,7 @@ def job_of(world: World, event: JobEvent) -> Job | None:
     )
 
 
-def record(world: World, job: Job, event: JobEvent, runner: Runner | None) -> None:
+def record_event(world: World, job: Job, event: JobEvent, runner: Runner | None) -> None:
     """Raise the job's row to the event, and its runner's to busy; an older event changes neither.
 
     An older event is a step of the job's history only.
@@ -203,11 +203,11 @@ def _received(event: JobEvent) -> Step:
 
 def _settle_machine(
     world: World, happening: Happening, runner: Runner | None, *, round_: int
-) -> Settled:
+) -> SettleResult:
     """An event says that a machine has ended, or ends soon."""
     facts = SettleFacts(happening=happening, round=round_, runner=runner)
     if runner is None:
-        return Settled(reason=decide_settle(facts).reason)
+        return SettleResult(reason=decide_settle(facts).reason)
     at = world.clock()
     shown: Machine | None = None
     if happening is Happening.MACHINE_GONE:
@@ -230,13 +230,13 @@ def _settle_machine(
 
 def _act(
     world: World, plan: SettlePlan, runner: Runner | None, shown: Machine | None = None
-) -> Settled:
+) -> SettleResult:
     """Carry out the plan for a runner; `shown`: its machine, where its cloud was asked."""
     if runner is not None and plan.drain:
         world.runners.drain(runner, plan.reason, at=world.clock())
     if runner is not None and plan.close:
         _close(world, plan, runner, shown)
-    return Settled(reason=plan.reason, wait_s=plan.wait_s, wake=_wakes(world, plan, runner))
+    return SettleResult(reason=plan.reason, wait_s=plan.wait_s, wake=_wakes(world, plan, runner))
 
 
 def _close(world: World, plan: SettlePlan, runner: Runner, shown: Machine | None) -> None:

@@ -49,7 +49,7 @@ class Disposal(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sweep:
+class SweepResult:
     """What one sweep did. `runners` live on; `leaked`: what it could not end, of any kind."""
 
     runners: int
@@ -58,7 +58,7 @@ class Sweep:
     leaked: int = 0
 
 
-def sweep(world: World) -> Sweep:
+def sweep(world: World) -> SweepResult:
     """AWS to ledger, ledger to AWS, GitLab to both."""
     machines = _machines(world)
     controls = in_force(world.fleet.controls(), world.clock())
@@ -67,19 +67,19 @@ def sweep(world: World) -> Sweep:
     ends: Counter[Disposal] = Counter()
     left: list[str] = []  # names of what could not be ended
     for pool, limits in _pools(world):
-        looked = world.runners.look(pool)
-        known |= {runner.id: runner for runner in looked.runners}
-        hidden |= looked.hidden
+        live = world.runners.live_and_hidden(pool)
+        known |= {runner.id: runner for runner in live.runners}
+        hidden |= live.hidden
         judge = partial(_judge, world, machines, controls, limits)
         with ThreadPoolExecutor(max_workers=JUDGED_AT_ONCE) as judges:
-            disposals = list(judges.map(judge, looked.runners))
+            disposals = list(judges.map(judge, live.runners))
         ends.update(disposals)
-        pairs = zip(looked.runners, disposals, strict=True)
+        pairs = zip(live.runners, disposals, strict=True)
         left += [runner.id for runner, disposal in pairs if disposal is Disposal.LEFT]
     strays = _end_stray_machines(world, machines, known, hidden, left)
     neighbours: set[str] = set()
     strays += _delete_stray_records(world, known.keys() | hidden, left, neighbours)
-    done = Sweep(
+    done = SweepResult(
         runners=ends[Disposal.KEPT] + ends[Disposal.LEFT],
         closed=ends[Disposal.CLOSED],
         strays=strays[Disposal.CLOSED],
@@ -92,7 +92,7 @@ def sweep(world: World) -> Sweep:
         leaked=tuple(sorted(left))[:NAMED_AT_MOST],
         neighbours=tuple(sorted(neighbours))[:NAMED_AT_MOST],
     )
-    with _going_on("what this sweep could not end"):
+    with _skipping_failure("what this sweep could not end"):
         world.fleet.note_sweep(last)
     return done
 
@@ -119,7 +119,7 @@ def _judge(
         plan = decide_reap(answered, limits, at=world.clock()) if answered else plan
     runner = suspect.runner
     if plan.reason is Reason.STALLED_BUT_BUSY and runner.covers:
-        with _going_on(f"the job of {runner.id}"):
+        with _skipping_failure(f"the job of {runner.id}"):
             note_jobs_of(world, runner)
     if plan.fate not in {Fate.CLOSE, Fate.RELAUNCH}:
         return Disposal.KEPT
@@ -149,7 +149,7 @@ def _decide(
 
 def _read_again(world: World, runner: Runner) -> Runner | None:
     """The runner as it is now; None when another closed it. As it was, where the read fails."""
-    with _going_on(f"the row of {runner.id}"):
+    with _skipping_failure(f"the row of {runner.id}"):
         return world.runners.find(runner.id)
     return runner
 
@@ -160,7 +160,7 @@ def _dated(world: World, limits: Limits, runner: Runner) -> Runner:
     note = due_note(runner, at, fresh_for=fresh_for(limits))
     if note is not None:
         runner = with_note(runner, note)  # also where the write fails: it starts now
-        with _going_on(f"the last report of {runner.id}"):
+        with _skipping_failure(f"the last report of {runner.id}"):
             world.runners.note(runner, note)
     return by_our_clock(runner, at)
 
@@ -211,13 +211,13 @@ def _close(
         ended = replace(ended, runner=retry_lost_jobs(world, runner))
         disposal = Disposal.CLOSED if close_runner(world, ended) else Disposal.GONE
     if disposal is Disposal.CLOSED and is_owed:
-        with _going_on(f"the job of {runner.id}"):
+        with _skipping_failure(f"the job of {runner.id}"):
             relaunch(world, ended.runner, reason)
     return disposal
 
 
 @contextmanager
-def _going_on(about: str) -> Iterator[None]:
+def _skipping_failure(about: str) -> Iterator[None]:
     """Log a failure in here, so that the sweep goes on with the rest."""
     try:
         yield
@@ -238,7 +238,7 @@ def _machines(world: World) -> Shown:
     """The machines of each back end; one that does not answer is left out."""
     shown: dict[str, dict[str, Machine] | None] = {}
     for name, backend in world.backends.items():
-        with _going_on(f"machines of {name}"):
+        with _skipping_failure(f"machines of {name}"):
             machines = backend.machines()
             by_id = {machine.machine_id: machine for machine in machines or ()}
             shown[name] = None if machines is None else by_id
@@ -296,7 +296,7 @@ def _end_stray_machines(
         unwanted = decide_strays(strays, known, at)
         if unwanted:
             disposal = Disposal.LEFT
-            with _going_on(f"stray machines of {name}"):
+            with _skipping_failure(f"stray machines of {name}"):
                 world.backends[name].end(unwanted)
                 disposal = Disposal.CLOSED
             ends[disposal] += len(unwanted)
@@ -350,7 +350,7 @@ def _delete_stray_records(
         ]
         for number in decide_strays(strays, {}, at):
             disposal = Disposal.LEFT
-            with _going_on(f"runner record {number}"):
+            with _skipping_failure(f"runner record {number}"):
                 disposal = _delete_stray_record(world, int(number))
             ends[disposal] += 1
             left += [f"runner record {number}"] if disposal is Disposal.LEFT else ()

@@ -42,7 +42,7 @@ class HoldRows(Rows):
         for hold in self.holds():
             self._table.write(Change(pk="hold", sk=_scope(hold), delete=True))
 
-    def token_looked_at(self) -> tuple[datetime | None, date | None]:
+    def token_life(self) -> tuple[datetime | None, date | None]:
         """When the fleet last asked for the end of its token, and GitLab's answer."""
         item = self._table.get(TOKEN_LIFE, TOKEN_LIFE) or {}
         (life,) = self._readable(TOKEN_LIFE_ROW.read, [item]) or [_TokenLife()]
@@ -55,7 +55,7 @@ class HoldRows(Rows):
 
     def forget_token_life(self) -> None:
         """Delete the answer: the fleet may have another token now."""
-        if self.token_looked_at() != (None, None):
+        if self.token_life() != (None, None):
             self._table.write(Change(pk=TOKEN_LIFE, sk=TOKEN_LIFE, delete=True))
 
     def troubles(self) -> tuple[Trouble, ...]:

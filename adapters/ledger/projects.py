@@ -24,7 +24,9 @@ class ProjectRows(HookRows):
         super().__init__(table)
         self._heard: dict[tuple[str, int], datetime] = {}  # by project, the last noted delivery
 
-    def heard_from(self, instance: str, project_id: int, path: str, *, at: datetime) -> None:
+    def note_project_delivery(
+        self, instance: str, project_id: int, path: str, *, at: datetime
+    ) -> None:
         """Record a delivery of this project, at most one a minute; such projects come first."""
         if at - self._heard.get((instance, project_id), at - HEARD_EVERY) < HEARD_EVERY:
             return
@@ -57,8 +59,8 @@ class ProjectRows(HookRows):
         unhealthy = [hook.scope for hook in self.hooks(instance) if not hook.healthy]
 
         def read(item: Item) -> Watched:
-            is_sick = any(pool.may_serve(item.get("project_id", 0)) for pool in unhealthy)
-            return WATCHED_ROW.read(item, hook_healthy=not is_sick)
+            is_healthy = not any(scope.may_serve(item.get("project_id", 0)) for scope in unhealthy)
+            return WATCHED_ROW.read(item, hook_healthy=is_healthy)
 
         items = self._table.query_index("kinds", "kind", "project")
         ours = (item for item in items if item.get("instance") == instance)

@@ -156,9 +156,9 @@ class RunnerRows(Rows):
 
     def live(self, pool: str) -> tuple[Runner, ...]:
         """The live runners of a pool, each joined with the last report of its machine."""
-        return self.look(pool).runners
+        return self.live_and_hidden(pool).runners
 
-    def look(self, pool: str) -> LiveRunners:
+    def live_and_hidden(self, pool: str) -> LiveRunners:
         """The same, with what is known of the rows that cannot be read."""
         items = list(self._table.query(f"pool#{pool}", "runner#"))
         rows = self._readable(_noted, items)

@@ -13,7 +13,8 @@ from orchestrator.wiring import wiring
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """One pass; the autoscaler's one-minute tick, unless the whole fleet is quiet.
 
-    A person's commands have it ask a GitLab instead, before the fleet has a configuration.
+    With `ask_gitlab` it only tries whether a GitLab answers: an operator's command asks that before
+    the fleet has a configuration.
     """
     if asked := event.get("ask_gitlab"):
         way = Way(tls_ca=asked["tls_ca"], proxy=asked["proxy"])

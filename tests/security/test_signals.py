@@ -15,7 +15,7 @@ from fleet.reasons import Reason
 from fleet.rules.reap import Fate
 from fleet.rules.settle import Happening
 from fleet.steps import StepName
-from orchestrator.settle import Settled, settle
+from orchestrator.settle import SettleResult, settle
 from orchestrator.sweep import close_launch, end_launch
 from tests.fakes import FakeBackend
 from tests.security.ends import ENDS, OF_POOLS, SETTLE, SWEEP
@@ -105,7 +105,7 @@ def on_ec2(scene: Scene) -> FakeBackend:
     return scene.backend
 
 
-def fails(scene: Scene, runner_id: str, *, round_: int = 0) -> Settled:
+def fails(scene: Scene, runner_id: str, *, round_: int = 0) -> SettleResult:
     """An event on the bus says that a runner's invocation failed."""
     detail = {"requestPayload": {"runner_id": runner_id}}
     return settle(scene.world, {"detail-type": FAILED, "detail": detail}, round_=round_)

@@ -26,10 +26,10 @@ from local.aws.stack import Stack
 from local.aws.units import PATH
 from operations.apply import apply_config
 from orchestrator.reconcile import ReconcileResult
-from orchestrator.route import RouteAnswer
-from orchestrator.scale import Scaled
-from orchestrator.settle import Settled
-from orchestrator.sweep import Sweep
+from orchestrator.route import RouteResult
+from orchestrator.scale import ScaleResult
+from orchestrator.settle import SettleResult
+from orchestrator.sweep import SweepResult
 from orchestrator.wiring import Wiring
 from orchestrator.world import World
 from tests.unit.orchestrator.scene import GITLAB, Scene, reported
@@ -200,19 +200,19 @@ class RoleScene(Scene):
         cipher = KmsCipher(keys.client("kms"), self.stack.mailbox_key)
         return Mailbox(keys.client("dynamodb"), self.stack.mailbox_table, mailbox_id, cipher)
 
-    def route(self, job_id: int, **facts: Any) -> RouteAnswer:
+    def route(self, job_id: int, **facts: Any) -> RouteResult:
         self.acts("route")
         return super().route(job_id, **facts)
 
-    def scale(self) -> Scaled:
+    def scale(self) -> ScaleResult:
         self.acts("scale")
         return super().scale()
 
-    def settle(self, job_id: int, status: str, *, round_: int = 0, **facts: Any) -> Settled:
+    def settle(self, job_id: int, status: str, *, round_: int = 0, **facts: Any) -> SettleResult:
         self.acts("settle")
         return super().settle(job_id, status, round_=round_, **facts)
 
-    def settle_machine(self, kind: str, machine_id: str, *, round_: int = 0) -> Settled:
+    def settle_machine(self, kind: str, machine_id: str, *, round_: int = 0) -> SettleResult:
         self.acts("settle")
         return super().settle_machine(kind, machine_id, round_=round_)
 
@@ -220,6 +220,6 @@ class RoleScene(Scene):
         self.acts("reconcile")
         return super().reconcile(*time_left_s)
 
-    def sweep(self) -> Sweep:
+    def sweep(self) -> SweepResult:
         self.acts("sweep")
         return super().sweep()

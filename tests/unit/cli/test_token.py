@@ -49,7 +49,7 @@ def test_a_good_token_is_tried_at_once() -> None:
     assert fleet.secrets.gitlab == {"fleet-a/gitlab": NEW}
     assert {token for _, token in fleet.connected} == {NEW}
     assert fleet.fleet.troubles() == ()
-    assert fleet.fleet.token_looked_at() == (None, None)
+    assert fleet.fleet.token_life() == (None, None)
 
 
 @pytest.mark.parametrize(

@@ -26,10 +26,10 @@ from fleet.rules.capacity import CapacityPool
 from fleet.steps import Step, StepName, Undated
 from orchestrator.close import close_runner, end_machine, left_to_sweep, relaunch
 from orchestrator.reconcile import ReconcileResult, reconcile
-from orchestrator.route import RouteAnswer, route_event
-from orchestrator.scale import Scaled, scale
-from orchestrator.settle import Settled, settle
-from orchestrator.sweep import Sweep, sweep
+from orchestrator.route import RouteResult, route_event
+from orchestrator.scale import ScaleResult, scale
+from orchestrator.settle import SettleResult, settle
+from orchestrator.sweep import SweepResult, sweep
 from orchestrator.world import World
 from tests.fakes import (
     AT,
@@ -200,7 +200,7 @@ class Scene:
             started_at=self.clock(),
         )
 
-    def takes(self, job_id: int, runner: Runner) -> Settled:
+    def takes(self, job_id: int, runner: Runner) -> SettleResult:
         """A runner of ours takes a job, and GitLab's webhook says so."""
         self.hands_over(job_id, runner)
         return self.settle(
@@ -213,7 +213,7 @@ class Scene:
 
     # The state machines' side
 
-    def route(self, job_id: int, **facts: Any) -> RouteAnswer:
+    def route(self, job_id: int, **facts: Any) -> RouteResult:
         """The route machine's task after a `job.pending` event."""
         return route_event(self.world, self.event(job_id, "pending", **facts))
 
@@ -223,16 +223,16 @@ class Scene:
             self.push(job_id, **facts)
             self.route(job_id)
 
-    def scale(self) -> Scaled:
+    def scale(self) -> ScaleResult:
         return scale(self.world)
 
-    def settle(self, job_id: int, status: str, *, round_: int = 0, **facts: Any) -> Settled:
+    def settle(self, job_id: int, status: str, *, round_: int = 0, **facts: Any) -> SettleResult:
         """The settle machine's task for a webhook."""
         told = self.event(job_id, status, **facts)
         event = {"detail-type": told.detail_type, "detail": told.to_detail()}
         return settle(self.world, event, round_=round_)
 
-    def settle_machine(self, kind: str, machine_id: str, *, round_: int = 0) -> Settled:
+    def settle_machine(self, kind: str, machine_id: str, *, round_: int = 0) -> SettleResult:
         """The settle machine's task for an event of a machine."""
         event = {"detail-type": kind, "detail": {"instance-id": machine_id}}
         return settle(self.world, event, round_=round_)
@@ -242,7 +242,7 @@ class Scene:
         told = iter(time_left_s)
         return reconcile(self.world, lambda: next(told, 50.0 if not time_left_s else 0.0))
 
-    def sweep(self) -> Sweep:
+    def sweep(self) -> SweepResult:
         return sweep(self.world)
 
     # The machines' side

@@ -17,7 +17,7 @@ from fleet.reasons import Reason
 from fleet.rules.controls import ALL, Control, ControlKind
 from fleet.rules.scale import decide_scale
 from fleet.steps import StepName
-from orchestrator.observe import observe, restraints
+from orchestrator.observe import observe, observe_restraints
 from orchestrator.scale import apply
 from tests.fakes import FakeTable
 from tests.unit.orchestrator.scene import AT, FLEET, PROJECT, Scene, key
@@ -203,9 +203,9 @@ def test_a_round_reads_the_runners_of_a_pool_once(text: str) -> None:
 def test_a_launch_of_another_round_since_the_budgets_were_counted_is_not_done_twice() -> None:
     scene = Scene(BUDGET)
     scene.waits(1)
-    under = restraints(scene.world)
+    restraints = observe_restraints(scene.world)
     assert scene.scale().launched == 1
-    observed = observe(scene.world, scene.world.config.pools[0], messages=1, under=under)
+    observed = observe(scene.world, scene.world.config.pools[0], messages=1, restraints=restraints)
     assert observed.snapshot.runners == ()  # as it was then
     assert (
         apply(scene.world, observed, decide_scale(observed.snapshot, observed.limits)).machines == 0

@@ -11,7 +11,7 @@ from adapters.ledger.hooks import HookRow
 from fleet.errors import Refused, Transient
 from fleet.hook_scope import HookScope
 from fleet.webhook_secrets import WebhookSecrets, secret_id
-from orchestrator.hooks import heal_hook
+from orchestrator.hooks import check_hooks_of
 from orchestrator.settle import settle
 from tests.fakes import FakeSecrets
 from tests.unit.orchestrator.scene import AT, INSTANCE, PROJECT, Scene
@@ -51,12 +51,12 @@ def test_a_hook_that_gitlab_switched_off_is_switched_on_by_a_test() -> None:
         HOOK: as_gitlab_shows_it("temporarily_disabled"),
         f"POST {HOOK}/test/job_events": {},
     }
-    heal_hook(scene.world, PROJECT, set())
+    check_hooks_of(scene.world, PROJECT, set())
     assert scene.gitlab.fake_api.sent == [("POST", f"{HOOK}/test/job_events")]
     (row,) = scene.world.fleet.hooks(INSTANCE)
     assert (row.healthy, row.detail) == (False, "GitLab switched it off (temporarily_disabled)")
     scene.gitlab.fake_api.answers[HOOK] = as_gitlab_shows_it("executable")
-    heal_hook(scene.world, PROJECT, set())
+    check_hooks_of(scene.world, PROJECT, set())
     (row,) = scene.world.fleet.hooks(INSTANCE)
     assert (row.healthy, row.detail) == (True, None)
 
@@ -78,7 +78,7 @@ def test_a_hook_that_cannot_be_healed_says_what_to_do(answers: dict[str, Any], s
     scene = Scene()
     scene.world.fleet.record_hook(hook())
     scene.gitlab.fake_api.answers = answers
-    heal_hook(scene.world, PROJECT, set())
+    check_hooks_of(scene.world, PROJECT, set())
     (row,) = scene.world.fleet.hooks(INSTANCE)
     assert not row.healthy
     assert says in (row.detail or "")

@@ -11,7 +11,7 @@ from fleet.machine.mailbox import MachineState
 from fleet.model import JobStatus, Runner, RunnerState
 from fleet.reasons import Reason
 from fleet.steps import Outcome, StepName
-from orchestrator.settle import Settled, settle
+from orchestrator.settle import SettleResult, settle
 from tests.fakes import FakeGitLab
 from tests.unit.orchestrator.scene import FLEET, INSTANCE, RETRYING, Scene, described
 
@@ -19,7 +19,7 @@ BLAMED: dict[str, Any] = {"status": "failed", "failure_reason": "runner_system_f
 LATER_S = 31
 
 
-def invocation_fails(scene: Scene, runner: Runner) -> Settled:
+def invocation_fails(scene: Scene, runner: Runner) -> SettleResult:
     """Lambda says that a runner's invocation came to no regular end; its mailbox is silent."""
     scene.backend.shows_machines = False
     event = {

@@ -13,7 +13,7 @@ from adapters.ledger.table import Table
 from fleet.errors import FleetError, Refused, Transient
 from fleet.model import Job, JobKey, JobStatus
 from fleet.reasons import Reason
-from orchestrator.route import Lead, RouteAnswer, route, route_together
+from orchestrator.route import Lead, RouteResult, route, route_together
 from tests.unit.orchestrator.scene import AT, FLEET, INSTANCE, PROJECT, Scene, key
 
 SMALL = '\n[pools.small]\nbackend = "tests"\ntags = ["docker"]\nceiling = 1\noverflow = "docker"\n'
@@ -24,7 +24,7 @@ def test_a_pending_job_gets_its_pool_and_its_demand_is_sent() -> None:
     scene = Scene()
     scene.push(1, queued_duration_s=2.5)
     told = scene.route(1)
-    assert told == RouteAnswer(reason=Reason.ROUTED, wake=True)
+    assert told == RouteResult(reason=Reason.ROUTED, wake=True)
     (demand,) = scene.queue.demands
     assert demand == Demand(job=key(1), project_id=PROJECT, pool="docker", attempt=1)
     job = scene.job(1)
@@ -41,7 +41,7 @@ def test_the_same_delivery_twice_sends_one_demand() -> None:
     scene = Scene()
     scene.waits(1)
     again = scene.route(1)
-    assert again == RouteAnswer(reason=Reason.STALE_EVENT, wake=True)
+    assert again == RouteResult(reason=Reason.STALE_EVENT, wake=True)
     assert scene.queue.depth() == 1
     assert scene.steps(1).count("routed") == 1
     assert scene.gitlab.calls == ["pending_in_pipeline"]  # the second delivery costs no call
@@ -66,7 +66,7 @@ def test_a_job_that_no_pool_may_take_is_kept_with_the_reason(
     scene = Scene()
     scene.push(1, tags=tags)
     told = scene.route(1)
-    assert told == RouteAnswer(reason=reason)
+    assert told == RouteResult(reason=reason)
     assert (scene.job(1).pool, scene.job(1).reason, scene.job(1).tags) == (None, reason, tags)
     assert scene.steps(1) == ["webhook_received", "event", "routed"]
 
@@ -83,7 +83,7 @@ def test_a_job_that_does_not_wait_gets_no_row(facts: dict[str, Any] | None, reas
     scene = Scene()
     if facts is not None:
         scene.push(1, **facts)
-    assert scene.route(1) == RouteAnswer(reason=reason)
+    assert scene.route(1) == RouteResult(reason=reason)
     assert scene.world.jobs.row(key(1)) is None
 
 
@@ -138,7 +138,7 @@ class TestPipeline:
         assert scene.steps(1) == ["found", "routed", "demand_sent"]
         assert scene.job(1).project_path == "acme/demo"
         # Their own webhooks cost no call and no message.
-        assert scene.route(1) == RouteAnswer(reason=Reason.STALE_EVENT, wake=True)
+        assert scene.route(1) == RouteResult(reason=Reason.STALE_EVENT, wake=True)
         assert (len(scene.gitlab.calls), scene.queue.depth()) == (1, 3)
         assert scene.steps(1)[-2:] == ["event", "ignored"]
 
@@ -195,17 +195,17 @@ class TestPipeline:
         scene = Scene()
         scene.push(1)
         assert scene.world.fleet.claim_pipeline(INSTANCE, 3, at=AT) is Reading.MINE
-        assert scene.route(1) == RouteAnswer(reason=Reason.UNDER_WAY, again_in_s=1)
+        assert scene.route(1) == RouteResult(reason=Reason.UNDER_WAY, again_in_s=1)
         assert scene.gitlab.calls == []
         scene.world.fleet.note_pipeline(INSTANCE, 3, read=True)
-        assert scene.route(1) == RouteAnswer(reason=Reason.ROUTED, wake=True)
+        assert scene.route(1) == RouteResult(reason=Reason.ROUTED, wake=True)
 
     def test_a_reader_that_died_holds_nobody_up_for_long(self) -> None:
         scene = Scene()
         scene.push(1)
         scene.world.fleet.claim_pipeline(INSTANCE, 3, at=AT)
         scene.clock.go(11)
-        assert scene.route(1) == RouteAnswer(reason=Reason.ROUTED, wake=True)
+        assert scene.route(1) == RouteResult(reason=Reason.ROUTED, wake=True)
 
     def test_one_that_failed_leaves_it_to_the_next(self) -> None:
         scene = Scene()
@@ -308,7 +308,7 @@ class TestProtection:
         with pytest.raises(Transient):
             scene.route(1)
         scene.gitlab.failing.clear()
-        assert scene.route(1) == RouteAnswer(reason=Reason.ROUTED, wake=True)
+        assert scene.route(1) == RouteResult(reason=Reason.ROUTED, wake=True)
 
     def test_the_row_of_a_job_without_a_pool_says_why_it_has_none_by_now(self) -> None:
         scene = self.scene(work=None)

@@ -17,7 +17,7 @@ from fleet.model import Runner
 from fleet.reasons import Reason
 from fleet.rules.controls import Control, ControlKind
 from fleet.steps import StepName
-from orchestrator.sweep import Sweep, close_launch, end_launch
+from orchestrator.sweep import SweepResult, close_launch, end_launch
 from tests.fakes import FakeCipher
 from tests.unit.orchestrator.scene import AT, FLEET, INSTANCE, STACK, Scene
 
@@ -165,7 +165,7 @@ def test_the_runners_of_a_removed_pool_are_looked_after_until_they_are_gone() ->
     scene.with_config(FLEET.replace("pools.docker", "pools.other"), leaving=("docker",))
     for _ in range(5):
         scene.clock.go(60)
-        assert scene.sweep() == Sweep(runners=1, closed=0, strays=0)
+        assert scene.sweep() == SweepResult(runners=1, closed=0, strays=0)
     assert scene.backend.ended == []
     scene.clock.go(60)
     scene.gitlab.change(1, status="success")
@@ -193,7 +193,7 @@ def test_what_cannot_be_ended_is_counted_as_leaked_and_not_as_closed(side: str) 
         scene.backend.failing = Transient()
     else:
         scene.gitlab.failing["delete_runner"] = Transient()
-    assert scene.sweep() == Sweep(runners=2, closed=0, strays=1, leaked=2)
+    assert scene.sweep() == SweepResult(runners=2, closed=0, strays=1, leaked=2)
     scene.backend.failing = None
     scene.gitlab.failing.clear()
     scene.backend.shown["m-lost"] = lost
@@ -223,13 +223,13 @@ class Meanwhile(RunnerRows):
     def __post_init__(self) -> None:
         super().__init__(self.scene.table, Mailboxes(self.scene.table.mail, FakeCipher()), INSTANCE)
 
-    def look(self, pool: str) -> LiveRunners:
-        looked = super().look(pool)
+    def live_and_hidden(self, pool: str) -> LiveRunners:
+        looked = super().live_and_hidden(pool)
         self.happens()
         return looked
 
 
-def sweep_while(scene: Scene, happens: Callable[[], object]) -> Sweep:
+def sweep_while(scene: Scene, happens: Callable[[], object]) -> SweepResult:
     scene.world = replace(scene.world, runners=Meanwhile(scene, happens))
     return scene.sweep()
 

@@ -157,7 +157,7 @@ def test_projects_are_watched_by_gitlab(fleet: FleetRows) -> None:
 
 
 def test_a_projects_hook_and_reading_are_remembered(fleet: FleetRows) -> None:
-    fleet.heard_from(HERE, 7, "acme/demo", at=AT)
+    fleet.note_project_delivery(HERE, 7, "acme/demo", at=AT)
     fleet.note_polled(HERE, 7, at=later(1))
     (one,) = fleet.watched(HERE)
     assert (one.last_hook_at, one.last_polled_at, one.path) == (AT, later(1), "acme/demo")
@@ -168,7 +168,7 @@ def test_a_projects_path_is_kept_until_there_is_a_new_one(fleet: FleetRows) -> N
     fleet.watch(HERE, 7, "", at=AT)
     fleet.note_polled(HERE, 7, at=AT)
     assert [one.path for one in fleet.watched(HERE)] == ["acme/demo"]
-    fleet.heard_from(HERE, 7, "acme/renamed", at=AT)
+    fleet.note_project_delivery(HERE, 7, "acme/renamed", at=AT)
     assert [one.path for one in fleet.watched(HERE)] == ["acme/renamed"]
 
 
@@ -176,9 +176,9 @@ def test_a_projects_path_is_kept_until_there_is_a_new_one(fleet: FleetRows) -> N
 def test_processes_write_one_project_once_a_minute_between_them(
     after_s: float, seen_s: float, table: CountingTable
 ) -> None:
-    FleetRows(table).heard_from(HERE, 7, "acme/demo", at=AT)
+    FleetRows(table).note_project_delivery(HERE, 7, "acme/demo", at=AT)
     another = FleetRows(table)
-    another.heard_from(HERE, 7, "acme/demo", at=later(after_s))
+    another.note_project_delivery(HERE, 7, "acme/demo", at=later(after_s))
     (one,) = another.watched(HERE)
     assert one.last_hook_at == later(seen_s)
 
@@ -196,7 +196,7 @@ def test_a_process_writes_each_project_once_a_minute(
 ) -> None:
     for seconds in after_s:
         for project_id in (7, 8):
-            fleet.heard_from(HERE, project_id, "acme/demo", at=later(seconds))
+            fleet.note_project_delivery(HERE, project_id, "acme/demo", at=later(seconds))
     assert {one.project_id for one in fleet.watched(HERE)} == {7, 8}
     assert table.tried == 2 * tried
 
@@ -206,9 +206,9 @@ def test_a_project_that_could_not_be_written_is_tried_again(
 ) -> None:
     table.broken = True
     with pytest.raises(Transient):
-        fleet.heard_from(HERE, 7, "acme/demo", at=AT)
+        fleet.note_project_delivery(HERE, 7, "acme/demo", at=AT)
     table.broken = False
-    fleet.heard_from(HERE, 7, "acme/demo", at=AT)
+    fleet.note_project_delivery(HERE, 7, "acme/demo", at=AT)
     assert [one.last_hook_at for one in fleet.watched(HERE)] == [AT]
 
 
