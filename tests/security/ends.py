@@ -111,7 +111,7 @@ ENDS = (
             signals=("a person names the stack", "the stack's tag in AWS, or its name in GitLab"),
             shown_by=("test_a_fleet_goes_whole_and_leaves_its_neighbour_as_it_was",),
         )
-        for name in ("end_machines", "remove", "_living", "_records")
+        for name in ("end_machines", "remove", "_machine_kind", "_records")
     ),
 )
 
