@@ -16,7 +16,7 @@ Jobs = Annotated[int, typer.Option("--jobs", min=1, help="How many jobs.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Projects = Annotated[int, typer.Option("--projects", min=1, help="Projects that share the jobs.")]
 Credentials = Annotated[
-    str, typer.Option("--credentials", help="per-machine or shared: how machines get theirs.")
+    str, typer.Option("--credentials", help="Runner tokens of the machines: per-machine or shared.")
 ]
 Ceiling = Annotated[int, typer.Option("--ceiling", min=1, help="Most machines at once.")]
 

@@ -94,7 +94,7 @@ def _chosen(names: list[str] | None) -> list[Fault]:
         fault = fault_named(name)
         if fault is None:
             known = ", ".join(each.name for each in FAULTS)
-            say(f'Error: no fault is called "{name}": choose of {known}', err=True)
+            say(f'Error: no fault is called "{name}": choose one of {known}', err=True)
             raise typer.Exit(2)
         chosen.append(fault)
     return chosen or list(FAULTS)
@@ -106,7 +106,7 @@ def _show(console: Console, row: Row, *, trail: bool) -> None:
         f"{'    ' if row.ok else ''} {row.fault:24} seed {row.seed:<4} "
         f"{row.finished}/{row.jobs} jobs, longest wait {row.longest_wait_s:5.1f} s, "
         f"{row.launched:2} machines, {row.seconds:5.1f} s"
-        f"{'' if row.injected else ', the fault had no occasion'}"
+        f"{'' if row.injected else ', the fault did not strike'}"
     )
     console.print(joined(verdict(row.ok), numbers), soft_wrap=True)
     for line in (*row.problems, *(row.trail if trail else ())):

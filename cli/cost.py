@@ -15,7 +15,7 @@ from operations.durations import duration
 
 SHOWN = 100
 
-Of = Annotated[By, typer.Option("--by", help="What the lines are.")]
+Of = Annotated[By, typer.Option("--by", help="One line for each of these.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print comma-separated lines, all of them.")]
 
 

@@ -27,7 +27,8 @@ Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0: an
 Host = Annotated[
     str,
     typer.Option(
-        "--host", help="Address to listen on. Any but a loopback one only shows: no changes."
+        "--host",
+        help="Address to listen on. On any but a loopback address the pages are read-only.",
     ),
 ]
 Name = Annotated[
@@ -79,7 +80,7 @@ def dashboard(  # noqa: PLR0913 - options
     address = f"http://{shown}:{door.getsockname()[1]}/"
     say(f"Dashboard of {deployed.stack}: {address}")
     if not is_ours:
-        say("Others can reach it: it only shows, and changes nothing.", err=True)
+        say("Other machines can reach it, so its pages are read-only.", err=True)
     if browse:
         webbrowser.open(address)
     sources = partial(_sources, stack, token_env)

@@ -1,4 +1,4 @@
-"""`runner-fleet jobs`: the jobs of a time, ended and open, newest first."""
+"""`runner-fleet jobs`: the jobs of a period, ended and open, newest first."""
 
 from typing import Annotated
 
@@ -23,7 +23,10 @@ Failed = Annotated[bool, typer.Option("--failed", help="Only jobs that failed.")
 Limit = Annotated[
     int | None,
     typer.Option(
-        "--limit", min=1, max=AT_MOST, help=f"At most so many; {SHOWN} without --json, else all."
+        "--limit",
+        min=1,
+        max=AT_MOST,
+        help=f"Most jobs to list; by default {SHOWN}, with --json all.",
     ),
 ]
 
@@ -40,7 +43,7 @@ def jobs(  # noqa: PLR0913  # each is an option of the command
     stack: Stack = DEFAULT_STACK,
     _local: Local = False,
 ) -> None:
-    """List the jobs of a time, ended and open, newest first.
+    """List the jobs of a period, ended and open, newest first.
 
     Example: runner-fleet jobs --since today --failed
     """

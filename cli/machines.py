@@ -22,8 +22,9 @@ Machines = Annotated[
     MachineForm,
     typer.Option(
         "--machines",
-        help="What runs jobs. Containers, on a Docker engine as root of it, are of the deployed"
-        " images: EC2 machines have an engine of their own, Lambda is AWS's emulator.",
+        help="What machines are here: processes, or containers of the deployed images. Containers"
+        " need root and a Docker engine; each EC2 machine has an engine of its own, and Lambda is"
+        " AWS's emulator.",
     ),
 ]
 

@@ -40,7 +40,7 @@ COMMANDS = {
         "cli.status:status",
         "Show problems (the exit code is then 1), pools, queues, machines and recent jobs.",
     ),
-    "jobs": ("cli.jobs:jobs", "List the jobs of a time, ended and open, newest first."),
+    "jobs": ("cli.jobs:jobs", "List the jobs of a period, ended and open, newest first."),
     "runners": (
         "cli.runners:runners",
         "List the runners that live; with --since also those that ended.",
@@ -155,7 +155,7 @@ def say_version(is_set: bool) -> None:
 
 Version = Annotated[
     bool,
-    typer.Option("--version", callback=say_version, is_eager=True, help="Say which version it is."),
+    typer.Option("--version", callback=say_version, is_eager=True, help="Print the version."),
 ]
 
 

@@ -83,6 +83,6 @@ def job_named(text: str) -> JobReference:
 
 
 def period_of(since: str, deployed: Deployed) -> Period:
-    """The time since what a person names."""
+    """The period since what a person names."""
     with wrong_calls():
         return read_period(since, deployed.clock())

@@ -104,7 +104,7 @@ def list_(  # noqa: PLR0913
 ) -> None:
     """List the fleet's webhooks, or those of a project or group, with GitLab's state of each.
 
-    And when its last delivery arrived. 1: one of the fleet's is off, or it has none.
+    Each line has its last delivery. 1: one of the fleet's is off, or it has none.
     Example: runner-fleet webhook list
     """
     call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)

@@ -94,7 +94,7 @@ def _add_failures(app: FastAPI, page: Page) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def misread(request: Request, _error: Exception) -> Response:
-        return page.failure(request, "the address has a value that is none of its form", status=400)
+        return page.failure(request, "a value in the address is not valid", status=400)
 
     @app.exception_handler(404)
     async def missing(request: Request, _error: Exception) -> Response:

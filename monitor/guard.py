@@ -79,7 +79,7 @@ class Guard:
         if request.method in _READS:
             return ""
         if not self.may_change:
-            return "this dashboard only shows: it is open to other machines than its own"
+            return "this dashboard is read-only: other machines can reach it"
         origin = request.headers.get("origin", "")
         if origin and origin != f"{request.url.scheme}://{request.headers['host']}":
             return "a change must be made on the dashboard's own page"

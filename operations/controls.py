@@ -50,7 +50,7 @@ class ControlView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActsView:
-    """The audit of a time, newest first."""
+    """The audit of a period, newest first."""
 
     acts: tuple[Act, ...]
 

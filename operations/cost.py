@@ -1,4 +1,4 @@
-"""What the machines of a time cost, by pool, project or job."""
+"""What the machines of a period cost, by pool, project or job."""
 
 import csv
 import io

@@ -275,10 +275,10 @@ def _alarms(patient: Patient, stack: _Stack) -> Iterator[Checked]:
             yield _ok("alarms' topic", topic)
         else:
             todo = "subscribe to it, and confirm what AWS sends"
-            yield _warned("alarms' topic", f"no one has confirmed a subscription of {topic}", todo)
+            yield _warned("alarms' topic", f"{topic} has no confirmed subscription", todo)
     else:
         todo = "deploy with --parameter AlarmTopicArn=arn:aws:sns:..."
-        yield _warned("alarms' topic", "none: nobody receives the alarms", todo)
+        yield _warned("alarms' topic", "none: the alarms are sent to no person", todo)
 
 
 # Pools, quotas, images
@@ -448,7 +448,7 @@ def _guarded(subject: str, look: Callable[[], Iterator[Checked]]) -> Iterator[Ch
         yield from look()
     except FleetError as error:
         words = re.sub(r"\s+", " ", _words(error))
-        yield _failed(subject, words, "the line says what kept it from looking")
+        yield _failed(subject, words, "correct that, then run `runner-fleet doctor` again")
 
 
 def _words(error: FleetError) -> str:

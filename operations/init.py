@@ -26,7 +26,7 @@ tags = ["docker"]
 # Several types of about one size find more spot machines.
 instance_types = [{types}]
 market = "spot-then-on-demand"
-# Most machines at once: it limits the bill. So many fit the account's quotas.
+# Most machines at once: it limits the bill. This is what the account's quotas allow.
 ceiling = {ceiling}
 {how}
 max_lifetime = "3h\""""
@@ -35,7 +35,7 @@ _IN_CONTAINERS = """\
 # root of its machine, which serves that one job only.
 docker = {{ socket = {socket} }}"""
 _ON_THE_MACHINE = """\
-# Jobs run on the machine itself, without containers: `image:` and `services:` count for nothing.
+# Jobs run on the machine itself, without containers: `image:` and `services:` have no effect.
 executor = "shell\""""
 
 _LAMBDA_POOL = """
@@ -143,7 +143,7 @@ def find_owner(gitlab: GitLab, path: str) -> GitLabOwner:
 
 
 def find_network(aws: Clients, vpc: str, subnets: Sequence[str]) -> Network:
-    """The network with its subnets, all of it where none is named. `Refused` for what is not there.
+    """The network with the named subnets, else with all. `Refused` for what is not there.
 
     Empty names leave the network to the deployment.
     """

@@ -1,4 +1,4 @@
-"""The jobs of a time, ended and open, newest first."""
+"""The jobs of a period, ended and open, newest first."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace

@@ -74,7 +74,7 @@ def _console(aws: Clients, machine_id: str) -> str:
 
 
 def _function_log(aws: Clients, function: str, since: datetime, until: datetime) -> str:
-    """All lines of the function in this time: also those of other runners."""
+    """All lines of the function between two times: also those of other runners."""
     pages = aws.logs.get_paginator("filter_log_events").paginate(
         logGroupName=f"/aws/lambda/{function}",
         startTime=int(since.timestamp() * 1000),

@@ -23,7 +23,7 @@ class Period(HasUtcTimes):
 
 
 def read_period(since: str, at: datetime) -> Period:
-    """The time from what a person names until now; `yesterday` ends at midnight, UTC.
+    """The period from what a person names until now; `yesterday` ends at midnight, UTC.
 
     Raises `Refused` for anything else, and for a time in the future.
     """

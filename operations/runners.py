@@ -1,4 +1,4 @@
-"""The runners that live, and those that ended in a time."""
+"""The runners that live, and those that ended in a period."""
 
 from collections import Counter
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""How long the jobs of a time waited for a runner, stacked by hop."""
+"""How long the jobs of a period waited for a runner, stacked by hop."""
 
 from dataclasses import asdict, dataclass
 from datetime import datetime

@@ -50,7 +50,7 @@ class ControlRows(Rows):
         self._table.transact([gone, _line(act)])
 
     def acts(self, since: datetime, until: datetime) -> tuple[Act, ...]:
-        """The audit of a time, oldest first."""
+        """The audit between two times, oldest first."""
         months = (f"acts#{month}" for month in _months(since, until))
         items = (item for pk in months for item in self._table.query(pk))
         acts = self._readable(ACT_ROW.read, items)

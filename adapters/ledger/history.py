@@ -76,7 +76,7 @@ class HistoryRows(Rows):
         self._table.write(past_change(run))
 
     def between(self, since: datetime, until: datetime) -> list[PastRun]:
-        """The runs that ended in this time, `until` not included, oldest first, each job once."""
+        """The runs that ended from `since` until before `until`, oldest first, each job once."""
         days = _days(since, until + END_LAGS)
         partitions = [_pk(day, shard) for day in days for shard in range(SHARDS)]
         with ThreadPoolExecutor(max_workers=AT_ONCE) as readers:
