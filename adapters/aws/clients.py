@@ -26,10 +26,6 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sts import STSClient
 
-    from adapters.aws.bakery import ImageBuilderClient
-    from adapters.aws.cipher import KmsClient
-    from adapters.aws.registry import CodeBuildClient
-
 _KINDS = {
     ErrorKind.CAPACITY: NoCapacity,
     ErrorKind.QUOTA: Refused,
@@ -146,19 +142,19 @@ class Clients:
         return self._session.client("lambda", config=self._config)
 
     @cached_property
-    def codebuild(self) -> "CodeBuildClient":
+    def codebuild(self) -> Any:
         """The builds of images."""
-        return self._session.client("codebuild", config=self._config)  # type: ignore[no-any-return]
+        return self._session.client("codebuild", config=self._config)
 
     @cached_property
-    def imagebuilder(self) -> "ImageBuilderClient":
+    def imagebuilder(self) -> Any:
         """The pipelines of machine images."""
-        return self._session.client("imagebuilder", config=self._config)  # type: ignore[no-any-return]
+        return self._session.client("imagebuilder", config=self._config)
 
     @cached_property
-    def kms(self) -> "KmsClient":
+    def kms(self) -> Any:
         """The mailboxes' key."""
-        return self._session.client("kms", config=self._config)  # type: ignore[no-any-return]
+        return self._session.client("kms", config=self._config)
 
     @cached_property
     def ecr(self) -> Any:
