@@ -15,7 +15,7 @@ from fleet.events import WARNING, CacheNotGiven, RunnerNotEquipped, emit
 from fleet.holds import Hold
 from fleet.machine.mailbox import CacheBucket, Credential, Docker
 from fleet.model import Runner
-from fleet.rules.equipping import patience
+from fleet.rules.equipping import cache_project, patience
 from fleet.rules.holds import CredentialRequest, asks_again_in_s, held_by, hold_for, lifted
 from fleet.rules.outdated import serves
 from fleet.rules.pool_token import is_check_due
@@ -262,9 +262,8 @@ def _cache(world: World, pool: PoolConfig, runner: Runner) -> CacheBucket | None
 
     Without keys jobs run without a cache.
     """
-    where = world.config.gitlab.runners_in
-    project_id = where.id if where.id is not None else runner.project_id
-    if world.cache is None or where.kind != "project" or project_id is None:
+    project_id = cache_project(world.config.gitlab.runners_in, runner)
+    if world.cache is None or project_id is None:
         return None
     scope = CacheScope(
         project_id=project_id,

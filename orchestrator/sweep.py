@@ -24,7 +24,7 @@ from fleet.rules.liveness import (
     with_note,
 )
 from fleet.rules.problems import LastSweep
-from fleet.rules.reap import Fate, ReapPlan, Stray, Suspect, decide_reap, decide_strays, is_expired
+from fleet.rules.reap import Fate, ReapPlan, Stray, Suspect, decide_reap, decide_strays, expired_of
 from fleet.rules.runner_record import PREFIX
 from orchestrator.close import close_runner, end_machine, left_to_sweep, relaunch
 from orchestrator.job_ends import note_jobs_of, retry_lost_jobs
@@ -168,18 +168,12 @@ def _dated(world: World, limits: Limits, runner: Runner) -> Runner:
 def end_launch(backends: Iterable[Backend], launch_id: str, *, at: datetime) -> int:
     """End every machine of an expired launch; how many were alive.
 
-    It needs the cloud alone: no ledger, no GitLab, and no readable fleet.toml. The timer is one
-    signal, the time in the machine's own tag the other.
+    It needs the cloud alone: no ledger, no GitLab, and no readable fleet.toml.
     """
     ended = 0
     for backend in backends:
-        late = [
-            machine.machine_id
-            for machine in backend.machines() or ()
-            if machine.launch_id == launch_id
-            and machine.alive
-            and is_expired(machine.expires_at, at)
-        ]
+        expired = expired_of(launch_id, backend.machines() or (), at)
+        late = [machine.machine_id for machine in expired if machine.alive]
         if late:
             backend.end(late)
             ended += len(late)
@@ -188,12 +182,8 @@ def end_launch(backends: Iterable[Backend], launch_id: str, *, at: datetime) -> 
 
 def close_launch(world: World, launch_id: str) -> int:
     """Close the runners of an expired launch; how many this call closed."""
-    late = [
-        runner
-        for pool, _ in _pools(world)
-        for runner in world.runners.live(pool)
-        if runner.launch_id == launch_id and is_expired(runner.expires_at, world.clock())
-    ]
+    living = [runner for pool, _ in _pools(world) for runner in world.runners.live(pool)]
+    late = expired_of(launch_id, living, world.clock())
     ends = [_close(world, runner, Reason.EXPIRED, is_owed=runner.owes_a_job) for runner in late]
     return ends.count(Disposal.CLOSED)
 
@@ -340,18 +330,18 @@ def _delete_stray_records(
         }
         ours = {record.id: world.runner_described(record.description) for record in records}
         unknown = [str(number) for number, name in ours.items() if name and name not in living]
-        strays = [
-            Stray(
+        strays = {
+            number: Stray(
                 id=number,
                 seen_since=world.fleet.stray_since(f"gitlab:{number}", at=at),
-                busy=False,
+                busy=False,  # GitLab is asked about those alone that would be deleted
             )
             for number in unknown
-        ]
-        for number in decide_strays(strays, {}, at):
+        }
+        for number in decide_strays(strays.values(), {}, at):
             disposal = Disposal.LEFT
             with _skipping_failure(f"runner record {number}"):
-                disposal = _delete_stray_record(world, int(number))
+                disposal = _delete_stray_record(world, strays[number])
             ends[disposal] += 1
             left += [f"runner record {number}"] if disposal is Disposal.LEFT else ()
     except FleetError as exc:
@@ -359,8 +349,9 @@ def _delete_stray_records(
     return ends
 
 
-def _delete_stray_record(world: World, number: int) -> Disposal:
-    if world.gitlab.runner_jobs(number, status="running"):
+def _delete_stray_record(world: World, stray: Stray) -> Disposal:
+    running = world.gitlab.runner_jobs(int(stray.id), status="running")
+    if not decide_strays([replace(stray, busy=bool(running))], {}, world.clock()):
         return Disposal.KEPT
-    world.gitlab.delete_runner(number)
+    world.gitlab.delete_runner(int(stray.id))
     return Disposal.CLOSED

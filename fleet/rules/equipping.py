@@ -1,7 +1,8 @@
-"""Which runners still need a credential, and how long a runner waits for a job with it."""
+"""Which runners still need a credential, what it opens, and how long a runner waits with it."""
 
 from datetime import datetime, timedelta
 
+from fleet.config.model import RunnersIn
 from fleet.config.reading import PoolConfig
 from fleet.model import Runner
 
@@ -29,3 +30,13 @@ def patience(
         valid = token_expires_at - at - pool.boot_deadline
         wait = min(wait, max(valid, SHORTEST_PATIENCE))
     return wait
+
+
+def cache_project(runners_in: RunnersIn, runner: Runner) -> int | None:
+    """The project whose cache a runner may read and write: the only one whose jobs it can get.
+
+    None where GitLab may give it jobs of several: none of them gets keys to another's cache.
+    """
+    if runners_in.kind != "project":
+        return None
+    return runners_in.id if runners_in.id is not None else runner.project_id

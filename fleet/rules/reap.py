@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Protocol, TypeVar
 
 from fleet.model import Limits, Runner, RunnerState
 from fleet.reasons import Reason
@@ -18,6 +19,21 @@ GOODBYE_GRACE = timedelta(seconds=30)
 TIMER_EARLY = timedelta(seconds=5)
 # States of a machine that owes its first heartbeat; the order to drain may come before it.
 BOOTING = frozenset({RunnerState.REQUESTED, RunnerState.IN_FLIGHT, RunnerState.DRAINING})
+
+
+class OfLaunch(Protocol):
+    """A machine by its tags, or a runner by its row."""
+
+    @property
+    def launch_id(self) -> str | None:
+        """The launch that made it."""
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When it ends, at work or not."""
+
+
+Member = TypeVar("Member", bound=OfLaunch)
 
 
 class Fate(StrEnum):
@@ -174,6 +190,18 @@ def _confirmed(
 def is_expired(expires_at: datetime | None, at: datetime) -> bool:
     """Whether a timer that fires now may end what it names; a schedule has whole seconds."""
     return expires_at is not None and expires_at - at <= TIMER_EARLY
+
+
+def expired_of(launch_id: str, members: Iterable[Member], at: datetime) -> list[Member]:
+    """The machines, or the runners, that the timer of a launch may end now.
+
+    The timer is one signal; the time in each one's own tag or row is the other.
+    """
+    return [
+        member
+        for member in members
+        if member.launch_id == launch_id and is_expired(member.expires_at, at)
+    ]
 
 
 def decide_strays(strays: Iterable[Stray], known: Mapping[str, object], at: datetime) -> list[str]:

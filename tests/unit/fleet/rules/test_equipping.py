@@ -4,8 +4,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from fleet.config.model import RunnersIn
 from fleet.model import Runner, RunnerState
-from fleet.rules.equipping import is_abandoned, patience
+from fleet.rules.equipping import cache_project, is_abandoned, patience
 from tests.unit.fleet.configs import pool_of
 from tests.unit.fleet.facts import AT, key, runner
 
@@ -47,3 +48,18 @@ def test_how_long_a_runner_waits_for_its_job(
 ) -> None:
     waits = runner("r", for_job=key(1) if for_job else None)
     assert patience(POOL, waits, token_expires_at=token_ends_at, at=AT) == expected
+
+
+@pytest.mark.parametrize(
+    ("runners_in", "project_id", "expected"),
+    [
+        pytest.param(RunnersIn(kind="project", id=7), None, 7, id="all of them serve one project"),
+        pytest.param(RunnersIn(kind="project"), 8, 8, id="it serves its job's project"),
+        pytest.param(RunnersIn(kind="group", id=7), 8, None, id="GitLab may give it the group's"),
+        pytest.param(RunnersIn(kind="instance"), 8, None, id="GitLab may give it any"),
+    ],
+)
+def test_a_runner_gets_the_cache_of_the_only_project_it_can_serve(
+    runners_in: RunnersIn, project_id: int | None, expected: int | None
+) -> None:
+    assert cache_project(runners_in, runner("r", project_id=project_id)) == expected
