@@ -17,7 +17,7 @@ from fleet.errors import Refused
 from fleet.job_event import instance_of
 from operations.apply import Applied, apply_config, check_lambda_pools
 from operations.executors import allowed_executors, refuse_executors
-from operations.fleet_handle import token_in, way_to
+from operations.gitlab_access import token_in, way_to
 from operations.plan import ConfigPlan, KeyChange, PoolChange, plan_config
 
 SIGNS = {"add": "+", "change": "~", "remove": "-"}

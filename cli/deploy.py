@@ -24,7 +24,7 @@ from infra import package
 from infra.bytecode import python_of
 from operations import images
 from operations.deploy import Deployment, DeployResult, check, deploy as deploy_stack
-from operations.fleet_handle import way_to
+from operations.gitlab_access import way_to
 from operations.gitlab_reach import NETWORK, check_reach
 from operations.stacks import parameters_of
 

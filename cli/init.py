@@ -20,7 +20,8 @@ from fleet.config.reading import read_config
 from fleet.errors import Refused
 from fleet.rules.quotas import AccountQuotas, FirstPools, first_pools
 from operations.account import caller, quotas_of
-from operations.fleet_handle import Connect, connect, now, token_in
+from operations.clock import now
+from operations.gitlab_access import Connect, connect, token_in
 from operations.init import (
     INSTANCE_TYPES,
     Address,

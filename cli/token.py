@@ -10,7 +10,7 @@ from cli.lines import say, say_json
 from cli.options import AsJson, Local, Stack, reach, wrong_calls
 from cli.validate import MARKS
 from fleet.errors import Refused
-from operations.fleet_handle import read_token
+from operations.gitlab_access import read_token
 from operations.init import token_page
 from operations.token_set import TokenSet, inspect_token, set_token
 

@@ -33,7 +33,8 @@ from operations.apply import apply_config, check_lambda_pools
 from operations.deploy import Deployment, check, deploy
 from operations.doctor import Patient, examine
 from operations.first_pipeline import Patience, PipelineProject, run_pipeline, tested
-from operations.fleet_handle import connect, find, token_in, way_to
+from operations.fleet_handle import find
+from operations.gitlab_access import connect, token_in, way_to
 from operations.gitlab_reach import check_reach
 from operations.image_ages import kinds_to_build
 from operations.plan import plan_config, plan_stack

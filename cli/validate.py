@@ -12,7 +12,9 @@ from cli.lines import say, say_json
 from fleet.config.limits import LARGEST
 from fleet.config.reading import ConfigError, FleetConfig, read_config
 from fleet.errors import Refused
-from operations.fleet_handle import Deployed, connect, now, token_in, way_to
+from operations.clock import now
+from operations.fleet_handle import Deployed
+from operations.gitlab_access import connect, token_in, way_to
 from operations.token_check import TokenClaim, check_token
 
 File = Annotated[

@@ -20,7 +20,8 @@ from fleet.errors import Refused, Transient
 from fleet.hook_scope import HookScope
 from fleet.job_event import instance_of
 from operations import hook_proof, webhooks
-from operations.fleet_handle import connect, has_token, now, token_in
+from operations.clock import now
+from operations.gitlab_access import connect, has_token, token_in
 from operations.webhooks import HookAddress, HookWorld, ListedHook, wiring
 
 app = typer.Typer(help="The webhook through which the fleet hears of jobs.", no_args_is_help=True)

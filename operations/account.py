@@ -20,6 +20,11 @@ class Caller:
     arn: str
     region: str
 
+    @property
+    def name(self) -> str:
+        """The user, or the role with its session."""
+        return self.arn.rpartition(":")[2]
+
 
 def caller(aws: Clients) -> Caller:
     """Raises `Refused` without valid credentials or a region."""

@@ -1,21 +1,16 @@
 """A deployed fleet, which the commands reach by its stack's name over AWS's API."""
 
 import getpass
-import os
-import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Protocol
+from datetime import datetime, timedelta
 
-from adapters.aws.clients import Clients, aws_call
+from adapters.aws.clients import Clients
 from adapters.aws.demand import DemandQueue
 from adapters.aws.secrets import NOT_THERE, SecretStore
-from adapters.gitlab.client import CALLS_PER_MINUTE, GitLab, OwnAllowance
-from adapters.gitlab.tls_ca import read_tls_ca
-from adapters.gitlab.way import DIRECT, Way
+from adapters.gitlab.client import GitLab
+from adapters.gitlab.way import Way
 from adapters.ledger.configuration import StoredConfig
 from adapters.ledger.fleet import FleetRows
 from adapters.ledger.history import HistoryRows
@@ -23,41 +18,16 @@ from adapters.ledger.jobs import JobRows
 from adapters.ledger.mailboxes import Mailboxes
 from adapters.ledger.table import Table
 from fleet.config.model import LAMBDA_WALL
-from fleet.config.reading import FleetConfig, GitLabConfig, read_config
+from fleet.config.reading import FleetConfig, read_config
 from fleet.errors import Refused
-from fleet.job_event import instance_of
 from fleet.rules.problems import ImageFacts
+from operations.account import caller
+from operations.clock import now
+from operations.gitlab_access import Connect, connect, has_token, token_in
 from operations.image_ages import ImageAges
 from operations.stacks import outputs_of
 
-
-class Connect(Protocol):
-    """Makes a client of GitLab."""
-
-    def __call__(self, url: str, token: str, way: Way = DIRECT) -> GitLab:
-        """One for a URL and a token."""
-
-
 LARGEST_RUNNER = "8GB"  # of a stack that does not say
-_VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
-_TOKEN = re.compile(r"[!-~]+")  # what an HTTP header can carry
-
-
-def now() -> datetime:
-    """The time, aware and in UTC."""
-    return datetime.now(UTC)
-
-
-def connect(url: str, token: str, way: Way = DIRECT) -> GitLab:
-    """One GitLab, with a call allowance of its own. `Refused` for a URL that is not valid."""
-    try:
-        instance_of(url)
-    except ValueError as error:
-        # An empty address would send the token to gitlab.com.
-        raise Refused("write GitLab's address as https://gitlab.example.com") from error
-    return GitLab(
-        url, token, allowance=OwnAllowance(calls_per_minute=CALLS_PER_MINUTE, clock=now), way=way
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,41 +118,9 @@ def find(stack: str, aws: Clients) -> Deployed:
         ) from error
 
 
-def caller(aws: Clients) -> str:
-    """Who calls AWS here: the last part of the identity's name."""
-    with aws_call("sts.GetCallerIdentity"):
-        return aws.sts.get_caller_identity()["Arn"].rpartition(":")[2]
-
-
 def read_applied(stored: StoredConfig) -> FleetConfig:
     """The configuration that `apply` stored."""
     return read_config(stored.text, name="the fleet.toml that was applied")
-
-
-def has_token(variable: str) -> bool:
-    """Whether the environment has something in this variable."""
-    return bool(os.environ.get(variable, "").strip())
-
-
-def token_in(variable: str) -> str:
-    """A GitLab token from the environment. Raises `Refused`, which never has the token."""
-    if not _VARIABLE.fullmatch(variable):
-        raise Refused("give the name of an environment variable that holds the token")
-    if not has_token(variable):
-        raise Refused(f"the environment has no GitLab token: put it into {variable}")
-    return read_token(os.environ[variable], variable)
-
-
-def read_token(text: str, where: str) -> str:
-    """A GitLab token that stands alone in a text. Raises `Refused`, which never has the text."""
-    token = text.strip()
-    if not token:
-        raise Refused(f"{where} is empty: it must hold a GitLab token and nothing else")
-    if not _TOKEN.fullmatch(token):
-        raise Refused(
-            f"{where} holds no GitLab token: it has a space, a line break or a foreign letter"
-        )
-    return token
 
 
 def gitlab_of(deployed: Deployed, token_env: str) -> GitLab | None:
@@ -203,14 +141,6 @@ def gitlab_of(deployed: Deployed, token_env: str) -> GitLab | None:
 def way_of(stored: StoredConfig) -> Way:
     """The way to GitLab that `apply` stored."""
     return Way(tls_ca=stored.tls_ca or "", proxy=read_applied(stored).gitlab.proxy or "")
-
-
-def way_to(gitlab: GitLabConfig, path: Path) -> Way:
-    """The way to GitLab in the fleet.toml at this path. Raises `Refused` for a bad tls_ca_file."""
-    tls_ca = ""
-    if gitlab.tls_ca_file is not None:
-        tls_ca = read_tls_ca(path.parent / Path(gitlab.tls_ca_file).expanduser(), at=now())
-    return Way(tls_ca=tls_ca, proxy=gitlab.proxy or "")
 
 
 def _wall(outputs: Mapping[str, str]) -> timedelta:
@@ -237,7 +167,7 @@ def _deployed(stack: str, aws: Clients, outputs: Mapping[str, str]) -> Deployed:
             "events": queue("EventDeadLetterUrl"),
             "expiries": queue("ExpiryDeadLetterUrl"),
         },
-        who=lambda: caller(aws),
+        who=lambda: caller(aws).name,
         images=ImageAges(aws, stack, now),
         gitlab_secret=outputs["GitlabSecret"],
         pool_secret_prefix=outputs["PoolSecretPrefix"],

@@ -20,7 +20,8 @@ from fleet.errors import Refused
 from fleet.hook_scope import HookScope
 from fleet.job_event import instance_of
 from fleet.webhook_secrets import WebhookSecrets
-from operations.fleet_handle import now, read_applied, way_of
+from operations.clock import now
+from operations.fleet_handle import read_applied, way_of
 from operations.stacks import outputs_of
 
 

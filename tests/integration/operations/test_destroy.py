@@ -20,8 +20,10 @@ from local.gitlab.seed import create_project
 from local.gitlab.server import SimulatorServer
 from operations.apply import apply_config
 from operations.bake import bake_stack, image_parameter
+from operations.clock import now
 from operations.deploy import Deployment, deploy
-from operations.fleet_handle import connect, find, now
+from operations.fleet_handle import find
+from operations.gitlab_access import connect
 from operations.webhooks import HookAddress, register, wiring
 from tests.integration.operations.engine_session import EngineSession
 

@@ -1,4 +1,4 @@
-"""How the commands find a stack and what it made, and the tokens that people give them."""
+"""How the commands find a stack, what it made and what it stores."""
 
 from typing import Any, cast
 
@@ -7,7 +7,7 @@ import pytest
 from adapters.aws.clients import Clients
 from fleet.errors import FleetError, Refused, Transient
 from operations.deploy import Deployment, check
-from operations.fleet_handle import connect, find, token_in
+from operations.fleet_handle import find
 from operations.stacks import find_stack
 from operations.webhooks import wiring
 from tests.fakes import FakeSecrets
@@ -119,42 +119,6 @@ def test_an_endpoint_that_is_no_address_is_said() -> None:
         with pytest.raises(Refused, match="check AWS_ENDPOINT_URL") as refused:
             call(misled, "fleet-a")
         assert "Invalid endpoint: not-an-address" in str(refused.value)
-
-
-# Tokens
-
-
-@pytest.mark.parametrize(
-    "value", ["", " ", "\n", "glpat-se cret", "glpat-se\ncret", "glpat-seécret", "glpat-se\tx"]
-)
-def test_what_no_header_can_carry_is_refused_unsaid(
-    value: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The HTTP library would say it in its own error, token and all."""
-    monkeypatch.setenv("MY_TOKEN", value)
-    with pytest.raises(Refused, match="MY_TOKEN") as refused:
-        token_in("MY_TOKEN")
-    assert "glpat" not in str(refused.value)
-
-
-@pytest.mark.parametrize("name", ["glpat-secret", "", "1A", "MY TOKEN", "MY_TOKEN=glpat"])
-def test_a_token_in_place_of_the_variables_name_is_not_said(name: str) -> None:
-    with pytest.raises(Refused) as refused:
-        token_in(name)
-    says = "give the name of an environment variable that holds the token"
-    assert str(refused.value) == says
-
-
-@pytest.mark.parametrize("url", ["", "gitlab.example.com", "ftp://x", "https://", "http://[x"])
-def test_an_address_that_is_none_gets_no_token(url: str) -> None:
-    """An empty one would be gitlab.com to the library under us."""
-    with pytest.raises(Refused, match="write GitLab's address as https://"):
-        connect(url, "glpat-1")
-
-
-def test_an_address_is_called_as_it_is_written() -> None:
-    gitlab = connect("https://gitlab.example.com/", "glpat-1")
-    assert gitlab.api.url == "https://gitlab.example.com/"
 
 
 # What is stored
