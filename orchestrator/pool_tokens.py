@@ -16,8 +16,7 @@ from adapters.ledger.pools import PoolRow
 from fleet.config.reading import PoolConfig, RunnersIn
 from fleet.errors import FleetError, Refused, Transient
 from fleet.events import ERROR, WARNING, WorkPutOff, emit
-from fleet.rules.pool_token import is_dead, is_presence_due
-from fleet.rules.renewal import is_renewal_due, outlived
+from fleet.rules.pool_token import is_dead, is_presence_due, is_renewal_due, outlived
 from fleet.rules.runner_record import RecordName, read_record_name
 from orchestrator.world import World
 

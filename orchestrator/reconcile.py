@@ -15,7 +15,8 @@ from fleet.model import Job, JobKey, JobStatus
 from fleet.reasons import Reason
 from fleet.rules.calls import decide_pass, is_due, is_project_gone, polls_at_most
 from fleet.rules.fairness import fair_order
-from fleet.rules.reconcile import Watched, decide_polls, decide_reconcile, is_contradicted
+from fleet.rules.polls import Watched, decide_polls
+from fleet.rules.reconcile import decide_reconcile, is_contradicted
 from fleet.steps import Step, StepName
 from orchestrator.attempts import renew
 from orchestrator.gitlab_token import check_token_life

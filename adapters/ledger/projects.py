@@ -9,7 +9,7 @@ from adapters.ledger.hooks import HookRows
 from adapters.ledger.rows import RowType
 from adapters.ledger.table import Change, Item, Table, time_of
 from fleet.rules.hook_reach import ProjectGroups
-from fleet.rules.reconcile import Watched
+from fleet.rules.polls import Watched
 
 HEARD_EVERY = timedelta(minutes=1)
 GROUPS_KEPT = timedelta(days=1)

@@ -8,7 +8,7 @@ import pytest
 from adapters.aws.secrets import PoolToken
 from adapters.gitlab.client import NewRunner
 from fleet.errors import FleetError, Refused, Transient
-from fleet.rules.renewal import FORMER_KEPT
+from fleet.rules.pool_token import FORMER_KEPT
 from orchestrator.pool_tokens import show_presence
 from tests.unit.orchestrator.living_fleet import LivingFleet
 from tests.unit.orchestrator.scene import FLEET, GITLAB, SHARED, Scene
