@@ -23,7 +23,7 @@ from fleet.rules.budgets import (
     with_living,
 )
 from fleet.rules.controls import Control, ceiling_of, in_force
-from fleet.rules.liveness import by_our_clock
+from fleet.rules.liveness import by_our_clock, stalled_since
 from fleet.rules.problems import (
     SILENT_WITHIN,
     FleetFacts,
@@ -99,6 +99,7 @@ class MachineView:
     job_id: int | None
     capacity: str | None
     heard_s: float | None  # since its last heartbeat
+    is_stalled: bool = False  # no heartbeat for the `stalled_after` of its pool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +127,7 @@ class BudgetView:
     is_project: bool
     usd_per_day: float
     used_usd: float
+    is_used_up: bool  # nothing is launched for it until 00:00 UTC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +214,9 @@ def gather(deployed: Deployed, *, jobs: int) -> FleetView:
         problems=decide_problems(facts),
         pools=tuple(_pool_view(pool, at, controls) for pool in pools if _is_shown(pool)),
         queues=queues,
-        machines=tuple(_machine_view(runner, at) for pool in pools for runner in pool.runners),
+        machines=tuple(
+            _machine_view(runner, pool, at) for pool in pools for runner in pool.runners
+        ),
         jobs=tuple(job_view(row, at) for row in recent[:jobs]),
         controls=shown_controls(controls, living),
         budgets=tuple(
@@ -221,6 +225,7 @@ def gather(deployed: Deployed, *, jobs: int) -> FleetView:
                 is_project=use.is_project,
                 usd_per_day=float(use.usd_per_day),
                 used_usd=float(use.used_usd),
+                is_used_up=use.is_used_up,
             )
             for use in uses
         ),
@@ -377,7 +382,8 @@ def _queues(deployed: Deployed) -> tuple[QueueView, ...]:
     return (*jobs, *dead_letters)
 
 
-def _machine_view(runner: Runner, at: datetime) -> MachineView:
+def _machine_view(runner: Runner, pool: _PoolFacts, at: datetime) -> MachineView:
+    after = pool.config.stalled_after if pool.config else None
     return MachineView(
         runner_id=runner.id,
         machine_id=runner.machine_id,
@@ -388,6 +394,7 @@ def _machine_view(runner: Runner, at: datetime) -> MachineView:
         job_id=runner.job.job_id if runner.job else None,
         capacity=runner.capacity,
         heard_s=_seconds(runner.heartbeat_at, at),
+        is_stalled=after is not None and stalled_since(runner, after, at) is not None,
     )
 
 

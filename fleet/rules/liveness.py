@@ -139,6 +139,12 @@ def silent_for(runner: Runner, at: datetime) -> timedelta:
     return at - note.at if note is not None and runner.sign.is_noted else timedelta()
 
 
+def stalled_since(runner: Runner, after: timedelta, at: datetime) -> datetime | None:
+    """The last sign of life of a runner that gave none for `after`; None for any other runner."""
+    heard_at = runner.heartbeat_at
+    return heard_at if heard_at is not None and at - heard_at >= after else None
+
+
 def steps_between(steps: Iterable[Step], *, start: datetime, end: datetime) -> tuple[Step, ...]:
     """A machine's steps, with dates between `start` and `end`, in their own order.
 

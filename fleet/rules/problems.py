@@ -17,6 +17,7 @@ from fleet.model import Job, JobStatus, Runner, RunnerState
 from fleet.reasons import SENTENCES, Reason
 from fleet.rules.budgets import BudgetUse
 from fleet.rules.holds import advice, is_problem, sentence
+from fleet.rules.liveness import stalled_since
 from fleet.rules.route import may_take
 from fleet.rules.schedule import idle_target
 from fleet.rules.warm import WarmMemory
@@ -511,13 +512,11 @@ def _machines(facts: FleetFacts) -> Iterator[Problem]:
         late, silent = [], []
         for runner in _not_told_elsewhere(pool.runners, facts.at):
             booting = runner.state in {RunnerState.REQUESTED, RunnerState.IN_FLIGHT}
-            last_heartbeat = runner.heartbeat_at
+            heard_at = stalled_since(runner, pool.config.stalled_after, facts.at)
             if booting and facts.at - runner.launched_at > pool.config.boot_deadline:
                 late.append(runner)
-            elif (
-                last_heartbeat is not None and facts.at - last_heartbeat > pool.config.stalled_after
-            ):
-                silent.append((last_heartbeat, runner))
+            elif heard_at is not None:
+                silent.append((heard_at, runner))
         if late:
             first = min(late, key=lambda runner: (runner.launched_at, runner.id)).id
             whose = "their" if late[1:] else "its"
@@ -529,8 +528,8 @@ def _machines(facts: FleetFacts) -> Iterator[Problem]:
                 example=first,
             )
         if silent:
-            last_heartbeat, runner = min(silent, key=lambda pair: (pair[0], pair[1].id))
-            minutes = (facts.at - last_heartbeat).total_seconds() / 60
+            heard_at, runner = min(silent, key=lambda pair: (pair[0], pair[1].id))
+            minutes = (facts.at - heard_at).total_seconds() / 60
             are = "are" if silent[1:] else f"is {state_word(runner)} and"
             long = "for up to" if silent[1:] else "for"
             yield Problem(

@@ -11,6 +11,7 @@ from fleet.model import Job, JobStatus, Runner, RunnerState
 from fleet.reasons import Reason
 from fleet.rules.capacity import BackOff
 from fleet.rules.controls import Control
+from fleet.rules.liveness import stalled_since
 from fleet.steps import Outcome, Step, StepName
 from fleet.trouble import Trouble
 
@@ -228,11 +229,7 @@ def _running(facts: JobFacts) -> Diagnosis:
     if runner is None:
         is_ours = facts.job.runner_id is not None
         return Diagnosis(standing=Standing.RUNNER_GONE if is_ours else Standing.RUNS_ELSEWHERE)
-    heard_at = runner.heartbeat_at
-    is_stalled = (
-        heard_at is not None
-        and facts.pool is not None
-        and facts.at - heard_at >= facts.pool.stalled_after
-    )
+    after = facts.pool.stalled_after if facts.pool else None
+    is_stalled = after is not None and stalled_since(runner, after, facts.at) is not None
     advice = Advice.RUN_AGAIN_IF_STUCK if is_stalled else Advice.NOTHING
     return Diagnosis(standing=Standing.RUNNING, advice=advice, runner=runner)

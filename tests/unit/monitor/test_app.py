@@ -15,7 +15,7 @@ from fleet.reasons import Reason
 from fleet.rules.capacity import BackOff
 from local.past_month import month
 from monitor.page import with_code
-from tests.unit.cli.fleet_at_work import AT, FLEET, AtWork
+from tests.unit.cli.fleet_at_work import AT, FLEET, AtWork, ago
 from tests.unit.fleet.facts import AT as PAST_AT
 from tests.unit.fleet.past_runs import jobless, past
 from tests.unit.monitor.browsing import browser_of
@@ -83,6 +83,16 @@ def test_budgets_stand_with_what_is_spent() -> None:
     assert "$2.00 of $0.50 spent today (UTC)" in text
     assert "nothing is launched until 00:00 UTC" in text
     assert "$2.00 of $4.00 spent today (UTC)" in text
+
+
+@pytest.mark.parametrize(("silent_s", "is_marked"), [(120, False), (300, True)])
+def test_a_machine_is_marked_as_silent_by_its_pools_own_limit(
+    silent_s: float, is_marked: bool
+) -> None:
+    at_work = AtWork().configure()
+    runner = at_work.runner(1, launched_s=4000)
+    at_work.reports(runner, MachineState.BUSY, heartbeat_at=ago(silent_s))
+    assert ("! silent 5m 00s" in browser_of(at_work).get("/machines").text) is is_marked
 
 
 def test_problems_are_the_first_section() -> None:
