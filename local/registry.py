@@ -2,16 +2,14 @@
 
 import shutil
 import subprocess
-from contextlib import closing, suppress
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import docker
+import urllib3
 
 from fleet.errors import Refused
-from local.aws.engine import free_port, wait_until
+from local.aws.engine import answers, free_port, wait_until
 
 PROGRAM = "docker-registry"
 _CONFIG = """\
@@ -56,19 +54,14 @@ class Registry:
                 )
         for address in (self._pushed_at, self.address):
             wait_until(
-                lambda: _answers(address),  # noqa: B023  asked at once
+                lambda: answers(f"http://{address}/v2/"),  # noqa: B023  asked at once
                 timeout_s=20,
                 what=f"the registry at {address}",
                 log=self._folder / "registry.log",
             )
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End both."""
         for process in self._processes:
             process.terminate()
@@ -90,18 +83,6 @@ class Registry:
         return digest
 
     def forget(self, repository: str, digest: str) -> None:
-        """Delete an image. Raises `OSError` without the registry."""
-        host, _, port = self._pushed_at.partition(":")
-        with closing(HTTPConnection(host, int(port), timeout=20)) as connection:
-            connection.request("DELETE", f"/v2/{repository}/manifests/{digest}")
-            connection.getresponse().read()
-
-
-def _answers(address: str) -> bool:
-    host, _, port = address.partition(":")
-    connection = HTTPConnection(host, int(port), timeout=2)
-    with suppress(OSError, HTTPException), closing(connection) as asked:
-        asked.request("GET", "/v2/")
-        with asked.getresponse() as answer:
-            return answer.status == 200
-    return False
+        """Delete an image. Raises `HTTPError` of urllib3 without the registry."""
+        url = f"http://{self._pushed_at}/v2/{repository}/manifests/{digest}"
+        urllib3.request("DELETE", url, timeout=20, retries=False)

@@ -12,12 +12,11 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import boto3
+import urllib3
 from botocore.config import Config
 
 ACCOUNT = "123456789012"
@@ -83,12 +82,7 @@ class Engine:
             undo.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def start(self) -> None:
@@ -214,15 +208,7 @@ class Engine:
             raise EngineFailed(
                 f"the engine ended with {self._process.returncode}\n{_tail(self.log)}"
             )
-        health = HTTPConnection(self.options.host, self.port, timeout=2)
-        try:
-            health.request("GET", "/_ministack/health")
-            with health.getresponse() as answer:
-                return answer.status == 200
-        except (OSError, HTTPException):
-            return False
-        finally:
-            health.close()
+        return answers(f"{self.url}/_ministack/health")
 
     def _end(self, how: signal.Signals) -> None:
         process, self._process, self._clients = self._process, None, {}
@@ -263,6 +249,14 @@ def wait_until(
             tail = "" if log is None else f"\n{_tail(log)}"
             raise EngineFailed(f"waited {timeout_s:.0f} s for {what}{tail}")
         time.sleep(0.05)
+
+
+def answers(url: str) -> bool:
+    """Whether a GET of this URL succeeds, within two seconds."""
+    try:
+        return urllib3.request("GET", url, timeout=2, retries=False).status == 200
+    except urllib3.exceptions.HTTPError:
+        return False
 
 
 def _tail(log: Path, lines: int = 20) -> str:

@@ -1,8 +1,6 @@
 """Reads and clears the engine's counts; see `local.aws.calls`."""
 
-import json
-from http.client import HTTPConnection
-from urllib.parse import urlsplit
+import urllib3
 
 from local.aws.units import PATH
 
@@ -11,19 +9,14 @@ TIMEOUT_S = 60.0
 
 def counted(engine_url: str) -> dict[str, dict[str, float]]:
     """All numbers since the last `clear`, by kind and name."""
-    numbers: dict[str, dict[str, float]] = json.loads(_ask("GET", engine_url))
+    numbers: dict[str, dict[str, float]] = _call("GET", engine_url).json()
     return numbers
 
 
 def clear(engine_url: str) -> None:
     """Reset the counts."""
-    _ask("DELETE", engine_url)
+    _call("DELETE", engine_url)
 
 
-def _ask(method: str, engine_url: str) -> bytes:
-    connection = HTTPConnection(urlsplit(engine_url).netloc, timeout=TIMEOUT_S)
-    try:
-        connection.request(method, PATH)
-        return connection.getresponse().read()
-    finally:
-        connection.close()
+def _call(method: str, engine_url: str) -> urllib3.BaseHTTPResponse:
+    return urllib3.request(method, f"{engine_url}{PATH}", timeout=TIMEOUT_S)

@@ -3,13 +3,12 @@
 import os
 from collections import defaultdict
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
+from adapters.guest.process_tree import stats
 from local.beat import Beat
 
 EVERY_S = 1.0
-_PROC = Path("/proc")
 
 
 class PeakMemory(Beat):
@@ -24,13 +23,8 @@ class PeakMemory(Beat):
         self._look()
         return super().__enter__()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        super().__exit__(kind, error, trace)
+    def __exit__(self, *_: object) -> None:
+        super().__exit__()
         self._look()
 
     def _look(self) -> None:
@@ -43,23 +37,14 @@ def tree_mb(root: int) -> float:
     That is the sum of PSS; of RSS where the kernel does not report PSS.
     """
     below: defaultdict[int, list[int]] = defaultdict(list)
-    for folder in _PROC.iterdir():
-        if folder.name.isdigit():
-            below[_parent(folder)].append(int(folder.name))
-    total_kb, left = 0, [root]
-    while left:
-        pid = left.pop()
-        total_kb += _size_kb(_PROC / str(pid))
-        left += below[pid]
+    for pid, _, parent in stats():
+        below[parent].append(pid)
+    total_kb, ahead = 0, [root]
+    while ahead:
+        pid = ahead.pop()
+        total_kb += _size_kb(Path("/proc", str(pid)))
+        ahead += below[pid]
     return total_kb / 1024
-
-
-def _parent(process: Path) -> int:
-    """Its parent's id; 0 once it is gone."""
-    try:
-        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
-    except (OSError, IndexError):
-        return 0
 
 
 def _size_kb(process: Path) -> int:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Self
 
 import boto3
@@ -62,14 +61,9 @@ class ThreadGuests:
         self._watch.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End every guest; their instances are left as they are."""
-        self._watch.__exit__(kind, error, trace)
+        self._watch.__exit__()
         self._up = frozenset()
         self._pool.shutdown(cancel_futures=True)
 

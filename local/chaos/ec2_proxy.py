@@ -6,12 +6,11 @@ so every TerminateInstances that comes this way is the fleet's.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from http.client import HTTPConnection, HTTPException
-from urllib.parse import urlsplit
 
 import boto3
+import urllib3
 
 from local.aws.engine import REGION
 from local.chaos.ec2_memory import Ec2Memory
@@ -100,8 +99,7 @@ class Ec2Proxy(LoopbackServer):
             with self._lock:
                 forgotten = self._memory.forgotten(ids)
             if forgotten:
-                status, text = refused("UnauthorizedOperation")
-                return HttpAnswer(status=status, headers=_XML, body=text)
+                return _refusal("UnauthorizedOperation")
             self._note_termination(ids)
         if action == "CreateFleet":
             return self._launch(headers, body, FleetCall.of(fields))
@@ -125,8 +123,7 @@ class Ec2Proxy(LoopbackServer):
         if verdict is None:
             return self._forward(headers, body)
         if verdict.refuse:
-            status, text = refused(verdict.refuse)
-            return HttpAnswer(status=status, headers=_XML, body=text)
+            return _refusal(verdict.refuse)
         less = shortened(call, verdict)
         if less is None:
             return HttpAnswer(status=200, headers=_XML, body=with_errors(None, call, verdict))
@@ -151,23 +148,31 @@ class Ec2Proxy(LoopbackServer):
 
     def _forward(self, headers: list[tuple[str, str]], body: bytes) -> HttpAnswer:
         """Send the call on unchanged, with the Host header that was signed."""
-        engine = urlsplit(self._engine)
-        connection = HTTPConnection(engine.hostname or "", engine.port, timeout=_TIMEOUT_S)
         try:
-            connection.putrequest("POST", "/", skip_host=True, skip_accept_encoding=True)
-            for name, value in headers:
-                if name.lower() not in _HOP_BY_HOP:
-                    connection.putheader(name, value)
-            connection.putheader("Content-Length", str(len(body)))
-            connection.endheaders(body)
-            answer = connection.getresponse()
-            kept = tuple((n, v) for n, v in answer.getheaders() if n.lower() not in _HOP_BY_HOP)
-            return HttpAnswer(status=answer.status, headers=kept, body=answer.read())
-        except (OSError, HTTPException):  # the engine restarts: say so as AWS would
-            status, text = refused("ServiceUnavailable")
-            return HttpAnswer(status=status, headers=_XML, body=text)
-        finally:
-            connection.close()
+            answer = urllib3.request(
+                "POST",
+                f"{self._engine}/",
+                body=body,
+                headers=dict(_end_to_end(headers)),
+                timeout=_TIMEOUT_S,
+                retries=False,
+            )
+        except urllib3.exceptions.HTTPError:  # the engine restarts: say so as AWS would
+            return _refusal("ServiceUnavailable")
+        return HttpAnswer(
+            status=answer.status,
+            headers=tuple(_end_to_end(answer.headers.items())),
+            body=answer.data,
+        )
+
+
+def _end_to_end(headers: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    return ((name, value) for name, value in headers if name.lower() not in _HOP_BY_HOP)
+
+
+def _refusal(code: str) -> HttpAnswer:
+    status, text = refused(code)
+    return HttpAnswer(status=status, headers=_XML, body=text)
 
 
 _SHOWS_MACHINES = frozenset({"DescribeInstances", "TerminateInstances"})

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from adapters.aws.clients import aws_call
@@ -52,18 +51,13 @@ class GuestHost:
         self._watch.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End every guest at once; their instances are left as they are."""
-        self._watch.__exit__(kind, error, trace)
+        self._watch.__exit__()
         self._threads.shutdown(cancel_futures=True)
         with ThreadPoolExecutor(max_workers=AT_ONCE) as ends:
             ends.map(self._end, self.guests)
-        self._imds.__exit__(kind, error, trace)
+        self._imds.__exit__()
 
     @property
     def guests(self) -> tuple[Guest, ...]:

@@ -12,7 +12,6 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol, Self
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -81,17 +80,12 @@ class LambdaHost(LoopbackServer):
         self._options.folder.mkdir(parents=True, exist_ok=True)
         return super().__enter__()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         """End every sandbox at once; nothing of an invocation is left after that."""
         with self._lock:
             self._closed = True
         self.kill_all()
-        super().__exit__(kind, error, trace)
+        super().__exit__()
         for _ in range(self._options.concurrency):
             self._room.acquire()  # each is free when its invocation has removed its files
         for _ in range(self._options.concurrency):
