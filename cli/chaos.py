@@ -16,7 +16,7 @@ from cli.machines import MachineForm, Machines, containers
 from cli.signals import cleaning_up
 from local.chaos.faults.catalogue import FAULTS, fault_named
 from local.chaos.faults.fault import Fault
-from local.chaos.judge import Row
+from local.chaos.judge import ChaosResult
 from local.chaos.suite import Plan, run_suite
 from local.chaos.table import Line, by_fault
 
@@ -100,7 +100,7 @@ def _chosen(names: list[str] | None) -> list[Fault]:
     return chosen or list(FAULTS)
 
 
-def _show(console: Console, row: Row, *, trail: bool) -> None:
+def _show(console: Console, row: ChaosResult, *, trail: bool) -> None:
     """One line for a run, one for each of its problems, and the history of its jobs if wanted."""
     numbers = cell(
         f"{'    ' if row.ok else ''} {row.fault:24} seed {row.seed:<4} "

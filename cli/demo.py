@@ -53,7 +53,7 @@ def demo(as_json: Json = False, machines: Machines = MachineForm.PROCESSES) -> N
 
 
 def _run(laptop: Laptop, console: Console, began_at: float) -> DemoResult:
-    console.print(cell(laptop.machines_are))
+    console.print(cell(laptop.about_machines))
     console.print(cell(f"webhook {laptop.stack.webhook_url}", f"GitLab  {laptop.gitlab_url}"))
     demo_run = Demo(laptop, began_at=began_at)
     demo_run.prepare()

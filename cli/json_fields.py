@@ -12,7 +12,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from cli.plan import WholePlan
-from local.chaos.judge import Row
+from local.chaos.judge import ChaosResult
 from local.demo.run import DemoResult
 from operations.controls import ActsView, Ordered
 from operations.cost import CostView
@@ -62,7 +62,7 @@ PRINTED: Mapping[str, tuple[tuple[str, type], ...]] = {
     "interrupt": (("", Ordered),),
     "demo": (("", DemoResult),),
     "local demo": (("", DemoResult),),
-    "local chaos": (("faults[]", Row),),
+    "local chaos": (("faults[]", ChaosResult),),
 }
 WITH_OK = frozenset({"doctor", "demo", "local demo", "local chaos"})
 _SAME_AS = {"token check": "token set"}

@@ -24,7 +24,6 @@ from cli.machines import MachineForm, Machines, containers
 from cli.options import AsJson, InJson
 from fleet.errors import Refused
 from local.demo.project import CONFIG
-from local.demo.run import register_webhook
 from local.fleet_file import FILE, keep_applied, put_in_force
 from local.former_laptop import make_private, restore_projects, set_aside
 from local.gitlab.seed import create_project
@@ -85,7 +84,7 @@ def up(
             with Laptop(data.resolve(), options) as laptop:
                 running = _prepare(laptop, data)
                 _write(data, running, laptop.environment())
-                say(laptop.machines_are, err=True)
+                say(laptop.about_machines, err=True)
                 _show(running, data)
                 stopped.wait()
                 say("stopping")
@@ -151,7 +150,7 @@ def _prepare(laptop: Laptop, data: Path) -> Up:
     for line in put_in_force(laptop.apply, data, default, gitlab_url=url):
         say(line, err=True)
     keep_applied(data, laptop.fleet_rows.config())
-    register_webhook(laptop, group=GROUP)
+    laptop.register_webhook(group=GROUP)
     return Up(
         pid=os.getpid(),
         webhook=laptop.stack.webhook_url,

@@ -14,7 +14,7 @@ from typing import Any
 
 from local.laptop import Laptop
 
-# Whatever looks like a token of GitLab, a signing token or the session of a role of AWS.
+# What looks like a token of GitLab, a signing token or the session of a role of AWS.
 TOKENS = re.compile(
     r"(?:glrt|glpat|glrtr|glcbt)-[\w.-]{16,}|whsec_[\w+/=]{16,}|(?:FwoG|IQoJ)[\w+/=]{40,}"
 )
@@ -22,28 +22,28 @@ KINDS = frozenset({"stack", "log", "table", "history", "function", "instance", "
 SKEW = timedelta(seconds=2)  # between the clocks of a file system and of this process
 
 
-def out_of_hand(
+def exposed_secrets(
     laptop: Laptop, planted: Mapping[str, str] | None = None, *, since: datetime | None = None
 ) -> tuple[str, ...]:
-    """A sentence for each place with a secret that must not be there, without the secret.
+    """A sentence for each secret in a text that must not hold it; no sentence shows the secret.
 
-    `planted`: more secrets, by name. `since`: logs, histories and files of before are left out.
-    A kind of place that holds nothing is a sentence, too: then the search proves nothing.
+    `planted`: more secrets, by name. `since`: older logs, histories and files are not searched.
+    A kind of text that is missing is a sentence, too: then the search proves nothing.
     """
     secrets = {**secrets_of(laptop), **(planted or {})}
-    said, kinds = [], set()
-    for place, text in places(laptop, since=since):
-        kinds.add(place.split()[0])
-        said += [
-            f"the secret {name} is in {place}" for name, value in secrets.items() if value in text
+    problems, kinds = [], set()
+    for source, text in searched_texts(laptop, since=since):
+        kinds.add(source.split()[0])
+        problems += [
+            f"the secret {name} is in {source}" for name, value in secrets.items() if value in text
         ]
-        said += [f"a token {token[:6]}… is in {place}" for token in TOKENS.findall(text)]
-    said += [f"no {kind} was there to be searched" for kind in sorted(KINDS - kinds)]
-    return tuple(dict.fromkeys(said))
+        problems += [f"a token {token[:6]}… is in {source}" for token in TOKENS.findall(text)]
+    problems += [f"no {kind} was there to be searched" for kind in sorted(KINDS - kinds)]
+    return tuple(dict.fromkeys(problems))
 
 
-def places(laptop: Laptop, *, since: datetime | None = None) -> Iterator[tuple[str, str]]:
-    """The name of each place where a secret would be out of hand, and all that it holds."""
+def searched_texts(laptop: Laptop, *, since: datetime | None = None) -> Iterator[tuple[str, str]]:
+    """Each text that must hold no secret, with its source: a kind, and a name."""
     client = laptop.engine.client
     after = since or datetime.fromtimestamp(0, UTC)
     yield "stack", _text(client("cloudformation").describe_stacks())
@@ -102,7 +102,7 @@ def _machines(machines: Any) -> Iterator[tuple[str, str]]:
 
 
 def _files(laptop: Laptop, after: datetime) -> Iterator[tuple[str, str]]:
-    """Files of machines and of the engine's own log; its state and GitLab's keep secrets."""
+    """Files of machines, and the engine's log. The engine and GitLab keep secrets in theirs."""
     oldest = (after - SKEW).timestamp()
     for folder in (laptop.data / "guests", laptop.data / "lambda"):
         for path in sorted(folder.rglob("*")):
@@ -116,14 +116,14 @@ def _files(laptop: Laptop, after: datetime) -> Iterator[tuple[str, str]]:
 
 
 def secrets_of(laptop: Laptop) -> Mapping[str, str]:
-    """Each secret that the fleet keeps, by its name in Secrets Manager and its place there."""
+    """Each secret of the fleet, by its name in Secrets Manager and its number there."""
     client = laptop.engine.client("secretsmanager")
     secrets = {"GitLab token": laptop.gitlab_token}
     for secret in client.list_secrets()["SecretList"]:
         text = client.get_secret_value(SecretId=secret["Name"]).get("SecretString") or ""
-        for place, value in enumerate(TOKENS.findall(text)):
+        for number, value in enumerate(TOKENS.findall(text)):
             if value not in secrets.values():
-                secrets[f"{secret['Name']} {place}"] = value
+                secrets[f"{secret['Name']} {number}"] = value
     return secrets
 
 

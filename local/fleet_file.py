@@ -22,16 +22,14 @@ def put_in_force(
     path = folder / FILE
     if not path.exists():
         path.write_text(default)
-    wrong: list[str] = []
-    for file, instead in ((path, ""), (folder / APPLIED, "what was applied last is in force")):
-        problems = (
-            tuple(_apply(apply, file, gitlab_url)) if file.exists() else (f"{file}: is not there",)
-        )
-        if not problems:
-            return (*wrong, *([f"{path} is not applied: {instead}"] if instead else []))
-        wrong += problems if not instead else []
-    apply(default)
-    return (*wrong, f"{path} is not applied: the pools of the demo are in force")
+    problems = tuple(_apply(apply, path, gitlab_url))
+    if not problems:
+        return ()
+    applied, in_force = folder / APPLIED, "what was applied last is in force"
+    if not applied.exists() or tuple(_apply(apply, applied, gitlab_url)):
+        in_force = "the pools of the demo are in force"
+        apply(default)
+    return (*problems, f"{path} is not applied: {in_force}")
 
 
 def keep_applied(folder: Path, stored: StoredConfig | None) -> None:
@@ -41,18 +39,18 @@ def keep_applied(folder: Path, stored: StoredConfig | None) -> None:
 
 
 def with_address(text: str, url: str) -> str:
-    """The text with this address of GitLab; as it is where that cannot be put in its place."""
+    """The text with this address of GitLab, or the same text where it has no address to replace."""
     try:
         tables = tomllib.loads(text)
-        given = tables["gitlab"]["url"]
+        former = tables["gitlab"]["url"]
         position = toml_lines(text).positions["gitlab", "url"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return text
-    if not isinstance(given, str) or not given:
+    if not isinstance(former, str) or not former:
         return text
     lines = text.split("\n")
     line, start = lines[position.line - 1], position.column - 1
-    lines[position.line - 1] = line[:start] + line[start:].replace(given, url, 1)
+    lines[position.line - 1] = line[:start] + line[start:].replace(former, url, 1)
     changed = "\n".join(lines)
     try:
         tables["gitlab"]["url"] = url
@@ -70,8 +68,8 @@ def _apply(apply: Callable[[str], object], path: Path, url: str) -> Iterator[str
         return
     today = with_address(text, url)
     try:
-        if (given := read_config(today, name=str(path)).gitlab.url) != url:
-            raise Refused(f'write url = "{url}" in [gitlab]', is_now=given)
+        if (former := read_config(today, name=str(path)).gitlab.url) != url:
+            raise Refused(f'write url = "{url}" in [gitlab]', is_now=former)
         apply(today)
     except ConfigError as error:
         yield from map(str, error.problems)

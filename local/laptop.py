@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -45,7 +47,7 @@ from local.remains import Remains
 from operations.apply import Applied, apply_config
 from operations.executors import EXECUTORS_VARIABLE, refuse_executors
 
-PROCESSES_HAVE = ("shell",)  # executors of machines that are processes
+PROCESS_EXECUTORS = ("shell",)  # of machines that are processes
 ECR_PATH = "runner-fleet/ec2"
 
 
@@ -75,7 +77,7 @@ class LaptopOptions:
 
 
 class Laptop:
-    """Everything of the service below one folder. `start`, then use, then `stop`."""
+    """The whole service, with its files below one folder: a context, or `start` and `stop`."""
 
     def __init__(self, data: Path, options: LaptopOptions | None = None) -> None:
         self.options = options or LaptopOptions()
@@ -99,7 +101,7 @@ class Laptop:
         self.stop()
 
     def start(self) -> None:
-        """Bring everything up; what was up is brought down again when a part does not come."""
+        """Start every part. If one fails, stop those that run, and raise its error."""
         with ExitStack() as undo:
             undo.callback(self.stop)
             self._start()
@@ -199,8 +201,8 @@ class Laptop:
         return instance_of(self.gitlab_url)
 
     @property
-    def machines_are(self) -> str:
-        """What stands for EC2 machines, for a person."""
+    def about_machines(self) -> str:
+        """A sentence about what stands for EC2 machines."""
         if self.options.containers:
             return "machines are containers, each with a Docker engine of its own"
         return (
@@ -241,7 +243,7 @@ class Laptop:
         }
 
     def apply(self, text: str) -> Applied:
-        """What `runner-fleet apply` does."""
+        """Apply a fleet.toml, as `runner-fleet apply` does."""
         self._config = read_config(text)
         self._check_executors(self._config)
         return apply_config(
@@ -257,7 +259,7 @@ class Laptop:
     def _check_executors(self, config: FleetConfig) -> None:
         """Raise `Refused` for a pool whose jobs need an engine that its machines lack."""
         if self.options.containers is None and self.options.boots_guests:
-            refuse_executors(config, PROCESSES_HAVE)
+            refuse_executors(config, PROCESS_EXECUTORS)
 
     def warm(self) -> None:
         """Start the functions' processes with requests that change nothing, in the background.
@@ -291,16 +293,33 @@ class Laptop:
 
     def environment(self) -> dict[str, str]:
         """Variables with which `runner-fleet` and any AWS SDK speak to this laptop."""
+        only_processes = {EXECUTORS_VARIABLE: ",".join(PROCESS_EXECUTORS)}
         return {
             **os.environ,
             **self.engine.environment(),
             "GITLAB_URL": self.gitlab_url,
             "GITLAB_TOKEN": self.gitlab_token,
-            **({} if self.options.containers else {EXECUTORS_VARIABLE: ",".join(PROCESSES_HAVE)}),
+            **({} if self.options.containers else only_processes),
         }
 
-    def left(self) -> Remains:
-        """What lives now besides what always does."""
+    def register_webhook(self, *, project: str | None = None, group: str | None = None) -> None:
+        """Run `runner-fleet webhook register` as a user would."""
+        owner = ("--project", project) if project else ("--group", group or "")
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "cli", "webhook", "register", *owner),
+                *("--gitlab-url", self.gitlab_url, "--stack", self.stack.name),
+            ],
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"webhook register failed: {done.stderr.strip()}")
+
+    def remains(self) -> Remains:
+        """Counts of what a job leaves at first, and of what must be gone in the end."""
         queues = self.queues().values()
         return Remains(
             instances=self.instances(),
@@ -311,7 +330,7 @@ class Laptop:
         )
 
     def instances(self) -> int:
-        """How many EC2 instances of the stack run."""
+        """The number of EC2 instances of the stack that run."""
         answer = self.engine.client("ec2").describe_instances(
             Filters=[
                 {"Name": "tag:runner-fleet:stack", "Values": [self.stack.name]},

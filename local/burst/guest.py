@@ -104,10 +104,10 @@ def _say_nothing(*_: object, **__: object) -> None:
 
 def _rest(life: Life, seconds: float) -> bool:
     """Let time pass; False as soon as the instance is gone."""
-    left = seconds
-    while left > 0 and life.is_up():
-        life.pause(min(SLICE_S, left))
-        left -= SLICE_S
+    remaining_s = seconds
+    while remaining_s > 0 and life.is_up():
+        life.pause(min(SLICE_S, remaining_s))
+        remaining_s -= SLICE_S
     return life.is_up()
 
 

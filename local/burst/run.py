@@ -14,7 +14,6 @@ from local.burst.memory import PeakMemory
 from local.burst.result import BurstOptions, BurstResult, Progress, over_limits
 from local.burst.tally import Tally, tally
 from local.burst.thread_guests import ThreadGuestOptions, ThreadGuests
-from local.demo.run import register_webhook
 from local.gitlab.options import Options as GitLabOptions
 from local.gitlab.seed import create_project, push_files
 from local.gitlab.world import GitLabWorld
@@ -27,7 +26,7 @@ UNBOUNDED = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Seen:
+class _View:
     """The simulated GitLab at one time."""
 
     statuses: dict[str, int]
@@ -133,7 +132,7 @@ class _BurstRun:
             path = f"{project.GROUP}/project-{number}"
             made = create_project(laptop.gitlab_url, laptop.gitlab_token, path, readme)
             clones.append((made.clone_url, jobs))
-        register_webhook(laptop, group=project.GROUP)
+        laptop.register_webhook(group=project.GROUP)
         return clones
 
     def _reset(self) -> None:
@@ -141,7 +140,7 @@ class _BurstRun:
         self._laptop.simulator.ask(lambda world: world.calls.clear())
         counters.clear(self._laptop.engine.url)
 
-    def _wait(self, holds: Callable[[_Seen], bool]) -> bool:
+    def _wait(self, holds: Callable[[_View], bool]) -> bool:
         deadline = self._began_at + self._options.timeout_s
         while time.monotonic() < deadline:
             view = self._look()
@@ -157,8 +156,8 @@ class _BurstRun:
             time.sleep(LOOK_EVERY_S)
         return False
 
-    def _look(self) -> _Seen:
-        return self._laptop.simulator.ask(_seen)
+    def _look(self) -> _View:
+        return self._laptop.simulator.ask(_view_of)
 
     def _machines(self) -> int:
         """Instances that run and rows of runners that live."""
@@ -171,7 +170,7 @@ class _BurstRun:
         before, self._last_counts = self._last_counts, now
         return now == before and now[1] <= now[2]  # one that began before the count ends in it
 
-    def _problems(self, finished: int, closed: bool, counts: Tally, view: _Seen) -> Iterator[str]:
+    def _problems(self, finished: int, closed: bool, counts: Tally, view: _View) -> Iterator[str]:
         missing = self._options.jobs - finished
         if missing:
             yield f"{missing} jobs did not run: {view.statuses}"
@@ -180,10 +179,10 @@ class _BurstRun:
         yield from over_limits(counts, self._options)
 
 
-def _seen(world: GitLabWorld) -> _Seen:
+def _view_of(world: GitLabWorld) -> _View:
     jobs = world.ci.jobs.values()
     waited = (job.queued_s(world.clock.now()) for job in jobs if job.started_at)
-    return _Seen(
+    return _View(
         statuses=dict(Counter(str(job.status) for job in jobs)),
         waited_s=tuple(seconds for seconds in waited if seconds is not None),
         records=sum(

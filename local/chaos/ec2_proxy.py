@@ -6,7 +6,7 @@ so every TerminateInstances that comes this way is the fleet's.
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import boto3
@@ -22,20 +22,12 @@ from local.chaos.fleet_call import (
     shortened,
     with_errors,
 )
+from local.chaos.judge import EndedMachines
 from local.chaos.query import Fields, read_fields, signed, write_fields
 from local.loopback import Answerer, LoopbackServer
 
 _TIMEOUT_S = 60.0
 _HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Termination:
-    """The fleet ended machines."""
-
-    at: float  # seconds since the epoch
-    machine_ids: tuple[str, ...]
-    context: object  # the observer's answer just before the call was forwarded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,10 +40,10 @@ class HttpAnswer:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Record:
-    """The calls since the last look."""
+class ProxyCalls:
+    """The fleet's calls since the last look."""
 
-    terminations: list[Termination] = field(default_factory=list)
+    terminations: list[EndedMachines] = field(default_factory=list)
     launches: int = 0  # CreateFleet calls
     spoiled: int = 0  # of them, those that the fault changed
 
@@ -61,22 +53,22 @@ class Ec2Proxy(LoopbackServer):
 
     def __init__(
         self,
-        observe: Callable[[], object] = lambda: None,
+        at_work: Callable[[], Mapping[int, str]] = dict,
         *,
         forgets_after_s: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Bind a free port of the loopback interface, so that `url` is known at once.
 
-        `observe` is called just before the fleet's call to end machines is forwarded. A machine
+        `at_work` (runner ids by job id) is called just before a termination is forwarded. A machine
         that ended is unknown `forgets_after_s` after that first showed; EC2 takes an hour.
         """
         self._memory = Ec2Memory(forgets_after_s, clock)
         self.fault: LaunchFault | None = None
-        self.observe = observe
+        self.at_work = at_work
         self._target: str | None = None
         self._session: boto3.Session | None = None
-        self._record = _Record()
+        self._calls = ProxyCalls()
         self._lock = threading.Lock()
         super().__init__(type("Answerer", (_Ec2Answerer,), {"proxy": self}))
 
@@ -84,11 +76,11 @@ class Ec2Proxy(LoopbackServer):
         """Where EC2 answers, and the account's root, as whom changed launches are asked for."""
         self._target, self._session = url, session
 
-    def take_record(self) -> tuple[tuple[Termination, ...], int, int]:
-        """Terminations, launches and spoiled launches since the last time."""
+    def take_calls(self) -> ProxyCalls:
+        """The calls since the last time."""
         with self._lock:
-            record, self._record = self._record, _Record()
-        return tuple(record.terminations), record.launches, record.spoiled
+            calls, self._calls = self._calls, ProxyCalls()
+        return calls
 
     def serve(self, headers: list[tuple[str, str]], body: bytes) -> HttpAnswer:
         """The engine's answer, or what the fault makes of it."""
@@ -110,26 +102,26 @@ class Ec2Proxy(LoopbackServer):
         return answer
 
     def _note_termination(self, ids: tuple[str, ...]) -> None:
-        termination = Termination(at=time.time(), machine_ids=ids, context=self.observe())
+        termination = EndedMachines(machine_ids=ids, at_work=self.at_work())
         with self._lock:
-            self._record.terminations.append(termination)
+            self._calls.terminations.append(termination)
 
     def _launch(self, headers: list[tuple[str, str]], body: bytes, call: FleetCall) -> HttpAnswer:
         fault = self.fault
-        verdict = fault(call) if fault else None
+        disruption = fault(call) if fault else None
         with self._lock:
-            self._record.launches += 1
-            self._record.spoiled += verdict is not None
-        if verdict is None:
+            self._calls.launches += 1
+            self._calls.spoiled += disruption is not None
+        if disruption is None:
             return self._forward(headers, body)
-        if verdict.refuse:
-            return _refusal(verdict.refuse)
-        less = shortened(call, verdict)
+        if disruption.refuse:
+            return _refusal(disruption.refuse)
+        less = shortened(call, disruption)
         if less is None:
-            return HttpAnswer(status=200, headers=_XML, body=with_errors(None, call, verdict))
-        return self._launch_less(less, call, verdict)
+            return HttpAnswer(status=200, headers=_XML, body=with_errors(None, call, disruption))
+        return self._launch_less(less, call, disruption)
 
-    def _launch_less(self, less: Fields, call: FleetCall, verdict: Disruption) -> HttpAnswer:
+    def _launch_less(self, less: Fields, call: FleetCall, disruption: Disruption) -> HttpAnswer:
         """Ask as the account's root: the fleet's own signature does not fit a changed request."""
         assert self._session
         body = write_fields(less)
@@ -137,7 +129,7 @@ class Ec2Proxy(LoopbackServer):
         answer = self._forward(headers, body)
         if answer.status != 200:
             return answer
-        text = with_errors(answer.body, call, verdict)
+        text = with_errors(answer.body, call, disruption)
         return HttpAnswer(status=200, headers=_XML, body=text)
 
     @property

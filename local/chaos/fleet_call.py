@@ -1,6 +1,4 @@
-"""CreateFleet's failures: shorter requests, answers with errors. Pure.
-
-Fields in, fields or XML out.
+"""CreateFleet's failures: from fields to shorter fields, or to XML with errors. Pure.
 
 Source: Amazon EC2 API Reference, CreateFleet and "Error codes for the Amazon EC2 API".
 """
@@ -32,57 +30,61 @@ class FleetCall:
     fields: Fields
     market: str  # spot | on-demand
     count: int
-    places: tuple[Override, ...]  # in the order of the overrides
+    overrides: tuple[Override, ...]  # in the order of the overrides
 
     @classmethod
     def of(cls, fields: Fields) -> "FleetCall":
         """What the fields of a request ask for."""
-        places = []
+        overrides = []
         for number in range(1, len(fields) + 1):
             kind = fields.get(f"{_OVERRIDE}{number}.InstanceType")
             if kind is None:
                 break
             subnet = fields.get(f"{_OVERRIDE}{number}.SubnetId", "")
-            places.append(Override(instance_type=kind, subnet=subnet))
+            overrides.append(Override(instance_type=kind, subnet=subnet))
         return cls(
             fields=fields,
             market=fields.get(_MARKET, "on-demand"),
             count=int(fields.get(_TOTAL, "1")),
-            places=tuple(places),
+            overrides=tuple(overrides),
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disruption:
-    """How one call fails."""
+    """How one call fails. `dry`: overrides without machines."""
 
     refuse: str | None = None  # this error code for the whole call
-    dry: dict[Override, str] = field(default_factory=dict)  # error code of each place that has none
+    dry: dict[Override, str] = field(default_factory=dict)  # error codes
     most: int | None = None  # machines that there are at all
 
 
 LaunchFault = Callable[[FleetCall], Disruption | None]
 
 
-def shortened(call: FleetCall, verdict: Disruption) -> Fields | None:
+def shortened(call: FleetCall, disruption: Disruption) -> Fields | None:
     """The request without what the disruption takes away; None when nothing is left."""
-    places = [place for place in call.places if place not in verdict.dry]
-    count = call.count if verdict.most is None else min(call.count, verdict.most)
-    if not places or count < 1:
+    overrides = [override for override in call.overrides if override not in disruption.dry]
+    count = call.count if disruption.most is None else min(call.count, disruption.most)
+    if not overrides or count < 1:
         return None
-    kept = {k: v for k, v in call.fields.items() if not k.startswith(_OVERRIDE)}
-    kept[_TOTAL] = str(count)
-    for number, place in enumerate(places, start=1):
-        kept[f"{_OVERRIDE}{number}.InstanceType"] = place.instance_type
-        kept[f"{_OVERRIDE}{number}.SubnetId"] = place.subnet
-    return kept
+    fields = {k: v for k, v in call.fields.items() if not k.startswith(_OVERRIDE)}
+    fields[_TOTAL] = str(count)
+    for number, override in enumerate(overrides, start=1):
+        fields[f"{_OVERRIDE}{number}.InstanceType"] = override.instance_type
+        fields[f"{_OVERRIDE}{number}.SubnetId"] = override.subnet
+    return fields
 
 
-def with_errors(answer: bytes | None, call: FleetCall, verdict: Disruption) -> bytes:
-    """The engine's answer, or one without machines, with an error for each place that has none."""
-    dry = dict(verdict.dry)
-    if verdict.most is not None and verdict.most < call.count:
-        dry |= {place: "InsufficientInstanceCapacity" for place in call.places if place not in dry}
+def with_errors(answer: bytes | None, call: FleetCall, disruption: Disruption) -> bytes:
+    """The engine's answer, or one without machines, with an error for each dry override."""
+    dry = dict(disruption.dry)
+    if disruption.most is not None and disruption.most < call.count:
+        dry |= {
+            override: "InsufficientInstanceCapacity"
+            for override in call.overrides
+            if override not in dry
+        }
     text = answer.decode() if answer else _NOTHING
     return text.replace(
         "<errorSet/>", f"<errorSet>{''.join(_items(dry, call))}</errorSet>"
@@ -108,11 +110,11 @@ _NOTHING = (
 
 
 def _items(dry: dict[Override, str], call: FleetCall) -> Iterable[str]:
-    for place, code in dry.items():
+    for override, code in dry.items():
         yield (
             "<item><launchTemplateAndOverrides><overrides>"
-            f"<instanceType>{escape(place.instance_type)}</instanceType>"
-            f"<subnetId>{escape(place.subnet)}</subnetId>"
+            f"<instanceType>{escape(override.instance_type)}</instanceType>"
+            f"<subnetId>{escape(override.subnet)}</subnetId>"
             "</overrides></launchTemplateAndOverrides>"
             f"<lifecycle>{escape(call.market)}</lifecycle>"
             f"<errorCode>{code}</errorCode><errorMessage>{_message(code)}</errorMessage></item>"

@@ -11,7 +11,7 @@ from local.gitlab.webhooks.hooks import is_executable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobSeen:
+class ObservedJob:
     """One job as GitLab has it now."""
 
     id: int
@@ -39,11 +39,11 @@ class GitLabEye:
     def __init__(self, simulator: SimulatorServer) -> None:
         self._simulator = simulator
 
-    def jobs(self, pipelines: Collection[int]) -> tuple[JobSeen, ...]:
+    def jobs(self, pipelines: Collection[int]) -> tuple[ObservedJob, ...]:
         """Every job of these pipelines, retried ones included, by id."""
         return self._simulator.ask(
             lambda world: tuple(
-                _seen(job) for job in world.ci.jobs.values() if job.pipeline.id in pipelines
+                _observed(job) for job in world.ci.jobs.values() if job.pipeline.id in pipelines
             )
         )
 
@@ -75,8 +75,8 @@ class GitLabEye:
         self._simulator.ask(lambda world: world.disturb(order))
 
 
-def _seen(job: Job) -> JobSeen:
-    return JobSeen(
+def _observed(job: Job) -> ObservedJob:
+    return ObservedJob(
         id=job.id,
         name=job.spec.name,
         tag=next(iter(job.spec.tags), ""),

@@ -5,13 +5,13 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from local.chaos.gitlab_eye import JobSeen
+from local.chaos.gitlab_eye import ObservedJob
 from local.chaos.pipeline import ANY_END, Planned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lived:
-    """One machine of a run."""
+class MachineLife:
+    """One machine of a run, from its launch to the last look at which it lived."""
 
     runner_id: str
     machine_id: str
@@ -32,33 +32,33 @@ class Evidence:
     """The facts of one run."""
 
     planned: Sequence[tuple[int, Sequence[Planned]]]  # by pipeline
-    jobs: Sequence[JobSeen]
-    lived: Sequence[Lived]
+    jobs: Sequence[ObservedJob]
+    machines: Sequence[MachineLife]
     ended: Sequence[EndedMachines]
-    dead: frozenset[str]  # ids that the scenario itself took away
-    cancelled: frozenset[int]  # pipelines that the scenario cancelled
+    dead: frozenset[str]  # ids that the scene itself ended
+    cancelled: frozenset[int]  # pipelines that the scene cancelled
     leaked: Mapping[str, int]  # counts of what is left, by name
-    broken: Sequence[str]  # promises that the scenario itself checked and that were broken
+    broken: Sequence[str]  # promises that the scene itself checked and that were broken
     injected: int
     seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class ChaosResult:
     """One run of one fault."""
 
     fault: str
     seed: int
-    jobs: int
-    finished: int
-    longest_wait_s: float
-    launched: int
-    surplus_machine_s: float
-    stuck: int
-    leaked: int
-    killed_busy: int
-    injected: int
-    seconds: float
+    jobs: int = 0
+    finished: int = 0
+    longest_wait_s: float = 0.0
+    launched: int = 0
+    surplus_machine_s: float = 0.0
+    stuck: int = 0
+    leaked: int = 0
+    killed_busy: int = 0
+    injected: int = 0
+    seconds: float = 0.0
     problems: tuple[str, ...]
     trail: tuple[str, ...] = ()  # the jobs' histories in the ledger
 
@@ -74,47 +74,35 @@ class Row:
         return body
 
     @classmethod
-    def of_json(cls, body: Mapping[str, Any]) -> "Row":
-        """The row of a `to_json`, with or without a trail."""
+    def of_json(cls, body: Mapping[str, Any]) -> "ChaosResult":
+        """The result of a `to_json`, with or without a trail."""
         lists = {name: tuple(body.get(name, ())) for name in ("problems", "trail")}
         return cls(**{**body, **lists})
 
 
-def broken_run(fault: str, seed: int, why: str) -> Row:
-    """The row of a run that did not end: no counts, and one problem."""
-    return Row(
-        fault=fault,
-        seed=seed,
-        jobs=0,
-        finished=0,
-        longest_wait_s=0.0,
-        launched=0,
-        surplus_machine_s=0.0,
-        stuck=0,
-        leaked=0,
-        killed_busy=0,
-        injected=0,
-        seconds=0.0,
-        problems=(f"the run broke: {why}",),
-    )
+def broken_run(fault: str, seed: int, why: str) -> ChaosResult:
+    """The result of a run that did not end: no counts, and one problem."""
+    return ChaosResult(fault=fault, seed=seed, problems=(f"the run broke: {why}",))
 
 
-def judge(fault: str, seed: int, evidence: Evidence, *, wait_at_most_s: float | None = None) -> Row:
+def judge(
+    fault: str, seed: int, evidence: Evidence, *, wait_at_most_s: float | None = None
+) -> ChaosResult:
     """The counts of a run, and a sentence for each broken promise."""
     stuck = tuple(_stuck(evidence))
     killed = tuple(_killed_busy(evidence))
     longest = max((job.waited_s() or 0.0 for job in evidence.jobs), default=0.0)
     late = wait_at_most_s is not None and longest > wait_at_most_s
     total = sum(len(jobs) for _, jobs in evidence.planned)
-    return Row(
+    return ChaosResult(
         fault=fault,
         seed=seed,
         jobs=total,
         finished=total - len(stuck),
         longest_wait_s=round(longest, 1),
-        launched=len(evidence.lived),
+        launched=len(evidence.machines),
         surplus_machine_s=round(
-            sum(_surplus_s(machine, evidence.jobs) for machine in evidence.lived), 1
+            sum(_surplus_s(machine, evidence.jobs) for machine in evidence.machines), 1
         ),
         stuck=len(stuck),
         leaked=sum(evidence.leaked.values()),
@@ -132,8 +120,8 @@ def judge(fault: str, seed: int, evidence: Evidence, *, wait_at_most_s: float | 
 
 
 def unfinished(
-    planned: Iterable[tuple[int, Iterable[Planned]]], jobs: Iterable[JobSeen]
-) -> list[tuple[Planned, JobSeen | None]]:
+    planned: Iterable[tuple[int, Iterable[Planned]]], jobs: Iterable[ObservedJob]
+) -> list[tuple[Planned, ObservedJob | None]]:
     """The jobs that have not ended as they must, with the newest job of their name."""
     newest = {(job.pipeline_id, job.name): job for job in jobs if not job.is_retried}
     unfinished_jobs = []
@@ -157,7 +145,7 @@ def _stuck(evidence: Evidence) -> Iterable[str]:
 
 def _killed_busy(evidence: Evidence) -> Iterable[str]:
     """Machines that the fleet ended at work, and jobs that it cancelled on healthy machines."""
-    machine_of = {machine.runner_id: machine.machine_id for machine in evidence.lived}
+    machine_of = {machine.runner_id: machine.machine_id for machine in evidence.machines}
     for end in evidence.ended:
         for job_id, runner_id in end.at_work.items():
             machine_id = machine_of.get(runner_id)
@@ -169,13 +157,13 @@ def _killed_busy(evidence: Evidence) -> Iterable[str]:
             yield f"the fleet cancelled job {job.id} ({job.name}) on {job.runner}"
 
 
-def _surplus_s(machine: Lived, jobs: Iterable[JobSeen]) -> float:
+def _surplus_s(machine: MachineLife, jobs: Iterable[ObservedJob]) -> float:
     """How long it lived for nothing: after its last job, or all the time when it had none."""
     ends = [job.finished_at for job in jobs if job.runner == machine.runner_id and job.finished_at]
     since = max([*ends, machine.launched_at])
     return max(0.0, (machine.gone_at - since).total_seconds())
 
 
-def is_over(job: JobSeen) -> bool:
+def is_over(job: ObservedJob) -> bool:
     """Whether GitLab shows a last state."""
     return job.status in ANY_END

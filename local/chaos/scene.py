@@ -11,7 +11,7 @@ from fleet.errors import Refused
 from fleet.machine.mailbox import Report
 from local.chaos.ec2_proxy import Ec2Proxy
 from local.chaos.fleet_file import FleetFile, Periods
-from local.chaos.gitlab_eye import GitLabEye, JobSeen
+from local.chaos.gitlab_eye import GitLabEye, ObservedJob
 from local.chaos.observer import machines_of, sandboxes_of
 from local.chaos.pipeline import Planned, ci_file
 from local.gitlab.seed import SeededProject, push_files
@@ -21,44 +21,37 @@ from local.machines.guests import GuestHost
 LOOK_EVERY_S = 0.05
 PIPELINE_WITHIN_S = 15.0
 CONTAINER_BOOTS_S = 60  # with the pull of its image, on a machine at work
-FoundT = TypeVar("FoundT")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ground:
-    """What all runs of a laptop share."""
-
-    laptop: Laptop
-    proxy: Ec2Proxy
-    project: SeededProject
-    periods: Periods
+AnswerT = TypeVar("AnswerT")
 
 
 @dataclass(slots=True, kw_only=True)
 class Deeds:
-    """The scenario's own acts, for which the judge must not blame the fleet."""
+    """What the scene itself does, for which the judge must not blame the fleet."""
 
     planned: list[tuple[int, tuple[Planned, ...]]] = field(default_factory=list)  # by pipeline
-    dead: set[str] = field(default_factory=set)  # ids of machines and runners it took away
+    dead: set[str] = field(default_factory=set)  # ids of machines and runners the scene ended
     cancelled: set[int] = field(default_factory=set)  # pipelines
     injected: int = 0  # how often it struck
     missed: list[str] = field(default_factory=list)  # moments that never came for the fault
     broken: list[str] = field(default_factory=list)  # promises of this fault's own, not kept
 
 
+@dataclass(slots=True, kw_only=True)
 class Scene:
     """One run on a laptop that is up."""
 
-    def __init__(self, ground: Ground, *, name: str, draw: random.Random) -> None:
-        self.laptop = ground.laptop
-        self.proxy = ground.proxy
-        self.periods = ground.periods
-        self.draw = draw
-        self.gitlab = GitLabEye(ground.laptop.simulator)
-        self.deeds = Deeds()
-        self._project = ground.project
-        self._name = name
-        self._late_s = CONTAINER_BOOTS_S if ground.laptop.options.containers else 0
+    laptop: Laptop
+    proxy: Ec2Proxy
+    project: SeededProject
+    periods: Periods
+    name: str  # begins the name of each branch
+    draw: random.Random
+    deeds: Deeds = field(default_factory=Deeds)
+
+    @property
+    def gitlab(self) -> GitLabEye:
+        """The simulated GitLab."""
+        return GitLabEye(self.laptop.simulator)
 
     def apply(self, file: FleetFile) -> None:
         """Put a fleet.toml in force."""
@@ -66,8 +59,8 @@ class Scene:
 
     def push(self, jobs: Sequence[Planned]) -> int:
         """Push a pipeline of these jobs on a branch of its own; its id."""
-        branch = f"{self._name}-{len(self.deeds.planned)}"
-        push_files(self._project.clone_url, ci_file(jobs), message="Add jobs", branch=branch)
+        branch = f"{self.name}-{len(self.deeds.planned)}"
+        push_files(self.project.clone_url, ci_file(jobs), message="Add jobs", branch=branch)
         pipeline_id = self.wait(lambda: self.gitlab.pipeline_of(branch), within_s=PIPELINE_WITHIN_S)
         if pipeline_id is None:
             raise TimeoutError("GitLab made no pipeline for a push")
@@ -77,23 +70,24 @@ class Scene:
     def cancel(self, pipeline: int) -> None:
         """Cancel a pipeline as a person would."""
         client = self.laptop.gitlab_client()
-        project = client.projects.get(self._project.id, lazy=True)
+        project = client.projects.get(self.project.id, lazy=True)
         project.pipelines.get(pipeline, lazy=True).cancel()
 
-    def jobs(self) -> tuple[JobSeen, ...]:
+    def jobs(self) -> tuple[ObservedJob, ...]:
         """Every job of this run, retried ones included."""
         return self.gitlab.jobs([pipeline for pipeline, _ in self.deeds.planned])
 
-    def job(self, name: str, *statuses: str) -> JobSeen | None:
+    def job(self, name: str, *statuses: str) -> ObservedJob | None:
         """The newest job of this name, when it is in one of these states."""
         jobs = [job for job in self.jobs() if job.name == name and not job.is_retried]
         return jobs[-1] if jobs and jobs[-1].status in statuses else None
 
     def wait(
-        self, look: Callable[[], FoundT | None], *, within_s: float, what: str = ""
-    ) -> FoundT | None:
+        self, look: Callable[[], AnswerT | None], *, within_s: float, what: str = ""
+    ) -> AnswerT | None:
         """The first answer that is not empty; None, with `what` noted, when none is in time."""
-        deadline = time.monotonic() + within_s + self._late_s
+        late_s = CONTAINER_BOOTS_S if self.laptop.options.containers else 0
+        deadline = time.monotonic() + within_s + late_s
         while time.monotonic() < deadline:
             if answer := look():
                 return answer
@@ -131,21 +125,21 @@ class Scene:
         runner = self.laptop.runner_rows.find(runner_id)
         return runner.machine_id if runner else None
 
-    def kill(self, runner_id: str, *, told_after_s: float | None) -> None:
+    def kill(self, runner_id: str, *, reported_after_s: float | None) -> None:
         """End the machine of a live runner, whichever kind it is."""
         machine_id = self.machine_of(runner_id)
         if machine_id is None:
             self.deeds.missed.append(f"{runner_id} was closed")
         elif machine_id.startswith("i-"):
-            self.kill_machine(machine_id, told_after_s=told_after_s)
+            self.kill_machine(machine_id, reported_after_s=reported_after_s)
         else:
             self.kill_sandbox(runner_id)
 
-    def kill_machine(self, machine_id: str, *, told_after_s: float | None) -> None:
+    def kill_machine(self, machine_id: str, *, reported_after_s: float | None) -> None:
         """The host dies without a goodbye. EC2 says so after a while, or (None) never."""
         struck = self._strike(machine_id, lambda guests: guests.kill(machine_id))
-        if struck and told_after_s is not None:
-            self.pause(told_after_s)
+        if struck and reported_after_s is not None:
+            self.pause(reported_after_s)
             with aws_call("ec2.TerminateInstances"):
                 self.laptop.engine.client("ec2").terminate_instances(InstanceIds=[machine_id])
 
@@ -182,5 +176,5 @@ class Scene:
         return True
 
     def _excuse(self, *ids: str | None) -> None:
-        """Note what the scenario takes away, before it does."""
+        """Note what the scene ends, before it does."""
         self.deeds.dead.update(name for name in ids if name)

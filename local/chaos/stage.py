@@ -6,22 +6,21 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from fleet.errors import Transient
 from local.aws.engine import EngineOptions, wait_until
 from local.aws.stack import StackOptions
-from local.canaries import out_of_hand
-from local.chaos.books import POOLS, leaked, machines_since, trail
-from local.chaos.ec2_proxy import Ec2Proxy, Termination
+from local.canaries import exposed_secrets
+from local.chaos.ec2_proxy import Ec2Proxy
+from local.chaos.evidence import POOLS, leaked, machines_since, trail
 from local.chaos.faults.fault import Fault
 from local.chaos.fleet_file import PROJECT, FleetFile, Periods
 from local.chaos.gitlab_eye import GitLabEye
-from local.chaos.judge import EndedMachines, Evidence, Row, judge, unfinished
+from local.chaos.judge import ChaosResult, Evidence, judge, unfinished
 from local.chaos.observer import Observer
-from local.chaos.scene import Ground, Scene
+from local.chaos.scene import Scene
 from local.chaos.ticker import Ticker
-from local.demo.run import register_webhook
 from local.gitlab.chaos import ApiChaos, ChaosOrder, WebhookChaos
 from local.gitlab.options import Options as GitLabOptions, Timeouts
 from local.gitlab.seed import SeededProject, create_project
@@ -32,7 +31,7 @@ WARM_WITHIN_S = 60.0
 # EC2 forgets in an hour, a fault lasts a minute or two.
 FORGETS_AFTER_S = 5.0
 # A queue shows a message again two minutes after the function that held it was cut off.
-BOOKS_WITHIN_S = 150.0
+CLOSED_WITHIN_S = 150.0
 CALM = ChaosOrder(webhooks=WebhookChaos(), api=ApiChaos(), hook_disabled=False)
 
 
@@ -71,11 +70,11 @@ class Stage:
         self._closing.enter_context(self._proxy)
         self._proxy.forward_to(engine.url, engine.session())
         self._closing.enter_context(self._laptop)
-        self._proxy.observe = GitLabEye(self._laptop.simulator).at_work
+        self._proxy.at_work = GitLabEye(self._laptop.simulator).at_work
         url, token = self._laptop.gitlab_url, self._laptop.gitlab_token
         self._project = create_project(url, token, PROJECT, {"README.md": "# Chaos\n"})
         self._laptop.apply(FleetFile().text(url, self._periods))
-        register_webhook(self._laptop, project=PROJECT)
+        self._laptop.register_webhook(project=PROJECT)
         self._laptop.warm()
         wait_until(self._is_warm, timeout_s=WARM_WITHIN_S, what="the functions to be warm")
 
@@ -105,8 +104,8 @@ class Stage:
             },
         )
 
-    def run(self, fault: Fault, seed: int) -> Row:
-        """One fault with one seed, from a calm fleet to closed books."""
+    def run(self, fault: Fault, seed: int) -> ChaosResult:
+        """One fault with one seed, from a calm fleet until it has closed everything."""
         scene = self._scene(fault, seed)
         began_at, began = datetime.now(UTC), time.monotonic()
         with Observer(self._laptop) as observer, Ticker(self._laptop, fault.periods.reconcile_s):
@@ -117,34 +116,38 @@ class Stage:
                 scene.apply(FleetFile())  # the warm ones may go now
             left = self._until_closed(scene)
             self._calm()
-            shown = out_of_hand(self._laptop, since=began_at)
-            ended, _, spoiled = self._proxy.take_record()
+            shown = exposed_secrets(self._laptop, since=began_at)
+            calls = self._proxy.take_calls()
             evidence = Evidence(
                 planned=scene.deeds.planned,
                 jobs=scene.jobs(),
-                lived=machines_since(self._laptop, began_at, observer),
-                ended=[_ended(termination) for termination in ended],
+                machines=machines_since(self._laptop, began_at, observer),
+                ended=calls.terminations,
                 dead=frozenset(scene.deeds.dead),
                 cancelled=frozenset(scene.deeds.cancelled),
                 leaked=left,
                 broken=(*scene.deeds.broken, *shown),
-                injected=scene.deeds.injected + spoiled,
+                injected=scene.deeds.injected + calls.spoiled,
                 seconds=time.monotonic() - began,
             )
             history = trail(self._laptop, evidence.jobs)
-        row = judge(fault.name, seed, evidence, wait_at_most_s=fault.wait_at_most_s)
-        return replace(row, trail=(*scene.deeds.missed, *history))
+        result = judge(fault.name, seed, evidence, wait_at_most_s=fault.wait_at_most_s)
+        return replace(result, trail=(*scene.deeds.missed, *history))
 
     def _scene(self, fault: Fault, seed: int) -> Scene:
         assert self._project
         self._runs += 1
         self._calm()
-        self._proxy.take_record()
+        self._proxy.take_calls()
         draw = random.Random(f"{fault.name}/{seed}")  # noqa: S311  repeatable on purpose
-        ground = Ground(
-            laptop=self._laptop, proxy=self._proxy, project=self._project, periods=self._periods
+        scene = Scene(
+            laptop=self._laptop,
+            proxy=self._proxy,
+            project=self._project,
+            periods=self._periods,
+            name=f"run-{self._runs}",
+            draw=draw,
         )
-        scene = Scene(ground, name=f"run-{self._runs}", draw=draw)
         scene.gitlab.order(ChaosOrder(seed=draw.randrange(2**31)))
         return scene
 
@@ -162,7 +165,7 @@ class Stage:
 
     def _until_closed(self, scene: Scene) -> dict[str, int]:
         """What is left as soon as nothing is, or at the deadline."""
-        deadline = time.monotonic() + BOOKS_WITHIN_S
+        deadline = time.monotonic() + CLOSED_WITHIN_S
         left = {"uncounted leftovers": 1}
         while True:
             with suppress(Transient):  # the fault's GitLab refuses us as well
@@ -170,8 +173,3 @@ class Stage:
             if not any(left.values()) or time.monotonic() > deadline:
                 return left
             time.sleep(LOOK_EVERY_S)
-
-
-def _ended(termination: Termination) -> EndedMachines:
-    context: Any = termination.context
-    return EndedMachines(machine_ids=termination.machine_ids, at_work=context or {})

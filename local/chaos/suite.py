@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from local.chaos.faults.fault import Fault
-from local.chaos.judge import Row, broken_run
+from local.chaos.judge import ChaosResult, broken_run
 from local.laptop import ContainerOptions
 
 STOP_TIMEOUT_S = 60.0
@@ -39,33 +39,33 @@ class Plan:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Desk:
-    """The runs ahead, and the rows of those that ended."""
+class _Queues:
+    """The runs ahead, and the results of those that ended."""
 
     ahead: deque[tuple[Fault, int]]
-    rows: queue.SimpleQueue[Row] = field(default_factory=queue.SimpleQueue)
+    results: queue.SimpleQueue[ChaosResult] = field(default_factory=queue.SimpleQueue)
 
 
-def run_suite(plan: Plan) -> Iterator[Row]:
-    """One row for each run, as they come."""
+def run_suite(plan: Plan) -> Iterator[ChaosResult]:
+    """One result for each run, in the order of their ends."""
     runs = plan.runs()
-    desk = _Desk(ahead=deque(runs))
+    queues = _Queues(ahead=deque(runs))
     with ExitStack() as closing:
         folder = plan.data
         if folder is None:
             temporary = tempfile.TemporaryDirectory(prefix="runner-fleet-chaos-")
             folder = Path(closing.enter_context(temporary))
         for number in range(min(plan.at_once, len(runs))):
-            closing.enter_context(_Clerk(desk, plan, folder / f"worker-{number}"))
+            closing.enter_context(_Feeder(queues, plan, folder / f"worker-{number}"))
         for _ in runs:
-            yield desk.rows.get()
+            yield queues.results.get()
 
 
-class _Clerk:
+class _Feeder:
     """A context: hands runs to one worker until there is none left, or until it is closed."""
 
-    def __init__(self, desk: _Desk, plan: Plan, folder: Path) -> None:
-        self._desk = desk
+    def __init__(self, queues: _Queues, plan: Plan, folder: Path) -> None:
+        self._queues = queues
         self._plan = plan
         self._folder = folder
         self._closing = threading.Event()
@@ -79,7 +79,7 @@ class _Clerk:
         self._closing.set()
         worker = self._current
         if kind is not None and worker is not None:
-            worker.send_signal(signal.SIGINT)  # the caller wants no more rows; the worker cleans up
+            worker.send_signal(signal.SIGINT)  # the caller wants no more; the worker cleans up
         self._thread.join()
 
     def _serve(self) -> None:
@@ -88,14 +88,14 @@ class _Clerk:
             while not self._closing.is_set() and (run := self._next()):
                 if worker is None or worker.poll() is not None:
                     worker = self._current = closing.enter_context(self._worker())
-                self._desk.rows.put(_row(worker, *run))
+                self._queues.results.put(_result(worker, *run))
             if worker and worker.stdin:
                 worker.stdin.close()
                 worker.wait(STOP_TIMEOUT_S)
 
     def _next(self) -> tuple[Fault, int] | None:
         try:
-            return self._desk.ahead.popleft()
+            return self._queues.ahead.popleft()
         except IndexError:
             return None
 
@@ -114,8 +114,8 @@ class _Clerk:
         )
 
 
-def _row(worker: subprocess.Popen[str], fault: Fault, seed: int) -> Row:
-    """The worker's row of one run; a worker that ends without an answer is a broken run."""
+def _result(worker: subprocess.Popen[str], fault: Fault, seed: int) -> ChaosResult:
+    """The worker's result of one run; a worker that ends without an answer is a broken run."""
     assert worker.stdin
     assert worker.stdout
     try:
@@ -127,4 +127,4 @@ def _row(worker: subprocess.Popen[str], fault: Fault, seed: int) -> Row:
     if not line:
         worker.wait(STOP_TIMEOUT_S)
         return broken_run(fault.name, seed, f"the worker ended with {worker.returncode}")
-    return Row.of_json(json.loads(line))
+    return ChaosResult.of_json(json.loads(line))

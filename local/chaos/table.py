@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from local.chaos.judge import Row
+from local.chaos.judge import ChaosResult
 
 _SUMMED = ("jobs", "finished", "launched", "surplus_machine_s", "stuck", "leaked", "killed_busy")
 
@@ -14,18 +14,18 @@ class Line:
 
     runs: int
     struck: int  # runs in which the fault took effect
-    total: Row  # the worst run, to be looked at again by its seed, with the numbers of all
+    total: ChaosResult  # the worst run, to be looked at again by its seed, with the numbers of all
 
 
-def by_fault(rows: Iterable[Row]) -> tuple[Line, ...]:
+def by_fault(rows: Iterable[ChaosResult]) -> tuple[Line, ...]:
     """One line per fault, in the order of the first row of each."""
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, list[ChaosResult]] = {}
     for row in rows:
         groups.setdefault(row.fault, []).append(row)
     return tuple(_line(alike) for alike in groups.values())
 
 
-def _line(rows: list[Row]) -> Line:
+def _line(rows: list[ChaosResult]) -> Line:
     worst = max(rows, key=lambda row: (not row.ok, row.longest_wait_s))
     longest_wait_s = max(row.longest_wait_s for row in rows)
     sums = {name: sum(getattr(row, name) for row in rows) for name in _SUMMED}

@@ -2,7 +2,8 @@
 
 `containers`: JSON of `ContainerOptions`; without it machines are processes.
 
-It reads runs from standard input, a line of JSON each, `{"fault", "seed"}`, and prints their rows.
+It reads runs from standard input, a line of JSON each (`{"fault", "seed"}`), and prints the result
+of each, a line of JSON as well.
 """
 
 import json
@@ -20,7 +21,7 @@ from local.aws.engine import EngineFailed
 from local.chaos.faults.catalogue import fault_named
 from local.chaos.faults.fault import Fault
 from local.chaos.fleet_file import Periods
-from local.chaos.judge import Row, broken_run
+from local.chaos.judge import ChaosResult, broken_run
 from local.chaos.stage import Stage
 from local.gitlab.seed import SeedFailed
 from local.laptop import ContainerOptions
@@ -53,17 +54,17 @@ class Worker:
     def __exit__(self, *_: object) -> None:
         self._leave()
 
-    def run(self, fault: Fault, seed: int) -> Row:
-        """One run; one that breaks is a row that says how."""
+    def run(self, fault: Fault, seed: int) -> ChaosResult:
+        """One run; one that breaks has a result that says how."""
         if self._containers:
             fault = fault.on_containers()
         try:
-            row = self._stage_for(fault).run(fault, seed)
+            result = self._stage_for(fault).run(fault, seed)
         except BROKEN as exc:
-            row = broken_run(fault.name, seed, f"{type(exc).__name__}: {exc}")
-        if not row.ok:
+            result = broken_run(fault.name, seed, f"{type(exc).__name__}: {exc}")
+        if not result.ok:
             self._leave()
-        return row
+        return result
 
     def _stage_for(self, fault: Fault) -> Stage:
         if self._stage is not None and self._kind == fault.kind:
@@ -96,8 +97,8 @@ def main(arguments: list[str]) -> int:
             fault = fault_named(order["fault"])
             if fault is None:
                 return 2
-            row = worker.run(fault, order["seed"])
-            print(json.dumps(row.to_json() | {"trail": row.trail}), flush=True)
+            result = worker.run(fault, order["seed"])
+            print(json.dumps(result.to_json() | {"trail": result.trail}), flush=True)
         return 0
     return 128 + signal.SIGINT
 

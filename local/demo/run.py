@@ -4,8 +4,6 @@ Everything it asks is asked as a user would: git, GitLab's REST API, the `runner
 and the ledger that `status` and `explain` read.
 """
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -13,7 +11,7 @@ from typing import Any
 
 from adapters.ledger.jobs import JobRow
 from fleet.model import JobKey
-from local.canaries import out_of_hand
+from local.canaries import exposed_secrets
 from local.demo.project import CANCELLED, CONFIG, EXPECTED, FILES, NOBODY, PATH, PIPELINE
 from local.gitlab.seed import SeededProject, create_project, push_files
 from local.laptop import Laptop
@@ -81,7 +79,7 @@ class Demo:
         self._laptop.warm()
         url, token = self._laptop.gitlab_url, self._laptop.gitlab_token
         self._project = create_project(url, token, PATH, FILES)
-        register_webhook(self._laptop, project=PATH)
+        self._laptop.register_webhook(project=PATH)
 
     def push(self) -> int:
         """Push the pipeline's file; the id of the pipeline that GitLab starts."""
@@ -110,15 +108,15 @@ class Demo:
 
     def finish(self, pipeline_id: int) -> DemoResult:
         """The result, as soon as nothing is left."""
-        left = self._laptop.left()
+        remains = self._laptop.remains()
         deadline = time.monotonic() + LEFT_TIMEOUT_S
-        while not left.nothing and time.monotonic() < deadline:
+        while not remains.nothing and time.monotonic() < deadline:
             time.sleep(LOOK_EVERY_S)
-            left = self._laptop.left()
+            remains = self._laptop.remains()
         jobs = self.jobs(pipeline_id)
-        problems = [*(_problems(jobs)), *left.problems(), *out_of_hand(self._laptop)]
+        problems = [*(_problems(jobs)), *remains.problems(), *exposed_secrets(self._laptop)]
         seconds = time.monotonic() - self._began_at
-        return DemoResult(seconds=seconds, jobs=jobs, left=left, problems=tuple(problems))
+        return DemoResult(seconds=seconds, jobs=jobs, left=remains, problems=tuple(problems))
 
     def jobs(self, pipeline_id: int) -> tuple[DemoJob, ...]:
         """Each job as GitLab and the ledger know it now."""
@@ -164,24 +162,6 @@ class Demo:
             raise RuntimeError("prepare() comes first")
         project = self._client.projects.get(self._project.id, lazy=True)
         return project.jobs.get(job_id, lazy=True)
-
-
-def register_webhook(
-    laptop: Laptop, *, project: str | None = None, group: str | None = None
-) -> None:
-    """Run `runner-fleet webhook register` as a user would."""
-    command = [sys.executable, "-m", "cli", "webhook", "register"]
-    command += ["--project", project] if project else ["--group", group or ""]
-    command += ["--gitlab-url", laptop.gitlab_url]
-    done = subprocess.run(
-        [*command, "--stack", laptop.stack.name],
-        env=laptop.environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(f"webhook register failed: {done.stderr.strip()}")
 
 
 def wait_for(look: Callable[[], Any], what: str, timeout_s: float) -> Any:

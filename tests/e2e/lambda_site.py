@@ -13,7 +13,7 @@ from typing import Any
 import docker
 
 from fleet.model import JobKey
-from local.demo.run import register_webhook, wait_for
+from local.demo.run import wait_for
 from local.gitlab.seed import SeededProject, create_project, push_files
 from local.laptop import ContainerOptions, Laptop, LaptopOptions
 from local.machines.lambda_containers import LABEL, LambdaContainers
@@ -115,7 +115,7 @@ def lambda_site(image: str, *, ceiling: int = 24) -> Iterator[LambdaSite]:
         laptop.warm()
         url, token = laptop.gitlab_url, laptop.gitlab_token
         project = create_project(url, token, "acme/shop", {"README.md": "A project\n"})
-        register_webhook(laptop, project="acme/shop")
+        laptop.register_webhook(project="acme/shop")
         yield LambdaSite(laptop, project)
     assert containers_left(client, laptop) == []
 

@@ -14,8 +14,7 @@ from docker.errors import ContainerError
 
 from adapters.ledger.jobs import JobRow
 from fleet.model import JobKey
-from local.canaries import out_of_hand
-from local.demo.run import register_webhook
+from local.canaries import exposed_secrets
 from local.gitlab.seed import create_project, push_files
 from local.laptop import ContainerOptions, Laptop, LaptopOptions
 from local.machines.containers import (
@@ -85,7 +84,7 @@ class Site:
         """A project with these files, whose webhook is registered."""
         url, token = self.laptop.gitlab_url, self.laptop.gitlab_token
         seeded = create_project(url, token, f"acme/{name}", {"README.md": "# E2E\n", **files})
-        register_webhook(self.laptop, project=f"acme/{name}")
+        self.laptop.register_webhook(project=f"acme/{name}")
         api = self.laptop.gitlab_client().projects.get(seeded.id)
         return Project(site=self, clone_url=seeded.clone_url, api=api)
 
@@ -190,7 +189,7 @@ def site(folder: Path, client: docker.DockerClient, images: Images) -> Iterator[
         )
         laptop.warm()
         yield Site(laptop=laptop, job_image=job_image)
-        leaks = {*out_of_hand(laptop)} - {NO_INSTANCE}
+        leaks = {*exposed_secrets(laptop)} - {NO_INSTANCE}
         assert not leaks, leaks
     guests = {path.stem for path in (folder / "guests").glob("*.console")}
     left = client.containers.list(all=True, filters={"label": LABEL})

@@ -236,6 +236,6 @@ def why_nowhere(used: Site, project: Project, *, tag: str) -> str:
 
 def test_nothing_is_left(used: Site, project: Project) -> None:
     give_up = time.monotonic() + WITHIN_S
-    while not used.laptop.left().nothing:
-        assert time.monotonic() < give_up, f"{used.laptop.left()}\n{used.consoles()}"
+    while not used.laptop.remains().nothing:
+        assert time.monotonic() < give_up, f"{used.laptop.remains()}\n{used.consoles()}"
         time.sleep(0.5)

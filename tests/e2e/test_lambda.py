@@ -125,7 +125,7 @@ def test_many_at_once_and_nothing_is_left(site: LambdaSite) -> None:
     jobs = site.run(json.dumps({name: job(mark) for name in names}))
     assert {ended.name: ended.status for ended in jobs.values()} == dict.fromkeys(names, "success")
     print(f"{AT_ONCE} jobs of 5 s at once: {time.monotonic() - began:.1f} s")
-    left = site.laptop.left()
+    left = site.laptop.remains()
     assert (left.runners, left.messages, left.processes) == (0, 0, 0)
     site.host.end_idle()
     assert containers_left(docker.from_env(), site.laptop) == []

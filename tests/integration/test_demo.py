@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fleet.model import JobKey
-from local.canaries import TOKENS, out_of_hand, places, secrets_of
+from local.canaries import TOKENS, exposed_secrets, searched_texts, secrets_of
 from local.demo.project import EXPECTED, NOBODY, PATH
 from local.demo.run import Demo, DemoResult
 from local.laptop import Laptop
@@ -126,17 +126,17 @@ def test_no_secret_is_out_of_hand(laptop: Laptop, result: DemoResult) -> None:
     assert result.jobs
     assert laptop.data.stat().st_mode & 0o777 == 0o700
     assert {"GitLab token", f"{laptop.stack.name}/webhook 0"} <= set(secrets_of(laptop))
-    assert any("RunnersLaunched" in text for _, text in places(laptop))
-    assert out_of_hand(laptop, {"masked variable": CANARY}) == ()
+    assert any("RunnersLaunched" in text for _, text in searched_texts(laptop))
+    assert exposed_secrets(laptop, {"masked variable": CANARY}) == ()
 
 
 def test_a_secret_that_is_out_of_hand_is_said(laptop: Laptop, result: DemoResult) -> None:
     assert result.jobs
     shown = {"the stack's name": laptop.stack.name}
-    kinds = {said.partition(" is in ")[2].split()[0] for said in out_of_hand(laptop, shown)}
+    kinds = {said.partition(" is in ")[2].split()[0] for said in exposed_secrets(laptop, shown)}
     assert kinds == {"stack", "log", "table", "history", "function", "instance", "launch", "file"}
     (laptop.data / "guests" / "leak").write_text(laptop.gitlab_token)
-    said = out_of_hand(laptop)
+    said = exposed_secrets(laptop)
     assert [one.partition(" is in ")[0] for one in said] == [
         "the secret GitLab token",
         f"a token {laptop.gitlab_token[:6]}…",

@@ -40,17 +40,17 @@ def _storm(scene: Scene) -> None:
         )
     )
 
-    def verdict(call: FleetCall) -> Disruption | None:
-        none = {place: DRY for place in call.places[1:] if draw.random() < dry}
+    def disrupt(call: FleetCall) -> Disruption | None:
+        none = {override: DRY for override in call.overrides[1:] if draw.random() < dry}
         return Disruption(dry=none) if none else None
 
-    scene.proxy.fault = verdict
+    scene.proxy.fault = disrupt
     scene.push([victim(draw.choice(("ec2", "lambda")), 8.0), *draw_jobs(draw)])
     taken = scene.wait(
         lambda: scene.job("victim", "running"), within_s=SOON_S, what="the victim runs"
     )
     if taken and taken.runner:
-        scene.kill(taken.runner, told_after_s=draw.uniform(0.0, 3.0))
+        scene.kill(taken.runner, reported_after_s=draw.uniform(0.0, 3.0))
     scene.pause(10.0)
 
 

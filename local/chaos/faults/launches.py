@@ -11,7 +11,7 @@ from local.chaos.scene import Scene
 
 DRY = "InsufficientInstanceCapacity"
 MARKETS = ("spot", "on-demand")
-# A place that had nothing is left alone for a minute (fleet/rules/capacity.py).
+# The fleet asks a capacity pool that had nothing again after a minute (fleet/rules/capacity.py).
 A_MINUTE_MORE_S = 150.0
 
 
@@ -26,17 +26,21 @@ def _dry_zone(scene: Scene) -> None:
     ]
     zone = scene.draw.choice(subnets)
     share = scene.draw.uniform(0.0, 0.6)
-    dry = {place for place in everywhere if place[1].subnet == zone or scene.draw.random() < share}
-    wet = [place for place in everywhere if place[1].subnet != zone]
+    dry = {
+        override
+        for override in everywhere
+        if override[1].subnet == zone or scene.draw.random() < share
+    }
+    wet = [override for override in everywhere if override[1].subnet != zone]
     dry.discard(scene.draw.choice(wet))
     most = scene.draw.choice((None, 1, 2))
 
-    def verdict(call: FleetCall) -> Disruption | None:
-        none = {place: DRY for place in call.places if (call.market, place) in dry}
+    def disrupt(call: FleetCall) -> Disruption | None:
+        none = {override: DRY for override in call.overrides if (call.market, override) in dry}
         is_short = most is not None and most < call.count
         return Disruption(dry=none, most=most) if none or is_short else None
 
-    _fail(scene, verdict)
+    _fail(scene, disrupt)
 
 
 def _throttled(scene: Scene) -> None:
@@ -46,11 +50,11 @@ def _throttled(scene: Scene) -> None:
     code = scene.draw.choice(("RequestLimitExceeded", "Unavailable"))
     draw = scene.draw
 
-    def verdict(_: FleetCall) -> Disruption | None:
+    def disrupt(_: FleetCall) -> Disruption | None:
         is_over = time.monotonic() > until
         return None if is_over or draw.random() > share else Disruption(refuse=code)
 
-    _fail(scene, verdict)
+    _fail(scene, disrupt)
 
 
 def _quota(scene: Scene) -> None:
@@ -59,15 +63,15 @@ def _quota(scene: Scene) -> None:
     until = time.monotonic() + (8.0 if kind == "both" else 60.0)
     codes = {"spot": "MaxSpotInstanceCountExceeded", "on-demand": "VcpuLimitExceeded"}
 
-    def verdict(call: FleetCall) -> Disruption | None:
+    def disrupt(call: FleetCall) -> Disruption | None:
         is_full = kind in ("both", call.market) and time.monotonic() < until
         return Disruption(refuse=codes[call.market]) if is_full else None
 
-    _fail(scene, verdict)
+    _fail(scene, disrupt)
 
 
-def _fail(scene: Scene, verdict: Callable[[FleetCall], Disruption | None]) -> None:
-    scene.proxy.fault = verdict
+def _fail(scene: Scene, disrupt: Callable[[FleetCall], Disruption | None]) -> None:
+    scene.proxy.fault = disrupt
     scene.push(on_ec2(draw_jobs(scene.draw)))
 
 

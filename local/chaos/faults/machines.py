@@ -4,7 +4,7 @@ from fleet.machine.mailbox import MachineState
 from local.chaos.faults.fault import Fault
 from local.chaos.fleet_call import Disruption, FleetCall
 from local.chaos.fleet_file import FleetFile, Periods
-from local.chaos.gitlab_eye import JobSeen
+from local.chaos.gitlab_eye import ObservedJob
 from local.chaos.pipeline import Planned, draw_jobs, on_ec2, victim
 from local.chaos.scene import Scene
 from local.gitlab.chaos import ApiChaos, ChaosOrder
@@ -22,7 +22,7 @@ def _at_boot(scene: Scene) -> None:
     if scene.draw.random() < 0.7:
         booted = scene.wait(scene.machines, within_s=SOON_S, what="a machine boots")
         if booted:
-            scene.kill_machine(booted[0], told_after_s=None)
+            scene.kill_machine(booted[0], reported_after_s=None)
         return
     called = scene.wait(scene.sandboxes, within_s=SOON_S, what="a sandbox starts")
     if called:
@@ -46,7 +46,7 @@ def _before_credential(scene: Scene) -> None:
         lambda: _runner_in(scene, MachineState.BOOTED), within_s=SOON_S, what="a machine waits"
     )
     if waiting:
-        scene.kill(waiting, told_after_s=None)
+        scene.kill(waiting, reported_after_s=None)
     scene.gitlab.order(ChaosOrder(api=ApiChaos()))
 
 
@@ -56,7 +56,7 @@ def _idle(scene: Scene) -> None:
         lambda: _runner_in(scene, MachineState.IDLE), within_s=SOON_S, what="a machine is idle"
     )
     if idle:
-        scene.kill(idle, told_after_s=None)
+        scene.kill(idle, reported_after_s=None)
     scene.push(on_ec2(draw_jobs(scene.draw)))
 
 
@@ -66,7 +66,7 @@ def _while_running(scene: Scene) -> None:
     taken = _push_with(scene, job)
     if taken:
         scene.pause(scene.draw.uniform(0.0, 2.0))
-        scene.kill(taken, told_after_s=scene.draw.uniform(0.0, 3.0))
+        scene.kill(taken, reported_after_s=scene.draw.uniform(0.0, 3.0))
 
 
 def _silently(scene: Scene) -> None:
@@ -74,7 +74,7 @@ def _silently(scene: Scene) -> None:
     taken = _push_with(scene, victim("ec2", 8.0))
     if taken:
         scene.pause(scene.draw.uniform(0.0, 2.0))
-        scene.kill(taken, told_after_s=None)
+        scene.kill(taken, reported_after_s=None)
 
 
 def _frozen(scene: Scene) -> None:
@@ -91,15 +91,15 @@ def _after_job(scene: Scene) -> None:
     scene.push([job, *draw_jobs(scene.draw)[:3]])
     done = scene.wait(lambda: scene.job(job.name, "success"), within_s=SOON_S, what="it is done")
     if done and done.runner:
-        told_after_s = scene.draw.choice((None, 0.5))
-        scene.kill(done.runner, told_after_s=told_after_s)
+        reported_after_s = scene.draw.choice((None, 0.5))
+        scene.kill(done.runner, reported_after_s=reported_after_s)
 
 
 def _push_with(scene: Scene, job: Planned) -> str | None:
     """Push some jobs and this one; the runner that took this one."""
     scene.push([job, *draw_jobs(scene.draw)[:3]])
 
-    def taken() -> JobSeen | None:
+    def taken() -> ObservedJob | None:
         return scene.job(job.name, "running")
 
     victim_job = scene.wait(taken, within_s=SOON_S, what="the victim runs")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from local.chaos.faults.fault import Fault
-from local.chaos.judge import Row
+from local.chaos.judge import ChaosResult
 from local.chaos.suite import Plan, run_suite
 
 UNKNOWN = Fault(name="sunshine", about="not in the catalogue", act=lambda _: None)
@@ -23,7 +23,7 @@ def worker(folder: Path, orders: str) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-def summary(rows: Iterable[Row]) -> list[tuple[str, int, tuple[str, ...]]]:
+def summary(rows: Iterable[ChaosResult]) -> list[tuple[str, int, tuple[str, ...]]]:
     return sorted((row.fault, row.seed, row.problems) for row in rows)
 
 

@@ -17,7 +17,7 @@ AT_WORK = {7: "rf-docker-1"}
 
 @pytest.fixture
 def proxy(engine: Engine) -> Iterator[Ec2Proxy]:
-    with Ec2Proxy(observe=lambda: AT_WORK) as running:
+    with Ec2Proxy(lambda: AT_WORK) as running:
         running.forward_to(engine.url, engine.session())
         yield running
 
@@ -44,11 +44,11 @@ def launch(ec2: Any, stack: Stack, count: int) -> dict[str, Any]:
     """One instant fleet over two types."""
     subnet = stack.subnets.split(",")[0]
     template = {"LaunchTemplateId": stack.launch_template, "Version": "$Latest"}
-    places = [{"InstanceType": kind, "SubnetId": subnet} for kind in TYPES]
+    overrides = [{"InstanceType": kind, "SubnetId": subnet} for kind in TYPES]
     tags = [{"Key": "runner-fleet:stack", "Value": stack.name}]
     answer: dict[str, Any] = ec2.create_fleet(
         Type="instant",
-        LaunchTemplateConfigs=[{"LaunchTemplateSpecification": template, "Overrides": places}],
+        LaunchTemplateConfigs=[{"LaunchTemplateSpecification": template, "Overrides": overrides}],
         TargetCapacitySpecification={
             "TotalTargetCapacity": count,
             "DefaultTargetCapacityType": "on-demand",
@@ -69,17 +69,18 @@ def test_without_a_fault_calls_go_through_and_terminations_are_recorded(
     assert len(machines(answer)) == 2
     assert not answer.get("Errors")
     ec2.terminate_instances(InstanceIds=machines(answer))
-    (ended,), launches, changed = proxy.take_record()
+    record = proxy.take_calls()
+    (ended,), launches, changed = record.terminations, record.launches, record.spoiled
     assert (launches, changed) == (1, 0)
     assert sorted(ended.machine_ids) == sorted(machines(answer))
-    assert ended.context == AT_WORK
+    assert ended.at_work == AT_WORK
 
 
 def test_a_dry_place_gives_an_error_and_the_other_all_machines(
     stack: Stack, proxy: Ec2Proxy, ec2: Any
 ) -> None:
     def first_is_dry(call: FleetCall) -> Disruption:
-        return Disruption(dry={call.places[0]: DRY})
+        return Disruption(dry={call.overrides[0]: DRY})
 
     proxy.fault = first_is_dry
     answer = launch(ec2, stack, 3)
@@ -91,5 +92,5 @@ def test_a_dry_place_gives_an_error_and_the_other_all_machines(
         "InstanceType": "m7i.large",
         "SubnetId": stack.subnets.split(",")[0],
     }
-    assert proxy.take_record()[2] == 1
+    assert proxy.take_calls().spoiled == 1
     ec2.terminate_instances(InstanceIds=machines(answer))

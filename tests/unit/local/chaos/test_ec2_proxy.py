@@ -8,7 +8,7 @@ import boto3
 import pytest
 
 from local.chaos.ec2_memory import NAMESPACE
-from local.chaos.ec2_proxy import Ec2Proxy, HttpAnswer
+from local.chaos.ec2_proxy import Ec2Proxy, HttpAnswer, ProxyCalls
 from local.chaos.fleet_call import Disruption, FleetCall, Override
 from local.chaos.query import Fields, read_fields, write_fields
 from local.loopback import Answerer, LoopbackServer
@@ -61,7 +61,7 @@ class Scene:
 def scene() -> Iterator[Scene]:
     engine = Engine()
     with LoopbackServer(type("Told", (_Engine,), {"engine": engine})) as server:
-        proxy = Ec2Proxy(lambda: "observed before")
+        proxy = Ec2Proxy(lambda: {1: "rf-1"})
         keys = boto3.Session(aws_access_key_id="AK", aws_secret_access_key="SK")
         proxy.forward_to(server.url, keys)
         with proxy:
@@ -94,8 +94,8 @@ def test_launches_are_counted_and_those_that_were_changed(scene: Scene) -> None:
     for _ in range(3):
         scene.ask(LAUNCH)
     scene.ask({"Action": "DescribeInstances"})
-    assert scene.proxy.take_record() == ((), 3, 1)
-    assert scene.proxy.take_record() == ((), 0, 0)
+    assert scene.proxy.take_calls() == ProxyCalls(launches=3, spoiled=1)
+    assert scene.proxy.take_calls() == ProxyCalls()
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_what_is_left_is_asked_for_as_the_account_itself(scene: Scene) -> None:
 
     scene.proxy.fault = fault
     answer = scene.ask(LAUNCH)
-    assert (calls[0].count, calls[0].places) == (3, (PLACE_A, PLACE_B))
+    assert (calls[0].count, calls[0].overrides) == (3, (PLACE_A, PLACE_B))
     ((headers, fields),) = scene.engine.asked
     assert fields["TargetCapacitySpecification.TotalTargetCapacity"] == "2"
     assert fields["LaunchTemplateConfigs.1.Overrides.1.SubnetId"] == "subnet-b"
@@ -150,13 +150,14 @@ def test_an_error_of_the_engine_is_passed_on_unchanged(scene: Scene) -> None:
     assert (answer.status, answer.body) == (400, b"<errorSet/>")
 
 
-def test_terminations_are_recorded_with_the_observation_before_them(scene: Scene) -> None:
+def test_terminations_are_recorded_with_the_runners_at_work(scene: Scene) -> None:
     fields = {"Action": "TerminateInstances", "InstanceId.1": "i-1", "InstanceId.2": "i-2"}
     assert scene.ask({**fields, "DryRun": "false"}).status == 200
-    (termination,), launches, _ = scene.proxy.take_record()
-    assert (termination.machine_ids, termination.context, launches) == (
+    record = scene.proxy.take_calls()
+    (termination,), launches = record.terminations, record.launches
+    assert (termination.machine_ids, termination.at_work, launches) == (
         ("i-1", "i-2"),
-        "observed before",
+        {1: "rf-1"},
         0,
     )
     assert len(scene.engine.asked) == 1
@@ -187,7 +188,7 @@ def test_a_machine_that_ended_is_forgotten_after_a_time() -> None:
         at[0] = 60
         answer = scene.ask(both)
         assert (answer.status, codes(answer)) == (403, ["UnauthorizedOperation"])
-        assert len(scene.proxy.take_record()[0]) == 1, "neither is ended"
+        assert len(scene.proxy.take_calls().terminations) == 1, "neither is ended"
         shown = scene.ask(look).body
         assert b"i-2" in shown
         assert b"i-1" not in shown

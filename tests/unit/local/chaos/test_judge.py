@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from local.chaos.gitlab_eye import JobSeen
+from local.chaos.gitlab_eye import ObservedJob
 from local.chaos.judge import (
+    ChaosResult,
     EndedMachines,
     Evidence,
-    Lived,
-    Row,
+    MachineLife,
     broken_run,
     is_over,
     judge,
@@ -22,7 +22,7 @@ from local.chaos.table import by_fault
 
 AT = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 PIPELINE = 3
-JOB = JobSeen(
+JOB = ObservedJob(
     id=1,
     name="one",
     status="success",
@@ -41,14 +41,14 @@ def planned(name: str = "one", **facts: Any) -> Planned:
     return Planned(name=name, tag="ec2", seconds=1.0, **facts)
 
 
-def job(**facts: Any) -> JobSeen:
+def job(**facts: Any) -> ObservedJob:
     """A job that waited 2 s and ran 3 s on `rf-1`."""
     return replace(JOB, **facts)
 
 
-def machine(number: int = 1, *, gone: float = 6) -> Lived:
+def machine(number: int = 1, *, gone: float = 6) -> MachineLife:
     gone_at = AT + timedelta(seconds=gone)
-    return Lived(
+    return MachineLife(
         runner_id=f"rf-{number}", machine_id=f"i-{number}", launched_at=AT, gone_at=gone_at
     )
 
@@ -56,7 +56,7 @@ def machine(number: int = 1, *, gone: float = 6) -> Lived:
 GOOD = Evidence(
     planned=[(PIPELINE, [planned()])],
     jobs=[job()],
-    lived=[machine()],
+    machines=[machine()],
     ended=[],
     dead=frozenset(),
     cancelled=frozenset(),
@@ -67,12 +67,12 @@ GOOD = Evidence(
 )
 
 
-def row(*, seed: int = 7, wait_at_most_s: float | None = None, **facts: Any) -> Row:
+def result(*, seed: int = 7, wait_at_most_s: float | None = None, **facts: Any) -> ChaosResult:
     return judge("fault", seed, replace(GOOD, **facts), wait_at_most_s=wait_at_most_s)
 
 
 def test_a_good_run_is_counted_and_has_no_problem() -> None:
-    good = row(wait_at_most_s=2.0)
+    good = result(wait_at_most_s=2.0)
     assert good.ok
     assert (good.fault, good.seed, good.jobs, good.finished) == ("fault", 7, 1, 1)
     assert (good.longest_wait_s, good.launched, good.surplus_machine_s) == (2.0, 1, 1.0)
@@ -94,15 +94,15 @@ STUCK = [
 
 
 @pytest.mark.parametrize(("jobs", "problem"), STUCK)
-def test_a_job_that_did_not_end_as_it_must_is_stuck(jobs: list[JobSeen], problem: str) -> None:
-    bad = row(jobs=jobs)
+def test_a_job_that_did_not_end_as_it_must_is_stuck(jobs: list[ObservedJob], problem: str) -> None:
+    bad = result(jobs=jobs)
     assert (bad.finished, bad.stuck, bad.ok, bad.problems) == (0, 1, False, (problem,))
 
 
 def test_the_newest_job_of_a_name_counts_in_each_pipeline() -> None:
     lost = job(status="canceled", is_retried=True, runner="rf-dead")
-    assert row(jobs=[job(id=2), lost], dead=frozenset({"rf-dead"})).ok
-    both = row(planned=[(3, [planned()]), (4, [planned()])], jobs=[job()])
+    assert result(jobs=[job(id=2), lost], dead=frozenset({"rf-dead"})).ok
+    both = result(planned=[(3, [planned()]), (4, [planned()])], jobs=[job()])
     assert (both.jobs, both.finished, both.stuck) == (2, 1, 1)
 
 
@@ -127,7 +127,7 @@ CANCELLED = [job(status="canceled", is_retried=True), job(id=2)]
     ],
 )
 def test_a_job_that_the_fleet_ended_at_work_counts(facts: dict[str, Any], problem: str) -> None:
-    bad = row(**facts)
+    bad = result(**facts)
     assert (bad.killed_busy, bad.problems) == (1, (problem,))
 
 
@@ -140,7 +140,7 @@ def test_a_job_that_the_fleet_ended_at_work_counts(facts: dict[str, Any], proble
             for at_work in ({}, {1: "rf-unknown"}, {1: ""})
         ),
         {
-            "lived": [machine(1), machine(2)],
+            "machines": [machine(1), machine(2)],
             "ended": [EndedMachines(machine_ids=("i-1",), at_work={1: "rf-2"})],
         },
         {"jobs": CANCELLED, "cancelled": frozenset({PIPELINE})},  # by a person
@@ -148,39 +148,41 @@ def test_a_job_that_the_fleet_ended_at_work_counts(facts: dict[str, Any], proble
     ],
 )
 def test_no_other_end_counts_as_killed(facts: dict[str, Any]) -> None:
-    assert row(**facts).killed_busy == 0
+    assert result(**facts).killed_busy == 0
 
 
 TWO_JOBS = {
     "planned": [(PIPELINE, [planned(), planned("two")])],
     "jobs": [job(), job(id=2, name="two", finished_at=AT + timedelta(seconds=8))],
-    "lived": [machine(gone=10)],
+    "machines": [machine(gone=10)],
 }
 
 
 @pytest.mark.parametrize(
     ("facts", "surplus_s"),
     [
-        pytest.param({"lived": [machine(1), machine(2, gone=10)]}, 11.0, id="all a life, no job"),
-        pytest.param({"lived": [machine(gone=4.9)]}, 0.0, id="gone before its job's end"),
+        pytest.param(
+            {"machines": [machine(1), machine(2, gone=10)]}, 11.0, id="all a life, no job"
+        ),
+        pytest.param({"machines": [machine(gone=4.9)]}, 0.0, id="gone before its job's end"),
         pytest.param(TWO_JOBS, 2.0, id="after the last of two jobs"),
     ],
 )
 def test_surplus_is_the_time_after_the_last_job(facts: dict[str, Any], surplus_s: float) -> None:
-    assert row(**facts).surplus_machine_s == surplus_s
+    assert result(**facts).surplus_machine_s == surplus_s
 
 
 def test_the_longest_wait_is_of_any_job_that_was_taken() -> None:
     at = AT + timedelta(seconds=30)
     early = job(status="failed", is_retried=True, started_at=at, finished_at=at)
     never = job(id=3, name="never", **NOT_TAKEN)
-    assert row(jobs=[early, job(id=2), never]).longest_wait_s == 30.0
-    assert row(jobs=[job(status="pending", **NOT_TAKEN)]).longest_wait_s == 0.0
+    assert result(jobs=[early, job(id=2), never]).longest_wait_s == 30.0
+    assert result(jobs=[job(status="pending", **NOT_TAKEN)]).longest_wait_s == 0.0
 
 
 def test_each_leak_each_broken_promise_and_a_long_wait_is_a_problem() -> None:
     leaked = {"instances": 2, "messages": 0, "processes": 1}
-    bad = row(leaked=leaked, broken=("the webhook is off",), wait_at_most_s=1.9)
+    bad = result(leaked=leaked, broken=("the webhook is off",), wait_at_most_s=1.9)
     assert bad.leaked == 3
     assert bad.problems == (
         *("2 instances left", "1 processes left", "the webhook is off"),
@@ -188,11 +190,11 @@ def test_each_leak_each_broken_promise_and_a_long_wait_is_a_problem() -> None:
     )
 
 
-def test_a_row_reads_back_from_its_json() -> None:
-    bad = row(leaked={"instances": 1})
+def test_a_result_reads_back_from_its_json() -> None:
+    bad = result(leaked={"instances": 1})
     body = bad.to_json()
-    assert Row.of_json(body) == bad
-    assert Row.of_json(body | {"trail": ["a"]}).trail == ("a",)
+    assert ChaosResult.of_json(body) == bad
+    assert ChaosResult.of_json(body | {"trail": ["a"]}).trail == ("a",)
 
 
 def test_a_run_that_broke_counts_nothing_and_is_not_ok() -> None:
@@ -203,8 +205,8 @@ def test_a_run_that_broke_counts_nothing_and_is_not_ok() -> None:
 
 
 def test_runs_of_a_fault_are_one_line_with_the_seed_of_the_worst() -> None:
-    bad = row(seed=3, leaked={"instances": 2}, jobs=[], injected=0)
-    slow = row(seed=2, jobs=[job(started_at=AT + timedelta(seconds=99))])
+    bad = result(seed=3, leaked={"instances": 2}, jobs=[], injected=0)
+    slow = result(seed=2, jobs=[job(started_at=AT + timedelta(seconds=99))])
     (line,) = by_fault([slow, bad])
     total = line.total
     assert (total.seed, total.ok, total.longest_wait_s) == (3, False, 99.0)
