@@ -47,7 +47,7 @@ _DO = {
     Advice.RAISE_BUDGET: "nothing, or raise the budget in fleet.toml (budget_usd_per_day of pool"
     " {pool}, or [budgets] of the project), then `runner-fleet apply`",
     Advice.CORRECT_POOL: f"correct it, {_ROUTED_SOON}",
-    Advice.ADD_PLACES: "nothing, or name more instance_types or subnets in pool {pool}",
+    Advice.ADD_CAPACITY_POOLS: "nothing, or name more instance_types or subnets in pool {pool}",
     Advice.RUN_AGAIN: "cancel and retry it in GitLab if it may run a second time; otherwise GitLab"
     " fails it an hour after its last update, and `retry:` of the CI file counts",
     Advice.RUN_AGAIN_IF_STUCK: "if its log shows no progress, cancel and retry it in GitLab",

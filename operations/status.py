@@ -244,7 +244,7 @@ def _discoveries(deployed: Deployed, recent: Iterable[JobRow]) -> tuple[JobDisco
     return tuple(
         JobDiscovery(
             by_webhook=StepName.WEBHOOK_RECEIVED in names[key],
-            is_found=StepName.RECONCILE_FOUND in names[key],
+            is_listed=StepName.RECONCILE_FOUND in names[key],
             has_run=row.job.status >= JobStatus.RUNNING,
         )
         for key, row in rows.items()

@@ -8,6 +8,7 @@ from datetime import datetime
 from adapters.ledger.pools import PoolRow
 from adapters.ledger.runners import Placement
 from adapters.machines.backend import Launched, LaunchOrder, LaunchResult, ServedProject
+from fleet.aws_errors import ErrorKind, advice
 from fleet.config.reading import PoolConfig
 from fleet.errors import FleetError
 from fleet.events import (
@@ -22,7 +23,7 @@ from fleet.holds import Hold
 from fleet.model import JobKey, Runner, RunnerState, ScalePlan
 from fleet.reasons import Reason
 from fleet.rules.batches import Batch, batches, capacity_pools_for
-from fleet.rules.capacity import CapacityPool, ErrorKind, advice, decide_capacity
+from fleet.rules.capacity import CapacityPool, decide_capacity
 from fleet.rules.holds import asks_again_in_s
 from fleet.rules.launch_memory import (
     ConfigurationRefusal,

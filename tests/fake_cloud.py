@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from adapters.aws.demand import BATCH, LONGEST_DELAY_S, Demand, DemandQueue, Received
 from adapters.aws.secrets import PoolToken, SecretStore
 from adapters.machines.backend import Launched, LaunchOrder, LaunchResult, Machine, Shortfall
+from fleet.aws_errors import ErrorKind
 from fleet.config.reading import PoolConfig
 from fleet.errors import FleetError, Refused
-from fleet.rules.capacity import CapacityPool, ErrorKind
+from fleet.rules.capacity import CapacityPool
 from fleet.webhook_secrets import AllWebhookSecrets
 
 AT = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)

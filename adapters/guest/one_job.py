@@ -229,10 +229,10 @@ class _Shift:
             interrupted_at = self._run.at
         self._called_off = self._called_off or stop.why in CALLS_OFF
         drained_at = self._run.at if stop.force is Force.DRAIN else self._run.drained_at
-        is_again = stop.force in self._run.done
-        done = self._run.done | {stop.force}
+        is_again = stop.force in self._run.used
+        used = self._run.used | {stop.force}
         self._run = replace(
-            self._run, done=done, drained_at=drained_at, interrupted_at=interrupted_at
+            self._run, used=used, drained_at=drained_at, interrupted_at=interrupted_at
         )
         if is_again:
             return

@@ -42,7 +42,7 @@ class FleetRows(
         return at
 
     def last_sweep(self) -> LastSweep | None:
-        """What the last sweep with anything to tell left undone; None: nothing yet."""
+        """What the last sweep left undone; None: no sweep left anything yet."""
         item = self._table.get("sweep", "last")
         sweeps = self._readable(SWEEP_ROW.read, [item] if item else [])
         return sweeps[0] if sweeps else None

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from fleet.aws_errors import ErrorKind
 from fleet.config.reading import PoolConfig
-from fleet.rules.capacity import CapacityPool, ErrorKind
+from fleet.rules.capacity import CapacityPool
 from fleet.times import HasUtcTimes
 
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from adapters.aws.clients import aws_call
 from adapters.machines.backend import Launched, LaunchOrder, LaunchResult, Machine, Shortfall
 from adapters.machines.expiry import Expiry
+from fleet.aws_errors import classify
 from fleet.config.reading import PoolConfig
 from fleet.config.values import architecture
 from fleet.errors import FleetError, Refused, Transient
 from fleet.events import WARNING, MachinesUnguarded, emit
-from fleet.rules.capacity import CapacityPool, classify
+from fleet.rules.capacity import CapacityPool
 from fleet.times import in_utc
 
 if TYPE_CHECKING:

@@ -49,7 +49,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run(HasUtcTimes):
-    """One run of gitlab-runner as observed at `at`, with the forces already used."""
+    """One run of gitlab-runner as observed at `at`, with the forces `used` already."""
 
     at: datetime
     started_at: datetime
@@ -59,14 +59,14 @@ class Run(HasUtcTimes):
     ordered: bool = False  # to drain
     spot_at: datetime | None = None  # AWS takes the machine back then
     listens: bool = True  # the process handles SIGQUIT by now
-    done: frozenset[Force] = frozenset()
+    used: frozenset[Force] = frozenset()
     drained_at: datetime | None = None  # when SIGQUIT was last sent
     interrupted_at: datetime | None = None
     canceled_at: datetime | None = None  # when the log said so
 
 
 START_AT_MOST = timedelta(seconds=30)  # from exec to the first line with a meaning
-OVERRUN = timedelta(seconds=60)  # one long poll of 50 s, one pause of 3 s, some air
+OVERRUN = timedelta(seconds=60)  # one long poll of 50 s, one pause of 3 s, and a margin
 # The runner gives itself 30 s after SIGTERM, but a script that ignores SIGTERM has ten minutes:
 # without this the runner would end without telling GitLab (killer.go, common/consts.go).
 JOB_KILLED_AFTER = timedelta(seconds=15)
@@ -97,8 +97,8 @@ def decide_stop(run: Run) -> Stop | None:
 
 
 def _is_draining(run: Run) -> bool:
-    if Force.DRAIN not in run.done or run.log.quitting or run.drained_at is None:
-        return Force.DRAIN in run.done
+    if Force.DRAIN not in run.used or run.log.quitting or run.drained_at is None:
+        return Force.DRAIN in run.used
     return run.at - run.drained_at < DRAIN_AGAIN
 
 
@@ -107,9 +107,9 @@ def _end_canceled(run: Run) -> Stop | None:
     if run.canceled_at is None or run.log.outcome is not None:
         return None
     since = run.at - run.canceled_at
-    if since >= KILLED_AFTER and run.log.is_over and Force.KILL not in run.done:
+    if since >= KILLED_AFTER and run.log.is_over and Force.KILL not in run.used:
         return Stop(force=Force.KILL, why=Why.IGNORED_CANCEL)
-    if since >= JOB_KILLED_AFTER and Force.KILL_JOB not in run.done:
+    if since >= JOB_KILLED_AFTER and Force.KILL_JOB not in run.used:
         return Stop(force=Force.KILL_JOB, why=Why.IGNORED_CANCEL)
     return None
 
@@ -121,7 +121,7 @@ def _must_end(run: Run) -> Why | None:
         return Why.SPOT_NOTICE
     if run.log.jobs:
         return None
-    if run.log.forbidden:  # else it would sleep 300 s and ask again (trap 11)
+    if run.log.forbidden:  # else it would sleep 300 s and ask again (common/consts.go)
         return Why.FORBIDDEN
     waited = run.at - run.started_at
     if not run.log.started and waited >= START_AT_MOST:
@@ -136,15 +136,16 @@ def _should_end(run: Run) -> Why | None:
         return Why.SPOT_NOTICE
     if run.ordered:
         return Why.ORDERED
-    if run.log.jobs > 1 and run.log.state is MachineState.BUSY:  # trap 12
+    # gitlab-runner does not count a job that is canceled at its very start, and takes another.
+    if run.log.jobs > 1 and run.log.state is MachineState.BUSY:
         return Why.SECOND_JOB
     return None
 
 
 def _press_on(run: Run, interrupted_at: datetime) -> Stop | None:
     since = run.at - interrupted_at
-    if since >= KILLED_AFTER and Force.KILL not in run.done:
+    if since >= KILLED_AFTER and Force.KILL not in run.used:
         return Stop(force=Force.KILL, why=Why.IGNORED_INTERRUPT)
-    if since >= JOB_KILLED_AFTER and run.log.jobs and Force.KILL_JOB not in run.done:
+    if since >= JOB_KILLED_AFTER and run.log.jobs and Force.KILL_JOB not in run.used:
         return Stop(force=Force.KILL_JOB, why=Why.IGNORED_INTERRUPT)
     return None

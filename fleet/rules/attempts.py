@@ -8,8 +8,6 @@ from fleet.reasons import Reason
 
 # Ends of a machine that prove by themselves that it served no job.
 LOST_BEFORE_A_JOB = frozenset({Reason.BOOT_DEADLINE, Reason.MACHINE_GONE, Reason.INVOCATION_FAILED})
-
-
 # Launches without cost that a job may have after invocations that read no credential: the sandbox
 # was not clean, or an earlier job in it took the invocation from Lambda's runtime interface.
 SWALLOWED_AT_MOST = 3
@@ -25,9 +23,9 @@ class Cost(StrEnum):
 
 
 def decide_cost(job: Job, runner: Runner, reason: Reason, *, read_credential: bool = True) -> Cost:
-    """An attempt, where the job waits because of the runner's end; `reason` is of that end.
+    """The cost of a runner's end to the job that it was launched for; `reason`: why it ended.
 
-    `read_credential`: the report of its machine says so.
+    `read_credential`: by its machine's report, the machine read its credential.
     """
     if job.status is not JobStatus.PENDING or job.given_up:
         return Cost.NOTHING
@@ -51,20 +49,20 @@ class AttemptPlan:
 
 
 def decide_attempt(
-    lost: Job, now: Job | None, *, attempts: int, reason: Reason, cost: Cost = Cost.ATTEMPT
+    before: Job, current: Job | None, *, attempts: int, reason: Reason, cost: Cost = Cost.ATTEMPT
 ) -> AttemptPlan | None:
     """The next attempt; given up when the pool's `attempts` are used up.
 
-    `lost` is the job's row when its runner was lost, `now` its present row. None: another caller
-    handled the same end first.
+    `before` is the job's row when its runner was lost, `current` its present row. None: another
+    caller handled the same end first.
     """
-    if now is None or now.given_up or now.attempt > lost.attempt:
+    if current is None or current.given_up or current.attempt > before.attempt:
         return None
     if cost is Cost.LAUNCH:
-        return AttemptPlan(attempt=lost.attempt + 1, given_up=False, reason=Reason.SWALLOWED)
-    given_up = lost.attempts_used >= attempts
+        return AttemptPlan(attempt=before.attempt + 1, given_up=False, reason=Reason.SWALLOWED)
+    given_up = before.attempts_used >= attempts
     return AttemptPlan(
-        attempt=lost.attempt + 1,
+        attempt=before.attempt + 1,
         given_up=given_up,
         reason=Reason.ATTEMPTS_USED if given_up else reason,
     )

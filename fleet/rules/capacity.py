@@ -4,23 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from fleet.aws_errors import SERVED_NO_JOB, ErrorKind, advice, classify
+from fleet.aws_errors import SERVED_NO_JOB, ErrorKind, classify
 from fleet.times import HasUtcTimes
-
-__all__ = [
-    "BackOff",
-    "CapacityPool",
-    "ErrorKind",
-    "advice",
-    "classify",
-    "decide_capacity",
-    "dry_until",
-    "note_applied",
-    "note_failure",
-    "note_machine_failure",
-    "note_served",
-    "note_success",
-]
 
 # The back-off after the first failure, and at most. Each failure doubles it.
 _SECOND = timedelta(seconds=1)
@@ -68,14 +53,13 @@ def decide_capacity(
     machines failed is asked only where no other may be: the image may be to blame, and
     jobs have attempts of their own.
     """
-    held = {pool: back_off.get(str(pool)) for pool in pools}
     backed_off = {
-        pool: refusal
-        for pool, refusal in held.items()
-        if refusal is not None and refusal.until > at
+        pool: entry
+        for pool in pools
+        if (entry := back_off.get(str(pool))) is not None and entry.until > at
     }
     doubtful = {
-        pool for pool, refusal in backed_off.items() if classify(refusal.code) is ErrorKind.BOOT
+        pool for pool, entry in backed_off.items() if classify(entry.code) is ErrorKind.BOOT
     }
     good = [pool for pool in pools if pool not in backed_off]
     ready = good or [pool for pool in pools if pool in doubtful]
@@ -97,15 +81,17 @@ def dry_until(
     return min(back_off[str(pool)].until for pool in pools)
 
 
-def note_failure(held: BackOff | None, kind: ErrorKind, code: str, at: datetime) -> BackOff:
-    """The back-off after a failure at `at`; `held` is the back-off so far.
+def note_failure(before: BackOff | None, kind: ErrorKind, code: str, at: datetime) -> BackOff:
+    """The back-off after a failure at `at`; `before`: the last one, also when it is over.
 
     Failures of one kind in a row double it. The row ends when the capacity pool was free to be
     asked for as long as the longest back-off.
     """
     first, longest = _PATIENCE[kind]
-    in_a_row = held is not None and classify(held.code) is kind and at - held.until <= longest
-    failures = held.failures + 1 if held is not None and in_a_row else 1
+    is_in_a_row = (
+        before is not None and classify(before.code) is kind and at - before.until <= longest
+    )
+    failures = before.failures + 1 if before is not None and is_in_a_row else 1
     wait = min(longest, first * 2 ** min(failures - 1, 16))
     return BackOff(until=at + wait, failures=failures, code=code)
 
@@ -116,9 +102,9 @@ def note_success(back_off: Mapping[str, BackOff], pool: CapacityPool) -> dict[st
     That is no proof for a capacity pool whose machines failed: EC2 gave those, too.
     """
     return {
-        name: held
-        for name, held in back_off.items()
-        if name != str(pool) or classify(held.code) is ErrorKind.BOOT
+        name: entry
+        for name, entry in back_off.items()
+        if name != str(pool) or classify(entry.code) is ErrorKind.BOOT
     }
 
 
@@ -129,29 +115,25 @@ def note_machine_failure(
 
     The machines of one launch fail within one back-off, and count once.
     """
-    held = back_off.get(capacity)
-    if held is not None and _is_backed_off(held, at):
+    before = back_off.get(capacity)
+    if before is not None and before.until > at:
         return dict(back_off)
-    return {**back_off, capacity: note_failure(held, ErrorKind.BOOT, SERVED_NO_JOB, at)}
+    return {**back_off, capacity: note_failure(before, ErrorKind.BOOT, SERVED_NO_JOB, at)}
 
 
 def note_served(back_off: Mapping[str, BackOff], capacity: str) -> dict[str, BackOff]:
     """The back-off memory after a machine from this capacity pool served."""
     return {
-        name: held
-        for name, held in back_off.items()
-        if name != capacity or classify(held.code) is not ErrorKind.BOOT
+        name: entry
+        for name, entry in back_off.items()
+        if name != capacity or classify(entry.code) is not ErrorKind.BOOT
     }
 
 
 def note_applied(back_off: Mapping[str, BackOff]) -> dict[str, BackOff]:
     """The back-off memory without refusals that a new configuration may have cured."""
     return {
-        name: held
-        for name, held in back_off.items()
-        if classify(held.code) not in {ErrorKind.CONFIGURATION, ErrorKind.BOOT}
+        name: entry
+        for name, entry in back_off.items()
+        if classify(entry.code) not in {ErrorKind.CONFIGURATION, ErrorKind.BOOT}
     }
-
-
-def _is_backed_off(held: BackOff | None, at: datetime) -> bool:
-    return held is not None and held.until > at

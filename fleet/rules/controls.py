@@ -85,10 +85,10 @@ def to_drain(controls: Iterable[Control], runners: Iterable[Runner]) -> dict[str
     return {
         runner.id: order
         for runner, order in ends
-        if order is not None and runner.mailbox is not None and _is_untold(runner)
+        if order is not None and runner.mailbox is not None and _is_undrained(runner)
     }
 
 
-def _is_untold(runner: Runner) -> bool:
+def _is_undrained(runner: Runner) -> bool:
     is_over = runner.state in {RunnerState.DRAINING, RunnerState.DONE}
     return not is_over and not runner.is_called_off

@@ -24,13 +24,13 @@ class Visitor:
 def source_of(address: str) -> str:
     """Name the source of an address: IPv6 addresses of one /64 are one source; "" for none."""
     try:
-        read = ip_address(address)
+        parsed = ip_address(address)
     except ValueError:
         return ""
-    mapped = getattr(read, "ipv4_mapped", None)
-    if mapped or read.version == 4:
-        return str(mapped or read)
-    return str(ip_network((int(read), _PREFIX_6), strict=False))
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    if mapped or parsed.version == 4:
+        return str(mapped or parsed)
+    return str(ip_network((int(parsed), _PREFIX_6), strict=False))
 
 
 def networks(text: str) -> tuple[Network, ...]:
@@ -43,11 +43,11 @@ def is_among(address: str, allowed: tuple[Network, ...]) -> bool:
     if not allowed:
         return True
     try:
-        read = ip_address(address)
+        parsed = ip_address(address)
     except ValueError:
         return False
-    read = getattr(read, "ipv4_mapped", None) or read
-    return any(read in network for network in allowed)
+    parsed = getattr(parsed, "ipv4_mapped", None) or parsed
+    return any(parsed in network for network in allowed)
 
 
 def tried(visitor: Visitor | None, *, at: datetime) -> Visitor | None:

@@ -69,7 +69,7 @@ def may_hear(runner: Runner, at: datetime) -> bool:
 
 
 def is_unnamed(runner: Runner) -> bool:
-    """Whether a machine has finished a job, as it says, of which no event of GitLab's told yet."""
+    """Whether a machine says that it finished a job which no event of GitLab has named yet."""
     return runner.state is RunnerState.DONE and runner.claim is not None and runner.job is None
 
 

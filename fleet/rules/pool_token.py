@@ -11,7 +11,8 @@ from fleet.errors import Refused
 from fleet.rules.calls import is_due
 
 # GitLab fails jobs that wait over an hour where no fitting runner was seen for two hours, and
-# writes when it saw one at most every 40 to 55 minutes. Source: gitlab-facts, trap 17 and 18.
+# writes when it saw one at most every 40 to 55 minutes. Source: GitLab's
+# `Ci::StuckBuilds::DropPendingService` and `Ci::Runner`.
 PRESENCE_EVERY = timedelta(minutes=30)
 # After GitLab accepted a shared token, machines are launched with it for this time.
 TRUSTED_FOR = timedelta(minutes=1)

@@ -46,7 +46,7 @@ NO_CAPACITY_AFTER = timedelta(minutes=2)
 UNPLACED_AFTER = timedelta(minutes=3)
 # The sweep ends what is over its lifetime within a minute.
 OVER_AGE_AFTER = timedelta(minutes=5)
-# So many jobs of so long a time without any webhook are no accident.
+# As many jobs within this time, and no webhook of any, are no accident.
 SILENT_WITHIN = timedelta(hours=1)
 SILENT_JOBS = 3
 
@@ -148,13 +148,13 @@ class JobDiscovery:
     """How the fleet learned of one of the last jobs."""
 
     by_webhook: bool  # any webhook of it arrived
-    is_found: bool  # reconcile found it in GitLab's list first
+    is_listed: bool  # reconcile read it in GitLab's list first
     has_run: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastSweep(HasUtcTimes):
-    """What the last sweep that had anything to tell could not end, and whom it met."""
+    """What the last sweep could not end, and which other fleets' runners it met."""
 
     at: datetime
     leaked: tuple[str, ...] = ()  # runners, machines and runner records
@@ -263,7 +263,7 @@ def _hooks(facts: FleetFacts) -> Iterator[Problem]:
 
 def _silent_hooks(facts: FleetFacts) -> Iterator[Problem]:
     """No webhook arrives while jobs run: it is missing, or GitLab cannot reach the stack."""
-    polled = [job for job in facts.discoveries if job.is_found]
+    polled = [job for job in facts.discoveries if job.is_listed]
     if len(polled) < SILENT_JOBS or any(job.by_webhook for job in facts.discoveries):
         return
     yield Problem(
@@ -510,7 +510,7 @@ def _machines(facts: FleetFacts) -> Iterator[Problem]:
         if pool.config is None:
             continue
         late, silent = [], []
-        for runner in _not_told_elsewhere(pool.runners, facts.at):
+        for runner in _without_other_problem(pool.runners, facts.at):
             booting = runner.state in {RunnerState.REQUESTED, RunnerState.IN_FLIGHT}
             heard_at = stalled_since(runner, pool.config.stalled_after, facts.at)
             if booting and facts.at - runner.launched_at > pool.config.boot_deadline:
@@ -541,7 +541,7 @@ def _machines(facts: FleetFacts) -> Iterator[Problem]:
             )
 
 
-def _not_told_elsewhere(runners: Iterable[Runner], at: datetime) -> Iterator[Runner]:
+def _without_other_problem(runners: Iterable[Runner], at: datetime) -> Iterator[Runner]:
     """Those that are no problem of their own already: without a machine, or too old."""
     for runner in runners:
         is_unplaced = runner.state is RunnerState.REQUESTED

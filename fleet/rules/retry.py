@@ -16,7 +16,7 @@ LEFT_TO_PEOPLE = frozenset({Reason.RETRY_OFF, Reason.RETRIED_BEFORE, Reason.DEPL
 # Outcomes that gitlab-runner itself reported to GitLab.
 REPORTED_TO_GITLAB = frozenset({Outcome.SUCCEEDED, Outcome.FAILED, Outcome.CANCELED})
 
-# GitLab's failure reasons that blame the runner's side. Source: gitlab-facts, failure_reason.
+# GitLab's failure reasons that blame the runner's side. Source: `Enums::Ci::CommitStatus`.
 INFRA_FAILURES = frozenset(
     {
         "runner_system_failure",

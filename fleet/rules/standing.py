@@ -59,7 +59,7 @@ class Advice(StrEnum):
     RESUME_POOL = "resume_pool"
     RAISE_BUDGET = "raise_budget"
     CORRECT_POOL = "correct_pool"
-    ADD_PLACES = "add_places"
+    ADD_CAPACITY_POOLS = "add_capacity_pools"
     RUN_AGAIN = "run_again"
     RUN_AGAIN_IF_STUCK = "run_again_if_stuck"
     RAISE_TIME_LIMIT = "raise_time_limit"
@@ -154,11 +154,11 @@ def _before_renewal(facts: JobFacts) -> Advice:
     given_up, exited = last.get(StepName.GIVEN_UP), last.get(StepName.RUNNER_EXITED)
     is_unserved = given_up is not None and given_up.cause is Reason.WENT_UNSERVED
     has_asked = exited is not None and exited.outcome is Outcome.NO_JOB
-    return _to_get_it(facts.pool) if is_unserved and has_asked else Advice.FIX_FAILURE
+    return _against_withholding(facts.pool) if is_unserved and has_asked else Advice.FIX_FAILURE
 
 
-def _to_get_it(pool: PoolConfig | None) -> Advice:
-    """What may keep GitLab from giving a job to a fit runner."""
+def _against_withholding(pool: PoolConfig | None) -> Advice:
+    """What makes GitLab give a job to a runner that is ready for it."""
     is_protected = pool is not None and pool.protected_only
     return Advice.PROTECT_BRANCH if is_protected else Advice.ALLOW_RUNNER
 
@@ -166,7 +166,7 @@ def _to_get_it(pool: PoolConfig | None) -> Advice:
 def _waiting(facts: JobFacts) -> Diagnosis:
     runner = facts.runner
     if facts.idle is not None:
-        advice = _to_get_it(facts.pool)
+        advice = _against_withholding(facts.pool)
         return Diagnosis(standing=Standing.WITHHELD, advice=advice, runner=facts.idle)
     if _lacks_credential(facts) and facts.trouble is not None:
         return Diagnosis(standing=Standing.GITLAB_UNUSABLE, advice=Advice.CURE_TROUBLE)
@@ -190,10 +190,10 @@ def _unlaunched(facts: JobFacts) -> Diagnosis:
                 standing=Standing.POOL_REFUSED, advice=Advice.CORRECT_POOL, reason=reason
             )
         case Reason.NO_CAPACITY_UNTIL:
-            ends = (held.until for held in facts.back_off.values() if held.until > facts.at)
+            ends = (entry.until for entry in facts.back_off.values() if entry.until > facts.at)
             return Diagnosis(
                 standing=Standing.NO_CAPACITY,
-                advice=Advice.ADD_PLACES,
+                advice=Advice.ADD_CAPACITY_POOLS,
                 reason=reason,
                 until=min(ends, default=None),
             )

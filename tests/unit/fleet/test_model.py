@@ -6,7 +6,7 @@ from fleet.model import JobKey, JobStatus, RunnerState, ScalePlan, rank
 from fleet.reasons import Reason
 from tests.unit.fleet.facts import idle, jobs, runner, snapshot
 
-# Every status word of GitLab, in the order of a job's life. Source: gitlab-facts, section 1.2.
+# Every status word of GitLab, in the order of a job's life. Source: GitLab's `Ci::HasStatus`.
 WORDS = {
     JobStatus.CREATED: (
         "created preparing manual scheduled waiting_for_resource waiting_for_callback"

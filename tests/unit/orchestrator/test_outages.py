@@ -7,11 +7,12 @@ import pytest
 
 from adapters.gitlab.client import GitLab, OwnAllowance
 from adapters.machines.backend import Shortfall
+from fleet.aws_errors import ErrorKind
 from fleet.errors import FleetError, Refused, Transient
 from fleet.machine.mailbox import MachineState
 from fleet.model import JobStatus, Runner, RunnerState
 from fleet.reasons import Reason
-from fleet.rules.capacity import CapacityPool, ErrorKind
+from fleet.rules.capacity import CapacityPool
 from fleet.steps import Outcome, StepName
 from tests.unit.adapters.fake_gitlab import Answer, fake_gitlab
 from tests.unit.orchestrator.living_fleet import LivingFleet

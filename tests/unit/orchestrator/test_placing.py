@@ -8,10 +8,11 @@ import pytest
 from adapters.ledger.fleet import FleetRows
 from adapters.ledger.runners import RunnerRows
 from adapters.machines.backend import LaunchOrder, LaunchResult, Shortfall
+from fleet.aws_errors import ErrorKind
 from fleet.config.reading import PoolConfig
 from fleet.errors import Refused, Transient
 from fleet.reasons import Reason
-from fleet.rules.capacity import BackOff, CapacityPool, ErrorKind
+from fleet.rules.capacity import BackOff, CapacityPool
 from tests.fakes import FakeBackend, runner_rows
 from tests.unit.orchestrator.scene import INSTANCE, Scene, logged
 

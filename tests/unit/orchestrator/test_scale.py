@@ -7,11 +7,11 @@ import pytest
 from adapters.aws.demand import Demand
 from adapters.ledger.table import Change
 from adapters.machines.backend import Shortfall
+from fleet.aws_errors import ErrorKind
 from fleet.errors import Transient
 from fleet.machine.mailbox import MachineState
 from fleet.model import RunnerState
 from fleet.reasons import Reason
-from fleet.rules.capacity import ErrorKind
 from fleet.rules.scale import decide_scale
 from fleet.steps import StepName
 from orchestrator.close import demand_again

@@ -51,14 +51,14 @@ STOPS: dict[str, Any] = {
     "not before the runner listens": (run(1, RunnerLog(), ordered=True), None, None),
     "nor before it has its handler": (run(1, ordered=True, listens=False), None, None),
     "again, where it did not answer": (
-        run(9, ordered=True, done=DRAINED, drained_at=at(7)), Force.DRAIN,
+        run(9, ordered=True, used=DRAINED, drained_at=at(7)), Force.DRAIN,
         Why.ORDERED
     ),
     "it has two seconds to answer": (
-        run(8, ordered=True, done=DRAINED, drained_at=at(7)), None, None
+        run(8, ordered=True, used=DRAINED, drained_at=at(7)), None, None
     ),
     "it answered, and finishes its job": (
-        run(99, replace(BUSY, quitting=True), ordered=True, done=DRAINED, drained_at=at(7)),
+        run(99, replace(BUSY, quitting=True), ordered=True, used=DRAINED, drained_at=at(7)),
         None, None
     ),
     "15 s after a cancel": (run(24, CANCELED, canceled_at=at(10)), None, None),
@@ -66,10 +66,10 @@ STOPS: dict[str, Any] = {
         run(25, CANCELED, canceled_at=at(10)), Force.KILL_JOB, Why.IGNORED_CANCEL
     ),
     "its after_script may take longer": (
-        run(99, CANCELED, canceled_at=at(10), done=KILLED_JOB), None, None
+        run(99, CANCELED, canceled_at=at(10), used=KILLED_JOB), None, None
     ),
     "where GitLab waits for nothing more, the runner goes too": (
-        run(45, replace(CANCELED, is_over=True), canceled_at=at(10), done=KILLED_JOB),
+        run(45, replace(CANCELED, is_over=True), canceled_at=at(10), used=KILLED_JOB),
         Force.KILL, Why.IGNORED_CANCEL
     ),
     "the canceled job ended by itself": (
@@ -77,17 +77,17 @@ STOPS: dict[str, Any] = {
     ),
     "order while busy": (run(1, BUSY, ordered=True), Force.DRAIN, Why.ORDERED),
     "nothing is asked for twice": (
-        run(1, BUSY, ordered=True, done=DRAINED), None, None
+        run(1, BUSY, ordered=True, used=DRAINED), None, None
     ),
     "a second job, no third": (run(1, replace(BUSY, jobs=2)), Force.DRAIN, Why.SECOND_JOB),
     "after a spot notice the job may still make it": (
         run(0, BUSY, spot_at=at(120)), Force.DRAIN, Why.SPOT_NOTICE
     ),
     "it has until 45 s before": (
-        run(74, BUSY, spot_at=at(120), done=DRAINED), None, None
+        run(74, BUSY, spot_at=at(120), used=DRAINED), None, None
     ),
     "then GitLab must learn of it": (
-        run(75, BUSY, spot_at=at(120), done=DRAINED), Force.INTERRUPT,
+        run(75, BUSY, spot_at=at(120), used=DRAINED), Force.INTERRUPT,
         Why.SPOT_NOTICE
     ),
     "46 s before the machine's end": (run(0, BUSY, ends_at=at(46)), None, None),
@@ -111,15 +111,15 @@ INTERRUPTED = frozenset({Force.INTERRUPT})
 
 
 PRESSED: dict[str, Any] = {
-    "15 s for the job to end": (run(114, BUSY, done=INTERRUPTED), None),
-    "then it is killed": (run(115, BUSY, done=INTERRUPTED), Force.KILL_JOB),
-    "once is enough": (run(116, BUSY, done=INTERRUPTED | KILLED_JOB), None),
-    "without a job nothing to kill": (run(115, IDLE, done=INTERRUPTED), None),
-    "the runner's own 30 s": (run(134, BUSY, done=INTERRUPTED | KILLED_JOB), None),
-    "then everything": (run(135, BUSY, done=INTERRUPTED | KILLED_JOB), Force.KILL),
-    "idle or not": (run(135, IDLE, done=INTERRUPTED), Force.KILL),
-    "killed is killed": (run(900, IDLE, done=INTERRUPTED | {Force.KILL}), None),
-    "an order changes nothing any more": (run(101, BUSY, done=INTERRUPTED, ordered=True), None),
+    "15 s for the job to end": (run(114, BUSY, used=INTERRUPTED), None),
+    "then it is killed": (run(115, BUSY, used=INTERRUPTED), Force.KILL_JOB),
+    "once is enough": (run(116, BUSY, used=INTERRUPTED | KILLED_JOB), None),
+    "without a job nothing to kill": (run(115, IDLE, used=INTERRUPTED), None),
+    "the runner's own 30 s": (run(134, BUSY, used=INTERRUPTED | KILLED_JOB), None),
+    "then everything": (run(135, BUSY, used=INTERRUPTED | KILLED_JOB), Force.KILL),
+    "idle or not": (run(135, IDLE, used=INTERRUPTED), Force.KILL),
+    "killed is killed": (run(900, IDLE, used=INTERRUPTED | {Force.KILL}), None),
+    "an order changes nothing any more": (run(101, BUSY, used=INTERRUPTED, ordered=True), None),
 }  # fmt: skip
 
 
@@ -132,7 +132,7 @@ def test_an_interrupted_runner_is_pressed_on(seen: Run, force: Force | None) -> 
 
 def test_the_job_is_killed_while_the_runner_can_still_tell_gitlab() -> None:
     """gitlab-runner gives itself 30 s after SIGTERM (common/consts.go)."""
-    busy = replace(run(0, BUSY, done=INTERRUPTED), interrupted_at=START)
+    busy = replace(run(0, BUSY, used=INTERRUPTED), interrupted_at=START)
     acts = [
         second
         for second in range(60)

@@ -163,7 +163,7 @@ def lost(*reasons: Reason) -> Case:
     return runs(Standing.MACHINE_LOST, Advice.RUN_AGAIN, of=of, steps=steps)
 
 
-NO_CAPACITY = (Reason.NO_CAPACITY_UNTIL, Standing.NO_CAPACITY, Advice.ADD_PLACES)
+NO_CAPACITY = (Reason.NO_CAPACITY_UNTIL, Standing.NO_CAPACITY, Advice.ADD_CAPACITY_POOLS)
 OUT = {"reason": Reason.NO_CAPACITY_UNTIL}
 REFUSED = (Reason.CONFIGURATION, Standing.POOL_REFUSED, Advice.CORRECT_POOL)
 PAUSED: Any = (Reason.PAUSED, Standing.WAITING, Advice.RESUME_POOL)

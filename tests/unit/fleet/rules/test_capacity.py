@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from fleet.aws_errors import ErrorKind
 from fleet.rules.capacity import (
     BackOff,
     CapacityPool,
-    ErrorKind,
     decide_capacity,
     dry_until,
     note_applied,

@@ -5,7 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from fleet.rules.capacity import BackOff, CapacityPool, ErrorKind
+from fleet.aws_errors import ErrorKind
+from fleet.rules.capacity import BackOff, CapacityPool
 from fleet.rules.launch_memory import (
     ConfigurationRefusal,
     LaunchFacts,

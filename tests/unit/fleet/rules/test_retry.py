@@ -25,7 +25,7 @@ from tests.unit.fleet.facts import AT, ago, job, runner
 LOST = RetryFacts(allowed=True, outcome=None, failure_reason=None, machine_lost=True, retried=False)
 BLAMED = replace(LOST, outcome="failed", failure_reason="runner_system_failure")
 
-# Every failure reason of GitLab that is not the runner's side. Source: gitlab-facts, section 9.
+# Every failure reason of GitLab that is not the runner's side. Source: `Enums::Ci::CommitStatus`.
 OTHERS = """
     unknown_failure script_failure api_failure stuck_or_timeout_failure missing_dependency_failure
     runner_unsupported stale_schedule job_execution_timeout archived_failure unmet_prerequisites
