@@ -15,7 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.staticfiles import StaticFiles
 
 from fleet.errors import FleetError, Refused
-from monitor import jobs, limits, now, orders, past, waits
+from monitor import job, limits, now, past, pool, waits
 from monitor.board import Board
 from monitor.guard import Guard
 from monitor.metrics import FleetCollector
@@ -77,7 +77,7 @@ def make_app(
     app.state.board = board
     app.middleware("http")(guard)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    for pages in (now, orders, jobs, waits, past, limits):
+    for pages in (now, pool, job, waits, past, limits):
         app.include_router(pages.routes(page))
     _add_streams(app, board, lambda: _recent(page))
 
