@@ -68,18 +68,18 @@ def dashboard(  # noqa: PLR0913 - options
     except OSError as error:
         hint = ": try --port 0" if error.errno == errno.EADDRINUSE else ""
         raise Refused(f"cannot listen on {host} port {port} ({error.strerror}){hint}") from error
-    is_ours = is_loopback(host)
-    names = {*(LOOPBACK_NAMES if is_ours else ()), host.lower(), *(name or ())}
+    is_local = is_loopback(host)
+    names = {*(LOOPBACK_NAMES if is_local else ()), host.lower(), *(name or ())}
     serving = Serving(
         names=frozenset(names),
-        may_change=is_ours,
-        in_words=as_called,
+        may_change=is_local,
+        as_called=as_called,
         traces=_traces(),
     )
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{door.getsockname()[1]}/"
     say(f"Dashboard of {deployed.stack}: {address}")
-    if not is_ours:
+    if not is_local:
         say("Other machines can reach it, so its pages are read-only.", err=True)
     if browse:
         webbrowser.open(address)

@@ -35,7 +35,7 @@ class Serving:
 
     names: Collection[str]  # hosts under which it may be called
     may_change: bool = True
-    in_words: Callable[[str], str] = str  # adapts the commands in a text to this stack
+    as_called: Callable[[str], str] = str  # a text with its commands as the user calls them
     traces: SpanProcessor | None = None  # gets a trace of each job that ends
 
 
@@ -60,7 +60,7 @@ def make_app(
     board = board or board_of(deployed, ask)
     guard = Guard(serving.names, may_change=serving.may_change)
     readings = readings or Readings(deployed.clock)
-    page = Page(deployed, board, guard, readings=readings, ask=ask, in_words=serving.in_words)
+    page = Page(deployed, board, guard, readings=readings, ask=ask, as_called=serving.as_called)
 
     @asynccontextmanager
     async def served(_app: FastAPI) -> AsyncIterator[None]:

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from fleet.errors import Refused
+from monitor.answer_page import answer_page
 from monitor.page import Page, back_to
-from monitor.past import shown
 from monitor.questions import read_job
 from operations.explain import UnknownJob, read_reference
 
@@ -42,6 +42,6 @@ def routes(page: Page) -> APIRouter:
         total = sum(hop.after_s or 0.0 for hop in trail.hops) if trail else 0.0
         values = {"trail": trail, "use": use, "of": of, "total_s": total}
         values |= {"job_id": reference.job_id, "every_s": 0}  # the page is live
-        return shown(page, request, "job.html", reading, values)
+        return answer_page(page, request, "job.html", reading, values)
 
     return router

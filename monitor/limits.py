@@ -6,8 +6,8 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from monitor.answer_page import answer_page
 from monitor.page import Page
-from monitor.past import shown
 from monitor.questions import read_limits
 
 KEEP = timedelta(minutes=1)
@@ -28,6 +28,6 @@ def routes(page: Page) -> APIRouter:
 
         reading = page.readings.ask("limits", read, keep=KEEP)
         values = {"every_s": int(KEEP.total_seconds())}
-        return shown(page, request, "limits.html", reading, values)
+        return answer_page(page, request, "limits.html", reading, values)
 
     return router

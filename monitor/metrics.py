@@ -31,12 +31,12 @@ class FleetCollector(Collector):
         """Every metric of the last picture; `up` alone before the first one."""
         picture = self._board.picture
         works = picture.view is not None and not picture.failed
-        yield _one("up", "1 while the fleet can be read.", float(works))
+        yield _gauge("up", "1 while the fleet can be read.", float(works))
         view = picture.view
         if view is None:
             return
         read_at = view.at.timestamp()
-        yield _one("read_timestamp_seconds", "When the fleet was read.", read_at)
+        yield _gauge("read_timestamp_seconds", "When the fleet was read.", read_at)
         yield from _pools(view.pools)
         yield _labelled(
             "dead_letters",
@@ -53,9 +53,9 @@ class FleetCollector(Collector):
         yield _problems(view)
         counts = Counter(dict.fromkeys((LEAKED, *STUCK), 0))
         counts.update({problem.kind: problem.count for problem in view.problems})
-        yield _one("leaked", "What the sweep cannot end.", counts[LEAKED])
+        yield _gauge("leaked", "What the sweep cannot end.", counts[LEAKED])
         stuck = sum(counts[kind] for kind in STUCK)
-        yield _one("stuck_jobs", "Waiting jobs that get no runner until a person acts.", stuck)
+        yield _gauge("stuck_jobs", "Waiting jobs that get no runner until a person acts.", stuck)
         recent = self._recent()
         if recent is not None:
             yield from _past(recent)
@@ -77,10 +77,8 @@ def _past(recent: Recent) -> Iterable[Metric]:
             for quantile, seconds in (("0.5", p50_s), ("0.95", p95_s))
         },
     )
-    yield _labelled(
-        "machines_ended_today", "Ended machines by why they ended.", ("pool", "reason"),
-        recent.ended,
-    )  # fmt: skip
+    description = "Ended machines by why they ended."
+    yield _labelled("machines_ended_today", description, ("pool", "reason"), recent.ended)
     yield _labelled(
         "cost_usd_today",
         "USD of today's ended machines.",
@@ -88,7 +86,7 @@ def _past(recent: Recent) -> Iterable[Metric]:
         {(pool,): usd for pool, usd in recent.usd.items()},
     )
     description = "Calls to GitLab that the fleet has left of this minute's."
-    yield _one("gitlab_calls_left", description, recent.calls_left)
+    yield _gauge("gitlab_calls_left", description, recent.calls_left)
 
 
 def _pools(pools: Iterable[PoolView]) -> Iterable[Metric]:
@@ -133,7 +131,7 @@ def _problems(view: FleetView) -> Metric:
     return _labelled("problems", "Problems of `status` by kind.", ("kind",), counts)
 
 
-def _one(name: str, description: str, value: float) -> Metric:
+def _gauge(name: str, description: str, value: float) -> Metric:
     return _labelled(name, description, (), {(): value})
 
 

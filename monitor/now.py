@@ -1,4 +1,4 @@
-"""The first page: problems, pools, machines and recent jobs, live; and a page for each pool."""
+"""The first page, live: problems, pools, machines and recent jobs; and the page of machines."""
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -11,7 +11,7 @@ from operations.lanes import Phase, phases_of
 # The first page stays readable; /machines has all of them.
 LANES_SHOWN = 24
 JOBS_SHOWN = 20
-ALL = "the picture alone"
+OF_PICTURE = "the picture alone"  # what the values of these pages follow from
 
 
 def routes(page: Page) -> APIRouter:
@@ -20,19 +20,19 @@ def routes(page: Page) -> APIRouter:
 
     @router.get("/")
     def now(request: Request) -> Response:
-        return page.render(request, "now.html", live(page.board.look()), of=ALL)
+        return page.render(request, "now.html", live(page.board.look()), of=OF_PICTURE)
 
     @router.get("/machines")
     def machines(request: Request) -> Response:
         return page.render(
-            request, "machines.html", live(page.board.look(), lanes_shown=None), of=ALL
+            request, "machines.html", live(page.board.look(), lanes_shown=None), of=OF_PICTURE
         )
 
     return router
 
 
 def live(picture: Picture, *, lanes_shown: int | None = LANES_SHOWN) -> dict[str, object]:
-    """The values of the live parts, `lanes_shown` of the machines."""
+    """The values of the live parts, with at most `lanes_shown` lanes; None: all."""
     lanes = picture.lanes
     shown = lanes[:lanes_shown]
     at = picture.view.at if picture.view else None

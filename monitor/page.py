@@ -57,7 +57,7 @@ class Page:
         *,
         readings: Readings,
         ask: Ask,
-        in_words: Callable[[str], str],
+        as_called: Callable[[str], str],
     ) -> None:
         self.deployed = deployed
         self.board = board
@@ -66,7 +66,7 @@ class Page:
         self.pages = readings.another()  # by their address
         self.ask = ask
         self._results: dict[str, str] = {}  # of the last changes, by a random name
-        self._templates = _templates(in_words)
+        self._templates = _templates(as_called)
 
     def render(
         self,
@@ -104,10 +104,10 @@ class Page:
         if of is None or shared["result"]:
             return HTMLResponse(make(), status_code=status)
         age = int((age_s or 0) / AGES_DIFFER_S)
-        kept = self.pages.ask(
+        rendered = self.pages.ask(
             str(request.url), make, version=(picture.number, age, of), is_first_awaited=True
         )
-        return HTMLResponse(kept.value or make(), status_code=status)
+        return HTMLResponse(rendered.value or make(), status_code=status)
 
     def failure(self, request: Request, message: str, *, status: int) -> Response:
         """A page that says what is wrong."""
@@ -134,9 +134,9 @@ class Page:
 
 
 @cache
-def _templates(in_words: Callable[[str], str]) -> Environment:
-    """All templates, compiled; `in_words` adapts the commands in a text."""
-    made = Environment(
+def _templates(as_called: Callable[[str], str]) -> Environment:
+    """All templates, compiled. `as_called` writes the commands in a text as the user calls them."""
+    environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         finalize=_printable,
@@ -145,7 +145,7 @@ def _templates(in_words: Callable[[str], str]) -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    made.filters |= {
+    environment.filters |= {
         "duration": duration,
         "clock": _clock,
         "date": _date,
@@ -154,12 +154,12 @@ def _templates(in_words: Callable[[str], str]) -> Environment:
         "whole": _whole,
         "hops": _hops,
         "bytes": _bytes,
-        "words": lambda text: with_code(in_words(text)),
+        "words": lambda text: with_code(as_called(text)),
     }
-    for name in made.list_templates():
-        made.get_template(name)
-    made.globals |= {"sections": SECTIONS, "draw": drawings, "token_field": TOKEN_FIELD}
-    return made
+    for name in environment.list_templates():
+        environment.get_template(name)
+    environment.globals |= {"sections": SECTIONS, "draw": drawings, "token_field": TOKEN_FIELD}
+    return environment
 
 
 def back_to(address: str) -> Response:
@@ -173,8 +173,8 @@ def with_code(text: str) -> Markup:
     if len(parts) % 2 == 0:  # a lone backtick is a character
         return escape(_printable(text))
     return Markup("").join(
-        _code(escaped(part)) if place % 2 else escape(_printable(part))
-        for place, part in enumerate(parts)
+        _code(escaped(part)) if number % 2 else escape(_printable(part))
+        for number, part in enumerate(parts)
     )
 
 

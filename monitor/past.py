@@ -1,21 +1,16 @@
 """The pages over the history: jobs, and projects with their cost, also as CSV."""
 
-from collections.abc import Mapping
-from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from fleet.errors import Refused
 from fleet.rules.costs import By
+from monitor.answer_page import answer_page, keep_for, refresh_s
 from monitor.page import Page
 from monitor.questions import read_costs, read_costs_csv, read_jobs
-from monitor.readings import KeptAnswer
-from operations.periods import read_length, read_period
+from operations.periods import read_period
 
-MINUTE = timedelta(minutes=1)
-FRESH, OF_A_MONTH = timedelta(seconds=20), timedelta(minutes=5)
 JOBS_SHOWN = 200
 PERIODS = ("today", "yesterday", "24h", "7d", "30d")
 
@@ -43,21 +38,21 @@ def routes(page: Page) -> APIRouter:
         reading = page.readings.ask(
             ("jobs", since, *filters.values()),
             lambda: page.ask(read_jobs, since, filters),
-            keep=kept_for(since),
+            keep=keep_for(since),
         )
         values = {"since": since, "project": project, "pool": pool, "failed": failed}
-        values |= {"periods": PERIODS, "every_s": every_s(since)}
-        return shown(page, request, "jobs.html", reading, values)
+        values |= {"periods": PERIODS, "every_s": refresh_s(since)}
+        return answer_page(page, request, "jobs.html", reading, values)
 
     @router.get("/projects")
     def projects(request: Request, since: str = "24h", by: By = By.PROJECT) -> Response:
         read_period(since, page.deployed.clock())
         reading = page.readings.ask(
-            ("cost", since, by), lambda: page.ask(read_costs, since, by), keep=kept_for(since)
+            ("cost", since, by), lambda: page.ask(read_costs, since, by), keep=keep_for(since)
         )
         values = {"since": since, "by": by, "periods": PERIODS, "kinds": list(By)}
-        more = {"every_s": every_s(since)}
-        return shown(page, request, "projects.html", reading, values | more)
+        more = {"every_s": refresh_s(since)}
+        return answer_page(page, request, "projects.html", reading, values | more)
 
     @router.get("/projects.csv")
     def projects_csv(since: str = "24h", by: By = By.PROJECT) -> Response:
@@ -68,26 +63,3 @@ def routes(page: Page) -> APIRouter:
         return Response(text, media_type="text/csv; charset=utf-8", headers=headers)
 
     return router
-
-
-def shown(
-    page: Page, request: Request, template: str, reading: KeptAnswer, values: Mapping[str, Any]
-) -> Response:
-    """A page with an answer, or with the word that it is being read."""
-    shared = {"reading": reading, "answer": reading.value, "query": str(request.url.query)}
-    of = (reading.at, reading.is_reading, reading.failed)
-    return page.render(request, template, {**values, **shared}, of=of)
-
-
-def kept_for(since: str) -> timedelta:
-    """How long an answer of a period is kept: a month takes seconds to read, and changes less."""
-    try:
-        is_short = read_length(since) <= timedelta(days=1)
-    except Refused:
-        is_short = since == "today"
-    return FRESH if is_short else OF_A_MONTH
-
-
-def every_s(since: str) -> int:
-    """How often an open page asks for an answer of a period again."""
-    return int(max(kept_for(since), MINUTE).total_seconds())

@@ -68,7 +68,7 @@ def _values(page: Page, name: str) -> dict[str, object]:
     view = picture.view
     if view is None:
         return {"name": name, "pool": None}
-    pool = next((each for each in view.pools if each.name == name), None)
+    pool = next((pool for pool in view.pools if pool.name == name), None)
     if pool is None:
         raise Refused(f"the fleet has no pool {name}")
     lanes = [lane for lane in picture.lanes if lane.machine.pool == name]
@@ -77,7 +77,7 @@ def _values(page: Page, name: str) -> dict[str, object]:
     return {
         "name": name,
         "pool": pool,
-        "at_work": phases_of(pool),
+        "counts": phases_of(pool),
         "lanes": lanes,
         "lanes_from": lanes_start(lanes, view.at),
         "is_detailed": True,

@@ -9,8 +9,8 @@ from starlette.responses import Response
 
 from fleet.past import WaitHop
 from fleet.rules.waits import WaitLine
+from monitor.answer_page import answer_page, keep_for, refresh_s
 from monitor.page import Page
-from monitor.past import every_s, kept_for, shown
 from monitor.questions import read_waits
 from monitor.readings import KeptAnswer
 from operations.wait_series import ChartSpan
@@ -37,12 +37,12 @@ def routes(page: Page) -> APIRouter:
         reading = page.readings.ask(
             ("waits", chosen.name, over_s),
             lambda: page.ask(read_waits, chosen, over_s),
-            keep=kept_for(chosen.since),
+            keep=keep_for(chosen.since),
         )
         values = {"span": chosen, "spans": SPANS.values(), "over_s": over_s, "overs": OVER_S}
         more = _of_waits(reading) if reading.value else {}
-        more |= {"every_s": every_s(chosen.since)}
-        return shown(page, request, "waits.html", reading, values | more)
+        more |= {"every_s": refresh_s(chosen.since)}
+        return answer_page(page, request, "waits.html", reading, values | more)
 
     return router
 
