@@ -20,7 +20,7 @@ from adapters.gitlab.client import GitLab, OwnAllowance
 from adapters.guest.runner_process import BINARY_VARIABLE
 from adapters.ledger.fleet import FleetRows
 from adapters.ledger.jobs import JobRows
-from adapters.ledger.mailboxes import Mailboxes
+from adapters.ledger.mailbox_rows import MailboxRows
 from adapters.ledger.runners import RunnerRows
 from adapters.ledger.table import Table
 from fleet.config.reading import FleetConfig, read_config
@@ -227,7 +227,7 @@ class Laptop:
     def runner_rows(self) -> RunnerRows:
         """The ledger's runners."""
         mail = Table(self.engine.client("dynamodb"), self.stack.mailbox_table)
-        return RunnerRows(self.table, Mailboxes(mail), self.instance)
+        return RunnerRows(self.table, MailboxRows(mail), self.instance)
 
     @property
     def fleet_rows(self) -> FleetRows:

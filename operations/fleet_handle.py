@@ -15,7 +15,7 @@ from adapters.ledger.configuration import StoredConfig
 from adapters.ledger.fleet import FleetRows
 from adapters.ledger.history import HistoryRows
 from adapters.ledger.jobs import JobRows
-from adapters.ledger.mailboxes import Mailboxes
+from adapters.ledger.mailbox_rows import MailboxRows
 from adapters.ledger.table import Table
 from fleet.config.model import LAMBDA_WALL
 from fleet.config.reading import FleetConfig, read_config
@@ -68,9 +68,9 @@ class Deployed:
         return HistoryRows(self.table)
 
     @property
-    def mailboxes(self) -> Mailboxes:
+    def mailboxes(self) -> MailboxRows:
         """The machines' mailboxes. No person writes a credential there."""
-        return Mailboxes(self.mail)
+        return MailboxRows(self.mail)
 
     @property
     def unreadable(self) -> tuple[str, ...]:

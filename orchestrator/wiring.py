@@ -18,7 +18,7 @@ from adapters.ledger.call_allowance import FleetAllowance
 from adapters.ledger.fleet import FleetRows
 from adapters.ledger.history import HistoryRows
 from adapters.ledger.jobs import JobRows
-from adapters.ledger.mailboxes import Mailboxes
+from adapters.ledger.mailbox_rows import MailboxRows
 from adapters.ledger.runners import RunnerRows
 from adapters.ledger.table import Table
 from adapters.ledger.trouble_watch import TroubleWatch
@@ -62,7 +62,7 @@ class Wiring:
         self._table = Table(aws.dynamodb, settings.ledger_table)
         # The key's policy lets scale alone seal.
         cipher = KmsCipher(aws.kms, settings.mailbox_key) if function == "scale" else None
-        self._mailboxes = Mailboxes(Table(aws.dynamodb, settings.mailbox_table), cipher)
+        self._mailboxes = MailboxRows(Table(aws.dynamodb, settings.mailbox_table), cipher)
         self._world: World | None = None
         self._read_at = _now()
 

@@ -3,7 +3,7 @@
 They are dull on purpose, and behave like the real thing where a caller could tell the difference.
 """
 
-from adapters.ledger.mailboxes import Mailboxes
+from adapters.ledger.mailbox_rows import MailboxRows
 from adapters.ledger.runners import RunnerRows
 from tests.fake_cipher import FakeCipher
 from tests.fake_cloud import AT, Clock, FakeBackend, FakeQueue, FakeSecrets
@@ -25,4 +25,4 @@ __all__ = [
 
 
 def runner_rows(table: FakeTable, instance: str, cipher: FakeCipher | None = None) -> RunnerRows:
-    return RunnerRows(table, Mailboxes(table.mail, cipher or FakeCipher()), instance)
+    return RunnerRows(table, MailboxRows(table.mail, cipher or FakeCipher()), instance)

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from boto3.dynamodb.conditions import Attr, ConditionBase
 
-from adapters.ledger.mailboxes import Mailboxes
+from adapters.ledger.mailbox_rows import MailboxRows
 from adapters.ledger.recent import KEY as RECENT, recent_pk
 from adapters.ledger.rows import JOB_KEY, RowType
 from adapters.ledger.table import (
@@ -65,7 +65,7 @@ NOTE_ROW = RowType(
 class RunnerRows(Rows):
     """Live runners of each pool. The pool's counter and the rows change in one transaction."""
 
-    def __init__(self, table: Table, mailboxes: Mailboxes, instance: str) -> None:
+    def __init__(self, table: Table, mailboxes: MailboxRows, instance: str) -> None:
         super().__init__(table)
         self._mailboxes = mailboxes
         self._instance = instance  # the GitLab that this fleet serves

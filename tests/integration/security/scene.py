@@ -14,7 +14,7 @@ from adapters.aws.secrets import SecretStore
 from adapters.aws.settings import OrchestratorSettings
 from adapters.ledger.fleet import FleetRows
 from adapters.ledger.mailbox import Mailbox
-from adapters.ledger.mailboxes import Mailboxes
+from adapters.ledger.mailbox_rows import MailboxRows
 from adapters.ledger.runners import RunnerRows
 from adapters.ledger.table import Table
 from adapters.ledger.trouble_watch import TroubleWatch
@@ -117,7 +117,9 @@ class RoleScene(Scene):
         self.gitlab.token_lifetime = TOKEN_LIFETIME
         # What tests read and machines write, with the account's own rights.
         self.root = Table(self.engine.client("dynamodb"), self.stack.ledger_table)
-        self.mailboxes = Mailboxes(Table(self.engine.client("dynamodb"), self.stack.mailbox_table))
+        self.mailboxes = MailboxRows(
+            Table(self.engine.client("dynamodb"), self.stack.mailbox_table)
+        )
         self.secrets = SecretStore(
             self.engine.client("secretsmanager"), self.settings.cache_ttl, self.clock
         )

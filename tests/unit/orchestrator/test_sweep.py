@@ -8,7 +8,7 @@ import pytest
 
 from adapters.gitlab.client import NewRunner
 from adapters.ledger.controls import Act
-from adapters.ledger.mailboxes import Mailboxes
+from adapters.ledger.mailbox_rows import MailboxRows
 from adapters.ledger.runners import LiveRunners, RunnerRows
 from adapters.machines.backend import Machine
 from fleet.errors import Transient
@@ -221,7 +221,9 @@ class Meanwhile(RunnerRows):
     happens: Callable[[], object]
 
     def __post_init__(self) -> None:
-        super().__init__(self.scene.table, Mailboxes(self.scene.table.mail, FakeCipher()), INSTANCE)
+        super().__init__(
+            self.scene.table, MailboxRows(self.scene.table.mail, FakeCipher()), INSTANCE
+        )
 
     def live_and_hidden(self, pool: str) -> LiveRunners:
         looked = super().live_and_hidden(pool)

@@ -12,7 +12,7 @@ from fleet.errors import Refused
 from fleet.machine.mailbox import CREDENTIAL, ORDER, REPORT, Credential, Order, Report, Sealer
 
 
-class Mailboxes(Rows):
+class MailboxRows(Rows):
     """All mailboxes. Without a sealer it writes no credential."""
 
     def __init__(self, table: Table, sealer: Sealer | None = None) -> None:
