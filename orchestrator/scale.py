@@ -219,23 +219,20 @@ def settle_messages(
 
 
 def settle_dead_letters(world: World, queue: DemandQueue) -> None:
-    """Delete the dead letters of jobs that are over, or not given up any more.
-
-    Each is looked at twice: it is buried a moment before its job's row says that it was given up.
-    """
+    """Delete the dead letters of jobs that are over, or not given up any more."""
     for _ in range(DEAD_LETTERS_AT_MOST if queue.dead() else 0):
         dead_letters = queue.dead_letters.receive()
         if not dead_letters:
             return
         jobs = world.jobs.jobs(message.demand.job for message in dead_letters if message.demand)
-        settled = [each for each in dead_letters if each.times > 1 and _is_over(each, jobs)]
+        settled = [each for each in dead_letters if _is_over(each, jobs)]
         queue.dead_letters.delete(settled)
 
 
 def _is_over(dead_letter: Received, jobs: Mapping[JobKey, Job]) -> bool:
     """Whether a dead letter may be deleted; one that is no demand stays."""
     return dead_letter.demand is not None and is_dead_letter_settled(
-        jobs.get(dead_letter.demand.job)
+        jobs.get(dead_letter.demand.job), times=dead_letter.times
     )
 
 

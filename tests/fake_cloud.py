@@ -4,13 +4,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from adapters.aws.demand import BATCH, LONGEST_DELAY_S, Demand, DemandQueue, Received
+from adapters.aws.demand import BATCH, Demand, DemandQueue, Received
 from adapters.aws.secrets import PoolToken, SecretStore
 from adapters.machines.backend import Launched, LaunchOrder, LaunchResult, Machine, Shortfall
 from fleet.aws_errors import ErrorKind
 from fleet.config.reading import PoolConfig
 from fleet.errors import FleetError, Refused
 from fleet.rules.capacity import CapacityPool
+from fleet.rules.scale import hidden_s
 from fleet.webhook_secrets import AllWebhookSecrets
 
 AT = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
@@ -108,8 +109,8 @@ class FakeQueue(DemandQueue):
 
     def postpone(self, messages: Sequence[Received]) -> None:
         for message in messages:
-            wait_s = min(LONGEST_DELAY_S, 2 ** min(message.times - 1, 10))
-            self.messages[message.receipt].visible_at = self._clock() + timedelta(seconds=wait_s)
+            hidden = timedelta(seconds=hidden_s(message.times))
+            self.messages[message.receipt].visible_at = self._clock() + hidden
 
 
 @dataclass(slots=True, kw_only=True)

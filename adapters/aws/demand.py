@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 from adapters.aws.clients import aws_call
 from fleet.errors import Transient
 from fleet.model import JobKey
+from fleet.rules.scale import hidden_s
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-# SQS: ten messages a call, a visibility time-out of at most twelve hours.
-BATCH = 10
-LONGEST_DELAY_S = 900
+BATCH = 10  # messages of one call to SQS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,12 +113,12 @@ class DemandQueue:
                 self._client.delete_message_batch(QueueUrl=self._url, Entries=batch)  # type: ignore[arg-type]
 
     def postpone(self, messages: Sequence[Received]) -> None:
-        """Make messages visible again, each time after twice as long."""
+        """Make messages visible again, each after the time that the rule gives it."""
         entries = [
             {
                 "Id": str(n),
                 "ReceiptHandle": message.receipt,
-                "VisibilityTimeout": min(LONGEST_DELAY_S, 2 ** min(message.times - 1, 10)),
+                "VisibilityTimeout": hidden_s(message.times),
             }
             for n, message in enumerate(messages)
         ]

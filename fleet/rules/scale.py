@@ -14,8 +14,10 @@ from fleet.rules.outdated import is_outdated
 # A runner whose job no longer waits is kept this long: the ledger may lag, other jobs may arrive.
 # While other jobs wait it is kept as long as any: in a burst runners take each other's jobs.
 SURPLUS_KEPT_S = 20.0
-# One round probes so many of the holds that are due.
+# Of the holds that are due, as many are probed in one round.
 PROBES_AT_MOST = 10
+# The longest time for which the message of a waiting job is hidden from a round.
+HIDDEN_AT_MOST_S = 900
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,6 +271,21 @@ def is_behind(job: Job, listed: Mapping[str, frozenset[JobKey]]) -> bool:
     return job.wants_runner and job.key not in listed.get(job.pool or "", {job.key})
 
 
-def is_dead_letter_settled(job: Job | None) -> bool:
-    """Whether a dead letter may be deleted: its job is over, or not given up any more."""
+def hidden_s(times: int) -> int:
+    """For how long the message of a waiting job is hidden: twice as long each time.
+
+    In whole seconds; `times`: how often it was received.
+    """
+    doubled: int = 2 ** min(times - 1, 10)
+    return min(HIDDEN_AT_MOST_S, doubled)
+
+
+def is_dead_letter_settled(job: Job | None, *, times: int) -> bool:
+    """Whether a dead letter may be deleted: its job is over, or not given up any more.
+
+    `times`: how often it was received. At first it stays: it is buried a moment before its job's
+    row says that it was given up.
+    """
+    if times <= 1:
+        return False
     return job is None or job.status is not JobStatus.PENDING or not job.given_up

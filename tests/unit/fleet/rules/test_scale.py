@@ -9,6 +9,7 @@ from fleet.model import Job, JobKey, JobStatus, Limits, RunnerState, ScalePlan, 
 from fleet.reasons import Reason
 from fleet.rules.scale import (
     decide_scale,
+    hidden_s,
     is_behind,
     is_dead_letter_settled,
     looks_again,
@@ -207,12 +208,22 @@ def test_what_becomes_of_a_message_and_of_a_dead_letter(
 ) -> None:
     assert waits_in(row, "docker") is waits
     assert is_behind(row, {"docker": frozenset({key(2)})}) is behind
-    assert is_dead_letter_settled(row) is settled
+    assert is_dead_letter_settled(row, times=2) is settled
+    assert not is_dead_letter_settled(row, times=1), "its row may not say yet that it is given up"
 
 
 def test_a_job_that_is_gone_needs_neither() -> None:
     assert not waits_in(None, "docker")
-    assert is_dead_letter_settled(None)
+    assert is_dead_letter_settled(None, times=2)
+
+
+@pytest.mark.parametrize(
+    ("times", "seconds"), [(1, 1), (2, 2), (5, 16), (10, 512), (11, 900), (99, 900)]
+)
+def test_the_message_of_a_waiting_job_is_hidden_twice_as_long_each_time(
+    times: int, seconds: int
+) -> None:
+    assert hidden_s(times) == seconds
 
 
 @pytest.mark.parametrize(
