@@ -243,7 +243,7 @@ class WebhookOptions:
         """Raise a usage error for options that cannot be right, without a call to AWS or GitLab."""
         with wrong_calls():
             if needs_scope or self.names_scope:
-                hooks.one_of(project=self.project, group=self.group)
+                hooks.require_one_owner(project=self.project, group=self.group)
             if self.gitlab_url is not None:
                 connect(self.gitlab_url, "")
             if has_token(self.token_env):

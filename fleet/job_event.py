@@ -30,6 +30,13 @@ DETAIL_TYPES: Mapping[str, str] = {
     "canceled": "job.finished",
     "skipped": "job.finished",
 }  # the statuses that GitLab sends hooks for, and the one of skipped jobs
+# The headers of a delivery that the webhook function reads, in lower case.
+DELIVERY_HEADERS = frozenset(
+    {"content-type", "idempotency-key", "webhook-id", "webhook-timestamp", "webhook-signature"}
+    | {"x-gitlab-event", "x-gitlab-instance", "x-gitlab-token"}
+)
+# The reason in the webhook function's answer where the bus takes no event.
+NOT_PUBLISHED = "the fleet cannot take it now"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 Utc = Annotated[AwareDatetime, AfterValidator(in_utc)]

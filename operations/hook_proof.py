@@ -9,6 +9,7 @@ from adapters.gitlab import hooks
 from adapters.gitlab.hooks import SampleReceipt
 from adapters.ledger.hooks import HEARD_EVERY
 from fleet.errors import Refused
+from fleet.job_event import NOT_PUBLISHED
 from operations.webhooks import HookAddress, HookWorld, in_gitlab
 
 # From GitLab's sample to the ledger: the bus, a state machine, and a function's cold start.
@@ -104,7 +105,7 @@ class _Sample:
                 )
                 sent = earlier
         except Refused as error:
-            if hooks.UNPUBLISHED not in str(error.facts.get("said")):
+            if NOT_PUBLISHED not in str(error.facts.get("said")):
                 raise
             says = f"the bus does not take it: see the log of {self.world.stack}-webhook"
             lost = TriedHop(hop=_TO_BUS, result="missing", says=says)

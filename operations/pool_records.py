@@ -6,13 +6,13 @@ from datetime import datetime
 
 from adapters.aws.secrets import PoolToken, SecretStore, pool_secret
 from adapters.gitlab.client import GitLab, GitLabRunner, NewRunner
-from adapters.gitlab.pool_records import wanted_record
+from adapters.gitlab.wanted_record import wanted_record
 from adapters.ledger.runners import RunnerRows
 from fleet.config.reading import FleetConfig, PoolConfig, RunnersIn
 from fleet.errors import Refused
 from fleet.model import RunnerState
 from fleet.reasons import Reason
-from fleet.rules.runner_record import RecordName, read_record_name
+from fleet.rules.runner_record import RecordName, pool_record_name, read_record_name
 
 FORBIDDEN = 403  # GitLab's word for a runner token that is not valid
 NO_PROJECT = (
@@ -52,7 +52,7 @@ class PoolRecords:
         made, updated = [], []
         former: dict[str, int] = {}
         for pool in config.pools:
-            wanted = wanted_record(pool, owner)
+            wanted = wanted_record(pool, owner, pool_record_name(pool.name))
             secret, other_secret = self._names(pool)
             token = self.secrets.find_pool_token(secret)
             record = self.gitlab.runner(token.runner_id) if token else None

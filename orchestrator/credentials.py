@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from adapters.aws.cache_keys import CacheScope
 from adapters.gitlab.client import NewRunner
+from adapters.gitlab.wanted_record import wanted_record
 from adapters.ledger.pools import PoolRow
 from fleet.config.reading import PoolConfig
 from fleet.errors import FleetError, Transient
@@ -28,8 +29,6 @@ SOCKET = "/var/run/docker.sock:/var/run/docker.sock"
 EQUIP_AT_ONCE = 8
 # When to look again where there is more to do at once.
 SOON_S = 1
-# GitLab takes no `maximum_timeout` below ten minutes. Source: runners API.
-SHORTEST_MAXIMUM_TIMEOUT = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,26 +234,18 @@ def _hold_of(
 
 def _make(world: World, pool: PoolConfig, runner: Runner) -> tuple[Runner, Token]:
     """A runner with a record of its own in GitLab, and the record's token."""
-    record = world.gitlab.create_runner(_record(world, pool, runner))
+    record = world.gitlab.create_runner(_wanted(world, pool, runner))
     token = Token(text=record.token, expires_at=record.token_expires_at)
     kind = serves(pool, world.config.gitlab.runners_in)
     return replace(runner, gitlab_runner_id=record.id, serves=kind), token
 
 
-def _record(world: World, pool: PoolConfig, runner: Runner) -> NewRunner:
-    where = world.config.gitlab.runners_in
-    owner = where.id if where.id is not None else runner.project_id
-    longest = max(pool.max_job_time, SHORTEST_MAXIMUM_TIMEOUT)
-    return NewRunner(
-        kind=f"{where.kind}_type",
-        owner_id=owner,
-        description=world.description(runner.id),
-        tags=pool.tags,
-        run_untagged=pool.run_untagged,
-        maximum_timeout_s=int(longest.total_seconds()),
-        locked=where.kind == "project",
-        protected_only=pool.protected_only,
-    )
+def _wanted(world: World, pool: PoolConfig, runner: Runner) -> NewRunner:
+    """The record to make for one machine."""
+    owner = world.config.gitlab.runners_in
+    if owner.id is None:
+        owner = owner.model_copy(update={"id": runner.project_id})
+    return wanted_record(pool, owner, world.description(runner.id))
 
 
 def _cache(world: World, pool: PoolConfig, runner: Runner) -> CacheBucket | None:

@@ -11,13 +11,13 @@ from itertools import takewhile
 
 from adapters.aws.secrets import PoolToken
 from adapters.gitlab.client import CreatedRunner, NewRunner
-from adapters.gitlab.pool_records import wanted_record
+from adapters.gitlab.wanted_record import wanted_record
 from adapters.ledger.pools import PoolRow
 from fleet.config.reading import PoolConfig, RunnersIn
 from fleet.errors import FleetError, Refused, Transient
 from fleet.events import ERROR, WARNING, WorkPutOff, emit
 from fleet.rules.pool_token import is_dead, is_presence_due, is_renewal_due, outlived
-from fleet.rules.runner_record import RecordName, read_record_name
+from fleet.rules.runner_record import RecordName, pool_record_name, read_record_name
 from orchestrator.world import World
 
 # After a timeout of AWS: by then it shows whether the token is in force. Each try makes a record.
@@ -113,7 +113,7 @@ def _wanted(world: World, pool: PoolConfig, before: PoolToken) -> NewRunner:
         if not owners:
             raise Refused("no project is known for the pool's record: run `runner-fleet apply`")
         owner = RunnersIn(kind="project", id=owners[0])
-    return wanted_record(pool, owner)
+    return wanted_record(pool, owner, pool_record_name(pool.name))
 
 
 def _drop_former(world: World, pool: PoolConfig, row: PoolRow, current: int) -> None:

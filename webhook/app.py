@@ -28,7 +28,7 @@ from fleet.events import (
     begin_request,
     emit,
 )
-from fleet.job_event import JobEvent
+from fleet.job_event import NOT_PUBLISHED, JobEvent
 from fleet.rules.door import networks
 from fleet.webhook_secrets import AllWebhookSecrets
 from webhook.delivery import MAX_BODY, Ignored, read_delivery
@@ -145,7 +145,7 @@ def _refuse(request: Request, exc: Exception) -> JSONResponse:
         emit(DeliveryNotPublished(**_identity(event), error=str(exc)), level=ERROR)
     else:
         emit(DeliveryRefused(status=503, reason=str(exc)), level=ERROR)
-    return _answer(503, "the fleet cannot take it now")
+    return _answer(503, NOT_PUBLISHED)
 
 
 def _refuse_route(_request: Request, exc: Exception) -> JSONResponse:

@@ -8,14 +8,10 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from fleet.errors import BadDelivery
+from fleet.job_event import DELIVERY_HEADERS
 from webhook.delivery import MAX_BODY
 
 MAX_HEADERS = 16 * 1024  # characters of those that are read; an HTTP API lets 10 KiB through
-# Only these go on to the app, so that no other one can be at fault.
-READ = frozenset(
-    {"content-type", "idempotency-key", "webhook-id", "webhook-timestamp", "webhook-signature"}
-    | {"x-gitlab-event", "x-gitlab-instance", "x-gitlab-token"}
-)
 
 
 def _whole(text: str) -> str:
@@ -70,7 +66,7 @@ class HttpRequest:
 
     method: str
     path: str  # without the stage
-    headers: Mapping[str, str]  # those of `READ`, in lower case; one given twice is joined
+    headers: Mapping[str, str]  # those of `DELIVERY_HEADERS`; one given twice is joined
     body: bytes
     source: str  # address as the gateway saw it; empty behind a load balancer
 
@@ -119,11 +115,10 @@ def _without(stage: str | None, path: str) -> str:
 
 
 def _headers(request: _GatewayEvent) -> Mapping[str, str]:
-    given = [(name, [value]) for name, value in (request.headers or {}).items()]
-    given = list((request.each_header or dict(given)).items())
+    single = {name: [value] for name, value in (request.headers or {}).items()}
     joined: dict[str, list[str]] = {}
-    for name, values in given:
-        if name.lower() in READ:
+    for name, values in (request.each_header or single).items():
+        if name.lower() in DELIVERY_HEADERS:  # no other one can be at fault
             joined.setdefault(name.lower(), []).extend(values)
     headers = {name: ",".join(values) for name, values in joined.items()}
     if sum(map(len, headers.values())) > MAX_HEADERS:

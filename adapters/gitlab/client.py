@@ -42,7 +42,7 @@ __all__ = [
     "GitLabToken",
     "NewRunner",
     "OwnAllowance",
-    "same",
+    "with_id",
 ]
 
 CALLS_PER_MINUTE = 300  # GitLab.com allows 2,000 per user and 600 of the job lists
@@ -57,7 +57,7 @@ class _HasId(Protocol):
     def id(self) -> int: ...
 
 
-OneT = TypeVar("OneT", bound=_HasId)
+ObjectT = TypeVar("ObjectT", bound=_HasId)
 
 
 class GitLab:
@@ -78,7 +78,7 @@ class GitLab:
         way: Way = DIRECT,
     ) -> None:
         self.api = GitLabApi(url, token, allowance=allowance, witness=witness, way=way)
-        self._protection = RefProtection(self._seen, allowance.clock)
+        self._protection = RefProtection(self._visible, allowance.clock)
 
     def job(self, project_id: int, job_id: int) -> GitLabJob | None:
         """The job with its tags; None when GitLab does not have it."""
@@ -110,7 +110,7 @@ class GitLab:
         """Whether GitLab protects the ref; None: GitLab does not say."""
         return self._protection.of(project_id, ref, is_tag=is_tag)
 
-    def _seen(self, kind: type[ValueT], path: str) -> ValueT | None:
+    def _visible(self, kind: type[ValueT], path: str) -> ValueT | None:
         """The object at a path; None when GitLab lacks it or hides it from this token."""
         try:
             return _read(kind, self.api.get(path))
@@ -168,12 +168,12 @@ class GitLab:
             if exc.facts.get("status") == 404:
                 return None
             raise
-        return same(_read(GitLabRunner, body), runner_id)
+        return with_id(_read(GitLabRunner, body), runner_id)
 
     def update_runner(self, runner_id: int, wanted: NewRunner) -> None:
         """Change the settings of a runner record; its owner cannot change."""
         body = self.api.put(f"/runners/{runner_id}", wanted.settings())
-        same(_read(GitLabRunner, body), runner_id)
+        with_id(_read(GitLabRunner, body), runner_id)
 
     def delete_runner(self, runner_id: int) -> None:
         """Delete a runner record, which may not exist."""
@@ -256,7 +256,7 @@ class GitLab:
         return tuple(above)
 
     def _parent(self, group_id: int) -> int | None:
-        return same(_read(GitLabGroup, self.api.get(f"/groups/{group_id}")), group_id).parent_id
+        return with_id(_read(GitLabGroup, self.api.get(f"/groups/{group_id}")), group_id).parent_id
 
     def project(self, id_or_path: int | str) -> GitLabProject:
         """One project."""
@@ -299,10 +299,10 @@ def _reference(id_or_path: int | str) -> str:
 def _job(body: Mapping[str, Any], project_id: int, job_id: int | None = None) -> GitLabJob:
     """A job of this project. Raises `Transient` when its number is not `job_id`."""
     job = _read(GitLabJob, {**body, "project_id": project_id})
-    return job if job_id is None else same(job, job_id)
+    return job if job_id is None else with_id(job, job_id)
 
 
-def same(value: OneT, wanted: int) -> OneT:
+def with_id(value: ObjectT, wanted: int) -> ObjectT:
     """The value, if it has the wanted id: a cache before GitLab may answer with another."""
     if value.id != wanted:
         raise Transient(

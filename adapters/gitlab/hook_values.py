@@ -12,6 +12,7 @@ from adapters.gitlab.values import Id
 from fleet.errors import Transient
 from fleet.field_names import fields_at_fault
 from fleet.hook_scope import HookScope
+from fleet.job_event import DELIVERY_HEADERS
 from fleet.rules.hook_health import Delivered
 from fleet.times import HasUtcTimes
 from fleet.webhook_secrets import webhook_name
@@ -25,12 +26,6 @@ _EVENTS = (
 _GROUP_EVENTS = "member_events subgroup_events project_events"
 
 _STATUS = re.compile(r"[1-5][0-9]{2}")
-
-# The headers that the webhook function reads.
-HEADERS = frozenset(
-    {"content-type", "x-gitlab-event", "x-gitlab-instance", "x-gitlab-token", "idempotency-key"}
-    | {"webhook-id", "webhook-timestamp", "webhook-signature"}
-)
 
 Verification = Literal["signing-token", "secret-token"]
 
@@ -139,7 +134,7 @@ class GitLabHook(BaseModel):
     def is_customized(self) -> bool:
         """Whether GitLab sends what its author wrote in place of what the fleet reads."""
         names = {header.key.lower() for header in self.custom_headers}
-        return bool(self.custom_webhook_template) or not names.isdisjoint(HEADERS)
+        return bool(self.custom_webhook_template) or not names.isdisjoint(DELIVERY_HEADERS)
 
     @property
     def hears_other_events(self) -> bool:

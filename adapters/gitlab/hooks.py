@@ -9,7 +9,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Protocol
 
-from adapters.gitlab.client import GitLab, same
+from adapters.gitlab.client import GitLab, with_id
 from adapters.gitlab.hook_values import (
     GitLabHook,
     HookHealth,
@@ -52,8 +52,6 @@ SETTLE_S = DOUBT_EVERY.total_seconds() + 1.0
 # GitLab's newest deliveries of a hook: one page of its list is enough to judge by.
 _LOOKED_AT = 5
 _RECEIPTS = 20
-# Our answer where the bus does not take an event: `webhook/app.py`.
-UNPUBLISHED = "the fleet cannot take it now"
 
 
 class WebhookSecretStore(Protocol):
@@ -199,7 +197,7 @@ class _Registration:
         )
 
 
-def one_of(*, project: str | int | None, group: str | int | None) -> None:
+def require_one_owner(*, project: str | int | None, group: str | int | None) -> None:
     """Raise `Refused` unless exactly one of the two is given."""
     if (project is None) == (group is None):
         raise Refused("name either a project or a group")
@@ -209,7 +207,7 @@ def scope_of(
     gitlab: GitLab, *, project: str | int | None = None, group: str | int | None = None
 ) -> HookScope:
     """The scope by id or path; raises `Refused` unless exactly one of the two is given."""
-    one_of(project=project, group=group)
+    require_one_owner(project=project, group=group)
     if project is not None:
         return HookScope(kind="project", id=gitlab.project(project).id)
     assert group is not None
@@ -243,7 +241,7 @@ def hook_health(gitlab: GitLab, scope: HookScope, hook_id: int) -> HookHealth | 
         if exc.facts.get("status") == 404:
             return None
         raise
-    return same(hook, hook_id).health
+    return with_id(hook, hook_id).health
 
 
 def test_hook(gitlab: GitLab, scope: HookScope, hook_id: int) -> None:

@@ -1,16 +1,15 @@
-"""The wanted runner record of a pool in GitLab."""
+"""A runner record as a pool's configuration wants it: of the pool itself, or of one machine."""
 
 from adapters.gitlab.client import NewRunner
 from fleet.config.reading import PoolConfig, RunnersIn
-from fleet.rules.runner_record import pool_record_name
 
 
-def wanted_record(pool: PoolConfig, owner: RunnersIn) -> NewRunner:
-    """The wanted record of a pool of this owner."""
+def wanted_record(pool: PoolConfig, owner: RunnersIn, description: str) -> NewRunner:
+    """The record of this owner that gets the pool's jobs; `description` names whose it is."""
     return NewRunner(
         kind=f"{owner.kind}_type",
         owner_id=owner.id,
-        description=pool_record_name(pool.name),
+        description=description,
         tags=pool.tags,
         run_untagged=pool.run_untagged,
         maximum_timeout_s=int(pool.max_job_time.total_seconds()),

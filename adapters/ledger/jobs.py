@@ -27,6 +27,7 @@ from adapters.ledger.table import (
     Rows,
     Table,
     exists,
+    present,
 )
 from fleet.errors import Refused
 from fleet.model import GONE, Job, JobKey, JobStatus
@@ -177,7 +178,7 @@ class JobRows(Rows):
             Change(
                 pk=job_pk(job.key),
                 sk="job",
-                put=_present(put | dict(facts)) | _history(job.key, at),
+                put=present(put | dict(facts)) | _history(job.key, at),
                 once=JOB_ROW.write(job, without=_CHANGING | {"reason", "pool"}),
                 append={"timeline": STEPS.write(steps)},
                 remove=(
@@ -202,7 +203,7 @@ class JobRows(Rows):
             Change(
                 pk=job_pk(key),
                 sk="job",
-                put=_present(facts),
+                put=present(facts),
                 append={"timeline": timeline} if timeline else {},
                 when=exists(),
             )
@@ -246,7 +247,7 @@ class JobRows(Rows):
         """
         put: Item = {"attempt": attempt} | ({"swallowed": swallowed} if swallowed else {})
         if given_up:
-            put |= _present({"given_up": True, "given_up_in": applied})
+            put |= present({"given_up": True, "given_up_in": applied})
         return self._record(
             Change(
                 pk=job_pk(key),
@@ -365,10 +366,6 @@ def _anew(change: Change) -> Change:
 
 def _history(key: JobKey, at: datetime) -> Item:
     return {RECENT: recent_pk("job", str(key)), "ttl": int((at + KEPT).timestamp())}
-
-
-def _present(facts: Mapping[str, object]) -> Item:
-    return {name: value for name, value in facts.items() if value is not None}
 
 
 def _row(item: Item) -> JobRow:

@@ -3,7 +3,7 @@
 What the fleet knows of a mailbox, its owner, lies here, where no machine may write.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -21,6 +21,7 @@ from adapters.ledger.table import (
     Table,
     absent,
     exists,
+    present,
 )
 from fleet.machine.mailbox import Credential, Order, Report
 from fleet.model import JobKey, Note, Runner, RunnerState
@@ -122,7 +123,7 @@ class RunnerRows(Rows):
         row = Change(
             pk=f"pool#{runner.pool}",
             sk=f"runner#{runner.id}",
-            put=_present(
+            put=present(
                 {
                     "equipped": True,
                     "gitlab_runner_id": runner.gitlab_runner_id,
@@ -319,10 +320,6 @@ def _placing(placement: Placement) -> list[Change]:
 def _put(runner: Runner) -> Change:
     item = RUNNER_ROW.write(runner) | {"pk": f"pool#{runner.pool}", "sk": f"runner#{runner.id}"}
     return Change(pk=item["pk"], sk=item["sk"], put=item, when=absent())
-
-
-def _present(facts: Mapping[str, object]) -> Item:
-    return {name: value for name, value in facts.items() if value is not None}
 
 
 def _owner(mailbox: str) -> str:

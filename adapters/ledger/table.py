@@ -248,6 +248,11 @@ class Table:
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
 
+def present(facts: Mapping[str, object]) -> Item:
+    """The facts without those that are None: no attribute says so."""
+    return {name: value for name, value in facts.items() if value is not None}
+
+
 def _key(pk: str, sk: str) -> dict[str, Any]:
     return {"pk": {"S": pk}, "sk": {"S": sk}}
 
