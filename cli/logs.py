@@ -14,14 +14,13 @@ from cli.lines import say, say_log
 from cli.options import InJson, Local, Stack, job_named, reach
 from fleet.errors import FleetError, Refused, Transient
 from fleet.job_event import instance_of
-from fleet.model import JobKey
+from fleet.model import JobKey, JobStatus, rank
 from fleet.rules.runner_record import PREFIX
 from operations.explain import JobReference, check_host
 from operations.fleet_handle import Deployed, gitlab_of
 from operations.machine_log import console_reader, machine_log
 
 EVERY_S = 3.0
-OVER = frozenset({"success", "failed", "canceled", "skipped"})
 WAITING = frozenset({"created", "waiting_for_resource", "preparing", "pending", "scheduled"})
 
 JobOrRunner = Annotated[
@@ -110,7 +109,7 @@ class _Log:
         job, text = self._look()
         if not text:
             raise Refused(_why_empty(job))
-        yield _ended(text if raw else plain(text))
+        yield _whole_lines(text if raw else plain(text))
 
     def until_its_end(self, deployed: Deployed, *, raw: bool) -> Iterator[str]:
         """The log piece by piece, until GitLab says that the job is over."""
@@ -119,14 +118,14 @@ class _Log:
         shown = ""
         while True:
             new = text if raw else plain(text)
-            if job.status not in OVER:
+            if not _is_over(job):
                 new = new[: new.rfind("\n") + 1]  # the last line may still change
             elif new:
-                new = _ended(new)
+                new = _whole_lines(new)
             if new != shown:
                 yield new.removeprefix(shown)
                 shown = new
-            if job.status in OVER:
+            if _is_over(job):
                 break
             deployed.pause(EVERY_S)
             job, text = self._look_again(deployed)
@@ -169,7 +168,11 @@ class _Log:
         )
 
 
-def _ended(text: str) -> str:
+def _is_over(job: GitLabJob) -> bool:
+    return rank(job.status) is JobStatus.FINISHED
+
+
+def _whole_lines(text: str) -> str:
     return text if text.endswith("\n") else f"{text}\n"
 
 

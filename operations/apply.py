@@ -3,7 +3,6 @@
 Every part may be repeated: it leaves what is right already.
 """
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -14,7 +13,7 @@ from adapters.gitlab.client import GitLab, GitLabProject
 from adapters.ledger.configuration import StoredConfig
 from adapters.ledger.fleet import FleetRows
 from adapters.ledger.runners import RunnerRows
-from fleet.config.reading import FleetConfig, read_config
+from fleet.config.reading import FleetConfig, raw_tables, read_config
 from fleet.config.values import duration_text
 from fleet.errors import Refused
 from fleet.job_event import instance_of
@@ -138,8 +137,8 @@ def apply_config(  # noqa: PLR0913  # one collaborator for each place that it wr
 
 def _difference(stored: StoredConfig | None, text: str) -> Applied:
     """The pools and tables in which the new text differs from the old text."""
-    before = _tables(stored.text) if stored else {}
-    after = _tables(text)
+    before = raw_tables(stored.text) if stored else {}
+    after = raw_tables(text)
     old: Mapping[str, Any] = before.get("pools", {})
     new: Mapping[str, Any] = after["pools"]
     return Applied(
@@ -149,11 +148,6 @@ def _difference(stored: StoredConfig | None, text: str) -> Applied:
         removed=tuple(name for name in old if name not in new),
         gitlab_changed=stored is not None and before.get("gitlab") != after["gitlab"],
     )
-
-
-def _tables(text: str) -> Mapping[str, Any]:
-    """The file's raw tables: the old text may not be valid any more."""
-    return tomllib.loads(text.removeprefix("\ufeff"))
 
 
 def _watch(

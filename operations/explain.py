@@ -14,10 +14,11 @@ from fleet.job_event import instance_of
 from fleet.machine.mailbox import Report
 from fleet.machine.usage import read_usage
 from fleet.model import Job, JobKey, JobStatus, Runner, rank
+from fleet.past import seconds_between
 from fleet.rules.controls import ceiling_of, in_force, pause_of
 from fleet.rules.liveness import by_our_clock, steps_between
 from fleet.rules.problems import ignored
-from fleet.rules.right_size import HINTS, SizeHint, decide_fit, size_of_lambda, size_of_type
+from fleet.rules.right_size import HINTS, SizeHint, decide_fit, size_of_machine
 from fleet.rules.route import Pending, decide_route
 from fleet.rules.standing import JobFacts, diagnose, widest
 from fleet.steps import StepName
@@ -143,8 +144,8 @@ def _trail(deployed: Deployed, config: FleetConfig, row: JobRow) -> Trail:
         attempt=job.attempt,
         runner_id=job.runner_id or (runner.id if runner else None),
         machine=row.machine or (runner.machine_id if runner else None),
-        waited_s=_between(job.pending_at, row.started_at or ended or at),
-        ran_s=_between(row.started_at, ended or at),
+        waited_s=seconds_between(job.pending_at, row.started_at or ended or at),
+        ran_s=seconds_between(row.started_at, ended or at),
         hops=hops_of(row, report, _served_others(runners, row), _made_for(runners, job)),
         standing=diagnosis.standing.value,
         verdict=last.sentence,
@@ -159,12 +160,8 @@ def _size_hint(row: JobRow, report: Report | None, pool: PoolConfig | None) -> s
     used = [step.detail or "" for step in steps if step.name is StepName.USED]
     if not used or row.capacity is None:
         return None
-    if row.capacity == "lambda":
-        size = size_of_lambda(int(pool.size.removesuffix("GB"))) if pool else None
-    else:
-        size = size_of_type(row.capacity.partition("/")[0])
-    ran_s = _between(row.started_at, row.finished_at) if row.finished_at else None
-    fit = decide_fit(read_usage(used[-1]), size, ran_s)
+    ran_s = seconds_between(row.started_at, row.finished_at)
+    fit = decide_fit(read_usage(used[-1]), size_of_machine(pool, row.capacity), ran_s)
     return HINTS[fit] if fit in {SizeHint.SMALLER, SizeHint.LARGER} else None
 
 
@@ -273,7 +270,3 @@ def _ask_gitlab(reference: JobReference, config: FleetConfig, gitlab: GitLab) ->
     if plan.pool is None:
         return f"{sentence}: {sentence_of(plan.reason)}", True
     return f"{sentence}: it belongs to pool {plan.pool}, so its webhook was lost", True
-
-
-def _between(since: datetime | None, until: datetime) -> float | None:
-    return None if since is None else max(0.0, (until - since).total_seconds())

@@ -14,11 +14,11 @@ from adapters.gitlab.values import GitLabJob
 from adapters.gitlab.way import DIRECT, Way
 from fleet.config.reading import PoolConfig
 from fleet.errors import Refused
+from fleet.model import JobStatus, rank
 
 BRANCH = "runner-fleet-test"
 FILE = ".gitlab-ci.yml"
 WITHIN_S = 900.0
-OVER = frozenset({"success", "failed", "canceled", "skipped"})
 _AUTHOR = {
     "GIT_AUTHOR_NAME": "runner-fleet",
     "GIT_AUTHOR_EMAIL": "runner-fleet@localhost",
@@ -83,7 +83,7 @@ def run_pipeline(
             jobs = tuple(where.gitlab.pipeline_jobs(where.project.id, new[0])) if new else ()
             if jobs:
                 yield jobs
-            if jobs and all(job.status in OVER for job in jobs):
+            if jobs and all(rank(job.status) is JobStatus.FINISHED for job in jobs):
                 return
             patience.pause(patience.every_s)
         raise Refused(

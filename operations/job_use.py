@@ -11,13 +11,11 @@ from fleet.past import NANO, PastRun
 from fleet.rules.costs import parts_of
 from fleet.rules.right_size import (
     HINTS,
-    MachineSize,
     SizeHint,
     decide_fit,
     share_of_cpu,
     share_of_memory,
-    size_of_lambda,
-    size_of_type,
+    size_of_machine,
 )
 from fleet.steps import StepName
 from operations.fleet_handle import Deployed
@@ -50,7 +48,8 @@ def job_use(deployed: Deployed, trail: Trail) -> JobUse:
     line = next((hop.sentence for hop in trail.hops if hop.step == StepName.USED), "")
     usage = read_usage(line)
     capacity = run.capacity if run else None
-    size = _size(deployed, trail, capacity)
+    pool = deployed.config().pool(trail.pool) if trail.pool else None
+    size = size_of_machine(pool, capacity)
     fit = decide_fit(usage, size, trail.ran_s)
     booting, idling, running = parts_of(run) if run and run.usd_nano is not None else (None,) * 3
     return JobUse(
@@ -70,13 +69,6 @@ def job_use(deployed: Deployed, trail: Trail) -> JobUse:
 
 def _usd(nano: int | None) -> Decimal | None:
     return None if nano is None else nano * NANO
-
-
-def _size(deployed: Deployed, trail: Trail, capacity: str | None) -> MachineSize | None:
-    pool = deployed.config().pool(trail.pool) if trail.pool else None
-    if pool is not None and pool.backend == "lambda":
-        return size_of_lambda(int(pool.size.removesuffix("GB")))
-    return size_of_type((capacity or "").partition("/")[0])
 
 
 def _run_of(deployed: Deployed, job_id: int) -> PastRun | None:

@@ -1,6 +1,5 @@
 """What `deploy` and `apply` would change, before they do."""
 
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -10,9 +9,8 @@ import yaml
 from botocore.exceptions import ClientError
 
 from adapters.aws.clients import Clients, aws_call
-from adapters.ledger.configuration import StoredConfig
 from adapters.ledger.runners import RunnerRows
-from fleet.config.reading import PoolConfig, read_config
+from fleet.config.reading import PoolConfig, raw_tables, read_config
 from fleet.job_event import instance_of
 from fleet.month import MonthUse, month_cost
 from infra.compose import compose
@@ -98,7 +96,7 @@ def plan_config(text: str, deployed: Deployed | None) -> ConfigPlan:
     instance = instance_of(config.gitlab.url)
     runners = RunnerRows(deployed.table, deployed.mailboxes, instance)
     return _compare(
-        _tables(stored),
+        raw_tables(stored.text),
         text,
         config.version,
         before=stored.version,
@@ -131,7 +129,7 @@ def _use(pool: PoolConfig, pools: int) -> MonthUse:
         instance_type=None if is_lambda else pool.instance_types[0],
         market="on-demand" if pool.market == "on-demand" else "spot",
         disk_gb=pool.disk_gb or DISK_GB,
-        memory_gb=int(pool.size.removesuffix("GB")),
+        memory_gb=pool.memory_gb,
         pools=pools,
     )
 
@@ -177,7 +175,7 @@ def _compare(  # noqa: PLR0913  # what is in force, and what is asked about a po
     living: Callable[[str], int] = lambda _: 0,
     waiting: Callable[[str], int] = lambda _: 0,
 ) -> ConfigPlan:
-    tables = tomllib.loads(text.removeprefix("\ufeff"))
+    tables = raw_tables(text)
     old, new = before_tables.get("pools", {}), tables["pools"]
     pools = [
         PoolChange(name=name, word="add", keys=tuple(_keys({}, table)))
@@ -198,10 +196,6 @@ def _compare(  # noqa: PLR0913  # what is in force, and what is asked about a po
     ]
     gitlab = tuple(_keys(before_tables.get("gitlab", {}), tables["gitlab"]))
     return ConfigPlan(before=before, after=after, gitlab=gitlab, pools=tuple(pools))
-
-
-def _tables(stored: StoredConfig) -> Mapping[str, Any]:
-    return tomllib.loads(stored.text.removeprefix("\ufeff"))
 
 
 def _keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[KeyChange]:

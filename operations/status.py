@@ -13,6 +13,7 @@ from adapters.ledger.runners import RunnerRows
 from fleet.config.reading import FleetConfig, PoolConfig
 from fleet.job_event import instance_of
 from fleet.model import Job, JobStatus, Runner
+from fleet.past import seconds_between
 from fleet.reasons import Reason
 from fleet.rules.budgets import (
     BudgetUse,
@@ -40,7 +41,7 @@ from fleet.steps import StepName
 from operations.controls import ControlView, shown_controls
 from operations.fleet_handle import Deployed, read_applied
 from operations.images import kinds_for
-from operations.trail import sentence_of
+from operations.trail import sentence_of, word_of
 
 HEARD_OF = 50  # recent jobs that show whether webhooks arrive
 # Where the sentence of a reason is about a job, and not about its pool.
@@ -279,7 +280,6 @@ def job_view(row: JobRow, at: datetime) -> JobView:
     job = row.job
     started = row.started_at
     ended = row.finished_at or (row.changed_at if job.status is JobStatus.FINISHED else None)
-    word = job.outcome or job.status.name.lower()
     reason = job.reason if job.status is JobStatus.PENDING else None
     return JobView(
         job_id=job.job_id,
@@ -287,9 +287,9 @@ def job_view(row: JobRow, at: datetime) -> JobView:
         project=job.project_path or str(job.project_id),
         tags=job.tags,
         pool=job.pool,
-        status=word,
-        waited_s=_seconds(job.pending_at, started or ended or at),
-        ran_s=_seconds(started, ended or at),
+        status=word_of(row),
+        waited_s=seconds_between(job.pending_at, started or ended or at),
+        ran_s=seconds_between(started, ended or at),
         runner_id=job.runner_id,
         reason=reason.value if reason else row.failure_reason,
         sentence=sentence_of(reason or row.failure_reason),
@@ -350,7 +350,7 @@ def _pool_view(pool: _PoolFacts, at: datetime, controls: Iterable[Control]) -> P
         states=dict(Counter(state_word(runner) for runner in pool.runners)),
         warm=idle_target(config.idle, at) if config else 0,
         backlog=len(pool.backlog),
-        oldest_wait_s=_seconds(oldest, at),
+        oldest_wait_s=seconds_between(oldest, at),
         reason=pool.row.reason,
         sentence=_why(pool),
         back_off=tuple(
@@ -393,10 +393,6 @@ def _machine_view(runner: Runner, pool: _PoolFacts, at: datetime) -> MachineView
         for_s=max(0.0, (at - runner.since).total_seconds()),  # clocks differ
         job_id=runner.job.job_id if runner.job else None,
         capacity=runner.capacity,
-        heard_s=_seconds(runner.heartbeat_at, at),
+        heard_s=seconds_between(runner.heartbeat_at, at),
         is_stalled=after is not None and stalled_since(runner, after, at) is not None,
     )
-
-
-def _seconds(since: datetime | None, until: datetime) -> float | None:
-    return None if since is None else max(0.0, (until - since).total_seconds())

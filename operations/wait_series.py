@@ -8,7 +8,7 @@ from fleet.past import PastRun
 from fleet.rules.waits import WaitLine, wait_lines
 from operations.fleet_handle import Deployed
 from operations.periods import Period
-from operations.waits import WaitsView
+from operations.waits import WaitsView, waits_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,12 +45,7 @@ def wait_series(
 ) -> WaitSeries:
     """The waits of the jobs whose runner ended in a period; the history is read once."""
     runs = deployed.history.between(period.since, period.until)
-    view = WaitsView(
-        since=period.since,
-        until=period.until,
-        over_s=over_s,
-        lines=wait_lines(runs, over_s=over_s),
-    )
+    view = waits_of(runs, period, over_s=over_s)
     by_step: dict[int, list[PastRun]] = defaultdict(list)
     for run in runs:
         by_step[(run.ended_at - period.since) // step].append(run)

@@ -1,9 +1,11 @@
 """How long the jobs of a period waited for a runner, stacked by hop."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+from fleet.past import PastRun
 from fleet.rules.waits import WaitLine, wait_lines
 from operations.fleet_handle import Deployed
 from operations.periods import Period
@@ -26,7 +28,11 @@ class WaitsView:
 
 def waits(deployed: Deployed, period: Period, *, over_s: float) -> WaitsView:
     """The waits of the jobs whose runner ended in a period."""
-    runs = deployed.history.between(period.since, period.until)
+    return waits_of(deployed.history.between(period.since, period.until), period, over_s=over_s)
+
+
+def waits_of(runs: Sequence[PastRun], period: Period, *, over_s: float) -> WaitsView:
+    """The waits of these past runs of a period."""
     return WaitsView(
         since=period.since,
         until=period.until,

@@ -218,6 +218,11 @@ class PoolConfig(_Table):
     docker: DockerOptions = DockerOptions()
     env: dict[Variable, VariableValue] = Field(default_factory=dict)
 
+    @property
+    def memory_gb(self) -> int:
+        """The memory of a Lambda pool's functions."""
+        return int(self.size.removesuffix("GB"))
+
     @field_validator("backend")
     @classmethod
     def _is_a_known_backend(cls, backend: str, info: ValidationInfo) -> str:

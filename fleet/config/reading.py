@@ -131,7 +131,7 @@ def read_config(
     to have, none where that is not to be checked. Raises `ConfigError` with all errors, of
     very many the first, and nothing else, whatever the text; warnings are in the value.
     """
-    text = text.removeprefix("\ufeff")  # editors on Windows put a byte-order mark there
+    text = _without_mark(text)
     tables = _tables(name, text)
     reading = _Reading(Source(name=name, text=text), tuple(backends))
     gitlab, pools = reading.gitlab(tables), reading.pools(tables)
@@ -154,6 +154,16 @@ def read_config(
             sorted(reading.warnings, key=lambda problem: (problem.line, problem.column))
         ),
     )
+
+
+def raw_tables(text: str) -> Mapping[str, Any]:
+    """The tables of a text that is TOML, valid here or not: an older version may have taken it."""
+    return tomllib.loads(_without_mark(text))
+
+
+def _without_mark(text: str) -> str:
+    """The text without a byte-order mark, which editors on Windows write."""
+    return text.removeprefix("\ufeff")
 
 
 def _tables(name: str, text: str) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ from fleet.steps import Step, StepName
 from fleet.times import HasUtcTimes
 
 _HEARD = frozenset({StepName.WEBHOOK_RECEIVED, StepName.RECONCILE_FOUND, StepName.FOUND})
+MEMORY_GB = 4  # of a Lambda pool that is gone
 DISK_GB = 30  # of a pool that names no disk_gb, as the launch template says
 
 
@@ -106,8 +107,8 @@ def machine_price(machine: MachinePart) -> int | None:
     if runner.backend == "lambda":
         reported_at = _first(machine.steps).get(StepName.ENDED)  # the invocation returns then
         ran = max(reported_at or ended_at, runner.launched_at) - runner.launched_at
-        size = machine.pool.size if machine.pool else "4GB"
-        use = LambdaUse(memory_gb=int(size.removesuffix("GB")), ran=ran)
+        memory_gb = machine.pool.memory_gb if machine.pool else MEMORY_GB
+        use = LambdaUse(memory_gb=memory_gb, ran=ran)
     else:
         instance_type, _, rest = (runner.capacity or "").partition("/")
         use = Ec2Use(

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from fleet.config.reading import PoolConfig
 from fleet.machine.usage import Usage
 
 # GB of memory for each vCPU, by the first letter of the family.
@@ -55,6 +56,16 @@ def size_of_type(instance_type: str) -> MachineSize | None:
 def size_of_lambda(memory_gb: int) -> MachineSize:
     """The size of a Lambda function. Source: Lambda's guide, 1,769 MB are one vCPU."""
     return MachineSize(vcpu=memory_gb * 1024 / 1769, memory_gb=float(memory_gb))
+
+
+def size_of_machine(pool: PoolConfig | None, capacity: str | None) -> MachineSize | None:
+    """The size of a pool's Lambda functions, or of the instance type that a capacity begins with.
+
+    None where neither is known.
+    """
+    if pool is not None and pool.backend == "lambda":
+        return size_of_lambda(pool.memory_gb)
+    return size_of_type((capacity or "").partition("/")[0])
 
 
 def share_of_memory(usage: Usage, size: MachineSize) -> float | None:
