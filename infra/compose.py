@@ -82,7 +82,7 @@ def _pairs(
             yield _filled(key, names), _written_out(item, names, mappings)
             continue
         identifier, collection, fragment = item
-        for element in collection:
+        for element in _written_out(collection, names, mappings):
             yield from _pairs(fragment, {**names, identifier: element}, mappings)
 
 

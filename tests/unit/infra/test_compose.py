@@ -12,7 +12,10 @@ from infra.package import TEMPLATE
 LOOP = """
 Transform: AWS::LanguageExtensions
 Metadata: {cfn-lint: {}, Other: {}}
-Mappings: {Sizes: {Small: {Mb: 1, Word: little, Of: !Ref A}, Large: {Mb: 2, Word: much, Of: [b]}}}
+Mappings:
+  Sizes:
+    Small: {Mb: 1, Word: little, Of: !Ref A, Each: [a]}
+    Large: {Mb: 2, Word: much, Of: [b], Each: [b, c]}
 Resources:
   Fn::ForEach::Sizes:
     - Size
@@ -54,6 +57,11 @@ def looped(body: str) -> dict[str, Any]:
             '{A: !Sub ["${X}-${Size}", {X: !Ref Other}]}',
             {"Fn::Sub": ["${X}-Small", {"X": {"Ref": "Other"}}]},
             {"Fn::Sub": ["${X}-Large", {"X": {"Ref": "Other"}}]},
+        ),
+        (
+            "{A: {Fn::ForEach::Inner: [N, !FindInMap [Sizes, !Ref Size, Each], {'${N}': 1}]}}",
+            {"a": 1},
+            {"b": 1, "c": 1},
         ),
         (
             "{A: {Fn::ForEach::Inner: [N, [x], {'${N}${Size}': !Ref N}]}}",
