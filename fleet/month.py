@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 
-from fleet.prices import Ec2Use, LambdaUse, control_plane_cost, job_cost
+from fleet.prices import DISK_GB, Ec2Use, LambdaUse, control_plane_cost, job_cost
 
 MINUTES = 43_800  # of a month
 # Of a template with EC2 pools and Lambda runners; a test counts them there.
@@ -85,7 +85,7 @@ class MonthUse:
     runs: timedelta = timedelta(minutes=10)
     instance_type: str | None = "m7i.large"  # None: they run in Lambda
     market: str = "spot"  # or "on-demand"
-    disk_gb: int = 50
+    disk_gb: int = DISK_GB
     # From CreateFleet to the job, and from its end to the machine's.
     around: timedelta = timedelta(minutes=1, seconds=30)
     memory_gb: int = 4  # in Lambda

@@ -85,6 +85,9 @@ UNITS = tuple(_PER_UNIT)
 """What `control_plane_cost` can count. DynamoDB's are request units, not calls."""
 
 
+DISK_GB = 50  # of a machine whose pool names no disk_gb, as the launch template says
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ec2Use:
     """An EC2 machine and how long it ran, launch to end."""
@@ -92,7 +95,7 @@ class Ec2Use:
     instance_type: str
     market: str  # "spot" or "on-demand"
     ran: timedelta
-    disk_gb: int = 30
+    disk_gb: int = DISK_GB
     has_public_address: bool = True
     usd_per_hour: Decimal | None = None  # what the launch paid, where that is known
 

@@ -13,13 +13,13 @@ from adapters.ledger.runners import RunnerRows
 from fleet.config.reading import PoolConfig, raw_tables, read_config
 from fleet.job_event import instance_of
 from fleet.month import MonthUse, month_cost
+from fleet.prices import DISK_GB
 from infra.compose import compose
 from infra.package import TEMPLATE, sources_version
 from operations.fleet_handle import Deployed
 from operations.stacks import find_stack
 
 JOBS = (0, 1_000, 50_000)  # of a month
-DISK_GB = 50  # of a machine whose pool says nothing; the launch template's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

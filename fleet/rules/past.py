@@ -10,14 +10,13 @@ from fleet.config.reading import PoolConfig
 from fleet.machine.usage import read_usage
 from fleet.model import Job, Runner
 from fleet.past import NANO, PastRun
-from fleet.prices import Ec2Use, LambdaUse, job_cost
+from fleet.prices import DISK_GB, Ec2Use, LambdaUse, job_cost
 from fleet.reasons import Reason
 from fleet.steps import Step, StepName
 from fleet.times import HasUtcTimes
 
 _HEARD = frozenset({StepName.WEBHOOK_RECEIVED, StepName.RECONCILE_FOUND, StepName.FOUND})
 MEMORY_GB = 4  # of a Lambda pool that is gone
-DISK_GB = 30  # of a pool that names no disk_gb, as the launch template says
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

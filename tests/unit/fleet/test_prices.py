@@ -30,7 +30,7 @@ def ec2(kind: str, market: str, *, bare: bool = False, ran: timedelta = WITH_BOO
         return Ec2Use(
             instance_type=kind, market=market, ran=ran, disk_gb=0, has_public_address=False
         )
-    return Ec2Use(instance_type=kind, market=market, ran=ran)
+    return Ec2Use(instance_type=kind, market=market, ran=ran, disk_gb=30)
 
 
 @pytest.mark.parametrize(

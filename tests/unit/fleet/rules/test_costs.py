@@ -1,5 +1,6 @@
 """Costs: every machine's price is shared out, and nothing is lost or made."""
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -7,8 +8,13 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from fleet.past import NANO, PastRun
+from fleet.reasons import Reason
 from fleet.rules.costs import By, cost_lines, parts_of, share_out, split, total_nano
+from fleet.rules.past import MachinePart, machine_price
+from tests.unit.fleet.facts import AT, runner
 from tests.unit.fleet.past_runs import jobless, past
+from tests.unit.fleet.rules.standings import POOL
+from tests.unit.infra.documents import resources
 
 prices = st.one_of(st.none(), st.integers(0, 10**12))
 
@@ -81,6 +87,22 @@ def test_machines_that_no_job_shares_are_a_line() -> None:
     pools = {line.name: line for line in cost_lines(runs, By.POOL)}
     assert (pools["node"].jobs, pools["node"].machines) == (0, 1)
     assert (pools["docker"].jobs, pools["docker"].machines) == (1, 2)
+
+
+@pytest.mark.parametrize("template", resources("EC2::LaunchTemplate").values())
+def test_a_pool_that_names_no_disk_has_that_of_the_launch_template(
+    template: dict[str, Any],
+) -> None:
+    (disk,) = template["Properties"]["LaunchTemplateData"]["BlockDeviceMappings"]
+    machine = MachinePart(
+        runner=runner("r", since_s=600, machine_id="i-1", capacity="m7i.large/a/on-demand"),
+        steps=(),
+        reason=Reason.HEALTHY,
+        ended_at=AT,
+        pool=POOL,
+    )
+    named = POOL.model_copy(update={"disk_gb": disk["Ebs"]["VolumeSize"]})
+    assert machine_price(machine) == machine_price(replace(machine, pool=named))
 
 
 def test_a_machine_without_a_price_is_counted() -> None:
