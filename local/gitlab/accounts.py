@@ -1,7 +1,5 @@
 """Users with their tokens, groups and projects, by id and by path."""
 
-from __future__ import annotations
-
 import secrets
 from datetime import datetime
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What people do to jobs and pipelines: cancel, retry, play."""
 
-from __future__ import annotations
-
 from local.gitlab.engine import PipelineEngine
 from local.gitlab.model import Job, Pipeline, User
 from local.gitlab.states import ACTIVE, COMPLETED, FINISHED, Status

@@ -1,7 +1,5 @@
 """Faults on demand, drawn from a seeded source so that a run can be repeated."""
 
-from __future__ import annotations
-
 import random
 import re
 from dataclasses import dataclass

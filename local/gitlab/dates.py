@@ -1,7 +1,5 @@
 """The three ways GitLab writes an instant. Pure."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 
 

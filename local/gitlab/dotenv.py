@@ -3,8 +3,6 @@
 Source: GitLab docs, "artifacts:reports:dotenv"; GitLab, `Ci::ParseDotenvArtifactService`.
 """
 
-from __future__ import annotations
-
 import gzip
 import io
 import re

@@ -1,7 +1,5 @@
 """Runs pipelines: creates their jobs, moves them from state to state, starts what may start."""
 
-from __future__ import annotations
-
 import secrets
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta

@@ -3,8 +3,6 @@
 Source: GitLab, lib/gitlab/slug/environment.rb and `Environment#guess_tier`.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 

@@ -3,8 +3,6 @@
 Source: GitLab's `CommitStatusEnums` and `Gitlab::Ci::Build::AutoRetry`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection
 
 UNKNOWN = "unknown_failure"

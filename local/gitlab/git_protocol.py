@@ -3,8 +3,6 @@
 Source: git, Documentation/gitprotocol-pack.txt and gitprotocol-common.txt.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO

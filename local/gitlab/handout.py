@@ -4,8 +4,6 @@ The runner checks types: whole numbers are int, counts for people are str, `run`
 Source: gitlab-runner, common/spec/spec.go.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from local.gitlab.ci.types import ArtifactSpec, CacheSpec, ImageSpec

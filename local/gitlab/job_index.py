@@ -1,7 +1,5 @@
 """The indexes of jobs by state: the queue, the lists of a project, the stages."""
 
-from __future__ import annotations
-
 from local.gitlab.model import Job
 from local.gitlab.queue import PendingQueue
 from local.gitlab.states import COMPLETED, Status

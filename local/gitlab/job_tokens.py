@@ -3,8 +3,6 @@
 Source: GitLab docs, "CI/CD job token", limits to a project's access.
 """
 
-from __future__ import annotations
-
 from local.gitlab.model import Job, Project, Role
 
 

@@ -1,7 +1,5 @@
 """Merge requests inside one project, and their (detached) pipelines."""
 
-from __future__ import annotations
-
 from local.gitlab.model import NO_SHA, MergeRequest, Pipeline, Project, User
 from local.gitlab.repository import keep_ref
 from local.gitlab.trigger import RefChange, Wish, start_pipeline

@@ -1,7 +1,5 @@
 """The settings of a simulated GitLab; the defaults are GitLab's own."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta

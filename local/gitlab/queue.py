@@ -1,7 +1,5 @@
 """Pending jobs, indexed so that a runner's question costs a look per kind of job. Pure."""
 
-from __future__ import annotations
-
 import heapq
 
 from local.gitlab.model import Job, Project, Runner

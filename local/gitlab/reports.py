@@ -3,8 +3,6 @@
 Source: GitLab, `Enums::Ci::JobArtifact`.
 """
 
-from __future__ import annotations
-
 GZIP, RAW, ZIP = "gzip", "raw", "zip"
 
 # Type of report: how it is sent, and under which name.

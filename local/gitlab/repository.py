@@ -1,7 +1,5 @@
 """Bare git repositories on disk, through the git command."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 from collections.abc import Iterator, Mapping

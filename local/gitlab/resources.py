@@ -1,7 +1,5 @@
 """Resource groups: of all jobs that name one, one at a time may be queued or run."""
 
-from __future__ import annotations
-
 from local.gitlab.model import Job
 
 Key = tuple[int, str]  # project id, group name

@@ -1,7 +1,5 @@
 """Runner records: creation, tokens, limits, calls, deletion."""
 
-from __future__ import annotations
-
 import random
 import secrets
 from collections.abc import Mapping

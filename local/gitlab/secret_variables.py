@@ -3,8 +3,6 @@
 Source: GitLab docs, "CI/CD variables" (scope, protection, precedence).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 

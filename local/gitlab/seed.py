@@ -1,7 +1,5 @@
 """Fills a GitLab with a project: created over REST, filled by a real `git push`."""
 
-from __future__ import annotations
-
 import subprocess
 import tempfile
 from collections.abc import Mapping

@@ -3,8 +3,6 @@
 Source: GitLab's `Ci::HasStatus`, `CommitStatus` and `Gitlab::Ci::Status::Composite`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Set
 from enum import StrEnum
 

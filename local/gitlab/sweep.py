@@ -1,7 +1,5 @@
 """The effects of time: delayed jobs start, stuck jobs fail, artifacts expire."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 
 from local.gitlab import failures

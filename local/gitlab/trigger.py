@@ -1,7 +1,5 @@
 """Starts pipelines for pushes and API calls, from the CI file at the commit."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 from collections.abc import Mapping

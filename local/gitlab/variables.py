@@ -4,8 +4,6 @@ Source: GitLab docs, "Predefined CI/CD variables" and "CI/CD variable precedence
 `Ci::Build#variables` and `Gitlab::Ci::Variables::Builder` for their order.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """One simulated GitLab instance, without its HTTP face."""
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 

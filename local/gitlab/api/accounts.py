@@ -1,7 +1,5 @@
 """Users, their tokens, groups and who belongs to what, over REST."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from pydantic import BaseModel, Field

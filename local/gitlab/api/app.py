@@ -1,7 +1,5 @@
 """The ASGI application: API, git and pages on one address."""
 
-from __future__ import annotations
-
 import logging
 import re
 from urllib.parse import unquote

@@ -1,7 +1,5 @@
 """Artifacts: uploaded and downloaded by runners, downloaded by people."""
 
-from __future__ import annotations
-
 import shutil
 import zipfile
 from datetime import datetime, timedelta

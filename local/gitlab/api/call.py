@@ -1,7 +1,5 @@
 """One API call: its caller, its parameters, and the errors that GitLab answers."""
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping

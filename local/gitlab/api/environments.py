@@ -1,7 +1,5 @@
 """A project's environments over REST."""
 
-from __future__ import annotations
-
 from starlette.responses import Response
 
 from local.gitlab.api.call import READ, Call, Endpoint

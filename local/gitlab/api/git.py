@@ -1,7 +1,5 @@
 """Git over smart HTTP, served by `git http-backend`; a push starts pipelines."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import binascii

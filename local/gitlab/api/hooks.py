@@ -1,7 +1,5 @@
 """Webhooks over REST, for projects and groups."""
 
-from __future__ import annotations
-
 from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field

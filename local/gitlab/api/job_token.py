@@ -1,7 +1,5 @@
 """The projects and groups whose job tokens a project admits, over REST."""
 
-from __future__ import annotations
-
 from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 

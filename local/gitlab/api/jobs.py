@@ -1,7 +1,5 @@
 """Jobs over REST: lists, one job, its log, cancel, retry and play."""
 
-from __future__ import annotations
-
 from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 

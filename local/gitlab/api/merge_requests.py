@@ -1,7 +1,5 @@
 """Merge requests over REST, to the extent that pipelines need."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import BaseModel

@@ -3,8 +3,6 @@
 A page of a private project needs a login like git's: any name, and a token as password.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 from collections.abc import Awaitable, Callable, Iterable, Mapping

@@ -1,7 +1,5 @@
 """Pages of a list, by offset or by keyset, with the headers GitLab sends."""
 
-from __future__ import annotations
-
 import base64
 import binascii
 import json

@@ -1,7 +1,5 @@
 """Pipelines over REST."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import BaseModel

@@ -1,7 +1,5 @@
 """Projects over REST."""
 
-from __future__ import annotations
-
 import asyncio
 from typing import Literal
 

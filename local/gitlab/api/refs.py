@@ -1,7 +1,5 @@
 """Branches and tags over REST, and which of them are protected."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial

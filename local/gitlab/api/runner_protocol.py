@@ -3,8 +3,6 @@
 Source: gitlab-runner, network/gitlab.go; GitLab, lib/api/ci/runner.rb.
 """
 
-from __future__ import annotations
-
 import asyncio
 import re
 import secrets

@@ -1,7 +1,5 @@
 """Runners over REST: created, listed, changed, assigned, deleted."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Literal

@@ -1,7 +1,5 @@
 """CI/CD variables of projects and groups over REST."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 from typing import Any, Literal

@@ -1,7 +1,5 @@
 """REST representations of users, groups, runners, projects, pipelines and jobs. Pure."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from local.gitlab.dates import api_date

@@ -1,7 +1,5 @@
 """The keywords `artifacts` and `cache`."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Mapping

@@ -3,8 +3,6 @@
 Source: GitLab docs, "Job rules", CI/CD variable expressions.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 

@@ -5,8 +5,6 @@ this simulator does not is a warning: see `unsupported.py`.
 Source: GitLab docs, "CI/CD YAML syntax reference"; GitLab's `lib/gitlab/ci/config/entry`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 

@@ -4,8 +4,6 @@ Source: GitLab's `Rules::Rule::Clause::Changes`, `Clause::Exists`, and
 `Repository#search_files_by_wildcard_path` for `include:local`.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Iterator
 from itertools import pairwise

@@ -3,8 +3,6 @@
 Source: GitLab's `Ci::Inputs` and `Ci::Config::Interpolation`.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import shlex

@@ -1,7 +1,5 @@
 """From one job entry of the file to its jobs, with defaults and rules applied."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar

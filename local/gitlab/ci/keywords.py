@@ -1,7 +1,5 @@
 """The keywords of a job that are more than one text: images, variables, needs, ..."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -64,7 +62,7 @@ class Variables:
     values: Mapping[str, str] = field(default_factory=dict)
     raw: frozenset[str] = frozenset()
 
-    def under(self, over: Variables) -> Variables:
+    def under(self, over: "Variables") -> "Variables":
         """Both levels; a variable of `over` wins."""
         raw = over.raw.union(name for name in self.raw if name not in over.values)
         return Variables(values={**self.values, **over.values}, raw=raw)

@@ -3,8 +3,6 @@
 Source: GitLab's `Ci::YamlProcessor` (checks of every job) and `Seed::Build` (the jobs that run).
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

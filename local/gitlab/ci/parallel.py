@@ -1,7 +1,5 @@
 """The jobs that one entry with `parallel:` makes, and their names."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import product

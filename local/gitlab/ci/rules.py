@@ -4,8 +4,6 @@ As in GitLab, a condition about unknown changes or unknown files holds.
 Source: GitLab's `Ci::Build::Rules`, `Ci::Build::Policy` and their entries.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ A job that uses an undefined name is then left out with a warning, too; otherwis
 Source: GitLab's `Ci::Config::External`, `Extendable` and `Yaml::Tags::Reference`.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace

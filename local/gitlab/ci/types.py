@@ -1,7 +1,5 @@
 """The result of reading a `.gitlab-ci.yml`: one pipeline and its jobs, as frozen values."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 

@@ -2,8 +2,6 @@
 Source: GitLab's entries `Bridge`, `Trigger`, `Release`, `IdToken`, `Pages` and `JobInput`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 
 from local.gitlab.ci.values import Location, read_duration_s

@@ -1,7 +1,5 @@
 """Typed readers for one value of a CI file; each error names its key and line."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -59,7 +57,7 @@ class Location:
         """Whether the value is a list."""
         return isinstance(self.node.value, tuple)
 
-    def entries(self, allowed: Collection[str] | None = None) -> dict[str, Location]:
+    def entries(self, allowed: Collection[str] | None = None) -> "dict[str, Location]":
         """The map's entries by key. Raises `CiError` for a key that is not `allowed`."""
         if not isinstance(self.node.value, Mapping):
             raise self.error("must be a map")
@@ -68,7 +66,7 @@ class Location:
                 raise node.error(f"{self.path}: unsupported key {key!r}")
         return {key: Location(node, f"{self.path}:{key}") for key, node in self.node.value.items()}
 
-    def items(self) -> tuple[Location, ...]:
+    def items(self) -> "tuple[Location, ...]":
         """The list's items; nested lists, as `!reference` makes them, are flattened."""
         return tuple(Location(node, self.path) for node in self._flatten(self.node, 1))
 

@@ -1,7 +1,5 @@
 """YAML text as nodes that know their file and line."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias

@@ -1,7 +1,5 @@
 """Sends webhooks in the background: in order per job; no receiver delays another."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import time

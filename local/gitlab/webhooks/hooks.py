@@ -1,7 +1,5 @@
 """Webhook records: which hooks get an event, and when GitLab disables a hook."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field

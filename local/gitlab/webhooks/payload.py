@@ -1,7 +1,5 @@
 """Bodies of Job Hooks and Pipeline Hooks, field by field as GitLab writes them. Pure."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -25,7 +23,7 @@ class JobMoment:
     duration_s: float | None
 
     @classmethod
-    def of(cls, job: Job, at: datetime) -> JobMoment:
+    def of(cls, job: Job, at: datetime) -> "JobMoment":
         """The job as it is now."""
         return cls(
             job=job,

@@ -3,8 +3,6 @@
 Source: GitLab docs, "Webhooks", signing tokens (19.0); the Standard Webhooks scheme.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 from datetime import UTC, datetime

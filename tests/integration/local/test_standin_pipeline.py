@@ -1,7 +1,5 @@
 """A whole pipeline of the simulated GitLab, run by the stand-in (and the real one, where it is)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -5,8 +5,6 @@ claim about the stand-in is then shown to be true of gitlab-runner itself. A cac
 tests/integration/security/test_cache_with_runners.py.
 """
 
-from __future__ import annotations
-
 import base64
 import gzip
 import io

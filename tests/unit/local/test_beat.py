@@ -1,7 +1,5 @@
 """Something is done again and again while a context is open."""
 
-from __future__ import annotations
-
 import threading
 
 from local.beat import Beat

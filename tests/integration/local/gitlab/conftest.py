@@ -1,7 +1,5 @@
 """A simulated GitLab for each test, and a client signed in as its administrator."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path

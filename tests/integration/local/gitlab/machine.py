@@ -1,7 +1,5 @@
 """A machine that speaks the runner protocol, one call at a time."""
 
-from __future__ import annotations
-
 from typing import Any, Self
 
 import httpx

@@ -1,7 +1,5 @@
 """A receiver on a local port that records deliveries."""
 
-from __future__ import annotations
-
 import json
 import threading
 import time

@@ -1,7 +1,5 @@
 """Shortcuts to a running simulator."""
 
-from __future__ import annotations
-
 import subprocess
 import textwrap
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Many jobs, many machines, many deliveries: each job once, each hook once and in order."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime

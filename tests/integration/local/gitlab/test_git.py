@@ -1,7 +1,5 @@
 """Real git against the simulator: push, clone, permissions, and what a push starts."""
 
-from __future__ import annotations
-
 import random
 import subprocess
 from pathlib import Path

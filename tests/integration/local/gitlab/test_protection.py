@@ -1,7 +1,5 @@
 """Protected refs over REST, who gets their jobs, and what our own client makes of it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime

@@ -3,8 +3,6 @@
 `RUNNER_FLEET_GITLAB_RUNNER=/path/to/gitlab-runner pytest -m real_runner`
 """
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Callable
 from pathlib import Path

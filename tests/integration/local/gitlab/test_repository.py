@@ -1,7 +1,5 @@
 """Bare repositories on disk, through the git command; other tests push to them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """The simulator as a server."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

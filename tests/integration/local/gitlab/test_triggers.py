@@ -3,8 +3,6 @@
 The repositories are real, and the calls go in without a server.
 """
 
-from __future__ import annotations
-
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Webhooks as a receiver gets them: headers, order, failures, faults, resends."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from datetime import timedelta

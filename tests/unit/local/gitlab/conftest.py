@@ -1,7 +1,5 @@
 """A simulated GitLab whose API can be called without a server."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The API of the simulated GitLab without a socket: calls go into the application."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Coroutine
 from pathlib import Path

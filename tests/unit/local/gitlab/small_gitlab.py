@@ -1,7 +1,5 @@
 """One project, one engine and a manual clock; no files and no server."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

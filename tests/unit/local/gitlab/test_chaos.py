@@ -1,7 +1,5 @@
 """Faults on demand: how often, where, how long, and the same again with the same seed."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Variables that a job hands to later ones in a dotenv report."""
 
-from __future__ import annotations
-
 import gzip
 
 import pytest

@@ -1,7 +1,5 @@
 """After any steps in any order the indexes agree with the jobs, and every pipeline ends."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from typing import Any

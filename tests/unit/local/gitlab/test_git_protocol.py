@@ -1,7 +1,5 @@
 """The head of a push, the refs that it changes, and remarks in the answer to it."""
 
-from __future__ import annotations
-
 import io
 
 import pytest

@@ -1,7 +1,5 @@
 """The body of a 201 from `POST /jobs/request`: types that a runner decodes, and all values."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -3,8 +3,6 @@
 Source: GitLab docs, "Webhooks", "Project webhooks API".
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Which projects a job token may read: by the lists of the project and the role of its user."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """The pages behind every `web_url`, without scripts. Who may see them: `rest/pages.txt`."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from local.gitlab.ci.types import EnvironmentSpec

@@ -1,7 +1,5 @@
 """Pages by offset and by keyset, followed as a client follows them."""
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import dataclass

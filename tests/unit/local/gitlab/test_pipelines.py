@@ -1,7 +1,5 @@
 """What jobs and pipelines do after each step: ends, retries, cancels, plays; and the hooks sent."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Which runner may take which job, and which one it gets."""
 
-from __future__ import annotations
-
 import pytest
 
 from local.gitlab.model import Project, Runner

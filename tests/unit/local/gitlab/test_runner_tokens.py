@@ -3,8 +3,6 @@
 Source: GitLab docs, "Users API: create a runner linked to a user", "Runners API".
 """
 
-from __future__ import annotations
-
 import re
 from datetime import timedelta
 from typing import Any

@@ -1,7 +1,5 @@
 """What GitLab shows of the calls of runners: the last contact, and a status by silence."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest

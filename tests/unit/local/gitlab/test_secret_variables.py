@@ -1,7 +1,5 @@
 """Where a variable of a job comes from. The API of projects' variables: `rest/variables.txt`."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

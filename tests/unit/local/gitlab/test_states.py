@@ -1,7 +1,5 @@
 """GitLab's state machine as tables: what follows what, and how many states make one."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

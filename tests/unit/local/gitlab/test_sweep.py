@@ -1,7 +1,5 @@
 """What time alone does to jobs: delayed ones start, stuck ones fail, artifacts expire."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from pathlib import Path
 

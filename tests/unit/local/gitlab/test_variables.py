@@ -1,7 +1,5 @@
 """Predefined variables of pipelines and jobs, and their precedence."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

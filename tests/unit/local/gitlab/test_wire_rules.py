@@ -3,8 +3,6 @@
 Source: gitlab-runner, network/gitlab.go and common/spec/spec.go; GitLab, lib/api/ci/runner.rb.
 """
 
-from __future__ import annotations
-
 import gzip
 import io
 import zipfile

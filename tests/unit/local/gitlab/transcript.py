@@ -14,8 +14,6 @@ Other lines: `start [unit, {name: b, when: manual}]` a pipeline, `running` one w
 runner has taken, `wait 2 hours`, and before all others `options {…}` of the instance.
 """
 
-from __future__ import annotations
-
 import itertools
 import re
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Settings that the real runner has and the stand-in does not: it says so, and goes no further."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

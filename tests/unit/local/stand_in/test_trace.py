@@ -3,8 +3,6 @@
 tests/integration/local/test_standin_runner.py shows the rest, with the real runner beside it.
 """
 
-from __future__ import annotations
-
 import zlib
 from dataclasses import dataclass, field
 from typing import Any, cast

@@ -1,7 +1,5 @@
 """CI files as text, and the facts that tests read them with."""
 
-from __future__ import annotations
-
 import re
 import textwrap
 from collections.abc import Collection, Mapping

@@ -1,7 +1,5 @@
 """The expressions of `rules:if`, as a table of truths."""
 
-from __future__ import annotations
-
 import pytest
 
 from local.gitlab.ci.expression import ExpressionError, holds, matches

@@ -6,8 +6,6 @@ only warning, or how many jobs there are.
 Source: GitLab's `lib/gitlab/ci/config/entry` and `lib/gitlab/ci/yaml_processor.rb`.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

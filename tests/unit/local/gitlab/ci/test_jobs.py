@@ -1,7 +1,5 @@
 """The values of jobs: keywords, defaults, variables, `parallel`, links and the workflow."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """`rules`, `only` and `except`: the pipelines that have a job, and the keys a rule replaces."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Collection, Mapping
 

@@ -1,7 +1,5 @@
 """The texts in a CI file: YAML with lines, durations in words, variables, and globs."""
 
-from __future__ import annotations
-
 import pytest
 
 from local.gitlab.ci.globs import any_exists, matching

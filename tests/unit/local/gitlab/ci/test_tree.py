@@ -1,7 +1,5 @@
 """`include` with its inputs, `extends` and `!reference`, in GitLab's order."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

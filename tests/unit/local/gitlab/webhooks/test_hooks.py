@@ -1,7 +1,5 @@
 """Which hooks an event goes to, when GitLab switches a hook off, and how it signs."""
 
-from __future__ import annotations
-
 import base64
 from datetime import timedelta
 

@@ -1,7 +1,5 @@
 """The bodies of Job Hooks and Pipeline Hooks, with GitLab's own oddities."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from datetime import timedelta
