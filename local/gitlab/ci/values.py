@@ -100,7 +100,7 @@ class Location:
             return value
         why = "must be a string"
         if isinstance(value, Mapping):
-            why += "; put the whole_number line in quotes, since ': ' makes it a map"
+            why += "; put the whole line in quotes, since ': ' makes it a map"
         elif isinstance(value, int | float):
             why += f"; put {self.scalar_text()} in quotes"
         raise self.error(why)
