@@ -2,7 +2,7 @@
 
 from local.gitlab.model import NO_SHA, MergeRequest, Pipeline, Project, User
 from local.gitlab.repository import keep_ref
-from local.gitlab.trigger import RefChange, Wish, start_pipeline
+from local.gitlab.trigger import PipelineStart, RefChange, start_pipeline
 from local.gitlab.world import GitLabWorld
 
 
@@ -37,14 +37,14 @@ async def start_for(
     if sha is None:
         return None
     change = RefChange(name=f"refs/heads/{merge_request.source_branch}", old=NO_SHA, new=sha)
-    wish = Wish(
+    start = PipelineStart(
         project=merge_request.project,
         change=change,
         source="merge_request_event",
         user=user,
         merge_request=merge_request,
     )
-    return await start_pipeline(world, wish)
+    return await start_pipeline(world, start)
 
 
 async def note_push(

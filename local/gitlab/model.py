@@ -273,7 +273,7 @@ class Pipeline(PipelineRequest):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HandedReport:
+class UploadedReport:
     """A report of a job, as the runner sent it."""
 
     path: Path
@@ -310,7 +310,7 @@ class Job:
     artifacts: Path | None = None
     artifacts_name: str = "artifacts.zip"
     artifacts_expire_at: datetime | None = None
-    reports: dict[str, HandedReport] = field(default_factory=dict)  # by type
+    reports: dict[str, UploadedReport] = field(default_factory=dict)  # by type
     dotenv: Mapping[str, str] = field(default_factory=dict)  # for the jobs after it
 
     @property

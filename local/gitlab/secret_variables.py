@@ -13,10 +13,10 @@ def variables_for(
     project: Project, *, environment: str | None, is_protected: bool
 ) -> dict[str, SecretVariable]:
     """By key: the project's own over its groups', the nearest group over those above."""
-    places: list[Group | Project] = [*reversed(project.group.lineage), project]
+    owners: list[Group | Project] = [*reversed(project.group.lineage), project]
     chosen: dict[str, SecretVariable] = {}
-    for place in places:
-        usable = (item for item in place.variables if is_protected or not item.is_protected)
+    for owner in owners:
+        usable = (item for item in owner.variables if is_protected or not item.is_protected)
         chosen |= _best(usable, environment)
     return chosen
 

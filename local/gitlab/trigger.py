@@ -21,8 +21,8 @@ from local.gitlab.repository import (
 from local.gitlab.variables import (
     CiVariable,
     GitLabInstance,
+    configured_variables,
     expand_in,
-    given_variables,
     pipeline_variables,
 )
 from local.gitlab.world import GitLabWorld
@@ -53,8 +53,8 @@ class RefChange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """A request for a pipeline at a commit."""
+class PipelineStart:
+    """A push, an API call or a merge request that asks for a pipeline at a commit."""
 
     project: Project
     change: RefChange
@@ -67,7 +67,7 @@ class Wish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _CiFile:
-    """The CI file at a wish's commit: its pipeline or its error."""
+    """The CI file at the commit: its pipeline or its error."""
 
     request: PipelineRequest
     spec: PipelineSpec | None = None  # None without an error: there is no CI file
@@ -83,13 +83,13 @@ def changed_refs(before: Mapping[str, str], after: Mapping[str, str]) -> list[Re
     ]
 
 
-async def start_pipeline(world: GitLabWorld, wish: Wish) -> Pipeline | None:
-    """The pipeline for the wish; None when the commit has no CI file or no job is selected.
+async def start_pipeline(world: GitLabWorld, start: PipelineStart) -> Pipeline | None:
+    """The new pipeline; None when the commit has no CI file or no job is selected.
 
     A CI file with an error makes a failed pipeline. `[skip ci]` in the message of a pushed commit
     makes a skipped one, and so does a file whose selected jobs cannot run here.
     """
-    ci_file = await asyncio.to_thread(_read_ci_file, wish, world.instance)
+    ci_file = await asyncio.to_thread(_read_ci_file, start, world.instance)
     request = ci_file.request
     if ci_file.error is not None:
         return world.ci.add_broken_pipeline(request, ci_file.error)
@@ -97,11 +97,11 @@ async def start_pipeline(world: GitLabWorld, wish: Wish) -> Pipeline | None:
         return world.ci.add_skipped_pipeline(request, warnings=ci_file.spec.warnings)
     if ci_file.spec is None or not ci_file.spec.jobs:
         return None
-    if wish.source in _SKIPPABLE and _SKIP.search(request.commit.message):
+    if start.source in _SKIPPABLE and _SKIP.search(request.commit.message):
         return world.ci.add_skipped_pipeline(request)
     name = f"refs/pipelines/{world.ci.next_pipeline_id}"
-    keep_ref(wish.project.repository, name, request.commit.sha)
-    wish.project.refs[name] = request.commit.sha
+    keep_ref(start.project.repository, name, request.commit.sha)
+    start.project.refs[name] = request.commit.sha
     pipeline = world.ci.add_pipeline(request, ci_file.spec)
     for job in pipeline.jobs.values():
         environments.enter(job)
@@ -109,30 +109,30 @@ async def start_pipeline(world: GitLabWorld, wish: Wish) -> Pipeline | None:
     return pipeline
 
 
-def _read_ci_file(wish: Wish, instance: GitLabInstance) -> _CiFile:
+def _read_ci_file(start: PipelineStart, instance: GitLabInstance) -> _CiFile:
     """Reads the commit and its CI file. Runs git commands, so it needs a thread of its own."""
-    project, sha = wish.project, wish.change.new
-    merge_request = wish.merge_request
+    project, sha = start.project, start.change.new
+    merge_request = start.merge_request
     request = PipelineRequest(
         project=project,
-        ref=merge_request.ref if merge_request else wish.change.short_name,
-        is_tag=wish.change.is_tag,
+        ref=merge_request.ref if merge_request else start.change.short_name,
+        is_tag=start.change.is_tag,
         commit=read_commit(project.repository, sha),
-        before_sha=NO_SHA if merge_request else wish.change.old,
-        source=wish.source,
-        user=wish.user,
-        variables=wish.variables,
-        file_variables=wish.file_variables,
-        tag_message=read_tag(project.repository, wish.change.name) if wish.change.is_tag else "",
+        before_sha=NO_SHA if merge_request else start.change.old,
+        source=start.source,
+        user=start.user,
+        variables=start.variables,
+        file_variables=start.file_variables,
+        tag_message=read_tag(project.repository, start.change.name) if start.change.is_tag else "",
         merge_request=merge_request,
-        diff_base_sha=_diff_base(wish) if merge_request else "",
+        diff_base_sha=_diff_base(start) if merge_request else "",
     )
     files = CommitFiles(project.repository, sha)
     path = project.ci_config_path or MAIN_FILE
     text = files.get(path)
     if text is None:
         return _CiFile(request=request)
-    known = {**pipeline_variables(request, instance), **given_variables(request)}
+    known = {**pipeline_variables(request, instance), **configured_variables(request)}
     try:
         spec = read_pipeline(
             text,
@@ -148,10 +148,10 @@ def _read_ci_file(wish: Wish, instance: GitLabInstance) -> _CiFile:
     return _CiFile(request=request, spec=spec)
 
 
-def _diff_base(wish: Wish) -> str:
-    assert wish.merge_request is not None
-    target = f"refs/heads/{wish.merge_request.target_branch}"
-    return read_merge_base(wish.project.repository, wish.change.new, target)
+def _diff_base(start: PipelineStart) -> str:
+    assert start.merge_request is not None
+    target = f"refs/heads/{start.merge_request.target_branch}"
+    return read_merge_base(start.project.repository, start.change.new, target)
 
 
 def _with_environment(job: JobSpec, known: Mapping[str, str]) -> JobSpec:

@@ -86,7 +86,7 @@ def pipeline_variables(request: PipelineRequest, instance: GitLabInstance) -> di
     }
 
 
-def given_variables(request: PipelineRequest) -> dict[str, str]:
+def configured_variables(request: PipelineRequest) -> dict[str, str]:
     """The other variables that `rules` see: those of groups, the project and this pipeline."""
     secret = variables_for(request.project, environment=None, is_protected=is_protected(request))
     return {**{key: variable.value for key, variable in secret.items()}, **request.variables}

@@ -9,7 +9,7 @@ from local.gitlab.accounts import PathTaken
 from local.gitlab.api.call import READ, WRITE, ApiError, Call, Endpoint, forbidden, not_found
 from local.gitlab.api.paging import page_of
 from local.gitlab.api.views import group_view, user_view
-from local.gitlab.model import AccessToken, Group, Project, Role
+from local.gitlab.model import AccessToken, Role
 
 _USER_SCOPES = READ | {"read_user"}
 
@@ -99,15 +99,12 @@ def _token_view(token: AccessToken) -> dict[str, Any]:
 
 async def add_member(call: Call) -> Response:
     """POST /projects/:id/members and /groups/:id/members."""
-    in_project = "project" in call.request.path_params
-    place: Project | Group = (
-        call.project(role=Role.MAINTAINER) if in_project else call.group(role=Role.OWNER)
-    )
+    owner = call.owner()
     wanted = await call.body(NewMember)
     user = call.world.accounts.users.get(wanted.user_id)
     if user is None:
         raise not_found("User")
-    place.members[user.id] = wanted.access_level
+    owner.members[user.id] = wanted.access_level
     view = {**user_view(user, call.world), "access_level": int(wanted.access_level)}
     return JSONResponse(view, status_code=201)
 

@@ -27,6 +27,7 @@ from local.gitlab.api import (
 )
 from local.gitlab.api.call import ApiError, Call, Endpoint
 from local.gitlab.api.git import git_routes
+from local.gitlab.api.login import access_token
 from local.gitlab.api.pages import last_routes, page_routes
 from local.gitlab.model import AccessToken
 from local.gitlab.world import GitLabWorld
@@ -114,13 +115,8 @@ async def _answer(endpoint: Endpoint, request: Request) -> Response:
 
 
 def _authorize(request: Request, world: GitLabWorld, scopes: frozenset[str]) -> AccessToken:
-    """Whose token the request carries. Raises 401, or 403 when it lacks every scope."""
-    text = request.headers.get("private-token") or request.query_params.get("private_token")
-    if text is None:
-        scheme, _, text = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer":
-            raise ApiError(401, "401 Unauthorized")
-    token = world.accounts.tokens.get(text)
+    """The access token of the request. Raises 401, or 403 when it lacks every scope."""
+    token = world.accounts.tokens.get(access_token(request) or "")
     if token is None:
         raise ApiError(401, "401 Unauthorized")
     if not token.scopes & scopes:

@@ -11,7 +11,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from local.gitlab.api.call import READ, WRITE, ApiError, Call, Endpoint, forbidden, not_found
 from local.gitlab.ci.values import read_duration_s
 from local.gitlab.dotenv import DotenvError, read_dotenv
-from local.gitlab.model import HandedReport, Job, Role
+from local.gitlab.model import Job, Role, UploadedReport
 from local.gitlab.reports import FROM_RUNNER, REPORTS
 from local.gitlab.states import FINISHED, Status
 
@@ -23,8 +23,8 @@ async def upload(call: Call) -> Response:
     job = call.world.ci.jobs.get(call.number("job"))
     token = call.request.headers.get("job-token", "")
     async with call.request.form() as form:
-        given = form.get("token")
-        if job is None or job is not call.world.ci.job_by_token(token or str(given)):
+        token = token or str(form.get("token"))
+        if job is None or job is not call.world.ci.job_by_token(token):
             raise forbidden()
         if job.status in FINISHED:
             raise ApiError(
@@ -81,7 +81,7 @@ def _store_report(call: Call, job: Job, file: UploadFile, sort: str, form: str) 
             raise ApiError(400, str(exc)) from exc
     path: Path = call.world.data_dir / "artifacts" / f"{job.id}-{sort}"
     path.write_bytes(content)
-    job.reports[sort] = HandedReport(path=path, name=file.filename or sort, form=form)
+    job.reports[sort] = UploadedReport(path=path, name=file.filename or sort, form=form)
 
 
 async def download_as_job(call: Call) -> Response:

@@ -60,6 +60,10 @@ class Call:
         """A path parameter, decoded."""
         return unquote(str(self.request.path_params[name]))
 
+    def flag(self, name: str) -> bool:
+        """Whether a parameter of the query string is true."""
+        return self.request.query_params.get(name, "").lower() in ("true", "1")
+
     def number(self, name: str) -> int:
         """A numeric path parameter. Raises 400."""
         text = self.path(name)
@@ -72,15 +76,15 @@ class Call:
 
         `also` has names of further parameters that the caller reads.
         """
-        given: dict[str, Any] = dict(self.request.query_params)
+        parameters: dict[str, Any] = dict(self.request.query_params)
         kind = self.request.headers.get("content-type", "")
         if kind.startswith("application/json"):
-            given |= self._json(await self.request.body())
+            parameters |= self._json(await self.request.body())
         elif kind.startswith(("application/x-www-form-urlencoded", "multipart/form-data")):
-            given |= dict(await self.request.form())
-        self._note_unread(given.keys() - model.model_fields.keys() - {*also})
+            parameters |= dict(await self.request.form())
+        self._note_unread(parameters.keys() - model.model_fields.keys() - {*also})
         try:
-            return model.model_validate(given)
+            return model.model_validate(parameters)
         except ValidationError as exc:
             raise ApiError(400, _explain(exc)) from exc
 
@@ -101,9 +105,9 @@ class Call:
             raise ApiError(400, "400 Bad request - an object is expected")
         return parsed
 
-    def role_in(self, place: Project | Group) -> Role:
+    def role_in(self, owner: Project | Group) -> Role:
         """The caller's role there; administrators own everything."""
-        return Role.OWNER if self.user.is_admin else place.role_of(self.user)
+        return Role.OWNER if self.user.is_admin else owner.role_of(self.user)
 
     def project(self, *, role: Role = Role.REPORTER) -> Project:
         """The project of the path. Raises 404 when hidden from the caller, 403 below `role`."""
@@ -121,8 +125,14 @@ class Call:
         self._admit(group, role, what="Group", is_public=False)
         return group
 
-    def _admit(self, place: Project | Group, role: Role, *, what: str, is_public: bool) -> None:
-        own = self.role_in(place)
+    def owner(self) -> Project | Group:
+        """The project or group of the path, for its maintainers or owners. Raises 404 or 403."""
+        if "project" in self.request.path_params:
+            return self.project(role=Role.MAINTAINER)
+        return self.group(role=Role.OWNER)
+
+    def _admit(self, owner: Project | Group, role: Role, *, what: str, is_public: bool) -> None:
+        own = self.role_in(owner)
         if own is Role.NONE and not is_public:
             raise not_found(what)
         if own < role and not (is_public and role <= Role.REPORTER):

@@ -1,8 +1,6 @@
 """Git over smart HTTP, served by `git http-backend`; a push starts pipelines."""
 
 import asyncio
-import base64
-import binascii
 import os
 import tempfile
 from collections.abc import AsyncIterator, Mapping
@@ -14,29 +12,23 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response, S
 from starlette.routing import Route
 
 from local.gitlab import git_protocol
+from local.gitlab.api.login import LOGIN, NotAdmitted, basic_login
 from local.gitlab.job_tokens import reading_is_allowed, user_may_read
 from local.gitlab.merge_requests import note_push
 from local.gitlab.model import Job, Project, Role, User
 from local.gitlab.repository import git_environment, read_refs
 from local.gitlab.states import Status
-from local.gitlab.trigger import Wish, changed_refs, push_report, start_pipeline
+from local.gitlab.trigger import PipelineStart, changed_refs, push_report, start_pipeline
 from local.gitlab.world import GitLabWorld
 
 _CHUNK = 64 * 1024
 _SPOOL_BYTES = 1024 * 1024
-_LOGIN = {"WWW-Authenticate": 'Basic realm="GitLab"'}
 _READ_SCOPES = frozenset({"api", "read_api", "read_repository", "write_repository"})
 _WRITE_SCOPES = frozenset({"api", "write_repository"})
 
 
-class _GitRefused(Exception):
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Visitor:
+class _GitCaller:
     """The caller: a user, a job, or neither before a login."""
 
     user: User | None = None
@@ -46,12 +38,12 @@ class _Visitor:
 
 def git_routes(world: GitLabWorld) -> list[Route]:
     """The three addresses of smart HTTP for every project."""
-    door = _Door(world)
+    server = _GitServer(world)
     base = "/{path:path}.git"
     return [
-        Route(f"{base}/info/refs", door.advertise, methods=["GET"]),
-        Route(f"{base}/git-upload-pack", door.fetch, methods=["POST"]),
-        Route(f"{base}/git-receive-pack", door.push, methods=["POST"]),
+        Route(f"{base}/info/refs", server.advertise, methods=["GET"]),
+        Route(f"{base}/git-upload-pack", server.fetch, methods=["POST"]),
+        Route(f"{base}/git-receive-pack", server.push, methods=["POST"]),
         Route("/{path:path}/info/refs", _add_suffix, methods=["GET"]),
     ]
 
@@ -62,7 +54,9 @@ async def _add_suffix(request: Request) -> Response:
     return RedirectResponse(f"{path}?{request.url.query}", status_code=301)
 
 
-class _Door:
+class _GitServer:
+    """The handlers of the addresses; one push at a time to each project."""
+
     def __init__(self, world: GitLabWorld) -> None:
         self._world = world
         self._pushing: dict[int, asyncio.Lock] = {}
@@ -72,7 +66,7 @@ class _Door:
         writes = request.query_params.get("service") == "git-receive-pack"
         try:
             project, _ = self._admit(request, writes=writes)
-        except _GitRefused as exc:
+        except NotAdmitted as exc:
             return _refusal(exc)
         with tempfile.TemporaryFile() as nothing:
             return await _backend(request, project, "info/refs", nothing)
@@ -81,7 +75,7 @@ class _Door:
         """POST git-upload-pack: send objects."""
         try:
             project, _ = self._admit(request, writes=False)
-        except _GitRefused as exc:
+        except NotAdmitted as exc:
             return _refusal(exc)
         with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as body:
             await _collect(request, body)
@@ -90,8 +84,8 @@ class _Door:
     async def push(self, request: Request) -> Response:
         """POST git-receive-pack: take objects, then start pipelines for the changed refs."""
         try:
-            project, visitor = self._admit(request, writes=True)
-        except _GitRefused as exc:
+            project, caller = self._admit(request, writes=True)
+        except NotAdmitted as exc:
             return _refusal(exc)
         lock = self._pushing.setdefault(project.id, asyncio.Lock())
         with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as body:
@@ -102,7 +96,7 @@ class _Door:
                 answer = await _backend(request, project, "git-receive-pack", body)
                 reply = await _body(answer)
                 project.refs = await asyncio.to_thread(read_refs, project.repository)
-                lines = await self._start_pipelines(project, visitor, before, command.options)
+                lines = await self._start_pipelines(project, caller, before, command.options)
         text = git_protocol.add_remarks(reply, lines) if command.has_side_band else reply
         return Response(
             text, status_code=answer.status_code, headers=_without_length(answer.headers)
@@ -111,102 +105,84 @@ class _Door:
     async def _start_pipelines(
         self,
         project: Project,
-        visitor: _Visitor,
+        caller: _GitCaller,
         before: Mapping[str, str],
         options: tuple[str, ...],
     ) -> list[str]:
-        if "ci.skip" in options or visitor.user is None:
+        if "ci.skip" in options or caller.user is None:
             return []
         lines: list[str] = []
         for change in changed_refs(before, project.refs):
-            wish = Wish(project=project, change=change, source="push", user=visitor.user)
-            first = await start_pipeline(self._world, wish)
+            start = PipelineStart(project=project, change=change, source="push", user=caller.user)
+            first = await start_pipeline(self._world, start)
             started = [] if first is None else [first]
             if not change.is_tag:
                 started += await note_push(
-                    self._world, project, change.short_name, user=visitor.user
+                    self._world, project, change.short_name, user=caller.user
                 )
             for pipeline in started:
                 lines += push_report(pipeline, self._world.base_url)
         return lines
 
-    def _admit(self, request: Request, *, writes: bool) -> tuple[Project, _Visitor]:
-        """The project and the caller. `_GitRefused` with 401 first, so that git sends its login."""
-        visitor = self._visitor(request)
+    def _admit(self, request: Request, *, writes: bool) -> tuple[Project, _GitCaller]:
+        """The project and the caller. `NotAdmitted` with 401 first, so that git sends its login."""
+        caller = self._caller(request)
         project = self._world.accounts.project(request.path_params["path"])
         is_open = project is not None and project.is_public and not writes
-        if visitor is None and not is_open and self._world.options.requires_clone_login:
-            raise _GitRefused(401, "HTTP Basic: Access denied")
-        if visitor is None and writes:
-            raise _GitRefused(401, "HTTP Basic: Access denied")
+        if caller is None and not is_open and self._world.options.requires_clone_login:
+            raise NotAdmitted(401, "HTTP Basic: Access denied")
+        if caller is None and writes:
+            raise NotAdmitted(401, "HTTP Basic: Access denied")
         if project is None:
-            raise _GitRefused(404, "The project you were looking for could not be found")
-        if visitor is not None:
-            _check(project, visitor, writes=writes)
-        return project, visitor or _Visitor()
+            raise NotAdmitted(404, "The project you were looking for could not be found")
+        if caller is not None:
+            _check(project, caller, writes=writes)
+        return project, caller or _GitCaller()
 
-    def _visitor(self, request: Request) -> _Visitor | None:
-        login = _basic_login(request)
+    def _caller(self, request: Request) -> _GitCaller | None:
+        login = basic_login(request)
         if login is None:
             return None
         name, password = login
         job = self._world.ci.job_by_token(password)
-        if (
-            name == "gitlab-ci-token"
-            and job is not None
-            and job.status
-            in (
-                Status.RUNNING,
-                Status.CANCELING,
-            )
-        ):
-            return _Visitor(job=job)
+        is_alive = job is not None and job.status in (Status.RUNNING, Status.CANCELING)
+        if is_alive and name == "gitlab-ci-token":
+            return _GitCaller(job=job)
         token = self._world.accounts.tokens.get(password)
         if token is None:
-            raise _GitRefused(401, "HTTP Basic: Access denied")
-        return _Visitor(user=token.user, scopes=token.scopes)
+            raise NotAdmitted(401, "HTTP Basic: Access denied")
+        return _GitCaller(user=token.user, scopes=token.scopes)
 
 
-def _check(project: Project, visitor: _Visitor, *, writes: bool) -> None:
-    if visitor.user is None:
-        assert visitor.job is not None
-        _check_job(project, visitor.job, writes=writes)
+def _check(project: Project, caller: _GitCaller, *, writes: bool) -> None:
+    if caller.user is None:
+        assert caller.job is not None
+        _check_job(project, caller.job, writes=writes)
         return
-    role = Role.OWNER if visitor.user.is_admin else project.role_of(visitor.user)
+    role = Role.OWNER if caller.user.is_admin else project.role_of(caller.user)
     if role is Role.NONE and not project.is_public:
-        raise _GitRefused(404, "The project you were looking for could not be found")
-    if not visitor.scopes & (_WRITE_SCOPES if writes else _READ_SCOPES):
-        raise _GitRefused(403, "The token lacks the scope for this")
+        raise NotAdmitted(404, "The project you were looking for could not be found")
+    if not caller.scopes & (_WRITE_SCOPES if writes else _READ_SCOPES):
+        raise NotAdmitted(403, "The token lacks the scope for this")
     if writes and role < Role.DEVELOPER:
-        raise _GitRefused(403, "You are not allowed to push code to this project")
+        raise NotAdmitted(403, "You are not allowed to push code to this project")
 
 
 def _check_job(project: Project, job: Job, *, writes: bool) -> None:
-    """Check a job token. Raises `_GitRefused` with GitLab's words."""
+    """Check a job token. Raises `NotAdmitted` with GitLab's words."""
     if writes:
-        raise _GitRefused(403, "You are not allowed to push code to this project with a job token")
+        raise NotAdmitted(403, "You are not allowed to push code to this project with a job token")
     if not reading_is_allowed(job, project):
         source, target = job.project.path, project.path
-        raise _GitRefused(
+        raise NotAdmitted(
             403, f"Authentication by CI/CD job token not allowed from {source} to {target}."
         )
     if not user_may_read(job, project):
-        raise _GitRefused(404, "The project you were looking for could not be found")
+        raise NotAdmitted(404, "The project you were looking for could not be found")
 
 
-def _basic_login(request: Request) -> tuple[str, str] | None:
-    scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "basic":
-        return None
-    try:
-        name, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
-        return None
-    return name, password
-
-
-def _refusal(refused: _GitRefused) -> Response:
-    headers = _LOGIN if refused.status == 401 else {}
+def _refusal(refused: NotAdmitted) -> Response:
+    headers = LOGIN if refused.status == 401 else {}
     return PlainTextResponse(str(refused), status_code=refused.status, headers=headers)
 
 

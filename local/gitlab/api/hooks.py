@@ -9,7 +9,7 @@ from local.gitlab.api.call import READ, WRITE, ApiError, Call, Endpoint, not_fou
 from local.gitlab.api.paging import page_of
 from local.gitlab.api.views import Json
 from local.gitlab.dates import api_date
-from local.gitlab.model import Group, Job, Pipeline, Project, Role
+from local.gitlab.model import Group, Job, Pipeline, Project
 from local.gitlab.webhooks.delivery import Event
 from local.gitlab.webhooks.hooks import SECRET_HEADERS, Delivery, Hook, alert_status, events_of
 from local.gitlab.webhooks.payload import JobMoment
@@ -94,15 +94,9 @@ def delivery_view(delivery: Delivery, hook: Hook) -> Json:
     }
 
 
-def _owner(call: Call) -> Project | Group:
-    if "project" in call.request.path_params:
-        return call.project(role=Role.MAINTAINER)
-    return call.group(role=Role.OWNER)
-
-
 def _hook(call: Call) -> Hook:
     hook = call.world.hooks.by_id.get(call.number("hook"))
-    if hook is None or hook.owner is not _owner(call):
+    if hook is None or hook.owner is not call.owner():
         raise not_found("Hook")
     return hook
 
@@ -113,14 +107,14 @@ def _view(call: Call, hook: Hook) -> Json:
 
 
 def _fill(call: Call, hook: Hook, body: HookBody) -> None:
-    given = body.model_fields_set
+    sent = body.model_fields_set
     for name in _PLAIN:
         value = getattr(body, name)
-        if name in given and value is not None:
+        if name in sent and value is not None:
             setattr(hook, name, value)
-    if "token" in given:
+    if "token" in sent:
         hook.token = body.token or None
-    if "signing_token" in given and call.world.options.has_signing_token:
+    if "signing_token" in sent and call.world.options.has_signing_token:
         _set_signing_token(hook, body.signing_token)
     if body.custom_headers is not None:
         _set_custom_headers(hook, body.custom_headers)
@@ -150,13 +144,13 @@ def _truth(value: object) -> bool:
 
 async def list_hooks(call: Call) -> Response:
     """GET …/hooks."""
-    hooks = call.world.hooks.of(_owner(call))
+    hooks = call.world.hooks.of(call.owner())
     return page_of(call.request, hooks, lambda hook: _view(call, hook))
 
 
 async def create_hook(call: Call) -> Response:
     """POST …/hooks."""
-    owner = _owner(call)
+    owner = call.owner()
     body = await call.body(HookBody, also=events_of(owner))
     hook = call.world.hooks.add(owner, body.url, at=call.world.clock.now())
     try:

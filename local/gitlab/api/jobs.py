@@ -96,7 +96,7 @@ async def list_pipeline_jobs(call: Call) -> Response:
     if pipeline is None:
         raise not_found("Pipeline")
     statuses = wanted_statuses(call)
-    with_retried = call.request.query_params.get("include_retried", "").lower() in ("true", "1")
+    with_retried = call.flag("include_retried")
     jobs = [
         job
         for job in pipeline.jobs.values()

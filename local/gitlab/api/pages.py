@@ -3,8 +3,6 @@
 A page of a private project needs a login like git's: any name, and a token as password.
 """
 
-import base64
-import binascii
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from html import escape
 from typing import TypeVar
@@ -15,6 +13,7 @@ from starlette.routing import Route
 
 from adapters.gitlab.job_log import plain
 from local.gitlab.api.call import READ
+from local.gitlab.api.login import LOGIN, NotAdmitted, access_token, basic_login
 from local.gitlab.dates import api_date
 from local.gitlab.model import Job, Pipeline, Project, Role, User
 from local.gitlab.world import GitLabWorld
@@ -24,19 +23,12 @@ _SAFE = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
-_LOGIN = {"WWW-Authenticate": 'Basic realm="GitLab"'}
 _STYLE = (
     "body{font-family:sans-serif;margin:2em}"
     "pre{background:#f4f4f4;padding:1em}"
     "td{padding:.2em 1em .2em 0}"
 )
 _T = TypeVar("_T")
-
-
-class _PageRefused(Exception):
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
 
 
 Page = Callable[[Request, Project], Response]
@@ -87,34 +79,35 @@ class _Pages:
         async def serve(request: Request) -> Response:
             try:
                 answer = page(request)
-            except _PageRefused as exc:
-                headers = {**_SAFE, **(_LOGIN if exc.status == 401 else {})}
+            except NotAdmitted as exc:
+                headers = {**_SAFE, **(LOGIN if exc.status == 401 else {})}
                 answer = PlainTextResponse(f"{exc}\n", status_code=exc.status, headers=headers)
             return answer
 
         return serve
 
     def _admit(self, request: Request) -> Project:
-        """The project. Raises `_PageRefused`: 401 first, which hides whether it exists."""
+        """The project. Raises `NotAdmitted`: 401 first, which hides whether it exists."""
         project = self._world.accounts.project(request.path_params["path"])
         if project is not None and project.is_public:
             return project
         user = self._visitor(request)
         if project is None or (project.role_of(user) < Role.REPORTER and not user.is_admin):
-            raise _PageRefused(404, "404 Not Found")
+            raise NotAdmitted(404, "404 Not Found")
         return project
 
     def _visitor(self, request: Request) -> User:
-        """The user whose token the request carries. Raises `_PageRefused`: 401 or 403."""
-        token = self._world.accounts.tokens.get(_secret(request) or "")
+        """The user whose token the request carries. Raises `NotAdmitted`: 401 or 403."""
+        _, password = basic_login(request) or ("", "")
+        token = self._world.accounts.tokens.get(access_token(request) or password)
         if token is None:
-            raise _PageRefused(
+            raise NotAdmitted(
                 401,
                 "401 Unauthorized: log in with any name and an access token as password, "
                 "or send the token as PRIVATE-TOKEN",
             )
         if not token.scopes & READ:
-            raise _PageRefused(403, "403 Forbidden: the token has neither api nor read_api")
+            raise NotAdmitted(403, "403 Forbidden: the token has neither api nor read_api")
         return token.user
 
     def user(self, request: Request) -> Response:
@@ -123,14 +116,14 @@ class _Pages:
         for user in self._world.accounts.users.values():
             if user.username == request.path_params["username"]:
                 return _page(user.username, user.name, _facts([("username", user.username)]))
-        raise _PageRefused(404, "404 Not Found")
+        raise NotAdmitted(404, "404 Not Found")
 
     def group(self, request: Request) -> Response:
         """The projects of a group and its subgroups."""
         user, accounts = self._visitor(request), self._world.accounts
         group = accounts.group(request.path_params["path"])
         if group is None or (group.role_of(user) is Role.NONE and not user.is_admin):
-            raise _PageRefused(404, "404 Not Found")
+            raise NotAdmitted(404, "404 Not Found")
         rows = [(_link(f"/{p.full_path}", p.full_path),) for p in accounts.projects_of(group)]
         return _page(f"groups/{group.full_path}", group.full_name, _table(rows))
 
@@ -138,7 +131,7 @@ class _Pages:
         """The pipelines of a branch, newest first."""
         name = request.path_params["branch"]
         if f"refs/heads/{name}" not in project.refs:
-            raise _PageRefused(404, "404 Not Found")
+            raise NotAdmitted(404, "404 Not Found")
         pipelines = [
             pipeline
             for pipeline in project.pipelines.values()
@@ -212,8 +205,8 @@ class _Pages:
             ("finished", api_date(job.finished_at) or ""),
             ("erased", api_date(job.erased_at) or ""),
         ]
-        kept = [*(["archive"] if job.artifacts else []), *job.reports]
-        links = [_link(f"{_path(job)}/artifacts/download?file_type={k}", k) for k in kept]
+        types = [*(["archive"] if job.artifacts else []), *job.reports]
+        links = [_link(f"{_path(job)}/artifacts/download?file_type={kind}", kind) for kind in types]
         log = plain(bytes(job.trace).decode("utf-8", "replace"))
         return _page(
             project.full_path,
@@ -238,7 +231,7 @@ class _Pages:
         path = job.artifacts if sort == "archive" else report.path if report else None
         name = job.artifacts_name if sort == "archive" else report.name if report else ""
         if path is None:
-            raise _PageRefused(404, "404 Not Found")
+            raise NotAdmitted(404, "404 Not Found")
         kind = "application/octet-stream"
         return FileResponse(path, media_type=kind, filename=name, headers=_SAFE)
 
@@ -262,21 +255,10 @@ class _Pages:
         )
 
 
-def _secret(request: Request) -> str | None:
-    given = request.headers.get("private-token") or request.query_params.get("private_token")
-    scheme, _, text = request.headers.get("authorization", "").partition(" ")
-    if given or scheme.lower() == "bearer":
-        return given or text
-    try:
-        return base64.b64decode(text, validate=True).decode().partition(":")[2]
-    except (binascii.Error, UnicodeDecodeError):
-        return None
-
-
 def _record(records: Mapping[int, _T], request: Request) -> _T:
     number = request.path_params["number"]
     if number not in records:
-        raise _PageRefused(404, "404 Not Found")
+        raise NotAdmitted(404, "404 Not Found")
     return records[number]
 
 

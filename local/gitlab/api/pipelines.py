@@ -10,7 +10,7 @@ from local.gitlab.api.call import READ, WRITE, ApiError, Call, Endpoint, not_fou
 from local.gitlab.api.paging import page_of
 from local.gitlab.api.views import pipeline_view
 from local.gitlab.model import NO_SHA, Pipeline, Project, Role
-from local.gitlab.trigger import RefChange, Wish, start_pipeline
+from local.gitlab.trigger import PipelineStart, RefChange, start_pipeline
 
 
 class Variable(BaseModel):
@@ -63,13 +63,13 @@ async def create_pipeline(call: Call) -> Response:
     project = call.project(role=Role.DEVELOPER)
     wanted = await call.body(NewPipeline)
     if wanted.inputs:
-        given = ", ".join(wanted.inputs)
-        raise ApiError(400, {"base": [f"inputs: {given}: inputs over the API are not simulated"]})
+        inputs = ", ".join(wanted.inputs)
+        raise ApiError(400, {"base": [f"inputs: {inputs}: inputs over the API are not simulated"]})
     names = [f"refs/heads/{wanted.ref}", f"refs/tags/{wanted.ref}"]
     name = next((name for name in names if name in project.refs), None)
     if name is None:
         raise ApiError(400, {"base": ["Reference not found"]})
-    wish = Wish(
+    start = PipelineStart(
         project=project,
         change=RefChange(name=name, old=NO_SHA, new=project.refs[name]),
         source="api",
@@ -79,7 +79,7 @@ async def create_pipeline(call: Call) -> Response:
             variable.key for variable in wanted.variables if variable.variable_type == "file"
         ),
     )
-    return pipeline_made(await start_pipeline(call.world, wish), call)
+    return pipeline_made(await start_pipeline(call.world, start), call)
 
 
 def pipeline_made(pipeline: Pipeline | None, call: Call) -> Response:

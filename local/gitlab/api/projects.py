@@ -45,7 +45,7 @@ class ProjectChange(BaseModel):
 async def list_group_projects(call: Call) -> Response:
     """GET /groups/:id/projects; those of subgroups with `include_subgroups`."""
     group = call.group()
-    deep = call.request.query_params.get("include_subgroups", "").lower() in ("true", "1")
+    deep = call.flag("include_subgroups")
     below = call.world.accounts.projects_of(group)
     projects = [project for project in below if deep or project.group is group]
     return page_of(call.request, projects, lambda project: project_view(project, call.world))
@@ -115,13 +115,12 @@ async def change_project(call: Call) -> Response:
     """PUT /projects/:id."""
     project = call.project(role=Role.MAINTAINER)
     change = await call.body(ProjectChange)
-    given = change.model_fields_set
     project.name = change.name or project.name
     project.build_timeout_s = change.build_timeout or project.build_timeout_s
     project.default_branch = change.default_branch or project.default_branch
     if change.visibility is not None:
         project.is_public = change.visibility == "public"
-    if "ci_config_path" in given:
+    if "ci_config_path" in change.model_fields_set:
         project.ci_config_path = change.ci_config_path or None
     if change.shared_runners_enabled is not None:
         project.shared_runners_enabled = change.shared_runners_enabled

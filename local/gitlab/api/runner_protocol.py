@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from local.gitlab.actions import cancel_after_failure
 from local.gitlab.api.call import ApiError, Call, Endpoint, forbidden, not_found
-from local.gitlab.dates import api_date
+from local.gitlab.api.views import token_view
 from local.gitlab.engine import JobEnd
 from local.gitlab.environments import note_deployed
 from local.gitlab.failures import TRACE_TOO_LARGE
@@ -73,8 +73,7 @@ async def _identify(call: Call) -> tuple[Runner, RunnerIdentity]:
 async def verify_runner(call: Call) -> Response:
     """POST /runners/verify."""
     runner, _ = await _identify(call)
-    ends = api_date(runner.token_expires_at)
-    return JSONResponse({"id": runner.id, "token": runner.token, "token_expires_at": ends})
+    return JSONResponse({"id": runner.id, **token_view(runner)})
 
 
 async def request_job(call: Call) -> Response:
@@ -192,9 +191,8 @@ async def delete_manager(call: Call) -> Response:
 async def renew_token(call: Call) -> Response:
     """POST /runners/reset_authentication_token: with the old token."""
     runner, _ = await _known(call)
-    token = call.world.runners.renew_token(runner, at=call.world.clock.now())
-    ends = api_date(runner.token_expires_at)
-    return JSONResponse({"token": token, "token_expires_at": ends}, status_code=201)
+    call.world.runners.renew_token(runner, at=call.world.clock.now())
+    return JSONResponse(token_view(runner), status_code=201)
 
 
 async def discover_router(_call: Call) -> Response:

@@ -10,8 +10,13 @@ from starlette.responses import JSONResponse, Response
 from local.gitlab.api.call import READ, WRITE, ApiError, Call, Endpoint, forbidden, not_found
 from local.gitlab.api.jobs import wanted_statuses
 from local.gitlab.api.paging import page_of
-from local.gitlab.api.views import manager_views, runner_detail, runner_job_view, runner_view
-from local.gitlab.dates import api_date
+from local.gitlab.api.views import (
+    manager_views,
+    runner_detail,
+    runner_job_view,
+    runner_view,
+    token_view,
+)
 from local.gitlab.model import Group, Project, Role, Runner
 from local.gitlab.runners import LimitReached
 
@@ -61,22 +66,20 @@ async def create_runner(call: Call) -> Response:
         runner = call.world.runners.add(new)
     except LimitReached as exc:
         raise ApiError(400, {"base": [str(exc)]}) from exc
-    ends = api_date(runner.token_expires_at)
-    shown = {"id": runner.id, "token": runner.token, "token_expires_at": ends}
-    return JSONResponse(shown, status_code=201)
+    return JSONResponse({"id": runner.id, **token_view(runner)}, status_code=201)
 
 
 def _new_runner(call: Call, body: RunnerBody) -> Runner:
-    place = _place(call, body)
-    allowed = call.user.is_admin if place is None else _may_create(call, place)
+    owner = _owner(call, body)
+    allowed = call.user.is_admin if owner is None else _may_create(call, owner)
     if not allowed:
         raise forbidden()
     return Runner(
         runner_type=body.runner_type,
         created_at=call.world.clock.now(),
         creator=call.user,
-        group=place if isinstance(place, Group) else None,
-        projects={place.id: place} if isinstance(place, Project) else {},
+        group=owner if isinstance(owner, Group) else None,
+        projects={owner.id: owner} if isinstance(owner, Project) else {},
         description=body.description or "",
         maintenance_note=body.maintenance_note,
         tags=frozenset(body.tag_list or ()),
@@ -88,7 +91,7 @@ def _new_runner(call: Call, body: RunnerBody) -> Runner:
     )
 
 
-def _place(call: Call, body: RunnerBody) -> Group | Project | None:
+def _owner(call: Call, body: RunnerBody) -> Group | Project | None:
     """The group or project the runner is for; None for the instance. Raises 400."""
     if body.runner_type == "instance_type":
         return None
@@ -98,15 +101,15 @@ def _place(call: Call, body: RunnerBody) -> Group | Project | None:
         raise ApiError(400, f"{name} is missing")
     accounts = call.world.accounts
     by_id = accounts.groups if name == "group_id" else accounts.projects
-    place = by_id.get(number)
-    if place is None:
+    owner = by_id.get(number)
+    if owner is None:
         raise ApiError(400, f"{name} is invalid")
-    return place
+    return owner
 
 
-def _may_create(call: Call, place: Group | Project) -> bool:
-    needed = Role.OWNER if isinstance(place, Group) else Role.MAINTAINER
-    return call.role_in(place) >= needed
+def _may_create(call: Call, owner: Group | Project) -> bool:
+    needed = Role.OWNER if isinstance(owner, Group) else Role.MAINTAINER
+    return call.role_in(owner) >= needed
 
 
 class Intervals(BaseModel):
@@ -165,7 +168,7 @@ async def change_runner(call: Call) -> Response:
     """PUT /runners/:id."""
     runner = _runner(call)
     change = await call.body(RunnerChange)
-    given = change.model_fields_set
+    sent = change.model_fields_set
     if change.active is not None and change.paused is None:
         runner.paused = not change.active
     for name in ("description", "paused", "run_untagged", "locked", "access_level"):
@@ -174,9 +177,9 @@ async def change_runner(call: Call) -> Response:
             setattr(runner, name, value)
     if change.tag_list is not None:
         runner.tags = frozenset(change.tag_list)
-    if "maximum_timeout" in given:
+    if "maximum_timeout" in sent:
         runner.maximum_timeout_s = change.maximum_timeout
-    if "maintenance_note" in given:
+    if "maintenance_note" in sent:
         runner.maintenance_note = change.maintenance_note
     call.world.ci.index.queue.touch()
     return JSONResponse(runner_detail(runner, call.world))
@@ -194,9 +197,8 @@ async def delete_runner(call: Call) -> Response:
 async def renew_token(call: Call) -> Response:
     """POST /runners/:id/reset_authentication_token."""
     runner = _runner(call)
-    token = call.world.runners.renew_token(runner, at=call.world.clock.now())
-    ends = api_date(runner.token_expires_at)
-    return JSONResponse({"token": token, "token_expires_at": ends}, status_code=201)
+    call.world.runners.renew_token(runner, at=call.world.clock.now())
+    return JSONResponse(token_view(runner), status_code=201)
 
 
 async def list_runner_jobs(call: Call) -> Response:
@@ -223,10 +225,9 @@ def _page(call: Call, runners: Iterable[Runner]) -> Response:
     query = call.request.query_params
     at = call.world.clock.now()
     tags = {tag for tag in query.get("tag_list", "").split(",") if tag}
-    paused = query.get("paused")
     tests: tuple[Callable[[Runner], bool], ...] = (
         lambda r: tags <= r.tags,
-        lambda r: paused is None or r.paused == (paused.lower() in ("true", "1")),
+        lambda r: "paused" not in query or r.paused == call.flag("paused"),
         lambda r: query.get("type") in (None, r.runner_type),
         lambda r: query.get("status") in (None, call.world.runners.status(r, at)),
     )

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from local.gitlab.api.call import READ, WRITE, ApiError, Call, Endpoint, not_found
 from local.gitlab.api.views import Json
-from local.gitlab.model import Group, Project, Role, SecretVariable
+from local.gitlab.model import Group, Project, SecretVariable
 
 # What GitLab can hide in a log. Source: GitLab docs, "Mask a CI/CD variable".
 _MASKABLE = re.compile(r"[a-zA-Z0-9_+=/@:.~-]{8,}", re.ASCII)
@@ -43,19 +43,13 @@ class VariableChange(BaseModel):
     description: str | None = None
 
 
-def _place(call: Call) -> Project | Group:
-    if "project" in call.request.path_params:
-        return call.project(role=Role.MAINTAINER)
-    return call.group(role=Role.OWNER)
-
-
-def _find(call: Call, place: Project | Group) -> SecretVariable:
+def _find(call: Call, owner: Project | Group) -> SecretVariable:
     """The variable of the path. Raises 404, or 409 when several scopes have the key."""
     scope = call.request.query_params.get("filter[environment_scope]")
     key = call.path("key")
     variables = [
         variable
-        for variable in place.variables
+        for variable in owner.variables
         if variable.key == key and scope in (None, variable.environment_scope)
     ]
     if len(variables) > 1:
@@ -69,12 +63,12 @@ def _find(call: Call, place: Project | Group) -> SecretVariable:
     return variables[0]
 
 
-def _check(place: Project | Group, wanted: SecretVariable, old: SecretVariable | None) -> None:
+def _check(owner: Project | Group, wanted: SecretVariable, old: SecretVariable | None) -> None:
     if wanted.is_masked:
         pattern = _MASKABLE_RAW if wanted.is_raw else _MASKABLE
         if not pattern.fullmatch(wanted.value):
             raise ApiError(400, {"value": ["is invalid"]})
-    for other in place.variables:
+    for other in owner.variables:
         same = (other.key, other.environment_scope) == (wanted.key, wanted.environment_scope)
         if same and other is not old:
             raise ApiError(400, {"key": [f"({wanted.key}) has already been taken"]})
@@ -96,17 +90,17 @@ def _view(variable: SecretVariable) -> Json:
 
 async def list_variables(call: Call) -> Response:
     """GET …/variables."""
-    return JSONResponse([_view(variable) for variable in _place(call).variables])
+    return JSONResponse([_view(variable) for variable in call.owner().variables])
 
 
 async def get_variable(call: Call) -> Response:
     """GET …/variables/:key."""
-    return JSONResponse(_view(_find(call, _place(call))))
+    return JSONResponse(_view(_find(call, call.owner())))
 
 
 async def create_variable(call: Call) -> Response:
     """POST …/variables."""
-    place = _place(call)
+    owner = call.owner()
     wanted = await call.body(NewVariable)
     made = SecretVariable(
         key=wanted.key,
@@ -119,15 +113,15 @@ async def create_variable(call: Call) -> Response:
         environment_scope=wanted.environment_scope,
         description=wanted.description,
     )
-    _check(place, made, None)
-    place.variables.append(made)
+    _check(owner, made, None)
+    owner.variables.append(made)
     return JSONResponse(_view(made), status_code=201)
 
 
 async def change_variable(call: Call) -> Response:
     """PUT …/variables/:key."""
-    place = _place(call)
-    old = _find(call, place)
+    owner = call.owner()
+    old = _find(call, owner)
     change = await call.body(VariableChange)
     requested: dict[str, Any] = {
         "value": change.value,
@@ -141,15 +135,15 @@ async def change_variable(call: Call) -> Response:
     new = replace(old, **{name: value for name, value in requested.items() if value is not None})
     if old.is_hidden and not new.is_masked:
         raise ApiError(400, {"base": ["The visibility setting cannot be changed"]})
-    _check(place, new, old)
-    place.variables[place.variables.index(old)] = new
+    _check(owner, new, old)
+    owner.variables[owner.variables.index(old)] = new
     return JSONResponse(_view(new))
 
 
 async def delete_variable(call: Call) -> Response:
     """DELETE …/variables/:key."""
-    place = _place(call)
-    place.variables.remove(_find(call, place))
+    owner = call.owner()
+    owner.variables.remove(_find(call, owner))
     return Response(status_code=204)
 
 

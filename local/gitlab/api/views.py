@@ -83,6 +83,11 @@ def runner_detail(runner: Runner, world: GitLabWorld) -> Json:
     }
 
 
+def token_view(runner: Runner) -> Json:
+    """A runner's token and its end, for the few answers that show it."""
+    return {"token": runner.token, "token_expires_at": api_date(runner.token_expires_at)}
+
+
 def _latest(runner: Runner, field: str) -> str | None:
     newest = max(runner.managers.values(), key=lambda manager: manager.id, default=None)
     return getattr(newest, field) if newest else None

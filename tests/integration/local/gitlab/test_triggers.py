@@ -14,7 +14,7 @@ from local.gitlab.merge_requests import note_push
 from local.gitlab.model import NO_SHA, Pipeline
 from local.gitlab.repository import create_repository, git_environment, read_refs
 from local.gitlab.states import Status
-from local.gitlab.trigger import RefChange, Wish, push_report, start_pipeline
+from local.gitlab.trigger import PipelineStart, RefChange, push_report, start_pipeline
 from tests.unit.local.gitlab.desk import Desk
 
 CI = "unit: {script: make test}\n"
@@ -60,8 +60,8 @@ def push(desk: Desk, ref: str = "heads/main", *, old: str = NO_SHA) -> Pipeline 
     """The pipeline that a push of the ref starts, if any."""
     name = f"refs/{ref}"
     change = RefChange(name=name, old=old, new=desk.project.refs[name])
-    wish = Wish(project=desk.project, change=change, source="push", user=desk.world.root)
-    return desk.run(start_pipeline(desk.world, wish))
+    start = PipelineStart(project=desk.project, change=change, source="push", user=desk.world.root)
+    return desk.run(start_pipeline(desk.world, start))
 
 
 def pushed(desk: Desk, ref: str = "heads/main", *, old: str = NO_SHA, **of_commit: str) -> Pipeline:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from local.gitlab import actions
-from local.gitlab.model import HandedReport, Runner
+from local.gitlab.model import Runner, UploadedReport
 from local.gitlab.options import Options, Timeouts
 from local.gitlab.runners import Runners
 from local.gitlab.sweep import has_online_runner, reason_to_drop, sweep
@@ -171,7 +171,7 @@ def test_expired_artifacts_are_deleted(
     site.project.refs = dict.fromkeys(("refs/heads/main", "refs/heads/topic"), "sha")
     job = site.end(site.start(job_spec("unit"), ref=branch), "unit")
     job.artifacts = tmp_path / "1.zip"
-    job.reports["junit"] = HandedReport(path=tmp_path / "1-junit", name="junit.xml", form="gzip")
+    job.reports["junit"] = UploadedReport(path=tmp_path / "1-junit", name="junit.xml", form="gzip")
     for path in (job.artifacts, job.reports["junit"].path):
         path.write_bytes(b"kept")
     site.engine.keep_artifacts(job, until=site.clock.now() + HOUR)
