@@ -27,7 +27,7 @@ from local.gitlab.api import (
 )
 from local.gitlab.api.call import ApiError, Call, Endpoint
 from local.gitlab.api.git import git_routes
-from local.gitlab.api.login import access_token
+from local.gitlab.api.login import NotAdmitted, access_token
 from local.gitlab.api.pages import last_routes, page_routes
 from local.gitlab.model import AccessToken
 from local.gitlab.world import GitLabWorld
@@ -71,7 +71,8 @@ class KeepEncodedSlashes:
 def create_app(world: GitLabWorld) -> ASGIApp:
     """The application that serves `world`."""
     rest = [*page_routes(world), *git_routes(world), *last_routes(world)]
-    app = Starlette(routes=[*_API_ROUTES, *rest])
+    refusals = dict.fromkeys((ApiError, NotAdmitted), _refuse)
+    app = Starlette(routes=[*_API_ROUTES, *rest], exception_handlers=refusals)
     app.state.world = world
     return KeepEncodedSlashes(app)
 
@@ -106,12 +107,14 @@ def _route(endpoint: Endpoint) -> Route:
 
 async def _answer(endpoint: Endpoint, request: Request) -> Response:
     call = Call(request, request.app.state.world)
-    try:
-        if endpoint.scopes:
-            call.caller = _authorize(request, call.world, endpoint.scopes)
-        return await endpoint.handler(call)
-    except ApiError as exc:
-        return JSONResponse(exc.body, status_code=exc.status, headers=exc.headers)
+    if endpoint.scopes:
+        call.caller = _authorize(request, call.world, endpoint.scopes)
+    return await endpoint.handler(call)
+
+
+async def _refuse(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError | NotAdmitted)
+    return error.answer
 
 
 def _authorize(request: Request, world: GitLabWorld, scopes: frozenset[str]) -> AccessToken:

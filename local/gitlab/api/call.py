@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from local.gitlab.model import AccessToken, Group, Job, Project, Role, User
 from local.gitlab.world import GitLabWorld
@@ -29,6 +29,11 @@ class ApiError(Exception):
         self.status = status
         self.body: dict[str, object] = {"message": message}
         self.headers = dict(headers or {})
+
+    @property
+    def answer(self) -> Response:
+        """The answer to the caller."""
+        return JSONResponse(self.body, status_code=self.status, headers=self.headers)
 
 
 def not_found(what: str) -> ApiError:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import IO
 
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from local.gitlab import git_protocol
-from local.gitlab.api.login import LOGIN, NotAdmitted, basic_login
+from local.gitlab.api.login import NotAdmitted, basic_login
 from local.gitlab.job_tokens import reading_is_allowed, user_may_read
 from local.gitlab.merge_requests import note_push
 from local.gitlab.model import Job, Project, Role, User
@@ -64,29 +64,20 @@ class _GitServer:
     async def advertise(self, request: Request) -> Response:
         """GET info/refs: the refs for a fetch or a push."""
         writes = request.query_params.get("service") == "git-receive-pack"
-        try:
-            project, _ = self._admit(request, writes=writes)
-        except NotAdmitted as exc:
-            return _refusal(exc)
+        project, _ = self._admit(request, writes=writes)
         with tempfile.TemporaryFile() as nothing:
             return await _backend(request, project, "info/refs", nothing)
 
     async def fetch(self, request: Request) -> Response:
         """POST git-upload-pack: send objects."""
-        try:
-            project, _ = self._admit(request, writes=False)
-        except NotAdmitted as exc:
-            return _refusal(exc)
+        project, _ = self._admit(request, writes=False)
         with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as body:
             await _collect(request, body)
             return await _backend(request, project, "git-upload-pack", body)
 
     async def push(self, request: Request) -> Response:
         """POST git-receive-pack: take objects, then start pipelines for the changed refs."""
-        try:
-            project, caller = self._admit(request, writes=True)
-        except NotAdmitted as exc:
-            return _refusal(exc)
+        project, caller = self._admit(request, writes=True)
         lock = self._pushing.setdefault(project.id, asyncio.Lock())
         with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as body:
             await _collect(request, body)
@@ -179,11 +170,6 @@ def _check_job(project: Project, job: Job, *, writes: bool) -> None:
         )
     if not user_may_read(job, project):
         raise NotAdmitted(404, "The project you were looking for could not be found")
-
-
-def _refusal(refused: NotAdmitted) -> Response:
-    headers = LOGIN if refused.status == 401 else {}
-    return PlainTextResponse(str(refused), status_code=refused.status, headers=headers)
 
 
 async def _collect(request: Request, target: IO[bytes]) -> None:

@@ -4,8 +4,14 @@ import base64
 import binascii
 
 from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
 
 LOGIN = {"WWW-Authenticate": 'Basic realm="GitLab"'}  # with a 401: git and browsers then log in
+SAFE = {  # what a job or a person wrote runs nowhere
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
 
 
 class NotAdmitted(Exception):
@@ -14,6 +20,12 @@ class NotAdmitted(Exception):
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
         self.status = status
+
+    @property
+    def answer(self) -> Response:
+        """The answer to the caller."""
+        headers = {**SAFE, **(LOGIN if self.status == 401 else {})}
+        return PlainTextResponse(f"{self}\n", status_code=self.status, headers=headers)
 
 
 def access_token(request: Request) -> str | None:

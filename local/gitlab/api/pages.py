@@ -8,21 +8,16 @@ from html import escape
 from typing import TypeVar
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import Route
 
 from adapters.gitlab.job_log import plain
 from local.gitlab.api.call import READ
-from local.gitlab.api.login import LOGIN, NotAdmitted, access_token, basic_login
+from local.gitlab.api.login import SAFE, NotAdmitted, access_token, basic_login
 from local.gitlab.dates import api_date
 from local.gitlab.model import Job, Pipeline, Project, Role, User
 from local.gitlab.world import GitLabWorld
 
-_SAFE = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-store",
-}
 _STYLE = (
     "body{font-family:sans-serif;margin:2em}"
     "pre{background:#f4f4f4;padding:1em}"
@@ -49,7 +44,7 @@ def page_routes(world: GitLabWorld) -> list[Route]:
         f"{job}/raw": pages.raw,
         f"{job}/artifacts/download": pages.artifacts,
     }
-    group = Route("/groups/{path:path}", pages.guarded(pages.group), methods=["GET"])
+    group = Route("/groups/{path:path}", pages.endpoint(pages.group), methods=["GET"])
     return [
         group,
         *(Route(p, pages.of_project(page), methods=["GET"]) for p, page in shown.items()),
@@ -60,7 +55,7 @@ def last_routes(world: GitLabWorld) -> list[Route]:
     """The addresses of users and projects; they match every path and come last."""
     pages = _Pages(world)
     return [
-        Route("/{username}", pages.guarded(pages.user), methods=["GET"]),
+        Route("/{username}", pages.endpoint(pages.user), methods=["GET"]),
         Route("/{path:path}", pages.of_project(pages.project), methods=["GET"]),
     ]
 
@@ -71,18 +66,13 @@ class _Pages:
 
     def of_project(self, page: Page) -> Serve:
         """The page for visitors who may read its project."""
-        return self.guarded(lambda request: page(request, self._admit(request)))
+        return self.endpoint(lambda request: page(request, self._admit(request)))
 
-    def guarded(self, page: Callable[[Request], Response]) -> Serve:
-        """The page, or the answer to a visitor whom it refuses."""
+    def endpoint(self, page: Callable[[Request], Response]) -> Serve:
+        """The page as an endpoint that runs on the event loop."""
 
         async def serve(request: Request) -> Response:
-            try:
-                answer = page(request)
-            except NotAdmitted as exc:
-                headers = {**_SAFE, **(LOGIN if exc.status == 401 else {})}
-                answer = PlainTextResponse(f"{exc}\n", status_code=exc.status, headers=headers)
-            return answer
+            return page(request)
 
         return serve
 
@@ -221,7 +211,7 @@ class _Pages:
     def raw(self, request: Request, project: Project) -> Response:
         """The log as the runner sent it."""
         trace = bytes(_record(project.jobs, request).trace)
-        return Response(trace, media_type="text/plain; charset=utf-8", headers=_SAFE)
+        return Response(trace, media_type="text/plain; charset=utf-8", headers=SAFE)
 
     def artifacts(self, request: Request, project: Project) -> Response:
         """The archive, or the report of `file_type`."""
@@ -233,7 +223,7 @@ class _Pages:
         if path is None:
             raise NotAdmitted(404, "404 Not Found")
         kind = "application/octet-stream"
-        return FileResponse(path, media_type=kind, filename=name, headers=_SAFE)
+        return FileResponse(path, media_type=kind, filename=name, headers=SAFE)
 
     def merge_request(self, request: Request, project: Project) -> Response:
         """The branches and the pipelines of a merge request."""
@@ -292,4 +282,4 @@ def _page(home: str, title: str, *parts: str) -> Response:
     """A page below `home`, which is the path of a project, group or user."""
     body = f"<p>{_link(f'/{home}', home)}</p><h1>{escape(title)}</h1>{''.join(parts)}"
     head = f"<meta charset=utf-8><title>{escape(title)}</title><style>{_STYLE}</style>"
-    return HTMLResponse(f"<!doctype html>{head}{body}\n", headers=_SAFE)
+    return HTMLResponse(f"<!doctype html>{head}{body}\n", headers=SAFE)
