@@ -42,7 +42,7 @@ class PastRun(HasUtcTimes):
     # The hops.
     pending_at: datetime | None = None
     heard_at: datetime | None = None  # by webhook, or from GitLab's list
-    heard_by: str | None = None  # the step's name: webhook_received, reconcile_found, found
+    heard_by: str | None = None  # the step's name: webhook_received, reconcile_found, pipeline_read
     routed_at: datetime | None = None
     demand_at: datetime | None = None
     launched_at: datetime | None = None  # of the machine, whichever job it was launched for

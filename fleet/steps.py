@@ -25,7 +25,7 @@ class StepName(StrEnum):
 
     WEBHOOK_RECEIVED = "webhook_received"
     RECONCILE_FOUND = "reconcile_found"
-    FOUND = "found"  # by the webhook of another job of its pipeline, `job_id`
+    PIPELINE_READ = "pipeline_read"  # for the webhook of another of its jobs, `job_id`
     EVENT = "event"
     IGNORED = "ignored"
     RETRY = "retry"

@@ -362,7 +362,7 @@ def _update(aws: Clients, options: Mapping[str, Any]) -> str:
         if UNCHANGED in str(error):
             return "unchanged"
         raise Refused(
-            "CloudFormation does not take the update", said=error.response["Error"]["Message"]
+            "CloudFormation does not take the update", words=error.response["Error"]["Message"]
         ) from error
     return "updated"
 

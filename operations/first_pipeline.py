@@ -152,7 +152,7 @@ class _Git:
             raise Refused("git is missing here, or does not end: the test needs it") from error
         if completed.returncode:
             last_line = (completed.stderr.strip().splitlines() or ["nothing"])[-1]
-            raise Refused(f"git {arguments[0]} failed", said=last_line)
+            raise Refused(f"git {arguments[0]} failed", words=last_line)
 
 
 def _way(way: Way, folder: Path) -> Mapping[str, str]:

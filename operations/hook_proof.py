@@ -105,7 +105,7 @@ class _Sample:
                 )
                 sent = earlier
         except Refused as error:
-            if NOT_PUBLISHED not in str(error.facts.get("said")):
+            if NOT_PUBLISHED not in str(error.facts.get("words")):
                 raise
             says = f"the bus does not take it: see the log of {self.world.stack}-webhook"
             lost = TriedHop(hop=_TO_BUS, result="missing", says=says)

@@ -55,5 +55,5 @@ def cloudformation_of(aws: Clients) -> "CloudFormationClient":
             return aws.cloudformation
     except ValueError as error:
         raise Refused(
-            "this is not an address of AWS: check AWS_ENDPOINT_URL", said=error
+            "this is not an address of AWS: check AWS_ENDPOINT_URL", words=error
         ) from error

@@ -16,7 +16,7 @@ from fleet.steps import Step, StepName
 LABELS: Mapping[StepName, str] = {
     StepName.WEBHOOK_RECEIVED: "webhook received",
     StepName.RECONCILE_FOUND: "read from GitLab's list",
-    StepName.FOUND: "read from its pipeline",
+    StepName.PIPELINE_READ: "read from its pipeline",
     StepName.EVENT: "event on the bus",
     StepName.IGNORED: "event ignored",
     StepName.RETRY: "retry",
@@ -176,7 +176,7 @@ def _retried(step: Step) -> str:
 
 _WORDS: Mapping[StepName, Callable[[Step], str]] = {
     StepName.WEBHOOK_RECEIVED: lambda step: _joined(", ", step.detail, step.delivery_id),
-    StepName.FOUND: lambda step: f"with job {step.job_id}" if step.job_id else "",
+    StepName.PIPELINE_READ: lambda step: f"with job {step.job_id}" if step.job_id else "",
     StepName.RETRY: _retried,
     StepName.ROUTED: lambda step: f"to pool {step.pool}" if step.pool else "",
     StepName.DEMAND_SENT: _sent,

@@ -127,7 +127,7 @@ def _route_its_pipeline(world: World, event: JobEvent) -> GitLabJob | None:
     A pipeline's first webhook precedes many more. To read all pending jobs costs GitLab as much as
     to read one, and scaling launches for the whole burst at once.
     """
-    step = Step(at=world.clock(), name=StepName.FOUND, job_id=event.job_id)
+    step = Step(at=world.clock(), name=StepName.PIPELINE_READ, job_id=event.job_id)
     read = waits = False
     try:
         listed = world.gitlab.pending_in_pipeline(

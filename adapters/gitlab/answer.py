@@ -46,7 +46,7 @@ class Refusal:
     knows_call: bool = True  # False: GitLab has no such route; the object may exist
 
     @property
-    def is_telling(self) -> bool:
+    def has_words(self) -> bool:
         """Whether GitLab says more than its status."""
         return self.status not in (401, 404) or self.code is not None
 
@@ -106,8 +106,8 @@ def _json(headers: Mapping[str, str], content: bytes) -> Any:
         return None
 
 
-def _words(said: object) -> str:
-    text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
+def _words(message: object) -> str:
+    text = message if isinstance(message, str) else json.dumps(message, ensure_ascii=False)
     return " ".join(text.split())[:200]
 
 

@@ -218,7 +218,7 @@ class GitLabApi:
             if words is None:
                 raise Transient("GitLab did not answer", call=call, error="SSLError") from exc
             self._failed(call, words, TLS)
-            raise Transient(UNTRUSTED, call=call, said=words) from None
+            raise Transient(UNTRUSTED, call=call, words=words) from None
         except ProxyError as exc:
             raise Transient(NO_PROXY, call=call, error="ProxyError") from exc
         except (RequestException, ValueError) as exc:
@@ -236,9 +236,9 @@ class GitLabApi:
             self._witness.accepted(call)
 
     def _refusal(self, response: "requests.Response", call: str) -> Refused | Transient:
-        error, said = _ours(response, call)
-        if said is not None and (said.of_token or said.of_scope):
-            self._failed(call, said.words, TOKEN if said.of_token else kind_of(call))
+        error, refusal = _ours(response, call)
+        if refusal is not None and (refusal.of_token or refusal.of_scope):
+            self._failed(call, refusal.words, TOKEN if refusal.of_token else kind_of(call))
         return error
 
     def _failed(self, call: str, words: str, kind: str) -> None:
@@ -284,10 +284,12 @@ def _ours(response: "requests.Response", call: str) -> tuple[Refused | Transient
     if there := redirects_to(response):
         return Transient(MOVED, call=call, status=status, to=there), None
     try:
-        said = read_refusal(status, response.headers, response.content)
+        refusal = read_refusal(status, response.headers, response.content)
     except NotGitLabs as exc:
         return _not_gitlabs(call, **exc.facts), None
-    if not said.knows_call:
-        return Refused(NO_SUCH_CALL, call=call), said
-    facts = {"call": call, "status": status} | ({"said": said.words} if said.is_telling else {})
-    return Refused(_WHAT_TO_DO.get(status, "GitLab does not accept this request"), **facts), said
+    if not refusal.knows_call:
+        return Refused(NO_SUCH_CALL, call=call), refusal
+    facts = {"call": call, "status": status} | (
+        {"words": refusal.words} if refusal.has_words else {}
+    )
+    return Refused(_WHAT_TO_DO.get(status, "GitLab does not accept this request"), **facts), refusal

@@ -149,7 +149,7 @@ def advice(hold: Hold) -> str:
 
 def _words(failure: FleetError, code: int | None) -> str:
     """GitLab's own words where it gave any."""
-    words = failure.facts.get("said")
+    words = failure.facts.get("words")
     return (f"{code} {words}" if words else str(failure))[:WORDS_AT_MOST]
 
 

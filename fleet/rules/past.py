@@ -15,7 +15,7 @@ from fleet.reasons import Reason
 from fleet.steps import Step, StepName
 from fleet.times import HasUtcTimes
 
-_HEARD = frozenset({StepName.WEBHOOK_RECEIVED, StepName.RECONCILE_FOUND, StepName.FOUND})
+_HEARD = frozenset({StepName.WEBHOOK_RECEIVED, StepName.RECONCILE_FOUND, StepName.PIPELINE_READ})
 MEMORY_GB = 4  # of a Lambda pool that is gone
 
 

@@ -166,7 +166,7 @@ def test_strings_that_are_drawn_are_cells(text: str) -> None:
     [
         lambda text: say(text, text),
         lambda text: say(text, err=True),
-        lambda text: _fail(Refused(text, said=text)),
+        lambda text: _fail(Refused(text, words=text)),
         lambda text: _fail(OSError(2, text, text)),
         lambda text: say_json({text: text}),
         lambda text: emit(DeliveryIgnored(reason=text, about=text)),

@@ -88,9 +88,9 @@ ERRORS: tuple[Callable[[], Exception], ...] = (
     lambda: Refused(call="dynamodb.Query", code="SomethingNew"),
     lambda: Transient("GitLab did not answer", call="GET /groups/acme", error="ConnectTimeout"),
     lambda: Transient("GitLab did not answer", status=500),
-    lambda: Refused("GitLab does not accept this request", call="POST /x", status=400, said="no"),
+    lambda: Refused("GitLab does not accept this request", call="POST /x", status=400, words="no"),
     # The words of others cannot break the line, steer the terminal or repeat a secret.
-    lambda: Refused("refused", said="one\ntwo\x1b[31m\r\tthree"),
+    lambda: Refused("refused", words="one\ntwo\x1b[31m\r\tthree"),
     lambda: OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
     lambda: NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), "/dev/null/up.json"),
     lambda: typer.BadParameter("too many."),
@@ -146,7 +146,7 @@ def test_a_wrong_call_is_one_line_however_narrow_the_terminal(
 
 
 @pytest.mark.parametrize(
-    ("said", "shown"),
+    ("words", "shown"),
     [
         ("token glpat-AbC_1.x-9z is bad", "token glpat-... is bad"),
         ("(glrt-t3_abcdef.01.xy)", "(glrt-...)"),
@@ -158,9 +158,11 @@ def test_a_wrong_call_is_one_line_however_narrow_the_terminal(
     ],
 )
 def test_a_secret_that_another_side_repeats_is_not_printed(
-    said: str, shown: str, capsys: pytest.CaptureFixture[str]
+    words: str, shown: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert printed(Refused("refused", said=said), capsys)[1] == f"Error: refused (said={shown})\n"
+    assert (
+        printed(Refused("refused", words=words), capsys)[1] == f"Error: refused (words={shown})\n"
+    )
 
 
 def test_where_a_laptop_runs_a_call_without_aws_is_reminded_of_it(

@@ -33,8 +33,8 @@ A_HANDFUL = 5
 JOBS = 20
 
 
-def refused(status: int, said: object = "") -> Refused:
-    return Refused(call="POST /user/runners", status=status, said=str(said))
+def refused(status: int, words: object = "") -> Refused:
+    return Refused(call="POST /user/runners", status=status, words=str(words))
 
 
 def burst(fleet: LivingFleet, *, projects: Iterable[int] = (7, 8, 9)) -> list[int]:

@@ -135,7 +135,7 @@ class TestPipeline:
         assert [job.job_id for job in scene.world.jobs.waiting_in("docker")] == [1, 2, 3]
         assert scene.gitlab.calls == ["pending_in_pipeline"]
         assert scene.queue.depth() == 3
-        assert scene.steps(1) == ["found", "routed", "demand_sent"]
+        assert scene.steps(1) == ["pipeline_read", "routed", "demand_sent"]
         assert scene.job(1).project_path == "acme/demo"
         # Their own webhooks cost no call and no message.
         assert scene.route(1) == RouteResult(reason=Reason.STALE_EVENT, wake=True)

@@ -89,8 +89,8 @@ def test_gitlabs_errors_as_ours(
     caller.fake.answers("GET", "/version", {"message": words}, status=status)
     error = caller.refusal()
     assert type(error) is kind
-    said = {} if kind is Transient or status in (401, 404) else {"said": words}
-    assert error.facts == {"call": "GET /version", "status": status, **said}
+    more = {} if kind is Transient or status in (401, 404) else {"words": words}
+    assert error.facts == {"call": "GET /version", "status": status, **more}
     assert advice in str(error)
     assert len(caller.fake.asked) == 1  # the caller decides whether to try again
 

@@ -239,15 +239,15 @@ def test_gitlabs_own_refusals_are_facts_by_their_words(
     error = outcome(fake, "version", Answer(status=status, body=body))
     assert type(error) is Refused
     assert error.facts["status"] == status
-    assert words is None or status in (401, 404) or error.facts["said"] == words
+    assert words is None or status in (401, 404) or error.facts["words"] == words
 
 
 def test_gitlabs_own_refusals_are_facts_by_the_header_of_rails() -> None:
     body = b'{"message": "Terms of service"}'
     with pytest.raises(NotGitLabs):
         read_refusal(403, JSON, body)
-    said = read_refusal(403, {**JSON, "X-Gitlab-Meta": '{"version":"1"}'}, body)
-    assert said.words == "Terms of service"
+    refusal = read_refusal(403, {**JSON, "X-Gitlab-Meta": '{"version":"1"}'}, body)
+    assert refusal.words == "Terms of service"
 
 
 def test_a_call_that_gitlab_does_not_know_says_nothing_of_the_thing(fake: FakeGitLab) -> None:

@@ -305,7 +305,9 @@ class Racing(FakeTable):
 
     def transact(self, changes: Sequence[Change]) -> bool:
         if self._jobs:
-            JobRows(self).route(self._jobs.pop(0), [Step(at=AT, name=StepName.FOUND)], at=AT)
+            JobRows(self).route(
+                self._jobs.pop(0), [Step(at=AT, name=StepName.PIPELINE_READ)], at=AT
+            )
         return super().transact(changes)
 
 
@@ -322,10 +324,10 @@ def test_more_are_routed_than_a_transaction_takes(ledger: Ledger) -> None:
 
 
 def test_each_of_many_has_its_own_steps(ledger: Ledger) -> None:
-    names = {1: StepName.FOUND, 2: StepName.RECONCILE_FOUND}
+    names = {1: StepName.PIPELINE_READ, 2: StepName.RECONCILE_FOUND}
     steps = {key(n): [Step(at=AT, name=name)] for n, name in names.items()}
     ledger.rows.route_all([job(1), job(2)], steps, at=AT)
-    assert (ledger.steps(1), ledger.steps(2)) == (["found"], ["reconcile_found"])
+    assert (ledger.steps(1), ledger.steps(2)) == (["pipeline_read"], ["reconcile_found"])
 
 
 def test_of_many_those_that_are_routed_keep_no_other_back(ledger: Ledger) -> None:
@@ -343,7 +345,9 @@ def test_another_process_is_quicker_with_some(quicker: tuple[int, ...]) -> None:
     ours = [n for n in range(1, 6) if n not in quicker]
     assert route_all(ledger, *(job(n) for n in range(1, 6))) == ours
     assert ledger.waiting_ids() == [1, 2, 3, 4, 5]
-    assert all(ledger.steps(n) == ["found" if n in quicker else "routed"] for n in range(1, 6))
+    assert all(
+        ledger.steps(n) == ["pipeline_read" if n in quicker else "routed"] for n in range(1, 6)
+    )
 
 
 @pytest.mark.parametrize("history", ["gone wrong", 7, {"a": 1}], ids=["text", "number", "map"])

@@ -184,7 +184,7 @@ def test_it_says_since_when_what_and_what_to_do(hold: Hold, says: str, do: str) 
 
 
 def test_gitlabs_own_words_come_first_and_are_short() -> None:
-    hold = hold_for(RECORD, Refused("do this", status=400, said="x" * 999), (), AT)
+    hold = hold_for(RECORD, Refused("do this", status=400, words="x" * 999), (), AT)
     assert hold.words.startswith("400 xxx")
     assert len(hold.words) == 300
     assert "do this" in hold_for(RECORD, Refused("do this", status=401), (), AT).words
